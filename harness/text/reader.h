@@ -1,0 +1,35 @@
+/* reader.h - rows out of data files: JSON lines, one JSON array, CSV (RFC 4180), plain text; plain or gzip.
+ *
+ *     bl_rows *r;
+ *     BL_TRY(bl_rows_open(path, BL_ROWS_JSONL, &r, e));
+ *     const bl_json *row;
+ *     while ((row = bl_rows_json(r, &st, e)) != NULL) …           // error sentences carry file and line
+ *     bl_rows_close(r);
+ *
+ * gzip is recognised by its name (.gz) and must be gzip; gzip data under another name is refused. Unpacked size is bounded.
+ */
+#ifndef BL_READER_H
+#define BL_READER_H
+#include "kernels/base/fs.h"
+#include "kernels/base/json.h"
+#include "kernels/base/hash.h"
+
+/* Whole file, unpacked, NUL behind it. Valid UTF-8 without NUL bytes is demanded; CRLF stays as it is. `hash` (may be NULL) is of the unpacked bytes. */
+bl_status bl_text_file(const char *path, uint64_t max, char **out, size_t *n, bl_hash *hash, bl_err *e);
+
+typedef enum bl_rows_kind { BL_ROWS_JSONL, BL_ROWS_JSON_ARRAY, BL_ROWS_CSV } bl_rows_kind;
+typedef struct bl_rows bl_rows;
+bl_status bl_rows_open (const char *path, bl_rows_kind kind, bl_rows **out, bl_err *e);
+void      bl_rows_close(bl_rows *r);
+int64_t   bl_rows_line (const bl_rows *r);                       /* 1-based line of the row last returned */
+bl_hash   bl_rows_hash (const bl_rows *r);
+/* Next row, valid until the next call; *row NULL at the end. Empty lines are skipped. */
+bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e);
+bl_status bl_rows_csv (bl_rows *r, const char *const **field, size_t *n, bl_err *e);   /* *field NULL at the end */
+
+/* Data directories, in order: every --data DIR, BITLADDER_DATA, the share directory that ships with the program. */
+typedef struct bl_data_dirs { const char *dir[16]; size_t n; } bl_data_dirs;
+/* First existing of the relative paths `names` (NULL-terminated; each also tried with .gz) in the directories. BL_E_MISSING: lists what was looked for
+ * and adds `where_to_get`. *path is in the arena; *which is the index into names. */
+bl_status bl_data_find(const bl_data_dirs *d, const char *const *names, const char *where_to_get, bl_arena *a, const char **path, int *which, bl_err *e);
+#endif

@@ -1,0 +1,26 @@
+/* sources.h - named texts, for perplexity and for calibration alike; sources.def has a row each.
+ *
+ * A source is text as its published protocol joins it (perplexity.md): one stream, and for `word` a list of documents.
+ */
+#ifndef BL_SOURCES_H
+#define BL_SOURCES_H
+#include "reader.h"
+
+typedef struct bl_source_doc { const char *text; size_t n; int64_t words, bytes; } bl_source_doc;   /* words, bytes: of the document before detokenization */
+typedef struct bl_source_text {
+    const char *stream; size_t n_stream;                /* GPTQ-style joined text; NULL when the source has none */
+    const char *raw;    size_t n_raw;                   /* the file as it is (llama.cpp) */
+    const bl_source_doc *doc; size_t n_docs;            /* detokenized documents (harness `word`); 0: none */
+    bl_hash hash;                                       /* of the file's bytes */
+    const char *path;
+} bl_source_text;
+
+typedef struct bl_source {
+    const char *name;                                   /* "wikitext2", "ptb", "ptb-new", "c4", "c4-demo", "primer" */
+    const char *doc, *where;                            /* what it is; where to get it */
+    const char *const *conventions;                     /* "gptq2048", "word", "llamacpp512"; NULL-terminated */
+    bl_status (*load)(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e);
+} bl_source;
+const bl_source *bl_source_at(size_t i);
+const bl_source *bl_source_find(const char *name);
+#endif
