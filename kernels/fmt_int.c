@@ -49,7 +49,7 @@ static void unpack(const bl_format *f, const bl_geom *g, const void *const part[
         int   z = zero_at(f, g, part, row, groups, i);
         bl_codes_read(codes, f->bits, k, end - k, q);
         float *d = dst + (k - k0);
-        if (f->bits == 1) for (int64_t j = 0; j < end - k; j++) d[j] = q[j] ? s : -s;
+        if (f->bits == 1) for (int64_t j = 0; j < end - k; j++) d[j] = (float)(2 * q[j] - 1) * s;
         else              for (int64_t j = 0; j < end - k; j++) d[j] = (float)(q[j] - z) * s;
     }
 }
