@@ -1,0 +1,11 @@
+/* run.h - runs a study: locks, one child a variant, progress, resume, exit code. The parent never touches a device. */
+#ifndef BL_RUN_H
+#define BL_RUN_H
+#include "plan.h"
+
+typedef struct bl_run_opts { bl_plan_opts plan; bool quiet; const char *program; } bl_run_opts;   /* program: path of this binary */
+/* Exit code: 0 all done, 1 some cell failed, 4 output not usable, 130 interrupted; BL_E_… only for what is refused before work. */
+bl_status bl_run_study(const bl_program *p, const bl_spec *s, const bl_run_opts *o, int *exit_code, bl_err *e);
+/* The child: `internal variant`, job as JSON on standard input, progress as JSON lines on standard output. */
+int       bl_run_child(const bl_program *p, int argc, char **argv);
+#endif

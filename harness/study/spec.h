@@ -1,0 +1,44 @@
+/* spec.h - what a study is: models x methods x tasks x seeds, from a JSON file or from the command line.
+ *
+ *     { "models":  ["smollm2.gguf"],
+ *       "methods": ["base", "rtn:w4g64", {"rtn": {"wbits": [3, 2], "group": 64}}],      // lists multiply
+ *       "tasks":   ["wikitext2:gptq2048", "piqa"],
+ *       "seeds":   [0], "limit": 0, "out": "runs/a", "data": ["DIR"] }
+ *
+ * `//` comments and trailing commas are accepted. Unknown keys are refused with the nearest name.
+ */
+#ifndef BL_SPEC_H
+#define BL_SPEC_H
+#include "program.h"
+
+typedef struct bl_task_choice { const bl_task *task; const char *name; void *opts; const char *options; } bl_task_choice;   /* options: JSON of all, "{}" */
+typedef struct bl_spec {
+    const char **model; size_t n_models;
+    bl_method_choice *method; size_t n_methods;
+    bl_task_choice *task; size_t n_tasks;
+    uint64_t *seed; size_t n_seeds;
+    int64_t limit;                                      /* 0: all */
+    int64_t threads;                                    /* 0: all cores */
+    int64_t batch_tokens, batch_size;                   /* 0: chosen; numbers do not depend on them */
+    int64_t pass_tokens;
+    bool    stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
+    const char *tokenizer;                              /* --tokenizer */
+    const char *out;                                    /* NULL: not said */
+    const char *device;
+    bl_data_dirs data;
+    bl_arena *arena;                                    /* owns everything */
+} bl_spec;
+
+typedef struct bl_spec_from {                           /* command line; a list is comma separated and wins over the file's */
+    const char *file;                                   /* NULL: none; "-": standard input */
+    const char *model, *method, *task, *seed, *out, *data, *set, *device, *tokenizer;   /* `set`: k=v,k=v */
+    int64_t limit, threads, batch_tokens, batch_size, pass_tokens;   /* < 0: not said */
+    bool stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
+} bl_spec_from;
+bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *out, bl_err *e);
+void      bl_spec_free(bl_spec *s);
+/* The effective spec, as JSON that bl_spec_read takes. */
+bl_status bl_spec_print(const bl_spec *s, bl_text *out, bl_err *e);
+/* A commented spec to start from. */
+const char *bl_spec_example(void);
+#endif
