@@ -12,7 +12,11 @@
  * Bits: on the CPU every output element is one fixed sequence of operations that depends on its own inputs only, never on how many rows
  * are in the call, on their offset, or on threads. A dot product over k is 8 interleaved fused multiply-add chains (chain j takes
  * k = j, j+8, …, in order, the tail padded with zeros) summed as ((0+4)+(2+6)) + ((1+5)+(3+7)); the plain reference does the same with fmaf, so
- * fast and plain paths agree bit for bit for dot products.
+ * fast and plain paths agree bit for bit. Weights enter as f32, exactly as format->unpack gives them.
+ * Integer products: for every group of the weight, lane j of 8 sums the exact integers (code - zero) * x at positions i of the group with (i % 16) / 2 == j;
+ * then acc[j] = fma(lane[j], scale, acc[j]) group after group, and y = (tree of acc) * scale of the row of x.
+ * Attention: keys come in blocks of 64 aligned at position 0; a score is one fma chain over head_dim times `scale`; softmax is
+ * online over the blocks with 8 interleaved partial sums; the output is one fma chain over the keys. All in f32.
  */
 #ifndef BL_OPS_H
 #define BL_OPS_H
@@ -78,9 +82,9 @@ typedef struct bl_embed_args { const bl_weight *w; const int32_t *ids; bl_tensor
 typedef struct bl_loss_args {
     bl_tensor logits;                                   /* f32 [rows, vocab] */
     int64_t   vocab;                                    /* columns that count (padding rows of the head never do) */
-    const int32_t *target;                              /* [rows]; -1: only argmax */
+    const int32_t *target;                              /* [rows]; -1: only argmax, its nll is 0; NULL: all -1 */
     bl_tensor nll;                                      /* f64 [rows] out: -log softmax(target), sums in double; NaN when a logit is not finite */
-    bl_tensor argmax;                                   /* i32 [rows] out, first index on ties */
+    bl_tensor argmax;                                   /* i32 [rows] out, first index on ties; either of the two may be no tensor */
 } bl_loss_args;
 typedef struct bl_compare_args {                        /* P base, Q tested (perplexity.md section 4) */
     bl_tensor p, q;                                     /* f32 logits [rows, vocab] */
@@ -160,6 +164,21 @@ struct bl_backend {
 };
 bl_status bl_backend_open (const bl_backend_opts *o, bl_backend **out, bl_err *e);   /* BL_E_UNSUPPORTED names the devices there are */
 void      bl_backend_close(bl_backend *be);             /* NULL is fine */
+
+/* What every backend checks first; a broken shape is our own mistake: BL_E_INTERNAL. */
+bl_status bl_check_linear   (const bl_linear_args *a, bl_err *e);
+bl_status bl_check_norm     (const bl_norm_args *a, bl_err *e);
+bl_status bl_check_rope     (const bl_rope_args *a, bl_err *e);
+bl_status bl_check_attention(const bl_attention_args *a, bl_err *e);
+bl_status bl_check_rows     (const bl_rows_args *a, bl_err *e);
+bl_status bl_check_gate     (const bl_gate_args *a, bl_err *e);
+bl_status bl_check_add      (const bl_add_args *a, bl_err *e);
+bl_status bl_check_embed    (const bl_embed_args *a, bl_err *e);
+bl_status bl_check_loss     (const bl_loss_args *a, bl_err *e);
+bl_status bl_check_compare  (const bl_compare_args *a, bl_err *e);
+bl_status bl_check_sample   (const bl_sample_args *a, bl_err *e);
+bl_status bl_check_pack     (const bl_pack_args *a, bl_err *e);
+bl_status bl_check_unpack   (const bl_unpack_args *a, bl_err *e);
 
 /* Reference ops: kernels/cpu/ref_*.c, the same table with every entry plain C, one thread. */
 extern const bl_ops bl_ops_ref;

@@ -1,0 +1,177 @@
+/* memory.c - buffers of the CPU backend, their limit and peak, and facts about the machine. */
+#include "cpu.h"
+#include <inttypes.h>
+#include <omp.h>
+#include <unistd.h>
+
+enum { READABLE_BEHIND = 64 };                          /* fast paths load whole vectors */
+
+bl_status bl_cpu_open(bl_backend *be, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cpu *c = NULL;
+    if (!(c = bl_new(1, sizeof *c, e))) return BL_E_NOMEM;
+    be->own = c;
+    c->threads = be->opts.threads ? be->opts.threads : omp_get_num_procs();
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    c->avx2 = !be->opts.reference && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+#endif
+    be->ops = c->avx2 ? &bl_ops_cpu : &bl_ops_ref;
+    if (!c->avx2) { c->threads = 1; return BL_OK; }
+
+    if (!(c->stage = bl_new(BL_CPU_STAGE, 1, e)) || !(c->scratch = bl_new((size_t)c->threads, sizeof *c->scratch, e))) { st = BL_E_NOMEM; goto out; }
+    #pragma omp parallel num_threads(c->threads)
+    c->scratch[omp_get_thread_num()] = bl_new(BL_CPU_SCRATCH, 1, NULL);
+    for (int i = 0; i < c->threads; i++)                /* fewer threads than asked for, or no memory */
+        if (!c->scratch[i]) { st = bl_fail(e, BL_E_NOMEM, "no memory for the scratch of %d threads", c->threads); goto out; }
+    return BL_OK;
+out:
+    bl_cpu_close(be);
+    be->own = NULL;
+    return st;
+}
+
+void bl_cpu_close(bl_backend *be)
+{
+    bl_cpu *c = be->own;
+    if (!c) return;
+    for (int i = 0; c->scratch && i < c->threads; i++) bl_free(c->scratch[i]);
+    bl_free(c->scratch);
+    bl_free(c->stage);
+    bl_free(c);
+}
+
+bl_status bl_cpu_buffer_new(bl_backend *be, uint64_t bytes, bl_buffer **out, bl_err *e)
+{
+    bl_cpu *c = be->own;
+    uint64_t limit = be->opts.memory_limit;
+    if (limit && (bytes > limit || c->now > limit - bytes))
+        return bl_fail(e, BL_E_DEVMEM, "%" PRIu64 " bytes do not fit: %" PRIu64 " of %" PRIu64 " are in use", bytes, c->now, limit);
+    bl_buffer *b = bl_new(1, sizeof *b, e);
+    if (!b) return BL_E_NOMEM;
+    if (bytes > SIZE_MAX - READABLE_BEHIND || !(b->data = bl_new(bytes + READABLE_BEHIND, 1, e))) {
+        bl_free(b);
+        return bl_fail(e, BL_E_NOMEM, "no memory for a buffer of %" PRIu64 " bytes", bytes);
+    }
+    b->backend = be;
+    b->bytes = bytes;
+    c->now += bytes;
+    c->peak = BL_MAX(c->peak, c->now);
+    *out = b;
+    return BL_OK;
+}
+
+void bl_cpu_buffer_free(bl_buffer *b)
+{
+    if (!b) return;
+    bl_cpu *c = b->backend->own;
+    c->now -= b->bytes;
+    bl_free(b->data);
+    bl_free(b);
+}
+
+static bool contiguous(const bl_tensor *t)
+{
+    int64_t n = 1;
+    for (int i = t->ndim - 1; i >= 0; i--) {
+        if (t->dim[i] != 1 && t->stride[i] != n) return false;
+        n *= t->dim[i];
+    }
+    return true;
+}
+
+bl_status bl_cpu_upload(bl_backend *be, const bl_tensor *dst, const void *host, bl_err *e)
+{
+    (void)be;
+    if (!contiguous(dst)) return bl_fail(e, BL_E_INTERNAL, "upload: the tensor is not contiguous");
+    if (bl_tensor_bytes(dst)) memcpy(bl_cpu_at(dst), host, bl_tensor_bytes(dst));
+    return BL_OK;
+}
+
+bl_status bl_cpu_download(bl_backend *be, const bl_tensor *src, void *host, bl_err *e)
+{
+    (void)be;
+    if (!contiguous(src)) return bl_fail(e, BL_E_INTERNAL, "download: the tensor is not contiguous");
+    if (bl_tensor_bytes(src)) memcpy(host, bl_cpu_at(src), bl_tensor_bytes(src));
+    return BL_OK;
+}
+
+bl_status bl_cpu_fill(bl_backend *be, const bl_tensor *dst, double value, bl_err *e)
+{
+    (void)be;
+    if (!contiguous(dst)) return bl_fail(e, BL_E_INTERNAL, "fill: the tensor is not contiguous");
+    union { float f; double d; int8_t i8; uint8_t u8; int16_t i16; uint16_t u16; int32_t i32; int64_t i64; unsigned char raw[8]; } v = { .raw = { 0 } };
+    switch (dst->dtype) {
+    case BL_F32:  v.f   = (float)value; break;
+    case BL_F64:  v.d   = value; break;
+    case BL_F16:  v.u16 = bl_f32_to_f16((float)value); break;
+    case BL_BF16: v.u16 = bl_f32_to_bf16((float)value); break;
+    case BL_U8:   v.u8  = (uint8_t)value; break;
+    case BL_I8:   v.i8  = (int8_t)value; break;
+    case BL_BOOL: v.u8  = value != 0; break;
+    case BL_I16:  v.i16 = (int16_t)value; break;
+    case BL_I32:  v.i32 = (int32_t)value; break;
+    case BL_I64:  v.i64 = (int64_t)value; break;
+    default: return bl_fail(e, BL_E_INTERNAL, "fill: unknown type");
+    }
+    size_t size = bl_dtype_bytes(dst->dtype);
+    unsigned char *p = bl_cpu_at(dst);
+    for (int64_t i = 0, n = bl_tensor_count(dst); i < n; i++) memcpy(p + (size_t)i * size, v.raw, size);
+    return BL_OK;
+}
+
+bl_status bl_cpu_sync(bl_backend *be, bl_err *e) { (void)be; (void)e; return BL_OK; }
+
+void bl_cpu_memory(const bl_backend *be, uint64_t *now, uint64_t *peak)
+{
+    const bl_cpu *c = be->own;
+    if (now)  *now  = c->now;
+    if (peak) *peak = c->peak;
+}
+
+void bl_cpu_product_rows(const bl_backend *be, uint64_t out[4])
+{
+    const bl_cpu *c = be->own;
+    memcpy(out, c->product_rows, sizeof c->product_rows);
+}
+
+void bl_cpu_count_rows(bl_backend *be, int64_t rows)
+{
+    bl_cpu *c = be->own;
+    c->product_rows[rows <= 1 ? 0 : rows <= 8 ? 1 : rows <= 64 ? 2 : 3]++;
+}
+
+void bl_cpu_facts(const bl_backend *be, bl_facts *out)
+{
+    const bl_cpu *c = be->own;
+    *out = (bl_facts){ .name = "unknown CPU", .threads = c->threads, .deterministic = true };
+    snprintf(out->simd, sizeof out->simd, "%s", c->avx2 ? "avx2+fma+f16c" : "plain");
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    if (pages > 0 && size > 0) out->memory_bytes = (uint64_t)pages * (uint64_t)size;
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    if (!f) return;
+    char line[512], *name;
+    while (fgets(line, sizeof line, f)) {
+        if (strncmp(line, "model name", 10) != 0 || !(name = strchr(line, ':'))) continue;
+        name += 1 + strspn(name + 1, " \t");
+        name[strcspn(name, "\n")] = 0;
+        snprintf(out->name, sizeof out->name, "%.120s", name);
+        break;
+    }
+    fclose(f);
+}
+
+/* Writes and reads more than the last level cache holds. */
+bl_status bl_cpu_flush(bl_backend *be, bl_err *e)
+{
+    enum { LEAST = 64 << 20, MOST = 1 << 30 };
+    long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    size_t n = (size_t)BL_MIN(BL_MAX(2 * BL_MAX(l3, 0L), (long)LEAST), (long)MOST);
+    volatile unsigned char *p = bl_new(n, 1, e);
+    (void)be;
+    if (!p) return BL_E_NOMEM;
+    for (size_t i = 0; i < n; i += 64) p[i] = (unsigned char)(p[i] + i);
+    bl_free((void *)p);
+    return BL_OK;
+}

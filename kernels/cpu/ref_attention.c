@@ -1,0 +1,61 @@
+/* ref_attention.c - causal attention with grouped heads over segments of a cache, one query and head at a time.
+ *
+ * Keys come in blocks of 64 aligned at position 0. For a query, with m the largest score so far, l the sums of e^(s - m) (8 interleaved
+ * partial sums) and y the weighted sum of values, a block with largest score b does
+ *     m' = max(m, b);  l, y *= e^(m - m');  p = e^(s - m');  l += p;  y += p v, key after key
+ * and the result is y / l. What lies before or behind a row of q in the call has no influence on its bits.
+ */
+#include "cpu.h"
+
+enum { BLOCK = 64 };
+
+/* Row of the cache that holds position p of a sequence. */
+static int64_t cache_row(const bl_attention_args *a, int32_t seq, int64_t p)
+{
+    const bl_kv_seg *s = a->seg + a->seg_start[seq];
+    while (p >= s->len) p -= s++->len;
+    return s->row + p;
+}
+
+static void attend(const bl_attention_args *a, int32_t seq, int64_t row, int64_t head, float *y)
+{
+    int64_t dim = a->head_dim, kv = head / (a->heads / a->kv_heads) * dim, keys = a->past[seq] + (row - a->start[seq]) + 1;
+    const float *q = bl_cpu_row(&a->q, row) + head * dim;
+    float m = -INFINITY, l[8] = { 0 }, p[BLOCK];
+    for (int64_t d = 0; d < dim; d++) y[d] = 0;
+    for (int64_t k0 = 0; k0 < keys; k0 += BLOCK) {
+        int64_t n = BL_MIN(keys - k0, BLOCK);
+        float top = m;
+        for (int64_t j = 0; j < n; j++) {
+            const float *k = bl_cpu_row(&a->k, cache_row(a, seq, k0 + j)) + kv;
+            float s = 0;
+            for (int64_t d = 0; d < dim; d++) s = fmaf(q[d], k[d], s);
+            p[j] = s * (float)a->scale;
+            top = p[j] > top ? p[j] : top;
+        }
+        float shrink = bl_exp(m - top);
+        m = top;
+        for (int j = 0; j < 8; j++) l[j] *= shrink;
+        for (int64_t d = 0; d < dim; d++) y[d] *= shrink;
+        for (int64_t j = 0; j < n; j++) {
+            p[j] = bl_exp(p[j] - m);
+            l[j % 8] += p[j];
+            const float *v = bl_cpu_row(&a->v, cache_row(a, seq, k0 + j)) + kv;
+            for (int64_t d = 0; d < dim; d++) y[d] = fmaf(p[j], v[d], y[d]);
+        }
+    }
+    float sum = bl_tree8(l);
+    for (int64_t d = 0; d < dim; d++) y[d] = y[d] / sum;
+}
+
+bl_status bl_ref_attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    (void)be;
+    BL_TRY(bl_check_attention(a, e));
+    for (int32_t s = 0; s < a->n_seq; s++)
+        for (int64_t r = a->start[s]; r < a->start[s + 1]; r++)
+            for (int64_t h = 0; h < a->heads; h++) attend(a, s, r, h, bl_cpu_row(&a->y, r) + h * a->head_dim);
+out:
+    return st;
+}

@@ -1,0 +1,109 @@
+/* ref_input.c - what happens to a row of x before a product: transforms, and quantized activations. */
+#include "cpu.h"
+
+/* Fast Walsh-Hadamard transform, orthonormal: 1 / sqrt(n). */
+static void hadamard(float *x, int64_t n)
+{
+    for (int64_t h = 1; h < n; h *= 2)
+        for (int64_t i = 0; i < n; i += 2 * h)
+            for (int64_t j = i; j < i + h; j++) {
+                float a = x[j], b = x[j + h];
+                x[j] = a + b;
+                x[j + h] = a - b;
+            }
+    float norm = (float)(1 / sqrt((double)n));
+    for (int64_t i = 0; i < n; i++) x[i] *= norm;
+}
+
+static void apply(const bl_transform *t, const float *x, float *y)
+{
+    const float *f = bl_cpu_at(&t->data);
+    const int32_t *from = bl_cpu_at(&t->data);
+    switch (t->kind) {
+    case BL_T_SCALE:   for (int64_t i = 0; i < t->in; i++) y[i] = x[i] * f[i]; break;
+    case BL_T_PERMUTE: for (int64_t i = 0; i < t->out; i++) y[i] = x[from[i]]; break;
+    case BL_T_HADAMARD:
+        for (int64_t i = 0; i < t->in; i++) y[i] = f ? x[i] * f[i] : x[i];
+        hadamard(y, t->in);
+        break;
+    case BL_T_ROTATE: {
+        int64_t b = t->data.dim[1];
+        for (int64_t i = 0; i < t->in; i++) {           /* y = x R, block by block */
+            const float *block = f + i / b * b * b, *xb = x + i / b * b;
+            float acc = 0;
+            for (int64_t k = 0; k < b; k++) acc = fmaf(xb[k], block[k * b + i % b], acc);
+            y[i] = acc;
+        }
+        break;
+    }
+    }
+}
+
+void bl_cpu_transform(const bl_linear_args *a, const float *x, float *dst, float *tmp)
+{
+    if (a->n_t == 0) { memcpy(dst, x, (size_t)a->x.dim[1] * sizeof *x); return; }
+    for (int i = 0; i < a->n_t; i++) {                  /* the last one writes dst */
+        float *to = (a->n_t - 1 - i) % 2 ? tmp : dst;
+        apply(&a->t[i], x, to);
+        x = to;
+    }
+}
+
+int64_t bl_cpu_transform_width(const bl_linear_args *a)
+{
+    int64_t widest = a->x.dim[1];
+    for (int i = 0; i < a->n_t; i++) widest = BL_MAX(widest, a->t[i].out);
+    return widest;
+}
+
+void bl_cpu_act_range(const float *x, int64_t n, const bl_actq *q, float *scale, float *zero)
+{
+    float lo = 0, hi = 0, least, most;
+    bool finite = true;
+    for (int64_t i = 0; i < n; i++) {
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
+        finite = finite && isfinite(x[i]);
+    }
+    bl_cpu_act_limits(q, &least, &most);
+    *scale = q->symmetric ? (hi > -lo ? hi : -lo) / most : (hi - lo) / most;
+    if (!(*scale > 0)) *scale = 1;
+    *zero = q->symmetric ? 0 : rintf(-lo / *scale);
+    if (!finite) { *scale = NAN; *zero = 0; }
+}
+
+void bl_cpu_act_tensor(const bl_linear_args *a, float *row, float *tmp, float *scale, float *zero)
+{
+    float ends[2] = { 0, 0 };                           /* the range of two numbers is that of all */
+    for (int64_t r = 0; r < a->x.dim[0]; r++) {
+        bl_cpu_transform(a, bl_cpu_row(&a->x, r), row, tmp);
+        for (int64_t i = 0; i < a->w->geom.in; i++) {
+            if (!isfinite(row[i])) { *scale = NAN; *zero = 0; return; }
+            ends[0] = fminf(ends[0], row[i]);
+            ends[1] = fmaxf(ends[1], row[i]);
+        }
+    }
+    bl_cpu_act_range(ends, 2, &a->act, scale, zero);
+}
+
+void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, float zero)
+{
+    int64_t group = q->unit == BL_ACT_GROUP ? q->group : n;
+    float lo, hi;
+    bl_cpu_act_limits(q, &lo, &hi);
+    for (int64_t i = 0; i < n; i += group) {
+        int64_t end = BL_MIN(i + group, n);
+        if (q->unit != BL_ACT_TENSOR) bl_cpu_act_range(x + i, end - i, q, &scale, &zero);
+        for (int64_t k = i; k < end; k++) x[k] = (bl_cpu_act_code(x[k], scale, zero, lo, hi) - zero) * scale;
+    }
+}
+
+/* Integer products take integer weights whose zeros lie in the code range (or are none) and whose groups fill a vector, and one scale a row of x. */
+bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a)
+{
+    enum { LEAST_GROUP = 16, MOST_IN = 1 << 17 };       /* 255 * 255 * 2^17 / 8 fits 31 bits */
+    const bl_geom *g = &a->w->geom;
+    (void)be;
+    return a->act.bits > 0 && a->act.unit != BL_ACT_GROUP && a->w->format->kind == BL_FMT_INT && g->zero != BL_ZERO_I16
+        && g->group >= BL_MIN(LEAST_GROUP, g->in) && g->in <= MOST_IN;
+}

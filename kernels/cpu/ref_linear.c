@@ -1,0 +1,119 @@
+/* ref_linear.c - y = A(T x) Wt + adapter as the formulas say, for any format. */
+#include "cpu.h"
+
+/* 8 interleaved chains over k; the tail counts as zeros. */
+static float dot(const float *x, const float *w, int64_t n)
+{
+    float acc[8] = { 0 };
+    for (int64_t k = 0; k < (n + 7) / 8 * 8; k++) acc[k % 8] = k < n ? fmaf(x[k], w[k], acc[k % 8]) : fmaf(0, 0, acc[k % 8]);
+    return bl_tree8(acc);
+}
+
+/* One output of an integer product: x[k] = code - zero of the input, w[k] = code - zero of the weight. */
+static float dot_integer(const int16_t *x, const int16_t *w, const float *scale, int64_t n, int64_t group)
+{
+    float acc[8] = { 0 };
+    for (int64_t g = 0; g * group < n; g++) {
+        int32_t lane[8] = { 0 };
+        for (int64_t i = 0; i < group && g * group + i < n; i++)
+            lane[i % 16 / 2] += x[g * group + i] * w[g * group + i];
+        for (int j = 0; j < 8; j++) acc[j] = fmaf((float)lane[j], scale[g], acc[j]);
+    }
+    return bl_tree8(acc);
+}
+
+typedef struct space {
+    float *x, *tmp, *w, *scale, *zero, *low;            /* [in], [widest], [in], [groups] x 2, [r] */
+    uint8_t *codes;                                     /* [in] */
+    int16_t *xi, *wi;                                   /* [rows, in], [in] */
+    float *all, *sx;                                    /* [rows, in], [rows] */
+} space;
+
+static void free_space(space *s)
+{
+    bl_free(s->x); bl_free(s->tmp); bl_free(s->w); bl_free(s->scale); bl_free(s->zero); bl_free(s->low);
+    bl_free(s->codes); bl_free(s->xi); bl_free(s->wi); bl_free(s->all); bl_free(s->sx);
+}
+
+static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
+{
+    size_t in = (size_t)a->w->geom.in, rows = (size_t)a->x.dim[0], wide = (size_t)bl_cpu_transform_width(a);
+    size_t groups = (size_t)bl_geom_groups(&a->w->geom), rank = a->adapter ? (size_t)a->adapter->a.dim[0] : 0;
+    if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) || !(s->w = bl_new(in, sizeof *s->w, e))
+        || !(s->scale = bl_new(groups, sizeof *s->scale, e)) || !(s->zero = bl_new(groups, sizeof *s->zero, e))
+        || !(s->low = bl_new(rank, sizeof *s->low, e)) || !(s->codes = bl_new(in, sizeof *s->codes, e))
+        || !(s->xi = bl_new(rows * in, sizeof *s->xi, e)) || !(s->wi = bl_new(in, sizeof *s->wi, e))
+        || !(s->all = bl_new(rows * in, sizeof *s->all, e)) || !(s->sx = bl_new(rows, sizeof *s->sx, e))) return BL_E_NOMEM;
+    return BL_OK;
+}
+
+/* A(T x) for all rows: floats into s->all, and for an integer product codes less zeros into s->xi. */
+static void inputs(const bl_linear_args *a, bool integer, space *s)
+{
+    int64_t in = a->w->geom.in;
+    float scale = a->act.scale, zero = a->act.zero, lo, hi;
+    if (a->act.bits && a->act.unit == BL_ACT_TENSOR && scale == 0) bl_cpu_act_tensor(a, s->x, s->tmp, &scale, &zero);
+    for (int64_t r = 0; r < a->x.dim[0]; r++) {
+        float *x = s->all + r * in;
+        bl_cpu_transform(a, bl_cpu_row(&a->x, r), s->x, s->tmp);
+        memcpy(x, s->x, (size_t)in * sizeof *x);
+        if (!a->act.bits) continue;
+        if (!integer) { bl_cpu_act_simulate(x, in, &a->act, scale, zero); continue; }
+        if (a->act.unit == BL_ACT_TOKEN) bl_cpu_act_range(x, in, &a->act, &scale, &zero);
+        bl_cpu_act_limits(&a->act, &lo, &hi);
+        s->sx[r] = scale;
+        for (int64_t k = 0; k < in; k++)
+            s->xi[r * in + k] = isnan(scale) ? 0 : (int16_t)(bl_cpu_act_code(x[k], scale, zero, lo, hi) - zero);
+    }
+}
+
+static void put(float *y, float v, bool accumulate) { *y = accumulate ? *y + v : v; }
+
+static void product(const bl_linear_args *a, bool integer, const space *s)
+{
+    const bl_format *f = a->w->format;
+    const bl_geom *g = &a->w->geom;
+    const void *part[BL_MAX_PARTS];
+    bl_cpu_parts(a->w, part);
+    for (int64_t o = 0; o < g->out; o++) {
+        if (integer) {
+            bl_int_decode(f, g, part, o, s->codes, s->scale, s->zero);
+            for (int64_t k = 0; k < g->in; k++)
+                s->wi[k] = (int16_t)(f->bits == 1 ? 2 * s->codes[k] - 1 : s->codes[k] - (int)s->zero[k / g->group]);
+            for (int64_t r = 0; r < a->x.dim[0]; r++)
+                put(bl_cpu_row(&a->y, r) + o, dot_integer(s->xi + r * g->in, s->wi, s->scale, g->in, g->group) * s->sx[r], a->accumulate);
+        } else {
+            f->unpack(f, g, part, o, 0, g->in, s->w);
+            for (int64_t r = 0; r < a->x.dim[0]; r++)
+                put(bl_cpu_row(&a->y, r) + o, dot(s->all + r * g->in, s->w, g->in), a->accumulate);
+        }
+    }
+}
+
+/* y += scale * (x At) Bt, from x as it came in */
+static void adapter(const bl_linear_args *a, const space *s)
+{
+    const bl_lowrank *l = a->adapter;
+    for (int64_t r = 0; r < a->x.dim[0]; r++) {
+        for (int64_t i = 0; i < l->a.dim[0]; i++) s->low[i] = dot(bl_cpu_row(&a->x, r), bl_cpu_row(&l->a, i), a->x.dim[1]);
+        for (int64_t o = 0; o < a->w->geom.out; o++)
+            bl_cpu_row(&a->y, r)[o] += l->scale * dot(s->low, bl_cpu_row(&l->b, o), l->a.dim[0]);
+    }
+}
+
+bl_status bl_ref_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    space s = { 0 };
+    bool integer;
+    BL_TRY(bl_check_linear(a, e));
+    integer = bl_cpu_integer(be, a);
+    BL_TRY(new_space(a, &s, e));
+    bl_cpu_count_rows(be, a->x.dim[0]);
+    inputs(a, integer, &s);
+    product(a, integer, &s);
+    if (a->adapter) adapter(a, &s);
+out:
+    free_space(&s);
+    return st;
+}

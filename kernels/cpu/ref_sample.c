@@ -1,0 +1,54 @@
+/* ref_sample.c - the next token: the most likely one, or a draw from the softmax at a temperature, cut to its top_p share. */
+#include "cpu.h"
+#include <stdlib.h>
+
+typedef struct entry { double p; int32_t id; } entry;
+
+static int by_probability(const void *x, const void *y)
+{
+    const entry *a = x, *b = y;
+    return a->p != b->p ? (a->p < b->p ? 1 : -1) : a->id < b->id ? -1 : a->id > b->id;
+}
+
+/* Index of the draw u in list[0..n) whose weights sum to total. */
+static int32_t draw(const entry *list, int64_t n, double total, double u)
+{
+    double at = 0;
+    for (int64_t i = 0; i < n; i++)
+        if ((at += list[i].p) > u * total) return list[i].id;
+    return list[n - 1].id;
+}
+
+static int32_t pick(const bl_sample_args *a, const float *x, double u, entry *list)
+{
+    int64_t n = a->vocab, kept = 0;
+    int32_t top = 0;
+    double sum = 0, share = 0;
+    for (int64_t i = 0; i < n; i++) if (x[i] > x[top]) top = (int32_t)i;
+    if (a->temperature == 0) return top;
+    for (int64_t i = 0; i < n; i++) {
+        list[i] = (entry){ exp(((double)x[i] - x[top]) / a->temperature), (int32_t)i };
+        sum += list[i].p;
+    }
+    if (!(sum > 0) || !isfinite(sum)) return top;
+    if (a->top_p <= 0 || a->top_p >= 1) return draw(list, n, sum, u);
+    double least = (1 - a->top_p) / (double)n * sum;    /* smaller ones cannot be inside: all of them together weigh less than 1 - top_p */
+    for (int64_t i = 0; i < n; i++) if (list[i].p >= least) list[kept++] = list[i];
+    qsort(list, (size_t)kept, sizeof *list, by_probability);
+    for (n = 0; n < kept && share < a->top_p * sum; n++) share += list[n].p;
+    return draw(list, n, share, u);
+}
+
+bl_status bl_ref_sample(bl_backend *be, const bl_sample_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    entry *list = NULL;
+    int32_t *ids = bl_cpu_at(&a->ids);
+    (void)be;
+    BL_TRY(bl_check_sample(a, e));
+    if (!(list = bl_new((size_t)a->vocab, sizeof *list, e))) { st = BL_E_NOMEM; goto out; }
+    for (int64_t r = 0; r < a->logits.dim[0]; r++) ids[r] = pick(a, bl_cpu_row(&a->logits, r), a->u ? a->u[r] : 0, list);
+out:
+    bl_free(list);
+    return st;
+}
