@@ -1,0 +1,174 @@
+/* fmt_table.c - nf2 nf3 nf4 nf8, fp4, fp8_e4m3, dyn8: codes into a fixed table of values, a scale per group of inputs.
+ *
+ *     codes   [out, ceil(in b / 8)]       as in the integer formats: code i in bits [i b, i b + b) of its row
+ *     scales  [out, groups]               F16, BF16 or F32: max |w| / largest value of the table
+ *
+ * value = table[code] * scale; the code is that of the nearest value to w * (1 / scale), the smaller one of two equally near. The
+ * largest value is 1 but in e4m3 (448). A group of zeros has scale 0 and the code of 0.
+ *
+ * With double_quant the scales are themselves coded, as bitsandbytes does it (QLoRA section 3):
+ *
+ *     scales  u8 [out groups]             signed dynamic map of (scale - offset) / scales2, blocks of 256 scales in row order
+ *     scales2 f32 [blocks]                max |scale - offset| of the block
+ *     offset  f32 [1]                     mean of all scales
+ *
+ * The weights' codes then come from the exact float scale, not from the one that will be read; `scale` of the geometry is not used.
+ * Bits and codes equal those of bitsandbytes, but for its nibble order: it puts the first of two codes into the high nibble.
+ */
+#include "fmt_table.h"
+#include <math.h>
+
+enum { CHUNK = 256, BLOCK2 = 256 };
+
+static int parts(const bl_format *f, const bl_geom *g, bl_part_spec out[BL_MAX_PARTS])
+{
+    int64_t groups = bl_geom_groups(g), all;
+
+    out[0] = (bl_part_spec){ "codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits) };
+    if (!g->double_quant) {
+        out[1] = (bl_part_spec){ "scales", g->scale, g->out, groups };
+        return 2;
+    }
+    if (__builtin_mul_overflow(g->out, groups, &all)) all = -1;                    /* refused as too large */
+    out[1] = (bl_part_spec){ "scales",  BL_U8,  1, all };
+    out[2] = (bl_part_spec){ "scales2", BL_F32, 1, all < 0 ? all : all / BLOCK2 + (all % BLOCK2 != 0) };
+    out[3] = (bl_part_spec){ "offset",  BL_F32, 1, 1 };
+    return 4;
+}
+
+static float scale_at(const bl_geom *g, const void *const part[], int64_t i)
+{
+    if (!g->double_quant) return bl_scale_at(part[1], g->scale, i);
+    return bl_dynamic_map[((const uint8_t *)part[1])[i]] * ((const float *)part[2])[i / BLOCK2] + *(const float *)part[3];
+}
+
+static void unpack(const bl_format *f, const bl_geom *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst)
+{
+    const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits);
+    int64_t groups = bl_geom_groups(g);
+    uint8_t q[CHUNK];
+
+    for (int64_t k = k0, end; k < k0 + n; k = end) {
+        int64_t i = k / g->group, stop = BL_MIN(k0 + n, (i + 1) * g->group);
+        end = BL_MIN(stop, k + CHUNK);
+        float s = scale_at(g, part, row * groups + i), *d = dst + (k - k0);
+        bl_codes_read(codes, f->bits, k, end - k, q);
+        for (int64_t j = 0; j < end - k; j++) d[j] = f->table[q[j]] * s;
+    }
+}
+
+/* ---- the nearest code ---- */
+void bl_codebook_init(bl_codebook *t, const float *table, int n)
+{
+    t->n = 0;
+    for (int c = 0; c < n; c++) {
+        if (isnan(table[c])) continue;
+        int at = t->n;
+        while (at > 0 && t->value[at - 1] > table[c]) at--;
+        if (at > 0 && t->value[at - 1] == table[c]) continue;                      /* -0 beside 0: the first code stands for both */
+        memmove(t->value + at + 1, t->value + at, (size_t)(t->n - at) * sizeof *t->value);
+        memmove(t->code + at + 1, t->code + at, (size_t)(t->n - at));
+        t->value[at] = table[c];
+        t->code[at] = (uint8_t)c;
+        t->n++;
+    }
+    for (t->span = 1; t->span < t->n; ) t->span *= 2;
+    for (int i = t->n; i < t->span; i++) t->value[i] = INFINITY;
+    t->zero = bl_codebook_code(t, 0);
+}
+
+uint8_t bl_codebook_code(const bl_codebook *t, float x)
+{
+    int at = 0;
+    for (int half = t->span / 2; half > 0; half /= 2) at += t->value[at + half] <= x ? half : 0;
+    if (at + 1 >= t->n) return t->code[at];
+    float below = fabsf(x - t->value[at]), above = fabsf(x - t->value[at + 1]);
+    if (below == above) return BL_MIN(t->code[at], t->code[at + 1]);
+    return t->code[above < below ? at + 1 : at];
+}
+
+static void encode(const bl_codebook *t, const float *w, int64_t n, float scale, uint8_t *q)
+{
+    float inverse = 1 / scale;
+
+    if (scale == 0) memset(q, t->zero, (size_t)n);
+    else if (isinf(inverse)) for (int64_t i = 0; i < n; i++) q[i] = bl_codebook_code(t, w[i] / scale);
+    else                     for (int64_t i = 0; i < n; i++) q[i] = bl_codebook_code(t, w[i] * inverse);
+}
+
+static float max_abs(const float *w, int64_t n)
+{
+    float m = 0;
+    for (int64_t i = 0; i < n; i++) m = fabsf(w[i]) > m ? fabsf(w[i]) : m;
+    return m;
+}
+
+/* Scales s[0 .. n) into codes, one float per 256 of them, and the mean. `s` is left less the mean. */
+static void quantize_scales(float *s, int64_t n, void *const part[])
+{
+    bl_codebook map;
+    double sum = 0;
+
+    for (int64_t i = 0; i < n; i++) sum += s[i];
+    float mean = (float)(sum / (double)n);
+    for (int64_t i = 0; i < n; i++) s[i] -= mean;
+
+    bl_codebook_init(&map, bl_dynamic_map, 256);
+    for (int64_t i = 0; i < n; i += BLOCK2) {
+        int64_t m = BL_MIN(n - i, BLOCK2);
+        float top = max_abs(s + i, m);
+        encode(&map, s + i, m, top, (uint8_t *)part[1] + i);
+        ((float *)part[2])[i / BLOCK2] = top;
+    }
+    *(float *)part[3] = mean;
+}
+
+static bl_status pack(const bl_format *f, const bl_geom *g, const float *w, void *const part[], bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t groups = bl_geom_groups(g), row_bytes = bl_code_bytes(g->in, f->bits);
+    uint8_t *q = NULL;
+    float   *exact = NULL;                              /* scales, for double_quant */
+    bl_codebook t;
+
+    BL_TRY(f->check(f, g, e));
+    bl_codebook_init(&t, f->table, 1 << f->bits);
+    float top = fmaxf(t.value[t.n - 1], -t.value[0]);
+    q = bl_new((size_t)g->in, 1, e);
+    exact = bl_new(g->double_quant ? (size_t)(g->out * groups) : 0, sizeof *exact, e);
+    if (!q || !exact) { st = BL_E_NOMEM; goto out; }
+
+    for (int64_t r = 0; r < g->out; r++) {
+        for (int64_t i = 0; i < groups; i++) {
+            int64_t k = i * g->group, n = BL_MIN(g->group, g->in - k), at = r * groups + i;
+            const float *x = w + r * g->in + k;
+
+            if (!bl_all_finite(x, n)) { st = bl_fail_nonfinite(f, x, r, k, n, e); goto out; }
+            float s = max_abs(x, n) / top;
+            if (g->double_quant) exact[at] = s;
+            else {
+                float stored = bl_scale_put(part[1], g->scale, at, s, s > 0);
+                if (!isfinite(stored)) { st = bl_fail_scale(f, g, r, i, s, e); goto out; }
+                s = stored;
+            }
+            encode(&t, x, n, s, q + k);
+        }
+        bl_codes_write((uint8_t *)part[0] + r * row_bytes, f->bits, g->in, q);
+    }
+    if (g->double_quant) quantize_scales(exact, g->out * groups, part);
+out:
+    bl_free(exact);
+    bl_free(q);
+    return st;
+}
+
+#define TABLE(id, b, values, text) \
+    const bl_format bl_format_##id = { .name = #id, .doc = text, .kind = BL_FMT_TABLE, .bits = b, .ggml_type = -1, .table = values, \
+                                       .check = bl_fmt_check, .parts = parts, .unpack = unpack, .pack = pack }
+TABLE(nf2,      2, bl_nf2,         "quantiles of a normal distribution, 4 values");
+TABLE(nf3,      3, bl_nf3,         "quantiles of a normal distribution, 8 values");
+TABLE(nf4,      4, bl_nf4,         "NormalFloat of QLoRA, 16 values");
+TABLE(nf8,      8, bl_nf8,         "quantiles of a normal distribution, 256 values");
+TABLE(fp4,      4, bl_fp4,         "4-bit floats of bitsandbytes");
+TABLE(fp8_e4m3, 8, bl_fp8_e4m3,    "8-bit floats, 4 exponent and 3 mantissa bits");
+TABLE(dyn8,     8, bl_dynamic_map, "signed dynamic map of bitsandbytes, 256 values");

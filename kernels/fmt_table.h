@@ -1,0 +1,18 @@
+/* fmt_table.h - value tables by code, and the nearest code in one. */
+#ifndef BL_FMT_TABLE_H
+#define BL_FMT_TABLE_H
+#include "fmt.h"
+
+extern const float bl_nf2[4], bl_nf3[8], bl_nf4[16], bl_nf8[256], bl_fp4[16], bl_fp8_e4m3[256];
+extern const float bl_dynamic_map[256];                 /* signed; also the codes of double-quantized scales */
+
+/* A table sorted for searching, made per call: no shared state. */
+typedef struct bl_codebook {
+    float   value[256];                                 /* ascending, padded with infinity to a power of two */
+    uint8_t code[256];
+    int     n, span;                                    /* values; the power of two */
+    uint8_t zero;                                       /* code of the value 0 */
+} bl_codebook;
+void    bl_codebook_init(bl_codebook *t, const float *table, int n);
+uint8_t bl_codebook_code(const bl_codebook *t, float x);  /* of equally near ones the smaller code */
+#endif
