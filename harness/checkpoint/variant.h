@@ -22,6 +22,8 @@ bl_status bl_variant_begin(const char *dir, bl_checkpoint *source, const char *m
 /* `name` as in checkpoint.h ("model.layers.0.mlp.up_proj.weight"). */
 bl_status bl_variant_add(bl_variant *v, const char *name, bl_backend *be, const bl_weight *w, const bl_actq *act, bl_err *e);
 bl_status bl_variant_copy_rest(bl_variant *v, bl_err *e);
+/* One more file of the directory (layers.json). */
+bl_status bl_variant_file(bl_variant *v, const char *name, const void *p, size_t n, bl_err *e);
 uint64_t  bl_variant_bytes(const bl_variant *v);                /* tensor bytes so far: packed_bytes once copy_rest is done */
 bl_status bl_variant_commit(bl_variant *v, bl_err *e);
 void      bl_variant_drop(bl_variant *v);                       /* removes what was written; NULL is fine */
