@@ -122,7 +122,7 @@ double bl_now(void);                                   /* seconds, monotonic */
 void   bl_utc(char out[32]);                           /* "2024-05-01T12:00:00Z" */
 bool   bl_interrupted(void);                           /* SIGINT or SIGTERM was seen (bl_signals_catch) */
 /* First SIGINT/SIGTERM sets the flag, the second ends at once (exit 130). SIGPIPE is left to end quietly.
- * LC_NUMERIC is forced to "C". */
+ * SIGXFSZ is ignored, so that a file size limit is an error of write. LC_NUMERIC is forced to "C". */
 void   bl_process_init(void);
 uint64_t bl_rss_peak(void);                            /* bytes, VmHWM of this process; 0 when unknown */
 uint64_t bl_rss_anon(void);                            /* bytes, RssAnon now */

@@ -7,8 +7,10 @@
  *     for (const bl_json *c = bl_json_first(j); c; c = bl_json_next(c)) … bl_json_key(c) …
  *     bl_json_free(j);
  *
+ * Every sentence opens with the document and the path inside: "config.json: model.layers[3].x: found 2.5, expected an integer".
+ *
  * Refused: byte order mark, invalid UTF-8, NUL and \u0000, lone surrogates, duplicate keys, numbers that are not finite or not JSON
- * (leading zeros, "+1"), trailing text, depth over 64, more than 8 million nodes. Keys are case-sensitive.
+ * (leading zeros, "+1") or longer than 63 characters, trailing text, depth over 64, more than 8 million nodes. Keys are case-sensitive.
  */
 #ifndef BL_JSON_H
 #define BL_JSON_H
@@ -43,7 +45,7 @@ bl_status bl_json_get_str (const bl_json *obj, const char *key, const char **out
 bl_status bl_json_only(const bl_json *obj, const char *const *known, bl_err *e);
 
 /* Writing: appended to a text. Strings are escaped; numbers are %.17g and read back as the same bits; not-finite is refused (writes null, sets failed). */
-void bl_json_put_str (bl_text *t, const char *s, size_t n);                /* with quotes */
+void bl_json_put_str (bl_text *t, const char *s, size_t n);                /* with quotes; NUL and bytes that are not UTF-8 become U+FFFD */
 void bl_json_put_real(bl_text *t, double v);
 void bl_json_put_node(bl_text *t, const bl_json *v);                       /* compact */
 #endif

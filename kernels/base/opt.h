@@ -21,7 +21,7 @@ typedef struct bl_opt {
     const char *name;                                  /* long name, dashes; underscores are accepted for dashes */
     bl_opt_type type;
     const char *const *choices;                        /* CHOICE: NULL-terminated */
-    double min, max;                                   /* INT, REAL: inclusive; both 0 means no bound */
+    double min, max;                                   /* INT, REAL: inclusive; both 0 means no bound, INFINITY: open at that end */
     union { int64_t i; double r; bool b; int choice; const char *s; } def;
     size_t at;                                         /* offsetof in the options struct */
     const char *doc;
@@ -40,7 +40,8 @@ bl_status bl_opt_print(const bl_opt *row, const void *opts, bl_text *out);
 bool      bl_opt_is_default(const bl_opt *row, const void *opts);
 
 /* Command line of a verb: long options (--name value, --name=value, --flag, --no-flag for BOOL), short letters, "--" and positionals.
- * `args` owns joined repeat values. -h/--help sets *help. */
+ * argv[0] is the first argument, not the program. `args` owns joined repeat values; it is set, and to be freed, whatever is
+ * returned. -h/--help sets args->help. */
 typedef struct bl_args { const char **pos; size_t n_pos; bool help; bl_arena *arena; } bl_args;
 bl_status bl_opt_parse(const bl_opt *rows, void *opts, int argc, char **argv, bl_args *args, bl_err *e);
 void      bl_args_free(bl_args *args);
