@@ -1,0 +1,137 @@
+/* estimate.c - arithmetic on shapes, one short measurement of this machine's product. */
+#include "study/estimate.h"
+#include "kernels/format.h"
+#include <math.h>
+#include <string.h>
+
+double bl_estimate_bytes_per_token(int64_t vocab)
+{
+    /* English text, measured on byte-pair vocabularies of these sizes. */
+    static const struct { double log2_vocab, bytes; } known[] = { { 8, 1.0 }, { 9, 1.9 }, { 11, 2.6 }, { 15, 3.7 }, { 15.6, 4.25 }, { 17, 4.5 }, { 18, 4.6 } };
+    double v = log2((double)BL_MAX(vocab, 256));
+    for (size_t i = 1; i < BL_COUNT(known); i++)
+        if (v <= known[i].log2_vocab) {
+            double f = (v - known[i - 1].log2_vocab) / (known[i].log2_vocab - known[i - 1].log2_vocab);
+            return known[i - 1].bytes + f * (known[i].bytes - known[i - 1].bytes);
+        }
+    return known[BL_COUNT(known) - 1].bytes;
+}
+
+static double span_bytes(const bl_prompt *p)
+{
+    double n = 0;
+    for (size_t i = 0; i < p->n; i++) n += (double)p->span[i].n;
+    return n;
+}
+static bool same_prompt(const bl_prompt *a, const bl_prompt *b) { return a->span == b->span && a->n == b->n; }
+
+bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_arena *a = NULL;
+    bl_task_shape s = { .items = d->n };
+
+    if (d->n < 0) {
+        *out = (bl_task_shape){ .items = -1, .bytes = (double)d->n_stream, .scored_bytes = (double)d->n_stream, .stream = true, .sequence_bytes = (double)d->length };
+        return BL_OK;
+    }
+    BL_TRY(bl_arena_new(&a, e));
+    if (limit > 0 && limit < s.items) s.items = limit;
+    int64_t looked = BL_MIN(s.items, 32);
+    for (int64_t i = 0; i < looked; i++) {
+        bl_turn turn = { .arena = a };
+        bl_request r = { 0 };
+        BL_TRY(t->ask(d, i * s.items / looked, &turn, &r, e));
+        double bytes = 0;
+        if (r.kind == BL_ASK_ROLLING) { bytes = (double)r.n_text; s.scored_bytes += bytes; }
+        else if (r.kind == BL_ASK_GENERATE) { bytes = span_bytes(&r.prompt); s.new_tokens += 0.5 * (double)r.max_new; }
+        else
+            for (int p = 0; p < r.n_pairs; p++) {
+                double n = (double)strlen(r.pair[p].continuation);
+                if (p == 0 || !same_prompt(&r.pair[p].context, &r.pair[p - 1].context)) bytes += span_bytes(&r.pair[p].context);
+                bytes += n;
+                s.scored_bytes += n;
+            }
+        s.bytes += bytes;
+        s.sequence_bytes = BL_MAX(s.sequence_bytes, bytes);
+    }
+    if (looked > 0) {
+        s.bytes /= (double)looked;
+        s.scored_bytes /= (double)looked;
+        s.new_tokens /= (double)looked;
+    }
+    *out = s;
+out:
+    bl_arena_free(a);
+    return st;
+}
+
+bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_err *e)
+{
+    enum { ROWS = 192, IN = 576, OUT = 768 };
+    bl_status st = BL_OK;
+    bl_backend *be = NULL;
+    bl_weight w = { 0 };
+    bl_buffer *buf = NULL;
+    int64_t rows = reference ? 4 : ROWS;
+
+    BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = (int)threads, .reference = reference }, &be, e));
+    const bl_format *f = bl_format_find("fp32");
+    BL_TRY(bl_weight_new(be, f, &(bl_geom){ .out = OUT, .in = IN }, &w, e));
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)rows * (IN + OUT) * sizeof(float), &buf, e));
+    bl_tensor x = bl_tensor_2d(buf, 0, BL_F32, rows, IN), y = bl_tensor_2d(buf, (uint64_t)rows * IN * sizeof(float), BL_F32, rows, OUT);
+    BL_TRY(be->ops->fill(be, &w.part[0], 0.5, e));
+    BL_TRY(be->ops->fill(be, &x, 0.25, e));
+    double best = 1e9;
+    for (int i = 0; i < 3; i++) {
+        double t = bl_now();
+        BL_TRY(be->ops->linear(be, &(bl_linear_args){ .x = x, .w = &w, .y = y }, e));
+        BL_TRY(be->ops->sync(be, e));
+        best = BL_MIN(best, bl_now() - t);
+    }
+    *flops = 2.0 * (double)rows * IN * OUT / BL_MAX(best, 1e-9);
+out:
+    bl_weight_free(&w);
+    if (buf) be->ops->buffer_free(buf);
+    bl_backend_close(be);
+    return st;
+}
+
+void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit, bl_plan_cell *out)
+{
+    double per = bl_estimate_bytes_per_token(c->vocab), items = (double)s->items, tokens, scored, length;
+    if (s->stream) {
+        length = BL_MIN(s->sequence_bytes, (double)c->max_len);         /* sequence_bytes holds the window's tokens here */
+        items = floor(s->bytes / per / BL_MAX(length, 1));
+        if (limit > 0) items = BL_MIN(items, (double)limit);
+        tokens = items * length;
+        scored = tokens;
+    } else {
+        tokens = items * (s->bytes / per + 2);
+        scored = items * s->scored_bytes / per;
+        length = BL_MIN(s->sequence_bytes / per + 2, (double)c->max_len);
+    }
+    double linear = 2.0 * (double)bl_config_linear_params(c), head = 2.0 * (double)c->dim * (double)c->vocab;
+    double attention = 2.0 * (double)c->n_layers * (double)(c->n_heads * c->head_dim) * length;
+    double flops = tokens * (linear + attention) + scored * head * (kl ? 2 : 1);
+    double generated = items * s->new_tokens;
+    out->items = (int64_t)items;
+    out->tokens = (int64_t)tokens;
+    out->new_tokens = (int64_t)generated;
+    out->seconds = 1.15 * flops / rate + generated * 4 * (linear + head) / rate;
+}
+
+int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, int64_t packed_bytes, int64_t block_bytes, const bl_task_shape *shape, size_t n)
+{
+    const double program = 24e6;                        /* code, libraries, tokenizer */
+    double pass = 2048, rows = BL_MIN(16777216.0 / (double)c->vocab, 512), per = bl_estimate_bytes_per_token(c->vocab), longest = 0, text = 0;
+    for (size_t i = 0; i < n; i++) {
+        longest = BL_MAX(longest, shape[i].stream ? shape[i].sequence_bytes : shape[i].sequence_bytes / per);
+        text += shape[i].stream ? shape[i].bytes * 2 : shape[i].bytes * (double)shape[i].items;
+    }
+    if (s->pass_tokens > 0) pass = (double)s->pass_tokens;
+    pass = BL_MAX(pass, BL_MIN(longest, (double)c->max_len));
+    double row = (double)(4 * c->dim + 2 * c->n_heads * c->head_dim + 4 * c->n_kv_heads * c->head_dim + 2 * c->hidden) * 4;
+    double weights = s->stream ? (double)(packed_bytes - block_bytes * c->n_layers + 2 * block_bytes) : (double)packed_bytes;
+    return (int64_t)(program + weights + pass * row + rows * (double)c->vocab * 4 + text);
+}

@@ -1,0 +1,17 @@
+/* estimate.h - how many tokens a task has, how long a cell takes and how much memory, before anything is run. */
+#ifndef BL_ESTIMATE_H
+#define BL_ESTIMATE_H
+#include "study/plan.h"
+
+/* Bytes of text of an average token, from the size of the vocabulary alone. */
+double    bl_estimate_bytes_per_token(int64_t vocab);
+/* Looks at up to 32 items, evenly spread: bytes that go through the model, bytes that are scored, tokens generated, each for the average item. */
+typedef struct bl_task_shape { int64_t items; double bytes, scored_bytes, new_tokens, sequence_bytes; bool stream; } bl_task_shape;
+bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e);
+/* Flop/s of the product of this machine, measured in a few milliseconds. */
+bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_err *e);
+/* Fills items, tokens, new_tokens and seconds of a cell; kl: the divergence from the base is computed too. */
+void      bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit, bl_plan_cell *out);
+/* Peak of anonymous memory and mapped pages of the process that scores. */
+int64_t   bl_estimate_peak(const bl_config *c, const bl_spec *s, int64_t packed_bytes, int64_t block_bytes, const bl_task_shape *shape, size_t n_shapes);
+#endif

@@ -1,0 +1,523 @@
+/* spec.c - reads a study's specification: a JSON file, command line options, or both; lists multiply. */
+#include "study/spec.h"
+#include "kernels/base/fs.h"
+#include "kernels/base/json.h"
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct reader {
+    const bl_program *program;
+    bl_spec *spec;
+    const char *name;                                   /* of the document, for sentences */
+} reader;
+
+static const char *const keys[] = { "models", "methods", "tasks", "seeds", "limit", "out", "data", "threads", "batch_tokens", "batch_size",
+                                    "pass_tokens", "stream", "no_bos", "kernel_ref", "kl", "allow_nonfinite", "tokenizer", "device", NULL };
+
+/* ---- lists ---- */
+
+static bl_status add_model(reader *r, const char *text, size_t n, bl_err *e)
+{
+    bl_spec *s = r->spec;
+    const char **list;
+    if (n == 0) return bl_fail(e, BL_E_CONFIG, "%s: a model name is empty", r->name);
+    if (!(list = bl_alloc(s->arena, s->n_models + 1, sizeof *list, e))) return BL_E_NOMEM;
+    if (s->n_models) memcpy(list, s->model, s->n_models * sizeof *list);
+    if (!(list[s->n_models] = bl_arena_str(s->arena, text, n, e))) return BL_E_NOMEM;
+    s->model = list;
+    s->n_models++;
+    return BL_OK;
+}
+
+static bl_status room_for_method(bl_spec *s, bl_method_choice **out, bl_err *e)
+{
+    bl_method_choice *list = bl_alloc(s->arena, s->n_methods + 1, sizeof *list, e);
+    if (!list) return BL_E_NOMEM;
+    if (s->n_methods) memcpy(list, s->method, s->n_methods * sizeof *list);
+    s->method = list;
+    *out = &list[s->n_methods];
+    return BL_OK;
+}
+
+static bl_status add_method_text(reader *r, const char *text, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_method_choice *c;
+    BL_TRY(room_for_method(r->spec, &c, e));
+    BL_TRY(bl_method_parse(r->program->methods, text, c, e));
+    r->spec->n_methods++;
+out:
+    return st;
+}
+
+/* {"rtn": {"wbits": [4, 3], "group": 64}}: one choice for every combination, the last list running fastest. */
+static bl_status add_method_object(reader *r, const bl_json *object, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_json *options = bl_json_first(object), *list[64] = { 0 };
+    size_t at[64] = { 0 }, n = 0;
+    bl_text text = { 0 };
+    bl_json *one = NULL;
+    const bl_method *method;
+
+    if (bl_json_size(object) != 1 || bl_json_kind(options) != BL_JSON_OBJECT)
+        return bl_fail(e, BL_E_CONFIG, "%s: a method is a text or an object with one key, {\"name\": {options}}", r->name);
+    BL_TRY(bl_program_method(r->program, bl_json_key(options), &method, e));
+    for (const bl_json *o = bl_json_first(options); o; o = bl_json_next(o)) {
+        if (n == BL_COUNT(list)) { st = bl_fail(e, BL_E_CONFIG, "%s: method %s has too many options", r->name, method->name); goto out; }
+        if (bl_json_kind(o) == BL_JSON_ARRAY && bl_json_size(o) == 0) {
+            st = bl_fail(e, BL_E_CONFIG, "%s: method %s: the list of '%s' is empty", r->name, method->name, bl_json_key(o));
+            goto out;
+        }
+        list[n++] = o;
+    }
+    for (;;) {
+        bl_method_choice *c;
+        bl_text_free(&text);
+        bl_json_free(one);
+        one = NULL;
+        bl_text_add(&text, "{");
+        for (size_t i = 0; i < n; i++) {
+            const bl_json *v = list[i];
+            if (bl_json_kind(v) == BL_JSON_ARRAY) {
+                v = bl_json_first(v);
+                for (size_t k = 0; k < at[i]; k++) v = bl_json_next(v);
+            }
+            if (i) bl_text_add(&text, ",");
+            bl_json_put_str(&text, bl_json_key(list[i]), strlen(bl_json_key(list[i])));
+            bl_text_add(&text, ":");
+            bl_json_put_node(&text, v);
+        }
+        bl_text_add(&text, "}");
+        BL_TRY(bl_text_check(&text, e));
+        BL_TRY(bl_json_parse(text.s, text.n, r->name, BL_JSON_PLAIN, &one, e));
+        BL_TRY(room_for_method(r->spec, &c, e));
+        BL_TRY(bl_method_from_json(method, one, c, e));
+        r->spec->n_methods++;
+        size_t i = n;
+        while (i > 0) {
+            i--;
+            size_t size = bl_json_kind(list[i]) == BL_JSON_ARRAY ? bl_json_size(list[i]) : 1;
+            if (++at[i] < size) break;
+            at[i] = 0;
+            if (i == 0) goto out;
+        }
+        if (n == 0) break;
+    }
+out:
+    bl_text_free(&text);
+    bl_json_free(one);
+    return st;
+}
+
+static bl_status task_options(const bl_task *t, const void *opts, bl_arena *a, const char **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text text = { 0 };
+    bl_text_add(&text, "{");
+    for (const bl_opt *o = t->opts; o && o->type != BL_OPT_END; o++) {
+        bl_text value = { 0 };
+        if (o != t->opts) bl_text_add(&text, ",");
+        bl_json_put_str(&text, o->name, strlen(o->name));
+        bl_text_add(&text, ":");
+        st = bl_opt_print(o, opts, &value);
+        if (o->type == BL_OPT_CHOICE || o->type == BL_OPT_TEXT) bl_json_put_str(&text, value.s ? value.s : "", value.n);
+        else bl_text_add(&text, value.s ? value.s : "null");
+        bl_text_free(&value);
+        if (st != BL_OK) goto out;
+    }
+    bl_text_add(&text, "}");
+    BL_TRY(bl_text_check(&text, e));
+    if (!(*out = bl_arena_str(a, text.s, text.n, e))) st = BL_E_NOMEM;
+out:
+    bl_text_free(&text);
+    return st;
+}
+
+static bl_status add_task(reader *r, const char *text, const bl_json *options, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_spec *s = r->spec;
+    bl_task_choice c = { 0 }, *list;
+    char where[160];
+
+    BL_TRY(bl_program_task(r->program, text, &c.task, &c.name, e));
+    if (!(c.opts = bl_alloc(s->arena, 1, c.task->opts_size ? c.task->opts_size : 1, e))) { st = BL_E_NOMEM; goto out; }
+    if (c.task->opts) bl_opt_defaults(c.task->opts, c.opts);
+    snprintf(where, sizeof where, "%s: task %s", r->name, c.name);
+    for (const bl_json *o = options ? bl_json_first(options) : NULL; o; o = bl_json_next(o)) {
+        if (!c.task->opts) { st = bl_fail(e, BL_E_CONFIG, "%s has no options, but '%s' is given", where, bl_json_key(o)); goto out; }
+        BL_TRY(bl_opt_set_json(c.task->opts, c.opts, bl_json_key(o), o, where, e));
+    }
+    BL_TRY(task_options(c.task, c.opts, s->arena, &c.options, e));
+    if (!(list = bl_alloc(s->arena, s->n_tasks + 1, sizeof *list, e))) { st = BL_E_NOMEM; goto out; }
+    if (s->n_tasks) memcpy(list, s->task, s->n_tasks * sizeof *list);
+    list[s->n_tasks++] = c;
+    s->task = list;
+out:
+    return st;
+}
+
+static bl_status add_seed(reader *r, uint64_t seed, bl_err *e)
+{
+    bl_spec *s = r->spec;
+    uint64_t *list = bl_alloc(s->arena, s->n_seeds + 1, sizeof *list, e);
+    if (!list) return BL_E_NOMEM;
+    if (s->n_seeds) memcpy(list, s->seed, s->n_seeds * sizeof *list);
+    list[s->n_seeds++] = seed;
+    s->seed = list;
+    return BL_OK;
+}
+
+static bl_status add_data(reader *r, const char *text, size_t n, bl_err *e)
+{
+    bl_data_dirs *d = &r->spec->data;
+    if (d->n == BL_COUNT(d->dir)) return bl_fail(e, BL_E_CONFIG, "%s: more than %zu data directories", r->name, BL_COUNT(d->dir));
+    if (!(d->dir[d->n] = bl_arena_str(r->spec->arena, text, n, e))) return BL_E_NOMEM;
+    d->n++;
+    return BL_OK;
+}
+
+/* Calls add for every piece of a comma separated list. */
+static bl_status each(reader *r, const char *list, bl_status (*add)(reader *, const char *, size_t, bl_err *), bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (const char *p = list; ; p++) {
+        size_t n = strcspn(p, ",");
+        BL_TRY(add(r, p, n, e));
+        p += n;
+        if (!*p) break;
+    }
+out:
+    return st;
+}
+static bl_status method_piece(reader *r, const char *text, size_t n, bl_err *e)
+{
+    char *copy = bl_arena_str(r->spec->arena, text, n, e);
+    return copy ? add_method_text(r, copy, e) : BL_E_NOMEM;
+}
+static bl_status task_piece(reader *r, const char *text, size_t n, bl_err *e)
+{
+    char *copy = bl_arena_str(r->spec->arena, text, n, e);
+    return copy ? add_task(r, copy, NULL, e) : BL_E_NOMEM;
+}
+static bl_status seed_piece(reader *r, const char *text, size_t n, bl_err *e)
+{
+    uint64_t v = 0;
+    if (n == 0 || n > 19) return bl_fail(e, BL_E_CONFIG, "%s: seed '%.*s' is not in 0..9007199254740992", r->name, (int)n, text);
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] < '0' || text[i] > '9') return bl_fail(e, BL_E_CONFIG, "%s: seed '%.*s' is not a whole number", r->name, (int)n, text);
+        v = v * 10 + (uint64_t)(text[i] - '0');
+    }
+    if (v > (1ull << 53)) return bl_fail(e, BL_E_CONFIG, "%s: seed '%.*s' is not in 0..9007199254740992", r->name, (int)n, text);
+    return add_seed(r, v, e);
+}
+
+/* ---- the document ---- */
+
+/* `v` is one text or number, or a list of them: calls one() for each. */
+static bl_status one_or_list(reader *r, const bl_json *v, bl_status (*one)(reader *, const bl_json *, bl_err *), bl_err *e)
+{
+    bl_status st = BL_OK;
+    if (bl_json_kind(v) != BL_JSON_ARRAY) return one(r, v, e);
+    if (bl_json_size(v) == 0) return bl_fail(e, BL_E_CONFIG, "%s: the list '%s' is empty", r->name, bl_json_key(v) ? bl_json_key(v) : "");
+    for (const bl_json *c = bl_json_first(v); c; c = bl_json_next(c)) BL_TRY(one(r, c, e));
+out:
+    return st;
+}
+static bl_status json_model(reader *r, const bl_json *v, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *s;
+    BL_TRY(bl_json_str(v, &s, e));
+    BL_TRY(add_model(r, s, strlen(s), e));
+out:
+    return st;
+}
+static bl_status json_method(reader *r, const bl_json *v, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *s;
+    if (bl_json_kind(v) == BL_JSON_OBJECT) return add_method_object(r, v, e);
+    BL_TRY(bl_json_str(v, &s, e));
+    BL_TRY(add_method_text(r, s, e));
+out:
+    return st;
+}
+static bl_status json_task(reader *r, const bl_json *v, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *s;
+    if (bl_json_kind(v) == BL_JSON_OBJECT) {
+        const bl_json *options = bl_json_first(v);
+        if (bl_json_size(v) != 1 || bl_json_kind(options) != BL_JSON_OBJECT)
+            return bl_fail(e, BL_E_CONFIG, "%s: a task is a text or an object with one key, {\"name\": {options}}", r->name);
+        return add_task(r, bl_json_key(options), options, e);
+    }
+    BL_TRY(bl_json_str(v, &s, e));
+    BL_TRY(add_task(r, s, NULL, e));
+out:
+    return st;
+}
+static bl_status json_seed(reader *r, const bl_json *v, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n;
+    BL_TRY(bl_json_int(v, &n, e));
+    if (n < 0) return bl_fail(e, BL_E_CONFIG, "%s: seed %lld is negative", r->name, (long long)n);
+    BL_TRY(add_seed(r, (uint64_t)n, e));
+out:
+    return st;
+}
+static bl_status json_data(reader *r, const bl_json *v, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *s;
+    BL_TRY(bl_json_str(v, &s, e));
+    BL_TRY(add_data(r, s, strlen(s), e));
+out:
+    return st;
+}
+
+static bl_status count_of(reader *r, const bl_json *doc, const char *key, int64_t *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_json *v = bl_json_get(doc, key);
+    int64_t n;
+    if (!v) return BL_OK;
+    BL_TRY(bl_json_int(v, &n, e));
+    if (n < 0) return bl_fail(e, BL_E_CONFIG, "%s: '%s' is %lld, expected 0 or more", r->name, key, (long long)n);
+    *out = n;
+out:
+    return st;
+}
+static bl_status flag_of(const bl_json *doc, const char *key, bool *out, bl_err *e)
+{
+    const bl_json *v = bl_json_get(doc, key);
+    return v ? bl_json_bool(v, out, e) : BL_OK;
+}
+static bl_status text_of(reader *r, const bl_json *doc, const char *key, const char **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *s;
+    if (!bl_json_get(doc, key)) return BL_OK;
+    BL_TRY(bl_json_get_str(doc, key, &s, e));
+    if (!(*out = bl_arena_str(r->spec->arena, s, strlen(s), e))) st = BL_E_NOMEM;
+out:
+    return st;
+}
+
+static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *from, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_spec *s = r->spec;
+    bool kl = true;
+    const bl_json *v;
+
+    if (bl_json_kind(doc) != BL_JSON_OBJECT) return bl_fail(e, BL_E_CONFIG, "%s: a study is a JSON object", r->name);
+    BL_TRY(bl_json_only(doc, keys, e));
+    if (!from->model  && (v = bl_json_get(doc, "models")))  BL_TRY(one_or_list(r, v, json_model, e));
+    if (!from->method && (v = bl_json_get(doc, "methods"))) BL_TRY(one_or_list(r, v, json_method, e));
+    if (!from->task   && (v = bl_json_get(doc, "tasks")))   BL_TRY(one_or_list(r, v, json_task, e));
+    if (!from->seed   && (v = bl_json_get(doc, "seeds")))   BL_TRY(one_or_list(r, v, json_seed, e));
+    if ((v = bl_json_get(doc, "data")))                     BL_TRY(one_or_list(r, v, json_data, e));
+    BL_TRY(count_of(r, doc, "limit", &s->limit, e));
+    BL_TRY(count_of(r, doc, "threads", &s->threads, e));
+    BL_TRY(count_of(r, doc, "batch_tokens", &s->batch_tokens, e));
+    BL_TRY(count_of(r, doc, "batch_size", &s->batch_size, e));
+    BL_TRY(count_of(r, doc, "pass_tokens", &s->pass_tokens, e));
+    BL_TRY(flag_of(doc, "stream", &s->stream, e));
+    BL_TRY(flag_of(doc, "no_bos", &s->no_bos, e));
+    BL_TRY(flag_of(doc, "kernel_ref", &s->kernel_ref, e));
+    BL_TRY(flag_of(doc, "allow_nonfinite", &s->allow_nonfinite, e));
+    BL_TRY(flag_of(doc, "kl", &kl, e));
+    s->no_kl = !kl;
+    BL_TRY(text_of(r, doc, "out", &s->out, e));
+    BL_TRY(text_of(r, doc, "tokenizer", &s->tokenizer, e));
+    BL_TRY(text_of(r, doc, "device", &s->device, e));
+out:
+    return st;
+}
+
+/* ---- --set k=v: a method's option in every method that has it, else a key of the spec ---- */
+
+static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_spec *s = r->spec;
+    bl_text again = { 0 };
+    char *pair = bl_arena_str(s->arena, text, n, e), *value = pair ? strchr(pair, '=') : NULL;
+    bool used = false;
+
+    if (!pair) return BL_E_NOMEM;
+    if (!value || value == pair) return bl_fail(e, BL_E_CONFIG, "--set %s: expected name=value", pair);
+    *value++ = 0;
+    for (size_t i = 0; i < s->n_methods; i++) {
+        bl_method_choice *c = &s->method[i];
+        char where[128];
+        if (!c->method->opts || !bl_opt_find(c->method->opts, pair)) continue;
+        used = true;
+        snprintf(where, sizeof where, "--set: method %s", c->method->name);
+        BL_TRY(bl_opt_set(c->method->opts, c->opts, pair, value, where, e));
+        bl_text_free(&again);
+        BL_TRY(bl_method_text(c->method, c->opts, &again, e));
+        BL_TRY(bl_text_check(&again, e));
+        char *copy = bl_strdup(again.s, e);
+        if (!copy) { st = BL_E_NOMEM; goto out; }
+        bl_free(c->text);
+        c->text = copy;
+    }
+    if (!used) {
+        char *end;
+        long long v = strtoll(value, &end, 10);
+        bool number = *value && !*end && v >= 0;
+        struct { const char *key; int64_t *at; } counts[] = { { "limit", &s->limit }, { "threads", &s->threads },
+            { "batch_tokens", &s->batch_tokens }, { "batch_size", &s->batch_size }, { "pass_tokens", &s->pass_tokens } };
+        for (size_t i = 0; i < BL_COUNT(counts); i++)
+            if (strcmp(counts[i].key, pair) == 0) {
+                if (!number) { st = bl_fail(e, BL_E_CONFIG, "--set %s=%s: expected a whole number, 0 or more", pair, value); goto out; }
+                *counts[i].at = v;
+                used = true;
+            }
+    }
+    if (!used) {
+        const char *names[256];
+        size_t k = 0;
+        for (size_t i = 0; i < s->n_methods; i++)
+            for (const bl_opt *o = s->method[i].method->opts; o && o->type != BL_OPT_END && k < BL_COUNT(names) - 1; o++) names[k++] = o->name;
+        names[k] = NULL;
+        const char *near = bl_nearest(pair, names);
+        st = near ? bl_fail(e, BL_E_CONFIG, "--set %s: no method of this study has that option; did you mean %s?", pair, near)
+                  : bl_fail(e, BL_E_CONFIG, "--set %s: no method of this study has that option", pair);
+    }
+out:
+    bl_text_free(&again);
+    return st;
+}
+
+bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_spec s = { 0 };
+    bl_json *doc = NULL;
+    reader r = { .program = p, .spec = &s, .name = from->file ? from->file : "command line" };
+
+    BL_TRY(bl_arena_new(&s.arena, e));
+    if (from->file) {
+        BL_TRY(bl_json_read(from->file, 16 << 20, BL_JSON_COMMENTS, &doc, e));
+        BL_TRY(document(&r, doc, from, e));
+    }
+    r.name = "command line";
+    if (from->model)  BL_TRY(each(&r, from->model, add_model, e));
+    if (from->method) BL_TRY(each(&r, from->method, method_piece, e));
+    if (from->task)   BL_TRY(each(&r, from->task, task_piece, e));
+    if (from->seed)   BL_TRY(each(&r, from->seed, seed_piece, e));
+    if (from->data) {                                   /* directories of the command line come first */
+        bl_data_dirs of_file = s.data;
+        s.data.n = 0;
+        BL_TRY(each(&r, from->data, add_data, e));
+        for (size_t i = 0; i < of_file.n; i++) BL_TRY(add_data(&r, of_file.dir[i], strlen(of_file.dir[i]), e));
+    }
+    struct { int64_t from, *to; } counts[] = { { from->limit, &s.limit }, { from->threads, &s.threads }, { from->batch_tokens, &s.batch_tokens },
+                                               { from->batch_size, &s.batch_size }, { from->pass_tokens, &s.pass_tokens } };
+    for (size_t i = 0; i < BL_COUNT(counts); i++)
+        if (counts[i].from >= 0) *counts[i].to = counts[i].from;
+    struct { const char *from, **to; } texts[] = { { from->out, &s.out }, { from->tokenizer, &s.tokenizer }, { from->device, &s.device } };
+    for (size_t i = 0; i < BL_COUNT(texts); i++)
+        if (texts[i].from && !(*texts[i].to = bl_arena_str(s.arena, texts[i].from, strlen(texts[i].from), e))) { st = BL_E_NOMEM; goto out; }
+    s.stream |= from->stream;
+    s.no_bos |= from->no_bos;
+    s.kernel_ref |= from->kernel_ref;
+    s.no_kl |= from->no_kl;
+    s.allow_nonfinite |= from->allow_nonfinite;
+
+    if (!s.n_models)  { st = bl_fail(e, BL_E_CONFIG, "%s: no model; give --model or \"models\"", from->file ? from->file : "command line"); goto out; }
+    if (!s.n_methods) { st = bl_fail(e, BL_E_CONFIG, "%s: no method; give --method or \"methods\"", from->file ? from->file : "command line"); goto out; }
+    if (!s.n_tasks)   { st = bl_fail(e, BL_E_CONFIG, "%s: no task; give --task or \"tasks\"", from->file ? from->file : "command line"); goto out; }
+    if (!s.n_seeds)   BL_TRY(add_seed(&r, 0, e));
+    if (from->set)    BL_TRY(each(&r, from->set, set_one, e));
+    *out = s;
+    s = (bl_spec){ 0 };
+out:
+    bl_json_free(doc);
+    bl_spec_free(&s);
+    return st;
+}
+
+void bl_spec_free(bl_spec *s)
+{
+    if (!s || !s->arena) return;
+    for (size_t i = 0; i < s->n_methods; i++) bl_method_choice_free(&s->method[i]);
+    bl_arena_free(s->arena);
+    *s = (bl_spec){ 0 };
+}
+
+/* ---- printing ---- */
+
+static void texts(bl_text *t, const char *key, const char *const *v, size_t n)
+{
+    bl_text_addf(t, "  \"%s\": [", key);
+    for (size_t i = 0; i < n; i++) {
+        if (i) bl_text_add(t, ", ");
+        bl_json_put_str(t, v[i], strlen(v[i]));
+    }
+    bl_text_add(t, "],\n");
+}
+
+bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
+{
+    bl_text_add(t, "{\n");
+    texts(t, "models", s->model, s->n_models);
+    bl_text_add(t, "  \"methods\": [");
+    for (size_t i = 0; i < s->n_methods; i++) {
+        if (i) bl_text_add(t, ", ");
+        bl_json_put_str(t, s->method[i].text, strlen(s->method[i].text));
+    }
+    bl_text_add(t, "],\n  \"tasks\": [");
+    for (size_t i = 0; i < s->n_tasks; i++) {
+        if (i) bl_text_add(t, ", ");
+        if (strcmp(s->task[i].options, "{}") == 0) bl_json_put_str(t, s->task[i].name, strlen(s->task[i].name));
+        else {
+            bl_text_add(t, "{");
+            bl_json_put_str(t, s->task[i].name, strlen(s->task[i].name));
+            bl_text_addf(t, ": %s}", s->task[i].options);
+        }
+    }
+    bl_text_add(t, "],\n  \"seeds\": [");
+    for (size_t i = 0; i < s->n_seeds; i++) bl_text_addf(t, "%s%llu", i ? ", " : "", (unsigned long long)s->seed[i]);
+    bl_text_add(t, "],\n");
+    texts(t, "data", s->data.dir, s->data.n);
+    struct { const char *key, *value; } lines[] = { { "out", s->out }, { "tokenizer", s->tokenizer }, { "device", s->device } };
+    for (size_t i = 0; i < BL_COUNT(lines); i++)
+        if (lines[i].value) {
+            bl_text_addf(t, "  \"%s\": ", lines[i].key);
+            bl_json_put_str(t, lines[i].value, strlen(lines[i].value));
+            bl_text_add(t, ",\n");
+        }
+    bl_text_addf(t, "  \"limit\": %lld, \"threads\": %lld, \"batch_tokens\": %lld, \"batch_size\": %lld, \"pass_tokens\": %lld,\n", (long long)s->limit,
+                 (long long)s->threads, (long long)s->batch_tokens, (long long)s->batch_size, (long long)s->pass_tokens);
+    bl_text_addf(t, "  \"stream\": %s, \"no_bos\": %s, \"kernel_ref\": %s, \"kl\": %s, \"allow_nonfinite\": %s\n}\n", s->stream ? "true" : "false",
+                 s->no_bos ? "true" : "false", s->kernel_ref ? "true" : "false", s->no_kl ? "false" : "true", s->allow_nonfinite ? "true" : "false");
+    return bl_text_check(t, e);
+}
+
+const char *bl_spec_example(void)
+{
+    return "// A study: every model x method x task x seed is one cell. Run it with: bitladder run study.json\n"
+           "{\n"
+           "  // a directory, a .gguf or llama2.c .bin file, org/name in the local Hugging Face cache, or synth:SHAPE\n"
+           "  \"models\":  [\"SmolLM2-135M-Instruct.Q4_1.gguf\"],\n"
+           "\n"
+           "  // name:w<bits>[a<bits>][g<group>|pc][+option=value]; see: bitladder show rtn. In the object form lists multiply.\n"
+           "  \"methods\": [\"base\", {\"rtn\": {\"wbits\": [8, 6, 5, 4, 3, 2, 1], \"group\": 64}}],\n"
+           "\n"
+           "  // see: bitladder list tasks\n"
+           "  \"tasks\":   [\"primer:gptq2048\", \"primer_choice\"],\n"
+           "\n"
+           "  \"seeds\":   [0],\n"
+           "  \"limit\":   0,          // first N items of each task; 0: all. Limited rows are marked\n"
+           "  \"kl\":      true,       // KL divergence, top-1 agreement and flips against the base cell\n"
+           "  \"data\":    [],         // where data sets are, before BITLADDER_DATA\n"
+           "  \"out\":     \"runs/first\"\n"
+           "}\n";
+}
