@@ -3,8 +3,11 @@
  *     codes   [out, ceil(in b / 8)]       as in the integer formats: code i in bits [i b, i b + b) of its row
  *     scales  [out, groups]               F16, BF16 or F32: max |w| / largest value of the table
  *
- * value = table[code] * scale; the code is that of the nearest value to w * (1 / scale), the smaller one of two equally near. The
- * largest value is 1 but in e4m3 (448). A group of zeros has scale 0 and the code of 0.
+ * value = table[code] * scale; the code is that of the nearest value to w * (1 / scale), the lower value of two equally near (e4m3: the
+ * even code). The largest value is 1, in e4m3 448. A group of zeros has scale 0. Two habits of bitsandbytes on a CPU are kept, so that the codes
+ * are the same: fp4 writes what rounds to 0 from above as code 8, its second zero; with the dynamic map w * (1 / scale) is first
+ * rounded to 65,536 steps over -1..1, so its smallest values are never used, zero beside larger weights becomes 3e-6 of the scale,
+ * and a group of zeros has code 0.
  *
  * With double_quant the scales are themselves coded, as bitsandbytes does it (QLoRA section 3):
  *
@@ -60,38 +63,43 @@ static void unpack(const bl_format *f, const bl_geom *g, const void *const part[
 /* ---- the nearest code ---- */
 void bl_codebook_init(bl_codebook *t, const float *table, int n)
 {
-    t->n = 0;
+    bool  e4m3 = table == bl_fp8_e4m3;
+    float value[256];
+    int   m = 0;
+
     for (int c = 0; c < n; c++) {
-        if (isnan(table[c])) continue;
-        int at = t->n;
-        while (at > 0 && t->value[at - 1] > table[c]) at--;
-        if (at > 0 && t->value[at - 1] == table[c]) continue;                      /* -0 beside 0: the first code stands for both */
-        memmove(t->value + at + 1, t->value + at, (size_t)(t->n - at) * sizeof *t->value);
-        memmove(t->code + at + 1, t->code + at, (size_t)(t->n - at));
-        t->value[at] = table[c];
+        if (isnan(table[c]) || (table[c] == 0 && signbit(table[c]))) continue;     /* never chosen */
+        int at = m++;
+        for (; at > 0 && value[at - 1] > table[c]; at--) { value[at] = value[at - 1]; t->code[at] = t->code[at - 1]; }
+        value[at] = table[c];
         t->code[at] = (uint8_t)c;
-        t->n++;
     }
-    for (t->span = 1; t->span < t->n; ) t->span *= 2;
-    for (int i = t->n; i < t->span; i++) t->value[i] = INFINITY;
+    for (t->span = 1; t->span < m; ) t->span *= 2;
+    for (int i = 0; i + 1 < t->span; i++) t->bound[i] = i + 1 < m ? 0.5f * (value[i] + value[i + 1]) : INFINITY;
+    if (e4m3)                                           /* a tie goes up where the upper code is even: its bound belongs to the upper side */
+        for (int i = 0; i + 1 < m; i++) if (t->code[i + 1] % 2 == 0) t->bound[i] = nextafterf(t->bound[i], -INFINITY);
+    t->coarse = false;
     t->zero = bl_codebook_code(t, 0);
+    t->coarse = table == bl_dynamic_map;
 }
 
 uint8_t bl_codebook_code(const bl_codebook *t, float x)
 {
     int at = 0;
-    for (int half = t->span / 2; half > 0; half /= 2) at += t->value[at + half] <= x ? half : 0;
-    if (at + 1 >= t->n) return t->code[at];
-    float below = fabsf(x - t->value[at]), above = fabsf(x - t->value[at + 1]);
-    if (below == above) return BL_MIN(t->code[at], t->code[at + 1]);
-    return t->code[above < below ? at + 1 : at];
+
+    if (t->coarse) {
+        float step = fmaf((fminf(fmaxf(x, -1), 1) + 1) * 0.5f, 65535, 0.5f);
+        x = 2 * truncf(step) / 65535 - 1;
+    }
+    for (int half = t->span / 2; half > 0; half /= 2) at += t->bound[at + half - 1] < x ? half : 0;
+    return t->code[at];
 }
 
 static void encode(const bl_codebook *t, const float *w, int64_t n, float scale, uint8_t *q)
 {
     float inverse = 1 / scale;
 
-    if (scale == 0) memset(q, t->zero, (size_t)n);
+    if (scale == 0) memset(q, t->coarse ? 0 : t->zero, (size_t)n);
     else if (isinf(inverse)) for (int64_t i = 0; i < n; i++) q[i] = bl_codebook_code(t, w[i] / scale);
     else                     for (int64_t i = 0; i < n; i++) q[i] = bl_codebook_code(t, w[i] * inverse);
 }
@@ -133,7 +141,7 @@ static bl_status pack(const bl_format *f, const bl_geom *g, const float *w, void
 
     BL_TRY(f->check(f, g, e));
     bl_codebook_init(&t, f->table, 1 << f->bits);
-    float top = fmaxf(t.value[t.n - 1], -t.value[0]);
+    float top = f->table == bl_fp8_e4m3 ? 448 : 1;
     q = bl_new((size_t)g->in, 1, e);
     exact = bl_new(g->double_quant ? (size_t)(g->out * groups) : 0, sizeof *exact, e);
     if (!q || !exact) { st = BL_E_NOMEM; goto out; }
@@ -151,7 +159,8 @@ static bl_status pack(const bl_format *f, const bl_geom *g, const float *w, void
                 if (!isfinite(stored)) { st = bl_fail_scale(f, g, r, i, s, e); goto out; }
                 s = stored;
             }
-            encode(&t, x, n, s, q + k);
+            if (g->double_quant && s == 0) memset(q + k, t.zero, (size_t)n);       /* the scale that is read need not be 0 */
+            else encode(&t, x, n, s, q + k);
         }
         bl_codes_write((uint8_t *)part[0] + r * row_bytes, f->bits, g->in, q);
     }

@@ -8,11 +8,12 @@ extern const float bl_dynamic_map[256];                 /* signed; also the code
 
 /* A table sorted for searching, made per call: no shared state. */
 typedef struct bl_codebook {
-    float   value[256];                                 /* ascending, padded with infinity to a power of two */
-    uint8_t code[256];
-    int     n, span;                                    /* values; the power of two */
+    float   bound[256];                                 /* between neighbours, ascending; then infinity, up to a power of two less one */
+    uint8_t code[256];                                  /* by ascending value */
+    int     span;                                       /* the power of two */
     uint8_t zero;                                       /* code of the value 0 */
+    bool    coarse;                                     /* x is first rounded to one of 65,536 steps over -1..1 */
 } bl_codebook;
 void    bl_codebook_init(bl_codebook *t, const float *table, int n);
-uint8_t bl_codebook_code(const bl_codebook *t, float x);  /* of equally near ones the smaller code */
+uint8_t bl_codebook_code(const bl_codebook *t, float x);
 #endif

@@ -14,9 +14,10 @@
  * low bits first, rows are ceil(in*b/8) bytes. `scales` is [out, groups] of geom.scale; `zeros` is [out, ceil(groups*b/8)]
  * of packed b-bit integers (BL_ZERO_PACKED) or [out, groups] int16 (BL_ZERO_I16). groups = ceil(in / group); the last may
  * be short ("ragged"). Value = (code - zero) * scale; symmetric (BL_ZERO_NONE): zero = 2^(b-1). 1 bit: value = code ? +scale : -scale,
- * scale = mean |w| of the group, the sign of 0 is +, no zeros part. The NF and FP tables: value = table[code] * scale, scale = max |w|.
- * double_quant: `scales` is replaced by u8 codes [out*groups] (signed dynamic map of bitsandbytes, blocks of 256 after subtracting the mean),
- * `scales2` f32 [blocks], `offset` f32 [1].
+ * scale = mean |w| of the group, the sign of 0 is +, no zeros part. The tables (nf*, fp4, fp8_e4m3, dyn8): value = table[code] * scale,
+ * scale = max |w| / largest value of the table, which is 1, for e4m3 448.
+ * double_quant: `scales` is replaced by u8 codes [1, out*groups] (signed dynamic map of bitsandbytes, blocks of 256 after subtracting the mean),
+ * `scales2` f32 [1, blocks], `offset` f32 [1, 1]; geom.scale is not used then.
  * GGUF block formats have one part `blocks` [out, in / block length * block bytes], bytes as in the file; 16-bit dense formats one part `weight`.
  */
 #ifndef BL_FORMAT_H
@@ -50,7 +51,7 @@ struct bl_format {
     int         bits;                                   /* of one code; BLOCK: rounded down, for listings */
     int         block, block_bytes;                     /* BLOCK: weights and bytes of one block, else 0 */
     int         ggml_type;                              /* GGUF type number, -1: none */
-    const float *table;                                 /* TABLE: 2^bits values, ascending or in code order */
+    const float *table;                                 /* TABLE: 2^bits values by code; NaN where a code is none (e4m3) */
     /* BL_OK, or BL_E_CONFIG saying which field cannot be. */
     bl_status (*check )(const bl_format *f, const bl_geom *g, bl_err *e);
     int       (*parts )(const bl_format *f, const bl_geom *g, bl_part_spec out[BL_MAX_PARTS]);    /* how many */
@@ -78,7 +79,8 @@ bl_fit_range bl_fit_sign;                               /* 1 bit: scale = mean |
  * scale or zero may be given instead (host, [out, groups], fit == NULL). */
 bl_status bl_int_encode(const bl_format *f, const bl_geom *g, const float *w, bl_fit_range *fit,
                         const float *scale, const float *zero, void *const part[], bl_err *e);
-/* Codes, scales, zeros of a packed integer weight on the host, unpacked: codes [in], scale [groups], zero [groups] of one row; any may be NULL. */
+/* Codes, scales, zeros of a packed integer weight on the host, unpacked: codes [in], scale [groups], zero [groups] of one row; any may be NULL.
+ * Without zeros the zero is 2^(b-1); 1 bit has none and gives 0. */
 void      bl_int_decode(const bl_format *f, const bl_geom *g, const void *const part[], int64_t row, uint8_t *codes, float *scale, float *zero);
 
 /* ---- weights on a backend ----------------------------------------------------------------------- */
