@@ -63,6 +63,8 @@ typedef struct bl_task_data {
     int64_t     n;                                      /* items; -1: a stream, whose windows the harness counts */
     const char *stream; size_t n_stream;                /* n == -1 */
     int64_t     length; bl_window_rule rule;
+    int64_t     max_windows;                            /* n == -1: only the first so many windows are items; 0: all */
+    const char *note;                                   /* what a reader of the numbers should know about this file; NULL */
     void       *rows;                                   /* the task's own */
     const char *path;                                   /* what was read */
     bl_hash     hash;                                   /* of the bytes read */

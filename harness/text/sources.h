@@ -11,6 +11,7 @@ typedef struct bl_source_text {
     const char *stream; size_t n_stream;                /* GPTQ-style joined text; NULL when the source has none */
     const char *raw;    size_t n_raw;                   /* the file as it is (llama.cpp) */
     const bl_source_doc *doc; size_t n_docs;            /* detokenized documents (harness `word`); 0: none */
+    int64_t max_windows;                                /* the protocol scores the first so many windows of the stream; 0: all */
     bl_hash hash;                                       /* of the file's bytes */
     const char *path;
 } bl_source_text;

@@ -1,0 +1,171 @@
+/* reader.c - rows out of data files: JSON lines, one JSON array, CSV; and whole texts. */
+#include "reader.h"
+#include "csv.h"
+#include "gz.h"
+#include <inttypes.h>
+#include <string.h>
+#include <utf8proc.h>
+
+static bl_status check_text(const char *path, const char *s, size_t n, bl_err *e)
+{
+    int64_t line = 1;
+
+    if (n == 0) return bl_fail(e, BL_E_FORMAT, "%s: the file is empty", path);
+    for (size_t i = 0; i < n;) {
+        if ((unsigned char)s[i] - 1u < 0x7f) {          /* ASCII but NUL */
+            line += s[i++] == '\n';
+            continue;
+        }
+        utf8proc_int32_t c;
+        utf8proc_ssize_t k = s[i] ? utf8proc_iterate((const utf8proc_uint8_t *)s + i, (utf8proc_ssize_t)(n - i), &c) : 0;
+        if (k <= 0)
+            return bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": %s at byte %zu of the file", path, line, s[i] ? "invalid UTF-8" : "a NUL byte", i);
+        i += (size_t)k;
+    }
+    return BL_OK;
+}
+
+bl_status bl_text_file(const char *path, uint64_t max, char **out, size_t *n, bl_hash *hash, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char  *raw = NULL, *text = NULL;
+    size_t n_raw = 0, n_text = 0;
+
+    if (max == 0) max = BL_TEXT_MAX;
+    BL_TRY(bl_read_file(path, max, &raw, &n_raw, e));
+    if (bl_gz_named(path)) {
+        BL_TRY(bl_gz_unpack(path, raw, n_raw, max, &text, &n_text, e));
+    } else {
+        if (n_raw >= 2 && (uint8_t)raw[0] == 0x1f && (uint8_t)raw[1] == 0x8b) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: gzip data in a file that is not named .gz; rename or unpack it", path);
+            goto out;
+        }
+        text = raw;
+        n_text = n_raw;
+        raw = NULL;
+    }
+    BL_TRY(check_text(path, text, n_text, e));
+    if (hash) *hash = bl_hash_bytes(text, n_text);
+    *out = text;
+    *n = n_text;
+    text = NULL;
+out:
+    bl_free(text);
+    bl_free(raw);
+    return st;
+}
+
+/* ---- rows ---- */
+struct bl_rows {
+    bl_rows_kind kind;
+    char   *path, *text;
+    size_t  n, at;
+    bl_hash hash;
+    int64_t line, next_line;                            /* of the row last returned; of text[at] */
+    bl_json *doc;                                       /* JSONL: the row; JSON_ARRAY: the whole */
+    const bl_json *element;                             /* JSON_ARRAY: next */
+    bl_csv  csv;
+    size_t  n_fields;                                   /* CSV: of the first row */
+    bl_text where;
+};
+
+static void place(bl_rows *r)
+{
+    if (r->where.s) { r->where.n = 0; r->where.s[0] = 0; }
+    if (r->kind == BL_ROWS_JSON_ARRAY) bl_text_addf(&r->where, "%s: element %" PRId64, r->path, r->line);
+    else                               bl_text_addf(&r->where, "%s:%" PRId64, r->path, r->line);
+}
+
+const char *bl_rows_where(const bl_rows *r) { return r->where.s ? r->where.s : r->path; }
+int64_t     bl_rows_line (const bl_rows *r) { return r->line; }
+bl_hash     bl_rows_hash (const bl_rows *r) { return r->hash; }
+
+void bl_rows_close(bl_rows *r)
+{
+    if (!r) return;
+    bl_json_free(r->doc);
+    bl_csv_free(&r->csv);
+    bl_text_free(&r->where);
+    bl_free(r->text);
+    bl_free(r->path);
+    bl_free(r);
+}
+
+bl_status bl_rows_open(const char *path, bl_rows_kind kind, bl_rows **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_rows *r = bl_new(1, sizeof *r, e);
+
+    if (!r) return BL_E_NOMEM;
+    r->kind = kind;
+    r->next_line = 1;
+    if (!(r->path = bl_strdup(path, e))) { st = BL_E_NOMEM; goto out; }
+    BL_TRY(bl_text_file(path, 0, &r->text, &r->n, &r->hash, e));
+    if (kind == BL_ROWS_JSON_ARRAY) {
+        BL_TRY(bl_json_parse(r->text, r->n, r->path, BL_JSON_PLAIN, &r->doc, e));
+        if (bl_json_kind(r->doc) != BL_JSON_ARRAY) { st = bl_fail(e, BL_E_FORMAT, "%s: expected one JSON array", path); goto out; }
+        r->element = bl_json_first(r->doc);
+    }
+    if (kind == BL_ROWS_CSV) r->csv = (bl_csv){ .text = r->text, .n = r->n, .line = 1 };
+    *out = r;
+    r = NULL;
+out:
+    bl_rows_close(r);
+    return st;
+}
+
+static bool is_blank(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r') return false;
+    return true;
+}
+
+bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e)
+{
+    bl_status st = BL_OK;
+
+    if (r->kind == BL_ROWS_JSON_ARRAY) {
+        *row = r->element;
+        if (r->element) { r->element = bl_json_next(r->element); r->line++; place(r); }
+        return bl_text_check(&r->where, e);
+    }
+    bl_json_free(r->doc);
+    r->doc = NULL;
+    for (*row = NULL; r->at < r->n;) {                  /* only "\n" ends a line: strings may hold U+2028 and others */
+        const char *s = r->text + r->at, *end = memchr(s, '\n', r->n - r->at);
+        size_t len = end ? (size_t)(end - s) : r->n - r->at;
+        r->at += len + (end != NULL);
+        r->line = r->next_line++;
+        if (is_blank(s, len)) continue;
+        place(r);
+        BL_TRY(bl_text_check(&r->where, e));
+        BL_TRY(bl_json_parse(s, len, r->where.s, BL_JSON_PLAIN, &r->doc, e));
+        *row = r->doc;
+        break;
+    }
+out:
+    return st;
+}
+
+bl_status bl_rows_csv(bl_rows *r, const char *const **field, size_t *n, bl_err *e)
+{
+    bl_status st = BL_OK;
+
+    BL_TRY(bl_csv_next(&r->csv, r->path, e));
+    *field = NULL;
+    *n = 0;
+    if (r->csv.n_fields == 0) goto out;
+    r->line = r->csv.first_line;
+    place(r);
+    if (r->n_fields == 0) r->n_fields = r->csv.n_fields;
+    if (r->csv.n_fields != r->n_fields) {
+        st = bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": %zu fields, but the first row has %zu", r->path, r->line, r->csv.n_fields, r->n_fields);
+        goto out;
+    }
+    *field = r->csv.field;
+    *n = r->csv.n_fields;
+    st = bl_text_check(&r->where, e);
+out:
+    return st;
+}
