@@ -46,7 +46,8 @@ bl_status bl_check_linear(const bl_linear_args *a, bl_err *e)
     if (a->act.bits < 0 || a->act.bits == 1 || a->act.bits > 8) return broken(e, "linear", "activations have 0 or 2 to 8 bits");
     if (a->act.bits && a->act.unit == BL_ACT_GROUP && a->act.group < 1) return broken(e, "linear", "the activation group is not positive");
     const bl_lowrank *l = a->adapter;
-    if (l && (!is_2d(&l->a, BL_F32, -1, a->x.dim[1]) || !is_2d(&l->b, BL_F32, a->w->geom.out, l->a.dim[0])))
+    if (l && (!is_2d(&l->a, BL_F32, -1, a->x.dim[1]) || !is_2d(&l->b, BL_F32, a->w->geom.out, l->a.dim[0])
+              || l->a.stride[0] != l->a.dim[1] || l->b.stride[0] != l->b.dim[1]))
         return broken(e, "linear", "the adapter does not fit the weight");
     return check_transforms(a, e);
 }

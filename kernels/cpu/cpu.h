@@ -83,6 +83,12 @@ static inline float bl_cpu_act_code(float x, float scale, float zero, float lo, 
     float c = rintf(x / scale) + zero;
     return c < lo ? lo : c > hi ? hi : c;
 }
+static inline bool bl_cpu_has_nan(const float *x, int64_t n)
+{
+    bool nan = false;
+    for (int64_t i = 0; i < n; i++) nan |= x[i] != x[i];
+    return nan;
+}
 /* Range of the whole x of a linear, after its transforms, for dynamic per-tensor activations. */
 void    bl_cpu_act_tensor(const bl_linear_args *a, float *row, float *tmp, float *scale, float *zero);
 /* Quantizes and dequantizes one row in place; `scale`, `zero` are those of the tensor (BL_ACT_TENSOR only). */

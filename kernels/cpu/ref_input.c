@@ -98,12 +98,13 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
     }
 }
 
-/* Integer products take integer weights whose zeros lie in the code range (or are none) and whose groups fill a vector, and one scale a row of x. */
+/* Integer products take integer weights whose zeros lie in the code range (or are none) and whose groups are whole vectors, and one
+ * scale a row of x. */
 bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a)
 {
-    enum { LEAST_GROUP = 16, MOST_IN = 1 << 17 };       /* 255 * 255 * 2^17 / 8 fits 31 bits */
+    enum { VECTOR = 16, MOST_IN = 32768 };              /* four rows of 16-bit codes and their scales stay within a thread's scratch */
     const bl_geom *g = &a->w->geom;
     (void)be;
     return a->act.bits > 0 && a->act.unit != BL_ACT_GROUP && a->w->format->kind == BL_FMT_INT && g->zero != BL_ZERO_I16
-        && g->group >= BL_MIN(LEAST_GROUP, g->in) && g->in <= MOST_IN;
+        && (g->group % VECTOR == 0 || g->group >= g->in) && g->in <= MOST_IN;
 }

@@ -61,9 +61,9 @@ static void inputs(const bl_linear_args *a, bool integer, space *s)
         if (!integer) { bl_cpu_act_simulate(x, in, &a->act, scale, zero); continue; }
         if (a->act.unit == BL_ACT_TOKEN) bl_cpu_act_range(x, in, &a->act, &scale, &zero);
         bl_cpu_act_limits(&a->act, &lo, &hi);
-        s->sx[r] = scale;
+        s->sx[r] = bl_cpu_has_nan(x, in) ? NAN : scale;
         for (int64_t k = 0; k < in; k++)
-            s->xi[r * in + k] = isnan(scale) ? 0 : (int16_t)(bl_cpu_act_code(x[k], scale, zero, lo, hi) - zero);
+            s->xi[r * in + k] = isnan(s->sx[r]) ? 0 : (int16_t)(bl_cpu_act_code(x[k], scale, zero, lo, hi) - zero);
     }
 }
 

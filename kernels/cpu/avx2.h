@@ -1,0 +1,75 @@
+/* avx2.h - the AVX2 side of the CPU backend: what fast.c and linear.c call, each for a piece of work that one thread does.
+ *
+ * Products are tiles of up to 3 rows of x by 4 outputs. Weights of a block of k are unpacked once into a panel
+ *     panel[tile][k / 8][4 outputs][8]  f32
+ * in the scratch of the thread and used for all rows; with one or two rows they are unpacked in registers instead. Both run the same 8
+ * chains over k, so the bits are those of the reference whatever way was taken.
+ */
+#ifndef BL_CPU_AVX2_H
+#define BL_CPU_AVX2_H
+#include "cpu.h"
+
+/* Where the weights of a product come from. */
+typedef struct bl_source bl_source;
+typedef void bl_unpack8(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride);   /* n weights; 8 to dst, 8 to dst + stride, … tail zero */
+typedef struct bl_gemv bl_gemv;
+typedef void bl_gemv4(const bl_gemv *g, int64_t row, int64_t n);          /* outputs row .. row+n, n <= 4 */
+struct bl_source {
+    const bl_format *format;
+    bl_geom     geom;
+    const void *part[BL_MAX_PARTS];
+    int64_t     groups, code_bytes, zero_bytes;         /* of a row */
+    bl_unpack8 *unpack;
+    bl_gemv4   *gemv[2];                                /* one row, two rows; NULL: through panels */
+};
+void bl_source_of(const bl_weight *w, bl_source *out);
+void bl_source_f32(const bl_tensor *t, bl_source *out); /* a plain f32 matrix [out, in] */
+
+/* What to do with a product: y = v, y += v or y += scale * v. */
+typedef enum bl_put { BL_PUT, BL_PUT_ADD, BL_PUT_ADD_SCALED } bl_put;
+struct bl_gemv {
+    const bl_source *w;
+    const float *x; int64_t ldx;                        /* [rows, in rounded up to 8], zeros behind in */
+    float *y; int64_t ldy;
+    bl_put put; float scale;
+};
+typedef struct bl_gemm {
+    bl_gemv v;
+    int64_t rows, block_rows, blocks;                   /* x is cut into blocks of rows that stay in the second level cache */
+    int64_t chunk, chunks;                              /* outputs of one task, tasks of a block */
+} bl_gemm;
+void bl_gemm_plan(bl_gemm *g, int64_t rows);            /* fills rows … chunks from v */
+void bl_gemm_task(const bl_gemm *g, int64_t task, void *scratch);         /* task 0 .. blocks * chunks */
+
+/* Integer products: x as codes less zeros, every group padded with zeros to a multiple of 16. */
+typedef struct bl_igemm {
+    const bl_source *w;
+    const int16_t *x; int64_t ldx;                      /* [rows, ldx] */
+    const float *sx;                                    /* [rows] */
+    float *y; int64_t ldy;
+    bl_put put;
+    int64_t rows, chunks;                               /* a task is 4 outputs */
+} bl_igemm;
+int64_t bl_igemm_width(const bl_geom *g);               /* ldx */
+void    bl_igemm_task(const bl_igemm *g, int64_t task, void *scratch);
+/* One row: scale and codes; `scale`, `zero` are those of the tensor unless `q` is per token. */
+void    bl_igemm_row(const float *x, const bl_geom *g, const bl_actq *q, float scale, float zero, int16_t *dst, float *sx);
+
+/* Attention of one tile: the queries q0 .. q0+n of a sequence, all heads that share one head of keys. */
+typedef struct bl_attend {
+    const bl_attention_args *a;
+    int32_t seq;
+    int64_t q0, n, kv;
+} bl_attend;
+enum { BL_ATTEND_ROWS = 96 };                           /* most queries times heads of a tile */
+size_t bl_attend_scratch(const bl_attention_args *a);   /* bytes */
+void   bl_attend_tile(const bl_attend *t, void *scratch);
+
+void   bl_avx2_norm(const float *x, const float *w, float *y, int64_t n, double eps);
+void   bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);
+void   bl_avx2_gate(const float *g, const float *u, float *y, int64_t n);
+void   bl_avx2_add (const float *x, float *y, int64_t n);
+bool   bl_avx2_top (const float *x, int64_t n, float *top, int32_t *at);  /* false: not all finite */
+double bl_avx2_sum_exp(const float *x, int64_t n, float top);
+double bl_avx2_sum_cross(const float *p, const float *q, int64_t n, float top);   /* sum e^(p - top) (p - q) */
+#endif

@@ -1,0 +1,139 @@
+/* avx2_decode.h - 8 weights of one row out of their packed form, with the bits of format->unpack.
+ *
+ * A row is walked in segments: the groups of an integer or table format, the blocks of 32 of a block format, the whole row of a dense one.
+ * `begin` reads what a segment shares (scale, zero or minimum), `next` gives its weights 8 at a time. `kind` is a constant wherever
+ * these are inlined, so every format gets a loop of its own.
+ */
+#ifndef BL_CPU_AVX2_DECODE_H
+#define BL_CPU_AVX2_DECODE_H
+#include "../fmt_table.h"
+#include "avx2_math.h"
+
+typedef enum kind { INT1, INT2, INT3, INT4, INT5, INT6, INT7, INT8, TABLE2, TABLE3, TABLE4, TABLE8, FP32, FP16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 } kind;
+
+typedef struct shared { __m256 scale, zero; } shared;   /* zero: of integers, to subtract; of q4_1 and q5_1 the minimum, to add */
+typedef struct tables { __m256 lo, hi; } tables;        /* TABLE2 … TABLE4 */
+
+BL_INLINE bool is_int(kind k)   { return k <= INT8; }
+BL_INLINE bool is_table(kind k) { return k >= TABLE2 && k <= TABLE8; }
+BL_INLINE bool is_dense(kind k) { return k >= FP32 && k <= BF16; }
+BL_INLINE int  bits_of(kind k)  { return is_int(k) ? (int)k + 1 : k == TABLE8 ? 8 : (int)(k - TABLE2) + 2; }
+BL_INLINE int  block_bytes(kind k) { return k == Q4_0 ? 18 : k == Q4_1 ? 20 : k == Q5_0 ? 22 : k == Q5_1 ? 24 : 34; }
+
+BL_INLINE __m256 half8(const void *p) { return _mm256_cvtph_ps(_mm_set1_epi16(*(const short *)p)); }
+
+BL_INLINE tables tables_of(kind k, const bl_source *s)
+{
+    tables t = { _mm256_setzero_ps(), _mm256_setzero_ps() };
+    const float *v = s->format->table;
+    if (k == TABLE2) t.lo = _mm256_broadcast_ps((const __m128 *)(const void *)v);      /* twice, so that the third bit does not matter */
+    if (k == TABLE3) t.lo = _mm256_loadu_ps(v);
+    if (k == TABLE4) { t.lo = _mm256_loadu_ps(v); t.hi = _mm256_loadu_ps(v + 8); }
+    return t;
+}
+
+/* Weights of a segment, from k0 on. */
+BL_INLINE int64_t segment(kind k, const bl_source *s) { return is_dense(k) ? s->geom.in : is_int(k) || is_table(k) ? s->geom.group : 32; }
+
+BL_INLINE const uint8_t *row_of(kind k, const bl_source *s, int64_t row)
+{
+    return (const uint8_t *)s->part[0] + row * (k == FP32 ? 4 * s->geom.in : is_dense(k) ? 2 * s->geom.in : s->code_bytes);
+}
+
+/* What segment `i` of a row shares. */
+BL_INLINE shared begin(kind k, const bl_source *s, int64_t row, int64_t i)
+{
+    shared h = { _mm256_setzero_ps(), _mm256_setzero_ps() };
+    if (is_dense(k)) return h;
+    if (!is_int(k) && !is_table(k)) {
+        const uint8_t *b = row_of(k, s, row) + i * block_bytes(k);
+        h.scale = half8(b);
+        if (k == Q4_1 || k == Q5_1) h.zero = half8(b + 2);
+        return h;
+    }
+    int64_t at = row * s->groups + i;
+    if (is_table(k) && s->geom.double_quant) {
+        float coded = bl_dynamic_map[((const uint8_t *)s->part[1])[at]];
+        h.scale = _mm256_set1_ps(coded * ((const float *)s->part[2])[at / 256] + *(const float *)s->part[3]);
+        return h;
+    }
+    switch (s->geom.scale) {
+    case BL_F32: h.scale = _mm256_broadcast_ss((const float *)s->part[1] + at); break;
+    case BL_F16: h.scale = half8((const uint16_t *)s->part[1] + at); break;
+    default:     h.scale = _mm256_castsi256_ps(_mm256_set1_epi32((int)((uint32_t)((const uint16_t *)s->part[1])[at] << 16)));
+    }
+    if (!is_int(k) || k == INT1) return h;
+    switch (s->geom.zero) {
+    case BL_ZERO_NONE:   h.zero = _mm256_set1_ps((float)(1 << (bits_of(k) - 1))); break;
+    case BL_ZERO_PACKED: h.zero = _mm256_set1_ps((float)bl_code_at((const uint8_t *)s->part[2] + row * s->zero_bytes, bits_of(k), i)); break;
+    default:             h.zero = _mm256_set1_ps((float)((const int16_t *)s->part[2])[at]);
+    }
+    return h;
+}
+
+/* Codes k .. k+8 in 32-bit lanes, k a multiple of 8. Reads up to 8 bytes from the first. `clean`: bits above the code are zero. */
+BL_INLINE __m256i codes8(int bits, const uint8_t *row, int64_t k, bool clean)
+{
+    const uint8_t *p = row + k / 8 * bits;
+    __m256i v;
+    int32_t word;
+    int64_t two;
+    if (bits == 8) return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+    if (bits <= 4) {                                    /* all of them in one word */
+        memcpy(&word, p, sizeof word);
+        v = _mm256_srlv_epi32(_mm256_set1_epi32(word), _mm256_setr_epi32(0, bits, 2 * bits, 3 * bits, 4 * bits, 5 * bits, 6 * bits, 7 * bits));
+    } else {                                            /* each in two neighbouring bytes of a double word */
+#define AT(i) (char)((i) * bits / 8), (char)((i) * bits / 8 + 1), -1, -1
+        memcpy(&two, p, sizeof two);
+        v = _mm256_shuffle_epi8(_mm256_set1_epi64x(two), _mm256_setr_epi8(AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), AT(7)));
+#undef AT
+        v = _mm256_srlv_epi32(v, _mm256_setr_epi32(0, bits % 8, 2 * bits % 8, 3 * bits % 8, 4 * bits % 8, 5 * bits % 8, 6 * bits % 8, 7 * bits % 8));
+    }
+    return clean ? _mm256_and_si256(v, _mm256_set1_epi32((1 << bits) - 1)) : v;
+}
+
+/* Nibbles of 8 bytes: the low ones for the steps 0 and 1 of a block of 32, the high ones for 2 and 3. */
+BL_INLINE __m256i nibbles8(const uint8_t *p, int step)
+{
+    __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + step % 2 * 8)));
+    return step < 2 ? _mm256_and_si256(v, _mm256_set1_epi32(15)) : _mm256_srli_epi32(v, 4);
+}
+BL_INLINE __m256i fifth8(const uint8_t *p, int step)    /* high bits 8 step … 8 step + 7, in place */
+{
+    __m256i v = _mm256_sllv_epi32(_mm256_set1_epi32(p[step]), _mm256_setr_epi32(4, 3, 2, 1, 0, 0, 0, 0));
+    v = _mm256_srlv_epi32(v, _mm256_setr_epi32(0, 0, 0, 0, 0, 1, 2, 3));
+    return _mm256_and_si256(v, _mm256_set1_epi32(16));
+}
+
+/* Weights k .. k+8 of a row; h belongs to their segment. */
+BL_INLINE __m256 next(kind kd, const bl_source *s, const uint8_t *row, int64_t k, const shared *h, const tables *t)
+{
+    if (kd == FP32) return _mm256_loadu_ps((const float *)(const void *)row + k);
+    if (kd == FP16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(row + 2 * k)));
+    if (kd == BF16) return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(row + 2 * k))), 16));
+    if (kd == INT1) {                                   /* the sign bit of the scale where the code is 0 */
+        __m256i bit = _mm256_sllv_epi32(_mm256_set1_epi32(row[k / 8]), _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24));
+        return _mm256_xor_ps(h->scale, _mm256_castsi256_ps(_mm256_andnot_si256(bit, _mm256_set1_epi32(INT32_MIN))));
+    }
+    if (is_int(kd)) return _mm256_mul_ps(_mm256_sub_ps(_mm256_cvtepi32_ps(codes8(bits_of(kd), row, k, true)), h->zero), h->scale);
+    if (kd == TABLE8) return _mm256_mul_ps(_mm256_i32gather_ps(s->format->table, codes8(8, row, k, true), 4), h->scale);
+    if (is_table(kd)) {
+        __m256i q = codes8(bits_of(kd), row, k, false);
+        __m256 v = _mm256_permutevar8x32_ps(t->lo, q);
+        if (kd == TABLE4) v = _mm256_blendv_ps(v, _mm256_permutevar8x32_ps(t->hi, q), _mm256_castsi256_ps(_mm256_slli_epi32(q, 28)));
+        return _mm256_mul_ps(v, h->scale);
+    }
+    const uint8_t *b = row + k / 32 * block_bytes(kd);
+    int step = (int)(k % 32 / 8);
+    __m256i q;
+    switch (kd) {
+    case Q4_0: q = _mm256_sub_epi32(nibbles8(b + 2, step), _mm256_set1_epi32(8)); break;
+    case Q4_1: q = nibbles8(b + 4, step); break;
+    case Q5_0: q = _mm256_sub_epi32(_mm256_or_si256(nibbles8(b + 6, step), fifth8(b + 2, step)), _mm256_set1_epi32(16)); break;
+    case Q5_1: q = _mm256_or_si256(nibbles8(b + 8, step), fifth8(b + 4, step)); break;
+    default:   q = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(b + 2 + 8 * step)));
+    }
+    __m256 v = _mm256_mul_ps(h->scale, _mm256_cvtepi32_ps(q));
+    return kd == Q4_1 || kd == Q5_1 ? _mm256_add_ps(v, h->zero) : v;
+}
+#endif

@@ -1,0 +1,131 @@
+/* avx2_formats.c - for every format with a fast decoder: rows into panels, and products of one or two rows without a panel. */
+#include "avx2_decode.h"
+
+/* ---- into a panel ---- */
+BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride)
+{
+    const uint8_t *p = row_of(kd, s, row);
+    const tables t = tables_of(kd, s);
+    int64_t len = segment(kd, s), end = k0 + n;
+    for (int64_t k = k0; k < end; ) {
+        int64_t i = k / len, stop = BL_MIN((i + 1) * len, end), whole = k + (stop - k) / 8 * 8;
+        const shared h = begin(kd, s, row, i);
+        #pragma GCC unroll 4
+        for (; k < whole; k += 8, dst += stride) _mm256_storeu_ps(dst, next(kd, s, p, k, &h, &t));
+        if (k < stop) {                                 /* the end of the row */
+            _mm256_storeu_ps(dst, _mm256_and_ps(next(kd, s, p, k, &h, &t), _mm256_castsi256_ps(bl_first(stop - k))));
+            k = stop;
+        }
+    }
+}
+
+/* ---- one or two rows of x, four outputs ---- */
+BL_INLINE void store4(const bl_gemv *g, int64_t r, int64_t row, int64_t n, __m128 v)
+{
+    float *y = g->y + r * g->ldy + row;
+    const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
+    if (g->put == BL_PUT_ADD_SCALED) v = _mm_mul_ps(_mm_set1_ps(g->scale), v);
+    if (g->put != BL_PUT) v = _mm_add_ps(_mm_maskload_ps(y, mask), v);
+    _mm_maskstore_ps(y, mask, v);
+}
+
+BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t n)
+{
+    const bl_source *s = g->w;
+    const tables t = tables_of(kd, s);
+    const uint8_t *p[4];
+    int64_t o[4], len = segment(kd, s);
+    __m256 acc[2][4];
+    for (int j = 0; j < 4; j++) {
+        o[j] = row + BL_MIN(j, n - 1);                  /* past the last output the last one again */
+        p[j] = row_of(kd, s, o[j]);
+        acc[0][j] = acc[1][j] = _mm256_setzero_ps();
+    }
+    for (int64_t k = 0, i = 0; k < s->geom.in; i++) {
+        int64_t stop = BL_MIN(k + len, s->geom.in), whole = k + (stop - k) / 8 * 8;
+        const shared h[4] = { begin(kd, s, o[0], i), begin(kd, s, o[1], i), begin(kd, s, o[2], i), begin(kd, s, o[3], i) };
+        #pragma GCC unroll 4
+        for (; k < whole; k += 8) {
+            __m256 x0 = _mm256_loadu_ps(g->x + k), x1 = rows > 1 ? _mm256_loadu_ps(g->x + g->ldx + k) : x0;
+            #pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                __m256 w = next(kd, s, p[j], k, &h[j], &t);
+                acc[0][j] = _mm256_fmadd_ps(x0, w, acc[0][j]);
+                if (rows > 1) acc[1][j] = _mm256_fmadd_ps(x1, w, acc[1][j]);
+            }
+        }
+        if (k < stop) {
+            __m256 x0 = _mm256_loadu_ps(g->x + k), x1 = rows > 1 ? _mm256_loadu_ps(g->x + g->ldx + k) : x0;
+            const __m256 in = _mm256_castsi256_ps(bl_first(stop - k));
+            for (int j = 0; j < 4; j++) {
+                __m256 w = _mm256_and_ps(next(kd, s, p[j], k, &h[j], &t), in);
+                acc[0][j] = _mm256_fmadd_ps(x0, w, acc[0][j]);
+                if (rows > 1) acc[1][j] = _mm256_fmadd_ps(x1, w, acc[1][j]);
+            }
+            k = stop;
+        }
+    }
+    for (int r = 0; r < rows; r++) store4(g, r, row, n, bl_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
+}
+
+#define KIND(id) \
+    static void unpack_##id(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride) { unpack_as(id, s, row, k0, n, dst, stride); } \
+    static void gemv1_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 1, g, row, n); } \
+    static void gemv2_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 2, g, row, n); }
+#define KINDS(X) X(INT1) X(INT2) X(INT3) X(INT4) X(INT5) X(INT6) X(INT7) X(INT8) X(TABLE2) X(TABLE3) X(TABLE4) X(TABLE8) \
+                 X(FP32) X(FP16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0)
+KINDS(KIND)
+
+static const struct { bl_unpack8 *unpack; bl_gemv4 *gemv[2]; } fast[] = {
+#define ROW(id) [id] = { unpack_##id, { gemv1_##id, gemv2_##id } },
+    KINDS(ROW)
+};
+
+/* Any other format: its own decoder, which is plain C. */
+static void unpack_plain(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride)
+{
+    float w[256];
+    for (int64_t k = 0; k < n; k += 256) {
+        int64_t m = BL_MIN(n - k, 256);
+        s->format->unpack(s->format, &s->geom, s->part, row, k0 + k, m, w);
+        for (int64_t i = m; i % 8; i++) w[i] = 0;
+        for (int64_t i = 0; i < m; i += 8, dst += stride) _mm256_storeu_ps(dst, _mm256_loadu_ps(w + i));
+    }
+}
+
+static int kind_of(const bl_source *s)
+{
+    static const struct { const char *name; kind kd; } blocks[] = {
+        { "fp32", FP32 }, { "fp16", FP16 }, { "bf16", BF16 }, { "q4_0", Q4_0 }, { "q4_1", Q4_1 }, { "q5_0", Q5_0 }, { "q5_1", Q5_1 }, { "q8_0", Q8_0 },
+    };
+    const bl_format *f = s->format;
+    for (size_t i = 0; i < BL_COUNT(blocks); i++) if (strcmp(f->name, blocks[i].name) == 0) return (int)blocks[i].kd;
+    if (f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE) return -1;
+    if (s->geom.group % 8 && s->geom.group < s->geom.in) return -1;               /* scales change inside of 8 */
+    if (f->kind == BL_FMT_INT) return (int)INT1 + f->bits - 1;
+    return f->bits == 8 ? (int)TABLE8 : f->bits >= 2 && f->bits <= 4 ? (int)TABLE2 + f->bits - 2 : -1;
+}
+
+static void fill(bl_source *s)
+{
+    int kd = kind_of(s);
+    s->groups = s->geom.group ? bl_geom_groups(&s->geom) : 0;
+    s->code_bytes = s->format->kind == BL_FMT_BLOCK ? s->geom.in / s->format->block * s->format->block_bytes : bl_code_bytes(s->geom.in, s->format->bits);
+    s->zero_bytes = bl_code_bytes(s->groups, s->format->bits);
+    s->unpack  = kd < 0 ? unpack_plain : fast[kd].unpack;
+    s->gemv[0] = kd < 0 ? NULL : fast[kd].gemv[0];
+    s->gemv[1] = kd < 0 ? NULL : fast[kd].gemv[1];
+}
+
+void bl_source_of(const bl_weight *w, bl_source *out)
+{
+    *out = (bl_source){ .format = w->format, .geom = w->geom };
+    bl_cpu_parts(w, out->part);
+    fill(out);
+}
+
+void bl_source_f32(const bl_tensor *t, bl_source *out)
+{
+    *out = (bl_source){ .format = bl_format_find("fp32"), .geom = { .out = t->dim[0], .in = t->dim[1] }, .part = { bl_cpu_at(t) } };
+    fill(out);
+}
