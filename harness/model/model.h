@@ -2,7 +2,9 @@
  *
  *     bl_model *m;
  *     BL_TRY(bl_model_open(checkpoint, be, &(bl_model_opts){ .stream = false }, &m, e));
- *     BL_TRY(bl_kv_new(m, n_slots, rows, one_layer, &kv, e));
+ *     BL_TRY(bl_kv_new(m, rows, n_slots, one_layer, BL_KV_F32, &kv, e));
+ *     int32_t slot;
+ *     BL_TRY(bl_kv_slot(kv, cap, -1, 0, &slot, e));              // one for each sequence
  *     bl_batch b = { .ids = ids, .n_seq = 2, .start = (int32_t[]){ 0, 5, 9 }, .past = (int32_t[]){ 0, 0 }, .slot = (int32_t[]){ 0, 1 }, … };
  *     BL_TRY(bl_forward(m, &b, kv, hidden, e));                  // final normed hidden states of the wanted rows
  *     BL_TRY(bl_logits(m, hidden, row0, rows, logits, e));       // chunks of at most bl_logits_rows(m) rows
@@ -54,6 +56,7 @@ bl_status bl_block_acquire(bl_model *m, int64_t block, bl_err *e);
 void      bl_block_release(bl_model *m, int64_t block);
 double    bl_model_bits(const bl_model *m);             /* per weight of the block linears, from the checkpoint's formats */
 uint64_t  bl_model_bytes(const bl_model *m);            /* all tensors as stored */
+int64_t   bl_model_max_len(const bl_model *m);          /* positions a sequence may have */
 
 /* ---- KV cache: rows of keys and values; a slot is a chain of segments, so choices and few-shot prefixes share a context ---- */
 typedef struct bl_kv bl_kv;
@@ -76,8 +79,11 @@ typedef struct bl_batch {
     const int32_t *slot;                                /* [n_seq]; a parent may be in the same batch if it comes earlier */
     const int64_t *want; int64_t n_want;                /* rows whose final hidden states are wanted, ascending */
 } bl_batch;
-/* hidden f32 [n_want, dim]: final normed states. Passes of at most bl_pass_tokens go block-major; with one_layer the whole batch must fit one pass per
- * block, which bl_forward does by itself. */
+/* Rows that one batch should hold at most: more cost memory and gain little; streaming, as many as fit half a GiB of residual stream, hidden states and
+ * one block's keys and values. */
+int64_t   bl_pass_tokens(const bl_model *m);
+/* hidden f32 [n_want, dim]: final normed states. One pass: all rows go through block b before b+1, so a streamed block is read once a call. A slot may be
+ * taken back to a shorter `past`. BL_E_INTERRUPTED between blocks; a call that fails leaves the slots' lengths as they were. */
 bl_status bl_forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hidden, bl_err *e);
 /* For tests and golden files: residual stream after the embedding and after each block, of one row; f32 host [n_layers + 1, dim], the last one final-normed. */
 bl_status bl_forward_trace(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t row, float *trace, bl_err *e);

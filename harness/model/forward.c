@@ -1,0 +1,222 @@
+/* forward.c - the LLaMA blocks over ragged sequences.
+ *
+ *     x = embed(ids)
+ *     x += o_proj(attention(rope(q_proj(h)), rope(k_proj(h)), v_proj(h)))        h = norm(x)
+ *     x += down_proj(silu(gate_proj(h)) * up_proj(h))                            h = norm(x)
+ *     hidden = norm(x)
+ *
+ * All rows of a batch go through block b before any goes through b+1; inside a block they go chunk by chunk (plan.c), so only the residual
+ * stream and the keys and values are as long as the batch. In the last block, rows that are not wanted only leave keys and values.
+ * What a row's numbers are depends on its own sequence alone: every op treats rows apart.
+ */
+#include "inner.h"
+#include <math.h>
+#include <string.h>
+
+typedef struct pass {
+    bl_model   *m;
+    const bl_batch *b;
+    bl_kv      *kv;
+    const bl_plan *p;
+    bl_tensor   x;                                      /* residual stream [rows, dim] */
+    bl_tensor   cos, sin, k, v;                         /* k, v: of the block at hand */
+    bl_tensor   hidden;                                 /* [n_want, dim] */
+    int64_t     q_dim, kv_dim;
+} pass;
+
+/* Activations of a chunk: h [rows, dim], then either those of the attention or those of the MLP. */
+static bl_tensor work(const pass *p, int64_t *at, int64_t rows, int64_t cols)
+{
+    bl_tensor t = bl_tensor_2d(p->m->own->work, (uint64_t)*at * sizeof(float), BL_F32, rows, cols);
+    *at += (rows * cols + 15) / 16 * 16;                /* 64-byte starts */
+    return t;
+}
+
+static int64_t work_floats(const pass *p, int64_t rows)
+{
+    int64_t dim = p->m->config.dim, q = p->q_dim, kv = p->kv_dim, hidden = p->m->config.hidden;
+    return rows * (dim + BL_MAX(2 * q + 2 * kv + dim, 2 * hidden)) + 16 * 8;
+}
+
+static bl_status normed(const pass *p, bl_tensor x, int64_t norm, bl_tensor y, bl_err *e)
+{
+    return p->m->be->ops->norm(p->m->be, &(bl_norm_args){ .x = x, .weight = bl_model_norm(p->m, norm), .y = y, .eps = p->m->config.eps }, e);
+}
+
+static bl_status apply(const pass *p, int64_t block, int part, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e)
+{
+    return bl_linear_apply(p->m->be, &p->m->linears[block * BL_LINEARS_PER_BLOCK + part], x, y, accumulate, e);
+}
+
+static bl_status rotate(const pass *p, bl_tensor x, const int32_t *pos, bl_err *e)
+{
+    return p->m->be->ops->rope(p->m->be, &(bl_rope_args){ .x = x, .head_dim = p->m->config.head_dim, .pos = pos, .cos = p->cos, .sin = p->sin }, e);
+}
+
+/* Keys and values of a chunk go straight to their cache rows when these lie in order, else by way of k and v. */
+static bl_status keys_and_values(const pass *p, int64_t block, const bl_chunk *c, bl_tensor h, bl_tensor k, bl_tensor v, bl_err *e)
+{
+    const bl_ops *ops = p->m->be->ops;
+    const int64_t *to = p->p->kv_row + c->row0;
+    bl_status st = BL_OK;
+
+    if (c->kv_row >= 0) {
+        k = bl_tensor_rows(p->k, c->kv_row, c->rows);
+        v = bl_tensor_rows(p->v, c->kv_row, c->rows);
+    }
+    BL_TRY(apply(p, block, 1, h, k, false, e));
+    BL_TRY(rotate(p, k, p->p->pos + c->row0, e));
+    BL_TRY(apply(p, block, 2, h, v, false, e));
+    if (c->kv_row >= 0) goto out;
+    BL_TRY(ops->rows(p->m->be, &(bl_rows_args){ .src = k, .dst = p->k, .to = to, .n = c->rows }, e));
+    BL_TRY(ops->rows(p->m->be, &(bl_rows_args){ .src = v, .dst = p->v, .to = to, .n = c->rows }, e));
+out:
+    return st;
+}
+
+static bl_status attend(const pass *p, const bl_chunk *c, bool runs, bl_tensor q, bl_tensor y, bl_err *e)
+{
+    const bl_config *f = &p->m->config;
+    const bl_plan *l = p->p;
+    return p->m->be->ops->attention(p->m->be, &(bl_attention_args){
+        .q = q, .k = p->k, .v = p->v, .y = y, .heads = f->n_heads, .kv_heads = f->n_kv_heads, .head_dim = f->head_dim,
+        .scale = 1 / sqrt((double)f->head_dim),
+        .n_seq     = runs ? c->n_runs : c->n_seq,
+        .start     = l->start     + (runs ? c->run_start     : c->start),
+        .past      = l->past      + (runs ? c->run           : c->seq),
+        .seg       = l->seg       + (runs ? c->run_seg       : c->seg),
+        .seg_start = l->seg_start + (runs ? c->run_seg_start : c->seg_start) }, e);
+}
+
+/* One chunk through one block. In the last block, x is the wanted rows of the residual stream, which lie in p->hidden from here on. */
+static bl_status chunk_through_block(const pass *p, int64_t block, const bl_chunk *c, bl_err *e)
+{
+    const bl_ops *ops = p->m->be->ops;
+    bool last = block + 1 == p->m->config.n_layers, all = c->wants == c->rows;
+    int64_t at = 0, rows = last ? c->wants : c->rows;
+    const int32_t *pos = last ? p->p->want_pos + c->want0 : p->p->pos + c->row0;
+    bl_tensor x = bl_tensor_rows(p->x, c->row0, c->rows), h = work(p, &at, c->rows, p->m->config.dim);
+    int64_t base = at;
+    bl_tensor k = work(p, &at, c->rows, p->kv_dim), v = work(p, &at, c->rows, p->kv_dim), q, y, gate, up;
+    bl_status st = BL_OK;
+
+    BL_TRY(normed(p, x, 2 * block, h, e));
+    BL_TRY(keys_and_values(p, block, c, h, k, v, e));
+    if (!rows) goto out;
+    if (last) {
+        const int64_t *from = all ? NULL : p->p->from + c->want0;
+        bl_tensor wanted = bl_tensor_rows(p->hidden, c->want0, rows);
+        BL_TRY(ops->rows(p->m->be, &(bl_rows_args){ .src = x, .dst = wanted, .from = from, .n = rows }, e));
+        x = wanted;
+        if (!all) {
+            bl_tensor some = work(p, &at, rows, p->m->config.dim);
+            BL_TRY(ops->rows(p->m->be, &(bl_rows_args){ .src = h, .dst = some, .from = from, .n = rows }, e));
+            h = some;
+        }
+    }
+    q = work(p, &at, rows, p->q_dim);
+    y = work(p, &at, rows, p->q_dim);
+    BL_TRY(apply(p, block, 0, h, q, false, e));
+    BL_TRY(rotate(p, q, pos, e));
+    BL_TRY(attend(p, c, last, q, y, e));
+    BL_TRY(apply(p, block, 3, y, x, true, e));
+
+    at   = 0;
+    h    = work(p, &at, rows, p->m->config.dim);
+    at   = base;
+    gate = work(p, &at, rows, p->m->config.hidden);
+    up   = work(p, &at, rows, p->m->config.hidden);
+    BL_TRY(normed(p, x, 2 * block + 1, h, e));
+    BL_TRY(apply(p, block, 4, h, gate, false, e));
+    BL_TRY(apply(p, block, 5, h, up, false, e));
+    BL_TRY(ops->gate(p->m->be, &(bl_gate_args){ .gate = gate, .up = up, .y = gate }, e));
+    BL_TRY(apply(p, block, 6, gate, x, true, e));
+    if (last) BL_TRY(normed(p, x, 2 * block + 2, x, e));
+out:
+    return st;
+}
+
+static bl_status prepare(pass *p, bl_err *e)
+{
+    bl_model *m = p->m;
+    bl_model_own *own = m->own;
+    int64_t rows = p->b->start[p->b->n_seq], half = m->config.head_dim / 2, longest = 0, most = 0;
+    bl_status st = BL_OK;
+
+    BL_TRY(bl_plan_batch(m, p->b, p->kv, &own->plan, e));
+    p->p = &own->plan;
+    for (int64_t i = 0; i < rows; i++) longest = BL_MAX(longest, p->p->pos[i] + 1);
+    for (size_t i = 0; i < p->p->n_chunks; i++) most = BL_MAX(most, p->p->chunk[i].rows);
+    BL_TRY(bl_rope_prepare(m, longest, e));
+    BL_TRY(bl_buffer_fit(m->be, &own->residual, (uint64_t)(rows * m->config.dim) * sizeof(float), e));
+    BL_TRY(bl_buffer_fit(m->be, &own->work, (uint64_t)work_floats(p, most) * sizeof(float), e));
+    p->x   = bl_tensor_2d(own->residual, 0, BL_F32, rows, m->config.dim);
+    p->cos = bl_tensor_2d(own->rope, 0, BL_F32, own->rope_len, half);
+    p->sin = bl_tensor_2d(own->rope, (uint64_t)(own->rope_len * half) * sizeof(float), BL_F32, own->rope_len, half);
+out:
+    return st;
+}
+
+/* trace (may be NULL): f32 host [n_layers + 1, dim] of row `row`, which is the only wanted one. */
+static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hidden, int64_t row, float *trace, bl_err *e)
+{
+    int64_t dim = m->config.dim;
+    pass p = { .m = m, .b = b, .kv = kv, .hidden = hidden, .q_dim = m->config.n_heads * m->config.head_dim,
+               .kv_dim = m->config.n_kv_heads * m->config.head_dim };
+    bl_status st = BL_OK;
+
+    if (b->n_seq == 0 || b->start[b->n_seq] == 0) return BL_OK;
+    BL_TRY(prepare(&p, e));
+    BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){ .w = &m->embed, .ids = b->ids, .y = p.x }, e));
+    for (int64_t block = 0; block < m->config.n_layers; block++) {
+        if (bl_interrupted()) { st = bl_fail(e, BL_E_INTERRUPTED, "interrupted"); goto out; }
+        if (trace) {
+            bl_tensor x = bl_tensor_rows(p.x, row, 1);
+            BL_TRY(m->be->ops->download(m->be, &x, trace + block * dim, e));
+        }
+        BL_TRY(bl_block_acquire(m, block, e));
+        p.k = bl_kv_keys(kv, block);
+        p.v = bl_kv_values(kv, block);
+        for (size_t i = 0; i < p.p->n_chunks && st == BL_OK; i++) st = chunk_through_block(&p, block, &p.p->chunk[i], e);
+        if (st == BL_OK && m->stream) st = m->be->ops->sync(m->be, e);          /* before its weights go */
+        bl_block_release(m, block);
+        if (st != BL_OK) { bl_within(e, "block %lld", (long long)block); goto out; }
+    }
+    if (trace) BL_TRY(m->be->ops->download(m->be, &hidden, trace + m->config.n_layers * dim, e));
+    for (int32_t s = 0; s < b->n_seq; s++)
+        kv->slot[b->slot[s]].len = b->past[s] - kv->slot[b->slot[s]].parent_len + b->start[s + 1] - b->start[s];
+out:
+    return st;
+}
+
+bl_status bl_forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hidden, bl_err *e)
+{
+    return forward(m, b, kv, hidden, 0, NULL, e);
+}
+
+bl_status bl_forward_trace(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t row, float *trace, bl_err *e)
+{
+    bl_batch one = *b;
+    bl_buffer *buf = NULL;
+    bl_status st = BL_OK;
+
+    one.want = &row;
+    one.n_want = 1;
+    BL_TRY(m->be->ops->buffer_new(m->be, (uint64_t)m->config.dim * sizeof(float), &buf, e));
+    BL_TRY(forward(m, &one, kv, bl_tensor_2d(buf, 0, BL_F32, 1, m->config.dim), row, trace, e));
+out:
+    m->be->ops->buffer_free(buf);
+    return st;
+}
+
+/* ---- logits ---- */
+int64_t bl_logits_rows(const bl_model *m)
+{
+    return BL_MAX((64ll << 20) / (m->config.vocab * (int64_t)sizeof(float)), 1);
+}
+
+bl_status bl_logits(bl_model *m, bl_tensor hidden, int64_t row0, int64_t rows, bl_tensor logits, bl_err *e)
+{
+    return m->be->ops->linear(m->be, &(bl_linear_args){ .x = bl_tensor_rows(hidden, row0, rows), .w = m->head.format ? &m->head : &m->embed,
+                                                        .y = bl_tensor_rows(logits, 0, rows) }, e);
+}
