@@ -34,7 +34,7 @@ bl_status bl_ref_loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
         float top;
         bool finite = top_of(x, a->vocab, &top, &at);
         if (argmax) argmax[r] = at;
-        if (nll) nll[r] = target < 0 ? 0 : !finite ? NAN : log(sum_exp(x, a->vocab, top)) + ((double)top - x[target]);
+        if (nll) nll[r] = !finite ? NAN : target < 0 ? 0 : log(sum_exp(x, a->vocab, top)) + ((double)top - x[target]);
     }
 out:
     return st;
