@@ -44,7 +44,7 @@ typedef struct bl_request {
 bl_status bl_done      (bl_request *out);
 /* One context, n choices: puts one blank in front of each choice; counts code points and bytes without it. */
 bl_status bl_ask_pairs (bl_request *out, bl_prompt context, const char *const *choice, int n, bl_err *e);
-/* n contexts, one continuation (WinoGrande). */
+/* n contexts, one continuation, in front of which one blank is put as well (WinoGrande). */
 bl_status bl_ask_contexts(bl_request *out, const bl_prompt *context, int n, const char *continuation, bl_err *e);
 
 typedef struct bl_reply {
