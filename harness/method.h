@@ -38,6 +38,7 @@ typedef struct bl_method {
     uint32_t    wbits;                                  /* bit b: works at b bits; 0: has no width */
     unsigned    needs;                                  /* bl_need */
     const bl_opt *opts; size_t opts_size;
+    void      (*settle)(void *opts);                    /* puts options that do not apply beside the others back to their defaults; may be NULL */
     bool        as_stored;                              /* base: the checkpoint itself is evaluated, nothing is written */
     bl_status (*check)(const bl_method_run *r, bl_err *e);
     bl_status (*model)(const bl_method_run *r, bl_err *e);
@@ -55,7 +56,7 @@ typedef struct bl_method {
 /* ---- method text: name[:w4[a8][g64|pc]][+flag|+option=value…] ---- */
 typedef struct bl_method_choice { const bl_method *method; void *opts; char *text; } bl_method_choice;   /* text: canonical, only what differs from the defaults, row order */
 bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_method_choice *out, bl_err *e);
-/* From a spec's JSON object of options {"wbits": 4, …}: one value each. */
+/* From a spec's JSON object of options {"wbits": 4, …}: one value each; NULL: all defaults. */
 bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_method_choice *out, bl_err *e);
 bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_err *e);
 /* All options as a JSON object, for records and hashes. */
