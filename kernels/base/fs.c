@@ -82,9 +82,12 @@ static void on_bus_error(int sig, siginfo_t *info, void *context)
     signal(sig, SIG_DFL);                       /* not one of our files: the fault repeats and ends the process */
 }
 
+/* At every map, because others may have set handlers since. */
 static void catch_bus_errors(void)
 {
-    struct sigaction a = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
+    struct sigaction a;
+    if (sigaction(SIGBUS, NULL, &a) == 0 && (a.sa_flags & SA_SIGINFO) && a.sa_sigaction == on_bus_error) return;
+    a = (struct sigaction){ .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
     sigemptyset(&a.sa_mask);
     sigaction(SIGBUS, &a, NULL);
 }
@@ -116,12 +119,11 @@ static void forget(const bl_map *m)
 
 bl_status bl_map_open(const char *path, bl_map *out, bl_err *e)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     bl_status st = BL_OK;
     bl_map m = { .fd = -1 };
     struct stat s;
 
-    pthread_once(&once, catch_bus_errors);
+    catch_bus_errors();
     BL_TRY(open_regular(path, &m.fd, &s, e));
     if (!(m.path = bl_strdup(path, e))) { st = BL_E_NOMEM; goto out; }
     m.size     = (uint64_t)s.st_size;

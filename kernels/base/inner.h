@@ -3,6 +3,7 @@
 #define BL_INNER_H
 #include "bl.h"
 #include "json.h"
+#include "opt.h"
 
 /* Copies s[0..n) as printable text: valid UTF-8, control characters as \n or \x1b, very long words and
  * then the whole shortened in the middle so that it fits in `cap` with its NUL. */
@@ -30,4 +31,6 @@ bl_status bl_dir_sync_of(const char *path, bl_err *e);   /* fsync of the directo
 /* "a string \"four\"", "2.5", "an array of 3": what a value is, for an error sentence. */
 void   bl_json_found(const bl_json *v, char out[96]);
 bool   bl_json_whole(const bl_json *v);                  /* a number written without fraction or exponent */
+/* "unknown option '--wbit'; did you mean '--wbits'?" */
+bl_status bl_opt_unknown(const bl_opt *rows, const char *name, const char *where, const char *dashes, bl_err *e);
 #endif

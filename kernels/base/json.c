@@ -209,8 +209,8 @@ void bl_json_free(bl_json *root)
 }
 
 /* ---- walking ------------------------------------------------------------------------------------ */
-bl_json_type   bl_json_kind(const bl_json *v) { return (bl_json_type)v->kind; }
-const char    *bl_json_key (const bl_json *v) { return v->key; }
+bl_json_type   bl_json_kind(const bl_json *v) { return v ? (bl_json_type)v->kind : BL_JSON_NULL; }
+const char    *bl_json_key (const bl_json *v) { return v ? v->key : NULL; }
 static bool    is_container(const bl_json *v) { return v && (v->kind == BL_JSON_ARRAY || v->kind == BL_JSON_OBJECT); }
 size_t         bl_json_size(const bl_json *v) { return is_container(v) ? v->n : 0; }
 bool           bl_json_whole(const bl_json *v) { return v->kind == BL_JSON_NUMBER && v->whole; }
@@ -221,7 +221,7 @@ const bl_json *bl_json_first(const bl_json *v)
     return is_container(v) && v->n ? v + 1 : NULL;
 }
 
-const bl_json *bl_json_next(const bl_json *v) { return v->skip ? v + v->skip : NULL; }
+const bl_json *bl_json_next(const bl_json *v) { return v && v->skip ? v + v->skip : NULL; }
 
 static const bl_json *find(const bl_json *obj, const char *key)
 {

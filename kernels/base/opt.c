@@ -1,5 +1,4 @@
 /* opt.c - option rows: defaults, setting from text and from JSON, printing. */
-#include "opt.h"
 #include "inner.h"
 #include <errno.h>
 #include <math.h>
@@ -61,7 +60,7 @@ static bl_status refuse(bl_err *e, const char *where, const char *name, const ch
     return BL_E_CONFIG;
 }
 
-static bl_status unknown(const bl_opt *rows, const char *name, const char *where, bl_err *e)
+bl_status bl_opt_unknown(const bl_opt *rows, const char *name, const char *where, const char *dashes, bl_err *e)
 {
     const char *names[256];
     size_t n = 0;
@@ -69,8 +68,10 @@ static bl_status unknown(const bl_opt *rows, const char *name, const char *where
         if (r->name) names[n++] = r->name;
     names[n] = NULL;
     const char *near = bl_nearest(name, names);
-    return bl_fail(e, BL_E_CONFIG, "%s%sunknown option '%.200s'%s%s%s", where ? where : "", where ? ": " : "", name,
-                   near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    bl_status st = near ? bl_fail(e, BL_E_CONFIG, "unknown option '%s%.200s'; did you mean '%s%s'?", dashes, name, dashes, near)
+                        : bl_fail(e, BL_E_CONFIG, "unknown option '%s%.200s'", dashes, name);
+    if (where) bl_within(e, "%s", where);
+    return st;
 }
 
 /* "1..8", "at least 1" */
@@ -144,7 +145,7 @@ bl_status bl_opt_set(const bl_opt *rows, void *opts, const char *name, const cha
     const bl_opt *row = bl_opt_find(rows, name);
     int64_t i;
     double r;
-    if (!row) return unknown(rows, name, where, e);
+    if (!row) return bl_opt_unknown(rows, name, where, "", e);
     if (!value && row->type != BL_OPT_BOOL) return refuse(e, where, row->name, "needs a value");
     switch (row->type) {
     case BL_OPT_INT:
@@ -180,7 +181,7 @@ bl_status bl_opt_set_json(const bl_opt *rows, void *opts, const char *name, cons
     double r;
     bool b;
     const char *s;
-    if (!row)   return unknown(rows, name, where, e);
+    if (!row)   return bl_opt_unknown(rows, name, where, "", e);
     if (!value) return refuse(e, where, row->name, "is missing, expected %s", expected[row->type]);
     bl_json_found(value, shown);
     switch (row->type) {

@@ -1,6 +1,5 @@
 /* opt_args.c - the command line of a verb, and its help, from the same rows. */
 #include "inner.h"
-#include "opt.h"
 #include <ctype.h>
 #include <math.h>
 #include <string.h>
@@ -49,7 +48,7 @@ static bl_status long_option(parse *p, const char *arg)
     const char *equals = strchr(arg, '='), *value = equals ? equals + 1 : NULL;
     size_t n = equals ? (size_t)(equals - arg) : strlen(arg);
     snprintf(where, sizeof where, "%.*s", (int)BL_MIN(n, sizeof where - 1), arg);
-    if (n - 2 >= sizeof name) return bl_fail(p->e, BL_E_CONFIG, "unknown option '%.100s'", where);
+    if (n - 2 >= sizeof name) return bl_opt_unknown(p->rows, arg + 2, NULL, "--", p->e);
     memcpy(name, arg + 2, n - 2);
     name[n - 2] = 0;
     if (strcmp(name, "help") == 0 && !value) { p->args->help = true; return BL_OK; }
@@ -59,8 +58,7 @@ static bl_status long_option(parse *p, const char *arg)
         if (value) return bl_fail(p->e, BL_E_CONFIG, "%s: takes no value", where);
         return set(p, row, "false", where);
     }
-    if (!row || (row->type != BL_OPT_BOOL && strcmp(name, row->name) != 0 && !bl_opt_find(p->rows, name)))
-        return bl_opt_set(p->rows, p->opts, name, "", NULL, p->e);              /* says what is near */
+    if (!row) return bl_opt_unknown(p->rows, name, NULL, "--", p->e);
     if (!value && row->type != BL_OPT_BOOL && !(value = next_value(p))) return bl_fail(p->e, BL_E_CONFIG, "%s: needs a value", where);
     return set(p, row, value, where);
 }

@@ -315,8 +315,9 @@ bl_status bl_make_dirs(const char *path, bl_err *e)
         char was = p[i];
         p[i] = 0;
         if (!bl_is_dir(p)) {
-            if (!bl_fs_gate())                               st = bl_fail_write(e, p, "make the directory", 0, errno);
-            else if (mkdir(p, 0777) != 0 && !bl_is_dir(p))   st = bl_fail_write(e, p, "make the directory", 0, errno);
+            int err = !bl_fs_gate() || mkdir(p, 0777) != 0 ? errno : 0;
+            if (err == EEXIST) err = bl_is_dir(p) ? 0 : ENOTDIR;        /* somebody else was faster, or a file is in the way */
+            if (err) st = bl_fail_write(e, p, "make the directory", 0, err);
         }
         p[i] = was;
         if (was == 0) break;
