@@ -1,0 +1,260 @@
+/* checkpoint.c - opening a model whatever its container, and the list of its weights. */
+#include "inside.h"
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+
+/* ---- the weights of a LLaMA ---- */
+bool bl_slot_at(const bl_config *c, size_t i, bl_slot *out)
+{
+    static const struct { bl_role role; const char *name; } block[] = {
+        { BL_ROLE_ATTN_NORM, "input_layernorm" },  { BL_ROLE_Q, "self_attn.q_proj" }, { BL_ROLE_K, "self_attn.k_proj" },
+        { BL_ROLE_V, "self_attn.v_proj" },         { BL_ROLE_O, "self_attn.o_proj" }, { BL_ROLE_MLP_NORM, "post_attention_layernorm" },
+        { BL_ROLE_GATE, "mlp.gate_proj" },         { BL_ROLE_UP, "mlp.up_proj" },     { BL_ROLE_DOWN, "mlp.down_proj" },
+    };
+    size_t per = BL_COUNT(block), blocks = per * (size_t)c->n_layers;
+    bl_slot s = { .layer = -1, .in = c->dim };
+
+    if (i > blocks + 2 || (i == blocks + 2 && c->tied)) return false;
+    if (i == 0) { s.role = BL_ROLE_EMBED; strcpy(s.name, "model.embed_tokens.weight"); }
+    else if (i == blocks + 1) { s.role = BL_ROLE_NORM; strcpy(s.name, "model.norm.weight"); }
+    else if (i == blocks + 2) { s.role = BL_ROLE_HEAD; strcpy(s.name, "lm_head.weight"); }
+    else {
+        s.role = block[(i - 1) % per].role;
+        s.layer = (int64_t)((i - 1) / per);
+        snprintf(s.name, sizeof s.name, "model.layers.%" PRId64 ".%s.weight", s.layer, block[(i - 1) % per].name);
+    }
+    switch (s.role) {
+    case BL_ROLE_EMBED: case BL_ROLE_HEAD: s.out = c->vocab; break;
+    case BL_ROLE_Q: s.out = c->n_heads * c->head_dim; break;
+    case BL_ROLE_K: case BL_ROLE_V: s.out = c->n_kv_heads * c->head_dim; break;
+    case BL_ROLE_O: s.out = c->dim; s.in = c->n_heads * c->head_dim; break;
+    case BL_ROLE_GATE: case BL_ROLE_UP: s.out = c->hidden; break;
+    case BL_ROLE_DOWN: s.out = c->dim; s.in = c->hidden; break;
+    default: s.out = 1; s.vector = true; break;
+    }
+    *out = s;
+    return true;
+}
+
+bl_stored bl_stored_whole(const bl_slot *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes)
+{
+    return (bl_stored){ .name = s->name, .format = f, .geom = { .out = s->out, .in = s->in }, .vector = s->vector, .n_parts = 1,
+                        .part = { { .file = file, .offset = offset, .bytes = bytes } } };
+}
+
+bl_status bl_checkpoint_put(bl_checkpoint *c, const bl_stored *s, bl_err *e)
+{
+    bl_status st = s->format->check(s->format, &s->geom, e);
+    if (st != BL_OK) { bl_within(e, "%s: tensor '%s'", c->path, s->name); if (e) e->status = BL_E_FORMAT; return BL_E_FORMAT; }
+    if ((st = bl_grow(&c->stored, &c->cap, c->n + 1, sizeof *c->stored, e)) != BL_OK) return st;
+    c->stored[c->n] = *s;
+    if (!(c->stored[c->n].name = bl_arena_str(c->arena, s->name, strlen(s->name), e))) return BL_E_NOMEM;
+    c->n++;
+    return BL_OK;
+}
+
+bl_status bl_checkpoint_map(bl_checkpoint *c, const char *path, int *file, bl_err *e)
+{
+    bl_status st = bl_grow(&c->map, &c->cap_maps, c->n_maps + 1, sizeof *c->map, e);
+    if (st == BL_OK) st = bl_map_open(path, &c->map[c->n_maps], e);
+    if (st == BL_OK) *file = (int)c->n_maps++;
+    return st;
+}
+
+/* ---- names ---- */
+void bl_container_name(const bl_format *f, char out[16])
+{
+    if (f->kind == BL_FMT_DENSE) {                      /* fp32 -> F32, bf16 -> BF16 */
+        snprintf(out, 16, "%s%d", f->name[0] == 'b' ? "BF" : "F", f->bits);
+        return;
+    }
+    snprintf(out, 16, "%s", f->name);
+    if (f->kind == BL_FMT_BLOCK)
+        for (char *p = out; *p; p++) *p = (char)toupper((unsigned char)*p);
+}
+
+/* Lower-case base name without the suffix of a file. */
+static const char *short_name(bl_arena *a, const char *path, bool file, bl_err *e)
+{
+    static const char *const suffix[] = { ".gguf", ".bin", ".safetensors" };
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    const char *from = path + n;
+    while (from > path && from[-1] != '/') from--;
+    char *s = bl_arena_str(a, from, (size_t)(path + n - from), e);
+    if (!s) return NULL;
+    for (char *p = s; *p; p++) *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+    n = strlen(s);
+    for (size_t i = 0; file && i < BL_COUNT(suffix); i++) {
+        size_t k = strlen(suffix[i]);
+        if (n > k && !strcmp(s + n - k, suffix[i])) { s[n - k] = 0; break; }
+    }
+    return s;
+}
+
+/* "Q4_1", "BF16", "int4 g64": the format that holds the most weights of the block linears. */
+static bl_status stored_as(bl_checkpoint *c, bl_err *e)
+{
+    const bl_stored *best = NULL;
+    double most = 0;
+    char name[16], text[64];
+    for (size_t i = 0; i < c->n; i++) {
+        double sum = 0;
+        if (c->stored[i].vector || strncmp(c->stored[i].name, "model.layers.", 13)) continue;
+        const bl_stored *t = &c->stored[i];
+        if (best && best->format == t->format && best->geom.group == t->geom.group) continue;
+        for (size_t k = i; k < c->n; k++) {
+            const bl_stored *u = &c->stored[k];
+            if (!u->vector && u->format == t->format && u->geom.group == t->geom.group && !strncmp(u->name, "model.layers.", 13))
+                sum += (double)u->geom.out * (double)u->geom.in;
+        }
+        if (sum > most) { most = sum; best = t; }
+    }
+    if (!best) best = &c->stored[0];
+    bl_container_name(best->format, name);
+    if (best->geom.group == 0) snprintf(text, sizeof text, "%s", name);
+    else snprintf(text, sizeof text, "%s g%" PRId64, name, best->geom.group);
+    c->stored_as = bl_arena_str(c->arena, text, strlen(text), e);
+    return c->stored_as ? BL_OK : BL_E_NOMEM;
+}
+
+static int name_order(const void *a, const void *b, void *t)
+{
+    const bl_stored *s = t;
+    return strcmp(s[*(const uint32_t *)a].name, s[*(const uint32_t *)b].name);
+}
+
+static bl_status sort_names(bl_checkpoint *c, bl_err *e)
+{
+    if (!(c->sorted = bl_new(c->n, sizeof *c->sorted, e))) return BL_E_NOMEM;
+    for (size_t i = 0; i < c->n; i++) c->sorted[i] = (uint32_t)i;
+    qsort_r(c->sorted, c->n, sizeof *c->sorted, name_order, c->stored);
+    return BL_OK;
+}
+
+/* ---- opening ---- */
+static bl_status read_file(bl_checkpoint *c, bl_err *e)
+{
+    int file;
+    bl_status st = bl_checkpoint_map(c, c->path, &file, e);
+    if (st != BL_OK) return st;
+    const uint8_t *p = c->map[0].data;
+    uint64_t n = c->map[0].size;
+    size_t len = strlen(c->path);
+    if (n >= 4 && !memcmp(p, "GGUF", 4)) return bl_read_gguf(c, e);
+    if (len > 5 && !strcmp(c->path + len - 5, ".gguf")) return bl_fail(e, BL_E_FORMAT, "%s: does not begin with 'GGUF'", c->path);
+    if (len > 12 && !strcmp(c->path + len - 12, ".safetensors"))
+        return bl_fail(e, BL_E_FORMAT, "%s: one safetensors file is not a model; give the directory that holds it and config.json", c->path);
+    if (n >= 4 && (!memcmp(p, "PK\3\4", 4) || p[0] == 0x80))
+        return bl_fail(e, BL_E_FORMAT, "%s: a PyTorch pickle, which holds code, is not read; convert it to safetensors", c->path);
+    return bl_read_llama2c(c, e);
+}
+
+static bl_status read_dir(bl_checkpoint *c, bl_err *e)
+{
+    char *own = bl_join(c->path, "bitladder.json", e);
+    if (!own) return BL_E_NOMEM;
+    bl_status st = bl_exists(own) ? bl_read_variant(c, c->path, e) : bl_read_hfdir(c, c->path, e);
+    bl_free(own);
+    return st;
+}
+
+/* Where the model is: an existing path, else the local Hugging Face cache. Sets path and name. */
+static bl_status resolve(bl_checkpoint *c, const char *model, bool *is_dir, bl_err *e)
+{
+    char real[PATH_MAX];
+    const char *at = model, *base = model;
+    if (!bl_exists(model)) {
+        bl_status st = bl_hub_find(model, c->arena, &at, e);
+        if (st != BL_OK) return st;
+    }
+    if (!realpath(at, real)) return bl_fail(e, errno == ENOENT ? BL_E_MISSING : BL_E_IO, "%s: %s", at, strerror(errno));
+    *is_dir = bl_is_dir(real);
+    const char *last = strrchr(model, '/');
+    last = last ? last + 1 : model;
+    if (!*last || !strcmp(last, ".") || !strcmp(last, "..")) base = real;
+    c->path = bl_arena_str(c->arena, real, strlen(real), e);
+    c->name = short_name(c->arena, base, !*is_dir, e);
+    return c->path && c->name ? BL_OK : BL_E_NOMEM;
+}
+
+bl_status bl_checkpoint_open(const char *model, const bl_checkpoint_opts *o, bl_checkpoint **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bool is_dir = false;
+    bl_checkpoint *c = bl_new(1, sizeof *c, e);
+    if (!c) return BL_E_NOMEM;
+    if (o) c->opts = *o;
+    BL_TRY(bl_arena_new(&c->arena, e));
+    if (!strncmp(model, "synth:", 6)) {
+        BL_TRY(bl_read_synth(c, model + 6, e));
+    } else {
+        BL_TRY(resolve(c, model, &is_dir, e));
+        BL_TRY(is_dir ? read_dir(c, e) : read_file(c, e));
+    }
+    BL_TRY(sort_names(c, e));
+    BL_TRY(stored_as(c, e));
+    BL_TRY(bl_find_tokenizer(c, e));
+    c->opts.tokenizer = c->tok_path;                    /* ours, not the caller's text */
+    *out = c;
+    c = NULL;
+out:
+    bl_checkpoint_close(c);
+    return st;
+}
+
+void bl_checkpoint_close(bl_checkpoint *c)
+{
+    if (!c) return;
+    bl_gguf_close(c->gguf);
+    bl_synth_free(c->synth);
+    for (size_t i = 0; i < c->n_maps; i++) bl_map_close(&c->map[i]);
+    bl_free(c->map);
+    bl_free(c->stored);
+    bl_free(c->sorted);
+    bl_arena_free(c->arena);
+    bl_free(c);
+}
+
+/* ---- looking ---- */
+const bl_config *bl_checkpoint_config(const bl_checkpoint *c) { return &c->config; }
+const char *bl_checkpoint_name(const bl_checkpoint *c) { return c->name; }
+const char *bl_checkpoint_path(const bl_checkpoint *c) { return c->path; }
+const char *bl_checkpoint_stored_as(const bl_checkpoint *c) { return c->stored_as; }
+const char *bl_checkpoint_method(const bl_checkpoint *c) { return c->method; }
+const char *bl_checkpoint_source(const bl_checkpoint *c) { return c->source; }
+size_t bl_checkpoint_count(const bl_checkpoint *c) { return c->n; }
+const bl_stored *bl_checkpoint_at(const bl_checkpoint *c, size_t i) { return i < c->n ? &c->stored[i] : NULL; }
+uint64_t bl_checkpoint_bytes_read(const bl_checkpoint *c) { return c->bytes_read; }
+
+const bl_stored *bl_checkpoint_find(const bl_checkpoint *c, const char *name)
+{
+    for (size_t lo = 0, hi = c->n; lo < hi; ) {
+        size_t mid = (lo + hi) / 2;
+        const bl_stored *t = &c->stored[c->sorted[mid]];
+        int d = strcmp(t->name, name);
+        if (d == 0) return t;
+        if (d < 0) lo = mid + 1; else hi = mid;
+    }
+    return NULL;
+}
+
+uint64_t bl_checkpoint_bytes(const bl_checkpoint *c)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < c->n; i++)
+        for (int p = 0; p < c->stored[i].n_parts; p++) n += c->stored[i].part[p].bytes;
+    return n;
+}
+
+bl_status bl_checkpoint_unchanged(const bl_checkpoint *c, bl_err *e)
+{
+    for (size_t i = 0; i < c->n_maps; i++) {
+        bl_status st = bl_map_check(&c->map[i], e);
+        if (st != BL_OK) { bl_within(e, "checkpoint changed"); return st; }
+    }
+    return BL_OK;
+}
