@@ -1,7 +1,7 @@
 /* avx2_decode.h - 8 weights of one row out of their packed form, with the bits of format->unpack.
  *
  * A row is walked in segments: the groups of an integer or table format, the blocks of 32 of a block format, the whole row of a dense one.
- * `begin` reads what a segment shares (scale, zero or minimum), `next` gives its weights 8 at a time. `kind` is a constant wherever
+ * groups8 and head_of read what segments share (scale, zero or minimum), `next` gives the weights 8 at a time. `kind` is a constant wherever
  * these are inlined, so every format gets a loop of its own.
  */
 #ifndef BL_CPU_AVX2_DECODE_H
@@ -17,6 +17,7 @@ typedef struct tables { __m256 lo, hi; } tables;        /* TABLE2 … TABLE4 */
 BL_INLINE bool is_int(kind k)   { return k <= INT8; }
 BL_INLINE bool is_table(kind k) { return k >= TABLE2 && k <= TABLE8; }
 BL_INLINE bool is_dense(kind k) { return k >= FP32 && k <= BF16; }
+BL_INLINE bool is_block(kind k) { return k >= Q4_0; }
 BL_INLINE int  bits_of(kind k)  { return is_int(k) ? (int)k + 1 : k == TABLE8 ? 8 : (int)(k - TABLE2) + 2; }
 BL_INLINE int  block_bytes(kind k) { return k == Q4_0 ? 18 : k == Q4_1 ? 20 : k == Q5_0 ? 22 : k == Q5_1 ? 24 : 34; }
 
@@ -40,41 +41,15 @@ BL_INLINE const uint8_t *row_of(kind k, const bl_source *s, int64_t row)
     return (const uint8_t *)s->part[0] + row * (k == FP32 ? 4 * s->geom.in : is_dense(k) ? 2 * s->geom.in : s->code_bytes);
 }
 
-/* What segment `i` of a row shares. */
-BL_INLINE shared begin(kind k, const bl_source *s, int64_t row, int64_t i)
+BL_INLINE const uint8_t *segment_of(kind k, const bl_source *s, const uint8_t *row, int64_t i)
 {
-    shared h = { _mm256_setzero_ps(), _mm256_setzero_ps() };
-    if (is_dense(k)) return h;
-    if (!is_int(k) && !is_table(k)) {
-        const uint8_t *b = row_of(k, s, row) + i * block_bytes(k);
-        h.scale = half8(b);
-        if (k == Q4_1 || k == Q5_1) h.zero = half8(b + 2);
-        return h;
-    }
-    int64_t at = row * s->groups + i;
-    if (is_table(k) && s->geom.double_quant) {
-        float coded = bl_dynamic_map[((const uint8_t *)s->part[1])[at]];
-        h.scale = _mm256_set1_ps(coded * ((const float *)s->part[2])[at / 256] + *(const float *)s->part[3]);
-        return h;
-    }
-    switch (s->geom.scale) {
-    case BL_F32: h.scale = _mm256_broadcast_ss((const float *)s->part[1] + at); break;
-    case BL_F16: h.scale = half8((const uint16_t *)s->part[1] + at); break;
-    default:     h.scale = _mm256_castsi256_ps(_mm256_set1_epi32((int)((uint32_t)((const uint16_t *)s->part[1])[at] << 16)));
-    }
-    if (!is_int(k) || k == INT1) return h;
-    switch (s->geom.zero) {
-    case BL_ZERO_NONE:   h.zero = _mm256_set1_ps((float)(1 << (bits_of(k) - 1))); break;
-    case BL_ZERO_PACKED: h.zero = _mm256_set1_ps((float)bl_code_at((const uint8_t *)s->part[2] + row * s->zero_bytes, bits_of(k), i)); break;
-    default:             h.zero = _mm256_set1_ps((float)((const int16_t *)s->part[2])[at]);
-    }
-    return h;
+    return is_dense(k) ? row : is_int(k) || is_table(k) ? row + i * (s->geom.group / 8 * bits_of(k)) : row + i * block_bytes(k);
 }
 
-/* Codes k .. k+8 in 32-bit lanes, k a multiple of 8. Reads up to 8 bytes from the first. `clean`: bits above the code are zero. */
-BL_INLINE __m256i codes8(int bits, const uint8_t *row, int64_t k, bool clean)
+/* The 8 codes of step `i` in 32-bit lanes. Reads up to 8 bytes from the first. `clean`: bits above the code are zero. */
+BL_INLINE __m256i codes8(int bits, const uint8_t *row, int64_t i, bool clean)
 {
-    const uint8_t *p = row + k / 8 * bits;
+    const uint8_t *p = row + i * bits;
     __m256i v;
     int32_t word;
     int64_t two;
@@ -92,6 +67,39 @@ BL_INLINE __m256i codes8(int bits, const uint8_t *row, int64_t k, bool clean)
     return clean ? _mm256_and_si256(v, _mm256_set1_epi32((1 << bits) - 1)) : v;
 }
 
+/* Scales and zeros of the groups i … i+8 of a row, i a multiple of 8; what lies behind the last group is read, not used. */
+BL_INLINE void groups8(kind k, const bl_source *s, int64_t row, int64_t i, float scale[8], float zero[8])
+{
+    int64_t at = row * s->groups + i;
+    const uint16_t *h = (const uint16_t *)s->part[1] + at;
+    if (is_table(k) && s->geom.double_quant) {
+        for (int64_t j = 0; j < 8 && i + j < s->groups; j++)
+            scale[j] = bl_dynamic_map[((const uint8_t *)s->part[1])[at + j]] * ((const float *)s->part[2])[(at + j) / 256] + *(const float *)s->part[3];
+        return;
+    }
+    switch (s->geom.scale) {
+    case BL_F32: _mm256_storeu_ps(scale, _mm256_loadu_ps((const float *)s->part[1] + at)); break;
+    case BL_F16: _mm256_storeu_ps(scale, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)h))); break;
+    default:     _mm256_storeu_ps(scale, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)h)), 16)));
+    }
+    if (!is_int(k) || k == INT1) return;
+    __m256i z;
+    switch (s->geom.zero) {
+    case BL_ZERO_NONE:   z = _mm256_set1_epi32(1 << (bits_of(k) - 1)); break;
+    case BL_ZERO_PACKED: z = codes8(bits_of(k), (const uint8_t *)s->part[2] + row * s->zero_bytes, i / 8, true); break;
+    default:             z = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)((const int16_t *)s->part[2] + at)));
+    }
+    _mm256_storeu_ps(zero, _mm256_cvtepi32_ps(z));
+}
+
+/* The head of a block of 32. */
+BL_INLINE shared head_of(kind k, const uint8_t *b)
+{
+    shared h = { half8(b), _mm256_setzero_ps() };
+    if (k == Q4_1 || k == Q5_1) h.zero = half8(b + 2);
+    return h;
+}
+
 /* Nibbles of 8 bytes: the low ones for the steps 0 and 1 of a block of 32, the high ones for 2 and 3. */
 BL_INLINE __m256i nibbles8(const uint8_t *p, int step)
 {
@@ -105,33 +113,32 @@ BL_INLINE __m256i fifth8(const uint8_t *p, int step)    /* high bits 8 step … 
     return _mm256_and_si256(v, _mm256_set1_epi32(16));
 }
 
-/* Weights k .. k+8 of a row; h belongs to their segment. */
-BL_INLINE __m256 next(kind kd, const bl_source *s, const uint8_t *row, int64_t k, const shared *h, const tables *t)
+/* The 8 weights of step `i` of a segment that begins at p. */
+BL_INLINE __m256 next(kind kd, const bl_source *s, const uint8_t *p, int64_t i, const shared *h, const tables *t)
 {
-    if (kd == FP32) return _mm256_loadu_ps((const float *)(const void *)row + k);
-    if (kd == FP16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(row + 2 * k)));
-    if (kd == BF16) return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(row + 2 * k))), 16));
+    if (kd == FP32) return _mm256_loadu_ps((const float *)(const void *)p + 8 * i);
+    if (kd == FP16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p + i));
+    if (kd == BF16) return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p + i)), 16));
     if (kd == INT1) {                                   /* the sign bit of the scale where the code is 0 */
-        __m256i bit = _mm256_sllv_epi32(_mm256_set1_epi32(row[k / 8]), _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24));
+        __m256i bit = _mm256_sllv_epi32(_mm256_set1_epi32(p[i]), _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24));
         return _mm256_xor_ps(h->scale, _mm256_castsi256_ps(_mm256_andnot_si256(bit, _mm256_set1_epi32(INT32_MIN))));
     }
-    if (is_int(kd)) return _mm256_mul_ps(_mm256_sub_ps(_mm256_cvtepi32_ps(codes8(bits_of(kd), row, k, true)), h->zero), h->scale);
-    if (kd == TABLE8) return _mm256_mul_ps(_mm256_i32gather_ps(s->format->table, codes8(8, row, k, true), 4), h->scale);
+    if (is_int(kd)) return _mm256_mul_ps(_mm256_sub_ps(_mm256_cvtepi32_ps(codes8(bits_of(kd), p, i, true)), h->zero), h->scale);
+    if (kd == TABLE8) return _mm256_mul_ps(_mm256_i32gather_ps(s->format->table, codes8(8, p, i, true), 4), h->scale);
     if (is_table(kd)) {
-        __m256i q = codes8(bits_of(kd), row, k, false);
+        __m256i q = codes8(bits_of(kd), p, i, false);
         __m256 v = _mm256_permutevar8x32_ps(t->lo, q);
         if (kd == TABLE4) v = _mm256_blendv_ps(v, _mm256_permutevar8x32_ps(t->hi, q), _mm256_castsi256_ps(_mm256_slli_epi32(q, 28)));
         return _mm256_mul_ps(v, h->scale);
     }
-    const uint8_t *b = row + k / 32 * block_bytes(kd);
-    int step = (int)(k % 32 / 8);
+    int step = (int)i;
     __m256i q;
     switch (kd) {
-    case Q4_0: q = _mm256_sub_epi32(nibbles8(b + 2, step), _mm256_set1_epi32(8)); break;
-    case Q4_1: q = nibbles8(b + 4, step); break;
-    case Q5_0: q = _mm256_sub_epi32(_mm256_or_si256(nibbles8(b + 6, step), fifth8(b + 2, step)), _mm256_set1_epi32(16)); break;
-    case Q5_1: q = _mm256_or_si256(nibbles8(b + 8, step), fifth8(b + 4, step)); break;
-    default:   q = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(b + 2 + 8 * step)));
+    case Q4_0: q = _mm256_sub_epi32(nibbles8(p + 2, step), _mm256_set1_epi32(8)); break;
+    case Q4_1: q = nibbles8(p + 4, step); break;
+    case Q5_0: q = _mm256_sub_epi32(_mm256_or_si256(nibbles8(p + 6, step), fifth8(p + 2, step)), _mm256_set1_epi32(16)); break;
+    case Q5_1: q = _mm256_or_si256(nibbles8(p + 8, step), fifth8(p + 4, step)); break;
+    default:   q = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 2 + 8 * step)));
     }
     __m256 v = _mm256_mul_ps(h->scale, _mm256_cvtepi32_ps(q));
     return kd == Q4_1 || kd == Q5_1 ? _mm256_add_ps(v, h->zero) : v;

@@ -6,16 +6,27 @@ BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, i
 {
     const uint8_t *p = row_of(kd, s, row);
     const tables t = tables_of(kd, s);
-    int64_t len = segment(kd, s), end = k0 + n;
-    for (int64_t k = k0; k < end; ) {
-        int64_t i = k / len, stop = BL_MIN((i + 1) * len, end), whole = k + (stop - k) / 8 * 8;
-        const shared h = begin(kd, s, row, i);
-        #pragma GCC unroll 4
-        for (; k < whole; k += 8, dst += stride) _mm256_storeu_ps(dst, next(kd, s, p, k, &h, &t));
-        if (k < stop) {                                 /* the end of the row */
-            _mm256_storeu_ps(dst, _mm256_and_ps(next(kd, s, p, k, &h, &t), _mm256_castsi256_ps(bl_first(stop - k))));
-            k = stop;
+    int64_t len = segment(kd, s), end = k0 + n, known = -1;
+    float scale[8] = { 0 }, zero[8] = { 0 };
+    if (is_block(kd)) {
+        for (int64_t i = k0 / 32; i < end / 32; i++) {
+            const uint8_t *b = segment_of(kd, s, p, i);
+            const shared h = head_of(kd, b);
+            #pragma GCC unroll 4
+            for (int step = 0; step < 4; step++, dst += stride) _mm256_storeu_ps(dst, next(kd, s, b, step, &h, &t));
         }
+        return;
+    }
+    for (int64_t k = k0; k < end; ) {
+        int64_t i = k / len, stop = BL_MIN((i + 1) * len, end), step = (k - i * len) / 8, whole = step + (stop - k) / 8;
+        if (!is_dense(kd) && known != i / 8) groups8(kd, s, row, (known = i / 8) * 8, scale, zero);
+        const shared h = { _mm256_broadcast_ss(scale + i % 8), _mm256_broadcast_ss(zero + i % 8) };
+        const uint8_t *b = segment_of(kd, s, p, i);
+        #pragma GCC unroll 4
+        for (; step < whole; step++, dst += stride) _mm256_storeu_ps(dst, next(kd, s, b, step, &h, &t));
+        if ((stop - k) % 8)                             /* the end of the row */
+            _mm256_storeu_ps(dst, _mm256_and_ps(next(kd, s, b, step, &h, &t), _mm256_castsi256_ps(bl_first((stop - k) % 8))));
+        k = stop;
     }
 }
 
@@ -29,41 +40,54 @@ BL_INLINE void store4(const bl_gemv *g, int64_t r, int64_t row, int64_t n, __m12
     _mm_maskstore_ps(y, mask, v);
 }
 
+/* One step: 8 of x times 8 of each of four outputs. */
+BL_INLINE void step4(kind kd, int rows, const bl_source *s, const float *x0, const float *x1, const uint8_t *const b[4], int64_t i, const shared h[4],
+                     const tables *t, __m256 in, bool last, __m256 acc[2][4])
+{
+    __m256 v0 = _mm256_loadu_ps(x0), v1 = rows > 1 ? _mm256_loadu_ps(x1) : v0;
+    #pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        __m256 w = next(kd, s, b[j], i, &h[j], t);
+        if (last) w = _mm256_and_ps(w, in);
+        acc[0][j] = _mm256_fmadd_ps(v0, w, acc[0][j]);
+        if (rows > 1) acc[1][j] = _mm256_fmadd_ps(v1, w, acc[1][j]);
+    }
+}
+
 BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t n)
 {
     const bl_source *s = g->w;
     const tables t = tables_of(kd, s);
-    const uint8_t *p[4];
-    int64_t o[4], len = segment(kd, s);
+    const uint8_t *p[4], *b[4];
+    const float *x0 = g->x, *x1 = g->x + (rows > 1 ? g->ldx : 0);
+    int64_t o[4], len = segment(kd, s), in = s->geom.in;
+    float scale[4][8] = { { 0 } }, zero[4][8] = { { 0 } };
     __m256 acc[2][4];
     for (int j = 0; j < 4; j++) {
         o[j] = row + BL_MIN(j, n - 1);                  /* past the last output the last one again */
         p[j] = row_of(kd, s, o[j]);
         acc[0][j] = acc[1][j] = _mm256_setzero_ps();
     }
-    for (int64_t k = 0, i = 0; k < s->geom.in; i++) {
-        int64_t stop = BL_MIN(k + len, s->geom.in), whole = k + (stop - k) / 8 * 8;
-        const shared h[4] = { begin(kd, s, o[0], i), begin(kd, s, o[1], i), begin(kd, s, o[2], i), begin(kd, s, o[3], i) };
+    for (int64_t k = 0, i = 0; k < in; i++) {
+        int64_t m = BL_MIN(len, in - k), whole = m / 8;
+        shared h[4];
+        if (!is_dense(kd) && !is_block(kd) && i % 8 == 0)
+            for (int j = 0; j < 4; j++) groups8(kd, s, o[j], i, scale[j], zero[j]);
         #pragma GCC unroll 4
-        for (; k < whole; k += 8) {
-            __m256 x0 = _mm256_loadu_ps(g->x + k), x1 = rows > 1 ? _mm256_loadu_ps(g->x + g->ldx + k) : x0;
+        for (int j = 0; j < 4; j++) {
+            b[j] = segment_of(kd, s, p[j], i);
+            h[j] = is_block(kd) ? head_of(kd, b[j]) : (shared){ _mm256_broadcast_ss(&scale[j][i % 8]), _mm256_broadcast_ss(&zero[j][i % 8]) };
+        }
+        const __m256 part = _mm256_castsi256_ps(bl_first(m % 8));
+        if (is_block(kd)) {
             #pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                __m256 w = next(kd, s, p[j], k, &h[j], &t);
-                acc[0][j] = _mm256_fmadd_ps(x0, w, acc[0][j]);
-                if (rows > 1) acc[1][j] = _mm256_fmadd_ps(x1, w, acc[1][j]);
-            }
+            for (int step = 0; step < 4; step++) step4(kd, rows, s, x0 + k + 8 * step, x1 + k + 8 * step, b, step, h, &t, part, false, acc);
+        } else {
+            #pragma GCC unroll 4
+            for (int64_t step = 0; step < whole; step++) step4(kd, rows, s, x0 + k + 8 * step, x1 + k + 8 * step, b, step, h, &t, part, false, acc);
+            if (m % 8) step4(kd, rows, s, x0 + k + 8 * whole, x1 + k + 8 * whole, b, whole, h, &t, part, true, acc);
         }
-        if (k < stop) {
-            __m256 x0 = _mm256_loadu_ps(g->x + k), x1 = rows > 1 ? _mm256_loadu_ps(g->x + g->ldx + k) : x0;
-            const __m256 in = _mm256_castsi256_ps(bl_first(stop - k));
-            for (int j = 0; j < 4; j++) {
-                __m256 w = _mm256_and_ps(next(kd, s, p[j], k, &h[j], &t), in);
-                acc[0][j] = _mm256_fmadd_ps(x0, w, acc[0][j]);
-                if (rows > 1) acc[1][j] = _mm256_fmadd_ps(x1, w, acc[1][j]);
-            }
-            k = stop;
-        }
+        k += m;
     }
     for (int r = 0; r < rows; r++) store4(g, r, row, n, bl_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
 }

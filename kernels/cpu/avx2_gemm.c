@@ -106,7 +106,7 @@ void bl_gemm_task(const bl_gemm *g, int64_t task, void *scratch)
         return;
     }
 
-    int64_t k_blocks = (in + K_BLOCK - 1) / K_BLOCK, k_len = ((in + k_blocks - 1) / k_blocks + 7) / 8 * 8, tiles = (outs + 3) / 4;
+    int64_t k_blocks = (in + K_BLOCK - 1) / K_BLOCK, k_len = ((in + k_blocks - 1) / k_blocks + 31) / 32 * 32, tiles = (outs + 3) / 4;
     float *panel = scratch, *kept = panel + CHUNK * K_BLOCK;                     /* kept [rows][tiles][4][8], rows of a tile together */
     for (int64_t k0 = 0; k0 < in; k0 += k_len) {
         int64_t n = BL_MIN(k_len, in - k0), steps = (n + 7) / 8;

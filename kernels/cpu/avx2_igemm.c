@@ -40,25 +40,27 @@ void bl_igemm_row(const float *x, const bl_geom *g, const bl_actq *q, float scal
 /* Codes less zeros of one row into its place of the panel, and its scales. */
 BL_INLINE void unpack_row(int bits, const bl_source *s, int64_t row, int16_t *dst, float *scale)
 {
-    const uint8_t *p = (const uint8_t *)s->part[0] + row * s->code_bytes;
-    for (int64_t k = 0, i = 0; k < s->geom.in; i++) {
-        int64_t stop = BL_MIN(k + s->geom.group, s->geom.in);
-        const shared h = begin((kind)(INT1 + bits - 1), s, row, i);
-        const __m256i zero = _mm256_cvtps_epi32(h.zero);
-        scale[4 * i] = _mm256_cvtss_f32(h.scale);
-        for (; k < stop; k += 16, dst += 64) {
+    const kind kd = (kind)(INT1 + bits - 1);
+    const uint8_t *p = row_of(kd, s, row);
+    float scales[8] = { 0 }, zeros[8] = { 0 };
+    for (int64_t k = 0, i = 0; k < s->geom.in; k += s->geom.group, i++) {
+        int64_t n = BL_MIN(s->geom.group, s->geom.in - k);
+        const uint8_t *b = segment_of(kd, s, p, i);
+        if (i % 8 == 0) groups8(kd, s, row, i, scales, zeros);
+        const __m256i zero = _mm256_set1_epi32((int)zeros[i % 8]);
+        scale[4 * i] = scales[i % 8];
+        for (int64_t at = 0; at < n; at += 16, dst += 64) {
             __m128i v[2];
             for (int t = 0; t < 2; t++) {
-                if (k + 8 * t >= stop) { v[t] = _mm_setzero_si128(); continue; }
-                __m256i q = codes8(bits, p, k + 8 * t, true);
+                int64_t left = n - at - 8 * t;
+                __m256i q = left > 0 ? codes8(bits, b, at / 8 + t, true) : zero;
                 q = bits == 1 ? _mm256_sub_epi32(_mm256_add_epi32(q, q), _mm256_set1_epi32(1)) : _mm256_sub_epi32(q, zero);
-                q = _mm256_and_si256(q, bl_first(stop - k - 8 * t));
+                if (left < 8) q = _mm256_and_si256(q, bl_first(left));
                 v[t] = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
             }
             _mm_store_si128((__m128i *)(void *)dst, v[0]);
             _mm_store_si128((__m128i *)(void *)(dst + 8), v[1]);
         }
-        k = stop;
     }
 }
 
