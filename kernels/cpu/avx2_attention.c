@@ -1,0 +1,225 @@
+/* avx2_attention.c - causal attention of a tile: some queries of a sequence, with all heads that share a head of keys.
+ *
+ * Rows of the tile are (query, head), query first, so the rows that see a block of keys are the last ones. Per block of 64 keys:
+ *
+ *     kt [dim][64]     the keys, transposed, so 8 keys are a vector and a score is one chain over dim
+ *     v  [64][dim8]    the values, dense
+ *     s  [rows][64]    scores, then probabilities
+ *
+ * Scores are tiles of 3 rows by 32 keys, outputs tiles of 3 rows by 32 dims. Arithmetic as in ref_attention.c, to the bit.
+ */
+#include "avx2_math.h"
+
+enum { BLOCK = 64 };
+
+typedef struct space { float *q, *kt, *v, *s, *y, *l, *m; } space;
+
+static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
+
+size_t bl_attend_scratch(const bl_attention_args *a)
+{
+    size_t dim = (size_t)up8(a->head_dim);
+    return 4 * (BL_ATTEND_ROWS * (2 * dim + BLOCK + 8 + 1) + 2 * BLOCK * dim) + 64;
+}
+
+static space lay_out(void *scratch, int64_t dim8)
+{
+    space p = { .q = scratch };
+    p.kt = p.q  + BL_ATTEND_ROWS * dim8;
+    p.v  = p.kt + BLOCK * dim8;
+    p.s  = p.v  + BLOCK * dim8;
+    p.y  = p.s  + BL_ATTEND_ROWS * BLOCK;
+    p.l  = p.y  + BL_ATTEND_ROWS * dim8;
+    p.m  = p.l  + BL_ATTEND_ROWS * 8;
+    return p;
+}
+
+/* dst[i][j] = src[j][i] for 8 x 8; src row j is at src + j * 8. */
+BL_INLINE void transpose8(const float *const src[8], float *dst, int64_t ld)
+{
+    __m256 a[8], b[8];
+    for (int i = 0; i < 8; i++) a[i] = _mm256_loadu_ps(src[i]);
+    for (int i = 0; i < 8; i += 2) { b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]); b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]); }
+    for (int i = 0; i < 8; i += 4) {
+        a[i]     = _mm256_shuffle_ps(b[i],     b[i + 2], 0x44);
+        a[i + 1] = _mm256_shuffle_ps(b[i],     b[i + 2], 0xee);
+        a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+        a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(dst + i * ld,       _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
+        _mm256_storeu_ps(dst + (i + 4) * ld, _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+    }
+}
+
+/* Walks the positions of a sequence. */
+typedef struct walk { const bl_kv_seg *seg; int64_t at; } walk;
+static int64_t next_row(walk *w)
+{
+    while (w->at >= w->seg->len) { w->at -= w->seg->len; w->seg++; }
+    return w->seg->row + w->at++;
+}
+
+/* The next n <= 64 keys, transposed, and values; what is missing to a multiple of 8 keys becomes zero. */
+static void load_block(const bl_attend *t, walk *w, int64_t n, const space *p)
+{
+    static const float zeros[8] = { 0 };
+    const bl_attention_args *a = t->a;
+    int64_t dim = a->head_dim, dim8 = up8(dim);
+    for (int64_t j = 0; j < up8(n); j += 8) {
+        const float *k[8], *from[8];
+        for (int64_t i = 0; i < 8; i++) {
+            int64_t row = j + i < n ? next_row(w) : -1;
+            k[i] = row < 0 ? NULL : bl_cpu_row(&a->k, row) + t->kv * dim;
+            if (row < 0) continue;
+            memcpy(p->v + (j + i) * dim8, bl_cpu_row(&a->v, row) + t->kv * dim, (size_t)dim * sizeof *p->v);
+            memset(p->v + (j + i) * dim8 + dim, 0, (size_t)(dim8 - dim) * sizeof *p->v);
+        }
+        int64_t d = 0;
+        for (; d + 8 <= dim; d += 8) {
+            for (int i = 0; i < 8; i++) from[i] = k[i] ? k[i] + d : zeros;
+            transpose8(from, p->kt + d * BLOCK + j, BLOCK);
+        }
+        for (; d < dim; d++)
+            for (int i = 0; i < 8; i++) p->kt[d * BLOCK + j + i] = k[i] ? k[i][d] : 0;
+    }
+}
+
+/* Scores of `rows` rows with 8 * vectors keys. */
+BL_INLINE void scores(int rows, int vectors, const float *q, const float *kt, float *s, int64_t dim, int64_t dim8, float scale)
+{
+    __m256 acc[3][4];
+    const __m256 by = _mm256_set1_ps(scale);
+    #pragma GCC unroll 3
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int c = 0; c < vectors; c++) acc[r][c] = _mm256_setzero_ps();
+    for (int64_t d = 0; d < dim; d++) {
+        __m256 b[3];
+        #pragma GCC unroll 3
+        for (int r = 0; r < rows; r++) b[r] = _mm256_broadcast_ss(q + r * dim8 + d);
+        #pragma GCC unroll 4
+        for (int c = 0; c < vectors; c++) {
+            __m256 k = _mm256_loadu_ps(kt + d * BLOCK + 8 * c);
+            #pragma GCC unroll 3
+            for (int r = 0; r < rows; r++) acc[r][c] = _mm256_fmadd_ps(b[r], k, acc[r][c]);
+        }
+    }
+    #pragma GCC unroll 3
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int c = 0; c < vectors; c++) _mm256_storeu_ps(s + r * BLOCK + 8 * c, _mm256_mul_ps(acc[r][c], by));
+}
+
+/* y += p v over the keys from .. to, 8 * vectors dims. */
+BL_INLINE void values(int rows, int vectors, const float *s, const float *v, float *y, int64_t from, int64_t to, int64_t dim8)
+{
+    __m256 acc[3][4];
+    #pragma GCC unroll 3
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int c = 0; c < vectors; c++) acc[r][c] = _mm256_loadu_ps(y + r * dim8 + 8 * c);
+    for (int64_t j = from; j < to; j++) {
+        __m256 b[3];
+        #pragma GCC unroll 3
+        for (int r = 0; r < rows; r++) b[r] = _mm256_broadcast_ss(s + r * BLOCK + j);
+        #pragma GCC unroll 4
+        for (int c = 0; c < vectors; c++) {
+            __m256 x = _mm256_loadu_ps(v + j * dim8 + 8 * c);
+            #pragma GCC unroll 3
+            for (int r = 0; r < rows; r++) acc[r][c] = _mm256_fmadd_ps(b[r], x, acc[r][c]);
+        }
+    }
+    #pragma GCC unroll 3
+    for (int r = 0; r < rows; r++)
+        #pragma GCC unroll 4
+        for (int c = 0; c < vectors; c++) _mm256_storeu_ps(y + r * dim8 + 8 * c, acc[r][c]);
+}
+
+/* Any number of vectors as fours and a rest. */
+#define BY_ROWS(rows) \
+static void scores##rows(const float *q, const float *kt, float *s, int64_t n, int64_t dim, int64_t dim8, float scale) \
+{ \
+    for (int64_t j = 0; j < n; ) { \
+        if (n - j > 16)     { scores(rows, 4, q, kt + j, s + j, dim, dim8, scale); j += 32; } \
+        else if (n - j > 8) { scores(rows, 2, q, kt + j, s + j, dim, dim8, scale); j += 16; } \
+        else                { scores(rows, 1, q, kt + j, s + j, dim, dim8, scale); j += 8; } \
+    } \
+} \
+static void values##rows(const float *s, const float *v, float *y, int64_t from, int64_t to, int64_t dim8) \
+{ \
+    for (int64_t d = 0; d < dim8 && from < to; ) { \
+        if (dim8 - d >= 32)      { values(rows, 4, s, v + d, y + d, from, to, dim8); d += 32; } \
+        else if (dim8 - d >= 16) { values(rows, 2, s, v + d, y + d, from, to, dim8); d += 16; } \
+        else                     { values(rows, 1, s, v + d, y + d, from, to, dim8); d += 8; } \
+    } \
+}
+BY_ROWS(3)
+BY_ROWS(2)
+BY_ROWS(1)
+
+/* Scores of a row into probabilities: its n visible keys of the block, zeros behind; rescales what was summed so far. */
+static void softmax(float *s, int64_t n, float *m, float *l, float *y, int64_t dim8)
+{
+    const __m256 none = _mm256_set1_ps(-INFINITY);
+    __m256 top = none;
+    if (n % 8) {                                        /* what is not visible becomes -inf */
+        float *end = s + n / 8 * 8;
+        _mm256_storeu_ps(end, _mm256_blendv_ps(none, _mm256_loadu_ps(end), _mm256_castsi256_ps(bl_first(n % 8))));
+    }
+    for (int64_t j = 0; j < n; j += 8) top = _mm256_max_ps(_mm256_loadu_ps(s + j), top);
+    top = _mm256_max_ps(top, _mm256_permute2f128_ps(top, top, 1));
+    top = _mm256_max_ps(top, _mm256_shuffle_ps(top, top, 0x4e));
+    top = _mm256_max_ps(top, _mm256_shuffle_ps(top, top, 0xb1));
+    const __m256 old = _mm256_set1_ps(*m);
+    top = _mm256_max_ps(top, old);
+    *m = _mm256_cvtss_f32(top);
+    const __m256 shrink = bl_exp8(_mm256_sub_ps(old, top));
+    __m256 sum = _mm256_mul_ps(_mm256_loadu_ps(l), shrink);
+    if (_mm256_cvtss_f32(shrink) != 1.0f)
+        for (int64_t d = 0; d < dim8; d += 8) _mm256_storeu_ps(y + d, _mm256_mul_ps(_mm256_loadu_ps(y + d), shrink));
+    for (int64_t j = 0; j < n; j += 8) {
+        __m256 p = bl_exp8(_mm256_sub_ps(_mm256_loadu_ps(s + j), top));
+        _mm256_storeu_ps(s + j, p);
+        sum = _mm256_add_ps(sum, p);
+    }
+    _mm256_storeu_ps(l, sum);
+}
+
+void bl_attend_tile(const bl_attend *t, void *scratch)
+{
+    const bl_attention_args *a = t->a;
+    int64_t dim = a->head_dim, dim8 = up8(dim), heads = a->heads / a->kv_heads, rows = t->n * heads;
+    int64_t first = a->past[t->seq] + t->q0;            /* position of the first query */
+    const space p = lay_out(scratch, dim8);
+    walk w = { a->seg + a->seg_start[t->seq], 0 };
+    for (int64_t r = 0; r < rows; r++) {
+        memcpy(p.q + r * dim8, bl_cpu_row(&a->q, a->start[t->seq] + t->q0 + r / heads) + (t->kv * heads + r % heads) * dim, (size_t)dim * sizeof *p.q);
+        p.m[r] = -INFINITY;
+    }
+    memset(p.y, 0, (size_t)(rows * dim8) * sizeof *p.y);
+    memset(p.l, 0, (size_t)(rows * 8) * sizeof *p.l);
+
+    for (int64_t k0 = 0; k0 < first + t->n; k0 += BLOCK) {
+        int64_t n = BL_MIN(first + t->n - k0, BLOCK), r0 = BL_MAX(k0 - first, 0) * heads;
+        load_block(t, &w, n, &p);
+        for (int64_t r = r0, m; r < rows; r += m) {
+            m = BL_MIN(rows - r, 3);
+            (m == 3 ? scores3 : m == 2 ? scores2 : scores1)(p.q + r * dim8, p.kt, p.s + r * BLOCK, n, dim, dim8, (float)a->scale);
+            int64_t seen[3];
+            for (int64_t i = 0; i < m; i++) {
+                seen[i] = BL_MIN(first + (r + i) / heads + 1 - k0, n);
+                softmax(p.s + (r + i) * BLOCK, seen[i], &p.m[r + i], p.l + (r + i) * 8, p.y + (r + i) * dim8, dim8);
+            }
+            (m == 3 ? values3 : m == 2 ? values2 : values1)(p.s + r * BLOCK, p.v, p.y + r * dim8, 0, seen[0], dim8);      /* the first sees least */
+            for (int64_t i = 1; i < m; i++) values1(p.s + (r + i) * BLOCK, p.v, p.y + (r + i) * dim8, seen[0], seen[i], dim8);
+        }
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        float *y = bl_cpu_row(&a->y, a->start[t->seq] + t->q0 + r / heads) + (t->kv * heads + r % heads) * dim;
+        float sum = bl_sum1(_mm256_loadu_ps(p.l + r * 8));
+        int64_t d = 0;
+        for (; d + 8 <= dim; d += 8) _mm256_storeu_ps(y + d, _mm256_div_ps(_mm256_loadu_ps(p.y + r * dim8 + d), _mm256_set1_ps(sum)));
+        for (; d < dim; d++) y[d] = p.y[r * dim8 + d] / sum;
+    }
+}
