@@ -1,0 +1,88 @@
+/* winogrande.c - which of two nouns a blank stands for (Sakaguchi et al. 2019, Apache 2.0 code, CC BY data); xl validation split.
+ *
+ *     Ian volunteered to eat Dennis's menudo after already having a bowl because Ian despised eating intestine.
+ *     Ian volunteered to eat Dennis's menudo after already having a bowl because Dennis despised eating intestine.
+ *
+ * Partial scoring: the context is the text before "_" with an option in its place, and both contexts are followed by the same continuation, the
+ * text behind "_". The option itself is never scored.
+ *     acc       lowest negative log-likelihood of the continuation
+ * winogrande:sample is a sample of the xl training split and never stands in for the validation split.
+ */
+#include "tasks/shared_choice.h"
+#include "tasks/shared_text.h"
+#include <inttypes.h>
+#include <string.h>
+
+static const char *const dev[] = {
+    "winogrande/dev.jsonl", "winogrande_1.1/dev.jsonl", "winogrande/winogrande_1.1/dev.jsonl", "winogrande/winogrande_dev.jsonl",
+    "winogrande/winogrande_xl/validation.jsonl", "winogrande/validation.jsonl", NULL
+};
+static const char *const sample[] = { "winogrande/train_sample.jsonl", NULL };
+static const char where[] = "winogrande_1.1.zip of the Allen Institute (dev.jsonl), or allenai/winogrande, winogrande_xl, as JSON lines";
+static const char where_sample[] = "2,000 rows of train_xl.jsonl of winogrande_1.1.zip, saved under that name";
+
+/* text: the whole sentence; choice: the options; more: what follows the blank, with its leading blank. */
+static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char **option, *gap, *rest;
+    char *more;
+    size_t n;
+    int64_t answer;
+
+    if (!(option = bl_alloc(a, 2, sizeof *option, e))) { st = BL_E_NOMEM; goto out; }
+    if (bl_json_get(j, "qID")) BL_TRY(bl_choice_text(j, "qID", a, &out->id, e));
+    BL_TRY(bl_choice_text(j, "sentence", a, &out->text, e));
+    BL_TRY(bl_choice_text(j, "option1", a, &option[0], e));
+    BL_TRY(bl_choice_text(j, "option2", a, &option[1], e));
+    BL_TRY(bl_choice_int(j, "answer", &answer, e));
+    if (answer != 1 && answer != 2) { st = bl_fail(e, BL_E_FORMAT, "answer %" PRId64 " is not 1 or 2", answer); goto out; }
+    if (!(gap = strchr(out->text, '_'))) { st = bl_fail(e, BL_E_FORMAT, "the sentence has no '_'"); goto out; }
+
+    rest = gap + 1;
+    n = strlen(rest);
+    bl_text_strip(&rest, &n);
+    if (n == 0) { st = bl_fail(e, BL_E_FORMAT, "nothing follows '_': there is nothing to score"); goto out; }
+    if (!(more = bl_alloc(a, n + 2, 1, e))) { st = BL_E_NOMEM; goto out; }
+    more[0] = ' ';
+    memcpy(more + 1, rest, n);
+    out->more = more;
+    out->choice = option;
+    out->n_choices = 2;
+    out->gold = (int)answer - 1;
+out:
+    return st;
+}
+
+static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
+{
+    if (!strcmp(how->name, "winogrande:sample")) return bl_choice_load(how, sample, where_sample, read_row, out, e);
+    return bl_choice_load(how, dev, where, read_row, out, e);
+}
+
+static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
+{
+    const bl_choice *q = bl_choice_at(t, i);
+    bl_prompt p[2];
+
+    if (turn->step > 0) return bl_done(out);
+    for (int c = 0; c < 2; c++) {
+        p[c] = bl_prompt_new(turn->arena);
+        bl_quoten(&p[c], q->text, strcspn(q->text, "_")); bl_quote(&p[c], q->choice[c]);
+    }
+    return bl_ask_contexts(out, p, 2, q->more, e);
+}
+
+static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
+{
+    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, false, out, e);
+}
+
+static const char *const names[] = { "winogrande", "winogrande:sample", NULL };
+
+const bl_task bl_task_winogrande = {
+    .names = names, .version = 1,
+    .title = "WinoGrande", .cite = "Sakaguchi et al. 2019", .doc = "Which of two nouns a blank stands for, by partial scoring; xl validation split, 1,267 items.",
+    .metrics = bl_choice_metrics, .n_metrics = 1,
+    .load = load, .ask = ask, .mark = mark, .gold = bl_choice_gold,
+};
