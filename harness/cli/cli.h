@@ -27,7 +27,7 @@ typedef struct bl_cli_common { bool json, quiet; int64_t threads; } bl_cli_commo
     { "json",    BL_OPT_BOOL, .at = offsetof(type, member.json),    .doc = "print JSON" },                                                       \
     { "quiet",   BL_OPT_BOOL, .at = offsetof(type, member.quiet),   .doc = "say less", .letter = 'q' },                                          \
     { "threads", BL_OPT_INT, .min = 0, .max = 4096, .at = offsetof(type, member.threads), .arg = "N", .doc = "threads; 0: all cores" }
-typedef struct bl_cli_model { const char *tokenizer, *device; bool no_bos, stream, kernel_ref, allow_nonfinite; int64_t batch_tokens, batch_size, pass_tokens; } bl_cli_model;
+typedef struct bl_cli_model { const char *tokenizer, *device; bool no_bos, stream, kernel_ref, allow_nonfinite; int64_t batch_tokens, batch_size; } bl_cli_model;
 #define BL_MODEL_ROWS(type, member)                                                                                                             \
     { "tokenizer", BL_OPT_TEXT, .at = offsetof(type, member.tokenizer), .arg = "FILE", .doc = "tokenizer of a model that carries none" },           \
     { "device", BL_OPT_TEXT, .at = offsetof(type, member.device), .arg = "NAME", .doc = "cpu" },                                                   \
@@ -36,8 +36,7 @@ typedef struct bl_cli_model { const char *tokenizer, *device; bool no_bos, strea
     { "kernel-ref", BL_OPT_BOOL, .at = offsetof(type, member.kernel_ref), .doc = "plain reference kernels only" },                                 \
     { "allow-nonfinite", BL_OPT_BOOL, .at = offsetof(type, member.allow_nonfinite), .doc = "load weights that hold NaN or infinity" },             \
     { "batch-tokens", BL_OPT_INT, .min = 0, .max = 1 << 24, .at = offsetof(type, member.batch_tokens), .arg = "N", .doc = "tokens of one forward pass; 0: chosen" }, \
-    { "batch-size", BL_OPT_INT, .min = 0, .max = 1 << 20, .at = offsetof(type, member.batch_size), .arg = "N", .doc = "most sequences of one forward pass; 0: any" }, \
-    { "pass-tokens", BL_OPT_INT, .min = 0, .max = 1 << 24, .at = offsetof(type, member.pass_tokens), .arg = "N", .doc = "tokens that go through a block before the next; 0: chosen" }
+    { "batch-size", BL_OPT_INT, .min = 0, .max = 1 << 20, .at = offsetof(type, member.batch_size), .arg = "N", .doc = "most sequences of one forward pass; 0: any" }
 
 /* Model, tokenizer, backend and engine in one, for score, ask, generate, tokenize. */
 typedef struct bl_session bl_session;

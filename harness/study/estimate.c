@@ -129,7 +129,7 @@ int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, int64_t packed_by
         longest = BL_MAX(longest, shape[i].stream ? shape[i].sequence_bytes : shape[i].sequence_bytes / per);
         text += shape[i].stream ? shape[i].bytes * 2 : shape[i].bytes * (double)shape[i].items;
     }
-    if (s->pass_tokens > 0) pass = (double)s->pass_tokens;
+    if (s->batch_tokens > 0) pass = (double)s->batch_tokens;
     pass = BL_MAX(pass, BL_MIN(longest, (double)c->max_len));
     double row = (double)(4 * c->dim + 2 * c->n_heads * c->head_dim + 4 * c->n_kv_heads * c->head_dim + 2 * c->hidden) * 4;
     double weights = s->stream ? (double)(packed_bytes - block_bytes * c->n_layers + 2 * block_bytes) : (double)packed_bytes;

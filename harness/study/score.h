@@ -28,10 +28,13 @@ bl_status bl_engine_replies(bl_engine *g, const bl_request *req, int64_t n, bl_a
 /* How many WINDOW requests a stream has; BL_E_CONFIG when it is shorter than one window (llama.cpp: two). */
 bl_status bl_engine_windows(bl_engine *g, const char *text, size_t n, int64_t length, bl_window_rule rule, int64_t *out, bl_err *e);
 int64_t   bl_engine_tokens(const bl_engine *g);         /* rows that went through the model since new */
+/* Rows of a pass. A call with fewer than this leaves the model idle between passes; when streaming, every pass reads every block. */
+int64_t   bl_engine_pass_tokens(const bl_engine *g);
 
 /* ---- tokens of a request, for `ask` and `score` ---- */
 typedef struct bl_scored_ids { int32_t *ids; int64_t n, scored; bool truncated, boundary; } bl_scored_ids;   /* the last `scored` of ids are scored */
 bl_status bl_engine_pair_ids(bl_engine *g, const bl_pair *p, bl_arena *a, bl_scored_ids *out, bl_err *e);
+/* Cut on the left so that max_new tokens fit behind it; ids in the arena. */
 bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new, bl_arena *a, bl_ids *out, bool *truncated, bl_err *e);
 
 /* ---- hidden states at the scored positions, for KL against the base ----

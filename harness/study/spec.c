@@ -12,7 +12,7 @@ typedef struct reader {
 } reader;
 
 static const char *const keys[] = { "models", "methods", "tasks", "seeds", "limit", "out", "data", "threads", "batch_tokens", "batch_size",
-                                    "pass_tokens", "stream", "no_bos", "kernel_ref", "kl", "allow_nonfinite", "tokenizer", "device", NULL };
+                                    "stream", "no_bos", "kernel_ref", "kl", "allow_nonfinite", "tokenizer", "device", NULL };
 
 /* ---- lists ---- */
 
@@ -325,7 +325,6 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     BL_TRY(count_of(r, doc, "threads", &s->threads, e));
     BL_TRY(count_of(r, doc, "batch_tokens", &s->batch_tokens, e));
     BL_TRY(count_of(r, doc, "batch_size", &s->batch_size, e));
-    BL_TRY(count_of(r, doc, "pass_tokens", &s->pass_tokens, e));
     BL_TRY(flag_of(doc, "stream", &s->stream, e));
     BL_TRY(flag_of(doc, "no_bos", &s->no_bos, e));
     BL_TRY(flag_of(doc, "kernel_ref", &s->kernel_ref, e));
@@ -372,7 +371,7 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
         long long v = strtoll(value, &end, 10);
         bool number = *value && !*end && v >= 0;
         struct { const char *key; int64_t *at; } counts[] = { { "limit", &s->limit }, { "threads", &s->threads },
-            { "batch_tokens", &s->batch_tokens }, { "batch_size", &s->batch_size }, { "pass_tokens", &s->pass_tokens } };
+            { "batch_tokens", &s->batch_tokens }, { "batch_size", &s->batch_size } };
         for (size_t i = 0; i < BL_COUNT(counts); i++)
             if (strcmp(counts[i].key, pair) == 0) {
                 if (!number) { st = bl_fail(e, BL_E_CONFIG, "--set %s=%s: expected a whole number, 0 or more", pair, value); goto out; }
@@ -419,7 +418,7 @@ bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *o
         for (size_t i = 0; i < of_file.n; i++) BL_TRY(add_data(&r, of_file.dir[i], strlen(of_file.dir[i]), e));
     }
     struct { int64_t from, *to; } counts[] = { { from->limit, &s.limit }, { from->threads, &s.threads }, { from->batch_tokens, &s.batch_tokens },
-                                               { from->batch_size, &s.batch_size }, { from->pass_tokens, &s.pass_tokens } };
+                                               { from->batch_size, &s.batch_size } };
     for (size_t i = 0; i < BL_COUNT(counts); i++)
         if (counts[i].from >= 0) *counts[i].to = counts[i].from;
     struct { const char *from, **to; } texts[] = { { from->out, &s.out }, { from->tokenizer, &s.tokenizer }, { from->device, &s.device } };
@@ -494,8 +493,8 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
             bl_json_put_str(t, lines[i].value, strlen(lines[i].value));
             bl_text_add(t, ",\n");
         }
-    bl_text_addf(t, "  \"limit\": %lld, \"threads\": %lld, \"batch_tokens\": %lld, \"batch_size\": %lld, \"pass_tokens\": %lld,\n", (long long)s->limit,
-                 (long long)s->threads, (long long)s->batch_tokens, (long long)s->batch_size, (long long)s->pass_tokens);
+    bl_text_addf(t, "  \"limit\": %lld, \"threads\": %lld, \"batch_tokens\": %lld, \"batch_size\": %lld,\n", (long long)s->limit,
+                 (long long)s->threads, (long long)s->batch_tokens, (long long)s->batch_size);
     bl_text_addf(t, "  \"stream\": %s, \"no_bos\": %s, \"kernel_ref\": %s, \"kl\": %s, \"allow_nonfinite\": %s\n}\n", s->stream ? "true" : "false",
                  s->no_bos ? "true" : "false", s->kernel_ref ? "true" : "false", s->no_kl ? "false" : "true", s->allow_nonfinite ? "true" : "false");
     return bl_text_check(t, e);

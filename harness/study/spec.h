@@ -20,7 +20,6 @@ typedef struct bl_spec {
     int64_t limit;                                      /* 0: all */
     int64_t threads;                                    /* 0: all cores */
     int64_t batch_tokens, batch_size;                   /* 0: chosen; numbers do not depend on them */
-    int64_t pass_tokens;
     bool    stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
     const char *tokenizer;                              /* --tokenizer */
     const char *out;                                    /* NULL: not said */
@@ -32,7 +31,7 @@ typedef struct bl_spec {
 typedef struct bl_spec_from {                           /* command line; a list is comma separated and wins over the file's */
     const char *file;                                   /* NULL: none; "-": standard input */
     const char *model, *method, *task, *seed, *out, *data, *set, *device, *tokenizer;   /* `set`: k=v,k=v */
-    int64_t limit, threads, batch_tokens, batch_size, pass_tokens;   /* < 0: not said */
+    int64_t limit, threads, batch_tokens, batch_size;   /* < 0: not said */
     bool stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
 } bl_spec_from;
 bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *out, bl_err *e);
