@@ -50,8 +50,6 @@ struct bl_kv {
 void      bl_rope_frequencies(const bl_config *c, float *inv_freq);
 /* Tables for positions 0 .. n-1 are there afterwards. */
 bl_status bl_rope_prepare(bl_model *m, int64_t n, bl_err *e);
-/* Makes *b at least `bytes` long; contents are lost when it moves. */
-bl_status bl_buffer_fit(bl_backend *be, bl_buffer **b, uint64_t bytes, bl_err *e);
 void      bl_plan_free(bl_plan *p);
 /* Chunks, positions, cache rows and segments of a batch; checks it against the cache. */
 bl_status bl_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_plan *p, bl_err *e);

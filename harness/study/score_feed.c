@@ -157,33 +157,33 @@ out:
     return st;
 }
 
-/* The first block behind which a sequence's last row is not finite, for the sentence; n_layers when it is the head. */
-static int64_t broken_block(bl_engine *g, const bl_unit *u)
+/* The first place whose output is not finite in a row of a sequence: 0 the embedding, b+1 block b, n_layers+1 the head. */
+static int64_t broken_place(bl_engine *g, const bl_unit *u, int64_t row)
 {
-    int64_t dim = g->m->config.dim, layers = g->m->config.n_layers, b = layers;
+    int64_t dim = g->m->config.dim, layers = g->m->config.n_layers, at = layers + 1;
     float *trace = bl_new((size_t)((layers + 1) * dim), sizeof *trace, NULL);
     int32_t slot, past = 0, start[] = { 0, (int32_t)u->n };
 
     if (trace && fit_kv(g, u->n, 1, NULL) == BL_OK && bl_kv_slot(g->kv, u->n, -1, 0, &slot, NULL) == BL_OK &&
-        bl_forward_trace(g->m, &(bl_batch){ .ids = u->ids, .n_seq = 1, .start = start, .past = &past, .slot = &slot }, g->kv, u->n - 1, trace, NULL) == BL_OK)
-        for (int64_t i = (layers + 1) * dim - 1; i >= 0; i--) if (!isfinite(trace[i])) b = i / dim;
+        bl_forward_trace(g->m, &(bl_batch){ .ids = u->ids, .n_seq = 1, .start = start, .past = &past, .slot = &slot }, g->kv, row, trace, NULL) == BL_OK)
+        for (int64_t i = (layers + 1) * dim - 1; i >= 0; i--) if (!isfinite(trace[i])) at = i / dim;
     bl_free(trace);
-    return b;
+    return at;
 }
 
 static bl_status not_finite(const feed *f, int64_t k, bl_err *e)
 {
+    int64_t layers = f->g->m->config.n_layers, place;
     int32_t i = 0;
-    int64_t block;
+    char where[64] = "the head";
 
     while (k >= f->at[i].u->scored) k -= f->at[i++].u->scored;
     const bl_unit *u = f->at[i].u;
-    block = broken_block(f->g, u);
-    if (block == f->g->m->config.n_layers)
-        return bl_fail(e, BL_E_NUMERIC, "request %lld, choice %d: the logits of scored token %lld are not finite", (long long)u->request, (int)u->pair,
-                       (long long)(u->position + k));
-    return bl_fail(e, BL_E_NUMERIC, "request %lld, choice %d: the logits of scored token %lld are not finite; numbers overflow %s%lld", (long long)u->request,
-                   (int)u->pair, (long long)(u->position + k), block ? "in block " : "in the embedding: ", (long long)BL_MAX(block - 1, 0));
+    place = broken_place(f->g, u, u->n - u->scored + k);
+    if (!place)               snprintf(where, sizeof where, "the embedding");
+    else if (place <= layers) snprintf(where, sizeof where, "block %lld", (long long)(place - 1));
+    return bl_fail(e, BL_E_NUMERIC, "request %lld, choice %d: the logits of scored token %lld are not finite; the first such numbers come out of %s",
+                   (long long)u->request, (int)u->pair, (long long)(u->position + k), where);
 }
 
 static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
