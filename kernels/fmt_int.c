@@ -156,6 +156,7 @@ bl_status bl_int_encode(const bl_format *f, const bl_geom *g, const float *w, bl
 
     BL_TRY(f->check(f, g, e));
     if (!fit && !scale) { st = bl_fail(e, BL_E_INTERNAL, "%s: neither a fit nor scales were given", f->name); goto out; }
+    if (fit && f->bits == 1) fit = bl_fit_sign;         /* no other rule applies to one bit */
     q = bl_new((size_t)g->in, 1, e);                    /* codes and zeros of one row, a byte each */
     z = bl_new((size_t)groups, 1, e);
     if (!q || !z) { st = BL_E_NOMEM; goto out; }

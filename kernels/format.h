@@ -76,7 +76,8 @@ bl_fit_range bl_fit_zero, bl_fit_minmax, bl_fit_clip;   /* range contains 0; as 
 bl_fit_range bl_fit_symmetric;                          /* restricted: max|w| / (2^(b-1) - 1), zero 2^(b-1) (rtn.md section 2) */
 bl_fit_range bl_fit_sign;                               /* 1 bit: scale = mean |w| */
 /* Encodes w [out, in]: for every group fit, then the scale rounded to geom.scale, then codes q = clamp(rint(w / s) + z, 0, qmax).
- * scale or zero may be given instead (host, [out, groups], fit == NULL). */
+ * scale or zero may be given instead (host, [out, groups], fit == NULL). One bit has one rule: any fit means bl_fit_sign. A zero point that
+ * geom.zero cannot store, a scale that geom.scale cannot hold and weights that are not finite are BL_E_NUMERIC, with row and group. */
 bl_status bl_int_encode(const bl_format *f, const bl_geom *g, const float *w, bl_fit_range *fit,
                         const float *scale, const float *zero, void *const part[], bl_err *e);
 /* Codes, scales, zeros of a packed integer weight on the host, unpacked: codes [in], scale [groups], zero [groups] of one row; any may be NULL.

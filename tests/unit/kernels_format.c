@@ -98,6 +98,7 @@ static void refuses_geometry_that_cannot_be(void **state)
         { "int4",  { .out = 4,    .in = 64, .group = 16, .zero = (bl_zero)7               }, "zero point 7"     },
         { "int4",  { .out = 4,    .in = 64, .group = 16, .double_quant = true             }, "double_quant"     },
         { "int4",  { .out = huge, .in = huge, .group = 16                                 }, "too large"        },
+        { "int1",  { .out = huge, .in = 1 << 24, .group = 1 << 24                        }, "too large"        },
         { "int8",  { .out = most, .in = most, .group = most                               }, "too large"        },
         { "int8",  { .out = 1,    .in = most, .group = 1                                  }, "too large"        },
         { "int1",  { .out = 4,    .in = 64, .group = 16, .zero = BL_ZERO_PACKED           }, "no zero point"    },
@@ -264,6 +265,11 @@ static void tiny_scales_stay_finite_and_huge_ones_are_refused(void **state)
             assert_ok(encode8(formats[f], tiny, f ? bl_fit_zero : bl_fit_sign, s, f ? BL_ZERO_PACKED : BL_ZERO_NONE, NULL, y));
             for (int i = 0; i < 8; i++) assert_true(fabsf(y[i]) <= 1e-7f);
         }
+    uint8_t codes[8];
+    uint16_t scales[2];
+    bl_geom g = { .out = 2, .in = 4, .group = 4, .scale = BL_F16 };
+    assert_ok(bl_int_encode(bl_format_find("int4"), &g, tiny, bl_fit_symmetric, NULL, NULL, (void *[]){ codes, scales }, &e));
+    assert_true(scales[0] == 1 && scales[1] == 1);      /* the smallest half, not 0 */
     assert_refused(encode8("int4", huge, bl_fit_zero, BL_F16, BL_ZERO_PACKED, NULL, y), BL_E_NUMERIC, "row 1, group 0: the scale 133333 does not fit F16");
     assert_ok(encode8("int4", huge, bl_fit_zero, BL_BF16, BL_ZERO_PACKED, NULL, y));
     huge[0] = -3e38f;
