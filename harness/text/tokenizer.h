@@ -23,7 +23,9 @@ void      bl_ids_free(bl_ids *ids);
 bl_status bl_tokenizer_open(bl_tok_kind kind, const char *path, bl_tokenizer **out, bl_err *e);
 /* The tokenizer of a checkpoint; BL_E_MISSING says what was looked for. An id at or above the model's vocabulary is refused. */
 bl_status bl_tokenizer_of(const bl_checkpoint *c, bl_tokenizer **out, bl_err *e);
-void      bl_tokenizer_close(bl_tokenizer *t);
+/* From bytes that are in memory; `name` opens every sentence. Nothing beside the file is looked at. */
+bl_status bl_tokenizer_parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, bl_tokenizer **out, bl_err *e);
+void      bl_tokenizer_close(bl_tokenizer *t);          /* NULL is fine */
 
 enum { BL_ENCODE_PLAIN = 0,
        BL_ENCODE_BOS     = 1,                           /* the model's own rule for special tokens in front: nothing where the rule has none */
