@@ -26,7 +26,6 @@ bool      bl_fs_gate(void);
 /* The sentence of a failed write-side call: BL_E_DISK where the disk is full or the place not writable, else BL_E_IO. */
 bl_status bl_fail_write(bl_err *e, const char *path, const char *doing, uint64_t needed, int err);
 bl_status bl_fail_read (bl_err *e, const char *path, const char *doing, int err);
-bl_status bl_dir_sync_of(const char *path, bl_err *e);   /* fsync of the directory that holds `path` */
 
 /* "a string \"four\"", "2.5", "an array of 3": what a value is, for an error sentence. */
 void   bl_json_found(const bl_json *v, char out[96]);

@@ -54,9 +54,10 @@ static bl_status long_option(parse *p, const char *arg)
     if (strcmp(name, "help") == 0 && !value) { p->args->help = true; return BL_OK; }
 
     const bl_opt *row = bl_opt_find(p->rows, name);
-    if (!row && strncmp(name, "no-", 3) == 0 && (row = bl_opt_find(p->rows, name + 3)) != NULL && row->type == BL_OPT_BOOL) {
-        if (value) return bl_fail(p->e, BL_E_CONFIG, "%s: takes no value", where);
-        return set(p, row, "false", where);
+    if (!row && (strncmp(name, "no-", 3) == 0 || strncmp(name, "no_", 3) == 0)) {
+        const bl_opt *flag = bl_opt_find(p->rows, name + 3);
+        if (flag && flag->type == BL_OPT_BOOL)
+            return value ? bl_fail(p->e, BL_E_CONFIG, "%s: takes no value", where) : set(p, flag, "false", where);
     }
     if (!row) return bl_opt_unknown(p->rows, name, NULL, "--", p->e);
     if (!value && row->type != BL_OPT_BOOL && !(value = next_value(p))) return bl_fail(p->e, BL_E_CONFIG, "%s: needs a value", where);
@@ -201,7 +202,7 @@ static void add_row(bl_text *out, const bl_opt *r, size_t left, size_t middle)
     bl_text_addf(out, "  %s", l.s ? l.s : "");
     const char *rest = doc.s ? doc.s : "";
     if (w > left) { bl_text_add(out, "\n  "); w = 0; }
-    pad(out, w, left + 2);
+    if (*rest || def.n) pad(out, w, left + 2);
     for (;;) {
         size_t n = line_of(rest);
         bl_text_addn(out, rest, n);

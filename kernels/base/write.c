@@ -83,24 +83,26 @@ static size_t dir_length(const char *path)
     return !slash ? 0 : slash == path ? 1 : (size_t)(slash - path);
 }
 
-bl_status bl_dir_sync_of(const char *path, bl_err *e)
+static char *dir_of(const char *path, bl_err *e)
 {
     size_t n = dir_length(path);
-    char *dir = n ? bl_strndup(path, n, e) : bl_strdup(".", e);
-    if (!dir) return BL_E_NOMEM;
+    return n ? bl_strndup(path, n, e) : bl_strdup(".", e);
+}
+
+static bl_status sync_dir(const char *dir, bl_err *e)
+{
     bl_status st = BL_OK;
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* some file systems cannot sync a directory and say EINVAL: nothing is left to do there */
     if (fd < 0 || (gated_sync(fd) != 0 && errno != EINVAL)) st = bl_fail_write(e, dir, "sync the directory", 0, errno);
     if (fd >= 0) close(fd);
-    bl_free(dir);
     return st;
 }
 
 /* ---- files that appear whole -------------------------------------------------------------------- */
 enum { BUFFER = 1 << 18 };
 struct bl_writer {
-    char    *path, *temp, *buffer;
+    char    *path, *dir, *temp, *buffer;
     uint64_t written;                           /* bytes in the file */
     size_t   pending;                           /* bytes in the buffer */
     int      fd;                                /* locked: bl_clean_temps leaves it alone; -1: closed */
@@ -119,7 +121,7 @@ bl_status bl_writer_open(const char *path, bl_writer **out, bl_err *e)
     bl_writer *w = bl_new(1, sizeof *w, e);
     if (!w) return BL_E_NOMEM;
     w->fd = -1;
-    if (!(w->path = bl_strdup(path, e)) || !(w->buffer = bl_new(BUFFER, 1, e)) ||
+    if (!(w->path = bl_strdup(path, e)) || !(w->dir = dir_of(path, e)) || !(w->buffer = bl_new(BUFFER, 1, e)) ||
         !(w->temp = bl_format_text(e, "%s.tmp.%ld", path, (long)getpid()))) { st = BL_E_NOMEM; goto out; }
     for (int try = 0; w->fd < 0 && try < 2; try++) {
         w->fd = bl_fs_gate() ? open(w->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
@@ -204,7 +206,7 @@ bl_status bl_writer_commit(bl_writer *w, bl_err *e)
     if (!bl_fs_gate() || rename(w->temp, w->path) != 0) return poison(w, "rename into place", errno, e);
     w->renamed = true;
     bl_fault_point("after-rename");
-    if ((st = bl_dir_sync_of(w->path, e)) != BL_OK) { w->poisoned = true; goto out; }
+    if ((st = sync_dir(w->dir, e)) != BL_OK) { w->poisoned = true; goto out; }
     bl_writer_drop(w);
 out:
     return st;
@@ -216,6 +218,7 @@ void bl_writer_drop(bl_writer *w)
     if (w->temp && !w->renamed) unlink(w->temp);
     if (w->fd >= 0) close(w->fd);
     bl_free(w->path);
+    bl_free(w->dir);
     bl_free(w->temp);
     bl_free(w->buffer);
     bl_free(w);
@@ -346,11 +349,14 @@ out:
 
 bl_status bl_rename(const char *from, const char *to, bl_err *e)
 {
+    char *dir = dir_of(to, e);                  /* before the rename: nothing but the disk fails after it */
+    if (!dir) return BL_E_NOMEM;
+    bl_status st = BL_OK;
     if (!bl_fs_gate() || rename(from, to) != 0) {
         int err = errno;
-        bl_status st = bl_fail_write(e, to, "rename into place", 0, err);
+        st = bl_fail_write(e, to, "rename into place", 0, err);
         bl_within(e, "%s", from);
-        return st;
-    }
-    return bl_dir_sync_of(to, e);
+    } else st = sync_dir(dir, e);
+    bl_free(dir);
+    return st;
 }
