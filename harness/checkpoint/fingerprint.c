@@ -237,8 +237,8 @@ static bl_status decode_rows(bl_checkpoint *c, const bl_stored *t, int64_t row0,
         for (int64_t k = 0; k < in; k++) {
             if (isfinite(w[k])) continue;
             const char *what = isnan(w[k]) ? "not a number" : w[k] > 0 ? "infinity" : "-infinity";
-            if (t->vector) st = bl_fail(e, BL_E_NUMERIC, "%s: tensor '%s': element [%" PRId64 "] is %s", c->path, t->name, k, what);
-            else st = bl_fail(e, BL_E_NUMERIC, "%s: tensor '%s': element [%" PRId64 ", %" PRId64 "] is %s", c->path, t->name, r, k, what);
+            if (t->vector) st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': element [%" PRId64 "] is %s", c->path, t->name, k, what);
+            else st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': element [%" PRId64 ", %" PRId64 "] is %s", c->path, t->name, r, k, what);
             goto out;
         }
     }
