@@ -38,13 +38,13 @@ typedef struct bl_model_own {
     bl_plan     plan;
 } bl_model_own;
 
-typedef struct bl_slot { int32_t parent; int64_t parent_len, row0, cap, len; } bl_slot;      /* len: own positions */
+typedef struct bl_kv_part { int32_t parent; int64_t parent_len, row0, cap, len; } bl_kv_part;  /* len: own positions */
 struct bl_kv {
     bl_model  *model;
     bl_buffer *buf;                                     /* k of every layer, then v of every layer: f32 [rows, kv_dim] each */
     int64_t    rows, used, kv_dim;
     int32_t    n_layers;                                /* 1: shared by all blocks */
-    bl_slot   *slot; int32_t n_slots, slots;
+    bl_kv_part *slot; int32_t n_slots, slots;
 };
 
 void      bl_rope_frequencies(const bl_config *c, float *inv_freq);

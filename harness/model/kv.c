@@ -57,7 +57,7 @@ bl_status bl_kv_slot(bl_kv *kv, int64_t cap, int32_t parent, int64_t parent_len,
     if (parent >= kv->n_slots || (parent < 0 && parent_len != 0) || cap < 0 || parent_len < 0 ||
         (parent >= 0 && parent_len > kv->slot[parent].parent_len + kv->slot[parent].cap))
         return bl_fail(e, BL_E_INTERNAL, "slot %d cannot be continued after %lld positions", (int)parent, (long long)parent_len);
-    kv->slot[kv->n_slots] = (bl_slot){ .parent = parent, .parent_len = parent_len, .row0 = kv->used, .cap = cap };
+    kv->slot[kv->n_slots] = (bl_kv_part){ .parent = parent, .parent_len = parent_len, .row0 = kv->used, .cap = cap };
     kv->used += cap;
     *slot = kv->n_slots++;
     return BL_OK;

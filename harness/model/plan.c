@@ -30,7 +30,7 @@ static bl_status check_batch(const bl_model *m, const bl_batch *b, const bl_kv *
     for (int32_t s = 0; s < b->n_seq; s++) {
         int64_t n = b->start[s + 1] - b->start[s], end = b->past[s] + n;
         if (b->slot[s] < 0 || b->slot[s] >= kv->n_slots) return bl_fail(e, BL_E_INTERNAL, "sequence %d: there is no slot %d", (int)s, (int)b->slot[s]);
-        const bl_slot *slot = &kv->slot[b->slot[s]];
+        const bl_kv_part *slot = &kv->slot[b->slot[s]];
         if (n < 0 || b->past[s] < slot->parent_len || b->past[s] > slot->parent_len + slot->len || end > slot->parent_len + slot->cap)
             return bl_fail(e, BL_E_INTERNAL, "sequence %d: positions %lld..%lld do not continue slot %d, which holds %lld of %lld", (int)s,
                            (long long)b->past[s], (long long)end, (int)b->slot[s], (long long)(slot->parent_len + slot->len),
@@ -60,7 +60,7 @@ static bl_status add_segments(bl_plan *p, const bl_kv *kv, int32_t slot, int64_t
     BL_TRY(bl_grow(&p->seg, &p->cap_seg, p->n_seg + (size_t)n, sizeof *p->seg, e));
     n = 0;
     for (int32_t s = slot; s >= 0 && end > 0; s = kv->slot[s].parent) {         /* from the end to the beginning */
-        const bl_slot *o = &kv->slot[s];
+        const bl_kv_part *o = &kv->slot[s];
         if (end > o->parent_len) p->seg[p->n_seg + (size_t)n++] = (bl_kv_seg){ o->row0, end - o->parent_len };
         end = BL_MIN(end, o->parent_len);
     }
