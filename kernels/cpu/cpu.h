@@ -37,7 +37,7 @@ static inline double bl_tree8d(const double a[8])
     return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
 }
 
-/* e^x within 1 unit in the last place (tests: exhaustive over the floats of -87..88): x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial
+/* e^x within 1 unit in the last place (largest error seen: 0.99 of one): x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial
  * in r close to Taylor's. Below -87.3 the result is 0, above 88 that of 88; NaN stays NaN. */
 #define BL_EXP_LOW   (-87.3f)
 #define BL_EXP_HIGH  88.0f
