@@ -38,6 +38,4 @@ typedef struct bl_cli_model { const char *tokenizer, *device; bool no_bos, strea
     { "batch-tokens", BL_OPT_INT, .min = 0, .max = 1 << 24, .at = offsetof(type, member.batch_tokens), .arg = "N", .doc = "tokens of one forward pass; 0: chosen" }, \
     { "batch-size", BL_OPT_INT, .min = 0, .max = 1 << 20, .at = offsetof(type, member.batch_size), .arg = "N", .doc = "most sequences of one forward pass; 0: any" }
 
-/* Model, tokenizer, backend and engine in one, for score, ask, generate, tokenize. */
-typedef struct bl_session bl_session;
 #endif

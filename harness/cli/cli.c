@@ -1,0 +1,96 @@
+/* cli.c - finds the verb, reads its options, runs it, turns a failure into one sentence and an exit code. */
+#include "cli/cli.h"
+#include "cli/help.h"
+#include "kernels/base/fs.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const bl_verb *find(const char *name)
+{
+    for (size_t i = 0; bl_verbs[i]; i++)
+        if (strcmp(bl_verbs[i]->name, name) == 0) return bl_verbs[i];
+    return NULL;
+}
+
+static int unknown_verb(const char *name)
+{
+    const char *names[64];
+    size_t n = 0;
+    for (size_t i = 0; bl_verbs[i] && n < BL_COUNT(names) - 1; i++)
+        if (!bl_verbs[i]->hidden) names[n++] = bl_verbs[i]->name;
+    names[n] = NULL;
+    const char *near = bl_nearest(name, names);
+    if (near) fprintf(stderr, "bitladder: no verb '%s'; did you mean %s?\n", name, near);
+    else fprintf(stderr, "bitladder: no verb '%s'; see: bitladder --help\n", name);
+    return 2;
+}
+
+static void print(bl_text *t, FILE *to)
+{
+    if (t->s) fwrite(t->s, 1, t->n, to);
+    bl_text_free(t);
+}
+
+static int run_verb(const bl_program *p, const bl_verb *v, int argc, char **argv)
+{
+    bl_status st = BL_OK;
+    bl_err e = { 0 };
+    bl_args args = { 0 };
+    int code = 0;
+    void *opts = bl_new(1, v->opts_size ? v->opts_size : 1, &e);
+
+    if (!opts) { st = BL_E_NOMEM; goto out; }
+    bl_opt_defaults(v->opts, opts);
+    BL_TRY(bl_opt_parse(v->opts, opts, argc, argv, &args, &e));
+    if (args.help) {
+        bl_text t = { 0 };
+        bl_help_verb(v, &t);
+        print(&t, stdout);
+        goto out;
+    }
+    if ((int)args.n_pos < v->min_args) {
+        st = bl_fail(&e, BL_E_CONFIG, "%s needs %s; see: bitladder %s --help", v->name, v->args, v->name);
+        goto out;
+    }
+    if (v->max_args >= 0 && (int)args.n_pos > v->max_args) {
+        st = bl_fail(&e, BL_E_CONFIG, "%s: '%s' is one argument too many; see: bitladder %s --help", v->name, args.pos[v->max_args], v->name);
+        goto out;
+    }
+    st = v->run(p, opts, &args, &code, &e);
+out:
+    if (fflush(stdout) != 0 && st == BL_OK) st = bl_fail(&e, BL_E_DISK, "standard output could not be written");
+    if (st != BL_OK) {
+        fprintf(stderr, "bitladder: %s\n", e.text[0] ? e.text : bl_status_name(st));
+        code = bl_exit_code(st);
+    }
+    bl_args_free(&args);
+    bl_free(opts);
+    return code;
+}
+
+int bl_cli_main(const bl_program *p, int argc, char **argv)
+{
+    bl_text t = { 0 };
+    bl_process_init();
+    const char *name = argc > 1 ? argv[1] : "--help";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && argc == 2)) {
+        bl_help_all(&t);
+        print(&t, argc > 1 ? stdout : stderr);
+        return argc > 1 ? 0 : 2;
+    }
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+        bl_help_version(&t);
+        print(&t, stdout);
+        return 0;
+    }
+    if (strcmp(name, "help") == 0) {
+        const bl_verb *v = find(argv[2]);
+        if (!v) return unknown_verb(argv[2]);
+        bl_help_verb(v, &t);
+        print(&t, stdout);
+        return 0;
+    }
+    const bl_verb *v = find(name);
+    return v ? run_verb(p, v, argc - 2, argv + 2) : unknown_verb(name);
+}

@@ -1,0 +1,124 @@
+/* help.c - help, version, man page and completion out of the table of verbs. */
+#include "cli/help.h"
+#include "results/record.h"
+#include "kernels/format.h"
+#include "bl_build.h"
+#include <cjson/cJSON.h>
+#include <cblas.h>
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <string.h>
+#include <utf8proc.h>
+#include <xxhash.h>
+#include <zlib.h>
+
+static const char about[] = "quantization and finetuning methods at 8 to 1 bits on LLaMA-family checkpoints: quality, size and speed";
+
+void bl_help_all(bl_text *t)
+{
+    bl_text_addf(t, "usage: bitladder VERB [arguments] [options]\n\n  %s\n\n", about);
+    for (size_t i = 0; bl_verbs[i]; i++)
+        if (!bl_verbs[i]->hidden) bl_text_addf(t, "  %-9s %s\n", bl_verbs[i]->name, bl_verbs[i]->line);
+    bl_text_add(t, "\nbitladder VERB --help says more; a first study: bitladder init study.json, then bitladder run study.json\n");
+}
+
+void bl_help_verb(const bl_verb *v, bl_text *t)
+{
+    bl_text_addf(t, "usage: bitladder %s%s%s [options]\n\n  %s\n", v->name, *v->args ? " " : "", v->args, v->doc ? v->doc : v->line);
+    bl_text_add(t, "\n");
+    bl_opt_help(v->opts, t);
+    if (v->example) bl_text_addf(t, "\nexample: %s\n", v->example);
+}
+
+void bl_help_version(bl_text *t)
+{
+    char pcre[64] = "";
+    pcre2_config_8(PCRE2_CONFIG_VERSION, pcre);
+    bl_text_addf(t, "bitladder %s (commit %s, %s, %s)\n", BL_VERSION, BL_BUILD_COMMIT, BL_BUILD_TYPE, BL_BUILD_COMPILER);
+    bl_text_addf(t, "HDF5 %s, cJSON %s, PCRE2 %s, utf8proc %s, xxHash %u.%u.%u, zlib %s\n", bl_hdf5_version(), cJSON_Version(), pcre, utf8proc_version(),
+                 XXH_versionNumber() / 10000, XXH_versionNumber() / 100 % 100, XXH_versionNumber() % 100, zlibVersion());
+    bl_text_addf(t, "%s\n", openblas_get_config());
+}
+
+/* ---- man page ---- */
+
+static void roff(bl_text *t, const char *s)
+{
+    for (bool start = true; *s; s++) {
+        if (start && (*s == '.' || *s == '\'')) bl_text_add(t, "\\&");
+        if (*s == '\\') bl_text_add(t, "\\e");
+        else if (*s == '-') bl_text_add(t, "\\-");
+        else bl_text_addn(t, s, 1);
+        start = *s == '\n';
+    }
+}
+
+static void man_verb(const bl_verb *v, bl_text *t)
+{
+    bl_text_addf(t, ".SS \"%s %s\"\n", v->name, v->args);
+    roff(t, v->doc ? v->doc : v->line);
+    bl_text_add(t, "\n");
+    for (const bl_opt *o = v->opts; o->type != BL_OPT_END; o++) {
+        bl_text_add(t, ".TP\n.B \\-\\-");
+        roff(t, o->name);
+        if (o->type != BL_OPT_BOOL) { bl_text_add(t, " "); roff(t, o->arg ? o->arg : "VALUE"); }
+        bl_text_add(t, "\n");
+        roff(t, o->doc ? o->doc : "");
+        bl_text_add(t, "\n");
+    }
+    if (v->example) {
+        bl_text_add(t, ".PP\nExample: ");
+        roff(t, v->example);
+        bl_text_add(t, "\n");
+    }
+}
+
+void bl_help_man(const bl_program *p, bl_text *t)
+{
+    bl_text_addf(t, ".TH BITLADDER 1 \"\" \"bitladder %s\"\n.SH NAME\nbitladder \\- ", BL_VERSION);
+    roff(t, about);
+    bl_text_add(t, "\n.SH SYNOPSIS\n.B bitladder\n.I verb\n[arguments] [options]\n.SH VERBS\n");
+    for (size_t i = 0; bl_verbs[i]; i++)
+        if (!bl_verbs[i]->hidden) man_verb(bl_verbs[i], t);
+    bl_text_add(t, ".SH METHODS\n");
+    for (size_t i = 0; p->methods[i]; i++) {
+        bl_text_addf(t, ".TP\n.B %s\n", p->methods[i]->name);
+        roff(t, p->methods[i]->doc);
+        bl_text_add(t, "\n");
+    }
+    bl_text_add(t, ".SH TASKS\n");
+    for (size_t i = 0; p->tasks[i]; i++)
+        for (size_t j = 0; p->tasks[i]->names[j]; j++) {
+            bl_text_addf(t, ".TP\n.B %s\n", p->tasks[i]->names[j]);
+            roff(t, p->tasks[i]->title);
+            bl_text_add(t, "\n");
+        }
+    bl_text_add(t, ".SH FILES\n.TP\n.B BITLADDER_DATA\nwhere data sets are looked for, after \\-\\-data\n"
+                   ".SH EXIT STATUS\n0 done; 1 some cell failed or a file was skipped; 2 usage, spec or input refused before work; 3 regression; "
+                   "4 device or disk unusable; 130 interrupted\n");
+}
+
+/* ---- completion ---- */
+
+void bl_help_bash(const bl_program *p, bl_text *t)
+{
+    bl_text_add(t, "# bash completion of bitladder\n_bitladder()\n{\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=\n    COMPREPLY=()\n"
+                   "    if [ \"$COMP_CWORD\" = 1 ]; then words='");
+    for (size_t i = 0; bl_verbs[i]; i++)
+        if (!bl_verbs[i]->hidden) bl_text_addf(t, "%s ", bl_verbs[i]->name);
+    bl_text_add(t, "--help --version'\n    else case $prev in\n    --method) words='");
+    for (size_t i = 0; p->methods[i]; i++) bl_text_addf(t, "%s ", p->methods[i]->name);
+    bl_text_add(t, "' ;;\n    --task) words='");
+    for (size_t i = 0; p->tasks[i]; i++)
+        for (size_t j = 0; p->tasks[i]->names[j]; j++) bl_text_addf(t, "%s ", p->tasks[i]->names[j]);
+    bl_text_add(t, "' ;;\n    *) case ${COMP_WORDS[1]} in\n");
+    for (size_t i = 0; bl_verbs[i]; i++) {
+        if (bl_verbs[i]->hidden) continue;
+        bl_text_addf(t, "        %s) words='", bl_verbs[i]->name);
+        for (const bl_opt *o = bl_verbs[i]->opts; o->type != BL_OPT_END; o++) bl_text_addf(t, "--%s ", o->name);
+        if (strcmp(bl_verbs[i]->name, "list") == 0) bl_text_add(t, "methods tasks kernels formats plots ");
+        bl_text_add(t, "--help' ;;\n");
+    }
+    bl_text_add(t, "        esac ;;\n    esac; fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n    [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- \"$cur\"))\n"
+                   "    __ltrim_colon_completions \"$cur\" 2>/dev/null\n}\ncomplete -o filenames -F _bitladder bitladder\n");
+}

@@ -1,0 +1,29 @@
+/* session.h - model, tokenizer, backend and engine in one, for the verbs that run a model by hand. */
+#ifndef BL_SESSION_H
+#define BL_SESSION_H
+#include "cli/cli.h"
+#include "study/score.h"
+
+typedef struct bl_session {
+    bl_backend    *be;
+    bl_checkpoint *ckpt;
+    bl_tokenizer  *tokenizer;
+    bl_model      *model;                               /* NULL until bl_session_model */
+    bl_engine     *engine;
+} bl_session;
+/* Every check that `run` makes; the engine is ready. */
+bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e);
+void      bl_session_close(bl_session *s);
+
+/* A tokenizer alone: of a model, of a GGUF file without tensors, or of a tokenizer file. */
+bl_status bl_session_tokenizer(const char *model, const bl_cli_model *o, bl_tokenizer **out, bl_err *e);
+
+/* Lines of FILE ("-": standard input), for the verbs that read JSON lines. */
+typedef struct bl_lines { char *text; size_t n, at; int64_t line; const char *name; } bl_lines;
+bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e);
+/* Next line that is not blank, parsed; *out NULL at the end. The caller frees it. */
+bl_status bl_lines_json(bl_lines *l, bl_json **out, bl_err *e);
+void      bl_lines_close(bl_lines *l);
+/* Writes text to FILE (atomic), or to standard output when path is NULL or "-". */
+bl_status bl_output(const char *path, const bl_text *t, bl_err *e);
+#endif
