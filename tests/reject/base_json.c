@@ -10,6 +10,7 @@ static const struct { const char *text; size_t n; const char *phrase; } rows[] =
     { TEXT("{\"a\":\"\xff\"}"),             "column 7: byte 0xff is not valid UTF-8" },
     { TEXT("\"\xed\xa0\x80\""),             "byte 0xed is not valid UTF-8" },
     { TEXT("\"\xc0\x80\""),                 "byte 0xc0 is not valid UTF-8" },
+    { TEXT("\"\xe0\x9f\xbf\""),         "byte 0xe0 is not valid UTF-8" },
     { TEXT("\"\xf4\x90\x80\x80\""),         "byte 0xf4 is not valid UTF-8" },
     { TEXT("\"abc\xe2\x82"),                "byte 0xe2 is not valid UTF-8" },
     { TEXT("\"a\0b\""),                     "column 3: a NUL byte" },

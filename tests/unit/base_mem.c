@@ -87,6 +87,8 @@ static void the_watch_counts_each_thread_by_itself(void **state)
     bl_alloc_watch_reset();
     bl_free(old);                               /* of an earlier epoch: nobody's account */
     assert_int_equal(bl_alloc_watch_thread_max(), 0);
+    bl_free(bl_new(4 << 20, 1, NULL));
+    assert_int_equal(bl_alloc_watch_thread_max(), 4 << 20);         /* nothing was taken off for the old block */
     for (int i = 0; i < 4; i++) {
         pthread_t t;
         assert_int_equal(pthread_create(&t, NULL, spend, &left[i]), 0);

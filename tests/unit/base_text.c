@@ -34,6 +34,8 @@ static const struct { const char *in, *want; } cleaned[] = {
     { "bell\x07" "del\x7f",         "bell\\x07del\\x7f"    },
     { "bad \xff\xc3(",              "bad \\xff\\xc3("      },
     { "overlong \xc0\xaf",          "overlong \\xc0\\xaf"  },
+    { "three \xe0\x80\xaf",          "three \\xe0\\x80\\xaf" },
+    { "four \xf0\x80\x80\xaf",      "four \\xf0\\x80\\x80\\xaf" },
     { "surrogate \xed\xa0\x80",     "surrogate \\xed\\xa0\\x80" },
     { "h\xc3\xbc" "bsch \xf0\x9f\x98\x80", "h\xc3\xbc" "bsch \xf0\x9f\x98\x80" },
     { "c1 \xc2\x85 bidi \xe2\x80\xae", "c1 \\u0085 bidi \\u202e" },
