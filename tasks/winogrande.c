@@ -21,12 +21,11 @@ static const char *const sample[] = { "winogrande/train_sample.jsonl", NULL };
 static const char where[] = "winogrande_1.1.zip of the Allen Institute (dev.jsonl), or allenai/winogrande, winogrande_xl, as JSON lines";
 static const char where_sample[] = "2,000 rows of train_xl.jsonl of winogrande_1.1.zip, saved under that name";
 
-/* text: the whole sentence; choice: the options; more: what follows the blank, with its leading blank. */
+/* text: the whole sentence; choice: the options; more: what stands behind "_", stripped. */
 static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e)
 {
     bl_status st = BL_OK;
     const char **option, *gap, *rest;
-    char *more;
     size_t n;
     int64_t answer;
 
@@ -43,10 +42,7 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     n = strlen(rest);
     bl_text_strip(&rest, &n);
     if (n == 0) { st = bl_fail(e, BL_E_FORMAT, "nothing follows '_': there is nothing to score"); goto out; }
-    if (!(more = bl_alloc(a, n + 2, 1, e))) { st = BL_E_NOMEM; goto out; }
-    more[0] = ' ';
-    memcpy(more + 1, rest, n);
-    out->more = more;
+    if (!(out->more = bl_arena_str(a, rest, n, e))) { st = BL_E_NOMEM; goto out; }
     out->choice = option;
     out->n_choices = 2;
     out->gold = (int)answer - 1;
