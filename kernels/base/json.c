@@ -6,7 +6,6 @@
 #include "fs.h"
 #include "json_parts.h"
 #include <cjson/cJSON.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,6 @@
 /* text.c - growing text, UTF-8, numbers as text, error sentences and the nearest name. */
 #include "inner.h"
 #include <locale.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
