@@ -1,0 +1,261 @@
+/* table_md.c - the pivot for reading: markdown, or plain aligned columns in a terminal.
+ *
+ *     method     bits_per_weight  piqa acc % ↑        wikitext2:gptq2048 perplexity ↓
+ *     base                 16.00  68.2 ±1.1                               16.80 ±0.12
+ *     rtn:w4g64 a           4.31  66.9 ±3.3 n=200*                        failed [1]
+ *
+ * One standard error behind ±, no more digits than it supports. n=…* : the first n items only. cut=…: items shortened from the left.
+ */
+#include "rows.h"
+
+#include <string.h>
+
+typedef struct sheet {
+    const bl_pivot *p;
+    size_t n_columns, n_lines;                          /* keys and places; header included */
+    char **text;                                        /* [n_lines, n_columns] */
+    const char **reason; size_t n_reasons, reason_cap;  /* "failed: …" */
+    const char **note; size_t n_notes, note_cap;
+    bool has_limit, has_cut, has_error, has_gap;
+} sheet;
+
+/* Columns that a terminal needs for s: code points, which is right for all but wide scripts. */
+static size_t width_of(const char *s)
+{
+    size_t n = 0;
+    for (; *s; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
+    return n;
+}
+
+/* Names come from users: no control characters, and no bar that ends a markdown cell. */
+static void put_name(bl_text *out, const char *s, bool terminal)
+{
+    for (; *s; s++) {
+        if ((unsigned char)*s < 0x20 || *s == 0x7f) bl_text_add(out, " ");
+        else if (*s == '|' && !terminal) bl_text_add(out, "\\|");
+        else bl_text_addn(out, s, 1);
+    }
+}
+
+static bl_status index_of(const char ***list, size_t *n, size_t *cap, const char *text, size_t *out, bl_err *e)
+{
+    bl_status st;
+    for (*out = 0; *out < *n; ++*out)
+        if (!strcmp((*list)[*out], text)) return BL_OK;
+    if ((st = bl_grow(list, cap, *n + 1, sizeof **list, e)) != BL_OK) return st;
+    (*list)[(*n)++] = text;
+    return BL_OK;
+}
+
+static bl_status put_cell(sheet *s, const bl_pivot_column *c, const bl_row *r, bl_text *out, bl_err *e)
+{
+    char number[64];
+    double scale = c->percent ? 100 : 1;
+    size_t at;
+    bl_status st;
+
+    if (!r) {
+        bl_text_add(out, "-");
+        s->has_gap = true;
+        return BL_OK;
+    }
+    if (!r->has_value) {
+        char *both = bl_format_text(e, "%s: %s", r->status, r->reason);
+        const char *kept = both ? bl_arena_str(s->p->arena, both, strlen(both), e) : NULL;
+        bl_free(both);
+        if (!kept) return BL_E_NOMEM;
+        if ((st = index_of(&s->reason, &s->n_reasons, &s->reason_cap, kept, &at, e)) != BL_OK) return st;
+        bl_text_addf(out, "%s [%zu]", r->status, at + 1);
+        return BL_OK;
+    }
+    bl_number_text(r->value * scale, r->stderr_ * scale, r->has_stderr, number);
+    bl_text_add(out, number);
+    s->has_error = s->has_error || r->has_stderr;
+    if (r->limit > 0) { bl_text_addf(out, " n=%lld*", (long long)r->n); s->has_limit = true; }
+    if (r->truncated > 0) { bl_text_addf(out, " cut=%lld", (long long)r->truncated); s->has_cut = true; }
+    return BL_OK;
+}
+
+/* Letters a, b, …, z, aa, … for notes. */
+static void put_letter(bl_text *out, size_t i)
+{
+    if (i >= 26) put_letter(out, i / 26 - 1);
+    bl_text_addf(out, "%c", (char)('a' + i % 26));
+}
+
+/* What is special about the method of this row, as a letter behind the last of its names. */
+static bl_status put_marks(sheet *s, const bl_pivot_row *row, bl_text *out, bl_err *e)
+{
+    const bl_row *r = row->first;
+    size_t at;
+    bl_status st;
+
+    if (r->simulated[0]) {
+        char *text = bl_format_text(e, "simulated: %s", r->simulated);
+        const char *kept = text ? bl_arena_str(s->p->arena, text, strlen(text), e) : NULL;
+        bl_free(text);
+        if (!kept) return BL_E_NOMEM;
+        if ((st = index_of(&s->note, &s->n_notes, &s->note_cap, kept, &at, e)) != BL_OK) return st;
+        bl_text_add(out, " ");
+        put_letter(out, at);
+    }
+    if (r->notes[0]) {
+        if ((st = index_of(&s->note, &s->n_notes, &s->note_cap, r->notes, &at, e)) != BL_OK) return st;
+        bl_text_add(out, r->simulated[0] ? "," : " ");
+        put_letter(out, at);
+    }
+    return BL_OK;
+}
+
+static bl_status keep(sheet *s, size_t line, size_t column, bl_text *t, bl_err *e)
+{
+    bl_status st = bl_text_check(t, e);
+    if (st != BL_OK) return st;
+    s->text[line * s->n_columns + column] = bl_arena_str(s->p->arena, t->n ? t->s : "", t->n, e);
+    t->n = 0;
+    return s->text[line * s->n_columns + column] ? BL_OK : BL_E_NOMEM;
+}
+
+static int mark_column(const bl_pivot *p)
+{
+    for (int i = 0; i < p->n_keys; i++)
+        if (!strcmp(p->key[i]->name, "method")) return i;
+    return 0;
+}
+
+static bl_status fill(sheet *s, bool terminal, bl_err *e)
+{
+    const bl_pivot *p = s->p;
+    bl_text t = { 0 };
+    bl_status st = BL_OK;
+    size_t keys = (size_t)p->n_keys;
+
+    for (size_t k = 0; k < keys; k++) {
+        put_name(&t, p->key[k]->name, terminal);
+        BL_TRY(keep(s, 0, k, &t, e));
+    }
+    for (size_t k = 0; k < p->n_columns; k++) {
+        const bl_pivot_column *c = &p->column[k];
+        put_name(&t, c->label, terminal);
+        bl_text_add(&t, c->percent ? " %" : "");
+        bl_text_add(&t, c->direction > 0 ? " \xe2\x86\x91" : c->direction < 0 ? " \xe2\x86\x93" : "");
+        BL_TRY(keep(s, 0, keys + k, &t, e));
+    }
+    for (size_t i = 0; i < p->n_rows; i++) {
+        for (size_t k = 0; k < keys; k++) {
+            put_name(&t, p->row[i].label[k], terminal);
+            if ((int)k == mark_column(p)) BL_TRY(put_marks(s, &p->row[i], &t, e));
+            BL_TRY(keep(s, i + 1, k, &t, e));
+        }
+        for (size_t k = 0; k < p->n_columns; k++) {
+            BL_TRY(put_cell(s, &p->column[k], p->row[i].cell[k], &t, e));
+            BL_TRY(keep(s, i + 1, keys + k, &t, e));
+        }
+    }
+out:
+    bl_text_free(&t);
+    return st;
+}
+
+static void pad(bl_text *out, size_t n) { bl_text_addf(out, "%*s", (int)n, ""); }
+
+static bl_status put_lines(const sheet *s, bool terminal, bl_text *out, bl_err *e)
+{
+    size_t *width = bl_new(s->n_columns, sizeof *width, e), keys = (size_t)s->p->n_keys;
+
+    if (!width) return BL_E_NOMEM;
+    for (size_t i = 0; i < s->n_lines * s->n_columns; i++) width[i % s->n_columns] = BL_MAX(width[i % s->n_columns], width_of(s->text[i]));
+    for (size_t i = 0; i < s->n_lines; i++) {
+        for (size_t k = 0; k < s->n_columns; k++) {
+            const char *text = s->text[i * s->n_columns + k];
+            size_t gap = width[k] - width_of(text);
+            bool right = k >= keys || s->p->key[k]->cost;
+            bl_text_add(out, terminal ? k ? "  " : "" : k ? " | " : "| ");
+            if (right) pad(out, gap);
+            bl_text_add(out, text);
+            if (!right && !(terminal && k + 1 == s->n_columns)) pad(out, gap);
+        }
+        bl_text_add(out, terminal ? "\n" : " |\n");
+        for (size_t k = 0; i == 0 && !terminal && k < s->n_columns; k++) {
+            bool right = k >= keys || s->p->key[k]->cost;
+            bl_text_add(out, k ? "|" : "|-");
+            for (size_t j = k ? 0 : 1; j < width[k] + 1; j++) bl_text_add(out, "-");
+            bl_text_add(out, right ? ":" : "-");
+            if (k + 1 == s->n_columns) bl_text_add(out, "|\n");
+        }
+    }
+    bl_free(width);
+    return BL_OK;
+}
+
+static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
+{
+    const char *end = terminal ? "\n" : "  \n";         /* two blanks: a line break in markdown */
+
+    if (s->has_error || s->has_limit || s->has_cut || s->has_gap || s->n_notes || s->n_reasons) bl_text_add(out, "\n");
+    if (s->has_error) bl_text_addf(out, "\xc2\xb1 one standard error%s", end);
+    if (s->has_limit) bl_text_addf(out, "n=\xe2\x80\xa6* the first n items only, not to be compared with full rows%s", end);
+    if (s->has_cut) bl_text_addf(out, "cut=\xe2\x80\xa6 items shortened from the left to fit the model%s", end);
+    if (s->has_gap) bl_text_addf(out, "- no result yet%s", end);
+    for (size_t i = 0; i < s->n_notes; i++) {
+        put_letter(out, i);
+        bl_text_add(out, "  ");
+        put_name(out, s->note[i], terminal);
+        bl_text_add(out, end);
+    }
+    for (size_t i = 0; i < s->n_reasons; i++) {
+        bl_text_addf(out, "[%zu] ", i + 1);
+        put_name(out, s->reason[i], terminal);
+        bl_text_add(out, end);
+    }
+}
+
+/* --failed: which cells, and why. */
+static bl_status list_failed(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
+{
+    size_t *chosen = NULL, n = 0, wide = 4;
+    bl_status st = bl_rows_choose(t, o, &chosen, &n, e);
+
+    if (st != BL_OK) return st;
+    for (size_t i = 0; i < n; i++) wide = BL_MAX(wide, width_of(t->row[chosen[i]].key));
+    if (n == 0) bl_text_add(out, "no cell failed\n");
+    else if (!o->terminal) bl_text_add(out, "| cell | status | reason |\n|---|---|---|\n");
+    for (size_t i = 0; i < n; i++) {
+        const bl_row *r = &t->row[chosen[i]];
+        bl_text_add(out, o->terminal ? "" : "| ");
+        put_name(out, r->key, o->terminal);
+        if (o->terminal) pad(out, wide - width_of(r->key));
+        bl_text_addf(out, o->terminal ? "  %-6s  " : " | %s | ", r->status);
+        put_name(out, r->reason, o->terminal);
+        bl_text_add(out, o->terminal ? "\n" : " |\n");
+    }
+    bl_free(chosen);
+    return BL_OK;
+}
+
+bl_status bl_table_md(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
+{
+    bl_pivot *p = NULL;
+    sheet s = { 0 };
+    bl_status st;
+
+    if (o->failed_only) return list_failed(t, o, out, e);
+    BL_TRY(bl_pivot_of(t, o, &p, e));
+    if (p->n_rows == 0) {
+        bl_text_add(out, "no results\n");
+        goto out;
+    }
+    s.p = p;
+    s.n_columns = (size_t)p->n_keys + p->n_columns;
+    s.n_lines = p->n_rows + 1;
+    if (!(s.text = bl_new(s.n_lines * s.n_columns, sizeof *s.text, e))) { st = BL_E_NOMEM; goto out; }
+    BL_TRY(fill(&s, o->terminal, e));
+    BL_TRY(put_lines(&s, o->terminal, out, e));
+    put_footnotes(&s, o->terminal, out);
+out:
+    bl_free(s.text);
+    bl_free(s.reason);
+    bl_free(s.note);
+    bl_pivot_free(p);
+    return st;
+}

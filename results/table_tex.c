@@ -1,0 +1,148 @@
+/* table_tex.c - the pivot for a paper: booktabs, the best number of each column in bold, the distance to `base` in brackets.
+ *
+ * "Best" is among rows that are not the base, of one model, scored on the same number of items; a column that mixes
+ * numbers of items has no best. The distance is to the base row of the same model, seed and number of items.
+ */
+#include "rows.h"
+
+#include <math.h>
+#include <string.h>
+
+static void put_tex(bl_text *out, const char *s)
+{
+    static const struct { char c; const char *tex; } special[] = {
+        { '\\', "\\textbackslash{}" }, { '~', "\\textasciitilde{}" }, { '^', "\\textasciicircum{}" }, { '&', "\\&" }, { '%', "\\%" },
+        { '$', "\\$" }, { '#', "\\#" }, { '_', "\\_" }, { '{', "\\{" }, { '}', "\\}" }, { '<', "\\textless{}" }, { '>', "\\textgreater{}" },
+    };
+    for (; *s; s++) {
+        size_t k = 0;
+        while (k < BL_COUNT(special) && special[k].c != *s) k++;
+        if (k < BL_COUNT(special)) bl_text_add(out, special[k].tex);
+        else if ((unsigned char)*s < 0x20 || *s == 0x7f) bl_text_add(out, " ");
+        else bl_text_addn(out, s, 1);
+    }
+}
+
+static bool comparable(const bl_row *a, const bl_row *b)
+{
+    return a && b && a->has_value && b->has_value && a->n == b->n && a->limit == b->limit && a->version == b->version && !strcmp(a->model, b->model) &&
+           !strcmp(a->stored_as, b->stored_as);
+}
+
+static const bl_row *base_of(const bl_pivot *p, size_t column, const bl_row *r)
+{
+    const bl_row *found = NULL;
+    for (size_t i = 0; i < p->n_rows; i++) {
+        const bl_row *b = p->row[i].cell[column];
+        if (b && bl_is_base(b) && b != r && b->seed == r->seed && comparable(b, r)) {
+            if (found) return NULL;                     /* two bases: which one is not for us to say */
+            found = b;
+        }
+    }
+    return found;
+}
+
+static bool is_best(const bl_pivot *p, size_t column, const bl_row *r)
+{
+    int direction = p->column[column].direction;
+    size_t others = 0;
+
+    if (bl_is_base(r) || direction == 0) return false;
+    for (size_t i = 0; i < p->n_rows; i++) {
+        const bl_row *o = p->row[i].cell[column];
+        if (!o || o == r || !o->has_value || bl_is_base(o) || strcmp(o->model, r->model)) continue;
+        if (!comparable(o, r) || direction * (o->value - r->value) > 0) return false;
+        others++;
+    }
+    return others > 0;
+}
+
+/* "64.2 ±1.1" becomes 64.2 $\pm$ 1.1. */
+static void put_number(bl_text *out, const char *text)
+{
+    const char *pm = strstr(text, "\xc2\xb1");
+    if (!pm) { bl_text_add(out, text); return; }
+    bl_text_addn(out, text, (size_t)(pm - text));
+    bl_text_addf(out, "$\\pm$ %s", pm + 2);
+}
+
+static void put_cell(const bl_pivot *p, size_t column, const bl_row *r, bl_text *out, const bl_row **failed, size_t *n_failed)
+{
+    double scale = p->column[column].percent ? 100 : 1;
+    char number[64], delta[64];
+    const bl_row *base;
+    bool best;
+
+    if (!r) { bl_text_add(out, "--"); return; }
+    if (!r->has_value) {
+        failed[(*n_failed)++] = r;
+        put_tex(out, r->status);
+        return;
+    }
+    bl_number_text(r->value * scale, r->stderr_ * scale, r->has_stderr, number);
+    best = is_best(p, column, r);
+    if (best) bl_text_add(out, "\\textbf{");
+    put_number(out, number);
+    if (best) bl_text_add(out, "}");
+    if (r->limit > 0) bl_text_addf(out, "$^{*}$");
+    if ((base = base_of(p, column, r)) != NULL) {
+        double d = (r->value - base->value) * scale;
+        bl_number_text(fabs(d), r->stderr_ * scale, r->has_stderr, delta);
+        delta[strcspn(delta, " \xc2")] = 0;
+        bl_text_addf(out, " ($%s%s$)", d < 0 ? "-" : "+", delta);
+    }
+}
+
+bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
+{
+    bl_pivot *p = NULL;
+    const bl_row **failed = NULL;
+    size_t n_failed = 0;
+    bool has_limit = false;
+    bl_status st;
+
+    BL_TRY(bl_pivot_of(t, o, &p, e));
+    if (!(failed = bl_new(p->n_rows * p->n_columns, sizeof *failed, e))) { st = BL_E_NOMEM; goto out; }
+    bl_text_add(out, "% needs \\usepackage{booktabs}\n\\begin{tabular}{");
+    for (int k = 0; k < p->n_keys; k++) bl_text_add(out, p->key[k]->cost ? "r" : "l");
+    for (size_t k = 0; k < p->n_columns; k++) bl_text_add(out, "r");
+    bl_text_add(out, "}\n\\toprule\n");
+    for (int k = 0; k < p->n_keys; k++) {
+        bl_text_add(out, k ? " & " : "");
+        put_tex(out, p->key[k]->name);
+    }
+    for (size_t k = 0; k < p->n_columns; k++) {
+        const bl_pivot_column *c = &p->column[k];
+        bl_text_add(out, " & ");
+        put_tex(out, c->label);
+        if (c->percent) bl_text_add(out, " \\%");
+        bl_text_add(out, c->direction > 0 ? " $\\uparrow$" : c->direction < 0 ? " $\\downarrow$" : "");
+    }
+    bl_text_add(out, " \\\\\n\\midrule\n");
+    for (size_t i = 0; i < p->n_rows; i++) {
+        for (int k = 0; k < p->n_keys; k++) {
+            bl_text_add(out, k ? " & " : "");
+            put_tex(out, p->row[i].label[k]);
+        }
+        for (size_t k = 0; k < p->n_columns; k++) {
+            const bl_row *r = p->row[i].cell[k];
+            bl_text_add(out, " & ");
+            put_cell(p, k, r, out, failed, &n_failed);
+            has_limit = has_limit || (r && r->has_value && r->limit > 0);
+        }
+        bl_text_add(out, " \\\\\n");
+    }
+    bl_text_add(out, "\\bottomrule\n\\end{tabular}\n");
+    if (has_limit) bl_text_add(out, "% * the first items only (--limit), not to be compared with full rows\n");
+    for (size_t i = 0; i < n_failed; i++) {
+        bl_text_add(out, "% ");
+        put_tex(out, failed[i]->key);
+        bl_text_addf(out, ": %s: ", failed[i]->status);
+        put_tex(out, failed[i]->reason);
+        bl_text_add(out, "\n");
+    }
+out:
+    bl_free(failed);
+    bl_pivot_free(p);
+    return st;
+}
