@@ -61,9 +61,8 @@ typedef struct bl_attend {
     int32_t seq;
     int64_t q0, n, kv;
 } bl_attend;
-enum { BL_ATTEND_ROWS = 96 };                           /* most queries times heads of a tile */
-size_t bl_attend_scratch(const bl_attention_args *a);   /* bytes */
-void   bl_attend_tile(const bl_attend *t, void *scratch);
+int64_t bl_attend_rows(const bl_attention_args *a);    /* most queries times heads of a tile; 0: heads too many or too wide for it */
+void    bl_attend_tile(const bl_attend *t, void *scratch);
 
 void   bl_avx2_norm(const float *x, const float *w, float *y, int64_t n, double eps);
 void   bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);

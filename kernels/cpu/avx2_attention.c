@@ -4,33 +4,34 @@
  *
  *     kt [dim][64]     the keys, transposed, so 8 keys are a vector and a score is one chain over dim
  *     v  [64][dim8]    the values, dense
- *     s  [rows][64]    scores, then probabilities
+ *     s  [3][64]       scores, then probabilities, of the rows at hand
  *
  * Scores are tiles of 3 rows by 32 keys, outputs tiles of 3 rows by 32 dims. Arithmetic as in ref_attention.c, to the bit.
  */
 #include "avx2_math.h"
 
-enum { BLOCK = 64 };
+enum { BLOCK = 64, MOST_ROWS = 384 };
 
 typedef struct space { float *q, *kt, *v, *s, *y, *l, *m; } space;
 
 static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
 
-size_t bl_attend_scratch(const bl_attention_args *a)
+int64_t bl_attend_rows(const bl_attention_args *a)
 {
-    size_t dim = (size_t)up8(a->head_dim);
-    return 4 * (BL_ATTEND_ROWS * (2 * dim + BLOCK + 8 + 1) + 2 * BLOCK * dim) + 64;
+    int64_t heads = a->heads / a->kv_heads, dim = up8(a->head_dim), room = BL_CPU_SCRATCH / 4 - 2 * BLOCK * dim - 3 * BLOCK;
+    int64_t rows = BL_MIN(room / (2 * dim + 8 + 1), MOST_ROWS);
+    return BL_MAX(rows / heads * heads, 0);
 }
 
-static space lay_out(void *scratch, int64_t dim8)
+static space lay_out(void *scratch, int64_t dim8, int64_t rows)
 {
-    space p = { .q = scratch };
-    p.kt = p.q  + BL_ATTEND_ROWS * dim8;
-    p.v  = p.kt + BLOCK * dim8;
-    p.s  = p.v  + BLOCK * dim8;
-    p.y  = p.s  + BL_ATTEND_ROWS * BLOCK;
-    p.l  = p.y  + BL_ATTEND_ROWS * dim8;
-    p.m  = p.l  + BL_ATTEND_ROWS * 8;
+    space p = { .kt = scratch };
+    p.v = p.kt + BLOCK * dim8;
+    p.s = p.v + BLOCK * dim8;
+    p.q = p.s + 3 * BLOCK;
+    p.y = p.q + rows * dim8;
+    p.l = p.y + rows * dim8;
+    p.m = p.l + rows * 8;
     return p;
 }
 
@@ -60,6 +61,18 @@ static int64_t next_row(walk *w)
     return w->seg->row + w->at++;
 }
 
+/* Asks for the next key and value, which will be read with the next block. */
+BL_INLINE void prefetch_row(const bl_attend *t, walk *w)
+{
+    const bl_attention_args *a = t->a;
+    int64_t row = next_row(w);
+    const char *k = (const char *)(bl_cpu_row(&a->k, row) + t->kv * a->head_dim), *v = (const char *)(bl_cpu_row(&a->v, row) + t->kv * a->head_dim);
+    for (int64_t i = 0; i < a->head_dim * 4; i += 64) {
+        _mm_prefetch(k + i, _MM_HINT_T1);
+        _mm_prefetch(v + i, _MM_HINT_T1);
+    }
+}
+
 /* The next n <= 64 keys, transposed, and values; what is missing to a multiple of 8 keys becomes zero. */
 static void load_block(const bl_attend *t, walk *w, int64_t n, const space *p)
 {
@@ -72,8 +85,10 @@ static void load_block(const bl_attend *t, walk *w, int64_t n, const space *p)
             int64_t row = j + i < n ? next_row(w) : -1;
             k[i] = row < 0 ? NULL : bl_cpu_row(&a->k, row) + t->kv * dim;
             if (row < 0) continue;
-            memcpy(p->v + (j + i) * dim8, bl_cpu_row(&a->v, row) + t->kv * dim, (size_t)dim * sizeof *p->v);
-            memset(p->v + (j + i) * dim8 + dim, 0, (size_t)(dim8 - dim) * sizeof *p->v);
+            const float *v = bl_cpu_row(&a->v, row) + t->kv * dim;
+            float *to = p->v + (j + i) * dim8;
+            for (int64_t d = 0; d + 8 <= dim; d += 8) _mm256_storeu_ps(to + d, _mm256_loadu_ps(v + d));
+            for (int64_t d = dim / 8 * 8; d < dim8; d++) to[d] = d < dim ? v[d] : 0;
         }
         int64_t d = 0;
         for (; d + 8 <= dim; d += 8) {
@@ -158,40 +173,56 @@ BY_ROWS(3)
 BY_ROWS(2)
 BY_ROWS(1)
 
-/* Scores of a row into probabilities: its n visible keys of the block, zeros behind; rescales what was summed so far. */
-static void softmax(float *s, int64_t n, float *m, float *l, float *y, int64_t dim8)
+BL_INLINE __m256 max_of(__m256 x)                       /* in all lanes */
+{
+    x = _mm256_max_ps(x, _mm256_permute2f128_ps(x, x, 1));
+    x = _mm256_max_ps(x, _mm256_shuffle_ps(x, x, 0x4e));
+    return _mm256_max_ps(x, _mm256_shuffle_ps(x, x, 0xb1));
+}
+
+/* Scores of `rows` rows into probabilities: n visible keys of the block, zeros behind; rescales what was summed so far. */
+BL_INLINE void softmax(int rows, float *s, int64_t n, float *m, float *l, float *y, int64_t dim8)
 {
     const __m256 none = _mm256_set1_ps(-INFINITY);
-    __m256 top = none;
-    if (n % 8) {                                        /* what is not visible becomes -inf */
-        float *end = s + n / 8 * 8;
+    __m256 top[3], sum[3];
+    for (int r = 0; r < rows && n % 8; r++) {           /* what is not visible becomes -inf */
+        float *end = s + r * BLOCK + n / 8 * 8;
         _mm256_storeu_ps(end, _mm256_blendv_ps(none, _mm256_loadu_ps(end), _mm256_castsi256_ps(bl_first(n % 8))));
     }
-    for (int64_t j = 0; j < n; j += 8) top = _mm256_max_ps(_mm256_loadu_ps(s + j), top);
-    top = _mm256_max_ps(top, _mm256_permute2f128_ps(top, top, 1));
-    top = _mm256_max_ps(top, _mm256_shuffle_ps(top, top, 0x4e));
-    top = _mm256_max_ps(top, _mm256_shuffle_ps(top, top, 0xb1));
-    const __m256 old = _mm256_set1_ps(*m);
-    top = _mm256_max_ps(top, old);
-    *m = _mm256_cvtss_f32(top);
-    const __m256 shrink = bl_exp8(_mm256_sub_ps(old, top));
-    __m256 sum = _mm256_mul_ps(_mm256_loadu_ps(l), shrink);
-    if (_mm256_cvtss_f32(shrink) != 1.0f)
-        for (int64_t d = 0; d < dim8; d += 8) _mm256_storeu_ps(y + d, _mm256_mul_ps(_mm256_loadu_ps(y + d), shrink));
-    for (int64_t j = 0; j < n; j += 8) {
-        __m256 p = bl_exp8(_mm256_sub_ps(_mm256_loadu_ps(s + j), top));
-        _mm256_storeu_ps(s + j, p);
-        sum = _mm256_add_ps(sum, p);
+    #pragma GCC unroll 3
+    for (int r = 0; r < rows; r++) top[r] = none;
+    for (int64_t j = 0; j < n; j += 8)
+        #pragma GCC unroll 3
+        for (int r = 0; r < rows; r++) top[r] = _mm256_max_ps(_mm256_loadu_ps(s + r * BLOCK + j), top[r]);
+    #pragma GCC unroll 3
+    for (int r = 0; r < rows; r++) {
+        const __m256 old = _mm256_set1_ps(m[r]);
+        top[r] = _mm256_max_ps(max_of(top[r]), old);
+        m[r] = _mm256_cvtss_f32(top[r]);
+        const __m256 shrink = bl_exp8_low(_mm256_sub_ps(old, top[r]));
+        sum[r] = _mm256_mul_ps(_mm256_loadu_ps(l + 8 * r), shrink);
+        if (_mm256_cvtss_f32(shrink) != 1.0f)
+            for (int64_t d = 0; d < dim8; d += 8) _mm256_storeu_ps(y + r * dim8 + d, _mm256_mul_ps(_mm256_loadu_ps(y + r * dim8 + d), shrink));
     }
-    _mm256_storeu_ps(l, sum);
+    for (int64_t j = 0; j < n; j += 8)
+        #pragma GCC unroll 3
+        for (int r = 0; r < rows; r++) {
+            __m256 p = bl_exp8_low(_mm256_sub_ps(_mm256_loadu_ps(s + r * BLOCK + j), top[r]));
+            _mm256_storeu_ps(s + r * BLOCK + j, p);
+            sum[r] = _mm256_add_ps(sum[r], p);
+        }
+    #pragma GCC unroll 3
+    for (int r = 0; r < rows; r++) _mm256_storeu_ps(l + 8 * r, sum[r]);
 }
+static void softmax3(float *s, int64_t n, float *m, float *l, float *y, int64_t dim8) { softmax(3, s, n, m, l, y, dim8); }
+static void softmax1(float *s, int64_t n, float *m, float *l, float *y, int64_t dim8) { softmax(1, s, n, m, l, y, dim8); }
 
 void bl_attend_tile(const bl_attend *t, void *scratch)
 {
     const bl_attention_args *a = t->a;
     int64_t dim = a->head_dim, dim8 = up8(dim), heads = a->heads / a->kv_heads, rows = t->n * heads;
     int64_t first = a->past[t->seq] + t->q0;            /* position of the first query */
-    const space p = lay_out(scratch, dim8);
+    const space p = lay_out(scratch, dim8, rows);
     walk w = { a->seg + a->seg_start[t->seq], 0 };
     for (int64_t r = 0; r < rows; r++) {
         memcpy(p.q + r * dim8, bl_cpu_row(&a->q, a->start[t->seq] + t->q0 + r / heads) + (t->kv * heads + r % heads) * dim, (size_t)dim * sizeof *p.q);
@@ -202,17 +233,19 @@ void bl_attend_tile(const bl_attend *t, void *scratch)
 
     for (int64_t k0 = 0; k0 < first + t->n; k0 += BLOCK) {
         int64_t n = BL_MIN(first + t->n - k0, BLOCK), r0 = BL_MAX(k0 - first, 0) * heads;
+        int64_t more = BL_MIN(first + t->n - k0 - n, BLOCK);                     /* keys of the next block */
         load_block(t, &w, n, &p);
+        walk ahead = w;
         for (int64_t r = r0, m; r < rows; r += m) {
             m = BL_MIN(rows - r, 3);
-            (m == 3 ? scores3 : m == 2 ? scores2 : scores1)(p.q + r * dim8, p.kt, p.s + r * BLOCK, n, dim, dim8, (float)a->scale);
+            if (more-- > 0) prefetch_row(t, &ahead);
+            (m == 3 ? scores3 : m == 2 ? scores2 : scores1)(p.q + r * dim8, p.kt, p.s, n, dim, dim8, (float)a->scale);
             int64_t seen[3];
-            for (int64_t i = 0; i < m; i++) {
-                seen[i] = BL_MIN(first + (r + i) / heads + 1 - k0, n);
-                softmax(p.s + (r + i) * BLOCK, seen[i], &p.m[r + i], p.l + (r + i) * 8, p.y + (r + i) * dim8, dim8);
-            }
-            (m == 3 ? values3 : m == 2 ? values2 : values1)(p.s + r * BLOCK, p.v, p.y + r * dim8, 0, seen[0], dim8);      /* the first sees least */
-            for (int64_t i = 1; i < m; i++) values1(p.s + (r + i) * BLOCK, p.v, p.y + (r + i) * dim8, seen[0], seen[i], dim8);
+            for (int64_t i = 0; i < m; i++) seen[i] = BL_MIN(first + (r + i) / heads + 1 - k0, n);
+            if (m == 3 && seen[0] == seen[2]) softmax3(p.s, seen[0], p.m + r, p.l + r * 8, p.y + r * dim8, dim8);
+            else for (int64_t i = 0; i < m; i++) softmax1(p.s + i * BLOCK, seen[i], &p.m[r + i], p.l + (r + i) * 8, p.y + (r + i) * dim8, dim8);
+            (m == 3 ? values3 : m == 2 ? values2 : values1)(p.s, p.v, p.y + r * dim8, 0, seen[0], dim8);      /* the first sees least */
+            for (int64_t i = 1; i < m; i++) values1(p.s + i * BLOCK, p.v, p.y + (r + i) * dim8, seen[0], seen[i], dim8);
         }
     }
     for (int64_t r = 0; r < rows; r++) {

@@ -23,12 +23,12 @@ BL_INLINE float bl_sum1(__m256 a)
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 
-/* bl_exp in 8 lanes. Operands of min and compare are ordered so that NaN passes. */
-BL_INLINE __m256 bl_exp8(__m256 x)
+/* bl_exp in 8 lanes, of numbers up to BL_EXP_HIGH, and of any. Operands of min and the comparison are such that NaN passes. */
+BL_INLINE __m256 bl_exp8_low(__m256 c)
 {
-    __m256 c = _mm256_min_ps(_mm256_set1_ps(BL_EXP_HIGH), x);
     __m256 low = _mm256_cmp_ps(c, _mm256_set1_ps(BL_EXP_LOW), _CMP_LT_OQ);
-    __m256 n = _mm256_round_ps(_mm256_mul_ps(c, _mm256_set1_ps(BL_EXP_LOG2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 t = _mm256_fmadd_ps(c, _mm256_set1_ps(BL_EXP_LOG2E), _mm256_set1_ps(BL_EXP_MAGIC));
+    __m256 n = _mm256_sub_ps(t, _mm256_set1_ps(BL_EXP_MAGIC));
     __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(-BL_EXP_LN2HI), c);
     r = _mm256_fmadd_ps(n, _mm256_set1_ps(-BL_EXP_LN2LO), r);
     __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(BL_EXP_C7), r, _mm256_set1_ps(BL_EXP_C6));
@@ -37,10 +37,10 @@ BL_INLINE __m256 bl_exp8(__m256 x)
     p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(BL_EXP_C3));
     p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0.5f));
     p = _mm256_add_ps(_mm256_fmadd_ps(p, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1.0f));
-    __m256i two = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-    p = _mm256_mul_ps(p, _mm256_castsi256_ps(two));
-    return _mm256_andnot_ps(low, p);
+    __m256i two = _mm256_slli_epi32(_mm256_add_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(127)), 23);
+    return _mm256_andnot_ps(low, _mm256_mul_ps(p, _mm256_castsi256_ps(two)));
 }
+BL_INLINE __m256 bl_exp8(__m256 x) { return bl_exp8_low(_mm256_min_ps(_mm256_set1_ps(BL_EXP_HIGH), x)); }
 
 /* All ones in the first n of 8 lanes. */
 BL_INLINE __m256i bl_first(int64_t n)

@@ -49,22 +49,25 @@ static inline double bl_tree8d(const double a[8])
 #define BL_EXP_C5 8.33336077630519867e-3f
 #define BL_EXP_C4 4.16664853692054749e-2f
 #define BL_EXP_C3 1.66666671633720398e-1f
+#define BL_EXP_MAGIC 0x1.8p23f                         /* x + magic: the low bits are x rounded to an integer */
 static inline float bl_exp(float x)
 {
+    union { float f; uint32_t u; } t, p;
     float c = x > BL_EXP_HIGH ? BL_EXP_HIGH : x;
     if (c < BL_EXP_LOW) return 0;
     if (c != c) return c;
-    float n = rintf(c * BL_EXP_LOG2E);
+    t.f = fmaf(c, BL_EXP_LOG2E, BL_EXP_MAGIC);
+    float n = t.f - BL_EXP_MAGIC;                       /* -126..127 */
     float r = fmaf(n, -BL_EXP_LN2HI, c);
     r = fmaf(n, -BL_EXP_LN2LO, r);
-    float p = fmaf(BL_EXP_C7, r, BL_EXP_C6);
-    p = fmaf(p, r, BL_EXP_C5);
-    p = fmaf(p, r, BL_EXP_C4);
-    p = fmaf(p, r, BL_EXP_C3);
-    p = fmaf(p, r, 0.5f);
-    p = fmaf(p, r * r, r) + 1.0f;
-    union { int32_t i; float f; } two = { .i = ((int32_t)n + 127) << 23 };        /* n is in -126..127 */
-    return p * two.f;
+    p.f = fmaf(BL_EXP_C7, r, BL_EXP_C6);
+    p.f = fmaf(p.f, r, BL_EXP_C5);
+    p.f = fmaf(p.f, r, BL_EXP_C4);
+    p.f = fmaf(p.f, r, BL_EXP_C3);
+    p.f = fmaf(p.f, r, 0.5f);
+    p.f = fmaf(p.f, r * r, r) + 1.0f;
+    t.u = (t.u + 127) << 23;                            /* 2^n */
+    return p.f * t.f;
 }
 
 /* ---- inputs of a product, row by row (ref_input.c) ---- */

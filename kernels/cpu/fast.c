@@ -74,8 +74,8 @@ static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e
     double work = 0;
     if (st != BL_OK) return st;
     heads = a->heads / a->kv_heads;
-    if (heads > BL_ATTEND_ROWS || bl_attend_scratch(a) > BL_CPU_SCRATCH) return bl_ref_attention(be, a, e);
-    most = BL_ATTEND_ROWS / heads;
+    most = bl_attend_rows(a) / heads;                   /* queries of a tile */
+    if (most < 1) return bl_ref_attention(be, a, e);
     if (!(first = bl_new((size_t)a->n_seq + 1, sizeof *first, e))) return BL_E_NOMEM;
     for (int32_t s = 0; s < a->n_seq; s++) {            /* first[s]: tiles before sequence s */
         int64_t n = a->start[s + 1] - a->start[s];
