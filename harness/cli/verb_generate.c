@@ -1,0 +1,94 @@
+/* verb_generate.c - continues prompts: one text, or JSON lines {"prompt": ...}. */
+#include "cli/session.h"
+#include <string.h>
+
+typedef struct opts { bl_cli_common common; bl_cli_model m; const char *model, *stop; int64_t max_new, seed; double temperature, top_p; } opts;
+static const bl_opt rows[] = {
+    { "model",       BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL", .doc = "directory, .gguf, llama2.c .bin, org/name" },
+    { "max-new",     BL_OPT_INT,  .min = 1, .max = 1 << 20, .def.i = 128, .at = offsetof(opts, max_new), .arg = "N", .doc = "most new tokens" },
+    { "temperature", BL_OPT_REAL, .min = 0, .max = 100, .at = offsetof(opts, temperature), .arg = "T", .doc = "0: greedy" },
+    { "top-p",       BL_OPT_REAL, .min = 0, .max = 1, .def.r = 1, .at = offsetof(opts, top_p), .arg = "P", .doc = "sample from the most likely tokens that hold this much" },
+    { "seed",        BL_OPT_INT,  .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N", .doc = "of sampling" },
+    { "stop",        BL_OPT_TEXT, .at = offsetof(opts, stop), .arg = "TEXT", .doc = "ends the reply and is cut from it" },
+    BL_MODEL_ROWS(opts, m),
+    BL_COMMON_ROWS(opts, common),
+    { 0 }
+};
+enum { BATCH = 16 };
+
+static bl_status answer(bl_session *s, const opts *o, char **prompt, int64_t n, bool json, bl_arena *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_request req[BATCH] = { 0 };
+    bl_reply reply[BATCH] = { 0 };
+    bl_text t = { 0 };
+    for (int64_t i = 0; i < n; i++) {
+        req[i] = (bl_request){ .kind = BL_ASK_GENERATE, .prompt = bl_prompt_new(a), .stop = &o->stop, .n_stops = o->stop != NULL, .max_new = o->max_new,
+                               .temperature = o->temperature, .top_p = o->top_p, .seed = (uint64_t)o->seed };
+        bl_quote(&req[i].prompt, prompt[i]);
+    }
+    BL_TRY(bl_engine_replies(s->engine, req, n, a, reply, e));
+    for (int64_t i = 0; i < n; i++) {
+        if (json) {
+            bl_text_add(&t, "{\"text\": ");
+            bl_json_put_str(&t, reply[i].text, strlen(reply[i].text));
+            bl_text_addf(&t, ", \"new_tokens\": %lld, \"hit_limit\": %s}\n", (long long)reply[i].new_tokens, reply[i].hit_limit ? "true" : "false");
+        } else bl_text_addf(&t, "%s\n", reply[i].text);
+    }
+    st = bl_output(NULL, &t, e);
+out:
+    bl_text_free(&t);
+    return st;
+}
+
+static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const opts *o = options;
+    bl_session s = { 0 };
+    bl_lines lines = { 0 };
+    bl_arena *a = NULL;
+    bl_json *line = NULL;
+    (void)p;
+    (void)exit_code;
+
+    if (!o->model) return bl_fail(e, BL_E_CONFIG, "generate needs --model MODEL");
+    BL_TRY(bl_lines_open(args->pos[0], &lines, e));
+    BL_TRY(bl_session_open(&s, o->model, &o->m, o->common.threads, e));
+    BL_TRY(bl_arena_new(&a, e));
+    bool many = lines.text[strspn(lines.text, " \t\r\n")] == '{';
+    if (!many) {
+        size_t n = lines.n;
+        if (n && lines.text[n - 1] == '\n') lines.text[n - 1] = 0;      /* the newline that a shell puts there */
+        BL_TRY(answer(&s, o, &lines.text, 1, o->common.json, a, e));
+    }
+    while (many) {
+        char *prompt[BATCH];
+        int64_t n = 0;
+        bl_mark mark = bl_arena_mark(a);
+        while (n < BATCH) {
+            const char *text;
+            BL_TRY(bl_lines_json(&lines, &line, e));
+            if (!line) { many = false; break; }
+            st = bl_json_get_str(line, "prompt", &text, e);
+            if (st == BL_OK && !(prompt[n++] = bl_arena_str(a, text, strlen(text), e))) st = BL_E_NOMEM;
+            bl_json_free(line);
+            line = NULL;
+            if (st != BL_OK) goto out;
+        }
+        if (n) BL_TRY(answer(&s, o, prompt, n, true, a, e));
+        bl_arena_release(a, mark);
+    }
+out:
+    bl_json_free(line);
+    bl_lines_close(&lines);
+    bl_arena_free(a);
+    bl_session_close(&s);
+    return st;
+}
+
+const bl_verb bl_verb_generate = {
+    .name = "generate", .args = "FILE|-", .line = "continues a prompt, greedily or sampled",
+    .doc = "Continues the text of FILE, or each line {\"prompt\": ...} of it (then one JSON line each is printed).",
+    .example = "echo 'Once upon a time' | bitladder generate --model stories.gguf --max-new 64 -", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .run = run,
+};

@@ -1,0 +1,108 @@
+/* verb_samples.c - the single items behind a number. */
+#include "cli/session.h"
+#include "kernels/base/fs.h"
+#include "results/cell.h"
+#include <fnmatch.h>
+#include <string.h>
+
+typedef struct opts { bl_cli_common common; const char *task, *method, *flipped, *out; bool wrong; } opts;
+static const bl_opt rows[] = {
+    { "task",    BL_OPT_TEXT, .at = offsetof(opts, task),    .arg = "TASK", .doc = "only this task; globs allowed" },
+    { "method",  BL_OPT_TEXT, .at = offsetof(opts, method),  .arg = "METHOD", .doc = "only this method; globs allowed" },
+    { "wrong",   BL_OPT_BOOL, .at = offsetof(opts, wrong),   .doc = "only items whose first score is 0" },
+    { "flipped", BL_OPT_TEXT, .at = offsetof(opts, flipped), .arg = "BASE", .doc = "only items that are right in one of BASE (a method) and this cell, wrong in the other" },
+    { "output",  BL_OPT_TEXT, .at = offsetof(opts, out),     .arg = "FILE", .letter = 'o', .doc = "write there instead of standard output" },
+    BL_COMMON_ROWS(opts, common),
+    { 0 }
+};
+
+typedef struct found { bl_cell cell; } found;
+
+static void print_sample(const bl_cell *c, const bl_sample *s, bl_text *t)
+{
+    static const struct { uint32_t bit; const char *name; } flags[] = { { BL_SAMPLE_TIE, "tie" }, { BL_SAMPLE_TRUNCATED, "truncated" }, { BL_SAMPLE_BOUNDARY, "boundary" },
+        { BL_SAMPLE_HIT_LIMIT, "hit_limit" }, { BL_SAMPLE_NO_ANSWER, "no_answer" } };
+    bl_text_add(t, "{\"cell\": ");
+    bl_json_put_str(t, c->key, strlen(c->key));
+    bl_text_addf(t, ", \"id\": %lld, \"pick\": %d, \"gold\": %d, \"tokens\": %lld, \"scores\": [", (long long)s->id, s->pick, s->gold, (long long)s->tokens);
+    int n = 0;
+    for (int i = 0; i < c->n_metrics && n < BL_MAX_SCORES; i++, n++) {
+        if (n) bl_text_add(t, ", ");
+        bl_json_put_real(t, s->score[n]);
+    }
+    bl_text_add(t, "], \"values\": [");
+    for (int i = 0; i < BL_MIN(BL_MAX(s->n_choices, 2), BL_MAX_VALUES); i++) {
+        if (i) bl_text_add(t, ", ");
+        bl_json_put_real(t, s->value[i]);
+    }
+    bl_text_add(t, "], \"flags\": [");
+    n = 0;
+    for (size_t i = 0; i < BL_COUNT(flags); i++)
+        if (s->flags & flags[i].bit) bl_text_addf(t, "%s\"%s\"", n++ ? ", " : "", flags[i].name);
+    bl_text_add(t, "]");
+    if (s->answer) { bl_text_add(t, ", \"answer\": "); bl_json_put_str(t, s->answer, strlen(s->answer)); }
+    if (s->reply)  { bl_text_add(t, ", \"reply\": ");  bl_json_put_str(t, s->reply, strlen(s->reply)); }
+    bl_text_add(t, "}\n");
+}
+
+static const bl_cell *partner(const found *all, size_t n, const bl_cell *c, const char *method)
+{
+    for (size_t i = 0; i < n; i++) {
+        const bl_cell *b = &all[i].cell;
+        if (strcmp(b->method, method) == 0 && strcmp(b->model, c->model) == 0 && strcmp(b->task, c->task) == 0 && b->seed == c->seed && b->limit == c->limit) return b;
+    }
+    return NULL;
+}
+
+static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const opts *o = options;
+    char **name = NULL;
+    size_t n_names = 0, n = 0, shown = 0;
+    bl_arena *a = NULL;
+    found *all;
+    bl_text t = { 0 };
+    (void)p;
+
+    BL_TRY(bl_arena_new(&a, e));
+    BL_TRY(bl_dir_list(args->pos[0], &name, &n_names, e));
+    if (!(all = bl_alloc(a, n_names, sizeof *all, e))) { st = BL_E_NOMEM; goto out; }
+    for (size_t i = 0; i < n_names; i++) {
+        size_t len = strlen(name[i]);
+        bl_err why = { 0 };
+        if (len < 3 || strcmp(name[i] + len - 3, ".h5") != 0 || strcmp(name[i], "kernels.h5") == 0) continue;
+        char *path = bl_join(args->pos[0], name[i], e);
+        if (!path) { st = BL_E_NOMEM; goto out; }
+        bl_status s = bl_cell_read(path, true, a, &all[n].cell, &why);
+        bl_free(path);
+        if (s == BL_OK) n++;
+        else { fprintf(stderr, "bitladder: skipped: %s\n", why.text); *exit_code = 1; }
+    }
+    for (size_t i = 0; i < n; i++) {
+        const bl_cell *c = &all[i].cell, *b = NULL;
+        if (o->task && fnmatch(o->task, c->task, 0) != 0) continue;
+        if (o->method && fnmatch(o->method, c->method, 0) != 0) continue;
+        if (o->flipped && (strcmp(c->method, o->flipped) == 0 || !(b = partner(all, n, c, o->flipped)))) continue;
+        shown++;
+        for (int64_t k = 0; k < c->n_samples; k++) {
+            const bl_sample *s = &c->sample[k];
+            if (o->wrong && s->score[0] > 0.5) continue;
+            if (b && (k >= b->n_samples || (b->sample[k].score[0] > 0.5) == (s->score[0] > 0.5))) continue;
+            print_sample(c, s, &t);
+        }
+    }
+    if (!shown) { st = bl_fail(e, BL_E_MISSING, "%s: no cell of %zu fits", args->pos[0], n); goto out; }
+    BL_TRY(bl_output(o->out, &t, e));
+out:
+    bl_list_free(name, n_names);
+    bl_text_free(&t);
+    bl_arena_free(a);
+    return st;
+}
+
+const bl_verb bl_verb_samples = {
+    .name = "samples", .args = "DIR", .line = "the single items behind a number, as JSON lines",
+    .doc = "Prints the recorded items of the cells in DIR: picks, scores, log-likelihoods, replies.", .example = "bitladder samples runs/a --task piqa --method rtn:w3g64 --flipped base",
+    .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .run = run,
+};

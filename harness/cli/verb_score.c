@@ -1,0 +1,118 @@
+/* verb_score.c - log-likelihoods of requests given as JSON lines. */
+#include "cli/session.h"
+#include <string.h>
+
+typedef struct opts { bl_cli_common common; bl_cli_model m; const char *model; } opts;
+static const bl_opt rows[] = {
+    { "model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL", .doc = "directory, .gguf, llama2.c .bin, org/name, synth:SHAPE" },
+    BL_MODEL_ROWS(opts, m),
+    BL_COMMON_ROWS(opts, common),
+    { 0 }
+};
+
+enum { BATCH = 64 };
+static const char *const keys[] = { "context", "continuation", "text", NULL };
+
+/* One line as a request; `ids` is the whole sequence, its last *scored are scored. */
+static bl_status request_of(bl_session *s, bool no_bos, const bl_json *line, bl_arena *a, bl_request *out, bl_scored_ids *ids, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *text, *context;
+
+    BL_TRY(bl_json_only(line, keys, e));
+    if (bl_json_get(line, "text")) {
+        bl_ids list = { 0 };
+        if (bl_json_get(line, "context") || bl_json_get(line, "continuation"))
+            return bl_fail(e, BL_E_FORMAT, "a request has 'text', or 'context' and 'continuation', not both");
+        BL_TRY(bl_json_get_str(line, "text", &text, e));
+        char *copy = bl_arena_str(a, text, strlen(text), e);
+        if (!copy) { st = BL_E_NOMEM; goto out; }
+        *out = (bl_request){ .kind = BL_ASK_ROLLING, .text = copy, .n_text = strlen(copy), .length = s->model->config.max_len };
+        st = bl_ids_push(&list, bl_tokenizer_prefix(s->tokenizer), e);
+        if (st == BL_OK) st = bl_encode(s->tokenizer, copy, strlen(copy), no_bos ? BL_ENCODE_PLAIN : BL_ENCODE_BOS, &list, e);
+        if (st == BL_OK) {
+            ids->n = (int64_t)list.n;
+            ids->scored = (int64_t)list.n - 1;
+            if (!(ids->ids = bl_alloc(a, list.n, sizeof *ids->ids, e))) st = BL_E_NOMEM;
+            else memcpy(ids->ids, list.id, list.n * sizeof *list.id);
+        }
+        bl_ids_free(&list);
+    } else {
+        bl_pair *pair = bl_alloc(a, 1, sizeof *pair, e);
+        if (!pair) return BL_E_NOMEM;
+        BL_TRY(bl_json_get_str(line, "context", &context, e));
+        BL_TRY(bl_json_get_str(line, "continuation", &text, e));
+        pair->context = bl_prompt_new(a);
+        if (*context) bl_quote(&pair->context, context);
+        if (!(pair->continuation = bl_arena_str(a, text, strlen(text), e))) { st = BL_E_NOMEM; goto out; }
+        *out = (bl_request){ .kind = BL_ASK_PAIRS, .pair = pair, .n_pairs = 1 };
+        BL_TRY(bl_engine_pair_ids(s->engine, pair, a, ids, e));
+    }
+out:
+    return st;
+}
+
+static void print_reply(const bl_scored_ids *ids, const bl_reply *r, bl_text *t)
+{
+    bl_text_add(t, "{\"ids\":[");
+    for (int64_t i = 0; i < ids->n; i++) bl_text_addf(t, "%s%d", i ? "," : "", ids->ids[i]);
+    bl_text_addf(t, "],\"scored\":%lld,\"loglikelihood\":", (long long)ids->scored);
+    bl_json_put_real(t, r->nll[0] == 0 ? 0 : -r->nll[0]);
+    bl_text_addf(t, ",\"is_greedy\":%s}\n", r->greedy[0] ? "true" : "false");
+}
+
+static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const opts *o = options;
+    bl_session s = { 0 };
+    bl_lines lines = { 0 };
+    bl_arena *a = NULL;
+    bl_json *line = NULL;
+    bool more = true;
+    (void)p;
+    (void)exit_code;
+
+    if (!o->model) return bl_fail(e, BL_E_CONFIG, "score needs --model MODEL");
+    BL_TRY(bl_lines_open(args->pos[0], &lines, e));
+    BL_TRY(bl_session_open(&s, o->model, &o->m, o->common.threads, e));
+    BL_TRY(bl_arena_new(&a, e));
+    while (more) {
+        bl_mark mark = bl_arena_mark(a);
+        bl_text t = { 0 };
+        bl_request *req = bl_alloc(a, BATCH, sizeof *req, e);
+        bl_reply *reply = bl_alloc(a, BATCH, sizeof *reply, e);
+        bl_scored_ids *ids = bl_alloc(a, BATCH, sizeof *ids, e);
+        int64_t n = 0;
+        if (!req || !reply || !ids) { st = BL_E_NOMEM; goto out; }
+        while (n < BATCH) {
+            BL_TRY(bl_lines_json(&lines, &line, e));
+            if (!line) { more = false; break; }
+            st = request_of(&s, o->m.no_bos, line, a, &req[n], &ids[n], e);
+            bl_json_free(line);
+            line = NULL;
+            if (st != BL_OK) { bl_within(e, "%s: line %lld", lines.name, (long long)lines.line); goto out; }
+            n++;
+        }
+        if (n > 0) BL_TRY(bl_engine_replies(s.engine, req, n, a, reply, e));
+        for (int64_t i = 0; i < n; i++) print_reply(&ids[i], &reply[i], &t);
+        st = bl_output(NULL, &t, e);
+        bl_text_free(&t);
+        if (st != BL_OK) goto out;
+        fflush(stdout);
+        bl_arena_release(a, mark);
+    }
+out:
+    bl_json_free(line);
+    bl_lines_close(&lines);
+    bl_arena_free(a);
+    bl_session_close(&s);
+    return st;
+}
+
+const bl_verb bl_verb_score = {
+    .name = "score", .args = "FILE|-", .line = "log-likelihoods of requests given as JSON lines",
+    .doc = "Reads lines {\"context\": ..., \"continuation\": ...} or {\"text\": ...} and prints one line each, in the same order: "
+           "{\"ids\": [...], \"scored\": k, \"loglikelihood\": x, \"is_greedy\": b}. The last k of ids are scored; x in nats. Special-token text stays text.",
+    .example = "bitladder score --model SmolLM2-135M-Instruct.Q4_1.gguf requests.jsonl", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .run = run,
+};
