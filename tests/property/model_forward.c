@@ -1,0 +1,239 @@
+/* model_forward.c - a row's numbers depend on its own sequence alone, bit for bit, however the rows come to the model. */
+#include "model_fixture.h"
+#include "tiny_model.h"
+#include "kernels/base/fs.h"
+
+static char dir[4096], noise[4200];
+static int write_model(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "%s", test_dir());
+    snprintf(noise, sizeof noise, "%s/noise.bin", dir);
+    tiny_noise(noise);
+    return 0;
+}
+static int remove_model(void **state) { (void)state; return bl_remove_tree(dir, NULL) != BL_OK; }
+
+static void random_ids(int32_t *ids, int32_t n, uint64_t seed, int64_t vocab)
+{
+    bl_rng r = bl_rng_at(seed, 3, 0);
+    for (int32_t i = 0; i < n; i++) ids[i] = (int32_t)bl_rng_below(&r, (uint64_t)vocab);
+}
+
+static float *host(const fixture *f, const bl_tensor *t)
+{
+    bl_err e = { 0 };
+    float *x = malloc(bl_tensor_bytes(t));
+    assert_ok(f->be->ops->download(f->be, t, x, &e));
+    return x;
+}
+
+/* Hidden states of a whole sequence by itself. */
+static float *alone(const fixture *f, const int32_t *ids, int32_t n)
+{
+    bl_tensor h = fixture_hidden(f, ids, n);
+    float *x = host(f, &h);
+    fixture_drop(f, &h);
+    return x;
+}
+
+static void assert_rows(const float *x, const float *want, int64_t rows, int64_t dim, const char *what)
+{
+    for (int64_t i = 0; i < rows * dim; i++)
+        if (memcmp(&x[i], &want[i], sizeof *x)) fail_msg("%s: row %lld, column %lld: %.9g and %.9g", what, (long long)(i / dim), (long long)(i % dim), x[i], want[i]);
+}
+
+enum { LEN = 90 };
+
+static void tokens_one_by_one_give_what_a_whole_prompt_gives(void **state)
+{
+    static const char *const models[] = { "", "synth:tiny:int4", "synth:tiny:nf3" };
+    bl_err e = { 0 };
+    int32_t ids[LEN], slot;
+    (void)state;
+    for (size_t m = 0; m < BL_COUNT(models); m++) {
+        fixture f = fixture_open(*models[m] ? models[m] : noise, "", 1, false);
+        int64_t dim = f.m->config.dim;
+        random_ids(ids, LEN, 1, f.m->config.vocab);
+        float *want = alone(&f, ids, LEN), *got = malloc(LEN * (size_t)dim * sizeof *got);
+        bl_tensor h = fixture_tensor(&f, BL_F32, LEN, dim);
+        bl_kv *kv;
+        assert_ok(bl_kv_new(f.m, LEN, 1, false, BL_KV_F32, &kv, &e));
+        assert_ok(bl_kv_slot(kv, LEN, -1, 0, &slot, &e));
+        for (int32_t at = 0, n; at < LEN; at += n) {
+            n = at < 40 ? 1 : BL_MIN(LEN - at, 17);
+            int64_t want_rows[17];
+            for (int i = 0; i < n; i++) want_rows[i] = i;
+            assert_ok(bl_forward(f.m, &(bl_batch){ .ids = ids + at, .n_seq = 1, .start = (int32_t[]){ 0, n }, .past = &at, .slot = &slot,
+                                                   .want = want_rows, .n_want = n }, kv, bl_tensor_rows(h, at, n), &e));
+        }
+        /* back to position 50, as if the last 40 had never been */
+        int32_t fifty = 50, n = LEN - 50;
+        int64_t rows[LEN];
+        for (int i = 0; i < n; i++) rows[i] = i;
+        assert_ok(bl_forward(f.m, &(bl_batch){ .ids = ids + 50, .n_seq = 1, .start = (int32_t[]){ 0, n }, .past = &fifty, .slot = &slot, .want = rows,
+                                               .n_want = n }, kv, bl_tensor_rows(h, 50, n), &e));
+        assert_int_equal(bl_kv_len(kv, slot), LEN);
+        bl_kv_free(kv);
+        assert_ok(f.be->ops->download(f.be, &h, got, &e));
+        assert_rows(got, want, LEN, dim, models[m]);
+        fixture_drop(&f, &h);
+        free(want); free(got);
+        fixture_close(&f);
+    }
+}
+
+/* Sequences of many lengths, together long enough for several chunks, some of them cut by a chunk's end; forks of forks; few rows wanted. */
+static void a_ragged_batch_gives_what_its_sequences_give_alone(void **state)
+{
+    enum { SEQS = 60 };
+    bl_err e = { 0 };
+    static int32_t ids[SEQS][LEN], packed[SEQS * LEN], start[SEQS + 1], past[SEQS], slot[SEQS], length[SEQS];
+    static int64_t want[SEQS * LEN];
+    (void)state;
+    for (int stream = 0; stream < 2; stream++) {
+        fixture f = fixture_open(noise, "", 1 + stream, stream);
+        int64_t dim = f.m->config.dim, n_want = 0;
+        bl_kv *kv;
+        bl_rng r = bl_rng_at(5, 0, 0);
+        assert_ok(bl_kv_new(f.m, SEQS * LEN, SEQS, true, BL_KV_F32, &kv, &e));
+        for (int s = 0; s < SEQS; s++) {
+            int32_t parent = s % 3 ? slot[s - 1] : -1;          /* s % 3: a root, its fork, a fork of the fork */
+            int64_t shared = 0;
+            length[s] = 20 + (int32_t)bl_rng_below(&r, LEN - 20);
+            random_ids(ids[s], LEN, (uint64_t)s, f.m->config.vocab);
+            if (s % 3) {
+                shared = 1 + (int64_t)bl_rng_below(&r, (uint64_t)BL_MIN(length[s - 1], length[s]) - 1);
+                memcpy(ids[s], ids[s - 1], (size_t)shared * sizeof **ids);
+            }
+            assert_ok(bl_kv_slot(kv, length[s] - shared, parent, shared, &slot[s], &e));
+            past[s] = (int32_t)shared;
+            memcpy(packed + start[s], ids[s] + shared, (size_t)(length[s] - shared) * sizeof *packed);
+            start[s + 1] = start[s] + length[s] - (int32_t)shared;
+        }
+        for (int32_t i = 0; i < start[SEQS]; i++) if (i % 7 < 4 || i % 100 > 80) want[n_want++] = i;
+        assert_true(start[SEQS] > 2000);
+        bl_tensor h = fixture_tensor(&f, BL_F32, n_want, dim);
+        assert_ok(bl_forward(f.m, &(bl_batch){ .ids = packed, .n_seq = SEQS, .start = start, .past = past, .slot = slot, .want = want, .n_want = n_want }, kv, h, &e));
+        float *got = host(&f, &h);
+        int64_t w = 0;
+        for (int s = 0; s < SEQS; s++) {
+            float *one = alone(&f, ids[s], length[s]);
+            for (; w < n_want && want[w] < start[s + 1]; w++) assert_rows(got + w * dim, one + (past[s] + want[w] - start[s]) * dim, 1, dim, "ragged");
+            free(one);
+        }
+        assert_int_equal(w, n_want);
+        free(got);
+        fixture_drop(&f, &h);
+        bl_kv_free(kv);
+        fixture_close(&f);
+    }
+}
+
+static void fast_and_plain_backends_agree(void **state)
+{
+    bl_err e = { 0 };
+    int32_t ids[LEN];
+    (void)state;
+    fixture f = fixture_open(noise, "", 2, false), p = { .ckpt = f.ckpt };
+    random_ids(ids, LEN, 9, f.m->config.vocab);
+    assert_ok(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .reference = true }, &p.be, &e));
+    assert_ok(bl_model_open(p.ckpt, p.be, NULL, &p.m, &e));
+    float *x = alone(&f, ids, LEN), *y = alone(&p, ids, LEN);
+    for (int64_t i = 0; i < LEN * f.m->config.dim; i++) assert_true(x[i] - y[i] < 1e-4f && y[i] - x[i] < 1e-4f);
+    free(x); free(y);
+    bl_model_close(p.m);
+    bl_backend_close(p.be);
+    fixture_close(&f);
+}
+
+static void what_is_not_a_batch_is_refused(void **state)
+{
+    bl_err e = { 0 };
+    int32_t ids[LEN], a, b;
+    int64_t want[] = { 0, 0 };
+    bl_kv *kv;
+    (void)state;
+    fixture f = fixture_open(noise, "", 1, false);
+    bl_tensor h = fixture_tensor(&f, BL_F32, 4, f.m->config.dim);
+    random_ids(ids, LEN, 2, f.m->config.vocab);
+    assert_ok(bl_kv_new(f.m, 200, 3, false, BL_KV_F32, &kv, &e));
+    assert_ok(bl_kv_slot(kv, 10, -1, 0, &a, &e));
+    assert_refused(bl_kv_slot(kv, 191, -1, 0, &b, &e), BL_E_DEVMEM, "holds 200 positions");
+    assert_refused(bl_kv_slot(kv, 1, a, 11, &b, &e), BL_E_INTERNAL, "cannot be continued");
+    assert_ok(bl_kv_slot(kv, 10, a, 5, &b, &e));
+    assert_int_equal(bl_kv_len(kv, b), 5);
+    const struct { int32_t n, past, slot; int64_t n_want; bl_status st; const char *phrase; } rows[] = {
+        { 11, 0, a, 1, BL_E_INTERNAL, "do not continue" }, { 3, 2, a, 1, BL_E_INTERNAL, "do not continue" },   { 3, 0, 7, 1, BL_E_INTERNAL, "no slot 7" },
+        { 3, 0, a, 2, BL_E_INTERNAL, "ascend" },           { 3, 5, b, 1, BL_E_INTERNAL, "not there yet" },
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++)
+        assert_refused(bl_forward(f.m, &(bl_batch){ .ids = ids, .n_seq = 1, .start = (int32_t[]){ 0, rows[i].n }, .past = &rows[i].past, .slot = &rows[i].slot,
+                                                    .want = want, .n_want = rows[i].n_want }, kv, h, &e), rows[i].st, rows[i].phrase);
+    bl_kv_reset(kv);
+    int32_t zero = 0;
+    assert_ok(bl_kv_slot(kv, 150, -1, 0, &a, &e));
+    int32_t many[97] = { 0 };
+    assert_refused(bl_forward(f.m, &(bl_batch){ .ids = many, .n_seq = 1, .start = (int32_t[]){ 0, 97 }, .past = &zero, .slot = &a, .want = want, .n_want = 1 }, kv, h, &e),
+                   BL_E_UNSUPPORTED, "96 positions");
+    ids[1] = 300;
+    assert_refused(bl_forward(f.m, &(bl_batch){ .ids = ids, .n_seq = 1, .start = (int32_t[]){ 0, 2 }, .past = &zero, .slot = &a, .want = want, .n_want = 1 }, kv, h, &e),
+                   BL_E_FORMAT, "token id 300");
+    bl_kv_free(kv);
+    fixture_drop(&f, &h);
+    fixture_close(&f);
+}
+
+/* A block is read once a call, only one is there at a time, and other weights stay as they are stored. */
+static void streaming_reads_each_block_once_a_call_and_keeps_one(void **state)
+{
+    bl_err e = { 0 };
+    int32_t ids[LEN];
+    uint64_t empty, now, read;
+    (void)state;
+    fixture f = fixture_open("synth:smollm2-135m:int4", "", 2, true);
+    uint64_t blocks = 0, most = 0;
+    for (int64_t b = 0; b < f.m->config.n_layers; b++) {
+        uint64_t block = 0;
+        for (int i = 0; i < BL_LINEARS_PER_BLOCK; i++) {
+            const bl_linear *l = &f.m->linears[b * BL_LINEARS_PER_BLOCK + i];
+            char name[128];
+            assert_null(l->weight.format);
+            snprintf(name, sizeof name, "%s.weight", l->name);
+            const bl_stored *s = bl_checkpoint_find(f.ckpt, name);
+            block += bl_format_bytes(s->format, &s->geom);
+        }
+        blocks += block;
+        most = BL_MAX(most, block);
+    }
+    f.be->ops->memory(f.be, &empty, NULL);
+    random_ids(ids, 8, 4, f.m->config.vocab);
+    read = bl_checkpoint_bytes_read(f.ckpt);
+    free(alone(&f, ids, 8));
+    assert_int_equal(bl_checkpoint_bytes_read(f.ckpt) - read, blocks);
+    for (size_t i = 0; i < f.m->n_linears; i++) assert_null(f.m->linears[i].weight.format);
+    f.be->ops->memory(f.be, &now, NULL);
+
+    f.be->opts.memory_limit = now + most + (1 << 20);    /* the buffers of a pass stay; one more block fits and a few rows of activations */
+    free(alone(&f, ids, 8));
+    assert_ok(bl_block_acquire(f.m, 3, &e));
+    assert_non_null(f.m->linears[3 * BL_LINEARS_PER_BLOCK].weight.format);
+    assert_ok(bl_block_acquire(f.m, 3, &e));
+    bl_block_release(f.m, 3);
+    assert_non_null(f.m->linears[3 * BL_LINEARS_PER_BLOCK].weight.format);
+    bl_block_release(f.m, 3);
+    assert_null(f.m->linears[3 * BL_LINEARS_PER_BLOCK].weight.format);
+    fixture_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tokens_one_by_one_give_what_a_whole_prompt_gives),
+        cmocka_unit_test(a_ragged_batch_gives_what_its_sequences_give_alone),
+        cmocka_unit_test(fast_and_plain_backends_agree),
+        cmocka_unit_test(what_is_not_a_batch_is_refused),
+        cmocka_unit_test(streaming_reads_each_block_once_a_call_and_keeps_one),
+    };
+    return cmocka_run_group_tests(tests, write_model, remove_model);
+}
