@@ -210,6 +210,15 @@ bl_status bl_variant_add(bl_variant *v, const char *name, bl_backend *be, const 
 uint64_t bl_variant_bytes(const bl_variant *v) { return v->bytes; }
 
 /* ---- the tokenizer ---- */
+bl_status bl_variant_file(bl_variant *v, const char *name, const void *p, size_t n, bl_err *e)
+{
+    char *to = bl_join(v->temp, name, e);
+    if (!to) return BL_E_NOMEM;
+    bl_status st = bl_write_file(to, p, n, e);
+    bl_free(to);
+    return st;
+}
+
 static bl_status copy_file(bl_variant *v, const char *from, const char *name, bl_err *e)
 {
     char *bytes = NULL, *to = bl_join(v->temp, name, e);
