@@ -99,19 +99,33 @@ static void random_bytes(stream *s, uint64_t from, uint64_t n, uint8_t *dst)
     }
 }
 
-/* Eight quantiles a block; `size` bytes each. */
+/* Eight quantiles a block, `size` bytes each. */
+static void quantiles(const void *table, uint64_t size, const uint8_t *random, uint8_t *out)
+{
+    uint16_t bits[8];
+    memcpy(bits, random, sizeof bits);
+    if (size == 2)
+        for (int k = 0; k < 8; k++) memcpy(out + 2 * k, (const uint8_t *)table + 2 * bits[k], 2);
+    else
+        for (int k = 0; k < 8; k++) memcpy(out + 4 * k, (const uint8_t *)table + 4 * (size_t)bits[k], 4);
+}
+
 static void dense_bytes(stream *s, const void *table, uint64_t size, uint64_t from, uint64_t n, uint8_t *dst)
 {
-    uint64_t end = from + n;
-    for (uint64_t i = from / size; i * size < end; ) {
-        uint16_t bits[8];
-        uint8_t out[8 * 4];
-        uint64_t i0 = i - i % 8;
-        memcpy(bits, block(s, i / 8), sizeof bits);
-        for (int k = 0; k < 8; k++) memcpy(out + (uint64_t)k * size, (const uint8_t *)table + bits[k] * size, size);
-        uint64_t lo = BL_MAX(from, i0 * size), hi = BL_MIN(end, (i0 + 8) * size);
-        memcpy(dst + (lo - from), out + (lo - i0 * size), hi - lo);
-        i = i0 + 8;
+    uint64_t per = 8 * size, b = from / per, skip = from % per;
+    uint8_t out[8 * 4];
+    while (n > 0) {
+        uint64_t m = BL_MIN(per - skip, n);
+        if (m == per) {
+            quantiles(table, size, block(s, b), dst);
+        } else {
+            quantiles(table, size, block(s, b), out);
+            memcpy(dst, out + skip, m);
+        }
+        dst += m;
+        n -= m;
+        skip = 0;
+        b++;
     }
 }
 
