@@ -17,7 +17,7 @@
 typedef enum tok_type { TOK_HOLE, TOK_NORMAL, TOK_UNKNOWN, TOK_CONTROL, TOK_USER, TOK_UNUSED, TOK_BYTE } tok_type;  /* as sentencepiece and GGUF count */
 typedef struct tok_entry { uint32_t at, n; float score; uint8_t type; } tok_entry;
 typedef struct tok_vocab {
-    char      *text; size_t n_text, cap_text;           /* of all pieces, one after the other */
+    char      *text; size_t n_text, cap_text;           /* of all pieces, one after the other, each with a NUL */
     tok_entry *entry; size_t n, cap;                    /* by id; n: highest id + 1 */
     size_t     n_used;
     int32_t   *slot; size_t n_slots;                    /* text to id: open addressing, id + 1, 0 is empty */

@@ -33,7 +33,7 @@ bl_status tok_vocab_add(tok_vocab *v, int64_t id, const char *s, size_t n, float
         return bl_fail(e, BL_E_FORMAT, "%s: token '%.*s': id %" PRId64 " is not between 0 and 2147483647", file, shown, s, id);
     if ((uint64_t)id >= 8 * (uint64_t)expect + 65536)
         return bl_fail(e, BL_E_FORMAT, "%s: token '%.*s': id %" PRId64 " in a vocabulary of %zu tokens", file, shown, s, id, expect);
-    if (n > UINT32_MAX - v->n_text) return bl_fail(e, BL_E_FORMAT, "%s: the texts of its tokens are larger than 4 GiB", file);
+    if (n >= UINT32_MAX - v->n_text) return bl_fail(e, BL_E_FORMAT, "%s: the texts of its tokens are larger than 4 GiB", file);
     if (tok_vocab_has(v, id))
         return bl_fail(e, BL_E_FORMAT, "%s: id %" PRId64 " is given to '%.*s' and to '%.*s'", file, id, (int)BL_MIN(v->entry[id].n, 60u),
                        tok_vocab_text(v, (int32_t)id), shown, s);
@@ -50,7 +50,7 @@ bl_status tok_vocab_add(tok_vocab *v, int64_t id, const char *s, size_t n, float
     memcpy(v->text + v->n_text, s, n);
     v->text[v->n_text + n] = 0;
     v->entry[id] = (tok_entry){ .at = (uint32_t)v->n_text, .n = (uint32_t)n, .score = score, .type = (uint8_t)type };
-    v->n_text += n;
+    v->n_text += n + 1;                                 /* with its NUL */
     v->longest = BL_MAX(v->longest, (uint32_t)n);
     v->n_used++;
     size_t i = place(s, n, v->n_slots);

@@ -165,8 +165,7 @@ static bl_status sections(run *r, const tok_trie *trie, const char *s, const uin
         if (a->rstrip) end += tok_blank_at_start(s + end, n - end);
         if (start > done) BL_TRY(next(r, s + done, data ? data + done : NULL, start - done, first && !done, e));
         BL_TRY(bl_ids_push(r->out, a->id, e));
-        done = end;
-        i = BL_MAX(i, done);
+        done = end;                                     /* blanks taken by rstrip are still looked at, as the reference does */
     }
     if (done < n) BL_TRY(next(r, s + done, data ? data + done : NULL, n - done, first && !done, e));
 out:
