@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* '@' stands for the name of the task. Absent integers read as `least` - 1, absent reals as 0, absent texts as NULL. */
+/* What a table needs comes first in each group: HDF5 looks through the attributes of an object in the order in which they were written.
+ * '@' stands for the name of the task. Absent integers read as `least` - 1, absent reals as 0, absent texts as NULL. */
 enum { TABLE = 1, NULLABLE = 2 };
 typedef enum kind { TEXT, INT, REAL } kind;
 typedef struct field { const char *where; kind kind; size_t at; const char *unit; int64_t least; const char *absent; int flags; } field;
@@ -18,49 +19,49 @@ static const field fields[] = {
     { "created",                     TEXT, AT(created),           .flags = NULLABLE },
     { "model/name",                  TEXT, AT(model),             .flags = TABLE },
     { "model/stored_as",             TEXT, AT(stored_as),         .flags = TABLE },
-    { "model/fingerprint",           TEXT, AT(model_fingerprint) },
-    { "model/tokenizer_hash",        TEXT, AT(tokenizer_hash) },
     { "model/bits_per_weight",       REAL, AT(bits_per_weight),   "1",    0, not_measured, TABLE },
     { "model/packed_bytes",          INT,  AT(packed_bytes),      "byte", 1, not_measured, TABLE },
+    { "model/fingerprint",           TEXT, AT(model_fingerprint) },
+    { "model/tokenizer_hash",        TEXT, AT(tokenizer_hash) },
     { "method/text",                 TEXT, AT(method),            .flags = TABLE },
-    { "method/name",                 TEXT, AT(method_name) },
-    { "method/version",              INT,  AT(method_version) },
-    { "method/options",              TEXT, AT(method_options) },
     { "method/wbits",                INT,  AT(wbits),             "bit",  0, no_option, TABLE },
     { "method/group_text",           TEXT, AT(group_text),        .flags = TABLE },
     { "method/simulated",            TEXT, AT(simulated),         .flags = TABLE | NULLABLE },
     { "method/notes",                TEXT, AT(notes),             .flags = TABLE },
+    { "method/name",                 TEXT, AT(method_name) },
+    { "method/version",              INT,  AT(method_version) },
+    { "method/options",              TEXT, AT(method_options) },
     { "task/@/name",                 TEXT, AT(task),              .flags = TABLE },
     { "task/@/version",              INT,  AT(task_version),      .flags = TABLE },
-    { "task/@/options",              TEXT, AT(task_options) },
     { "task/@/seed",                 INT,  AT(seed),              .flags = TABLE },
     { "task/@/limit",                INT,  AT(limit),             .flags = TABLE },
+    { "task/@/truncated",            INT,  AT(truncated),    .flags = TABLE },
+    { "task/@/options",              TEXT, AT(task_options) },
     { "task/@/data_hash",            TEXT, AT(data_hash) },
     { "task/@/bos",                  TEXT, AT(bos) },
-    { "task/@/scored_tokens",        INT,  AT(scored_tokens),     "1" },
-    { "task/@/truncated",            INT,  AT(truncated),         "1",    .flags = TABLE },
-    { "task/@/boundary",             INT,  AT(boundary),          "1" },
-    { "task/@/ties",                 INT,  AT(ties),              "1" },
-    { "task/@/hit_limit",            INT,  AT(hit_limit),         "1" },
-    { "task/@/no_answer",            INT,  AT(no_answer),         "1" },
+    { "task/@/scored_tokens",        INT,  AT(scored_tokens) },
+    { "task/@/boundary",             INT,  AT(boundary) },
+    { "task/@/ties",                 INT,  AT(ties) },
+    { "task/@/hit_limit",            INT,  AT(hit_limit) },
+    { "task/@/no_answer",            INT,  AT(no_answer) },
     { "run/seconds",                 REAL, AT(seconds),           "s",    0, not_measured, TABLE },
     { "run/quantize_seconds",        REAL, AT(quantize_seconds),  "s",    0, not_measured, TABLE },
     { "run/tokens_per_second",       REAL, AT(tokens_per_second), "s-1",  0, not_measured, TABLE },
     { "run/peak_bytes",              INT,  AT(peak_bytes),        "byte", 1, not_measured, TABLE },
     { "run/kv_bytes",                INT,  AT(kv_bytes),          "byte", .flags = TABLE },
     { "run/bytes_read",              INT,  AT(bytes_read),        "byte", .flags = TABLE },
-    { "run/batch_tokens",            INT,  AT(batch_tokens),      "1" },
-    { "run/product_calls_1",         INT,  AT(product_rows[0]),   "1" },
-    { "run/product_calls_2_to_8",    INT,  AT(product_rows[1]),   "1" },
-    { "run/product_calls_9_to_64",   INT,  AT(product_rows[2]),   "1" },
-    { "run/product_calls_above_64",  INT,  AT(product_rows[3]),   "1" },
+    { "run/batch_tokens",            INT,  AT(batch_tokens) },
+    { "run/product_calls_1",         INT,  AT(product_rows[0]) },
+    { "run/product_calls_2_to_8",    INT,  AT(product_rows[1]) },
+    { "run/product_calls_9_to_64",   INT,  AT(product_rows[2]) },
+    { "run/product_calls_above_64",  INT,  AT(product_rows[3]) },
     { "run/model_path",              TEXT, AT(model_path) },
     { "env/device",                  TEXT, AT(device) },
     { "env/simd",                    TEXT, AT(simd) },
     { "env/libraries",               TEXT, AT(libraries) },
     { "env/commit",                  TEXT, AT(commit) },
     { "env/host",                    TEXT, AT(host) },
-    { "env/threads",                 INT,  AT(threads),           "1" },
+    { "env/threads",                 INT,  AT(threads) },
 };
 
 /* "task/@<tail>" with the task's group name in place of the sign. HDF5 names cannot hold '/', and "." means something else. */
@@ -100,33 +101,45 @@ static bl_status put_field(bl_record *r, const field *f, const bl_cell *c, const
     return BL_OK;
 }
 
+/* Values and standard errors are attributes of the group `metric`; what every metric has stands in lists beside it. */
 static bl_status put_metrics(bl_record *r, const bl_cell *c, bl_text *at, bl_err *e)
 {
-    static const char *const parts[] = { "value", "stderr", "n", "direction" };
     bl_status st = BL_OK;
-    bl_text where = { 0 };
-    const char **name = bl_new((size_t)c->n_metrics, sizeof *name, e);
+    size_t n = (size_t)c->n_metrics;
+    const char **name = bl_new(n, sizeof *name, e), **unit = bl_new(n, sizeof *unit, e);
+    int64_t *items = bl_new(n, sizeof *items, e), *direction = bl_new(n, sizeof *direction, e);
 
-    if (!name) return BL_E_NOMEM;
-    for (int i = 0; i < c->n_metrics; i++) name[i] = c->metric[i].name;
+    if (!name || !unit || !items || !direction) { st = BL_E_NOMEM; goto out; }
+    for (size_t i = 0; i < n; i++) {
+        name[i] = c->metric[i].name;
+        unit[i] = c->metric[i].unit ? c->metric[i].unit : "1";
+        items[i] = c->metric[i].n;
+        direction[i] = c->metric[i].direction;
+    }
     BL_TRY(place("task/@/metric_names", c->task, at, e));
     BL_TRY(bl_record_names(r, at->s, name, c->n_metrics, e));
-    for (int i = 0; i < c->n_metrics; i++) {
+    BL_TRY(place("task/@/metric_units", c->task, at, e));
+    BL_TRY(bl_record_names(r, at->s, unit, c->n_metrics, e));
+    BL_TRY(place("task/@/metric_n", c->task, at, e));
+    BL_TRY(bl_record_counts(r, at->s, items, c->n_metrics, e));
+    BL_TRY(place("task/@/metric_directions", c->task, at, e));
+    BL_TRY(bl_record_counts(r, at->s, direction, c->n_metrics, e));
+    for (size_t i = 0; i < n; i++) {
         const bl_cell_metric *m = &c->metric[i];
         BL_TRY(place("task/@/metric/", c->task, at, e));
-        for (size_t k = 0; k < BL_COUNT(parts); k++) {
-            where.n = 0;
-            bl_text_addf(&where, "%s%s/%s", at->s, m->name, parts[k]);
-            BL_TRY(bl_text_check(&where, e));
-            if (k == 0) BL_TRY(bl_record_real(r, where.s, m->value, m->unit ? m->unit : "1", e));
-            if (k == 1 && m->has_stderr) BL_TRY(bl_record_real(r, where.s, m->stderr_, NULL, e));
-            if (k == 2) BL_TRY(bl_record_int(r, where.s, m->n, NULL, e));
-            if (k == 3) BL_TRY(bl_record_int(r, where.s, m->direction, NULL, e));
-        }
+        bl_text_add(at, m->name);
+        BL_TRY(bl_text_check(at, e));
+        BL_TRY(bl_record_real(r, at->s, m->value, NULL, e));
+        if (!m->has_stderr) continue;
+        bl_text_add(at, "_stderr");
+        BL_TRY(bl_text_check(at, e));
+        BL_TRY(bl_record_real(r, at->s, m->stderr_, NULL, e));
     }
 out:
-    bl_text_free(&where);
     bl_free(name);
+    bl_free(unit);
+    bl_free(items);
+    bl_free(direction);
     return st;
 }
 
@@ -318,44 +331,47 @@ static bl_status get_field(const bl_shard *s, const field *f, const char *where,
     return st == BL_E_MISSING && optional ? BL_OK : st;
 }
 
+static bl_status same_length(const char *where, int64_t n, int64_t expected, bl_err *e)
+{
+    return n == expected ? BL_OK : bl_fail(e, BL_E_FORMAT, "'%s' has %lld entries, expected %lld", where, (long long)n, (long long)expected);
+}
+
 static bl_status get_metrics(const bl_shard *s, bl_arena *a, bl_text *at, bl_cell *c, bl_err *e)
 {
     bl_status st;
-    const char **name;
-    int64_t n;
-    size_t stem;
+    const char **name, **unit;
+    int64_t n, n_units, n_items, n_directions, *items, *direction;
     bl_cell_metric *m;
 
     BL_TRY(place("task/@/metric_names", c->task, at, e));
     BL_TRY(bl_shard_names(s, at->s, a, &name, &n, e));
+    BL_TRY(place("task/@/metric_units", c->task, at, e));
+    BL_TRY(bl_shard_names(s, at->s, a, &unit, &n_units, e));
+    BL_TRY(same_length(at->s, n_units, n, e));
+    BL_TRY(place("task/@/metric_n", c->task, at, e));
+    BL_TRY(bl_shard_counts(s, at->s, a, &items, &n_items, e));
+    BL_TRY(same_length(at->s, n_items, n, e));
+    BL_TRY(place("task/@/metric_directions", c->task, at, e));
+    BL_TRY(bl_shard_counts(s, at->s, a, &direction, &n_directions, e));
+    BL_TRY(same_length(at->s, n_directions, n, e));
     if (!(m = bl_alloc(a, (size_t)n, sizeof *m, e))) { st = BL_E_NOMEM; goto out; }
     for (int64_t i = 0; i < n; i++) {
-        int64_t direction;
-        m[i].name = name[i];
+        m[i] = (bl_cell_metric){ .name = name[i], .unit = unit[i], .n = items[i], .direction = (int)direction[i] };
         BL_TRY(place("task/@/metric/", c->task, at, e));
-        bl_text_addf(at, "%s/", name[i]);
-        stem = at->n;
-#define PART(text) (at->n = stem, bl_text_add(at, text), at->s)
-        BL_TRY(bl_shard_real(s, PART("value"), &m[i].value, e));
-        BL_TRY(bl_shard_text(s, PART("value_units"), a, &m[i].unit, e));
-        BL_TRY(bl_shard_int (s, PART("n"), &m[i].n, e));
-        BL_TRY(bl_shard_int (s, PART("direction"), &direction, e));
-        st = bl_shard_real(s, PART("stderr"), &m[i].stderr_, e);
-#undef PART
-        m[i].has_stderr = st == BL_OK;
-        m[i].direction = (int)direction;
-        if (st != BL_OK && st != BL_E_MISSING) goto out;
+        bl_text_add(at, name[i]);
         BL_TRY(bl_text_check(at, e));
+        BL_TRY(bl_shard_real(s, at->s, &m[i].value, e));
+        bl_text_add(at, "_stderr");
+        BL_TRY(bl_text_check(at, e));
+        st = bl_shard_real(s, at->s, &m[i].stderr_, e);
+        m[i].has_stderr = st == BL_OK;
+        if (st != BL_OK && st != BL_E_MISSING) goto out;
     }
+    st = BL_OK;
     c->metric = m;
     c->n_metrics = (int)n;
 out:
     return st;
-}
-
-static bl_status same_length(const char *where, int64_t n, int64_t expected, bl_err *e)
-{
-    return n == expected ? BL_OK : bl_fail(e, BL_E_FORMAT, "'%s' has %lld entries, expected %lld", where, (long long)n, (long long)expected);
 }
 
 static bl_status get_samples(const bl_shard *s, const char *where, bl_arena *a, bl_cell *c, bl_err *e)

@@ -185,6 +185,20 @@ out:
     return done(r, st, e);
 }
 
+bl_status bl_record_counts(bl_record *r, const char *where, const int64_t *v, int64_t n, bl_err *e)
+{
+    bl_status st;
+    hid_t id = H5I_INVALID_HID;
+    const char *name;
+
+    if (r->poisoned) return refuse(r, e);
+    BL_TRY(open_parent(r, where, &id, &name));
+    BL_TRY(put_attribute(r, id, name, H5T_STD_I64LE, H5T_NATIVE_INT64, n, v));
+out:
+    if (id >= 0) H5Oclose(id);
+    return done(r, st, e);
+}
+
 bl_status bl_record_int(bl_record *r, const char *where, int64_t value, const char *unit, bl_err *e)
 {
     bl_status st;

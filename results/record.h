@@ -33,6 +33,7 @@ bl_status bl_record_text  (bl_record *r, const char *where, const char *value, b
 bl_status bl_record_int   (bl_record *r, const char *where, int64_t value, const char *unit, bl_err *e);
 bl_status bl_record_real  (bl_record *r, const char *where, double value, const char *unit, bl_err *e);   /* refuses NaN: use absent */
 bl_status bl_record_names (bl_record *r, const char *where, const char *const *v, int64_t n, bl_err *e);  /* several texts in one attribute */
+bl_status bl_record_counts(bl_record *r, const char *where, const int64_t *v, int64_t n, bl_err *e);       /* several integers */
 bl_status bl_record_absent(bl_record *r, const char *where, const char *reason, bl_err *e);               /* "not measured": attribute <name>_absent_reason */
 /* Datasets. */
 bl_status bl_record_reals (bl_record *r, const char *where, const double *v, int64_t n, const char *unit, const char *long_name, bl_err *e);
@@ -65,6 +66,7 @@ bl_status bl_shard_reals(const bl_shard *s, const char *where, bl_arena *a, doub
 bl_status bl_shard_column_int (const bl_shard *s, const char *where, const char *column, bl_arena *a, int64_t **out, int64_t *n, bl_err *e);
 bl_status bl_shard_column_real(const bl_shard *s, const char *where, const char *column, bl_arena *a, double **out, int64_t *n, bl_err *e);
 bl_status bl_shard_names      (const bl_shard *s, const char *where, bl_arena *a, const char ***out, int64_t *n, bl_err *e);   /* of bl_record_names */
+bl_status bl_shard_counts     (const bl_shard *s, const char *where, bl_arena *a, int64_t **out, int64_t *n, bl_err *e);       /* of bl_record_counts */
 bl_status bl_shard_texts      (const bl_shard *s, const char *where, bl_arena *a, const char ***out, int64_t *n, bl_err *e);
 /* Names of the children of a group ("task"), sorted. */
 bl_status bl_shard_list (const bl_shard *s, const char *group, bl_arena *a, const char ***out, int64_t *n, bl_err *e);

@@ -101,25 +101,25 @@ out:
 static bl_status find_parent(const bl_shard *shard, const char *where, hid_t *out, const char **name, bl_err *e)
 {
     bl_shard *s = (bl_shard *)(uintptr_t)shard;
+    const char *slash = strrchr(where, '/');
+    size_t n = slash ? (size_t)(slash - where) : 0;     /* 0: the root */
     char *group;
-    bl_status st = bl_where_split(where, &group, name, e);
+    hid_t id;
 
-    if (st != BL_OK) return st;
-    if (!s->parent_path || strcmp(s->parent_path, group)) {
-        hid_t id = H5Oopen(s->file, group, H5P_DEFAULT);
-        if (id < 0) {
+    *name = slash ? slash + 1 : where;
+    if (!s->parent_path || strlen(s->parent_path) != n || memcmp(s->parent_path, where, n)) {
+        if (!(group = bl_strndup(where, n, e))) return BL_E_NOMEM;
+        if ((id = H5Oopen(s->file, n ? group : "/", H5P_DEFAULT)) < 0) {
             H5Eclear2(H5E_DEFAULT);
-            st = bl_fail(e, BL_E_MISSING, "%s: there is no '%s'", s->name, group);
+            bl_fail(e, BL_E_MISSING, "%s: there is no '%s'", s->name, group);
             bl_free(group);
-            return st;
+            return BL_E_MISSING;
         }
         if (s->parent >= 0) H5Oclose(s->parent);
         bl_free(s->parent_path);
         s->parent = id;
         s->parent_path = group;
-        group = NULL;
     }
-    bl_free(group);
     *out = s->parent;
     return BL_OK;
 }
@@ -142,12 +142,14 @@ bool bl_shard_has(const bl_shard *s, const char *where)
     return found;
 }
 
-/* The attribute, of the class that is wanted; *n gets how many values it has (1 for a scalar). */
+/* The attribute, when it is of the class that is wanted; *n gets how many values it has. In a file an integer and a real take 8 bytes, the
+ * reference to a text 16. */
 static bl_status open_attribute(const bl_shard *s, const char *where, H5T_class_t class, const char *wanted, hid_t *out, int64_t *n, bl_err *e)
 {
-    hid_t parent, a, type, space;
+    hid_t parent, a, type;
     const char *name;
     bl_status st = find_parent(s, where, &parent, &name, e);
+    hsize_t size, one = class == H5T_STRING ? 16 : 8;
     bool good;
 
     if (st != BL_OK) return st;
@@ -156,15 +158,14 @@ static bl_status open_attribute(const bl_shard *s, const char *where, H5T_class_
         return bl_fail(e, BL_E_MISSING, "%s: there is no attribute '%s'", s->name, where);
     }
     type = H5Aget_type(a);
-    space = H5Aget_space(a);
-    *n = space >= 0 ? H5Sget_simple_extent_npoints(space) : -1;
-    good = type >= 0 && H5Tget_class(type) == class && (class != H5T_STRING || H5Tis_variable_str(type) > 0) && *n >= 0;
+    size = H5Aget_storage_size(a);
+    good = type >= 0 && H5Tget_class(type) == class && (class != H5T_STRING || H5Tis_variable_str(type) > 0) && size % one == 0;
     if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
     if (!good) {
         H5Aclose(a);
         return wrong(s, where, wanted, e);
     }
+    *n = (int64_t)(size / one);
     *out = a;
     return BL_OK;
 }
@@ -205,13 +206,27 @@ bl_status bl_shard_names(const bl_shard *s, const char *where, bl_arena *a, cons
 
     if (st != BL_OK) return st;
     if (!(v = bl_new((size_t)count, sizeof *v, e)) || !(names = bl_alloc(a, (size_t)count, sizeof *names, e))) { st = BL_E_NOMEM; goto out; }
-    if (H5Aread(id, s->text_type, v) < 0) { st = wrong(s, where, "a list of texts", e); goto out; }
+    if (count > 0 && H5Aread(id, s->text_type, v) < 0) { st = wrong(s, where, "a list of texts", e); goto out; }
     BL_TRY(keep_texts(v, count, a, names, e));
     *out = names;
     *n = count;
 out:
     H5Aclose(id);
     bl_free(v);
+    return st;
+}
+
+bl_status bl_shard_counts(const bl_shard *s, const char *where, bl_arena *a, int64_t **out, int64_t *n, bl_err *e)
+{
+    hid_t id;
+    int64_t count, *v;
+    bl_status st = open_attribute(s, where, H5T_INTEGER, "a list of integers", &id, &count, e);
+
+    if (st != BL_OK) return st;
+    if (!(v = bl_alloc(a, (size_t)count, sizeof *v, e))) st = BL_E_NOMEM;
+    else if (count > 0 && H5Aread(id, H5T_NATIVE_INT64, v) < 0) st = wrong(s, where, "a list of integers", e);
+    else { *out = v; *n = count; }
+    H5Aclose(id);
     return st;
 }
 

@@ -149,7 +149,7 @@ static void a_number_that_is_not_finite_is_never_stored(void **state)
     bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0);
 
     v.metric[0].value = NAN;
-    assert_refused(bl_cell_write(dir, &c, &e), BL_E_NUMERIC, "metric/acc/value");
+    assert_refused(bl_cell_write(dir, &c, &e), BL_E_NUMERIC, "metric/acc'");
     invent(&v, "m", 4, 64, "piqa", 0);
     v.kl[7] = INFINITY;
     assert_refused(bl_cell_write(dir, &c, &e), BL_E_NUMERIC, "element 7");
