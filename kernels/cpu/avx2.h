@@ -48,9 +48,10 @@ typedef struct bl_igemm {
     const float *sx;                                    /* [rows] */
     float *y; int64_t ldy;
     bl_put put;
-    int64_t rows, chunks;                               /* a task is 4 outputs */
+    int64_t rows, chunks;                               /* a task is bl_igemm_tiles times 4 outputs */
 } bl_igemm;
 int64_t bl_igemm_width(const bl_geom *g);               /* ldx */
+int64_t bl_igemm_tiles(const bl_geom *g);
 void    bl_igemm_task(const bl_igemm *g, int64_t task, void *scratch);
 /* One row: scale and codes; `scale`, `zero` are those of the tensor unless `q` is per token. */
 void    bl_igemm_row(const float *x, const bl_geom *g, const bl_actq *q, float scale, float zero, int16_t *dst, float *sx);

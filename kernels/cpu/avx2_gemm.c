@@ -10,8 +10,8 @@ enum {
     TILE_ROWS = 3, TILE_OUT = 4,
     CHUNK = 8,                                          /* outputs of a task, in panels together */
     K_BLOCK = 576,                                      /* most k of a panel */
-    X_BYTES = 576 * 1024,                               /* of a block of rows */
-    LEAST_ROWS = 96, MOST_ROWS = 384,
+    X_BYTES = 1152 * 1024,                               /* of a block of rows */
+    LEAST_ROWS = 192, MOST_ROWS = 384,
 };
 
 /* One tile over n steps of 8: w [n][4][8], x rows of ld floats, acc [3][4][8] is continued when `more`. */

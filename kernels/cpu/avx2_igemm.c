@@ -13,12 +13,46 @@ int64_t bl_igemm_width(const bl_geom *g)
     return whole * ((g->group + 15) / 16 * 16) + (rest + 15) / 16 * 16;
 }
 
+/* bl_cpu_act_range and whether there is a NaN, in one pass. */
+static bool range_of(const float *x, int64_t n, const bl_actq *q, float *scale, float *zero)
+{
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
+    __m256 lo = _mm256_setzero_ps(), hi = lo, top = lo, nan = lo;
+    float lane[3][8], ends[3] = { 0, 0, 0 };
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 v = _mm256_loadu_ps(x + i);
+        lo  = _mm256_min_ps(v, lo);
+        hi  = _mm256_max_ps(v, hi);
+        top = _mm256_max_ps(_mm256_and_ps(v, magnitude), top);
+        nan = _mm256_or_ps(nan, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    }
+    _mm256_storeu_ps(lane[0], lo);
+    _mm256_storeu_ps(lane[1], hi);
+    _mm256_storeu_ps(lane[2], top);
+    for (int j = 0; j < 8; j++) {
+        ends[0] = fminf(ends[0], lane[0][j]);
+        ends[1] = fmaxf(ends[1], lane[1][j]);
+        ends[2] = fmaxf(ends[2], lane[2][j]);
+    }
+    bool has_nan = _mm256_movemask_ps(nan) != 0 || bl_cpu_has_nan(x + i, n - i);
+    for (; i < n; i++) {
+        ends[0] = fminf(ends[0], x[i]);
+        ends[1] = fmaxf(ends[1], x[i]);
+        ends[2] = fmaxf(ends[2], fabsf(x[i]));
+    }
+    if (q->unit != BL_ACT_TOKEN) return has_nan;
+    if (isinf(ends[2])) ends[0] = NAN;                  /* the range of the two ends is that of all */
+    bl_cpu_act_range(ends, 2, q, scale, zero);
+    return has_nan;
+}
+
 void bl_igemm_row(const float *x, const bl_geom *g, const bl_actq *q, float scale, float zero, int16_t *dst, float *sx)
 {
     float lo, hi;
-    if (q->unit == BL_ACT_TOKEN) bl_cpu_act_range(x, g->in, q, &scale, &zero);
+    bool nan = range_of(x, g->in, q, &scale, &zero);
     bl_cpu_act_limits(q, &lo, &hi);
-    *sx = bl_cpu_has_nan(x, g->in) ? NAN : scale;
+    *sx = nan ? NAN : scale;
     if (isnan(*sx)) { memset(dst, 0, (size_t)bl_igemm_width(g) * sizeof *dst); return; }
     const __m256 s = _mm256_set1_ps(scale), z = _mm256_set1_ps(zero), least = _mm256_set1_ps(lo), most = _mm256_set1_ps(hi);
     for (int64_t k0 = 0; k0 < g->in; k0 += g->group) {
@@ -77,55 +111,63 @@ static void unpack_outputs(const bl_source *s, int64_t row, int64_t n, int16_t *
     }
 }
 
-BL_INLINE void run_tile(int rows, const bl_igemm *g, int64_t r, const int16_t *panel, const float *scale, int64_t row, int64_t n)
+/* One or two rows by two of the four outputs: sums and the floats between groups all stay in registers. */
+BL_INLINE void run_pair(int rows, const bl_igemm *g, const int16_t *x, const int16_t *panel, const float *scale, __m256 acc[2][2])
 {
     const bl_geom *geom = &g->w->geom;
-    const int16_t *x = g->x + r * g->ldx;
-    __m256 acc[3][4];
-    for (int i = 0; i < rows; i++) for (int j = 0; j < 4; j++) acc[i][j] = _mm256_setzero_ps();
+    const int16_t *x1 = x + (rows > 1 ? g->ldx : 0);
+    for (int i = 0; i < 2; i++) for (int j = 0; j < 2; j++) acc[i][j] = _mm256_setzero_ps();
     for (int64_t k = 0; k < geom->in; k += geom->group, scale += 4) {
         int64_t steps = (BL_MIN(geom->group, geom->in - k) + 15) / 16;
-        __m256i sum[3][4];
-        #pragma GCC unroll 3
-        for (int i = 0; i < rows; i++)
-            #pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) sum[i][j] = _mm256_setzero_si256();
-        for (int64_t t = 0; t < steps; t++, x += 16, panel += 64) {
-            __m256i v[3];
-            #pragma GCC unroll 3
-            for (int i = 0; i < rows; i++) v[i] = _mm256_loadu_si256((const __m256i *)(const void *)(x + i * g->ldx));
-            #pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                __m256i w = _mm256_load_si256((const __m256i *)(const void *)(panel + 16 * j));
-                #pragma GCC unroll 3
-                for (int i = 0; i < rows; i++) sum[i][j] = _mm256_add_epi32(sum[i][j], _mm256_madd_epi16(v[i], w));
-            }
+        __m256i s00 = _mm256_setzero_si256(), s01 = s00, s10 = s00, s11 = s00;
+        #pragma GCC unroll 4
+        for (int64_t t = 0; t < steps; t++, x += 16, x1 += 16, panel += 64) {
+            const __m256i v0 = _mm256_loadu_si256((const __m256i *)(const void *)x);
+            const __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)panel), w1 = _mm256_load_si256((const __m256i *)(const void *)(panel + 16));
+            s00 = _mm256_add_epi32(s00, _mm256_madd_epi16(v0, w0));
+            s01 = _mm256_add_epi32(s01, _mm256_madd_epi16(v0, w1));
+            if (rows < 2) continue;
+            const __m256i v1 = _mm256_loadu_si256((const __m256i *)(const void *)x1);
+            s10 = _mm256_add_epi32(s10, _mm256_madd_epi16(v1, w0));
+            s11 = _mm256_add_epi32(s11, _mm256_madd_epi16(v1, w1));
         }
-        #pragma GCC unroll 3
-        for (int i = 0; i < rows; i++)
-            #pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) acc[i][j] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[i][j]), _mm256_broadcast_ss(scale + j), acc[i][j]);
+        const __m256 f0 = _mm256_broadcast_ss(scale), f1 = _mm256_broadcast_ss(scale + 1);
+        acc[0][0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(s00), f0, acc[0][0]);
+        acc[0][1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(s01), f1, acc[0][1]);
+        if (rows < 2) continue;
+        acc[1][0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(s10), f0, acc[1][0]);
+        acc[1][1] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(s11), f1, acc[1][1]);
     }
+}
+
+BL_INLINE void run_tile(int rows, const bl_igemm *g, int64_t r, const int16_t *panel, const float *scale, int64_t row, int64_t n)
+{
+    const int16_t *x = g->x + r * g->ldx;
+    const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
+    __m256 a[2][2], b[2][2];
+    run_pair(rows, g, x, panel, scale, a);
+    run_pair(rows, g, x, panel + 32, scale + 2, b);
     for (int i = 0; i < rows; i++) {
         float *y = g->y + (r + i) * g->ldy + row;
-        const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
-        __m128 v = _mm_mul_ps(bl_sum4(acc[i][0], acc[i][1], acc[i][2], acc[i][3]), _mm_set1_ps(g->sx[r + i]));
+        __m128 v = _mm_mul_ps(bl_sum4(a[i][0], a[i][1], b[i][0], b[i][1]), _mm_set1_ps(g->sx[r + i]));
         if (g->put != BL_PUT) v = _mm_add_ps(_mm_maskload_ps(y, mask), v);
         _mm_maskstore_ps(y, mask, v);
     }
 }
-static void tile3(const bl_igemm *g, int64_t r, const int16_t *p, const float *s, int64_t row, int64_t n) { run_tile(3, g, r, p, s, row, n); }
 static void tile2(const bl_igemm *g, int64_t r, const int16_t *p, const float *s, int64_t row, int64_t n) { run_tile(2, g, r, p, s, row, n); }
 static void tile1(const bl_igemm *g, int64_t r, const int16_t *p, const float *s, int64_t row, int64_t n) { run_tile(1, g, r, p, s, row, n); }
 
+/* Tiles of four outputs of a task: as many as leave room for x in the first level cache. */
+int64_t bl_igemm_tiles(const bl_geom *g) { return BL_MAX(BL_MIN(24 * 1024 / (8 * bl_igemm_width(g)), 4), 1); }
+
 void bl_igemm_task(const bl_igemm *g, int64_t task, void *scratch)
 {
-    int64_t row = 4 * task, n = BL_MIN(g->w->geom.out - row, 4);
-    int16_t *panel = scratch;                           /* [ldx / 16][4][16], then scales [groups][4] */
-    float *scale = (float *)(panel + 4 * g->ldx);
-    unpack_outputs(g->w, row, n, panel, scale);
-    for (int64_t r = 0, m; r < g->rows; r += m) {
-        m = g->rows - r == 4 ? 2 : BL_MIN(g->rows - r, 3);
-        (m == 3 ? tile3 : m == 2 ? tile2 : tile1)(g, r, panel, scale, row, n);
-    }
+    int64_t tiles = bl_igemm_tiles(&g->w->geom), first = 4 * tiles * task, size = 4 * g->ldx;
+    int64_t outs = BL_MIN(g->w->geom.out - first, 4 * tiles);
+    int16_t *panel = scratch;                           /* [tiles][ldx / 16][4][16], then scales [tiles][groups][4] */
+    float *scale = (float *)(panel + tiles * size);
+    for (int64_t o = 0; o < outs; o += 4) unpack_outputs(g->w, first + o, BL_MIN(outs - o, 4), panel + o / 4 * size, scale + o * g->w->groups);
+    for (int64_t r = 0; r < g->rows; r += 2)
+        for (int64_t o = 0; o < outs; o += 4)
+            (r + 1 < g->rows ? tile2 : tile1)(g, r, panel + o / 4 * size, scale + o * g->w->groups, first + o, BL_MIN(outs - o, 4));
 }

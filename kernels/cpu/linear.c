@@ -80,11 +80,12 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
     float *y = bl_cpu_row(&a->y, row0);
     bl_gemm g = { .v = { .w = &j->w, .x = j->staged ? j->x : bl_cpu_row(&a->x, row0), .ldx = j->staged ? j->in8 : a->x.stride[0],
                          .y = y, .ldy = a->y.stride[0], .put = put } };
-    bl_igemm ig = { .w = &j->w, .x = j->codes, .ldx = j->xi, .sx = j->sx, .y = y, .ldy = a->y.stride[0], .put = put, .rows = n, .chunks = (a->w->geom.out + 3) / 4 };
+    bl_igemm ig = { .w = &j->w, .x = j->codes, .ldx = j->xi, .sx = j->sx, .y = y, .ldy = a->y.stride[0], .put = put, .rows = n };
     bl_gemm la = { .v = { .w = &j->low_a, .x = j->raw8 ? j->raw : bl_cpu_row(&a->x, row0), .ldx = j->raw8 ? j->raw8 : a->x.stride[0],
                           .y = j->low, .ldy = j->rank8, .put = BL_PUT } };
     bl_gemm lb = { .v = { .w = &j->low_b, .x = j->low, .ldx = j->rank8, .y = y, .ldy = a->y.stride[0], .put = BL_PUT_ADD_SCALED } };
     if (!j->integer) bl_gemm_plan(&g, n);
+    else ig.chunks = (a->w->geom.out + 4 * bl_igemm_tiles(&a->w->geom) - 1) / (4 * bl_igemm_tiles(&a->w->geom));
     if (a->adapter) {
         lb.v.scale = a->adapter->scale;
         bl_gemm_plan(&la, n);
