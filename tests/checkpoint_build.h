@@ -4,6 +4,17 @@
 #include "test.h"
 #include "kernels/base/fs.h"
 
+/* Seeds for fuzzing: with BITLADDER_SEEDS set, the bytes go to $BITLADDER_SEEDS/<target>/<kind>-<number>. */
+static inline void test_seed(const char *target, const char *kind, const void *p, size_t n)
+{
+    static int number;
+    char path[4200];
+    if (!getenv("BITLADDER_SEEDS")) return;
+    snprintf(path, sizeof path, "%s/%s/%s-%03d", getenv("BITLADDER_SEEDS"), target, kind, number++);
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(p, 1, n, f) != n || fclose(f)) fail_msg("%s cannot be written", path);
+}
+
 /* ---- bytes ---- */
 static inline void put32(bl_text *t, uint32_t v) { bl_text_addn(t, (char *)&v, 4); }
 static inline void put64(bl_text *t, uint64_t v) { bl_text_addn(t, (char *)&v, 8); }

@@ -20,6 +20,8 @@ static int end(void **state)
     return bl_remove_tree(dir, &e);
 }
 
+static bool seeding = true;                             /* off while many cuts of one file are tried */
+
 /* Parses an exact copy, so that a sanitizer sees every byte too far. */
 static bl_status parse(bl_text *t, bl_err *e)
 {
@@ -28,6 +30,7 @@ static bl_status parse(bl_text *t, bl_err *e)
     memcpy(p, t->s, t->n);
     bl_status st = bl_gguf_parse(p, t->n, "f.gguf", &g, e);
     bl_gguf_close(st == BL_OK ? g : NULL);
+    if (seeding) test_seed("gguf", st == BL_OK ? "good" : "bad", p, t->n);
     free(p);
     bl_text_free(t);
     return st;
@@ -199,11 +202,13 @@ static void every_prefix_of_a_good_file_is_refused(void **state)
     bl_err e = { 0 };
     gguf_llama(&t, &(gguf_extra){ 0 });
     size_t n = t.n;
+    seeding = false;
     for (size_t k = 0; k < n; k += k < 2000 ? 1 : 997) {
         bl_text cut = { 0 };
         bl_text_addn(&cut, t.s, k);
         if (parse(&cut, &e) != BL_E_FORMAT) fail_msg("the first %zu of %zu bytes are accepted", k, n);
     }
+    seeding = true;
     assert_ok(parse(&t, &e));
 }
 
@@ -255,6 +260,7 @@ static void values_are_found_by_key_and_type(void **state)
     key(&t, "nul", G_TEXT); put64(&t, 3); bl_text_addn(&t, "a\0b", 3);
     key(&t, "list", G_ARRAY); put32(&t, G_TEXT); put64(&t, 2); put_text(&t, "x"); put_text(&t, "yz");
     assert_ok(bl_gguf_parse((uint8_t *)t.s, t.n, "f", &g, &e));
+    test_seed("gguf", "values", t.s, t.n);
     static const struct { const char *key; int64_t want; } whole[] = {
         { "u8", 255 }, { "i8", -1 }, { "u16", 65534 }, { "i16", -2 }, { "u32", UINT32_MAX }, { "i32", -1 }, { "i64", -1 },
     };
