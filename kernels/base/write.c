@@ -160,7 +160,7 @@ bl_status bl_writer_add(bl_writer *w, const void *p, size_t n, bl_err *e)
 {
     if (w->poisoned) return refuse_poisoned(w, e);
     bl_status st = BL_OK;
-    if (n > BUFFER - w->pending) BL_TRY(flush(w, e));
+    if (n > BUFFER / 2 || n > BUFFER - w->pending) BL_TRY(flush(w, e));     /* what waits goes first */
     if (n > BUFFER / 2) {
         if (gated_write(w->fd, p, n) != 0) { w->pending = 0; w->written += n; return poison(w, "write", errno, e); }
         w->written += n;

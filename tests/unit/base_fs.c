@@ -49,6 +49,42 @@ static void a_file_is_read_as_it_was_written(void **state)
     bl_free(text);
 }
 
+/* Sizes below, around and above the writer's buffer in every order of neighbours: bytes land in the order in which they were added. */
+static void pieces_of_any_size_keep_their_order(void **state)
+{
+    (void)state;
+    bl_err e;
+    static const size_t size[] = { 1, 1000, 27648, 131072, 131073, 165888, 262143, 262144, 262145, 442368 };
+    size_t total = 0, n, at = 0;
+    char *piece = bl_new(442368, 1, &e), *got;
+    bl_writer *w;
+    assert_ok(bl_writer_open(in_dir("order"), &w, &e));
+    for (size_t i = 0; i < BL_COUNT(size); i++)
+        for (size_t k = 0; k < BL_COUNT(size); k++) {
+            size_t two[2] = { size[i], size[k] };
+            for (int j = 0; j < 2; j++) {
+                memset(piece, (int)(2 * (i * BL_COUNT(size) + k) + (size_t)j) & 255, two[j]);
+                assert_ok(bl_writer_add(w, piece, two[j], &e));
+                total += two[j];
+            }
+        }
+    assert_int_equal(bl_writer_tell(w), total);
+    assert_ok(bl_writer_commit(w, &e));
+    assert_ok(bl_read_file(in_dir("order"), total, &got, &n, &e));
+    assert_int_equal(n, total);
+    for (size_t i = 0; i < BL_COUNT(size); i++)
+        for (size_t k = 0; k < BL_COUNT(size); k++) {
+            size_t two[2] = { size[i], size[k] };
+            for (int j = 0; j < 2; j++) {
+                memset(piece, (int)(2 * (i * BL_COUNT(size) + k) + (size_t)j) & 255, two[j]);
+                assert_memory_equal(got + at, piece, two[j]);
+                at += two[j];
+            }
+        }
+    bl_free(got);
+    bl_free(piece);
+}
+
 static void a_map_shows_the_file_and_notices_changes(void **state)
 {
     (void)state;
@@ -392,7 +428,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_file_is_read_as_it_was_written),
-        T(a_map_shows_the_file_and_notices_changes),
+        T(pieces_of_any_size_keep_their_order), T(a_map_shows_the_file_and_notices_changes),
         T(a_file_cut_short_under_the_map_is_named),
         T(a_bus_error_elsewhere_is_not_hidden),
         T(a_written_file_appears_by_rename_or_not_at_all),
