@@ -17,7 +17,7 @@ typedef struct pass {
     bl_model   *m;
     const bl_batch *b;
     bl_kv      *kv;
-    const bl_plan *p;
+    const bl_pass_plan *p;
     bl_tensor   x;                                      /* residual stream [rows, dim] */
     bl_tensor   cos, sin, k, v;                         /* k, v: of the block at hand */
     bl_tensor   hidden;                                 /* [n_want, dim] */
@@ -77,7 +77,7 @@ out:
 static bl_status attend(const pass *p, const bl_chunk *c, bool runs, bl_tensor q, bl_tensor y, bl_err *e)
 {
     const bl_config *f = &p->m->config;
-    const bl_plan *l = p->p;
+    const bl_pass_plan *l = p->p;
     return p->m->be->ops->attention(p->m->be, &(bl_attention_args){
         .q = q, .k = p->k, .v = p->v, .y = y, .heads = f->n_heads, .kv_heads = f->n_kv_heads, .head_dim = f->head_dim,
         .scale = 1 / sqrt((double)f->head_dim),
@@ -143,7 +143,7 @@ static bl_status prepare(pass *p, bl_err *e)
     int64_t rows = p->b->start[p->b->n_seq], half = m->config.head_dim / 2, longest = 0, most = 0;
     bl_status st = BL_OK;
 
-    BL_TRY(bl_plan_batch(m, p->b, p->kv, &own->plan, e));
+    BL_TRY(bl_pass_plan_batch(m, p->b, p->kv, &own->plan, e));
     p->p = &own->plan;
     for (int64_t i = 0; i < rows; i++) longest = BL_MAX(longest, p->p->pos[i] + 1);
     for (size_t i = 0; i < p->p->n_chunks; i++) most = BL_MAX(most, p->p->chunk[i].rows);

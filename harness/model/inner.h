@@ -3,7 +3,7 @@
 #define BL_MODEL_INNER_H
 #include "model.h"
 
-/* Rows that go through a block together. The lists of all chunks of a pass lie one behind the other in the arrays of bl_plan. */
+/* Rows that go through a block together. The lists of all chunks of a pass lie one behind the other in the arrays of bl_pass_plan. */
 typedef struct bl_chunk {
     int64_t row0, rows;                                 /* of the batch */
     int32_t n_seq;                                      /* sequences with rows here */
@@ -14,7 +14,7 @@ typedef struct bl_chunk {
     size_t  run, run_start, run_seg, run_seg_start;
 } bl_chunk;
 
-typedef struct bl_plan {
+typedef struct bl_pass_plan {
     bl_chunk  *chunk;     size_t n_chunks,    cap_chunk;
     int32_t   *past;      size_t n_past,      cap_past;
     int32_t   *start;     size_t n_start,     cap_start;
@@ -24,7 +24,7 @@ typedef struct bl_plan {
     int64_t   *kv_row;    size_t cap_kv_row;            /* [rows] cache row of every row */
     int64_t   *from;      size_t cap_from;              /* [wanted] row inside its chunk */
     int32_t   *want_pos;  size_t cap_want_pos;          /* [wanted] */
-} bl_plan;
+} bl_pass_plan;
 
 typedef struct bl_model_own {
     const bl_stored **stored;                           /* [n_linears] */
@@ -35,7 +35,7 @@ typedef struct bl_model_own {
     int64_t     max_len;                                /* positions allowed */
     int64_t     chunk_rows;
     bl_buffer  *residual, *work;                        /* kept between passes */
-    bl_plan     plan;
+    bl_pass_plan     plan;
 } bl_model_own;
 
 typedef struct bl_kv_part { int32_t parent; int64_t parent_len, row0, cap, len; } bl_kv_part;  /* len: own positions */
@@ -50,9 +50,9 @@ struct bl_kv {
 void      bl_rope_frequencies(const bl_config *c, float *inv_freq);
 /* Tables for positions 0 .. n-1 are there afterwards. */
 bl_status bl_rope_prepare(bl_model *m, int64_t n, bl_err *e);
-void      bl_plan_free(bl_plan *p);
+void      bl_pass_plan_free(bl_pass_plan *p);
 /* Chunks, positions, cache rows and segments of a batch; checks it against the cache. */
-bl_status bl_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_plan *p, bl_err *e);
+bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e);
 bl_tensor bl_kv_keys  (const bl_kv *kv, int64_t layer);
 bl_tensor bl_kv_values(const bl_kv *kv, int64_t layer);
 bl_tensor bl_model_norm(const bl_model *m, int64_t i);   /* row i of norms, 1-d */

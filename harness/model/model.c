@@ -209,7 +209,7 @@ void bl_model_close(bl_model *m)
         bl_free((void *)m->own->stored);
         bl_free(m->own->users);
         bl_free(m->own->inv_freq);
-        bl_plan_free(&m->own->plan);
+        bl_pass_plan_free(&m->own->plan);
         bl_free(m->own);
     }
     bl_free(m->linears);

@@ -8,7 +8,7 @@
  */
 #include "inner.h"
 
-void bl_plan_free(bl_plan *p)
+void bl_pass_plan_free(bl_pass_plan *p)
 {
     bl_free(p->chunk); bl_free(p->past); bl_free(p->start); bl_free(p->seg); bl_free(p->seg_start);
     bl_free(p->pos); bl_free(p->kv_row); bl_free(p->from); bl_free(p->want_pos);
@@ -51,7 +51,7 @@ static bl_status check_batch(const bl_model *m, const bl_batch *b, const bl_kv *
 }
 
 /* Segments that hold positions 0 .. end-1 of a slot, in order. */
-static bl_status add_segments(bl_plan *p, const bl_kv *kv, int32_t slot, int64_t end, bl_err *e)
+static bl_status add_segments(bl_pass_plan *p, const bl_kv *kv, int32_t slot, int64_t end, bl_err *e)
 {
     int64_t n = 0;
     bl_status st = BL_OK;
@@ -75,7 +75,7 @@ out:
 }
 
 /* One more sequence of a chunk or one more run: `rows` rows after `past` positions of `slot`. Its lists begin at `seg`. */
-static bl_status add_sequence(bl_plan *p, const bl_kv *kv, int32_t slot, int64_t past, int64_t rows, size_t seg, bl_err *e)
+static bl_status add_sequence(bl_pass_plan *p, const bl_kv *kv, int32_t slot, int64_t past, int64_t rows, size_t seg, bl_err *e)
 {
     bl_status st = BL_OK;
 
@@ -92,7 +92,7 @@ out:
 }
 
 /* Opens the lists of a chunk's sequences or runs: both start arrays begin with 0. */
-static bl_status open_lists(bl_plan *p, size_t *past, size_t *start, size_t *seg, size_t *seg_start, bl_err *e)
+static bl_status open_lists(bl_pass_plan *p, size_t *past, size_t *start, size_t *seg, size_t *seg_start, bl_err *e)
 {
     bl_status st = BL_OK;
 
@@ -108,7 +108,7 @@ out:
     return st;
 }
 
-static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_plan *p, int64_t row0, int64_t rows, int32_t *seq, int64_t *want, bl_err *e)
+static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, int64_t row0, int64_t rows, int32_t *seq, int64_t *want, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_chunk c = { .row0 = row0, .rows = rows, .want0 = *want, .kv_row = p->kv_row[row0] };
@@ -149,7 +149,7 @@ out:
     return st;
 }
 
-bl_status bl_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_plan *p, bl_err *e)
+bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e)
 {
     int64_t rows = b->start[b->n_seq], most = m->own->chunk_rows, want = 0;
     int32_t seq = 0;

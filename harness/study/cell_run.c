@@ -132,7 +132,7 @@ static bl_status all_items(work *w, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_arena *scratch = NULL;
-    int64_t size = w->data->n < 0 ? BATCH_WINDOWS : BATCH_ITEMS, id[BATCH_ITEMS], i = 0, finished = 0;
+    int64_t size = w->data->n < 0 ? BATCH_WINDOWS : BATCH_ITEMS, i = 0, finished = 0, *id;
 
     BL_TRY(bl_arena_new(&scratch, e));
     if (w->data->n >= 0) {                              /* generations are long: smaller batches, so that less is lost */
@@ -142,6 +142,11 @@ static bl_status all_items(work *w, bl_err *e)
         if (r.kind == BL_ASK_GENERATE) size = BATCH_GENERATIONS;
         if (r.kind == BL_ASK_ROLLING) size = BATCH_WINDOWS;
     }
+    if (w->job->plan->spec->stream) {                   /* a pass reads every block: fill it */
+        int64_t length = w->data->n < 0 ? BL_MAX(w->data->length, 1) : 32;
+        size = BL_MAX(size, bl_engine_pass_tokens(w->job->engine) / length);
+    }
+    if (!(id = bl_alloc(scratch, (size_t)BL_MIN(size, w->all), sizeof *id, e))) { st = BL_E_NOMEM; goto out; }
     for (int64_t k = 0; k < w->all; k++) finished += done(w, k);
     while (i < w->all) {
         bl_mark mark = bl_arena_mark(scratch);

@@ -320,7 +320,7 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     if (!from->method && (v = bl_json_get(doc, "methods"))) BL_TRY(one_or_list(r, v, json_method, e));
     if (!from->task   && (v = bl_json_get(doc, "tasks")))   BL_TRY(one_or_list(r, v, json_task, e));
     if (!from->seed   && (v = bl_json_get(doc, "seeds")))   BL_TRY(one_or_list(r, v, json_seed, e));
-    if ((v = bl_json_get(doc, "data")))                     BL_TRY(one_or_list(r, v, json_data, e));
+    if ((v = bl_json_get(doc, "data")) && (bl_json_kind(v) != BL_JSON_ARRAY || bl_json_size(v) > 0)) BL_TRY(one_or_list(r, v, json_data, e));
     BL_TRY(count_of(r, doc, "limit", &s->limit, e));
     BL_TRY(count_of(r, doc, "threads", &s->threads, e));
     BL_TRY(count_of(r, doc, "batch_tokens", &s->batch_tokens, e));
