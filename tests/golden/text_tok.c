@@ -63,7 +63,7 @@ static size_t compare(const bl_tokenizer *t, const char *path, int flags, bool d
             assert_ok(bl_ids_push(&want, (int32_t)id, &e));
         }
         assert_ok(bl_encode(t, s, n_s, flags, &got, &e));
-        bool same = got.n == want.n && !memcmp(got.id ? got.id : want.id, want.id, want.n * sizeof *want.id);
+        bool same = got.n == want.n && (!want.n || !memcmp(got.id, want.id, want.n * sizeof *want.id));
         assert_ok(bl_decode(t, want.id, want.n, true, &ours, &n_ours, &e));
         bool reads = !decode || (n_ours == n_decoded && !memcmp(ours, decoded, n_ours));
         if (!same || !reads) {
