@@ -7,7 +7,7 @@
 #include "results/table.h"
 
 typedef enum bl_plot_format { BL_PLOT_PNG, BL_PLOT_SVG, BL_PLOT_PDF, BL_PLOT_DUMB } bl_plot_format;
-typedef struct bl_kernel_row { const char *kernel, *op, *format, *backend; int64_t m, out, in, group; double bits, seconds, gbs, gflops, ratio, nmse; } bl_kernel_row;
+typedef struct bl_kernel_row { const char *kernel, *op, *format, *backend; int64_t m, out, in, group; double bits, seconds, gbs, gflops, ratio, nmse, seconds_min; } bl_kernel_row;   /* seconds: median, and least; ratio: OpenBLAS's time over it */
 typedef struct bl_plot_input { const bl_table *table; const bl_kernel_row *kernel; size_t n_kernels; } bl_plot_input;
 typedef struct bl_plot {
     const char *name, *doc;                             /* "ppl_bits": perplexity against bits per weight */

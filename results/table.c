@@ -142,9 +142,9 @@ static bl_status read_dir(reader *r, const char *dir)
 
     BL_TRY(keep_text(r, dir, &r->dir));
     BL_TRY(bl_dir_list(dir, &names, &n, r->e));
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {                    /* kernels.h5: timings of `bench kernels`, no cell */
         bool is_note = ends_with(names[i], ".failed.json");
-        if (names[i][0] == '.' || (!is_note && !ends_with(names[i], ".h5")) || (is_note && has_shard(names, n, names[i]))) continue;
+        if (names[i][0] == '.' || strcmp(names[i], "kernels.h5") == 0 || (!is_note && !ends_with(names[i], ".h5")) || (is_note && has_shard(names, n, names[i]))) continue;
         bl_free(path);
         if (!(path = bl_join(dir, names[i], r->e))) { st = BL_E_NOMEM; goto out; }
         BL_TRY(is_note ? read_note(r, path) : read_shard(r, path));

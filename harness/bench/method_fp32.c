@@ -1,0 +1,41 @@
+/* method_fp32.c - every weight matrix as fp32: what the fast paths are measured against. A method of bench only; studies compare with `base`.
+ *
+ * The linears of the blocks, the token embeddings and lm_head; norms stay as they are stored.
+ */
+#include "bench/inside.h"
+
+static bl_geom geom_of(const bl_linear *lin) { return (bl_geom){ .out = lin->out, .in = lin->in }; }
+
+static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor dense = { 0 };
+    bl_weight packed = { 0 };
+    bl_geom g = geom_of(lin);
+    (void)stat;
+
+    BL_TRY(bl_linear_dense(r->be, lin, &dense, e));
+    BL_TRY(bl_weight_new(r->be, bl_format_find("fp32"), &g, &packed, e));
+    BL_TRY(r->ops->pack(r->be, &(bl_pack_args){ .x = dense, .w = &packed, .fit = BL_FIT_OWN }, e));
+    BL_TRY(r->ops->sync(r->be, e));
+    bl_linear_set_weight(lin, &packed);
+out:
+    bl_weight_free(&packed);
+    r->ops->buffer_free(dense.buf);
+    return st;
+}
+
+static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_geom *geom)
+{
+    (void)r;
+    *format = bl_format_find("fp32");
+    *geom   = geom_of(lin);
+    return true;
+}
+
+static bool wants_head(const bl_method_run *r) { (void)r; return true; }
+
+const bl_method bl_bench_fp32 = {
+    .name = "fp32", .version = 1, .title = "As fp32", .cite = "baseline", .doc = "Every weight matrix as fp32.",
+    .layer = layer, .predict = predict, .wants_head = wants_head,
+};

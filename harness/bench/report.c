@@ -1,0 +1,176 @@
+/* report.c - timings of kernels as files and as text. Layout of kernels.h5: results/schema.md. */
+#include "bench/inside.h"
+#include "bl_build.h"
+#include "kernels/base/fs.h"
+#include "kernels/base/json.h"
+#include "results/record.h"
+#include <stddef.h>
+#include <string.h>
+
+/* The columns of /kernel/timings: the one list that writing, reading and printing JSON follow. */
+#define AT(member) offsetof(bl_kernel_row, member)
+static const struct field { const char *name, *unit; bl_col_type type; double scale; size_t at; const char *long_name; } fields[] = {
+    { "kernel",            NULL,       BL_COL_TEXT, 0,   AT(kernel),      "name of the kernel; openblas is fp32 by OpenBLAS" },
+    { "op",                NULL,       BL_COL_TEXT, 0,   AT(op),          "what is computed" },
+    { "format",            NULL,       BL_COL_TEXT, 0,   AT(format),      "format of the weight" },
+    { "backend",           NULL,       BL_COL_TEXT, 0,   AT(backend),     "who computes" },
+    { "m",                 "1",        BL_COL_INT,  0,   AT(m),           "rows of x" },
+    { "out",               "1",        BL_COL_INT,  0,   AT(out),         "rows of the weight" },
+    { "in",                "1",        BL_COL_INT,  0,   AT(in),          "columns of the weight" },
+    { "group",             "1",        BL_COL_INT,  0,   AT(group),       "weights that share a scale; 0: the format has its own rule" },
+    { "bits_per_weight",   "1",        BL_COL_REAL, 1,   AT(bits),        "scales and zero points included" },
+    { "seconds",           "s",        BL_COL_REAL, 1,   AT(seconds),     "wall time of one call, median over the repetitions" },
+    { "seconds_min",       "s",        BL_COL_REAL, 1,   AT(seconds_min), "wall time of one call, least over the repetitions" },
+    { "bytes_per_second",  "byte s-1", BL_COL_REAL, 1e9, AT(gbs),         "packed weight, x and y over the median time" },
+    { "flop_per_second",   "s-1",      BL_COL_REAL, 1e9, AT(gflops),      "2 m out in over the median time" },
+    { "openblas_ratio",    "1",        BL_COL_REAL, 1,   AT(ratio),       "median time of OpenBLAS fp32 at this shape over the median time" },
+    { "nmse",              "1",        BL_COL_REAL, 1,   AT(nmse),        "squared error against sums in double over the power of those, same packed weight" },
+};
+static const char where[] = "kernel/timings";
+
+/* ---- write ---- */
+static bl_status column_of(const struct field *f, const bl_bench_result *r, bl_arena *a, bl_column *out, bl_err *e)
+{
+    size_t size = f->type == BL_COL_TEXT ? sizeof(const char *) : sizeof(double);
+    void *data = bl_alloc(a, r->n, size, e);
+    if (!data) return BL_E_NOMEM;
+    for (size_t i = 0; i < r->n; i++) {
+        const char *at = (const char *)&r->row[i] + f->at;
+        if (f->type == BL_COL_TEXT) ((const char **)data)[i] = *(const char *const *)at;
+        else if (f->type == BL_COL_INT) ((int64_t *)data)[i] = *(const int64_t *)at;
+        else ((double *)data)[i] = *(const double *)at * f->scale;
+    }
+    *out = (bl_column){ .name = f->name, .unit = f->unit, .long_name = f->long_name, .type = f->type, .data = data };
+    return BL_OK;
+}
+
+static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_bench_result *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_record *rec = NULL;
+    bl_arena *a = NULL;
+    bl_column column[BL_COUNT(fields)];
+    const char *shape = o->shape ? o->shape : "synth:smollm2-135m";
+
+    BL_TRY(bl_arena_new(&a, e));
+    for (size_t i = 0; i < BL_COUNT(fields); i++) BL_TRY(column_of(&fields[i], r, a, &column[i], e));
+    BL_TRY(bl_record_begin(path, "kernels", bl_hash_bytes(shape, strlen(shape)), &rec, e));
+    BL_TRY(bl_record_text(rec, "env/device",  r->facts.name, e));
+    BL_TRY(bl_record_text(rec, "env/simd",    r->facts.simd, e));
+    BL_TRY(bl_record_text(rec, "env/blas",    bl_blas_name(), e));
+    BL_TRY(bl_record_text(rec, "env/commit",  BL_BUILD_COMMIT, e));
+    BL_TRY(bl_record_int (rec, "env/threads", r->facts.threads, "1", e));
+    BL_TRY(bl_record_text(rec, "run/shape",   shape, e));
+    BL_TRY(bl_record_int (rec, "run/repetitions", o->repetitions, "1", e));
+    BL_TRY(bl_record_real(rec, "run/min_seconds", o->min_time, "s", e));
+    BL_TRY(bl_record_table(rec, where, &(bl_table_data){ .n = (int64_t)r->n, .n_columns = (int)BL_COUNT(column), .column = column }, e));
+    BL_TRY(bl_record_commit(rec, e));
+    rec = NULL;
+out:
+    bl_record_drop(rec);
+    bl_arena_free(a);
+    return st;
+}
+
+bl_status bl_bench_write(const bl_bench_opts *o, const bl_bench_result *r, const bl_text *json, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char *h5 = bl_join(o->out, BL_BENCH_FILE, e), *report = bl_join(o->out, BL_BENCH_JSON, e);
+    if (!h5 || !report) { st = BL_E_NOMEM; goto out; }
+    BL_TRY(bl_write_file(report, json->s ? json->s : "", json->n, e));
+    BL_TRY(write_shard(h5, o, r, e));
+out:
+    bl_free(h5);
+    bl_free(report);
+    return st;
+}
+
+/* ---- read ---- */
+static bl_status read_column(const bl_shard *s, const struct field *f, bl_arena *a, bl_kernel_row **row, int64_t *n, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char **text = NULL;
+    int64_t *whole = NULL, count;
+    double *real = NULL;
+    char at[96];
+
+    snprintf(at, sizeof at, "%s_%s", where, f->name);
+    if (f->type == BL_COL_TEXT) BL_TRY(bl_shard_texts(s, at, a, &text, &count, e));
+    else if (f->type == BL_COL_INT) BL_TRY(bl_shard_column_int(s, where, f->name, a, &whole, &count, e));
+    else BL_TRY(bl_shard_column_real(s, where, f->name, a, &real, &count, e));
+    if (!*row) {
+        if (!(*row = bl_alloc(a, (size_t)count, sizeof **row, e))) { st = BL_E_NOMEM; goto out; }
+        *n = count;
+    }
+    if (count != *n) { st = bl_fail(e, BL_E_CORRUPT, "%s: %lld rows of %s, expected %lld", where, (long long)count, f->name, (long long)*n); goto out; }
+    for (int64_t i = 0; i < count; i++) {
+        char *to = (char *)&(*row)[i] + f->at;
+        if (f->type == BL_COL_TEXT) *(const char **)to = text[i];
+        else if (f->type == BL_COL_INT) *(int64_t *)to = whole[i];
+        else *(double *)to = real[i] / f->scale;
+    }
+out:
+    return st;
+}
+
+bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_t *n, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_shard *s = NULL;
+    bl_kernel_row *row = NULL;
+    int64_t count = 0;
+    char *path = bl_join(dir, BL_BENCH_FILE, e);
+
+    if (!path) return BL_E_NOMEM;
+    if (bl_exists(path)) {
+        BL_TRY(bl_shard_open(path, &s, e));
+        for (size_t i = 0; i < BL_COUNT(fields); i++)
+            if ((st = read_column(s, &fields[i], a, &row, &count, e)) != BL_OK) { bl_within(e, "%s", path); goto out; }
+    }
+    *out = row;
+    *n = (size_t)count;
+out:
+    bl_shard_close(s);
+    bl_free(path);
+    return st;
+}
+
+/* ---- print ---- */
+static void print_json(const bl_kernel_row *row, size_t n, bl_text *t)
+{
+    bl_text_add(t, "[");
+    for (size_t i = 0; i < n; i++) {
+        bl_text_add(t, i ? ",\n {" : "{");
+        for (size_t k = 0; k < BL_COUNT(fields); k++) {
+            const struct field *f = &fields[k];
+            const char *at = (const char *)&row[i] + f->at;
+            bl_text_addf(t, "%s\"%s\": ", k ? ", " : "", f->name);
+            if (f->type == BL_COL_TEXT) bl_json_put_str(t, *(const char *const *)at, strlen(*(const char *const *)at));
+            else if (f->type == BL_COL_INT) bl_text_addf(t, "%lld", (long long)*(const int64_t *)at);
+            else bl_json_put_real(t, *(const double *)at * f->scale);
+        }
+        bl_text_add(t, "}");
+    }
+    bl_text_add(t, "]\n");
+}
+
+bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e)
+{
+    int wide = 6;
+    if (json) {
+        print_json(row, n, out);
+        return bl_text_check(out, e);
+    }
+    for (size_t i = 0; i < n; i++) wide = BL_MAX(wide, (int)strlen(row[i].kernel));
+    bl_text_addf(out, "| %-*s |    M |   out |    in | group |  bits |      us |  min us |  GB/s | GFLOP/s | OpenBLAS |\n", wide, "kernel");
+    bl_text_addf(out, "|:%.*s-|-----:|------:|------:|------:|------:|--------:|--------:|------:|--------:|---------:|\n", wide,
+                 "----------------------------------------------------------------");
+    for (size_t i = 0; i < n; i++) {
+        const bl_kernel_row *r = &row[i];
+        char group[24] = "";
+        if (r->group) snprintf(group, sizeof group, "%lld", (long long)r->group);
+        bl_text_addf(out, "| %-*s | %4lld | %5lld | %5lld | %5s | %5.2f | %7.1f | %7.1f | %5.1f | %7.1f | %7.2fx |\n", wide, r->kernel, (long long)r->m, (long long)r->out,
+                     (long long)r->in, group, r->bits, r->seconds * 1e6, r->seconds_min * 1e6, r->gbs, r->gflops, r->ratio);
+    }
+    return bl_text_check(out, e);
+}
