@@ -1,0 +1,298 @@
+/* data.c - picks the points of a figure out of a table or a list of kernel timings. */
+#include "data.h"
+#include "results/metric.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct point {
+    char  *panel, *series, *label;
+    bool   is_base, front;
+    double bits, value, stderr_; bool has_stderr;
+    int64_t n;
+} point;
+typedef struct points { point *v; size_t n, cap; } points;
+
+static void free_points(points *p)
+{
+    for (size_t i = 0; i < p->n; i++) { bl_free(p->v[i].panel); bl_free(p->v[i].series); bl_free(p->v[i].label); }
+    bl_free(p->v);
+}
+
+/* Names are data: quotes and control characters would end a field, and gnuplot cuts a quoted field at a comma. */
+static void put_field(bl_text *out, const char *s)
+{
+    bl_text_add(out, "\"");
+    for (; *s; s++) bl_text_addn(out, *s == '"' ? "'" : *s == ',' ? ";" : (unsigned char)*s < 0x20 ? " " : s, 1);
+    bl_text_add(out, "\"");
+}
+
+static void put_real(bl_text *out, double v)
+{
+    char number[40];
+    snprintf(number, sizeof number, "%.10g", v);
+    for (char *c = number; *c; c++)
+        if (*c == ',') *c = '.';                        /* a locale with a decimal comma */
+    bl_text_addf(out, ",%s", number);
+}
+
+/* ---- cells -------------------------------------------------------------------------------------- */
+/* "rtn:w4g64+sym" without its bits: "rtn g64+sym". */
+static void put_family(bl_text *out, const bl_row *r)
+{
+    const char *colon = strchr(r->method, ':'), *rest = colon ? colon + 1 : "";
+
+    bl_text_addn(out, r->method, colon ? (size_t)(colon - r->method) : strlen(r->method));
+    if (*rest == 'w' && r->bits[0]) rest += 1 + strspn(rest + 1, "0123456789");
+    if (*rest) bl_text_addf(out, " %s", rest);
+}
+
+static bool is_base(const bl_row *r) { return !strcmp(r->method, "base"); }
+static bool same_task(const bl_row *a, const bl_row *b)
+{
+    return !strcmp(a->model, b->model) && !strcmp(a->stored_as, b->stored_as) && !strcmp(a->task, b->task) && !strcmp(a->metric, b->metric) &&
+           a->version == b->version && a->limit == b->limit && a->n == b->n && a->seed == b->seed;
+}
+
+/* What is the same for all rows of the figure does not stand in its names. */
+typedef struct varying { bool model, stored_as, version, seed, metric; } varying;
+
+/* Model and task, and whatever else makes a number another number. */
+static void put_panel(bl_text *out, const bl_row *r, const varying *v)
+{
+    if (v->model) bl_text_addf(out, "%s ", r->model);
+    if (v->stored_as) bl_text_addf(out, "(%s) ", r->stored_as);
+    bl_text_add(out, r->task);
+    if (v->metric) bl_text_addf(out, " %s", r->metric);
+    if (v->version) bl_text_addf(out, " v%lld", (long long)r->version);
+    if (v->seed) bl_text_addf(out, " seed %lld", (long long)r->seed);
+    if (r->limit) bl_text_addf(out, " n=%lld*", (long long)r->n);
+}
+
+static bl_status add_point(points *p, const bl_row *r, const bl_row *family, const varying *v, double scale, bl_err *e)
+{
+    bl_text panel = { 0 }, series = { 0 };
+    point at = { .is_base = is_base(r), .bits = r->bits_per_weight, .value = r->value * scale, .stderr_ = r->stderr_ * scale, .has_stderr = r->has_stderr, .n = r->n };
+    bl_status st = bl_grow(&p->v, &p->cap, p->n + 1, sizeof *p->v, e);
+
+    put_panel(&panel, r, v);
+    put_panel(&series, r, v);
+    bl_text_add(&series, " \xc2\xb7 ");
+    put_family(&series, family);
+    if (st == BL_OK) st = bl_text_check(&panel, e);
+    if (st == BL_OK) st = bl_text_check(&series, e);
+    if (st == BL_OK && !(at.label = bl_strdup(r->method, e))) st = BL_E_NOMEM;
+    if (st != BL_OK) {
+        bl_text_free(&panel);
+        bl_text_free(&series);
+        return st;
+    }
+    at.panel = panel.s;
+    at.series = series.s;
+    p->v[p->n++] = at;
+    return BL_OK;
+}
+
+/* No other point of the panel has at most its bits and a better value, or fewer bits and at least its value. */
+static void mark_front(points *p, int direction)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        p->v[i].front = true;
+        for (size_t k = 0; k < p->n && p->v[i].front; k++) {
+            const point *a = &p->v[i], *b = &p->v[k];
+            double gain = direction * (b->value - a->value);
+            if (!strcmp(a->panel, b->panel) && b->bits <= a->bits && gain >= 0 && (b->bits < a->bits || gain > 0)) p->v[i].front = false;
+        }
+    }
+}
+
+static int by_series(const void *a, const void *b)
+{
+    const point *x = a, *y = b;
+    int order = strcmp(x->panel, y->panel);
+    if (!order) order = strcmp(x->series, y->series);
+    if (!order) order = (x->bits > y->bits) - (x->bits < y->bits);
+    return order ? order : x->is_base - y->is_base;
+}
+
+static bl_status put_points(points *p, int direction, bl_text *csv, bl_err *e)
+{
+    mark_front(p, direction);
+    if (p->n) qsort(p->v, p->n, sizeof *p->v, by_series);
+    bl_text_add(csv, "panel,series,kind,label,bits,value,stderr,n,front\n");
+    for (size_t i = 0; i < p->n; i++) {
+        const point *q = &p->v[i];
+        put_field(csv, q->panel);
+        bl_text_add(csv, ",");
+        put_field(csv, q->series);
+        bl_text_addf(csv, ",%s,", q->is_base ? "base" : "method");
+        put_field(csv, q->label);
+        put_real(csv, q->bits);
+        put_real(csv, q->value);
+        if (q->has_stderr) put_real(csv, q->stderr_);
+        else bl_text_add(csv, ",NA");
+        bl_text_addf(csv, ",%lld,%d\n", (long long)q->n, q->front);
+    }
+    return bl_text_check(csv, e);
+}
+
+/* Rows whose metric is the first of `metric` that their task has. The base of a task stands at the end of each of its curves. */
+static bl_status cells(const bl_plot_input *in, const char *const *metric, int direction, double scale, bl_text *csv, size_t *n_points, bl_err *e)
+{
+    const bl_table *t = in->table;
+    const bl_row **chosen = bl_new(t ? t->n : 0, sizeof *chosen, e);
+    points p = { 0 };
+    varying v = { 0 };
+    size_t n = 0;
+    bl_status st = chosen ? BL_OK : BL_E_NOMEM;
+
+    if (st != BL_OK) goto out;
+    for (size_t i = 0; t && i < t->n; i++) {
+        const bl_row *r = &t->row[i];
+        int rank = 0, best = -1;
+        if (!r->has_value || !isfinite(r->value) || r->bits_per_weight <= 0 || (direction < 0 && r->value <= 0)) continue;
+        while (metric[rank] && strcmp(metric[rank], r->metric)) rank++;
+        if (!metric[rank]) continue;
+        for (int k = 0; k < rank && best < 0; k++)      /* rows of one cell stand together */
+            for (size_t j = i; j-- > 0 && t->row[j].path == r->path; )
+                if (!strcmp(t->row[j].metric, metric[k])) best = k;
+        for (int k = 0; k < rank && best < 0; k++)
+            for (size_t j = i + 1; j < t->n && t->row[j].path == r->path; j++)
+                if (!strcmp(t->row[j].metric, metric[k])) best = k;
+        if (best >= 0) continue;
+        chosen[n++] = r;
+        v.model     = v.model     || strcmp(r->model, chosen[0]->model);
+        v.stored_as = v.stored_as || strcmp(r->stored_as, chosen[0]->stored_as);
+        v.version   = v.version   || (r->version != chosen[0]->version && !strcmp(r->task, chosen[0]->task));
+        v.seed      = v.seed      || r->seed != chosen[0]->seed;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const bl_row *r = chosen[i];
+        bool in_a_curve = false;
+        if (!is_base(r)) { BL_TRY(add_point(&p, r, r, &v, scale, e)); continue; }
+        for (size_t k = 0; k < n; k++) {
+            bool repeated = false;
+            if (is_base(chosen[k]) || !same_task(r, chosen[k]) || !chosen[k]->bits[0]) continue;
+            in_a_curve = true;
+            size_t before = p.n;
+            BL_TRY(add_point(&p, r, chosen[k], &v, scale, e));
+            for (size_t j = 0; j < before; j++)
+                if (p.v[j].is_base && !strcmp(p.v[j].series, p.v[before].series) && p.v[j].value == p.v[before].value) repeated = true;
+            if (repeated) { bl_free(p.v[before].panel); bl_free(p.v[before].series); bl_free(p.v[before].label); p.n = before; }
+        }
+        if (!in_a_curve) BL_TRY(add_point(&p, r, r, &v, scale, e));
+    }
+    *n_points = p.n;
+    st = put_points(&p, direction, csv, e);
+out:
+    free_points(&p);
+    bl_free(chosen);
+    return st;
+}
+
+bl_status bl_data_perplexity(const bl_plot_input *in, bl_text *csv, size_t *n_points, bl_err *e)
+{
+    static const char *const metric[] = { "perplexity", "word_perplexity", NULL };
+    return cells(in, metric, -1, 1, csv, n_points, e);
+}
+
+bl_status bl_data_accuracy(const bl_plot_input *in, bl_text *csv, size_t *n_points, bl_err *e)
+{
+    static const char *const metric[] = { "acc", "exact_match_strict", "exact_match", NULL };
+    return cells(in, metric, 1, 100, csv, n_points, e);
+}
+
+/* ---- kernels ------------------------------------------------------------------------------------ */
+typedef struct timing { const bl_kernel_row *row; char *family; } timing;
+
+/* The kernel without the bits in its name, so that int2, int3, … make one curve: "gemm_int4_avx2" is "gemm_int_avx2". */
+static char *family_of(const bl_kernel_row *r, bl_err *e)
+{
+    bl_text t = { 0 };
+    const char *at = strstr(r->kernel, r->format);
+    size_t k = strlen(r->format);
+
+    while (k && r->format[k - 1] >= '0' && r->format[k - 1] <= '9') k--;
+    if (at && k && k < strlen(r->format)) {
+        bl_text_addn(&t, r->kernel, (size_t)(at - r->kernel) + k);
+        bl_text_add(&t, at + strlen(r->format));
+    } else {
+        bl_text_add(&t, r->kernel);
+    }
+    if (bl_text_check(&t, e) == BL_OK) return t.s;
+    bl_text_free(&t);
+    return NULL;
+}
+
+static int by_curve(const void *a, const void *b)
+{
+    const timing *x = a, *y = b;
+    int order = (x->row->m > y->row->m) - (x->row->m < y->row->m);
+    if (!order) order = strcmp(x->family, y->family);
+    if (!order) order = (x->row->bits > y->row->bits) - (x->row->bits < y->row->bits);
+    if (!order) order = (x->row->out * x->row->in > y->row->out * y->row->in) - (x->row->out * x->row->in < y->row->out * y->row->in);
+    return order;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void put_timing(bl_text *csv, const timing *t, const char *kind, double value)
+{
+    const bl_kernel_row *r = t->row;
+    char text[128];
+
+    snprintf(text, sizeof text, "%lld %s", (long long)r->m, r->m == 1 ? "row (decoding)" : "rows");
+    put_field(csv, text);
+    bl_text_add(csv, ",");
+    put_field(csv, t->family);
+    bl_text_addf(csv, ",%s,", kind);
+    snprintf(text, sizeof text, "%s %lldx%lld", r->format, (long long)r->out, (long long)r->in);
+    put_field(csv, text);
+    put_real(csv, r->bits);
+    put_real(csv, value);
+    put_real(csv, r->gflops);
+    put_real(csv, r->gbs);
+    put_real(csv, r->seconds);
+    put_real(csv, r->nmse);
+    bl_text_add(csv, "\n");
+}
+
+bl_status bl_data_kernels(const bl_plot_input *in, bl_text *csv, size_t *n_points, bl_err *e)
+{
+    bl_status st = BL_OK;
+    timing *t = bl_new(in->n_kernels, sizeof *t, e);
+    double *ratio = bl_new(in->n_kernels, sizeof *ratio, e);
+    size_t n = 0;
+
+    if (!t || !ratio) { st = BL_E_NOMEM; goto out; }
+    for (size_t i = 0; i < in->n_kernels; i++) {
+        const bl_kernel_row *r = &in->kernel[i];
+        if (!(r->ratio > 0) || !(r->bits > 0) || !strncmp(r->kernel, "openblas", 8)) continue;      /* OpenBLAS itself is the line at 1 */
+        t[n].row = r;
+        if (!(t[n].family = family_of(r, e))) { st = BL_E_NOMEM; goto out; }
+        n++;
+    }
+    if (n) qsort(t, n, sizeof *t, by_curve);
+    bl_text_add(csv, "panel,series,kind,label,bits,value,gflops,gbs,seconds,nmse\n");
+    for (size_t from = 0, to; from < n; from = to) {    /* one curve: its points, then its medians */
+        for (to = from; to < n && t[to].row->m == t[from].row->m && !strcmp(t[to].family, t[from].family); to++)
+            put_timing(csv, &t[to], "point", t[to].row->ratio);
+        for (size_t i = from, end; i < to; i = end) {
+            for (end = i; end < to && t[end].row->bits == t[i].row->bits; end++) ratio[end - i] = t[end].row->ratio;
+            qsort(ratio, end - i, sizeof *ratio, by_value);
+            put_timing(csv, &t[i], "median", bl_percentile(ratio, (int64_t)(end - i), 0.5));
+        }
+    }
+    *n_points = n;
+    st = bl_text_check(csv, e);
+out:
+    for (size_t i = 0; t && i < in->n_kernels; i++) bl_free(t[i].family);
+    bl_free(t);
+    bl_free(ratio);
+    return st;
+}
