@@ -247,6 +247,44 @@ static void llama_cpp_cases_are_reproduced(void **state)
     }
 }
 
+static void a_checkpoint_finds_its_tokenizer(void **state)
+{
+    (void)state;
+    BL_NEEDS("BITLADDER_MODELS");
+    static const struct { const char *model, *kind; int64_t vocab; int32_t bos, eos; bool adds; } rows[] = {
+        { "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf", "byte-level BPE (smollm)", 49152, 1, 2, false },
+        { "stories260K/stories260K.bin", "sentencepiece BPE", 512, 1, 2, true },
+        { "tinystories656K", "byte-fallback BPE (no pre-tokenizer)", 2048, 1, 2, true },
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e;
+        bl_checkpoint *c;
+        bl_tokenizer *t;
+        assert_ok(bl_checkpoint_open(test_path("BITLADDER_MODELS", rows[i].model), NULL, &c, &e));
+        assert_ok(bl_tokenizer_of(c, &t, &e));
+        assert_string_equal(bl_tokenizer_kind(t), rows[i].kind);
+        assert_int_equal(bl_tokenizer_vocab(t), rows[i].vocab);
+        assert_int_equal(bl_tokenizer_bos(t), rows[i].bos);
+        assert_int_equal(bl_tokenizer_eos(t), rows[i].eos);
+        assert_int_equal(bl_tokenizer_adds_bos(t), rows[i].adds);
+        bl_tokenizer_close(t);
+        bl_checkpoint_close(c);
+    }
+}
+
+static void a_tokenizer_larger_than_the_model_is_refused(void **state)
+{
+    (void)state;
+    BL_NEEDS("BITLADDER_MODELS");
+    bl_err e;
+    bl_checkpoint *c;
+    bl_tokenizer *t;
+    const bl_checkpoint_opts o = { .tokenizer = test_path("BITLADDER_MODELS", "tokenizers/llama2/tokenizer.model") };
+    assert_ok(bl_checkpoint_open(test_path("BITLADDER_MODELS", "stories260K/stories260K.bin"), &o, &c, &e));
+    assert_refused(bl_tokenizer_of(c, &t, &e), BL_E_FORMAT, "token 31999 is not in the model, whose vocabulary is 512");
+    bl_checkpoint_close(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +294,8 @@ int main(void)
         cmocka_unit_test(llama2c_agrees_with_sentencepiece_where_no_blanks_are_dropped),
         cmocka_unit_test(once_upon_a_time_is_what_llama2c_says),
         cmocka_unit_test(llama_cpp_cases_are_reproduced),
+        cmocka_unit_test(a_checkpoint_finds_its_tokenizer),
+        cmocka_unit_test(a_tokenizer_larger_than_the_model_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

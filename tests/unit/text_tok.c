@@ -234,6 +234,104 @@ static void byte_fallback_tokenizers_read_back(void **state)
     bl_tokenizer_close(t);
 }
 
+/* Pieces that are whole tokens show where a text was cut. */
+static void split_behaviors_cut_as_they_are_named(void **state)
+{
+    (void)state;
+    static const struct { const char *behavior, *invert, *ids; } rows[] = {
+        { "Isolated", "false", "0 3 1 3 3 2" },           { "Isolated", "true", "0 3 1 3 3 2" },
+        { "Removed", "false", "0 1 2" },                  { "Removed", "true", "3 3 3" },
+        { "MergedWithPrevious", "false", "4 5 3 2" },     { "MergedWithNext", "false", "0 6 3 7" },
+        { "Contiguous", "false", "0 3 1 8 2" },           { "MergedWithNext", "true", "4 5 3 2" },
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++)
+        for (int regex = 0; regex < 2; regex++) {
+            bl_text j = { 0 };
+            bl_text_addf(&j, "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"%s\":\"-\"},\"behavior\":\"%s\",\"invert\":%s},\"model\":{\"ignore_merges\":true,"
+                "\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"-\":3,\"a-\":4,\"b-\":5,\"-b\":6,\"-c\":7,\"--\":8},\"merges\":[]}}",
+                regex ? "Regex" : "String", rows[i].behavior, rows[i].invert);
+            bl_tokenizer *t = tok_json(j.s);
+            assert_string_equal(tok_ids(t, "a-b--c", 6, 0), rows[i].ids);
+            bl_tokenizer_close(t);
+            bl_text_free(&j);
+        }
+}
+
+static void metaspace_puts_a_blank_in_front_as_its_scheme_says(void **state)
+{
+    (void)state;
+    static const struct { const char *scheme, *split, *ids, *text; } rows[] = {
+        { "always", "true", "4 4 6 4", "a a<s>a" },
+        { "first",  "true", "4 4 6 1", "a a<s>a" },
+        { "never",  "true", "1 4 6 1", "a a<s>a" },
+        { "always", "false", "5 6 4", "a a<s>a" },      /* one piece: the whole word is a token */
+        { "always", "true", "4", " a" },
+        { "always", "true", "4", "\xE2\x96\x81""a" },
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_text j = { 0 };
+        bl_text_addf(&j, "{\"added_tokens\":[{\"id\":6,\"content\":\"<s>\",\"special\":true}],\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"%s\",\"split\":%s},"
+            "\"decoder\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"%s\"},\"model\":{\"ignore_merges\":true,\"vocab\":{\"\\u2581\":0,\"a\":1,\"\\u2581a\":4,"
+            "\"\\u2581a\\u2581a\":5},\"merges\":[]}}", rows[i].scheme, rows[i].split, rows[i].scheme);
+        bl_tokenizer *t = tok_json(j.s);
+        assert_string_equal(tok_ids(t, rows[i].text, strlen(rows[i].text), BL_ENCODE_SPECIAL), rows[i].ids);
+        assert_decodes(t, (int32_t[]){ 4, 4 }, 2, true, strcmp(rows[i].scheme, "never") ? "a a" : " a a");
+        bl_tokenizer_close(t);
+        bl_text_free(&j);
+    }
+}
+
+static void normal_forms_are_those_of_unicode(void **state)
+{
+    (void)state;
+    static const struct { const char *form, *text, *ids; } rows[] = {
+        { "NFC", "e\xCC\x81", "2" },             { "NFD", "\xC3\xA9", "0 1" },          { "NFC", "ae\xCC\x81""e", "9 2 0" },
+        { "NFC", "a\xCC\x81\xCC\xA3", "4 1" },  /* the dot below goes first, and the acute stays behind */
+        { "NFD", "\xE1\xBA\xA1\xCC\x81", "9 3 1" },
+        { "NFC", "\xEF\xAC\x81", "7" },         { "NFKC", "\xEF\xAC\x81", "5 6" },   { "NFKD", "\xEF\xAC\x81\xC3\xA9", "5 6 0 1" },
+        { "NFC", "\xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB", "8" },                /* Hangul */
+        { "NFC", "e", "0" }, { "NFC", "", "" }, { "NFC", "\xCC\x81", "1" },
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_text j = { 0 };
+        bl_text_addf(&j, "{\"normalizer\":{\"type\":\"%s\"},\"model\":{\"vocab\":{\"e\":0,\"\\u0301\":1,\"\\u00e9\":2,\"\\u0323\":3,\"\\u1ea1\":4,\"f\":5,\"i\":6,"
+            "\"\\ufb01\":7,\"\\ud55c\":8,\"a\":9},\"merges\":[]}}", rows[i].form);
+        bl_tokenizer *t = tok_json(j.s);
+        assert_string_equal(tok_ids(t, rows[i].text, strlen(rows[i].text), 0), rows[i].ids);
+        bl_tokenizer_close(t);
+        bl_text_free(&j);
+    }
+}
+
+/* Patterns are Oniguruma's: what PCRE2 alone would read differently. */
+static void patterns_mean_what_they_mean_to_the_reference(void **state)
+{
+    (void)state;
+    static const struct { const char *pattern, *text, *ids; } rows[] = {
+        { "\\\\s", "a b\xE1\xA0\x8E""b", "0 1 3 1" },       /* U+180E is no blank */
+        { "[\\\\s]", "a\xE1\xA0\x8E b", "0 3 1" },
+        { "\\\\S", "a b", "2" },
+        { "[^\\\\S]", "a b", "0 1" },
+        { "\\\\u0062", "ab", "0" },
+        { "[]b]", "a]b", "0" },                         /* a ] that comes first is a member */
+        { "[[:alpha:]]", "a b", "2" },
+        { "(?i:A)", "ab", "1" },
+        { "b$", "ab\nab", "0 4 0" },                    /* lines */
+        { "\\\\v", "a\vb", "0 1" },
+        { "b*", "abba", "0 0" },                        /* empty matches cut nothing */
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_text j = { 0 };
+        bl_text_addf(&j, "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":\"Removed\"},\"model\":{"
+            "\"vocab\":{\"a\":0,\"b\":1,\" \":2,\"\\u180e\":3,\"\\n\":4,\"\\u000b\":5,\"]\":6},\"merges\":[]}}", rows[i].pattern);
+        bl_tokenizer *t = tok_json(j.s);
+        const char *got = tok_ids(t, rows[i].text, strlen(rows[i].text), 0);
+        if (strcmp(got, rows[i].ids)) fail_msg("'%s': %s, wanted %s", rows[i].pattern, got, rows[i].ids);
+        bl_tokenizer_close(t);
+        bl_text_free(&j);
+    }
+}
+
 static const spm_row pieces[] = {
     { "<unk>", 0, 2 }, { "<s>", 0, 3 }, { "</s>", 0, 3 }, { "ab", -1, 1 }, { "bc", -2, 1 }, { "\xE2\x96\x81""a", -3, 1 }, { "abc", -4, 5 }, { "XY", 0, 4 },
     { "\xE2\x96\x81", -5, 1 }, { "a", -6, 1 }, { "b", -7, 1 }, { "c", -8, 1 }, { "X", -9, 1 }, { "bX", -10, 1 },
@@ -400,6 +498,10 @@ int main(void)
         cmocka_unit_test(decoding_leaves_special_tokens_out_unless_kept),
         cmocka_unit_test(decoding_replaces_half_characters),
         cmocka_unit_test(byte_fallback_tokenizers_read_back),
+        cmocka_unit_test(split_behaviors_cut_as_they_are_named),
+        cmocka_unit_test(metaspace_puts_a_blank_in_front_as_its_scheme_says),
+        cmocka_unit_test(normal_forms_are_those_of_unicode),
+        cmocka_unit_test(patterns_mean_what_they_mean_to_the_reference),
         cmocka_unit_test(scores_decide_in_sentencepiece_models),
         cmocka_unit_test(blanks_stay_where_the_model_keeps_them),
         cmocka_unit_test(llama2c_files_of_characters_have_no_blank_in_front),
