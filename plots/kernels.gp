@@ -12,8 +12,8 @@ set title offset 0, -0.5
 set multiplot layout rows, columns margins screen 0.07, 0.98, (is_text ? 0.25 : 0.18), 0.95 spacing screen 0.07, (is_text ? 0.15 : 0.1)
 do for [k=1:|P|] {
     set title P[k].(is_text ? ", speed over OpenBLAS fp32" : "")
-    if (!is_text && (k - 1) % columns == 0) { set ylabel "speed over OpenBLAS fp32" } else { unset ylabel }
-    if (k > |P| - columns) { set xlabel "bits per weight" } else { unset xlabel }
+    if (!is_text && (k - 1) % columns == 0) { set ylabel "speed over OpenBLAS fp32" textcolor rgb "#333333" } else { unset ylabel }
+    if (k > |P| - columns) { set xlabel "bits per weight" textcolor rgb "#333333" } else { unset xlabel }
     if (k == |P|) { set key at screen 0.5, 0.015 center bottom vertical reverse Left maxrows (|S| + 4) / 4 } else { unset key }
     plot 1 with lines linestyle 22 title "OpenBLAS fp32", \
          for [i=1:|S|] data using (column("bits")):(strcol("panel") eq P[k] && strcol("series") eq S[i] && strcol("kind") eq "point" ? column("value") : NaN) \

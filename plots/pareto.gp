@@ -12,8 +12,8 @@ unset key
 set multiplot layout rows, columns margins screen 0.07, 0.98, 0.1, 0.94 spacing screen 0.07, (is_text ? 0.15 : 0.11)
 do for [k=1:|P|] {
     set title P[k].(is_text ? ", accuracy %" : "")
-    if (!is_text && (k - 1) % columns == 0) { set ylabel "accuracy in percent" } else { unset ylabel }
-    if (k > |P| - columns) { set xlabel "bits per weight" } else { unset xlabel }
+    if (!is_text && (k - 1) % columns == 0) { set ylabel "accuracy in percent" textcolor rgb "#333333" } else { unset ylabel }
+    if (k > |P| - columns) { set xlabel "bits per weight" textcolor rgb "#333333" } else { unset xlabel }
     plot data using (column("bits")):(strcol("panel") eq P[k] && column("front") == 1 ? column("value") : NaN) smooth unique with steps linestyle 22 notitle, \
          data using (column("bits")):(strcol("panel") eq P[k] ? column("value") : NaN):(column("stderr")) with yerrorbars linestyle 20 pointsize 0 notitle, \
          data using (column("bits")):(strcol("panel") eq P[k] && column("front") == 0 ? column("value") : NaN) with points linestyle 20 pointtype 6 pointsize 1.2 notitle, \

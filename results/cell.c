@@ -299,7 +299,7 @@ bl_status bl_cell_write(const char *dir, const bl_cell *c, bl_err *e)
         BL_TRY(place(fields[i].where, c->task, &at, e));
         BL_TRY(put_field(r, &fields[i], c, at.s, e));
     }
-    BL_TRY(has_group ? bl_record_int(r, "method/group", c->group, "1", e) : bl_record_absent(r, "method/group", no_option, e));
+    BL_TRY(has_group ? bl_record_int(r, "method/group", c->group, NULL, e) : bl_record_absent(r, "method/group", no_option, e));
     BL_TRY(put_metrics(r, c, &at, e));
     BL_TRY(place("task/@/samples", c->task, &at, e));
     BL_TRY(put_samples(r, c, at.s, e));

@@ -1,0 +1,118 @@
+/* results_schema.c - results/schema.md and real files say the same: every path of a file is in the page, every path of the page is in a file. */
+#include "data/results_cells.h"
+
+enum { MOST = 256 };
+static bl_err e;
+typedef struct entry { char path[128]; bool optional, has_unit, seen, seen_absent, seen_unit; } entry;
+static entry entries[MOST];
+static size_t n_entries;
+
+/* Rows "| `path` | kind | unit | meaning |" before the part on kernels. */
+static void read_page(void)
+{
+    char *text = NULL;
+    size_t n = 0;
+    if (bl_read_file(BL_SOURCE_DIR "/results/schema.md", 1 << 20, &text, &n, &e) != BL_OK) fail_msg("%s", e.text);
+    char *end = strstr(text, "\n## Kernel timings");
+    assert_non_null(end);
+    *end = 0;
+    n_entries = 0;
+    for (char *line = text; line; line = strchr(line, '\n')) {
+        char kind[64], unit[32];
+        line += *line == '\n';
+        entry *x = &entries[n_entries];
+        *x = (entry){ 0 };
+        if (sscanf(line, "| `%127[^`]` | %63[^|]| %31[^|]|", x->path, kind, unit) != 3) continue;
+        x->optional = strstr(kind, "or reason") != NULL;
+        x->has_unit = strncmp(unit, "- ", 2) != 0;
+        n_entries++;
+    }
+    bl_free(text);
+}
+
+static entry *find(const char *path, size_t n)
+{
+    for (size_t i = 0; i < n_entries; i++)
+        if (strlen(entries[i].path) == n && !memcmp(entries[i].path, path, n)) return &entries[i];
+    return NULL;
+}
+
+/* "task/piqa/metric/acc_stderr" is "task/<task>/metric/<metric>_stderr" in the page. */
+static void general(const char *path, const bl_cell *c, char out[256])
+{
+    char task[64];
+    snprintf(task, sizeof task, "task/%s/", c->task);
+    if (strncmp(path, task, strlen(task))) { snprintf(out, 256, "%s", path); return; }
+    const char *rest = path + strlen(task);
+    snprintf(out, 256, "task/<task>/%s", rest);
+    for (int i = 0; i < c->n_metrics; i++) {
+        char plain[64], with[64];
+        snprintf(plain, sizeof plain, "metric/%s", c->metric[i].name);
+        snprintf(with, sizeof with, "metric/%s_stderr", c->metric[i].name);
+        if (!strcmp(rest, plain)) snprintf(out, 256, "task/<task>/metric/<metric>");
+        if (!strcmp(rest, with)) snprintf(out, 256, "task/<task>/metric/<metric>_stderr");
+    }
+}
+
+static bool ends(const char *s, const char *end, size_t *n)
+{
+    size_t k = strlen(end);
+    *n = strlen(s) - k;
+    return strlen(s) > k && !strcmp(s + *n, end);
+}
+
+static void mark_file(const bl_cell *c)
+{
+    const char *dir = test_dir(), **path;
+    int64_t n;
+    bl_shard *s;
+    bl_arena *a;
+
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_cell_write(dir, c, &e));
+    assert_ok(bl_shard_open(invented_path(dir, c), &s, &e));
+    assert_ok(bl_shard_paths(s, a, &path, &n, &e));
+    for (int64_t i = 0; i < n; i++) {
+        char p[256];
+        size_t k;
+        entry *x;
+        general(path[i], c, p);
+        if ((x = find(p, strlen(p)))) x->seen = true;
+        else if (ends(p, "_absent_reason", &k) && (x = find(p, k))) x->seen_absent = true;
+        else if ((ends(p, "@units", &k) || ends(p, "_units", &k)) && (x = find(p, k))) x->seen_unit = true;
+        else if (!(ends(p, "@long_name", &k) && find(p, k))) fail_msg("'%s' is in a file, but not in schema.md", path[i]);
+    }
+    bl_shard_close(s);
+    bl_arena_free(a);
+    assert_ok(bl_remove_tree(dir, &e));
+}
+
+static void every_path_of_a_file_is_in_the_page_and_the_other_way_round(void **state)
+{
+    (void)state;
+    invented v;
+    read_page();
+    assert_in_range(n_entries, 50, MOST - 1);
+    bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0);           /* everything there */
+    c.simulated = "activations";
+    v.layer[0].out_nmse = v.layer[1].damp = 0.1;
+    for (int i = 0; i < INVENTED_SAMPLES; i++) v.sample[i].reply = v.sample[i].answer = "x";
+    mark_file(&c);
+    c = *invent(&v, "m", 0, 0, "piqa", 0);                    /* and as little as possible */
+    c.peak_bytes = c.packed_bytes = 0;
+    c.seconds = c.quantize_seconds = c.tokens_per_second = c.bits_per_weight = 0;
+    c.created = NULL;
+    mark_file(&c);
+    for (size_t i = 0; i < n_entries; i++) {
+        const entry *x = &entries[i];
+        if (!x->seen) fail_msg("'%s' is in schema.md, but in no file", x->path);
+        if (x->optional != x->seen_absent) fail_msg("'%s': schema.md says '%s', a reason was %s", x->path, x->optional ? "or reason" : "always there", x->seen_absent ? "found" : "not found");
+        if (x->has_unit != x->seen_unit) fail_msg("'%s': schema.md says it has %s unit, a file has %s", x->path, x->has_unit ? "a" : "no", x->seen_unit ? "one" : "none");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_path_of_a_file_is_in_the_page_and_the_other_way_round) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
