@@ -167,7 +167,8 @@ out:
 /* ---- ids ----------------------------------------------------------------------------------------- */
 
 /* A token that is not used any more falls apart into what it was merged from. */
-static bl_status put_scored(const bl_tokenizer *t, const char *s, int32_t id, size_t at, size_t n, const bpe_work *w, bl_ids *out, size_t begin, bl_err *e)
+static bl_status put_scored(const bl_tokenizer *t, const char *s, int32_t id, size_t at, size_t n, const bpe_work *w, bl_ids *out, size_t begin,
+        bl_err *e)
 {
     bl_status st = BL_OK;
     if (id >= 0 && t->vocab.entry[id].type == TOK_UNUSED) {
@@ -239,7 +240,8 @@ bl_status tok_order_by_score(bl_tokenizer *t, const char *file, bl_err *e)
     if (!(t->order = bl_new(t->vocab.n, sizeof *t->order, e))) return BL_E_NOMEM;
     for (size_t id = 0; id < t->vocab.n; id++) {
         const tok_entry *v = &t->vocab.entry[id];
-        if (isnan(v->score)) return bl_fail(e, BL_E_FORMAT, "%s: the score of token %zu '%.*s' is not a number", file, id, (int)BL_MIN(v->n, 60u), t->vocab.text + v->at);
+        if (isnan(v->score)) return bl_fail(e, BL_E_FORMAT, "%s: the score of token %zu '%.*s' is not a number", file, id, (int)BL_MIN(v->n, 60u),
+                                            t->vocab.text + v->at);
         t->order[id] = v->type == TOK_NORMAL || v->type == TOK_USER || v->type == TOK_UNUSED ? order_of(v->score) : UINT32_MAX;
     }
     return BL_OK;

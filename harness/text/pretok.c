@@ -35,7 +35,8 @@ static bl_status escape(const char *p, size_t n, bool in_class, bl_text *out, si
     } else if (p[0] == 'v') {
         bl_text_add(out, "\\x{b}");
     } else if (p[0] == 'u') {
-        if (n < 5 || strspn(p + 1, "0123456789abcdefABCDEF") < 4) return bl_fail(e, BL_E_FORMAT, "%s: a pattern has \\u without four hexadecimal digits", file);
+        if (n < 5 || strspn(p + 1, "0123456789abcdefABCDEF") < 4)
+            return bl_fail(e, BL_E_FORMAT, "%s: a pattern has \\u without four hexadecimal digits", file);
         bl_text_addf(out, "\\x{%.4s}", p + 1);
         *used = 5;
     } else if ((p[0] >= 'a' && p[0] <= 'z') || (p[0] >= 'A' && p[0] <= 'Z')) {
@@ -62,7 +63,8 @@ static bl_status translate(const char *p, size_t n, bl_text *out, const char *fi
             continue;
         }
         if (in_class) {
-            if (left > 1 && !memcmp(rest, "&&", 2)) return bl_fail(e, BL_E_UNSUPPORTED, "%s: && in a character class of a pattern is not supported", file);
+            if (left > 1 && !memcmp(rest, "&&", 2))
+                return bl_fail(e, BL_E_UNSUPPORTED, "%s: && in a character class of a pattern is not supported", file);
             if (p[i] == '[' && left > 1 && p[i + 1] == ':') {
                 const char *end = memmem(rest, left, ":]", 2);
                 if (end) { bl_text_addn(out, rest, (size_t)(end + 2 - rest)); i += (size_t)(end + 1 - rest); continue; }
@@ -82,7 +84,8 @@ static bl_status translate(const char *p, size_t n, bl_text *out, const char *fi
             static const char *const known[] = { "(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!", "(?i:", "(?i)", "(?-i:", "(?-i)" };
             size_t k = 0;
             while (k < BL_COUNT(known) && (left < strlen(known[k]) || memcmp(rest, known[k], strlen(known[k])))) k++;
-            if (k == BL_COUNT(known)) return bl_fail(e, BL_E_UNSUPPORTED, "%s: '%.*s' in a pattern is not supported", file, (int)BL_MIN(left, 4u), rest);
+            if (k == BL_COUNT(known)) return bl_fail(e, BL_E_UNSUPPORTED, "%s: '%.*s' in a pattern is not supported", file, (int)BL_MIN(left, 4u),
+                                                     rest);
         } else if (left > 1 && !memcmp(rest, "(*", 2)) {
             return bl_fail(e, BL_E_FORMAT, "%s: '(*' in a pattern", file);
         }

@@ -49,7 +49,8 @@ static bl_status next_field(wire *w, field *f, bl_err *e)
     case BYTES:
         BL_TRY(varint(w, &f->value, e));
         left = (size_t)(w->end - w->p);
-        if (f->value > left) return bl_fail(e, BL_E_FORMAT, "%s: field %" PRIu32 " of %" PRIu64 " bytes, and %zu are left", w->file, f->number, f->value, left);
+        if (f->value > left) return bl_fail(e, BL_E_FORMAT, "%s: field %" PRIu32 " of %" PRIu64 " bytes, and %zu are left", w->file, f->number,
+                                            f->value, left);
         f->p = w->p;
         w->p += f->value;
         return BL_OK;
@@ -87,9 +88,11 @@ static bl_status piece(wire w, bl_tokenizer *t, size_t n_pieces, bl_err *e)
         if (f.number == 3) { BL_TRY(expect(&w, &f, VARINT, "piece.type", e)); type = f.value; }
     }
     if (!n) return bl_fail(e, BL_E_FORMAT, "%s: piece %" PRId64 " is empty", w.file, id);
-    if (type < TOK_NORMAL || type > TOK_BYTE) return bl_fail(e, BL_E_FORMAT, "%s: piece %" PRId64 " has type %" PRIu64 ", expected 1 to 6", w.file, id, type);
+    if (type < TOK_NORMAL || type > TOK_BYTE) return bl_fail(e, BL_E_FORMAT, "%s: piece %" PRId64 " has type %" PRIu64 ", expected 1 to 6", w.file,
+                                                             id, type);
     memcpy(&score, &bits, sizeof score);
-    if (type == TOK_BYTE && tok_byte_piece(s, n) < 0) return bl_fail(e, BL_E_FORMAT, "%s: byte piece %" PRId64 " is '%.*s'", w.file, id, (int)BL_MIN(n, 60u), s);
+    if (type == TOK_BYTE && tok_byte_piece(s, n) < 0) return bl_fail(e, BL_E_FORMAT, "%s: byte piece %" PRId64 " is '%.*s'", w.file, id,
+                                                                     (int)BL_MIN(n, 60u), s);
     if (type == TOK_UNKNOWN) {
         if (t->unk >= 0) return bl_fail(e, BL_E_FORMAT, "%s: two unknown pieces, %" PRId32 " and %" PRId64, w.file, t->unk, id);
         t->unk = (int32_t)id;
@@ -154,8 +157,10 @@ out:
 static bl_status check(const spec *s, const bl_tokenizer *t, const char *file, bl_err *e)
 {
     static const char *const models[] = { "0", "unigram", "BPE", "word", "character" };
-    if (s->model_type != 2) return bl_fail(e, BL_E_UNSUPPORTED, "%s: sentencepiece model type %s is not supported", file, s->model_type < BL_COUNT(models) ? models[s->model_type] : "?");
-    if (s->n_charsmap) return bl_fail(e, BL_E_UNSUPPORTED, "%s: normalizer '%.*s' with a map of %zu bytes is not supported", file, (int)BL_MIN(s->n_name, 60u), s->name ? (const char *)s->name : "", s->n_charsmap);
+    if (s->model_type != 2) return bl_fail(e, BL_E_UNSUPPORTED, "%s: sentencepiece model type %s is not supported", file,
+                                           s->model_type < BL_COUNT(models) ? models[s->model_type] : "?");
+    if (s->n_charsmap) return bl_fail(e, BL_E_UNSUPPORTED, "%s: normalizer '%.*s' with a map of %zu bytes is not supported", file,
+                                      (int)BL_MIN(s->n_name, 60u), s->name ? (const char *)s->name : "", s->n_charsmap);
     if (s->denormalizer) return bl_fail(e, BL_E_UNSUPPORTED, "%s: a denormalization map is not supported", file);
     if (s->suffix) return bl_fail(e, BL_E_UNSUPPORTED, "%s: treat_whitespace_as_suffix is not supported", file);
     if (t->unk < 0) return bl_fail(e, BL_E_FORMAT, "%s: no unknown piece", file);

@@ -43,14 +43,16 @@ static bl_status token_id(const bl_gguf *g, const char *key, const tok_vocab *v,
     return BL_OK;
 }
 
-static bl_status array(const bl_gguf *g, const char *key, bl_gguf_type item, uint64_t n, bool need, const bl_gguf_value **out, const char *file, bl_err *e)
+static bl_status array(const bl_gguf *g, const char *key, bl_gguf_type item, uint64_t n, bool need, const bl_gguf_value **out,
+                       const char *file, bl_err *e)
 {
     const bl_gguf_value *v = bl_gguf_find(g, key);
     *out = v;
     if (!v) return need ? bl_fail(e, BL_E_FORMAT, "%s: '%s' is missing", file, key) : BL_OK;
     if (v->type != BL_GGUF_ARRAY || (v->item != item && !(item == BL_GGUF_I32 && v->item == BL_GGUF_U32)))
         return bl_fail(e, BL_E_FORMAT, "%s: '%s' is not an array of the expected type", file, key);
-    if (n != UINT64_MAX && v->n != n) return bl_fail(e, BL_E_FORMAT, "%s: '%s' has %" PRIu64 " items, expected %" PRIu64 " as there are tokens", file, key, v->n, n);
+    if (n != UINT64_MAX && v->n != n) return bl_fail(e, BL_E_FORMAT, "%s: '%s' has %" PRIu64 " items, expected %" PRIu64 " as there are tokens",
+                                                     file, key, v->n, n);
     return BL_OK;
 }
 
@@ -70,7 +72,8 @@ static bl_status vocabulary(const bl_gguf *g, const char *file, bool scored, bl_
         float score = 0;
         if (types) memcpy(&type, types->at + 4 * i, 4);
         if (scored) memcpy(&score, scores->at + 4 * i, 4);
-        if (type < TOK_NORMAL || type > TOK_BYTE) return bl_fail(e, BL_E_FORMAT, "%s: token %" PRIu64 " has type %" PRIu32 ", expected 1 to 6", file, i, type);
+        if (type < TOK_NORMAL || type > TOK_BYTE) return bl_fail(e, BL_E_FORMAT, "%s: token %" PRIu64 " has type %" PRIu32 ", expected 1 to 6",
+                                                                 file, i, type);
         BL_TRY(tok_vocab_add(&t->vocab, (int64_t)i, s, n, score, (tok_type)type, tokens->n, file, e));
         if (type == TOK_CONTROL || type == TOK_UNKNOWN || type == TOK_USER)
             BL_TRY(tok_add_added(t, &(tok_added){ .id = (int32_t)i, .text = s, .n = n, .special = type != TOK_USER }, e));
@@ -104,7 +107,8 @@ static bl_status byte_level(const bl_gguf *g, const char *file, bl_tokenizer *t,
     for (uint64_t i = 0; i < merges->n; i++) {
         uint64_t n;
         const char *s = bl_gguf_next_string(&cursor, &n), *gap = n ? memchr(s + 1, ' ', n - 1) : NULL;
-        if (!gap) return bl_fail(e, BL_E_FORMAT, "%s: merge %" PRIu64 " '%.*s' is not two tokens with a blank between", file, i, (int)BL_MIN(n, 60u), n ? s : "");
+        if (!gap)
+            return bl_fail(e, BL_E_FORMAT, "%s: merge %" PRIu64 " '%.*s' is not two tokens with a blank between", file, i, (int)BL_MIN(n, 60u), n ? s : "");
         BL_TRY(tok_merges_add_text(&t->merges, &t->vocab, s, (size_t)(gap - s), gap + 1, (size_t)(s + n - gap - 1), false, file, e));
     }
     snprintf(t->kind, sizeof t->kind, "byte-level BPE (%s)", pres[k].name);

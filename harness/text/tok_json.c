@@ -100,7 +100,8 @@ static bl_status split(reader *r, const bl_json *v, bl_err *e)
     p.behavior = (tok_behavior)k;
     BL_TRY(tok_regex_new(text, strlen(text), literal, r->file, &p.regex, e));
     BL_TRY(tok_add_pre(r->t, &p, r->file, e));
-    r->pattern = !strcmp(text, tok_llama3_pattern) ? "llama-3" : !strcmp(text, tok_qwen2_pattern) ? "qwen2" : !strcmp(text, tok_gpt2_pattern) ? "gpt-2" : "own pattern";
+    r->pattern = !strcmp(text, tok_llama3_pattern) ? "llama-3" : !strcmp(text, tok_qwen2_pattern) ? "qwen2"
+               : !strcmp(text, tok_gpt2_pattern) ? "gpt-2" : "own pattern";
 out:
     return st;
 }
@@ -275,8 +276,10 @@ static bl_status template(reader *r, const bl_json *v, bl_err *e)
         for (const bl_json *i = bl_json_first(ids); i; i = bl_json_next(i)) {
             int64_t id;
             BL_TRY(bl_json_int(i, &id, e));
-            if (!tok_vocab_has(&t->vocab, id)) return bl_fail(e, BL_E_FORMAT, "%s: template token '%s' has id %" PRId64 ", which is no token", r->file, name, id);
-            if (t->n_prefix == TOK_MAX_PREFIX) return bl_fail(e, BL_E_UNSUPPORTED, "%s: a template with more than %d tokens in front", r->file, TOK_MAX_PREFIX);
+            if (!tok_vocab_has(&t->vocab, id)) return bl_fail(e, BL_E_FORMAT, "%s: template token '%s' has id %" PRId64 ", which is no token",
+                                                              r->file, name, id);
+            if (t->n_prefix == TOK_MAX_PREFIX) return bl_fail(e, BL_E_UNSUPPORTED, "%s: a template with more than %d tokens in front", r->file,
+                                                              TOK_MAX_PREFIX);
             t->prefix[t->n_prefix++] = (int32_t)id;
         }
     }
@@ -365,7 +368,8 @@ bl_status tok_read_json(const char *p, size_t n, const char *name, bl_tokenizer 
     BL_TRY(pre_tokenizer(&r, bl_json_get(j, "pre_tokenizer"), e));
     t->model = r.byte_level ? TOK_RANK_BYTES : TOK_RANK_CHARS;
     BL_TRY(model(&r, m, n_added, e));
-    for (const bl_json *c = added ? bl_json_first(added) : NULL; c; c = bl_json_next(c)) BL_TRY(added_token(&r, c, bl_json_size(bl_json_get(m, "vocab")) + n_added, e));
+    size_t n_tokens = bl_json_size(bl_json_get(m, "vocab")) + n_added;
+    for (const bl_json *c = added ? bl_json_first(added) : NULL; c; c = bl_json_next(c)) BL_TRY(added_token(&r, c, n_tokens, e));
     BL_TRY(post_processor(&r, bl_json_get(j, "post_processor"), e));
     BL_TRY(decoder(&r, bl_json_get(j, "decoder"), e));
     if (t->n_prefix) t->bos = t->prefix[0];

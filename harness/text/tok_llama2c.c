@@ -25,7 +25,8 @@ static bl_status check_opening(const bl_tokenizer *t, const char *file, bl_err *
     for (int32_t id = 0; id < 3; id++) {
         if (!tok_vocab_has(&t->vocab, id)) return bl_fail(e, BL_E_FORMAT, "%s: %zu tokens, expected at least 3", file, t->vocab.n);
         if (!strstr(tok_vocab_text(&t->vocab, id), want[id]))
-            return bl_fail(e, BL_E_UNSUPPORTED, "%s: token %" PRId32 " is '%s', expected '%s' as llama2.c has it", file, id, tok_vocab_text(&t->vocab, id), want[id]);
+            return bl_fail(e, BL_E_UNSUPPORTED, "%s: token %" PRId32 " is '%s', expected '%s' as llama2.c has it", file, id,
+                           tok_vocab_text(&t->vocab, id), want[id]);
     }
     return BL_OK;
 }

@@ -181,7 +181,10 @@ static bl_status make_bytes(bl_tokenizer *t, const char *file, bl_err *e)
     bl_status st = BL_OK;
     bl_text all = { 0 };
     uint8_t *added = bl_new(t->vocab.n + 1, 1, e);
-    if (!added || !(t->bytes_at = bl_new(t->vocab.n + 1, sizeof *t->bytes_at, e)) || !(t->special = bl_new(t->vocab.n + 1, 1, e))) { st = BL_E_NOMEM; goto out; }
+    if (!added || !(t->bytes_at = bl_new(t->vocab.n + 1, sizeof *t->bytes_at, e)) || !(t->special = bl_new(t->vocab.n + 1, 1, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < t->n_added; i++) {
         added[t->added[i].id] = 1;
         if (t->added[i].special) t->special[t->added[i].id] = 1;
@@ -254,7 +257,8 @@ static bl_status make_hash(bl_tokenizer *t, bl_err *e)
     bl_hash_add(h, sum, sizeof sum);
     for (size_t i = 0; i < t->n_norm; i++) {
         const tok_norm *s = &t->norm[i];
-        bl_hash_add(h, (uint64_t[]){ s->op, (uint64_t)s->unicode, s->dummy_prefix, s->remove_extra, s->escape, s->regex != NULL }, 6 * sizeof(uint64_t));
+        bl_hash_add(h, (uint64_t[]){ s->op, (uint64_t)s->unicode, s->dummy_prefix, s->remove_extra, s->escape, s->regex != NULL },
+                6 * sizeof(uint64_t));
         bl_hash_text(h, s->find);
         bl_hash_text(h, s->with);
     }
@@ -337,7 +341,10 @@ bl_status bl_tokenizer_open(bl_tok_kind kind, const char *path, bl_tokenizer **o
 
     BL_TRY(bl_map_open(path, &m, e));
     mapped = true;
-    if (kind != BL_TOK_GGUF && m.size > TOK_MAX_FILE) { st = bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes are too many for a tokenizer", path, m.size); goto out; }
+    if (kind != BL_TOK_GGUF && m.size > TOK_MAX_FILE) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes are too many for a tokenizer", path, m.size);
+        goto out;
+    }
     bool files = kind == BL_TOK_JSON || kind == BL_TOK_SPM;
     if (files) BL_TRY(tok_beside_read(path, &beside, e));
     BL_TRY(parse(kind, m.data, m.size, path, files ? &beside : NULL, &t, e));
@@ -362,7 +369,8 @@ bl_status bl_tokenizer_of(const bl_checkpoint *c, bl_tokenizer **out, bl_err *e)
     if (kind == BL_TOK_NONE) return bl_fail(e, BL_E_MISSING, "%s: no tokenizer: %s", bl_checkpoint_name(c), why ? why : "none is known");
     BL_TRY(bl_tokenizer_open(kind, path, &t, e));
     if (bl_tokenizer_vocab(t) > config->vocab) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: token %" PRId64 " is not in the model, whose vocabulary is %" PRId64, path, bl_tokenizer_vocab(t) - 1, config->vocab);
+        st = bl_fail(e, BL_E_FORMAT, "%s: token %" PRId64 " is not in the model, whose vocabulary is %" PRId64, path, bl_tokenizer_vocab(t) - 1,
+                     config->vocab);
         goto out;
     }
     if (t->bos < 0 && tok_vocab_has(&t->vocab, config->bos)) t->bos = (int32_t)config->bos;

@@ -140,7 +140,10 @@ static bl_status normal_form(int options, const char *s, size_t n, uint8_t data,
         int k = tok_utf8(s + i, n - i);
         BL_TRY(bl_grow(&c, &cap, n_c + 32, sizeof *c, e));          /* the longest decomposition has 18 */
         utf8proc_ssize_t made = utf8proc_decompose_char((utf8proc_int32_t)tok_get_utf8(s + i, k), c + n_c, 32, (utf8proc_option_t)options, &boundary);
-        if (made < 0 || made > 32) { st = bl_fail(e, BL_E_INTERNAL, "normal form of U+%04X: %s", tok_get_utf8(s + i, k), utf8proc_errmsg(made)); goto out; }
+        if (made < 0 || made > 32) {
+            st = bl_fail(e, BL_E_INTERNAL, "normal form of U+%04X: %s", tok_get_utf8(s + i, k), utf8proc_errmsg(made));
+            goto out;
+        }
         n_c += (size_t)made;
         i += (size_t)k;
     }

@@ -121,7 +121,8 @@ bl_status tok_merges_add_text(tok_merges *m, const tok_vocab *v, const char *lef
     size_t n = n_left + n_right;
     int32_t a = tok_vocab_find(v, left, n_left), b = tok_vocab_find(v, right, n_right), both = -1;
     if (a < 0 || b < 0)
-        return bl_fail(e, BL_E_FORMAT, "%s: merge %zu, '%.*s' and '%.*s': '%.*s' is not in the vocabulary", file, m->n_rules, (int)BL_MIN(n_left, 60u), left,
+        return bl_fail(e, BL_E_FORMAT, "%s: merge %zu, '%.*s' and '%.*s': '%.*s' is not in the vocabulary", file, m->n_rules,
+                       (int)BL_MIN(n_left, 60u), left,
                        (int)BL_MIN(n_right, 60u), right, (int)BL_MIN(a < 0 ? n_left : n_right, 60u), a < 0 ? left : right);
     if (n <= v->longest) {
         char *joined = n <= sizeof local ? local : bl_new(n, 1, e);
@@ -132,7 +133,8 @@ bl_status tok_merges_add_text(tok_merges *m, const tok_vocab *v, const char *lef
         if (joined != local) bl_free(joined);
     }
     if (both < 0)
-        return bl_fail(e, BL_E_FORMAT, "%s: merge %zu, '%.*s' and '%.*s': together they are no token", file, m->n_rules, (int)BL_MIN(n_left, 60u), left,
+        return bl_fail(e, BL_E_FORMAT, "%s: merge %zu, '%.*s' and '%.*s': together they are no token", file, m->n_rules,
+                       (int)BL_MIN(n_left, 60u), left,
                        (int)BL_MIN(n_right, 60u), right);
     return tok_merges_add(m, a, b, (uint32_t)m->n_rules++, both, replace, e);
 }
