@@ -49,11 +49,11 @@ public:
             good.push_back(r);
             if (r.run_type == Run::RT_Iteration && r.iterations > 0) seconds.push_back(r.real_accumulated_time / static_cast<double>(r.iterations));
         }
-        if (seconds.empty()) return;
+        if (good.empty()) return;
         std::sort(seconds.begin(), seconds.end());
         size_t n = seconds.size();
         auto at = of_.find(good.front().run_name.function_name);
-        if (at != of_.end()) {
+        if (n > 0 && at != of_.end()) {                 // the aggregates come in a call of their own
             at->second->seconds = n % 2 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
             at->second->seconds_min = seconds.front();
         }

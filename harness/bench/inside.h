@@ -13,7 +13,7 @@ void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const f
 void bl_blas_threads(int threads);
 /* Sleeps until the threads of OpenBLAS and of OpenMP have stopped spinning for work, so that the next one to be timed has the cores for itself. */
 void bl_blas_settle(void);
-const char *bl_blas_name(void);                         /* "OpenBLAS 0.3.21 Zen" */
+const char *bl_blas_name(void);                         /* "OpenBLAS 0.3.21 … Zen": version, options, core */
 
 /* A row of the kernel table: same cases and checks as the others, but `run` is not used: OpenBLAS works on host copies. */
 extern const bl_kernel bl_kernel_openblas;

@@ -17,7 +17,7 @@ void bl_blas_settle(void) { nanosleep(&(struct timespec){ .tv_nsec = 50 * 1000 *
 const char *bl_blas_name(void)
 {
     static char name[256];
-    if (!name[0]) snprintf(name, sizeof name, "%s %s", openblas_get_config(), openblas_get_corename());
+    if (!name[0]) snprintf(name, sizeof name, "%s", openblas_get_config());
     return name;
 }
 

@@ -1,0 +1,70 @@
+/* `bitladder bench` from outside: words it does not know, exit codes, what goes to standard output. */
+#include "test.h"
+#include "kernels/base/json.h"
+#include <sys/wait.h>
+
+typedef struct said { int code; char text[1 << 16]; } said;
+
+/* Standard output of the program, or with `errors` its standard error. */
+static said *bench(const char *args, bool errors)
+{
+    static said s;
+    char line[4096];
+    snprintf(line, sizeof line, "'%s' bench %s %s", BL_PROGRAM, args, errors ? "2>&1 >/dev/null" : "2>/dev/null");
+    FILE *f = popen(line, "r");
+    assert_non_null(f);
+    s.text[fread(s.text, 1, sizeof s.text - 1, f)] = 0;
+    int status = pclose(f);
+    s.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return &s;
+}
+
+static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
+{
+    static const struct { const char *args, *phrase; } cases[] = {
+        { "kernles",                      "did you mean kernels?" },
+        { "scorring",                     "did you mean scoring?" },
+        { "xyz",                          "kernels or scoring" },
+        { "",                             "bench needs kernels|scoring" },
+        { "scoring",                      "--model" },
+        { "kernels --rows 0",             "--rows" },
+        { "kernels --rows 1,,2",          "--rows" },
+        { "kernels --rows 1,x",           "--rows" },
+        { "kernels --filtr x",            "did you mean '--filter'?" },
+        { "kernels --shape synth:lama3",  "synth:lama3" },
+        { "scoring --model synth:tiny --method rtn:w9 --quiet", "w9" },
+    };
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(cases); i++) {
+        said *s = bench(cases[i].args, true);
+        if (s->code != 2 || !strstr(s->text, cases[i].phrase)) fail_msg("bench %s: exit %d: %s", cases[i].args, s->code, s->text);
+    }
+}
+
+static void json_is_all_that_is_printed(void **state)
+{
+    static const char *const args[] = {
+        "kernels --shape synth:tiny --filter 'linear_*_ref' --rows 1,2 --group 32 --min-time 0.0001 --repetitions 1 --json",
+        "scoring --model synth:tiny --method fp32,base,rtn:w4g64 --request 8 --decode 4 --repetitions 1 --json",
+    };
+    bl_err e = { 0 };
+    (void)state;
+    for (size_t i = BL_HAVE_BENCHMARK ? 0 : 1; i < BL_COUNT(args); i++) {
+        bl_json *doc = NULL;
+        said *s = bench(args[i], false);
+        if (s->code != 0) fail_msg("bench %s: exit %d", args[i], s->code);
+        assert_ok(bl_json_parse(s->text, strlen(s->text), "standard output", BL_JSON_PLAIN, &doc, &e));
+        assert_int_equal(bl_json_kind(doc), BL_JSON_ARRAY);
+        assert_true(bl_json_size(doc) > 10);
+        bl_json_free(doc);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_cannot_be_timed_is_refused_with_a_suggestion),
+        cmocka_unit_test(json_is_all_that_is_printed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

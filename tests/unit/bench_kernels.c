@@ -1,0 +1,343 @@
+/* Timings of kernels: what is timed, what is refused, what is written. No test looks at how long anything takes. */
+#include "test.h"
+#include "bench/gbench.h"
+#include "bench/inside.h"
+#include "kernels/base/fs.h"
+#include "kernels/base/json.h"
+#include <math.h>
+#include <unistd.h>
+
+#define NEEDS_BENCHMARK() do { if (!bl_gbench_there()) { print_message("skipped: built without Google Benchmark\n"); skip(); } } while (0)
+
+static const int64_t rows[] = { 1, 16 };
+static bl_bench_opts quick(const char *filter, const char *out)
+{
+    return (bl_bench_opts){ .shape = "synth:tiny", .filter = filter, .m = rows, .n_m = 2, .group = 32, .threads = 2, .repetitions = 2, .min_time = 1e-4, .out = out, .quiet = true };
+}
+
+static bl_arena *arena(void)
+{
+    bl_err e = { 0 };
+    bl_arena *a = NULL;
+    assert_ok(bl_arena_new(&a, &e));
+    return a;
+}
+
+static size_t files_in(const char *dir)
+{
+    bl_err e = { 0 };
+    char **names = NULL;
+    size_t n = 0;
+    assert_ok(bl_dir_list(dir, &names, &n, &e));
+    bl_list_free(names, n);
+    return n;
+}
+
+/* ---- kernels that are wrong ---- */
+static bl_status writes_nothing(bl_backend *be, const bl_kernel_case *c, bl_err *e)
+{
+    (void)be;
+    (void)c;
+    (void)e;
+    return BL_OK;
+}
+
+static bl_status computes_nearly(bl_backend *be, const bl_kernel_case *c, bl_err *e)
+{
+    bl_status st = bl_kernel_find("linear_fp32_ref")->run(be, c, e);
+    float y;
+    bl_tensor last = c->y;
+    if (st != BL_OK) return st;
+    last.offset += (uint64_t)(bl_tensor_count(&c->y) - 1) * sizeof y;
+    last.ndim = 1;
+    last.dim[0] = 1;
+    if ((st = be->ops->download(be, &last, &y, e)) != BL_OK) return st;
+    y += 0.1f;
+    return be->ops->upload(be, &last, &y, e);
+}
+
+static bl_status fails(bl_backend *be, const bl_kernel_case *c, bl_err *e)
+{
+    (void)be;
+    (void)c;
+    return bl_fail(e, BL_E_DEVICE, "the device is on fire");
+}
+
+static void a_wrong_kernel_is_named_and_not_timed(void **state)
+{
+    bl_err e = { 0 };
+    bl_arena *a = arena();
+    const bl_kernel *good = bl_kernel_find("linear_fp32_ref");
+    bl_kernel silent = *good, sloppy = *good;
+    const bl_kernel *list[] = { good, &silent, &sloppy };
+    bl_bench_result r;
+    char *json = NULL;
+    size_t n;
+    const char *dir = test_dir();
+    bl_bench_opts o = quick(NULL, dir);
+    (void)state;
+    NEEDS_BENCHMARK();
+
+    silent.name = "silent";
+    silent.run = writes_nothing;
+    sloppy.name = "sloppy";
+    sloppy.run = computes_nearly;
+    assert_ok(bl_bench_list(&o, list, 3, a, &r, &e));
+    assert_int_equal(r.n_wrong, 4 * 2 * 2);
+    assert_int_equal(r.n, 4 * 2 * 2);
+    for (size_t i = 0; i < r.n; i++) if (strcmp(r.row[i].kernel, "openblas") && strcmp(r.row[i].kernel, good->name)) fail_msg("%s was timed", r.row[i].kernel);
+    for (size_t i = 0; i < r.n_wrong; i++) {
+        assert_true(!strcmp(r.wrong[i].kernel, "silent") || !strcmp(r.wrong[i].kernel, "sloppy"));
+        assert_false(r.wrong[i].nmse <= r.wrong[i].limit);
+    }
+    char *path = bl_join(dir, BL_BENCH_JSON, &e);
+    assert_ok(bl_read_file(path, 1 << 24, &json, &n, &e));
+    assert_null(strstr(json, "silent"));
+    assert_null(strstr(json, "sloppy"));
+    assert_non_null(strstr(json, good->name));
+    bl_free(json);
+    bl_free(path);
+    bl_remove_tree(dir, &e);
+    bl_arena_free(a);
+}
+
+static void a_kernel_that_fails_stops_the_bench_and_leaves_nothing(void **state)
+{
+    bl_err e = { 0 };
+    bl_arena *a = arena();
+    bl_kernel burning = *bl_kernel_find("linear_fp32_ref");
+    const bl_kernel *list[] = { &burning };
+    bl_bench_result r;
+    const char *dir = test_dir();
+    bl_bench_opts o = quick(NULL, dir);
+    (void)state;
+    NEEDS_BENCHMARK();
+
+    burning.name = "burning";
+    burning.run = fails;
+    assert_refused(bl_bench_list(&o, list, 1, a, &r, &e), BL_E_DEVICE, "on fire");
+    assert_int_equal(files_in(dir), 0);
+    bl_remove_tree(dir, &e);
+    bl_arena_free(a);
+}
+
+/* ---- what is timed ---- */
+static void every_distinct_layer_shape_is_timed_once_for_each_number_of_rows(void **state)
+{
+    static const struct { int64_t out, in; } shapes[] = { { 64, 64 }, { 32, 64 }, { 176, 64 }, { 64, 176 } };     /* q and o, k and v, gate and up, down */
+    bl_err e = { 0 };
+    bl_arena *a = arena();
+    bl_bench_result r;
+    bl_bench_opts o = quick("linear_int4_ref", NULL);
+    (void)state;
+    NEEDS_BENCHMARK();
+
+    assert_ok(bl_bench_kernels(&o, a, &r, &e));
+    assert_int_equal(r.n, BL_COUNT(shapes) * BL_COUNT(rows) * 2);
+    for (size_t i = 0; i < r.n; i++) {
+        const bl_kernel_row *row = &r.row[i];
+        assert_int_equal(row->out, shapes[i / 4].out);
+        assert_int_equal(row->in, shapes[i / 4].in);
+        assert_int_equal(row->m, rows[i / 2 % 2]);
+        assert_string_equal(row->kernel, i % 2 ? "linear_int4_ref" : "openblas");
+        assert_true(row->seconds > 0 && row->seconds_min > 0 && row->seconds_min <= row->seconds);
+        assert_true(row->nmse < 1e-10);
+        double flops = 2.0 * (double)row->m * (double)row->out * (double)row->in;
+        assert_true(fabs(row->gflops * 1e9 * row->seconds / flops - 1) < 1e-12);
+        if (i % 2) assert_true(fabs(row->ratio * row->seconds / r.row[i - 1].seconds - 1) < 1e-12);
+        else assert_true(row->ratio == 1 && row->bits == 32 && row->group == 0);
+    }
+    /* codes 4, and for each 32 of them a scale of 16 bits and a zero point of 4 */
+    assert_true(r.row[1].bits == 4 + 20.0 / 32);
+    assert_int_equal(r.row[1].group, 32);
+    bl_arena_free(a);
+}
+
+static void nothing_is_written_unless_asked(void **state)
+{
+    bl_err e = { 0 };
+    bl_arena *a = arena();
+    bl_bench_result r;
+    bl_bench_opts o = quick("linear_fp32_ref", NULL);
+    char back[4096];
+    const char *dir = test_dir();
+    (void)state;
+    NEEDS_BENCHMARK();
+
+    assert_non_null(getcwd(back, sizeof back));
+    assert_int_equal(chdir(dir), 0);
+    assert_ok(bl_bench_kernels(&o, a, &r, &e));
+    assert_int_equal(chdir(back), 0);
+    assert_int_equal(files_in(dir), 0);
+    bl_remove_tree(dir, &e);
+    bl_arena_free(a);
+}
+
+static void a_filter_that_fits_no_kernel_is_refused(void **state)
+{
+    bl_err e = { 0 };
+    bl_arena *a = arena();
+    bl_bench_result r;
+    bl_bench_opts o = quick("gem_*,nothing", NULL);
+    (void)state;
+    NEEDS_BENCHMARK();
+    assert_refused(bl_bench_kernels(&o, a, &r, &e), BL_E_CONFIG, "gem_*,nothing");
+    bl_arena_free(a);
+}
+
+static void without_google_benchmark_the_missing_package_is_named(void **state)
+{
+    bl_err e = { 0 };
+    bl_arena *a = arena();
+    bl_bench_result r;
+    bl_bench_opts o = quick(NULL, NULL);
+    (void)state;
+    if (bl_gbench_there()) skip();
+    assert_refused(bl_bench_kernels(&o, a, &r, &e), BL_E_UNSUPPORTED, "libbenchmark-dev");
+    bl_arena_free(a);
+}
+
+/* ---- what is written ---- */
+static void the_shard_reads_back_as_the_same_rows(void **state)
+{
+    bl_err e = { 0 };
+    bl_arena *a = arena();
+    bl_bench_result r;
+    bl_kernel_row *got;
+    size_t n;
+    const char *dir = test_dir();
+    bl_bench_opts o = quick("linear_*,gem?_int4_*", dir);
+    (void)state;
+    NEEDS_BENCHMARK();
+
+    assert_ok(bl_bench_kernels(&o, a, &r, &e));
+    assert_ok(bl_bench_read(dir, a, &got, &n, &e));
+    assert_int_equal(n, r.n);
+    for (size_t i = 0; i < n; i++) {
+        const bl_kernel_row *x = &r.row[i], *y = &got[i];
+        assert_string_equal(x->kernel, y->kernel);
+        assert_string_equal(x->op, y->op);
+        assert_string_equal(x->format, y->format);
+        assert_string_equal(x->backend, y->backend);
+        assert_true(x->m == y->m && x->out == y->out && x->in == y->in && x->group == y->group);
+        assert_true(x->bits == y->bits && x->seconds == y->seconds && x->seconds_min == y->seconds_min && x->ratio == y->ratio && x->nmse == y->nmse);
+        assert_true(fabs(x->gbs / y->gbs - 1) < 1e-14 && fabs(x->gflops / y->gflops - 1) < 1e-14);       /* stored per second, not in thousands of millions */
+    }
+    bl_remove_tree(dir, &e);
+    bl_arena_free(a);
+}
+
+static void the_report_of_google_benchmark_has_every_row_with_its_counters(void **state)
+{
+    static const char *const counters[] = { "flop_per_second", "bytes_per_second", "bits_per_weight", "nmse", "real_time", "cpu_time" };
+    bl_err e = { 0 };
+    bl_arena *a = arena();
+    bl_bench_result r;
+    bl_json *doc = NULL;
+    const char *dir = test_dir(), *text;
+    bl_bench_opts o = quick("linear_int8_ref", dir);
+    size_t n_runs = 0, n_medians = 0;
+    (void)state;
+    NEEDS_BENCHMARK();
+
+    assert_ok(bl_bench_kernels(&o, a, &r, &e));
+    char *path = bl_join(dir, BL_BENCH_JSON, &e);
+    assert_ok(bl_json_read(path, 1 << 24, BL_JSON_PLAIN, &doc, &e));
+    assert_ok(bl_json_get_str(bl_json_get(doc, "context"), "simd", &text, &e));
+    for (const bl_json *v = bl_json_first(bl_json_get(doc, "benchmarks")); v; v = bl_json_next(v)) {
+        double x;
+        assert_ok(bl_json_get_str(v, "run_type", &text, &e));
+        if (strcmp(text, "iteration") == 0) {
+            n_runs++;
+            for (size_t k = 0; k < BL_COUNT(counters); k++) assert_ok(bl_json_get_real(v, counters[k], &x, &e));
+            assert_ok(bl_json_get_real(v, "bits_per_weight", &x, &e));
+            assert_true(x > 8 && x <= 32);
+            continue;
+        }
+        assert_ok(bl_json_get_str(v, "aggregate_name", &text, &e));
+        if (strcmp(text, "median")) continue;
+        assert_ok(bl_json_get_real(v, "real_time", &x, &e));
+        bool there = false;
+        for (size_t i = 0; i < r.n; i++) there = there || fabs(r.row[i].seconds * 1e6 / x - 1) < 1e-6;
+        assert_true(there);
+        n_medians++;
+    }
+    assert_int_equal(n_medians, r.n);
+    assert_int_equal(n_runs, r.n * 2);
+    bl_json_free(doc);
+    bl_free(path);
+    bl_remove_tree(dir, &e);
+    bl_arena_free(a);
+}
+
+static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(void **state)
+{
+    bl_err e = { 0 };
+    bl_arena *a = arena();
+    bl_kernel_row *row;
+    size_t n = 7, size;
+    char *bytes = NULL;
+    const char *dir = test_dir();
+    bl_bench_opts o = quick("linear_fp32_ref", dir);
+    bl_bench_result r;
+    (void)state;
+    NEEDS_BENCHMARK();
+
+    assert_ok(bl_bench_read(dir, a, &row, &n, &e));
+    assert_int_equal(n, 0);
+    assert_ok(bl_bench_kernels(&o, a, &r, &e));
+    char *path = bl_join(dir, BL_BENCH_FILE, &e);
+    assert_ok(bl_read_file(path, 1 << 24, &bytes, &size, &e));
+    bytes[size / 2] ^= 4;
+    assert_ok(bl_write_file(path, bytes, size, &e));
+    assert_refused(bl_bench_read(dir, a, &row, &n, &e), BL_E_CORRUPT, BL_BENCH_FILE);
+    bl_free(bytes);
+    bl_free(path);
+    bl_remove_tree(dir, &e);
+    bl_arena_free(a);
+}
+
+static void tables_have_one_line_a_row(void **state)
+{
+    static const bl_kernel_row row[] = {
+        { "openblas", "linear", "fp32", "openblas", 16, 576, 1536, 0, 32, 2e-3, 1.2, 14.5, 1, 1e-14, 1.5e-3 },
+        { "gemm_int4_avx2", "linear", "int4", "cpu", 16, 576, 1536, 64, 4.3125, 1e-3, 0.6, 29, 2, 1e-15, 0.5e-3 },
+    };
+    bl_err e = { 0 };
+    bl_text t = { 0 };
+    bl_json *doc = NULL;
+    double x;
+    (void)state;
+
+    assert_ok(bl_bench_table(row, 2, false, &t, &e));
+    assert_string_equal(t.s,
+        "| kernel         |    M |   out |    in | group |  bits |      us |  min us |  GB/s | GFLOP/s | OpenBLAS |\n"
+        "|:---------------|-----:|------:|------:|------:|------:|--------:|--------:|------:|--------:|---------:|\n"
+        "| openblas       |   16 |   576 |  1536 |       | 32.00 |  2000.0 |  1500.0 |   1.2 |    14.5 |    1.00x |\n"
+        "| gemm_int4_avx2 |   16 |   576 |  1536 |    64 |  4.31 |  1000.0 |   500.0 |   0.6 |    29.0 |    2.00x |\n");
+    bl_text_free(&t);
+    assert_ok(bl_bench_table(row, 2, true, &t, &e));
+    assert_ok(bl_json_parse(t.s, t.n, "table", BL_JSON_PLAIN, &doc, &e));
+    assert_int_equal(bl_json_size(doc), 2);
+    assert_ok(bl_json_get_real(bl_json_first(doc), "flop_per_second", &x, &e));
+    assert_true(x == 14.5e9);
+    bl_json_free(doc);
+    bl_text_free(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_wrong_kernel_is_named_and_not_timed),
+        cmocka_unit_test(a_kernel_that_fails_stops_the_bench_and_leaves_nothing),
+        cmocka_unit_test(every_distinct_layer_shape_is_timed_once_for_each_number_of_rows),
+        cmocka_unit_test(nothing_is_written_unless_asked),
+        cmocka_unit_test(a_filter_that_fits_no_kernel_is_refused),
+        cmocka_unit_test(without_google_benchmark_the_missing_package_is_named),
+        cmocka_unit_test(the_shard_reads_back_as_the_same_rows),
+        cmocka_unit_test(the_report_of_google_benchmark_has_every_row_with_its_counters),
+        cmocka_unit_test(a_directory_without_timings_has_none_and_a_broken_file_is_noticed),
+        cmocka_unit_test(tables_have_one_line_a_row),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
