@@ -34,6 +34,7 @@ typedef struct bl_request {
     const char *text; size_t n_text;                    /* ROLLING: one document; WINDOW: the whole stream (the same pointer for every window) */
     int64_t     length;                                 /* ROLLING, WINDOW: tokens of a window; ROLLING is cut to the model's own length */
     int64_t     index;                                  /* WINDOW: which */
+    bool        no_bos;                                 /* ROLLING: the text's own BOS is left out; the prefix token stays */
     bl_window_rule rule;
     bl_prompt   prompt;                                 /* GENERATE */
     const char *const *stop; int n_stops;               /* strings; cut from the reply */

@@ -27,7 +27,7 @@ static bl_status request_of(bl_session *s, bool no_bos, const bl_json *line, bl_
         BL_TRY(bl_json_get_str(line, "text", &text, e));
         char *copy = bl_arena_str(a, text, strlen(text), e);
         if (!copy) { st = BL_E_NOMEM; goto out; }
-        *out = (bl_request){ .kind = BL_ASK_ROLLING, .text = copy, .n_text = strlen(copy), .length = s->model->config.max_len };
+        *out = (bl_request){ .kind = BL_ASK_ROLLING, .text = copy, .n_text = strlen(copy), .length = s->model->config.max_len, .no_bos = no_bos };
         st = bl_ids_push(&list, bl_tokenizer_prefix(s->tokenizer), e);
         if (st == BL_OK) st = bl_encode(s->tokenizer, copy, strlen(copy), no_bos ? BL_ENCODE_PLAIN : BL_ENCODE_BOS, &list, e);
         if (st == BL_OK) {

@@ -4,7 +4,9 @@
 
 enum { CHUNK_BYTES = 64 << 20, LEAST_CHUNK = 256, MOST_CHUNK = 1024,       /* activations of the rows that go through a block together */
        PASS_ROWS = 2048 };
-#define STREAM_PASS_BYTES (512ull << 20)                /* residual stream, hidden states, keys and values of a streaming pass */
+/* Residual stream, hidden states, keys and values of a streaming pass: a third of what is resident anyway, within these bounds. */
+#define STREAM_PASS_LEAST (64ull << 20)
+#define STREAM_PASS_MOST  (768ull << 20)
 
 static const char *const part_names[BL_LINEARS_PER_BLOCK] = { "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj" };
 
@@ -233,8 +235,13 @@ int64_t  bl_model_max_len(const bl_model *m) { return m->own->max_len; }
 
 int64_t bl_pass_tokens(const bl_model *m)
 {
-    int64_t row = 4 * (2 * m->config.dim + 2 * m->config.n_kv_heads * m->config.head_dim);
-    return m->stream ? BL_MAX((int64_t)(STREAM_PASS_BYTES / (uint64_t)row), PASS_ROWS) : PASS_ROWS;
+    uint64_t row = 4 * (uint64_t)(2 * m->config.dim + 2 * m->config.n_kv_heads * m->config.head_dim), bytes;
+
+    if (!m->stream) return PASS_ROWS;
+    bytes = bl_weight_bytes(&m->embed) + bl_weight_bytes(&m->head);
+    for (int i = 0; i < BL_LINEARS_PER_BLOCK; i++) bytes += bl_format_bytes(m->own->stored[i]->format, &m->own->stored[i]->geom);
+    bytes = BL_MIN(BL_MAX(bytes / 3, STREAM_PASS_LEAST), STREAM_PASS_MOST);
+    return BL_MAX((int64_t)(bytes / row), PASS_ROWS);
 }
 
 bl_status bl_buffer_fit(bl_backend *be, bl_buffer **b, uint64_t bytes, bl_err *e)

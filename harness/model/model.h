@@ -79,8 +79,8 @@ typedef struct bl_batch {
     const int32_t *slot;                                /* [n_seq]; a parent may be in the same batch if it comes earlier */
     const int64_t *want; int64_t n_want;                /* rows whose final hidden states are wanted, ascending */
 } bl_batch;
-/* Rows that one batch should hold at most: more cost memory and gain little; streaming, as many as fit half a GiB of residual stream, hidden states and
- * one block's keys and values. */
+/* Rows that one batch should hold at most: more cost memory and gain little. Streaming, a batch reads every block once, so as many as fit a third of
+ * what is resident (64 to 768 MiB) with their residual stream, hidden states and one block's keys and values. */
 int64_t   bl_pass_tokens(const bl_model *m);
 /* hidden f32 [n_want, dim]: final normed states. One pass: all rows go through block b before b+1, so a streamed block is read once a call. A slot may be
  * taken back to a shorter `past`. BL_E_INTERRUPTED between blocks; a call that fails leaves the slots' lengths as they were. */

@@ -18,7 +18,7 @@ typedef struct bl_engine bl_engine;
 typedef struct bl_engine_opts {
     int64_t batch_tokens;                               /* rows of one forward pass; 0: chosen from memory */
     int64_t batch_size;                                 /* most sequences in one pass; 0: no limit */
-    bool    no_bos;                                     /* --no-bos */
+    bool    no_bos;                                     /* --no-bos: choices and generations; perplexity conventions own theirs */
     int64_t max_len;                                    /* 0: the model's */
 } bl_engine_opts;
 bl_status bl_engine_new (bl_model *m, bl_tokenizer *t, const bl_engine_opts *o, bl_engine **out, bl_err *e);

@@ -194,7 +194,8 @@ static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t reques
 
     BL_TRY(prefix_token(g, &prefix, e));
     BL_TRY(bl_ids_push(&ids, prefix, e));
-    BL_TRY(bl_encode(g->t, r->text, r->n_text, BL_ENCODE_BOS, &ids, e));         /* a BOS of the rule's own comes behind the prefix and is scored */
+    /* A BOS of the tokenizer's own comes behind the prefix and is scored. */
+    BL_TRY(bl_encode(g->t, r->text, r->n_text, r->no_bos ? BL_ENCODE_PLAIN : BL_ENCODE_BOS, &ids, e));
     BL_TRY(copy_ids(a, ids.id, ids.n, &all, e));
     n = (int64_t)ids.n - 1;
     for (int64_t done = 0; done < n; done = at) {

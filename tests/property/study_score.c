@@ -223,6 +223,10 @@ static void ids_of_a_pair_follow_the_rules(void **state)
     assert_ok(bl_engine_pair_ids(b.g, &r.pair[0], b.a, &s, &e));
     assert_int_equal(s.n, 3);
     assert_int_not_equal(s.ids[0], 1);
+    r = rolling("abc", 8);
+    assert_int_equal(reply(&b, r).tokens[0], 4);        /* perplexity keeps its own: begin, a, b, c behind the prefix */
+    r.no_bos = true;
+    assert_int_equal(reply(&b, r).tokens[0], 3);
     close_bench(&b);
 }
 
@@ -272,7 +276,7 @@ enum { MIXED = 9 };
 static void mixed_requests(bl_arena *a, bl_request out[MIXED])
 {
     static const char *const four[] = { " the inner wood", " there", " is", " nothing in here" }, *const letters[] = { " a", " b", " c" };
-    static const char *const same[] = { " the end", " the end" };
+    static const char *const same[] = { " the end", " the end", " the end of it" };
     static const char *const stem = "the other one heard of it and went there in the end";
     bl_prompt two[2] = { bl_prompt_new(a), bl_prompt_new(a) };
     bl_quote(&two[0], "one thing or another, because he");
@@ -283,7 +287,7 @@ static void mixed_requests(bl_arena *a, bl_request out[MIXED])
     out[3] = rolling(stem, 20);
     out[4] = window(stem, 16, 1, BL_WINDOW_GPTQ);
     out[5] = window(stem, 16, 0, BL_WINDOW_LLAMACPP);
-    out[6] = pairs(a, "twice", same, 2);
+    out[6] = pairs(a, "twice", same, 3);
     assert_int_equal(bl_ask_contexts(&out[7], two, 2, "was near.", NULL), BL_OK);
     out[8] = pair(a, "t", "he");                        /* nothing is scored */
 }
@@ -347,6 +351,78 @@ static void a_context_is_computed_once_for_all_its_choices(void **state)
     reply(&b, pairs(b.a, "Question: which?\nAnswer:", long_choices, 2));
     assert_int_equal(bl_engine_tokens(b.g), 26 + 1 + 24 + 1 + 1 + 3);     /* x, and yyy: the last token is not fed */
     close_bench(&b);
+}
+
+static void streaming_reads_each_block_once_a_pass(void **state)
+{
+    bl_err e = { 0 };
+    bl_reply got[12];
+    bl_request req[12];
+    static char text[12 * 64 + 1];
+    (void)state;
+    bl_rng letters = bl_rng_at(1, 0, 0);                /* windows that begin alike would share rows */
+    for (size_t i = 0; i + 1 < sizeof text; i++) text[i] = (char)('a' + bl_rng_below(&letters, 26));
+    for (int i = 0; i < 12; i++) req[i] = window(text, 64, i, BL_WINDOW_GPTQ);
+    fixture f = fixture_open(noise, bytes, 1, true);
+    bl_arena *a;
+    assert_ok(bl_arena_new(&a, &e));
+    uint64_t blocks = 0;
+    for (size_t i = 0; i < f.m->n_linears; i++) blocks += (uint64_t)(f.m->linears[i].in * f.m->linears[i].out) * sizeof(float);
+    static const struct { int64_t rows, passes; } ways[] = { { 12 * 63, 1 }, { 6 * 63, 2 }, { 5 * 63 + 62, 3 }, { 1, 12 }, { 0, 1 } };
+    for (size_t i = 0; i < BL_COUNT(ways); i++) {
+        bl_engine *g;
+        assert_ok(bl_engine_new(f.m, f.t, &(bl_engine_opts){ .batch_tokens = ways[i].rows }, &g, &e));
+        uint64_t read = bl_checkpoint_bytes_read(f.ckpt);
+        assert_ok(bl_engine_replies(g, req, 12, a, got, &e));
+        assert_int_equal(bl_checkpoint_bytes_read(f.ckpt) - read, blocks * (uint64_t)ways[i].passes);
+        bl_engine_free(g);
+    }
+    bl_arena_free(a);
+    fixture_close(&f);
+}
+
+/* Every allocation of a run fails once: the run ends with a sentence, nothing stays behind, and the engine works again. */
+static void replies_survive_the_failure_of_every_allocation(void **state)
+{
+    bl_err e = { 0 };
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        bench b = open_bench(noise, words, NULL);
+        bl_request req[2] = { pair(b.a, "Question: where?\nAnswer:", " there"), rolling("the other one", 8) };
+        bl_reply want[2], got[2];
+        if (kind) {
+            bl_prompt p = bl_prompt_new(b.a);
+            bl_quote(&p, "the other one");
+            static const char *const stop[] = { "zq" };
+            req[1] = (bl_request){ .kind = BL_ASK_GENERATE, .prompt = p, .max_new = 3, .stop = stop, .n_stops = 1 };
+        }
+        assert_ok(bl_engine_replies(b.g, req, 2, b.a, want, &e));
+        uint64_t failures = 0;
+        for (bool done = false; !done; failures++) {
+            uint64_t live = bl_alloc_live();
+            fixture f = fixture_open(noise, words, 1, false);
+            bl_arena *a;
+            bl_engine *g = NULL;
+            assert_ok(bl_arena_new(&a, &e));
+            bl_alloc_fail_at(failures + 1, false);
+            bl_status st = bl_engine_new(f.m, f.t, NULL, &g, &e);
+            if (st == BL_OK) st = bl_engine_replies(g, req, 2, a, got, &e);
+            done = bl_alloc_count() <= failures;
+            bl_alloc_fail_at(0, false);
+            if (done) assert_int_equal(st, BL_OK);
+            else if (st != BL_E_NOMEM) fail_msg("allocation %llu failed and the status is %s", (unsigned long long)failures + 1, bl_status_name(st));
+            if (!done && g && failures % 7 == 0) {
+                assert_ok(bl_engine_replies(g, req, 2, a, got, &e));
+                assert_true(got[0].nll[0] == want[0].nll[0]);
+            }
+            bl_engine_free(g);
+            bl_arena_free(a);
+            fixture_close(&f);
+            assert_int_equal(bl_alloc_live(), live);
+        }
+        assert_true(failures > 40);
+        close_bench(&b);
+    }
 }
 
 static void scores_survive_a_device_that_is_too_small(void **state)
@@ -467,6 +543,8 @@ int main(void)
         cmocka_unit_test(input_that_is_too_long_loses_its_beginning),
         cmocka_unit_test(scores_do_not_depend_on_batch_order_threads_or_streaming),
         cmocka_unit_test(a_context_is_computed_once_for_all_its_choices),
+        cmocka_unit_test(streaming_reads_each_block_once_a_pass),
+        cmocka_unit_test(replies_survive_the_failure_of_every_allocation),
         cmocka_unit_test(scores_survive_a_device_that_is_too_small),
         cmocka_unit_test(logits_that_are_not_finite_stop_the_work_and_name_the_place),
         cmocka_unit_test(a_tap_sees_every_scored_token_once),
