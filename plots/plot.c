@@ -214,11 +214,13 @@ bl_status bl_plot_draw(const bl_plot *p, const bl_plot_input *in, bl_plot_format
     BL_TRY(write_beside(dir, stem, "gp", &gp, e));
 
     /* The picture is drawn under another name and renamed, so that an old one is never half replaced. */
-    if (!(script = bl_format_text(e, "%s.gp", stem)) || !(picture = bl_format_text(e, "%s.%s.tmp.%ld", stem, forms[f].ending, (long)getpid()))) {
+    if (!(script = bl_format_text(e, "%s.gp", stem)) || !(picture = bl_format_text(e, "%s.%s.tmp.%ld", stem, forms[f].ending, (long)getpid())) ||
+        !(from = bl_join(dir, picture, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     if ((st = run_gnuplot(dir, script, picture, &said, e)) != BL_OK) {
+        unlink(from);                                   /* what a gnuplot that died may have left */
         if (st == BL_E_MISSING) bl_within(e, "figure %s: %s/%s.csv and %s.gp are written, the picture is not", p->name, dir, stem, stem);
         goto out;
     }
@@ -227,7 +229,6 @@ bl_status bl_plot_draw(const bl_plot *p, const bl_plot_input *in, bl_plot_format
         st = bl_text_check(out, e);
         goto out;
     }
-    if (!(from = bl_join(dir, picture, e))) { st = BL_E_NOMEM; goto out; }
     if (!bl_exists(from)) { st = bl_fail(e, BL_E_MISSING, "gnuplot wrote no picture: %.300s", said.s ? said.s : "it says nothing"); goto out; }
     st = bl_rename(from, path, e);
 out:
