@@ -72,7 +72,7 @@ static const struct { const char *task, *root, *file, *text, *also, *also_text, 
       "{\"id\":\"x\",\"question_stem\":\"q\",\"choices\":{\"text\":[\"one\",\"two\"],\"label\":[\"A\",\"B\"]},\"answerKey\":\"B\"}", NULL, NULL, "[q| one][q| two]=two\n" },
     { "hellaswag", "h1", "hellaswag/hellaswag_val.jsonl",
       "{\"ind\":4,\"activity_label\":\"How to [x] go\",\"ctx_a\":\"Step one [title] Two  words.\",\"ctx_b\":\"the END\",\"label\":1,"
-      "\"endings\":[\" plain \",\"[substeps] Use [a] b.\",\"x [title] y\",\"a    b\"]}", NULL, NULL,
+      "\"endings\":[\" plain \",\"[substeps] Use [a] b.\",\"x [title]y\",\"a    b\"]}", NULL, NULL,
       "[How to go: Step one. Two words. The end| plain][How to go: Step one. Two words. The end|  Use b.]"
       "[How to go: Step one. Two words. The end| x. y][How to go: Step one. Two words. The end| a  b]= Use b.\n" },
     { "hellaswag", "h2", "hellaswag/validation.jsonl",                      /* the Hub's export: the label is a string */
