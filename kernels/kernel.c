@@ -132,7 +132,8 @@ bl_status bl_kernel_check(const bl_kernel *k, bl_backend *be, const bl_kernel_ca
     bl_buffer *b = NULL;
     double error = 0, power = 0;
     (void)k;
-    if (!(x = bl_new((size_t)(rows * in), sizeof *x, e)) || !(y = bl_new((size_t)(rows * s->out), sizeof *y, e)) || !(w = bl_new((size_t)in, sizeof *w, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(x = bl_new((size_t)(rows * in), sizeof *x, e)) || !(y = bl_new((size_t)(rows * s->out), sizeof *y, e))
+        || !(w = bl_new((size_t)in, sizeof *w, e))) { st = BL_E_NOMEM; goto out; }
     BL_TRY(be->ops->download(be, &c->x, x, e));
     BL_TRY(be->ops->download(be, &c->y, y, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)in * sizeof *w, &b, e));

@@ -11,7 +11,8 @@
 
 /* Where the weights of a product come from. */
 typedef struct bl_source bl_source;
-typedef void bl_unpack8(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride);   /* n weights; 8 to dst, 8 to dst + stride, … tail zero */
+/* n weights of a row: 8 to dst, 8 to dst + stride, …; the last 8 are filled up with zeros. k0 is a multiple of 32. */
+typedef void bl_unpack8(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride);
 typedef struct bl_gemv bl_gemv;
 typedef void bl_gemv4(const bl_gemv *g, int64_t row, int64_t n);          /* outputs row .. row+n, n <= 4 */
 struct bl_source {

@@ -126,7 +126,8 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
         { BL_T_SCALE, IN, IN, factor }, { BL_T_PERMUTE, IN, IN, order }, { BL_T_HADAMARD, IN, IN, factor }, { BL_T_ROTATE, IN, IN, turn },
     };
     static const bl_actq acts[] = {
-        { 0 }, { .bits = 8 }, { .bits = 8, .symmetric = true }, { .bits = 4, .unit = BL_ACT_TENSOR }, { .bits = 8, .unit = BL_ACT_TENSOR, .scale = 0.02f, .zero = 100 },
+        { 0 }, { .bits = 8 }, { .bits = 8, .symmetric = true }, { .bits = 4, .unit = BL_ACT_TENSOR },
+        { .bits = 8, .unit = BL_ACT_TENSOR, .scale = 0.02f, .zero = 100 },
         { .bits = 6, .unit = BL_ACT_GROUP, .group = 16 },
     };
     static const char *const names[] = { "fp32", "int4", "int1", "nf4", "q5_1" };
@@ -155,7 +156,8 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
 static void an_orthogonal_transform_on_both_sides_changes_nothing(void **state)
 {
     enum { IN = 64, ROWS = 3, OUT = 5 };
-    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), y = numbers(ROWS, OUT, 3), z = numbers(ROWS, OUT, 4), turned = numbers(OUT, IN, 5), unit = numbers(IN, IN, 6);
+    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), y = numbers(ROWS, OUT, 3), z = numbers(ROWS, OUT, 4),
+              turned = numbers(OUT, IN, 5), unit = numbers(IN, IN, 6);
     bl_transform h = { .kind = BL_T_HADAMARD, .in = IN, .out = IN };
     const bl_format *f = bl_format_find("fp32");
     bl_weight w, wi, wt;

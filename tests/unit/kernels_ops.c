@@ -1,8 +1,7 @@
 /* The ops one by one, on the fast backend and on the reference: examples small enough for paper, limits, refusals, equal bits. */
 #include "test.h"
 #include "base/rng.h"
-#include "ops.h"
-#include <math.h>
+#include "cpu/cpu.h"
 
 static bl_err e;
 static bl_backend *backends[2];                         /* fast, reference */
@@ -427,6 +426,20 @@ static void fast_rows_have_the_bits_of_the_reference(void **state)
     drop(x); drop(u); drop(w); drop(y); drop(z); drop(c); drop(s); drop(r); drop(t);
 }
 
+static void the_exponential_is_within_one_unit_in_the_last_place(void **state)
+{
+    union { float f; uint32_t u; } v;
+    (void)state;
+    for (int sign = 0; sign < 2; sign++)
+        for (v.f = 0; v.f < 88; v.u += 10007) {
+            float x = sign ? -v.f : v.f, y = bl_exp(x);
+            double want = exp((double)x), unit = (double)nextafterf((float)want, INFINITY) - (double)(float)want;
+            if (x >= BL_EXP_LOW && fabs(y - want) > unit) fail_msg("e^%.9g = %.9g, wanted %.9g", (double)x, (double)y, want);
+        }
+    assert_true(bl_exp(0) == 1 && bl_exp(-0.0f) == 1 && bl_exp(-INFINITY) == 0 && bl_exp(-100) == 0 && isnan(bl_exp(NAN)));
+    assert_true(bl_exp(INFINITY) == bl_exp(88) && isfinite(bl_exp(88)));
+}
+
 static void product_calls_are_counted_by_their_rows(void **state)
 {
     static const int64_t rows[] = { 1, 2, 8, 9, 64, 65, 300 };
@@ -474,6 +487,7 @@ int main(void)
         cmocka_unit_test(attention_does_not_depend_on_chunks_segments_or_neighbours),
         cmocka_unit_test(a_position_does_not_see_what_comes_later),
         cmocka_unit_test(fast_rows_have_the_bits_of_the_reference),
+        cmocka_unit_test(the_exponential_is_within_one_unit_in_the_last_place),
         cmocka_unit_test(product_calls_are_counted_by_their_rows),
     };
     return cmocka_run_group_tests_name("kernels_ops", tests, set_up, tear_down);
