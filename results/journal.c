@@ -37,13 +37,16 @@ struct bl_journal {
 };
 
 /* ---- checked lines ------------------------------------------------------------------------------ */
-/* CRC-32 of zlib and PNG: polynomial 0xedb88320, reflected. */
+/* CRC-32 of zlib and PNG (polynomial 0xedb88320, reflected), four bits at a time. */
 static uint32_t crc32_of(const char *p, size_t n)
 {
+    static const uint32_t four[16] = { 0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
+                                       0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c };
     uint32_t c = 0xffffffffu;
     for (size_t i = 0; i < n; i++) {
         c ^= (uint8_t)p[i];
-        for (int k = 0; k < 8; k++) c = c >> 1 ^ (0xedb88320u & -(c & 1));
+        c = c >> 4 ^ four[c & 15];
+        c = c >> 4 ^ four[c & 15];
     }
     return ~c;
 }

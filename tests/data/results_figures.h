@@ -35,7 +35,7 @@ static inline size_t invented_rows(bl_row *out, size_t most)
 static inline size_t invented_timings(bl_kernel_row *out, size_t most)
 {
     static const int64_t m[] = { 1, 16, 128, 512 }, shape[][2] = { { 576, 576 }, { 192, 576 }, { 1536, 576 }, { 576, 1536 } };
-    static char name[16][32], format[16][8];
+    static char name[16][32], format[16][16];
     size_t n = 0;
 
     for (size_t a = 0; a < BL_COUNT(m); a++)
@@ -43,7 +43,7 @@ static inline size_t invented_timings(bl_kernel_row *out, size_t most)
             for (int b = 1; b <= 8; b++)
                 for (int fast = 0; fast < 2 && n < most; fast++) {
                     snprintf(name[b - 1 + 8 * fast], 32, "linear_int%d_%s", b, fast ? "avx2" : "plain");
-                    snprintf(format[b - 1], 8, "int%d", b);
+                    snprintf(format[b - 1], 16, "int%d", b);
                     double ratio = (fast ? m[a] == 1 ? 9.0 / b + 0.6 : 0.93 : 0.05) * (1 + 0.12 * sin((double)(s * 5 + b))) * (m[a] > 16 ? 0.97 : 1);
                     out[n++] = (bl_kernel_row){ .kernel = name[b - 1 + 8 * fast], .op = "linear", .format = format[b - 1], .backend = "cpu", .m = m[a], .out = shape[s][0], .in = shape[s][1], .group = 64,
                         .bits = b + 0.25, .seconds = 1e-5, .gbs = 5, .gflops = 60 * ratio, .ratio = ratio, .nmse = 1e-12 };
