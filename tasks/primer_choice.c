@@ -10,7 +10,7 @@
 #include "tasks/shared_choice.h"
 
 static const char *const files[] = { "primer/primer_choice.jsonl", NULL };
-static const char where[] = "it ships with this program as primer/primer_choice.jsonl";
+static const char where[] = "part of this program, share/bitladder/data";
 
 static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e)
 {

@@ -80,7 +80,7 @@ bl_status bl_data_find(const bl_data_dirs *given, const char *const *names, cons
     bl_text_add(&looked, " (plain or .gz) in ");
     for (size_t j = 0; j < d.n; j++) bl_text_addf(&looked, "%s%s", j ? ", " : "", d.dir[j]);
     BL_TRY(bl_text_check(&looked, e));
-    st = bl_fail(e, BL_E_MISSING, "not found: %s; %s; name the directory with --data or BITLADDER_DATA", looked.s, where_to_get);
+    st = bl_fail(e, BL_E_MISSING, "not found: %s; source: %s; name its directory with --data or BITLADDER_DATA", looked.s, where_to_get);
 out:
     bl_text_free(&looked);
     bl_text_free(&p);

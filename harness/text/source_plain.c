@@ -89,9 +89,7 @@ bl_status bl_source_load_c4_demo(const bl_data_dirs *d, bl_arena *a, bl_source_t
 bl_status bl_source_load_c4(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
 {
     static const char *const names[] = {
-        "c4/en/c4-validation.00000-of-00008.json", "c4/c4-validation.00000-of-00008.json", "en/c4-validation.00000-of-00008.json",
-        "c4-validation.00000-of-00008.json",
-        "c4/en/c4-validation.00000-of-00512.json", "c4/c4-validation.00000-of-00512.json", "c4-validation.00000-of-00512.json", NULL
+        "c4/en/c4-validation.00000-of-00008.json", "c4/c4-validation.00000-of-00008.json", "c4/c4-validation.00000-of-00512.json", NULL
     };
     bl_status st = load_documents("c4", names, 1100, d, a, out, e);
     if (st == BL_OK) out->max_windows = 256;
