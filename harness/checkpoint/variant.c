@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -41,7 +40,7 @@ static void clean_temps(const char *dir)
             size_t k = strlen(base);
             if (strncmp(names[i], base, k) || strncmp(names[i] + k, ".tmp.", 5)) continue;
             long pid = strtol(names[i] + k + 5, &end, 10);
-            if (*end || pid <= 0 || kill((pid_t)pid, 0) == 0 || errno != ESRCH) continue;
+            if (*end || pid <= 0 || bl_pid_alive(pid)) continue;
             char *path = bl_join(parent, names[i], NULL);
             if (path) (void)bl_remove_tree(path, NULL);
             bl_free(path);

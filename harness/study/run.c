@@ -24,7 +24,7 @@ typedef struct run {
     bl_progress progress;
     bool    *settled;                                   /* [cells] done, n/a, or tried in this run */
     size_t   n_failed;
-    time_t   began;
+    struct timespec began;
     bl_plan_cell *now;                                  /* the cell the child works on */
     double   now_since;
     bool     interrupted;
@@ -268,6 +268,11 @@ static void set_corrupt_aside(const run *r, const bl_plan_cell *c)
     bl_free(aside);
 }
 
+static bool later(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
+}
+
 /* Settled by somebody else since this run began: done, or failed there. */
 static bool look(run *r, size_t i)
 {
@@ -277,7 +282,7 @@ static bool look(run *r, size_t i)
     if (state == BL_CELL_FAILED) {
         struct stat sb;
         char *path = bl_format_text(NULL, "%s/%s.failed.json", r->spec->out, c->file);
-        if (path && stat(path, &sb) == 0 && sb.st_mtime >= r->began) {
+        if (path && stat(path, &sb) == 0 && later(&sb.st_mtim, &r->began)) {
             r->settled[i] = true;
             r->n_failed++;
             bl_progress_cell(&r->progress, c->key, "failed in another run", 0, c->seconds);
@@ -376,13 +381,14 @@ static void n_a_cells(run *r)
 bl_status bl_run_study(const bl_program *p, const bl_spec *s, const bl_run_opts *o, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
-    run r = { .spec = s, .opts = o, .began = time(NULL) };
+    run r = { .spec = s, .opts = o, };
     bl_plan *plan = NULL;
     bl_text json = { 0 };
     double estimate = 0;
     char *path = NULL;
 
     if (!s->out) return bl_fail(e, BL_E_CONFIG, "no output directory; give --out DIR or \"out\"");
+    clock_gettime(CLOCK_REALTIME_COARSE, &r.began);     /* the clock of file times */
     BL_TRY(bl_plan_make(p, s, &o->plan, &plan, e));
     BL_TRY(bl_dir_usable(s->out, e));
     bl_clean_temps(s->out);

@@ -124,6 +124,7 @@ bool   bl_interrupted(void);                           /* SIGINT or SIGTERM was 
 /* First SIGINT/SIGTERM sets the flag, the second ends at once (exit 130). SIGPIPE is left to end quietly.
  * SIGXFSZ is ignored, so that a file size limit is an error of write. LC_NUMERIC is forced to "C". */
 void   bl_process_init(void);
+bool   bl_pid_alive(long pid);                         /* a process of this host that still runs; one that only waits to be reaped does not */
 uint64_t bl_rss_peak(void);                            /* bytes, VmHWM of this process; 0 when unknown */
 uint64_t bl_rss_anon(void);                            /* bytes, RssAnon now */
 uint64_t bl_rss_file(void);                            /* bytes, RssFile now: mapped pages */

@@ -72,7 +72,7 @@ void      bl_lock_free(bl_lock *l);
  * sticky: all after it too. n = 0 switches off. */
 void     bl_fs_fail_at(uint64_t n, int err, bool sticky);
 uint64_t bl_fs_count(void);
-/* For tests: the named point (e.g. "before-rename") stops the process with SIGSTOP/pause when the environment
- * variable BL_FAULT_POINT equals its name; does nothing otherwise. */
+/* For tests: a named point ("before-rename", "after-rename") stops the process with SIGSTOP the Nth time it is passed when the environment
+ * variable BL_FAULT_POINT is its name, or its name and ":N" (default 1); does nothing otherwise. */
 void     bl_fault_point(const char *name);
 #endif

@@ -30,6 +30,6 @@ bl_status bl_fail_read (bl_err *e, const char *path, const char *doing, int err)
 /* "a string \"four\"", "2.5", "an array of 3": what a value is, for an error sentence. */
 void   bl_json_found(const bl_json *v, char out[96]);
 bool   bl_json_whole(const bl_json *v);                  /* a number written without fraction or exponent */
-/* "unknown option '--wbit'; did you mean '--wbits'?" */
+/* "unknown option '--wbit'; did you mean --wbits?" */
 bl_status bl_opt_unknown(const bl_opt *rows, const char *name, const char *where, const char *dashes, bl_err *e);
 #endif

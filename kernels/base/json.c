@@ -334,7 +334,7 @@ bl_status bl_json_only(const bl_json *obj, const char *const *known, bl_err *e)
         while (known[i] && strcmp(known[i], k->key) != 0) i++;
         if (known[i]) continue;
         const char *near = bl_nearest(k->key, known);
-        return near ? refuse(obj, BL_E_CONFIG, e, "unknown key '%.200s'; did you mean '%s'?", k->key, near)
+        return near ? refuse(obj, BL_E_CONFIG, e, "unknown key '%.200s'; did you mean %s?", k->key, near)
                     : refuse(obj, BL_E_CONFIG, e, "unknown key '%.200s'", k->key);
     }
     return BL_OK;

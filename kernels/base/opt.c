@@ -68,7 +68,7 @@ bl_status bl_opt_unknown(const bl_opt *rows, const char *name, const char *where
         if (r->name) names[n++] = r->name;
     names[n] = NULL;
     const char *near = bl_nearest(name, names);
-    bl_status st = near ? bl_fail(e, BL_E_CONFIG, "unknown option '%s%.200s'; did you mean '%s%s'?", dashes, name, dashes, near)
+    bl_status st = near ? bl_fail(e, BL_E_CONFIG, "unknown option '%s%.200s'; did you mean %s%s?", dashes, name, dashes, near)
                         : bl_fail(e, BL_E_CONFIG, "unknown option '%s%.200s'", dashes, name);
     if (where) bl_within(e, "%s", where);
     return st;
@@ -101,7 +101,7 @@ static bl_status no_choice(const bl_opt *row, const char *value, const char *whe
     for (size_t i = 0; row->choices[i]; i++) bl_text_addf(&list, "%s%s", i ? ", " : "", row->choices[i]);
     const char *near = bl_nearest(value, row->choices);
     bl_status st = refuse(e, where, row->name, "'%.200s' is not one of %s%s%s%s", value, list.s ? list.s : "",
-                          near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+                          near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     bl_text_free(&list);
     return st;
 }

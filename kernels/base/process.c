@@ -1,5 +1,6 @@
 /* process.c - time, signals and what the system says about this process. */
 #include "bl.h"
+#include <errno.h>
 #include <locale.h>
 #include <signal.h>
 #include <string.h>
@@ -62,3 +63,15 @@ static uint64_t status_bytes(const char *name)
 uint64_t bl_rss_peak(void) { return status_bytes("VmHWM"); }
 uint64_t bl_rss_anon(void) { return status_bytes("RssAnon"); }
 uint64_t bl_rss_file(void) { return status_bytes("RssFile"); }
+
+bool bl_pid_alive(long pid)
+{
+    char path[64], line[512];
+    if (pid <= 0 || (kill((pid_t)pid, 0) != 0 && errno == ESRCH)) return false;
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    FILE *f = fopen(path, "r");
+    if (!f) return true;
+    char *end = fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
+    fclose(f);
+    return !end || (end[2] != 'Z' && end[2] != 'X');
+}

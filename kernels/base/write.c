@@ -42,8 +42,11 @@ bool bl_fs_gate(void)
 
 void bl_fault_point(const char *name)
 {
+    static int passed;
     const char *wanted = getenv("BL_FAULT_POINT");
-    if (wanted && strcmp(wanted, name) == 0) raise(SIGSTOP);
+    size_t n = strlen(name);
+    if (!wanted || strncmp(wanted, name, n) != 0 || (wanted[n] != 0 && wanted[n] != ':')) return;
+    if (++passed == (wanted[n] == ':' ? atoi(wanted + n + 1) : 1)) raise(SIGSTOP);
 }
 
 bl_status bl_fail_write(bl_err *e, const char *path, const char *doing, uint64_t needed, int err)
@@ -250,7 +253,7 @@ static long temp_pid(const char *name)
 /* A writer on another host has its temporary file locked. Where there are no locks, an hour without a write decides. */
 static bool is_abandoned(const char *path, long pid)
 {
-    if (kill((pid_t)pid, 0) == 0 || errno != ESRCH) return false;
+    if (bl_pid_alive(pid)) return false;
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct stat s;
     bool gone = fd >= 0 && fstat(fd, &s) == 0 && S_ISREG(s.st_mode) &&

@@ -96,7 +96,7 @@ static void what_cannot_be_is_refused_with_a_sentence(void **state)
         { "rtn:",                "nothing behind ':'" },
         { "rtn:w4+",             "nothing behind '+'" },
         { "rtn:w4x",             "'x' is not like w4" },
-        { "rtn:w4+rnage=clip",   "did you mean 'range'" },
+        { "rtn:w4+rnage=clip",   "did you mean range" },
         { "rtn:w4+range",        "range needs a value" },
         { "rtn:w4+range=wide",   "zero, minmax, clip" },
         { "rtn:w4+group=99999999999999999999", "group" },

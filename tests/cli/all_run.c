@@ -1,0 +1,421 @@
+/* all_run.c - whole studies through the program: results, resume, sharing, failures, exit codes. */
+#include "study_fixture.h"
+
+#define METHODS "base,rtn:w4g24,rtn:w2pc"
+#define STUDY(s, out) "--model", (s)->model, "--method", METHODS, "--task", "piqa", "--data", (s)->data, "--out", out, "--threads", "1"
+
+static void a_study_leaves_one_shard_a_cell_and_a_second_run_does_nothing(void **state)
+{
+    (void)state;
+    study s = study_begin(12);
+    ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    expect(&r, 0, "all 3 cells are done");
+    ran_free(&r);
+    assert_int_equal(count_ending(s.out, ".h5"), 3);
+    assert_int_equal(count_ending(s.out, ".part.jsonl"), 0);
+    r = PROGRAM(&s, "plan", STUDY(&s, s.out));
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "3 cells: 3 done, 0 open"));
+    ran_free(&r);
+    r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    expect(&r, 0, "all 3 cells are done");
+    assert_null(strstr(r.err, "[1/3]"));
+    ran_free(&r);
+    r = PROGRAM(&s, "table", s.out, "--format", "csv", "--all");
+    expect(&r, 0, NULL);
+    static const char first[] = "model,stored_as,method,bits,group,task,version,metric,value,stderr,n,limit,bits_per_weight,packed_bytes,peak_bytes,seconds,status,reason\n";
+    assert_memory_equal(r.out, first, sizeof first - 1);
+    assert_non_null(strstr(r.out, "noise,F32,base,,,piqa,"));
+    assert_non_null(strstr(r.out, "noise,F32,rtn:w4g24,4,24,piqa,"));
+    assert_non_null(strstr(r.out, "noise,F32,rtn:w2pc,2,pc,piqa,"));
+    assert_non_null(strstr(r.out, ",kl_mean,"));
+    assert_non_null(strstr(r.out, ",flips,"));
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void numbers_do_not_depend_on_batch_threads_streaming_or_kernels(void **state)
+{
+    (void)state;
+    study s = study_begin(9);
+    static const char *const ways[][2] = { { "--batch-size", "1" }, { "--batch-size", "3" }, { "--batch-size", "8" }, { "--threads", "2" }, { "--stream", NULL }, { "--kernel-ref", NULL },
+                                           { "--batch-tokens", "40" } };
+    ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    for (size_t i = 0; i < BL_COUNT(ways); i++) {
+        char out[4300];
+        snprintf(out, sizeof out, "%s/way%zu", s.dir, i);
+        r = PROGRAM(&s, "run", "--model", s.model, "--method", METHODS, "--task", "piqa", "--data", s.data, "--out", out, ways[i][0], ways[i][1]);
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        assert_int_equal(assert_same_results(s.out, out), 3);
+    }
+    study_end(&s);
+}
+
+static void a_divergence_of_the_base_from_itself_is_zero(void **state)
+{
+    (void)state;
+    study s = study_begin(6);
+    bl_err e = { 0 };
+    bl_arena *a;
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base,rtn:w8g24", "--task", "piqa", "--data", s.data, "--out", s.out);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    char **name;
+    size_t n;
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_dir_list(s.out, &name, &n, &e));
+    bool seen = false;
+    for (size_t i = 0; i < n; i++) {
+        if (!strstr(name[i], "rtn") || !strstr(name[i], ".h5")) continue;
+        bl_cell c;
+        char *path = bl_join(s.out, name[i], &e);
+        assert_ok(bl_cell_read(path, true, a, &c, &e));
+        assert_true(c.n_kl > 0);
+        assert_int_equal(c.n_kl, c.scored_tokens);
+        for (int64_t k = 0; k < c.n_kl; k++) assert_true(c.kl[k] > -1e-9 && c.kl[k] < 0.05);   /* 8 bits: close to the base */
+        seen = true;
+        bl_free(path);
+    }
+    assert_true(seen);
+    bl_list_free(name, n);
+    bl_arena_free(a);
+    study_end(&s);
+}
+
+static void an_interrupted_run_says_130_and_goes_on_where_it_was(void **state)
+{
+    (void)state;
+    study s = study_begin(200);
+    char again[4300], out[4300], err[4300];
+    ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    snprintf(again, sizeof again, "%s/again", s.dir);
+    snprintf(out, sizeof out, "%s/i.out", s.dir);
+    snprintf(err, sizeof err, "%s/i.err", s.dir);
+    const char *const argv[] = { "bitladder", "run", STUDY(&s, again), NULL };
+    pid_t pid = program_start(argv, NULL, out, err);
+    for (int i = 0; i < 400 && !count_ending(again, ".part.jsonl"); i++) usleep(5000);
+    kill(pid, SIGINT);
+    r = program_wait(pid, out, err);
+    if (r.code != 0) expect(&r, 130, "run the same command again");         /* it may have been faster than the signal */
+    ran_free(&r);
+    r = PROGRAM(&s, "run", STUDY(&s, again));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(assert_same_results(s.out, again), 3);
+    study_end(&s);
+}
+
+static void two_runs_on_one_directory_share_the_work(void **state)
+{
+    (void)state;
+    study s = study_begin(60);
+    char shared[4300], o[2][4300], e[2][4300];
+    ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    snprintf(shared, sizeof shared, "%s/shared", s.dir);
+    const char *const argv[] = { "bitladder", "run", STUDY(&s, shared), NULL };
+    pid_t pid[2];
+    for (int i = 0; i < 2; i++) {
+        snprintf(o[i], sizeof o[i], "%s/two%d.out", s.dir, i);
+        snprintf(e[i], sizeof e[i], "%s/two%d.err", s.dir, i);
+        pid[i] = program_start(argv, NULL, o[i], e[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        r = program_wait(pid[i], o[i], e[i]);
+        expect(&r, 0, "all 3 cells are done");
+        ran_free(&r);
+    }
+    assert_int_equal(assert_same_results(s.out, shared), 3);
+    study_end(&s);
+}
+
+static void a_missing_data_set_is_n_a_and_the_rest_goes_on(void **state)
+{
+    (void)state;
+    study s = study_begin(5);
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa,boolq", "--data", s.data, "--out", s.out);
+    expect(&r, 1, "1 of 2 cells failed");
+    ran_free(&r);
+    assert_int_equal(count_ending(s.out, ".h5"), 1);
+    r = PROGRAM(&s, "table", s.out, "--format", "csv");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, ",n/a,"));
+    ran_free(&r);
+    r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "boolq", "--data", s.data, "--out", s.out);
+    expect(&r, 2, "boolq");
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void a_shard_that_does_not_check_is_set_aside_and_made_again(void **state)
+{
+    (void)state;
+    study s = study_begin(5);
+    bl_err e = { 0 };
+    ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    char **name;
+    size_t n;
+    assert_ok(bl_dir_list(s.out, &name, &n, &e));
+    for (size_t i = 0; i < n; i++)
+        if (strstr(name[i], "rtn_w2") || strstr(name[i], "rtn:w2")) {
+            char *path = bl_join(s.out, name[i], &e), byte;
+            int fd = open(path, O_RDWR);
+            assert_true(fd >= 0 && pread(fd, &byte, 1, 5000) == 1);
+            byte ^= 4;
+            assert_true(pwrite(fd, &byte, 1, 5000) == 1);
+            close(fd);
+            bl_free(path);
+        }
+    bl_list_free(name, n);
+    r = PROGRAM(&s, "table", s.out);
+    expect(&r, 1, "skipped");
+    ran_free(&r);
+    r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(s.out, ".corrupt"), 1);
+    assert_int_equal(count_ending(s.out, ".h5"), 3);
+    study_end(&s);
+}
+
+static void a_stopped_journal_line_costs_one_item(void **state)
+{
+    (void)state;
+    study s = study_begin(200);
+    char again[4300], out[4300], err[4300];
+    bl_err e = { 0 };
+    ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    snprintf(again, sizeof again, "%s/again", s.dir);
+    snprintf(out, sizeof out, "%s/k.out", s.dir);
+    snprintf(err, sizeof err, "%s/k.err", s.dir);
+    const char *const argv[] = { "bitladder", "run", STUDY(&s, again), NULL };
+    pid_t pid = program_start(argv, NULL, out, err);
+    for (int i = 0; i < 400 && !count_ending(again, ".part.jsonl"); i++) usleep(2000);
+    kill(pid, SIGKILL);
+    r = program_wait(pid, out, err);
+    ran_free(&r);
+    usleep(50000);                                      /* the child dies with its parent */
+    char **name;
+    size_t n;
+    assert_ok(bl_dir_list(again, &name, &n, &e));
+    for (size_t i = 0; i < n; i++)
+        if (strstr(name[i], ".part.jsonl")) {           /* tear the last line */
+            char *path = bl_join(again, name[i], &e);
+            int fd = open(path, O_RDWR);
+            off_t size = lseek(fd, 0, SEEK_END);
+            if (size > 20) assert_int_equal(ftruncate(fd, size - 7), 0);
+            close(fd);
+            bl_free(path);
+        }
+    bl_list_free(name, n);
+    r = PROGRAM(&s, "run", STUDY(&s, again));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(assert_same_results(s.out, again), 3);
+    study_end(&s);
+}
+
+static const struct { const char *args[16]; int code; const char *phrase; } refused[] = {
+    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqaa", "--out", "OUT" }, 2, "did you mean piqa?" },
+    { { "run", "--model", "MODEL", "--method", "rtm:w4", "--task", "piqa", "--out", "OUT" }, 2, "did you mean rtn?" },
+    { { "run", "--model", "MODEL", "--method", "rtn:w9", "--task", "piqa", "--out", "OUT" }, 2, "9" },
+    { { "run", "--model", "MODEL", "--method", "rtn:w4g0", "--task", "piqa", "--out", "OUT" }, 2, "group" },
+    { { "run", "--model", "MODEL", "--method", "rtn:w4g4096", "--task", "piqa", "--out", "OUT" }, 2, "larger than" },
+    { { "run", "--model", "MODEL", "--method", "base,base", "--task", "piqa", "--out", "OUT" }, 2, "comes twice" },
+    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--seed", "18446744073709551616", "--out", "OUT" }, 2, "seed" },
+    { { "run", "--model", "NOWHERE", "--method", "base", "--task", "piqa", "--out", "OUT" }, 2, "NOWHERE" },
+    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqa" }, 2, "--out" },
+    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--only", "nothing" }, 2, "matches none" },
+    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--set", "gruop=3" }, 2, "no method" },
+    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--limt", "3" }, 2, "limit" },
+    { { "tabel", "OUT" }, 2, "did you mean table?" },
+    { { "table", "NOWHERE" }, 2, "NOWHERE" },
+    { { "score", "--model", "MODEL", "NOWHERE" }, 2, "NOWHERE" },
+    { { "list", "method" }, 2, "did you mean methods?" },
+    { { "show", "rtnn" }, 2, "did you mean rtn?" },
+};
+
+static void wrong_words_are_refused_with_a_sentence_before_work(void **state)
+{
+    (void)state;
+    study s = study_begin(3);
+    for (size_t i = 0; i < BL_COUNT(refused); i++) {
+        const char *argv[20] = { "bitladder" };
+        int n = 1;
+        for (int k = 0; refused[i].args[k]; k++) {
+            const char *a = refused[i].args[k];
+            argv[n++] = strcmp(a, "MODEL") == 0 ? s.model : strcmp(a, "OUT") == 0 ? s.out : a;
+        }
+        if (strcmp(argv[1], "run") == 0) { argv[n++] = "--data"; argv[n++] = s.data; }
+        ran r = program_with(&s, NULL, argv);
+        expect(&r, refused[i].code, refused[i].phrase);
+        assert_memory_equal(r.err, "bitladder: ", 11);
+        assert_true(strchr(r.err, '\n') == r.err + strlen(r.err) - 1);      /* one line */
+        assert_int_equal(count_ending(s.out, ".h5"), 0);
+        ran_free(&r);
+    }
+    study_end(&s);
+}
+
+static const struct { const char *text; const char *phrase; } specs[] = {
+    { "{\"models\": [\"m\"], \"method\": [\"base\"]}", "did you mean methods?" },
+    { "{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": 2.5}}], \"tasks\": [\"piqa\"]}", "wbits" },
+    { "{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": \"four\"}}], \"tasks\": [\"piqa\"]}", "wbits" },
+    { "{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbit\": 4}}], \"tasks\": [\"piqa\"]}", "did you mean wbits?" },
+    { "{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": []}}], \"tasks\": [\"piqa\"]}", "empty" },
+    { "{\"models\": [], \"methods\": [\"base\"], \"tasks\": [\"piqa\"]}", "empty" },
+    { "{\"models\": [\"m\"], \"models\": [\"n\"]}", "models" },
+    { "{\"models\": [\"m\"], \"methods\": [\"base\"], \"tasks\": [\"piqa\"], \"limit\": -1}", "limit" },
+    { "[1, 2]", "object" },
+    { "{\"models\": [\"m\"", "expected" },
+    { "", "empty" },
+};
+
+static void wrong_specs_are_refused(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    for (size_t i = 0; i < BL_COUNT(specs); i++) {
+        ran r = program_with(&s, specs[i].text, (const char *const[]){ "bitladder", "plan", "-", NULL });
+        expect(&r, 2, specs[i].phrase);
+        ran_free(&r);
+    }
+    study_end(&s);
+}
+
+static void lists_of_a_spec_multiply(void **state)
+{
+    (void)state;
+    study s = study_begin(3);
+    bl_text t = { 0 };
+    bl_text_addf(&t, "{ // a comment\n \"models\": [\"%s\"], \"methods\": [\"base\", {\"rtn\": {\"wbits\": [4, 3], \"group\": [24, -1]}}],\n \"tasks\": [\"piqa\"], \"seeds\": [0, 1], \"data\": [\"%s\"],}\n",
+                 s.model, s.data);
+    ran r = program_with(&s, t.s, (const char *const[]){ "bitladder", "plan", "-", NULL });
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "10 cells"));
+    assert_non_null(strstr(r.out, "noise/rtn:w3pc/piqa/1"));
+    ran_free(&r);
+    r = program_with(&s, t.s, (const char *const[]){ "bitladder", "plan", "-", "--only", "*/rtn:w3*/*/0", "--set", "wbits=2", NULL });
+    expect(&r, 2, NULL);                                /* nothing has 3 bits any more */
+    ran_free(&r);
+    bl_text_free(&t);
+    study_end(&s);
+}
+
+static void odd_paths_work(void **state)
+{
+    (void)state;
+    study s = study_begin(3);
+    char out[4300];
+    snprintf(out, sizeof out, "%s/a 'b' \"c\"\n$(d) ü", s.dir);
+    ran r = PROGRAM(&s, "run", STUDY(&s, out));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(out, ".h5"), 3);
+    r = PROGRAM(&s, "table", out);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void a_place_that_cannot_be_written_is_said_before_work(void **state)
+{
+    (void)state;
+    study s = study_begin(3);
+    char out[4300];
+    study_write(s.dir, "file", "x");
+    snprintf(out, sizeof out, "%s/file/out", s.dir);
+    ran r = PROGRAM(&s, "run", STUDY(&s, out));
+    expect(&r, 4, "file");
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void a_quantized_directory_scores_as_the_run_did(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    char dir[4300], tok[4300];
+    static const char request[] = "{\"context\": \"make 3 of b\", \"continuation\": \" cut c\"}\n{\"text\": \"fold the a\"}\n";
+    snprintf(tok, sizeof tok, "%s/model/tok.bin", s.dir);
+    for (int i = 0; i < 2; i++) {
+        static const char *const method[] = { "base", "rtn:w3g24" };
+        snprintf(dir, sizeof dir, "%s/q%d", s.dir, i);
+        ran r = PROGRAM(&s, "quantize", s.model, "--method", method[i], "-o", dir);
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        r = PROGRAM(&s, "inspect", dir);
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        ran a = program_with(&s, request, (const char *const[]){ "bitladder", "score", "--model", dir, "-", NULL });
+        ran b = program_with(&s, request, (const char *const[]){ "bitladder", "score", "--model", s.model, "-", NULL });
+        expect(&a, 0, NULL);
+        expect(&b, 0, NULL);
+        if (i == 0) assert_string_equal(a.out, b.out);
+        else assert_string_not_equal(a.out, b.out);
+        int lines = 0;
+        for (const char *p = a.out; *p; p++) lines += *p == '\n';
+        assert_int_equal(lines, 2);
+        ran_free(&a);
+        ran_free(&b);
+        r = PROGRAM(&s, "quantize", s.model, "--method", method[i], "-o", dir);      /* never over something that is there */
+        expect(&r, 2, "not empty");
+        ran_free(&r);
+    }
+    study_end(&s);
+}
+
+static void every_verb_has_help_and_the_pages_name_them(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    static const char *const verbs[] = { "init", "list", "show", "plan", "run", "table", "plot", "samples", "ask", "score", "generate", "tokenize", "quantize", "inspect", "bench", "doctor" };
+    ran man = PROGRAM(&s, "internal", "man"), bash = PROGRAM(&s, "internal", "completion"), all = PROGRAM(&s, "--help");
+    expect(&man, 0, NULL);
+    expect(&bash, 0, NULL);
+    for (size_t i = 0; i < BL_COUNT(verbs); i++) {
+        ran r = PROGRAM(&s, verbs[i], "--help");
+        expect(&r, 0, NULL);
+        assert_non_null(strstr(r.out, "usage: bitladder "));
+        ran_free(&r);
+        assert_non_null(strstr(man.out, verbs[i]));
+        assert_non_null(strstr(bash.out, verbs[i]));
+        assert_non_null(strstr(all.out, verbs[i]));
+    }
+    ran_free(&man);
+    ran_free(&bash);
+    ran_free(&all);
+    study_end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_study_leaves_one_shard_a_cell_and_a_second_run_does_nothing),
+        cmocka_unit_test(numbers_do_not_depend_on_batch_threads_streaming_or_kernels),
+        cmocka_unit_test(a_divergence_of_the_base_from_itself_is_zero),
+        cmocka_unit_test(an_interrupted_run_says_130_and_goes_on_where_it_was),
+        cmocka_unit_test(two_runs_on_one_directory_share_the_work),
+        cmocka_unit_test(a_missing_data_set_is_n_a_and_the_rest_goes_on),
+        cmocka_unit_test(a_shard_that_does_not_check_is_set_aside_and_made_again),
+        cmocka_unit_test(a_stopped_journal_line_costs_one_item),
+        cmocka_unit_test(wrong_words_are_refused_with_a_sentence_before_work),
+        cmocka_unit_test(wrong_specs_are_refused),
+        cmocka_unit_test(lists_of_a_spec_multiply),
+        cmocka_unit_test(odd_paths_work),
+        cmocka_unit_test(a_place_that_cannot_be_written_is_said_before_work),
+        cmocka_unit_test(a_quantized_directory_scores_as_the_run_did),
+        cmocka_unit_test(every_verb_has_help_and_the_pages_name_them),
+    };
+    return cmocka_run_group_tests_name("whole studies", tests, NULL, NULL);
+}

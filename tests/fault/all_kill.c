@@ -1,0 +1,225 @@
+/* all_kill.c - runs killed at any time, disks that are full, allocations that fail: what is there afterwards is whole, and the same command goes on.
+ *
+ * BL_KILLS sets how often the run is killed (default 10).
+ */
+#include "study_fixture.h"
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define METHODS "base,rtn:w4g24"
+#define STUDY(s, out) "--model", (s)->model, "--method", METHODS, "--task", "piqa", "--data", (s)->data, "--out", out, "--threads", "1"
+
+static int kills(void) { return getenv("BL_KILLS") ? atoi(getenv("BL_KILLS")) : 10; }
+
+/* Every shard that is there checks. */
+static void assert_whole(const char *dir)
+{
+    bl_err e = { 0 };
+    char **name = NULL;
+    size_t n = 0;
+    if (!bl_is_dir(dir)) return;
+    assert_ok(bl_dir_list(dir, &name, &n, &e));
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(name[i]);
+        bl_shard *s;
+        if (len < 3 || strcmp(name[i] + len - 3, ".h5") != 0) continue;
+        char *path = bl_join(dir, name[i], &e);
+        assert_ok(bl_shard_open(path, &s, &e));
+        bl_shard_close(s);
+        bl_free(path);
+    }
+    bl_list_free(name, n);
+}
+
+static bool has_part(const char *dir) { return count_ending(dir, ".part.jsonl") > 0; }
+
+/* A temporary file of `dir`: the moment between writing and renaming. */
+static bool has_temp(const char *dir)
+{
+    char **name = NULL;
+    size_t n = 0;
+    bool found = false;
+    if (!bl_is_dir(dir) || bl_dir_list(dir, &name, &n, NULL) != BL_OK) return false;
+    for (size_t i = 0; i < n; i++) found |= strstr(name[i], ".h5.tmp.") != NULL;
+    bl_list_free(name, n);
+    return found;
+}
+
+static pid_t start(const study *s, const char *out, char o[4300], char e[4300])
+{
+    snprintf(o, 4300, "%s/kill.out", s->dir);
+    snprintf(e, 4300, "%s/kill.err", s->dir);
+    const char *const argv[] = { "bitladder", "run", STUDY(s, out), NULL };
+    return program_start(argv, NULL, o, e);
+}
+
+static void a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not(void **state)
+{
+    (void)state;
+    study s = study_begin(400);
+    char again[4300], o[4300], e[4300];
+    int in_cell = 0, between = 0, n = kills();
+    snprintf(again, sizeof again, "%s/again", s.dir);
+    double t = bl_now();
+    ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    double whole = bl_now() - t;
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    bl_rng rng = bl_rng_at(1, 2, 3);
+    for (int i = 0; i < n; i++) {
+        bool point = i % 5 == 4;                        /* every fifth: stopped between temporary file and rename of a shard */
+        char where[32];
+        snprintf(where, sizeof where, "before-rename:%d", 1 + i / 5 % 3);
+        if (point) setenv("BL_FAULT_POINT", where, 1);
+        pid_t pid = start(&s, again, o, e);
+        if (point) for (int k = 0; k < 600 && !has_temp(again) && kill(pid, 0) == 0 && waitpid(pid, NULL, WNOHANG) == 0; k++) usleep(5000);
+        else usleep((useconds_t)(bl_rng_uniform(&rng) * whole * 1e6));
+        in_cell += has_part(again);
+        between += has_temp(again);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        unsetenv("BL_FAULT_POINT");
+        usleep(20000);
+        assert_whole(again);
+        if (i % 5 == 3) bl_remove_tree(again, NULL);    /* begin anew now and then, so that early moments are met too */
+    }
+    r = PROGRAM(&s, "run", STUDY(&s, again));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(assert_same_results(s.out, again), 2);
+    assert_false(has_temp(again));
+    print_message("%d kills, %d inside a cell, %d between temporary file and rename\n", n, in_cell, between);
+    assert_true(between > 0 || n < 5);
+    study_end(&s);
+}
+
+static void a_full_disk_fails_cells_says_so_and_leaves_whole_shards(void **state)
+{
+    (void)state;
+    study s = study_begin(400);
+    struct rlimit old, few;
+    ran r = PROGRAM(&s, "plan", STUDY(&s, s.out));      /* the fingerprint is cached before space is short */
+    ran_free(&r);
+    getrlimit(RLIMIT_FSIZE, &old);
+    few = (struct rlimit){ 24 << 10, old.rlim_max };
+    setrlimit(RLIMIT_FSIZE, &few);
+    signal(SIGXFSZ, SIG_IGN);
+    r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    setrlimit(RLIMIT_FSIZE, &old);
+    expect(&r, 1, "disk full");
+    ran_free(&r);
+    assert_whole(s.out);
+    assert_false(has_temp(s.out));
+    r = PROGRAM(&s, "run", STUDY(&s, s.out));           /* and with room again it goes on */
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(s.out, ".h5"), 2);
+    assert_int_equal(count_ending(s.out, ".failed.json"), 0);
+    study_end(&s);
+}
+
+static void a_checkpoint_that_changes_during_the_run_fails_the_cell(void **state)
+{
+    (void)state;
+    study s = study_begin(600);
+    char o[4300], e[4300];
+    pid_t pid = start(&s, s.out, o, e);
+    for (int i = 0; i < 1000 && !has_part(s.out); i++) usleep(2000);
+    FILE *f = fopen(s.model, "r+b");                    /* the same bytes again: only the time differs */
+    int first = fgetc(f);
+    rewind(f);
+    fputc(first, f);
+    fclose(f);
+    ran r = program_wait(pid, o, e);
+    expect(&r, 1, "changed");
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void a_model_with_a_value_that_is_not_finite_is_refused_by_name(void **state)
+{
+    (void)state;
+    study s = study_begin(3);
+    float nan = NAN;
+    FILE *f = fopen(s.model, "r+b");
+    fseek(f, 28 + 4 * (1 * 72 + 7), SEEK_SET);          /* token 1, which begins every text; input 7 of the embedding */
+    tiny_put(f, &nan, sizeof nan);
+    fclose(f);
+    ran r = PROGRAM(&s, "inspect", s.model);
+    expect(&r, 2, "model.embed_tokens.weight");
+    assert_non_null(strstr(r.err, "[1, 7]"));
+    ran_free(&r);
+    r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    expect(&r, 1, "model.embed_tokens.weight");
+    ran_free(&r);
+    r = PROGRAM(&s, "run", STUDY(&s, s.out), "--allow-nonfinite");      /* then the first logit that is not finite fails the cell */
+    expect(&r, 1, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(s.out, ".h5"), 0);
+    study_end(&s);
+}
+
+static void a_closed_standard_output_ends_quietly(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    int p[2];
+    char err[4300];
+    assert_int_equal(pipe(p), 0);
+    snprintf(err, sizeof err, "%s/pipe.err", s.dir);
+    pid_t pid;
+    posix_spawn_file_actions_t f;
+    posix_spawn_file_actions_init(&f);
+    posix_spawn_file_actions_adddup2(&f, p[1], 1);
+    posix_spawn_file_actions_addclose(&f, p[0]);
+    posix_spawn_file_actions_addopen(&f, 2, err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const char *const argv[] = { "bitladder", "internal", "man", NULL };
+    close(p[0]);
+    assert_int_equal(posix_spawn(&pid, BL_PROGRAM, &f, NULL, (char **)(uintptr_t)argv, environ), 0);
+    close(p[1]);
+    posix_spawn_file_actions_destroy(&f);
+    ran r = program_wait(pid, err, err);
+    assert_true(r.signal == SIGPIPE || r.code != 0);
+    assert_string_equal(r.err, "");
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void a_child_that_crashes_costs_its_cell_only(void **state)
+{
+    (void)state;
+    study s = study_begin(600);
+    char o[4300], e[4300];
+    pid_t pid = start(&s, s.out, o, e), child = 0;
+    for (int i = 0; i < 1000 && !has_part(s.out); i++) usleep(2000);
+    char path[64], line[64] = "";
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    FILE *f = fopen(path, "r");
+    if (f && fgets(line, sizeof line, f)) child = (pid_t)atol(line);
+    if (f) fclose(f);
+    if (child > 0) kill(child, SIGSEGV);
+    ran r = program_wait(pid, o, e);
+    if (child > 0) {
+        expect(&r, 1, "signal 11");
+        assert_int_equal(count_ending(s.out, ".h5"), 1);
+    }
+    ran_free(&r);
+    r = PROGRAM(&s, "run", STUDY(&s, s.out));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(s.out, ".h5"), 2);
+    study_end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not),
+        cmocka_unit_test(a_full_disk_fails_cells_says_so_and_leaves_whole_shards),
+        cmocka_unit_test(a_checkpoint_that_changes_during_the_run_fails_the_cell),
+        cmocka_unit_test(a_model_with_a_value_that_is_not_finite_is_refused_by_name),
+        cmocka_unit_test(a_closed_standard_output_ends_quietly),
+        cmocka_unit_test(a_child_that_crashes_costs_its_cell_only),
+    };
+    return cmocka_run_group_tests_name("faults of whole runs", tests, NULL, NULL);
+}

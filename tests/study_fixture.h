@@ -1,0 +1,198 @@
+/* study_fixture.h - a small study on disk (model, tokenizer, data) and the program run on it, for tests of whole runs. */
+#ifndef BL_STUDY_FIXTURE_H
+#define BL_STUDY_FIXTURE_H
+#include "tiny_model.h"
+#include "kernels/base/fs.h"
+#include "results/cell.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+typedef struct study { char dir[4096], model[4200], data[4200], out[4200]; } study;
+
+static inline void study_write(const char *dir, const char *name, const char *text)
+{
+    bl_err e = { 0 };
+    char *path = bl_join(dir, name, &e);
+    assert_ok(bl_write_file(path, text, strlen(text), &e));
+    bl_free(path);
+}
+
+/* `items` rows of PIQA made of small words, in the layout of its release. */
+static inline void study_piqa(const char *dir, int items)
+{
+    bl_err e = { 0 };
+    bl_text rows = { 0 }, labels = { 0 };
+    for (int i = 0; i < items; i++) {
+        bl_text_addf(&rows, "{\"goal\": \"make %d of %c\", \"sol1\": \"cut %c\", \"sol2\": \"fold the %c and %d more\"}\n", i, 'a' + i % 26, 'b' + i % 20, 'c' + i % 7, i * 7 % 13);
+        bl_text_addf(&labels, "%d\n", i * 5 % 3 % 2);
+    }
+    char *piqa = bl_join(dir, "piqa", &e);
+    assert_ok(bl_make_dirs(piqa, &e));
+    study_write(piqa, "valid.jsonl", rows.s);
+    study_write(piqa, "valid-labels.lst", labels.s);
+    bl_free(piqa);
+    bl_text_free(&rows);
+    bl_text_free(&labels);
+}
+
+static inline study study_begin(int items)
+{
+    bl_err e = { 0 };
+    study s;
+    snprintf(s.dir, sizeof s.dir, "%s", test_dir());
+    snprintf(s.model, sizeof s.model, "%s/model/noise.bin", s.dir);
+    snprintf(s.data, sizeof s.data, "%s/data", s.dir);
+    snprintf(s.out, sizeof s.out, "%s/out", s.dir);
+    char folder[4200], tok[4300];
+    snprintf(folder, sizeof folder, "%s/model", s.dir);
+    snprintf(tok, sizeof tok, "%s/tok.bin", folder);
+    assert_ok(bl_make_dirs(folder, &e));
+    tiny_noise(s.model);
+    static const char *pieces[42];
+    static char one[41][2];
+    for (int i = 0; i < 41; i++) { snprintf(one[i], 2, "%c", i < 26 ? 'a' + i : "0123456789 :?.QAn"[i - 26 < 16 ? i - 26 : 15]); pieces[i] = one[i]; }
+    int n = 0;
+    for (int i = 0; i < 41; i++) {                      /* each character once */
+        bool seen = false;
+        for (int k = 0; k < n; k++) seen |= strcmp(pieces[k], one[i]) == 0;
+        if (!seen) pieces[n++] = one[i];
+    }
+    while (n < 300 - TINY_BYTES && n < 41) pieces[n++] = "zz";
+    pieces[n] = NULL;
+    tiny_tokenizer(tok, pieces);
+    study_piqa(s.data, items);
+    setenv("XDG_CACHE_HOME", s.dir, 1);
+    unsetenv("BITLADDER_DATA");
+    return s;
+}
+static inline void study_end(study *s) { bl_remove_tree(s->dir, NULL); }
+
+/* ---- the program ---- */
+
+typedef struct ran { int code, signal; char *out, *err; } ran;      /* code -1 when a signal ended it */
+static inline void ran_free(ran *r) { bl_free(r->out); bl_free(r->err); }
+
+static inline pid_t program_start(const char *const *argv, const char *in_path, const char *out_path, const char *err_path)
+{
+    pid_t pid;
+    posix_spawn_file_actions_t f;
+    posix_spawn_file_actions_init(&f);
+    posix_spawn_file_actions_addopen(&f, 0, in_path ? in_path : "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&f, 1, out_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&f, 2, err_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (posix_spawn(&pid, BL_PROGRAM, &f, NULL, (char **)(uintptr_t)argv, environ) != 0) fail_msg("%s cannot be started", BL_PROGRAM);
+    posix_spawn_file_actions_destroy(&f);
+    return pid;
+}
+
+static inline ran program_wait(pid_t pid, const char *out_path, const char *err_path)
+{
+    ran r = { 0 };
+    int status;
+    size_t n;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) { }
+    r.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    r.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    bl_read_file(out_path, 1 << 28, &r.out, &n, NULL);
+    bl_read_file(err_path, 1 << 28, &r.err, &n, NULL);
+    return r;
+}
+
+/* Runs `bitladder argv[1] …` with `input` (text, or NULL) on standard input. */
+static inline ran program_with(const study *s, const char *input, const char *const *argv)
+{
+    char in[4300], out[4300], err[4300];
+    static int count;
+    snprintf(in, sizeof in, "%s/in.%d", s->dir, ++count);
+    snprintf(out, sizeof out, "%s/stdout.%d", s->dir, count);
+    snprintf(err, sizeof err, "%s/stderr.%d", s->dir, count);
+    if (input) study_write(s->dir, strrchr(in, '/') + 1, input);
+    return program_wait(program_start(argv, input ? in : NULL, out, err), out, err);
+}
+#define PROGRAM(s, ...) program_with(s, NULL, (const char *const[]){ "bitladder", __VA_ARGS__, NULL })
+
+static inline void expect(const ran *r, int code, const char *phrase_err)
+{
+    if (r->code != code || (phrase_err && !strstr(r->err, phrase_err)))
+        fail_msg("exit %d (signal %d), wanted %d and '%s':\n%s\n%s", r->code, r->signal, code, phrase_err ? phrase_err : "", r->out, r->err);
+}
+
+/* ---- equal results: everything but /run, /env, seconds and peak ---- */
+
+static inline bool same_text(const char *a, const char *b) { return a == b || (a && b && strcmp(a, b) == 0); }
+static inline bool same_bits(double a, double b) { return memcmp(&a, &b, sizeof a) == 0; }
+
+static inline void assert_same_cell(const char *pa, const char *pb)
+{
+    bl_err e = { 0 };
+    bl_arena *a;
+    bl_cell x, y;
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_cell_read(pa, true, a, &x, &e));
+    assert_ok(bl_cell_read(pb, true, a, &y, &e));
+    if (!same_text(x.key, y.key) || memcmp(&x.hash, &y.hash, sizeof x.hash) || !same_text(x.stored_as, y.stored_as) || !same_text(x.notes, y.notes) ||
+        !same_text(x.data_hash, y.data_hash) || !same_text(x.method_options, y.method_options) || x.n_metrics != y.n_metrics || x.n_samples != y.n_samples ||
+        x.n_layers != y.n_layers || x.n_kl != y.n_kl || x.packed_bytes != y.packed_bytes || !same_bits(x.bits_per_weight, y.bits_per_weight) ||
+        x.scored_tokens != y.scored_tokens || x.ties != y.ties || x.truncated != y.truncated) fail_msg("%s and %s differ", pa, pb);
+    for (int i = 0; i < x.n_metrics; i++)
+        if (!same_text(x.metric[i].name, y.metric[i].name) || !same_bits(x.metric[i].value, y.metric[i].value) || !same_bits(x.metric[i].stderr_, y.metric[i].stderr_) ||
+            x.metric[i].n != y.metric[i].n) fail_msg("%s: %s is %.17g and %.17g", pa, x.metric[i].name, x.metric[i].value, y.metric[i].value);
+    for (int64_t i = 0; i < x.n_samples; i++) {
+        const bl_sample *s = &x.sample[i], *t = &y.sample[i];
+        if (s->id != t->id || s->pick != t->pick || s->gold != t->gold || s->flags != t->flags || s->tokens != t->tokens || memcmp(s->score, t->score, sizeof s->score) ||
+            memcmp(s->value, t->value, sizeof s->value) || !same_text(s->reply, t->reply) || !same_text(s->answer, t->answer)) fail_msg("%s: item %lld differs", pa, (long long)s->id);
+    }
+    for (int64_t i = 0; i < x.n_kl; i++)
+        if (!same_bits(x.kl[i], y.kl[i])) fail_msg("%s: divergence %lld is %.17g and %.17g", pa, (long long)i, x.kl[i], y.kl[i]);
+    for (int64_t i = 0; i < x.n_layers; i++)
+        if (!same_text(x.layer[i].name, y.layer[i].name) || !same_text(x.layer[i].format, y.layer[i].format) || !same_bits(x.layer[i].mse, y.layer[i].mse) ||
+            !same_bits(x.layer[i].bits, y.layer[i].bits)) fail_msg("%s: layer %s differs", pa, x.layer[i].name);
+    bl_arena_free(a);
+}
+
+static inline size_t count_ending(const char *dir, const char *tail)
+{
+    char **name = NULL;
+    size_t n = 0, found = 0;
+    bl_dir_list(dir, &name, &n, NULL);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(name[i]), k = strlen(tail);
+        found += len >= k && strcmp(name[i] + len - k, tail) == 0;
+    }
+    bl_list_free(name, n);
+    return found;
+}
+
+/* The same shards in both directories, and nothing left over in `b`. Returns how many. */
+static inline size_t assert_same_results(const char *a, const char *b)
+{
+    bl_err e = { 0 };
+    char **name = NULL;
+    size_t n = 0, found = 0;
+    assert_ok(bl_dir_list(a, &name, &n, &e));
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(name[i]);
+        if (len < 3 || strcmp(name[i] + len - 3, ".h5") != 0) continue;
+        char *x = bl_join(a, name[i], &e), *y = bl_join(b, name[i], &e);
+        if (!bl_exists(y)) fail_msg("%s is missing", y);
+        assert_same_cell(x, y);
+        bl_free(x);
+        bl_free(y);
+        found++;
+    }
+    bl_list_free(name, n);
+    assert_int_equal(count_ending(b, ".h5"), found);
+    assert_int_equal(count_ending(b, ".part.jsonl"), 0);
+    assert_int_equal(count_ending(b, ".part.kl"), 0);
+    assert_int_equal(count_ending(b, ".failed.json"), 0);
+    return found;
+}
+#endif
