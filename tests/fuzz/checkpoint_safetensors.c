@@ -5,6 +5,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
+static volatile unsigned sum;                           /* so that reading is not optimized away */
+
 static void must(bool ok) { if (!ok) abort(); }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
@@ -16,7 +18,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     }
     uint64_t at = bl_safetensors_data(s);
-    volatile unsigned sum = 0;
     for (size_t i = 0; i < bl_safetensors_count(s); i++) {
         bl_st_tensor *t = bl_safetensors_at(s, i);
         must(t->offset == at && t->ndim <= BL_ST_MAX_DIMS && bl_safetensors_find(s, t->name) == t);

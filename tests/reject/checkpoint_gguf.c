@@ -300,9 +300,10 @@ static bl_status open_gguf(const gguf_extra *x, bl_checkpoint **c, bl_err *e)
     bl_checkpoint *m = NULL;
     gguf_llama(&t, x);
     test_write(dir, "m.gguf", t.s, t.n);
-    bl_text_free(&t);
     snprintf(path, sizeof path, "%s/m.gguf", dir);
     bl_status st = bl_checkpoint_open(path, NULL, &m, e);
+    if (st == BL_OK) test_seed("gguf", "model", t.s, t.n);
+    bl_text_free(&t);
     if (st == BL_OK && c) *c = m;
     else if (st == BL_OK) bl_checkpoint_close(m);
     return st;
@@ -385,9 +386,11 @@ static bl_status open_with_divisors(bl_checkpoint **c, bl_err *e)
     gguf_llama(&t, &(gguf_extra){ .keys = 1, .put_keys = k_theta5, .tensors = 1, .put_tensors = t_freqs });
     memcpy(t.s + t.n - sizeof divisors, divisors, sizeof divisors);
     test_write(dir, "m.gguf", t.s, t.n);
-    bl_text_free(&t);
     snprintf(path, sizeof path, "%s/m.gguf", dir);
-    return bl_checkpoint_open(path, NULL, c, e);
+    bl_status st = bl_checkpoint_open(path, NULL, c, e);
+    test_seed("gguf", st == BL_OK ? "llama3" : "divisors", t.s, t.n);
+    bl_text_free(&t);
+    return st;
 }
 
 static void divisors_become_the_parameters_behind_them(void **state)
