@@ -61,6 +61,8 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
     const uint8_t *p[4], *b[4];
     const float *x0 = g->x, *x1 = g->x + (rows > 1 ? g->ldx : 0);
     int64_t o[4], len = segment(kd, s), in = s->geom.in;
+    int64_t bytes = is_dense(kd) ? 0 : is_block(kd) ? block_bytes(kd) : BL_MIN(len, in) * bits_of(kd) / 8;      /* of a segment */
+    int64_t ahead = BL_MAX(4 * s->code_bytes, 4096);
     float scale[4][8] = { { 0 } }, zero[4][8] = { { 0 } };
     __m256 acc[2][4];
     for (int j = 0; j < 4; j++) {
@@ -78,6 +80,8 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
             b[j] = segment_of(kd, s, p[j], i);
             h[j] = is_block(kd) ? head_of(kd, b[j]) : (shared){ _mm256_broadcast_ss(&scale[j][i % 8]), _mm256_broadcast_ss(&zero[j][i % 8]) };
         }
+        for (int j = 0; j < 4; j++)                     /* short rows end before the hardware has learnt to run ahead */
+            for (int64_t at = 0; at < bytes; at += 64) _mm_prefetch((const char *)b[j] + ahead + at, _MM_HINT_T0);
         const __m256 part = _mm256_castsi256_ps(bl_first(m % 8));
         if (is_block(kd)) {
             #pragma GCC unroll 4

@@ -82,7 +82,7 @@ void bl_gemm_plan(bl_gemm *g, int64_t rows)
     if (rows <= 2 && g->v.w->gemv[rows - 1]) {
         g->block_rows = rows;
         g->blocks = 1;
-        g->chunk = 16;
+        g->chunk = g->v.w->geom.out >= 4096 ? 64 : 16;
     } else {
         g->blocks = (rows + most - 1) / most;
         g->block_rows = ((rows + g->blocks - 1) / g->blocks + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
