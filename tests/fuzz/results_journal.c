@@ -1,4 +1,4 @@
-/* results_journal.c - any bytes as a journal: counted in memory, then opened as a file, worked with and opened again. */
+/* results_journal.c - any bytes as a journal: counted in memory, then opened as a file, worked with and opened again. Fuzz it with TMPDIR in memory. */
 #include "kernels/base/fs.h"
 #include "results/journal.h"
 
