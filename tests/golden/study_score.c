@@ -34,8 +34,8 @@ static void read_item(const char *line, bl_arena *a, item *out)
 static void choices_score_as_in_the_harness(void **state)
 {
     static const struct { const char *task; int first, items; } tasks[] = {
-        { "piqa", 0, 2 }, { "arc_easy", 0, 2 }, { "arc_challenge_val", 7, 1 }, { "boolq", 1, 1 }, { "winogrande_sample", 0, 3 },
-        { "hellaswag", 3, 1 }, { "openbookqa", 0, 2 }, { "commonsense_qa", 5, 1 }, { "social_iqa", 9, 1 },
+        { "piqa", 0, 1 }, { "arc_easy", 0, 1 }, { "arc_challenge_val", 7, 1 }, { "boolq", 1, 1 }, { "winogrande_sample", 0, 2 },
+        { "hellaswag", 3, 1 }, { "openbookqa", 0, 1 }, { "commonsense_qa", 5, 1 }, { "social_iqa", 9, 1 },
     };
     static item items[32];
     bl_request req[32];
