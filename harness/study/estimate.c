@@ -121,17 +121,22 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, b
     out->seconds = 1.15 * flops / rate + generated * 4 * (linear + head) / rate;
 }
 
-int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, int64_t packed_bytes, int64_t block_bytes, const bl_task_shape *shape, size_t n)
+int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_variant *v, const bl_plan_cell *cell, const bl_task_shape *shape, bool kl)
 {
-    const double program = 24e6;                        /* code, libraries, tokenizer */
-    double pass = 2048, rows = BL_MIN(16777216.0 / (double)c->vocab, 512), per = bl_estimate_bytes_per_token(c->vocab), longest = 0, text = 0;
-    for (size_t i = 0; i < n; i++) {
-        longest = BL_MAX(longest, shape[i].stream ? shape[i].sequence_bytes : shape[i].sequence_bytes / per);
-        text += shape[i].stream ? shape[i].bytes * 2 : shape[i].bytes * (double)shape[i].items;
+    const double program = 32e6;                        /* code, libraries, tokenizer */
+    double tokens = (double)BL_MAX(cell->tokens, 1), per = bl_estimate_bytes_per_token(c->vocab);
+    double scored = shape->stream ? tokens : shape->scored_bytes / per * 64;             /* of a batch of items */
+    double block = v->bits / 8 * (double)bl_config_linear_params(c) / (double)c->n_layers, weights = (double)v->packed_bytes;
+    double states = 4 * (double)(2 * c->dim + 2 * c->n_kv_heads * c->head_dim);         /* bytes a token keeps between blocks */
+    double work = 4 * (double)(2 * c->dim + 2 * c->n_heads * c->head_dim + 2 * c->n_kv_heads * c->head_dim + 2 * c->hidden);
+    double pass = s->batch_tokens > 0 ? (double)s->batch_tokens : 2048;
+    if (s->stream) {                                    /* one block and the next; a pass as large as a third of what stays resident */
+        double ends = weights - block * (double)c->n_layers;
+        weights = ends + block;
+        if (s->batch_tokens == 0) pass = BL_MAX(pass, BL_MIN(BL_MAX((ends + block) / 3, 64 << 20), 1 << 30) / states);
     }
-    if (s->batch_tokens > 0) pass = (double)s->batch_tokens;
-    pass = BL_MAX(pass, BL_MIN(longest, (double)c->max_len));
-    double row = (double)(4 * c->dim + 2 * c->n_heads * c->head_dim + 4 * c->n_kv_heads * c->head_dim + 2 * c->hidden) * 4;
-    double weights = s->stream ? (double)(packed_bytes - block_bytes * c->n_layers + 2 * block_bytes) : (double)packed_bytes;
-    return (int64_t)(program + weights + pass * row + rows * (double)c->vocab * 4 + text);
+    pass = BL_MIN(pass, tokens);
+    double logits = BL_MIN((64 << 20) / (4 * (double)c->vocab), scored) * (double)c->vocab * 4 * (kl ? 2 : 1);
+    double text = shape->stream ? shape->bytes * 2 : shape->bytes * (double)shape->items * 2;
+    return (int64_t)(program + weights + pass * states + BL_MIN(pass, 2048) * work + logits + text);
 }

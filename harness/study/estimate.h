@@ -12,6 +12,6 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
 bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_err *e);
 /* Fills items, tokens, new_tokens and seconds of a cell; kl: the divergence from the base is computed too. */
 void      bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit, bl_plan_cell *out);
-/* Peak of anonymous memory and mapped pages of the process that scores. */
-int64_t   bl_estimate_peak(const bl_config *c, const bl_spec *s, int64_t packed_bytes, int64_t block_bytes, const bl_task_shape *shape, size_t n_shapes);
+/* Peak of anonymous memory and mapped pages of the process while it scores this cell (tokens and scored tokens are already estimated). */
+int64_t   bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_variant *v, const bl_plan_cell *cell, const bl_task_shape *shape, bool kl);
 #endif

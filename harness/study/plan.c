@@ -195,8 +195,6 @@ static bl_status estimates(bl_plan *p, bl_err *e)
     for (size_t v = 0; v < p->n_variants; v++) {
         bl_plan_variant *w = &p->variant[v];
         const bl_config *c = bl_checkpoint_config(p->model[w->model].ckpt);
-        int64_t block = (int64_t)(w->bits / 8 * (double)bl_config_linear_params(c) / (double)c->n_layers);
-        w->peak_bytes = bl_estimate_peak(c, s, w->packed_bytes, block, shape, s->n_tasks);
         w->seconds = w->base ? 0 : (double)bl_config_linear_params(c) * 12e-9;
         if (!w->base) p->disk_need += (uint64_t)w->packed_bytes;
     }
@@ -206,6 +204,7 @@ static bl_status estimates(bl_plan *p, bl_err *e)
         if (!p->task[c->task].there) continue;
         bool kl = has_base && !s->no_kl && !p->variant[c->variant].base;
         bl_estimate_cell(config, &shape[c->task], rate, kl, s->limit, c);
+        c->peak_bytes = bl_estimate_peak(config, s, &p->variant[c->variant], c, &shape[c->task], kl);
         p->disk_need += 1 << 20;
         if (p->variant[c->variant].base && !s->no_kl && s->n_methods > 1) p->disk_need += (uint64_t)c->tokens * (uint64_t)config->dim * 4;
     }
@@ -275,13 +274,12 @@ void bl_plan_text(const bl_plan *p, bl_text *t)
     bl_text_addf(t, "%-*s  %-6s  %10s  %8s  %8s\n", (int)wide, "cell", "state", "tokens", "time", "memory");
     for (size_t i = 0; i < p->n_cells; i++) {
         const bl_plan_cell *c = &p->cell[i];
-        const bl_plan_variant *v = &p->variant[c->variant];
         bool todo = c->state == BL_CELL_OPEN || c->state == BL_CELL_FAILED;
         count[c->state]++;
         duration(c->seconds, time);
-        if (todo) { seconds += c->seconds; peak = BL_MAX(peak, v->peak_bytes); }
+        if (todo) { seconds += c->seconds; peak = BL_MAX(peak, c->peak_bytes); }
         bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s\n", (int)wide, c->key, state_name[c->state], (long long)(c->tokens + c->new_tokens), time,
-                     (double)v->peak_bytes / 1e6, c->reason ? "  " : "", c->reason ? c->reason : "");
+                     (double)c->peak_bytes / 1e6, c->reason ? "  " : "", c->reason ? c->reason : "");
     }
     bool *counted = bl_new(p->n_variants, sizeof *counted, NULL);
     for (size_t i = 0; counted && i < p->n_cells; i++)
@@ -327,7 +325,7 @@ bl_status bl_plan_json(const bl_plan *p, bl_text *t, bl_err *e)
         bl_json_put_real(t, c->seconds);
         bl_text_addf(t, ", \"quantize_seconds\": ");
         bl_json_put_real(t, v->seconds);
-        bl_text_addf(t, ", \"packed_bytes\": %lld, \"peak_bytes\": %lld, \"bits_per_weight\": ", (long long)v->packed_bytes, (long long)v->peak_bytes);
+        bl_text_addf(t, ", \"packed_bytes\": %lld, \"peak_bytes\": %lld, \"bits_per_weight\": ", (long long)v->packed_bytes, (long long)c->peak_bytes);
         bl_json_put_real(t, v->bits);
         bl_text_add(t, "}");
     }

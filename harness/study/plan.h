@@ -15,13 +15,14 @@ typedef struct bl_plan_cell {
     int64_t     items, tokens;                          /* estimates of what is scored; items -1: unknown */
     int64_t     new_tokens;                             /* generated */
     double      seconds;                                /* estimate */
+    int64_t     peak_bytes;                             /* estimate of the peak while it is scored */
 } bl_plan_cell;
 typedef struct bl_plan_variant {
     size_t   model, method; uint64_t seed;
     bl_hash  hash;
     bool     base;
     double   seconds;                                   /* estimate of making it */
-    int64_t  packed_bytes, peak_bytes;                  /* tensor data; estimate of the peak while scoring */
+    int64_t  packed_bytes;                              /* tensor data */
     double   bits;                                      /* per weight of the block linears */
 } bl_plan_variant;
 typedef struct bl_plan_model { bl_checkpoint *ckpt; bl_hash fingerprint; const char *name; } bl_plan_model;
