@@ -31,6 +31,7 @@ typedef struct bl_bench_result {
     bl_bench_wrong *wrong; size_t n_wrong;              /* not timed */
     size_t n_left_out;                                  /* kernels x shapes x M that a kernel says it is not for: another one is, or the plain reference is too slow */
     bl_facts facts;
+    const char *blas_core;                              /* the processor that OpenBLAS believes to be on: "Zen" */
 } bl_bench_result;
 /* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then time, OpenBLAS fp32
  * in the same call on the same number of threads. Everything lives in the arena. BL_E_UNSUPPORTED: built without Google Benchmark. */

@@ -10,9 +10,11 @@ bl_status bl_bench_write(const bl_bench_opts *o, const bl_bench_result *r, const
 /* ---- OpenBLAS (openblas.c) ---- */
 /* y [m, out] = x [m, in] times w [out, in] transposed; one row is a matrix-vector product. */
 void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const float *w, float *y);
-void bl_blas_threads(int threads);
+/* Sets its threads; warns where it takes this processor for an old one, because then everything looks fast beside it. */
+void bl_blas_threads(int threads, const bl_facts *facts);
 /* Sleeps until the threads of OpenBLAS and of OpenMP have stopped spinning for work, so that the next one to be timed has the cores for itself. */
 void bl_blas_settle(void);
+const char *bl_blas_core(void);
 const char *bl_blas_name(void);                         /* "OpenBLAS 0.3.21 … Zen": version, options, core */
 
 /* A row of the kernel table: same cases and checks as the others, but `run` is not used: OpenBLAS works on host copies. */

@@ -2,6 +2,8 @@
 #include "bench/inside.h"
 #include <cblas.h>
 #include <stdio.h>
+#include <string.h>
+#include <strings.h>
 #include <time.h>
 
 void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const float *w, float *y)
@@ -10,9 +12,20 @@ void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const f
     else cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)out, (int)in, 1, x, (int)in, w, (int)in, 0, y, (int)out);
 }
 
-void bl_blas_threads(int threads) { openblas_set_num_threads(threads); }
+void bl_blas_threads(int threads, const bl_facts *facts)
+{
+    static const char *const modern[] = { "Haswell", "Zen", "Excavator", "SkylakeX", "Cooperlake", "SapphireRapids" };
+    bool known = !strstr(facts->simd, "avx2");
+    for (size_t i = 0; i < BL_COUNT(modern); i++) known = known || strcasecmp(bl_blas_core(), modern[i]) == 0;
+    if (!known)
+        bl_log(BL_LOG_WARN, "OpenBLAS runs its code for %s, which is slow here; the environment variable OPENBLAS_CORETYPE=Haswell (or SkylakeX) chooses faster code",
+               bl_blas_core());
+    openblas_set_num_threads(threads);
+}
 
 void bl_blas_settle(void) { nanosleep(&(struct timespec){ .tv_nsec = 50 * 1000 * 1000 }, NULL); }
+
+const char *bl_blas_core(void) { return openblas_get_corename(); }
 
 const char *bl_blas_name(void)
 {

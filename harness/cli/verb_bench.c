@@ -57,8 +57,8 @@ static bl_status kernels(const bl_program *p, const opts *o, bl_arena *a, bl_err
     BL_TRY(bl_bench_table(r.row, r.n, o->common.json, &t, e));
     BL_TRY(bl_output(NULL, &t, e));
     if (!o->common.quiet && !o->common.json) {
-        printf("\n%s, %s, %d threads; median and least of %lld; OpenBLAS: its fp32 time over the kernel's.\n", r.facts.name, r.facts.simd, r.facts.threads,
-               (long long)o->repetitions);
+        printf("\n%s, %s, %d threads; median and least of %lld. OpenBLAS: its fp32 time (its code for %s) over the kernel's.\n", r.facts.name, r.facts.simd,
+               r.facts.threads, (long long)o->repetitions, r.blas_core);
         if (r.n_left_out)
             printf("%zu combinations are left out: a kernel is for few rows or for many, and the plain reference only runs small products.\n", r.n_left_out);
         if (o->out) printf("%s/%s, %s/%s\n", o->out, BL_BENCH_FILE, o->out, BL_BENCH_JSON);
