@@ -127,35 +127,19 @@ static inline void expect(const ran *r, int code, const char *phrase_err)
 
 /* ---- equal results: everything but /run, /env, seconds and peak ---- */
 
-static inline bool same_text(const char *a, const char *b) { return a == b || (a && b && strcmp(a, b) == 0); }
-static inline bool same_bits(double a, double b) { return memcmp(&a, &b, sizeof a) == 0; }
-
 static inline void assert_same_cell(const char *pa, const char *pb)
 {
     bl_err e = { 0 };
-    bl_arena *a;
-    bl_cell x, y;
-    assert_ok(bl_arena_new(&a, &e));
-    assert_ok(bl_cell_read(pa, true, a, &x, &e));
-    assert_ok(bl_cell_read(pb, true, a, &y, &e));
-    if (!same_text(x.key, y.key) || memcmp(&x.hash, &y.hash, sizeof x.hash) || !same_text(x.stored_as, y.stored_as) || !same_text(x.notes, y.notes) ||
-        !same_text(x.data_hash, y.data_hash) || !same_text(x.method_options, y.method_options) || x.n_metrics != y.n_metrics || x.n_samples != y.n_samples ||
-        x.n_layers != y.n_layers || x.n_kl != y.n_kl || x.packed_bytes != y.packed_bytes || !same_bits(x.bits_per_weight, y.bits_per_weight) ||
-        x.scored_tokens != y.scored_tokens || x.ties != y.ties || x.truncated != y.truncated) fail_msg("%s and %s differ", pa, pb);
-    for (int i = 0; i < x.n_metrics; i++)
-        if (!same_text(x.metric[i].name, y.metric[i].name) || !same_bits(x.metric[i].value, y.metric[i].value) || !same_bits(x.metric[i].stderr_, y.metric[i].stderr_) ||
-            x.metric[i].n != y.metric[i].n) fail_msg("%s: %s is %.17g and %.17g", pa, x.metric[i].name, x.metric[i].value, y.metric[i].value);
-    for (int64_t i = 0; i < x.n_samples; i++) {
-        const bl_sample *s = &x.sample[i], *t = &y.sample[i];
-        if (s->id != t->id || s->pick != t->pick || s->gold != t->gold || s->flags != t->flags || s->tokens != t->tokens || memcmp(s->score, t->score, sizeof s->score) ||
-            memcmp(s->value, t->value, sizeof s->value) || !same_text(s->reply, t->reply) || !same_text(s->answer, t->answer)) fail_msg("%s: item %lld differs", pa, (long long)s->id);
-    }
-    for (int64_t i = 0; i < x.n_kl; i++)
-        if (!same_bits(x.kl[i], y.kl[i])) fail_msg("%s: divergence %lld is %.17g and %.17g", pa, (long long)i, x.kl[i], y.kl[i]);
-    for (int64_t i = 0; i < x.n_layers; i++)
-        if (!same_text(x.layer[i].name, y.layer[i].name) || !same_text(x.layer[i].format, y.layer[i].format) || !same_bits(x.layer[i].mse, y.layer[i].mse) ||
-            !same_bits(x.layer[i].bits, y.layer[i].bits)) fail_msg("%s: layer %s differs", pa, x.layer[i].name);
-    bl_arena_free(a);
+    bl_shard *x, *y;
+    bl_text why = { 0 };
+    bool same = false;
+    assert_ok(bl_shard_open(pa, &x, &e));
+    assert_ok(bl_shard_open(pb, &y, &e));
+    assert_ok(bl_shard_same(x, y, &same, &why, &e));
+    if (!same) fail_msg("%s and %s differ: %s", pa, pb, why.s ? why.s : "");
+    bl_text_free(&why);
+    bl_shard_close(x);
+    bl_shard_close(y);
 }
 
 static inline size_t count_ending(const char *dir, const char *tail)

@@ -3,6 +3,14 @@
 #include <inttypes.h>
 #include <omp.h>
 #include <unistd.h>
+#include <cpuid.h>
+
+/* clang's __builtin_cpu_supports does not know this one. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
 
 enum { READABLE_BEHIND = 64 };                          /* fast paths load whole vectors */
 
@@ -15,7 +23,7 @@ bl_status bl_cpu_open(bl_backend *be, bl_err *e)
     c->threads = be->opts.threads ? be->opts.threads : omp_get_num_procs();
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    c->avx2 = !be->opts.reference && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    c->avx2 = !be->opts.reference && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 #endif
     be->ops = c->avx2 ? &bl_ops_cpu : &bl_ops_ref;
     if (!c->avx2) { c->threads = 1; return BL_OK; }

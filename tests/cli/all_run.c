@@ -278,7 +278,7 @@ static const struct { const char *text; const char *phrase; } specs[] = {
     { "{\"models\": [\"m\"], \"methods\": [\"base\"], \"tasks\": [\"piqa\"], \"limit\": -1}", "limit" },
     { "[1, 2]", "object" },
     { "{\"models\": [\"m\"", "expected" },
-    { "", "empty" },
+    { "", "the text ends here" },
 };
 
 static void wrong_specs_are_refused(void **state)
