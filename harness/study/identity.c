@@ -58,7 +58,8 @@ bl_status bl_identity_tokenizer(const bl_checkpoint *c, bl_hash *out, bl_err *e)
     return st;
 }
 
-bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_choice *m, uint64_t seed, bl_hash *out, bl_err *e)
+bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_choice *m, const bl_calib_choice *calib,
+                              uint64_t seed, bl_hash *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text options = { 0 };
@@ -76,6 +77,10 @@ bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_me
     bl_hash_u64(h, (uint64_t)m->method->version);
     bl_hash_text(h, options.s);
     bl_hash_u64(h, seed);
+    if (m->method->needs != BL_NEED_NOTHING) {
+        bl_hash_text(h, calib->data);
+        bl_hash_add(h, (const int64_t[]){ calib->n, calib->seqlen, calib->seed }, 3 * sizeof(int64_t));
+    }
     *out = bl_hasher_end(h);
     bl_text_free(&options);
     return st;

@@ -91,7 +91,7 @@ static bl_status make_variants(bl_plan *p, bl_err *e)
                 *v = (bl_plan_variant){ .model = m, .method = k, .seed = s->seed[d], .base = s->method[k].method->as_stored };
                 st = bl_quantize_check(p->model[m].ckpt, &s->method[k], &v->packed_bytes, &v->bits, &notes, p->arena, e);
                 if (st != BL_OK) { bl_within(e, "%s: method %s", p->model[m].name, s->method[k].text); goto out; }
-                BL_TRY(bl_identity_variant(p->model[m].ckpt, p->model[m].fingerprint, &s->method[k], v->seed, &v->hash, e));
+                BL_TRY(bl_identity_variant(p->model[m].ckpt, p->model[m].fingerprint, &s->method[k], &s->calib, v->seed, &v->hash, e));
             }
 out:
     return st;

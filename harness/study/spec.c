@@ -2,6 +2,7 @@
 #include "study/spec.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
+#include "text/sources.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@ typedef struct reader {
     const char *name;                                   /* of the document, for sentences */
 } reader;
 
-static const char *const keys[] = { "models", "methods", "tasks", "seeds", "limit", "out", "data", "threads", "batch_tokens", "batch_size",
+static const char *const keys[] = { "models", "methods", "tasks", "seeds", "calib", "limit", "out", "data", "threads", "batch_tokens", "batch_size",
                                     "stream", "no_bos", "kernel_ref", "kl", "allow_nonfinite", "tokenizer", "device", NULL };
 
 /* ---- lists ---- */
@@ -307,6 +308,29 @@ out:
     return st;
 }
 
+static bl_status calib_of(reader *r, const bl_json *doc, bl_err *e)
+{
+    static const char *const known[] = { "data", "n", "seqlen", "seed", NULL };
+    bl_status st = BL_OK;
+    bl_calib_choice *c = &r->spec->calib;
+    const bl_json *v = bl_json_get(doc, "calib");
+    if (!v) return BL_OK;
+    if (bl_json_kind(v) != BL_JSON_OBJECT) return bl_fail(e, BL_E_CONFIG, "%s: 'calib' is not an object", r->name);
+    BL_TRY(bl_json_only(v, known, e));
+    BL_TRY(text_of(r, v, "data", &c->data, e));
+    BL_TRY(count_of(r, v, "n", &c->n, e));
+    BL_TRY(count_of(r, v, "seqlen", &c->seqlen, e));
+    BL_TRY(count_of(r, v, "seed", &c->seed, e));
+    if (c->data && !bl_source_find(c->data)) {
+        const char *names[64] = { 0 };
+        for (size_t i = 0; bl_source_at(i) && i < BL_COUNT(names) - 1; i++) names[i] = bl_source_at(i)->name;
+        const char *near = bl_nearest(c->data, names);
+        st = bl_fail(e, BL_E_CONFIG, "%s: no calibration text '%s'%s%s%s", r->name, c->data, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    }
+out:
+    return st;
+}
+
 static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *from, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -314,6 +338,7 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     bool kl = true;
     const bl_json *v;
 
+    s->calib = (bl_calib_choice){ .n = 128, .seqlen = 2048 };
     if (bl_json_kind(doc) != BL_JSON_OBJECT) return bl_fail(e, BL_E_CONFIG, "%s: a study is a JSON object", r->name);
     BL_TRY(bl_json_only(doc, keys, e));
     if (!from->model  && (v = bl_json_get(doc, "models")))  BL_TRY(one_or_list(r, v, json_model, e));
@@ -321,6 +346,7 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     if (!from->task   && (v = bl_json_get(doc, "tasks")))   BL_TRY(one_or_list(r, v, json_task, e));
     if (!from->seed   && (v = bl_json_get(doc, "seeds")))   BL_TRY(one_or_list(r, v, json_seed, e));
     if ((v = bl_json_get(doc, "data")) && (bl_json_kind(v) != BL_JSON_ARRAY || bl_json_size(v) > 0)) BL_TRY(one_or_list(r, v, json_data, e));
+    BL_TRY(calib_of(r, doc, e));
     BL_TRY(count_of(r, doc, "limit", &s->limit, e));
     BL_TRY(count_of(r, doc, "threads", &s->threads, e));
     BL_TRY(count_of(r, doc, "batch_tokens", &s->batch_tokens, e));
@@ -370,7 +396,8 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
         char *end;
         long long v = strtoll(value, &end, 10);
         bool number = *value && !*end && v >= 0;
-        struct { const char *key; int64_t *at; } counts[] = { { "limit", &s->limit }, { "threads", &s->threads },
+        struct { const char *key; int64_t *at; } counts[] = { { "calib.n", &s->calib.n }, { "calib.seqlen", &s->calib.seqlen }, { "calib.seed", &s->calib.seed },
+            { "limit", &s->limit }, { "threads", &s->threads },
             { "batch_tokens", &s->batch_tokens }, { "batch_size", &s->batch_size } };
         for (size_t i = 0; i < BL_COUNT(counts); i++)
             if (strcmp(counts[i].key, pair) == 0) {
@@ -486,6 +513,11 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
     for (size_t i = 0; i < s->n_seeds; i++) bl_text_addf(t, "%s%llu", i ? ", " : "", (unsigned long long)s->seed[i]);
     bl_text_add(t, "],\n");
     texts(t, "data", s->data.dir, s->data.n);
+    if (s->calib.data) {
+        bl_text_add(t, "  \"calib\": {\"data\": ");
+        bl_json_put_str(t, s->calib.data, strlen(s->calib.data));
+        bl_text_addf(t, ", \"n\": %lld, \"seqlen\": %lld, \"seed\": %lld},\n", (long long)s->calib.n, (long long)s->calib.seqlen, (long long)s->calib.seed);
+    }
     struct { const char *key, *value; } lines[] = { { "out", s->out }, { "tokenizer", s->tokenizer }, { "device", s->device } };
     for (size_t i = 0; i < BL_COUNT(lines); i++)
         if (lines[i].value) {

@@ -3,6 +3,7 @@
  *     { "models":  ["smollm2.gguf"],
  *       "methods": ["base", "rtn:w4g64", {"rtn": {"wbits": [3, 2], "group": 64}}],      // lists multiply
  *       "tasks":   ["wikitext2:gptq2048", "piqa"],
+ *       "calib":   {"data": "c4", "n": 128, "seqlen": 2048, "seed": 0},
  *       "seeds":   [0], "limit": 0, "out": "runs/a", "data": ["DIR"] }
  *
  * `//` comments and trailing commas are accepted. Unknown keys are refused with the nearest name.
@@ -12,11 +13,13 @@
 #include "program.h"
 
 typedef struct bl_task_choice { const bl_task *task; const char *name; void *opts; const char *options; } bl_task_choice;   /* options: JSON of all, "{}" */
+typedef struct bl_calib_choice { const char *data; int64_t n, seqlen, seed; } bl_calib_choice;      /* for methods that look at data; data NULL: not said */
 typedef struct bl_spec {
     const char **model; size_t n_models;
     bl_method_choice *method; size_t n_methods;
     bl_task_choice *task; size_t n_tasks;
     uint64_t *seed; size_t n_seeds;
+    bl_calib_choice calib;                              /* enters the identity of methods that need calibration only */
     int64_t limit;                                      /* 0: all */
     int64_t threads;                                    /* 0: all cores */
     int64_t batch_tokens, batch_size;                   /* 0: chosen; numbers do not depend on them */
