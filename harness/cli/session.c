@@ -1,6 +1,8 @@
 /* session.c - opens what a verb needs to run a model by hand. */
 #include "cli/session.h"
 #include "kernels/base/fs.h"
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 static bool ends_with(const char *s, const char *tail)
@@ -62,18 +64,49 @@ bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e)
     return bl_read_file(path, 4ull << 30, &out->text, &out->n, e);
 }
 
+/* Our JSON refuses \u0000, since texts end at a zero byte. Where one may occur it is written as a noncharacter that the line does not hold. */
+static void replace_nul(bl_lines *l, char *line, size_t n)
+{
+    l->stand_in[0] = 0;
+    for (size_t i = 0; i + 5 < n; i += line[i] == '\\' ? 2 : 1) {
+        if (memcmp(line + i, "\\u0000", 6) != 0) continue;
+        for (int c = 0; !l->stand_in[0] && c < 32; c++) {                      /* U+FDD0 … U+FDEF */
+            char escape[8], bytes[4] = { (char)0xef, (char)0xb7, (char)(0x90 + c), 0 };
+            snprintf(escape, sizeof escape, "\\ufd%02x", 0xd0 + c);
+            if (!memmem(line, n, bytes, 3) && !memmem(line, n, escape, 6)) memcpy(l->stand_in, bytes, 4);
+        }
+        if (!l->stand_in[0]) return;
+        snprintf(line + i + 2, 3, "fd");
+        line[i + 4] = "def"[((unsigned char)l->stand_in[2] - 0x90 + 0xd0) / 16 - 0xd];
+        line[i + 5] = "0123456789abcdef"[(unsigned char)l->stand_in[2] % 16];
+    }
+}
+
+size_t bl_lines_nul(const bl_lines *l, char *text)
+{
+    size_t n = strlen(text), to = 0;
+    if (!l->stand_in[0]) return n;
+    for (size_t i = 0; i < n; to++) {
+        bool nul = strncmp(text + i, l->stand_in, 3) == 0;
+        text[to] = nul ? 0 : text[i];
+        i += nul ? 3 : 1;
+    }
+    return to;
+}
+
 bl_status bl_lines_json(bl_lines *l, bl_json **out, bl_err *e)
 {
     bl_status st = BL_OK;
     *out = NULL;
     while (l->at < l->n) {
-        const char *start = l->text + l->at, *end = memchr(start, '\n', l->n - l->at);
+        char *start = l->text + l->at, *end = memchr(start, '\n', l->n - l->at);
         size_t n = end ? (size_t)(end - start) : l->n - l->at;
         char *name;
         l->at += n + 1;
         l->line++;
         if (n && start[n - 1] == '\r') n--;
         if (strspn(start, " \t") >= n) continue;
+        if (l->nul) replace_nul(l, start, n);
         if (!(name = bl_format_text(e, "%s: line %lld", l->name, (long long)l->line))) return BL_E_NOMEM;
         st = bl_json_parse(start, n, name, BL_JSON_PLAIN, out, e);
         if (st == BL_OK && bl_json_kind(*out) != BL_JSON_OBJECT) {
@@ -87,10 +120,25 @@ bl_status bl_lines_json(bl_lines *l, bl_json **out, bl_err *e)
     return st;
 }
 
+void bl_lines_within(const bl_lines *l, bl_err *e)
+{
+    size_t n = strlen(l->name);
+    if (strncmp(e->text, l->name, n) != 0 || e->text[n] != ':') bl_within(e, "%s: line %lld", l->name, (long long)l->line);
+}
+
 void bl_lines_close(bl_lines *l)
 {
     bl_free(l->text);
     *l = (bl_lines){ 0 };
+}
+
+bl_status bl_output_failed(bl_err *e)
+{
+    if (errno == EPIPE) {
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
+    return bl_fail(e, BL_E_DISK, "standard output could not be written: %s", strerror(errno));
 }
 
 bl_status bl_output(const char *path, const bl_text *t, bl_err *e)
@@ -98,6 +146,6 @@ bl_status bl_output(const char *path, const bl_text *t, bl_err *e)
     bl_status st = bl_text_check(t, e);
     if (st != BL_OK) return st;
     if (path && strcmp(path, "-") != 0) return bl_write_file(path, t->s ? t->s : "", t->n, e);
-    if (t->n && fwrite(t->s, 1, t->n, stdout) != t->n) return bl_fail(e, BL_E_DISK, "standard output could not be written");
+    if (t->n && fwrite(t->s, 1, t->n, stdout) != t->n) return bl_output_failed(e);
     return BL_OK;
 }

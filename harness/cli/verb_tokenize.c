@@ -13,24 +13,27 @@ static const bl_opt rows[] = {
     { 0 }
 };
 
-static bl_status encode(const bl_tokenizer *t, const opts *o, const bl_json *line, bl_text *out, bl_err *e)
+static bl_status encode(const bl_tokenizer *t, const opts *o, const bl_lines *lines, const bl_json *line, bl_text *out, bl_err *e)
 {
     static const char *const keys[] = { "text", NULL };
     bl_status st = BL_OK;
     bl_ids ids = { 0 };
-    const char *text;
+    const char *given;
+    char *text = NULL;
     BL_TRY(bl_json_only(line, keys, e));
-    BL_TRY(bl_json_get_str(line, "text", &text, e));
-    BL_TRY(bl_encode(t, text, strlen(text), (o->m.no_bos ? 0 : BL_ENCODE_BOS) | (o->special ? BL_ENCODE_SPECIAL : 0), &ids, e));
+    BL_TRY(bl_json_get_str(line, "text", &given, e));
+    if (!(text = bl_strdup(given, e))) { st = BL_E_NOMEM; goto out; }
+    BL_TRY(bl_encode(t, text, bl_lines_nul(lines, text), (o->m.no_bos ? 0 : BL_ENCODE_BOS) | (o->special ? BL_ENCODE_SPECIAL : 0), &ids, e));
     bl_text_add(out, "{\"ids\":[");
     for (size_t i = 0; i < ids.n; i++) bl_text_addf(out, "%s%d", i ? "," : "", ids.id[i]);
     bl_text_add(out, "]}\n");
 out:
+    bl_free(text);
     bl_ids_free(&ids);
     return st;
 }
 
-static bl_status decode(const bl_tokenizer *t, const opts *o, const bl_json *line, bl_text *out, bl_err *e)
+static bl_status decode(const bl_tokenizer *t, const opts *o, const bl_lines *lines, const bl_json *line, bl_text *out, bl_err *e)
 {
     static const char *const keys[] = { "ids", NULL };
     bl_status st = BL_OK;
@@ -38,6 +41,7 @@ static bl_status decode(const bl_tokenizer *t, const opts *o, const bl_json *lin
     const bl_json *list;
     char *text = NULL;
     size_t n;
+    (void)lines;
     BL_TRY(bl_json_only(line, keys, e));
     BL_TRY(bl_json_need(line, "ids", &list, e));
     if (bl_json_kind(list) != BL_JSON_ARRAY) { st = bl_fail(e, BL_E_FORMAT, "'ids' is not a list"); goto out; }
@@ -48,9 +52,17 @@ static bl_status decode(const bl_tokenizer *t, const opts *o, const bl_json *lin
         BL_TRY(bl_ids_push(&ids, (int32_t)id, e));
     }
     BL_TRY(bl_decode(t, ids.id, ids.n, o->special, &text, &n, e));
-    bl_text_add(out, "{\"text\":");
-    bl_json_put_str(out, text, n);
-    bl_text_add(out, "}\n");
+    bl_text_add(out, "{\"text\":\"");
+    for (size_t at = 0; at < n; at++) {                 /* pieces between zero bytes, which our JSON writer would not keep */
+        size_t k = strlen(text + at);
+        bl_text piece = { 0 };
+        bl_json_put_str(&piece, text + at, k);
+        if (piece.n > 2) bl_text_addn(out, piece.s + 1, piece.n - 2);
+        bl_text_free(&piece);
+        at += k;
+        if (at < n) bl_text_add(out, "\\u0000");
+    }
+    bl_text_add(out, "\"}\n");
 out:
     bl_free(text);
     bl_ids_free(&ids);
@@ -70,14 +82,15 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
 
     if (!o->model && !o->m.tokenizer) return bl_fail(e, BL_E_CONFIG, "tokenize needs --model MODEL or --tokenizer FILE");
     BL_TRY(bl_lines_open(args->pos[0], &lines, e));
+    lines.nul = true;
     BL_TRY(bl_session_tokenizer(o->model, &o->m, &t, e));
     for (;;) {
         BL_TRY(bl_lines_json(&lines, &line, e));
         if (!line) break;
-        st = (o->decode ? decode : encode)(t, o, line, &out, e);
+        st = (o->decode ? decode : encode)(t, o, &lines, line, &out, e);
         bl_json_free(line);
         line = NULL;
-        if (st != BL_OK) { bl_within(e, "%s: line %lld", lines.name, (long long)lines.line); goto out; }
+        if (st != BL_OK) { bl_lines_within(&lines, e); goto out; }
         if (out.n > 1 << 20) { BL_TRY(bl_output(NULL, &out, e)); bl_text_free(&out); }
     }
     BL_TRY(bl_output(NULL, &out, e));
@@ -91,6 +104,6 @@ out:
 
 const bl_verb bl_verb_tokenize = {
     .name = "tokenize", .args = "FILE|-", .line = "text to ids and back, JSON lines",
-    .doc = "Reads lines {\"text\": ...} and prints {\"ids\": [...]}, with a BOS in front exactly where the model's own rule puts it.",
+    .doc = "Reads lines {\"text\": ...} and prints {\"ids\": [...]}, with a BOS in front exactly where the model's own rule puts it; --decode goes the other way.",
     .example = "echo '{\"text\": \"Hello\"}' | bitladder tokenize --model tokenizer.json -", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .run = run,
 };

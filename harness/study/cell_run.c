@@ -285,6 +285,7 @@ static bl_status notes(work *w, const char **out, bl_err *e)
     const bl_method *method = w->job->plan->spec->method[w->job->cell->method].method;
     if (w->job->notes) bl_text_add(&t, w->job->notes);
     if (!method->as_stored && method->wants_head == NULL) bl_text_addf(&t, "%slm_head and embeddings as stored", t.n ? "; " : "");
+    if (w->data->note) bl_text_addf(&t, "%s%s", t.n ? "; " : "", w->data->note);
     st = bl_text_check(&t, e);
     if (st == BL_OK && !(*out = bl_arena_str(w->arena, t.s ? t.s : "", t.n, e))) st = BL_E_NOMEM;
     bl_text_free(&t);
@@ -419,6 +420,7 @@ bl_status bl_cell_run(const bl_cell_job *job, bl_err *e)
     if (!w.part || !w.part_kl) { st = BL_E_NOMEM; goto out; }
     w.all = w.data->n;
     if (w.all < 0) BL_TRY(bl_engine_windows(job->engine, w.data->stream, w.data->n_stream, w.data->length, w.data->rule, &w.all, e));
+    if (w.data->n < 0 && w.data->max_windows > 0) w.all = BL_MIN(w.all, w.data->max_windows);
     if (s->limit > 0) w.all = BL_MIN(w.all, s->limit);
     BL_TRY(bl_journal_open(w.part, job->cell->key, job->cell->hash, &w.journal, e));
     BL_TRY(open_against(&w, e));

@@ -32,7 +32,7 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
     bl_task_shape s = { .items = d->n };
 
     if (d->n < 0) {
-        *out = (bl_task_shape){ .items = -1, .bytes = (double)d->n_stream, .scored_bytes = (double)d->n_stream, .stream = true, .sequence_bytes = (double)d->length };
+        *out = (bl_task_shape){ .items = -1, .bytes = (double)d->n_stream, .scored_bytes = (double)d->n_stream, .stream = true, .sequence_bytes = (double)d->length, .max_windows = d->max_windows };
         return BL_OK;
     }
     BL_TRY(bl_arena_new(&a, e));
@@ -104,6 +104,7 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, b
         length = BL_MIN(s->sequence_bytes, (double)c->max_len);         /* sequence_bytes holds the window's tokens here */
         items = floor(s->bytes / per / BL_MAX(length, 1));
         if (limit > 0) items = BL_MIN(items, (double)limit);
+        if (s->max_windows > 0) items = BL_MIN(items, (double)s->max_windows);
         tokens = items * length;
         scored = tokens;
     } else {

@@ -6,7 +6,7 @@
 /* Bytes of text of an average token, from the size of the vocabulary alone. */
 double    bl_estimate_bytes_per_token(int64_t vocab);
 /* Looks at up to 32 items, evenly spread: bytes that go through the model, bytes that are scored, tokens generated, each for the average item. */
-typedef struct bl_task_shape { int64_t items; double bytes, scored_bytes, new_tokens, sequence_bytes; bool stream; } bl_task_shape;
+typedef struct bl_task_shape { int64_t items, max_windows; double bytes, scored_bytes, new_tokens, sequence_bytes; bool stream; } bl_task_shape;
 bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e);
 /* Flop/s of the product of this machine, measured in a few milliseconds. */
 bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_err *e);

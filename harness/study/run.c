@@ -400,6 +400,7 @@ bl_status bl_run_study(const bl_program *p, const bl_spec *s, const bl_run_opts 
     for (size_t i = 0; i < plan->n_cells; i++)
         if (plan->cell[i].state == BL_CELL_OPEN || plan->cell[i].state == BL_CELL_FAILED) estimate += plan->cell[i].seconds;
     bl_progress_begin(&r.progress, plan->n_cells, estimate, o->quiet);
+    r.now_since = bl_now();
     n_a_cells(&r);
     st = all_variants(&r, e);
     bl_progress_end(&r.progress);

@@ -185,19 +185,32 @@ out:
 }
 
 /* ---- rolling (perplexity.md section 3) ---- */
-static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bl_err *e)
+/* Prefix token and the text's own: every one behind the prefix is predicted. */
+static bl_status rolling_ids(const bl_engine *g, const bl_request *r, bl_arena *a, int32_t **all, int64_t *n, bl_err *e)
 {
-    int64_t most = r->length > 0 ? BL_MIN(r->length, g->max_len) : g->max_len, n, at;
     bl_ids ids = { 0 };
-    int32_t prefix, *all;
+    int32_t prefix;
     bl_status st = BL_OK;
 
     BL_TRY(prefix_token(g, &prefix, e));
     BL_TRY(bl_ids_push(&ids, prefix, e));
     /* A BOS of the tokenizer's own comes behind the prefix and is scored. */
     BL_TRY(bl_encode(g->t, r->text, r->n_text, r->no_bos ? BL_ENCODE_PLAIN : BL_ENCODE_BOS, &ids, e));
-    BL_TRY(copy_ids(a, ids.id, ids.n, &all, e));
-    n = (int64_t)ids.n - 1;
+    BL_TRY(copy_ids(a, ids.id, ids.n, all, e));
+    *n = (int64_t)ids.n;
+out:
+    bl_ids_free(&ids);
+    return st;
+}
+
+static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bl_err *e)
+{
+    int64_t most = r->length > 0 ? BL_MIN(r->length, g->max_len) : g->max_len, n, at;
+    int32_t *all;
+    bl_status st = BL_OK;
+
+    BL_TRY(rolling_ids(g, r, a, &all, &n, e));
+    n--;
     for (int64_t done = 0; done < n; done = at) {
         at = BL_MIN(done + most, n);                    /* predicts tokens done .. at-1, which lie at all[done+1 .. at] */
         int64_t fed = BL_MIN(at, most);
@@ -205,7 +218,6 @@ static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t reques
                                         .group = -1, .longest = fed }, e));
     }
 out:
-    bl_ids_free(&ids);
     return st;
 }
 
@@ -244,10 +256,10 @@ out:
     return st;
 }
 
-static bl_status window_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bl_err *e)
+static bl_status window_ids(bl_engine *g, const bl_request *r, bl_arena *a, bl_scored_ids *out, bl_err *e)
 {
-    int64_t windows, fed = r->length - 1, scored = fed;
-    int32_t *ids;
+    int64_t windows;
+    bl_scored_ids s = { .n = r->length, .scored = r->length - 1 };
     bl_status st = BL_OK;
 
     BL_TRY(bl_engine_windows(g, r->text, r->n_text, r->length, r->rule, &windows, e));
@@ -255,12 +267,34 @@ static bl_status window_units(bl_engine *g, const bl_request *r, int64_t request
         st = bl_fail(e, BL_E_INTERNAL, "there is no window %lld, only %lld", (long long)r->index, (long long)windows);
         goto out;
     }
-    BL_TRY(copy_ids(a, g->stream.ids.id + r->index * r->length, (size_t)r->length, &ids, e));
+    BL_TRY(copy_ids(a, g->stream.ids.id + r->index * r->length, (size_t)r->length, &s.ids, e));
     if (r->rule == BL_WINDOW_LLAMACPP) {
-        if (bl_tokenizer_adds_bos(g->t)) ids[0] = bl_tokenizer_bos(g->t);
-        scored = r->length - r->length / 2 - 1;
+        if (bl_tokenizer_adds_bos(g->t)) s.ids[0] = bl_tokenizer_bos(g->t);
+        s.scored = r->length - r->length / 2 - 1;
     }
-    BL_TRY(add_unit(out, (bl_unit){ .ids = ids, .n = fed, .scored = scored, .request = request, .group = -1, .longest = fed }, e));
+    *out = s;
+out:
+    return st;
+}
+
+static bl_status window_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bl_err *e)
+{
+    bl_scored_ids s;
+    bl_status st = BL_OK;
+    BL_TRY(window_ids(g, r, a, &s, e));
+    BL_TRY(add_unit(out, (bl_unit){ .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .group = -1, .longest = s.n - 1 }, e));
+out:
+    return st;
+}
+
+bl_status bl_engine_text_ids(bl_engine *g, const bl_request *r, bl_arena *a, bl_scored_ids *out, bl_err *e)
+{
+    bl_scored_ids s = { 0 };
+    bl_status st = BL_OK;
+    if (r->kind == BL_ASK_WINDOW) return window_ids(g, r, a, out, e);
+    BL_TRY(rolling_ids(g, r, a, &s.ids, &s.n, e));
+    s.scored = s.n - 1;
+    *out = s;
 out:
     return st;
 }

@@ -94,7 +94,7 @@ bl_mark bl_arena_mark(const bl_arena *a)
 
 void bl_arena_release(bl_arena *a, bl_mark m)
 {
-    while (a->last && a->last != m.block) pop(a);
+    while (a->last && a->last != m.block && (m.block || a->last->before)) pop(a);    /* a mark of the empty arena keeps one block for what comes next */
     if (!a->last) return;
     HIDE(a->last->data + m.used, a->last->size - m.used);
     a->last->used = m.used;
