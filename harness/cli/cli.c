@@ -1,6 +1,7 @@
 /* cli.c - finds the verb, reads its options, runs it, turns a failure into one sentence and an exit code. */
 #include "cli/cli.h"
 #include "cli/help.h"
+#include "cli/session.h"
 #include "kernels/base/fs.h"
 #include <stdlib.h>
 #include <string.h>
@@ -26,10 +27,16 @@ static int unknown_verb(const char *name)
     return 2;
 }
 
-static void print(bl_text *t, FILE *to)
+/* Prints and frees; returns an exit code. */
+static int print(bl_text *t, int code)
 {
-    if (t->s) fwrite(t->s, 1, t->n, to);
+    bl_err e = { 0 };
+    bl_status st = bl_output(NULL, t, &e);
+    if (st == BL_OK && fflush(stdout) != 0) st = bl_output_failed(&e);
     bl_text_free(t);
+    if (st == BL_OK) return code;
+    fprintf(stderr, "bitladder: %s\n", e.text);
+    return bl_exit_code(st);
 }
 
 static int run_verb(const bl_program *p, const bl_verb *v, int argc, char **argv)
@@ -46,7 +53,7 @@ static int run_verb(const bl_program *p, const bl_verb *v, int argc, char **argv
     if (args.help) {
         bl_text t = { 0 };
         bl_help_verb(v, &t);
-        print(&t, stdout);
+        code = print(&t, 0);
         goto out;
     }
     if ((int)args.n_pos < v->min_args) {
@@ -59,7 +66,7 @@ static int run_verb(const bl_program *p, const bl_verb *v, int argc, char **argv
     }
     st = v->run(p, opts, &args, &code, &e);
 out:
-    if (fflush(stdout) != 0 && st == BL_OK) st = bl_fail(&e, BL_E_DISK, "standard output could not be written");
+    if (fflush(stdout) != 0 && st == BL_OK) st = bl_output_failed(&e);
     if (st != BL_OK) {
         fprintf(stderr, "bitladder: %s\n", e.text[0] ? e.text : bl_status_name(st));
         code = bl_exit_code(st);
@@ -82,23 +89,26 @@ int bl_cli_main(const bl_program *p, int argc, char **argv)
     bl_text t = { 0 };
     wait_passively(argv);
     bl_process_init();
-    const char *name = argc > 1 ? argv[1] : "--help";
+    const char *name = argc > 1 ? argv[1] : "";
+    if (argc < 2) {
+        bl_help_all(&t);
+        fputs(t.s ? t.s : "", stderr);
+        bl_text_free(&t);
+        return 2;
+    }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && argc == 2)) {
         bl_help_all(&t);
-        print(&t, argc > 1 ? stdout : stderr);
-        return argc > 1 ? 0 : 2;
+        return print(&t, 0);
     }
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
         bl_help_version(&t);
-        print(&t, stdout);
-        return 0;
+        return print(&t, 0);
     }
     if (strcmp(name, "help") == 0) {
         const bl_verb *v = find(argv[2]);
         if (!v) return unknown_verb(argv[2]);
         bl_help_verb(v, &t);
-        print(&t, stdout);
-        return 0;
+        return print(&t, 0);
     }
     const bl_verb *v = find(name);
     return v ? run_verb(p, v, argc - 2, argv + 2) : unknown_verb(name);

@@ -14,6 +14,18 @@
 
 static const char about[] = "quantization and finetuning methods at 8 to 1 bits on LLaMA-family checkpoints: quality, size and speed";
 
+/* Indented lines of at most 90 columns. */
+static void paragraph(bl_text *t, const char *s)
+{
+    while (*s) {
+        size_t n = strlen(s), at = 0;
+        if (n > 88) for (n = 0; n <= 88; n++) if (s[n] == ' ') at = n;
+        if (!at) at = n;
+        bl_text_addf(t, "  %.*s\n", (int)at, s);
+        s += at + (s[at] == ' ');
+    }
+}
+
 void bl_help_all(bl_text *t)
 {
     bl_text_addf(t, "usage: bitladder VERB [arguments] [options]\n\n  %s\n\n", about);
@@ -24,8 +36,9 @@ void bl_help_all(bl_text *t)
 
 void bl_help_verb(const bl_verb *v, bl_text *t)
 {
-    bl_text_addf(t, "usage: bitladder %s%s%s [options]\n\n  %s\n", v->name, *v->args ? " " : "", v->args, v->doc ? v->doc : v->line);
-    bl_text_add(t, "\n");
+    bl_text_addf(t, "usage: bitladder %s%s%s [options]\n\n", v->name, *v->args ? " " : "", v->args);
+    paragraph(t, v->doc ? v->doc : v->line);
+    if (v->opts->type != BL_OPT_END) bl_text_add(t, "\n");
     bl_opt_help(v->opts, t);
     if (v->example) bl_text_addf(t, "\nexample: %s\n", v->example);
 }
@@ -53,18 +66,41 @@ static void roff(bl_text *t, const char *s)
     }
 }
 
+/* Help of one option, as bl_opt_help aligned it: the option up to two blanks, then words. */
+static void man_option(const bl_text *help, bl_text *t)
+{
+    const char *s = help->s ? help->s : "";
+    s += strspn(s, " ");
+    const char *gap = strstr(s, "  "), *newline = strchr(s, '\n');
+    const char *end = gap && newline && gap < newline ? gap : newline ? newline : s + strlen(s);
+    char head[256];
+    snprintf(head, sizeof head, "%.*s", (int)(end - s), s);
+    bl_text_add(t, ".TP\n.B ");
+    roff(t, head);
+    bl_text_add(t, "\n");
+    for (s = end; *s; ) {                               /* runs of blanks and newlines become one blank */
+        s += strspn(s, " \n");
+        size_t n = strcspn(s, " \n");
+        char word[256];
+        snprintf(word, sizeof word, "%.*s", (int)n, s);
+        roff(t, word);
+        s += n;
+        if (s[strspn(s, " \n")]) bl_text_add(t, " ");
+    }
+    bl_text_add(t, "\n");
+}
+
 static void man_verb(const bl_verb *v, bl_text *t)
 {
     bl_text_addf(t, ".SS \"%s %s\"\n", v->name, v->args);
     roff(t, v->doc ? v->doc : v->line);
     bl_text_add(t, "\n");
     for (const bl_opt *o = v->opts; o->type != BL_OPT_END; o++) {
-        bl_text_add(t, ".TP\n.B \\-\\-");
-        roff(t, o->name);
-        if (o->type != BL_OPT_BOOL) { bl_text_add(t, " "); roff(t, o->arg ? o->arg : "VALUE"); }
-        bl_text_add(t, "\n");
-        roff(t, o->doc ? o->doc : "");
-        bl_text_add(t, "\n");
+        bl_opt one[2] = { *o, { 0 } };
+        bl_text help = { 0 };
+        bl_opt_help(one, &help);                        /* one line: "  --name ARG  what it is  (default: x)", or more, each indented */
+        man_option(&help, t);
+        bl_text_free(&help);
     }
     if (v->example) {
         bl_text_add(t, ".PP\nExample: ");
@@ -100,25 +136,48 @@ void bl_help_man(const bl_program *p, bl_text *t)
 
 /* ---- completion ---- */
 
-void bl_help_bash(const bl_program *p, bl_text *t)
+/* Words of the choices that follow an option, per verb: "--format" means something else after `plot` than after `table`. */
+static void choices(const bl_verb *v, bl_text *t)
 {
-    bl_text_add(t, "# bash completion of bitladder\n_bitladder()\n{\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=\n    COMPREPLY=()\n"
-                   "    if [ \"$COMP_CWORD\" = 1 ]; then words='");
-    for (size_t i = 0; bl_verbs[i]; i++)
-        if (!bl_verbs[i]->hidden) bl_text_addf(t, "%s ", bl_verbs[i]->name);
-    bl_text_add(t, "--help --version'\n    else case $prev in\n    --method) words='");
-    for (size_t i = 0; p->methods[i]; i++) bl_text_addf(t, "%s ", p->methods[i]->name);
-    bl_text_add(t, "' ;;\n    --task) words='");
+    for (const bl_opt *o = v->opts; o->type != BL_OPT_END; o++) {
+        if (o->type != BL_OPT_CHOICE) continue;
+        bl_text_addf(t, "    %s,--%s) words='", v->name, o->name);
+        for (size_t i = 0; o->choices[i]; i++) bl_text_addf(t, "%s ", o->choices[i]);
+        bl_text_add(t, "' ;;\n");
+    }
+}
+
+static void method_words(const bl_program *p, bl_text *t) { for (size_t i = 0; p->methods[i]; i++) bl_text_addf(t, "%s ", p->methods[i]->name); }
+static void task_words(const bl_program *p, bl_text *t)
+{
     for (size_t i = 0; p->tasks[i]; i++)
         for (size_t j = 0; p->tasks[i]->names[j]; j++) bl_text_addf(t, "%s ", p->tasks[i]->names[j]);
-    bl_text_add(t, "' ;;\n    *) case ${COMP_WORDS[1]} in\n");
+}
+
+void bl_help_bash(const bl_program *p, bl_text *t)
+{
+    bl_text_add(t, "# bash completion of bitladder\n_bitladder()\n{\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb=${COMP_WORDS[1]} words=\n"
+                   "    COMPREPLY=()\n    case $COMP_CWORD,$verb,$prev in\n    1,*) words='");
+    for (size_t i = 0; bl_verbs[i]; i++)
+        if (!bl_verbs[i]->hidden) bl_text_addf(t, "%s ", bl_verbs[i]->name);
+    bl_text_add(t, "--help --version' ;;\n    2,list,*) words='methods tasks kernels formats plots' ;;\n    2,bench,*) words='kernels scoring' ;;\n    2,ask,*) words='");
+    task_words(p, t);
+    bl_text_add(t, "' ;;\n    2,show,*) words='");
+    method_words(p, t);
+    task_words(p, t);
+    bl_text_add(t, "' ;;\n    *) case $verb,$prev in\n    *,--method) words='");
+    method_words(p, t);
+    bl_text_add(t, "' ;;\n    *,--task) words='");
+    task_words(p, t);
+    bl_text_add(t, "' ;;\n");
+    for (size_t i = 0; bl_verbs[i]; i++) choices(bl_verbs[i], t);
+    bl_text_add(t, "    esac ;;\n    esac\n    if [[ $cur == -* ]]; then case $verb in\n");
     for (size_t i = 0; bl_verbs[i]; i++) {
         if (bl_verbs[i]->hidden) continue;
-        bl_text_addf(t, "        %s) words='", bl_verbs[i]->name);
+        bl_text_addf(t, "    %s) words='", bl_verbs[i]->name);
         for (const bl_opt *o = bl_verbs[i]->opts; o->type != BL_OPT_END; o++) bl_text_addf(t, "--%s ", o->name);
-        if (strcmp(bl_verbs[i]->name, "list") == 0) bl_text_add(t, "methods tasks kernels formats plots ");
         bl_text_add(t, "--help' ;;\n");
     }
-    bl_text_add(t, "        esac ;;\n    esac; fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n    [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- \"$cur\"))\n"
+    bl_text_add(t, "    esac; fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n    [ -n \"$words\" ] || COMPREPLY=($(compgen -f -- \"$cur\"))\n"
                    "    __ltrim_colon_completions \"$cur\" 2>/dev/null\n}\ncomplete -o filenames -F _bitladder bitladder\n");
 }

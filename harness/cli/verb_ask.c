@@ -13,23 +13,24 @@ static const bl_opt rows[] = {
     { 0 }
 };
 
-typedef struct view { bl_text t; bool json; const bl_tokenizer *tokenizer; bl_session *s; bl_arena *a; } view;
+typedef struct view { bl_text t; bool json; bl_session *s; bl_arena *a; } view;      /* s: NULL without --model */
 
 static void spans(const bl_prompt *p, bl_text *t)
 {
     for (size_t i = 0; i < p->n; i++) bl_text_addn(t, p->span[i].text, p->span[i].n);
 }
 
-static void ids(view *v, const char *key, const int32_t *id, int64_t n, int64_t scored)
+static void ids(view *v, const int32_t *id, int64_t n, int64_t scored)
 {
-    if (v->json) bl_text_addf(&v->t, ", \"%s\": [", key);
-    else bl_text_addf(&v->t, "%s (%lld, the last %lld scored):", key, (long long)n, (long long)scored);
+    if (v->json) bl_text_add(&v->t, ", \"ids\": [");
+    else if (scored) bl_text_addf(&v->t, "ids (%lld, the last %lld scored):", (long long)n, (long long)scored);
+    else bl_text_addf(&v->t, "ids (%lld):", (long long)n);
     for (int64_t i = 0; i < n; i++) {
         if (v->json) bl_text_addf(&v->t, "%s%d", i ? "," : "", id[i]);
-        else bl_text_addf(&v->t, "%s %d%s", !v->json && scored && i == n - scored ? " |" : "", id[i], id[i] == bl_tokenizer_bos(v->tokenizer) ? "<BOS>" : "");
+        else bl_text_addf(&v->t, "%s %d%s", scored && i == n - scored ? " |" : "", id[i], id[i] == bl_tokenizer_bos(v->s->tokenizer) ? "<BOS>" : "");
     }
     bl_text_add(&v->t, v->json ? "]" : "\n");
-    if (v->json && scored >= 0) bl_text_addf(&v->t, ", \"scored\": %lld", (long long)scored);
+    if (v->json) bl_text_addf(&v->t, ", \"scored\": %lld", (long long)scored);
 }
 
 static void text(view *v, const char *key, const char *s, size_t n)
@@ -59,7 +60,7 @@ static bl_status show_pairs(view *v, const bl_request *r, bl_err *e)
         text(v, "continuation", r->pair[i].continuation, strlen(r->pair[i].continuation));
         if (v->s) {
             BL_TRY(bl_engine_pair_ids(v->s->engine, &r->pair[i], v->a, &si, e));
-            ids(v, "ids", si.ids, si.n, si.scored);
+            ids(v, si.ids, si.n, si.scored);
         }
         if (v->json) bl_text_add(&v->t, "}");
     }
@@ -68,27 +69,69 @@ out:
     return st;
 }
 
+static bl_status show_prompt(view *v, const bl_request *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text c = { 0 };
+    bl_ids list = { 0 };
+    bool cut;
+    spans(&r->prompt, &c);
+    text(v, "prompt", c.s ? c.s : "", c.n);
+    bl_text_free(&c);
+    bl_text_add(&v->t, v->json ? ", \"stops\": [" : "stops:");
+    for (int i = 0; i < r->n_stops; i++) {
+        bl_text_add(&v->t, !v->json ? " " : i ? ", " : "");
+        bl_json_put_str(&v->t, r->stop[i], strlen(r->stop[i]));
+    }
+    bl_text_add(&v->t, v->json ? "]" : "\n");
+    if (v->json) bl_text_addf(&v->t, ", \"max_new\": %lld", (long long)r->max_new);
+    else bl_text_addf(&v->t, "at most %lld new tokens\n", (long long)r->max_new);
+    if (v->s) {
+        BL_TRY(bl_engine_prompt_ids(v->s->engine, &r->prompt, r->max_new, v->a, &list, &cut, e));
+        ids(v, list.id, (int64_t)list.n, 0);
+    }
+out:
+    return st;
+}
+
 static bl_status show(view *v, const bl_request *r, bl_err *e)
 {
     static const char *const kinds[] = { "done", "pairs", "rolling", "window", "generate" };
     bl_status st = BL_OK;
-    bl_text c = { 0 };
+    bl_scored_ids si;
     if (v->json) bl_text_addf(&v->t, ", \"kind\": \"%s\"", kinds[r->kind]);
     else bl_text_addf(&v->t, "request: %s\n", kinds[r->kind]);
-    if (r->kind == BL_ASK_PAIRS) st = show_pairs(v, r, e);
-    if (r->kind == BL_ASK_ROLLING || r->kind == BL_ASK_WINDOW) text(v, "text", r->text, r->n_text);
-    if (r->kind == BL_ASK_GENERATE) {
-        spans(&r->prompt, &c);
-        text(v, "prompt", c.s ? c.s : "", c.n);
-        for (int i = 0; i < r->n_stops; i++) text(v, "stop", r->stop[i], strlen(r->stop[i]));
-        if (v->s) {
-            bl_ids list = { 0 };
-            bool cut;
-            st = bl_engine_prompt_ids(v->s->engine, &r->prompt, r->max_new, v->a, &list, &cut, e);
-            if (st == BL_OK) ids(v, "ids", list.id, (int64_t)list.n, 0);
-        }
+    switch (r->kind) {
+    case BL_ASK_DONE:     break;
+    case BL_ASK_PAIRS:    return show_pairs(v, r, e);
+    case BL_ASK_GENERATE: return show_prompt(v, r, e);
+    case BL_ASK_ROLLING:  text(v, "text", r->text, r->n_text); /* fall through */
+    case BL_ASK_WINDOW:
+        if (!v->s) break;
+        BL_TRY(bl_engine_text_ids(v->s->engine, r, v->a, &si, e));
+        ids(v, si.ids, si.n, si.scored);
     }
-    bl_text_free(&c);
+out:
+    return st;
+}
+
+/* Item of a stream: a window of tokens. */
+static bl_status show_window(view *v, const char *name, const bl_task_data *d, int64_t item, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t windows;
+    bl_request r = { .kind = BL_ASK_WINDOW, .text = d->stream, .n_text = d->n_stream, .length = d->length, .rule = d->rule, .index = item };
+    if (!v->s) return bl_fail(e, BL_E_CONFIG, "%s is cut into windows of tokens; give --model MODEL", name);
+    BL_TRY(bl_engine_windows(v->s->engine, d->stream, d->n_stream, d->length, d->rule, &windows, e));
+    if (d->max_windows > 0) windows = BL_MIN(windows, d->max_windows);
+    if (item >= windows) {
+        st = bl_fail(e, BL_E_CONFIG, "item %lld of %s: expected a number in 0..%lld", (long long)item, name, (long long)windows - 1);
+        goto out;
+    }
+    if (v->json) bl_text_addf(&v->t, "{\"task\": \"%s\", \"item\": %lld, \"items\": %lld", name, (long long)item, (long long)windows);
+    else bl_text_addf(&v->t, "%s, window %lld of %lld, %lld tokens each\n", name, (long long)item, (long long)windows, (long long)d->length);
+    BL_TRY(show(v, &r, e));
+out:
     return st;
 }
 
@@ -102,6 +145,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     const char *name;
     char *end;
     long long item = strtoll(args->pos[1], &end, 10);
+    bool number = args->pos[1][0] >= '0' && args->pos[1][0] <= '9' && !*end;
     view v = { .json = o->common.json };
     (void)exit_code;
 
@@ -115,40 +159,28 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     if (task->opts) bl_opt_defaults(task->opts, topts);
     bl_task_data data = { .arena = a };
     BL_TRY(task->load(&(bl_task_load){ .name = name, .opts = topts, .dirs = &dirs }, &data, e));
-    if (*end || item < 0 || (data.n >= 0 && item >= data.n)) {
-        st = bl_fail(e, BL_E_CONFIG, "item '%s' of %s: expected a number in 0..%lld", args->pos[1], name, (long long)data.n - 1);
+    if (!number || (data.n >= 0 && item >= data.n)) {
+        st = data.n >= 0 ? bl_fail(e, BL_E_CONFIG, "item '%s' of %s: expected a number in 0..%lld", args->pos[1], name, (long long)data.n - 1)
+                         : bl_fail(e, BL_E_CONFIG, "item '%s' of %s: expected the number of a window, 0 or more", args->pos[1], name);
         goto out;
     }
     if (o->model) {
         BL_TRY(bl_session_open(&s, o->model, &o->m, o->common.threads, e));
         v.s = &s;
-        v.tokenizer = s.tokenizer;
     }
-    bl_request r = { 0 };
-    if (data.n < 0) {
-        int64_t windows;
-        if (!v.s) { st = bl_fail(e, BL_E_CONFIG, "%s is cut into windows of tokens; give --model MODEL", name); goto out; }
-        BL_TRY(bl_engine_windows(s.engine, data.stream, data.n_stream, data.length, data.rule, &windows, e));
-        if (item >= windows) { st = bl_fail(e, BL_E_CONFIG, "item %lld of %s: it has %lld windows", item, name, (long long)windows); goto out; }
-        bl_ids list = { 0 };
-        st = bl_encode(s.tokenizer, data.stream, data.n_stream, o->m.no_bos ? 0 : BL_ENCODE_BOS, &list, e);
-        if (st == BL_OK) {
-            if (v.json) bl_text_addf(&v.t, "{\"task\": \"%s\", \"item\": %lld, \"windows\": %lld", name, item, (long long)windows);
-            else bl_text_addf(&v.t, "%s, window %lld of %lld, %lld tokens each\n", name, item, (long long)windows, (long long)data.length);
-            ids(&v, "ids", list.id + item * data.length, data.length, data.length - 1);
-        }
-        bl_ids_free(&list);
-    } else {
+    if (data.n < 0) BL_TRY(show_window(&v, name, &data, item, e));
+    else {
+        bl_request r = { 0 };
         bl_turn turn = { .arena = a };
         BL_TRY(task->ask(&data, item, &turn, &r, e));
-        if (v.json) bl_text_addf(&v.t, "{\"task\": \"%s\", \"item\": %lld", name, item);
+        if (v.json) bl_text_addf(&v.t, "{\"task\": \"%s\", \"item\": %lld, \"items\": %lld", name, item, (long long)data.n);
         else bl_text_addf(&v.t, "%s, item %lld of %lld\n", name, item, (long long)data.n);
         BL_TRY(show(&v, &r, e));
         const char *gold = task->gold ? task->gold(&data, item) : NULL;
         if (gold) text(&v, "gold", gold, strlen(gold));
     }
     if (v.json) bl_text_add(&v.t, "}\n");
-    if (st == BL_OK) st = bl_output(NULL, &v.t, e);
+    BL_TRY(bl_output(NULL, &v.t, e));
 out:
     bl_text_free(&v.t);
     bl_session_close(&s);
@@ -158,5 +190,6 @@ out:
 
 const bl_verb bl_verb_ask = {
     .name = "ask", .args = "TASK ITEM", .line = "the exact prompt of one item, token ids, the right answer",
+    .doc = "Shows what the model is asked in item ITEM (from 0) of TASK, exactly as it is sent, and the right answer; with --model also the token ids and which of them are scored.",
     .example = "bitladder ask arc_challenge 17 --model SmolLM2-135M-Instruct.Q4_1.gguf", .opts = rows, .opts_size = sizeof(opts), .min_args = 2, .max_args = 2, .run = run,
 };

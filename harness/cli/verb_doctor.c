@@ -19,7 +19,7 @@ typedef struct report { bl_text t; bool json; int n; } report;
 static void line(report *r, const char *key, const char *value)
 {
     if (r->json) {
-        bl_text_addf(&r->t, "%s\"%s\": ", r->n++ ? ", " : "{", key);
+        bl_text_addf(&r->t, "%s\"%s\": ", r->n++ ? ", " : "", key);
         bl_json_put_str(&r->t, value, strlen(value));
     } else bl_text_addf(&r->t, "%-12s %s\n", key, value);
 }
@@ -50,6 +50,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)exit_code;
 
     BL_TRY(bl_arena_new(&a, e));
+    if (r.json) bl_text_add(&r.t, "{");
     bl_help_version(&version);
     BL_TRY(bl_text_check(&version, e));
     for (char *s = version.s; s && *s; ) {              /* one entry a line */
@@ -73,6 +74,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     line(&r, "disk", text);
     line(&r, "data", getenv("BITLADDER_DATA") ? getenv("BITLADDER_DATA") : "BITLADDER_DATA is not set");
     if (o->data) dirs.dir[dirs.n++] = o->data;
+    if (r.json) { bl_text_add(&r.t, ", \"tasks\": {"); r.n = 0; }
     for (size_t i = 0; p->tasks[i]; i++)
         for (size_t j = 0; p->tasks[i]->names[j]; j++) {
             bl_task_data d = { .arena = a };
@@ -84,11 +86,10 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             if (s != BL_OK) snprintf(text, sizeof text, "%s", why.text);
             else if (d.n >= 0) snprintf(text, sizeof text, "%lld items, %s", (long long)d.n, d.path ? d.path : "");
             else snprintf(text, sizeof text, "%zu bytes of text, %s", d.n_stream, d.path ? d.path : "");
-            char key[96];
-            snprintf(key, sizeof key, r.json ? "task %s" : "  %s", p->tasks[i]->names[j]);
-            line(&r, key, text);
+            if (r.json) line(&r, p->tasks[i]->names[j], text);
+            else bl_text_addf(&r.t, "  %-20s %s\n", p->tasks[i]->names[j], text);
         }
-    if (r.json) bl_text_add(&r.t, "}\n");
+    if (r.json) bl_text_add(&r.t, "}}\n");
     BL_TRY(bl_output(NULL, &r.t, e));
 out:
     bl_backend_close(be);

@@ -1,6 +1,7 @@
 /* verb_generate.c - continues prompts: one text, or JSON lines {"prompt": ...}. */
 #include "cli/session.h"
 #include <string.h>
+#include <utf8proc.h>
 
 typedef struct opts { bl_cli_common common; bl_cli_model m; const char *model, *stop; int64_t max_new, seed; double temperature, top_p; } opts;
 static const bl_opt rows[] = {
@@ -41,8 +42,24 @@ out:
     return st;
 }
 
+/* A prompt that is no JSON: text, without the newline that a shell puts behind it. */
+static bl_status plain(bl_lines *l, bl_err *e)
+{
+    if (l->n && l->text[l->n - 1] == '\n') l->text[--l->n] = 0;
+    if (l->n && l->text[l->n - 1] == '\r') l->text[--l->n] = 0;
+    for (size_t i = 0; i < l->n; ) {
+        utf8proc_int32_t c;
+        utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)l->text + i, (utf8proc_ssize_t)(l->n - i), &c);
+        if (k < 1) return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is 0x%02x, which is not valid UTF-8 there", l->name, i, (unsigned char)l->text[i]);
+        if (c == 0) return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is NUL, expected text", l->name, i);
+        i += (size_t)k;
+    }
+    return BL_OK;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
+    static const char *const keys[] = { "prompt", NULL };
     bl_status st = BL_OK;
     const opts *o = options;
     bl_session s = { 0 };
@@ -58,8 +75,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_arena_new(&a, e));
     bool many = lines.text[strspn(lines.text, " \t\r\n")] == '{';
     if (!many) {
-        size_t n = lines.n;
-        if (n && lines.text[n - 1] == '\n') lines.text[n - 1] = 0;      /* the newline that a shell puts there */
+        BL_TRY(plain(&lines, e));
         BL_TRY(answer(&s, o, &lines.text, 1, o->common.json, a, e));
     }
     while (many) {
@@ -70,11 +86,12 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             const char *text;
             BL_TRY(bl_lines_json(&lines, &line, e));
             if (!line) { many = false; break; }
-            st = bl_json_get_str(line, "prompt", &text, e);
+            st = bl_json_only(line, keys, e);
+            if (st == BL_OK) st = bl_json_get_str(line, "prompt", &text, e);
             if (st == BL_OK && !(prompt[n++] = bl_arena_str(a, text, strlen(text), e))) st = BL_E_NOMEM;
             bl_json_free(line);
             line = NULL;
-            if (st != BL_OK) goto out;
+            if (st != BL_OK) { bl_lines_within(&lines, e); goto out; }
         }
         if (n) BL_TRY(answer(&s, o, prompt, n, true, a, e));
         bl_arena_release(a, mark);

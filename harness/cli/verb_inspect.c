@@ -84,6 +84,12 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         bl_text_add(&t, "{\"model\": ");
         bl_json_put_str(&t, bl_checkpoint_path(c), strlen(bl_checkpoint_path(c)));
         bl_text_addf(&t, ", \"stored_as\": \"%s\", \"fingerprint\": \"%s\", \"bytes\": %llu", bl_checkpoint_stored_as(c), hex, (unsigned long long)bl_checkpoint_bytes(c));
+        if (bl_checkpoint_method(c)) {
+            bl_text_add(&t, ", \"method\": ");
+            bl_json_put_str(&t, bl_checkpoint_method(c), strlen(bl_checkpoint_method(c)));
+            bl_text_add(&t, ", \"source\": ");
+            bl_json_put_str(&t, bl_checkpoint_source(c), strlen(bl_checkpoint_source(c)));
+        }
         shape_json(config, &t);
         bl_text_add(&t, ", \"tokenizer\": ");
         bl_json_put_str(&t, tok ? bl_tokenizer_kind(tok) : why.text, strlen(tok ? bl_tokenizer_kind(tok) : why.text));

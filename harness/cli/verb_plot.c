@@ -3,18 +3,70 @@
 #include "bench/bench.h"
 #include "kernels/base/fs.h"
 #include "plots/plot.h"
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct opts { bl_cli_common common; int format; const char *out; } opts;
 static const char *const formats[] = { "png", "svg", "pdf", "dumb", NULL };
 static const bl_opt rows[] = {
     { "format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "png, svg, pdf, or dumb: in the terminal" },
-    { "output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o', .doc = "the picture; data and script go beside it (DIR/plots/NAME.png otherwise)" },
+    { "output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o', .doc = "the picture; data and script go beside it (DIR/plots/FIGURE.png otherwise)" },
     BL_COMMON_ROWS(opts, common),
     { 0 }
 };
 
-static bl_status one(const bl_plot *plot, const bl_plot_input *in, const opts *o, const char *dir, bool must, bl_err *e)
+typedef struct drawn { bl_text list; size_t n; } drawn;      /* paths of the pictures, as --json prints them */
+
+/* Says where the picture is; DUMB: shows it. */
+static bl_status tell(const opts *o, const bl_plot *plot, const char *path, const bl_text *picture, drawn *d, bl_err *e)
+{
+    bl_text t = { 0 };
+    bl_status st = BL_OK;
+    if (o->common.json) {
+        bl_text_add(&d->list, d->n++ ? ",\n " : "[");
+        bl_text_add(&d->list, "{\"figure\": ");
+        bl_json_put_str(&d->list, plot->name, strlen(plot->name));
+        bl_text_add(&d->list, ", \"path\": ");
+        bl_json_put_str(&d->list, path, strlen(path));
+        bl_text_add(&d->list, "}");
+    } else if (o->format == BL_PLOT_DUMB) st = bl_output(NULL, picture, e);
+    else if (!o->common.quiet) {
+        bl_text_addf(&t, "%s\n", path);
+        st = bl_output(NULL, &t, e);
+    }
+    bl_text_free(&t);
+    return st;
+}
+
+/* The picture itself on standard output: drawn in a directory of its own that does not stay. */
+static bl_status to_stdout(const bl_plot *plot, const bl_plot_input *in, const opts *o, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *tmp = getenv("TMPDIR");
+    char *dir = bl_format_text(e, "%s/bitladder.XXXXXX", tmp && *tmp ? tmp : "/tmp"), *path = NULL;
+    bl_text picture = { 0 }, file = { 0 };
+    if (!dir) return BL_E_NOMEM;
+    if (!mkdtemp(dir)) {
+        st = bl_fail(e, BL_E_DISK, "%s: cannot create: %s", dir, strerror(errno));
+        bl_free(dir);
+        return st;
+    }
+    if (!(path = bl_join(dir, "picture", e))) { st = BL_E_NOMEM; goto out; }
+    BL_TRY(bl_plot_draw(plot, in, (bl_plot_format)o->format, path, &picture, e));
+    if (o->format != BL_PLOT_DUMB) BL_TRY(bl_read_file(path, 1ull << 30, &file.s, &file.n, e));
+    BL_TRY(bl_output(NULL, o->format == BL_PLOT_DUMB ? &picture : &file, e));
+out:
+    bl_remove_tree(dir, NULL);
+    bl_free(file.s);
+    bl_text_free(&picture);
+    bl_free(path);
+    bl_free(dir);
+    return st;
+}
+
+/* *fits: something in the results belongs in this figure. */
+static bl_status one(const bl_plot *plot, const bl_plot_input *in, const opts *o, const char *dir, drawn *d, bool *fits, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text csv = { 0 }, picture = { 0 };
@@ -22,10 +74,9 @@ static bl_status one(const bl_plot *plot, const bl_plot_input *in, const opts *o
     char *path = NULL;
 
     BL_TRY(plot->data(in, &csv, &points, e));
-    if (points == 0) {
-        if (must) st = bl_fail(e, BL_E_MISSING, "%s: nothing in it fits the figure '%s'", dir, plot->name);
-        goto out;
-    }
+    *fits = points > 0;
+    if (!*fits) goto out;
+    if (o->out && strcmp(o->out, "-") == 0) { st = to_stdout(plot, in, o, e); goto out; }
     path = o->out ? bl_strdup(o->out, e) : bl_format_text(e, "%s/plots/%s.%s", dir, plot->name, o->format == BL_PLOT_DUMB ? "txt" : formats[o->format]);
     if (!path) { st = BL_E_NOMEM; goto out; }
     if (!o->out) {
@@ -35,8 +86,7 @@ static bl_status one(const bl_plot *plot, const bl_plot_input *in, const opts *o
         if (st != BL_OK) goto out;
     }
     BL_TRY(bl_plot_draw(plot, in, (bl_plot_format)o->format, path, &picture, e));
-    if (o->format == BL_PLOT_DUMB) fwrite(picture.s ? picture.s : "", 1, picture.n, stdout);
-    else if (!o->common.quiet) printf("%s\n", path);
+    BL_TRY(tell(o, plot, path, &picture, d, e));
 out:
     bl_text_free(&csv);
     bl_text_free(&picture);
@@ -53,6 +103,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_arena *a = NULL;
     bl_plot_input in = { 0 };
     bl_kernel_row *kernel = NULL;
+    drawn d = { 0 };
+    size_t fitting = 0;
     (void)p;
 
     for (size_t i = 0; bl_plot_at(i) && i < BL_COUNT(names) - 1; i++) names[i] = bl_plot_at(i)->name;
@@ -67,13 +119,26 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_bench_read(dir, a, &kernel, &in.n_kernels, e));
     in.kernel = kernel;
     for (size_t i = 0; bl_plot_at(i); i++) {
-        if (name && strcmp(bl_plot_at(i)->name, name) != 0) continue;
         bl_err why = { 0 };
-        bl_status s = one(bl_plot_at(i), &in, o, dir, name != NULL, &why);
+        bool fits = false;
+        if (name && strcmp(bl_plot_at(i)->name, name) != 0) continue;
+        bl_status s = one(bl_plot_at(i), &in, o, dir, &d, &fits, &why);
+        fitting += fits;
         if (s == BL_E_MISSING) { fprintf(stderr, "bitladder: %s\n", why.text); *exit_code = 1; }         /* no gnuplot: data and script are there */
         else if (s != BL_OK) { if (e) *e = why; st = s; goto out; }
     }
+    for (size_t i = 0; i < table->skipped; i++) fprintf(stderr, "bitladder: skipped: %s\n", table->skipped_reason[i]);
+    if (table->skipped) *exit_code = 1;
+    if (!fitting) {
+        st = name ? bl_fail(e, BL_E_MISSING, "%s: nothing in it fits the figure '%s'", dir, name) : bl_fail(e, BL_E_MISSING, "%s: nothing in it fits any figure", dir);
+        goto out;
+    }
+    if (o->common.json) {
+        bl_text_add(&d.list, d.n ? "]\n" : "[]\n");
+        BL_TRY(bl_output(NULL, &d.list, e));
+    }
 out:
+    bl_text_free(&d.list);
     bl_table_free(table);
     bl_arena_free(a);
     return st;
@@ -81,6 +146,6 @@ out:
 
 const bl_verb bl_verb_plot = {
     .name = "plot", .args = "DIR [FIGURE]", .line = "figures of the results: png, svg, pdf or in the terminal",
-    .doc = "Draws FIGURE (all that the results fit, when none is named) with gnuplot; data and script are written beside the picture.",
+    .doc = "Draws FIGURE (all that the results fit, when none is named) with gnuplot and prints where the pictures are; data and script are written beside each.",
     .example = "bitladder plot runs/a pareto --format svg", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 2, .run = run,
 };

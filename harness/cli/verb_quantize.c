@@ -4,10 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct opts { bl_cli_common common; const char *method, *out, *tokenizer, *device; int64_t seed; bool allow_nonfinite; } opts;
+typedef struct opts { bl_cli_common common; const char *method, *out, *tokenizer, *device; int64_t seed; bool allow_nonfinite; int format; } opts;
+static const char *const formats[] = { "safetensors", NULL };
 static const bl_opt rows[] = {
     { "method", BL_OPT_TEXT, .at = offsetof(opts, method), .arg = "METHOD", .doc = "e.g. rtn:w4g64; base keeps every tensor as stored" },
     { "output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o', .doc = "the new directory" },
+    { "format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "of the file with the tensors" },
     { "seed",   BL_OPT_INT, .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N", .doc = "for methods that use chance" },
     { "tokenizer", BL_OPT_TEXT, .at = offsetof(opts, tokenizer), .arg = "FILE", .doc = "tokenizer of a model that carries none" },
     { "device", BL_OPT_TEXT, .at = offsetof(opts, device), .arg = "NAME", .doc = "cpu" },

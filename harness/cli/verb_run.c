@@ -62,11 +62,18 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_status st = BL_OK;
     const opts *o = options;
     bl_spec s = { 0 };
+    bl_text t = { 0 };
     BL_TRY(read_spec(p, o, args, &s, e));
     bl_run_opts ro = { .plan = { .only = o->only, .many = o->many }, .quiet = o->common.quiet, .program = "/proc/self/exe" };
     BL_TRY(bl_run_study(p, &s, &ro, exit_code, e));
-    if (o->common.json) printf("{\"out\": \"%s\", \"exit_code\": %d}\n", s.out, *exit_code);
+    if (o->common.json) {
+        bl_text_add(&t, "{\"out\": ");
+        bl_json_put_str(&t, s.out, strlen(s.out));
+        bl_text_addf(&t, ", \"exit_code\": %d}\n", *exit_code);
+        BL_TRY(bl_output(NULL, &t, e));
+    }
 out:
+    bl_text_free(&t);
     bl_spec_free(&s);
     return st;
 }

@@ -5,12 +5,14 @@
 #include <fnmatch.h>
 #include <string.h>
 
-typedef struct opts { bl_cli_common common; const char *task, *method, *flipped, *out; bool wrong; } opts;
+typedef struct opts { bl_cli_common common; const char *task, *method, *flipped, *out; bool wrong; int format; } opts;
+static const char *const formats[] = { "jsonl", "json", NULL };
 static const bl_opt rows[] = {
     { "task",    BL_OPT_TEXT, .at = offsetof(opts, task),    .arg = "TASK", .doc = "only this task; globs allowed" },
     { "method",  BL_OPT_TEXT, .at = offsetof(opts, method),  .arg = "METHOD", .doc = "only this method; globs allowed" },
     { "wrong",   BL_OPT_BOOL, .at = offsetof(opts, wrong),   .doc = "only items whose first score is 0" },
     { "flipped", BL_OPT_TEXT, .at = offsetof(opts, flipped), .arg = "BASE", .doc = "only items that are right in one of BASE (a method) and this cell, wrong in the other" },
+    { "format",  BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "jsonl: a line each; json: one list, as --json" },
     { "output",  BL_OPT_TEXT, .at = offsetof(opts, out),     .arg = "FILE", .letter = 'o', .doc = "write there instead of standard output" },
     BL_COMMON_ROWS(opts, common),
     { 0 }
@@ -42,7 +44,7 @@ static void print_sample(const bl_cell *c, const bl_sample *s, bl_text *t)
     bl_text_add(t, "]");
     if (s->answer) { bl_text_add(t, ", \"answer\": "); bl_json_put_str(t, s->answer, strlen(s->answer)); }
     if (s->reply)  { bl_text_add(t, ", \"reply\": ");  bl_json_put_str(t, s->reply, strlen(s->reply)); }
-    bl_text_add(t, "}\n");
+    bl_text_add(t, "}");
 }
 
 static const bl_cell *partner(const found *all, size_t n, const bl_cell *c, const char *method)
@@ -59,7 +61,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_status st = BL_OK;
     const opts *o = options;
     char **name = NULL;
-    size_t n_names = 0, n = 0, shown = 0;
+    size_t n_names = 0, n = 0, shown = 0, printed = 0;
+    bool list = o->common.json || o->format == 1;
     bl_arena *a = NULL;
     found *all;
     bl_text t = { 0 };
@@ -88,10 +91,14 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         for (int64_t k = 0; k < c->n_samples; k++) {
             const bl_sample *s = &c->sample[k];
             if (o->wrong && s->score[0] > 0.5) continue;
-            if (b && (k >= b->n_samples || (b->sample[k].score[0] > 0.5) == (s->score[0] > 0.5))) continue;
+            if (b && (k >= b->n_samples || b->sample[k].id != s->id || (b->sample[k].score[0] > 0.5) == (s->score[0] > 0.5))) continue;
+            if (list) bl_text_add(&t, printed ? ",\n " : "[");
             print_sample(c, s, &t);
+            if (!list) bl_text_add(&t, "\n");
+            printed++;
         }
     }
+    if (list) bl_text_add(&t, printed ? "]\n" : "[]\n");
     if (!shown) { st = bl_fail(e, BL_E_MISSING, "%s: no cell of %zu fits", args->pos[0], n); goto out; }
     BL_TRY(bl_output(o->out, &t, e));
 out:

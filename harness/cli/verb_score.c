@@ -21,22 +21,13 @@ static bl_status request_of(bl_session *s, bool no_bos, const bl_json *line, bl_
 
     BL_TRY(bl_json_only(line, keys, e));
     if (bl_json_get(line, "text")) {
-        bl_ids list = { 0 };
         if (bl_json_get(line, "context") || bl_json_get(line, "continuation"))
             return bl_fail(e, BL_E_FORMAT, "a request has 'text', or 'context' and 'continuation', not both");
         BL_TRY(bl_json_get_str(line, "text", &text, e));
         char *copy = bl_arena_str(a, text, strlen(text), e);
         if (!copy) { st = BL_E_NOMEM; goto out; }
         *out = (bl_request){ .kind = BL_ASK_ROLLING, .text = copy, .n_text = strlen(copy), .length = s->model->config.max_len, .no_bos = no_bos };
-        st = bl_ids_push(&list, bl_tokenizer_prefix(s->tokenizer), e);
-        if (st == BL_OK) st = bl_encode(s->tokenizer, copy, strlen(copy), no_bos ? BL_ENCODE_PLAIN : BL_ENCODE_BOS, &list, e);
-        if (st == BL_OK) {
-            ids->n = (int64_t)list.n;
-            ids->scored = (int64_t)list.n - 1;
-            if (!(ids->ids = bl_alloc(a, list.n, sizeof *ids->ids, e))) st = BL_E_NOMEM;
-            else memcpy(ids->ids, list.id, list.n * sizeof *list.id);
-        }
-        bl_ids_free(&list);
+        BL_TRY(bl_engine_text_ids(s->engine, out, a, ids, e));
     } else {
         bl_pair *pair = bl_alloc(a, 1, sizeof *pair, e);
         if (!pair) return BL_E_NOMEM;
@@ -91,7 +82,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             st = request_of(&s, o->m.no_bos, line, a, &req[n], &ids[n], e);
             bl_json_free(line);
             line = NULL;
-            if (st != BL_OK) { bl_within(e, "%s: line %lld", lines.name, (long long)lines.line); goto out; }
+            if (st != BL_OK) { bl_lines_within(&lines, e); goto out; }
             n++;
         }
         if (n > 0) BL_TRY(bl_engine_replies(s.engine, req, n, a, reply, e));

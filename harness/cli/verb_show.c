@@ -2,18 +2,53 @@
 #include "cli/session.h"
 #include "kernels/kernel.h"
 #include "plots/plot.h"
+#include <math.h>
 #include <string.h>
 
 typedef struct opts { bl_cli_common common; } opts;
 static const bl_opt rows[] = { BL_COMMON_ROWS(opts, common), { 0 } };
 
+static void pair(bl_text *t, const char *key, const char *value)
+{
+    bl_text_addf(t, ", \"%s\": ", key);
+    bl_json_put_str(t, value, strlen(value));
+}
+
 static void field(bl_text *t, bool json, const char *key, const char *value)
 {
     if (!value || !*value) return;
-    if (json) {
-        bl_text_addf(t, ", \"%s\": ", key);
-        bl_json_put_str(t, value, strlen(value));
-    } else bl_text_addf(t, "  %-10s %s\n", key, value);
+    if (json) pair(t, key, value);
+    else bl_text_addf(t, "  %-10s %s\n", key, value);
+}
+
+static void option_json(bl_text *t, const bl_opt *o, bool first)
+{
+    static const char *const types[] = { "", "integer", "number", "boolean", "choice", "text" };
+    bl_text_add(t, first ? "{\"name\": " : ", {\"name\": ");
+    bl_json_put_str(t, o->name, strlen(o->name));
+    pair(t, "type", types[o->type]);
+    if (o->choices) {
+        bl_text_add(t, ", \"choices\": [");
+        for (size_t i = 0; o->choices[i]; i++) {
+            if (i) bl_text_add(t, ", ");
+            bl_json_put_str(t, o->choices[i], strlen(o->choices[i]));
+        }
+        bl_text_add(t, "]");
+    }
+    if ((o->type == BL_OPT_INT || o->type == BL_OPT_REAL) && (o->min != 0 || o->max != 0)) {
+        if (isfinite(o->min)) { bl_text_add(t, ", \"min\": "); bl_json_put_real(t, o->min); }
+        if (isfinite(o->max)) { bl_text_add(t, ", \"max\": "); bl_json_put_real(t, o->max); }
+    }
+    switch (o->type) {
+    case BL_OPT_INT:    bl_text_addf(t, ", \"default\": %lld", (long long)o->def.i); break;
+    case BL_OPT_REAL:   bl_text_add(t, ", \"default\": "); bl_json_put_real(t, o->def.r); break;
+    case BL_OPT_BOOL:   bl_text_addf(t, ", \"default\": %s", o->def.b ? "true" : "false"); break;
+    case BL_OPT_CHOICE: pair(t, "default", o->choices[o->def.choice]); break;
+    case BL_OPT_TEXT:   if (o->def.s) pair(t, "default", o->def.s); break;
+    case BL_OPT_END:    break;
+    }
+    pair(t, "doc", o->doc ? o->doc : "");
+    bl_text_add(t, "}");
 }
 
 static void options(bl_text *t, bool json, const bl_opt *opts)
@@ -25,13 +60,7 @@ static void options(bl_text *t, bool json, const bl_opt *opts)
         return;
     }
     bl_text_add(t, ", \"options\": [");
-    for (const bl_opt *o = opts; o->type != BL_OPT_END; o++) {
-        bl_text_add(t, o == opts ? "{\"name\": " : ", {\"name\": ");
-        bl_json_put_str(t, o->name, strlen(o->name));
-        bl_text_add(t, ", \"doc\": ");
-        bl_json_put_str(t, o->doc ? o->doc : "", o->doc ? strlen(o->doc) : 0);
-        bl_text_add(t, "}");
-    }
+    for (const bl_opt *o = opts; o->type != BL_OPT_END; o++) option_json(t, o, o == opts);
     bl_text_add(t, "]");
 }
 
@@ -88,32 +117,70 @@ static void kernel(const bl_kernel *k, bool json, bl_text *t)
     field(t, json, "nmse limit", text);
 }
 
+/* Opens the entry of one kind; a name may stand for several: fp16 is a method and a format. */
+static void entry(bl_text *t, bool json, const char *name, const char *kind, int *n)
+{
+    if (json) {
+        bl_text_add(t, *n ? ",\n {\"kind\": " : " {\"kind\": ");
+        bl_json_put_str(t, kind, strlen(kind));
+    } else bl_text_addf(t, "%s%s, a %s\n", *n ? "\n" : "", name, kind);
+    ++*n;
+}
+
+/* The nearest of all names that `show` knows. */
+static bl_status unknown(const bl_program *p, const char *name, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_arena *a = NULL;
+    const char *const *task_names, **names, *near;
+    size_t n = 0;
+    BL_TRY(bl_arena_new(&a, e));
+    if (!(task_names = bl_program_task_names(p, a, e))) { st = BL_E_NOMEM; goto out; }
+    for (size_t i = 0; task_names[i]; i++) n++;
+    for (size_t i = 0; p->methods[i]; i++) n++;
+    for (size_t i = 0; bl_format_at(i); i++) n++;
+    for (size_t i = 0; bl_kernel_at(i); i++) n++;
+    for (size_t i = 0; bl_plot_at(i); i++) n++;
+    if (!(names = bl_alloc(a, n + 1, sizeof *names, e))) { st = BL_E_NOMEM; goto out; }
+    n = 0;
+    for (size_t i = 0; p->methods[i]; i++) names[n++] = p->methods[i]->name;
+    for (size_t i = 0; task_names[i]; i++) names[n++] = task_names[i];
+    for (size_t i = 0; bl_format_at(i); i++) names[n++] = bl_format_at(i)->name;
+    for (size_t i = 0; bl_kernel_at(i); i++) names[n++] = bl_kernel_at(i)->name;
+    for (size_t i = 0; bl_plot_at(i); i++) names[n++] = bl_plot_at(i)->name;
+    near = bl_nearest(name, names);
+    st = near ? bl_fail(e, BL_E_CONFIG, "nothing is named '%s'; did you mean %s?", name, near)
+              : bl_fail(e, BL_E_CONFIG, "nothing is named '%s'; see: bitladder list methods (or tasks, kernels, formats, plots)", name);
+out:
+    bl_arena_free(a);
+    return st;
+}
+
 static bl_status run(const bl_program *p, const void *o_, const bl_args *args, int *exit_code, bl_err *e)
 {
     const opts *o = o_;
-    const char *name = args->pos[0], *task_name, *kind = NULL;
+    const char *name = args->pos[0], *task_name;
     const bl_method *m;
     const bl_task *k;
     bl_text t = { 0 };
     bool json = o->common.json;
+    const char *end = json ? "}" : "";
+    int n = 0;
     (void)exit_code;
 
-    if (json) { bl_text_add(&t, "{\"name\": "); bl_json_put_str(&t, name, strlen(name)); }
-    else bl_text_addf(&t, "%s\n", name);
-    if (bl_program_method(p, name, &m, NULL) == BL_OK) { kind = "method"; method(m, json, &t); }
-    else if (bl_program_task(p, name, &k, &task_name, NULL) == BL_OK) { kind = "task"; task(k, task_name, json, &t); }
-    else if (bl_format_find(name)) { kind = "format"; format(bl_format_find(name), json, &t); }
-    else if (bl_kernel_find(name)) { kind = "kernel"; kernel(bl_kernel_find(name), json, &t); }
-    else if (bl_plot_find(name)) { kind = "plot"; field(&t, json, "about", bl_plot_find(name)->doc); }
-    field(&t, json, "kind", kind);
-    if (json) bl_text_add(&t, "}\n");
-    bl_status st = kind ? bl_output(NULL, &t, e) : BL_E_CONFIG;
-    bl_text_free(&t);
-    if (!kind) {
-        bl_err other = { 0 };
-        if (bl_program_method(p, name, &m, e) == BL_E_CONFIG && !strstr(e->text, "did you mean") && bl_program_task(p, name, &k, &task_name, &other) == BL_E_CONFIG &&
-            strstr(other.text, "did you mean")) *e = other;
+    if (json) {
+        bl_text_add(&t, "{\"name\": ");
+        bl_json_put_str(&t, name, strlen(name));
+        bl_text_add(&t, ", \"entries\": [\n");
     }
+    if (bl_program_method(p, name, &m, NULL) == BL_OK) { entry(&t, json, name, "method", &n); method(m, json, &t); bl_text_add(&t, end); }
+    if (bl_program_task(p, name, &k, &task_name, NULL) == BL_OK) { entry(&t, json, name, "task", &n); task(k, task_name, json, &t); bl_text_add(&t, end); }
+    if (bl_format_find(name)) { entry(&t, json, name, "format", &n); format(bl_format_find(name), json, &t); bl_text_add(&t, end); }
+    if (bl_kernel_find(name)) { entry(&t, json, name, "kernel", &n); kernel(bl_kernel_find(name), json, &t); bl_text_add(&t, end); }
+    if (bl_plot_find(name)) { entry(&t, json, name, "figure", &n); field(&t, json, "about", bl_plot_find(name)->doc); bl_text_add(&t, end); }
+    if (json) bl_text_add(&t, "]}\n");
+    bl_status st = n ? bl_output(NULL, &t, e) : unknown(p, name, e);
+    bl_text_free(&t);
     return st;
 }
 

@@ -1,6 +1,7 @@
 /* verb_table.c - the results of one or more directories as one table. */
 #include "cli/session.h"
 #include "results/table.h"
+#include <fnmatch.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +19,30 @@ static const bl_opt rows[] = {
     { 0 }
 };
 
+/* Every name of --metric is, or matches, a metric of the results. */
+static bl_status known_metrics(const bl_table *t, const char *list, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char *copy = bl_strdup(list, e), *rest = copy;
+    const char **names = bl_new(t->n + 1, sizeof *names, e);
+    size_t n = 0;
+    if (!copy || !names) { st = BL_E_NOMEM; goto out; }
+    for (size_t i = 0; i < t->n; i++)
+        if (t->row[i].metric && *t->row[i].metric && (!n || strcmp(names[n - 1], t->row[i].metric) != 0)) names[n++] = t->row[i].metric;
+    for (char *one; n && (one = strsep(&rest, ",")) != NULL; ) {
+        bool found = false;
+        for (size_t i = 0; i < n && !found; i++) found = fnmatch(one, names[i], 0) == 0;
+        if (found) continue;
+        const char *near = bl_nearest(one, names);
+        st = bl_fail(e, BL_E_CONFIG, "no result has a metric '%s'%s%s%s", one, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+        goto out;
+    }
+out:
+    bl_free(copy);
+    bl_free(names);
+    return st;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -26,6 +51,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_text t = { 0 };
     (void)p;
     BL_TRY(bl_table_read(args->pos, args->n_pos, &table, e));
+    if (o->metric && !o->failed) BL_TRY(known_metrics(table, o->metric, e));
     bl_table_opts to = { .format = o->common.json ? BL_TABLE_JSON : (bl_table_format)o->format, .rows = o->rows, .cols = o->cols, .metric = o->metric,
                          .all_metrics = o->all, .failed_only = o->failed, .terminal = !o->out && isatty(STDOUT_FILENO) == 1 };
     BL_TRY(bl_table_print(table, &to, &t, e));

@@ -141,12 +141,12 @@ static const char *arg_word(const bl_opt *r, char choices[32])
     return choices;
 }
 
-/* "-o, --out DIR", "--[no-]quick" */
+/* "-o, --out DIR", "--quick"; "--[no-]quick" where it is on without being asked for */
 static void add_left(bl_text *t, const bl_opt *r)
 {
     char choices[32];
     if (r->letter) bl_text_addf(t, "-%c, ", r->letter);
-    bl_text_addf(t, "--%s%s", r->type == BL_OPT_BOOL ? "[no-]" : "", r->name);
+    bl_text_addf(t, "--%s%s", r->type == BL_OPT_BOOL && r->def.b ? "[no-]" : "", r->name);
     const char *word = arg_word(r, choices);
     if (word) bl_text_addf(t, " %s", word);
 }

@@ -202,7 +202,7 @@ static void help_is_aligned_and_states_defaults(void **state)
         "  -s, --seed N                    where random numbers begin                      (default: 0)\n"
         "  --damp-factor X                 added to the diagonal, relative, 0..1           (default: 0.01)\n"
         "  --[no-]symmetric                no zero point                                   (default: on)\n"
-        "  -q, --[no-]quick\n"
+        "  -q, --quick\n"
         "  --range zero|minmax|clip_range  how the range of a group is found, with a text\n"
         "                                  that is long enough for two lines               (default: minmax)\n"
         "  -o, --out DIR                   where results go\n"
