@@ -2,6 +2,7 @@
 #include "data.h"
 #include "results/metric.h"
 
+#include <fnmatch.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,25 +205,24 @@ bl_status bl_data_accuracy(const bl_plot_input *in, bl_text *csv, size_t *n_poin
 }
 
 /* ---- kernels ------------------------------------------------------------------------------------ */
-typedef struct timing { const bl_kernel_row *row; char *family; } timing;
+typedef struct timing { const bl_kernel_row *row; char *family; double bits; } timing;     /* bits: least of the kernel; the ends of rows make them differ a little */
 
-/* The kernel without the bits in its name, so that int2, int3, … make one curve: "gemm_int4_avx2" is "gemm_int_avx2". */
+/* The curve of a kernel: formats that differ in their width make one, so that speed can be read against bits. */
 static char *family_of(const bl_kernel_row *r, bl_err *e)
 {
-    bl_text t = { 0 };
-    const char *at = strstr(r->kernel, r->format);
-    size_t k = strlen(r->format);
+    static const struct { const char *glob, *name; } families[] = {
+        { "int*", "int" }, { "nf*", "nf" }, { "fp4", "fp4 and fp8" }, { "fp8_*", "fp4 and fp8" }, { "fp*", "dense" }, { "bf16", "dense" },
+        { "q[0-9]_*", "GGUF blocks" },
+    };
+    const char *name = r->format, *act = strstr(r->kernel, "_w"), *device = strcmp(r->backend, "cpu") ? r->backend : "";
+    size_t n = strlen(r->kernel);
+    int wbits, abits;
 
-    while (k && r->format[k - 1] >= '0' && r->format[k - 1] <= '9') k--;
-    if (at && k && k < strlen(r->format)) {
-        bl_text_addn(&t, r->kernel, (size_t)(at - r->kernel) + k);
-        bl_text_add(&t, at + strlen(r->format));
-    } else {
-        bl_text_add(&t, r->kernel);
-    }
-    if (bl_text_check(&t, e) == BL_OK) return t.s;
-    bl_text_free(&t);
-    return NULL;
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (!fnmatch(families[i].glob, r->format, 0)) { name = families[i].name; break; }
+    if (n > 4 && !strcmp(r->kernel + n - 4, "_ref")) return bl_strdup("plain C", e);
+    if (act && sscanf(act, "_w%da%d", &wbits, &abits) == 2) return bl_format_text(e, "%s%s%s with int x", device, *device ? " " : "", name);
+    return bl_format_text(e, "%s%s%s", device, *device ? " " : "", name);
 }
 
 static int by_curve(const void *a, const void *b)
@@ -230,7 +230,8 @@ static int by_curve(const void *a, const void *b)
     const timing *x = a, *y = b;
     int order = (x->row->m > y->row->m) - (x->row->m < y->row->m);
     if (!order) order = strcmp(x->family, y->family);
-    if (!order) order = (x->row->bits > y->row->bits) - (x->row->bits < y->row->bits);
+    if (!order) order = (x->bits > y->bits) - (x->bits < y->bits);
+    if (!order) order = strcmp(x->row->kernel, y->row->kernel);
     if (!order) order = (x->row->out * x->row->in > y->row->out * y->row->in) - (x->row->out * x->row->in < y->row->out * y->row->in);
     return order;
 }
@@ -274,6 +275,8 @@ bl_status bl_data_kernels(const bl_plot_input *in, bl_text *csv, size_t *n_point
         const bl_kernel_row *r = &in->kernel[i];
         if (!(r->ratio > 0) || !(r->bits > 0) || !strncmp(r->kernel, "openblas", 8)) continue;      /* OpenBLAS itself is the line at 1 */
         t[n].row = r;
+        t[n].bits = r->bits;
+        for (size_t k = 0; k < in->n_kernels; k++) if (!strcmp(in->kernel[k].kernel, r->kernel)) t[n].bits = fmin(t[n].bits, in->kernel[k].bits);
         if (!(t[n].family = family_of(r, e))) { st = BL_E_NOMEM; goto out; }
         n++;
     }
@@ -283,7 +286,7 @@ bl_status bl_data_kernels(const bl_plot_input *in, bl_text *csv, size_t *n_point
         for (to = from; to < n && t[to].row->m == t[from].row->m && !strcmp(t[to].family, t[from].family); to++)
             put_timing(csv, &t[to], "point", t[to].row->ratio);
         for (size_t i = from, end; i < to; i = end) {
-            for (end = i; end < to && t[end].row->bits == t[i].row->bits; end++) ratio[end - i] = t[end].row->ratio;
+            for (end = i; end < to && !strcmp(t[end].row->kernel, t[i].row->kernel); end++) ratio[end - i] = t[end].row->ratio;
             qsort(ratio, end - i, sizeof *ratio, by_value);
             put_timing(csv, &t[i], "median", bl_percentile(ratio, (int64_t)(end - i), 0.5));
         }

@@ -66,7 +66,7 @@ static bl_status fails(bl_backend *be, const bl_kernel_case *c, bl_err *e)
 static void a_wrong_kernel_is_named_and_not_timed(void **state)
 {
     bl_err e = { 0 };
-    bl_arena *a = arena();
+    bl_arena *a = NULL;
     const bl_kernel *good = bl_kernel_find("linear_fp32_ref");
     bl_kernel silent = *good, sloppy = *good;
     const bl_kernel *list[] = { good, &silent, &sloppy };
@@ -77,6 +77,7 @@ static void a_wrong_kernel_is_named_and_not_timed(void **state)
     bl_bench_opts o = quick(NULL, dir);
     (void)state;
     NEEDS_BENCHMARK();
+    a = arena();
 
     silent.name = "silent";
     silent.run = writes_nothing;
@@ -104,7 +105,7 @@ static void a_wrong_kernel_is_named_and_not_timed(void **state)
 static void a_kernel_that_fails_stops_the_bench_and_leaves_nothing(void **state)
 {
     bl_err e = { 0 };
-    bl_arena *a = arena();
+    bl_arena *a = NULL;
     bl_kernel burning = *bl_kernel_find("linear_fp32_ref");
     const bl_kernel *list[] = { &burning };
     bl_bench_result r;
@@ -112,6 +113,7 @@ static void a_kernel_that_fails_stops_the_bench_and_leaves_nothing(void **state)
     bl_bench_opts o = quick(NULL, dir);
     (void)state;
     NEEDS_BENCHMARK();
+    a = arena();
 
     burning.name = "burning";
     burning.run = fails;
@@ -126,11 +128,12 @@ static void every_distinct_layer_shape_is_timed_once_for_each_number_of_rows(voi
 {
     static const struct { int64_t out, in; } shapes[] = { { 64, 64 }, { 32, 64 }, { 176, 64 }, { 64, 176 } };     /* q and o, k and v, gate and up, down */
     bl_err e = { 0 };
-    bl_arena *a = arena();
+    bl_arena *a = NULL;
     bl_bench_result r;
     bl_bench_opts o = quick("linear_int4_ref", NULL);
     (void)state;
     NEEDS_BENCHMARK();
+    a = arena();
 
     assert_ok(bl_bench_kernels(&o, a, &r, &e));
     assert_int_equal(r.n, BL_COUNT(shapes) * BL_COUNT(rows) * 2);
@@ -156,13 +159,14 @@ static void every_distinct_layer_shape_is_timed_once_for_each_number_of_rows(voi
 static void nothing_is_written_unless_asked(void **state)
 {
     bl_err e = { 0 };
-    bl_arena *a = arena();
+    bl_arena *a = NULL;
     bl_bench_result r;
     bl_bench_opts o = quick("linear_fp32_ref", NULL);
     char back[4096];
     const char *dir = test_dir();
     (void)state;
     NEEDS_BENCHMARK();
+    a = arena();
 
     assert_non_null(getcwd(back, sizeof back));
     assert_int_equal(chdir(dir), 0);
@@ -176,11 +180,12 @@ static void nothing_is_written_unless_asked(void **state)
 static void a_filter_that_fits_no_kernel_is_refused(void **state)
 {
     bl_err e = { 0 };
-    bl_arena *a = arena();
+    bl_arena *a = NULL;
     bl_bench_result r;
     bl_bench_opts o = quick("gem_*,nothing", NULL);
     (void)state;
     NEEDS_BENCHMARK();
+    a = arena();
     assert_refused(bl_bench_kernels(&o, a, &r, &e), BL_E_CONFIG, "gem_*,nothing");
     bl_arena_free(a);
 }
@@ -188,11 +193,11 @@ static void a_filter_that_fits_no_kernel_is_refused(void **state)
 static void without_google_benchmark_the_missing_package_is_named(void **state)
 {
     bl_err e = { 0 };
-    bl_arena *a = arena();
     bl_bench_result r;
     bl_bench_opts o = quick(NULL, NULL);
     (void)state;
     if (bl_gbench_there()) skip();
+    bl_arena *a = arena();
     assert_refused(bl_bench_kernels(&o, a, &r, &e), BL_E_UNSUPPORTED, "libbenchmark-dev");
     bl_arena_free(a);
 }
@@ -201,7 +206,7 @@ static void without_google_benchmark_the_missing_package_is_named(void **state)
 static void the_shard_reads_back_as_the_same_rows(void **state)
 {
     bl_err e = { 0 };
-    bl_arena *a = arena();
+    bl_arena *a = NULL;
     bl_bench_result r;
     bl_kernel_row *got;
     size_t n;
@@ -209,6 +214,7 @@ static void the_shard_reads_back_as_the_same_rows(void **state)
     bl_bench_opts o = quick("linear_*,gem?_int4_*", dir);
     (void)state;
     NEEDS_BENCHMARK();
+    a = arena();
 
     assert_ok(bl_bench_kernels(&o, a, &r, &e));
     assert_ok(bl_bench_read(dir, a, &got, &n, &e));
@@ -231,7 +237,7 @@ static void the_report_of_google_benchmark_has_every_row_with_its_counters(void 
 {
     static const char *const counters[] = { "flop_per_second", "bytes_per_second", "bits_per_weight", "nmse", "real_time", "cpu_time" };
     bl_err e = { 0 };
-    bl_arena *a = arena();
+    bl_arena *a = NULL;
     bl_bench_result r;
     bl_json *doc = NULL;
     const char *dir = test_dir(), *text;
@@ -239,6 +245,7 @@ static void the_report_of_google_benchmark_has_every_row_with_its_counters(void 
     size_t n_runs = 0, n_medians = 0;
     (void)state;
     NEEDS_BENCHMARK();
+    a = arena();
 
     assert_ok(bl_bench_kernels(&o, a, &r, &e));
     char *path = bl_join(dir, BL_BENCH_JSON, &e);
@@ -273,7 +280,7 @@ static void the_report_of_google_benchmark_has_every_row_with_its_counters(void 
 static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(void **state)
 {
     bl_err e = { 0 };
-    bl_arena *a = arena();
+    bl_arena *a = NULL;
     bl_kernel_row *row;
     size_t n = 7, size;
     char *bytes = NULL;
@@ -282,6 +289,7 @@ static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(vo
     bl_bench_result r;
     (void)state;
     NEEDS_BENCHMARK();
+    a = arena();
 
     assert_ok(bl_bench_read(dir, a, &row, &n, &e));
     assert_int_equal(n, 0);
