@@ -36,7 +36,8 @@ bool bl_kern_fits(const char *format, const bl_kernel_shape *s, bool symmetric)
     return s->rows > 0 && f->check(f, &g, NULL) == BL_OK;
 }
 
-bool bl_kern_avx2(const bl_backend *be) { return ((const bl_cpu *)be->own)->avx2; }
+bool bl_kern_avx2  (const bl_backend *be) { return ((const bl_cpu *)be->own)->isa >= BL_ISA_AVX2; }
+bool bl_kern_avx512(const bl_backend *be) { return ((const bl_cpu *)be->own)->isa >= BL_ISA_AVX512; }
 
 double bl_kern_flops(const bl_kernel_shape *s) { return 2.0 * (double)s->rows * (double)s->out * (double)s->in; }
 
@@ -53,6 +54,17 @@ bl_status bl_kern_run(bl_backend *be, const bl_kernel_case *c, bl_err *e)
 {
     bl_linear_args a = args_of(c);
     return be->ops->linear(be, &a, e);
+}
+
+bl_status bl_kern_run_avx2(bl_backend *be, const bl_kernel_case *c, bl_err *e)
+{
+    bl_cpu *cpu = be->own;
+    bl_isa isa = cpu->isa;
+    bl_status st;
+    cpu->isa = BL_MIN(isa, BL_ISA_AVX2);
+    st = bl_kern_run(be, c, e);
+    cpu->isa = isa;
+    return st;
 }
 
 /* ---- a case ---- */

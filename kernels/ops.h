@@ -150,10 +150,12 @@ typedef struct bl_ops {
     void      (*product_rows)(const bl_backend *, uint64_t out[4]);
 } bl_ops;
 
+typedef enum bl_isa { BL_ISA_BEST, BL_ISA_PLAIN, BL_ISA_AVX2, BL_ISA_AVX512 } bl_isa;      /* each has what those before it have */
 typedef struct bl_backend_opts {
     const char *device;                                 /* "cpu"; NULL: best there is */
     int         threads;                                /* 0: all cores this process may use */
-    bool        reference;                              /* plain C only (--kernel ref) */
+    bool        reference;                              /* plain C only, one thread (--kernel ref) */
+    bl_isa      isa;                                    /* at most this much of the CPU; BEST: all it has */
     uint64_t    memory_limit;                           /* bytes of buffers, 0: none */
 } bl_backend_opts;
 

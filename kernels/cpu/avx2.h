@@ -38,9 +38,10 @@ typedef struct bl_gemm {
     bl_gemv v;
     int64_t rows, block_rows, blocks;                   /* x is cut into blocks of rows that stay in the second level cache */
     int64_t chunk, chunks;                              /* outputs of one task, tasks of a block */
+    void  (*task)(const struct bl_gemm *g, int64_t task, void *scratch);      /* task 0 .. blocks * chunks */
 } bl_gemm;
-void bl_gemm_plan(bl_gemm *g, int64_t rows);            /* fills rows … chunks from v */
-void bl_gemm_task(const bl_gemm *g, int64_t task, void *scratch);         /* task 0 .. blocks * chunks */
+void bl_gemm_plan   (bl_gemm *g, int64_t rows);         /* fills rows … task from v */
+void bl_gemm512_plan(bl_gemm *g, int64_t rows);         /* the same with AVX-512, for three rows and more */
 
 /* Integer products: x as codes less zeros, every group padded with zeros to a multiple of 16. */
 typedef struct bl_igemm {

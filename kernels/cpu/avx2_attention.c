@@ -8,6 +8,8 @@
  *
  * Scores are tiles of 3 rows by 32 keys, outputs tiles of 3 rows by 32 dims. Arithmetic as in ref_attention.c, to the bit.
  */
+#include "avx2.h"
+#if defined(__x86_64__)
 #include "avx2_math.h"
 
 enum { BLOCK = 64, MOST_ROWS = 384 };
@@ -256,3 +258,4 @@ void bl_attend_tile(const bl_attend *t, void *scratch)
         for (; d < dim; d++) y[d] = p.y[r * dim8 + d] / sum;
     }
 }
+#endif

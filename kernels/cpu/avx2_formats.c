@@ -1,4 +1,6 @@
 /* avx2_formats.c - for every format with a fast decoder: rows into panels, and products of one or two rows without a panel. */
+#include "avx2.h"
+#if defined(__x86_64__)
 #include "avx2_decode.h"
 
 /* ---- into a panel ---- */
@@ -157,3 +159,4 @@ void bl_source_f32(const bl_tensor *t, bl_source *out)
     *out = (bl_source){ .format = bl_format_find("fp32"), .geom = { .out = t->dim[0], .in = t->dim[1] }, .part = { bl_cpu_at(t) } };
     fill(out);
 }
+#endif

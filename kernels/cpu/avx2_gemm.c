@@ -4,6 +4,8 @@
  * cache together with the rows of one tile, then goes through the rows. With several blocks of k the 8 lanes of every output wait in `kept`
  * between blocks, so the chains are not cut.
  */
+#include "avx2.h"
+#if defined(__x86_64__)
 #include "avx2_math.h"
 
 enum {
@@ -75,27 +77,10 @@ static void tile3(const bl_gemv *g, const spot *s) { run_tile(3, g, s); }
 static void tile2(const bl_gemv *g, const spot *s) { run_tile(2, g, s); }
 static void tile1(const bl_gemv *g, const spot *s) { run_tile(1, g, s); }
 
-void bl_gemm_plan(bl_gemm *g, int64_t rows)
-{
-    int64_t in = g->v.w->geom.in, most = BL_MIN(BL_MAX(X_BYTES / (4 * BL_MAX(in, 1)), LEAST_ROWS), MOST_ROWS);
-    g->rows = rows;
-    if (rows <= 2 && g->v.w->gemv[rows - 1]) {
-        g->block_rows = rows;
-        g->blocks = 1;
-        g->chunk = g->v.w->geom.out >= 4096 ? 64 : 16;
-    } else {
-        g->blocks = (rows + most - 1) / most;
-        g->block_rows = ((rows + g->blocks - 1) / g->blocks + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-        g->blocks = (rows + g->block_rows - 1) / g->block_rows;
-        g->chunk = CHUNK;
-    }
-    g->chunks = (g->v.w->geom.out + g->chunk - 1) / g->chunk;
-}
-
 /* Rows of the next tile: threes, and twos where one would be left over. */
 static int64_t tile_rows(int64_t left) { return left == 4 ? 2 : BL_MIN(left, TILE_ROWS); }
 
-void bl_gemm_task(const bl_gemm *g, int64_t task, void *scratch)
+static void run_task(const bl_gemm *g, int64_t task, void *scratch)
 {
     const bl_gemv *v = &g->v;
     const bl_source *s = v->w;
@@ -127,3 +112,22 @@ void bl_gemm_task(const bl_gemm *g, int64_t task, void *scratch)
         }
     }
 }
+
+void bl_gemm_plan(bl_gemm *g, int64_t rows)
+{
+    int64_t in = g->v.w->geom.in, most = BL_MIN(BL_MAX(X_BYTES / (4 * BL_MAX(in, 1)), LEAST_ROWS), MOST_ROWS);
+    g->rows = rows;
+    g->task = run_task;
+    if (rows <= 2 && g->v.w->gemv[rows - 1]) {
+        g->block_rows = rows;
+        g->blocks = 1;
+        g->chunk = g->v.w->geom.out >= 4096 ? 64 : 16;
+    } else {
+        g->blocks = (rows + most - 1) / most;
+        g->block_rows = ((rows + g->blocks - 1) / g->blocks + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+        g->blocks = (rows + g->block_rows - 1) / g->block_rows;
+        g->chunk = CHUNK;
+    }
+    g->chunks = (g->v.w->geom.out + g->chunk - 1) / g->chunk;
+}
+#endif

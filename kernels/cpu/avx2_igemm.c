@@ -5,6 +5,8 @@
  *
  * vpmaddwd adds neighbours: lane j of a step holds the positions 2j and 2j + 1 of its 16.
  */
+#include "avx2.h"
+#if defined(__x86_64__)
 #include "avx2_decode.h"
 
 int64_t bl_igemm_width(const bl_geom *g)
@@ -171,3 +173,4 @@ void bl_igemm_task(const bl_igemm *g, int64_t task, void *scratch)
         for (int64_t o = 0; o < outs; o += 4)
             (r + 1 < g->rows ? tile2 : tile1)(g, r, panel + o / 4 * size, scale + o * g->w->groups, first + o, BL_MIN(outs - o, 4));
 }
+#endif

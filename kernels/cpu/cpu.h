@@ -9,7 +9,7 @@ enum { BL_CPU_SCRATCH = 384 * 1024, BL_CPU_STAGE = 512 * 1024 };      /* bytes: 
 
 typedef struct bl_cpu {
     int       threads;
-    bool      avx2;
+    bl_isa    isa;                                      /* what is used */
     uint64_t  now, peak;                                /* bytes of buffers */
     uint64_t  product_rows[4];
     void     *stage;                                    /* BL_CPU_STAGE: transformed, quantized or padded rows of x */

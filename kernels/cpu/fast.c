@@ -1,5 +1,6 @@
 /* fast.c - the table of the CPU backend where AVX2 is there: the ops other than linear, cut into rows or tiles for the threads. */
 #include "avx2.h"
+#if defined(__x86_64__)
 #include "fast.h"
 #include <omp.h>
 
@@ -176,3 +177,4 @@ const bl_ops bl_ops_cpu = {
     .rows = bl_ref_rows, .gate = gate, .add = add, .embed = embed, .loss = loss, .compare = compare,
     .sample = bl_ref_sample, .pack = pack, .unpack = unpack, .product_rows = bl_cpu_product_rows,
 };
+#endif

@@ -1,4 +1,4 @@
-/* fast.h - the ops of fast.c and linear.c, and how many threads a piece of work is worth. */
+/* fast.h - the linear op of the fast table, and how many threads a piece of work is worth. */
 #ifndef BL_CPU_FAST_H
 #define BL_CPU_FAST_H
 #include "cpu.h"

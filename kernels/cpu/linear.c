@@ -2,6 +2,7 @@
  * out the tasks of the product. Nothing of a weight outlives a task, and what a thread holds is its scratch and the stage.
  */
 #include "avx2.h"
+#if defined(__x86_64__)
 #include "fast.h"
 #include <omp.h>
 
@@ -65,10 +66,16 @@ static void stage_row(const job *j, int64_t r, int64_t i, float *scratch)
     }
 }
 
+static void plan(const job *j, bl_gemm *g, int64_t rows)
+{
+    const bl_cpu *c = j->be->own;
+    (c->isa >= BL_ISA_AVX512 && rows > 2 ? bl_gemm512_plan : bl_gemm_plan)(g, rows);
+}
+
 static void run_gemm(const bl_gemm *g, void *scratch)
 {
     #pragma omp for schedule(dynamic, 1)
-    for (int64_t t = 0; t < g->blocks * g->chunks; t++) bl_gemm_task(g, t, scratch);
+    for (int64_t t = 0; t < g->blocks * g->chunks; t++) g->task(g, t, scratch);
 }
 
 /* Rows row0 .. row0+n. */
@@ -84,12 +91,12 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
     bl_gemm la = { .v = { .w = &j->low_a, .x = j->raw8 ? j->raw : bl_cpu_row(&a->x, row0), .ldx = j->raw8 ? j->raw8 : a->x.stride[0],
                           .y = j->low, .ldy = j->rank8, .put = BL_PUT } };
     bl_gemm lb = { .v = { .w = &j->low_b, .x = j->low, .ldx = j->rank8, .y = y, .ldy = a->y.stride[0], .put = BL_PUT_ADD_SCALED } };
-    if (!j->integer) bl_gemm_plan(&g, n);
+    if (!j->integer) plan(j, &g, n);
     else ig.chunks = (a->w->geom.out + 4 * bl_igemm_tiles(&a->w->geom) - 1) / (4 * bl_igemm_tiles(&a->w->geom));
     if (a->adapter) {
         lb.v.scale = a->adapter->scale;
-        bl_gemm_plan(&la, n);
-        bl_gemm_plan(&lb, n);
+        plan(j, &la, n);
+        plan(j, &lb, n);
         memset(j->low, 0, (size_t)(n * j->rank8) * sizeof *j->low);
     }
 
@@ -142,3 +149,4 @@ bl_status bl_fast_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
 out:
     return st;
 }
+#endif

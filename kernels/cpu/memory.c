@@ -3,16 +3,26 @@
 #include <inttypes.h>
 #include <omp.h>
 #include <unistd.h>
+#if defined(__x86_64__)
 #include <cpuid.h>
-
-/* clang's __builtin_cpu_supports does not know this one. */
-static bool has_f16c(void)
-{
-    unsigned a, b, c, d;
-    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
-}
+#endif
 
 enum { READABLE_BEHIND = 64 };                          /* fast paths load whole vectors */
+
+static bl_isa best_isa(void)
+{
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    __builtin_cpu_init();
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_F16C)) return BL_ISA_PLAIN;     /* clang's __builtin_cpu_supports does not know it */
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return BL_ISA_PLAIN;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq")
+        || !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512vnni")) return BL_ISA_AVX2;
+    return BL_ISA_AVX512;
+#else
+    return BL_ISA_PLAIN;
+#endif
+}
 
 bl_status bl_cpu_open(bl_backend *be, bl_err *e)
 {
@@ -21,12 +31,14 @@ bl_status bl_cpu_open(bl_backend *be, bl_err *e)
     if (!(c = bl_new(1, sizeof *c, e))) return BL_E_NOMEM;
     be->own = c;
     c->threads = be->opts.threads ? be->opts.threads : omp_get_num_procs();
+    c->isa = be->opts.reference ? BL_ISA_PLAIN : best_isa();
+    if (be->opts.isa != BL_ISA_BEST) c->isa = BL_MIN(c->isa, be->opts.isa);
+    be->ops = &bl_ops_ref;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    c->avx2 = !be->opts.reference && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    if (c->isa >= BL_ISA_AVX2) be->ops = &bl_ops_cpu;
 #endif
-    be->ops = c->avx2 ? &bl_ops_cpu : &bl_ops_ref;
-    if (!c->avx2) { c->threads = 1; return BL_OK; }
+    if (be->opts.reference) c->threads = 1;
+    if (c->isa < BL_ISA_AVX2) return BL_OK;
 
     if (!(c->stage = bl_new(BL_CPU_STAGE, 1, e)) || !(c->scratch = bl_new((size_t)c->threads, sizeof *c->scratch, e))) { st = BL_E_NOMEM; goto out; }
     #pragma omp parallel num_threads(c->threads)
@@ -154,7 +166,7 @@ void bl_cpu_facts(const bl_backend *be, bl_facts *out)
 {
     const bl_cpu *c = be->own;
     *out = (bl_facts){ .name = "unknown CPU", .threads = c->threads, .deterministic = true };
-    snprintf(out->simd, sizeof out->simd, "%s", c->avx2 ? "avx2+fma+f16c" : "plain");
+    snprintf(out->simd, sizeof out->simd, "%s", c->isa == BL_ISA_AVX512 ? "avx2+fma+f16c+avx512+vnni" : c->isa == BL_ISA_AVX2 ? "avx2+fma+f16c" : "plain");
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     if (pages > 0 && size > 0) out->memory_bytes = (uint64_t)pages * (uint64_t)size;
     FILE *f = fopen("/proc/cpuinfo", "re");

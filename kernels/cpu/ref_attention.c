@@ -5,7 +5,7 @@
  *     m' = max(m, b);  l, y *= e^(m - m');  p = e^(s - m');  l += p;  y += p v, key after key
  * and the result is y / l. What lies before or behind a row of q in the call has no influence on its bits.
  */
-#include "cpu.h"
+#include "fast.h"
 
 enum { BLOCK = 64 };
 
@@ -51,11 +51,13 @@ static void attend(const bl_attention_args *a, int32_t seq, int64_t row, int64_t
 bl_status bl_ref_attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    (void)be;
     BL_TRY(bl_check_attention(a, e));
-    for (int32_t s = 0; s < a->n_seq; s++)
+    for (int32_t s = 0; s < a->n_seq; s++) {
+        int64_t rows = a->start[s + 1] - a->start[s], width = a->heads * a->head_dim;
+        #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, (double)rows * (double)(a->past[s] + rows) * (double)width))
         for (int64_t r = a->start[s]; r < a->start[s + 1]; r++)
             for (int64_t h = 0; h < a->heads; h++) attend(a, s, r, h, bl_cpu_row(&a->y, r) + h * a->head_dim);
+    }
 out:
     return st;
 }

@@ -1,11 +1,14 @@
-/* ref_linear.c - y = A(T x) Wt + adapter as the formulas say, for any format. */
-#include "cpu.h"
+/* ref_linear.c - y = A(T x) Wt + adapter as the formulas say, for any format. Threads share the outputs; each has a lane of space of its own. */
+#include "fast.h"
+#include <omp.h>
 
 /* 8 interleaved chains over k; the tail counts as zeros. */
 static float dot(const float *x, const float *w, int64_t n)
 {
     float acc[8] = { 0 };
-    for (int64_t k = 0; k < (n + 7) / 8 * 8; k++) acc[k % 8] = k < n ? fmaf(x[k], w[k], acc[k % 8]) : fmaf(0, 0, acc[k % 8]);
+    int64_t k = 0;
+    for (; k + 8 <= n; k += 8) for (int j = 0; j < 8; j++) acc[j] = fmaf(x[k + j], w[k + j], acc[j]);
+    for (int j = 0; k < n && j < 8; j++) acc[j] = k + j < n ? fmaf(x[k + j], w[k + j], acc[j]) : fmaf(0, 0, acc[j]);
     return bl_tree8(acc);
 }
 
@@ -22,28 +25,40 @@ static float dot_integer(const int16_t *x, const int16_t *w, const float *scale,
     return bl_tree8(acc);
 }
 
-typedef struct space {
-    float *x, *tmp, *w, *scale, *zero, *low;            /* [in], [widest], [in], [groups] x 2, [r] */
+typedef struct lane {                                   /* of one thread */
+    float *w, *scale, *zero, *low;                      /* [in], [groups] x 2, [r] */
     uint8_t *codes;                                     /* [in] */
-    int16_t *xi, *wi;                                   /* [rows, in], [in] */
+    int16_t *wi;                                        /* [in] */
+} lane;
+typedef struct space {
+    float *x, *tmp;                                     /* [widest] x 2 */
+    int16_t *xi;                                        /* [rows, in] */
     float *all, *sx;                                    /* [rows, in], [rows] */
+    lane *own; int threads;
 } space;
 
 static void free_space(space *s)
 {
-    bl_free(s->x); bl_free(s->tmp); bl_free(s->w); bl_free(s->scale); bl_free(s->zero); bl_free(s->low);
-    bl_free(s->codes); bl_free(s->xi); bl_free(s->wi); bl_free(s->all); bl_free(s->sx);
+    for (int i = 0; s->own && i < s->threads; i++) {
+        lane *l = &s->own[i];
+        bl_free(l->w); bl_free(l->scale); bl_free(l->zero); bl_free(l->low); bl_free(l->codes); bl_free(l->wi);
+    }
+    bl_free(s->x); bl_free(s->tmp); bl_free(s->xi); bl_free(s->all); bl_free(s->sx); bl_free(s->own);
 }
 
 static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
 {
     size_t in = (size_t)a->w->geom.in, rows = (size_t)a->x.dim[0], wide = (size_t)bl_cpu_transform_width(a);
     size_t groups = (size_t)bl_geom_groups(&a->w->geom), rank = a->adapter ? (size_t)a->adapter->a.dim[0] : 0;
-    if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) || !(s->w = bl_new(in, sizeof *s->w, e))
-        || !(s->scale = bl_new(groups, sizeof *s->scale, e)) || !(s->zero = bl_new(groups, sizeof *s->zero, e))
-        || !(s->low = bl_new(rank, sizeof *s->low, e)) || !(s->codes = bl_new(in, sizeof *s->codes, e))
-        || !(s->xi = bl_new(rows * in, sizeof *s->xi, e)) || !(s->wi = bl_new(in, sizeof *s->wi, e))
-        || !(s->all = bl_new(rows * in, sizeof *s->all, e)) || !(s->sx = bl_new(rows, sizeof *s->sx, e))) return BL_E_NOMEM;
+    if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) || !(s->xi = bl_new(rows * in, sizeof *s->xi, e))
+        || !(s->all = bl_new(rows * in, sizeof *s->all, e)) || !(s->sx = bl_new(rows, sizeof *s->sx, e))
+        || !(s->own = bl_new((size_t)s->threads, sizeof *s->own, e))) return BL_E_NOMEM;
+    for (int i = 0; i < s->threads; i++) {
+        lane *l = &s->own[i];
+        if (!(l->w = bl_new(in, sizeof *l->w, e)) || !(l->scale = bl_new(groups, sizeof *l->scale, e)) || !(l->zero = bl_new(groups, sizeof *l->zero, e))
+            || !(l->low = bl_new(rank, sizeof *l->low, e)) || !(l->codes = bl_new(in, sizeof *l->codes, e))
+            || !(l->wi = bl_new(in, sizeof *l->wi, e))) return BL_E_NOMEM;
+    }
     return BL_OK;
 }
 
@@ -75,17 +90,19 @@ static void product(const bl_linear_args *a, bool integer, const space *s)
     const bl_geom *g = &a->w->geom;
     const void *part[BL_MAX_PARTS];
     bl_cpu_parts(a->w, part);
+    #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t o = 0; o < g->out; o++) {
+        const lane *l = &s->own[omp_get_thread_num()];
         if (integer) {
-            bl_int_decode(f, g, part, o, s->codes, s->scale, s->zero);
+            bl_int_decode(f, g, part, o, l->codes, l->scale, l->zero);
             for (int64_t k = 0; k < g->in; k++)
-                s->wi[k] = (int16_t)(f->bits == 1 ? 2 * s->codes[k] - 1 : s->codes[k] - (int)s->zero[k / g->group]);
+                l->wi[k] = (int16_t)(f->bits == 1 ? 2 * l->codes[k] - 1 : l->codes[k] - (int)l->zero[k / g->group]);
             for (int64_t r = 0; r < a->x.dim[0]; r++)
-                put(bl_cpu_row(&a->y, r) + o, dot_integer(s->xi + r * g->in, s->wi, s->scale, g->in, g->group) * s->sx[r], a->accumulate);
+                put(bl_cpu_row(&a->y, r) + o, dot_integer(s->xi + r * g->in, l->wi, l->scale, g->in, g->group) * s->sx[r], a->accumulate);
         } else {
-            f->unpack(f, g, part, o, 0, g->in, s->w);
+            f->unpack(f, g, part, o, 0, g->in, l->w);
             for (int64_t r = 0; r < a->x.dim[0]; r++)
-                put(bl_cpu_row(&a->y, r) + o, dot(s->all + r * g->in, s->w, g->in), a->accumulate);
+                put(bl_cpu_row(&a->y, r) + o, dot(s->all + r * g->in, l->w, g->in), a->accumulate);
         }
     }
 }
@@ -94,10 +111,12 @@ static void product(const bl_linear_args *a, bool integer, const space *s)
 static void adapter(const bl_linear_args *a, const space *s)
 {
     const bl_lowrank *l = a->adapter;
+    #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
-        for (int64_t i = 0; i < l->a.dim[0]; i++) s->low[i] = dot(bl_cpu_row(&a->x, r), bl_cpu_row(&l->a, i), a->x.dim[1]);
+        float *low = s->own[omp_get_thread_num()].low;
+        for (int64_t i = 0; i < l->a.dim[0]; i++) low[i] = dot(bl_cpu_row(&a->x, r), bl_cpu_row(&l->a, i), a->x.dim[1]);
         for (int64_t o = 0; o < a->w->geom.out; o++)
-            bl_cpu_row(&a->y, r)[o] += l->scale * dot(s->low, bl_cpu_row(&l->b, o), l->a.dim[0]);
+            bl_cpu_row(&a->y, r)[o] += l->scale * dot(low, bl_cpu_row(&l->b, o), l->a.dim[0]);
     }
 }
 
@@ -108,6 +127,7 @@ bl_status bl_ref_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
     bool integer;
     BL_TRY(bl_check_linear(a, e));
     integer = bl_cpu_integer(be, a);
+    s.threads = bl_fast_threads(be, (double)a->x.dim[0] * (double)a->w->geom.out * (double)a->w->geom.in);
     BL_TRY(new_space(a, &s, e));
     bl_cpu_count_rows(be, a->x.dim[0]);
     inputs(a, integer, &s);

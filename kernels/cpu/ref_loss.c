@@ -1,5 +1,5 @@
 /* ref_loss.c - what is read off logits: negative log-likelihood, argmax, and the divergence between two models. */
-#include "cpu.h"
+#include "fast.h"
 
 /* Largest of x[0..n) and the first place it is at; false when a value is not finite. */
 static bool top_of(const float *x, int64_t n, float *top, int32_t *at)
@@ -26,8 +26,8 @@ bl_status bl_ref_loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
     bl_status st = BL_OK;
     double *nll = bl_cpu_at(&a->nll);
     int32_t *argmax = bl_cpu_at(&a->argmax);
-    (void)be;
     BL_TRY(bl_check_loss(a, e));
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, 4 * (double)a->logits.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->logits.dim[0]; r++) {
         const float *x = bl_cpu_row(&a->logits, r);
         int32_t at, target = a->target ? a->target[r] : -1;
@@ -46,8 +46,8 @@ bl_status bl_ref_compare(bl_backend *be, const bl_compare_args *a, bl_err *e)
     bl_status st = BL_OK;
     double *kl = bl_cpu_at(&a->kl), *dp = bl_cpu_at(&a->dp);
     int32_t *same = bl_cpu_at(&a->same);
-    (void)be;
     BL_TRY(bl_check_compare(a, e));
+    #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, 8 * (double)a->p.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->p.dim[0]; r++) {
         const float *p = bl_cpu_row(&a->p, r), *q = bl_cpu_row(&a->q, r);
         int32_t atp, atq, t = a->target[r];

@@ -4,20 +4,22 @@
 #include "cpu/cpu.h"
 
 static bl_err e;
-static bl_backend *backends[2];                         /* fast, reference */
-#define EACH(be) for (bl_backend *be, **at_ = backends; at_ < backends + 2 && (be = *at_) != NULL; at_++)
+static bl_backend *backends[3];                         /* fast, plain C on two threads, reference */
+#define EACH(be) for (bl_backend *be, **at_ = backends; at_ < backends + 3 && (be = *at_) != NULL; at_++)
 
 static int set_up(void **state)
 {
     (void)state;
     return bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 2 }, &backends[0], &e) != BL_OK
-        || bl_backend_open(&(bl_backend_opts){ .reference = true }, &backends[1], &e) != BL_OK;
+        || bl_backend_open(&(bl_backend_opts){ .threads = 2, .isa = BL_ISA_PLAIN }, &backends[1], &e) != BL_OK
+        || bl_backend_open(&(bl_backend_opts){ .reference = true }, &backends[2], &e) != BL_OK;
 }
 static int tear_down(void **state)
 {
     (void)state;
     bl_backend_close(backends[0]);
     bl_backend_close(backends[1]);
+    bl_backend_close(backends[2]);
     return 0;
 }
 
