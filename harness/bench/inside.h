@@ -12,8 +12,8 @@ bl_status bl_bench_write(const bl_bench_opts *o, const bl_bench_result *r, const
 void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const float *w, float *y);
 /* Sets its threads; warns where it takes this processor for an old one, because then everything looks fast beside it. */
 void bl_blas_threads(int threads, const bl_facts *facts);
-/* Sleeps until the threads of OpenBLAS and of OpenMP have stopped spinning for work, so that the next one to be timed has the cores for itself. */
-void bl_blas_settle(void);
+/* Sleeps; after 0.05 s the threads of OpenBLAS and of OpenMP have stopped spinning for work, and who is timed next has the cores for itself. */
+void bl_blas_settle(double seconds);
 const char *bl_blas_core(void);
 const char *bl_blas_name(void);                         /* "OpenBLAS 0.3.21 … Zen": version, options, core */
 

@@ -173,10 +173,11 @@ out:
 static bl_status settle(timed *t, bl_err *e)
 {
     bl_status st = BL_OK;
+    double rest = fmin(0.05, 20 * t->b->o->min_time);   /* who measures for a moment does not wait for long */
     if (!t->b->switched && !is_blas(t->k)) return BL_OK;
     t->b->switched = false;
-    bl_blas_settle();
-    for (double start = bl_now(); bl_now() - start < 0.06; ) BL_TRY(run_once(t, e));
+    bl_blas_settle(rest);
+    for (double start = bl_now(); bl_now() - start < rest; ) BL_TRY(run_once(t, e));
 out:
     return st;
 }

@@ -21,8 +21,8 @@ static void widths_of_a_format_make_one_curve(void **state)
         ROW("gemm_q4_1_avx2", "q4_1", 16, 576, 5, 1), ROW("gemm_w4a8_avx2", "int4", 16, 576, 4.25, 1), ROW("linear_int4_ref", "int4", 16, 576, 4.3125, 0.1),
     };
     static const struct { const char *phrase; size_t n; } want[] = {
-        { "16 rows,int,point", 4 }, { "16 rows,int,median", 2 }, { "16 rows,dense,median", 2 }, { "16 rows,GGUF blocks,median", 1 },
-        { "16 rows,int with int x,median", 1 }, { "16 rows,plain C,median", 1 }, { "openblas", 0 },
+        { "\"16 rows\",\"int\",point", 4 }, { "\"16 rows\",\"int\",median", 2 }, { "\"16 rows\",\"dense\",median", 2 }, { "\"16 rows\",\"GGUF blocks\",median", 1 },
+        { "\"16 rows\",\"int with int x\",median", 1 }, { "\"16 rows\",\"plain C\",median", 1 }, { "openblas", 0 },
     };
     bl_err e = { 0 };
     bl_text csv = { 0 };
@@ -33,9 +33,9 @@ static void widths_of_a_format_make_one_curve(void **state)
     assert_int_equal(points, BL_COUNT(row) - 1);
     for (size_t i = 0; i < BL_COUNT(want); i++)
         if (count(csv.s, want[i].phrase) != want[i].n) fail_msg("'%s' comes %zu times, not %zu:\n%s", want[i].phrase, count(csv.s, want[i].phrase), want[i].n, csv.s);
-    char *median = strstr(csv.s, "16 rows,int,median");
+    char *median = strstr(csv.s, "\"16 rows\",\"int\",median");
     double bits, value;
-    assert_int_equal(sscanf(median, "16 rows,int,median,%*[^,],%lf,%lf", &bits, &value), 2);
+    assert_int_equal(sscanf(median, "\"16 rows\",\"int\",median,%*[^,],%lf,%lf", &bits, &value), 2);
     assert_true(value == 2);                            /* of 1, 2, 3 */
     bl_text_free(&csv);
 }
