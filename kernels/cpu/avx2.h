@@ -50,11 +50,14 @@ typedef struct bl_igemm {
     const float *sx;                                    /* [rows] */
     float *y; int64_t ldy;
     bl_put put;
-    int64_t rows, chunks;                               /* a task is bl_igemm_tiles times 4 outputs */
+    int64_t rows, chunks;                               /* all rows; tasks, each some outputs */
+    void  (*task)(const struct bl_igemm *g, int64_t task, void *scratch);     /* task 0 .. chunks */
 } bl_igemm;
 int64_t bl_igemm_width(const bl_geom *g);               /* ldx */
-int64_t bl_igemm_tiles(const bl_geom *g);
-void    bl_igemm_task(const bl_igemm *g, int64_t task, void *scratch);
+void    bl_igemm_plan   (bl_igemm *g);                  /* fills chunks and task */
+void    bl_igemm512_plan(bl_igemm *g);                  /* the same with AVX-512 */
+/* Codes less zeros of a row, 16 to dst, 16 to dst + step, …, and its scales to scale, scale + scale_step, … */
+void    bl_igemm_unpack(const bl_source *s, int64_t row, int16_t *dst, int64_t step, float *scale, int64_t scale_step);
 /* One row: scale and codes; `scale`, `zero` are those of the tensor unless `q` is per token. */
 void    bl_igemm_row(const float *x, const bl_geom *g, const bl_actq *q, float scale, float zero, int16_t *dst, float *sx);
 

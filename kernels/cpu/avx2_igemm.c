@@ -73,8 +73,7 @@ void bl_igemm_row(const float *x, const bl_geom *g, const bl_actq *q, float scal
     }
 }
 
-/* Codes less zeros of one row into its place of the panel, and its scales. */
-BL_INLINE void unpack_row(int bits, const bl_source *s, int64_t row, int16_t *dst, float *scale)
+BL_INLINE void unpack_row(int bits, const bl_source *s, int64_t row, int16_t *dst, int64_t stride, float *scale, int64_t scale_step)
 {
     const kind kd = (kind)(INT1 + bits - 1);
     const uint8_t *p = row_of(kd, s, row);
@@ -84,8 +83,8 @@ BL_INLINE void unpack_row(int bits, const bl_source *s, int64_t row, int16_t *ds
         const uint8_t *b = segment_of(kd, s, p, i);
         if (i % 8 == 0) groups8(kd, s, row, i, scales, zeros);
         const __m256i zero = _mm256_set1_epi32((int)zeros[i % 8]);
-        scale[4 * i] = scales[i % 8];
-        for (int64_t at = 0; at < n; at += 16, dst += 64) {
+        scale[scale_step * i] = scales[i % 8];
+        for (int64_t at = 0; at < n; at += 16, dst += stride) {
             __m128i v[2];
             for (int t = 0; t < 2; t++) {
                 int64_t left = n - at - 8 * t;
@@ -100,16 +99,13 @@ BL_INLINE void unpack_row(int bits, const bl_source *s, int64_t row, int16_t *ds
     }
 }
 
-static void unpack_outputs(const bl_source *s, int64_t row, int64_t n, int16_t *panel, float *scale)
+void bl_igemm_unpack(const bl_source *s, int64_t row, int16_t *dst, int64_t step, float *scale, int64_t scale_step)
 {
-    for (int64_t j = 0; j < 4; j++) {
-        int64_t o = row + BL_MIN(j, n - 1);
-        switch (s->format->bits) {
-#define BITS(b) case b: unpack_row(b, s, o, panel + 16 * j, scale + j); break;
-        BITS(1) BITS(2) BITS(3) BITS(4) BITS(5) BITS(6) BITS(7)
-        default: unpack_row(8, s, o, panel + 16 * j, scale + j);
+    switch (s->format->bits) {
+#define BITS(b) case b: unpack_row(b, s, row, dst, step, scale, scale_step); break;
+    BITS(1) BITS(2) BITS(3) BITS(4) BITS(5) BITS(6) BITS(7)
+    default: unpack_row(8, s, row, dst, step, scale, scale_step);
 #undef BITS
-        }
     }
 }
 
@@ -160,17 +156,25 @@ static void tile2(const bl_igemm *g, int64_t r, const int16_t *p, const float *s
 static void tile1(const bl_igemm *g, int64_t r, const int16_t *p, const float *s, int64_t row, int64_t n) { run_tile(1, g, r, p, s, row, n); }
 
 /* Tiles of four outputs of a task: as many as leave room for x in the first level cache. */
-int64_t bl_igemm_tiles(const bl_geom *g) { return BL_MAX(BL_MIN(24 * 1024 / (8 * bl_igemm_width(g)), 4), 1); }
+static int64_t tiles_of(const bl_geom *g) { return BL_MAX(BL_MIN(24 * 1024 / (8 * bl_igemm_width(g)), 4), 1); }
 
-void bl_igemm_task(const bl_igemm *g, int64_t task, void *scratch)
+static void run_task(const bl_igemm *g, int64_t task, void *scratch)
 {
-    int64_t tiles = bl_igemm_tiles(&g->w->geom), first = 4 * tiles * task, size = 4 * g->ldx;
+    int64_t tiles = tiles_of(&g->w->geom), first = 4 * tiles * task, size = 4 * g->ldx;
     int64_t outs = BL_MIN(g->w->geom.out - first, 4 * tiles);
     int16_t *panel = scratch;                           /* [tiles][ldx / 16][4][16], then scales [tiles][groups][4] */
     float *scale = (float *)(panel + tiles * size);
-    for (int64_t o = 0; o < outs; o += 4) unpack_outputs(g->w, first + o, BL_MIN(outs - o, 4), panel + o / 4 * size, scale + o * g->w->groups);
+    for (int64_t o = 0; o < (outs + 3) / 4 * 4; o++)    /* past the last output the last one again */
+        bl_igemm_unpack(g->w, first + BL_MIN(o, outs - 1), panel + o / 4 * size + o % 4 * 16, 64, scale + o / 4 * 4 * g->w->groups + o % 4, 4);
     for (int64_t r = 0; r < g->rows; r += 2)
         for (int64_t o = 0; o < outs; o += 4)
             (r + 1 < g->rows ? tile2 : tile1)(g, r, panel + o / 4 * size, scale + o * g->w->groups, first + o, BL_MIN(outs - o, 4));
+}
+
+void bl_igemm_plan(bl_igemm *g)
+{
+    int64_t outs = 4 * tiles_of(&g->w->geom);
+    g->chunks = (g->w->geom.out + outs - 1) / outs;
+    g->task   = run_task;
 }
 #endif

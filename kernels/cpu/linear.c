@@ -92,7 +92,7 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
                           .y = j->low, .ldy = j->rank8, .put = BL_PUT } };
     bl_gemm lb = { .v = { .w = &j->low_b, .x = j->low, .ldx = j->rank8, .y = y, .ldy = a->y.stride[0], .put = BL_PUT_ADD_SCALED } };
     if (!j->integer) plan(j, &g, n);
-    else ig.chunks = (a->w->geom.out + 4 * bl_igemm_tiles(&a->w->geom) - 1) / (4 * bl_igemm_tiles(&a->w->geom));
+    else (c->isa >= BL_ISA_AVX512 ? bl_igemm512_plan : bl_igemm_plan)(&ig);
     if (a->adapter) {
         lb.v.scale = a->adapter->scale;
         plan(j, &la, n);
@@ -109,7 +109,7 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
         }
         if (j->integer) {
             #pragma omp for schedule(dynamic, 1)
-            for (int64_t t = 0; t < ig.chunks; t++) bl_igemm_task(&ig, t, scratch);
+            for (int64_t t = 0; t < ig.chunks; t++) ig.task(&ig, t, scratch);
         } else {
             run_gemm(&g, scratch);
         }
