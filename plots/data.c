@@ -225,6 +225,17 @@ static char *family_of(const bl_kernel_row *r, bl_err *e)
     return bl_format_text(e, "%s%s%s", device, *device ? " " : "", name);
 }
 
+/* Is there a newer form of the same kernel, which the program takes instead? "gemm_int4_avx512" for "gemm_int4_avx2". */
+static bool has_newer(const bl_plot_input *in, const bl_kernel_row *r)
+{
+    size_t n = strlen(r->kernel), stem = n - strlen("avx2");
+
+    if (n < 5 || strcmp(r->kernel + stem, "avx2")) return false;
+    for (size_t i = 0; i < in->n_kernels; i++)
+        if (!strncmp(in->kernel[i].kernel, r->kernel, stem) && !strcmp(in->kernel[i].kernel + stem, "avx512")) return true;
+    return false;
+}
+
 static int by_curve(const void *a, const void *b)
 {
     const timing *x = a, *y = b;
@@ -273,7 +284,7 @@ bl_status bl_data_kernels(const bl_plot_input *in, bl_text *csv, size_t *n_point
     if (!t || !ratio) { st = BL_E_NOMEM; goto out; }
     for (size_t i = 0; i < in->n_kernels; i++) {
         const bl_kernel_row *r = &in->kernel[i];
-        if (!(r->ratio > 0) || !(r->bits > 0) || !strncmp(r->kernel, "openblas", 8)) continue;      /* OpenBLAS itself is the line at 1 */
+        if (!(r->ratio > 0) || !(r->bits > 0) || !strncmp(r->kernel, "openblas", 8) || has_newer(in, r)) continue;      /* OpenBLAS itself is the line at 1 */
         t[n].row = r;
         t[n].bits = r->bits;
         for (size_t k = 0; k < in->n_kernels; k++) if (!strcmp(in->kernel[k].kernel, r->kernel)) t[n].bits = fmin(t[n].bits, in->kernel[k].bits);

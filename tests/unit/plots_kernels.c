@@ -40,8 +40,24 @@ static void widths_of_a_format_make_one_curve(void **state)
     bl_text_free(&csv);
 }
 
+static void only_the_newest_form_of_a_kernel_is_drawn(void **state)
+{
+    static const bl_kernel_row row[] = {
+        ROW("gemm_int4_avx2", "int4", 16, 576, 4.3125, 1), ROW("gemm_int4_avx512", "int4", 16, 576, 4.3125, 2), ROW("gemm_int8_avx2", "int8", 16, 576, 8.375, 1),
+    };
+    bl_err e = { 0 };
+    bl_text csv = { 0 };
+    size_t points = 0;
+    (void)state;
+
+    assert_ok(bl_plot_find("kernels")->data(&(bl_plot_input){ .kernel = row, .n_kernels = BL_COUNT(row) }, &csv, &points, &e));
+    assert_int_equal(points, 2);
+    assert_int_equal(count(csv.s, "\"int\",median"), 2);
+    bl_text_free(&csv);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(widths_of_a_format_make_one_curve) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(widths_of_a_format_make_one_curve), cmocka_unit_test(only_the_newest_form_of_a_kernel_is_drawn) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
