@@ -179,5 +179,5 @@ void bl_help_bash(const bl_program *p, bl_text *t)
         bl_text_add(t, "--help' ;;\n");
     }
     bl_text_add(t, "    esac; fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n    [ -n \"$words\" ] || COMPREPLY=($(compgen -f -- \"$cur\"))\n"
-                   "    __ltrim_colon_completions \"$cur\" 2>/dev/null\n}\ncomplete -o filenames -F _bitladder bitladder\n");
+                   "    type __ltrim_colon_completions >/dev/null 2>&1 && __ltrim_colon_completions \"$cur\"\n    return 0\n}\ncomplete -o filenames -F _bitladder bitladder\n");
 }

@@ -20,20 +20,31 @@ static const bl_opt rows[] = {
 
 typedef struct found { bl_cell cell; } found;
 
-static void print_sample(const bl_cell *c, const bl_sample *s, bl_text *t)
+/* Metrics of the cell's task: those that are means of a score name the scores. */
+typedef struct scores { const bl_metric *metric; int n; } scores;
+
+static int count_means(const scores *k)
+{
+    int n = 0;
+    for (int i = 0; i < k->n; i++) n += k->metric[i].agg == BL_AGG_MEAN;
+    return n;
+}
+
+static void print_sample(const bl_cell *c, const scores *k, const bl_sample *s, bl_text *t)
 {
     static const struct { uint32_t bit; const char *name; } flags[] = { { BL_SAMPLE_TIE, "tie" }, { BL_SAMPLE_TRUNCATED, "truncated" }, { BL_SAMPLE_BOUNDARY, "boundary" },
         { BL_SAMPLE_HIT_LIMIT, "hit_limit" }, { BL_SAMPLE_NO_ANSWER, "no_answer" } };
     bl_text_add(t, "{\"cell\": ");
     bl_json_put_str(t, c->key, strlen(c->key));
-    bl_text_addf(t, ", \"id\": %lld, \"pick\": %d, \"gold\": %d, \"tokens\": %lld, \"scores\": [", (long long)s->id, s->pick, s->gold, (long long)s->tokens);
-    int n = 0;
-    for (int i = 0; i < c->n_metrics && n < BL_MAX_SCORES; i++, n++) {
-        if (n) bl_text_add(t, ", ");
-        bl_json_put_real(t, s->score[n]);
+    bl_text_addf(t, ", \"id\": %lld, \"pick\": %d, \"gold\": %d, \"tokens\": %lld, \"scores\": {", (long long)s->id, s->pick, s->gold, (long long)s->tokens);
+    int n = 0, values = s->n_choices > 0 ? s->n_choices : s->reply ? 0 : 5;
+    for (int i = 0; i < k->n; i++) {
+        if (k->metric[i].agg != BL_AGG_MEAN) continue;
+        bl_text_addf(t, n++ ? ", \"%s\": " : "\"%s\": ", k->metric[i].name);
+        bl_json_put_real(t, s->score[k->metric[i].a]);
     }
-    bl_text_add(t, "], \"values\": [");
-    for (int i = 0; i < BL_MIN(BL_MAX(s->n_choices, 2), BL_MAX_VALUES); i++) {
+    bl_text_add(t, "}, \"values\": [");
+    for (int i = 0; i < BL_MIN(values, BL_MAX_VALUES); i++) {
         if (i) bl_text_add(t, ", ");
         bl_json_put_real(t, s->value[i]);
     }
@@ -66,7 +77,6 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_arena *a = NULL;
     found *all;
     bl_text t = { 0 };
-    (void)p;
 
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_dir_list(args->pos[0], &name, &n_names, e));
@@ -84,16 +94,21 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     for (size_t i = 0; i < n; i++) {
         const bl_cell *c = &all[i].cell, *b = NULL;
+        const bl_task *task;
+        const char *task_name;
+        scores k = { 0 };
         if (o->task && fnmatch(o->task, c->task, 0) != 0) continue;
         if (o->method && fnmatch(o->method, c->method, 0) != 0) continue;
         if (o->flipped && (strcmp(c->method, o->flipped) == 0 || !(b = partner(all, n, c, o->flipped)))) continue;
+        if (bl_program_task(p, c->task, &task, &task_name, NULL) == BL_OK) k.metric = bl_task_metrics(task, task_name, &k.n);
+        if ((o->wrong || o->flipped) && !count_means(&k)) continue;              /* perplexity: no item is right or wrong */
         shown++;
-        for (int64_t k = 0; k < c->n_samples; k++) {
-            const bl_sample *s = &c->sample[k];
+        for (int64_t m = 0; m < c->n_samples; m++) {
+            const bl_sample *s = &c->sample[m];
             if (o->wrong && s->score[0] > 0.5) continue;
-            if (b && (k >= b->n_samples || b->sample[k].id != s->id || (b->sample[k].score[0] > 0.5) == (s->score[0] > 0.5))) continue;
+            if (b && (m >= b->n_samples || b->sample[m].id != s->id || (b->sample[m].score[0] > 0.5) == (s->score[0] > 0.5))) continue;
             if (list) bl_text_add(&t, printed ? ",\n " : "[");
-            print_sample(c, s, &t);
+            print_sample(c, &k, s, &t);
             if (!list) bl_text_add(&t, "\n");
             printed++;
         }
