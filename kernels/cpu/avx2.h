@@ -62,7 +62,15 @@ void    bl_igemm_unpack(const bl_source *s, int64_t row, int16_t *dst, int64_t s
 void    bl_igemm_row(const float *x, const bl_geom *g, const bl_actq *q, float scale, float zero, int16_t *dst, float *sx);
 
 /* Attention of one tile: the queries q0 .. q0+n of a sequence, all heads that share one head of keys. */
+enum { BL_ATTEND_BLOCK = 64 };                          /* keys */
+typedef struct bl_attend_steps {                        /* the two products, by rows: [1] .. [rows] */
+    int64_t rows;
+    void (*scores[7])(const float *q, const float *kt, float *s, int64_t n, int64_t dim, int64_t dim8, float scale);     /* s = q kt scale, n keys */
+    void (*values[7])(const float *s, const float *v, float *y, int64_t from, int64_t to, int64_t dim8);                 /* y += s v, keys from .. to */
+} bl_attend_steps;
+extern const bl_attend_steps bl_attend_avx2, bl_attend_avx512;
 typedef struct bl_attend {
+    const bl_attend_steps *steps;
     const bl_attention_args *a;
     int32_t seq;
     int64_t q0, n, kv;

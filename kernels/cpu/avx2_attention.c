@@ -4,15 +4,15 @@
  *
  *     kt [dim][64]     the keys, transposed, so 8 keys are a vector and a score is one chain over dim
  *     v  [64][dim8]    the values, dense
- *     s  [3][64]       scores, then probabilities, of the rows at hand
+ *     s  [48][64]      scores, then probabilities, of a run of rows
  *
- * Scores are tiles of 3 rows by 32 keys, outputs tiles of 3 rows by 32 dims. Arithmetic as in ref_attention.c, to the bit.
+ * Scores are tiles of 3 rows by 32 keys, outputs tiles of 3 rows by 32 dims, or what avx512_attention.c does. Arithmetic as in ref_attention.c, to the bit.
  */
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx2_math.h"
 
-enum { BLOCK = 64, MOST_ROWS = 384 };
+enum { BLOCK = BL_ATTEND_BLOCK, MOST_ROWS = 384, RUN = 48 };
 
 typedef struct space { float *q, *kt, *v, *s, *y, *l, *m; } space;
 
@@ -20,7 +20,7 @@ static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
 
 int64_t bl_attend_rows(const bl_attention_args *a)
 {
-    int64_t heads = a->heads / a->kv_heads, dim = up8(a->head_dim), room = BL_CPU_SCRATCH / 4 - 2 * BLOCK * dim - 3 * BLOCK;
+    int64_t heads = a->heads / a->kv_heads, dim = up8(a->head_dim), room = BL_CPU_SCRATCH / 4 - 2 * BLOCK * dim - RUN * BLOCK;
     int64_t rows = BL_MIN(room / (2 * dim + 8 + 1), MOST_ROWS);
     return BL_MAX(rows / heads * heads, 0);
 }
@@ -30,7 +30,7 @@ static space lay_out(void *scratch, int64_t dim8, int64_t rows)
     space p = { .kt = scratch };
     p.v = p.kt + BLOCK * dim8;
     p.s = p.v + BLOCK * dim8;
-    p.q = p.s + 3 * BLOCK;
+    p.q = p.s + RUN * BLOCK;
     p.y = p.q + rows * dim8;
     p.l = p.y + rows * dim8;
     p.m = p.l + rows * 8;
@@ -171,9 +171,11 @@ static void values##rows(const float *s, const float *v, float *y, int64_t from,
         else                     { values(rows, 1, s, v + d, y + d, from, to, dim8); d += 8; } \
     } \
 }
-BY_ROWS(3)
-BY_ROWS(2)
 BY_ROWS(1)
+BY_ROWS(2)
+BY_ROWS(3)
+
+const bl_attend_steps bl_attend_avx2 = { .rows = 3, .scores = { NULL, scores1, scores2, scores3 }, .values = { NULL, values1, values2, values3 } };
 
 BL_INLINE __m256 max_of(__m256 x)                       /* in all lanes */
 {
@@ -224,6 +226,7 @@ void bl_attend_tile(const bl_attend *t, void *scratch)
     const bl_attention_args *a = t->a;
     int64_t dim = a->head_dim, dim8 = up8(dim), heads = a->heads / a->kv_heads, rows = t->n * heads;
     int64_t first = a->past[t->seq] + t->q0;            /* position of the first query */
+    const bl_attend_steps *steps = t->steps;
     const space p = lay_out(scratch, dim8, rows);
     walk w = { a->seg + a->seg_start[t->seq], 0 };
     for (int64_t r = 0; r < rows; r++) {
@@ -238,16 +241,26 @@ void bl_attend_tile(const bl_attend *t, void *scratch)
         int64_t more = BL_MIN(first + t->n - k0 - n, BLOCK);                     /* keys of the next block */
         load_block(t, &w, n, &p);
         walk ahead = w;
-        for (int64_t r = r0, m; r < rows; r += m) {
-            m = BL_MIN(rows - r, 3);
-            if (more-- > 0) prefetch_row(t, &ahead);
-            (m == 3 ? scores3 : m == 2 ? scores2 : scores1)(p.q + r * dim8, p.kt, p.s, n, dim, dim8, (float)a->scale);
-            int64_t seen[3];
-            for (int64_t i = 0; i < m; i++) seen[i] = BL_MIN(first + (r + i) / heads + 1 - k0, n);
-            if (m == 3 && seen[0] == seen[2]) softmax3(p.s, seen[0], p.m + r, p.l + r * 8, p.y + r * dim8, dim8);
-            else for (int64_t i = 0; i < m; i++) softmax1(p.s + i * BLOCK, seen[i], &p.m[r + i], p.l + (r + i) * 8, p.y + (r + i) * dim8, dim8);
-            (m == 3 ? values3 : m == 2 ? values2 : values1)(p.s, p.v, p.y + r * dim8, 0, seen[0], dim8);      /* the first sees least */
-            for (int64_t i = 1; i < m; i++) values1(p.s + i * BLOCK, p.v, p.y + (r + i) * dim8, seen[0], seen[i], dim8);
+        for (int64_t r = r0, run; r < rows; r += run) {
+            const float *q = p.q + r * dim8;
+            float *y = p.y + r * dim8;
+            int64_t seen[RUN];
+            run = BL_MIN(rows - r, RUN);
+            for (int64_t i = 0; i < run; i++) seen[i] = BL_MIN(first + (r + i) / heads + 1 - k0, n);
+            for (int64_t i = 0, m; i < run; i += m) {
+                m = BL_MIN(run - i, steps->rows);
+                steps->scores[m](q + i * dim8, p.kt, p.s + i * BLOCK, n, dim, dim8, (float)a->scale);
+            }
+            for (int64_t i = 0, m; i < run; i += m) {
+                m = i + 3 <= run && seen[i] == seen[i + 2] ? 3 : 1;
+                (m == 3 ? softmax3 : softmax1)(p.s + i * BLOCK, seen[i], p.m + r + i, p.l + (r + i) * 8, y + i * dim8, dim8);
+                if (more-- > 0) prefetch_row(t, &ahead);
+            }
+            for (int64_t i = 0, m; i < run; i += m) {
+                m = BL_MIN(run - i, steps->rows);
+                steps->values[m](p.s + i * BLOCK, p.v, y + i * dim8, 0, seen[i], dim8);                       /* the first sees least */
+                for (int64_t j = i + 1; j < i + m; j++) steps->values[1](p.s + j * BLOCK, p.v, y + j * dim8, seen[i], seen[j], dim8);
+            }
         }
     }
     for (int64_t r = 0; r < rows; r++) {

@@ -94,7 +94,7 @@ static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e
             if (first[mid] <= tile) lo = mid; else hi = mid - 1;
         }
         int64_t q0 = (tile - first[lo]) * most, n = a->start[lo + 1] - a->start[lo];
-        bl_attend_tile(&(bl_attend){ .a = a, .seq = (int32_t)lo, .q0 = q0, .n = BL_MIN(n - q0, most), .kv = i % a->kv_heads }, c->scratch[omp_get_thread_num()]);
+        bl_attend_tile(&(bl_attend){ .steps = c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2, .a = a, .seq = (int32_t)lo, .q0 = q0, .n = BL_MIN(n - q0, most), .kv = i % a->kv_heads }, c->scratch[omp_get_thread_num()]);
     }
     bl_free(first);
     return BL_OK;
