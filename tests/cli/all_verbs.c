@@ -39,7 +39,15 @@ static size_t lines_of(const char *s)
 static int set_up(void **state)
 {
     (void)state;
+    bl_text items = { 0 };
+    char *piqa;
     S = study_begin(30);
+    for (int i = 0; i < 30; i++)                        /* choices of one length, so that a few bits less may turn the answer */
+        bl_text_addf(&items, "{\"goal\": \"make %d of %c\", \"sol1\": \"cut %c\", \"sol2\": \"fit %c\"}\n", i, 'a' + i % 26, 'b' + i % 20, 'c' + i % 7);
+    piqa = bl_join(S.data, "piqa", NULL);
+    study_write(piqa, "valid.jsonl", items.s);
+    bl_free(piqa);
+    bl_text_free(&items);
     snprintf(quant, sizeof quant, "%s/quant", S.dir);
     snprintf(hub, sizeof hub, "%s/hub", S.dir);
     ran r = SAY(NULL, "run", "--model", "@model", "--method", "base,rtn:w4g24,rtn:w1pc", "--task", "piqa", "--data", "@data", "--out", "@out");
@@ -210,7 +218,7 @@ static const struct { const char *args[14], *in; bool lines; } json[] = {
     { .args = { "ask", "piqa", "0", "--json", "--data", "@data" } }, { .args = { "ask", "piqa", "0", "--json", "--data", "@data", "--model", "@model" } },
     { .args = { "ask", "primer_choice", "5", "--json" } },
     { .args = { "score", "--model", "@model", "--json", "-" }, LINE LINE, true }, { .args = { "tokenize", "--model", "@model", "--json", "-" }, "{\"text\": \"a\\\"\\n\"}\n", true },
-    { .args = { "tokenize", "--model", "@model", "--decode", "--json", "-" }, "{\"ids\": [1, 37, 130, 13, 3]}\n", true },
+    { .args = { "tokenize", "--model", "@model", "--decode", "--json", "-" }, "{\"ids\": [1, 37, 130, 13]}\n", true },
     { .args = { "generate", "--model", "@model", "--json", "--max-new", "9", "-" }, "make" }, { .args = { "generate", "--model", "@model", "--max-new", "9", "-" }, "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}", true },
     { .args = { "quantize", "@model", "--method", "rtn:w3g24", "-o", "@dir/q3", "--json" } }, { .args = { "quantize", "@model", "--method", "base", "-o", "@dir/qb", "--json" } },
     { .args = { "inspect", "@model", "--json" } }, { .args = { "inspect", "@quant", "--json" } }, { .args = { "init", "--json" } }, { .args = { "doctor", "--json", "--data", "@data" } },
