@@ -17,27 +17,37 @@ static const char *const keys[] = { "models", "methods", "tasks", "seeds", "cali
 
 /* ---- lists ---- */
 
+enum { MOST_METHODS = 100000 };                         /* a few lists of options multiply to any number */
+
+/* list[n] with room for one more; it doubles, since what the arena gave out before stays there. */
+static bl_status room(bl_arena *a, void *list, size_t n, size_t size, bl_err *e)
+{
+    void *old, *more;
+    if (n && (n & (n - 1))) return BL_OK;
+    if (!(more = bl_alloc(a, n ? 2 * n : 1, size, e))) return BL_E_NOMEM;
+    memcpy(&old, list, sizeof old);
+    if (n) memcpy(more, old, n * size);
+    memcpy(list, &more, sizeof more);
+    return BL_OK;
+}
+
 static bl_status add_model(reader *r, const char *text, size_t n, bl_err *e)
 {
     bl_spec *s = r->spec;
-    const char **list;
+    bl_status st = BL_OK;
     if (n == 0) return bl_fail(e, BL_E_CONFIG, "%s: a model name is empty", r->name);
-    if (!(list = bl_alloc(s->arena, s->n_models + 1, sizeof *list, e))) return BL_E_NOMEM;
-    if (s->n_models) memcpy(list, s->model, s->n_models * sizeof *list);
-    if (!(list[s->n_models] = bl_arena_str(s->arena, text, n, e))) return BL_E_NOMEM;
-    s->model = list;
+    BL_TRY(room(s->arena, &s->model, s->n_models, sizeof *s->model, e));
+    if (!(s->model[s->n_models] = bl_arena_str(s->arena, text, n, e))) { st = BL_E_NOMEM; goto out; }
     s->n_models++;
-    return BL_OK;
+out:
+    return st;
 }
 
 static bl_status room_for_method(bl_spec *s, bl_method_choice **out, bl_err *e)
 {
-    bl_method_choice *list = bl_alloc(s->arena, s->n_methods + 1, sizeof *list, e);
-    if (!list) return BL_E_NOMEM;
-    if (s->n_methods) memcpy(list, s->method, s->n_methods * sizeof *list);
-    s->method = list;
-    *out = &list[s->n_methods];
-    return BL_OK;
+    bl_status st = room(s->arena, &s->method, s->n_methods, sizeof *s->method, e);
+    if (st == BL_OK) *out = &s->method[s->n_methods];
+    return st;
 }
 
 static bl_status add_method_text(reader *r, const char *text, bl_err *e)
@@ -56,7 +66,7 @@ static bl_status add_method_object(reader *r, const bl_json *object, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_json *options = bl_json_first(object), *list[64] = { 0 };
-    size_t at[64] = { 0 }, n = 0;
+    size_t at[64] = { 0 }, n = 0, combinations = 1;
     bl_text text = { 0 };
     bl_json *one = NULL;
     const bl_method *method;
@@ -68,6 +78,11 @@ static bl_status add_method_object(reader *r, const bl_json *object, bl_err *e)
         if (n == BL_COUNT(list)) { st = bl_fail(e, BL_E_CONFIG, "%s: method %s has too many options", r->name, method->name); goto out; }
         if (bl_json_kind(o) == BL_JSON_ARRAY && bl_json_size(o) == 0) {
             st = bl_fail(e, BL_E_CONFIG, "%s: method %s: the list of '%s' is empty", r->name, method->name, bl_json_key(o));
+            goto out;
+        }
+        combinations *= BL_MAX(bl_json_kind(o) == BL_JSON_ARRAY ? bl_json_size(o) : 1, 1);
+        if (combinations + r->spec->n_methods > MOST_METHODS) {
+            st = bl_fail(e, BL_E_CONFIG, "%s: method %s: the lists of its options make more than %d methods", r->name, method->name, MOST_METHODS);
             goto out;
         }
         list[n++] = o;
@@ -139,7 +154,7 @@ static bl_status add_task(reader *r, const char *text, const bl_json *options, b
 {
     bl_status st = BL_OK;
     bl_spec *s = r->spec;
-    bl_task_choice c = { 0 }, *list;
+    bl_task_choice c = { 0 };
     char where[160];
 
     BL_TRY(bl_program_task(r->program, text, &c.task, &c.name, e));
@@ -151,10 +166,8 @@ static bl_status add_task(reader *r, const char *text, const bl_json *options, b
         BL_TRY(bl_opt_set_json(c.task->opts, c.opts, bl_json_key(o), o, where, e));
     }
     BL_TRY(task_options(c.task, c.opts, s->arena, &c.options, e));
-    if (!(list = bl_alloc(s->arena, s->n_tasks + 1, sizeof *list, e))) { st = BL_E_NOMEM; goto out; }
-    if (s->n_tasks) memcpy(list, s->task, s->n_tasks * sizeof *list);
-    list[s->n_tasks++] = c;
-    s->task = list;
+    BL_TRY(room(s->arena, &s->task, s->n_tasks, sizeof *s->task, e));
+    s->task[s->n_tasks++] = c;
 out:
     return st;
 }
@@ -162,12 +175,9 @@ out:
 static bl_status add_seed(reader *r, uint64_t seed, bl_err *e)
 {
     bl_spec *s = r->spec;
-    uint64_t *list = bl_alloc(s->arena, s->n_seeds + 1, sizeof *list, e);
-    if (!list) return BL_E_NOMEM;
-    if (s->n_seeds) memcpy(list, s->seed, s->n_seeds * sizeof *list);
-    list[s->n_seeds++] = seed;
-    s->seed = list;
-    return BL_OK;
+    bl_status st = room(s->arena, &s->seed, s->n_seeds, sizeof *s->seed, e);
+    if (st == BL_OK) s->seed[s->n_seeds++] = seed;
+    return st;
 }
 
 static bl_status add_data(reader *r, const char *text, size_t n, bl_err *e)
@@ -421,18 +431,15 @@ out:
     return st;
 }
 
-bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *out, bl_err *e)
+/* doc: NULL, or what from->file holds. */
+static bl_status from_document(const bl_program *p, const bl_json *doc, const bl_spec_from *from, bl_spec *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_spec s = { 0 };
-    bl_json *doc = NULL;
     reader r = { .program = p, .spec = &s, .name = from->file ? from->file : "command line" };
 
     BL_TRY(bl_arena_new(&s.arena, e));
-    if (from->file) {
-        BL_TRY(bl_json_read(from->file, 16 << 20, BL_JSON_COMMENTS, &doc, e));
-        BL_TRY(document(&r, doc, from, e));
-    }
+    if (doc) BL_TRY(document(&r, doc, from, e));
     r.name = "command line";
     if (from->model)  BL_TRY(each(&r, from->model, add_model, e));
     if (from->method) BL_TRY(each(&r, from->method, method_piece, e));
@@ -465,8 +472,29 @@ bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *o
     *out = s;
     s = (bl_spec){ 0 };
 out:
-    bl_json_free(doc);
     bl_spec_free(&s);
+    return st;
+}
+
+bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_json *doc = NULL;
+    if (from->file) BL_TRY(bl_json_read(from->file, 16 << 20, BL_JSON_COMMENTS, &doc, e));
+    BL_TRY(from_document(p, doc, from, out, e));
+out:
+    bl_json_free(doc);
+    return st;
+}
+
+bl_status bl_spec_parse(const bl_program *p, const char *text, size_t n, const bl_spec_from *from, bl_spec *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_json *doc = NULL;
+    BL_TRY(bl_json_parse(text, n, from->file ? from->file : "spec", BL_JSON_COMMENTS, &doc, e));
+    BL_TRY(from_document(p, doc, from, out, e));
+out:
+    bl_json_free(doc);
     return st;
 }
 

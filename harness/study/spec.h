@@ -38,6 +38,8 @@ typedef struct bl_spec_from {                           /* command line; a list 
     bool stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
 } bl_spec_from;
 bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *out, bl_err *e);
+/* The same from a document in memory; from->file is its name in sentences. */
+bl_status bl_spec_parse(const bl_program *p, const char *text, size_t n, const bl_spec_from *from, bl_spec *out, bl_err *e);
 void      bl_spec_free(bl_spec *s);
 /* The effective spec, as JSON that bl_spec_read takes. */
 bl_status bl_spec_print(const bl_spec *s, bl_text *out, bl_err *e);

@@ -1,0 +1,363 @@
+/* all_registry.c - whatever is registered: every method, task, figure, format and kernel, tested the moment it exists. */
+#include "method_run.h"
+#include "study_fixture.h"
+#include "task_run.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/safetensors.h"
+#include "data/results_figures.h"
+#include "kernels/kernel.h"
+#include "plots/plot.h"
+#include "study/quantize.h"
+#include "study/score.h"
+
+static study S;
+static const char *data;                                /* BITLADDER_DATA, which the fixture unsets */
+static bl_backend *be;
+static bl_checkpoint *source;
+
+static int begin(void **state)
+{
+    bl_err e = { 0 };
+    (void)state;
+    if (getenv("BITLADDER_DATA")) data = bl_strdup(getenv("BITLADDER_DATA"), &e);
+    S = study_begin(2);
+    assert_ok(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 1 }, &be, &e));
+    assert_ok(bl_checkpoint_open(S.model, NULL, &source, &e));
+    return 0;
+}
+static int end(void **state)
+{
+    (void)state;
+    bl_checkpoint_close(source);
+    bl_backend_close(be);
+    study_end(&S);
+    bl_free((void *)(uintptr_t)data);
+    return 0;
+}
+
+/* Texts of a method at every width it has, with every choice and switch of its own turned once. */
+typedef void each_text(const bl_method *m, const char *text);
+static void with_options(const bl_method *m, const char *text, each_text *use)
+{
+    char longer[160];
+    use(m, text);
+    for (const bl_opt *o = m->opts; o && o->type != BL_OPT_END; o++) {
+        if (o->type == BL_OPT_BOOL) {
+            snprintf(longer, sizeof longer, "%s+%s", text, o->name);
+            use(m, longer);
+        }
+        for (int c = 0; o->type == BL_OPT_CHOICE && o->choices[c]; c++) {
+            if (c == o->def.choice) continue;
+            snprintf(longer, sizeof longer, "%s+%s=%s", text, o->name, o->choices[c]);
+            use(m, longer);
+        }
+    }
+}
+static void every_text(each_text *use)
+{
+    for (size_t i = 0; bl_methods[i]; i++) {
+        const bl_method *m = bl_methods[i];
+        if (!m->wbits) { with_options(m, m->name, use); continue; }
+        for (int b = 1; b <= 8; b++) {
+            char text[64];
+            if (!(m->wbits >> b & 1)) continue;
+            snprintf(text, sizeof text, "%s:w%dg24", m->name, b);
+            with_options(m, text, use);
+            snprintf(text, sizeof text, "%s:w%dpc", m->name, b);
+            use(m, text);
+        }
+    }
+}
+
+/* ---- methods ---- */
+
+static void every_method_says_what_it_is(void **state)
+{
+    (void)state;
+    for (size_t i = 0; bl_methods[i]; i++) {
+        const bl_method *m = bl_methods[i];
+        assert_true(m->version > 0 && m->title && *m->title && m->cite && *m->cite && m->doc && *m->doc);
+        assert_true(m->as_stored || m->layer || m->block || m->train);
+        for (size_t k = 0; k < i; k++) assert_string_not_equal(m->name, bl_methods[k]->name);
+        for (const bl_opt *o = m->opts; o && o->type != BL_OPT_END; o++) assert_true(o->doc && *o->doc);
+    }
+}
+
+static void comes_back(const bl_method *m, const char *text)
+{
+    bl_err e = { 0 };
+    bl_method_choice a = { 0 }, b = { 0 }, c = { 0 };
+    bl_text again = { 0 }, options = { 0 };
+    bl_json *j;
+    assert_ok(bl_method_parse(bl_methods, text, &a, &e));
+    assert_ptr_equal(a.method, m);
+    assert_ok(bl_method_text(m, a.opts, &again, &e));
+    assert_string_equal(again.s, a.text);
+    assert_ok(bl_method_parse(bl_methods, again.s, &b, &e));
+    assert_string_equal(a.text, b.text);
+    assert_ok(bl_method_json(m, a.opts, &options, &e));
+    assert_ok(bl_json_parse(options.s, options.n, "options", BL_JSON_PLAIN, &j, &e));
+    assert_ok(bl_method_from_json(m, j, &c, &e));       /* all options as recorded give the same method */
+    assert_string_equal(a.text, c.text);
+    if (m->opts_size) assert_memory_equal(a.opts, b.opts, m->opts_size);
+    bl_json_free(j);
+    bl_text_free(&again);
+    bl_text_free(&options);
+    bl_method_choice_free(&a);
+    bl_method_choice_free(&b);
+    bl_method_choice_free(&c);
+}
+static void a_method_is_written_as_it_is_read(void **state) { (void)state; every_text(comes_back); }
+
+static void predicts(const bl_method *m, const char *text)
+{
+    static const struct { int64_t out, in; } shapes[] = { { 12, 72 }, { 5, 100 } };
+    if (!m->layer || !m->predict) return;
+    for (size_t i = 0; i < BL_COUNT(shapes); i++) {
+        float w[12 * 72];
+        bl_rng r = bl_rng_at(3, 1, i);
+        for (int64_t k = 0; k < shapes[i].out * shapes[i].in; k++) w[k] = (float)bl_rng_normal(&r);
+        method_run run;
+        const bl_format *f;
+        bl_geom g;
+        method_open(&run, text, w, shapes[i].out, shapes[i].in);
+        assert_true(m->predict(&run.run, &run.lin, &f, &g));
+        method_apply(&run);
+        const bl_weight *got = &run.lin.weight;
+        if (got->format != f || memcmp(&got->geom, &g, sizeof g) != 0 || bl_format_bytes(f, &g) != bl_weight_bytes(got))
+            fail_msg("%s: %s %lld bytes were predicted, %s %lld came", text, f->name, (long long)bl_format_bytes(f, &g), got->format->name, (long long)bl_weight_bytes(got));
+        uint64_t parts = 0;
+        for (int p = 0; p < got->n_parts; p++) parts += bl_tensor_bytes(&got->part[p]);
+        assert_int_equal(parts, bl_weight_bytes(got));
+        const float *back = method_dense(&run);
+        for (int64_t k = 0; k < shapes[i].out * shapes[i].in; k++) assert_true(isfinite(back[k]));
+        method_close(&run);
+    }
+}
+static void a_prediction_is_what_the_layer_becomes(void **state) { (void)state; every_text(predicts); }
+
+/* Bytes of all tensors of a safetensors file. */
+static uint64_t tensor_bytes(const char *dir)
+{
+    bl_err e = { 0 };
+    bl_map map = { 0 };
+    bl_safetensors *s;
+    uint64_t n = 0;
+    char *path = bl_join(dir, "model.safetensors", &e);
+    assert_ok(bl_map_open(path, &map, &e));
+    assert_ok(bl_safetensors_parse(map.data, map.size, path, &s, &e));
+    for (size_t i = 0; i < bl_safetensors_count(s); i++) n += bl_safetensors_at(s, i)->bytes;
+    bl_safetensors_close(s);
+    bl_map_close(&map);
+    bl_free(path);
+    return n;
+}
+
+static void is_written_and_read(const bl_method *m, const char *text)
+{
+    bl_err e = { 0 };
+    bl_arena *a;
+    bl_method_choice choice = { 0 };
+    bl_quantize_result r = { 0 };
+    int64_t planned;
+    double bits, bytes = 0, weights = 0;
+    const char *notes;
+    char dir[4300];
+    bl_checkpoint *c;
+    (void)m;
+    snprintf(dir, sizeof dir, "%s/variant", S.dir);
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_method_parse(bl_methods, text, &choice, &e));
+    assert_ok(bl_quantize_check(source, &choice, &planned, &bits, &notes, a, &e));
+    assert_ok(bl_quantize_dir(source, &choice, 0, be, dir, NULL, NULL, a, &r, &e));
+    uint64_t stored = tensor_bytes(dir);
+    if (planned != (int64_t)stored || r.packed_bytes != stored)
+        fail_msg("%s: %lld bytes planned, %llu reported, %llu in the file", text, (long long)planned, (unsigned long long)r.packed_bytes, (unsigned long long)stored);
+    assert_true(bits == r.bits);
+    assert_ok(bl_checkpoint_open(dir, NULL, &c, &e));
+    assert_ok(bl_checkpoint_verify(c, &e));
+    for (size_t i = 0; i < bl_checkpoint_count(c); i++) {
+        const bl_stored *t = bl_checkpoint_at(c, i);
+        if (t->vector || strncmp(t->name, "model.layers.", 13) != 0) continue;
+        bytes += (double)bl_format_bytes(t->format, &t->geom);
+        weights += (double)(t->geom.out * t->geom.in);
+    }
+    assert_true(fabs(r.bits - bytes * 8 / weights) < 1e-12);
+
+    bl_tokenizer *tok;
+    bl_model *model;
+    bl_engine *g;
+    bl_reply reply;
+    assert_ok(bl_tokenizer_of(c, &tok, &e));
+    assert_ok(bl_model_open(c, be, &(bl_model_opts){ 0 }, &model, &e));
+    assert_ok(bl_engine_new(model, tok, &(bl_engine_opts){ 0 }, &g, &e));
+    assert_ok(bl_engine_replies(g, &(bl_request){ .kind = BL_ASK_ROLLING, .text = "make a cut", .n_text = 10 }, 1, a, &reply, &e));
+    assert_true(isfinite(reply.nll[0]) && reply.nll[0] > 0);
+    bl_engine_free(g);
+    bl_model_close(model);
+    bl_tokenizer_close(tok);
+    bl_checkpoint_close(c);
+    assert_ok(bl_remove_tree(dir, &e));
+    bl_method_choice_free(&choice);
+    bl_arena_free(a);
+}
+static void a_written_model_has_the_bytes_that_were_promised_and_scores(void **state) { (void)state; every_text(is_written_and_read); }
+
+/* ---- tasks ---- */
+
+static void every_task_has_names_and_metrics(void **state)
+{
+    const char *seen[256];
+    size_t n = 0;
+    (void)state;
+    for (size_t i = 0; bl_tasks[i]; i++) {
+        const bl_task *t = bl_tasks[i];
+        assert_true(t->version > 0 && t->title && *t->title && t->doc && *t->doc && t->cite && *t->cite && t->names[0]);
+        for (size_t k = 0; t->names[k]; k++) {
+            int metrics;
+            const bl_metric *m = bl_task_metrics(t, t->names[k], &metrics);
+            assert_true(metrics > 0);
+            for (int j = 0; j < metrics; j++) assert_true(m[j].name && *m[j].name && m[j].unit && *m[j].unit);
+            for (size_t j = 0; j < n; j++) assert_string_not_equal(seen[j], t->names[k]);
+            assert_true(n < BL_COUNT(seen));
+            seen[n++] = t->names[k];
+        }
+    }
+}
+
+/* The pair that continues as the gold answer says gets the least loss of all: an oracle. */
+static void an_oracle_scores_one(void **state)
+{
+    int ran_tasks = 0;
+    (void)state;
+    for (size_t i = 0; bl_tasks[i]; i++)
+        for (size_t k = 0; bl_tasks[i]->names[k]; k++) {
+            const bl_task *task = bl_tasks[i];
+            bl_err e = { 0 };
+            bl_data_dirs dirs = { .dir = { data ? data : S.data }, .n = 1 };
+            bl_task_data d = { 0 };
+            assert_ok(bl_arena_new(&d.arena, &e));
+            void *opts = bl_alloc(d.arena, 1, task->opts_size ? task->opts_size : 1, &e);
+            if (task->opts) bl_opt_defaults(task->opts, opts);
+            bl_status st = task->load(&(bl_task_load){ .name = task->names[k], .opts = opts, .dirs = &dirs }, &d, &e);
+            if (st == BL_E_MISSING) { assert_true(strlen(e.text) > 20); bl_arena_free(d.arena); continue; }
+            assert_int_equal(st, BL_OK);
+            if (d.n < 0) assert_true(d.n_stream > 0 && d.length > 1);
+            for (int64_t item = 0; item < BL_MIN(d.n, 4); item++) {
+                bl_turn turn = { .arena = d.arena };
+                bl_request q = { 0 };
+                assert_ok(task->ask(&d, item, &turn, &q, &e));
+                const char *gold = task->gold ? task->gold(&d, item) : NULL;
+                bl_reply reply = { .n = 1 };
+                bl_sample s = { 0 };
+                double nll[16] = { 0 };
+                pair_reply pairs;
+                if (q.kind == BL_ASK_PAIRS && q.n_pairs > 1 && gold) {
+                    assert_true(q.n_pairs <= 8);
+                    for (int c = 0; c < q.n_pairs; c++) {
+                        char *context = prompt_text(&q.pair[c].context);
+                        size_t nc = strlen(context), ng = strlen(gold);
+                        bool right = strcmp(q.pair[c].continuation + 1, gold) == 0 || (nc >= ng && strcmp(context + nc - ng, gold) == 0);
+                        nll[c] = right ? 1 : 1000;
+                        bl_free(context);
+                    }
+                    reply_to(&q, nll, &pairs);
+                    reply = pairs.r;
+                } else if (q.kind == BL_ASK_GENERATE && gold) {
+                    char *text = bl_format_text(&e, "So it is. The answer is %s.", gold);
+                    reply.text = bl_arena_str(d.arena, text, strlen(text), &e);
+                    bl_free(text);
+                } else continue;
+                turn = (bl_turn){ .step = 1, .reply = &reply, .n_replies = 1, .arena = d.arena };
+                assert_ok(task->mark(&d, item, &turn, &s, &e));
+                if (!(s.score[0] > 0.5)) fail_msg("%s, item %lld: the gold answer '%s' scores %g", task->names[k], (long long)item, gold, s.score[0]);
+                ran_tasks++;
+            }
+            bl_arena_free(d.arena);
+        }
+    assert_true(ran_tasks > 0);
+}
+
+/* ---- figures, formats, kernels ---- */
+
+static void every_figure_is_drawn(void **state)
+{
+    static bl_row rows[128];
+    static bl_kernel_row timings[256];
+    bl_table table = { .row = rows, .n = invented_rows(rows, BL_COUNT(rows)) };
+    bl_plot_input in = { &table, timings, invented_timings(timings, BL_COUNT(timings)) };
+    (void)state;
+    for (size_t i = 0; bl_plot_at(i); i++) {
+        bl_err e = { 0 };
+        bl_text text = { 0 };
+        char path[4300], *picture = NULL;
+        size_t n;
+        assert_true(bl_plot_at(i)->doc && *bl_plot_at(i)->doc && bl_plot_find(bl_plot_at(i)->name) == bl_plot_at(i));
+        snprintf(path, sizeof path, "%s/%s.png", S.dir, bl_plot_at(i)->name);
+        bl_status st = bl_plot_draw(bl_plot_at(i), &in, BL_PLOT_PNG, path, &text, &e);
+        if (st == BL_E_MISSING && system("command -v gnuplot > /dev/null") != 0) { print_message("skipped: no gnuplot\n"); skip(); }
+        assert_int_equal(st, BL_OK);
+        assert_ok(bl_read_file(path, 1 << 26, &picture, &n, &e));
+        assert_true(n > 2000 && memcmp(picture, "\x89PNG", 4) == 0);
+        bl_free(picture);
+        snprintf(path, sizeof path, "%s/%s.txt", S.dir, bl_plot_at(i)->name);
+        assert_ok(bl_plot_draw(bl_plot_at(i), &in, BL_PLOT_DUMB, path, &text, &e));
+        assert_true(text.n > 500);
+        bl_text_free(&text);
+    }
+}
+
+static void every_format_and_kernel_is_found_by_its_name(void **state)
+{
+    (void)state;
+    for (size_t i = 0; bl_format_at(i); i++) {
+        const bl_format *f = bl_format_at(i);
+        assert_ptr_equal(bl_format_find(f->name), f);
+        assert_true(f->doc && *f->doc && f->unpack);
+    }
+    for (size_t i = 0; bl_kernel_at(i); i++) {
+        const bl_kernel *k = bl_kernel_at(i);
+        assert_ptr_equal(bl_kernel_find(k->name), k);
+        assert_non_null(bl_format_find(k->format));
+        assert_true(k->doc && *k->doc && k->op && k->backend && k->run && k->applicable);
+    }
+}
+
+/* `show` and `list` know every one of them. */
+static void the_program_lists_and_shows_everything(void **state)
+{
+    static const char *const kinds[] = { "methods", "tasks", "formats", "plots", "kernels" };
+    (void)state;
+    for (size_t k = 0; k < BL_COUNT(kinds); k++) {
+        ran r = PROGRAM(&S, "list", kinds[k]);
+        expect(&r, 0, NULL);
+        int step = 0;
+        for (char *rest = r.out, *line; (line = strsep(&rest, "\n")) && *line; step++) {
+            line[strcspn(line, " ")] = 0;
+            if (k == 4 && step % 8) continue;           /* kernels are many and alike */
+            ran one = PROGRAM(&S, "show", line);
+            expect(&one, 0, NULL);
+            assert_memory_equal(one.out, line, strlen(line));
+            assert_true(strlen(one.out) > strlen(line) + 30);
+            ran_free(&one);
+        }
+        assert_true(step > 3);
+        ran_free(&r);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_method_says_what_it_is),
+        cmocka_unit_test(a_method_is_written_as_it_is_read),
+        cmocka_unit_test(a_prediction_is_what_the_layer_becomes),
+        cmocka_unit_test(a_written_model_has_the_bytes_that_were_promised_and_scores),
+        cmocka_unit_test(every_task_has_names_and_metrics),
+        cmocka_unit_test(an_oracle_scores_one),
+        cmocka_unit_test(every_figure_is_drawn),
+        cmocka_unit_test(every_format_and_kernel_is_found_by_its_name),
+        cmocka_unit_test(the_program_lists_and_shows_everything),
+    };
+    return cmocka_run_group_tests_name("everything registered", tests, begin, end);
+}
