@@ -1,7 +1,8 @@
-/* kern_gemv.c - one or two rows of x: weights are decoded in registers, four outputs at a time; code in cpu/avx2_formats.c. */
+/* kern_gemv.c - one or two rows of x: weights are decoded in registers, four outputs at a time; code in cpu/avx2_formats.c
+ * and, for codes of 2 to 4 bits, cpu/avx512_formats.c. */
 #include "kern.h"
 
-#define ROW(fmt) BL_KERN_ROW(gemv_##fmt##_avx2, #fmt, "one or two rows, weights decoded in registers", 0, false, bl_kern_run, \
+#define ROW(fmt) BL_KERN_ROW(gemv_##fmt##_avx2, #fmt, "one or two rows, weights decoded in registers", 0, false, bl_kern_run_avx2, \
                              bl_kern_avx2(be) && s->rows <= 2)
 ROW(fp32);
 ROW(fp16);
@@ -25,3 +26,13 @@ ROW(q4_1);
 ROW(q5_0);
 ROW(q5_1);
 ROW(q8_0);
+
+#define WIDE(fmt) BL_KERN_ROW(gemv_##fmt##_avx512, #fmt, "one or two rows, the values of a group's codes in a register", 0, false, bl_kern_run, \
+                              bl_kern_avx512(be) && s->rows <= 2)
+WIDE(int4);
+WIDE(int3);
+WIDE(int2);
+WIDE(nf4);
+WIDE(nf3);
+WIDE(nf2);
+WIDE(fp4);

@@ -1,6 +1,6 @@
-/* avx2.h - the AVX2 side of the CPU backend: what fast.c and linear.c call, each for a piece of work that one thread does.
+/* avx2.h - the AVX2 and AVX-512 side of the CPU backend: what fast.c and linear.c call, each for a piece of work that one thread does.
  *
- * Products are tiles of up to 3 rows of x by 4 outputs. Weights of a block of k are unpacked once into a panel
+ * Products are tiles of up to 3 rows of x by 4 outputs (AVX-512: 6 by 8). Weights of a block of k are unpacked once into a panel
  *     panel[tile][k / 8][4 outputs][8]  f32
  * in the scratch of the thread and used for all rows; with one or two rows they are unpacked in registers instead. Both run the same 8
  * chains over k, so the bits are those of the reference whatever way was taken.
@@ -24,6 +24,7 @@ struct bl_source {
     bl_gemv4   *gemv[2];                                /* one row, two rows; NULL: through panels */
 };
 void bl_source_of(const bl_weight *w, bl_source *out);
+void bl_source_512(bl_source *s);                       /* what AVX-512 does better with one row or two */
 void bl_source_f32(const bl_tensor *t, bl_source *out); /* a plain f32 matrix [out, in] */
 
 /* What to do with a product: y = v, y += v or y += scale * v. */

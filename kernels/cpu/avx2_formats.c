@@ -33,15 +33,6 @@ BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, i
 }
 
 /* ---- one or two rows of x, four outputs ---- */
-BL_INLINE void store4(const bl_gemv *g, int64_t r, int64_t row, int64_t n, __m128 v)
-{
-    float *y = g->y + r * g->ldy + row;
-    const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
-    if (g->put == BL_PUT_ADD_SCALED) v = _mm_mul_ps(_mm_set1_ps(g->scale), v);
-    if (g->put != BL_PUT) v = _mm_add_ps(_mm_maskload_ps(y, mask), v);
-    _mm_maskstore_ps(y, mask, v);
-}
-
 /* One step: 8 of x times 8 of each of four outputs. */
 BL_INLINE void step4(kind kd, int rows, const bl_source *s, const float *x0, const float *x1, const uint8_t *const b[4], int64_t i, const shared h[4],
                      const tables *t, __m256 in, bool last, __m256 acc[2][4])
@@ -95,7 +86,7 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
         }
         k += m;
     }
-    for (int r = 0; r < rows; r++) store4(g, r, row, n, bl_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
+    for (int r = 0; r < rows; r++) bl_store4(g, r, row, n, bl_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
 }
 
 #define KIND(id) \

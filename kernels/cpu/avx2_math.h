@@ -16,6 +16,16 @@ BL_INLINE __m128 bl_sum4(__m256 a, __m256 b, __m256 c, __m256 d)
     return _mm_add_ps(_mm_shuffle_ps(lo, hi, 0x88), _mm_shuffle_ps(lo, hi, 0xdd));
 }
 
+/* Four sums to their outputs row .. row+n of row r of y. */
+BL_INLINE void bl_store4(const bl_gemv *g, int64_t r, int64_t row, int64_t n, __m128 v)
+{
+    float *y = g->y + r * g->ldy + row;
+    const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
+    if (g->put == BL_PUT_ADD_SCALED) v = _mm_mul_ps(_mm_set1_ps(g->scale), v);
+    if (g->put != BL_PUT) v = _mm_add_ps(_mm_maskload_ps(y, mask), v);
+    _mm_maskstore_ps(y, mask, v);
+}
+
 BL_INLINE float bl_sum1(__m256 a)
 {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

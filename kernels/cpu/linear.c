@@ -135,6 +135,7 @@ bl_status bl_fast_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
 
     bl_cpu_count_rows(be, a->x.dim[0]);
     bl_source_of(a->w, &j.w);
+    if (c->isa >= BL_ISA_AVX512) bl_source_512(&j.w);
     if (a->adapter) {
         bl_source_f32(&a->adapter->a, &j.low_a);
         bl_source_f32(&a->adapter->b, &j.low_b);

@@ -1,0 +1,103 @@
+/* avx512_formats.c - products of one or two rows with codes of 2 to 4 bits where the CPU has AVX-512.
+ *
+ * The values of all codes of a group are a vector of 16, made once a group with the arithmetic of avx2_decode.h; 16 weights of a row are then
+ * one permutation of it. The 8 chains take the lower half first and then the upper one.
+ */
+#include "avx2.h"
+#if defined(__x86_64__)
+#include "avx2_decode.h"
+
+/* Values of the codes before scale and zero, by the low four bits of an index, of which the upper may belong to the next code. */
+BL_INLINE __m512 codes_of(kind kd, const bl_source *s)
+{
+    const float *v = s->format->table;
+    if (is_int(kd))
+        return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32((1 << bits_of(kd)) - 1)));
+    return kd == TABLE4 ? _mm512_loadu_ps(v) : kd == TABLE3 ? _mm512_broadcast_f32x8(_mm256_loadu_ps(v)) : _mm512_broadcast_f32x4(_mm_loadu_ps(v));
+}
+
+/* 16 weights from byte p on. */
+BL_INLINE __m512 weights16(int bits, const uint8_t *p, __m512 values)
+{
+    const __m512i by = _mm512_setr_epi32(0, bits, 2 * bits, 3 * bits, 4 * bits, 5 * bits, 6 * bits, 7 * bits, 0, bits, 2 * bits, 3 * bits, 4 * bits, 5 * bits,
+                                         6 * bits, 7 * bits);
+    int32_t lo, hi;
+    memcpy(&lo, p, sizeof lo);
+    memcpy(&hi, p + bits, sizeof hi);
+    return _mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_mask_set1_epi32(_mm512_set1_epi32(lo), 0xff00, hi), by), values);
+}
+
+/* n of 16 weights times x. */
+BL_INLINE __m256 multiply16(__m512 w, const float *x, int64_t n, __m256 acc)
+{
+    __m256 lo = _mm512_castps512_ps256(w), hi = _mm512_extractf32x8_ps(w, 1);
+    if (n < 8) lo = _mm256_and_ps(lo, _mm256_castsi256_ps(bl_first(n)));
+    acc = _mm256_fmadd_ps(_mm256_loadu_ps(x), lo, acc);
+    if (n <= 8) return acc;
+    if (n < 16) hi = _mm256_and_ps(hi, _mm256_castsi256_ps(bl_first(n - 8)));
+    return _mm256_fmadd_ps(_mm256_loadu_ps(x + 8), hi, acc);
+}
+
+BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t n)
+{
+    const bl_source *s = g->w;
+    const int bits = bits_of(kd);
+    const __m512 codes = codes_of(kd, s);
+    int64_t o[4], len = segment(kd, s), in = s->geom.in, bytes = BL_MIN(len, in) * bits / 8, ahead = BL_MAX(4 * s->code_bytes, 4096);
+    float scale[4][8] = { { 0 } }, zero[4][8] = { { 0 } };
+    const uint8_t *p[4];
+    __m256 acc[2][4];
+    for (int j = 0; j < 4; j++) {
+        o[j] = row + BL_MIN(j, n - 1);                  /* past the last output the last one again */
+        p[j] = row_of(kd, s, o[j]);
+        acc[0][j] = acc[1][j] = _mm256_setzero_ps();
+    }
+    for (int64_t k = 0, i = 0; k < in; i++) {
+        int64_t m = BL_MIN(len, in - k);
+        const float *x = g->x + k, *x1 = x + (rows > 1 ? g->ldx : 0);
+        const uint8_t *b[4];
+        __m512 values[4];
+        #pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            if (i % 8 == 0) groups8(kd, s, o[j], i, scale[j], zero[j]);
+            b[j] = segment_of(kd, s, p[j], i);
+            values[j] = is_int(kd) ? _mm512_sub_ps(codes, _mm512_set1_ps(zero[j][i % 8])) : codes;
+            values[j] = _mm512_mul_ps(values[j], _mm512_set1_ps(scale[j][i % 8]));
+            for (int64_t at = 0; at < bytes; at += 64) _mm_prefetch((const char *)b[j] + ahead + at, _MM_HINT_T0);
+        }
+        int64_t t = 0;
+        #pragma GCC unroll 2
+        for (; t + 16 <= m; t += 16)
+            #pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                const __m512 w = weights16(bits, b[j] + t / 8 * bits, values[j]);
+                acc[0][j] = multiply16(w, x + t, 16, acc[0][j]);
+                if (rows > 1) acc[1][j] = multiply16(w, x1 + t, 16, acc[1][j]);
+            }
+        if (t < m)
+            for (int j = 0; j < 4; j++) {
+                const __m512 w = weights16(bits, b[j] + t / 8 * bits, values[j]);
+                acc[0][j] = multiply16(w, x + t, m - t, acc[0][j]);
+                if (rows > 1) acc[1][j] = multiply16(w, x1 + t, m - t, acc[1][j]);
+            }
+        k += m;
+    }
+    for (int r = 0; r < rows; r++) bl_store4(g, r, row, n, bl_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
+}
+
+#define KIND(id) \
+    static void gemv1_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 1, g, row, n); } \
+    static void gemv2_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 2, g, row, n); }
+KIND(INT2) KIND(INT3) KIND(INT4) KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
+
+void bl_source_512(bl_source *s)
+{
+    static bl_gemv4 *const fast[2][3][2] = {
+        { { gemv1_INT2, gemv2_INT2 }, { gemv1_INT3, gemv2_INT3 }, { gemv1_INT4, gemv2_INT4 } },
+        { { gemv1_TABLE2, gemv2_TABLE2 }, { gemv1_TABLE3, gemv2_TABLE3 }, { gemv1_TABLE4, gemv2_TABLE4 } },
+    };
+    const bl_format *f = s->format;
+    if (!s->gemv[0] || (f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE) || f->bits < 2 || f->bits > 4) return;
+    for (int r = 0; r < 2; r++) s->gemv[r] = fast[f->kind == BL_FMT_TABLE][f->bits - 2][r];
+}
+#endif
