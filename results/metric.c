@@ -55,6 +55,8 @@ static bl_status ratio(const bl_metric *m, const bl_sample *s, int64_t n, double
     return *b > 0 ? BL_OK : bl_fail(e, BL_E_NUMERIC, "metric %s: the divisor is %g", m->name, *b);
 }
 
+enum { FEW = 4 };                                       /* fewer windows or documents say nothing about their own spread */
+
 /* Delta method: var(r) = n / (n - 1) * sum (a_i - r b_i)^2 / B^2, and exp(r) moves exp(r) times as much. */
 static bl_status exp_ratio(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
 {
@@ -67,8 +69,8 @@ static bl_status exp_ratio(const bl_metric *m, const bl_sample *s, int64_t n, bl
         squares += d * d;
     }
     out->value = exp(a / b);
-    out->has_stderr = n > 1;
-    out->stderr_ = n > 1 ? out->value * sqrt((double)n / (double)(n - 1) * squares) / b : 0;
+    out->has_stderr = n >= FEW;
+    out->stderr_ = n >= FEW ? out->value * sqrt((double)n / (double)(n - 1) * squares) / b : 0;
     return BL_OK;
 }
 

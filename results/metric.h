@@ -5,7 +5,7 @@
 
 typedef enum bl_agg {
     BL_AGG_MEAN,                                        /* mean of score[a]; stderr: sample standard deviation / sqrt(n) */
-    BL_AGG_EXP_RATIO,                                   /* exp(sum value[a] / sum value[b]); b < 0: number of samples; stderr by the delta method over samples */
+    BL_AGG_EXP_RATIO,                                   /* exp(sum value[a] / sum value[b]); b < 0: number of samples; stderr by the delta method over 4 samples or more */
     BL_AGG_RATIO,                                       /* factor * sum value[a] / sum value[b] */
     BL_AGG_EXP_TOKENS,                                  /* as EXP_RATIO; stderr from tokens: sqrt((sum value[c]/N - mean^2) / (N-1)) * ppl (llama.cpp) */
     BL_AGG_FLAG_SHARE                                   /* share of samples with flag a; stderr as MEAN */

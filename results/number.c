@@ -71,7 +71,7 @@ void bl_number_text(double v, double stderr_, bool has_stderr, char out[64])
         double unit = pow(10, power);
         fixed(value, sizeof value, v / unit, decimals + power);
         fixed(se, sizeof se, stderr_ / unit, decimals + power);
-        snprintf(out, 64, "%s\xc2\xb1%se%d", value, se, power);
+        snprintf(out, 64, "(%s\xc2\xb1%s)e%d", value, se, power);
         return;
     }
     if (decimals < 0) {

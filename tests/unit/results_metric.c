@@ -43,15 +43,16 @@ static void a_share_counts_the_flag(void **state)
 static void ratios_are_of_sums(void **state)
 {
     (void)state;
-    const bl_sample s[2] = { { .value = { 3, 1, 10 } }, { .value = { 5, 3, 30 } } };
-    near(value_of(&(bl_metric){ .name = "bits", .agg = BL_AGG_RATIO, .a = 0, .b = 2, .factor = 2 }, s, 2).value, 0.4);
-    near(value_of(&(bl_metric){ .name = "r", .agg = BL_AGG_RATIO, .a = 0, .b = -1 }, s, 2).value, 4);
-    bl_value v = value_of(&(bl_metric){ .name = "ppl", .agg = BL_AGG_EXP_RATIO, .a = 0, .b = 1 }, s, 2);
+    const bl_sample s[4] = { { .value = { 3, 1, 10 } }, { .value = { 5, 3, 30 } }, { .value = { 3, 1, 10 } }, { .value = { 5, 3, 30 } } };
+    near(value_of(&(bl_metric){ .name = "bits", .agg = BL_AGG_RATIO, .a = 0, .b = 2, .factor = 2 }, s, 4).value, 0.4);
+    near(value_of(&(bl_metric){ .name = "r", .agg = BL_AGG_RATIO, .a = 0, .b = -1 }, s, 4).value, 4);
+    bl_value v = value_of(&(bl_metric){ .name = "ppl", .agg = BL_AGG_EXP_RATIO, .a = 0, .b = 1 }, s, 4);
     near(v.value, exp(2));
-    near(v.stderr_, exp(2) * sqrt(2.0 / 1 * 2) / 4);      /* residuals 3 - 2*1 = 1 and 5 - 2*3 = -1 */
-    v = value_of(&(bl_metric){ .name = "ppl", .agg = BL_AGG_EXP_RATIO, .a = 0, .b = -1 }, s, 2);
+    near(v.stderr_, exp(2) * sqrt(4.0 / 3 * 4) / 8);      /* residuals 3 - 2*1 = 1 and 5 - 2*3 = -1, twice each */
+    assert_false(value_of(&(bl_metric){ .name = "ppl", .agg = BL_AGG_EXP_RATIO, .a = 0, .b = 1 }, s, 3).has_stderr);     /* too few to tell */
+    v = value_of(&(bl_metric){ .name = "ppl", .agg = BL_AGG_EXP_RATIO, .a = 0, .b = -1 }, s, 4);
     near(v.value, exp(4));
-    near(v.stderr_, exp(4) * 1);                          /* sample deviation sqrt 2, over sqrt 2 */
+    near(v.stderr_, exp(4) * sqrt(1.0 / 3));              /* sample deviation sqrt(4/3), over sqrt 4 */
 }
 
 static void perplexity_from_tokens_has_the_error_of_its_tokens(void **state)

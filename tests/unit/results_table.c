@@ -265,7 +265,7 @@ static const struct { double v, se; bool has; const char *want; } numbers[] = {
     { 64.23, 1.1, true, "64.2 \xc2\xb1""1.1" },   { 77.71, 0.87, true, "77.7 \xc2\xb1""0.9" },     { 68, 3.3, true, "68.0 \xc2\xb1""3.3" },
     { 68, 3.6, true, "68 \xc2\xb1""4" },          { 21.634, 0.096, true, "21.63 \xc2\xb1""0.10" }, { 21.634, 0, false, "21.63" },
     { 12345, 678, true, "12300 \xc2\xb1""700" },  { 0.0316, 0.0021, true, "0.0316 \xc2\xb1""0.0021" }, { 0, 0, false, "0" },
-    { 1.5e7, 2e5, true, "1.500\xc2\xb1""0.020e7" }, { -0.004, 0.1, true, "0.00 \xc2\xb1""0.10" },      { 100, 0, true, "100.0" },
+    { 1.5e7, 2e5, true, "(1.500\xc2\xb1""0.020)e7" }, { -0.004, 0.1, true, "0.00 \xc2\xb1""0.10" },      { 100, 0, true, "100.0" },
     { 1234567, 0, false, "1.23e+06" },            { 9.9996, 0, false, "10.00" },
 };
 static void numbers_show_no_more_digits_than_they_know(void **state)
