@@ -344,7 +344,7 @@ static void normal_floats_are_quantiles(void **state)
         char name[8];
         double v[256];
         int n = 0, half = 1 << (b - 1);
-        snprintf(name, sizeof name, "nf%d", b);
+        snprintf(name, sizeof name, "nf%u", (unsigned)b % 100);
         for (int i = 0; i < half; i++)     v[n++] =  normal_quantile(d + (0.5 - d) * i / half);
         for (int i = 0; i < half - 1; i++) v[n++] = -normal_quantile(d + (0.5 - d) * i / (half - 1));
         v[n++] = 0;
