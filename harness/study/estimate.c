@@ -139,5 +139,10 @@ int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_var
     pass = BL_MIN(pass, tokens);
     double logits = BL_MIN((64 << 20) / (4 * (double)c->vocab), scored) * (double)c->vocab * 4 * (kl ? 2 : 1);
     double text = shape->stream ? shape->bytes * 2 : shape->bytes * (double)shape->items * 2;
-    return (int64_t)(program + weights + pass * states + BL_MIN(pass, 2048) * work + logits + text);
+    double cache = 0;
+    if (cell->new_tokens > 0) {                         /* keys and values of the prompts that are continued together */
+        double rows = 16 * (double)(cell->tokens + cell->new_tokens * 2) / (double)BL_MAX(cell->items, 1);
+        cache = BL_MIN(rows * 8 * (double)(c->n_kv_heads * c->head_dim * c->n_layers), 256 << 20);
+    }
+    return (int64_t)(program + weights + pass * states + BL_MIN(pass, 2048) * work + logits + cache + text);
 }

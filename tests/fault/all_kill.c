@@ -1,6 +1,6 @@
 /* all_kill.c - runs killed at any time, disks that are full, allocations that fail: what is there afterwards is whole, and the same command goes on.
  *
- * BL_KILLS sets how often the run is killed (default 10).
+ * BL_KILLS sets how often the run is killed (default 10), BL_KILL_ITEMS how many items its cells have (default 400).
  */
 #include "study_fixture.h"
 #include <sys/resource.h>
@@ -9,7 +9,7 @@
 #define METHODS "base,rtn:w4g24"
 #define STUDY(s, out) "--model", (s)->model, "--method", METHODS, "--task", "piqa", "--data", (s)->data, "--out", out, "--threads", "1"
 
-static int kills(void) { return getenv("BL_KILLS") ? atoi(getenv("BL_KILLS")) : 10; }
+static int number(const char *variable, int otherwise) { return getenv(variable) ? atoi(getenv(variable)) : otherwise; }
 
 /* Every shard that is there checks. */
 static void assert_whole(const char *dir)
@@ -56,9 +56,9 @@ static pid_t start(const study *s, const char *out, char o[4300], char e[4300])
 static void a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not(void **state)
 {
     (void)state;
-    study s = study_begin(400);
+    study s = study_begin(number("BL_KILL_ITEMS", 400));
     char again[4300], o[4300], e[4300];
-    int in_cell = 0, between = 0, n = kills();
+    int in_cell = 0, between = 0, n = number("BL_KILLS", 10);
     snprintf(again, sizeof again, "%s/again", s.dir);
     double t = bl_now();
     ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
