@@ -236,14 +236,14 @@ static bl_status run_child(run *r, bl_plan_cell **cell, size_t n, bl_err *e)
     close(fd);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) { }
     if (r->interrupted || (WIFEXITED(status) && WEXITSTATUS(status) == 130)) { r->interrupted = true; goto out; }
-    if (WIFEXITED(status) && WEXITSTATUS(status) <= 1 && !error.n) goto out;
     if (WIFSIGNALED(status)) snprintf(reason, sizeof reason, "its process was ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else if (error.n) snprintf(reason, sizeof reason, "%s", error.s);
     else snprintf(reason, sizeof reason, "its process ended with exit code %d", WEXITSTATUS(status));
-    for (size_t i = 0; i < n; i++) {                    /* the running cell; all of them when the variant was being made */
+    for (size_t i = 0; i < n; i++) {                    /* the running cell; all that are left when none was, so that nothing is tried for ever */
         if (r->now && cell[i] != r->now) continue;
         if (r->settled[cell[i] - r->plan->cell]) continue;
         char said[600];
+        if (bl_plan_look(r->plan, cell[i]) == BL_CELL_DONE) { settle(r, cell[i], "done", false); continue; }
         bl_run_note_failure(r->plan, cell[i], "failed", reason);
         snprintf(said, sizeof said, "failed: %s", reason);
         settle(r, cell[i], said, true);

@@ -180,7 +180,7 @@ static bl_status put_scored(const bl_tokenizer *t, const char *s, int32_t id, si
         }
     }
     if (id >= 0) return bl_ids_push(out, id, e);
-    if (t->byte_fallback) {
+    if (t->byte_fallback && spelled_in_bytes(t, s + at, n)) {
         for (size_t j = 0; j < n; j++) BL_TRY(bl_ids_push(out, t->byte_id[(uint8_t)s[at + j]], e));
     } else if (t->unk >= 0 && !(t->fuse_unk && out->n > begin && out->id[out->n - 1] == t->unk)) {
         BL_TRY(bl_ids_push(out, t->unk, e));
