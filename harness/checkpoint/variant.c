@@ -391,7 +391,7 @@ bl_status bl_variant_commit(bl_variant *v, bl_err *e)
     BL_TRY(bl_writer_commit(v->w, e));
     v->w = NULL;
     BL_TRY(write_list(v, e));
-    bl_fault_point("before-rename");
+    bl_fault_point("before-rename", v->dir);
     BL_TRY(bl_rename(v->temp, v->dir, e));
     bl_free(v->temp);
     v->temp = NULL;                                     /* nothing to remove any more */

@@ -72,7 +72,7 @@ void      bl_lock_free(bl_lock *l);
  * sticky: all after it too. n = 0 switches off. */
 void     bl_fs_fail_at(uint64_t n, int err, bool sticky);
 uint64_t bl_fs_count(void);
-/* For tests: a named point ("before-rename", "after-rename") stops the process with SIGSTOP the Nth time it is passed when the environment
- * variable BL_FAULT_POINT is its name, or its name and ":N" (default 1); does nothing otherwise. */
-void     bl_fault_point(const char *name);
+/* For tests: a named point ("before-rename", "after-rename") of writing `path` stops the process with SIGSTOP when the environment variable BL_FAULT_POINT
+ * is its name, with ":N" the Nth time only (default 1), with "@TAIL" for paths that end so: "before-rename:2@.h5". Does nothing otherwise. */
+void     bl_fault_point(const char *name, const char *path);
 #endif

@@ -40,12 +40,13 @@ bool bl_fs_gate(void)
     return false;
 }
 
-void bl_fault_point(const char *name)
+void bl_fault_point(const char *name, const char *path)
 {
     static int passed;
-    const char *wanted = getenv("BL_FAULT_POINT");
-    size_t n = strlen(name);
-    if (!wanted || strncmp(wanted, name, n) != 0 || (wanted[n] != 0 && wanted[n] != ':')) return;
+    const char *wanted = getenv("BL_FAULT_POINT"), *tail = wanted ? strchr(wanted, '@') : NULL;
+    size_t n = strlen(name), k = tail ? strlen(tail + 1) : 0, len = strlen(path);
+    if (!wanted || strncmp(wanted, name, n) != 0 || (wanted[n] != 0 && wanted[n] != ':' && wanted[n] != '@')) return;
+    if (k > len || (k && strcmp(path + len - k, tail + 1) != 0)) return;
     if (++passed == (wanted[n] == ':' ? atoi(wanted + n + 1) : 1)) raise(SIGSTOP);
 }
 
@@ -205,10 +206,10 @@ bl_status bl_writer_commit(bl_writer *w, bl_err *e)
     bl_status st = BL_OK;
     BL_TRY(flush(w, e));
     if (gated_sync(w->fd) != 0) return poison(w, "sync", errno, e);
-    bl_fault_point("before-rename");
+    bl_fault_point("before-rename", w->path);
     if (!bl_fs_gate() || rename(w->temp, w->path) != 0) return poison(w, "rename into place", errno, e);
     w->renamed = true;
-    bl_fault_point("after-rename");
+    bl_fault_point("after-rename", w->path);
     if ((st = sync_dir(w->dir, e)) != BL_OK) { w->poisoned = true; goto out; }
     bl_writer_drop(w);
 out:

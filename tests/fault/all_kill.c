@@ -69,7 +69,7 @@ static void a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not(v
     for (int i = 0; i < n; i++) {
         bool point = i % 5 == 4;                        /* every fifth: stopped between temporary file and rename of a shard */
         char where[32];
-        snprintf(where, sizeof where, "before-rename:%d", 1 + i / 5 % 3);
+        snprintf(where, sizeof where, "before-rename@.h5");
         if (point) setenv("BL_FAULT_POINT", where, 1);
         pid_t pid = start(&s, again, o, e);
         if (point) for (int k = 0; k < 600 && !has_temp(again) && kill(pid, 0) == 0 && waitpid(pid, NULL, WNOHANG) == 0; k++) usleep(5000);
