@@ -108,7 +108,7 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, b
         tokens = items * length;
         scored = tokens;
     } else {
-        tokens = items * (s->bytes / per + 2);
+        tokens = items * (s->bytes / per + 1);
         scored = items * s->scored_bytes / per;
         length = BL_MIN(s->sequence_bytes / per + 2, (double)c->max_len);
     }

@@ -1,4 +1,4 @@
-/* avx512_formats.c - products of one or two rows with codes of 2 to 4 bits where the CPU has AVX-512.
+/* avx512_formats.c - codes of 2 to 4 bits where the CPU has AVX-512: rows into panels, products of one or two rows without a panel.
  *
  * The values of all codes of a group are a vector of 16, made once a group with the arithmetic of avx2_decode.h; 16 weights of a row are then
  * one permutation of it. The 8 chains take the lower half first and then the upper one.
@@ -27,6 +27,42 @@ BL_INLINE __m512 weights16(int bits, const uint8_t *p, __m512 values)
     return _mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_mask_set1_epi32(_mm512_set1_epi32(lo), 0xff00, hi), by), values);
 }
 
+/* The values of the codes of group i of a row; scale and zero are those of its run of eight groups. */
+BL_INLINE __m512 values_of(kind kd, __m512 codes, const float scale[8], const float zero[8], int64_t i)
+{
+    __m512 v = is_int(kd) ? _mm512_sub_ps(codes, _mm512_set1_ps(zero[i % 8])) : codes;
+    return _mm512_mul_ps(v, _mm512_set1_ps(scale[i % 8]));
+}
+
+/* ---- into a panel ---- */
+BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride)
+{
+    const int bits = bits_of(kd);
+    const uint8_t *p = row_of(kd, s, row);
+    const __m512 codes = codes_of(kd, s);
+    int64_t len = segment(kd, s), end = k0 + n, known = -1;
+    float scale[8] = { 0 }, zero[8] = { 0 };
+    for (int64_t k = k0; k < end; ) {
+        int64_t i = k / len, stop = BL_MIN((i + 1) * len, end);
+        if (known != i / 8) groups8(kd, s, row, (known = i / 8) * 8, scale, zero);
+        const __m512 values = values_of(kd, codes, scale, zero, i);
+        const uint8_t *b = segment_of(kd, s, p, i) + (k - i * len) / 8 * bits;
+        for (; k + 16 <= stop; k += 16, b += 2 * bits, dst += 2 * stride) {
+            const __m512 w = weights16(bits, b, values);
+            _mm256_storeu_ps(dst, _mm512_castps512_ps256(w));
+            _mm256_storeu_ps(dst + stride, _mm512_extractf32x8_ps(w, 1));
+        }
+        if (k < stop) {                                 /* the end of the row, or of a group that 16 does not divide */
+            const __m512 w = _mm512_maskz_mov_ps((__mmask16)((1u << (stop - k)) - 1), weights16(bits, b, values));
+            _mm256_storeu_ps(dst, _mm512_castps512_ps256(w));
+            dst += stride;
+            if (stop - k > 8) { _mm256_storeu_ps(dst, _mm512_extractf32x8_ps(w, 1)); dst += stride; }
+            k = stop;
+        }
+    }
+}
+
+/* ---- one or two rows of x, four outputs ---- */
 /* n of 16 weights times x. */
 BL_INLINE __m256 multiply16(__m512 w, const float *x, int64_t n, __m256 acc)
 {
@@ -61,8 +97,7 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
         for (int j = 0; j < 4; j++) {
             if (i % 8 == 0) groups8(kd, s, o[j], i, scale[j], zero[j]);
             b[j] = segment_of(kd, s, p[j], i);
-            values[j] = is_int(kd) ? _mm512_sub_ps(codes, _mm512_set1_ps(zero[j][i % 8])) : codes;
-            values[j] = _mm512_mul_ps(values[j], _mm512_set1_ps(scale[j][i % 8]));
+            values[j] = values_of(kd, codes, scale[j], zero[j], i);
             for (int64_t at = 0; at < bytes; at += 64) _mm_prefetch((const char *)b[j] + ahead + at, _MM_HINT_T0);
         }
         int64_t t = 0;
@@ -86,18 +121,21 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
 }
 
 #define KIND(id) \
+    static void unpack_##id(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride) { unpack_as(id, s, row, k0, n, dst, stride); } \
     static void gemv1_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 1, g, row, n); } \
     static void gemv2_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 2, g, row, n); }
 KIND(INT2) KIND(INT3) KIND(INT4) KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
 
 void bl_source_512(bl_source *s)
 {
-    static bl_gemv4 *const fast[2][3][2] = {
-        { { gemv1_INT2, gemv2_INT2 }, { gemv1_INT3, gemv2_INT3 }, { gemv1_INT4, gemv2_INT4 } },
-        { { gemv1_TABLE2, gemv2_TABLE2 }, { gemv1_TABLE3, gemv2_TABLE3 }, { gemv1_TABLE4, gemv2_TABLE4 } },
+#define ROW(id) { unpack_##id, { gemv1_##id, gemv2_##id } }
+    static const struct { bl_unpack8 *unpack; bl_gemv4 *gemv[2]; } fast[2][3] = {
+        { ROW(INT2), ROW(INT3), ROW(INT4) }, { ROW(TABLE2), ROW(TABLE3), ROW(TABLE4) },
     };
+#undef ROW
     const bl_format *f = s->format;
     if (!s->gemv[0] || (f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE) || f->bits < 2 || f->bits > 4) return;
-    for (int r = 0; r < 2; r++) s->gemv[r] = fast[f->kind == BL_FMT_TABLE][f->bits - 2][r];
+    s->unpack = fast[f->kind == BL_FMT_TABLE][f->bits - 2].unpack;
+    for (int r = 0; r < 2; r++) s->gemv[r] = fast[f->kind == BL_FMT_TABLE][f->bits - 2].gemv[r];
 }
 #endif
