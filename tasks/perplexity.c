@@ -69,6 +69,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     out->length = c->length;
     out->rule   = c->rule;
     if (c->metrics == word) {
+        BL_TRY(bl_source_documents(out->arena, t, e));
         out->n = (int64_t)t->n_docs;
     } else {
         bool raw = c->rule == BL_WINDOW_LLAMACPP;

@@ -76,18 +76,18 @@ out:
     return code;
 }
 
-/* OpenMP reads how its threads wait before main runs, so the program starts itself once more with the answer. Spinning for milliseconds, the
- * default, is several times slower as soon as anything else runs on the machine; a few microseconds keep decoding quick. */
-static void wait_passively(char **argv)
+/* OpenMP reads how its threads wait before main runs, so a verb that computes starts the program once more with the answer; children find it in
+ * their environment. Spinning for milliseconds, the default, is several times slower as soon as anything else runs on the machine; a few microseconds
+ * keep decoding quick. */
+static void wait_passively(const bl_verb *v, char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
-    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0 && setenv("GOMP_SPINCOUNT", "3000", 1) == 0) execv("/proc/self/exe", argv);
+    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0 && setenv("GOMP_SPINCOUNT", "3000", 1) == 0 && v->computes) execv("/proc/self/exe", argv);
 }
 
 int bl_cli_main(const bl_program *p, int argc, char **argv)
 {
     bl_text t = { 0 };
-    wait_passively(argv);
     bl_process_init();
     const char *name = argc > 1 ? argv[1] : "";
     if (argc < 2) {
@@ -111,5 +111,7 @@ int bl_cli_main(const bl_program *p, int argc, char **argv)
         return print(&t, 0);
     }
     const bl_verb *v = find(name);
-    return v ? run_verb(p, v, argc - 2, argv + 2) : unknown_verb(name);
+    if (!v) return unknown_verb(name);
+    wait_passively(v, argv);
+    return run_verb(p, v, argc - 2, argv + 2);
 }

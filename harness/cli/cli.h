@@ -17,6 +17,7 @@ typedef struct bl_verb {
     const bl_opt *opts; size_t opts_size;
     int min_args, max_args;                             /* positionals; -1: any number */
     bool hidden;
+    bool computes;                                      /* runs a model in this very process */
     bl_status (*run)(const bl_program *p, const void *opts, const bl_args *args, int *exit_code, bl_err *e);
 } bl_verb;
 extern const bl_verb *const bl_verbs[];                 /* NULL-terminated, verbs.c */

@@ -191,5 +191,5 @@ out:
 const bl_verb bl_verb_ask = {
     .name = "ask", .args = "TASK ITEM", .line = "the exact prompt of one item, token ids, the right answer",
     .doc = "Shows what the model is asked in item ITEM (from 0) of TASK, exactly as it is sent, and the right answer; with --model also the token ids and which of them are scored.",
-    .example = "bitladder ask arc_challenge 17 --model SmolLM2-135M-Instruct.Q4_1.gguf", .opts = rows, .opts_size = sizeof(opts), .min_args = 2, .max_args = 2, .run = run,
+    .example = "bitladder ask arc_challenge 17 --model SmolLM2-135M-Instruct.Q4_1.gguf", .opts = rows, .opts_size = sizeof(opts), .min_args = 2, .max_args = 2, .computes = true, .run = run,
 };

@@ -122,5 +122,5 @@ const bl_verb bl_verb_bench = {
     .doc = "kernels: every kernel at the layer shapes of a model, checked first, next to OpenBLAS fp32 on the same threads. Exit 1 when one is wrong. "
            "scoring: windows, short requests and greedy text of a model next to cblas_sgemm on the same products.",
     .example = "bitladder bench kernels --shape synth:llama3-8b --filter 'gem*_int4*' -o runs/a", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1,
-    .run = run,
+    .computes = true, .run = run,
 };

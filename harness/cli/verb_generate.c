@@ -107,5 +107,5 @@ out:
 const bl_verb bl_verb_generate = {
     .name = "generate", .args = "FILE|-", .line = "continues a prompt, greedily or sampled",
     .doc = "Continues the text of FILE, or each line {\"prompt\": ...} of it (then one JSON line each is printed).",
-    .example = "echo 'Once upon a time' | bitladder generate --model stories.gguf --max-new 64 -", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .run = run,
+    .example = "echo 'Once upon a time' | bitladder generate --model stories.gguf --max-new 64 -", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .computes = true, .run = run,
 };

@@ -91,5 +91,5 @@ out:
 const bl_verb bl_verb_quantize = {
     .name = "quantize", .args = "MODEL", .line = "writes a quantized model as a directory",
     .doc = "Applies METHOD to MODEL and writes a directory that run, score, inspect and generate load with equal scores, without the source.",
-    .example = "bitladder quantize SmolLM2-135M-Instruct.Q4_1.gguf --method rtn:w4g64 -o smollm2-w4", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .run = run,
+    .example = "bitladder quantize SmolLM2-135M-Instruct.Q4_1.gguf --method rtn:w4g64 -o smollm2-w4", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .computes = true, .run = run,
 };

@@ -105,5 +105,5 @@ const bl_verb bl_verb_score = {
     .name = "score", .args = "FILE|-", .line = "log-likelihoods of requests given as JSON lines",
     .doc = "Reads lines {\"context\": ..., \"continuation\": ...} or {\"text\": ...} and prints one line each, in the same order: "
            "{\"ids\": [...], \"scored\": k, \"loglikelihood\": x, \"is_greedy\": b}. The last k of ids are scored; x in nats. Special-token text stays text.",
-    .example = "bitladder score --model SmolLM2-135M-Instruct.Q4_1.gguf requests.jsonl", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .run = run,
+    .example = "bitladder score --model SmolLM2-135M-Instruct.Q4_1.gguf requests.jsonl", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .computes = true, .run = run,
 };

@@ -3,6 +3,7 @@
 #include "kernels/format.h"
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 double bl_estimate_bytes_per_token(int64_t vocab)
 {
@@ -75,7 +76,9 @@ bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_er
     bl_buffer *buf = NULL;
     int64_t rows = reference ? 4 : ROWS;
 
-    BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = (int)threads, .reference = reference }, &be, e));
+    if (threads == 0) threads = BL_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+    if (reference) threads = 1;
+    BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 1, .reference = reference }, &be, e));
     const bl_format *f = bl_format_find("fp32");
     BL_TRY(bl_weight_new(be, f, &(bl_geom){ .out = OUT, .in = IN }, &w, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)rows * (IN + OUT) * sizeof(float), &buf, e));
@@ -89,7 +92,7 @@ bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_er
         BL_TRY(be->ops->sync(be, e));
         best = BL_MIN(best, bl_now() - t);
     }
-    *flops = 2.0 * (double)rows * IN * OUT / BL_MAX(best, 1e-9);
+    *flops = 2.0 * (double)rows * IN * OUT / BL_MAX(best, 1e-9) * (double)threads;
 out:
     bl_weight_free(&w);
     if (buf) be->ops->buffer_free(buf);

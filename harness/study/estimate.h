@@ -8,7 +8,7 @@ double    bl_estimate_bytes_per_token(int64_t vocab);
 /* Looks at up to 32 items, evenly spread: bytes that go through the model, bytes that are scored, tokens generated, each for the average item. */
 typedef struct bl_task_shape { int64_t items, max_windows; double bytes, scored_bytes, new_tokens, sequence_bytes; bool stream; } bl_task_shape;
 bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e);
-/* Flop/s of the product of this machine, measured in a few milliseconds. */
+/* Flop/s of the product of this machine: one thread is measured for a few milliseconds, times their number. */
 bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_err *e);
 /* Fills items, tokens, new_tokens and seconds of a cell; kl: the divergence from the base is computed too. */
 void      bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit, bl_plan_cell *out);

@@ -102,8 +102,10 @@ out:
 }
 
 /* A document is the lines from one title up to the next, without the newline before that title; blank ones are dropped. */
-static bl_status documents(const char *raw, size_t n, bl_arena *a, bl_source_text *out, bl_err *e)
+bl_status bl_source_documents(bl_arena *a, bl_source_text *out, bl_err *e)
 {
+    const char *raw = out->raw;
+    size_t n = out->n_raw;
     bl_status st = BL_OK;
     bl_text scratch = { 0 };
     bl_source_doc *doc = NULL, *kept;
@@ -149,7 +151,6 @@ bl_status bl_source_load_wikitext2(const bl_data_dirs *d, bl_arena *a, bl_source
 
     join_rows(raw.s, raw.n, &stream);
     BL_TRY(bl_text_check(&stream, e));
-    BL_TRY(documents(raw.s, raw.n, a, &t, e));
     t.n_raw = raw.n;
     t.n_stream = stream.n;
     if (!(t.raw = bl_arena_str(a, raw.s, raw.n, e)) || !(t.stream = bl_arena_str(a, stream.s, stream.n, e))) { st = BL_E_NOMEM; goto out; }

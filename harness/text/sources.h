@@ -10,7 +10,7 @@ typedef struct bl_source_doc { const char *text; size_t n; int64_t words, bytes;
 typedef struct bl_source_text {
     const char *stream; size_t n_stream;                /* GPTQ-style joined text; NULL when the source has none */
     const char *raw;    size_t n_raw;                   /* the file as it is (llama.cpp) */
-    const bl_source_doc *doc; size_t n_docs;            /* detokenized documents (harness `word`); 0: none */
+    const bl_source_doc *doc; size_t n_docs;            /* detokenized documents (harness `word`), made by bl_source_documents; 0: none */
     int64_t max_windows;                                /* the protocol scores the first so many windows of the stream; 0: all */
     bl_hash hash;                                       /* of the file's bytes */
     const char *path;
@@ -22,6 +22,8 @@ typedef struct bl_source {
     const char *const *conventions;                     /* "gptq2048", "word", "llamacpp512"; NULL-terminated */
     bl_status (*load)(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e);
 } bl_source;
+/* Cuts the raw text at its titles and detokenizes the documents, for the convention `word`. */
+bl_status bl_source_documents(bl_arena *a, bl_source_text *t, bl_err *e);
 const bl_source *bl_source_at(size_t i);
 const bl_source *bl_source_find(const char *name);
 #endif
