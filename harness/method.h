@@ -53,6 +53,9 @@ typedef struct bl_method {
     const char *(*notes)(const bl_method_run *r);
 } bl_method;
 
+/* What most `layer` hooks end with: replaces the weight of `lin` by itself packed in that format and fills mse and nmse of `stat`. */
+bl_status bl_method_pack(const bl_method_run *r, bl_linear *lin, const bl_format *format, const bl_geom *geom, bl_fit fit, bl_layer_stat *stat, bl_err *e);
+
 /* ---- method text: name[:w4[a8][g64|pc]][+flag|+option=value…] ---- */
 typedef struct bl_method_choice { const bl_method *method; void *opts; char *text; } bl_method_choice;   /* text: canonical, only what differs from the defaults, row order */
 bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_method_choice *out, bl_err *e);

@@ -8,23 +8,8 @@ static bl_geom geom_of(const bl_linear *lin) { return (bl_geom){ .out = lin->out
 
 static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
-    bl_status st = BL_OK;
-    bl_tensor dense = { 0 };
-    bl_weight packed = { 0 };
     bl_geom g = geom_of(lin);
-    double error = 0, power = 0;
-
-    BL_TRY(bl_linear_dense(r->be, lin, &dense, e));
-    BL_TRY(bl_weight_new(r->be, bl_format_find("fp16"), &g, &packed, e));
-    BL_TRY(r->ops->pack(r->be, &(bl_pack_args){ .x = dense, .w = &packed, .fit = BL_FIT_OWN, .sq_error = &error, .sq_weight = &power }, e));
-    BL_TRY(r->ops->sync(r->be, e));
-    stat->mse  = error / ((double)lin->out * (double)lin->in);
-    stat->nmse = power > 0 ? error / power : 0;
-    bl_linear_set_weight(lin, &packed);
-out:
-    bl_weight_free(&packed);
-    r->ops->buffer_free(dense.buf);
-    return st;
+    return bl_method_pack(r, lin, bl_format_find("fp16"), &g, BL_FIT_OWN, stat, e);
 }
 
 static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_geom *geom)

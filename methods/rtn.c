@@ -91,30 +91,15 @@ static bl_status check(const bl_method_run *r, bl_err *e)      /* a millisecond 
 static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
     const opts *o = r->opts;
-    bl_status st = BL_OK;
-    bl_tensor dense = { 0 };
-    bl_weight packed = { 0 };
     const bl_format *f;
     bl_geom g;
     bl_fit fit;
-    double error = 0, power = 0;
 
-    if (!takes(r, lin)) goto out;
+    if (!takes(r, lin)) return BL_OK;
     choose(o, lin->out, lin->in, &f, &g, &fit);
-    BL_TRY(bl_linear_dense(r->be, lin, &dense, e));
-    BL_TRY(bl_weight_new(r->be, f, &g, &packed, e));
-    BL_TRY(r->ops->pack(r->be, &(bl_pack_args){ .x = dense, .w = &packed, .fit = fit, .sq_error = &error, .sq_weight = &power }, e));
-    BL_TRY(r->ops->sync(r->be, e));
-
-    stat->mse  = error / ((double)lin->out * (double)lin->in);
-    stat->nmse = power > 0 ? error / power : 0;
     if (lin->block >= 0 && o->q.abits > 0)              /* dynamic, a scale per token; symmetric as the weights are */
         lin->act = (bl_actq){ .bits = (int)o->q.abits, .symmetric = o->q.symmetric, .unit = BL_ACT_TOKEN };
-    bl_linear_set_weight(lin, &packed);                 /* the linear owns it now */
-out:
-    bl_weight_free(&packed);
-    r->ops->buffer_free(dense.buf);
-    return st;
+    return bl_method_pack(r, lin, f, &g, fit, stat, e);
 }
 
 static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_geom *geom)
