@@ -312,6 +312,25 @@ static void lists_of_a_spec_multiply(void **state)
     study_end(&s);
 }
 
+static void another_limit_or_other_data_is_another_cell(void **state)
+{
+    (void)state;
+    study s = study_begin(8);
+    static const char *const limit[] = { "3", "5", "0" };
+    for (size_t i = 0; i < BL_COUNT(limit); i++) {
+        ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out", s.out, "--limit", limit[i]);
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        assert_int_equal(count_ending(s.out, ".h5"), i + 1);
+    }
+    study_piqa(s.data, 9);                              /* the same names, one row more */
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out", s.out);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(s.out, ".h5"), 4);
+    study_end(&s);
+}
+
 static void odd_paths_work(void **state)
 {
     (void)state;
@@ -412,6 +431,7 @@ int main(void)
         cmocka_unit_test(wrong_words_are_refused_with_a_sentence_before_work),
         cmocka_unit_test(wrong_specs_are_refused),
         cmocka_unit_test(lists_of_a_spec_multiply),
+        cmocka_unit_test(another_limit_or_other_data_is_another_cell),
         cmocka_unit_test(odd_paths_work),
         cmocka_unit_test(a_place_that_cannot_be_written_is_said_before_work),
         cmocka_unit_test(a_quantized_directory_scores_as_the_run_did),
