@@ -1,5 +1,5 @@
 /* main.c - joins the registries into one bl_program and hands it to the command line. */
-#include "cli/cli.h"
+#include "harness/cli/cli.h"
 #include "methods/registry.h"
 #include "tasks/registry.h"
 

@@ -6,7 +6,7 @@
 #ifndef BL_METHOD_H
 #define BL_METHOD_H
 #include "kernels/base/opt.h"
-#include "model/model.h"
+#include "harness/model/model.h"
 #include "results/cell.h"
 
 /* The rows that every quantizing method shares. Method text "w4g64" / "a8" / "pc" sets them. */

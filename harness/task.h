@@ -9,8 +9,8 @@
 #ifndef BL_TASK_H
 #define BL_TASK_H
 #include "results/metric.h"
-#include "text/reader.h"
-#include "text/tokenizer.h"
+#include "harness/data/reader.h"
+#include "harness/tokenizer/tokenizer.h"
 #include "kernels/base/opt.h"
 
 /* ---- prompts: template and data, kept apart ---- */

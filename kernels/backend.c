@@ -1,5 +1,5 @@
 /* backend.c - opens the backend of a device by name. */
-#include "cpu/cpu.h"
+#include "kernels/cpu/cpu.h"
 
 bl_status bl_backend_open(const bl_backend_opts *o, bl_backend **out, bl_err *e)
 {

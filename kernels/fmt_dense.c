@@ -3,7 +3,7 @@
  * Rounding is to nearest, ties to even. A finite weight that the 16-bit type turns into infinity is refused: one such
  * value would make every product of its row infinite.
  */
-#include "fmt.h"
+#include "format_impl.h"
 #include <inttypes.h>
 #include <math.h>
 

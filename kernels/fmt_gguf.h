@@ -5,7 +5,7 @@
  */
 #ifndef BL_FMT_GGUF_H
 #define BL_FMT_GGUF_H
-#include "fmt.h"
+#include "format_impl.h"
 
 enum { BL_BLOCK_MAX = 256 };                            /* weights of the longest block */
 

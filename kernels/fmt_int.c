@@ -10,7 +10,7 @@
  * will be read. A scale that its type rounds to 0 becomes the smallest number of the type: the division stays finite, and the
  * group is then coarser than its fit asked for. Codes: clamp(rint(w / scale) + zero, 0, qmax), half to even, division in float.
  */
-#include "fmt.h"
+#include "format_impl.h"
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>

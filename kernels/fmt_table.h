@@ -1,7 +1,7 @@
 /* fmt_table.h - value tables by code, and the nearest code in one. */
 #ifndef BL_FMT_TABLE_H
 #define BL_FMT_TABLE_H
-#include "fmt.h"
+#include "format_impl.h"
 
 extern const float bl_nf2[4], bl_nf3[8], bl_nf4[16], bl_nf8[256], bl_fp4[16], bl_fp8_e4m3[256];
 extern const float bl_dynamic_map[256];                 /* signed; also the codes of double-quantized scales */

@@ -1,5 +1,5 @@
 /* format.c - the registry of number formats and what all of them share. */
-#include "fmt.h"
+#include "format_impl.h"
 #include <inttypes.h>
 #include <math.h>
 

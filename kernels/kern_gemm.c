@@ -1,5 +1,5 @@
 /* kern_gemm.c - three rows of x and more: weights are decoded once into a panel in cache; code in cpu/avx2_gemm.c and cpu/avx512_gemm.c. */
-#include "kern.h"
+#include "kernel_impl.h"
 
 #define ROW(fmt) \
     BL_KERN_ROW(gemm_##fmt##_avx2, #fmt, "panels of decoded weights, tiles of 3 rows by 4 outputs", 0, false, bl_kern_run_avx2, \

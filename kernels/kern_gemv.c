@@ -1,6 +1,6 @@
 /* kern_gemv.c - one or two rows of x: weights are decoded in registers, four outputs at a time; code in cpu/avx2_formats.c
  * and, for codes of 2 to 4 bits, cpu/avx512_formats.c. */
-#include "kern.h"
+#include "kernel_impl.h"
 
 #define ROW(fmt) BL_KERN_ROW(gemv_##fmt##_avx2, #fmt, "one or two rows, weights decoded in registers", 0, false, bl_kern_run_avx2, \
                              bl_kern_avx2(be) && s->rows <= 2)

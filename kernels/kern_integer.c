@@ -1,5 +1,5 @@
 /* kern_integer.c - products in integers: activations quantized per token, exact sums per group; code in cpu/avx2_igemm.c and cpu/avx512_igemm.c. */
-#include "kern.h"
+#include "kernel_impl.h"
 
 /* Groups that the integer path takes: whole vectors of 16, or the whole row. */
 static bool groups_fit(const bl_kernel_shape *s) { return (s->group <= 0 || s->group >= s->in || s->group % 16 == 0) && s->in <= 32768; }

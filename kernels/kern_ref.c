@@ -1,5 +1,5 @@
 /* kern_ref.c - the plain C reference, for small products only; code in cpu/ref_linear.c. */
-#include "kern.h"
+#include "kernel_impl.h"
 
 enum { MOST = 1 << 23 };                                /* multiplications: some tens of milliseconds */
 

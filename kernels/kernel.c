@@ -1,7 +1,7 @@
 /* kernel.c - the table of kernels, and a case to run one on: random weight and input, packed, judged against double sums. */
-#include "kern.h"
-#include "base/rng.h"
-#include "cpu/cpu.h"
+#include "kernel_impl.h"
+#include "kernels/base/rng.h"
+#include "kernels/cpu/cpu.h"
 
 #define BL_KERNEL(id) extern const bl_kernel bl_kernel_##id;
 #include "registry.def"

@@ -4,7 +4,7 @@
  */
 #ifndef BL_TENSOR_H
 #define BL_TENSOR_H
-#include "base/bl.h"
+#include "kernels/base/bl.h"
 
 typedef enum bl_dtype { BL_F32, BL_F16, BL_BF16, BL_F64, BL_U8, BL_I8, BL_I16, BL_I32, BL_I64, BL_BOOL, BL_N_DTYPES } bl_dtype;
 size_t      bl_dtype_bytes(bl_dtype t);

@@ -2,7 +2,7 @@
  *
  * Nothing is computed and nothing is written. A checkpoint that is itself quantized counts with the bits of its file.
  */
-#include "method.h"
+#include "harness/method.h"
 
 const bl_method bl_method_base = {
     .name = "base", .version = 1, .title = "As stored", .cite = "baseline",

@@ -2,7 +2,7 @@
  *
  * The linears of the blocks, the token embeddings and lm_head; norms stay as they are stored.
  */
-#include "method.h"
+#include "harness/method.h"
 
 static bl_geom geom_of(const bl_linear *lin) { return (bl_geom){ .out = lin->out, .in = lin->in }; }
 

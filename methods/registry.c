@@ -1,5 +1,5 @@
 /* registry.c - the methods that are compiled in, in the order of registry.def. */
-#include "methods/registry.h"
+#include "registry.h"
 
 #define BL_METHOD(id) extern const bl_method bl_method_##id;
 #include "registry.def"

@@ -10,7 +10,7 @@
  *     symmetric      no zero point, scale = max|w| / (2^(b-1) - 1)                                    (QuaRot's)
  *     1 bit          sign times the mean absolute value of the group; symmetric and range do not apply
  */
-#include "method.h"
+#include "harness/method.h"
 #include <inttypes.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
  *
  * results/schema.md says the same in words; a test compares both with a real file.
  */
-#include "cell_fields.h"
+#include "cell_impl.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* table.c - reads directories of shards and failure notes into long rows, each file once. */
-#include "cell_fields.h"
+#include "cell_impl.h"
 #include "rows.h"
 
 #include <string.h>

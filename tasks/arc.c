@@ -8,7 +8,7 @@
  *     acc_norm  the same divided by the characters of the choice
  * arc_easy and arc_challenge are the test splits; arc_challenge:val is the validation split and never stands in for the test split.
  */
-#include "tasks/shared_choice.h"
+#include "shared_choice.h"
 #include <string.h>
 
 static const char *const easy[] = {

@@ -9,7 +9,7 @@
  * The SuperGLUE passage begins with the article's title and two hyphens; a file of the original release, where the title is a field of its own,
  * is brought into that form.
  */
-#include "tasks/shared_choice.h"
+#include "shared_choice.h"
 #include <inttypes.h>
 
 static const char *const files[] = {

@@ -15,9 +15,9 @@
  * behind the number loses its last digit; "7 eggs..." extracts "..." in the flexible mode. How often nothing was found and how often the reply
  * ran into its limit is reported beside the scores, so a reader knows whether reasoning broke or formatting did.
  */
-#include "task.h"
-#include "tasks/shared_answer.h"
-#include "tasks/shared_text.h"
+#include "harness/task.h"
+#include "shared_answer.h"
+#include "shared_text.h"
 #include <inttypes.h>
 #include <string.h>
 

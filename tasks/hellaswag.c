@@ -10,8 +10,8 @@
  * Files that are preprocessed already ("query") are taken as they are. hellaswag:olmes1000 is such a file of 1,000 items; its queries differ in
  * places from those of P.
  */
-#include "tasks/shared_choice.h"
-#include "tasks/shared_text.h"
+#include "shared_choice.h"
+#include "shared_text.h"
 #include <string.h>
 
 static const char *const full[] = { "hellaswag/hellaswag_val.jsonl", "hellaswag/data/hellaswag_val.jsonl", "hellaswag/validation.jsonl", "hellaswag_val.jsonl", NULL };

@@ -8,7 +8,7 @@
  *     perplexity  exp of the mean negative log-likelihood of the target: per word, not per token
  * lambada_openai keeps case and punctuation; the tokenized lower-case original is another text with other scores.
  */
-#include "tasks/shared_choice.h"
+#include "shared_choice.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

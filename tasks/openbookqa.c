@@ -6,7 +6,7 @@
  *     acc       lowest summed negative log-likelihood
  *     acc_norm  the same divided by the characters of the choice
  */
-#include "tasks/shared_choice.h"
+#include "shared_choice.h"
 
 static const char *const files[] = {
     "openbookqa/OpenBookQA-V1-Sep2018/Data/Main/test.jsonl", "OpenBookQA-V1-Sep2018/Data/Main/test.jsonl", "openbookqa/Main/test.jsonl",

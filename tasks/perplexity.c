@@ -8,8 +8,8 @@
  *
  * A window (or a document) is an item. Perplexity is exp of the summed nll over the scored tokens.
  */
-#include "task.h"
-#include "text/sources.h"
+#include "harness/task.h"
+#include "harness/data/sources.h"
 #include <math.h>
 #include <string.h>
 
@@ -115,7 +115,7 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
 #define PICK(a, b, c, names, ...) names
 #define BL_SOURCE(id, source, doc, where, ...) PICK(__VA_ARGS__, NAMES3, NAMES2, NAMES1, )(source, __VA_ARGS__)
 static const char *const names[] = {
-#include "text/sources.def"
+#include "harness/data/sources.def"
     NULL
 };
 #undef BL_SOURCE

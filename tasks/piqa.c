@@ -7,7 +7,7 @@
  *     acc       lowest summed negative log-likelihood
  *     acc_norm  the same divided by the characters of the solution
  */
-#include "tasks/shared_choice.h"
+#include "shared_choice.h"
 #include <inttypes.h>
 #include <string.h>
 

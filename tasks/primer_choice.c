@@ -7,7 +7,7 @@
  *     acc_norm  the same divided by the characters of the choice
  * It is small enough for a machine without a data set at hand; its numbers compare with nothing but themselves.
  */
-#include "tasks/shared_choice.h"
+#include "shared_choice.h"
 
 static const char *const files[] = { "primer/primer_choice.jsonl", NULL };
 static const char where[] = "part of this program, share/bitladder/data";

@@ -1,5 +1,5 @@
 /* registry.c - the tasks that are compiled in, in the order of registry.def. */
-#include "tasks/registry.h"
+#include "registry.h"
 
 #define BL_TASK(id) extern const bl_task bl_task_##id;
 #include "registry.def"

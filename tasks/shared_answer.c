@@ -1,5 +1,5 @@
 /* shared_answer.c - numbers out of a chain of thought, exactly as lm-evaluation-harness finds and compares them. */
-#include "tasks/shared_answer.h"
+#include "shared_answer.h"
 #include <string.h>
 
 bool bl_answer_strict(const char *text, const char **s, size_t *n)

@@ -1,5 +1,5 @@
 /* shared_choice.c - what multiple-choice tasks share: rows as data sets spell them, and marking. */
-#include "tasks/shared_choice.h"
+#include "shared_choice.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
  */
 #ifndef BL_SHARED_CHOICE_H
 #define BL_SHARED_CHOICE_H
-#include "task.h"
+#include "harness/task.h"
 
 typedef struct bl_choice {
     const char *id;                                     /* the data set's own; NULL: it has none */

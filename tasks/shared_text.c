@@ -1,6 +1,6 @@
 /* shared_text.c - text as Python has it: white space, replacement, capitals. */
-#include "tasks/shared_text.h"
-#include "text/source_inside.h"
+#include "shared_text.h"
+#include "harness/data/data_impl.h"
 #include <string.h>
 #include <utf8proc.h>
 

@@ -8,8 +8,8 @@
  *     acc       lowest negative log-likelihood of the continuation
  * winogrande:sample is a sample of the xl training split and never stands in for the validation split.
  */
-#include "tasks/shared_choice.h"
-#include "tasks/shared_text.h"
+#include "shared_choice.h"
+#include "shared_text.h"
 #include <inttypes.h>
 #include <string.h>
 

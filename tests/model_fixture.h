@@ -2,7 +2,7 @@
 #ifndef BL_MODEL_FIXTURE_H
 #define BL_MODEL_FIXTURE_H
 #include "test.h"
-#include "model/generate.h"
+#include "harness/model/generate.h"
 
 typedef struct fixture { bl_checkpoint *ckpt; bl_backend *be; bl_model *m; bl_tokenizer *t; } fixture;
 

@@ -2,7 +2,7 @@
 #ifndef BL_TEST_TASK_RUN_H
 #define BL_TEST_TASK_RUN_H
 #include "test.h"
-#include "program.h"
+#include "harness/program.h"
 #include "tasks/registry.h"
 
 typedef struct task_run { const bl_task *task; bl_task_data data; const char *name; const bl_metric *metric; int n_metrics; } task_run;

@@ -8,8 +8,8 @@
 #define BL_BENCH_H
 #include "kernels/kernel.h"
 #include "plots/plot.h"
-#include "checkpoint/checkpoint.h"
-#include "program.h"
+#include "harness/checkpoint/checkpoint.h"
+#include "harness/program.h"
 
 /* The timings of a directory; not a shard of a cell. Google Benchmark's report lies beside it. */
 #define BL_BENCH_FILE "kernels.h5"

@@ -1,5 +1,5 @@
 /* gbench_none.c - stands in for gbench_shim.cc where Google Benchmark is not installed. */
-#include "bench/gbench.h"
+#include "gbench.h"
 
 #if !BL_HAVE_BENCHMARK
 bool bl_gbench_there(void) { return false; }

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 extern "C" {
-#include "bench/gbench.h"
+#include "gbench.h"
 }
 
 namespace {

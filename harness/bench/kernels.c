@@ -3,8 +3,8 @@
  * Order of work: shape after shape, at each OpenBLAS first, then kernel after kernel, at each one M after another on the same packed weight. One
  * case is in memory at a time.
  */
-#include "bench/gbench.h"
-#include "bench/inside.h"
+#include "gbench.h"
+#include "bench_impl.h"
 #include "kernels/base/fs.h"
 #include "bl_build.h"
 #include <fnmatch.h>

@@ -1,5 +1,5 @@
 /* openblas.c - the yardstick: the same product in fp32 by OpenBLAS, on the same number of threads. */
-#include "bench/inside.h"
+#include "bench_impl.h"
 #include <cblas.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* report.c - timings of kernels as files and as text. Layout of kernels.h5: results/schema.md. */
-#include "bench/inside.h"
+#include "bench_impl.h"
 #include "bl_build.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"

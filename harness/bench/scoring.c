@@ -4,13 +4,13 @@
  * The list of a pass over `rows` tokens of which `scored` meet the head: every linear of every block with `rows` rows, then the head in the chunks
  * in which the engine computes logits. cblas_sgemm reads a weight of its own for each product, as the model does, up to WEIGHT_BYTES.
  */
-#include "bench/inside.h"
+#include "bench_impl.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include "kernels/base/rng.h"
-#include "model/generate.h"
-#include "study/quantize.h"
-#include "study/score_inside.h"
+#include "harness/model/generate.h"
+#include "harness/quant/apply.h"
+#include "harness/score/score_impl.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

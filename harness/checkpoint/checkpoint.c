@@ -1,5 +1,5 @@
 /* checkpoint.c - opening a model whatever its container, and the list of its weights. */
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>

@@ -6,7 +6,7 @@
  * Looking for values that are not finite is done on what could make them so: exponent bits of 16- and 32-bit weights, scales of packed ones.
  * Only a row that looks suspicious is decoded, which also finds the first bad value.
  */
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>

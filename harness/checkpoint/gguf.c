@@ -7,7 +7,7 @@
  * Every length is compared with what is left of the file before anything is allocated or touched.
  */
 #include "gguf.h"
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include <inttypes.h>
 #include <stdlib.h>
 

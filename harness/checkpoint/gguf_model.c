@@ -4,7 +4,7 @@
  * are found again by computing the divisors they would give.
  */
 #include "gguf.h"
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include <inttypes.h>
 #include <math.h>
 

@@ -2,7 +2,7 @@
  *
  * What changes the mathematics is either read or refused; everything else (token ids of templates, training settings, cache flags) is skipped.
  */
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include <inttypes.h>
 
 /* Keys that would make it another model, and the only value that keeps it a LLaMA. null always does. */

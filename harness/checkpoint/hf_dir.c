@@ -1,5 +1,5 @@
 /* hf_dir.c - a Hugging Face directory: config.json, and model.safetensors or model.safetensors.index.json with its shards. */
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include "safetensors.h"
 #include <errno.h>
 #include <inttypes.h>

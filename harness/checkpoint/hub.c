@@ -4,7 +4,7 @@
  *     HUB/models--org--name/snapshots/COMMIT/  links into ../../blobs
  * HUB is $HF_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub. `org/name@rev` takes refs/rev, or the commit itself.
  */
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include <stdlib.h>
 
 /* Letters, digits, '-', '_' and '.', not beginning with '.'. */

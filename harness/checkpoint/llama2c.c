@@ -7,7 +7,7 @@
  *
  * Each kind of weight lies together for all layers. Rotary rows are in adjacent pairs; epsilon is 1e-5 and theta 10000, as that program has it.
  */
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include <inttypes.h>
 
 enum { V1_DATA = 256, V0_DATA = 28, MAGIC = 0x616b3432 };

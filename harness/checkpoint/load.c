@@ -3,7 +3,7 @@
  * Adjacent-pair order has row 2j and 2j+1 of a head where half-split has j and j + head/2, so row r of the HF order is read from
  * bl_rotary_row(t, r). All else is a copy. Only what is needed is touched, and mapped pages are given back afterwards.
  */
-#include "inside.h"
+#include "checkpoint_impl.h"
 
 enum { CHUNK = 4 << 20 };                               /* bytes of rows that are gathered at a time */
 

@@ -7,7 +7,7 @@
  * the largest allowed size costs no more memory than its tensors.
  */
 #include "safetensors.h"
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include <inttypes.h>
 #include <stdlib.h>
 

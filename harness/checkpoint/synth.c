@@ -6,7 +6,7 @@
  * Byte b of a part follows from the name of its weight and b alone: block b / 16 of Philox, keyed by the name. Dense weights turn 16 random
  * bits into a quantile of the normal distribution by table, so any slice costs the same and nothing depends on order.
  */
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include "kernels/base/rng.h"
 #include <math.h>
 

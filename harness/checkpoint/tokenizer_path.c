@@ -1,5 +1,5 @@
 /* tokenizer_path.c - where a checkpoint's tokenizer is. */
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include <stdlib.h>
 
 static const struct { const char *name; bl_tok_kind kind; } in_directory[] = {

@@ -5,7 +5,7 @@
  */
 #include "variant.h"
 #include "gguf.h"
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include "variant_parts.h"
 #include <errno.h>
 #include <inttypes.h>

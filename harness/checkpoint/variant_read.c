@@ -1,6 +1,6 @@
 /* variant_read.c - a directory written by `quantize`: bitladder.json says what each weight is, model.safetensors holds the parts. */
 #include "variant_parts.h"
-#include "inside.h"
+#include "checkpoint_impl.h"
 #include "safetensors.h"
 #include <inttypes.h>
 

@@ -1,7 +1,7 @@
 /* cli.c - finds the verb, reads its options, runs it, turns a failure into one sentence and an exit code. */
-#include "cli/cli.h"
-#include "cli/help.h"
-#include "cli/session.h"
+#include "cli.h"
+#include "help.h"
+#include "session.h"
 #include "kernels/base/fs.h"
 #include <stdlib.h>
 #include <string.h>

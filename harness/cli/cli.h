@@ -5,7 +5,7 @@
 #ifndef BL_CLI_H
 #define BL_CLI_H
 #include "kernels/base/opt.h"
-#include "program.h"
+#include "harness/program.h"
 
 int bl_cli_main(const bl_program *p, int argc, char **argv);
 

@@ -1,5 +1,5 @@
 /* help.c - help, version, man page and completion out of the table of verbs. */
-#include "cli/help.h"
+#include "help.h"
 #include "results/record.h"
 #include "kernels/format.h"
 #include "bl_build.h"

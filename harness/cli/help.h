@@ -1,7 +1,7 @@
 /* help.h - words made from the table of verbs: help, version, man page, completion. They cannot go stale. */
 #ifndef BL_HELP_H
 #define BL_HELP_H
-#include "cli/cli.h"
+#include "cli.h"
 
 void bl_help_all    (bl_text *out);
 void bl_help_verb   (const bl_verb *v, bl_text *out);

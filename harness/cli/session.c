@@ -1,5 +1,5 @@
 /* session.c - opens what a verb needs to run a model by hand. */
-#include "cli/session.h"
+#include "session.h"
 #include "kernels/base/fs.h"
 #include <errno.h>
 #include <signal.h>

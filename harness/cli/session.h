@@ -1,8 +1,8 @@
 /* session.h - model, tokenizer, backend and engine in one, for the verbs that run a model by hand. */
 #ifndef BL_SESSION_H
 #define BL_SESSION_H
-#include "cli/cli.h"
-#include "study/score.h"
+#include "cli.h"
+#include "harness/score/score.h"
 
 typedef struct bl_session {
     bl_backend    *be;

@@ -1,5 +1,5 @@
 /* verb_ask.c - the exact prompt of one item, its ids and the right answer: the debugging verb. */
-#include "cli/session.h"
+#include "session.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* verb_bench.c - times kernels, or whole models, next to OpenBLAS. */
-#include "cli/session.h"
-#include "bench/bench.h"
+#include "session.h"
+#include "harness/bench/bench.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* verb_doctor.c - what this machine has: program, libraries, processor, gnuplot, data. */
-#include "cli/help.h"
-#include "cli/session.h"
+#include "help.h"
+#include "session.h"
 #include "kernels/base/fs.h"
-#include "text/sources.h"
+#include "harness/data/sources.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* verb_generate.c - continues prompts: one text, or JSON lines {"prompt": ...}. */
-#include "cli/session.h"
+#include "session.h"
 #include <string.h>
 #include <utf8proc.h>
 

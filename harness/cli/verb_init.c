@@ -1,7 +1,7 @@
 /* verb_init.c - writes a commented study to start from. */
-#include "cli/session.h"
+#include "session.h"
 #include "kernels/base/fs.h"
-#include "study/spec.h"
+#include "harness/study/spec.h"
 #include <string.h>
 
 typedef struct opts { bl_cli_common common; bool force; } opts;

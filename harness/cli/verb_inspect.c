@@ -1,5 +1,5 @@
 /* verb_inspect.c - every check that `run` makes of a model, then its shape, formats, weight statistics and bits. */
-#include "cli/session.h"
+#include "session.h"
 #include <math.h>
 #include <string.h>
 

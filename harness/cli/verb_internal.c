@@ -1,7 +1,7 @@
 /* verb_internal.c - what the program and its packages call, not people: man page, completion, the child of a run. */
-#include "cli/help.h"
-#include "cli/session.h"
-#include "study/run.h"
+#include "help.h"
+#include "session.h"
+#include "harness/study/run.h"
 #include <string.h>
 
 static const bl_opt rows[] = { { 0 } };

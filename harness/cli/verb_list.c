@@ -1,5 +1,5 @@
 /* verb_list.c - names of everything that is registered, one line each. */
-#include "cli/session.h"
+#include "session.h"
 #include "kernels/kernel.h"
 #include "plots/plot.h"
 #include <string.h>

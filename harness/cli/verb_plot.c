@@ -1,6 +1,6 @@
 /* verb_plot.c - figures of one directory's results. */
-#include "cli/session.h"
-#include "bench/bench.h"
+#include "session.h"
+#include "harness/bench/bench.h"
 #include "kernels/base/fs.h"
 #include "plots/plot.h"
 #include <errno.h>

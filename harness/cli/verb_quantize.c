@@ -1,6 +1,6 @@
 /* verb_quantize.c - writes a quantized model as a directory that every verb loads, without the source. */
-#include "cli/session.h"
-#include "study/quantize.h"
+#include "session.h"
+#include "harness/quant/apply.h"
 #include <string.h>
 #include <unistd.h>
 

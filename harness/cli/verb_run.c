@@ -1,6 +1,6 @@
 /* verb_run.c - `plan` and `run`: the same study, looked at or carried out. */
-#include "cli/session.h"
-#include "study/run.h"
+#include "session.h"
+#include "harness/study/run.h"
 #include <string.h>
 
 typedef struct opts {

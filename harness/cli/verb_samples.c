@@ -1,5 +1,5 @@
 /* verb_samples.c - the single items behind a number. */
-#include "cli/session.h"
+#include "session.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"
 #include <fnmatch.h>

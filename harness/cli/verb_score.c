@@ -1,5 +1,5 @@
 /* verb_score.c - log-likelihoods of requests given as JSON lines. */
-#include "cli/session.h"
+#include "session.h"
 #include <string.h>
 
 typedef struct opts { bl_cli_common common; bl_cli_model m; const char *model; } opts;

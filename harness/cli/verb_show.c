@@ -1,5 +1,5 @@
 /* verb_show.c - everything about one method, task, format, kernel or figure. */
-#include "cli/session.h"
+#include "session.h"
 #include "kernels/kernel.h"
 #include "plots/plot.h"
 #include <math.h>

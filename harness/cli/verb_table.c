@@ -1,5 +1,5 @@
 /* verb_table.c - the results of one or more directories as one table. */
-#include "cli/session.h"
+#include "session.h"
 #include "results/table.h"
 #include <fnmatch.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* verb_tokenize.c - text to ids and back, JSON lines in and out. */
-#include "cli/session.h"
+#include "session.h"
 #include <string.h>
 
 typedef struct opts { bl_cli_common common; bl_cli_model m; const char *model; bool special, decode; } opts;

@@ -9,7 +9,7 @@
  * stream and the keys and values are as long as the batch. In the last block, rows that are not wanted only leave keys and values.
  * What a row's numbers are depends on its own sequence alone: every op treats rows apart.
  */
-#include "inner.h"
+#include "model_impl.h"
 #include <math.h>
 #include <string.h>
 

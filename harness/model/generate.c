@@ -1,6 +1,6 @@
 /* generate.c - prompts are taken in order, as many as the cache holds, and decoded together one token a step; those that have ended leave the batch. */
 #include "generate.h"
-#include "inner.h"
+#include "model_impl.h"
 #include "kernels/base/rng.h"
 #include <math.h>
 #include <string.h>

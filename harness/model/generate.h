@@ -5,7 +5,7 @@
 #ifndef BL_GENERATE_H
 #define BL_GENERATE_H
 #include "model.h"
-#include "text/tokenizer.h"
+#include "harness/tokenizer/tokenizer.h"
 
 typedef struct bl_gen_request {
     const int32_t *ids; int64_t n;                      /* prompt, BOS included where wanted */

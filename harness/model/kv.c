@@ -7,7 +7,7 @@
  *     slot 1   first choice    rows 40..47, after 40 positions of slot 0
  *     slot 2   second choice   rows 48..59, after 40 positions of slot 0
  */
-#include "inner.h"
+#include "model_impl.h"
 
 bl_status bl_kv_new(bl_model *m, int64_t rows, int32_t slots, bool one_layer, bl_kv_format f, bl_kv **out, bl_err *e)
 {

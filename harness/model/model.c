@@ -1,5 +1,5 @@
 /* model.c - the weights of a model: named linears, norms, embedding and head; blocks that come and go when streaming. */
-#include "inner.h"
+#include "model_impl.h"
 #include <string.h>
 
 enum { CHUNK_BYTES = 64 << 20, LEAST_CHUNK = 256, MOST_CHUNK = 1024,       /* activations of the rows that go through a block together */

@@ -14,7 +14,7 @@
  */
 #ifndef BL_MODEL_H
 #define BL_MODEL_H
-#include "checkpoint/checkpoint.h"
+#include "harness/checkpoint/checkpoint.h"
 #include "kernels/ops.h"
 
 /* One weight of a block: y = A(T x) Wt + adapter (DESIGN). */

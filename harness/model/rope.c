@@ -6,7 +6,7 @@
  *                   and a blend of the two between
  *     angle[p, i] = p * inv_freq[i]
  */
-#include "inner.h"
+#include "model_impl.h"
 #include <math.h>
 
 static float llama3(const bl_config *c, float f)

@@ -1,10 +1,10 @@
 /* cell_run.c - items in batches through the engine; every sample is in the journal before the next batch; the shard is the last act. */
-#include "study/cell_run.h"
+#include "cell_run.h"
 #include "kernels/base/fs.h"
 #include "results/journal.h"
 #include "results/table.h"
-#include "study/against.h"
-#include "study/identity.h"
+#include "harness/score/divergence.h"
+#include "identity.h"
 #include "bl_build.h"
 #include <fcntl.h>
 #include <string.h>

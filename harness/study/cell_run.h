@@ -1,8 +1,8 @@
 /* cell_run.h - one cell: items in batches through the engine, journal, metrics, divergences, shard. Runs in the child. */
 #ifndef BL_CELL_RUN_H
 #define BL_CELL_RUN_H
-#include "study/plan.h"
-#include "study/score.h"
+#include "plan.h"
+#include "harness/score/score.h"
 #include "results/cell.h"
 
 typedef struct bl_cell_job {

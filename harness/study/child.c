@@ -3,10 +3,10 @@
  * `internal variant PARENT HASH…`: the study's effective spec on standard input, hashes of the cells to run as arguments, events as JSON
  * lines on standard output: start, progress, done, failed. Everything that fails inside a cell is noted by the child itself.
  */
-#include "study/run.h"
+#include "run.h"
 #include "kernels/base/fs.h"
-#include "study/cell_run.h"
-#include "study/quantize.h"
+#include "cell_run.h"
+#include "harness/quant/apply.h"
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

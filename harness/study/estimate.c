@@ -1,5 +1,5 @@
 /* estimate.c - arithmetic on shapes, one short measurement of this machine's product. */
-#include "study/estimate.h"
+#include "estimate.h"
 #include "kernels/format.h"
 #include <math.h>
 #include <string.h>

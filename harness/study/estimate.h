@@ -1,7 +1,7 @@
 /* estimate.h - how many tokens a task has, how long a cell takes and how much memory, before anything is run. */
 #ifndef BL_ESTIMATE_H
 #define BL_ESTIMATE_H
-#include "study/plan.h"
+#include "plan.h"
 
 /* Bytes of text of an average token, from the size of the vocabulary alone. */
 double    bl_estimate_bytes_per_token(int64_t vocab);

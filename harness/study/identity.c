@@ -1,5 +1,5 @@
 /* identity.c - what enters the hash of a variant and of a cell. Anything that could change a number does; batch, threads and streaming cannot. */
-#include "study/identity.h"
+#include "identity.h"
 #include "kernels/base/fs.h"
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* identity.h - the hash of everything that could change a number: of a variant (the quantized model) and of a cell. */
 #ifndef BL_IDENTITY_H
 #define BL_IDENTITY_H
-#include "study/plan.h"
+#include "plan.h"
 
 bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_choice *m, const bl_calib_choice *calib,
                               uint64_t seed, bl_hash *out, bl_err *e);

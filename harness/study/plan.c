@@ -1,10 +1,10 @@
 /* plan.c - from a specification to cells with keys and identities; says no before any work is done. */
-#include "study/plan.h"
+#include "plan.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"
-#include "study/estimate.h"
-#include "study/identity.h"
-#include "study/quantize.h"
+#include "estimate.h"
+#include "identity.h"
+#include "harness/quant/apply.h"
 #include <fnmatch.h>
 #include <limits.h>
 #include <stdlib.h>

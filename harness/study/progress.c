@@ -1,5 +1,5 @@
 /* progress.c - drawing on standard error; nothing here changes a result. */
-#include "study/progress.h"
+#include "progress.h"
 #include <string.h>
 #include <unistd.h>
 

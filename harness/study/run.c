@@ -1,8 +1,8 @@
 /* run.c - the parent: plans, locks a variant, starts its child, shows progress, handles signals. It never touches a device. */
-#include "study/run.h"
+#include "run.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"
-#include "study/progress.h"
+#include "progress.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

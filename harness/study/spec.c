@@ -1,8 +1,8 @@
 /* spec.c - reads a study's specification: a JSON file, command line options, or both; lists multiply. */
-#include "study/spec.h"
+#include "spec.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
-#include "text/sources.h"
+#include "harness/data/sources.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -10,7 +10,7 @@
  */
 #ifndef BL_SPEC_H
 #define BL_SPEC_H
-#include "program.h"
+#include "harness/program.h"
 
 typedef struct bl_task_choice { const bl_task *task; const char *name; void *opts; const char *options; } bl_task_choice;   /* options: JSON of all, "{}" */
 typedef struct bl_calib_choice { const char *data; int64_t n, seqlen, seed; } bl_calib_choice;      /* for methods that look at data; data NULL: not said */

@@ -1,6 +1,6 @@
 /* fs.c - reading: maps that name their file when it is cut short, bounded reads; directories and names. */
 #include "fs.h"
-#include "inner.h"
+#include "base_impl.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

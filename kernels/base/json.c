@@ -4,7 +4,7 @@
  * must agree on every value. Numbers are the scanner's, because cJSON rounds integers and cuts long ones.
  */
 #include "fs.h"
-#include "json_parts.h"
+#include "json_impl.h"
 #include <cjson/cJSON.h>
 #include <pthread.h>
 #include <stdlib.h>

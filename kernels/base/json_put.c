@@ -1,5 +1,5 @@
 /* json_put.c - writing JSON: escaped strings, numbers that read back as the same bits. */
-#include "json_parts.h"
+#include "json_impl.h"
 #include <math.h>
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * Says no to everything json.h names, with the place: line, column and the path inside the document.
  * What is left is text that every reader of JSON understands the same way.
  */
-#include "json_parts.h"
+#include "json_impl.h"
 #include <math.h>
 #include <string.h>
 

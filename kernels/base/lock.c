@@ -4,7 +4,7 @@
  * one on another host cannot, and the message says what to remove.
  */
 #include "fs.h"
-#include "inner.h"
+#include "base_impl.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

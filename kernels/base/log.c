@@ -1,5 +1,5 @@
 /* log.c - log lines: one line a call, whole lines even from several threads. */
-#include "inner.h"
+#include "base_impl.h"
 #include <pthread.h>
 
 static const char *const words[] = { "error: ", "warning: ", "", "debug: " };

@@ -5,7 +5,7 @@
  * The head remembers the size and who allocated, so that a block freed by another thread is taken from
  * the account of its owner. Accounts restart with bl_alloc_watch_reset; blocks of an earlier epoch do not count.
  */
-#include "inner.h"
+#include "base_impl.h"
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>

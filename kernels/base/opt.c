@@ -1,5 +1,5 @@
 /* opt.c - option rows: defaults, setting from text and from JSON, printing. */
-#include "inner.h"
+#include "base_impl.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* opt_args.c - the command line of a verb, and its help, from the same rows. */
-#include "inner.h"
+#include "base_impl.h"
 #include <ctype.h>
 #include <math.h>
 #include <string.h>

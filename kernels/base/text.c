@@ -1,5 +1,5 @@
 /* text.c - growing text, UTF-8, numbers as text, error sentences and the nearest name. */
-#include "inner.h"
+#include "base_impl.h"
 #include <locale.h>
 #include <pthread.h>
 #include <stdlib.h>

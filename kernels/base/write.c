@@ -3,7 +3,7 @@
  * Every call that could change the disk passes a gate first, so that tests can let the Nth one fail.
  */
 #include "fs.h"
-#include "inner.h"
+#include "base_impl.h"
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>

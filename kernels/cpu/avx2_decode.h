@@ -6,7 +6,7 @@
  */
 #ifndef BL_CPU_AVX2_DECODE_H
 #define BL_CPU_AVX2_DECODE_H
-#include "../fmt_table.h"
+#include "kernels/fmt_table.h"
 #include "avx2_math.h"
 
 typedef enum kind { INT1, INT2, INT3, INT4, INT5, INT6, INT7, INT8, TABLE2, TABLE3, TABLE4, TABLE8, FP32, FP16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 } kind;

@@ -1,7 +1,7 @@
 /* results_figures.h - an invented study and invented timings, for figures. */
 #ifndef BL_RESULTS_FIGURES_H
 #define BL_RESULTS_FIGURES_H
-#include "data/results_cells.h"
+#include "results_cells.h"
 #include "plots/plot.h"
 
 /* One table row a metric, made without touching a disk. */

@@ -2,7 +2,7 @@
 #ifndef TEXT_TOK_H
 #define TEXT_TOK_H
 #include "test.h"
-#include "text/tokenizer.h"
+#include "harness/tokenizer/tokenizer.h"
 
 static inline bl_tokenizer *tok_made(bl_tok_kind kind, const void *p, size_t n)
 {

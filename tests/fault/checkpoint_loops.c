@@ -1,7 +1,7 @@
 /* checkpoint_loops.c - every allocation of every reader fails once, and every write-side call of the writer: a sentence, no leak, nothing left. */
 #include "test.h"
 #include "checkpoint_build.h"
-#include "checkpoint/variant.h"
+#include "harness/checkpoint/variant.h"
 #include <errno.h>
 #include <sys/stat.h>
 #include <sys/wait.h>

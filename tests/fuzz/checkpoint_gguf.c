@@ -1,6 +1,6 @@
 /* checkpoint_gguf.c - any bytes: refused with a sentence, or every key and tensor lies inside the file and can be asked for. */
-#include "checkpoint/gguf.h"
-#include "checkpoint/inside.h"
+#include "harness/checkpoint/gguf.h"
+#include "harness/checkpoint/checkpoint_impl.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* checkpoint_llama2c.c - any bytes: refused with a sentence, or a shape within bounds whose weights fill the file. */
-#include "checkpoint/inside.h"
+#include "harness/checkpoint/checkpoint_impl.h"
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -1,5 +1,5 @@
 /* checkpoint_safetensors.c - any bytes: refused with a sentence, or every byte behind the header belongs to exactly one tensor. */
-#include "checkpoint/safetensors.h"
+#include "harness/checkpoint/safetensors.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* results_shard.c - any bytes as a shard. HDF5 sees only what has the right hash, so what gets through is read to the end. */
-#include "results/cell_fields.h"
+#include "results/cell_impl.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {

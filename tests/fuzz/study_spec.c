@@ -1,5 +1,5 @@
 /* study_spec.c - any bytes as a study: a document, then after 0x1f what the command line adds; refused with a sentence, or printed and read again. */
-#include "study/spec.h"
+#include "harness/study/spec.h"
 #include <stdlib.h>
 #include <string.h>
 

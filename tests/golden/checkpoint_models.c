@@ -3,7 +3,7 @@
  * The models are found through BITLADDER_MODELS.
  */
 #include "test.h"
-#include "checkpoint/checkpoint.h"
+#include "harness/checkpoint/checkpoint.h"
 #include "kernels/base/fs.h"
 #include <math.h>
 

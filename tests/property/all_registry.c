@@ -2,13 +2,13 @@
 #include "method_run.h"
 #include "study_fixture.h"
 #include "task_run.h"
-#include "checkpoint/checkpoint.h"
-#include "checkpoint/safetensors.h"
+#include "harness/checkpoint/checkpoint.h"
+#include "harness/checkpoint/safetensors.h"
 #include "data/results_figures.h"
 #include "kernels/kernel.h"
 #include "plots/plot.h"
-#include "study/quantize.h"
-#include "study/score.h"
+#include "harness/quant/apply.h"
+#include "harness/score/score.h"
 
 static study S;
 static const char *data;                                /* BITLADDER_DATA, which the fixture unsets */

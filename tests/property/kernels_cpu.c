@@ -1,7 +1,7 @@
 /* What a score must not depend on: rows in the call, their offset, threads; and how much memory a packed product takes. */
 #include "test.h"
-#include "base/rng.h"
-#include "ops.h"
+#include "kernels/base/rng.h"
+#include "kernels/ops.h"
 #include <math.h>
 
 static bl_err e;

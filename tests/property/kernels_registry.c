@@ -1,6 +1,6 @@
 /* Every kernel of the registry against double sums, and against the plain reference to the bit. */
 #include "test.h"
-#include "kernel.h"
+#include "kernels/kernel.h"
 
 static bl_err e;
 static bl_backend *fast, *plain;

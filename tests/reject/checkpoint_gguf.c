@@ -1,7 +1,7 @@
 /* checkpoint_gguf.c - GGUF files that are refused, each with a sentence that says why, and odd ones that are fine. */
 #include "test.h"
 #include "checkpoint_build.h"
-#include "checkpoint/checkpoint.h"
+#include "harness/checkpoint/checkpoint.h"
 
 static char dir[4096];
 

@@ -1,7 +1,7 @@
 /* checkpoint_hf.c - Hugging Face directories: index files, configurations and weights that are refused, and spellings that are fine. */
 #include "test.h"
 #include "checkpoint_build.h"
-#include "checkpoint/checkpoint.h"
+#include "harness/checkpoint/checkpoint.h"
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 /* checkpoint_llama2c.c - llama2.c files that are refused, and both versions read. */
 #include "test.h"
 #include "checkpoint_build.h"
-#include "checkpoint/checkpoint.h"
+#include "harness/checkpoint/checkpoint.h"
 
 static char dir[4096];
 

@@ -1,7 +1,7 @@
 /* checkpoint_safetensors.c - safetensors files that are refused, each with a sentence that says why, and odd ones that are fine. */
 #include "test.h"
 #include "checkpoint_build.h"
-#include "checkpoint/safetensors.h"
+#include "harness/checkpoint/safetensors.h"
 
 /* u64 length, header, `data` zero bytes. */
 static bl_status parse_bytes(uint64_t length, const char *header, size_t n, size_t data, bl_err *e)

@@ -1,7 +1,7 @@
 /* checkpoint_variant.c - quantized directories that do not check are refused: every field, every part. */
 #include "test.h"
 #include "checkpoint_build.h"
-#include "checkpoint/variant.h"
+#include "harness/checkpoint/variant.h"
 
 static char dir[4096], model[4200], *list;
 static size_t list_bytes;

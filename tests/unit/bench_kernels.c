@@ -1,7 +1,7 @@
 /* Timings of kernels: what is timed, what is refused, what is written. No test looks at how long anything takes. */
 #include "test.h"
-#include "bench/gbench.h"
-#include "bench/inside.h"
+#include "harness/bench/gbench.h"
+#include "harness/bench/bench_impl.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include <math.h>

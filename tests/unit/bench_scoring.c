@@ -1,6 +1,6 @@
 /* Whole models next to their products: every method meets every work, and nothing stays behind. */
 #include "test.h"
-#include "bench/inside.h"
+#include "harness/bench/bench_impl.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 

@@ -1,7 +1,7 @@
 /* checkpoint_fingerprint.c - fingerprints see every byte and come from the cache; values that are not finite are found and named. */
 #include "test.h"
 #include "checkpoint_build.h"
-#include "checkpoint/checkpoint.h"
+#include "harness/checkpoint/checkpoint.h"
 #include <math.h>
 #include <fcntl.h>
 #include <sys/stat.h>

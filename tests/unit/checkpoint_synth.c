@@ -1,6 +1,6 @@
 /* checkpoint_synth.c - made-up weights: the same whatever slice is asked for, of the right spread, and never in memory as a whole. */
 #include "test.h"
-#include "checkpoint/checkpoint.h"
+#include "harness/checkpoint/checkpoint.h"
 #include <math.h>
 
 static bl_checkpoint *open_model(const char *model)

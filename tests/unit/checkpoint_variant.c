@@ -1,6 +1,6 @@
 /* checkpoint_variant.c - a directory written by the variant writer holds what was given, and stands alone. */
 #include "test.h"
-#include "checkpoint/variant.h"
+#include "harness/checkpoint/variant.h"
 #include "kernels/base/fs.h"
 #include <math.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 /* The ops one by one, on the fast backend and on the reference: examples small enough for paper, limits, refusals, equal bits. */
 #include "test.h"
-#include "base/rng.h"
-#include "cpu/cpu.h"
+#include "kernels/base/rng.h"
+#include "kernels/cpu/cpu.h"
 
 static bl_err e;
 static bl_backend *backends[4];                         /* fast, plain C on two threads, reference, AVX2 */

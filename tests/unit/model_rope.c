@@ -1,6 +1,6 @@
 /* model_rope.c - rotary frequencies on shapes small enough to check on paper. */
 #include "test.h"
-#include "model/inner.h"
+#include "harness/model/model_impl.h"
 #include <math.h>
 
 static void assert_close(float x, double want) { if (!(fabs(x / want - 1) < 1e-6)) fail_msg("%.9g, wanted %.9g", x, want); }

@@ -2,7 +2,7 @@
 #include "test.h"
 #include "tasks/shared_answer.h"
 #include "tasks/shared_text.h"
-#include "text/reader.h"
+#include "harness/data/reader.h"
 
 static const struct { const char *text, *want; } strict[] = {
     { "The answer is 18. Q",                "18." },

@@ -1,0 +1,59 @@
+/* program.c - finding methods and tasks by name. */
+#include "harness/program.h"
+#include <string.h>
+
+bl_status bl_program_method(const bl_program *p, const char *name, const bl_method **out, bl_err *e)
+{
+    const char *names[256];
+    size_t n = 0;
+    for (size_t i = 0; p->methods[i]; i++) {
+        if (strcmp(p->methods[i]->name, name) == 0) { *out = p->methods[i]; return BL_OK; }
+        if (n < BL_COUNT(names) - 1) names[n++] = p->methods[i]->name;
+    }
+    names[n] = NULL;
+    const char *near = bl_nearest(name, names);
+    return near ? bl_fail(e, BL_E_CONFIG, "no method '%s'; did you mean %s?", name, near)
+                : bl_fail(e, BL_E_CONFIG, "no method '%s'; see: bitladder list methods", name);
+}
+
+const char *const *bl_program_task_names(const bl_program *p, bl_arena *a, bl_err *e)
+{
+    size_t n = 0, at = 0;
+    for (size_t i = 0; p->tasks[i]; i++)
+        for (size_t j = 0; p->tasks[i]->names[j]; j++) n++;
+    const char **names = bl_alloc(a, n + 1, sizeof *names, e);
+    if (!names) return NULL;
+    for (size_t i = 0; p->tasks[i]; i++)
+        for (size_t j = 0; p->tasks[i]->names[j]; j++) names[at++] = p->tasks[i]->names[j];
+    return names;
+}
+
+bl_status bl_program_task(const bl_program *p, const char *text, const bl_task **out, const char **name, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_arena *a = NULL;
+    const char *const *names;
+
+    for (size_t i = 0; p->tasks[i]; i++)
+        for (size_t j = 0; p->tasks[i]->names[j]; j++)
+            if (strcmp(p->tasks[i]->names[j], text) == 0) {
+                *out = p->tasks[i];
+                *name = p->tasks[i]->names[j];
+                return BL_OK;
+            }
+    BL_TRY(bl_arena_new(&a, e));
+    if (!(names = bl_program_task_names(p, a, e))) { st = BL_E_NOMEM; goto out; }
+    const char *near = bl_nearest(text, names);
+    st = near ? bl_fail(e, BL_E_CONFIG, "no task '%s'; did you mean %s?", text, near)
+              : bl_fail(e, BL_E_CONFIG, "no task '%s'; see: bitladder list tasks", text);
+out:
+    bl_arena_free(a);
+    return st;
+}
+
+const bl_metric *bl_task_metrics(const bl_task *t, const char *name, int *n)
+{
+    if (t->metrics_of) return t->metrics_of(name, n);
+    *n = t->n_metrics;
+    return t->metrics;
+}

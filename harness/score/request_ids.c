@@ -1,0 +1,313 @@
+/* request_ids.c - from text to the ids that are fed and scored: the conventions of choices, rolling texts and perplexity windows.
+ *
+ *     pair       whole = tok(context + continuation); the first len(tok(context)) of them are the context, the rest is scored
+ *     rolling    prefix token, then the text's own tokens: every one is predicted once, in windows that see at least one token of context
+ *     GPTQ       the stream's tokens in windows of L without overlap, L-1 predictions each
+ *     llama.cpp  the same, the first token of each replaced by BOS where the vocabulary adds one, the second half scored
+ */
+#include "score_impl.h"
+#include <string.h>
+#include <utf8proc.h>
+
+static bl_status copy_ids(bl_arena *a, const int32_t *id, size_t n, int32_t **out, bl_err *e)
+{
+    int32_t *p = bl_alloc(a, n, sizeof *p, e);
+    if (!p) return BL_E_NOMEM;
+    if (n) memcpy(p, id, n * sizeof *p);
+    *out = p;
+    return BL_OK;
+}
+
+/* One BOS and only one: a template that spells it out is not given a second. */
+static bl_status encode_once(const bl_engine *g, const bl_span *span, size_t n, bl_ids *out, bl_err *e)
+{
+    bool bos = !g->no_bos && bl_tokenizer_adds_bos(g->t);
+    bl_status st = BL_OK;
+
+    BL_TRY(bl_encode_spans(g->t, span, n, bos ? BL_ENCODE_BOS : BL_ENCODE_PLAIN, out, e));
+    if (bos && out->n >= 2 && out->id[0] == bl_tokenizer_bos(g->t) && out->id[1] == out->id[0])
+        memmove(out->id, out->id + 1, --out->n * sizeof *out->id);
+out:
+    return st;
+}
+
+static bl_status prefix_token(const bl_engine *g, int32_t *out, bl_err *e)
+{
+    *out = bl_tokenizer_prefix(g->t);
+    return *out >= 0 ? BL_OK : bl_fail(e, BL_E_UNSUPPORTED, "the tokenizer has neither a BOS nor an EOS token to stand in for an empty context");
+}
+
+/* White space as Python's str.rstrip has it. */
+static bool is_space(utf8proc_int32_t c)
+{
+    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+/* Bytes of s[0..n) without the white space at its end. */
+static size_t trimmed(const char *s, size_t n)
+{
+    while (n) {
+        size_t at = n - 1;
+        utf8proc_int32_t c;
+        while (at && n - at < 4 && ((unsigned char)s[at] & 0xc0) == 0x80) at--;
+        if (utf8proc_iterate((const utf8proc_uint8_t *)s + at, (utf8proc_ssize_t)(n - at), &c) != (utf8proc_ssize_t)(n - at) || !is_space(c)) break;
+        n = at;
+    }
+    return n;
+}
+
+/* ---- pairs (zeroshot.md section 1) ---- */
+/* tok(context without the white space at its end) */
+static bl_status context_ids(const bl_engine *g, const bl_prompt *p, bl_context_ids *c, bl_arena *a, bl_err *e)
+{
+    size_t n = p->n, left = 0;
+    bl_span *span;
+    bl_status st = BL_OK;
+
+    if (c->span && c->span == p->span && c->n == p->n) return BL_OK;
+    c->ids.n = 0;
+    c->span = NULL;
+    while (n && !(left = trimmed(p->span[n - 1].text, p->span[n - 1].n))) n--;
+    if (!n) goto out;                                   /* empty */
+    if (!(span = bl_alloc(a, n, sizeof *span, e))) { st = BL_E_NOMEM; goto out; }
+    memcpy(span, p->span, n * sizeof *span);
+    span[n - 1].n = left;
+    BL_TRY(encode_once(g, span, n, &c->ids, e));
+    c->span = p->span;
+    c->n = p->n;
+out:
+    return st;
+}
+
+bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl_arena *a, bl_scored_ids *out, bl_err *e)
+{
+    bl_ids whole = { 0 };
+    bl_scored_ids r = { 0 };
+    size_t n = p->context.n, skip = 0;
+    int32_t prefix;
+    bl_span *span;
+    bl_status st = BL_OK;
+
+    if (p->context.failed) { st = bl_fail(e, BL_E_NOMEM, "no memory for a prompt"); goto out; }
+    BL_TRY(context_ids(g, &p->context, ctx, a, e));
+    if (!(span = bl_alloc(a, n + 1, sizeof *span, e))) { st = BL_E_NOMEM; goto out; }
+    if (n) memcpy(span, p->context.span, n * sizeof *span);
+    span[n] = (bl_span){ p->continuation, strlen(p->continuation), true };
+    if (ctx->ids.n) {
+        BL_TRY(encode_once(g, span, n + 1, &whole, e));
+        r.scored = (int64_t)whole.n - (int64_t)BL_MIN(ctx->ids.n, whole.n);
+        r.boundary = ctx->ids.n > whole.n || memcmp(whole.id, ctx->ids.id, ctx->ids.n * sizeof *whole.id) != 0;
+    } else {                                            /* the prefix token is the context; the white space belongs to the continuation */
+        BL_TRY(prefix_token(g, &prefix, e));
+        BL_TRY(bl_ids_push(&whole, prefix, e));
+        BL_TRY(bl_encode_spans(g->t, span, n + 1, BL_ENCODE_PLAIN, &whole, e));
+        if (whole.n > 1 && whole.id[1] == prefix) skip = 1;
+        r.scored = (int64_t)(whole.n - skip) - 1;
+    }
+    if ((int64_t)(whole.n - skip) > g->max_len + 1) {
+        skip = whole.n - (size_t)g->max_len - 1;
+        r.scored = BL_MIN(r.scored, g->max_len);
+        r.truncated = true;
+    }
+    r.n = (int64_t)(whole.n - skip);
+    BL_TRY(copy_ids(a, whole.id + skip, (size_t)r.n, &r.ids, e));
+    *out = r;
+out:
+    bl_ids_free(&whole);
+    return st;
+}
+
+bl_status bl_engine_pair_ids(bl_engine *g, const bl_pair *p, bl_arena *a, bl_scored_ids *out, bl_err *e)
+{
+    bl_context_ids ctx = { 0 };
+    bl_status st = bl_engine_pair(g, p, &ctx, a, out, e);
+    bl_ids_free(&ctx.ids);
+    return st;
+}
+
+bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new, bl_arena *a, bl_ids *out, bool *truncated, bl_err *e)
+{
+    bl_ids ids = { 0 };
+    int64_t room = g->max_len - max_new, cut = 0;
+    int32_t prefix, *copy;
+    bl_status st = BL_OK;
+
+    if (p->failed) { st = bl_fail(e, BL_E_NOMEM, "no memory for a prompt"); goto out; }
+    if (room < 1) {
+        st = bl_fail(e, BL_E_CONFIG, "%lld new tokens leave no room for a prompt in the model's %lld positions", (long long)max_new, (long long)g->max_len);
+        goto out;
+    }
+    BL_TRY(encode_once(g, p->span, p->n, &ids, e));
+    if (!ids.n) {
+        BL_TRY(prefix_token(g, &prefix, e));
+        BL_TRY(bl_ids_push(&ids, prefix, e));
+    }
+    cut = BL_MAX((int64_t)ids.n - room, 0);
+    BL_TRY(copy_ids(a, ids.id + cut, ids.n - (size_t)cut, &copy, e));
+    *out = (bl_ids){ .id = copy, .n = ids.n - (size_t)cut, .cap = ids.n - (size_t)cut };
+    if (truncated) *truncated = cut > 0;
+out:
+    bl_ids_free(&ids);
+    return st;
+}
+
+static bl_status add_unit(bl_units *out, bl_unit u, bl_err *e)
+{
+    bl_status st = BL_OK;
+    if (u.n < 1 || u.scored < 1) return BL_OK;          /* nothing to predict */
+    BL_TRY(bl_grow(&out->u, &out->cap, out->n + 1, sizeof *out->u, e));
+    u.greedy = true;
+    out->u[out->n++] = u;
+out:
+    return st;
+}
+
+static bl_status pair_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bool *truncated, bool *boundary, bl_err *e)
+{
+    bl_context_ids ctx = { 0 };
+    int64_t longest = 0;
+    size_t first = out->n;
+    bl_status st = BL_OK;
+
+    for (int i = 0; i < r->n_pairs; i++) {
+        bl_scored_ids s;
+        if ((st = bl_engine_pair(g, &r->pair[i], &ctx, a, &s, e)) != BL_OK) { bl_within(e, "pair %d", i); goto out; }
+        *truncated = *truncated || s.truncated;
+        *boundary  = *boundary  || s.boundary;
+        longest = BL_MAX(longest, s.n - 1);
+        BL_TRY(add_unit(out, (bl_unit){ .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .pair = i, .group = request }, e));
+    }
+    for (size_t i = first; i < out->n; i++) out->u[i].longest = longest;
+out:
+    bl_ids_free(&ctx.ids);
+    return st;
+}
+
+/* ---- rolling (perplexity.md section 3) ---- */
+/* Prefix token and the text's own: every one behind the prefix is predicted. */
+static bl_status rolling_ids(const bl_engine *g, const bl_request *r, bl_arena *a, int32_t **all, int64_t *n, bl_err *e)
+{
+    bl_ids ids = { 0 };
+    int32_t prefix;
+    bl_status st = BL_OK;
+
+    BL_TRY(prefix_token(g, &prefix, e));
+    BL_TRY(bl_ids_push(&ids, prefix, e));
+    /* A BOS of the tokenizer's own comes behind the prefix and is scored. */
+    BL_TRY(bl_encode(g->t, r->text, r->n_text, r->no_bos ? BL_ENCODE_PLAIN : BL_ENCODE_BOS, &ids, e));
+    BL_TRY(copy_ids(a, ids.id, ids.n, all, e));
+    *n = (int64_t)ids.n;
+out:
+    bl_ids_free(&ids);
+    return st;
+}
+
+static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bl_err *e)
+{
+    int64_t most = r->length > 0 ? BL_MIN(r->length, g->max_len) : g->max_len, n, at;
+    int32_t *all;
+    bl_status st = BL_OK;
+
+    BL_TRY(rolling_ids(g, r, a, &all, &n, e));
+    n--;
+    for (int64_t done = 0; done < n; done = at) {
+        at = BL_MIN(done + most, n);                    /* predicts tokens done .. at-1, which lie at all[done+1 .. at] */
+        int64_t fed = BL_MIN(at, most);
+        BL_TRY(add_unit(out, (bl_unit){ .ids = all + at - fed, .n = fed, .scored = at - done, .request = request, .position = done,
+                                        .group = -1, .longest = fed }, e));
+    }
+out:
+    return st;
+}
+
+/* ---- windows (perplexity.md sections 2 and 4) ---- */
+static bl_status stream_ids(bl_engine *g, const char *text, size_t n, bl_err *e)
+{
+    bl_stream *s = &g->stream;
+    bl_hash hash = bl_hash_bytes(text, n);
+    bl_status st = BL_OK;
+
+    if (s->there && s->text == text && s->n == n && bl_hash_equal(s->hash, hash)) return BL_OK;
+    s->there = false;
+    s->ids.n = 0;
+    BL_TRY(bl_encode(g->t, text, n, BL_ENCODE_BOS, &s->ids, e));
+    s->text  = text;
+    s->n     = n;
+    s->hash  = hash;
+    s->there = true;
+out:
+    return st;
+}
+
+bl_status bl_engine_windows(bl_engine *g, const char *text, size_t n, int64_t length, bl_window_rule rule, int64_t *out, bl_err *e)
+{
+    int64_t least = rule == BL_WINDOW_LLAMACPP ? 2 * length : length;
+    bl_status st = BL_OK;
+
+    if (length < 2) return bl_fail(e, BL_E_CONFIG, "a window of %lld tokens predicts nothing", (long long)length);
+    if (length > g->max_len)
+        return bl_fail(e, BL_E_UNSUPPORTED, "windows of %lld tokens do not fit the model's %lld positions", (long long)length, (long long)g->max_len);
+    BL_TRY(stream_ids(g, text, n, e));
+    if ((int64_t)g->stream.ids.n < least)
+        return bl_fail(e, BL_E_CONFIG, "the text has %zu tokens, windows of %lld need at least %lld", g->stream.ids.n, (long long)length, (long long)least);
+    *out = (int64_t)g->stream.ids.n / length;
+out:
+    return st;
+}
+
+static bl_status window_ids(bl_engine *g, const bl_request *r, bl_arena *a, bl_scored_ids *out, bl_err *e)
+{
+    int64_t windows;
+    bl_scored_ids s = { .n = r->length, .scored = r->length - 1 };
+    bl_status st = BL_OK;
+
+    BL_TRY(bl_engine_windows(g, r->text, r->n_text, r->length, r->rule, &windows, e));
+    if (r->index < 0 || r->index >= windows) {
+        st = bl_fail(e, BL_E_INTERNAL, "there is no window %lld, only %lld", (long long)r->index, (long long)windows);
+        goto out;
+    }
+    BL_TRY(copy_ids(a, g->stream.ids.id + r->index * r->length, (size_t)r->length, &s.ids, e));
+    if (r->rule == BL_WINDOW_LLAMACPP) {
+        if (bl_tokenizer_adds_bos(g->t)) s.ids[0] = bl_tokenizer_bos(g->t);
+        s.scored = r->length - r->length / 2 - 1;
+    }
+    *out = s;
+out:
+    return st;
+}
+
+static bl_status window_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bl_err *e)
+{
+    bl_scored_ids s;
+    bl_status st = BL_OK;
+    BL_TRY(window_ids(g, r, a, &s, e));
+    BL_TRY(add_unit(out, (bl_unit){ .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .group = -1, .longest = s.n - 1 }, e));
+out:
+    return st;
+}
+
+bl_status bl_engine_text_ids(bl_engine *g, const bl_request *r, bl_arena *a, bl_scored_ids *out, bl_err *e)
+{
+    bl_scored_ids s = { 0 };
+    bl_status st = BL_OK;
+    if (r->kind == BL_ASK_WINDOW) return window_ids(g, r, a, out, e);
+    BL_TRY(rolling_ids(g, r, a, &s.ids, &s.n, e));
+    s.scored = s.n - 1;
+    *out = s;
+out:
+    return st;
+}
+
+bl_status bl_engine_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bool *truncated, bool *boundary, bl_err *e)
+{
+    *truncated = *boundary = false;
+    switch (r->kind) {
+    case BL_ASK_PAIRS:   return pair_units(g, r, request, a, out, truncated, boundary, e);
+    case BL_ASK_ROLLING: return rolling_units(g, r, request, a, out, e);
+    case BL_ASK_WINDOW:  return window_units(g, r, request, a, out, e);
+    case BL_ASK_GENERATE:
+    case BL_ASK_DONE:    break;
+    }
+    return BL_OK;
+}
