@@ -46,7 +46,7 @@ typedef struct bl_method {
     bl_status (*layer)(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);
     bl_status (*train)(const bl_method_run *r, bl_err *e);
     /* Format and geometry that `layer` will give a linear, so that `plan` knows bytes without weights; false: unknown. */
-    bool      (*predict)(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_geom *geom);
+    bool      (*predict)(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape);
     /* head and embedding, when an option asks for them: `layer` is called with a bl_linear named "lm_head" / "model.embed_tokens". */
     bool      (*wants_head)(const bl_method_run *r);
     /* In words, for notes of the row: "ragged last group", "activations simulated"; NULL. */
@@ -54,7 +54,7 @@ typedef struct bl_method {
 } bl_method;
 
 /* What most `layer` hooks end with: replaces the weight of `lin` by itself packed in that format and fills mse and nmse of `stat`. */
-bl_status bl_method_pack(const bl_method_run *r, bl_linear *lin, const bl_format *format, const bl_geom *geom, bl_fit fit, bl_layer_stat *stat, bl_err *e);
+bl_status bl_method_pack(const bl_method_run *r, bl_linear *lin, const bl_format *format, const bl_shape *shape, bl_range_rule fit, bl_layer_stat *stat, bl_err *e);
 
 /* ---- method text: name[:w4[a8][g64|pc]][+flag|+option=value…] ---- */
 typedef struct bl_method_choice { const bl_method *method; void *opts; char *text; } bl_method_choice;   /* text: canonical, only what differs from the defaults, row order */

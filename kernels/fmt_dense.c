@@ -9,13 +9,13 @@
 
 static bl_dtype dtype_of(const bl_format *f) { return f->bits == 32 ? BL_F32 : f->ggml_type == 1 ? BL_F16 : BL_BF16; }
 
-static int parts(const bl_format *f, const bl_geom *g, bl_part_spec out[BL_MAX_PARTS])
+static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
     out[0] = (bl_part_spec){ "weight", dtype_of(f), g->out, g->in };
     return 1;
 }
 
-static void unpack(const bl_format *f, const bl_geom *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst)
+static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst)
 {
     int64_t at = row * g->in + k0;
     const uint16_t *h = (const uint16_t *)part[0] + at;
@@ -27,7 +27,7 @@ static void unpack(const bl_format *f, const bl_geom *g, const void *const part[
     }
 }
 
-static bl_status pack(const bl_format *f, const bl_geom *g, const float *w, void *const part[], bl_err *e)
+static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e)
 {
     bl_dtype t = dtype_of(f);
     uint16_t *h = part[0];

@@ -19,7 +19,7 @@
 
 enum { QK = 32 };
 
-int bl_block_parts(const bl_format *f, const bl_geom *g, bl_part_spec out[BL_MAX_PARTS])
+int bl_block_parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
     int64_t cols;
     if (__builtin_mul_overflow(g->in / f->block, (int64_t)f->block_bytes, &cols)) cols = -1;      /* refused as too large */
@@ -27,7 +27,7 @@ int bl_block_parts(const bl_format *f, const bl_geom *g, bl_part_spec out[BL_MAX
     return 1;
 }
 
-void bl_block_unpack(const bl_format *f, const bl_geom *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst,
+void bl_block_unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst,
                      bl_block_decode *decode)
 {
     const uint8_t *b = (const uint8_t *)part[0] + row * (g->in / f->block) * f->block_bytes + k0 / f->block * f->block_bytes;
@@ -47,7 +47,7 @@ void bl_block_unpack(const bl_format *f, const bl_geom *g, const void *const par
     }
 }
 
-bl_status bl_block_pack(const bl_format *f, const bl_geom *g, const float *w, void *const part[], bl_block_encode *encode, bl_err *e)
+bl_status bl_block_pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_block_encode *encode, bl_err *e)
 {
     bl_status st = f->check(f, g, e);
     uint8_t *b = part[0];

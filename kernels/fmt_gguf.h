@@ -12,10 +12,10 @@ enum { BL_BLOCK_MAX = 256 };                            /* weights of the longes
 typedef void bl_block_decode(const uint8_t *block, float *w);
 typedef bool bl_block_encode(const float *w, uint8_t *block);      /* w is finite; false: a scale does not fit fp16 */
 
-int       bl_block_parts (const bl_format *f, const bl_geom *g, bl_part_spec out[BL_MAX_PARTS]);
-void      bl_block_unpack(const bl_format *f, const bl_geom *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst,
+int       bl_block_parts (const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS]);
+void      bl_block_unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst,
                           bl_block_decode *decode);
-bl_status bl_block_pack  (const bl_format *f, const bl_geom *g, const float *w, void *const part[], bl_block_encode *encode, bl_err *e);
+bl_status bl_block_pack  (const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_block_encode *encode, bl_err *e);
 
 static inline uint16_t bl_u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
 static inline uint32_t bl_u32(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24; }
@@ -25,10 +25,10 @@ static inline float    bl_half(const uint8_t *p) { return bl_f16_to_f32(bl_u16(p
 extern const int8_t bl_iq4_levels[16];
 
 #define BL_BLOCK_UNPACK(id) \
-    static void unpack_##id(const bl_format *f, const bl_geom *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst) \
+    static void unpack_##id(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst) \
     { bl_block_unpack(f, g, part, row, k0, n, dst, decode_##id); }
 #define BL_BLOCK_PACK(id) \
-    static bl_status pack_##id(const bl_format *f, const bl_geom *g, const float *w, void *const part[], bl_err *e) \
+    static bl_status pack_##id(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e) \
     { return bl_block_pack(f, g, w, part, encode_##id, e); }
 #define BL_BLOCK_ROW(id, type, length, bytes, packer, text) \
     const bl_format bl_format_##id = { .name = #id, .doc = text, .kind = BL_FMT_BLOCK, .bits = 8 * (bytes) / (length), .block = length, \

@@ -17,7 +17,7 @@
 
 enum { CHUNK = 256 };                                   /* codes decoded at once, on the stack */
 
-static int parts(const bl_format *f, const bl_geom *g, bl_part_spec out[BL_MAX_PARTS])
+static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
     int64_t groups = bl_geom_groups(g);
 
@@ -29,14 +29,14 @@ static int parts(const bl_format *f, const bl_geom *g, bl_part_spec out[BL_MAX_P
     return 3;
 }
 
-static int zero_at(const bl_format *f, const bl_geom *g, const void *const part[], int64_t row, int64_t groups, int64_t i)
+static int zero_at(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t groups, int64_t i)
 {
     if (g->zero == BL_ZERO_NONE) return 1 << (f->bits - 1);
     if (g->zero == BL_ZERO_PACKED) return bl_code_at((const uint8_t *)part[2] + row * bl_code_bytes(groups, f->bits), f->bits, i);
     return ((const int16_t *)part[2])[row * groups + i];
 }
 
-static void unpack(const bl_format *f, const bl_geom *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst)
+static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst)
 {
     const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits);
     int64_t groups = bl_geom_groups(g);
@@ -145,7 +145,7 @@ static void encode_group(const float *w, int64_t n, float scale, float zero, int
     for (; i < n; i++) q[i] = (uint8_t)((int)rintf(fminf(fmaxf(w[i] / scale, lo), hi)) + z);
 }
 
-bl_status bl_int_encode(const bl_format *f, const bl_geom *g, const float *w, bl_fit_range *fit,
+bl_status bl_int_encode(const bl_format *f, const bl_shape *g, const float *w, bl_fit_range *fit,
                         const float *scale, const float *zero, void *const part[], bl_err *e)
 {
     bl_status st = BL_OK;
@@ -193,7 +193,7 @@ out:
     return st;
 }
 
-void bl_int_decode(const bl_format *f, const bl_geom *g, const void *const part[], int64_t row, uint8_t *codes, float *scale, float *zero)
+void bl_int_decode(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, uint8_t *codes, float *scale, float *zero)
 {
     int64_t groups = bl_geom_groups(g);
 
@@ -202,7 +202,7 @@ void bl_int_decode(const bl_format *f, const bl_geom *g, const void *const part[
     for (int64_t i = 0; zero && i < groups; i++) zero[i] = f->bits == 1 ? 0 : (float)zero_at(f, g, part, row, groups, i);
 }
 
-static bl_status pack(const bl_format *f, const bl_geom *g, const float *w, void *const part[], bl_err *e)
+static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e)
 {
     bl_fit_range *fit = f->bits == 1 ? bl_fit_sign : g->zero == BL_ZERO_NONE ? bl_fit_symmetric : bl_fit_zero;
     return bl_int_encode(f, g, w, fit, NULL, NULL, part, e);

@@ -23,7 +23,7 @@
 
 enum { CHUNK = 256, BLOCK2 = 256 };
 
-static int parts(const bl_format *f, const bl_geom *g, bl_part_spec out[BL_MAX_PARTS])
+static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
     int64_t groups = bl_geom_groups(g), all;
 
@@ -39,13 +39,13 @@ static int parts(const bl_format *f, const bl_geom *g, bl_part_spec out[BL_MAX_P
     return 4;
 }
 
-static float scale_at(const bl_geom *g, const void *const part[], int64_t i)
+static float scale_at(const bl_shape *g, const void *const part[], int64_t i)
 {
     if (!g->double_quant) return bl_scale_at(part[1], g->scale, i);
     return bl_dynamic_map[((const uint8_t *)part[1])[i]] * ((const float *)part[2])[i / BLOCK2] + *(const float *)part[3];
 }
 
-static void unpack(const bl_format *f, const bl_geom *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst)
+static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst)
 {
     const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits);
     int64_t groups = bl_geom_groups(g);
@@ -131,7 +131,7 @@ static void quantize_scales(float *s, int64_t n, void *const part[])
     *(float *)part[3] = mean;
 }
 
-static bl_status pack(const bl_format *f, const bl_geom *g, const float *w, void *const part[], bl_err *e)
+static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e)
 {
     bl_status st = BL_OK;
     int64_t groups = bl_geom_groups(g), row_bytes = bl_code_bytes(g->in, f->bits);

@@ -30,10 +30,10 @@ const bl_format *bl_format_ggml(int type)
 }
 
 /* ---- geometry ---- */
-int64_t bl_geom_groups(const bl_geom *g) { return g->group < 1 ? 0 : g->in / g->group + (g->in % g->group != 0); }
-bool    bl_geom_ragged(const bl_geom *g) { return g->group > 0 && g->in % g->group != 0; }
+int64_t bl_geom_groups(const bl_shape *g) { return g->group < 1 ? 0 : g->in / g->group + (g->in % g->group != 0); }
+bool    bl_geom_ragged(const bl_shape *g) { return g->group > 0 && g->in % g->group != 0; }
 
-uint64_t bl_format_bytes(const bl_format *f, const bl_geom *g)
+uint64_t bl_format_bytes(const bl_format *f, const bl_shape *g)
 {
     bl_part_spec spec[BL_MAX_PARTS];
     int64_t total = 0, n;                               /* signed: offsets are int64_t elsewhere */
@@ -45,12 +45,12 @@ uint64_t bl_format_bytes(const bl_format *f, const bl_geom *g)
     return (uint64_t)total;
 }
 
-double bl_format_bits(const bl_format *f, const bl_geom *g)
+double bl_format_bits(const bl_format *f, const bl_shape *g)
 {
     return 8.0 * (double)bl_format_bytes(f, g) / ((double)g->out * (double)g->in);
 }
 
-bl_status bl_fmt_check(const bl_format *f, const bl_geom *g, bl_err *e)
+bl_status bl_fmt_check(const bl_format *f, const bl_shape *g, bl_err *e)
 {
     bool grouped = f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE;
     int64_t n;
@@ -137,7 +137,7 @@ bl_status bl_fail_nonfinite(const bl_format *f, const float *w, int64_t row, int
     return bl_fail(e, BL_E_NUMERIC, "%s: the weight at row %" PRId64 ", column %" PRId64 " is %g", f->name, row, k0 + i, (double)w[i]);
 }
 
-bl_status bl_fail_scale(const bl_format *f, const bl_geom *g, int64_t row, int64_t group, float s, bl_err *e)
+bl_status bl_fail_scale(const bl_format *f, const bl_shape *g, int64_t row, int64_t group, float s, bl_err *e)
 {
     return bl_fail(e, BL_E_NUMERIC, "%s: row %" PRId64 ", group %" PRId64 ": the scale %g does not fit %s; choose bf16 or fp32 scales",
                    f->name, row, group, (double)s, bl_dtype_name(g->scale));

@@ -48,8 +48,8 @@ bool bl_all_finite(const float *w, int64_t n);
 /* The sentence about the first value of w [out, in] that is not finite. */
 bl_status bl_fail_nonfinite(const bl_format *f, const float *w, int64_t row, int64_t k0, int64_t n, bl_err *e);
 /* The sentence about a scale that its type cannot hold. */
-bl_status bl_fail_scale(const bl_format *f, const bl_geom *g, int64_t row, int64_t group, float s, bl_err *e);
+bl_status bl_fail_scale(const bl_format *f, const bl_shape *g, int64_t row, int64_t group, float s, bl_err *e);
 
 /* out, in, zero kind, double_quant, group and sizes, by the format's kind. */
-bl_status bl_fmt_check(const bl_format *f, const bl_geom *g, bl_err *e);
+bl_status bl_fmt_check(const bl_format *f, const bl_shape *g, bl_err *e);
 #endif

@@ -21,9 +21,9 @@ const bl_kernel *bl_kernel_find(const char *name)
 }
 
 /* ---- what the rows share ---- */
-bl_geom bl_kern_geom(const bl_format *f, const bl_kernel_shape *s, bool symmetric)
+bl_shape bl_kern_geom(const bl_format *f, const bl_kernel_shape *s, bool symmetric)
 {
-    bl_geom g = { .out = s->out, .in = s->in, .scale = BL_F16 };
+    bl_shape g = { .out = s->out, .in = s->in, .scale = BL_F16 };
     if (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) g.group = s->group > 0 ? s->group : s->in;
     if (f->kind == BL_FMT_INT && f->bits > 1 && !symmetric) g.zero = BL_ZERO_PACKED;
     return g;
@@ -32,7 +32,7 @@ bl_geom bl_kern_geom(const bl_format *f, const bl_kernel_shape *s, bool symmetri
 bool bl_kern_fits(const char *format, const bl_kernel_shape *s, bool symmetric)
 {
     const bl_format *f = bl_format_find(format);
-    bl_geom g = bl_kern_geom(f, s, symmetric);
+    bl_shape g = bl_kern_geom(f, s, symmetric);
     return s->rows > 0 && f->check(f, &g, NULL) == BL_OK;
 }
 
@@ -44,7 +44,7 @@ double bl_kern_flops(const bl_kernel_shape *s) { return 2.0 * (double)s->rows * 
 double bl_kern_bytes(const char *format, const bl_kernel_shape *s, bool symmetric)
 {
     const bl_format *f = bl_format_find(format);
-    bl_geom g = bl_kern_geom(f, s, symmetric);
+    bl_shape g = bl_kern_geom(f, s, symmetric);
     return (double)bl_format_bytes(f, &g) + 4.0 * (double)s->rows * (double)(s->in + s->out);
 }
 
@@ -105,7 +105,7 @@ bl_status bl_kernel_prepare(const bl_kernel *k, bl_backend *be, const bl_kernel_
     bl_kernel_case c = { .shape = *s, .act = { .bits = k->abits, .symmetric = true } };
     bl_tensor dense = { 0 };
     bl_buffer *y = NULL;
-    bl_geom g = bl_kern_geom(f, s, k->symmetric);
+    bl_shape g = bl_kern_geom(f, s, k->symmetric);
     BL_TRY(bl_weight_new(be, f, &g, &c.w, e));
     BL_TRY(random_tensor(be, s->out, s->in, 1, 0.05f, &dense, e));
     BL_TRY(be->ops->pack(be, &(bl_pack_args){ .x = dense, .w = &c.w }, e));

@@ -4,7 +4,7 @@
 #include "kernel.h"
 
 /* The geometry of a case: group 0 is the whole row, formats without groups have none; scales are fp16. */
-bl_geom bl_kern_geom(const bl_format *f, const bl_kernel_shape *s, bool symmetric);
+bl_shape bl_kern_geom(const bl_format *f, const bl_kernel_shape *s, bool symmetric);
 bool    bl_kern_fits(const char *format, const bl_kernel_shape *s, bool symmetric);      /* the format can hold the shape */
 bool    bl_kern_avx2  (const bl_backend *be);                                            /* the backend has the AVX2 paths */
 bool    bl_kern_avx512(const bl_backend *be);

@@ -36,26 +36,26 @@ static bl_status check_transforms(const bl_linear_args *a, bl_err *e)
         if (!ok) return broken(e, "linear", "a transform has data of another shape");
         width = t->out;
     }
-    return width == a->w->geom.in ? BL_OK : broken(e, "linear", "the width of x is not that of the weight");
+    return width == a->w->shape.in ? BL_OK : broken(e, "linear", "the width of x is not that of the weight");
 }
 
 bl_status bl_check_linear(const bl_linear_args *a, bl_err *e)
 {
     if (!a->w || !a->w->format || !is_2d(&a->x, BL_F32, -1, -1)) return broken(e, "linear", "x or the weight is missing");
-    if (!is_2d(&a->y, BL_F32, a->x.dim[0], a->w->geom.out)) return broken(e, "linear", "y has another shape than x and the weight give");
+    if (!is_2d(&a->y, BL_F32, a->x.dim[0], a->w->shape.out)) return broken(e, "linear", "y has another shape than x and the weight give");
     if (a->act.bits < 0 || a->act.bits == 1 || a->act.bits > 8) return broken(e, "linear", "activations have 0 or 2 to 8 bits");
     if (a->act.bits && a->act.unit == BL_ACT_GROUP && a->act.group < 1) return broken(e, "linear", "the activation group is not positive");
     const bl_lowrank *l = a->adapter;
-    if (l && (!is_2d(&l->a, BL_F32, -1, a->x.dim[1]) || !is_2d(&l->b, BL_F32, a->w->geom.out, l->a.dim[0])
+    if (l && (!is_2d(&l->a, BL_F32, -1, a->x.dim[1]) || !is_2d(&l->b, BL_F32, a->w->shape.out, l->a.dim[0])
               || l->a.stride[0] != l->a.dim[1] || l->b.stride[0] != l->b.dim[1]))
         return broken(e, "linear", "the adapter does not fit the weight");
     return check_transforms(a, e);
 }
 
-bl_status bl_check_norm(const bl_norm_args *a, bl_err *e)
+bl_status bl_check_rmsnorm(const bl_rmsnorm_args *a, bl_err *e)
 {
     if (!is_2d(&a->x, BL_F32, -1, -1) || !is_2d(&a->y, BL_F32, a->x.dim[0], a->x.dim[1]) || !is_1d(&a->weight, BL_F32, a->x.dim[1]))
-        return broken(e, "norm", "shapes of x, weight and y differ");
+        return broken(e, "rmsnorm", "shapes of x, weight and y differ");
     return BL_OK;
 }
 
@@ -93,20 +93,20 @@ bl_status bl_check_attention(const bl_attention_args *a, bl_err *e)
     return BL_OK;
 }
 
-bl_status bl_check_rows(const bl_rows_args *a, bl_err *e)
+bl_status bl_check_gather(const bl_gather_args *a, bl_err *e)
 {
-    if (!is_2d(&a->src, a->src.dtype, -1, -1) || !is_2d(&a->dst, a->src.dtype, -1, a->src.dim[1])) return broken(e, "rows", "src and dst differ in width or type");
+    if (!is_2d(&a->src, a->src.dtype, -1, -1) || !is_2d(&a->dst, a->src.dtype, -1, a->src.dim[1])) return broken(e, "gather", "src and dst differ in width or type");
     for (int64_t i = 0; i < a->n; i++) {
         int64_t from = a->from ? a->from[i] : i, to = a->to ? a->to[i] : i;
-        if (from < 0 || from >= a->src.dim[0] || to < 0 || to >= a->dst.dim[0]) return broken(e, "rows", "a row number is out of range");
+        if (from < 0 || from >= a->src.dim[0] || to < 0 || to >= a->dst.dim[0]) return broken(e, "gather", "a row number is out of range");
     }
     return BL_OK;
 }
 
-bl_status bl_check_gate(const bl_gate_args *a, bl_err *e)
+bl_status bl_check_swiglu(const bl_swiglu_args *a, bl_err *e)
 {
     if (!is_2d(&a->gate, BL_F32, -1, -1) || !is_2d(&a->up, BL_F32, a->gate.dim[0], a->gate.dim[1])
-        || !is_2d(&a->y, BL_F32, a->gate.dim[0], a->gate.dim[1])) return broken(e, "gate", "shapes differ");
+        || !is_2d(&a->y, BL_F32, a->gate.dim[0], a->gate.dim[1])) return broken(e, "swiglu", "shapes differ");
     return BL_OK;
 }
 
@@ -118,10 +118,10 @@ bl_status bl_check_add(const bl_add_args *a, bl_err *e)
 
 bl_status bl_check_embed(const bl_embed_args *a, bl_err *e)
 {
-    if (!a->w || !a->w->format || !is_2d(&a->y, BL_F32, -1, a->w->geom.in)) return broken(e, "embed", "y has another width than the weight");
+    if (!a->w || !a->w->format || !is_2d(&a->y, BL_F32, -1, a->w->shape.in)) return broken(e, "embed", "y has another width than the weight");
     for (int64_t i = 0; i < a->y.dim[0]; i++)
-        if (a->ids[i] < 0 || a->ids[i] >= a->w->geom.out)
-            return bl_fail(e, BL_E_INTERNAL, "embed: token id %" PRId32 " is not in 0..%" PRId64, a->ids[i], a->w->geom.out - 1);
+        if (a->ids[i] < 0 || a->ids[i] >= a->w->shape.out)
+            return bl_fail(e, BL_E_INTERNAL, "embed: token id %" PRId32 " is not in 0..%" PRId64, a->ids[i], a->w->shape.out - 1);
     return BL_OK;
 }
 
@@ -141,14 +141,14 @@ bl_status bl_check_loss(const bl_loss_args *a, bl_err *e)
     return BL_OK;
 }
 
-bl_status bl_check_compare(const bl_compare_args *a, bl_err *e)
+bl_status bl_check_kl_div(const bl_kl_div_args *a, bl_err *e)
 {
     int64_t rows = a->p.dim[0];
     if (!is_2d(&a->p, BL_F32, -1, -1) || !is_2d(&a->q, BL_F32, rows, -1) || a->vocab < 1 || a->vocab > a->p.dim[1] || a->vocab > a->q.dim[1])
-        return broken(e, "compare", "vocab is larger than the logits");
+        return broken(e, "kl_div", "vocab is larger than the logits");
     if (!is_1d(&a->kl, BL_F64, rows) || !is_1d(&a->dp, BL_F64, rows) || !is_1d(&a->same, BL_I32, rows))
-        return broken(e, "compare", "an output has another type or is too short");
-    if (!a->target || !targets_ok(a->target, rows, a->vocab, 0)) return broken(e, "compare", "a target is out of range");
+        return broken(e, "kl_div", "an output has another type or is too short");
+    if (!a->target || !targets_ok(a->target, rows, a->vocab, 0)) return broken(e, "kl_div", "a target is out of range");
     return BL_OK;
 }
 
@@ -162,20 +162,20 @@ bl_status bl_check_sample(const bl_sample_args *a, bl_err *e)
 
 bl_status bl_check_pack(const bl_pack_args *a, bl_err *e)
 {
-    if (!a->w || !a->w->format || !is_2d(&a->x, BL_F32, a->w->geom.out, a->w->geom.in) || a->x.stride[0] != a->x.dim[1])
+    if (!a->w || !a->w->format || !is_2d(&a->x, BL_F32, a->w->shape.out, a->w->shape.in) || a->x.stride[0] != a->x.dim[1])
         return broken(e, "pack", "x has another shape than the weight, or is not contiguous");
-    if (a->fit == BL_FIT_OWN && !a->w->format->pack) return bl_fail(e, BL_E_UNSUPPORTED, "format %s can be read but not written", a->w->format->name);
-    if (a->fit != BL_FIT_OWN && a->w->format->kind != BL_FMT_INT) return broken(e, "pack", "only integer formats take a fit");
-    int64_t groups = bl_geom_groups(&a->w->geom);
-    if (a->fit == BL_FIT_GIVEN && (!is_2d(&a->scale, BL_F32, a->w->geom.out, groups) || a->scale.stride[0] != groups
-        || (a->zero.buf && (!is_2d(&a->zero, BL_F32, a->w->geom.out, groups) || a->zero.stride[0] != groups))))
+    if (a->rule == BL_RANGE_OWN && !a->w->format->pack) return bl_fail(e, BL_E_UNSUPPORTED, "format %s can be read but not written", a->w->format->name);
+    if (a->rule != BL_RANGE_OWN && a->w->format->kind != BL_FMT_INT) return broken(e, "pack", "only integer formats take a fit");
+    int64_t groups = bl_geom_groups(&a->w->shape);
+    if (a->rule == BL_RANGE_GIVEN && (!is_2d(&a->scale, BL_F32, a->w->shape.out, groups) || a->scale.stride[0] != groups
+        || (a->zero.buf && (!is_2d(&a->zero, BL_F32, a->w->shape.out, groups) || a->zero.stride[0] != groups))))
         return broken(e, "pack", "the given scales or zeros have another shape");
     return BL_OK;
 }
 
 bl_status bl_check_unpack(const bl_unpack_args *a, bl_err *e)
 {
-    if (!a->w || !a->w->format || a->row0 < 0 || a->rows < 0 || a->row0 + a->rows > a->w->geom.out || !is_2d(&a->y, BL_F32, a->rows, a->w->geom.in))
+    if (!a->w || !a->w->format || a->row0 < 0 || a->rows < 0 || a->row0 + a->rows > a->w->shape.out || !is_2d(&a->y, BL_F32, a->rows, a->w->shape.in))
         return broken(e, "unpack", "y has another shape than the rows of the weight");
     return BL_OK;
 }

@@ -51,7 +51,7 @@ typedef struct bl_linear_args {
     bool             accumulate;                        /* y += instead of y = */
 } bl_linear_args;
 
-typedef struct bl_norm_args { bl_tensor x, weight, y; double eps; } bl_norm_args;        /* RMSNorm: x f32 [rows, dim], weight f32 [dim] */
+typedef struct bl_rmsnorm_args { bl_tensor x, weight, y; double eps; } bl_rmsnorm_args;        /* RMSNorm: x f32 [rows, dim], weight f32 [dim] */
 typedef struct bl_rope_args {                                                              /* half-split rotation in place */
     bl_tensor x;                                        /* f32 [rows, heads * head_dim] */
     int64_t   head_dim;
@@ -74,8 +74,8 @@ typedef struct bl_attention_args {
     const int32_t *seg_start;                           /* [n_seq+1] into seg */
 } bl_attention_args;
 
-typedef struct bl_rows_args { bl_tensor src, dst; const int64_t *from, *to; int64_t n; } bl_rows_args;   /* dst[to[i]] = src[from[i]]; NULL list: i */
-typedef struct bl_gate_args { bl_tensor gate, up, y; } bl_gate_args;                      /* y = silu(gate) * up, f32 [rows, hidden] */
+typedef struct bl_gather_args { bl_tensor src, dst; const int64_t *from, *to; int64_t n; } bl_gather_args;   /* dst[to[i]] = src[from[i]]; NULL list: i */
+typedef struct bl_swiglu_args { bl_tensor gate, up, y; } bl_swiglu_args;                      /* y = silu(gate) * up, f32 [rows, hidden] */
 typedef struct bl_add_args  { bl_tensor x, y; } bl_add_args;                              /* y += x, f32, same shape */
 typedef struct bl_embed_args { const bl_weight *w; const int32_t *ids; bl_tensor y; } bl_embed_args;   /* y f32 [n, dim], row i = W[ids[i]] */
 
@@ -86,14 +86,14 @@ typedef struct bl_loss_args {
     bl_tensor nll;                                      /* f64 [rows] out: -log softmax(target), sums in double; NaN when a logit is not finite */
     bl_tensor argmax;                                   /* i32 [rows] out, first index on ties; either of the two may be no tensor */
 } bl_loss_args;
-typedef struct bl_compare_args {                        /* P base, Q tested (perplexity.md section 4) */
+typedef struct bl_kl_div_args {                        /* P base, Q tested (perplexity.md section 4) */
     bl_tensor p, q;                                     /* f32 logits [rows, vocab] */
     int64_t   vocab;
     const int32_t *target;                              /* [rows] */
     bl_tensor kl;                                       /* f64 [rows]: sum P (ln P - ln Q), no cut-off */
     bl_tensor dp;                                       /* f64 [rows]: Q(target) - P(target) */
     bl_tensor same;                                     /* i32 [rows]: argmax agrees */
-} bl_compare_args;
+} bl_kl_div_args;
 typedef struct bl_sample_args {
     bl_tensor logits; int64_t vocab;                    /* f32 [rows, vocab] */
     double temperature, top_p;                          /* temperature 0: argmax; top_p 0 or 1: all */
@@ -101,23 +101,23 @@ typedef struct bl_sample_args {
     bl_tensor ids;                                      /* i32 [rows] out */
 } bl_sample_args;
 
-typedef enum bl_fit { BL_FIT_OWN, BL_FIT_ZERO, BL_FIT_MINMAX, BL_FIT_CLIP, BL_FIT_SYMMETRIC, BL_FIT_SIGN, BL_FIT_GIVEN } bl_fit;
+typedef enum bl_range_rule { BL_RANGE_OWN, BL_RANGE_ZERO, BL_RANGE_MINMAX, BL_RANGE_CLIP, BL_RANGE_SYMMETRIC, BL_RANGE_SIGN, BL_RANGE_GIVEN } bl_range_rule;
 typedef struct bl_pack_args {
     bl_tensor  x;                                       /* f32 [out, in] */
     bl_weight *w;                                       /* format, geometry and parts are there; contents are written */
-    bl_fit     fit;                                     /* OWN: the format's rule */
+    bl_range_rule     rule;                                     /* OWN: the format's rule */
     bl_tensor  scale, zero;                             /* GIVEN: f32 [out, groups] */
     double    *sq_error, *sq_weight;                    /* host out, may be NULL: sum (w - w^)^2, sum w^2; valid after sync */
 } bl_pack_args;
 typedef struct bl_unpack_args { const bl_weight *w; int64_t row0, rows; bl_tensor y; } bl_unpack_args;    /* y f32 [rows, in] */
 
-typedef struct bl_facts {
+typedef struct bl_device_info {
     char     name[128];                                 /* "AMD EPYC 9R14", "NVIDIA H200" */
     char     simd[64];                                  /* "avx2+fma+f16c", "plain" */
     int      threads;
     uint64_t memory_bytes;
     bool     deterministic;
-} bl_facts;
+} bl_device_info;
 
 typedef struct bl_ops {
     const char *name;                                   /* "cpu" */
@@ -129,20 +129,20 @@ typedef struct bl_ops {
     bl_status (*fill    )(bl_backend *, const bl_tensor *dst, double value, bl_err *);
     bl_status (*sync    )(bl_backend *, bl_err *);
     void      (*memory  )(const bl_backend *, uint64_t *now, uint64_t *peak);               /* bytes of buffers */
-    void      (*facts   )(const bl_backend *, bl_facts *out);
+    void      (*device_info)(const bl_backend *, bl_device_info *out);
     bl_status (*flush   )(bl_backend *, bl_err *);                                          /* drop caches, for cold timings */
     /* compute */
     bl_status (*linear   )(bl_backend *, const bl_linear_args *, bl_err *);
     bool      (*linear_is_integer)(const bl_backend *, const bl_linear_args *);             /* else quantized activations are simulated */
-    bl_status (*norm     )(bl_backend *, const bl_norm_args *, bl_err *);
+    bl_status (*rmsnorm  )(bl_backend *, const bl_rmsnorm_args *, bl_err *);
     bl_status (*rope     )(bl_backend *, const bl_rope_args *, bl_err *);
     bl_status (*attention)(bl_backend *, const bl_attention_args *, bl_err *);
-    bl_status (*rows     )(bl_backend *, const bl_rows_args *, bl_err *);
-    bl_status (*gate     )(bl_backend *, const bl_gate_args *, bl_err *);
+    bl_status (*gather   )(bl_backend *, const bl_gather_args *, bl_err *);
+    bl_status (*swiglu   )(bl_backend *, const bl_swiglu_args *, bl_err *);
     bl_status (*add      )(bl_backend *, const bl_add_args *, bl_err *);
     bl_status (*embed    )(bl_backend *, const bl_embed_args *, bl_err *);
     bl_status (*loss     )(bl_backend *, const bl_loss_args *, bl_err *);
-    bl_status (*compare  )(bl_backend *, const bl_compare_args *, bl_err *);
+    bl_status (*kl_div   )(bl_backend *, const bl_kl_div_args *, bl_err *);
     bl_status (*sample   )(bl_backend *, const bl_sample_args *, bl_err *);
     bl_status (*pack     )(bl_backend *, const bl_pack_args *, bl_err *);
     bl_status (*unpack   )(bl_backend *, const bl_unpack_args *, bl_err *);
@@ -169,15 +169,15 @@ void      bl_backend_close(bl_backend *be);             /* NULL is fine */
 
 /* What every backend checks first; a broken shape is our own mistake: BL_E_INTERNAL. */
 bl_status bl_check_linear   (const bl_linear_args *a, bl_err *e);
-bl_status bl_check_norm     (const bl_norm_args *a, bl_err *e);
+bl_status bl_check_rmsnorm     (const bl_rmsnorm_args *a, bl_err *e);
 bl_status bl_check_rope     (const bl_rope_args *a, bl_err *e);
 bl_status bl_check_attention(const bl_attention_args *a, bl_err *e);
-bl_status bl_check_rows     (const bl_rows_args *a, bl_err *e);
-bl_status bl_check_gate     (const bl_gate_args *a, bl_err *e);
+bl_status bl_check_gather     (const bl_gather_args *a, bl_err *e);
+bl_status bl_check_swiglu     (const bl_swiglu_args *a, bl_err *e);
 bl_status bl_check_add      (const bl_add_args *a, bl_err *e);
 bl_status bl_check_embed    (const bl_embed_args *a, bl_err *e);
 bl_status bl_check_loss     (const bl_loss_args *a, bl_err *e);
-bl_status bl_check_compare  (const bl_compare_args *a, bl_err *e);
+bl_status bl_check_kl_div  (const bl_kl_div_args *a, bl_err *e);
 bl_status bl_check_sample   (const bl_sample_args *a, bl_err *e);
 bl_status bl_check_pack     (const bl_pack_args *a, bl_err *e);
 bl_status bl_check_unpack   (const bl_unpack_args *a, bl_err *e);

@@ -7,10 +7,10 @@
 
 enum { ALIGN = 64, BEHIND = 64 };
 
-bl_status bl_weight_new(bl_backend *be, const bl_format *f, const bl_geom *g, bl_weight *out, bl_err *e)
+bl_status bl_weight_new(bl_backend *be, const bl_format *f, const bl_shape *g, bl_weight *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_weight w = { .format = f, .geom = *g };
+    bl_weight w = { .format = f, .shape = *g };
     bl_part_spec spec[BL_MAX_PARTS];
     uint64_t at[BL_MAX_PARTS], end = 0;
 
@@ -34,4 +34,4 @@ void bl_weight_free(bl_weight *w)
     *w = (bl_weight){ 0 };
 }
 
-uint64_t bl_weight_bytes(const bl_weight *w) { return w->format ? bl_format_bytes(w->format, &w->geom) : 0; }
+uint64_t bl_weight_bytes(const bl_weight *w) { return w->format ? bl_format_bytes(w->format, &w->shape) : 0; }

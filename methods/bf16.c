@@ -4,19 +4,19 @@
  */
 #include "harness/method.h"
 
-static bl_geom geom_of(const bl_linear *lin) { return (bl_geom){ .out = lin->out, .in = lin->in }; }
+static bl_shape geom_of(const bl_linear *lin) { return (bl_shape){ .out = lin->out, .in = lin->in }; }
 
 static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
-    bl_geom g = geom_of(lin);
-    return bl_method_pack(r, lin, bl_format_find("bf16"), &g, BL_FIT_OWN, stat, e);
+    bl_shape g = geom_of(lin);
+    return bl_method_pack(r, lin, bl_format_find("bf16"), &g, BL_RANGE_OWN, stat, e);
 }
 
-static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_geom *geom)
+static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     (void)r;
     *format = bl_format_find("bf16");
-    *geom   = geom_of(lin);
+    *shape   = geom_of(lin);
     return true;
 }
 

@@ -37,17 +37,17 @@ static void settle(void *options)
 }
 
 /* Format, geometry and fit of one linear. */
-static void choose(const opts *o, int64_t out, int64_t in, const bl_format **f, bl_geom *g, bl_fit *fit)
+static void choose(const opts *o, int64_t out, int64_t in, const bl_format **f, bl_shape *g, bl_range_rule *fit)
 {
-    static const bl_fit  fits [] = { BL_FIT_ZERO,    BL_FIT_MINMAX, BL_FIT_CLIP    };     /* in the order of `ranges` */
+    static const bl_range_rule  fits [] = { BL_RANGE_ZERO,    BL_RANGE_MINMAX, BL_RANGE_CLIP    };     /* in the order of `ranges` */
     static const bl_zero zeros[] = { BL_ZERO_PACKED, BL_ZERO_I16,   BL_ZERO_PACKED };
     char name[8];
 
     snprintf(name, sizeof name, "int%d", (int)o->q.wbits);
     *f = bl_format_find(name);
-    *g = (bl_geom){ .out = out, .in = in, .group = o->q.group < 0 ? in : o->q.group, .scale = o->scale ? BL_F32 : BL_F16 };
-    if (o->q.wbits == 1)     { *fit = BL_FIT_SIGN;      g->zero = BL_ZERO_NONE; }
-    else if (o->q.symmetric) { *fit = BL_FIT_SYMMETRIC; g->zero = BL_ZERO_NONE; }
+    *g = (bl_shape){ .out = out, .in = in, .group = o->q.group < 0 ? in : o->q.group, .scale = o->scale ? BL_F32 : BL_F16 };
+    if (o->q.wbits == 1)     { *fit = BL_RANGE_SIGN;      g->zero = BL_ZERO_NONE; }
+    else if (o->q.symmetric) { *fit = BL_RANGE_SYMMETRIC; g->zero = BL_ZERO_NONE; }
     else                     { *fit = fits[o->range];   g->zero = zeros[o->range]; }
 }
 
@@ -72,8 +72,8 @@ static bl_status check(const bl_method_run *r, bl_err *e)      /* a millisecond 
 {
     const opts *o = r->opts;
     const bl_format *f;
-    bl_geom g;
-    bl_fit fit;
+    bl_shape g;
+    bl_range_rule fit;
 
     for (size_t i = 0; i < r->model->n_linears; i++) {
         const bl_linear *lin = &r->model->linears[i];
@@ -92,8 +92,8 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
 {
     const opts *o = r->opts;
     const bl_format *f;
-    bl_geom g;
-    bl_fit fit;
+    bl_shape g;
+    bl_range_rule fit;
 
     if (!takes(r, lin)) return BL_OK;
     choose(o, lin->out, lin->in, &f, &g, &fit);
@@ -102,11 +102,11 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     return bl_method_pack(r, lin, f, &g, fit, stat, e);
 }
 
-static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_geom *geom)
+static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
-    bl_fit fit;
+    bl_range_rule fit;
     if (!takes(r, lin)) return false;
-    choose(r->opts, lin->out, lin->in, format, geom, &fit);
+    choose(r->opts, lin->out, lin->in, format, shape, &fit);
     return true;
 }
 

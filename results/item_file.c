@@ -13,7 +13,7 @@ static const uint64_t item_magic = 0x6d65746b6e756863ull;
 typedef struct item_header { uint64_t magic; int64_t id; uint64_t n, hi, lo; } item_header;
 typedef struct entry { int64_t id; uint64_t at, n; } entry;
 
-struct bl_chunks {
+struct bl_item_file {
     char    *path;
     int      fd;
     bool     writable;
@@ -22,7 +22,7 @@ struct bl_chunks {
 };
 
 /* Index of the first entry that is not below id. */
-static size_t place(const bl_chunks *c, int64_t id)
+static size_t place(const bl_item_file *c, int64_t id)
 {
     size_t lo = 0, hi = c->n_items;
     while (lo < hi) {
@@ -33,7 +33,7 @@ static size_t place(const bl_chunks *c, int64_t id)
     return lo;
 }
 
-static bl_status note(bl_chunks *c, int64_t id, uint64_t at, uint64_t n, bl_err *e)
+static bl_status note(bl_item_file *c, int64_t id, uint64_t at, uint64_t n, bl_err *e)
 {
     bl_status st = bl_grow(&c->item, &c->cap, c->n_items + 1, sizeof *c->item, e);
     if (st != BL_OK) return st;
@@ -59,7 +59,7 @@ static bool read_at(int fd, void *p, size_t n, uint64_t at)
 }
 
 /* Walks the items whose lengths fit the file. Only the last is hashed here (a torn write is at the end); get checks the others. */
-static bl_status scan(bl_chunks *c, uint64_t size, bl_err *e)
+static bl_status scan(bl_item_file *c, uint64_t size, bl_err *e)
 {
     bl_status st = BL_OK;
     item_header h, last = { 0 };
@@ -90,11 +90,11 @@ out:
     return st;
 }
 
-bl_status bl_chunks_open(const char *path, bl_hash owner, bool writable, bl_chunks **out, bl_err *e)
+bl_status bl_item_file_open(const char *path, bl_hash owner, bool writable, bl_item_file **out, bl_err *e)
 {
     bl_status st = BL_OK;
     uint8_t header[HEADER] = { 0 }, want[HEADER] = { 0 };
-    bl_chunks *c = bl_new(1, sizeof *c, e);
+    bl_item_file *c = bl_new(1, sizeof *c, e);
 
     if (!c) return BL_E_NOMEM;
     c->fd = -1;
@@ -125,25 +125,25 @@ bl_status bl_chunks_open(const char *path, bl_hash owner, bool writable, bl_chun
     *out = c;
     c = NULL;
 out:
-    bl_chunks_close(c);
+    bl_item_file_close(c);
     return st;
 }
 
-bool bl_chunks_has(const bl_chunks *c, int64_t id)
+bool bl_item_file_has(const bl_item_file *c, int64_t id)
 {
     size_t i = place(c, id);
     return i < c->n_items && c->item[i].id == id;
 }
 
-int64_t bl_chunks_count(const bl_chunks *c) { return (int64_t)c->n_items; }
+int64_t bl_item_file_count(const bl_item_file *c) { return (int64_t)c->n_items; }
 
-bl_status bl_chunks_add(bl_chunks *c, int64_t id, const void *p, size_t n, bl_err *e)
+bl_status bl_item_file_add(bl_item_file *c, int64_t id, const void *p, size_t n, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_hash hash = bl_hash_bytes(p, n);
     item_header h = { item_magic, id, n, hash.hi, hash.lo };
 
-    if (bl_chunks_has(c, id)) return BL_OK;
+    if (bl_item_file_has(c, id)) return BL_OK;
     BL_TRY(bl_append(c->fd, c->path, &h, sizeof h, e));
     BL_TRY(bl_append(c->fd, c->path, p, n, e));
     BL_TRY(note(c, id, c->end + sizeof h, n, e));
@@ -152,7 +152,7 @@ out:
     return st;
 }
 
-bl_status bl_chunks_get(bl_chunks *c, int64_t id, void **out, size_t *n, bl_err *e)
+bl_status bl_item_file_get(bl_item_file *c, int64_t id, void **out, size_t *n, bl_err *e)
 {
     bl_status st = BL_OK;
     size_t i = place(c, id);
@@ -178,9 +178,9 @@ out:
     return st;
 }
 
-bl_status bl_chunks_sync(bl_chunks *c, bl_err *e) { return bl_append_sync(c->fd, c->path, e); }
+bl_status bl_item_file_sync(bl_item_file *c, bl_err *e) { return bl_append_sync(c->fd, c->path, e); }
 
-void bl_chunks_close(bl_chunks *c)
+void bl_item_file_close(bl_item_file *c)
 {
     if (!c) return;
     if (c->fd >= 0) close(c->fd);

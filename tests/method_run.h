@@ -10,7 +10,7 @@ typedef struct method_run { bl_backend *be; bl_arena *scratch; bl_model model; b
 static inline void method_open(method_run *m, const char *text, const float *w, int64_t out, int64_t in)
 {
     bl_err e = { 0 };
-    bl_geom g = { .out = out, .in = in };
+    bl_shape g = { .out = out, .in = in };
     memset(m, 0, sizeof *m);
     assert_ok(bl_method_parse(bl_methods, text, &m->choice, &e));
     assert_ok(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 1 }, &m->be, &e));
@@ -49,10 +49,10 @@ static inline float *method_dense(const method_run *m)
     bl_err e = { 0 };
     const bl_weight *w = &m->lin.weight;
     const void *part[BL_MAX_PARTS];
-    float *v = bl_alloc(m->scratch, (size_t)(w->geom.out * w->geom.in), sizeof *v, &e);
+    float *v = bl_alloc(m->scratch, (size_t)(w->shape.out * w->shape.in), sizeof *v, &e);
     assert_non_null(v);
     method_parts(m, part);
-    for (int64_t r = 0; r < w->geom.out; r++) w->format->unpack(w->format, &w->geom, part, r, 0, w->geom.in, v + r * w->geom.in);
+    for (int64_t r = 0; r < w->shape.out; r++) w->format->unpack(w->format, &w->shape, part, r, 0, w->shape.in, v + r * w->shape.in);
     return v;
 }
 

@@ -30,7 +30,7 @@ typedef struct bl_bench_result {
     bl_kernel_row  *row;   size_t n;                    /* by shape, M, kernel; OpenBLAS comes first; ratio: OpenBLAS's time over this one */
     bl_bench_wrong *wrong; size_t n_wrong;              /* not timed */
     size_t n_left_out;                                  /* kernels x shapes x M that a kernel says it is not for: another one is, or the plain reference is too slow */
-    bl_facts facts;
+    bl_device_info facts;
     const char *blas_core;                              /* the processor that OpenBLAS believes to be on: "Zen" */
 } bl_bench_result;
 /* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then time, OpenBLAS fp32

@@ -11,7 +11,7 @@ bl_status bl_bench_write(const bl_bench_opts *o, const bl_bench_result *r, const
 /* y [m, out] = x [m, in] times w [out, in] transposed; one row is a matrix-vector product. */
 void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const float *w, float *y);
 /* Sets its threads; warns where it takes this processor for an old one, because then everything looks fast beside it. */
-void bl_blas_threads(int threads, const bl_facts *facts);
+void bl_blas_threads(int threads, const bl_device_info *facts);
 /* Sleeps; after 0.05 s the threads of OpenBLAS and of OpenMP have stopped spinning for work, and who is timed next has the cores for itself. */
 void bl_blas_settle(double seconds);
 const char *bl_blas_core(void);

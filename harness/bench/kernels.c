@@ -65,10 +65,10 @@ static bl_status find_shapes(bench *b, bl_err *e)
         const bl_stored *t = bl_checkpoint_at(c, i);
         size_t k = 0;
         if (t->vector || strncmp(t->name, "model.layers.", 13) != 0) continue;
-        while (k < b->n_shapes && (b->shape[k].out != t->geom.out || b->shape[k].in != t->geom.in)) k++;
+        while (k < b->n_shapes && (b->shape[k].out != t->shape.out || b->shape[k].in != t->shape.in)) k++;
         if (k < b->n_shapes) continue;
         int64_t group = b->o->group ? b->o->group : 64;
-        b->shape[b->n_shapes++] = (bl_kernel_shape){ .out = t->geom.out, .in = t->geom.in, .group = group > 0 ? BL_MIN(group, t->geom.in) : t->geom.in };
+        b->shape[b->n_shapes++] = (bl_kernel_shape){ .out = t->shape.out, .in = t->shape.in, .group = group > 0 ? BL_MIN(group, t->shape.in) : t->shape.in };
     }
 out:
     bl_checkpoint_close(c);
@@ -161,7 +161,7 @@ static bl_status judge(timed *t, bl_err *e)
     BL_TRY(run_once(t, e));
     if (is_blas(t->k)) BL_TRY(b->be->ops->upload(b->be, &c.y, b->y, e));
     BL_TRY(bl_kernel_check(t->k, b->be, &c, &t->nmse, e));
-    t->bits = bl_format_bits(c.w.format, &c.w.geom);
+    t->bits = bl_format_bits(c.w.format, &c.w.shape);
     t->wrong = !(t->nmse <= t->k->nmse_limit);
     t->checked = true;
 out:
@@ -274,7 +274,7 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     for (size_t k = 0; k < n_kernels; k++) n_chosen += pick[k] = chosen(o.filter, kernel[k]->name, a, e);
     if (!n_chosen) return bl_fail(e, BL_E_CONFIG, "no kernel is called '%s'; see: bitladder list kernels", o.filter ? o.filter : "");
     BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = (int)o.threads }, &b.be, e));
-    b.be->ops->facts(b.be, &r.facts);
+    b.be->ops->device_info(b.be, &r.facts);
     o.threads = r.facts.threads;
     r.blas_core = bl_blas_core();
     bl_blas_threads(r.facts.threads, &r.facts);

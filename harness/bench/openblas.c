@@ -12,7 +12,7 @@ void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const f
     else cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)out, (int)in, 1, x, (int)in, w, (int)in, 0, y, (int)out);
 }
 
-void bl_blas_threads(int threads, const bl_facts *facts)
+void bl_blas_threads(int threads, const bl_device_info *facts)
 {
     static const char *const modern[] = { "Haswell", "Zen", "Excavator", "SkylakeX", "Cooperlake", "SapphireRapids" };
     bool known = !strstr(facts->simd, "avx2");

@@ -193,7 +193,7 @@ static bl_status run_model(scoring *s, const variant *v, const work *w, bl_err *
 {
     bl_status st = BL_OK;
     bl_mark mark = bl_arena_mark(s->a), inside = bl_arena_mark(v->g->arena);
-    bl_unit *u = bl_alloc(s->a, (size_t)w->n_seq, sizeof *u, e);
+    bl_scored *u = bl_alloc(s->a, (size_t)w->n_seq, sizeof *u, e);
 
     if (!u) { st = BL_E_NOMEM; goto out; }
     if (w->decode) {
@@ -204,8 +204,8 @@ static bl_status run_model(scoring *s, const variant *v, const work *w, bl_err *
         goto out;
     }
     for (int64_t i = 0; i < w->n_seq; i++)
-        u[i] = (bl_unit){ .ids = s->ids + i * (w->length + 1), .n = w->length, .scored = w->scored, .request = i, .group = -1, .longest = w->length };
-    for (int64_t i = 0; i < w->n_seq; i += w->batch) BL_TRY(bl_engine_feed(v->g, u + i, (size_t)w->batch, e));
+        u[i] = (bl_scored){ .ids = s->ids + i * (w->length + 1), .n = w->length, .scored = w->scored, .request = i, .group = -1, .longest = w->length };
+    for (int64_t i = 0; i < w->n_seq; i += w->batch) BL_TRY(bl_engine_pass(v->g, u + i, (size_t)w->batch, e));
 out:
     bl_arena_release(v->g->arena, inside);
     bl_arena_release(s->a, mark);
@@ -270,13 +270,13 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
 {
     bl_status st = BL_OK;
     scoring *s = bl_alloc(a, 1, sizeof *s, e);
-    bl_facts facts;
+    bl_device_info facts;
 
     if (!s) return BL_E_NOMEM;
     s->o = o;
     s->a = a;
     BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = (int)o->threads }, &s->be, e));
-    s->be->ops->facts(s->be, &facts);
+    s->be->ops->device_info(s->be, &facts);
     bl_blas_threads(facts.threads, &facts);
     BL_TRY(open_variants(s, p, e));
     BL_TRY(plan_works(s, e));

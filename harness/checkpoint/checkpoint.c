@@ -31,8 +31,8 @@ bool bl_slot_at(const bl_config *c, size_t i, bl_slot *out)
     case BL_ROLE_Q: s.out = c->n_heads * c->head_dim; break;
     case BL_ROLE_K: case BL_ROLE_V: s.out = c->n_kv_heads * c->head_dim; break;
     case BL_ROLE_O: s.out = c->dim; s.in = c->n_heads * c->head_dim; break;
-    case BL_ROLE_GATE: case BL_ROLE_UP: s.out = c->hidden; break;
-    case BL_ROLE_DOWN: s.out = c->dim; s.in = c->hidden; break;
+    case BL_ROLE_GATE: case BL_ROLE_UP: s.out = c->ffn_dim; break;
+    case BL_ROLE_DOWN: s.out = c->dim; s.in = c->ffn_dim; break;
     default: s.out = 1; s.vector = true; break;
     }
     *out = s;
@@ -41,13 +41,13 @@ bool bl_slot_at(const bl_config *c, size_t i, bl_slot *out)
 
 bl_stored bl_stored_whole(const bl_slot *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes)
 {
-    return (bl_stored){ .name = s->name, .format = f, .geom = { .out = s->out, .in = s->in }, .vector = s->vector, .n_parts = 1,
+    return (bl_stored){ .name = s->name, .format = f, .shape = { .out = s->out, .in = s->in }, .vector = s->vector, .n_parts = 1,
                         .part = { { .file = file, .offset = offset, .bytes = bytes } } };
 }
 
 bl_status bl_checkpoint_put(bl_checkpoint *c, const bl_stored *s, bl_err *e)
 {
-    bl_status st = s->format->check(s->format, &s->geom, e);
+    bl_status st = s->format->check(s->format, &s->shape, e);
     if (st != BL_OK) { bl_within(e, "%s: tensor '%s'", c->path, s->name); if (e) e->status = BL_E_FORMAT; return BL_E_FORMAT; }
     if ((st = bl_grow(&c->stored, &c->cap, c->n + 1, sizeof *c->stored, e)) != BL_OK) return st;
     c->stored[c->n] = *s;
@@ -105,18 +105,18 @@ static bl_status stored_as(bl_checkpoint *c, bl_err *e)
         double sum = 0;
         if (c->stored[i].vector || strncmp(c->stored[i].name, "model.layers.", 13)) continue;
         const bl_stored *t = &c->stored[i];
-        if (best && best->format == t->format && best->geom.group == t->geom.group) continue;
+        if (best && best->format == t->format && best->shape.group == t->shape.group) continue;
         for (size_t k = i; k < c->n; k++) {
             const bl_stored *u = &c->stored[k];
-            if (!u->vector && u->format == t->format && u->geom.group == t->geom.group && !strncmp(u->name, "model.layers.", 13))
-                sum += (double)u->geom.out * (double)u->geom.in;
+            if (!u->vector && u->format == t->format && u->shape.group == t->shape.group && !strncmp(u->name, "model.layers.", 13))
+                sum += (double)u->shape.out * (double)u->shape.in;
         }
         if (sum > most) { most = sum; best = t; }
     }
     if (!best) best = &c->stored[0];
     bl_container_name(best->format, name);
-    if (best->geom.group == 0) snprintf(text, sizeof text, "%s", name);
-    else snprintf(text, sizeof text, "%s g%" PRId64, name, best->geom.group);
+    if (best->shape.group == 0) snprintf(text, sizeof text, "%s", name);
+    else snprintf(text, sizeof text, "%s g%" PRId64, name, best->shape.group);
     c->stored_as = bl_arena_str(c->arena, text, strlen(text), e);
     return c->stored_as ? BL_OK : BL_E_NOMEM;
 }

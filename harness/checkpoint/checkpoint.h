@@ -26,7 +26,7 @@ typedef struct bl_extent { int file; uint64_t offset, bytes; } bl_extent;       
 typedef struct bl_stored {
     const char      *name;
     const bl_format *format;                            /* fp32, bf16, q4_1, int4, … */
-    bl_geom          geom;                              /* a vector (norm) has out = 1 */
+    bl_shape          shape;                              /* a vector (norm) has out = 1 */
     bool             vector;
     int              n_parts;
     bl_extent        part[BL_MAX_PARTS];                /* in the order of format->parts */

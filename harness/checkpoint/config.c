@@ -15,7 +15,7 @@ bl_status bl_config_check(const bl_config *c, const char *file, bl_err *e)
     bl_status st = BL_OK;
     const struct { const char *what; int64_t v, lo, hi; } rows[] = {
         { "hidden_size",             c->dim,        1, 1 << 18 },
-        { "intermediate_size",       c->hidden,     1, 1 << 22 },
+        { "intermediate_size",       c->ffn_dim,     1, 1 << 22 },
         { "num_hidden_layers",       c->n_layers,   1, 10000 },
         { "num_attention_heads",     c->n_heads,    1, 1 << 14 },
         { "num_key_value_heads",     c->n_kv_heads, 1, 1 << 14 },
@@ -54,7 +54,7 @@ out:
 int64_t bl_config_linear_params(const bl_config *c)
 {
     int64_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-    return c->n_layers * (2 * q * c->dim + 2 * kv * c->dim + 3 * c->hidden * c->dim);
+    return c->n_layers * (2 * q * c->dim + 2 * kv * c->dim + 3 * c->ffn_dim * c->dim);
 }
 
 int64_t bl_config_params(const bl_config *c)

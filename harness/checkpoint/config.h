@@ -6,7 +6,7 @@
 typedef enum bl_rope_scaling { BL_ROPE_PLAIN, BL_ROPE_LINEAR, BL_ROPE_LLAMA3 } bl_rope_scaling;
 
 typedef struct bl_config {
-    int64_t dim, hidden, n_layers, n_heads, n_kv_heads, head_dim, vocab;
+    int64_t dim, ffn_dim, n_layers, n_heads, n_kv_heads, head_dim, vocab;
     int64_t max_len;                                    /* positions the model was made for */
     double  eps;                                        /* RMSNorm */
     double  rope_theta;

@@ -114,7 +114,7 @@ static void hash_shape(bl_hasher *h, const bl_stored *t)
 {
     bl_hash_text(h, t->name);
     bl_hash_text(h, t->format->name);
-    const int64_t v[] = { t->geom.out, t->geom.in, t->geom.group, t->geom.zero, t->geom.group ? (int64_t)t->geom.scale : 0, t->geom.double_quant,
+    const int64_t v[] = { t->shape.out, t->shape.in, t->shape.group, t->shape.zero, t->shape.group ? (int64_t)t->shape.scale : 0, t->shape.double_quant,
                           t->rotary_heads, t->act.bits, t->act.symmetric, t->act.unit, t->act.group };
     bl_hash_add(h, v, sizeof v);
     const float s[] = { t->act.scale, t->act.zero };
@@ -143,7 +143,7 @@ static bl_status hash_weights(bl_checkpoint *c, bl_hash *out, bl_err *e)
 
 static void hash_config(bl_hasher *h, const bl_config *c)
 {
-    const int64_t whole[] = { c->dim, c->hidden, c->n_layers, c->n_heads, c->n_kv_heads, c->head_dim, c->vocab, c->max_len, c->rope, c->tied };
+    const int64_t whole[] = { c->dim, c->ffn_dim, c->n_layers, c->n_heads, c->n_kv_heads, c->head_dim, c->vocab, c->max_len, c->rope, c->tied };
     const double real[] = { c->eps, c->rope_theta };
     const double scaling[] = { c->rope_factor, c->rope_low, c->rope_high, (double)c->rope_original };
     bl_hash_add(h, whole, sizeof whole);
@@ -229,7 +229,7 @@ static bool part_suspicious(const bl_stored *t, const bl_part_spec *spec, const 
 static bl_status decode_rows(bl_checkpoint *c, const bl_stored *t, int64_t row0, int64_t rows, bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t in = t->geom.in;
+    int64_t in = t->shape.in;
     float *w = bl_new((size_t)in, sizeof *w, e);
     if (!w) return BL_E_NOMEM;
     for (int64_t r = row0; r < row0 + rows; r++) {
@@ -250,15 +250,15 @@ out:
 static bl_status verify_weight(bl_checkpoint *c, const bl_stored *t, bl_err *e)
 {
     bl_part_spec spec[BL_MAX_PARTS];
-    int64_t first = t->geom.out, last = -1;             /* rows to decode, in HF order */
-    t->format->parts(t->format, &t->geom, spec);
+    int64_t first = t->shape.out, last = -1;             /* rows to decode, in HF order */
+    t->format->parts(t->format, &t->shape, spec);
     for (int i = 0; i < t->n_parts; i++) {
         const bl_extent *x = &t->part[i];
         const uint8_t *p = c->map[x->file].data + x->offset;
         if (!part_suspicious(t, &spec[i], p, x->bytes)) continue;
-        if (spec[i].rows != t->geom.out) { first = 0; last = t->geom.out - 1; break; }
+        if (spec[i].rows != t->shape.out) { first = 0; last = t->shape.out - 1; break; }
         uint64_t row_bytes = x->bytes / (uint64_t)spec[i].rows;
-        for (int64_t r = 0; r < t->geom.out; r++) {
+        for (int64_t r = 0; r < t->shape.out; r++) {
             if (!part_suspicious(t, &spec[i], p + (uint64_t)bl_rotary_row(t, r) * row_bytes, row_bytes)) continue;
             first = BL_MIN(first, r);
             last = BL_MAX(last, r);

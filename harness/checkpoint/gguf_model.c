@@ -148,7 +148,7 @@ static bl_status shape(bl_checkpoint *c, const char *file, bl_err *e)
     BL_TRY(optional(g, "llama.expert_count", &experts, e));
     if (experts) return bl_fail(e, BL_E_FORMAT, "%s: mixture of %" PRId64 " experts; only dense models are read", file, experts);
     BL_TRY(required(g, "llama.embedding_length", &o->dim, e));
-    BL_TRY(required(g, "llama.feed_forward_length", &o->hidden, e));
+    BL_TRY(required(g, "llama.feed_forward_length", &o->ffn_dim, e));
     BL_TRY(required(g, "llama.block_count", &o->n_layers, e));
     BL_TRY(required(g, "llama.attention.head_count", &o->n_heads, e));
     BL_TRY(required(g, "llama.context_length", &o->max_len, e));

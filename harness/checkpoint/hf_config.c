@@ -173,7 +173,7 @@ bl_status bl_hf_config(const char *path, bl_config *out, bl_err *e)
     BL_TRY(quantization(j, path, e));
     BL_TRY(refuse_others(j, path, e));
     BL_TRY(bl_json_get_int(j, "hidden_size", &c.dim, e));
-    BL_TRY(bl_json_get_int(j, "intermediate_size", &c.hidden, e));
+    BL_TRY(bl_json_get_int(j, "intermediate_size", &c.ffn_dim, e));
     BL_TRY(bl_json_get_int(j, "num_hidden_layers", &c.n_layers, e));
     BL_TRY(bl_json_get_int(j, "num_attention_heads", &c.n_heads, e));
     BL_TRY(bl_json_get_int(j, "vocab_size", &c.vocab, e));

@@ -28,7 +28,7 @@ static uint64_t role_floats(const bl_config *c, bl_role r)
     case BL_ROLE_ATTN_NORM: case BL_ROLE_MLP_NORM: return (uint64_t)c->n_layers * dim;
     case BL_ROLE_Q: case BL_ROLE_O: return (uint64_t)c->n_layers * q * dim;
     case BL_ROLE_K: case BL_ROLE_V: return (uint64_t)c->n_layers * kv * dim;
-    case BL_ROLE_GATE: case BL_ROLE_UP: case BL_ROLE_DOWN: return (uint64_t)c->n_layers * (uint64_t)c->hidden * dim;
+    case BL_ROLE_GATE: case BL_ROLE_UP: case BL_ROLE_DOWN: return (uint64_t)c->n_layers * (uint64_t)c->ffn_dim * dim;
     default: return (uint64_t)(c->max_len * c->head_dim);                      /* cos and sin, head_dim / 2 each */
     }
 }
@@ -58,7 +58,7 @@ bl_status bl_llama2c_parse(const uint8_t *p, uint64_t n, const char *file, bl_co
     for (int i = 0; i < 7; i++)
         if (h[i] <= 0)
             return bl_fail(e, BL_E_FORMAT, "%s: read as a llama2.c checkpoint (it is not GGUF), %s is %" PRId32 ", expected above 0", file, names[i], h[i]);
-    c.dim = h[0]; c.hidden = h[1]; c.n_layers = h[2]; c.n_heads = h[3]; c.n_kv_heads = h[4]; c.vocab = h[5]; c.max_len = h[6];
+    c.dim = h[0]; c.ffn_dim = h[1]; c.n_layers = h[2]; c.n_heads = h[3]; c.n_kv_heads = h[4]; c.vocab = h[5]; c.max_len = h[6];
     c.head_dim = c.dim / c.n_heads ? c.dim / c.n_heads : 1;
     if ((st = bl_config_check(&c, file, e)) != BL_OK) { bl_within(e, "read as a llama2.c checkpoint"); return st; }
 

@@ -10,7 +10,7 @@ enum { CHUNK = 4 << 20 };                               /* bytes of rows that ar
 int64_t bl_rotary_row(const bl_stored *t, int64_t r)
 {
     if (t->rotary_heads == 0) return r;
-    int64_t head = t->geom.out / t->rotary_heads, h = r / head, j = r % head;
+    int64_t head = t->shape.out / t->rotary_heads, h = r / head, j = r % head;
     return h * head + (j < head / 2 ? 2 * j : 2 * (j - head / 2) + 1);
 }
 
@@ -70,8 +70,8 @@ bl_status bl_checkpoint_load(bl_checkpoint *c, const bl_stored *t, bl_backend *b
     bl_status st = BL_OK;
     bl_weight w = { 0 };
     bl_part_spec spec[BL_MAX_PARTS];
-    BL_TRY(bl_weight_new(be, t->format, &t->geom, &w, e));
-    t->format->parts(t->format, &t->geom, spec);
+    BL_TRY(bl_weight_new(be, t->format, &t->shape, &w, e));
+    t->format->parts(t->format, &t->shape, spec);
     for (int i = 0; i < t->n_parts; i++) BL_TRY(load_part(c, t, i, &spec[i], be, &w.part[i], e));
     BL_TRY(be->ops->sync(be, e));                       /* the pages are not read after this */
     *out = w;
@@ -93,24 +93,24 @@ bl_status bl_checkpoint_dense(bl_checkpoint *c, const bl_stored *t, int64_t row0
     uint64_t row_bytes = 0;
     bool by_row = true;                                 /* else some part belongs to all rows: the whole weight is read */
 
-    f->parts(f, &t->geom, spec);
+    f->parts(f, &t->shape, spec);
     for (int i = 0; i < t->n_parts; i++) {
-        by_row = by_row && spec[i].rows == t->geom.out;
+        by_row = by_row && spec[i].rows == t->shape.out;
         row_bytes += (uint64_t)spec[i].cols * bl_dtype_bytes(spec[i].dtype);
     }
-    int64_t step = !by_row ? t->geom.out : row_bytes >= CHUNK ? 1 : CHUNK / (int64_t)row_bytes;
-    step = BL_MIN(step, by_row ? rows : t->geom.out);
+    int64_t step = !by_row ? t->shape.out : row_bytes >= CHUNK ? 1 : CHUNK / (int64_t)row_bytes;
+    step = BL_MIN(step, by_row ? rows : t->shape.out);
     for (int i = 0; i < t->n_parts; i++) {
         uint64_t n = by_row ? (uint64_t)step * (uint64_t)spec[i].cols : (uint64_t)spec[i].rows * (uint64_t)spec[i].cols;
         if (!(lent[i] = part[i] = bl_new(n, bl_dtype_bytes(spec[i].dtype), e))) { st = BL_E_NOMEM; goto out; }
         if (!by_row) bl_part_read(c, t, i, 0, t->part[i].bytes, part[i]);
     }
     if (!by_row) {
-        for (int64_t r = 0; r < rows; r++) f->unpack(f, &t->geom, lent, row0 + r, 0, t->geom.in, dst + r * t->geom.in);
+        for (int64_t r = 0; r < rows; r++) f->unpack(f, &t->shape, lent, row0 + r, 0, t->shape.in, dst + r * t->shape.in);
         goto out;
     }
     for (int64_t r = 0; r < rows; r += step) {
-        bl_geom g = t->geom;
+        bl_shape g = t->shape;
         g.out = BL_MIN(step, rows - r);
         for (int i = 0; i < t->n_parts; i++) bl_rows_read(c, t, i, &spec[i], row0 + r, g.out, part[i]);
         for (int64_t k = 0; k < g.out; k++) f->unpack(f, &g, lent, k, 0, g.in, dst + (r + k) * g.in);

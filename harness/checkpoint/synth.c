@@ -168,7 +168,7 @@ void bl_synth_bytes(const bl_synth *y, const bl_stored *t, int i, uint64_t from,
     bl_part_spec spec[BL_MAX_PARTS];
     const bl_format *f = t->format;
     stream s = stream_of(t, i);
-    f->parts(f, &t->geom, spec);
+    f->parts(f, &t->shape, spec);
     if (f->kind == BL_FMT_DENSE) {
         bl_dtype d = spec[i].dtype;
         if (t->vector) constant(d, 1, from, n, dst);
@@ -242,9 +242,9 @@ bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e)
         bl_part_spec parts[BL_MAX_PARTS];
         bl_stored t = bl_stored_whole(&s, g, -1, 0, 0);
         if (g->kind != BL_FMT_DENSE)
-            t.geom = (bl_geom){ .out = s.out, .in = s.in, .group = BL_MIN(GROUP, s.in), .scale = BL_F16,
+            t.shape = (bl_shape){ .out = s.out, .in = s.in, .group = BL_MIN(GROUP, s.in), .scale = BL_F16,
                                 .zero = g->kind == BL_FMT_INT && g->bits > 1 ? BL_ZERO_PACKED : BL_ZERO_NONE };
-        t.n_parts = g->parts(g, &t.geom, parts);
+        t.n_parts = g->parts(g, &t.shape, parts);
         for (int p = 0; p < t.n_parts; p++)
             t.part[p] = (bl_extent){ -1, 0, (uint64_t)parts[p].rows * (uint64_t)parts[p].cols * bl_dtype_bytes(parts[p].dtype) };
         BL_TRY(bl_checkpoint_put(c, &t, e));

@@ -155,7 +155,7 @@ static bl_status write_weight(bl_variant *v, size_t i, const bl_stored *as, part
     bl_part_spec spec[BL_MAX_PARTS];
     bl_stored t = *as;
     t.rotary_heads = 0;
-    t.n_parts = t.format->parts(t.format, &t.geom, spec);
+    t.n_parts = t.format->parts(t.format, &t.shape, spec);
     for (int p = 0; p < t.n_parts; p++) {
         uint64_t row_bytes = (uint64_t)spec[p].cols * bl_dtype_bytes(spec[p].dtype);
         BL_TRY(room_for_rows(v, row_bytes, e));
@@ -199,10 +199,10 @@ bl_status bl_variant_add(bl_variant *v, const char *name, bl_backend *be, const 
     if (!t) return bl_fail(e, BL_E_INTERNAL, "writing %s: the source has no weight '%s'", v->dir, name);
     size_t i = (size_t)(t - v->source->stored);
     if (v->stored[i].format) return bl_fail(e, BL_E_INTERNAL, "writing %s: weight '%s' is added twice", v->dir, name);
-    if (w->geom.out != t->geom.out || w->geom.in != t->geom.in)
+    if (w->shape.out != t->shape.out || w->shape.in != t->shape.in)
         return bl_fail(e, BL_E_INTERNAL, "writing %s: weight '%s' is [%" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]", v->dir, name,
-                       w->geom.out, w->geom.in, t->geom.out, t->geom.in);
-    bl_stored as = { .name = t->name, .format = w->format, .geom = w->geom, .vector = t->vector, .act = act ? *act : (bl_actq){ 0 } };
+                       w->shape.out, w->shape.in, t->shape.out, t->shape.in);
+    bl_stored as = { .name = t->name, .format = w->format, .shape = w->shape, .vector = t->vector, .act = act ? *act : (bl_actq){ 0 } };
     return write_weight(v, i, &as, download_rows, &(on_backend){ be, w }, e);
 }
 
@@ -304,7 +304,7 @@ static bl_status write_header(bl_variant *v, bl_err *e)
         const bl_stored *t = &v->stored[i];
         bl_part_spec spec[BL_MAX_PARTS];
         char name[192];
-        t->format->parts(t->format, &t->geom, spec);
+        t->format->parts(t->format, &t->shape, spec);
         for (int p = 0; p < t->n_parts; p++) {
             bl_part_name(t, &spec[p], name, sizeof name);
             bl_text_add(&h, ",");
@@ -327,7 +327,7 @@ static void put_config(bl_text *t, const bl_config *c)
 {
     bl_text_addf(t, "{\"dim\":%" PRId64 ",\"hidden\":%" PRId64 ",\"layers\":%" PRId64 ",\"heads\":%" PRId64 ",\"kv_heads\":%" PRId64 ",\"head_dim\":%" PRId64
                  ",\"vocab\":%" PRId64 ",\"max_len\":%" PRId64 ",\"rope\":%d,\"rope_original\":%" PRId64 ",\"bos\":%" PRId64 ",\"eos\":%" PRId64 ",\"tied\":%s",
-                 c->dim, c->hidden, c->n_layers, c->n_heads, c->n_kv_heads, c->head_dim, c->vocab, c->max_len, (int)c->rope, c->rope_original, c->bos,
+                 c->dim, c->ffn_dim, c->n_layers, c->n_heads, c->n_kv_heads, c->head_dim, c->vocab, c->max_len, (int)c->rope, c->rope_original, c->bos,
                  c->eos, c->tied ? "true" : "false");
     const struct { const char *key; double v; } real[] = {
         { "eps", c->eps }, { "rope_theta", c->rope_theta }, { "rope_factor", c->rope_factor }, { "rope_low", c->rope_low }, { "rope_high", c->rope_high },
@@ -342,8 +342,8 @@ static void put_config(bl_text *t, const bl_config *c)
 static void put_weight(bl_text *t, const bl_stored *s)
 {
     bl_text_addf(t, "  {\"name\":\"%s\",\"format\":\"%s\",\"out\":%" PRId64 ",\"in\":%" PRId64 ",\"group\":%" PRId64 ",\"zero\":\"%s\",\"scale\":\"%s\",\"double_quant\":%s",
-                 s->name, s->format->name, s->geom.out, s->geom.in, s->geom.group, bl_zero_names[s->geom.zero], bl_scale_names[s->geom.scale],
-                 s->geom.double_quant ? "true" : "false");
+                 s->name, s->format->name, s->shape.out, s->shape.in, s->shape.group, bl_zero_names[s->shape.zero], bl_scale_names[s->shape.scale],
+                 s->shape.double_quant ? "true" : "false");
     if (s->act.bits) {
         bl_text_addf(t, ",\"act\":{\"bits\":%d,\"symmetric\":%s,\"unit\":\"%s\",\"group\":%" PRId64 ",\"scale\":", s->act.bits,
                      s->act.symmetric ? "true" : "false", bl_unit_names[s->act.unit], s->act.group);

@@ -12,7 +12,7 @@ static bl_status read_config(const bl_json *j, bl_config *c, bl_err *e)
     const bl_json *o;
     int64_t rope;
     const struct { const char *key; int64_t *to; } whole[] = {
-        { "dim", &c->dim }, { "hidden", &c->hidden }, { "layers", &c->n_layers }, { "heads", &c->n_heads }, { "kv_heads", &c->n_kv_heads },
+        { "dim", &c->dim }, { "hidden", &c->ffn_dim }, { "layers", &c->n_layers }, { "heads", &c->n_heads }, { "kv_heads", &c->n_kv_heads },
         { "head_dim", &c->head_dim }, { "vocab", &c->vocab }, { "max_len", &c->max_len }, { "rope", &rope }, { "rope_original", &c->rope_original },
         { "bos", &c->bos }, { "eos", &c->eos },
     };
@@ -46,12 +46,12 @@ static bl_status read_geom(const bl_json *o, bl_stored *t, const char *file, bl_
     const bl_json *a;
     int64_t bits;
     double v;
-    BL_TRY(number(o, "group", &t->geom.group, e));
+    BL_TRY(number(o, "group", &t->shape.group, e));
     BL_TRY(choice(o, "zero", bl_zero_names, &zero, file, e));
     BL_TRY(choice(o, "scale", bl_scale_names, &scale, file, e));
-    BL_TRY(bl_json_bool(bl_json_get(o, "double_quant"), &t->geom.double_quant, e));
-    t->geom.zero = (bl_zero)zero;
-    t->geom.scale = (bl_dtype)scale;
+    BL_TRY(bl_json_bool(bl_json_get(o, "double_quant"), &t->shape.double_quant, e));
+    t->shape.zero = (bl_zero)zero;
+    t->shape.scale = (bl_dtype)scale;
     if (!(a = bl_json_get(o, "act"))) return BL_OK;
     BL_TRY(number(a, "bits", &bits, e));
     BL_TRY(choice(a, "unit", bl_unit_names, &zero, file, e));
@@ -71,16 +71,16 @@ out:
 /* The parts of one weight, each of exactly the dtype and shape that format and geometry give. */
 static bl_status read_parts(bl_checkpoint *c, bl_safetensors *f, bl_stored *t, bl_err *e)
 {
-    bl_status st = t->format->check(t->format, &t->geom, e);
+    bl_status st = t->format->check(t->format, &t->shape, e);
     bl_part_spec spec[BL_MAX_PARTS];
     char name[192];
     if (st != BL_OK) { bl_within(e, "%s: %s", c->path, t->name); return BL_E_FORMAT; }
-    t->n_parts = t->format->parts(t->format, &t->geom, spec);
+    t->n_parts = t->format->parts(t->format, &t->shape, spec);
     for (int i = 0; i < t->n_parts; i++) {
         bl_part_name(t, &spec[i], name, sizeof name);
         bl_st_tensor *s = bl_safetensors_find(f, name);
         if (!s) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", c->map[0].path, name);
-        bool fits = t->vector ? s->ndim == 1 && s->dim[0] == t->geom.in
+        bool fits = t->vector ? s->ndim == 1 && s->dim[0] == t->shape.in
                               : s->ndim == 2 && s->dim[0] == spec[i].rows && s->dim[1] == spec[i].cols;
         if (!fits || s->dtype != spec[i].dtype)
             return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is %s [%" PRId64 ", %" PRId64 "], expected %s [%" PRId64 ", %" PRId64 "]", c->map[0].path, name,

@@ -42,7 +42,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     report r = { .json = o->common.json };
     bl_text version = { 0 };
     bl_backend *be = NULL;
-    bl_facts f = { 0 };
+    bl_device_info f = { 0 };
     bl_data_dirs dirs = { 0 };
     bl_arena *a = NULL;
     char buf[4096], text[4600];
@@ -61,7 +61,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         if (!s) break;
     }
     BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = (int)o->common.threads }, &be, e));
-    be->ops->facts(be, &f);
+    be->ops->device_info(be, &f);
     snprintf(text, sizeof text, "%s, %s, %d threads, %.1f GiB of memory", f.name, f.simd, f.threads, (double)f.memory_bytes / (1 << 30));
     line(&r, "device", text);
 #if BL_HAVE_BENCHMARK

@@ -17,11 +17,11 @@ typedef struct stats { double mean, sd, absmax, kurtosis; int64_t n; } stats;
 static bl_status weigh(bl_checkpoint *c, const bl_stored *t, float *rows_, int64_t most, stats *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    double s1 = 0, s2 = 0, s3 = 0, s4 = 0, top = 0, n = (double)t->geom.out * (double)t->geom.in;
-    for (int64_t r = 0; r < t->geom.out; r += most) {
-        int64_t k = BL_MIN(most, t->geom.out - r);
+    double s1 = 0, s2 = 0, s3 = 0, s4 = 0, top = 0, n = (double)t->shape.out * (double)t->shape.in;
+    for (int64_t r = 0; r < t->shape.out; r += most) {
+        int64_t k = BL_MIN(most, t->shape.out - r);
         BL_TRY(bl_checkpoint_dense(c, t, r, k, rows_, e));
-        for (int64_t i = 0; i < k * t->geom.in; i++) {
+        for (int64_t i = 0; i < k * t->shape.in; i++) {
             double v = rows_[i];
             s1 += v; s2 += v * v; s3 += v * v * v; s4 += v * v * v * v;
             if (fabs(v) > top) top = fabs(v);
@@ -38,7 +38,7 @@ static void shape_text(const bl_config *c, bl_text *t)
 {
     static const char *const rope[] = { "plain", "linear", "llama3" };
     bl_text_addf(t, "  %lld blocks, width %lld, hidden %lld, %lld heads / %lld kv of %lld, vocabulary %lld, length %lld\n", (long long)c->n_layers, (long long)c->dim,
-                 (long long)c->hidden, (long long)c->n_heads, (long long)c->n_kv_heads, (long long)c->head_dim, (long long)c->vocab, (long long)c->max_len);
+                 (long long)c->ffn_dim, (long long)c->n_heads, (long long)c->n_kv_heads, (long long)c->head_dim, (long long)c->vocab, (long long)c->max_len);
     bl_text_addf(t, "  rotary theta %g (%s), eps %g, head %s\n", c->rope_theta, rope[c->rope], c->eps, c->tied ? "tied" : "its own");
     bl_text_addf(t, "  %lld weights, %lld of them in block linears\n", (long long)bl_config_params(c), (long long)bl_config_linear_params(c));
 }
@@ -46,7 +46,7 @@ static void shape_text(const bl_config *c, bl_text *t)
 static void shape_json(const bl_config *c, bl_text *t)
 {
     static const char *const rope[] = { "plain", "linear", "llama3" };
-    const struct { const char *key; int64_t v; } ints[] = { { "blocks", c->n_layers }, { "dim", c->dim }, { "hidden", c->hidden }, { "heads", c->n_heads },
+    const struct { const char *key; int64_t v; } ints[] = { { "blocks", c->n_layers }, { "dim", c->dim }, { "hidden", c->ffn_dim }, { "heads", c->n_heads },
         { "kv_heads", c->n_kv_heads }, { "head_dim", c->head_dim }, { "vocab", c->vocab }, { "max_len", c->max_len }, { "weights", bl_config_params(c) },
         { "linear_weights", bl_config_linear_params(c) } };
     for (size_t i = 0; i < BL_COUNT(ints); i++) bl_text_addf(t, ", \"%s\": %lld", ints[i].key, (long long)ints[i].v);
@@ -103,21 +103,21 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     for (size_t i = 0; i < bl_checkpoint_count(c); i++) {
         const bl_stored *w = bl_checkpoint_at(c, i);
-        int64_t most = BL_MAX(1, (1 << 20) / w->geom.in);
+        int64_t most = BL_MAX(1, (1 << 20) / w->shape.in);
         stats s;
         char shape[32];
-        double bits = bl_format_bits(w->format, &w->geom);
+        double bits = bl_format_bits(w->format, &w->shape);
         bl_free(buf);
-        if (!(buf = bl_new((size_t)(BL_MIN(most, w->geom.out) * w->geom.in), sizeof *buf, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(buf = bl_new((size_t)(BL_MIN(most, w->shape.out) * w->shape.in), sizeof *buf, e))) { st = BL_E_NOMEM; goto out; }
         BL_TRY(weigh(c, w, buf, most, &s, e));
-        if (!w->vector && strncmp(w->name, "model.layers.", 13) == 0) { linear_bytes += (double)bl_format_bytes(w->format, &w->geom); linear_weights += (double)s.n; }
-        if (w->vector) snprintf(shape, sizeof shape, "%lld", (long long)w->geom.in);
-        else snprintf(shape, sizeof shape, "%lldx%lld", (long long)w->geom.out, (long long)w->geom.in);
+        if (!w->vector && strncmp(w->name, "model.layers.", 13) == 0) { linear_bytes += (double)bl_format_bytes(w->format, &w->shape); linear_weights += (double)s.n; }
+        if (w->vector) snprintf(shape, sizeof shape, "%lld", (long long)w->shape.in);
+        else snprintf(shape, sizeof shape, "%lldx%lld", (long long)w->shape.out, (long long)w->shape.in);
         if (json) {
             const struct { const char *key; double v; } reals[] = { { "bits", bits }, { "mean", s.mean }, { "sd", s.sd }, { "absmax", s.absmax }, { "kurtosis", s.kurtosis } };
             bl_text_add(&t, i ? ",\n{\"name\": " : "\n{\"name\": ");
             bl_json_put_str(&t, w->name, strlen(w->name));
-            bl_text_addf(&t, ", \"format\": \"%s\", \"out\": %lld, \"in\": %lld", w->format->name, (long long)w->geom.out, (long long)w->geom.in);
+            bl_text_addf(&t, ", \"format\": \"%s\", \"out\": %lld, \"in\": %lld", w->format->name, (long long)w->shape.out, (long long)w->shape.in);
             for (size_t k = 0; k < BL_COUNT(reals); k++) { bl_text_addf(&t, ", \"%s\": ", reals[k].key); bl_json_put_real(&t, isfinite(reals[k].v) ? reals[k].v : 0); }
             bl_text_add(&t, "}");
         } else bl_text_addf(&t, "%-48s %-10s %12s %8.3f %11.3g %10.3g %10.3g %9.2f\n", w->name, w->format->name, shape, bits, s.mean, s.sd, s.absmax, s.kurtosis);

@@ -111,7 +111,7 @@ out:
 static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, int64_t row0, int64_t rows, int32_t *seq, int64_t *want, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_chunk c = { .row0 = row0, .rows = rows, .want0 = *want, .kv_row = p->kv_row[row0] };
+    bl_tile c = { .row0 = row0, .rows = rows, .want0 = *want, .kv_row = p->kv_row[row0] };
     int64_t end = row0 + rows;
     int32_t first = *seq;
 

@@ -34,13 +34,13 @@ static bl_tensor work(const pass *p, int64_t *at, int64_t rows, int64_t cols)
 
 static int64_t work_floats(const pass *p, int64_t rows)
 {
-    int64_t dim = p->m->config.dim, q = p->q_dim, kv = p->kv_dim, hidden = p->m->config.hidden;
+    int64_t dim = p->m->config.dim, q = p->q_dim, kv = p->kv_dim, hidden = p->m->config.ffn_dim;
     return rows * (dim + BL_MAX(2 * q + 2 * kv + dim, 2 * hidden)) + 16 * 8;
 }
 
 static bl_status normed(const pass *p, bl_tensor x, int64_t norm, bl_tensor y, bl_err *e)
 {
-    return p->m->be->ops->norm(p->m->be, &(bl_norm_args){ .x = x, .weight = bl_model_norm(p->m, norm), .y = y, .eps = p->m->config.eps }, e);
+    return p->m->be->ops->rmsnorm(p->m->be, &(bl_rmsnorm_args){ .x = x, .weight = bl_model_norm(p->m, norm), .y = y, .eps = p->m->config.eps }, e);
 }
 
 static bl_status apply(const pass *p, int64_t block, int part, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e)
@@ -54,7 +54,7 @@ static bl_status rotate(const pass *p, bl_tensor x, const int32_t *pos, bl_err *
 }
 
 /* Keys and values of a chunk go straight to their cache rows when these lie in order, else by way of k and v. */
-static bl_status keys_and_values(const pass *p, int64_t block, const bl_chunk *c, bl_tensor h, bl_tensor k, bl_tensor v, bl_err *e)
+static bl_status keys_and_values(const pass *p, int64_t block, const bl_tile *c, bl_tensor h, bl_tensor k, bl_tensor v, bl_err *e)
 {
     const bl_ops *ops = p->m->be->ops;
     const int64_t *to = p->p->kv_row + c->row0;
@@ -68,13 +68,13 @@ static bl_status keys_and_values(const pass *p, int64_t block, const bl_chunk *c
     BL_TRY(rotate(p, k, p->p->pos + c->row0, e));
     BL_TRY(apply(p, block, 2, h, v, false, e));
     if (c->kv_row >= 0) goto out;
-    BL_TRY(ops->rows(p->m->be, &(bl_rows_args){ .src = k, .dst = p->k, .to = to, .n = c->rows }, e));
-    BL_TRY(ops->rows(p->m->be, &(bl_rows_args){ .src = v, .dst = p->v, .to = to, .n = c->rows }, e));
+    BL_TRY(ops->gather(p->m->be, &(bl_gather_args){ .src = k, .dst = p->k, .to = to, .n = c->rows }, e));
+    BL_TRY(ops->gather(p->m->be, &(bl_gather_args){ .src = v, .dst = p->v, .to = to, .n = c->rows }, e));
 out:
     return st;
 }
 
-static bl_status attend(const pass *p, const bl_chunk *c, bool runs, bl_tensor q, bl_tensor y, bl_err *e)
+static bl_status attend(const pass *p, const bl_tile *c, bool runs, bl_tensor q, bl_tensor y, bl_err *e)
 {
     const bl_config *f = &p->m->config;
     const bl_pass_plan *l = p->p;
@@ -89,7 +89,7 @@ static bl_status attend(const pass *p, const bl_chunk *c, bool runs, bl_tensor q
 }
 
 /* One chunk through one block. In the last block, x is the wanted rows of the residual stream, which lie in p->hidden from here on. */
-static bl_status chunk_through_block(const pass *p, int64_t block, const bl_chunk *c, bl_err *e)
+static bl_status chunk_through_block(const pass *p, int64_t block, const bl_tile *c, bl_err *e)
 {
     const bl_ops *ops = p->m->be->ops;
     bool last = block + 1 == p->m->config.n_layers, all = c->wants == c->rows;
@@ -106,11 +106,11 @@ static bl_status chunk_through_block(const pass *p, int64_t block, const bl_chun
     if (last) {
         const int64_t *from = all ? NULL : p->p->from + c->want0;
         bl_tensor wanted = bl_tensor_rows(p->hidden, c->want0, rows);
-        BL_TRY(ops->rows(p->m->be, &(bl_rows_args){ .src = x, .dst = wanted, .from = from, .n = rows }, e));
+        BL_TRY(ops->gather(p->m->be, &(bl_gather_args){ .src = x, .dst = wanted, .from = from, .n = rows }, e));
         x = wanted;
         if (!all) {
             bl_tensor some = work(p, &at, rows, p->m->config.dim);
-            BL_TRY(ops->rows(p->m->be, &(bl_rows_args){ .src = h, .dst = some, .from = from, .n = rows }, e));
+            BL_TRY(ops->gather(p->m->be, &(bl_gather_args){ .src = h, .dst = some, .from = from, .n = rows }, e));
             h = some;
         }
     }
@@ -124,12 +124,12 @@ static bl_status chunk_through_block(const pass *p, int64_t block, const bl_chun
     at   = 0;
     h    = work(p, &at, rows, p->m->config.dim);
     at   = base;
-    gate = work(p, &at, rows, p->m->config.hidden);
-    up   = work(p, &at, rows, p->m->config.hidden);
+    gate = work(p, &at, rows, p->m->config.ffn_dim);
+    up   = work(p, &at, rows, p->m->config.ffn_dim);
     BL_TRY(normed(p, x, 2 * block + 1, h, e));
     BL_TRY(apply(p, block, 4, h, gate, false, e));
     BL_TRY(apply(p, block, 5, h, up, false, e));
-    BL_TRY(ops->gate(p->m->be, &(bl_gate_args){ .gate = gate, .up = up, .y = gate }, e));
+    BL_TRY(ops->swiglu(p->m->be, &(bl_swiglu_args){ .gate = gate, .up = up, .y = gate }, e));
     BL_TRY(apply(p, block, 6, gate, x, true, e));
     if (last) BL_TRY(normed(p, x, 2 * block + 2, x, e));
 out:

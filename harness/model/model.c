@@ -88,7 +88,7 @@ static bl_status name_linears(bl_model *m, bl_err *e)
 {
     const bl_config *c = &m->config;
     int64_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-    int64_t in[] = { c->dim, c->dim, c->dim, q, c->dim, c->dim, c->hidden }, out[] = { q, kv, kv, c->dim, c->hidden, c->hidden, c->dim };
+    int64_t in[] = { c->dim, c->dim, c->dim, q, c->dim, c->dim, c->ffn_dim }, out[] = { q, kv, kv, c->dim, c->ffn_dim, c->ffn_dim, c->dim };
     bl_status st = BL_OK;
 
     for (size_t i = 0; i < m->n_linears; i++) {
@@ -99,9 +99,9 @@ static bl_status name_linears(bl_model *m, bl_err *e)
         snprintf(l->name, sizeof l->name, "model.layers.%zu.%s.%s", block, part < 4 ? "self_attn" : "mlp", part_names[part]);
         snprintf(name, sizeof name, "%s.weight", l->name);
         BL_TRY(find(m->ckpt, name, &s, e));
-        if (s->geom.in != in[part] || s->geom.out != out[part]) {
+        if (s->shape.in != in[part] || s->shape.out != out[part]) {
             st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is [%lld, %lld], expected [%lld, %lld]", bl_checkpoint_path(m->ckpt), name,
-                         (long long)s->geom.out, (long long)s->geom.in, (long long)out[part], (long long)in[part]);
+                         (long long)s->shape.out, (long long)s->shape.in, (long long)out[part], (long long)in[part]);
             goto out;
         }
         l->part  = part_names[part];
@@ -162,7 +162,7 @@ out:
 static int64_t most_rows(const bl_config *c)
 {
     int64_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-    int64_t row = 4 * (c->dim + BL_MAX(2 * q + 2 * kv + c->dim, 2 * c->hidden));
+    int64_t row = 4 * (c->dim + BL_MAX(2 * q + 2 * kv + c->dim, 2 * c->ffn_dim));
     return BL_MIN(BL_MAX(CHUNK_BYTES / row, LEAST_CHUNK), MOST_CHUNK);
 }
 
@@ -224,8 +224,8 @@ double bl_model_bits(const bl_model *m)
     double bytes = 0, weights = 0;
     for (size_t i = 0; i < m->n_linears; i++) {
         const bl_stored *s = m->own->stored[i];
-        bytes   += (double)bl_format_bytes(s->format, &s->geom);
-        weights += (double)s->geom.out * (double)s->geom.in;
+        bytes   += (double)bl_format_bytes(s->format, &s->shape);
+        weights += (double)s->shape.out * (double)s->shape.in;
     }
     return bytes * 8 / weights;
 }
@@ -239,7 +239,7 @@ int64_t bl_pass_tokens(const bl_model *m)
 
     if (!m->stream) return PASS_ROWS;
     bytes = bl_weight_bytes(&m->embed) + bl_weight_bytes(&m->head);
-    for (int i = 0; i < BL_LINEARS_PER_BLOCK; i++) bytes += bl_format_bytes(m->own->stored[i]->format, &m->own->stored[i]->geom);
+    for (int i = 0; i < BL_LINEARS_PER_BLOCK; i++) bytes += bl_format_bytes(m->own->stored[i]->format, &m->own->stored[i]->shape);
     bytes = BL_MIN(BL_MAX(bytes / 3, STREAM_PASS_LEAST), STREAM_PASS_MOST);
     return BL_MAX((int64_t)(bytes / row), PASS_ROWS);
 }

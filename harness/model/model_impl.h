@@ -4,7 +4,7 @@
 #include "model.h"
 
 /* Rows that go through a block together. The lists of all chunks of a pass lie one behind the other in the arrays of bl_pass_plan. */
-typedef struct bl_chunk {
+typedef struct bl_tile {
     int64_t row0, rows;                                 /* of the batch */
     int32_t n_seq;                                      /* sequences with rows here */
     size_t  seq, start, seg, seg_start;                 /* where its lists begin: past[seq..], start[start..], seg[seg..], seg_start[seg_start..] */
@@ -12,10 +12,10 @@ typedef struct bl_chunk {
     int64_t want0, wants;                               /* its wanted rows: want[want0 .. want0 + wants) */
     int32_t n_runs;                                     /* runs of consecutive wanted rows, each a sequence for the attention of the last block */
     size_t  run, run_start, run_seg, run_seg_start;
-} bl_chunk;
+} bl_tile;
 
 typedef struct bl_pass_plan {
-    bl_chunk  *chunk;     size_t n_chunks,    cap_chunk;
+    bl_tile  *chunk;     size_t n_chunks,    cap_chunk;
     int32_t   *past;      size_t n_past,      cap_past;
     int32_t   *start;     size_t n_start,     cap_start;
     bl_kv_seg *seg;       size_t n_seg,       cap_seg;

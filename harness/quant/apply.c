@@ -69,9 +69,9 @@ out:
 static bl_status format_text(const bl_weight *w, bl_arena *a, const char **out, bl_err *e)
 {
     char text[96];
-    if (!w->geom.group) snprintf(text, sizeof text, "%s", w->format->name);
-    else if (w->geom.group >= w->geom.in) snprintf(text, sizeof text, "%s pc", w->format->name);
-    else snprintf(text, sizeof text, "%s g%lld", w->format->name, (long long)w->geom.group);
+    if (!w->shape.group) snprintf(text, sizeof text, "%s", w->format->name);
+    else if (w->shape.group >= w->shape.in) snprintf(text, sizeof text, "%s pc", w->format->name);
+    else snprintf(text, sizeof text, "%s g%lld", w->format->name, (long long)w->shape.group);
     *out = bl_arena_str(a, text, strlen(text), e);
     return *out ? BL_OK : BL_E_NOMEM;
 }
@@ -95,7 +95,7 @@ static bl_status one(work *k, bl_linear *lin, bool block, bl_err *e)
     *stat = (bl_layer_stat){ .out_nmse = -1, .damp = -1 };
     if (k->run.method->layer) BL_TRY(k->run.method->layer(&k->run, lin, stat, e));
     stat->seconds = bl_now() - t0;
-    stat->bits = bl_format_bits(lin->weight.format, &lin->weight.geom);
+    stat->bits = bl_format_bits(lin->weight.format, &lin->weight.shape);
     if (!(stat->name = bl_arena_str(k->arena, lin->name, strlen(lin->name), e))) { st = BL_E_NOMEM; goto out; }
     BL_TRY(format_text(&lin->weight, k->arena, &stat->format, e));
     snprintf(name, sizeof name, "%s.weight", lin->name);
@@ -122,8 +122,8 @@ static bl_status ends(work *k, bl_checkpoint *source, bl_err *e)
         const bl_stored *t = bl_checkpoint_find(source, full);
         if (!t) continue;
         snprintf(lin.name, sizeof lin.name, "%s", names[i]);
-        lin.out = t->geom.out;
-        lin.in = t->geom.in;
+        lin.out = t->shape.out;
+        lin.in = t->shape.in;
         st = bl_checkpoint_load(source, t, k->run.be, &lin.weight, e);
         if (st == BL_OK) st = one(k, &lin, false, e);
         bl_weight_free(&lin.weight);
@@ -139,8 +139,8 @@ static bl_status all_as_stored(bl_checkpoint *source, bl_quantize_result *out)
     for (size_t i = 0; i < bl_checkpoint_count(source); i++) {
         const bl_stored *t = bl_checkpoint_at(source, i);
         if (t->vector || strncmp(t->name, "model.layers.", 13) != 0) continue;
-        bytes += bl_format_bytes(t->format, &t->geom);
-        weights += (double)t->geom.in * (double)t->geom.out;
+        bytes += bl_format_bytes(t->format, &t->shape);
+        weights += (double)t->shape.in * (double)t->shape.out;
     }
     out->bits = weights > 0 ? (double)bytes * 8 / weights : 0;
     return BL_OK;
@@ -219,8 +219,8 @@ static bl_status shapes_only(bl_checkpoint *c, bl_arena *a, bl_model *m, bl_err 
         snprintf(full, sizeof full, "%s.weight", l->name);
         const bl_stored *t = bl_checkpoint_find(c, full);
         if (!t) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", bl_checkpoint_path(c), full);
-        l->in = t->geom.in;
-        l->out = t->geom.out;
+        l->in = t->shape.in;
+        l->out = t->shape.out;
     }
     return BL_OK;
 }
@@ -240,14 +240,14 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_choice *choic
     for (size_t i = 0; i < bl_checkpoint_count(source); i++) {
         const bl_stored *t = bl_checkpoint_at(source, i);
         const bl_format *f = t->format;
-        bl_geom g = t->geom;
+        bl_shape g = t->shape;
         bl_linear lin = { .in = g.in, .out = g.out, .block = -1 };
         bool block = !t->vector && strncmp(t->name, "model.layers.", 13) == 0;
         if (!t->vector && method->predict && (block || head)) {
             size_t n = strlen(t->name) - strlen(".weight");
             snprintf(lin.name, sizeof lin.name, "%.*s", (int)BL_MIN(n, sizeof lin.name - 1), t->name);
             lin.part = strrchr(lin.name, '.') ? strrchr(lin.name, '.') + 1 : lin.name;
-            if (!method->predict(&run, &lin, &f, &g)) { f = t->format; g = t->geom; }
+            if (!method->predict(&run, &lin, &f, &g)) { f = t->format; g = t->shape; }
         }
         all += bl_format_bytes(f, &g);
         if (block) { linears += bl_format_bytes(f, &g); weights += (double)g.in * (double)g.out; }

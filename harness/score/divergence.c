@@ -19,11 +19,11 @@ typedef struct item {
     divergence *div; size_t n_div, cap_div;
 } item;
 
-struct bl_against {
+struct bl_divergence {
     bl_model  *model;
     const bl_weight *head;
     bool       keep;
-    bl_chunks *file, *base;                             /* file: ours; base: the base's states, when comparing */
+    bl_item_file *file, *base;                             /* file: ours; base: the base's states, when comparing */
     const int64_t *request_id; const int *request_step; int64_t n_requests;
     item      *open; size_t n_open, cap_open;
     bl_buffer *buf;                                     /* hidden + logits of the base for one chunk, outputs of compare */
@@ -49,34 +49,34 @@ static void item_clear(item *t)
     *t = (item){ 0 };
 }
 
-void bl_against_free(bl_against *g)
+void bl_divergence_free(bl_divergence *g)
 {
     if (!g) return;
     for (size_t i = 0; i < g->n_open; i++) item_clear(&g->open[i]);
     bl_free(g->open);
     bl_free(g->host);
     if (g->buf) g->model->be->ops->buffer_free(g->buf);
-    bl_chunks_close(g->file);
-    bl_chunks_close(g->base);
+    bl_item_file_close(g->file);
+    bl_item_file_close(g->base);
     bl_free(g);
 }
 
-bl_status bl_against_keep(const char *path, bl_hash cell, bl_model *m, bl_against **out, bl_err *e)
+bl_status bl_divergence_keep(const char *path, bl_hash cell, bl_model *m, bl_divergence **out, bl_err *e)
 {
-    bl_against *g = bl_new(1, sizeof *g, e);
+    bl_divergence *g = bl_new(1, sizeof *g, e);
     if (!g) return BL_E_NOMEM;
     g->model = m;
     g->keep = true;
-    bl_status st = bl_chunks_open(path, cell, true, &g->file, e);
+    bl_status st = bl_item_file_open(path, cell, true, &g->file, e);
     if (st == BL_OK) *out = g;
-    else bl_against_free(g);
+    else bl_divergence_free(g);
     return st;
 }
 
-bl_status bl_against_open(const char *base_path, bl_hash base, const char *part_path, bl_hash cell, bl_model *m, const bl_weight *head, bl_against **out, bl_err *e)
+bl_status bl_divergence_open(const char *base_path, bl_hash base, const char *part_path, bl_hash cell, bl_model *m, const bl_weight *head, bl_divergence **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_against *g = bl_new(1, sizeof *g, e);
+    bl_divergence *g = bl_new(1, sizeof *g, e);
     uint64_t dim = (uint64_t)m->config.dim, vocab = (uint64_t)m->config.vocab;
 
     if (!g) return BL_E_NOMEM;
@@ -84,20 +84,20 @@ bl_status bl_against_open(const char *base_path, bl_hash base, const char *part_
     g->head = head;
     g->rows = bl_logits_rows(m);
     uint64_t rows = (uint64_t)g->rows;
-    BL_TRY(bl_chunks_open(base_path, base, false, &g->base, e));
-    BL_TRY(bl_chunks_open(part_path, cell, true, &g->file, e));
+    BL_TRY(bl_item_file_open(base_path, base, false, &g->base, e));
+    BL_TRY(bl_item_file_open(part_path, cell, true, &g->file, e));
     BL_TRY(m->be->ops->buffer_new(m->be, rows * (dim + vocab) * sizeof(float) + rows * (2 * sizeof(double) + sizeof(int32_t)) + 256, &g->buf, e));
     if (!(g->host = bl_new(rows * dim, sizeof *g->host, e))) { st = BL_E_NOMEM; goto out; }
     *out = g;
     g = NULL;
 out:
-    bl_against_free(g);
+    bl_divergence_free(g);
     return st;
 }
 
-bool bl_against_has(const bl_against *g, int64_t id) { return bl_chunks_has(g->file, id); }
+bool bl_divergence_has(const bl_divergence *g, int64_t id) { return bl_item_file_has(g->file, id); }
 
-void bl_against_batch(bl_against *g, const int64_t *id, const int *step, int64_t n)
+void bl_divergence_batch(bl_divergence *g, const int64_t *id, const int *step, int64_t n)
 {
     g->request_id = id;
     g->request_step = step;
@@ -113,11 +113,11 @@ static int by_base_key(const void *a, const void *b, void *ctx)
 }
 
 /* Layout of a kept item: int64 rows, keys [rows], hidden f32 [rows, dim]. */
-static bl_status read_base(bl_against *g, item *t, bl_err *e)
+static bl_status read_base(bl_divergence *g, item *t, bl_err *e)
 {
     bl_status st = BL_OK;
     size_t n, dim = (size_t)g->model->config.dim;
-    BL_TRY(bl_chunks_get(g->base, t->id, &t->base, &n, e));
+    BL_TRY(bl_item_file_get(g->base, t->id, &t->base, &n, e));
     if (n >= sizeof(int64_t)) memcpy(&t->n_base, t->base, sizeof t->n_base);
     if (n < sizeof(int64_t) || t->n_base < 0 || n != sizeof(int64_t) + (size_t)t->n_base * (sizeof(row_key) + dim * sizeof(float)))
         return bl_fail(e, BL_E_CORRUPT, "states of item %lld of the base have %zu bytes, not those of this model", (long long)t->id, n);
@@ -130,7 +130,7 @@ out:
     return st;
 }
 
-static bl_status item_of(bl_against *g, int64_t id, item **out, bl_err *e)
+static bl_status item_of(bl_divergence *g, int64_t id, item **out, bl_err *e)
 {
     bl_status st = BL_OK;
     for (size_t i = g->n_open; i > 0; i--)
@@ -145,7 +145,7 @@ out:
     return st;
 }
 
-static const float *base_row(const bl_against *g, const item *t, const row_key *key)
+static const float *base_row(const bl_divergence *g, const item *t, const row_key *key)
 {
     int64_t lo = 0, hi = t->n_base;
     while (lo < hi) {
@@ -159,7 +159,7 @@ static const float *base_row(const bl_against *g, const item *t, const row_key *
 
 /* ---- the tap ---- */
 
-static bl_status keep_rows(bl_against *g, const bl_tapped *t, bl_err *e)
+static bl_status keep_rows(bl_divergence *g, const bl_observed *t, bl_err *e)
 {
     bl_status st = BL_OK;
     size_t dim = (size_t)g->model->config.dim;
@@ -182,7 +182,7 @@ out:
     return st;
 }
 
-static bl_status compare_rows(bl_against *g, const bl_tapped *t, bl_err *e)
+static bl_status compare_rows(bl_divergence *g, const bl_observed *t, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_backend *be = g->model->be;
@@ -213,7 +213,7 @@ static bl_status compare_rows(bl_against *g, const bl_tapped *t, bl_err *e)
     if (!kl || !same) { st = BL_E_NOMEM; goto out; }
     BL_TRY(be->ops->upload(be, &hidden, g->host, e));
     BL_TRY(be->ops->linear(be, &(bl_linear_args){ .x = hidden, .w = g->head, .y = logits }, e));
-    BL_TRY(be->ops->compare(be, &(bl_compare_args){ .p = logits, .q = bl_tensor_rows(t->logits, 0, t->rows), .vocab = vocab, .target = t->target,
+    BL_TRY(be->ops->kl_div(be, &(bl_kl_div_args){ .p = logits, .q = bl_tensor_rows(t->logits, 0, t->rows), .vocab = vocab, .target = t->target,
                                                     .kl = out_kl, .dp = out_dp, .same = out_same }, e));
     BL_TRY(be->ops->download(be, &out_kl, kl, e));
     BL_TRY(be->ops->download(be, &out_same, same, e));
@@ -230,9 +230,9 @@ out:
     return st;
 }
 
-bl_status bl_against_tap(void *ctx, const bl_tapped *t, bl_err *e)
+bl_status bl_divergence_observe(void *ctx, const bl_observed *t, bl_err *e)
 {
-    bl_against *g = ctx;
+    bl_divergence *g = ctx;
     return g->keep ? keep_rows(g, t, e) : compare_rows(g, t, e);
 }
 
@@ -241,7 +241,7 @@ static int by_key(const void *a, const void *b)
     return compare_keys(&((const divergence *)a)->key, &((const divergence *)b)->key);
 }
 
-bl_status bl_against_item(bl_against *g, int64_t id, bl_err *e)
+bl_status bl_divergence_item(bl_divergence *g, int64_t id, bl_err *e)
 {
     bl_status st = BL_OK;
     item none = { .id = id }, *t = &none;
@@ -259,13 +259,13 @@ bl_status bl_against_item(bl_against *g, int64_t id, bl_err *e)
             memcpy(bytes + sizeof rows, t->key, t->n * sizeof(row_key));
             memcpy(bytes + sizeof rows + t->n * sizeof(row_key), t->hidden, t->n * dim * sizeof(float));
         }
-        BL_TRY(bl_chunks_add(g->file, id, bytes, n, e));
+        BL_TRY(bl_item_file_add(g->file, id, bytes, n, e));
     } else {
         if (t->n_div) qsort(t->div, t->n_div, sizeof *t->div, by_key);
         n = t->n_div * 2 * sizeof(double);
         if (!(bytes = bl_new(n, 1, e))) { st = BL_E_NOMEM; goto out; }
         for (size_t i = 0; i < t->n_div; i++) memcpy(bytes + i * 2 * sizeof(double), (double[]){ t->div[i].kl, t->div[i].same }, 2 * sizeof(double));
-        BL_TRY(bl_chunks_add(g->file, id, bytes, n, e));
+        BL_TRY(bl_item_file_add(g->file, id, bytes, n, e));
     }
     if (t != &none) {
         item_clear(t);
@@ -276,11 +276,11 @@ out:
     return st;
 }
 
-bl_status bl_against_sync(bl_against *g, bl_err *e) { return bl_chunks_sync(g->file, e); }
+bl_status bl_divergence_sync(bl_divergence *g, bl_err *e) { return bl_item_file_sync(g->file, e); }
 
 /* ---- numbers ---- */
 
-bl_status bl_against_all(bl_against *g, int64_t n_items, bl_arena *a, double **kl, double **same, int64_t *n, bl_err *e)
+bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, double **kl, double **same, int64_t *n, bl_err *e)
 {
     bl_status st = BL_OK;
     double *list = NULL, *x, *y;
@@ -289,7 +289,7 @@ bl_status bl_against_all(bl_against *g, int64_t n_items, bl_arena *a, double **k
     for (int64_t i = 0; i < n_items; i++) {
         void *bytes;
         size_t got;
-        BL_TRY(bl_chunks_get(g->file, i, &bytes, &got, e));
+        BL_TRY(bl_item_file_get(g->file, i, &bytes, &got, e));
         st = bl_grow(&list, &cap, (count + got / 16 + 1) * 2, sizeof *list, e);
         if (st == BL_OK) memcpy(list + 2 * count, bytes, got);
         bl_free(bytes);
@@ -323,7 +323,7 @@ static void mean_of(const double *v, int64_t n, double *mean, double *error)
     *error = n > 1 ? sqrt(sq / (double)(n - 1) / (double)n) : 0;
 }
 
-bl_status bl_against_metrics(const double *kl, const double *same, int64_t n, bl_arena *a, bl_cell_metric *m, int *n_metrics, bl_err *e)
+bl_status bl_divergence_metrics(const double *kl, const double *same, int64_t n, bl_arena *a, bl_cell_metric *m, int *n_metrics, bl_err *e)
 {
     static const struct { const char *name; double f; } percentile[] = { { "kl_p50", 0.5 }, { "kl_p90", 0.9 }, { "kl_p99", 0.99 }, { "kl_max", 1 } };
     bl_cell_metric *to = m + *n_metrics;
@@ -344,7 +344,7 @@ bl_status bl_against_metrics(const double *kl, const double *same, int64_t n, bl
     return BL_OK;
 }
 
-bl_status bl_against_flips(const char *base_shard, const bl_sample *s, int64_t n, bl_arena *a, bl_cell_metric *out, bool *have, bl_err *e)
+bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_t n, bl_arena *a, bl_cell_metric *out, bool *have, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cell base = { 0 };

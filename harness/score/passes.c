@@ -16,7 +16,7 @@
 enum { LEAST_SHARED = 8 };                              /* tokens worth a segment of their own */
 
 /* A unit in a pass: `shared` of its tokens are those of member `parent`, the others are rows row0 .. of the batch. */
-typedef struct member { bl_unit *u; int32_t parent; int64_t shared, row0; } member;
+typedef struct member { bl_scored *u; int32_t parent; int64_t shared, row0; } member;
 
 typedef struct feed {
     bl_engine *g;
@@ -31,7 +31,7 @@ typedef struct feed {
 
 static int by_length(const void *x, const void *y)
 {
-    const bl_unit *a = *(bl_unit *const *)x, *b = *(bl_unit *const *)y;
+    const bl_scored *a = *(bl_scored *const *)x, *b = *(bl_scored *const *)y;
     if (a->longest != b->longest) return a->longest < b->longest ? 1 : -1;
     if (a->request != b->request) return a->request < b->request ? -1 : 1;
     if (a->pair != b->pair)       return a->pair < b->pair ? -1 : 1;
@@ -39,7 +39,7 @@ static int by_length(const void *x, const void *y)
 }
 
 /* ---- which units go together ---- */
-static int64_t begins_alike(const bl_unit *a, const bl_unit *b)
+static int64_t begins_alike(const bl_scored *a, const bl_scored *b)
 {
     int64_t n = 0, most = BL_MIN(a->n, b->n);
     while (n < most && a->ids[n] == b->ids[n]) n++;
@@ -47,10 +47,10 @@ static int64_t begins_alike(const bl_unit *a, const bl_unit *b)
 }
 
 /* Rows that `u` adds to a pass in which `before` (NULL: none) is the last member. */
-static int64_t own_rows(const bl_unit *before, const bl_unit *u) { return u->n - (before ? begins_alike(before, u) : 0); }
+static int64_t own_rows(const bl_scored *before, const bl_scored *u) { return u->n - (before ? begins_alike(before, u) : 0); }
 
 /* How many of u[0..n) make the next pass. A group is only parted when it does not fit a pass by itself. */
-static size_t next_pass(const bl_engine *g, bl_unit *const *u, size_t n)
+static size_t next_pass(const bl_engine *g, bl_scored *const *u, size_t n)
 {
     size_t k = 0, seqs = (size_t)g->most_seqs;
     int64_t rows = 0;
@@ -76,7 +76,7 @@ static int64_t row_of(const feed *f, const member *m, int64_t position)
     return m->row0 + position - m->shared;
 }
 
-static bl_status arrange(feed *f, bl_unit *const *u, bl_err *e)
+static bl_status arrange(feed *f, bl_scored *const *u, bl_err *e)
 {
     int32_t *target, *pair;
     int64_t *from, *want, *row_index, *request, *position, k = 0;
@@ -158,7 +158,7 @@ out:
 }
 
 /* The first place whose output is not finite in a row of a sequence: 0 the embedding, b+1 block b, n_layers+1 the head. */
-static int64_t broken_place(bl_engine *g, const bl_unit *u, int64_t row)
+static int64_t broken_place(bl_engine *g, const bl_scored *u, int64_t row)
 {
     int64_t dim = g->m->config.dim, layers = g->m->config.n_layers, at = layers + 1;
     float *trace = bl_new((size_t)((layers + 1) * dim), sizeof *trace, NULL);
@@ -178,7 +178,7 @@ static bl_status not_finite(const feed *f, int64_t k, bl_err *e)
     char where[64] = "the head";
 
     while (k >= f->at[i].u->scored) k -= f->at[i++].u->scored;
-    const bl_unit *u = f->at[i].u;
+    const bl_scored *u = f->at[i].u;
     place = broken_place(f->g, u, u->n - u->scored + k);
     if (!place)               snprintf(where, sizeof where, "the embedding");
     else if (place <= layers) snprintf(where, sizeof where, "block %lld", (long long)(place - 1));
@@ -203,20 +203,20 @@ static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
         bl_tensor x = gather ? bl_tensor_2d(g->chunk, 0, BL_F32, n, dim) : bl_tensor_rows(hidden, k, n);
         bl_tensor logits = bl_tensor_2d(g->chunk, at_logits, BL_F32, n, vocab), nll = bl_tensor_1d(g->chunk, at_nll, BL_F64, n);
         bl_tensor top = bl_tensor_1d(g->chunk, at_nll + (uint64_t)most * sizeof(double), BL_I32, n);
-        if (gather) BL_TRY(be->ops->rows(be, &(bl_rows_args){ .src = hidden, .dst = x, .from = f->from + k, .n = n }, e));
+        if (gather) BL_TRY(be->ops->gather(be, &(bl_gather_args){ .src = hidden, .dst = x, .from = f->from + k, .n = n }, e));
         BL_TRY(bl_logits(g->m, x, 0, n, logits, e));
         BL_TRY(be->ops->loss(be, &(bl_loss_args){ .logits = logits, .vocab = vocab, .target = f->target + k, .nll = nll, .argmax = top }, e));
         BL_TRY(be->ops->download(be, &nll, f->nll + k, e));
         BL_TRY(be->ops->download(be, &top, f->argmax + k, e));
         for (int64_t i = k; i < k + n; i++) if (!isfinite(f->nll[i])) { st = not_finite(f, i, e); goto out; }
-        if (g->tap) BL_TRY(g->tap(g->tap_ctx, &(bl_tapped){ .hidden = x, .logits = logits, .rows = n, .target = f->target + k, .request = f->request + k,
+        if (g->observer) BL_TRY(g->observer(g->observer_ctx, &(bl_observed){ .hidden = x, .logits = logits, .rows = n, .target = f->target + k, .request = f->request + k,
                                                             .pair = f->pair + k, .position = f->position + k }, e));
     }
 out:
     return st;
 }
 
-static bl_status run_pass(bl_engine *g, bl_unit *const *u, size_t n, bl_err *e)
+static bl_status run_pass(bl_engine *g, bl_scored *const *u, size_t n, bl_err *e)
 {
     feed f = { .g = g, .a = g->arena, .n = (int32_t)n };
     bl_mark mark = bl_arena_mark(g->arena);
@@ -253,9 +253,9 @@ void bl_engine_shrink(bl_engine *g)
     g->hidden = g->chunk = NULL;
 }
 
-bl_status bl_engine_feed(bl_engine *g, bl_unit *u, size_t n, bl_err *e)
+bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
 {
-    bl_unit **sorted;
+    bl_scored **sorted;
     bl_status st = BL_OK;
 
     if (!(sorted = bl_alloc(g->arena, n, sizeof *sorted, e))) { st = BL_E_NOMEM; goto out; }

@@ -152,7 +152,7 @@ out:
     return st;
 }
 
-static bl_status add_unit(bl_units *out, bl_unit u, bl_err *e)
+static bl_status add_unit(bl_scored_list *out, bl_scored u, bl_err *e)
 {
     bl_status st = BL_OK;
     if (u.n < 1 || u.scored < 1) return BL_OK;          /* nothing to predict */
@@ -163,7 +163,7 @@ out:
     return st;
 }
 
-static bl_status pair_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bool *truncated, bool *boundary, bl_err *e)
+static bl_status pair_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out, bool *truncated, bool *boundary, bl_err *e)
 {
     bl_context_ids ctx = { 0 };
     int64_t longest = 0;
@@ -176,7 +176,7 @@ static bl_status pair_units(bl_engine *g, const bl_request *r, int64_t request, 
         *truncated = *truncated || s.truncated;
         *boundary  = *boundary  || s.boundary;
         longest = BL_MAX(longest, s.n - 1);
-        BL_TRY(add_unit(out, (bl_unit){ .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .pair = i, .group = request }, e));
+        BL_TRY(add_unit(out, (bl_scored){ .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .pair = i, .group = request }, e));
     }
     for (size_t i = first; i < out->n; i++) out->u[i].longest = longest;
 out:
@@ -203,7 +203,7 @@ out:
     return st;
 }
 
-static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bl_err *e)
+static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out, bl_err *e)
 {
     int64_t most = r->length > 0 ? BL_MIN(r->length, g->max_len) : g->max_len, n, at;
     int32_t *all;
@@ -214,7 +214,7 @@ static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t reques
     for (int64_t done = 0; done < n; done = at) {
         at = BL_MIN(done + most, n);                    /* predicts tokens done .. at-1, which lie at all[done+1 .. at] */
         int64_t fed = BL_MIN(at, most);
-        BL_TRY(add_unit(out, (bl_unit){ .ids = all + at - fed, .n = fed, .scored = at - done, .request = request, .position = done,
+        BL_TRY(add_unit(out, (bl_scored){ .ids = all + at - fed, .n = fed, .scored = at - done, .request = request, .position = done,
                                         .group = -1, .longest = fed }, e));
     }
 out:
@@ -277,12 +277,12 @@ out:
     return st;
 }
 
-static bl_status window_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bl_err *e)
+static bl_status window_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out, bl_err *e)
 {
     bl_scored_ids s;
     bl_status st = BL_OK;
     BL_TRY(window_ids(g, r, a, &s, e));
-    BL_TRY(add_unit(out, (bl_unit){ .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .group = -1, .longest = s.n - 1 }, e));
+    BL_TRY(add_unit(out, (bl_scored){ .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .group = -1, .longest = s.n - 1 }, e));
 out:
     return st;
 }
@@ -299,7 +299,7 @@ out:
     return st;
 }
 
-bl_status bl_engine_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_units *out, bool *truncated, bool *boundary, bl_err *e)
+bl_status bl_engine_sequences(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out, bool *truncated, bool *boundary, bl_err *e)
 {
     *truncated = *boundary = false;
     switch (r->kind) {

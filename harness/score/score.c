@@ -39,10 +39,10 @@ void bl_engine_free(bl_engine *g)
 int64_t bl_engine_tokens(const bl_engine *g) { return g->tokens; }
 int64_t bl_engine_pass_tokens(const bl_engine *g) { return g->most_rows; }
 
-void bl_engine_set_tap(bl_engine *g, bl_engine_tap *tap, void *ctx)
+void bl_engine_observe(bl_engine *g, bl_observer *tap, void *ctx)
 {
-    g->tap = tap;
-    g->tap_ctx = ctx;
+    g->observer = tap;
+    g->observer_ctx = ctx;
 }
 
 static bl_status new_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_err *e)
@@ -64,20 +64,20 @@ static bl_status new_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_e
 /* ---- scores ---- */
 static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_reply *out, bl_err *e)
 {
-    bl_units units = { 0 };
+    bl_scored_list units = { 0 };
     bl_status st = BL_OK;
 
     for (int64_t i = 0; i < n; i++) {
         bool truncated, boundary;
         if (req[i].kind == BL_ASK_GENERATE) continue;
-        st = bl_engine_units(g, &req[i], i, g->arena, &units, &truncated, &boundary, e);
+        st = bl_engine_sequences(g, &req[i], i, g->arena, &units, &truncated, &boundary, e);
         if (st != BL_OK) { bl_within(e, "request %lld", (long long)i); goto out; }
         out[i].truncated = truncated;
         out[i].boundary  = boundary;
     }
-    BL_TRY(bl_engine_feed(g, units.u, units.n, e));
+    BL_TRY(bl_engine_pass(g, units.u, units.n, e));
     for (size_t k = 0; k < units.n; k++) {              /* in the order of requests, pairs and windows, whatever order they were fed in */
-        const bl_unit *u = &units.u[k];
+        const bl_scored *u = &units.u[k];
         bl_reply *r = &out[u->request];
         r->nll   [u->pair] += u->nll;
         r->nll_sq[u->pair] += u->nll_sq;

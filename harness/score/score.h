@@ -42,14 +42,14 @@ bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new
 /* ---- hidden states at the scored positions, for KL against the base ----
  * While a tap is set, every chunk of scored rows of PAIRS, ROLLING and WINDOW requests is handed over once, with the logits that were just computed from it.
  * A row is known by its request (index into `req` of bl_engine_replies), pair, and position among the scored tokens of that pair. */
-typedef struct bl_tapped {
+typedef struct bl_observed {
     bl_tensor hidden, logits;                           /* f32 [rows, dim], [rows, vocab]; valid during the call only */
     int64_t   rows;
     const int32_t *target;                              /* [rows] the token that is scored */
     const int64_t *request;                             /* [rows] */
     const int32_t *pair;                                /* [rows] */
     const int64_t *position;                            /* [rows] 0, 1, … within the pair */
-} bl_tapped;
-typedef bl_status bl_engine_tap(void *ctx, const bl_tapped *t, bl_err *e);
-void      bl_engine_set_tap(bl_engine *g, bl_engine_tap *tap, void *ctx);    /* NULL: none */
+} bl_observed;
+typedef bl_status bl_observer(void *ctx, const bl_observed *t, bl_err *e);
+void      bl_engine_observe(bl_engine *g, bl_observer *tap, void *ctx);    /* NULL: none */
 #endif

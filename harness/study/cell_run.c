@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BATCH_ITEMS = 64, BATCH_WINDOWS = 4, BATCH_GENERATIONS = 16, MAX_STEPS = 16, AGAINST_METRICS = 7 };
+enum { BATCH_ITEMS = 64, BATCH_WINDOWS = 4, BATCH_GENERATIONS = 16, MAX_STEPS = 16, DIVERGENCE_METRICS = 7 };
 static const double sync_every = 5;                     /* seconds between syncs of the journal */
 
 typedef struct work {
@@ -19,7 +19,7 @@ typedef struct work {
     bl_task_data *data;
     bl_arena    *arena;                                 /* of the cell */
     bl_journal  *journal;
-    bl_against  *against;
+    bl_divergence *divergence;
     bool         keep;                                  /* the base keeps its states */
     const char  *kl_absent;
     bl_weight    base_head; const bl_weight *head;
@@ -91,7 +91,7 @@ static bl_status batch(work *w, const int64_t *id, int64_t n, bl_arena *scratch,
                 of[m++] = i;
             }
         if (m == 0) break;
-        if (w->against) bl_against_batch(w->against, ids, step, m);
+        if (w->divergence) bl_divergence_batch(w->divergence, ids, step, m);
         BL_TRY(bl_engine_replies(w->job->engine, req, m, scratch, reply, e));
         for (int64_t k = 0; k < m; k++) {
             asked *x = &a[of[k]];
@@ -106,7 +106,7 @@ static bl_status batch(work *w, const int64_t *id, int64_t n, bl_arena *scratch,
         st = w->choice->task->mark(w->data, a[i].id, &a[i].turn, &s, e);
         if (st != BL_OK) { bl_within(e, "item %lld", (long long)a[i].id); goto out; }
         s.id = a[i].id;
-        if (w->against) BL_TRY(bl_against_item(w->against, s.id, e));     /* before the journal: a journaled item has its side data */
+        if (w->divergence) BL_TRY(bl_divergence_item(w->divergence, s.id, e));     /* before the journal: a journaled item has its side data */
         if (!bl_journal_has(w->journal, s.id)) BL_TRY(bl_journal_add(w->journal, &s, e));
     }
 out:
@@ -115,13 +115,13 @@ out:
 
 static bool done(const work *w, int64_t id)
 {
-    return bl_journal_has(w->journal, id) && (!w->against || bl_against_has(w->against, id));
+    return bl_journal_has(w->journal, id) && (!w->divergence || bl_divergence_has(w->divergence, id));
 }
 
 static bl_status sync_all(work *w, bl_err *e)
 {
     bl_status st = BL_OK;
-    if (w->against) BL_TRY(bl_against_sync(w->against, e));
+    if (w->divergence) BL_TRY(bl_divergence_sync(w->divergence, e));
     BL_TRY(bl_journal_sync(w->journal, e));
     w->synced = bl_now();
 out:
@@ -169,7 +169,7 @@ out:
 
 /* ---- the base ---- */
 
-static bl_status open_against(work *w, bl_err *e)
+static bl_status open_divergence(work *w, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_cell_job *job = w->job;
@@ -185,7 +185,7 @@ static bl_status open_against(work *w, bl_err *e)
         st = bl_make_dirs(cache, e);
         bl_free(cache);
         if (st == BL_OK && !((w->kept = kept_path(s->out, job->cell->hash, ".hidden", e)) && (w->keeping = kept_path(s->out, job->cell->hash, ".part", e)))) st = BL_E_NOMEM;
-        if (st == BL_OK) st = bl_against_keep(w->keeping, job->cell->hash, job->model, &w->against, e);
+        if (st == BL_OK) st = bl_divergence_keep(w->keeping, job->cell->hash, job->model, &w->divergence, e);
         w->keep = st == BL_OK;
         return st;
     }
@@ -201,7 +201,7 @@ static bl_status open_against(work *w, bl_err *e)
             w->head = &w->base_head;
         }
     }
-    st = bl_against_open(w->kept, job->base->hash, w->part_kl, job->cell->hash, job->model, w->head, &w->against, &why);
+    st = bl_divergence_open(w->kept, job->base->hash, w->part_kl, job->cell->hash, job->model, w->head, &w->divergence, &why);
     if (st == BL_E_MISSING || st == BL_E_CORRUPT) {
         w->kl_absent = bl_arena_str(w->arena, why.text, strlen(why.text), e);
         return w->kl_absent ? BL_OK : BL_E_NOMEM;
@@ -226,7 +226,7 @@ static bl_status metrics(work *w, const bl_sample *s, int64_t n, bl_cell_metric 
     bl_status st = BL_OK;
     int n_rows;
     const bl_metric *row = bl_task_metrics(w->choice->task, w->choice->name, &n_rows);
-    bl_cell_metric *m = bl_alloc(w->arena, (size_t)n_rows + AGAINST_METRICS, sizeof *m, e);
+    bl_cell_metric *m = bl_alloc(w->arena, (size_t)n_rows + DIVERGENCE_METRICS, sizeof *m, e);
 
     if (!m) return BL_E_NOMEM;
     for (int i = 0; i < n_rows; i++) {
@@ -241,17 +241,17 @@ static bl_status metrics(work *w, const bl_sample *s, int64_t n, bl_cell_metric 
     return st;
 }
 
-static bl_status against_base(work *w, const bl_sample *s, int64_t n, bl_cell *c, bl_cell_metric *m, bl_err *e)
+static bl_status divergence_from_base(work *w, const bl_sample *s, int64_t n, bl_cell *c, bl_cell_metric *m, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_cell_job *job = w->job;
     double *kl, *same;
 
-    if (w->against && !w->keep) {
-        BL_TRY(bl_against_all(w->against, w->all, w->arena, &kl, &same, &c->n_kl, e));
+    if (w->divergence && !w->keep) {
+        BL_TRY(bl_divergence_all(w->divergence, w->all, w->arena, &kl, &same, &c->n_kl, e));
         c->kl = c->n_kl ? kl : NULL;
         if (!c->n_kl) w->kl_absent = "no token of this task is scored";
-        BL_TRY(bl_against_metrics(kl, same, c->n_kl, w->arena, m, &c->n_metrics, e));
+        BL_TRY(bl_divergence_metrics(kl, same, c->n_kl, w->arena, m, &c->n_metrics, e));
     }
     if (job->base && w->choice->task && c->n_metrics > 0) {
         int n_rows;
@@ -259,7 +259,7 @@ static bl_status against_base(work *w, const bl_sample *s, int64_t n, bl_cell *c
         char *shard = path_of(job->plan->spec->out, job->base->file, ".h5", e);
         bool have = false;
         if (!shard) return BL_E_NOMEM;
-        if (row[0].agg == BL_AGG_MEAN) st = bl_against_flips(shard, s, n, w->arena, &m[c->n_metrics], &have, e);
+        if (row[0].agg == BL_AGG_MEAN) st = bl_divergence_flips(shard, s, n, w->arena, &m[c->n_metrics], &have, e);
         bl_free(shard);
         if (have) c->n_metrics++;
     }
@@ -302,7 +302,7 @@ static bl_status write_shard(work *w, bl_err *e)
     bl_backend *be = job->model->be;
     bl_cell c = { 0 };
     bl_cell_metric *m = NULL;
-    bl_facts facts = { 0 };
+    bl_device_info facts = { 0 };
     bl_text options = { 0 };
     char fingerprint[33], data_hash[33], tokenizer_hash[33], created[32], host[256] = "", libraries[256];
     uint64_t products[4] = { 0 };
@@ -314,7 +314,7 @@ static bl_status write_shard(work *w, bl_err *e)
         if (samples[i].id != i) { st = bl_fail(e, BL_E_INTERNAL, "item %lld is missing", (long long)i); goto out; }
     if (n != w->all) { st = bl_fail(e, BL_E_INTERNAL, "%lld items, expected %lld", (long long)n, (long long)w->all); goto out; }
     BL_TRY(metrics(w, samples, n, &m, &c.n_metrics, e));
-    BL_TRY(against_base(w, samples, n, &c, m, e));
+    BL_TRY(divergence_from_base(w, samples, n, &c, m, e));
     BL_TRY(bl_method_json(method->method, method->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
     BL_TRY(notes(w, &c.notes, e));
@@ -326,7 +326,7 @@ static bl_status write_shard(work *w, bl_err *e)
     bl_hash_hex(h, tokenizer_hash);
     bl_utc(created);
     gethostname(host, sizeof host - 1);
-    be->ops->facts(be, &facts);
+    be->ops->device_info(be, &facts);
     if (be->ops->product_rows) be->ops->product_rows(be, products);
     snprintf(libraries, sizeof libraries, "HDF5 %s; %s", bl_hdf5_version(), BL_BUILD_COMPILER);
 
@@ -423,8 +423,8 @@ bl_status bl_cell_run(const bl_cell_job *job, bl_err *e)
     if (w.data->n < 0 && w.data->max_windows > 0) w.all = BL_MIN(w.all, w.data->max_windows);
     if (s->limit > 0) w.all = BL_MIN(w.all, s->limit);
     BL_TRY(bl_journal_open(w.part, job->cell->key, job->cell->hash, &w.journal, e));
-    BL_TRY(open_against(&w, e));
-    bl_engine_set_tap(job->engine, w.against ? bl_against_tap : NULL, w.against);
+    BL_TRY(open_divergence(&w, e));
+    bl_engine_observe(job->engine, w.divergence ? bl_divergence_observe : NULL, w.divergence);
     BL_TRY(all_items(&w, e));
     if (w.keep) {                                       /* there before the shard says that the base is done */
         BL_TRY(bl_rename(w.keeping, w.kept, e));
@@ -432,8 +432,8 @@ bl_status bl_cell_run(const bl_cell_job *job, bl_err *e)
     BL_TRY(write_shard(&w, e));
     written = true;
 out:
-    bl_engine_set_tap(job->engine, NULL, NULL);
-    bl_against_free(w.against);
+    bl_engine_observe(job->engine, NULL, NULL);
+    bl_divergence_free(w.divergence);
     bl_journal_close(w.journal);
     if (written) {
         unlink(w.part);

@@ -80,7 +80,7 @@ bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_er
     if (reference) threads = 1;
     BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 1, .reference = reference }, &be, e));
     const bl_format *f = bl_format_find("fp32");
-    BL_TRY(bl_weight_new(be, f, &(bl_geom){ .out = OUT, .in = IN }, &w, e));
+    BL_TRY(bl_weight_new(be, f, &(bl_shape){ .out = OUT, .in = IN }, &w, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)rows * (IN + OUT) * sizeof(float), &buf, e));
     bl_tensor x = bl_tensor_2d(buf, 0, BL_F32, rows, IN), y = bl_tensor_2d(buf, (uint64_t)rows * IN * sizeof(float), BL_F32, rows, OUT);
     BL_TRY(be->ops->fill(be, &w.part[0], 0.5, e));
@@ -132,7 +132,7 @@ int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_var
     double scored = shape->stream ? tokens : shape->scored_bytes / per * 64;             /* of a batch of items */
     double block = v->bits / 8 * (double)bl_config_linear_params(c) / (double)c->n_layers, weights = (double)v->packed_bytes;
     double states = 4 * (double)(2 * c->dim + 2 * c->n_kv_heads * c->head_dim);         /* bytes a token keeps between blocks */
-    double work = 4 * (double)(2 * c->dim + 2 * c->n_heads * c->head_dim + 2 * c->n_kv_heads * c->head_dim + 2 * c->hidden);
+    double work = 4 * (double)(2 * c->dim + 2 * c->n_heads * c->head_dim + 2 * c->n_kv_heads * c->head_dim + 2 * c->ffn_dim);
     double pass = s->batch_tokens > 0 ? (double)s->batch_tokens : 2048;
     if (s->stream) {                                    /* one block and the next; a pass as large as a third of what stays resident */
         double ends = weights - block * (double)c->n_layers;

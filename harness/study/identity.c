@@ -5,7 +5,7 @@
 
 static void add_config(bl_hasher *h, const bl_config *c)
 {
-    const int64_t ints[] = { c->dim, c->hidden, c->n_layers, c->n_heads, c->n_kv_heads, c->head_dim, c->vocab, c->max_len, c->rope, c->rope_original, c->tied };
+    const int64_t ints[] = { c->dim, c->ffn_dim, c->n_layers, c->n_heads, c->n_kv_heads, c->head_dim, c->vocab, c->max_len, c->rope, c->rope_original, c->tied };
     const double reals[] = { c->eps, c->rope_theta, c->rope_factor, c->rope_low, c->rope_high };
     bl_hash_add(h, ints, sizeof ints);
     bl_hash_add(h, reals, sizeof reals);

@@ -17,7 +17,7 @@ typedef struct bl_gemv bl_gemv;
 typedef void bl_gemv4(const bl_gemv *g, int64_t row, int64_t n);          /* outputs row .. row+n, n <= 4 */
 struct bl_source {
     const bl_format *format;
-    bl_geom     geom;
+    bl_shape     shape;
     const void *part[BL_MAX_PARTS];
     int64_t     groups, code_bytes, zero_bytes;         /* of a row */
     bl_unpack8 *unpack;
@@ -54,13 +54,13 @@ typedef struct bl_igemm {
     int64_t rows, chunks;                               /* all rows; tasks, each some outputs */
     void  (*task)(const struct bl_igemm *g, int64_t task, void *scratch);     /* task 0 .. chunks */
 } bl_igemm;
-int64_t bl_igemm_width(const bl_geom *g);               /* ldx */
+int64_t bl_igemm_width(const bl_shape *g);               /* ldx */
 void    bl_igemm_plan   (bl_igemm *g);                  /* fills chunks and task */
 void    bl_igemm512_plan(bl_igemm *g);                  /* the same with AVX-512 */
 /* Codes less zeros of a row, 16 to dst, 16 to dst + step, …, and its scales to scale, scale + scale_step, … */
 void    bl_igemm_unpack(const bl_source *s, int64_t row, int16_t *dst, int64_t step, float *scale, int64_t scale_step);
 /* One row: scale and codes; `scale`, `zero` are those of the tensor unless `q` is per token. */
-void    bl_igemm_row(const float *x, const bl_geom *g, const bl_actq *q, float scale, float zero, int16_t *dst, float *sx);
+void    bl_igemm_row(const float *x, const bl_shape *g, const bl_actq *q, float scale, float zero, int16_t *dst, float *sx);
 
 /* Attention of one tile: the queries q0 .. q0+n of a sequence, all heads that share one head of keys. */
 enum { BL_ATTEND_BLOCK = 64 };                          /* keys */
@@ -79,9 +79,9 @@ typedef struct bl_attend {
 int64_t bl_attend_rows(const bl_attention_args *a);    /* most queries times heads of a tile; 0: heads too many or too wide for it */
 void    bl_attend_tile(const bl_attend *t, void *scratch);
 
-void   bl_avx2_norm(const float *x, const float *w, float *y, int64_t n, double eps);
+void   bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double eps);
 void   bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);
-void   bl_avx2_gate(const float *g, const float *u, float *y, int64_t n);
+void   bl_avx2_swiglu(const float *g, const float *u, float *y, int64_t n);
 void   bl_avx2_add (const float *x, float *y, int64_t n);
 bool   bl_avx2_top (const float *x, int64_t n, float *top, int32_t *at);  /* false: not all finite */
 double bl_avx2_sum_exp(const float *x, int64_t n, float top);

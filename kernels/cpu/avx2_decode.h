@@ -34,16 +34,16 @@ BL_INLINE tables tables_of(kind k, const bl_source *s)
 }
 
 /* Weights of a segment, from k0 on. */
-BL_INLINE int64_t segment(kind k, const bl_source *s) { return is_dense(k) ? s->geom.in : is_int(k) || is_table(k) ? s->geom.group : 32; }
+BL_INLINE int64_t segment(kind k, const bl_source *s) { return is_dense(k) ? s->shape.in : is_int(k) || is_table(k) ? s->shape.group : 32; }
 
 BL_INLINE const uint8_t *row_of(kind k, const bl_source *s, int64_t row)
 {
-    return (const uint8_t *)s->part[0] + row * (k == FP32 ? 4 * s->geom.in : is_dense(k) ? 2 * s->geom.in : s->code_bytes);
+    return (const uint8_t *)s->part[0] + row * (k == FP32 ? 4 * s->shape.in : is_dense(k) ? 2 * s->shape.in : s->code_bytes);
 }
 
 BL_INLINE const uint8_t *segment_of(kind k, const bl_source *s, const uint8_t *row, int64_t i)
 {
-    return is_dense(k) ? row : is_int(k) || is_table(k) ? row + i * (s->geom.group / 8 * bits_of(k)) : row + i * block_bytes(k);
+    return is_dense(k) ? row : is_int(k) || is_table(k) ? row + i * (s->shape.group / 8 * bits_of(k)) : row + i * block_bytes(k);
 }
 
 /* The 8 codes of step `i` in 32-bit lanes. Reads up to 8 bytes from the first. `clean`: bits above the code are zero. */
@@ -72,19 +72,19 @@ BL_INLINE void groups8(kind k, const bl_source *s, int64_t row, int64_t i, float
 {
     int64_t at = row * s->groups + i;
     const uint16_t *h = (const uint16_t *)s->part[1] + at;
-    if (is_table(k) && s->geom.double_quant) {
+    if (is_table(k) && s->shape.double_quant) {
         for (int64_t j = 0; j < 8 && i + j < s->groups; j++)
             scale[j] = bl_dynamic_map[((const uint8_t *)s->part[1])[at + j]] * ((const float *)s->part[2])[(at + j) / 256] + *(const float *)s->part[3];
         return;
     }
-    switch (s->geom.scale) {
+    switch (s->shape.scale) {
     case BL_F32: _mm256_storeu_ps(scale, _mm256_loadu_ps((const float *)s->part[1] + at)); break;
     case BL_F16: _mm256_storeu_ps(scale, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)h))); break;
     default:     _mm256_storeu_ps(scale, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)h)), 16)));
     }
     if (!is_int(k) || k == INT1) return;
     __m256i z;
-    switch (s->geom.zero) {
+    switch (s->shape.zero) {
     case BL_ZERO_NONE:   z = _mm256_set1_epi32(1 << (bits_of(k) - 1)); break;
     case BL_ZERO_PACKED: z = codes8(bits_of(k), (const uint8_t *)s->part[2] + row * s->zero_bytes, i / 8, true); break;
     default:             z = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)((const int16_t *)s->part[2] + at)));

@@ -53,7 +53,7 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
     const tables t = tables_of(kd, s);
     const uint8_t *p[4], *b[4];
     const float *x0 = g->x, *x1 = g->x + (rows > 1 ? g->ldx : 0);
-    int64_t o[4], len = segment(kd, s), in = s->geom.in;
+    int64_t o[4], len = segment(kd, s), in = s->shape.in;
     int64_t bytes = is_dense(kd) ? 0 : is_block(kd) ? block_bytes(kd) : BL_MIN(len, in) * bits_of(kd) / 8;      /* of a segment */
     int64_t ahead = BL_MAX(4 * s->code_bytes, 4096);
     float scale[4][8] = { { 0 } }, zero[4][8] = { { 0 } };
@@ -108,7 +108,7 @@ static void unpack_plain(const bl_source *s, int64_t row, int64_t k0, int64_t n,
     float w[256];
     for (int64_t k = 0; k < n; k += 256) {
         int64_t m = BL_MIN(n - k, 256);
-        s->format->unpack(s->format, &s->geom, s->part, row, k0 + k, m, w);
+        s->format->unpack(s->format, &s->shape, s->part, row, k0 + k, m, w);
         for (int64_t i = m; i % 8; i++) w[i] = 0;
         for (int64_t i = 0; i < m; i += 8, dst += stride) _mm256_storeu_ps(dst, _mm256_loadu_ps(w + i));
     }
@@ -122,7 +122,7 @@ static int kind_of(const bl_source *s)
     const bl_format *f = s->format;
     for (size_t i = 0; i < BL_COUNT(blocks); i++) if (strcmp(f->name, blocks[i].name) == 0) return (int)blocks[i].kd;
     if (f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE) return -1;
-    if (s->geom.group % 8 && s->geom.group < s->geom.in) return -1;               /* scales change inside of 8 */
+    if (s->shape.group % 8 && s->shape.group < s->shape.in) return -1;               /* scales change inside of 8 */
     if (f->kind == BL_FMT_INT) return (int)INT1 + f->bits - 1;
     return f->bits == 8 ? (int)TABLE8 : f->bits >= 2 && f->bits <= 4 ? (int)TABLE2 + f->bits - 2 : -1;
 }
@@ -130,8 +130,8 @@ static int kind_of(const bl_source *s)
 static void fill(bl_source *s)
 {
     int kd = kind_of(s);
-    s->groups = s->geom.group ? bl_geom_groups(&s->geom) : 0;
-    s->code_bytes = s->format->kind == BL_FMT_BLOCK ? s->geom.in / s->format->block * s->format->block_bytes : bl_code_bytes(s->geom.in, s->format->bits);
+    s->groups = s->shape.group ? bl_geom_groups(&s->shape) : 0;
+    s->code_bytes = s->format->kind == BL_FMT_BLOCK ? s->shape.in / s->format->block * s->format->block_bytes : bl_code_bytes(s->shape.in, s->format->bits);
     s->zero_bytes = bl_code_bytes(s->groups, s->format->bits);
     s->unpack  = kd < 0 ? unpack_plain : fast[kd].unpack;
     s->gemv[0] = kd < 0 ? NULL : fast[kd].gemv[0];
@@ -140,14 +140,14 @@ static void fill(bl_source *s)
 
 void bl_source_of(const bl_weight *w, bl_source *out)
 {
-    *out = (bl_source){ .format = w->format, .geom = w->geom };
+    *out = (bl_source){ .format = w->format, .shape = w->shape };
     bl_cpu_parts(w, out->part);
     fill(out);
 }
 
 void bl_source_f32(const bl_tensor *t, bl_source *out)
 {
-    *out = (bl_source){ .format = bl_format_find("fp32"), .geom = { .out = t->dim[0], .in = t->dim[1] }, .part = { bl_cpu_at(t) } };
+    *out = (bl_source){ .format = bl_format_find("fp32"), .shape = { .out = t->dim[0], .in = t->dim[1] }, .part = { bl_cpu_at(t) } };
     fill(out);
 }
 #endif

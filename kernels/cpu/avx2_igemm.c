@@ -9,7 +9,7 @@
 #if defined(__x86_64__)
 #include "avx2_decode.h"
 
-int64_t bl_igemm_width(const bl_geom *g)
+int64_t bl_igemm_width(const bl_shape *g)
 {
     int64_t whole = g->in / g->group, rest = g->in % g->group;
     return whole * ((g->group + 15) / 16 * 16) + (rest + 15) / 16 * 16;
@@ -49,7 +49,7 @@ static bool range_of(const float *x, int64_t n, const bl_actq *q, float *scale, 
     return has_nan;
 }
 
-void bl_igemm_row(const float *x, const bl_geom *g, const bl_actq *q, float scale, float zero, int16_t *dst, float *sx)
+void bl_igemm_row(const float *x, const bl_shape *g, const bl_actq *q, float scale, float zero, int16_t *dst, float *sx)
 {
     float lo, hi;
     bool nan = range_of(x, g->in, q, &scale, &zero);
@@ -78,8 +78,8 @@ BL_INLINE void unpack_row(int bits, const bl_source *s, int64_t row, int16_t *ds
     const kind kd = (kind)(INT1 + bits - 1);
     const uint8_t *p = row_of(kd, s, row);
     float scales[8] = { 0 }, zeros[8] = { 0 };
-    for (int64_t k = 0, i = 0; k < s->geom.in; k += s->geom.group, i++) {
-        int64_t n = BL_MIN(s->geom.group, s->geom.in - k);
+    for (int64_t k = 0, i = 0; k < s->shape.in; k += s->shape.group, i++) {
+        int64_t n = BL_MIN(s->shape.group, s->shape.in - k);
         const uint8_t *b = segment_of(kd, s, p, i);
         if (i % 8 == 0) groups8(kd, s, row, i, scales, zeros);
         const __m256i zero = _mm256_set1_epi32((int)zeros[i % 8]);
@@ -112,11 +112,11 @@ void bl_igemm_unpack(const bl_source *s, int64_t row, int16_t *dst, int64_t step
 /* One or two rows by two of the four outputs: sums and the floats between groups all stay in registers. */
 BL_INLINE void run_pair(int rows, const bl_igemm *g, const int16_t *x, const int16_t *panel, const float *scale, __m256 acc[2][2])
 {
-    const bl_geom *geom = &g->w->geom;
+    const bl_shape *shape = &g->w->shape;
     const int16_t *x1 = x + (rows > 1 ? g->ldx : 0);
     for (int i = 0; i < 2; i++) for (int j = 0; j < 2; j++) acc[i][j] = _mm256_setzero_ps();
-    for (int64_t k = 0; k < geom->in; k += geom->group, scale += 4) {
-        int64_t steps = (BL_MIN(geom->group, geom->in - k) + 15) / 16;
+    for (int64_t k = 0; k < shape->in; k += shape->group, scale += 4) {
+        int64_t steps = (BL_MIN(shape->group, shape->in - k) + 15) / 16;
         __m256i s00 = _mm256_setzero_si256(), s01 = s00, s10 = s00, s11 = s00;
         #pragma GCC unroll 4
         for (int64_t t = 0; t < steps; t++, x += 16, x1 += 16, panel += 64) {
@@ -156,12 +156,12 @@ static void tile2(const bl_igemm *g, int64_t r, const int16_t *p, const float *s
 static void tile1(const bl_igemm *g, int64_t r, const int16_t *p, const float *s, int64_t row, int64_t n) { run_tile(1, g, r, p, s, row, n); }
 
 /* Tiles of four outputs of a task: as many as leave room for x in the first level cache. */
-static int64_t tiles_of(const bl_geom *g) { return BL_MAX(BL_MIN(24 * 1024 / (8 * bl_igemm_width(g)), 4), 1); }
+static int64_t tiles_of(const bl_shape *g) { return BL_MAX(BL_MIN(24 * 1024 / (8 * bl_igemm_width(g)), 4), 1); }
 
 static void run_task(const bl_igemm *g, int64_t task, void *scratch)
 {
-    int64_t tiles = tiles_of(&g->w->geom), first = 4 * tiles * task, size = 4 * g->ldx;
-    int64_t outs = BL_MIN(g->w->geom.out - first, 4 * tiles);
+    int64_t tiles = tiles_of(&g->w->shape), first = 4 * tiles * task, size = 4 * g->ldx;
+    int64_t outs = BL_MIN(g->w->shape.out - first, 4 * tiles);
     int16_t *panel = scratch;                           /* [tiles][ldx / 16][4][16], then scales [tiles][groups][4] */
     float *scale = (float *)(panel + tiles * size);
     for (int64_t o = 0; o < (outs + 3) / 4 * 4; o++)    /* past the last output the last one again */
@@ -173,8 +173,8 @@ static void run_task(const bl_igemm *g, int64_t task, void *scratch)
 
 void bl_igemm_plan(bl_igemm *g)
 {
-    int64_t outs = 4 * tiles_of(&g->w->geom);
-    g->chunks = (g->w->geom.out + outs - 1) / outs;
+    int64_t outs = 4 * tiles_of(&g->w->shape);
+    g->chunks = (g->w->shape.out + outs - 1) / outs;
     g->task   = run_task;
 }
 #endif

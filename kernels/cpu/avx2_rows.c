@@ -15,7 +15,7 @@ BL_INLINE double sum_wide(wide s)
 BL_INLINE __m256d low4(__m256 x)  { return _mm256_cvtps_pd(_mm256_castps256_ps128(x)); }
 BL_INLINE __m256d high4(__m256 x) { return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)); }
 
-void bl_avx2_norm(const float *x, const float *w, float *y, int64_t n, double eps)
+void bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double eps)
 {
     wide s = { _mm256_setzero_pd(), _mm256_setzero_pd() };
     int64_t i = 0;
@@ -49,7 +49,7 @@ void bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64
     }
 }
 
-void bl_avx2_gate(const float *g, const float *u, float *y, int64_t n)
+void bl_avx2_swiglu(const float *g, const float *u, float *y, int64_t n)
 {
     int64_t i = 0;
     for (; i + 8 <= n; i += 8) {

@@ -79,7 +79,7 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
     const bl_source *s = g->w;
     const int bits = bits_of(kd);
     const __m512 codes = codes_of(kd, s);
-    int64_t o[4], len = segment(kd, s), in = s->geom.in, bytes = BL_MIN(len, in) * bits / 8, ahead = BL_MAX(4 * s->code_bytes, 4096);
+    int64_t o[4], len = segment(kd, s), in = s->shape.in, bytes = BL_MIN(len, in) * bits / 8, ahead = BL_MAX(4 * s->code_bytes, 4096);
     float scale[4][8] = { { 0 } }, zero[4][8] = { { 0 } };
     const uint8_t *p[4];
     __m256 acc[2][4];

@@ -73,7 +73,7 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
 {
     const bl_gemv *v = &g->v;
     const bl_source *s = v->w;
-    int64_t in = s->geom.in, o0 = task % g->chunks * g->chunk, outs = BL_MIN(g->chunk, s->geom.out - o0);
+    int64_t in = s->shape.in, o0 = task % g->chunks * g->chunk, outs = BL_MIN(g->chunk, s->shape.out - o0);
     int64_t r0 = task / g->chunks * g->block_rows, rows = BL_MIN(g->block_rows, g->rows - r0);
     int64_t k_blocks = (in + K_BLOCK - 1) / K_BLOCK, k_len = ((in + k_blocks - 1) / k_blocks + 31) / 32 * 32, tiles = (outs + 7) / 8;
     float *panel = scratch, *kept = panel + CHUNK * K_BLOCK;                     /* kept [rows][tiles][4][16], rows of a tile together */
@@ -98,13 +98,13 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
 
 void bl_gemm512_plan(bl_gemm *g, int64_t rows)
 {
-    int64_t in = g->v.w->geom.in, most = BL_MIN(BL_MAX(X_BYTES / (4 * BL_MAX(in, 1)), LEAST_ROWS), MOST_ROWS);
+    int64_t in = g->v.w->shape.in, most = BL_MIN(BL_MAX(X_BYTES / (4 * BL_MAX(in, 1)), LEAST_ROWS), MOST_ROWS);
     g->rows = rows;
     g->task = run_task;
     g->blocks = (rows + most - 1) / most;
     g->block_rows = ((rows + g->blocks - 1) / g->blocks + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
     g->blocks = (rows + g->block_rows - 1) / g->block_rows;
     g->chunk  = CHUNK;
-    g->chunks = (g->v.w->geom.out + g->chunk - 1) / g->chunk;
+    g->chunks = (g->v.w->shape.out + g->chunk - 1) / g->chunk;
 }
 #endif

@@ -16,7 +16,7 @@ BL_INLINE void dot(__m512i *sum, __m512i x, __m512i w) { __asm__("vpdpwssd %2, %
 
 BL_INLINE void run_tile(int rows, const bl_igemm *g, int64_t r, const int16_t *panel, const float *scale, int64_t row, int64_t n)
 {
-    const bl_geom *geom = &g->w->geom;
+    const bl_shape *shape = &g->w->shape;
     const int16_t *x = g->x + r * g->ldx;
     const __mmask8 mask = (__mmask8)((1u << n) - 1);
     __m512 acc[TILE_ROWS][4];
@@ -24,8 +24,8 @@ BL_INLINE void run_tile(int rows, const bl_igemm *g, int64_t r, const int16_t *p
     for (int i = 0; i < rows; i++)
         #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) acc[i][j] = _mm512_setzero_ps();
-    for (int64_t k = 0; k < geom->in; k += geom->group, scale += 64) {
-        int64_t steps = (BL_MIN(geom->group, geom->in - k) + 15) / 16;
+    for (int64_t k = 0; k < shape->in; k += shape->group, scale += 64) {
+        int64_t steps = (BL_MIN(shape->group, shape->in - k) + 15) / 16;
         __m512i s[TILE_ROWS][4];
         #pragma GCC unroll 3
         for (int i = 0; i < rows; i++)
@@ -62,7 +62,7 @@ static void tile1(const bl_igemm *g, int64_t r, const int16_t *p, const float *s
 
 static void run_task(const bl_igemm *g, int64_t task, void *scratch)
 {
-    int64_t o0 = TILE_OUT * task, outs = BL_MIN(g->w->geom.out - o0, TILE_OUT);
+    int64_t o0 = TILE_OUT * task, outs = BL_MIN(g->w->shape.out - o0, TILE_OUT);
     int16_t *panel = scratch;
     float *wide = (float *)(panel + TILE_OUT * g->ldx), *scale = wide + g->w->groups * TILE_OUT * 8;      /* scale: as they are unpacked, [groups][8] */
     for (int64_t o = 0; o < TILE_OUT; o++) bl_igemm_unpack(g->w, o0 + BL_MIN(o, outs - 1), panel + 16 * o, 16 * TILE_OUT, scale + o, TILE_OUT);
@@ -77,7 +77,7 @@ void bl_igemm512_plan(bl_igemm *g)
 {
     int64_t bytes = TILE_OUT * (2 * g->ldx + (8 + 1) * 4 * g->w->groups);
     if (bytes > BL_CPU_SCRATCH) { bl_igemm_plan(g); return; }
-    g->chunks = (g->w->geom.out + TILE_OUT - 1) / TILE_OUT;
+    g->chunks = (g->w->shape.out + TILE_OUT - 1) / TILE_OUT;
     g->task   = run_task;
 }
 #endif

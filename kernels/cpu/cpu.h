@@ -71,7 +71,7 @@ static inline float bl_exp(float x)
 }
 
 /* ---- inputs of a product, row by row (ref_input.c) ---- */
-/* The transforms of a linear on one row; `tmp` is as wide as the widest, the result lies in dst[geom.in]. */
+/* The transforms of a linear on one row; `tmp` is as wide as the widest, the result lies in dst[shape.in]. */
 void    bl_cpu_transform(const bl_linear_args *a, const float *x, float *dst, float *tmp);
 int64_t bl_cpu_transform_width(const bl_linear_args *a);         /* widest of x and all transforms */
 /* Scale and zero of x[0..n): code = clamp(rint(x / scale) + zero, lo, hi), value (code - zero) * scale. NaN scale where x is not finite. */
@@ -106,19 +106,19 @@ bl_status bl_cpu_download(bl_backend *, const bl_tensor *, void *, bl_err *);
 bl_status bl_cpu_fill    (bl_backend *, const bl_tensor *, double, bl_err *);
 bl_status bl_cpu_sync    (bl_backend *, bl_err *);
 void      bl_cpu_memory  (const bl_backend *, uint64_t *, uint64_t *);
-void      bl_cpu_facts   (const bl_backend *, bl_facts *);
+void      bl_cpu_device_info   (const bl_backend *, bl_device_info *);
 bl_status bl_cpu_flush   (bl_backend *, bl_err *);
 void      bl_cpu_product_rows(const bl_backend *, uint64_t out[4]);
 bl_status bl_ref_linear   (bl_backend *, const bl_linear_args *, bl_err *);
-bl_status bl_ref_norm     (bl_backend *, const bl_norm_args *, bl_err *);
+bl_status bl_ref_rmsnorm     (bl_backend *, const bl_rmsnorm_args *, bl_err *);
 bl_status bl_ref_rope     (bl_backend *, const bl_rope_args *, bl_err *);
 bl_status bl_ref_attention(bl_backend *, const bl_attention_args *, bl_err *);
-bl_status bl_ref_rows     (bl_backend *, const bl_rows_args *, bl_err *);
-bl_status bl_ref_gate     (bl_backend *, const bl_gate_args *, bl_err *);
+bl_status bl_ref_gather     (bl_backend *, const bl_gather_args *, bl_err *);
+bl_status bl_ref_swiglu     (bl_backend *, const bl_swiglu_args *, bl_err *);
 bl_status bl_ref_add      (bl_backend *, const bl_add_args *, bl_err *);
 bl_status bl_ref_embed    (bl_backend *, const bl_embed_args *, bl_err *);
 bl_status bl_ref_loss     (bl_backend *, const bl_loss_args *, bl_err *);
-bl_status bl_ref_compare  (bl_backend *, const bl_compare_args *, bl_err *);
+bl_status bl_ref_kl_div  (bl_backend *, const bl_kl_div_args *, bl_err *);
 bl_status bl_ref_sample   (bl_backend *, const bl_sample_args *, bl_err *);
 bl_status bl_ref_pack     (bl_backend *, const bl_pack_args *, bl_err *);
 bl_status bl_ref_unpack   (bl_backend *, const bl_unpack_args *, bl_err *);

@@ -4,13 +4,13 @@
 #include "fast.h"
 #include <omp.h>
 
-static bl_status norm(bl_backend *be, const bl_norm_args *a, bl_err *e)
+static bl_status rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
 {
-    bl_status st = bl_check_norm(a, e);
+    bl_status st = bl_check_rmsnorm(a, e);
     if (st != BL_OK) return st;
     const float *w = bl_cpu_at(&a->weight);
     #pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, (double)bl_tensor_count(&a->x)))
-    for (int64_t r = 0; r < a->x.dim[0]; r++) bl_avx2_norm(bl_cpu_row(&a->x, r), w, bl_cpu_row(&a->y, r), a->x.dim[1], a->eps);
+    for (int64_t r = 0; r < a->x.dim[0]; r++) bl_avx2_rmsnorm(bl_cpu_row(&a->x, r), w, bl_cpu_row(&a->y, r), a->x.dim[1], a->eps);
     return BL_OK;
 }
 
@@ -24,12 +24,12 @@ static bl_status rope(bl_backend *be, const bl_rope_args *a, bl_err *e)
     return BL_OK;
 }
 
-static bl_status gate(bl_backend *be, const bl_gate_args *a, bl_err *e)
+static bl_status swiglu(bl_backend *be, const bl_swiglu_args *a, bl_err *e)
 {
-    bl_status st = bl_check_gate(a, e);
+    bl_status st = bl_check_swiglu(a, e);
     if (st != BL_OK) return st;
     #pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->gate)))
-    for (int64_t r = 0; r < a->gate.dim[0]; r++) bl_avx2_gate(bl_cpu_row(&a->gate, r), bl_cpu_row(&a->up, r), bl_cpu_row(&a->y, r), a->gate.dim[1]);
+    for (int64_t r = 0; r < a->gate.dim[0]; r++) bl_avx2_swiglu(bl_cpu_row(&a->gate, r), bl_cpu_row(&a->up, r), bl_cpu_row(&a->y, r), a->gate.dim[1]);
     return BL_OK;
 }
 
@@ -49,7 +49,7 @@ static bl_status embed(bl_backend *be, const bl_embed_args *a, bl_err *e)
     if (st != BL_OK) return st;
     bl_source_of(a->w, &s);
     #pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->y)))
-    for (int64_t r = 0; r < a->y.dim[0]; r++) s.format->unpack(s.format, &s.geom, s.part, a->ids[r], 0, s.geom.in, bl_cpu_row(&a->y, r));
+    for (int64_t r = 0; r < a->y.dim[0]; r++) s.format->unpack(s.format, &s.shape, s.part, a->ids[r], 0, s.shape.in, bl_cpu_row(&a->y, r));
     return BL_OK;
 }
 
@@ -61,8 +61,8 @@ static bl_status unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
     bl_source_of(a->w, &s);
     #pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->y)))
     for (int64_t r = 0; r < a->rows; r++) {
-        if (s.geom.in % 8 == 0) s.unpack(&s, a->row0 + r, 0, s.geom.in, bl_cpu_row(&a->y, r), 8);
-        else s.format->unpack(s.format, &s.geom, s.part, a->row0 + r, 0, s.geom.in, bl_cpu_row(&a->y, r));
+        if (s.shape.in % 8 == 0) s.unpack(&s, a->row0 + r, 0, s.shape.in, bl_cpu_row(&a->y, r), 8);
+        else s.format->unpack(s.format, &s.shape, s.part, a->row0 + r, 0, s.shape.in, bl_cpu_row(&a->y, r));
     }
     return BL_OK;
 }
@@ -118,9 +118,9 @@ static bl_status loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
     return BL_OK;
 }
 
-static bl_status compare(bl_backend *be, const bl_compare_args *a, bl_err *e)
+static bl_status kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
 {
-    bl_status st = bl_check_compare(a, e);
+    bl_status st = bl_check_kl_div(a, e);
     if (st != BL_OK) return st;
     double *kl = bl_cpu_at(&a->kl), *dp = bl_cpu_at(&a->dp);
     int32_t *same = bl_cpu_at(&a->same);
@@ -148,7 +148,7 @@ static bl_status pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
     bl_cpu *c = be->own;
     if (st != BL_OK) return st;
     if (!bl_cpu_pack_by_rows(a->w)) return bl_ref_pack(be, a, e);
-    int64_t out = a->w->geom.out, runs = (out + RUN - 1) / RUN, failed = runs;
+    int64_t out = a->w->shape.out, runs = (out + RUN - 1) / RUN, failed = runs;
     double *err = bl_new((size_t)out, sizeof *err, e), *pow = bl_new((size_t)out, sizeof *pow, e), d2 = 0, x2 = 0;
     if (!err || !pow) { st = BL_E_NOMEM; goto out; }
     #pragma omp parallel for schedule(dynamic, 1) num_threads(c->threads)
@@ -172,9 +172,9 @@ out:
 const bl_ops bl_ops_cpu = {
     .name = "cpu",
     .buffer_new = bl_cpu_buffer_new, .buffer_free = bl_cpu_buffer_free, .upload = bl_cpu_upload, .download = bl_cpu_download,
-    .fill = bl_cpu_fill, .sync = bl_cpu_sync, .memory = bl_cpu_memory, .facts = bl_cpu_facts, .flush = bl_cpu_flush,
-    .linear = bl_fast_linear, .linear_is_integer = bl_cpu_integer, .norm = norm, .rope = rope, .attention = attention,
-    .rows = bl_ref_rows, .gate = gate, .add = add, .embed = embed, .loss = loss, .compare = compare,
+    .fill = bl_cpu_fill, .sync = bl_cpu_sync, .memory = bl_cpu_memory, .device_info = bl_cpu_device_info, .flush = bl_cpu_flush,
+    .linear = bl_fast_linear, .linear_is_integer = bl_cpu_integer, .rmsnorm = rmsnorm, .rope = rope, .attention = attention,
+    .gather = bl_ref_gather, .swiglu = swiglu, .add = add, .embed = embed, .loss = loss, .kl_div = kl_div,
     .sample = bl_ref_sample, .pack = pack, .unpack = unpack, .product_rows = bl_cpu_product_rows,
 };
 #endif

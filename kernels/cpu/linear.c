@@ -25,10 +25,10 @@ static bool lay_out(job *j)
 {
     const bl_linear_args *a = j->a;
     bl_cpu *c = j->be->own;
-    j->in8   = j->staged && !j->integer ? up8(a->w->geom.in) : 0;
+    j->in8   = j->staged && !j->integer ? up8(a->w->shape.in) : 0;
     j->raw8  = a->adapter && a->x.dim[1] % 8 ? up8(a->x.dim[1]) : 0;
     j->rank8 = a->adapter ? up8(a->adapter->a.dim[0]) : 0;
-    j->xi    = j->integer ? bl_igemm_width(&a->w->geom) : 0;
+    j->xi    = j->integer ? bl_igemm_width(&a->w->shape) : 0;
     int64_t row = 4 * (j->in8 + j->raw8 + j->rank8) + 2 * j->xi + (j->integer ? 4 : 0);
     j->rows = row ? (BL_CPU_STAGE - 64) / row : INT64_MAX;
     if (j->rows < 1) return false;
@@ -53,13 +53,13 @@ static void stage_row(const job *j, int64_t r, int64_t i, float *scratch)
 {
     const bl_linear_args *a = j->a;
     const float *x = bl_cpu_row(&a->x, r);
-    int64_t in = a->w->geom.in;
+    int64_t in = a->w->shape.in;
     if (j->raw8) pad_copy(j->raw + i * j->raw8, x, a->x.dim[1]);
     if (!j->staged) return;
     float *tmp = scratch + in;                          /* [in], then the widest */
     if (a->n_t) { bl_cpu_transform(a, x, scratch, tmp); x = scratch; }
     if (j->integer) {
-        bl_igemm_row(x, &a->w->geom, &a->act, j->scale, j->zero, j->codes + i * j->xi, &j->sx[i]);
+        bl_igemm_row(x, &a->w->shape, &a->act, j->scale, j->zero, j->codes + i * j->xi, &j->sx[i]);
     } else {
         pad_copy(j->x + i * j->in8, x, in);
         if (a->act.bits) bl_cpu_act_simulate(j->x + i * j->in8, in, &a->act, j->scale, j->zero);
@@ -128,10 +128,10 @@ bl_status bl_fast_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
     int threads;
     BL_TRY(bl_check_linear(a, e));
     j.integer = bl_cpu_integer(be, a);
-    j.staged  = j.integer || a->n_t || a->act.bits || a->w->geom.in % 8;
+    j.staged  = j.integer || a->n_t || a->act.bits || a->w->shape.in % 8;
     j.scale = a->act.scale;
     j.zero  = a->act.zero;
-    if (!lay_out(&j) || (j.staged && (a->w->geom.in + bl_cpu_transform_width(a)) * 4 > BL_CPU_SCRATCH)) return bl_ref_linear(be, a, e);
+    if (!lay_out(&j) || (j.staged && (a->w->shape.in + bl_cpu_transform_width(a)) * 4 > BL_CPU_SCRATCH)) return bl_ref_linear(be, a, e);
 
     bl_cpu_count_rows(be, a->x.dim[0]);
     bl_source_of(a->w, &j.w);
@@ -141,10 +141,10 @@ bl_status bl_fast_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
         bl_source_f32(&a->adapter->b, &j.low_b);
     }
     if (a->act.bits && a->act.unit == BL_ACT_TENSOR && a->act.scale == 0)
-        bl_cpu_act_tensor(a, c->scratch[0], (float *)c->scratch[0] + a->w->geom.in, &j.scale, &j.zero);
+        bl_cpu_act_tensor(a, c->scratch[0], (float *)c->scratch[0] + a->w->shape.in, &j.scale, &j.zero);
     for (int64_t r = 0, n; r < a->x.dim[0]; r += n) {
         n = BL_MIN(a->x.dim[0] - r, j.rows);
-        threads = bl_fast_threads(be, (double)n * (double)a->w->geom.out * (double)a->w->geom.in);
+        threads = bl_fast_threads(be, (double)n * (double)a->w->shape.out * (double)a->w->shape.in);
         run_rows(&j, r, n, threads);
     }
 out:

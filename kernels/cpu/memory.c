@@ -162,10 +162,10 @@ void bl_cpu_count_rows(bl_backend *be, int64_t rows)
     c->product_rows[rows <= 1 ? 0 : rows <= 8 ? 1 : rows <= 64 ? 2 : 3]++;
 }
 
-void bl_cpu_facts(const bl_backend *be, bl_facts *out)
+void bl_cpu_device_info(const bl_backend *be, bl_device_info *out)
 {
     const bl_cpu *c = be->own;
-    *out = (bl_facts){ .name = "unknown CPU", .threads = c->threads, .deterministic = true };
+    *out = (bl_device_info){ .name = "unknown CPU", .threads = c->threads, .deterministic = true };
     snprintf(out->simd, sizeof out->simd, "%s", c->isa == BL_ISA_AVX512 ? "avx2+fma+f16c+avx512+vnni" : c->isa == BL_ISA_AVX2 ? "avx2+fma+f16c" : "plain");
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     if (pages > 0 && size > 0) out->memory_bytes = (uint64_t)pages * (uint64_t)size;

@@ -77,7 +77,7 @@ void bl_cpu_act_tensor(const bl_linear_args *a, float *row, float *tmp, float *s
     float ends[2] = { 0, 0 };                           /* the range of two numbers is that of all */
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         bl_cpu_transform(a, bl_cpu_row(&a->x, r), row, tmp);
-        for (int64_t i = 0; i < a->w->geom.in; i++) {
+        for (int64_t i = 0; i < a->w->shape.in; i++) {
             if (!isfinite(row[i])) { *scale = NAN; *zero = 0; return; }
             ends[0] = fminf(ends[0], row[i]);
             ends[1] = fmaxf(ends[1], row[i]);
@@ -103,7 +103,7 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
 bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a)
 {
     enum { VECTOR = 16, MOST_IN = 32768 };              /* four rows of 16-bit codes and their scales stay within a thread's scratch */
-    const bl_geom *g = &a->w->geom;
+    const bl_shape *g = &a->w->shape;
     (void)be;
     return a->act.bits > 0 && a->act.unit != BL_ACT_GROUP && a->w->format->kind == BL_FMT_INT && g->zero != BL_ZERO_I16
         && (g->group % VECTOR == 0 || g->group >= g->in) && g->in <= MOST_IN;

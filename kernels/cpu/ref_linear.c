@@ -48,8 +48,8 @@ static void free_space(space *s)
 
 static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
 {
-    size_t in = (size_t)a->w->geom.in, rows = (size_t)a->x.dim[0], wide = (size_t)bl_cpu_transform_width(a);
-    size_t groups = (size_t)bl_geom_groups(&a->w->geom), rank = a->adapter ? (size_t)a->adapter->a.dim[0] : 0;
+    size_t in = (size_t)a->w->shape.in, rows = (size_t)a->x.dim[0], wide = (size_t)bl_cpu_transform_width(a);
+    size_t groups = (size_t)bl_geom_groups(&a->w->shape), rank = a->adapter ? (size_t)a->adapter->a.dim[0] : 0;
     if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) || !(s->xi = bl_new(rows * in, sizeof *s->xi, e))
         || !(s->all = bl_new(rows * in, sizeof *s->all, e)) || !(s->sx = bl_new(rows, sizeof *s->sx, e))
         || !(s->own = bl_new((size_t)s->threads, sizeof *s->own, e))) return BL_E_NOMEM;
@@ -65,7 +65,7 @@ static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
 /* A(T x) for all rows: floats into s->all, and for an integer product codes less zeros into s->xi. */
 static void inputs(const bl_linear_args *a, bool integer, space *s)
 {
-    int64_t in = a->w->geom.in;
+    int64_t in = a->w->shape.in;
     float scale = a->act.scale, zero = a->act.zero, lo, hi;
     if (a->act.bits && a->act.unit == BL_ACT_TENSOR && scale == 0) bl_cpu_act_tensor(a, s->x, s->tmp, &scale, &zero);
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
@@ -87,7 +87,7 @@ static void put(float *y, float v, bool accumulate) { *y = accumulate ? *y + v :
 static void product(const bl_linear_args *a, bool integer, const space *s)
 {
     const bl_format *f = a->w->format;
-    const bl_geom *g = &a->w->geom;
+    const bl_shape *g = &a->w->shape;
     const void *part[BL_MAX_PARTS];
     bl_cpu_parts(a->w, part);
     #pragma omp parallel for schedule(static) num_threads(s->threads)
@@ -115,7 +115,7 @@ static void adapter(const bl_linear_args *a, const space *s)
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         float *low = s->own[omp_get_thread_num()].low;
         for (int64_t i = 0; i < l->a.dim[0]; i++) low[i] = dot(bl_cpu_row(&a->x, r), bl_cpu_row(&l->a, i), a->x.dim[1]);
-        for (int64_t o = 0; o < a->w->geom.out; o++)
+        for (int64_t o = 0; o < a->w->shape.out; o++)
             bl_cpu_row(&a->y, r)[o] += l->scale * dot(low, bl_cpu_row(&l->b, o), l->a.dim[0]);
     }
 }
@@ -127,7 +127,7 @@ bl_status bl_ref_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
     bool integer;
     BL_TRY(bl_check_linear(a, e));
     integer = bl_cpu_integer(be, a);
-    s.threads = bl_fast_threads(be, (double)a->x.dim[0] * (double)a->w->geom.out * (double)a->w->geom.in);
+    s.threads = bl_fast_threads(be, (double)a->x.dim[0] * (double)a->w->shape.out * (double)a->w->shape.in);
     BL_TRY(new_space(a, &s, e));
     bl_cpu_count_rows(be, a->x.dim[0]);
     inputs(a, integer, &s);

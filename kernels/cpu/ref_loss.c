@@ -41,12 +41,12 @@ out:
 }
 
 /* KL(P, Q) = sum P (p - q) - log Zp + log Zq with logits p, q and P = e^p / Zp. */
-bl_status bl_ref_compare(bl_backend *be, const bl_compare_args *a, bl_err *e)
+bl_status bl_ref_kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     double *kl = bl_cpu_at(&a->kl), *dp = bl_cpu_at(&a->dp);
     int32_t *same = bl_cpu_at(&a->same);
-    BL_TRY(bl_check_compare(a, e));
+    BL_TRY(bl_check_kl_div(a, e));
     #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, 8 * (double)a->p.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->p.dim[0]; r++) {
         const float *p = bl_cpu_row(&a->p, r), *q = bl_cpu_row(&a->q, r);

@@ -2,14 +2,14 @@
 #include "cpu.h"
 
 static bl_fit_range *const fits[] = {
-    [BL_FIT_ZERO] = bl_fit_zero, [BL_FIT_MINMAX] = bl_fit_minmax, [BL_FIT_CLIP] = bl_fit_clip,
-    [BL_FIT_SYMMETRIC] = bl_fit_symmetric, [BL_FIT_SIGN] = bl_fit_sign, [BL_FIT_GIVEN] = NULL,
+    [BL_RANGE_ZERO] = bl_fit_zero, [BL_RANGE_MINMAX] = bl_fit_minmax, [BL_RANGE_CLIP] = bl_fit_clip,
+    [BL_RANGE_SYMMETRIC] = bl_fit_symmetric, [BL_RANGE_SIGN] = bl_fit_sign, [BL_RANGE_GIVEN] = NULL,
 };
 
 bool bl_cpu_pack_by_rows(const bl_weight *w)
 {
     for (int i = 0; i < w->n_parts; i++)
-        if (w->part[i].ndim != 2 || w->part[i].dim[0] != w->geom.out) return false;
+        if (w->part[i].ndim != 2 || w->part[i].dim[0] != w->shape.out) return false;
     return true;
 }
 
@@ -18,7 +18,7 @@ bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, d
     bl_status st = BL_OK;
     const bl_weight *w = a->w;
     const bl_format *f = w->format;
-    bl_geom g = w->geom;
+    bl_shape g = w->shape;
     const float *x = (const float *)bl_cpu_at(&a->x) + row0 * g.in;
     int64_t groups = bl_geom_groups(&g);
     void *part[BL_MAX_PARTS];
@@ -26,12 +26,12 @@ bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, d
     for (int i = 0; i < w->n_parts; i++)
         part[i] = (char *)bl_cpu_at(&w->part[i]) + (size_t)(row0 * w->part[i].stride[0]) * bl_dtype_bytes(w->part[i].dtype);
     g.out = rows;
-    if (a->fit == BL_FIT_OWN) {
+    if (a->rule == BL_RANGE_OWN) {
         BL_TRY(f->pack(f, &g, x, part, e));
     } else {
-        const float *scale = a->fit == BL_FIT_GIVEN ? (const float *)bl_cpu_at(&a->scale) + row0 * groups : NULL;
-        const float *zero = a->fit == BL_FIT_GIVEN && a->zero.buf ? (const float *)bl_cpu_at(&a->zero) + row0 * groups : NULL;
-        BL_TRY(bl_int_encode(f, &g, x, fits[a->fit], scale, zero, part, e));
+        const float *scale = a->rule == BL_RANGE_GIVEN ? (const float *)bl_cpu_at(&a->scale) + row0 * groups : NULL;
+        const float *zero = a->rule == BL_RANGE_GIVEN && a->zero.buf ? (const float *)bl_cpu_at(&a->zero) + row0 * groups : NULL;
+        BL_TRY(bl_int_encode(f, &g, x, fits[a->rule], scale, zero, part, e));
     }
     if (!err && !pow) goto out;
     if (!(back = bl_new((size_t)g.in, sizeof *back, e))) { st = BL_E_NOMEM; goto out; }
@@ -59,9 +59,9 @@ bl_status bl_ref_pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
     size_t out_n;
     (void)be;
     BL_TRY(bl_check_pack(a, e));
-    out_n = (size_t)a->w->geom.out;
+    out_n = (size_t)a->w->shape.out;
     if (!(err = bl_new(out_n, sizeof *err, e)) || !(pow = bl_new(out_n, sizeof *pow, e))) { st = BL_E_NOMEM; goto out; }
-    BL_TRY(bl_cpu_pack_range(a, 0, a->w->geom.out, err, pow, e));
+    BL_TRY(bl_cpu_pack_range(a, 0, a->w->shape.out, err, pow, e));
     for (size_t i = 0; i < out_n; i++) { d2 += err[i]; x2 += pow[i]; }
     if (a->sq_error)  *a->sq_error  = d2;
     if (a->sq_weight) *a->sq_weight = x2;
@@ -79,7 +79,7 @@ bl_status bl_ref_unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
     BL_TRY(bl_check_unpack(a, e));
     bl_cpu_parts(a->w, part);
     for (int64_t r = 0; r < a->rows; r++)
-        a->w->format->unpack(a->w->format, &a->w->geom, part, a->row0 + r, 0, a->w->geom.in, bl_cpu_row(&a->y, r));
+        a->w->format->unpack(a->w->format, &a->w->shape, part, a->row0 + r, 0, a->w->shape.in, bl_cpu_row(&a->y, r));
 out:
     return st;
 }

@@ -1,12 +1,12 @@
 /* ref_rows.c - what works row by row: norm, rotary positions, gate, sums, copies, embedding. */
 #include "cpu.h"
 
-bl_status bl_ref_norm(bl_backend *be, const bl_norm_args *a, bl_err *e)
+bl_status bl_ref_rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     const float *w = bl_cpu_at(&a->weight);
     (void)be;
-    BL_TRY(bl_check_norm(a, e));
+    BL_TRY(bl_check_rmsnorm(a, e));
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         const float *x = bl_cpu_row(&a->x, r);
         float *y = bl_cpu_row(&a->y, r);
@@ -41,11 +41,11 @@ out:
 }
 
 /* silu(g) = g / (1 + e^-g) */
-bl_status bl_ref_gate(bl_backend *be, const bl_gate_args *a, bl_err *e)
+bl_status bl_ref_swiglu(bl_backend *be, const bl_swiglu_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     (void)be;
-    BL_TRY(bl_check_gate(a, e));
+    BL_TRY(bl_check_swiglu(a, e));
     for (int64_t r = 0; r < a->gate.dim[0]; r++) {
         const float *g = bl_cpu_row(&a->gate, r), *u = bl_cpu_row(&a->up, r);
         float *y = bl_cpu_row(&a->y, r);
@@ -69,12 +69,12 @@ out:
     return st;
 }
 
-bl_status bl_ref_rows(bl_backend *be, const bl_rows_args *a, bl_err *e)
+bl_status bl_ref_gather(bl_backend *be, const bl_gather_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     size_t size = bl_dtype_bytes(a->src.dtype);
     (void)be;
-    BL_TRY(bl_check_rows(a, e));
+    BL_TRY(bl_check_gather(a, e));
     for (int64_t i = 0; i < a->n; i++) {
         int64_t from = a->from ? a->from[i] : i, to = a->to ? a->to[i] : i;
         memmove((char *)bl_cpu_at(&a->dst) + (size_t)(to * a->dst.stride[0]) * size,
@@ -92,7 +92,7 @@ bl_status bl_ref_embed(bl_backend *be, const bl_embed_args *a, bl_err *e)
     BL_TRY(bl_check_embed(a, e));
     bl_cpu_parts(a->w, part);
     for (int64_t i = 0; i < a->y.dim[0]; i++)
-        a->w->format->unpack(a->w->format, &a->w->geom, part, a->ids[i], 0, a->w->geom.in, bl_cpu_row(&a->y, i));
+        a->w->format->unpack(a->w->format, &a->w->shape, part, a->ids[i], 0, a->w->shape.in, bl_cpu_row(&a->y, i));
 out:
     return st;
 }

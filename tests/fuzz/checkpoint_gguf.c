@@ -40,9 +40,9 @@ static void as_model(const uint8_t *data, size_t n)
     bl_checkpoint c = { .map = &m, .n_maps = 1, .path = "fuzz", .name = "fuzz" };
     must(bl_arena_new(&c.arena, &e) == BL_OK);
     if (bl_read_gguf(&c, &e) == BL_OK)
-        for (size_t i = 0; i < c.n && c.stored[i].geom.in <= 4096; i++) {
+        for (size_t i = 0; i < c.n && c.stored[i].shape.in <= 4096; i++) {
             float row[4096];
-            must(bl_checkpoint_dense(&c, &c.stored[i], c.stored[i].geom.out - 1, 1, row, &e) == BL_OK);
+            must(bl_checkpoint_dense(&c, &c.stored[i], c.stored[i].shape.out - 1, 1, row, &e) == BL_OK);
         }
     else
         must(e.text[0] != 0);

@@ -18,8 +18,8 @@ static bl_checkpoint *open_model(const char *tail)
 static float *dense(bl_checkpoint *c, const bl_stored *t)
 {
     bl_err e = { 0 };
-    float *w = malloc((size_t)(t->geom.out * t->geom.in) * sizeof *w);
-    assert_ok(bl_checkpoint_dense(c, t, 0, t->geom.out, w, &e));
+    float *w = malloc((size_t)(t->shape.out * t->shape.in) * sizeof *w);
+    assert_ok(bl_checkpoint_dense(c, t, 0, t->shape.out, w, &e));
     return w;
 }
 
@@ -29,10 +29,10 @@ static void assert_same_weights(bl_checkpoint *a, bl_checkpoint *b)
     for (size_t i = 0; i < bl_checkpoint_count(a); i++) {
         const bl_stored *s = bl_checkpoint_at(a, i), *t = bl_checkpoint_find(b, s->name);
         assert_non_null(t);
-        assert_int_equal(s->geom.out, t->geom.out);
-        assert_int_equal(s->geom.in, t->geom.in);
+        assert_int_equal(s->shape.out, t->shape.out);
+        assert_int_equal(s->shape.in, t->shape.in);
         float *x = dense(a, s), *y = dense(b, t);
-        if (memcmp(x, y, (size_t)(s->geom.out * s->geom.in) * sizeof *x)) fail_msg("%s differs", s->name);
+        if (memcmp(x, y, (size_t)(s->shape.out * s->shape.in) * sizeof *x)) fail_msg("%s differs", s->name);
         free(x);
         free(y);
     }
@@ -45,7 +45,7 @@ static void llama2c_v0_and_v1_hold_the_same_weights(void **state)
     bl_checkpoint *a = open_model("stories260K/stories260K.bin"), *b = open_model("stories260K/stories260K_v1.bin");
     const bl_config *c = bl_checkpoint_config(a);
     assert_int_equal(c->dim, 64);
-    assert_int_equal(c->hidden, 172);
+    assert_int_equal(c->ffn_dim, 172);
     assert_int_equal(c->n_kv_heads, 4);
     assert_true(c->tied);
     assert_int_equal(bl_config_params(c), 260032);
@@ -157,10 +157,10 @@ static void write_hf(bl_checkpoint *c, const char *dir, int64_t layers)
     for (size_t i = 0; i < bl_checkpoint_count(c); i++) {
         const bl_stored *t = bl_checkpoint_at(c, i);
         if (beyond(t, layers)) continue;
-        uint64_t bytes = 4 * (uint64_t)(t->geom.out * t->geom.in);
+        uint64_t bytes = 4 * (uint64_t)(t->shape.out * t->shape.in);
         bl_text_addf(&h, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", i ? "," : "", t->name);
-        if (!t->vector) bl_text_addf(&h, "%lld,", (long long)t->geom.out);
-        bl_text_addf(&h, "%lld],\"data_offsets\":[%llu,%llu]}", (long long)t->geom.in, (unsigned long long)at, (unsigned long long)(at + bytes));
+        if (!t->vector) bl_text_addf(&h, "%lld,", (long long)t->shape.out);
+        bl_text_addf(&h, "%lld],\"data_offsets\":[%llu,%llu]}", (long long)t->shape.in, (unsigned long long)at, (unsigned long long)(at + bytes));
         at += bytes;
     }
     bl_text_add(&h, "}");
@@ -174,7 +174,7 @@ static void write_hf(bl_checkpoint *c, const char *dir, int64_t layers)
         const bl_stored *t = bl_checkpoint_at(c, i);
         if (beyond(t, layers)) continue;
         float *x = dense(c, t);
-        assert_int_equal(fwrite(x, (size_t)t->geom.in * 4, (size_t)t->geom.out, f), t->geom.out);
+        assert_int_equal(fwrite(x, (size_t)t->shape.in * 4, (size_t)t->shape.out, f), t->shape.out);
         free(x);
     }
     assert_int_equal(fclose(f), 0);
@@ -182,7 +182,7 @@ static void write_hf(bl_checkpoint *c, const char *dir, int64_t layers)
     bl_text_addf(&h, "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":%lld,\"intermediate_size\":%lld,"
                  "\"num_hidden_layers\":%lld,\"num_attention_heads\":%lld,\"num_key_value_heads\":%lld,\"vocab_size\":%lld,"
                  "\"max_position_embeddings\":%lld,\"rms_norm_eps\":%.17g,\"rope_theta\":%.17g,\"tie_word_embeddings\":%s}",
-                 (long long)o->dim, (long long)o->hidden, (long long)layers, (long long)o->n_heads, (long long)o->n_kv_heads,
+                 (long long)o->dim, (long long)o->ffn_dim, (long long)layers, (long long)o->n_heads, (long long)o->n_kv_heads,
                  (long long)o->vocab, (long long)o->max_len, o->eps, o->rope_theta, o->tied ? "true" : "false");
     snprintf(path, sizeof path, "%s/config.json", dir);
     assert_ok(bl_write_file(path, h.s, h.n, &e));

@@ -7,9 +7,9 @@
 static bl_err e;
 
 /* A packed weight in host memory, its parts allocated to the byte. */
-typedef struct packed { const bl_format *f; bl_geom g; int n; bl_part_spec spec[BL_MAX_PARTS]; void *part[BL_MAX_PARTS]; } packed;
+typedef struct packed { const bl_format *f; bl_shape g; int n; bl_part_spec spec[BL_MAX_PARTS]; void *part[BL_MAX_PARTS]; } packed;
 
-static packed packed_new(const char *name, bl_geom g)
+static packed packed_new(const char *name, bl_shape g)
 {
     packed p = { .f = bl_format_find(name), .g = g };
     if (!p.f) fail_msg("no format %s", name);
@@ -73,7 +73,7 @@ static void four_bit_codes_equal_bitsandbytes(void **state)
                 const float *x = golden_get(&g, key("%s.weight", weights[w]), "F32", &ndim, dim);
                 int64_t n = dim[0] * dim[1];
                 bool dq = b == 2;
-                packed p = packed_new(types[t], (bl_geom){ .out = 1, .in = n, .group = b == 1 ? 128 : 64, .scale = BL_F32, .double_quant = dq });
+                packed p = packed_new(types[t], (bl_shape){ .out = 1, .in = n, .group = b == 1 ? 128 : 64, .scale = BL_F32, .double_quant = dq });
                 int64_t groups = bl_geom_groups(&p.g);
                 const char *name = key("%s.%s.%s", weights[w], types[t], blocks[b]);
 
@@ -108,7 +108,7 @@ static void dynamic_blocks_equal_bitsandbytes(void **state)
         int64_t dim[8];
         const float *x = golden_get(&g, key("%s.weight", weights[w]), "F32", &ndim, dim);
         int64_t n = dim[0] * dim[1];
-        packed p = packed_new("dyn8", (bl_geom){ .out = 1, .in = n, .group = 256, .scale = BL_F32 });
+        packed p = packed_new("dyn8", (bl_shape){ .out = 1, .in = n, .group = 256, .scale = BL_F32 });
         assert_ok(p.f->pack(p.f, &p.g, x, p.part, &e));
         assert_bytes(weights[w], p.part[0], golden_need(&g, key("%s.int8dyn.256.codes", weights[w]), "U8", n), n);
         assert_near(weights[w], p.part[1], golden_need(&g, key("%s.int8dyn.256.absmax", weights[w]), "F32", bl_geom_groups(&p.g)), bl_geom_groups(&p.g), 0);
@@ -153,7 +153,7 @@ static int compare_blocks(const char *file, const char *tail, bool decoded, bool
         if (!f) { assert_string_equal(type, "nvfp4"); continue; }
         int64_t in = f->block ? row_bytes / f->block_bytes * f->block : row_bytes * 8 / f->bits;
 
-        packed p = packed_new(ours, (bl_geom){ .out = out, .in = in });
+        packed p = packed_new(ours, (bl_shape){ .out = out, .in = in });
         assert_int_equal(bl_format_bytes(f, &p.g), out * row_bytes);
         memcpy(p.part[0], bytes, (size_t)(out * row_bytes));
         float *y = unpacked(&p);
@@ -217,7 +217,7 @@ static void compare_rtn(const golden *g, const char *weight, size_t lib, size_t 
     const float *w = golden_get(g, key("%s.weight", weight), "F32", &ndim, dim);
     int64_t out = dim[0], in = dim[1], group = settings[set].group < 0 ? in : settings[set].group;
     const char *name = key("%s.%s.%s", weight, settings[set].name, libraries[lib].library);
-    packed p = packed_new(key("int%d", settings[set].bits), (bl_geom){ .out = out, .in = in, .group = group, .zero = libraries[lib].zero, .scale = BL_F32 });
+    packed p = packed_new(key("int%d", settings[set].bits), (bl_shape){ .out = out, .in = in, .group = group, .zero = libraries[lib].zero, .scale = BL_F32 });
     int64_t groups = bl_geom_groups(&p.g);
     const float   *want_scale = golden_need(g, key("%s.scale", name), "F32", out * groups);
     const float   *want_value = golden_get(g, key("%s.dequant", name), "F32", NULL, NULL);

@@ -44,7 +44,7 @@ static void codes_equal_gptqs_quantizer(void **state)
             method_open(&m, zero_range[s].text, w, dim[0], dim[1]);
             method_apply(&m);
             method_parts(&m, part);
-            int64_t groups = bl_geom_groups(&m.lin.weight.geom);
+            int64_t groups = bl_geom_groups(&m.lin.weight.shape);
             snprintf(key, sizeof key, "%s.%s.gptqmodel.codes", weights[i], zero_range[s].golden);
             const uint8_t *codes = golden_need(&g, key, "U8", dim[0] * dim[1]);
             snprintf(key, sizeof key, "%s.%s.gptqmodel.scale", weights[i], zero_range[s].golden);
@@ -54,7 +54,7 @@ static void codes_equal_gptqs_quantizer(void **state)
             uint8_t *q = bl_alloc(m.scratch, (size_t)dim[1], 1, &e);
             float *sc = bl_alloc(m.scratch, (size_t)groups, sizeof *sc, &e), *ze = bl_alloc(m.scratch, (size_t)groups, sizeof *ze, &e);
             for (int64_t r = 0; r < dim[0]; r++) {
-                bl_int_decode(m.lin.weight.format, &m.lin.weight.geom, part, r, q, sc, ze);
+                bl_int_decode(m.lin.weight.format, &m.lin.weight.shape, part, r, q, sc, ze);
                 for (int64_t k = 0; k < groups; k++) {
                     assert_true(fabsf(sc[k] - scale[r * groups + k]) <= 1e-6f * scale[r * groups + k]);
                     assert_true(ze[k] == zero[r * groups + k]);

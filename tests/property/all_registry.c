@@ -119,12 +119,12 @@ static void predicts(const bl_method *m, const char *text)
         for (int64_t k = 0; k < shapes[i].out * shapes[i].in; k++) w[k] = (float)bl_rng_normal(&r);
         method_run run;
         const bl_format *f;
-        bl_geom g;
+        bl_shape g;
         method_open(&run, text, w, shapes[i].out, shapes[i].in);
         assert_true(m->predict(&run.run, &run.lin, &f, &g));
         method_apply(&run);
         const bl_weight *got = &run.lin.weight;
-        if (got->format != f || memcmp(&got->geom, &g, sizeof g) != 0 || bl_format_bytes(f, &g) != bl_weight_bytes(got))
+        if (got->format != f || memcmp(&got->shape, &g, sizeof g) != 0 || bl_format_bytes(f, &g) != bl_weight_bytes(got))
             fail_msg("%s: %s %lld bytes were predicted, %s %lld came", text, f->name, (long long)bl_format_bytes(f, &g), got->format->name, (long long)bl_weight_bytes(got));
         uint64_t parts = 0;
         for (int p = 0; p < got->n_parts; p++) parts += bl_tensor_bytes(&got->part[p]);
@@ -179,8 +179,8 @@ static void is_written_and_read(const bl_method *m, const char *text)
     for (size_t i = 0; i < bl_checkpoint_count(c); i++) {
         const bl_stored *t = bl_checkpoint_at(c, i);
         if (t->vector || strncmp(t->name, "model.layers.", 13) != 0) continue;
-        bytes += (double)bl_format_bytes(t->format, &t->geom);
-        weights += (double)(t->geom.out * t->geom.in);
+        bytes += (double)bl_format_bytes(t->format, &t->shape);
+        weights += (double)(t->shape.out * t->shape.in);
     }
     assert_true(fabs(r.bits - bytes * 8 / weights) < 1e-12);
 

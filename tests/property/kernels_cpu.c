@@ -36,14 +36,14 @@ static bl_tensor numbers(int64_t rows, int64_t cols, uint64_t seed)
 static void drop(bl_tensor t) { one->ops->buffer_free(t.buf); }
 static float *row_of(bl_tensor t, int64_t r) { return (float *)t.buf->data + r * t.stride[0]; }
 
-static bl_geom geometry(const bl_format *f, int64_t out, int64_t in, int64_t group)
+static bl_shape geometry(const bl_format *f, int64_t out, int64_t in, int64_t group)
 {
-    bl_geom g = { .out = out, .in = in, .scale = BL_F16 };
+    bl_shape g = { .out = out, .in = in, .scale = BL_F16 };
     if (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) g.group = group;
     if (f->kind == BL_FMT_INT && f->bits > 1) g.zero = BL_ZERO_PACKED;
     return g;
 }
-static void pack(const bl_format *f, bl_geom g, bl_tensor dense, bl_weight *w)
+static void pack(const bl_format *f, bl_shape g, bl_tensor dense, bl_weight *w)
 {
     assert_ok(bl_weight_new(one, f, &g, w, &e));
     assert_ok(one->ops->pack(one, &(bl_pack_args){ .x = dense, .w = w }, &e));
@@ -66,7 +66,7 @@ static void products_do_not_depend_on_batch_offset_threads_or_instructions(void 
     for (size_t i = 0; (f = bl_format_at(i)) != NULL; i++)
         for (size_t n = 0; n < BL_COUNT(in); n++)
             for (int bits = 0; bits <= 8; bits += 8) {
-                bl_geom g = geometry(f, OUT, in[n], n == 2 ? 172 : 64);
+                bl_shape g = geometry(f, OUT, in[n], n == 2 ? 172 : 64);
                 bl_weight w;
                 if (!f->pack || f->check(f, &g, NULL) != BL_OK) continue;
                 bl_tensor dense = numbers(OUT, in[n], 1), x = numbers(ROWS, in[n], 2), y = numbers(ROWS, OUT, 3), z = numbers(ROWS, OUT, 4);
@@ -93,7 +93,7 @@ static void a_packed_product_allocates_at_most_a_mebibyte_per_thread(void **stat
         for (size_t s = 0; s < BL_COUNT(shape); s++)
             for (int bits = 0; bits <= 8; bits += 8) {
                 const bl_format *f = bl_format_find(names[i]);
-                bl_geom g;
+                bl_shape g;
                 bl_weight w;
                 bl_backend *be;
                 if (!f) continue;

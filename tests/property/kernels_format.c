@@ -7,11 +7,11 @@
 
 static bl_err e;
 
-typedef struct packed { const bl_format *f; bl_geom g; int n; bl_part_spec spec[BL_MAX_PARTS]; void *part[BL_MAX_PARTS]; } packed;
+typedef struct packed { const bl_format *f; bl_shape g; int n; bl_part_spec spec[BL_MAX_PARTS]; void *part[BL_MAX_PARTS]; } packed;
 
 static size_t part_bytes(const packed *p, int i) { return (size_t)(p->spec[i].rows * p->spec[i].cols) * bl_dtype_bytes(p->spec[i].dtype); }
 
-static packed packed_new(const bl_format *f, bl_geom g)
+static packed packed_new(const bl_format *f, bl_shape g)
 {
     packed p = { .f = f, .g = g };
     assert_ok(f->check(f, &g, &e));
@@ -52,13 +52,13 @@ static double relative_mse(const float *y, const float *w, int64_t n)
 static const struct { int64_t out, in, group; } shapes[] = {
     { 1, 1, 1 }, { 3, 7, 7 }, { 2, 83, 64 }, { 5, 100, 17 }, { 4, 576, 64 }, { 3, 320, 128 }, { 2, 512, 512 }, { 7, 33, 16 }, { 2, 1000, 300 },
 };
-typedef void geometry_test(const bl_format *f, bl_geom g);
+typedef void geometry_test(const bl_format *f, bl_shape g);
 
 static void each_geometry(const bl_format *f, geometry_test *test)
 {
     static const bl_dtype scales[] = { BL_F16, BL_BF16, BL_F32 };
     for (size_t s = 0; s < BL_COUNT(shapes); s++) {
-        bl_geom g = { .out = shapes[s].out, .in = shapes[s].in, .group = shapes[s].group, .scale = scales[s % 3] };
+        bl_shape g = { .out = shapes[s].out, .in = shapes[s].in, .group = shapes[s].group, .scale = scales[s % 3] };
         if (f->kind == BL_FMT_BLOCK) g.in = (g.in + f->block - 1) / f->block * f->block;
         if (f->kind == BL_FMT_BLOCK || f->kind == BL_FMT_DENSE) g.group = 0;
         test(f, g);
@@ -76,7 +76,7 @@ static void each_format(geometry_test *test)
     for (size_t i = 0; (f = bl_format_at(i)); i++) each_geometry(f, test);
 }
 
-static packed random_packed(const bl_format *f, bl_geom g, float **w)
+static packed random_packed(const bl_format *f, bl_shape g, float **w)
 {
     packed p = packed_new(f, g);
     *w = gaussian(11, g.out * g.in, 0.05);
@@ -88,7 +88,7 @@ static packed random_packed(const bl_format *f, bl_geom g, float **w)
 }
 
 /* ---- tests ---- */
-static void bytes_are_those_of_the_parts(const bl_format *f, bl_geom g)
+static void bytes_are_those_of_the_parts(const bl_format *f, bl_shape g)
 {
     bl_part_spec spec[BL_MAX_PARTS];
     uint64_t sum = 0;
@@ -108,7 +108,7 @@ static double worst_mse(const bl_format *f)
     if (f->kind == BL_FMT_DENSE) return f->bits == 32 ? 0 : 1e-5;
     return worst[f->kind == BL_FMT_BLOCK ? f->bits - 1 : f->bits];
 }
-static void survives(const bl_format *f, bl_geom g)
+static void survives(const bl_format *f, bl_shape g)
 {
     float *w;
     packed p = random_packed(f, g, &w);
@@ -122,7 +122,7 @@ static void survives(const bl_format *f, bl_geom g)
 }
 static void every_format_survives_pack_and_unpack(void **state) { (void)state; each_format(survives); }
 
-static void partial_equals_whole(const bl_format *f, bl_geom g)
+static void partial_equals_whole(const bl_format *f, bl_shape g)
 {
     static const int64_t from[] = { 0, 1, 5, 8, 31, 63, 64, 65, 200, 255 }, count[] = { 1, 2, 7, 8, 9, 33, 64, 300 };
     float *w;
@@ -141,7 +141,7 @@ static void partial_equals_whole(const bl_format *f, bl_geom g)
 }
 static void part_of_a_row_equals_the_whole(void **state) { (void)state; each_format(partial_equals_whole); }
 
-static void writes_everything(const bl_format *f, bl_geom g)
+static void writes_everything(const bl_format *f, bl_shape g)
 {
     float *w;
     if (!f->pack) return;
@@ -158,7 +158,7 @@ static void every_byte_of_every_part_is_written(void **state) { (void)state; eac
 
 /* A decoded weight packed again gives the same values, where the scale is found again from the values: dense, tables (the largest weight is
  * kept), one bit, symmetric blocks. Integers are packed again with the scales and zeros they had. */
-static void idempotent(const bl_format *f, bl_geom g)
+static void idempotent(const bl_format *f, bl_shape g)
 {
     float *w;
     if (!f->pack || g.double_quant || f->table == bl_format_find("dyn8")->table) return;
@@ -185,7 +185,7 @@ static void idempotent(const bl_format *f, bl_geom g)
 }
 static void packing_again_changes_nothing(void **state) { (void)state; each_format(idempotent); }
 
-static void half_a_step(const bl_format *f, bl_geom g)
+static void half_a_step(const bl_format *f, bl_shape g)
 {
     if (f->kind != BL_FMT_INT || f->bits == 1) return;
     float *w, scale[64], zero[64];
@@ -213,7 +213,7 @@ static double gaussian_mse(const char *name, int64_t group, bl_zero zero, bl_fit
     enum { OUT = 400, IN = 1024 };
     static float *w;
     if (!w) w = gaussian(5, OUT * IN, 1);
-    packed p = packed_new(bl_format_find(name), (bl_geom){ .out = OUT, .in = IN, .group = group < 0 ? IN : group, .zero = zero, .scale = scale });
+    packed p = packed_new(bl_format_find(name), (bl_shape){ .out = OUT, .in = IN, .group = group < 0 ? IN : group, .zero = zero, .scale = scale });
     assert_ok(fit ? bl_int_encode(p.f, &p.g, w, fit, NULL, NULL, p.part, &e) : p.f->pack(p.f, &p.g, w, p.part, &e));
     float *y = unpacked(&p);
     double mse = relative_mse(y, w, OUT * IN);

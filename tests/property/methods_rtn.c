@@ -93,7 +93,7 @@ static void error_is_at_most_a_step(void **state)
             method_parts(&m, part);
             float *d = method_dense(&m);
             for (int64_t r = 0; r < 16; r++) {
-                bl_int_decode(m.lin.weight.format, &m.lin.weight.geom, part, r, code, scale, zero);
+                bl_int_decode(m.lin.weight.format, &m.lin.weight.shape, part, r, code, scale, zero);
                 for (int64_t k = 0; k < 200; k++) {
                     float s = scale[k / 64], gap = fabsf(w[r * 200 + k] - d[r * 200 + k]);
                     bool end = code[k] == 0 || code[k] == (1 << b) - 1;
@@ -123,7 +123,7 @@ static void stored_values_are_their_own_nearest(void **state)
         method_parts(&m, part);
         float *d = method_dense(&m);
         for (int64_t r = 0; r < 8; r++) {
-            bl_int_decode(m.lin.weight.format, &m.lin.weight.geom, part, r, code, scale, zero);
+            bl_int_decode(m.lin.weight.format, &m.lin.weight.shape, part, r, code, scale, zero);
             for (int64_t k = 0; k < 192; k++) {
                 float q = rintf(d[r * 192 + k] / scale[k / 96]) + zero[k / 96];
                 assert_true((float)code[k] == fminf(fmaxf(q, 0), (float)((1 << b) - 1)));
@@ -176,7 +176,7 @@ static void bits_are_bytes(void **state)
             char text[64];
             method_run m;
             const bl_format *f = NULL;
-            bl_geom g;
+            bl_shape g;
             uint64_t bytes = 0;
             snprintf(text, sizeof text, "rtn:w%dg64%s", b, variants[v]);
             method_open(&m, text, w, 24, 200);
@@ -184,7 +184,7 @@ static void bits_are_bytes(void **state)
             method_apply(&m);
             for (int i = 0; i < m.lin.weight.n_parts; i++) bytes += bl_tensor_bytes(&m.lin.weight.part[i]);
             assert_true(bytes == bl_format_bytes(f, &g));
-            assert_true(f == m.lin.weight.format && memcmp(&g, &m.lin.weight.geom, sizeof g) == 0);
+            assert_true(f == m.lin.weight.format && memcmp(&g, &m.lin.weight.shape, sizeof g) == 0);
             int64_t groups = 4, codes = (200 * b + 7) / 8, scale = v == 3 ? 4 : 2;
             int64_t zeros = b == 1 || v == 1 ? 0 : v == 2 ? 2 * groups : (groups * b + 7) / 8;
             assert_int_equal(bytes, 24 * (codes + scale * groups + zeros));
@@ -235,7 +235,7 @@ static void head_and_embeddings_stay_unless_asked(void **state)
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         method_run m;
         const bl_format *f;
-        bl_geom g;
+        bl_shape g;
         method_open(&m, rows[i].text, NULL, 4, 64);
         bl_linear head = { .name = "lm_head", .block = -1, .in = 64, .out = 100 }, embed = { .name = "model.embed_tokens", .block = -1, .in = 64, .out = 100 };
         assert_int_equal(m.run.method->wants_head(&m.run), rows[i].wants);
@@ -257,7 +257,7 @@ static void sixteen_bit_methods_round_to_their_type(void **state)
         method_apply(&m);
         float *d = method_dense(&m);
         for (int i = 0; i < 256; i++) assert_true(d[i] == (t ? bl_bf16_to_f32(bl_f32_to_bf16(w[i])) : bl_f16_to_f32(bl_f32_to_f16(w[i]))));
-        assert_true(bl_format_bits(m.lin.weight.format, &m.lin.weight.geom) == 16);
+        assert_true(bl_format_bits(m.lin.weight.format, &m.lin.weight.shape) == 16);
         method_close(&m);
     }
     w[77] = 70000;                                      /* more than half precision holds */

@@ -201,7 +201,7 @@ static void streaming_reads_each_block_once_a_call_and_keeps_one(void **state)
             assert_null(l->weight.format);
             snprintf(name, sizeof name, "%s.weight", l->name);
             const bl_stored *s = bl_checkpoint_find(f.ckpt, name);
-            block += bl_format_bytes(s->format, &s->geom);
+            block += bl_format_bytes(s->format, &s->shape);
         }
         blocks += block;
         most = BL_MAX(most, block);

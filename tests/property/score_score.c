@@ -128,10 +128,10 @@ static void rolling_windows_are_those_of_the_protocol(void **state)
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_err e = { 0 };
-        bl_units u = { 0 };
+        bl_scored_list u = { 0 };
         bool truncated, boundary;
         bl_request r = rolling(rows[i].text, 4);
-        assert_ok(bl_engine_units(b.g, &r, 0, b.a, &u, &truncated, &boundary, &e));
+        assert_ok(bl_engine_sequences(b.g, &r, 0, b.a, &u, &truncated, &boundary, &e));
         assert_int_equal(u.n, rows[i].n);
         int64_t at = 0;
         for (size_t k = 0; k < u.n; k++) {
@@ -477,7 +477,7 @@ static void logits_that_are_not_finite_stop_the_work_and_name_the_place(void **s
 /* ---- the tap ---- */
 typedef struct seen { int64_t rows; int count[MIXED][4][64]; double nll[MIXED][4]; } seen;
 
-static bl_status watch(void *ctx, const bl_tapped *t, bl_err *e)
+static bl_status watch(void *ctx, const bl_observed *t, bl_err *e)
 {
     seen *s = ctx;
     int64_t vocab = t->logits.dim[1];
@@ -505,7 +505,7 @@ static void a_tap_sees_every_scored_token_once(void **state)
     (void)state;
     bench b = open_bench(noise, words, &(bl_engine_opts){ .batch_size = 3 });
     mixed_requests(b.a, req);
-    bl_engine_set_tap(b.g, watch, &s);
+    bl_engine_observe(b.g, watch, &s);
     assert_ok(bl_engine_replies(b.g, req, MIXED, b.a, got, &e));
     for (int i = 0; i < MIXED; i++)
         for (int c = 0; c < got[i].n; c++) {

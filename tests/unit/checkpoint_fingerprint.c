@@ -252,7 +252,7 @@ static void bad_scales_of_every_block_format_are_found(void **state)
             bad[at] = 0;
             bad[at + 1] = 0x7c;                         /* fp16 infinity, or the top half of one */
             if (!strcmp(f->name, "mxfp4")) bad[0] = 0xff;
-            f->unpack(f, &(bl_geom){ .out = 1, .in = f->block }, part, 0, 0, f->block, w);
+            f->unpack(f, &(bl_shape){ .out = 1, .in = f->block }, part, 0, 0, f->block, w);
             int first = -1;
             for (int k = f->block - 1; k >= 0; k--)
                 if (!isfinite(w[k])) first = k;

@@ -21,11 +21,11 @@ static void rows_do_not_depend_on_how_many_are_asked_for(void **state)
     for (size_t i = 0; i < BL_COUNT(types); i++) {
         bl_checkpoint *a = open_model(types[i]), *b = open_model(types[i]);
         const bl_stored *t = bl_checkpoint_find(a, "model.layers.1.mlp.down_proj.weight");
-        float *all = malloc((size_t)(t->geom.out * t->geom.in) * 4), *row = malloc((size_t)t->geom.in * 4);
-        assert_ok(bl_checkpoint_dense(a, t, 0, t->geom.out, all, &e));
-        for (int64_t r = t->geom.out - 1; r >= 0; r -= 7) {
+        float *all = malloc((size_t)(t->shape.out * t->shape.in) * 4), *row = malloc((size_t)t->shape.in * 4);
+        assert_ok(bl_checkpoint_dense(a, t, 0, t->shape.out, all, &e));
+        for (int64_t r = t->shape.out - 1; r >= 0; r -= 7) {
             assert_ok(bl_checkpoint_dense(b, bl_checkpoint_find(b, t->name), r, 1, row, &e));
-            assert_memory_equal(row, all + r * t->geom.in, (size_t)t->geom.in * 4);
+            assert_memory_equal(row, all + r * t->shape.in, (size_t)t->shape.in * 4);
         }
         free(all);
         free(row);
@@ -41,10 +41,10 @@ static void weights_have_the_spread_of_a_trained_model(void **state)
     for (size_t i = 0; i < BL_COUNT(types); i++) {
         bl_checkpoint *c = open_model(types[i]);
         const bl_stored *t = bl_checkpoint_find(c, "model.layers.0.mlp.up_proj.weight");
-        size_t n = (size_t)(t->geom.out * t->geom.in);
+        size_t n = (size_t)(t->shape.out * t->shape.in);
         float *w = malloc(n * 4);
         double sum = 0, sq = 0;
-        assert_ok(bl_checkpoint_dense(c, t, 0, t->geom.out, w, &e));
+        assert_ok(bl_checkpoint_dense(c, t, 0, t->shape.out, w, &e));
         for (size_t k = 0; k < n; k++) { sum += w[k]; sq += (double)w[k] * w[k]; }
         assert_true(fabs(sum / (double)n) < 0.005);      /* integer codes are off the middle by half a step */
         assert_true(fabs(sqrt(sq / (double)n) - 0.02) < 0.002);

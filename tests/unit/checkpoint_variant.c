@@ -40,8 +40,8 @@ static bl_checkpoint *open_model(const char *model)
 static float *dense(bl_checkpoint *c, const bl_stored *t)
 {
     bl_err e = { 0 };
-    float *w = malloc((size_t)(t->geom.out * t->geom.in) * sizeof *w);
-    assert_ok(bl_checkpoint_dense(c, t, 0, t->geom.out, w, &e));
+    float *w = malloc((size_t)(t->shape.out * t->shape.in) * sizeof *w);
+    assert_ok(bl_checkpoint_dense(c, t, 0, t->shape.out, w, &e));
     return w;
 }
 
@@ -49,29 +49,29 @@ static void assert_same_weight(bl_checkpoint *a, bl_checkpoint *b, const char *n
 {
     const bl_stored *s = bl_checkpoint_find(a, name), *t = bl_checkpoint_find(b, name);
     float *x = dense(a, s), *y = dense(b, t);
-    if (memcmp(x, y, (size_t)(s->geom.out * s->geom.in) * sizeof *x)) fail_msg("%s differs", name);
+    if (memcmp(x, y, (size_t)(s->shape.out * s->shape.in) * sizeof *x)) fail_msg("%s differs", name);
     free(x);
     free(y);
 }
 
 /* Packs a linear of `c` in `format`, adds it to `v`, and returns what it decodes to. */
-static float *add_packed(world *w, bl_checkpoint *c, bl_variant *v, const char *name, const char *format, bl_geom g, const bl_actq *act)
+static float *add_packed(world *w, bl_checkpoint *c, bl_variant *v, const char *name, const char *format, bl_shape g, const bl_actq *act)
 {
     bl_err e = { 0 };
     const bl_stored *t = bl_checkpoint_find(c, name);
     const bl_format *f = bl_format_find(format);
     bl_weight p;
     bl_buffer *x = NULL;
-    size_t n = (size_t)(t->geom.out * t->geom.in);
+    size_t n = (size_t)(t->shape.out * t->shape.in);
     float *host = dense(c, t);
-    g.out = t->geom.out;
-    g.in = t->geom.in;
+    g.out = t->shape.out;
+    g.in = t->shape.in;
     assert_ok(w->be->ops->buffer_new(w->be, n * 4, &x, &e));
     bl_tensor tx = bl_tensor_2d(x, 0, BL_F32, g.out, g.in);
     assert_ok(w->be->ops->upload(w->be, &tx, host, &e));
     assert_ok(bl_weight_new(w->be, f, &g, &p, &e));
-    bl_fit fit = f->kind != BL_FMT_INT ? BL_FIT_OWN : g.zero == BL_ZERO_NONE ? BL_FIT_SYMMETRIC : BL_FIT_ZERO;
-    assert_ok(w->be->ops->pack(w->be, &(bl_pack_args){ .x = tx, .w = &p, .fit = fit }, &e));
+    bl_range_rule fit = f->kind != BL_FMT_INT ? BL_RANGE_OWN : g.zero == BL_ZERO_NONE ? BL_RANGE_SYMMETRIC : BL_RANGE_ZERO;
+    assert_ok(w->be->ops->pack(w->be, &(bl_pack_args){ .x = tx, .w = &p, .rule = fit }, &e));
     assert_ok(w->be->ops->unpack(w->be, &(bl_unpack_args){ .w = &p, .rows = g.out, .y = tx }, &e));
     assert_ok(w->be->ops->download(w->be, &tx, host, &e));
     assert_ok(bl_variant_add(v, name, w->be, &p, act, &e));
@@ -86,7 +86,7 @@ static void what_was_packed_is_read_back_and_the_rest_is_as_stored(void **state)
     bl_err e = { 0 };
     bl_checkpoint *a = open_model("synth:tiny"), *b;
     bl_variant *v = NULL;
-    static const struct { const char *name, *format; bl_geom g; } rows[] = {
+    static const struct { const char *name, *format; bl_shape g; } rows[] = {
         { "model.layers.0.self_attn.q_proj.weight", "int4", { .group = 48, .zero = BL_ZERO_PACKED, .scale = BL_F16 } },
         { "model.layers.0.mlp.down_proj.weight", "int3", { .group = 64, .zero = BL_ZERO_I16, .scale = BL_F32 } },
         { "model.layers.1.mlp.up_proj.weight", "nf4", { .group = 64, .scale = BL_F32, .double_quant = true } },
@@ -118,7 +118,7 @@ static void what_was_packed_is_read_back_and_the_rest_is_as_stored(void **state)
         const bl_stored *t = bl_checkpoint_find(b, name);
         float *got = dense(b, t);
         assert_string_equal(t->format->name, rows[r].format);
-        assert_memory_equal(got, want[r], (size_t)(t->geom.out * t->geom.in) * sizeof *got);
+        assert_memory_equal(got, want[r], (size_t)(t->shape.out * t->shape.in) * sizeof *got);
         free(got);
         free(want[r]);
     }
@@ -183,12 +183,12 @@ static void loaded_parts_are_the_bytes_of_the_file(void **state)
     const bl_stored *t = bl_checkpoint_find(a, "model.layers.1.mlp.gate_proj.weight");
     bl_weight p;
     bl_buffer *x = NULL;
-    size_t n = (size_t)(t->geom.out * t->geom.in);
+    size_t n = (size_t)(t->shape.out * t->shape.in);
     float *want = dense(a, t), *got = malloc(n * sizeof *got);
     assert_ok(bl_checkpoint_load(a, t, w->be, &p, &e));
     assert_ok(w->be->ops->buffer_new(w->be, n * 4, &x, &e));
-    bl_tensor tx = bl_tensor_2d(x, 0, BL_F32, t->geom.out, t->geom.in);
-    assert_ok(w->be->ops->unpack(w->be, &(bl_unpack_args){ .w = &p, .rows = t->geom.out, .y = tx }, &e));
+    bl_tensor tx = bl_tensor_2d(x, 0, BL_F32, t->shape.out, t->shape.in);
+    assert_ok(w->be->ops->unpack(w->be, &(bl_unpack_args){ .w = &p, .rows = t->shape.out, .y = tx }, &e));
     assert_ok(w->be->ops->download(w->be, &tx, got, &e));
     assert_memory_equal(got, want, n * sizeof *got);
     w->be->ops->buffer_free(x);

@@ -87,7 +87,7 @@ static void refuses_geometry_that_cannot_be(void **state)
 {
     (void)state;
     const int64_t huge = INT64_C(1) << 40, most = INT64_MAX;
-    const struct { const char *format; bl_geom g; const char *phrase; } rows[] = {
+    const struct { const char *format; bl_shape g; const char *phrase; } rows[] = {
         { "int4",  { .out = 4,    .in = 64, .group = 0                                    }, "group 0"          },
         { "int4",  { .out = 4,    .in = 64, .group = -1                                   }, "group -1"         },
         { "int4",  { .out = 4,    .in = 64, .group = 65                                   }, "1..64"            },
@@ -131,11 +131,11 @@ static void bits_per_weight_are_the_published_ones(void **state)
         { "q4_k", 0,   BL_ZERO_NONE,   false, BL_F32, 4.5      }, { "q6_k", 0,    BL_ZERO_NONE,   false, BL_F32, 6.5625  }, { "iq1_s", 0,  BL_ZERO_NONE,   false, BL_F32, 1.5625 },
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        bl_geom g = { .out = 4096, .in = 4096, .group = rows[i].group, .zero = rows[i].zero, .scale = rows[i].scale, .double_quant = rows[i].dq };
+        bl_shape g = { .out = 4096, .in = 4096, .group = rows[i].group, .zero = rows[i].zero, .scale = rows[i].scale, .double_quant = rows[i].dq };
         assert_ok(bl_format_find(rows[i].format)->check(bl_format_find(rows[i].format), &g, &e));
         assert_close(bl_format_bits(bl_format_find(rows[i].format), &g), rows[i].bits, 1e-12);
     }
-    bl_geom short_group = { .out = 1, .in = 100, .group = 64 };
+    bl_shape short_group = { .out = 1, .in = 100, .group = 64 };
     assert_int_equal(bl_geom_groups(&short_group), 2);
     assert_true(bl_geom_ragged(&short_group));
     short_group.in = 128;
@@ -147,7 +147,7 @@ static void codes_lie_low_bits_first(void **state)
 {
     (void)state;
     const bl_format *f = bl_format_find("int3");
-    bl_geom g = { .out = 2, .in = 9, .group = 9, .scale = BL_F16 };
+    bl_shape g = { .out = 2, .in = 9, .group = 9, .scale = BL_F16 };
     float w[18], one[2] = { 1, 1 }, y[9];
     uint8_t codes[8];
     uint16_t scales[2];
@@ -169,7 +169,7 @@ static void zeros_lie_packed_or_as_int16(void **state)
     uint8_t codes[3], packed[2];
     int16_t wide[3];
     float scales[3];
-    bl_geom g = { .out = 1, .in = 6, .group = 2, .scale = BL_F32, .zero = BL_ZERO_PACKED };
+    bl_shape g = { .out = 1, .in = 6, .group = 2, .scale = BL_F32, .zero = BL_ZERO_PACKED };
 
     assert_ok(bl_int_encode(f, &g, w, NULL, scale, zero, (void *[]){ codes, scales, packed }, &e));
     assert_int_equal(packed[0], 0xf2);
@@ -195,7 +195,7 @@ static void one_bit_is_sign_times_mean_magnitude(void **state)
 {
     (void)state;
     const bl_format *f = bl_format_find("int1");
-    bl_geom g = { .out = 1, .in = 4, .group = 4, .scale = BL_F16 };
+    bl_shape g = { .out = 1, .in = 4, .group = 4, .scale = BL_F16 };
     float w[4] = { -1, 0, -0.0f, 3 }, y[4];
     uint8_t code;
     uint16_t scale;
@@ -246,7 +246,7 @@ static void sixteen_bits_are_within_half_a_step(void **state)
 static bl_status encode8(const char *format, const float w[8], bl_fit_range *fit, bl_dtype scale, bl_zero zero, const float *given_zero, float y[8])
 {
     const bl_format *f = bl_format_find(format);
-    bl_geom g = { .out = 2, .in = 4, .group = 4, .scale = scale, .zero = zero };
+    bl_shape g = { .out = 2, .in = 4, .group = 4, .scale = scale, .zero = zero };
     _Alignas(8) uint8_t codes[8], scales[8], zeros[8];
     void *part[] = { codes, scales, zeros };
     float one[2] = { 1, 1 };
@@ -267,7 +267,7 @@ static void tiny_scales_stay_finite_and_huge_ones_are_refused(void **state)
         }
     uint8_t codes[8];
     uint16_t scales[2];
-    bl_geom g = { .out = 2, .in = 4, .group = 4, .scale = BL_F16 };
+    bl_shape g = { .out = 2, .in = 4, .group = 4, .scale = BL_F16 };
     assert_ok(bl_int_encode(bl_format_find("int4"), &g, tiny, bl_fit_symmetric, NULL, NULL, (void *[]){ codes, scales }, &e));
     assert_true(scales[0] == 1 && scales[1] == 1);      /* the smallest half, not 0 */
     assert_refused(encode8("int4", huge, bl_fit_zero, BL_F16, BL_ZERO_PACKED, NULL, y), BL_E_NUMERIC, "row 1, group 0: the scale 133333 does not fit F16");
@@ -293,7 +293,7 @@ static void refuses_what_cannot_be_stored(void **state)
         const bl_format *f = bl_format_find(others[i]);
         float x[64] = { 0 };
         _Alignas(8) uint8_t a[256], b[256];
-        bl_geom g = { .out = 2, .in = 32, .group = f->kind == BL_FMT_TABLE ? 16 : 0 };
+        bl_shape g = { .out = 2, .in = 32, .group = f->kind == BL_FMT_TABLE ? 16 : 0 };
         x[32 + 17] = -INFINITY;
         assert_refused(f->pack(f, &g, x, (void *[]){ a, b }, &e), BL_E_NUMERIC, "row 1, column 17 is -inf");
         x[32 + 17] = 3e38f;
@@ -312,7 +312,7 @@ static void no_memory_is_an_error_and_not_a_crash(void **state)
         assert_int_equal(st, BL_E_NOMEM);
     }
     const bl_format *f = bl_format_find("nf4");
-    bl_geom g = { .out = 2, .in = 4, .group = 4, .double_quant = true };
+    bl_shape g = { .out = 2, .in = 4, .group = 4, .double_quant = true };
     uint8_t a[64], b[64];
     float c[4], d[4];
     for (uint64_t n = 1; n <= 2; n++) {
@@ -392,7 +392,7 @@ static void fp8_is_e4m3(void **state)
     float w[16], y[16];
     uint8_t codes[16];
     uint16_t scale;
-    bl_geom g = { .out = 1, .in = 16, .group = 16, .scale = BL_F16 };
+    bl_shape g = { .out = 1, .in = 16, .group = 16, .scale = BL_F16 };
     for (int i = 0; i < 16; i++) w[i] = rows[i].w;
     assert_ok(f->pack(f, &g, w, (void *[]){ codes, &scale }, &e));
     assert_int_equal(scale, 0x3c00);
@@ -411,7 +411,7 @@ static void tables_reproduce_their_own_values(void **state)
         float w[512] = { 0 }, y[256];
         uint8_t codes[512];
         float scales[2];
-        bl_geom g = { .out = 2, .in = n, .group = n, .scale = BL_F32 };
+        bl_shape g = { .out = 2, .in = n, .group = n, .scale = BL_F32 };
         for (int c = 0; c < n; c++) w[c] = 3 * f->table[c];                            /* the second row is zeros */
         assert_ok(f->pack(f, &g, w, (void *[]){ codes, scales }, &e));
         for (int r = 0; r < 2; r++) {
@@ -428,7 +428,7 @@ static void groups_of_zeros_stay_zero_when_scales_are_quantized(void **state)
     static const char *const names[] = { "nf2", "nf4", "fp4", "nf8", "fp8_e4m3", "dyn8" };
     for (size_t i = 0; i < BL_COUNT(names); i++) {
         const bl_format *f = bl_format_find(names[i]);
-        bl_geom g = { .out = 1, .in = 32, .group = 16, .double_quant = true };
+        bl_shape g = { .out = 1, .in = 32, .group = 16, .double_quant = true };
         float w[32] = { 0 }, y[32], scales2[1], offset;
         uint8_t codes[32], scales[2];
         for (int k = 16; k < 32; k++) w[k] = (float)(k - 24);
@@ -443,7 +443,7 @@ static void q8_0_by_hand(void **state)
 {
     (void)state;
     const bl_format *f = bl_format_find("q8_0");
-    bl_geom g = { .out = 1, .in = 32 };
+    bl_shape g = { .out = 1, .in = 32 };
     float w[32], y[32];
     uint8_t block[34];
     for (int k = 0; k < 32; k++) w[k] = (float)(k - 16);
@@ -480,7 +480,7 @@ static void parts_of_a_weight_are_aligned_and_readable_behind(void **state)
     (void)state;
     static const bl_ops ops = { .buffer_new = give, .buffer_free = take };
     bl_backend be = { .ops = &ops };
-    bl_geom g = { .out = 5, .in = 83, .group = 64, .zero = BL_ZERO_PACKED, .scale = BL_F16 };
+    bl_shape g = { .out = 5, .in = 83, .group = 64, .zero = BL_ZERO_PACKED, .scale = BL_F16 };
     bl_weight w = { 0 };
     const bl_format *f = bl_format_find("int3");
 
@@ -504,7 +504,7 @@ static void parts_of_a_weight_are_aligned_and_readable_behind(void **state)
 
     g.group = 0;
     assert_refused(bl_weight_new(&be, f, &g, &w, &e), BL_E_CONFIG, "group 0");
-    g = (bl_geom){ .out = 4096, .in = 4096, .group = 64 };
+    g = (bl_shape){ .out = 4096, .in = 4096, .group = 64 };
     assert_refused(bl_weight_new(&be, f, &g, &w, &e), BL_E_DEVMEM, "no room");
     assert_null(w.owned);
 }

@@ -130,8 +130,8 @@ static void facts_name_the_machine(void **state)
 {
     (void)state;
     EACH(be) {
-        bl_facts f;
-        be->ops->facts(be, &f);
+        bl_device_info f;
+        be->ops->device_info(be, &f);
         assert_true(f.name[0] && f.simd[0] && f.threads >= 1 && f.memory_bytes > 0 && f.deterministic);
         assert_string_equal(be->ops->name, "cpu");
     }
@@ -143,7 +143,7 @@ static void norm_divides_by_the_root_mean_square(void **state)
     bl_tensor x = with(1, 2, (float[]){ 3, 4 }), w = with(1, 2, (float[]){ 1, 2 }), y = make(BL_F32, 1, 2);
     (void)state;
     EACH(be) {                                          /* sqrt((9 + 16) / 2) = 3.5355 */
-        assert_ok(be->ops->norm(be, &(bl_norm_args){ x, flat(w), y, 0 }, &e));
+        assert_ok(be->ops->rmsnorm(be, &(bl_rmsnorm_args){ x, flat(w), y, 0 }, &e));
         assert_true(fabs(f32(y)[0] - 3 / 3.5355339) < 1e-6 && fabs(f32(y)[1] - 8 / 3.5355339) < 1e-6);
     }
     drop(x); drop(w); drop(y);
@@ -169,7 +169,7 @@ static void gate_and_add_follow_their_formulas(void **state)
     bl_tensor g = with(1, 3, (float[]){ 0, 1, -200 }), u = with(1, 3, (float[]){ 5, 2, 3 }), y = make(BL_F32, 1, 3);
     (void)state;
     EACH(be) {
-        assert_ok(be->ops->gate(be, &(bl_gate_args){ g, u, y }, &e));
+        assert_ok(be->ops->swiglu(be, &(bl_swiglu_args){ g, u, y }, &e));
         assert_true(f32(y)[0] == 0 && fabs(f32(y)[1] - 2 * 0.7310585786) < 1e-6 && fabs(f32(y)[2]) < 1e-30);
         assert_ok(be->ops->add(be, &(bl_add_args){ u, y }, &e));
         assert_true(f32(y)[0] == 5 && f32(y)[2] == 3);
@@ -184,11 +184,11 @@ static void rows_are_gathered_and_scattered(void **state)
     EACH(be) {
         bl_tensor dst = make(BL_F32, 4, 2);
         int64_t from[] = { 2, 0 }, to[] = { 0, 3 }, wrong[] = { 0, 4 };
-        assert_ok(be->ops->rows(be, &(bl_rows_args){ src, dst, from, to, 2 }, &e));
+        assert_ok(be->ops->gather(be, &(bl_gather_args){ src, dst, from, to, 2 }, &e));
         assert_memory_equal(dst.buf->data, ((float[]){ 5, 6, 0, 0, 0, 0, 1, 2 }), 32);
-        assert_ok(be->ops->rows(be, &(bl_rows_args){ src, dst, NULL, NULL, 1 }, &e));
+        assert_ok(be->ops->gather(be, &(bl_gather_args){ src, dst, NULL, NULL, 1 }, &e));
         assert_true(f32(dst)[0] == 1);
-        assert_refused(be->ops->rows(be, &(bl_rows_args){ src, dst, from, wrong, 2 }, &e), BL_E_INTERNAL, "out of range");
+        assert_refused(be->ops->gather(be, &(bl_gather_args){ src, dst, from, wrong, 2 }, &e), BL_E_INTERNAL, "out of range");
         drop(dst);
     }
     drop(src);
@@ -197,7 +197,7 @@ static void rows_are_gathered_and_scattered(void **state)
 static void embed_unpacks_the_rows_of_the_ids(void **state)
 {
     const bl_format *f = bl_format_find("int8");
-    bl_geom g = { .out = 5, .in = 64, .group = 32, .zero = BL_ZERO_PACKED, .scale = BL_F16 };
+    bl_shape g = { .out = 5, .in = 64, .group = 32, .zero = BL_ZERO_PACKED, .scale = BL_F16 };
     bl_tensor dense = random_f32(5, 64, 1, 1), y = make(BL_F32, 3, 64), all = make(BL_F32, 5, 64);
     int32_t ids[] = { 4, 0, 4 }, wrong[] = { 4, 5, 0 };
     bl_weight w;
@@ -223,7 +223,7 @@ static void packing_does_not_depend_on_threads_and_says_what_it_lost(void **stat
     bl_tensor dense = random_f32(OUT, IN, 3, 1);
     (void)state;
     for (size_t i = 0; (f = bl_format_at(i)) != NULL; i++) {
-        bl_geom g = { .out = OUT, .in = IN, .scale = BL_F16 };
+        bl_shape g = { .out = OUT, .in = IN, .scale = BL_F16 };
         bl_weight w[2];
         double d2[2], x2[2];
         if (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) g.group = 64;
@@ -245,7 +245,7 @@ static void packing_does_not_depend_on_threads_and_says_what_it_lost(void **stat
 static void a_weight_that_is_not_finite_is_refused_with_its_place(void **state)
 {
     const bl_format *f = bl_format_find("int4");
-    bl_geom g = { .out = 200, .in = 64, .group = 64, .scale = BL_F16 };
+    bl_shape g = { .out = 200, .in = 64, .group = 64, .scale = BL_F16 };
     bl_tensor dense = random_f32(200, 64, 3, 1);
     bl_weight w;
     (void)state;
@@ -286,7 +286,7 @@ static void fast_losses_have_the_bits_of_the_reference(void **state)
         for (int n = 0; n < 3; n++) d[b][n] = make(BL_F64, 1, ROWS);
         for (int n = 0; n < 2; n++) i[b][n] = make(BL_I32, 1, ROWS);
         assert_ok(backends[b]->ops->loss(backends[b], &(bl_loss_args){ p, VOCAB, target, d[b][0], i[b][0] }, &e));
-        assert_ok(backends[b]->ops->compare(backends[b], &(bl_compare_args){ p, q, VOCAB, target, d[b][1], d[b][2], i[b][1] }, &e));
+        assert_ok(backends[b]->ops->kl_div(backends[b], &(bl_kl_div_args){ p, q, VOCAB, target, d[b][1], d[b][2], i[b][1] }, &e));
     }
     for (int n = 0; n < 3; n++) assert_equal_bits(d[0][n], d[1][n]);
     for (int n = 0; n < 2; n++) assert_equal_bits(i[0][n], i[1][n]);
@@ -377,11 +377,11 @@ static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **st
         assert_equal_bits(y[0], y[2]);
 
         /* positions 0..99 stay, 100.. are moved behind; two sequences share the prefix, the second asks for its last 50 */
-        bl_rows_args move = { .src = k, .dst = k, .n = 50, .from = (int64_t[50]){ 0 }, .to = (int64_t[50]){ 0 } };
+        bl_gather_args move = { .src = k, .dst = k, .n = 50, .from = (int64_t[50]){ 0 }, .to = (int64_t[50]){ 0 } };
         for (int i = 0; i < 50; i++) { ((int64_t *)move.from)[i] = 100 + i; ((int64_t *)move.to)[i] = 237 + i; }
-        assert_ok(backends[0]->ops->rows(backends[0], &move, &e));
+        assert_ok(backends[0]->ops->gather(backends[0], &move, &e));
         move.src = move.dst = v;
-        assert_ok(backends[0]->ops->rows(backends[0], &move, &e));
+        assert_ok(backends[0]->ops->gather(backends[0], &move, &e));
         a.q = q; a.y = y[3];
         a.n_seq = 2; a.start = (int32_t[]){ 0, 100, N }; a.past = (int32_t[]){ 0, 100 };
         a.seg = (bl_kv_seg[]){ { 0, 70 }, { 70, 30 }, { 0, 30 }, { 30, 0 }, { 30, 70 }, { 237, 50 } }; a.seg_start = (int32_t[]){ 0, 2, 6 };
@@ -423,9 +423,9 @@ static void fast_rows_have_the_bits_of_the_reference(void **state)
     for (int b = 0; b < 2; b++) {
         bl_tensor to = b ? z : y, turned = b ? t : r;
         if (b == 0) memcpy(t.buf->data, r.buf->data, r.buf->bytes);
-        assert_ok(backends[b]->ops->gate(backends[b], &(bl_gate_args){ x, u, to }, &e));
+        assert_ok(backends[b]->ops->swiglu(backends[b], &(bl_swiglu_args){ x, u, to }, &e));
         assert_ok(backends[b]->ops->add(backends[b], &(bl_add_args){ x, to }, &e));
-        assert_ok(backends[b]->ops->norm(backends[b], &(bl_norm_args){ to, flat(w), to, 1e-5 }, &e));
+        assert_ok(backends[b]->ops->rmsnorm(backends[b], &(bl_rmsnorm_args){ to, flat(w), to, 1e-5 }, &e));
         assert_ok(backends[b]->ops->rope(backends[b], &(bl_rope_args){ turned, 26, pos, c, s }, &e));
     }
     assert_equal_bits(y, z);
@@ -451,7 +451,7 @@ static void product_calls_are_counted_by_their_rows(void **state)
 {
     static const int64_t rows[] = { 1, 2, 8, 9, 64, 65, 300 };
     const bl_format *f = bl_format_find("fp32");
-    bl_geom g = { .out = 4, .in = 8 };
+    bl_shape g = { .out = 4, .in = 8 };
     bl_tensor dense = random_f32(4, 8, 1, 1);
     (void)state;
     EACH(be) {
