@@ -5,6 +5,6 @@
 
 int main(int argc, char **argv)
 {
-    const bl_program program = { .methods = bl_methods, .tasks = bl_tasks };
+    const bl_program program = {.methods = bl_methods, .tasks = bl_tasks};
     return bl_cli_main(&program, argc, argv);
 }

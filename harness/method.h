@@ -1,7 +1,8 @@
 /* method.h - the contract of a method: it changes a model one linear layer at a time. It never sees a task.
  *
- * Hooks at four scales, each may be NULL: `model` (before the blocks), `block` (a transformer block and its inputs), `layer` (one linear),
- * `train`. `check` says no in a millisecond, before hours of work. See EXEMPLARS for a whole method.
+ * Hooks at four scales, each may be NULL: `model` (before the blocks), `block` (a transformer block and its inputs),
+ * `layer` (one linear), `train`. `check` says no in a millisecond, before hours of work. See EXEMPLARS for a whole
+ * method.
  */
 #ifndef BL_METHOD_H
 #define BL_METHOD_H
@@ -10,59 +11,90 @@
 #include "results/cell.h"
 
 /* The rows that every quantizing method shares. Method text "w4g64" / "a8" / "pc" sets them. */
-typedef struct bl_quant { int64_t wbits, group, abits; bool symmetric; } bl_quant;     /* group -1: whole row; abits 0: activations stay */
-#define BL_QUANT_ROWS(type, member)                                                                                                          \
-    { "wbits", BL_OPT_INT, .min = 1, .max = 8, .def.i = 4, .at = offsetof(type, member.wbits), .arg = "1..8", .doc = "bits of a weight" },       \
-    { "group", BL_OPT_INT, .min = -1, .max = 65536, .def.i = 128, .at = offsetof(type, member.group), .arg = "N", .doc = "weights that share a scale; -1: one scale a row" }, \
-    { "abits", BL_OPT_INT, .min = 0, .max = 8, .def.i = 0, .at = offsetof(type, member.abits), .arg = "0..8", .doc = "bits of an activation, per token; 0: not quantized" },  \
-    { "symmetric", BL_OPT_BOOL, .at = offsetof(type, member.symmetric), .doc = "no zero point" }
+typedef struct bl_quant {
+    int64_t wbits, group, abits;
+    bool symmetric;
+} bl_quant; /* group -1: whole row; abits 0: activations stay */
+#define BL_QUANT_ROWS(type, member)                                                                                    \
+    {"wbits",       BL_OPT_INT,                                                                                        \
+     .min = 1,      .max = 8,                                                                                          \
+     .def.i = 4,    .at = offsetof(type, member.wbits),                                                                \
+     .arg = "1..8", .doc = "bits of a weight"},                                                                        \
+        {"group",      BL_OPT_INT,                                                                                     \
+         .min = -1,    .max = 65536,                                                                                   \
+         .def.i = 128, .at = offsetof(type, member.group),                                                             \
+         .arg = "N",   .doc = "weights that share a scale; -1: one scale a row"},                                      \
+        {"abits",       BL_OPT_INT,                                                                                    \
+         .min = 0,      .max = 8,                                                                                      \
+         .def.i = 0,    .at = offsetof(type, member.abits),                                                            \
+         .arg = "0..8", .doc = "bits of an activation, per token; 0: not quantized"},                                  \
+    {                                                                                                                  \
+        "symmetric", BL_OPT_BOOL, .at = offsetof(type, member.symmetric), .doc = "no zero point"                       \
+    }
 
-typedef enum bl_need { BL_NEED_NOTHING = 0, BL_NEED_CALIBRATION = 1, BL_NEED_HESSIAN = 2, BL_NEED_GRADIENTS = 4, BL_NEED_TRAINING = 8 } bl_need;
+typedef enum bl_need {
+    BL_NEED_NOTHING = 0,
+    BL_NEED_CALIBRATION = 1,
+    BL_NEED_HESSIAN = 2,
+    BL_NEED_GRADIENTS = 4,
+    BL_NEED_TRAINING = 8
+} bl_need;
 
-typedef struct bl_calibration bl_calibration;           /* harness/study/calibrate.h; NULL while no method needs it */
+typedef struct bl_calibration bl_calibration; /* harness/study/calibrate.h; NULL while no method needs it */
 typedef struct bl_method_run {
     const struct bl_method *method;
-    const void     *opts;                               /* filled from method->opts */
-    bl_model       *model;                              /* names and shapes of all linears; weights only inside the hooks' block */
-    const bl_ops   *ops; bl_backend *be;
+    const void *opts; /* filled from method->opts */
+    bl_model *model;  /* names and shapes of all linears; weights only inside the hooks' block */
+    const bl_ops *ops;
+    bl_backend *be;
     bl_calibration *calib;
-    bl_arena       *scratch;
-    uint64_t        seed;
+    bl_arena *scratch;
+    uint64_t seed;
 } bl_method_run;
 
 typedef struct bl_method {
     const char *name;
-    int         version;                                /* raised whenever its numbers could change */
+    int version; /* raised whenever its numbers could change */
     const char *title, *cite, *doc;
-    const char *deviates;                               /* how it differs from its paper, a line each; NULL: it does not */
-    uint32_t    wbits;                                  /* bit b: works at b bits; 0: has no width */
-    unsigned    needs;                                  /* bl_need */
-    const bl_opt *opts; size_t opts_size;
-    void      (*settle)(void *opts);                    /* puts options that do not apply beside the others back to their defaults; may be NULL */
-    bool        as_stored;                              /* base: the checkpoint itself is evaluated, nothing is written */
+    const char *deviates; /* how it differs from its paper, a line each; NULL: it does not */
+    uint32_t wbits;       /* bit b: works at b bits; 0: has no width */
+    unsigned needs;       /* bl_need */
+    const bl_opt *opts;
+    size_t opts_size;
+    void (*settle)(
+        void *opts); /* puts options that do not apply beside the others back to their defaults; may be NULL */
+    bool as_stored;  /* base: the checkpoint itself is evaluated, nothing is written */
     bl_status (*check)(const bl_method_run *r, bl_err *e);
     bl_status (*model)(const bl_method_run *r, bl_err *e);
     bl_status (*block)(const bl_method_run *r, int64_t block, bl_err *e);
     bl_status (*layer)(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);
     bl_status (*train)(const bl_method_run *r, bl_err *e);
-    /* Format and geometry that `layer` will give a linear, so that `plan` knows bytes without weights; false: unknown. */
-    bool      (*predict)(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape);
-    /* head and embedding, when an option asks for them: `layer` is called with a bl_linear named "lm_head" / "model.embed_tokens". */
-    bool      (*wants_head)(const bl_method_run *r);
+    /* Format and geometry that `layer` will give a linear, so that `plan` knows bytes without weights; false: unknown.
+     */
+    bool (*predict)(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape);
+    /* head and embedding, when an option asks for them: `layer` is called with a bl_linear named "lm_head" /
+     * "model.embed_tokens". */
+    bool (*wants_head)(const bl_method_run *r);
     /* In words, for notes of the row: "ragged last group", "activations simulated"; NULL. */
     const char *(*notes)(const bl_method_run *r);
 } bl_method;
 
-/* What most `layer` hooks end with: replaces the weight of `lin` by itself packed in that format and fills mse and nmse of `stat`. */
-bl_status bl_method_pack(const bl_method_run *r, bl_linear *lin, const bl_format *format, const bl_shape *shape, bl_range_rule fit, bl_layer_stat *stat, bl_err *e);
+/* What most `layer` hooks end with: replaces the weight of `lin` by itself packed in that format and fills mse and nmse
+ * of `stat`. */
+bl_status bl_method_pack(const bl_method_run *r, bl_linear *lin, const bl_format *format, const bl_shape *shape,
+                         bl_range_rule fit, bl_layer_stat *stat, bl_err *e);
 
 /* ---- method text: name[:w4[a8][g64|pc]][+flag|+option=value…] ---- */
-typedef struct bl_method_choice { const bl_method *method; void *opts; char *text; } bl_method_choice;   /* text: canonical, only what differs from the defaults, row order */
+typedef struct bl_method_choice {
+    const bl_method *method;
+    void *opts;
+    char *text;
+} bl_method_choice; /* text: canonical, only what differs from the defaults, row order */
 bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_method_choice *out, bl_err *e);
 /* From a spec's JSON object of options {"wbits": 4, …}: one value each; NULL: all defaults. */
 bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_method_choice *out, bl_err *e);
 bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_err *e);
 /* All options as a JSON object, for records and hashes. */
 bl_status bl_method_json(const bl_method *m, const void *opts, bl_text *out, bl_err *e);
-void      bl_method_choice_free(bl_method_choice *c);
+void bl_method_choice_free(bl_method_choice *c);
 #endif

@@ -7,7 +7,10 @@ bl_status bl_program_method(const bl_program *p, const char *name, const bl_meth
     const char *names[256];
     size_t n = 0;
     for (size_t i = 0; p->methods[i]; i++) {
-        if (strcmp(p->methods[i]->name, name) == 0) { *out = p->methods[i]; return BL_OK; }
+        if (strcmp(p->methods[i]->name, name) == 0) {
+            *out = p->methods[i];
+            return BL_OK;
+        }
         if (n < BL_COUNT(names) - 1) names[n++] = p->methods[i]->name;
     }
     names[n] = NULL;
@@ -42,7 +45,10 @@ bl_status bl_program_task(const bl_program *p, const char *text, const bl_task *
                 return BL_OK;
             }
     BL_TRY(bl_arena_new(&a, e));
-    if (!(names = bl_program_task_names(p, a, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(names = bl_program_task_names(p, a, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     const char *near = bl_nearest(text, names);
     st = near ? bl_fail(e, BL_E_CONFIG, "no task '%s'; did you mean %s?", text, near)
               : bl_fail(e, BL_E_CONFIG, "no task '%s'; see: bitladder list tasks", text);

@@ -5,13 +5,14 @@
 #include "task.h"
 
 typedef struct bl_program {
-    const bl_method *const *methods;                    /* NULL-terminated */
-    const bl_task   *const *tasks;                      /* NULL-terminated */
+    const bl_method *const *methods; /* NULL-terminated */
+    const bl_task *const *tasks;     /* NULL-terminated */
 } bl_program;
 
-/* BL_E_CONFIG with the nearest name: "no task 'arcc'; did you mean arc_challenge?". `name` receives the registry's own spelling. */
+/* BL_E_CONFIG with the nearest name: "no task 'arcc'; did you mean arc_challenge?". `name` receives the registry's own
+ * spelling. */
 bl_status bl_program_method(const bl_program *p, const char *name, const bl_method **out, bl_err *e);
-bl_status bl_program_task  (const bl_program *p, const char *text, const bl_task **out, const char **name, bl_err *e);
+bl_status bl_program_task(const bl_program *p, const char *text, const bl_task **out, const char **name, bl_err *e);
 /* Every name of every task, NULL-terminated, in the arena. */
 const char *const *bl_program_task_names(const bl_program *p, bl_arena *a, bl_err *e);
 const bl_metric *bl_task_metrics(const bl_task *t, const char *name, int *n);

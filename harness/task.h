@@ -14,77 +14,103 @@
 #include "kernels/base/opt.h"
 
 /* ---- prompts: template and data, kept apart ---- */
-typedef struct bl_prompt { bl_span *span; size_t n, cap; bl_arena *arena; bool failed; } bl_prompt;
+typedef struct bl_prompt {
+    bl_span *span;
+    size_t n, cap;
+    bl_arena *arena;
+    bool failed;
+} bl_prompt;
 bl_prompt bl_prompt_new(bl_arena *a);
-void bl_say   (bl_prompt *p, const char *template_text);                 /* special tokens are recognised here only; copied */
-void bl_quote (bl_prompt *p, const char *data);
+void bl_say(bl_prompt *p, const char *template_text); /* special tokens are recognised here only; copied */
+void bl_quote(bl_prompt *p, const char *data);
 void bl_quoten(bl_prompt *p, const char *data, size_t n);
 
 /* ---- requests ---- */
 typedef enum bl_ask_kind { BL_ASK_DONE, BL_ASK_PAIRS, BL_ASK_ROLLING, BL_ASK_WINDOW, BL_ASK_GENERATE } bl_ask_kind;
 typedef struct bl_pair {
-    bl_prompt   context;
-    const char *continuation;                           /* its delimiter blank included */
-    int64_t     chars, bytes;                           /* code points and bytes of the choice, without that blank */
+    bl_prompt context;
+    const char *continuation; /* its delimiter blank included */
+    int64_t chars, bytes;     /* code points and bytes of the choice, without that blank */
 } bl_pair;
-typedef enum bl_window_rule { BL_WINDOW_GPTQ, BL_WINDOW_LLAMACPP } bl_window_rule;   /* perplexity.md sections 2 and 4 */
+typedef enum bl_window_rule { BL_WINDOW_GPTQ, BL_WINDOW_LLAMACPP } bl_window_rule; /* perplexity.md sections 2 and 4 */
 typedef struct bl_request {
     bl_ask_kind kind;
-    bl_pair    *pair; int n_pairs;                      /* PAIRS: one context, n choices, or n contexts */
-    const char *text; size_t n_text;                    /* ROLLING: one document; WINDOW: the whole stream (the same pointer for every window) */
-    int64_t     length;                                 /* ROLLING, WINDOW: tokens of a window; ROLLING is cut to the model's own length */
-    int64_t     index;                                  /* WINDOW: which */
-    bool        no_bos;                                 /* ROLLING: the text's own BOS is left out; the prefix token stays */
+    bl_pair *pair;
+    int n_pairs; /* PAIRS: one context, n choices, or n contexts */
+    const char *text;
+    size_t n_text;  /* ROLLING: one document; WINDOW: the whole stream (the same pointer for every window) */
+    int64_t length; /* ROLLING, WINDOW: tokens of a window; ROLLING is cut to the model's own length */
+    int64_t index;  /* WINDOW: which */
+    bool no_bos;    /* ROLLING: the text's own BOS is left out; the prefix token stays */
     bl_window_rule rule;
-    bl_prompt   prompt;                                 /* GENERATE */
-    const char *const *stop; int n_stops;               /* strings; cut from the reply */
-    int64_t     max_new;
-    double      temperature, top_p; uint64_t seed;      /* temperature 0: greedy */
-    const char *const *prefer; int n_prefer;            /* reserved for constrained answers; NULL */
+    bl_prompt prompt; /* GENERATE */
+    const char *const *stop;
+    int n_stops; /* strings; cut from the reply */
+    int64_t max_new;
+    double temperature, top_p;
+    uint64_t seed; /* temperature 0: greedy */
+    const char *const *prefer;
+    int n_prefer; /* reserved for constrained answers; NULL */
 } bl_request;
-bl_status bl_done      (bl_request *out);
+bl_status bl_done(bl_request *out);
 /* One context, n choices: puts one blank in front of each choice; counts code points and bytes without it. */
-bl_status bl_ask_pairs (bl_request *out, bl_prompt context, const char *const *choice, int n, bl_err *e);
+bl_status bl_ask_pairs(bl_request *out, bl_prompt context, const char *const *choice, int n, bl_err *e);
 /* n contexts, one continuation, in front of which one blank is put as well (WinoGrande). */
 bl_status bl_ask_contexts(bl_request *out, const bl_prompt *context, int n, const char *continuation, bl_err *e);
 
 typedef struct bl_reply {
-    int         n;                                      /* pairs; 1 for the other kinds */
-    double     *nll;                                    /* [n] nats, summed over the scored tokens, >= 0 */
-    double     *nll_sq;                                 /* [n] sum of squares over the tokens */
-    int64_t    *tokens;                                 /* [n] scored */
-    bool       *greedy;                                 /* [n] every scored token is the argmax */
-    int64_t    *chars, *bytes;                          /* [n] of the choice */
-    bool        truncated, boundary;                    /* see BL_SAMPLE_ flags */
-    const char *text; bool hit_limit; int64_t new_tokens;      /* GENERATE */
+    int n;                    /* pairs; 1 for the other kinds */
+    double *nll;              /* [n] nats, summed over the scored tokens, >= 0 */
+    double *nll_sq;           /* [n] sum of squares over the tokens */
+    int64_t *tokens;          /* [n] scored */
+    bool *greedy;             /* [n] every scored token is the argmax */
+    int64_t *chars, *bytes;   /* [n] of the choice */
+    bool truncated, boundary; /* see BL_SAMPLE_ flags */
+    const char *text;
+    bool hit_limit;
+    int64_t new_tokens; /* GENERATE */
 } bl_reply;
 
 /* ---- data and turns ---- */
 typedef struct bl_task_data {
-    int64_t     n;                                      /* items; -1: a stream, whose windows the harness counts */
-    const char *stream; size_t n_stream;                /* n == -1 */
-    int64_t     length; bl_window_rule rule;
-    int64_t     max_windows;                            /* n == -1: only the first so many windows are items; 0: all */
-    const char *note;                                   /* what a reader of the numbers should know about this file; NULL */
-    void       *rows;                                   /* the task's own */
-    const char *path;                                   /* what was read */
-    bl_hash     hash;                                   /* of the bytes read */
-    bl_arena   *arena;                                  /* lifetime of the data; the harness owns it */
+    int64_t n; /* items; -1: a stream, whose windows the harness counts */
+    const char *stream;
+    size_t n_stream; /* n == -1 */
+    int64_t length;
+    bl_window_rule rule;
+    int64_t max_windows; /* n == -1: only the first so many windows are items; 0: all */
+    const char *note;    /* what a reader of the numbers should know about this file; NULL */
+    void *rows;          /* the task's own */
+    const char *path;    /* what was read */
+    bl_hash hash;        /* of the bytes read */
+    bl_arena *arena;     /* lifetime of the data; the harness owns it */
 } bl_task_data;
-typedef struct bl_turn { int step; const bl_reply *reply; int n_replies; bl_arena *arena; } bl_turn;   /* replies so far, in order */
+typedef struct bl_turn {
+    int step;
+    const bl_reply *reply;
+    int n_replies;
+    bl_arena *arena;
+} bl_turn; /* replies so far, in order */
 
-typedef struct bl_task_load { const char *name; const void *opts; const bl_data_dirs *dirs; uint64_t seed; } bl_task_load;   /* name as the user wrote it */
+typedef struct bl_task_load {
+    const char *name;
+    const void *opts;
+    const bl_data_dirs *dirs;
+    uint64_t seed;
+} bl_task_load; /* name as the user wrote it */
 
 typedef struct bl_task {
-    const char *const *names;                           /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
+    const char *const *names; /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
     const char *title, *cite, *doc;
-    int         version;                                /* raised whenever its numbers could change */
-    const bl_metric *metrics; int n_metrics;            /* the first is the headline */
+    int version; /* raised whenever its numbers could change */
+    const bl_metric *metrics;
+    int n_metrics; /* the first is the headline */
     /* metrics that depend on the name (perplexity); NULL: `metrics` for all */
     const bl_metric *(*metrics_of)(const char *name, int *n);
-    const bl_opt *opts; size_t opts_size;
+    const bl_opt *opts;
+    size_t opts_size;
     bl_status (*load)(const bl_task_load *how, bl_task_data *out, bl_err *e);
-    bl_status (*ask )(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e);
+    bl_status (*ask)(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e);
     bl_status (*mark)(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e);
     /* What `ask` of the command line shows as the right answer of item i; may be NULL. */
     const char *(*gold)(bl_task_data *t, int64_t i);

@@ -10,8 +10,9 @@
  *
  * Byte j of the 16 holds weight j in its low and weight j + 16 in its high nibble; high bit j belongs to weight j.
  *
- * The encoders give the bytes of ggml's own: codes come from the unrounded d through its reciprocal, only then is d rounded to fp16.
- * q4_0 and q5_0 map the weight of largest magnitude to the lowest code, so d has the opposite sign of that weight.
+ * The encoders give the bytes of ggml's own: codes come from the unrounded d through its reciprocal, only then is d
+ * rounded to fp16. q4_0 and q5_0 map the weight of largest magnitude to the lowest code, so d has the opposite sign of
+ * that weight.
  */
 #include "fmt_gguf.h"
 #include <inttypes.h>
@@ -22,15 +23,16 @@ enum { QK = 32 };
 int bl_block_parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
     int64_t cols;
-    if (__builtin_mul_overflow(g->in / f->block, (int64_t)f->block_bytes, &cols)) cols = -1;      /* refused as too large */
-    out[0] = (bl_part_spec){ "blocks", BL_U8, g->out, cols };
+    if (__builtin_mul_overflow(g->in / f->block, (int64_t)f->block_bytes, &cols)) cols = -1; /* refused as too large */
+    out[0] = (bl_part_spec){"blocks", BL_U8, g->out, cols};
     return 1;
 }
 
-void bl_block_unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst,
-                     bl_block_decode *decode)
+void bl_block_unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0,
+                     int64_t n, float *dst, bl_block_decode *decode)
 {
-    const uint8_t *b = (const uint8_t *)part[0] + row * (g->in / f->block) * f->block_bytes + k0 / f->block * f->block_bytes;
+    const uint8_t *b = (const uint8_t *)part[0] + row * (g->in / f->block) * f->block_bytes +
+                       k0 / f->block * f->block_bytes;
     int64_t skip = k0 % f->block;
     float w[BL_BLOCK_MAX];
 
@@ -47,7 +49,8 @@ void bl_block_unpack(const bl_format *f, const bl_shape *g, const void *const pa
     }
 }
 
-bl_status bl_block_pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_block_encode *encode, bl_err *e)
+bl_status bl_block_pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[],
+                        bl_block_encode *encode, bl_err *e)
 {
     bl_status st = f->check(f, g, e);
     uint8_t *b = part[0];
@@ -56,7 +59,9 @@ bl_status bl_block_pack(const bl_format *f, const bl_shape *g, const float *w, v
         for (int64_t k = 0; k < g->in; k += f->block, w += f->block, b += f->block_bytes) {
             if (!bl_all_finite(w, f->block)) return bl_fail_nonfinite(f, w, r, k, f->block, e);
             if (!encode(w, b))
-                return bl_fail(e, BL_E_NUMERIC, "%s: row %" PRId64 ", columns %" PRId64 "..%" PRId64 ": the weights are too large for an fp16 scale",
+                return bl_fail(e, BL_E_NUMERIC,
+                               "%s: row %" PRId64 ", columns %" PRId64 "..%" PRId64
+                               ": the weights are too large for an fp16 scale",
                                f->name, r, k, k + f->block - 1);
         }
     return st;
@@ -67,7 +72,7 @@ static void decode_q4_0(const uint8_t *b, float *w)
 {
     float d = bl_half(b);
     for (int j = 0; j < 16; j++) {
-        w[j]      = d * (float)((b[2 + j] & 15) - 8);
+        w[j] = d * (float)((b[2 + j] & 15) - 8);
         w[j + 16] = d * (float)((b[2 + j] >> 4) - 8);
     }
 }
@@ -76,7 +81,7 @@ static void decode_q4_1(const uint8_t *b, float *w)
 {
     float d = bl_half(b), m = bl_half(b + 2);
     for (int j = 0; j < 16; j++) {
-        w[j]      = d * (float)(b[4 + j] & 15) + m;
+        w[j] = d * (float)(b[4 + j] & 15) + m;
         w[j + 16] = d * (float)(b[4 + j] >> 4) + m;
     }
 }
@@ -86,7 +91,7 @@ static void decode_q5_0(const uint8_t *b, float *w)
     float d = bl_half(b);
     uint32_t high = bl_u32(b + 2);
     for (int j = 0; j < 16; j++) {
-        w[j]      = d * (float)((int)((b[6 + j] & 15) | (high >> j        & 1) << 4) - 16);
+        w[j] = d * (float)((int)((b[6 + j] & 15) | (high >> j & 1) << 4) - 16);
         w[j + 16] = d * (float)((int)((b[6 + j] >> 4) | (high >> (j + 16) & 1) << 4) - 16);
     }
 }
@@ -96,7 +101,7 @@ static void decode_q5_1(const uint8_t *b, float *w)
     float d = bl_half(b), m = bl_half(b + 2);
     uint32_t high = bl_u32(b + 4);
     for (int j = 0; j < 16; j++) {
-        w[j]      = d * (float)(int)((b[8 + j] & 15) | (high >> j        & 1) << 4) + m;
+        w[j] = d * (float)(int)((b[8 + j] & 15) | (high >> j & 1) << 4) + m;
         w[j + 16] = d * (float)(int)((b[8 + j] >> 4) | (high >> (j + 16) & 1) << 4) + m;
     }
 }
@@ -107,23 +112,23 @@ static void decode_q8_0(const uint8_t *b, float *w)
     for (int j = 0; j < QK; j++) w[j] = d * (float)(int8_t)b[2 + j];
 }
 
-const int8_t bl_iq4_levels[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+const int8_t bl_iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 static void decode_iq4_nl(const uint8_t *b, float *w)
 {
     float d = bl_half(b);
     for (int j = 0; j < 16; j++) {
-        w[j]      = d * (float)bl_iq4_levels[b[2 + j] & 15];
+        w[j] = d * (float)bl_iq4_levels[b[2 + j] & 15];
         w[j + 16] = d * (float)bl_iq4_levels[b[2 + j] >> 4];
     }
 }
 
 static void decode_mxfp4(const uint8_t *b, float *w)
 {
-    static const int8_t doubled[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };       /* e2m1 times two */
-    float d = ldexpf(1, b[0] - 128);                    /* … and so half of 2^(e - 127) */
+    static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}; /* e2m1 times two */
+    float d = ldexpf(1, b[0] - 128); /* … and so half of 2^(e - 127) */
     for (int j = 0; j < 16; j++) {
-        w[j]      = d * (float)doubled[b[1 + j] & 15];
+        w[j] = d * (float)doubled[b[1 + j] & 15];
         w[j + 16] = d * (float)doubled[b[1 + j] >> 4];
     }
 }
@@ -153,24 +158,31 @@ static void codes_of(const float *w, float from, float id, float offset, int qma
     }
 }
 
-static void put_nibbles(const uint8_t q[QK], uint8_t *p) { for (int j = 0; j < 16; j++) p[j] = (uint8_t)((q[j] & 15) | (q[j + 16] & 15) << 4); }
+static void put_nibbles(const uint8_t q[QK], uint8_t *p)
+{
+    for (int j = 0; j < 16; j++) p[j] = (uint8_t)((q[j] & 15) | (q[j + 16] & 15) << 4);
+}
 static void put_high(const uint8_t q[QK], uint8_t *p)
 {
     memset(p, 0, 4);
     for (int j = 0; j < QK; j++) p[j / 8] |= (uint8_t)((q[j] >> 4) << j % 8);
 }
 
-static float largest(const float *w)                    /* the weight of largest magnitude, sign kept; the first of equals */
+static float largest(const float *w) /* the weight of largest magnitude, sign kept; the first of equals */
 {
     float m = w[0];
-    for (int j = 1; j < QK; j++) if (fabsf(w[j]) > fabsf(m)) m = w[j];
+    for (int j = 1; j < QK; j++)
+        if (fabsf(w[j]) > fabsf(m)) m = w[j];
     return m;
 }
 
 static void range_of(const float *w, float *lo, float *hi)
 {
     *lo = *hi = w[0];
-    for (int j = 1; j < QK; j++) { *lo = fminf(*lo, w[j]); *hi = fmaxf(*hi, w[j]); }
+    for (int j = 1; j < QK; j++) {
+        *lo = fminf(*lo, w[j]);
+        *hi = fmaxf(*hi, w[j]);
+    }
 }
 
 static bool encode_q4_0(const float *w, uint8_t *b)
@@ -220,14 +232,14 @@ static bool encode_q5_1(const float *w, uint8_t *b)
 static bool encode_q8_0(const float *w, uint8_t *b)
 {
     float d = fabsf(largest(w)) / 127, id = inverse(d);
-    for (int j = 0; j < QK; j++) b[2 + j] = (uint8_t)(int8_t)roundf(w[j] * id);       /* half away from zero */
+    for (int j = 0; j < QK; j++) b[2 + j] = (uint8_t)(int8_t)roundf(w[j] * id); /* half away from zero */
     return put_half(d, b);
 }
 
-BL_BLOCK_FORMAT(q4_0,    2, QK, 18, "GGUF Q4_0: 4-bit blocks of 32");
-BL_BLOCK_FORMAT(q4_1,    3, QK, 20, "GGUF Q4_1: 4-bit blocks of 32 with a minimum");
-BL_BLOCK_FORMAT(q5_0,    6, QK, 22, "GGUF Q5_0: 5-bit blocks of 32");
-BL_BLOCK_FORMAT(q5_1,    7, QK, 24, "GGUF Q5_1: 5-bit blocks of 32 with a minimum");
-BL_BLOCK_FORMAT(q8_0,    8, QK, 34, "GGUF Q8_0: 8-bit blocks of 32");
+BL_BLOCK_FORMAT(q4_0, 2, QK, 18, "GGUF Q4_0: 4-bit blocks of 32");
+BL_BLOCK_FORMAT(q4_1, 3, QK, 20, "GGUF Q4_1: 4-bit blocks of 32 with a minimum");
+BL_BLOCK_FORMAT(q5_0, 6, QK, 22, "GGUF Q5_0: 5-bit blocks of 32");
+BL_BLOCK_FORMAT(q5_1, 7, QK, 24, "GGUF Q5_1: 5-bit blocks of 32 with a minimum");
+BL_BLOCK_FORMAT(q8_0, 8, QK, 34, "GGUF Q8_0: 8-bit blocks of 32");
 BL_BLOCK_READER(iq4_nl, 20, QK, 18, "GGUF IQ4_NL: sixteen unequal levels, blocks of 32");
-BL_BLOCK_READER(mxfp4,  39, QK, 17, "MXFP4: e2m1 with a power-of-two scale per 32");
+BL_BLOCK_READER(mxfp4, 39, QK, 17, "MXFP4: e2m1 with a power-of-two scale per 32");

@@ -2,22 +2,24 @@
  *
  * Bytes of a block, in order (d, dmin: fp16; the sub-block of weight k is k / 16 or k / 32):
  *
- *     q2_k   16 scales (low nibble scale, high nibble minimum), 64 bytes of 2-bit codes, d, dmin         of 16: d s q - dmin m
- *     q3_k   32 bytes of third bits, 64 bytes of 2-bit codes, 12 bytes of 6-bit scales, d               of 16: d (s - 32) (q - 4)
- *     q4_k   d, dmin, 12 bytes of 6-bit scales and minima, 128 bytes of 4-bit codes                     of 32: d s q - dmin m
- *     q5_k   d, dmin, 12 bytes of 6-bit scales and minima, 32 bytes of fifth bits, 128 bytes            of 32: d s q - dmin m
- *     q6_k   128 bytes of 4-bit codes, 64 bytes of 2 high bits, 16 signed scales, d                     of 16: d s (q - 32)
- *     tq1_0  48 bytes of five ternary digits, 4 bytes of four, d                                               d (q - 1)
- *     tq2_0  64 bytes of 2-bit codes, d                                                                        d (q - 1)
+ *     q2_k   16 scales (low nibble scale, high nibble minimum), 64 bytes of 2-bit codes, d, dmin         of 16: d s q -
+ * dmin m q3_k   32 bytes of third bits, 64 bytes of 2-bit codes, 12 bytes of 6-bit scales, d               of 16: d (s
+ * - 32) (q - 4) q4_k   d, dmin, 12 bytes of 6-bit scales and minima, 128 bytes of 4-bit codes                     of
+ * 32: d s q - dmin m q5_k   d, dmin, 12 bytes of 6-bit scales and minima, 32 bytes of fifth bits, 128 bytes of 32: d s
+ * q - dmin m q6_k   128 bytes of 4-bit codes, 64 bytes of 2 high bits, 16 signed scales, d                     of 16: d
+ * s (q - 32) tq1_0  48 bytes of five ternary digits, 4 bytes of four, d                                               d
+ * (q - 1) tq2_0  64 bytes of 2-bit codes, d                                                                        d (q
+ * - 1)
  *
- * Codes lie in stripes: a run of 32 bytes holds four stripes of 32 two-bit codes (or two of 4-bit codes), lowest bits first.
+ * Codes lie in stripes: a run of 32 bytes holds four stripes of 32 two-bit codes (or two of 4-bit codes), lowest bits
+ * first.
  */
 #include "fmt_gguf.h"
 
 enum { QK = 256 };
 
 static int two_bits(const uint8_t *q, int k) { return q[k / 128 * 32 + k % 32] >> k / 32 % 4 * 2 & 3; }
-static int nibble  (const uint8_t *q, int k) { return q[k / 64 * 32 + k % 32] >> k / 32 % 2 * 4 & 15; }
+static int nibble(const uint8_t *q, int k) { return q[k / 64 * 32 + k % 32] >> k / 32 % 2 * 4 & 15; }
 
 static void decode_q2_k(const uint8_t *b, float *w)
 {
@@ -30,7 +32,8 @@ static void decode_q2_k(const uint8_t *b, float *w)
     }
 }
 
-/* Sixteen 6-bit scales: the low nibbles of 0..7 and, above them, of 8..15 in eight bytes; then four bytes of high pairs, four apart. */
+/* Sixteen 6-bit scales: the low nibbles of 0..7 and, above them, of 8..15 in eight bytes; then four bytes of high
+ * pairs, four apart. */
 static void decode_q3_k(const uint8_t *b, float *w)
 {
     const uint8_t *high = b, *q = b + 32, *scales = b + 96;
@@ -39,19 +42,19 @@ static void decode_q3_k(const uint8_t *b, float *w)
     for (int i = 0; i < 16; i++) {
         int low = scales[i % 8] >> i / 8 * 4 & 15, top = scales[8 + i % 4] >> i / 4 * 2 & 3;
         float s = d * (float)((low | top << 4) - 32);
-        for (int k = 16 * i; k < 16 * i + 16; k++)      /* a set third bit means no offset */
+        for (int k = 16 * i; k < 16 * i + 16; k++) /* a set third bit means no offset */
             w[k] = s * (float)(two_bits(q, k) - (high[k % 32] >> k / 32 & 1 ? 0 : 4));
     }
 }
 
-/* Eight 6-bit scales and minima in twelve bytes: 0..3 in the low six bits of bytes 0..3 and 4..7, whose upper pairs belong to
- * 4..7; the low nibbles of those are in bytes 8..11, scale below, minimum above. */
+/* Eight 6-bit scales and minima in twelve bytes: 0..3 in the low six bits of bytes 0..3 and 4..7, whose upper pairs
+ * belong to 4..7; the low nibbles of those are in bytes 8..11, scale below, minimum above. */
 static void scale_and_min(const uint8_t *p, int i, float *scale, float *min)
 {
-    int s = i < 4 ? p[i] & 63     : (p[i + 4] & 15) | p[i - 4] >> 6 << 4;
-    int m = i < 4 ? p[i + 4] & 63 : p[i + 4] >> 4   | p[i] >> 6 << 4;
+    int s = i < 4 ? p[i] & 63 : (p[i + 4] & 15) | p[i - 4] >> 6 << 4;
+    int m = i < 4 ? p[i + 4] & 63 : p[i + 4] >> 4 | p[i] >> 6 << 4;
     *scale = (float)s;
-    *min   = (float)m;
+    *min = (float)m;
 }
 
 static void decode_q4_k(const uint8_t *b, float *w)
@@ -87,18 +90,18 @@ static void decode_q6_k(const uint8_t *b, float *w)
 
     for (int i = 0; i < 16; i++) {
         float s = d * (float)(int8_t)scales[i];
-        for (int k = 16 * i; k < 16 * i + 16; k++) {    /* here a stripe of low nibbles is 64 bytes long */
+        for (int k = 16 * i; k < 16 * i + 16; k++) { /* here a stripe of low nibbles is 64 bytes long */
             int q = (low[k / 128 * 64 + k % 64] >> k / 64 % 2 * 4 & 15) | two_bits(high, k) << 4;
             w[k] = s * (float)(q - 32);
         }
     }
 }
 
-/* A byte holds a fraction v / 256 whose ternary digits are the codes: digit n is the integer part of 3 times the fraction left
- * after n multiplications by 3. */
+/* A byte holds a fraction v / 256 whose ternary digits are the codes: digit n is the integer part of 3 times the
+ * fraction left after n multiplications by 3. */
 static float trit(uint8_t v, int n)
 {
-    static const uint8_t power[5] = { 1, 3, 9, 27, 81 };
+    static const uint8_t power[5] = {1, 3, 9, 27, 81};
     return (float)(((uint8_t)(v * power[n]) * 3 >> 8) - 1);
 }
 
@@ -107,7 +110,7 @@ static void decode_tq1_0(const uint8_t *b, float *w)
     float d = bl_half(b + 52);
 
     for (int n = 0; n < 5; n++) {
-        for (int j = 0; j < 32; j++) w[32 * n + j]       = d * trit(b[j], n);
+        for (int j = 0; j < 32; j++) w[32 * n + j] = d * trit(b[j], n);
         for (int j = 0; j < 16; j++) w[160 + 16 * n + j] = d * trit(b[32 + j], n);
     }
     for (int n = 0; n < 4; n++)
@@ -120,10 +123,10 @@ static void decode_tq2_0(const uint8_t *b, float *w)
     for (int k = 0; k < QK; k++) w[k] = d * (float)(two_bits(b, k) - 1);
 }
 
-BL_BLOCK_READER(q2_k,  10, QK,  84, "GGUF Q2_K");
-BL_BLOCK_READER(q3_k,  11, QK, 110, "GGUF Q3_K");
-BL_BLOCK_READER(q4_k,  12, QK, 144, "GGUF Q4_K");
-BL_BLOCK_READER(q5_k,  13, QK, 176, "GGUF Q5_K");
-BL_BLOCK_READER(q6_k,  14, QK, 210, "GGUF Q6_K");
-BL_BLOCK_READER(tq1_0, 34, QK,  54, "GGUF TQ1_0: ternary, five codes a byte");
-BL_BLOCK_READER(tq2_0, 35, QK,  66, "GGUF TQ2_0: ternary, four codes a byte");
+BL_BLOCK_READER(q2_k, 10, QK, 84, "GGUF Q2_K");
+BL_BLOCK_READER(q3_k, 11, QK, 110, "GGUF Q3_K");
+BL_BLOCK_READER(q4_k, 12, QK, 144, "GGUF Q4_K");
+BL_BLOCK_READER(q5_k, 13, QK, 176, "GGUF Q5_K");
+BL_BLOCK_READER(q6_k, 14, QK, 210, "GGUF Q6_K");
+BL_BLOCK_READER(tq1_0, 34, QK, 54, "GGUF TQ1_0: ternary, five codes a byte");
+BL_BLOCK_READER(tq2_0, 35, QK, 66, "GGUF TQ2_0: ternary, four codes a byte");

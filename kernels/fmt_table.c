@@ -3,20 +3,21 @@
  *     codes   [out, ceil(in b / 8)]       as in the integer formats: code i in bits [i b, i b + b) of its row
  *     scales  [out, groups]               F16, BF16 or F32: max |w| / largest value of the table
  *
- * value = table[code] * scale; the code is that of the nearest value to w * (1 / scale), the lower value of two equally near (e4m3: the
- * even code). The largest value is 1, in e4m3 448. A group of zeros has scale 0. Two habits of bitsandbytes on a CPU are kept, so that the codes
- * are the same: fp4 writes what rounds to 0 from above as code 8, its second zero; with the dynamic map w * (1 / scale) is first
- * rounded to 65,536 steps over -1..1, so its smallest values are never used, zero beside larger weights becomes 3e-6 of the scale,
- * and a group of zeros has code 0.
+ * value = table[code] * scale; the code is that of the nearest value to w * (1 / scale), the lower value of two equally
+ * near (e4m3: the even code). The largest value is 1, in e4m3 448. A group of zeros has scale 0. Two habits of
+ * bitsandbytes on a CPU are kept, so that the codes are the same: fp4 writes what rounds to 0 from above as code 8, its
+ * second zero; with the dynamic map w * (1 / scale) is first rounded to 65,536 steps over -1..1, so its smallest values
+ * are never used, zero beside larger weights becomes 3e-6 of the scale, and a group of zeros has code 0.
  *
  * With double_quant the scales are themselves coded, as bitsandbytes does it (QLoRA section 3):
  *
- *     scales  u8 [out groups]             signed dynamic map of (scale - offset) / scales2, blocks of 256 scales in row order
- *     scales2 f32 [blocks]                max |scale - offset| of the block
- *     offset  f32 [1]                     mean of all scales
+ *     scales  u8 [out groups]             signed dynamic map of (scale - offset) / scales2, blocks of 256 scales in row
+ * order scales2 f32 [blocks]                max |scale - offset| of the block offset  f32 [1]                     mean
+ * of all scales
  *
- * The weights' codes then come from the exact float scale, not from the one that will be read; `scale` of the geometry is not used.
- * Bits and codes equal those of bitsandbytes, but for its nibble order: it puts the first of two codes into the high nibble.
+ * The weights' codes then come from the exact float scale, not from the one that will be read; `scale` of the geometry
+ * is not used. Bits and codes equal those of bitsandbytes, but for its nibble order: it puts the first of two codes
+ * into the high nibble.
  */
 #include "fmt_table.h"
 #include <math.h>
@@ -27,25 +28,27 @@ static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_
 {
     int64_t groups = bl_geom_groups(g), all;
 
-    out[0] = (bl_part_spec){ "codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits) };
+    out[0] = (bl_part_spec){"codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits)};
     if (!g->double_quant) {
-        out[1] = (bl_part_spec){ "scales", g->scale, g->out, groups };
+        out[1] = (bl_part_spec){"scales", g->scale, g->out, groups};
         return 2;
     }
-    if (__builtin_mul_overflow(g->out, groups, &all)) all = -1;                    /* refused as too large */
-    out[1] = (bl_part_spec){ "scales",  BL_U8,  1, all };
-    out[2] = (bl_part_spec){ "scales2", BL_F32, 1, all < 0 ? all : all / BLOCK2 + (all % BLOCK2 != 0) };
-    out[3] = (bl_part_spec){ "offset",  BL_F32, 1, 1 };
+    if (__builtin_mul_overflow(g->out, groups, &all)) all = -1; /* refused as too large */
+    out[1] = (bl_part_spec){"scales", BL_U8, 1, all};
+    out[2] = (bl_part_spec){"scales2", BL_F32, 1, all < 0 ? all : all / BLOCK2 + (all % BLOCK2 != 0)};
+    out[3] = (bl_part_spec){"offset", BL_F32, 1, 1};
     return 4;
 }
 
 static float scale_at(const bl_shape *g, const void *const part[], int64_t i)
 {
     if (!g->double_quant) return bl_scale_at(part[1], g->scale, i);
-    return bl_dynamic_map[((const uint8_t *)part[1])[i]] * ((const float *)part[2])[i / BLOCK2] + *(const float *)part[3];
+    return bl_dynamic_map[((const uint8_t *)part[1])[i]] * ((const float *)part[2])[i / BLOCK2] +
+           *(const float *)part[3];
 }
 
-static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst)
+static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n,
+                   float *dst)
 {
     const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits);
     int64_t groups = bl_geom_groups(g);
@@ -63,21 +66,25 @@ static void unpack(const bl_format *f, const bl_shape *g, const void *const part
 /* ---- the nearest code ---- */
 void bl_codebook_init(bl_codebook *t, const float *table, int n)
 {
-    bool  e4m3 = table == bl_fp8_e4m3;
+    bool e4m3 = table == bl_fp8_e4m3;
     float value[256];
-    int   m = 0;
+    int m = 0;
 
     for (int c = 0; c < n; c++) {
-        if (isnan(table[c]) || (table[c] == 0 && signbit(table[c]))) continue;     /* never chosen */
+        if (isnan(table[c]) || (table[c] == 0 && signbit(table[c]))) continue; /* never chosen */
         int at = m++;
-        for (; at > 0 && value[at - 1] > table[c]; at--) { value[at] = value[at - 1]; t->code[at] = t->code[at - 1]; }
+        for (; at > 0 && value[at - 1] > table[c]; at--) {
+            value[at] = value[at - 1];
+            t->code[at] = t->code[at - 1];
+        }
         value[at] = table[c];
         t->code[at] = (uint8_t)c;
     }
-    for (t->span = 1; t->span < m; ) t->span *= 2;
+    for (t->span = 1; t->span < m;) t->span *= 2;
     for (int i = 0; i + 1 < t->span; i++) t->bound[i] = i + 1 < m ? 0.5f * (value[i] + value[i + 1]) : INFINITY;
-    if (e4m3)                                           /* a tie goes up where the upper code is even: its bound belongs to the upper side */
-        for (int i = 0; i + 1 < m; i++) if (t->code[i + 1] % 2 == 0) t->bound[i] = nextafterf(t->bound[i], -INFINITY);
+    if (e4m3) /* a tie goes up where the upper code is even: its bound belongs to the upper side */
+        for (int i = 0; i + 1 < m; i++)
+            if (t->code[i + 1] % 2 == 0) t->bound[i] = nextafterf(t->bound[i], -INFINITY);
     t->coarse = false;
     t->zero = bl_codebook_code(t, 0);
     t->coarse = table == bl_dynamic_map;
@@ -100,8 +107,10 @@ static void encode(const bl_codebook *t, const float *w, int64_t n, float scale,
     float inverse = 1 / scale;
 
     if (scale == 0) memset(q, t->coarse ? 0 : t->zero, (size_t)n);
-    else if (isinf(inverse)) for (int64_t i = 0; i < n; i++) q[i] = bl_codebook_code(t, w[i] / scale);
-    else                     for (int64_t i = 0; i < n; i++) q[i] = bl_codebook_code(t, w[i] * inverse);
+    else if (isinf(inverse))
+        for (int64_t i = 0; i < n; i++) q[i] = bl_codebook_code(t, w[i] / scale);
+    else
+        for (int64_t i = 0; i < n; i++) q[i] = bl_codebook_code(t, w[i] * inverse);
 }
 
 static float max_abs(const float *w, int64_t n)
@@ -136,7 +145,7 @@ static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, voi
     bl_status st = BL_OK;
     int64_t groups = bl_geom_groups(g), row_bytes = bl_code_bytes(g->in, f->bits);
     uint8_t *q = NULL;
-    float   *exact = NULL;                              /* scales, for double_quant */
+    float *exact = NULL; /* scales, for double_quant */
     bl_codebook t;
 
     BL_TRY(f->check(f, g, e));
@@ -144,22 +153,31 @@ static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, voi
     float top = f->table == bl_fp8_e4m3 ? 448 : 1;
     q = bl_new((size_t)g->in, 1, e);
     exact = bl_new(g->double_quant ? (size_t)(g->out * groups) : 0, sizeof *exact, e);
-    if (!q || !exact) { st = BL_E_NOMEM; goto out; }
+    if (!q || !exact) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
 
     for (int64_t r = 0; r < g->out; r++) {
         for (int64_t i = 0; i < groups; i++) {
             int64_t k = i * g->group, n = BL_MIN(g->group, g->in - k), at = r * groups + i;
             const float *x = w + r * g->in + k;
 
-            if (!bl_all_finite(x, n)) { st = bl_fail_nonfinite(f, x, r, k, n, e); goto out; }
+            if (!bl_all_finite(x, n)) {
+                st = bl_fail_nonfinite(f, x, r, k, n, e);
+                goto out;
+            }
             float s = max_abs(x, n) / top;
             if (g->double_quant) exact[at] = s;
             else {
                 float stored = bl_scale_put(part[1], g->scale, at, s, s > 0);
-                if (!isfinite(stored)) { st = bl_fail_scale(f, g, r, i, s, e); goto out; }
+                if (!isfinite(stored)) {
+                    st = bl_fail_scale(f, g, r, i, s, e);
+                    goto out;
+                }
                 s = stored;
             }
-            if (g->double_quant && s == 0) memset(q + k, t.zero, (size_t)n);       /* the scale that is read need not be 0 */
+            if (g->double_quant && s == 0) memset(q + k, t.zero, (size_t)n); /* the scale that is read need not be 0 */
             else encode(&t, x, n, s, q + k);
         }
         bl_codes_write((uint8_t *)part[0] + r * row_bytes, f->bits, g->in, q);
@@ -171,13 +189,21 @@ out:
     return st;
 }
 
-#define TABLE(id, b, values, text) \
-    const bl_format bl_format_##id = { .name = #id, .doc = text, .kind = BL_FMT_TABLE, .bits = b, .ggml_type = -1, .table = values, \
-                                       .check = bl_fmt_check, .parts = parts, .unpack = unpack, .pack = pack }
-TABLE(nf2,      2, bl_nf2,         "quantiles of a normal distribution, 4 values");
-TABLE(nf3,      3, bl_nf3,         "quantiles of a normal distribution, 8 values");
-TABLE(nf4,      4, bl_nf4,         "NormalFloat of QLoRA, 16 values");
-TABLE(nf8,      8, bl_nf8,         "quantiles of a normal distribution, 256 values");
-TABLE(fp4,      4, bl_fp4,         "4-bit floats of bitsandbytes");
-TABLE(fp8_e4m3, 8, bl_fp8_e4m3,    "8-bit floats, 4 exponent and 3 mantissa bits");
-TABLE(dyn8,     8, bl_dynamic_map, "signed dynamic map of bitsandbytes, 256 values");
+#define TABLE(id, b, values, text)                                                                                     \
+    const bl_format bl_format_##id = {.name = #id,                                                                     \
+                                      .doc = text,                                                                     \
+                                      .kind = BL_FMT_TABLE,                                                            \
+                                      .bits = b,                                                                       \
+                                      .ggml_type = -1,                                                                 \
+                                      .table = values,                                                                 \
+                                      .check = bl_fmt_check,                                                           \
+                                      .parts = parts,                                                                  \
+                                      .unpack = unpack,                                                                \
+                                      .pack = pack}
+TABLE(nf2, 2, bl_nf2, "quantiles of a normal distribution, 4 values");
+TABLE(nf3, 3, bl_nf3, "quantiles of a normal distribution, 8 values");
+TABLE(nf4, 4, bl_nf4, "NormalFloat of QLoRA, 16 values");
+TABLE(nf8, 8, bl_nf8, "quantiles of a normal distribution, 256 values");
+TABLE(fp4, 4, bl_fp4, "4-bit floats of bitsandbytes");
+TABLE(fp8_e4m3, 8, bl_fp8_e4m3, "8-bit floats, 4 exponent and 3 mantissa bits");
+TABLE(dyn8, 8, bl_dynamic_map, "signed dynamic map of bitsandbytes, 256 values");

@@ -4,16 +4,16 @@
 #include "format_impl.h"
 
 extern const float bl_nf2[4], bl_nf3[8], bl_nf4[16], bl_nf8[256], bl_fp4[16], bl_fp8_e4m3[256];
-extern const float bl_dynamic_map[256];                 /* signed; also the codes of double-quantized scales */
+extern const float bl_dynamic_map[256]; /* signed; also the codes of double-quantized scales */
 
 /* A table sorted for searching, made per call: no shared state. */
 typedef struct bl_codebook {
-    float   bound[256];                                 /* between neighbours, ascending; then infinity, up to a power of two less one */
-    uint8_t code[256];                                  /* by ascending value */
-    int     span;                                       /* the power of two */
-    uint8_t zero;                                       /* code of the value 0 */
-    bool    coarse;                                     /* x is first rounded to one of 65,536 steps over -1..1 */
+    float bound[256];  /* between neighbours, ascending; then infinity, up to a power of two less one */
+    uint8_t code[256]; /* by ascending value */
+    int span;          /* the power of two */
+    uint8_t zero;      /* code of the value 0 */
+    bool coarse;       /* x is first rounded to one of 65,536 steps over -1..1 */
 } bl_codebook;
-void    bl_codebook_init(bl_codebook *t, const float *table, int n);
+void bl_codebook_init(bl_codebook *t, const float *table, int n);
 uint8_t bl_codebook_code(const bl_codebook *t, float x);
 #endif

@@ -31,17 +31,19 @@ const bl_format *bl_format_ggml(int type)
 
 /* ---- geometry ---- */
 int64_t bl_geom_groups(const bl_shape *g) { return g->group < 1 ? 0 : g->in / g->group + (g->in % g->group != 0); }
-bool    bl_geom_ragged(const bl_shape *g) { return g->group > 0 && g->in % g->group != 0; }
+bool bl_geom_ragged(const bl_shape *g) { return g->group > 0 && g->in % g->group != 0; }
 
 uint64_t bl_format_bytes(const bl_format *f, const bl_shape *g)
 {
     bl_part_spec spec[BL_MAX_PARTS];
-    int64_t total = 0, n;                               /* signed: offsets are int64_t elsewhere */
+    int64_t total = 0, n; /* signed: offsets are int64_t elsewhere */
     int parts = f->parts(f, g, spec);
 
     for (int i = 0; i < parts; i++)
         if (spec[i].rows < 0 || spec[i].cols < 0 || __builtin_mul_overflow(spec[i].rows, spec[i].cols, &n) ||
-            __builtin_mul_overflow(n, (int64_t)bl_dtype_bytes(spec[i].dtype), &n) || __builtin_add_overflow(total, n, &total)) return 0;
+            __builtin_mul_overflow(n, (int64_t)bl_dtype_bytes(spec[i].dtype), &n) ||
+            __builtin_add_overflow(total, n, &total))
+            return 0;
     return (uint64_t)total;
 }
 
@@ -56,13 +58,17 @@ bl_status bl_fmt_check(const bl_format *f, const bl_shape *g, bl_err *e)
     int64_t n;
 
     if (g->out < 1 || g->in < 1)
-        return bl_fail(e, BL_E_CONFIG, "%s: a weight of %" PRId64 " x %" PRId64 " has no elements", f->name, g->out, g->in);
+        return bl_fail(e, BL_E_CONFIG, "%s: a weight of %" PRId64 " x %" PRId64 " has no elements", f->name, g->out,
+                       g->in);
     if (grouped && (g->group < 1 || g->group > g->in))
-        return bl_fail(e, BL_E_CONFIG, "%s: group %" PRId64 " is not in 1..%" PRId64 " (the inputs)", f->name, g->group, g->in);
+        return bl_fail(e, BL_E_CONFIG, "%s: group %" PRId64 " is not in 1..%" PRId64 " (the inputs)", f->name, g->group,
+                       g->in);
     if (!grouped && g->group != 0)
-        return bl_fail(e, BL_E_CONFIG, "%s: group %" PRId64 ", but this format has no groups to choose; expected 0", f->name, g->group);
+        return bl_fail(e, BL_E_CONFIG, "%s: group %" PRId64 ", but this format has no groups to choose; expected 0",
+                       f->name, g->group);
     if (grouped && g->scale != BL_F16 && g->scale != BL_BF16 && g->scale != BL_F32)
-        return bl_fail(e, BL_E_CONFIG, "%s: scales cannot be %s; expected F16, BF16 or F32", f->name, bl_dtype_name(g->scale));
+        return bl_fail(e, BL_E_CONFIG, "%s: scales cannot be %s; expected F16, BF16 or F32", f->name,
+                       bl_dtype_name(g->scale));
     if (g->zero != BL_ZERO_NONE && g->zero != BL_ZERO_PACKED && g->zero != BL_ZERO_I16)
         return bl_fail(e, BL_E_CONFIG, "%s: unknown kind of zero point %d", f->name, (int)g->zero);
     if (g->zero != BL_ZERO_NONE && (f->kind != BL_FMT_INT || f->bits == 1))
@@ -72,7 +78,8 @@ bl_status bl_fmt_check(const bl_format *f, const bl_shape *g, bl_err *e)
     if (f->kind == BL_FMT_BLOCK && g->in % f->block)
         return bl_fail(e, BL_E_CONFIG, "%s: %" PRId64 " inputs are not whole blocks of %d", f->name, g->in, f->block);
     if (__builtin_mul_overflow(g->out, g->in, &n) || bl_format_bytes(f, g) == 0)
-        return bl_fail(e, BL_E_CONFIG, "%s: a weight of %" PRId64 " x %" PRId64 " is too large", f->name, g->out, g->in);
+        return bl_fail(e, BL_E_CONFIG, "%s: a weight of %" PRId64 " x %" PRId64 " is too large", f->name, g->out,
+                       g->in);
     return BL_OK;
 }
 
@@ -81,13 +88,25 @@ void bl_codes_read(const uint8_t *row, int b, int64_t k, int64_t n, uint8_t *q)
 {
     int64_t i = 0;
 
-    while (i < n && (k + i) % 8) { q[i] = bl_code_at(row, b, k + i); i++; }
+    while (i < n && (k + i) % 8) {
+        q[i] = bl_code_at(row, b, k + i);
+        i++;
+    }
     const uint8_t *p = row + (k + i) / 8 * b;
-    switch (b) {                                        /* a constant width lets the compiler unroll */
-#define EIGHTS(B) case B: for (; i + 8 <= n; i += 8, p += B) bl_codes_read8(p, B, q + i); break;
-    EIGHTS(1) EIGHTS(2) EIGHTS(3) EIGHTS(4) EIGHTS(5) EIGHTS(6) EIGHTS(7)
+    switch (b) { /* a constant width lets the compiler unroll */
+#define EIGHTS(B)                                                                                                      \
+    case B:                                                                                                            \
+        for (; i + 8 <= n; i += 8, p += B) bl_codes_read8(p, B, q + i);                                                \
+        break;
+        EIGHTS(1)
+        EIGHTS(2) EIGHTS(3) EIGHTS(4) EIGHTS(5) EIGHTS(6) EIGHTS(7)
 #undef EIGHTS
-    case 8: if (i < n) { memcpy(q + i, row + k + i, (size_t)(n - i)); i = n; } break;
+            case 8 : if (i < n)
+        {
+            memcpy(q + i, row + k + i, (size_t)(n - i));
+            i = n;
+        }
+        break;
     }
     for (; i < n; i++) q[i] = bl_code_at(row, b, k + i);
 }
@@ -118,7 +137,7 @@ float bl_scale_put(void *scales, bl_dtype t, int64_t i, float s, bool keep)
 
 bool bl_all_finite(const float *w, int64_t n)
 {
-    uint32_t bad[8] = { 0 }, any = 0, u[8];
+    uint32_t bad[8] = {0}, any = 0, u[8];
     int64_t i = 0;
 
     for (; i + 8 <= n; i += 8) {
@@ -134,11 +153,13 @@ bl_status bl_fail_nonfinite(const bl_format *f, const float *w, int64_t row, int
 {
     int64_t i = 0;
     while (i + 1 < n && isfinite(w[i])) i++;
-    return bl_fail(e, BL_E_NUMERIC, "%s: the weight at row %" PRId64 ", column %" PRId64 " is %g", f->name, row, k0 + i, (double)w[i]);
+    return bl_fail(e, BL_E_NUMERIC, "%s: the weight at row %" PRId64 ", column %" PRId64 " is %g", f->name, row, k0 + i,
+                   (double)w[i]);
 }
 
 bl_status bl_fail_scale(const bl_format *f, const bl_shape *g, int64_t row, int64_t group, float s, bl_err *e)
 {
-    return bl_fail(e, BL_E_NUMERIC, "%s: row %" PRId64 ", group %" PRId64 ": the scale %g does not fit %s; choose bf16 or fp32 scales",
+    return bl_fail(e, BL_E_NUMERIC,
+                   "%s: row %" PRId64 ", group %" PRId64 ": the scale %g does not fit %s; choose bf16 or fp32 scales",
                    f->name, row, group, (double)s, bl_dtype_name(g->scale));
 }

@@ -11,14 +11,15 @@
  *     be->ops->pack(…) fills it, be->ops->linear(…) multiplies it, f->unpack(…) is the reference decoder on the host
  *
  * Layout rules. Every row of every part starts at a byte boundary; code i of a row is bits [i*b, i*b+b) of the row,
- * low bits first, rows are ceil(in*b/8) bytes. `scales` is [out, groups] of shape.scale; `zeros` is [out, ceil(groups*b/8)]
- * of packed b-bit integers (BL_ZERO_PACKED) or [out, groups] int16 (BL_ZERO_I16). groups = ceil(in / group); the last may
- * be short ("ragged"). Value = (code - zero) * scale; symmetric (BL_ZERO_NONE): zero = 2^(b-1). 1 bit: value = code ? +scale : -scale,
- * scale = mean |w| of the group, the sign of 0 is +, no zeros part. The tables (nf*, fp4, fp8_e4m3, dyn8): value = table[code] * scale,
- * scale = max |w| / largest value of the table, which is 1, for e4m3 448.
- * double_quant: `scales` is replaced by u8 codes [1, out*groups] (signed dynamic map of bitsandbytes, blocks of 256 after subtracting the mean),
- * `scales2` f32 [1, blocks], `offset` f32 [1, 1]; shape.scale is not used then.
- * GGUF block formats have one part `blocks` [out, in / block length * block bytes], bytes as in the file; 16-bit dense formats one part `weight`.
+ * low bits first, rows are ceil(in*b/8) bytes. `scales` is [out, groups] of shape.scale; `zeros` is [out,
+ * ceil(groups*b/8)] of packed b-bit integers (BL_ZERO_PACKED) or [out, groups] int16 (BL_ZERO_I16). groups = ceil(in /
+ * group); the last may be short ("ragged"). Value = (code - zero) * scale; symmetric (BL_ZERO_NONE): zero = 2^(b-1). 1
+ * bit: value = code ? +scale : -scale, scale = mean |w| of the group, the sign of 0 is +, no zeros part. The tables
+ * (nf*, fp4, fp8_e4m3, dyn8): value = table[code] * scale, scale = max |w| / largest value of the table, which is 1,
+ * for e4m3 448. double_quant: `scales` is replaced by u8 codes [1, out*groups] (signed dynamic map of bitsandbytes,
+ * blocks of 256 after subtracting the mean), `scales2` f32 [1, blocks], `offset` f32 [1, 1]; shape.scale is not used
+ * then. GGUF block formats have one part `blocks` [out, in / block length * block bytes], bytes as in the file; 16-bit
+ * dense formats one part `weight`.
  */
 #ifndef BL_FORMAT_H
 #define BL_FORMAT_H
@@ -28,71 +29,77 @@ enum { BL_MAX_PARTS = 6 };
 typedef enum bl_zero { BL_ZERO_NONE, BL_ZERO_PACKED, BL_ZERO_I16 } bl_zero;
 
 typedef struct bl_shape {
-    int64_t  out, in;
-    int64_t  group;                                     /* inputs that share a scale, 1..in; formats without scales: 0 */
-    bl_zero  zero;                                      /* integer formats of 2..8 bits */
-    bl_dtype scale;                                     /* BL_F16, BL_BF16 or BL_F32 */
-    bool     double_quant;                              /* table formats only */
+    int64_t out, in;
+    int64_t group;     /* inputs that share a scale, 1..in; formats without scales: 0 */
+    bl_zero zero;      /* integer formats of 2..8 bits */
+    bl_dtype scale;    /* BL_F16, BL_BF16 or BL_F32 */
+    bool double_quant; /* table formats only */
 } bl_shape;
 
 typedef struct bl_part_spec {
-    const char *name;                                   /* "codes", "scales", "zeros", "blocks", "weight", "scales2", "offset" */
-    bl_dtype    dtype;
-    int64_t     rows, cols;                             /* rows == out where the part has a row per output, else 1 */
+    const char *name; /* "codes", "scales", "zeros", "blocks", "weight", "scales2", "offset" */
+    bl_dtype dtype;
+    int64_t rows, cols; /* rows == out where the part has a row per output, else 1 */
 } bl_part_spec;
 
 typedef enum bl_fmt_kind { BL_FMT_DENSE, BL_FMT_INT, BL_FMT_TABLE, BL_FMT_BLOCK } bl_fmt_kind;
 
 typedef struct bl_format bl_format;
 struct bl_format {
-    const char *name;                                   /* "int4", "nf4", "q4_k", "fp16" */
+    const char *name; /* "int4", "nf4", "q4_k", "fp16" */
     const char *doc;
     bl_fmt_kind kind;
-    int         bits;                                   /* of one code; BLOCK: rounded down, for listings */
-    int         block, block_bytes;                     /* BLOCK: weights and bytes of one block, else 0 */
-    int         ggml_type;                              /* GGUF type number, -1: none */
-    const float *table;                                 /* TABLE: 2^bits values by code; NaN where a code is none (e4m3) */
+    int bits;               /* of one code; BLOCK: rounded down, for listings */
+    int block, block_bytes; /* BLOCK: weights and bytes of one block, else 0 */
+    int ggml_type;          /* GGUF type number, -1: none */
+    const float *table;     /* TABLE: 2^bits values by code; NaN where a code is none (e4m3) */
     /* BL_OK, or BL_E_CONFIG saying which field cannot be. */
-    bl_status (*check )(const bl_format *f, const bl_shape *g, bl_err *e);
-    int       (*parts )(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS]);    /* how many */
-    /* Reference decoder: weights k0 .. k0+n of one row into dst[n]. part[i] are host addresses in the order of parts(). */
-    void      (*unpack)(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n, float *dst);
+    bl_status (*check)(const bl_format *f, const bl_shape *g, bl_err *e);
+    int (*parts)(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS]); /* how many */
+    /* Reference decoder: weights k0 .. k0+n of one row into dst[n]. part[i] are host addresses in the order of parts().
+     */
+    void (*unpack)(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n,
+                   float *dst);
     /* Reference encoder of a whole weight w [out, in] with scales by the format's own rule; NULL: decode only. */
-    bl_status (*pack  )(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e);
+    bl_status (*pack)(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e);
 };
 
-const bl_format *bl_format_at(size_t i);                /* NULL behind the last; order of formats.def */
-const bl_format *bl_format_find(const char *name);      /* NULL */
-const bl_format *bl_format_ggml(int type);              /* by GGUF type number; NULL */
-uint64_t bl_format_bytes(const bl_format *f, const bl_shape *g);                /* all parts; 0 when it does not fit 64 bits */
-double   bl_format_bits (const bl_format *f, const bl_shape *g);                /* per weight, everything included */
-int64_t  bl_geom_groups (const bl_shape *g);
-bool     bl_geom_ragged (const bl_shape *g);
+const bl_format *bl_format_at(size_t i);                         /* NULL behind the last; order of formats.def */
+const bl_format *bl_format_find(const char *name);               /* NULL */
+const bl_format *bl_format_ggml(int type);                       /* by GGUF type number; NULL */
+uint64_t bl_format_bytes(const bl_format *f, const bl_shape *g); /* all parts; 0 when it does not fit 64 bits */
+double bl_format_bits(const bl_format *f, const bl_shape *g);    /* per weight, everything included */
+int64_t bl_geom_groups(const bl_shape *g);
+bool bl_geom_ragged(const bl_shape *g);
 
 /* ---- integer formats with scales and zeros that a method chose ----------------------------------
  * One group w[0..n): afterwards w ~ (q - zero) * scale, 0 <= q <= qmax. `zero` is integral. */
 typedef void bl_fit_range(const float *w, int64_t n, int qmax, float *scale, float *zero);
-bl_fit_range bl_fit_zero, bl_fit_minmax, bl_fit_clip;   /* range contains 0; as the group is; zero clamped into 0..qmax (rtn.md, table) */
-bl_fit_range bl_fit_symmetric;                          /* restricted: max|w| / (2^(b-1) - 1), zero 2^(b-1) (rtn.md section 2) */
-bl_fit_range bl_fit_sign;                               /* 1 bit: scale = mean |w| */
-/* Encodes w [out, in]: for every group fit, then the scale rounded to shape.scale, then codes q = clamp(rint(w / s) + z, 0, qmax).
- * scale or zero may be given instead (host, [out, groups], fit == NULL). One bit has one rule: any fit means bl_fit_sign. A zero point that
- * shape.zero cannot store, a scale that shape.scale cannot hold and weights that are not finite are BL_E_NUMERIC, with row and group. */
-bl_status bl_int_encode(const bl_format *f, const bl_shape *g, const float *w, bl_fit_range *fit,
-                        const float *scale, const float *zero, void *const part[], bl_err *e);
-/* Codes, scales, zeros of a packed integer weight on the host, unpacked: codes [in], scale [groups], zero [groups] of one row; any may be NULL.
- * Without zeros the zero is 2^(b-1); 1 bit has none and gives 0. */
-void      bl_int_decode(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, uint8_t *codes, float *scale, float *zero);
+bl_fit_range bl_fit_zero, bl_fit_minmax,
+    bl_fit_clip;               /* range contains 0; as the group is; zero clamped into 0..qmax (rtn.md, table) */
+bl_fit_range bl_fit_symmetric; /* restricted: max|w| / (2^(b-1) - 1), zero 2^(b-1) (rtn.md section 2) */
+bl_fit_range bl_fit_sign;      /* 1 bit: scale = mean |w| */
+/* Encodes w [out, in]: for every group fit, then the scale rounded to shape.scale, then codes q = clamp(rint(w / s) +
+ * z, 0, qmax). scale or zero may be given instead (host, [out, groups], fit == NULL). One bit has one rule: any fit
+ * means bl_fit_sign. A zero point that shape.zero cannot store, a scale that shape.scale cannot hold and weights that
+ * are not finite are BL_E_NUMERIC, with row and group. */
+bl_status bl_int_encode(const bl_format *f, const bl_shape *g, const float *w, bl_fit_range *fit, const float *scale,
+                        const float *zero, void *const part[], bl_err *e);
+/* Codes, scales, zeros of a packed integer weight on the host, unpacked: codes [in], scale [groups], zero [groups] of
+ * one row; any may be NULL. Without zeros the zero is 2^(b-1); 1 bit has none and gives 0. */
+void bl_int_decode(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, uint8_t *codes,
+                   float *scale, float *zero);
 
 /* ---- weights on a backend ----------------------------------------------------------------------- */
 typedef struct bl_weight {
-    const bl_format *format;                            /* NULL: no weight */
-    bl_shape    shape;
-    int        n_parts;
-    bl_tensor  part[BL_MAX_PARTS];                      /* views into `owned`, 64-byte aligned, 64 readable bytes behind each */
+    const bl_format *format; /* NULL: no weight */
+    bl_shape shape;
+    int n_parts;
+    bl_tensor part[BL_MAX_PARTS]; /* views into `owned`, 64-byte aligned, 64 readable bytes behind each */
     bl_buffer *owned;
 } bl_weight;
-bl_status bl_weight_new (bl_backend *be, const bl_format *f, const bl_shape *g, bl_weight *out, bl_err *e);   /* contents undefined */
-void      bl_weight_free(bl_weight *w);                 /* NULL and empty are fine; w is empty afterwards */
-uint64_t  bl_weight_bytes(const bl_weight *w);          /* of the parts, without alignment */
+bl_status bl_weight_new(bl_backend *be, const bl_format *f, const bl_shape *g, bl_weight *out,
+                        bl_err *e);           /* contents undefined */
+void bl_weight_free(bl_weight *w);            /* NULL and empty are fine; w is empty afterwards */
+uint64_t bl_weight_bytes(const bl_weight *w); /* of the parts, without alignment */
 #endif

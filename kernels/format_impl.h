@@ -1,7 +1,8 @@
 /* format_impl.h - what the format files share: bits of codes, stored scales, the checks that are the same everywhere.
  *
- * A code row is a little-endian bit string: code i is bits [i*b, i*b+b). Eight codes of b bits are b whole bytes, so rows are read
- * and written eight codes at a time; what is left over goes byte by byte and never touches a byte outside the row.
+ * A code row is a little-endian bit string: code i is bits [i*b, i*b+b). Eight codes of b bits are b whole bytes, so
+ * rows are read and written eight codes at a time; what is left over goes byte by byte and never touches a byte outside
+ * the row.
  */
 #ifndef BL_FMT_H
 #define BL_FMT_H
@@ -21,7 +22,7 @@ static inline uint8_t bl_code_at(const uint8_t *row, int b, int64_t i)
     return (uint8_t)(v & ((1u << b) - 1));
 }
 
-static inline void bl_codes_read8(const uint8_t *p, int b, uint8_t q[8])      /* p: b bytes */
+static inline void bl_codes_read8(const uint8_t *p, int b, uint8_t q[8]) /* p: b bytes */
 {
     uint64_t v = 0, mask = (1u << b) - 1;
     for (int i = 0; i < b; i++) v |= (uint64_t)p[i] << 8 * i;
@@ -29,19 +30,23 @@ static inline void bl_codes_read8(const uint8_t *p, int b, uint8_t q[8])      /*
 }
 
 /* Codes k .. k+n of a row. */
-void bl_codes_read (const uint8_t *row, int b, int64_t k, int64_t n, uint8_t *q);
+void bl_codes_read(const uint8_t *row, int b, int64_t k, int64_t n, uint8_t *q);
 /* A whole row of n codes; bits behind the last code are zero. */
 void bl_codes_write(uint8_t *row, int b, int64_t n, const uint8_t *q);
 
 static inline float bl_scale_at(const void *scales, bl_dtype t, int64_t i)
 {
-    if (t == BL_F32) { float s; memcpy(&s, (const char *)scales + 4 * i, 4); return s; }
+    if (t == BL_F32) {
+        float s;
+        memcpy(&s, (const char *)scales + 4 * i, 4);
+        return s;
+    }
     uint16_t h;
     memcpy(&h, (const char *)scales + 2 * i, 2);
     return t == BL_F16 ? bl_f16_to_f32(h) : bl_bf16_to_f32(h);
 }
-/* Stores `s` at index i and returns what was stored. `keep`: a scale that is divided by never becomes 0 but the smallest number
- * of its type. Not finite or above the type: the returned value is not finite. */
+/* Stores `s` at index i and returns what was stored. `keep`: a scale that is divided by never becomes 0 but the
+ * smallest number of its type. Not finite or above the type: the returned value is not finite. */
 float bl_scale_put(void *scales, bl_dtype t, int64_t i, float s, bool keep);
 
 bool bl_all_finite(const float *w, int64_t n);

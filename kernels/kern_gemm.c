@@ -1,11 +1,12 @@
-/* kern_gemm.c - three rows of x and more: weights are decoded once into a panel in cache; code in cpu/avx2_gemm.c and cpu/avx512_gemm.c. */
+/* kern_gemm.c - three rows of x and more: weights are decoded once into a panel in cache; code in cpu/avx2_gemm.c and
+ * cpu/avx512_gemm.c. */
 #include "kernel_impl.h"
 
-#define ROW(fmt) \
-    BL_KERN_ROW(gemm_##fmt##_avx2, #fmt, "panels of decoded weights, tiles of 3 rows by 4 outputs", 0, false, bl_kern_run_avx2, \
-                bl_kern_avx2(be) && s->rows > 2); \
-    BL_KERN_ROW(gemm_##fmt##_avx512, #fmt, "panels of decoded weights, tiles of 6 rows by 8 outputs", 0, false, bl_kern_run, \
-                bl_kern_avx512(be) && s->rows > 2)
+#define ROW(fmt)                                                                                                       \
+    BL_KERN_ROW(gemm_##fmt##_avx2, #fmt, "panels of decoded weights, tiles of 3 rows by 4 outputs", 0, false,          \
+                bl_kern_run_avx2, bl_kern_avx2(be) && s->rows > 2);                                                    \
+    BL_KERN_ROW(gemm_##fmt##_avx512, #fmt, "panels of decoded weights, tiles of 6 rows by 8 outputs", 0, false,        \
+                bl_kern_run, bl_kern_avx512(be) && s->rows > 2)
 ROW(fp32);
 ROW(fp16);
 ROW(bf16);

@@ -6,17 +6,19 @@
  *     BL_TRY(be->ops->sync(be, e));
  *     bl_backend_close(be);
  *
- * Every op is asynchronous: errors surface at sync at the latest. Activations are f32 on the CPU. Index arrays (positions, targets,
- * row lists) are host arrays, read before the op returns. Scratch belongs to the backend. An op that a backend lacks is NULL.
+ * Every op is asynchronous: errors surface at sync at the latest. Activations are f32 on the CPU. Index arrays
+ * (positions, targets, row lists) are host arrays, read before the op returns. Scratch belongs to the backend. An op
+ * that a backend lacks is NULL.
  *
- * Bits: on the CPU every output element is one fixed sequence of operations that depends on its own inputs only, never on how many rows
- * are in the call, on their offset, or on threads. A dot product over k is 8 interleaved fused multiply-add chains (chain j takes
- * k = j, j+8, …, in order, the tail padded with zeros) summed as ((0+4)+(2+6)) + ((1+5)+(3+7)); the plain reference does the same with fmaf, so
- * fast and plain paths agree bit for bit. Weights enter as f32, exactly as format->unpack gives them.
- * Integer products: for every group of the weight, lane j of 8 sums the exact integers (code - zero) * x at positions i of the group with (i % 16) / 2 == j;
- * then acc[j] = fma(lane[j], scale, acc[j]) group after group, and y = (tree of acc) * scale of the row of x.
- * Attention: keys come in blocks of 64 aligned at position 0; a score is one fma chain over head_dim times `scale`; softmax is
- * online over the blocks with 8 interleaved partial sums; the output is one fma chain over the keys. All in f32.
+ * Bits: on the CPU every output element is one fixed sequence of operations that depends on its own inputs only, never
+ * on how many rows are in the call, on their offset, or on threads. A dot product over k is 8 interleaved fused
+ * multiply-add chains (chain j takes k = j, j+8, …, in order, the tail padded with zeros) summed as ((0+4)+(2+6)) +
+ * ((1+5)+(3+7)); the plain reference does the same with fmaf, so fast and plain paths agree bit for bit. Weights enter
+ * as f32, exactly as format->unpack gives them. Integer products: for every group of the weight, lane j of 8 sums the
+ * exact integers (code - zero) * x at positions i of the group with (i % 16) / 2 == j; then acc[j] = fma(lane[j],
+ * scale, acc[j]) group after group, and y = (tree of acc) * scale of the row of x. Attention: keys come in blocks of 64
+ * aligned at position 0; a score is one fma chain over head_dim times `scale`; softmax is online over the blocks with 8
+ * interleaved partial sums; the output is one fma chain over the keys. All in f32.
  */
 #ifndef BL_OPS_H
 #define BL_OPS_H
@@ -26,161 +28,203 @@
 typedef enum bl_transform_kind { BL_T_SCALE, BL_T_PERMUTE, BL_T_HADAMARD, BL_T_ROTATE } bl_transform_kind;
 typedef struct bl_transform {
     bl_transform_kind kind;
-    int64_t   in, out;                                  /* widths; they differ for channel reassembly */
-    bl_tensor data;                                     /* SCALE f32 [in]; PERMUTE i32 [out]; HADAMARD f32 signs [in] or none; ROTATE f32 [blocks, b, b] */
+    int64_t in, out; /* widths; they differ for channel reassembly */
+    bl_tensor data;  /* SCALE f32 [in]; PERMUTE i32 [out]; HADAMARD f32 signs [in] or none; ROTATE f32 [blocks, b, b] */
 } bl_transform;
 
 typedef enum bl_act_unit { BL_ACT_TOKEN, BL_ACT_TENSOR, BL_ACT_GROUP } bl_act_unit;
 typedef struct bl_actq {
-    int         bits;                                   /* 0: activations stay f32; 2..8 */
-    bool        symmetric;                              /* symmetric: restricted range, max|x| / (2^(b-1)-1) */
+    int bits;       /* 0: activations stay f32; 2..8 */
+    bool symmetric; /* symmetric: restricted range, max|x| / (2^(b-1)-1) */
     bl_act_unit unit;
-    int64_t     group;                                  /* BL_ACT_GROUP */
-    float       scale, zero;                            /* static per tensor; scale 0: dynamic */
+    int64_t group;     /* BL_ACT_GROUP */
+    float scale, zero; /* static per tensor; scale 0: dynamic */
 } bl_actq;
 
-typedef struct bl_lowrank { bl_tensor a, b; float scale; } bl_lowrank;   /* A f32 [r, in], B f32 [out, r]: y += scale * (x At) Bt */
+typedef struct bl_lowrank {
+    bl_tensor a, b;
+    float scale;
+} bl_lowrank; /* A f32 [r, in], B f32 [out, r]: y += scale * (x At) Bt */
 
 typedef struct bl_linear_args {
-    bl_tensor        x;                                 /* f32 [rows, in] */
-    const bl_weight *w;                                 /* [out, in] */
-    bl_tensor        y;                                 /* f32 [rows, out] */
-    const bl_transform *t; int n_t;                     /* in order of application */
-    bl_actq          act;                               /* with an integer weight the product runs in integers: `linear_is_integer` says so */
-    const bl_lowrank *adapter;                          /* NULL: none */
-    bool             accumulate;                        /* y += instead of y = */
+    bl_tensor x;        /* f32 [rows, in] */
+    const bl_weight *w; /* [out, in] */
+    bl_tensor y;        /* f32 [rows, out] */
+    const bl_transform *t;
+    int n_t;                   /* in order of application */
+    bl_actq act;               /* with an integer weight the product runs in integers: `linear_is_integer` says so */
+    const bl_lowrank *adapter; /* NULL: none */
+    bool accumulate;           /* y += instead of y = */
 } bl_linear_args;
 
-typedef struct bl_rmsnorm_args { bl_tensor x, weight, y; double eps; } bl_rmsnorm_args;        /* RMSNorm: x f32 [rows, dim], weight f32 [dim] */
-typedef struct bl_rope_args {                                                              /* half-split rotation in place */
-    bl_tensor x;                                        /* f32 [rows, heads * head_dim] */
-    int64_t   head_dim;
-    const int32_t *pos;                                 /* [rows] */
-    bl_tensor cos, sin;                                 /* f32 [positions, head_dim / 2] */
+typedef struct bl_rmsnorm_args {
+    bl_tensor x, weight, y;
+    double eps;
+} bl_rmsnorm_args;            /* RMSNorm: x f32 [rows, dim], weight f32 [dim] */
+typedef struct bl_rope_args { /* half-split rotation in place */
+    bl_tensor x;              /* f32 [rows, heads * head_dim] */
+    int64_t head_dim;
+    const int32_t *pos; /* [rows] */
+    bl_tensor cos, sin; /* f32 [positions, head_dim / 2] */
 } bl_rope_args;
 
 /* Keys and values: rows of a cache, a sequence is the concatenation of its segments. */
-typedef struct bl_kv_seg { int64_t row, len; } bl_kv_seg;
+typedef struct bl_kv_seg {
+    int64_t row, len;
+} bl_kv_seg;
 typedef struct bl_attention_args {
-    bl_tensor q;                                        /* f32 [rows, heads * head_dim] */
-    bl_tensor k, v;                                     /* f32 [cache rows, kv_heads * head_dim] */
-    bl_tensor y;                                        /* f32 [rows, heads * head_dim] */
-    int64_t   heads, kv_heads, head_dim;
-    double    scale;                                    /* 1 / sqrt(head_dim) */
-    int32_t   n_seq;
-    const int32_t *start;                               /* [n_seq+1] rows of q */
-    const int32_t *past;                                /* [n_seq] positions before the first row of q: row i sees past + i + 1 keys */
-    const bl_kv_seg *seg;                               /* segments of all sequences, in order; lengths of a sequence sum to past + its rows */
-    const int32_t *seg_start;                           /* [n_seq+1] into seg */
+    bl_tensor q;    /* f32 [rows, heads * head_dim] */
+    bl_tensor k, v; /* f32 [cache rows, kv_heads * head_dim] */
+    bl_tensor y;    /* f32 [rows, heads * head_dim] */
+    int64_t heads, kv_heads, head_dim;
+    double scale; /* 1 / sqrt(head_dim) */
+    int32_t n_seq;
+    const int32_t *start;     /* [n_seq+1] rows of q */
+    const int32_t *past;      /* [n_seq] positions before the first row of q: row i sees past + i + 1 keys */
+    const bl_kv_seg *seg;     /* segments of all sequences, in order; lengths of a sequence sum to past + its rows */
+    const int32_t *seg_start; /* [n_seq+1] into seg */
 } bl_attention_args;
 
-typedef struct bl_gather_args { bl_tensor src, dst; const int64_t *from, *to; int64_t n; } bl_gather_args;   /* dst[to[i]] = src[from[i]]; NULL list: i */
-typedef struct bl_swiglu_args { bl_tensor gate, up, y; } bl_swiglu_args;                      /* y = silu(gate) * up, f32 [rows, hidden] */
-typedef struct bl_add_args  { bl_tensor x, y; } bl_add_args;                              /* y += x, f32, same shape */
-typedef struct bl_embed_args { const bl_weight *w; const int32_t *ids; bl_tensor y; } bl_embed_args;   /* y f32 [n, dim], row i = W[ids[i]] */
+typedef struct bl_gather_args {
+    bl_tensor src, dst;
+    const int64_t *from, *to;
+    int64_t n;
+} bl_gather_args; /* dst[to[i]] = src[from[i]]; NULL list: i */
+typedef struct bl_swiglu_args {
+    bl_tensor gate, up, y;
+} bl_swiglu_args; /* y = silu(gate) * up, f32 [rows, hidden] */
+typedef struct bl_add_args {
+    bl_tensor x, y;
+} bl_add_args; /* y += x, f32, same shape */
+typedef struct bl_embed_args {
+    const bl_weight *w;
+    const int32_t *ids;
+    bl_tensor y;
+} bl_embed_args; /* y f32 [n, dim], row i = W[ids[i]] */
 
 typedef struct bl_loss_args {
-    bl_tensor logits;                                   /* f32 [rows, vocab] */
-    int64_t   vocab;                                    /* columns that count (padding rows of the head never do) */
-    const int32_t *target;                              /* [rows]; -1: only argmax, its nll is 0; NULL: all -1 */
-    bl_tensor nll;                                      /* f64 [rows] out: -log softmax(target), sums in double; NaN when a logit is not finite */
-    bl_tensor argmax;                                   /* i32 [rows] out, first index on ties; either of the two may be no tensor */
+    bl_tensor logits;      /* f32 [rows, vocab] */
+    int64_t vocab;         /* columns that count (padding rows of the head never do) */
+    const int32_t *target; /* [rows]; -1: only argmax, its nll is 0; NULL: all -1 */
+    bl_tensor nll;         /* f64 [rows] out: -log softmax(target), sums in double; NaN when a logit is not finite */
+    bl_tensor argmax;      /* i32 [rows] out, first index on ties; either of the two may be no tensor */
 } bl_loss_args;
-typedef struct bl_kl_div_args {                        /* P base, Q tested (perplexity.md section 4) */
-    bl_tensor p, q;                                     /* f32 logits [rows, vocab] */
-    int64_t   vocab;
-    const int32_t *target;                              /* [rows] */
-    bl_tensor kl;                                       /* f64 [rows]: sum P (ln P - ln Q), no cut-off */
-    bl_tensor dp;                                       /* f64 [rows]: Q(target) - P(target) */
-    bl_tensor same;                                     /* i32 [rows]: argmax agrees */
+typedef struct bl_kl_div_args { /* P base, Q tested (perplexity.md section 4) */
+    bl_tensor p, q;             /* f32 logits [rows, vocab] */
+    int64_t vocab;
+    const int32_t *target; /* [rows] */
+    bl_tensor kl;          /* f64 [rows]: sum P (ln P - ln Q), no cut-off */
+    bl_tensor dp;          /* f64 [rows]: Q(target) - P(target) */
+    bl_tensor same;        /* i32 [rows]: argmax agrees */
 } bl_kl_div_args;
 typedef struct bl_sample_args {
-    bl_tensor logits; int64_t vocab;                    /* f32 [rows, vocab] */
-    double temperature, top_p;                          /* temperature 0: argmax; top_p 0 or 1: all */
-    const double *u;                                    /* [rows] uniform numbers */
-    bl_tensor ids;                                      /* i32 [rows] out */
+    bl_tensor logits;
+    int64_t vocab;             /* f32 [rows, vocab] */
+    double temperature, top_p; /* temperature 0: argmax; top_p 0 or 1: all */
+    const double *u;           /* [rows] uniform numbers */
+    bl_tensor ids;             /* i32 [rows] out */
 } bl_sample_args;
 
-typedef enum bl_range_rule { BL_RANGE_OWN, BL_RANGE_ZERO, BL_RANGE_MINMAX, BL_RANGE_CLIP, BL_RANGE_SYMMETRIC, BL_RANGE_SIGN, BL_RANGE_GIVEN } bl_range_rule;
+typedef enum bl_range_rule {
+    BL_RANGE_OWN,
+    BL_RANGE_ZERO,
+    BL_RANGE_MINMAX,
+    BL_RANGE_CLIP,
+    BL_RANGE_SYMMETRIC,
+    BL_RANGE_SIGN,
+    BL_RANGE_GIVEN
+} bl_range_rule;
 typedef struct bl_pack_args {
-    bl_tensor  x;                                       /* f32 [out, in] */
-    bl_weight *w;                                       /* format, geometry and parts are there; contents are written */
-    bl_range_rule     rule;                                     /* OWN: the format's rule */
-    bl_tensor  scale, zero;                             /* GIVEN: f32 [out, groups] */
-    double    *sq_error, *sq_weight;                    /* host out, may be NULL: sum (w - w^)^2, sum w^2; valid after sync */
+    bl_tensor x;                  /* f32 [out, in] */
+    bl_weight *w;                 /* format, geometry and parts are there; contents are written */
+    bl_range_rule rule;           /* OWN: the format's rule */
+    bl_tensor scale, zero;        /* GIVEN: f32 [out, groups] */
+    double *sq_error, *sq_weight; /* host out, may be NULL: sum (w - w^)^2, sum w^2; valid after sync */
 } bl_pack_args;
-typedef struct bl_unpack_args { const bl_weight *w; int64_t row0, rows; bl_tensor y; } bl_unpack_args;    /* y f32 [rows, in] */
+typedef struct bl_unpack_args {
+    const bl_weight *w;
+    int64_t row0, rows;
+    bl_tensor y;
+} bl_unpack_args; /* y f32 [rows, in] */
 
 typedef struct bl_device_info {
-    char     name[128];                                 /* "AMD EPYC 9R14", "NVIDIA H200" */
-    char     simd[64];                                  /* "avx2+fma+f16c", "plain" */
-    int      threads;
+    char name[128]; /* "AMD EPYC 9R14", "NVIDIA H200" */
+    char simd[64];  /* "avx2+fma+f16c", "plain" */
+    int threads;
     uint64_t memory_bytes;
-    bool     deterministic;
+    bool deterministic;
 } bl_device_info;
 
 typedef struct bl_ops {
-    const char *name;                                   /* "cpu" */
+    const char *name; /* "cpu" */
     /* memory */
-    bl_status (*buffer_new )(bl_backend *, uint64_t bytes, bl_buffer **out, bl_err *);     /* BL_E_DEVMEM above the limit; contents undefined */
-    void      (*buffer_free)(bl_buffer *);                                                  /* NULL is fine */
-    bl_status (*upload  )(bl_backend *, const bl_tensor *dst, const void *host, bl_err *);  /* whole contiguous tensor */
-    bl_status (*download)(bl_backend *, const bl_tensor *src, void *host, bl_err *);        /* waits */
-    bl_status (*fill    )(bl_backend *, const bl_tensor *dst, double value, bl_err *);
-    bl_status (*sync    )(bl_backend *, bl_err *);
-    void      (*memory  )(const bl_backend *, uint64_t *now, uint64_t *peak);               /* bytes of buffers */
-    void      (*device_info)(const bl_backend *, bl_device_info *out);
-    bl_status (*flush   )(bl_backend *, bl_err *);                                          /* drop caches, for cold timings */
+    bl_status (*buffer_new)(bl_backend *, uint64_t bytes, bl_buffer **out,
+                            bl_err *); /* BL_E_DEVMEM above the limit; contents undefined */
+    void (*buffer_free)(bl_buffer *);  /* NULL is fine */
+    bl_status (*upload)(bl_backend *, const bl_tensor *dst, const void *host, bl_err *); /* whole contiguous tensor */
+    bl_status (*download)(bl_backend *, const bl_tensor *src, void *host, bl_err *);     /* waits */
+    bl_status (*fill)(bl_backend *, const bl_tensor *dst, double value, bl_err *);
+    bl_status (*sync)(bl_backend *, bl_err *);
+    void (*memory)(const bl_backend *, uint64_t *now, uint64_t *peak); /* bytes of buffers */
+    void (*device_info)(const bl_backend *, bl_device_info *out);
+    bl_status (*flush)(bl_backend *, bl_err *); /* drop caches, for cold timings */
     /* compute */
-    bl_status (*linear   )(bl_backend *, const bl_linear_args *, bl_err *);
-    bool      (*linear_is_integer)(const bl_backend *, const bl_linear_args *);             /* else quantized activations are simulated */
-    bl_status (*rmsnorm  )(bl_backend *, const bl_rmsnorm_args *, bl_err *);
-    bl_status (*rope     )(bl_backend *, const bl_rope_args *, bl_err *);
+    bl_status (*linear)(bl_backend *, const bl_linear_args *, bl_err *);
+    bool (*linear_is_integer)(const bl_backend *,
+                              const bl_linear_args *); /* else quantized activations are simulated */
+    bl_status (*rmsnorm)(bl_backend *, const bl_rmsnorm_args *, bl_err *);
+    bl_status (*rope)(bl_backend *, const bl_rope_args *, bl_err *);
     bl_status (*attention)(bl_backend *, const bl_attention_args *, bl_err *);
-    bl_status (*gather   )(bl_backend *, const bl_gather_args *, bl_err *);
-    bl_status (*swiglu   )(bl_backend *, const bl_swiglu_args *, bl_err *);
-    bl_status (*add      )(bl_backend *, const bl_add_args *, bl_err *);
-    bl_status (*embed    )(bl_backend *, const bl_embed_args *, bl_err *);
-    bl_status (*loss     )(bl_backend *, const bl_loss_args *, bl_err *);
-    bl_status (*kl_div   )(bl_backend *, const bl_kl_div_args *, bl_err *);
-    bl_status (*sample   )(bl_backend *, const bl_sample_args *, bl_err *);
-    bl_status (*pack     )(bl_backend *, const bl_pack_args *, bl_err *);
-    bl_status (*unpack   )(bl_backend *, const bl_unpack_args *, bl_err *);
+    bl_status (*gather)(bl_backend *, const bl_gather_args *, bl_err *);
+    bl_status (*swiglu)(bl_backend *, const bl_swiglu_args *, bl_err *);
+    bl_status (*add)(bl_backend *, const bl_add_args *, bl_err *);
+    bl_status (*embed)(bl_backend *, const bl_embed_args *, bl_err *);
+    bl_status (*loss)(bl_backend *, const bl_loss_args *, bl_err *);
+    bl_status (*kl_div)(bl_backend *, const bl_kl_div_args *, bl_err *);
+    bl_status (*sample)(bl_backend *, const bl_sample_args *, bl_err *);
+    bl_status (*pack)(bl_backend *, const bl_pack_args *, bl_err *);
+    bl_status (*unpack)(bl_backend *, const bl_unpack_args *, bl_err *);
     /* a row of `n` counts of how many rows each product call had, for the record: [0] 1, [1] 2-8, [2] 9-64, [3] more */
-    void      (*product_rows)(const bl_backend *, uint64_t out[4]);
+    void (*product_rows)(const bl_backend *, uint64_t out[4]);
 } bl_ops;
 
-typedef enum bl_isa { BL_ISA_BEST, BL_ISA_PLAIN, BL_ISA_AVX2, BL_ISA_AVX512 } bl_isa;      /* each has what those before it have */
+typedef enum bl_isa {
+    BL_ISA_BEST,
+    BL_ISA_PLAIN,
+    BL_ISA_AVX2,
+    BL_ISA_AVX512
+} bl_isa; /* each has what those before it have */
 typedef struct bl_backend_opts {
-    const char *device;                                 /* "cpu"; NULL: best there is */
-    int         threads;                                /* 0: all cores this process may use */
-    bool        reference;                              /* plain C only, one thread (--kernel ref) */
-    bl_isa      isa;                                    /* at most this much of the CPU; BEST: all it has */
-    uint64_t    memory_limit;                           /* bytes of buffers, 0: none */
+    const char *device;    /* "cpu"; NULL: best there is */
+    int threads;           /* 0: all cores this process may use */
+    bool reference;        /* plain C only, one thread (--kernel ref) */
+    bl_isa isa;            /* at most this much of the CPU; BEST: all it has */
+    uint64_t memory_limit; /* bytes of buffers, 0: none */
 } bl_backend_opts;
 
 struct bl_backend {
     const bl_ops *ops;
     bl_backend_opts opts;
-    void *own;                                          /* the backend's private state */
+    void *own; /* the backend's private state */
 };
-bl_status bl_backend_open (const bl_backend_opts *o, bl_backend **out, bl_err *e);   /* BL_E_UNSUPPORTED names the devices there are */
-void      bl_backend_close(bl_backend *be);             /* NULL is fine */
+bl_status bl_backend_open(const bl_backend_opts *o, bl_backend **out,
+                          bl_err *e);  /* BL_E_UNSUPPORTED names the devices there are */
+void bl_backend_close(bl_backend *be); /* NULL is fine */
 
 /* What every backend checks first; a broken shape is our own mistake: BL_E_INTERNAL. */
-bl_status bl_check_linear   (const bl_linear_args *a, bl_err *e);
-bl_status bl_check_rmsnorm     (const bl_rmsnorm_args *a, bl_err *e);
-bl_status bl_check_rope     (const bl_rope_args *a, bl_err *e);
+bl_status bl_check_linear(const bl_linear_args *a, bl_err *e);
+bl_status bl_check_rmsnorm(const bl_rmsnorm_args *a, bl_err *e);
+bl_status bl_check_rope(const bl_rope_args *a, bl_err *e);
 bl_status bl_check_attention(const bl_attention_args *a, bl_err *e);
-bl_status bl_check_gather     (const bl_gather_args *a, bl_err *e);
-bl_status bl_check_swiglu     (const bl_swiglu_args *a, bl_err *e);
-bl_status bl_check_add      (const bl_add_args *a, bl_err *e);
-bl_status bl_check_embed    (const bl_embed_args *a, bl_err *e);
-bl_status bl_check_loss     (const bl_loss_args *a, bl_err *e);
-bl_status bl_check_kl_div  (const bl_kl_div_args *a, bl_err *e);
-bl_status bl_check_sample   (const bl_sample_args *a, bl_err *e);
-bl_status bl_check_pack     (const bl_pack_args *a, bl_err *e);
-bl_status bl_check_unpack   (const bl_unpack_args *a, bl_err *e);
+bl_status bl_check_gather(const bl_gather_args *a, bl_err *e);
+bl_status bl_check_swiglu(const bl_swiglu_args *a, bl_err *e);
+bl_status bl_check_add(const bl_add_args *a, bl_err *e);
+bl_status bl_check_embed(const bl_embed_args *a, bl_err *e);
+bl_status bl_check_loss(const bl_loss_args *a, bl_err *e);
+bl_status bl_check_kl_div(const bl_kl_div_args *a, bl_err *e);
+bl_status bl_check_sample(const bl_sample_args *a, bl_err *e);
+bl_status bl_check_pack(const bl_pack_args *a, bl_err *e);
+bl_status bl_check_unpack(const bl_unpack_args *a, bl_err *e);
 
 /* Reference ops: kernels/cpu/ref_*.c, the same table with every entry plain C, one thread. */
 extern const bl_ops bl_ops_ref;

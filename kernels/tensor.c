@@ -3,30 +3,37 @@
 #include <assert.h>
 #include <string.h>
 
-static const struct { const char *name; size_t bytes; } dtypes[BL_N_DTYPES] = {
-    [BL_F32] = { "F32", 4 }, [BL_F16] = { "F16", 2 }, [BL_BF16] = { "BF16", 2 }, [BL_F64] = { "F64", 8 }, [BL_U8]   = { "U8",   1 },
-    [BL_I8]  = { "I8",  1 }, [BL_I16] = { "I16", 2 }, [BL_I32]  = { "I32",  4 }, [BL_I64] = { "I64", 8 }, [BL_BOOL] = { "BOOL", 1 },
+static const struct {
+    const char *name;
+    size_t bytes;
+} dtypes[BL_N_DTYPES] = {
+    [BL_F32] = {"F32", 4}, [BL_F16] = {"F16", 2},   [BL_BF16] = {"BF16", 2}, [BL_F64] = {"F64", 8},
+    [BL_U8] = {"U8", 1},   [BL_I8] = {"I8", 1},     [BL_I16] = {"I16", 2},   [BL_I32] = {"I32", 4},
+    [BL_I64] = {"I64", 8}, [BL_BOOL] = {"BOOL", 1},
 };
 
-size_t      bl_dtype_bytes(bl_dtype t) { return dtypes[t].bytes; }
-const char *bl_dtype_name (bl_dtype t) { return (unsigned)t < BL_N_DTYPES ? dtypes[t].name : "?"; }
+size_t bl_dtype_bytes(bl_dtype t) { return dtypes[t].bytes; }
+const char *bl_dtype_name(bl_dtype t) { return (unsigned)t < BL_N_DTYPES ? dtypes[t].name : "?"; }
 
 bool bl_dtype_find(const char *name, bl_dtype *out)
 {
     for (int t = 0; t < BL_N_DTYPES; t++)
-        if (!strcmp(dtypes[t].name, name)) { *out = (bl_dtype)t; return true; }
+        if (!strcmp(dtypes[t].name, name)) {
+            *out = (bl_dtype)t;
+            return true;
+        }
     return false;
 }
 
 /* ---- views ---- */
 bl_tensor bl_tensor_1d(bl_buffer *b, uint64_t offset, bl_dtype t, int64_t n)
 {
-    return (bl_tensor){ .buf = b, .offset = offset, .dtype = t, .ndim = 1, .dim = { n }, .stride = { 1 } };
+    return (bl_tensor){.buf = b, .offset = offset, .dtype = t, .ndim = 1, .dim = {n}, .stride = {1}};
 }
 
 bl_tensor bl_tensor_2d(bl_buffer *b, uint64_t offset, bl_dtype t, int64_t rows, int64_t cols)
 {
-    return (bl_tensor){ .buf = b, .offset = offset, .dtype = t, .ndim = 2, .dim = { rows, cols }, .stride = { cols, 1 } };
+    return (bl_tensor){.buf = b, .offset = offset, .dtype = t, .ndim = 2, .dim = {rows, cols}, .stride = {cols, 1}};
 }
 
 bl_tensor bl_tensor_rows(bl_tensor t, int64_t row0, int64_t rows)
@@ -47,8 +54,18 @@ int64_t bl_tensor_count(const bl_tensor *t)
 uint64_t bl_tensor_bytes(const bl_tensor *t) { return (uint64_t)bl_tensor_count(t) * bl_dtype_bytes(t->dtype); }
 
 /* ---- half and bfloat16 ---- */
-static uint32_t bits_of(float f)     { uint32_t u; memcpy(&u, &f, 4); return u; }
-static float    from_bits(uint32_t u) { float f;   memcpy(&f, &u, 4); return f; }
+static uint32_t bits_of(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+}
+static float from_bits(uint32_t u)
+{
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
 
 float bl_f16_to_f32(uint16_t h)
 {
@@ -64,11 +81,11 @@ uint16_t bl_f32_to_f16(float f)
     uint32_t u = bits_of(f), a = u & 0x7fffffff;
     uint16_t sign = (uint16_t)(u >> 16 & 0x8000);
 
-    if (a >  0x7f800000) return (uint16_t)(sign | 0x7e00 | (a >> 13 & 0x3ff));     /* NaN stays NaN, quiet */
-    if (a >= 0x47800000) return sign | 0x7c00;                                     /* 65536 and above */
-    if (a <  0x38800000)                                                           /* below 2^-14: units of 2^-24, rounded by an addition */
+    if (a > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (a >> 13 & 0x3ff)); /* NaN stays NaN, quiet */
+    if (a >= 0x47800000) return sign | 0x7c00;                                /* 65536 and above */
+    if (a < 0x38800000) /* below 2^-14: units of 2^-24, rounded by an addition */
         return (uint16_t)(sign | (bits_of(from_bits(a) + 0.5f) - 0x3f000000));
-    a += 0xfff + (a >> 13 & 1);                                                    /* ties to even; 65520 carries into infinity */
+    a += 0xfff + (a >> 13 & 1); /* ties to even; 65520 carries into infinity */
     return (uint16_t)(sign | (a - 0x38000000) >> 13);
 }
 

@@ -5,7 +5,10 @@
 #include "harness/method.h"
 
 const bl_method bl_method_base = {
-    .name = "base", .version = 1, .title = "As stored", .cite = "baseline",
+    .name = "base",
+    .version = 1,
+    .title = "As stored",
+    .cite = "baseline",
     .doc = "The checkpoint as it is stored, whatever its number format.",
     .as_stored = true,
 };

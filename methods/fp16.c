@@ -4,7 +4,7 @@
  */
 #include "harness/method.h"
 
-static bl_shape geom_of(const bl_linear *lin) { return (bl_shape){ .out = lin->out, .in = lin->in }; }
+static bl_shape geom_of(const bl_linear *lin) { return (bl_shape){.out = lin->out, .in = lin->in}; }
 
 static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
@@ -16,14 +16,23 @@ static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_forma
 {
     (void)r;
     *format = bl_format_find("fp16");
-    *shape   = geom_of(lin);
+    *shape = geom_of(lin);
     return true;
 }
 
-static bool wants_head(const bl_method_run *r) { (void)r; return true; }
+static bool wants_head(const bl_method_run *r)
+{
+    (void)r;
+    return true;
+}
 
 const bl_method bl_method_fp16 = {
-    .name = "fp16", .version = 1, .title = "Rounded to fp16", .cite = "baseline",
+    .name = "fp16",
+    .version = 1,
+    .title = "Rounded to fp16",
+    .cite = "baseline",
     .doc = "IEEE half precision: 5 bits of exponent, 10 of fraction. A weight above 65,504 is refused.",
-    .layer = layer, .predict = predict, .wants_head = wants_head,
+    .layer = layer,
+    .predict = predict,
+    .wants_head = wants_head,
 };

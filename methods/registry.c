@@ -9,5 +9,4 @@ const bl_method *const bl_methods[] = {
 #define BL_METHOD(id) &bl_method_##id,
 #include "registry.def"
 #undef BL_METHOD
-    NULL
-};
+    NULL};

@@ -1,8 +1,8 @@
 /* rtn.c - round to nearest, the yardstick every other method is measured against.
  *
- * Each group of consecutive input weights shares one scale and one zero point, chosen so that the smallest and largest weight of the
- * group (and zero) lie within the integer range. No data is looked at. The scale is rounded to its stored type before the codes are
- * computed; rounding is half to even.
+ * Each group of consecutive input weights shares one scale and one zero point, chosen so that the smallest and largest
+ * weight of the group (and zero) lie within the integer range. No data is looked at. The scale is rounded to its stored
+ * type before the codes are computed; rounding is half to even.
  *
  *     range=zero     the range contains 0, the zero point is packed like a code                     (GPTQ's quantizer)
  *     range=minmax   the range is the group's own; the zero point may lie outside the codes, int16     (OmniQuant's)
@@ -14,46 +14,60 @@
 #include <inttypes.h>
 #include <string.h>
 
-typedef struct opts { bl_quant q; int range, scale; bool head, embeddings; } opts;
+typedef struct opts {
+    bl_quant q;
+    int range, scale;
+    bool head, embeddings;
+} opts;
 
 enum { RANGE_ZERO, RANGE_MINMAX, RANGE_CLIP };
-static const char *const ranges[] = { "zero", "minmax", "clip", NULL };
-static const char *const scales[] = { "fp16", "fp32", NULL };
+static const char *const ranges[] = {"zero", "minmax", "clip", NULL};
+static const char *const scales[] = {"fp16", "fp32", NULL};
 static const bl_opt rows[] = {
     BL_QUANT_ROWS(opts, q),
-    { "range", BL_OPT_CHOICE, .choices = ranges, .def.choice = RANGE_ZERO, .at = offsetof(opts, range),
-      .doc = "zero: contains 0; minmax: as the group is; clip: zero point forced into the code range; not at 1 bit, not when symmetric" },
-    { "scale", BL_OPT_CHOICE, .choices = scales, .def.choice = 0, .at = offsetof(opts, scale), .doc = "type that scales are stored in" },
-    { "head", BL_OPT_BOOL, .at = offsetof(opts, head), .doc = "quantize lm_head too" },
-    { "embeddings", BL_OPT_BOOL, .at = offsetof(opts, embeddings), .doc = "quantize the token embeddings too" },
-    { 0 }
-};
+    {"range", BL_OPT_CHOICE, .choices = ranges, .def.choice = RANGE_ZERO, .at = offsetof(opts, range),
+     .doc = "zero: contains 0; minmax: as the group is; clip: zero point forced into the code range; not at 1 bit, not "
+            "when symmetric"},
+    {"scale", BL_OPT_CHOICE, .choices = scales, .def.choice = 0, .at = offsetof(opts, scale),
+     .doc = "type that scales are stored in"},
+    {"head", BL_OPT_BOOL, .at = offsetof(opts, head), .doc = "quantize lm_head too"},
+    {"embeddings", BL_OPT_BOOL, .at = offsetof(opts, embeddings), .doc = "quantize the token embeddings too"},
+    {0}};
 
 static void settle(void *options)
 {
     opts *o = options;
-    if (o->q.wbits == 1) o->q.symmetric = false;        /* 1 bit has neither zero point nor range */
+    if (o->q.wbits == 1) o->q.symmetric = false; /* 1 bit has neither zero point nor range */
     if (o->q.wbits == 1 || o->q.symmetric) o->range = RANGE_ZERO;
 }
 
 /* Format, geometry and fit of one linear. */
 static void choose(const opts *o, int64_t out, int64_t in, const bl_format **f, bl_shape *g, bl_range_rule *fit)
 {
-    static const bl_range_rule  fits [] = { BL_RANGE_ZERO,    BL_RANGE_MINMAX, BL_RANGE_CLIP    };     /* in the order of `ranges` */
-    static const bl_zero zeros[] = { BL_ZERO_PACKED, BL_ZERO_I16,   BL_ZERO_PACKED };
+    static const bl_range_rule fits[] = {BL_RANGE_ZERO, BL_RANGE_MINMAX, BL_RANGE_CLIP}; /* in the order of `ranges` */
+    static const bl_zero zeros[] = {BL_ZERO_PACKED, BL_ZERO_I16, BL_ZERO_PACKED};
     char name[8];
 
     snprintf(name, sizeof name, "int%d", (int)o->q.wbits);
     *f = bl_format_find(name);
-    *g = (bl_shape){ .out = out, .in = in, .group = o->q.group < 0 ? in : o->q.group, .scale = o->scale ? BL_F32 : BL_F16 };
-    if (o->q.wbits == 1)     { *fit = BL_RANGE_SIGN;      g->zero = BL_ZERO_NONE; }
-    else if (o->q.symmetric) { *fit = BL_RANGE_SYMMETRIC; g->zero = BL_ZERO_NONE; }
-    else                     { *fit = fits[o->range];   g->zero = zeros[o->range]; }
+    *g = (bl_shape){
+        .out = out, .in = in, .group = o->q.group < 0 ? in : o->q.group, .scale = o->scale ? BL_F32 : BL_F16};
+    if (o->q.wbits == 1) {
+        *fit = BL_RANGE_SIGN;
+        g->zero = BL_ZERO_NONE;
+    } else if (o->q.symmetric) {
+        *fit = BL_RANGE_SYMMETRIC;
+        g->zero = BL_ZERO_NONE;
+    } else {
+        *fit = fits[o->range];
+        g->zero = zeros[o->range];
+    }
 }
 
 static bool is_tied(const bl_model *m) { return !m->ckpt || !bl_checkpoint_find(m->ckpt, "lm_head.weight"); }
 
-/* Block linears always; the ends of the model when asked. One table that serves as both is quantized when either is asked for. */
+/* Block linears always; the ends of the model when asked. One table that serves as both is quantized when either is
+ * asked for. */
 static bool takes(const bl_method_run *r, const bl_linear *lin)
 {
     const opts *o = r->opts;
@@ -68,7 +82,7 @@ static bool wants_head(const bl_method_run *r)
     return o->head || o->embeddings;
 }
 
-static bl_status check(const bl_method_run *r, bl_err *e)      /* a millisecond now saves hours later */
+static bl_status check(const bl_method_run *r, bl_err *e) /* a millisecond now saves hours later */
 {
     const opts *o = r->opts;
     const bl_format *f;
@@ -78,13 +92,18 @@ static bl_status check(const bl_method_run *r, bl_err *e)      /* a millisecond 
     for (size_t i = 0; i < r->model->n_linears; i++) {
         const bl_linear *lin = &r->model->linears[i];
         if (o->q.group > lin->in)
-            return bl_fail(e, BL_E_CONFIG, "group %" PRId64 " is larger than the %" PRId64 " inputs of %s; use -1 (pc) for one scale a row",
+            return bl_fail(e, BL_E_CONFIG,
+                           "group %" PRId64 " is larger than the %" PRId64
+                           " inputs of %s; use -1 (pc) for one scale a row",
                            o->q.group, lin->in, lin->name);
         choose(o, lin->out, lin->in, &f, &g, &fit);
         bl_status st = f->check(f, &g, e);
-        if (st != BL_OK) { bl_within(e, "%s", lin->name); return st; }
+        if (st != BL_OK) {
+            bl_within(e, "%s", lin->name);
+            return st;
+        }
     }
-    return BL_OK;                                       /* a last, shorter group is fine; the row says "ragged" */
+    return BL_OK; /* a last, shorter group is fine; the row says "ragged" */
 }
 
 /* Replaces the weight of one linear by its packed form; `stat` gets what the per-layer table shows. */
@@ -97,8 +116,8 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
 
     if (!takes(r, lin)) return BL_OK;
     choose(o, lin->out, lin->in, &f, &g, &fit);
-    if (lin->block >= 0 && o->q.abits > 0)              /* dynamic, a scale per token; symmetric as the weights are */
-        lin->act = (bl_actq){ .bits = (int)o->q.abits, .symmetric = o->q.symmetric, .unit = BL_ACT_TOKEN };
+    if (lin->block >= 0 && o->q.abits > 0) /* dynamic, a scale per token; symmetric as the weights are */
+        lin->act = (bl_actq){.bits = (int)o->q.abits, .symmetric = o->q.symmetric, .unit = BL_ACT_TOKEN};
     return bl_method_pack(r, lin, f, &g, fit, stat, e);
 }
 
@@ -112,23 +131,35 @@ static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_forma
 
 static const char *notes(const bl_method_run *r)
 {
-    static const char *const text[2][4] = {             /* [ragged][head + 2 embeddings] */
-        { "lm_head and embeddings as stored", "embeddings as stored", "lm_head as stored", NULL },
-        { "ragged last group; lm_head and embeddings as stored", "ragged last group; embeddings as stored", "ragged last group; lm_head as stored",
-          "ragged last group" },
+    static const char *const text[2][4] = {
+        /* [ragged][head + 2 embeddings] */
+        {"lm_head and embeddings as stored", "embeddings as stored", "lm_head as stored", NULL},
+        {"ragged last group; lm_head and embeddings as stored", "ragged last group; embeddings as stored",
+         "ragged last group; lm_head as stored", "ragged last group"},
     };
     const opts *o = r->opts;
     bool ragged = false, head = o->head, embeddings = o->embeddings;
 
-    for (size_t i = 0; i < r->model->n_linears; i++) ragged |= o->q.group > 0 && r->model->linears[i].in % o->q.group != 0;
+    for (size_t i = 0; i < r->model->n_linears; i++)
+        ragged |= o->q.group > 0 && r->model->linears[i].in % o->q.group != 0;
     if ((head || embeddings) && is_tied(r->model)) head = embeddings = true;
     return text[ragged][head + 2 * embeddings];
 }
 
 const bl_method bl_method_rtn = {
-    .name = "rtn", .version = 1, .title = "Round to nearest", .cite = "baseline",
-    .doc = "Per-group rounding without calibration data. 1 bit is always sign times the mean absolute value of the group: symmetric and range do not apply to it.",
-    .wbits = 0x1fe,                                     /* 1..8 */
-    .opts = rows, .opts_size = sizeof(opts), .settle = settle,
-    .check = check, .layer = layer, .predict = predict, .wants_head = wants_head, .notes = notes,
+    .name = "rtn",
+    .version = 1,
+    .title = "Round to nearest",
+    .cite = "baseline",
+    .doc = "Per-group rounding without calibration data. 1 bit is always sign times the mean absolute value of the "
+           "group: symmetric and range do not apply to it.",
+    .wbits = 0x1fe, /* 1..8 */
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .settle = settle,
+    .check = check,
+    .layer = layer,
+    .predict = predict,
+    .wants_head = wants_head,
+    .notes = notes,
 };

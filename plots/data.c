@@ -8,16 +8,24 @@
 #include <string.h>
 
 typedef struct point {
-    char  *panel, *series, *label;
-    bool   is_base, front;
-    double bits, value, stderr_; bool has_stderr;
+    char *panel, *series, *label;
+    bool is_base, front;
+    double bits, value, stderr_;
+    bool has_stderr;
     int64_t n;
 } point;
-typedef struct points { point *v; size_t n, cap; } points;
+typedef struct points {
+    point *v;
+    size_t n, cap;
+} points;
 
 static void free_points(points *p)
 {
-    for (size_t i = 0; i < p->n; i++) { bl_free(p->v[i].panel); bl_free(p->v[i].series); bl_free(p->v[i].label); }
+    for (size_t i = 0; i < p->n; i++) {
+        bl_free(p->v[i].panel);
+        bl_free(p->v[i].series);
+        bl_free(p->v[i].label);
+    }
     bl_free(p->v);
 }
 
@@ -34,7 +42,7 @@ static void put_real(bl_text *out, double v)
     char number[40];
     snprintf(number, sizeof number, "%.10g", v);
     for (char *c = number; *c; c++)
-        if (*c == ',') *c = '.';                        /* a locale with a decimal comma */
+        if (*c == ',') *c = '.'; /* a locale with a decimal comma */
     bl_text_addf(out, ",%s", number);
 }
 
@@ -52,12 +60,15 @@ static void put_family(bl_text *out, const bl_row *r)
 static bool is_base(const bl_row *r) { return !strcmp(r->method, "base"); }
 static bool same_task(const bl_row *a, const bl_row *b)
 {
-    return !strcmp(a->model, b->model) && !strcmp(a->stored_as, b->stored_as) && !strcmp(a->task, b->task) && !strcmp(a->metric, b->metric) &&
-           a->version == b->version && a->limit == b->limit && a->n == b->n && a->seed == b->seed;
+    return !strcmp(a->model, b->model) && !strcmp(a->stored_as, b->stored_as) && !strcmp(a->task, b->task) &&
+           !strcmp(a->metric, b->metric) && a->version == b->version && a->limit == b->limit && a->n == b->n &&
+           a->seed == b->seed;
 }
 
 /* What is the same for all rows of the figure does not stand in its names. */
-typedef struct varying { bool model, stored_as, version, seed, metric; } varying;
+typedef struct varying {
+    bool model, stored_as, version, seed, metric;
+} varying;
 
 /* Model and task, and whatever else makes a number another number. */
 static void put_panel(bl_text *out, const bl_row *r, const varying *v)
@@ -73,8 +84,13 @@ static void put_panel(bl_text *out, const bl_row *r, const varying *v)
 
 static bl_status add_point(points *p, const bl_row *r, const bl_row *family, const varying *v, double scale, bl_err *e)
 {
-    bl_text panel = { 0 }, series = { 0 };
-    point at = { .is_base = is_base(r), .bits = r->bits_per_weight, .value = r->value * scale, .stderr_ = r->stderr_ * scale, .has_stderr = r->has_stderr, .n = r->n };
+    bl_text panel = {0}, series = {0};
+    point at = {.is_base = is_base(r),
+                .bits = r->bits_per_weight,
+                .value = r->value * scale,
+                .stderr_ = r->stderr_ * scale,
+                .has_stderr = r->has_stderr,
+                .n = r->n};
     bl_status st = bl_grow(&p->v, &p->cap, p->n + 1, sizeof *p->v, e);
 
     put_panel(&panel, r, v);
@@ -103,7 +119,8 @@ static void mark_front(points *p, int direction)
         for (size_t k = 0; k < p->n && p->v[i].front; k++) {
             const point *a = &p->v[i], *b = &p->v[k];
             double gain = direction * (b->value - a->value);
-            if (!strcmp(a->panel, b->panel) && b->bits <= a->bits && gain >= 0 && (b->bits < a->bits || gain > 0)) p->v[i].front = false;
+            if (!strcmp(a->panel, b->panel) && b->bits <= a->bits && gain >= 0 && (b->bits < a->bits || gain > 0))
+                p->v[i].front = false;
         }
     }
 }
@@ -138,13 +155,15 @@ static bl_status put_points(points *p, int direction, bl_text *csv, bl_err *e)
     return bl_text_check(csv, e);
 }
 
-/* Rows whose metric is the first of `metric` that their task has. The base of a task stands at the end of each of its curves. */
-static bl_status cells(const bl_plot_input *in, const char *const *metric, int direction, double scale, bl_text *csv, size_t *n_points, bl_err *e)
+/* Rows whose metric is the first of `metric` that their task has. The base of a task stands at the end of each of its
+ * curves. */
+static bl_status cells(const bl_plot_input *in, const char *const *metric, int direction, double scale, bl_text *csv,
+                       size_t *n_points, bl_err *e)
 {
     const bl_table *t = in->table;
     const bl_row **chosen = bl_new(t ? t->n : 0, sizeof *chosen, e);
-    points p = { 0 };
-    varying v = { 0 };
+    points p = {0};
+    varying v = {0};
     size_t n = 0;
     bl_status st = chosen ? BL_OK : BL_E_NOMEM;
 
@@ -152,26 +171,30 @@ static bl_status cells(const bl_plot_input *in, const char *const *metric, int d
     for (size_t i = 0; t && i < t->n; i++) {
         const bl_row *r = &t->row[i];
         int rank = 0, best = -1;
-        if (!r->has_value || !isfinite(r->value) || r->bits_per_weight <= 0 || (direction < 0 && r->value <= 0)) continue;
+        if (!r->has_value || !isfinite(r->value) || r->bits_per_weight <= 0 || (direction < 0 && r->value <= 0))
+            continue;
         while (metric[rank] && strcmp(metric[rank], r->metric)) rank++;
         if (!metric[rank]) continue;
-        for (int k = 0; k < rank && best < 0; k++)      /* rows of one cell stand together */
-            for (size_t j = i; j-- > 0 && t->row[j].path == r->path; )
+        for (int k = 0; k < rank && best < 0; k++) /* rows of one cell stand together */
+            for (size_t j = i; j-- > 0 && t->row[j].path == r->path;)
                 if (!strcmp(t->row[j].metric, metric[k])) best = k;
         for (int k = 0; k < rank && best < 0; k++)
             for (size_t j = i + 1; j < t->n && t->row[j].path == r->path; j++)
                 if (!strcmp(t->row[j].metric, metric[k])) best = k;
         if (best >= 0) continue;
         chosen[n++] = r;
-        v.model     = v.model     || strcmp(r->model, chosen[0]->model);
+        v.model = v.model || strcmp(r->model, chosen[0]->model);
         v.stored_as = v.stored_as || strcmp(r->stored_as, chosen[0]->stored_as);
-        v.version   = v.version   || (r->version != chosen[0]->version && !strcmp(r->task, chosen[0]->task));
-        v.seed      = v.seed      || r->seed != chosen[0]->seed;
+        v.version = v.version || (r->version != chosen[0]->version && !strcmp(r->task, chosen[0]->task));
+        v.seed = v.seed || r->seed != chosen[0]->seed;
     }
     for (size_t i = 0; i < n; i++) {
         const bl_row *r = chosen[i];
         bool in_a_curve = false;
-        if (!is_base(r)) { BL_TRY(add_point(&p, r, r, &v, scale, e)); continue; }
+        if (!is_base(r)) {
+            BL_TRY(add_point(&p, r, r, &v, scale, e));
+            continue;
+        }
         for (size_t k = 0; k < n; k++) {
             bool repeated = false;
             if (is_base(chosen[k]) || !same_task(r, chosen[k]) || !chosen[k]->bits[0]) continue;
@@ -179,8 +202,14 @@ static bl_status cells(const bl_plot_input *in, const char *const *metric, int d
             size_t before = p.n;
             BL_TRY(add_point(&p, r, chosen[k], &v, scale, e));
             for (size_t j = 0; j < before; j++)
-                if (p.v[j].is_base && !strcmp(p.v[j].series, p.v[before].series) && p.v[j].value == p.v[before].value) repeated = true;
-            if (repeated) { bl_free(p.v[before].panel); bl_free(p.v[before].series); bl_free(p.v[before].label); p.n = before; }
+                if (p.v[j].is_base && !strcmp(p.v[j].series, p.v[before].series) && p.v[j].value == p.v[before].value)
+                    repeated = true;
+            if (repeated) {
+                bl_free(p.v[before].panel);
+                bl_free(p.v[before].series);
+                bl_free(p.v[before].label);
+                p.n = before;
+            }
         }
         if (!in_a_curve) BL_TRY(add_point(&p, r, r, &v, scale, e));
     }
@@ -194,45 +223,57 @@ out:
 
 bl_status bl_data_perplexity(const bl_plot_input *in, bl_text *csv, size_t *n_points, bl_err *e)
 {
-    static const char *const metric[] = { "perplexity", "word_perplexity", NULL };
+    static const char *const metric[] = {"perplexity", "word_perplexity", NULL};
     return cells(in, metric, -1, 1, csv, n_points, e);
 }
 
 bl_status bl_data_accuracy(const bl_plot_input *in, bl_text *csv, size_t *n_points, bl_err *e)
 {
-    static const char *const metric[] = { "acc", "exact_match_strict", "exact_match", NULL };
+    static const char *const metric[] = {"acc", "exact_match_strict", "exact_match", NULL};
     return cells(in, metric, 1, 100, csv, n_points, e);
 }
 
 /* ---- kernels ------------------------------------------------------------------------------------ */
-typedef struct timing { const bl_kernel_row *row; char *family; double bits; } timing;     /* bits: least of the kernel; the ends of rows make them differ a little */
+typedef struct timing {
+    const bl_kernel_row *row;
+    char *family;
+    double bits;
+} timing; /* bits: least of the kernel; the ends of rows make them differ a little */
 
 /* The curve of a kernel: formats that differ in their width make one, so that speed can be read against bits. */
 static char *family_of(const bl_kernel_row *r, bl_err *e)
 {
-    static const struct { const char *glob, *name; } families[] = {
-        { "int*", "int" }, { "nf*", "nf" }, { "fp4", "fp4 and fp8" }, { "fp8_*", "fp4 and fp8" }, { "fp*", "dense" }, { "bf16", "dense" },
-        { "q[0-9]_*", "GGUF blocks" },
+    static const struct {
+        const char *glob, *name;
+    } families[] = {
+        {"int*", "int"},  {"nf*", "nf"},     {"fp4", "fp4 and fp8"},      {"fp8_*", "fp4 and fp8"},
+        {"fp*", "dense"}, {"bf16", "dense"}, {"q[0-9]_*", "GGUF blocks"},
     };
     const char *name = r->format, *act = strstr(r->kernel, "_w"), *device = strcmp(r->backend, "cpu") ? r->backend : "";
     size_t n = strlen(r->kernel);
     int wbits, abits;
 
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        if (!fnmatch(families[i].glob, r->format, 0)) { name = families[i].name; break; }
+        if (!fnmatch(families[i].glob, r->format, 0)) {
+            name = families[i].name;
+            break;
+        }
     if (n > 4 && !strcmp(r->kernel + n - 4, "_ref")) return bl_strdup("plain C", e);
-    if (act && sscanf(act, "_w%da%d", &wbits, &abits) == 2) return bl_format_text(e, "%s%s%s with int x", device, *device ? " " : "", name);
+    if (act && sscanf(act, "_w%da%d", &wbits, &abits) == 2)
+        return bl_format_text(e, "%s%s%s with int x", device, *device ? " " : "", name);
     return bl_format_text(e, "%s%s%s", device, *device ? " " : "", name);
 }
 
-/* Is there a newer form of the same kernel, which the program takes instead? "gemm_int4_avx512" for "gemm_int4_avx2". */
+/* Is there a newer form of the same kernel, which the program takes instead? "gemm_int4_avx512" for "gemm_int4_avx2".
+ */
 static bool has_newer(const bl_plot_input *in, const bl_kernel_row *r)
 {
     size_t n = strlen(r->kernel), stem = n - strlen("avx2");
 
     if (n < 5 || strcmp(r->kernel + stem, "avx2")) return false;
     for (size_t i = 0; i < in->n_kernels; i++)
-        if (!strncmp(in->kernel[i].kernel, r->kernel, stem) && !strcmp(in->kernel[i].kernel + stem, "avx512")) return true;
+        if (!strncmp(in->kernel[i].kernel, r->kernel, stem) && !strcmp(in->kernel[i].kernel + stem, "avx512"))
+            return true;
     return false;
 }
 
@@ -243,7 +284,9 @@ static int by_curve(const void *a, const void *b)
     if (!order) order = strcmp(x->family, y->family);
     if (!order) order = (x->bits > y->bits) - (x->bits < y->bits);
     if (!order) order = strcmp(x->row->kernel, y->row->kernel);
-    if (!order) order = (x->row->out * x->row->in > y->row->out * y->row->in) - (x->row->out * x->row->in < y->row->out * y->row->in);
+    if (!order)
+        order = (x->row->out * x->row->in > y->row->out * y->row->in) -
+                (x->row->out * x->row->in < y->row->out * y->row->in);
     return order;
 }
 
@@ -281,23 +324,32 @@ bl_status bl_data_kernels(const bl_plot_input *in, bl_text *csv, size_t *n_point
     double *ratio = bl_new(in->n_kernels, sizeof *ratio, e);
     size_t n = 0;
 
-    if (!t || !ratio) { st = BL_E_NOMEM; goto out; }
+    if (!t || !ratio) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < in->n_kernels; i++) {
         const bl_kernel_row *r = &in->kernel[i];
-        if (!(r->ratio > 0) || !(r->bits > 0) || !strncmp(r->kernel, "openblas", 8) || has_newer(in, r)) continue;      /* OpenBLAS itself is the line at 1 */
+        if (!(r->ratio > 0) || !(r->bits > 0) || !strncmp(r->kernel, "openblas", 8) || has_newer(in, r))
+            continue; /* OpenBLAS itself is the line at 1 */
         t[n].row = r;
         t[n].bits = r->bits;
-        for (size_t k = 0; k < in->n_kernels; k++) if (!strcmp(in->kernel[k].kernel, r->kernel)) t[n].bits = fmin(t[n].bits, in->kernel[k].bits);
-        if (!(t[n].family = family_of(r, e))) { st = BL_E_NOMEM; goto out; }
+        for (size_t k = 0; k < in->n_kernels; k++)
+            if (!strcmp(in->kernel[k].kernel, r->kernel)) t[n].bits = fmin(t[n].bits, in->kernel[k].bits);
+        if (!(t[n].family = family_of(r, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         n++;
     }
     if (n) qsort(t, n, sizeof *t, by_curve);
     bl_text_add(csv, "panel,series,kind,label,bits,value,gflops,gbs,seconds,nmse\n");
-    for (size_t from = 0, to; from < n; from = to) {    /* one curve: its points, then its medians */
+    for (size_t from = 0, to; from < n; from = to) { /* one curve: its points, then its medians */
         for (to = from; to < n && t[to].row->m == t[from].row->m && !strcmp(t[to].family, t[from].family); to++)
             put_timing(csv, &t[to], "point", t[to].row->ratio);
         for (size_t i = from, end; i < to; i = end) {
-            for (end = i; end < to && !strcmp(t[end].row->kernel, t[i].row->kernel); end++) ratio[end - i] = t[end].row->ratio;
+            for (end = i; end < to && !strcmp(t[end].row->kernel, t[i].row->kernel); end++)
+                ratio[end - i] = t[end].row->ratio;
             qsort(ratio, end - i, sizeof *ratio, by_value);
             put_timing(csv, &t[i], "median", bl_percentile(ratio, (int64_t)(end - i), 0.5));
         }

@@ -1,8 +1,9 @@
 /* plot.c - writes <stem>.csv and <stem>.gp, then lets gnuplot draw.
  *
- * The script is whole in itself: a head with the names that this figure has, the common style, the figure. It reads the csv and writes the
- * picture beside it, so `gnuplot <stem>.gp` in that directory draws the same picture again. Names from results never become commands: they
- * stand in quoted strings in which every byte that could end or change the string is written as a number.
+ * The script is whole in itself: a head with the names that this figure has, the common style, the figure. It reads the
+ * csv and writes the picture beside it, so `gnuplot <stem>.gp` in that directory draws the same picture again. Names
+ * from results never become commands: they stand in quoted strings in which every byte that could end or change the
+ * string is written as a number.
  */
 #include "plot.h"
 #include "data.h"
@@ -24,8 +25,11 @@ extern char **environ;
 #undef BL_PLOT
 extern const unsigned char bl_plot_style[];
 
-static const struct { bl_plot plot; const unsigned char *script; } plots[] = {
-#define BL_PLOT(id, data, doc) { { #id, doc, data }, bl_plot_script_##id },
+static const struct {
+    bl_plot plot;
+    const unsigned char *script;
+} plots[] = {
+#define BL_PLOT(id, data, doc) {{#id, doc, data}, bl_plot_script_##id},
 #include "registry.def"
 #undef BL_PLOT
 };
@@ -40,11 +44,15 @@ const bl_plot *bl_plot_find(const char *name)
 }
 
 /* ---- the script --------------------------------------------------------------------------------- */
-static const struct { const char *ending, *terminal; } forms[] = {
-    [BL_PLOT_PNG]  = { "png", "set terminal pngcairo noenhanced size 1280,800 font \"Sans,15\" linewidth 1.5 background \"#ffffff\"" },
-    [BL_PLOT_SVG]  = { "svg", "set terminal svg noenhanced size 960,600 font \"Sans,12\" linewidth 1.2 background \"#ffffff\"" },
-    [BL_PLOT_PDF]  = { "pdf", "set terminal pdfcairo noenhanced size 7.2in,4.5in font \"Sans,10\" linewidth 1.2" },
-    [BL_PLOT_DUMB] = { "txt", "set terminal dumb noenhanced size 110,34" },
+static const struct {
+    const char *ending, *terminal;
+} forms[] = {
+    [BL_PLOT_PNG] =
+        {"png", "set terminal pngcairo noenhanced size 1280,800 font \"Sans,15\" linewidth 1.5 background \"#ffffff\""},
+    [BL_PLOT_SVG] = {"svg",
+                     "set terminal svg noenhanced size 960,600 font \"Sans,12\" linewidth 1.2 background \"#ffffff\""},
+    [BL_PLOT_PDF] = {"pdf", "set terminal pdfcairo noenhanced size 7.2in,4.5in font \"Sans,10\" linewidth 1.2"},
+    [BL_PLOT_DUMB] = {"txt", "set terminal dumb noenhanced size 110,34"},
 };
 
 /* A gnuplot string: what is not a plain character is an octal escape, so no byte of a name is ever syntax. */
@@ -73,7 +81,7 @@ static bool seen_before(const bl_text *csv, const char *line, int field, const c
 /* The different texts of the first or second field, in their order. Both are quoted and hold no quote. */
 static bl_status put_names(bl_text *out, const char *array, const bl_text *csv, int field, bl_err *e)
 {
-    bl_text list = { 0 };
+    bl_text list = {0};
     size_t n = 0;
 
     for (const char *line = strchr(csv->s, '\n') + 1; *line; line = strchr(line, '\n') + 1) {
@@ -82,7 +90,10 @@ static bl_status put_names(bl_text *out, const char *array, const bl_text *csv, 
         size_t length = strcspn(from, "\"");
         if (seen_before(csv, line, field, from, length)) continue;
         char *name = bl_strndup(from, length, e);
-        if (!name) { bl_text_free(&list); return BL_E_NOMEM; }
+        if (!name) {
+            bl_text_free(&list);
+            return BL_E_NOMEM;
+        }
         bl_text_add(&list, n++ ? ", " : "");
         put_string(&list, name);
         bl_free(name);
@@ -93,14 +104,17 @@ static bl_status put_names(bl_text *out, const char *array, const bl_text *csv, 
     return bl_text_check(out, e);
 }
 
-static bl_status write_script(const bl_plot *p, bl_plot_format f, const char *stem, const bl_text *csv, bl_text *out, bl_err *e)
+static bl_status write_script(const bl_plot *p, bl_plot_format f, const char *stem, const bl_text *csv, bl_text *out,
+                              bl_err *e)
 {
     size_t at = 0;
-    bl_text name = { 0 };
+    bl_text name = {0};
     bl_status st;
 
     while (strcmp(plots[at].plot.name, p->name)) at++;
-    bl_text_addf(out, "# %s: %s\n# Drawn by bitladder %s. Run gnuplot on this file, in its directory, to draw it again.\n", p->name, p->doc, BL_VERSION);
+    bl_text_addf(out,
+                 "# %s: %s\n# Drawn by bitladder %s. Run gnuplot on this file, in its directory, to draw it again.\n",
+                 p->name, p->doc, BL_VERSION);
     bl_text_addf(&name, "%s.csv", stem);
     bl_text_add(out, "data = ");
     put_string(out, name.s ? name.s : "");
@@ -139,9 +153,9 @@ static bl_status drain(int fd, bl_text *out, bl_err *e)
 static bl_status run_gnuplot(const char *dir, const char *script, const char *picture, bl_text *said, bl_err *e)
 {
     posix_spawn_file_actions_t act;
-    char *argv[] = { (char *)(uintptr_t)"gnuplot", (char *)(uintptr_t)"-e", NULL, NULL, NULL };
-    bl_text set = { 0 }, file = { 0 };
-    int fd[2] = { -1, -1 }, status = 0, failed;
+    char *argv[] = {(char *)(uintptr_t) "gnuplot", (char *)(uintptr_t) "-e", NULL, NULL, NULL};
+    bl_text set = {0}, file = {0};
+    int fd[2] = {-1, -1}, status = 0, failed;
     pid_t pid;
     bl_status st;
 
@@ -152,7 +166,10 @@ static bl_status run_gnuplot(const char *dir, const char *script, const char *pi
     BL_TRY(bl_text_check(&file, e));
     argv[2] = set.s;
     argv[3] = file.s;
-    if (pipe2(fd, O_CLOEXEC) != 0) { st = bl_fail(e, BL_E_IO, "no pipe for gnuplot: %s", strerror(errno)); goto out; }
+    if (pipe2(fd, O_CLOEXEC) != 0) {
+        st = bl_fail(e, BL_E_IO, "no pipe for gnuplot: %s", strerror(errno));
+        goto out;
+    }
     posix_spawn_file_actions_init(&act);
     posix_spawn_file_actions_addchdir_np(&act, dir);
     posix_spawn_file_actions_addopen(&act, 0, "/dev/null", O_RDONLY, 0);
@@ -162,13 +179,17 @@ static bl_status run_gnuplot(const char *dir, const char *script, const char *pi
     posix_spawn_file_actions_destroy(&act);
     close(fd[1]);
     fd[1] = -1;
-    if (failed) { st = bl_fail(e, BL_E_MISSING, "gnuplot is not there (%s); package gnuplot-nox", strerror(failed)); goto out; }
+    if (failed) {
+        st = bl_fail(e, BL_E_MISSING, "gnuplot is not there (%s); package gnuplot-nox", strerror(failed));
+        goto out;
+    }
     st = drain(fd[0], said, e);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
     if (st != BL_OK) goto out;
     if (WIFSIGNALED(status)) st = bl_fail(e, BL_E_MISSING, "gnuplot was ended by signal %d", WTERMSIG(status));
     else if (WEXITSTATUS(status) == 127) st = bl_fail(e, BL_E_MISSING, "gnuplot is not there; package gnuplot-nox");
-    else if (WEXITSTATUS(status)) st = bl_fail(e, BL_E_MISSING, "gnuplot failed: %.300s", said->s ? said->s : "it says nothing");
+    else if (WEXITSTATUS(status))
+        st = bl_fail(e, BL_E_MISSING, "gnuplot failed: %.300s", said->s ? said->s : "it says nothing");
 out:
     if (fd[0] >= 0) close(fd[0]);
     if (fd[1] >= 0) close(fd[1]);
@@ -198,30 +219,36 @@ static bl_status write_beside(const char *dir, const char *stem, const char *end
     return st;
 }
 
-bl_status bl_plot_draw(const bl_plot *p, const bl_plot_input *in, bl_plot_format f, const char *path, bl_text *out, bl_err *e)
+bl_status bl_plot_draw(const bl_plot *p, const bl_plot_input *in, bl_plot_format f, const char *path, bl_text *out,
+                       bl_err *e)
 {
     bl_status st;
     char *dir = NULL, *stem = NULL, *script = NULL, *picture = NULL, *from = NULL;
-    bl_text csv = { 0 }, gp = { 0 }, said = { 0 };
+    bl_text csv = {0}, gp = {0}, said = {0};
     size_t n = 0;
 
     BL_TRY(split(path, &dir, &stem, e));
     BL_TRY(p->data(in, &csv, &n, e));
-    if (n == 0) { st = bl_fail(e, BL_E_MISSING, "nothing in the results fits the figure %s (%s)", p->name, p->doc); goto out; }
+    if (n == 0) {
+        st = bl_fail(e, BL_E_MISSING, "nothing in the results fits the figure %s (%s)", p->name, p->doc);
+        goto out;
+    }
     BL_TRY(write_script(p, f, stem, &csv, &gp, e));
     BL_TRY(bl_make_dirs(dir, e));
     BL_TRY(write_beside(dir, stem, "csv", &csv, e));
     BL_TRY(write_beside(dir, stem, "gp", &gp, e));
 
     /* The picture is drawn under another name and renamed, so that an old one is never half replaced. */
-    if (!(script = bl_format_text(e, "%s.gp", stem)) || !(picture = bl_format_text(e, "%s.%s.tmp.%ld", stem, forms[f].ending, (long)getpid())) ||
+    if (!(script = bl_format_text(e, "%s.gp", stem)) ||
+        !(picture = bl_format_text(e, "%s.%s.tmp.%ld", stem, forms[f].ending, (long)getpid())) ||
         !(from = bl_join(dir, picture, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     if ((st = run_gnuplot(dir, script, picture, &said, e)) != BL_OK) {
-        unlink(from);                                   /* what a gnuplot that died may have left */
-        if (st == BL_E_MISSING) bl_within(e, "figure %s: %s/%s.csv and %s.gp are written, the picture is not", p->name, dir, stem, stem);
+        unlink(from); /* what a gnuplot that died may have left */
+        if (st == BL_E_MISSING)
+            bl_within(e, "figure %s: %s/%s.csv and %s.gp are written, the picture is not", p->name, dir, stem, stem);
         goto out;
     }
     if (f == BL_PLOT_DUMB) {
@@ -229,7 +256,10 @@ bl_status bl_plot_draw(const bl_plot *p, const bl_plot_input *in, bl_plot_format
         st = bl_text_check(out, e);
         goto out;
     }
-    if (!bl_exists(from)) { st = bl_fail(e, BL_E_MISSING, "gnuplot wrote no picture: %.300s", said.s ? said.s : "it says nothing"); goto out; }
+    if (!bl_exists(from)) {
+        st = bl_fail(e, BL_E_MISSING, "gnuplot wrote no picture: %.300s", said.s ? said.s : "it says nothing");
+        goto out;
+    }
     st = bl_rename(from, path, e);
 out:
     bl_free(dir);

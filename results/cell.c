@@ -8,63 +8,73 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a table needs comes first in each group: HDF5 looks through the attributes of an object in the order in which they were written.
+/* What a table needs comes first in each group: HDF5 looks through the attributes of an object in the order in which
+ * they were written.
  * '@' stands for the name of the task. Absent integers read as `least` - 1, absent reals as 0, absent texts as NULL. */
 enum { TABLE = 1, NULLABLE = 2 };
 typedef enum kind { TEXT, INT, REAL } kind;
-typedef struct field { const char *where; kind kind; size_t at; const char *unit; int64_t least; const char *absent; int flags; } field;
+typedef struct field {
+    const char *where;
+    kind kind;
+    size_t at;
+    const char *unit;
+    int64_t least;
+    const char *absent;
+    int flags;
+} field;
 #define AT(m) .at = offsetof(bl_cell, m)
 static const char no_option[] = "the method has no such option", not_measured[] = "not measured";
 static const field fields[] = {
-    { "created",                     TEXT, AT(created),           .flags = NULLABLE },
-    { "model/name",                  TEXT, AT(model),             .flags = TABLE },
-    { "model/stored_as",             TEXT, AT(stored_as),         .flags = TABLE },
-    { "model/bits_per_weight",       REAL, AT(bits_per_weight),   "1",    0, not_measured, TABLE },
-    { "model/packed_bytes",          INT,  AT(packed_bytes),      "byte", 1, not_measured, TABLE },
-    { "model/fingerprint",           TEXT, AT(model_fingerprint) },
-    { "model/tokenizer_hash",        TEXT, AT(tokenizer_hash) },
-    { "method/text",                 TEXT, AT(method),            .flags = TABLE },
-    { "method/wbits",                INT,  AT(wbits),             "bit",  0, no_option, TABLE },
-    { "method/group_text",           TEXT, AT(group_text),        .flags = TABLE },
-    { "method/simulated",            TEXT, AT(simulated),         .flags = TABLE | NULLABLE },
-    { "method/notes",                TEXT, AT(notes),             .flags = TABLE },
-    { "method/name",                 TEXT, AT(method_name) },
-    { "method/version",              INT,  AT(method_version) },
-    { "method/options",              TEXT, AT(method_options) },
-    { "task/@/name",                 TEXT, AT(task),              .flags = TABLE },
-    { "task/@/version",              INT,  AT(task_version),      .flags = TABLE },
-    { "task/@/seed",                 INT,  AT(seed),              .flags = TABLE },
-    { "task/@/limit",                INT,  AT(limit),             .flags = TABLE },
-    { "task/@/truncated",            INT,  AT(truncated),    .flags = TABLE },
-    { "task/@/options",              TEXT, AT(task_options) },
-    { "task/@/data_hash",            TEXT, AT(data_hash) },
-    { "task/@/bos",                  TEXT, AT(bos) },
-    { "task/@/scored_tokens",        INT,  AT(scored_tokens) },
-    { "task/@/boundary",             INT,  AT(boundary) },
-    { "task/@/ties",                 INT,  AT(ties) },
-    { "task/@/hit_limit",            INT,  AT(hit_limit) },
-    { "task/@/no_answer",            INT,  AT(no_answer) },
-    { "run/seconds",                 REAL, AT(seconds),           "s",    0, not_measured, TABLE },
-    { "run/quantize_seconds",        REAL, AT(quantize_seconds),  "s",    0, not_measured, TABLE },
-    { "run/tokens_per_second",       REAL, AT(tokens_per_second), "s-1",  0, not_measured, TABLE },
-    { "run/peak_bytes",              INT,  AT(peak_bytes),        "byte", 1, not_measured, TABLE },
-    { "run/kv_bytes",                INT,  AT(kv_bytes),          "byte", .flags = TABLE },
-    { "run/bytes_read",              INT,  AT(bytes_read),        "byte", .flags = TABLE },
-    { "run/batch_tokens",            INT,  AT(batch_tokens) },
-    { "run/product_calls_1",         INT,  AT(product_rows[0]) },
-    { "run/product_calls_2_to_8",    INT,  AT(product_rows[1]) },
-    { "run/product_calls_9_to_64",   INT,  AT(product_rows[2]) },
-    { "run/product_calls_above_64",  INT,  AT(product_rows[3]) },
-    { "run/model_path",              TEXT, AT(model_path) },
-    { "env/device",                  TEXT, AT(device) },
-    { "env/simd",                    TEXT, AT(simd) },
-    { "env/libraries",               TEXT, AT(libraries) },
-    { "env/commit",                  TEXT, AT(commit) },
-    { "env/host",                    TEXT, AT(host) },
-    { "env/threads",                 INT,  AT(threads) },
+    {"created", TEXT, AT(created), .flags = NULLABLE},
+    {"model/name", TEXT, AT(model), .flags = TABLE},
+    {"model/stored_as", TEXT, AT(stored_as), .flags = TABLE},
+    {"model/bits_per_weight", REAL, AT(bits_per_weight), "1", 0, not_measured, TABLE},
+    {"model/packed_bytes", INT, AT(packed_bytes), "byte", 1, not_measured, TABLE},
+    {"model/fingerprint", TEXT, AT(model_fingerprint)},
+    {"model/tokenizer_hash", TEXT, AT(tokenizer_hash)},
+    {"method/text", TEXT, AT(method), .flags = TABLE},
+    {"method/wbits", INT, AT(wbits), "bit", 0, no_option, TABLE},
+    {"method/group_text", TEXT, AT(group_text), .flags = TABLE},
+    {"method/simulated", TEXT, AT(simulated), .flags = TABLE | NULLABLE},
+    {"method/notes", TEXT, AT(notes), .flags = TABLE},
+    {"method/name", TEXT, AT(method_name)},
+    {"method/version", INT, AT(method_version)},
+    {"method/options", TEXT, AT(method_options)},
+    {"task/@/name", TEXT, AT(task), .flags = TABLE},
+    {"task/@/version", INT, AT(task_version), .flags = TABLE},
+    {"task/@/seed", INT, AT(seed), .flags = TABLE},
+    {"task/@/limit", INT, AT(limit), .flags = TABLE},
+    {"task/@/truncated", INT, AT(truncated), .flags = TABLE},
+    {"task/@/options", TEXT, AT(task_options)},
+    {"task/@/data_hash", TEXT, AT(data_hash)},
+    {"task/@/bos", TEXT, AT(bos)},
+    {"task/@/scored_tokens", INT, AT(scored_tokens)},
+    {"task/@/boundary", INT, AT(boundary)},
+    {"task/@/ties", INT, AT(ties)},
+    {"task/@/hit_limit", INT, AT(hit_limit)},
+    {"task/@/no_answer", INT, AT(no_answer)},
+    {"run/seconds", REAL, AT(seconds), "s", 0, not_measured, TABLE},
+    {"run/quantize_seconds", REAL, AT(quantize_seconds), "s", 0, not_measured, TABLE},
+    {"run/tokens_per_second", REAL, AT(tokens_per_second), "s-1", 0, not_measured, TABLE},
+    {"run/peak_bytes", INT, AT(peak_bytes), "byte", 1, not_measured, TABLE},
+    {"run/kv_bytes", INT, AT(kv_bytes), "byte", .flags = TABLE},
+    {"run/bytes_read", INT, AT(bytes_read), "byte", .flags = TABLE},
+    {"run/batch_tokens", INT, AT(batch_tokens)},
+    {"run/product_calls_1", INT, AT(product_rows[0])},
+    {"run/product_calls_2_to_8", INT, AT(product_rows[1])},
+    {"run/product_calls_9_to_64", INT, AT(product_rows[2])},
+    {"run/product_calls_above_64", INT, AT(product_rows[3])},
+    {"run/model_path", TEXT, AT(model_path)},
+    {"env/device", TEXT, AT(device)},
+    {"env/simd", TEXT, AT(simd)},
+    {"env/libraries", TEXT, AT(libraries)},
+    {"env/commit", TEXT, AT(commit)},
+    {"env/host", TEXT, AT(host)},
+    {"env/threads", INT, AT(threads)},
 };
 
-/* "task/@<tail>" with the task's group name in place of the sign. HDF5 names cannot hold '/', and "." means something else. */
+/* "task/@<tail>" with the task's group name in place of the sign. HDF5 names cannot hold '/', and "." means something
+ * else. */
 static bl_status place(const char *where, const char *task, bl_text *out, bl_err *e)
 {
     const char *star = strchr(where, '@');
@@ -88,12 +98,11 @@ static bl_status put_field(bl_record *r, const field *f, const bl_cell *c, const
     double v;
 
     switch (f->kind) {
-    case TEXT:
-        s = *(const char *const *)p;
-        return !s && (f->flags & NULLABLE) ? BL_OK : bl_record_text(r, where, s, e);
+    case TEXT: s = *(const char *const *)p; return !s && (f->flags & NULLABLE) ? BL_OK : bl_record_text(r, where, s, e);
     case INT:
         n = *(const int64_t *)p;
-        return f->absent && n < f->least ? bl_record_absent(r, where, f->absent, e) : bl_record_int(r, where, n, f->unit, e);
+        return f->absent && n < f->least ? bl_record_absent(r, where, f->absent, e)
+                                         : bl_record_int(r, where, n, f->unit, e);
     case REAL:
         v = *(const double *)p;
         return f->absent && v <= 0 ? bl_record_absent(r, where, f->absent, e) : bl_record_real(r, where, v, f->unit, e);
@@ -109,7 +118,10 @@ static bl_status put_metrics(bl_record *r, const bl_cell *c, bl_text *at, bl_err
     const char **name = bl_new(n, sizeof *name, e), **unit = bl_new(n, sizeof *unit, e);
     int64_t *items = bl_new(n, sizeof *items, e), *direction = bl_new(n, sizeof *direction, e);
 
-    if (!name || !unit || !items || !direction) { st = BL_E_NOMEM; goto out; }
+    if (!name || !unit || !items || !direction) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < n; i++) {
         name[i] = c->metric[i].name;
         unit[i] = c->metric[i].unit ? c->metric[i].unit : "1";
@@ -143,7 +155,8 @@ out:
     return st;
 }
 
-/* How many columns of score (or value) hold anything: up to the last that is not zero in some sample, at least `least`. */
+/* How many columns of score (or value) hold anything: up to the last that is not zero in some sample, at least `least`.
+ */
 static int used(const bl_cell *c, bool values, int least)
 {
     int most = values ? BL_MAX_VALUES : BL_MAX_SCORES;
@@ -155,8 +168,10 @@ static int used(const bl_cell *c, bool values, int least)
 
 static bl_status put_samples(bl_record *r, const bl_cell *c, const char *where, bl_err *e)
 {
-    static const char *const score[] = { "score_0", "score_1", "score_2", "score_3", "score_4", "score_5", "score_6", "score_7" };
-    static const char *const value[] = { "value_0", "value_1", "value_2", "value_3", "value_4", "value_5", "value_6", "value_7" };
+    static const char *const score[] = {"score_0", "score_1", "score_2", "score_3",
+                                        "score_4", "score_5", "score_6", "score_7"};
+    static const char *const value[] = {"value_0", "value_1", "value_2", "value_3",
+                                        "value_4", "value_5", "value_6", "value_7"};
     size_t n = (size_t)c->n_samples;
     int n_scores = used(c, false, 1), n_values = used(c, true, 0), n_columns = 0;
     bool has_reply = false, has_answer = false;
@@ -169,13 +184,22 @@ static bl_status put_samples(bl_record *r, const bl_cell *c, const char *where, 
 
     BL_TRY(bl_arena_new(&a, e));
     for (size_t k = 0; k < BL_COUNT(ints); k++)
-        if (!(ints[k] = bl_alloc(a, n, sizeof **ints, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(ints[k] = bl_alloc(a, n, sizeof **ints, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
     for (int k = 0; k < n_scores + n_values; k++)
-        if (!(reals[k] = bl_alloc(a, n, sizeof **reals, e))) { st = BL_E_NOMEM; goto out; }
-    if (!(reply = bl_alloc(a, n, sizeof *reply, e)) || !(answer = bl_alloc(a, n, sizeof *answer, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(reals[k] = bl_alloc(a, n, sizeof **reals, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+    if (!(reply = bl_alloc(a, n, sizeof *reply, e)) || !(answer = bl_alloc(a, n, sizeof *answer, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < n; i++) {
         const bl_sample *s = &c->sample[i];
-        int64_t row[] = { s->id, s->pick, s->gold, s->n_choices, s->flags, s->tokens };
+        int64_t row[] = {s->id, s->pick, s->gold, s->n_choices, s->flags, s->tokens};
         for (size_t k = 0; k < BL_COUNT(ints); k++) ints[k][i] = row[k];
         for (int k = 0; k < n_scores; k++) reals[k][i] = s->score[k];
         for (int k = 0; k < n_values; k++) reals[n_scores + k][i] = s->value[k];
@@ -184,31 +208,39 @@ static bl_status put_samples(bl_record *r, const bl_cell *c, const char *where, 
         has_reply = has_reply || s->reply;
         has_answer = has_answer || s->answer;
     }
-    column[n_columns++] = (bl_column){ "id",        "1", "row of the dataset, from 0",                BL_COL_INT, ints[0] };
-    column[n_columns++] = (bl_column){ "pick",      "1", "choice that was taken, -1: none",           BL_COL_INT, ints[1] };
-    column[n_columns++] = (bl_column){ "gold",      "1", "right choice, -1: none",                    BL_COL_INT, ints[2] };
-    column[n_columns++] = (bl_column){ "n_choices", "1", "number of choices",                         BL_COL_INT, ints[3] };
-    column[n_columns++] = (bl_column){ "flags",     "1", "1 tie, 2 truncated, 4 boundary, 8 hit limit, 16 no answer", BL_COL_INT, ints[4] };
-    column[n_columns++] = (bl_column){ "tokens",    "1", "scored or generated tokens",                BL_COL_INT, ints[5] };
-    for (int k = 0; k < n_scores; k++) column[n_columns++] = (bl_column){ score[k], "1", "score of the task, in the order of its metrics", BL_COL_REAL, reals[k] };
+    column[n_columns++] = (bl_column){"id", "1", "row of the dataset, from 0", BL_COL_INT, ints[0]};
+    column[n_columns++] = (bl_column){"pick", "1", "choice that was taken, -1: none", BL_COL_INT, ints[1]};
+    column[n_columns++] = (bl_column){"gold", "1", "right choice, -1: none", BL_COL_INT, ints[2]};
+    column[n_columns++] = (bl_column){"n_choices", "1", "number of choices", BL_COL_INT, ints[3]};
+    column[n_columns++] = (bl_column){"flags", "1", "1 tie, 2 truncated, 4 boundary, 8 hit limit, 16 no answer",
+                                      BL_COL_INT, ints[4]};
+    column[n_columns++] = (bl_column){"tokens", "1", "scored or generated tokens", BL_COL_INT, ints[5]};
+    for (int k = 0; k < n_scores; k++)
+        column[n_columns++] = (bl_column){score[k], "1", "score of the task, in the order of its metrics", BL_COL_REAL,
+                                          reals[k]};
     for (int k = 0; k < n_values; k++)
-        column[n_columns++] = (bl_column){ value[k], "1", "nll of a choice in nat, or the task's own sums", BL_COL_REAL, reals[n_scores + k] };
-    if (has_reply)  column[n_columns++] = (bl_column){ "reply",  NULL, "text that was generated",  BL_COL_TEXT, reply };
-    if (has_answer) column[n_columns++] = (bl_column){ "answer", NULL, "what was taken out of it", BL_COL_TEXT, answer };
-    st = bl_record_table(r, where, &(bl_table_data){ (int64_t)n, n_columns, column }, e);
+        column[n_columns++] = (bl_column){value[k], "1", "nll of a choice in nat, or the task's own sums", BL_COL_REAL,
+                                          reals[n_scores + k]};
+    if (has_reply) column[n_columns++] = (bl_column){"reply", NULL, "text that was generated", BL_COL_TEXT, reply};
+    if (has_answer) column[n_columns++] = (bl_column){"answer", NULL, "what was taken out of it", BL_COL_TEXT, answer};
+    st = bl_record_table(r, where, &(bl_table_data){(int64_t)n, n_columns, column}, e);
 out:
     bl_arena_free(a);
     return st;
 }
 
 /* The columns of the layer table; a column whose entries are all below zero was not measured and is left out. */
-static const struct { const char *name, *unit, *long_name; size_t at; bool optional; } layer_columns[] = {
-    { "mse",      "1",   "mean squared weight error",                                offsetof(bl_layer_stat, mse),      false },
-    { "nmse",     "1",   "mean squared weight error over mean squared weight",       offsetof(bl_layer_stat, nmse),     false },
-    { "out_nmse", "1",   "output error on calibration data over output power",       offsetof(bl_layer_stat, out_nmse), true  },
-    { "damp",     "1",   "added to the diagonal of the Hessian, relative",           offsetof(bl_layer_stat, damp),     true  },
-    { "bits",     "bit", "per weight, scales and zeros included",                    offsetof(bl_layer_stat, bits),     false },
-    { "seconds",  "s",   "time of this layer",                                       offsetof(bl_layer_stat, seconds),  false },
+static const struct {
+    const char *name, *unit, *long_name;
+    size_t at;
+    bool optional;
+} layer_columns[] = {
+    {"mse", "1", "mean squared weight error", offsetof(bl_layer_stat, mse), false},
+    {"nmse", "1", "mean squared weight error over mean squared weight", offsetof(bl_layer_stat, nmse), false},
+    {"out_nmse", "1", "output error on calibration data over output power", offsetof(bl_layer_stat, out_nmse), true},
+    {"damp", "1", "added to the diagonal of the Hessian, relative", offsetof(bl_layer_stat, damp), true},
+    {"bits", "bit", "per weight, scales and zeros included", offsetof(bl_layer_stat, bits), false},
+    {"seconds", "s", "time of this layer", offsetof(bl_layer_stat, seconds), false},
 };
 
 static bl_status put_layers(bl_record *r, const bl_cell *c, bl_err *e)
@@ -222,7 +254,8 @@ static bl_status put_layers(bl_record *r, const bl_cell *c, bl_err *e)
     bl_status st;
 
     BL_TRY(bl_arena_new(&a, e));
-    if (!(index = bl_alloc(a, n, sizeof *index, e)) || !(name = bl_alloc(a, n, sizeof *name, e)) || !(format = bl_alloc(a, n, sizeof *format, e))) {
+    if (!(index = bl_alloc(a, n, sizeof *index, e)) || !(name = bl_alloc(a, n, sizeof *name, e)) ||
+        !(format = bl_alloc(a, n, sizeof *format, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -234,19 +267,25 @@ static bl_status put_layers(bl_record *r, const bl_cell *c, bl_err *e)
     for (size_t k = 0; k < BL_COUNT(layer_columns); k++) {
         bool measured = !layer_columns[k].optional;
         double *v = bl_alloc(a, n, sizeof *v, e);
-        if (!v) { st = BL_E_NOMEM; goto out; }
+        if (!v) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         for (size_t i = 0; i < n; i++) {
             v[i] = *(const double *)((const char *)&c->layer[i] + layer_columns[k].at);
             measured = measured || v[i] >= 0;
         }
-        if (measured) column[n_columns++] = (bl_column){ layer_columns[k].name, layer_columns[k].unit, layer_columns[k].long_name, BL_COL_REAL, v };
+        if (measured)
+            column[n_columns++] = (bl_column){layer_columns[k].name, layer_columns[k].unit, layer_columns[k].long_name,
+                                              BL_COL_REAL, v};
     }
-    column[n_columns++] = (bl_column){ "name",   NULL, "name of the linear layer",        BL_COL_TEXT, name };
-    column[n_columns++] = (bl_column){ "format", NULL, "what the layer really is stored as", BL_COL_TEXT, format };
-    BL_TRY(bl_record_table(r, "method/layers", &(bl_table_data){ (int64_t)n, n_columns, column }, e));
-    BL_TRY(bl_record_ints (r, "method/layers_index", index, (int64_t)n, "1", "order of the linear layers in the model, from 0", e));
-    BL_TRY(bl_record_scale(r, "method/layers",        "method/layers_index", "layer", e));
-    BL_TRY(bl_record_scale(r, "method/layers_name",   "method/layers_index", "layer", e));
+    column[n_columns++] = (bl_column){"name", NULL, "name of the linear layer", BL_COL_TEXT, name};
+    column[n_columns++] = (bl_column){"format", NULL, "what the layer really is stored as", BL_COL_TEXT, format};
+    BL_TRY(bl_record_table(r, "method/layers", &(bl_table_data){(int64_t)n, n_columns, column}, e));
+    BL_TRY(bl_record_ints(r, "method/layers_index", index, (int64_t)n, "1",
+                          "order of the linear layers in the model, from 0", e));
+    BL_TRY(bl_record_scale(r, "method/layers", "method/layers_index", "layer", e));
+    BL_TRY(bl_record_scale(r, "method/layers_name", "method/layers_index", "layer", e));
     BL_TRY(bl_record_scale(r, "method/layers_format", "method/layers_index", "layer", e));
 out:
     bl_arena_free(a);
@@ -261,7 +300,7 @@ static int by_value(const void *a, const void *b)
 
 static bl_status put_kl(bl_record *r, const bl_cell *c, bl_text *at, bl_err *e)
 {
-    static const double p[] = { 0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1 };
+    static const double p[] = {0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1};
     double q[BL_COUNT(p)], *sorted = NULL;
     bl_status st = BL_OK;
 
@@ -270,13 +309,18 @@ static bl_status put_kl(bl_record *r, const bl_cell *c, bl_text *at, bl_err *e)
         st = bl_record_absent(r, at->s, c->kl_absent ? c->kl_absent : not_measured, e);
         goto out;
     }
-    BL_TRY(bl_record_reals(r, at->s, c->kl, c->n_kl, "nat", "KL divergence from the base model at each scored token", e));
-    if (!(sorted = bl_new((size_t)c->n_kl, sizeof *sorted, e))) { st = BL_E_NOMEM; goto out; }
+    BL_TRY(
+        bl_record_reals(r, at->s, c->kl, c->n_kl, "nat", "KL divergence from the base model at each scored token", e));
+    if (!(sorted = bl_new((size_t)c->n_kl, sizeof *sorted, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     memcpy(sorted, c->kl, sizeof *sorted * (size_t)c->n_kl);
     qsort(sorted, (size_t)c->n_kl, sizeof *sorted, by_value);
     for (size_t i = 0; i < BL_COUNT(p); i++) q[i] = bl_percentile(sorted, c->n_kl, p[i]);
     BL_TRY(place("task/@/kl_quantiles", c->task, at, e));
-    BL_TRY(bl_record_grid(r, at->s, q, &(bl_axis){ "quantile", "1", p, (int64_t)BL_COUNT(p) }, NULL, "nat", "quantiles of the KL divergence over tokens", e));
+    BL_TRY(bl_record_grid(r, at->s, q, &(bl_axis){"quantile", "1", p, (int64_t)BL_COUNT(p)}, NULL, "nat",
+                          "quantiles of the KL divergence over tokens", e));
 out:
     bl_free(sorted);
     return st;
@@ -287,10 +331,11 @@ bl_status bl_cell_write(const char *dir, const bl_cell *c, bl_err *e)
     bl_status st;
     bl_record *r = NULL;
     char *file = NULL, *name = NULL, *path = NULL;
-    bl_text at = { 0 };
+    bl_text at = {0};
     bool has_group = c->group_text && c->group_text[0];
 
-    if (!(file = bl_cell_file(c->key, c->hash, e)) || !(name = bl_format_text(e, "%s.h5", file)) || !(path = bl_join(dir, name, e))) {
+    if (!(file = bl_cell_file(c->key, c->hash, e)) || !(name = bl_format_text(e, "%s.h5", file)) ||
+        !(path = bl_join(dir, name, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -299,7 +344,8 @@ bl_status bl_cell_write(const char *dir, const bl_cell *c, bl_err *e)
         BL_TRY(place(fields[i].where, c->task, &at, e));
         BL_TRY(put_field(r, &fields[i], c, at.s, e));
     }
-    BL_TRY(has_group ? bl_record_int(r, "method/group", c->group, NULL, e) : bl_record_absent(r, "method/group", no_option, e));
+    BL_TRY(has_group ? bl_record_int(r, "method/group", c->group, NULL, e)
+                     : bl_record_absent(r, "method/group", no_option, e));
     BL_TRY(put_metrics(r, c, &at, e));
     BL_TRY(place("task/@/samples", c->task, &at, e));
     BL_TRY(put_samples(r, c, at.s, e));
@@ -325,7 +371,10 @@ static bl_status get_field(const bl_shard *s, const field *f, const char *where,
 
     switch (f->kind) {
     case TEXT: st = bl_shard_text(s, where, a, p, e); break;
-    case INT:  st = bl_shard_int (s, where, p, e); if (st == BL_E_MISSING && optional) *(int64_t *)p = f->least - 1; break;
+    case INT:
+        st = bl_shard_int(s, where, p, e);
+        if (st == BL_E_MISSING && optional) *(int64_t *)p = f->least - 1;
+        break;
     case REAL: st = bl_shard_real(s, where, p, e); break;
     }
     return st == BL_E_MISSING && optional ? BL_OK : st;
@@ -333,7 +382,9 @@ static bl_status get_field(const bl_shard *s, const field *f, const char *where,
 
 static bl_status same_length(const char *where, int64_t n, int64_t expected, bl_err *e)
 {
-    return n == expected ? BL_OK : bl_fail(e, BL_E_FORMAT, "'%s' has %lld entries, expected %lld", where, (long long)n, (long long)expected);
+    return n == expected ? BL_OK
+                         : bl_fail(e, BL_E_FORMAT, "'%s' has %lld entries, expected %lld", where, (long long)n,
+                                   (long long)expected);
 }
 
 static bl_status get_metrics(const bl_shard *s, bl_arena *a, bl_text *at, bl_cell *c, bl_err *e)
@@ -354,9 +405,12 @@ static bl_status get_metrics(const bl_shard *s, bl_arena *a, bl_text *at, bl_cel
     BL_TRY(place("task/@/metric_directions", c->task, at, e));
     BL_TRY(bl_shard_counts(s, at->s, a, &direction, &n_directions, e));
     BL_TRY(same_length(at->s, n_directions, n, e));
-    if (!(m = bl_alloc(a, (size_t)n, sizeof *m, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(m = bl_alloc(a, (size_t)n, sizeof *m, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int64_t i = 0; i < n; i++) {
-        m[i] = (bl_cell_metric){ .name = name[i], .unit = unit[i], .n = items[i], .direction = (int)direction[i] };
+        m[i] = (bl_cell_metric){.name = name[i], .unit = unit[i], .n = items[i], .direction = (int)direction[i]};
         BL_TRY(place("task/@/metric/", c->task, at, e));
         bl_text_add(at, name[i]);
         BL_TRY(bl_text_check(at, e));
@@ -376,7 +430,7 @@ out:
 
 static bl_status get_samples(const bl_shard *s, const char *where, bl_arena *a, bl_cell *c, bl_err *e)
 {
-    static const char *const ints[] = { "id", "pick", "gold", "n_choices", "flags", "tokens" };
+    static const char *const ints[] = {"id", "pick", "gold", "n_choices", "flags", "tokens"};
     bl_status st = BL_OK;
     int64_t *v, n = 0;
     double *x;
@@ -387,7 +441,10 @@ static bl_status get_samples(const bl_shard *s, const char *where, bl_arena *a, 
 
     for (size_t k = 0; k < BL_COUNT(ints); k++) {
         BL_TRY(bl_shard_column_int(s, where, ints[k], a, &v, &n, e));
-        if (k == 0 && !(sample = bl_alloc(a, (size_t)n, sizeof *sample, e))) { st = BL_E_NOMEM; goto out; }
+        if (k == 0 && !(sample = bl_alloc(a, (size_t)n, sizeof *sample, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         for (int64_t i = 0; i < n; i++) {
             bl_sample *o = &sample[i];
             switch (k) {
@@ -403,13 +460,19 @@ static bl_status get_samples(const bl_shard *s, const char *where, bl_arena *a, 
     for (int k = 0; k < BL_MAX_SCORES + BL_MAX_VALUES; k++) {
         int at_k = k < BL_MAX_SCORES ? k : k - BL_MAX_SCORES;
         snprintf(name, sizeof name, "%s_%d", k < BL_MAX_SCORES ? "score" : "value", at_k);
-        if ((st = bl_shard_column_real(s, where, name, a, &x, &n, e)) == BL_E_MISSING) { st = BL_OK; continue; }
+        if ((st = bl_shard_column_real(s, where, name, a, &x, &n, e)) == BL_E_MISSING) {
+            st = BL_OK;
+            continue;
+        }
         if (st != BL_OK) goto out;
         for (int64_t i = 0; i < n; i++) (k < BL_MAX_SCORES ? sample[i].score : sample[i].value)[at_k] = x[i];
     }
     c->n_samples = n;
     for (int k = 0; k < 2; k++) {
-        if (!(at = bl_format_text(e, "%s_%s", where, k ? "answer" : "reply"))) { st = BL_E_NOMEM; goto out; }
+        if (!(at = bl_format_text(e, "%s_%s", where, k ? "answer" : "reply"))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         if (bl_shard_has(s, at)) {
             BL_TRY(bl_shard_texts(s, at, a, &text, &n, e));
             BL_TRY(same_length(at, n, c->n_samples, e));
@@ -438,8 +501,14 @@ static bl_status get_layers(const bl_shard *s, bl_arena *a, bl_cell *c, bl_err *
     BL_TRY(bl_shard_texts(s, "method/layers_name", a, &name, &n, e));
     BL_TRY(bl_shard_texts(s, "method/layers_format", a, &format, &n_formats, e));
     BL_TRY(same_length("method/layers_format", n_formats, n, e));
-    if (!(layer = bl_alloc(a, (size_t)n, sizeof *layer, e))) { st = BL_E_NOMEM; goto out; }
-    for (int64_t i = 0; i < n; i++) { layer[i].name = name[i]; layer[i].format = format[i]; }
+    if (!(layer = bl_alloc(a, (size_t)n, sizeof *layer, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        layer[i].name = name[i];
+        layer[i].format = format[i];
+    }
     for (size_t k = 0; k < BL_COUNT(layer_columns); k++) {
         st = bl_shard_column_real(s, "method/layers", layer_columns[k].name, a, &v, &n_values, e);
         bool absent = st == BL_E_MISSING && layer_columns[k].optional;
@@ -456,24 +525,30 @@ out:
 
 bl_status bl_cell_of_shard(const bl_shard *s, bl_cell_part part, bl_arena *a, bl_cell *out, bl_err *e)
 {
-    bl_cell c = { 0 };
-    bl_text at = { 0 };
+    bl_cell c = {0};
+    bl_text at = {0};
     const char **tasks, *hex;
     int64_t n;
     bl_status st;
 
     BL_TRY(bl_shard_text(s, "run_key", a, &c.key, e));
     BL_TRY(bl_shard_text(s, "cell_hash", a, &hex, e));
-    if (strlen(hex) != 32 || sscanf(hex, "%16" SCNx64 "%16" SCNx64, &c.hash.hi, &c.hash.lo) != 2) { st = bl_fail(e, BL_E_FORMAT, "cell_hash '%s'", hex); goto out; }
+    if (strlen(hex) != 32 || sscanf(hex, "%16" SCNx64 "%16" SCNx64, &c.hash.hi, &c.hash.lo) != 2) {
+        st = bl_fail(e, BL_E_FORMAT, "cell_hash '%s'", hex);
+        goto out;
+    }
     BL_TRY(bl_shard_list(s, "task", a, &tasks, &n, e));
-    if (n != 1) { st = bl_fail(e, BL_E_FORMAT, "%lld tasks in one cell", (long long)n); goto out; }
-    c.task = tasks[0];                                  /* as a group name; replaced by its attribute below */
+    if (n != 1) {
+        st = bl_fail(e, BL_E_FORMAT, "%lld tasks in one cell", (long long)n);
+        goto out;
+    }
+    c.task = tasks[0]; /* as a group name; replaced by its attribute below */
     for (size_t i = 0; i < BL_COUNT(fields); i++) {
         const char *star = strchr(fields[i].where, '@');
         if (part == BL_CELL_FOR_TABLE && !(fields[i].flags & TABLE)) continue;
         at.n = 0;
-        bl_text_addf(&at, "%.*s%s%s", star ? (int)(star - fields[i].where) : (int)strlen(fields[i].where), fields[i].where, star ? tasks[0] : "",
-                     star ? star + 1 : "");
+        bl_text_addf(&at, "%.*s%s%s", star ? (int)(star - fields[i].where) : (int)strlen(fields[i].where),
+                     fields[i].where, star ? tasks[0] : "", star ? star + 1 : "");
         BL_TRY(bl_text_check(&at, e));
         BL_TRY(get_field(s, &fields[i], at.s, a, &c, e));
     }

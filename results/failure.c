@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NAME_BYTES = 180, SCHEMA = 1 };                  /* with hash, ending and ".tmp.<pid>" still below the 255 of a file system */
+enum { NAME_BYTES = 180, SCHEMA = 1 }; /* with hash, ending and ".tmp.<pid>" still below the 255 of a file system */
 
 static bool is_plain(char c)
 {
@@ -18,7 +18,7 @@ static bool is_plain(char c)
 /* A key that is too long is cut: the hash at the end still tells cells apart. */
 char *bl_cell_file(const char *key, bl_hash hash, bl_err *e)
 {
-    bl_text t = { 0 };
+    bl_text t = {0};
     char hex[33], one[4];
 
     for (const char *c = key; *c; c++) {
@@ -38,16 +38,29 @@ char *bl_cell_file(const char *key, bl_hash hash, bl_err *e)
 }
 
 /* ---- failure notes ------------------------------------------------------------------------------ */
-static const struct { const char *key; size_t at; } texts[] = {
-    { "key",       offsetof(bl_cell_failure, key) },       { "hash",       offsetof(bl_cell_failure, hash) },
-    { "status",    offsetof(bl_cell_failure, status) },    { "reason",     offsetof(bl_cell_failure, reason) },
-    { "time",      offsetof(bl_cell_failure, time) },      { "model",      offsetof(bl_cell_failure, model) },
-    { "stored_as", offsetof(bl_cell_failure, stored_as) }, { "method",     offsetof(bl_cell_failure, method) },
-    { "task",      offsetof(bl_cell_failure, task) },      { "group_text", offsetof(bl_cell_failure, group_text) },
+static const struct {
+    const char *key;
+    size_t at;
+} texts[] = {
+    {"key", offsetof(bl_cell_failure, key)},
+    {"hash", offsetof(bl_cell_failure, hash)},
+    {"status", offsetof(bl_cell_failure, status)},
+    {"reason", offsetof(bl_cell_failure, reason)},
+    {"time", offsetof(bl_cell_failure, time)},
+    {"model", offsetof(bl_cell_failure, model)},
+    {"stored_as", offsetof(bl_cell_failure, stored_as)},
+    {"method", offsetof(bl_cell_failure, method)},
+    {"task", offsetof(bl_cell_failure, task)},
+    {"group_text", offsetof(bl_cell_failure, group_text)},
 };
-static const struct { const char *key; size_t at; } numbers[] = {
-    { "wbits", offsetof(bl_cell_failure, wbits) }, { "seed",         offsetof(bl_cell_failure, seed) },
-    { "limit", offsetof(bl_cell_failure, limit) }, { "task_version", offsetof(bl_cell_failure, task_version) },
+static const struct {
+    const char *key;
+    size_t at;
+} numbers[] = {
+    {"wbits", offsetof(bl_cell_failure, wbits)},
+    {"seed", offsetof(bl_cell_failure, seed)},
+    {"limit", offsetof(bl_cell_failure, limit)},
+    {"task_version", offsetof(bl_cell_failure, task_version)},
 };
 
 /* "DIR/<file>.failed.json"; bl_free. */
@@ -61,7 +74,7 @@ static char *note_path(const char *dir, const char *file, bl_err *e)
 bl_status bl_failure_write(const char *dir, const char *file, const bl_cell_failure *f, bl_err *e)
 {
     bl_status st;
-    bl_text t = { 0 };
+    bl_text t = {0};
     char *path = note_path(dir, file, e);
 
     if (!path) return BL_E_NOMEM;
@@ -86,19 +99,29 @@ bl_status bl_failure_read(const char *path, bl_arena *a, bl_cell_failure *out, b
 {
     bl_status st;
     bl_json *j = NULL;
-    bl_cell_failure f = { 0 };
+    bl_cell_failure f = {0};
     int64_t schema;
 
     BL_TRY(bl_json_read(path, 1 << 20, BL_JSON_PLAIN, &j, e));
     BL_TRY(bl_json_get_int(j, "schema", &schema, e));
-    if (schema > SCHEMA) { st = bl_fail(e, BL_E_NEWER, "%s: newer schema %" PRId64 ", this program reads up to %d", path, schema, SCHEMA); goto out; }
+    if (schema > SCHEMA) {
+        st = bl_fail(e, BL_E_NEWER, "%s: newer schema %" PRId64 ", this program reads up to %d", path, schema, SCHEMA);
+        goto out;
+    }
     for (size_t i = 0; i < BL_COUNT(texts); i++) {
         const char *v;
         BL_TRY(bl_json_get_str(j, texts[i].key, &v, e));
-        if (!(*(const char **)((char *)&f + texts[i].at) = bl_arena_str(a, v, strlen(v), e))) { st = BL_E_NOMEM; goto out; }
+        if (!(*(const char **)((char *)&f + texts[i].at) = bl_arena_str(a, v, strlen(v), e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
     }
-    for (size_t i = 0; i < BL_COUNT(numbers); i++) BL_TRY(bl_json_get_int(j, numbers[i].key, (int64_t *)((char *)&f + numbers[i].at), e));
-    if (strcmp(f.status, "failed") && strcmp(f.status, "n/a")) { st = bl_fail(e, BL_E_FORMAT, "%s: status '%s' is neither failed nor n/a", path, f.status); goto out; }
+    for (size_t i = 0; i < BL_COUNT(numbers); i++)
+        BL_TRY(bl_json_get_int(j, numbers[i].key, (int64_t *)((char *)&f + numbers[i].at), e));
+    if (strcmp(f.status, "failed") && strcmp(f.status, "n/a")) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: status '%s' is neither failed nor n/a", path, f.status);
+        goto out;
+    }
     *out = f;
 out:
     bl_json_free(j);
@@ -111,7 +134,8 @@ bl_status bl_failure_remove(const char *dir, const char *file, bl_err *e)
     char *path = note_path(dir, file, e);
 
     if (!path) return BL_E_NOMEM;
-    if (unlink(path) != 0 && errno != ENOENT) st = bl_fail(e, BL_E_DISK, "%s: cannot be removed: %s", path, strerror(errno));
+    if (unlink(path) != 0 && errno != ENOENT)
+        st = bl_fail(e, BL_E_DISK, "%s: cannot be removed: %s", path, strerror(errno));
     bl_free(path);
     return st;
 }

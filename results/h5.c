@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const uint8_t magic[8] = { 0x89, 'B', 'L', 'D', '\r', '\n', 0x1a, '\n' };   /* text-mode transfer would change it */
+static const uint8_t magic[8] = {0x89, 'B', 'L', 'D', '\r', '\n', 0x1a, '\n'}; /* text-mode transfer would change it */
 enum { AT_SCHEMA = 8, AT_LENGTH = 16, AT_SUM = 24, AT_CELL = 40, AT_KEY = 56, AT_TEXT = 72 };
 
 static void put_le(uint8_t *p, uint64_t v, int n)
@@ -24,7 +24,7 @@ static void put_hash(uint8_t *p, bl_hash h)
     put_le(p + 8, h.lo, 8);
 }
 
-static bl_hash get_hash(const uint8_t *p) { return (bl_hash){ get_le(p, 8), get_le(p + 8, 8) }; }
+static bl_hash get_hash(const uint8_t *p) { return (bl_hash){get_le(p, 8), get_le(p + 8, 8)}; }
 
 void bl_shard_head_put(uint8_t head[BL_SHARD_HEAD], const bl_shard_head *h, const char *key)
 {
@@ -54,28 +54,34 @@ bl_status bl_shard_sum(const uint8_t head[BL_SHARD_HEAD], const uint8_t *rest, s
 
 bl_status bl_shard_verify(const uint8_t *p, size_t n, const char *name, bl_shard_head *out, bl_err *e)
 {
-    static const uint8_t hdf5[8] = { 0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n' };
+    static const uint8_t hdf5[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
     bl_shard_head h;
     bl_hash sum;
     bl_status st;
 
     if (n >= sizeof hdf5 && !memcmp(p, hdf5, sizeof hdf5))
-        return bl_fail(e, BL_E_CORRUPT, "%s: an HDF5 file, but not a shard of bitladder: the 512 bytes in front are missing", name);
+        return bl_fail(e, BL_E_CORRUPT,
+                       "%s: an HDF5 file, but not a shard of bitladder: the 512 bytes in front are missing", name);
     if (n < BL_SHARD_HEAD)
-        return bl_fail(e, BL_E_CORRUPT, "%s: %zu bytes, expected at least the %d of a shard's head", name, n, BL_SHARD_HEAD);
+        return bl_fail(e, BL_E_CORRUPT, "%s: %zu bytes, expected at least the %d of a shard's head", name, n,
+                       BL_SHARD_HEAD);
     if (memcmp(p, magic, sizeof magic))
         return bl_fail(e, BL_E_CORRUPT, "%s: not a shard of bitladder: it begins with other bytes", name);
-    h = (bl_shard_head){ .schema = (uint32_t)get_le(p + AT_SCHEMA, 4), .length = get_le(p + AT_LENGTH, 8), .sum = get_hash(p + AT_SUM),
-                         .cell = get_hash(p + AT_CELL), .key = get_hash(p + AT_KEY) };
+    h = (bl_shard_head){.schema = (uint32_t)get_le(p + AT_SCHEMA, 4),
+                        .length = get_le(p + AT_LENGTH, 8),
+                        .sum = get_hash(p + AT_SUM),
+                        .cell = get_hash(p + AT_CELL),
+                        .key = get_hash(p + AT_KEY)};
     if (h.length != n)
-        return bl_fail(e, BL_E_CORRUPT, "%s: %zu bytes, but its head says %llu: truncated or changed", name, n, (unsigned long long)h.length);
+        return bl_fail(e, BL_E_CORRUPT, "%s: %zu bytes, but its head says %llu: truncated or changed", name, n,
+                       (unsigned long long)h.length);
     if ((st = bl_shard_sum(p, p + BL_SHARD_HEAD, n - BL_SHARD_HEAD, &sum, e)) != BL_OK) return st;
     if (!bl_hash_equal(sum, h.sum))
         return bl_fail(e, BL_E_CORRUPT, "%s: its bytes do not match its hash: changed after it was written", name);
     if (h.schema > BL_SHARD_SCHEMA)
-        return bl_fail(e, BL_E_NEWER, "%s: newer schema %u, this program reads up to %d", name, (unsigned)h.schema, BL_SHARD_SCHEMA);
-    if (h.schema < 1)
-        return bl_fail(e, BL_E_CORRUPT, "%s: schema %u does not exist", name, (unsigned)h.schema);
+        return bl_fail(e, BL_E_NEWER, "%s: newer schema %u, this program reads up to %d", name, (unsigned)h.schema,
+                       BL_SHARD_SCHEMA);
+    if (h.schema < 1) return bl_fail(e, BL_E_CORRUPT, "%s: schema %u does not exist", name, (unsigned)h.schema);
     *out = h;
     return BL_OK;
 }
@@ -87,7 +93,9 @@ void bl_h5_init(void)
 }
 
 /* The innermost entry says what happened, the outermost which call we made. */
-typedef struct stack { char outer[160], inner[160]; } stack;
+typedef struct stack {
+    char outer[160], inner[160];
+} stack;
 static herr_t visit(unsigned n, const H5E_error2_t *entry, void *data)
 {
     stack *s = data;
@@ -99,13 +107,13 @@ static herr_t visit(unsigned n, const H5E_error2_t *entry, void *data)
 bl_status bl_h5_fail(bl_err *e, bl_status st, const char *fmt, ...)
 {
     char text[1024];
-    stack s = { "", "" };
+    stack s = {"", ""};
     va_list ap;
 
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, visit, &s);      /* from the API function down to where it went wrong */
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, visit, &s); /* from the API function down to where it went wrong */
     H5Eclear2(H5E_DEFAULT);
     if (!s.inner[0]) return bl_fail(e, st, "%s", text);
     return bl_fail(e, st, "%s: HDF5 says: %s (%s)", text, s.inner, s.outer);
@@ -140,7 +148,7 @@ char *bl_valid_text(const char *s, bl_err *e)
     size_t bad = 0;
     char *out, *q;
 
-    for (const uint8_t *c = p; *c; ) {
+    for (const uint8_t *c = p; *c;) {
         size_t k = sequence(c);
         bad += k == 0;
         c += k ? k : 1;
@@ -149,7 +157,7 @@ char *bl_valid_text(const char *s, bl_err *e)
     while (*p) {
         size_t k = sequence(p);
         if (k) memcpy(q, p, k);
-        else   memcpy(q, "\xef\xbf\xbd", 3);
+        else memcpy(q, "\xef\xbf\xbd", 3);
         q += k ? k : 3;
         p += k ? k : 1;
     }

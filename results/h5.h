@@ -16,8 +16,12 @@ enum { BL_SHARD_SCHEMA = 1, BL_SHARD_HEAD = 512 };
  *      56  16  XXH3-128 of the cell key
  *      72 440  the cell key for people, cut if it is longer
  */
-typedef struct bl_shard_head { uint32_t schema; uint64_t length; bl_hash sum, cell, key; } bl_shard_head;
-void      bl_shard_head_put(uint8_t head[BL_SHARD_HEAD], const bl_shard_head *h, const char *key);
+typedef struct bl_shard_head {
+    uint32_t schema;
+    uint64_t length;
+    bl_hash sum, cell, key;
+} bl_shard_head;
+void bl_shard_head_put(uint8_t head[BL_SHARD_HEAD], const bl_shard_head *h, const char *key);
 /* BL_OK when p[0..n) is a whole, unchanged shard; the hash is verified before anything else is believed. */
 bl_status bl_shard_verify(const uint8_t *p, size_t n, const char *name, bl_shard_head *out, bl_err *e);
 bl_status bl_shard_sum(const uint8_t head[BL_SHARD_HEAD], const uint8_t *rest, size_t n, bl_hash *out, bl_err *e);

@@ -1,4 +1,5 @@
-/* item_file.c - the file: 64 bytes of header (magic, owner), then for each item 40 bytes (magic, id, length, XXH3-128) and the bytes. */
+/* item_file.c - the file: 64 bytes of header (magic, owner), then for each item 40 bytes (magic, id, length, XXH3-128)
+ * and the bytes. */
 #include "item_file.h"
 #include "kernels/base/fs.h"
 #include <errno.h>
@@ -10,15 +11,23 @@
 enum { HEADER = 64 };
 static const char magic[8] = "blchunk1";
 static const uint64_t item_magic = 0x6d65746b6e756863ull;
-typedef struct item_header { uint64_t magic; int64_t id; uint64_t n, hi, lo; } item_header;
-typedef struct entry { int64_t id; uint64_t at, n; } entry;
+typedef struct item_header {
+    uint64_t magic;
+    int64_t id;
+    uint64_t n, hi, lo;
+} item_header;
+typedef struct entry {
+    int64_t id;
+    uint64_t at, n;
+} entry;
 
 struct bl_item_file {
-    char    *path;
-    int      fd;
-    bool     writable;
-    uint64_t end;                                       /* where the next item goes */
-    entry   *item; size_t n_items, cap;                 /* sorted by id */
+    char *path;
+    int fd;
+    bool writable;
+    uint64_t end; /* where the next item goes */
+    entry *item;
+    size_t n_items, cap; /* sorted by id */
 };
 
 /* Index of the first entry that is not below id. */
@@ -39,7 +48,7 @@ static bl_status note(bl_item_file *c, int64_t id, uint64_t at, uint64_t n, bl_e
     if (st != BL_OK) return st;
     size_t i = place(c, id);
     memmove(&c->item[i + 1], &c->item[i], (c->n_items - i) * sizeof *c->item);
-    c->item[i] = (entry){ id, at, n };
+    c->item[i] = (entry){id, at, n};
     c->n_items++;
     return BL_OK;
 }
@@ -58,14 +67,16 @@ static bool read_at(int fd, void *p, size_t n, uint64_t at)
     return true;
 }
 
-/* Walks the items whose lengths fit the file. Only the last is hashed here (a torn write is at the end); get checks the others. */
+/* Walks the items whose lengths fit the file. Only the last is hashed here (a torn write is at the end); get checks the
+ * others. */
 static bl_status scan(bl_item_file *c, uint64_t size, bl_err *e)
 {
     bl_status st = BL_OK;
-    item_header h, last = { 0 };
+    item_header h, last = {0};
     uint64_t at = HEADER, last_at = 0;
 
-    while (at + sizeof h <= size && read_at(c->fd, &h, sizeof h, at) && h.magic == item_magic && h.n <= size - at - sizeof h) {
+    while (at + sizeof h <= size && read_at(c->fd, &h, sizeof h, at) && h.magic == item_magic &&
+           h.n <= size - at - sizeof h) {
         BL_TRY(note(c, h.id, at + sizeof h, h.n, e));
         last = h;
         last_at = at;
@@ -73,8 +84,11 @@ static bl_status scan(bl_item_file *c, uint64_t size, bl_err *e)
     }
     if (last_at) {
         void *p = bl_new(last.n, 1, e);
-        if (!p) { st = BL_E_NOMEM; goto out; }
-        bl_hash got = { 0 };
+        if (!p) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        bl_hash got = {0};
         bool whole = read_at(c->fd, p, last.n, last_at + sizeof h);
         if (whole) got = bl_hash_bytes(p, last.n);
         bl_free(p);
@@ -93,7 +107,7 @@ out:
 bl_status bl_item_file_open(const char *path, bl_hash owner, bool writable, bl_item_file **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    uint8_t header[HEADER] = { 0 }, want[HEADER] = { 0 };
+    uint8_t header[HEADER] = {0}, want[HEADER] = {0};
     bl_item_file *c = bl_new(1, sizeof *c, e);
 
     if (!c) return BL_E_NOMEM;
@@ -102,15 +116,22 @@ bl_status bl_item_file_open(const char *path, bl_hash owner, bool writable, bl_i
     memcpy(want, magic, sizeof magic);
     memcpy(want + 8, &owner.hi, 8);
     memcpy(want + 16, &owner.lo, 8);
-    if (!(c->path = bl_strdup(path, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(c->path = bl_strdup(path, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     c->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     bool ours = c->fd >= 0 && read_at(c->fd, header, HEADER, 0) && memcmp(header, want, HEADER) == 0;
     if (ours) {
         off_t size = lseek(c->fd, 0, SEEK_END);
         BL_TRY(scan(c, size < 0 ? 0 : (uint64_t)size, e));
-        if (!writable && c->end != (uint64_t)size) { st = bl_fail(e, BL_E_CORRUPT, "%s: torn after %zu items", path, c->n_items); goto out; }
+        if (!writable && c->end != (uint64_t)size) {
+            st = bl_fail(e, BL_E_CORRUPT, "%s: torn after %zu items", path, c->n_items);
+            goto out;
+        }
     } else if (!writable) {
-        st = c->fd < 0 ? bl_fail(e, BL_E_MISSING, "%s: %s", path, strerror(errno)) : bl_fail(e, BL_E_CORRUPT, "%s: belongs to another cell", path);
+        st = c->fd < 0 ? bl_fail(e, BL_E_MISSING, "%s: %s", path, strerror(errno))
+                       : bl_fail(e, BL_E_CORRUPT, "%s: belongs to another cell", path);
         goto out;
     }
     if (writable) {
@@ -141,7 +162,7 @@ bl_status bl_item_file_add(bl_item_file *c, int64_t id, const void *p, size_t n,
 {
     bl_status st = BL_OK;
     bl_hash hash = bl_hash_bytes(p, n);
-    item_header h = { item_magic, id, n, hash.hi, hash.lo };
+    item_header h = {item_magic, id, n, hash.hi, hash.lo};
 
     if (bl_item_file_has(c, id)) return BL_OK;
     BL_TRY(bl_append(c->fd, c->path, &h, sizeof h, e));
@@ -160,15 +181,20 @@ bl_status bl_item_file_get(bl_item_file *c, int64_t id, void **out, size_t *n, b
     void *p = NULL;
     int fd = -1;
 
-    if (i == c->n_items || c->item[i].id != id) return bl_fail(e, BL_E_MISSING, "%s: item %lld is not in it", c->path, (long long)id);
+    if (i == c->n_items || c->item[i].id != id)
+        return bl_fail(e, BL_E_MISSING, "%s: item %lld is not in it", c->path, (long long)id);
     if (!(p = bl_new(c->item[i].n, 1, e))) return BL_E_NOMEM;
     fd = open(c->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || !read_at(fd, &h, sizeof h, c->item[i].at - sizeof h) || !read_at(fd, p, c->item[i].n, c->item[i].at)) {
+    if (fd < 0 || !read_at(fd, &h, sizeof h, c->item[i].at - sizeof h) ||
+        !read_at(fd, p, c->item[i].n, c->item[i].at)) {
         st = bl_fail(e, BL_E_CORRUPT, "%s: item %lld cannot be read", c->path, (long long)id);
         goto out;
     }
     bl_hash got = bl_hash_bytes(p, c->item[i].n);
-    if (got.hi != h.hi || got.lo != h.lo) { st = bl_fail(e, BL_E_CORRUPT, "%s: item %lld does not check", c->path, (long long)id); goto out; }
+    if (got.hi != h.hi || got.lo != h.lo) {
+        st = bl_fail(e, BL_E_CORRUPT, "%s: item %lld does not check", c->path, (long long)id);
+        goto out;
+    }
     *out = p;
     *n = c->item[i].n;
     p = NULL;

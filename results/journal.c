@@ -3,8 +3,9 @@
  *     5d2c9a01 {"journal":1,"key":"smollm2-135m/rtn:w4g64/piqa/0","hash":"0123…"}
  *     0b7f3e44 {"id":0,"pick":1,"gold":1,"n_choices":2,"flags":0,"score":[1,1],"value":[31.5,28.25],"tokens":12}
  *
- * Numbers are printed so that they read back as the same bits; zeros at the end of `score` and `value` are left out. Lines that the
- * disk does not take wait in memory. A write that fails may have written half a line, so the next try first cuts the file to what is good.
+ * Numbers are printed so that they read back as the same bits; zeros at the end of `score` and `value` are left out.
+ * Lines that the disk does not take wait in memory. A write that fails may have written half a line, so the next try
+ * first cuts the file to what is good.
  */
 #include "journal.h"
 #include "h5.h"
@@ -19,29 +20,30 @@
 #include <unistd.h>
 
 enum { VERSION = 1, CRC_DIGITS = 8 };
-static const uint64_t WAIT_BOUND = 64u << 20;           /* bytes of lines that may wait for the disk */
+static const uint64_t WAIT_BOUND = 64u << 20; /* bytes of lines that may wait for the disk */
 static const uint64_t FILE_BOUND = (uint64_t)4 << 30;
 
 struct bl_journal {
-    char      *path, *key;
-    bl_hash    hash;
-    int        fd;                                      /* -1: to be opened again */
-    uint64_t   good;                                    /* bytes of the file that are whole lines */
-    bl_text    wait;                                    /* lines that are not in the file yet */
+    char *path, *key;
+    bl_hash hash;
+    int fd;        /* -1: to be opened again */
+    uint64_t good; /* bytes of the file that are whole lines */
+    bl_text wait;  /* lines that are not in the file yet */
     bl_sample *sample;
-    size_t     n, cap;
-    bool       sorted;
-    int64_t   *slot;                                    /* open addressing over ids + 1; 0 is free */
-    size_t     n_slots;
-    bl_arena  *texts;
+    size_t n, cap;
+    bool sorted;
+    int64_t *slot; /* open addressing over ids + 1; 0 is free */
+    size_t n_slots;
+    bl_arena *texts;
 };
 
 /* ---- checked lines ------------------------------------------------------------------------------ */
 /* CRC-32 of zlib and PNG (polynomial 0xedb88320, reflected), four bits at a time. */
 static uint32_t crc32_of(const char *p, size_t n)
 {
-    static const uint32_t four[16] = { 0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-                                       0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c };
+    static const uint32_t four[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+                                      0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                      0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
     uint32_t c = 0xffffffffu;
     for (size_t i = 0; i < n; i++) {
         c ^= (uint8_t)p[i];
@@ -98,8 +100,9 @@ static void put_text(bl_text *t, const char *name, const char *v)
 
 static void put_sample(bl_text *t, const bl_sample *s)
 {
-    bl_text_addf(t, "{\"id\":%" PRId64 ",\"pick\":%" PRId32 ",\"gold\":%" PRId32 ",\"n_choices\":%" PRId32 ",\"flags\":%" PRIu32, s->id, s->pick, s->gold,
-                 s->n_choices, s->flags);
+    bl_text_addf(
+        t, "{\"id\":%" PRId64 ",\"pick\":%" PRId32 ",\"gold\":%" PRId32 ",\"n_choices\":%" PRId32 ",\"flags\":%" PRIu32,
+        s->id, s->pick, s->gold, s->n_choices, s->flags);
     put_reals(t, "score", s->score, BL_MAX_SCORES);
     put_reals(t, "value", s->value, BL_MAX_VALUES);
     bl_text_addf(t, ",\"tokens\":%" PRId64, s->tokens);
@@ -122,7 +125,8 @@ static bl_status get_reals(const bl_json *j, const char *key, double *v, int n, 
     int i = 0;
 
     if (st != BL_OK) return st;
-    if (bl_json_kind(list) != BL_JSON_ARRAY || bl_json_size(list) > (size_t)n) return bl_fail(e, BL_E_FORMAT, "%s is not a list of up to %d numbers", key, n);
+    if (bl_json_kind(list) != BL_JSON_ARRAY || bl_json_size(list) > (size_t)n)
+        return bl_fail(e, BL_E_FORMAT, "%s is not a list of up to %d numbers", key, n);
     for (const bl_json *c = bl_json_first(list); c; c = bl_json_next(c))
         if ((st = bl_json_real(c, &v[i++], e)) != BL_OK) return st;
     return BL_OK;
@@ -142,7 +146,7 @@ static bl_status get_text(const bl_json *j, const char *key, bl_arena *a, const 
 
 static bl_status get_sample(const char *text, size_t n, bl_arena *a, bl_sample *out, bl_err *e)
 {
-    bl_sample s = { 0 };
+    bl_sample s = {0};
     int64_t pick, gold, n_choices, flags;
     bl_json *j = NULL;
     bl_status st;
@@ -177,9 +181,11 @@ static bool header_matches(const char *text, size_t n, const char *key, bl_hash 
     bool same;
 
     bl_hash_hex(hash, hex);
-    same = bl_json_parse(text, n, "journal", BL_JSON_PLAIN, &j, NULL) == BL_OK && bl_json_get_int(j, "journal", &version, NULL) == BL_OK &&
-           bl_json_get_str(j, "key", &found_key, NULL) == BL_OK && bl_json_get_str(j, "hash", &found_hash, NULL) == BL_OK && version == VERSION &&
-           !strcmp(found_key, key) && !strcmp(found_hash, hex);
+    same = bl_json_parse(text, n, "journal", BL_JSON_PLAIN, &j, NULL) == BL_OK &&
+           bl_json_get_int(j, "journal", &version, NULL) == BL_OK &&
+           bl_json_get_str(j, "key", &found_key, NULL) == BL_OK &&
+           bl_json_get_str(j, "hash", &found_hash, NULL) == BL_OK && version == VERSION && !strcmp(found_key, key) &&
+           !strcmp(found_hash, hex);
     bl_json_free(j);
     return same;
 }
@@ -187,7 +193,7 @@ static bool header_matches(const char *text, size_t n, const char *key, bl_hash 
 static void put_header(bl_text *t, const char *key, bl_hash hash)
 {
     char hex[33];
-    bl_text json = { 0 };
+    bl_text json = {0};
 
     bl_hash_hex(hash, hex);
     bl_text_addf(&json, "{\"journal\":%d,\"key\":", VERSION);
@@ -258,7 +264,7 @@ const bl_sample *bl_journal_samples(bl_journal *j, int64_t *n)
 /* Hands the waiting lines to the file. What the disk refuses goes on waiting, up to the bound. */
 static bl_status flush(bl_journal *j, bl_err *e)
 {
-    bl_err why = { 0 };
+    bl_err why = {0};
     bl_status st = BL_OK;
 
     if (j->wait.n == 0) return BL_OK;
@@ -269,7 +275,7 @@ static bl_status flush(bl_journal *j, bl_err *e)
         j->wait.n = 0;
         return BL_OK;
     }
-    if (j->fd >= 0) close(j->fd);                       /* there may be half a line; opening again cuts it off */
+    if (j->fd >= 0) close(j->fd); /* there may be half a line; opening again cuts it off */
     j->fd = -1;
     if (j->wait.n <= WAIT_BOUND) {
         bl_log(BL_LOG_DEBUG, "journal=%s waiting_bytes=%zu reason=\"%s\"", j->path, j->wait.n, why.text);
@@ -283,21 +289,39 @@ bl_status bl_journal_add(bl_journal *j, const bl_sample *s, bl_err *e)
     bl_status st = BL_OK;
     bl_sample own = *s;
     char *reply = NULL, *answer = NULL;
-    bl_text json = { 0 };
+    bl_text json = {0};
     size_t before = j->wait.n;
 
-    if (s->id < 0 || s->id > INT64_C(1) << 53) return bl_fail(e, BL_E_INTERNAL, "%s: sample id %lld", j->path, (long long)s->id);
-    if (bl_journal_has(j, s->id)) return bl_fail(e, BL_E_INTERNAL, "%s: sample %lld is there already", j->path, (long long)s->id);
+    if (s->id < 0 || s->id > INT64_C(1) << 53)
+        return bl_fail(e, BL_E_INTERNAL, "%s: sample id %lld", j->path, (long long)s->id);
+    if (bl_journal_has(j, s->id))
+        return bl_fail(e, BL_E_INTERNAL, "%s: sample %lld is there already", j->path, (long long)s->id);
     for (int i = 0; i < BL_MAX_SCORES; i++)
-        if (!isfinite(s->score[i])) return bl_fail(e, BL_E_NUMERIC, "sample %lld: score %d is %f, not a finite number", (long long)s->id, i, s->score[i]);
+        if (!isfinite(s->score[i]))
+            return bl_fail(e, BL_E_NUMERIC, "sample %lld: score %d is %f, not a finite number", (long long)s->id, i,
+                           s->score[i]);
     for (int i = 0; i < BL_MAX_VALUES; i++)
-        if (!isfinite(s->value[i])) return bl_fail(e, BL_E_NUMERIC, "sample %lld: value %d is %f, not a finite number", (long long)s->id, i, s->value[i]);
+        if (!isfinite(s->value[i]))
+            return bl_fail(e, BL_E_NUMERIC, "sample %lld: value %d is %f, not a finite number", (long long)s->id, i,
+                           s->value[i]);
 
     /* Texts are kept as they will read back, so that a resumed cell has the same samples. */
-    if (s->reply  && !(reply  = bl_valid_text(s->reply,  e))) { st = BL_E_NOMEM; goto out; }
-    if (s->answer && !(answer = bl_valid_text(s->answer, e))) { st = BL_E_NOMEM; goto out; }
-    if (reply  && !(own.reply  = bl_arena_str(j->texts, reply,  strlen(reply),  e))) { st = BL_E_NOMEM; goto out; }
-    if (answer && !(own.answer = bl_arena_str(j->texts, answer, strlen(answer), e))) { st = BL_E_NOMEM; goto out; }
+    if (s->reply && !(reply = bl_valid_text(s->reply, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (s->answer && !(answer = bl_valid_text(s->answer, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (reply && !(own.reply = bl_arena_str(j->texts, reply, strlen(reply), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (answer && !(own.answer = bl_arena_str(j->texts, answer, strlen(answer), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(make_room(j, e));
     put_sample(&json, &own);
     if (!json.failed) put_line(&j->wait, &json);
@@ -318,7 +342,7 @@ out:
 
 bl_status bl_journal_sync(bl_journal *j, bl_err *e)
 {
-    bl_err why = { 0 };
+    bl_err why = {0};
     bl_status st = flush(j, e);
 
     if (st != BL_OK || j->fd < 0) return st;
@@ -374,14 +398,17 @@ bl_status bl_journal_open(const char *path, const char *cell_key, bl_hash cell_h
     if (!j) return BL_E_NOMEM;
     j->fd = -1;
     j->hash = cell_hash;
-    if (!(j->path = bl_strdup(path, e)) || !(j->key = bl_valid_text(cell_key, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(j->path = bl_strdup(path, e)) || !(j->key = bl_valid_text(cell_key, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_arena_new(&j->texts, e));
     if (bl_exists(path)) BL_TRY(bl_read_file(path, FILE_BOUND, &text, &n, e));
 
     if (n && take_line(text, n, &json, &n_json, &next) && header_matches(json, n_json, j->key, cell_hash))
         BL_TRY(replay(j, text, n, next, e));
     else if (n && memchr(text, '\n', n))
-        BL_TRY(set_aside(path, e));                     /* a torn first line alone is ours and holds nothing */
+        BL_TRY(set_aside(path, e)); /* a torn first line alone is ours and holds nothing */
     if (j->good == 0) {
         put_header(&j->wait, j->key, cell_hash);
         BL_TRY(bl_text_check(&j->wait, e));
@@ -416,7 +443,7 @@ int64_t bl_journal_parse(const char *text, size_t n)
     size_t n_json, next, at = 0;
     bl_arena *a = NULL;
     bl_sample s;
-    int64_t good = -1;                                  /* the header is no sample */
+    int64_t good = -1; /* the header is no sample */
 
     if (bl_arena_new(&a, NULL) != BL_OK) return 0;
     for (; take_line(text + at, n - at, &json, &n_json, &next); at += next) {

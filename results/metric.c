@@ -1,6 +1,7 @@
 /* metric.c - samples become numbers, with the standard error that the protocol of each metric has.
  *
- * Sums run in double over the samples in the order given (the caller sorts by id), so the same samples give the same bits.
+ * Sums run in double over the samples in the order given (the caller sorts by id), so the same samples give the same
+ * bits.
  */
 #include "metric.h"
 
@@ -10,7 +11,8 @@
 static bl_status use(const bl_metric *m, const bl_sample *s, const char *what, int at, double v, bl_err *e)
 {
     if (isfinite(v)) return BL_OK;
-    return bl_fail(e, BL_E_NUMERIC, "metric %s: sample %lld: %s %d is %f, not a finite number", m->name, (long long)s->id, what, at, v);
+    return bl_fail(e, BL_E_NUMERIC, "metric %s: sample %lld: %s %d is %f, not a finite number", m->name,
+                   (long long)s->id, what, at, v);
 }
 
 static double entry(const bl_metric *m, const bl_sample *s)
@@ -55,7 +57,7 @@ static bl_status ratio(const bl_metric *m, const bl_sample *s, int64_t n, double
     return *b > 0 ? BL_OK : bl_fail(e, BL_E_NUMERIC, "metric %s: the divisor is %g", m->name, *b);
 }
 
-enum { FEW = 4 };                                       /* fewer windows or documents say nothing about their own spread */
+enum { FEW = 4 }; /* fewer windows or documents say nothing about their own spread */
 
 /* Delta method: var(r) = n / (n - 1) * sum (a_i - r b_i)^2 / B^2, and exp(r) moves exp(r) times as much. */
 static bl_status exp_ratio(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
@@ -94,7 +96,7 @@ static bl_status exp_tokens(const bl_metric *m, const bl_sample *s, int64_t n, b
 
 bl_status bl_metric_of(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
 {
-    bl_value v = { .n = n };
+    bl_value v = {.n = n};
     bl_status st = BL_E_INTERNAL;
     double a, b;
 
@@ -102,7 +104,7 @@ bl_status bl_metric_of(const bl_metric *m, const bl_sample *s, int64_t n, bl_val
     switch (m->agg) {
     case BL_AGG_MEAN:
     case BL_AGG_FLAG_SHARE: st = mean(m, s, n, &v, e); break;
-    case BL_AGG_EXP_RATIO:  st = exp_ratio(m, s, n, &v, e); break;
+    case BL_AGG_EXP_RATIO: st = exp_ratio(m, s, n, &v, e); break;
     case BL_AGG_EXP_TOKENS: st = exp_tokens(m, s, n, &v, e); break;
     case BL_AGG_RATIO:
         if ((st = ratio(m, s, n, &a, &b, e)) == BL_OK) v.value = (m->factor != 0 ? m->factor : 1) * a / b;

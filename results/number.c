@@ -1,4 +1,5 @@
-/* number.c - numbers as people read them: no more digits than are known, and a decimal point whatever the locale says. */
+/* number.c - numbers as people read them: no more digits than are known, and a decimal point whatever the locale says.
+ */
 #include "rows.h"
 
 #include <locale.h>
@@ -19,7 +20,7 @@ static void dot(char *s)
 static void fixed(char *out, size_t n, double v, int decimals)
 {
     snprintf(out, n, "%.*f", decimals < 0 ? 0 : decimals, v);
-    if (out[0] == '-' && strspn(out, "-0.,") == strlen(out)) memmove(out, out + 1, strlen(out));      /* no minus zero */
+    if (out[0] == '-' && strspn(out, "-0.,") == strlen(out)) memmove(out, out + 1, strlen(out)); /* no minus zero */
     dot(out);
 }
 
@@ -32,13 +33,16 @@ void bl_real_text(double v, char out[40])
     dot(out);
 }
 
-/* Decimals that an uncertainty supports, by the rule of the Particle Data Group: of its three leading digits, 100..354 keep two,
- * 355..949 keep one, 950..999 become 1000 and keep two. */
+/* Decimals that an uncertainty supports, by the rule of the Particle Data Group: of its three leading digits, 100..354
+ * keep two, 355..949 keep one, 950..999 become 1000 and keep two. */
 static int decimals_of(double se)
 {
     int power = (int)floor(log10(se));
     double three = round(se / pow(10, power - 2));
-    if (three >= 1000) { three /= 10; power++; }
+    if (three >= 1000) {
+        three /= 10;
+        power++;
+    }
     return three < 355 ? 1 - power : -power;
 }
 
@@ -47,10 +51,12 @@ static void plain(double v, char out[64])
 {
     double size = fabs(v);
     if (v == 0) snprintf(out, 64, "0");
-    else if (size >= 1e5 || size < 1e-3) { snprintf(out, 64, "%.3g", v); dot(out); }
-    else {
+    else if (size >= 1e5 || size < 1e-3) {
+        snprintf(out, 64, "%.3g", v);
+        dot(out);
+    } else {
         int power = (int)floor(log10(size));
-        if (round(size * pow(10, 3 - power)) >= 1e4) power++;       /* 9.9996 is 10.00 */
+        if (round(size * pow(10, 3 - power)) >= 1e4) power++; /* 9.9996 is 10.00 */
         fixed(out, 64, v, BL_MAX(3 - power, 0));
     }
 }
@@ -66,7 +72,7 @@ void bl_number_text(double v, double stderr_, bool has_stderr, char out[64])
     }
     decimals = decimals_of(stderr_);
     if (decimals > 9) decimals = 9;
-    if (fabs(v) >= 1e5 || stderr_ >= 1e5) {             /* one power of ten for both */
+    if (fabs(v) >= 1e5 || stderr_ >= 1e5) { /* one power of ten for both */
         int power = (int)floor(log10(BL_MAX(fabs(v), stderr_)));
         double unit = pow(10, power);
         fixed(value, sizeof value, v / unit, decimals + power);

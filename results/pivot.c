@@ -1,8 +1,9 @@
 /* pivot.c - rows become places of a grid: which column, which row, and never two cells in one place.
  *
- *   1  the chosen rows give the columns (default task, metric); a task that occurs in several versions gets its version into the label
- *   2  every row goes to a place; one that failed has no metric and goes to all columns of its task
- *   3  while a place holds two rows, the first field in which such a pair differs joins the keys of the rows, and step 2 again
+ *   1  the chosen rows give the columns (default task, metric); a task that occurs in several versions gets its version
+ * into the label 2  every row goes to a place; one that failed has no metric and goes to all columns of its task 3
+ * while a place holds two rows, the first field in which such a pair differs joins the keys of the rows, and step 2
+ * again
  */
 #include "rows.h"
 
@@ -10,13 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct placed { const bl_row *row; size_t column; const char *key; } placed;       /* key: the texts of the row keys, one after the other */
+typedef struct placed {
+    const bl_row *row;
+    size_t column;
+    const char *key;
+} placed; /* key: the texts of the row keys, one after the other */
 typedef struct builder {
     bl_pivot *p;
-    const bl_field *col[BL_PIVOT_KEYS]; int n_cols;
-    const bl_row **row; size_t n;                       /* chosen, failed ones last */
-    const char **col_key; size_t col_cap, key_cap;      /* of each column */
-    placed *placed; size_t n_placed, placed_cap;
+    const bl_field *col[BL_PIVOT_KEYS];
+    int n_cols;
+    const bl_row **row;
+    size_t n; /* chosen, failed ones last */
+    const char **col_key;
+    size_t col_cap, key_cap; /* of each column */
+    placed *placed;
+    size_t n_placed, placed_cap;
     bl_text scratch;
     bl_err *e;
 } builder;
@@ -25,14 +34,15 @@ bool bl_is_base(const bl_row *r) { return !strcmp(r->method, "base"); }
 
 bool bl_is_percent(const char *metric)
 {
-    static const char *const stems[] = { "acc", "exact_match", "no_answer", "hit_limit", "top1", "flips", "truncated" };
+    static const char *const stems[] = {"acc", "exact_match", "no_answer", "hit_limit", "top1", "flips", "truncated"};
     for (size_t i = 0; i < BL_COUNT(stems); i++)
         if (!strncmp(metric, stems[i], strlen(stems[i]))) return true;
     return false;
 }
 
 /* ---- keys --------------------------------------------------------------------------------------- */
-/* The texts of the fields in the arena, each with a unit separator behind it. Fields marked as cost do not tell rows apart. */
+/* The texts of the fields in the arena, each with a unit separator behind it. Fields marked as cost do not tell rows
+ * apart. */
 static const char *key_of(builder *b, const bl_field *const *f, int n, const bl_row *r, bool without_metric)
 {
     const char *copy;
@@ -55,7 +65,8 @@ static bl_status parse_list(const char *list, const bl_field **out, int *n, bl_e
     while (*list) {
         size_t k = strcspn(list, ",");
         snprintf(one, sizeof one, "%.*s", (int)BL_MIN(k, sizeof one - 1), list);
-        if (*n == BL_PIVOT_KEYS / 2) return bl_fail(e, BL_E_CONFIG, "more than %d columns of a table are named", BL_PIVOT_KEYS / 2);
+        if (*n == BL_PIVOT_KEYS / 2)
+            return bl_fail(e, BL_E_CONFIG, "more than %d columns of a table are named", BL_PIVOT_KEYS / 2);
         if (!(out[*n] = bl_field_find(one, e))) return BL_E_CONFIG;
         ++*n;
         list += k + (list[k] == ',');
@@ -91,15 +102,18 @@ static bl_status add_column(builder *b, const bl_row *r, const char *key)
         if (t->n == start) t->n = before;
     }
     if ((st = bl_text_check(t, b->e)) != BL_OK) return st;
-    p->column[at] = (bl_pivot_column){ .label = bl_arena_str(p->arena, t->n ? t->s : "", t->n, b->e), .direction = r->has_value ? r->direction : 0,
-                                       .percent = r->has_value && bl_is_percent(r->metric), .first = r };
+    p->column[at] = (bl_pivot_column){.label = bl_arena_str(p->arena, t->n ? t->s : "", t->n, b->e),
+                                      .direction = r->has_value ? r->direction : 0,
+                                      .percent = r->has_value && bl_is_percent(r->metric),
+                                      .first = r};
     if (!p->column[at].label) return BL_E_NOMEM;
     b->col_key[at] = key;
     p->n_columns++;
     return BL_OK;
 }
 
-/* Columns in the order of their first row, but all of one task together. Failed rows make one only where their task has none. */
+/* Columns in the order of their first row, but all of one task together. Failed rows make one only where their task has
+ * none. */
 static bl_status make_columns(builder *b)
 {
     bl_pivot *p = b->p;
@@ -119,7 +133,7 @@ static bl_status make_columns(builder *b)
         if (k == p->n_columns && (st = add_column(b, r, key)) != BL_OK) return st;
         if (r->has_value && p->column[k].direction != r->direction) p->column[k].direction = 0;
     }
-    for (size_t i = 1; i < p->n_columns; i++) {         /* stable insertion: behind the last column with the same first field */
+    for (size_t i = 1; i < p->n_columns; i++) { /* stable insertion: behind the last column with the same first field */
         size_t to = i;
         const char *task = b->col_key[i], *first = strchr(task, '\x1f');
         size_t len = first ? (size_t)(first - task) + 1 : strlen(task);
@@ -150,7 +164,7 @@ static bl_status place_one(builder *b, const bl_row *r, size_t column)
     const char *key = st == BL_OK ? key_of(b, b->p->key, b->p->n_keys, r, false) : NULL;
 
     if (!key) return BL_E_NOMEM;
-    b->placed[b->n_placed++] = (placed){ r, column, key };
+    b->placed[b->n_placed++] = (placed){r, column, key};
     return BL_OK;
 }
 
@@ -164,7 +178,8 @@ static bl_status make_places(builder *b)
         const char *key = key_of(b, b->col, b->n_cols, r, !r->has_value);
         if (!key) return BL_E_NOMEM;
         for (size_t k = 0; k < b->p->n_columns; k++) {
-            const char *other = r->has_value ? b->col_key[k] : key_of(b, b->col, b->n_cols, b->p->column[k].first, true);
+            const char *other = r->has_value ? b->col_key[k]
+                                             : key_of(b, b->col, b->n_cols, b->p->column[k].first, true);
             if (!other) return BL_E_NOMEM;
             if (!strcmp(other, key) && (st = place_one(b, r, k)) != BL_OK) return st;
         }
@@ -173,11 +188,12 @@ static bl_status make_places(builder *b)
     return BL_OK;
 }
 
-/* The first field in which two rows of one place, or the sizes of one row, differ; NULL when every place holds one row. */
+/* The first field in which two rows of one place, or the sizes of one row, differ; NULL when every place holds one row.
+ */
 static bl_status find_difference(builder *b, const bl_field **out)
 {
-    static const char *const order[] = { "model", "stored_as", "method", "bits", "group", "task", "metric", "limit", "seed", "version", "simulated", "notes",
-                                         "dir", "hash", "path" };
+    static const char *const order[] = {"model", "stored_as", "method",    "bits",  "group", "task", "metric", "limit",
+                                        "seed",  "version",   "simulated", "notes", "dir",   "hash", "path"};
     const bl_field *f;
     const char *x, *y;
 
@@ -188,7 +204,10 @@ static bl_status find_difference(builder *b, const bl_field **out)
         for (size_t k = 0; k < BL_COUNT(order); k++) {
             if (has_field(b->p->key, b->p->n_keys, order[k]) || !(f = bl_field_find(order[k], b->e))) continue;
             if (!(x = key_of(b, &f, 1, p->row, false)) || !(y = key_of(b, &f, 1, q->row, false))) return BL_E_NOMEM;
-            if (strcmp(x, y)) { *out = f; return BL_OK; }
+            if (strcmp(x, y)) {
+                *out = f;
+                return BL_OK;
+            }
         }
     }
     return BL_OK;
@@ -198,7 +217,9 @@ static bl_status find_difference(builder *b, const bl_field **out)
 static bool mixes_versions(const builder *b)
 {
     for (size_t i = 0; i < b->n_placed; i++)
-        if (b->placed[i].row->has_value && b->placed[i].row->version != b->p->column[b->placed[i].column].first->version) return true;
+        if (b->placed[i].row->has_value &&
+            b->placed[i].row->version != b->p->column[b->placed[i].column].first->version)
+            return true;
     return false;
 }
 
@@ -219,14 +240,24 @@ static bl_status cost_label(builder *b, const bl_field *f, const bl_pivot_row *r
         if (bl_text_check(t, b->e) != BL_OK) return BL_E_NOMEM;
         if (!t->n) continue;
         double v = strtod(t->s, NULL);
-        if (v < least) { least = v; low = row->cell[k]; }
-        if (v > most) { most = v; high = row->cell[k]; }
+        if (v < least) {
+            least = v;
+            low = row->cell[k];
+        }
+        if (v > most) {
+            most = v;
+            high = row->cell[k];
+        }
     }
     t->n = 0;
     bl_text_add(t, "");
     if (low && is_bits) bl_text_addf(t, most > least ? "%.3f-%.3f" : "%.2f", least, most);
     else if (low && least == most) f->print(low, t);
-    else if (low) { f->print(low, t); bl_text_add(t, "-"); f->print(high, t); }
+    else if (low) {
+        f->print(low, t);
+        bl_text_add(t, "-");
+        f->print(high, t);
+    }
     if (bl_text_check(t, b->e) != BL_OK) return BL_E_NOMEM;
     return (*out = bl_arena_str(b->p->arena, t->s, t->n, b->e)) ? BL_OK : BL_E_NOMEM;
 }
@@ -234,7 +265,7 @@ static bl_status cost_label(builder *b, const bl_field *f, const bl_pivot_row *r
 /* "smollm2 (Q4_1)" where the checkpoint itself is quantized. */
 static bool is_float(const char *stored_as)
 {
-    static const char *const floats[] = { "", "F32", "F16", "BF16", "fp32", "fp16", "bf16", "f32", "f16" };
+    static const char *const floats[] = {"", "F32", "F16", "BF16", "fp32", "fp16", "bf16", "f32", "f16"};
     for (size_t i = 0; i < BL_COUNT(floats); i++)
         if (!strcmp(stored_as, floats[i])) return true;
     return false;
@@ -255,9 +286,11 @@ static bl_status row_labels(builder *b, bl_pivot_row *row)
         t->n = 0;
         bl_text_add(t, "");
         f->print(row->first, t);
-        if (!strcmp(f->name, "model") && !is_float(row->first->stored_as)) bl_text_addf(t, " (%s)", row->first->stored_as);
+        if (!strcmp(f->name, "model") && !is_float(row->first->stored_as))
+            bl_text_addf(t, " (%s)", row->first->stored_as);
         if (!strcmp(f->name, "hash") && t->n > 12) t->n = 12;
-        if (bl_text_check(t, b->e) != BL_OK || !(row->label[i] = bl_arena_str(b->p->arena, t->s, t->n, b->e))) return BL_E_NOMEM;
+        if (bl_text_check(t, b->e) != BL_OK || !(row->label[i] = bl_arena_str(b->p->arena, t->s, t->n, b->e)))
+            return BL_E_NOMEM;
     }
     return BL_OK;
 }
@@ -287,7 +320,10 @@ static bl_status make_rows(builder *b)
 
 /* ---- order -------------------------------------------------------------------------------------- */
 /* How high on the ladder: honest bits where they are known, else the option. */
-static double rung(const bl_row *r) { return r->has_cost && r->bits_per_weight > 0 ? r->bits_per_weight : r->bits[0] ? strtod(r->bits, NULL) : 16; }
+static double rung(const bl_row *r)
+{
+    return r->has_cost && r->bits_per_weight > 0 ? r->bits_per_weight : r->bits[0] ? strtod(r->bits, NULL) : 16;
+}
 
 static int by_ladder(const bl_row *a, const bl_row *b)
 {
@@ -313,8 +349,10 @@ static int by_row(const void *a, const void *b)
 
     for (int i = 0; i < sorting->n_keys; i++) {
         const bl_field *f = sorting->key[i];
-        int order = f->cost ? 0 : !strcmp(f->name, "method") ? by_ladder(x->first, y->first)
-                  : !strcmp(f->name, "bits") ? -by_text_or_number(x->label[i], y->label[i]) : by_text_or_number(x->label[i], y->label[i]);
+        int order = f->cost                      ? 0
+                    : !strcmp(f->name, "method") ? by_ladder(x->first, y->first)
+                    : !strcmp(f->name, "bits")   ? -by_text_or_number(x->label[i], y->label[i])
+                                                 : by_text_or_number(x->label[i], y->label[i]);
         if (order) return order;
     }
     return 0;
@@ -338,7 +376,7 @@ static bl_status choose(builder *b, const bl_table *t, const bl_table_opts *o)
 bl_status bl_pivot_of(const bl_table *t, const bl_table_opts *o, bl_pivot **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    builder b = { .e = e };
+    builder b = {.e = e};
     const bl_field *more;
 
     if (!(b.p = bl_new(1, sizeof *b.p, e))) return BL_E_NOMEM;
@@ -349,7 +387,8 @@ bl_status bl_pivot_of(const bl_table *t, const bl_table_opts *o, bl_pivot **out,
     for (;;) {
         BL_TRY(make_columns(&b));
         BL_TRY(make_places(&b));
-        if (!has_field(b.col, b.n_cols, "version") && !has_field(b.p->key, b.p->n_keys, "version") && has_field(b.col, b.n_cols, "task") && mixes_versions(&b)) {
+        if (!has_field(b.col, b.n_cols, "version") && !has_field(b.p->key, b.p->n_keys, "version") &&
+            has_field(b.col, b.n_cols, "task") && mixes_versions(&b)) {
             b.col[b.n_cols++] = bl_field_find("version", e);
             continue;
         }

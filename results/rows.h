@@ -4,9 +4,13 @@
 #include "table.h"
 
 /* ---- columns by name ---- */
-typedef struct bl_field { const char *name; void (*print)(const bl_row *r, bl_text *out); bool cost; } bl_field;
-const bl_field *bl_field_find(const char *name, bl_err *e);             /* NULL: BL_E_CONFIG with the nearest name */
-const bl_field *bl_field_at(size_t i);                                  /* NULL behind the last; the csv columns come first, in their order */
+typedef struct bl_field {
+    const char *name;
+    void (*print)(const bl_row *r, bl_text *out);
+    bool cost;
+} bl_field;
+const bl_field *bl_field_find(const char *name, bl_err *e); /* NULL: BL_E_CONFIG with the nearest name */
+const bl_field *bl_field_at(size_t i); /* NULL behind the last; the csv columns come first, in their order */
 enum { BL_CSV_COLUMNS = 18 };
 
 /* ---- which rows ---- */
@@ -15,23 +19,35 @@ bl_status bl_rows_choose(const bl_table *t, const bl_table_opts *o, size_t **out
 
 /* ---- the pivot ---- */
 enum { BL_PIVOT_KEYS = 32 };
-typedef struct bl_pivot_column { const char *label; int direction; bool percent; const bl_row *first; } bl_pivot_column;
-typedef struct bl_pivot_row { const char **label; const bl_row *first; const bl_row **cell; } bl_pivot_row;   /* label [n_keys], cell [n_columns] */
+typedef struct bl_pivot_column {
+    const char *label;
+    int direction;
+    bool percent;
+    const bl_row *first;
+} bl_pivot_column;
+typedef struct bl_pivot_row {
+    const char **label;
+    const bl_row *first;
+    const bl_row **cell;
+} bl_pivot_row; /* label [n_keys], cell [n_columns] */
 typedef struct bl_pivot {
-    const bl_field *key[BL_PIVOT_KEYS]; int n_keys;
-    bl_pivot_column *column; size_t n_columns;
-    bl_pivot_row *row; size_t n_rows;
+    const bl_field *key[BL_PIVOT_KEYS];
+    int n_keys;
+    bl_pivot_column *column;
+    size_t n_columns;
+    bl_pivot_row *row;
+    size_t n_rows;
     bl_arena *arena;
 } bl_pivot;
-bl_status bl_pivot_of  (const bl_table *t, const bl_table_opts *o, bl_pivot **out, bl_err *e);
-void      bl_pivot_free(bl_pivot *p);
-bool      bl_is_base   (const bl_row *r);
-bool      bl_is_percent(const char *metric);                            /* shown times 100 */
+bl_status bl_pivot_of(const bl_table *t, const bl_table_opts *o, bl_pivot **out, bl_err *e);
+void bl_pivot_free(bl_pivot *p);
+bool bl_is_base(const bl_row *r);
+bool bl_is_percent(const char *metric); /* shown times 100 */
 
 /* ---- numbers and forms ---- */
-void      bl_real_text(double v, char out[40]);                         /* fewest digits that read back as the same double */
-bl_status bl_table_csv (const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e);
+void bl_real_text(double v, char out[40]); /* fewest digits that read back as the same double */
+bl_status bl_table_csv(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e);
 bl_status bl_table_json(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e);
-bl_status bl_table_md  (const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e);
-bl_status bl_table_tex (const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e);
+bl_status bl_table_md(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e);
+bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e);
 #endif

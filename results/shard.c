@@ -1,7 +1,7 @@
 /* shard.c - reads shards: first the hash of all bytes, then HDF5 over the same bytes where they lie.
  *
- * HDF5 is no parser for hostile files, so it sees only bytes whose hash is the one we wrote. What is asked for is still checked for
- * kind and size, because a shard of another program version may lack it or have it in another form.
+ * HDF5 is no parser for hostile files, so it sees only bytes whose hash is the one we wrote. What is asked for is still
+ * checked for kind and size, because a shard of another program version may lack it or have it in another form.
  */
 #include "h5.h"
 #include "kernels/base/fs.h"
@@ -9,25 +9,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct lent { const uint8_t *p; size_t n; } lent;
+typedef struct lent {
+    const uint8_t *p;
+    size_t n;
+} lent;
 struct bl_shard {
-    hid_t  file, text_type;
-    lent   image;                                       /* lives as long as the file */
-    char  *name;                                        /* for sentences */
+    hid_t file, text_type;
+    lent image; /* lives as long as the file */
+    char *name; /* for sentences */
     bl_map map;
-    bool   mapped;
-    hid_t  parent;                                      /* the object that was asked last, kept open: questions come in groups */
-    char  *parent_path;
+    bool mapped;
+    hid_t parent; /* the object that was asked last, kept open: questions come in groups */
+    char *parent_path;
 };
 
 /* ---- opening ------------------------------------------------------------------------------------ */
-/* HDF5 would copy the bytes twice; told that "allocating" gives the bytes themselves and copying and freeing is nothing, it reads them
- * where they are. (H5LTopen_file_image does this too, and loses 72 bytes each time.) */
+/* HDF5 would copy the bytes twice; told that "allocating" gives the bytes themselves and copying and freeing is
+ * nothing, it reads them where they are. (H5LTopen_file_image does this too, and loses 72 bytes each time.) */
 static void *lend(size_t size, H5FD_file_image_op_t op, void *data)
 {
     const lent *l = data;
     (void)op;
-    return size == l->n ? (void *)(uintptr_t)l->p : NULL;     /* opened for reading: HDF5 does not write to it */
+    return size == l->n ? (void *)(uintptr_t)l->p : NULL; /* opened for reading: HDF5 does not write to it */
 }
 
 static void *no_copy(void *to, const void *from, size_t size, H5FD_file_image_op_t op, void *data)
@@ -38,15 +41,32 @@ static void *no_copy(void *to, const void *from, size_t size, H5FD_file_image_op
     return to == from ? to : NULL;
 }
 
-static void  *no_growth(void *p, size_t size, H5FD_file_image_op_t op, void *data) { (void)p; (void)size; (void)op; (void)data; return NULL; }
-static herr_t no_free  (void *p, H5FD_file_image_op_t op, void *data) { (void)p; (void)op; (void)data; return 0; }
-static void  *same_data(void *data) { return data; }
-static herr_t keep_data(void *data) { (void)data; return 0; }
+static void *no_growth(void *p, size_t size, H5FD_file_image_op_t op, void *data)
+{
+    (void)p;
+    (void)size;
+    (void)op;
+    (void)data;
+    return NULL;
+}
+static herr_t no_free(void *p, H5FD_file_image_op_t op, void *data)
+{
+    (void)p;
+    (void)op;
+    (void)data;
+    return 0;
+}
+static void *same_data(void *data) { return data; }
+static herr_t keep_data(void *data)
+{
+    (void)data;
+    return 0;
+}
 
 static hid_t open_lent(lent *l)
 {
     static unsigned long long n_images;
-    H5FD_file_image_callbacks_t how = { lend, no_copy, no_growth, no_free, same_data, keep_data, l };
+    H5FD_file_image_callbacks_t how = {lend, no_copy, no_growth, no_free, same_data, keep_data, l};
     char name[48];
     hid_t file = H5I_INVALID_HID, fapl = H5Pcreate(H5P_FILE_ACCESS);
 
@@ -65,9 +85,12 @@ static bl_status open_image(const uint8_t *p, size_t n, const char *name, bl_sha
 
     if (!s) return BL_E_NOMEM;
     s->file = s->text_type = s->parent = H5I_INVALID_HID;
-    if (!(s->name = bl_strdup(name, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(s->name = bl_strdup(name, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     bl_h5_init();
-    s->image = (lent){ p, n };
+    s->image = (lent){p, n};
     s->file = open_lent(&s->image);
     if (s->file < 0 || (s->text_type = bl_h5_text_type()) < 0) {
         st = bl_h5_fail(e, BL_E_CORRUPT, "%s: the hash is right, but HDF5 cannot open it", name);
@@ -123,11 +146,15 @@ bl_status bl_shard_check(const char *path, const char *cell_key, bl_hash cell_ha
 
     if (st != BL_OK) return st;
     BL_TRY(bl_shard_verify(m.data, m.size, path, &h, e));
-    if (!(key = bl_valid_text(cell_key, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(key = bl_valid_text(cell_key, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     bl_hash_hex(h.cell, found);
     bl_hash_hex(cell_hash, wanted);
     if (!bl_hash_equal(h.cell, cell_hash) || !bl_hash_equal(h.key, bl_hash_bytes(key, strlen(key))))
-        st = bl_fail(e, BL_E_CORRUPT, "%s: shard of cell '%.400s' with hash %s, expected '%s' with %s", path, (const char *)m.data + 72, found, key, wanted);
+        st = bl_fail(e, BL_E_CORRUPT, "%s: shard of cell '%.400s' with hash %s, expected '%s' with %s", path,
+                     (const char *)m.data + 72, found, key, wanted);
 out:
     bl_free(key);
     bl_map_close(&m);
@@ -135,12 +162,13 @@ out:
 }
 
 /* ---- finding ------------------------------------------------------------------------------------ */
-/* The object that `where` is in (kept open in s) and the name behind it. The cache is not part of what a reader can see, hence const. */
+/* The object that `where` is in (kept open in s) and the name behind it. The cache is not part of what a reader can
+ * see, hence const. */
 static bl_status find_parent(const bl_shard *shard, const char *where, hid_t *out, const char **name, bl_err *e)
 {
     bl_shard *s = (bl_shard *)(uintptr_t)shard;
     const char *slash = strrchr(where, '/');
-    size_t n = slash ? (size_t)(slash - where) : 0;     /* 0: the root */
+    size_t n = slash ? (size_t)(slash - where) : 0; /* 0: the root */
     char *group;
     hid_t id;
 
@@ -175,14 +203,16 @@ bool bl_shard_has(const bl_shard *s, const char *where)
     bool found;
 
     if (find_parent(s, where, &parent, &name, NULL) != BL_OK) return false;
-    found = H5Aexists(parent, name) > 0 || (H5Iget_type(parent) == H5I_GROUP && H5Lexists(parent, name, H5P_DEFAULT) > 0);
+    found = H5Aexists(parent, name) > 0 ||
+            (H5Iget_type(parent) == H5I_GROUP && H5Lexists(parent, name, H5P_DEFAULT) > 0);
     H5Eclear2(H5E_DEFAULT);
     return found;
 }
 
-/* The attribute, when it is of the class that is wanted; *n gets how many values it has. In a file an integer and a real take 8 bytes, the
- * reference to a text 16. */
-static bl_status open_attribute(const bl_shard *s, const char *where, H5T_class_t class, const char *wanted, hid_t *out, int64_t *n, bl_err *e)
+/* The attribute, when it is of the class that is wanted; *n gets how many values it has. In a file an integer and a
+ * real take 8 bytes, the reference to a text 16. */
+static bl_status open_attribute(const bl_shard *s, const char *where, H5T_class_t class, const char *wanted, hid_t *out,
+                                int64_t *n, bl_err *e)
 {
     hid_t parent, a, type;
     const char *name;
@@ -197,7 +227,8 @@ static bl_status open_attribute(const bl_shard *s, const char *where, H5T_class_
     }
     type = H5Aget_type(a);
     size = H5Aget_storage_size(a);
-    good = type >= 0 && H5Tget_class(type) == class && (class != H5T_STRING || H5Tis_variable_str(type) > 0) && size % one == 0;
+    good = type >= 0 && H5Tget_class(type) == class && (class != H5T_STRING || H5Tis_variable_str(type) > 0) &&
+           size % one == 0;
     if (type >= 0) H5Tclose(type);
     if (!good) {
         H5Aclose(a);
@@ -243,8 +274,14 @@ bl_status bl_shard_names(const bl_shard *s, const char *where, bl_arena *a, cons
     bl_status st = open_attribute(s, where, H5T_STRING, "a list of texts", &id, &count, e);
 
     if (st != BL_OK) return st;
-    if (!(v = bl_new((size_t)count, sizeof *v, e)) || !(names = bl_alloc(a, (size_t)count, sizeof *names, e))) { st = BL_E_NOMEM; goto out; }
-    if (count > 0 && H5Aread(id, s->text_type, v) < 0) { st = wrong(s, where, "a list of texts", e); goto out; }
+    if (!(v = bl_new((size_t)count, sizeof *v, e)) || !(names = bl_alloc(a, (size_t)count, sizeof *names, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (count > 0 && H5Aread(id, s->text_type, v) < 0) {
+        st = wrong(s, where, "a list of texts", e);
+        goto out;
+    }
     BL_TRY(keep_texts(v, count, a, names, e));
     *out = names;
     *n = count;
@@ -263,7 +300,10 @@ bl_status bl_shard_counts(const bl_shard *s, const char *where, bl_arena *a, int
     if (st != BL_OK) return st;
     if (!(v = bl_alloc(a, (size_t)count, sizeof *v, e))) st = BL_E_NOMEM;
     else if (count > 0 && H5Aread(id, H5T_NATIVE_INT64, v) < 0) st = wrong(s, where, "a list of integers", e);
-    else { *out = v; *n = count; }
+    else {
+        *out = v;
+        *n = count;
+    }
     H5Aclose(id);
     return st;
 }
@@ -296,7 +336,8 @@ bl_status bl_shard_real(const bl_shard *s, const char *where, double *out, bl_er
 }
 
 /* ---- datasets ----------------------------------------------------------------------------------- */
-static bl_status open_dataset(const bl_shard *s, const char *where, H5T_class_t class, const char *wanted, hid_t *out, int64_t *n, bl_err *e)
+static bl_status open_dataset(const bl_shard *s, const char *where, H5T_class_t class, const char *wanted, hid_t *out,
+                              int64_t *n, bl_err *e)
 {
     hid_t parent, d = H5I_INVALID_HID, type, space;
     const char *name;
@@ -323,11 +364,13 @@ static bl_status open_dataset(const bl_shard *s, const char *where, H5T_class_t 
 }
 
 /* All values of d in the memory type, 8 bytes each. */
-static bl_status read_values(const bl_shard *s, const char *where, hid_t d, hid_t mem_type, int64_t n, bl_arena *a, void **out, bl_err *e)
+static bl_status read_values(const bl_shard *s, const char *where, hid_t d, hid_t mem_type, int64_t n, bl_arena *a,
+                             void **out, bl_err *e)
 {
     void *v = bl_alloc(a, (size_t)n, 8, e);
     if (!v) return BL_E_NOMEM;
-    if (n > 0 && H5Dread(d, mem_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, v) < 0) return bl_h5_fail(e, BL_E_CORRUPT, "%s: '%s' cannot be read", s->name, where);
+    if (n > 0 && H5Dread(d, mem_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, v) < 0)
+        return bl_h5_fail(e, BL_E_CORRUPT, "%s: '%s' cannot be read", s->name, where);
     *out = v;
     return BL_OK;
 }
@@ -349,8 +392,8 @@ bl_status bl_shard_reals(const bl_shard *s, const char *where, bl_arena *a, doub
 }
 
 /* One column of a compound dataset; HDF5 picks the member by its name. */
-static bl_status column(const bl_shard *s, const char *where, const char *name, H5T_class_t class, hid_t value_type, bl_arena *a, void **out, int64_t *n,
-                        bl_err *e)
+static bl_status column(const bl_shard *s, const char *where, const char *name, H5T_class_t class, hid_t value_type,
+                        bl_arena *a, void **out, int64_t *n, bl_err *e)
 {
     hid_t d, file_type = H5I_INVALID_HID, mem_type = H5I_INVALID_HID;
     int64_t count;
@@ -364,7 +407,8 @@ static bl_status column(const bl_shard *s, const char *where, const char *name, 
         goto out;
     }
     if (H5Tget_member_class(file_type, (unsigned)at) != class) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: table '%s': column '%s' is not of %s", s->name, where, name, class == H5T_INTEGER ? "integers" : "numbers");
+        st = bl_fail(e, BL_E_FORMAT, "%s: table '%s': column '%s' is not of %s", s->name, where, name,
+                     class == H5T_INTEGER ? "integers" : "numbers");
         goto out;
     }
     if ((mem_type = H5Tcreate(H5T_COMPOUND, 8)) < 0 || H5Tinsert(mem_type, name, 0, value_type) < 0) {
@@ -380,7 +424,8 @@ out:
     return st;
 }
 
-bl_status bl_shard_column_int(const bl_shard *s, const char *where, const char *name, bl_arena *a, int64_t **out, int64_t *n, bl_err *e)
+bl_status bl_shard_column_int(const bl_shard *s, const char *where, const char *name, bl_arena *a, int64_t **out,
+                              int64_t *n, bl_err *e)
 {
     void *v;
     bl_status st = column(s, where, name, H5T_INTEGER, H5T_NATIVE_INT64, a, &v, n, e);
@@ -388,7 +433,8 @@ bl_status bl_shard_column_int(const bl_shard *s, const char *where, const char *
     return st;
 }
 
-bl_status bl_shard_column_real(const bl_shard *s, const char *where, const char *name, bl_arena *a, double **out, int64_t *n, bl_err *e)
+bl_status bl_shard_column_real(const bl_shard *s, const char *where, const char *name, bl_arena *a, double **out,
+                               int64_t *n, bl_err *e)
 {
     void *v;
     bl_status st = column(s, where, name, H5T_FLOAT, H5T_NATIVE_DOUBLE, a, &v, n, e);
@@ -405,7 +451,10 @@ bl_status bl_shard_texts(const bl_shard *s, const char *where, bl_arena *a, cons
     bl_status st = open_dataset(s, where, H5T_STRING, "a dataset of texts", &d, &count, e);
 
     if (st != BL_OK) return st;
-    if (!(v = bl_new((size_t)count, sizeof *v, e)) || !(texts = bl_alloc(a, (size_t)count, sizeof *texts, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(v = bl_new((size_t)count, sizeof *v, e)) || !(texts = bl_alloc(a, (size_t)count, sizeof *texts, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (count > 0 && H5Dread(d, s->text_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, v) < 0) {
         st = bl_h5_fail(e, BL_E_CORRUPT, "%s: '%s' cannot be read", s->name, where);
         goto out;
@@ -420,13 +469,22 @@ out:
 }
 
 /* ---- listing ------------------------------------------------------------------------------------ */
-typedef struct names { bl_arena *arena; char **v; size_t n, cap; const char *prefix; bl_status st; bl_err *e; } names;
+typedef struct names {
+    bl_arena *arena;
+    char **v;
+    size_t n, cap;
+    const char *prefix;
+    bl_status st;
+    bl_err *e;
+} names;
 
 static herr_t add_name(names *l, const char *name)
 {
     char *at = NULL;
     if ((l->st = bl_grow(&l->v, &l->cap, l->n + 1, sizeof *l->v, l->e)) != BL_OK) return -1;
-    if (!(at = bl_format_text(l->e, "%s%s", l->prefix, name)) || !(l->v[l->n] = bl_arena_str(l->arena, at, strlen(at), l->e))) l->st = BL_E_NOMEM;
+    if (!(at = bl_format_text(l->e, "%s%s", l->prefix, name)) ||
+        !(l->v[l->n] = bl_arena_str(l->arena, at, strlen(at), l->e)))
+        l->st = BL_E_NOMEM;
     bl_free(at);
     if (l->st != BL_OK) return -1;
     l->n++;
@@ -453,7 +511,7 @@ static bl_status hand_over(names *l, bl_arena *a, const char ***out, int64_t *n,
 
 bl_status bl_shard_list(const bl_shard *s, const char *group, bl_arena *a, const char ***out, int64_t *n, bl_err *e)
 {
-    names l = { .arena = a, .prefix = "", .e = e };
+    names l = {.arena = a, .prefix = "", .e = e};
     hsize_t at = 0;
     hid_t id = H5Gopen2(s->file, group, H5P_DEFAULT);
     bl_status st = BL_OK;
@@ -477,7 +535,7 @@ out:
 /* What HDF5's dimension scales add by themselves. */
 static bool is_scale_attribute(const char *name)
 {
-    static const char *const theirs[] = { "CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS" };
+    static const char *const theirs[] = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS"};
     for (size_t i = 0; i < BL_COUNT(theirs); i++)
         if (!strcmp(name, theirs[i])) return true;
     return false;
@@ -514,7 +572,7 @@ static int by_text(const void *a, const void *b) { return strcmp(*(char *const *
 
 bl_status bl_shard_paths(const bl_shard *s, bl_arena *a, const char ***out, int64_t *n, bl_err *e)
 {
-    names l = { .arena = a, .prefix = "", .e = e };
+    names l = {.arena = a, .prefix = "", .e = e};
     bl_status st;
 
     if (H5Ovisit(s->file, H5_INDEX_NAME, H5_ITER_INC, object_paths, &l) < 0)
@@ -534,7 +592,8 @@ static bool is_excluded(const char *path)
 {
     const char *name = path + strlen(path);
     while (name > path && name[-1] != '/' && name[-1] != '@') name--;
-    return !strcmp(path, "created") || !strncmp(path, "run/", 4) || !strncmp(path, "env/", 4) || strstr(name, "seconds") || strstr(name, "peak");
+    return !strcmp(path, "created") || !strncmp(path, "run/", 4) || !strncmp(path, "env/", 4) ||
+           strstr(name, "seconds") || strstr(name, "peak");
 }
 
 /* One attribute or dataset as bytes: texts one after the other with their NUL, numbers as they are in the file. */
@@ -558,10 +617,20 @@ static bl_status value_of(const bl_shard *s, const char *path, bl_text *out, bl_
         type = is_attribute ? H5Aget_type(id) : H5Dget_type(id);
         space = is_attribute ? H5Aget_space(id) : H5Dget_space(id);
     }
-    if (type >= 0 && space >= 0) { size = H5Tget_size(type); n = H5Sget_simple_extent_npoints(space); }
-    if (n < 0) { st = bl_h5_fail(e, BL_E_CORRUPT, "%s: '%s' cannot be opened", s->name, path); goto out; }
-    if (!(bytes = bl_new((size_t)n, size, e))) { st = BL_E_NOMEM; goto out; }
-    if (n > 0 && (is_attribute ? H5Aread(id, type, bytes) : H5Dread(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes)) < 0) {
+    if (type >= 0 && space >= 0) {
+        size = H5Tget_size(type);
+        n = H5Sget_simple_extent_npoints(space);
+    }
+    if (n < 0) {
+        st = bl_h5_fail(e, BL_E_CORRUPT, "%s: '%s' cannot be opened", s->name, path);
+        goto out;
+    }
+    if (!(bytes = bl_new((size_t)n, size, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (n > 0 &&
+        (is_attribute ? H5Aread(id, type, bytes) : H5Dread(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes)) < 0) {
         st = bl_h5_fail(e, BL_E_CORRUPT, "%s: '%s' cannot be read", s->name, path);
         goto out;
     }
@@ -576,7 +645,8 @@ static bl_status value_of(const bl_shard *s, const char *path, bl_text *out, bl_
             char *member = H5Tget_member_name(type, (unsigned)c);
             size_t from = H5Tget_member_offset(type, (unsigned)c);
             if (member) bl_text_addf(out, "%s\n", member);
-            for (int64_t i = 0; member && i < n && !is_excluded(member); i++) bl_text_addn(out, bytes + (size_t)i * size + from, 8);
+            for (int64_t i = 0; member && i < n && !is_excluded(member); i++)
+                bl_text_addn(out, bytes + (size_t)i * size + from, 8);
             if (member) H5free_memory(member);
         }
     } else {
@@ -586,7 +656,10 @@ static bl_status value_of(const bl_shard *s, const char *path, bl_text *out, bl_
 out:
     if (space >= 0) H5Sclose(space);
     if (type >= 0) H5Tclose(type);
-    if (id >= 0) { if (is_attribute) H5Aclose(id); else H5Dclose(id); }
+    if (id >= 0) {
+        if (is_attribute) H5Aclose(id);
+        else H5Dclose(id);
+    }
     bl_free(bytes);
     bl_free(where);
     return st;
@@ -597,7 +670,7 @@ bl_status bl_shard_same(const bl_shard *a, const bl_shard *b, bool *same, bl_tex
     bl_arena *arena = NULL;
     const char **pa, **pb;
     int64_t na, nb, i = 0, j = 0;
-    bl_text va = { 0 }, vb = { 0 };
+    bl_text va = {0}, vb = {0};
     bl_status st;
 
     BL_TRY(bl_arena_new(&arena, e));

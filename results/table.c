@@ -4,7 +4,12 @@
 
 #include <string.h>
 
-typedef struct reader { bl_table *t; size_t cap, skipped_cap; const char *dir; bl_err *e; } reader;
+typedef struct reader {
+    bl_table *t;
+    size_t cap, skipped_cap;
+    const char *dir;
+    bl_err *e;
+} reader;
 
 static bool ends_with(const char *s, const char *end)
 {
@@ -20,7 +25,8 @@ static bl_status skip(reader *r, bl_status why, const bl_err *text)
     char *copy;
 
     if (why == BL_E_NOMEM) return bl_fail(r->e, why, "%s", text->text);
-    if ((st = bl_grow(&t->skipped_reason, &r->skipped_cap, t->skipped + 1, sizeof *t->skipped_reason, r->e)) != BL_OK) return st;
+    if ((st = bl_grow(&t->skipped_reason, &r->skipped_cap, t->skipped + 1, sizeof *t->skipped_reason, r->e)) != BL_OK)
+        return st;
     if (!(copy = bl_strdup(text->text, r->e))) return BL_E_NOMEM;
     t->skipped_reason[t->skipped++] = copy;
     return BL_OK;
@@ -53,11 +59,32 @@ static bl_status add_cell(reader *r, const char *path, const bl_cell *c)
     char hex[33];
     bl_status st;
     bl_row row = {
-        .model = c->model, .stored_as = c->stored_as, .method = c->method, .bits = "", .group = c->group_text, .task = c->task, .version = c->task_version,
-        .limit = c->limit, .bits_per_weight = c->bits_per_weight, .packed_bytes = c->packed_bytes, .peak_bytes = c->peak_bytes, .seconds = c->seconds,
-        .has_cost = true, .status = "ok", .reason = "", .key = c->key, .seed = c->seed, .notes = c->notes, .simulated = c->simulated ? c->simulated : "",
-        .unit = "1", .dir = r->dir, .tokens_per_second = c->tokens_per_second, .quantize_seconds = c->quantize_seconds, .kv_bytes = c->kv_bytes,
-        .bytes_read = c->bytes_read, .truncated = c->truncated,
+        .model = c->model,
+        .stored_as = c->stored_as,
+        .method = c->method,
+        .bits = "",
+        .group = c->group_text,
+        .task = c->task,
+        .version = c->task_version,
+        .limit = c->limit,
+        .bits_per_weight = c->bits_per_weight,
+        .packed_bytes = c->packed_bytes,
+        .peak_bytes = c->peak_bytes,
+        .seconds = c->seconds,
+        .has_cost = true,
+        .status = "ok",
+        .reason = "",
+        .key = c->key,
+        .seed = c->seed,
+        .notes = c->notes,
+        .simulated = c->simulated ? c->simulated : "",
+        .unit = "1",
+        .dir = r->dir,
+        .tokens_per_second = c->tokens_per_second,
+        .quantize_seconds = c->quantize_seconds,
+        .kv_bytes = c->kv_bytes,
+        .bytes_read = c->bytes_read,
+        .truncated = c->truncated,
     };
 
     bl_hash_hex(c->hash, hex);
@@ -84,7 +111,7 @@ out:
 /* A shard that is no cell (kernel timings lie in the same directory) is passed over. */
 static bl_status read_shard(reader *r, const char *path)
 {
-    bl_err why = { 0 };
+    bl_err why = {0};
     bl_shard *s = NULL;
     bl_cell c;
     bl_status st = bl_shard_open(path, &s, &why);
@@ -101,15 +128,30 @@ static bl_status read_shard(reader *r, const char *path)
 
 static bl_status read_note(reader *r, const char *path)
 {
-    bl_err why = { 0 };
+    bl_err why = {0};
     bl_cell_failure f;
     bl_status st = bl_failure_read(path, r->t->arena, &f, &why);
 
     if (st != BL_OK) return skip(r, st, &why);
     bl_row row = {
-        .model = f.model, .stored_as = f.stored_as, .method = f.method, .bits = "", .group = f.group_text, .task = f.task, .version = f.task_version,
-        .metric = "", .limit = f.limit, .status = f.status, .reason = f.reason, .key = f.key, .seed = f.seed, .notes = "", .simulated = "", .unit = "1",
-        .hash = f.hash, .dir = r->dir,
+        .model = f.model,
+        .stored_as = f.stored_as,
+        .method = f.method,
+        .bits = "",
+        .group = f.group_text,
+        .task = f.task,
+        .version = f.task_version,
+        .metric = "",
+        .limit = f.limit,
+        .status = f.status,
+        .reason = f.reason,
+        .key = f.key,
+        .seed = f.seed,
+        .notes = "",
+        .simulated = "",
+        .unit = "1",
+        .hash = f.hash,
+        .dir = r->dir,
     };
     BL_TRY(keep_text(r, path, &row.path));
     if (f.wbits >= 0) BL_TRY(number_text(r, f.wbits, &row.bits));
@@ -142,11 +184,16 @@ static bl_status read_dir(reader *r, const char *dir)
 
     BL_TRY(keep_text(r, dir, &r->dir));
     BL_TRY(bl_dir_list(dir, &names, &n, r->e));
-    for (size_t i = 0; i < n; i++) {                    /* kernels.h5: timings of `bench kernels`, no cell */
+    for (size_t i = 0; i < n; i++) { /* kernels.h5: timings of `bench kernels`, no cell */
         bool is_note = ends_with(names[i], ".failed.json");
-        if (names[i][0] == '.' || strcmp(names[i], "kernels.h5") == 0 || (!is_note && !ends_with(names[i], ".h5")) || (is_note && has_shard(names, n, names[i]))) continue;
+        if (names[i][0] == '.' || strcmp(names[i], "kernels.h5") == 0 || (!is_note && !ends_with(names[i], ".h5")) ||
+            (is_note && has_shard(names, n, names[i])))
+            continue;
         bl_free(path);
-        if (!(path = bl_join(dir, names[i], r->e))) { st = BL_E_NOMEM; goto out; }
+        if (!(path = bl_join(dir, names[i], r->e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         BL_TRY(is_note ? read_note(r, path) : read_shard(r, path));
     }
 out:
@@ -158,14 +205,17 @@ out:
 bl_status bl_table_read(const char *const *dir, size_t n, bl_table **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    reader r = { .e = e, .dir = "" };
+    reader r = {.e = e, .dir = ""};
 
     if (!(r.t = bl_new(1, sizeof *r.t, e))) return BL_E_NOMEM;
     BL_TRY(bl_arena_new(&r.t->arena, e));
     for (size_t i = 0; i < n; i++) {
         if (bl_is_dir(dir[i])) BL_TRY(read_dir(&r, dir[i]));
         else if (bl_exists(dir[i])) BL_TRY(read_shard(&r, dir[i]));
-        else { st = bl_fail(e, BL_E_MISSING, "%s: there is no such directory", dir[i]); goto out; }
+        else {
+            st = bl_fail(e, BL_E_MISSING, "%s: there is no such directory", dir[i]);
+            goto out;
+        }
     }
     *out = r.t;
     r.t = NULL;
@@ -186,7 +236,10 @@ void bl_table_free(bl_table *t)
 bl_status bl_table_print(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
 {
     static bl_status (*const print[])(const bl_table *, const bl_table_opts *, bl_text *, bl_err *) = {
-        [BL_TABLE_MD] = bl_table_md, [BL_TABLE_CSV] = bl_table_csv, [BL_TABLE_TEX] = bl_table_tex, [BL_TABLE_JSON] = bl_table_json,
+        [BL_TABLE_MD] = bl_table_md,
+        [BL_TABLE_CSV] = bl_table_csv,
+        [BL_TABLE_TEX] = bl_table_tex,
+        [BL_TABLE_JSON] = bl_table_json,
     };
     bl_status st = print[o->format](t, o, out, e);
     return st == BL_OK ? bl_text_check(out, e) : st;

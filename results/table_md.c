@@ -4,7 +4,8 @@
  *     base                 16.00  68.2 ±1.1                               16.80 ±0.12
  *     rtn:w4g64 a           4.31  66.9 ±3.3 n=200*                        failed [1]
  *
- * One standard error behind ±, no more digits than it supports. n=…* : the first n items only. cut=…: items shortened from the left.
+ * One standard error behind ±, no more digits than it supports. n=…* : the first n items only. cut=…: items shortened
+ * from the left.
  */
 #include "rows.h"
 
@@ -12,10 +13,12 @@
 
 typedef struct sheet {
     const bl_pivot *p;
-    size_t n_columns, n_lines;                          /* keys and places; header included */
-    char **text;                                        /* [n_lines, n_columns] */
-    const char **reason; size_t n_reasons, reason_cap;  /* "failed: …" */
-    const char **note; size_t n_notes, note_cap;
+    size_t n_columns, n_lines; /* keys and places; header included */
+    char **text;               /* [n_lines, n_columns] */
+    const char **reason;
+    size_t n_reasons, reason_cap; /* "failed: …" */
+    const char **note;
+    size_t n_notes, note_cap;
     bool has_limit, has_cut, has_error, has_gap;
 } sheet;
 
@@ -71,8 +74,14 @@ static bl_status put_cell(sheet *s, const bl_pivot_column *c, const bl_row *r, b
     bl_number_text(r->value * scale, r->stderr_ * scale, r->has_stderr, number);
     bl_text_add(out, number);
     s->has_error = s->has_error || r->has_stderr;
-    if (r->limit > 0) { bl_text_addf(out, " n=%lld*", (long long)r->n); s->has_limit = true; }
-    if (r->truncated > 0) { bl_text_addf(out, " cut=%lld", (long long)r->truncated); s->has_cut = true; }
+    if (r->limit > 0) {
+        bl_text_addf(out, " n=%lld*", (long long)r->n);
+        s->has_limit = true;
+    }
+    if (r->truncated > 0) {
+        bl_text_addf(out, " cut=%lld", (long long)r->truncated);
+        s->has_cut = true;
+    }
     return BL_OK;
 }
 
@@ -126,7 +135,7 @@ static int mark_column(const bl_pivot *p)
 static bl_status fill(sheet *s, bool terminal, bl_err *e)
 {
     const bl_pivot *p = s->p;
-    bl_text t = { 0 };
+    bl_text t = {0};
     bl_status st = BL_OK;
     size_t keys = (size_t)p->n_keys;
 
@@ -164,7 +173,8 @@ static bl_status put_lines(const sheet *s, bool terminal, bl_text *out, bl_err *
     size_t *width = bl_new(s->n_columns, sizeof *width, e), keys = (size_t)s->p->n_keys;
 
     if (!width) return BL_E_NOMEM;
-    for (size_t i = 0; i < s->n_lines * s->n_columns; i++) width[i % s->n_columns] = BL_MAX(width[i % s->n_columns], width_of(s->text[i]));
+    for (size_t i = 0; i < s->n_lines * s->n_columns; i++)
+        width[i % s->n_columns] = BL_MAX(width[i % s->n_columns], width_of(s->text[i]));
     for (size_t i = 0; i < s->n_lines; i++) {
         for (size_t k = 0; k < s->n_columns; k++) {
             const char *text = s->text[i * s->n_columns + k];
@@ -190,11 +200,12 @@ static bl_status put_lines(const sheet *s, bool terminal, bl_text *out, bl_err *
 
 static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
 {
-    const char *end = terminal ? "\n" : "  \n";         /* two blanks: a line break in markdown */
+    const char *end = terminal ? "\n" : "  \n"; /* two blanks: a line break in markdown */
 
     if (s->has_error || s->has_limit || s->has_cut || s->has_gap || s->n_notes || s->n_reasons) bl_text_add(out, "\n");
     if (s->has_error) bl_text_addf(out, "\xc2\xb1 one standard error%s", end);
-    if (s->has_limit) bl_text_addf(out, "n=\xe2\x80\xa6* the first n items only, not to be compared with full rows%s", end);
+    if (s->has_limit)
+        bl_text_addf(out, "n=\xe2\x80\xa6* the first n items only, not to be compared with full rows%s", end);
     if (s->has_cut) bl_text_addf(out, "cut=\xe2\x80\xa6 items shortened from the left to fit the model%s", end);
     if (s->has_gap) bl_text_addf(out, "- no result yet%s", end);
     for (size_t i = 0; i < s->n_notes; i++) {
@@ -236,7 +247,7 @@ static bl_status list_failed(const bl_table *t, const bl_table_opts *o, bl_text 
 bl_status bl_table_md(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
 {
     bl_pivot *p = NULL;
-    sheet s = { 0 };
+    sheet s = {0};
     bl_status st;
 
     if (o->failed_only) return list_failed(t, o, out, e);
@@ -248,7 +259,10 @@ bl_status bl_table_md(const bl_table *t, const bl_table_opts *o, bl_text *out, b
     s.p = p;
     s.n_columns = (size_t)p->n_keys + p->n_columns;
     s.n_lines = p->n_rows + 1;
-    if (!(s.text = bl_new(s.n_lines * s.n_columns, sizeof *s.text, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(s.text = bl_new(s.n_lines * s.n_columns, sizeof *s.text, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(fill(&s, o->terminal, e));
     BL_TRY(put_lines(&s, o->terminal, out, e));
     put_footnotes(&s, o->terminal, out);

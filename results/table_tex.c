@@ -1,4 +1,5 @@
-/* table_tex.c - the pivot for a paper: booktabs, the best number of each column in bold, the distance to `base` in brackets.
+/* table_tex.c - the pivot for a paper: booktabs, the best number of each column in bold, the distance to `base` in
+ * brackets.
  *
  * "Best" is among rows that are not the base, of one model, scored on the same number of items; a column that mixes
  * numbers of items has no best. The distance is to the base row of the same model, seed and number of items.
@@ -10,9 +11,22 @@
 
 static void put_tex(bl_text *out, const char *s)
 {
-    static const struct { char c; const char *tex; } special[] = {
-        { '\\', "\\textbackslash{}" }, { '~', "\\textasciitilde{}" }, { '^', "\\textasciicircum{}" }, { '&', "\\&" }, { '%', "\\%" },
-        { '$', "\\$" }, { '#', "\\#" }, { '_', "\\_" }, { '{', "\\{" }, { '}', "\\}" }, { '<', "\\textless{}" }, { '>', "\\textgreater{}" },
+    static const struct {
+        char c;
+        const char *tex;
+    } special[] = {
+        {'\\', "\\textbackslash{}"},
+        {'~', "\\textasciitilde{}"},
+        {'^', "\\textasciicircum{}"},
+        {'&', "\\&"},
+        {'%', "\\%"},
+        {'$', "\\$"},
+        {'#', "\\#"},
+        {'_', "\\_"},
+        {'{', "\\{"},
+        {'}', "\\}"},
+        {'<', "\\textless{}"},
+        {'>', "\\textgreater{}"},
     };
     for (; *s; s++) {
         size_t k = 0;
@@ -25,8 +39,8 @@ static void put_tex(bl_text *out, const char *s)
 
 static bool comparable(const bl_row *a, const bl_row *b)
 {
-    return a && b && a->has_value && b->has_value && a->n == b->n && a->limit == b->limit && a->version == b->version && !strcmp(a->model, b->model) &&
-           !strcmp(a->stored_as, b->stored_as);
+    return a && b && a->has_value && b->has_value && a->n == b->n && a->limit == b->limit && a->version == b->version &&
+           !strcmp(a->model, b->model) && !strcmp(a->stored_as, b->stored_as);
 }
 
 static const bl_row *base_of(const bl_pivot *p, size_t column, const bl_row *r)
@@ -35,7 +49,7 @@ static const bl_row *base_of(const bl_pivot *p, size_t column, const bl_row *r)
     for (size_t i = 0; i < p->n_rows; i++) {
         const bl_row *b = p->row[i].cell[column];
         if (b && bl_is_base(b) && b != r && b->seed == r->seed && comparable(b, r)) {
-            if (found) return NULL;                     /* two bases: which one is not for us to say */
+            if (found) return NULL; /* two bases: which one is not for us to say */
             found = b;
         }
     }
@@ -61,19 +75,26 @@ static bool is_best(const bl_pivot *p, size_t column, const bl_row *r)
 static void put_number(bl_text *out, const char *text)
 {
     const char *pm = strstr(text, "\xc2\xb1");
-    if (!pm) { bl_text_add(out, text); return; }
+    if (!pm) {
+        bl_text_add(out, text);
+        return;
+    }
     bl_text_addn(out, text, (size_t)(pm - text));
     bl_text_addf(out, "$\\pm$ %s", pm + 2);
 }
 
-static void put_cell(const bl_pivot *p, size_t column, const bl_row *r, bl_text *out, const bl_row **failed, size_t *n_failed)
+static void put_cell(const bl_pivot *p, size_t column, const bl_row *r, bl_text *out, const bl_row **failed,
+                     size_t *n_failed)
 {
     double scale = p->column[column].percent ? 100 : 1;
     char number[64], delta[64];
     const bl_row *base;
     bool best;
 
-    if (!r) { bl_text_add(out, "--"); return; }
+    if (!r) {
+        bl_text_add(out, "--");
+        return;
+    }
     if (!r->has_value) {
         failed[(*n_failed)++] = r;
         put_tex(out, r->status);
@@ -102,7 +123,10 @@ bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, 
     bl_status st;
 
     BL_TRY(bl_pivot_of(t, o, &p, e));
-    if (!(failed = bl_new(p->n_rows * p->n_columns, sizeof *failed, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(failed = bl_new(p->n_rows * p->n_columns, sizeof *failed, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     bl_text_add(out, "% needs \\usepackage{booktabs}\n\\begin{tabular}{");
     for (int k = 0; k < p->n_keys; k++) bl_text_add(out, p->key[k]->cost ? "r" : "l");
     for (size_t k = 0; k < p->n_columns; k++) bl_text_add(out, "r");

@@ -6,29 +6,50 @@
  * Each choice is scored as the continuation after "Answer:", with its leading blank.
  *     acc       lowest summed negative log-likelihood
  *     acc_norm  the same divided by the characters of the choice
- * arc_easy and arc_challenge are the test splits; arc_challenge:val is the validation split and never stands in for the test split.
+ * arc_easy and arc_challenge are the test splits; arc_challenge:val is the validation split and never stands in for the
+ * test split.
  */
 #include "shared_choice.h"
 #include <string.h>
 
-static const char *const easy[] = {
-    "arc/ARC-Easy-Test.jsonl", "ARC-V1-Feb2018-2/ARC-Easy/ARC-Easy-Test.jsonl", "ARC-V1-Feb2018/ARC-Easy/ARC-Easy-Test.jsonl",
-    "arc/ARC-Easy/ARC-Easy-Test.jsonl", "arc/arc_easy_test.jsonl", "arc/ARC-Easy/test.jsonl", "ai2_arc/ARC-Easy/test.jsonl", NULL
-};
-static const char *const challenge[] = {
-    "arc/ARC-Challenge-Test.jsonl", "ARC-V1-Feb2018-2/ARC-Challenge/ARC-Challenge-Test.jsonl", "ARC-V1-Feb2018/ARC-Challenge/ARC-Challenge-Test.jsonl",
-    "arc/ARC-Challenge/ARC-Challenge-Test.jsonl", "arc/arc_challenge_test.jsonl", "arc/ARC-Challenge/test.jsonl", "ai2_arc/ARC-Challenge/test.jsonl", NULL
-};
-static const char *const challenge_val[] = {
-    "arc/ARC-Challenge-Dev.jsonl", "ARC-V1-Feb2018-2/ARC-Challenge/ARC-Challenge-Dev.jsonl", "ARC-V1-Feb2018/ARC-Challenge/ARC-Challenge-Dev.jsonl",
-    "arc/ARC-Challenge/ARC-Challenge-Dev.jsonl", "arc/arc_challenge_validation.jsonl", "arc/ARC-Challenge/validation.jsonl", "ai2_arc/ARC-Challenge/validation.jsonl", NULL
-};
-static const struct { const char *name; const char *const *files; } splits[] = {
-    { "arc_easy", easy }, { "arc_challenge", challenge }, { "arc_challenge:val", challenge_val },
+static const char *const easy[] = {"arc/ARC-Easy-Test.jsonl",
+                                   "ARC-V1-Feb2018-2/ARC-Easy/ARC-Easy-Test.jsonl",
+                                   "ARC-V1-Feb2018/ARC-Easy/ARC-Easy-Test.jsonl",
+                                   "arc/ARC-Easy/ARC-Easy-Test.jsonl",
+                                   "arc/arc_easy_test.jsonl",
+                                   "arc/ARC-Easy/test.jsonl",
+                                   "ai2_arc/ARC-Easy/test.jsonl",
+                                   NULL};
+static const char *const challenge[] = {"arc/ARC-Challenge-Test.jsonl",
+                                        "ARC-V1-Feb2018-2/ARC-Challenge/ARC-Challenge-Test.jsonl",
+                                        "ARC-V1-Feb2018/ARC-Challenge/ARC-Challenge-Test.jsonl",
+                                        "arc/ARC-Challenge/ARC-Challenge-Test.jsonl",
+                                        "arc/arc_challenge_test.jsonl",
+                                        "arc/ARC-Challenge/test.jsonl",
+                                        "ai2_arc/ARC-Challenge/test.jsonl",
+                                        NULL};
+static const char *const challenge_val[] = {"arc/ARC-Challenge-Dev.jsonl",
+                                            "ARC-V1-Feb2018-2/ARC-Challenge/ARC-Challenge-Dev.jsonl",
+                                            "ARC-V1-Feb2018/ARC-Challenge/ARC-Challenge-Dev.jsonl",
+                                            "arc/ARC-Challenge/ARC-Challenge-Dev.jsonl",
+                                            "arc/arc_challenge_validation.jsonl",
+                                            "arc/ARC-Challenge/validation.jsonl",
+                                            "ai2_arc/ARC-Challenge/validation.jsonl",
+                                            NULL};
+static const struct {
+    const char *name;
+    const char *const *files;
+} splits[] = {
+    {"arc_easy", easy},
+    {"arc_challenge", challenge},
+    {"arc_challenge:val", challenge_val},
 };
 static const char where[] = "ARC-V1-Feb2018-2.zip of the Allen Institute, or allenai/ai2_arc as JSON lines";
 
-static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e) { return bl_choice_read_science(j, "question", a, out, e); }
+static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e)
+{
+    return bl_choice_read_science(j, "question", a, out, e);
+}
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
@@ -41,9 +62,11 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 {
     const bl_choice *q = bl_choice_at(t, i);
 
-    if (turn->step > 0) return bl_done(out);            /* one question, one request */
+    if (turn->step > 0) return bl_done(out); /* one question, one request */
     bl_prompt p = bl_prompt_new(turn->arena);
-    bl_say(&p, "Question: "); bl_quote(&p, q->text); bl_say(&p, "\nAnswer:");       /* template, data, template */
+    bl_say(&p, "Question: ");
+    bl_quote(&p, q->text);
+    bl_say(&p, "\nAnswer:"); /* template, data, template */
     return bl_ask_pairs(out, p, q->choice, q->n_choices, e);
 }
 
@@ -52,11 +75,19 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, out, e);
 }
 
-static const char *const names[] = { "arc_easy", "arc_challenge", "arc_challenge:val", NULL };
+static const char *const names[] = {"arc_easy", "arc_challenge", "arc_challenge:val", NULL};
 
 const bl_task bl_task_arc = {
-    .names = names, .version = 1,
-    .title = "ARC", .cite = "Clark et al. 2018", .doc = "Grade-school science questions with 3 to 5 choices; test splits (2,376 and 1,172 items), arc_challenge:val 299 items.",
-    .metrics = bl_choice_metrics, .n_metrics = 2,
-    .load = load, .ask = ask, .mark = mark, .gold = bl_choice_gold,
+    .names = names,
+    .version = 1,
+    .title = "ARC",
+    .cite = "Clark et al. 2018",
+    .doc = "Grade-school science questions with 3 to 5 choices; test splits (2,376 and 1,172 items), arc_challenge:val "
+           "299 items.",
+    .metrics = bl_choice_metrics,
+    .n_metrics = 2,
+    .load = load,
+    .ask = ask,
+    .mark = mark,
+    .gold = bl_choice_gold,
 };

@@ -6,35 +6,45 @@
  *
  * " no" and " yes", in this order, are scored after "Answer:".
  *     acc       lowest negative log-likelihood
- * The SuperGLUE passage begins with the article's title and two hyphens; a file of the original release, where the title is a field of its own,
- * is brought into that form.
+ * The SuperGLUE passage begins with the article's title and two hyphens; a file of the original release, where the
+ * title is a field of its own, is brought into that form.
  */
 #include "shared_choice.h"
 #include <inttypes.h>
 
-static const char *const files[] = {
-    "super_glue/boolq/validation.jsonl", "boolq/val.jsonl", "BoolQ/val.jsonl", "boolq/validation.jsonl", "boolq/dev.jsonl", NULL
-};
-static const char where[] = "BoolQ.zip of SuperGLUE (val.jsonl), or the boolq validation split of aps/super_glue as JSON lines";
-static const char *const answers[] = { "no", "yes" };
+static const char *const files[] = {"super_glue/boolq/validation.jsonl",
+                                    "boolq/val.jsonl",
+                                    "BoolQ/val.jsonl",
+                                    "boolq/validation.jsonl",
+                                    "boolq/dev.jsonl",
+                                    NULL};
+static const char where[] =
+    "BoolQ.zip of SuperGLUE (val.jsonl), or the boolq validation split of aps/super_glue as JSON lines";
+static const char *const answers[] = {"no", "yes"};
 
 static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text t = { 0 };
+    bl_text t = {0};
     const char *title, *passage;
     int64_t label;
 
     BL_TRY(bl_choice_text(j, "question", a, &out->more, e));
     BL_TRY(bl_choice_int(j, bl_json_get(j, "label") ? "label" : "answer", &label, e));
-    if (label < 0 || label > 1) { st = bl_fail(e, BL_E_FORMAT, "label %" PRId64 " is not 0 or 1", label); goto out; }
+    if (label < 0 || label > 1) {
+        st = bl_fail(e, BL_E_FORMAT, "label %" PRId64 " is not 0 or 1", label);
+        goto out;
+    }
     BL_TRY(bl_choice_text(j, "passage", a, &out->text, e));
     if (bl_json_get(j, "title")) {
         BL_TRY(bl_json_get_str(j, "title", &title, e));
         passage = out->text;
         bl_text_addf(&t, "%s -- %s", title, passage);
         BL_TRY(bl_text_check(&t, e));
-        if (!(out->text = bl_arena_str(a, t.s, t.n, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(out->text = bl_arena_str(a, t.s, t.n, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
     }
     out->choice = answers;
     out->n_choices = 2;
@@ -44,7 +54,10 @@ out:
     return st;
 }
 
-static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e) { return bl_choice_load(how, files, where, read_row, out, e); }
+static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
+{
+    return bl_choice_load(how, files, where, read_row, out, e);
+}
 
 static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
 {
@@ -52,7 +65,10 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 
     if (turn->step > 0) return bl_done(out);
     bl_prompt p = bl_prompt_new(turn->arena);
-    bl_quote(&p, q->text); bl_say(&p, "\nQuestion: "); bl_quote(&p, q->more); bl_say(&p, "?\nAnswer:");
+    bl_quote(&p, q->text);
+    bl_say(&p, "\nQuestion: ");
+    bl_quote(&p, q->more);
+    bl_say(&p, "?\nAnswer:");
     return bl_ask_pairs(out, p, q->choice, q->n_choices, e);
 }
 
@@ -61,11 +77,18 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, false, out, e);
 }
 
-static const char *const names[] = { "boolq", NULL };
+static const char *const names[] = {"boolq", NULL};
 
 const bl_task bl_task_boolq = {
-    .names = names, .version = 1,
-    .title = "BoolQ", .cite = "Clark et al. 2019; Wang et al. 2019", .doc = "Yes-no questions about a passage; SuperGLUE validation split, 3,270 items.",
-    .metrics = bl_choice_metrics, .n_metrics = 1,
-    .load = load, .ask = ask, .mark = mark, .gold = bl_choice_gold,
+    .names = names,
+    .version = 1,
+    .title = "BoolQ",
+    .cite = "Clark et al. 2019; Wang et al. 2019",
+    .doc = "Yes-no questions about a passage; SuperGLUE validation split, 3,270 items.",
+    .metrics = bl_choice_metrics,
+    .n_metrics = 1,
+    .load = load,
+    .ask = ask,
+    .mark = mark,
+    .gold = bl_choice_gold,
 };

@@ -10,10 +10,11 @@
  * The reply is decoded greedily up to "Q:", "</s>" or "<|im_end|>", at most 256 tokens.
  *     exact_match_strict      the first `The answer is (-?[0-9.,]+).` names the right number
  *     exact_match_flexible    the last `(-?[$0-9.,]{2,})|(-?[0-9]+)` does
- * Both compare strings, as lm-evaluation-harness gsm8k_cot does, after commas, dollar signs, everything up to "#### " and one final dot are
- * removed. Its quirks are kept: the dot that ends the strict pattern is any character but a newline and must exist, so a reply that stops right
- * behind the number loses its last digit; "7 eggs..." extracts "..." in the flexible mode. How often nothing was found and how often the reply
- * ran into its limit is reported beside the scores, so a reader knows whether reasoning broke or formatting did.
+ * Both compare strings, as lm-evaluation-harness gsm8k_cot does, after commas, dollar signs, everything up to "#### "
+ * and one final dot are removed. Its quirks are kept: the dot that ends the strict pattern is any character but a
+ * newline and must exist, so a reply that stops right behind the number loses its last digit; "7 eggs..." extracts
+ * "..." in the flexible mode. How often nothing was found and how often the reply ran into its limit is reported beside
+ * the scores, so a reader knows whether reasoning broke or formatting did.
  */
 #include "harness/task.h"
 #include "shared_answer.h"
@@ -21,37 +22,57 @@
 #include <inttypes.h>
 #include <string.h>
 
-typedef struct opts { int64_t max_new; } opts;
-static const bl_opt rows[] = {
-    { "max-new", BL_OPT_INT, .min = 1, .max = 4096, .def.i = 256, .at = offsetof(opts, max_new), .arg = "N", .doc = "most new tokens of a reply" },
-    { 0 }
-};
+typedef struct opts {
+    int64_t max_new;
+} opts;
+static const bl_opt rows[] = {{"max-new", BL_OPT_INT, .min = 1, .max = 4096, .def.i = 256,
+                               .at = offsetof(opts, max_new), .arg = "N", .doc = "most new tokens of a reply"},
+                              {0}};
 
-static const struct { const char *question, *answer; } shots[] = {
-    { "There are 15 trees in the grove. Grove workers will plant trees in the grove today. After they are done, there will be 21 trees. How many trees did the grove workers plant today?",
-      "There are 15 trees originally. Then there were 21 trees after some more were planted. So there must have been 21 - 15 = 6. The answer is 6." },
-    { "If there are 3 cars in the parking lot and 2 more cars arrive, how many cars are in the parking lot?",
-      "There are originally 3 cars. 2 more cars arrive. 3 + 2 = 5. The answer is 5." },
-    { "Leah had 32 chocolates and her sister had 42. If they ate 35, how many pieces do they have left in total?",
-      "Originally, Leah had 32 chocolates. Her sister had 42. So in total they had 32 + 42 = 74. After eating 35, they had 74 - 35 = 39. The answer is 39." },
-    { "Jason had 20 lollipops. He gave Denny some lollipops. Now Jason has 12 lollipops. How many lollipops did Jason give to Denny?",
-      "Jason started with 20 lollipops. Then he had 12 after giving some to Denny. So he gave Denny 20 - 12 = 8. The answer is 8." },
-    { "Shawn has five toys. For Christmas, he got two toys each from his mom and dad. How many toys does he have now?",
-      "Shawn started with 5 toys. If he got 2 toys each from his mom and dad, then that is 4 more toys. 5 + 4 = 9. The answer is 9." },
-    { "There were nine computers in the server room. Five more computers were installed each day, from monday to thursday. How many computers are now in the server room?",
-      "There were originally 9 computers. For each of 4 days, 5 more computers were added. So 5 * 4 = 20 computers were added. 9 + 20 is 29. The answer is 29." },
-    { "Michael had 58 golf balls. On tuesday, he lost 23 golf balls. On wednesday, he lost 2 more. How many golf balls did he have at the end of wednesday?",
-      "Michael started with 58 golf balls. After losing 23 on tuesday, he had 58 - 23 = 35. After losing 2 more, he had 35 - 2 = 33 golf balls. The answer is 33." },
-    { "Olivia has $23. She bought five bagels for $3 each. How much money does she have left?",
-      "Olivia had 23 dollars. 5 bagels for 3 dollars each will be 5 x 3 = 15 dollars. So she has 23 - 15 dollars left. 23 - 15 is 8. The answer is 8." },
+static const struct {
+    const char *question, *answer;
+} shots[] = {
+    {"There are 15 trees in the grove. Grove workers will plant trees in the grove today. After they are done, there "
+     "will be 21 trees. How many trees did the grove workers plant today?",
+     "There are 15 trees originally. Then there were 21 trees after some more were planted. So there must have been 21 "
+     "- 15 = 6. The answer is 6."},
+    {"If there are 3 cars in the parking lot and 2 more cars arrive, how many cars are in the parking lot?",
+     "There are originally 3 cars. 2 more cars arrive. 3 + 2 = 5. The answer is 5."},
+    {"Leah had 32 chocolates and her sister had 42. If they ate 35, how many pieces do they have left in total?",
+     "Originally, Leah had 32 chocolates. Her sister had 42. So in total they had 32 + 42 = 74. After eating 35, they "
+     "had 74 - 35 = 39. The answer is 39."},
+    {"Jason had 20 lollipops. He gave Denny some lollipops. Now Jason has 12 lollipops. How many lollipops did Jason "
+     "give to Denny?",
+     "Jason started with 20 lollipops. Then he had 12 after giving some to Denny. So he gave Denny 20 - 12 = 8. The "
+     "answer is 8."},
+    {"Shawn has five toys. For Christmas, he got two toys each from his mom and dad. How many toys does he have now?",
+     "Shawn started with 5 toys. If he got 2 toys each from his mom and dad, then that is 4 more toys. 5 + 4 = 9. The "
+     "answer is 9."},
+    {"There were nine computers in the server room. Five more computers were installed each day, from monday to "
+     "thursday. How many computers are now in the server room?",
+     "There were originally 9 computers. For each of 4 days, 5 more computers were added. So 5 * 4 = 20 computers were "
+     "added. 9 + 20 is 29. The answer is 29."},
+    {"Michael had 58 golf balls. On tuesday, he lost 23 golf balls. On wednesday, he lost 2 more. How many golf balls "
+     "did he have at the end of wednesday?",
+     "Michael started with 58 golf balls. After losing 23 on tuesday, he had 58 - 23 = 35. After losing 2 more, he had "
+     "35 - 2 = 33 golf balls. The answer is 33."},
+    {"Olivia has $23. She bought five bagels for $3 each. How much money does she have left?",
+     "Olivia had 23 dollars. 5 bagels for 3 dollars each will be 5 x 3 = 15 dollars. So she has 23 - 15 dollars left. "
+     "23 - 15 is 8. The answer is 8."},
 };
-static const char *const stops[] = { "Q:", "</s>", "<|im_end|>" };
+static const char *const stops[] = {"Q:", "</s>", "<|im_end|>"};
 
-static const char *const files[] = { "gsm8k/test.jsonl", "grade_school_math/data/test.jsonl", "gsm8k/main/test.jsonl", NULL };
+static const char *const files[] = {"gsm8k/test.jsonl", "grade_school_math/data/test.jsonl", "gsm8k/main/test.jsonl",
+                                    NULL};
 static const char where[] = "test.jsonl of openai/grade-school-math, or openai/gsm8k, main, as JSON lines";
 
-typedef struct item { const char *question, *gold; } item;
-typedef struct data { item *item; int64_t max_new; } data;
+typedef struct item {
+    const char *question, *gold;
+} item;
+typedef struct data {
+    item *item;
+    int64_t max_new;
+} data;
 
 static bl_status read_item(const bl_json *j, bl_arena *a, item *out, bl_err *e)
 {
@@ -61,14 +82,20 @@ static bl_status read_item(const bl_json *j, bl_arena *a, item *out, bl_err *e)
 
     BL_TRY(bl_json_get_str(j, "question", &question, e));
     BL_TRY(bl_json_get_str(j, "answer", &answer, e));
-    if (!(gold = strstr(answer, "####"))) { st = bl_fail(e, BL_E_FORMAT, "the answer has no \"####\" line"); goto out; }
+    if (!(gold = strstr(answer, "####"))) {
+        st = bl_fail(e, BL_E_FORMAT, "the answer has no \"####\" line");
+        goto out;
+    }
     while ((next = strstr(gold + 4, "####")) != NULL) gold = next;
     gold += 4;
     n = strlen(gold);
     bl_text_strip(&gold, &n);
-    if (n == 0) { st = bl_fail(e, BL_E_FORMAT, "nothing follows \"####\" in the answer"); goto out; }
+    if (n == 0) {
+        st = bl_fail(e, BL_E_FORMAT, "nothing follows \"####\" in the answer");
+        goto out;
+    }
     out->question = bl_arena_str(a, question, strlen(question), e);
-    out->gold     = bl_arena_str(a, gold, n, e);
+    out->gold = bl_arena_str(a, gold, n, e);
     if (!out->question || !out->gold) st = BL_E_NOMEM;
 out:
     return st;
@@ -95,12 +122,18 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
         n++;
     }
     if (st != BL_OK) goto out;
-    if (n == 0) { st = bl_fail(e, BL_E_FORMAT, "%s: no rows", out->path); goto out; }
-    if (!(d = bl_alloc(out->arena, 1, sizeof *d, e)) || !(d->item = bl_alloc(out->arena, n, sizeof *d->item, e))) { st = BL_E_NOMEM; goto out; }
+    if (n == 0) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: no rows", out->path);
+        goto out;
+    }
+    if (!(d = bl_alloc(out->arena, 1, sizeof *d, e)) || !(d->item = bl_alloc(out->arena, n, sizeof *d->item, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     memcpy(d->item, list, n * sizeof *list);
     d->max_new = o ? o->max_new : rows[0].def.i;
     out->rows = d;
-    out->n    = (int64_t)n;
+    out->n = (int64_t)n;
     out->hash = bl_rows_hash(r);
 out:
     bl_rows_close(r);
@@ -115,11 +148,18 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
     if (turn->step > 0) return bl_done(out);
     bl_prompt p = bl_prompt_new(turn->arena);
     for (size_t s = 0; s < BL_COUNT(shots); s++) {
-        bl_say(&p, "Q: "); bl_say(&p, shots[s].question); bl_say(&p, "\nA: "); bl_say(&p, shots[s].answer); bl_say(&p, "\n\n");
+        bl_say(&p, "Q: ");
+        bl_say(&p, shots[s].question);
+        bl_say(&p, "\nA: ");
+        bl_say(&p, shots[s].answer);
+        bl_say(&p, "\n\n");
     }
-    bl_say(&p, "Q: "); bl_quote(&p, d->item[i].question); bl_say(&p, "\nA:");
+    bl_say(&p, "Q: ");
+    bl_quote(&p, d->item[i].question);
+    bl_say(&p, "\nA:");
     if (p.failed) return bl_fail(e, BL_E_NOMEM, "no memory for the prompt of item %" PRId64, i);
-    *out = (bl_request){ .kind = BL_ASK_GENERATE, .prompt = p, .stop = stops, .n_stops = BL_COUNT(stops), .max_new = d->max_new };
+    *out = (bl_request){
+        .kind = BL_ASK_GENERATE, .prompt = p, .stop = stops, .n_stops = BL_COUNT(stops), .max_new = d->max_new};
     return BL_OK;
 }
 
@@ -131,38 +171,53 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     const bl_reply *r = &turn->reply[0];
     const char *text = r->text ? r->text : "", *strict, *flexible;
     size_t n_strict, n_flexible;
-    bool found_strict = bl_answer_strict(text, &strict, &n_strict), found_flexible = bl_answer_flexible(text, &flexible, &n_flexible);
+    bool found_strict = bl_answer_strict(text, &strict, &n_strict),
+         found_flexible = bl_answer_flexible(text, &flexible, &n_flexible);
 
-    *out = (bl_sample){ .id = i, .pick = -1, .gold = -1, .tokens = r->new_tokens, .reply = text,
-                        .score = { [STRICT]      = found_strict && bl_answer_equal(strict, n_strict, q->gold),
-                                   [FLEXIBLE]    = found_flexible && bl_answer_equal(flexible, n_flexible, q->gold),
-                                   [NO_STRICT]   = !found_strict,
-                                   [NO_FLEXIBLE] = !found_flexible } };
+    *out = (bl_sample){.id = i,
+                       .pick = -1,
+                       .gold = -1,
+                       .tokens = r->new_tokens,
+                       .reply = text,
+                       .score = {[STRICT] = found_strict && bl_answer_equal(strict, n_strict, q->gold),
+                                 [FLEXIBLE] = found_flexible && bl_answer_equal(flexible, n_flexible, q->gold),
+                                 [NO_STRICT] = !found_strict,
+                                 [NO_FLEXIBLE] = !found_flexible}};
     if (r->hit_limit) out->flags |= BL_SAMPLE_HIT_LIMIT;
     if (!found_strict && !found_flexible) {
         out->flags |= BL_SAMPLE_NO_ANSWER;
         return BL_OK;
     }
-    out->answer = found_strict ? bl_arena_str(turn->arena, strict, n_strict, e) : bl_arena_str(turn->arena, flexible, n_flexible, e);
+    out->answer = found_strict ? bl_arena_str(turn->arena, strict, n_strict, e)
+                               : bl_arena_str(turn->arena, flexible, n_flexible, e);
     return out->answer ? BL_OK : BL_E_NOMEM;
 }
 
 static const char *gold(bl_task_data *t, int64_t i) { return ((const data *)t->rows)->item[i].gold; }
 
 static const bl_metric metrics[] = {
-    { .name = "exact_match_strict",   .direction = 1,  .unit = "1", .agg = BL_AGG_MEAN,       .a = STRICT },
-    { .name = "exact_match_flexible", .direction = 1,  .unit = "1", .agg = BL_AGG_MEAN,       .a = FLEXIBLE },
-    { .name = "no_answer_strict",     .direction = -1, .unit = "1", .agg = BL_AGG_MEAN,       .a = NO_STRICT },
-    { .name = "no_answer_flexible",   .direction = -1, .unit = "1", .agg = BL_AGG_MEAN,       .a = NO_FLEXIBLE },
-    { .name = "hit_limit",            .direction = -1, .unit = "1", .agg = BL_AGG_FLAG_SHARE, .a = BL_SAMPLE_HIT_LIMIT },
+    {.name = "exact_match_strict", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = STRICT},
+    {.name = "exact_match_flexible", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = FLEXIBLE},
+    {.name = "no_answer_strict", .direction = -1, .unit = "1", .agg = BL_AGG_MEAN, .a = NO_STRICT},
+    {.name = "no_answer_flexible", .direction = -1, .unit = "1", .agg = BL_AGG_MEAN, .a = NO_FLEXIBLE},
+    {.name = "hit_limit", .direction = -1, .unit = "1", .agg = BL_AGG_FLAG_SHARE, .a = BL_SAMPLE_HIT_LIMIT},
 };
 
-static const char *const names[] = { "gsm8k:cot8", NULL };
+static const char *const names[] = {"gsm8k:cot8", NULL};
 
 const bl_task bl_task_gsm8k = {
-    .names = names, .version = 1,
-    .title = "GSM8K", .cite = "Cobbe et al. 2021; Wei et al. 2022",
-    .doc = "Grade-school word problems with eight worked examples in front; test split, 1,319 items. Strict and flexible extraction as lm-evaluation-harness gsm8k_cot.",
-    .metrics = metrics, .n_metrics = BL_COUNT(metrics), .opts = rows, .opts_size = sizeof(opts),
-    .load = load, .ask = ask, .mark = mark, .gold = gold,
+    .names = names,
+    .version = 1,
+    .title = "GSM8K",
+    .cite = "Cobbe et al. 2021; Wei et al. 2022",
+    .doc = "Grade-school word problems with eight worked examples in front; test split, 1,319 items. Strict and "
+           "flexible extraction as lm-evaluation-harness gsm8k_cot.",
+    .metrics = metrics,
+    .n_metrics = BL_COUNT(metrics),
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .load = load,
+    .ask = ask,
+    .mark = mark,
+    .gold = gold,
 };

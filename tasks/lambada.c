@@ -13,13 +13,20 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const files[] = {
-    "lambada/lambada_test.jsonl", "lambada_test.jsonl", "lambada_openai/data/lambada_test_en.jsonl", "lambada/lambada_test_en.jsonl", "lambada_openai/lambada_test_en.jsonl",
-    "lambada/lambada_openai_test.jsonl", "lambada_openai/test.jsonl", "lambada_openai/default/test.jsonl", NULL
-};
+static const char *const files[] = {"lambada/lambada_test.jsonl",
+                                    "lambada_test.jsonl",
+                                    "lambada_openai/data/lambada_test_en.jsonl",
+                                    "lambada/lambada_test_en.jsonl",
+                                    "lambada_openai/lambada_test_en.jsonl",
+                                    "lambada/lambada_openai_test.jsonl",
+                                    "lambada_openai/test.jsonl",
+                                    "lambada_openai/default/test.jsonl",
+                                    NULL};
 static const char where[] = "lambada_test.jsonl of OpenAI's gpt-2 release, or EleutherAI/lambada_openai as JSON lines";
 
-typedef struct row { const char *context, *word; } row;
+typedef struct row {
+    const char *context, *word;
+} row;
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
@@ -36,18 +43,30 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
         BL_TRY(bl_grow(&rows, &cap, n + 1, sizeof *rows, e));
         BL_TRY(bl_json_get_str(j, "text", &text, e));
         blank = strrchr(text, ' ');
-        if (!blank || !blank[1]) { st = bl_fail(e, BL_E_FORMAT, "%s: no blank before a last word", bl_rows_where(r)); goto out; }
+        if (!blank || !blank[1]) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: no blank before a last word", bl_rows_where(r));
+            goto out;
+        }
         rows[n].context = bl_arena_str(out->arena, text, (size_t)(blank - text), e);
-        rows[n].word    = bl_arena_str(out->arena, blank + 1, strlen(blank + 1), e);
-        if (!rows[n].context || !rows[n].word) { st = BL_E_NOMEM; goto out; }
+        rows[n].word = bl_arena_str(out->arena, blank + 1, strlen(blank + 1), e);
+        if (!rows[n].context || !rows[n].word) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         n++;
     }
     if (st != BL_OK) goto out;
-    if (n == 0) { st = bl_fail(e, BL_E_FORMAT, "%s: no rows", out->path); goto out; }
-    if (!(kept = bl_alloc(out->arena, n, sizeof *kept, e))) { st = BL_E_NOMEM; goto out; }
+    if (n == 0) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: no rows", out->path);
+        goto out;
+    }
+    if (!(kept = bl_alloc(out->arena, n, sizeof *kept, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     memcpy(kept, rows, n * sizeof *kept);
     out->rows = kept;
-    out->n    = (int64_t)n;
+    out->n = (int64_t)n;
     out->hash = bl_rows_hash(r);
 out:
     bl_rows_close(r);
@@ -71,23 +90,35 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
 
     (void)t;
     if (!isfinite(r->nll[0])) return bl_fail(e, BL_E_NUMERIC, "item %" PRId64 ": the log-likelihood is not finite", i);
-    *out = (bl_sample){ .id = i, .pick = r->greedy[0] ? 0 : -1, .gold = 0, .n_choices = 1, .tokens = r->tokens[0],
-                        .score = { r->greedy[0] }, .value = { r->nll[0] } };
+    *out = (bl_sample){.id = i,
+                       .pick = r->greedy[0] ? 0 : -1,
+                       .gold = 0,
+                       .n_choices = 1,
+                       .tokens = r->tokens[0],
+                       .score = {r->greedy[0]},
+                       .value = {r->nll[0]}};
     return BL_OK;
 }
 
 static const char *gold(bl_task_data *t, int64_t i) { return ((const row *)t->rows + i)->word; }
 
 static const bl_metric metrics[] = {
-    { .name = "acc",        .direction = 1,  .unit = "1", .agg = BL_AGG_MEAN,      .a = 0 },
-    { .name = "perplexity", .direction = -1, .unit = "1", .agg = BL_AGG_EXP_RATIO, .a = 0, .b = -1 },
+    {.name = "acc", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = 0},
+    {.name = "perplexity", .direction = -1, .unit = "1", .agg = BL_AGG_EXP_RATIO, .a = 0, .b = -1},
 };
 
-static const char *const names[] = { "lambada_openai", NULL };
+static const char *const names[] = {"lambada_openai", NULL};
 
 const bl_task bl_task_lambada = {
-    .names = names, .version = 1,
-    .title = "LAMBADA", .cite = "Paperno et al. 2016; Radford et al. 2019", .doc = "The last word of a passage; OpenAI's text of the test split, 5,153 items.",
-    .metrics = metrics, .n_metrics = BL_COUNT(metrics),
-    .load = load, .ask = ask, .mark = mark, .gold = gold,
+    .names = names,
+    .version = 1,
+    .title = "LAMBADA",
+    .cite = "Paperno et al. 2016; Radford et al. 2019",
+    .doc = "The last word of a passage; OpenAI's text of the test split, 5,153 items.",
+    .metrics = metrics,
+    .n_metrics = BL_COUNT(metrics),
+    .load = load,
+    .ask = ask,
+    .mark = mark,
+    .gold = gold,
 };

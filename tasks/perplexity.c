@@ -1,10 +1,11 @@
 /* perplexity.c - how well a model predicts a text, under the conventions that published numbers use.
  *
- *     SOURCE:gptq2048      windows of 2,048 tokens of the joined text, no overlap, no BOS in front of a window; the 2,047 predictions inside
- *                          each are scored (IST-DASLab/gptq and nearly all quantization papers)
- *     SOURCE:word          rolling log-likelihood of each detokenized document, divided by its words or bytes before detokenization
+ *     SOURCE:gptq2048      windows of 2,048 tokens of the joined text, no overlap, no BOS in front of a window; the
+ * 2,047 predictions inside each are scored (IST-DASLab/gptq and nearly all quantization papers) SOURCE:word rolling
+ * log-likelihood of each detokenized document, divided by its words or bytes before detokenization
  *                          (lm-evaluation-harness "wikitext"); windows of 2,048 tokens or the model's length
- *     SOURCE:llamacpp512   chunks of 512 tokens of the raw file, the second half of each is scored (llama.cpp "perplexity")
+ *     SOURCE:llamacpp512   chunks of 512 tokens of the raw file, the second half of each is scored (llama.cpp
+ * "perplexity")
  *
  * A window (or a document) is an item. Perplexity is exp of the summed nll over the scored tokens.
  */
@@ -16,21 +17,52 @@
 enum { VALUE_NLL, VALUE_TOKENS, VALUE_WORDS, VALUE_BYTES, VALUE_NLL_SQ };
 
 static const bl_metric gptq2048[] = {
-    { .name = "perplexity", .direction = -1, .unit = "1", .agg = BL_AGG_EXP_RATIO, .a = VALUE_NLL, .b = VALUE_TOKENS },
+    {.name = "perplexity", .direction = -1, .unit = "1", .agg = BL_AGG_EXP_RATIO, .a = VALUE_NLL, .b = VALUE_TOKENS},
 };
 static const bl_metric llamacpp512[] = {
-    { .name = "perplexity", .direction = -1, .unit = "1", .agg = BL_AGG_EXP_TOKENS, .a = VALUE_NLL, .b = VALUE_TOKENS, .c = VALUE_NLL_SQ },
+    {.name = "perplexity",
+     .direction = -1,
+     .unit = "1",
+     .agg = BL_AGG_EXP_TOKENS,
+     .a = VALUE_NLL,
+     .b = VALUE_TOKENS,
+     .c = VALUE_NLL_SQ},
 };
 static const bl_metric word[] = {
-    { .name = "word_perplexity", .direction = -1, .unit = "1",   .agg = BL_AGG_EXP_RATIO, .a = VALUE_NLL, .b = VALUE_WORDS, .no_stderr = true },
-    { .name = "byte_perplexity", .direction = -1, .unit = "1",   .agg = BL_AGG_EXP_RATIO, .a = VALUE_NLL, .b = VALUE_BYTES, .no_stderr = true },
-    { .name = "bits_per_byte",   .direction = -1, .unit = "bit", .agg = BL_AGG_RATIO,     .a = VALUE_NLL, .b = VALUE_BYTES, .factor = 1 / M_LN2, .no_stderr = true },
+    {.name = "word_perplexity",
+     .direction = -1,
+     .unit = "1",
+     .agg = BL_AGG_EXP_RATIO,
+     .a = VALUE_NLL,
+     .b = VALUE_WORDS,
+     .no_stderr = true},
+    {.name = "byte_perplexity",
+     .direction = -1,
+     .unit = "1",
+     .agg = BL_AGG_EXP_RATIO,
+     .a = VALUE_NLL,
+     .b = VALUE_BYTES,
+     .no_stderr = true},
+    {.name = "bits_per_byte",
+     .direction = -1,
+     .unit = "bit",
+     .agg = BL_AGG_RATIO,
+     .a = VALUE_NLL,
+     .b = VALUE_BYTES,
+     .factor = 1 / M_LN2,
+     .no_stderr = true},
 };
 
-static const struct convention { const char *name; const bl_metric *metrics; int n_metrics; bl_window_rule rule; int64_t length; } conventions[] = {
-    { "gptq2048",    gptq2048,    BL_COUNT(gptq2048),    BL_WINDOW_GPTQ,     2048 },
-    { "word",        word,        BL_COUNT(word),        BL_WINDOW_GPTQ,     2048 },
-    { "llamacpp512", llamacpp512, BL_COUNT(llamacpp512), BL_WINDOW_LLAMACPP, 512  },
+static const struct convention {
+    const char *name;
+    const bl_metric *metrics;
+    int n_metrics;
+    bl_window_rule rule;
+    int64_t length;
+} conventions[] = {
+    {"gptq2048", gptq2048, BL_COUNT(gptq2048), BL_WINDOW_GPTQ, 2048},
+    {"word", word, BL_COUNT(word), BL_WINDOW_GPTQ, 2048},
+    {"llamacpp512", llamacpp512, BL_COUNT(llamacpp512), BL_WINDOW_LLAMACPP, 512},
 };
 
 static const struct convention *convention_of(const char *name)
@@ -59,23 +91,29 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 
     snprintf(source, sizeof source, "%.*s", colon ? (int)(colon - how->name) : 0, how->name);
     const bl_source *s = bl_source_find(source);
-    if (!s || !c) { st = bl_fail(e, BL_E_INTERNAL, "no text '%s'", how->name); goto out; }
-    if (!(t = bl_alloc(out->arena, 1, sizeof *t, e))) { st = BL_E_NOMEM; goto out; }
+    if (!s || !c) {
+        st = bl_fail(e, BL_E_INTERNAL, "no text '%s'", how->name);
+        goto out;
+    }
+    if (!(t = bl_alloc(out->arena, 1, sizeof *t, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(s->load(how->dirs, out->arena, t, e));
 
-    out->rows   = t;
-    out->path   = t->path;
-    out->hash   = t->hash;
+    out->rows = t;
+    out->path = t->path;
+    out->hash = t->hash;
     out->length = c->length;
-    out->rule   = c->rule;
+    out->rule = c->rule;
     if (c->metrics == word) {
         BL_TRY(bl_source_documents(out->arena, t, e));
         out->n = (int64_t)t->n_docs;
     } else {
         bool raw = c->rule == BL_WINDOW_LLAMACPP;
-        out->n           = -1;                          /* the harness counts windows: that takes a tokenizer */
-        out->stream      = raw ? t->raw : t->stream;
-        out->n_stream    = raw ? t->n_raw : t->n_stream;
+        out->n = -1; /* the harness counts windows: that takes a tokenizer */
+        out->stream = raw ? t->raw : t->stream;
+        out->n_stream = raw ? t->n_raw : t->n_stream;
         out->max_windows = raw ? 0 : t->max_windows;
     }
 out:
@@ -88,8 +126,15 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 
     (void)e;
     if (turn->step > 0) return bl_done(out);
-    if (t->n >= 0) *out = (bl_request){ .kind = BL_ASK_ROLLING, .text = s->doc[i].text, .n_text = s->doc[i].n, .length = t->length };
-    else           *out = (bl_request){ .kind = BL_ASK_WINDOW, .text = t->stream, .n_text = t->n_stream, .length = t->length, .index = i, .rule = t->rule };
+    if (t->n >= 0)
+        *out = (bl_request){.kind = BL_ASK_ROLLING, .text = s->doc[i].text, .n_text = s->doc[i].n, .length = t->length};
+    else
+        *out = (bl_request){.kind = BL_ASK_WINDOW,
+                            .text = t->stream,
+                            .n_text = t->n_stream,
+                            .length = t->length,
+                            .index = i,
+                            .rule = t->rule};
     return BL_OK;
 }
 
@@ -98,9 +143,14 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     const bl_source_text *s = t->rows;
     const bl_reply *r = &turn->reply[0];
 
-    if (!isfinite(r->nll[0])) return bl_fail(e, BL_E_NUMERIC, "item %lld: the log-likelihood is not finite", (long long)i);
-    *out = (bl_sample){ .id = i, .pick = -1, .gold = -1, .tokens = r->tokens[0],
-                        .value = { [VALUE_NLL] = r->nll[0], [VALUE_TOKENS] = (double)r->tokens[0], [VALUE_NLL_SQ] = r->nll_sq[0] } };
+    if (!isfinite(r->nll[0]))
+        return bl_fail(e, BL_E_NUMERIC, "item %lld: the log-likelihood is not finite", (long long)i);
+    *out = (bl_sample){
+        .id = i,
+        .pick = -1,
+        .gold = -1,
+        .tokens = r->tokens[0],
+        .value = {[VALUE_NLL] = r->nll[0], [VALUE_TOKENS] = (double)r->tokens[0], [VALUE_NLL_SQ] = r->nll_sq[0]}};
     if (t->n >= 0) {
         out->value[VALUE_WORDS] = (double)s->doc[i].words;
         out->value[VALUE_BYTES] = (double)s->doc[i].bytes;
@@ -109,21 +159,28 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
 }
 
 /* SOURCE:CONVENTION of every line of sources.def, one to three conventions a line. */
-#define NAMES1(source, a)       source ":" a,
-#define NAMES2(source, a, b)    NAMES1(source, a) NAMES1(source, b)
-#define NAMES3(source, a, b, c) NAMES2(source, a, b) NAMES1(source, c)
-#define PICK(a, b, c, names, ...) names
+#define NAMES1(source, a)                      source ":" a,
+#define NAMES2(source, a, b)                   NAMES1(source, a) NAMES1(source, b)
+#define NAMES3(source, a, b, c)                NAMES2(source, a, b) NAMES1(source, c)
+#define PICK(a, b, c, names, ...)              names
 #define BL_SOURCE(id, source, doc, where, ...) PICK(__VA_ARGS__, NAMES3, NAMES2, NAMES1, )(source, __VA_ARGS__)
 static const char *const names[] = {
 #include "harness/data/sources.def"
-    NULL
-};
+    NULL};
 #undef BL_SOURCE
 
 const bl_task bl_task_perplexity = {
-    .names = names, .version = 1,
-    .title = "Perplexity", .cite = "Merity et al. 2016 (WikiText-2); Marcus et al. 1993 (Penn Treebank); Raffel et al. 2020 (C4); windows: Frantar et al. 2022",
-    .doc = "Perplexity of a named text. The name says the convention; numbers of different conventions, tokenizers or windows do not compare.",
-    .metrics = gptq2048, .n_metrics = BL_COUNT(gptq2048), .metrics_of = metrics_of,
-    .load = load, .ask = ask, .mark = mark,
+    .names = names,
+    .version = 1,
+    .title = "Perplexity",
+    .cite = "Merity et al. 2016 (WikiText-2); Marcus et al. 1993 (Penn Treebank); Raffel et al. 2020 (C4); windows: "
+            "Frantar et al. 2022",
+    .doc = "Perplexity of a named text. The name says the convention; numbers of different conventions, tokenizers or "
+           "windows do not compare.",
+    .metrics = gptq2048,
+    .n_metrics = BL_COUNT(gptq2048),
+    .metrics_of = metrics_of,
+    .load = load,
+    .ask = ask,
+    .mark = mark,
 };

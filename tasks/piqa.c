@@ -11,8 +11,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const char *const files[] = { "piqa/valid.jsonl", "physicaliqa-train-dev/dev.jsonl", "piqa/dev.jsonl", "piqa/validation.jsonl", NULL };
-static const char where[] = "valid.jsonl and valid-labels.lst from the data page of PIQA (yonatanbisk.com/piqa), or ybisk/piqa as JSON lines";
+static const char *const files[] = {"piqa/valid.jsonl", "physicaliqa-train-dev/dev.jsonl", "piqa/dev.jsonl",
+                                    "piqa/validation.jsonl", NULL};
+static const char where[] =
+    "valid.jsonl and valid-labels.lst from the data page of PIQA (yonatanbisk.com/piqa), or ybisk/piqa as JSON lines";
 
 static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e)
 {
@@ -20,14 +22,20 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     const char **sol;
     int64_t label = 0;
 
-    if (!(sol = bl_alloc(a, 2, sizeof *sol, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(sol = bl_alloc(a, 2, sizeof *sol, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_choice_text(j, "goal", a, &out->text, e));
     BL_TRY(bl_choice_text(j, "sol1", a, &sol[0], e));
     BL_TRY(bl_choice_text(j, "sol2", a, &sol[1], e));
-    out->more = "";                                     /* no label in the row: it is in a file of its own */
+    out->more = ""; /* no label in the row: it is in a file of its own */
     if (bl_json_get(j, "label")) {
         BL_TRY(bl_choice_int(j, "label", &label, e));
-        if (label < 0 || label > 1) { st = bl_fail(e, BL_E_FORMAT, "label %" PRId64 " is not 0 or 1", label); goto out; }
+        if (label < 0 || label > 1) {
+            st = bl_fail(e, BL_E_FORMAT, "label %" PRId64 " is not 0 or 1", label);
+            goto out;
+        }
         out->more = NULL;
     }
     out->choice = sol;
@@ -42,34 +50,44 @@ static bl_status read_labels(bl_task_data *t, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_choice *row = t->rows;
-    char  *s = NULL, path[4200];
+    char *s = NULL, path[4200];
     size_t n = 0, at = 0, stem = strlen(t->path);
     int64_t i = 0;
     bl_hash hash;
 
     if (stem > 3 && !strcmp(t->path + stem - 3, ".gz")) stem -= 3;
-    stem -= strlen(".jsonl");                           /* every name in `files` ends so */
+    stem -= strlen(".jsonl"); /* every name in `files` ends so */
     snprintf(path, sizeof path, "%.*s-labels.lst", (int)stem, t->path);
     if (!bl_exists(path)) {
         snprintf(path, sizeof path, "%.*s-labels.lst.gz", (int)stem, t->path);
         if (!bl_exists(path)) {
-            st = bl_fail(e, BL_E_MISSING, "%s: its rows have no label and there is no %.*s-labels.lst beside it; %s", t->path, (int)stem, t->path, where);
+            st = bl_fail(e, BL_E_MISSING, "%s: its rows have no label and there is no %.*s-labels.lst beside it; %s",
+                         t->path, (int)stem, t->path, where);
             goto out;
         }
     }
     BL_TRY(bl_text_file(path, 0, &s, &n, &hash, e));
     for (; at < n; i++) {
         size_t len = strcspn(s + at, "\r\n");
-        if (len != 1 || (s[at] != '0' && s[at] != '1')) { st = bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": expected 0 or 1", path, i + 1); goto out; }
+        if (len != 1 || (s[at] != '0' && s[at] != '1')) {
+            st = bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": expected 0 or 1", path, i + 1);
+            goto out;
+        }
         if (i < t->n) row[i].gold = s[at] - '0';
         at += len;
         if (s[at] == '\r') at++;
         if (s[at] == '\n') at++;
     }
-    if (i != t->n) { st = bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " labels for %" PRId64 " rows of %s", path, i, t->n, t->path); goto out; }
+    if (i != t->n) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " labels for %" PRId64 " rows of %s", path, i, t->n, t->path);
+        goto out;
+    }
 
-    bl_hasher *h = bl_hasher_new(e);                    /* labels are data too */
-    if (!h) { st = BL_E_NOMEM; goto out; }
+    bl_hasher *h = bl_hasher_new(e); /* labels are data too */
+    if (!h) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     bl_hash_of(h, t->hash);
     bl_hash_of(h, hash);
     t->hash = bl_hasher_end(h);
@@ -85,7 +103,10 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 
     BL_TRY(bl_choice_load(how, files, where, read_row, out, e));
     for (int64_t i = 0; i < out->n; i++) without += bl_choice_at(out, i)->more != NULL;
-    if (without > 0 && without < out->n) { st = bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " of %" PRId64 " rows have no label", out->path, without, out->n); goto out; }
+    if (without > 0 && without < out->n) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " of %" PRId64 " rows have no label", out->path, without, out->n);
+        goto out;
+    }
     if (without > 0) BL_TRY(read_labels(out, e));
 out:
     return st;
@@ -97,7 +118,9 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 
     if (turn->step > 0) return bl_done(out);
     bl_prompt p = bl_prompt_new(turn->arena);
-    bl_say(&p, "Question: "); bl_quote(&p, q->text); bl_say(&p, "\nAnswer:");
+    bl_say(&p, "Question: ");
+    bl_quote(&p, q->text);
+    bl_say(&p, "\nAnswer:");
     return bl_ask_pairs(out, p, q->choice, q->n_choices, e);
 }
 
@@ -106,11 +129,18 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, out, e);
 }
 
-static const char *const names[] = { "piqa", NULL };
+static const char *const names[] = {"piqa", NULL};
 
 const bl_task bl_task_piqa = {
-    .names = names, .version = 1,
-    .title = "PIQA", .cite = "Bisk et al. 2020", .doc = "Everyday physical tasks, two solutions each; validation split, 1,838 items.",
-    .metrics = bl_choice_metrics, .n_metrics = 2,
-    .load = load, .ask = ask, .mark = mark, .gold = bl_choice_gold,
+    .names = names,
+    .version = 1,
+    .title = "PIQA",
+    .cite = "Bisk et al. 2020",
+    .doc = "Everyday physical tasks, two solutions each; validation split, 1,838 items.",
+    .metrics = bl_choice_metrics,
+    .n_metrics = 2,
+    .load = load,
+    .ask = ask,
+    .mark = mark,
+    .gold = bl_choice_gold,
 };

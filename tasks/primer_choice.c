@@ -9,7 +9,7 @@
  */
 #include "shared_choice.h"
 
-static const char *const files[] = { "primer/primer_choice.jsonl", NULL };
+static const char *const files[] = {"primer/primer_choice.jsonl", NULL};
 static const char where[] = "part of this program, share/bitladder/data";
 
 static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e)
@@ -27,7 +27,10 @@ out:
     return st;
 }
 
-static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e) { return bl_choice_load(how, files, where, read_row, out, e); }
+static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
+{
+    return bl_choice_load(how, files, where, read_row, out, e);
+}
 
 static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
 {
@@ -44,11 +47,18 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, out, e);
 }
 
-static const char *const names[] = { "primer_choice", NULL };
+static const char *const names[] = {"primer_choice", NULL};
 
 const bl_task bl_task_primer_choice = {
-    .names = names, .version = 1,
-    .title = "Primer", .cite = "this program", .doc = "Short everyday sentences with four endings; ships with the program.",
-    .metrics = bl_choice_metrics, .n_metrics = 2,
-    .load = load, .ask = ask, .mark = mark, .gold = bl_choice_gold,
+    .names = names,
+    .version = 1,
+    .title = "Primer",
+    .cite = "this program",
+    .doc = "Short everyday sentences with four endings; ships with the program.",
+    .metrics = bl_choice_metrics,
+    .n_metrics = 2,
+    .load = load,
+    .ask = ask,
+    .mark = mark,
+    .gold = bl_choice_gold,
 };

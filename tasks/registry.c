@@ -9,5 +9,4 @@ const bl_task *const bl_tasks[] = {
 #define BL_TASK(id) &bl_task_##id,
 #include "registry.def"
 #undef BL_TASK
-    NULL
-};
+    NULL};

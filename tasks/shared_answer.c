@@ -9,7 +9,7 @@ bool bl_answer_strict(const char *text, const char **s, size_t *n)
     for (const char *p = text; (p = strstr(p, trigger)) != NULL; p++) {
         const char *from = p + strlen(trigger), *digits = from + (*from == '-');
         size_t run = strspn(digits, "0123456789.,");
-        if (digits[run] == 0 || digits[run] == '\n') {      /* a character is still owed: the group gives one back */
+        if (digits[run] == 0 || digits[run] == '\n') { /* a character is still owed: the group gives one back */
             if (run < 2) continue;
             run--;
         }
@@ -28,11 +28,14 @@ bool bl_answer_flexible(const char *text, const char **s, size_t *n)
     for (const char *p = text; *p;) {
         const char *digits = p + (*p == '-');
         size_t run = strspn(digits, "$0123456789.,");
-        if (run < 2) run = strspn(digits, "0123456789");    /* a lone digit; not a lone dot or dollar */
-        if (run == 0) { p++; continue; }
+        if (run < 2) run = strspn(digits, "0123456789"); /* a lone digit; not a lone dot or dollar */
+        if (run == 0) {
+            p++;
+            continue;
+        }
         *s = p;
         *n = (size_t)(digits - p) + run;
-        p  = digits + run;
+        p = digits + run;
         found = true;
     }
     return found;
@@ -49,11 +52,16 @@ static char next(const char *s, size_t *i, size_t n)
     return 0;
 }
 
-/* What is left of s[0..n) once everything up to the last "#### " and one final dot are gone. Commas and dollar signs go first, so neither may hide either. */
+/* What is left of s[0..n) once everything up to the last "#### " and one final dot are gone. Commas and dollar signs go
+ * first, so neither may hide either. */
 static void trim(const char **s, size_t *n)
 {
     for (size_t i = *n; i >= 5; i--)
-        if (!memcmp(*s + i - 5, "#### ", 5)) { *s += i; *n -= i; break; }
+        if (!memcmp(*s + i - 5, "#### ", 5)) {
+            *s += i;
+            *n -= i;
+            break;
+        }
     size_t end = *n;
     while (end > 0 && ((*s)[end - 1] == ',' || (*s)[end - 1] == '$')) end--;
     *n = end > 0 && (*s)[end - 1] == '.' ? end - 1 : end;

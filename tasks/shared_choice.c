@@ -6,8 +6,8 @@
 #include <string.h>
 
 const bl_metric bl_choice_metrics[2] = {
-    { .name = "acc",      .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = 0 },
-    { .name = "acc_norm", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = 1 },
+    {.name = "acc", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = 0},
+    {.name = "acc_norm", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = 1},
 };
 
 /* ---- fields ---- */
@@ -17,7 +17,10 @@ bl_status bl_choice_text(const bl_json *row, const char *key, bl_arena *a, const
     const char *s, *copy;
 
     BL_TRY(bl_json_get_str(row, key, &s, e));
-    if (!(copy = bl_arena_str(a, s, strlen(s), e))) { st = BL_E_NOMEM; goto out; }
+    if (!(copy = bl_arena_str(a, s, strlen(s), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     *out = copy;
 out:
     return st;
@@ -29,15 +32,24 @@ bl_status bl_choice_texts(const bl_json *array, bl_arena *a, const char *const *
     const char **text, *s;
     int k = 0;
 
-    if (bl_json_kind(array) != BL_JSON_ARRAY) { st = bl_fail(e, BL_E_FORMAT, "the choices are not an array"); goto out; }
+    if (bl_json_kind(array) != BL_JSON_ARRAY) {
+        st = bl_fail(e, BL_E_FORMAT, "the choices are not an array");
+        goto out;
+    }
     if (bl_json_size(array) > BL_MAX_VALUES) {
         st = bl_fail(e, BL_E_FORMAT, "%zu choices; at most %d are scored", bl_json_size(array), BL_MAX_VALUES);
         goto out;
     }
-    if (!(text = bl_alloc(a, BL_MAX_VALUES, sizeof *text, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(text = bl_alloc(a, BL_MAX_VALUES, sizeof *text, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (const bl_json *c = bl_json_first(array); c; c = bl_json_next(c)) {
         BL_TRY(bl_json_str(c, &s, e));
-        if (!(text[k++] = bl_arena_str(a, s, strlen(s), e))) { st = BL_E_NOMEM; goto out; }
+        if (!(text[k++] = bl_arena_str(a, s, strlen(s), e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
     }
     *out = text;
     *n = k;
@@ -60,7 +72,10 @@ bl_status bl_choice_int(const bl_json *row, const char *key, int64_t *out, bl_er
     } else if (bl_json_kind(v) == BL_JSON_STRING) {
         BL_TRY(bl_json_str(v, &s, e));
         long long i = strtoll(s, &end, 10);
-        if (end == s || *end) { st = bl_fail(e, BL_E_FORMAT, "'%s' is \"%s\", expected a whole number", key, s); goto out; }
+        if (end == s || *end) {
+            st = bl_fail(e, BL_E_FORMAT, "'%s' is \"%s\", expected a whole number", key, s);
+            goto out;
+        }
         *out = i;
     } else {
         BL_TRY(bl_json_int(v, out, e));
@@ -79,7 +94,10 @@ static bl_status gold_of(const bl_json *labels, const char *key, int *out, bl_er
 
     for (const bl_json *l = bl_json_first(labels); l; l = bl_json_next(l), i++) {
         BL_TRY(bl_json_str(l, &s, e));
-        if (!strcmp(s, key)) { *out = i; goto out; }
+        if (!strcmp(s, key)) {
+            *out = i;
+            goto out;
+        }
     }
     st = bl_fail(e, BL_E_FORMAT, "answerKey \"%s\" is none of the %d labels", key, i);
 out:
@@ -94,10 +112,16 @@ static bl_status read_original(const bl_json *question, const char *key, bl_aren
 
     BL_TRY(bl_choice_text(question, "stem", a, &out->text, e));
     BL_TRY(bl_json_need(question, "choices", &choices, e));
-    if (!(text = bl_alloc(a, BL_MAX_VALUES, sizeof *text, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(text = bl_alloc(a, BL_MAX_VALUES, sizeof *text, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     out->gold = -1;
     for (const bl_json *c = bl_json_first(choices); c; c = bl_json_next(c)) {
-        if (out->n_choices == BL_MAX_VALUES) { st = bl_fail(e, BL_E_FORMAT, "more than %d choices", BL_MAX_VALUES); goto out; }
+        if (out->n_choices == BL_MAX_VALUES) {
+            st = bl_fail(e, BL_E_FORMAT, "more than %d choices", BL_MAX_VALUES);
+            goto out;
+        }
         BL_TRY(bl_choice_text(c, "text", a, &text[out->n_choices], e));
         BL_TRY(bl_json_get_str(c, "label", &label, e));
         if (!strcmp(label, key)) out->gold = out->n_choices;
@@ -124,7 +148,10 @@ bl_status bl_choice_read_science(const bl_json *row, const char *key, bl_arena *
         goto out;
     }
     BL_TRY(bl_choice_text(row, key, a, &out->text, e));
-    if (!choices) { st = bl_fail(e, BL_E_FORMAT, "'choices' is missing"); goto out; }
+    if (!choices) {
+        st = bl_fail(e, BL_E_FORMAT, "'choices' is missing");
+        goto out;
+    }
     if (bl_json_kind(choices) == BL_JSON_OBJECT) {
         BL_TRY(bl_json_get_str(row, "answerKey", &answer, e));
         BL_TRY(bl_choice_texts(bl_json_get(choices, "text"), a, &out->choice, &out->n_choices, e));
@@ -136,7 +163,9 @@ bl_status bl_choice_read_science(const bl_json *row, const char *key, bl_arena *
         if ((labels = bl_json_get(row, "labels")) != NULL && bl_json_get(row, "answerKey")) {
             BL_TRY(bl_json_get_str(row, "answerKey", &answer, e));
             BL_TRY(gold_of(labels, answer, &by_key, e));
-            if (by_key != out->gold) st = bl_fail(e, BL_E_FORMAT, "gold is %d, but the answer key \"%s\" is choice %d", out->gold, answer, by_key);
+            if (by_key != out->gold)
+                st = bl_fail(e, BL_E_FORMAT, "gold is %d, but the answer key \"%s\" is choice %d", out->gold, answer,
+                             by_key);
         }
     }
 out:
@@ -147,7 +176,8 @@ out:
 static bl_status check_row(const bl_choice *q, bl_err *e)
 {
     if (q->n_choices < 2) return bl_fail(e, BL_E_FORMAT, "%d choices, expected at least 2", q->n_choices);
-    if (q->gold < 0 || q->gold >= q->n_choices) return bl_fail(e, BL_E_FORMAT, "gold %d is not one of the %d choices", q->gold, q->n_choices);
+    if (q->gold < 0 || q->gold >= q->n_choices)
+        return bl_fail(e, BL_E_FORMAT, "gold %d is not one of the %d choices", q->gold, q->n_choices);
     if (!*q->text) return bl_fail(e, BL_E_FORMAT, "the question is empty");
     for (int c = 0; c < q->n_choices; c++)
         if (!*q->choice[c]) return bl_fail(e, BL_E_FORMAT, "choice %d is empty", c);
@@ -162,16 +192,28 @@ bl_status bl_choice_check(const bl_task_data *t, bl_err *e)
     const char **id = NULL;
     int64_t n = 0;
 
-    if (t->n == 0) { st = bl_fail(e, BL_E_FORMAT, "%s: no rows", t->path); goto out; }
-    if (!(id = bl_new((size_t)t->n, sizeof *id, e))) { st = BL_E_NOMEM; goto out; }
+    if (t->n == 0) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: no rows", t->path);
+        goto out;
+    }
+    if (!(id = bl_new((size_t)t->n, sizeof *id, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int64_t i = 0; i < t->n; i++) {
         const bl_choice *q = bl_choice_at(t, i);
-        if ((st = check_row(q, e)) != BL_OK) { bl_within(e, "%s: row %" PRId64, t->path, i); goto out; }
+        if ((st = check_row(q, e)) != BL_OK) {
+            bl_within(e, "%s: row %" PRId64, t->path, i);
+            goto out;
+        }
         if (q->id) id[n++] = q->id;
     }
     qsort(id, (size_t)n, sizeof *id, by_id);
     for (int64_t i = 1; i < n; i++)
-        if (!strcmp(id[i - 1], id[i])) { st = bl_fail(e, BL_E_FORMAT, "%s: id \"%s\" comes twice", t->path, id[i]); goto out; }
+        if (!strcmp(id[i - 1], id[i])) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: id \"%s\" comes twice", t->path, id[i]);
+            goto out;
+        }
 out:
     bl_free(id);
     return st;
@@ -188,8 +230,9 @@ bl_status bl_choice_load_file(const char *path, bl_choice_read *read, bl_task_da
     BL_TRY(bl_rows_open(path, BL_ROWS_JSONL, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         BL_TRY(bl_grow(&row, &cap, n + 1, sizeof *row, e));
-        row[n] = (bl_choice){ 0 };
-        st = bl_json_kind(j) == BL_JSON_OBJECT ? read(j, out->arena, &row[n], e) : bl_fail(e, BL_E_FORMAT, "expected an object");
+        row[n] = (bl_choice){0};
+        st = bl_json_kind(j) == BL_JSON_OBJECT ? read(j, out->arena, &row[n], e)
+                                               : bl_fail(e, BL_E_FORMAT, "expected an object");
         if (st == BL_OK) st = check_row(&row[n], e);
         if (st != BL_OK) {
             if (e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
@@ -198,12 +241,18 @@ bl_status bl_choice_load_file(const char *path, bl_choice_read *read, bl_task_da
         n++;
     }
     if (st != BL_OK) goto out;
-    if (!(kept = bl_alloc(out->arena, n, sizeof *kept, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(kept = bl_alloc(out->arena, n, sizeof *kept, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (n) memcpy(kept, row, n * sizeof *kept);
     out->rows = kept;
-    out->n    = (int64_t)n;
+    out->n = (int64_t)n;
     out->hash = bl_rows_hash(r);
-    if (!(out->path = bl_arena_str(out->arena, path, strlen(path), e))) { st = BL_E_NOMEM; goto out; }
+    if (!(out->path = bl_arena_str(out->arena, path, strlen(path), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_choice_check(out, e));
 out:
     bl_rows_close(r);
@@ -211,7 +260,8 @@ out:
     return st;
 }
 
-bl_status bl_choice_load(const bl_task_load *how, const char *const *names, const char *where, bl_choice_read *read, bl_task_data *out, bl_err *e)
+bl_status bl_choice_load(const bl_task_load *how, const char *const *names, const char *where, bl_choice_read *read,
+                         bl_task_data *out, bl_err *e)
 {
     bl_status st = BL_OK;
     const char *path;
@@ -229,20 +279,23 @@ bl_status bl_choice_mark(const bl_choice *q, const bl_reply *r, int64_t id, bool
 {
     double sum[BL_MAX_VALUES], norm[BL_MAX_VALUES];
     int by_sum = 0, by_norm = 0;
-    bl_sample s = { .id = id, .gold = q->gold, .n_choices = q->n_choices };
+    bl_sample s = {.id = id, .gold = q->gold, .n_choices = q->n_choices};
 
-    if (r->n != q->n_choices) return bl_fail(e, BL_E_INTERNAL, "item %" PRId64 ": %d scores for %d choices", id, r->n, q->n_choices);
+    if (r->n != q->n_choices)
+        return bl_fail(e, BL_E_INTERNAL, "item %" PRId64 ": %d scores for %d choices", id, r->n, q->n_choices);
     for (int c = 0; c < q->n_choices; c++) {
-        if (!isfinite(r->nll[c])) return bl_fail(e, BL_E_NUMERIC, "item %" PRId64 ", choice %d: the log-likelihood is not finite", id, c);
-        sum[c]  = r->nll[c];
+        if (!isfinite(r->nll[c]))
+            return bl_fail(e, BL_E_NUMERIC, "item %" PRId64 ", choice %d: the log-likelihood is not finite", id, c);
+        sum[c] = r->nll[c];
         norm[c] = by_length ? r->nll[c] / (double)r->chars[c] : r->nll[c];
-        if (sum[c]  < sum[by_sum])   by_sum  = c;
+        if (sum[c] < sum[by_sum]) by_sum = c;
         if (norm[c] < norm[by_norm]) by_norm = c;
         s.value[c] = sum[c];
-        s.tokens  += r->tokens[c];
+        s.tokens += r->tokens[c];
     }
     for (int c = 0; c < q->n_choices; c++)
-        if ((c != by_sum && sum[c] == sum[by_sum]) || (c != by_norm && norm[c] == norm[by_norm])) s.flags |= BL_SAMPLE_TIE;
+        if ((c != by_sum && sum[c] == sum[by_sum]) || (c != by_norm && norm[c] == norm[by_norm]))
+            s.flags |= BL_SAMPLE_TIE;
     s.pick = by_sum;
     s.score[0] = by_sum == q->gold;
     s.score[1] = by_length && by_norm == q->gold;

@@ -1,24 +1,29 @@
-/* winogrande.c - which of two nouns a blank stands for (Sakaguchi et al. 2019, Apache 2.0 code, CC BY data); xl validation split.
+/* winogrande.c - which of two nouns a blank stands for (Sakaguchi et al. 2019, Apache 2.0 code, CC BY data); xl
+ * validation split.
  *
  *     Ian volunteered to eat Dennis's menudo after already having a bowl because Ian despised eating intestine.
  *     Ian volunteered to eat Dennis's menudo after already having a bowl because Dennis despised eating intestine.
  *
- * Partial scoring: the context is the text before "_" with an option in its place, and both contexts are followed by the same continuation, the
- * text behind "_". The option itself is never scored.
- *     acc       lowest negative log-likelihood of the continuation
- * winogrande:sample is a sample of the xl training split and never stands in for the validation split.
+ * Partial scoring: the context is the text before "_" with an option in its place, and both contexts are followed by
+ * the same continuation, the text behind "_". The option itself is never scored. acc       lowest negative
+ * log-likelihood of the continuation winogrande:sample is a sample of the xl training split and never stands in for the
+ * validation split.
  */
 #include "shared_choice.h"
 #include "shared_text.h"
 #include <inttypes.h>
 #include <string.h>
 
-static const char *const dev[] = {
-    "winogrande/dev.jsonl", "winogrande_1.1/dev.jsonl", "winogrande/winogrande_1.1/dev.jsonl", "winogrande/winogrande_dev.jsonl",
-    "winogrande/winogrande_xl/validation.jsonl", "winogrande/validation.jsonl", NULL
-};
-static const char *const sample[] = { "winogrande/train_sample.jsonl", NULL };
-static const char where[] = "winogrande_1.1.zip of the Allen Institute (dev.jsonl), or allenai/winogrande, winogrande_xl, as JSON lines";
+static const char *const dev[] = {"winogrande/dev.jsonl",
+                                  "winogrande_1.1/dev.jsonl",
+                                  "winogrande/winogrande_1.1/dev.jsonl",
+                                  "winogrande/winogrande_dev.jsonl",
+                                  "winogrande/winogrande_xl/validation.jsonl",
+                                  "winogrande/validation.jsonl",
+                                  NULL};
+static const char *const sample[] = {"winogrande/train_sample.jsonl", NULL};
+static const char where[] =
+    "winogrande_1.1.zip of the Allen Institute (dev.jsonl), or allenai/winogrande, winogrande_xl, as JSON lines";
 static const char where_sample[] = "2,000 rows of train_xl.jsonl of winogrande_1.1.zip, saved under that name";
 
 /* text: the whole sentence; choice: the options; more: what stands behind "_", stripped. */
@@ -29,20 +34,35 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     size_t n;
     int64_t answer;
 
-    if (!(option = bl_alloc(a, 2, sizeof *option, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(option = bl_alloc(a, 2, sizeof *option, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (bl_json_get(j, "qID")) BL_TRY(bl_choice_text(j, "qID", a, &out->id, e));
     BL_TRY(bl_choice_text(j, "sentence", a, &out->text, e));
     BL_TRY(bl_choice_text(j, "option1", a, &option[0], e));
     BL_TRY(bl_choice_text(j, "option2", a, &option[1], e));
     BL_TRY(bl_choice_int(j, "answer", &answer, e));
-    if (answer != 1 && answer != 2) { st = bl_fail(e, BL_E_FORMAT, "answer %" PRId64 " is not 1 or 2", answer); goto out; }
-    if (!(gap = strchr(out->text, '_'))) { st = bl_fail(e, BL_E_FORMAT, "the sentence has no '_'"); goto out; }
+    if (answer != 1 && answer != 2) {
+        st = bl_fail(e, BL_E_FORMAT, "answer %" PRId64 " is not 1 or 2", answer);
+        goto out;
+    }
+    if (!(gap = strchr(out->text, '_'))) {
+        st = bl_fail(e, BL_E_FORMAT, "the sentence has no '_'");
+        goto out;
+    }
 
     rest = gap + 1;
     n = strlen(rest);
     bl_text_strip(&rest, &n);
-    if (n == 0) { st = bl_fail(e, BL_E_FORMAT, "nothing follows '_': there is nothing to score"); goto out; }
-    if (!(out->more = bl_arena_str(a, rest, n, e))) { st = BL_E_NOMEM; goto out; }
+    if (n == 0) {
+        st = bl_fail(e, BL_E_FORMAT, "nothing follows '_': there is nothing to score");
+        goto out;
+    }
+    if (!(out->more = bl_arena_str(a, rest, n, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     out->choice = option;
     out->n_choices = 2;
     out->gold = (int)answer - 1;
@@ -64,7 +84,8 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
     if (turn->step > 0) return bl_done(out);
     for (int c = 0; c < 2; c++) {
         p[c] = bl_prompt_new(turn->arena);
-        bl_quoten(&p[c], q->text, strcspn(q->text, "_")); bl_quote(&p[c], q->choice[c]);
+        bl_quoten(&p[c], q->text, strcspn(q->text, "_"));
+        bl_quote(&p[c], q->choice[c]);
     }
     return bl_ask_contexts(out, p, 2, q->more, e);
 }
@@ -74,11 +95,18 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, false, out, e);
 }
 
-static const char *const names[] = { "winogrande", "winogrande:sample", NULL };
+static const char *const names[] = {"winogrande", "winogrande:sample", NULL};
 
 const bl_task bl_task_winogrande = {
-    .names = names, .version = 1,
-    .title = "WinoGrande", .cite = "Sakaguchi et al. 2019", .doc = "Which of two nouns a blank stands for, by partial scoring; xl validation split, 1,267 items.",
-    .metrics = bl_choice_metrics, .n_metrics = 1,
-    .load = load, .ask = ask, .mark = mark, .gold = bl_choice_gold,
+    .names = names,
+    .version = 1,
+    .title = "WinoGrande",
+    .cite = "Sakaguchi et al. 2019",
+    .doc = "Which of two nouns a blank stands for, by partial scoring; xl validation split, 1,267 items.",
+    .metrics = bl_choice_metrics,
+    .n_metrics = 1,
+    .load = load,
+    .ask = ask,
+    .mark = mark,
+    .gold = bl_choice_gold,
 };

@@ -4,17 +4,22 @@
 #include "test.h"
 #include "harness/model/generate.h"
 
-typedef struct fixture { bl_checkpoint *ckpt; bl_backend *be; bl_model *m; bl_tokenizer *t; } fixture;
+typedef struct fixture {
+    bl_checkpoint *ckpt;
+    bl_backend *be;
+    bl_model *m;
+    bl_tokenizer *t;
+} fixture;
 
 /* tokenizer NULL: the model's own, "": none. */
 static inline fixture fixture_open(const char *model, const char *tokenizer, int threads, bool stream)
 {
-    bl_err e = { 0 };
-    fixture f = { 0 };
+    bl_err e = {0};
+    fixture f = {0};
     bool none = tokenizer && !*tokenizer;
-    assert_ok(bl_checkpoint_open(model, &(bl_checkpoint_opts){ .tokenizer = none ? NULL : tokenizer }, &f.ckpt, &e));
-    assert_ok(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = threads }, &f.be, &e));
-    assert_ok(bl_model_open(f.ckpt, f.be, &(bl_model_opts){ .stream = stream }, &f.m, &e));
+    assert_ok(bl_checkpoint_open(model, &(bl_checkpoint_opts){.tokenizer = none ? NULL : tokenizer}, &f.ckpt, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = threads}, &f.be, &e));
+    assert_ok(bl_model_open(f.ckpt, f.be, &(bl_model_opts){.stream = stream}, &f.m, &e));
     if (!none) assert_ok(bl_tokenizer_of(f.ckpt, &f.t, &e));
     return f;
 }
@@ -30,7 +35,7 @@ static inline void fixture_close(fixture *f)
 /* A tensor on a buffer of its own. */
 static inline bl_tensor fixture_tensor(const fixture *f, bl_dtype t, int64_t rows, int64_t cols)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_buffer *b;
     assert_ok(f->be->ops->buffer_new(f->be, (uint64_t)(rows * cols) * bl_dtype_bytes(t), &b, &e));
     return bl_tensor_2d(b, 0, t, rows, cols);
@@ -40,15 +45,18 @@ static inline void fixture_drop(const fixture *f, bl_tensor *t) { f->be->ops->bu
 /* Final hidden states f32 [n, dim] of one sequence, all rows. */
 static inline bl_tensor fixture_hidden(const fixture *f, const int32_t *ids, int32_t n)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_kv *kv;
-    int32_t slot, past = 0, start[] = { 0, n };
+    int32_t slot, past = 0, start[] = {0, n};
     int64_t *want = malloc((size_t)n * sizeof *want);
     bl_tensor hidden = fixture_tensor(f, BL_F32, n, f->m->config.dim);
     for (int32_t i = 0; i < n; i++) want[i] = i;
     assert_ok(bl_kv_new(f->m, n, 1, true, BL_KV_F32, &kv, &e));
     assert_ok(bl_kv_slot(kv, n, -1, 0, &slot, &e));
-    assert_ok(bl_forward(f->m, &(bl_batch){ .ids = ids, .n_seq = 1, .start = start, .past = &past, .slot = &slot, .want = want, .n_want = n }, kv, hidden, &e));
+    assert_ok(bl_forward(
+        f->m,
+        &(bl_batch){.ids = ids, .n_seq = 1, .start = start, .past = &past, .slot = &slot, .want = want, .n_want = n},
+        kv, hidden, &e));
     assert_int_equal(bl_kv_len(kv, slot), n);
     bl_kv_free(kv);
     free(want);

@@ -1,4 +1,5 @@
-/* study_fixture.h - a small study on disk (model, tokenizer, data) and the program run on it, for tests of whole runs. */
+/* study_fixture.h - a small study on disk (model, tokenizer, data) and the program run on it, for tests of whole runs.
+ */
 #ifndef BL_STUDY_FIXTURE_H
 #define BL_STUDY_FIXTURE_H
 #include "tiny_model.h"
@@ -15,11 +16,13 @@
 
 extern char **environ;
 
-typedef struct study { char dir[4096], model[4200], data[4200], out[4200]; } study;
+typedef struct study {
+    char dir[4096], model[4200], data[4200], out[4200];
+} study;
 
 static inline void study_write(const char *dir, const char *name, const char *text)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     char *path = bl_join(dir, name, &e);
     assert_ok(bl_write_file(path, text, strlen(text), &e));
     bl_free(path);
@@ -28,10 +31,12 @@ static inline void study_write(const char *dir, const char *name, const char *te
 /* `items` rows of PIQA made of small words, in the layout of its release. */
 static inline void study_piqa(const char *dir, int items)
 {
-    bl_err e = { 0 };
-    bl_text rows = { 0 }, labels = { 0 };
+    bl_err e = {0};
+    bl_text rows = {0}, labels = {0};
     for (int i = 0; i < items; i++) {
-        bl_text_addf(&rows, "{\"goal\": \"make %d of %c\", \"sol1\": \"cut %c\", \"sol2\": \"fold the %c and %d more\"}\n", i, 'a' + i % 26, 'b' + i % 20, 'c' + i % 7, i * 7 % 13);
+        bl_text_addf(&rows,
+                     "{\"goal\": \"make %d of %c\", \"sol1\": \"cut %c\", \"sol2\": \"fold the %c and %d more\"}\n", i,
+                     'a' + i % 26, 'b' + i % 20, 'c' + i % 7, i * 7 % 13);
         bl_text_addf(&labels, "%d\n", i * 5 % 3 % 2);
     }
     char *piqa = bl_join(dir, "piqa", &e);
@@ -45,7 +50,7 @@ static inline void study_piqa(const char *dir, int items)
 
 static inline study study_begin(int items)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     study s;
     snprintf(s.dir, sizeof s.dir, "%s", test_dir());
     snprintf(s.model, sizeof s.model, "%s/model/noise.bin", s.dir);
@@ -58,9 +63,12 @@ static inline study study_begin(int items)
     tiny_noise(s.model);
     static const char *pieces[42];
     static char one[41][2];
-    for (int i = 0; i < 41; i++) { snprintf(one[i], 2, "%c", i < 26 ? 'a' + i : "0123456789 :?.QAn"[i - 26 < 16 ? i - 26 : 15]); pieces[i] = one[i]; }
+    for (int i = 0; i < 41; i++) {
+        snprintf(one[i], 2, "%c", i < 26 ? 'a' + i : "0123456789 :?.QAn"[i - 26 < 16 ? i - 26 : 15]);
+        pieces[i] = one[i];
+    }
     int n = 0;
-    for (int i = 0; i < 41; i++) {                      /* each character once */
+    for (int i = 0; i < 41; i++) { /* each character once */
         bool seen = false;
         for (int k = 0; k < n; k++) seen |= strcmp(pieces[k], one[i]) == 0;
         if (!seen) pieces[n++] = one[i];
@@ -77,10 +85,18 @@ static inline void study_end(study *s) { bl_remove_tree(s->dir, NULL); }
 
 /* ---- the program ---- */
 
-typedef struct ran { int code, signal; char *out, *err; } ran;      /* code -1 when a signal ended it */
-static inline void ran_free(ran *r) { bl_free(r->out); bl_free(r->err); }
+typedef struct ran {
+    int code, signal;
+    char *out, *err;
+} ran; /* code -1 when a signal ended it */
+static inline void ran_free(ran *r)
+{
+    bl_free(r->out);
+    bl_free(r->err);
+}
 
-static inline pid_t program_start(const char *const *argv, const char *in_path, const char *out_path, const char *err_path)
+static inline pid_t program_start(const char *const *argv, const char *in_path, const char *out_path,
+                                  const char *err_path)
 {
     pid_t pid;
     posix_spawn_file_actions_t f;
@@ -88,17 +104,18 @@ static inline pid_t program_start(const char *const *argv, const char *in_path, 
     posix_spawn_file_actions_addopen(&f, 0, in_path ? in_path : "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&f, 1, out_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_addopen(&f, 2, err_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (posix_spawn(&pid, BL_PROGRAM, &f, NULL, (char **)(uintptr_t)argv, environ) != 0) fail_msg("%s cannot be started", BL_PROGRAM);
+    if (posix_spawn(&pid, BL_PROGRAM, &f, NULL, (char **)(uintptr_t)argv, environ) != 0)
+        fail_msg("%s cannot be started", BL_PROGRAM);
     posix_spawn_file_actions_destroy(&f);
     return pid;
 }
 
 static inline ran program_wait(pid_t pid, const char *out_path, const char *err_path)
 {
-    ran r = { 0 };
+    ran r = {0};
     int status;
     size_t n;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) { }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
     r.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     r.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     bl_read_file(out_path, 1 << 28, &r.out, &n, NULL);
@@ -117,21 +134,22 @@ static inline ran program_with(const study *s, const char *input, const char *co
     if (input) study_write(s->dir, strrchr(in, '/') + 1, input);
     return program_wait(program_start(argv, input ? in : NULL, out, err), out, err);
 }
-#define PROGRAM(s, ...) program_with(s, NULL, (const char *const[]){ "bitladder", __VA_ARGS__, NULL })
+#define PROGRAM(s, ...) program_with(s, NULL, (const char *const[]){"bitladder", __VA_ARGS__, NULL})
 
 static inline void expect(const ran *r, int code, const char *phrase_err)
 {
     if (r->code != code || (phrase_err && !strstr(r->err, phrase_err)))
-        fail_msg("exit %d (signal %d), wanted %d and '%s':\n%s\n%s", r->code, r->signal, code, phrase_err ? phrase_err : "", r->out, r->err);
+        fail_msg("exit %d (signal %d), wanted %d and '%s':\n%s\n%s", r->code, r->signal, code,
+                 phrase_err ? phrase_err : "", r->out, r->err);
 }
 
 /* ---- equal results: everything but /run, /env, seconds and peak ---- */
 
 static inline void assert_same_cell(const char *pa, const char *pb)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_shard *x, *y;
-    bl_text why = { 0 };
+    bl_text why = {0};
     bool same = false;
     assert_ok(bl_shard_open(pa, &x, &e));
     assert_ok(bl_shard_open(pb, &y, &e));
@@ -158,7 +176,7 @@ static inline size_t count_ending(const char *dir, const char *tail)
 /* The same shards in both directories, and nothing left over in `b`. Returns how many. */
 static inline size_t assert_same_results(const char *a, const char *b)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     char **name = NULL;
     size_t n = 0, found = 0;
     assert_ok(bl_dir_list(a, &name, &n, &e));

@@ -1,7 +1,7 @@
 /* test.h - what every test program includes: cmocka, and where real data is.
  *
- * Real data, models and golden numbers are found through BITLADDER_DATA, BITLADDER_MODELS, BITLADDER_GOLDEN. A test that needs
- * one of them begins with BL_NEEDS and is skipped, saying so, when it is unset.
+ * Real data, models and golden numbers are found through BITLADDER_DATA, BITLADDER_MODELS, BITLADDER_GOLDEN. A test
+ * that needs one of them begins with BL_NEEDS and is skipped, saying so, when it is unset.
  */
 #ifndef BL_TEST_H
 #define BL_TEST_H
@@ -15,7 +15,13 @@
 #include <cmocka.h>
 #include "kernels/base/bl.h"
 
-#define BL_NEEDS(var) do { if (!getenv(var)) { print_message("skipped: %s is not set\n", var); skip(); } } while (0)
+#define BL_NEEDS(var)                                                                                                  \
+    do {                                                                                                               \
+        if (!getenv(var)) {                                                                                            \
+            print_message("skipped: %s is not set\n", var);                                                            \
+            skip();                                                                                                    \
+        }                                                                                                              \
+    } while (0)
 
 /* "$VAR/tail" in a static ring of buffers. */
 static inline const char *test_path(const char *var, const char *tail)
@@ -26,11 +32,18 @@ static inline const char *test_path(const char *var, const char *tail)
     snprintf(p, sizeof ring[0], "%s/%s", getenv(var) ? getenv(var) : "", tail);
     return p;
 }
-#define assert_ok(call) do { if ((call) != BL_OK) fail_msg("%s: %s", #call, e.text); } while (0)
+#define assert_ok(call)                                                                                                \
+    do {                                                                                                               \
+        if ((call) != BL_OK) fail_msg("%s: %s", #call, e.text);                                                        \
+    } while (0)
 /* `call` uses an error named e; its sentence holds `phrase`. */
-#define assert_refused(call, want, phrase) do { bl_status s_ = (call); \
-        if (s_ != (want)) fail_msg("%s: status %s, wanted %s: %s", #call, bl_status_name(s_), bl_status_name(want), e.text); \
-        if (!strstr(e.text, phrase)) fail_msg("'%s' does not say '%s'", e.text, phrase); } while (0)
+#define assert_refused(call, want, phrase)                                                                             \
+    do {                                                                                                               \
+        bl_status s_ = (call);                                                                                         \
+        if (s_ != (want))                                                                                              \
+            fail_msg("%s: status %s, wanted %s: %s", #call, bl_status_name(s_), bl_status_name(want), e.text);         \
+        if (!strstr(e.text, phrase)) fail_msg("'%s' does not say '%s'", e.text, phrase);                               \
+    } while (0)
 
 /* A fresh directory under $TMPDIR; the caller removes it. */
 static inline const char *test_dir(void)

@@ -1,8 +1,9 @@
-/* bench.h - times kernels next to OpenBLAS and reads the timings back; times whole models next to the products they are made of.
+/* bench.h - times kernels next to OpenBLAS and reads the timings back; times whole models next to the products they are
+ * made of.
  *
  *     bl_bench_result r;
- *     BL_TRY(bl_bench_kernels(&(bl_bench_opts){ .shape = "synth:smollm2-135m", .threads = 2, .out = "runs/a" }, arena, &r, e));
- *     BL_TRY(bl_bench_table(r.row, r.n, false, &text, e));
+ *     BL_TRY(bl_bench_kernels(&(bl_bench_opts){ .shape = "synth:smollm2-135m", .threads = 2, .out = "runs/a" }, arena,
+ * &r, e)); BL_TRY(bl_bench_table(r.row, r.n, false, &text, e));
  */
 #ifndef BL_BENCH_H
 #define BL_BENCH_H
@@ -16,25 +17,34 @@
 #define BL_BENCH_JSON "kernels.json"
 
 typedef struct bl_bench_opts {
-    const char *shape;                                  /* MODEL or synth:SHAPE whose linears give the shapes; NULL: synth:smollm2-135m */
-    const char *filter;                                 /* comma list of globs over kernel names; NULL: all */
-    const int64_t *m; size_t n_m;                       /* rows; NULL: 1, 16, 128, 512 */
-    int64_t  group, threads, repetitions;               /* group 0: 64, -1: whole row; repetitions 0: 5 */
-    double   min_time;                                  /* seconds a measurement; 0: 0.05 */
-    const char *out;                                    /* directory: kernels.h5 and kernels.json (Google Benchmark's); NULL: nothing is written */
-    bool     quiet;
+    const char *shape;  /* MODEL or synth:SHAPE whose linears give the shapes; NULL: synth:smollm2-135m */
+    const char *filter; /* comma list of globs over kernel names; NULL: all */
+    const int64_t *m;
+    size_t n_m;                          /* rows; NULL: 1, 16, 128, 512 */
+    int64_t group, threads, repetitions; /* group 0: 64, -1: whole row; repetitions 0: 5 */
+    double min_time;                     /* seconds a measurement; 0: 0.05 */
+    const char *out; /* directory: kernels.h5 and kernels.json (Google Benchmark's); NULL: nothing is written */
+    bool quiet;
 } bl_bench_opts;
 
-typedef struct bl_bench_wrong { const char *kernel; int64_t m, out, in; double nmse, limit; } bl_bench_wrong;
+typedef struct bl_bench_wrong {
+    const char *kernel;
+    int64_t m, out, in;
+    double nmse, limit;
+} bl_bench_wrong;
 typedef struct bl_bench_result {
-    bl_kernel_row  *row;   size_t n;                    /* by shape, M, kernel; OpenBLAS comes first; ratio: OpenBLAS's time over this one */
-    bl_bench_wrong *wrong; size_t n_wrong;              /* not timed */
-    size_t n_left_out;                                  /* kernels x shapes x M that a kernel says it is not for: another one is, or the plain reference is too slow */
+    bl_kernel_row *row;
+    size_t n; /* by shape, M, kernel; OpenBLAS comes first; ratio: OpenBLAS's time over this one */
+    bl_bench_wrong *wrong;
+    size_t n_wrong;    /* not timed */
+    size_t n_left_out; /* kernels x shapes x M that a kernel says it is not for: another one is, or the plain reference
+                          is too slow */
     bl_device_info facts;
-    const char *blas_core;                              /* the processor that OpenBLAS believes to be on: "Zen" */
+    const char *blas_core; /* the processor that OpenBLAS believes to be on: "Zen" */
 } bl_bench_result;
-/* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then time, OpenBLAS fp32
- * in the same call on the same number of threads. Everything lives in the arena. BL_E_UNSUPPORTED: built without Google Benchmark. */
+/* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then
+ * time, OpenBLAS fp32 in the same call on the same number of threads. Everything lives in the arena. BL_E_UNSUPPORTED:
+ * built without Google Benchmark. */
 bl_status bl_bench_kernels(const bl_bench_opts *o, bl_arena *a, bl_bench_result *out, bl_err *e);
 /* Timings in DIR; none is fine (*n 0). */
 bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_t *n, bl_err *e);
@@ -42,19 +52,21 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
 
 /* ---- whole models ---- */
 typedef struct bl_scoring_opts {
-    const char *model, *method;                         /* comma list of methods; "fp32": all weights as fp32; NULL: fp32,base,rtn:w4g64 */
-    int64_t threads, repetitions;                       /* repetitions 0: 5; the best counts */
-    int64_t request, decode;                            /* tokens of a short request, of a greedy text; 0: 24, 64 */
-    bool    quiet;
+    const char *model, *method;   /* comma list of methods; "fp32": all weights as fp32; NULL: fp32,base,rtn:w4g64 */
+    int64_t threads, repetitions; /* repetitions 0: 5; the best counts */
+    int64_t request, decode;      /* tokens of a short request, of a greedy text; 0: 24, 64 */
+    bool quiet;
 } bl_scoring_opts;
 typedef struct bl_scoring_row {
-    const char *what, *method;                          /* "window of 512", "8 requests, batch 8", "greedy"; method "cblas_sgemm": its products alone */
-    int64_t tokens;                                     /* rows through the model */
-    double  seconds, gflops;                            /* best; products of linears and head; gflops 0: not counted */
-    double  ratio;                                      /* time of cblas_sgemm on the same products over this one; 0: none */
+    const char *what,
+        *method;    /* "window of 512", "8 requests, batch 8", "greedy"; method "cblas_sgemm": its products alone */
+    int64_t tokens; /* rows through the model */
+    double seconds, gflops; /* best; products of linears and head; gflops 0: not counted */
+    double ratio;           /* time of cblas_sgemm on the same products over this one; 0: none */
 } bl_scoring_row;
-/* Windows, short requests and greedy text of each method, in turn, with cblas_sgemm on the same list of products between them. Quantized models
- * are made in a temporary directory that is gone afterwards. */
-bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_row **out, size_t *n, bl_err *e);
+/* Windows, short requests and greedy text of each method, in turn, with cblas_sgemm on the same list of products
+ * between them. Quantized models are made in a temporary directory that is gone afterwards. */
+bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_row **out, size_t *n,
+                           bl_err *e);
 bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_text *out, bl_err *e);
 #endif

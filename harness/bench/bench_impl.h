@@ -4,21 +4,25 @@
 #include "bench.h"
 
 /* bl_bench_kernels over these kernels instead of the registry. */
-bl_status bl_bench_list(const bl_bench_opts *o, const bl_kernel *const *kernel, size_t n_kernels, bl_arena *a, bl_bench_result *out, bl_err *e);
+bl_status bl_bench_list(const bl_bench_opts *o, const bl_kernel *const *kernel, size_t n_kernels, bl_arena *a,
+                        bl_bench_result *out, bl_err *e);
 bl_status bl_bench_write(const bl_bench_opts *o, const bl_bench_result *r, const bl_text *json, bl_err *e);
 
 /* ---- OpenBLAS (openblas.c) ---- */
 /* y [m, out] = x [m, in] times w [out, in] transposed; one row is a matrix-vector product. */
 void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const float *w, float *y);
-/* Sets its threads; warns where it takes this processor for an old one, because then everything looks fast beside it. */
+/* Sets its threads; warns where it takes this processor for an old one, because then everything looks fast beside it.
+ */
 void bl_blas_threads(int threads, const bl_device_info *facts);
-/* Sleeps; after 0.05 s the threads of OpenBLAS and of OpenMP have stopped spinning for work, and who is timed next has the cores for itself. */
+/* Sleeps; after 0.05 s the threads of OpenBLAS and of OpenMP have stopped spinning for work, and who is timed next has
+ * the cores for itself. */
 void bl_blas_settle(double seconds);
 const char *bl_blas_core(void);
-const char *bl_blas_name(void);                         /* "OpenBLAS 0.3.21 … Zen": version, options, core */
+const char *bl_blas_name(void); /* "OpenBLAS 0.3.21 … Zen": version, options, core */
 
-/* A row of the kernel table: same cases and checks as the others, but `run` is not used: OpenBLAS works on host copies. */
+/* A row of the kernel table: same cases and checks as the others, but `run` is not used: OpenBLAS works on host copies.
+ */
 extern const bl_kernel bl_kernel_openblas;
 
-extern const bl_method bl_bench_fp32;                   /* "fp32": every weight matrix as fp32 (method_fp32.c) */
+extern const bl_method bl_bench_fp32; /* "fp32": every weight matrix as fp32 (method_fp32.c) */
 #endif

@@ -10,7 +10,9 @@ bl_status bl_gbench_run(bl_gbench_case *c, size_t n, const bl_gbench_opts *o, bl
     (void)n;
     (void)o;
     (void)json;
-    return bl_fail(e, BL_E_UNSUPPORTED, "this program was built without Google Benchmark; install it (package libbenchmark-dev) and build again");
+    return bl_fail(
+        e, BL_E_UNSUPPORTED,
+        "this program was built without Google Benchmark; install it (package libbenchmark-dev) and build again");
 }
 #else
 typedef int bl_gbench_is_there;

@@ -10,11 +10,12 @@ extern "C" {
 #include "gbench.h"
 }
 
-namespace {
+namespace
+{
 
 struct session {
-    bl_status st = BL_OK;                               // the first failure; nothing is timed behind it
-    bl_err   *e;
+    bl_status st = BL_OK; // the first failure; nothing is timed behind it
+    bl_err *e;
 };
 
 void timed(benchmark::State &state, bl_gbench_case *c, session *s)
@@ -31,13 +32,15 @@ void timed(benchmark::State &state, bl_gbench_case *c, session *s)
             return;
         }
     for (int i = 0; i < BL_GBENCH_COUNTERS && c->counter[i].name; i++)
-        state.counters[c->counter[i].name] = benchmark::Counter(c->counter[i].value, c->counter[i].rate ? benchmark::Counter::kIsIterationInvariantRate
-                                                                                                       : benchmark::Counter::kDefaults);
+        state.counters[c->counter[i].name] = benchmark::Counter(
+            c->counter[i].value,
+            c->counter[i].rate ? benchmark::Counter::kIsIterationInvariantRate : benchmark::Counter::kDefaults);
 }
 
 // Google Benchmark's own JSON, and the times of each case on the way.
-class reporter : public benchmark::JSONReporter {
-public:
+class reporter : public benchmark::JSONReporter
+{
+  public:
     explicit reporter(const std::map<std::string, bl_gbench_case *> &of) : of_(of) {}
 
     void ReportRuns(const std::vector<Run> &runs) override
@@ -47,28 +50,29 @@ public:
         for (const Run &r : runs) {
             if (r.error_occurred) continue;
             good.push_back(r);
-            if (r.run_type == Run::RT_Iteration && r.iterations > 0) seconds.push_back(r.real_accumulated_time / static_cast<double>(r.iterations));
+            if (r.run_type == Run::RT_Iteration && r.iterations > 0)
+                seconds.push_back(r.real_accumulated_time / static_cast<double>(r.iterations));
         }
         if (good.empty()) return;
         std::sort(seconds.begin(), seconds.end());
         size_t n = seconds.size();
         auto at = of_.find(good.front().run_name.function_name);
-        if (n > 0 && at != of_.end()) {                 // the aggregates come in a call of their own
+        if (n > 0 && at != of_.end()) { // the aggregates come in a call of their own
             at->second->seconds = n % 2 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
             at->second->seconds_min = seconds.front();
         }
         benchmark::JSONReporter::ReportRuns(good);
     }
 
-private:
+  private:
     const std::map<std::string, bl_gbench_case *> &of_;
 };
 
 void start(const bl_gbench_opts *o)
 {
-    static std::set<std::string> said;                  // the library keeps its context for the life of the process
+    static std::set<std::string> said; // the library keeps its context for the life of the process
     static char name[] = "bitladder";
-    static char *argv[] = { name, nullptr };
+    static char *argv[] = {name, nullptr};
     int argc = 1;
     if (said.empty()) benchmark::Initialize(&argc, argv);
     said.insert("");
@@ -94,7 +98,10 @@ try {
         one->seconds = one->seconds_min = 0;
         of[one->name] = one;
         benchmark::RegisterBenchmark(one->name, [one, &s](benchmark::State &state) { timed(state, one, &s); })
-            ->UseRealTime()->Unit(benchmark::kMicrosecond)->MinTime(o->min_time)->Repetitions(static_cast<int>(o->repetitions));
+            ->UseRealTime()
+            ->Unit(benchmark::kMicrosecond)
+            ->MinTime(o->min_time)
+            ->Repetitions(static_cast<int>(o->repetitions));
     }
     reporter report(of);
     report.SetOutputStream(&text);

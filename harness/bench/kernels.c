@@ -1,7 +1,8 @@
-/* kernels.c - the kernels of the registry at the layer shapes of a model: each is judged first, then timed, then set beside OpenBLAS.
+/* kernels.c - the kernels of the registry at the layer shapes of a model: each is judged first, then timed, then set
+ * beside OpenBLAS.
  *
- * Order of work: shape after shape, at each OpenBLAS first, then kernel after kernel, at each one M after another on the same packed weight. One
- * case is in memory at a time.
+ * Order of work: shape after shape, at each OpenBLAS first, then kernel after kernel, at each one M after another on
+ * the same packed weight. One case is in memory at a time.
  */
 #include "gbench.h"
 #include "bench_impl.h"
@@ -13,21 +14,24 @@
 #include <string.h>
 #include <unistd.h>
 
-static const int64_t usual_rows[] = { 1, 16, 128, 512 };
+static const int64_t usual_rows[] = {1, 16, 128, 512};
 
 typedef struct bench {
     const bl_bench_opts *o;
     bl_backend *be;
-    bl_arena   *a;
-    bl_kernel_shape *shape; size_t n_shapes;            /* rows 0 */
-    struct timed *t; size_t n;
+    bl_arena *a;
+    bl_kernel_shape *shape;
+    size_t n_shapes; /* rows 0 */
+    struct timed *t;
+    size_t n;
     bl_gbench_case *c;
     /* what is prepared now */
-    const bl_kernel *held; size_t held_shape;
-    bl_kernel_case full;                                /* with as many rows as any M needs */
-    float *x, *w, *y;                                   /* host copies for OpenBLAS */
+    const bl_kernel *held;
+    size_t held_shape;
+    bl_kernel_case full; /* with as many rows as any M needs */
+    float *x, *w, *y;    /* host copies for OpenBLAS */
     size_t begun;
-    bool   tty, switched;                               /* from OpenBLAS to our kernels or back, and nothing was timed since */
+    bool tty, switched; /* from OpenBLAS to our kernels or back, and nothing was timed since */
 } bench;
 
 /* One kernel at one shape and M. */
@@ -36,7 +40,7 @@ typedef struct timed {
     const bl_kernel *k;
     size_t shape;
     bl_kernel_shape s;
-    int64_t most;                                       /* rows of the case that its M's share */
+    int64_t most; /* rows of the case that its M's share */
     double nmse, bits;
     bool checked, wrong;
 } timed;
@@ -49,7 +53,8 @@ static bool chosen(const char *filter, const char *name, bl_arena *a, bl_err *e)
     bl_mark mark = bl_arena_mark(a);
     char *list = filter ? bl_arena_str(a, filter, strlen(filter), e) : NULL, *rest = NULL;
     bool yes = !filter;
-    for (char *one = list ? strtok_r(list, ",", &rest) : NULL; one && !yes; one = strtok_r(NULL, ",", &rest)) yes = fnmatch(one, name, 0) == 0;
+    for (char *one = list ? strtok_r(list, ",", &rest) : NULL; one && !yes; one = strtok_r(NULL, ",", &rest))
+        yes = fnmatch(one, name, 0) == 0;
     bl_arena_release(a, mark);
     return yes;
 }
@@ -60,7 +65,10 @@ static bl_status find_shapes(bench *b, bl_err *e)
     bl_checkpoint *c = NULL;
 
     BL_TRY(bl_checkpoint_open(b->o->shape ? b->o->shape : "synth:smollm2-135m", NULL, &c, e));
-    if (!(b->shape = bl_alloc(b->a, bl_checkpoint_count(c), sizeof *b->shape, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(b->shape = bl_alloc(b->a, bl_checkpoint_count(c), sizeof *b->shape, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < bl_checkpoint_count(c); i++) {
         const bl_stored *t = bl_checkpoint_at(c, i);
         size_t k = 0;
@@ -68,7 +76,8 @@ static bl_status find_shapes(bench *b, bl_err *e)
         while (k < b->n_shapes && (b->shape[k].out != t->shape.out || b->shape[k].in != t->shape.in)) k++;
         if (k < b->n_shapes) continue;
         int64_t group = b->o->group ? b->o->group : 64;
-        b->shape[b->n_shapes++] = (bl_kernel_shape){ .out = t->shape.out, .in = t->shape.in, .group = group > 0 ? BL_MIN(group, t->shape.in) : t->shape.in };
+        b->shape[b->n_shapes++] = (bl_kernel_shape){
+            .out = t->shape.out, .in = t->shape.in, .group = group > 0 ? BL_MIN(group, t->shape.in) : t->shape.in};
     }
 out:
     bl_checkpoint_close(c);
@@ -82,9 +91,12 @@ static bl_status add_cases(bench *b, const bl_kernel *k, size_t shape, const int
     for (size_t i = 0; i < n_m; i++) {
         bl_kernel_shape s = b->shape[shape];
         s.rows = m[i];
-        if (!k->applicable(b->be, &s)) { ++*left_out; continue; }
+        if (!k->applicable(b->be, &s)) {
+            ++*left_out;
+            continue;
+        }
         most = BL_MAX(most, m[i]);
-        b->t[b->n++] = (timed){ .b = b, .k = k, .shape = shape, .s = s };
+        b->t[b->n++] = (timed){.b = b, .k = k, .shape = shape, .s = s};
     }
     for (size_t i = first; i < b->n; i++) b->t[i].most = most;
     return BL_OK;
@@ -115,8 +127,12 @@ static bl_status hold(timed *t, bl_err *e)
     b->held = t->k;
     b->held_shape = t->shape;
     if (is_blas(t->k)) {
-        if (!(b->x = bl_new((size_t)(s.rows * s.in), sizeof *b->x, e)) || !(b->y = bl_new((size_t)(s.rows * s.out), sizeof *b->y, e)) ||
-            !(b->w = bl_new((size_t)(s.out * s.in), sizeof *b->w, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(b->x = bl_new((size_t)(s.rows * s.in), sizeof *b->x, e)) ||
+            !(b->y = bl_new((size_t)(s.rows * s.out), sizeof *b->y, e)) ||
+            !(b->w = bl_new((size_t)(s.out * s.in), sizeof *b->w, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         BL_TRY(b->be->ops->download(b->be, &b->full.x, b->x, e));
         BL_TRY(b->be->ops->download(b->be, &b->full.w.part[0], b->w, e));
     }
@@ -168,16 +184,17 @@ out:
     return st;
 }
 
-/* The two sets of threads spin for a while after their work, and whoever is timed next shares the cores with them: waits until they sleep, then runs
- * until the scheduler has put the new ones where they belong. The check of OpenBLAS's result ran on our threads, so it is always in that place. */
+/* The two sets of threads spin for a while after their work, and whoever is timed next shares the cores with them:
+ * waits until they sleep, then runs until the scheduler has put the new ones where they belong. The check of OpenBLAS's
+ * result ran on our threads, so it is always in that place. */
 static bl_status settle(timed *t, bl_err *e)
 {
     bl_status st = BL_OK;
-    double rest = fmin(0.05, 20 * t->b->o->min_time);   /* who measures for a moment does not wait for long */
+    double rest = fmin(0.05, 20 * t->b->o->min_time); /* who measures for a moment does not wait for long */
     if (!t->b->switched && !is_blas(t->k)) return BL_OK;
     t->b->switched = false;
     bl_blas_settle(rest);
-    for (double start = bl_now(); bl_now() - start < rest; ) BL_TRY(run_once(t, e));
+    for (double start = bl_now(); bl_now() - start < rest;) BL_TRY(run_once(t, e));
 out:
     return st;
 }
@@ -196,8 +213,9 @@ static bl_status begin(void *ctx, bool *skip, bl_err *e)
         b->begun++;
         if (b->tty) fprintf(stderr, "\r%zu of %zu  %-60.60s", b->begun, b->n, c->name);
         const bl_gbench_counter counter[] = {
-            { "flop_per_second", t->k->flops(&t->s), true }, { "bytes_per_second", t->k->bytes(&t->s), true }, { "bits_per_weight", t->bits, false },
-            { "nmse", t->nmse, false }, { "cores", (double)b->o->threads, false },
+            {"flop_per_second", t->k->flops(&t->s), true}, {"bytes_per_second", t->k->bytes(&t->s), true},
+            {"bits_per_weight", t->bits, false},           {"nmse", t->nmse, false},
+            {"cores", (double)b->o->threads, false},
         };
         memcpy(c->counter, counter, sizeof counter);
         if (!t->wrong) BL_TRY(settle(t, e));
@@ -214,8 +232,10 @@ static bl_status name_cases(bench *b, bl_err *e)
     for (size_t i = 0; i < b->n; i++) {
         char name[256];
         const timed *t = &b->t[i];
-        int n = snprintf(name, sizeof name, "%s/m:%lld/out:%lld/in:%lld", t->k->name, (long long)t->s.rows, (long long)t->s.out, (long long)t->s.in);
-        b->c[i] = (bl_gbench_case){ .name = bl_arena_str(b->a, name, (size_t)n, e), .ctx = &b->t[i], .begin = begin, .run = run_once };
+        int n = snprintf(name, sizeof name, "%s/m:%lld/out:%lld/in:%lld", t->k->name, (long long)t->s.rows,
+                         (long long)t->s.out, (long long)t->s.in);
+        b->c[i] = (bl_gbench_case){
+            .name = bl_arena_str(b->a, name, (size_t)n, e), .ctx = &b->t[i], .begin = begin, .run = run_once};
         if (!b->c[i].name) return BL_E_NOMEM;
     }
     return BL_OK;
@@ -234,7 +254,7 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
     timed **sorted = bl_alloc(b->a, b->n, sizeof *sorted, e);
     double blas = 0;
 
-    out->row   = bl_alloc(b->a, b->n, sizeof *out->row, e);
+    out->row = bl_alloc(b->a, b->n, sizeof *out->row, e);
     out->wrong = bl_alloc(b->a, b->n, sizeof *out->wrong, e);
     if (!sorted || !out->row || !out->wrong) return BL_E_NOMEM;
     for (size_t i = 0; i < b->n; i++) sorted[i] = &b->t[i];
@@ -242,52 +262,79 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
     for (size_t i = 0; i < b->n; i++) {
         const timed *t = sorted[i];
         const bl_gbench_case *c = &b->c[t - b->t];
-        bool grouped = bl_format_find(t->k->format)->kind == BL_FMT_INT || bl_format_find(t->k->format)->kind == BL_FMT_TABLE;
+        bool grouped = bl_format_find(t->k->format)->kind == BL_FMT_INT ||
+                       bl_format_find(t->k->format)->kind == BL_FMT_TABLE;
         if (is_blas(t->k)) blas = c->seconds;
-        if (t->wrong) out->wrong[out->n_wrong++] = (bl_bench_wrong){ t->k->name, t->s.rows, t->s.out, t->s.in, t->nmse, t->k->nmse_limit };
+        if (t->wrong)
+            out->wrong[out->n_wrong++] = (bl_bench_wrong){t->k->name, t->s.rows, t->s.out,
+                                                          t->s.in,    t->nmse,   t->k->nmse_limit};
         if (c->seconds <= 0) continue;
         out->row[out->n++] = (bl_kernel_row){
-            .kernel = t->k->name, .op = t->k->op, .format = t->k->format, .backend = t->k->backend, .m = t->s.rows, .out = t->s.out, .in = t->s.in,
-            .group = grouped ? t->s.group : 0, .bits = t->bits, .seconds = c->seconds, .seconds_min = c->seconds_min, .gbs = t->k->bytes(&t->s) / c->seconds / 1e9,
-            .gflops = t->k->flops(&t->s) / c->seconds / 1e9, .ratio = blas / c->seconds, .nmse = t->nmse,
+            .kernel = t->k->name,
+            .op = t->k->op,
+            .format = t->k->format,
+            .backend = t->k->backend,
+            .m = t->s.rows,
+            .out = t->s.out,
+            .in = t->s.in,
+            .group = grouped ? t->s.group : 0,
+            .bits = t->bits,
+            .seconds = c->seconds,
+            .seconds_min = c->seconds_min,
+            .gbs = t->k->bytes(&t->s) / c->seconds / 1e9,
+            .gflops = t->k->flops(&t->s) / c->seconds / 1e9,
+            .ratio = blas / c->seconds,
+            .nmse = t->nmse,
         };
     }
     return BL_OK;
 }
 
-bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kernel, size_t n_kernels, bl_arena *a, bl_bench_result *out, bl_err *e)
+bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kernel, size_t n_kernels, bl_arena *a,
+                        bl_bench_result *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_bench_opts o = *opts;
-    bench b = { .o = &o, .a = a, .tty = !o.quiet && isatty(STDERR_FILENO) == 1 };
-    bl_bench_result r = { 0 };
-    bl_text json = { 0 };
+    bench b = {.o = &o, .a = a, .tty = !o.quiet && isatty(STDERR_FILENO) == 1};
+    bl_bench_result r = {0};
+    bl_text json = {0};
     size_t n_chosen = 0;
     bool *pick;
 
     if (!bl_gbench_there()) return bl_gbench_run(NULL, 0, NULL, NULL, e);
-    if (!o.m) { o.m = usual_rows; o.n_m = BL_COUNT(usual_rows); }
+    if (!o.m) {
+        o.m = usual_rows;
+        o.n_m = BL_COUNT(usual_rows);
+    }
     if (!o.repetitions) o.repetitions = 5;
     if (o.min_time <= 0) o.min_time = 0.05;
     if (o.out) BL_TRY(bl_dir_usable(o.out, e));
     if (!(pick = bl_alloc(a, n_kernels, sizeof *pick, e))) return BL_E_NOMEM;
     for (size_t k = 0; k < n_kernels; k++) n_chosen += pick[k] = chosen(o.filter, kernel[k]->name, a, e);
-    if (!n_chosen) return bl_fail(e, BL_E_CONFIG, "no kernel is called '%s'; see: bitladder list kernels", o.filter ? o.filter : "");
-    BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = (int)o.threads }, &b.be, e));
+    if (!n_chosen)
+        return bl_fail(e, BL_E_CONFIG, "no kernel is called '%s'; see: bitladder list kernels",
+                       o.filter ? o.filter : "");
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o.threads}, &b.be, e));
     b.be->ops->device_info(b.be, &r.facts);
     o.threads = r.facts.threads;
     r.blas_core = bl_blas_core();
     bl_blas_threads(r.facts.threads, &r.facts);
     BL_TRY(find_shapes(&b, e));
-    if (!(b.t = bl_alloc(a, b.n_shapes * (n_chosen + 1) * o.n_m, sizeof *b.t, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(b.t = bl_alloc(a, b.n_shapes * (n_chosen + 1) * o.n_m, sizeof *b.t, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t s = 0; s < b.n_shapes; s++) {
         BL_TRY(add_cases(&b, &bl_kernel_openblas, s, o.m, o.n_m, &r.n_left_out));
         for (size_t k = 0; k < n_kernels; k++)
             if (pick[k]) BL_TRY(add_cases(&b, kernel[k], s, o.m, o.n_m, &r.n_left_out));
     }
     BL_TRY(name_cases(&b, e));
-    const char *context[] = { "bitladder", BL_VERSION, "commit", BL_BUILD_COMMIT, "simd", r.facts.simd, "blas", bl_blas_name(), NULL };
-    st = bl_gbench_run(b.c, b.n, &(bl_gbench_opts){ .min_time = o.min_time, .repetitions = o.repetitions, .context = context }, &json, e);
+    const char *context[] = {"bitladder", BL_VERSION,     "commit", BL_BUILD_COMMIT, "simd", r.facts.simd,
+                             "blas",      bl_blas_name(), NULL};
+    st = bl_gbench_run(b.c, b.n,
+                       &(bl_gbench_opts){.min_time = o.min_time, .repetitions = o.repetitions, .context = context},
+                       &json, e);
     if (b.tty) fprintf(stderr, "\r%80s\r", "");
     if (st != BL_OK) goto out;
     BL_TRY(gather(&b, &r, e));

@@ -9,22 +9,30 @@
 
 /* The columns of /kernel/timings: the one list that writing, reading and printing JSON follow. */
 #define AT(member) offsetof(bl_kernel_row, member)
-static const struct field { const char *name, *unit; bl_col_type type; double scale; size_t at; const char *long_name; } fields[] = {
-    { "kernel",            NULL,       BL_COL_TEXT, 0,   AT(kernel),      "name of the kernel; openblas is fp32 by OpenBLAS" },
-    { "op",                NULL,       BL_COL_TEXT, 0,   AT(op),          "what is computed" },
-    { "format",            NULL,       BL_COL_TEXT, 0,   AT(format),      "format of the weight" },
-    { "backend",           NULL,       BL_COL_TEXT, 0,   AT(backend),     "who computes" },
-    { "m",                 "1",        BL_COL_INT,  0,   AT(m),           "rows of x" },
-    { "out",               "1",        BL_COL_INT,  0,   AT(out),         "rows of the weight" },
-    { "in",                "1",        BL_COL_INT,  0,   AT(in),          "columns of the weight" },
-    { "group",             "1",        BL_COL_INT,  0,   AT(group),       "weights that share a scale; 0: the format has its own rule" },
-    { "bits_per_weight",   "1",        BL_COL_REAL, 1,   AT(bits),        "scales and zero points included" },
-    { "seconds",           "s",        BL_COL_REAL, 1,   AT(seconds),     "wall time of one call, median over the repetitions" },
-    { "seconds_min",       "s",        BL_COL_REAL, 1,   AT(seconds_min), "wall time of one call, least over the repetitions" },
-    { "bytes_per_second",  "byte s-1", BL_COL_REAL, 1e9, AT(gbs),         "packed weight, x and y over the median time" },
-    { "flop_per_second",   "s-1",      BL_COL_REAL, 1e9, AT(gflops),      "2 m out in over the median time" },
-    { "openblas_ratio",    "1",        BL_COL_REAL, 1,   AT(ratio),       "median time of OpenBLAS fp32 at this shape over the median time" },
-    { "nmse",              "1",        BL_COL_REAL, 1,   AT(nmse),        "squared error against sums in double over the power of those, same packed weight" },
+static const struct field {
+    const char *name, *unit;
+    bl_col_type type;
+    double scale;
+    size_t at;
+    const char *long_name;
+} fields[] = {
+    {"kernel", NULL, BL_COL_TEXT, 0, AT(kernel), "name of the kernel; openblas is fp32 by OpenBLAS"},
+    {"op", NULL, BL_COL_TEXT, 0, AT(op), "what is computed"},
+    {"format", NULL, BL_COL_TEXT, 0, AT(format), "format of the weight"},
+    {"backend", NULL, BL_COL_TEXT, 0, AT(backend), "who computes"},
+    {"m", "1", BL_COL_INT, 0, AT(m), "rows of x"},
+    {"out", "1", BL_COL_INT, 0, AT(out), "rows of the weight"},
+    {"in", "1", BL_COL_INT, 0, AT(in), "columns of the weight"},
+    {"group", "1", BL_COL_INT, 0, AT(group), "weights that share a scale; 0: the format has its own rule"},
+    {"bits_per_weight", "1", BL_COL_REAL, 1, AT(bits), "scales and zero points included"},
+    {"seconds", "s", BL_COL_REAL, 1, AT(seconds), "wall time of one call, median over the repetitions"},
+    {"seconds_min", "s", BL_COL_REAL, 1, AT(seconds_min), "wall time of one call, least over the repetitions"},
+    {"bytes_per_second", "byte s-1", BL_COL_REAL, 1e9, AT(gbs), "packed weight, x and y over the median time"},
+    {"flop_per_second", "s-1", BL_COL_REAL, 1e9, AT(gflops), "2 m out in over the median time"},
+    {"openblas_ratio", "1", BL_COL_REAL, 1, AT(ratio),
+     "median time of OpenBLAS fp32 at this shape over the median time"},
+    {"nmse", "1", BL_COL_REAL, 1, AT(nmse),
+     "squared error against sums in double over the power of those, same packed weight"},
 };
 static const char where[] = "kernel/timings";
 
@@ -40,7 +48,7 @@ static bl_status column_of(const struct field *f, const bl_bench_result *r, bl_a
         else if (f->type == BL_COL_INT) ((int64_t *)data)[i] = *(const int64_t *)at;
         else ((double *)data)[i] = *(const double *)at * f->scale;
     }
-    *out = (bl_column){ .name = f->name, .unit = f->unit, .long_name = f->long_name, .type = f->type, .data = data };
+    *out = (bl_column){.name = f->name, .unit = f->unit, .long_name = f->long_name, .type = f->type, .data = data};
     return BL_OK;
 }
 
@@ -55,15 +63,16 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
     BL_TRY(bl_arena_new(&a, e));
     for (size_t i = 0; i < BL_COUNT(fields); i++) BL_TRY(column_of(&fields[i], r, a, &column[i], e));
     BL_TRY(bl_record_begin(path, "kernels", bl_hash_bytes(shape, strlen(shape)), &rec, e));
-    BL_TRY(bl_record_text(rec, "env/device",  r->facts.name, e));
-    BL_TRY(bl_record_text(rec, "env/simd",    r->facts.simd, e));
-    BL_TRY(bl_record_text(rec, "env/blas",    bl_blas_name(), e));
-    BL_TRY(bl_record_text(rec, "env/commit",  BL_BUILD_COMMIT, e));
-    BL_TRY(bl_record_int (rec, "env/threads", r->facts.threads, "1", e));
-    BL_TRY(bl_record_text(rec, "run/shape",   shape, e));
-    BL_TRY(bl_record_int (rec, "run/repetitions", o->repetitions, "1", e));
+    BL_TRY(bl_record_text(rec, "env/device", r->facts.name, e));
+    BL_TRY(bl_record_text(rec, "env/simd", r->facts.simd, e));
+    BL_TRY(bl_record_text(rec, "env/blas", bl_blas_name(), e));
+    BL_TRY(bl_record_text(rec, "env/commit", BL_BUILD_COMMIT, e));
+    BL_TRY(bl_record_int(rec, "env/threads", r->facts.threads, "1", e));
+    BL_TRY(bl_record_text(rec, "run/shape", shape, e));
+    BL_TRY(bl_record_int(rec, "run/repetitions", o->repetitions, "1", e));
     BL_TRY(bl_record_real(rec, "run/min_seconds", o->min_time, "s", e));
-    BL_TRY(bl_record_table(rec, where, &(bl_table_data){ .n = (int64_t)r->n, .n_columns = (int)BL_COUNT(column), .column = column }, e));
+    BL_TRY(bl_record_table(
+        rec, where, &(bl_table_data){.n = (int64_t)r->n, .n_columns = (int)BL_COUNT(column), .column = column}, e));
     BL_TRY(bl_record_commit(rec, e));
     rec = NULL;
 out:
@@ -76,7 +85,10 @@ bl_status bl_bench_write(const bl_bench_opts *o, const bl_bench_result *r, const
 {
     bl_status st = BL_OK;
     char *h5 = bl_join(o->out, BL_BENCH_FILE, e), *report = bl_join(o->out, BL_BENCH_JSON, e);
-    if (!h5 || !report) { st = BL_E_NOMEM; goto out; }
+    if (!h5 || !report) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_write_file(report, json->s ? json->s : "", json->n, e));
     BL_TRY(write_shard(h5, o, r, e));
 out:
@@ -86,7 +98,8 @@ out:
 }
 
 /* ---- read ---- */
-static bl_status read_column(const bl_shard *s, const struct field *f, bl_arena *a, bl_kernel_row **row, int64_t *n, bl_err *e)
+static bl_status read_column(const bl_shard *s, const struct field *f, bl_arena *a, bl_kernel_row **row, int64_t *n,
+                             bl_err *e)
 {
     bl_status st = BL_OK;
     const char **text = NULL;
@@ -99,10 +112,17 @@ static bl_status read_column(const bl_shard *s, const struct field *f, bl_arena 
     else if (f->type == BL_COL_INT) BL_TRY(bl_shard_column_int(s, where, f->name, a, &whole, &count, e));
     else BL_TRY(bl_shard_column_real(s, where, f->name, a, &real, &count, e));
     if (!*row) {
-        if (!(*row = bl_alloc(a, (size_t)count, sizeof **row, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(*row = bl_alloc(a, (size_t)count, sizeof **row, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         *n = count;
     }
-    if (count != *n) { st = bl_fail(e, BL_E_CORRUPT, "%s: %lld rows of %s, expected %lld", where, (long long)count, f->name, (long long)*n); goto out; }
+    if (count != *n) {
+        st = bl_fail(e, BL_E_CORRUPT, "%s: %lld rows of %s, expected %lld", where, (long long)count, f->name,
+                     (long long)*n);
+        goto out;
+    }
     for (int64_t i = 0; i < count; i++) {
         char *to = (char *)&(*row)[i] + f->at;
         if (f->type == BL_COL_TEXT) *(const char **)to = text[i];
@@ -125,7 +145,10 @@ bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_
     if (bl_exists(path)) {
         BL_TRY(bl_shard_open(path, &s, e));
         for (size_t i = 0; i < BL_COUNT(fields); i++)
-            if ((st = read_column(s, &fields[i], a, &row, &count, e)) != BL_OK) { bl_within(e, "%s", path); goto out; }
+            if ((st = read_column(s, &fields[i], a, &row, &count, e)) != BL_OK) {
+                bl_within(e, "%s", path);
+                goto out;
+            }
     }
     *out = row;
     *n = (size_t)count;
@@ -162,15 +185,19 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
         return bl_text_check(out, e);
     }
     for (size_t i = 0; i < n; i++) wide = BL_MAX(wide, (int)strlen(row[i].kernel));
-    bl_text_addf(out, "| %-*s |    M |   out |    in | group |  bits |      us |  min us |  GB/s | GFLOP/s | OpenBLAS |\n", wide, "kernel");
-    bl_text_addf(out, "|:%.*s-|-----:|------:|------:|------:|------:|--------:|--------:|------:|--------:|---------:|\n", wide,
-                 "----------------------------------------------------------------");
+    bl_text_addf(out,
+                 "| %-*s |    M |   out |    in | group |  bits |      us |  min us |  GB/s | GFLOP/s | OpenBLAS |\n",
+                 wide, "kernel");
+    bl_text_addf(out,
+                 "|:%.*s-|-----:|------:|------:|------:|------:|--------:|--------:|------:|--------:|---------:|\n",
+                 wide, "----------------------------------------------------------------");
     for (size_t i = 0; i < n; i++) {
         const bl_kernel_row *r = &row[i];
         char group[24] = "";
         if (r->group) snprintf(group, sizeof group, "%lld", (long long)r->group);
-        bl_text_addf(out, "| %-*s | %4lld | %5lld | %5lld | %5s | %5.2f | %7.1f | %7.1f | %5.1f | %7.1f | %7.2fx |\n", wide, r->kernel, (long long)r->m, (long long)r->out,
-                     (long long)r->in, group, r->bits, r->seconds * 1e6, r->seconds_min * 1e6, r->gbs, r->gflops, r->ratio);
+        bl_text_addf(out, "| %-*s | %4lld | %5lld | %5lld | %5s | %5.2f | %7.1f | %7.1f | %5.1f | %7.1f | %7.2fx |\n",
+                     wide, r->kernel, (long long)r->m, (long long)r->out, (long long)r->in, group, r->bits,
+                     r->seconds * 1e6, r->seconds_min * 1e6, r->gbs, r->gflops, r->ratio);
     }
     return bl_text_check(out, e);
 }

@@ -1,8 +1,9 @@
-/* scoring.c - whole models next to the products they are made of: windows, short requests and greedy text, with cblas_sgemm on the same list of
- * products in the same process, all in turn, the best of some rounds.
+/* scoring.c - whole models next to the products they are made of: windows, short requests and greedy text, with
+ * cblas_sgemm on the same list of products in the same process, all in turn, the best of some rounds.
  *
- * The list of a pass over `rows` tokens of which `scored` meet the head: every linear of every block with `rows` rows, then the head in the chunks
- * in which the engine computes logits. cblas_sgemm reads a weight of its own for each product, as the model does, up to WEIGHT_BYTES.
+ * The list of a pass over `rows` tokens of which `scored` meet the head: every linear of every block with `rows` rows,
+ * then the head in the chunks in which the engine computes logits. cblas_sgemm reads a weight of its own for each
+ * product, as the model does, up to WEIGHT_BYTES.
  */
 #include "bench_impl.h"
 #include "kernels/base/fs.h"
@@ -18,48 +19,63 @@
 
 enum { REQUESTS = 8, SCORED = 4, PROMPT = 8, MAX_WORKS = 8, MAX_VARIANTS = 16 };
 #define WEIGHT_BYTES (2ull << 30)
-#define SHORT_FLOPS  1e11                               /* under a second */
+#define SHORT_FLOPS  1e11 /* under a second */
 
 /* Sequences of `length` tokens in passes of `batch`; decode: one prompt of `length`, then so many tokens. */
-typedef struct work { const char *what; int64_t n_seq, length, scored, batch, decode; } work;
-typedef struct variant { const char *method; bl_checkpoint *ckpt; bl_model *m; bl_engine *g; } variant;
+typedef struct work {
+    const char *what;
+    int64_t n_seq, length, scored, batch, decode;
+} work;
+typedef struct variant {
+    const char *method;
+    bl_checkpoint *ckpt;
+    bl_model *m;
+    bl_engine *g;
+} variant;
 
 typedef struct scoring {
     const bl_scoring_opts *o;
-    bl_arena   *a;
+    bl_arena *a;
     bl_backend *be;
-    char       *dir;                                    /* of the quantized models */
-    variant     v[MAX_VARIANTS]; size_t n_v;
-    work        w[MAX_WORKS]; size_t n_w;
-    int32_t    *ids;                                    /* enough for any work */
-    float      *weight, *x, *y; size_t n_weight;
-    double      best[MAX_WORKS][MAX_VARIANTS + 1], flops[MAX_WORKS];     /* [0]: OpenBLAS */
+    char *dir; /* of the quantized models */
+    variant v[MAX_VARIANTS];
+    size_t n_v;
+    work w[MAX_WORKS];
+    size_t n_w;
+    int32_t *ids; /* enough for any work */
+    float *weight, *x, *y;
+    size_t n_weight;
+    double best[MAX_WORKS][MAX_VARIANTS + 1], flops[MAX_WORKS]; /* [0]: OpenBLAS */
 } scoring;
 
 /* ---- what is run ---- */
 static bl_status one_choice(const bl_program *p, const char *text, bl_method_choice *out, bl_err *e)
 {
-    return strcmp(text, bl_bench_fp32.name) == 0 ? bl_method_from_json(&bl_bench_fp32, NULL, out, e) : bl_method_parse(p->methods, text, out, e);
+    return strcmp(text, bl_bench_fp32.name) == 0 ? bl_method_from_json(&bl_bench_fp32, NULL, out, e)
+                                                 : bl_method_parse(p->methods, text, out, e);
 }
 
 static bl_status open_variant(scoring *s, const bl_program *p, bl_checkpoint *source, const char *text, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_method_choice choice = { 0 };
+    bl_method_choice choice = {0};
     bl_quantize_result made;
     char *dir = NULL, name[32];
     variant *v = &s->v[s->n_v];
 
     BL_TRY(one_choice(p, text, &choice, e));
     snprintf(name, sizeof name, "%zu", s->n_v);
-    if (!(v->method = bl_arena_str(s->a, choice.text, strlen(choice.text), e)) || !(dir = bl_join(s->dir, name, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(v->method = bl_arena_str(s->a, choice.text, strlen(choice.text), e)) || !(dir = bl_join(s->dir, name, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     s->n_v++;
     if (!choice.method->as_stored) {
         if (!s->o->quiet) fprintf(stderr, "making %s\n", choice.text);
         BL_TRY(bl_quantize_dir(source, &choice, 0, s->be, dir, NULL, NULL, s->a, &made, e));
     }
     BL_TRY(bl_checkpoint_open(choice.method->as_stored ? s->o->model : dir, NULL, &v->ckpt, e));
-    BL_TRY(bl_model_open(v->ckpt, s->be, &(bl_model_opts){ 0 }, &v->m, e));
+    BL_TRY(bl_model_open(v->ckpt, s->be, &(bl_model_opts){0}, &v->m, e));
     BL_TRY(bl_engine_new(v->m, NULL, NULL, &v->g, e));
 out:
     bl_free(dir);
@@ -74,7 +90,8 @@ static bl_status open_variants(scoring *s, const bl_program *p, bl_err *e)
     char *copy = bl_arena_str(s->a, list, strlen(list), e), *rest = NULL;
     bl_checkpoint *source = NULL;
 
-    if (!copy || !(s->dir = bl_format_text(e, "%s/bitladder-bench.XXXXXX", tmp && *tmp ? tmp : "/tmp"))) return BL_E_NOMEM;
+    if (!copy || !(s->dir = bl_format_text(e, "%s/bitladder-bench.XXXXXX", tmp && *tmp ? tmp : "/tmp")))
+        return BL_E_NOMEM;
     if (!mkdtemp(s->dir)) {
         st = bl_fail(e, BL_E_DISK, "%s: a temporary directory cannot be made", s->dir);
         bl_free(s->dir);
@@ -83,7 +100,10 @@ static bl_status open_variants(scoring *s, const bl_program *p, bl_err *e)
     }
     BL_TRY(bl_checkpoint_open(s->o->model, NULL, &source, e));
     for (char *one = strtok_r(copy, ",", &rest); one; one = strtok_r(NULL, ",", &rest)) {
-        if (s->n_v == MAX_VARIANTS) { st = bl_fail(e, BL_E_CONFIG, "bench scoring: more than %d methods", MAX_VARIANTS); goto out; }
+        if (s->n_v == MAX_VARIANTS) {
+            st = bl_fail(e, BL_E_CONFIG, "bench scoring: more than %d methods", MAX_VARIANTS);
+            goto out;
+        }
         BL_TRY(open_variant(s, p, source, one, e));
     }
     if (!s->n_v) st = bl_fail(e, BL_E_CONFIG, "bench scoring: --method names no method");
@@ -103,25 +123,31 @@ static bl_status add_work(scoring *s, work w, const char *fmt, int64_t a, int64_
 
 static bl_status plan_works(scoring *s, bl_err *e)
 {
-    static const int64_t windows[] = { 512, 2048 };
+    static const int64_t windows[] = {512, 2048};
     bl_status st = BL_OK;
     int64_t longest = bl_model_max_len(s->v[0].m), most = 0, last = 0;
-    int64_t request = BL_MIN(s->o->request ? s->o->request : 24, longest - 1), decode = BL_MIN(s->o->decode ? s->o->decode : 64, longest - PROMPT);
+    int64_t request = BL_MIN(s->o->request ? s->o->request : 24, longest - 1),
+            decode = BL_MIN(s->o->decode ? s->o->decode : 64, longest - PROMPT);
 
-    if (request <= SCORED || decode < 1) return bl_fail(e, BL_E_CONFIG, "bench scoring: %lld positions are too few to measure anything", (long long)longest);
+    if (request <= SCORED || decode < 1)
+        return bl_fail(e, BL_E_CONFIG, "bench scoring: %lld positions are too few to measure anything",
+                       (long long)longest);
     for (size_t i = 0; i < BL_COUNT(windows); i++) {
         int64_t n = BL_MIN(windows[i], longest - 1);
-        if (n != last) BL_TRY(add_work(s, (work){ .n_seq = 1, .length = n, .scored = n, .batch = 1 }, "window of %lld", n, 0, e));
+        if (n != last)
+            BL_TRY(add_work(s, (work){.n_seq = 1, .length = n, .scored = n, .batch = 1}, "window of %lld", n, 0, e));
         last = n;
     }
     for (int64_t batch = 1; batch <= REQUESTS; batch *= REQUESTS)
-        BL_TRY(add_work(s, (work){ .n_seq = REQUESTS, .length = request, .scored = SCORED, .batch = batch }, "requests of %lld, batch %lld", request, batch, e));
-    BL_TRY(add_work(s, (work){ .n_seq = 1, .length = PROMPT, .scored = 1, .batch = 1, .decode = decode }, "greedy text of %lld", decode, 0, e));
+        BL_TRY(add_work(s, (work){.n_seq = REQUESTS, .length = request, .scored = SCORED, .batch = batch},
+                        "requests of %lld, batch %lld", request, batch, e));
+    BL_TRY(add_work(s, (work){.n_seq = 1, .length = PROMPT, .scored = 1, .batch = 1, .decode = decode},
+                    "greedy text of %lld", decode, 0, e));
     for (size_t i = 0; i < s->n_w; i++) most = BL_MAX(most, s->w[i].n_seq * (s->w[i].length + 1));
     if (!(s->ids = bl_alloc(s->a, (size_t)most, sizeof *s->ids, e))) return BL_E_NOMEM;
     for (int64_t i = 0; i < most; i++) {
         uint32_t four[4];
-        bl_philox((uint32_t[4]){ (uint32_t)i, 0, 0, 0 }, (uint32_t[2]){ 0x62656e63, 0x68 }, four);
+        bl_philox((uint32_t[4]){(uint32_t)i, 0, 0, 0}, (uint32_t[2]){0x62656e63, 0x68}, four);
         s->ids[i] = (int32_t)(four[0] % (uint64_t)s->v[0].m->config.vocab);
     }
 out:
@@ -129,7 +155,12 @@ out:
 }
 
 /* ---- OpenBLAS on the list of products ---- */
-typedef struct blas { scoring *s; size_t at; double flops; bool dry; } blas;
+typedef struct blas {
+    scoring *s;
+    size_t at;
+    double flops;
+    bool dry;
+} blas;
 
 static void product(blas *b, int64_t rows, int64_t out, int64_t in)
 {
@@ -148,13 +179,13 @@ static void pass(blas *b, int64_t rows, int64_t scored)
     for (int64_t r = 0, chunk = bl_logits_rows(m); r < scored; r += chunk) {
         size_t head = b->at;
         product(b, BL_MIN(chunk, scored - r), m->config.vocab, m->config.dim);
-        if (r + chunk < scored) b->at = head;           /* one head */
+        if (r + chunk < scored) b->at = head; /* one head */
     }
 }
 
 static double products(scoring *s, const work *w, bool dry)
 {
-    blas b = { .s = s, .dry = dry };
+    blas b = {.s = s, .dry = dry};
     for (int64_t i = 0; i < w->n_seq; i += w->batch) {
         b.at = 0;
         pass(&b, w->batch * w->length, w->batch * w->scored);
@@ -181,8 +212,11 @@ static bl_status blas_room(scoring *s, bl_err *e)
     }
     for (size_t i = 0; i < s->n_w; i++) rows = BL_MAX(rows, s->w[i].batch * s->w[i].length);
     s->n_weight = BL_MAX(BL_MIN(all, (size_t)(WEIGHT_BYTES / sizeof(float))), largest);
-    size_t n_x = (size_t)(rows * wide), n_y = (size_t)BL_MAX(rows * tall, BL_MIN(rows, bl_logits_rows(m)) * m->config.vocab);
-    if (!(s->weight = bl_new(s->n_weight, sizeof(float), e)) || !(s->x = bl_new(n_x, sizeof(float), e)) || !(s->y = bl_new(n_y, sizeof(float), e))) return BL_E_NOMEM;
+    size_t n_x = (size_t)(rows * wide),
+           n_y = (size_t)BL_MAX(rows * tall, BL_MIN(rows, bl_logits_rows(m)) * m->config.vocab);
+    if (!(s->weight = bl_new(s->n_weight, sizeof(float), e)) || !(s->x = bl_new(n_x, sizeof(float), e)) ||
+        !(s->y = bl_new(n_y, sizeof(float), e)))
+        return BL_E_NOMEM;
     for (size_t i = 0; i < s->n_weight; i++) s->weight[i] = (float)(i % 251) * 1e-3f - 0.125f;
     for (size_t i = 0; i < n_x; i++) s->x[i] = (float)(i % 241) * 1e-2f - 1.2f;
     return BL_OK;
@@ -195,16 +229,27 @@ static bl_status run_model(scoring *s, const variant *v, const work *w, bl_err *
     bl_mark mark = bl_arena_mark(s->a), inside = bl_arena_mark(v->g->arena);
     bl_scored *u = bl_alloc(s->a, (size_t)w->n_seq, sizeof *u, e);
 
-    if (!u) { st = BL_E_NOMEM; goto out; }
+    if (!u) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (w->decode) {
         bl_gen_reply reply;
-        BL_TRY(bl_generate(v->m, NULL, &(bl_gen_request){ .ids = s->ids, .n = w->length, .max_new = w->decode, .ignore_end = true }, 1,
-                           w->length + w->decode, false, s->a, &reply, e));
-        if (reply.n != w->decode) st = bl_fail(e, BL_E_INTERNAL, "%lld tokens were generated, not %lld", (long long)reply.n, (long long)w->decode);
+        BL_TRY(bl_generate(v->m, NULL,
+                           &(bl_gen_request){.ids = s->ids, .n = w->length, .max_new = w->decode, .ignore_end = true},
+                           1, w->length + w->decode, false, s->a, &reply, e));
+        if (reply.n != w->decode)
+            st = bl_fail(e, BL_E_INTERNAL, "%lld tokens were generated, not %lld", (long long)reply.n,
+                         (long long)w->decode);
         goto out;
     }
     for (int64_t i = 0; i < w->n_seq; i++)
-        u[i] = (bl_scored){ .ids = s->ids + i * (w->length + 1), .n = w->length, .scored = w->scored, .request = i, .group = -1, .longest = w->length };
+        u[i] = (bl_scored){.ids = s->ids + i * (w->length + 1),
+                           .n = w->length,
+                           .scored = w->scored,
+                           .request = i,
+                           .group = -1,
+                           .longest = w->length};
     for (int64_t i = 0; i < w->n_seq; i += w->batch) BL_TRY(bl_engine_pass(v->g, u + i, (size_t)w->batch, e));
 out:
     bl_arena_release(v->g->arena, inside);
@@ -224,7 +269,8 @@ static bl_status measure(scoring *s, size_t w, size_t who, bl_err *e)
     bl_status st = BL_OK;
     double start, *best = &s->best[w][who];
 
-    /* Before OpenBLAS and behind it the threads of the other must come to rest; short works are run once untimed as well. */
+    /* Before OpenBLAS and behind it the threads of the other must come to rest; short works are run once untimed as
+     * well. */
     if (who <= 1) bl_blas_settle(0.05);
     if (who <= 1 && s->flops[w] < SHORT_FLOPS) BL_TRY(run_once(s, w, who, e));
     start = bl_now();
@@ -258,15 +304,20 @@ static bl_status rows_of(const scoring *s, bl_scoring_row **out, size_t *n, bl_e
     for (size_t w = 0; w < s->n_w; w++)
         for (size_t i = 0; i <= s->n_v; i++)
             row[k++] = (bl_scoring_row){
-                .what = s->w[w].what, .method = i ? s->v[i - 1].method : "cblas_sgemm", .tokens = s->w[w].decode ? s->w[w].decode : s->w[w].n_seq * s->w[w].length,
-                .seconds = s->best[w][i], .gflops = s->flops[w] / s->best[w][i] / 1e9, .ratio = s->best[w][0] / s->best[w][i],
+                .what = s->w[w].what,
+                .method = i ? s->v[i - 1].method : "cblas_sgemm",
+                .tokens = s->w[w].decode ? s->w[w].decode : s->w[w].n_seq * s->w[w].length,
+                .seconds = s->best[w][i],
+                .gflops = s->flops[w] / s->best[w][i] / 1e9,
+                .ratio = s->best[w][0] / s->best[w][i],
             };
     *out = row;
     *n = k;
     return BL_OK;
 }
 
-bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_row **out, size_t *n, bl_err *e)
+bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_row **out, size_t *n,
+                           bl_err *e)
 {
     bl_status st = BL_OK;
     scoring *s = bl_alloc(a, 1, sizeof *s, e);
@@ -275,7 +326,7 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
     if (!s) return BL_E_NOMEM;
     s->o = o;
     s->a = a;
-    BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = (int)o->threads }, &s->be, e));
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o->threads}, &s->be, e));
     s->be->ops->device_info(s->be, &facts);
     bl_blas_threads(facts.threads, &facts);
     BL_TRY(open_variants(s, p, e));
@@ -285,7 +336,10 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
     for (int64_t round = 0, rounds = o->repetitions ? o->repetitions : 5; round < rounds; round++)
         for (size_t w = 0; w < s->n_w; w++)
             for (size_t who = 0; who <= s->n_v; who++) {
-                if (bl_interrupted()) { st = bl_fail(e, BL_E_INTERRUPTED, "interrupted"); goto out; }
+                if (bl_interrupted()) {
+                    st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+                    goto out;
+                }
                 BL_TRY(measure(s, w, who, e));
             }
     BL_TRY(rows_of(s, out, n, e));
@@ -299,23 +353,32 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
 {
     int what = 4, method = 6;
     for (size_t i = 0; i < n; i++) {
-        what   = BL_MAX(what, (int)strlen(row[i].what));
+        what = BL_MAX(what, (int)strlen(row[i].what));
         method = BL_MAX(method, (int)strlen(row[i].method));
     }
     if (json) bl_text_add(out, "[");
-    else bl_text_addf(out, "| %-*s | %-*s | tokens |  seconds | tokens/s | GFLOP/s | of sgemm |\n|:%.*s-|:%.*s-|-------:|---------:|---------:|--------:|---------:|\n", what,
-                      "what", method, "method", what, "----------------------------------------------------------------", method,
-                      "----------------------------------------------------------------");
+    else
+        bl_text_addf(out,
+                     "| %-*s | %-*s | tokens |  seconds | tokens/s | GFLOP/s | of sgemm "
+                     "|\n|:%.*s-|:%.*s-|-------:|---------:|---------:|--------:|---------:|\n",
+                     what, "what", method, "method", what,
+                     "----------------------------------------------------------------", method,
+                     "----------------------------------------------------------------");
     for (size_t i = 0; i < n; i++) {
         const bl_scoring_row *r = &row[i];
         double rate = (double)r->tokens / r->seconds;
         if (!json) {
-            bl_text_addf(out, "| %-*s | %-*s | %6lld | %8.4f | %8.1f | %7.1f | %7.0f%% |\n", what, r->what, method, r->method, (long long)r->tokens, r->seconds, rate,
-                         r->gflops, 100 * r->ratio);
+            bl_text_addf(out, "| %-*s | %-*s | %6lld | %8.4f | %8.1f | %7.1f | %7.0f%% |\n", what, r->what, method,
+                         r->method, (long long)r->tokens, r->seconds, rate, r->gflops, 100 * r->ratio);
             continue;
         }
-        const struct { const char *name; double v; } reals[] = { { "seconds", r->seconds }, { "tokens_per_second", rate }, { "flop_per_second", r->gflops * 1e9 },
-                                                                 { "sgemm_ratio", r->ratio } };
+        const struct {
+            const char *name;
+            double v;
+        } reals[] = {{"seconds", r->seconds},
+                     {"tokens_per_second", rate},
+                     {"flop_per_second", r->gflops * 1e9},
+                     {"sgemm_ratio", r->ratio}};
         bl_text_addf(out, "%s{\"what\": ", i ? ",\n " : "");
         bl_json_put_str(out, r->what, strlen(r->what));
         bl_text_add(out, ", \"method\": ");

@@ -9,31 +9,54 @@
 /* ---- the weights of a LLaMA ---- */
 bool bl_slot_at(const bl_config *c, size_t i, bl_slot *out)
 {
-    static const struct { bl_role role; const char *name; } block[] = {
-        { BL_ROLE_ATTN_NORM, "input_layernorm" },  { BL_ROLE_Q, "self_attn.q_proj" }, { BL_ROLE_K, "self_attn.k_proj" },
-        { BL_ROLE_V, "self_attn.v_proj" },         { BL_ROLE_O, "self_attn.o_proj" }, { BL_ROLE_MLP_NORM, "post_attention_layernorm" },
-        { BL_ROLE_GATE, "mlp.gate_proj" },         { BL_ROLE_UP, "mlp.up_proj" },     { BL_ROLE_DOWN, "mlp.down_proj" },
+    static const struct {
+        bl_role role;
+        const char *name;
+    } block[] = {
+        {BL_ROLE_ATTN_NORM, "input_layernorm"}, {BL_ROLE_Q, "self_attn.q_proj"},
+        {BL_ROLE_K, "self_attn.k_proj"},        {BL_ROLE_V, "self_attn.v_proj"},
+        {BL_ROLE_O, "self_attn.o_proj"},        {BL_ROLE_MLP_NORM, "post_attention_layernorm"},
+        {BL_ROLE_GATE, "mlp.gate_proj"},        {BL_ROLE_UP, "mlp.up_proj"},
+        {BL_ROLE_DOWN, "mlp.down_proj"},
     };
     size_t per = BL_COUNT(block), blocks = per * (size_t)c->n_layers;
-    bl_slot s = { .layer = -1, .in = c->dim };
+    bl_slot s = {.layer = -1, .in = c->dim};
 
     if (i > blocks + 2 || (i == blocks + 2 && c->tied)) return false;
-    if (i == 0) { s.role = BL_ROLE_EMBED; strcpy(s.name, "model.embed_tokens.weight"); }
-    else if (i == blocks + 1) { s.role = BL_ROLE_NORM; strcpy(s.name, "model.norm.weight"); }
-    else if (i == blocks + 2) { s.role = BL_ROLE_HEAD; strcpy(s.name, "lm_head.weight"); }
-    else {
+    if (i == 0) {
+        s.role = BL_ROLE_EMBED;
+        strcpy(s.name, "model.embed_tokens.weight");
+    } else if (i == blocks + 1) {
+        s.role = BL_ROLE_NORM;
+        strcpy(s.name, "model.norm.weight");
+    } else if (i == blocks + 2) {
+        s.role = BL_ROLE_HEAD;
+        strcpy(s.name, "lm_head.weight");
+    } else {
         s.role = block[(i - 1) % per].role;
         s.layer = (int64_t)((i - 1) / per);
         snprintf(s.name, sizeof s.name, "model.layers.%" PRId64 ".%s.weight", s.layer, block[(i - 1) % per].name);
     }
     switch (s.role) {
-    case BL_ROLE_EMBED: case BL_ROLE_HEAD: s.out = c->vocab; break;
+    case BL_ROLE_EMBED:
+    case BL_ROLE_HEAD: s.out = c->vocab; break;
     case BL_ROLE_Q: s.out = c->n_heads * c->head_dim; break;
-    case BL_ROLE_K: case BL_ROLE_V: s.out = c->n_kv_heads * c->head_dim; break;
-    case BL_ROLE_O: s.out = c->dim; s.in = c->n_heads * c->head_dim; break;
-    case BL_ROLE_GATE: case BL_ROLE_UP: s.out = c->ffn_dim; break;
-    case BL_ROLE_DOWN: s.out = c->dim; s.in = c->ffn_dim; break;
-    default: s.out = 1; s.vector = true; break;
+    case BL_ROLE_K:
+    case BL_ROLE_V: s.out = c->n_kv_heads * c->head_dim; break;
+    case BL_ROLE_O:
+        s.out = c->dim;
+        s.in = c->n_heads * c->head_dim;
+        break;
+    case BL_ROLE_GATE:
+    case BL_ROLE_UP: s.out = c->ffn_dim; break;
+    case BL_ROLE_DOWN:
+        s.out = c->dim;
+        s.in = c->ffn_dim;
+        break;
+    default:
+        s.out = 1;
+        s.vector = true;
+        break;
     }
     *out = s;
     return true;
@@ -41,14 +64,22 @@ bool bl_slot_at(const bl_config *c, size_t i, bl_slot *out)
 
 bl_stored bl_stored_whole(const bl_slot *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes)
 {
-    return (bl_stored){ .name = s->name, .format = f, .shape = { .out = s->out, .in = s->in }, .vector = s->vector, .n_parts = 1,
-                        .part = { { .file = file, .offset = offset, .bytes = bytes } } };
+    return (bl_stored){.name = s->name,
+                       .format = f,
+                       .shape = {.out = s->out, .in = s->in},
+                       .vector = s->vector,
+                       .n_parts = 1,
+                       .part = {{.file = file, .offset = offset, .bytes = bytes}}};
 }
 
 bl_status bl_checkpoint_put(bl_checkpoint *c, const bl_stored *s, bl_err *e)
 {
     bl_status st = s->format->check(s->format, &s->shape, e);
-    if (st != BL_OK) { bl_within(e, "%s: tensor '%s'", c->path, s->name); if (e) e->status = BL_E_FORMAT; return BL_E_FORMAT; }
+    if (st != BL_OK) {
+        bl_within(e, "%s: tensor '%s'", c->path, s->name);
+        if (e) e->status = BL_E_FORMAT;
+        return BL_E_FORMAT;
+    }
     if ((st = bl_grow(&c->stored, &c->cap, c->n + 1, sizeof *c->stored, e)) != BL_OK) return st;
     c->stored[c->n] = *s;
     if (!(c->stored[c->n].name = bl_arena_str(c->arena, s->name, strlen(s->name), e))) return BL_E_NOMEM;
@@ -67,7 +98,7 @@ bl_status bl_checkpoint_map(bl_checkpoint *c, const char *path, int *file, bl_er
 /* ---- names ---- */
 void bl_container_name(const bl_format *f, char out[16])
 {
-    if (f->kind == BL_FMT_DENSE) {                      /* fp32 -> F32, bf16 -> BF16 */
+    if (f->kind == BL_FMT_DENSE) { /* fp32 -> F32, bf16 -> BF16 */
         snprintf(out, 16, "%s%d", f->name[0] == 'b' ? "BF" : "F", f->bits);
         return;
     }
@@ -79,7 +110,7 @@ void bl_container_name(const bl_format *f, char out[16])
 /* Lower-case base name without the suffix of a file. */
 static const char *short_name(bl_arena *a, const char *path, bool file, bl_err *e)
 {
-    static const char *const suffix[] = { ".gguf", ".bin", ".safetensors" };
+    static const char *const suffix[] = {".gguf", ".bin", ".safetensors"};
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/') n--;
     const char *from = path + n;
@@ -90,7 +121,10 @@ static const char *short_name(bl_arena *a, const char *path, bool file, bl_err *
     n = strlen(s);
     for (size_t i = 0; file && i < BL_COUNT(suffix); i++) {
         size_t k = strlen(suffix[i]);
-        if (n > k && !strcmp(s + n - k, suffix[i])) { s[n - k] = 0; break; }
+        if (n > k && !strcmp(s + n - k, suffix[i])) {
+            s[n - k] = 0;
+            break;
+        }
     }
     return s;
 }
@@ -108,10 +142,14 @@ static bl_status stored_as(bl_checkpoint *c, bl_err *e)
         if (best && best->format == t->format && best->shape.group == t->shape.group) continue;
         for (size_t k = i; k < c->n; k++) {
             const bl_stored *u = &c->stored[k];
-            if (!u->vector && u->format == t->format && u->shape.group == t->shape.group && !strncmp(u->name, "model.layers.", 13))
+            if (!u->vector && u->format == t->format && u->shape.group == t->shape.group &&
+                !strncmp(u->name, "model.layers.", 13))
                 sum += (double)u->shape.out * (double)u->shape.in;
         }
-        if (sum > most) { most = sum; best = t; }
+        if (sum > most) {
+            most = sum;
+            best = t;
+        }
     }
     if (!best) best = &c->stored[0];
     bl_container_name(best->format, name);
@@ -145,11 +183,15 @@ static bl_status read_file(bl_checkpoint *c, bl_err *e)
     uint64_t n = c->map[0].size;
     size_t len = strlen(c->path);
     if (n >= 4 && !memcmp(p, "GGUF", 4)) return bl_read_gguf(c, e);
-    if (len > 5 && !strcmp(c->path + len - 5, ".gguf")) return bl_fail(e, BL_E_FORMAT, "%s: does not begin with 'GGUF'", c->path);
+    if (len > 5 && !strcmp(c->path + len - 5, ".gguf"))
+        return bl_fail(e, BL_E_FORMAT, "%s: does not begin with 'GGUF'", c->path);
     if (len > 12 && !strcmp(c->path + len - 12, ".safetensors"))
-        return bl_fail(e, BL_E_FORMAT, "%s: one safetensors file is not a model; give the directory that holds it and config.json", c->path);
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: one safetensors file is not a model; give the directory that holds it and config.json",
+                       c->path);
     if (n >= 4 && (!memcmp(p, "PK\3\4", 4) || p[0] == 0x80))
-        return bl_fail(e, BL_E_FORMAT, "%s: a PyTorch pickle, which holds code, is not read; convert it to safetensors", c->path);
+        return bl_fail(e, BL_E_FORMAT, "%s: a PyTorch pickle, which holds code, is not read; convert it to safetensors",
+                       c->path);
     return bl_read_llama2c(c, e);
 }
 
@@ -198,7 +240,7 @@ bl_status bl_checkpoint_open(const char *model, const bl_checkpoint_opts *o, bl_
     BL_TRY(sort_names(c, e));
     BL_TRY(stored_as(c, e));
     BL_TRY(bl_find_tokenizer(c, e));
-    c->opts.tokenizer = c->tok_path;                    /* ours, not the caller's text */
+    c->opts.tokenizer = c->tok_path; /* ours, not the caller's text */
     *out = c;
     c = NULL;
 out:
@@ -232,12 +274,13 @@ uint64_t bl_checkpoint_bytes_read(const bl_checkpoint *c) { return c->bytes_read
 
 const bl_stored *bl_checkpoint_find(const bl_checkpoint *c, const char *name)
 {
-    for (size_t lo = 0, hi = c->n; lo < hi; ) {
+    for (size_t lo = 0, hi = c->n; lo < hi;) {
         size_t mid = (lo + hi) / 2;
         const bl_stored *t = &c->stored[c->sorted[mid]];
         int d = strcmp(t->name, name);
         if (d == 0) return t;
-        if (d < 0) lo = mid + 1; else hi = mid;
+        if (d < 0) lo = mid + 1;
+        else hi = mid;
     }
     return NULL;
 }
@@ -254,7 +297,10 @@ bl_status bl_checkpoint_unchanged(const bl_checkpoint *c, bl_err *e)
 {
     for (size_t i = 0; i < c->n_maps; i++) {
         bl_status st = bl_map_check(&c->map[i], e);
-        if (st != BL_OK) { bl_within(e, "checkpoint changed"); return st; }
+        if (st != BL_OK) {
+            bl_within(e, "checkpoint changed");
+            return st;
+        }
     }
     return BL_OK;
 }

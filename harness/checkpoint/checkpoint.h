@@ -1,18 +1,19 @@
 /* checkpoint.h - one model on disk, whatever its format, as named weights in HF names and HF row order.
  *
- * MODEL is a directory (Hugging Face, or one written by `quantize`), a .gguf or llama2.c .bin file, `org/name` in the local Hugging
- * Face cache (never the network), or `synth:SHAPE[:TYPE]` (weights of that shape from a counter, TYPE bf16 by default).
+ * MODEL is a directory (Hugging Face, or one written by `quantize`), a .gguf or llama2.c .bin file, `org/name` in the
+ * local Hugging Face cache (never the network), or `synth:SHAPE[:TYPE]` (weights of that shape from a counter, TYPE
+ * bf16 by default).
  *
  *     bl_checkpoint *c;
- *     BL_TRY(bl_checkpoint_open("SmolLM2-135M-Instruct.Q4_1.gguf", NULL, &c, e));     // whole file checked, no weight decoded
- *     const bl_stored *t = bl_checkpoint_find(c, "model.layers.0.self_attn.q_proj.weight");
- *     bl_weight w;
+ *     BL_TRY(bl_checkpoint_open("SmolLM2-135M-Instruct.Q4_1.gguf", NULL, &c, e));     // whole file checked, no weight
+ * decoded const bl_stored *t = bl_checkpoint_find(c, "model.layers.0.self_attn.q_proj.weight"); bl_weight w;
  *     BL_TRY(bl_checkpoint_load(c, t, be, &w, e));            // the stored bytes, rows in HF order, on the backend
  *     bl_checkpoint_close(c);
  *
- * Names: model.embed_tokens.weight, model.layers.N.{self_attn.{q,k,v,o}_proj,mlp.{gate,up,down}_proj,input_layernorm,post_attention_layernorm}.weight,
- * model.norm.weight, lm_head.weight (absent when tied). Rotary order: q and k rows that lie in adjacent-pair order (GGUF, llama2.c) are
- * permuted to half-split while loading, so everything above knows one order.
+ * Names: model.embed_tokens.weight,
+ * model.layers.N.{self_attn.{q,k,v,o}_proj,mlp.{gate,up,down}_proj,input_layernorm,post_attention_layernorm}.weight,
+ * model.norm.weight, lm_head.weight (absent when tied). Rotary order: q and k rows that lie in adjacent-pair order
+ * (GGUF, llama2.c) are permuted to half-split while loading, so everything above knows one order.
  */
 #ifndef BL_CHECKPOINT_H
 #define BL_CHECKPOINT_H
@@ -22,74 +23,97 @@
 
 typedef struct bl_checkpoint bl_checkpoint;
 
-typedef struct bl_extent { int file; uint64_t offset, bytes; } bl_extent;       /* file -1: made up (synth) */
+typedef struct bl_extent {
+    int file;
+    uint64_t offset, bytes;
+} bl_extent; /* file -1: made up (synth) */
 typedef struct bl_stored {
-    const char      *name;
-    const bl_format *format;                            /* fp32, bf16, q4_1, int4, … */
-    bl_shape          shape;                              /* a vector (norm) has out = 1 */
-    bool             vector;
-    int              n_parts;
-    bl_extent        part[BL_MAX_PARTS];                /* in the order of format->parts */
-    int64_t          rotary_heads;                      /* > 0: rows are in adjacent-pair order within each of so many heads */
-    bl_actq          act;                               /* of a quantized directory: how the input of this linear is quantized; bits 0: not */
+    const char *name;
+    const bl_format *format; /* fp32, bf16, q4_1, int4, … */
+    bl_shape shape;          /* a vector (norm) has out = 1 */
+    bool vector;
+    int n_parts;
+    bl_extent part[BL_MAX_PARTS]; /* in the order of format->parts */
+    int64_t rotary_heads;         /* > 0: rows are in adjacent-pair order within each of so many heads */
+    bl_actq act;                  /* of a quantized directory: how the input of this linear is quantized; bits 0: not */
 } bl_stored;
 
 typedef struct bl_checkpoint_opts {
-    bool allow_nonfinite;                               /* --allow-nonfinite */
-    const char *tokenizer;                              /* --tokenizer FILE; NULL: the rule of bl_checkpoint_tokenizer */
+    bool allow_nonfinite;  /* --allow-nonfinite */
+    const char *tokenizer; /* --tokenizer FILE; NULL: the rule of bl_checkpoint_tokenizer */
 } bl_checkpoint_opts;
 
-bl_status bl_checkpoint_open (const char *model, const bl_checkpoint_opts *o, bl_checkpoint **out, bl_err *e);
-void      bl_checkpoint_close(bl_checkpoint *c);        /* NULL is fine */
+bl_status bl_checkpoint_open(const char *model, const bl_checkpoint_opts *o, bl_checkpoint **out, bl_err *e);
+void bl_checkpoint_close(bl_checkpoint *c); /* NULL is fine */
 
 const bl_config *bl_checkpoint_config(const bl_checkpoint *c);
-const char *bl_checkpoint_name(const bl_checkpoint *c);        /* short, for keys: "smollm2-135m-instruct.q4_1", of the directory or file, lower case, odd bytes kept */
-const char *bl_checkpoint_path(const bl_checkpoint *c);        /* resolved path, or the synth name */
-const char *bl_checkpoint_stored_as(const bl_checkpoint *c);   /* what most linears are: "Q4_1", "F32", "BF16", "int4 g64" */
+const char *bl_checkpoint_name(const bl_checkpoint *c); /* short, for keys: "smollm2-135m-instruct.q4_1", of the
+                                                           directory or file, lower case, odd bytes kept */
+const char *bl_checkpoint_path(const bl_checkpoint *c); /* resolved path, or the synth name */
+const char *bl_checkpoint_stored_as(
+    const bl_checkpoint *c); /* what most linears are: "Q4_1", "F32", "BF16", "int4 g64" */
 /* A quantized directory: the method text that made it ("rtn:w4g64") and the name of the source model; else NULL. */
 const char *bl_checkpoint_method(const bl_checkpoint *c);
 const char *bl_checkpoint_source(const bl_checkpoint *c);
-size_t      bl_checkpoint_count(const bl_checkpoint *c);
-const bl_stored *bl_checkpoint_at  (const bl_checkpoint *c, size_t i);         /* embed, blocks in order, norm, head */
+size_t bl_checkpoint_count(const bl_checkpoint *c);
+const bl_stored *bl_checkpoint_at(const bl_checkpoint *c, size_t i);           /* embed, blocks in order, norm, head */
 const bl_stored *bl_checkpoint_find(const bl_checkpoint *c, const char *name); /* NULL */
-uint64_t    bl_checkpoint_bytes(const bl_checkpoint *c);       /* tensor bytes of all weights as stored */
+uint64_t bl_checkpoint_bytes(const bl_checkpoint *c); /* tensor bytes of all weights as stored */
 
-/* XXH3-128 over sorted (name, format, shape, hash of bytes). Cached under $XDG_CACHE_HOME/bitladder by path, inode, size and time: a
- * cached one reads no weights. */
+/* XXH3-128 over sorted (name, format, shape, hash of bytes). Cached under $XDG_CACHE_HOME/bitladder by path, inode,
+ * size and time: a cached one reads no weights. */
 bl_status bl_checkpoint_fingerprint(bl_checkpoint *c, bl_hash *out, bl_err *e);
-/* Decodes every weight once; the first value that is not finite is refused, naming tensor and index (F15). Also cached. */
+/* Decodes every weight once; the first value that is not finite is refused, naming tensor and index (F15). Also cached.
+ */
 bl_status bl_checkpoint_verify(bl_checkpoint *c, bl_err *e);
 /* The files are still those that were opened (F9): "checkpoint changed". */
 bl_status bl_checkpoint_unchanged(const bl_checkpoint *c, bl_err *e);
 
 /* The stored bytes on the backend, rows in HF order, mapped pages dropped afterwards. */
-bl_status bl_checkpoint_load (bl_checkpoint *c, const bl_stored *t, bl_backend *be, bl_weight *out, bl_err *e);
+bl_status bl_checkpoint_load(bl_checkpoint *c, const bl_stored *t, bl_backend *be, bl_weight *out, bl_err *e);
 /* Rows row0 .. row0+rows decoded to f32 on the host, HF order. */
 bl_status bl_checkpoint_dense(bl_checkpoint *c, const bl_stored *t, int64_t row0, int64_t rows, float *dst, bl_err *e);
-void      bl_checkpoint_want (bl_checkpoint *c, const bl_stored *t);            /* will be loaded soon (prefetch) */
-uint64_t  bl_checkpoint_bytes_read(const bl_checkpoint *c);                     /* by load and dense since open */
+void bl_checkpoint_want(bl_checkpoint *c, const bl_stored *t); /* will be loaded soon (prefetch) */
+uint64_t bl_checkpoint_bytes_read(const bl_checkpoint *c);     /* by load and dense since open */
 
 /* ---- what the tokenizer reader needs (harness/text) ---- */
 typedef enum bl_tok_kind { BL_TOK_NONE, BL_TOK_JSON, BL_TOK_SPM, BL_TOK_LLAMA2C, BL_TOK_GGUF } bl_tok_kind;
-/* Where this model's tokenizer is: --tokenizer, the file's own (GGUF), tokenizer.json / tokenizer.model in the directory, else the only
- * tokenizer.* or tok*.model / tok*.bin beside a .bin (.model first). BL_TOK_NONE: *why says what was looked for. */
+/* Where this model's tokenizer is: --tokenizer, the file's own (GGUF), tokenizer.json / tokenizer.model in the
+ * directory, else the only tokenizer.* or tok*.model / tok*.bin beside a .bin (.model first). BL_TOK_NONE: *why says
+ * what was looked for. */
 bl_tok_kind bl_checkpoint_tokenizer(const bl_checkpoint *c, const char **path, const char **why);
 
 /* GGUF metadata, for the tokenizer inside it. */
 typedef struct bl_gguf bl_gguf;
-typedef enum bl_gguf_type { BL_GGUF_U8, BL_GGUF_I8, BL_GGUF_U16, BL_GGUF_I16, BL_GGUF_U32, BL_GGUF_I32, BL_GGUF_F32, BL_GGUF_BOOL, BL_GGUF_STRING,
-                            BL_GGUF_ARRAY, BL_GGUF_U64, BL_GGUF_I64, BL_GGUF_F64 } bl_gguf_type;
+typedef enum bl_gguf_type {
+    BL_GGUF_U8,
+    BL_GGUF_I8,
+    BL_GGUF_U16,
+    BL_GGUF_I16,
+    BL_GGUF_U32,
+    BL_GGUF_I32,
+    BL_GGUF_F32,
+    BL_GGUF_BOOL,
+    BL_GGUF_STRING,
+    BL_GGUF_ARRAY,
+    BL_GGUF_U64,
+    BL_GGUF_I64,
+    BL_GGUF_F64
+} bl_gguf_type;
 typedef struct bl_gguf_value {
-    const char  *key;
-    bl_gguf_type type, item;                            /* item: of an array */
-    uint64_t     n;                                     /* array length, or bytes of a string */
-    const uint8_t *at;                                  /* first byte of the value (string: of its text; array: of its first item) */
+    const char *key;
+    bl_gguf_type type, item; /* item: of an array */
+    uint64_t n;              /* array length, or bytes of a string */
+    const uint8_t *at;       /* first byte of the value (string: of its text; array: of its first item) */
 } bl_gguf_value;
-bl_status bl_gguf_open (const char *path, bl_gguf **out, bl_err *e);            /* whole header checked, R49-R63; files with no tensors are fine */
-bl_status bl_gguf_parse(const uint8_t *p, uint64_t n, const char *name, bl_gguf **out, bl_err *e);   /* lent bytes, for tests and fuzzing */
-void      bl_gguf_close(bl_gguf *g);
-const bl_gguf_value *bl_gguf_find(const bl_gguf *g, const char *key);           /* NULL */
-bl_status bl_gguf_int (const bl_gguf *g, const char *key, int64_t *out, bl_err *e);            /* any integer type; BL_E_MISSING when absent */
+bl_status bl_gguf_open(const char *path, bl_gguf **out,
+                       bl_err *e); /* whole header checked, R49-R63; files with no tensors are fine */
+bl_status bl_gguf_parse(const uint8_t *p, uint64_t n, const char *name, bl_gguf **out,
+                        bl_err *e); /* lent bytes, for tests and fuzzing */
+void bl_gguf_close(bl_gguf *g);
+const bl_gguf_value *bl_gguf_find(const bl_gguf *g, const char *key); /* NULL */
+bl_status bl_gguf_int(const bl_gguf *g, const char *key, int64_t *out,
+                      bl_err *e); /* any integer type; BL_E_MISSING when absent */
 bl_status bl_gguf_real(const bl_gguf *g, const char *key, double *out, bl_err *e);
 bl_status bl_gguf_text(const bl_gguf *g, const char *key, bl_arena *a, const char **out, bl_err *e);
 /* Item i of an array of strings: lent bytes, not NUL-terminated. Walk in order: *cursor starts at value->at. */

@@ -1,6 +1,8 @@
-/* checkpoint_impl.h - what the readers of this folder share: the body of a checkpoint, the list of weights that a LLaMA has, bytes.
+/* checkpoint_impl.h - what the readers of this folder share: the body of a checkpoint, the list of weights that a LLaMA
+ * has, bytes.
  *
- * A reader fills `config`, walks bl_slot_at(0, 1, …) and puts one bl_stored a slot, each with the extents its container has for it.
+ * A reader fills `config`, walks bl_slot_at(0, 1, …) and puts one bl_stored a slot, each with the extents its container
+ * has for it.
  */
 #ifndef BL_CHECKPOINT_INSIDE_H
 #define BL_CHECKPOINT_INSIDE_H
@@ -9,55 +11,70 @@
 #include "kernels/base/json.h"
 #include <string.h>
 
-typedef enum bl_role { BL_ROLE_EMBED, BL_ROLE_ATTN_NORM, BL_ROLE_Q, BL_ROLE_K, BL_ROLE_V, BL_ROLE_O, BL_ROLE_MLP_NORM, BL_ROLE_GATE,
-                       BL_ROLE_UP, BL_ROLE_DOWN, BL_ROLE_NORM, BL_ROLE_HEAD, BL_N_ROLES } bl_role;
+typedef enum bl_role {
+    BL_ROLE_EMBED,
+    BL_ROLE_ATTN_NORM,
+    BL_ROLE_Q,
+    BL_ROLE_K,
+    BL_ROLE_V,
+    BL_ROLE_O,
+    BL_ROLE_MLP_NORM,
+    BL_ROLE_GATE,
+    BL_ROLE_UP,
+    BL_ROLE_DOWN,
+    BL_ROLE_NORM,
+    BL_ROLE_HEAD,
+    BL_N_ROLES
+} bl_role;
 
-typedef struct bl_slot {                                /* a weight that a model of this shape has */
-    char    name[96];                                   /* HF */
+typedef struct bl_slot { /* a weight that a model of this shape has */
+    char name[96];       /* HF */
     bl_role role;
     int64_t layer, out, in;
-    bool    vector;
+    bool vector;
 } bl_slot;
 /* Slot i: embedding, blocks in order, norm, head (unless tied). False behind the last. */
 bool bl_slot_at(const bl_config *c, size_t i, bl_slot *out);
 
 typedef struct bl_synth bl_synth;
 struct bl_checkpoint {
-    bl_arena  *arena;                                   /* names and texts */
+    bl_arena *arena; /* names and texts */
     bl_checkpoint_opts opts;
-    bl_config  config;
+    bl_config config;
     const char *name, *path, *stored_as, *method, *source;
-    bl_map    *map;                                     /* the files, by bl_extent.file */
-    size_t     n_maps, cap_maps;
+    bl_map *map; /* the files, by bl_extent.file */
+    size_t n_maps, cap_maps;
     bl_stored *stored;
-    size_t     n, cap;
-    uint32_t  *sorted;                                  /* indices of `stored` by name */
-    bl_gguf   *gguf;                                    /* of a GGUF file; lends from map[0] */
-    bl_synth  *synth;
+    size_t n, cap;
+    uint32_t *sorted; /* indices of `stored` by name */
+    bl_gguf *gguf;    /* of a GGUF file; lends from map[0] */
+    bl_synth *synth;
     bl_tok_kind tok;
     const char *tok_path, *tok_why;
-    uint64_t   bytes_read;
+    uint64_t bytes_read;
 };
 
 /* ---- readers: each fills config and stored ---- */
-bl_status bl_read_gguf   (bl_checkpoint *c, bl_err *e);                     /* map[0] */
-bl_status bl_read_llama2c(bl_checkpoint *c, bl_err *e);                     /* map[0] */
-bl_status bl_read_hfdir  (bl_checkpoint *c, const char *dir, bl_err *e);
+bl_status bl_read_gguf(bl_checkpoint *c, bl_err *e);    /* map[0] */
+bl_status bl_read_llama2c(bl_checkpoint *c, bl_err *e); /* map[0] */
+bl_status bl_read_hfdir(bl_checkpoint *c, const char *dir, bl_err *e);
 bl_status bl_read_variant(bl_checkpoint *c, const char *dir, bl_err *e);
-bl_status bl_read_synth  (bl_checkpoint *c, const char *spec, bl_err *e);   /* behind "synth:" */
-void      bl_synth_free  (bl_synth *s);
+bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e); /* behind "synth:" */
+void bl_synth_free(bl_synth *s);
 
 /* config.json of a Hugging Face directory. */
 bl_status bl_hf_config(const char *path, bl_config *out, bl_err *e);
 /* llama2.c header and size; *v1 says which order the tensors have, *data where they begin. */
-bl_status bl_llama2c_parse(const uint8_t *p, uint64_t n, const char *file, bl_config *out, bool *v1, uint64_t *data, bl_err *e);
-/* `org/name[@rev]` to a snapshot directory in the local Hugging Face cache; arena text. BL_E_MISSING says what was looked for. */
+bl_status bl_llama2c_parse(const uint8_t *p, uint64_t n, const char *file, bl_config *out, bool *v1, uint64_t *data,
+                           bl_err *e);
+/* `org/name[@rev]` to a snapshot directory in the local Hugging Face cache; arena text. BL_E_MISSING says what was
+ * looked for. */
 bl_status bl_hub_find(const char *model, bl_arena *a, const char **dir, bl_err *e);
 /* Fills tok, tok_path, tok_why. */
 bl_status bl_find_tokenizer(bl_checkpoint *c, bl_err *e);
 
-bl_status bl_checkpoint_map(bl_checkpoint *c, const char *path, int *file, bl_err *e);     /* one more file */
-bl_status bl_checkpoint_put(bl_checkpoint *c, const bl_stored *s, bl_err *e);              /* the name is copied */
+bl_status bl_checkpoint_map(bl_checkpoint *c, const char *path, int *file, bl_err *e); /* one more file */
+bl_status bl_checkpoint_put(bl_checkpoint *c, const bl_stored *s, bl_err *e);          /* the name is copied */
 /* One part of `bytes` at `offset` of `file`; checked against the geometry by the caller. */
 bl_stored bl_stored_whole(const bl_slot *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes);
 
@@ -71,15 +88,27 @@ bl_status bl_synth_hash(const bl_synth *s, bl_hash *out, bl_err *e);
 /* Row of the stored tensor that holds row r of the HF order. */
 int64_t bl_rotary_row(const bl_stored *t, int64_t r);
 /* Rows row0 .. row0+rows of part i, in HF order. Only parts with a row per output. */
-void bl_rows_read(bl_checkpoint *c, const bl_stored *t, int i, const bl_part_spec *spec, int64_t row0, int64_t rows, void *dst);
+void bl_rows_read(bl_checkpoint *c, const bl_stored *t, int i, const bl_part_spec *spec, int64_t row0, int64_t rows,
+                  void *dst);
 
 /* Weights hash and "all finite" of the same files from an earlier run. */
-bl_status bl_cache_load(const bl_checkpoint *c, bl_hash *weights, bool *finite, bl_err *e);   /* BL_E_MISSING: not there or broken */
-void      bl_cache_save(const bl_checkpoint *c, bl_hash weights, bool finite);                /* failure is only slower next time */
+bl_status bl_cache_load(const bl_checkpoint *c, bl_hash *weights, bool *finite,
+                        bl_err *e);                                       /* BL_E_MISSING: not there or broken */
+void bl_cache_save(const bl_checkpoint *c, bl_hash weights, bool finite); /* failure is only slower next time */
 
 /* ---- bytes ---- */
-static inline uint32_t bl_u32_at(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return v; }     /* little-endian hosts only */
-static inline uint64_t bl_u64_at(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
+static inline uint32_t bl_u32_at(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+} /* little-endian hosts only */
+static inline uint64_t bl_u64_at(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
 bool bl_utf8_valid(const uint8_t *p, uint64_t n);
 /* Upper-case copy of a format's name as its container spells it: "F32", "BF16", "Q4_1". */
 void bl_container_name(const bl_format *f, char out[16]);

@@ -13,28 +13,36 @@ static bl_status within(const char *file, const char *what, int64_t v, int64_t l
 bl_status bl_config_check(const bl_config *c, const char *file, bl_err *e)
 {
     bl_status st = BL_OK;
-    const struct { const char *what; int64_t v, lo, hi; } rows[] = {
-        { "hidden_size",             c->dim,        1, 1 << 18 },
-        { "intermediate_size",       c->ffn_dim,     1, 1 << 22 },
-        { "num_hidden_layers",       c->n_layers,   1, 10000 },
-        { "num_attention_heads",     c->n_heads,    1, 1 << 14 },
-        { "num_key_value_heads",     c->n_kv_heads, 1, 1 << 14 },
-        { "head_dim",                c->head_dim,   1, 1 << 14 },
-        { "vocab_size",              c->vocab,      1, 1 << 26 },
-        { "max_position_embeddings", c->max_len,    1, INT32_MAX },
-        { "bos_token_id",            c->bos,       -1, INT32_MAX },
-        { "eos_token_id",            c->eos,       -1, INT32_MAX },
+    const struct {
+        const char *what;
+        int64_t v, lo, hi;
+    } rows[] = {
+        {"hidden_size", c->dim, 1, 1 << 18},
+        {"intermediate_size", c->ffn_dim, 1, 1 << 22},
+        {"num_hidden_layers", c->n_layers, 1, 10000},
+        {"num_attention_heads", c->n_heads, 1, 1 << 14},
+        {"num_key_value_heads", c->n_kv_heads, 1, 1 << 14},
+        {"head_dim", c->head_dim, 1, 1 << 14},
+        {"vocab_size", c->vocab, 1, 1 << 26},
+        {"max_position_embeddings", c->max_len, 1, INT32_MAX},
+        {"bos_token_id", c->bos, -1, INT32_MAX},
+        {"eos_token_id", c->eos, -1, INT32_MAX},
     };
-    for (size_t i = 0; i < BL_COUNT(rows); i++) BL_TRY(within(file, rows[i].what, rows[i].v, rows[i].lo, rows[i].hi, e));
+    for (size_t i = 0; i < BL_COUNT(rows); i++)
+        BL_TRY(within(file, rows[i].what, rows[i].v, rows[i].lo, rows[i].hi, e));
     if (c->dim % c->n_heads)
-        return bl_fail(e, BL_E_FORMAT, "%s: hidden_size %" PRId64 " is not a multiple of num_attention_heads %" PRId64, file, c->dim, c->n_heads);
+        return bl_fail(e, BL_E_FORMAT, "%s: hidden_size %" PRId64 " is not a multiple of num_attention_heads %" PRId64,
+                       file, c->dim, c->n_heads);
     if (c->n_heads % c->n_kv_heads)
-        return bl_fail(e, BL_E_FORMAT, "%s: num_attention_heads %" PRId64 " is not a multiple of num_key_value_heads %" PRId64, file,
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: num_attention_heads %" PRId64 " is not a multiple of num_key_value_heads %" PRId64, file,
                        c->n_heads, c->n_kv_heads);
     if (c->head_dim % 2)
-        return bl_fail(e, BL_E_FORMAT, "%s: head_dim %" PRId64 " is odd; rotary embedding turns pairs", file, c->head_dim);
+        return bl_fail(e, BL_E_FORMAT, "%s: head_dim %" PRId64 " is odd; rotary embedding turns pairs", file,
+                       c->head_dim);
     if (c->n_heads * c->head_dim > 1 << 20)
-        return bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " heads of %" PRId64 " are more than 2^20 columns", file, c->n_heads, c->head_dim);
+        return bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " heads of %" PRId64 " are more than 2^20 columns", file,
+                       c->n_heads, c->head_dim);
     if (!isfinite(c->eps) || c->eps <= 0 || c->eps > 1)
         return bl_fail(e, BL_E_FORMAT, "%s: rms_norm_eps is %g, expected above 0 and at most 1", file, c->eps);
     if (!isfinite(c->rope_theta) || c->rope_theta <= 1 || c->rope_theta > 1e15)
@@ -43,7 +51,8 @@ bl_status bl_config_check(const bl_config *c, const char *file, bl_err *e)
         return bl_fail(e, BL_E_FORMAT, "%s: rope scaling factor is %g, expected 1 to 1e6", file, c->rope_factor);
     if (c->rope == BL_ROPE_LLAMA3) {
         if (!isfinite(c->rope_low) || !isfinite(c->rope_high) || c->rope_low <= 0 || c->rope_high <= c->rope_low)
-            return bl_fail(e, BL_E_FORMAT, "%s: rope low_freq_factor %g and high_freq_factor %g, expected 0 < low < high", file,
+            return bl_fail(e, BL_E_FORMAT,
+                           "%s: rope low_freq_factor %g and high_freq_factor %g, expected 0 < low < high", file,
                            c->rope_low, c->rope_high);
         BL_TRY(within(file, "rope original_max_position_embeddings", c->rope_original, 1, INT32_MAX, e));
     }

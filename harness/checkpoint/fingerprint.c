@@ -1,10 +1,10 @@
 /* fingerprint.c - the hash of all weights, and whether they are all finite.
  *
- * Both read every byte once, so both are kept under $XDG_CACHE_HOME/bitladder, in a file named after what identifies the checkpoint's files
- * (path, device, inode, size, time). A file there that does not check is as good as none.
+ * Both read every byte once, so both are kept under $XDG_CACHE_HOME/bitladder, in a file named after what identifies
+ * the checkpoint's files (path, device, inode, size, time). A file there that does not check is as good as none.
  *
- * Looking for values that are not finite is done on what could make them so: exponent bits of 16- and 32-bit weights, scales of packed ones.
- * Only a row that looks suspicious is decoded, which also finds the first bad value.
+ * Looking for values that are not finite is done on what could make them so: exponent bits of 16- and 32-bit weights,
+ * scales of packed ones. Only a row that looks suspicious is decoded, which also finds the first bad value.
  */
 #include "checkpoint_impl.h"
 #include <inttypes.h>
@@ -29,7 +29,7 @@ static bl_status files_key(const bl_checkpoint *c, char hex[33], bl_err *e)
     bl_hash_text(h, "checkpoint files");
     bl_hash_u64(h, VERSION);
     bl_hash_text(h, c->path);
-    for (size_t i = 0; i < c->n; i++) {                 /* a changed config.json or bitladder.json reads the same bytes differently */
+    for (size_t i = 0; i < c->n; i++) { /* a changed config.json or bitladder.json reads the same bytes differently */
         const bl_stored *t = &c->stored[i];
         bl_hash_text(h, t->name);
         bl_hash_text(h, t->format->name);
@@ -55,7 +55,8 @@ static bl_status files_key(const bl_checkpoint *c, char hex[33], bl_err *e)
 static int entry(char *out, size_t n, const char key[33], bl_hash weights, bool finite)
 {
     char check[33];
-    int k = snprintf(out, n, "bitladder fingerprint %d %s %016" PRIx64 " %016" PRIx64 " %d ", VERSION, key, weights.hi, weights.lo, finite);
+    int k = snprintf(out, n, "bitladder fingerprint %d %s %016" PRIx64 " %016" PRIx64 " %d ", VERSION, key, weights.hi,
+                     weights.lo, finite);
     bl_hash_hex(bl_hash_bytes(out, (size_t)k), check);
     return k + snprintf(out + k, n - (size_t)k, "%s\n", check);
 }
@@ -78,9 +79,9 @@ bl_status bl_cache_load(const bl_checkpoint *c, bl_hash *weights, bool *finite, 
     bl_hash h;
     bl_status st = files_key(c, key, e);
     if (st != BL_OK) return st;
-    if ((path = cache_file(key, false, NULL)) && bl_exists(path) && bl_read_file(path, 4096, &s, &n, NULL) == BL_OK
-        && sscanf(s, "bitladder fingerprint %*d %*32s %16" SCNx64 " %16" SCNx64 " %1d", &h.hi, &h.lo, &flag) == 3
-        && (size_t)entry(want, sizeof want, key, h, flag == 1) == n && !memcmp(want, s, n)) {
+    if ((path = cache_file(key, false, NULL)) && bl_exists(path) && bl_read_file(path, 4096, &s, &n, NULL) == BL_OK &&
+        sscanf(s, "bitladder fingerprint %*d %*32s %16" SCNx64 " %16" SCNx64 " %1d", &h.hi, &h.lo, &flag) == 3 &&
+        (size_t)entry(want, sizeof want, key, h, flag == 1) == n && !memcmp(want, s, n)) {
         *weights = h;
         *finite = flag == 1;
     } else {
@@ -98,7 +99,7 @@ void bl_cache_save(const bl_checkpoint *c, bl_hash weights, bool finite)
     char *path = cache_file(key, true, NULL);
     if (!path) return;
     int n = entry(text, sizeof text, key, weights, finite);
-    bl_err e = { 0 };
+    bl_err e = {0};
     if (bl_write_file(path, text, (size_t)n, &e) != BL_OK) bl_log(BL_LOG_INFO, "fingerprint not cached: %s", e.text);
     bl_free(path);
 }
@@ -114,10 +115,19 @@ static void hash_shape(bl_hasher *h, const bl_stored *t)
 {
     bl_hash_text(h, t->name);
     bl_hash_text(h, t->format->name);
-    const int64_t v[] = { t->shape.out, t->shape.in, t->shape.group, t->shape.zero, t->shape.group ? (int64_t)t->shape.scale : 0, t->shape.double_quant,
-                          t->rotary_heads, t->act.bits, t->act.symmetric, t->act.unit, t->act.group };
+    const int64_t v[] = {t->shape.out,
+                         t->shape.in,
+                         t->shape.group,
+                         t->shape.zero,
+                         t->shape.group ? (int64_t)t->shape.scale : 0,
+                         t->shape.double_quant,
+                         t->rotary_heads,
+                         t->act.bits,
+                         t->act.symmetric,
+                         t->act.unit,
+                         t->act.group};
     bl_hash_add(h, v, sizeof v);
-    const float s[] = { t->act.scale, t->act.zero };
+    const float s[] = {t->act.scale, t->act.zero};
     bl_hash_add(h, s, sizeof s);
 }
 
@@ -125,7 +135,11 @@ static bl_status hash_weights(bl_checkpoint *c, bl_hash *out, bl_err *e)
 {
     bl_hasher *h = bl_hasher_new(e);
     const bl_stored **t = bl_new(c->n, sizeof *t, e);
-    if (!h || !t) { if (h) bl_hasher_end(h); bl_free(t); return BL_E_NOMEM; }
+    if (!h || !t) {
+        if (h) bl_hasher_end(h);
+        bl_free(t);
+        return BL_E_NOMEM;
+    }
     for (size_t i = 0; i < c->n; i++) t[i] = &c->stored[i];
     qsort(t, c->n, sizeof *t, by_name);
     for (size_t i = 0; i < c->n; i++) {
@@ -143,9 +157,10 @@ static bl_status hash_weights(bl_checkpoint *c, bl_hash *out, bl_err *e)
 
 static void hash_config(bl_hasher *h, const bl_config *c)
 {
-    const int64_t whole[] = { c->dim, c->ffn_dim, c->n_layers, c->n_heads, c->n_kv_heads, c->head_dim, c->vocab, c->max_len, c->rope, c->tied };
-    const double real[] = { c->eps, c->rope_theta };
-    const double scaling[] = { c->rope_factor, c->rope_low, c->rope_high, (double)c->rope_original };
+    const int64_t whole[] = {c->dim,      c->ffn_dim, c->n_layers, c->n_heads, c->n_kv_heads,
+                             c->head_dim, c->vocab,   c->max_len,  c->rope,    c->tied};
+    const double real[] = {c->eps, c->rope_theta};
+    const double scaling[] = {c->rope_factor, c->rope_low, c->rope_high, (double)c->rope_original};
     bl_hash_add(h, whole, sizeof whole);
     bl_hash_add(h, real, sizeof real);
     if (c->rope == BL_ROPE_LINEAR) bl_hash_add(h, scaling, sizeof *scaling);
@@ -175,14 +190,22 @@ out:
 
 /* ---- finite? ---- */
 /* Where 16-bit scales stand in a block; -1 ends the list. A block type that is not here is decoded. */
-static const struct { const char *format; int at[2]; } half_scales[] = {
-    { "q4_0", { 0, -1 } },  { "q4_1", { 0, 2 } },   { "q5_0", { 0, -1 } },    { "q5_1", { 0, 2 } },    { "q8_0", { 0, -1 } },   { "iq4_nl", { 0, -1 } },
-    { "q2_k", { 80, 82 } }, { "q3_k", { 108, -1 } }, { "q4_k", { 0, 2 } },    { "q5_k", { 0, 2 } },    { "q6_k", { 208, -1 } }, { "iq4_xs", { 0, -1 } },
-    { "tq1_0", { 52, -1 } }, { "tq2_0", { 64, -1 } }, { "iq3_s", { 0, -1 } }, { "iq3_xxs", { 0, -1 } }, { "iq2_s", { 0, -1 } }, { "iq2_xs", { 0, -1 } },
-    { "iq2_xxs", { 0, -1 } }, { "iq1_s", { 0, -1 } },
+static const struct {
+    const char *format;
+    int at[2];
+} half_scales[] = {
+    {"q4_0", {0, -1}},    {"q4_1", {0, 2}},    {"q5_0", {0, -1}},   {"q5_1", {0, 2}},     {"q8_0", {0, -1}},
+    {"iq4_nl", {0, -1}},  {"q2_k", {80, 82}},  {"q3_k", {108, -1}}, {"q4_k", {0, 2}},     {"q5_k", {0, 2}},
+    {"q6_k", {208, -1}},  {"iq4_xs", {0, -1}}, {"tq1_0", {52, -1}}, {"tq2_0", {64, -1}},  {"iq3_s", {0, -1}},
+    {"iq3_xxs", {0, -1}}, {"iq2_s", {0, -1}},  {"iq2_xs", {0, -1}}, {"iq2_xxs", {0, -1}}, {"iq1_s", {0, -1}},
 };
 
-static uint16_t u16_at(const uint8_t *p) { uint16_t v; memcpy(&v, p, 2); return v; }
+static uint16_t u16_at(const uint8_t *p)
+{
+    uint16_t v;
+    memcpy(&v, p, 2);
+    return v;
+}
 
 /* Any of n numbers whose exponent is full; for f32 also those near the top, where scale times code could overflow. */
 static bool suspicious(bl_dtype t, const uint8_t *p, uint64_t n, bool scale)
@@ -205,7 +228,8 @@ static bool suspicious_blocks(const bl_format *f, const uint8_t *p, uint64_t byt
     if (k == BL_COUNT(half_scales)) return true;
     uint32_t bad = 0;
     for (int s = 0; s < 2 && half_scales[k].at[s] >= 0; s++)
-        for (uint64_t b = (uint64_t)half_scales[k].at[s]; b < bytes; b += (uint64_t)f->block_bytes) bad |= (u16_at(p + b) & 0x7c00) == 0x7c00;
+        for (uint64_t b = (uint64_t)half_scales[k].at[s]; b < bytes; b += (uint64_t)f->block_bytes)
+            bad |= (u16_at(p + b) & 0x7c00) == 0x7c00;
     return bad;
 }
 
@@ -237,8 +261,11 @@ static bl_status decode_rows(bl_checkpoint *c, const bl_stored *t, int64_t row0,
         for (int64_t k = 0; k < in; k++) {
             if (isfinite(w[k])) continue;
             const char *what = isnan(w[k]) ? "not a number" : w[k] > 0 ? "infinity" : "-infinity";
-            if (t->vector) st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': element [%" PRId64 "] is %s", c->path, t->name, k, what);
-            else st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': element [%" PRId64 ", %" PRId64 "] is %s", c->path, t->name, r, k, what);
+            if (t->vector)
+                st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': element [%" PRId64 "] is %s", c->path, t->name, k, what);
+            else
+                st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': element [%" PRId64 ", %" PRId64 "] is %s", c->path,
+                             t->name, r, k, what);
             goto out;
         }
     }
@@ -250,13 +277,17 @@ out:
 static bl_status verify_weight(bl_checkpoint *c, const bl_stored *t, bl_err *e)
 {
     bl_part_spec spec[BL_MAX_PARTS];
-    int64_t first = t->shape.out, last = -1;             /* rows to decode, in HF order */
+    int64_t first = t->shape.out, last = -1; /* rows to decode, in HF order */
     t->format->parts(t->format, &t->shape, spec);
     for (int i = 0; i < t->n_parts; i++) {
         const bl_extent *x = &t->part[i];
         const uint8_t *p = c->map[x->file].data + x->offset;
         if (!part_suspicious(t, &spec[i], p, x->bytes)) continue;
-        if (spec[i].rows != t->shape.out) { first = 0; last = t->shape.out - 1; break; }
+        if (spec[i].rows != t->shape.out) {
+            first = 0;
+            last = t->shape.out - 1;
+            break;
+        }
         uint64_t row_bytes = x->bytes / (uint64_t)spec[i].rows;
         for (int64_t r = 0; r < t->shape.out; r++) {
             if (!part_suspicious(t, &spec[i], p + (uint64_t)bl_rotary_row(t, r) * row_bytes, row_bytes)) continue;
@@ -272,7 +303,7 @@ static bl_status verify_weight(bl_checkpoint *c, const bl_stored *t, bl_err *e)
 bl_status bl_checkpoint_verify(bl_checkpoint *c, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_hash weights = { 0 };
+    bl_hash weights = {0};
     bool finite = false;
     if (c->opts.allow_nonfinite || c->synth) return BL_OK;
     uint64_t read = c->bytes_read;
@@ -282,6 +313,6 @@ bl_status bl_checkpoint_verify(bl_checkpoint *c, bl_err *e)
     if (!known) BL_TRY(hash_weights(c, &weights, e));
     bl_cache_save(c, weights, true);
 out:
-    c->bytes_read = read;                               /* counts what load and dense were asked for */
+    c->bytes_read = read; /* counts what load and dense were asked for */
     return st;
 }

@@ -1,8 +1,9 @@
 /* gguf.c - the header of a GGUF file, version 2 or 3: typed keys, then tensor descriptions, then aligned tensor bytes.
  *
  *     "GGUF" | u32 version | u64 tensors | u64 keys
- *     key:    text name | u32 type | value             text: u64 length, bytes      array: u32 item type, u64 length, items
- *     tensor: text name | u32 dims | u64 dim[dims] | u32 type | u64 offset          offset: from the data's beginning, aligned
+ *     key:    text name | u32 type | value             text: u64 length, bytes      array: u32 item type, u64 length,
+ * items tensor: text name | u32 dims | u64 dim[dims] | u32 type | u64 offset          offset: from the data's
+ * beginning, aligned
  *
  * Every length is compared with what is left of the file before anything is allocated or touched.
  */
@@ -12,35 +13,41 @@
 #include <stdlib.h>
 
 enum { MAX_KEYS = 65536, MAX_TENSORS = 131072, MAX_KEY = 65535, MAX_NAME = 1024 };
-enum { LEAST_KEY = 8 + 1 + 4 + 1, LEAST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8 };       /* bytes of the smallest record */
+enum { LEAST_KEY = 8 + 1 + 4 + 1, LEAST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8 }; /* bytes of the smallest record */
 
 struct bl_gguf {
-    bl_arena       *arena;
-    bl_map          map;                                /* when opened by path */
-    bool            mapped;
-    const char     *name;
-    bl_gguf_value  *kv;
-    uint32_t       *kv_sorted;
-    size_t          n_kv;
+    bl_arena *arena;
+    bl_map map; /* when opened by path */
+    bool mapped;
+    const char *name;
+    bl_gguf_value *kv;
+    uint32_t *kv_sorted;
+    size_t n_kv;
     bl_gguf_tensor *t;
-    uint32_t       *t_sorted;
-    size_t          n_t;
-    const uint8_t  *metadata;
-    uint64_t        metadata_bytes;
+    uint32_t *t_sorted;
+    size_t n_t;
+    const uint8_t *metadata;
+    uint64_t metadata_bytes;
 };
 
-static const struct { const char *name; unsigned bytes; } types[] = {
-    [BL_GGUF_U8] = { "u8", 1 },   [BL_GGUF_I8] = { "i8", 1 },       [BL_GGUF_U16] = { "u16", 2 },   [BL_GGUF_I16] = { "i16", 2 },
-    [BL_GGUF_U32] = { "u32", 4 }, [BL_GGUF_I32] = { "i32", 4 },     [BL_GGUF_F32] = { "f32", 4 },   [BL_GGUF_BOOL] = { "bool", 1 },
-    [BL_GGUF_STRING] = { "text", 0 }, [BL_GGUF_ARRAY] = { "array", 0 }, [BL_GGUF_U64] = { "u64", 8 }, [BL_GGUF_I64] = { "i64", 8 },
-    [BL_GGUF_F64] = { "f64", 8 },
+static const struct {
+    const char *name;
+    unsigned bytes;
+} types[] = {
+    [BL_GGUF_U8] = {"u8", 1},       [BL_GGUF_I8] = {"i8", 1},     [BL_GGUF_U16] = {"u16", 2},
+    [BL_GGUF_I16] = {"i16", 2},     [BL_GGUF_U32] = {"u32", 4},   [BL_GGUF_I32] = {"i32", 4},
+    [BL_GGUF_F32] = {"f32", 4},     [BL_GGUF_BOOL] = {"bool", 1}, [BL_GGUF_STRING] = {"text", 0},
+    [BL_GGUF_ARRAY] = {"array", 0}, [BL_GGUF_U64] = {"u64", 8},   [BL_GGUF_I64] = {"i64", 8},
+    [BL_GGUF_F64] = {"f64", 8},
 };
 
 /* Types of other programs' files, for the sentence that refuses them. */
 static const char *const ggml_names[] = {
-    "F32", "F16", "Q4_0", "Q4_1", "Q4_2", "Q4_3", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K",
-    "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16",
-    "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4", "NVFP4",
+    "F32",        "F16",        "Q4_0",       "Q4_1",  "Q4_2",     "Q4_3",     "Q5_0",     "Q5_1",    "Q8_0",
+    "Q8_1",       "Q2_K",       "Q3_K",       "Q4_K",  "Q5_K",     "Q6_K",     "Q8_K",     "IQ2_XXS", "IQ2_XS",
+    "IQ3_XXS",    "IQ1_S",      "IQ4_NL",     "IQ3_S", "IQ2_S",    "IQ4_XS",   "I8",       "I16",     "I32",
+    "I64",        "F64",        "IQ1_M",      "BF16",  "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",   "TQ2_0",
+    "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4", "NVFP4",
 };
 
 typedef struct scan {
@@ -55,20 +62,27 @@ static uint64_t left(const scan *s) { return s->n - s->at; }
 static bl_status need(const scan *s, uint64_t n, const char *what)
 {
     if (n <= left(s)) return BL_OK;
-    return bl_fail(s->e, BL_E_FORMAT, "%s: %s needs %" PRIu64 " bytes at byte %" PRIu64 ", the file has %" PRIu64, s->file, what, n, s->at, s->n);
+    return bl_fail(s->e, BL_E_FORMAT, "%s: %s needs %" PRIu64 " bytes at byte %" PRIu64 ", the file has %" PRIu64,
+                   s->file, what, n, s->at, s->n);
 }
 
 static bl_status get_u32(scan *s, const char *what, uint32_t *out)
 {
     bl_status st = need(s, 4, what);
-    if (st == BL_OK) { *out = bl_u32_at(s->p + s->at); s->at += 4; }
+    if (st == BL_OK) {
+        *out = bl_u32_at(s->p + s->at);
+        s->at += 4;
+    }
     return st;
 }
 
 static bl_status get_u64(scan *s, const char *what, uint64_t *out)
 {
     bl_status st = need(s, 8, what);
-    if (st == BL_OK) { *out = bl_u64_at(s->p + s->at); s->at += 8; }
+    if (st == BL_OK) {
+        *out = bl_u64_at(s->p + s->at);
+        s->at += 8;
+    }
     return st;
 }
 
@@ -77,8 +91,9 @@ static bl_status get_text(scan *s, const char *what, const uint8_t **p, uint64_t
     bl_status st = get_u64(s, what, n);
     if (st != BL_OK) return st;
     if (*n > left(s))
-        return bl_fail(s->e, BL_E_FORMAT, "%s: %s has length %" PRIu64 " at byte %" PRIu64 ", %" PRIu64 " bytes are left", s->file, what, *n,
-                       s->at, left(s));
+        return bl_fail(s->e, BL_E_FORMAT,
+                       "%s: %s has length %" PRIu64 " at byte %" PRIu64 ", %" PRIu64 " bytes are left", s->file, what,
+                       *n, s->at, left(s));
     *p = s->p + s->at;
     s->at += *n;
     return BL_OK;
@@ -92,7 +107,9 @@ static bl_status get_name(scan *s, bl_gguf *g, const char *what, uint64_t max, c
     bl_status st = get_text(s, what, &p, &n);
     if (st != BL_OK) return st;
     if (n == 0) return bl_fail(s->e, BL_E_FORMAT, "%s: %s at byte %" PRIu64 " is empty", s->file, what, s->at);
-    if (n > max) return bl_fail(s->e, BL_E_FORMAT, "%s: %s has %" PRIu64 " bytes, at most %" PRIu64 " are read", s->file, what, n, max);
+    if (n > max)
+        return bl_fail(s->e, BL_E_FORMAT, "%s: %s has %" PRIu64 " bytes, at most %" PRIu64 " are read", s->file, what,
+                       n, max);
     if (!bl_utf8_valid(p, n) || memchr(p, 0, n))
         return bl_fail(s->e, BL_E_FORMAT, "%s: %s before byte %" PRIu64 " is not UTF-8 text", s->file, what, s->at);
     *out = bl_arena_str(g->arena, (const char *)p, n, s->e);
@@ -111,7 +128,8 @@ static bl_status get_value(scan *s, bl_gguf_value *v)
     bl_status st = BL_OK;
     uint32_t type, item;
     BL_TRY(get_u32(s, v->key, &type));
-    if (type > BL_GGUF_F64) return bl_fail(s->e, BL_E_FORMAT, "%s: key '%s': unknown type %" PRIu32, s->file, v->key, type);
+    if (type > BL_GGUF_F64)
+        return bl_fail(s->e, BL_E_FORMAT, "%s: key '%s': unknown type %" PRIu32, s->file, v->key, type);
     v->type = type;
     v->item = type;
     if (type == BL_GGUF_STRING) return get_text(s, v->key, &v->at, &v->n);
@@ -124,14 +142,16 @@ static bl_status get_value(scan *s, bl_gguf_value *v)
     }
     BL_TRY(get_u32(s, v->key, &item));
     BL_TRY(get_u64(s, v->key, &v->n));
-    if (item > BL_GGUF_F64) return bl_fail(s->e, BL_E_FORMAT, "%s: key '%s': array of unknown type %" PRIu32, s->file, v->key, item);
+    if (item > BL_GGUF_F64)
+        return bl_fail(s->e, BL_E_FORMAT, "%s: key '%s': array of unknown type %" PRIu32, s->file, v->key, item);
     if (item == BL_GGUF_ARRAY) return bl_fail(s->e, BL_E_FORMAT, "%s: key '%s': array of arrays", s->file, v->key);
     v->item = item;
     v->at = s->p + s->at;
     uint64_t least = item == BL_GGUF_STRING ? 8 : types[item].bytes;
     if (v->n > left(s) / least)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: key '%s': array of %" PRIu64 " items of type %s, %" PRIu64 " bytes are left", s->file, v->key,
-                       v->n, types[item].name, left(s));
+        return bl_fail(s->e, BL_E_FORMAT,
+                       "%s: key '%s': array of %" PRIu64 " items of type %s, %" PRIu64 " bytes are left", s->file,
+                       v->key, v->n, types[item].name, left(s));
     if (item != BL_GGUF_STRING) {
         s->at += v->n * least;
         return item == BL_GGUF_BOOL ? check_bools(s, v, v->n) : BL_OK;
@@ -152,12 +172,15 @@ static bl_status get_tensor(scan *s, bl_gguf *g, bl_gguf_tensor *t, uint64_t ali
     uint64_t offset;
     BL_TRY(get_name(s, g, "a tensor name", MAX_NAME, &t->name));
     BL_TRY(get_u32(s, t->name, &ndim));
-    if (ndim < 1 || ndim > 4) return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s' has %" PRIu32 " dimensions, expected 1 to 4", s->file, t->name, ndim);
+    if (ndim < 1 || ndim > 4)
+        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s' has %" PRIu32 " dimensions, expected 1 to 4", s->file,
+                       t->name, ndim);
     t->ndim = (int)ndim;
     uint64_t n = 1;
     for (uint32_t i = 0; i < ndim; i++) {
         BL_TRY(get_u64(s, t->name, &t->dim[i]));
-        if (t->dim[i] == 0) return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': dimension %" PRIu32 " is 0", s->file, t->name, i);
+        if (t->dim[i] == 0)
+            return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': dimension %" PRIu32 " is 0", s->file, t->name, i);
         if (t->dim[i] > INT64_MAX || __builtin_mul_overflow(n, t->dim[i], &n) || n > INT64_MAX)
             return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': shape is too large", s->file, t->name);
     }
@@ -170,23 +193,32 @@ static bl_status get_tensor(scan *s, bl_gguf *g, bl_gguf_tensor *t, uint64_t ali
 
     /* bytes = n / block * block_bytes; a block never spans rows */
     uint64_t block = 1, block_bytes = 4;
-    if (t->format->kind == BL_FMT_BLOCK) { block = (uint64_t)t->format->block; block_bytes = (uint64_t)t->format->block_bytes; }
-    else block_bytes = (uint64_t)t->format->bits / 8;
+    if (t->format->kind == BL_FMT_BLOCK) {
+        block = (uint64_t)t->format->block;
+        block_bytes = (uint64_t)t->format->block_bytes;
+    } else block_bytes = (uint64_t)t->format->bits / 8;
     if (t->dim[0] % block)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': rows of %" PRIu64 " weights are not a multiple of the block of %" PRIu64 " of %s",
+        return bl_fail(s->e, BL_E_FORMAT,
+                       "%s: tensor '%s': rows of %" PRIu64 " weights are not a multiple of the block of %" PRIu64
+                       " of %s",
                        s->file, t->name, t->dim[0], block, t->format->name);
     if (__builtin_mul_overflow(n / block, block_bytes, &t->bytes))
         return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': shape is too large", s->file, t->name);
     if (offset % align)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': offset %" PRIu64 " is not a multiple of %" PRIu64, s->file, t->name, offset, align);
+        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': offset %" PRIu64 " is not a multiple of %" PRIu64, s->file,
+                       t->name, offset, align);
     if (offset != *data)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': offset %" PRIu64 ", expected %" PRIu64, s->file, t->name, offset, *data);
+        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': offset %" PRIu64 ", expected %" PRIu64, s->file, t->name,
+                       offset, *data);
     t->offset = offset;
     uint64_t end, rest;
-    if (__builtin_add_overflow(offset, t->bytes, &end) || __builtin_add_overflow(end, (align - end % align) % align, &rest))
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': %" PRIu64 " bytes at %" PRIu64 " are too many", s->file, t->name, t->bytes, offset);
+    if (__builtin_add_overflow(offset, t->bytes, &end) ||
+        __builtin_add_overflow(end, (align - end % align) % align, &rest))
+        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': %" PRIu64 " bytes at %" PRIu64 " are too many", s->file,
+                       t->name, t->bytes, offset);
     if (end > s->n)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s' ends at byte %" PRIu64 " of the data, the file has %" PRIu64, s->file, t->name, end, s->n);
+        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s' ends at byte %" PRIu64 " of the data, the file has %" PRIu64,
+                       s->file, t->name, end, s->n);
     *data = rest;
 out:
     return st;
@@ -251,8 +283,9 @@ static bl_status tensors(scan *s, bl_gguf *g, uint64_t n, uint64_t align)
     for (size_t i = 0; i < n; i++) {
         bl_gguf_tensor *t = &g->t[i];
         if (t->offset > left(s) || t->bytes > left(s) - t->offset)
-            return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s' ends at byte %" PRIu64 " of the data, the file has %" PRIu64, s->file, t->name,
-                           t->offset + t->bytes, left(s));
+            return bl_fail(s->e, BL_E_FORMAT,
+                           "%s: tensor '%s' ends at byte %" PRIu64 " of the data, the file has %" PRIu64, s->file,
+                           t->name, t->offset + t->bytes, left(s));
         t->offset += s->at;
     }
     uint64_t end = g->t[n - 1].offset + g->t[n - 1].bytes;
@@ -265,7 +298,7 @@ out:
 static bl_status parse(bl_gguf *g, const uint8_t *p, uint64_t n, const char *name, bl_err *e)
 {
     bl_status st = BL_OK;
-    scan s = { .p = p, .n = n, .file = name, .e = e };
+    scan s = {.p = p, .n = n, .file = name, .e = e};
     uint32_t version;
     uint64_t n_t, n_kv, align = 32;
 
@@ -274,22 +307,28 @@ static bl_status parse(bl_gguf *g, const uint8_t *p, uint64_t n, const char *nam
     BL_TRY(get_u32(&s, "the version", &version));
     if (version == __builtin_bswap32(2) || version == __builtin_bswap32(3))
         return bl_fail(e, BL_E_FORMAT, "%s: big-endian GGUF; only little-endian files are read", name);
-    if (version != 2 && version != 3) return bl_fail(e, BL_E_FORMAT, "%s: GGUF version %" PRIu32 ", expected 2 or 3", name, version);
+    if (version != 2 && version != 3)
+        return bl_fail(e, BL_E_FORMAT, "%s: GGUF version %" PRIu32 ", expected 2 or 3", name, version);
     BL_TRY(get_u64(&s, "the number of tensors", &n_t));
     BL_TRY(get_u64(&s, "the number of keys", &n_kv));
     if (n_kv > MAX_KEYS || n_kv > left(&s) / LEAST_KEY)
-        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " keys do not fit %" PRIu64 " bytes (at most %d are read)", name, n_kv, left(&s), MAX_KEYS);
+        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " keys do not fit %" PRIu64 " bytes (at most %d are read)", name,
+                       n_kv, left(&s), MAX_KEYS);
     if (n_t > MAX_TENSORS || n_t > left(&s) / LEAST_TENSOR)
-        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " tensors do not fit %" PRIu64 " bytes (at most %d are read)", name, n_t, left(&s), MAX_TENSORS);
+        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " tensors do not fit %" PRIu64 " bytes (at most %d are read)",
+                       name, n_t, left(&s), MAX_TENSORS);
     BL_TRY(bl_arena_new(&g->arena, e));
     if (!(g->name = bl_arena_str(g->arena, name, strlen(name), e))) return BL_E_NOMEM;
     BL_TRY(keys(&s, g, n_kv));
     const bl_gguf_value *a = bl_gguf_find(g, "general.alignment");
     if (a) {
-        if (a->type != BL_GGUF_U32) return bl_fail(e, BL_E_FORMAT, "%s: general.alignment has type %s, expected u32", name, types[a->type].name);
+        if (a->type != BL_GGUF_U32)
+            return bl_fail(e, BL_E_FORMAT, "%s: general.alignment has type %s, expected u32", name,
+                           types[a->type].name);
         align = bl_u32_at(a->at);
         if (align == 0 || align & (align - 1))
-            return bl_fail(e, BL_E_FORMAT, "%s: general.alignment is %" PRIu64 ", expected a power of two", name, align);
+            return bl_fail(e, BL_E_FORMAT, "%s: general.alignment is %" PRIu64 ", expected a power of two", name,
+                           align);
     }
     BL_TRY(tensors(&s, g, n_t, align));
 out:
@@ -301,7 +340,8 @@ bl_status bl_gguf_parse(const uint8_t *p, uint64_t n, const char *name, bl_gguf 
     bl_gguf *g = bl_new(1, sizeof *g, e);
     if (!g) return BL_E_NOMEM;
     bl_status st = parse(g, p, n, name, e);
-    if (st == BL_OK) *out = g; else bl_gguf_close(g);
+    if (st == BL_OK) *out = g;
+    else bl_gguf_close(g);
     return st;
 }
 
@@ -332,28 +372,34 @@ size_t bl_gguf_count(const bl_gguf *g) { return g->n_kv; }
 const bl_gguf_value *bl_gguf_at(const bl_gguf *g, size_t i) { return &g->kv[i]; }
 size_t bl_gguf_tensor_count(const bl_gguf *g) { return g->n_t; }
 bl_gguf_tensor *bl_gguf_tensor_at(bl_gguf *g, size_t i) { return &g->t[i]; }
-void bl_gguf_metadata(const bl_gguf *g, const uint8_t **p, uint64_t *n) { *p = g->metadata; *n = g->metadata_bytes; }
+void bl_gguf_metadata(const bl_gguf *g, const uint8_t **p, uint64_t *n)
+{
+    *p = g->metadata;
+    *n = g->metadata_bytes;
+}
 
 const bl_gguf_value *bl_gguf_find(const bl_gguf *g, const char *key)
 {
-    for (size_t lo = 0, hi = g->n_kv; lo < hi; ) {
+    for (size_t lo = 0, hi = g->n_kv; lo < hi;) {
         size_t mid = (lo + hi) / 2;
         const bl_gguf_value *v = &g->kv[g->kv_sorted[mid]];
         int d = strcmp(v->key, key);
         if (d == 0) return v;
-        if (d < 0) lo = mid + 1; else hi = mid;
+        if (d < 0) lo = mid + 1;
+        else hi = mid;
     }
     return NULL;
 }
 
 bl_gguf_tensor *bl_gguf_tensor_find(bl_gguf *g, const char *name)
 {
-    for (size_t lo = 0, hi = g->n_t; lo < hi; ) {
+    for (size_t lo = 0, hi = g->n_t; lo < hi;) {
         size_t mid = (lo + hi) / 2;
         bl_gguf_tensor *t = &g->t[g->t_sorted[mid]];
         int d = strcmp(t->name, name);
         if (d == 0) return t;
-        if (d < 0) lo = mid + 1; else hi = mid;
+        if (d < 0) lo = mid + 1;
+        else hi = mid;
     }
     return NULL;
 }
@@ -371,18 +417,21 @@ bl_status bl_gguf_int(const bl_gguf *g, const char *key, int64_t *out, bl_err *e
     if (st != BL_OK) return st;
     uint64_t u;
     switch (v->type) {
-    case BL_GGUF_U8:  *out = v->at[0]; return BL_OK;
-    case BL_GGUF_I8:  *out = (int8_t)v->at[0]; return BL_OK;
+    case BL_GGUF_U8: *out = v->at[0]; return BL_OK;
+    case BL_GGUF_I8: *out = (int8_t)v->at[0]; return BL_OK;
     case BL_GGUF_U16: *out = v->at[0] | v->at[1] << 8; return BL_OK;
     case BL_GGUF_I16: *out = (int16_t)(v->at[0] | v->at[1] << 8); return BL_OK;
     case BL_GGUF_U32: *out = bl_u32_at(v->at); return BL_OK;
     case BL_GGUF_I32: *out = (int32_t)bl_u32_at(v->at); return BL_OK;
     case BL_GGUF_I64: *out = (int64_t)bl_u64_at(v->at); return BL_OK;
     case BL_GGUF_U64:
-        if ((u = bl_u64_at(v->at)) > INT64_MAX) return bl_fail(e, BL_E_FORMAT, "%s: key '%s' is %" PRIu64, g->name, key, u);
+        if ((u = bl_u64_at(v->at)) > INT64_MAX)
+            return bl_fail(e, BL_E_FORMAT, "%s: key '%s' is %" PRIu64, g->name, key, u);
         *out = (int64_t)u;
         return BL_OK;
-    default: return bl_fail(e, BL_E_FORMAT, "%s: key '%s' has type %s, expected a whole number", g->name, key, types[v->type].name);
+    default:
+        return bl_fail(e, BL_E_FORMAT, "%s: key '%s' has type %s, expected a whole number", g->name, key,
+                       types[v->type].name);
     }
 }
 
@@ -397,7 +446,10 @@ bl_status bl_gguf_real(const bl_gguf *g, const char *key, double *out, bl_err *e
         *out = f;
         return BL_OK;
     }
-    if (v->type == BL_GGUF_F64) { memcpy(out, v->at, 8); return BL_OK; }
+    if (v->type == BL_GGUF_F64) {
+        memcpy(out, v->at, 8);
+        return BL_OK;
+    }
     return bl_fail(e, BL_E_FORMAT, "%s: key '%s' has type %s, expected f32", g->name, key, types[v->type].name);
 }
 
@@ -406,8 +458,10 @@ bl_status bl_gguf_text(const bl_gguf *g, const char *key, bl_arena *a, const cha
     const bl_gguf_value *v;
     bl_status st = present(g, key, &v, e);
     if (st != BL_OK) return st;
-    if (v->type != BL_GGUF_STRING) return bl_fail(e, BL_E_FORMAT, "%s: key '%s' has type %s, expected text", g->name, key, types[v->type].name);
-    if (memchr(v->at, 0, v->n) || !bl_utf8_valid(v->at, v->n)) return bl_fail(e, BL_E_FORMAT, "%s: key '%s' is not UTF-8 text", g->name, key);
+    if (v->type != BL_GGUF_STRING)
+        return bl_fail(e, BL_E_FORMAT, "%s: key '%s' has type %s, expected text", g->name, key, types[v->type].name);
+    if (memchr(v->at, 0, v->n) || !bl_utf8_valid(v->at, v->n))
+        return bl_fail(e, BL_E_FORMAT, "%s: key '%s' is not UTF-8 text", g->name, key);
     const char *s = bl_arena_str(a, (const char *)v->at, v->n, e);
     if (!s) return BL_E_NOMEM;
     *out = s;

@@ -1,7 +1,7 @@
 /* gguf_model.c - a LLaMA out of a GGUF file: llama.* keys, blk.N.* tensors, rotary rows in adjacent pairs.
  *
- * Files converted from LLaMA 3.1 and later carry their rotary scaling as a tensor of divisors, rope_freqs.weight; the parameters behind it
- * are found again by computing the divisors they would give.
+ * Files converted from LLaMA 3.1 and later carry their rotary scaling as a tensor of divisors, rope_freqs.weight; the
+ * parameters behind it are found again by computing the divisors they would give.
  */
 #include "gguf.h"
 #include "checkpoint_impl.h"
@@ -9,17 +9,38 @@
 #include <math.h>
 
 static const char *const role_names[BL_N_ROLES] = {
-    [BL_ROLE_EMBED] = "token_embd",   [BL_ROLE_ATTN_NORM] = "attn_norm", [BL_ROLE_Q] = "attn_q",         [BL_ROLE_K] = "attn_k",
-    [BL_ROLE_V] = "attn_v",           [BL_ROLE_O] = "attn_output",       [BL_ROLE_MLP_NORM] = "ffn_norm", [BL_ROLE_GATE] = "ffn_gate",
-    [BL_ROLE_UP] = "ffn_up",          [BL_ROLE_DOWN] = "ffn_down",       [BL_ROLE_NORM] = "output_norm", [BL_ROLE_HEAD] = "output",
+    [BL_ROLE_EMBED] = "token_embd",  [BL_ROLE_ATTN_NORM] = "attn_norm",
+    [BL_ROLE_Q] = "attn_q",          [BL_ROLE_K] = "attn_k",
+    [BL_ROLE_V] = "attn_v",          [BL_ROLE_O] = "attn_output",
+    [BL_ROLE_MLP_NORM] = "ffn_norm", [BL_ROLE_GATE] = "ffn_gate",
+    [BL_ROLE_UP] = "ffn_up",         [BL_ROLE_DOWN] = "ffn_down",
+    [BL_ROLE_NORM] = "output_norm",  [BL_ROLE_HEAD] = "output",
 };
 
 /* llama.* keys whose meaning is known here; any other could change what the model computes. */
 static const char *const known[] = {
-    "block_count", "context_length", "embedding_length", "feed_forward_length", "attention.head_count", "attention.head_count_kv",
-    "attention.layer_norm_rms_epsilon", "attention.key_length", "attention.value_length", "attention.causal", "rope.freq_base",
-    "rope.dimension_count", "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length", "rope.scaling.finetuned",
-    "rope.scale_linear", "vocab_size", "expert_count", "expert_used_count", "tensor_data_layout", NULL,
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.layer_norm_rms_epsilon",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.causal",
+    "rope.freq_base",
+    "rope.dimension_count",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.finetuned",
+    "rope.scale_linear",
+    "vocab_size",
+    "expert_count",
+    "expert_used_count",
+    "tensor_data_layout",
+    NULL,
 };
 
 static bl_status required(const bl_gguf *g, const char *key, int64_t *out, bl_err *e)
@@ -27,7 +48,7 @@ static bl_status required(const bl_gguf *g, const char *key, int64_t *out, bl_er
     bl_status st = bl_gguf_int(g, key, out, e);
     if (st != BL_E_MISSING) return st;
     if (e) e->status = BL_E_FORMAT;
-    return BL_E_FORMAT;                                 /* the sentence stays */
+    return BL_E_FORMAT; /* the sentence stays */
 }
 
 static bl_status optional(const bl_gguf *g, const char *key, int64_t *io, bl_err *e)
@@ -47,7 +68,9 @@ static bl_status refuse_unknown(const bl_gguf *g, const char *file, bl_err *e)
         if (strncmp(key, "llama.", 6)) continue;
         size_t k = 0;
         while (known[k] && strcmp(known[k], key + 6)) k++;
-        if (!known[k]) return bl_fail(e, BL_E_FORMAT, "%s: key '%s' is not known and could change what the model computes", file, key);
+        if (!known[k])
+            return bl_fail(e, BL_E_FORMAT, "%s: key '%s' is not known and could change what the model computes", file,
+                           key);
     }
     return BL_OK;
 }
@@ -60,9 +83,12 @@ static bl_status architecture(bl_checkpoint *c, const char *file, bl_err *e)
     if (!bl_gguf_find(c->gguf, "general.architecture"))
         return bl_fail(e, BL_E_FORMAT, "%s: key 'general.architecture' is missing", file);
     BL_TRY(bl_gguf_text(c->gguf, "general.architecture", c->arena, &arch, e));
-    if (strcmp(arch, "llama")) return bl_fail(e, BL_E_FORMAT, "%s: architecture '%s' is not read; llama is", file, arch);
+    if (strcmp(arch, "llama"))
+        return bl_fail(e, BL_E_FORMAT, "%s: architecture '%s' is not read; llama is", file, arch);
     BL_TRY(optional(c->gguf, "split.count", &splits, e));
-    if (splits > 1) return bl_fail(e, BL_E_FORMAT, "%s: one of %" PRId64 " parts of a split file; join them with gguf-split --merge", file, splits);
+    if (splits > 1)
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: one of %" PRId64 " parts of a split file; join them with gguf-split --merge", file, splits);
     BL_TRY(refuse_unknown(c->gguf, file, e));
 out:
     return st;
@@ -75,7 +101,8 @@ static bl_status scaling(bl_checkpoint *c, const char *file, bl_err *e)
     bl_config *o = &c->config;
     const char *type = "none";
     double factor = 1;
-    if (bl_gguf_find(g, "llama.rope.scaling.type")) BL_TRY(bl_gguf_text(g, "llama.rope.scaling.type", c->arena, &type, e));
+    if (bl_gguf_find(g, "llama.rope.scaling.type"))
+        BL_TRY(bl_gguf_text(g, "llama.rope.scaling.type", c->arena, &type, e));
     BL_TRY(optional_real(g, "llama.rope.scale_linear", &factor, e));
     if (bl_gguf_find(g, "llama.rope.scale_linear") && factor != 1) type = "linear";
     BL_TRY(optional_real(g, "llama.rope.scaling.factor", &factor, e));
@@ -83,7 +110,8 @@ static bl_status scaling(bl_checkpoint *c, const char *file, bl_err *e)
         o->rope = BL_ROPE_LINEAR;
         o->rope_factor = factor;
     } else if (strcmp(type, "none")) {
-        return bl_fail(e, BL_E_FORMAT, "%s: rope scaling '%s' is not read; none, linear and LLaMA-3.1's are", file, type);
+        return bl_fail(e, BL_E_FORMAT, "%s: rope scaling '%s' is not read; none, linear and LLaMA-3.1's are", file,
+                       type);
     }
 out:
     return st;
@@ -92,7 +120,8 @@ out:
 /* The divisor of frequency i that LLaMA 3.1's rule gives. */
 static double divisor(const bl_config *c, int64_t i)
 {
-    double freq = pow(c->rope_theta, -2.0 * (double)i / (double)c->head_dim), wavelen = 2 * 3.14159265358979323846 / freq;
+    double freq = pow(c->rope_theta, -2.0 * (double)i / (double)c->head_dim),
+           wavelen = 2 * 3.14159265358979323846 / freq;
     double turns = (double)c->rope_original / wavelen;
     if (turns > c->rope_high) return 1;
     if (turns < c->rope_low) return c->rope_factor;
@@ -106,18 +135,24 @@ static bl_status divisors(bl_checkpoint *c, bl_gguf_tensor *t, const char *file,
     bl_config *o = &c->config;
     const uint8_t *p = c->map[0].data + t->offset;
     int64_t n = o->head_dim / 2;
-    static const struct { double low, high; int64_t original; } sets[] = { { 1, 4, 8192 }, { 1, 4, 4096 }, { 1, 4, 16384 }, { 1, 4, 32768 } };
+    static const struct {
+        double low, high;
+        int64_t original;
+    } sets[] = {{1, 4, 8192}, {1, 4, 4096}, {1, 4, 16384}, {1, 4, 32768}};
 
     t->used = true;
     if (t->ndim != 1 || t->dim[0] != (uint64_t)n || strcmp(t->format->name, "fp32"))
-        return bl_fail(e, BL_E_FORMAT, "%s: tensor 'rope_freqs.weight' has %" PRIu64 " %s, expected %" PRId64 " fp32", file, t->dim[0],
-                       t->format->name, n);
-    if (o->rope != BL_ROPE_PLAIN) return bl_fail(e, BL_E_FORMAT, "%s: has linear rope scaling and rope_freqs.weight at once", file);
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor 'rope_freqs.weight' has %" PRIu64 " %s, expected %" PRId64 " fp32",
+                       file, t->dim[0], t->format->name, n);
+    if (o->rope != BL_ROPE_PLAIN)
+        return bl_fail(e, BL_E_FORMAT, "%s: has linear rope scaling and rope_freqs.weight at once", file);
     float most = 1, f;
     bool plain = true;
     for (int64_t i = 0; i < n; i++) {
         memcpy(&f, p + 4 * i, 4);
-        if (!(f >= 1 && f <= 1e6f)) return bl_fail(e, BL_E_FORMAT, "%s: rope_freqs.weight[%" PRId64 "] is %g, expected 1 to 1e6", file, i, (double)f);
+        if (!(f >= 1 && f <= 1e6f))
+            return bl_fail(e, BL_E_FORMAT, "%s: rope_freqs.weight[%" PRId64 "] is %g, expected 1 to 1e6", file, i,
+                           (double)f);
         most = f > most ? f : most;
         plain = plain && f == 1;
     }
@@ -134,7 +169,10 @@ static bl_status divisors(bl_checkpoint *c, bl_gguf_tensor *t, const char *file,
             memcpy(&f, p + 4 * i, 4);
             fits = fabs(f - divisor(&try, i)) <= 1e-3 * f;
         }
-        if (fits) { *o = try; return BL_OK; }
+        if (fits) {
+            *o = try;
+            return BL_OK;
+        }
     }
     return bl_fail(e, BL_E_FORMAT, "%s: rope_freqs.weight is not LLaMA-3.1's rotary scaling; no other is read", file);
 }
@@ -146,7 +184,8 @@ static bl_status shape(bl_checkpoint *c, const char *file, bl_err *e)
     bl_config *o = &c->config;
     int64_t experts = 0, value, rotary, tokens;
     BL_TRY(optional(g, "llama.expert_count", &experts, e));
-    if (experts) return bl_fail(e, BL_E_FORMAT, "%s: mixture of %" PRId64 " experts; only dense models are read", file, experts);
+    if (experts)
+        return bl_fail(e, BL_E_FORMAT, "%s: mixture of %" PRId64 " experts; only dense models are read", file, experts);
     BL_TRY(required(g, "llama.embedding_length", &o->dim, e));
     BL_TRY(required(g, "llama.feed_forward_length", &o->ffn_dim, e));
     BL_TRY(required(g, "llama.block_count", &o->n_layers, e));
@@ -159,9 +198,13 @@ static bl_status shape(bl_checkpoint *c, const char *file, bl_err *e)
     value = rotary = o->head_dim;
     BL_TRY(optional(g, "llama.attention.value_length", &value, e));
     BL_TRY(optional(g, "llama.rope.dimension_count", &rotary, e));
-    if (value != o->head_dim) return bl_fail(e, BL_E_FORMAT, "%s: value_length %" PRId64 " differs from key_length %" PRId64, file, value, o->head_dim);
+    if (value != o->head_dim)
+        return bl_fail(e, BL_E_FORMAT, "%s: value_length %" PRId64 " differs from key_length %" PRId64, file, value,
+                       o->head_dim);
     if (rotary != o->head_dim)
-        return bl_fail(e, BL_E_FORMAT, "%s: rope.dimension_count %" PRId64 " differs from the head size %" PRId64 " (partial rotary)", file, rotary, o->head_dim);
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: rope.dimension_count %" PRId64 " differs from the head size %" PRId64 " (partial rotary)",
+                       file, rotary, o->head_dim);
     if (!bl_gguf_find(g, "llama.attention.layer_norm_rms_epsilon"))
         return bl_fail(e, BL_E_FORMAT, "%s: key 'llama.attention.layer_norm_rms_epsilon' is missing", file);
     BL_TRY(bl_gguf_real(g, "llama.attention.layer_norm_rms_epsilon", &o->eps, e));
@@ -178,7 +221,8 @@ static bl_status shape(bl_checkpoint *c, const char *file, bl_err *e)
     tokens = o->vocab;
     BL_TRY(optional(g, "llama.vocab_size", &tokens, e));
     if (tokens != o->vocab)
-        return bl_fail(e, BL_E_FORMAT, "%s: vocab_size is %" PRId64 ", token_embd.weight has %" PRId64 " rows", file, tokens, o->vocab);
+        return bl_fail(e, BL_E_FORMAT, "%s: vocab_size is %" PRId64 ", token_embd.weight has %" PRId64 " rows", file,
+                       tokens, o->vocab);
     o->tied = !bl_gguf_tensor_find(c->gguf, "output.weight");
     BL_TRY(bl_config_check(o, file, e));
 out:
@@ -201,12 +245,17 @@ bl_status bl_read_gguf(bl_checkpoint *c, bl_err *e)
         if (s.layer < 0) snprintf(name, sizeof name, "%s.weight", role_names[s.role]);
         else snprintf(name, sizeof name, "blk.%" PRId64 ".%s.weight", s.layer, role_names[s.role]);
         bl_gguf_tensor *t = bl_gguf_tensor_find(c->gguf, name);
-        if (!t) { st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", file, name); goto out; }
+        if (!t) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", file, name);
+            goto out;
+        }
         bool fits = s.vector ? t->ndim == 1 && t->dim[0] == (uint64_t)s.in
                              : t->ndim == 2 && t->dim[0] == (uint64_t)s.in && t->dim[1] == (uint64_t)s.out;
         if (!fits) {
-            st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' has %d dimensions [%" PRIu64 ", %" PRIu64 "], expected [%" PRId64 ", %" PRId64 "]", file,
-                         name, t->ndim, t->dim[0], t->ndim > 1 ? t->dim[1] : 1, s.in, s.out);
+            st = bl_fail(e, BL_E_FORMAT,
+                         "%s: tensor '%s' has %d dimensions [%" PRIu64 ", %" PRIu64 "], expected [%" PRId64 ", %" PRId64
+                         "]",
+                         file, name, t->ndim, t->dim[0], t->ndim > 1 ? t->dim[1] : 1, s.in, s.out);
             goto out;
         }
         t->used = true;

@@ -1,4 +1,5 @@
-/* hf_dir.c - a Hugging Face directory: config.json, and model.safetensors or model.safetensors.index.json with its shards. */
+/* hf_dir.c - a Hugging Face directory: config.json, and model.safetensors or model.safetensors.index.json with its
+ * shards. */
 #include "checkpoint_impl.h"
 #include "safetensors.h"
 #include <errno.h>
@@ -10,35 +11,45 @@
 
 enum { MAX_SHARDS = 512, MAX_INDEX = 64 << 20 };
 
-typedef struct shard { const char *name; int file; bl_safetensors *st; } shard;
-typedef struct pair { const char *tensor, *file; } pair;        /* one line of the index */
+typedef struct shard {
+    const char *name;
+    int file;
+    bl_safetensors *st;
+} shard;
+typedef struct pair {
+    const char *tensor, *file;
+} pair; /* one line of the index */
 typedef struct dir {
     const char *path;
-    shard  s[MAX_SHARDS];
+    shard s[MAX_SHARDS];
     size_t n;
-    pair  *map;                                         /* by tensor; NULL: no index */
+    pair *map; /* by tensor; NULL: no index */
     size_t n_map;
 } dir;
 
-static int tensor_order(const void *a, const void *b) { return strcmp(((const pair *)a)->tensor, ((const pair *)b)->tensor); }
+static int tensor_order(const void *a, const void *b)
+{
+    return strcmp(((const pair *)a)->tensor, ((const pair *)b)->tensor);
+}
 
 /* A link may lead anywhere inside the directory, or into the `blobs` of the hub cache that the directory belongs to. */
 static bl_status check_link(const char *root, const char *path, bl_err *e)
 {
     struct stat sb;
     char target[PATH_MAX], base[PATH_MAX];
-    if (lstat(path, &sb) != 0) return bl_fail(e, errno == ENOENT ? BL_E_FORMAT : BL_E_IO, "%s: %s", path, strerror(errno));
+    if (lstat(path, &sb) != 0)
+        return bl_fail(e, errno == ENOENT ? BL_E_FORMAT : BL_E_IO, "%s: %s", path, strerror(errno));
     if (!S_ISLNK(sb.st_mode)) return BL_OK;
     if (!realpath(path, target)) return bl_fail(e, BL_E_FORMAT, "%s: %s", path, strerror(errno));
     if (!realpath(root, base)) return bl_fail(e, BL_E_IO, "%s: %s", root, strerror(errno));
     size_t n = strlen(base);
     if (!strncmp(target, base, n) && target[n] == '/') return BL_OK;
-    char *snapshots = strrchr(base, '/');               /* HUB/models--org--name/snapshots/COMMIT */
+    char *snapshots = strrchr(base, '/'); /* HUB/models--org--name/snapshots/COMMIT */
     if (snapshots && snapshots > base) {
         *snapshots = 0;
         char *model = strrchr(base, '/');
         if (model && !strcmp(model, "/snapshots")) {
-            strcpy(model, "/blobs/");                   /* shorter than what it replaces */
+            strcpy(model, "/blobs/"); /* shorter than what it replaces */
             if (!strncmp(target, base, strlen(base))) return BL_OK;
         }
     }
@@ -68,9 +79,11 @@ static bl_status check_name(const char *index, const char *tensor, const char *f
 {
     size_t n = strlen(file);
     if (n == 0 || strchr(file, '/') || !strcmp(file, ".") || !strcmp(file, ".."))
-        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is mapped to '%s', expected the name of a file beside it", index, tensor, file);
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is mapped to '%s', expected the name of a file beside it",
+                       index, tensor, file);
     if (n < 12 || strcmp(file + n - 12, ".safetensors"))
-        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is mapped to '%s', which is not a .safetensors file", index, tensor, file);
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is mapped to '%s', which is not a .safetensors file", index,
+                       tensor, file);
     return BL_OK;
 }
 
@@ -80,16 +93,18 @@ static bl_status check_index(const dir *d, const char *index, bl_err *e)
     for (size_t i = 0; i < d->n; i++)
         for (size_t k = 0; k < bl_safetensors_count(d->s[i].st); k++) {
             const char *name = bl_safetensors_at(d->s[i].st, k)->name;
-            const pair *p = bsearch(&(pair){ .tensor = name }, d->map, d->n_map, sizeof *d->map, tensor_order);
+            const pair *p = bsearch(&(pair){.tensor = name}, d->map, d->n_map, sizeof *d->map, tensor_order);
             if (!p) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' of %s is not listed", index, name, d->s[i].name);
             if (strcmp(p->file, d->s[i].name))
-                return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is in %s, but mapped to %s", index, name, d->s[i].name, p->file);
+                return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is in %s, but mapped to %s", index, name, d->s[i].name,
+                               p->file);
         }
     for (size_t i = 0; i < d->n_map; i++) {
         size_t k = 0;
         while (strcmp(d->s[k].name, d->map[i].file)) k++;
         if (!bl_safetensors_find(d->s[k].st, d->map[i].tensor))
-            return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is mapped to %s, which does not have it", index, d->map[i].tensor, d->map[i].file);
+            return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is mapped to %s, which does not have it", index,
+                           d->map[i].tensor, d->map[i].file);
     }
     return BL_OK;
 }
@@ -105,7 +120,10 @@ static bl_status read_index(bl_checkpoint *c, dir *d, const char *path, bl_err *
         st = bl_fail(e, BL_E_FORMAT, "%s: 'weight_map' is not an object of tensors", path);
         goto out;
     }
-    if (!(d->map = bl_new(bl_json_size(map), sizeof *d->map, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(d->map = bl_new(bl_json_size(map), sizeof *d->map, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (const bl_json *v = bl_json_first(map); v; v = bl_json_next(v)) {
         pair *p = &d->map[d->n_map];
         const char *file, *tensor = bl_json_key(v);
@@ -113,12 +131,18 @@ static bl_status read_index(bl_checkpoint *c, dir *d, const char *path, bl_err *
         BL_TRY(check_name(path, tensor, file, e));
         p->tensor = bl_arena_str(c->arena, tensor, strlen(tensor), e);
         p->file = bl_arena_str(c->arena, file, strlen(file), e);
-        if (!p->tensor || !p->file) { st = BL_E_NOMEM; goto out; }
+        if (!p->tensor || !p->file) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         d->n_map++;
     }
     qsort(d->map, d->n_map, sizeof *d->map, tensor_order);
     for (size_t i = 0; i < d->n_map; i++)
-        if ((st = add_shard(c, d, d->map[i].file, e)) != BL_OK) { bl_within(e, "%s", path); goto out; }
+        if ((st = add_shard(c, d, d->map[i].file, e)) != BL_OK) {
+            bl_within(e, "%s", path);
+            goto out;
+        }
     BL_TRY(check_index(d, path, e));
 out:
     bl_json_free(j);
@@ -129,14 +153,20 @@ static bl_st_tensor *find(const dir *d, const char *name, const shard **in)
 {
     for (size_t i = 0; i < d->n; i++) {
         bl_st_tensor *t = bl_safetensors_find(d->s[i].st, name);
-        if (t) { *in = &d->s[i]; return t; }
+        if (t) {
+            *in = &d->s[i];
+            return t;
+        }
     }
     return NULL;
 }
 
 static const bl_format *dense_format(const bl_st_tensor *t)
 {
-    return t->dtype == BL_F32 ? bl_format_find("fp32") : t->dtype == BL_F16 ? bl_format_find("fp16") : t->dtype == BL_BF16 ? bl_format_find("bf16") : NULL;
+    return t->dtype == BL_F32    ? bl_format_find("fp32")
+           : t->dtype == BL_F16  ? bl_format_find("fp16")
+           : t->dtype == BL_BF16 ? bl_format_find("bf16")
+                                 : NULL;
 }
 
 static bl_status put(bl_checkpoint *c, dir *d, const bl_slot *s, bl_err *e)
@@ -144,24 +174,35 @@ static bl_status put(bl_checkpoint *c, dir *d, const bl_slot *s, bl_err *e)
     const shard *in = NULL, *other = NULL;
     const char *name = s->name;
     bl_st_tensor *t = find(d, name, &in), *twin = NULL;
-    if (s->role == BL_ROLE_EMBED && c->config.tied) {   /* stored under either name, or both: then the embedding counts, as in the reference */
+    if (s->role == BL_ROLE_EMBED &&
+        c->config.tied) { /* stored under either name, or both: then the embedding counts, as in the reference */
         twin = find(d, "lm_head.weight", &other);
-        if (!t) { t = twin; in = other; name = "lm_head.weight"; twin = NULL; }
+        if (!t) {
+            t = twin;
+            in = other;
+            name = "lm_head.weight";
+            twin = NULL;
+        }
     }
     if (!t) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", d->path, s->name);
     if (twin) {
         if (twin->ndim != 2 || t->ndim != 2 || twin->dim[0] != t->dim[0] || twin->dim[1] != t->dim[1])
-            return bl_fail(e, BL_E_FORMAT, "%s: tied, but lm_head.weight and %s have different shapes", d->path, s->name);
+            return bl_fail(e, BL_E_FORMAT, "%s: tied, but lm_head.weight and %s have different shapes", d->path,
+                           s->name);
         twin->used = true;
     }
     const char *file = c->map[in->file].path;
     const bl_format *f = dense_format(t);
-    if (!f) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' has dtype %s; F32, F16 and BF16 are read", file, name, t->dtype_name);
+    if (!f)
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' has dtype %s; F32, F16 and BF16 are read", file, name,
+                       t->dtype_name);
     if (s->vector && (t->ndim != 1 || t->dim[0] != s->in))
-        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' has %d dimensions and %" PRId64 " rows, expected [%" PRId64 "]", file, name, t->ndim, t->dim[0], s->in);
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' has %d dimensions and %" PRId64 " rows, expected [%" PRId64 "]",
+                       file, name, t->ndim, t->dim[0], s->in);
     if (!s->vector && (t->ndim != 2 || t->dim[0] != s->out || t->dim[1] != s->in))
-        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is [%" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]", file, name, t->dim[0],
-                       t->ndim > 1 ? t->dim[1] : 1, s->out, s->in);
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: tensor '%s' is [%" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]", file, name,
+                       t->dim[0], t->ndim > 1 ? t->dim[1] : 1, s->out, s->in);
     t->used = true;
     bl_stored w = bl_stored_whole(s, f, in->file, t->offset, t->bytes);
     return bl_checkpoint_put(c, &w, e);
@@ -184,8 +225,8 @@ static bl_status weights(bl_checkpoint *c, dir *d, bl_err *e)
         for (size_t k = 0; k < bl_safetensors_count(d->s[i].st); k++) {
             const bl_st_tensor *t = bl_safetensors_at(d->s[i].st, k);
             if (!t->used && !idle(t->name))
-                return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is not part of a LLaMA of %" PRId64 " layers", c->map[d->s[i].file].path, t->name,
-                               c->config.n_layers);
+                return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is not part of a LLaMA of %" PRId64 " layers",
+                               c->map[d->s[i].file].path, t->name, c->config.n_layers);
         }
 out:
     return st;
@@ -200,11 +241,18 @@ static bl_status no_weights(const char *path, bl_err *e)
     if (bl_dir_list(path, &names, &n, NULL) == BL_OK)
         for (size_t i = 0; i < n && !found; i++) {
             const char *dot = strrchr(names[i], '.');
-            if (dot && (!strcmp(dot, ".bin") || !strcmp(dot, ".pth") || !strcmp(dot, ".pt") || !strcmp(dot, ".ckpt") || !strcmp(dot, ".gguf"))) found = names[i];
+            if (dot && (!strcmp(dot, ".bin") || !strcmp(dot, ".pth") || !strcmp(dot, ".pt") || !strcmp(dot, ".ckpt") ||
+                        !strcmp(dot, ".gguf")))
+                found = names[i];
         }
-    const char *kind = found && strstr(found, ".gguf") ? "give that file itself" : "PyTorch pickles are not read: convert it to safetensors";
-    if (found && strstr(found, ".bin") && strncmp(found, "pytorch_model", 13)) kind = "if it is a llama2.c checkpoint, give that file itself";
-    if (found) bl_fail(e, BL_E_FORMAT, "%s: no config.json with model.safetensors or model.safetensors.index.json; found %s (%s)", path, found, kind);
+    const char *kind = found && strstr(found, ".gguf") ? "give that file itself"
+                                                       : "PyTorch pickles are not read: convert it to safetensors";
+    if (found && strstr(found, ".bin") && strncmp(found, "pytorch_model", 13))
+        kind = "if it is a llama2.c checkpoint, give that file itself";
+    if (found)
+        bl_fail(e, BL_E_FORMAT,
+                "%s: no config.json with model.safetensors or model.safetensors.index.json; found %s (%s)", path, found,
+                kind);
     else bl_fail(e, BL_E_FORMAT, "%s: no config.json with model.safetensors or model.safetensors.index.json", path);
     bl_list_free(names, n);
     return BL_E_FORMAT;
@@ -216,13 +264,22 @@ bl_status bl_read_hfdir(bl_checkpoint *c, const char *path, bl_err *e)
     char *config = bl_join(path, "config.json", e), *one = bl_join(path, "model.safetensors", e);
     char *index = bl_join(path, "model.safetensors.index.json", e);
     dir *d = bl_new(1, sizeof *d, e);
-    if (!config || !one || !index || !d) { st = BL_E_NOMEM; goto out; }
+    if (!config || !one || !index || !d) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     d->path = path;
-    if (!bl_exists(config)) { st = no_weights(path, e); goto out; }
+    if (!bl_exists(config)) {
+        st = no_weights(path, e);
+        goto out;
+    }
     BL_TRY(bl_hf_config(config, &c->config, e));
     if (bl_exists(one)) BL_TRY(add_shard(c, d, "model.safetensors", e));
     else if (bl_exists(index)) BL_TRY(read_index(c, d, index, e));
-    else { st = no_weights(path, e); goto out; }
+    else {
+        st = no_weights(path, e);
+        goto out;
+    }
     BL_TRY(weights(c, d, e));
 out:
     for (size_t i = 0; d && i < d->n; i++) bl_safetensors_close(d->s[i].st);

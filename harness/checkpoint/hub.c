@@ -2,7 +2,8 @@
  *
  *     HUB/models--org--name/refs/main          the commit, as text
  *     HUB/models--org--name/snapshots/COMMIT/  links into ../../blobs
- * HUB is $HF_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub. `org/name@rev` takes refs/rev, or the commit itself.
+ * HUB is $HF_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub. `org/name@rev` takes refs/rev, or the commit
+ * itself.
  */
 #include "checkpoint_impl.h"
 #include <stdlib.h>
@@ -36,27 +37,51 @@ bl_status bl_hub_find(const char *model, bl_arena *a, const char **dir, bl_err *
     const char *slash = strchr(model, '/'), *at = strchr(model, '@');
     const char *end = at ? at : model + strlen(model), *rev = at ? at + 1 : "main";
 
-    if (!slash || slash > end || !word(model, (size_t)(slash - model)) || !word(slash + 1, (size_t)(end - slash - 1)) || !word(rev, strlen(rev)))
+    if (!slash || slash > end || !word(model, (size_t)(slash - model)) || !word(slash + 1, (size_t)(end - slash - 1)) ||
+        !word(rev, strlen(rev)))
         return bl_fail(e, BL_E_MISSING, "no file or directory '%s'", model);
-    if (!(hub = hub_dir(e))) { st = BL_E_NOMEM; goto out; }
-    repo = bl_format_text(e, "%s/models--%.*s--%.*s", hub, (int)(slash - model), model, (int)(end - slash - 1), slash + 1);
-    if (!repo) { st = BL_E_NOMEM; goto out; }
-    if (!bl_is_dir(repo)) {
-        st = bl_fail(e, BL_E_MISSING, "no file or directory '%s', and the Hugging Face cache has no %s (nothing is downloaded)", model, repo);
+    if (!(hub = hub_dir(e))) {
+        st = BL_E_NOMEM;
         goto out;
     }
-    if (!(ref = bl_format_text(e, "%s/refs/%s", repo, rev))) { st = BL_E_NOMEM; goto out; }
+    repo = bl_format_text(e, "%s/models--%.*s--%.*s", hub, (int)(slash - model), model, (int)(end - slash - 1),
+                          slash + 1);
+    if (!repo) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (!bl_is_dir(repo)) {
+        st = bl_fail(e, BL_E_MISSING,
+                     "no file or directory '%s', and the Hugging Face cache has no %s (nothing is downloaded)", model,
+                     repo);
+        goto out;
+    }
+    if (!(ref = bl_format_text(e, "%s/refs/%s", repo, rev))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (bl_exists(ref)) {
         BL_TRY(bl_read_file(ref, 4096, &commit, &n, e));
         while (n && (commit[n - 1] == '\n' || commit[n - 1] == '\r' || commit[n - 1] == ' ')) commit[--n] = 0;
-        if (!word(commit, strlen(commit))) { st = bl_fail(e, BL_E_FORMAT, "%s: does not hold the name of a commit", ref); goto out; }
+        if (!word(commit, strlen(commit))) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: does not hold the name of a commit", ref);
+            goto out;
+        }
     } else {
-        if (!(commit = bl_strdup(rev, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(commit = bl_strdup(rev, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         n = strlen(commit);
     }
-    if (!(snapshot = bl_format_text(e, "%s/snapshots/%s", repo, commit))) { st = BL_E_NOMEM; goto out; }
+    if (!(snapshot = bl_format_text(e, "%s/snapshots/%s", repo, commit))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (!bl_is_dir(snapshot)) {
-        st = bl_fail(e, BL_E_MISSING, "%s is in the Hugging Face cache, but %s is not a directory; download the model again", model, snapshot);
+        st = bl_fail(e, BL_E_MISSING,
+                     "%s is in the Hugging Face cache, but %s is not a directory; download the model again", model,
+                     snapshot);
         goto out;
     }
     if (!(*dir = bl_arena_str(a, snapshot, strlen(snapshot), e))) st = BL_E_NOMEM;

@@ -1,50 +1,64 @@
 /* llama2c.c - llama2.c checkpoints: v0 (no magic) and v1 ("ak42"), both float32.
  *
- *     v0  i32 dim hidden layers heads kv_heads vocab max_len | embedding, att norms, wq, wk, wv, wo, ffn norms, w1, w2, w3, norm,
- *         rotary cos and sin [max_len, head / 2] each (skipped) | head when vocab is negative
- *     v1  u32 0x616b3432, i32 1, the same seven, u8 shared head, zeros up to byte 256 | att norms, ffn norms, norm, embedding, wq, wk, wv,
- *         wo, w1, w2, w3 | head when not shared
+ *     v0  i32 dim hidden layers heads kv_heads vocab max_len | embedding, att norms, wq, wk, wv, wo, ffn norms, w1, w2,
+ * w3, norm, rotary cos and sin [max_len, head / 2] each (skipped) | head when vocab is negative v1  u32 0x616b3432, i32
+ * 1, the same seven, u8 shared head, zeros up to byte 256 | att norms, ffn norms, norm, embedding, wq, wk, wv, wo, w1,
+ * w2, w3 | head when not shared
  *
- * Each kind of weight lies together for all layers. Rotary rows are in adjacent pairs; epsilon is 1e-5 and theta 10000, as that program has it.
+ * Each kind of weight lies together for all layers. Rotary rows are in adjacent pairs; epsilon is 1e-5 and theta 10000,
+ * as that program has it.
  */
 #include "checkpoint_impl.h"
 #include <inttypes.h>
 
 enum { V1_DATA = 256, V0_DATA = 28, MAGIC = 0x616b3432 };
 
-static const bl_role order_v0[] = { BL_ROLE_EMBED, BL_ROLE_ATTN_NORM, BL_ROLE_Q, BL_ROLE_K, BL_ROLE_V, BL_ROLE_O, BL_ROLE_MLP_NORM, BL_ROLE_GATE,
-                                    BL_ROLE_DOWN, BL_ROLE_UP, BL_ROLE_NORM, BL_N_ROLES /* rotary tables */, BL_ROLE_HEAD };
-static const bl_role order_v1[] = { BL_ROLE_ATTN_NORM, BL_ROLE_MLP_NORM, BL_ROLE_NORM, BL_ROLE_EMBED, BL_ROLE_Q, BL_ROLE_K, BL_ROLE_V, BL_ROLE_O,
-                                    BL_ROLE_GATE, BL_ROLE_DOWN, BL_ROLE_UP, BL_ROLE_HEAD };
+static const bl_role order_v0[] = {BL_ROLE_EMBED, BL_ROLE_ATTN_NORM, BL_ROLE_Q,        BL_ROLE_K,
+                                   BL_ROLE_V,     BL_ROLE_O,         BL_ROLE_MLP_NORM, BL_ROLE_GATE,
+                                   BL_ROLE_DOWN,  BL_ROLE_UP,        BL_ROLE_NORM,     BL_N_ROLES /* rotary tables */,
+                                   BL_ROLE_HEAD};
+static const bl_role order_v1[] = {BL_ROLE_ATTN_NORM, BL_ROLE_MLP_NORM, BL_ROLE_NORM, BL_ROLE_EMBED,
+                                   BL_ROLE_Q,         BL_ROLE_K,        BL_ROLE_V,    BL_ROLE_O,
+                                   BL_ROLE_GATE,      BL_ROLE_DOWN,     BL_ROLE_UP,   BL_ROLE_HEAD};
 
 /* Floats of all weights of one role. The bounds of bl_config_check keep this inside 64 bits. */
 static uint64_t role_floats(const bl_config *c, bl_role r)
 {
-    uint64_t q = (uint64_t)(c->n_heads * c->head_dim), kv = (uint64_t)(c->n_kv_heads * c->head_dim), dim = (uint64_t)c->dim;
+    uint64_t q = (uint64_t)(c->n_heads * c->head_dim), kv = (uint64_t)(c->n_kv_heads * c->head_dim),
+             dim = (uint64_t)c->dim;
     switch (r) {
     case BL_ROLE_EMBED: return (uint64_t)c->vocab * dim;
-    case BL_ROLE_HEAD:  return c->tied ? 0 : (uint64_t)c->vocab * dim;
-    case BL_ROLE_NORM:  return dim;
-    case BL_ROLE_ATTN_NORM: case BL_ROLE_MLP_NORM: return (uint64_t)c->n_layers * dim;
-    case BL_ROLE_Q: case BL_ROLE_O: return (uint64_t)c->n_layers * q * dim;
-    case BL_ROLE_K: case BL_ROLE_V: return (uint64_t)c->n_layers * kv * dim;
-    case BL_ROLE_GATE: case BL_ROLE_UP: case BL_ROLE_DOWN: return (uint64_t)c->n_layers * (uint64_t)c->ffn_dim * dim;
-    default: return (uint64_t)(c->max_len * c->head_dim);                      /* cos and sin, head_dim / 2 each */
+    case BL_ROLE_HEAD: return c->tied ? 0 : (uint64_t)c->vocab * dim;
+    case BL_ROLE_NORM: return dim;
+    case BL_ROLE_ATTN_NORM:
+    case BL_ROLE_MLP_NORM: return (uint64_t)c->n_layers * dim;
+    case BL_ROLE_Q:
+    case BL_ROLE_O: return (uint64_t)c->n_layers * q * dim;
+    case BL_ROLE_K:
+    case BL_ROLE_V: return (uint64_t)c->n_layers * kv * dim;
+    case BL_ROLE_GATE:
+    case BL_ROLE_UP:
+    case BL_ROLE_DOWN: return (uint64_t)c->n_layers * (uint64_t)c->ffn_dim * dim;
+    default: return (uint64_t)(c->max_len * c->head_dim); /* cos and sin, head_dim / 2 each */
     }
 }
 
-bl_status bl_llama2c_parse(const uint8_t *p, uint64_t n, const char *file, bl_config *out, bool *v1, uint64_t *data, bl_err *e)
+bl_status bl_llama2c_parse(const uint8_t *p, uint64_t n, const char *file, bl_config *out, bool *v1, uint64_t *data,
+                           bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_config c = { .eps = 1e-5, .rope_theta = 10000, .bos = 1, .eos = 2 };
+    bl_config c = {.eps = 1e-5, .rope_theta = 10000, .bos = 1, .eos = 2};
     int32_t h[7];
-    static const char *const names[] = { "dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "max_seq_len" };
+    static const char *const names[] = {"dim",        "hidden_dim", "n_layers",   "n_heads",
+                                        "n_kv_heads", "vocab_size", "max_seq_len"};
 
     bool magic = n >= 4 && bl_u32_at(p) == MAGIC;
     if (n < (magic ? V1_DATA : V0_DATA))
-        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes, a llama2.c header has %d", file, n, magic ? V1_DATA : V0_DATA);
+        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes, a llama2.c header has %d", file, n,
+                       magic ? V1_DATA : V0_DATA);
     if (magic && bl_u32_at(p + 4) != 1)
-        return bl_fail(e, BL_E_FORMAT, "%s: llama2.c version %" PRId32 ", expected 0 or 1 (int8 files are not read)", file, (int32_t)bl_u32_at(p + 4));
+        return bl_fail(e, BL_E_FORMAT, "%s: llama2.c version %" PRId32 ", expected 0 or 1 (int8 files are not read)",
+                       file, (int32_t)bl_u32_at(p + 4));
     memcpy(h, p + (magic ? 8 : 0), sizeof h);
     if (magic) {
         if (p[36] > 1) return bl_fail(e, BL_E_FORMAT, "%s: shared_classifier is %d, expected 0 or 1", file, p[36]);
@@ -57,16 +71,28 @@ bl_status bl_llama2c_parse(const uint8_t *p, uint64_t n, const char *file, bl_co
     }
     for (int i = 0; i < 7; i++)
         if (h[i] <= 0)
-            return bl_fail(e, BL_E_FORMAT, "%s: read as a llama2.c checkpoint (it is not GGUF), %s is %" PRId32 ", expected above 0", file, names[i], h[i]);
-    c.dim = h[0]; c.ffn_dim = h[1]; c.n_layers = h[2]; c.n_heads = h[3]; c.n_kv_heads = h[4]; c.vocab = h[5]; c.max_len = h[6];
+            return bl_fail(e, BL_E_FORMAT,
+                           "%s: read as a llama2.c checkpoint (it is not GGUF), %s is %" PRId32 ", expected above 0",
+                           file, names[i], h[i]);
+    c.dim = h[0];
+    c.ffn_dim = h[1];
+    c.n_layers = h[2];
+    c.n_heads = h[3];
+    c.n_kv_heads = h[4];
+    c.vocab = h[5];
+    c.max_len = h[6];
     c.head_dim = c.dim / c.n_heads ? c.dim / c.n_heads : 1;
-    if ((st = bl_config_check(&c, file, e)) != BL_OK) { bl_within(e, "read as a llama2.c checkpoint"); return st; }
+    if ((st = bl_config_check(&c, file, e)) != BL_OK) {
+        bl_within(e, "read as a llama2.c checkpoint");
+        return st;
+    }
 
     uint64_t floats = 0, from = magic ? V1_DATA : V0_DATA;
     for (int r = 0; r < BL_N_ROLES; r++) floats += role_floats(&c, (bl_role)r);
     if (!magic) floats += role_floats(&c, BL_N_ROLES);
     if (n - from != floats * 4)
-        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes, a llama2.c v%d checkpoint of this shape has %" PRIu64, file, n, magic, from + floats * 4);
+        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes, a llama2.c v%d checkpoint of this shape has %" PRIu64,
+                       file, n, magic, from + floats * 4);
     *out = c;
     *v1 = magic;
     *data = from;
@@ -77,7 +103,7 @@ bl_status bl_read_llama2c(bl_checkpoint *c, bl_err *e)
 {
     bl_status st = BL_OK;
     bool v1;
-    uint64_t at, begin[BL_N_ROLES + 1] = { 0 };
+    uint64_t at, begin[BL_N_ROLES + 1] = {0};
     const bl_format *f = bl_format_find("fp32");
     bl_slot s;
 

@@ -1,11 +1,13 @@
-/* load.c - stored bytes to the backend, or decoded on the host; rows of rotary weights into half-split order on the way.
+/* load.c - stored bytes to the backend, or decoded on the host; rows of rotary weights into half-split order on the
+ * way.
  *
- * Adjacent-pair order has row 2j and 2j+1 of a head where half-split has j and j + head/2, so row r of the HF order is read from
- * bl_rotary_row(t, r). All else is a copy. Only what is needed is touched, and mapped pages are given back afterwards.
+ * Adjacent-pair order has row 2j and 2j+1 of a head where half-split has j and j + head/2, so row r of the HF order is
+ * read from bl_rotary_row(t, r). All else is a copy. Only what is needed is touched, and mapped pages are given back
+ * afterwards.
  */
 #include "checkpoint_impl.h"
 
-enum { CHUNK = 4 << 20 };                               /* bytes of rows that are gathered at a time */
+enum { CHUNK = 4 << 20 }; /* bytes of rows that are gathered at a time */
 
 int64_t bl_rotary_row(const bl_stored *t, int64_t r)
 {
@@ -22,7 +24,8 @@ void bl_part_read(bl_checkpoint *c, const bl_stored *t, int i, uint64_t from, ui
     c->bytes_read += n;
 }
 
-void bl_rows_read(bl_checkpoint *c, const bl_stored *t, int i, const bl_part_spec *spec, int64_t row0, int64_t rows, void *dst)
+void bl_rows_read(bl_checkpoint *c, const bl_stored *t, int i, const bl_part_spec *spec, int64_t row0, int64_t rows,
+                  void *dst)
 {
     uint64_t row_bytes = (uint64_t)spec->cols * bl_dtype_bytes(spec->dtype);
     if (t->rotary_heads == 0) {
@@ -30,7 +33,8 @@ void bl_rows_read(bl_checkpoint *c, const bl_stored *t, int i, const bl_part_spe
         return;
     }
     for (int64_t r = 0; r < rows; r++)
-        bl_part_read(c, t, i, (uint64_t)bl_rotary_row(t, row0 + r) * row_bytes, row_bytes, (uint8_t *)dst + (uint64_t)r * row_bytes);
+        bl_part_read(c, t, i, (uint64_t)bl_rotary_row(t, row0 + r) * row_bytes, row_bytes,
+                     (uint8_t *)dst + (uint64_t)r * row_bytes);
 }
 
 static void drop(const bl_checkpoint *c, const bl_stored *t)
@@ -40,7 +44,8 @@ static void drop(const bl_checkpoint *c, const bl_stored *t)
 }
 
 /* One part, uploaded as it lies or gathered in chunks. */
-static bl_status load_part(bl_checkpoint *c, const bl_stored *t, int i, const bl_part_spec *spec, bl_backend *be, const bl_tensor *to, bl_err *e)
+static bl_status load_part(bl_checkpoint *c, const bl_stored *t, int i, const bl_part_spec *spec, bl_backend *be,
+                           const bl_tensor *to, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_extent *x = &t->part[i];
@@ -58,7 +63,7 @@ static bl_status load_part(bl_checkpoint *c, const bl_stored *t, int i, const bl
         bl_tensor rows = bl_tensor_rows(*to, r, n);
         bl_rows_read(c, t, i, spec, r, n, buf);
         BL_TRY(be->ops->upload(be, &rows, buf, e));
-        BL_TRY(be->ops->sync(be, e));                   /* before buf is used again */
+        BL_TRY(be->ops->sync(be, e)); /* before buf is used again */
     }
 out:
     bl_free(buf);
@@ -68,14 +73,14 @@ out:
 bl_status bl_checkpoint_load(bl_checkpoint *c, const bl_stored *t, bl_backend *be, bl_weight *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_weight w = { 0 };
+    bl_weight w = {0};
     bl_part_spec spec[BL_MAX_PARTS];
     BL_TRY(bl_weight_new(be, t->format, &t->shape, &w, e));
     t->format->parts(t->format, &t->shape, spec);
     for (int i = 0; i < t->n_parts; i++) BL_TRY(load_part(c, t, i, &spec[i], be, &w.part[i], e));
-    BL_TRY(be->ops->sync(be, e));                       /* the pages are not read after this */
+    BL_TRY(be->ops->sync(be, e)); /* the pages are not read after this */
     *out = w;
-    w = (bl_weight){ 0 };
+    w = (bl_weight){0};
 out:
     drop(c, t);
     if (st != BL_OK) bl_within(e, "loading %s", t->name);
@@ -87,11 +92,11 @@ bl_status bl_checkpoint_dense(bl_checkpoint *c, const bl_stored *t, int64_t row0
 {
     bl_status st = BL_OK;
     bl_part_spec spec[BL_MAX_PARTS];
-    void *part[BL_MAX_PARTS] = { 0 };
-    const void *lent[BL_MAX_PARTS] = { 0 };
+    void *part[BL_MAX_PARTS] = {0};
+    const void *lent[BL_MAX_PARTS] = {0};
     const bl_format *f = t->format;
     uint64_t row_bytes = 0;
-    bool by_row = true;                                 /* else some part belongs to all rows: the whole weight is read */
+    bool by_row = true; /* else some part belongs to all rows: the whole weight is read */
 
     f->parts(f, &t->shape, spec);
     for (int i = 0; i < t->n_parts; i++) {
@@ -102,11 +107,15 @@ bl_status bl_checkpoint_dense(bl_checkpoint *c, const bl_stored *t, int64_t row0
     step = BL_MIN(step, by_row ? rows : t->shape.out);
     for (int i = 0; i < t->n_parts; i++) {
         uint64_t n = by_row ? (uint64_t)step * (uint64_t)spec[i].cols : (uint64_t)spec[i].rows * (uint64_t)spec[i].cols;
-        if (!(lent[i] = part[i] = bl_new(n, bl_dtype_bytes(spec[i].dtype), e))) { st = BL_E_NOMEM; goto out; }
+        if (!(lent[i] = part[i] = bl_new(n, bl_dtype_bytes(spec[i].dtype), e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         if (!by_row) bl_part_read(c, t, i, 0, t->part[i].bytes, part[i]);
     }
     if (!by_row) {
-        for (int64_t r = 0; r < rows; r++) f->unpack(f, &t->shape, lent, row0 + r, 0, t->shape.in, dst + r * t->shape.in);
+        for (int64_t r = 0; r < rows; r++)
+            f->unpack(f, &t->shape, lent, row0 + r, 0, t->shape.in, dst + r * t->shape.in);
         goto out;
     }
     for (int64_t r = 0; r < rows; r += step) {

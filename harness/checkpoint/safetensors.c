@@ -3,8 +3,8 @@
  *     u64 N | N bytes of JSON, may end in blanks | tensor bytes
  *     { "__metadata__": { text: text }, name: { "dtype": text, "shape": [whole, …], "data_offsets": [begin, end] }, … }
  *
- * The grammar is that small, so the header is read in one pass without building a document: numbers stay exact to 64 bits, and a header of
- * the largest allowed size costs no more memory than its tensors.
+ * The grammar is that small, so the header is read in one pass without building a document: numbers stay exact to 64
+ * bits, and a header of the largest allowed size costs no more memory than its tensors.
  */
 #include "safetensors.h"
 #include "checkpoint_impl.h"
@@ -14,34 +14,55 @@
 enum { MAX_TENSORS = 131072, MAX_NAME = 1024, MAX_NOTES = 65536 };
 #define MAX_HEADER 100000000u
 
-static const struct { const char *name; unsigned bits; bl_dtype dtype; } dtypes[] = {
-    { "BOOL", 8, BL_BOOL }, { "U8", 8, BL_U8 },     { "I8", 8, BL_I8 },     { "I16", 16, BL_I16 },  { "I32", 32, BL_I32 },
-    { "I64", 64, BL_I64 },  { "F16", 16, BL_F16 },  { "BF16", 16, BL_BF16 }, { "F32", 32, BL_F32 }, { "F64", 64, BL_F64 },
-    { "U16", 16, BL_N_DTYPES }, { "U32", 32, BL_N_DTYPES }, { "U64", 64, BL_N_DTYPES }, { "C64", 64, BL_N_DTYPES },
-    { "F8_E5M2", 8, BL_N_DTYPES }, { "F8_E4M3", 8, BL_N_DTYPES }, { "F8_E8M0", 8, BL_N_DTYPES },
-    { "F8_E4M3FNUZ", 8, BL_N_DTYPES }, { "F8_E5M2FNUZ", 8, BL_N_DTYPES },
-    { "F6_E2M3", 6, BL_N_DTYPES }, { "F6_E3M2", 6, BL_N_DTYPES }, { "F4", 4, BL_N_DTYPES },
+static const struct {
+    const char *name;
+    unsigned bits;
+    bl_dtype dtype;
+} dtypes[] = {
+    {"BOOL", 8, BL_BOOL},
+    {"U8", 8, BL_U8},
+    {"I8", 8, BL_I8},
+    {"I16", 16, BL_I16},
+    {"I32", 32, BL_I32},
+    {"I64", 64, BL_I64},
+    {"F16", 16, BL_F16},
+    {"BF16", 16, BL_BF16},
+    {"F32", 32, BL_F32},
+    {"F64", 64, BL_F64},
+    {"U16", 16, BL_N_DTYPES},
+    {"U32", 32, BL_N_DTYPES},
+    {"U64", 64, BL_N_DTYPES},
+    {"C64", 64, BL_N_DTYPES},
+    {"F8_E5M2", 8, BL_N_DTYPES},
+    {"F8_E4M3", 8, BL_N_DTYPES},
+    {"F8_E8M0", 8, BL_N_DTYPES},
+    {"F8_E4M3FNUZ", 8, BL_N_DTYPES},
+    {"F8_E5M2FNUZ", 8, BL_N_DTYPES},
+    {"F6_E2M3", 6, BL_N_DTYPES},
+    {"F6_E3M2", 6, BL_N_DTYPES},
+    {"F4", 4, BL_N_DTYPES},
 };
 
 struct bl_safetensors {
-    bl_arena     *arena;
-    bl_st_tensor *t;                                    /* by offset */
-    uint32_t     *by_name;
-    size_t        n, cap;
-    uint64_t      data;
+    bl_arena *arena;
+    bl_st_tensor *t; /* by offset */
+    uint32_t *by_name;
+    size_t n, cap;
+    uint64_t data;
 };
 
 typedef struct scan {
     const uint8_t *base, *p, *end;
-    const char    *file;
-    bl_arena      *arena;
-    bl_err        *e;
+    const char *file;
+    bl_arena *arena;
+    bl_err *e;
 } scan;
 
 static bl_status wrong(const scan *s, const char *expected)
 {
     if (s->p == s->end) return bl_fail(s->e, BL_E_FORMAT, "%s: header ends where %s was expected", s->file, expected);
-    return bl_fail(s->e, BL_E_FORMAT, "%s: header byte %td is '%c', expected %s", s->file, s->p - s->base, *s->p, expected);
+    return bl_fail(s->e, BL_E_FORMAT, "%s: header byte %td is '%c', expected %s", s->file, s->p - s->base, *s->p,
+                   expected);
 }
 
 static void blanks(scan *s)
@@ -59,7 +80,7 @@ static bool next_is(scan *s, char c)
 
 static bl_status expect(scan *s, char c)
 {
-    char what[4] = { '\'', c, '\'', 0 };
+    char what[4] = {'\'', c, '\'', 0};
     return next_is(s, c) ? BL_OK : wrong(s, what);
 }
 
@@ -80,7 +101,11 @@ static int escape(scan *s, uint8_t *to)
     static const char from[] = "\"\\/bfnrt", into[] = "\"\\/\b\f\n\r\t";
     if (s->p == s->end) return 0;
     const char *at = *s->p ? strchr(from, *s->p) : NULL;
-    if (at) { *to = (uint8_t)into[at - from]; s->p++; return 1; }
+    if (at) {
+        *to = (uint8_t)into[at - from];
+        s->p++;
+        return 1;
+    }
     if (*s->p != 'u' || s->end - s->p < 5) return 0;
     int64_t c = hex4(s->p + 1);
     s->p += 5;
@@ -92,14 +117,25 @@ static int escape(scan *s, uint8_t *to)
     } else if (c <= 0 || (c >= 0xdc00 && c < 0xe000)) {
         return 0;
     }
-    if (c < 0x80) { to[0] = (uint8_t)c; return 1; }
-    if (c < 0x800) { to[0] = (uint8_t)(0xc0 | c >> 6); to[1] = (uint8_t)(0x80 | (c & 63)); return 2; }
+    if (c < 0x80) {
+        to[0] = (uint8_t)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        to[0] = (uint8_t)(0xc0 | c >> 6);
+        to[1] = (uint8_t)(0x80 | (c & 63));
+        return 2;
+    }
     if (c < 0x10000) {
-        to[0] = (uint8_t)(0xe0 | c >> 12); to[1] = (uint8_t)(0x80 | (c >> 6 & 63)); to[2] = (uint8_t)(0x80 | (c & 63));
+        to[0] = (uint8_t)(0xe0 | c >> 12);
+        to[1] = (uint8_t)(0x80 | (c >> 6 & 63));
+        to[2] = (uint8_t)(0x80 | (c & 63));
         return 3;
     }
-    to[0] = (uint8_t)(0xf0 | c >> 18); to[1] = (uint8_t)(0x80 | (c >> 12 & 63));
-    to[2] = (uint8_t)(0x80 | (c >> 6 & 63)); to[3] = (uint8_t)(0x80 | (c & 63));
+    to[0] = (uint8_t)(0xf0 | c >> 18);
+    to[1] = (uint8_t)(0x80 | (c >> 12 & 63));
+    to[2] = (uint8_t)(0x80 | (c >> 6 & 63));
+    to[3] = (uint8_t)(0x80 | (c & 63));
     return 4;
 }
 
@@ -110,21 +146,29 @@ static bl_status text(scan *s, size_t max, const char *what, const char **out)
     if (st != BL_OK) return st;
     const uint8_t *from = s->p;
     while (s->p < s->end && *s->p != '"') {
-        if (*s->p < 32) return bl_fail(s->e, BL_E_FORMAT, "%s: header: %s holds control character %d", s->file, what, *s->p);
+        if (*s->p < 32)
+            return bl_fail(s->e, BL_E_FORMAT, "%s: header: %s holds control character %d", s->file, what, *s->p);
         s->p += *s->p == '\\' && s->end - s->p > 1 ? 2 : 1;
     }
     if (s->p == s->end) return wrong(s, "'\"'");
     size_t n = (size_t)(s->p - from);
-    if (n > max) return bl_fail(s->e, BL_E_FORMAT, "%s: header: %s has %zu bytes, at most %zu are read", s->file, what, n, max);
+    if (n > max)
+        return bl_fail(s->e, BL_E_FORMAT, "%s: header: %s has %zu bytes, at most %zu are read", s->file, what, n, max);
     char *to = bl_arena_str(s->arena, (const char *)from, n, s->e);
     if (!to) return BL_E_NOMEM;
     *out = to;
-    if (!memchr(from, '\\', n)) { s->p++; return BL_OK; }
+    if (!memchr(from, '\\', n)) {
+        s->p++;
+        return BL_OK;
+    }
 
     s->p = from;
     uint8_t *w = (uint8_t *)to;
     while (*s->p != '"') {
-        if (*s->p != '\\') { *w++ = *s->p++; continue; }
+        if (*s->p != '\\') {
+            *w++ = *s->p++;
+            continue;
+        }
         s->p++;
         int k = escape(s, w);
         if (k == 0) return bl_fail(s->e, BL_E_FORMAT, "%s: header: %s holds an escape that is none", s->file, what);
@@ -150,8 +194,8 @@ static bl_status whole(scan *s, const char *tensor, const char *field, uint64_t 
     const uint8_t *to = s->p;
     while (to < s->end && to - from < 40 && !strchr(", ]}:\t\n\r", *to)) to++;
     if (!plain || to != s->p || !fits)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': %s holds '%.*s', expected a whole number%s", s->file, tensor, field,
-                       (int)(to - from), (const char *)from, plain && !fits ? " of 64 bits" : "");
+        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': %s holds '%.*s', expected a whole number%s", s->file,
+                       tensor, field, (int)(to - from), (const char *)from, plain && !fits ? " of 64 bits" : "");
     *out = v;
     return BL_OK;
 }
@@ -179,9 +223,12 @@ static bl_status shape(scan *s, bl_st_tensor *t)
     do {
         uint64_t v;
         if (t->ndim == BL_ST_MAX_DIMS)
-            return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s' has more than %d dimensions", s->file, t->name, BL_ST_MAX_DIMS);
+            return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s' has more than %d dimensions", s->file, t->name,
+                           BL_ST_MAX_DIMS);
         BL_TRY(whole(s, t->name, "shape", &v));
-        if (v > INT64_MAX) return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': dimension %d is %" PRIu64, s->file, t->name, t->ndim, v);
+        if (v > INT64_MAX)
+            return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': dimension %d is %" PRIu64, s->file, t->name, t->ndim,
+                           v);
         t->dim[t->ndim++] = (int64_t)v;
     } while (next_is(s, ','));
     BL_TRY(expect(s, ']'));
@@ -196,9 +243,11 @@ static bl_status shape_bytes(const scan *s, const bl_st_tensor *t, unsigned bits
     for (int i = 0; i < t->ndim; i++)
         if (__builtin_mul_overflow(n, (uint64_t)t->dim[i], &n))
             return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': shape is too large", s->file, t->name);
-    if (__builtin_mul_overflow(n, (uint64_t)bits, &all)) return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': shape is too large", s->file, t->name);
+    if (__builtin_mul_overflow(n, (uint64_t)bits, &all))
+        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': shape is too large", s->file, t->name);
     if (all % 8)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': %" PRIu64 " elements of %u bits are not whole bytes", s->file, t->name, n, bits);
+        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': %" PRIu64 " elements of %u bits are not whole bytes",
+                       s->file, t->name, n, bits);
     *out = all / 8;
     return BL_OK;
 }
@@ -208,8 +257,8 @@ static bl_status tensor(scan *s, bl_st_tensor *t)
 {
     bl_status st = BL_OK;
     unsigned bits = 0;
-    bool have[3] = { 0 };
-    static const char *const fields[] = { "dtype", "shape", "data_offsets" };
+    bool have[3] = {0};
+    static const char *const fields[] = {"dtype", "shape", "data_offsets"};
     uint64_t begin = 0, end = 0, need = 0;
 
     BL_TRY(expect(s, '{'));
@@ -220,7 +269,8 @@ static bl_status tensor(scan *s, bl_st_tensor *t)
             BL_TRY(text(s, MAX_NAME, "a field name", &key));
             while (f < 3 && strcmp(key, fields[f])) f++;
             if (f == 3) return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': unknown field '%s'", s->file, t->name, key);
-            if (have[f]) return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': field '%s' appears twice", s->file, t->name, key);
+            if (have[f])
+                return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': field '%s' appears twice", s->file, t->name, key);
             have[f] = true;
             BL_TRY(expect(s, ':'));
             if (f == 0) {
@@ -238,12 +288,15 @@ static bl_status tensor(scan *s, bl_st_tensor *t)
         BL_TRY(expect(s, '}'));
     }
     for (size_t f = 0; f < 3; f++)
-        if (!have[f]) return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': field '%s' is missing", s->file, t->name, fields[f]);
+        if (!have[f])
+            return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': field '%s' is missing", s->file, t->name, fields[f]);
     BL_TRY(shape_bytes(s, t, bits, &need));
     if (end < begin)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': bytes %" PRIu64 "..%" PRIu64 " run backwards", s->file, t->name, begin, end);
+        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': bytes %" PRIu64 "..%" PRIu64 " run backwards", s->file,
+                       t->name, begin, end);
     if (end - begin != need)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': bytes %" PRIu64 "..%" PRIu64 ", expected %" PRIu64 " bytes from %" PRIu64,
+        return bl_fail(s->e, BL_E_FORMAT,
+                       "%s: tensor '%s': bytes %" PRIu64 "..%" PRIu64 ", expected %" PRIu64 " bytes from %" PRIu64,
                        s->file, t->name, begin, end, need, begin);
     t->offset = begin;
     t->bytes = need;
@@ -261,7 +314,10 @@ static bl_status metadata(scan *s)
     BL_TRY(expect(s, '{'));
     if (next_is(s, '}')) goto out;
     do {
-        if (n == MAX_NOTES) { st = bl_fail(s->e, BL_E_FORMAT, "%s: __metadata__ has more than %d entries", s->file, MAX_NOTES); goto out; }
+        if (n == MAX_NOTES) {
+            st = bl_fail(s->e, BL_E_FORMAT, "%s: __metadata__ has more than %d entries", s->file, MAX_NOTES);
+            goto out;
+        }
         BL_TRY(bl_grow(&keys, &cap, n + 1, sizeof *keys, s->e));
         BL_TRY(text(s, MAX_HEADER, "__metadata__", &keys[n]));
         n++;
@@ -273,7 +329,7 @@ static bl_status metadata(scan *s)
         }
         bl_mark mark = bl_arena_mark(s->arena);
         BL_TRY(text(s, MAX_HEADER, "__metadata__", &value));
-        bl_arena_release(s->arena, mark);               /* only checked */
+        bl_arena_release(s->arena, mark); /* only checked */
     } while (next_is(s, ','));
     BL_TRY(expect(s, '}'));
     qsort(keys, n, sizeof *keys, text_order);
@@ -308,7 +364,7 @@ static bl_status tensors(scan *s, bl_safetensors *f)
                 return bl_fail(s->e, BL_E_FORMAT, "%s: tensor name '%s' holds a control character", s->file, name);
         if (f->n == MAX_TENSORS) return bl_fail(s->e, BL_E_FORMAT, "%s: more than %d tensors", s->file, MAX_TENSORS);
         BL_TRY(bl_grow(&f->t, &f->cap, f->n + 1, sizeof *f->t, s->e));
-        f->t[f->n] = (bl_st_tensor){ .name = name };
+        f->t[f->n] = (bl_st_tensor){.name = name};
         BL_TRY(tensor(s, &f->t[f->n]));
         f->n++;
     } while (next_is(s, ','));
@@ -339,15 +395,16 @@ static bl_status cover(bl_safetensors *f, const char *file, uint64_t size, bl_er
     for (size_t i = 0; i < f->n; i++) {
         bl_st_tensor *t = &f->t[i];
         if (t->offset != at)
-            return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' begins at byte %" PRIu64 ", expected %" PRIu64 " (%s)", file, t->name, t->offset, at,
-                           t->offset < at ? "overlap" : "hole");
+            return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' begins at byte %" PRIu64 ", expected %" PRIu64 " (%s)",
+                           file, t->name, t->offset, at, t->offset < at ? "overlap" : "hole");
         at += t->bytes;
         if (at > size)
-            return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' ends at byte %" PRIu64 " of the data, the file has %" PRIu64, file, t->name, at, size);
+            return bl_fail(e, BL_E_FORMAT,
+                           "%s: tensor '%s' ends at byte %" PRIu64 " of the data, the file has %" PRIu64, file, t->name,
+                           at, size);
         t->offset += f->data;
     }
-    if (at != size)
-        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes behind the last tensor", file, size - at);
+    if (at != size) return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes behind the last tensor", file, size - at);
     f->by_name = bl_alloc(f->arena, f->n, sizeof *f->by_name, e);
     if (!f->by_name) return BL_E_NOMEM;
     for (size_t i = 0; i < f->n; i++) f->by_name[i] = (uint32_t)i;
@@ -362,14 +419,19 @@ bl_status bl_safetensors_parse(const uint8_t *p, uint64_t n, const char *file, b
 {
     bl_status st = BL_OK;
     bl_safetensors *f = NULL;
-    scan s = { .file = file, .e = e };
+    scan s = {.file = file, .e = e};
 
     if (n < 8) return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes, a safetensors file has at least 8", file, n);
     uint64_t header = bl_u64_at(p);
     if (header > n - 8 && __builtin_bswap64(header) <= n - 8)
-        return bl_fail(e, BL_E_FORMAT, "%s: header length %" PRIu64 " looks big-endian; safetensors files are little-endian", file, header);
-    if (header > MAX_HEADER) return bl_fail(e, BL_E_FORMAT, "%s: header of %" PRIu64 " bytes, at most %u are read", file, header, MAX_HEADER);
-    if (header > n - 8) return bl_fail(e, BL_E_FORMAT, "%s: header of %" PRIu64 " bytes, the file has %" PRIu64, file, header, n);
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: header length %" PRIu64 " looks big-endian; safetensors files are little-endian", file,
+                       header);
+    if (header > MAX_HEADER)
+        return bl_fail(e, BL_E_FORMAT, "%s: header of %" PRIu64 " bytes, at most %u are read", file, header,
+                       MAX_HEADER);
+    if (header > n - 8)
+        return bl_fail(e, BL_E_FORMAT, "%s: header of %" PRIu64 " bytes, the file has %" PRIu64, file, header, n);
     s.base = s.p = p + 8;
     s.end = s.p + header;
     if (header == 0 || *s.p != '{') return bl_fail(e, BL_E_FORMAT, "%s: header does not begin with '{'", file);
@@ -381,7 +443,10 @@ bl_status bl_safetensors_parse(const uint8_t *p, uint64_t n, const char *file, b
     f->data = 8 + header;
     BL_TRY(tensors(&s, f));
     blanks(&s);
-    if (s.p != s.end) { st = bl_fail(e, BL_E_FORMAT, "%s: header goes on behind its JSON object", file); goto out; }
+    if (s.p != s.end) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: header goes on behind its JSON object", file);
+        goto out;
+    }
     BL_TRY(cover(f, file, n - f->data, e));
     *out = f;
     f = NULL;
@@ -409,7 +474,8 @@ bl_st_tensor *bl_safetensors_find(bl_safetensors *s, const char *name)
         size_t mid = (lo + hi) / 2;
         int d = strcmp(s->t[s->by_name[mid]].name, name);
         if (d == 0) return &s->t[s->by_name[mid]];
-        if (d < 0) lo = mid + 1; else hi = mid;
+        if (d < 0) lo = mid + 1;
+        else hi = mid;
     }
     return NULL;
 }

@@ -1,10 +1,12 @@
 /* synth.c - weights of any LLaMA shape, made up as they are read: for memory and speed work, never resident as a whole.
  *
  *     synth:llama3-8b        bf16, normal with deviation 0.02
- *     synth:llama3-8b:int4   random codes in groups of 64, fp16 scales and packed zero points; embedding and head stay bf16
+ *     synth:llama3-8b:int4   random codes in groups of 64, fp16 scales and packed zero points; embedding and head stay
+ * bf16
  *
- * Byte b of a part follows from the name of its weight and b alone: block b / 16 of Philox, keyed by the name. Dense weights turn 16 random
- * bits into a quantile of the normal distribution by table, so any slice costs the same and nothing depends on order.
+ * Byte b of a part follows from the name of its weight and b alone: block b / 16 of Philox, keyed by the name. Dense
+ * weights turn 16 random bits into a quantile of the normal distribution by table, so any slice costs the same and
+ * nothing depends on order.
  */
 #include "checkpoint_impl.h"
 #include "kernels/base/rng.h"
@@ -13,49 +15,71 @@
 enum { VERSION = 1, GROUP = 64, QUANTILES = 65536 };
 static const double deviation = 0.02;
 
-static const struct shape { const char *name; bl_config c; } shapes[] = {
-#define PLAIN .rope = BL_ROPE_PLAIN
+static const struct shape {
+    const char *name;
+    bl_config c;
+} shapes[] = {
+#define PLAIN     .rope = BL_ROPE_PLAIN
 #define LLAMA3(f) .rope = BL_ROPE_LLAMA3, .rope_factor = f, .rope_low = 1, .rope_high = 4, .rope_original = 8192
-    { "llama3-8b",      { 4096, 14336, 32, 32, 8, 128, 128256, 8192, 1e-5, 500000, PLAIN, .tied = false, .bos = 128000, .eos = 128001 } },
-    { "llama3-70b",     { 8192, 28672, 80, 64, 8, 128, 128256, 8192, 1e-5, 500000, PLAIN, .tied = false, .bos = 128000, .eos = 128001 } },
-    { "llama3.1-8b",    { 4096, 14336, 32, 32, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(8), .tied = false, .bos = 128000, .eos = 128001 } },
-    { "llama3.1-70b",   { 8192, 28672, 80, 64, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(8), .tied = false, .bos = 128000, .eos = 128001 } },
-    { "llama3.1-405b",  { 16384, 53248, 126, 128, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(8), .tied = false, .bos = 128000, .eos = 128001 } },
-    { "llama3.2-1b",    { 2048, 8192, 16, 32, 8, 64, 128256, 131072, 1e-5, 500000, LLAMA3(32), .tied = true, .bos = 128000, .eos = 128001 } },
-    { "llama3.2-3b",    { 3072, 8192, 28, 24, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(32), .tied = true, .bos = 128000, .eos = 128001 } },
-    { "llama2-7b",      { 4096, 11008, 32, 32, 32, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2 } },
-    { "llama2-13b",     { 5120, 13824, 40, 40, 40, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2 } },
-    { "llama2-70b",     { 8192, 28672, 80, 64, 8, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2 } },
-    { "tinyllama-1.1b", { 2048, 5632, 22, 32, 4, 64, 32000, 2048, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2 } },
-    { "smollm2-135m",   { 576, 1536, 30, 9, 3, 64, 49152, 8192, 1e-5, 100000, PLAIN, .tied = true, .bos = 1, .eos = 2 } },
-    { "smollm2-360m",   { 960, 2560, 32, 15, 5, 64, 49152, 8192, 1e-5, 100000, PLAIN, .tied = true, .bos = 1, .eos = 2 } },
-    { "smollm2-1.7b",   { 2048, 8192, 24, 32, 32, 64, 49152, 8192, 1e-5, 130000, PLAIN, .tied = true, .bos = 1, .eos = 2 } },
-    { "tiny",           { 64, 176, 2, 4, 2, 16, 512, 512, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2 } },
+    {"llama3-8b",
+     {4096, 14336, 32, 32, 8, 128, 128256, 8192, 1e-5, 500000, PLAIN, .tied = false, .bos = 128000, .eos = 128001}},
+    {"llama3-70b",
+     {8192, 28672, 80, 64, 8, 128, 128256, 8192, 1e-5, 500000, PLAIN, .tied = false, .bos = 128000, .eos = 128001}},
+    {"llama3.1-8b",
+     {4096, 14336, 32, 32, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(8), .tied = false, .bos = 128000,
+      .eos = 128001}},
+    {"llama3.1-70b",
+     {8192, 28672, 80, 64, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(8), .tied = false, .bos = 128000,
+      .eos = 128001}},
+    {"llama3.1-405b",
+     {16384, 53248, 126, 128, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(8), .tied = false, .bos = 128000,
+      .eos = 128001}},
+    {"llama3.2-1b",
+     {2048, 8192, 16, 32, 8, 64, 128256, 131072, 1e-5, 500000, LLAMA3(32), .tied = true, .bos = 128000, .eos = 128001}},
+    {"llama3.2-3b",
+     {3072, 8192, 28, 24, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(32), .tied = true, .bos = 128000,
+      .eos = 128001}},
+    {"llama2-7b", {4096, 11008, 32, 32, 32, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"llama2-13b", {5120, 13824, 40, 40, 40, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"llama2-70b", {8192, 28672, 80, 64, 8, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"tinyllama-1.1b", {2048, 5632, 22, 32, 4, 64, 32000, 2048, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"smollm2-135m", {576, 1536, 30, 9, 3, 64, 49152, 8192, 1e-5, 100000, PLAIN, .tied = true, .bos = 1, .eos = 2}},
+    {"smollm2-360m", {960, 2560, 32, 15, 5, 64, 49152, 8192, 1e-5, 100000, PLAIN, .tied = true, .bos = 1, .eos = 2}},
+    {"smollm2-1.7b", {2048, 8192, 24, 32, 32, 64, 49152, 8192, 1e-5, 130000, PLAIN, .tied = true, .bos = 1, .eos = 2}},
+    {"tiny", {64, 176, 2, 4, 2, 16, 512, 512, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
 #undef PLAIN
 #undef LLAMA3
 };
-static const struct { const char *name, *format; } types[] = { { "f32", "fp32" }, { "f16", "fp16" } };     /* else the format's own name */
+static const struct {
+    const char *name, *format;
+} types[] = {{"f32", "fp32"}, {"f16", "fp16"}}; /* else the format's own name */
 
 struct bl_synth {
     const char *text;
-    float    quantile[QUANTILES];                       /* of 0.02 times a normal number */
+    float quantile[QUANTILES]; /* of 0.02 times a normal number */
     uint16_t f16[QUANTILES], bf16[QUANTILES];
 };
 
 /* Normal quantile by Acklam's rational approximation (relative error below 1.2e-9), 0 < p < 1. */
 static double normal_quantile(double p)
 {
-    static const double a[] = { -3.969683028665376e+01, 2.209460984245205e+02, -2.759285104469687e+02, 1.383577518672690e+02, -3.066479806614716e+01, 2.506628277459239e+00 };
-    static const double b[] = { -5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02, 6.680131188771972e+01, -1.328068155288572e+01 };
-    static const double c[] = { -7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00, -2.549732539343734e+00, 4.374664141464968e+00, 2.938163982698783e+00 };
-    static const double d[] = { 7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00, 3.754408661907416e+00 };
+    static const double a[] = {-3.969683028665376e+01, 2.209460984245205e+02,  -2.759285104469687e+02,
+                               1.383577518672690e+02,  -3.066479806614716e+01, 2.506628277459239e+00};
+    static const double b[] = {-5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02,
+                               6.680131188771972e+01, -1.328068155288572e+01};
+    static const double c[] = {-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00,
+                               -2.549732539343734e+00, 4.374664141464968e+00,  2.938163982698783e+00};
+    static const double d[] = {7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00,
+                               3.754408661907416e+00};
     if (p > 0.5) return -normal_quantile(1 - p);
     if (p < 0.02425) {
         double q = sqrt(-2 * log(p));
-        return (((((c[0] * q + c[1]) * q + c[2]) * q + c[3]) * q + c[4]) * q + c[5]) / ((((d[0] * q + d[1]) * q + d[2]) * q + d[3]) * q + 1);
+        return (((((c[0] * q + c[1]) * q + c[2]) * q + c[3]) * q + c[4]) * q + c[5]) /
+               ((((d[0] * q + d[1]) * q + d[2]) * q + d[3]) * q + 1);
     }
     double q = p - 0.5, r = q * q;
-    return (((((a[0] * r + a[1]) * r + a[2]) * r + a[3]) * r + a[4]) * r + a[5]) * q / (((((b[0] * r + b[1]) * r + b[2]) * r + b[3]) * r + b[4]) * r + 1);
+    return (((((a[0] * r + a[1]) * r + a[2]) * r + a[3]) * r + a[4]) * r + a[5]) * q /
+           (((((b[0] * r + b[1]) * r + b[2]) * r + b[3]) * r + b[4]) * r + 1);
 }
 
 void bl_synth_free(bl_synth *s) { bl_free(s); }
@@ -71,19 +95,23 @@ bl_status bl_synth_hash(const bl_synth *s, bl_hash *out, bl_err *e)
 }
 
 /* ---- bytes ---- */
-typedef struct stream { uint32_t key[2]; uint64_t block; uint8_t buf[16]; } stream;
+typedef struct stream {
+    uint32_t key[2];
+    uint64_t block;
+    uint8_t buf[16];
+} stream;
 
 static stream stream_of(const bl_stored *t, int part)
 {
     uint64_t k = bl_rng_key(t->name, (uint64_t)part);
-    return (stream){ .key = { (uint32_t)k, (uint32_t)(k >> 32) }, .block = UINT64_MAX };
+    return (stream){.key = {(uint32_t)k, (uint32_t)(k >> 32)}, .block = UINT64_MAX};
 }
 
 static const uint8_t *block(stream *s, uint64_t b)
 {
     if (b != s->block) {
         uint32_t out[4];
-        bl_philox((uint32_t[4]){ (uint32_t)b, (uint32_t)(b >> 32), 0, VERSION }, s->key, out);
+        bl_philox((uint32_t[4]){(uint32_t)b, (uint32_t)(b >> 32), 0, VERSION}, s->key, out);
         memcpy(s->buf, out, sizeof s->buf);
         s->block = b;
     }
@@ -95,7 +123,9 @@ static void random_bytes(stream *s, uint64_t from, uint64_t n, uint8_t *dst)
     while (n > 0) {
         uint64_t skip = from % 16, m = BL_MIN(16 - skip, n);
         memcpy(dst, block(s, from / 16) + skip, m);
-        dst += m; from += m; n -= m;
+        dst += m;
+        from += m;
+        n -= m;
     }
 }
 
@@ -158,7 +188,10 @@ static float code_scale(const bl_format *f)
     double mean = 0, sq = 0;
     if (f->bits == 1) return (float)deviation;
     if (f->kind == BL_FMT_INT) return (float)(deviation * sqrt(12) / (1 << f->bits));
-    for (int i = 0; i < 1 << f->bits; i++) { mean += f->table[i]; sq += (double)f->table[i] * f->table[i]; }
+    for (int i = 0; i < 1 << f->bits; i++) {
+        mean += f->table[i];
+        sq += (double)f->table[i] * f->table[i];
+    }
     mean /= 1 << f->bits;
     return (float)(deviation / sqrt(sq / (1 << f->bits) - mean * mean));
 }
@@ -172,7 +205,12 @@ void bl_synth_bytes(const bl_synth *y, const bl_stored *t, int i, uint64_t from,
     if (f->kind == BL_FMT_DENSE) {
         bl_dtype d = spec[i].dtype;
         if (t->vector) constant(d, 1, from, n, dst);
-        else dense_bytes(&s, d == BL_F32 ? (const void *)y->quantile : d == BL_F16 ? y->f16 : y->bf16, bl_dtype_bytes(d), from, n, dst);
+        else
+            dense_bytes(&s,
+                        d == BL_F32   ? (const void *)y->quantile
+                        : d == BL_F16 ? y->f16
+                                      : y->bf16,
+                        bl_dtype_bytes(d), from, n, dst);
     } else if (!strcmp(spec[i].name, "codes")) {
         random_bytes(&s, from, n, dst);
     } else if (!strcmp(spec[i].name, "scales")) {
@@ -186,9 +224,12 @@ void bl_synth_bytes(const bl_synth *y, const bl_stored *t, int i, uint64_t from,
 static bl_status find_shape(const char *spec, const char *colon, const struct shape **out, bl_err *e)
 {
     size_t n = colon ? (size_t)(colon - spec) : strlen(spec);
-    const char *names[BL_COUNT(shapes) + 1] = { 0 };
+    const char *names[BL_COUNT(shapes) + 1] = {0};
     for (size_t i = 0; i < BL_COUNT(shapes); i++) {
-        if (strlen(shapes[i].name) == n && !strncmp(shapes[i].name, spec, n)) { *out = &shapes[i]; return BL_OK; }
+        if (strlen(shapes[i].name) == n && !strncmp(shapes[i].name, spec, n)) {
+            *out = &shapes[i];
+            return BL_OK;
+        }
         names[i] = shapes[i].name;
     }
     char word[64];
@@ -204,7 +245,9 @@ static bl_status find_type(const char *name, const bl_format **out, bl_err *e)
     const bl_format *f = bl_format_find(name);
     bool fits = f && f->kind != BL_FMT_BLOCK;
     for (int i = 0; fits && f->kind == BL_FMT_TABLE && i < 1 << f->bits; i++) fits = isfinite(f->table[i]);
-    if (!fits) return bl_fail(e, BL_E_CONFIG, "no synthetic weights of type '%s'; f32, f16, bf16, int1 to int8 and nf2 to nf8 are made", name);
+    if (!fits)
+        return bl_fail(e, BL_E_CONFIG,
+                       "no synthetic weights of type '%s'; f32, f16, bf16, int1 to int8 and nf2 to nf8 are made", name);
     *out = f;
     return BL_OK;
 }
@@ -229,11 +272,20 @@ bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e)
 
     BL_TRY(find_shape(spec, colon, &shape, e));
     BL_TRY(find_type(colon ? colon + 1 : "bf16", &f, e));
-    if (!(c->synth = bl_new(1, sizeof *c->synth, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(c->synth = bl_new(1, sizeof *c->synth, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     fill_tables(c->synth);
     bool plain = !strcmp(f->name, "bf16");
-    if (!(text = bl_format_text(e, "synth:%s%s%s", shape->name, plain ? "" : ":", plain ? "" : f->name))) { st = BL_E_NOMEM; goto out; }
-    if (!(c->name = c->path = bl_arena_str(c->arena, text, strlen(text), e))) { st = BL_E_NOMEM; goto out; }
+    if (!(text = bl_format_text(e, "synth:%s%s%s", shape->name, plain ? "" : ":", plain ? "" : f->name))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (!(c->name = c->path = bl_arena_str(c->arena, text, strlen(text), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     c->synth->text = c->name;
     c->config = shape->c;
     for (size_t i = 0; bl_slot_at(&c->config, i, &s); i++) {
@@ -242,11 +294,15 @@ bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e)
         bl_part_spec parts[BL_MAX_PARTS];
         bl_stored t = bl_stored_whole(&s, g, -1, 0, 0);
         if (g->kind != BL_FMT_DENSE)
-            t.shape = (bl_shape){ .out = s.out, .in = s.in, .group = BL_MIN(GROUP, s.in), .scale = BL_F16,
-                                .zero = g->kind == BL_FMT_INT && g->bits > 1 ? BL_ZERO_PACKED : BL_ZERO_NONE };
+            t.shape = (bl_shape){.out = s.out,
+                                 .in = s.in,
+                                 .group = BL_MIN(GROUP, s.in),
+                                 .scale = BL_F16,
+                                 .zero = g->kind == BL_FMT_INT && g->bits > 1 ? BL_ZERO_PACKED : BL_ZERO_NONE};
         t.n_parts = g->parts(g, &t.shape, parts);
         for (int p = 0; p < t.n_parts; p++)
-            t.part[p] = (bl_extent){ -1, 0, (uint64_t)parts[p].rows * (uint64_t)parts[p].cols * bl_dtype_bytes(parts[p].dtype) };
+            t.part[p] = (bl_extent){-1, 0,
+                                    (uint64_t)parts[p].rows * (uint64_t)parts[p].cols * bl_dtype_bytes(parts[p].dtype)};
         BL_TRY(bl_checkpoint_put(c, &t, e));
     }
 out:

@@ -2,11 +2,24 @@
 #include "checkpoint_impl.h"
 #include <stdlib.h>
 
-static const struct { const char *name; bl_tok_kind kind; } in_directory[] = {
-    { "tokenizer.json", BL_TOK_JSON }, { "tokenizer.model", BL_TOK_SPM }, { "tokenizer.gguf", BL_TOK_GGUF }, { "tokenizer.bin", BL_TOK_LLAMA2C },
+static const struct {
+    const char *name;
+    bl_tok_kind kind;
+} in_directory[] = {
+    {"tokenizer.json", BL_TOK_JSON},
+    {"tokenizer.model", BL_TOK_SPM},
+    {"tokenizer.gguf", BL_TOK_GGUF},
+    {"tokenizer.bin", BL_TOK_LLAMA2C},
 };
-static const struct { const char *suffix; bl_tok_kind kind; } by_suffix[] = {      /* in the order of preference */
-    { ".model", BL_TOK_SPM }, { ".json", BL_TOK_JSON }, { ".bin", BL_TOK_LLAMA2C }, { ".gguf", BL_TOK_GGUF },
+static const struct {
+    const char *suffix;
+    bl_tok_kind kind;
+} by_suffix[] = {
+    /* in the order of preference */
+    {".model", BL_TOK_SPM},
+    {".json", BL_TOK_JSON},
+    {".bin", BL_TOK_LLAMA2C},
+    {".gguf", BL_TOK_GGUF},
 };
 
 static bool ends(const char *s, const char *tail)
@@ -51,20 +64,29 @@ static bl_status look_beside(bl_checkpoint *c, const char *file, bl_err *e)
     char **names = NULL, *path = NULL, *dir = NULL;
     size_t n = 0;
     const char *slash = strrchr(file, '/'), *own = slash ? slash + 1 : file;
-    if (!(dir = slash ? bl_strndup(file, slash == file ? 1 : (size_t)(slash - file), e) : bl_strdup(".", e))) return BL_E_NOMEM;
+    if (!(dir = slash ? bl_strndup(file, slash == file ? 1 : (size_t)(slash - file), e) : bl_strdup(".", e)))
+        return BL_E_NOMEM;
     BL_TRY(bl_dir_list(dir, &names, &n, e));
     for (size_t s = 0; s < BL_COUNT(by_suffix); s++) {
         const char *found = NULL;
         size_t many = 0;
         for (size_t i = 0; i < n; i++) {
             bool tok = !strncmp(names[i], "tok", 3) && (s == 0 || s == 2);
-            if (!ends(names[i], by_suffix[s].suffix) || !(tok || !strncmp(names[i], "tokenizer.", 10)) || !strcmp(names[i], own)) continue;
+            if (!ends(names[i], by_suffix[s].suffix) || !(tok || !strncmp(names[i], "tokenizer.", 10)) ||
+                !strcmp(names[i], own))
+                continue;
             found = names[i];
             many++;
         }
         if (many == 0) continue;
-        if (many > 1) { st = why(c, dir, "more than one file could be the tokenizer", e); goto out; }
-        if (!(path = bl_join(dir, found, e))) { st = BL_E_NOMEM; goto out; }
+        if (many > 1) {
+            st = why(c, dir, "more than one file could be the tokenizer", e);
+            goto out;
+        }
+        if (!(path = bl_join(dir, found, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         st = keep(c, by_suffix[s].kind, path, e);
         goto out;
     }

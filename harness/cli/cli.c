@@ -30,7 +30,7 @@ static int unknown_verb(const char *name)
 /* Prints and frees; returns an exit code. */
 static int print(bl_text *t, int code)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_status st = bl_output(NULL, t, &e);
     if (st == BL_OK && fflush(stdout) != 0) st = bl_output_failed(&e);
     bl_text_free(t);
@@ -42,16 +42,19 @@ static int print(bl_text *t, int code)
 static int run_verb(const bl_program *p, const bl_verb *v, int argc, char **argv)
 {
     bl_status st = BL_OK;
-    bl_err e = { 0 };
-    bl_args args = { 0 };
+    bl_err e = {0};
+    bl_args args = {0};
     int code = 0;
     void *opts = bl_new(1, v->opts_size ? v->opts_size : 1, &e);
 
-    if (!opts) { st = BL_E_NOMEM; goto out; }
+    if (!opts) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     bl_opt_defaults(v->opts, opts);
     BL_TRY(bl_opt_parse(v->opts, opts, argc, argv, &args, &e));
     if (args.help) {
-        bl_text t = { 0 };
+        bl_text t = {0};
         bl_help_verb(v, &t);
         code = print(&t, 0);
         goto out;
@@ -61,7 +64,8 @@ static int run_verb(const bl_program *p, const bl_verb *v, int argc, char **argv
         goto out;
     }
     if (v->max_args >= 0 && (int)args.n_pos > v->max_args) {
-        st = bl_fail(&e, BL_E_CONFIG, "%s: '%s' is one argument too many; see: bitladder %s --help", v->name, args.pos[v->max_args], v->name);
+        st = bl_fail(&e, BL_E_CONFIG, "%s: '%s' is one argument too many; see: bitladder %s --help", v->name,
+                     args.pos[v->max_args], v->name);
         goto out;
     }
     st = v->run(p, opts, &args, &code, &e);
@@ -76,18 +80,19 @@ out:
     return code;
 }
 
-/* OpenMP reads how its threads wait before main runs, so a verb that computes starts the program once more with the answer; children find it in
- * their environment. Spinning for milliseconds, the default, is several times slower as soon as anything else runs on the machine; a few microseconds
- * keep decoding quick. */
+/* OpenMP reads how its threads wait before main runs, so a verb that computes starts the program once more with the
+ * answer; children find it in their environment. Spinning for milliseconds, the default, is several times slower as
+ * soon as anything else runs on the machine; a few microseconds keep decoding quick. */
 static void wait_passively(const bl_verb *v, char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
-    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0 && setenv("GOMP_SPINCOUNT", "3000", 1) == 0 && v->computes) execv("/proc/self/exe", argv);
+    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0 && setenv("GOMP_SPINCOUNT", "3000", 1) == 0 && v->computes)
+        execv("/proc/self/exe", argv);
 }
 
 int bl_cli_main(const bl_program *p, int argc, char **argv)
 {
-    bl_text t = { 0 };
+    bl_text t = {0};
     bl_process_init();
     const char *name = argc > 1 ? argv[1] : "";
     if (argc < 2) {

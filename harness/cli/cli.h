@@ -10,33 +10,56 @@
 int bl_cli_main(const bl_program *p, int argc, char **argv);
 
 typedef struct bl_verb {
-    const char *name, *args;                            /* "run", "[SPEC]" */
-    const char *line;                                   /* one line for the list of verbs */
-    const char *doc;                                    /* a paragraph for its own help */
-    const char *example;                                /* one real command */
-    const bl_opt *opts; size_t opts_size;
-    int min_args, max_args;                             /* positionals; -1: any number */
+    const char *name, *args; /* "run", "[SPEC]" */
+    const char *line;        /* one line for the list of verbs */
+    const char *doc;         /* a paragraph for its own help */
+    const char *example;     /* one real command */
+    const bl_opt *opts;
+    size_t opts_size;
+    int min_args, max_args; /* positionals; -1: any number */
     bool hidden;
-    bool computes;                                      /* runs a model in this very process */
+    bool computes; /* runs a model in this very process */
     bl_status (*run)(const bl_program *p, const void *opts, const bl_args *args, int *exit_code, bl_err *e);
 } bl_verb;
-extern const bl_verb *const bl_verbs[];                 /* NULL-terminated, verbs.c */
+extern const bl_verb *const bl_verbs[]; /* NULL-terminated, verbs.c */
 
 /* Rows that several verbs share; the member structs hold their values. */
-typedef struct bl_cli_common { bool json, quiet; int64_t threads; } bl_cli_common;
-#define BL_COMMON_ROWS(type, member)                                                                                                            \
-    { "json",    BL_OPT_BOOL, .at = offsetof(type, member.json),    .doc = "print JSON" },                                                       \
-    { "quiet",   BL_OPT_BOOL, .at = offsetof(type, member.quiet),   .doc = "say less", .letter = 'q' },                                          \
-    { "threads", BL_OPT_INT, .min = 0, .max = 4096, .at = offsetof(type, member.threads), .arg = "N", .doc = "threads; 0: all cores" }
-typedef struct bl_cli_model { const char *tokenizer, *device; bool no_bos, stream, kernel_ref, allow_nonfinite; int64_t batch_tokens, batch_size; } bl_cli_model;
-#define BL_MODEL_ROWS(type, member)                                                                                                             \
-    { "tokenizer", BL_OPT_TEXT, .at = offsetof(type, member.tokenizer), .arg = "FILE", .doc = "tokenizer of a model that carries none" },           \
-    { "device", BL_OPT_TEXT, .at = offsetof(type, member.device), .arg = "NAME", .doc = "cpu" },                                                   \
-    { "no-bos", BL_OPT_BOOL, .at = offsetof(type, member.no_bos), .doc = "put no BOS in front" },                                                  \
-    { "stream", BL_OPT_BOOL, .at = offsetof(type, member.stream), .doc = "keep only one block's weights in memory" },                              \
-    { "kernel-ref", BL_OPT_BOOL, .at = offsetof(type, member.kernel_ref), .doc = "plain reference kernels only" },                                 \
-    { "allow-nonfinite", BL_OPT_BOOL, .at = offsetof(type, member.allow_nonfinite), .doc = "load weights that hold NaN or infinity" },             \
-    { "batch-tokens", BL_OPT_INT, .min = 0, .max = 1 << 24, .at = offsetof(type, member.batch_tokens), .arg = "N", .doc = "tokens of one forward pass; 0: chosen" }, \
-    { "batch-size", BL_OPT_INT, .min = 0, .max = 1 << 20, .at = offsetof(type, member.batch_size), .arg = "N", .doc = "most sequences of one forward pass; 0: any" }
+typedef struct bl_cli_common {
+    bool json, quiet;
+    int64_t threads;
+} bl_cli_common;
+#define BL_COMMON_ROWS(type, member)                                                                                   \
+    {"json", BL_OPT_BOOL, .at = offsetof(type, member.json), .doc = "print JSON"},                                     \
+        {"quiet", BL_OPT_BOOL, .at = offsetof(type, member.quiet), .doc = "say less", .letter = 'q'},                  \
+    {                                                                                                                  \
+        "threads", BL_OPT_INT, .min = 0, .max = 4096, .at = offsetof(type, member.threads), .arg = "N",                \
+                               .doc = "threads; 0: all cores"                                                          \
+    }
+typedef struct bl_cli_model {
+    const char *tokenizer, *device;
+    bool no_bos, stream, kernel_ref, allow_nonfinite;
+    int64_t batch_tokens, batch_size;
+} bl_cli_model;
+#define BL_MODEL_ROWS(type, member)                                                                                    \
+    {"tokenizer", BL_OPT_TEXT, .at = offsetof(type, member.tokenizer), .arg = "FILE",                                  \
+     .doc = "tokenizer of a model that carries none"},                                                                 \
+        {"device", BL_OPT_TEXT, .at = offsetof(type, member.device), .arg = "NAME", .doc = "cpu"},                     \
+        {"no-bos", BL_OPT_BOOL, .at = offsetof(type, member.no_bos), .doc = "put no BOS in front"},                    \
+        {"stream", BL_OPT_BOOL, .at = offsetof(type, member.stream),                                                   \
+         .doc = "keep only one block's weights in memory"},                                                            \
+        {"kernel-ref", BL_OPT_BOOL, .at = offsetof(type, member.kernel_ref), .doc = "plain reference kernels only"},   \
+        {"allow-nonfinite", BL_OPT_BOOL, .at = offsetof(type, member.allow_nonfinite),                                 \
+         .doc = "load weights that hold NaN or infinity"},                                                             \
+        {"batch-tokens",                                                                                               \
+         BL_OPT_INT,                                                                                                   \
+         .min = 0,                                                                                                     \
+         .max = 1 << 24,                                                                                               \
+         .at = offsetof(type, member.batch_tokens),                                                                    \
+         .arg = "N",                                                                                                   \
+         .doc = "tokens of one forward pass; 0: chosen"},                                                              \
+    {                                                                                                                  \
+        "batch-size", BL_OPT_INT, .min = 0, .max = 1 << 20, .at = offsetof(type, member.batch_size), .arg = "N",       \
+                                  .doc = "most sequences of one forward pass; 0: any"                                  \
+    }
 
 #endif

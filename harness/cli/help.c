@@ -12,14 +12,17 @@
 #include <xxhash.h>
 #include <zlib.h>
 
-static const char about[] = "quantization and finetuning methods at 8 to 1 bits on LLaMA-family checkpoints: quality, size and speed";
+static const char about[] =
+    "quantization and finetuning methods at 8 to 1 bits on LLaMA-family checkpoints: quality, size and speed";
 
 /* Indented lines of at most 90 columns. */
 static void paragraph(bl_text *t, const char *s)
 {
     while (*s) {
         size_t n = strlen(s), at = 0;
-        if (n > 88) for (n = 0; n <= 88; n++) if (s[n] == ' ') at = n;
+        if (n > 88)
+            for (n = 0; n <= 88; n++)
+                if (s[n] == ' ') at = n;
         if (!at) at = n;
         bl_text_addf(t, "  %.*s\n", (int)at, s);
         s += at + (s[at] == ' ');
@@ -31,7 +34,9 @@ void bl_help_all(bl_text *t)
     bl_text_addf(t, "usage: bitladder VERB [arguments] [options]\n\n  %s\n\n", about);
     for (size_t i = 0; bl_verbs[i]; i++)
         if (!bl_verbs[i]->hidden) bl_text_addf(t, "  %-9s %s\n", bl_verbs[i]->name, bl_verbs[i]->line);
-    bl_text_add(t, "\nbitladder VERB --help says more; a first study: bitladder init study.json, then bitladder run study.json\n");
+    bl_text_add(
+        t,
+        "\nbitladder VERB --help says more; a first study: bitladder init study.json, then bitladder run study.json\n");
 }
 
 void bl_help_verb(const bl_verb *v, bl_text *t)
@@ -47,9 +52,11 @@ void bl_help_version(bl_text *t)
 {
     char pcre[64] = "";
     pcre2_config_8(PCRE2_CONFIG_VERSION, pcre);
-    bl_text_addf(t, "bitladder %s (commit %s, %s, %s)\n", BL_VERSION, BL_BUILD_COMMIT, BL_BUILD_TYPE, BL_BUILD_COMPILER);
-    bl_text_addf(t, "HDF5 %s, cJSON %s, PCRE2 %s, utf8proc %s, xxHash %u.%u.%u, zlib %s\n", bl_hdf5_version(), cJSON_Version(), pcre, utf8proc_version(),
-                 XXH_versionNumber() / 10000, XXH_versionNumber() / 100 % 100, XXH_versionNumber() % 100, zlibVersion());
+    bl_text_addf(t, "bitladder %s (commit %s, %s, %s)\n", BL_VERSION, BL_BUILD_COMMIT, BL_BUILD_TYPE,
+                 BL_BUILD_COMPILER);
+    bl_text_addf(t, "HDF5 %s, cJSON %s, PCRE2 %s, utf8proc %s, xxHash %u.%u.%u, zlib %s\n", bl_hdf5_version(),
+                 cJSON_Version(), pcre, utf8proc_version(), XXH_versionNumber() / 10000,
+                 XXH_versionNumber() / 100 % 100, XXH_versionNumber() % 100, zlibVersion());
     bl_text_addf(t, "%s\n", openblas_get_config());
 }
 
@@ -78,7 +85,7 @@ static void man_option(const bl_text *help, bl_text *t)
     bl_text_add(t, ".TP\n.B ");
     roff(t, head);
     bl_text_add(t, "\n");
-    for (s = end; *s; ) {                               /* runs of blanks and newlines become one blank */
+    for (s = end; *s;) { /* runs of blanks and newlines become one blank */
         s += strspn(s, " \n");
         size_t n = strcspn(s, " \n");
         char word[256];
@@ -96,9 +103,9 @@ static void man_verb(const bl_verb *v, bl_text *t)
     roff(t, v->doc ? v->doc : v->line);
     bl_text_add(t, "\n");
     for (const bl_opt *o = v->opts; o->type != BL_OPT_END; o++) {
-        bl_opt one[2] = { *o, { 0 } };
-        bl_text help = { 0 };
-        bl_opt_help(one, &help);                        /* one line: "  --name ARG  what it is  (default: x)", or more, each indented */
+        bl_opt one[2] = {*o, {0}};
+        bl_text help = {0};
+        bl_opt_help(one, &help); /* one line: "  --name ARG  what it is  (default: x)", or more, each indented */
         man_option(&help, t);
         bl_text_free(&help);
     }
@@ -130,13 +137,15 @@ void bl_help_man(const bl_program *p, bl_text *t)
             bl_text_add(t, "\n");
         }
     bl_text_add(t, ".SH FILES\n.TP\n.B BITLADDER_DATA\nwhere data sets are looked for, after \\-\\-data\n"
-                   ".SH EXIT STATUS\n0 done; 1 some cell failed or a file was skipped; 2 usage, spec or input refused before work; 3 regression; "
+                   ".SH EXIT STATUS\n0 done; 1 some cell failed or a file was skipped; 2 usage, spec or input refused "
+                   "before work; 3 regression; "
                    "4 device or disk unusable; 130 interrupted\n");
 }
 
 /* ---- completion ---- */
 
-/* Words of the choices that follow an option, per verb: "--format" means something else after `plot` than after `table`. */
+/* Words of the choices that follow an option, per verb: "--format" means something else after `plot` than after
+ * `table`. */
 static void choices(const bl_verb *v, bl_text *t)
 {
     for (const bl_opt *o = v->opts; o->type != BL_OPT_END; o++) {
@@ -147,7 +156,10 @@ static void choices(const bl_verb *v, bl_text *t)
     }
 }
 
-static void method_words(const bl_program *p, bl_text *t) { for (size_t i = 0; p->methods[i]; i++) bl_text_addf(t, "%s ", p->methods[i]->name); }
+static void method_words(const bl_program *p, bl_text *t)
+{
+    for (size_t i = 0; p->methods[i]; i++) bl_text_addf(t, "%s ", p->methods[i]->name);
+}
 static void task_words(const bl_program *p, bl_text *t)
 {
     for (size_t i = 0; p->tasks[i]; i++)
@@ -156,11 +168,13 @@ static void task_words(const bl_program *p, bl_text *t)
 
 void bl_help_bash(const bl_program *p, bl_text *t)
 {
-    bl_text_add(t, "# bash completion of bitladder\n_bitladder()\n{\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb=${COMP_WORDS[1]} words=\n"
+    bl_text_add(t, "# bash completion of bitladder\n_bitladder()\n{\n    local cur=${COMP_WORDS[COMP_CWORD]} "
+                   "prev=${COMP_WORDS[COMP_CWORD-1]} verb=${COMP_WORDS[1]} words=\n"
                    "    COMPREPLY=()\n    case $COMP_CWORD,$verb,$prev in\n    1,*) words='");
     for (size_t i = 0; bl_verbs[i]; i++)
         if (!bl_verbs[i]->hidden) bl_text_addf(t, "%s ", bl_verbs[i]->name);
-    bl_text_add(t, "--help --version' ;;\n    2,list,*) words='methods tasks kernels formats plots' ;;\n    2,bench,*) words='kernels scoring' ;;\n    2,ask,*) words='");
+    bl_text_add(t, "--help --version' ;;\n    2,list,*) words='methods tasks kernels formats plots' ;;\n    2,bench,*) "
+                   "words='kernels scoring' ;;\n    2,ask,*) words='");
     task_words(p, t);
     bl_text_add(t, "' ;;\n    2,show,*) words='");
     method_words(p, t);
@@ -178,6 +192,8 @@ void bl_help_bash(const bl_program *p, bl_text *t)
         for (const bl_opt *o = bl_verbs[i]->opts; o->type != BL_OPT_END; o++) bl_text_addf(t, "--%s ", o->name);
         bl_text_add(t, "--help' ;;\n");
     }
-    bl_text_add(t, "    esac; fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n    [ -n \"$words\" ] || COMPREPLY=($(compgen -f -- \"$cur\"))\n"
-                   "    type __ltrim_colon_completions >/dev/null 2>&1 && __ltrim_colon_completions \"$cur\"\n    return 0\n}\ncomplete -o filenames -F _bitladder bitladder\n");
+    bl_text_add(t, "    esac; fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n    [ -n \"$words\" ] || "
+                   "COMPREPLY=($(compgen -f -- \"$cur\"))\n"
+                   "    type __ltrim_colon_completions >/dev/null 2>&1 && __ltrim_colon_completions \"$cur\"\n    "
+                   "return 0\n}\ncomplete -o filenames -F _bitladder bitladder\n");
 }

@@ -13,7 +13,10 @@ static bool ends_with(const char *s, const char *tail)
 
 bl_status bl_session_tokenizer(const char *model, const bl_cli_model *o, bl_tokenizer **out, bl_err *e)
 {
-    static const struct { const char *tail; bl_tok_kind kind; } kinds[] = { { ".gguf", BL_TOK_GGUF }, { ".json", BL_TOK_JSON }, { ".model", BL_TOK_SPM } };
+    static const struct {
+        const char *tail;
+        bl_tok_kind kind;
+    } kinds[] = {{".gguf", BL_TOK_GGUF}, {".json", BL_TOK_JSON}, {".model", BL_TOK_SPM}};
     const char *file = o->tokenizer ? o->tokenizer : model;
     bl_status st = BL_OK;
     bl_checkpoint *c = NULL;
@@ -23,7 +26,7 @@ bl_status bl_session_tokenizer(const char *model, const bl_cli_model *o, bl_toke
             if (ends_with(file, kinds[i].tail)) return bl_tokenizer_open(kinds[i].kind, file, out, e);
         if (o->tokenizer) return bl_tokenizer_open(BL_TOK_LLAMA2C, file, out, e);
     }
-    BL_TRY(bl_checkpoint_open(model, &(bl_checkpoint_opts){ .tokenizer = o->tokenizer }, &c, e));
+    BL_TRY(bl_checkpoint_open(model, &(bl_checkpoint_opts){.tokenizer = o->tokenizer}, &c, e));
     BL_TRY(bl_tokenizer_of(c, out, e));
 out:
     bl_checkpoint_close(c);
@@ -33,13 +36,17 @@ out:
 bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e)
 {
     bl_status st = BL_OK;
-    *s = (bl_session){ 0 };
-    BL_TRY(bl_checkpoint_open(model, &(bl_checkpoint_opts){ .tokenizer = o->tokenizer, .allow_nonfinite = o->allow_nonfinite }, &s->ckpt, e));
+    *s = (bl_session){0};
+    BL_TRY(bl_checkpoint_open(
+        model, &(bl_checkpoint_opts){.tokenizer = o->tokenizer, .allow_nonfinite = o->allow_nonfinite}, &s->ckpt, e));
     if (!o->allow_nonfinite) BL_TRY(bl_checkpoint_verify(s->ckpt, e));
     BL_TRY(bl_tokenizer_of(s->ckpt, &s->tokenizer, e));
-    BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = o->device ? o->device : "cpu", .threads = (int)threads, .reference = o->kernel_ref }, &s->be, e));
-    BL_TRY(bl_model_open(s->ckpt, s->be, &(bl_model_opts){ .stream = o->stream }, &s->model, e));
-    bl_engine_opts eo = { .batch_tokens = o->batch_tokens, .batch_size = o->batch_size, .no_bos = o->no_bos };
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device ? o->device : "cpu",
+                                              .threads = (int)threads,
+                                              .reference = o->kernel_ref},
+                           &s->be, e));
+    BL_TRY(bl_model_open(s->ckpt, s->be, &(bl_model_opts){.stream = o->stream}, &s->model, e));
+    bl_engine_opts eo = {.batch_tokens = o->batch_tokens, .batch_size = o->batch_size, .no_bos = o->no_bos};
     BL_TRY(bl_engine_new(s->model, s->tokenizer, &eo, &s->engine, e));
 out:
     if (st != BL_OK) bl_session_close(s);
@@ -53,25 +60,26 @@ void bl_session_close(bl_session *s)
     bl_tokenizer_close(s->tokenizer);
     bl_checkpoint_close(s->ckpt);
     bl_backend_close(s->be);
-    *s = (bl_session){ 0 };
+    *s = (bl_session){0};
 }
 
 /* ---- lines ---- */
 
 bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e)
 {
-    *out = (bl_lines){ .name = strcmp(path, "-") == 0 ? "standard input" : path };
+    *out = (bl_lines){.name = strcmp(path, "-") == 0 ? "standard input" : path};
     return bl_read_file(path, 4ull << 30, &out->text, &out->n, e);
 }
 
-/* Our JSON refuses \u0000, since texts end at a zero byte. Where one may occur it is written as a noncharacter that the line does not hold. */
+/* Our JSON refuses \u0000, since texts end at a zero byte. Where one may occur it is written as a noncharacter that the
+ * line does not hold. */
 static void replace_nul(bl_lines *l, char *line, size_t n)
 {
     l->stand_in[0] = 0;
     for (size_t i = 0; i + 5 < n; i += line[i] == '\\' ? 2 : 1) {
         if (memcmp(line + i, "\\u0000", 6) != 0) continue;
-        for (int c = 0; !l->stand_in[0] && c < 32; c++) {                      /* U+FDD0 … U+FDEF */
-            char escape[8], bytes[4] = { (char)0xef, (char)0xb7, (char)(0x90 + c), 0 };
+        for (int c = 0; !l->stand_in[0] && c < 32; c++) { /* U+FDD0 … U+FDEF */
+            char escape[8], bytes[4] = {(char)0xef, (char)0xb7, (char)(0x90 + c), 0};
             snprintf(escape, sizeof escape, "\\ufd%02x", 0xd0 + c);
             if (!memmem(line, n, bytes, 3) && !memmem(line, n, escape, 6)) memcpy(l->stand_in, bytes, 4);
         }
@@ -123,13 +131,14 @@ bl_status bl_lines_json(bl_lines *l, bl_json **out, bl_err *e)
 void bl_lines_within(const bl_lines *l, bl_err *e)
 {
     size_t n = strlen(l->name);
-    if (strncmp(e->text, l->name, n) != 0 || e->text[n] != ':') bl_within(e, "%s: line %lld", l->name, (long long)l->line);
+    if (strncmp(e->text, l->name, n) != 0 || e->text[n] != ':')
+        bl_within(e, "%s: line %lld", l->name, (long long)l->line);
 }
 
 void bl_lines_close(bl_lines *l)
 {
     bl_free(l->text);
-    *l = (bl_lines){ 0 };
+    *l = (bl_lines){0};
 }
 
 bl_status bl_output_failed(bl_err *e)

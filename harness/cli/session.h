@@ -5,33 +5,36 @@
 #include "harness/score/score.h"
 
 typedef struct bl_session {
-    bl_backend    *be;
+    bl_backend *be;
     bl_checkpoint *ckpt;
-    bl_tokenizer  *tokenizer;
-    bl_model      *model;                               /* NULL until bl_session_model */
-    bl_engine     *engine;
+    bl_tokenizer *tokenizer;
+    bl_model *model; /* NULL until bl_session_model */
+    bl_engine *engine;
 } bl_session;
 /* Every check that `run` makes; the engine is ready. */
 bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e);
-void      bl_session_close(bl_session *s);
+void bl_session_close(bl_session *s);
 
 /* A tokenizer alone: of a model, of a GGUF file without tensors, or of a tokenizer file. */
 bl_status bl_session_tokenizer(const char *model, const bl_cli_model *o, bl_tokenizer **out, bl_err *e);
 
 /* Lines of FILE ("-": standard input), for the verbs that read JSON lines. */
 typedef struct bl_lines {
-    char *text; size_t n, at; int64_t line; const char *name;
-    bool nul;                                           /* set by the caller: \u0000 may occur in strings; it arrives as `stand_in` */
-    char stand_in[4];                                   /* three bytes of a noncharacter that the line does not hold, "" when it has no \u0000 */
+    char *text;
+    size_t n, at;
+    int64_t line;
+    const char *name;
+    bool nul;         /* set by the caller: \u0000 may occur in strings; it arrives as `stand_in` */
+    char stand_in[4]; /* three bytes of a noncharacter that the line does not hold, "" when it has no \u0000 */
 } bl_lines;
 bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e);
 /* Next line that is not blank, parsed; *out NULL at the end. The caller frees it. */
 bl_status bl_lines_json(bl_lines *l, bl_json **out, bl_err *e);
 /* Puts file and line in front of a sentence that does not name them yet. */
-void      bl_lines_within(const bl_lines *l, bl_err *e);
+void bl_lines_within(const bl_lines *l, bl_err *e);
 /* `text` with every stand-in turned into a zero byte, in place; its length. */
-size_t    bl_lines_nul(const bl_lines *l, char *text);
-void      bl_lines_close(bl_lines *l);
+size_t bl_lines_nul(const bl_lines *l, char *text);
+void bl_lines_close(bl_lines *l);
 /* Writes text to FILE (atomic), or to standard output when path is NULL or "-". */
 bl_status bl_output(const char *path, const bl_text *t, bl_err *e);
 /* Says that standard output is gone; a reader that closed its pipe ends the program without a word, as everywhere. */

@@ -11,30 +11,40 @@ typedef struct opts {
     double min_time;
 } opts;
 static const bl_opt rows[] = {
-    { "shape",       BL_OPT_TEXT, .def.s = "synth:smollm2-135m", .at = offsetof(opts, shape), .arg = "MODEL", .doc = "kernels: whose layers give the shapes; synth:llama3-8b needs no file" },
-    { "filter",      BL_OPT_TEXT, .at = offsetof(opts, filter), .repeat = true, .arg = "GLOB", .doc = "kernels: names to time, e.g. 'gemm_int*'" },
-    { "rows",        BL_OPT_TEXT, .def.s = "1,16,128,512", .at = offsetof(opts, rows), .arg = "LIST", .doc = "kernels: numbers of rows" },
-    { "group",       BL_OPT_INT,  .min = -1, .max = 65536, .def.i = 64, .at = offsetof(opts, group), .arg = "N", .doc = "kernels: weights that share a scale; -1: a whole row" },
-    { "min-time",    BL_OPT_REAL, .min = 0.0001, .max = 60, .def.r = 0.05, .at = offsetof(opts, min_time), .arg = "S", .doc = "kernels: seconds of a repetition" },
-    { "output",      BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o', .doc = "kernels: write kernels.h5 and kernels.json (Google Benchmark's) there" },
-    { "model",       BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL", .doc = "scoring: the model" },
-    { "method",      BL_OPT_TEXT, .def.s = "fp32,base,rtn:w4g64", .at = offsetof(opts, method), .repeat = true, .arg = "LIST", .doc = "scoring: methods; fp32: all weights as fp32" },
-    { "request",     BL_OPT_INT,  .min = 5, .max = 1 << 20, .def.i = 24, .at = offsetof(opts, request), .arg = "N", .doc = "scoring: tokens of a short request" },
-    { "decode",      BL_OPT_INT,  .min = 1, .max = 1 << 20, .def.i = 64, .at = offsetof(opts, decode), .arg = "N", .doc = "scoring: tokens of a greedy text" },
-    { "repetitions", BL_OPT_INT,  .min = 1, .max = 1000, .def.i = 5, .at = offsetof(opts, repetitions), .arg = "N", .doc = "measurements; kernels: median, scoring: best" },
+    {"shape", BL_OPT_TEXT, .def.s = "synth:smollm2-135m", .at = offsetof(opts, shape), .arg = "MODEL",
+     .doc = "kernels: whose layers give the shapes; synth:llama3-8b needs no file"},
+    {"filter", BL_OPT_TEXT, .at = offsetof(opts, filter), .repeat = true, .arg = "GLOB",
+     .doc = "kernels: names to time, e.g. 'gemm_int*'"},
+    {"rows", BL_OPT_TEXT, .def.s = "1,16,128,512", .at = offsetof(opts, rows), .arg = "LIST",
+     .doc = "kernels: numbers of rows"},
+    {"group", BL_OPT_INT, .min = -1, .max = 65536, .def.i = 64, .at = offsetof(opts, group), .arg = "N",
+     .doc = "kernels: weights that share a scale; -1: a whole row"},
+    {"min-time", BL_OPT_REAL, .min = 0.0001, .max = 60, .def.r = 0.05, .at = offsetof(opts, min_time), .arg = "S",
+     .doc = "kernels: seconds of a repetition"},
+    {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o',
+     .doc = "kernels: write kernels.h5 and kernels.json (Google Benchmark's) there"},
+    {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL", .doc = "scoring: the model"},
+    {"method", BL_OPT_TEXT, .def.s = "fp32,base,rtn:w4g64", .at = offsetof(opts, method), .repeat = true, .arg = "LIST",
+     .doc = "scoring: methods; fp32: all weights as fp32"},
+    {"request", BL_OPT_INT, .min = 5, .max = 1 << 20, .def.i = 24, .at = offsetof(opts, request), .arg = "N",
+     .doc = "scoring: tokens of a short request"},
+    {"decode", BL_OPT_INT, .min = 1, .max = 1 << 20, .def.i = 64, .at = offsetof(opts, decode), .arg = "N",
+     .doc = "scoring: tokens of a greedy text"},
+    {"repetitions", BL_OPT_INT, .min = 1, .max = 1000, .def.i = 5, .at = offsetof(opts, repetitions), .arg = "N",
+     .doc = "measurements; kernels: median, scoring: best"},
     BL_COMMON_ROWS(opts, common),
-    { 0 }
-};
+    {0}};
 
 enum { MOST_ROWS = 64 };
 
 static bl_status rows_list(const char *text, int64_t *m, size_t *n, bl_err *e)
 {
-    for (*n = 0; *text; ) {
+    for (*n = 0; *text;) {
         char *end;
         long long v = strtoll(text, &end, 10);
         if (end == text || v < 1 || v > 1 << 20 || (*end && *end != ',') || *n == MOST_ROWS)
-            return bl_fail(e, BL_E_CONFIG, "--rows: '%s' is not a list of at most %d numbers from 1 to 1048576", text, MOST_ROWS);
+            return bl_fail(e, BL_E_CONFIG, "--rows: '%s' is not a list of at most %d numbers from 1 to 1048576", text,
+                           MOST_ROWS);
         m[(*n)++] = v;
         text = *end ? end + 1 : end;
     }
@@ -46,29 +56,44 @@ static bl_status kernels(const bl_program *p, const opts *o, bl_arena *a, bl_err
     bl_status st = BL_OK;
     int64_t m[MOST_ROWS];
     size_t n_m;
-    bl_bench_result r = { 0 };
-    bl_text t = { 0 };
+    bl_bench_result r = {0};
+    bl_text t = {0};
     (void)p;
 
     BL_TRY(rows_list(o->rows, m, &n_m, e));
-    bl_bench_opts bo = { .shape = o->shape, .filter = o->filter, .m = m, .n_m = n_m, .group = o->group, .threads = o->common.threads, .repetitions = o->repetitions,
-                         .min_time = o->min_time, .out = o->out, .quiet = o->common.quiet };
+    bl_bench_opts bo = {.shape = o->shape,
+                        .filter = o->filter,
+                        .m = m,
+                        .n_m = n_m,
+                        .group = o->group,
+                        .threads = o->common.threads,
+                        .repetitions = o->repetitions,
+                        .min_time = o->min_time,
+                        .out = o->out,
+                        .quiet = o->common.quiet};
     BL_TRY(bl_bench_kernels(&bo, a, &r, e));
     BL_TRY(bl_bench_table(r.row, r.n, o->common.json, &t, e));
     BL_TRY(bl_output(NULL, &t, e));
     if (!o->common.quiet && !o->common.json) {
-        printf("\n%s, %s, %d threads; median and least of %lld. OpenBLAS: its fp32 time (its code for %s) over the kernel's.\n", r.facts.name, r.facts.simd,
-               r.facts.threads, (long long)o->repetitions, r.blas_core);
+        printf("\n%s, %s, %d threads; median and least of %lld. OpenBLAS: its fp32 time (its code for %s) over the "
+               "kernel's.\n",
+               r.facts.name, r.facts.simd, r.facts.threads, (long long)o->repetitions, r.blas_core);
         if (r.n_left_out)
-            printf("%zu combinations are left out: a kernel is for few rows or for many, and the plain reference only runs small products.\n", r.n_left_out);
+            printf("%zu combinations are left out: a kernel is for few rows or for many, and the plain reference only "
+                   "runs small products.\n",
+                   r.n_left_out);
         if (o->out) printf("%s/%s, %s/%s\n", o->out, BL_BENCH_FILE, o->out, BL_BENCH_JSON);
     }
     fflush(stdout);
     for (size_t i = 1; i < r.n_wrong; i++)
-        fprintf(stderr, "bitladder: %s is wrong at %lld x %lld x %lld\n", r.wrong[i].kernel, (long long)r.wrong[i].m, (long long)r.wrong[i].out, (long long)r.wrong[i].in);
+        fprintf(stderr, "bitladder: %s is wrong at %lld x %lld x %lld\n", r.wrong[i].kernel, (long long)r.wrong[i].m,
+                (long long)r.wrong[i].out, (long long)r.wrong[i].in);
     if (r.n_wrong)
-        st = bl_fail(e, BL_E_NUMERIC, "%s is wrong at %lld x %lld x %lld and was not timed: error %.3g of the power, at most %.3g is allowed", r.wrong[0].kernel,
-                     (long long)r.wrong[0].m, (long long)r.wrong[0].out, (long long)r.wrong[0].in, r.wrong[0].nmse, r.wrong[0].limit);
+        st = bl_fail(
+            e, BL_E_NUMERIC,
+            "%s is wrong at %lld x %lld x %lld and was not timed: error %.3g of the power, at most %.3g is allowed",
+            r.wrong[0].kernel, (long long)r.wrong[0].m, (long long)r.wrong[0].out, (long long)r.wrong[0].in,
+            r.wrong[0].nmse, r.wrong[0].limit);
 out:
     bl_text_free(&t);
     return st;
@@ -79,11 +104,16 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
     bl_status st = BL_OK;
     bl_scoring_row *row;
     size_t n;
-    bl_text t = { 0 };
+    bl_text t = {0};
 
     if (!o->model) return bl_fail(e, BL_E_CONFIG, "bench scoring needs --model MODEL");
-    bl_scoring_opts so = { .model = o->model, .method = o->method, .threads = o->common.threads, .repetitions = o->repetitions, .request = o->request, .decode = o->decode,
-                           .quiet = o->common.quiet };
+    bl_scoring_opts so = {.model = o->model,
+                          .method = o->method,
+                          .threads = o->common.threads,
+                          .repetitions = o->repetitions,
+                          .request = o->request,
+                          .decode = o->decode,
+                          .quiet = o->common.quiet};
     BL_TRY(bl_bench_scoring(p, &so, a, &row, &n, e));
     BL_TRY(bl_scoring_table(row, n, o->common.json, &t, e));
     BL_TRY(bl_output(NULL, &t, e));
@@ -92,14 +122,15 @@ out:
     return st;
 }
 
-static const struct { const char *name; bl_status (*run)(const bl_program *, const opts *, bl_arena *, bl_err *); } kinds[] = {
-    { "kernels", kernels }, { "scoring", scoring }
-};
+static const struct {
+    const char *name;
+    bl_status (*run)(const bl_program *, const opts *, bl_arena *, bl_err *);
+} kinds[] = {{"kernels", kernels}, {"scoring", scoring}};
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
-    const char *names[BL_COUNT(kinds) + 1] = { 0 };
+    const char *names[BL_COUNT(kinds) + 1] = {0};
     bl_arena *a = NULL;
     (void)exit_code;
 
@@ -111,16 +142,25 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         goto out;
     }
     const char *near = bl_nearest(args->pos[0], names);
-    st = bl_fail(e, BL_E_CONFIG, "'%s' cannot be timed; %s%s?", args->pos[0], near ? "did you mean " : "kernels or scoring", near ? near : "");
+    st = bl_fail(e, BL_E_CONFIG, "'%s' cannot be timed; %s%s?", args->pos[0],
+                 near ? "did you mean " : "kernels or scoring", near ? near : "");
 out:
     bl_arena_free(a);
     return st;
 }
 
 const bl_verb bl_verb_bench = {
-    .name = "bench", .args = "kernels|scoring", .line = "time kernels or whole models next to OpenBLAS",
-    .doc = "kernels: every kernel at the layer shapes of a model, checked first, next to OpenBLAS fp32 on the same threads. Exit 1 when one is wrong. "
+    .name = "bench",
+    .args = "kernels|scoring",
+    .line = "time kernels or whole models next to OpenBLAS",
+    .doc = "kernels: every kernel at the layer shapes of a model, checked first, next to OpenBLAS fp32 on the same "
+           "threads. Exit 1 when one is wrong. "
            "scoring: windows, short requests and greedy text of a model next to cblas_sgemm on the same products.",
-    .example = "bitladder bench kernels --shape synth:llama3-8b --filter 'gem*_int4*' -o runs/a", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1,
-    .computes = true, .run = run,
+    .example = "bitladder bench kernels --shape synth:llama3-8b --filter 'gem*_int4*' -o runs/a",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 1,
+    .max_args = 1,
+    .computes = true,
+    .run = run,
 };

@@ -3,29 +3,45 @@
 #include <string.h>
 #include <utf8proc.h>
 
-typedef struct opts { bl_cli_common common; bl_cli_model m; const char *model, *stop; int64_t max_new, seed; double temperature, top_p; } opts;
+typedef struct opts {
+    bl_cli_common common;
+    bl_cli_model m;
+    const char *model, *stop;
+    int64_t max_new, seed;
+    double temperature, top_p;
+} opts;
 static const bl_opt rows[] = {
-    { "model",       BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL", .doc = "directory, .gguf, llama2.c .bin, org/name" },
-    { "max-new",     BL_OPT_INT,  .min = 1, .max = 1 << 20, .def.i = 128, .at = offsetof(opts, max_new), .arg = "N", .doc = "most new tokens" },
-    { "temperature", BL_OPT_REAL, .min = 0, .max = 100, .at = offsetof(opts, temperature), .arg = "T", .doc = "0: greedy" },
-    { "top-p",       BL_OPT_REAL, .min = 0, .max = 1, .def.r = 1, .at = offsetof(opts, top_p), .arg = "P", .doc = "sample from the most likely tokens that hold this much" },
-    { "seed",        BL_OPT_INT,  .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N", .doc = "of sampling" },
-    { "stop",        BL_OPT_TEXT, .at = offsetof(opts, stop), .arg = "TEXT", .doc = "ends the reply and is cut from it" },
+    {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL",
+     .doc = "directory, .gguf, llama2.c .bin, org/name"},
+    {"max-new", BL_OPT_INT, .min = 1, .max = 1 << 20, .def.i = 128, .at = offsetof(opts, max_new), .arg = "N",
+     .doc = "most new tokens"},
+    {"temperature", BL_OPT_REAL, .min = 0, .max = 100, .at = offsetof(opts, temperature), .arg = "T",
+     .doc = "0: greedy"},
+    {"top-p", BL_OPT_REAL, .min = 0, .max = 1, .def.r = 1, .at = offsetof(opts, top_p), .arg = "P",
+     .doc = "sample from the most likely tokens that hold this much"},
+    {"seed", BL_OPT_INT, .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N",
+     .doc = "of sampling"},
+    {"stop", BL_OPT_TEXT, .at = offsetof(opts, stop), .arg = "TEXT", .doc = "ends the reply and is cut from it"},
     BL_MODEL_ROWS(opts, m),
     BL_COMMON_ROWS(opts, common),
-    { 0 }
-};
+    {0}};
 enum { BATCH = 16 };
 
 static bl_status answer(bl_session *s, const opts *o, char **prompt, int64_t n, bool json, bl_arena *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_request req[BATCH] = { 0 };
-    bl_reply reply[BATCH] = { 0 };
-    bl_text t = { 0 };
+    bl_request req[BATCH] = {0};
+    bl_reply reply[BATCH] = {0};
+    bl_text t = {0};
     for (int64_t i = 0; i < n; i++) {
-        req[i] = (bl_request){ .kind = BL_ASK_GENERATE, .prompt = bl_prompt_new(a), .stop = &o->stop, .n_stops = o->stop != NULL, .max_new = o->max_new,
-                               .temperature = o->temperature, .top_p = o->top_p, .seed = (uint64_t)o->seed };
+        req[i] = (bl_request){.kind = BL_ASK_GENERATE,
+                              .prompt = bl_prompt_new(a),
+                              .stop = &o->stop,
+                              .n_stops = o->stop != NULL,
+                              .max_new = o->max_new,
+                              .temperature = o->temperature,
+                              .top_p = o->top_p,
+                              .seed = (uint64_t)o->seed};
         bl_quote(&req[i].prompt, prompt[i]);
     }
     BL_TRY(bl_engine_replies(s->engine, req, n, a, reply, e));
@@ -33,7 +49,8 @@ static bl_status answer(bl_session *s, const opts *o, char **prompt, int64_t n, 
         if (json) {
             bl_text_add(&t, "{\"text\": ");
             bl_json_put_str(&t, reply[i].text, strlen(reply[i].text));
-            bl_text_addf(&t, ", \"new_tokens\": %lld, \"hit_limit\": %s}\n", (long long)reply[i].new_tokens, reply[i].hit_limit ? "true" : "false");
+            bl_text_addf(&t, ", \"new_tokens\": %lld, \"hit_limit\": %s}\n", (long long)reply[i].new_tokens,
+                         reply[i].hit_limit ? "true" : "false");
         } else bl_text_addf(&t, "%s\n", reply[i].text);
     }
     st = bl_output(NULL, &t, e);
@@ -47,10 +64,12 @@ static bl_status plain(bl_lines *l, bl_err *e)
 {
     if (l->n && l->text[l->n - 1] == '\n') l->text[--l->n] = 0;
     if (l->n && l->text[l->n - 1] == '\r') l->text[--l->n] = 0;
-    for (size_t i = 0; i < l->n; ) {
+    for (size_t i = 0; i < l->n;) {
         utf8proc_int32_t c;
         utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)l->text + i, (utf8proc_ssize_t)(l->n - i), &c);
-        if (k < 1) return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is 0x%02x, which is not valid UTF-8 there", l->name, i, (unsigned char)l->text[i]);
+        if (k < 1)
+            return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is 0x%02x, which is not valid UTF-8 there", l->name, i,
+                           (unsigned char)l->text[i]);
         if (c == 0) return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is NUL, expected text", l->name, i);
         i += (size_t)k;
     }
@@ -59,11 +78,11 @@ static bl_status plain(bl_lines *l, bl_err *e)
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
-    static const char *const keys[] = { "prompt", NULL };
+    static const char *const keys[] = {"prompt", NULL};
     bl_status st = BL_OK;
     const opts *o = options;
-    bl_session s = { 0 };
-    bl_lines lines = { 0 };
+    bl_session s = {0};
+    bl_lines lines = {0};
     bl_arena *a = NULL;
     bl_json *line = NULL;
     (void)p;
@@ -85,13 +104,19 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         while (n < BATCH) {
             const char *text;
             BL_TRY(bl_lines_json(&lines, &line, e));
-            if (!line) { many = false; break; }
+            if (!line) {
+                many = false;
+                break;
+            }
             st = bl_json_only(line, keys, e);
             if (st == BL_OK) st = bl_json_get_str(line, "prompt", &text, e);
             if (st == BL_OK && !(prompt[n++] = bl_arena_str(a, text, strlen(text), e))) st = BL_E_NOMEM;
             bl_json_free(line);
             line = NULL;
-            if (st != BL_OK) { bl_lines_within(&lines, e); goto out; }
+            if (st != BL_OK) {
+                bl_lines_within(&lines, e);
+                goto out;
+            }
         }
         if (n) BL_TRY(answer(&s, o, prompt, n, true, a, e));
         bl_arena_release(a, mark);
@@ -105,7 +130,15 @@ out:
 }
 
 const bl_verb bl_verb_generate = {
-    .name = "generate", .args = "FILE|-", .line = "continues a prompt, greedily or sampled",
+    .name = "generate",
+    .args = "FILE|-",
+    .line = "continues a prompt, greedily or sampled",
     .doc = "Continues the text of FILE, or each line {\"prompt\": ...} of it (then one JSON line each is printed).",
-    .example = "echo 'Once upon a time' | bitladder generate --model stories.gguf --max-new 64 -", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .computes = true, .run = run,
+    .example = "echo 'Once upon a time' | bitladder generate --model stories.gguf --max-new 64 -",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 1,
+    .max_args = 1,
+    .computes = true,
+    .run = run,
 };

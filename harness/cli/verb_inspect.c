@@ -3,15 +3,22 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct opts { bl_cli_common common; const char *tokenizer; bool allow_nonfinite; } opts;
-static const bl_opt rows[] = {
-    { "tokenizer", BL_OPT_TEXT, .at = offsetof(opts, tokenizer), .arg = "FILE", .doc = "tokenizer of a model that carries none" },
-    { "allow-nonfinite", BL_OPT_BOOL, .at = offsetof(opts, allow_nonfinite), .doc = "go on with weights that hold NaN or infinity" },
-    BL_COMMON_ROWS(opts, common),
-    { 0 }
-};
+typedef struct opts {
+    bl_cli_common common;
+    const char *tokenizer;
+    bool allow_nonfinite;
+} opts;
+static const bl_opt rows[] = {{"tokenizer", BL_OPT_TEXT, .at = offsetof(opts, tokenizer), .arg = "FILE",
+                               .doc = "tokenizer of a model that carries none"},
+                              {"allow-nonfinite", BL_OPT_BOOL, .at = offsetof(opts, allow_nonfinite),
+                               .doc = "go on with weights that hold NaN or infinity"},
+                              BL_COMMON_ROWS(opts, common),
+                              {0}};
 
-typedef struct stats { double mean, sd, absmax, kurtosis; int64_t n; } stats;
+typedef struct stats {
+    double mean, sd, absmax, kurtosis;
+    int64_t n;
+} stats;
 
 /* One pass over the decoded rows, power sums in double. */
 static bl_status weigh(bl_checkpoint *c, const bl_stored *t, float *rows_, int64_t most, stats *out, bl_err *e)
@@ -23,12 +30,15 @@ static bl_status weigh(bl_checkpoint *c, const bl_stored *t, float *rows_, int64
         BL_TRY(bl_checkpoint_dense(c, t, r, k, rows_, e));
         for (int64_t i = 0; i < k * t->shape.in; i++) {
             double v = rows_[i];
-            s1 += v; s2 += v * v; s3 += v * v * v; s4 += v * v * v * v;
+            s1 += v;
+            s2 += v * v;
+            s3 += v * v * v;
+            s4 += v * v * v * v;
             if (fabs(v) > top) top = fabs(v);
         }
     }
     double m = s1 / n, var = s2 / n - m * m;
-    *out = (stats){ .mean = m, .sd = sqrt(BL_MAX(var, 0)), .absmax = top, .n = (int64_t)n };
+    *out = (stats){.mean = m, .sd = sqrt(BL_MAX(var, 0)), .absmax = top, .n = (int64_t)n};
     if (var > 0) out->kurtosis = (s4 / n - 4 * m * s3 / n + 6 * m * m * s2 / n - 3 * m * m * m * m) / (var * var);
 out:
     return st;
@@ -36,21 +46,36 @@ out:
 
 static void shape_text(const bl_config *c, bl_text *t)
 {
-    static const char *const rope[] = { "plain", "linear", "llama3" };
-    bl_text_addf(t, "  %lld blocks, width %lld, hidden %lld, %lld heads / %lld kv of %lld, vocabulary %lld, length %lld\n", (long long)c->n_layers, (long long)c->dim,
-                 (long long)c->ffn_dim, (long long)c->n_heads, (long long)c->n_kv_heads, (long long)c->head_dim, (long long)c->vocab, (long long)c->max_len);
-    bl_text_addf(t, "  rotary theta %g (%s), eps %g, head %s\n", c->rope_theta, rope[c->rope], c->eps, c->tied ? "tied" : "its own");
-    bl_text_addf(t, "  %lld weights, %lld of them in block linears\n", (long long)bl_config_params(c), (long long)bl_config_linear_params(c));
+    static const char *const rope[] = {"plain", "linear", "llama3"};
+    bl_text_addf(t,
+                 "  %lld blocks, width %lld, hidden %lld, %lld heads / %lld kv of %lld, vocabulary %lld, length %lld\n",
+                 (long long)c->n_layers, (long long)c->dim, (long long)c->ffn_dim, (long long)c->n_heads,
+                 (long long)c->n_kv_heads, (long long)c->head_dim, (long long)c->vocab, (long long)c->max_len);
+    bl_text_addf(t, "  rotary theta %g (%s), eps %g, head %s\n", c->rope_theta, rope[c->rope], c->eps,
+                 c->tied ? "tied" : "its own");
+    bl_text_addf(t, "  %lld weights, %lld of them in block linears\n", (long long)bl_config_params(c),
+                 (long long)bl_config_linear_params(c));
 }
 
 static void shape_json(const bl_config *c, bl_text *t)
 {
-    static const char *const rope[] = { "plain", "linear", "llama3" };
-    const struct { const char *key; int64_t v; } ints[] = { { "blocks", c->n_layers }, { "dim", c->dim }, { "hidden", c->ffn_dim }, { "heads", c->n_heads },
-        { "kv_heads", c->n_kv_heads }, { "head_dim", c->head_dim }, { "vocab", c->vocab }, { "max_len", c->max_len }, { "weights", bl_config_params(c) },
-        { "linear_weights", bl_config_linear_params(c) } };
+    static const char *const rope[] = {"plain", "linear", "llama3"};
+    const struct {
+        const char *key;
+        int64_t v;
+    } ints[] = {{"blocks", c->n_layers},
+                {"dim", c->dim},
+                {"hidden", c->ffn_dim},
+                {"heads", c->n_heads},
+                {"kv_heads", c->n_kv_heads},
+                {"head_dim", c->head_dim},
+                {"vocab", c->vocab},
+                {"max_len", c->max_len},
+                {"weights", bl_config_params(c)},
+                {"linear_weights", bl_config_linear_params(c)}};
     for (size_t i = 0; i < BL_COUNT(ints); i++) bl_text_addf(t, ", \"%s\": %lld", ints[i].key, (long long)ints[i].v);
-    bl_text_addf(t, ", \"rope_scaling\": \"%s\", \"tied\": %s, \"rope_theta\": ", rope[c->rope], c->tied ? "true" : "false");
+    bl_text_addf(t, ", \"rope_scaling\": \"%s\", \"tied\": %s, \"rope_theta\": ", rope[c->rope],
+                 c->tied ? "true" : "false");
     bl_json_put_real(t, c->rope_theta);
     bl_text_add(t, ", \"eps\": ");
     bl_json_put_real(t, c->eps);
@@ -62,8 +87,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     const opts *o = options;
     bl_checkpoint *c = NULL;
     bl_tokenizer *tok = NULL;
-    bl_text t = { 0 };
-    bl_err why = { 0 };
+    bl_text t = {0};
+    bl_err why = {0};
     float *buf = NULL;
     double linear_bytes = 0, linear_weights = 0;
     bl_hash h;
@@ -72,18 +97,23 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)p;
     (void)exit_code;
 
-    BL_TRY(bl_checkpoint_open(args->pos[0], &(bl_checkpoint_opts){ .tokenizer = o->tokenizer, .allow_nonfinite = o->allow_nonfinite }, &c, e));
+    BL_TRY(bl_checkpoint_open(
+        args->pos[0], &(bl_checkpoint_opts){.tokenizer = o->tokenizer, .allow_nonfinite = o->allow_nonfinite}, &c, e));
     if (!o->allow_nonfinite) BL_TRY(bl_checkpoint_verify(c, e));
     st = bl_tokenizer_of(c, &tok, &why);
-    if (st == BL_E_MISSING) st = BL_OK;                 /* a model without one can be looked at */
-    else if (st != BL_OK) { bl_fail(e, st, "%s", why.text); goto out; }
+    if (st == BL_E_MISSING) st = BL_OK; /* a model without one can be looked at */
+    else if (st != BL_OK) {
+        bl_fail(e, st, "%s", why.text);
+        goto out;
+    }
     BL_TRY(bl_checkpoint_fingerprint(c, &h, e));
     bl_hash_hex(h, hex);
     const bl_config *config = bl_checkpoint_config(c);
     if (json) {
         bl_text_add(&t, "{\"model\": ");
         bl_json_put_str(&t, bl_checkpoint_path(c), strlen(bl_checkpoint_path(c)));
-        bl_text_addf(&t, ", \"stored_as\": \"%s\", \"fingerprint\": \"%s\", \"bytes\": %llu", bl_checkpoint_stored_as(c), hex, (unsigned long long)bl_checkpoint_bytes(c));
+        bl_text_addf(&t, ", \"stored_as\": \"%s\", \"fingerprint\": \"%s\", \"bytes\": %llu",
+                     bl_checkpoint_stored_as(c), hex, (unsigned long long)bl_checkpoint_bytes(c));
         if (bl_checkpoint_method(c)) {
             bl_text_add(&t, ", \"method\": ");
             bl_json_put_str(&t, bl_checkpoint_method(c), strlen(bl_checkpoint_method(c)));
@@ -95,11 +125,14 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         bl_json_put_str(&t, tok ? bl_tokenizer_kind(tok) : why.text, strlen(tok ? bl_tokenizer_kind(tok) : why.text));
         bl_text_add(&t, ", \"tensors\": [");
     } else {
-        bl_text_addf(&t, "%s\n  stored as %s, %.1f MB of tensors, fingerprint %.12s\n", bl_checkpoint_path(c), bl_checkpoint_stored_as(c), (double)bl_checkpoint_bytes(c) / 1e6, hex);
-        if (bl_checkpoint_method(c)) bl_text_addf(&t, "  made by %s from %s\n", bl_checkpoint_method(c), bl_checkpoint_source(c));
+        bl_text_addf(&t, "%s\n  stored as %s, %.1f MB of tensors, fingerprint %.12s\n", bl_checkpoint_path(c),
+                     bl_checkpoint_stored_as(c), (double)bl_checkpoint_bytes(c) / 1e6, hex);
+        if (bl_checkpoint_method(c))
+            bl_text_addf(&t, "  made by %s from %s\n", bl_checkpoint_method(c), bl_checkpoint_source(c));
         shape_text(config, &t);
         bl_text_addf(&t, "  tokenizer: %s\n\n", tok ? bl_tokenizer_kind(tok) : why.text);
-        bl_text_addf(&t, "%-48s %-10s %12s %8s %11s %10s %10s %9s\n", "tensor", "format", "shape", "bits", "mean", "sd", "max|w|", "kurtosis");
+        bl_text_addf(&t, "%-48s %-10s %12s %8s %11s %10s %10s %9s\n", "tensor", "format", "shape", "bits", "mean", "sd",
+                     "max|w|", "kurtosis");
     }
     for (size_t i = 0; i < bl_checkpoint_count(c); i++) {
         const bl_stored *w = bl_checkpoint_at(c, i);
@@ -108,23 +141,42 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         char shape[32];
         double bits = bl_format_bits(w->format, &w->shape);
         bl_free(buf);
-        if (!(buf = bl_new((size_t)(BL_MIN(most, w->shape.out) * w->shape.in), sizeof *buf, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(buf = bl_new((size_t)(BL_MIN(most, w->shape.out) * w->shape.in), sizeof *buf, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         BL_TRY(weigh(c, w, buf, most, &s, e));
-        if (!w->vector && strncmp(w->name, "model.layers.", 13) == 0) { linear_bytes += (double)bl_format_bytes(w->format, &w->shape); linear_weights += (double)s.n; }
+        if (!w->vector && strncmp(w->name, "model.layers.", 13) == 0) {
+            linear_bytes += (double)bl_format_bytes(w->format, &w->shape);
+            linear_weights += (double)s.n;
+        }
         if (w->vector) snprintf(shape, sizeof shape, "%lld", (long long)w->shape.in);
         else snprintf(shape, sizeof shape, "%lldx%lld", (long long)w->shape.out, (long long)w->shape.in);
         if (json) {
-            const struct { const char *key; double v; } reals[] = { { "bits", bits }, { "mean", s.mean }, { "sd", s.sd }, { "absmax", s.absmax }, { "kurtosis", s.kurtosis } };
+            const struct {
+                const char *key;
+                double v;
+            } reals[] = {
+                {"bits", bits}, {"mean", s.mean}, {"sd", s.sd}, {"absmax", s.absmax}, {"kurtosis", s.kurtosis}};
             bl_text_add(&t, i ? ",\n{\"name\": " : "\n{\"name\": ");
             bl_json_put_str(&t, w->name, strlen(w->name));
-            bl_text_addf(&t, ", \"format\": \"%s\", \"out\": %lld, \"in\": %lld", w->format->name, (long long)w->shape.out, (long long)w->shape.in);
-            for (size_t k = 0; k < BL_COUNT(reals); k++) { bl_text_addf(&t, ", \"%s\": ", reals[k].key); bl_json_put_real(&t, isfinite(reals[k].v) ? reals[k].v : 0); }
+            bl_text_addf(&t, ", \"format\": \"%s\", \"out\": %lld, \"in\": %lld", w->format->name,
+                         (long long)w->shape.out, (long long)w->shape.in);
+            for (size_t k = 0; k < BL_COUNT(reals); k++) {
+                bl_text_addf(&t, ", \"%s\": ", reals[k].key);
+                bl_json_put_real(&t, isfinite(reals[k].v) ? reals[k].v : 0);
+            }
             bl_text_add(&t, "}");
-        } else bl_text_addf(&t, "%-48s %-10s %12s %8.3f %11.3g %10.3g %10.3g %9.2f\n", w->name, w->format->name, shape, bits, s.mean, s.sd, s.absmax, s.kurtosis);
+        } else
+            bl_text_addf(&t, "%-48s %-10s %12s %8.3f %11.3g %10.3g %10.3g %9.2f\n", w->name, w->format->name, shape,
+                         bits, s.mean, s.sd, s.absmax, s.kurtosis);
     }
     double bits = linear_weights > 0 ? linear_bytes * 8 / linear_weights : 0;
-    if (json) { bl_text_add(&t, "], \"bits_per_weight\": "); bl_json_put_real(&t, bits); bl_text_add(&t, "}\n"); }
-    else bl_text_addf(&t, "\nblock linears: %.4f bits per weight\n", bits);
+    if (json) {
+        bl_text_add(&t, "], \"bits_per_weight\": ");
+        bl_json_put_real(&t, bits);
+        bl_text_add(&t, "}\n");
+    } else bl_text_addf(&t, "\nblock linears: %.4f bits per weight\n", bits);
     BL_TRY(bl_output(NULL, &t, e));
 out:
     bl_free(buf);
@@ -135,7 +187,15 @@ out:
 }
 
 const bl_verb bl_verb_inspect = {
-    .name = "inspect", .args = "MODEL", .line = "every check of a model; shape, formats, weight statistics, bits",
-    .doc = "Makes every check that run makes, weights that are not finite included, and refuses with exit 2; else prints shape, formats, statistics and bits of every tensor.",
-    .example = "bitladder inspect SmolLM2-135M-Instruct.Q4_1.gguf", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .run = run,
+    .name = "inspect",
+    .args = "MODEL",
+    .line = "every check of a model; shape, formats, weight statistics, bits",
+    .doc = "Makes every check that run makes, weights that are not finite included, and refuses with exit 2; else "
+           "prints shape, formats, statistics and bits of every tensor.",
+    .example = "bitladder inspect SmolLM2-135M-Instruct.Q4_1.gguf",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
 };

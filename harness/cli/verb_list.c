@@ -4,10 +4,16 @@
 #include "plots/plot.h"
 #include <string.h>
 
-typedef struct opts { bl_cli_common common; } opts;
-static const bl_opt rows[] = { BL_COMMON_ROWS(opts, common), { 0 } };
+typedef struct opts {
+    bl_cli_common common;
+} opts;
+static const bl_opt rows[] = {BL_COMMON_ROWS(opts, common), {0}};
 
-typedef struct list { bl_text t; bool json; size_t n; } list;
+typedef struct list {
+    bl_text t;
+    bool json;
+    size_t n;
+} list;
 
 static void add(list *l, const char *name, const char *doc)
 {
@@ -22,25 +28,41 @@ static void add(list *l, const char *name, const char *doc)
     l->n++;
 }
 
-static void methods(const bl_program *p, list *l) { for (size_t i = 0; p->methods[i]; i++) add(l, p->methods[i]->name, p->methods[i]->doc); }
+static void methods(const bl_program *p, list *l)
+{
+    for (size_t i = 0; p->methods[i]; i++) add(l, p->methods[i]->name, p->methods[i]->doc);
+}
 static void tasks(const bl_program *p, list *l)
 {
     for (size_t i = 0; p->tasks[i]; i++)
         for (size_t j = 0; p->tasks[i]->names[j]; j++) add(l, p->tasks[i]->names[j], p->tasks[i]->title);
 }
-static void kernels(const bl_program *p, list *l) { (void)p; for (size_t i = 0; bl_kernel_at(i); i++) add(l, bl_kernel_at(i)->name, bl_kernel_at(i)->doc); }
-static void formats(const bl_program *p, list *l) { (void)p; for (size_t i = 0; bl_format_at(i); i++) add(l, bl_format_at(i)->name, bl_format_at(i)->doc); }
-static void plots(const bl_program *p, list *l) { (void)p; for (size_t i = 0; bl_plot_at(i); i++) add(l, bl_plot_at(i)->name, bl_plot_at(i)->doc); }
+static void kernels(const bl_program *p, list *l)
+{
+    (void)p;
+    for (size_t i = 0; bl_kernel_at(i); i++) add(l, bl_kernel_at(i)->name, bl_kernel_at(i)->doc);
+}
+static void formats(const bl_program *p, list *l)
+{
+    (void)p;
+    for (size_t i = 0; bl_format_at(i); i++) add(l, bl_format_at(i)->name, bl_format_at(i)->doc);
+}
+static void plots(const bl_program *p, list *l)
+{
+    (void)p;
+    for (size_t i = 0; bl_plot_at(i); i++) add(l, bl_plot_at(i)->name, bl_plot_at(i)->doc);
+}
 
-static const struct { const char *name; void (*fill)(const bl_program *, list *); } kinds[] = {
-    { "methods", methods }, { "tasks", tasks }, { "kernels", kernels }, { "formats", formats }, { "plots", plots }
-};
+static const struct {
+    const char *name;
+    void (*fill)(const bl_program *, list *);
+} kinds[] = {{"methods", methods}, {"tasks", tasks}, {"kernels", kernels}, {"formats", formats}, {"plots", plots}};
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     const opts *o = options;
-    list l = { .json = o->common.json };
-    const char *names[BL_COUNT(kinds) + 1] = { 0 };
+    list l = {.json = o->common.json};
+    const char *names[BL_COUNT(kinds) + 1] = {0};
     (void)exit_code;
     for (size_t i = 0; i < BL_COUNT(kinds); i++) {
         names[i] = kinds[i].name;
@@ -52,10 +74,18 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         return st;
     }
     const char *near = bl_nearest(args->pos[0], names);
-    return bl_fail(e, BL_E_CONFIG, "'%s' cannot be listed; %s%s?", args->pos[0], near ? "did you mean " : "methods, tasks, kernels, formats or plots", near ? near : "");
+    return bl_fail(e, BL_E_CONFIG, "'%s' cannot be listed; %s%s?", args->pos[0],
+                   near ? "did you mean " : "methods, tasks, kernels, formats or plots", near ? near : "");
 }
 
 const bl_verb bl_verb_list = {
-    .name = "list", .args = "methods|tasks|kernels|formats|plots", .line = "methods, tasks, kernels, formats, plots: one line each",
-    .example = "bitladder list tasks", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .run = run,
+    .name = "list",
+    .args = "methods|tasks|kernels|formats|plots",
+    .line = "methods, tasks, kernels, formats, plots: one line each",
+    .example = "bitladder list tasks",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
 };

@@ -7,21 +7,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct opts { bl_cli_common common; int format; const char *out; } opts;
-static const char *const formats[] = { "png", "svg", "pdf", "dumb", NULL };
-static const bl_opt rows[] = {
-    { "format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "png, svg, pdf, or dumb: in the terminal" },
-    { "output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o', .doc = "the picture; data and script go beside it (DIR/plots/FIGURE.png otherwise)" },
-    BL_COMMON_ROWS(opts, common),
-    { 0 }
-};
+typedef struct opts {
+    bl_cli_common common;
+    int format;
+    const char *out;
+} opts;
+static const char *const formats[] = {"png", "svg", "pdf", "dumb", NULL};
+static const bl_opt rows[] = {{"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
+                               .doc = "png, svg, pdf, or dumb: in the terminal"},
+                              {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
+                               .doc = "the picture; data and script go beside it (DIR/plots/FIGURE.png otherwise)"},
+                              BL_COMMON_ROWS(opts, common),
+                              {0}};
 
-typedef struct drawn { bl_text list; size_t n; } drawn;      /* paths of the pictures, as --json prints them */
+typedef struct drawn {
+    bl_text list;
+    size_t n;
+} drawn; /* paths of the pictures, as --json prints them */
 
 /* Says where the picture is; DUMB: shows it. */
 static bl_status tell(const opts *o, const bl_plot *plot, const char *path, const bl_text *picture, drawn *d, bl_err *e)
 {
-    bl_text t = { 0 };
+    bl_text t = {0};
     bl_status st = BL_OK;
     if (o->common.json) {
         bl_text_add(&d->list, d->n++ ? ",\n " : "[");
@@ -45,14 +52,17 @@ static bl_status to_stdout(const bl_plot *plot, const bl_plot_input *in, const o
     bl_status st = BL_OK;
     const char *tmp = getenv("TMPDIR");
     char *dir = bl_format_text(e, "%s/bitladder.XXXXXX", tmp && *tmp ? tmp : "/tmp"), *path = NULL;
-    bl_text picture = { 0 }, file = { 0 };
+    bl_text picture = {0}, file = {0};
     if (!dir) return BL_E_NOMEM;
     if (!mkdtemp(dir)) {
         st = bl_fail(e, BL_E_DISK, "%s: cannot create: %s", dir, strerror(errno));
         bl_free(dir);
         return st;
     }
-    if (!(path = bl_join(dir, "picture", e))) { st = BL_E_NOMEM; goto out; }
+    if (!(path = bl_join(dir, "picture", e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_plot_draw(plot, in, (bl_plot_format)o->format, path, &picture, e));
     if (o->format != BL_PLOT_DUMB) BL_TRY(bl_read_file(path, 1ull << 30, &file.s, &file.n, e));
     BL_TRY(bl_output(NULL, o->format == BL_PLOT_DUMB ? &picture : &file, e));
@@ -66,19 +76,28 @@ out:
 }
 
 /* *fits: something in the results belongs in this figure. */
-static bl_status one(const bl_plot *plot, const bl_plot_input *in, const opts *o, const char *dir, drawn *d, bool *fits, bl_err *e)
+static bl_status one(const bl_plot *plot, const bl_plot_input *in, const opts *o, const char *dir, drawn *d, bool *fits,
+                     bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text csv = { 0 }, picture = { 0 };
+    bl_text csv = {0}, picture = {0};
     size_t points = 0;
     char *path = NULL;
 
     BL_TRY(plot->data(in, &csv, &points, e));
     *fits = points > 0;
     if (!*fits) goto out;
-    if (o->out && strcmp(o->out, "-") == 0) { st = to_stdout(plot, in, o, e); goto out; }
-    path = o->out ? bl_strdup(o->out, e) : bl_format_text(e, "%s/plots/%s.%s", dir, plot->name, o->format == BL_PLOT_DUMB ? "txt" : formats[o->format]);
-    if (!path) { st = BL_E_NOMEM; goto out; }
+    if (o->out && strcmp(o->out, "-") == 0) {
+        st = to_stdout(plot, in, o, e);
+        goto out;
+    }
+    path = o->out ? bl_strdup(o->out, e)
+                  : bl_format_text(e, "%s/plots/%s.%s", dir, plot->name,
+                                   o->format == BL_PLOT_DUMB ? "txt" : formats[o->format]);
+    if (!path) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (!o->out) {
         char *folder = bl_join(dir, "plots", e);
         st = folder ? bl_make_dirs(folder, e) : BL_E_NOMEM;
@@ -98,39 +117,49 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
 {
     bl_status st = BL_OK;
     const opts *o = options;
-    const char *dir = args->pos[0], *name = args->n_pos > 1 ? args->pos[1] : NULL, *names[64] = { 0 };
+    const char *dir = args->pos[0], *name = args->n_pos > 1 ? args->pos[1] : NULL, *names[64] = {0};
     bl_table *table = NULL;
     bl_arena *a = NULL;
-    bl_plot_input in = { 0 };
+    bl_plot_input in = {0};
     bl_kernel_row *kernel = NULL;
-    drawn d = { 0 };
+    drawn d = {0};
     size_t fitting = 0;
     (void)p;
 
     for (size_t i = 0; bl_plot_at(i) && i < BL_COUNT(names) - 1; i++) names[i] = bl_plot_at(i)->name;
     if (name && !bl_plot_find(name)) {
         const char *near = bl_nearest(name, names);
-        return bl_fail(e, BL_E_CONFIG, "no figure '%s'%s%s%s", name, near ? "; did you mean " : "; see: bitladder list plots", near ? near : "", near ? "?" : "");
+        return bl_fail(e, BL_E_CONFIG, "no figure '%s'%s%s%s", name,
+                       near ? "; did you mean " : "; see: bitladder list plots", near ? near : "", near ? "?" : "");
     }
-    if (o->out && !name) return bl_fail(e, BL_E_CONFIG, "--output needs the name of one figure; see: bitladder list plots");
+    if (o->out && !name)
+        return bl_fail(e, BL_E_CONFIG, "--output needs the name of one figure; see: bitladder list plots");
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_table_read(&dir, 1, &table, e));
     in.table = table;
     BL_TRY(bl_bench_read(dir, a, &kernel, &in.n_kernels, e));
     in.kernel = kernel;
     for (size_t i = 0; bl_plot_at(i); i++) {
-        bl_err why = { 0 };
+        bl_err why = {0};
         bool fits = false;
         if (name && strcmp(bl_plot_at(i)->name, name) != 0) continue;
         bl_status s = one(bl_plot_at(i), &in, o, dir, &d, &fits, &why);
         fitting += fits;
-        if (s == BL_E_MISSING) { fprintf(stderr, "bitladder: %s\n", why.text); *exit_code = 1; }         /* no gnuplot: data and script are there */
-        else if (s != BL_OK) { if (e) *e = why; st = s; goto out; }
+        if (s == BL_E_MISSING) {
+            fprintf(stderr, "bitladder: %s\n", why.text);
+            *exit_code = 1;
+        } /* no gnuplot: data and script are there */
+        else if (s != BL_OK) {
+            if (e) *e = why;
+            st = s;
+            goto out;
+        }
     }
     for (size_t i = 0; i < table->skipped; i++) fprintf(stderr, "bitladder: skipped: %s\n", table->skipped_reason[i]);
     if (table->skipped) *exit_code = 1;
     if (!fitting) {
-        st = name ? bl_fail(e, BL_E_MISSING, "%s: nothing in it fits the figure '%s'", dir, name) : bl_fail(e, BL_E_MISSING, "%s: nothing in it fits any figure", dir);
+        st = name ? bl_fail(e, BL_E_MISSING, "%s: nothing in it fits the figure '%s'", dir, name)
+                  : bl_fail(e, BL_E_MISSING, "%s: nothing in it fits any figure", dir);
         goto out;
     }
     if (o->common.json) {
@@ -145,7 +174,15 @@ out:
 }
 
 const bl_verb bl_verb_plot = {
-    .name = "plot", .args = "DIR [FIGURE]", .line = "figures of the results: png, svg, pdf or in the terminal",
-    .doc = "Draws FIGURE (all that the results fit, when none is named) with gnuplot and prints where the pictures are; data and script are written beside each.",
-    .example = "bitladder plot runs/a pareto --format svg", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 2, .run = run,
+    .name = "plot",
+    .args = "DIR [FIGURE]",
+    .line = "figures of the results: png, svg, pdf or in the terminal",
+    .doc = "Draws FIGURE (all that the results fit, when none is named) with gnuplot and prints where the pictures "
+           "are; data and script are written beside each.",
+    .example = "bitladder plot runs/a pareto --format svg",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 1,
+    .max_args = 2,
+    .run = run,
 };

@@ -4,25 +4,35 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct opts { bl_cli_common common; const char *method, *out, *tokenizer, *device; int64_t seed; bool allow_nonfinite; int format; } opts;
-static const char *const formats[] = { "safetensors", NULL };
+typedef struct opts {
+    bl_cli_common common;
+    const char *method, *out, *tokenizer, *device;
+    int64_t seed;
+    bool allow_nonfinite;
+    int format;
+} opts;
+static const char *const formats[] = {"safetensors", NULL};
 static const bl_opt rows[] = {
-    { "method", BL_OPT_TEXT, .at = offsetof(opts, method), .arg = "METHOD", .doc = "e.g. rtn:w4g64; base keeps every tensor as stored" },
-    { "output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o', .doc = "the new directory" },
-    { "format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "of the file with the tensors" },
-    { "seed",   BL_OPT_INT, .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N", .doc = "for methods that use chance" },
-    { "tokenizer", BL_OPT_TEXT, .at = offsetof(opts, tokenizer), .arg = "FILE", .doc = "tokenizer of a model that carries none" },
-    { "device", BL_OPT_TEXT, .at = offsetof(opts, device), .arg = "NAME", .doc = "cpu" },
-    { "allow-nonfinite", BL_OPT_BOOL, .at = offsetof(opts, allow_nonfinite), .doc = "load weights that hold NaN or infinity" },
+    {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .arg = "METHOD",
+     .doc = "e.g. rtn:w4g64; base keeps every tensor as stored"},
+    {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o', .doc = "the new directory"},
+    {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "of the file with the tensors"},
+    {"seed", BL_OPT_INT, .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N",
+     .doc = "for methods that use chance"},
+    {"tokenizer", BL_OPT_TEXT, .at = offsetof(opts, tokenizer), .arg = "FILE",
+     .doc = "tokenizer of a model that carries none"},
+    {"device", BL_OPT_TEXT, .at = offsetof(opts, device), .arg = "NAME", .doc = "cpu"},
+    {"allow-nonfinite", BL_OPT_BOOL, .at = offsetof(opts, allow_nonfinite),
+     .doc = "load weights that hold NaN or infinity"},
     BL_COMMON_ROWS(opts, common),
-    { 0 }
-};
+    {0}};
 
 static bl_status blocks(void *ctx, int64_t done, int64_t all, bl_err *e)
 {
     const opts *o = ctx;
     (void)e;
-    if (!o->common.quiet && isatty(STDERR_FILENO) == 1) fprintf(stderr, "\rblock %lld of %lld%s", (long long)done, (long long)all, done == all ? "\n" : "");
+    if (!o->common.quiet && isatty(STDERR_FILENO) == 1)
+        fprintf(stderr, "\rblock %lld of %lld%s", (long long)done, (long long)all, done == all ? "\n" : "");
     return BL_OK;
 }
 
@@ -49,18 +59,20 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_checkpoint *c = NULL;
     bl_backend *be = NULL;
     bl_arena *a = NULL;
-    bl_method_choice m = { 0 };
-    bl_quantize_result r = { 0 };
-    bl_text t = { 0 };
+    bl_method_choice m = {0};
+    bl_quantize_result r = {0};
+    bl_text t = {0};
     (void)exit_code;
 
     if (!o->method) return bl_fail(e, BL_E_CONFIG, "quantize needs --method METHOD, e.g. --method rtn:w4g64");
     if (!o->out) return bl_fail(e, BL_E_CONFIG, "quantize needs -o DIR");
     BL_TRY(bl_method_parse(p->methods, o->method, &m, e));
-    BL_TRY(bl_checkpoint_open(args->pos[0], &(bl_checkpoint_opts){ .tokenizer = o->tokenizer, .allow_nonfinite = o->allow_nonfinite }, &c, e));
+    BL_TRY(bl_checkpoint_open(
+        args->pos[0], &(bl_checkpoint_opts){.tokenizer = o->tokenizer, .allow_nonfinite = o->allow_nonfinite}, &c, e));
     if (!o->allow_nonfinite) BL_TRY(bl_checkpoint_verify(c, e));
     BL_TRY(bl_arena_new(&a, e));
-    BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = o->device ? o->device : "cpu", .threads = (int)o->common.threads }, &be, e));
+    BL_TRY(bl_backend_open(
+        &(bl_backend_opts){.device = o->device ? o->device : "cpu", .threads = (int)o->common.threads}, &be, e));
     BL_TRY(bl_quantize_dir(c, &m, (uint64_t)o->seed, be, o->out, blocks, (void *)(uintptr_t)o, a, &r, e));
     BL_TRY(bl_checkpoint_unchanged(c, e));
     if (o->common.json) {
@@ -75,8 +87,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         layers_json(&r, &t);
         bl_text_add(&t, "}\n");
     } else if (!o->common.quiet) {
-        bl_text_addf(&t, "%s: %s, %.3f bits per weight in the blocks, %.1f MB in all, %.1f s%s%s\n", o->out, m.text, r.bits, (double)r.packed_bytes / 1e6, r.seconds,
-                     r.notes ? "; " : "", r.notes ? r.notes : "");
+        bl_text_addf(&t, "%s: %s, %.3f bits per weight in the blocks, %.1f MB in all, %.1f s%s%s\n", o->out, m.text,
+                     r.bits, (double)r.packed_bytes / 1e6, r.seconds, r.notes ? "; " : "", r.notes ? r.notes : "");
     }
     BL_TRY(bl_output(NULL, &t, e));
 out:
@@ -89,7 +101,16 @@ out:
 }
 
 const bl_verb bl_verb_quantize = {
-    .name = "quantize", .args = "MODEL", .line = "writes a quantized model as a directory",
-    .doc = "Applies METHOD to MODEL and writes a directory that run, score, inspect and generate load with equal scores, without the source.",
-    .example = "bitladder quantize SmolLM2-135M-Instruct.Q4_1.gguf --method rtn:w4g64 -o smollm2-w4", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .computes = true, .run = run,
+    .name = "quantize",
+    .args = "MODEL",
+    .line = "writes a quantized model as a directory",
+    .doc = "Applies METHOD to MODEL and writes a directory that run, score, inspect and generate load with equal "
+           "scores, without the source.",
+    .example = "bitladder quantize SmolLM2-135M-Instruct.Q4_1.gguf --method rtn:w4g64 -o smollm2-w4",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 1,
+    .max_args = 1,
+    .computes = true,
+    .run = run,
 };

@@ -5,35 +5,56 @@
 
 typedef struct opts {
     bl_cli_common common;
-    bl_cli_model  model_opts;
+    bl_cli_model model_opts;
     const char *model, *method, *task, *seed, *out, *data, *set, *only;
     int64_t limit;
     bool no_kl, many;
 } opts;
 static const bl_opt rows[] = {
-    { "model",  BL_OPT_TEXT, .at = offsetof(opts, model),  .repeat = true, .arg = "MODEL", .doc = "directory, .gguf, llama2.c .bin, org/name, synth:SHAPE; a comma list" },
-    { "method", BL_OPT_TEXT, .at = offsetof(opts, method), .repeat = true, .arg = "METHOD", .doc = "e.g. base,rtn:w4g64; a comma list" },
-    { "task",   BL_OPT_TEXT, .at = offsetof(opts, task),   .repeat = true, .arg = "TASK", .doc = "e.g. piqa,wikitext2:gptq2048; a comma list" },
-    { "seed",   BL_OPT_TEXT, .at = offsetof(opts, seed),   .repeat = true, .arg = "N", .doc = "a comma list" },
-    { "out",    BL_OPT_TEXT, .at = offsetof(opts, out),    .arg = "DIR", .letter = 'o', .doc = "where results go; the spec's \"out\" otherwise" },
-    { "data",   BL_OPT_TEXT, .at = offsetof(opts, data),   .repeat = true, .arg = "DIR", .doc = "where data sets are, before BITLADDER_DATA" },
-    { "limit",  BL_OPT_INT,  .min = -1, .max = 1e9, .def.i = -1, .at = offsetof(opts, limit), .arg = "N", .doc = "first N items of each task; rows are marked; 0: all; -1: as the spec says" },
-    { "only",   BL_OPT_TEXT, .at = offsetof(opts, only),   .repeat = true, .arg = "GLOB", .doc = "cells to run, e.g. '*/rtn:*/piqa/*'" },
-    { "set",    BL_OPT_TEXT, .at = offsetof(opts, set),    .repeat = true, .arg = "K=V", .doc = "an option in every method that has it, or a number of the spec" },
-    { "no-kl",  BL_OPT_BOOL, .at = offsetof(opts, no_kl),  .doc = "no divergence from the base" },
-    { "many",   BL_OPT_BOOL, .at = offsetof(opts, many),   .doc = "more than 100,000 cells are meant" },
+    {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .repeat = true, .arg = "MODEL",
+     .doc = "directory, .gguf, llama2.c .bin, org/name, synth:SHAPE; a comma list"},
+    {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .repeat = true, .arg = "METHOD",
+     .doc = "e.g. base,rtn:w4g64; a comma list"},
+    {"task", BL_OPT_TEXT, .at = offsetof(opts, task), .repeat = true, .arg = "TASK",
+     .doc = "e.g. piqa,wikitext2:gptq2048; a comma list"},
+    {"seed", BL_OPT_TEXT, .at = offsetof(opts, seed), .repeat = true, .arg = "N", .doc = "a comma list"},
+    {"out", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o',
+     .doc = "where results go; the spec's \"out\" otherwise"},
+    {"data", BL_OPT_TEXT, .at = offsetof(opts, data), .repeat = true, .arg = "DIR",
+     .doc = "where data sets are, before BITLADDER_DATA"},
+    {"limit", BL_OPT_INT, .min = -1, .max = 1e9, .def.i = -1, .at = offsetof(opts, limit), .arg = "N",
+     .doc = "first N items of each task; rows are marked; 0: all; -1: as the spec says"},
+    {"only", BL_OPT_TEXT, .at = offsetof(opts, only), .repeat = true, .arg = "GLOB",
+     .doc = "cells to run, e.g. '*/rtn:*/piqa/*'"},
+    {"set", BL_OPT_TEXT, .at = offsetof(opts, set), .repeat = true, .arg = "K=V",
+     .doc = "an option in every method that has it, or a number of the spec"},
+    {"no-kl", BL_OPT_BOOL, .at = offsetof(opts, no_kl), .doc = "no divergence from the base"},
+    {"many", BL_OPT_BOOL, .at = offsetof(opts, many), .doc = "more than 100,000 cells are meant"},
     BL_MODEL_ROWS(opts, model_opts),
     BL_COMMON_ROWS(opts, common),
-    { 0 }
-};
+    {0}};
 
 static bl_status read_spec(const bl_program *p, const opts *o, const bl_args *args, bl_spec *s, bl_err *e)
 {
-    bl_spec_from from = { .file = args->n_pos ? args->pos[0] : NULL, .model = o->model, .method = o->method, .task = o->task, .seed = o->seed, .out = o->out,
-        .data = o->data, .set = o->set, .device = o->model_opts.device, .tokenizer = o->model_opts.tokenizer, .limit = o->limit,
-        .threads = o->common.threads ? o->common.threads : -1, .batch_tokens = o->model_opts.batch_tokens ? o->model_opts.batch_tokens : -1,
-        .batch_size = o->model_opts.batch_size ? o->model_opts.batch_size : -1, .stream = o->model_opts.stream, .no_bos = o->model_opts.no_bos,
-        .kernel_ref = o->model_opts.kernel_ref, .no_kl = o->no_kl, .allow_nonfinite = o->model_opts.allow_nonfinite };
+    bl_spec_from from = {.file = args->n_pos ? args->pos[0] : NULL,
+                         .model = o->model,
+                         .method = o->method,
+                         .task = o->task,
+                         .seed = o->seed,
+                         .out = o->out,
+                         .data = o->data,
+                         .set = o->set,
+                         .device = o->model_opts.device,
+                         .tokenizer = o->model_opts.tokenizer,
+                         .limit = o->limit,
+                         .threads = o->common.threads ? o->common.threads : -1,
+                         .batch_tokens = o->model_opts.batch_tokens ? o->model_opts.batch_tokens : -1,
+                         .batch_size = o->model_opts.batch_size ? o->model_opts.batch_size : -1,
+                         .stream = o->model_opts.stream,
+                         .no_bos = o->model_opts.no_bos,
+                         .kernel_ref = o->model_opts.kernel_ref,
+                         .no_kl = o->no_kl,
+                         .allow_nonfinite = o->model_opts.allow_nonfinite};
     return bl_spec_read(p, &from, s, e);
 }
 
@@ -41,12 +62,12 @@ static bl_status plan(const bl_program *p, const void *options, const bl_args *a
 {
     bl_status st = BL_OK;
     const opts *o = options;
-    bl_spec s = { 0 };
+    bl_spec s = {0};
     bl_plan *plan = NULL;
-    bl_text t = { 0 };
+    bl_text t = {0};
     (void)exit_code;
     BL_TRY(read_spec(p, o, args, &s, e));
-    BL_TRY(bl_plan_make(p, &s, &(bl_plan_opts){ .only = o->only, .many = o->many }, &plan, e));
+    BL_TRY(bl_plan_make(p, &s, &(bl_plan_opts){.only = o->only, .many = o->many}, &plan, e));
     if (o->common.json) BL_TRY(bl_plan_json(plan, &t, e));
     else bl_plan_text(plan, &t);
     BL_TRY(bl_output(NULL, &t, e));
@@ -61,10 +82,11 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
 {
     bl_status st = BL_OK;
     const opts *o = options;
-    bl_spec s = { 0 };
-    bl_text t = { 0 };
+    bl_spec s = {0};
+    bl_text t = {0};
     BL_TRY(read_spec(p, o, args, &s, e));
-    bl_run_opts ro = { .plan = { .only = o->only, .many = o->many }, .quiet = o->common.quiet, .program = "/proc/self/exe" };
+    bl_run_opts ro = {
+        .plan = {.only = o->only, .many = o->many}, .quiet = o->common.quiet, .program = "/proc/self/exe"};
     BL_TRY(bl_run_study(p, &s, &ro, exit_code, e));
     if (o->common.json) {
         bl_text_add(&t, "{\"out\": ");
@@ -79,13 +101,27 @@ out:
 }
 
 const bl_verb bl_verb_plan = {
-    .name = "plan", .args = "[SPEC]", .line = "the cells of a study, what is done, memory and time of the rest",
-    .doc = "Shows the cells of SPEC (or of --model, --method, --task) and refuses what cannot run, without reading weights.",
-    .example = "bitladder plan study.json", .opts = rows, .opts_size = sizeof(opts), .max_args = 1, .run = plan,
+    .name = "plan",
+    .args = "[SPEC]",
+    .line = "the cells of a study, what is done, memory and time of the rest",
+    .doc = "Shows the cells of SPEC (or of --model, --method, --task) and refuses what cannot run, without reading "
+           "weights.",
+    .example = "bitladder plan study.json",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .max_args = 1,
+    .run = plan,
 };
 const bl_verb bl_verb_run = {
-    .name = "run", .args = "[SPEC]", .line = "runs every cell of a study that has no result yet",
-    .doc = "Runs every cell of SPEC that has no result yet; run it again to continue. Without SPEC: --model, --method, --task, --out.",
-    .example = "bitladder run --model SmolLM2-135M-Instruct.Q4_1.gguf --method base,rtn:w4g64 --task primer_choice,primer:gptq2048 --out runs/a",
-    .opts = rows, .opts_size = sizeof(opts), .max_args = 1, .run = run,
+    .name = "run",
+    .args = "[SPEC]",
+    .line = "runs every cell of a study that has no result yet",
+    .doc = "Runs every cell of SPEC that has no result yet; run it again to continue. Without SPEC: --model, --method, "
+           "--task, --out.",
+    .example = "bitladder run --model SmolLM2-135M-Instruct.Q4_1.gguf --method base,rtn:w4g64 --task "
+               "primer_choice,primer:gptq2048 --out runs/a",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .max_args = 1,
+    .run = run,
 };

@@ -5,23 +5,35 @@
 #include <fnmatch.h>
 #include <string.h>
 
-typedef struct opts { bl_cli_common common; const char *task, *method, *flipped, *out; bool wrong; int format; } opts;
-static const char *const formats[] = { "jsonl", "json", NULL };
+typedef struct opts {
+    bl_cli_common common;
+    const char *task, *method, *flipped, *out;
+    bool wrong;
+    int format;
+} opts;
+static const char *const formats[] = {"jsonl", "json", NULL};
 static const bl_opt rows[] = {
-    { "task",    BL_OPT_TEXT, .at = offsetof(opts, task),    .arg = "TASK", .doc = "only this task; globs allowed" },
-    { "method",  BL_OPT_TEXT, .at = offsetof(opts, method),  .arg = "METHOD", .doc = "only this method; globs allowed" },
-    { "wrong",   BL_OPT_BOOL, .at = offsetof(opts, wrong),   .doc = "only items whose first score is 0" },
-    { "flipped", BL_OPT_TEXT, .at = offsetof(opts, flipped), .arg = "BASE", .doc = "only items that are right in one of BASE (a method) and this cell, wrong in the other" },
-    { "format",  BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "jsonl: a line each; json: one list, as --json" },
-    { "output",  BL_OPT_TEXT, .at = offsetof(opts, out),     .arg = "FILE", .letter = 'o', .doc = "write there instead of standard output" },
+    {"task", BL_OPT_TEXT, .at = offsetof(opts, task), .arg = "TASK", .doc = "only this task; globs allowed"},
+    {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .arg = "METHOD", .doc = "only this method; globs allowed"},
+    {"wrong", BL_OPT_BOOL, .at = offsetof(opts, wrong), .doc = "only items whose first score is 0"},
+    {"flipped", BL_OPT_TEXT, .at = offsetof(opts, flipped), .arg = "BASE",
+     .doc = "only items that are right in one of BASE (a method) and this cell, wrong in the other"},
+    {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
+     .doc = "jsonl: a line each; json: one list, as --json"},
+    {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
+     .doc = "write there instead of standard output"},
     BL_COMMON_ROWS(opts, common),
-    { 0 }
-};
+    {0}};
 
-typedef struct found { bl_cell cell; } found;
+typedef struct found {
+    bl_cell cell;
+} found;
 
 /* Metrics of the cell's task: those that are means of a score name the scores. */
-typedef struct scores { const bl_metric *metric; int n; } scores;
+typedef struct scores {
+    const bl_metric *metric;
+    int n;
+} scores;
 
 static int count_means(const scores *k)
 {
@@ -32,11 +44,18 @@ static int count_means(const scores *k)
 
 static void print_sample(const bl_cell *c, const scores *k, const bl_sample *s, bl_text *t)
 {
-    static const struct { uint32_t bit; const char *name; } flags[] = { { BL_SAMPLE_TIE, "tie" }, { BL_SAMPLE_TRUNCATED, "truncated" }, { BL_SAMPLE_BOUNDARY, "boundary" },
-        { BL_SAMPLE_HIT_LIMIT, "hit_limit" }, { BL_SAMPLE_NO_ANSWER, "no_answer" } };
+    static const struct {
+        uint32_t bit;
+        const char *name;
+    } flags[] = {{BL_SAMPLE_TIE, "tie"},
+                 {BL_SAMPLE_TRUNCATED, "truncated"},
+                 {BL_SAMPLE_BOUNDARY, "boundary"},
+                 {BL_SAMPLE_HIT_LIMIT, "hit_limit"},
+                 {BL_SAMPLE_NO_ANSWER, "no_answer"}};
     bl_text_add(t, "{\"cell\": ");
     bl_json_put_str(t, c->key, strlen(c->key));
-    bl_text_addf(t, ", \"id\": %lld, \"pick\": %d, \"gold\": %d, \"tokens\": %lld, \"scores\": {", (long long)s->id, s->pick, s->gold, (long long)s->tokens);
+    bl_text_addf(t, ", \"id\": %lld, \"pick\": %d, \"gold\": %d, \"tokens\": %lld, \"scores\": {", (long long)s->id,
+                 s->pick, s->gold, (long long)s->tokens);
     int n = 0, values = s->n_choices > 0 ? s->n_choices : s->reply ? 0 : 5;
     for (int i = 0; i < k->n; i++) {
         if (k->metric[i].agg != BL_AGG_MEAN) continue;
@@ -53,8 +72,14 @@ static void print_sample(const bl_cell *c, const scores *k, const bl_sample *s, 
     for (size_t i = 0; i < BL_COUNT(flags); i++)
         if (s->flags & flags[i].bit) bl_text_addf(t, "%s\"%s\"", n++ ? ", " : "", flags[i].name);
     bl_text_add(t, "]");
-    if (s->answer) { bl_text_add(t, ", \"answer\": "); bl_json_put_str(t, s->answer, strlen(s->answer)); }
-    if (s->reply)  { bl_text_add(t, ", \"reply\": ");  bl_json_put_str(t, s->reply, strlen(s->reply)); }
+    if (s->answer) {
+        bl_text_add(t, ", \"answer\": ");
+        bl_json_put_str(t, s->answer, strlen(s->answer));
+    }
+    if (s->reply) {
+        bl_text_add(t, ", \"reply\": ");
+        bl_json_put_str(t, s->reply, strlen(s->reply));
+    }
     bl_text_add(t, "}");
 }
 
@@ -62,7 +87,9 @@ static const bl_cell *partner(const found *all, size_t n, const bl_cell *c, cons
 {
     for (size_t i = 0; i < n; i++) {
         const bl_cell *b = &all[i].cell;
-        if (strcmp(b->method, method) == 0 && strcmp(b->model, c->model) == 0 && strcmp(b->task, c->task) == 0 && b->seed == c->seed && b->limit == c->limit) return b;
+        if (strcmp(b->method, method) == 0 && strcmp(b->model, c->model) == 0 && strcmp(b->task, c->task) == 0 &&
+            b->seed == c->seed && b->limit == c->limit)
+            return b;
     }
     return NULL;
 }
@@ -76,37 +103,49 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bool list = o->common.json || o->format == 1;
     bl_arena *a = NULL;
     found *all;
-    bl_text t = { 0 };
+    bl_text t = {0};
 
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_dir_list(args->pos[0], &name, &n_names, e));
-    if (!(all = bl_alloc(a, n_names, sizeof *all, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(all = bl_alloc(a, n_names, sizeof *all, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < n_names; i++) {
         size_t len = strlen(name[i]);
-        bl_err why = { 0 };
+        bl_err why = {0};
         if (len < 3 || strcmp(name[i] + len - 3, ".h5") != 0 || strcmp(name[i], "kernels.h5") == 0) continue;
         char *path = bl_join(args->pos[0], name[i], e);
-        if (!path) { st = BL_E_NOMEM; goto out; }
+        if (!path) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         bl_status s = bl_cell_read(path, true, a, &all[n].cell, &why);
         bl_free(path);
         if (s == BL_OK) n++;
-        else { fprintf(stderr, "bitladder: skipped: %s\n", why.text); *exit_code = 1; }
+        else {
+            fprintf(stderr, "bitladder: skipped: %s\n", why.text);
+            *exit_code = 1;
+        }
     }
     for (size_t i = 0; i < n; i++) {
         const bl_cell *c = &all[i].cell, *b = NULL;
         const bl_task *task;
         const char *task_name;
-        scores k = { 0 };
+        scores k = {0};
         if (o->task && fnmatch(o->task, c->task, 0) != 0) continue;
         if (o->method && fnmatch(o->method, c->method, 0) != 0) continue;
         if (o->flipped && (strcmp(c->method, o->flipped) == 0 || !(b = partner(all, n, c, o->flipped)))) continue;
-        if (bl_program_task(p, c->task, &task, &task_name, NULL) == BL_OK) k.metric = bl_task_metrics(task, task_name, &k.n);
-        if ((o->wrong || o->flipped) && !count_means(&k)) continue;              /* perplexity: no item is right or wrong */
+        if (bl_program_task(p, c->task, &task, &task_name, NULL) == BL_OK)
+            k.metric = bl_task_metrics(task, task_name, &k.n);
+        if ((o->wrong || o->flipped) && !count_means(&k)) continue; /* perplexity: no item is right or wrong */
         shown++;
         for (int64_t m = 0; m < c->n_samples; m++) {
             const bl_sample *s = &c->sample[m];
             if (o->wrong && s->score[0] > 0.5) continue;
-            if (b && (m >= b->n_samples || b->sample[m].id != s->id || (b->sample[m].score[0] > 0.5) == (s->score[0] > 0.5))) continue;
+            if (b &&
+                (m >= b->n_samples || b->sample[m].id != s->id || (b->sample[m].score[0] > 0.5) == (s->score[0] > 0.5)))
+                continue;
             if (list) bl_text_add(&t, printed ? ",\n " : "[");
             print_sample(c, &k, s, &t);
             if (!list) bl_text_add(&t, "\n");
@@ -114,7 +153,10 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         }
     }
     if (list) bl_text_add(&t, printed ? "]\n" : "[]\n");
-    if (!shown) { st = bl_fail(e, BL_E_MISSING, "%s: no cell of %zu fits", args->pos[0], n); goto out; }
+    if (!shown) {
+        st = bl_fail(e, BL_E_MISSING, "%s: no cell of %zu fits", args->pos[0], n);
+        goto out;
+    }
     BL_TRY(bl_output(o->out, &t, e));
 out:
     bl_list_free(name, n_names);
@@ -124,7 +166,14 @@ out:
 }
 
 const bl_verb bl_verb_samples = {
-    .name = "samples", .args = "DIR", .line = "the single items behind a number, as JSON lines",
-    .doc = "Prints the recorded items of the cells in DIR: picks, scores, log-likelihoods, replies.", .example = "bitladder samples runs/a --task piqa --method rtn:w3g64 --flipped base",
-    .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .run = run,
+    .name = "samples",
+    .args = "DIR",
+    .line = "the single items behind a number, as JSON lines",
+    .doc = "Prints the recorded items of the cells in DIR: picks, scores, log-likelihoods, replies.",
+    .example = "bitladder samples runs/a --task piqa --method rtn:w3g64 --flipped base",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
 };

@@ -2,19 +2,23 @@
 #include "session.h"
 #include <string.h>
 
-typedef struct opts { bl_cli_common common; bl_cli_model m; const char *model; } opts;
-static const bl_opt rows[] = {
-    { "model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL", .doc = "directory, .gguf, llama2.c .bin, org/name, synth:SHAPE" },
-    BL_MODEL_ROWS(opts, m),
-    BL_COMMON_ROWS(opts, common),
-    { 0 }
-};
+typedef struct opts {
+    bl_cli_common common;
+    bl_cli_model m;
+    const char *model;
+} opts;
+static const bl_opt rows[] = {{"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL",
+                               .doc = "directory, .gguf, llama2.c .bin, org/name, synth:SHAPE"},
+                              BL_MODEL_ROWS(opts, m),
+                              BL_COMMON_ROWS(opts, common),
+                              {0}};
 
 enum { BATCH = 64 };
-static const char *const keys[] = { "context", "continuation", "text", NULL };
+static const char *const keys[] = {"context", "continuation", "text", NULL};
 
 /* One line as a request; `ids` is the whole sequence, its last *scored are scored. */
-static bl_status request_of(bl_session *s, bool no_bos, const bl_json *line, bl_arena *a, bl_request *out, bl_scored_ids *ids, bl_err *e)
+static bl_status request_of(bl_session *s, bool no_bos, const bl_json *line, bl_arena *a, bl_request *out,
+                            bl_scored_ids *ids, bl_err *e)
 {
     bl_status st = BL_OK;
     const char *text, *context;
@@ -25,8 +29,15 @@ static bl_status request_of(bl_session *s, bool no_bos, const bl_json *line, bl_
             return bl_fail(e, BL_E_FORMAT, "a request has 'text', or 'context' and 'continuation', not both");
         BL_TRY(bl_json_get_str(line, "text", &text, e));
         char *copy = bl_arena_str(a, text, strlen(text), e);
-        if (!copy) { st = BL_E_NOMEM; goto out; }
-        *out = (bl_request){ .kind = BL_ASK_ROLLING, .text = copy, .n_text = strlen(copy), .length = s->model->config.max_len, .no_bos = no_bos };
+        if (!copy) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        *out = (bl_request){.kind = BL_ASK_ROLLING,
+                            .text = copy,
+                            .n_text = strlen(copy),
+                            .length = s->model->config.max_len,
+                            .no_bos = no_bos};
         BL_TRY(bl_engine_text_ids(s->engine, out, a, ids, e));
     } else {
         bl_pair *pair = bl_alloc(a, 1, sizeof *pair, e);
@@ -35,8 +46,11 @@ static bl_status request_of(bl_session *s, bool no_bos, const bl_json *line, bl_
         BL_TRY(bl_json_get_str(line, "continuation", &text, e));
         pair->context = bl_prompt_new(a);
         if (*context) bl_quote(&pair->context, context);
-        if (!(pair->continuation = bl_arena_str(a, text, strlen(text), e))) { st = BL_E_NOMEM; goto out; }
-        *out = (bl_request){ .kind = BL_ASK_PAIRS, .pair = pair, .n_pairs = 1 };
+        if (!(pair->continuation = bl_arena_str(a, text, strlen(text), e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        *out = (bl_request){.kind = BL_ASK_PAIRS, .pair = pair, .n_pairs = 1};
         BL_TRY(bl_engine_pair_ids(s->engine, pair, a, ids, e));
     }
 out:
@@ -56,8 +70,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
 {
     bl_status st = BL_OK;
     const opts *o = options;
-    bl_session s = { 0 };
-    bl_lines lines = { 0 };
+    bl_session s = {0};
+    bl_lines lines = {0};
     bl_arena *a = NULL;
     bl_json *line = NULL;
     bool more = true;
@@ -70,19 +84,28 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_arena_new(&a, e));
     while (more) {
         bl_mark mark = bl_arena_mark(a);
-        bl_text t = { 0 };
+        bl_text t = {0};
         bl_request *req = bl_alloc(a, BATCH, sizeof *req, e);
         bl_reply *reply = bl_alloc(a, BATCH, sizeof *reply, e);
         bl_scored_ids *ids = bl_alloc(a, BATCH, sizeof *ids, e);
         int64_t n = 0;
-        if (!req || !reply || !ids) { st = BL_E_NOMEM; goto out; }
+        if (!req || !reply || !ids) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         while (n < BATCH) {
             BL_TRY(bl_lines_json(&lines, &line, e));
-            if (!line) { more = false; break; }
+            if (!line) {
+                more = false;
+                break;
+            }
             st = request_of(&s, o->m.no_bos, line, a, &req[n], &ids[n], e);
             bl_json_free(line);
             line = NULL;
-            if (st != BL_OK) { bl_lines_within(&lines, e); goto out; }
+            if (st != BL_OK) {
+                bl_lines_within(&lines, e);
+                goto out;
+            }
             n++;
         }
         if (n > 0) BL_TRY(bl_engine_replies(s.engine, req, n, a, reply, e));
@@ -102,8 +125,18 @@ out:
 }
 
 const bl_verb bl_verb_score = {
-    .name = "score", .args = "FILE|-", .line = "log-likelihoods of requests given as JSON lines",
-    .doc = "Reads lines {\"context\": ..., \"continuation\": ...} or {\"text\": ...} and prints one line each, in the same order: "
-           "{\"ids\": [...], \"scored\": k, \"loglikelihood\": x, \"is_greedy\": b}. The last k of ids are scored; x in nats. Special-token text stays text.",
-    .example = "bitladder score --model SmolLM2-135M-Instruct.Q4_1.gguf requests.jsonl", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = 1, .computes = true, .run = run,
+    .name = "score",
+    .args = "FILE|-",
+    .line = "log-likelihoods of requests given as JSON lines",
+    .doc = "Reads lines {\"context\": ..., \"continuation\": ...} or {\"text\": ...} and prints one line each, in the "
+           "same order: "
+           "{\"ids\": [...], \"scored\": k, \"loglikelihood\": x, \"is_greedy\": b}. The last k of ids are scored; x "
+           "in nats. Special-token text stays text.",
+    .example = "bitladder score --model SmolLM2-135M-Instruct.Q4_1.gguf requests.jsonl",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 1,
+    .max_args = 1,
+    .computes = true,
+    .run = run,
 };

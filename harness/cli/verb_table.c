@@ -5,19 +5,27 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct opts { bl_cli_common common; int format; const char *rows, *cols, *metric, *out; bool failed, all; } opts;
-static const char *const formats[] = { "md", "csv", "tex", "json", NULL };
+typedef struct opts {
+    bl_cli_common common;
+    int format;
+    const char *rows, *cols, *metric, *out;
+    bool failed, all;
+} opts;
+static const char *const formats[] = {"md", "csv", "tex", "json", NULL};
 static const bl_opt rows[] = {
-    { "format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "md (aligned), csv (long, one measurement a row), tex (booktabs), json" },
-    { "rows",   BL_OPT_TEXT, .at = offsetof(opts, rows), .arg = "LIST", .doc = "columns that make a row" },
-    { "cols",   BL_OPT_TEXT, .at = offsetof(opts, cols), .arg = "LIST", .doc = "columns that make a column" },
-    { "metric", BL_OPT_TEXT, .at = offsetof(opts, metric), .repeat = true, .arg = "NAME", .doc = "metrics to show, globs allowed; each task's headline otherwise" },
-    { "all",    BL_OPT_BOOL, .at = offsetof(opts, all), .doc = "all metrics" },
-    { "failed", BL_OPT_BOOL, .at = offsetof(opts, failed), .doc = "only cells that failed or are not available, with reasons" },
-    { "output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o', .doc = "write there instead of standard output" },
+    {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
+     .doc = "md (aligned), csv (long, one measurement a row), tex (booktabs), json"},
+    {"rows", BL_OPT_TEXT, .at = offsetof(opts, rows), .arg = "LIST", .doc = "columns that make a row"},
+    {"cols", BL_OPT_TEXT, .at = offsetof(opts, cols), .arg = "LIST", .doc = "columns that make a column"},
+    {"metric", BL_OPT_TEXT, .at = offsetof(opts, metric), .repeat = true, .arg = "NAME",
+     .doc = "metrics to show, globs allowed; each task's headline otherwise"},
+    {"all", BL_OPT_BOOL, .at = offsetof(opts, all), .doc = "all metrics"},
+    {"failed", BL_OPT_BOOL, .at = offsetof(opts, failed),
+     .doc = "only cells that failed or are not available, with reasons"},
+    {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
+     .doc = "write there instead of standard output"},
     BL_COMMON_ROWS(opts, common),
-    { 0 }
-};
+    {0}};
 
 /* Every name of --metric is, or matches, a metric of the results. */
 static bl_status known_metrics(const bl_table *t, const char *list, bl_err *e)
@@ -26,15 +34,20 @@ static bl_status known_metrics(const bl_table *t, const char *list, bl_err *e)
     char *copy = bl_strdup(list, e), *rest = copy;
     const char **names = bl_new(t->n + 1, sizeof *names, e);
     size_t n = 0;
-    if (!copy || !names) { st = BL_E_NOMEM; goto out; }
+    if (!copy || !names) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < t->n; i++)
-        if (t->row[i].metric && *t->row[i].metric && (!n || strcmp(names[n - 1], t->row[i].metric) != 0)) names[n++] = t->row[i].metric;
-    for (char *one; n && (one = strsep(&rest, ",")) != NULL; ) {
+        if (t->row[i].metric && *t->row[i].metric && (!n || strcmp(names[n - 1], t->row[i].metric) != 0))
+            names[n++] = t->row[i].metric;
+    for (char *one; n && (one = strsep(&rest, ",")) != NULL;) {
         bool found = false;
         for (size_t i = 0; i < n && !found; i++) found = fnmatch(one, names[i], 0) == 0;
         if (found) continue;
         const char *near = bl_nearest(one, names);
-        st = bl_fail(e, BL_E_CONFIG, "no result has a metric '%s'%s%s%s", one, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+        st = bl_fail(e, BL_E_CONFIG, "no result has a metric '%s'%s%s%s", one, near ? "; did you mean " : "",
+                     near ? near : "", near ? "?" : "");
         goto out;
     }
 out:
@@ -48,12 +61,17 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_status st = BL_OK;
     const opts *o = options;
     bl_table *table = NULL;
-    bl_text t = { 0 };
+    bl_text t = {0};
     (void)p;
     BL_TRY(bl_table_read(args->pos, args->n_pos, &table, e));
     if (o->metric && !o->failed) BL_TRY(known_metrics(table, o->metric, e));
-    bl_table_opts to = { .format = o->common.json ? BL_TABLE_JSON : (bl_table_format)o->format, .rows = o->rows, .cols = o->cols, .metric = o->metric,
-                         .all_metrics = o->all, .failed_only = o->failed, .terminal = !o->out && isatty(STDOUT_FILENO) == 1 };
+    bl_table_opts to = {.format = o->common.json ? BL_TABLE_JSON : (bl_table_format)o->format,
+                        .rows = o->rows,
+                        .cols = o->cols,
+                        .metric = o->metric,
+                        .all_metrics = o->all,
+                        .failed_only = o->failed,
+                        .terminal = !o->out && isatty(STDOUT_FILENO) == 1};
     BL_TRY(bl_table_print(table, &to, &t, e));
     BL_TRY(bl_output(o->out, &t, e));
     for (size_t i = 0; i < table->skipped; i++) fprintf(stderr, "bitladder: skipped: %s\n", table->skipped_reason[i]);
@@ -65,6 +83,14 @@ out:
 }
 
 const bl_verb bl_verb_table = {
-    .name = "table", .args = "DIR...", .line = "results as md, csv, tex or json", .doc = "Every result of the directories as one table. Exit 1 when a file was skipped.",
-    .example = "bitladder table runs/a --metric 'acc*,perplexity'", .opts = rows, .opts_size = sizeof(opts), .min_args = 1, .max_args = -1, .run = run,
+    .name = "table",
+    .args = "DIR...",
+    .line = "results as md, csv, tex or json",
+    .doc = "Every result of the directories as one table. Exit 1 when a file was skipped.",
+    .example = "bitladder table runs/a --metric 'acc*,perplexity'",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 1,
+    .max_args = -1,
+    .run = run,
 };

@@ -6,18 +6,22 @@ void bl_csv_free(bl_csv *c)
 {
     bl_free(c->buf);
     bl_free(c->field);
-    *c = (bl_csv){ 0 };
+    *c = (bl_csv){0};
 }
 
 static bool at_row_end(const bl_csv *c)
 {
-    return c->at == c->n || c->text[c->at] == '\n' || (c->text[c->at] == '\r' && c->at + 1 < c->n && c->text[c->at + 1] == '\n');
+    return c->at == c->n || c->text[c->at] == '\n' ||
+           (c->text[c->at] == '\r' && c->at + 1 < c->n && c->text[c->at + 1] == '\n');
 }
 
 static void skip_row_end(bl_csv *c)
 {
     if (c->at < c->n && c->text[c->at] == '\r') c->at++;
-    if (c->at < c->n && c->text[c->at] == '\n') { c->at++; c->line++; }
+    if (c->at < c->n && c->text[c->at] == '\n') {
+        c->at++;
+        c->line++;
+    }
 }
 
 /* One field at `at`, copied to buf + *w, NUL behind. */
@@ -27,7 +31,9 @@ static bl_status field(bl_csv *c, size_t *w, const char *name, bl_err *e)
 
     if (c->at == c->n || s[c->at] != '"') {
         for (; !at_row_end(c) && s[c->at] != ','; c->at++) {
-            if (s[c->at] == '"') return bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": a quote inside a field that does not begin with one", name, c->line);
+            if (s[c->at] == '"')
+                return bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": a quote inside a field that does not begin with one",
+                               name, c->line);
             c->buf[(*w)++] = s[c->at];
         }
         c->buf[(*w)++] = 0;
@@ -39,12 +45,13 @@ static bl_status field(bl_csv *c, size_t *w, const char *name, bl_err *e)
         if (s[c->at] == '\n') c->line++;
         if (s[c->at] == '"') {
             if (c->at + 1 == c->n || s[c->at + 1] != '"') break;
-            c->at++;                                    /* a doubled quote is one */
+            c->at++; /* a doubled quote is one */
         }
         c->buf[(*w)++] = s[c->at];
     }
     c->at++;
-    if (!at_row_end(c) && s[c->at] != ',') return bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": text behind the closing quote of a field", name, c->line);
+    if (!at_row_end(c) && s[c->at] != ',')
+        return bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": text behind the closing quote of a field", name, c->line);
     c->buf[(*w)++] = 0;
     return BL_OK;
 }
@@ -68,7 +75,7 @@ bl_status bl_csv_next(bl_csv *c, const char *name, bl_err *e)
         c->field[c->n_fields++] = c->buf + w;
         BL_TRY(field(c, &w, name, e));
         if (at_row_end(c)) break;
-        c->at++;                                        /* the comma: its byte pays for the NUL */
+        c->at++; /* the comma: its byte pays for the NUL */
     }
     skip_row_end(c);
 out:

@@ -1,7 +1,7 @@
 /* find.c - where data sets are: --data, BITLADDER_DATA, what ships with the program.
  *
- * What ships lies in share/bitladder/data beside the bin/ that holds the running program, so an installation can be moved; a program in
- * a build folder uses the source tree it was built from.
+ * What ships lies in share/bitladder/data beside the bin/ that holds the running program, so an installation can be
+ * moved; a program in a build folder uses the source tree it was built from.
  */
 #include "reader.h"
 #include "bl_build.h"
@@ -9,7 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct dirs { const char **dir; size_t n, cap; } dirs;
+typedef struct dirs {
+    const char **dir;
+    size_t n, cap;
+} dirs;
 
 static bl_status add(dirs *d, bl_arena *a, const char *s, size_t n, bl_err *e)
 {
@@ -21,7 +24,10 @@ static bl_status add(dirs *d, bl_arena *a, const char *s, size_t n, bl_err *e)
     for (size_t i = 0; i < d->n; i++)
         if (strlen(d->dir[i]) == n && !memcmp(d->dir[i], s, n)) goto out;
     BL_TRY(bl_grow(&d->dir, &d->cap, d->n + 1, sizeof *d->dir, e));
-    if (!(dir = bl_arena_str(a, s, n, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(dir = bl_arena_str(a, s, n, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     d->dir[d->n++] = dir;
 out:
     return st;
@@ -34,7 +40,10 @@ static bl_status add_shipped(dirs *d, bl_arena *a, bl_err *e)
 
     if (n > 0) {
         exe[n] = 0;
-        for (int up = 0; up < 2; up++) { char *slash = strrchr(exe, '/'); if (slash) *slash = 0; }
+        for (int up = 0; up < 2; up++) {
+            char *slash = strrchr(exe, '/');
+            if (slash) *slash = 0;
+        }
         snprintf(dir, sizeof dir, "%s/share/bitladder/data", exe);
         if (bl_is_dir(dir)) return add(d, a, dir, strlen(dir), e);
     }
@@ -58,11 +67,12 @@ out:
     return st;
 }
 
-bl_status bl_data_find(const bl_data_dirs *given, const char *const *names, const char *where_to_get, bl_arena *a, const char **path, int *which, bl_err *e)
+bl_status bl_data_find(const bl_data_dirs *given, const char *const *names, const char *where_to_get, bl_arena *a,
+                       const char **path, int *which, bl_err *e)
 {
     bl_status st = BL_OK;
-    dirs d = { 0 };
-    bl_text p = { 0 }, looked = { 0 };
+    dirs d = {0};
+    bl_text p = {0}, looked = {0};
 
     BL_TRY(list(given, a, &d, e));
     for (size_t j = 0; j < d.n; j++)
@@ -72,7 +82,10 @@ bl_status bl_data_find(const bl_data_dirs *given, const char *const *names, cons
                 bl_text_addf(&p, "%s/%s%s", d.dir[j], names[i], gz ? ".gz" : "");
                 BL_TRY(bl_text_check(&p, e));
                 if (!bl_exists(p.s) || bl_is_dir(p.s)) continue;
-                if (!(*path = bl_arena_str(a, p.s, p.n, e))) { st = BL_E_NOMEM; goto out; }
+                if (!(*path = bl_arena_str(a, p.s, p.n, e))) {
+                    st = BL_E_NOMEM;
+                    goto out;
+                }
                 if (which) *which = i;
                 goto out;
             }
@@ -80,7 +93,8 @@ bl_status bl_data_find(const bl_data_dirs *given, const char *const *names, cons
     bl_text_add(&looked, " (plain or .gz) in ");
     for (size_t j = 0; j < d.n; j++) bl_text_addf(&looked, "%s%s", j ? ", " : "", d.dir[j]);
     BL_TRY(bl_text_check(&looked, e));
-    st = bl_fail(e, BL_E_MISSING, "not found: %s; source: %s; name its directory with --data or BITLADDER_DATA", looked.s, where_to_get);
+    st = bl_fail(e, BL_E_MISSING, "not found: %s; source: %s; name its directory with --data or BITLADDER_DATA",
+                 looked.s, where_to_get);
 out:
     bl_text_free(&looked);
     bl_text_free(&p);

@@ -12,14 +12,16 @@ static bl_status check_text(const char *path, const char *s, size_t n, bl_err *e
 
     if (n == 0) return bl_fail(e, BL_E_FORMAT, "%s: the file is empty", path);
     for (size_t i = 0; i < n;) {
-        if ((unsigned char)s[i] - 1u < 0x7f) {          /* ASCII but NUL */
+        if ((unsigned char)s[i] - 1u < 0x7f) { /* ASCII but NUL */
             line += s[i++] == '\n';
             continue;
         }
         utf8proc_int32_t c;
-        utf8proc_ssize_t k = s[i] ? utf8proc_iterate((const utf8proc_uint8_t *)s + i, (utf8proc_ssize_t)(n - i), &c) : 0;
+        utf8proc_ssize_t k = s[i] ? utf8proc_iterate((const utf8proc_uint8_t *)s + i, (utf8proc_ssize_t)(n - i), &c)
+                                  : 0;
         if (k <= 0)
-            return bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": %s at byte %zu of the file", path, line, s[i] ? "invalid UTF-8" : "a NUL byte", i);
+            return bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": %s at byte %zu of the file", path, line,
+                           s[i] ? "invalid UTF-8" : "a NUL byte", i);
         i += (size_t)k;
     }
     return BL_OK;
@@ -28,7 +30,7 @@ static bl_status check_text(const char *path, const char *s, size_t n, bl_err *e
 bl_status bl_text_file(const char *path, uint64_t max, char **out, size_t *n, bl_hash *hash, bl_err *e)
 {
     bl_status st = BL_OK;
-    char  *raw = NULL, *text = NULL;
+    char *raw = NULL, *text = NULL;
     size_t n_raw = 0, n_text = 0;
 
     if (max == 0) max = BL_TEXT_MAX;
@@ -58,27 +60,30 @@ out:
 /* ---- rows ---- */
 struct bl_rows {
     bl_rows_kind kind;
-    char   *path, *text;
-    size_t  n, at;
+    char *path, *text;
+    size_t n, at;
     bl_hash hash;
-    int64_t line, next_line;                            /* of the row last returned; of text[at] */
-    bl_json *doc;                                       /* JSONL: the row; JSON_ARRAY: the whole */
-    const bl_json *element;                             /* JSON_ARRAY: next */
-    bl_csv  csv;
-    size_t  n_fields;                                   /* CSV: of the first row */
+    int64_t line, next_line; /* of the row last returned; of text[at] */
+    bl_json *doc;            /* JSONL: the row; JSON_ARRAY: the whole */
+    const bl_json *element;  /* JSON_ARRAY: next */
+    bl_csv csv;
+    size_t n_fields; /* CSV: of the first row */
     bl_text where;
 };
 
 static void place(bl_rows *r)
 {
-    if (r->where.s) { r->where.n = 0; r->where.s[0] = 0; }
+    if (r->where.s) {
+        r->where.n = 0;
+        r->where.s[0] = 0;
+    }
     if (r->kind == BL_ROWS_JSON_ARRAY) bl_text_addf(&r->where, "%s: element %" PRId64, r->path, r->line);
-    else                               bl_text_addf(&r->where, "%s:%" PRId64, r->path, r->line);
+    else bl_text_addf(&r->where, "%s:%" PRId64, r->path, r->line);
 }
 
 const char *bl_rows_where(const bl_rows *r) { return r->where.s ? r->where.s : r->path; }
-int64_t     bl_rows_line (const bl_rows *r) { return r->line; }
-bl_hash     bl_rows_hash (const bl_rows *r) { return r->hash; }
+int64_t bl_rows_line(const bl_rows *r) { return r->line; }
+bl_hash bl_rows_hash(const bl_rows *r) { return r->hash; }
 
 void bl_rows_close(bl_rows *r)
 {
@@ -99,14 +104,20 @@ bl_status bl_rows_open(const char *path, bl_rows_kind kind, bl_rows **out, bl_er
     if (!r) return BL_E_NOMEM;
     r->kind = kind;
     r->next_line = 1;
-    if (!(r->path = bl_strdup(path, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(r->path = bl_strdup(path, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_text_file(path, 0, &r->text, &r->n, &r->hash, e));
     if (kind == BL_ROWS_JSON_ARRAY) {
         BL_TRY(bl_json_parse(r->text, r->n, r->path, BL_JSON_PLAIN, &r->doc, e));
-        if (bl_json_kind(r->doc) != BL_JSON_ARRAY) { st = bl_fail(e, BL_E_FORMAT, "%s: expected one JSON array", path); goto out; }
+        if (bl_json_kind(r->doc) != BL_JSON_ARRAY) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: expected one JSON array", path);
+            goto out;
+        }
         r->element = bl_json_first(r->doc);
     }
-    if (kind == BL_ROWS_CSV) r->csv = (bl_csv){ .text = r->text, .n = r->n, .line = 1 };
+    if (kind == BL_ROWS_CSV) r->csv = (bl_csv){.text = r->text, .n = r->n, .line = 1};
     *out = r;
     r = NULL;
 out:
@@ -127,12 +138,16 @@ bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e)
 
     if (r->kind == BL_ROWS_JSON_ARRAY) {
         *row = r->element;
-        if (r->element) { r->element = bl_json_next(r->element); r->line++; place(r); }
+        if (r->element) {
+            r->element = bl_json_next(r->element);
+            r->line++;
+            place(r);
+        }
         return bl_text_check(&r->where, e);
     }
     bl_json_free(r->doc);
     r->doc = NULL;
-    for (*row = NULL; r->at < r->n;) {                  /* only "\n" ends a line: strings may hold U+2028 and others */
+    for (*row = NULL; r->at < r->n;) { /* only "\n" ends a line: strings may hold U+2028 and others */
         const char *s = r->text + r->at, *end = memchr(s, '\n', r->n - r->at);
         size_t len = end ? (size_t)(end - s) : r->n - r->at;
         r->at += len + (end != NULL);
@@ -160,7 +175,8 @@ bl_status bl_rows_csv(bl_rows *r, const char *const **field, size_t *n, bl_err *
     place(r);
     if (r->n_fields == 0) r->n_fields = r->csv.n_fields;
     if (r->csv.n_fields != r->n_fields) {
-        st = bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": %zu fields, but the first row has %zu", r->path, r->line, r->csv.n_fields, r->n_fields);
+        st = bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": %zu fields, but the first row has %zu", r->path, r->line,
+                     r->csv.n_fields, r->n_fields);
         goto out;
     }
     *field = r->csv.field;

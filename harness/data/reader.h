@@ -6,7 +6,8 @@
  *     while ((st = bl_rows_json(r, &row, e)) == BL_OK && row) …    // error sentences carry file and line
  *     bl_rows_close(r);
  *
- * gzip is recognised by its name (.gz) and must be gzip; gzip data under another name is refused. Unpacked size is bounded.
+ * gzip is recognised by its name (.gz) and must be gzip; gzip data under another name is refused. Unpacked size is
+ * bounded.
  */
 #ifndef BL_READER_H
 #define BL_READER_H
@@ -14,27 +15,32 @@
 #include "kernels/base/json.h"
 #include "kernels/base/hash.h"
 
-/* Whole file, unpacked, NUL behind it. Valid UTF-8 without NUL bytes is demanded, and at least one byte; CRLF stays as it is. Refused above `max`
- * unpacked bytes (0: BL_TEXT_MAX). `hash` (may be NULL) is of the unpacked bytes. */
+/* Whole file, unpacked, NUL behind it. Valid UTF-8 without NUL bytes is demanded, and at least one byte; CRLF stays as
+ * it is. Refused above `max` unpacked bytes (0: BL_TEXT_MAX). `hash` (may be NULL) is of the unpacked bytes. */
 #define BL_TEXT_MAX (UINT64_C(1) << 30)
 bl_status bl_text_file(const char *path, uint64_t max, char **out, size_t *n, bl_hash *hash, bl_err *e);
 
 typedef enum bl_rows_kind { BL_ROWS_JSONL, BL_ROWS_JSON_ARRAY, BL_ROWS_CSV } bl_rows_kind;
 typedef struct bl_rows bl_rows;
-bl_status bl_rows_open (const char *path, bl_rows_kind kind, bl_rows **out, bl_err *e);
-void      bl_rows_close(bl_rows *r);
-int64_t   bl_rows_line (const bl_rows *r);                       /* 1-based line of the row last returned; JSON array: 1-based element */
-bl_hash   bl_rows_hash (const bl_rows *r);                       /* of the unpacked bytes */
-const char *bl_rows_where(const bl_rows *r);                     /* "piqa/valid.jsonl:17", for sentences about the row last returned; lent until the next call */
+bl_status bl_rows_open(const char *path, bl_rows_kind kind, bl_rows **out, bl_err *e);
+void bl_rows_close(bl_rows *r);
+int64_t bl_rows_line(const bl_rows *r); /* 1-based line of the row last returned; JSON array: 1-based element */
+bl_hash bl_rows_hash(const bl_rows *r); /* of the unpacked bytes */
+const char *bl_rows_where(
+    const bl_rows *r); /* "piqa/valid.jsonl:17", for sentences about the row last returned; lent until the next call */
 /* Next row, valid until the next call; *row NULL at the end. Empty lines are skipped. */
 bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e);
-bl_status bl_rows_csv (bl_rows *r, const char *const **field, size_t *n, bl_err *e);   /* *field NULL at the end */
+bl_status bl_rows_csv(bl_rows *r, const char *const **field, size_t *n, bl_err *e); /* *field NULL at the end */
 
-/* Where data sets are looked for: every --data DIR (the list here), then the directories of BITLADDER_DATA (colons between them), then the
- * share directory that ships with the program. */
-typedef struct bl_data_dirs { const char *dir[16]; size_t n; } bl_data_dirs;
-/* First existing of the relative paths `names` (NULL-terminated; each also tried with .gz) in the first directory that has any of them.
- * BL_E_MISSING: lists what was looked for and adds `where_to_get`. *path is in the arena; *which (may be NULL) is the index into names.
- * d may be NULL: no --data. */
-bl_status bl_data_find(const bl_data_dirs *d, const char *const *names, const char *where_to_get, bl_arena *a, const char **path, int *which, bl_err *e);
+/* Where data sets are looked for: every --data DIR (the list here), then the directories of BITLADDER_DATA (colons
+ * between them), then the share directory that ships with the program. */
+typedef struct bl_data_dirs {
+    const char *dir[16];
+    size_t n;
+} bl_data_dirs;
+/* First existing of the relative paths `names` (NULL-terminated; each also tried with .gz) in the first directory that
+ * has any of them. BL_E_MISSING: lists what was looked for and adds `where_to_get`. *path is in the arena; *which (may
+ * be NULL) is the index into names. d may be NULL: no --data. */
+bl_status bl_data_find(const bl_data_dirs *d, const char *const *names, const char *where_to_get, bl_arena *a,
+                       const char **path, int *which, bl_err *e);
 #endif

@@ -12,13 +12,13 @@ static bl_status keep(bl_arena *a, const bl_text *stream, bl_source_text *t, bl_
 }
 
 /* Rows of a text file, stripped, joined with `between`. */
-static bl_status load_lines(const char *source, const char *const *names, const char *between, const bl_data_dirs *d, bl_arena *a,
-                            bl_source_text *out, bl_err *e)
+static bl_status load_lines(const char *source, const char *const *names, const char *between, const bl_data_dirs *d,
+                            bl_arena *a, bl_source_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_source_text t = { 0 };
-    bl_text stream = { 0 };
-    char  *s = NULL;
+    bl_source_text t = {0};
+    bl_text stream = {0};
+    char *s = NULL;
     size_t n = 0;
 
     BL_TRY(bl_data_find(d, names, bl_source_find(source)->where, a, &t.path, NULL, e));
@@ -40,12 +40,12 @@ out:
 }
 
 /* Field "text" of the first `most` JSON lines (0: all), joined with one blank. */
-static bl_status load_documents(const char *source, const char *const *names, int64_t most, const bl_data_dirs *d, bl_arena *a,
-                                bl_source_text *out, bl_err *e)
+static bl_status load_documents(const char *source, const char *const *names, int64_t most, const bl_data_dirs *d,
+                                bl_arena *a, bl_source_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_source_text t = { 0 };
-    bl_text stream = { 0 };
+    bl_source_text t = {0};
+    bl_text stream = {0};
     bl_rows *r = NULL;
     const bl_json *row;
     const char *text;
@@ -69,28 +69,29 @@ out:
 
 bl_status bl_source_load_ptb(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
 {
-    static const char *const names[] = { "ptb/ptb.valid.txt", "simple-examples/data/ptb.valid.txt", "ptb.valid.txt", NULL };
+    static const char *const names[] = {"ptb/ptb.valid.txt", "simple-examples/data/ptb.valid.txt", "ptb.valid.txt",
+                                        NULL};
     return load_lines("ptb", names, "\n\n", d, a, out, e);
 }
 
 bl_status bl_source_load_ptb_new(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
 {
-    static const char *const names[] = { "ptb/ptb.test.txt", "simple-examples/data/ptb.test.txt", "ptb.test.txt", NULL };
+    static const char *const names[] = {"ptb/ptb.test.txt", "simple-examples/data/ptb.test.txt", "ptb.test.txt", NULL};
     return load_lines("ptb-new", names, " ", d, a, out, e);
 }
 
 bl_status bl_source_load_c4_demo(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
 {
-    static const char *const names[] = { "c4/c4_demo.jsonl", "c4_demo.jsonl", NULL };
+    static const char *const names[] = {"c4/c4_demo.jsonl", "c4_demo.jsonl", NULL};
     return load_documents("c4-demo", names, 0, d, a, out, e);
 }
 
 /* The rule of "c4-new" in the GPTQ code; its "c4" draws windows with Python's random numbers and cannot be repeated. */
 bl_status bl_source_load_c4(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
 {
-    static const char *const names[] = {
-        "c4/en/c4-validation.00000-of-00008.json", "c4/c4-validation.00000-of-00008.json", "c4/c4-validation.00000-of-00512.json", NULL
-    };
+    static const char *const names[] = {"c4/en/c4-validation.00000-of-00008.json",
+                                        "c4/c4-validation.00000-of-00008.json", "c4/c4-validation.00000-of-00512.json",
+                                        NULL};
     bl_status st = load_documents("c4", names, 1100, d, a, out, e);
     if (st == BL_OK) out->max_windows = 256;
     return st;
@@ -98,10 +99,10 @@ bl_status bl_source_load_c4(const bl_data_dirs *d, bl_arena *a, bl_source_text *
 
 bl_status bl_source_load_primer(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
 {
-    static const char *const names[] = { "primer/primer.txt", NULL };
+    static const char *const names[] = {"primer/primer.txt", NULL};
     bl_status st = BL_OK;
-    bl_source_text t = { 0 };
-    bl_text s = { 0 };
+    bl_source_text t = {0};
+    bl_text s = {0};
 
     BL_TRY(bl_data_find(d, names, bl_source_find("primer")->where, a, &t.path, NULL, e));
     BL_TRY(bl_text_file(t.path, 0, &s.s, &s.n, &t.hash, e));

@@ -4,17 +4,16 @@
  *     stream   the rows of the Hub joined with two newlines                            (GPTQ and its followers)
  *     doc      62 documents, detokenized                                               (lm-evaluation-harness)
  *
- * The Hub has one row a line: a line of blanks is the empty row, every other keeps its blanks and its newline. From a JSON-lines export of those
- * rows the file is put together again: an empty row is the line " \n".
+ * The Hub has one row a line: a line of blanks is the empty row, every other keeps its blanks and its newline. From a
+ * JSON-lines export of those rows the file is put together again: an empty row is the line " \n".
  */
 #include "data_impl.h"
 #include <string.h>
 
 static const char *const names[] = {
-    "wikitext2/wiki.test.raw", "wikitext-2-raw/wiki.test.raw", "wikitext-2-raw-v1/wiki.test.raw", "wiki.test.raw",
-    "wikitext2/test.jsonl", "wikitext-2-raw-v1/test.jsonl", "wikitext/wikitext-2-raw-v1/test.jsonl", NULL
-};
-enum { FIRST_EXPORT = 4 };                              /* index of the first JSON-lines name */
+    "wikitext2/wiki.test.raw", "wikitext-2-raw/wiki.test.raw", "wikitext-2-raw-v1/wiki.test.raw",       "wiki.test.raw",
+    "wikitext2/test.jsonl",    "wikitext-2-raw-v1/test.jsonl", "wikitext/wikitext-2-raw-v1/test.jsonl", NULL};
+enum { FIRST_EXPORT = 4 }; /* index of the first JSON-lines name */
 
 static bl_status read_export(const char *path, bl_text *raw, bl_hash *hash, bl_err *e)
 {
@@ -36,7 +35,10 @@ out:
 }
 
 /* The lines of a text, newline included; the last may lack it. */
-typedef struct lines { const char *s; size_t n, at; } lines;
+typedef struct lines {
+    const char *s;
+    size_t n, at;
+} lines;
 static bool next_line(lines *l, const char **line, size_t *n)
 {
     if (l->at == l->n) return false;
@@ -56,7 +58,7 @@ static bool only_blanks(const char *s, size_t n)
 
 static void join_rows(const char *raw, size_t n, bl_text *out)
 {
-    lines l = { raw, n, 0 };
+    lines l = {raw, n, 0};
     const char *line;
     size_t k;
 
@@ -73,7 +75,7 @@ static bool is_title(const char *line, size_t n, bl_text *scratch)
     size_t k;
     bool yes;
 
-    bl_text three = { 0 };
+    bl_text three = {0};
     bl_replace(&three, line, n, "= = =", "===");
     scratch->n = 0;
     bl_replace(scratch, three.s, three.n, "= =", "==");
@@ -86,31 +88,36 @@ static bool is_title(const char *line, size_t n, bl_text *scratch)
     return yes;
 }
 
-static bl_status add_document(bl_source_doc **doc, size_t *n, size_t *cap, const char *s, size_t len, bl_arena *a, bl_err *e)
+static bl_status add_document(bl_source_doc **doc, size_t *n, size_t *cap, const char *s, size_t len, bl_arena *a,
+                              bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text t = { 0 };
+    bl_text t = {0};
     char *kept;
 
     BL_TRY(bl_grow(doc, cap, *n + 1, sizeof **doc, e));
     BL_TRY(bl_detokenize(s, len, &t, e));
-    if (!(kept = bl_arena_str(a, t.s ? t.s : "", t.n, e))) { st = BL_E_NOMEM; goto out; }
-    (*doc)[(*n)++] = (bl_source_doc){ .text = kept, .n = t.n, .words = bl_count_words(s, len), .bytes = (int64_t)len };
+    if (!(kept = bl_arena_str(a, t.s ? t.s : "", t.n, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    (*doc)[(*n)++] = (bl_source_doc){.text = kept, .n = t.n, .words = bl_count_words(s, len), .bytes = (int64_t)len};
 out:
     bl_text_free(&t);
     return st;
 }
 
-/* A document is the lines from one title up to the next, without the newline before that title; blank ones are dropped. */
+/* A document is the lines from one title up to the next, without the newline before that title; blank ones are dropped.
+ */
 bl_status bl_source_documents(bl_arena *a, bl_source_text *out, bl_err *e)
 {
     const char *raw = out->raw;
     size_t n = out->n_raw;
     bl_status st = BL_OK;
-    bl_text scratch = { 0 };
+    bl_text scratch = {0};
     bl_source_doc *doc = NULL, *kept;
     size_t n_docs = 0, cap = 0, from = 0, at = 0;
-    lines l = { raw, n, 0 };
+    lines l = {raw, n, 0};
     const char *line;
     size_t k;
 
@@ -122,7 +129,10 @@ bl_status bl_source_documents(bl_arena *a, bl_source_text *out, bl_err *e)
     }
     BL_TRY(add_document(&doc, &n_docs, &cap, raw + from, n - from, a, e));
     BL_TRY(bl_text_check(&scratch, e));
-    if (!(kept = bl_alloc(a, n_docs, sizeof *kept, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(kept = bl_alloc(a, n_docs, sizeof *kept, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     memcpy(kept, doc, n_docs * sizeof *kept);
     out->doc = kept;
     out->n_docs = n_docs;
@@ -135,8 +145,8 @@ out:
 bl_status bl_source_load_wikitext2(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_source_text t = { 0 };
-    bl_text raw = { 0 }, stream = { 0 };
+    bl_source_text t = {0};
+    bl_text raw = {0}, stream = {0};
     int which;
 
     BL_TRY(bl_data_find(d, names, bl_source_find("wikitext2")->where, a, &t.path, &which, e));
@@ -147,13 +157,19 @@ bl_status bl_source_load_wikitext2(const bl_data_dirs *d, bl_arena *a, bl_source
     } else {
         BL_TRY(read_export(t.path, &raw, &t.hash, e));
     }
-    if (raw.n == 0) { st = bl_fail(e, BL_E_FORMAT, "%s: no text in it", t.path); goto out; }
+    if (raw.n == 0) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: no text in it", t.path);
+        goto out;
+    }
 
     join_rows(raw.s, raw.n, &stream);
     BL_TRY(bl_text_check(&stream, e));
     t.n_raw = raw.n;
     t.n_stream = stream.n;
-    if (!(t.raw = bl_arena_str(a, raw.s, raw.n, e)) || !(t.stream = bl_arena_str(a, stream.s, stream.n, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(t.raw = bl_arena_str(a, raw.s, raw.n, e)) || !(t.stream = bl_arena_str(a, stream.s, stream.n, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     *out = t;
 out:
     bl_text_free(&stream);

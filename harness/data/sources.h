@@ -6,20 +6,27 @@
 #define BL_SOURCES_H
 #include "reader.h"
 
-typedef struct bl_source_doc { const char *text; size_t n; int64_t words, bytes; } bl_source_doc;   /* words, bytes: of the document before detokenization */
+typedef struct bl_source_doc {
+    const char *text;
+    size_t n;
+    int64_t words, bytes;
+} bl_source_doc; /* words, bytes: of the document before detokenization */
 typedef struct bl_source_text {
-    const char *stream; size_t n_stream;                /* GPTQ-style joined text; NULL when the source has none */
-    const char *raw;    size_t n_raw;                   /* the file as it is (llama.cpp) */
-    const bl_source_doc *doc; size_t n_docs;            /* detokenized documents (harness `word`), made by bl_source_documents; 0: none */
-    int64_t max_windows;                                /* the protocol scores the first so many windows of the stream; 0: all */
-    bl_hash hash;                                       /* of the file's bytes */
+    const char *stream;
+    size_t n_stream; /* GPTQ-style joined text; NULL when the source has none */
+    const char *raw;
+    size_t n_raw; /* the file as it is (llama.cpp) */
+    const bl_source_doc *doc;
+    size_t n_docs;       /* detokenized documents (harness `word`), made by bl_source_documents; 0: none */
+    int64_t max_windows; /* the protocol scores the first so many windows of the stream; 0: all */
+    bl_hash hash;        /* of the file's bytes */
     const char *path;
 } bl_source_text;
 
 typedef struct bl_source {
-    const char *name;                                   /* "wikitext2", "ptb", "ptb-new", "c4", "c4-demo", "primer" */
-    const char *doc, *where;                            /* what it is; where to get it */
-    const char *const *conventions;                     /* "gptq2048", "word", "llamacpp512"; NULL-terminated */
+    const char *name;               /* "wikitext2", "ptb", "ptb-new", "c4", "c4-demo", "primer" */
+    const char *doc, *where;        /* what it is; where to get it */
+    const char *const *conventions; /* "gptq2048", "word", "llamacpp512"; NULL-terminated */
     bl_status (*load)(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e);
 } bl_source;
 /* Cuts the raw text at its titles and detokenizes the documents, for the convention `word`. */

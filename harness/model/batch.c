@@ -1,7 +1,7 @@
 /* batch.c - how a batch goes through the blocks: chunks of rows, their places in the cache, and who sees which keys.
  *
- * A chunk takes the next rows of the batch, whatever sequence they belong to. Rows go through a block in order, so the keys a row needs
- * are there when its chunk is reached: those of earlier chunks, of its own, and of its slot's past.
+ * A chunk takes the next rows of the batch, whatever sequence they belong to. Rows go through a block in order, so the
+ * keys a row needs are there when its chunk is reached: those of earlier chunks, of its own, and of its slot's past.
  *
  *     batch      aaaaaaaaaa bbbb cccccccccccccc          three sequences
  *     chunks     |--------0--------|-----1-----|          c is cut; its second part has the first as its past
@@ -10,8 +10,15 @@
 
 void bl_pass_plan_free(bl_pass_plan *p)
 {
-    bl_free(p->chunk); bl_free(p->past); bl_free(p->start); bl_free(p->seg); bl_free(p->seg_start);
-    bl_free(p->pos); bl_free(p->kv_row); bl_free(p->from); bl_free(p->want_pos);
+    bl_free(p->chunk);
+    bl_free(p->past);
+    bl_free(p->start);
+    bl_free(p->seg);
+    bl_free(p->seg_start);
+    bl_free(p->pos);
+    bl_free(p->kv_row);
+    bl_free(p->from);
+    bl_free(p->want_pos);
 }
 
 /* Positions that slot `slot` holds when sequence `seq` of the batch is reached: what earlier sequences bring counts. */
@@ -29,21 +36,27 @@ static bl_status check_batch(const bl_model *m, const bl_batch *b, const bl_kv *
 
     for (int32_t s = 0; s < b->n_seq; s++) {
         int64_t n = b->start[s + 1] - b->start[s], end = b->past[s] + n;
-        if (b->slot[s] < 0 || b->slot[s] >= kv->n_slots) return bl_fail(e, BL_E_INTERNAL, "sequence %d: there is no slot %d", (int)s, (int)b->slot[s]);
+        if (b->slot[s] < 0 || b->slot[s] >= kv->n_slots)
+            return bl_fail(e, BL_E_INTERNAL, "sequence %d: there is no slot %d", (int)s, (int)b->slot[s]);
         const bl_kv_part *slot = &kv->slot[b->slot[s]];
-        if (n < 0 || b->past[s] < slot->parent_len || b->past[s] > slot->parent_len + slot->len || end > slot->parent_len + slot->cap)
-            return bl_fail(e, BL_E_INTERNAL, "sequence %d: positions %lld..%lld do not continue slot %d, which holds %lld of %lld", (int)s,
-                           (long long)b->past[s], (long long)end, (int)b->slot[s], (long long)(slot->parent_len + slot->len),
-                           (long long)(slot->parent_len + slot->cap));
+        if (n < 0 || b->past[s] < slot->parent_len || b->past[s] > slot->parent_len + slot->len ||
+            end > slot->parent_len + slot->cap)
+            return bl_fail(e, BL_E_INTERNAL,
+                           "sequence %d: positions %lld..%lld do not continue slot %d, which holds %lld of %lld",
+                           (int)s, (long long)b->past[s], (long long)end, (int)b->slot[s],
+                           (long long)(slot->parent_len + slot->len), (long long)(slot->parent_len + slot->cap));
         if (slot->parent >= 0 && held(b, kv, slot->parent, slot->parent_len, s) < slot->parent_len)
-            return bl_fail(e, BL_E_INTERNAL, "sequence %d continues slot %d after %lld positions, which are not there yet", (int)s, (int)slot->parent,
-                           (long long)slot->parent_len);
+            return bl_fail(e, BL_E_INTERNAL,
+                           "sequence %d continues slot %d after %lld positions, which are not there yet", (int)s,
+                           (int)slot->parent, (long long)slot->parent_len);
         if (end > m->own->max_len)
-            return bl_fail(e, BL_E_UNSUPPORTED, "a sequence of %lld tokens does not fit the model's %lld positions", (long long)end, (long long)m->own->max_len);
+            return bl_fail(e, BL_E_UNSUPPORTED, "a sequence of %lld tokens does not fit the model's %lld positions",
+                           (long long)end, (long long)m->own->max_len);
     }
     for (int64_t i = 0; i < rows; i++)
         if (b->ids[i] < 0 || b->ids[i] >= m->config.vocab)
-            return bl_fail(e, BL_E_FORMAT, "token id %d is outside the vocabulary of %lld", (int)b->ids[i], (long long)m->config.vocab);
+            return bl_fail(e, BL_E_FORMAT, "token id %d is outside the vocabulary of %lld", (int)b->ids[i],
+                           (long long)m->config.vocab);
     for (int64_t i = 0; i < b->n_want; i++)
         if (b->want[i] < 0 || b->want[i] >= rows || (i && b->want[i] <= b->want[i - 1]))
             return bl_fail(e, BL_E_INTERNAL, "wanted rows must ascend inside the batch");
@@ -59,9 +72,9 @@ static bl_status add_segments(bl_pass_plan *p, const bl_kv *kv, int32_t slot, in
     for (int32_t s = slot; s >= 0; s = kv->slot[s].parent) n++;
     BL_TRY(bl_grow(&p->seg, &p->cap_seg, p->n_seg + (size_t)n, sizeof *p->seg, e));
     n = 0;
-    for (int32_t s = slot; s >= 0 && end > 0; s = kv->slot[s].parent) {         /* from the end to the beginning */
+    for (int32_t s = slot; s >= 0 && end > 0; s = kv->slot[s].parent) { /* from the end to the beginning */
         const bl_kv_part *o = &kv->slot[s];
-        if (end > o->parent_len) p->seg[p->n_seg + (size_t)n++] = (bl_kv_seg){ o->row0, end - o->parent_len };
+        if (end > o->parent_len) p->seg[p->n_seg + (size_t)n++] = (bl_kv_seg){o->row0, end - o->parent_len};
         end = BL_MIN(end, o->parent_len);
     }
     for (int64_t i = 0; i < n / 2; i++) {
@@ -74,13 +87,15 @@ out:
     return st;
 }
 
-/* One more sequence of a chunk or one more run: `rows` rows after `past` positions of `slot`. Its lists begin at `seg`. */
-static bl_status add_sequence(bl_pass_plan *p, const bl_kv *kv, int32_t slot, int64_t past, int64_t rows, size_t seg, bl_err *e)
+/* One more sequence of a chunk or one more run: `rows` rows after `past` positions of `slot`. Its lists begin at `seg`.
+ */
+static bl_status add_sequence(bl_pass_plan *p, const bl_kv *kv, int32_t slot, int64_t past, int64_t rows, size_t seg,
+                              bl_err *e)
 {
     bl_status st = BL_OK;
 
-    BL_TRY(bl_grow(&p->past,      &p->cap_past,      p->n_past + 1,      sizeof *p->past,      e));
-    BL_TRY(bl_grow(&p->start,     &p->cap_start,     p->n_start + 1,     sizeof *p->start,     e));
+    BL_TRY(bl_grow(&p->past, &p->cap_past, p->n_past + 1, sizeof *p->past, e));
+    BL_TRY(bl_grow(&p->start, &p->cap_start, p->n_start + 1, sizeof *p->start, e));
     BL_TRY(bl_grow(&p->seg_start, &p->cap_seg_start, p->n_seg_start + 1, sizeof *p->seg_start, e));
     BL_TRY(add_segments(p, kv, slot, past + rows, e));
     p->past[p->n_past++] = (int32_t)past;
@@ -96,11 +111,11 @@ static bl_status open_lists(bl_pass_plan *p, size_t *past, size_t *start, size_t
 {
     bl_status st = BL_OK;
 
-    BL_TRY(bl_grow(&p->start,     &p->cap_start,     p->n_start + 1,     sizeof *p->start,     e));
+    BL_TRY(bl_grow(&p->start, &p->cap_start, p->n_start + 1, sizeof *p->start, e));
     BL_TRY(bl_grow(&p->seg_start, &p->cap_seg_start, p->n_seg_start + 1, sizeof *p->seg_start, e));
-    *past      = p->n_past;
-    *start     = p->n_start;
-    *seg       = p->n_seg;
+    *past = p->n_past;
+    *start = p->n_start;
+    *seg = p->n_seg;
     *seg_start = p->n_seg_start;
     p->start[p->n_start++] = 0;
     p->seg_start[p->n_seg_start++] = 0;
@@ -108,15 +123,19 @@ out:
     return st;
 }
 
-static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, int64_t row0, int64_t rows, int32_t *seq, int64_t *want, bl_err *e)
+static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, int64_t row0, int64_t rows,
+                           int32_t *seq, int64_t *want, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_tile c = { .row0 = row0, .rows = rows, .want0 = *want, .kv_row = p->kv_row[row0] };
+    bl_tile c = {.row0 = row0, .rows = rows, .want0 = *want, .kv_row = p->kv_row[row0]};
     int64_t end = row0 + rows;
     int32_t first = *seq;
 
     for (int64_t i = 1; i < rows; i++)
-        if (p->kv_row[row0 + i] != c.kv_row + i) { c.kv_row = -1; break; }
+        if (p->kv_row[row0 + i] != c.kv_row + i) {
+            c.kv_row = -1;
+            break;
+        }
 
     BL_TRY(open_lists(p, &c.seq, &c.start, &c.seg, &c.seg_start, e));
     for (;;) {
@@ -125,19 +144,19 @@ static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, 
             BL_TRY(add_sequence(p, kv, b->slot[*seq], p->pos[from], to - from, c.seg, e));
             c.n_seq++;
         }
-        if (b->start[*seq + 1] > end || *seq + 1 == b->n_seq) break;      /* its other rows belong to the next chunk */
+        if (b->start[*seq + 1] > end || *seq + 1 == b->n_seq) break; /* its other rows belong to the next chunk */
         ++*seq;
     }
 
     BL_TRY(open_lists(p, &c.run, &c.run_start, &c.run_seg, &c.run_seg_start, e));
-    for (int32_t s = first; *want < b->n_want && b->want[*want] < end; ) {
+    for (int32_t s = first; *want < b->n_want && b->want[*want] < end;) {
         int64_t w = b->want[*want], n = 1;
         while (b->start[s + 1] <= w) s++;
         while (*want + n < b->n_want && b->want[*want + n] == w + n && w + n < BL_MIN(end, b->start[s + 1])) n++;
         BL_TRY(add_sequence(p, kv, b->slot[s], p->pos[w], n, c.run_seg, e));
         c.n_runs++;
         for (int64_t i = 0; i < n; i++) {
-            p->from[*want + i]     = w + i - row0;
+            p->from[*want + i] = w + i - row0;
             p->want_pos[*want + i] = p->pos[w + i];
         }
         *want += n;
@@ -157,17 +176,18 @@ bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_
 
     p->n_chunks = p->n_past = p->n_start = p->n_seg = p->n_seg_start = 0;
     BL_TRY(check_batch(m, b, kv, e));
-    BL_TRY(bl_grow(&p->pos,      &p->cap_pos,      (size_t)rows,      sizeof *p->pos,      e));
-    BL_TRY(bl_grow(&p->kv_row,   &p->cap_kv_row,   (size_t)rows,      sizeof *p->kv_row,   e));
-    BL_TRY(bl_grow(&p->from,     &p->cap_from,     (size_t)b->n_want, sizeof *p->from,     e));
+    BL_TRY(bl_grow(&p->pos, &p->cap_pos, (size_t)rows, sizeof *p->pos, e));
+    BL_TRY(bl_grow(&p->kv_row, &p->cap_kv_row, (size_t)rows, sizeof *p->kv_row, e));
+    BL_TRY(bl_grow(&p->from, &p->cap_from, (size_t)b->n_want, sizeof *p->from, e));
     BL_TRY(bl_grow(&p->want_pos, &p->cap_want_pos, (size_t)b->n_want, sizeof *p->want_pos, e));
     for (int32_t s = 0; s < b->n_seq; s++)
         for (int64_t r = b->start[s]; r < b->start[s + 1]; r++) {
             int64_t pos = b->past[s] + r - b->start[s];
-            p->pos[r]    = (int32_t)pos;
+            p->pos[r] = (int32_t)pos;
             p->kv_row[r] = kv->slot[b->slot[s]].row0 + pos - kv->slot[b->slot[s]].parent_len;
         }
-    for (int64_t n = (rows + most - 1) / most, each = n ? ((rows + n - 1) / n + 47) / 48 * 48 : 0, r = 0; r < rows; r += each)
+    for (int64_t n = (rows + most - 1) / most, each = n ? ((rows + n - 1) / n + 47) / 48 * 48 : 0, r = 0; r < rows;
+         r += each)
         BL_TRY(add_chunk(b, kv, p, r, BL_MIN(each, rows - r), &seq, &want, e));
 out:
     return st;

@@ -5,30 +5,31 @@
  *     x += down_proj(silu(gate_proj(h)) * up_proj(h))                            h = norm(x)
  *     hidden = norm(x)
  *
- * All rows of a batch go through block b before any goes through b+1; inside a block they go chunk by chunk (plan.c), so only the residual
- * stream and the keys and values are as long as the batch. In the last block, rows that are not wanted only leave keys and values.
- * What a row's numbers are depends on its own sequence alone: every op treats rows apart.
+ * All rows of a batch go through block b before any goes through b+1; inside a block they go chunk by chunk (plan.c),
+ * so only the residual stream and the keys and values are as long as the batch. In the last block, rows that are not
+ * wanted only leave keys and values. What a row's numbers are depends on its own sequence alone: every op treats rows
+ * apart.
  */
 #include "model_impl.h"
 #include <math.h>
 #include <string.h>
 
 typedef struct pass {
-    bl_model   *m;
+    bl_model *m;
     const bl_batch *b;
-    bl_kv      *kv;
+    bl_kv *kv;
     const bl_pass_plan *p;
-    bl_tensor   x;                                      /* residual stream [rows, dim] */
-    bl_tensor   cos, sin, k, v;                         /* k, v: of the block at hand */
-    bl_tensor   hidden;                                 /* [n_want, dim] */
-    int64_t     q_dim, kv_dim;
+    bl_tensor x;              /* residual stream [rows, dim] */
+    bl_tensor cos, sin, k, v; /* k, v: of the block at hand */
+    bl_tensor hidden;         /* [n_want, dim] */
+    int64_t q_dim, kv_dim;
 } pass;
 
 /* Activations of a chunk: h [rows, dim], then either those of the attention or those of the MLP. */
 static bl_tensor work(const pass *p, int64_t *at, int64_t rows, int64_t cols)
 {
     bl_tensor t = bl_tensor_2d(p->m->own->work, (uint64_t)*at * sizeof(float), BL_F32, rows, cols);
-    *at += (rows * cols + 15) / 16 * 16;                /* 64-byte starts */
+    *at += (rows * cols + 15) / 16 * 16; /* 64-byte starts */
     return t;
 }
 
@@ -40,7 +41,8 @@ static int64_t work_floats(const pass *p, int64_t rows)
 
 static bl_status normed(const pass *p, bl_tensor x, int64_t norm, bl_tensor y, bl_err *e)
 {
-    return p->m->be->ops->rmsnorm(p->m->be, &(bl_rmsnorm_args){ .x = x, .weight = bl_model_norm(p->m, norm), .y = y, .eps = p->m->config.eps }, e);
+    return p->m->be->ops->rmsnorm(
+        p->m->be, &(bl_rmsnorm_args){.x = x, .weight = bl_model_norm(p->m, norm), .y = y, .eps = p->m->config.eps}, e);
 }
 
 static bl_status apply(const pass *p, int64_t block, int part, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e)
@@ -50,11 +52,14 @@ static bl_status apply(const pass *p, int64_t block, int part, bl_tensor x, bl_t
 
 static bl_status rotate(const pass *p, bl_tensor x, const int32_t *pos, bl_err *e)
 {
-    return p->m->be->ops->rope(p->m->be, &(bl_rope_args){ .x = x, .head_dim = p->m->config.head_dim, .pos = pos, .cos = p->cos, .sin = p->sin }, e);
+    return p->m->be->ops->rope(
+        p->m->be, &(bl_rope_args){.x = x, .head_dim = p->m->config.head_dim, .pos = pos, .cos = p->cos, .sin = p->sin},
+        e);
 }
 
 /* Keys and values of a chunk go straight to their cache rows when these lie in order, else by way of k and v. */
-static bl_status keys_and_values(const pass *p, int64_t block, const bl_tile *c, bl_tensor h, bl_tensor k, bl_tensor v, bl_err *e)
+static bl_status keys_and_values(const pass *p, int64_t block, const bl_tile *c, bl_tensor h, bl_tensor k, bl_tensor v,
+                                 bl_err *e)
 {
     const bl_ops *ops = p->m->be->ops;
     const int64_t *to = p->p->kv_row + c->row0;
@@ -68,8 +73,8 @@ static bl_status keys_and_values(const pass *p, int64_t block, const bl_tile *c,
     BL_TRY(rotate(p, k, p->p->pos + c->row0, e));
     BL_TRY(apply(p, block, 2, h, v, false, e));
     if (c->kv_row >= 0) goto out;
-    BL_TRY(ops->gather(p->m->be, &(bl_gather_args){ .src = k, .dst = p->k, .to = to, .n = c->rows }, e));
-    BL_TRY(ops->gather(p->m->be, &(bl_gather_args){ .src = v, .dst = p->v, .to = to, .n = c->rows }, e));
+    BL_TRY(ops->gather(p->m->be, &(bl_gather_args){.src = k, .dst = p->k, .to = to, .n = c->rows}, e));
+    BL_TRY(ops->gather(p->m->be, &(bl_gather_args){.src = v, .dst = p->v, .to = to, .n = c->rows}, e));
 out:
     return st;
 }
@@ -78,17 +83,26 @@ static bl_status attend(const pass *p, const bl_tile *c, bool runs, bl_tensor q,
 {
     const bl_config *f = &p->m->config;
     const bl_pass_plan *l = p->p;
-    return p->m->be->ops->attention(p->m->be, &(bl_attention_args){
-        .q = q, .k = p->k, .v = p->v, .y = y, .heads = f->n_heads, .kv_heads = f->n_kv_heads, .head_dim = f->head_dim,
-        .scale = 1 / sqrt((double)f->head_dim),
-        .n_seq     = runs ? c->n_runs : c->n_seq,
-        .start     = l->start     + (runs ? c->run_start     : c->start),
-        .past      = l->past      + (runs ? c->run           : c->seq),
-        .seg       = l->seg       + (runs ? c->run_seg       : c->seg),
-        .seg_start = l->seg_start + (runs ? c->run_seg_start : c->seg_start) }, e);
+    return p->m->be->ops->attention(
+        p->m->be,
+        &(bl_attention_args){.q = q,
+                             .k = p->k,
+                             .v = p->v,
+                             .y = y,
+                             .heads = f->n_heads,
+                             .kv_heads = f->n_kv_heads,
+                             .head_dim = f->head_dim,
+                             .scale = 1 / sqrt((double)f->head_dim),
+                             .n_seq = runs ? c->n_runs : c->n_seq,
+                             .start = l->start + (runs ? c->run_start : c->start),
+                             .past = l->past + (runs ? c->run : c->seq),
+                             .seg = l->seg + (runs ? c->run_seg : c->seg),
+                             .seg_start = l->seg_start + (runs ? c->run_seg_start : c->seg_start)},
+        e);
 }
 
-/* One chunk through one block. In the last block, x is the wanted rows of the residual stream, which lie in p->hidden from here on. */
+/* One chunk through one block. In the last block, x is the wanted rows of the residual stream, which lie in p->hidden
+ * from here on. */
 static bl_status chunk_through_block(const pass *p, int64_t block, const bl_tile *c, bl_err *e)
 {
     const bl_ops *ops = p->m->be->ops;
@@ -106,11 +120,11 @@ static bl_status chunk_through_block(const pass *p, int64_t block, const bl_tile
     if (last) {
         const int64_t *from = all ? NULL : p->p->from + c->want0;
         bl_tensor wanted = bl_tensor_rows(p->hidden, c->want0, rows);
-        BL_TRY(ops->gather(p->m->be, &(bl_gather_args){ .src = x, .dst = wanted, .from = from, .n = rows }, e));
+        BL_TRY(ops->gather(p->m->be, &(bl_gather_args){.src = x, .dst = wanted, .from = from, .n = rows}, e));
         x = wanted;
         if (!all) {
             bl_tensor some = work(p, &at, rows, p->m->config.dim);
-            BL_TRY(ops->gather(p->m->be, &(bl_gather_args){ .src = h, .dst = some, .from = from, .n = rows }, e));
+            BL_TRY(ops->gather(p->m->be, &(bl_gather_args){.src = h, .dst = some, .from = from, .n = rows}, e));
             h = some;
         }
     }
@@ -121,15 +135,15 @@ static bl_status chunk_through_block(const pass *p, int64_t block, const bl_tile
     BL_TRY(attend(p, c, last, q, y, e));
     BL_TRY(apply(p, block, 3, y, x, true, e));
 
-    at   = 0;
-    h    = work(p, &at, rows, p->m->config.dim);
-    at   = base;
+    at = 0;
+    h = work(p, &at, rows, p->m->config.dim);
+    at = base;
     gate = work(p, &at, rows, p->m->config.ffn_dim);
-    up   = work(p, &at, rows, p->m->config.ffn_dim);
+    up = work(p, &at, rows, p->m->config.ffn_dim);
     BL_TRY(normed(p, x, 2 * block + 1, h, e));
     BL_TRY(apply(p, block, 4, h, gate, false, e));
     BL_TRY(apply(p, block, 5, h, up, false, e));
-    BL_TRY(ops->swiglu(p->m->be, &(bl_swiglu_args){ .gate = gate, .up = up, .y = gate }, e));
+    BL_TRY(ops->swiglu(p->m->be, &(bl_swiglu_args){.gate = gate, .up = up, .y = gate}, e));
     BL_TRY(apply(p, block, 6, gate, x, true, e));
     if (last) BL_TRY(normed(p, x, 2 * block + 2, x, e));
 out:
@@ -150,7 +164,7 @@ static bl_status prepare(pass *p, bl_err *e)
     BL_TRY(bl_rope_prepare(m, longest, e));
     BL_TRY(bl_buffer_fit(m->be, &own->residual, (uint64_t)(rows * m->config.dim) * sizeof(float), e));
     BL_TRY(bl_buffer_fit(m->be, &own->work, (uint64_t)work_floats(p, most) * sizeof(float), e));
-    p->x   = bl_tensor_2d(own->residual, 0, BL_F32, rows, m->config.dim);
+    p->x = bl_tensor_2d(own->residual, 0, BL_F32, rows, m->config.dim);
     p->cos = bl_tensor_2d(own->rope, 0, BL_F32, own->rope_len, half);
     p->sin = bl_tensor_2d(own->rope, (uint64_t)(own->rope_len * half) * sizeof(float), BL_F32, own->rope_len, half);
 out:
@@ -158,18 +172,26 @@ out:
 }
 
 /* trace (may be NULL): f32 host [n_layers + 1, dim] of row `row`, which is the only wanted one. */
-static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hidden, int64_t row, float *trace, bl_err *e)
+static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hidden, int64_t row, float *trace,
+                         bl_err *e)
 {
     int64_t dim = m->config.dim;
-    pass p = { .m = m, .b = b, .kv = kv, .hidden = hidden, .q_dim = m->config.n_heads * m->config.head_dim,
-               .kv_dim = m->config.n_kv_heads * m->config.head_dim };
+    pass p = {.m = m,
+              .b = b,
+              .kv = kv,
+              .hidden = hidden,
+              .q_dim = m->config.n_heads * m->config.head_dim,
+              .kv_dim = m->config.n_kv_heads * m->config.head_dim};
     bl_status st = BL_OK;
 
     if (b->n_seq == 0 || b->start[b->n_seq] == 0) return BL_OK;
     BL_TRY(prepare(&p, e));
-    BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){ .w = &m->embed, .ids = b->ids, .y = p.x }, e));
+    BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){.w = &m->embed, .ids = b->ids, .y = p.x}, e));
     for (int64_t block = 0; block < m->config.n_layers; block++) {
-        if (bl_interrupted()) { st = bl_fail(e, BL_E_INTERRUPTED, "interrupted"); goto out; }
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
+        }
         if (trace) {
             bl_tensor x = bl_tensor_rows(p.x, row, 1);
             BL_TRY(m->be->ops->download(m->be, &x, trace + block * dim, e));
@@ -177,10 +199,14 @@ static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hi
         BL_TRY(bl_block_acquire(m, block, e));
         p.k = bl_kv_keys(kv, block);
         p.v = bl_kv_values(kv, block);
-        for (size_t i = 0; i < p.p->n_chunks && st == BL_OK; i++) st = chunk_through_block(&p, block, &p.p->chunk[i], e);
-        if (st == BL_OK && m->stream) st = m->be->ops->sync(m->be, e);          /* before its weights go */
+        for (size_t i = 0; i < p.p->n_chunks && st == BL_OK; i++)
+            st = chunk_through_block(&p, block, &p.p->chunk[i], e);
+        if (st == BL_OK && m->stream) st = m->be->ops->sync(m->be, e); /* before its weights go */
         bl_block_release(m, block);
-        if (st != BL_OK) { bl_within(e, "block %lld", (long long)block); goto out; }
+        if (st != BL_OK) {
+            bl_within(e, "block %lld", (long long)block);
+            goto out;
+        }
     }
     if (trace) BL_TRY(m->be->ops->download(m->be, &hidden, trace + m->config.n_layers * dim, e));
     for (int32_t s = 0; s < b->n_seq; s++)
@@ -217,6 +243,9 @@ int64_t bl_logits_rows(const bl_model *m)
 
 bl_status bl_logits(bl_model *m, bl_tensor hidden, int64_t row0, int64_t rows, bl_tensor logits, bl_err *e)
 {
-    return m->be->ops->linear(m->be, &(bl_linear_args){ .x = bl_tensor_rows(hidden, row0, rows), .w = m->head.format ? &m->head : &m->embed,
-                                                        .y = bl_tensor_rows(logits, 0, rows) }, e);
+    return m->be->ops->linear(m->be,
+                              &(bl_linear_args){.x = bl_tensor_rows(hidden, row0, rows),
+                                                .w = m->head.format ? &m->head : &m->embed,
+                                                .y = bl_tensor_rows(logits, 0, rows)},
+                              e);
 }

@@ -1,4 +1,5 @@
-/* generate.c - prompts are taken in order, as many as the cache holds, and decoded together one token a step; those that have ended leave the batch. */
+/* generate.c - prompts are taken in order, as many as the cache holds, and decoded together one token a step; those
+ * that have ended leave the batch. */
 #include "generate.h"
 #include "model_impl.h"
 #include "kernels/base/rng.h"
@@ -6,36 +7,47 @@
 #include <string.h>
 #include <utf8proc.h>
 
-enum { MOST_AT_ONCE = 32, LEAST_SHARED = 16 };          /* sequences; tokens worth a slot of their own */
+enum { MOST_AT_ONCE = 32, LEAST_SHARED = 16 }; /* sequences; tokens worth a slot of their own */
 
 /* One stop string and how much of it the stream ends with (Knuth, Morris, Pratt). */
-typedef struct stop { const char *s; size_t n, at, *fall; } stop;
-typedef struct range { size_t from, to; } range;
+typedef struct stop {
+    const char *s;
+    size_t n, at, *fall;
+} stop;
+typedef struct range {
+    size_t from, to;
+} range;
 
 typedef struct seq {
     const bl_gen_request *req;
     bl_gen_reply *out;
-    int32_t   slot, next;                               /* next: token to feed */
-    int64_t   most;                                     /* new tokens allowed */
-    bl_text   stream;                                   /* bytes of all new tokens, special ones included: a stop may be the text of one */
-    range    *special; size_t n_special, cap_special;   /* where those lie */
-    stop     *stops; int n_stops;
-    size_t    cut;                                      /* where the first stop begins; SIZE_MAX: none yet */
-    bool      done;
+    int32_t slot, next; /* next: token to feed */
+    int64_t most;       /* new tokens allowed */
+    bl_text stream;     /* bytes of all new tokens, special ones included: a stop may be the text of one */
+    range *special;
+    size_t n_special, cap_special; /* where those lie */
+    stop *stops;
+    int n_stops;
+    size_t cut; /* where the first stop begins; SIZE_MAX: none yet */
+    bool done;
 } seq;
 
 typedef struct group {
-    bl_model  *m;
+    bl_model *m;
     const bl_tokenizer *t;
-    bl_arena  *a;
-    bool       margins;
-    seq       *seq; int32_t n_seq;
-    bl_kv     *kv;
-    bl_buffer *buf;                                     /* hidden f32 [n, dim], logits f32 [n, vocab], nll f64 [n], picked i32 [n] */
-    bl_tensor  hidden, logits, nll, picked;
-    double    *host_nll; int32_t *host_picked; float *host_logits;
-    int32_t   *ids, *start, *past, *slot; int64_t *want;   /* of a batch */
-    int32_t    eos[2];
+    bl_arena *a;
+    bool margins;
+    seq *seq;
+    int32_t n_seq;
+    bl_kv *kv;
+    bl_buffer *buf; /* hidden f32 [n, dim], logits f32 [n, vocab], nll f64 [n], picked i32 [n] */
+    bl_tensor hidden, logits, nll, picked;
+    double *host_nll;
+    int32_t *host_picked;
+    float *host_logits;
+    int32_t *ids, *start, *past, *slot;
+    int64_t *want; /* of a batch */
+    int32_t eos[2];
 } group;
 
 /* ---- stops and text ---- */
@@ -46,7 +58,7 @@ static bl_status new_stops(seq *q, bl_arena *a, bl_err *e)
     for (int i = 0; i < q->req->n_stops; i++) {
         stop *s = &q->stops[q->n_stops];
         s->s = q->req->stop[i];
-        if (!(s->n = strlen(s->s))) continue;           /* an empty one stops nothing */
+        if (!(s->n = strlen(s->s))) continue; /* an empty one stops nothing */
         if (!(s->fall = bl_alloc(a, s->n + 1, sizeof *s->fall, e))) return BL_E_NOMEM;
         for (size_t k = 1, at = 0; k < s->n; k++) {
             while (at && s->s[k] != s->s[at]) at = s->fall[at];
@@ -57,7 +69,8 @@ static bl_status new_stops(seq *q, bl_arena *a, bl_err *e)
     return BL_OK;
 }
 
-/* Feeds bytes that lie at stream[from..]; the earliest beginning of a stop that ends in them is where the text is cut. */
+/* Feeds bytes that lie at stream[from..]; the earliest beginning of a stop that ends in them is where the text is cut.
+ */
 static void match_stops(seq *q, size_t from)
 {
     for (int i = 0; i < q->n_stops; i++) {
@@ -83,7 +96,7 @@ static bl_status add_token(const group *g, seq *q, int32_t id, bl_err *e)
     BL_TRY(bl_text_check(&q->stream, e));
     if (bl_tokenizer_is_special(g->t, id)) {
         BL_TRY(bl_grow(&q->special, &q->cap_special, q->n_special + 1, sizeof *q->special, e));
-        q->special[q->n_special++] = (range){ from, q->stream.n };
+        q->special[q->n_special++] = (range){from, q->stream.n};
     }
     match_stops(q, from);
 out:
@@ -93,7 +106,7 @@ out:
 /* s[0..n) without the special ranges and what lies behind the cut; what is not UTF-8, and NUL, becomes U+FFFD. */
 static bl_status finish_text(seq *q, bl_arena *a, bl_err *e)
 {
-    bl_text t = { 0 };
+    bl_text t = {0};
     size_t end = BL_MIN(q->stream.n, q->cut), kept = 0, r = 0, n = 0;
     bl_status st = BL_OK;
 
@@ -104,9 +117,15 @@ static bl_status finish_text(seq *q, bl_arena *a, bl_err *e)
     }
     while (n < kept) {
         utf8proc_int32_t c;
-        utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)q->stream.s + n, (utf8proc_ssize_t)(kept - n), &c);
-        if (k <= 0 || !c) { bl_text_add(&t, "\xef\xbf\xbd"); n++; }
-        else              { bl_text_addn(&t, q->stream.s + n, (size_t)k); n += (size_t)k; }
+        utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)q->stream.s + n, (utf8proc_ssize_t)(kept - n),
+                                              &c);
+        if (k <= 0 || !c) {
+            bl_text_add(&t, "\xef\xbf\xbd");
+            n++;
+        } else {
+            bl_text_addn(&t, q->stream.s + n, (size_t)k);
+            n += (size_t)k;
+        }
     }
     BL_TRY(bl_text_check(&t, e));
     q->out->n_text = t.n;
@@ -120,7 +139,8 @@ out:
 static double margin(const float *x, int64_t vocab, int32_t top)
 {
     double second = -INFINITY;
-    for (int64_t i = 0; i < vocab; i++) if (i != top && x[i] > second) second = x[i];
+    for (int64_t i = 0; i < vocab; i++)
+        if (i != top && x[i] > second) second = x[i];
     return x[top] - second;
 }
 
@@ -134,7 +154,7 @@ static bl_status pick(group *g, const int32_t *active, int32_t n, bl_err *e)
     bl_status st = BL_OK;
 
     BL_TRY(bl_logits(g->m, g->hidden, 0, n, logits, e));
-    BL_TRY(be->ops->loss(be, &(bl_loss_args){ .logits = logits, .vocab = vocab, .nll = nll, .argmax = picked }, e));
+    BL_TRY(be->ops->loss(be, &(bl_loss_args){.logits = logits, .vocab = vocab, .nll = nll, .argmax = picked}, e));
     BL_TRY(be->ops->download(be, &nll, g->host_nll, e));
     for (int32_t i = 0; i < n; i++) {
         const seq *q = &g->seq[active[i]];
@@ -145,9 +165,15 @@ static bl_status pick(group *g, const int32_t *active, int32_t n, bl_err *e)
         if (q->req->temperature <= 0) continue;
         bl_rng rng = bl_rng_at(q->req->seed, bl_rng_key("generate", 0), (uint64_t)q->out->n);
         double u = bl_rng_uniform(&rng);
-        BL_TRY(be->ops->sample(be, &(bl_sample_args){ .logits = bl_tensor_rows(logits, i, 1), .vocab = vocab, .temperature = q->req->temperature,
-                                                      .top_p = q->req->top_p, .u = &u,
-                                                      .ids = bl_tensor_1d(g->buf, picked.offset + (uint64_t)i * sizeof(int32_t), BL_I32, 1) }, e));
+        BL_TRY(be->ops->sample(
+            be,
+            &(bl_sample_args){.logits = bl_tensor_rows(logits, i, 1),
+                              .vocab = vocab,
+                              .temperature = q->req->temperature,
+                              .top_p = q->req->top_p,
+                              .u = &u,
+                              .ids = bl_tensor_1d(g->buf, picked.offset + (uint64_t)i * sizeof(int32_t), BL_I32, 1)},
+            e));
     }
     BL_TRY(be->ops->download(be, &picked, g->host_picked, e));
     if (g->margins) BL_TRY(be->ops->download(be, &logits, g->host_logits, e));
@@ -155,7 +181,10 @@ static bl_status pick(group *g, const int32_t *active, int32_t n, bl_err *e)
         seq *q = &g->seq[active[i]];
         if (g->margins) q->out->margin[q->out->n] = margin(g->host_logits + i * vocab, vocab, g->host_picked[i]);
         q->next = g->host_picked[i];
-        if (!q->req->ignore_end && (q->next == g->eos[0] || q->next == g->eos[1])) { q->done = true; continue; }
+        if (!q->req->ignore_end && (q->next == g->eos[0] || q->next == g->eos[1])) {
+            q->done = true;
+            continue;
+        }
         BL_TRY(add_token(g, q, q->next, e));
         q->out->hit_limit = q->out->n == q->most && q->cut == SIZE_MAX;
         q->done = q->out->n == q->most || q->cut != SIZE_MAX;
@@ -178,7 +207,7 @@ static int64_t shared_beginning(const bl_gen_request *r, int64_t n)
 
 static int64_t new_tokens(const bl_model *m, const bl_gen_request *r)
 {
-    return BL_MAX(BL_MIN(r->max_new, bl_model_max_len(m) - r->n + 1), 0);       /* the last new token is never fed */
+    return BL_MAX(BL_MIN(r->max_new, bl_model_max_len(m) - r->n + 1), 0); /* the last new token is never fed */
 }
 
 /* Cache rows of the first n requests when they go together. */
@@ -199,8 +228,8 @@ static bl_status prefill(group *g, const bl_gen_request *r, bl_err *e)
     if (shared) {
         BL_TRY(bl_kv_slot(g->kv, shared, -1, 0, &parent, e));
         memcpy(g->ids, r[0].ids, (size_t)shared * sizeof *g->ids);
-        g->past[n]    = 0;
-        g->slot[n++]  = parent;
+        g->past[n] = 0;
+        g->slot[n++] = parent;
         g->start[n] = row = (int32_t)shared;
     }
     for (int32_t i = 0; i < g->n_seq; i++) {
@@ -208,13 +237,20 @@ static bl_status prefill(group *g, const bl_gen_request *r, bl_err *e)
         BL_TRY(bl_kv_slot(g->kv, own + g->seq[i].most, parent, shared, &g->seq[i].slot, e));
         memcpy(g->ids + row, r[i].ids + shared, (size_t)own * sizeof *g->ids);
         row += (int32_t)own;
-        g->past[n]   = (int32_t)shared;
+        g->past[n] = (int32_t)shared;
         g->slot[n++] = g->seq[i].slot;
-        g->start[n]  = row;
-        g->want[i]   = row - 1;
+        g->start[n] = row;
+        g->want[i] = row - 1;
     }
-    BL_TRY(bl_forward(g->m, &(bl_batch){ .ids = g->ids, .n_seq = n, .start = g->start, .past = g->past, .slot = g->slot,
-                                         .want = g->want, .n_want = g->n_seq }, g->kv, g->hidden, e));
+    BL_TRY(bl_forward(g->m,
+                      &(bl_batch){.ids = g->ids,
+                                  .n_seq = n,
+                                  .start = g->start,
+                                  .past = g->past,
+                                  .slot = g->slot,
+                                  .want = g->want,
+                                  .n_want = g->n_seq},
+                      g->kv, g->hidden, e));
 out:
     return st;
 }
@@ -229,19 +265,27 @@ static bl_status decode(group *g, const bl_gen_request *r, bl_err *e)
     for (;;) {
         int32_t left = 0;
         BL_TRY(pick(g, active, n, e));
-        for (int32_t i = 0; i < n; i++) if (!g->seq[active[i]].done) active[left++] = active[i];
+        for (int32_t i = 0; i < n; i++)
+            if (!g->seq[active[i]].done) active[left++] = active[i];
         if (!(n = left)) break;
         for (int32_t i = 0; i < n; i++) {
             const seq *q = &g->seq[active[i]];
-            g->ids[i]   = q->next;
+            g->ids[i] = q->next;
             g->start[i] = i;
-            g->past[i]  = (int32_t)bl_kv_len(g->kv, q->slot);
-            g->slot[i]  = q->slot;
-            g->want[i]  = i;
+            g->past[i] = (int32_t)bl_kv_len(g->kv, q->slot);
+            g->slot[i] = q->slot;
+            g->want[i] = i;
         }
         g->start[n] = n;
-        BL_TRY(bl_forward(g->m, &(bl_batch){ .ids = g->ids, .n_seq = n, .start = g->start, .past = g->past, .slot = g->slot, .want = g->want,
-                                             .n_want = n }, g->kv, g->hidden, e));
+        BL_TRY(bl_forward(g->m,
+                          &(bl_batch){.ids = g->ids,
+                                      .n_seq = n,
+                                      .start = g->start,
+                                      .past = g->past,
+                                      .slot = g->slot,
+                                      .want = g->want,
+                                      .n_want = n},
+                          g->kv, g->hidden, e));
     }
 out:
     return st;
@@ -252,7 +296,7 @@ static bl_status new_group(group *g, const bl_gen_request *r, int32_t n, bl_gen_
 {
     bl_backend *be = g->m->be;
     uint64_t dim = (uint64_t)g->m->config.dim, vocab = (uint64_t)g->m->config.vocab, rows = (uint64_t)n;
-    uint64_t at[] = { 0, rows * dim * 4, rows * (dim + vocab) * 4, 0, 0 };
+    uint64_t at[] = {0, rows * dim * 4, rows * (dim + vocab) * 4, 0, 0};
     int64_t prompt = 0;
     bl_status st = BL_OK;
 
@@ -260,30 +304,36 @@ static bl_status new_group(group *g, const bl_gen_request *r, int32_t n, bl_gen_
     at[3] = at[2] + rows * 8;
     at[4] = at[3] + rows * 4;
     g->n_seq = n;
-    if (!(g->seq = bl_new(rows, sizeof *g->seq, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(g->seq = bl_new(rows, sizeof *g->seq, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int32_t i = 0; i < n; i++) {
         seq *q = &g->seq[i];
-        q->req  = &r[i];
-        q->out  = &out[i];
+        q->req = &r[i];
+        q->out = &out[i];
         q->most = new_tokens(g->m, &r[i]);
-        *q->out = (bl_gen_reply){ 0 };
+        *q->out = (bl_gen_reply){0};
         prompt += r[i].n;
         BL_TRY(new_stops(q, g->a, e));
         if (!(q->out->ids = bl_alloc(g->a, (size_t)q->most, sizeof *q->out->ids, e)) ||
-            (g->margins && !(q->out->margin = bl_alloc(g->a, (size_t)q->most + 1, sizeof *q->out->margin, e)))) { st = BL_E_NOMEM; goto out; }
+            (g->margins && !(q->out->margin = bl_alloc(g->a, (size_t)q->most + 1, sizeof *q->out->margin, e)))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
     }
-    if (!(g->ids         = bl_new((size_t)prompt, sizeof *g->ids, e)) ||
-        !(g->start       = bl_new(rows + 2, sizeof *g->start, e)) ||
-        !(g->past        = bl_new(rows + 1, sizeof *g->past, e)) ||
-        !(g->slot        = bl_new(rows + 1, sizeof *g->slot, e)) ||
-        !(g->want        = bl_new(rows, sizeof *g->want, e)) ||
-        !(g->host_nll    = bl_new(rows, sizeof *g->host_nll, e)) ||
+    if (!(g->ids = bl_new((size_t)prompt, sizeof *g->ids, e)) || !(g->start = bl_new(rows + 2, sizeof *g->start, e)) ||
+        !(g->past = bl_new(rows + 1, sizeof *g->past, e)) || !(g->slot = bl_new(rows + 1, sizeof *g->slot, e)) ||
+        !(g->want = bl_new(rows, sizeof *g->want, e)) || !(g->host_nll = bl_new(rows, sizeof *g->host_nll, e)) ||
         !(g->host_picked = bl_new(rows, sizeof *g->host_picked, e)) ||
-        (g->margins && !(g->host_logits = bl_new(rows * vocab, sizeof *g->host_logits, e)))) { st = BL_E_NOMEM; goto out; }
+        (g->margins && !(g->host_logits = bl_new(rows * vocab, sizeof *g->host_logits, e)))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(be->ops->buffer_new(be, at[4], &g->buf, e));
     g->hidden = bl_tensor_2d(g->buf, at[0], BL_F32, n, (int64_t)dim);
     g->logits = bl_tensor_2d(g->buf, at[1], BL_F32, n, (int64_t)vocab);
-    g->nll    = bl_tensor_1d(g->buf, at[2], BL_F64, n);
+    g->nll = bl_tensor_1d(g->buf, at[2], BL_F64, n);
     g->picked = bl_tensor_1d(g->buf, at[3], BL_I32, n);
     BL_TRY(bl_kv_new(g->m, rows_of(g->m, r, n), n + 1, false, BL_KV_F32, &g->kv, e));
 out:
@@ -292,41 +342,58 @@ out:
 
 static void drop_group(group *g)
 {
-    for (int32_t i = 0; i < g->n_seq && g->seq; i++) { bl_text_free(&g->seq[i].stream); bl_free(g->seq[i].special); }
+    for (int32_t i = 0; i < g->n_seq && g->seq; i++) {
+        bl_text_free(&g->seq[i].stream);
+        bl_free(g->seq[i].special);
+    }
     bl_kv_free(g->kv);
     g->m->be->ops->buffer_free(g->buf);
-    bl_free(g->seq); bl_free(g->ids); bl_free(g->start); bl_free(g->past); bl_free(g->slot); bl_free(g->want);
-    bl_free(g->host_nll); bl_free(g->host_picked); bl_free(g->host_logits);
+    bl_free(g->seq);
+    bl_free(g->ids);
+    bl_free(g->start);
+    bl_free(g->past);
+    bl_free(g->slot);
+    bl_free(g->want);
+    bl_free(g->host_nll);
+    bl_free(g->host_picked);
+    bl_free(g->host_logits);
 }
 
 static bl_status check_request(const bl_model *m, const bl_tokenizer *t, const bl_gen_request *r, bl_err *e)
 {
     if (r->n < 1) return bl_fail(e, BL_E_CONFIG, "a prompt needs at least one token");
     if (r->n > bl_model_max_len(m))
-        return bl_fail(e, BL_E_CONFIG, "a prompt of %lld tokens does not fit the model's %lld positions", (long long)r->n, (long long)bl_model_max_len(m));
+        return bl_fail(e, BL_E_CONFIG, "a prompt of %lld tokens does not fit the model's %lld positions",
+                       (long long)r->n, (long long)bl_model_max_len(m));
     if (r->n_stops && !t) return bl_fail(e, BL_E_CONFIG, "stop strings need a tokenizer");
     return BL_OK;
 }
 
-bl_status bl_generate(bl_model *m, const bl_tokenizer *t, const bl_gen_request *req, int64_t n, int64_t max_rows, bool margins,
-                      bl_arena *a, bl_gen_reply *out, bl_err *e)
+bl_status bl_generate(bl_model *m, const bl_tokenizer *t, const bl_gen_request *req, int64_t n, int64_t max_rows,
+                      bool margins, bl_arena *a, bl_gen_reply *out, bl_err *e)
 {
     int64_t most = BL_MIN((int64_t)MOST_AT_ONCE, bl_logits_rows(m));
-    group g = { .m = m };
+    group g = {.m = m};
     bl_status st = BL_OK;
 
     for (int64_t i = 0; i < n; i++)
-        if ((st = check_request(m, t, &req[i], e)) != BL_OK) { bl_within(e, "request %lld", (long long)i); return st; }
+        if ((st = check_request(m, t, &req[i], e)) != BL_OK) {
+            bl_within(e, "request %lld", (long long)i);
+            return st;
+        }
     for (int64_t i = 0, k; i < n; i += k) {
-        bool none = new_tokens(m, &req[i]) == 0;        /* nothing to decode: alone */
-        for (k = 1; !none && k < most && i + k < n && new_tokens(m, &req[i + k]) > 0 && rows_of(m, req + i, k + 1) <= max_rows; ) k++;
-        g = (group){ .m = m, .t = t, .a = a, .margins = margins, .eos = { t ? bl_tokenizer_eos(t) : -1, (int32_t)m->config.eos } };
+        bool none = new_tokens(m, &req[i]) == 0; /* nothing to decode: alone */
+        for (k = 1; !none && k < most && i + k < n && new_tokens(m, &req[i + k]) > 0 &&
+                    rows_of(m, req + i, k + 1) <= max_rows;)
+            k++;
+        g = (group){
+            .m = m, .t = t, .a = a, .margins = margins, .eos = {t ? bl_tokenizer_eos(t) : -1, (int32_t)m->config.eos}};
         BL_TRY(new_group(&g, req + i, (int32_t)k, out + i, e));
         if (none) out[i].hit_limit = true;
-        else      BL_TRY(decode(&g, req + i, e));
+        else BL_TRY(decode(&g, req + i, e));
         for (int64_t j = 0; j < k; j++) BL_TRY(finish_text(&g.seq[j], a, e));
         drop_group(&g);
-        g = (group){ .m = m };
+        g = (group){.m = m};
     }
 out:
     drop_group(&g);

@@ -1,7 +1,7 @@
 /* kv.c - keys and values of sequences that may share their beginning.
  *
- * Rows are handed out from the front and only come back all together. A slot owns `cap` consecutive rows and continues the first
- * `parent_len` positions of another slot, which may itself continue a third:
+ * Rows are handed out from the front and only come back all together. A slot owns `cap` consecutive rows and continues
+ * the first `parent_len` positions of another slot, which may itself continue a third:
  *
  *     slot 0   context         rows 0..39            positions 0..39
  *     slot 1   first choice    rows 40..47, after 40 positions of slot 0
@@ -15,14 +15,20 @@ bl_status bl_kv_new(bl_model *m, int64_t rows, int32_t slots, bool one_layer, bl
     bl_kv *kv = NULL;
     uint64_t n;
 
-    (void)f;                                            /* one format exists */
-    if (!(kv = bl_new(1, sizeof *kv, e))) { st = BL_E_NOMEM; goto out; }
-    kv->model    = m;
-    kv->rows     = rows;
-    kv->slots    = slots;
-    kv->kv_dim   = m->config.n_kv_heads * m->config.head_dim;
+    (void)f; /* one format exists */
+    if (!(kv = bl_new(1, sizeof *kv, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    kv->model = m;
+    kv->rows = rows;
+    kv->slots = slots;
+    kv->kv_dim = m->config.n_kv_heads * m->config.head_dim;
     kv->n_layers = one_layer ? 1 : (int32_t)m->config.n_layers;
-    if (!(kv->slot = bl_new((size_t)slots, sizeof *kv->slot, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(kv->slot = bl_new((size_t)slots, sizeof *kv->slot, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (rows < 0 || __builtin_mul_overflow((uint64_t)rows, (uint64_t)(2 * 4 * kv->kv_dim * kv->n_layers), &n)) {
         st = bl_fail(e, BL_E_DEVMEM, "a cache of %lld positions is too large", (long long)rows);
         goto out;
@@ -52,24 +58,29 @@ void bl_kv_reset(bl_kv *kv)
 bl_status bl_kv_slot(bl_kv *kv, int64_t cap, int32_t parent, int64_t parent_len, int32_t *slot, bl_err *e)
 {
     if (kv->n_slots == kv->slots || cap > kv->rows - kv->used)
-        return bl_fail(e, BL_E_DEVMEM, "the cache holds %lld positions in %d slots; %lld and %d are taken, %lld more are needed",
+        return bl_fail(e, BL_E_DEVMEM,
+                       "the cache holds %lld positions in %d slots; %lld and %d are taken, %lld more are needed",
                        (long long)kv->rows, (int)kv->slots, (long long)kv->used, (int)kv->n_slots, (long long)cap);
     if (parent >= kv->n_slots || (parent < 0 && parent_len != 0) || cap < 0 || parent_len < 0 ||
         (parent >= 0 && parent_len > kv->slot[parent].parent_len + kv->slot[parent].cap))
-        return bl_fail(e, BL_E_INTERNAL, "slot %d cannot be continued after %lld positions", (int)parent, (long long)parent_len);
-    kv->slot[kv->n_slots] = (bl_kv_part){ .parent = parent, .parent_len = parent_len, .row0 = kv->used, .cap = cap };
+        return bl_fail(e, BL_E_INTERNAL, "slot %d cannot be continued after %lld positions", (int)parent,
+                       (long long)parent_len);
+    kv->slot[kv->n_slots] = (bl_kv_part){.parent = parent, .parent_len = parent_len, .row0 = kv->used, .cap = cap};
     kv->used += cap;
     *slot = kv->n_slots++;
     return BL_OK;
 }
 
-int64_t  bl_kv_len  (const bl_kv *kv, int32_t slot) { return kv->slot[slot].parent_len + kv->slot[slot].len; }
-uint64_t bl_kv_bytes(const bl_kv *kv)               { return kv->buf ? kv->buf->bytes : 0; }
+int64_t bl_kv_len(const bl_kv *kv, int32_t slot) { return kv->slot[slot].parent_len + kv->slot[slot].len; }
+uint64_t bl_kv_bytes(const bl_kv *kv) { return kv->buf ? kv->buf->bytes : 0; }
 
 static bl_tensor layer_of(const bl_kv *kv, int64_t i)
 {
     return bl_tensor_2d(kv->buf, (uint64_t)(i * kv->rows * kv->kv_dim) * sizeof(float), BL_F32, kv->rows, kv->kv_dim);
 }
 
-bl_tensor bl_kv_keys  (const bl_kv *kv, int64_t layer) { return layer_of(kv, kv->n_layers == 1 ? 0 : layer); }
-bl_tensor bl_kv_values(const bl_kv *kv, int64_t layer) { return layer_of(kv, kv->n_layers + (kv->n_layers == 1 ? 0 : layer)); }
+bl_tensor bl_kv_keys(const bl_kv *kv, int64_t layer) { return layer_of(kv, kv->n_layers == 1 ? 0 : layer); }
+bl_tensor bl_kv_values(const bl_kv *kv, int64_t layer)
+{
+    return layer_of(kv, kv->n_layers + (kv->n_layers == 1 ? 0 : layer));
+}

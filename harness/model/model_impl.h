@@ -3,57 +3,73 @@
 #define BL_MODEL_INNER_H
 #include "model.h"
 
-/* Rows that go through a block together. The lists of all chunks of a pass lie one behind the other in the arrays of bl_pass_plan. */
+/* Rows that go through a block together. The lists of all chunks of a pass lie one behind the other in the arrays of
+ * bl_pass_plan. */
 typedef struct bl_tile {
-    int64_t row0, rows;                                 /* of the batch */
-    int32_t n_seq;                                      /* sequences with rows here */
-    size_t  seq, start, seg, seg_start;                 /* where its lists begin: past[seq..], start[start..], seg[seg..], seg_start[seg_start..] */
-    int64_t kv_row;                                     /* first cache row when its rows lie there in order, else -1 */
-    int64_t want0, wants;                               /* its wanted rows: want[want0 .. want0 + wants) */
-    int32_t n_runs;                                     /* runs of consecutive wanted rows, each a sequence for the attention of the last block */
-    size_t  run, run_start, run_seg, run_seg_start;
+    int64_t row0, rows; /* of the batch */
+    int32_t n_seq;      /* sequences with rows here */
+    size_t seq, start, seg,
+        seg_start;        /* where its lists begin: past[seq..], start[start..], seg[seg..], seg_start[seg_start..] */
+    int64_t kv_row;       /* first cache row when its rows lie there in order, else -1 */
+    int64_t want0, wants; /* its wanted rows: want[want0 .. want0 + wants) */
+    int32_t n_runs;       /* runs of consecutive wanted rows, each a sequence for the attention of the last block */
+    size_t run, run_start, run_seg, run_seg_start;
 } bl_tile;
 
 typedef struct bl_pass_plan {
-    bl_tile  *chunk;     size_t n_chunks,    cap_chunk;
-    int32_t   *past;      size_t n_past,      cap_past;
-    int32_t   *start;     size_t n_start,     cap_start;
-    bl_kv_seg *seg;       size_t n_seg,       cap_seg;
-    int32_t   *seg_start; size_t n_seg_start, cap_seg_start;
-    int32_t   *pos;       size_t cap_pos;               /* [rows] position of every row in its sequence */
-    int64_t   *kv_row;    size_t cap_kv_row;            /* [rows] cache row of every row */
-    int64_t   *from;      size_t cap_from;              /* [wanted] row inside its chunk */
-    int32_t   *want_pos;  size_t cap_want_pos;          /* [wanted] */
+    bl_tile *chunk;
+    size_t n_chunks, cap_chunk;
+    int32_t *past;
+    size_t n_past, cap_past;
+    int32_t *start;
+    size_t n_start, cap_start;
+    bl_kv_seg *seg;
+    size_t n_seg, cap_seg;
+    int32_t *seg_start;
+    size_t n_seg_start, cap_seg_start;
+    int32_t *pos;
+    size_t cap_pos; /* [rows] position of every row in its sequence */
+    int64_t *kv_row;
+    size_t cap_kv_row; /* [rows] cache row of every row */
+    int64_t *from;
+    size_t cap_from; /* [wanted] row inside its chunk */
+    int32_t *want_pos;
+    size_t cap_want_pos; /* [wanted] */
 } bl_pass_plan;
 
 typedef struct bl_model_own {
-    const bl_stored **stored;                           /* [n_linears] */
-    int        *users;                                  /* [n_layers] acquires not yet released */
-    bl_buffer  *norms;                                  /* f32 [2 n_layers + 1, dim]: input and post-attention norm of each block, the final norm */
-    float      *inv_freq;                               /* [head_dim / 2] */
-    bl_buffer  *rope; int64_t rope_len;                 /* f32 cos [rope_len, head_dim / 2], then sin */
-    int64_t     max_len;                                /* positions allowed */
-    int64_t     chunk_rows;
-    bl_buffer  *residual, *work;                        /* kept between passes */
-    bl_pass_plan     plan;
+    const bl_stored **stored; /* [n_linears] */
+    int *users;               /* [n_layers] acquires not yet released */
+    bl_buffer *norms; /* f32 [2 n_layers + 1, dim]: input and post-attention norm of each block, the final norm */
+    float *inv_freq;  /* [head_dim / 2] */
+    bl_buffer *rope;
+    int64_t rope_len; /* f32 cos [rope_len, head_dim / 2], then sin */
+    int64_t max_len;  /* positions allowed */
+    int64_t chunk_rows;
+    bl_buffer *residual, *work; /* kept between passes */
+    bl_pass_plan plan;
 } bl_model_own;
 
-typedef struct bl_kv_part { int32_t parent; int64_t parent_len, row0, cap, len; } bl_kv_part;  /* len: own positions */
+typedef struct bl_kv_part {
+    int32_t parent;
+    int64_t parent_len, row0, cap, len;
+} bl_kv_part; /* len: own positions */
 struct bl_kv {
-    bl_model  *model;
-    bl_buffer *buf;                                     /* k of every layer, then v of every layer: f32 [rows, kv_dim] each */
-    int64_t    rows, used, kv_dim;
-    int32_t    n_layers;                                /* 1: shared by all blocks */
-    bl_kv_part *slot; int32_t n_slots, slots;
+    bl_model *model;
+    bl_buffer *buf; /* k of every layer, then v of every layer: f32 [rows, kv_dim] each */
+    int64_t rows, used, kv_dim;
+    int32_t n_layers; /* 1: shared by all blocks */
+    bl_kv_part *slot;
+    int32_t n_slots, slots;
 };
 
-void      bl_rope_frequencies(const bl_config *c, float *inv_freq);
+void bl_rope_frequencies(const bl_config *c, float *inv_freq);
 /* Tables for positions 0 .. n-1 are there afterwards. */
 bl_status bl_rope_prepare(bl_model *m, int64_t n, bl_err *e);
-void      bl_pass_plan_free(bl_pass_plan *p);
+void bl_pass_plan_free(bl_pass_plan *p);
 /* Chunks, positions, cache rows and segments of a batch; checks it against the cache. */
 bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e);
-bl_tensor bl_kv_keys  (const bl_kv *kv, int64_t layer);
+bl_tensor bl_kv_keys(const bl_kv *kv, int64_t layer);
 bl_tensor bl_kv_values(const bl_kv *kv, int64_t layer);
-bl_tensor bl_model_norm(const bl_model *m, int64_t i);   /* row i of norms, 1-d */
+bl_tensor bl_model_norm(const bl_model *m, int64_t i); /* row i of norms, 1-d */
 #endif

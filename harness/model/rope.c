@@ -11,11 +11,12 @@
 
 static float llama3(const bl_config *c, float f)
 {
-    float factor = (float)c->rope_factor, low = (float)c->rope_low, high = (float)c->rope_high, original = (float)c->rope_original;
+    float factor = (float)c->rope_factor, low = (float)c->rope_low, high = (float)c->rope_high,
+          original = (float)c->rope_original;
     float wavelen = (float)(2 * 3.14159265358979323846) / f;
 
     if (wavelen < original / high) return f;
-    if (wavelen > original / low)  return f / factor;
+    if (wavelen > original / low) return f / factor;
     float smooth = (original / wavelen - low) / (high - low);
     return (1 - smooth) * f / factor + smooth * f;
 }
@@ -45,11 +46,11 @@ bl_status bl_rope_prepare(bl_model *m, int64_t n, bl_err *e)
     for (int64_t p = 0; p < len; p++)
         for (int64_t i = 0; i < half; i++) {
             float angle = (float)p * o->inv_freq[i];
-            table[p * half + i]         = (float)cos((double)angle);
+            table[p * half + i] = (float)cos((double)angle);
             table[(len + p) * half + i] = (float)sin((double)angle);
         }
     BL_TRY(m->be->ops->buffer_new(m->be, (uint64_t)(2 * len * half) * sizeof *table, &fresh, e));
-    BL_TRY(m->be->ops->upload(m->be, &(bl_tensor[]){ bl_tensor_1d(fresh, 0, BL_F32, 2 * len * half) }[0], table, e));
+    BL_TRY(m->be->ops->upload(m->be, &(bl_tensor[]){bl_tensor_1d(fresh, 0, BL_F32, 2 * len * half)}[0], table, e));
     BL_TRY(m->be->ops->sync(m->be, e));
     m->be->ops->buffer_free(o->rope);
     o->rope = fresh;

@@ -1,4 +1,5 @@
-/* apply.c - applies a method to a checkpoint, block by block, so that only one block is in memory, and writes the result. */
+/* apply.c - applies a method to a checkpoint, block by block, so that only one block is in memory, and writes the
+ * result. */
 #include "apply.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
@@ -14,8 +15,11 @@ static bl_status print_layers(const bl_layer_stat *layer, int64_t n, double seco
     bl_json_put_real(t, seconds);
     bl_text_add(t, ", \"layers\": [");
     for (int64_t i = 0; i < n; i++) {
-        const struct { const char *key; double v; } reals[] = { { "mse", layer[i].mse }, { "nmse", layer[i].nmse }, { "out_nmse", layer[i].out_nmse },
-            { "damp", layer[i].damp }, { "bits", layer[i].bits }, { "seconds", layer[i].seconds } };
+        const struct {
+            const char *key;
+            double v;
+        } reals[] = {{"mse", layer[i].mse},   {"nmse", layer[i].nmse}, {"out_nmse", layer[i].out_nmse},
+                     {"damp", layer[i].damp}, {"bits", layer[i].bits}, {"seconds", layer[i].seconds}};
         bl_text_addf(t, "%s\n{\"name\": ", i ? "," : "");
         bl_json_put_str(t, layer[i].name, strlen(layer[i].name));
         bl_text_add(t, ", \"format\": ");
@@ -42,19 +46,28 @@ bl_status bl_quantize_layers(const char *dir, bl_arena *a, bl_layer_stat **out, 
     BL_TRY(bl_json_get_real(doc, "seconds", seconds, e));
     BL_TRY(bl_json_need(doc, "layers", &list, e));
     bl_layer_stat *layer = bl_alloc(a, bl_json_size(list), sizeof *layer, e);
-    if (!layer) { st = BL_E_NOMEM; goto out; }
+    if (!layer) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     int64_t i = 0;
     for (const bl_json *v = bl_json_first(list); v; v = bl_json_next(v), i++) {
         const char *name, *format;
         bl_layer_stat *s = &layer[i];
         BL_TRY(bl_json_get_str(v, "name", &name, e));
         BL_TRY(bl_json_get_str(v, "format", &format, e));
-        const struct { const char *key; double *v; } reals[] = { { "mse", &s->mse }, { "nmse", &s->nmse }, { "out_nmse", &s->out_nmse },
-            { "damp", &s->damp }, { "bits", &s->bits }, { "seconds", &s->seconds } };
+        const struct {
+            const char *key;
+            double *v;
+        } reals[] = {{"mse", &s->mse},   {"nmse", &s->nmse}, {"out_nmse", &s->out_nmse},
+                     {"damp", &s->damp}, {"bits", &s->bits}, {"seconds", &s->seconds}};
         for (size_t k = 0; k < BL_COUNT(reals); k++) BL_TRY(bl_json_get_real(v, reals[k].key, reals[k].v, e));
         s->name = bl_arena_str(a, name, strlen(name), e);
         s->format = bl_arena_str(a, format, strlen(format), e);
-        if (!s->name || !s->format) { st = BL_E_NOMEM; goto out; }
+        if (!s->name || !s->format) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
     }
     *out = layer;
     *n = i;
@@ -78,10 +91,12 @@ static bl_status format_text(const bl_weight *w, bl_arena *a, const char **out, 
 
 typedef struct work {
     bl_method_run run;
-    bl_variant   *v;
-    bl_arena     *arena;
-    bl_layer_stat *layer; int64_t n_layers;
-    uint64_t bytes; double weights;                     /* of the block linears */
+    bl_variant *v;
+    bl_arena *arena;
+    bl_layer_stat *layer;
+    int64_t n_layers;
+    uint64_t bytes;
+    double weights; /* of the block linears */
 } work;
 
 /* Applies the method to one linear and writes it; `block` says whether it counts as a block linear. */
@@ -92,11 +107,14 @@ static bl_status one(work *k, bl_linear *lin, bool block, bl_err *e)
     char name[128];
     double t0 = bl_now();
 
-    *stat = (bl_layer_stat){ .out_nmse = -1, .damp = -1 };
+    *stat = (bl_layer_stat){.out_nmse = -1, .damp = -1};
     if (k->run.method->layer) BL_TRY(k->run.method->layer(&k->run, lin, stat, e));
     stat->seconds = bl_now() - t0;
     stat->bits = bl_format_bits(lin->weight.format, &lin->weight.shape);
-    if (!(stat->name = bl_arena_str(k->arena, lin->name, strlen(lin->name), e))) { st = BL_E_NOMEM; goto out; }
+    if (!(stat->name = bl_arena_str(k->arena, lin->name, strlen(lin->name), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(format_text(&lin->weight, k->arena, &stat->format, e));
     snprintf(name, sizeof name, "%s.weight", lin->name);
     BL_TRY(bl_variant_add(k->v, name, k->run.be, &lin->weight, &lin->act, e));
@@ -113,10 +131,10 @@ out:
 /* The embedding and the head, for methods that were asked to change them. */
 static bl_status ends(work *k, bl_checkpoint *source, bl_err *e)
 {
-    static const char *const names[] = { "model.embed_tokens", "lm_head" };
+    static const char *const names[] = {"model.embed_tokens", "lm_head"};
     bl_status st = BL_OK;
     for (size_t i = 0; i < BL_COUNT(names); i++) {
-        bl_linear lin = { .block = -1, .part = names[i] };
+        bl_linear lin = {.block = -1, .part = names[i]};
         char full[128];
         snprintf(full, sizeof full, "%s.weight", names[i]);
         const bl_stored *t = bl_checkpoint_find(source, full);
@@ -146,15 +164,16 @@ static bl_status all_as_stored(bl_checkpoint *source, bl_quantize_result *out)
     return BL_OK;
 }
 
-bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_choice *choice, uint64_t seed, bl_backend *be, const char *dir,
-                          bl_quantize_progress *progress, void *ctx, bl_arena *a, bl_quantize_result *out, bl_err *e)
+bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_choice *choice, uint64_t seed, bl_backend *be,
+                          const char *dir, bl_quantize_progress *progress, void *ctx, bl_arena *a,
+                          bl_quantize_result *out, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_method *method = choice->method;
-    work k = { .arena = a };
+    work k = {.arena = a};
     bl_model *model = NULL;
-    bl_text options = { 0 }, layers = { 0 };
-    bl_quantize_result res = { 0 };
+    bl_text options = {0}, layers = {0};
+    bl_quantize_result res = {0};
     double t0 = bl_now();
 
     BL_TRY(bl_method_json(method, choice->opts, &options, e));
@@ -162,16 +181,29 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_choice *choice,
     BL_TRY(bl_variant_begin(dir, source, choice->text, options.s, &k.v, e));
     if (method->as_stored) BL_TRY(all_as_stored(source, &res));
     else {
-        BL_TRY(bl_model_open(source, be, &(bl_model_opts){ .stream = true, .max_len = 1 }, &model, e));
-        k.run = (bl_method_run){ .method = method, .opts = choice->opts, .model = model, .ops = be->ops, .be = be, .scratch = a, .seed = seed };
-        if (!(k.layer = bl_alloc(a, model->n_linears + 2, sizeof *k.layer, e))) { st = BL_E_NOMEM; goto out; }
+        BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = true, .max_len = 1}, &model, e));
+        k.run = (bl_method_run){.method = method,
+                                .opts = choice->opts,
+                                .model = model,
+                                .ops = be->ops,
+                                .be = be,
+                                .scratch = a,
+                                .seed = seed};
+        if (!(k.layer = bl_alloc(a, model->n_linears + 2, sizeof *k.layer, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         if (method->check) BL_TRY(method->check(&k.run, e));
         if (method->model) BL_TRY(method->model(&k.run, e));
         for (int64_t b = 0; b < model->config.n_layers; b++) {
-            if (bl_interrupted()) { st = bl_fail(e, BL_E_INTERRUPTED, "interrupted"); goto out; }
+            if (bl_interrupted()) {
+                st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+                goto out;
+            }
             BL_TRY(bl_block_acquire(model, b, e));
             if (method->block) st = method->block(&k.run, b, e);
-            for (int i = 0; st == BL_OK && i < BL_LINEARS_PER_BLOCK; i++) st = one(&k, &model->linears[b * BL_LINEARS_PER_BLOCK + i], true, e);
+            for (int i = 0; st == BL_OK && i < BL_LINEARS_PER_BLOCK; i++)
+                st = one(&k, &model->linears[b * BL_LINEARS_PER_BLOCK + i], true, e);
             bl_block_release(model, b);
             if (st == BL_OK && progress) st = progress(ctx, b + 1, model->config.n_layers, e);
             if (st != BL_OK) goto out;
@@ -201,13 +233,14 @@ out:
 
 /* ---- before any work ---- */
 
-static const char *const parts[BL_LINEARS_PER_BLOCK] = { "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                                         "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj" };
+static const char *const parts[BL_LINEARS_PER_BLOCK] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                                        "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                                        "mlp.down_proj"};
 
 /* A model of names and shapes only: enough for check, predict and notes. */
 static bl_status shapes_only(bl_checkpoint *c, bl_arena *a, bl_model *m, bl_err *e)
 {
-    *m = (bl_model){ .config = *bl_checkpoint_config(c), .ckpt = c };
+    *m = (bl_model){.config = *bl_checkpoint_config(c), .ckpt = c};
     m->n_linears = (size_t)m->config.n_layers * BL_LINEARS_PER_BLOCK;
     if (!(m->linears = bl_alloc(a, m->n_linears, sizeof *m->linears, e))) return BL_E_NOMEM;
     for (size_t i = 0; i < m->n_linears; i++) {
@@ -225,7 +258,8 @@ static bl_status shapes_only(bl_checkpoint *c, bl_arena *a, bl_model *m, bl_err 
     return BL_OK;
 }
 
-bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_choice *choice, int64_t *packed_bytes, double *bits, const char **notes, bl_arena *a, bl_err *e)
+bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_choice *choice, int64_t *packed_bytes, double *bits,
+                            const char **notes, bl_arena *a, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_method *method = choice->method;
@@ -234,23 +268,29 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_choice *choic
     double weights = 0;
 
     BL_TRY(shapes_only(source, a, &m, e));
-    bl_method_run run = { .method = method, .opts = choice->opts, .model = &m, .scratch = a };
+    bl_method_run run = {.method = method, .opts = choice->opts, .model = &m, .scratch = a};
     if (method->check) BL_TRY(method->check(&run, e));
     bool head = method->wants_head && method->wants_head(&run);
     for (size_t i = 0; i < bl_checkpoint_count(source); i++) {
         const bl_stored *t = bl_checkpoint_at(source, i);
         const bl_format *f = t->format;
         bl_shape g = t->shape;
-        bl_linear lin = { .in = g.in, .out = g.out, .block = -1 };
+        bl_linear lin = {.in = g.in, .out = g.out, .block = -1};
         bool block = !t->vector && strncmp(t->name, "model.layers.", 13) == 0;
         if (!t->vector && method->predict && (block || head)) {
             size_t n = strlen(t->name) - strlen(".weight");
             snprintf(lin.name, sizeof lin.name, "%.*s", (int)BL_MIN(n, sizeof lin.name - 1), t->name);
             lin.part = strrchr(lin.name, '.') ? strrchr(lin.name, '.') + 1 : lin.name;
-            if (!method->predict(&run, &lin, &f, &g)) { f = t->format; g = t->shape; }
+            if (!method->predict(&run, &lin, &f, &g)) {
+                f = t->format;
+                g = t->shape;
+            }
         }
         all += bl_format_bytes(f, &g);
-        if (block) { linears += bl_format_bytes(f, &g); weights += (double)g.in * (double)g.out; }
+        if (block) {
+            linears += bl_format_bytes(f, &g);
+            weights += (double)g.in * (double)g.out;
+        }
     }
     *packed_bytes = (int64_t)all;
     *bits = weights > 0 ? (double)linears * 8 / weights : 0;

@@ -1,16 +1,22 @@
 /* method_text.c - a method and its options as text and as JSON: name[:w4[a8][g64|pc]][+flag|+option=value…].
  *
- * The canonical text has only what differs from the defaults, in the order of the rows, and always the bits of a method that has them. Options that do
- * not apply beside the others (the method's `settle` knows) are back at their defaults in it, so that one thing has one name.
+ * The canonical text has only what differs from the defaults, in the order of the rows, and always the bits of a method
+ * that has them. Options that do not apply beside the others (the method's `settle` knows) are back at their defaults
+ * in it, so that one thing has one name.
  */
 #include "harness/method.h"
 #include "harness/program.h"
 #include <inttypes.h>
 #include <string.h>
 
-static const bl_opt no_rows[] = { { 0 } };
+static const bl_opt no_rows[] = {{0}};
 static const bl_opt *rows_of(const bl_method *m) { return m->opts ? m->opts : no_rows; }
-static size_t row_count(const bl_opt *rows) { size_t n = 0; while (rows[n].type != BL_OPT_END) n++; return n; }
+static size_t row_count(const bl_opt *rows)
+{
+    size_t n = 0;
+    while (rows[n].type != BL_OPT_END) n++;
+    return n;
+}
 static int64_t int_at(const bl_opt *row, const void *opts) { return *(const int64_t *)((const char *)opts + row->at); }
 
 /* "2, 3, 4" of the bits in a mask. */
@@ -25,7 +31,8 @@ static void width_list(uint32_t mask, char out[64])
 /* What the rows alone cannot say. */
 static bl_status check(const bl_method *m, const void *opts, const char *where, bl_err *e)
 {
-    const bl_opt *wbits = bl_opt_find(rows_of(m), "wbits"), *group = bl_opt_find(rows_of(m), "group"), *abits = bl_opt_find(rows_of(m), "abits");
+    const bl_opt *wbits = bl_opt_find(rows_of(m), "wbits"), *group = bl_opt_find(rows_of(m), "group"),
+                 *abits = bl_opt_find(rows_of(m), "abits");
     char list[64];
 
     if (wbits && m->wbits && !(m->wbits >> int_at(wbits, opts) & 1)) {
@@ -33,7 +40,8 @@ static bl_status check(const bl_method *m, const void *opts, const char *where, 
         return bl_fail(e, BL_E_CONFIG, "%s: wbits: %" PRId64 " is not one of %s", where, int_at(wbits, opts), list);
     }
     if (group && int_at(group, opts) == 0)
-        return bl_fail(e, BL_E_CONFIG, "%s: group: 0 weights cannot share a scale; use -1 (in a name: pc) for one scale a row", where);
+        return bl_fail(e, BL_E_CONFIG,
+                       "%s: group: 0 weights cannot share a scale; use -1 (in a name: pc) for one scale a row", where);
     if (abits && int_at(abits, opts) == 1)
         return bl_fail(e, BL_E_CONFIG, "%s: abits: activations need at least 2 bits; 0 leaves them as they are", where);
     return BL_OK;
@@ -52,13 +60,13 @@ static void *new_opts(const bl_method *m, size_t extra, char **tail, bl_err *e)
 static bl_status finish(const bl_method *m, void *opts, const char *where, bl_method_choice *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text text = { 0 };
+    bl_text text = {0};
 
     BL_TRY(check(m, opts, where, e));
     if (m->settle) m->settle(opts);
     BL_TRY(bl_method_text(m, opts, &text, e));
-    *out = (bl_method_choice){ .method = m, .opts = opts, .text = text.s };
-    text = (bl_text){ 0 };
+    *out = (bl_method_choice){.method = m, .opts = opts, .text = text.s};
+    text = (bl_text){0};
 out:
     bl_text_free(&text);
     return st;
@@ -67,9 +75,9 @@ out:
 /* ---- from text ---- */
 typedef struct parser {
     const bl_method *m;
-    void   *opts;
-    bool    seen[64];                                   /* by row */
-    const char *where;                                  /* "method rtn" */
+    void *opts;
+    bool seen[64];     /* by row */
+    const char *where; /* "method rtn" */
 } parser;
 
 static bl_status set(parser *p, const char *name, const char *value, bl_err *e)
@@ -87,7 +95,10 @@ static bl_status set(parser *p, const char *name, const char *value, bl_err *e)
 /* "w4a8g64": letters in any order, `pc` for group -1. Cuts the text into pieces in place. */
 static bl_status shorthand(parser *p, char *s, bl_err *e)
 {
-    static const struct { char letter; const char *name; } letters[] = { { 'w', "wbits" }, { 'a', "abits" }, { 'g', "group" } };
+    static const struct {
+        char letter;
+        const char *name;
+    } letters[] = {{'w', "wbits"}, {'a', "abits"}, {'g', "group"}};
     bl_status st = BL_OK;
     char saved;
 
@@ -100,11 +111,12 @@ static bl_status shorthand(parser *p, char *s, bl_err *e)
         size_t k = 0;
         while (k < BL_COUNT(letters) && letters[k].letter != *s) k++;
         if (k == BL_COUNT(letters)) {
-            st = bl_fail(e, BL_E_CONFIG, "%s: '%s' is not like w4, a8, g64 or pc; other options are written +name=value", p->where, s);
+            st = bl_fail(e, BL_E_CONFIG,
+                         "%s: '%s' is not like w4, a8, g64 or pc; other options are written +name=value", p->where, s);
             goto out;
         }
         end = s + 1 + strspn(s + 1, "0123456789.-");
-        if (end == s + 1) end += strlen(end);           /* no digits: the sentence shows all of it */
+        if (end == s + 1) end += strlen(end); /* no digits: the sentence shows all of it */
         saved = *end;
         *end = 0;
         st = set(p, letters[k].name, s + 1, e);
@@ -123,31 +135,38 @@ static bl_status flag_or_value(parser *p, char *s, bl_err *e)
     if (eq) *eq = 0;
     if (!*s) return bl_fail(e, BL_E_CONFIG, "%s: nothing behind '+'", p->where);
     row = bl_opt_find(rows_of(p->m), s);
-    if (!eq && row && row->type != BL_OPT_BOOL) return bl_fail(e, BL_E_CONFIG, "%s: %s needs a value: +%s=…", p->where, row->name, row->name);
+    if (!eq && row && row->type != BL_OPT_BOOL)
+        return bl_fail(e, BL_E_CONFIG, "%s: %s needs a value: +%s=…", p->where, row->name, row->name);
     return set(p, s, eq ? eq + 1 : "true", e);
 }
 
 bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_method_choice *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_program program = { .methods = methods };
+    const bl_program program = {.methods = methods};
     const bl_method *m;
     char name[64], where[96], *s, *next;
-    parser p = { 0 };
+    parser p = {0};
     size_t n = strcspn(text, ":+");
 
     snprintf(name, sizeof name, "%.*s", (int)BL_MIN(n, sizeof name - 1), text);
     BL_TRY(bl_program_method(&program, name, &m, e));
     snprintf(where, sizeof where, "method %s", m->name);
-    p = (parser){ .m = m, .where = where };
-    if (!(p.opts = new_opts(m, strlen(text) + 1, &s, e))) { st = BL_E_NOMEM; goto out; }
+    p = (parser){.m = m, .where = where};
+    if (!(p.opts = new_opts(m, strlen(text) + 1, &s, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     memcpy(s, text + n, strlen(text + n) + 1);
 
     if (*s == ':') {
         n = strcspn(s, "+");
         next = s[n] ? s + n + 1 : NULL;
         s[n] = 0;
-        if (!s[1]) { st = bl_fail(e, BL_E_CONFIG, "%s: nothing behind ':'", where); goto out; }
+        if (!s[1]) {
+            st = bl_fail(e, BL_E_CONFIG, "%s: nothing behind ':'", where);
+            goto out;
+        }
         BL_TRY(shorthand(&p, s + 1, e));
     } else {
         next = *s ? s + 1 : NULL;
@@ -176,15 +195,21 @@ bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_met
     const char *s;
 
     snprintf(where, sizeof where, "method %s", m->name);
-    if (options && bl_json_kind(options) != BL_JSON_OBJECT) { st = bl_fail(e, BL_E_CONFIG, "%s: options are an object, like {\"wbits\": 4}", where); goto out; }
+    if (options && bl_json_kind(options) != BL_JSON_OBJECT) {
+        st = bl_fail(e, BL_E_CONFIG, "%s: options are an object, like {\"wbits\": 4}", where);
+        goto out;
+    }
     for (const bl_json *v = bl_json_first(options); v; v = bl_json_next(v))
         if (bl_json_kind(v) == BL_JSON_STRING && bl_json_str(v, &s, e) == BL_OK) extra += strlen(s) + 1;
-    if (!(opts = new_opts(m, extra, &tail, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(opts = new_opts(m, extra, &tail, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (const bl_json *v = bl_json_first(options); v; v = bl_json_next(v)) {
         BL_TRY(bl_opt_set_json(rows, opts, bl_json_key(v), v, where, e));
         const bl_opt *row = bl_opt_find(rows, bl_json_key(v));
         if (row->type != BL_OPT_TEXT) continue;
-        const char **at = (const char **)((char *)opts + row->at);      /* lent by the document: keep it with the options */
+        const char **at = (const char **)((char *)opts + row->at); /* lent by the document: keep it with the options */
         if (!*at) continue;
         size_t len = strlen(*at) + 1;
         memcpy(tail, *at, len);
@@ -201,16 +226,23 @@ out:
 /* ---- to text and JSON ---- */
 bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_err *e)
 {
-    const bl_opt *rows = rows_of(m), *wbits = bl_opt_find(rows, "wbits"), *abits = bl_opt_find(rows, "abits"), *group = bl_opt_find(rows, "group");
+    const bl_opt *rows = rows_of(m), *wbits = bl_opt_find(rows, "wbits"), *abits = bl_opt_find(rows, "abits"),
+                 *group = bl_opt_find(rows, "group");
     bool colon = false;
 
     bl_text_add(out, m->name);
-    if (wbits) { bl_text_addf(out, ":w%" PRId64, int_at(wbits, opts)); colon = true; }
-    if (abits && !bl_opt_is_default(abits, opts)) { bl_text_addf(out, "%sa%" PRId64, colon ? "" : ":", int_at(abits, opts)); colon = true; }
+    if (wbits) {
+        bl_text_addf(out, ":w%" PRId64, int_at(wbits, opts));
+        colon = true;
+    }
+    if (abits && !bl_opt_is_default(abits, opts)) {
+        bl_text_addf(out, "%sa%" PRId64, colon ? "" : ":", int_at(abits, opts));
+        colon = true;
+    }
     if (group && !bl_opt_is_default(group, opts)) {
         bl_text_add(out, colon ? "" : ":");
         if (int_at(group, opts) < 0) bl_text_add(out, "pc");
-        else                         bl_text_addf(out, "g%" PRId64, int_at(group, opts));
+        else bl_text_addf(out, "g%" PRId64, int_at(group, opts));
     }
     for (size_t i = 0; i < row_count(rows); i++) {
         const bl_opt *r = &rows[i];
@@ -235,12 +267,21 @@ bl_status bl_method_json(const bl_method *m, const void *opts, bl_text *out, bl_
         bl_json_put_str(out, r->name, strlen(r->name));
         bl_text_add(out, ":");
         switch (r->type) {
-        case BL_OPT_INT:    bl_text_addf(out, "%" PRId64, *(const int64_t *)at); break;
-        case BL_OPT_REAL:   bl_json_put_real(out, *(const double *)at); break;
-        case BL_OPT_BOOL:   bl_text_add(out, *(const bool *)at ? "true" : "false"); break;
-        case BL_OPT_CHOICE: { const char *s = r->choices[*(const int *)at]; bl_json_put_str(out, s, strlen(s)); break; }
-        case BL_OPT_TEXT:   { const char *s = *(const char *const *)at; if (s) bl_json_put_str(out, s, strlen(s)); else bl_text_add(out, "null"); break; }
-        case BL_OPT_END:    break;
+        case BL_OPT_INT: bl_text_addf(out, "%" PRId64, *(const int64_t *)at); break;
+        case BL_OPT_REAL: bl_json_put_real(out, *(const double *)at); break;
+        case BL_OPT_BOOL: bl_text_add(out, *(const bool *)at ? "true" : "false"); break;
+        case BL_OPT_CHOICE: {
+            const char *s = r->choices[*(const int *)at];
+            bl_json_put_str(out, s, strlen(s));
+            break;
+        }
+        case BL_OPT_TEXT: {
+            const char *s = *(const char *const *)at;
+            if (s) bl_json_put_str(out, s, strlen(s));
+            else bl_text_add(out, "null");
+            break;
+        }
+        case BL_OPT_END: break;
         }
     }
     bl_text_add(out, "}");
@@ -252,5 +293,5 @@ void bl_method_choice_free(bl_method_choice *c)
     if (!c) return;
     bl_free(c->opts);
     bl_free(c->text);
-    *c = (bl_method_choice){ 0 };
+    *c = (bl_method_choice){0};
 }

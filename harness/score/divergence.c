@@ -1,4 +1,5 @@
-/* divergence.c - hidden states of the base in a side file, divergences computed chunk by chunk while the engine scores. */
+/* divergence.c - hidden states of the base in a side file, divergences computed chunk by chunk while the engine scores.
+ */
 #include "divergence.h"
 #include "kernels/base/fs.h"
 #include "results/item_file.h"
@@ -6,29 +7,45 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct row_key { int32_t step, pair; int64_t position; } row_key;
-typedef struct divergence { row_key key; double kl, same; } divergence;
+typedef struct row_key {
+    int32_t step, pair;
+    int64_t position;
+} row_key;
+typedef struct divergence {
+    row_key key;
+    double kl, same;
+} divergence;
 
-/* One item that is being scored. Keeping: `key` and `hidden` grow. Comparing: base rows are read once, divergences grow. */
+/* One item that is being scored. Keeping: `key` and `hidden` grow. Comparing: base rows are read once, divergences
+ * grow. */
 typedef struct item {
-    int64_t  id;
-    row_key *key; size_t n, cap_key;
-    float   *hidden; size_t cap_hidden;                 /* [n, dim] */
-    void    *base; const row_key *base_key; const float *base_hidden; int64_t n_base;
-    uint32_t *order;                                    /* base rows sorted by key */
-    divergence *div; size_t n_div, cap_div;
+    int64_t id;
+    row_key *key;
+    size_t n, cap_key;
+    float *hidden;
+    size_t cap_hidden; /* [n, dim] */
+    void *base;
+    const row_key *base_key;
+    const float *base_hidden;
+    int64_t n_base;
+    uint32_t *order; /* base rows sorted by key */
+    divergence *div;
+    size_t n_div, cap_div;
 } item;
 
 struct bl_divergence {
-    bl_model  *model;
+    bl_model *model;
     const bl_weight *head;
-    bool       keep;
-    bl_item_file *file, *base;                             /* file: ours; base: the base's states, when comparing */
-    const int64_t *request_id; const int *request_step; int64_t n_requests;
-    item      *open; size_t n_open, cap_open;
-    bl_buffer *buf;                                     /* hidden + logits of the base for one chunk, outputs of compare */
-    int64_t    rows;                                    /* of a chunk */
-    float     *host;                                    /* [rows, dim] */
+    bool keep;
+    bl_item_file *file, *base; /* file: ours; base: the base's states, when comparing */
+    const int64_t *request_id;
+    const int *request_step;
+    int64_t n_requests;
+    item *open;
+    size_t n_open, cap_open;
+    bl_buffer *buf; /* hidden + logits of the base for one chunk, outputs of compare */
+    int64_t rows;   /* of a chunk */
+    float *host;    /* [rows, dim] */
 };
 
 static int compare_keys(const row_key *a, const row_key *b)
@@ -46,7 +63,7 @@ static void item_clear(item *t)
     bl_free(t->base);
     bl_free(t->order);
     bl_free(t->div);
-    *t = (item){ 0 };
+    *t = (item){0};
 }
 
 void bl_divergence_free(bl_divergence *g)
@@ -73,7 +90,8 @@ bl_status bl_divergence_keep(const char *path, bl_hash cell, bl_model *m, bl_div
     return st;
 }
 
-bl_status bl_divergence_open(const char *base_path, bl_hash base, const char *part_path, bl_hash cell, bl_model *m, const bl_weight *head, bl_divergence **out, bl_err *e)
+bl_status bl_divergence_open(const char *base_path, bl_hash base, const char *part_path, bl_hash cell, bl_model *m,
+                             const bl_weight *head, bl_divergence **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_divergence *g = bl_new(1, sizeof *g, e);
@@ -86,8 +104,12 @@ bl_status bl_divergence_open(const char *base_path, bl_hash base, const char *pa
     uint64_t rows = (uint64_t)g->rows;
     BL_TRY(bl_item_file_open(base_path, base, false, &g->base, e));
     BL_TRY(bl_item_file_open(part_path, cell, true, &g->file, e));
-    BL_TRY(m->be->ops->buffer_new(m->be, rows * (dim + vocab) * sizeof(float) + rows * (2 * sizeof(double) + sizeof(int32_t)) + 256, &g->buf, e));
-    if (!(g->host = bl_new(rows * dim, sizeof *g->host, e))) { st = BL_E_NOMEM; goto out; }
+    BL_TRY(m->be->ops->buffer_new(
+        m->be, rows * (dim + vocab) * sizeof(float) + rows * (2 * sizeof(double) + sizeof(int32_t)) + 256, &g->buf, e));
+    if (!(g->host = bl_new(rows * dim, sizeof *g->host, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     *out = g;
     g = NULL;
 out:
@@ -119,8 +141,10 @@ static bl_status read_base(bl_divergence *g, item *t, bl_err *e)
     size_t n, dim = (size_t)g->model->config.dim;
     BL_TRY(bl_item_file_get(g->base, t->id, &t->base, &n, e));
     if (n >= sizeof(int64_t)) memcpy(&t->n_base, t->base, sizeof t->n_base);
-    if (n < sizeof(int64_t) || t->n_base < 0 || n != sizeof(int64_t) + (size_t)t->n_base * (sizeof(row_key) + dim * sizeof(float)))
-        return bl_fail(e, BL_E_CORRUPT, "states of item %lld of the base have %zu bytes, not those of this model", (long long)t->id, n);
+    if (n < sizeof(int64_t) || t->n_base < 0 ||
+        n != sizeof(int64_t) + (size_t)t->n_base * (sizeof(row_key) + dim * sizeof(float)))
+        return bl_fail(e, BL_E_CORRUPT, "states of item %lld of the base have %zu bytes, not those of this model",
+                       (long long)t->id, n);
     t->base_key = (const row_key *)((const char *)t->base + sizeof(int64_t));
     t->base_hidden = (const float *)(t->base_key + t->n_base);
     if (!(t->order = bl_new((size_t)t->n_base, sizeof *t->order, e))) return BL_E_NOMEM;
@@ -134,11 +158,17 @@ static bl_status item_of(bl_divergence *g, int64_t id, item **out, bl_err *e)
 {
     bl_status st = BL_OK;
     for (size_t i = g->n_open; i > 0; i--)
-        if (g->open[i - 1].id == id) { *out = &g->open[i - 1]; return BL_OK; }
+        if (g->open[i - 1].id == id) {
+            *out = &g->open[i - 1];
+            return BL_OK;
+        }
     BL_TRY(bl_grow(&g->open, &g->cap_open, g->n_open + 1, sizeof *g->open, e));
     item *t = &g->open[g->n_open];
-    *t = (item){ .id = id };
-    if (!g->keep && (st = read_base(g, t, e)) != BL_OK) { item_clear(t); return st; }
+    *t = (item){.id = id};
+    if (!g->keep && (st = read_base(g, t, e)) != BL_OK) {
+        item_clear(t);
+        return st;
+    }
     g->n_open++;
     *out = t;
 out:
@@ -173,7 +203,7 @@ static bl_status keep_rows(bl_divergence *g, const bl_observed *t, bl_err *e)
         BL_TRY(item_of(g, g->request_id[t->request[r]], &it, e));
         BL_TRY(bl_grow(&it->key, &it->cap_key, it->n + 1, sizeof *it->key, e));
         BL_TRY(bl_grow(&it->hidden, &it->cap_hidden, (it->n + 1) * dim, sizeof *it->hidden, e));
-        it->key[it->n] = (row_key){ g->request_step[t->request[r]], t->pair[r], t->position[r] };
+        it->key[it->n] = (row_key){g->request_step[t->request[r]], t->pair[r], t->position[r]};
         memcpy(it->hidden + it->n * dim, host + (size_t)r * dim, dim * sizeof(float));
         it->n++;
     }
@@ -191,13 +221,17 @@ static bl_status compare_rows(bl_divergence *g, const bl_observed *t, bl_err *e)
     double *kl = NULL;
     int32_t *same = NULL;
 
-    if (t->rows > g->rows) return bl_fail(e, BL_E_INTERNAL, "a chunk of %lld rows, expected at most %lld", (long long)t->rows, (long long)g->rows);
+    if (t->rows > g->rows)
+        return bl_fail(e, BL_E_INTERNAL, "a chunk of %lld rows, expected at most %lld", (long long)t->rows,
+                       (long long)g->rows);
     for (int64_t r = 0; r < t->rows; r++) {
         item *it;
-        row_key key = { g->request_step[t->request[r]], t->pair[r], t->position[r] };
+        row_key key = {g->request_step[t->request[r]], t->pair[r], t->position[r]};
         BL_TRY(item_of(g, g->request_id[t->request[r]], &it, e));
         const float *row = base_row(g, it, &key);
-        if (!row) return bl_fail(e, BL_E_CORRUPT, "the base kept no state for item %lld, pair %d, token %lld", (long long)it->id, key.pair, (long long)key.position);
+        if (!row)
+            return bl_fail(e, BL_E_CORRUPT, "the base kept no state for item %lld, pair %d, token %lld",
+                           (long long)it->id, key.pair, (long long)key.position);
         memcpy(g->host + (size_t)r * dim, row, dim * sizeof(float));
     }
     uint64_t at = 0;
@@ -210,19 +244,34 @@ static bl_status compare_rows(bl_divergence *g, const bl_observed *t, bl_err *e)
     bl_tensor out_same = bl_tensor_1d(g->buf, at + 2 * (uint64_t)g->rows * sizeof(double), BL_I32, t->rows);
     kl = bl_new((size_t)t->rows, sizeof *kl, e);
     same = bl_new((size_t)t->rows, sizeof *same, e);
-    if (!kl || !same) { st = BL_E_NOMEM; goto out; }
+    if (!kl || !same) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(be->ops->upload(be, &hidden, g->host, e));
-    BL_TRY(be->ops->linear(be, &(bl_linear_args){ .x = hidden, .w = g->head, .y = logits }, e));
-    BL_TRY(be->ops->kl_div(be, &(bl_kl_div_args){ .p = logits, .q = bl_tensor_rows(t->logits, 0, t->rows), .vocab = vocab, .target = t->target,
-                                                    .kl = out_kl, .dp = out_dp, .same = out_same }, e));
+    BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = hidden, .w = g->head, .y = logits}, e));
+    BL_TRY(be->ops->kl_div(be,
+                           &(bl_kl_div_args){.p = logits,
+                                             .q = bl_tensor_rows(t->logits, 0, t->rows),
+                                             .vocab = vocab,
+                                             .target = t->target,
+                                             .kl = out_kl,
+                                             .dp = out_dp,
+                                             .same = out_same},
+                           e));
     BL_TRY(be->ops->download(be, &out_kl, kl, e));
     BL_TRY(be->ops->download(be, &out_same, same, e));
     for (int64_t r = 0; r < t->rows; r++) {
         item *it;
-        if (!isfinite(kl[r])) { st = bl_fail(e, BL_E_NUMERIC, "divergence at item %lld is not finite", (long long)g->request_id[t->request[r]]); goto out; }
+        if (!isfinite(kl[r])) {
+            st = bl_fail(e, BL_E_NUMERIC, "divergence at item %lld is not finite",
+                         (long long)g->request_id[t->request[r]]);
+            goto out;
+        }
         BL_TRY(item_of(g, g->request_id[t->request[r]], &it, e));
         BL_TRY(bl_grow(&it->div, &it->cap_div, it->n_div + 1, sizeof *it->div, e));
-        it->div[it->n_div++] = (divergence){ { g->request_step[t->request[r]], t->pair[r], t->position[r] }, kl[r], same[r] ? 1 : 0 };
+        it->div[it->n_div++] = (divergence){
+            {g->request_step[t->request[r]], t->pair[r], t->position[r]}, kl[r], same[r] ? 1 : 0};
     }
 out:
     bl_free(kl);
@@ -244,16 +293,22 @@ static int by_key(const void *a, const void *b)
 bl_status bl_divergence_item(bl_divergence *g, int64_t id, bl_err *e)
 {
     bl_status st = BL_OK;
-    item none = { .id = id }, *t = &none;
+    item none = {.id = id}, *t = &none;
     char *bytes = NULL;
     size_t n, dim = (size_t)g->model->config.dim, at = 0;
 
     for (; at < g->n_open; at++)
-        if (g->open[at].id == id) { t = &g->open[at]; break; }
+        if (g->open[at].id == id) {
+            t = &g->open[at];
+            break;
+        }
     if (g->keep) {
         int64_t rows = (int64_t)t->n;
         n = sizeof rows + t->n * (sizeof(row_key) + dim * sizeof(float));
-        if (!(bytes = bl_new(n, 1, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(bytes = bl_new(n, 1, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         memcpy(bytes, &rows, sizeof rows);
         if (t->n) {
             memcpy(bytes + sizeof rows, t->key, t->n * sizeof(row_key));
@@ -263,8 +318,12 @@ bl_status bl_divergence_item(bl_divergence *g, int64_t id, bl_err *e)
     } else {
         if (t->n_div) qsort(t->div, t->n_div, sizeof *t->div, by_key);
         n = t->n_div * 2 * sizeof(double);
-        if (!(bytes = bl_new(n, 1, e))) { st = BL_E_NOMEM; goto out; }
-        for (size_t i = 0; i < t->n_div; i++) memcpy(bytes + i * 2 * sizeof(double), (double[]){ t->div[i].kl, t->div[i].same }, 2 * sizeof(double));
+        if (!(bytes = bl_new(n, 1, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        for (size_t i = 0; i < t->n_div; i++)
+            memcpy(bytes + i * 2 * sizeof(double), (double[]){t->div[i].kl, t->div[i].same}, 2 * sizeof(double));
         BL_TRY(bl_item_file_add(g->file, id, bytes, n, e));
     }
     if (t != &none) {
@@ -280,7 +339,8 @@ bl_status bl_divergence_sync(bl_divergence *g, bl_err *e) { return bl_item_file_
 
 /* ---- numbers ---- */
 
-bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, double **kl, double **same, int64_t *n, bl_err *e)
+bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, double **kl, double **same, int64_t *n,
+                            bl_err *e)
 {
     bl_status st = BL_OK;
     double *list = NULL, *x, *y;
@@ -298,8 +358,14 @@ bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, doub
     }
     x = bl_alloc(a, count, sizeof *x, e);
     y = bl_alloc(a, count, sizeof *y, e);
-    if (!x || !y) { st = BL_E_NOMEM; goto out; }
-    for (size_t i = 0; i < count; i++) { x[i] = list[2 * i]; y[i] = list[2 * i + 1]; }
+    if (!x || !y) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (size_t i = 0; i < count; i++) {
+        x[i] = list[2 * i];
+        y[i] = list[2 * i + 1];
+    }
     *kl = x;
     *same = y;
     *n = (int64_t)count;
@@ -323,9 +389,13 @@ static void mean_of(const double *v, int64_t n, double *mean, double *error)
     *error = n > 1 ? sqrt(sq / (double)(n - 1) / (double)n) : 0;
 }
 
-bl_status bl_divergence_metrics(const double *kl, const double *same, int64_t n, bl_arena *a, bl_cell_metric *m, int *n_metrics, bl_err *e)
+bl_status bl_divergence_metrics(const double *kl, const double *same, int64_t n, bl_arena *a, bl_cell_metric *m,
+                                int *n_metrics, bl_err *e)
 {
-    static const struct { const char *name; double f; } percentile[] = { { "kl_p50", 0.5 }, { "kl_p90", 0.9 }, { "kl_p99", 0.99 }, { "kl_max", 1 } };
+    static const struct {
+        const char *name;
+        double f;
+    } percentile[] = {{"kl_p50", 0.5}, {"kl_p90", 0.9}, {"kl_p99", 0.99}, {"kl_max", 1}};
     bl_cell_metric *to = m + *n_metrics;
     double *sorted;
 
@@ -333,33 +403,49 @@ bl_status bl_divergence_metrics(const double *kl, const double *same, int64_t n,
     if (!(sorted = bl_alloc(a, (size_t)n, sizeof *sorted, e))) return BL_E_NOMEM;
     memcpy(sorted, kl, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, by_value);
-    *to = (bl_cell_metric){ .name = "kl_mean", .unit = "nat", .direction = -1, .has_stderr = n > 1, .n = n };
+    *to = (bl_cell_metric){.name = "kl_mean", .unit = "nat", .direction = -1, .has_stderr = n > 1, .n = n};
     mean_of(kl, n, &to->value, &to->stderr_);
     to++;
     for (size_t i = 0; i < BL_COUNT(percentile); i++)
-        *to++ = (bl_cell_metric){ .name = percentile[i].name, .unit = "nat", .direction = -1, .n = n, .value = bl_percentile(sorted, n, percentile[i].f) };
-    *to = (bl_cell_metric){ .name = "top1_agreement", .unit = "1", .direction = 1, .has_stderr = n > 1, .n = n };
+        *to++ = (bl_cell_metric){.name = percentile[i].name,
+                                 .unit = "nat",
+                                 .direction = -1,
+                                 .n = n,
+                                 .value = bl_percentile(sorted, n, percentile[i].f)};
+    *to = (bl_cell_metric){.name = "top1_agreement", .unit = "1", .direction = 1, .has_stderr = n > 1, .n = n};
     mean_of(same, n, &to->value, &to->stderr_);
     *n_metrics += 2 + (int)BL_COUNT(percentile);
     return BL_OK;
 }
 
-bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_t n, bl_arena *a, bl_cell_metric *out, bool *have, bl_err *e)
+bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_t n, bl_arena *a, bl_cell_metric *out,
+                              bool *have, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_cell base = { 0 };
+    bl_cell base = {0};
     double *flip;
 
     *have = false;
     BL_TRY(bl_cell_read(base_shard, true, a, &base, e));
     if (n == 0) goto out;
-    if (base.n_samples != n) { st = bl_fail(e, BL_E_CORRUPT, "%s: %lld items, expected %lld", base_shard, (long long)base.n_samples, (long long)n); goto out; }
-    if (!(flip = bl_alloc(a, (size_t)n, sizeof *flip, e))) { st = BL_E_NOMEM; goto out; }
+    if (base.n_samples != n) {
+        st = bl_fail(e, BL_E_CORRUPT, "%s: %lld items, expected %lld", base_shard, (long long)base.n_samples,
+                     (long long)n);
+        goto out;
+    }
+    if (!(flip = bl_alloc(a, (size_t)n, sizeof *flip, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int64_t i = 0; i < n; i++) {
-        if (base.sample[i].id != s[i].id) { st = bl_fail(e, BL_E_CORRUPT, "%s: item %lld, expected %lld", base_shard, (long long)base.sample[i].id, (long long)s[i].id); goto out; }
+        if (base.sample[i].id != s[i].id) {
+            st = bl_fail(e, BL_E_CORRUPT, "%s: item %lld, expected %lld", base_shard, (long long)base.sample[i].id,
+                         (long long)s[i].id);
+            goto out;
+        }
         flip[i] = (base.sample[i].score[0] > 0.5) != (s[i].score[0] > 0.5);
     }
-    *out = (bl_cell_metric){ .name = "flips", .unit = "1", .direction = -1, .has_stderr = n > 1, .n = n };
+    *out = (bl_cell_metric){.name = "flips", .unit = "1", .direction = -1, .has_stderr = n > 1, .n = n};
     mean_of(flip, n, &out->value, &out->stderr_);
     *have = true;
 out:

@@ -1,7 +1,7 @@
 /* passes.c - sequences through the model in passes: what begins alike is computed once, only scored rows meet the head.
  *
- * Units are sorted by length, so that passes are even and the largest comes first. In a pass, a unit that begins like the one before it
- * continues that one's cache slot:
+ * Units are sorted by length, so that passes are even and the largest comes first. In a pass, a unit that begins like
+ * the one before it continues that one's cache slot:
  *
  *     unit 0    Question: … Answer: a copper wire          all rows
  *     unit 1    Question: … Answer: a rubber eraser        only " rubber eraser"
@@ -13,20 +13,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEAST_SHARED = 8 };                              /* tokens worth a segment of their own */
+enum { LEAST_SHARED = 8 }; /* tokens worth a segment of their own */
 
 /* A unit in a pass: `shared` of its tokens are those of member `parent`, the others are rows row0 .. of the batch. */
-typedef struct member { bl_scored *u; int32_t parent; int64_t shared, row0; } member;
+typedef struct member {
+    bl_scored *u;
+    int32_t parent;
+    int64_t shared, row0;
+} member;
 
 typedef struct feed {
     bl_engine *g;
-    bl_arena  *a;                                       /* of the pass */
-    member    *at; int32_t n;
-    int64_t    rows, scored;
-    const int32_t *target; const int64_t *from;         /* [scored] token, row of the hidden states */
-    const int64_t *request, *position; const int32_t *pair;   /* [scored] for the tap */
-    int64_t    n_want; const int64_t *want;
-    double    *nll; int32_t *argmax;                    /* [scored] host */
+    bl_arena *a; /* of the pass */
+    member *at;
+    int32_t n;
+    int64_t rows, scored;
+    const int32_t *target;
+    const int64_t *from; /* [scored] token, row of the hidden states */
+    const int64_t *request, *position;
+    const int32_t *pair; /* [scored] for the tap */
+    int64_t n_want;
+    const int64_t *want;
+    double *nll;
+    int32_t *argmax; /* [scored] host */
 } feed;
 
 static int by_length(const void *x, const void *y)
@@ -34,7 +43,7 @@ static int by_length(const void *x, const void *y)
     const bl_scored *a = *(bl_scored *const *)x, *b = *(bl_scored *const *)y;
     if (a->longest != b->longest) return a->longest < b->longest ? 1 : -1;
     if (a->request != b->request) return a->request < b->request ? -1 : 1;
-    if (a->pair != b->pair)       return a->pair < b->pair ? -1 : 1;
+    if (a->pair != b->pair) return a->pair < b->pair ? -1 : 1;
     return a->position < b->position ? -1 : a->position > b->position;
 }
 
@@ -47,7 +56,10 @@ static int64_t begins_alike(const bl_scored *a, const bl_scored *b)
 }
 
 /* Rows that `u` adds to a pass in which `before` (NULL: none) is the last member. */
-static int64_t own_rows(const bl_scored *before, const bl_scored *u) { return u->n - (before ? begins_alike(before, u) : 0); }
+static int64_t own_rows(const bl_scored *before, const bl_scored *u)
+{
+    return u->n - (before ? begins_alike(before, u) : 0);
+}
 
 /* How many of u[0..n) make the next pass. A group is only parted when it does not fit a pass by itself. */
 static size_t next_pass(const bl_engine *g, bl_scored *const *u, size_t n)
@@ -84,31 +96,45 @@ static bl_status arrange(feed *f, bl_scored *const *u, bl_err *e)
     if (!(f->at = bl_alloc(f->a, (size_t)f->n, sizeof *f->at, e))) return BL_E_NOMEM;
     for (int32_t i = 0; i < f->n; i++) {
         member *m = &f->at[i];
-        *m = (member){ .u = u[i], .parent = i - 1, .shared = i ? begins_alike(u[i - 1], u[i]) : 0, .row0 = f->rows };
-        while (m->parent >= 0 && m->shared <= f->at[m->parent].shared) m->parent = f->at[m->parent].parent;     /* the one that brings the rows */
+        *m = (member){.u = u[i], .parent = i - 1, .shared = i ? begins_alike(u[i - 1], u[i]) : 0, .row0 = f->rows};
+        while (m->parent >= 0 && m->shared <= f->at[m->parent].shared)
+            m->parent = f->at[m->parent].parent; /* the one that brings the rows */
         if (!m->shared) m->parent = -1;
-        f->rows   += u[i]->n - m->shared;
+        f->rows += u[i]->n - m->shared;
         f->scored += u[i]->scored;
     }
-    if (!(target    = bl_alloc(f->a, (size_t)f->scored, sizeof *target, e))    || !(from     = bl_alloc(f->a, (size_t)f->scored, sizeof *from, e)) ||
-        !(request   = bl_alloc(f->a, (size_t)f->scored, sizeof *request, e))   || !(position = bl_alloc(f->a, (size_t)f->scored, sizeof *position, e)) ||
-        !(pair      = bl_alloc(f->a, (size_t)f->scored, sizeof *pair, e))      || !(want     = bl_alloc(f->a, (size_t)f->rows, sizeof *want, e)) ||
-        !(row_index = bl_alloc(f->a, (size_t)f->rows, sizeof *row_index, e))   || !(f->nll   = bl_alloc(f->a, (size_t)f->scored, sizeof *f->nll, e)) ||
-        !(f->argmax = bl_alloc(f->a, (size_t)f->scored, sizeof *f->argmax, e))) return BL_E_NOMEM;
+    if (!(target = bl_alloc(f->a, (size_t)f->scored, sizeof *target, e)) ||
+        !(from = bl_alloc(f->a, (size_t)f->scored, sizeof *from, e)) ||
+        !(request = bl_alloc(f->a, (size_t)f->scored, sizeof *request, e)) ||
+        !(position = bl_alloc(f->a, (size_t)f->scored, sizeof *position, e)) ||
+        !(pair = bl_alloc(f->a, (size_t)f->scored, sizeof *pair, e)) ||
+        !(want = bl_alloc(f->a, (size_t)f->rows, sizeof *want, e)) ||
+        !(row_index = bl_alloc(f->a, (size_t)f->rows, sizeof *row_index, e)) ||
+        !(f->nll = bl_alloc(f->a, (size_t)f->scored, sizeof *f->nll, e)) ||
+        !(f->argmax = bl_alloc(f->a, (size_t)f->scored, sizeof *f->argmax, e)))
+        return BL_E_NOMEM;
     for (int32_t i = 0; i < f->n; i++)
         for (int64_t j = 0; j < u[i]->scored; j++, k++) {
             int64_t p = u[i]->n - u[i]->scored + j;
-            from[k]     = row_of(f, &f->at[i], p);
-            target[k]   = u[i]->ids[p + 1];
-            request[k]  = u[i]->request;
-            pair[k]     = u[i]->pair;
+            from[k] = row_of(f, &f->at[i], p);
+            target[k] = u[i]->ids[p + 1];
+            request[k] = u[i]->request;
+            pair[k] = u[i]->pair;
             position[k] = u[i]->position + j;
             row_index[from[k]] = 1;
         }
     for (int64_t r = 0; r < f->rows; r++)
-        if (row_index[r]) { want[f->n_want] = r; row_index[r] = f->n_want++; }
+        if (row_index[r]) {
+            want[f->n_want] = r;
+            row_index[r] = f->n_want++;
+        }
     for (k = 0; k < f->scored; k++) from[k] = row_index[from[k]];
-    f->target = target; f->from = from; f->want = want; f->request = request; f->pair = pair; f->position = position;
+    f->target = target;
+    f->from = from;
+    f->want = want;
+    f->request = request;
+    f->pair = pair;
+    f->position = position;
     return BL_OK;
 }
 
@@ -117,14 +143,17 @@ static bl_status fit_kv(bl_engine *g, int64_t rows, int32_t slots, bl_err *e)
 {
     bl_status st = BL_OK;
 
-    if (g->kv && g->kv_rows >= rows && g->kv_slots >= slots) { bl_kv_reset(g->kv); return BL_OK; }
-    rows  = BL_MAX(rows,  g->kv_rows);
+    if (g->kv && g->kv_rows >= rows && g->kv_slots >= slots) {
+        bl_kv_reset(g->kv);
+        return BL_OK;
+    }
+    rows = BL_MAX(rows, g->kv_rows);
     slots = BL_MAX(slots, g->kv_slots);
     bl_kv_free(g->kv);
     g->kv = NULL;
     g->kv_rows = g->kv_slots = 0;
     BL_TRY(bl_kv_new(g->m, rows, slots, true, BL_KV_F32, &g->kv, e));
-    g->kv_rows  = rows;
+    g->kv_rows = rows;
     g->kv_slots = slots;
 out:
     return st;
@@ -136,37 +165,48 @@ static bl_status hidden_states(feed *f, bl_tensor hidden, bl_err *e)
     int32_t *ids, *start, *past, *slot, *slot_of, n = 0;
     bl_status st = BL_OK;
 
-    if (!(ids   = bl_alloc(f->a, (size_t)f->rows, sizeof *ids, e))      || !(start   = bl_alloc(f->a, (size_t)f->n + 1, sizeof *start, e)) ||
-        !(past  = bl_alloc(f->a, (size_t)f->n, sizeof *past, e))        || !(slot    = bl_alloc(f->a, (size_t)f->n, sizeof *slot, e)) ||
-        !(slot_of = bl_alloc(f->a, (size_t)f->n, sizeof *slot_of, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(ids = bl_alloc(f->a, (size_t)f->rows, sizeof *ids, e)) ||
+        !(start = bl_alloc(f->a, (size_t)f->n + 1, sizeof *start, e)) ||
+        !(past = bl_alloc(f->a, (size_t)f->n, sizeof *past, e)) ||
+        !(slot = bl_alloc(f->a, (size_t)f->n, sizeof *slot, e)) ||
+        !(slot_of = bl_alloc(f->a, (size_t)f->n, sizeof *slot_of, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(fit_kv(g, f->rows, f->n, e));
     for (int32_t i = 0; i < f->n; i++) {
         const member *m = &f->at[i];
         int64_t own = m->u->n - m->shared;
-        if (!own) continue;                             /* nobody continues it: its parent brings the same rows */
+        if (!own) continue; /* nobody continues it: its parent brings the same rows */
         BL_TRY(bl_kv_slot(g->kv, own, m->parent < 0 ? -1 : slot_of[m->parent], m->shared, &slot_of[i], e));
         memcpy(ids + m->row0, m->u->ids + m->shared, (size_t)own * sizeof *ids);
-        past[n]    = (int32_t)m->shared;
-        slot[n++]  = slot_of[i];
-        start[n]   = (int32_t)(m->row0 + own);
+        past[n] = (int32_t)m->shared;
+        slot[n++] = slot_of[i];
+        start[n] = (int32_t)(m->row0 + own);
     }
-    BL_TRY(bl_forward(g->m, &(bl_batch){ .ids = ids, .n_seq = n, .start = start, .past = past, .slot = slot, .want = f->want, .n_want = f->n_want },
-                      g->kv, hidden, e));
+    BL_TRY(bl_forward(
+        g->m,
+        &(bl_batch){
+            .ids = ids, .n_seq = n, .start = start, .past = past, .slot = slot, .want = f->want, .n_want = f->n_want},
+        g->kv, hidden, e));
     g->tokens += f->rows;
 out:
     return st;
 }
 
-/* The first place whose output is not finite in a row of a sequence: 0 the embedding, b+1 block b, n_layers+1 the head. */
+/* The first place whose output is not finite in a row of a sequence: 0 the embedding, b+1 block b, n_layers+1 the head.
+ */
 static int64_t broken_place(bl_engine *g, const bl_scored *u, int64_t row)
 {
     int64_t dim = g->m->config.dim, layers = g->m->config.n_layers, at = layers + 1;
     float *trace = bl_new((size_t)((layers + 1) * dim), sizeof *trace, NULL);
-    int32_t slot, past = 0, start[] = { 0, (int32_t)u->n };
+    int32_t slot, past = 0, start[] = {0, (int32_t)u->n};
 
     if (trace && fit_kv(g, u->n, 1, NULL) == BL_OK && bl_kv_slot(g->kv, u->n, -1, 0, &slot, NULL) == BL_OK &&
-        bl_forward_trace(g->m, &(bl_batch){ .ids = u->ids, .n_seq = 1, .start = start, .past = &past, .slot = &slot }, g->kv, row, trace, NULL) == BL_OK)
-        for (int64_t i = (layers + 1) * dim - 1; i >= 0; i--) if (!isfinite(trace[i])) at = i / dim;
+        bl_forward_trace(g->m, &(bl_batch){.ids = u->ids, .n_seq = 1, .start = start, .past = &past, .slot = &slot},
+                         g->kv, row, trace, NULL) == BL_OK)
+        for (int64_t i = (layers + 1) * dim - 1; i >= 0; i--)
+            if (!isfinite(trace[i])) at = i / dim;
     bl_free(trace);
     return at;
 }
@@ -180,9 +220,11 @@ static bl_status not_finite(const feed *f, int64_t k, bl_err *e)
     while (k >= f->at[i].u->scored) k -= f->at[i++].u->scored;
     const bl_scored *u = f->at[i].u;
     place = broken_place(f->g, u, u->n - u->scored + k);
-    if (!place)               snprintf(where, sizeof where, "the embedding");
+    if (!place) snprintf(where, sizeof where, "the embedding");
     else if (place <= layers) snprintf(where, sizeof where, "block %lld", (long long)(place - 1));
-    return bl_fail(e, BL_E_NUMERIC, "request %lld, choice %d: the logits of scored token %lld are not finite; the first such numbers come out of %s",
+    return bl_fail(e, BL_E_NUMERIC,
+                   "request %lld, choice %d: the logits of scored token %lld are not finite; the first such numbers "
+                   "come out of %s",
                    (long long)u->request, (int)u->pair, (long long)(u->position + k), where);
 }
 
@@ -195,22 +237,39 @@ static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
     bl_status st = BL_OK;
 
     for (int64_t k = 0; k < f->scored && !gather; k++) gather = f->from[k] != k;
-    uint64_t at_logits = (uint64_t)(gather ? most * dim : 0) * sizeof(float), at_nll = at_logits + (uint64_t)(most * vocab) * sizeof(float);
+    uint64_t at_logits = (uint64_t)(gather ? most * dim : 0) * sizeof(float),
+             at_nll = at_logits + (uint64_t)(most * vocab) * sizeof(float);
     at_nll = (at_nll + 63) / 64 * 64;
     BL_TRY(bl_buffer_fit(be, &g->chunk, at_nll + (uint64_t)most * (sizeof(double) + sizeof(int32_t)), e));
     for (int64_t k = 0; k < f->scored; k += most) {
         int64_t n = BL_MIN(most, f->scored - k);
         bl_tensor x = gather ? bl_tensor_2d(g->chunk, 0, BL_F32, n, dim) : bl_tensor_rows(hidden, k, n);
-        bl_tensor logits = bl_tensor_2d(g->chunk, at_logits, BL_F32, n, vocab), nll = bl_tensor_1d(g->chunk, at_nll, BL_F64, n);
+        bl_tensor logits = bl_tensor_2d(g->chunk, at_logits, BL_F32, n, vocab),
+                  nll = bl_tensor_1d(g->chunk, at_nll, BL_F64, n);
         bl_tensor top = bl_tensor_1d(g->chunk, at_nll + (uint64_t)most * sizeof(double), BL_I32, n);
-        if (gather) BL_TRY(be->ops->gather(be, &(bl_gather_args){ .src = hidden, .dst = x, .from = f->from + k, .n = n }, e));
+        if (gather)
+            BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = hidden, .dst = x, .from = f->from + k, .n = n}, e));
         BL_TRY(bl_logits(g->m, x, 0, n, logits, e));
-        BL_TRY(be->ops->loss(be, &(bl_loss_args){ .logits = logits, .vocab = vocab, .target = f->target + k, .nll = nll, .argmax = top }, e));
+        BL_TRY(be->ops->loss(
+            be, &(bl_loss_args){.logits = logits, .vocab = vocab, .target = f->target + k, .nll = nll, .argmax = top},
+            e));
         BL_TRY(be->ops->download(be, &nll, f->nll + k, e));
         BL_TRY(be->ops->download(be, &top, f->argmax + k, e));
-        for (int64_t i = k; i < k + n; i++) if (!isfinite(f->nll[i])) { st = not_finite(f, i, e); goto out; }
-        if (g->observer) BL_TRY(g->observer(g->observer_ctx, &(bl_observed){ .hidden = x, .logits = logits, .rows = n, .target = f->target + k, .request = f->request + k,
-                                                            .pair = f->pair + k, .position = f->position + k }, e));
+        for (int64_t i = k; i < k + n; i++)
+            if (!isfinite(f->nll[i])) {
+                st = not_finite(f, i, e);
+                goto out;
+            }
+        if (g->observer)
+            BL_TRY(g->observer(g->observer_ctx,
+                               &(bl_observed){.hidden = x,
+                                              .logits = logits,
+                                              .rows = n,
+                                              .target = f->target + k,
+                                              .request = f->request + k,
+                                              .pair = f->pair + k,
+                                              .position = f->position + k},
+                               e));
     }
 out:
     return st;
@@ -218,7 +277,7 @@ out:
 
 static bl_status run_pass(bl_engine *g, bl_scored *const *u, size_t n, bl_err *e)
 {
-    feed f = { .g = g, .a = g->arena, .n = (int32_t)n };
+    feed f = {.g = g, .a = g->arena, .n = (int32_t)n};
     bl_mark mark = bl_arena_mark(g->arena);
     int64_t k = 0;
     bl_tensor hidden;
@@ -233,9 +292,9 @@ static bl_status run_pass(bl_engine *g, bl_scored *const *u, size_t n, bl_err *e
         u[i]->nll = u[i]->nll_sq = 0;
         u[i]->greedy = true;
         for (int64_t j = 0; j < u[i]->scored; j++, k++) {
-            u[i]->nll    += f.nll[k];
+            u[i]->nll += f.nll[k];
             u[i]->nll_sq += f.nll[k] * f.nll[k];
-            u[i]->greedy  = u[i]->greedy && f.argmax[k] == f.target[k];
+            u[i]->greedy = u[i]->greedy && f.argmax[k] == f.target[k];
         }
     }
 out:
@@ -258,12 +317,18 @@ bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
     bl_scored **sorted;
     bl_status st = BL_OK;
 
-    if (!(sorted = bl_alloc(g->arena, n, sizeof *sorted, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(sorted = bl_alloc(g->arena, n, sizeof *sorted, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < n; i++) sorted[i] = &u[i];
     qsort(sorted, n, sizeof *sorted, by_length);
-    for (size_t i = 0; i < n; ) {
+    for (size_t i = 0; i < n;) {
         size_t k = next_pass(g, sorted + i, n - i);
-        if (bl_interrupted()) { st = bl_fail(e, BL_E_INTERRUPTED, "interrupted"); goto out; }
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
+        }
         st = run_pass(g, sorted + i, k, e);
         if (st == BL_E_DEVMEM && k > 1) {
             bl_engine_shrink(g);

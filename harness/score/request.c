@@ -1,8 +1,9 @@
-/* request.c - what `ask` of a task builds its requests with: prompts of template and data, pairs of context and continuation. */
+/* request.c - what `ask` of a task builds its requests with: prompts of template and data, pairs of context and
+ * continuation. */
 #include "harness/task.h"
 #include <string.h>
 
-bl_prompt bl_prompt_new(bl_arena *a) { return (bl_prompt){ .arena = a }; }
+bl_prompt bl_prompt_new(bl_arena *a) { return (bl_prompt){.arena = a}; }
 
 /* Memory that runs out is remembered and said by the call that makes the request. */
 static void add(bl_prompt *p, const char *text, size_t n, bool data)
@@ -11,23 +12,29 @@ static void add(bl_prompt *p, const char *text, size_t n, bool data)
     if (p->n == p->cap) {
         size_t cap = p->cap ? 2 * p->cap : 8;
         bl_span *more = bl_alloc(p->arena, cap, sizeof *more, NULL);
-        if (!more) { p->failed = true; return; }
+        if (!more) {
+            p->failed = true;
+            return;
+        }
         if (p->n) memcpy(more, p->span, p->n * sizeof *more);
         p->span = more;
         p->cap = cap;
     }
     const char *copy = bl_arena_str(p->arena, text, n, NULL);
-    if (!copy) { p->failed = true; return; }
-    p->span[p->n++] = (bl_span){ copy, n, data };
+    if (!copy) {
+        p->failed = true;
+        return;
+    }
+    p->span[p->n++] = (bl_span){copy, n, data};
 }
 
-void bl_say   (bl_prompt *p, const char *template_text)     { add(p, template_text, strlen(template_text), false); }
-void bl_quote (bl_prompt *p, const char *data)              { add(p, data, strlen(data), true); }
-void bl_quoten(bl_prompt *p, const char *data, size_t n)    { add(p, data, n, true); }
+void bl_say(bl_prompt *p, const char *template_text) { add(p, template_text, strlen(template_text), false); }
+void bl_quote(bl_prompt *p, const char *data) { add(p, data, strlen(data), true); }
+void bl_quoten(bl_prompt *p, const char *data, size_t n) { add(p, data, n, true); }
 
 bl_status bl_done(bl_request *out)
 {
-    *out = (bl_request){ .kind = BL_ASK_DONE };
+    *out = (bl_request){.kind = BL_ASK_DONE};
     return BL_OK;
 }
 
@@ -42,8 +49,8 @@ static bl_status pair_of(bl_prompt context, const char *choice, bl_pair *out, bl
     if (!(s = bl_alloc(context.arena, n + 2, 1, e))) return BL_E_NOMEM;
     s[0] = ' ';
     memcpy(s + 1, choice, n);
-    for (size_t i = 0; i < n; i++) chars += ((unsigned char)choice[i] & 0xc0) != 0x80;      /* all but continuation bytes */
-    *out = (bl_pair){ .context = context, .continuation = s, .chars = chars, .bytes = (int64_t)n };
+    for (size_t i = 0; i < n; i++) chars += ((unsigned char)choice[i] & 0xc0) != 0x80; /* all but continuation bytes */
+    *out = (bl_pair){.context = context, .continuation = s, .chars = chars, .bytes = (int64_t)n};
     return BL_OK;
 }
 
@@ -52,9 +59,12 @@ bl_status bl_ask_pairs(bl_request *out, bl_prompt context, const char *const *ch
     bl_status st = BL_OK;
     bl_pair *pair;
 
-    if (!(pair = bl_alloc(context.arena, (size_t)n, sizeof *pair, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(pair = bl_alloc(context.arena, (size_t)n, sizeof *pair, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int i = 0; i < n; i++) BL_TRY(pair_of(context, choice[i], &pair[i], e));
-    *out = (bl_request){ .kind = BL_ASK_PAIRS, .pair = pair, .n_pairs = n };
+    *out = (bl_request){.kind = BL_ASK_PAIRS, .pair = pair, .n_pairs = n};
 out:
     return st;
 }
@@ -64,9 +74,12 @@ bl_status bl_ask_contexts(bl_request *out, const bl_prompt *context, int n, cons
     bl_status st = BL_OK;
     bl_pair *pair;
 
-    if (!(pair = bl_alloc(context[0].arena, (size_t)n, sizeof *pair, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(pair = bl_alloc(context[0].arena, (size_t)n, sizeof *pair, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int i = 0; i < n; i++) BL_TRY(pair_of(context[i], continuation, &pair[i], e));
-    *out = (bl_request){ .kind = BL_ASK_PAIRS, .pair = pair, .n_pairs = n };
+    *out = (bl_request){.kind = BL_ASK_PAIRS, .pair = pair, .n_pairs = n};
 out:
     return st;
 }

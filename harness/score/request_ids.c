@@ -1,9 +1,10 @@
-/* request_ids.c - from text to the ids that are fed and scored: the conventions of choices, rolling texts and perplexity windows.
+/* request_ids.c - from text to the ids that are fed and scored: the conventions of choices, rolling texts and
+ * perplexity windows.
  *
- *     pair       whole = tok(context + continuation); the first len(tok(context)) of them are the context, the rest is scored
- *     rolling    prefix token, then the text's own tokens: every one is predicted once, in windows that see at least one token of context
- *     GPTQ       the stream's tokens in windows of L without overlap, L-1 predictions each
- *     llama.cpp  the same, the first token of each replaced by BOS where the vocabulary adds one, the second half scored
+ *     pair       whole = tok(context + continuation); the first len(tok(context)) of them are the context, the rest is
+ * scored rolling    prefix token, then the text's own tokens: every one is predicted once, in windows that see at least
+ * one token of context GPTQ       the stream's tokens in windows of L without overlap, L-1 predictions each llama.cpp
+ * the same, the first token of each replaced by BOS where the vocabulary adds one, the second half scored
  */
 #include "score_impl.h"
 #include <string.h>
@@ -34,14 +35,16 @@ out:
 static bl_status prefix_token(const bl_engine *g, int32_t *out, bl_err *e)
 {
     *out = bl_tokenizer_prefix(g->t);
-    return *out >= 0 ? BL_OK : bl_fail(e, BL_E_UNSUPPORTED, "the tokenizer has neither a BOS nor an EOS token to stand in for an empty context");
+    return *out >= 0 ? BL_OK
+                     : bl_fail(e, BL_E_UNSUPPORTED,
+                               "the tokenizer has neither a BOS nor an EOS token to stand in for an empty context");
 }
 
 /* White space as Python's str.rstrip has it. */
 static bool is_space(utf8proc_int32_t c)
 {
-    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 /* Bytes of s[0..n) without the white space at its end. */
@@ -51,7 +54,10 @@ static size_t trimmed(const char *s, size_t n)
         size_t at = n - 1;
         utf8proc_int32_t c;
         while (at && n - at < 4 && ((unsigned char)s[at] & 0xc0) == 0x80) at--;
-        if (utf8proc_iterate((const utf8proc_uint8_t *)s + at, (utf8proc_ssize_t)(n - at), &c) != (utf8proc_ssize_t)(n - at) || !is_space(c)) break;
+        if (utf8proc_iterate((const utf8proc_uint8_t *)s + at, (utf8proc_ssize_t)(n - at), &c) !=
+                (utf8proc_ssize_t)(n - at) ||
+            !is_space(c))
+            break;
         n = at;
     }
     return n;
@@ -69,8 +75,11 @@ static bl_status context_ids(const bl_engine *g, const bl_prompt *p, bl_context_
     c->ids.n = 0;
     c->span = NULL;
     while (n && !(left = trimmed(p->span[n - 1].text, p->span[n - 1].n))) n--;
-    if (!n) goto out;                                   /* empty */
-    if (!(span = bl_alloc(a, n, sizeof *span, e))) { st = BL_E_NOMEM; goto out; }
+    if (!n) goto out; /* empty */
+    if (!(span = bl_alloc(a, n, sizeof *span, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     memcpy(span, p->span, n * sizeof *span);
     span[n - 1].n = left;
     BL_TRY(encode_once(g, span, n, &c->ids, e));
@@ -80,25 +89,32 @@ out:
     return st;
 }
 
-bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl_arena *a, bl_scored_ids *out, bl_err *e)
+bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl_arena *a, bl_scored_ids *out,
+                         bl_err *e)
 {
-    bl_ids whole = { 0 };
-    bl_scored_ids r = { 0 };
+    bl_ids whole = {0};
+    bl_scored_ids r = {0};
     size_t n = p->context.n, skip = 0;
     int32_t prefix;
     bl_span *span;
     bl_status st = BL_OK;
 
-    if (p->context.failed) { st = bl_fail(e, BL_E_NOMEM, "no memory for a prompt"); goto out; }
+    if (p->context.failed) {
+        st = bl_fail(e, BL_E_NOMEM, "no memory for a prompt");
+        goto out;
+    }
     BL_TRY(context_ids(g, &p->context, ctx, a, e));
-    if (!(span = bl_alloc(a, n + 1, sizeof *span, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(span = bl_alloc(a, n + 1, sizeof *span, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (n) memcpy(span, p->context.span, n * sizeof *span);
-    span[n] = (bl_span){ p->continuation, strlen(p->continuation), true };
+    span[n] = (bl_span){p->continuation, strlen(p->continuation), true};
     if (ctx->ids.n) {
         BL_TRY(encode_once(g, span, n + 1, &whole, e));
         r.scored = (int64_t)whole.n - (int64_t)BL_MIN(ctx->ids.n, whole.n);
         r.boundary = ctx->ids.n > whole.n || memcmp(whole.id, ctx->ids.id, ctx->ids.n * sizeof *whole.id) != 0;
-    } else {                                            /* the prefix token is the context; the white space belongs to the continuation */
+    } else { /* the prefix token is the context; the white space belongs to the continuation */
         BL_TRY(prefix_token(g, &prefix, e));
         BL_TRY(bl_ids_push(&whole, prefix, e));
         BL_TRY(bl_encode_spans(g->t, span, n + 1, BL_ENCODE_PLAIN, &whole, e));
@@ -120,22 +136,27 @@ out:
 
 bl_status bl_engine_pair_ids(bl_engine *g, const bl_pair *p, bl_arena *a, bl_scored_ids *out, bl_err *e)
 {
-    bl_context_ids ctx = { 0 };
+    bl_context_ids ctx = {0};
     bl_status st = bl_engine_pair(g, p, &ctx, a, out, e);
     bl_ids_free(&ctx.ids);
     return st;
 }
 
-bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new, bl_arena *a, bl_ids *out, bool *truncated, bl_err *e)
+bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new, bl_arena *a, bl_ids *out,
+                               bool *truncated, bl_err *e)
 {
-    bl_ids ids = { 0 };
+    bl_ids ids = {0};
     int64_t room = g->max_len - max_new, cut = 0;
     int32_t prefix, *copy;
     bl_status st = BL_OK;
 
-    if (p->failed) { st = bl_fail(e, BL_E_NOMEM, "no memory for a prompt"); goto out; }
+    if (p->failed) {
+        st = bl_fail(e, BL_E_NOMEM, "no memory for a prompt");
+        goto out;
+    }
     if (room < 1) {
-        st = bl_fail(e, BL_E_CONFIG, "%lld new tokens leave no room for a prompt in the model's %lld positions", (long long)max_new, (long long)g->max_len);
+        st = bl_fail(e, BL_E_CONFIG, "%lld new tokens leave no room for a prompt in the model's %lld positions",
+                     (long long)max_new, (long long)g->max_len);
         goto out;
     }
     BL_TRY(encode_once(g, p->span, p->n, &ids, e));
@@ -145,7 +166,7 @@ bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new
     }
     cut = BL_MAX((int64_t)ids.n - room, 0);
     BL_TRY(copy_ids(a, ids.id + cut, ids.n - (size_t)cut, &copy, e));
-    *out = (bl_ids){ .id = copy, .n = ids.n - (size_t)cut, .cap = ids.n - (size_t)cut };
+    *out = (bl_ids){.id = copy, .n = ids.n - (size_t)cut, .cap = ids.n - (size_t)cut};
     if (truncated) *truncated = cut > 0;
 out:
     bl_ids_free(&ids);
@@ -155,7 +176,7 @@ out:
 static bl_status add_unit(bl_scored_list *out, bl_scored u, bl_err *e)
 {
     bl_status st = BL_OK;
-    if (u.n < 1 || u.scored < 1) return BL_OK;          /* nothing to predict */
+    if (u.n < 1 || u.scored < 1) return BL_OK; /* nothing to predict */
     BL_TRY(bl_grow(&out->u, &out->cap, out->n + 1, sizeof *out->u, e));
     u.greedy = true;
     out->u[out->n++] = u;
@@ -163,20 +184,28 @@ out:
     return st;
 }
 
-static bl_status pair_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out, bool *truncated, bool *boundary, bl_err *e)
+static bl_status pair_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out,
+                            bool *truncated, bool *boundary, bl_err *e)
 {
-    bl_context_ids ctx = { 0 };
+    bl_context_ids ctx = {0};
     int64_t longest = 0;
     size_t first = out->n;
     bl_status st = BL_OK;
 
     for (int i = 0; i < r->n_pairs; i++) {
         bl_scored_ids s;
-        if ((st = bl_engine_pair(g, &r->pair[i], &ctx, a, &s, e)) != BL_OK) { bl_within(e, "pair %d", i); goto out; }
+        if ((st = bl_engine_pair(g, &r->pair[i], &ctx, a, &s, e)) != BL_OK) {
+            bl_within(e, "pair %d", i);
+            goto out;
+        }
         *truncated = *truncated || s.truncated;
-        *boundary  = *boundary  || s.boundary;
+        *boundary = *boundary || s.boundary;
         longest = BL_MAX(longest, s.n - 1);
-        BL_TRY(add_unit(out, (bl_scored){ .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .pair = i, .group = request }, e));
+        BL_TRY(add_unit(
+            out,
+            (bl_scored){
+                .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .pair = i, .group = request},
+            e));
     }
     for (size_t i = first; i < out->n; i++) out->u[i].longest = longest;
 out:
@@ -188,7 +217,7 @@ out:
 /* Prefix token and the text's own: every one behind the prefix is predicted. */
 static bl_status rolling_ids(const bl_engine *g, const bl_request *r, bl_arena *a, int32_t **all, int64_t *n, bl_err *e)
 {
-    bl_ids ids = { 0 };
+    bl_ids ids = {0};
     int32_t prefix;
     bl_status st = BL_OK;
 
@@ -203,7 +232,8 @@ out:
     return st;
 }
 
-static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out, bl_err *e)
+static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out,
+                               bl_err *e)
 {
     int64_t most = r->length > 0 ? BL_MIN(r->length, g->max_len) : g->max_len, n, at;
     int32_t *all;
@@ -212,10 +242,17 @@ static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t reques
     BL_TRY(rolling_ids(g, r, a, &all, &n, e));
     n--;
     for (int64_t done = 0; done < n; done = at) {
-        at = BL_MIN(done + most, n);                    /* predicts tokens done .. at-1, which lie at all[done+1 .. at] */
+        at = BL_MIN(done + most, n); /* predicts tokens done .. at-1, which lie at all[done+1 .. at] */
         int64_t fed = BL_MIN(at, most);
-        BL_TRY(add_unit(out, (bl_scored){ .ids = all + at - fed, .n = fed, .scored = at - done, .request = request, .position = done,
-                                        .group = -1, .longest = fed }, e));
+        BL_TRY(add_unit(out,
+                        (bl_scored){.ids = all + at - fed,
+                                    .n = fed,
+                                    .scored = at - done,
+                                    .request = request,
+                                    .position = done,
+                                    .group = -1,
+                                    .longest = fed},
+                        e));
     }
 out:
     return st;
@@ -232,25 +269,28 @@ static bl_status stream_ids(bl_engine *g, const char *text, size_t n, bl_err *e)
     s->there = false;
     s->ids.n = 0;
     BL_TRY(bl_encode(g->t, text, n, BL_ENCODE_BOS, &s->ids, e));
-    s->text  = text;
-    s->n     = n;
-    s->hash  = hash;
+    s->text = text;
+    s->n = n;
+    s->hash = hash;
     s->there = true;
 out:
     return st;
 }
 
-bl_status bl_engine_windows(bl_engine *g, const char *text, size_t n, int64_t length, bl_window_rule rule, int64_t *out, bl_err *e)
+bl_status bl_engine_windows(bl_engine *g, const char *text, size_t n, int64_t length, bl_window_rule rule, int64_t *out,
+                            bl_err *e)
 {
     int64_t least = rule == BL_WINDOW_LLAMACPP ? 2 * length : length;
     bl_status st = BL_OK;
 
     if (length < 2) return bl_fail(e, BL_E_CONFIG, "a window of %lld tokens predicts nothing", (long long)length);
     if (length > g->max_len)
-        return bl_fail(e, BL_E_UNSUPPORTED, "windows of %lld tokens do not fit the model's %lld positions", (long long)length, (long long)g->max_len);
+        return bl_fail(e, BL_E_UNSUPPORTED, "windows of %lld tokens do not fit the model's %lld positions",
+                       (long long)length, (long long)g->max_len);
     BL_TRY(stream_ids(g, text, n, e));
     if ((int64_t)g->stream.ids.n < least)
-        return bl_fail(e, BL_E_CONFIG, "the text has %zu tokens, windows of %lld need at least %lld", g->stream.ids.n, (long long)length, (long long)least);
+        return bl_fail(e, BL_E_CONFIG, "the text has %zu tokens, windows of %lld need at least %lld", g->stream.ids.n,
+                       (long long)length, (long long)least);
     *out = (int64_t)g->stream.ids.n / length;
 out:
     return st;
@@ -259,7 +299,7 @@ out:
 static bl_status window_ids(bl_engine *g, const bl_request *r, bl_arena *a, bl_scored_ids *out, bl_err *e)
 {
     int64_t windows;
-    bl_scored_ids s = { .n = r->length, .scored = r->length - 1 };
+    bl_scored_ids s = {.n = r->length, .scored = r->length - 1};
     bl_status st = BL_OK;
 
     BL_TRY(bl_engine_windows(g, r->text, r->n_text, r->length, r->rule, &windows, e));
@@ -277,19 +317,24 @@ out:
     return st;
 }
 
-static bl_status window_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out, bl_err *e)
+static bl_status window_units(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out,
+                              bl_err *e)
 {
     bl_scored_ids s;
     bl_status st = BL_OK;
     BL_TRY(window_ids(g, r, a, &s, e));
-    BL_TRY(add_unit(out, (bl_scored){ .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .group = -1, .longest = s.n - 1 }, e));
+    BL_TRY(add_unit(
+        out,
+        (bl_scored){
+            .ids = s.ids, .n = s.n - 1, .scored = s.scored, .request = request, .group = -1, .longest = s.n - 1},
+        e));
 out:
     return st;
 }
 
 bl_status bl_engine_text_ids(bl_engine *g, const bl_request *r, bl_arena *a, bl_scored_ids *out, bl_err *e)
 {
-    bl_scored_ids s = { 0 };
+    bl_scored_ids s = {0};
     bl_status st = BL_OK;
     if (r->kind == BL_ASK_WINDOW) return window_ids(g, r, a, out, e);
     BL_TRY(rolling_ids(g, r, a, &s.ids, &s.n, e));
@@ -299,15 +344,16 @@ out:
     return st;
 }
 
-bl_status bl_engine_sequences(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out, bool *truncated, bool *boundary, bl_err *e)
+bl_status bl_engine_sequences(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out,
+                              bool *truncated, bool *boundary, bl_err *e)
 {
     *truncated = *boundary = false;
     switch (r->kind) {
-    case BL_ASK_PAIRS:   return pair_units(g, r, request, a, out, truncated, boundary, e);
+    case BL_ASK_PAIRS: return pair_units(g, r, request, a, out, truncated, boundary, e);
     case BL_ASK_ROLLING: return rolling_units(g, r, request, a, out, e);
-    case BL_ASK_WINDOW:  return window_units(g, r, request, a, out, e);
+    case BL_ASK_WINDOW: return window_units(g, r, request, a, out, e);
     case BL_ASK_GENERATE:
-    case BL_ASK_DONE:    break;
+    case BL_ASK_DONE: break;
     }
     return BL_OK;
 }

@@ -12,11 +12,14 @@ bl_status bl_engine_new(bl_model *m, bl_tokenizer *t, const bl_engine_opts *o, b
     bl_engine *g = NULL;
 
     if (!o) o = &none;
-    if (!(g = bl_new(1, sizeof *g, e))) { st = BL_E_NOMEM; goto out; }
-    g->m         = m;
-    g->t         = t;
-    g->no_bos    = o->no_bos;
-    g->max_len   = o->max_len > 0 ? BL_MIN(o->max_len, bl_model_max_len(m)) : bl_model_max_len(m);
+    if (!(g = bl_new(1, sizeof *g, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    g->m = m;
+    g->t = t;
+    g->no_bos = o->no_bos;
+    g->max_len = o->max_len > 0 ? BL_MIN(o->max_len, bl_model_max_len(m)) : bl_model_max_len(m);
     g->most_rows = o->batch_tokens > 0 ? o->batch_tokens : bl_pass_tokens(m);
     g->most_seqs = o->batch_size > 0 ? BL_MIN(o->batch_size, INT32_MAX) : INT32_MAX;
     BL_TRY(bl_arena_new(&g->arena, e));
@@ -49,10 +52,12 @@ static bl_status new_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_e
 {
     size_t n = r->kind == BL_ASK_PAIRS ? (size_t)r->n_pairs : 1;
 
-    *out = (bl_reply){ .n = (int)n };
-    if (!(out->nll    = bl_alloc(a, n, sizeof *out->nll, e))    || !(out->nll_sq = bl_alloc(a, n, sizeof *out->nll_sq, e)) ||
-        !(out->tokens = bl_alloc(a, n, sizeof *out->tokens, e)) || !(out->greedy = bl_alloc(a, n, sizeof *out->greedy, e)) ||
-        !(out->chars  = bl_alloc(a, n, sizeof *out->chars, e))  || !(out->bytes  = bl_alloc(a, n, sizeof *out->bytes, e))) return BL_E_NOMEM;
+    *out = (bl_reply){.n = (int)n};
+    if (!(out->nll = bl_alloc(a, n, sizeof *out->nll, e)) || !(out->nll_sq = bl_alloc(a, n, sizeof *out->nll_sq, e)) ||
+        !(out->tokens = bl_alloc(a, n, sizeof *out->tokens, e)) ||
+        !(out->greedy = bl_alloc(a, n, sizeof *out->greedy, e)) ||
+        !(out->chars = bl_alloc(a, n, sizeof *out->chars, e)) || !(out->bytes = bl_alloc(a, n, sizeof *out->bytes, e)))
+        return BL_E_NOMEM;
     for (size_t i = 0; i < n; i++) out->greedy[i] = r->kind != BL_ASK_GENERATE;
     for (int i = 0; r->kind == BL_ASK_PAIRS && i < r->n_pairs; i++) {
         out->chars[i] = r->pair[i].chars;
@@ -64,25 +69,29 @@ static bl_status new_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_e
 /* ---- scores ---- */
 static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_reply *out, bl_err *e)
 {
-    bl_scored_list units = { 0 };
+    bl_scored_list units = {0};
     bl_status st = BL_OK;
 
     for (int64_t i = 0; i < n; i++) {
         bool truncated, boundary;
         if (req[i].kind == BL_ASK_GENERATE) continue;
         st = bl_engine_sequences(g, &req[i], i, g->arena, &units, &truncated, &boundary, e);
-        if (st != BL_OK) { bl_within(e, "request %lld", (long long)i); goto out; }
+        if (st != BL_OK) {
+            bl_within(e, "request %lld", (long long)i);
+            goto out;
+        }
         out[i].truncated = truncated;
-        out[i].boundary  = boundary;
+        out[i].boundary = boundary;
     }
     BL_TRY(bl_engine_pass(g, units.u, units.n, e));
-    for (size_t k = 0; k < units.n; k++) {              /* in the order of requests, pairs and windows, whatever order they were fed in */
+    for (size_t k = 0; k < units.n;
+         k++) { /* in the order of requests, pairs and windows, whatever order they were fed in */
         const bl_scored *u = &units.u[k];
         bl_reply *r = &out[u->request];
-        r->nll   [u->pair] += u->nll;
+        r->nll[u->pair] += u->nll;
         r->nll_sq[u->pair] += u->nll_sq;
         r->tokens[u->pair] += u->scored;
-        r->greedy[u->pair]  = r->greedy[u->pair] && u->greedy;
+        r->greedy[u->pair] = r->greedy[u->pair] && u->greedy;
     }
 out:
     bl_free(units.u);
@@ -100,26 +109,42 @@ static bl_status generate(bl_engine *g, const bl_request *req, int64_t n, bl_are
 
     for (int64_t i = 0; i < n; i++) count += req[i].kind == BL_ASK_GENERATE;
     if (!count) return BL_OK;
-    if (!(which = bl_alloc(g->arena, (size_t)count, sizeof *which, e)) || !(r = bl_alloc(g->arena, (size_t)count, sizeof *r, e)) ||
-        !(reply = bl_alloc(g->arena, (size_t)count, sizeof *reply, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(which = bl_alloc(g->arena, (size_t)count, sizeof *which, e)) ||
+        !(r = bl_alloc(g->arena, (size_t)count, sizeof *r, e)) ||
+        !(reply = bl_alloc(g->arena, (size_t)count, sizeof *reply, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     count = 0;
     for (int64_t i = 0; i < n; i++) {
         const bl_request *q = &req[i];
         bl_ids ids;
         if (q->kind != BL_ASK_GENERATE) continue;
         st = bl_engine_prompt_ids(g, &q->prompt, q->max_new, g->arena, &ids, &out[i].truncated, e);
-        if (st != BL_OK) { bl_within(e, "request %lld", (long long)i); goto out; }
-        r[count] = (bl_gen_request){ .ids = ids.id, .n = (int64_t)ids.n, .stop = q->stop, .n_stops = q->n_stops, .max_new = q->max_new,
-                                     .temperature = q->temperature, .top_p = q->top_p, .seed = q->seed };
+        if (st != BL_OK) {
+            bl_within(e, "request %lld", (long long)i);
+            goto out;
+        }
+        r[count] = (bl_gen_request){.ids = ids.id,
+                                    .n = (int64_t)ids.n,
+                                    .stop = q->stop,
+                                    .n_stops = q->n_stops,
+                                    .max_new = q->max_new,
+                                    .temperature = q->temperature,
+                                    .top_p = q->top_p,
+                                    .seed = q->seed};
         which[count++] = i;
     }
-    bl_engine_shrink(g);                                /* the cache of decoding takes its place */
+    bl_engine_shrink(g); /* the cache of decoding takes its place */
     for (int64_t i = 0; i < count; i += k) {
         bl_mark mark = bl_arena_mark(a);
-        if (bl_interrupted()) { st = bl_fail(e, BL_E_INTERRUPTED, "interrupted"); goto out; }
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
+        }
         k = BL_MIN(g->most_seqs, count - i);
         st = bl_generate(g->m, g->t, r + i, k, rows, false, a, reply + i, e);
-        if (st == BL_E_DEVMEM && rows > 1) {            /* down to one prompt at a time */
+        if (st == BL_E_DEVMEM && rows > 1) { /* down to one prompt at a time */
             rows /= 2;
             k = 0;
             bl_arena_release(a, mark);
@@ -130,10 +155,10 @@ static bl_status generate(bl_engine *g, const bl_request *req, int64_t n, bl_are
     }
     for (int64_t i = 0; i < count; i++) {
         bl_reply *o = &out[which[i]];
-        o->text       = reply[i].text;
-        o->hit_limit  = reply[i].hit_limit;
+        o->text = reply[i].text;
+        o->hit_limit = reply[i].hit_limit;
         o->new_tokens = reply[i].n;
-        g->tokens    += r[i].n + reply[i].n;
+        g->tokens += r[i].n + reply[i].n;
     }
 out:
     return st;

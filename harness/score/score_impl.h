@@ -6,40 +6,59 @@
 /* ids[0..n] of which the first n are fed and the last `scored` of n+1 are predicted: position p predicts ids[p+1]. */
 typedef struct bl_scored {
     const int32_t *ids;
-    int64_t  n, scored;
-    int64_t  request; int32_t pair;
-    int64_t  position;                                  /* of its first scored token within the pair */
-    int64_t  group, longest;                            /* units of a group go together; the longest of them */
-    double   nll, nll_sq;
-    bool     greedy;
+    int64_t n, scored;
+    int64_t request;
+    int32_t pair;
+    int64_t position;       /* of its first scored token within the pair */
+    int64_t group, longest; /* units of a group go together; the longest of them */
+    double nll, nll_sq;
+    bool greedy;
 } bl_scored;
 
 /* The tokens of a stream whose windows are asked for one by one. */
-typedef struct bl_stream { const char *text; size_t n; bl_hash hash; bl_ids ids; bool there; } bl_stream;
+typedef struct bl_stream {
+    const char *text;
+    size_t n;
+    bl_hash hash;
+    bl_ids ids;
+    bool there;
+} bl_stream;
 
 struct bl_engine {
-    bl_model     *m;
+    bl_model *m;
     bl_tokenizer *t;
-    bool          no_bos;
-    int64_t       max_len;                              /* tokens that can be fed */
-    int64_t       most_rows, most_seqs;                 /* of a pass */
-    int64_t       tokens;
-    bl_observer *observer; void *observer_ctx;
-    bl_arena     *arena;                                /* of one call */
-    bl_stream     stream;
-    bl_kv        *kv; int64_t kv_rows; int32_t kv_slots;
-    bl_buffer    *hidden, *chunk;                       /* kept between passes */
+    bool no_bos;
+    int64_t max_len;              /* tokens that can be fed */
+    int64_t most_rows, most_seqs; /* of a pass */
+    int64_t tokens;
+    bl_observer *observer;
+    void *observer_ctx;
+    bl_arena *arena; /* of one call */
+    bl_stream stream;
+    bl_kv *kv;
+    int64_t kv_rows;
+    int32_t kv_slots;
+    bl_buffer *hidden, *chunk; /* kept between passes */
 };
 
 /* A context's tokens, kept for the pairs that share it. */
-typedef struct bl_context_ids { const bl_span *span; size_t n; bl_ids ids; } bl_context_ids;
-bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl_arena *a, bl_scored_ids *out, bl_err *e);
+typedef struct bl_context_ids {
+    const bl_span *span;
+    size_t n;
+    bl_ids ids;
+} bl_context_ids;
+bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl_arena *a, bl_scored_ids *out,
+                         bl_err *e);
 
 /* Sequences of the scored part of a request, appended to *u; ids in the arena or in the engine's stream. */
-typedef struct bl_scored_list { bl_scored *u; size_t n, cap; } bl_scored_list;
-bl_status bl_engine_sequences(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out, bool *truncated, bool *boundary, bl_err *e);
+typedef struct bl_scored_list {
+    bl_scored *u;
+    size_t n, cap;
+} bl_scored_list;
+bl_status bl_engine_sequences(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out,
+                              bool *truncated, bool *boundary, bl_err *e);
 
 /* Feeds all units and fills nll, nll_sq, greedy. */
 bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e);
-void      bl_engine_shrink(bl_engine *g);               /* gives back what is kept between passes */
+void bl_engine_shrink(bl_engine *g); /* gives back what is kept between passes */
 #endif

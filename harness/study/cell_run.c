@@ -1,4 +1,5 @@
-/* cell_run.c - items in batches through the engine; every sample is in the journal before the next batch; the shard is the last act. */
+/* cell_run.c - items in batches through the engine; every sample is in the journal before the next batch; the shard is
+ * the last act. */
 #include "cell_run.h"
 #include "kernels/base/fs.h"
 #include "results/journal.h"
@@ -11,24 +12,25 @@
 #include <unistd.h>
 
 enum { BATCH_ITEMS = 64, BATCH_WINDOWS = 4, BATCH_GENERATIONS = 16, MAX_STEPS = 16, DIVERGENCE_METRICS = 7 };
-static const double sync_every = 5;                     /* seconds between syncs of the journal */
+static const double sync_every = 5; /* seconds between syncs of the journal */
 
 typedef struct work {
     const bl_cell_job *job;
     const bl_task_choice *choice;
     bl_task_data *data;
-    bl_arena    *arena;                                 /* of the cell */
-    bl_journal  *journal;
+    bl_arena *arena; /* of the cell */
+    bl_journal *journal;
     bl_divergence *divergence;
-    bool         keep;                                  /* the base keeps its states */
-    const char  *kl_absent;
-    bl_weight    base_head; const bl_weight *head;
-    char        *part, *part_kl, *kept, *keeping;       /* paths */
-    int64_t      all;                                   /* items */
-    double       t0, synced;
-    int64_t      rows0;                                 /* the engine's tokens when the cell began */
-    uint64_t     products0[4];
-    uint64_t     read0;
+    bool keep; /* the base keeps its states */
+    const char *kl_absent;
+    bl_weight base_head;
+    const bl_weight *head;
+    char *part, *part_kl, *kept, *keeping; /* paths */
+    int64_t all;                           /* items */
+    double t0, synced;
+    int64_t rows0; /* the engine's tokens when the cell began */
+    uint64_t products0[4];
+    uint64_t read0;
 } work;
 
 /* ---- paths ---- */
@@ -47,17 +49,27 @@ static char *kept_path(const char *out, bl_hash cell, const char *tail, bl_err *
 
 /* ---- asking ---- */
 
-typedef struct asked { int64_t id; bl_turn turn; bl_reply reply[MAX_STEPS]; bl_request request; bool open; } asked;
+typedef struct asked {
+    int64_t id;
+    bl_turn turn;
+    bl_reply reply[MAX_STEPS];
+    bl_request request;
+    bool open;
+} asked;
 
 /* The request of item i at this step; a stream's windows are made here, since a task does not know tokens. */
 static bl_status ask_one(work *w, asked *a, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_task_data *d = w->data;
-    a->request = (bl_request){ 0 };
+    a->request = (bl_request){0};
     if (d->n < 0) {
-        a->request = (bl_request){ .kind = a->turn.step ? BL_ASK_DONE : BL_ASK_WINDOW, .text = d->stream, .n_text = d->n_stream, .length = d->length,
-                                   .index = a->id, .rule = d->rule };
+        a->request = (bl_request){.kind = a->turn.step ? BL_ASK_DONE : BL_ASK_WINDOW,
+                                  .text = d->stream,
+                                  .n_text = d->n_stream,
+                                  .length = d->length,
+                                  .index = a->id,
+                                  .rule = d->rule};
     } else {
         st = w->choice->task->ask(d, a->id, &a->turn, &a->request, e);
         if (st != BL_OK) bl_within(e, "item %lld", (long long)a->id);
@@ -78,7 +90,7 @@ static bl_status batch(work *w, const int64_t *id, int64_t n, bl_arena *scratch,
     if (!a || !req || !reply || !of || !ids || !step) return BL_E_NOMEM;
     for (int64_t i = 0; i < n; i++) {
         a[i].id = id[i];
-        a[i].turn = (bl_turn){ .arena = scratch, .reply = a[i].reply };
+        a[i].turn = (bl_turn){.arena = scratch, .reply = a[i].reply};
         BL_TRY(ask_one(w, &a[i], e));
     }
     for (;;) {
@@ -95,18 +107,26 @@ static bl_status batch(work *w, const int64_t *id, int64_t n, bl_arena *scratch,
         BL_TRY(bl_engine_replies(w->job->engine, req, m, scratch, reply, e));
         for (int64_t k = 0; k < m; k++) {
             asked *x = &a[of[k]];
-            if (x->turn.n_replies == MAX_STEPS) { st = bl_fail(e, BL_E_INTERNAL, "item %lld asks more than %d times", (long long)x->id, MAX_STEPS); goto out; }
+            if (x->turn.n_replies == MAX_STEPS) {
+                st = bl_fail(e, BL_E_INTERNAL, "item %lld asks more than %d times", (long long)x->id, MAX_STEPS);
+                goto out;
+            }
             x->reply[x->turn.n_replies++] = reply[k];
             x->turn.step++;
             BL_TRY(ask_one(w, x, e));
         }
     }
     for (int64_t i = 0; i < n; i++) {
-        bl_sample s = { 0 };
+        bl_sample s = {0};
         st = w->choice->task->mark(w->data, a[i].id, &a[i].turn, &s, e);
-        if (st != BL_OK) { bl_within(e, "item %lld", (long long)a[i].id); goto out; }
+        if (st != BL_OK) {
+            bl_within(e, "item %lld", (long long)a[i].id);
+            goto out;
+        }
         s.id = a[i].id;
-        if (w->divergence) BL_TRY(bl_divergence_item(w->divergence, s.id, e));     /* before the journal: a journaled item has its side data */
+        if (w->divergence)
+            BL_TRY(bl_divergence_item(w->divergence, s.id,
+                                      e)); /* before the journal: a journaled item has its side data */
         if (!bl_journal_has(w->journal, s.id)) BL_TRY(bl_journal_add(w->journal, &s, e));
     }
 out:
@@ -135,18 +155,21 @@ static bl_status all_items(work *w, bl_err *e)
     int64_t size = w->data->n < 0 ? BATCH_WINDOWS : BATCH_ITEMS, i = 0, finished = 0, *id;
 
     BL_TRY(bl_arena_new(&scratch, e));
-    if (w->data->n >= 0) {                              /* generations are long: smaller batches, so that less is lost */
-        bl_turn turn = { .arena = scratch };
-        bl_request r = { 0 };
+    if (w->data->n >= 0) { /* generations are long: smaller batches, so that less is lost */
+        bl_turn turn = {.arena = scratch};
+        bl_request r = {0};
         BL_TRY(w->choice->task->ask(w->data, 0, &turn, &r, e));
         if (r.kind == BL_ASK_GENERATE) size = BATCH_GENERATIONS;
         if (r.kind == BL_ASK_ROLLING) size = BATCH_WINDOWS;
     }
-    if (w->job->plan->spec->stream) {                   /* a pass reads every block: fill it */
+    if (w->job->plan->spec->stream) { /* a pass reads every block: fill it */
         int64_t length = w->data->n < 0 ? BL_MAX(w->data->length, 1) : 32;
         size = BL_MAX(size, bl_engine_pass_tokens(w->job->engine) / length);
     }
-    if (!(id = bl_alloc(scratch, (size_t)BL_MIN(size, w->all), sizeof *id, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(id = bl_alloc(scratch, (size_t)BL_MIN(size, w->all), sizeof *id, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int64_t k = 0; k < w->all; k++) finished += done(w, k);
     while (i < w->all) {
         bl_mark mark = bl_arena_mark(scratch);
@@ -156,10 +179,15 @@ static bl_status all_items(work *w, bl_err *e)
         if (n == 0) break;
         st = bl_interrupted() ? bl_fail(e, BL_E_INTERRUPTED, "interrupted") : batch(w, id, n, scratch, e);
         bl_arena_release(scratch, mark);
-        if (st != BL_OK) { sync_all(w, NULL); goto out; }
+        if (st != BL_OK) {
+            sync_all(w, NULL);
+            goto out;
+        }
         finished += n;
         if (bl_now() - w->synced > sync_every) BL_TRY(sync_all(w, e));
-        if (w->job->progress) w->job->progress(w->job->ctx, finished, w->all, (double)(bl_engine_tokens(w->job->engine) - w->rows0) / BL_MAX(bl_now() - w->t0, 1e-9));
+        if (w->job->progress)
+            w->job->progress(w->job->ctx, finished, w->all,
+                             (double)(bl_engine_tokens(w->job->engine) - w->rows0) / BL_MAX(bl_now() - w->t0, 1e-9));
     }
     BL_TRY(sync_all(w, e));
 out:
@@ -175,25 +203,33 @@ static bl_status open_divergence(work *w, bl_err *e)
     const bl_cell_job *job = w->job;
     const bl_spec *s = job->plan->spec;
     const bl_plan_variant *v = &job->plan->variant[job->cell->variant];
-    bl_err why = { 0 };
+    bl_err why = {0};
 
-    if (s->no_kl) { w->kl_absent = "not asked for"; return BL_OK; }
+    if (s->no_kl) {
+        w->kl_absent = "not asked for";
+        return BL_OK;
+    }
     if (v->base) {
         char *cache = bl_join(s->out, "cache", e);
         if (!cache) return BL_E_NOMEM;
         w->kl_absent = "this is the base";
         st = bl_make_dirs(cache, e);
         bl_free(cache);
-        if (st == BL_OK && !((w->kept = kept_path(s->out, job->cell->hash, ".hidden", e)) && (w->keeping = kept_path(s->out, job->cell->hash, ".part", e)))) st = BL_E_NOMEM;
+        if (st == BL_OK && !((w->kept = kept_path(s->out, job->cell->hash, ".hidden", e)) &&
+                             (w->keeping = kept_path(s->out, job->cell->hash, ".part", e))))
+            st = BL_E_NOMEM;
         if (st == BL_OK) st = bl_divergence_keep(w->keeping, job->cell->hash, job->model, &w->divergence, e);
         w->keep = st == BL_OK;
         return st;
     }
-    if (!job->base) { w->kl_absent = job->no_base; return BL_OK; }
+    if (!job->base) {
+        w->kl_absent = job->no_base;
+        return BL_OK;
+    }
     if (!(w->kept = kept_path(s->out, job->base->hash, ".hidden", e))) return BL_E_NOMEM;
     w->head = job->model->head.format ? &job->model->head : &job->model->embed;
     const bl_method *method = s->method[job->cell->method].method;
-    if (method->wants_head) {                           /* the base's own head, in case this one's is changed */
+    if (method->wants_head) { /* the base's own head, in case this one's is changed */
         const bl_stored *t = bl_checkpoint_find(job->source, "lm_head.weight");
         if (!t) t = bl_checkpoint_find(job->source, "model.embed_tokens.weight");
         if (t->format != w->head->format) {
@@ -201,7 +237,8 @@ static bl_status open_divergence(work *w, bl_err *e)
             w->head = &w->base_head;
         }
     }
-    st = bl_divergence_open(w->kept, job->base->hash, w->part_kl, job->cell->hash, job->model, w->head, &w->divergence, &why);
+    st = bl_divergence_open(w->kept, job->base->hash, w->part_kl, job->cell->hash, job->model, w->head, &w->divergence,
+                            &why);
     if (st == BL_E_MISSING || st == BL_E_CORRUPT) {
         w->kl_absent = bl_arena_str(w->arena, why.text, strlen(why.text), e);
         return w->kl_absent ? BL_OK : BL_E_NOMEM;
@@ -232,9 +269,17 @@ static bl_status metrics(work *w, const bl_sample *s, int64_t n, bl_cell_metric 
     for (int i = 0; i < n_rows; i++) {
         bl_value v;
         st = bl_metric_of(&row[i], s, n, &v, e);
-        if (st != BL_OK) { bl_within(e, "%s", row[i].name); return st; }
-        m[i] = (bl_cell_metric){ .name = row[i].name, .unit = row[i].unit, .direction = row[i].direction, .value = v.value, .stderr_ = v.stderr_,
-                                 .has_stderr = v.has_stderr && !row[i].no_stderr, .n = v.n };
+        if (st != BL_OK) {
+            bl_within(e, "%s", row[i].name);
+            return st;
+        }
+        m[i] = (bl_cell_metric){.name = row[i].name,
+                                .unit = row[i].unit,
+                                .direction = row[i].direction,
+                                .value = v.value,
+                                .stderr_ = v.stderr_,
+                                .has_stderr = v.has_stderr && !row[i].no_stderr,
+                                .n = v.n};
     }
     *out = m;
     *n_out = n_rows;
@@ -281,10 +326,11 @@ static const char *json_int(const char *options, const char *key, int64_t *out)
 static bl_status notes(work *w, const char **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text t = { 0 };
+    bl_text t = {0};
     const bl_method *method = w->job->plan->spec->method[w->job->cell->method].method;
     if (w->job->notes) bl_text_add(&t, w->job->notes);
-    if (!method->as_stored && method->wants_head == NULL) bl_text_addf(&t, "%slm_head and embeddings as stored", t.n ? "; " : "");
+    if (!method->as_stored && method->wants_head == NULL)
+        bl_text_addf(&t, "%slm_head and embeddings as stored", t.n ? "; " : "");
     if (w->data->note) bl_text_addf(&t, "%s%s", t.n ? "; " : "", w->data->note);
     st = bl_text_check(&t, e);
     if (st == BL_OK && !(*out = bl_arena_str(w->arena, t.s ? t.s : "", t.n, e))) st = BL_E_NOMEM;
@@ -300,19 +346,25 @@ static bl_status write_shard(work *w, bl_err *e)
     const bl_spec *s = plan->spec;
     const bl_method_choice *method = &s->method[job->cell->method];
     bl_backend *be = job->model->be;
-    bl_cell c = { 0 };
+    bl_cell c = {0};
     bl_cell_metric *m = NULL;
-    bl_device_info facts = { 0 };
-    bl_text options = { 0 };
+    bl_device_info facts = {0};
+    bl_text options = {0};
     char fingerprint[33], data_hash[33], tokenizer_hash[33], created[32], host[256] = "", libraries[256];
-    uint64_t products[4] = { 0 };
+    uint64_t products[4] = {0};
     int64_t n;
     bl_hash h;
 
     bl_sample *samples = (bl_sample *)(uintptr_t)bl_journal_samples(w->journal, &n);
     for (int64_t i = 0; i < n; i++)
-        if (samples[i].id != i) { st = bl_fail(e, BL_E_INTERNAL, "item %lld is missing", (long long)i); goto out; }
-    if (n != w->all) { st = bl_fail(e, BL_E_INTERNAL, "%lld items, expected %lld", (long long)n, (long long)w->all); goto out; }
+        if (samples[i].id != i) {
+            st = bl_fail(e, BL_E_INTERNAL, "item %lld is missing", (long long)i);
+            goto out;
+        }
+    if (n != w->all) {
+        st = bl_fail(e, BL_E_INTERNAL, "%lld items, expected %lld", (long long)n, (long long)w->all);
+        goto out;
+    }
     BL_TRY(metrics(w, samples, n, &m, &c.n_metrics, e));
     BL_TRY(divergence_from_base(w, samples, n, &c, m, e));
     BL_TRY(bl_method_json(method->method, method->opts, &options, e));
@@ -348,10 +400,14 @@ static bl_status write_shard(work *w, bl_err *e)
         json_int(options.s, "group", &c.group);
         if (c.group > 0) snprintf(text, sizeof text, "%lld", (long long)c.group);
         else snprintf(text, sizeof text, "pc");
-        if (!(c.group_text = bl_arena_str(w->arena, text, strlen(text), e))) { st = BL_E_NOMEM; goto out; }
+        if (!(c.group_text = bl_arena_str(w->arena, text, strlen(text), e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
     }
     const bl_linear *lin = &job->model->linears[0];
-    if (lin->act.bits > 0 && !be->ops->linear_is_integer(be, &(bl_linear_args){ .w = &lin->weight, .act = lin->act })) c.simulated = "activations";
+    if (lin->act.bits > 0 && !be->ops->linear_is_integer(be, &(bl_linear_args){.w = &lin->weight, .act = lin->act}))
+        c.simulated = "activations";
     c.task = w->choice->name;
     c.task_options = w->choice->options;
     c.task_version = w->choice->task->version;
@@ -359,7 +415,9 @@ static bl_status write_shard(work *w, bl_err *e)
     c.limit = s->limit > 0 && s->limit <= w->all ? s->limit : 0;
     c.data_hash = data_hash;
     c.tokenizer_hash = tokenizer_hash;
-    c.bos = s->no_bos ? "left out" : bl_tokenizer_adds_bos(job->tokenizer) ? "in front, by the tokenizer's rule" : "none, by the tokenizer's rule";
+    c.bos = s->no_bos                               ? "left out"
+            : bl_tokenizer_adds_bos(job->tokenizer) ? "in front, by the tokenizer's rule"
+                                                    : "none, by the tokenizer's rule";
     c.bits_per_weight = job->bits;
     c.packed_bytes = (int64_t)job->packed_bytes;
     c.peak_bytes = (int64_t)bl_rss_peak();
@@ -406,7 +464,10 @@ bl_status bl_cell_run(const bl_cell_job *job, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = job->plan->spec;
-    work w = { .job = job, .choice = &s->task[job->cell->task], .data = &job->plan->task[job->cell->task].data, .t0 = bl_now() };
+    work w = {.job = job,
+              .choice = &s->task[job->cell->task],
+              .data = &job->plan->task[job->cell->task].data,
+              .t0 = bl_now()};
     bool written = false;
 
     w.synced = w.t0;
@@ -417,16 +478,21 @@ bl_status bl_cell_run(const bl_cell_job *job, bl_err *e)
     BL_TRY(bl_arena_new(&w.arena, e));
     w.part = path_of(s->out, job->cell->file, ".part.jsonl", e);
     w.part_kl = path_of(s->out, job->cell->file, ".part.kl", e);
-    if (!w.part || !w.part_kl) { st = BL_E_NOMEM; goto out; }
+    if (!w.part || !w.part_kl) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     w.all = w.data->n;
-    if (w.all < 0) BL_TRY(bl_engine_windows(job->engine, w.data->stream, w.data->n_stream, w.data->length, w.data->rule, &w.all, e));
+    if (w.all < 0)
+        BL_TRY(
+            bl_engine_windows(job->engine, w.data->stream, w.data->n_stream, w.data->length, w.data->rule, &w.all, e));
     if (w.data->n < 0 && w.data->max_windows > 0) w.all = BL_MIN(w.all, w.data->max_windows);
     if (s->limit > 0) w.all = BL_MIN(w.all, s->limit);
     BL_TRY(bl_journal_open(w.part, job->cell->key, job->cell->hash, &w.journal, e));
     BL_TRY(open_divergence(&w, e));
     bl_engine_observe(job->engine, w.divergence ? bl_divergence_observe : NULL, w.divergence);
     BL_TRY(all_items(&w, e));
-    if (w.keep) {                                       /* there before the shard says that the base is done */
+    if (w.keep) { /* there before the shard says that the base is done */
         BL_TRY(bl_rename(w.keeping, w.kept, e));
     }
     BL_TRY(write_shard(&w, e));

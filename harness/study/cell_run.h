@@ -1,4 +1,5 @@
-/* cell_run.h - one cell: items in batches through the engine, journal, metrics, divergences, shard. Runs in the child. */
+/* cell_run.h - one cell: items in batches through the engine, journal, metrics, divergences, shard. Runs in the child.
+ */
 #ifndef BL_CELL_RUN_H
 #define BL_CELL_RUN_H
 #include "plan.h"
@@ -11,17 +12,20 @@ typedef struct bl_cell_job {
     bl_model *model;
     bl_engine *engine;
     bl_tokenizer *tokenizer;
-    bl_checkpoint *source;                              /* the model of the study; model->ckpt may be the variant's directory */
-    const bl_plan_cell *base;                           /* the base cell it is compared with; NULL: none */
-    const char *no_base;                                /* why base is NULL */
-    const bl_layer_stat *layer; int64_t n_layers;
+    bl_checkpoint *source;    /* the model of the study; model->ckpt may be the variant's directory */
+    const bl_plan_cell *base; /* the base cell it is compared with; NULL: none */
+    const char *no_base;      /* why base is NULL */
+    const bl_layer_stat *layer;
+    int64_t n_layers;
     double quantize_seconds;
-    uint64_t packed_bytes; double bits;
+    uint64_t packed_bytes;
+    double bits;
     const char *notes;
     /* progress: done of all items, tokens/s */
     void (*progress)(void *ctx, int64_t done, int64_t all, double rate);
     void *ctx;
-    char *headline; size_t n_headline;                  /* out: "acc 0.640 ±0.034", for a person */
+    char *headline;
+    size_t n_headline; /* out: "acc 0.640 ±0.034", for a person */
 } bl_cell_job;
 /* Writes the shard. BL_E_INTERRUPTED: journal is synced, nothing else is left. */
 bl_status bl_cell_run(const bl_cell_job *job, bl_err *e);

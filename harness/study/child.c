@@ -1,7 +1,9 @@
-/* child.c - the process that makes one variant and runs its cells: a crash or a kill costs the running cell and nothing else.
+/* child.c - the process that makes one variant and runs its cells: a crash or a kill costs the running cell and nothing
+ * else.
  *
- * `internal variant PARENT HASH…`: the study's effective spec on standard input, hashes of the cells to run as arguments, events as JSON
- * lines on standard output: start, progress, done, failed. Everything that fails inside a cell is noted by the child itself.
+ * `internal variant PARENT HASH…`: the study's effective spec on standard input, hashes of the cells to run as
+ * arguments, events as JSON lines on standard output: start, progress, done, failed. Everything that fails inside a
+ * cell is noted by the child itself.
  */
 #include "run.h"
 #include "kernels/base/fs.h"
@@ -17,30 +19,42 @@ typedef struct child {
     const bl_program *program;
     bl_spec spec;
     bl_plan *plan;
-    bl_plan_cell **cell; size_t n_cells;
+    bl_plan_cell **cell;
+    size_t n_cells;
     bl_backend *be;
-    bl_checkpoint *variant;                             /* NULL: the source is used as it is */
+    bl_checkpoint *variant; /* NULL: the source is used as it is */
     bl_model *model;
     bl_tokenizer *tokenizer;
     bl_engine *engine;
     bl_arena *arena;
-    bl_layer_stat *layer; int64_t n_layers;
+    bl_layer_stat *layer;
+    int64_t n_layers;
     double quantize_seconds, said;
     const bl_plan_cell *now;
 } child;
 
 /* ---- events ---- */
 
-static void event(const char *what, const bl_plan_cell *c, const char *key, const char *text, int64_t done, int64_t all, double rate)
+static void event(const char *what, const bl_plan_cell *c, const char *key, const char *text, int64_t done, int64_t all,
+                  double rate)
 {
-    bl_text t = { 0 };
+    bl_text t = {0};
     bl_text_addf(&t, "{\"event\": \"%s\"", what);
-    if (c) { bl_text_add(&t, ", \"cell\": "); bl_json_put_str(&t, c->key, strlen(c->key)); }
-    if (text) { bl_text_addf(&t, ", \"%s\": ", key); bl_json_put_str(&t, text, strlen(text)); }
-    if (all > 0) { bl_text_addf(&t, ", \"done\": %lld, \"all\": %lld, \"rate\": ", (long long)done, (long long)all); bl_json_put_real(&t, rate); }
+    if (c) {
+        bl_text_add(&t, ", \"cell\": ");
+        bl_json_put_str(&t, c->key, strlen(c->key));
+    }
+    if (text) {
+        bl_text_addf(&t, ", \"%s\": ", key);
+        bl_json_put_str(&t, text, strlen(text));
+    }
+    if (all > 0) {
+        bl_text_addf(&t, ", \"done\": %lld, \"all\": %lld, \"rate\": ", (long long)done, (long long)all);
+        bl_json_put_real(&t, rate);
+    }
     bl_text_add(&t, "}\n");
     if (!t.failed) {
-        for (size_t at = 0; at < t.n; ) {
+        for (size_t at = 0; at < t.n;) {
             ssize_t n = write(STDOUT_FILENO, t.s + at, t.n - at);
             if (n <= 0) break;
             at += (size_t)n;
@@ -84,14 +98,21 @@ static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **ou
     char *dir = bl_format_text(e, "%s/variants/%s", c->spec.out, hex);
 
     if (!dir) return BL_E_NOMEM;
-    if (!(*out = bl_arena_str(c->arena, dir, strlen(dir), e))) { st = BL_E_NOMEM; goto out; }
-    if (bl_is_dir(dir)) {                               /* made before a crash, or by an earlier run */
+    if (!(*out = bl_arena_str(c->arena, dir, strlen(dir), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (bl_is_dir(dir)) { /* made before a crash, or by an earlier run */
         if (bl_checkpoint_open(dir, NULL, &try, NULL) == BL_OK &&
-            bl_quantize_layers(dir, c->arena, &c->layer, &c->n_layers, &c->quantize_seconds, NULL) == BL_OK) goto out;
+            bl_quantize_layers(dir, c->arena, &c->layer, &c->n_layers, &c->quantize_seconds, NULL) == BL_OK)
+            goto out;
         BL_TRY(bl_remove_tree(dir, e));
     }
     char *parent = bl_format_text(e, "%s/variants", c->spec.out);
-    if (!parent) { st = BL_E_NOMEM; goto out; }
+    if (!parent) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     st = bl_make_dirs(parent, e);
     bl_free(parent);
     bl_quantize_result r;
@@ -114,15 +135,18 @@ static bl_status ready(child *c, const bl_plan_variant *v, bl_err *e)
     const bl_spec *s = &c->spec;
     const char *dir;
 
-    BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = s->device ? s->device : "cpu", .threads = (int)s->threads, .reference = s->kernel_ref }, &c->be, e));
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = s->device ? s->device : "cpu",
+                                              .threads = (int)s->threads,
+                                              .reference = s->kernel_ref},
+                           &c->be, e));
     if (!s->allow_nonfinite) BL_TRY(bl_checkpoint_verify(source, e));
     if (!v->base) {
         BL_TRY(variant_dir(c, v, &dir, e));
-        BL_TRY(bl_checkpoint_open(dir, &(bl_checkpoint_opts){ .allow_nonfinite = s->allow_nonfinite }, &c->variant, e));
+        BL_TRY(bl_checkpoint_open(dir, &(bl_checkpoint_opts){.allow_nonfinite = s->allow_nonfinite}, &c->variant, e));
     }
     BL_TRY(bl_tokenizer_of(source, &c->tokenizer, e));
-    BL_TRY(bl_model_open(c->variant ? c->variant : source, c->be, &(bl_model_opts){ .stream = s->stream }, &c->model, e));
-    bl_engine_opts o = { .batch_tokens = s->batch_tokens, .batch_size = s->batch_size, .no_bos = s->no_bos };
+    BL_TRY(bl_model_open(c->variant ? c->variant : source, c->be, &(bl_model_opts){.stream = s->stream}, &c->model, e));
+    bl_engine_opts o = {.batch_tokens = s->batch_tokens, .batch_size = s->batch_size, .no_bos = s->no_bos};
     BL_TRY(bl_engine_new(c->model, c->tokenizer, &o, &c->engine, e));
 out:
     return st;
@@ -134,7 +158,9 @@ static const bl_plan_cell *base_of(child *c, const bl_plan_cell *cell, const cha
     *why = "this study has no base";
     for (size_t i = 0; i < c->plan->n_cells; i++) {
         const bl_plan_cell *b = &c->plan->cell[i];
-        if (!c->plan->variant[b->variant].base || b->model != cell->model || b->task != cell->task || b->seed != cell->seed) continue;
+        if (!c->plan->variant[b->variant].base || b->model != cell->model || b->task != cell->task ||
+            b->seed != cell->seed)
+            continue;
         if (bl_plan_look(c->plan, b) == BL_CELL_DONE) return b;
         *why = "the base cell is not done";
     }
@@ -148,10 +174,21 @@ static bl_status run_cell(child *c, bl_plan_cell *cell, bl_err *e)
     const char *notes = NULL;
     int64_t packed;
     double bits;
-    bl_cell_job job = { .plan = c->plan, .cell = cell, .model = c->model, .engine = c->engine, .tokenizer = c->tokenizer,
-                        .source = c->plan->model[v->model].ckpt, .layer = c->layer, .n_layers = c->n_layers, .quantize_seconds = c->quantize_seconds,
-                        .packed_bytes = bl_model_bytes(c->model), .bits = bl_model_bits(c->model), .progress = on_items, .ctx = c,
-                        .headline = headline, .n_headline = sizeof headline };
+    bl_cell_job job = {.plan = c->plan,
+                       .cell = cell,
+                       .model = c->model,
+                       .engine = c->engine,
+                       .tokenizer = c->tokenizer,
+                       .source = c->plan->model[v->model].ckpt,
+                       .layer = c->layer,
+                       .n_layers = c->n_layers,
+                       .quantize_seconds = c->quantize_seconds,
+                       .packed_bytes = bl_model_bytes(c->model),
+                       .bits = bl_model_bits(c->model),
+                       .progress = on_items,
+                       .ctx = c,
+                       .headline = headline,
+                       .n_headline = sizeof headline};
     bl_status st = bl_quantize_check(job.source, &c->spec.method[v->method], &packed, &bits, &notes, c->arena, e);
     if (st != BL_OK) return st;
     job.notes = notes;
@@ -178,35 +215,45 @@ static bool asked_for(int argc, char **argv, const bl_plan_cell *cell)
 int bl_run_child(const bl_program *p, int argc, char **argv)
 {
     bl_status st = BL_OK;
-    bl_err e = { 0 };
-    child c = { .program = p };
+    bl_err e = {0};
+    child c = {.program = p};
     bool any_failed = false;
 
     if (argc < 2) return 2;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);                   /* a child dies with its parent */
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a child dies with its parent */
     if (getppid() != (pid_t)atol(argv[0])) return 130;
     BL_TRY(bl_arena_new(&c.arena, &e));
-    bl_spec_from from = { .file = "-", .limit = -1, .threads = -1, .batch_tokens = -1, .batch_size = -1 };
+    bl_spec_from from = {.file = "-", .limit = -1, .threads = -1, .batch_tokens = -1, .batch_size = -1};
     BL_TRY(bl_spec_read(p, &from, &c.spec, &e));
-    BL_TRY(bl_plan_make(p, &c.spec, &(bl_plan_opts){ .no_estimate = true, .many = true }, &c.plan, &e));
-    if (!(c.cell = bl_alloc(c.arena, c.plan->n_cells, sizeof *c.cell, &e))) { st = BL_E_NOMEM; goto out; }
+    BL_TRY(bl_plan_make(p, &c.spec, &(bl_plan_opts){.no_estimate = true, .many = true}, &c.plan, &e));
+    if (!(c.cell = bl_alloc(c.arena, c.plan->n_cells, sizeof *c.cell, &e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (size_t i = 0; i < c.plan->n_cells; i++)
         if (asked_for(argc, argv, &c.plan->cell[i])) c.cell[c.n_cells++] = &c.plan->cell[i];
-    if (c.n_cells == 0) { st = bl_fail(&e, BL_E_FORMAT, "no cell of the study has the identity it was planned with: a checkpoint or a data file changed"); goto out; }
+    if (c.n_cells == 0) {
+        st = bl_fail(&e, BL_E_FORMAT,
+                     "no cell of the study has the identity it was planned with: a checkpoint or a data file changed");
+        goto out;
+    }
 
     st = ready(&c, &c.plan->variant[c.cell[0]->variant], &e);
     if (st == BL_E_INTERRUPTED) goto out;
-    if (st != BL_OK) {                                  /* the variant cannot be made: none of its cells can */
+    if (st != BL_OK) { /* the variant cannot be made: none of its cells can */
         for (size_t i = 0; i < c.n_cells; i++) failed(&c, c.cell[i], st, e.text);
         any_failed = true;
         st = BL_OK;
         goto out;
     }
     for (size_t i = 0; i < c.n_cells; i++) {
-        e = (bl_err){ 0 };
+        e = (bl_err){0};
         st = run_cell(&c, c.cell[i], &e);
         if (st == BL_E_INTERRUPTED) goto out;
-        if (st != BL_OK) { failed(&c, c.cell[i], st, e.text); any_failed = true; }
+        if (st != BL_OK) {
+            failed(&c, c.cell[i], st, e.text);
+            any_failed = true;
+        }
         st = BL_OK;
     }
 out:

@@ -8,7 +8,9 @@
 double bl_estimate_bytes_per_token(int64_t vocab)
 {
     /* English text, measured on byte-pair vocabularies of these sizes. */
-    static const struct { double log2_vocab, bytes; } known[] = { { 8, 1.0 }, { 9, 1.9 }, { 11, 2.6 }, { 15, 3.7 }, { 15.6, 4.25 }, { 17, 4.5 }, { 18, 4.6 } };
+    static const struct {
+        double log2_vocab, bytes;
+    } known[] = {{8, 1.0}, {9, 1.9}, {11, 2.6}, {15, 3.7}, {15.6, 4.25}, {17, 4.5}, {18, 4.6}};
     double v = log2((double)BL_MAX(vocab, 256));
     for (size_t i = 1; i < BL_COUNT(known); i++)
         if (v <= known[i].log2_vocab) {
@@ -30,26 +32,36 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
 {
     bl_status st = BL_OK;
     bl_arena *a = NULL;
-    bl_task_shape s = { .items = d->n };
+    bl_task_shape s = {.items = d->n};
 
     if (d->n < 0) {
-        *out = (bl_task_shape){ .items = -1, .bytes = (double)d->n_stream, .scored_bytes = (double)d->n_stream, .stream = true, .sequence_bytes = (double)d->length, .max_windows = d->max_windows };
+        *out = (bl_task_shape){.items = -1,
+                               .bytes = (double)d->n_stream,
+                               .scored_bytes = (double)d->n_stream,
+                               .stream = true,
+                               .sequence_bytes = (double)d->length,
+                               .max_windows = d->max_windows};
         return BL_OK;
     }
     BL_TRY(bl_arena_new(&a, e));
     if (limit > 0 && limit < s.items) s.items = limit;
     int64_t looked = BL_MIN(s.items, 32);
     for (int64_t i = 0; i < looked; i++) {
-        bl_turn turn = { .arena = a };
-        bl_request r = { 0 };
+        bl_turn turn = {.arena = a};
+        bl_request r = {0};
         BL_TRY(t->ask(d, i * s.items / looked, &turn, &r, e));
         double bytes = 0;
-        if (r.kind == BL_ASK_ROLLING) { bytes = (double)r.n_text; s.scored_bytes += bytes; }
-        else if (r.kind == BL_ASK_GENERATE) { bytes = span_bytes(&r.prompt); s.new_tokens += 0.5 * (double)r.max_new; }
-        else
+        if (r.kind == BL_ASK_ROLLING) {
+            bytes = (double)r.n_text;
+            s.scored_bytes += bytes;
+        } else if (r.kind == BL_ASK_GENERATE) {
+            bytes = span_bytes(&r.prompt);
+            s.new_tokens += 0.5 * (double)r.max_new;
+        } else
             for (int p = 0; p < r.n_pairs; p++) {
                 double n = (double)strlen(r.pair[p].continuation);
-                if (p == 0 || !same_prompt(&r.pair[p].context, &r.pair[p - 1].context)) bytes += span_bytes(&r.pair[p].context);
+                if (p == 0 || !same_prompt(&r.pair[p].context, &r.pair[p - 1].context))
+                    bytes += span_bytes(&r.pair[p].context);
                 bytes += n;
                 s.scored_bytes += n;
             }
@@ -72,23 +84,24 @@ bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_er
     enum { ROWS = 192, IN = 576, OUT = 768 };
     bl_status st = BL_OK;
     bl_backend *be = NULL;
-    bl_weight w = { 0 };
+    bl_weight w = {0};
     bl_buffer *buf = NULL;
     int64_t rows = reference ? 4 : ROWS;
 
     if (threads == 0) threads = BL_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
     if (reference) threads = 1;
-    BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 1, .reference = reference }, &be, e));
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1, .reference = reference}, &be, e));
     const bl_format *f = bl_format_find("fp32");
-    BL_TRY(bl_weight_new(be, f, &(bl_shape){ .out = OUT, .in = IN }, &w, e));
+    BL_TRY(bl_weight_new(be, f, &(bl_shape){.out = OUT, .in = IN}, &w, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)rows * (IN + OUT) * sizeof(float), &buf, e));
-    bl_tensor x = bl_tensor_2d(buf, 0, BL_F32, rows, IN), y = bl_tensor_2d(buf, (uint64_t)rows * IN * sizeof(float), BL_F32, rows, OUT);
+    bl_tensor x = bl_tensor_2d(buf, 0, BL_F32, rows, IN),
+              y = bl_tensor_2d(buf, (uint64_t)rows * IN * sizeof(float), BL_F32, rows, OUT);
     BL_TRY(be->ops->fill(be, &w.part[0], 0.5, e));
     BL_TRY(be->ops->fill(be, &x, 0.25, e));
     double best = 1e9;
     for (int i = 0; i < 3; i++) {
         double t = bl_now();
-        BL_TRY(be->ops->linear(be, &(bl_linear_args){ .x = x, .w = &w, .y = y }, e));
+        BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = x, .w = &w, .y = y}, e));
         BL_TRY(be->ops->sync(be, e));
         best = BL_MIN(best, bl_now() - t);
     }
@@ -100,11 +113,12 @@ out:
     return st;
 }
 
-void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit, bl_plan_cell *out)
+void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit,
+                      bl_plan_cell *out)
 {
     double per = bl_estimate_bytes_per_token(c->vocab), items = (double)s->items, tokens, scored, length;
     if (s->stream) {
-        length = BL_MIN(s->sequence_bytes, (double)c->max_len);         /* sequence_bytes holds the window's tokens here */
+        length = BL_MIN(s->sequence_bytes, (double)c->max_len); /* sequence_bytes holds the window's tokens here */
         items = floor(s->bytes / per / BL_MAX(length, 1));
         if (limit > 0) items = BL_MIN(items, (double)limit);
         if (s->max_windows > 0) items = BL_MIN(items, (double)s->max_windows);
@@ -125,16 +139,19 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, b
     out->seconds = 1.15 * flops / rate + generated * 4 * (linear + head) / rate;
 }
 
-int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_variant *v, const bl_plan_cell *cell, const bl_task_shape *shape, bool kl)
+int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_variant *v, const bl_plan_cell *cell,
+                         const bl_task_shape *shape, bool kl)
 {
-    const double program = 32e6;                        /* code, libraries, tokenizer */
+    const double program = 32e6; /* code, libraries, tokenizer */
     double tokens = (double)BL_MAX(cell->tokens, 1), per = bl_estimate_bytes_per_token(c->vocab);
-    double scored = shape->stream ? tokens : shape->scored_bytes / per * 64;             /* of a batch of items */
-    double block = v->bits / 8 * (double)bl_config_linear_params(c) / (double)c->n_layers, weights = (double)v->packed_bytes;
-    double states = 4 * (double)(2 * c->dim + 2 * c->n_kv_heads * c->head_dim);         /* bytes a token keeps between blocks */
-    double work = 4 * (double)(2 * c->dim + 2 * c->n_heads * c->head_dim + 2 * c->n_kv_heads * c->head_dim + 2 * c->ffn_dim);
+    double scored = shape->stream ? tokens : shape->scored_bytes / per * 64; /* of a batch of items */
+    double block = v->bits / 8 * (double)bl_config_linear_params(c) / (double)c->n_layers,
+           weights = (double)v->packed_bytes;
+    double states = 4 * (double)(2 * c->dim + 2 * c->n_kv_heads * c->head_dim); /* bytes a token keeps between blocks */
+    double work = 4 * (double)(2 * c->dim + 2 * c->n_heads * c->head_dim + 2 * c->n_kv_heads * c->head_dim +
+                               2 * c->ffn_dim);
     double pass = s->batch_tokens > 0 ? (double)s->batch_tokens : 2048;
-    if (s->stream) {                                    /* one block and the next; a pass as large as a third of what stays resident */
+    if (s->stream) { /* one block and the next; a pass as large as a third of what stays resident */
         double ends = weights - block * (double)c->n_layers;
         weights = ends + block;
         if (s->batch_tokens == 0) pass = BL_MAX(pass, BL_MIN(BL_MAX((ends + block) / 3, 64 << 20), 1 << 30) / states);
@@ -143,7 +160,7 @@ int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_var
     double logits = BL_MIN((64 << 20) / (4 * (double)c->vocab), scored) * (double)c->vocab * 4 * (kl ? 2 : 1);
     double text = shape->stream ? shape->bytes * 2 : shape->bytes * (double)shape->items * 2;
     double cache = 0;
-    if (cell->new_tokens > 0) {                         /* keys and values of the prompts that are continued together */
+    if (cell->new_tokens > 0) { /* keys and values of the prompts that are continued together */
         double rows = 16 * (double)(cell->tokens + cell->new_tokens * 2) / (double)BL_MAX(cell->items, 1);
         cache = BL_MIN(rows * 8 * (double)(c->n_kv_heads * c->head_dim * c->n_layers), 256 << 20);
     }

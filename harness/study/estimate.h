@@ -4,14 +4,22 @@
 #include "plan.h"
 
 /* Bytes of text of an average token, from the size of the vocabulary alone. */
-double    bl_estimate_bytes_per_token(int64_t vocab);
-/* Looks at up to 32 items, evenly spread: bytes that go through the model, bytes that are scored, tokens generated, each for the average item. */
-typedef struct bl_task_shape { int64_t items, max_windows; double bytes, scored_bytes, new_tokens, sequence_bytes; bool stream; } bl_task_shape;
+double bl_estimate_bytes_per_token(int64_t vocab);
+/* Looks at up to 32 items, evenly spread: bytes that go through the model, bytes that are scored, tokens generated,
+ * each for the average item. */
+typedef struct bl_task_shape {
+    int64_t items, max_windows;
+    double bytes, scored_bytes, new_tokens, sequence_bytes;
+    bool stream;
+} bl_task_shape;
 bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e);
 /* Flop/s of the product of this machine: one thread is measured for a few milliseconds, times their number. */
 bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_err *e);
 /* Fills items, tokens, new_tokens and seconds of a cell; kl: the divergence from the base is computed too. */
-void      bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit, bl_plan_cell *out);
-/* Peak of anonymous memory and mapped pages of the process while it scores this cell (tokens and scored tokens are already estimated). */
-int64_t   bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_variant *v, const bl_plan_cell *cell, const bl_task_shape *shape, bool kl);
+void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit,
+                      bl_plan_cell *out);
+/* Peak of anonymous memory and mapped pages of the process while it scores this cell (tokens and scored tokens are
+ * already estimated). */
+int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_variant *v, const bl_plan_cell *cell,
+                         const bl_task_shape *shape, bool kl);
 #endif

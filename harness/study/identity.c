@@ -1,22 +1,32 @@
-/* identity.c - what enters the hash of a variant and of a cell. Anything that could change a number does; batch, threads and streaming cannot. */
+/* identity.c - what enters the hash of a variant and of a cell. Anything that could change a number does; batch,
+ * threads and streaming cannot. */
 #include "identity.h"
 #include "kernels/base/fs.h"
 #include <string.h>
 
 static void add_config(bl_hasher *h, const bl_config *c)
 {
-    const int64_t ints[] = { c->dim, c->ffn_dim, c->n_layers, c->n_heads, c->n_kv_heads, c->head_dim, c->vocab, c->max_len, c->rope, c->rope_original, c->tied };
-    const double reals[] = { c->eps, c->rope_theta, c->rope_factor, c->rope_low, c->rope_high };
+    const int64_t ints[] = {c->dim,   c->ffn_dim, c->n_layers, c->n_heads,       c->n_kv_heads, c->head_dim,
+                            c->vocab, c->max_len, c->rope,     c->rope_original, c->tied};
+    const double reals[] = {c->eps, c->rope_theta, c->rope_factor, c->rope_low, c->rope_high};
     bl_hash_add(h, ints, sizeof ints);
     bl_hash_add(h, reals, sizeof reals);
 }
 
 static bl_status gguf_tokenizer(const char *path, bl_hasher *h, bl_err *e)
 {
-    static const char *const keys[] = { "tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token",
-        "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.add_space_prefix", "tokenizer.ggml.tokens", "tokenizer.ggml.merges",
-        "tokenizer.ggml.scores", "tokenizer.ggml.token_type" };
-    static const int width[] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };       /* bytes, in the order of bl_gguf_type */
+    static const char *const keys[] = {"tokenizer.ggml.model",
+                                       "tokenizer.ggml.pre",
+                                       "tokenizer.ggml.add_bos_token",
+                                       "tokenizer.ggml.add_eos_token",
+                                       "tokenizer.ggml.bos_token_id",
+                                       "tokenizer.ggml.eos_token_id",
+                                       "tokenizer.ggml.add_space_prefix",
+                                       "tokenizer.ggml.tokens",
+                                       "tokenizer.ggml.merges",
+                                       "tokenizer.ggml.scores",
+                                       "tokenizer.ggml.token_type"};
+    static const int width[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8}; /* bytes, in the order of bl_gguf_type */
     bl_gguf *g = NULL;
     bl_status st = bl_gguf_open(path, &g, e);
     if (st != BL_OK) return st;
@@ -45,7 +55,7 @@ bl_status bl_identity_tokenizer(const bl_checkpoint *c, bl_hash *out, bl_err *e)
     const char *path = NULL, *why = NULL;
     bl_tok_kind kind = bl_checkpoint_tokenizer(c, &path, &why);
     bl_hasher *h = bl_hasher_new(e);
-    bl_map m = { .fd = -1 };
+    bl_map m = {.fd = -1};
 
     if (!h) return BL_E_NOMEM;
     bl_hash_u64(h, kind);
@@ -58,16 +68,16 @@ bl_status bl_identity_tokenizer(const bl_checkpoint *c, bl_hash *out, bl_err *e)
     return st;
 }
 
-bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_choice *m, const bl_calib_choice *calib,
-                              uint64_t seed, bl_hash *out, bl_err *e)
+bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_choice *m,
+                              const bl_calib_choice *calib, uint64_t seed, bl_hash *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text options = { 0 };
+    bl_text options = {0};
     bl_hasher *h = bl_hasher_new(e);
     bl_hash tokenizer;
 
     if (!h) return BL_E_NOMEM;
-    st = bl_identity_tokenizer(c, &tokenizer, e);       /* the directory carries it */
+    st = bl_identity_tokenizer(c, &tokenizer, e); /* the directory carries it */
     if (st == BL_OK) st = bl_method_json(m->method, m->opts, &options, e);
     bl_hash_text(h, "variant 1");
     bl_hash_of(h, fingerprint);
@@ -79,7 +89,7 @@ bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_me
     bl_hash_u64(h, seed);
     if (m->method->needs != BL_NEED_NOTHING) {
         bl_hash_text(h, calib->data);
-        bl_hash_add(h, (const int64_t[]){ calib->n, calib->seqlen, calib->seed }, 3 * sizeof(int64_t));
+        bl_hash_add(h, (const int64_t[]){calib->n, calib->seqlen, calib->seed}, 3 * sizeof(int64_t));
     }
     *out = bl_hasher_end(h);
     bl_text_free(&options);
@@ -104,7 +114,7 @@ bl_status bl_identity_cell(const bl_plan *p, const bl_plan_cell *c, bl_hash *out
     bl_hash_u64(h, c->seed);
     bl_hash_u64(h, (uint64_t)s->limit);
     bl_hash_u64(h, s->no_bos);
-    bl_hash_u64(h, has_base && !s->no_kl && !p->variant[c->variant].base);      /* whether it is compared with the base */
+    bl_hash_u64(h, has_base && !s->no_kl && !p->variant[c->variant].base); /* whether it is compared with the base */
     *out = bl_hasher_end(h);
     return BL_OK;
 }

@@ -3,8 +3,8 @@
 #define BL_IDENTITY_H
 #include "plan.h"
 
-bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_choice *m, const bl_calib_choice *calib,
-                              uint64_t seed, bl_hash *out, bl_err *e);
+bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_choice *m,
+                              const bl_calib_choice *calib, uint64_t seed, bl_hash *out, bl_err *e);
 /* Needs the plan's models, tasks and variants. */
 bl_status bl_identity_cell(const bl_plan *p, const bl_plan_cell *c, bl_hash *out, bl_err *e);
 /* Of the tokenizer's files, without opening it. */

@@ -27,7 +27,7 @@ static bl_status open_models(bl_plan *p, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
-    bl_checkpoint_opts o = { .allow_nonfinite = s->allow_nonfinite, .tokenizer = s->tokenizer };
+    bl_checkpoint_opts o = {.allow_nonfinite = s->allow_nonfinite, .tokenizer = s->tokenizer};
 
     for (size_t i = 0; i < s->n_models; i++) {
         bl_plan_model *m = &p->model[i];
@@ -37,11 +37,14 @@ static bl_status open_models(bl_plan *p, bl_err *e)
         const char *name = bl_checkpoint_name(m->ckpt);
         bool taken = false;
         for (size_t k = 0; k < i; k++) taken |= strcmp(p->model[k].name, name) == 0;
-        if (taken) {                                    /* two models of one name: the fingerprint tells them apart */
+        if (taken) { /* two models of one name: the fingerprint tells them apart */
             char hex[33], both[512];
             bl_hash_hex(m->fingerprint, hex);
             snprintf(both, sizeof both, "%s~%.6s", name, hex);
-            if (!(m->name = bl_arena_str(p->arena, both, strlen(both), e))) { st = BL_E_NOMEM; goto out; }
+            if (!(m->name = bl_arena_str(p->arena, both, strlen(both), e))) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
         } else m->name = name;
     }
 out:
@@ -53,15 +56,18 @@ static bl_status open_tasks(bl_plan *p, bl_err *e)
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
     size_t there = 0;
-    bl_err why = { 0 };
+    bl_err why = {0};
 
     for (size_t i = 0; i < s->n_tasks; i++) {
         bl_plan_task *t = &p->task[i];
-        bl_task_load how = { .name = s->task[i].name, .opts = s->task[i].opts, .dirs = &s->data, .seed = s->seed[0] };
+        bl_task_load how = {.name = s->task[i].name, .opts = s->task[i].opts, .dirs = &s->data, .seed = s->seed[0]};
         t->data.arena = p->arena;
         st = s->task[i].task->load(&how, &t->data, &why);
-        if (st == BL_E_MISSING) {                       /* these cells are n/a; the others go on */
-            if (!(t->missing = bl_arena_str(p->arena, why.text, strlen(why.text), e))) { st = BL_E_NOMEM; goto out; }
+        if (st == BL_E_MISSING) { /* these cells are n/a; the others go on */
+            if (!(t->missing = bl_arena_str(p->arena, why.text, strlen(why.text), e))) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
             st = BL_OK;
             continue;
         }
@@ -72,7 +78,10 @@ static bl_status open_tasks(bl_plan *p, bl_err *e)
         }
         t->there = true;
         there++;
-        if (t->data.n == 0) { st = bl_fail(e, BL_E_FORMAT, "task %s: %s holds no items", s->task[i].name, t->data.path); goto out; }
+        if (t->data.n == 0) {
+            st = bl_fail(e, BL_E_FORMAT, "task %s: %s holds no items", s->task[i].name, t->data.path);
+            goto out;
+        }
     }
     if (there == 0) st = bl_fail(e, BL_E_MISSING, "%s", why.text);
 out:
@@ -88,10 +97,16 @@ static bl_status make_variants(bl_plan *p, bl_err *e)
             for (size_t d = 0; d < s->n_seeds; d++) {
                 bl_plan_variant *v = &p->variant[p->n_variants++];
                 const char *notes;
-                *v = (bl_plan_variant){ .model = m, .method = k, .seed = s->seed[d], .base = s->method[k].method->as_stored };
-                st = bl_quantize_check(p->model[m].ckpt, &s->method[k], &v->packed_bytes, &v->bits, &notes, p->arena, e);
-                if (st != BL_OK) { bl_within(e, "%s: method %s", p->model[m].name, s->method[k].text); goto out; }
-                BL_TRY(bl_identity_variant(p->model[m].ckpt, p->model[m].fingerprint, &s->method[k], &s->calib, v->seed, &v->hash, e));
+                *v = (bl_plan_variant){
+                    .model = m, .method = k, .seed = s->seed[d], .base = s->method[k].method->as_stored};
+                st = bl_quantize_check(p->model[m].ckpt, &s->method[k], &v->packed_bytes, &v->bits, &notes, p->arena,
+                                       e);
+                if (st != BL_OK) {
+                    bl_within(e, "%s: method %s", p->model[m].name, s->method[k].text);
+                    goto out;
+                }
+                BL_TRY(bl_identity_variant(p->model[m].ckpt, p->model[m].fingerprint, &s->method[k], &s->calib, v->seed,
+                                           &v->hash, e));
             }
 out:
     return st;
@@ -100,7 +115,7 @@ out:
 static bool wanted(const char *only, const char *key)
 {
     if (!only) return true;
-    for (const char *at = only; ; at++) {
+    for (const char *at = only;; at++) {
         char glob[1024];
         size_t n = strcspn(at, ",");
         snprintf(glob, sizeof glob, "%.*s", (int)n, at);
@@ -143,7 +158,8 @@ static bl_status no_duplicates(bl_plan *p, bl_err *e)
     for (size_t i = 0; i < p->n_cells; i++) list[i] = &p->cell[i];
     qsort(list, p->n_cells, sizeof *list, by_key);
     for (size_t i = 1; i < p->n_cells && st == BL_OK; i++)
-        if (strcmp(list[i - 1]->key, list[i]->key) == 0) st = bl_fail(e, BL_E_CONFIG, "the cell %s comes twice", list[i]->key);
+        if (strcmp(list[i - 1]->key, list[i]->key) == 0)
+            st = bl_fail(e, BL_E_CONFIG, "the cell %s comes twice", list[i]->key);
     bl_free(list);
     return st;
 }
@@ -158,22 +174,42 @@ static bl_status make_cells(bl_plan *p, const bl_plan_opts *o, bl_err *e)
         for (size_t t = 0; t < s->n_tasks; t++) {
             bl_plan_cell *c = &p->cell[p->n_cells];
             char key[1024];
-            *c = (bl_plan_cell){ .model = p->variant[v].model, .method = p->variant[v].method, .task = t, .seed = p->variant[v].seed, .variant = v };
-            snprintf(key, sizeof key, "%s/%s/%s/%llu", p->model[c->model].name, s->method[c->method].text, s->task[t].name, (unsigned long long)c->seed);
+            *c = (bl_plan_cell){.model = p->variant[v].model,
+                                .method = p->variant[v].method,
+                                .task = t,
+                                .seed = p->variant[v].seed,
+                                .variant = v};
+            snprintf(key, sizeof key, "%s/%s/%s/%llu", p->model[c->model].name, s->method[c->method].text,
+                     s->task[t].name, (unsigned long long)c->seed);
             all++;
             if (!wanted(o->only, key)) continue;
-            if (!(c->key = bl_arena_str(p->arena, key, strlen(key), e))) { st = BL_E_NOMEM; goto out; }
+            if (!(c->key = bl_arena_str(p->arena, key, strlen(key), e))) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
             BL_TRY(bl_identity_cell(p, c, &c->hash, e));
             char *file = bl_cell_file(key, c->hash, e);
-            if (!file) { st = BL_E_NOMEM; goto out; }
+            if (!file) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
             c->file = bl_arena_str(p->arena, file, strlen(file), e);
             bl_free(file);
-            if (!c->file) { st = BL_E_NOMEM; goto out; }
+            if (!c->file) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
             c->state = bl_plan_look(p, c);
-            if (!p->task[t].there && c->state != BL_CELL_DONE) { c->state = BL_CELL_NA; c->reason = p->task[t].missing; }
+            if (!p->task[t].there && c->state != BL_CELL_DONE) {
+                c->state = BL_CELL_NA;
+                c->reason = p->task[t].missing;
+            }
             p->n_cells++;
         }
-    if (p->n_cells == 0) { st = bl_fail(e, BL_E_CONFIG, "--only %s matches none of the %zu cells", o->only, all); goto out; }
+    if (p->n_cells == 0) {
+        st = bl_fail(e, BL_E_CONFIG, "--only %s matches none of the %zu cells", o->only, all);
+        goto out;
+    }
     BL_TRY(no_duplicates(p, e));
 out:
     return st;
@@ -206,7 +242,8 @@ static bl_status estimates(bl_plan *p, bl_err *e)
         bl_estimate_cell(config, &shape[c->task], rate, kl, s->limit, c);
         c->peak_bytes = bl_estimate_peak(config, s, &p->variant[c->variant], c, &shape[c->task], kl);
         p->disk_need += 1 << 20;
-        if (p->variant[c->variant].base && !s->no_kl && s->n_methods > 1) p->disk_need += (uint64_t)c->tokens * (uint64_t)config->dim * 4;
+        if (p->variant[c->variant].base && !s->no_kl && s->n_methods > 1)
+            p->disk_need += (uint64_t)c->tokens * (uint64_t)config->dim * 4;
     }
     p->disk_free = s->out ? bl_disk_free(bl_exists(s->out) ? s->out : ".") : 0;
 out:
@@ -223,14 +260,24 @@ bl_status bl_plan_make(const bl_program *program, const bl_spec *s, const bl_pla
 
     if (__builtin_mul_overflow((uint64_t)s->n_models * s->n_methods, (uint64_t)s->n_seeds, &variants) ||
         __builtin_mul_overflow(variants, (uint64_t)s->n_tasks, &cells) || (cells > MANY_CELLS && !o->many))
-        return bl_fail(e, BL_E_CONFIG, "%zu models x %zu methods x %zu seeds x %zu tasks are more than %d cells; pass --many if that is meant",
-                       s->n_models, s->n_methods, s->n_seeds, s->n_tasks, MANY_CELLS);
+        return bl_fail(
+            e, BL_E_CONFIG,
+            "%zu models x %zu methods x %zu seeds x %zu tasks are more than %d cells; pass --many if that is meant",
+            s->n_models, s->n_methods, s->n_seeds, s->n_tasks, MANY_CELLS);
     BL_TRY(bl_arena_new(&a, e));
-    if (!(p = bl_alloc(a, 1, sizeof *p, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(p = bl_alloc(a, 1, sizeof *p, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     p->arena = a;
     p->spec = s;
-    if (!(p->model = bl_alloc(a, s->n_models, sizeof *p->model, e)) || !(p->task = bl_alloc(a, s->n_tasks, sizeof *p->task, e)) ||
-        !(p->variant = bl_alloc(a, variants, sizeof *p->variant, e)) || !(p->cell = bl_alloc(a, cells, sizeof *p->cell, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(p->model = bl_alloc(a, s->n_models, sizeof *p->model, e)) ||
+        !(p->task = bl_alloc(a, s->n_tasks, sizeof *p->task, e)) ||
+        !(p->variant = bl_alloc(a, variants, sizeof *p->variant, e)) ||
+        !(p->cell = bl_alloc(a, cells, sizeof *p->cell, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(open_models(p, e));
     BL_TRY(make_variants(p, e));
     BL_TRY(open_tasks(p, e));
@@ -254,7 +301,7 @@ void bl_plan_free(bl_plan *p)
 
 /* ---- showing it ---- */
 
-static const char *const state_name[] = { "open", "done", "failed", "n/a" };
+static const char *const state_name[] = {"open", "done", "failed", "n/a"};
 
 static void duration(double s, char out[32])
 {
@@ -265,7 +312,7 @@ static void duration(double s, char out[32])
 
 void bl_plan_text(const bl_plan *p, bl_text *t)
 {
-    size_t count[4] = { 0 }, wide = 3;
+    size_t count[4] = {0}, wide = 3;
     double seconds = 0;
     int64_t peak = 0;
     char time[32];
@@ -277,9 +324,13 @@ void bl_plan_text(const bl_plan *p, bl_text *t)
         bool todo = c->state == BL_CELL_OPEN || c->state == BL_CELL_FAILED;
         count[c->state]++;
         duration(c->seconds, time);
-        if (todo) { seconds += c->seconds; peak = BL_MAX(peak, c->peak_bytes); }
-        bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s\n", (int)wide, c->key, state_name[c->state], (long long)(c->tokens + c->new_tokens), time,
-                     (double)c->peak_bytes / 1e6, c->reason ? "  " : "", c->reason ? c->reason : "");
+        if (todo) {
+            seconds += c->seconds;
+            peak = BL_MAX(peak, c->peak_bytes);
+        }
+        bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s\n", (int)wide, c->key, state_name[c->state],
+                     (long long)(c->tokens + c->new_tokens), time, (double)c->peak_bytes / 1e6, c->reason ? "  " : "",
+                     c->reason ? c->reason : "");
     }
     bool *counted = bl_new(p->n_variants, sizeof *counted, NULL);
     for (size_t i = 0; counted && i < p->n_cells; i++)
@@ -289,8 +340,11 @@ void bl_plan_text(const bl_plan *p, bl_text *t)
         }
     bl_free(counted);
     duration(seconds, time);
-    bl_text_addf(t, "%zu cells: %zu done, %zu open, %zu failed before, %zu n/a; about %s and %.0f MB of memory to go, %.1f GB of disk\n", p->n_cells,
-                 count[BL_CELL_DONE], count[BL_CELL_OPEN], count[BL_CELL_FAILED], count[BL_CELL_NA], time, (double)peak / 1e6, (double)p->disk_need / 1e9);
+    bl_text_addf(t,
+                 "%zu cells: %zu done, %zu open, %zu failed before, %zu n/a; about %s and %.0f MB of memory to go, "
+                 "%.1f GB of disk\n",
+                 p->n_cells, count[BL_CELL_DONE], count[BL_CELL_OPEN], count[BL_CELL_FAILED], count[BL_CELL_NA], time,
+                 (double)peak / 1e6, (double)p->disk_need / 1e9);
     if (p->disk_free && p->disk_free < p->disk_need)
         bl_text_addf(t, "warning: %s has %.1f GB free\n", p->spec->out, (double)p->disk_free / 1e9);
 }
@@ -320,16 +374,22 @@ bl_status bl_plan_json(const bl_plan *p, bl_text *t, bl_err *e)
         member(t, "file", c->file);
         bl_text_add(t, ", ");
         member(t, "state", state_name[c->state]);
-        if (c->reason) { bl_text_add(t, ", "); member(t, "reason", c->reason); }
-        bl_text_addf(t, ", \"items\": %lld, \"tokens\": %lld, \"new_tokens\": %lld, \"seconds\": ", (long long)c->items, (long long)c->tokens, (long long)c->new_tokens);
+        if (c->reason) {
+            bl_text_add(t, ", ");
+            member(t, "reason", c->reason);
+        }
+        bl_text_addf(t, ", \"items\": %lld, \"tokens\": %lld, \"new_tokens\": %lld, \"seconds\": ", (long long)c->items,
+                     (long long)c->tokens, (long long)c->new_tokens);
         bl_json_put_real(t, c->seconds);
         bl_text_addf(t, ", \"quantize_seconds\": ");
         bl_json_put_real(t, v->seconds);
-        bl_text_addf(t, ", \"packed_bytes\": %lld, \"peak_bytes\": %lld, \"bits_per_weight\": ", (long long)v->packed_bytes, (long long)c->peak_bytes);
+        bl_text_addf(t, ", \"packed_bytes\": %lld, \"peak_bytes\": %lld, \"bits_per_weight\": ",
+                     (long long)v->packed_bytes, (long long)c->peak_bytes);
         bl_json_put_real(t, v->bits);
         bl_text_add(t, "}");
     }
-    bl_text_addf(t, "],\n\"disk_free\": %llu, \"disk_need\": %llu}\n", (unsigned long long)p->disk_free, (unsigned long long)p->disk_need);
+    bl_text_addf(t, "],\n\"disk_free\": %llu, \"disk_need\": %llu}\n", (unsigned long long)p->disk_free,
+                 (unsigned long long)p->disk_need);
     st = bl_text_check(t, e);
 out:
     return st;

@@ -5,13 +5,20 @@
 
 void bl_progress_begin(bl_progress *p, size_t cells, double estimate_seconds, bool quiet)
 {
-    *p = (bl_progress){ .tty = isatty(STDERR_FILENO) == 1, .quiet = quiet, .cells = cells, .t0 = bl_now(), .estimate = estimate_seconds };
+    *p = (bl_progress){.tty = isatty(STDERR_FILENO) == 1,
+                       .quiet = quiet,
+                       .cells = cells,
+                       .t0 = bl_now(),
+                       .estimate = estimate_seconds};
 }
 
 static void left(const bl_progress *p, double running, char out[48])
 {
     double done = p->estimate_done + running, spent = bl_now() - p->t0;
-    if (done <= 0 || spent < 2) { out[0] = 0; return; }
+    if (done <= 0 || spent < 2) {
+        out[0] = 0;
+        return;
+    }
     double s = BL_MAX(p->estimate - done, 0) * spent / done;
     if (s < 90) snprintf(out, 48, ", %.0f s left", s);
     else if (s < 5400) snprintf(out, 48, ", %.0f min left", s / 60);
@@ -30,7 +37,8 @@ void bl_progress_show(bl_progress *p, const char *key, int64_t done, int64_t all
     p->drawn = bl_now();
     left(p, all > 0 ? cell_estimate * (double)done / (double)all : 0, time);
     clear(p);
-    fprintf(stderr, "[%zu/%zu] %s  %lld/%lld, %.0f tokens/s%s", p->finished + 1, p->cells, key, (long long)done, (long long)all, rate, time);
+    fprintf(stderr, "[%zu/%zu] %s  %lld/%lld, %.0f tokens/s%s", p->finished + 1, p->cells, key, (long long)done,
+            (long long)all, rate, time);
     fflush(stderr);
 }
 

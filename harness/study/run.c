@@ -1,4 +1,5 @@
-/* run.c - the parent: plans, locks a variant, starts its child, shows progress, handles signals. It never touches a device. */
+/* run.c - the parent: plans, locks a variant, starts its child, shows progress, handles signals. It never touches a
+ * device. */
 #include "run.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"
@@ -22,12 +23,12 @@ typedef struct run {
     const bl_plan *plan;
     const bl_run_opts *opts;
     bl_progress progress;
-    bool    *settled;                                   /* [cells] done, n/a, or tried in this run */
-    size_t   n_failed;
+    bool *settled; /* [cells] done, n/a, or tried in this run */
+    size_t n_failed;
     struct timespec began;
-    bl_plan_cell *now;                                  /* the cell the child works on */
-    double   now_since;
-    bool     interrupted;
+    bl_plan_cell *now; /* the cell the child works on */
+    double now_since;
+    bool interrupted;
 } run;
 
 /* ---- failures ---- */
@@ -37,7 +38,7 @@ void bl_run_note_failure(const bl_plan *p, const bl_plan_cell *c, const char *st
     const bl_spec *s = p->spec;
     const bl_method_choice *m = &s->method[c->method];
     char hex[33], time[32], group[32] = "";
-    bl_err e = { 0 };
+    bl_err e = {0};
     int64_t wbits = -1;
 
     bl_hash_hex(c->hash, hex);
@@ -50,15 +51,28 @@ void bl_run_note_failure(const bl_plan *p, const bl_plan_cell *c, const char *st
         if (g > 0) snprintf(group, sizeof group, "%lld", (long long)g);
         else snprintf(group, sizeof group, "pc");
     }
-    bl_cell_failure f = { .key = c->key, .hash = hex, .status = status, .reason = reason, .time = time, .model = p->model[c->model].name,
-                          .stored_as = bl_checkpoint_stored_as(p->model[c->model].ckpt), .method = m->text, .task = s->task[c->task].name, .wbits = wbits,
-                          .seed = (int64_t)c->seed, .limit = s->limit, .task_version = s->task[c->task].task->version, .group_text = group };
-    if (bl_failure_write(s->out, c->file, &f, &e) != BL_OK) bl_log(BL_LOG_WARN, "%s: the failure could not be noted: %s", c->key, e.text);
+    bl_cell_failure f = {.key = c->key,
+                         .hash = hex,
+                         .status = status,
+                         .reason = reason,
+                         .time = time,
+                         .model = p->model[c->model].name,
+                         .stored_as = bl_checkpoint_stored_as(p->model[c->model].ckpt),
+                         .method = m->text,
+                         .task = s->task[c->task].name,
+                         .wbits = wbits,
+                         .seed = (int64_t)c->seed,
+                         .limit = s->limit,
+                         .task_version = s->task[c->task].task->version,
+                         .group_text = group};
+    if (bl_failure_write(s->out, c->file, &f, &e) != BL_OK)
+        bl_log(BL_LOG_WARN, "%s: the failure could not be noted: %s", c->key, e.text);
 }
 
 /* ---- one child ---- */
 
-/* The study that the child needs: all models (their names must come out the same), the base and this method, the tasks of these cells. */
+/* The study that the child needs: all models (their names must come out the same), the base and this method, the tasks
+ * of these cells. */
 static bl_status child_spec(const run *r, bl_plan_cell *const *cell, size_t n, bl_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -67,7 +81,10 @@ static bl_status child_spec(const run *r, bl_plan_cell *const *cell, size_t n, b
     bl_method_choice *method = bl_new(s->n_methods, sizeof *method, e);
     bl_task_choice *task = bl_new(s->n_tasks, sizeof *task, e);
 
-    if (!method || !task) { st = BL_E_NOMEM; goto out; }
+    if (!method || !task) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     part.method = method;
     part.task = task;
     part.seed = &cell[0]->seed;
@@ -77,7 +94,10 @@ static bl_status child_spec(const run *r, bl_plan_cell *const *cell, size_t n, b
         if (i == cell[0]->method || s->method[i].method->as_stored) method[part.n_methods++] = s->method[i];
     for (size_t t = 0; t < s->n_tasks; t++)
         for (size_t i = 0; i < n; i++)
-            if (cell[i]->task == t) { task[part.n_tasks++] = s->task[t]; break; }
+            if (cell[i]->task == t) {
+                task[part.n_tasks++] = s->task[t];
+                break;
+            }
     st = bl_spec_print(&part, out, e);
 out:
     bl_free(method);
@@ -88,8 +108,8 @@ out:
 static bl_status spawn(const run *r, bl_plan_cell *const *cell, size_t n, pid_t *pid, int *events, bl_err *e)
 {
     bl_status st = BL_OK;
-    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, err;
-    bl_text spec = { 0 };
+    int in[2] = {-1, -1}, out[2] = {-1, -1}, err;
+    bl_text spec = {0};
     bl_arena *a = NULL;
     char **argv, parent[32];
     posix_spawn_file_actions_t files;
@@ -99,29 +119,42 @@ static bl_status spawn(const run *r, bl_plan_cell *const *cell, size_t n, pid_t 
     posix_spawnattr_init(&attr);
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(child_spec(r, cell, n, &spec, e));
-    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) { st = bl_fail(e, BL_E_IO, "pipe: %s", strerror(errno)); goto out; }
+    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) {
+        st = bl_fail(e, BL_E_IO, "pipe: %s", strerror(errno));
+        goto out;
+    }
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
-    if (!(argv = bl_alloc(a, n + 5, sizeof *argv, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(argv = bl_alloc(a, n + 5, sizeof *argv, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     argv[0] = (char *)(uintptr_t)r->opts->program;
-    argv[1] = (char *)(uintptr_t)"internal";
-    argv[2] = (char *)(uintptr_t)"variant";
+    argv[1] = (char *)(uintptr_t) "internal";
+    argv[2] = (char *)(uintptr_t) "variant";
     argv[3] = parent;
     for (size_t i = 0; i < n; i++) {
-        if (!(argv[4 + i] = bl_alloc(a, 33, 1, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(argv[4 + i] = bl_alloc(a, 33, 1, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         bl_hash_hex(cell[i]->hash, argv[4 + i]);
     }
     posix_spawn_file_actions_adddup2(&files, in[0], STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&files, out[1], STDOUT_FILENO);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP);                     /* Ctrl-C reaches the parent alone, which passes it on once */
+    posix_spawnattr_setflags(&attr,
+                             POSIX_SPAWN_SETPGROUP); /* Ctrl-C reaches the parent alone, which passes it on once */
     posix_spawnattr_setpgroup(&attr, 0);
     err = posix_spawn(pid, r->opts->program, &files, &attr, argv, environ);
-    if (err != 0) { st = bl_fail(e, BL_E_IO, "%s cannot be started: %s", r->opts->program, strerror(err)); goto out; }
+    if (err != 0) {
+        st = bl_fail(e, BL_E_IO, "%s cannot be started: %s", r->opts->program, strerror(err));
+        goto out;
+    }
     close(in[0]);
     in[0] = -1;
-    for (size_t at = 0; at < spec.n; ) {
+    for (size_t at = 0; at < spec.n;) {
         ssize_t k = write(in[1], spec.s + at, spec.n - at);
         if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) break;                              /* the child is gone: its exit tells */
+        if (k <= 0) break; /* the child is gone: its exit tells */
         at += (size_t)k;
     }
     *events = out[0];
@@ -173,7 +206,10 @@ static void heard(run *r, char *line, bl_text *error)
         bl_json_get_real(doc, "rate", &rate, NULL);
     }
     bl_plan_cell *c = key ? cell_of(r, key) : NULL;
-    if (strcmp(what, "start") == 0 && c) { r->now = c; r->now_since = bl_now(); }
+    if (strcmp(what, "start") == 0 && c) {
+        r->now = c;
+        r->now_since = bl_now();
+    }
     if (strcmp(what, "progress") == 0 && c) bl_progress_show(&r->progress, c->key, done, all, rate, c->seconds);
     if (strcmp(what, "quantize") == 0) bl_progress_show(&r->progress, "quantizing", done, all, 0, 0);
     if (strcmp(what, "done") == 0 && c) {
@@ -198,22 +234,26 @@ static void heard(run *r, char *line, bl_text *error)
 /* Reads events until the child closes its end; passes an interrupt on, once. */
 static void listen_to(run *r, pid_t pid, int fd, bl_text *error)
 {
-    bl_text line = { 0 };
+    bl_text line = {0};
     char buf[4096];
     for (;;) {
-        struct pollfd p = { .fd = fd, .events = POLLIN };
+        struct pollfd p = {.fd = fd, .events = POLLIN};
         int n = poll(&p, 1, 200);
         if (bl_interrupted() && !r->interrupted) {
             r->interrupted = true;
             kill(pid, SIGINT);
-            bl_progress_note(&r->progress, "interrupted: finishing what is running and keeping its samples (again: at once)");
+            bl_progress_note(&r->progress,
+                             "interrupted: finishing what is running and keeping its samples (again: at once)");
         }
         if (n <= 0) continue;
         ssize_t got = read(fd, buf, sizeof buf);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break;
         for (ssize_t i = 0; i < got; i++) {
-            if (buf[i] != '\n') { bl_text_addn(&line, &buf[i], 1); continue; }
+            if (buf[i] != '\n') {
+                bl_text_addn(&line, &buf[i], 1);
+                continue;
+            }
             if (line.s) heard(r, line.s, error);
             bl_text_free(&line);
         }
@@ -226,7 +266,7 @@ static bl_status run_child(run *r, bl_plan_cell **cell, size_t n, bl_err *e)
     bl_status st = BL_OK;
     pid_t pid;
     int fd = -1, status = 0;
-    bl_text error = { 0 };
+    bl_text error = {0};
     char reason[512];
 
     r->now = NULL;
@@ -234,16 +274,25 @@ static bl_status run_child(run *r, bl_plan_cell **cell, size_t n, bl_err *e)
     BL_TRY(spawn(r, cell, n, &pid, &fd, e));
     listen_to(r, pid, fd, &error);
     close(fd);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) { }
-    if (r->interrupted || (WIFEXITED(status) && WEXITSTATUS(status) == 130)) { r->interrupted = true; goto out; }
-    if (WIFSIGNALED(status)) snprintf(reason, sizeof reason, "its process was ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    if (r->interrupted || (WIFEXITED(status) && WEXITSTATUS(status) == 130)) {
+        r->interrupted = true;
+        goto out;
+    }
+    if (WIFSIGNALED(status))
+        snprintf(reason, sizeof reason, "its process was ended by signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
     else if (error.n) snprintf(reason, sizeof reason, "%s", error.s);
     else snprintf(reason, sizeof reason, "its process ended with exit code %d", WEXITSTATUS(status));
-    for (size_t i = 0; i < n; i++) {                    /* the running cell; all that are left when none was, so that nothing is tried for ever */
+    for (size_t i = 0; i < n;
+         i++) { /* the running cell; all that are left when none was, so that nothing is tried for ever */
         if (r->now && cell[i] != r->now) continue;
         if (r->settled[cell[i] - r->plan->cell]) continue;
         char said[600];
-        if (bl_plan_look(r->plan, cell[i]) == BL_CELL_DONE) { settle(r, cell[i], "done", false); continue; }
+        if (bl_plan_look(r->plan, cell[i]) == BL_CELL_DONE) {
+            settle(r, cell[i], "done", false);
+            continue;
+        }
         bl_run_note_failure(r->plan, cell[i], "failed", reason);
         snprintf(said, sizeof said, "failed: %s", reason);
         settle(r, cell[i], said, true);
@@ -258,8 +307,9 @@ out:
 /* A shard that does not check is set aside and computed again (F24). */
 static void set_corrupt_aside(const run *r, const bl_plan_cell *c)
 {
-    bl_err e = { 0 };
-    char *path = bl_format_text(NULL, "%s/%s.h5", r->spec->out, c->file), *aside = bl_format_text(NULL, "%s/%s.h5.corrupt", r->spec->out, c->file);
+    bl_err e = {0};
+    char *path = bl_format_text(NULL, "%s/%s.h5", r->spec->out, c->file),
+         *aside = bl_format_text(NULL, "%s/%s.h5.corrupt", r->spec->out, c->file);
     if (path && aside && bl_exists(path) && bl_shard_check(path, c->key, c->hash, &e) == BL_E_CORRUPT) {
         bl_log(BL_LOG_WARN, "%s; set aside as .corrupt", e.text);
         bl_rename(path, aside, NULL);
@@ -300,7 +350,9 @@ static bool base_is_settled(run *r, const bl_plan_cell *c)
     if (r->spec->no_kl || r->plan->variant[c->variant].base) return true;
     for (size_t i = 0; i < r->plan->n_cells; i++) {
         const bl_plan_cell *b = &r->plan->cell[i];
-        if (r->plan->variant[b->variant].base && b->model == c->model && b->task == c->task && b->seed == c->seed && !look(r, i)) return false;
+        if (r->plan->variant[b->variant].base && b->model == c->model && b->task == c->task && b->seed == c->seed &&
+            !look(r, i))
+            return false;
     }
     return true;
 }
@@ -324,7 +376,10 @@ static bl_status all_variants(run *r, bl_err *e)
     bl_plan_cell **cell = bl_new(r->plan->n_cells, sizeof *cell, e);
     bool open = true, *finished = bl_new(r->plan->n_variants, sizeof *finished, e);
 
-    if (!cell || !finished) { st = BL_E_NOMEM; goto out; }
+    if (!cell || !finished) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     while (open && !r->interrupted) {
         bool moved = false;
         open = false;
@@ -339,13 +394,19 @@ static bl_status all_variants(run *r, bl_err *e)
             if (n == 0) continue;
             bl_hash_hex(r->plan->variant[v].hash, hex);
             char *path = bl_format_text(e, "%s/.lock-%s", r->spec->out, hex);
-            if (!path) { st = BL_E_NOMEM; goto out; }
+            if (!path) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
             st = bl_lock_take(path, &lock, e);
             bl_free(path);
-            if (st == BL_E_BUSY) { st = BL_OK; continue; }
+            if (st == BL_E_BUSY) {
+                st = BL_OK;
+                continue;
+            }
             if (st != BL_OK) goto out;
             mine = false;
-            n = ready_cells(r, v, cell, &mine);         /* again, now that nobody else can change it */
+            n = ready_cells(r, v, cell, &mine); /* again, now that nobody else can change it */
             for (size_t i = 0; i < n; i++) set_corrupt_aside(r, cell[i]);
             if (n > 0) {
                 st = run_child(r, cell, n, e);
@@ -356,7 +417,7 @@ static bl_status all_variants(run *r, bl_err *e)
         }
         if (open && !moved && !r->interrupted) {
             if (bl_interrupted()) r->interrupted = true;
-            nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+            nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
         }
     }
 out:
@@ -369,7 +430,10 @@ static void n_a_cells(run *r)
 {
     for (size_t i = 0; i < r->plan->n_cells; i++) {
         bl_plan_cell *c = &r->plan->cell[i];
-        if (c->state == BL_CELL_DONE) { r->settled[i] = true; r->progress.finished++; }
+        if (c->state == BL_CELL_DONE) {
+            r->settled[i] = true;
+            r->progress.finished++;
+        }
         if (c->state != BL_CELL_NA) continue;
         char said[400];
         bl_run_note_failure(r->plan, c, "n/a", c->reason);
@@ -381,24 +445,34 @@ static void n_a_cells(run *r)
 bl_status bl_run_study(const bl_program *p, const bl_spec *s, const bl_run_opts *o, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
-    run r = { .spec = s, .opts = o, };
+    run r = {
+        .spec = s,
+        .opts = o,
+    };
     bl_plan *plan = NULL;
-    bl_text json = { 0 };
+    bl_text json = {0};
     double estimate = 0;
     char *path = NULL;
 
     if (!s->out) return bl_fail(e, BL_E_CONFIG, "no output directory; give --out DIR or \"out\"");
-    clock_gettime(CLOCK_REALTIME_COARSE, &r.began);     /* the clock of file times */
+    clock_gettime(CLOCK_REALTIME_COARSE, &r.began); /* the clock of file times */
     BL_TRY(bl_plan_make(p, s, &o->plan, &plan, e));
     BL_TRY(bl_dir_usable(s->out, e));
     bl_clean_temps(s->out);
     r.plan = plan;
-    if (!(r.settled = bl_new(plan->n_cells, sizeof *r.settled, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(r.settled = bl_new(plan->n_cells, sizeof *r.settled, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_plan_json(plan, &json, e));
-    if (!(path = bl_join(s->out, "plan.json", e))) { st = BL_E_NOMEM; goto out; }
+    if (!(path = bl_join(s->out, "plan.json", e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_write_file(path, json.s, json.n, e));
     for (size_t i = 0; i < plan->n_cells; i++)
-        if (plan->cell[i].state == BL_CELL_OPEN || plan->cell[i].state == BL_CELL_FAILED) estimate += plan->cell[i].seconds;
+        if (plan->cell[i].state == BL_CELL_OPEN || plan->cell[i].state == BL_CELL_FAILED)
+            estimate += plan->cell[i].seconds;
     bl_progress_begin(&r.progress, plan->n_cells, estimate, o->quiet);
     r.now_since = bl_now();
     n_a_cells(&r);
@@ -407,7 +481,9 @@ bl_status bl_run_study(const bl_program *p, const bl_spec *s, const bl_run_opts 
     if (st != BL_OK) goto out;
     *exit_code = r.interrupted ? 130 : r.n_failed ? 1 : 0;
     if (r.interrupted) fprintf(stderr, "bitladder: interrupted; run the same command again to continue\n");
-    else if (r.n_failed) fprintf(stderr, "bitladder: %zu of %zu cells failed; see them with: bitladder table %s --failed\n", r.n_failed, plan->n_cells, s->out);
+    else if (r.n_failed)
+        fprintf(stderr, "bitladder: %zu of %zu cells failed; see them with: bitladder table %s --failed\n", r.n_failed,
+                plan->n_cells, s->out);
     else if (!o->quiet) fprintf(stderr, "all %zu cells are done; next: bitladder table %s\n", plan->n_cells, s->out);
 out:
     bl_free(path);

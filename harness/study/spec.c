@@ -9,15 +9,17 @@
 typedef struct reader {
     const bl_program *program;
     bl_spec *spec;
-    const char *name;                                   /* of the document, for sentences */
+    const char *name; /* of the document, for sentences */
 } reader;
 
-static const char *const keys[] = { "models", "methods", "tasks", "seeds", "calib", "limit", "out", "data", "threads", "batch_tokens", "batch_size",
-                                    "stream", "no_bos", "kernel_ref", "kl", "allow_nonfinite", "tokenizer", "device", NULL };
+static const char *const keys[] = {"models",          "methods",   "tasks",  "seeds",      "calib",
+                                   "limit",           "out",       "data",   "threads",    "batch_tokens",
+                                   "batch_size",      "stream",    "no_bos", "kernel_ref", "kl",
+                                   "allow_nonfinite", "tokenizer", "device", NULL};
 
 /* ---- lists ---- */
 
-enum { MOST_METHODS = 100000 };                         /* a few lists of options multiply to any number */
+enum { MOST_METHODS = 100000 }; /* a few lists of options multiply to any number */
 
 /* list[n] with room for one more; it doubles, since what the arena gave out before stays there. */
 static bl_status room(bl_arena *a, void *list, size_t n, size_t size, bl_err *e)
@@ -37,7 +39,10 @@ static bl_status add_model(reader *r, const char *text, size_t n, bl_err *e)
     bl_status st = BL_OK;
     if (n == 0) return bl_fail(e, BL_E_CONFIG, "%s: a model name is empty", r->name);
     BL_TRY(room(s->arena, &s->model, s->n_models, sizeof *s->model, e));
-    if (!(s->model[s->n_models] = bl_arena_str(s->arena, text, n, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(s->model[s->n_models] = bl_arena_str(s->arena, text, n, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     s->n_models++;
 out:
     return st;
@@ -65,24 +70,30 @@ out:
 static bl_status add_method_object(reader *r, const bl_json *object, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_json *options = bl_json_first(object), *list[64] = { 0 };
-    size_t at[64] = { 0 }, n = 0, combinations = 1;
-    bl_text text = { 0 };
+    const bl_json *options = bl_json_first(object), *list[64] = {0};
+    size_t at[64] = {0}, n = 0, combinations = 1;
+    bl_text text = {0};
     bl_json *one = NULL;
     const bl_method *method;
 
     if (bl_json_size(object) != 1 || bl_json_kind(options) != BL_JSON_OBJECT)
-        return bl_fail(e, BL_E_CONFIG, "%s: a method is a text or an object with one key, {\"name\": {options}}", r->name);
+        return bl_fail(e, BL_E_CONFIG, "%s: a method is a text or an object with one key, {\"name\": {options}}",
+                       r->name);
     BL_TRY(bl_program_method(r->program, bl_json_key(options), &method, e));
     for (const bl_json *o = bl_json_first(options); o; o = bl_json_next(o)) {
-        if (n == BL_COUNT(list)) { st = bl_fail(e, BL_E_CONFIG, "%s: method %s has too many options", r->name, method->name); goto out; }
+        if (n == BL_COUNT(list)) {
+            st = bl_fail(e, BL_E_CONFIG, "%s: method %s has too many options", r->name, method->name);
+            goto out;
+        }
         if (bl_json_kind(o) == BL_JSON_ARRAY && bl_json_size(o) == 0) {
-            st = bl_fail(e, BL_E_CONFIG, "%s: method %s: the list of '%s' is empty", r->name, method->name, bl_json_key(o));
+            st = bl_fail(e, BL_E_CONFIG, "%s: method %s: the list of '%s' is empty", r->name, method->name,
+                         bl_json_key(o));
             goto out;
         }
         combinations *= BL_MAX(bl_json_kind(o) == BL_JSON_ARRAY ? bl_json_size(o) : 1, 1);
         if (combinations + r->spec->n_methods > MOST_METHODS) {
-            st = bl_fail(e, BL_E_CONFIG, "%s: method %s: the lists of its options make more than %d methods", r->name, method->name, MOST_METHODS);
+            st = bl_fail(e, BL_E_CONFIG, "%s: method %s: the lists of its options make more than %d methods", r->name,
+                         method->name, MOST_METHODS);
             goto out;
         }
         list[n++] = o;
@@ -129,10 +140,10 @@ out:
 static bl_status task_options(const bl_task *t, const void *opts, bl_arena *a, const char **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text text = { 0 };
+    bl_text text = {0};
     bl_text_add(&text, "{");
     for (const bl_opt *o = t->opts; o && o->type != BL_OPT_END; o++) {
-        bl_text value = { 0 };
+        bl_text value = {0};
         if (o != t->opts) bl_text_add(&text, ",");
         bl_json_put_str(&text, o->name, strlen(o->name));
         bl_text_add(&text, ":");
@@ -154,15 +165,21 @@ static bl_status add_task(reader *r, const char *text, const bl_json *options, b
 {
     bl_status st = BL_OK;
     bl_spec *s = r->spec;
-    bl_task_choice c = { 0 };
+    bl_task_choice c = {0};
     char where[160];
 
     BL_TRY(bl_program_task(r->program, text, &c.task, &c.name, e));
-    if (!(c.opts = bl_alloc(s->arena, 1, c.task->opts_size ? c.task->opts_size : 1, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(c.opts = bl_alloc(s->arena, 1, c.task->opts_size ? c.task->opts_size : 1, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (c.task->opts) bl_opt_defaults(c.task->opts, c.opts);
     snprintf(where, sizeof where, "%s: task %s", r->name, c.name);
     for (const bl_json *o = options ? bl_json_first(options) : NULL; o; o = bl_json_next(o)) {
-        if (!c.task->opts) { st = bl_fail(e, BL_E_CONFIG, "%s has no options, but '%s' is given", where, bl_json_key(o)); goto out; }
+        if (!c.task->opts) {
+            st = bl_fail(e, BL_E_CONFIG, "%s has no options, but '%s' is given", where, bl_json_key(o));
+            goto out;
+        }
         BL_TRY(bl_opt_set_json(c.task->opts, c.opts, bl_json_key(o), o, where, e));
     }
     BL_TRY(task_options(c.task, c.opts, s->arena, &c.options, e));
@@ -183,17 +200,19 @@ static bl_status add_seed(reader *r, uint64_t seed, bl_err *e)
 static bl_status add_data(reader *r, const char *text, size_t n, bl_err *e)
 {
     bl_data_dirs *d = &r->spec->data;
-    if (d->n == BL_COUNT(d->dir)) return bl_fail(e, BL_E_CONFIG, "%s: more than %zu data directories", r->name, BL_COUNT(d->dir));
+    if (d->n == BL_COUNT(d->dir))
+        return bl_fail(e, BL_E_CONFIG, "%s: more than %zu data directories", r->name, BL_COUNT(d->dir));
     if (!(d->dir[d->n] = bl_arena_str(r->spec->arena, text, n, e))) return BL_E_NOMEM;
     d->n++;
     return BL_OK;
 }
 
 /* Calls add for every piece of a comma separated list. */
-static bl_status each(reader *r, const char *list, bl_status (*add)(reader *, const char *, size_t, bl_err *), bl_err *e)
+static bl_status each(reader *r, const char *list, bl_status (*add)(reader *, const char *, size_t, bl_err *),
+                      bl_err *e)
 {
     bl_status st = BL_OK;
-    for (const char *p = list; ; p++) {
+    for (const char *p = list;; p++) {
         size_t n = strcspn(p, ",");
         BL_TRY(add(r, p, n, e));
         p += n;
@@ -215,23 +234,28 @@ static bl_status task_piece(reader *r, const char *text, size_t n, bl_err *e)
 static bl_status seed_piece(reader *r, const char *text, size_t n, bl_err *e)
 {
     uint64_t v = 0;
-    if (n == 0 || n > 19) return bl_fail(e, BL_E_CONFIG, "%s: seed '%.*s' is not in 0..9007199254740992", r->name, (int)n, text);
+    if (n == 0 || n > 19)
+        return bl_fail(e, BL_E_CONFIG, "%s: seed '%.*s' is not in 0..9007199254740992", r->name, (int)n, text);
     for (size_t i = 0; i < n; i++) {
-        if (text[i] < '0' || text[i] > '9') return bl_fail(e, BL_E_CONFIG, "%s: seed '%.*s' is not a whole number", r->name, (int)n, text);
+        if (text[i] < '0' || text[i] > '9')
+            return bl_fail(e, BL_E_CONFIG, "%s: seed '%.*s' is not a whole number", r->name, (int)n, text);
         v = v * 10 + (uint64_t)(text[i] - '0');
     }
-    if (v > (1ull << 53)) return bl_fail(e, BL_E_CONFIG, "%s: seed '%.*s' is not in 0..9007199254740992", r->name, (int)n, text);
+    if (v > (1ull << 53))
+        return bl_fail(e, BL_E_CONFIG, "%s: seed '%.*s' is not in 0..9007199254740992", r->name, (int)n, text);
     return add_seed(r, v, e);
 }
 
 /* ---- the document ---- */
 
 /* `v` is one text or number, or a list of them: calls one() for each. */
-static bl_status one_or_list(reader *r, const bl_json *v, bl_status (*one)(reader *, const bl_json *, bl_err *), bl_err *e)
+static bl_status one_or_list(reader *r, const bl_json *v, bl_status (*one)(reader *, const bl_json *, bl_err *),
+                             bl_err *e)
 {
     bl_status st = BL_OK;
     if (bl_json_kind(v) != BL_JSON_ARRAY) return one(r, v, e);
-    if (bl_json_size(v) == 0) return bl_fail(e, BL_E_CONFIG, "%s: the list '%s' is empty", r->name, bl_json_key(v) ? bl_json_key(v) : "");
+    if (bl_json_size(v) == 0)
+        return bl_fail(e, BL_E_CONFIG, "%s: the list '%s' is empty", r->name, bl_json_key(v) ? bl_json_key(v) : "");
     for (const bl_json *c = bl_json_first(v); c; c = bl_json_next(c)) BL_TRY(one(r, c, e));
 out:
     return st;
@@ -262,7 +286,8 @@ static bl_status json_task(reader *r, const bl_json *v, bl_err *e)
     if (bl_json_kind(v) == BL_JSON_OBJECT) {
         const bl_json *options = bl_json_first(v);
         if (bl_json_size(v) != 1 || bl_json_kind(options) != BL_JSON_OBJECT)
-            return bl_fail(e, BL_E_CONFIG, "%s: a task is a text or an object with one key, {\"name\": {options}}", r->name);
+            return bl_fail(e, BL_E_CONFIG, "%s: a task is a text or an object with one key, {\"name\": {options}}",
+                           r->name);
         return add_task(r, bl_json_key(options), options, e);
     }
     BL_TRY(bl_json_str(v, &s, e));
@@ -320,7 +345,7 @@ out:
 
 static bl_status calib_of(reader *r, const bl_json *doc, bl_err *e)
 {
-    static const char *const known[] = { "data", "n", "seqlen", "seed", NULL };
+    static const char *const known[] = {"data", "n", "seqlen", "seed", NULL};
     bl_status st = BL_OK;
     bl_calib_choice *c = &r->spec->calib;
     const bl_json *v = bl_json_get(doc, "calib");
@@ -332,10 +357,11 @@ static bl_status calib_of(reader *r, const bl_json *doc, bl_err *e)
     BL_TRY(count_of(r, v, "seqlen", &c->seqlen, e));
     BL_TRY(count_of(r, v, "seed", &c->seed, e));
     if (c->data && !bl_source_find(c->data)) {
-        const char *names[64] = { 0 };
+        const char *names[64] = {0};
         for (size_t i = 0; bl_source_at(i) && i < BL_COUNT(names) - 1; i++) names[i] = bl_source_at(i)->name;
         const char *near = bl_nearest(c->data, names);
-        st = bl_fail(e, BL_E_CONFIG, "%s: no calibration text '%s'%s%s%s", r->name, c->data, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+        st = bl_fail(e, BL_E_CONFIG, "%s: no calibration text '%s'%s%s%s", r->name, c->data,
+                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     }
 out:
     return st;
@@ -348,14 +374,15 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     bool kl = true;
     const bl_json *v;
 
-    s->calib = (bl_calib_choice){ .n = 128, .seqlen = 2048 };
+    s->calib = (bl_calib_choice){.n = 128, .seqlen = 2048};
     if (bl_json_kind(doc) != BL_JSON_OBJECT) return bl_fail(e, BL_E_CONFIG, "%s: a study is a JSON object", r->name);
     BL_TRY(bl_json_only(doc, keys, e));
-    if (!from->model  && (v = bl_json_get(doc, "models")))  BL_TRY(one_or_list(r, v, json_model, e));
+    if (!from->model && (v = bl_json_get(doc, "models"))) BL_TRY(one_or_list(r, v, json_model, e));
     if (!from->method && (v = bl_json_get(doc, "methods"))) BL_TRY(one_or_list(r, v, json_method, e));
-    if (!from->task   && (v = bl_json_get(doc, "tasks")))   BL_TRY(one_or_list(r, v, json_task, e));
-    if (!from->seed   && (v = bl_json_get(doc, "seeds")))   BL_TRY(one_or_list(r, v, json_seed, e));
-    if ((v = bl_json_get(doc, "data")) && (bl_json_kind(v) != BL_JSON_ARRAY || bl_json_size(v) > 0)) BL_TRY(one_or_list(r, v, json_data, e));
+    if (!from->task && (v = bl_json_get(doc, "tasks"))) BL_TRY(one_or_list(r, v, json_task, e));
+    if (!from->seed && (v = bl_json_get(doc, "seeds"))) BL_TRY(one_or_list(r, v, json_seed, e));
+    if ((v = bl_json_get(doc, "data")) && (bl_json_kind(v) != BL_JSON_ARRAY || bl_json_size(v) > 0))
+        BL_TRY(one_or_list(r, v, json_data, e));
     BL_TRY(calib_of(r, doc, e));
     BL_TRY(count_of(r, doc, "limit", &s->limit, e));
     BL_TRY(count_of(r, doc, "threads", &s->threads, e));
@@ -380,7 +407,7 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_spec *s = r->spec;
-    bl_text again = { 0 };
+    bl_text again = {0};
     char *pair = bl_arena_str(s->arena, text, n, e), *value = pair ? strchr(pair, '=') : NULL;
     bool used = false;
 
@@ -398,7 +425,10 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
         BL_TRY(bl_method_text(c->method, c->opts, &again, e));
         BL_TRY(bl_text_check(&again, e));
         char *copy = bl_strdup(again.s, e);
-        if (!copy) { st = BL_E_NOMEM; goto out; }
+        if (!copy) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         bl_free(c->text);
         c->text = copy;
     }
@@ -406,12 +436,19 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
         char *end;
         long long v = strtoll(value, &end, 10);
         bool number = *value && !*end && v >= 0;
-        struct { const char *key; int64_t *at; } counts[] = { { "calib.n", &s->calib.n }, { "calib.seqlen", &s->calib.seqlen }, { "calib.seed", &s->calib.seed },
-            { "limit", &s->limit }, { "threads", &s->threads },
-            { "batch_tokens", &s->batch_tokens }, { "batch_size", &s->batch_size } };
+        struct {
+            const char *key;
+            int64_t *at;
+        } counts[] = {{"calib.n", &s->calib.n},       {"calib.seqlen", &s->calib.seqlen},
+                      {"calib.seed", &s->calib.seed}, {"limit", &s->limit},
+                      {"threads", &s->threads},       {"batch_tokens", &s->batch_tokens},
+                      {"batch_size", &s->batch_size}};
         for (size_t i = 0; i < BL_COUNT(counts); i++)
             if (strcmp(counts[i].key, pair) == 0) {
-                if (!number) { st = bl_fail(e, BL_E_CONFIG, "--set %s=%s: expected a whole number, 0 or more", pair, value); goto out; }
+                if (!number) {
+                    st = bl_fail(e, BL_E_CONFIG, "--set %s=%s: expected a whole number, 0 or more", pair, value);
+                    goto out;
+                }
                 *counts[i].at = v;
                 used = true;
             }
@@ -420,10 +457,13 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
         const char *names[256];
         size_t k = 0;
         for (size_t i = 0; i < s->n_methods; i++)
-            for (const bl_opt *o = s->method[i].method->opts; o && o->type != BL_OPT_END && k < BL_COUNT(names) - 1; o++) names[k++] = o->name;
+            for (const bl_opt *o = s->method[i].method->opts; o && o->type != BL_OPT_END && k < BL_COUNT(names) - 1;
+                 o++)
+                names[k++] = o->name;
         names[k] = NULL;
         const char *near = bl_nearest(pair, names);
-        st = near ? bl_fail(e, BL_E_CONFIG, "--set %s: no method of this study has that option; did you mean %s?", pair, near)
+        st = near ? bl_fail(e, BL_E_CONFIG, "--set %s: no method of this study has that option; did you mean %s?", pair,
+                            near)
                   : bl_fail(e, BL_E_CONFIG, "--set %s: no method of this study has that option", pair);
     }
 out:
@@ -432,45 +472,66 @@ out:
 }
 
 /* doc: NULL, or what from->file holds. */
-static bl_status from_document(const bl_program *p, const bl_json *doc, const bl_spec_from *from, bl_spec *out, bl_err *e)
+static bl_status from_document(const bl_program *p, const bl_json *doc, const bl_spec_from *from, bl_spec *out,
+                               bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_spec s = { 0 };
-    reader r = { .program = p, .spec = &s, .name = from->file ? from->file : "command line" };
+    bl_spec s = {0};
+    reader r = {.program = p, .spec = &s, .name = from->file ? from->file : "command line"};
 
     BL_TRY(bl_arena_new(&s.arena, e));
     if (doc) BL_TRY(document(&r, doc, from, e));
     r.name = "command line";
-    if (from->model)  BL_TRY(each(&r, from->model, add_model, e));
+    if (from->model) BL_TRY(each(&r, from->model, add_model, e));
     if (from->method) BL_TRY(each(&r, from->method, method_piece, e));
-    if (from->task)   BL_TRY(each(&r, from->task, task_piece, e));
-    if (from->seed)   BL_TRY(each(&r, from->seed, seed_piece, e));
-    if (from->data) {                                   /* directories of the command line come first */
+    if (from->task) BL_TRY(each(&r, from->task, task_piece, e));
+    if (from->seed) BL_TRY(each(&r, from->seed, seed_piece, e));
+    if (from->data) { /* directories of the command line come first */
         bl_data_dirs of_file = s.data;
         s.data.n = 0;
         BL_TRY(each(&r, from->data, add_data, e));
         for (size_t i = 0; i < of_file.n; i++) BL_TRY(add_data(&r, of_file.dir[i], strlen(of_file.dir[i]), e));
     }
-    struct { int64_t from, *to; } counts[] = { { from->limit, &s.limit }, { from->threads, &s.threads }, { from->batch_tokens, &s.batch_tokens },
-                                               { from->batch_size, &s.batch_size } };
+    struct {
+        int64_t from, *to;
+    } counts[] = {{from->limit, &s.limit},
+                  {from->threads, &s.threads},
+                  {from->batch_tokens, &s.batch_tokens},
+                  {from->batch_size, &s.batch_size}};
     for (size_t i = 0; i < BL_COUNT(counts); i++)
         if (counts[i].from >= 0) *counts[i].to = counts[i].from;
-    struct { const char *from, **to; } texts[] = { { from->out, &s.out }, { from->tokenizer, &s.tokenizer }, { from->device, &s.device } };
+    struct {
+        const char *from, **to;
+    } texts[] = {{from->out, &s.out}, {from->tokenizer, &s.tokenizer}, {from->device, &s.device}};
     for (size_t i = 0; i < BL_COUNT(texts); i++)
-        if (texts[i].from && !(*texts[i].to = bl_arena_str(s.arena, texts[i].from, strlen(texts[i].from), e))) { st = BL_E_NOMEM; goto out; }
+        if (texts[i].from && !(*texts[i].to = bl_arena_str(s.arena, texts[i].from, strlen(texts[i].from), e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
     s.stream |= from->stream;
     s.no_bos |= from->no_bos;
     s.kernel_ref |= from->kernel_ref;
     s.no_kl |= from->no_kl;
     s.allow_nonfinite |= from->allow_nonfinite;
 
-    if (!s.n_models)  { st = bl_fail(e, BL_E_CONFIG, "%s: no model; give --model or \"models\"", from->file ? from->file : "command line"); goto out; }
-    if (!s.n_methods) { st = bl_fail(e, BL_E_CONFIG, "%s: no method; give --method or \"methods\"", from->file ? from->file : "command line"); goto out; }
-    if (!s.n_tasks)   { st = bl_fail(e, BL_E_CONFIG, "%s: no task; give --task or \"tasks\"", from->file ? from->file : "command line"); goto out; }
-    if (!s.n_seeds)   BL_TRY(add_seed(&r, 0, e));
-    if (from->set)    BL_TRY(each(&r, from->set, set_one, e));
+    if (!s.n_models) {
+        st = bl_fail(e, BL_E_CONFIG, "%s: no model; give --model or \"models\"",
+                     from->file ? from->file : "command line");
+        goto out;
+    }
+    if (!s.n_methods) {
+        st = bl_fail(e, BL_E_CONFIG, "%s: no method; give --method or \"methods\"",
+                     from->file ? from->file : "command line");
+        goto out;
+    }
+    if (!s.n_tasks) {
+        st = bl_fail(e, BL_E_CONFIG, "%s: no task; give --task or \"tasks\"", from->file ? from->file : "command line");
+        goto out;
+    }
+    if (!s.n_seeds) BL_TRY(add_seed(&r, 0, e));
+    if (from->set) BL_TRY(each(&r, from->set, set_one, e));
     *out = s;
-    s = (bl_spec){ 0 };
+    s = (bl_spec){0};
 out:
     bl_spec_free(&s);
     return st;
@@ -487,7 +548,8 @@ out:
     return st;
 }
 
-bl_status bl_spec_parse(const bl_program *p, const char *text, size_t n, const bl_spec_from *from, bl_spec *out, bl_err *e)
+bl_status bl_spec_parse(const bl_program *p, const char *text, size_t n, const bl_spec_from *from, bl_spec *out,
+                        bl_err *e)
 {
     bl_status st = BL_OK;
     bl_json *doc = NULL;
@@ -503,7 +565,7 @@ void bl_spec_free(bl_spec *s)
     if (!s || !s->arena) return;
     for (size_t i = 0; i < s->n_methods; i++) bl_method_choice_free(&s->method[i]);
     bl_arena_free(s->arena);
-    *s = (bl_spec){ 0 };
+    *s = (bl_spec){0};
 }
 
 /* ---- printing ---- */
@@ -544,19 +606,23 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
     if (s->calib.data) {
         bl_text_add(t, "  \"calib\": {\"data\": ");
         bl_json_put_str(t, s->calib.data, strlen(s->calib.data));
-        bl_text_addf(t, ", \"n\": %lld, \"seqlen\": %lld, \"seed\": %lld},\n", (long long)s->calib.n, (long long)s->calib.seqlen, (long long)s->calib.seed);
+        bl_text_addf(t, ", \"n\": %lld, \"seqlen\": %lld, \"seed\": %lld},\n", (long long)s->calib.n,
+                     (long long)s->calib.seqlen, (long long)s->calib.seed);
     }
-    struct { const char *key, *value; } lines[] = { { "out", s->out }, { "tokenizer", s->tokenizer }, { "device", s->device } };
+    struct {
+        const char *key, *value;
+    } lines[] = {{"out", s->out}, {"tokenizer", s->tokenizer}, {"device", s->device}};
     for (size_t i = 0; i < BL_COUNT(lines); i++)
         if (lines[i].value) {
             bl_text_addf(t, "  \"%s\": ", lines[i].key);
             bl_json_put_str(t, lines[i].value, strlen(lines[i].value));
             bl_text_add(t, ",\n");
         }
-    bl_text_addf(t, "  \"limit\": %lld, \"threads\": %lld, \"batch_tokens\": %lld, \"batch_size\": %lld,\n", (long long)s->limit,
-                 (long long)s->threads, (long long)s->batch_tokens, (long long)s->batch_size);
-    bl_text_addf(t, "  \"stream\": %s, \"no_bos\": %s, \"kernel_ref\": %s, \"kl\": %s, \"allow_nonfinite\": %s\n}\n", s->stream ? "true" : "false",
-                 s->no_bos ? "true" : "false", s->kernel_ref ? "true" : "false", s->no_kl ? "false" : "true", s->allow_nonfinite ? "true" : "false");
+    bl_text_addf(t, "  \"limit\": %lld, \"threads\": %lld, \"batch_tokens\": %lld, \"batch_size\": %lld,\n",
+                 (long long)s->limit, (long long)s->threads, (long long)s->batch_tokens, (long long)s->batch_size);
+    bl_text_addf(t, "  \"stream\": %s, \"no_bos\": %s, \"kernel_ref\": %s, \"kl\": %s, \"allow_nonfinite\": %s\n}\n",
+                 s->stream ? "true" : "false", s->no_bos ? "true" : "false", s->kernel_ref ? "true" : "false",
+                 s->no_kl ? "false" : "true", s->allow_nonfinite ? "true" : "false");
     return bl_text_check(t, e);
 }
 
@@ -567,7 +633,8 @@ const char *bl_spec_example(void)
            "  // a directory, a .gguf or llama2.c .bin file, org/name in the local Hugging Face cache, or synth:SHAPE\n"
            "  \"models\":  [\"SmolLM2-135M-Instruct.Q4_1.gguf\"],\n"
            "\n"
-           "  // name:w<bits>[a<bits>][g<group>|pc][+option=value]; see: bitladder show rtn. In the object form lists multiply.\n"
+           "  // name:w<bits>[a<bits>][g<group>|pc][+option=value]; see: bitladder show rtn. In the object form lists "
+           "multiply.\n"
            "  \"methods\": [\"base\", {\"rtn\": {\"wbits\": [8, 6, 5, 4, 3, 2, 1], \"group\": 64}}],\n"
            "\n"
            "  // see: bitladder list tasks\n"

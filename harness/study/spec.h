@@ -12,35 +12,48 @@
 #define BL_SPEC_H
 #include "harness/program.h"
 
-typedef struct bl_task_choice { const bl_task *task; const char *name; void *opts; const char *options; } bl_task_choice;   /* options: JSON of all, "{}" */
-typedef struct bl_calib_choice { const char *data; int64_t n, seqlen, seed; } bl_calib_choice;      /* for methods that look at data; data NULL: not said */
+typedef struct bl_task_choice {
+    const bl_task *task;
+    const char *name;
+    void *opts;
+    const char *options;
+} bl_task_choice; /* options: JSON of all, "{}" */
+typedef struct bl_calib_choice {
+    const char *data;
+    int64_t n, seqlen, seed;
+} bl_calib_choice; /* for methods that look at data; data NULL: not said */
 typedef struct bl_spec {
-    const char **model; size_t n_models;
-    bl_method_choice *method; size_t n_methods;
-    bl_task_choice *task; size_t n_tasks;
-    uint64_t *seed; size_t n_seeds;
-    bl_calib_choice calib;                              /* enters the identity of methods that need calibration only */
-    int64_t limit;                                      /* 0: all */
-    int64_t threads;                                    /* 0: all cores */
-    int64_t batch_tokens, batch_size;                   /* 0: chosen; numbers do not depend on them */
-    bool    stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
-    const char *tokenizer;                              /* --tokenizer */
-    const char *out;                                    /* NULL: not said */
+    const char **model;
+    size_t n_models;
+    bl_method_choice *method;
+    size_t n_methods;
+    bl_task_choice *task;
+    size_t n_tasks;
+    uint64_t *seed;
+    size_t n_seeds;
+    bl_calib_choice calib;            /* enters the identity of methods that need calibration only */
+    int64_t limit;                    /* 0: all */
+    int64_t threads;                  /* 0: all cores */
+    int64_t batch_tokens, batch_size; /* 0: chosen; numbers do not depend on them */
+    bool stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
+    const char *tokenizer; /* --tokenizer */
+    const char *out;       /* NULL: not said */
     const char *device;
     bl_data_dirs data;
-    bl_arena *arena;                                    /* owns everything */
+    bl_arena *arena; /* owns everything */
 } bl_spec;
 
-typedef struct bl_spec_from {                           /* command line; a list is comma separated and wins over the file's */
-    const char *file;                                   /* NULL: none; "-": standard input */
-    const char *model, *method, *task, *seed, *out, *data, *set, *device, *tokenizer;   /* `set`: k=v,k=v */
-    int64_t limit, threads, batch_tokens, batch_size;   /* < 0: not said */
+typedef struct bl_spec_from { /* command line; a list is comma separated and wins over the file's */
+    const char *file;         /* NULL: none; "-": standard input */
+    const char *model, *method, *task, *seed, *out, *data, *set, *device, *tokenizer; /* `set`: k=v,k=v */
+    int64_t limit, threads, batch_tokens, batch_size;                                 /* < 0: not said */
     bool stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
 } bl_spec_from;
 bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *out, bl_err *e);
 /* The same from a document in memory; from->file is its name in sentences. */
-bl_status bl_spec_parse(const bl_program *p, const char *text, size_t n, const bl_spec_from *from, bl_spec *out, bl_err *e);
-void      bl_spec_free(bl_spec *s);
+bl_status bl_spec_parse(const bl_program *p, const char *text, size_t n, const bl_spec_from *from, bl_spec *out,
+                        bl_err *e);
+void bl_spec_free(bl_spec *s);
 /* The effective spec, as JSON that bl_spec_read takes. */
 bl_status bl_spec_print(const bl_spec *s, bl_text *out, bl_err *e);
 /* A commented spec to start from. */

@@ -15,9 +15,9 @@ bl_status tok_trie_add(tok_trie *t, const char *s, size_t n, int32_t value, bl_e
         if (next < 0) {
             BL_TRY(bl_grow(&t->node, &t->cap, t->n + 1, sizeof *t->node, e));
             next = (int32_t)t->n++;
-            t->node[next] = (tok_node){ .child = -1, .sibling = i ? t->node[at].child : -1, .value = -1, .byte = byte };
+            t->node[next] = (tok_node){.child = -1, .sibling = i ? t->node[at].child : -1, .value = -1, .byte = byte};
             if (i) t->node[at].child = next;
-            else   t->root[byte] = next;
+            else t->root[byte] = next;
         }
         at = next;
     }
@@ -31,8 +31,11 @@ int32_t tok_trie_find(const tok_trie *t, const char *s, size_t n, size_t *length
     int32_t best = -1;
     if (!t->n || !n) return -1;
     int32_t at = t->root[(uint8_t)s[0]];
-    for (size_t i = 0; at >= 0; ) {
-        if (t->node[at].value >= 0) { best = t->node[at].value; *length = i + 1; }
+    for (size_t i = 0; at >= 0;) {
+        if (t->node[at].value >= 0) {
+            best = t->node[at].value;
+            *length = i + 1;
+        }
         if (++i >= n) break;
         at = t->node[at].child;
         while (at >= 0 && t->node[at].byte != (uint8_t)s[i]) at = t->node[at].sibling;
@@ -42,21 +45,29 @@ int32_t tok_trie_find(const tok_trie *t, const char *s, size_t n, size_t *length
 
 static bool is_blank(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 static bool is_word(uint32_t c)
 {
     switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU: case UTF8PROC_CATEGORY_LL: case UTF8PROC_CATEGORY_LT: case UTF8PROC_CATEGORY_LM: case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN: case UTF8PROC_CATEGORY_MC: case UTF8PROC_CATEGORY_ME: case UTF8PROC_CATEGORY_ND: case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_PC: return true;
     default: return false;
     }
 }
 
-static int last_length(const char *s, size_t n)         /* bytes of the last character */
+static int last_length(const char *s, size_t n) /* bytes of the last character */
 {
     size_t i = n - 1;
     while (i > 0 && ((uint8_t)s[i] & 0xC0) == 0x80) i--;

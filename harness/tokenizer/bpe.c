@@ -1,28 +1,39 @@
 /* bpe.c - one piece of text to ids, by merging neighbours.
  *
- * Two rules of choice, one heap. By rank: a pair of ids has a rule, the rule listed first wins (byte-level and byte-fallback BPE). By
- * score: the text of both neighbours together is a token, the highest score wins (sentencepiece, llama2.c). The leftmost of equals goes
- * first. A candidate is out of date when either side has grown since; then the bytes it covers differ. n log n.
+ * Two rules of choice, one heap. By rank: a pair of ids has a rule, the rule listed first wins (byte-level and
+ * byte-fallback BPE). By score: the text of both neighbours together is a token, the highest score wins (sentencepiece,
+ * llama2.c). The leftmost of equals goes first. A candidate is out of date when either side has grown since; then the
+ * bytes it covers differ. n log n.
  */
 #include "tokenizer_impl.h"
 #include <math.h>
 #include <string.h>
 
-typedef struct sym { int32_t prev, next, id; uint32_t at, n; bool frozen; } sym;        /* id -1: no token; n 0: merged away */
-typedef struct cand { uint32_t order, at, n; int32_t id; } cand;                         /* of symbol `at` and the next, n bytes together */
-typedef struct cut { int32_t id; uint32_t left; } cut;                                    /* an unused token and the bytes of its left part */
+typedef struct sym {
+    int32_t prev, next, id;
+    uint32_t at, n;
+    bool frozen;
+} sym; /* id -1: no token; n 0: merged away */
+typedef struct cand {
+    uint32_t order, at, n;
+    int32_t id;
+} cand; /* of symbol `at` and the next, n bytes together */
+typedef struct cut {
+    int32_t id;
+    uint32_t left;
+} cut; /* an unused token and the bytes of its left part */
 
 struct bpe_work {
-    sym    *sym;  size_t n_sym, cap_sym;
-    cand   *heap; size_t n_heap, cap_heap;
-    cut    *cut;  size_t n_cut, cap_cut;
+    sym *sym;
+    size_t n_sym, cap_sym;
+    cand *heap;
+    size_t n_heap, cap_heap;
+    cut *cut;
+    size_t n_cut, cap_cut;
     bl_text letters;
 };
 
-bl_status bpe_work_new(bpe_work **out, bl_err *e)
-{
-    return (*out = bl_new(1, sizeof **out, e)) ? BL_OK : BL_E_NOMEM;
-}
+bl_status bpe_work_new(bpe_work **out, bl_err *e) { return (*out = bl_new(1, sizeof **out, e)) ? BL_OK : BL_E_NOMEM; }
 
 void bpe_work_free(bpe_work *w)
 {
@@ -67,7 +78,7 @@ static bl_status offer(const bl_tokenizer *t, const char *s, bpe_work *w, int32_
     const sym *a = &w->sym[at], *b = &w->sym[a->next];
     if (t->model != TOK_SCORES) {
         const tok_merge *m = tok_merges_find(&t->merges, a->id, b->id);
-        return m ? push(w, (cand){ m->rank1, (uint32_t)at, a->n + b->n, m->id }, e) : BL_OK;
+        return m ? push(w, (cand){m->rank1, (uint32_t)at, a->n + b->n, m->id}, e) : BL_OK;
     }
     if (a->frozen || b->frozen || a->n + b->n > t->vocab.longest) return BL_OK;
     int32_t id = tok_vocab_find(&t->vocab, s + a->at, a->n + b->n);
@@ -75,9 +86,9 @@ static bl_status offer(const bl_tokenizer *t, const char *s, bpe_work *w, int32_
     if (t->vocab.entry[id].type == TOK_UNUSED) {
         bl_status st = bl_grow(&w->cut, &w->cap_cut, w->n_cut + 1, sizeof *w->cut, e);
         if (st != BL_OK) return st;
-        w->cut[w->n_cut++] = (cut){ id, a->n };
+        w->cut[w->n_cut++] = (cut){id, a->n};
     }
-    return push(w, (cand){ t->order[id], (uint32_t)at, a->n + b->n, id }, e);
+    return push(w, (cand){t->order[id], (uint32_t)at, a->n + b->n, id}, e);
 }
 
 static bl_status merge_all(const bl_tokenizer *t, const char *s, bpe_work *w, bl_err *e)
@@ -107,7 +118,7 @@ static bl_status add(bpe_work *w, int32_t id, size_t at, size_t n, bool frozen, 
     bl_status st = BL_OK;
     BL_TRY(bl_grow(&w->sym, &w->cap_sym, w->n_sym + 1, sizeof *w->sym, e));
     int32_t i = (int32_t)w->n_sym++;
-    w->sym[i] = (sym){ .prev = i - 1, .next = -1, .id = id, .at = (uint32_t)at, .n = (uint32_t)n, .frozen = frozen };
+    w->sym[i] = (sym){.prev = i - 1, .next = -1, .id = id, .at = (uint32_t)at, .n = (uint32_t)n, .frozen = frozen};
     if (i) w->sym[i - 1].next = i;
 out:
     return st;
@@ -117,17 +128,18 @@ out:
 
 static bool spelled_in_bytes(const bl_tokenizer *t, const char *s, size_t n)
 {
-    for (size_t j = 0; j < n; j++) if (t->byte_id[(uint8_t)s[j]] < 0) return false;
+    for (size_t j = 0; j < n; j++)
+        if (t->byte_id[(uint8_t)s[j]] < 0) return false;
     return true;
 }
 
-/* Bytes or characters. A character that is no token becomes bytes where all of them have pieces, else unknown. As in the reference an
- * unknown waits for the next known character, so that pieces of bytes come before it. */
+/* Bytes or characters. A character that is no token becomes bytes where all of them have pieces, else unknown. As in
+ * the reference an unknown waits for the next known character, so that pieces of bytes come before it. */
 static bl_status ranked(const bl_tokenizer *t, const char *s, size_t n, bpe_work *w, bl_err *e)
 {
     bl_status st = BL_OK;
     bool letters = t->model == TOK_RANK_BYTES;
-    size_t unknown = 0;                                 /* bytes that wait */
+    size_t unknown = 0; /* bytes that wait */
     for (size_t i = 0, k; i < n; i += k) {
         k = letters ? 1 : (size_t)tok_utf8(s + i, n - i);
         int32_t id = letters ? t->byte_id[(uint8_t)s[i]] : tok_vocab_find(&t->vocab, s + i, k);
@@ -138,7 +150,10 @@ static bl_status ranked(const bl_tokenizer *t, const char *s, size_t n, bpe_work
         } else if (!letters && t->byte_fallback && spelled_in_bytes(t, s + i, k)) {
             for (size_t j = 0; j < k; j++) BL_TRY(add(w, t->byte_id[(uint8_t)s[i + j]], i + j, 1, false, e));
         } else if (t->unk >= 0) {
-            if (unknown && !t->fuse_unk) { BL_TRY(add(w, t->unk, i, unknown, false, e)); unknown = 0; }
+            if (unknown && !t->fuse_unk) {
+                BL_TRY(add(w, t->unk, i, unknown, false, e));
+                unknown = 0;
+            }
             unknown += k;
         }
     }
@@ -156,7 +171,7 @@ static bl_status scored(const bl_tokenizer *t, const char *s, size_t n, bpe_work
         if (!frozen) {
             k = (size_t)tok_utf8(s + i, n - i);
             id = tok_vocab_find(&t->vocab, s + i, k);
-            if (id >= 0 && t->order[id] == UINT32_MAX) id = -1;         /* the text of a control token */
+            if (id >= 0 && t->order[id] == UINT32_MAX) id = -1; /* the text of a control token */
         }
         BL_TRY(add(w, id, i, k, frozen, e));
     }
@@ -167,16 +182,17 @@ out:
 /* ---- ids ----------------------------------------------------------------------------------------- */
 
 /* A token that is not used any more falls apart into what it was merged from. */
-static bl_status put_scored(const bl_tokenizer *t, const char *s, int32_t id, size_t at, size_t n, const bpe_work *w, bl_ids *out, size_t begin,
-        bl_err *e)
+static bl_status put_scored(const bl_tokenizer *t, const char *s, int32_t id, size_t at, size_t n, const bpe_work *w,
+                            bl_ids *out, size_t begin, bl_err *e)
 {
     bl_status st = BL_OK;
     if (id >= 0 && t->vocab.entry[id].type == TOK_UNUSED) {
-        for (size_t i = w->n_cut; i-- > 0; ) {
+        for (size_t i = w->n_cut; i-- > 0;) {
             if (w->cut[i].id != id) continue;
             size_t left = w->cut[i].left;
             BL_TRY(put_scored(t, s, tok_vocab_find(&t->vocab, s + at, left), at, left, w, out, begin, e));
-            return put_scored(t, s, tok_vocab_find(&t->vocab, s + at + left, n - left), at + left, n - left, w, out, begin, e);
+            return put_scored(t, s, tok_vocab_find(&t->vocab, s + at + left, n - left), at + left, n - left, w, out,
+                              begin, e);
         }
     }
     if (id >= 0) return bl_ids_push(out, id, e);
@@ -240,9 +256,11 @@ bl_status tok_order_by_score(bl_tokenizer *t, const char *file, bl_err *e)
     if (!(t->order = bl_new(t->vocab.n, sizeof *t->order, e))) return BL_E_NOMEM;
     for (size_t id = 0; id < t->vocab.n; id++) {
         const tok_entry *v = &t->vocab.entry[id];
-        if (isnan(v->score)) return bl_fail(e, BL_E_FORMAT, "%s: the score of token %zu '%.*s' is not a number", file, id, (int)BL_MIN(v->n, 60u),
-                                            t->vocab.text + v->at);
-        t->order[id] = v->type == TOK_NORMAL || v->type == TOK_USER || v->type == TOK_UNUSED ? order_of(v->score) : UINT32_MAX;
+        if (isnan(v->score))
+            return bl_fail(e, BL_E_FORMAT, "%s: the score of token %zu '%.*s' is not a number", file, id,
+                           (int)BL_MIN(v->n, 60u), t->vocab.text + v->at);
+        t->order[id] = v->type == TOK_NORMAL || v->type == TOK_USER || v->type == TOK_UNUSED ? order_of(v->score)
+                                                                                             : UINT32_MAX;
     }
     return BL_OK;
 }

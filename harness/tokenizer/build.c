@@ -81,7 +81,7 @@ out:
 
 bl_status tok_add_split(bl_tokenizer *t, const char *pattern, tok_behavior b, const char *file, bl_err *e)
 {
-    tok_pre step = { .op = PRE_SPLIT, .behavior = b };
+    tok_pre step = {.op = PRE_SPLIT, .behavior = b};
     bl_status st = tok_regex_new(pattern, strlen(pattern), false, file, &step.regex, e);
     return st == BL_OK ? tok_add_pre(t, &step, file, e) : st;
 }
@@ -115,7 +115,9 @@ uint32_t tok_byte_letter(uint8_t b)
 {
     bool printable = (b >= '!' && b <= '~') || (b >= 0xA1 && b != 0xAD);
     if (printable) return b;
-    return b <= 32 ? 256u + b : b <= 0xA0 ? 256u + 33 + (b - 127u) : 256u + 67;     /* the 68 others, in order, from U+0100 */
+    return b <= 32     ? 256u + b
+           : b <= 0xA0 ? 256u + 33 + (b - 127u)
+                       : 256u + 67; /* the 68 others, in order, from U+0100 */
 }
 
 int tok_letter_byte(uint32_t c)
@@ -128,14 +130,14 @@ int tok_letter_byte(uint32_t c)
 bool tok_letters(const char *s, size_t n, bl_text *out)
 {
     size_t before = out->n;
-    for (size_t i = 0; i < n; ) {
+    for (size_t i = 0; i < n;) {
         int k = tok_utf8(s + i, n - i), byte = k > 0 ? tok_letter_byte(tok_get_utf8(s + i, k)) : -1;
         if (byte < 0) {
             out->n = before;
             if (out->s) out->s[before] = 0;
             return false;
         }
-        bl_text_addn(out, (char[]){ (char)byte }, 1);
+        bl_text_addn(out, (char[]){(char)byte}, 1);
         i += (size_t)k;
     }
     return true;
@@ -146,7 +148,8 @@ static void find_bytes(bl_tokenizer *t)
     for (int b = 0; b < 256; b++) {
         if (t->byte_id[b] >= 0) continue;
         char utf8[8];
-        int n = t->model == TOK_RANK_BYTES ? (int)tok_put_utf8(tok_byte_letter((uint8_t)b), utf8) : snprintf(utf8, sizeof utf8, "<0x%02X>", b);
+        int n = t->model == TOK_RANK_BYTES ? (int)tok_put_utf8(tok_byte_letter((uint8_t)b), utf8)
+                                           : snprintf(utf8, sizeof utf8, "<0x%02X>", b);
         t->byte_id[b] = tok_vocab_find(&t->vocab, utf8, (size_t)n);
     }
 }
@@ -164,7 +167,7 @@ static bl_status token_bytes(bl_tokenizer *t, int32_t id, bool added, bl_text *o
     } else if (id == t->unk && t->unk_surface) {
         bl_text_add(out, t->unk_surface);
     } else if ((byte = tok_byte_piece(s, v->n)) >= 0 && t->byte_fallback) {
-        bl_text_addn(out, (char[]){ (char)byte }, 1);
+        bl_text_addn(out, (char[]){(char)byte}, 1);
     } else {
         const char *end = s + v->n;
         for (const char *p; (p = memmem(s, (size_t)(end - s), TOK_BLANK, 3)) != NULL; s = p + 3) {
@@ -179,9 +182,10 @@ static bl_status token_bytes(bl_tokenizer *t, int32_t id, bool added, bl_text *o
 static bl_status make_bytes(bl_tokenizer *t, const char *file, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text all = { 0 };
+    bl_text all = {0};
     uint8_t *added = bl_new(t->vocab.n + 1, 1, e);
-    if (!added || !(t->bytes_at = bl_new(t->vocab.n + 1, sizeof *t->bytes_at, e)) || !(t->special = bl_new(t->vocab.n + 1, 1, e))) {
+    if (!added || !(t->bytes_at = bl_new(t->vocab.n + 1, sizeof *t->bytes_at, e)) ||
+        !(t->special = bl_new(t->vocab.n + 1, 1, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -192,13 +196,19 @@ static bl_status make_bytes(bl_tokenizer *t, const char *file, bl_err *e)
     for (size_t id = 0; id < t->vocab.n; id++) {
         if (t->vocab.entry[id].type == TOK_CONTROL) t->special[id] = 1;
         BL_TRY(token_bytes(t, (int32_t)id, added[id], &all, e));
-        if (all.n > UINT32_MAX) { st = bl_fail(e, BL_E_FORMAT, "%s: the texts of its tokens are larger than 4 GiB", file); goto out; }
+        if (all.n > UINT32_MAX) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: the texts of its tokens are larger than 4 GiB", file);
+            goto out;
+        }
         t->bytes_at[id + 1] = (uint32_t)all.n;
     }
     t->bytes = all.s;
     t->n_bytes = all.n;
-    if (!t->bytes && !(t->bytes = bl_strdup("", e))) { st = BL_E_NOMEM; goto out; }
-    all = (bl_text){ 0 };
+    if (!t->bytes && !(t->bytes = bl_strdup("", e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    all = (bl_text){0};
 out:
     bl_text_free(&all);
     bl_free(added);
@@ -209,12 +219,13 @@ out:
 static bl_status make_tries(bl_tokenizer *t, const char *file, bl_err *e)
 {
     bl_status st = BL_OK;
-    tok_text norm = { 0 }, spare = { 0 };
+    tok_text norm = {0}, spare = {0};
     for (size_t i = 0; i < t->n_added; i++) {
         tok_added *a = &t->added[i];
         for (size_t k = 0, step; k < a->n; k += step) {
             int length = tok_utf8(a->text + k, a->n - k);
-            if (length < 0) return bl_fail(e, BL_E_FORMAT, "%s: token %d is recognised inside text and is not UTF-8", file, a->id);
+            if (length < 0)
+                return bl_fail(e, BL_E_FORMAT, "%s: token %d is recognised inside text and is not UTF-8", file, a->id);
             step = (size_t)length;
         }
         if (a->normalized && t->n_norm) {
@@ -238,45 +249,50 @@ static bl_status make_hash(bl_tokenizer *t, bl_err *e)
     if (!h) return BL_E_NOMEM;
     bl_hash_text(h, "tokenizer 1");
     bl_hash_u64(h, t->model);
-    bl_hash_u64(h, (uint64_t)t->ignore_merges | (uint64_t)t->byte_fallback << 1 | (uint64_t)t->fuse_unk << 2 | (uint64_t)t->each_byte << 3);
-    bl_hash_add(h, (int64_t[]){ t->unk, t->bos, t->eos }, 3 * sizeof(int64_t));
+    bl_hash_u64(h, (uint64_t)t->ignore_merges | (uint64_t)t->byte_fallback << 1 | (uint64_t)t->fuse_unk << 2 |
+                       (uint64_t)t->each_byte << 3);
+    bl_hash_add(h, (int64_t[]){t->unk, t->bos, t->eos}, 3 * sizeof(int64_t));
     for (size_t id = 0; id < t->vocab.n; id++) {
         const tok_entry *v = &t->vocab.entry[id];
         if (v->type == TOK_HOLE) continue;
-        bl_hash_add(h, (uint64_t[]){ id, v->n, v->type, t->order ? t->order[id] : 0 }, 4 * sizeof(uint64_t));
+        bl_hash_add(h, (uint64_t[]){id, v->n, v->type, t->order ? t->order[id] : 0}, 4 * sizeof(uint64_t));
         bl_hash_add(h, t->vocab.text + v->at, v->n);
     }
-    uint64_t sum[2] = { 0 };                            /* of the merges, whatever the order of their table */
+    uint64_t sum[2] = {0}; /* of the merges, whatever the order of their table */
     for (size_t i = 0; i < t->merges.n_slots; i++) {
         const tok_merge *m = &t->merges.slot[i];
         if (!m->rank1) continue;
-        bl_hash one = bl_hash_bytes((uint64_t[]){ m->pair, m->rank1, (uint64_t)m->id }, 3 * sizeof(uint64_t));
+        bl_hash one = bl_hash_bytes((uint64_t[]){m->pair, m->rank1, (uint64_t)m->id}, 3 * sizeof(uint64_t));
         sum[0] += one.hi;
         sum[1] += one.lo;
     }
     bl_hash_add(h, sum, sizeof sum);
     for (size_t i = 0; i < t->n_norm; i++) {
         const tok_norm *s = &t->norm[i];
-        bl_hash_add(h, (uint64_t[]){ s->op, (uint64_t)s->unicode, s->dummy_prefix, s->remove_extra, s->escape, s->regex != NULL },
-                6 * sizeof(uint64_t));
+        bl_hash_add(
+            h, (uint64_t[]){s->op, (uint64_t)s->unicode, s->dummy_prefix, s->remove_extra, s->escape, s->regex != NULL},
+            6 * sizeof(uint64_t));
         bl_hash_text(h, s->find);
         bl_hash_text(h, s->with);
     }
     for (size_t i = 0; i < t->n_pre; i++) {
         const tok_pre *s = &t->pre[i];
-        bl_hash_add(h, (uint64_t[]){ s->op, s->behavior, s->invert, s->scheme }, 4 * sizeof(uint64_t));
+        bl_hash_add(h, (uint64_t[]){s->op, s->behavior, s->invert, s->scheme}, 4 * sizeof(uint64_t));
         bl_hash_text(h, s->blank);
         bl_hash_text(h, s->regex ? tok_regex_text(s->regex) : NULL);
     }
     for (size_t i = 0; i < t->n_dec; i++) {
         const tok_dec *s = &t->dec[i];
-        bl_hash_add(h, (uint64_t[]){ s->op, (uint64_t)s->start, (uint64_t)s->stop, s->prefix, s->all_leading }, 5 * sizeof(uint64_t));
+        bl_hash_add(h, (uint64_t[]){s->op, (uint64_t)s->start, (uint64_t)s->stop, s->prefix, s->all_leading},
+                    5 * sizeof(uint64_t));
         bl_hash_text(h, s->find);
         bl_hash_text(h, s->with);
     }
     for (size_t i = 0; i < t->n_added; i++) {
         const tok_added *a = &t->added[i];
-        bl_hash_add(h, (uint64_t[]){ (uint64_t)a->id, a->special, a->normalized, a->lstrip, a->rstrip, a->single_word, a->n }, 7 * sizeof(uint64_t));
+        bl_hash_add(
+            h, (uint64_t[]){(uint64_t)a->id, a->special, a->normalized, a->lstrip, a->rstrip, a->single_word, a->n},
+            7 * sizeof(uint64_t));
         bl_hash_add(h, a->text, a->n);
     }
     bl_hash_text(h, t->unk_surface);
@@ -299,7 +315,8 @@ out:
 
 /* ---- opening -------------------------------------------------------------------------------------- */
 
-static bl_status parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, const tok_beside *beside, bl_tokenizer **out, bl_err *e)
+static bl_status parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, const tok_beside *beside,
+                       bl_tokenizer **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tokenizer *t = NULL;
@@ -307,14 +324,14 @@ static bl_status parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char 
 
     BL_TRY(tok_new(&t, e));
     switch (kind) {
-    case BL_TOK_JSON:    BL_TRY(tok_read_json((const char *)p, n, name, t, e)); break;
-    case BL_TOK_SPM:     BL_TRY(tok_read_spm(p, n, name, t, e)); break;
+    case BL_TOK_JSON: BL_TRY(tok_read_json((const char *)p, n, name, t, e)); break;
+    case BL_TOK_SPM: BL_TRY(tok_read_spm(p, n, name, t, e)); break;
     case BL_TOK_LLAMA2C: BL_TRY(tok_read_llama2c(p, n, name, t, e)); break;
     case BL_TOK_GGUF:
         BL_TRY(bl_gguf_parse(p, n, name, &g, e));
         BL_TRY(tok_read_gguf(g, name, t, e));
         break;
-    case BL_TOK_NONE:    st = bl_fail(e, BL_E_MISSING, "%s: no tokenizer", name); goto out;
+    case BL_TOK_NONE: st = bl_fail(e, BL_E_MISSING, "%s: no tokenizer", name); goto out;
     }
     if (beside) tok_beside_apply(t, beside);
     BL_TRY(tok_finish(t, name, e));
@@ -326,7 +343,8 @@ out:
     return st;
 }
 
-bl_status bl_tokenizer_parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, bl_tokenizer **out, bl_err *e)
+bl_status bl_tokenizer_parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, bl_tokenizer **out,
+                             bl_err *e)
 {
     return parse(kind, p, n, name, NULL, out, e);
 }
@@ -334,9 +352,9 @@ bl_status bl_tokenizer_parse(bl_tok_kind kind, const uint8_t *p, size_t n, const
 bl_status bl_tokenizer_open(bl_tok_kind kind, const char *path, bl_tokenizer **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_map m = { 0 };
+    bl_map m = {0};
     bool mapped = false;
-    tok_beside beside = { .add_bos = -1, .bos_id = -1, .eos_id = -1 };
+    tok_beside beside = {.add_bos = -1, .bos_id = -1, .eos_id = -1};
     bl_tokenizer *t = NULL;
 
     BL_TRY(bl_map_open(path, &m, e));
@@ -366,11 +384,12 @@ bl_status bl_tokenizer_of(const bl_checkpoint *c, bl_tokenizer **out, bl_err *e)
     const bl_config *config = bl_checkpoint_config(c);
     bl_tok_kind kind = bl_checkpoint_tokenizer(c, &path, &why);
 
-    if (kind == BL_TOK_NONE) return bl_fail(e, BL_E_MISSING, "%s: no tokenizer: %s", bl_checkpoint_name(c), why ? why : "none is known");
+    if (kind == BL_TOK_NONE)
+        return bl_fail(e, BL_E_MISSING, "%s: no tokenizer: %s", bl_checkpoint_name(c), why ? why : "none is known");
     BL_TRY(bl_tokenizer_open(kind, path, &t, e));
     if (bl_tokenizer_vocab(t) > config->vocab) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: token %" PRId64 " is not in the model, whose vocabulary is %" PRId64, path, bl_tokenizer_vocab(t) - 1,
-                     config->vocab);
+        st = bl_fail(e, BL_E_FORMAT, "%s: token %" PRId64 " is not in the model, whose vocabulary is %" PRId64, path,
+                     bl_tokenizer_vocab(t) - 1, config->vocab);
         goto out;
     }
     if (t->bos < 0 && tok_vocab_has(&t->vocab, config->bos)) t->bos = (int32_t)config->bos;

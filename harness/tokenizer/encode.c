@@ -15,22 +15,26 @@ out:
 void bl_ids_free(bl_ids *ids)
 {
     bl_free(ids->id);
-    *ids = (bl_ids){ 0 };
+    *ids = (bl_ids){0};
 }
 
 /* ---- one call ------------------------------------------------------------------------------------ */
 
 typedef enum special { SPECIAL_NEVER, SPECIAL_ALWAYS, SPECIAL_UNMARKED } special;
-typedef struct segment { size_t start, end; bool match; } segment;
+typedef struct segment {
+    size_t start, end;
+    bool match;
+} segment;
 typedef struct run {
     const bl_tokenizer *t;
-    special     special;
-    bpe_work   *work;
+    special special;
+    bpe_work *work;
     tok_matcher *matcher;
-    tok_text    norm, spare;
-    tok_text    step_text[TOK_MAX_STEPS];
-    segment    *seg[TOK_MAX_STEPS]; size_t cap_seg[TOK_MAX_STEPS];
-    bl_ids     *out;
+    tok_text norm, spare;
+    tok_text step_text[TOK_MAX_STEPS];
+    segment *seg[TOK_MAX_STEPS];
+    size_t cap_seg[TOK_MAX_STEPS];
+    bl_ids *out;
 } run;
 
 static void run_free(run *r)
@@ -39,7 +43,10 @@ static void run_free(run *r)
     tok_matcher_free(r->matcher);
     tok_text_free(&r->norm);
     tok_text_free(&r->spare);
-    for (size_t i = 0; i < TOK_MAX_STEPS; i++) { tok_text_free(&r->step_text[i]); bl_free(r->seg[i]); }
+    for (size_t i = 0; i < TOK_MAX_STEPS; i++) {
+        tok_text_free(&r->step_text[i]);
+        bl_free(r->seg[i]);
+    }
 }
 
 /* ---- pre-tokenizer steps ------------------------------------------------------------------------- */
@@ -53,9 +60,9 @@ static bl_status find_segments(run *r, size_t k, const char *s, size_t n, size_t
     for (size_t at = 0, start, end; at < n; at = end) {
         BL_TRY(tok_regex_next(p->regex, r->matcher, s, n, at, &start, &end, e));
         BL_TRY(bl_grow(&r->seg[k], &r->cap_seg[k], m + 2, sizeof **r->seg, e));
-        if (start > at) r->seg[k][m++] = (segment){ at, start, p->invert };
+        if (start > at) r->seg[k][m++] = (segment){at, start, p->invert};
         if (start >= n) break;
-        r->seg[k][m++] = (segment){ start, end, !p->invert };
+        r->seg[k][m++] = (segment){start, end, !p->invert};
     }
     *n_seg = m;
 out:
@@ -68,10 +75,10 @@ static size_t apply_behavior(tok_behavior b, segment *seg, size_t n)
     size_t m = 0;
     bool previous = false;
     switch (b) {
-    case SPLIT_ISOLATED:
-        return n;
+    case SPLIT_ISOLATED: return n;
     case SPLIT_REMOVED:
-        for (size_t i = 0; i < n; i++) if (!seg[i].match) seg[m++] = seg[i];
+        for (size_t i = 0; i < n; i++)
+            if (!seg[i].match) seg[m++] = seg[i];
         return m;
     case SPLIT_CONTIGUOUS:
     case SPLIT_WITH_PREVIOUS:
@@ -79,13 +86,13 @@ static size_t apply_behavior(tok_behavior b, segment *seg, size_t n)
             segment now = seg[i];
             bool join = m && (b == SPLIT_CONTIGUOUS ? now.match == previous : now.match && !previous);
             if (join) seg[m - 1].end = now.end;
-            else      seg[m++] = now;
+            else seg[m++] = now;
             previous = now.match;
         }
         return m;
     case SPLIT_WITH_NEXT:
-        m = n;                                          /* from the back: pieces gather at the end of the array */
-        for (size_t i = n; i-- > 0; ) {
+        m = n; /* from the back: pieces gather at the end of the array */
+        for (size_t i = n; i-- > 0;) {
             segment now = seg[i];
             if (m < n && now.match && !previous) seg[m].start = now.start;
             else seg[--m] = now;
@@ -117,7 +124,7 @@ static bl_status pieces(run *r, size_t k, const char *s, size_t n, bool first, b
     case PRE_META: {
         size_t n_blank = strlen(p->blank);
         bool there = s[0] == ' ' || (n >= n_blank && !memcmp(s, p->blank, n_blank));
-        tok_norm to = { .op = NORM_REPLACE, .find = " ", .n_find = 1, .with = p->blank, .n_with = n_blank };
+        tok_norm to = {.op = NORM_REPLACE, .find = " ", .n_find = 1, .with = p->blank, .n_with = n_blank};
         if (!there && (p->scheme == PREPEND_ALWAYS || (p->scheme == PREPEND_FIRST && first))) {
             BL_TRY(tok_text_add(&r->spare, "", NULL, 0, e));
             r->spare.n = 0;
@@ -146,26 +153,37 @@ out:
 
 typedef bl_status section_fn(run *r, const char *s, const uint8_t *data, size_t n, bool first, bl_err *e);
 
-/* Text between the added tokens of one trie goes to `next`. A token that may not be recognised here is passed over as the reference
- * does, whole; one that a data span only touches, by one byte, so that a token behind it is still seen. */
-static bl_status sections(run *r, const tok_trie *trie, const char *s, const uint8_t *data, size_t n, bool first, section_fn *next, bl_err *e)
+/* Text between the added tokens of one trie goes to `next`. A token that may not be recognised here is passed over as
+ * the reference does, whole; one that a data span only touches, by one byte, so that a token behind it is still seen.
+ */
+static bl_status sections(run *r, const tok_trie *trie, const char *s, const uint8_t *data, size_t n, bool first,
+                          section_fn *next, bl_err *e)
 {
     bl_status st = BL_OK;
     size_t done = 0, length;
-    for (size_t i = 0; trie->n && i < n; ) {
+    for (size_t i = 0; trie->n && i < n;) {
         int32_t which = trie->root[(uint8_t)s[i]] < 0 ? -1 : tok_trie_find(trie, s + i, n - i, &length);
-        if (which < 0) { i++; continue; }
+        if (which < 0) {
+            i++;
+            continue;
+        }
         const tok_added *a = &r->t->added[which];
         size_t start = i, end = i + length;
-        if (a->special && r->special == SPECIAL_NEVER) { i = end; continue; }
-        if (a->special && r->special == SPECIAL_UNMARKED && memchr(data + start, 1, length)) { i++; continue; }
+        if (a->special && r->special == SPECIAL_NEVER) {
+            i = end;
+            continue;
+        }
+        if (a->special && r->special == SPECIAL_UNMARKED && memchr(data + start, 1, length)) {
+            i++;
+            continue;
+        }
         i = end;
         if (a->single_word && (tok_word_at_end(s, start) || tok_word_at_start(s + end, n - end))) continue;
         if (a->lstrip) start = BL_MAX(start - tok_blank_at_end(s, start), done);
         if (a->rstrip) end += tok_blank_at_start(s + end, n - end);
         if (start > done) BL_TRY(next(r, s + done, data ? data + done : NULL, start - done, first && !done, e));
         BL_TRY(bl_ids_push(r->out, a->id, e));
-        done = end;                                     /* blanks taken by rstrip are still looked at, as the reference does */
+        done = end; /* blanks taken by rstrip are still looked at, as the reference does */
     }
     if (done < n) BL_TRY(next(r, s + done, data ? data + done : NULL, n - done, first && !done, e));
 out:
@@ -186,18 +204,20 @@ static bl_status normalized(run *r, const char *s, const uint8_t *data, size_t n
     return sections(r, &r->t->normalized, r->norm.s, r->norm.marked ? r->norm.data : NULL, r->norm.n, first, plain, e);
 }
 
-static bl_status encode(const bl_tokenizer *t, const char *s, const uint8_t *data, size_t n, special how, int flags, bl_ids *out, bl_err *e)
+static bl_status encode(const bl_tokenizer *t, const char *s, const uint8_t *data, size_t n, special how, int flags,
+                        bl_ids *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    run r = { .t = t, .special = how, .out = out };
-    tok_text valid = { .marked = data != NULL };
+    run r = {.t = t, .special = how, .out = out};
+    tok_text valid = {.marked = data != NULL};
     size_t before = out->n;
 
     if (n > INT32_MAX / 4) return bl_fail(e, BL_E_CONFIG, "a text of %zu bytes is too long to encode at once", n);
     r.norm.marked = r.spare.marked = valid.marked;
     BL_TRY(bpe_work_new(&r.work, e));
     BL_TRY(tok_repair(s, data, n, t->each_byte, &valid, e));
-    if (flags & BL_ENCODE_BOS) for (size_t i = 0; i < t->n_prefix; i++) BL_TRY(bl_ids_push(out, t->prefix[i], e));
+    if (flags & BL_ENCODE_BOS)
+        for (size_t i = 0; i < t->n_prefix; i++) BL_TRY(bl_ids_push(out, t->prefix[i], e));
     BL_TRY(sections(&r, &t->raw, valid.s, valid.marked ? valid.data : NULL, valid.n, true, normalized, e));
 out:
     if (st != BL_OK) out->n = before;
@@ -214,7 +234,7 @@ bl_status bl_encode(const bl_tokenizer *t, const char *text, size_t n, int flags
 bl_status bl_encode_spans(const bl_tokenizer *t, const bl_span *span, size_t n_spans, int flags, bl_ids *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    tok_text all = { .marked = true };
+    tok_text all = {.marked = true};
     bool any_data = false, any_template = false;
 
     BL_TRY(tok_text_add(&all, "", NULL, 0, e));
@@ -236,15 +256,21 @@ out:
 int32_t bl_tokenizer_bos(const bl_tokenizer *t) { return t->bos; }
 int32_t bl_tokenizer_eos(const bl_tokenizer *t) { return t->eos; }
 int32_t bl_tokenizer_prefix(const bl_tokenizer *t) { return t->bos >= 0 ? t->bos : t->eos; }
-bool    bl_tokenizer_adds_bos(const bl_tokenizer *t) { return t->n_prefix > 0; }
-bool    bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id) { return tok_vocab_has(&t->vocab, id) && t->special[id]; }
+bool bl_tokenizer_adds_bos(const bl_tokenizer *t) { return t->n_prefix > 0; }
+bool bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id)
+{
+    return tok_vocab_has(&t->vocab, id) && t->special[id];
+}
 int64_t bl_tokenizer_vocab(const bl_tokenizer *t) { return (int64_t)t->vocab.n; }
 bl_hash bl_tokenizer_hash(const bl_tokenizer *t) { return t->hash; }
 const char *bl_tokenizer_kind(const bl_tokenizer *t) { return t->kind; }
 
 const char *bl_token_bytes(const bl_tokenizer *t, int32_t id, size_t *n)
 {
-    if (id < 0 || (size_t)id >= t->vocab.n) { *n = 0; return ""; }
+    if (id < 0 || (size_t)id >= t->vocab.n) {
+        *n = 0;
+        return "";
+    }
     *n = t->bytes_at[id + 1] - t->bytes_at[id];
     return t->bytes + t->bytes_at[id];
 }

@@ -1,7 +1,7 @@
 /* normalize.c - text before it is cut: valid UTF-8, then the tokenizer's normalizers.
  *
- * Every byte may carry a mark that says whether it came from a data span; a byte that a normalizer makes out of several carries the
- * mark when one of them did.
+ * Every byte may carry a mark that says whether it came from a data span; a byte that a normalizer makes out of several
+ * carries the mark when one of them did.
  */
 #include "tokenizer_impl.h"
 #include <string.h>
@@ -14,7 +14,7 @@ bl_status tok_text_add(tok_text *t, const char *s, const uint8_t *data, size_t n
     if (t->marked) {
         BL_TRY(bl_grow(&t->data, &t->cap_data, t->n + n + 1, 1, e));
         if (data) memcpy(t->data + t->n, data, n);
-        else      memset(t->data + t->n, 0, n);
+        else memset(t->data + t->n, 0, n);
     }
     if (n) memcpy(t->s + t->n, s, n);
     t->n += n;
@@ -34,7 +34,7 @@ void tok_text_free(tok_text *t)
 {
     bl_free(t->s);
     bl_free(t->data);
-    *t = (tok_text){ 0 };
+    *t = (tok_text){0};
 }
 
 static uint8_t any_mark(const uint8_t *data, size_t n) { return data && memchr(data, 1, n); }
@@ -45,10 +45,18 @@ int tok_utf8(const char *text, size_t n)
 {
     const uint8_t *p = (const uint8_t *)text;
     if (p[0] < 0x80) return 1;
-    int want = p[0] >= 0xC2 && p[0] <= 0xDF ? 2 : p[0] >= 0xE0 && p[0] <= 0xEF ? 3 : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4 : 0;
+    int want = p[0] >= 0xC2 && p[0] <= 0xDF   ? 2
+               : p[0] >= 0xE0 && p[0] <= 0xEF ? 3
+               : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4
+                                              : 0;
     if (!want) return -1;
     /* The second byte rules out overlong forms, surrogates and what is above U+10FFFF. */
-    uint8_t low = p[0] == 0xE0 ? 0xA0 : p[0] == 0xF0 ? 0x90 : 0x80, high = p[0] == 0xED ? 0x9F : p[0] == 0xF4 ? 0x8F : 0xBF;
+    uint8_t low = p[0] == 0xE0   ? 0xA0
+                  : p[0] == 0xF0 ? 0x90
+                                 : 0x80,
+            high = p[0] == 0xED   ? 0x9F
+                   : p[0] == 0xF4 ? 0x8F
+                                  : 0xBF;
     if (n < 2 || p[1] < low || p[1] > high) return -1;
     for (int i = 2; i < want; i++)
         if ((size_t)i >= n || (p[i] & 0xC0) != 0x80) return -i;
@@ -66,7 +74,10 @@ uint32_t tok_get_utf8(const char *text, int n)
 
 size_t tok_put_utf8(uint32_t c, char out[4])
 {
-    if (c < 0x80) { out[0] = (char)c; return 1; }
+    if (c < 0x80) {
+        out[0] = (char)c;
+        return 1;
+    }
     size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
     for (size_t i = n; i-- > 1; c >>= 6) out[i] = (char)(0x80 | (c & 0x3F));
     out[0] = (char)((uint8_t)(0xF00 >> n) | c);
@@ -76,10 +87,13 @@ size_t tok_put_utf8(uint32_t c, char out[4])
 bl_status tok_repair(const char *s, const uint8_t *data, size_t n, bool each_byte, tok_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    size_t good = 0;                                    /* start of the valid stretch that is not yet copied */
-    for (size_t i = 0; i < n; ) {
+    size_t good = 0; /* start of the valid stretch that is not yet copied */
+    for (size_t i = 0; i < n;) {
         int k = tok_utf8(s + i, n - i);
-        if (k > 0) { i += (size_t)k; continue; }
+        if (k > 0) {
+            i += (size_t)k;
+            continue;
+        }
         size_t bad = each_byte ? 1 : (size_t)-k;
         BL_TRY(tok_text_add(out, s + good, data ? data + good : NULL, i - good, e));
         BL_TRY(tok_text_put(out, TOK_BAD, 3, any_mark(data ? data + i : NULL, bad), e));
@@ -95,7 +109,10 @@ int tok_byte_piece(const char *s, size_t n)
     if (n != 6 || memcmp(s, "<0x", 3) || s[5] != '>') return -1;
     int v = 0;
     for (int i = 3; i < 5; i++) {
-        int d = s[i] >= '0' && s[i] <= '9' ? s[i] - '0' : s[i] >= 'A' && s[i] <= 'F' ? s[i] - 'A' + 10 : s[i] >= 'a' && s[i] <= 'f' ? s[i] - 'a' + 10 : -1;
+        int d = s[i] >= '0' && s[i] <= '9'   ? s[i] - '0'
+                : s[i] >= 'A' && s[i] <= 'F' ? s[i] - 'A' + 10
+                : s[i] >= 'a' && s[i] <= 'f' ? s[i] - 'a' + 10
+                                             : -1;
         if (d < 0) return -1;
         v = 16 * v + d;
     }
@@ -104,17 +121,21 @@ int tok_byte_piece(const char *s, size_t n)
 
 /* ---- Unicode normal forms ------------------------------------------------------------------------ */
 
-/* Canonical order within runs of combining marks. Counting, because a text of a million marks must not take a million squared steps. */
+/* Canonical order within runs of combining marks. Counting, because a text of a million marks must not take a million
+ * squared steps. */
 static bl_status order_marks(utf8proc_int32_t *c, size_t n, bl_err *e)
 {
     bl_status st = BL_OK;
     utf8proc_int32_t *sorted = NULL;
-    for (size_t i = 0; i < n; ) {
+    for (size_t i = 0; i < n;) {
         size_t end = i;
         while (end < n && utf8proc_get_property(c[end])->combining_class) end++;
         if (end - i > 1) {
-            size_t at[257] = { 0 };
-            if (!sorted && !(sorted = bl_new(n, sizeof *sorted, e))) { st = BL_E_NOMEM; goto out; }
+            size_t at[257] = {0};
+            if (!sorted && !(sorted = bl_new(n, sizeof *sorted, e))) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
             for (size_t j = i; j < end; j++) at[(uint8_t)utf8proc_get_property(c[j])->combining_class + 1]++;
             for (int k = 1; k < 257; k++) at[k] += at[k - 1];
             for (size_t j = i; j < end; j++) sorted[at[(uint8_t)utf8proc_get_property(c[j])->combining_class]++] = c[j];
@@ -136,10 +157,11 @@ static bl_status normal_form(int options, const char *s, size_t n, uint8_t data,
     int boundary = 0;
     char utf8[4];
 
-    for (size_t i = 0; i < n; ) {
+    for (size_t i = 0; i < n;) {
         int k = tok_utf8(s + i, n - i);
-        BL_TRY(bl_grow(&c, &cap, n_c + 32, sizeof *c, e));          /* the longest decomposition has 18 */
-        utf8proc_ssize_t made = utf8proc_decompose_char((utf8proc_int32_t)tok_get_utf8(s + i, k), c + n_c, 32, (utf8proc_option_t)options, &boundary);
+        BL_TRY(bl_grow(&c, &cap, n_c + 32, sizeof *c, e)); /* the longest decomposition has 18 */
+        utf8proc_ssize_t made = utf8proc_decompose_char((utf8proc_int32_t)tok_get_utf8(s + i, k), c + n_c, 32,
+                                                        (utf8proc_option_t)options, &boundary);
         if (made < 0 || made > 32) {
             st = bl_fail(e, BL_E_INTERNAL, "normal form of U+%04X: %s", tok_get_utf8(s + i, k), utf8proc_errmsg(made));
             goto out;
@@ -148,7 +170,8 @@ static bl_status normal_form(int options, const char *s, size_t n, uint8_t data,
         i += (size_t)k;
     }
     BL_TRY(order_marks(c, n_c, e));
-    if (options & UTF8PROC_COMPOSE) n_c = (size_t)utf8proc_normalize_utf32(c, (utf8proc_ssize_t)n_c, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    if (options & UTF8PROC_COMPOSE)
+        n_c = (size_t)utf8proc_normalize_utf32(c, (utf8proc_ssize_t)n_c, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     for (size_t i = 0; i < n_c; i++) BL_TRY(tok_text_put(out, utf8, tok_put_utf8((uint32_t)c[i], utf8), data, e));
 out:
     bl_free(c);
@@ -158,14 +181,15 @@ out:
 static bl_status unicode(const tok_norm *step, const char *s, const uint8_t *data, size_t n, tok_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    for (size_t i = 0; i < n; ) {
+    for (size_t i = 0; i < n;) {
         size_t ascii = i, end;
         while (ascii < n && (uint8_t)s[ascii] < 0x80) ascii++;
-        size_t plain = ascii < n && ascii > i ? ascii - 1 : ascii;  /* the last one may take marks */
+        size_t plain = ascii < n && ascii > i ? ascii - 1 : ascii; /* the last one may take marks */
         BL_TRY(tok_text_add(out, s + i, data ? data + i : NULL, plain - i, e));
         if (plain >= n) break;
-        for (end = ascii; end < n && (uint8_t)s[end] >= 0x80; ) end++;
-        BL_TRY(normal_form(step->unicode, s + plain, end - plain, any_mark(data ? data + plain : NULL, end - plain), out, e));
+        for (end = ascii; end < n && (uint8_t)s[end] >= 0x80;) end++;
+        BL_TRY(normal_form(step->unicode, s + plain, end - plain, any_mark(data ? data + plain : NULL, end - plain),
+                           out, e));
         i = end;
     }
 out:
@@ -179,7 +203,7 @@ static bl_status replace(const tok_norm *step, const char *s, const uint8_t *dat
     bl_status st = BL_OK;
     tok_matcher *m = NULL;
     if (step->regex) BL_TRY(tok_matcher_new(&m, e));
-    for (size_t i = 0; ; ) {
+    for (size_t i = 0;;) {
         size_t start, end;
         if (step->regex) {
             BL_TRY(tok_regex_next(step->regex, m, s, n, i, &start, &end, e));
@@ -198,21 +222,25 @@ out:
     return st;
 }
 
-/* sentencepiece: blanks at the start, double and at the end go away (remove_extra), one is put in front (dummy_prefix), and the rest is
- * written as U+2581 (escape). */
+/* sentencepiece: blanks at the start, double and at the end go away (remove_extra), one is put in front (dummy_prefix),
+ * and the rest is written as U+2581 (escape). */
 static bl_status spm(const tok_norm *step, const char *s, const uint8_t *data, size_t n, tok_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
     const char *blank = step->escape ? TOK_BLANK : " ";
     size_t n_blank = strlen(blank), i = 0, begin = out->n;
 
-    if (step->remove_extra) while (i < n && s[i] == ' ') i++;
+    if (step->remove_extra)
+        while (i < n && s[i] == ' ') i++;
     if (i >= n) return BL_OK;
     if (step->dummy_prefix) BL_TRY(tok_text_put(out, blank, n_blank, data ? data[i] : 0, e));
-    for (bool after = step->remove_extra; i < n; ) {
+    for (bool after = step->remove_extra; i < n;) {
         size_t end = i;
         while (end < n && s[end] != ' ') end++;
-        if (end > i) { BL_TRY(tok_text_add(out, s + i, data ? data + i : NULL, end - i, e)); after = false; }
+        if (end > i) {
+            BL_TRY(tok_text_add(out, s + i, data ? data + i : NULL, end - i, e));
+            after = false;
+        }
         if (end < n) {
             if (!after) BL_TRY(tok_text_put(out, blank, n_blank, data ? data[end] : 0, e));
             after = step->remove_extra;
@@ -226,19 +254,27 @@ out:
     return st;
 }
 
-bl_status tok_normalize(const tok_norm *step, size_t n_steps, const char *s, const uint8_t *data, size_t n, tok_text *out, tok_text *spare, bl_err *e)
+bl_status tok_normalize(const tok_norm *step, size_t n_steps, const char *s, const uint8_t *data, size_t n,
+                        tok_text *out, tok_text *spare, bl_err *e)
 {
     bl_status st = BL_OK;
     out->n = 0;
     if (!n_steps) return tok_text_add(out, s, data, n, e);
     for (size_t k = 0; k < n_steps; k++) {
-        if (k) { tok_text t = *out; *out = *spare; *spare = t; s = spare->s; data = spare->marked ? spare->data : NULL; n = spare->n; }
+        if (k) {
+            tok_text t = *out;
+            *out = *spare;
+            *spare = t;
+            s = spare->s;
+            data = spare->marked ? spare->data : NULL;
+            n = spare->n;
+        }
         out->n = 0;
         BL_TRY(tok_text_add(out, "", NULL, 0, e));
         switch (step[k].op) {
         case NORM_UNICODE: BL_TRY(unicode(&step[k], s, data, n, out, e)); break;
         case NORM_REPLACE: BL_TRY(replace(&step[k], s, data, n, out, e)); break;
-        case NORM_SPM:     BL_TRY(spm(&step[k], s, data, n, out, e)); break;
+        case NORM_SPM: BL_TRY(spm(&step[k], s, data, n, out, e)); break;
         case NORM_PREPEND:
             if (n) BL_TRY(tok_text_put(out, step[k].with, step[k].n_with, data ? data[0] : 0, e));
             BL_TRY(tok_text_add(out, s, data, n, e));

@@ -8,7 +8,12 @@
 #include <string.h>
 #include <utf8proc.h>
 
-typedef struct reader { const char *file; bl_tokenizer *t; bool byte_level; const char *pattern; } reader;
+typedef struct reader {
+    const char *file;
+    bl_tokenizer *t;
+    bool byte_level;
+    const char *pattern;
+} reader;
 
 static bool absent(const bl_json *v) { return !v || bl_json_kind(v) == BL_JSON_NULL; }
 
@@ -38,7 +43,8 @@ static bl_status pattern(const reader *r, const bl_json *obj, const char **text,
     bl_status st = bl_json_need(obj, "pattern", &p, e);
     if (st != BL_OK) return st;
     *literal = (s = bl_json_get(p, "String")) != NULL;
-    if (!s && !(s = bl_json_get(p, "Regex"))) return bl_fail(e, BL_E_FORMAT, "%s: a pattern is neither String nor Regex", r->file);
+    if (!s && !(s = bl_json_get(p, "Regex")))
+        return bl_fail(e, BL_E_FORMAT, "%s: a pattern is neither String nor Regex", r->file);
     if ((st = bl_json_str(s, text, e)) != BL_OK) return st;
     return **text ? BL_OK : bl_fail(e, BL_E_FORMAT, "%s: a pattern is empty", r->file);
 }
@@ -47,9 +53,14 @@ static bl_status pattern(const reader *r, const bl_json *obj, const char **text,
 
 static bl_status normalizer(reader *r, const bl_json *v, bl_err *e)
 {
-    static const struct { const char *name; int options; } forms[] = {
-        { "NFC",  UTF8PROC_STABLE | UTF8PROC_COMPOSE },                    { "NFD",  UTF8PROC_STABLE | UTF8PROC_DECOMPOSE },
-        { "NFKC", UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT },  { "NFKD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT },
+    static const struct {
+        const char *name;
+        int options;
+    } forms[] = {
+        {"NFC", UTF8PROC_STABLE | UTF8PROC_COMPOSE},
+        {"NFD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE},
+        {"NFKC", UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
+        {"NFKD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT},
     };
     bl_status st = BL_OK;
     const char *type;
@@ -60,12 +71,12 @@ static bl_status normalizer(reader *r, const bl_json *v, bl_err *e)
         BL_TRY(bl_json_need(v, "normalizers", &all, e));
         for (const bl_json *c = bl_json_first(all); c; c = bl_json_next(c)) BL_TRY(normalizer(r, c, e));
     } else if (!strcmp(type, "Prepend")) {
-        tok_norm s = { .op = NORM_PREPEND };
+        tok_norm s = {.op = NORM_PREPEND};
         BL_TRY(bl_json_get_str(v, "prepend", &s.with, e));
         s.n_with = strlen(s.with);
         BL_TRY(tok_add_norm(r->t, &s, r->file, e));
     } else if (!strcmp(type, "Replace")) {
-        tok_norm s = { .op = NORM_REPLACE };
+        tok_norm s = {.op = NORM_REPLACE};
         bool literal;
         BL_TRY(pattern(r, v, &s.find, &literal, e));
         BL_TRY(bl_json_get_str(v, "content", &s.with, e));
@@ -75,7 +86,8 @@ static bl_status normalizer(reader *r, const bl_json *v, bl_err *e)
         BL_TRY(tok_add_norm(r->t, &s, r->file, e));
     } else {
         for (size_t i = 0; i < BL_COUNT(forms); i++)
-            if (!strcmp(type, forms[i].name)) return tok_add_norm(r->t, &(tok_norm){ .op = NORM_UNICODE, .unicode = forms[i].options }, r->file, e);
+            if (!strcmp(type, forms[i].name))
+                return tok_add_norm(r->t, &(tok_norm){.op = NORM_UNICODE, .unicode = forms[i].options}, r->file, e);
         st = refuse(r, "normalizer", type, e);
     }
 out:
@@ -86,9 +98,9 @@ out:
 
 static bl_status split(reader *r, const bl_json *v, bl_err *e)
 {
-    static const char *const names[] = { "Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous" };
+    static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
     bl_status st = BL_OK;
-    tok_pre p = { .op = PRE_SPLIT };
+    tok_pre p = {.op = PRE_SPLIT};
     const char *text, *behavior;
     bool literal;
     size_t k = 0;
@@ -100,17 +112,19 @@ static bl_status split(reader *r, const bl_json *v, bl_err *e)
     p.behavior = (tok_behavior)k;
     BL_TRY(tok_regex_new(text, strlen(text), literal, r->file, &p.regex, e));
     BL_TRY(tok_add_pre(r->t, &p, r->file, e));
-    r->pattern = !strcmp(text, tok_llama3_pattern) ? "llama-3" : !strcmp(text, tok_qwen2_pattern) ? "qwen2"
-               : !strcmp(text, tok_gpt2_pattern) ? "gpt-2" : "own pattern";
+    r->pattern = !strcmp(text, tok_llama3_pattern)  ? "llama-3"
+                 : !strcmp(text, tok_qwen2_pattern) ? "qwen2"
+                 : !strcmp(text, tok_gpt2_pattern)  ? "gpt-2"
+                                                    : "own pattern";
 out:
     return st;
 }
 
 static bl_status metaspace(reader *r, const bl_json *v, bl_err *e)
 {
-    static const char *const schemes[] = { "always", "first", "never" };
+    static const char *const schemes[] = {"always", "first", "never"};
     bl_status st = BL_OK;
-    tok_pre p = { .op = PRE_META };
+    tok_pre p = {.op = PRE_META};
     const char *scheme;
     bool add, cut;
     size_t k = 0;
@@ -124,7 +138,7 @@ static bl_status metaspace(reader *r, const bl_json *v, bl_err *e)
     p.scheme = (tok_scheme)k;
     BL_TRY(tok_add_pre(r->t, &p, r->file, e));
     if (cut) {
-        tok_pre s = { .op = PRE_SPLIT, .behavior = SPLIT_WITH_NEXT };
+        tok_pre s = {.op = PRE_SPLIT, .behavior = SPLIT_WITH_NEXT};
         BL_TRY(tok_regex_new(p.blank, strlen(p.blank), true, r->file, &s.regex, e));
         BL_TRY(tok_add_pre(r->t, &s, r->file, e));
     }
@@ -145,11 +159,12 @@ static bl_status pre_tokenizer(reader *r, const bl_json *v, bl_err *e)
         for (const bl_json *c = bl_json_first(all); c; c = bl_json_next(c)) BL_TRY(pre_tokenizer(r, c, e));
         return BL_OK;
     }
-    if (r->byte_level) return bl_fail(e, BL_E_UNSUPPORTED, "%s: pre-tokenizer '%s' behind ByteLevel is not supported", r->file, type);
+    if (r->byte_level)
+        return bl_fail(e, BL_E_UNSUPPORTED, "%s: pre-tokenizer '%s' behind ByteLevel is not supported", r->file, type);
     if (!strcmp(type, "ByteLevel")) {
         BL_TRY(flag(v, "add_prefix_space", true, &a, e));
         BL_TRY(flag(v, "use_regex", true, &b, e));
-        if (a) BL_TRY(tok_add_pre(r->t, &(tok_pre){ .op = PRE_SPACE }, r->file, e));
+        if (a) BL_TRY(tok_add_pre(r->t, &(tok_pre){.op = PRE_SPACE}, r->file, e));
         if (b) BL_TRY(tok_add_split(r->t, tok_gpt2_pattern, SPLIT_ISOLATED, r->file, e));
         if (b) r->pattern = r->pattern && !strcmp(r->pattern, "digits") ? "smollm" : "gpt-2";
         r->byte_level = true;
@@ -176,14 +191,16 @@ static bl_status merge(reader *r, const bl_json *m, bl_err *e)
     const char *left, *right;
     size_t n_left;
     if (bl_json_kind(m) == BL_JSON_ARRAY) {
-        if (bl_json_size(m) != 2) return bl_fail(e, BL_E_FORMAT, "%s: a merge of %zu tokens, expected 2", r->file, bl_json_size(m));
+        if (bl_json_size(m) != 2)
+            return bl_fail(e, BL_E_FORMAT, "%s: a merge of %zu tokens, expected 2", r->file, bl_json_size(m));
         BL_TRY(bl_json_str(bl_json_first(m), &left, e));
         BL_TRY(bl_json_str(bl_json_next(bl_json_first(m)), &right, e));
         n_left = strlen(left);
     } else {
         BL_TRY(bl_json_str(m, &left, e));
         const char *gap = strchr(left, ' ');
-        if (!gap || strchr(gap + 1, ' ')) return bl_fail(e, BL_E_FORMAT, "%s: merge '%s' is not two tokens with a blank between", r->file, left);
+        if (!gap || strchr(gap + 1, ' '))
+            return bl_fail(e, BL_E_FORMAT, "%s: merge '%s' is not two tokens with a blank between", r->file, left);
         n_left = (size_t)(gap - left);
         right = gap + 1;
     }
@@ -206,7 +223,7 @@ static bl_status model(reader *r, const bl_json *m, size_t n_added, bl_err *e)
         BL_TRY(bl_json_get_real(m, "dropout", &p, e));
         if (p != 0) return bl_fail(e, BL_E_UNSUPPORTED, "%s: dropout %g is not supported", r->file, p);
     }
-    static const char *const affixes[] = { "continuing_subword_prefix", "end_of_word_suffix" };
+    static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     for (size_t i = 0; i < BL_COUNT(affixes); i++) {
         BL_TRY(text_or(m, affixes[i], "", &s, e));
         if (*s) return bl_fail(e, BL_E_UNSUPPORTED, "%s: %s '%s' is not supported", r->file, affixes[i], s);
@@ -217,8 +234,10 @@ static bl_status model(reader *r, const bl_json *m, size_t n_added, bl_err *e)
 
     BL_TRY(bl_json_need(m, "vocab", &vocab, e));
     BL_TRY(bl_json_need(m, "merges", &merges, e));
-    if (bl_json_kind(vocab) != BL_JSON_OBJECT) return bl_fail(e, BL_E_FORMAT, "%s: model.vocab is not an object", r->file);
-    if (bl_json_kind(merges) != BL_JSON_ARRAY) return bl_fail(e, BL_E_FORMAT, "%s: model.merges is not an array", r->file);
+    if (bl_json_kind(vocab) != BL_JSON_OBJECT)
+        return bl_fail(e, BL_E_FORMAT, "%s: model.vocab is not an object", r->file);
+    if (bl_json_kind(merges) != BL_JSON_ARRAY)
+        return bl_fail(e, BL_E_FORMAT, "%s: model.merges is not an array", r->file);
     size_t n = bl_json_size(vocab) + n_added;
     for (const bl_json *c = bl_json_first(vocab); c; c = bl_json_next(c)) {
         int64_t id;
@@ -237,7 +256,7 @@ static bl_status added_token(reader *r, const bl_json *v, size_t n, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tokenizer *t = r->t;
-    tok_added a = { 0 };
+    tok_added a = {0};
     int64_t id;
     BL_TRY(bl_json_get_int(v, "id", &id, e));
     BL_TRY(bl_json_get_str(v, "content", &a.text, e));
@@ -251,7 +270,8 @@ static bl_status added_token(reader *r, const bl_json *v, size_t n, bl_err *e)
     int32_t known = tok_vocab_find(&t->vocab, a.text, a.n);
     if (known < 0 || known != id) BL_TRY(tok_vocab_add(&t->vocab, id, a.text, a.n, 0, TOK_NORMAL, n, r->file, e));
     a.id = (int32_t)id;
-    if (t->vocab.entry[id].type != TOK_NORMAL) return bl_fail(e, BL_E_FORMAT, "%s: added token '%s' is listed twice", r->file, a.text);
+    if (t->vocab.entry[id].type != TOK_NORMAL)
+        return bl_fail(e, BL_E_FORMAT, "%s: added token '%s' is listed twice", r->file, a.text);
     t->vocab.entry[id].type = a.special ? TOK_CONTROL : TOK_USER;
     BL_TRY(tok_add_added(t, &a, e));
 out:
@@ -270,16 +290,20 @@ static bl_status template(reader *r, const bl_json *v, bl_err *e)
     for (const bl_json *c = bl_json_first(single); c && !bl_json_get(c, "Sequence"); c = bl_json_next(c)) {
         const bl_json *s = bl_json_get(c, "SpecialToken");
         const char *name;
-        if (!s) return refuse(r, "template piece", bl_json_first(c) && bl_json_key(bl_json_first(c)) ? bl_json_key(bl_json_first(c)) : "?", e);
+        if (!s)
+            return refuse(r, "template piece",
+                          bl_json_first(c) && bl_json_key(bl_json_first(c)) ? bl_json_key(bl_json_first(c)) : "?", e);
         BL_TRY(bl_json_get_str(s, "id", &name, e));
         BL_TRY(bl_json_need(bl_json_get(tokens, name), "ids", &ids, e));
         for (const bl_json *i = bl_json_first(ids); i; i = bl_json_next(i)) {
             int64_t id;
             BL_TRY(bl_json_int(i, &id, e));
-            if (!tok_vocab_has(&t->vocab, id)) return bl_fail(e, BL_E_FORMAT, "%s: template token '%s' has id %" PRId64 ", which is no token",
-                                                              r->file, name, id);
-            if (t->n_prefix == TOK_MAX_PREFIX) return bl_fail(e, BL_E_UNSUPPORTED, "%s: a template with more than %d tokens in front", r->file,
-                                                              TOK_MAX_PREFIX);
+            if (!tok_vocab_has(&t->vocab, id))
+                return bl_fail(e, BL_E_FORMAT, "%s: template token '%s' has id %" PRId64 ", which is no token", r->file,
+                               name, id);
+            if (t->n_prefix == TOK_MAX_PREFIX)
+                return bl_fail(e, BL_E_UNSUPPORTED, "%s: a template with more than %d tokens in front", r->file,
+                               TOK_MAX_PREFIX);
             t->prefix[t->n_prefix++] = (int32_t)id;
         }
     }
@@ -293,7 +317,7 @@ static bl_status post_processor(reader *r, const bl_json *v, bl_err *e)
     const char *type;
     if (absent(v)) return BL_OK;
     BL_TRY(bl_json_get_str(v, "type", &type, e));
-    if (!strcmp(type, "ByteLevel")) return BL_OK;       /* it only moves offsets */
+    if (!strcmp(type, "ByteLevel")) return BL_OK; /* it only moves offsets */
     if (!strcmp(type, "TemplateProcessing")) return template(r, v, e);
     if (strcmp(type, "Sequence")) return refuse(r, "post-processor", type, e);
     const bl_json *all;
@@ -307,7 +331,7 @@ static bl_status decoder(reader *r, const bl_json *v, bl_err *e)
 {
     bl_status st = BL_OK;
     const char *type;
-    tok_dec d = { .with = " ", .n_with = 1 };
+    tok_dec d = {.with = " ", .n_with = 1};
     if (absent(v)) return BL_OK;
     BL_TRY(bl_json_get_str(v, "type", &type, e));
     if (!strcmp(type, "Sequence")) {
@@ -358,7 +382,7 @@ bl_status tok_read_json(const char *p, size_t n, const char *name, bl_tokenizer 
     bl_status st = BL_OK;
     bl_json *j = NULL;
     const bl_json *m, *added;
-    reader r = { .file = name, .t = t };
+    reader r = {.file = name, .t = t};
 
     BL_TRY(bl_json_parse(p, n, name, BL_JSON_PLAIN, &j, e));
     BL_TRY(bl_json_need(j, "model", &m, e));
@@ -369,11 +393,15 @@ bl_status tok_read_json(const char *p, size_t n, const char *name, bl_tokenizer 
     t->model = r.byte_level ? TOK_RANK_BYTES : TOK_RANK_CHARS;
     BL_TRY(model(&r, m, n_added, e));
     size_t n_tokens = bl_json_size(bl_json_get(m, "vocab")) + n_added;
-    for (const bl_json *c = added ? bl_json_first(added) : NULL; c; c = bl_json_next(c)) BL_TRY(added_token(&r, c, n_tokens, e));
+    for (const bl_json *c = added ? bl_json_first(added) : NULL; c; c = bl_json_next(c))
+        BL_TRY(added_token(&r, c, n_tokens, e));
     BL_TRY(post_processor(&r, bl_json_get(j, "post_processor"), e));
     BL_TRY(decoder(&r, bl_json_get(j, "decoder"), e));
     if (t->n_prefix) t->bos = t->prefix[0];
-    snprintf(t->kind, sizeof t->kind, "%s BPE (%s)", r.byte_level ? "byte-level" : t->byte_fallback ? "byte-fallback" : "character",
+    snprintf(t->kind, sizeof t->kind, "%s BPE (%s)",
+             r.byte_level       ? "byte-level"
+             : t->byte_fallback ? "byte-fallback"
+                                : "character",
              r.pattern ? r.pattern : "no pre-tokenizer");
 out:
     bl_json_free(j);

@@ -1,7 +1,7 @@
 /* special.c - what lies beside a tokenizer file says which tokens open and close a text.
  *
- * tokenizer_config.json, then special_tokens_map.json (tokens by text), then config.json (by id). Absent files and fields are fine.
- * `add_bos_token` counts for the tokenizer classes that obey it.
+ * tokenizer_config.json, then special_tokens_map.json (tokens by text), then config.json (by id). Absent files and
+ * fields are fine. `add_bos_token` counts for the tokenizer classes that obey it.
  */
 #include "tokenizer_impl.h"
 #include "kernels/base/fs.h"
@@ -25,7 +25,7 @@ static bl_status token(const bl_json *j, const char *key, char **out, bl_err *e)
 static void id(const bl_json *j, const char *key, int64_t *out)
 {
     const bl_json *v = bl_json_get(j, key);
-    if (v && bl_json_kind(v) == BL_JSON_ARRAY) v = bl_json_first(v);        /* several ends: the first is the main one */
+    if (v && bl_json_kind(v) == BL_JSON_ARRAY) v = bl_json_first(v); /* several ends: the first is the main one */
     if (v && bl_json_kind(v) == BL_JSON_NUMBER && bl_json_int(v, out, NULL) != BL_OK) *out = -1;
 }
 
@@ -44,7 +44,7 @@ bl_status tok_beside_read(const char *path, tok_beside *out, bl_err *e)
 {
     bl_status st = BL_OK;
     const char *slash = strrchr(path, '/'), *class = "";
-    tok_beside b = { .add_bos = -1, .bos_id = -1, .eos_id = -1 };
+    tok_beside b = {.add_bos = -1, .bos_id = -1, .eos_id = -1};
     bl_json *j = NULL;
     char *dir = slash ? bl_strndup(path, slash == path ? 1 : (size_t)(slash - path), e) : bl_strdup(".", e);
     if (!dir) return BL_E_NOMEM;
@@ -77,7 +77,7 @@ bl_status tok_beside_read(const char *path, tok_beside *out, bl_err *e)
         id(j, "eos_token_id", &b.eos_id);
     }
     *out = b;
-    b = (tok_beside){ 0 };
+    b = (tok_beside){0};
 out:
     tok_beside_free(&b);
     bl_json_free(j);

@@ -7,53 +7,69 @@
  *     BL_TRY(bl_decode(t, ids.id, ids.n, false, &out, NULL, e));
  *     bl_ids_free(&ids); bl_tokenizer_close(t);
  *
- * Read: tokenizer.json (byte-level BPE with the LLaMA-3, GPT-2, Qwen2, SmolLM2 and other patterns, byte-fallback BPE, Metaspace, Prepend,
- * Replace and Unicode normalizers, added tokens, TemplateProcessing), sentencepiece tokenizer.model (BPE), GGUF (gpt2 and llama models)
- * and llama2.c. Anything else is refused by name. Invalid UTF-8 becomes U+FFFD as the reference does: one for each maximal subpart, or for
- * each byte (sentencepiece, llama2.c). What a vocabulary can neither spell nor call unknown is left out, as the references do. Letters and
- * digits are those of the Unicode version of PCRE2 and utf8proc. Cost is n log n in the longest piece.
+ * Read: tokenizer.json (byte-level BPE with the LLaMA-3, GPT-2, Qwen2, SmolLM2 and other patterns, byte-fallback BPE,
+ * Metaspace, Prepend, Replace and Unicode normalizers, added tokens, TemplateProcessing), sentencepiece tokenizer.model
+ * (BPE), GGUF (gpt2 and llama models) and llama2.c. Anything else is refused by name. Invalid UTF-8 becomes U+FFFD as
+ * the reference does: one for each maximal subpart, or for each byte (sentencepiece, llama2.c). What a vocabulary can
+ * neither spell nor call unknown is left out, as the references do. Letters and digits are those of the Unicode version
+ * of PCRE2 and utf8proc. Cost is n log n in the longest piece.
  */
 #ifndef BL_TOKENIZER_H
 #define BL_TOKENIZER_H
 #include "harness/checkpoint/checkpoint.h"
 
 typedef struct bl_tokenizer bl_tokenizer;
-typedef struct bl_ids { int32_t *id; size_t n, cap; } bl_ids;
+typedef struct bl_ids {
+    int32_t *id;
+    size_t n, cap;
+} bl_ids;
 bl_status bl_ids_push(bl_ids *ids, int32_t id, bl_err *e);
-void      bl_ids_free(bl_ids *ids);
+void bl_ids_free(bl_ids *ids);
 
 bl_status bl_tokenizer_open(bl_tok_kind kind, const char *path, bl_tokenizer **out, bl_err *e);
-/* The tokenizer of a checkpoint; BL_E_MISSING says what was looked for. A tokenizer with an id at or above the model's vocabulary is
- * refused. Tokens that open and close a text are taken from the model's config where the tokenizer's files name none. */
+/* The tokenizer of a checkpoint; BL_E_MISSING says what was looked for. A tokenizer with an id at or above the model's
+ * vocabulary is refused. Tokens that open and close a text are taken from the model's config where the tokenizer's
+ * files name none. */
 bl_status bl_tokenizer_of(const bl_checkpoint *c, bl_tokenizer **out, bl_err *e);
 /* From bytes that are in memory; `name` opens every sentence. Nothing beside the file is looked at. */
-bl_status bl_tokenizer_parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, bl_tokenizer **out, bl_err *e);
-void      bl_tokenizer_close(bl_tokenizer *t);          /* NULL is fine */
+bl_status bl_tokenizer_parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, bl_tokenizer **out,
+                             bl_err *e);
+void bl_tokenizer_close(bl_tokenizer *t); /* NULL is fine */
 
-enum { BL_ENCODE_PLAIN = 0,
-       BL_ENCODE_BOS     = 1,                           /* the model's own rule for special tokens in front: nothing where the rule has none;
-                                                           tokens that a rule puts behind the text are never added */
-       BL_ENCODE_SPECIAL = 2 };                         /* special-token text becomes its id; otherwise it stays text */
+enum {
+    BL_ENCODE_PLAIN = 0,
+    BL_ENCODE_BOS = 1, /* the model's own rule for special tokens in front: nothing where the rule has none;
+                          tokens that a rule puts behind the text are never added */
+    BL_ENCODE_SPECIAL = 2
+}; /* special-token text becomes its id; otherwise it stays text */
 bl_status bl_encode(const bl_tokenizer *t, const char *text, size_t n, int flags, bl_ids *out, bl_err *e);
 
-/* A prompt as spans: special tokens are recognised in template spans, and only there, whether or not BL_ENCODE_SPECIAL is given. Spans are
- * encoded as one string otherwise. (Added tokens that are not special are ordinary vocabulary and are recognised everywhere.) */
-typedef struct bl_span { const char *text; size_t n; bool data; } bl_span;
-bl_status bl_encode_spans(const bl_tokenizer *t, const bl_span *span, size_t n_spans, int flags, bl_ids *out, bl_err *e);
+/* A prompt as spans: special tokens are recognised in template spans, and only there, whether or not BL_ENCODE_SPECIAL
+ * is given. Spans are encoded as one string otherwise. (Added tokens that are not special are ordinary vocabulary and
+ * are recognised everywhere.) */
+typedef struct bl_span {
+    const char *text;
+    size_t n;
+    bool data;
+} bl_span;
+bl_status bl_encode_spans(const bl_tokenizer *t, const bl_span *span, size_t n_spans, int flags, bl_ids *out,
+                          bl_err *e);
 
-/* Text of ids, NUL-terminated, bl_free; valid UTF-8, with U+FFFD for what is not. Special tokens are left out unless keep_special. An id
- * that is no token is refused (BL_E_CONFIG). n_out may be NULL. */
-bl_status bl_decode(const bl_tokenizer *t, const int32_t *id, size_t n, bool keep_special, char **out, size_t *n_out, bl_err *e);
-/* Bytes of one id as they appear inside a text (no leading-blank rule), for incremental decoding; lent. A special token is its own text;
- * an id that is no token has no bytes. */
+/* Text of ids, NUL-terminated, bl_free; valid UTF-8, with U+FFFD for what is not. Special tokens are left out unless
+ * keep_special. An id that is no token is refused (BL_E_CONFIG). n_out may be NULL. */
+bl_status bl_decode(const bl_tokenizer *t, const int32_t *id, size_t n, bool keep_special, char **out, size_t *n_out,
+                    bl_err *e);
+/* Bytes of one id as they appear inside a text (no leading-blank rule), for incremental decoding; lent. A special token
+ * is its own text; an id that is no token has no bytes. */
 const char *bl_token_bytes(const bl_tokenizer *t, int32_t id, size_t *n);
 
-int32_t bl_tokenizer_bos(const bl_tokenizer *t);        /* -1: none */
+int32_t bl_tokenizer_bos(const bl_tokenizer *t); /* -1: none */
 int32_t bl_tokenizer_eos(const bl_tokenizer *t);
-int32_t bl_tokenizer_prefix(const bl_tokenizer *t);     /* token in front of an empty context: BOS, else EOS (zeroshot.md 1.3); -1: none */
-bool    bl_tokenizer_adds_bos(const bl_tokenizer *t);   /* the rule puts BOS in front */
-bool    bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id);
-int64_t bl_tokenizer_vocab(const bl_tokenizer *t);      /* highest id + 1 */
-bl_hash bl_tokenizer_hash(const bl_tokenizer *t);       /* of what it does: vocabulary, merges, rules */
-const char *bl_tokenizer_kind(const bl_tokenizer *t);   /* "byte-level BPE (smollm)", for doctor and inspect */
+int32_t bl_tokenizer_prefix(
+    const bl_tokenizer *t); /* token in front of an empty context: BOS, else EOS (zeroshot.md 1.3); -1: none */
+bool bl_tokenizer_adds_bos(const bl_tokenizer *t); /* the rule puts BOS in front */
+bool bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id);
+int64_t bl_tokenizer_vocab(const bl_tokenizer *t);    /* highest id + 1 */
+bl_hash bl_tokenizer_hash(const bl_tokenizer *t);     /* of what it does: vocabulary, merges, rules */
+const char *bl_tokenizer_kind(const bl_tokenizer *t); /* "byte-level BPE (smollm)", for doctor and inspect */
 #endif

@@ -1,178 +1,252 @@
 /* tokenizer_impl.h - the parts a tokenizer is made of, between the files that read one and those that run it.
  *
- * text -> valid UTF-8 -> sections between added tokens -> normalizers -> sections between normalized added tokens -> pre-tokenizer
- * steps -> pieces -> merges (by rank of a pair, or by score of the result) -> ids.
+ * text -> valid UTF-8 -> sections between added tokens -> normalizers -> sections between normalized added tokens ->
+ * pre-tokenizer steps -> pieces -> merges (by rank of a pair, or by score of the result) -> ids.
  */
 #ifndef BL_TOK_CORE_H
 #define BL_TOK_CORE_H
 #include "tokenizer.h"
 
-#define TOK_MAX_STEPS  16                               /* normalizers, pre-tokenizer steps, decoders: each */
-#define TOK_MAX_PREFIX 8                                /* ids that a rule puts in front */
-#define TOK_MAX_FILE   (1ull << 30)                     /* bytes of a tokenizer file */
-#define TOK_BLANK      "\xE2\x96\x81"                   /* U+2581, how sentencepiece writes a blank */
-#define TOK_BAD        "\xEF\xBF\xBD"                   /* U+FFFD */
+#define TOK_MAX_STEPS  16             /* normalizers, pre-tokenizer steps, decoders: each */
+#define TOK_MAX_PREFIX 8              /* ids that a rule puts in front */
+#define TOK_MAX_FILE   (1ull << 30)   /* bytes of a tokenizer file */
+#define TOK_BLANK      "\xE2\x96\x81" /* U+2581, how sentencepiece writes a blank */
+#define TOK_BAD        "\xEF\xBF\xBD" /* U+FFFD */
 
 /* ---- vocabulary (tok_vocab.c) -------------------------------------------------------------------- */
-typedef enum tok_type { TOK_HOLE, TOK_NORMAL, TOK_UNKNOWN, TOK_CONTROL, TOK_USER, TOK_UNUSED, TOK_BYTE } tok_type;  /* as sentencepiece and GGUF count */
-typedef struct tok_entry { uint32_t at, n; float score; uint8_t type; } tok_entry;
+typedef enum tok_type {
+    TOK_HOLE,
+    TOK_NORMAL,
+    TOK_UNKNOWN,
+    TOK_CONTROL,
+    TOK_USER,
+    TOK_UNUSED,
+    TOK_BYTE
+} tok_type; /* as sentencepiece and GGUF count */
+typedef struct tok_entry {
+    uint32_t at, n;
+    float score;
+    uint8_t type;
+} tok_entry;
 typedef struct tok_vocab {
-    char      *text; size_t n_text, cap_text;           /* of all pieces, one after the other, each with a NUL */
-    tok_entry *entry; size_t n, cap;                    /* by id; n: highest id + 1 */
-    size_t     n_used;
-    int32_t   *slot; size_t n_slots;                    /* text to id: open addressing, id + 1, 0 is empty */
-    uint32_t   longest;                                 /* bytes */
+    char *text;
+    size_t n_text, cap_text; /* of all pieces, one after the other, each with a NUL */
+    tok_entry *entry;
+    size_t n, cap; /* by id; n: highest id + 1 */
+    size_t n_used;
+    int32_t *slot;
+    size_t n_slots;   /* text to id: open addressing, id + 1, 0 is empty */
+    uint32_t longest; /* bytes */
 } tok_vocab;
-/* Refuses ids that are negative, 2^31 or more, far above the number of tokens (`expect`), or given twice, and text given twice. */
-bl_status tok_vocab_add (tok_vocab *v, int64_t id, const char *s, size_t n, float score, tok_type type, size_t expect, const char *file, bl_err *e);
-int32_t   tok_vocab_find(const tok_vocab *v, const char *s, size_t n);          /* -1: not there */
-static inline bool tok_vocab_has(const tok_vocab *v, int64_t id) { return id >= 0 && (size_t)id < v->n && v->entry[id].type != TOK_HOLE; }
+/* Refuses ids that are negative, 2^31 or more, far above the number of tokens (`expect`), or given twice, and text
+ * given twice. */
+bl_status tok_vocab_add(tok_vocab *v, int64_t id, const char *s, size_t n, float score, tok_type type, size_t expect,
+                        const char *file, bl_err *e);
+int32_t tok_vocab_find(const tok_vocab *v, const char *s, size_t n); /* -1: not there */
+static inline bool tok_vocab_has(const tok_vocab *v, int64_t id)
+{
+    return id >= 0 && (size_t)id < v->n && v->entry[id].type != TOK_HOLE;
+}
 static inline const char *tok_vocab_text(const tok_vocab *v, int32_t id) { return v->text + v->entry[id].at; }
 
-typedef struct tok_merge { uint64_t pair; uint32_t rank1; int32_t id; } tok_merge;      /* rank + 1; 0 is an empty slot */
-typedef struct tok_merges { tok_merge *slot; size_t n_slots, n, n_rules; } tok_merges;        /* n_rules: listed, repeated ones too */
-bl_status tok_merges_add(tok_merges *m, int32_t left, int32_t right, uint32_t rank, int32_t id, bool replace, bl_err *e);
-const tok_merge *tok_merges_find(const tok_merges *m, int32_t left, int32_t right);     /* NULL */
+typedef struct tok_merge {
+    uint64_t pair;
+    uint32_t rank1;
+    int32_t id;
+} tok_merge; /* rank + 1; 0 is an empty slot */
+typedef struct tok_merges {
+    tok_merge *slot;
+    size_t n_slots, n, n_rules;
+} tok_merges; /* n_rules: listed, repeated ones too */
+bl_status tok_merges_add(tok_merges *m, int32_t left, int32_t right, uint32_t rank, int32_t id, bool replace,
+                         bl_err *e);
+const tok_merge *tok_merges_find(const tok_merges *m, int32_t left, int32_t right); /* NULL */
 /* One rule by its texts: both sides and the result must be tokens (R67). */
-bl_status tok_merges_add_text(tok_merges *m, const tok_vocab *v, const char *left, size_t n_left, const char *right, size_t n_right, bool replace,
-                              const char *file, bl_err *e);
+bl_status tok_merges_add_text(tok_merges *m, const tok_vocab *v, const char *left, size_t n_left, const char *right,
+                              size_t n_right, bool replace, const char *file, bl_err *e);
 
 /* ---- text with a mark on each byte that came from data (tok_norm.c) ------------------------------ */
-typedef struct tok_text { char *s; uint8_t *data; size_t n, cap, cap_data; bool marked; } tok_text;     /* data: [n], only when marked */
-bl_status tok_text_add(tok_text *t, const char *s, const uint8_t *data, size_t n, bl_err *e);           /* data NULL: nothing is marked */
-bl_status tok_text_put(tok_text *t, const char *s, size_t n, uint8_t data, bl_err *e);                  /* one mark for all n bytes */
-void      tok_text_free(tok_text *t);
-/* Length of the valid character at p, else minus the bytes that one U+FFFD stands for (maximal subpart, as Unicode recommends). */
-int       tok_utf8(const char *p, size_t n);
+typedef struct tok_text {
+    char *s;
+    uint8_t *data;
+    size_t n, cap, cap_data;
+    bool marked;
+} tok_text; /* data: [n], only when marked */
+bl_status tok_text_add(tok_text *t, const char *s, const uint8_t *data, size_t n,
+                       bl_err *e); /* data NULL: nothing is marked */
+bl_status tok_text_put(tok_text *t, const char *s, size_t n, uint8_t data, bl_err *e); /* one mark for all n bytes */
+void tok_text_free(tok_text *t);
+/* Length of the valid character at p, else minus the bytes that one U+FFFD stands for (maximal subpart, as Unicode
+ * recommends). */
+int tok_utf8(const char *p, size_t n);
 /* Appends text with U+FFFD for what is not UTF-8: one a byte (sentencepiece), or one a maximal subpart. */
 bl_status tok_repair(const char *s, const uint8_t *data, size_t n, bool each_byte, tok_text *out, bl_err *e);
 /* Bytes of a piece written "<0x41>"; -1: it is not. */
-int       tok_byte_piece(const char *s, size_t n);
+int tok_byte_piece(const char *s, size_t n);
 
 typedef enum tok_norm_op { NORM_UNICODE, NORM_PREPEND, NORM_REPLACE, NORM_SPM } tok_norm_op;
 typedef struct tok_regex tok_regex;
 typedef struct tok_norm {
     tok_norm_op op;
-    int         unicode;                                /* utf8proc options */
-    const char *find, *with;                            /* replace; prepend uses `with` */
-    size_t      n_find, n_with;
-    tok_regex  *regex;                                  /* replace by pattern */
-    bool        dummy_prefix, remove_extra, escape;     /* sentencepiece */
+    int unicode;             /* utf8proc options */
+    const char *find, *with; /* replace; prepend uses `with` */
+    size_t n_find, n_with;
+    tok_regex *regex;                        /* replace by pattern */
+    bool dummy_prefix, remove_extra, escape; /* sentencepiece */
 } tok_norm;
-bl_status tok_normalize(const tok_norm *step, size_t n_steps, const char *s, const uint8_t *data, size_t n, tok_text *out, tok_text *spare, bl_err *e);
+bl_status tok_normalize(const tok_norm *step, size_t n_steps, const char *s, const uint8_t *data, size_t n,
+                        tok_text *out, tok_text *spare, bl_err *e);
 
 /* ---- patterns and pre-tokenizer steps (pretok.c) ------------------------------------------------- */
 extern const char tok_gpt2_pattern[], tok_llama3_pattern[], tok_qwen2_pattern[], tok_digit_pattern[];
-/* Patterns as Oniguruma reads them, where PCRE2 can read the same; what it would read differently is refused by name. */
+/* Patterns as Oniguruma reads them, where PCRE2 can read the same; what it would read differently is refused by name.
+ */
 bl_status tok_regex_new(const char *pattern, size_t n, bool literal, const char *file, tok_regex **out, bl_err *e);
-void      tok_regex_free(tok_regex *r);
-const char *tok_regex_text(const tok_regex *r);         /* as it was compiled */
-typedef struct tok_matcher tok_matcher;                 /* scratch of one call */
+void tok_regex_free(tok_regex *r);
+const char *tok_regex_text(const tok_regex *r); /* as it was compiled */
+typedef struct tok_matcher tok_matcher;         /* scratch of one call */
 bl_status tok_matcher_new(tok_matcher **out, bl_err *e);
-void      tok_matcher_free(tok_matcher *m);
+void tok_matcher_free(tok_matcher *m);
 /* Next match that is not empty at or after `from`; *start == n when there is none. */
-bl_status tok_regex_next(const tok_regex *r, tok_matcher *m, const char *s, size_t n, size_t from, size_t *start, size_t *end, bl_err *e);
+bl_status tok_regex_next(const tok_regex *r, tok_matcher *m, const char *s, size_t n, size_t from, size_t *start,
+                         size_t *end, bl_err *e);
 
-typedef enum tok_behavior { SPLIT_REMOVED, SPLIT_ISOLATED, SPLIT_WITH_PREVIOUS, SPLIT_WITH_NEXT, SPLIT_CONTIGUOUS } tok_behavior;
+typedef enum tok_behavior {
+    SPLIT_REMOVED,
+    SPLIT_ISOLATED,
+    SPLIT_WITH_PREVIOUS,
+    SPLIT_WITH_NEXT,
+    SPLIT_CONTIGUOUS
+} tok_behavior;
 typedef enum tok_scheme { PREPEND_ALWAYS, PREPEND_FIRST, PREPEND_NEVER } tok_scheme;
-typedef enum tok_pre_op { PRE_SPLIT, PRE_SPACE, PRE_META } tok_pre_op;          /* PRE_SPACE: a blank in front unless there is one */
+typedef enum tok_pre_op {
+    PRE_SPLIT,
+    PRE_SPACE,
+    PRE_META
+} tok_pre_op; /* PRE_SPACE: a blank in front unless there is one */
 typedef struct tok_pre {
-    tok_pre_op   op;
-    tok_regex   *regex;
+    tok_pre_op op;
+    tok_regex *regex;
     tok_behavior behavior;
-    bool         invert;
-    const char  *blank;                                 /* meta: what stands for a blank */
-    tok_scheme   scheme;
+    bool invert;
+    const char *blank; /* meta: what stands for a blank */
+    tok_scheme scheme;
 } tok_pre;
 
 /* ---- added tokens (tok_added.c) ------------------------------------------------------------------ */
 typedef struct tok_added {
-    int32_t     id;
-    const char *text;                                   /* as it is looked for: normalized when `normalized` */
-    size_t      n;
-    bool        special, normalized, lstrip, rstrip, single_word;
+    int32_t id;
+    const char *text; /* as it is looked for: normalized when `normalized` */
+    size_t n;
+    bool special, normalized, lstrip, rstrip, single_word;
 } tok_added;
-typedef struct tok_node { int32_t child, sibling, value; uint8_t byte; } tok_node;      /* -1: none */
-typedef struct tok_trie { tok_node *node; size_t n, cap; int32_t root[256]; } tok_trie; /* n == 0: empty, and root means nothing */
-bl_status tok_trie_add (tok_trie *t, const char *s, size_t n, int32_t value, bl_err *e);
-int32_t   tok_trie_find(const tok_trie *t, const char *s, size_t n, size_t *length);    /* value of the longest word at s; -1 */
-size_t    tok_blank_at_start(const char *s, size_t n);  /* bytes of white space */
-size_t    tok_blank_at_end  (const char *s, size_t n);
-bool      tok_word_at_start (const char *s, size_t n);  /* a letter, digit, mark or connector */
-bool      tok_word_at_end   (const char *s, size_t n);
+typedef struct tok_node {
+    int32_t child, sibling, value;
+    uint8_t byte;
+} tok_node; /* -1: none */
+typedef struct tok_trie {
+    tok_node *node;
+    size_t n, cap;
+    int32_t root[256];
+} tok_trie; /* n == 0: empty, and root means nothing */
+bl_status tok_trie_add(tok_trie *t, const char *s, size_t n, int32_t value, bl_err *e);
+int32_t tok_trie_find(const tok_trie *t, const char *s, size_t n,
+                      size_t *length);              /* value of the longest word at s; -1 */
+size_t tok_blank_at_start(const char *s, size_t n); /* bytes of white space */
+size_t tok_blank_at_end(const char *s, size_t n);
+bool tok_word_at_start(const char *s, size_t n); /* a letter, digit, mark or connector */
+bool tok_word_at_end(const char *s, size_t n);
 
 /* ---- decoders (tok_decode.c) --------------------------------------------------------------------- */
-typedef enum tok_dec_op { DEC_BYTELEVEL, DEC_REPLACE, DEC_BYTEFALLBACK, DEC_FUSE, DEC_STRIP, DEC_META, DEC_SPM } tok_dec_op;
+typedef enum tok_dec_op {
+    DEC_BYTELEVEL,
+    DEC_REPLACE,
+    DEC_BYTEFALLBACK,
+    DEC_FUSE,
+    DEC_STRIP,
+    DEC_META,
+    DEC_SPM
+} tok_dec_op;
 typedef struct tok_dec {
-    tok_dec_op  op;
-    const char *find, *with;                            /* replace; strip and meta use `find` (one character) */
-    size_t      n_find, n_with;
-    int64_t     start, stop;                            /* strip: at most so many */
-    bool        prefix;                                 /* meta, spm: a blank in front of the text is the tokenizer's own */
-    bool        all_leading;                            /* spm: all of them are */
+    tok_dec_op op;
+    const char *find, *with; /* replace; strip and meta use `find` (one character) */
+    size_t n_find, n_with;
+    int64_t start, stop; /* strip: at most so many */
+    bool prefix;         /* meta, spm: a blank in front of the text is the tokenizer's own */
+    bool all_leading;    /* spm: all of them are */
 } tok_dec;
 
 /* ---- the tokenizer ------------------------------------------------------------------------------- */
 typedef enum tok_model { TOK_RANK_BYTES, TOK_RANK_CHARS, TOK_SCORES } tok_model;
 struct bl_tokenizer {
-    bl_arena   *arena;                                  /* texts of steps and added tokens */
-    tok_vocab   vocab;
-    tok_model   model;
-    tok_merges  merges;                                 /* by rank */
-    uint32_t   *order;                                  /* by score: [vocab.n], best first is lowest; UINT32_MAX never merges */
-    bool        ignore_merges, byte_fallback, fuse_unk;
-    int32_t     unk;                                    /* -1: what cannot be spelled is left out */
-    int32_t     byte_id[256];                           /* letter or piece of each byte; -1 */
-    bool        each_byte;                              /* U+FFFD for each wrong byte */
-    tok_norm    norm[TOK_MAX_STEPS]; size_t n_norm;
-    tok_pre     pre[TOK_MAX_STEPS];  size_t n_pre;
-    tok_dec     dec[TOK_MAX_STEPS];  size_t n_dec;
-    tok_added  *added; size_t n_added, cap_added;
-    tok_trie    raw, normalized;                        /* of `added` */
-    tok_trie    user;                                   /* sentencepiece: symbols that never merge; value is the id */
-    const char *unk_surface;                            /* what the unknown token reads as; NULL: nothing, it is special */
-    int32_t     prefix[TOK_MAX_PREFIX]; size_t n_prefix;
-    int32_t     bos, eos;
-    char       *bytes; size_t n_bytes, cap_bytes;       /* of all ids inside a text */
-    uint32_t   *bytes_at;                               /* [vocab.n + 1] */
-    uint8_t    *special;                                /* [vocab.n] */
-    char        kind[64];
-    bl_hash     hash;
+    bl_arena *arena; /* texts of steps and added tokens */
+    tok_vocab vocab;
+    tok_model model;
+    tok_merges merges; /* by rank */
+    uint32_t *order;   /* by score: [vocab.n], best first is lowest; UINT32_MAX never merges */
+    bool ignore_merges, byte_fallback, fuse_unk;
+    int32_t unk;          /* -1: what cannot be spelled is left out */
+    int32_t byte_id[256]; /* letter or piece of each byte; -1 */
+    bool each_byte;       /* U+FFFD for each wrong byte */
+    tok_norm norm[TOK_MAX_STEPS];
+    size_t n_norm;
+    tok_pre pre[TOK_MAX_STEPS];
+    size_t n_pre;
+    tok_dec dec[TOK_MAX_STEPS];
+    size_t n_dec;
+    tok_added *added;
+    size_t n_added, cap_added;
+    tok_trie raw, normalized; /* of `added` */
+    tok_trie user;            /* sentencepiece: symbols that never merge; value is the id */
+    const char *unk_surface;  /* what the unknown token reads as; NULL: nothing, it is special */
+    int32_t prefix[TOK_MAX_PREFIX];
+    size_t n_prefix;
+    int32_t bos, eos;
+    char *bytes;
+    size_t n_bytes, cap_bytes; /* of all ids inside a text */
+    uint32_t *bytes_at;        /* [vocab.n + 1] */
+    uint8_t *special;          /* [vocab.n] */
+    char kind[64];
+    bl_hash hash;
 };
-bl_status tok_new(bl_tokenizer **out, bl_err *e);       /* everything -1 or empty */
+bl_status tok_new(bl_tokenizer **out, bl_err *e); /* everything -1 or empty */
 /* Call last: byte ids, tries, bytes of ids, hash. */
 bl_status tok_finish(bl_tokenizer *t, const char *file, bl_err *e);
-bl_status tok_add_added(bl_tokenizer *t, const tok_added *a, bl_err *e);        /* text is copied */
-bl_status tok_add_norm (bl_tokenizer *t, const tok_norm *s, const char *file, bl_err *e);
-bl_status tok_add_pre  (bl_tokenizer *t, const tok_pre *s, const char *file, bl_err *e);
-bl_status tok_add_dec  (bl_tokenizer *t, const tok_dec *s, const char *file, bl_err *e);
+bl_status tok_add_added(bl_tokenizer *t, const tok_added *a, bl_err *e); /* text is copied */
+bl_status tok_add_norm(bl_tokenizer *t, const tok_norm *s, const char *file, bl_err *e);
+bl_status tok_add_pre(bl_tokenizer *t, const tok_pre *s, const char *file, bl_err *e);
+bl_status tok_add_dec(bl_tokenizer *t, const tok_dec *s, const char *file, bl_err *e);
 bl_status tok_add_split(bl_tokenizer *t, const char *pattern, tok_behavior b, const char *file, bl_err *e);
 /* Score models: the merging order from the scores; pieces of types that never merge get the last place. */
 bl_status tok_order_by_score(bl_tokenizer *t, const char *file, bl_err *e);
 
 /* Byte-level BPE writes each byte as a printable character: U+0021.., U+0100... */
 uint32_t tok_byte_letter(uint8_t byte);
-int      tok_letter_byte(uint32_t letter);              /* -1 */
-size_t   tok_put_utf8(uint32_t cp, char out[4]);
-uint32_t tok_get_utf8(const char *p, int n);            /* of a valid character of n bytes */
+int tok_letter_byte(uint32_t letter); /* -1 */
+size_t tok_put_utf8(uint32_t cp, char out[4]);
+uint32_t tok_get_utf8(const char *p, int n); /* of a valid character of n bytes */
 /* The letters of s back to bytes, appended; false when one is no letter (then nothing is appended). */
-bool     tok_letters(const char *s, size_t n, bl_text *out);
+bool tok_letters(const char *s, size_t n, bl_text *out);
 
 /* ---- merging (bpe.c) ----------------------------------------------------------------------------- */
 typedef struct bpe_work bpe_work;
 bl_status bpe_work_new(bpe_work **out, bl_err *e);
-void      bpe_work_free(bpe_work *w);
+void bpe_work_free(bpe_work *w);
 bl_status bpe_encode(const bl_tokenizer *t, const char *s, size_t n, bpe_work *w, bl_ids *out, bl_err *e);
 
 /* ---- readers --------------------------------------------------------------------------------------
  * What stands beside a tokenizer file: which tokens open and close a text. -1 and NULL: not said. */
-typedef struct tok_beside { char *bos, *eos; int add_bos; int64_t bos_id, eos_id; } tok_beside;
-bl_status tok_beside_read(const char *path, tok_beside *out, bl_err *e);        /* of the directory of `path` */
-void      tok_beside_free(tok_beside *b);
-void      tok_beside_apply(bl_tokenizer *t, const tok_beside *b);
+typedef struct tok_beside {
+    char *bos, *eos;
+    int add_bos;
+    int64_t bos_id, eos_id;
+} tok_beside;
+bl_status tok_beside_read(const char *path, tok_beside *out, bl_err *e); /* of the directory of `path` */
+void tok_beside_free(tok_beside *b);
+void tok_beside_apply(bl_tokenizer *t, const tok_beside *b);
 
-bl_status tok_read_json   (const char *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);
-bl_status tok_read_spm    (const uint8_t *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);
+bl_status tok_read_json(const char *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);
+bl_status tok_read_spm(const uint8_t *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);
 bl_status tok_read_llama2c(const uint8_t *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);
-bl_status tok_read_gguf   (const bl_gguf *g, const char *name, bl_tokenizer *t, bl_err *e);
+bl_status tok_read_gguf(const bl_gguf *g, const char *name, bl_tokenizer *t, bl_err *e);
 #endif

@@ -24,21 +24,26 @@ static bl_status rehash(tok_vocab *v, size_t need, bl_err *e)
     return BL_OK;
 }
 
-bl_status tok_vocab_add(tok_vocab *v, int64_t id, const char *s, size_t n, float score, tok_type type, size_t expect, const char *file, bl_err *e)
+bl_status tok_vocab_add(tok_vocab *v, int64_t id, const char *s, size_t n, float score, tok_type type, size_t expect,
+                        const char *file, bl_err *e)
 {
     bl_status st = BL_OK;
     int shown = (int)BL_MIN(n, 60);
 
     if (id < 0 || id > INT32_MAX)
-        return bl_fail(e, BL_E_FORMAT, "%s: token '%.*s': id %" PRId64 " is not between 0 and 2147483647", file, shown, s, id);
+        return bl_fail(e, BL_E_FORMAT, "%s: token '%.*s': id %" PRId64 " is not between 0 and 2147483647", file, shown,
+                       s, id);
     if ((uint64_t)id >= 8 * (uint64_t)expect + 65536)
-        return bl_fail(e, BL_E_FORMAT, "%s: token '%.*s': id %" PRId64 " in a vocabulary of %zu tokens", file, shown, s, id, expect);
-    if (n >= UINT32_MAX - v->n_text) return bl_fail(e, BL_E_FORMAT, "%s: the texts of its tokens are larger than 4 GiB", file);
+        return bl_fail(e, BL_E_FORMAT, "%s: token '%.*s': id %" PRId64 " in a vocabulary of %zu tokens", file, shown, s,
+                       id, expect);
+    if (n >= UINT32_MAX - v->n_text)
+        return bl_fail(e, BL_E_FORMAT, "%s: the texts of its tokens are larger than 4 GiB", file);
     if (tok_vocab_has(v, id))
-        return bl_fail(e, BL_E_FORMAT, "%s: id %" PRId64 " is given to '%.*s' and to '%.*s'", file, id, (int)BL_MIN(v->entry[id].n, 60u),
-                       tok_vocab_text(v, (int32_t)id), shown, s);
+        return bl_fail(e, BL_E_FORMAT, "%s: id %" PRId64 " is given to '%.*s' and to '%.*s'", file, id,
+                       (int)BL_MIN(v->entry[id].n, 60u), tok_vocab_text(v, (int32_t)id), shown, s);
     int32_t old = tok_vocab_find(v, s, n);
-    if (old >= 0) return bl_fail(e, BL_E_FORMAT, "%s: token '%.*s' has two ids, %d and %" PRId64, file, shown, s, old, id);
+    if (old >= 0)
+        return bl_fail(e, BL_E_FORMAT, "%s: token '%.*s' has two ids, %d and %" PRId64, file, shown, s, old, id);
 
     BL_TRY(bl_grow(&v->text, &v->cap_text, v->n_text + n + 1, 1, e));
     if ((size_t)id >= v->n) {
@@ -49,8 +54,8 @@ bl_status tok_vocab_add(tok_vocab *v, int64_t id, const char *s, size_t n, float
     BL_TRY(rehash(v, BL_MAX(v->n_used + 1, BL_MIN(expect, (size_t)1 << 20)), e));
     memcpy(v->text + v->n_text, s, n);
     v->text[v->n_text + n] = 0;
-    v->entry[id] = (tok_entry){ .at = (uint32_t)v->n_text, .n = (uint32_t)n, .score = score, .type = (uint8_t)type };
-    v->n_text += n + 1;                                 /* with its NUL */
+    v->entry[id] = (tok_entry){.at = (uint32_t)v->n_text, .n = (uint32_t)n, .score = score, .type = (uint8_t)type};
+    v->n_text += n + 1; /* with its NUL */
     v->longest = BL_MAX(v->longest, (uint32_t)n);
     v->n_used++;
     size_t i = place(s, n, v->n_slots);
@@ -97,10 +102,10 @@ bl_status tok_merges_add(tok_merges *m, int32_t left, int32_t right, uint32_t ra
     size_t i = pair_place(pair, m->n_slots);
     for (; m->slot[i].rank1; i = (i + 1) & (m->n_slots - 1))
         if (m->slot[i].pair == pair) {
-            if (replace) m->slot[i] = (tok_merge){ pair, rank + 1, id };
+            if (replace) m->slot[i] = (tok_merge){pair, rank + 1, id};
             return BL_OK;
         }
-    m->slot[i] = (tok_merge){ pair, rank + 1, id };
+    m->slot[i] = (tok_merge){pair, rank + 1, id};
     m->n++;
     return BL_OK;
 }
@@ -114,16 +119,16 @@ const tok_merge *tok_merges_find(const tok_merges *m, int32_t left, int32_t righ
     return NULL;
 }
 
-bl_status tok_merges_add_text(tok_merges *m, const tok_vocab *v, const char *left, size_t n_left, const char *right, size_t n_right, bool replace,
-                              const char *file, bl_err *e)
+bl_status tok_merges_add_text(tok_merges *m, const tok_vocab *v, const char *left, size_t n_left, const char *right,
+                              size_t n_right, bool replace, const char *file, bl_err *e)
 {
     char local[256];
     size_t n = n_left + n_right;
     int32_t a = tok_vocab_find(v, left, n_left), b = tok_vocab_find(v, right, n_right), both = -1;
     if (a < 0 || b < 0)
-        return bl_fail(e, BL_E_FORMAT, "%s: merge %zu, '%.*s' and '%.*s': '%.*s' is not in the vocabulary", file, m->n_rules,
-                       (int)BL_MIN(n_left, 60u), left,
-                       (int)BL_MIN(n_right, 60u), right, (int)BL_MIN(a < 0 ? n_left : n_right, 60u), a < 0 ? left : right);
+        return bl_fail(e, BL_E_FORMAT, "%s: merge %zu, '%.*s' and '%.*s': '%.*s' is not in the vocabulary", file,
+                       m->n_rules, (int)BL_MIN(n_left, 60u), left, (int)BL_MIN(n_right, 60u), right,
+                       (int)BL_MIN(a < 0 ? n_left : n_right, 60u), a < 0 ? left : right);
     if (n <= v->longest) {
         char *joined = n <= sizeof local ? local : bl_new(n, 1, e);
         if (!joined) return BL_E_NOMEM;
@@ -134,7 +139,6 @@ bl_status tok_merges_add_text(tok_merges *m, const tok_vocab *v, const char *lef
     }
     if (both < 0)
         return bl_fail(e, BL_E_FORMAT, "%s: merge %zu, '%.*s' and '%.*s': together they are no token", file, m->n_rules,
-                       (int)BL_MIN(n_left, 60u), left,
-                       (int)BL_MIN(n_right, 60u), right);
+                       (int)BL_MIN(n_left, 60u), left, (int)BL_MIN(n_right, 60u), right);
     return tok_merges_add(m, a, b, (uint32_t)m->n_rules++, both, replace, e);
 }

@@ -25,10 +25,13 @@ enum { ALIGN = 64, FIRST = 1 << 14, LARGEST = 1 << 20 };
 
 typedef struct block {
     struct block *before;
-    size_t used, high, size;                    /* bytes of data; used is a multiple of ALIGN */
+    size_t used, high, size; /* bytes of data; used is a multiple of ALIGN */
     _Alignas(ALIGN) char data[];
 } block;
-struct bl_arena { block *last; size_t next_size; };
+struct bl_arena {
+    block *last;
+    size_t next_size;
+};
 
 bl_status bl_arena_new(bl_arena **out, bl_err *e)
 {
@@ -61,7 +64,7 @@ void *bl_alloc(bl_arena *a, size_t n, size_t size, bl_err *e)
         bl_fail(e, BL_E_NOMEM, "out of memory: %zu times %zu bytes is more than can be addressed", n, size);
         return NULL;
     }
-    whole = BL_MAX((bytes + ALIGN - 1) / ALIGN * ALIGN, ALIGN);    /* no two things share an address */
+    whole = BL_MAX((bytes + ALIGN - 1) / ALIGN * ALIGN, ALIGN); /* no two things share an address */
     block *b = a->last;
     if (!b || b->size - b->used < whole) {
         size_t room = BL_MAX(whole, a->next_size);
@@ -87,14 +90,12 @@ char *bl_arena_str(bl_arena *a, const char *s, size_t n, bl_err *e)
     return p;
 }
 
-bl_mark bl_arena_mark(const bl_arena *a)
-{
-    return (bl_mark){ a->last, a->last ? a->last->used : 0 };
-}
+bl_mark bl_arena_mark(const bl_arena *a) { return (bl_mark){a->last, a->last ? a->last->used : 0}; }
 
 void bl_arena_release(bl_arena *a, bl_mark m)
 {
-    while (a->last && a->last != m.block && (m.block || a->last->before)) pop(a);    /* a mark of the empty arena keeps one block for what comes next */
+    while (a->last && a->last != m.block && (m.block || a->last->before))
+        pop(a); /* a mark of the empty arena keeps one block for what comes next */
     if (!a->last) return;
     HIDE(a->last->data + m.used, a->last->size - m.used);
     a->last->used = m.used;

@@ -22,19 +22,24 @@ bl_status bl_fail_read(bl_err *e, const char *path, const char *doing, int err)
 
 static const char *kind_of(mode_t mode)
 {
-    return S_ISDIR(mode) ? "a directory" : S_ISFIFO(mode) ? "a named pipe" : S_ISCHR(mode) || S_ISBLK(mode) ? "a device" :
-           S_ISSOCK(mode) ? "a socket" : "something else";
+    return S_ISDIR(mode)                    ? "a directory"
+           : S_ISFIFO(mode)                 ? "a named pipe"
+           : S_ISCHR(mode) || S_ISBLK(mode) ? "a device"
+           : S_ISSOCK(mode)                 ? "a socket"
+                                            : "something else";
 }
 
 /* Opens a regular file for reading; a pipe does not block and a device is not touched further. */
 static bl_status open_regular(const char *path, int *fd, struct stat *s, bl_err *e)
 {
     int f = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (f < 0 && errno == ENXIO) return bl_fail(e, BL_E_FORMAT, "%s: is a socket or device, expected a regular file", path);
+    if (f < 0 && errno == ENXIO)
+        return bl_fail(e, BL_E_FORMAT, "%s: is a socket or device, expected a regular file", path);
     if (f < 0) return bl_fail_read(e, path, "open", errno);
     bl_status st = BL_OK;
     if (fstat(f, s) != 0) st = bl_fail_read(e, path, "look at", errno);
-    else if (!S_ISREG(s->st_mode)) st = bl_fail(e, BL_E_FORMAT, "%s: is %s, expected a regular file", path, kind_of(s->st_mode));
+    else if (!S_ISREG(s->st_mode))
+        st = bl_fail(e, BL_E_FORMAT, "%s: is %s, expected a regular file", path, kind_of(s->st_mode));
     if (st == BL_OK) *fd = f;
     else close(f);
     return st;
@@ -48,7 +53,11 @@ static uint64_t mtime_ns(const struct stat *s)
 /* ---- maps --------------------------------------------------------------------------------------- */
 /* What the SIGBUS handler may look at: the address is set last and cleared first. */
 enum { N_MAPS = 4096 };
-typedef struct seen_map { _Atomic uintptr_t from; _Atomic uintptr_t to; const char *_Atomic path; } seen_map;
+typedef struct seen_map {
+    _Atomic uintptr_t from;
+    _Atomic uintptr_t to;
+    const char *_Atomic path;
+} seen_map;
 static seen_map maps[N_MAPS];
 static pthread_mutex_t maps_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -69,7 +78,8 @@ static void on_bus_error(int sig, siginfo_t *info, void *context)
     for (size_t i = 0; i < N_MAPS; i++) {
         uintptr_t from = atomic_load(&maps[i].from);
         if (from == 0 || at < from || at >= atomic_load(&maps[i].to)) continue;
-        static const char head[] = "bitladder: ", tail[] = ": the file was cut short or could not be read while it was in use\n";
+        static const char head[] = "bitladder: ",
+                          tail[] = ": the file was cut short or could not be read while it was in use\n";
         char name[1024];
         size_t n = 0;
         for (const char *p = atomic_load(&maps[i].path); p && *p && n < sizeof name; p++)
@@ -79,7 +89,7 @@ static void on_bus_error(int sig, siginfo_t *info, void *context)
         say(tail, sizeof tail - 1);
         _exit(2);
     }
-    signal(sig, SIG_DFL);                       /* not one of our files: the fault repeats and ends the process */
+    signal(sig, SIG_DFL); /* not one of our files: the fault repeats and ends the process */
 }
 
 /* At every map, because others may have set handlers since. */
@@ -87,7 +97,7 @@ static void catch_bus_errors(void)
 {
     struct sigaction a;
     if (sigaction(SIGBUS, NULL, &a) == 0 && (a.sa_flags & SA_SIGINFO) && a.sa_sigaction == on_bus_error) return;
-    a = (struct sigaction){ .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
+    a = (struct sigaction){.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
     sigemptyset(&a.sa_mask);
     sigaction(SIGBUS, &a, NULL);
 }
@@ -120,20 +130,26 @@ static void forget(const bl_map *m)
 bl_status bl_map_open(const char *path, bl_map *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_map m = { .fd = -1 };
+    bl_map m = {.fd = -1};
     struct stat s;
 
     catch_bus_errors();
     BL_TRY(open_regular(path, &m.fd, &s, e));
-    if (!(m.path = bl_strdup(path, e))) { st = BL_E_NOMEM; goto out; }
-    m.size     = (uint64_t)s.st_size;
-    m.dev      = (uint64_t)s.st_dev;
-    m.inode    = (uint64_t)s.st_ino;
+    if (!(m.path = bl_strdup(path, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    m.size = (uint64_t)s.st_size;
+    m.dev = (uint64_t)s.st_dev;
+    m.inode = (uint64_t)s.st_ino;
     m.mtime_ns = mtime_ns(&s);
-    m.data     = (const uint8_t *)"";           /* nothing to map in an empty file */
+    m.data = (const uint8_t *)""; /* nothing to map in an empty file */
     if (m.size > 0) {
         void *p = mmap(NULL, m.size, PROT_READ, MAP_PRIVATE, m.fd, 0);
-        if (p == MAP_FAILED) { st = bl_fail_read(e, path, "map", errno); goto out; }
+        if (p == MAP_FAILED) {
+            st = bl_fail_read(e, path, "map", errno);
+            goto out;
+        }
         m.data = p;
         remember(&m);
     }
@@ -152,7 +168,8 @@ bl_status bl_map_check(const bl_map *m, bl_err *e)
     if ((uint64_t)now.st_size != m->size)
         return bl_fail(e, BL_E_FORMAT, "%s: changed while it was read: %llu bytes, expected %llu", m->path,
                        (unsigned long long)now.st_size, (unsigned long long)m->size);
-    if (mtime_ns(&now) != m->mtime_ns) return bl_fail(e, BL_E_FORMAT, "%s: changed while it was read: it was written again", m->path);
+    if (mtime_ns(&now) != m->mtime_ns)
+        return bl_fail(e, BL_E_FORMAT, "%s: changed while it was read: it was written again", m->path);
     if (stat(m->path, &now) != 0 || (uint64_t)now.st_ino != m->inode || (uint64_t)now.st_dev != m->dev)
         return bl_fail(e, BL_E_FORMAT, "%s: changed while it was read: another file has this name now", m->path);
     return BL_OK;
@@ -164,7 +181,7 @@ static void advise(const bl_map *m, uint64_t offset, uint64_t n, bool around, in
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     if (m->size == 0 || offset >= m->size) return;
     uint64_t end = n > m->size - offset ? m->size : offset + n;
-    if (around)               offset = offset / page * page;
+    if (around) offset = offset / page * page;
     else {
         offset = (offset + page - 1) / page * page;
         if (end < m->size) end = end / page * page;
@@ -177,14 +194,14 @@ void bl_map_want(const bl_map *m, uint64_t offset, uint64_t n) { advise(m, offse
 
 void bl_map_close(bl_map *m)
 {
-    if (!m->path) return;                       /* never opened, or closed before */
+    if (!m->path) return; /* never opened, or closed before */
     if (m->size > 0) {
         forget(m);
         munmap((void *)(uintptr_t)m->data, m->size);
     }
     close(m->fd);
     bl_free(m->path);
-    *m = (bl_map){ .fd = -1 };
+    *m = (bl_map){.fd = -1};
 }
 
 /* ---- whole files -------------------------------------------------------------------------------- */
@@ -193,14 +210,15 @@ bl_status bl_read_file(const char *path, uint64_t max, char **out, size_t *n, bl
     bl_status st = BL_OK;
     bool from_input = strcmp(path, "-") == 0;
     const char *name = from_input ? "standard input" : path;
-    struct stat s = { 0 };
+    struct stat s = {0};
     int fd = STDIN_FILENO;
     char *text = NULL;
     size_t cap = 0, used = 0;
 
     if (!from_input) BL_TRY(open_regular(path, &fd, &s, e));
     if ((uint64_t)s.st_size > max) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: %llu bytes, expected at most %llu", name, (unsigned long long)s.st_size, (unsigned long long)max);
+        st = bl_fail(e, BL_E_FORMAT, "%s: %llu bytes, expected at most %llu", name, (unsigned long long)s.st_size,
+                     (unsigned long long)max);
         goto out;
     }
     BL_TRY(bl_grow(&text, &cap, from_input ? 65536 : (size_t)s.st_size + 2, 1, e));
@@ -208,10 +226,16 @@ bl_status bl_read_file(const char *path, uint64_t max, char **out, size_t *n, bl
         if (used + 1 >= cap) BL_TRY(bl_grow(&text, &cap, cap + 1, 1, e));
         ssize_t k = read(fd, text + used, BL_MIN(cap - used - 1, (size_t)1 << 30));
         if (k < 0 && errno == EINTR) continue;
-        if (k < 0) { st = bl_fail_read(e, name, "read", errno); goto out; }
+        if (k < 0) {
+            st = bl_fail_read(e, name, "read", errno);
+            goto out;
+        }
         if (k == 0) break;
         used += (size_t)k;
-        if (used > max) { st = bl_fail(e, BL_E_FORMAT, "%s: more than %llu bytes", name, (unsigned long long)max); goto out; }
+        if (used > max) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: more than %llu bytes", name, (unsigned long long)max);
+            goto out;
+        }
     }
     text[used] = 0;
     *out = text;
@@ -268,11 +292,17 @@ bl_status bl_dir_list(const char *path, char ***names, size_t *n, bl_err *e)
     for (;;) {
         errno = 0;
         struct dirent *de = readdir(d);
-        if (!de && errno) { st = bl_fail_read(e, path, "list", errno); goto out; }
+        if (!de && errno) {
+            st = bl_fail_read(e, path, "list", errno);
+            goto out;
+        }
         if (!de) break;
         if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0) continue;
         BL_TRY(bl_grow(&list, &cap, used + 1, sizeof *list, e));
-        if (!(list[used] = bl_strdup(de->d_name, e))) { st = BL_E_NOMEM; goto out; }
+        if (!(list[used] = bl_strdup(de->d_name, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
         used++;
     }
     qsort(list, used, sizeof *list, by_bytes);
@@ -289,13 +319,17 @@ out:
 static int empty_dir(int fd, int depth)
 {
     DIR *d = fdopendir(fd);
-    if (!d) { close(fd); return -1; }
+    if (!d) {
+        close(fd);
+        return -1;
+    }
     int bad = 0, err = 0;
-    for (struct dirent *de; !bad && (de = readdir(d)) != NULL; ) {
+    for (struct dirent *de; !bad && (de = readdir(d)) != NULL;) {
         if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0) continue;
         if (unlinkat(dirfd(d), de->d_name, 0) == 0 || errno == ENOENT) continue;
         if (errno == EISDIR || errno == EPERM) {
-            int child = depth > 0 ? openat(dirfd(d), de->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : (errno = ELOOP, -1);
+            int child = depth > 0 ? openat(dirfd(d), de->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                                  : (errno = ELOOP, -1);
             bad = child < 0 || empty_dir(child, depth - 1) != 0 || unlinkat(dirfd(d), de->d_name, AT_REMOVEDIR) != 0;
         } else bad = 1;
         err = errno;

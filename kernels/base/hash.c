@@ -4,13 +4,15 @@
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
 
-struct bl_hasher { XXH3_state_t state; };
+struct bl_hasher {
+    XXH3_state_t state;
+};
 
-static bl_hash from(XXH128_hash_t h) { return (bl_hash){ h.high64, h.low64 }; }
+static bl_hash from(XXH128_hash_t h) { return (bl_hash){h.high64, h.low64}; }
 
 bl_hasher *bl_hasher_new(bl_err *e)
 {
-    bl_hasher *h = bl_new(1, sizeof *h, e);     /* 64-byte aligned, as the state wants it */
+    bl_hasher *h = bl_new(1, sizeof *h, e); /* 64-byte aligned, as the state wants it */
     if (h) XXH3_128bits_reset(&h->state);
     return h;
 }
@@ -47,7 +49,7 @@ bl_hash bl_hasher_end(bl_hasher *h)
 }
 
 bl_hash bl_hash_bytes(const void *p, size_t n) { return from(XXH3_128bits(p, n)); }
-bool    bl_hash_equal(bl_hash a, bl_hash b)    { return a.hi == b.hi && a.lo == b.lo; }
+bool bl_hash_equal(bl_hash a, bl_hash b) { return a.hi == b.hi && a.lo == b.lo; }
 
 void bl_hash_hex(bl_hash h, char out[33])
 {

@@ -11,13 +11,20 @@
 #include <string.h>
 #include <xxhash.h>
 
-static void use_our_heap(void) { cJSON_InitHooks(&(cJSON_Hooks){ bl_small_new, bl_small_free }); }
+static void use_our_heap(void) { cJSON_InitHooks(&(cJSON_Hooks){bl_small_new, bl_small_free}); }
 
 /* What the last bl_json_get of this thread did not find, so that a getter given NULL can say what is missing. */
-static _Thread_local struct { const bl_json *in; char key[128]; } absent;
+static _Thread_local struct {
+    const bl_json *in;
+    char key[128];
+} absent;
 
 /* ---- reading ------------------------------------------------------------------------------------ */
-typedef struct fill { bl_json *node; size_t n, at; char *pool; } fill;
+typedef struct fill {
+    bl_json *node;
+    size_t n, at;
+    char *pool;
+} fill;
 
 static char *keep(fill *f, const char *s, size_t n)
 {
@@ -30,14 +37,14 @@ static char *keep(fill *f, const char *s, size_t n)
 static int kind_of(const cJSON *c)
 {
     switch (c->type & 0xff) {
-    case cJSON_NULL:   return BL_JSON_NULL;
+    case cJSON_NULL: return BL_JSON_NULL;
     case cJSON_True:
-    case cJSON_False:  return BL_JSON_BOOL;
+    case cJSON_False: return BL_JSON_BOOL;
     case cJSON_Number: return BL_JSON_NUMBER;
     case cJSON_String: return BL_JSON_STRING;
-    case cJSON_Array:  return BL_JSON_ARRAY;
+    case cJSON_Array: return BL_JSON_ARRAY;
     case cJSON_Object: return BL_JSON_OBJECT;
-    default:           return -1;
+    default: return -1;
     }
 }
 
@@ -83,9 +90,9 @@ static void add_place(bl_text *t, const bl_json *v)
         const bl_json *p = chain[i], *up = p - p->up;
         size_t index = 0;
         for (const bl_json *k = up + 1; k != p; k += k->skip) index++;
-        if (!p->key)                bl_text_addf(t, "[%zu]", index);
-        else if (is_plain(p->key))  bl_text_addf(t, "%s%s", i == n - 1 ? "" : ".", p->key);
-        else                        bl_text_addf(t, "[\"%s\"]", p->key);
+        if (!p->key) bl_text_addf(t, "[%zu]", index);
+        else if (is_plain(p->key)) bl_text_addf(t, "%s%s", i == n - 1 ? "" : ".", p->key);
+        else bl_text_addf(t, "[\"%s\"]", p->key);
     }
     if (n) bl_text_add(t, ": ");
 }
@@ -94,7 +101,7 @@ static bl_status refuse(const bl_json *v, bl_status st, bl_err *e, const char *f
 static bl_status refuse(const bl_json *v, bl_status st, bl_err *e, const char *fmt, ...)
 {
     if (!e) return st;
-    bl_text t = { 0 };
+    bl_text t = {0};
     char what[1024];
     va_list ap;
     va_start(ap, fmt);
@@ -107,7 +114,10 @@ static bl_status refuse(const bl_json *v, bl_status st, bl_err *e, const char *f
 }
 
 /* ---- unique keys -------------------------------------------------------------------------------- */
-typedef struct entry { uint64_t hash; const char *key; } entry;
+typedef struct entry {
+    uint64_t hash;
+    const char *key;
+} entry;
 
 static int by_hash(const void *a, const void *b)
 {
@@ -126,10 +136,12 @@ static bl_status keys_are_unique(const bl_json *o, entry **list, size_t *cap, bl
         return BL_OK;
     }
     if (bl_grow(list, cap, o->n, sizeof **list, e) != BL_OK) return BL_E_NOMEM;
-    for (const bl_json *k = bl_json_first(o); k; k = bl_json_next(k)) (*list)[n++] = (entry){ XXH3_64bits(k->key, strlen(k->key)), k->key };
+    for (const bl_json *k = bl_json_first(o); k; k = bl_json_next(k))
+        (*list)[n++] = (entry){XXH3_64bits(k->key, strlen(k->key)), k->key};
     qsort(*list, n, sizeof **list, by_hash);
     for (size_t i = 1; i < n; i++)
-        if (by_hash(&(*list)[i - 1], &(*list)[i]) == 0) return refuse(o, BL_E_FORMAT, e, "key '%.200s' comes twice", (*list)[i].key);
+        if (by_hash(&(*list)[i - 1], &(*list)[i]) == 0)
+            return refuse(o, BL_E_FORMAT, e, "key '%.200s' comes twice", (*list)[i].key);
     return BL_OK;
 }
 
@@ -150,21 +162,27 @@ static bl_status parse(char *s, size_t n, const char *name, bl_json_flags f, bl_
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     bl_status st = BL_OK;
-    bl_json_scan scan = { 0 };
+    bl_json_scan scan = {0};
     cJSON *tree = NULL;
 
     pthread_once(&once, use_our_heap);
     BL_TRY(bl_json_scan_text(s, n, name, f, &scan, e));
     bl_json *doc = scan.node;
-    if (!(doc->key = bl_strdup(name, e)) || !(doc->v.pool = bl_new(scan.pool_bytes + 1, 1, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(doc->key = bl_strdup(name, e)) || !(doc->v.pool = bl_new(scan.pool_bytes + 1, 1, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     bl_small_failed(true);
     if (!(tree = cJSON_ParseWithLengthOpts(s, n + 1, NULL, true))) {
         st = bl_small_failed(true) ? bl_fail(e, BL_E_NOMEM, "%s: out of memory for %zu values", name, scan.n_nodes - 1)
                                    : bl_fail(e, BL_E_INTERNAL, "%s: valid JSON that cJSON does not read", name);
         goto out;
     }
-    fill fi = { .node = doc, .n = scan.n_nodes, .at = 1, .pool = doc->v.pool };
-    if (!take_texts(&fi, tree) || fi.at != fi.n) { st = bl_fail(e, BL_E_INTERNAL, "%s: two readers disagree about it", name); goto out; }
+    fill fi = {.node = doc, .n = scan.n_nodes, .at = 1, .pool = doc->v.pool};
+    if (!take_texts(&fi, tree) || fi.at != fi.n) {
+        st = bl_fail(e, BL_E_INTERNAL, "%s: two readers disagree about it", name);
+        goto out;
+    }
     BL_TRY(all_keys_are_unique(doc + 1, scan.n_nodes - 1, e));
     *out = doc + 1;
     scan.node = NULL;
@@ -208,11 +226,11 @@ void bl_json_free(bl_json *root)
 }
 
 /* ---- walking ------------------------------------------------------------------------------------ */
-bl_json_type   bl_json_kind(const bl_json *v) { return v ? (bl_json_type)v->kind : BL_JSON_NULL; }
-const char    *bl_json_key (const bl_json *v) { return v ? v->key : NULL; }
-static bool    is_container(const bl_json *v) { return v && (v->kind == BL_JSON_ARRAY || v->kind == BL_JSON_OBJECT); }
-size_t         bl_json_size(const bl_json *v) { return is_container(v) ? v->n : 0; }
-bool           bl_json_whole(const bl_json *v) { return v->kind == BL_JSON_NUMBER && v->whole; }
+bl_json_type bl_json_kind(const bl_json *v) { return v ? (bl_json_type)v->kind : BL_JSON_NULL; }
+const char *bl_json_key(const bl_json *v) { return v ? v->key : NULL; }
+static bool is_container(const bl_json *v) { return v && (v->kind == BL_JSON_ARRAY || v->kind == BL_JSON_OBJECT); }
+size_t bl_json_size(const bl_json *v) { return is_container(v) ? v->n : 0; }
+bool bl_json_whole(const bl_json *v) { return v->kind == BL_JSON_NUMBER && v->whole; }
 
 const bl_json *bl_json_first(const bl_json *v)
 {
@@ -246,11 +264,14 @@ void bl_json_found(const bl_json *v, char out[96])
 {
     char number[40];
     switch (bl_json_kind(v)) {
-    case BL_JSON_NULL:   snprintf(out, 96, "null"); break;
-    case BL_JSON_BOOL:   snprintf(out, 96, "%s", v->v.truth ? "true" : "false"); break;
-    case BL_JSON_NUMBER: bl_real_short(number, v->v.number); snprintf(out, 96, "%s", number); break;
+    case BL_JSON_NULL: snprintf(out, 96, "null"); break;
+    case BL_JSON_BOOL: snprintf(out, 96, "%s", v->v.truth ? "true" : "false"); break;
+    case BL_JSON_NUMBER:
+        bl_real_short(number, v->v.number);
+        snprintf(out, 96, "%s", number);
+        break;
     case BL_JSON_STRING: snprintf(out, 96, v->n > 60 ? "the string \"%.60s…\"" : "the string \"%s\"", v->v.text); break;
-    case BL_JSON_ARRAY:  snprintf(out, 96, "an array of %u", (unsigned)v->n); break;
+    case BL_JSON_ARRAY: snprintf(out, 96, "an array of %u", (unsigned)v->n); break;
     case BL_JSON_OBJECT: snprintf(out, 96, "an object"); break;
     }
 }
@@ -259,8 +280,9 @@ static bl_status wrong(const bl_json *v, const char *expected, bl_err *e)
 {
     char found[96];
     if (!v && absent.in)
-        return absent.in->kind == BL_JSON_OBJECT ? refuse(absent.in, BL_E_FORMAT, e, "'%s' is missing, expected %s", absent.key, expected)
-                                                 : wrong(absent.in, "an object", e);
+        return absent.in->kind == BL_JSON_OBJECT
+                   ? refuse(absent.in, BL_E_FORMAT, e, "'%s' is missing, expected %s", absent.key, expected)
+                   : wrong(absent.in, "an object", e);
     if (!v) return bl_fail(e, BL_E_FORMAT, "a value is missing, expected %s", expected);
     bl_json_found(v, found);
     return refuse(v, BL_E_FORMAT, e, "found %s, expected %s", found, expected);

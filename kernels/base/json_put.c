@@ -8,8 +8,8 @@ void bl_json_put_str(bl_text *t, const char *s, size_t n)
 {
     bl_text_addn(t, "\"", 1);
     size_t valid = bl_utf8_bad(s, n), from = 0;
-    for (size_t i = 0; i < n; ) {
-        if (i == valid) {                       /* one bad byte; where does the next valid run end? */
+    for (size_t i = 0; i < n;) {
+        if (i == valid) { /* one bad byte; where does the next valid run end? */
             bl_text_addn(t, s + from, i - from);
             bl_text_add(t, "\xef\xbf\xbd");
             from = ++i;
@@ -17,14 +17,18 @@ void bl_json_put_str(bl_text *t, const char *s, size_t n)
             continue;
         }
         uint8_t b = (uint8_t)s[i];
-        if (b >= 0x20 && b != '"' && b != '\\') { i++; continue; }
+        if (b >= 0x20 && b != '"' && b != '\\') {
+            i++;
+            continue;
+        }
         bl_text_addn(t, s + from, i - from);
-        static const char shorts[][2] = { { '"', '"' }, { '\\', '\\' }, { '\n', 'n' }, { '\r', 'r' }, { '\t', 't' }, { '\b', 'b' }, { '\f', 'f' } };
+        static const char shorts[][2] = {{'"', '"'},  {'\\', '\\'}, {'\n', 'n'}, {'\r', 'r'},
+                                         {'\t', 't'}, {'\b', 'b'},  {'\f', 'f'}};
         size_t k = 0;
         while (k < BL_COUNT(shorts) && (uint8_t)shorts[k][0] != b) k++;
         if (k < BL_COUNT(shorts)) bl_text_addf(t, "\\%c", shorts[k][1]);
-        else if (b == 0)          bl_text_add(t, "\xef\xbf\xbd");
-        else                      bl_text_addf(t, "\\u%04x", b);
+        else if (b == 0) bl_text_add(t, "\xef\xbf\xbd");
+        else bl_text_addf(t, "\\u%04x", b);
         from = ++i;
     }
     bl_text_addn(t, s + from, n - from);
@@ -47,8 +51,8 @@ void bl_json_put_node(bl_text *t, const bl_json *v)
 {
     bool object = v->kind == BL_JSON_OBJECT;
     switch (bl_json_kind(v)) {
-    case BL_JSON_NULL:   bl_text_add(t, "null"); break;
-    case BL_JSON_BOOL:   bl_text_add(t, v->v.truth ? "true" : "false"); break;
+    case BL_JSON_NULL: bl_text_add(t, "null"); break;
+    case BL_JSON_BOOL: bl_text_add(t, v->v.truth ? "true" : "false"); break;
     case BL_JSON_NUMBER: bl_json_put_real(t, v->v.number); break;
     case BL_JSON_STRING: bl_json_put_str(t, v->v.text, v->n); break;
     case BL_JSON_ARRAY:

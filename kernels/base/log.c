@@ -2,7 +2,7 @@
 #include "base_impl.h"
 #include <pthread.h>
 
-static const char *const words[] = { "error: ", "warning: ", "", "debug: " };
+static const char *const words[] = {"error: ", "warning: ", "", "debug: "};
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bl_log_level least_level = BL_LOG_WARN;
 static FILE *file;

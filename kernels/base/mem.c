@@ -17,7 +17,7 @@
 #define HAS_FEATURE(x) 0
 #endif
 #if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
-enum { EXACT = 1 };                             /* the block ends where the allocation ends, so overruns are seen */
+enum { EXACT = 1 }; /* the block ends where the allocation ends, so overruns are seen */
 #else
 enum { EXACT = 0 };
 #endif
@@ -25,26 +25,39 @@ enum { EXACT = 0 };
 enum { ALIGN = 64, N_SLOTS = 1024, LAZY_ZERO = 1 << 16 };
 #define MAGIC UINT64_C(0x626c2d626c6f636b)
 
-typedef struct owner { uint32_t slot, epoch; } owner;
-typedef struct head  { void *raw; uint64_t bytes; owner by; uint64_t magic; } head;
-typedef struct small { uint64_t bytes; owner by; } small;
+typedef struct owner {
+    uint32_t slot, epoch;
+} owner;
+typedef struct head {
+    void *raw;
+    uint64_t bytes;
+    owner by;
+    uint64_t magic;
+} head;
+typedef struct small {
+    uint64_t bytes;
+    owner by;
+} small;
 _Static_assert(sizeof(head) <= ALIGN && sizeof(small) == 16, "the heads fit in front of their blocks");
 
 /* One account a thread; more than N_SLOTS threads share accounts. */
-typedef struct account { _Alignas(ALIGN) _Atomic int64_t live; _Atomic int64_t max; } account;
+typedef struct account {
+    _Alignas(ALIGN) _Atomic int64_t live;
+    _Atomic int64_t max;
+} account;
 static account accounts[N_SLOTS];
 static _Atomic uint32_t next_slot, epoch;
-static _Thread_local uint32_t my_slot;          /* 1-based; 0: none yet */
+static _Thread_local uint32_t my_slot; /* 1-based; 0: none yet */
 static _Thread_local bool small_refused;
 
-static _Atomic int64_t  total_live, total_peak;
+static _Atomic int64_t total_live, total_peak;
 static _Atomic uint64_t n_allocs, fail_at;
-static _Atomic bool     fail_sticky;
+static _Atomic bool fail_sticky;
 
 static void raise_to(_Atomic int64_t *max, int64_t v)
 {
     int64_t seen = atomic_load_explicit(max, memory_order_relaxed);
-    while (v > seen && !atomic_compare_exchange_weak(max, &seen, v)) { }
+    while (v > seen && !atomic_compare_exchange_weak(max, &seen, v)) {}
 }
 
 static owner charge(uint64_t bytes)
@@ -54,7 +67,7 @@ static owner charge(uint64_t bytes)
     int64_t n = (int64_t)bytes;
     raise_to(&a->max, atomic_fetch_add(&a->live, n) + n);
     raise_to(&total_peak, atomic_fetch_add(&total_live, n) + n);
-    return (owner){ my_slot - 1, atomic_load(&epoch) };
+    return (owner){my_slot - 1, atomic_load(&epoch)};
 }
 
 static void discharge(owner by, uint64_t bytes)
@@ -83,14 +96,14 @@ static void *take(uint64_t bytes, bool zero)
         if (!(raw = calloc(1, 2 * ALIGN + bytes))) return NULL;
         user = (char *)raw + 2 * ALIGN - ((uintptr_t)raw % ALIGN);
     }
-    *(head *)(void *)(user - ALIGN) = (head){ raw, bytes, charge(bytes), MAGIC };
+    *(head *)(void *)(user - ALIGN) = (head){raw, bytes, charge(bytes), MAGIC};
     return user;
 }
 
 static head *head_of(void *p)
 {
     head *h = (head *)(void *)((char *)p - ALIGN);
-    assert(h->magic == MAGIC);                  /* not ours, or freed before */
+    assert(h->magic == MAGIC); /* not ours, or freed before */
     return h;
 }
 
@@ -130,7 +143,7 @@ bl_status bl_grow(void *p, size_t *cap, size_t need, size_t size, bl_err *e)
     size_t want = BL_MAX(*cap, 8);
     while (want < need) want = want > SIZE_MAX / 2 ? need : want * 2;
     void *old, *grown;
-    memcpy(&old, p, sizeof old);                /* p is a T **, whatever T is */
+    memcpy(&old, p, sizeof old); /* p is a T **, whatever T is */
     if (!(grown = bl_resize(old, want, size, e))) return BL_E_NOMEM;
     memcpy(p, &grown, sizeof grown);
     *cap = want;
@@ -162,7 +175,10 @@ char *bl_format_text(bl_err *e, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    if (n < 0) { bl_fail(e, BL_E_INTERNAL, "a text cannot be formatted"); return NULL; }
+    if (n < 0) {
+        bl_fail(e, BL_E_INTERNAL, "a text cannot be formatted");
+        return NULL;
+    }
     char *p = bl_new((size_t)n + 1, 1, e);
     if (!p) return NULL;
     va_start(ap, fmt);
@@ -175,8 +191,11 @@ char *bl_format_text(bl_err *e, const char *fmt, ...)
 void *bl_small_new(size_t bytes)
 {
     small *s = refused() || bytes > PTRDIFF_MAX - sizeof *s ? NULL : malloc(sizeof *s + bytes);
-    if (!s) { small_refused = true; return NULL; }
-    *s = (small){ bytes, charge(bytes) };
+    if (!s) {
+        small_refused = true;
+        return NULL;
+    }
+    *s = (small){bytes, charge(bytes)};
     return s + 1;
 }
 

@@ -9,15 +9,16 @@ typedef struct parse {
     const bl_opt *rows;
     void *opts;
     bl_args *args;
-    int argc, at;                               /* at: the next argument to look at */
+    int argc, at; /* at: the next argument to look at */
     char **argv;
-    uint8_t *given;                             /* per row: came before */
+    uint8_t *given; /* per row: came before */
     bl_err *e;
 } parse;
 
 static const bl_opt *by_letter(const bl_opt *rows, char c)
 {
-    for (const bl_opt *r = rows; r->type != BL_OPT_END; r++) if (r->letter == c) return r;
+    for (const bl_opt *r = rows; r->type != BL_OPT_END; r++)
+        if (r->letter == c) return r;
     return NULL;
 }
 
@@ -51,7 +52,10 @@ static bl_status long_option(parse *p, const char *arg)
     if (n - 2 >= sizeof name) return bl_opt_unknown(p->rows, arg + 2, NULL, "--", p->e);
     memcpy(name, arg + 2, n - 2);
     name[n - 2] = 0;
-    if (strcmp(name, "help") == 0 && !value) { p->args->help = true; return BL_OK; }
+    if (strcmp(name, "help") == 0 && !value) {
+        p->args->help = true;
+        return BL_OK;
+    }
 
     const bl_opt *row = bl_opt_find(p->rows, name);
     if (!row && (strncmp(name, "no-", 3) == 0 || strncmp(name, "no_", 3) == 0)) {
@@ -60,7 +64,8 @@ static bl_status long_option(parse *p, const char *arg)
             return value ? bl_fail(p->e, BL_E_CONFIG, "%s: takes no value", where) : set(p, flag, "false", where);
     }
     if (!row) return bl_opt_unknown(p->rows, name, NULL, "--", p->e);
-    if (!value && row->type != BL_OPT_BOOL && !(value = next_value(p))) return bl_fail(p->e, BL_E_CONFIG, "%s: needs a value", where);
+    if (!value && row->type != BL_OPT_BOOL && !(value = next_value(p)))
+        return bl_fail(p->e, BL_E_CONFIG, "%s: needs a value", where);
     return set(p, row, value, where);
 }
 
@@ -70,10 +75,16 @@ static bl_status letters(parse *p, const char *arg)
     bl_status st = BL_OK;
     for (const char *c = arg + 1; *c; c++) {
         const bl_opt *row = by_letter(p->rows, *c);
-        char where[3] = { '-', *c, 0 };
-        if (!row && *c == 'h') { p->args->help = true; continue; }
+        char where[3] = {'-', *c, 0};
+        if (!row && *c == 'h') {
+            p->args->help = true;
+            continue;
+        }
         if (!row) return bl_fail(p->e, BL_E_CONFIG, "unknown option '%s' in '%.100s'", where, arg);
-        if (row->type == BL_OPT_BOOL) { BL_TRY(set(p, row, NULL, where)); continue; }
+        if (row->type == BL_OPT_BOOL) {
+            BL_TRY(set(p, row, NULL, where));
+            continue;
+        }
         const char *value = c[1] ? c + 1 : next_value(p);
         if (!value) return bl_fail(p->e, BL_E_CONFIG, "%s: needs a value", where);
         return set(p, row, value, where);
@@ -85,22 +96,25 @@ out:
 bl_status bl_opt_parse(const bl_opt *rows, void *opts, int argc, char **argv, bl_args *args, bl_err *e)
 {
     bl_status st = BL_OK;
-    parse p = { .rows = rows, .opts = opts, .args = args, .argc = argc, .argv = argv, .e = e };
+    parse p = {.rows = rows, .opts = opts, .args = args, .argc = argc, .argv = argv, .e = e};
     size_t n_rows = 0;
     bool only_words = false;
     while (rows[n_rows].type != BL_OPT_END) n_rows++;
-    *args = (bl_args){ 0 };
+    *args = (bl_args){0};
     BL_TRY(bl_arena_new(&args->arena, e));
     if (!(p.given = bl_alloc(args->arena, n_rows, 1, e)) ||
-        !(args->pos = bl_alloc(args->arena, (size_t)argc + 1, sizeof *args->pos, e))) { st = BL_E_NOMEM; goto out; }
+        !(args->pos = bl_alloc(args->arena, (size_t)argc + 1, sizeof *args->pos, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
 
     while (p.at < argc) {
         const char *arg = argv[p.at++];
         bool number = arg[0] == '-' && isdigit((unsigned char)arg[1]) && !by_letter(rows, arg[1]);
         if (only_words || arg[0] != '-' || arg[1] == 0 || number) args->pos[args->n_pos++] = arg;
-        else if (strcmp(arg, "--") == 0)                          only_words = true;
-        else if (arg[1] == '-')                                   BL_TRY(long_option(&p, arg));
-        else                                                      BL_TRY(letters(&p, arg));
+        else if (strcmp(arg, "--") == 0) only_words = true;
+        else if (arg[1] == '-') BL_TRY(long_option(&p, arg));
+        else BL_TRY(letters(&p, arg));
     }
 out:
     return st;
@@ -109,7 +123,7 @@ out:
 void bl_args_free(bl_args *args)
 {
     bl_arena_free(args->arena);
-    *args = (bl_args){ 0 };
+    *args = (bl_args){0};
 }
 
 /* ---- help --------------------------------------------------------------------------------------- */
@@ -123,19 +137,22 @@ static size_t width(const char *s, size_t n)
     return w;
 }
 
-static void pad(bl_text *t, size_t from, size_t to) { for (; from < to; from++) bl_text_addn(t, " ", 1); }
+static void pad(bl_text *t, size_t from, size_t to)
+{
+    for (; from < to; from++) bl_text_addn(t, " ", 1);
+}
 
 static const char *arg_word(const bl_opt *r, char choices[32])
 {
     if (r->arg) return r->arg;
-    if (r->type == BL_OPT_INT)  return "N";
+    if (r->type == BL_OPT_INT) return "N";
     if (r->type == BL_OPT_REAL) return "X";
     if (r->type == BL_OPT_TEXT) return "TEXT";
     if (r->type != BL_OPT_CHOICE) return NULL;
     size_t n = 0;
     for (size_t i = 0; r->choices[i]; i++) {
         size_t k = strlen(r->choices[i]) + (i > 0);
-        if (n + k >= 24) return "NAME";         /* listed behind the description instead */
+        if (n + k >= 24) return "NAME"; /* listed behind the description instead */
         n += (size_t)snprintf(choices + n, 32 - n, "%s%s", i ? "|" : "", r->choices[i]);
     }
     return choices;
@@ -159,7 +176,8 @@ static void add_doc(bl_text *t, const bl_opt *r)
         bl_text_add(t, t->n ? ": " : "");
         for (size_t i = 0; r->choices[i]; i++) bl_text_addf(t, "%s%s", i ? ", " : "", r->choices[i]);
     }
-    if ((r->type == BL_OPT_INT || r->type == BL_OPT_REAL) && (r->min != 0 || r->max != 0) && isfinite(r->min) && isfinite(r->max)) {
+    if ((r->type == BL_OPT_INT || r->type == BL_OPT_REAL) && (r->min != 0 || r->max != 0) && isfinite(r->min) &&
+        isfinite(r->max)) {
         bl_real_short(lo, r->min);
         bl_real_short(hi, r->max);
         bl_text_addf(t, "%s%s..%s", t->n ? ", " : "", lo, hi);
@@ -171,12 +189,19 @@ static void add_default(bl_text *t, const bl_opt *r)
 {
     char number[40];
     switch (r->type) {
-    case BL_OPT_INT:    bl_text_addf(t, "(default: %lld)", (long long)r->def.i); break;
-    case BL_OPT_REAL:   bl_real_short(number, r->def.r); bl_text_addf(t, "(default: %s)", number); break;
+    case BL_OPT_INT: bl_text_addf(t, "(default: %lld)", (long long)r->def.i); break;
+    case BL_OPT_REAL:
+        bl_real_short(number, r->def.r);
+        bl_text_addf(t, "(default: %s)", number);
+        break;
     case BL_OPT_CHOICE: bl_text_addf(t, "(default: %s)", r->choices[r->def.choice]); break;
-    case BL_OPT_BOOL:   if (r->def.b) bl_text_add(t, "(default: on)"); break;
-    case BL_OPT_TEXT:   if (r->def.s && *r->def.s) bl_text_addf(t, "(default: %s)", r->def.s); break;
-    case BL_OPT_END:    break;
+    case BL_OPT_BOOL:
+        if (r->def.b) bl_text_add(t, "(default: on)");
+        break;
+    case BL_OPT_TEXT:
+        if (r->def.s && *r->def.s) bl_text_addf(t, "(default: %s)", r->def.s);
+        break;
+    case BL_OPT_END: break;
     }
 }
 
@@ -194,14 +219,17 @@ static size_t line_of(const char *doc)
 
 static void add_row(bl_text *out, const bl_opt *r, size_t left, size_t middle)
 {
-    bl_text l = { 0 }, doc = { 0 }, def = { 0 };
+    bl_text l = {0}, doc = {0}, def = {0};
     add_left(&l, r);
     add_doc(&doc, r);
     add_default(&def, r);
     size_t w = l.n;
     bl_text_addf(out, "  %s", l.s ? l.s : "");
     const char *rest = doc.s ? doc.s : "";
-    if (w > left) { bl_text_add(out, "\n  "); w = 0; }
+    if (w > left) {
+        bl_text_add(out, "\n  ");
+        w = 0;
+    }
     if (*rest || def.n) pad(out, w, left + 2);
     for (;;) {
         size_t n = line_of(rest);
@@ -228,11 +256,11 @@ void bl_opt_help(const bl_opt *rows, bl_text *out)
 {
     size_t left = 0, middle = 0;
     for (const bl_opt *r = rows; r->type != BL_OPT_END; r++) {
-        bl_text l = { 0 }, doc = { 0 };
+        bl_text l = {0}, doc = {0};
         add_left(&l, r);
         add_doc(&doc, r);
         if (l.n <= LEFT_MOST) left = BL_MAX(left, l.n);
-        for (const char *rest = doc.s ? doc.s : ""; *rest; ) {
+        for (const char *rest = doc.s ? doc.s : ""; *rest;) {
             size_t n = line_of(rest);
             middle = BL_MAX(middle, width(rest, n));
             rest += n + (rest[n] == ' ');

@@ -36,14 +36,14 @@ bool bl_interrupted(void) { return stop_seen != 0; }
 void bl_process_init(void)
 {
     setlocale(LC_ALL, "");
-    setlocale(LC_NUMERIC, "C");                 /* numbers are written and read with a point, wherever we are */
+    setlocale(LC_NUMERIC, "C"); /* numbers are written and read with a point, wherever we are */
 
-    struct sigaction stop = { .sa_handler = on_stop, .sa_flags = SA_RESTART }, ignore = { .sa_handler = SIG_IGN };
+    struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
     sigemptyset(&stop.sa_mask);
     sigemptyset(&ignore.sa_mask);
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
-    sigaction(SIGXFSZ, &ignore, NULL);          /* a file size limit is an error of write, not our end */
+    sigaction(SIGXFSZ, &ignore, NULL); /* a file size limit is an error of write, not our end */
 }
 
 /* "Name:    1234 kB" in /proc/self/status, in bytes. */

@@ -6,23 +6,26 @@
 #include <string.h>
 
 /* ---- status ------------------------------------------------------------------------------------- */
-static const struct { const char *name; int exit_code; } statuses[] = {
-    [BL_OK]            = { "BL_OK",            0   },
-    [BL_E_NOMEM]       = { "BL_E_NOMEM",       1   },
-    [BL_E_DEVMEM]      = { "BL_E_DEVMEM",      1   },
-    [BL_E_IO]          = { "BL_E_IO",          1   },
-    [BL_E_DISK]        = { "BL_E_DISK",        4   },
-    [BL_E_FORMAT]      = { "BL_E_FORMAT",      2   },
-    [BL_E_CONFIG]      = { "BL_E_CONFIG",      2   },
-    [BL_E_UNSUPPORTED] = { "BL_E_UNSUPPORTED", 2   },
-    [BL_E_NUMERIC]     = { "BL_E_NUMERIC",     1   },
-    [BL_E_CORRUPT]     = { "BL_E_CORRUPT",     2   },
-    [BL_E_NEWER]       = { "BL_E_NEWER",       2   },
-    [BL_E_MISSING]     = { "BL_E_MISSING",     2   },
-    [BL_E_BUSY]        = { "BL_E_BUSY",        1   },
-    [BL_E_INTERRUPTED] = { "BL_E_INTERRUPTED", 130 },
-    [BL_E_DEVICE]      = { "BL_E_DEVICE",      4   },
-    [BL_E_INTERNAL]    = { "BL_E_INTERNAL",    1   },
+static const struct {
+    const char *name;
+    int exit_code;
+} statuses[] = {
+    [BL_OK] = {"BL_OK", 0},
+    [BL_E_NOMEM] = {"BL_E_NOMEM", 1},
+    [BL_E_DEVMEM] = {"BL_E_DEVMEM", 1},
+    [BL_E_IO] = {"BL_E_IO", 1},
+    [BL_E_DISK] = {"BL_E_DISK", 4},
+    [BL_E_FORMAT] = {"BL_E_FORMAT", 2},
+    [BL_E_CONFIG] = {"BL_E_CONFIG", 2},
+    [BL_E_UNSUPPORTED] = {"BL_E_UNSUPPORTED", 2},
+    [BL_E_NUMERIC] = {"BL_E_NUMERIC", 1},
+    [BL_E_CORRUPT] = {"BL_E_CORRUPT", 2},
+    [BL_E_NEWER] = {"BL_E_NEWER", 2},
+    [BL_E_MISSING] = {"BL_E_MISSING", 2},
+    [BL_E_BUSY] = {"BL_E_BUSY", 1},
+    [BL_E_INTERRUPTED] = {"BL_E_INTERRUPTED", 130},
+    [BL_E_DEVICE] = {"BL_E_DEVICE", 4},
+    [BL_E_INTERNAL] = {"BL_E_INTERNAL", 1},
 };
 
 const char *bl_status_name(bl_status st)
@@ -30,10 +33,7 @@ const char *bl_status_name(bl_status st)
     return (unsigned)st < BL_COUNT(statuses) ? statuses[st].name : "unknown status";
 }
 
-int bl_exit_code(bl_status st)
-{
-    return (unsigned)st < BL_COUNT(statuses) ? statuses[st].exit_code : 1;
-}
+int bl_exit_code(bl_status st) { return (unsigned)st < BL_COUNT(statuses) ? statuses[st].exit_code : 1; }
 
 /* ---- UTF-8 -------------------------------------------------------------------------------------- */
 /* Bytes of the code point at s, or 0 when it is not one (overlong, surrogate, above U+10FFFF, cut off). */
@@ -41,7 +41,10 @@ static size_t code_point(const char *s, size_t n, uint32_t *out)
 {
     const uint8_t *p = (const uint8_t *)s;
     if (n == 0) return 0;
-    if (p[0] < 0x80) { *out = p[0]; return 1; }
+    if (p[0] < 0x80) {
+        *out = p[0];
+        return 1;
+    }
     size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
     if (p[0] < 0xc2 || p[0] > 0xf4 || n < len) return 0;
     uint32_t c = p[0] & (0xffu >> (len + 1));
@@ -59,7 +62,10 @@ size_t bl_utf8_bad(const char *s, size_t n)
     size_t i = 0;
     while (i < n) {
         uint64_t eight;
-        if (n - i >= 8 && (memcpy(&eight, s + i, 8), (eight & UINT64_C(0x8080808080808080)) == 0)) { i += 8; continue; }
+        if (n - i >= 8 && (memcpy(&eight, s + i, 8), (eight & UINT64_C(0x8080808080808080)) == 0)) {
+            i += 8;
+            continue;
+        }
         uint32_t c;
         size_t len = code_point(s + i, n - i, &c);
         if (len == 0) return i;
@@ -71,7 +77,8 @@ size_t bl_utf8_bad(const char *s, size_t n)
 /* Characters that would move the cursor, end the line or reverse the reading direction. */
 static bool is_unprintable(uint32_t c)
 {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
+           c == 0xfeff;
 }
 
 /* One step of the cleaning: reads `*used` bytes of s, writes at most 8 to out, returns how many. */
@@ -80,11 +87,14 @@ static size_t clean_one(const char *s, size_t n, char out[12], size_t *used)
     uint32_t c = 0;
     size_t len = code_point(s, n, &c);
     *used = len ? len : 1;
-    if (len == 0)          return (size_t)snprintf(out, 12, "\\x%02x", (unsigned)(uint8_t)s[0]);
-    if (c == '\n')         return (size_t)snprintf(out, 12, "\\n");
-    if (c == '\t')         return (size_t)snprintf(out, 12, "\\t");
-    if (c == '\r')         return (size_t)snprintf(out, 12, "\\r");
-    if (!is_unprintable(c)) { memcpy(out, s, len); return len; }
+    if (len == 0) return (size_t)snprintf(out, 12, "\\x%02x", (unsigned)(uint8_t)s[0]);
+    if (c == '\n') return (size_t)snprintf(out, 12, "\\n");
+    if (c == '\t') return (size_t)snprintf(out, 12, "\\t");
+    if (c == '\r') return (size_t)snprintf(out, 12, "\\r");
+    if (!is_unprintable(c)) {
+        memcpy(out, s, len);
+        return len;
+    }
     return (size_t)snprintf(out, 12, c < 0x80 ? "\\x%02x" : "\\u%04x", (unsigned)c);
 }
 
@@ -96,10 +106,15 @@ static size_t step_back(const char *s, size_t i)
 }
 
 enum { LONG_WORD = 512, WORD_END = 240 };
-static const char dots[] = "\xe2\x80\xa6";      /* one ellipsis */
+static const char dots[] = "\xe2\x80\xa6"; /* one ellipsis */
 
 /* Cleans s into a head that grows and a tail that is kept in a ring, so any length fits. */
-typedef struct squeeze { char *out; size_t cap, head, n; char ring[1024]; size_t tail; } squeeze;
+typedef struct squeeze {
+    char *out;
+    size_t cap, head, n;
+    char ring[1024];
+    size_t tail;
+} squeeze;
 
 static void put(squeeze *q, const char *s, size_t n)
 {
@@ -114,17 +129,20 @@ static void put(squeeze *q, const char *s, size_t n)
 
 void bl_clean_text(char *out, size_t cap, const char *s, size_t n)
 {
-    squeeze q = { .out = out, .cap = cap };
+    squeeze q = {.out = out, .cap = cap};
     size_t word_end = 0;
     for (size_t i = 0, used; i < n; i += used) {
-        if (i >= word_end) {                    /* a word begins: where does it end? */
+        if (i >= word_end) { /* a word begins: where does it end? */
             const char *blank = memchr(s + i, ' ', n - i);
             word_end = blank ? (size_t)(blank - s) + 1 : n;
             size_t len = word_end - i;
             if (len > LONG_WORD) {
                 size_t cut = step_back(s, i + WORD_END), again = step_back(s, word_end - WORD_END);
                 char bytes[12];
-                for (size_t k = i, u; k < cut; k += u) { size_t m = clean_one(s + k, cut - k, bytes, &u); put(&q, bytes, m); }
+                for (size_t k = i, u; k < cut; k += u) {
+                    size_t m = clean_one(s + k, cut - k, bytes, &u);
+                    put(&q, bytes, m);
+                }
                 put(&q, dots, sizeof dots - 1);
                 i = again;
             }
@@ -133,7 +151,10 @@ void bl_clean_text(char *out, size_t cap, const char *s, size_t n)
         size_t m = clean_one(s + i, n - i, bytes, &used);
         put(&q, bytes, m);
     }
-    if (q.n < cap) { out[q.n] = 0; return; }
+    if (q.n < cap) {
+        out[q.n] = 0;
+        return;
+    }
     size_t keep = cap - 1 - sizeof dots, ring = BL_MIN(sizeof q.ring, keep / 3), head = step_back(out, keep - ring);
     char tail[sizeof q.ring];
     for (size_t i = 0; i < ring; i++) tail[i] = q.ring[(q.tail + i) % ring];
@@ -153,7 +174,7 @@ static void sentence(char *out, size_t cap, const char *behind, const char *fmt,
     va_copy(again, ap);
     int n = vsnprintf(local, sizeof local, fmt, ap);
     size_t len = n < 0 ? 0 : BL_MIN((size_t)n, sizeof local - 1), tail = strlen(behind);
-    if (n >= 0 && (size_t)n + tail >= sizeof local) {           /* a name of megabytes: cleaned from a copy */
+    if (n >= 0 && (size_t)n + tail >= sizeof local) { /* a name of megabytes: cleaned from a copy */
         char *whole = bl_new((size_t)n + tail + 1, 1, NULL);
         if (whole) {
             vsnprintf(whole, (size_t)n + 1, fmt, again);
@@ -173,7 +194,7 @@ static void sentence(char *out, size_t cap, const char *behind, const char *fmt,
 bl_status bl_fail(bl_err *e, bl_status st, const char *fmt, ...)
 {
     if (!e) return st;
-    char out[sizeof e->text];                   /* arguments may point into e->text */
+    char out[sizeof e->text]; /* arguments may point into e->text */
     va_list ap;
     va_start(ap, fmt);
     sentence(out, sizeof out, "", fmt, ap);
@@ -200,7 +221,8 @@ static bool room(bl_text *t, size_t n)
 {
     size_t need;
     if (!t->failed && (__builtin_add_overflow(t->n, n, &need) || need == SIZE_MAX ||
-                       bl_grow(&t->s, &t->cap, need + 1, 1, NULL) != BL_OK)) t->failed = true;
+                       bl_grow(&t->s, &t->cap, need + 1, 1, NULL) != BL_OK))
+        t->failed = true;
     return !t->failed;
 }
 
@@ -221,8 +243,14 @@ void bl_text_addf(bl_text *t, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(local, sizeof local, fmt, ap);
     va_end(ap);
-    if (n < 0) { t->failed = true; return; }
-    if ((size_t)n < sizeof local) { bl_text_addn(t, local, (size_t)n); return; }
+    if (n < 0) {
+        t->failed = true;
+        return;
+    }
+    if ((size_t)n < sizeof local) {
+        bl_text_addn(t, local, (size_t)n);
+        return;
+    }
     if (!room(t, (size_t)n)) return;
     va_start(ap, fmt);
     vsnprintf(t->s + t->n, (size_t)n + 1, fmt, ap);
@@ -233,7 +261,7 @@ void bl_text_addf(bl_text *t, const char *fmt, ...)
 void bl_text_free(bl_text *t)
 {
     bl_free(t->s);
-    *t = (bl_text){ 0 };
+    *t = (bl_text){0};
 }
 
 bl_status bl_text_check(const bl_text *t, bl_err *e)
@@ -259,7 +287,7 @@ static void print_digits(char out[40], int digits, double v)
 }
 
 double bl_real_scan(const char *s, char **end) { return strtod_l(s, end, plain_locale()); }
-void   bl_real_print(char out[40], double v)   { print_digits(out, 17, v); }
+void bl_real_print(char out[40], double v) { print_digits(out, 17, v); }
 
 void bl_real_short(char out[40], double v)
 {
@@ -296,7 +324,8 @@ static size_t edits(const char *a, size_t na, const char *b, size_t nb)
 static bool abbreviates(const char *word, const char *name)
 {
     if (folded(*word) != folded(*name)) return false;
-    for (; *word && *name; name++) if (folded(*word) == folded(*name)) word++;
+    for (; *word && *name; name++)
+        if (folded(*word) == folded(*name)) word++;
     return *word == 0;
 }
 
@@ -309,7 +338,10 @@ const char *bl_nearest(const char *word, const char *const *names)
         size_t m = strnlen(names[i], LONGEST_NAME + 1);
         if (m > LONGEST_NAME) continue;
         size_t d = edits(word, n, names[i], m);
-        if (d < BL_MAX(n, m) && (d < least || (d == least && !best))) { best = names[i]; least = d; }
+        if (d < BL_MAX(n, m) && (d < least || (d == least && !best))) {
+            best = names[i];
+            least = d;
+        }
     }
     for (size_t i = 0; !best && n >= 3 && names[i]; i++)
         if (abbreviates(word, names[i])) best = names[i];

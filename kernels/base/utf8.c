@@ -3,10 +3,13 @@
 
 bool bl_utf8_valid(const uint8_t *p, uint64_t n)
 {
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    for (uint64_t i = 0; i < n; ) {
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    for (uint64_t i = 0; i < n;) {
         int k = p[i] < 0x80 ? 1 : p[i] >> 5 == 6 ? 2 : p[i] >> 4 == 14 ? 3 : p[i] >> 3 == 30 ? 4 : 0;
-        if (k == 1) { i++; continue; }
+        if (k == 1) {
+            i++;
+            continue;
+        }
         if (k == 0 || (uint64_t)k > n - i) return false;
         uint32_t c = p[i] & (0x7fu >> k);
         for (int j = 1; j < k; j++) {

@@ -18,8 +18,8 @@
 
 /* ---- the gate ----------------------------------------------------------------------------------- */
 static _Atomic uint64_t n_calls, fail_at;
-static _Atomic int      fail_errno;
-static _Atomic bool     fail_sticky;
+static _Atomic int fail_errno;
+static _Atomic bool fail_sticky;
 
 void bl_fs_fail_at(uint64_t n, int err, bool sticky)
 {
@@ -53,15 +53,20 @@ void bl_fault_point(const char *name, const char *path)
 bl_status bl_fail_write(bl_err *e, const char *path, const char *doing, uint64_t needed, int err)
 {
     switch (err) {
-    case ENOSPC: case EDQUOT: case EFBIG:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
         return bl_fail(e, BL_E_DISK, "%s: cannot %s: disk full, needed ~%llu MB (%s)", path, doing,
                        (unsigned long long)(needed / 1000000 + 1), strerror(err));
-    case EROFS: case EACCES: case EPERM: case ENOENT: case ENOTDIR: case ESTALE:
+    case EROFS:
+    case EACCES:
+    case EPERM:
+    case ENOENT:
+    case ENOTDIR:
+    case ESTALE:
         return bl_fail(e, BL_E_DISK, "%s: cannot %s: the place is not writable (%s)", path, doing, strerror(err));
-    case ENOMEM:
-        return bl_fail(e, BL_E_NOMEM, "%s: cannot %s: %s", path, doing, strerror(err));
-    default:
-        return bl_fail(e, BL_E_IO, "%s: cannot %s: %s", path, doing, strerror(err));
+    case ENOMEM: return bl_fail(e, BL_E_NOMEM, "%s: cannot %s: %s", path, doing, strerror(err));
+    default: return bl_fail(e, BL_E_IO, "%s: cannot %s: %s", path, doing, strerror(err));
     }
 }
 
@@ -106,11 +111,11 @@ static bl_status sync_dir(const char *dir, bl_err *e)
 /* ---- files that appear whole -------------------------------------------------------------------- */
 enum { BUFFER = 1 << 18 };
 struct bl_writer {
-    char    *path, *dir, *temp, *buffer;
-    uint64_t written;                           /* bytes in the file */
-    size_t   pending;                           /* bytes in the buffer */
-    int      fd;                                /* locked: bl_clean_temps leaves it alone; -1: closed */
-    bool     poisoned, renamed;
+    char *path, *dir, *temp, *buffer;
+    uint64_t written; /* bytes in the file */
+    size_t pending;   /* bytes in the buffer */
+    int fd;           /* locked: bl_clean_temps leaves it alone; -1: closed */
+    bool poisoned, renamed;
 };
 
 static bl_status poison(bl_writer *w, const char *doing, int err, bl_err *e)
@@ -126,16 +131,19 @@ bl_status bl_writer_open(const char *path, bl_writer **out, bl_err *e)
     if (!w) return BL_E_NOMEM;
     w->fd = -1;
     if (!(w->path = bl_strdup(path, e)) || !(w->dir = dir_of(path, e)) || !(w->buffer = bl_new(BUFFER, 1, e)) ||
-        !(w->temp = bl_format_text(e, "%s.tmp.%ld", path, (long)getpid()))) { st = BL_E_NOMEM; goto out; }
+        !(w->temp = bl_format_text(e, "%s.tmp.%ld", path, (long)getpid()))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int try = 0; w->fd < 0 && try < 2; try++) {
         w->fd = bl_fs_gate() ? open(w->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
         if (w->fd >= 0 || errno != EEXIST) break;
-        unlink(w->temp);                        /* left by an earlier process that had our pid */
+        unlink(w->temp); /* left by an earlier process that had our pid */
     }
     if (w->fd < 0) {
         int err = errno;
         st = bl_fail_write(e, path, "create", 0, err);
-        bl_free(w->temp);                       /* not ours to remove */
+        bl_free(w->temp); /* not ours to remove */
         w->temp = NULL;
         goto out;
     }
@@ -164,9 +172,13 @@ bl_status bl_writer_add(bl_writer *w, const void *p, size_t n, bl_err *e)
 {
     if (w->poisoned) return refuse_poisoned(w, e);
     bl_status st = BL_OK;
-    if (n > BUFFER / 2 || n > BUFFER - w->pending) BL_TRY(flush(w, e));     /* what waits goes first */
+    if (n > BUFFER / 2 || n > BUFFER - w->pending) BL_TRY(flush(w, e)); /* what waits goes first */
     if (n > BUFFER / 2) {
-        if (gated_write(w->fd, p, n) != 0) { w->pending = 0; w->written += n; return poison(w, "write", errno, e); }
+        if (gated_write(w->fd, p, n) != 0) {
+            w->pending = 0;
+            w->written += n;
+            return poison(w, "write", errno, e);
+        }
         w->written += n;
     } else if (n > 0) {
         memcpy(w->buffer + w->pending, p, n);
@@ -183,10 +195,11 @@ bl_status bl_writer_at(bl_writer *w, uint64_t offset, const void *p, size_t n, b
     if (n > bl_writer_tell(w) || offset > bl_writer_tell(w) - n) {
         w->poisoned = true;
         return bl_fail(e, BL_E_INTERNAL, "%s: bytes %llu..%llu are not inside the %llu that were written", w->path,
-                       (unsigned long long)offset, (unsigned long long)offset + n, (unsigned long long)bl_writer_tell(w));
+                       (unsigned long long)offset, (unsigned long long)offset + n,
+                       (unsigned long long)bl_writer_tell(w));
     }
     BL_TRY(flush(w, e));
-    for (const char *s = p; n > 0; ) {
+    for (const char *s = p; n > 0;) {
         ssize_t k = bl_fs_gate() ? pwrite(w->fd, s, n, (off_t)offset) : -1;
         if (k < 0 && errno == EINTR) continue;
         if (k <= 0) return poison(w, "write", k == 0 ? ENOSPC : errno, e);
@@ -210,7 +223,10 @@ bl_status bl_writer_commit(bl_writer *w, bl_err *e)
     if (!bl_fs_gate() || rename(w->temp, w->path) != 0) return poison(w, "rename into place", errno, e);
     w->renamed = true;
     bl_fault_point("after-rename", w->path);
-    if ((st = sync_dir(w->dir, e)) != BL_OK) { w->poisoned = true; goto out; }
+    if ((st = sync_dir(w->dir, e)) != BL_OK) {
+        w->poisoned = true;
+        goto out;
+    }
     bl_writer_drop(w);
 out:
     return st;
@@ -284,10 +300,17 @@ bl_status bl_append_open(const char *path, uint64_t keep, int *fd, bl_err *e)
     struct stat s;
     int f = bl_fs_gate() ? open(path, O_RDWR | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0666) : -1;
     if (f < 0) return bl_fail_write(e, path, "open", 0, errno);
-    if (fstat(f, &s) != 0) { st = bl_fail_read(e, path, "look at", errno); goto out; }
-    if (!S_ISREG(s.st_mode)) { st = bl_fail(e, BL_E_FORMAT, "%s: is not a regular file", path); goto out; }
+    if (fstat(f, &s) != 0) {
+        st = bl_fail_read(e, path, "look at", errno);
+        goto out;
+    }
+    if (!S_ISREG(s.st_mode)) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: is not a regular file", path);
+        goto out;
+    }
     if ((uint64_t)s.st_size < keep) {
-        st = bl_fail(e, BL_E_CORRUPT, "%s: %llu bytes, expected at least %llu", path, (unsigned long long)s.st_size, (unsigned long long)keep);
+        st = bl_fail(e, BL_E_CORRUPT, "%s: %llu bytes, expected at least %llu", path, (unsigned long long)s.st_size,
+                     (unsigned long long)keep);
         goto out;
     }
     if ((uint64_t)s.st_size > keep && (!bl_fs_gate() || ftruncate(f, (off_t)keep) != 0)) {
@@ -323,7 +346,7 @@ bl_status bl_make_dirs(const char *path, bl_err *e)
         p[i] = 0;
         if (!bl_is_dir(p)) {
             int err = !bl_fs_gate() || mkdir(p, 0777) != 0 ? errno : 0;
-            if (err == EEXIST) err = bl_is_dir(p) ? 0 : ENOTDIR;        /* somebody else was faster, or a file is in the way */
+            if (err == EEXIST) err = bl_is_dir(p) ? 0 : ENOTDIR; /* somebody else was faster, or a file is in the way */
             if (err) st = bl_fail_write(e, p, "make the directory", 0, err);
         }
         p[i] = was;
@@ -339,9 +362,13 @@ bl_status bl_dir_usable(const char *path, bl_err *e)
     char *probe = NULL;
     int fd = -1;
     BL_TRY(bl_make_dirs(path, e));
-    if (!(probe = bl_format_text(e, "%s/.usable.tmp.%ld", path, (long)getpid()))) { st = BL_E_NOMEM; goto out; }
+    if (!(probe = bl_format_text(e, "%s/.usable.tmp.%ld", path, (long)getpid()))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     fd = bl_fs_gate() ? open(probe, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) : -1;
-    if (fd < 0 || gated_write(fd, "usable\n", 7) != 0 || gated_sync(fd) != 0) st = bl_fail_write(e, path, "write here", 0, errno);
+    if (fd < 0 || gated_write(fd, "usable\n", 7) != 0 || gated_sync(fd) != 0)
+        st = bl_fail_write(e, path, "write here", 0, errno);
     if (fd >= 0) {
         close(fd);
         if (unlink(probe) != 0 && st == BL_OK) st = bl_fail_write(e, path, "remove a file here", 0, errno);
@@ -353,7 +380,7 @@ out:
 
 bl_status bl_rename(const char *from, const char *to, bl_err *e)
 {
-    char *dir = dir_of(to, e);                  /* before the rename: nothing but the disk fails after it */
+    char *dir = dir_of(to, e); /* before the rename: nothing but the disk fails after it */
     if (!dir) return BL_E_NOMEM;
     bl_status st = BL_OK;
     if (!bl_fs_gate() || rename(from, to) != 0) {

@@ -1,9 +1,10 @@
-/* avx2.h - the AVX2 and AVX-512 side of the CPU backend: what fast.c and linear.c call, each for a piece of work that one thread does.
+/* avx2.h - the AVX2 and AVX-512 side of the CPU backend: what fast.c and linear.c call, each for a piece of work that
+ * one thread does.
  *
- * Products are tiles of up to 3 rows of x by 4 outputs (AVX-512: 6 by 8). Weights of a block of k are unpacked once into a panel
- *     panel[tile][k / 8][4 outputs][8]  f32
- * in the scratch of the thread and used for all rows; with one or two rows they are unpacked in registers instead. Both run the same 8
- * chains over k, so the bits are those of the reference whatever way was taken.
+ * Products are tiles of up to 3 rows of x by 4 outputs (AVX-512: 6 by 8). Weights of a block of k are unpacked once
+ * into a panel panel[tile][k / 8][4 outputs][8]  f32 in the scratch of the thread and used for all rows; with one or
+ * two rows they are unpacked in registers instead. Both run the same 8 chains over k, so the bits are those of the
+ * reference whatever way was taken.
  */
 #ifndef BL_CPU_AVX2_H
 #define BL_CPU_AVX2_H
@@ -14,14 +15,14 @@ typedef struct bl_source bl_source;
 /* n weights of a row: 8 to dst, 8 to dst + stride, …; the last 8 are filled up with zeros. k0 is a multiple of 32. */
 typedef void bl_unpack8(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride);
 typedef struct bl_gemv bl_gemv;
-typedef void bl_gemv4(const bl_gemv *g, int64_t row, int64_t n);          /* outputs row .. row+n, n <= 4 */
+typedef void bl_gemv4(const bl_gemv *g, int64_t row, int64_t n); /* outputs row .. row+n, n <= 4 */
 struct bl_source {
     const bl_format *format;
-    bl_shape     shape;
+    bl_shape shape;
     const void *part[BL_MAX_PARTS];
-    int64_t     groups, code_bytes, zero_bytes;         /* of a row */
+    int64_t groups, code_bytes, zero_bytes; /* of a row */
     bl_unpack8 *unpack;
-    bl_gemv4   *gemv[2];                                /* one row, two rows; NULL: through panels */
+    bl_gemv4 *gemv[2]; /* one row, two rows; NULL: through panels */
 };
 void bl_source_of(const bl_weight *w, bl_source *out);
 void bl_source_512(bl_source *s);                       /* what AVX-512 does better with one row or two */
@@ -31,43 +32,51 @@ void bl_source_f32(const bl_tensor *t, bl_source *out); /* a plain f32 matrix [o
 typedef enum bl_put { BL_PUT, BL_PUT_ADD, BL_PUT_ADD_SCALED } bl_put;
 struct bl_gemv {
     const bl_source *w;
-    const float *x; int64_t ldx;                        /* [rows, in rounded up to 8], zeros behind in */
-    float *y; int64_t ldy;
-    bl_put put; float scale;
+    const float *x;
+    int64_t ldx; /* [rows, in rounded up to 8], zeros behind in */
+    float *y;
+    int64_t ldy;
+    bl_put put;
+    float scale;
 };
 typedef struct bl_gemm {
     bl_gemv v;
-    int64_t rows, block_rows, blocks;                   /* x is cut into blocks of rows that stay in the second level cache */
-    int64_t chunk, chunks;                              /* outputs of one task, tasks of a block */
-    void  (*task)(const struct bl_gemm *g, int64_t task, void *scratch);      /* task 0 .. blocks * chunks */
+    int64_t rows, block_rows, blocks; /* x is cut into blocks of rows that stay in the second level cache */
+    int64_t chunk, chunks;            /* outputs of one task, tasks of a block */
+    void (*task)(const struct bl_gemm *g, int64_t task, void *scratch); /* task 0 .. blocks * chunks */
 } bl_gemm;
-void bl_gemm_plan   (bl_gemm *g, int64_t rows);         /* fills rows … task from v */
-void bl_gemm512_plan(bl_gemm *g, int64_t rows);         /* the same with AVX-512, for three rows and more */
+void bl_gemm_plan(bl_gemm *g, int64_t rows);    /* fills rows … task from v */
+void bl_gemm512_plan(bl_gemm *g, int64_t rows); /* the same with AVX-512, for three rows and more */
 
 /* Integer products: x as codes less zeros, every group padded with zeros to a multiple of 16. */
 typedef struct bl_igemm {
     const bl_source *w;
-    const int16_t *x; int64_t ldx;                      /* [rows, ldx] */
-    const float *sx;                                    /* [rows] */
-    float *y; int64_t ldy;
+    const int16_t *x;
+    int64_t ldx;     /* [rows, ldx] */
+    const float *sx; /* [rows] */
+    float *y;
+    int64_t ldy;
     bl_put put;
-    int64_t rows, chunks;                               /* all rows; tasks, each some outputs */
-    void  (*task)(const struct bl_igemm *g, int64_t task, void *scratch);     /* task 0 .. chunks */
+    int64_t rows, chunks;                                                /* all rows; tasks, each some outputs */
+    void (*task)(const struct bl_igemm *g, int64_t task, void *scratch); /* task 0 .. chunks */
 } bl_igemm;
-int64_t bl_igemm_width(const bl_shape *g);               /* ldx */
-void    bl_igemm_plan   (bl_igemm *g);                  /* fills chunks and task */
-void    bl_igemm512_plan(bl_igemm *g);                  /* the same with AVX-512 */
+int64_t bl_igemm_width(const bl_shape *g); /* ldx */
+void bl_igemm_plan(bl_igemm *g);           /* fills chunks and task */
+void bl_igemm512_plan(bl_igemm *g);        /* the same with AVX-512 */
 /* Codes less zeros of a row, 16 to dst, 16 to dst + step, …, and its scales to scale, scale + scale_step, … */
-void    bl_igemm_unpack(const bl_source *s, int64_t row, int16_t *dst, int64_t step, float *scale, int64_t scale_step);
+void bl_igemm_unpack(const bl_source *s, int64_t row, int16_t *dst, int64_t step, float *scale, int64_t scale_step);
 /* One row: scale and codes; `scale`, `zero` are those of the tensor unless `q` is per token. */
-void    bl_igemm_row(const float *x, const bl_shape *g, const bl_actq *q, float scale, float zero, int16_t *dst, float *sx);
+void bl_igemm_row(const float *x, const bl_shape *g, const bl_actq *q, float scale, float zero, int16_t *dst,
+                  float *sx);
 
 /* Attention of one tile: the queries q0 .. q0+n of a sequence, all heads that share one head of keys. */
-enum { BL_ATTEND_BLOCK = 64 };                          /* keys */
-typedef struct bl_attend_steps {                        /* the two products, by rows: [1] .. [rows] */
+enum { BL_ATTEND_BLOCK = 64 };   /* keys */
+typedef struct bl_attend_steps { /* the two products, by rows: [1] .. [rows] */
     int64_t rows;
-    void (*scores[7])(const float *q, const float *kt, float *s, int64_t n, int64_t dim, int64_t dim8, float scale);     /* s = q kt scale, n keys */
-    void (*values[7])(const float *s, const float *v, float *y, int64_t from, int64_t to, int64_t dim8);                 /* y += s v, keys from .. to */
+    void (*scores[7])(const float *q, const float *kt, float *s, int64_t n, int64_t dim, int64_t dim8,
+                      float scale); /* s = q kt scale, n keys */
+    void (*values[7])(const float *s, const float *v, float *y, int64_t from, int64_t to,
+                      int64_t dim8); /* y += s v, keys from .. to */
 } bl_attend_steps;
 extern const bl_attend_steps bl_attend_avx2, bl_attend_avx512;
 typedef struct bl_attend {
@@ -76,14 +85,15 @@ typedef struct bl_attend {
     int32_t seq;
     int64_t q0, n, kv;
 } bl_attend;
-int64_t bl_attend_rows(const bl_attention_args *a);    /* most queries times heads of a tile; 0: heads too many or too wide for it */
-void    bl_attend_tile(const bl_attend *t, void *scratch);
+int64_t bl_attend_rows(
+    const bl_attention_args *a); /* most queries times heads of a tile; 0: heads too many or too wide for it */
+void bl_attend_tile(const bl_attend *t, void *scratch);
 
-void   bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double eps);
-void   bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);
-void   bl_avx2_swiglu(const float *g, const float *u, float *y, int64_t n);
-void   bl_avx2_add (const float *x, float *y, int64_t n);
-bool   bl_avx2_top (const float *x, int64_t n, float *top, int32_t *at);  /* false: not all finite */
+void bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double eps);
+void bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);
+void bl_avx2_swiglu(const float *g, const float *u, float *y, int64_t n);
+void bl_avx2_add(const float *x, float *y, int64_t n);
+bool bl_avx2_top(const float *x, int64_t n, float *top, int32_t *at); /* false: not all finite */
 double bl_avx2_sum_exp(const float *x, int64_t n, float top);
-double bl_avx2_sum_cross(const float *p, const float *q, int64_t n, float top);   /* sum e^(p - top) (p - q) */
+double bl_avx2_sum_cross(const float *p, const float *q, int64_t n, float top); /* sum e^(p - top) (p - q) */
 #endif

@@ -1,4 +1,5 @@
-/* avx2_formats.c - for every format with a fast decoder: rows into panels, and products of one or two rows without a panel. */
+/* avx2_formats.c - for every format with a fast decoder: rows into panels, and products of one or two rows without a
+ * panel. */
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx2_decode.h"
@@ -9,36 +10,37 @@ BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, i
     const uint8_t *p = row_of(kd, s, row);
     const tables t = tables_of(kd, s);
     int64_t len = segment(kd, s), end = k0 + n, known = -1;
-    float scale[8] = { 0 }, zero[8] = { 0 };
+    float scale[8] = {0}, zero[8] = {0};
     if (is_block(kd)) {
         for (int64_t i = k0 / 32; i < end / 32; i++) {
             const uint8_t *b = segment_of(kd, s, p, i);
             const shared h = head_of(kd, b);
-            #pragma GCC unroll 4
+#pragma GCC unroll 4
             for (int step = 0; step < 4; step++, dst += stride) _mm256_storeu_ps(dst, next(kd, s, b, step, &h, &t));
         }
         return;
     }
-    for (int64_t k = k0; k < end; ) {
+    for (int64_t k = k0; k < end;) {
         int64_t i = k / len, stop = BL_MIN((i + 1) * len, end), step = (k - i * len) / 8, whole = step + (stop - k) / 8;
         if (!is_dense(kd) && known != i / 8) groups8(kd, s, row, (known = i / 8) * 8, scale, zero);
-        const shared h = { _mm256_broadcast_ss(scale + i % 8), _mm256_broadcast_ss(zero + i % 8) };
+        const shared h = {_mm256_broadcast_ss(scale + i % 8), _mm256_broadcast_ss(zero + i % 8)};
         const uint8_t *b = segment_of(kd, s, p, i);
-        #pragma GCC unroll 4
+#pragma GCC unroll 4
         for (; step < whole; step++, dst += stride) _mm256_storeu_ps(dst, next(kd, s, b, step, &h, &t));
-        if ((stop - k) % 8)                             /* the end of the row */
-            _mm256_storeu_ps(dst, _mm256_and_ps(next(kd, s, b, step, &h, &t), _mm256_castsi256_ps(bl_first((stop - k) % 8))));
+        if ((stop - k) % 8) /* the end of the row */
+            _mm256_storeu_ps(
+                dst, _mm256_and_ps(next(kd, s, b, step, &h, &t), _mm256_castsi256_ps(bl_first((stop - k) % 8))));
         k = stop;
     }
 }
 
 /* ---- one or two rows of x, four outputs ---- */
 /* One step: 8 of x times 8 of each of four outputs. */
-BL_INLINE void step4(kind kd, int rows, const bl_source *s, const float *x0, const float *x1, const uint8_t *const b[4], int64_t i, const shared h[4],
-                     const tables *t, __m256 in, bool last, __m256 acc[2][4])
+BL_INLINE void step4(kind kd, int rows, const bl_source *s, const float *x0, const float *x1, const uint8_t *const b[4],
+                     int64_t i, const shared h[4], const tables *t, __m256 in, bool last, __m256 acc[2][4])
 {
     __m256 v0 = _mm256_loadu_ps(x0), v1 = rows > 1 ? _mm256_loadu_ps(x1) : v0;
-    #pragma GCC unroll 4
+#pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
         __m256 w = next(kd, s, b[j], i, &h[j], t);
         if (last) w = _mm256_and_ps(w, in);
@@ -54,12 +56,14 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
     const uint8_t *p[4], *b[4];
     const float *x0 = g->x, *x1 = g->x + (rows > 1 ? g->ldx : 0);
     int64_t o[4], len = segment(kd, s), in = s->shape.in;
-    int64_t bytes = is_dense(kd) ? 0 : is_block(kd) ? block_bytes(kd) : BL_MIN(len, in) * bits_of(kd) / 8;      /* of a segment */
+    int64_t bytes = is_dense(kd)   ? 0
+                    : is_block(kd) ? block_bytes(kd)
+                                   : BL_MIN(len, in) * bits_of(kd) / 8; /* of a segment */
     int64_t ahead = BL_MAX(4 * s->code_bytes, 4096);
-    float scale[4][8] = { { 0 } }, zero[4][8] = { { 0 } };
+    float scale[4][8] = {{0}}, zero[4][8] = {{0}};
     __m256 acc[2][4];
     for (int j = 0; j < 4; j++) {
-        o[j] = row + BL_MIN(j, n - 1);                  /* past the last output the last one again */
+        o[j] = row + BL_MIN(j, n - 1); /* past the last output the last one again */
         p[j] = row_of(kd, s, o[j]);
         acc[0][j] = acc[1][j] = _mm256_setzero_ps();
     }
@@ -68,20 +72,23 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
         shared h[4];
         if (!is_dense(kd) && !is_block(kd) && i % 8 == 0)
             for (int j = 0; j < 4; j++) groups8(kd, s, o[j], i, scale[j], zero[j]);
-        #pragma GCC unroll 4
+#pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
             b[j] = segment_of(kd, s, p[j], i);
-            h[j] = is_block(kd) ? head_of(kd, b[j]) : (shared){ _mm256_broadcast_ss(&scale[j][i % 8]), _mm256_broadcast_ss(&zero[j][i % 8]) };
+            h[j] = is_block(kd) ? head_of(kd, b[j])
+                                : (shared){_mm256_broadcast_ss(&scale[j][i % 8]), _mm256_broadcast_ss(&zero[j][i % 8])};
         }
-        for (int j = 0; j < 4; j++)                     /* short rows end before the hardware has learnt to run ahead */
+        for (int j = 0; j < 4; j++) /* short rows end before the hardware has learnt to run ahead */
             for (int64_t at = 0; at < bytes; at += 64) _mm_prefetch((const char *)b[j] + ahead + at, _MM_HINT_T0);
         const __m256 part = _mm256_castsi256_ps(bl_first(m % 8));
         if (is_block(kd)) {
-            #pragma GCC unroll 4
-            for (int step = 0; step < 4; step++) step4(kd, rows, s, x0 + k + 8 * step, x1 + k + 8 * step, b, step, h, &t, part, false, acc);
+#pragma GCC unroll 4
+            for (int step = 0; step < 4; step++)
+                step4(kd, rows, s, x0 + k + 8 * step, x1 + k + 8 * step, b, step, h, &t, part, false, acc);
         } else {
-            #pragma GCC unroll 4
-            for (int64_t step = 0; step < whole; step++) step4(kd, rows, s, x0 + k + 8 * step, x1 + k + 8 * step, b, step, h, &t, part, false, acc);
+#pragma GCC unroll 4
+            for (int64_t step = 0; step < whole; step++)
+                step4(kd, rows, s, x0 + k + 8 * step, x1 + k + 8 * step, b, step, h, &t, part, false, acc);
             if (m % 8) step4(kd, rows, s, x0 + k + 8 * whole, x1 + k + 8 * whole, b, whole, h, &t, part, true, acc);
         }
         k += m;
@@ -89,18 +96,25 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
     for (int r = 0; r < rows; r++) bl_store4(g, r, row, n, bl_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
 }
 
-#define KIND(id) \
-    static void unpack_##id(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride) { unpack_as(id, s, row, k0, n, dst, stride); } \
-    static void gemv1_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 1, g, row, n); } \
+#define KIND(id)                                                                                                       \
+    static void unpack_##id(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride)        \
+    {                                                                                                                  \
+        unpack_as(id, s, row, k0, n, dst, stride);                                                                     \
+    }                                                                                                                  \
+    static void gemv1_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 1, g, row, n); }                    \
     static void gemv2_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 2, g, row, n); }
-#define KINDS(X) X(INT1) X(INT2) X(INT3) X(INT4) X(INT5) X(INT6) X(INT7) X(INT8) X(TABLE2) X(TABLE3) X(TABLE4) X(TABLE8) \
-                 X(FP32) X(FP16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0)
+#define KINDS(X)                                                                                                       \
+    X(INT1)                                                                                                            \
+    X(INT2) X(INT3) X(INT4) X(INT5) X(INT6) X(INT7) X(INT8) X(TABLE2) X(TABLE3) X(TABLE4) X(TABLE8) X(FP32) X(FP16)    \
+        X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0)
 KINDS(KIND)
 
-static const struct { bl_unpack8 *unpack; bl_gemv4 *gemv[2]; } fast[] = {
-#define ROW(id) [id] = { unpack_##id, { gemv1_##id, gemv2_##id } },
-    KINDS(ROW)
-};
+static const struct {
+    bl_unpack8 *unpack;
+    bl_gemv4 *gemv[2];
+} fast[] = {
+#define ROW(id) [id] = {unpack_##id, {gemv1_##id, gemv2_##id}},
+    KINDS(ROW)};
 
 /* Any other format: its own decoder, which is plain C. */
 static void unpack_plain(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride)
@@ -116,13 +130,18 @@ static void unpack_plain(const bl_source *s, int64_t row, int64_t k0, int64_t n,
 
 static int kind_of(const bl_source *s)
 {
-    static const struct { const char *name; kind kd; } blocks[] = {
-        { "fp32", FP32 }, { "fp16", FP16 }, { "bf16", BF16 }, { "q4_0", Q4_0 }, { "q4_1", Q4_1 }, { "q5_0", Q5_0 }, { "q5_1", Q5_1 }, { "q8_0", Q8_0 },
+    static const struct {
+        const char *name;
+        kind kd;
+    } blocks[] = {
+        {"fp32", FP32}, {"fp16", FP16}, {"bf16", BF16}, {"q4_0", Q4_0},
+        {"q4_1", Q4_1}, {"q5_0", Q5_0}, {"q5_1", Q5_1}, {"q8_0", Q8_0},
     };
     const bl_format *f = s->format;
-    for (size_t i = 0; i < BL_COUNT(blocks); i++) if (strcmp(f->name, blocks[i].name) == 0) return (int)blocks[i].kd;
+    for (size_t i = 0; i < BL_COUNT(blocks); i++)
+        if (strcmp(f->name, blocks[i].name) == 0) return (int)blocks[i].kd;
     if (f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE) return -1;
-    if (s->shape.group % 8 && s->shape.group < s->shape.in) return -1;               /* scales change inside of 8 */
+    if (s->shape.group % 8 && s->shape.group < s->shape.in) return -1; /* scales change inside of 8 */
     if (f->kind == BL_FMT_INT) return (int)INT1 + f->bits - 1;
     return f->bits == 8 ? (int)TABLE8 : f->bits >= 2 && f->bits <= 4 ? (int)TABLE2 + f->bits - 2 : -1;
 }
@@ -131,23 +150,25 @@ static void fill(bl_source *s)
 {
     int kd = kind_of(s);
     s->groups = s->shape.group ? bl_geom_groups(&s->shape) : 0;
-    s->code_bytes = s->format->kind == BL_FMT_BLOCK ? s->shape.in / s->format->block * s->format->block_bytes : bl_code_bytes(s->shape.in, s->format->bits);
+    s->code_bytes = s->format->kind == BL_FMT_BLOCK ? s->shape.in / s->format->block * s->format->block_bytes
+                                                    : bl_code_bytes(s->shape.in, s->format->bits);
     s->zero_bytes = bl_code_bytes(s->groups, s->format->bits);
-    s->unpack  = kd < 0 ? unpack_plain : fast[kd].unpack;
+    s->unpack = kd < 0 ? unpack_plain : fast[kd].unpack;
     s->gemv[0] = kd < 0 ? NULL : fast[kd].gemv[0];
     s->gemv[1] = kd < 0 ? NULL : fast[kd].gemv[1];
 }
 
 void bl_source_of(const bl_weight *w, bl_source *out)
 {
-    *out = (bl_source){ .format = w->format, .shape = w->shape };
+    *out = (bl_source){.format = w->format, .shape = w->shape};
     bl_cpu_parts(w, out->part);
     fill(out);
 }
 
 void bl_source_f32(const bl_tensor *t, bl_source *out)
 {
-    *out = (bl_source){ .format = bl_format_find("fp32"), .shape = { .out = t->dim[0], .in = t->dim[1] }, .part = { bl_cpu_at(t) } };
+    *out = (bl_source){
+        .format = bl_format_find("fp32"), .shape = {.out = t->dim[0], .in = t->dim[1]}, .part = {bl_cpu_at(t)}};
     fill(out);
 }
 #endif

@@ -1,30 +1,34 @@
 /* avx2_gemm.c - products of many rows: panels of unpacked weights, tiles of 3 rows by 4 outputs.
  *
- * A task is a block of rows of x times a chunk of outputs. Per block of k it unpacks its outputs into a panel that fits the first level
- * cache together with the rows of one tile, then goes through the rows. With several blocks of k the 8 lanes of every output wait in `kept`
- * between blocks, so the chains are not cut.
+ * A task is a block of rows of x times a chunk of outputs. Per block of k it unpacks its outputs into a panel that fits
+ * the first level cache together with the rows of one tile, then goes through the rows. With several blocks of k the 8
+ * lanes of every output wait in `kept` between blocks, so the chains are not cut.
  */
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx2_math.h"
 
 enum {
-    TILE_ROWS = 3, TILE_OUT = 4,
-    CHUNK = 8,                                          /* outputs of a task, in panels together */
-    K_BLOCK = 576,                                      /* most k of a panel */
-    X_BYTES = 1152 * 1024,                               /* of a block of rows */
-    LEAST_ROWS = 192, MOST_ROWS = 384,
+    TILE_ROWS = 3,
+    TILE_OUT = 4,
+    CHUNK = 8,             /* outputs of a task, in panels together */
+    K_BLOCK = 576,         /* most k of a panel */
+    X_BYTES = 1152 * 1024, /* of a block of rows */
+    LEAST_ROWS = 192,
+    MOST_ROWS = 384,
 };
 
 /* One tile over n steps of 8: w [n][4][8], x rows of ld floats, acc [3][4][8] is continued when `more`. */
-BL_INLINE void tile(int rows, const float *x, int64_t ld, const float *w, int64_t n, const float *before, const float *ahead, __m256 acc[3][4])
+BL_INLINE void tile(int rows, const float *x, int64_t ld, const float *w, int64_t n, const float *before,
+                    const float *ahead, __m256 acc[3][4])
 {
     const float *x1 = x + ld, *x2 = x + 2 * ld;
-    #pragma GCC unroll 3
+#pragma GCC unroll 3
     for (int r = 0; r < rows; r++)
-        #pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) acc[r][j] = before ? _mm256_loadu_ps(before + (r * 4 + j) * 8) : _mm256_setzero_ps();
-    #pragma GCC unroll 2
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            acc[r][j] = before ? _mm256_loadu_ps(before + (r * 4 + j) * 8) : _mm256_setzero_ps();
+#pragma GCC unroll 2
     for (int64_t i = 0; i < n; i++) {
         __m256 v[3];
         v[0] = _mm256_loadu_ps(x + 8 * i);
@@ -35,20 +39,20 @@ BL_INLINE void tile(int rows, const float *x, int64_t ld, const float *w, int64_
             _mm_prefetch((const char *)(ahead + ld + 8 * i), _MM_HINT_T0);
             _mm_prefetch((const char *)(ahead + 2 * ld + 8 * i), _MM_HINT_T0);
         }
-        #pragma GCC unroll 4
+#pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
             __m256 b = _mm256_loadu_ps(w + 32 * i + 8 * j);
-            #pragma GCC unroll 3
+#pragma GCC unroll 3
             for (int r = 0; r < rows; r++) acc[r][j] = _mm256_fmadd_ps(v[r], b, acc[r][j]);
         }
     }
 }
 
-typedef struct spot {                                   /* where a tile reads and writes */
+typedef struct spot { /* where a tile reads and writes */
     const float *x, *w, *before, *ahead;
-    float *keep;                                        /* NULL: this was the last block of k */
+    float *keep; /* NULL: this was the last block of k */
     float *y;
-    int64_t n, out;                                     /* steps of 8; outputs that exist */
+    int64_t n, out; /* steps of 8; outputs that exist */
 } spot;
 
 BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
@@ -56,13 +60,13 @@ BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
     __m256 acc[3][4];
     tile(rows, s->x, g->ldx, s->w, s->n, s->before, s->ahead, acc);
     if (s->keep) {
-        #pragma GCC unroll 3
+#pragma GCC unroll 3
         for (int r = 0; r < rows; r++)
-            #pragma GCC unroll 4
+#pragma GCC unroll 4
             for (int j = 0; j < 4; j++) _mm256_storeu_ps(s->keep + (r * 4 + j) * 8, acc[r][j]);
         return;
     }
-    #pragma GCC unroll 3
+#pragma GCC unroll 3
     for (int r = 0; r < rows; r++) {
         float *y = s->y + r * g->ldy;
         __m128 v = bl_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
@@ -91,8 +95,9 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
         return;
     }
 
-    int64_t k_blocks = (in + K_BLOCK - 1) / K_BLOCK, k_len = ((in + k_blocks - 1) / k_blocks + 31) / 32 * 32, tiles = (outs + 3) / 4;
-    float *panel = scratch, *kept = panel + CHUNK * K_BLOCK;                     /* kept [rows][tiles][4][8], rows of a tile together */
+    int64_t k_blocks = (in + K_BLOCK - 1) / K_BLOCK, k_len = ((in + k_blocks - 1) / k_blocks + 31) / 32 * 32,
+            tiles = (outs + 3) / 4;
+    float *panel = scratch, *kept = panel + CHUNK * K_BLOCK; /* kept [rows][tiles][4][8], rows of a tile together */
     for (int64_t k0 = 0; k0 < in; k0 += k_len) {
         int64_t n = BL_MIN(k_len, in - k0), steps = (n + 7) / 8;
         for (int64_t o = 0; o < 4 * tiles; o++)
@@ -102,10 +107,14 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
             for (int64_t t = 0; t < tiles; t++) {
                 float *lanes = kept + (r * tiles + t * m) * 32;
                 spot at = {
-                    .x = v->x + (r0 + r) * v->ldx + k0, .w = panel + t * steps * 32, .n = steps,
-                    .before = k0 > 0 ? lanes : NULL, .keep = k0 + n < in ? lanes : NULL,
+                    .x = v->x + (r0 + r) * v->ldx + k0,
+                    .w = panel + t * steps * 32,
+                    .n = steps,
+                    .before = k0 > 0 ? lanes : NULL,
+                    .keep = k0 + n < in ? lanes : NULL,
                     .ahead = t == tiles - 1 && r + 6 <= rows ? v->x + (r0 + r + 3) * v->ldx + k0 : NULL,
-                    .y = v->y + (r0 + r) * v->ldy + o0 + 4 * t, .out = BL_MIN(outs - 4 * t, 4),
+                    .y = v->y + (r0 + r) * v->ldy + o0 + 4 * t,
+                    .out = BL_MIN(outs - 4 * t, 4),
                 };
                 (m == 3 ? tile3 : m == 2 ? tile2 : tile1)(v, &at);
             }

@@ -20,12 +20,12 @@ static bool range_of(const float *x, int64_t n, const bl_actq *q, float *scale, 
 {
     const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
     __m256 lo = _mm256_setzero_ps(), hi = lo, top = lo, nan = lo;
-    float lane[3][8], ends[3] = { 0, 0, 0 };
+    float lane[3][8], ends[3] = {0, 0, 0};
     int64_t i = 0;
     for (; i + 8 <= n; i += 8) {
         __m256 v = _mm256_loadu_ps(x + i);
-        lo  = _mm256_min_ps(v, lo);
-        hi  = _mm256_max_ps(v, hi);
+        lo = _mm256_min_ps(v, lo);
+        hi = _mm256_max_ps(v, hi);
         top = _mm256_max_ps(_mm256_and_ps(v, magnitude), top);
         nan = _mm256_or_ps(nan, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
     }
@@ -44,7 +44,7 @@ static bool range_of(const float *x, int64_t n, const bl_actq *q, float *scale, 
         ends[2] = fmaxf(ends[2], fabsf(x[i]));
     }
     if (q->unit != BL_ACT_TOKEN) return has_nan;
-    if (isinf(ends[2])) ends[0] = NAN;                  /* the range of the two ends is that of all */
+    if (isinf(ends[2])) ends[0] = NAN; /* the range of the two ends is that of all */
     bl_cpu_act_range(ends, 2, q, scale, zero);
     return has_nan;
 }
@@ -55,29 +55,37 @@ void bl_igemm_row(const float *x, const bl_shape *g, const bl_actq *q, float sca
     bool nan = range_of(x, g->in, q, &scale, &zero);
     bl_cpu_act_limits(q, &lo, &hi);
     *sx = nan ? NAN : scale;
-    if (isnan(*sx)) { memset(dst, 0, (size_t)bl_igemm_width(g) * sizeof *dst); return; }
-    const __m256 s = _mm256_set1_ps(scale), z = _mm256_set1_ps(zero), least = _mm256_set1_ps(lo), most = _mm256_set1_ps(hi);
+    if (isnan(*sx)) {
+        memset(dst, 0, (size_t)bl_igemm_width(g) * sizeof *dst);
+        return;
+    }
+    const __m256 s = _mm256_set1_ps(scale), z = _mm256_set1_ps(zero), least = _mm256_set1_ps(lo),
+                 most = _mm256_set1_ps(hi);
     for (int64_t k0 = 0; k0 < g->in; k0 += g->group) {
         int64_t n = BL_MIN(g->group, g->in - k0);
         for (int64_t k = 0; k < (n + 15) / 16 * 16; k += 8) {
             if (k + 8 > n) {
-                for (int64_t i = k; i < k + 8; i++) *dst++ = i < n ? (int16_t)(bl_cpu_act_code(x[k0 + i], scale, zero, lo, hi) - zero) : 0;
+                for (int64_t i = k; i < k + 8; i++)
+                    *dst++ = i < n ? (int16_t)(bl_cpu_act_code(x[k0 + i], scale, zero, lo, hi) - zero) : 0;
                 continue;
             }
-            __m256 c = _mm256_round_ps(_mm256_div_ps(_mm256_loadu_ps(x + k0 + k), s), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+            __m256 c = _mm256_round_ps(_mm256_div_ps(_mm256_loadu_ps(x + k0 + k), s),
+                                       _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
             c = _mm256_min_ps(_mm256_max_ps(_mm256_add_ps(c, z), least), most);
             __m256i v = _mm256_cvtps_epi32(_mm256_sub_ps(c, z));
-            _mm_storeu_si128((__m128i *)(void *)dst, _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
+            _mm_storeu_si128((__m128i *)(void *)dst,
+                             _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
             dst += 8;
         }
     }
 }
 
-BL_INLINE void unpack_row(int bits, const bl_source *s, int64_t row, int16_t *dst, int64_t stride, float *scale, int64_t scale_step)
+BL_INLINE void unpack_row(int bits, const bl_source *s, int64_t row, int16_t *dst, int64_t stride, float *scale,
+                          int64_t scale_step)
 {
     const kind kd = (kind)(INT1 + bits - 1);
     const uint8_t *p = row_of(kd, s, row);
-    float scales[8] = { 0 }, zeros[8] = { 0 };
+    float scales[8] = {0}, zeros[8] = {0};
     for (int64_t k = 0, i = 0; k < s->shape.in; k += s->shape.group, i++) {
         int64_t n = BL_MIN(s->shape.group, s->shape.in - k);
         const uint8_t *b = segment_of(kd, s, p, i);
@@ -89,7 +97,8 @@ BL_INLINE void unpack_row(int bits, const bl_source *s, int64_t row, int16_t *ds
             for (int t = 0; t < 2; t++) {
                 int64_t left = n - at - 8 * t;
                 __m256i q = left > 0 ? codes8(bits, b, at / 8 + t, true) : zero;
-                q = bits == 1 ? _mm256_sub_epi32(_mm256_add_epi32(q, q), _mm256_set1_epi32(1)) : _mm256_sub_epi32(q, zero);
+                q = bits == 1 ? _mm256_sub_epi32(_mm256_add_epi32(q, q), _mm256_set1_epi32(1))
+                              : _mm256_sub_epi32(q, zero);
                 if (left < 8) q = _mm256_and_si256(q, bl_first(left));
                 v[t] = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
             }
@@ -102,26 +111,30 @@ BL_INLINE void unpack_row(int bits, const bl_source *s, int64_t row, int16_t *ds
 void bl_igemm_unpack(const bl_source *s, int64_t row, int16_t *dst, int64_t step, float *scale, int64_t scale_step)
 {
     switch (s->format->bits) {
-#define BITS(b) case b: unpack_row(b, s, row, dst, step, scale, scale_step); break;
-    BITS(1) BITS(2) BITS(3) BITS(4) BITS(5) BITS(6) BITS(7)
-    default: unpack_row(8, s, row, dst, step, scale, scale_step);
+#define BITS(b)                                                                                                        \
+    case b: unpack_row(b, s, row, dst, step, scale, scale_step); break;
+        BITS(1)
+        BITS(2) BITS(3) BITS(4) BITS(5) BITS(6) BITS(7) default : unpack_row(8, s, row, dst, step, scale, scale_step);
 #undef BITS
     }
 }
 
 /* One or two rows by two of the four outputs: sums and the floats between groups all stay in registers. */
-BL_INLINE void run_pair(int rows, const bl_igemm *g, const int16_t *x, const int16_t *panel, const float *scale, __m256 acc[2][2])
+BL_INLINE void run_pair(int rows, const bl_igemm *g, const int16_t *x, const int16_t *panel, const float *scale,
+                        __m256 acc[2][2])
 {
     const bl_shape *shape = &g->w->shape;
     const int16_t *x1 = x + (rows > 1 ? g->ldx : 0);
-    for (int i = 0; i < 2; i++) for (int j = 0; j < 2; j++) acc[i][j] = _mm256_setzero_ps();
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2; j++) acc[i][j] = _mm256_setzero_ps();
     for (int64_t k = 0; k < shape->in; k += shape->group, scale += 4) {
         int64_t steps = (BL_MIN(shape->group, shape->in - k) + 15) / 16;
         __m256i s00 = _mm256_setzero_si256(), s01 = s00, s10 = s00, s11 = s00;
-        #pragma GCC unroll 4
+#pragma GCC unroll 4
         for (int64_t t = 0; t < steps; t++, x += 16, x1 += 16, panel += 64) {
             const __m256i v0 = _mm256_loadu_si256((const __m256i *)(const void *)x);
-            const __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)panel), w1 = _mm256_load_si256((const __m256i *)(const void *)(panel + 16));
+            const __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)panel),
+                          w1 = _mm256_load_si256((const __m256i *)(const void *)(panel + 16));
             s00 = _mm256_add_epi32(s00, _mm256_madd_epi16(v0, w0));
             s01 = _mm256_add_epi32(s01, _mm256_madd_epi16(v0, w1));
             if (rows < 2) continue;
@@ -138,7 +151,8 @@ BL_INLINE void run_pair(int rows, const bl_igemm *g, const int16_t *x, const int
     }
 }
 
-BL_INLINE void run_tile(int rows, const bl_igemm *g, int64_t r, const int16_t *panel, const float *scale, int64_t row, int64_t n)
+BL_INLINE void run_tile(int rows, const bl_igemm *g, int64_t r, const int16_t *panel, const float *scale, int64_t row,
+                        int64_t n)
 {
     const int16_t *x = g->x + r * g->ldx;
     const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
@@ -152,8 +166,14 @@ BL_INLINE void run_tile(int rows, const bl_igemm *g, int64_t r, const int16_t *p
         _mm_maskstore_ps(y, mask, v);
     }
 }
-static void tile2(const bl_igemm *g, int64_t r, const int16_t *p, const float *s, int64_t row, int64_t n) { run_tile(2, g, r, p, s, row, n); }
-static void tile1(const bl_igemm *g, int64_t r, const int16_t *p, const float *s, int64_t row, int64_t n) { run_tile(1, g, r, p, s, row, n); }
+static void tile2(const bl_igemm *g, int64_t r, const int16_t *p, const float *s, int64_t row, int64_t n)
+{
+    run_tile(2, g, r, p, s, row, n);
+}
+static void tile1(const bl_igemm *g, int64_t r, const int16_t *p, const float *s, int64_t row, int64_t n)
+{
+    run_tile(1, g, r, p, s, row, n);
+}
 
 /* Tiles of four outputs of a task: as many as leave room for x in the first level cache. */
 static int64_t tiles_of(const bl_shape *g) { return BL_MAX(BL_MIN(24 * 1024 / (8 * bl_igemm_width(g)), 4), 1); }
@@ -162,19 +182,21 @@ static void run_task(const bl_igemm *g, int64_t task, void *scratch)
 {
     int64_t tiles = tiles_of(&g->w->shape), first = 4 * tiles * task, size = 4 * g->ldx;
     int64_t outs = BL_MIN(g->w->shape.out - first, 4 * tiles);
-    int16_t *panel = scratch;                           /* [tiles][ldx / 16][4][16], then scales [tiles][groups][4] */
+    int16_t *panel = scratch; /* [tiles][ldx / 16][4][16], then scales [tiles][groups][4] */
     float *scale = (float *)(panel + tiles * size);
-    for (int64_t o = 0; o < (outs + 3) / 4 * 4; o++)    /* past the last output the last one again */
-        bl_igemm_unpack(g->w, first + BL_MIN(o, outs - 1), panel + o / 4 * size + o % 4 * 16, 64, scale + o / 4 * 4 * g->w->groups + o % 4, 4);
+    for (int64_t o = 0; o < (outs + 3) / 4 * 4; o++) /* past the last output the last one again */
+        bl_igemm_unpack(g->w, first + BL_MIN(o, outs - 1), panel + o / 4 * size + o % 4 * 16, 64,
+                        scale + o / 4 * 4 * g->w->groups + o % 4, 4);
     for (int64_t r = 0; r < g->rows; r += 2)
         for (int64_t o = 0; o < outs; o += 4)
-            (r + 1 < g->rows ? tile2 : tile1)(g, r, panel + o / 4 * size, scale + o * g->w->groups, first + o, BL_MIN(outs - o, 4));
+            (r + 1 < g->rows ? tile2 : tile1)(g, r, panel + o / 4 * size, scale + o * g->w->groups, first + o,
+                                              BL_MIN(outs - o, 4));
 }
 
 void bl_igemm_plan(bl_igemm *g)
 {
     int64_t outs = 4 * tiles_of(&g->w->shape);
     g->chunks = (g->w->shape.out + outs - 1) / outs;
-    g->task   = run_task;
+    g->task = run_task;
 }
 #endif

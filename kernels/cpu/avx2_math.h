@@ -9,9 +9,11 @@
 /* bl_tree8 of four vectors at once. */
 BL_INLINE __m128 bl_sum4(__m256 a, __m256 b, __m256 c, __m256 d)
 {
-    __m256 ac = _mm256_add_ps(_mm256_permute2f128_ps(a, c, 0x20), _mm256_permute2f128_ps(a, c, 0x31));    /* 0+4 1+5 2+6 3+7 */
+    __m256 ac = _mm256_add_ps(_mm256_permute2f128_ps(a, c, 0x20),
+                              _mm256_permute2f128_ps(a, c, 0x31)); /* 0+4 1+5 2+6 3+7 */
     __m256 bd = _mm256_add_ps(_mm256_permute2f128_ps(b, d, 0x20), _mm256_permute2f128_ps(b, d, 0x31));
-    __m256 s  = _mm256_add_ps(_mm256_shuffle_ps(ac, bd, 0x44), _mm256_shuffle_ps(ac, bd, 0xee));          /* a: 04+26, 15+37, b: … | c, d */
+    __m256 s = _mm256_add_ps(_mm256_shuffle_ps(ac, bd, 0x44),
+                             _mm256_shuffle_ps(ac, bd, 0xee)); /* a: 04+26, 15+37, b: … | c, d */
     __m128 lo = _mm256_castps256_ps128(s), hi = _mm256_extractf128_ps(s, 1);
     return _mm_add_ps(_mm_shuffle_ps(lo, hi, 0x88), _mm_shuffle_ps(lo, hi, 0xdd));
 }
@@ -33,7 +35,8 @@ BL_INLINE float bl_sum1(__m256 a)
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
 }
 
-/* bl_exp in 8 lanes, of numbers up to BL_EXP_HIGH, and of any. Operands of min and the comparison are such that NaN passes. */
+/* bl_exp in 8 lanes, of numbers up to BL_EXP_HIGH, and of any. Operands of min and the comparison are such that NaN
+ * passes. */
 BL_INLINE __m256 bl_exp8_low(__m256 c)
 {
     __m256 low = _mm256_cmp_ps(c, _mm256_set1_ps(BL_EXP_LOW), _CMP_LT_OQ);

@@ -1,10 +1,13 @@
-/* avx2_rows.c - one row of norm, rotary positions, gate, sum, and of what is read off logits; the bits are those of ref_rows.c and ref_loss.c. */
+/* avx2_rows.c - one row of norm, rotary positions, gate, sum, and of what is read off logits; the bits are those of
+ * ref_rows.c and ref_loss.c. */
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx2_math.h"
 
 /* The 8 chains of a sum in double: lanes 0-3 and 4-7. */
-typedef struct wide { __m256d lo, hi; } wide;
+typedef struct wide {
+    __m256d lo, hi;
+} wide;
 BL_INLINE double sum_wide(wide s)
 {
     double lane[8];
@@ -12,12 +15,12 @@ BL_INLINE double sum_wide(wide s)
     _mm256_storeu_pd(lane + 4, s.hi);
     return bl_tree8d(lane);
 }
-BL_INLINE __m256d low4(__m256 x)  { return _mm256_cvtps_pd(_mm256_castps256_ps128(x)); }
+BL_INLINE __m256d low4(__m256 x) { return _mm256_cvtps_pd(_mm256_castps256_ps128(x)); }
 BL_INLINE __m256d high4(__m256 x) { return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)); }
 
 void bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double eps)
 {
-    wide s = { _mm256_setzero_pd(), _mm256_setzero_pd() };
+    wide s = {_mm256_setzero_pd(), _mm256_setzero_pd()};
     int64_t i = 0;
     for (; i < n; i += 8) {
         __m256 v = n - i >= 8 ? _mm256_loadu_ps(x + i) : _mm256_maskload_ps(x + i, bl_first(n - i));
@@ -27,7 +30,8 @@ void bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double
     }
     const float scale = (float)(1 / sqrt(sum_wide(s) / (double)n + eps));
     for (i = 0; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(scale)), _mm256_loadu_ps(w + i)));
+        _mm256_storeu_ps(
+            y + i, _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(scale)), _mm256_loadu_ps(w + i)));
     for (; i < n; i++) y[i] = x[i] * scale * w[i];
 }
 
@@ -37,13 +41,14 @@ void bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64
     for (float *end = x + width; x < end; x += head_dim) {
         int64_t i = 0;
         for (; i + 8 <= half; i += 8) {
-            __m256 lo = _mm256_loadu_ps(x + i), hi = _mm256_loadu_ps(x + i + half), ci = _mm256_loadu_ps(c + i), si = _mm256_loadu_ps(s + i);
-            _mm256_storeu_ps(x + i,        _mm256_sub_ps(_mm256_mul_ps(lo, ci), _mm256_mul_ps(hi, si)));
+            __m256 lo = _mm256_loadu_ps(x + i), hi = _mm256_loadu_ps(x + i + half), ci = _mm256_loadu_ps(c + i),
+                   si = _mm256_loadu_ps(s + i);
+            _mm256_storeu_ps(x + i, _mm256_sub_ps(_mm256_mul_ps(lo, ci), _mm256_mul_ps(hi, si)));
             _mm256_storeu_ps(x + i + half, _mm256_add_ps(_mm256_mul_ps(hi, ci), _mm256_mul_ps(lo, si)));
         }
         for (; i < half; i++) {
             float lo = x[i], hi = x[i + half];
-            x[i]        = lo * c[i] - hi * s[i];
+            x[i] = lo * c[i] - hi * s[i];
             x[i + half] = hi * c[i] + lo * s[i];
         }
     }
@@ -87,13 +92,18 @@ bool bl_avx2_top(const float *x, int64_t n, float *top, int32_t *at)
         best = x[i] > best ? x[i] : best;
         all = all && isfinite(x[i]);
     }
-    if (!all) {                                         /* rare: as the reference walks */
+    if (!all) { /* rare: as the reference walks */
         *top = x[0];
         *at = 0;
-        for (i = 0; i < n; i++) if (x[i] > *top) { *top = x[i]; *at = (int32_t)i; }
+        for (i = 0; i < n; i++)
+            if (x[i] > *top) {
+                *top = x[i];
+                *at = (int32_t)i;
+            }
         return false;
     }
-    for (i = 0; x[i] != best; i++) ;
+    for (i = 0; x[i] != best; i++)
+        ;
     *top = x[i];
     *at = (int32_t)i;
     return true;
@@ -101,7 +111,7 @@ bool bl_avx2_top(const float *x, int64_t n, float *top, int32_t *at)
 
 double bl_avx2_sum_exp(const float *x, int64_t n, float top)
 {
-    wide s = { _mm256_setzero_pd(), _mm256_setzero_pd() };
+    wide s = {_mm256_setzero_pd(), _mm256_setzero_pd()};
     for (int64_t i = 0; i < n; i += 8) {
         const __m256i in = bl_first(BL_MIN(n - i, 8));
         __m256 v = n - i >= 8 ? _mm256_loadu_ps(x + i) : _mm256_maskload_ps(x + i, in);
@@ -114,12 +124,12 @@ double bl_avx2_sum_exp(const float *x, int64_t n, float top)
 
 double bl_avx2_sum_cross(const float *p, const float *q, int64_t n, float top)
 {
-    wide s = { _mm256_setzero_pd(), _mm256_setzero_pd() };
+    wide s = {_mm256_setzero_pd(), _mm256_setzero_pd()};
     for (int64_t i = 0; i < n; i += 8) {
         const __m256i in = bl_first(BL_MIN(n - i, 8));
         __m256 a = _mm256_maskload_ps(p + i, in), b = _mm256_maskload_ps(q + i, in);
         __m256 v = _mm256_and_ps(bl_exp8(_mm256_sub_ps(a, _mm256_set1_ps(top))), _mm256_castsi256_ps(in));
-        s.lo = _mm256_add_pd(s.lo, _mm256_mul_pd(low4(v),  _mm256_sub_pd(low4(a),  low4(b))));
+        s.lo = _mm256_add_pd(s.lo, _mm256_mul_pd(low4(v), _mm256_sub_pd(low4(a), low4(b))));
         s.hi = _mm256_add_pd(s.hi, _mm256_mul_pd(high4(v), _mm256_sub_pd(high4(a), high4(b))));
     }
     return sum_wide(s);

@@ -1,30 +1,37 @@
-/* avx512_formats.c - codes of 2 to 4 bits where the CPU has AVX-512: rows into panels, products of one or two rows without a panel.
+/* avx512_formats.c - codes of 2 to 4 bits where the CPU has AVX-512: rows into panels, products of one or two rows
+ * without a panel.
  *
- * The values of all codes of a group are a vector of 16, made once a group with the arithmetic of avx2_decode.h; 16 weights of a row are then
- * one permutation of it. The 8 chains take the lower half first and then the upper one.
+ * The values of all codes of a group are a vector of 16, made once a group with the arithmetic of avx2_decode.h; 16
+ * weights of a row are then one permutation of it. The 8 chains take the lower half first and then the upper one.
  */
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx2_decode.h"
 
-/* Values of the codes before scale and zero, by the low four bits of an index, of which the upper may belong to the next code. */
+/* Values of the codes before scale and zero, by the low four bits of an index, of which the upper may belong to the
+ * next code. */
 BL_INLINE __m512 codes_of(kind kd, const bl_source *s)
 {
     const float *v = s->format->table;
     if (is_int(kd))
-        return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32((1 << bits_of(kd)) - 1)));
-    return kd == TABLE4 ? _mm512_loadu_ps(v) : kd == TABLE3 ? _mm512_broadcast_f32x8(_mm256_loadu_ps(v)) : _mm512_broadcast_f32x4(_mm_loadu_ps(v));
+        return _mm512_cvtepi32_ps(
+            _mm512_and_si512(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                             _mm512_set1_epi32((1 << bits_of(kd)) - 1)));
+    return kd == TABLE4   ? _mm512_loadu_ps(v)
+           : kd == TABLE3 ? _mm512_broadcast_f32x8(_mm256_loadu_ps(v))
+                          : _mm512_broadcast_f32x4(_mm_loadu_ps(v));
 }
 
 /* 16 weights from byte p on. */
 BL_INLINE __m512 weights16(int bits, const uint8_t *p, __m512 values)
 {
-    const __m512i by = _mm512_setr_epi32(0, bits, 2 * bits, 3 * bits, 4 * bits, 5 * bits, 6 * bits, 7 * bits, 0, bits, 2 * bits, 3 * bits, 4 * bits, 5 * bits,
-                                         6 * bits, 7 * bits);
+    const __m512i by = _mm512_setr_epi32(0, bits, 2 * bits, 3 * bits, 4 * bits, 5 * bits, 6 * bits, 7 * bits, 0, bits,
+                                         2 * bits, 3 * bits, 4 * bits, 5 * bits, 6 * bits, 7 * bits);
     int32_t lo, hi;
     memcpy(&lo, p, sizeof lo);
     memcpy(&hi, p + bits, sizeof hi);
-    return _mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_mask_set1_epi32(_mm512_set1_epi32(lo), 0xff00, hi), by), values);
+    return _mm512_permutexvar_ps(_mm512_srlv_epi32(_mm512_mask_set1_epi32(_mm512_set1_epi32(lo), 0xff00, hi), by),
+                                 values);
 }
 
 /* The values of the codes of group i of a row; scale and zero are those of its run of eight groups. */
@@ -41,8 +48,8 @@ BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, i
     const uint8_t *p = row_of(kd, s, row);
     const __m512 codes = codes_of(kd, s);
     int64_t len = segment(kd, s), end = k0 + n, known = -1;
-    float scale[8] = { 0 }, zero[8] = { 0 };
-    for (int64_t k = k0; k < end; ) {
+    float scale[8] = {0}, zero[8] = {0};
+    for (int64_t k = k0; k < end;) {
         int64_t i = k / len, stop = BL_MIN((i + 1) * len, end);
         if (known != i / 8) groups8(kd, s, row, (known = i / 8) * 8, scale, zero);
         const __m512 values = values_of(kd, codes, scale, zero, i);
@@ -52,11 +59,14 @@ BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, i
             _mm256_storeu_ps(dst, _mm512_castps512_ps256(w));
             _mm256_storeu_ps(dst + stride, _mm512_extractf32x8_ps(w, 1));
         }
-        if (k < stop) {                                 /* the end of the row, or of a group that 16 does not divide */
+        if (k < stop) { /* the end of the row, or of a group that 16 does not divide */
             const __m512 w = _mm512_maskz_mov_ps((__mmask16)((1u << (stop - k)) - 1), weights16(bits, b, values));
             _mm256_storeu_ps(dst, _mm512_castps512_ps256(w));
             dst += stride;
-            if (stop - k > 8) { _mm256_storeu_ps(dst, _mm512_extractf32x8_ps(w, 1)); dst += stride; }
+            if (stop - k > 8) {
+                _mm256_storeu_ps(dst, _mm512_extractf32x8_ps(w, 1));
+                dst += stride;
+            }
             k = stop;
         }
     }
@@ -79,12 +89,13 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
     const bl_source *s = g->w;
     const int bits = bits_of(kd);
     const __m512 codes = codes_of(kd, s);
-    int64_t o[4], len = segment(kd, s), in = s->shape.in, bytes = BL_MIN(len, in) * bits / 8, ahead = BL_MAX(4 * s->code_bytes, 4096);
-    float scale[4][8] = { { 0 } }, zero[4][8] = { { 0 } };
+    int64_t o[4], len = segment(kd, s), in = s->shape.in, bytes = BL_MIN(len, in) * bits / 8,
+                  ahead = BL_MAX(4 * s->code_bytes, 4096);
+    float scale[4][8] = {{0}}, zero[4][8] = {{0}};
     const uint8_t *p[4];
     __m256 acc[2][4];
     for (int j = 0; j < 4; j++) {
-        o[j] = row + BL_MIN(j, n - 1);                  /* past the last output the last one again */
+        o[j] = row + BL_MIN(j, n - 1); /* past the last output the last one again */
         p[j] = row_of(kd, s, o[j]);
         acc[0][j] = acc[1][j] = _mm256_setzero_ps();
     }
@@ -93,7 +104,7 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
         const float *x = g->x + k, *x1 = x + (rows > 1 ? g->ldx : 0);
         const uint8_t *b[4];
         __m512 values[4];
-        #pragma GCC unroll 4
+#pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
             if (i % 8 == 0) groups8(kd, s, o[j], i, scale[j], zero[j]);
             b[j] = segment_of(kd, s, p[j], i);
@@ -101,9 +112,9 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
             for (int64_t at = 0; at < bytes; at += 64) _mm_prefetch((const char *)b[j] + ahead + at, _MM_HINT_T0);
         }
         int64_t t = 0;
-        #pragma GCC unroll 2
+#pragma GCC unroll 2
         for (; t + 16 <= m; t += 16)
-            #pragma GCC unroll 4
+#pragma GCC unroll 4
             for (int j = 0; j < 4; j++) {
                 const __m512 w = weights16(bits, b[j] + t / 8 * bits, values[j]);
                 acc[0][j] = multiply16(w, x + t, 16, acc[0][j]);
@@ -120,17 +131,28 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
     for (int r = 0; r < rows; r++) bl_store4(g, r, row, n, bl_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
 }
 
-#define KIND(id) \
-    static void unpack_##id(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride) { unpack_as(id, s, row, k0, n, dst, stride); } \
-    static void gemv1_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 1, g, row, n); } \
+#define KIND(id)                                                                                                       \
+    static void unpack_##id(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride)        \
+    {                                                                                                                  \
+        unpack_as(id, s, row, k0, n, dst, stride);                                                                     \
+    }                                                                                                                  \
+    static void gemv1_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 1, g, row, n); }                    \
     static void gemv2_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 2, g, row, n); }
-KIND(INT2) KIND(INT3) KIND(INT4) KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
+KIND(INT2)
+KIND(INT3) KIND(INT4) KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
 
-void bl_source_512(bl_source *s)
+    void bl_source_512(bl_source *s)
 {
-#define ROW(id) { unpack_##id, { gemv1_##id, gemv2_##id } }
-    static const struct { bl_unpack8 *unpack; bl_gemv4 *gemv[2]; } fast[2][3] = {
-        { ROW(INT2), ROW(INT3), ROW(INT4) }, { ROW(TABLE2), ROW(TABLE3), ROW(TABLE4) },
+#define ROW(id)                                                                                                        \
+    {                                                                                                                  \
+        unpack_##id, { gemv1_##id, gemv2_##id }                                                                        \
+    }
+    static const struct {
+        bl_unpack8 *unpack;
+        bl_gemv4 *gemv[2];
+    } fast[2][3] = {
+        {ROW(INT2), ROW(INT3), ROW(INT4)},
+        {ROW(TABLE2), ROW(TABLE3), ROW(TABLE4)},
     };
 #undef ROW
     const bl_format *f = s->format;

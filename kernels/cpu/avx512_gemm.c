@@ -1,26 +1,31 @@
-/* avx512_gemm.c - products of many rows where the CPU has AVX-512: panels of unpacked weights, tiles of 6 rows by 8 outputs.
+/* avx512_gemm.c - products of many rows where the CPU has AVX-512: panels of unpacked weights, tiles of 6 rows by 8
+ * outputs.
  *
  * panel  f32 [k / 8][8 outputs][8]      a vector of 16 holds 8 lanes of two outputs
  *
- * A step takes 8 of a row of x into both halves of a vector, so each half runs the 8 chains of its output: the bits are those of
- * avx2_gemm.c and of the reference. A task is a block of rows by a chunk of outputs; with several blocks of k the lanes wait in `kept`.
+ * A step takes 8 of a row of x into both halves of a vector, so each half runs the 8 chains of its output: the bits are
+ * those of avx2_gemm.c and of the reference. A task is a block of rows by a chunk of outputs; with several blocks of k
+ * the lanes wait in `kept`.
  */
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx512_math.h"
 
 enum {
-    TILE_ROWS = 6, TILE_OUT = 8,
-    CHUNK = 8,                                          /* outputs of a task, in panels together */
-    K_BLOCK = 1536,                                      /* most k of a panel */
-    X_BYTES = 1152 * 1024, LEAST_ROWS = 192, MOST_ROWS = 384,      /* of a block of rows */
+    TILE_ROWS = 6,
+    TILE_OUT = 8,
+    CHUNK = 8,      /* outputs of a task, in panels together */
+    K_BLOCK = 1536, /* most k of a panel */
+    X_BYTES = 1152 * 1024,
+    LEAST_ROWS = 192,
+    MOST_ROWS = 384, /* of a block of rows */
 };
 
-typedef struct spot {                                   /* where a tile reads and writes */
+typedef struct spot { /* where a tile reads and writes */
     const float *x, *w, *before, *ahead;
-    float *keep;                                        /* NULL: this was the last block of k */
+    float *keep; /* NULL: this was the last block of k */
     float *y;
-    int64_t n, out;                                     /* steps of 8; outputs that exist */
+    int64_t n, out; /* steps of 8; outputs that exist */
 } spot;
 
 BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
@@ -28,13 +33,15 @@ BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
     const float *x = s->x, *w = s->w;
     int64_t ld = g->ldx;
     __m512 acc[TILE_ROWS][4];
-    #pragma GCC unroll 6
+#pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
-        #pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) acc[r][j] = s->before ? _mm512_loadu_ps(s->before + (r * 4 + j) * 16) : _mm512_setzero_ps();
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            acc[r][j] = s->before ? _mm512_loadu_ps(s->before + (r * 4 + j) * 16) : _mm512_setzero_ps();
     for (int64_t i = 0; i < s->n; i++, x += 8, w += 64) {
-        const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16), w2 = _mm512_loadu_ps(w + 32), w3 = _mm512_loadu_ps(w + 48);
-        #pragma GCC unroll 6
+        const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16), w2 = _mm512_loadu_ps(w + 32),
+                     w3 = _mm512_loadu_ps(w + 48);
+#pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
             const __m512 v = _mm512_broadcast_f32x8(_mm256_loadu_ps(x + r * ld));
             acc[r][0] = _mm512_fmadd_ps(v, w0, acc[r][0]);
@@ -44,14 +51,14 @@ BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
         }
     }
     if (s->keep) {
-        #pragma GCC unroll 6
+#pragma GCC unroll 6
         for (int r = 0; r < rows; r++)
-            #pragma GCC unroll 4
+#pragma GCC unroll 4
             for (int j = 0; j < 4; j++) _mm512_storeu_ps(s->keep + (r * 4 + j) * 16, acc[r][j]);
         return;
     }
     const __mmask8 mask = (__mmask8)((1u << s->out) - 1);
-    #pragma GCC unroll 6
+#pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
         float *y = s->y + r * g->ldy;
         __m256 v = bl_sum8(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
@@ -62,12 +69,17 @@ BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
     }
 }
 
-#define TILE(n) static void tile##n(const bl_gemv *g, const spot *s) { run_tile(n, g, s); }
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
-static void (*const tile[])(const bl_gemv *, const spot *) = { NULL, tile1, tile2, tile3, tile4, tile5, tile6 };
+#define TILE(n)                                                                                                        \
+    static void tile##n(const bl_gemv *g, const spot *s) { run_tile(n, g, s); }
+TILE(1)
+TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) static void (*const tile[])(const bl_gemv *, const spot *) = {
+    NULL, tile1, tile2, tile3, tile4, tile5, tile6};
 
 /* Rows of the next tile: sixes, and even tiles at the end. */
-static int64_t tile_rows(int64_t left) { return left >= 2 * TILE_ROWS || left <= TILE_ROWS ? BL_MIN(left, TILE_ROWS) : (left + 1) / 2; }
+static int64_t tile_rows(int64_t left)
+{
+    return left >= 2 * TILE_ROWS || left <= TILE_ROWS ? BL_MIN(left, TILE_ROWS) : (left + 1) / 2;
+}
 
 static void run_task(const bl_gemm *g, int64_t task, void *scratch)
 {
@@ -75,8 +87,9 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
     const bl_source *s = v->w;
     int64_t in = s->shape.in, o0 = task % g->chunks * g->chunk, outs = BL_MIN(g->chunk, s->shape.out - o0);
     int64_t r0 = task / g->chunks * g->block_rows, rows = BL_MIN(g->block_rows, g->rows - r0);
-    int64_t k_blocks = (in + K_BLOCK - 1) / K_BLOCK, k_len = ((in + k_blocks - 1) / k_blocks + 31) / 32 * 32, tiles = (outs + 7) / 8;
-    float *panel = scratch, *kept = panel + CHUNK * K_BLOCK;                     /* kept [rows][tiles][4][16], rows of a tile together */
+    int64_t k_blocks = (in + K_BLOCK - 1) / K_BLOCK, k_len = ((in + k_blocks - 1) / k_blocks + 31) / 32 * 32,
+            tiles = (outs + 7) / 8;
+    float *panel = scratch, *kept = panel + CHUNK * K_BLOCK; /* kept [rows][tiles][4][16], rows of a tile together */
     for (int64_t k0 = 0; k0 < in; k0 += k_len) {
         int64_t n = BL_MIN(k_len, in - k0), steps = (n + 7) / 8;
         for (int64_t o = 0; o < 8 * tiles; o++)
@@ -86,9 +99,13 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
             for (int64_t t = 0; t < tiles; t++) {
                 float *lanes = kept + (r * tiles + t * m) * 64;
                 spot at = {
-                    .x = v->x + (r0 + r) * v->ldx + k0, .w = panel + t * steps * 64, .n = steps,
-                    .before = k0 > 0 ? lanes : NULL, .keep = k0 + n < in ? lanes : NULL,
-                    .y = v->y + (r0 + r) * v->ldy + o0 + 8 * t, .out = BL_MIN(outs - 8 * t, 8),
+                    .x = v->x + (r0 + r) * v->ldx + k0,
+                    .w = panel + t * steps * 64,
+                    .n = steps,
+                    .before = k0 > 0 ? lanes : NULL,
+                    .keep = k0 + n < in ? lanes : NULL,
+                    .y = v->y + (r0 + r) * v->ldy + o0 + 8 * t,
+                    .out = BL_MIN(outs - 8 * t, 8),
                 };
                 tile[m](v, &at);
             }
@@ -104,7 +121,7 @@ void bl_gemm512_plan(bl_gemm *g, int64_t rows)
     g->blocks = (rows + most - 1) / most;
     g->block_rows = ((rows + g->blocks - 1) / g->blocks + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
     g->blocks = (rows + g->block_rows - 1) / g->block_rows;
-    g->chunk  = CHUNK;
+    g->chunk = CHUNK;
     g->chunks = (g->v.w->shape.out + g->chunk - 1) / g->chunk;
 }
 #endif

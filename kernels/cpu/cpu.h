@@ -5,19 +5,19 @@
 #include <math.h>
 #include <string.h>
 
-enum { BL_CPU_SCRATCH = 384 * 1024, BL_CPU_STAGE = 512 * 1024 };      /* bytes: of one thread; of staged rows of x */
+enum { BL_CPU_SCRATCH = 384 * 1024, BL_CPU_STAGE = 512 * 1024 }; /* bytes: of one thread; of staged rows of x */
 
 typedef struct bl_cpu {
-    int       threads;
-    bl_isa    isa;                                      /* what is used */
-    uint64_t  now, peak;                                /* bytes of buffers */
-    uint64_t  product_rows[4];
-    void     *stage;                                    /* BL_CPU_STAGE: transformed, quantized or padded rows of x */
-    void    **scratch;                                  /* [threads] of BL_CPU_SCRATCH bytes, each allocated by its thread */
+    int threads;
+    bl_isa isa;         /* what is used */
+    uint64_t now, peak; /* bytes of buffers */
+    uint64_t product_rows[4];
+    void *stage;    /* BL_CPU_STAGE: transformed, quantized or padded rows of x */
+    void **scratch; /* [threads] of BL_CPU_SCRATCH bytes, each allocated by its thread */
 } bl_cpu;
 
-bl_status bl_cpu_open (bl_backend *be, bl_err *e);      /* fills be->ops and be->own */
-void      bl_cpu_close(bl_backend *be);
+bl_status bl_cpu_open(bl_backend *be, bl_err *e); /* fills be->ops and be->own */
+void bl_cpu_close(bl_backend *be);
 
 static inline void *bl_cpu_at(const bl_tensor *t) { return t->buf ? (char *)t->buf->data + t->offset : NULL; }
 static inline float *bl_cpu_row(const bl_tensor *t, int64_t row) { return (float *)bl_cpu_at(t) + row * t->stride[0]; }
@@ -25,7 +25,7 @@ static inline void bl_cpu_parts(const bl_weight *w, const void *part[BL_MAX_PART
 {
     for (int i = 0; i < w->n_parts; i++) part[i] = bl_cpu_at(&w->part[i]);
 }
-void bl_cpu_count_rows(bl_backend *be, int64_t rows);   /* for product_rows */
+void bl_cpu_count_rows(bl_backend *be, int64_t rows); /* for product_rows */
 
 /* The sum of 8 interleaved chains. */
 static inline float bl_tree8(const float a[8])
@@ -37,27 +37,30 @@ static inline double bl_tree8d(const double a[8])
     return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
 }
 
-/* e^x within 1 unit in the last place (largest error seen: 0.99 of one): x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial
- * in r close to Taylor's. Below -87.3 the result is 0, above 88 that of 88; NaN stays NaN. */
+/* e^x within 1 unit in the last place (largest error seen: 0.99 of one): x = n ln 2 + r, |r| <= ln 2 / 2, and a
+ * polynomial in r close to Taylor's. Below -87.3 the result is 0, above 88 that of 88; NaN stays NaN. */
 #define BL_EXP_LOW   (-87.3f)
 #define BL_EXP_HIGH  88.0f
 #define BL_EXP_LOG2E 0x1.715476p+0f
 #define BL_EXP_LN2HI 0x1.62e4p-1f
 #define BL_EXP_LN2LO 0x1.7f7d1cp-20f
-#define BL_EXP_C7 1.98527617612853646e-4f
-#define BL_EXP_C6 1.39304355252534151e-3f
-#define BL_EXP_C5 8.33336077630519867e-3f
-#define BL_EXP_C4 4.16664853692054749e-2f
-#define BL_EXP_C3 1.66666671633720398e-1f
-#define BL_EXP_MAGIC 0x1.8p23f                         /* x + magic: the low bits are x rounded to an integer */
+#define BL_EXP_C7    1.98527617612853646e-4f
+#define BL_EXP_C6    1.39304355252534151e-3f
+#define BL_EXP_C5    8.33336077630519867e-3f
+#define BL_EXP_C4    4.16664853692054749e-2f
+#define BL_EXP_C3    1.66666671633720398e-1f
+#define BL_EXP_MAGIC 0x1.8p23f /* x + magic: the low bits are x rounded to an integer */
 static inline float bl_exp(float x)
 {
-    union { float f; uint32_t u; } t, p;
+    union {
+        float f;
+        uint32_t u;
+    } t, p;
     float c = x > BL_EXP_HIGH ? BL_EXP_HIGH : x;
     if (c < BL_EXP_LOW) return 0;
     if (c != c) return c;
     t.f = fmaf(c, BL_EXP_LOG2E, BL_EXP_MAGIC);
-    float n = t.f - BL_EXP_MAGIC;                       /* -126..127 */
+    float n = t.f - BL_EXP_MAGIC; /* -126..127 */
     float r = fmaf(n, -BL_EXP_LN2HI, c);
     r = fmaf(n, -BL_EXP_LN2LO, r);
     p.f = fmaf(BL_EXP_C7, r, BL_EXP_C6);
@@ -66,16 +69,17 @@ static inline float bl_exp(float x)
     p.f = fmaf(p.f, r, BL_EXP_C3);
     p.f = fmaf(p.f, r, 0.5f);
     p.f = fmaf(p.f, r * r, r) + 1.0f;
-    t.u = (t.u + 127) << 23;                            /* 2^n */
+    t.u = (t.u + 127) << 23; /* 2^n */
     return p.f * t.f;
 }
 
 /* ---- inputs of a product, row by row (ref_input.c) ---- */
 /* The transforms of a linear on one row; `tmp` is as wide as the widest, the result lies in dst[shape.in]. */
-void    bl_cpu_transform(const bl_linear_args *a, const float *x, float *dst, float *tmp);
-int64_t bl_cpu_transform_width(const bl_linear_args *a);         /* widest of x and all transforms */
-/* Scale and zero of x[0..n): code = clamp(rint(x / scale) + zero, lo, hi), value (code - zero) * scale. NaN scale where x is not finite. */
-void    bl_cpu_act_range(const float *x, int64_t n, const bl_actq *q, float *scale, float *zero);
+void bl_cpu_transform(const bl_linear_args *a, const float *x, float *dst, float *tmp);
+int64_t bl_cpu_transform_width(const bl_linear_args *a); /* widest of x and all transforms */
+/* Scale and zero of x[0..n): code = clamp(rint(x / scale) + zero, lo, hi), value (code - zero) * scale. NaN scale where
+ * x is not finite. */
+void bl_cpu_act_range(const float *x, int64_t n, const bl_actq *q, float *scale, float *zero);
 static inline void bl_cpu_act_limits(const bl_actq *q, float *lo, float *hi)
 {
     *hi = (float)((1 << (q->symmetric ? q->bits - 1 : q->bits)) - 1);
@@ -93,37 +97,38 @@ static inline bool bl_cpu_has_nan(const float *x, int64_t n)
     return nan;
 }
 /* Range of the whole x of a linear, after its transforms, for dynamic per-tensor activations. */
-void    bl_cpu_act_tensor(const bl_linear_args *a, float *row, float *tmp, float *scale, float *zero);
+void bl_cpu_act_tensor(const bl_linear_args *a, float *row, float *tmp, float *scale, float *zero);
 /* Quantizes and dequantizes one row in place; `scale`, `zero` are those of the tensor (BL_ACT_TENSOR only). */
-void    bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, float zero);
-bool    bl_cpu_integer(const bl_backend *be, const bl_linear_args *a);
+void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, float zero);
+bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a);
 
 /* ---- reference ops and those that need no faster form ---- */
 bl_status bl_cpu_buffer_new(bl_backend *, uint64_t, bl_buffer **, bl_err *);
-void      bl_cpu_buffer_free(bl_buffer *);
-bl_status bl_cpu_upload  (bl_backend *, const bl_tensor *, const void *, bl_err *);
+void bl_cpu_buffer_free(bl_buffer *);
+bl_status bl_cpu_upload(bl_backend *, const bl_tensor *, const void *, bl_err *);
 bl_status bl_cpu_download(bl_backend *, const bl_tensor *, void *, bl_err *);
-bl_status bl_cpu_fill    (bl_backend *, const bl_tensor *, double, bl_err *);
-bl_status bl_cpu_sync    (bl_backend *, bl_err *);
-void      bl_cpu_memory  (const bl_backend *, uint64_t *, uint64_t *);
-void      bl_cpu_device_info   (const bl_backend *, bl_device_info *);
-bl_status bl_cpu_flush   (bl_backend *, bl_err *);
-void      bl_cpu_product_rows(const bl_backend *, uint64_t out[4]);
-bl_status bl_ref_linear   (bl_backend *, const bl_linear_args *, bl_err *);
-bl_status bl_ref_rmsnorm     (bl_backend *, const bl_rmsnorm_args *, bl_err *);
-bl_status bl_ref_rope     (bl_backend *, const bl_rope_args *, bl_err *);
+bl_status bl_cpu_fill(bl_backend *, const bl_tensor *, double, bl_err *);
+bl_status bl_cpu_sync(bl_backend *, bl_err *);
+void bl_cpu_memory(const bl_backend *, uint64_t *, uint64_t *);
+void bl_cpu_device_info(const bl_backend *, bl_device_info *);
+bl_status bl_cpu_flush(bl_backend *, bl_err *);
+void bl_cpu_product_rows(const bl_backend *, uint64_t out[4]);
+bl_status bl_ref_linear(bl_backend *, const bl_linear_args *, bl_err *);
+bl_status bl_ref_rmsnorm(bl_backend *, const bl_rmsnorm_args *, bl_err *);
+bl_status bl_ref_rope(bl_backend *, const bl_rope_args *, bl_err *);
 bl_status bl_ref_attention(bl_backend *, const bl_attention_args *, bl_err *);
-bl_status bl_ref_gather     (bl_backend *, const bl_gather_args *, bl_err *);
-bl_status bl_ref_swiglu     (bl_backend *, const bl_swiglu_args *, bl_err *);
-bl_status bl_ref_add      (bl_backend *, const bl_add_args *, bl_err *);
-bl_status bl_ref_embed    (bl_backend *, const bl_embed_args *, bl_err *);
-bl_status bl_ref_loss     (bl_backend *, const bl_loss_args *, bl_err *);
-bl_status bl_ref_kl_div  (bl_backend *, const bl_kl_div_args *, bl_err *);
-bl_status bl_ref_sample   (bl_backend *, const bl_sample_args *, bl_err *);
-bl_status bl_ref_pack     (bl_backend *, const bl_pack_args *, bl_err *);
-bl_status bl_ref_unpack   (bl_backend *, const bl_unpack_args *, bl_err *);
-/* Rows row0 .. row0+rows of a pack, where the format allows it; row sums of squares go to err[row], pow[row] when not NULL. */
-bool      bl_cpu_pack_by_rows(const bl_weight *w);
+bl_status bl_ref_gather(bl_backend *, const bl_gather_args *, bl_err *);
+bl_status bl_ref_swiglu(bl_backend *, const bl_swiglu_args *, bl_err *);
+bl_status bl_ref_add(bl_backend *, const bl_add_args *, bl_err *);
+bl_status bl_ref_embed(bl_backend *, const bl_embed_args *, bl_err *);
+bl_status bl_ref_loss(bl_backend *, const bl_loss_args *, bl_err *);
+bl_status bl_ref_kl_div(bl_backend *, const bl_kl_div_args *, bl_err *);
+bl_status bl_ref_sample(bl_backend *, const bl_sample_args *, bl_err *);
+bl_status bl_ref_pack(bl_backend *, const bl_pack_args *, bl_err *);
+bl_status bl_ref_unpack(bl_backend *, const bl_unpack_args *, bl_err *);
+/* Rows row0 .. row0+rows of a pack, where the format allows it; row sums of squares go to err[row], pow[row] when not
+ * NULL. */
+bool bl_cpu_pack_by_rows(const bl_weight *w);
 bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, double *err, double *pow, bl_err *e);
-extern const bl_ops bl_ops_cpu;                         /* the fast table */
+extern const bl_ops bl_ops_cpu; /* the fast table */
 #endif

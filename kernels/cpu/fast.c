@@ -1,4 +1,5 @@
-/* fast.c - the table of the CPU backend where AVX2 is there: the ops other than linear, cut into rows or tiles for the threads. */
+/* fast.c - the table of the CPU backend where AVX2 is there: the ops other than linear, cut into rows or tiles for the
+ * threads. */
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "fast.h"
@@ -9,8 +10,9 @@ static bl_status rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
     bl_status st = bl_check_rmsnorm(a, e);
     if (st != BL_OK) return st;
     const float *w = bl_cpu_at(&a->weight);
-    #pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, (double)bl_tensor_count(&a->x)))
-    for (int64_t r = 0; r < a->x.dim[0]; r++) bl_avx2_rmsnorm(bl_cpu_row(&a->x, r), w, bl_cpu_row(&a->y, r), a->x.dim[1], a->eps);
+#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, (double)bl_tensor_count(&a->x)))
+    for (int64_t r = 0; r < a->x.dim[0]; r++)
+        bl_avx2_rmsnorm(bl_cpu_row(&a->x, r), w, bl_cpu_row(&a->y, r), a->x.dim[1], a->eps);
     return BL_OK;
 }
 
@@ -18,9 +20,10 @@ static bl_status rope(bl_backend *be, const bl_rope_args *a, bl_err *e)
 {
     bl_status st = bl_check_rope(a, e);
     if (st != BL_OK) return st;
-    #pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, (double)bl_tensor_count(&a->x)))
+#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, (double)bl_tensor_count(&a->x)))
     for (int64_t r = 0; r < a->x.dim[0]; r++)
-        bl_avx2_rope(bl_cpu_row(&a->x, r), bl_cpu_row(&a->cos, a->pos[r]), bl_cpu_row(&a->sin, a->pos[r]), a->x.dim[1], a->head_dim);
+        bl_avx2_rope(bl_cpu_row(&a->x, r), bl_cpu_row(&a->cos, a->pos[r]), bl_cpu_row(&a->sin, a->pos[r]), a->x.dim[1],
+                     a->head_dim);
     return BL_OK;
 }
 
@@ -28,8 +31,9 @@ static bl_status swiglu(bl_backend *be, const bl_swiglu_args *a, bl_err *e)
 {
     bl_status st = bl_check_swiglu(a, e);
     if (st != BL_OK) return st;
-    #pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->gate)))
-    for (int64_t r = 0; r < a->gate.dim[0]; r++) bl_avx2_swiglu(bl_cpu_row(&a->gate, r), bl_cpu_row(&a->up, r), bl_cpu_row(&a->y, r), a->gate.dim[1]);
+#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->gate)))
+    for (int64_t r = 0; r < a->gate.dim[0]; r++)
+        bl_avx2_swiglu(bl_cpu_row(&a->gate, r), bl_cpu_row(&a->up, r), bl_cpu_row(&a->y, r), a->gate.dim[1]);
     return BL_OK;
 }
 
@@ -37,7 +41,7 @@ static bl_status add(bl_backend *be, const bl_add_args *a, bl_err *e)
 {
     bl_status st = bl_check_add(a, e);
     if (st != BL_OK) return st;
-    #pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, (double)bl_tensor_count(&a->x)))
+#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, (double)bl_tensor_count(&a->x)))
     for (int64_t r = 0; r < a->x.dim[0]; r++) bl_avx2_add(bl_cpu_row(&a->x, r), bl_cpu_row(&a->y, r), a->x.dim[1]);
     return BL_OK;
 }
@@ -48,8 +52,9 @@ static bl_status embed(bl_backend *be, const bl_embed_args *a, bl_err *e)
     bl_source s;
     if (st != BL_OK) return st;
     bl_source_of(a->w, &s);
-    #pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->y)))
-    for (int64_t r = 0; r < a->y.dim[0]; r++) s.format->unpack(s.format, &s.shape, s.part, a->ids[r], 0, s.shape.in, bl_cpu_row(&a->y, r));
+#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->y)))
+    for (int64_t r = 0; r < a->y.dim[0]; r++)
+        s.format->unpack(s.format, &s.shape, s.part, a->ids[r], 0, s.shape.in, bl_cpu_row(&a->y, r));
     return BL_OK;
 }
 
@@ -59,7 +64,7 @@ static bl_status unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
     bl_source s;
     if (st != BL_OK) return st;
     bl_source_of(a->w, &s);
-    #pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->y)))
+#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->y)))
     for (int64_t r = 0; r < a->rows; r++) {
         if (s.shape.in % 8 == 0) s.unpack(&s, a->row0 + r, 0, s.shape.in, bl_cpu_row(&a->y, r), 8);
         else s.format->unpack(s.format, &s.shape, s.part, a->row0 + r, 0, s.shape.in, bl_cpu_row(&a->y, r));
@@ -75,10 +80,10 @@ static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e
     double work = 0;
     if (st != BL_OK) return st;
     heads = a->heads / a->kv_heads;
-    most = bl_attend_rows(a) / heads;                   /* queries of a tile */
+    most = bl_attend_rows(a) / heads; /* queries of a tile */
     if (most < 1) return bl_ref_attention(be, a, e);
     if (!(first = bl_new((size_t)a->n_seq + 1, sizeof *first, e))) return BL_E_NOMEM;
-    for (int32_t s = 0; s < a->n_seq; s++) {            /* first[s]: tiles before sequence s */
+    for (int32_t s = 0; s < a->n_seq; s++) { /* first[s]: tiles before sequence s */
         int64_t n = a->start[s + 1] - a->start[s];
         first[s] = tiles;
         tiles += (n + most - 1) / most;
@@ -86,15 +91,23 @@ static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e
     }
     if (a->n_seq > 0) first[a->n_seq] = tiles;
 
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, work))
+#pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, work))
     for (int64_t i = 0; i < tiles * a->kv_heads; i++) {
-        int64_t tile = tiles - 1 - i / a->kv_heads, lo = 0, hi = a->n_seq - 1;       /* late tiles see most keys: they go first */
-        while (lo < hi) {                               /* the last sequence that begins at or before the tile */
+        int64_t tile = tiles - 1 - i / a->kv_heads, lo = 0,
+                hi = a->n_seq - 1; /* late tiles see most keys: they go first */
+        while (lo < hi) {          /* the last sequence that begins at or before the tile */
             int64_t mid = (lo + hi + 1) / 2;
-            if (first[mid] <= tile) lo = mid; else hi = mid - 1;
+            if (first[mid] <= tile) lo = mid;
+            else hi = mid - 1;
         }
         int64_t q0 = (tile - first[lo]) * most, n = a->start[lo + 1] - a->start[lo];
-        bl_attend_tile(&(bl_attend){ .steps = c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2, .a = a, .seq = (int32_t)lo, .q0 = q0, .n = BL_MIN(n - q0, most), .kv = i % a->kv_heads }, c->scratch[omp_get_thread_num()]);
+        bl_attend_tile(&(bl_attend){.steps = c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2,
+                                    .a = a,
+                                    .seq = (int32_t)lo,
+                                    .q0 = q0,
+                                    .n = BL_MIN(n - q0, most),
+                                    .kv = i % a->kv_heads},
+                       c->scratch[omp_get_thread_num()]);
     }
     bl_free(first);
     return BL_OK;
@@ -106,14 +119,18 @@ static bl_status loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
     if (st != BL_OK) return st;
     double *nll = bl_cpu_at(&a->nll);
     int32_t *argmax = bl_cpu_at(&a->argmax);
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, 4 * (double)a->logits.dim[0] * (double)a->vocab))
+#pragma omp parallel for schedule(dynamic, 1)                                                                          \
+    num_threads(bl_fast_threads(be, 4 * (double)a->logits.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->logits.dim[0]; r++) {
         const float *x = bl_cpu_row(&a->logits, r);
         int32_t at, target = a->target ? a->target[r] : -1;
         float top;
         bool finite = bl_avx2_top(x, a->vocab, &top, &at);
         if (argmax) argmax[r] = at;
-        if (nll) nll[r] = target < 0 ? 0 : !finite ? NAN : log(bl_avx2_sum_exp(x, a->vocab, top)) + ((double)top - x[target]);
+        if (nll)
+            nll[r] = target < 0 ? 0
+                     : !finite  ? NAN
+                                : log(bl_avx2_sum_exp(x, a->vocab, top)) + ((double)top - x[target]);
     }
     return BL_OK;
 }
@@ -124,7 +141,8 @@ static bl_status kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
     if (st != BL_OK) return st;
     double *kl = bl_cpu_at(&a->kl), *dp = bl_cpu_at(&a->dp);
     int32_t *same = bl_cpu_at(&a->same);
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, 8 * (double)a->p.dim[0] * (double)a->vocab))
+#pragma omp parallel for schedule(dynamic, 1)                                                                          \
+    num_threads(bl_fast_threads(be, 8 * (double)a->p.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->p.dim[0]; r++) {
         const float *p = bl_cpu_row(&a->p, r), *q = bl_cpu_row(&a->q, r);
         int32_t atp, atq, t = a->target[r];
@@ -132,7 +150,10 @@ static bl_status kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
         bool finite = bl_avx2_top(p, a->vocab, &topp, &atp);
         finite = bl_avx2_top(q, a->vocab, &topq, &atq) && finite;
         same[r] = atp == atq;
-        if (!finite) { kl[r] = dp[r] = NAN; continue; }
+        if (!finite) {
+            kl[r] = dp[r] = NAN;
+            continue;
+        }
         double zp = bl_avx2_sum_exp(p, a->vocab, topp), zq = bl_avx2_sum_exp(q, a->vocab, topq);
         kl[r] = bl_avx2_sum_cross(p, q, a->vocab, topp) / zp - (topp + log(zp)) + (topq + log(zq));
         dp[r] = exp((double)q[t] - topq) / zq - exp((double)p[t] - topp) / zp;
@@ -150,18 +171,29 @@ static bl_status pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
     if (!bl_cpu_pack_by_rows(a->w)) return bl_ref_pack(be, a, e);
     int64_t out = a->w->shape.out, runs = (out + RUN - 1) / RUN, failed = runs;
     double *err = bl_new((size_t)out, sizeof *err, e), *pow = bl_new((size_t)out, sizeof *pow, e), d2 = 0, x2 = 0;
-    if (!err || !pow) { st = BL_E_NOMEM; goto out; }
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(c->threads)
+    if (!err || !pow) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+#pragma omp parallel for schedule(dynamic, 1) num_threads(c->threads)
     for (int64_t i = 0; i < runs; i++) {
-        bl_err mine = { 0 };
+        bl_err mine = {0};
         bl_status got = bl_cpu_pack_range(a, i * RUN, BL_MIN(out - i * RUN, RUN), err, pow, &mine);
         if (got == BL_OK) continue;
-        #pragma omp critical (bl_pack)
-        if (i < failed) { failed = i; st = got; if (e) *e = mine; }
+#pragma omp critical(bl_pack)
+        if (i < failed) {
+            failed = i;
+            st = got;
+            if (e) *e = mine;
+        }
     }
-    if (st == BL_E_NUMERIC || st == BL_E_FORMAT) st = bl_ref_pack(be, a, e);       /* again in order, for the row number in the sentence */
-    for (int64_t i = 0; i < out; i++) { d2 += err[i]; x2 += pow[i]; }
-    if (a->sq_error)  *a->sq_error  = d2;
+    if (st == BL_E_NUMERIC || st == BL_E_FORMAT)
+        st = bl_ref_pack(be, a, e); /* again in order, for the row number in the sentence */
+    for (int64_t i = 0; i < out; i++) {
+        d2 += err[i];
+        x2 += pow[i];
+    }
+    if (a->sq_error) *a->sq_error = d2;
     if (a->sq_weight) *a->sq_weight = x2;
 out:
     bl_free(err);
@@ -171,10 +203,29 @@ out:
 
 const bl_ops bl_ops_cpu = {
     .name = "cpu",
-    .buffer_new = bl_cpu_buffer_new, .buffer_free = bl_cpu_buffer_free, .upload = bl_cpu_upload, .download = bl_cpu_download,
-    .fill = bl_cpu_fill, .sync = bl_cpu_sync, .memory = bl_cpu_memory, .device_info = bl_cpu_device_info, .flush = bl_cpu_flush,
-    .linear = bl_fast_linear, .linear_is_integer = bl_cpu_integer, .rmsnorm = rmsnorm, .rope = rope, .attention = attention,
-    .gather = bl_ref_gather, .swiglu = swiglu, .add = add, .embed = embed, .loss = loss, .kl_div = kl_div,
-    .sample = bl_ref_sample, .pack = pack, .unpack = unpack, .product_rows = bl_cpu_product_rows,
+    .buffer_new = bl_cpu_buffer_new,
+    .buffer_free = bl_cpu_buffer_free,
+    .upload = bl_cpu_upload,
+    .download = bl_cpu_download,
+    .fill = bl_cpu_fill,
+    .sync = bl_cpu_sync,
+    .memory = bl_cpu_memory,
+    .device_info = bl_cpu_device_info,
+    .flush = bl_cpu_flush,
+    .linear = bl_fast_linear,
+    .linear_is_integer = bl_cpu_integer,
+    .rmsnorm = rmsnorm,
+    .rope = rope,
+    .attention = attention,
+    .gather = bl_ref_gather,
+    .swiglu = swiglu,
+    .add = add,
+    .embed = embed,
+    .loss = loss,
+    .kl_div = kl_div,
+    .sample = bl_ref_sample,
+    .pack = pack,
+    .unpack = unpack,
+    .product_rows = bl_cpu_product_rows,
 };
 #endif

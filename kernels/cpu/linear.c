@@ -1,5 +1,6 @@
-/* linear.c - the linear op on all threads: stages rows of x where they are transformed, quantized or not whole vectors, and hands
- * out the tasks of the product. Nothing of a weight outlives a task, and what a thread holds is its scratch and the stage.
+/* linear.c - the linear op on all threads: stages rows of x where they are transformed, quantized or not whole vectors,
+ * and hands out the tasks of the product. Nothing of a weight outlives a task, and what a thread holds is its scratch
+ * and the stage.
  */
 #include "avx2.h"
 #if defined(__x86_64__)
@@ -10,11 +11,11 @@ typedef struct job {
     bl_backend *be;
     const bl_linear_args *a;
     bl_source w, low_a, low_b;
-    bool  staged, integer;                              /* x goes through the stage; the product is in integers */
-    float scale, zero;                                  /* of the tensor */
-    int64_t in8, raw8, rank8, xi;                       /* widths in the stage: x, x for the adapter, its inner product; codes */
-    int64_t rows;                                       /* rows that fit the stage */
-    float   *x, *raw, *low, *sx;
+    bool staged, integer;         /* x goes through the stage; the product is in integers */
+    float scale, zero;            /* of the tensor */
+    int64_t in8, raw8, rank8, xi; /* widths in the stage: x, x for the adapter, its inner product; codes */
+    int64_t rows;                 /* rows that fit the stage */
+    float *x, *raw, *low, *sx;
     int16_t *codes;
 } job;
 
@@ -25,20 +26,20 @@ static bool lay_out(job *j)
 {
     const bl_linear_args *a = j->a;
     bl_cpu *c = j->be->own;
-    j->in8   = j->staged && !j->integer ? up8(a->w->shape.in) : 0;
-    j->raw8  = a->adapter && a->x.dim[1] % 8 ? up8(a->x.dim[1]) : 0;
+    j->in8 = j->staged && !j->integer ? up8(a->w->shape.in) : 0;
+    j->raw8 = a->adapter && a->x.dim[1] % 8 ? up8(a->x.dim[1]) : 0;
     j->rank8 = a->adapter ? up8(a->adapter->a.dim[0]) : 0;
-    j->xi    = j->integer ? bl_igemm_width(&a->w->shape) : 0;
+    j->xi = j->integer ? bl_igemm_width(&a->w->shape) : 0;
     int64_t row = 4 * (j->in8 + j->raw8 + j->rank8) + 2 * j->xi + (j->integer ? 4 : 0);
     j->rows = row ? (BL_CPU_STAGE - 64) / row : INT64_MAX;
     if (j->rows < 1) return false;
     if (!row) return true;
     if (j->rows > 3) j->rows = j->rows / 3 * 3;
-    j->x     = c->stage;
-    j->raw   = j->x + j->rows * j->in8;
-    j->low   = j->raw + j->rows * j->raw8;
+    j->x = c->stage;
+    j->raw = j->x + j->rows * j->in8;
+    j->low = j->raw + j->rows * j->raw8;
     j->codes = (int16_t *)(j->low + j->rows * j->rank8);
-    j->sx    = (float *)(j->codes + j->rows * j->xi);
+    j->sx = (float *)(j->codes + j->rows * j->xi);
     return true;
 }
 
@@ -56,8 +57,11 @@ static void stage_row(const job *j, int64_t r, int64_t i, float *scratch)
     int64_t in = a->w->shape.in;
     if (j->raw8) pad_copy(j->raw + i * j->raw8, x, a->x.dim[1]);
     if (!j->staged) return;
-    float *tmp = scratch + in;                          /* [in], then the widest */
-    if (a->n_t) { bl_cpu_transform(a, x, scratch, tmp); x = scratch; }
+    float *tmp = scratch + in; /* [in], then the widest */
+    if (a->n_t) {
+        bl_cpu_transform(a, x, scratch, tmp);
+        x = scratch;
+    }
     if (j->integer) {
         bl_igemm_row(x, &a->w->shape, &a->act, j->scale, j->zero, j->codes + i * j->xi, &j->sx[i]);
     } else {
@@ -74,7 +78,7 @@ static void plan(const job *j, bl_gemm *g, int64_t rows)
 
 static void run_gemm(const bl_gemm *g, void *scratch)
 {
-    #pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, 1)
     for (int64_t t = 0; t < g->blocks * g->chunks; t++) g->task(g, t, scratch);
 }
 
@@ -85,12 +89,22 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
     bl_cpu *c = j->be->own;
     bl_put put = a->accumulate ? BL_PUT_ADD : BL_PUT;
     float *y = bl_cpu_row(&a->y, row0);
-    bl_gemm g = { .v = { .w = &j->w, .x = j->staged ? j->x : bl_cpu_row(&a->x, row0), .ldx = j->staged ? j->in8 : a->x.stride[0],
-                         .y = y, .ldy = a->y.stride[0], .put = put } };
-    bl_igemm ig = { .w = &j->w, .x = j->codes, .ldx = j->xi, .sx = j->sx, .y = y, .ldy = a->y.stride[0], .put = put, .rows = n };
-    bl_gemm la = { .v = { .w = &j->low_a, .x = j->raw8 ? j->raw : bl_cpu_row(&a->x, row0), .ldx = j->raw8 ? j->raw8 : a->x.stride[0],
-                          .y = j->low, .ldy = j->rank8, .put = BL_PUT } };
-    bl_gemm lb = { .v = { .w = &j->low_b, .x = j->low, .ldx = j->rank8, .y = y, .ldy = a->y.stride[0], .put = BL_PUT_ADD_SCALED } };
+    bl_gemm g = {.v = {.w = &j->w,
+                       .x = j->staged ? j->x : bl_cpu_row(&a->x, row0),
+                       .ldx = j->staged ? j->in8 : a->x.stride[0],
+                       .y = y,
+                       .ldy = a->y.stride[0],
+                       .put = put}};
+    bl_igemm ig = {
+        .w = &j->w, .x = j->codes, .ldx = j->xi, .sx = j->sx, .y = y, .ldy = a->y.stride[0], .put = put, .rows = n};
+    bl_gemm la = {.v = {.w = &j->low_a,
+                        .x = j->raw8 ? j->raw : bl_cpu_row(&a->x, row0),
+                        .ldx = j->raw8 ? j->raw8 : a->x.stride[0],
+                        .y = j->low,
+                        .ldy = j->rank8,
+                        .put = BL_PUT}};
+    bl_gemm lb = {
+        .v = {.w = &j->low_b, .x = j->low, .ldx = j->rank8, .y = y, .ldy = a->y.stride[0], .put = BL_PUT_ADD_SCALED}};
     if (!j->integer) plan(j, &g, n);
     else (c->isa >= BL_ISA_AVX512 ? bl_igemm512_plan : bl_igemm_plan)(&ig);
     if (a->adapter) {
@@ -100,15 +114,15 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
         memset(j->low, 0, (size_t)(n * j->rank8) * sizeof *j->low);
     }
 
-    #pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(threads)
     {
         void *scratch = c->scratch[omp_get_thread_num()];
         if (j->staged || j->raw8) {
-            #pragma omp for schedule(static)
+#pragma omp for schedule(static)
             for (int64_t i = 0; i < n; i++) stage_row(j, row0 + i, i, scratch);
         }
         if (j->integer) {
-            #pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, 1)
             for (int64_t t = 0; t < ig.chunks; t++) ig.task(&ig, t, scratch);
         } else {
             run_gemm(&g, scratch);
@@ -124,14 +138,15 @@ bl_status bl_fast_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cpu *c = be->own;
-    job j = { .be = be, .a = a };
+    job j = {.be = be, .a = a};
     int threads;
     BL_TRY(bl_check_linear(a, e));
     j.integer = bl_cpu_integer(be, a);
-    j.staged  = j.integer || a->n_t || a->act.bits || a->w->shape.in % 8;
+    j.staged = j.integer || a->n_t || a->act.bits || a->w->shape.in % 8;
     j.scale = a->act.scale;
-    j.zero  = a->act.zero;
-    if (!lay_out(&j) || (j.staged && (a->w->shape.in + bl_cpu_transform_width(a)) * 4 > BL_CPU_SCRATCH)) return bl_ref_linear(be, a, e);
+    j.zero = a->act.zero;
+    if (!lay_out(&j) || (j.staged && (a->w->shape.in + bl_cpu_transform_width(a)) * 4 > BL_CPU_SCRATCH))
+        return bl_ref_linear(be, a, e);
 
     bl_cpu_count_rows(be, a->x.dim[0]);
     bl_source_of(a->w, &j.w);

@@ -7,17 +7,20 @@
 #include <cpuid.h>
 #endif
 
-enum { READABLE_BEHIND = 64 };                          /* fast paths load whole vectors */
+enum { READABLE_BEHIND = 64 }; /* fast paths load whole vectors */
 
 static bl_isa best_isa(void)
 {
 #if defined(__x86_64__)
     unsigned a, b, c, d;
     __builtin_cpu_init();
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_F16C)) return BL_ISA_PLAIN;     /* clang's __builtin_cpu_supports does not know it */
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_F16C))
+        return BL_ISA_PLAIN; /* clang's __builtin_cpu_supports does not know it */
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return BL_ISA_PLAIN;
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq")
-        || !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512vnni")) return BL_ISA_AVX2;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512vnni"))
+        return BL_ISA_AVX2;
     return BL_ISA_AVX512;
 #else
     return BL_ISA_PLAIN;
@@ -40,11 +43,17 @@ bl_status bl_cpu_open(bl_backend *be, bl_err *e)
     if (be->opts.reference) c->threads = 1;
     if (c->isa < BL_ISA_AVX2) return BL_OK;
 
-    if (!(c->stage = bl_new(BL_CPU_STAGE, 1, e)) || !(c->scratch = bl_new((size_t)c->threads, sizeof *c->scratch, e))) { st = BL_E_NOMEM; goto out; }
-    #pragma omp parallel num_threads(c->threads)
+    if (!(c->stage = bl_new(BL_CPU_STAGE, 1, e)) || !(c->scratch = bl_new((size_t)c->threads, sizeof *c->scratch, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+#pragma omp parallel num_threads(c->threads)
     c->scratch[omp_get_thread_num()] = bl_new(BL_CPU_SCRATCH, 1, NULL);
-    for (int i = 0; i < c->threads; i++)                /* fewer threads than asked for, or no memory */
-        if (!c->scratch[i]) { st = bl_fail(e, BL_E_NOMEM, "no memory for the scratch of %d threads", c->threads); goto out; }
+    for (int i = 0; i < c->threads; i++) /* fewer threads than asked for, or no memory */
+        if (!c->scratch[i]) {
+            st = bl_fail(e, BL_E_NOMEM, "no memory for the scratch of %d threads", c->threads);
+            goto out;
+        }
     return BL_OK;
 out:
     bl_cpu_close(be);
@@ -67,7 +76,8 @@ bl_status bl_cpu_buffer_new(bl_backend *be, uint64_t bytes, bl_buffer **out, bl_
     bl_cpu *c = be->own;
     uint64_t limit = be->opts.memory_limit;
     if (limit && (bytes > limit || c->now > limit - bytes))
-        return bl_fail(e, BL_E_DEVMEM, "%" PRIu64 " bytes do not fit: %" PRIu64 " of %" PRIu64 " are in use", bytes, c->now, limit);
+        return bl_fail(e, BL_E_DEVMEM, "%" PRIu64 " bytes do not fit: %" PRIu64 " of %" PRIu64 " are in use", bytes,
+                       c->now, limit);
     bl_buffer *b = bl_new(1, sizeof *b, e);
     if (!b) return BL_E_NOMEM;
     if (bytes > SIZE_MAX - READABLE_BEHIND || !(b->data = bl_new(bytes + READABLE_BEHIND, 1, e))) {
@@ -121,18 +131,28 @@ bl_status bl_cpu_fill(bl_backend *be, const bl_tensor *dst, double value, bl_err
 {
     (void)be;
     if (!contiguous(dst)) return bl_fail(e, BL_E_INTERNAL, "fill: the tensor is not contiguous");
-    union { float f; double d; int8_t i8; uint8_t u8; int16_t i16; uint16_t u16; int32_t i32; int64_t i64; unsigned char raw[8]; } v = { .raw = { 0 } };
+    union {
+        float f;
+        double d;
+        int8_t i8;
+        uint8_t u8;
+        int16_t i16;
+        uint16_t u16;
+        int32_t i32;
+        int64_t i64;
+        unsigned char raw[8];
+    } v = {.raw = {0}};
     switch (dst->dtype) {
-    case BL_F32:  v.f   = (float)value; break;
-    case BL_F64:  v.d   = value; break;
-    case BL_F16:  v.u16 = bl_f32_to_f16((float)value); break;
+    case BL_F32: v.f = (float)value; break;
+    case BL_F64: v.d = value; break;
+    case BL_F16: v.u16 = bl_f32_to_f16((float)value); break;
     case BL_BF16: v.u16 = bl_f32_to_bf16((float)value); break;
-    case BL_U8:   v.u8  = (uint8_t)value; break;
-    case BL_I8:   v.i8  = (int8_t)value; break;
-    case BL_BOOL: v.u8  = value != 0; break;
-    case BL_I16:  v.i16 = (int16_t)value; break;
-    case BL_I32:  v.i32 = (int32_t)value; break;
-    case BL_I64:  v.i64 = (int64_t)value; break;
+    case BL_U8: v.u8 = (uint8_t)value; break;
+    case BL_I8: v.i8 = (int8_t)value; break;
+    case BL_BOOL: v.u8 = value != 0; break;
+    case BL_I16: v.i16 = (int16_t)value; break;
+    case BL_I32: v.i32 = (int32_t)value; break;
+    case BL_I64: v.i64 = (int64_t)value; break;
     default: return bl_fail(e, BL_E_INTERNAL, "fill: unknown type");
     }
     size_t size = bl_dtype_bytes(dst->dtype);
@@ -141,12 +161,17 @@ bl_status bl_cpu_fill(bl_backend *be, const bl_tensor *dst, double value, bl_err
     return BL_OK;
 }
 
-bl_status bl_cpu_sync(bl_backend *be, bl_err *e) { (void)be; (void)e; return BL_OK; }
+bl_status bl_cpu_sync(bl_backend *be, bl_err *e)
+{
+    (void)be;
+    (void)e;
+    return BL_OK;
+}
 
 void bl_cpu_memory(const bl_backend *be, uint64_t *now, uint64_t *peak)
 {
     const bl_cpu *c = be->own;
-    if (now)  *now  = c->now;
+    if (now) *now = c->now;
     if (peak) *peak = c->peak;
 }
 
@@ -165,8 +190,11 @@ void bl_cpu_count_rows(bl_backend *be, int64_t rows)
 void bl_cpu_device_info(const bl_backend *be, bl_device_info *out)
 {
     const bl_cpu *c = be->own;
-    *out = (bl_device_info){ .name = "unknown CPU", .threads = c->threads, .deterministic = true };
-    snprintf(out->simd, sizeof out->simd, "%s", c->isa == BL_ISA_AVX512 ? "avx2+fma+f16c+avx512+vnni" : c->isa == BL_ISA_AVX2 ? "avx2+fma+f16c" : "plain");
+    *out = (bl_device_info){.name = "unknown CPU", .threads = c->threads, .deterministic = true};
+    snprintf(out->simd, sizeof out->simd, "%s",
+             c->isa == BL_ISA_AVX512 ? "avx2+fma+f16c+avx512+vnni"
+             : c->isa == BL_ISA_AVX2 ? "avx2+fma+f16c"
+                                     : "plain");
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     if (pages > 0 && size > 0) out->memory_bytes = (uint64_t)pages * (uint64_t)size;
     FILE *f = fopen("/proc/cpuinfo", "re");

@@ -1,9 +1,9 @@
 /* ref_attention.c - causal attention with grouped heads over segments of a cache, one query and head at a time.
  *
- * Keys come in blocks of 64 aligned at position 0. For a query, with m the largest score so far, l the sums of e^(s - m) (8 interleaved
- * partial sums) and y the weighted sum of values, a block with largest score b does
- *     m' = max(m, b);  l, y *= e^(m - m');  p = e^(s - m');  l += p;  y += p v, key after key
- * and the result is y / l. What lies before or behind a row of q in the call has no influence on its bits.
+ * Keys come in blocks of 64 aligned at position 0. For a query, with m the largest score so far, l the sums of e^(s -
+ * m) (8 interleaved partial sums) and y the weighted sum of values, a block with largest score b does m' = max(m, b);
+ * l, y *= e^(m - m');  p = e^(s - m');  l += p;  y += p v, key after key and the result is y / l. What lies before or
+ * behind a row of q in the call has no influence on its bits.
  */
 #include "fast.h"
 
@@ -19,9 +19,10 @@ static int64_t cache_row(const bl_attention_args *a, int32_t seq, int64_t p)
 
 static void attend(const bl_attention_args *a, int32_t seq, int64_t row, int64_t head, float *y)
 {
-    int64_t dim = a->head_dim, kv = head / (a->heads / a->kv_heads) * dim, keys = a->past[seq] + (row - a->start[seq]) + 1;
+    int64_t dim = a->head_dim, kv = head / (a->heads / a->kv_heads) * dim,
+            keys = a->past[seq] + (row - a->start[seq]) + 1;
     const float *q = bl_cpu_row(&a->q, row) + head * dim;
-    float m = -INFINITY, l[8] = { 0 }, p[BLOCK];
+    float m = -INFINITY, l[8] = {0}, p[BLOCK];
     for (int64_t d = 0; d < dim; d++) y[d] = 0;
     for (int64_t k0 = 0; k0 < keys; k0 += BLOCK) {
         int64_t n = BL_MIN(keys - k0, BLOCK);
@@ -54,7 +55,8 @@ bl_status bl_ref_attention(bl_backend *be, const bl_attention_args *a, bl_err *e
     BL_TRY(bl_check_attention(a, e));
     for (int32_t s = 0; s < a->n_seq; s++) {
         int64_t rows = a->start[s + 1] - a->start[s], width = a->heads * a->head_dim;
-        #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, (double)rows * (double)(a->past[s] + rows) * (double)width))
+#pragma omp parallel for schedule(dynamic, 1)                                                                          \
+    num_threads(bl_fast_threads(be, (double)rows *(double)(a->past[s] + rows) * (double)width))
         for (int64_t r = a->start[s]; r < a->start[s + 1]; r++)
             for (int64_t h = 0; h < a->heads; h++) attend(a, s, r, h, bl_cpu_row(&a->y, r) + h * a->head_dim);
     }

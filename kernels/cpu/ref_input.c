@@ -20,15 +20,19 @@ static void apply(const bl_transform *t, const float *x, float *y)
     const float *f = bl_cpu_at(&t->data);
     const int32_t *from = bl_cpu_at(&t->data);
     switch (t->kind) {
-    case BL_T_SCALE:   for (int64_t i = 0; i < t->in; i++) y[i] = x[i] * f[i]; break;
-    case BL_T_PERMUTE: for (int64_t i = 0; i < t->out; i++) y[i] = x[from[i]]; break;
+    case BL_T_SCALE:
+        for (int64_t i = 0; i < t->in; i++) y[i] = x[i] * f[i];
+        break;
+    case BL_T_PERMUTE:
+        for (int64_t i = 0; i < t->out; i++) y[i] = x[from[i]];
+        break;
     case BL_T_HADAMARD:
         for (int64_t i = 0; i < t->in; i++) y[i] = f ? x[i] * f[i] : x[i];
         hadamard(y, t->in);
         break;
     case BL_T_ROTATE: {
         int64_t b = t->data.dim[1];
-        for (int64_t i = 0; i < t->in; i++) {           /* y = x R, block by block */
+        for (int64_t i = 0; i < t->in; i++) { /* y = x R, block by block */
             const float *block = f + i / b * b * b, *xb = x + i / b * b;
             float acc = 0;
             for (int64_t k = 0; k < b; k++) acc = fmaf(xb[k], block[k * b + i % b], acc);
@@ -41,8 +45,11 @@ static void apply(const bl_transform *t, const float *x, float *y)
 
 void bl_cpu_transform(const bl_linear_args *a, const float *x, float *dst, float *tmp)
 {
-    if (a->n_t == 0) { memcpy(dst, x, (size_t)a->x.dim[1] * sizeof *x); return; }
-    for (int i = 0; i < a->n_t; i++) {                  /* the last one writes dst */
+    if (a->n_t == 0) {
+        memcpy(dst, x, (size_t)a->x.dim[1] * sizeof *x);
+        return;
+    }
+    for (int i = 0; i < a->n_t; i++) { /* the last one writes dst */
         float *to = (a->n_t - 1 - i) % 2 ? tmp : dst;
         apply(&a->t[i], x, to);
         x = to;
@@ -69,16 +76,23 @@ void bl_cpu_act_range(const float *x, int64_t n, const bl_actq *q, float *scale,
     *scale = q->symmetric ? (hi > -lo ? hi : -lo) / most : (hi - lo) / most;
     if (!(*scale > 0)) *scale = 1;
     *zero = q->symmetric ? 0 : rintf(-lo / *scale);
-    if (!finite) { *scale = NAN; *zero = 0; }
+    if (!finite) {
+        *scale = NAN;
+        *zero = 0;
+    }
 }
 
 void bl_cpu_act_tensor(const bl_linear_args *a, float *row, float *tmp, float *scale, float *zero)
 {
-    float ends[2] = { 0, 0 };                           /* the range of two numbers is that of all */
+    float ends[2] = {0, 0}; /* the range of two numbers is that of all */
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         bl_cpu_transform(a, bl_cpu_row(&a->x, r), row, tmp);
         for (int64_t i = 0; i < a->w->shape.in; i++) {
-            if (!isfinite(row[i])) { *scale = NAN; *zero = 0; return; }
+            if (!isfinite(row[i])) {
+                *scale = NAN;
+                *zero = 0;
+                return;
+            }
             ends[0] = fminf(ends[0], row[i]);
             ends[1] = fmaxf(ends[1], row[i]);
         }
@@ -98,13 +112,16 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
     }
 }
 
-/* Integer products take integer weights whose zeros lie in the code range (or are none) and whose groups are whole vectors, and one
- * scale a row of x. */
+/* Integer products take integer weights whose zeros lie in the code range (or are none) and whose groups are whole
+ * vectors, and one scale a row of x. */
 bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a)
 {
-    enum { VECTOR = 16, MOST_IN = 32768 };              /* four rows of 16-bit codes and their scales stay within a thread's scratch */
+    enum {
+        VECTOR = 16,
+        MOST_IN = 32768
+    }; /* four rows of 16-bit codes and their scales stay within a thread's scratch */
     const bl_shape *g = &a->w->shape;
     (void)be;
-    return a->act.bits > 0 && a->act.unit != BL_ACT_GROUP && a->w->format->kind == BL_FMT_INT && g->zero != BL_ZERO_I16
-        && (g->group % VECTOR == 0 || g->group >= g->in) && g->in <= MOST_IN;
+    return a->act.bits > 0 && a->act.unit != BL_ACT_GROUP && a->w->format->kind == BL_FMT_INT &&
+           g->zero != BL_ZERO_I16 && (g->group % VECTOR == 0 || g->group >= g->in) && g->in <= MOST_IN;
 }

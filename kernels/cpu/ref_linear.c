@@ -1,13 +1,15 @@
-/* ref_linear.c - y = A(T x) Wt + adapter as the formulas say, for any format. Threads share the outputs; each has a lane of space of its own. */
+/* ref_linear.c - y = A(T x) Wt + adapter as the formulas say, for any format. Threads share the outputs; each has a
+ * lane of space of its own. */
 #include "fast.h"
 #include <omp.h>
 
 /* 8 interleaved chains over k; the tail counts as zeros. */
 static float dot(const float *x, const float *w, int64_t n)
 {
-    float acc[8] = { 0 };
+    float acc[8] = {0};
     int64_t k = 0;
-    for (; k + 8 <= n; k += 8) for (int j = 0; j < 8; j++) acc[j] = fmaf(x[k + j], w[k + j], acc[j]);
+    for (; k + 8 <= n; k += 8)
+        for (int j = 0; j < 8; j++) acc[j] = fmaf(x[k + j], w[k + j], acc[j]);
     for (int j = 0; k < n && j < 8; j++) acc[j] = k + j < n ? fmaf(x[k + j], w[k + j], acc[j]) : fmaf(0, 0, acc[j]);
     return bl_tree8(acc);
 }
@@ -15,9 +17,9 @@ static float dot(const float *x, const float *w, int64_t n)
 /* One output of an integer product: x[k] = code - zero of the input, w[k] = code - zero of the weight. */
 static float dot_integer(const int16_t *x, const int16_t *w, const float *scale, int64_t n, int64_t group)
 {
-    float acc[8] = { 0 };
+    float acc[8] = {0};
     for (int64_t g = 0; g * group < n; g++) {
-        int32_t lane[8] = { 0 };
+        int32_t lane[8] = {0};
         for (int64_t i = 0; i < group && g * group + i < n; i++)
             lane[i % 16 / 2] += x[g * group + i] * w[g * group + i];
         for (int j = 0; j < 8; j++) acc[j] = fmaf((float)lane[j], scale[g], acc[j]);
@@ -25,39 +27,52 @@ static float dot_integer(const int16_t *x, const int16_t *w, const float *scale,
     return bl_tree8(acc);
 }
 
-typedef struct lane {                                   /* of one thread */
-    float *w, *scale, *zero, *low;                      /* [in], [groups] x 2, [r] */
-    uint8_t *codes;                                     /* [in] */
-    int16_t *wi;                                        /* [in] */
+typedef struct lane {              /* of one thread */
+    float *w, *scale, *zero, *low; /* [in], [groups] x 2, [r] */
+    uint8_t *codes;                /* [in] */
+    int16_t *wi;                   /* [in] */
 } lane;
 typedef struct space {
-    float *x, *tmp;                                     /* [widest] x 2 */
-    int16_t *xi;                                        /* [rows, in] */
-    float *all, *sx;                                    /* [rows, in], [rows] */
-    lane *own; int threads;
+    float *x, *tmp;  /* [widest] x 2 */
+    int16_t *xi;     /* [rows, in] */
+    float *all, *sx; /* [rows, in], [rows] */
+    lane *own;
+    int threads;
 } space;
 
 static void free_space(space *s)
 {
     for (int i = 0; s->own && i < s->threads; i++) {
         lane *l = &s->own[i];
-        bl_free(l->w); bl_free(l->scale); bl_free(l->zero); bl_free(l->low); bl_free(l->codes); bl_free(l->wi);
+        bl_free(l->w);
+        bl_free(l->scale);
+        bl_free(l->zero);
+        bl_free(l->low);
+        bl_free(l->codes);
+        bl_free(l->wi);
     }
-    bl_free(s->x); bl_free(s->tmp); bl_free(s->xi); bl_free(s->all); bl_free(s->sx); bl_free(s->own);
+    bl_free(s->x);
+    bl_free(s->tmp);
+    bl_free(s->xi);
+    bl_free(s->all);
+    bl_free(s->sx);
+    bl_free(s->own);
 }
 
 static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
 {
     size_t in = (size_t)a->w->shape.in, rows = (size_t)a->x.dim[0], wide = (size_t)bl_cpu_transform_width(a);
     size_t groups = (size_t)bl_geom_groups(&a->w->shape), rank = a->adapter ? (size_t)a->adapter->a.dim[0] : 0;
-    if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) || !(s->xi = bl_new(rows * in, sizeof *s->xi, e))
-        || !(s->all = bl_new(rows * in, sizeof *s->all, e)) || !(s->sx = bl_new(rows, sizeof *s->sx, e))
-        || !(s->own = bl_new((size_t)s->threads, sizeof *s->own, e))) return BL_E_NOMEM;
+    if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) ||
+        !(s->xi = bl_new(rows * in, sizeof *s->xi, e)) || !(s->all = bl_new(rows * in, sizeof *s->all, e)) ||
+        !(s->sx = bl_new(rows, sizeof *s->sx, e)) || !(s->own = bl_new((size_t)s->threads, sizeof *s->own, e)))
+        return BL_E_NOMEM;
     for (int i = 0; i < s->threads; i++) {
         lane *l = &s->own[i];
-        if (!(l->w = bl_new(in, sizeof *l->w, e)) || !(l->scale = bl_new(groups, sizeof *l->scale, e)) || !(l->zero = bl_new(groups, sizeof *l->zero, e))
-            || !(l->low = bl_new(rank, sizeof *l->low, e)) || !(l->codes = bl_new(in, sizeof *l->codes, e))
-            || !(l->wi = bl_new(in, sizeof *l->wi, e))) return BL_E_NOMEM;
+        if (!(l->w = bl_new(in, sizeof *l->w, e)) || !(l->scale = bl_new(groups, sizeof *l->scale, e)) ||
+            !(l->zero = bl_new(groups, sizeof *l->zero, e)) || !(l->low = bl_new(rank, sizeof *l->low, e)) ||
+            !(l->codes = bl_new(in, sizeof *l->codes, e)) || !(l->wi = bl_new(in, sizeof *l->wi, e)))
+            return BL_E_NOMEM;
     }
     return BL_OK;
 }
@@ -73,7 +88,10 @@ static void inputs(const bl_linear_args *a, bool integer, space *s)
         bl_cpu_transform(a, bl_cpu_row(&a->x, r), s->x, s->tmp);
         memcpy(x, s->x, (size_t)in * sizeof *x);
         if (!a->act.bits) continue;
-        if (!integer) { bl_cpu_act_simulate(x, in, &a->act, scale, zero); continue; }
+        if (!integer) {
+            bl_cpu_act_simulate(x, in, &a->act, scale, zero);
+            continue;
+        }
         if (a->act.unit == BL_ACT_TOKEN) bl_cpu_act_range(x, in, &a->act, &scale, &zero);
         bl_cpu_act_limits(&a->act, &lo, &hi);
         s->sx[r] = bl_cpu_has_nan(x, in) ? NAN : scale;
@@ -90,7 +108,7 @@ static void product(const bl_linear_args *a, bool integer, const space *s)
     const bl_shape *g = &a->w->shape;
     const void *part[BL_MAX_PARTS];
     bl_cpu_parts(a->w, part);
-    #pragma omp parallel for schedule(static) num_threads(s->threads)
+#pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t o = 0; o < g->out; o++) {
         const lane *l = &s->own[omp_get_thread_num()];
         if (integer) {
@@ -98,7 +116,8 @@ static void product(const bl_linear_args *a, bool integer, const space *s)
             for (int64_t k = 0; k < g->in; k++)
                 l->wi[k] = (int16_t)(f->bits == 1 ? 2 * l->codes[k] - 1 : l->codes[k] - (int)l->zero[k / g->group]);
             for (int64_t r = 0; r < a->x.dim[0]; r++)
-                put(bl_cpu_row(&a->y, r) + o, dot_integer(s->xi + r * g->in, l->wi, l->scale, g->in, g->group) * s->sx[r], a->accumulate);
+                put(bl_cpu_row(&a->y, r) + o,
+                    dot_integer(s->xi + r * g->in, l->wi, l->scale, g->in, g->group) * s->sx[r], a->accumulate);
         } else {
             f->unpack(f, g, part, o, 0, g->in, l->w);
             for (int64_t r = 0; r < a->x.dim[0]; r++)
@@ -111,7 +130,7 @@ static void product(const bl_linear_args *a, bool integer, const space *s)
 static void adapter(const bl_linear_args *a, const space *s)
 {
     const bl_lowrank *l = a->adapter;
-    #pragma omp parallel for schedule(static) num_threads(s->threads)
+#pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         float *low = s->own[omp_get_thread_num()].low;
         for (int64_t i = 0; i < l->a.dim[0]; i++) low[i] = dot(bl_cpu_row(&a->x, r), bl_cpu_row(&l->a, i), a->x.dim[1]);
@@ -123,7 +142,7 @@ static void adapter(const bl_linear_args *a, const space *s)
 bl_status bl_ref_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    space s = { 0 };
+    space s = {0};
     bool integer;
     BL_TRY(bl_check_linear(a, e));
     integer = bl_cpu_integer(be, a);

@@ -9,14 +9,17 @@ static bool top_of(const float *x, int64_t n, float *top, int32_t *at)
     *at = 0;
     for (int64_t i = 0; i < n; i++) {
         finite = finite && isfinite(x[i]);
-        if (x[i] > *top) { *top = x[i]; *at = (int32_t)i; }
+        if (x[i] > *top) {
+            *top = x[i];
+            *at = (int32_t)i;
+        }
     }
     return finite;
 }
 
 static double sum_exp(const float *x, int64_t n, float top)
 {
-    double sum[8] = { 0 };
+    double sum[8] = {0};
     for (int64_t i = 0; i < n; i++) sum[i % 8] += bl_exp(x[i] - top);
     return bl_tree8d(sum);
 }
@@ -27,7 +30,8 @@ bl_status bl_ref_loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
     double *nll = bl_cpu_at(&a->nll);
     int32_t *argmax = bl_cpu_at(&a->argmax);
     BL_TRY(bl_check_loss(a, e));
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, 4 * (double)a->logits.dim[0] * (double)a->vocab))
+#pragma omp parallel for schedule(dynamic, 1)                                                                          \
+    num_threads(bl_fast_threads(be, 4 * (double)a->logits.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->logits.dim[0]; r++) {
         const float *x = bl_cpu_row(&a->logits, r);
         int32_t at, target = a->target ? a->target[r] : -1;
@@ -47,7 +51,8 @@ bl_status bl_ref_kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
     double *kl = bl_cpu_at(&a->kl), *dp = bl_cpu_at(&a->dp);
     int32_t *same = bl_cpu_at(&a->same);
     BL_TRY(bl_check_kl_div(a, e));
-    #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, 8 * (double)a->p.dim[0] * (double)a->vocab))
+#pragma omp parallel for schedule(dynamic, 1)                                                                          \
+    num_threads(bl_fast_threads(be, 8 * (double)a->p.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->p.dim[0]; r++) {
         const float *p = bl_cpu_row(&a->p, r), *q = bl_cpu_row(&a->q, r);
         int32_t atp, atq, t = a->target[r];
@@ -55,8 +60,11 @@ bl_status bl_ref_kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
         bool finite = top_of(p, a->vocab, &topp, &atp);
         finite = top_of(q, a->vocab, &topq, &atq) && finite;
         same[r] = atp == atq;
-        if (!finite) { kl[r] = dp[r] = NAN; continue; }
-        double zp = sum_exp(p, a->vocab, topp), zq = sum_exp(q, a->vocab, topq), sum[8] = { 0 };
+        if (!finite) {
+            kl[r] = dp[r] = NAN;
+            continue;
+        }
+        double zp = sum_exp(p, a->vocab, topp), zq = sum_exp(q, a->vocab, topq), sum[8] = {0};
         for (int64_t i = 0; i < a->vocab; i++) sum[i % 8] += (double)bl_exp(p[i] - topp) * ((double)p[i] - q[i]);
         kl[r] = bl_tree8d(sum) / zp - (topp + log(zp)) + (topq + log(zq));
         dp[r] = exp((double)q[t] - topq) / zq - exp((double)p[t] - topp) / zp;

@@ -2,8 +2,8 @@
 #include "cpu.h"
 
 static bl_fit_range *const fits[] = {
-    [BL_RANGE_ZERO] = bl_fit_zero, [BL_RANGE_MINMAX] = bl_fit_minmax, [BL_RANGE_CLIP] = bl_fit_clip,
-    [BL_RANGE_SYMMETRIC] = bl_fit_symmetric, [BL_RANGE_SIGN] = bl_fit_sign, [BL_RANGE_GIVEN] = NULL,
+    [BL_RANGE_ZERO] = bl_fit_zero,           [BL_RANGE_MINMAX] = bl_fit_minmax, [BL_RANGE_CLIP] = bl_fit_clip,
+    [BL_RANGE_SYMMETRIC] = bl_fit_symmetric, [BL_RANGE_SIGN] = bl_fit_sign,     [BL_RANGE_GIVEN] = NULL,
 };
 
 bool bl_cpu_pack_by_rows(const bl_weight *w)
@@ -24,17 +24,23 @@ bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, d
     void *part[BL_MAX_PARTS];
     float *back = NULL;
     for (int i = 0; i < w->n_parts; i++)
-        part[i] = (char *)bl_cpu_at(&w->part[i]) + (size_t)(row0 * w->part[i].stride[0]) * bl_dtype_bytes(w->part[i].dtype);
+        part[i] = (char *)bl_cpu_at(&w->part[i]) +
+                  (size_t)(row0 * w->part[i].stride[0]) * bl_dtype_bytes(w->part[i].dtype);
     g.out = rows;
     if (a->rule == BL_RANGE_OWN) {
         BL_TRY(f->pack(f, &g, x, part, e));
     } else {
         const float *scale = a->rule == BL_RANGE_GIVEN ? (const float *)bl_cpu_at(&a->scale) + row0 * groups : NULL;
-        const float *zero = a->rule == BL_RANGE_GIVEN && a->zero.buf ? (const float *)bl_cpu_at(&a->zero) + row0 * groups : NULL;
+        const float *zero = a->rule == BL_RANGE_GIVEN && a->zero.buf
+                                ? (const float *)bl_cpu_at(&a->zero) + row0 * groups
+                                : NULL;
         BL_TRY(bl_int_encode(f, &g, x, fits[a->rule], scale, zero, part, e));
     }
     if (!err && !pow) goto out;
-    if (!(back = bl_new((size_t)g.in, sizeof *back, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(back = bl_new((size_t)g.in, sizeof *back, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     for (int64_t r = 0; r < rows; r++) {
         const float *xr = x + r * g.in;
         double d2 = 0, x2 = 0;
@@ -60,10 +66,16 @@ bl_status bl_ref_pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
     (void)be;
     BL_TRY(bl_check_pack(a, e));
     out_n = (size_t)a->w->shape.out;
-    if (!(err = bl_new(out_n, sizeof *err, e)) || !(pow = bl_new(out_n, sizeof *pow, e))) { st = BL_E_NOMEM; goto out; }
+    if (!(err = bl_new(out_n, sizeof *err, e)) || !(pow = bl_new(out_n, sizeof *pow, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_cpu_pack_range(a, 0, a->w->shape.out, err, pow, e));
-    for (size_t i = 0; i < out_n; i++) { d2 += err[i]; x2 += pow[i]; }
-    if (a->sq_error)  *a->sq_error  = d2;
+    for (size_t i = 0; i < out_n; i++) {
+        d2 += err[i];
+        x2 += pow[i];
+    }
+    if (a->sq_error) *a->sq_error = d2;
     if (a->sq_weight) *a->sq_weight = x2;
 out:
     bl_free(err);

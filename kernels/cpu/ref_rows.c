@@ -10,7 +10,7 @@ bl_status bl_ref_rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         const float *x = bl_cpu_row(&a->x, r);
         float *y = bl_cpu_row(&a->y, r);
-        double sum[8] = { 0 };                          /* the 8 chains of a dot product, in double */
+        double sum[8] = {0}; /* the 8 chains of a dot product, in double */
         for (int64_t i = 0; i < a->x.dim[1]; i++) sum[i % 8] += (double)x[i] * x[i];
         float scale = (float)(1 / sqrt(bl_tree8d(sum) / (double)a->x.dim[1] + a->eps));
         for (int64_t i = 0; i < a->x.dim[1]; i++) y[i] = x[i] * scale * w[i];
@@ -31,7 +31,7 @@ bl_status bl_ref_rope(bl_backend *be, const bl_rope_args *a, bl_err *e)
             float *x = bl_cpu_row(&a->x, r) + h;
             for (int64_t i = 0; i < half; i++) {
                 float lo = x[i], hi = x[i + half];
-                x[i]        = lo * c[i] - hi * s[i];
+                x[i] = lo * c[i] - hi * s[i];
                 x[i + half] = hi * c[i] + lo * s[i];
             }
         }
@@ -78,7 +78,8 @@ bl_status bl_ref_gather(bl_backend *be, const bl_gather_args *a, bl_err *e)
     for (int64_t i = 0; i < a->n; i++) {
         int64_t from = a->from ? a->from[i] : i, to = a->to ? a->to[i] : i;
         memmove((char *)bl_cpu_at(&a->dst) + (size_t)(to * a->dst.stride[0]) * size,
-                (const char *)bl_cpu_at(&a->src) + (size_t)(from * a->src.stride[0]) * size, (size_t)a->src.dim[1] * size);
+                (const char *)bl_cpu_at(&a->src) + (size_t)(from * a->src.stride[0]) * size,
+                (size_t)a->src.dim[1] * size);
     }
 out:
     return st;

@@ -1,8 +1,12 @@
-/* ref_sample.c - the next token: the most likely one, or a draw from the softmax at a temperature, cut to its top_p share. */
+/* ref_sample.c - the next token: the most likely one, or a draw from the softmax at a temperature, cut to its top_p
+ * share. */
 #include "cpu.h"
 #include <stdlib.h>
 
-typedef struct entry { double p; int32_t id; } entry;
+typedef struct entry {
+    double p;
+    int32_t id;
+} entry;
 
 static int by_probability(const void *x, const void *y)
 {
@@ -24,16 +28,19 @@ static int32_t pick(const bl_sample_args *a, const float *x, double u, entry *li
     int64_t n = a->vocab, kept = 0;
     int32_t top = 0;
     double sum = 0, share = 0;
-    for (int64_t i = 0; i < n; i++) if (x[i] > x[top]) top = (int32_t)i;
+    for (int64_t i = 0; i < n; i++)
+        if (x[i] > x[top]) top = (int32_t)i;
     if (a->temperature == 0) return top;
     for (int64_t i = 0; i < n; i++) {
-        list[i] = (entry){ exp(((double)x[i] - x[top]) / a->temperature), (int32_t)i };
+        list[i] = (entry){exp(((double)x[i] - x[top]) / a->temperature), (int32_t)i};
         sum += list[i].p;
     }
     if (!(sum > 0) || !isfinite(sum)) return top;
     if (a->top_p <= 0 || a->top_p >= 1) return draw(list, n, sum, u);
-    double least = (1 - a->top_p) / (double)n * sum;    /* smaller ones cannot be inside: all of them together weigh less than 1 - top_p */
-    for (int64_t i = 0; i < n; i++) if (list[i].p >= least) list[kept++] = list[i];
+    double least = (1 - a->top_p) / (double)n *
+                   sum; /* smaller ones cannot be inside: all of them together weigh less than 1 - top_p */
+    for (int64_t i = 0; i < n; i++)
+        if (list[i].p >= least) list[kept++] = list[i];
     qsort(list, (size_t)kept, sizeof *list, by_probability);
     for (n = 0; n < kept && share < a->top_p * sum; n++) share += list[n].p;
     return draw(list, n, share, u);
@@ -46,8 +53,12 @@ bl_status bl_ref_sample(bl_backend *be, const bl_sample_args *a, bl_err *e)
     int32_t *ids = bl_cpu_at(&a->ids);
     (void)be;
     BL_TRY(bl_check_sample(a, e));
-    if (!(list = bl_new((size_t)a->vocab, sizeof *list, e))) { st = BL_E_NOMEM; goto out; }
-    for (int64_t r = 0; r < a->logits.dim[0]; r++) ids[r] = pick(a, bl_cpu_row(&a->logits, r), a->u ? a->u[r] : 0, list);
+    if (!(list = bl_new((size_t)a->vocab, sizeof *list, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int64_t r = 0; r < a->logits.dim[0]; r++)
+        ids[r] = pick(a, bl_cpu_row(&a->logits, r), a->u ? a->u[r] : 0, list);
 out:
     bl_free(list);
     return st;

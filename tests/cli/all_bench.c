@@ -3,7 +3,10 @@
 #include "kernels/base/json.h"
 #include <sys/wait.h>
 
-typedef struct said { int code; char text[1 << 16]; } said;
+typedef struct said {
+    int code;
+    char text[1 << 16];
+} said;
 
 /* Standard output of the program, or with `errors` its standard error. */
 static said *bench(const char *args, bool errors)
@@ -21,33 +24,37 @@ static said *bench(const char *args, bool errors)
 
 static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
 {
-    static const struct { const char *args, *phrase; } cases[] = {
-        { "kernles",                      "did you mean kernels?" },
-        { "scorring",                     "did you mean scoring?" },
-        { "xyz",                          "kernels or scoring" },
-        { "",                             "bench needs kernels|scoring" },
-        { "scoring",                      "--model" },
-        { "kernels --rows 0",             "--rows" },
-        { "kernels --rows 1,,2",          "--rows" },
-        { "kernels --rows 1,x",           "--rows" },
-        { "kernels --filtr x",            "did you mean --filter?" },
-        { "kernels --shape synth:lama3",  "lama3" },
-        { "scoring --model synth:tiny --method rtn:w9 --quiet", "9 is not in 1..8" },
+    static const struct {
+        const char *args, *phrase;
+    } cases[] = {
+        {"kernles", "did you mean kernels?"},
+        {"scorring", "did you mean scoring?"},
+        {"xyz", "kernels or scoring"},
+        {"", "bench needs kernels|scoring"},
+        {"scoring", "--model"},
+        {"kernels --rows 0", "--rows"},
+        {"kernels --rows 1,,2", "--rows"},
+        {"kernels --rows 1,x", "--rows"},
+        {"kernels --filtr x", "did you mean --filter?"},
+        {"kernels --shape synth:lama3", "lama3"},
+        {"scoring --model synth:tiny --method rtn:w9 --quiet", "9 is not in 1..8"},
     };
     (void)state;
     for (size_t i = 0; i < BL_COUNT(cases); i++) {
         said *s = bench(cases[i].args, true);
-        if (s->code != 2 || !strstr(s->text, cases[i].phrase)) fail_msg("bench %s: exit %d: %s", cases[i].args, s->code, s->text);
+        if (s->code != 2 || !strstr(s->text, cases[i].phrase))
+            fail_msg("bench %s: exit %d: %s", cases[i].args, s->code, s->text);
     }
 }
 
 static void json_is_all_that_is_printed(void **state)
 {
     static const char *const args[] = {
-        "kernels --shape synth:tiny --filter 'linear_*_ref' --rows 1,2 --group 32 --min-time 0.0001 --repetitions 1 --json",
+        "kernels --shape synth:tiny --filter 'linear_*_ref' --rows 1,2 --group 32 --min-time 0.0001 --repetitions 1 "
+        "--json",
         "scoring --model synth:tiny --method fp32,base,rtn:w4g64 --request 8 --decode 4 --repetitions 1 --json",
     };
-    bl_err e = { 0 };
+    bl_err e = {0};
     (void)state;
     for (size_t i = BL_HAVE_BENCHMARK ? 0 : 1; i < BL_COUNT(args); i++) {
         bl_json *doc = NULL;

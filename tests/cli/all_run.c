@@ -2,7 +2,8 @@
 #include "study_fixture.h"
 
 #define METHODS "base,rtn:w4g24,rtn:w2pc"
-#define STUDY(s, out) "--model", (s)->model, "--method", METHODS, "--task", "piqa", "--data", (s)->data, "--out", out, "--threads", "1"
+#define STUDY(s, out)                                                                                                  \
+    "--model", (s)->model, "--method", METHODS, "--task", "piqa", "--data", (s)->data, "--out", out, "--threads", "1"
 
 static void a_study_leaves_one_shard_a_cell_and_a_second_run_does_nothing(void **state)
 {
@@ -23,7 +24,8 @@ static void a_study_leaves_one_shard_a_cell_and_a_second_run_does_nothing(void *
     ran_free(&r);
     r = PROGRAM(&s, "table", s.out, "--format", "csv", "--all");
     expect(&r, 0, NULL);
-    static const char first[] = "model,stored_as,method,bits,group,task,version,metric,value,stderr,n,limit,bits_per_weight,packed_bytes,peak_bytes,seconds,status,reason\n";
+    static const char first[] = "model,stored_as,method,bits,group,task,version,metric,value,stderr,n,limit,bits_per_"
+                                "weight,packed_bytes,peak_bytes,seconds,status,reason\n";
     assert_memory_equal(r.out, first, sizeof first - 1);
     assert_non_null(strstr(r.out, "noise,F32,base,,,piqa,"));
     assert_non_null(strstr(r.out, "noise,F32,rtn:w4g24,4,24,piqa,"));
@@ -38,15 +40,17 @@ static void numbers_do_not_depend_on_batch_threads_streaming_or_kernels(void **s
 {
     (void)state;
     study s = study_begin(9);
-    static const char *const ways[][2] = { { "--batch-size", "1" }, { "--batch-size", "3" }, { "--batch-size", "8" }, { "--threads", "2" }, { "--stream", NULL }, { "--kernel-ref", NULL },
-                                           { "--batch-tokens", "40" } };
+    static const char *const ways[][2] = {{"--batch-size", "1"},   {"--batch-size", "3"}, {"--batch-size", "8"},
+                                          {"--threads", "2"},      {"--stream", NULL},    {"--kernel-ref", NULL},
+                                          {"--batch-tokens", "40"}};
     ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
     expect(&r, 0, NULL);
     ran_free(&r);
     for (size_t i = 0; i < BL_COUNT(ways); i++) {
         char out[4300];
         snprintf(out, sizeof out, "%s/way%zu", s.dir, i);
-        r = PROGRAM(&s, "run", "--model", s.model, "--method", METHODS, "--task", "piqa", "--data", s.data, "--out", out, ways[i][0], ways[i][1]);
+        r = PROGRAM(&s, "run", "--model", s.model, "--method", METHODS, "--task", "piqa", "--data", s.data, "--out",
+                    out, ways[i][0], ways[i][1]);
         expect(&r, 0, NULL);
         ran_free(&r);
         assert_int_equal(assert_same_results(s.out, out), 3);
@@ -58,9 +62,10 @@ static void a_divergence_of_the_base_from_itself_is_zero(void **state)
 {
     (void)state;
     study s = study_begin(6);
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a;
-    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base,rtn:w8g24", "--task", "piqa", "--data", s.data, "--out", s.out);
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base,rtn:w8g24", "--task", "piqa", "--data", s.data,
+                    "--out", s.out);
     expect(&r, 0, NULL);
     ran_free(&r);
     char **name;
@@ -75,7 +80,8 @@ static void a_divergence_of_the_base_from_itself_is_zero(void **state)
         assert_ok(bl_cell_read(path, true, a, &c, &e));
         assert_true(c.n_kl > 0);
         assert_int_equal(c.n_kl, c.scored_tokens);
-        for (int64_t k = 0; k < c.n_kl; k++) assert_true(c.kl[k] > -1e-9 && c.kl[k] < 0.05);   /* 8 bits: close to the base */
+        for (int64_t k = 0; k < c.n_kl; k++)
+            assert_true(c.kl[k] > -1e-9 && c.kl[k] < 0.05); /* 8 bits: close to the base */
         seen = true;
         bl_free(path);
     }
@@ -96,12 +102,12 @@ static void an_interrupted_run_says_130_and_goes_on_where_it_was(void **state)
     snprintf(again, sizeof again, "%s/again", s.dir);
     snprintf(out, sizeof out, "%s/i.out", s.dir);
     snprintf(err, sizeof err, "%s/i.err", s.dir);
-    const char *const argv[] = { "bitladder", "run", STUDY(&s, again), NULL };
+    const char *const argv[] = {"bitladder", "run", STUDY(&s, again), NULL};
     pid_t pid = program_start(argv, NULL, out, err);
     for (int i = 0; i < 400 && !count_ending(again, ".part.jsonl"); i++) usleep(5000);
     kill(pid, SIGINT);
     r = program_wait(pid, out, err);
-    if (r.code != 0) expect(&r, 130, "run the same command again");         /* it may have been faster than the signal */
+    if (r.code != 0) expect(&r, 130, "run the same command again"); /* it may have been faster than the signal */
     ran_free(&r);
     r = PROGRAM(&s, "run", STUDY(&s, again));
     expect(&r, 0, NULL);
@@ -119,7 +125,7 @@ static void two_runs_on_one_directory_share_the_work(void **state)
     expect(&r, 0, NULL);
     ran_free(&r);
     snprintf(shared, sizeof shared, "%s/shared", s.dir);
-    const char *const argv[] = { "bitladder", "run", STUDY(&s, shared), NULL };
+    const char *const argv[] = {"bitladder", "run", STUDY(&s, shared), NULL};
     pid_t pid[2];
     for (int i = 0; i < 2; i++) {
         snprintf(o[i], sizeof o[i], "%s/two%d.out", s.dir, i);
@@ -139,7 +145,8 @@ static void a_missing_data_set_is_n_a_and_the_rest_goes_on(void **state)
 {
     (void)state;
     study s = study_begin(5);
-    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa,boolq", "--data", s.data, "--out", s.out);
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa,boolq", "--data", s.data,
+                    "--out", s.out);
     expect(&r, 1, "1 of 2 cells failed");
     ran_free(&r);
     assert_int_equal(count_ending(s.out, ".h5"), 1);
@@ -157,7 +164,7 @@ static void a_shard_that_does_not_check_is_set_aside_and_made_again(void **state
 {
     (void)state;
     study s = study_begin(5);
-    bl_err e = { 0 };
+    bl_err e = {0};
     ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
     expect(&r, 0, NULL);
     ran_free(&r);
@@ -191,25 +198,25 @@ static void a_stopped_journal_line_costs_one_item(void **state)
     (void)state;
     study s = study_begin(200);
     char again[4300], out[4300], err[4300];
-    bl_err e = { 0 };
+    bl_err e = {0};
     ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
     expect(&r, 0, NULL);
     ran_free(&r);
     snprintf(again, sizeof again, "%s/again", s.dir);
     snprintf(out, sizeof out, "%s/k.out", s.dir);
     snprintf(err, sizeof err, "%s/k.err", s.dir);
-    const char *const argv[] = { "bitladder", "run", STUDY(&s, again), NULL };
+    const char *const argv[] = {"bitladder", "run", STUDY(&s, again), NULL};
     pid_t pid = program_start(argv, NULL, out, err);
     for (int i = 0; i < 400 && !count_ending(again, ".part.jsonl"); i++) usleep(2000);
     kill(pid, SIGKILL);
     r = program_wait(pid, out, err);
     ran_free(&r);
-    usleep(50000);                                      /* the child dies with its parent */
+    usleep(50000); /* the child dies with its parent */
     char **name;
     size_t n;
     assert_ok(bl_dir_list(again, &name, &n, &e));
     for (size_t i = 0; i < n; i++)
-        if (strstr(name[i], ".part.jsonl")) {           /* tear the last line */
+        if (strstr(name[i], ".part.jsonl")) { /* tear the last line */
             char *path = bl_join(again, name[i], &e);
             int fd = open(path, O_RDWR);
             off_t size = lseek(fd, 0, SEEK_END);
@@ -225,24 +232,35 @@ static void a_stopped_journal_line_costs_one_item(void **state)
     study_end(&s);
 }
 
-static const struct { const char *args[16]; int code; const char *phrase; } refused[] = {
-    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqaa", "--out", "OUT" }, 2, "did you mean piqa?" },
-    { { "run", "--model", "MODEL", "--method", "rtm:w4", "--task", "piqa", "--out", "OUT" }, 2, "did you mean rtn?" },
-    { { "run", "--model", "MODEL", "--method", "rtn:w9", "--task", "piqa", "--out", "OUT" }, 2, "9" },
-    { { "run", "--model", "MODEL", "--method", "rtn:w4g0", "--task", "piqa", "--out", "OUT" }, 2, "group" },
-    { { "run", "--model", "MODEL", "--method", "rtn:w4g4096", "--task", "piqa", "--out", "OUT" }, 2, "larger than" },
-    { { "run", "--model", "MODEL", "--method", "base,base", "--task", "piqa", "--out", "OUT" }, 2, "comes twice" },
-    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--seed", "18446744073709551616", "--out", "OUT" }, 2, "seed" },
-    { { "run", "--model", "NOWHERE", "--method", "base", "--task", "piqa", "--out", "OUT" }, 2, "NOWHERE" },
-    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqa" }, 2, "--out" },
-    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--only", "nothing" }, 2, "matches none" },
-    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--set", "gruop=3" }, 2, "no method" },
-    { { "run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--limt", "3" }, 2, "limit" },
-    { { "tabel", "OUT" }, 2, "did you mean table?" },
-    { { "table", "NOWHERE" }, 2, "NOWHERE" },
-    { { "score", "--model", "MODEL", "NOWHERE" }, 2, "NOWHERE" },
-    { { "list", "method" }, 2, "did you mean methods?" },
-    { { "show", "rtnn" }, 2, "did you mean rtn?" },
+static const struct {
+    const char *args[16];
+    int code;
+    const char *phrase;
+} refused[] = {
+    {{"run", "--model", "MODEL", "--method", "base", "--task", "piqaa", "--out", "OUT"}, 2, "did you mean piqa?"},
+    {{"run", "--model", "MODEL", "--method", "rtm:w4", "--task", "piqa", "--out", "OUT"}, 2, "did you mean rtn?"},
+    {{"run", "--model", "MODEL", "--method", "rtn:w9", "--task", "piqa", "--out", "OUT"}, 2, "9"},
+    {{"run", "--model", "MODEL", "--method", "rtn:w4g0", "--task", "piqa", "--out", "OUT"}, 2, "group"},
+    {{"run", "--model", "MODEL", "--method", "rtn:w4g4096", "--task", "piqa", "--out", "OUT"}, 2, "larger than"},
+    {{"run", "--model", "MODEL", "--method", "base,base", "--task", "piqa", "--out", "OUT"}, 2, "comes twice"},
+    {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--seed", "18446744073709551616", "--out",
+      "OUT"},
+     2,
+     "seed"},
+    {{"run", "--model", "NOWHERE", "--method", "base", "--task", "piqa", "--out", "OUT"}, 2, "NOWHERE"},
+    {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa"}, 2, "--out"},
+    {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--only", "nothing"},
+     2,
+     "matches none"},
+    {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--set", "gruop=3"},
+     2,
+     "no method"},
+    {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--limt", "3"}, 2, "limit"},
+    {{"tabel", "OUT"}, 2, "did you mean table?"},
+    {{"table", "NOWHERE"}, 2, "NOWHERE"},
+    {{"score", "--model", "MODEL", "NOWHERE"}, 2, "NOWHERE"},
+    {{"list", "method"}, 2, "did you mean methods?"},
+    {{"show", "rtnn"}, 2, "did you mean rtn?"},
 };
 
 static void wrong_words_are_refused_with_a_sentence_before_work(void **state)
@@ -250,35 +268,41 @@ static void wrong_words_are_refused_with_a_sentence_before_work(void **state)
     (void)state;
     study s = study_begin(3);
     for (size_t i = 0; i < BL_COUNT(refused); i++) {
-        const char *argv[20] = { "bitladder" };
+        const char *argv[20] = {"bitladder"};
         int n = 1;
         for (int k = 0; refused[i].args[k]; k++) {
             const char *a = refused[i].args[k];
             argv[n++] = strcmp(a, "MODEL") == 0 ? s.model : strcmp(a, "OUT") == 0 ? s.out : a;
         }
-        if (strcmp(argv[1], "run") == 0) { argv[n++] = "--data"; argv[n++] = s.data; }
+        if (strcmp(argv[1], "run") == 0) {
+            argv[n++] = "--data";
+            argv[n++] = s.data;
+        }
         ran r = program_with(&s, NULL, argv);
         expect(&r, refused[i].code, refused[i].phrase);
         assert_memory_equal(r.err, "bitladder: ", 11);
-        assert_true(strchr(r.err, '\n') == r.err + strlen(r.err) - 1);      /* one line */
+        assert_true(strchr(r.err, '\n') == r.err + strlen(r.err) - 1); /* one line */
         assert_int_equal(count_ending(s.out, ".h5"), 0);
         ran_free(&r);
     }
     study_end(&s);
 }
 
-static const struct { const char *text; const char *phrase; } specs[] = {
-    { "{\"models\": [\"m\"], \"method\": [\"base\"]}", "did you mean methods?" },
-    { "{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": 2.5}}], \"tasks\": [\"piqa\"]}", "wbits" },
-    { "{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": \"four\"}}], \"tasks\": [\"piqa\"]}", "wbits" },
-    { "{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbit\": 4}}], \"tasks\": [\"piqa\"]}", "did you mean wbits?" },
-    { "{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": []}}], \"tasks\": [\"piqa\"]}", "empty" },
-    { "{\"models\": [], \"methods\": [\"base\"], \"tasks\": [\"piqa\"]}", "empty" },
-    { "{\"models\": [\"m\"], \"models\": [\"n\"]}", "models" },
-    { "{\"models\": [\"m\"], \"methods\": [\"base\"], \"tasks\": [\"piqa\"], \"limit\": -1}", "limit" },
-    { "[1, 2]", "object" },
-    { "{\"models\": [\"m\"", "expected" },
-    { "", "the text ends here" },
+static const struct {
+    const char *text;
+    const char *phrase;
+} specs[] = {
+    {"{\"models\": [\"m\"], \"method\": [\"base\"]}", "did you mean methods?"},
+    {"{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": 2.5}}], \"tasks\": [\"piqa\"]}", "wbits"},
+    {"{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": \"four\"}}], \"tasks\": [\"piqa\"]}", "wbits"},
+    {"{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbit\": 4}}], \"tasks\": [\"piqa\"]}", "did you mean wbits?"},
+    {"{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": []}}], \"tasks\": [\"piqa\"]}", "empty"},
+    {"{\"models\": [], \"methods\": [\"base\"], \"tasks\": [\"piqa\"]}", "empty"},
+    {"{\"models\": [\"m\"], \"models\": [\"n\"]}", "models"},
+    {"{\"models\": [\"m\"], \"methods\": [\"base\"], \"tasks\": [\"piqa\"], \"limit\": -1}", "limit"},
+    {"[1, 2]", "object"},
+    {"{\"models\": [\"m\"", "expected"},
+    {"", "the text ends here"},
 };
 
 static void wrong_specs_are_refused(void **state)
@@ -286,7 +310,7 @@ static void wrong_specs_are_refused(void **state)
     (void)state;
     study s = study_begin(1);
     for (size_t i = 0; i < BL_COUNT(specs); i++) {
-        ran r = program_with(&s, specs[i].text, (const char *const[]){ "bitladder", "plan", "-", NULL });
+        ran r = program_with(&s, specs[i].text, (const char *const[]){"bitladder", "plan", "-", NULL});
         expect(&r, 2, specs[i].phrase);
         ran_free(&r);
     }
@@ -297,16 +321,19 @@ static void lists_of_a_spec_multiply(void **state)
 {
     (void)state;
     study s = study_begin(3);
-    bl_text t = { 0 };
-    bl_text_addf(&t, "{ // a comment\n \"models\": [\"%s\"], \"methods\": [\"base\", {\"rtn\": {\"wbits\": [4, 3], \"group\": [24, -1]}}],\n \"tasks\": [\"piqa\"], \"seeds\": [0, 1], \"data\": [\"%s\"],}\n",
+    bl_text t = {0};
+    bl_text_addf(&t,
+                 "{ // a comment\n \"models\": [\"%s\"], \"methods\": [\"base\", {\"rtn\": {\"wbits\": [4, 3], "
+                 "\"group\": [24, -1]}}],\n \"tasks\": [\"piqa\"], \"seeds\": [0, 1], \"data\": [\"%s\"],}\n",
                  s.model, s.data);
-    ran r = program_with(&s, t.s, (const char *const[]){ "bitladder", "plan", "-", NULL });
+    ran r = program_with(&s, t.s, (const char *const[]){"bitladder", "plan", "-", NULL});
     expect(&r, 0, NULL);
     assert_non_null(strstr(r.out, "10 cells"));
     assert_non_null(strstr(r.out, "noise/rtn:w3pc/piqa/1"));
     ran_free(&r);
-    r = program_with(&s, t.s, (const char *const[]){ "bitladder", "plan", "-", "--only", "*/rtn:w3*/*/0", "--set", "wbits=2", NULL });
-    expect(&r, 2, NULL);                                /* nothing has 3 bits any more */
+    r = program_with(
+        &s, t.s, (const char *const[]){"bitladder", "plan", "-", "--only", "*/rtn:w3*/*/0", "--set", "wbits=2", NULL});
+    expect(&r, 2, NULL); /* nothing has 3 bits any more */
     ran_free(&r);
     bl_text_free(&t);
     study_end(&s);
@@ -316,15 +343,17 @@ static void another_limit_or_other_data_is_another_cell(void **state)
 {
     (void)state;
     study s = study_begin(8);
-    static const char *const limit[] = { "3", "5", "0" };
+    static const char *const limit[] = {"3", "5", "0"};
     for (size_t i = 0; i < BL_COUNT(limit); i++) {
-        ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out", s.out, "--limit", limit[i]);
+        ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out",
+                        s.out, "--limit", limit[i]);
         expect(&r, 0, NULL);
         ran_free(&r);
         assert_int_equal(count_ending(s.out, ".h5"), i + 1);
     }
-    study_piqa(s.data, 9);                              /* the same names, one row more */
-    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out", s.out);
+    study_piqa(s.data, 9); /* the same names, one row more */
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out",
+                    s.out);
     expect(&r, 0, NULL);
     ran_free(&r);
     assert_int_equal(count_ending(s.out, ".h5"), 4);
@@ -365,10 +394,11 @@ static void a_quantized_directory_scores_as_the_run_did(void **state)
     (void)state;
     study s = study_begin(4);
     char dir[4300], tok[4300];
-    static const char request[] = "{\"context\": \"make 3 of b\", \"continuation\": \" cut c\"}\n{\"text\": \"fold the a\"}\n";
+    static const char request[] =
+        "{\"context\": \"make 3 of b\", \"continuation\": \" cut c\"}\n{\"text\": \"fold the a\"}\n";
     snprintf(tok, sizeof tok, "%s/model/tok.bin", s.dir);
     for (int i = 0; i < 2; i++) {
-        static const char *const method[] = { "base", "rtn:w3g24" };
+        static const char *const method[] = {"base", "rtn:w3g24"};
         snprintf(dir, sizeof dir, "%s/q%d", s.dir, i);
         ran r = PROGRAM(&s, "quantize", s.model, "--method", method[i], "-o", dir);
         expect(&r, 0, NULL);
@@ -376,8 +406,8 @@ static void a_quantized_directory_scores_as_the_run_did(void **state)
         r = PROGRAM(&s, "inspect", dir);
         expect(&r, 0, NULL);
         ran_free(&r);
-        ran a = program_with(&s, request, (const char *const[]){ "bitladder", "score", "--model", dir, "-", NULL });
-        ran b = program_with(&s, request, (const char *const[]){ "bitladder", "score", "--model", s.model, "-", NULL });
+        ran a = program_with(&s, request, (const char *const[]){"bitladder", "score", "--model", dir, "-", NULL});
+        ran b = program_with(&s, request, (const char *const[]){"bitladder", "score", "--model", s.model, "-", NULL});
         expect(&a, 0, NULL);
         expect(&b, 0, NULL);
         if (i == 0) assert_string_equal(a.out, b.out);
@@ -387,7 +417,7 @@ static void a_quantized_directory_scores_as_the_run_did(void **state)
         assert_int_equal(lines, 2);
         ran_free(&a);
         ran_free(&b);
-        r = PROGRAM(&s, "quantize", s.model, "--method", method[i], "-o", dir);      /* never over something that is there */
+        r = PROGRAM(&s, "quantize", s.model, "--method", method[i], "-o", dir); /* never over something that is there */
         expect(&r, 2, "not empty");
         ran_free(&r);
     }
@@ -398,7 +428,9 @@ static void every_verb_has_help_and_the_pages_name_them(void **state)
 {
     (void)state;
     study s = study_begin(1);
-    static const char *const verbs[] = { "init", "list", "show", "plan", "run", "table", "plot", "samples", "ask", "score", "generate", "tokenize", "quantize", "inspect", "bench", "doctor" };
+    static const char *const verbs[] = {"init",     "list",    "show",  "plan",  "run",      "table",
+                                        "plot",     "samples", "ask",   "score", "generate", "tokenize",
+                                        "quantize", "inspect", "bench", "doctor"};
     ran man = PROGRAM(&s, "internal", "man"), bash = PROGRAM(&s, "internal", "completion"), all = PROGRAM(&s, "--help");
     expect(&man, 0, NULL);
     expect(&bash, 0, NULL);

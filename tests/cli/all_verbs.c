@@ -1,8 +1,9 @@
-/* all_verbs.c - every verb of the program: exit codes, sentences, JSON that reads, the protocols of score and tokenize. */
+/* all_verbs.c - every verb of the program: exit codes, sentences, JSON that reads, the protocols of score and tokenize.
+ */
 #include "study_fixture.h"
 #include "kernels/base/json.h"
 
-static study S;                                         /* thirty items of PIQA, three cells that are done, a quantized copy in `quant` */
+static study S; /* thirty items of PIQA, three cells that are done, a quantized copy in `quant` */
 static char quant[4200], hub[4200];
 
 /* "@name" of an argument: @model @data @out @quant @dir. */
@@ -10,7 +11,9 @@ static const char *filled(const char *arg)
 {
     static char ring[64][8500];
     static unsigned at;
-    const struct { const char *name, *value; } names[] = { { "@model", S.model }, { "@data", S.data }, { "@out", S.out }, { "@quant", quant }, { "@dir", S.dir } };
+    const struct {
+        const char *name, *value;
+    } names[] = {{"@model", S.model}, {"@data", S.data}, {"@out", S.out}, {"@quant", quant}, {"@dir", S.dir}};
     for (size_t i = 0; i < BL_COUNT(names); i++) {
         size_t n = strlen(names[i].name);
         if (strncmp(arg, names[i].name, n) != 0) continue;
@@ -23,11 +26,11 @@ static const char *filled(const char *arg)
 
 static ran said(const char *input, const char *const *args)
 {
-    const char *argv[24] = { "bitladder" };
+    const char *argv[24] = {"bitladder"};
     for (int i = 0; args[i]; i++) argv[i + 1] = filled(args[i]);
     return program_with(&S, input, argv);
 }
-#define SAY(input, ...) said(input, (const char *const[]){ __VA_ARGS__, NULL })
+#define SAY(input, ...) said(input, (const char *const[]){__VA_ARGS__, NULL})
 
 static size_t lines_of(const char *s)
 {
@@ -39,18 +42,20 @@ static size_t lines_of(const char *s)
 static int set_up(void **state)
 {
     (void)state;
-    bl_text items = { 0 };
+    bl_text items = {0};
     char *piqa;
     S = study_begin(30);
-    for (int i = 0; i < 30; i++)                        /* choices of one length, so that a few bits less may turn the answer */
-        bl_text_addf(&items, "{\"goal\": \"make %d of %c\", \"sol1\": \"cut %c\", \"sol2\": \"fit %c\"}\n", i, 'a' + i % 26, 'b' + i % 20, 'c' + i % 7);
+    for (int i = 0; i < 30; i++) /* choices of one length, so that a few bits less may turn the answer */
+        bl_text_addf(&items, "{\"goal\": \"make %d of %c\", \"sol1\": \"cut %c\", \"sol2\": \"fit %c\"}\n", i,
+                     'a' + i % 26, 'b' + i % 20, 'c' + i % 7);
     piqa = bl_join(S.data, "piqa", NULL);
     study_write(piqa, "valid.jsonl", items.s);
     bl_free(piqa);
     bl_text_free(&items);
     snprintf(quant, sizeof quant, "%s/quant", S.dir);
     snprintf(hub, sizeof hub, "%s/hub", S.dir);
-    ran r = SAY(NULL, "run", "--model", "@model", "--method", "base,rtn:w4g24,rtn:w1pc", "--task", "piqa", "--data", "@data", "--out", "@out");
+    ran r = SAY(NULL, "run", "--model", "@model", "--method", "base,rtn:w4g24,rtn:w1pc", "--task", "piqa", "--data",
+                "@data", "--out", "@out");
     expect(&r, 0, NULL);
     ran_free(&r);
     r = SAY(NULL, "quantize", "@model", "--method", "rtn:w4g24", "-o", "@quant");
@@ -59,117 +64,162 @@ static int set_up(void **state)
     study_write(S.dir, "broken.bin", "short");
     return 0;
 }
-static int tear_down(void **state) { (void)state; study_end(&S); return 0; }
+static int tear_down(void **state)
+{
+    (void)state;
+    study_end(&S);
+    return 0;
+}
 
 /* ---- what is said, and the exit code ---- */
 
 #define LINE "{\"context\": \"make\", \"continuation\": \" cut\"}\n"
-static const struct { const char *args[12], *in; int code; const char *out, *err; } rows[] = {
-    { { "--help" }, NULL, 0, "usage: bitladder VERB", NULL },
-    { { "-h" }, NULL, 0, "usage: bitladder VERB", NULL },
-    { { "help", "run" }, NULL, 0, "usage: bitladder run", NULL },
-    { { "help", "runn" }, NULL, 2, NULL, "no verb 'runn'; did you mean run?" },
-    { { "--version" }, NULL, 0, "HDF5 ", NULL },
-    { { "frobnicate" }, NULL, 2, NULL, "no verb 'frobnicate'" },
-    { { 0 }, NULL, 2, NULL, "usage: bitladder VERB" },
+static const struct {
+    const char *args[12], *in;
+    int code;
+    const char *out, *err;
+} rows[] = {
+    {{"--help"}, NULL, 0, "usage: bitladder VERB", NULL},
+    {{"-h"}, NULL, 0, "usage: bitladder VERB", NULL},
+    {{"help", "run"}, NULL, 0, "usage: bitladder run", NULL},
+    {{"help", "runn"}, NULL, 2, NULL, "no verb 'runn'; did you mean run?"},
+    {{"--version"}, NULL, 0, "HDF5 ", NULL},
+    {{"frobnicate"}, NULL, 2, NULL, "no verb 'frobnicate'"},
+    {{0}, NULL, 2, NULL, "usage: bitladder VERB"},
     /* list, show */
-    { { "list", "methods" }, NULL, 0, "rtn ", NULL },
-    { { "list" }, NULL, 2, NULL, "list needs methods|tasks" },
-    { { "list", "tasks", "kernels" }, NULL, 2, NULL, "'kernels' is one argument too many" },
-    { { "list", "taskz" }, NULL, 2, NULL, "did you mean tasks?" },
-    { { "list", "tasks", "--jsn" }, NULL, 2, NULL, "unknown option '--jsn'; did you mean --json?" },
-    { { "list", "tasks", "--threads", "many" }, NULL, 2, NULL, "--threads: 'many' is not an integer" },
-    { { "list", "tasks", "--threads" }, NULL, 2, NULL, "--threads: needs a value" },
-    { { "show", "fp16" }, NULL, 0, "fp16, a format", NULL },
-    { { "show", "fp16" }, NULL, 0, "fp16, a method", NULL },
-    { { "show", "paretto" }, NULL, 2, NULL, "did you mean pareto?" },
-    { { "show", "gemm_int4_avx" }, NULL, 2, NULL, "did you mean gemm_int4_avx2?" },
+    {{"list", "methods"}, NULL, 0, "rtn ", NULL},
+    {{"list"}, NULL, 2, NULL, "list needs methods|tasks"},
+    {{"list", "tasks", "kernels"}, NULL, 2, NULL, "'kernels' is one argument too many"},
+    {{"list", "taskz"}, NULL, 2, NULL, "did you mean tasks?"},
+    {{"list", "tasks", "--jsn"}, NULL, 2, NULL, "unknown option '--jsn'; did you mean --json?"},
+    {{"list", "tasks", "--threads", "many"}, NULL, 2, NULL, "--threads: 'many' is not an integer"},
+    {{"list", "tasks", "--threads"}, NULL, 2, NULL, "--threads: needs a value"},
+    {{"show", "fp16"}, NULL, 0, "fp16, a format", NULL},
+    {{"show", "fp16"}, NULL, 0, "fp16, a method", NULL},
+    {{"show", "paretto"}, NULL, 2, NULL, "did you mean pareto?"},
+    {{"show", "gemm_int4_avx"}, NULL, 2, NULL, "did you mean gemm_int4_avx2?"},
     /* plan, run */
-    { { "plan", "--model", "@model", "--method", "base", "--task", "piqa", "--data", "@data", "--out", "@out" }, NULL, 0, "1 cells: 1 done", NULL },
-    { { "plan" }, NULL, 2, NULL, "no model" },
-    { { "plan", "@dir/none.json" }, NULL, 2, NULL, "none.json" },
-    { { "run", "a.json", "b.json" }, NULL, 2, NULL, "'b.json' is one argument too many" },
-    { { "run", "-" }, "{\"models\": 3}", 2, NULL, "standard input: models: found 3, expected a string" },
-    { { "run", "--model", "@dir/broken.bin", "--method", "base", "--task", "piqa", "--out", "@dir/x" }, NULL, 2, NULL, "broken.bin" },
-    { { "score", "--model", "@model", "--device", "cuda:9", "-" }, LINE, 2, NULL, "no device 'cuda:9'; there are: cpu" },
+    {{"plan", "--model", "@model", "--method", "base", "--task", "piqa", "--data", "@data", "--out", "@out"},
+     NULL,
+     0,
+     "1 cells: 1 done",
+     NULL},
+    {{"plan"}, NULL, 2, NULL, "no model"},
+    {{"plan", "@dir/none.json"}, NULL, 2, NULL, "none.json"},
+    {{"run", "a.json", "b.json"}, NULL, 2, NULL, "'b.json' is one argument too many"},
+    {{"run", "-"}, "{\"models\": 3}", 2, NULL, "standard input: models: found 3, expected a string"},
+    {{"run", "--model", "@dir/broken.bin", "--method", "base", "--task", "piqa", "--out", "@dir/x"},
+     NULL,
+     2,
+     NULL,
+     "broken.bin"},
+    {{"score", "--model", "@model", "--device", "cuda:9", "-"}, LINE, 2, NULL, "no device 'cuda:9'; there are: cpu"},
     /* table */
-    { { "table", "@out", "--rows", "method,bits", "--cols", "task", "--metric", "acc" }, NULL, 0, "| rtn:w4g24 a | 4 ", NULL },
-    { { "table", "@out", "--format", "tex" }, NULL, 0, "\\toprule", NULL },
-    { { "table", "@out", "--failed" }, NULL, 0, "no cell failed", NULL },
-    { { "table", "@out", "--metric", "acx" }, NULL, 2, NULL, "no result has a metric 'acx'; did you mean acc?" },
-    { { "table", "@out", "--rows", "colour" }, NULL, 2, NULL, "no column 'colour'" },
-    { { "table", "@out", "--format", "xml" }, NULL, 2, NULL, "'xml' is not one of md, csv, tex, json" },
-    { { "table", "@out", "-o", "@dir/none/table.md" }, NULL, 4, NULL, "none/table.md" },
-    { { "table", "@dir/none" }, NULL, 2, NULL, "no such directory" },
-    { { "table", "@dir/broken.bin" }, NULL, 1, NULL, "skipped" },
-    { { "table" }, NULL, 2, NULL, "table needs DIR..." },
+    {{"table", "@out", "--rows", "method,bits", "--cols", "task", "--metric", "acc"},
+     NULL,
+     0,
+     "| rtn:w4g24 a | 4 ",
+     NULL},
+    {{"table", "@out", "--format", "tex"}, NULL, 0, "\\toprule", NULL},
+    {{"table", "@out", "--failed"}, NULL, 0, "no cell failed", NULL},
+    {{"table", "@out", "--metric", "acx"}, NULL, 2, NULL, "no result has a metric 'acx'; did you mean acc?"},
+    {{"table", "@out", "--rows", "colour"}, NULL, 2, NULL, "no column 'colour'"},
+    {{"table", "@out", "--format", "xml"}, NULL, 2, NULL, "'xml' is not one of md, csv, tex, json"},
+    {{"table", "@out", "-o", "@dir/none/table.md"}, NULL, 4, NULL, "none/table.md"},
+    {{"table", "@dir/none"}, NULL, 2, NULL, "no such directory"},
+    {{"table", "@dir/broken.bin"}, NULL, 1, NULL, "skipped"},
+    {{"table"}, NULL, 2, NULL, "table needs DIR..."},
     /* samples */
-    { { "samples", "@out", "--task", "p*", "--method", "base" }, NULL, 0, "\"cell\": \"noise/base/piqa/0\", \"id\": 29", NULL },
-    { { "samples", "@out", "--method", "rtn:w1pc" }, NULL, 0, "\"scores\": {\"acc\": ", NULL },
-    { { "samples", "@out", "--task", "boolq" }, NULL, 2, NULL, "no cell of 3 fits" },
-    { { "samples", "@dir/none" }, NULL, 2, NULL, "none" },
+    {{"samples", "@out", "--task", "p*", "--method", "base"},
+     NULL,
+     0,
+     "\"cell\": \"noise/base/piqa/0\", \"id\": 29",
+     NULL},
+    {{"samples", "@out", "--method", "rtn:w1pc"}, NULL, 0, "\"scores\": {\"acc\": ", NULL},
+    {{"samples", "@out", "--task", "boolq"}, NULL, 2, NULL, "no cell of 3 fits"},
+    {{"samples", "@dir/none"}, NULL, 2, NULL, "none"},
     /* plot */
-    { { "plot", "@out", "ppl_bits" }, NULL, 2, NULL, "nothing in it fits the figure 'ppl_bits'" },
-    { { "plot", "@out", "paretto" }, NULL, 2, NULL, "did you mean pareto?" },
-    { { "plot", "@out", "-o", "@dir/x.png" }, NULL, 2, NULL, "name of one figure" },
-    { { "plot", "@dir/none" }, NULL, 2, NULL, "no such directory" },
+    {{"plot", "@out", "ppl_bits"}, NULL, 2, NULL, "nothing in it fits the figure 'ppl_bits'"},
+    {{"plot", "@out", "paretto"}, NULL, 2, NULL, "did you mean pareto?"},
+    {{"plot", "@out", "-o", "@dir/x.png"}, NULL, 2, NULL, "name of one figure"},
+    {{"plot", "@dir/none"}, NULL, 2, NULL, "no such directory"},
     /* ask */
-    { { "ask", "piqa", "3", "--data", "@data" }, NULL, 0, "context: \"Question: make 3 of d\\nAnswer:\"", NULL },
-    { { "ask", "piqa", "3", "--data", "@data", "--model", "@model" }, NULL, 0, "1<BOS>", NULL },
-    { { "ask", "piqa", "30", "--data", "@data" }, NULL, 2, NULL, "item '30' of piqa: expected a number in 0..29" },
-    { { "ask", "piqa", "", "--data", "@data" }, NULL, 2, NULL, "item '' of piqa" },
-    { { "ask", "piqa", "1x", "--data", "@data" }, NULL, 2, NULL, "item '1x' of piqa" },
-    { { "ask", "piqqa", "1" }, NULL, 2, NULL, "did you mean piqa?" },
-    { { "ask", "primer:gptq2048", "1" }, NULL, 2, NULL, "give --model MODEL" },
-    { { "ask", "primer:gptq2048", "one" }, NULL, 2, NULL, "expected the number of a window" },
-    { { "ask", "primer:gptq2048", "1", "--model", "@model" }, NULL, 2, NULL, "do not fit the model's 96 positions" },
-    { { "ask", "boolq", "1", "--data", "@data" }, NULL, 2, NULL, "--data" },
+    {{"ask", "piqa", "3", "--data", "@data"}, NULL, 0, "context: \"Question: make 3 of d\\nAnswer:\"", NULL},
+    {{"ask", "piqa", "3", "--data", "@data", "--model", "@model"}, NULL, 0, "1<BOS>", NULL},
+    {{"ask", "piqa", "30", "--data", "@data"}, NULL, 2, NULL, "item '30' of piqa: expected a number in 0..29"},
+    {{"ask", "piqa", "", "--data", "@data"}, NULL, 2, NULL, "item '' of piqa"},
+    {{"ask", "piqa", "1x", "--data", "@data"}, NULL, 2, NULL, "item '1x' of piqa"},
+    {{"ask", "piqqa", "1"}, NULL, 2, NULL, "did you mean piqa?"},
+    {{"ask", "primer:gptq2048", "1"}, NULL, 2, NULL, "give --model MODEL"},
+    {{"ask", "primer:gptq2048", "one"}, NULL, 2, NULL, "expected the number of a window"},
+    {{"ask", "primer:gptq2048", "1", "--model", "@model"}, NULL, 2, NULL, "do not fit the model's 96 positions"},
+    {{"ask", "boolq", "1", "--data", "@data"}, NULL, 2, NULL, "--data"},
     /* score */
-    { { "score", "--model", "@model", "-" }, "", 0, NULL, NULL },
-    { { "score", "-" }, LINE, 2, NULL, "score needs --model MODEL" },
-    { { "score", "--model", "@model" }, NULL, 2, NULL, "score needs FILE|-" },
-    { { "score", "--model", "@model", "@dir/none" }, NULL, 2, NULL, "none: cannot open" },
-    { { "score", "--model", "@dir/none", "-" }, LINE, 2, NULL, "no file or directory" },
-    { { "score", "--model", "nobody/nothing", "-" }, LINE, 2, NULL, "nothing is downloaded" },
-    { { "score", "--model", "synth:nothing", "-" }, LINE, 2, NULL, "no synthetic shape 'nothing'" },
-    { { "score", "--model", "@model", "-" }, LINE "\n{\"context\": \"a\"}\n", 2, NULL, "bitladder: standard input: line 3: 'continuation' is missing" },
-    { { "score", "--model", "@model", "-" }, "{\"contxt\": \"a\"}", 2, NULL, "standard input: line 1: unknown key 'contxt'; did you mean context?" },
-    { { "score", "--model", "@model", "-" }, "{\"text\": \"a\", \"context\": \"b\"}", 2, NULL, "not both" },
-    { { "score", "--model", "@model", "-" }, "{\"text\": 3}", 2, NULL, "text: found 3, expected a string" },
-    { { "score", "--model", "@model", "-" }, "[]", 2, NULL, "line 1: expected a JSON object" },
-    { { "score", "--model", "@model", "-" }, "{\"text\": \"\xff\"}", 2, NULL, "not valid UTF-8" },
-    { { "score", "--model", "@model", "--batch_size", "2", "--kernel_ref", "-" }, LINE, 0, "\"scored\":4,", NULL },
+    {{"score", "--model", "@model", "-"}, "", 0, NULL, NULL},
+    {{"score", "-"}, LINE, 2, NULL, "score needs --model MODEL"},
+    {{"score", "--model", "@model"}, NULL, 2, NULL, "score needs FILE|-"},
+    {{"score", "--model", "@model", "@dir/none"}, NULL, 2, NULL, "none: cannot open"},
+    {{"score", "--model", "@dir/none", "-"}, LINE, 2, NULL, "no file or directory"},
+    {{"score", "--model", "nobody/nothing", "-"}, LINE, 2, NULL, "nothing is downloaded"},
+    {{"score", "--model", "synth:nothing", "-"}, LINE, 2, NULL, "no synthetic shape 'nothing'"},
+    {{"score", "--model", "@model", "-"},
+     LINE "\n{\"context\": \"a\"}\n",
+     2,
+     NULL,
+     "bitladder: standard input: line 3: 'continuation' is missing"},
+    {{"score", "--model", "@model", "-"},
+     "{\"contxt\": \"a\"}",
+     2,
+     NULL,
+     "standard input: line 1: unknown key 'contxt'; did you mean context?"},
+    {{"score", "--model", "@model", "-"}, "{\"text\": \"a\", \"context\": \"b\"}", 2, NULL, "not both"},
+    {{"score", "--model", "@model", "-"}, "{\"text\": 3}", 2, NULL, "text: found 3, expected a string"},
+    {{"score", "--model", "@model", "-"}, "[]", 2, NULL, "line 1: expected a JSON object"},
+    {{"score", "--model", "@model", "-"}, "{\"text\": \"\xff\"}", 2, NULL, "not valid UTF-8"},
+    {{"score", "--model", "@model", "--batch_size", "2", "--kernel_ref", "-"}, LINE, 0, "\"scored\":4,", NULL},
     /* tokenize */
-    { { "tokenize", "--model", "@model", "-" }, "{\"text\": \"ab\"}", 0, "{\"ids\":[1,", NULL },
-    { { "tokenize", "--model", "@model", "--no-bos", "-" }, "{\"text\": \"\"}", 0, "{\"ids\":[]}", NULL },
-    { { "tokenize", "--tokenizer", "@dir/model/tok.bin", "-" }, "{\"text\": \"ab\"}", 0, "{\"ids\":[1,", NULL },
-    { { "tokenize", "-" }, "{\"text\": \"ab\"}", 2, NULL, "tokenize needs --model MODEL" },
-    { { "tokenize", "--model", "@model", "--decode", "-" }, "{\"ids\": [1, 300]}", 2, NULL, "standard input: line 1: id 300 is not in 0..299" },
-    { { "tokenize", "--model", "@model", "--decode", "-" }, "{\"ids\": [-1]}", 2, NULL, "id -1 is not in 0..299" },
-    { { "tokenize", "--model", "@model", "--decode", "-" }, "{\"ids\": \"1\"}", 2, NULL, "'ids' is not a list" },
-    { { "tokenize", "--model", "@model", "-" }, "{\"ids\": [1]}", 2, NULL, "unknown key 'ids'" },
+    {{"tokenize", "--model", "@model", "-"}, "{\"text\": \"ab\"}", 0, "{\"ids\":[1,", NULL},
+    {{"tokenize", "--model", "@model", "--no-bos", "-"}, "{\"text\": \"\"}", 0, "{\"ids\":[]}", NULL},
+    {{"tokenize", "--tokenizer", "@dir/model/tok.bin", "-"}, "{\"text\": \"ab\"}", 0, "{\"ids\":[1,", NULL},
+    {{"tokenize", "-"}, "{\"text\": \"ab\"}", 2, NULL, "tokenize needs --model MODEL"},
+    {{"tokenize", "--model", "@model", "--decode", "-"},
+     "{\"ids\": [1, 300]}",
+     2,
+     NULL,
+     "standard input: line 1: id 300 is not in 0..299"},
+    {{"tokenize", "--model", "@model", "--decode", "-"}, "{\"ids\": [-1]}", 2, NULL, "id -1 is not in 0..299"},
+    {{"tokenize", "--model", "@model", "--decode", "-"}, "{\"ids\": \"1\"}", 2, NULL, "'ids' is not a list"},
+    {{"tokenize", "--model", "@model", "-"}, "{\"ids\": [1]}", 2, NULL, "unknown key 'ids'"},
     /* generate */
-    { { "generate", "--model", "@model", "--max-new", "4", "-" }, "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n", 0, "\"new_tokens\": ", NULL },
-    { { "generate", "--model", "@model", "-" }, "{\"promt\": \"a\"}", 2, NULL, "unknown key 'promt'; did you mean prompt?" },
-    { { "generate", "--model", "@model", "-" }, "a\xff", 2, NULL, "byte 1 is 0xff, which is not valid UTF-8" },
-    { { "generate", "--model", "@model", "--max-new", "0", "-" }, "a", 2, NULL, "--max-new: 0 is not in 1..1048576" },
-    { { "generate", "--model", "@model", "--max-new", "96", "-" }, "a", 2, NULL, "leave no room" },
-    { { "generate", "--model", "@model", "--temperature", "hot", "-" }, "a", 2, NULL, "'hot' is not a number" },
+    {{"generate", "--model", "@model", "--max-new", "4", "-"},
+     "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n",
+     0,
+     "\"new_tokens\": ",
+     NULL},
+    {{"generate", "--model", "@model", "-"},
+     "{\"promt\": \"a\"}",
+     2,
+     NULL,
+     "unknown key 'promt'; did you mean prompt?"},
+    {{"generate", "--model", "@model", "-"}, "a\xff", 2, NULL, "byte 1 is 0xff, which is not valid UTF-8"},
+    {{"generate", "--model", "@model", "--max-new", "0", "-"}, "a", 2, NULL, "--max-new: 0 is not in 1..1048576"},
+    {{"generate", "--model", "@model", "--max-new", "96", "-"}, "a", 2, NULL, "leave no room"},
+    {{"generate", "--model", "@model", "--temperature", "hot", "-"}, "a", 2, NULL, "'hot' is not a number"},
     /* quantize, inspect, init, doctor, internal */
-    { { "quantize", "@model", "-o", "@dir/q" }, NULL, 2, NULL, "quantize needs --method METHOD" },
-    { { "quantize", "@model", "--method", "rtn:w4g24" }, NULL, 2, NULL, "quantize needs -o DIR" },
-    { { "quantize", "@model", "--method", "rtn:w4g24", "-o", "@quant" }, NULL, 2, NULL, "not empty" },
-    { { "quantize", "@model", "--method", "rtn:w9", "-o", "@dir/q" }, NULL, 2, NULL, "9 is not in 1..8" },
-    { { "inspect", "@model" }, NULL, 0, "3 blocks, width 72, hidden 100", NULL },
-    { { "inspect", "@quant" }, NULL, 0, "made by rtn:w4g24 from noise", NULL },
-    { { "inspect", "@dir/broken.bin" }, NULL, 2, NULL, "broken.bin" },
-    { { "inspect", "@dir" }, NULL, 2, NULL, "no config.json" },
-    { { "init", "-" }, NULL, 0, "// A study", NULL },
-    { { "init", "@dir/none/spec.json" }, NULL, 4, NULL, "none/spec.json" },
-    { { "doctor", "--data", "@data" }, NULL, 0, "30 items, ", NULL },
-    { { "internal", "man" }, NULL, 0, ".TH BITLADDER 1", NULL },
-    { { "internal", "completion" }, NULL, 0, "complete -o filenames -F _bitladder bitladder", NULL },
-    { { "internal", "woman" }, NULL, 2, NULL, "internal knows man, completion" },
+    {{"quantize", "@model", "-o", "@dir/q"}, NULL, 2, NULL, "quantize needs --method METHOD"},
+    {{"quantize", "@model", "--method", "rtn:w4g24"}, NULL, 2, NULL, "quantize needs -o DIR"},
+    {{"quantize", "@model", "--method", "rtn:w4g24", "-o", "@quant"}, NULL, 2, NULL, "not empty"},
+    {{"quantize", "@model", "--method", "rtn:w9", "-o", "@dir/q"}, NULL, 2, NULL, "9 is not in 1..8"},
+    {{"inspect", "@model"}, NULL, 0, "3 blocks, width 72, hidden 100", NULL},
+    {{"inspect", "@quant"}, NULL, 0, "made by rtn:w4g24 from noise", NULL},
+    {{"inspect", "@dir/broken.bin"}, NULL, 2, NULL, "broken.bin"},
+    {{"inspect", "@dir"}, NULL, 2, NULL, "no config.json"},
+    {{"init", "-"}, NULL, 0, "// A study", NULL},
+    {{"init", "@dir/none/spec.json"}, NULL, 4, NULL, "none/spec.json"},
+    {{"doctor", "--data", "@data"}, NULL, 0, "30 items, ", NULL},
+    {{"internal", "man"}, NULL, 0, ".TH BITLADDER 1", NULL},
+    {{"internal", "completion"}, NULL, 0, "complete -o filenames -F _bitladder bitladder", NULL},
+    {{"internal", "woman"}, NULL, 2, NULL, "internal knows man, completion"},
 };
 
 static void every_verb_says_what_it_did_or_why_not(void **state)
@@ -177,11 +227,13 @@ static void every_verb_says_what_it_did_or_why_not(void **state)
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         ran r = said(rows[i].in, rows[i].args);
-        if (r.code != rows[i].code || (rows[i].out && !strstr(r.out, rows[i].out)) || (rows[i].err && !strstr(r.err, rows[i].err)))
-            fail_msg("row %zu: %s %s %s: exit %d, wanted %d\nout (wanted '%s'): %.600s\nerr (wanted '%s'): %s", i, rows[i].args[0] ? rows[i].args[0] : "",
-                     rows[i].args[0] && rows[i].args[1] ? rows[i].args[1] : "", rows[i].args[0] && rows[i].args[1] && rows[i].args[2] ? rows[i].args[2] : "", r.code, rows[i].code,
+        if (r.code != rows[i].code || (rows[i].out && !strstr(r.out, rows[i].out)) ||
+            (rows[i].err && !strstr(r.err, rows[i].err)))
+            fail_msg("row %zu: %s %s %s: exit %d, wanted %d\nout (wanted '%s'): %.600s\nerr (wanted '%s'): %s", i,
+                     rows[i].args[0] ? rows[i].args[0] : "", rows[i].args[0] && rows[i].args[1] ? rows[i].args[1] : "",
+                     rows[i].args[0] && rows[i].args[1] && rows[i].args[2] ? rows[i].args[2] : "", r.code, rows[i].code,
                      rows[i].out ? rows[i].out : "", r.out, rows[i].err ? rows[i].err : "", r.err);
-        if (r.code == 2 && rows[i].args[0]) {           /* refused: one line that names the program, and nothing else anywhere */
+        if (r.code == 2 && rows[i].args[0]) { /* refused: one line that names the program, and nothing else anywhere */
             assert_memory_equal(r.err, "bitladder: ", 11);
             assert_int_equal(lines_of(r.err), 1);
             assert_string_equal(r.out, "");
@@ -193,7 +245,8 @@ static void every_verb_says_what_it_did_or_why_not(void **state)
 static void a_full_disk_is_said_and_a_closed_pipe_is_not(void **state)
 {
     (void)state;
-    static const char *const verbs[][4] = { { "bitladder", "--help" }, { "bitladder", "list", "kernels" }, { "bitladder", "internal", "man" } };
+    static const char *const verbs[][4] = {
+        {"bitladder", "--help"}, {"bitladder", "list", "kernels"}, {"bitladder", "internal", "man"}};
     char err[4200];
     snprintf(err, sizeof err, "%s/full.err", S.dir);
     if (access("/dev/full", W_OK) != 0) skip();
@@ -206,29 +259,58 @@ static void a_full_disk_is_said_and_a_closed_pipe_is_not(void **state)
 
 /* ---- JSON ---- */
 
-static const struct { const char *args[14], *in; bool lines; } json[] = {
-    { .args = { "list", "methods", "--json" } }, { .args = { "list", "tasks", "--json" } }, { .args = { "list", "kernels", "--json" } }, { .args = { "list", "formats", "--json" } }, { .args = { "list", "plots", "--json" } },
-    { .args = { "show", "rtn", "--json" } }, { .args = { "show", "fp16", "--json" } }, { .args = { "show", "gsm8k:cot8", "--json" } }, { .args = { "show", "q2_k", "--json" } }, { .args = { "show", "gemm_w8a8_avx2", "--json" } },
-    { .args = { "show", "pareto", "--json" } },
-    { .args = { "plan", "--json", "--model", "@model", "--method", "base", "--task", "piqa", "--data", "@data", "--out", "@out" } },
-    { .args = { "run", "--json", "--model", "@model", "--method", "base", "--task", "piqa", "--data", "@data", "--out", "@dir/a \"b\"\\n" } },
-    { .args = { "table", "@out", "--json" } }, { .args = { "table", "@out", "--format", "json" } }, { .args = { "table", "@out", "--failed", "--json" } },
-    { .args = { "samples", "@out", "--json" } }, { .args = { "samples", "@out", "--format", "json", "--wrong" } }, { .args = { "samples", "@out" }, .lines = true },
-    { .args = { "samples", "@out", "--format", "jsonl", "--flipped", "base" }, .lines = true }, { .args = { "samples", "@out", "--flipped", "base", "--json" } },
-    { .args = { "ask", "piqa", "0", "--json", "--data", "@data" } }, { .args = { "ask", "piqa", "0", "--json", "--data", "@data", "--model", "@model" } },
-    { .args = { "ask", "primer_choice", "5", "--json" } },
-    { .args = { "score", "--model", "@model", "--json", "-" }, LINE LINE, true }, { .args = { "tokenize", "--model", "@model", "--json", "-" }, "{\"text\": \"a\\\"\\n\"}\n", true },
-    { .args = { "tokenize", "--model", "@model", "--decode", "--json", "-" }, "{\"ids\": [1, 37, 130, 13]}\n", true },
-    { .args = { "generate", "--model", "@model", "--json", "--max-new", "9", "-" }, "make" }, { .args = { "generate", "--model", "@model", "--max-new", "9", "-" }, "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}", true },
-    { .args = { "quantize", "@model", "--method", "rtn:w3g24", "-o", "@dir/q3", "--json" } }, { .args = { "quantize", "@model", "--method", "base", "-o", "@dir/qb", "--json" } },
-    { .args = { "inspect", "@model", "--json" } }, { .args = { "inspect", "@quant", "--json" } }, { .args = { "init", "--json" } }, { .args = { "doctor", "--json", "--data", "@data" } },
+static const struct {
+    const char *args[14], *in;
+    bool lines;
+} json[] = {
+    {.args = {"list", "methods", "--json"}},
+    {.args = {"list", "tasks", "--json"}},
+    {.args = {"list", "kernels", "--json"}},
+    {.args = {"list", "formats", "--json"}},
+    {.args = {"list", "plots", "--json"}},
+    {.args = {"show", "rtn", "--json"}},
+    {.args = {"show", "fp16", "--json"}},
+    {.args = {"show", "gsm8k:cot8", "--json"}},
+    {.args = {"show", "q2_k", "--json"}},
+    {.args = {"show", "gemm_w8a8_avx2", "--json"}},
+    {.args = {"show", "pareto", "--json"}},
+    {.args = {"plan", "--json", "--model", "@model", "--method", "base", "--task", "piqa", "--data", "@data", "--out",
+              "@out"}},
+    {.args = {"run", "--json", "--model", "@model", "--method", "base", "--task", "piqa", "--data", "@data", "--out",
+              "@dir/a \"b\"\\n"}},
+    {.args = {"table", "@out", "--json"}},
+    {.args = {"table", "@out", "--format", "json"}},
+    {.args = {"table", "@out", "--failed", "--json"}},
+    {.args = {"samples", "@out", "--json"}},
+    {.args = {"samples", "@out", "--format", "json", "--wrong"}},
+    {.args = {"samples", "@out"}, .lines = true},
+    {.args = {"samples", "@out", "--format", "jsonl", "--flipped", "base"}, .lines = true},
+    {.args = {"samples", "@out", "--flipped", "base", "--json"}},
+    {.args = {"ask", "piqa", "0", "--json", "--data", "@data"}},
+    {.args = {"ask", "piqa", "0", "--json", "--data", "@data", "--model", "@model"}},
+    {.args = {"ask", "primer_choice", "5", "--json"}},
+    {.args = {"score", "--model", "@model", "--json", "-"}, LINE LINE, true},
+    {.args = {"tokenize", "--model", "@model", "--json", "-"}, "{\"text\": \"a\\\"\\n\"}\n", true},
+    {.args = {"tokenize", "--model", "@model", "--decode", "--json", "-"}, "{\"ids\": [1, 37, 130, 13]}\n", true},
+    {.args = {"generate", "--model", "@model", "--json", "--max-new", "9", "-"}, "make"},
+    {.args = {"generate", "--model", "@model", "--max-new", "9", "-"},
+     "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}",
+     true},
+    {.args = {"quantize", "@model", "--method", "rtn:w3g24", "-o", "@dir/q3", "--json"}},
+    {.args = {"quantize", "@model", "--method", "base", "-o", "@dir/qb", "--json"}},
+    {.args = {"inspect", "@model", "--json"}},
+    {.args = {"inspect", "@quant", "--json"}},
+    {.args = {"init", "--json"}},
+    {.args = {"doctor", "--json", "--data", "@data"}},
 };
 
 static void read_json(const char *text, size_t n, size_t row)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_json *j;
-    if (bl_json_parse(text, n, "output", BL_JSON_PLAIN, &j, &e) != BL_OK) fail_msg("row %zu (%s %s): %s\n%.*s", row, json[row].args[0], json[row].args[1], e.text, (int)BL_MIN(n, 800), text);
+    if (bl_json_parse(text, n, "output", BL_JSON_PLAIN, &j, &e) != BL_OK)
+        fail_msg("row %zu (%s %s): %s\n%.*s", row, json[row].args[0], json[row].args[1], e.text, (int)BL_MIN(n, 800),
+                 text);
     bl_json_free(j);
 }
 
@@ -240,22 +322,28 @@ static void everything_that_prints_json_prints_json(void **state)
         expect(&r, 0, NULL);
         if (!r.out[0] || r.out[strlen(r.out) - 1] != '\n') fail_msg("row %zu: '%s' is not whole", i, r.out);
         if (!json[i].lines) read_json(r.out, strlen(r.out), i);
-        else for (const char *p = r.out; *p; p = strchr(p, '\n') + 1) read_json(p, (size_t)(strchr(p, '\n') - p), i);
+        else
+            for (const char *p = r.out; *p; p = strchr(p, '\n') + 1) read_json(p, (size_t)(strchr(p, '\n') - p), i);
         ran_free(&r);
     }
 }
 
 /* ---- score and tokenize ---- */
 
-typedef struct scored { int32_t id[2048]; int64_t n, k; double ll; bool greedy; } scored;
+typedef struct scored {
+    int32_t id[2048];
+    int64_t n, k;
+    double ll;
+    bool greedy;
+} scored;
 
 /* Line i of what score printed, which has exactly the four members in their order. */
 static scored score_line(const char *out, size_t i)
 {
-    bl_err e = { 0 };
-    scored s = { 0 };
+    bl_err e = {0};
+    scored s = {0};
     bl_json *j;
-    static const char *const keys[] = { "ids", "scored", "loglikelihood", "is_greedy" };
+    static const char *const keys[] = {"ids", "scored", "loglikelihood", "is_greedy"};
     for (; i; i--) out = strchr(out, '\n') + 1;
     assert_ok(bl_json_parse(out, (size_t)(strchr(out, '\n') - out), "line", BL_JSON_PLAIN, &j, &e));
     const bl_json *m = bl_json_first(j);
@@ -278,20 +366,23 @@ static scored score_line(const char *out, size_t i)
 static void requests_are_split_as_the_cards_say(void **state)
 {
     (void)state;
-    bl_text in = { 0 };
-    bl_text_add(&in, "{\"context\": \"abc\", \"continuation\": \" de\"}\n"                /* 0 */
-                     "{\"context\": \"abc \", \"continuation\": \"de\"}\n"                /* 1: the blank is moved */
-                     "{\"continuation\": \"de\", \"context\": \"\"}\n"                    /* 2: the prefix token is the context */
-                     "{\"context\": \"  \", \"continuation\": \"de\"}\n"                  /* 3: so it is here, and the blanks are scored */
-                     "{\"context\": \"abc\", \"continuation\": \"\"}\n"                   /* 4 */
-                     "{\"context\": \"a</s>\", \"continuation\": \"<s>b\"}\n"             /* 5: stays text */
-                     "{\"text\": \"abc de\"}\n"                                           /* 6 */
-                     "{\"text\": \"\"}\n"                                                 /* 7 */
-                     "{\"context\": \"");                                                 /* 8: cut from the left */
+    bl_text in = {0};
+    bl_text_add(&in,
+                "{\"context\": \"abc\", \"continuation\": \" de\"}\n" /* 0 */
+                "{\"context\": \"abc \", \"continuation\": \"de\"}\n" /* 1: the blank is moved */
+                "{\"continuation\": \"de\", \"context\": \"\"}\n"     /* 2: the prefix token is the context */
+                "{\"context\": \"  \", \"continuation\": \"de\"}\n"   /* 3: so it is here, and the blanks are scored */
+                "{\"context\": \"abc\", \"continuation\": \"\"}\n"    /* 4 */
+                "{\"context\": \"a</s>\", \"continuation\": \"<s>b\"}\n" /* 5: stays text */
+                "{\"text\": \"abc de\"}\n"                               /* 6 */
+                "{\"text\": \"\"}\n"                                     /* 7 */
+                "{\"context\": \"");                                     /* 8: cut from the left */
     for (int i = 0; i < 150; i++) bl_text_add(&in, "b");
-    bl_text_add(&in, "\", \"continuation\": \"cd\"}\n{\"context\": \"a\", \"continuation\": \"");       /* 9: nothing but continuation is left */
+    bl_text_add(&in,
+                "\", \"continuation\": \"cd\"}\n{\"context\": \"a\", \"continuation\": \""); /* 9: nothing but
+                                                                                                continuation is left */
     for (int i = 0; i < 150; i++) bl_text_add(&in, "c");
-    bl_text_add(&in, "\"}\n{\"text\": \"");                                             /* 10: longer than the model */
+    bl_text_add(&in, "\"}\n{\"text\": \""); /* 10: longer than the model */
     for (int i = 0; i < 250; i++) bl_text_addf(&in, "%c", 'a' + i % 26);
     bl_text_add(&in, "\"}\n");
     ran r = SAY(in.s, "score", "--model", "@model", "-");
@@ -312,7 +403,7 @@ static void requests_are_split_as_the_cards_say(void **state)
     c = score_line(r.out, 5);
     for (int64_t i = 1; i < c.n; i++) assert_true(c.id[i] > 2);
     c = score_line(r.out, 6);
-    assert_true(c.id[0] == 1 && c.id[1] == 1 && c.k == c.n - 1);                        /* prefix token, then the text with its own BOS */
+    assert_true(c.id[0] == 1 && c.id[1] == 1 && c.k == c.n - 1); /* prefix token, then the text with its own BOS */
     c = score_line(r.out, 7);
     assert_true(c.n == 2 && c.k == 1);
     c = score_line(r.out, 8);
@@ -323,7 +414,8 @@ static void requests_are_split_as_the_cards_say(void **state)
     assert_true(c.n > 250 && c.k == c.n - 1);
     ran_free(&r);
 
-    r = SAY("{\"context\": \"abc\", \"continuation\": \" de\"}\n{\"text\": \"abc de\"}\n{\"text\": \"\"}\n", "score", "--model", "@model", "--no-bos", "-");
+    r = SAY("{\"context\": \"abc\", \"continuation\": \" de\"}\n{\"text\": \"abc de\"}\n{\"text\": \"\"}\n", "score",
+            "--model", "@model", "--no-bos", "-");
     expect(&r, 0, NULL);
     b = score_line(r.out, 0);
     assert_true(b.n == a.n - 1 && b.k == a.k && memcmp(b.id, a.id + 1, (size_t)b.n * sizeof *b.id) == 0);
@@ -338,13 +430,14 @@ static void requests_are_split_as_the_cards_say(void **state)
 static void replies_come_in_the_order_of_the_requests_whatever_the_batch(void **state)
 {
     (void)state;
-    bl_text in = { 0 };
+    bl_text in = {0};
     for (int i = 0; i < 150; i++) {
         bl_text_add(&in, i % 3 ? "{\"context\": \"make\", \"continuation\": \"" : "{\"text\": \"");
         for (int k = 0; k < 1 + i * 37 % 40; k++) bl_text_addf(&in, "%c", 'a' + (i + k) % 26);
         bl_text_add(&in, i % 7 ? "\"}\n" : "\"}\r\n\n");
     }
-    ran r = SAY(in.s, "score", "--model", "@model", "-"), one = SAY(in.s, "score", "--model", "@model", "--batch-size", "1", "--threads", "1", "--stream", "-");
+    ran r = SAY(in.s, "score", "--model", "@model", "-"),
+        one = SAY(in.s, "score", "--model", "@model", "--batch-size", "1", "--threads", "1", "--stream", "-");
     expect(&r, 0, NULL);
     expect(&one, 0, NULL);
     assert_string_equal(r.out, one.out);
@@ -366,7 +459,8 @@ static void replies_come_in_the_order_of_the_requests_whatever_the_batch(void **
 static void text_comes_back_from_its_ids(void **state)
 {
     (void)state;
-    static const char texts[] = "{\"text\":\"abc 123\"}\n{\"text\":\"\"}\n{\"text\":\"h\xc3\xa4 \xe2\x82\xac \\\"q\\\"\\n\\tx\"}\n{\"text\":\"<s>a</s>\"}\n";
+    static const char texts[] = "{\"text\":\"abc 123\"}\n{\"text\":\"\"}\n{\"text\":\"h\xc3\xa4 \xe2\x82\xac "
+                                "\\\"q\\\"\\n\\tx\"}\n{\"text\":\"<s>a</s>\"}\n";
     for (int bos = 0; bos < 2; bos++) {
         ran ids = SAY(texts, "tokenize", "--model", "@model", bos ? "--no-json" : "--no-bos", "-");
         expect(&ids, 0, NULL);
@@ -383,33 +477,37 @@ static void text_comes_back_from_its_ids(void **state)
 static void a_seed_gives_the_same_text_again_and_a_stop_ends_it(void **state)
 {
     (void)state;
-    ran a = SAY("make", "generate", "--model", "@model", "--json", "--max-new", "20", "--temperature", "1", "--seed", "5", "-");
-    ran b = SAY("make\n", "generate", "--model", "@model", "--json", "--max_new=20", "--temperature", "1.0", "--seed", "5", "--batch-size", "1", "-");
-    ran c = SAY("make", "generate", "--model", "@model", "--json", "--max-new", "20", "--temperature", "1", "--seed", "6", "-");
+    ran a = SAY("make", "generate", "--model", "@model", "--json", "--max-new", "20", "--temperature", "1", "--seed",
+                "5", "-");
+    ran b = SAY("make\n", "generate", "--model", "@model", "--json", "--max_new=20", "--temperature", "1.0", "--seed",
+                "5", "--batch-size", "1", "-");
+    ran c = SAY("make", "generate", "--model", "@model", "--json", "--max-new", "20", "--temperature", "1", "--seed",
+                "6", "-");
     ran d = SAY("make", "generate", "--model", "@model", "--json", "--max-new", "20", "-");
     ran f = SAY("make", "generate", "--model", "@model", "--json", "--max-new", "20", "--seed", "9", "-");
     expect(&a, 0, NULL);
     expect(&d, 0, NULL);
     assert_string_equal(a.out, b.out);
     assert_string_not_equal(a.out, c.out);
-    assert_string_equal(d.out, f.out);                  /* greedy: no seed matters */
+    assert_string_equal(d.out, f.out); /* greedy: no seed matters */
     ran_free(&b);
     ran_free(&c);
     ran_free(&d);
     ran_free(&f);
 
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_json *j;
     const char *text;
     assert_ok(bl_json_parse(a.out, strlen(a.out), "output", BL_JSON_PLAIN, &j, &e));
     assert_ok(bl_json_get_str(j, "text", &text, &e));
-    const char *stop = NULL;                            /* the first plain letter behind the beginning */
+    const char *stop = NULL; /* the first plain letter behind the beginning */
     for (const char *p = text + 1; *p && !stop; p++)
         if (*p >= 'a' && *p <= 'z') stop = p;
     assert_non_null(stop);
-    char letter[2] = { *stop, 0 };
+    char letter[2] = {*stop, 0};
     size_t until = strcspn(text, letter);
-    b = SAY("make", "generate", "--model", "@model", "--max-new", "20", "--temperature", "1", "--seed", "5", "--stop", letter, "-");
+    b = SAY("make", "generate", "--model", "@model", "--max-new", "20", "--temperature", "1", "--seed", "5", "--stop",
+            letter, "-");
     expect(&b, 0, NULL);
     assert_int_equal(strlen(b.out), until + 1);
     assert_memory_equal(b.out, text, until);
@@ -423,8 +521,9 @@ static void a_seed_gives_the_same_text_again_and_a_stop_ends_it(void **state)
 static void samples_are_those_behind_the_numbers(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
-    ran all = SAY(NULL, "samples", "@out", "--method", "base"), wrong = SAY(NULL, "samples", "@out", "--method", "base", "--wrong");
+    bl_err e = {0};
+    ran all = SAY(NULL, "samples", "@out", "--method", "base"),
+        wrong = SAY(NULL, "samples", "@out", "--method", "base", "--wrong");
     ran flips = SAY(NULL, "samples", "@out", "--flipped", "base", "--json"), csv = SAY(NULL, "table", "@out", "--json");
     bl_json *t, *f;
     double acc = -1, flipped = 0;
@@ -454,12 +553,13 @@ static void samples_are_those_behind_the_numbers(void **state)
 static void a_file_gets_what_standard_output_would(void **state)
 {
     (void)state;
-    static const char *const formats[] = { "md", "csv", "tex", "json" };
+    static const char *const formats[] = {"md", "csv", "tex", "json"};
     for (size_t i = 0; i < BL_COUNT(formats); i++) {
         char *text;
         size_t n;
-        bl_err e = { 0 };
-        ran r = SAY(NULL, "table", "@out", "--format", formats[i]), dash = SAY(NULL, "table", "@out", "--format", formats[i], "-o", "-");
+        bl_err e = {0};
+        ran r = SAY(NULL, "table", "@out", "--format", formats[i]),
+            dash = SAY(NULL, "table", "@out", "--format", formats[i], "-o", "-");
         ran file = SAY(NULL, "table", "@out", "--format", formats[i], "--output", "@dir/table");
         expect(&file, 0, NULL);
         assert_string_equal(file.out, "");
@@ -479,7 +579,10 @@ static void figures_are_drawn_where_one_wants_them(void **state)
     ran r = SAY(NULL, "doctor", "--data", "@data");
     bool none = strstr(r.out, "gnuplot-nox") != NULL;
     ran_free(&r);
-    if (none) { print_message("skipped: no gnuplot\n"); skip(); }
+    if (none) {
+        print_message("skipped: no gnuplot\n");
+        skip();
+    }
     r = SAY(NULL, "plot", "@out", "pareto", "-o", "-");
     expect(&r, 0, NULL);
     assert_memory_equal(r.out, "\x89PNG", 4);
@@ -505,12 +608,12 @@ static void figures_are_drawn_where_one_wants_them(void **state)
 static void a_quantized_model_needs_its_source_no_more(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char *text;
     size_t n;
     assert_ok(bl_make_dirs(filled("@dir/src"), &e));
     for (int i = 0; i < 2; i++) {
-        static const char *const file[][2] = { { "@model", "@dir/src/m.bin" }, { "@dir/model/tok.bin", "@dir/src/tok.bin" } };
+        static const char *const file[][2] = {{"@model", "@dir/src/m.bin"}, {"@dir/model/tok.bin", "@dir/src/tok.bin"}};
         assert_ok(bl_read_file(filled(file[i][0]), 1 << 28, &text, &n, &e));
         assert_ok(bl_write_file(filled(file[i][1]), text, n, &e));
         bl_free(text);
@@ -530,10 +633,11 @@ static void a_quantized_model_needs_its_source_no_more(void **state)
     a = SAY(NULL, "inspect", "@dir/moved");
     expect(&a, 0, NULL);
     ran_free(&a);
-    a = SAY(NULL, "run", "--model", "@dir/moved", "--method", "base", "--task", "piqa", "--data", "@data", "--out", "@dir/moved-runs");
+    a = SAY(NULL, "run", "--model", "@dir/moved", "--method", "base", "--task", "piqa", "--data", "@data", "--out",
+            "@dir/moved-runs");
     expect(&a, 0, NULL);
     ran_free(&a);
-    a = SAY(NULL, "samples", "@dir/moved-runs");        /* equal scores to those of the cell that quantized for itself */
+    a = SAY(NULL, "samples", "@dir/moved-runs"); /* equal scores to those of the cell that quantized for itself */
     b = SAY(NULL, "samples", "@out", "--method", "rtn:w4g24");
     assert_int_equal(lines_of(a.out), 30);
     for (const char *p = a.out, *q = b.out; *p; p = strchr(p, '\n') + 1, q = strchr(q, '\n') + 1) {
@@ -547,7 +651,7 @@ static void a_quantized_model_needs_its_source_no_more(void **state)
 static void a_name_is_looked_up_in_the_hugging_face_cache(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char path[4400], link[9000];
     char **name;
     size_t n;
@@ -565,7 +669,8 @@ static void a_name_is_looked_up_in_the_hugging_face_cache(void **state)
     assert_ok(bl_make_dirs(path, &e));
     study_write(path, "main", "0a1b");
     setenv("HF_HUB_CACHE", hub, 1);
-    ran a = SAY(LINE, "score", "--model", "some/model", "-"), b = SAY(LINE, "score", "--model", "@quant", "-"), none = SAY(LINE, "score", "--model", "some/other", "-");
+    ran a = SAY(LINE, "score", "--model", "some/model", "-"), b = SAY(LINE, "score", "--model", "@quant", "-"),
+        none = SAY(LINE, "score", "--model", "some/other", "-");
     unsetenv("HF_HUB_CACHE");
     expect(&a, 0, NULL);
     expect(&none, 2, "models--some--other");
@@ -606,13 +711,16 @@ static void pages_are_understood_by_the_programs_that_read_them(void **state)
     ran_free(&man);
     ran_free(&bash);
     if (system("command -v groff > /dev/null") == 0) {
-        snprintf(command, sizeof command, "groff -man -Tutf8 -ww '%s' 2>&1 >/dev/null | grep . && exit 1 || exit 0", filled("@dir/b.1"));
+        snprintf(command, sizeof command, "groff -man -Tutf8 -ww '%s' 2>&1 >/dev/null | grep . && exit 1 || exit 0",
+                 filled("@dir/b.1"));
         assert_int_equal(system(command), 0);
     }
     if (system("command -v bash > /dev/null") == 0) {
         snprintf(command, sizeof command,
-                 "bash -c 'source \"%s\" && COMP_WORDS=(bitladder table --format \"\") COMP_CWORD=3 && _bitladder && test \"${COMPREPLY[*]}\" = \"md csv tex json\" && "
-                 "COMP_WORDS=(bitladder qua) COMP_CWORD=1 && _bitladder && test \"${COMPREPLY[*]}\" = quantize'", filled("@dir/b.bash"));
+                 "bash -c 'source \"%s\" && COMP_WORDS=(bitladder table --format \"\") COMP_CWORD=3 && _bitladder && "
+                 "test \"${COMPREPLY[*]}\" = \"md csv tex json\" && "
+                 "COMP_WORDS=(bitladder qua) COMP_CWORD=1 && _bitladder && test \"${COMPREPLY[*]}\" = quantize'",
+                 filled("@dir/b.bash"));
         assert_int_equal(system(command), 0);
     }
 }

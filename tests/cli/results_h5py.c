@@ -30,21 +30,27 @@ static int begin(void **state)
     invented v;
     snprintf(dir, sizeof dir, "%s", test_dir());
     bl_cell c = *invent(&v, "smollm2-135m", 4, 64, "piqa", 0);
-    for (int i = 0; i < INVENTED_SAMPLES; i++) v.sample[i].reply = i == 3 ? "three \xc3\x97 \"quoted\"\n\xf0\x9f\x98\x80" : "r";
+    for (int i = 0; i < INVENTED_SAMPLES; i++)
+        v.sample[i].reply = i == 3 ? "three \xc3\x97 \"quoted\"\n\xf0\x9f\x98\x80" : "r";
     if (bl_cell_write(dir, &c, &e) != BL_OK) return 1;
     snprintf(shard, sizeof shard, "%s", invented_path(dir, &c));
     return 0;
 }
 
-static int end(void **state) { (void)state; return bl_remove_tree(dir, &e) != BL_OK; }
+static int end(void **state)
+{
+    (void)state;
+    return bl_remove_tree(dir, &e) != BL_OK;
+}
 
 static void h5py_and_pandas_read_a_shard(void **state)
 {
     (void)state;
-    static const char *const pythons[] = { "/usr/bin/python3", "python3" };
+    static const char *const pythons[] = {"/usr/bin/python3", "python3"};
     int rc = 127;
     for (size_t i = 0; i < BL_COUNT(pythons) && (rc == 127 || rc == 77); i++) {
-        char *argv[] = { (char *)(uintptr_t)pythons[i], (char *)(uintptr_t)(BL_SOURCE_DIR "/tests/data/results_h5py.py"), shard, NULL };
+        char *argv[] = {(char *)(uintptr_t)pythons[i], (char *)(uintptr_t)(BL_SOURCE_DIR "/tests/data/results_h5py.py"),
+                        shard, NULL};
         rc = run(argv);
     }
     if (rc == 127 || rc == 77) {
@@ -57,7 +63,7 @@ static void h5py_and_pandas_read_a_shard(void **state)
 static void h5dump_reads_a_shard(void **state)
 {
     (void)state;
-    char *argv[] = { (char *)(uintptr_t)"h5dump", shard, NULL };
+    char *argv[] = {(char *)(uintptr_t) "h5dump", shard, NULL};
     int rc = run(argv);
     if (rc == 127) {
         print_message("skipped: no h5dump\n");
@@ -68,6 +74,7 @@ static void h5dump_reads_a_shard(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(h5py_and_pandas_read_a_shard), cmocka_unit_test(h5dump_reads_a_shard) };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(h5py_and_pandas_read_a_shard),
+                                       cmocka_unit_test(h5dump_reads_a_shard)};
     return cmocka_run_group_tests(tests, begin, end);
 }

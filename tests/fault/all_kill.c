@@ -1,4 +1,5 @@
-/* all_kill.c - runs killed at any time, disks that are full, allocations that fail: what is there afterwards is whole, and the same command goes on.
+/* all_kill.c - runs killed at any time, disks that are full, allocations that fail: what is there afterwards is whole,
+ * and the same command goes on.
  *
  * BL_KILLS sets how often the run is killed (default 10), BL_KILL_ITEMS how many items its cells have (default 400).
  */
@@ -7,14 +8,15 @@
 #include <sys/stat.h>
 
 #define METHODS "base,rtn:w4g24"
-#define STUDY(s, out) "--model", (s)->model, "--method", METHODS, "--task", "piqa", "--data", (s)->data, "--out", out, "--threads", "1"
+#define STUDY(s, out)                                                                                                  \
+    "--model", (s)->model, "--method", METHODS, "--task", "piqa", "--data", (s)->data, "--out", out, "--threads", "1"
 
 static int number(const char *variable, int otherwise) { return getenv(variable) ? atoi(getenv(variable)) : otherwise; }
 
 /* Every shard that is there checks. */
 static void assert_whole(const char *dir)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     char **name = NULL;
     size_t n = 0;
     if (!bl_is_dir(dir)) return;
@@ -49,7 +51,7 @@ static pid_t start(const study *s, const char *out, char o[4300], char e[4300])
 {
     snprintf(o, 4300, "%s/kill.out", s->dir);
     snprintf(e, 4300, "%s/kill.err", s->dir);
-    const char *const argv[] = { "bitladder", "run", STUDY(s, out), NULL };
+    const char *const argv[] = {"bitladder", "run", STUDY(s, out), NULL};
     return program_start(argv, NULL, o, e);
 }
 
@@ -67,12 +69,14 @@ static void a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not(v
     ran_free(&r);
     bl_rng rng = bl_rng_at(1, 2, 3);
     for (int i = 0; i < n; i++) {
-        bool point = i % 5 == 4;                        /* every fifth: stopped between temporary file and rename of a shard */
+        bool point = i % 5 == 4; /* every fifth: stopped between temporary file and rename of a shard */
         char where[32];
         snprintf(where, sizeof where, "before-rename@.h5");
         if (point) setenv("BL_FAULT_POINT", where, 1);
         pid_t pid = start(&s, again, o, e);
-        if (point) for (int k = 0; k < 600 && !has_temp(again) && kill(pid, 0) == 0 && waitpid(pid, NULL, WNOHANG) == 0; k++) usleep(5000);
+        if (point)
+            for (int k = 0; k < 600 && !has_temp(again) && kill(pid, 0) == 0 && waitpid(pid, NULL, WNOHANG) == 0; k++)
+                usleep(5000);
         else usleep((useconds_t)(bl_rng_uniform(&rng) * whole * 1e6));
         in_cell += has_part(again);
         between += has_temp(again);
@@ -81,7 +85,7 @@ static void a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not(v
         unsetenv("BL_FAULT_POINT");
         usleep(20000);
         assert_whole(again);
-        if (i % 5 == 3) bl_remove_tree(again, NULL);    /* begin anew now and then, so that early moments are met too */
+        if (i % 5 == 3) bl_remove_tree(again, NULL); /* begin anew now and then, so that early moments are met too */
     }
     r = PROGRAM(&s, "run", STUDY(&s, again));
     expect(&r, 0, NULL);
@@ -98,10 +102,10 @@ static void a_full_disk_fails_cells_says_so_and_leaves_whole_shards(void **state
     (void)state;
     study s = study_begin(400);
     struct rlimit old, few;
-    ran r = PROGRAM(&s, "plan", STUDY(&s, s.out));      /* the fingerprint is cached before space is short */
+    ran r = PROGRAM(&s, "plan", STUDY(&s, s.out)); /* the fingerprint is cached before space is short */
     ran_free(&r);
     getrlimit(RLIMIT_FSIZE, &old);
-    few = (struct rlimit){ 24 << 10, old.rlim_max };
+    few = (struct rlimit){24 << 10, old.rlim_max};
     setrlimit(RLIMIT_FSIZE, &few);
     signal(SIGXFSZ, SIG_IGN);
     r = PROGRAM(&s, "run", STUDY(&s, s.out));
@@ -110,7 +114,7 @@ static void a_full_disk_fails_cells_says_so_and_leaves_whole_shards(void **state
     ran_free(&r);
     assert_whole(s.out);
     assert_false(has_temp(s.out));
-    r = PROGRAM(&s, "run", STUDY(&s, s.out));           /* and with room again it goes on */
+    r = PROGRAM(&s, "run", STUDY(&s, s.out)); /* and with room again it goes on */
     expect(&r, 0, NULL);
     ran_free(&r);
     assert_int_equal(count_ending(s.out, ".h5"), 2);
@@ -125,7 +129,7 @@ static void a_checkpoint_that_changes_during_the_run_fails_the_cell(void **state
     char o[4300], e[4300];
     pid_t pid = start(&s, s.out, o, e);
     for (int i = 0; i < 1000 && !has_part(s.out); i++) usleep(2000);
-    FILE *f = fopen(s.model, "r+b");                    /* the same bytes again: only the time differs */
+    FILE *f = fopen(s.model, "r+b"); /* the same bytes again: only the time differs */
     int first = fgetc(f);
     rewind(f);
     fputc(first, f);
@@ -142,7 +146,7 @@ static void a_model_with_a_value_that_is_not_finite_is_refused_by_name(void **st
     study s = study_begin(3);
     float nan = NAN;
     FILE *f = fopen(s.model, "r+b");
-    fseek(f, 28 + 4 * (1 * 72 + 7), SEEK_SET);          /* token 1, which begins every text; input 7 of the embedding */
+    fseek(f, 28 + 4 * (1 * 72 + 7), SEEK_SET); /* token 1, which begins every text; input 7 of the embedding */
     tiny_put(f, &nan, sizeof nan);
     fclose(f);
     ran r = PROGRAM(&s, "inspect", s.model);
@@ -152,7 +156,8 @@ static void a_model_with_a_value_that_is_not_finite_is_refused_by_name(void **st
     r = PROGRAM(&s, "run", STUDY(&s, s.out));
     expect(&r, 1, "model.embed_tokens.weight");
     ran_free(&r);
-    r = PROGRAM(&s, "run", STUDY(&s, s.out), "--allow-nonfinite");      /* then the first logit that is not finite fails the cell */
+    r = PROGRAM(&s, "run", STUDY(&s, s.out),
+                "--allow-nonfinite"); /* then the first logit that is not finite fails the cell */
     expect(&r, 1, NULL);
     ran_free(&r);
     assert_int_equal(count_ending(s.out, ".h5"), 0);
@@ -173,7 +178,7 @@ static void a_closed_standard_output_ends_quietly(void **state)
     posix_spawn_file_actions_adddup2(&f, p[1], 1);
     posix_spawn_file_actions_addclose(&f, p[0]);
     posix_spawn_file_actions_addopen(&f, 2, err, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    const char *const argv[] = { "bitladder", "internal", "man", NULL };
+    const char *const argv[] = {"bitladder", "internal", "man", NULL};
     close(p[0]);
     assert_int_equal(posix_spawn(&pid, BL_PROGRAM, &f, NULL, (char **)(uintptr_t)argv, environ), 0);
     close(p[1]);

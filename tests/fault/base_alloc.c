@@ -18,11 +18,12 @@ static const char *in_dir(const char *name)
 
 static bl_status read_json(bl_err *e)
 {
-    static const char text[] = "{\"a\":[1,2,{\"b\":\"text\"}],\"c\":{\"1\":1,\"2\":2,\"3\":3,\"4\":4,\"5\":5,\"6\":6,\"7\":7,\"8\":8,\"9\":9},\"d\":\"\\u00e9\"}";
+    static const char text[] = "{\"a\":[1,2,{\"b\":\"text\"}],\"c\":{\"1\":1,\"2\":2,\"3\":3,\"4\":4,\"5\":5,\"6\":6,"
+                               "\"7\":7,\"8\":8,\"9\":9},\"d\":\"\\u00e9\"}";
     bl_json *j;
     bl_status st = bl_json_parse(text, sizeof text - 1, "doc", BL_JSON_PLAIN, &j, e);
     if (st != BL_OK) return st;
-    bl_text t = { 0 };
+    bl_text t = {0};
     bl_json_put_node(&t, j);
     st = bl_text_check(&t, e);
     bl_text_free(&t);
@@ -79,17 +80,21 @@ out:
 
 static bl_status parse(bl_err *e)
 {
-    typedef struct opts { int64_t n; const char *s; } opts;
-    static const bl_opt rows[] = { { "n", BL_OPT_INT, .at = offsetof(opts, n), .doc = "a number" },
-                                   { "s", BL_OPT_TEXT, .at = offsetof(opts, s), .repeat = true }, { 0 } };
-    char *argv[] = { "--n", "3", "--s=a", "--s=b", "--s=c", "pos" };
+    typedef struct opts {
+        int64_t n;
+        const char *s;
+    } opts;
+    static const bl_opt rows[] = {{"n", BL_OPT_INT, .at = offsetof(opts, n), .doc = "a number"},
+                                  {"s", BL_OPT_TEXT, .at = offsetof(opts, s), .repeat = true},
+                                  {0}};
+    char *argv[] = {"--n", "3", "--s=a", "--s=b", "--s=c", "pos"};
     opts o;
     bl_args a;
     bl_opt_defaults(rows, &o);
     bl_status st = bl_opt_parse(rows, &o, (int)BL_COUNT(argv), argv, &a, e);
     bl_args_free(&a);
     if (st != BL_OK) return st;
-    bl_text t = { 0 };
+    bl_text t = {0};
     bl_opt_help(rows, &t);
     st = bl_text_check(&t, e);
     bl_text_free(&t);
@@ -102,7 +107,9 @@ static bl_status small_things(bl_err *e)
     bl_arena *a = NULL;
     bl_hasher *h = NULL;
     char *p = NULL, *q = NULL;
-    if (bl_arena_new(&a, e) != BL_OK || !bl_alloc(a, 100, 8, e) || !bl_arena_str(a, "abc", 3, e) || !bl_alloc(a, 1 << 20, 1, e)) goto out;
+    if (bl_arena_new(&a, e) != BL_OK || !bl_alloc(a, 100, 8, e) || !bl_arena_str(a, "abc", 3, e) ||
+        !bl_alloc(a, 1 << 20, 1, e))
+        goto out;
     if (!(h = bl_hasher_new(e)) || !(p = bl_strdup("abc", e)) || !(q = bl_join("a", "b", e))) goto out;
     st = BL_OK;
 out:
@@ -113,9 +120,19 @@ out:
     return st;
 }
 
-static const struct { const char *name; bl_status (*run)(bl_err *); } jobs[] = {
-    { "json", read_json }, { "json file", read_json_file }, { "write", write_file }, { "list", list }, { "map", map },
-    { "lock", lock }, { "directories", directories }, { "options", parse }, { "small things", small_things },
+static const struct {
+    const char *name;
+    bl_status (*run)(bl_err *);
+} jobs[] = {
+    {"json", read_json},
+    {"json file", read_json_file},
+    {"write", write_file},
+    {"list", list},
+    {"map", map},
+    {"lock", lock},
+    {"directories", directories},
+    {"options", parse},
+    {"small things", small_things},
 };
 
 static size_t entries(void)
@@ -134,7 +151,7 @@ static void survives_failure_of_every_allocation(void **state)
     snprintf(dir, sizeof dir, "%s", test_dir());
     assert_ok(bl_write_file(in_dir("doc.json"), "{\"k\":[1,2]} // end", 18, &e));
     for (size_t i = 0; i < BL_COUNT(jobs); i++) {
-        assert_ok(jobs[i].run(&e));             /* what is allocated once for all is there now */
+        assert_ok(jobs[i].run(&e)); /* what is allocated once for all is there now */
         unlink(in_dir("out"));
         uint64_t live = bl_alloc_live();
         for (int sticky = 0; sticky < 2; sticky++) {
@@ -142,13 +159,15 @@ static void survives_failure_of_every_allocation(void **state)
             bl_status st;
             do {
                 bl_alloc_fail_at(++n, sticky);
-                e = (bl_err){ 0 };
+                e = (bl_err){0};
                 st = jobs[i].run(&e);
                 bool reached = bl_alloc_count() >= n;
                 bl_alloc_fail_at(0, false);
                 if (st != BL_OK && st != BL_E_NOMEM) fail_msg("%s, allocation %d: %s", jobs[i].name, (int)n, e.text);
                 if (st != BL_OK && !e.text[0]) fail_msg("%s, allocation %d: no sentence", jobs[i].name, (int)n);
-                if (bl_alloc_live() != live) fail_msg("%s, allocation %d: %lld bytes are left", jobs[i].name, (int)n, (long long)(bl_alloc_live() - live));
+                if (bl_alloc_live() != live)
+                    fail_msg("%s, allocation %d: %lld bytes are left", jobs[i].name, (int)n,
+                             (long long)(bl_alloc_live() - live));
                 if (st != BL_OK) assert_int_equal(entries(), 1);
                 unlink(in_dir("out"));
                 if (!reached) break;
@@ -162,6 +181,6 @@ static void survives_failure_of_every_allocation(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(survives_failure_of_every_allocation) };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(survives_failure_of_every_allocation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

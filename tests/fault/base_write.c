@@ -15,7 +15,11 @@ static int setup(void **state)
     snprintf(path, sizeof path, "%s/result.h5", dir);
     return 0;
 }
-static int teardown(void **state) { (void)state; return bl_remove_tree(dir, NULL) != BL_OK; }
+static int teardown(void **state)
+{
+    (void)state;
+    return bl_remove_tree(dir, NULL) != BL_OK;
+}
 
 static size_t entries(void)
 {
@@ -52,14 +56,23 @@ static int what_is_there(void)
     char *text;
     size_t n;
     if (bl_read_file(path, 1 << 24, &text, &n, NULL) != BL_OK) return -1;
-    int which = n == sizeof old_text - 1 && memcmp(text, old_text, n) == 0 ? 0 : n == BIG && memcmp(text, new_text, n) == 0 ? 1 : -1;
+    int which = n == sizeof old_text - 1 && memcmp(text, old_text, n) == 0 ? 0
+                : n == BIG && memcmp(text, new_text, n) == 0               ? 1
+                                                                           : -1;
     bl_free(text);
     return which;
 }
 
-static const struct { int err; bl_status st; const char *phrase; } errors[] = {
-    { ENOSPC, BL_E_DISK, "disk full, needed ~" }, { EDQUOT, BL_E_DISK, "disk full, needed ~" }, { EFBIG, BL_E_DISK, "disk full, needed ~" },
-    { EROFS,  BL_E_DISK, "not writable" },        { EIO,    BL_E_IO,   "result.h5" },
+static const struct {
+    int err;
+    bl_status st;
+    const char *phrase;
+} errors[] = {
+    {ENOSPC, BL_E_DISK, "disk full, needed ~"},
+    {EDQUOT, BL_E_DISK, "disk full, needed ~"},
+    {EFBIG, BL_E_DISK, "disk full, needed ~"},
+    {EROFS, BL_E_DISK, "not writable"},
+    {EIO, BL_E_IO, "result.h5"},
 };
 
 static void a_failing_call_leaves_the_old_file_or_the_new(void **state)
@@ -78,9 +91,13 @@ static void a_failing_call_leaves_the_old_file_or_the_new(void **state)
                 reached = bl_fs_count() >= n;
                 bl_fs_fail_at(0, 0, false);
                 int there = what_is_there();
-                assert_int_equal(entries(), 1);                             /* no temporary file is left */
+                assert_int_equal(entries(), 1); /* no temporary file is left */
                 assert_int_equal(bl_alloc_live(), live);
-                if (!reached) { assert_int_equal(st, BL_OK); assert_int_equal(there, 1); break; }
+                if (!reached) {
+                    assert_int_equal(st, BL_OK);
+                    assert_int_equal(there, 1);
+                    break;
+                }
                 assert_int_equal(st, errors[k].st);
                 bool in_dir_sync = strstr(e.text, "sync the directory") != NULL;
                 if (!in_dir_sync && !strstr(e.text, errors[k].phrase)) fail_msg("call %d: %s", (int)n, e.text);
@@ -99,7 +116,8 @@ static void the_needed_size_is_told(void **state)
     assert_ok(bl_writer_open(path, &w, &e));
     char *much = bl_new(40 << 20, 1, &e);
     bl_fs_fail_at(1, ENOSPC, false);
-    assert_refused(bl_writer_add(w, much, 40 << 20, &e), BL_E_DISK, "result.h5: cannot write: disk full, needed ~42 MB");
+    assert_refused(bl_writer_add(w, much, 40 << 20, &e), BL_E_DISK,
+                   "result.h5: cannot write: disk full, needed ~42 MB");
     bl_fs_fail_at(0, 0, false);
     bl_writer_drop(w);
     bl_free(much);
@@ -113,7 +131,7 @@ static void a_file_size_limit_is_an_error_and_not_the_end(void **state)
     if (pid == 0) {
         bl_err e;
         bl_process_init();
-        struct rlimit limit = { 100000, 100000 };
+        struct rlimit limit = {100000, 100000};
         setrlimit(RLIMIT_FSIZE, &limit);
         bl_status st = write_it(&e);
         _exit(st == BL_E_DISK && strstr(e.text, "disk full") && entries() == 0 ? 0 : 1);

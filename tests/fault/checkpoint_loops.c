@@ -1,4 +1,5 @@
-/* checkpoint_loops.c - every allocation of every reader fails once, and every write-side call of the writer: a sentence, no leak, nothing left. */
+/* checkpoint_loops.c - every allocation of every reader fails once, and every write-side call of the writer: a
+ * sentence, no leak, nothing left. */
 #include "test.h"
 #include "checkpoint_build.h"
 #include "harness/checkpoint/variant.h"
@@ -20,7 +21,7 @@ static int begin(void **state)
 
 static int end(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     (void)state;
     return bl_remove_tree(dir, &e);
 }
@@ -43,38 +44,44 @@ out:
 
 static void survives_every_allocation(const char *model)
 {
-    bl_err e = { 0 };
-    assert_ok(use(model, &e));                          /* lazily made things exist now */
+    bl_err e = {0};
+    assert_ok(use(model, &e)); /* lazily made things exist now */
     uint64_t live = bl_alloc_live();
     for (int sticky = 0; sticky < 2; sticky++)
-        for (uint64_t n = 1; ; n++) {
+        for (uint64_t n = 1;; n++) {
             bl_alloc_fail_at(n, sticky);
             bl_status st = use(model, &e);
             bool reached = bl_alloc_count() >= n;
             bl_alloc_fail_at(0, false);
-            if (!reached) { assert_int_equal(st, BL_OK); break; }
+            if (!reached) {
+                assert_int_equal(st, BL_OK);
+                break;
+            }
             /* a failure while the cache is looked up or written only costs the cache */
-            if (st != BL_E_NOMEM && st != BL_OK) fail_msg("%s: allocation %llu: %s %s", model, (unsigned long long)n, bl_status_name(st), e.text);
-            if (bl_alloc_live() != live) fail_msg("%s: allocation %llu: %lld bytes are lost", model, (unsigned long long)n, (long long)(bl_alloc_live() - live));
+            if (st != BL_E_NOMEM && st != BL_OK)
+                fail_msg("%s: allocation %llu: %s %s", model, (unsigned long long)n, bl_status_name(st), e.text);
+            if (bl_alloc_live() != live)
+                fail_msg("%s: allocation %llu: %lld bytes are lost", model, (unsigned long long)n,
+                         (long long)(bl_alloc_live() - live));
         }
 }
 
 static void readers_survive_the_failure_of_every_allocation(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char path[4200];
-    bl_text t = { 0 };
-    st_text s = { 0 };
+    bl_text t = {0};
+    st_text s = {0};
     bl_checkpoint *c;
     bl_variant *v;
-    gguf_llama(&t, &(gguf_extra){ 0 });
+    gguf_llama(&t, &(gguf_extra){0});
     test_write(dir, "m.gguf", t.s, t.n);
     bl_text_free(&t);
     snprintf(path, sizeof path, "%s/m.gguf", dir);
     survives_every_allocation(path);
 
-    for (int i = 0; i < 7; i++) put32(&t, (uint32_t[]){ 16, 24, 1, 4, 2, 20, 8 }[i]);
+    for (int i = 0; i < 7; i++) put32(&t, (uint32_t[]){16, 24, 1, 4, 2, 20, 8}[i]);
     for (int i = 0; i < 20 * 16 + 2 * 16 + 2 * 256 + 2 * 128 + 3 * 384 + 16 + 32; i++) putf(&t, 1);
     test_write(dir, "m.bin", t.s, t.n);
     bl_text_free(&t);
@@ -90,7 +97,8 @@ static void readers_survive_the_failure_of_every_allocation(void **state)
     snprintf(path, sizeof path, "%s/hf/a.safetensors", dir);
     assert_ok(bl_checkpoint_open("synth:tiny", NULL, &c, &e));
     snprintf(path, sizeof path, "%s/hf", dir);
-    for (size_t i = 0; i < bl_checkpoint_count(c) - 1; i++) bl_text_addf(&t, "%s\"%s\":\"a.safetensors\"", i ? "," : "", bl_checkpoint_at(c, i)->name);
+    for (size_t i = 0; i < bl_checkpoint_count(c) - 1; i++)
+        bl_text_addf(&t, "%s\"%s\":\"a.safetensors\"", i ? "," : "", bl_checkpoint_at(c, i)->name);
     bl_text_add(&t, "}}");
     test_write(path, "model.safetensors.index.json", t.s, t.n);
     bl_text_free(&t);
@@ -120,7 +128,7 @@ out:
 
 static void assert_nothing_in(const char *d, uint64_t n)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     char **names;
     size_t k;
     assert_ok(bl_dir_list(d, &names, &k, &e));
@@ -131,7 +139,7 @@ static void assert_nothing_in(const char *d, uint64_t n)
 static void the_writer_leaves_all_or_nothing_whatever_fails(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char sub[4200], out[4300];
     bl_checkpoint *c, *back;
     snprintf(sub, sizeof sub, "%s/out", dir);
@@ -141,13 +149,16 @@ static void the_writer_leaves_all_or_nothing_whatever_fails(void **state)
     assert_ok(write_variant(c, out, &e));
     assert_ok(bl_remove_tree(out, &e));
     uint64_t live = bl_alloc_live();
-    for (uint64_t n = 1; ; n++) {
+    for (uint64_t n = 1;; n++) {
         bl_fs_fail_at(n, ENOSPC, false);
         bl_status st = write_variant(c, out, &e);
         bool reached = bl_fs_count() >= n;
         bl_fs_fail_at(0, 0, false);
-        if (!reached) { assert_int_equal(st, BL_OK); break; }
-        if (bl_exists(out)) {                           /* renamed, but the parent could not be synced: whole all the same */
+        if (!reached) {
+            assert_int_equal(st, BL_OK);
+            break;
+        }
+        if (bl_exists(out)) { /* renamed, but the parent could not be synced: whole all the same */
             assert_int_equal(st, BL_E_DISK);
             assert_ok(bl_checkpoint_open(out, NULL, &back, &e));
             bl_checkpoint_close(back);
@@ -159,16 +170,19 @@ static void the_writer_leaves_all_or_nothing_whatever_fails(void **state)
         assert_int_equal(bl_alloc_live(), live);
     }
     assert_ok(bl_remove_tree(out, &e));
-    for (uint64_t n = 1; ; n++) {
+    for (uint64_t n = 1;; n++) {
         bl_alloc_fail_at(n, true);
         bl_status st = write_variant(c, out, &e);
         bool reached = bl_alloc_count() >= n;
         bl_alloc_fail_at(0, false);
-        if (!reached) { assert_int_equal(st, BL_OK); break; }
+        if (!reached) {
+            assert_int_equal(st, BL_OK);
+            break;
+        }
         if (st != BL_E_NOMEM) fail_msg("allocation %llu: %s %s", (unsigned long long)n, bl_status_name(st), e.text);
         assert_int_equal(bl_alloc_live(), live);
         assert_ok(bl_remove_tree(out, &e));
-        assert_ok(bl_remove_tree(sub, &e));             /* memory for removing may have been out too */
+        assert_ok(bl_remove_tree(sub, &e)); /* memory for removing may have been out too */
         assert_int_equal(mkdir(sub, 0777), 0);
     }
     bl_checkpoint_close(c);
@@ -178,7 +192,7 @@ static void the_writer_leaves_all_or_nothing_whatever_fails(void **state)
 static void a_writer_killed_before_its_rename_leaves_no_model(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char sub[4200], out[4300], **names;
     size_t n;
     int status;
@@ -198,7 +212,7 @@ static void a_writer_killed_before_its_rename_leaves_no_model(void **state)
     kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
     assert_ok(bl_dir_list(sub, &names, &n, &e));
-    assert_int_equal(n, 1);                             /* model.tmp.<pid> */
+    assert_int_equal(n, 1); /* model.tmp.<pid> */
     bl_list_free(names, n);
     assert_ok(write_variant(c, out, &e));
     assert_ok(bl_dir_list(sub, &names, &n, &e));

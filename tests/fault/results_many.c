@@ -21,11 +21,11 @@ static double processor_seconds(void)
 static void thousands_of_cells_make_a_table(void **state)
 {
     (void)state;
-    const char *dir = test_dir(), *dirs[] = { dir };
-    static const char *const tasks[] = { "piqa", "wikitext2:gptq2048", "arc_easy", "hellaswag" };
+    const char *dir = test_dir(), *dirs[] = {dir};
+    static const char *const tasks[] = {"piqa", "wikitext2:gptq2048", "arc_easy", "hellaswag"};
     invented v;
     bl_table *t;
-    bl_text csv = { 0 }, md = { 0 };
+    bl_text csv = {0}, md = {0};
     char to[8300], from[8300];
     int64_t rows = 0;
     int cells = getenv("BL_MANY") ? atoi(getenv("BL_MANY")) : 2000;
@@ -48,10 +48,11 @@ static void thousands_of_cells_make_a_table(void **state)
     }
     double start = processor_seconds(), wall = bl_now();
     assert_ok(bl_table_read(dirs, 1, &t, &e));
-    assert_ok(bl_table_print(t, &(bl_table_opts){ .format = BL_TABLE_CSV }, &csv, &e));
-    assert_ok(bl_table_print(t, &(bl_table_opts){ .format = BL_TABLE_MD, .terminal = true }, &md, &e));
+    assert_ok(bl_table_print(t, &(bl_table_opts){.format = BL_TABLE_CSV}, &csv, &e));
+    assert_ok(bl_table_print(t, &(bl_table_opts){.format = BL_TABLE_MD, .terminal = true}, &md, &e));
     double took = processor_seconds() - start;
-    print_message("%d shards read and printed: %.2f s of processor, %.2f s by the clock\n", cells, took, bl_now() - wall);
+    print_message("%d shards read and printed: %.2f s of processor, %.2f s by the clock\n", cells, took,
+                  bl_now() - wall);
     assert_int_equal(t->n, rows);
     assert_int_equal(t->skipped, 0);
     bl_table_free(t);
@@ -62,6 +63,6 @@ static void thousands_of_cells_make_a_table(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(thousands_of_cells_make_a_table) };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(thousands_of_cells_make_a_table)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

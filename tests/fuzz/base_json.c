@@ -1,17 +1,21 @@
-/* base_json.c - any bytes, with both flags: refused with a sentence, or read, written and read again as the same text. */
+/* base_json.c - any bytes, with both flags: refused with a sentence, or read, written and read again as the same text.
+ */
 #include "kernels/base/json.h"
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static void must(bool ok) { if (!ok) abort(); }
+static void must(bool ok)
+{
+    if (!ok) abort();
+}
 
 /* Asks every getter of every value; the sentences are built and thrown away. */
 static void ask(const bl_json *v, int depth)
 {
-    static const char *const known[] = { "a", "model", "vocab", NULL };
-    bl_err e = { 0 };
+    static const char *const known[] = {"a", "model", "vocab", NULL};
+    bl_err e = {0};
     int64_t i;
     double r;
     bool b;
@@ -38,14 +42,14 @@ static void ask(const bl_json *v, int depth)
 
 static void try(const uint8_t *data, size_t n, bl_json_flags f)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_json *j, *again;
     if (bl_json_parse((const char *)data, n, "fuzz", f, &j, &e) != BL_OK) {
         must(e.status == BL_E_FORMAT && strncmp(e.text, "fuzz: ", 6) == 0);
         return;
     }
     ask(j, 0);
-    bl_text a = { 0 }, b = { 0 };
+    bl_text a = {0}, b = {0};
     bl_json_put_node(&a, j);
     must(!a.failed && bl_json_parse(a.s, a.n, "again", BL_JSON_PLAIN, &again, &e) == BL_OK);
     bl_json_put_node(&b, again);

@@ -1,17 +1,21 @@
-/* checkpoint_safetensors.c - any bytes: refused with a sentence, or every byte behind the header belongs to exactly one tensor. */
+/* checkpoint_safetensors.c - any bytes: refused with a sentence, or every byte behind the header belongs to exactly one
+ * tensor. */
 #include "harness/checkpoint/safetensors.h"
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static volatile unsigned sum;                           /* so that reading is not optimized away */
+static volatile unsigned sum; /* so that reading is not optimized away */
 
-static void must(bool ok) { if (!ok) abort(); }
+static void must(bool ok)
+{
+    if (!ok) abort();
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_safetensors *s = NULL;
     if (bl_safetensors_parse(data, n, "fuzz", &s, &e) != BL_OK) {
         must(e.text[0] != 0 && s == NULL);

@@ -10,7 +10,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static int replay(const char *path)
 {
     FILE *f = fopen(path, "rb");
-    if (!f) { perror(path); return 1; }
+    if (!f) {
+        perror(path);
+        return 1;
+    }
     fseek(f, 0, SEEK_END);
     long n = ftell(f);
     rewind(f);
@@ -27,8 +30,11 @@ int main(int argc, char **argv)
     int bad = 0, n = 0;
     for (int i = 1; i < argc; i++) {
         DIR *d = opendir(argv[i]);
-        if (!d) { perror(argv[i]); return 1; }
-        for (struct dirent *de; (de = readdir(d)) != NULL; ) {
+        if (!d) {
+            perror(argv[i]);
+            return 1;
+        }
+        for (struct dirent *de; (de = readdir(d)) != NULL;) {
             char path[4096];
             if (de->d_name[0] == '.') continue;
             snprintf(path, sizeof path, "%s/%s", argv[i], de->d_name);

@@ -1,4 +1,5 @@
-/* results_journal.c - any bytes as a journal: counted in memory, then opened as a file, worked with and opened again. Fuzz it with TMPDIR in memory. */
+/* results_journal.c - any bytes as a journal: counted in memory, then opened as a file, worked with and opened again.
+ * Fuzz it with TMPDIR in memory. */
 #include "kernels/base/fs.h"
 #include "results/journal.h"
 
@@ -9,8 +10,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static const bl_hash hash = { 1, 2 };
-    static const bl_sample more = { .id = 77, .pick = 1, .score = { 1 }, .value = { 0.1 }, .reply = "text" };
+    static const bl_hash hash = {1, 2};
+    static const bl_sample more = {.id = 77, .pick = 1, .score = {1}, .value = {0.1}, .reply = "text"};
     static char path[4200], stale[4300];
     int64_t count = bl_journal_parse((const char *)data, n), samples;
     bl_journal *j = NULL;
@@ -34,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         bl_journal_samples(j, &samples);
         bl_journal_sync(j, NULL);
         bl_journal_close(j);
-        if (bl_journal_open(path, "m/base/piqa/0", hash, &j, NULL) != BL_OK || bl_journal_count(j) != samples) __builtin_trap();
+        if (bl_journal_open(path, "m/base/piqa/0", hash, &j, NULL) != BL_OK || bl_journal_count(j) != samples)
+            __builtin_trap();
         bl_journal_close(j);
     }
     unlink(path);

@@ -7,9 +7,9 @@ static const char sample[] = "Hello  <s> a\xCC\x81 12'S \xFF\xE6\x97 \xE2\x96\x8
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     bl_tokenizer *t;
-    bl_ids ids = { 0 };
+    bl_ids ids = {0};
     char *text = NULL;
-    const bl_span span[] = { { sample, 10, true }, { sample + 10, sizeof sample - 11, false } };
+    const bl_span span[] = {{sample, 10, true}, {sample + 10, sizeof sample - 11, false}};
     if (bl_tokenizer_parse(BL_TOK_JSON, data, n, "fuzz", &t, NULL) != BL_OK) return 0;
     bl_encode(t, sample, sizeof sample - 1, BL_ENCODE_BOS | BL_ENCODE_SPECIAL, &ids, NULL);
     bl_encode_spans(t, span, 2, BL_ENCODE_PLAIN, &ids, NULL);

@@ -1,4 +1,5 @@
-/* checkpoint_models.c - real checkpoints: what two containers of one model hold is the same, and what is not a LLaMA is refused.
+/* checkpoint_models.c - real checkpoints: what two containers of one model hold is the same, and what is not a LLaMA is
+ * refused.
  *
  * The models are found through BITLADDER_MODELS.
  */
@@ -9,7 +10,7 @@
 
 static bl_checkpoint *open_model(const char *tail)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *c = NULL;
     assert_ok(bl_checkpoint_open(test_path("BITLADDER_MODELS", tail), NULL, &c, &e));
     return c;
@@ -17,7 +18,7 @@ static bl_checkpoint *open_model(const char *tail)
 
 static float *dense(bl_checkpoint *c, const bl_stored *t)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     float *w = malloc((size_t)(t->shape.out * t->shape.in) * sizeof *w);
     assert_ok(bl_checkpoint_dense(c, t, 0, t->shape.out, w, &e));
     return w;
@@ -77,7 +78,7 @@ static void smollm2_is_stored_as_q4_1(void **state)
 {
     (void)state;
     BL_NEEDS("BITLADDER_MODELS");
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *c = open_model("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf");
     const bl_config *o = bl_checkpoint_config(c);
     const char *path;
@@ -100,24 +101,27 @@ static void other_models_are_refused_by_name(void **state)
 {
     (void)state;
     BL_NEEDS("BITLADDER_MODELS");
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *c = NULL;
-    static const struct { const char *path, *phrase; } rows[] = {
-        { "near-llama-1m/model.pth", "PyTorch pickle" },
-        { "near-llama-1m", "found model.pth" },
-        { "stories279K-llama2xs/ckpt.pt", "PyTorch pickle" },
-        { "gpt2-matrices", "llama2.c" },
-        { "gpt2-matrices/h.10.ln_1.bias.f32.bin", "read as a llama2.c checkpoint" },
-        { "tokenizers/gguf-vocab/ggml-vocab-gpt-2.gguf", "architecture 'gpt2' is not read" },
-        { "tokenizers/gguf-vocab/ggml-vocab-phi-3.gguf", "architecture 'phi3' is not read" },
-        { "tokenizers/gguf-vocab/ggml-vocab-llama-spm.gguf", "token_embd.weight" },
-        { "tinystories656K/model.safetensors", "give the directory" },
-        { "poem", "no file or directory" },
+    static const struct {
+        const char *path, *phrase;
+    } rows[] = {
+        {"near-llama-1m/model.pth", "PyTorch pickle"},
+        {"near-llama-1m", "found model.pth"},
+        {"stories279K-llama2xs/ckpt.pt", "PyTorch pickle"},
+        {"gpt2-matrices", "llama2.c"},
+        {"gpt2-matrices/h.10.ln_1.bias.f32.bin", "read as a llama2.c checkpoint"},
+        {"tokenizers/gguf-vocab/ggml-vocab-gpt-2.gguf", "architecture 'gpt2' is not read"},
+        {"tokenizers/gguf-vocab/ggml-vocab-phi-3.gguf", "architecture 'phi3' is not read"},
+        {"tokenizers/gguf-vocab/ggml-vocab-llama-spm.gguf", "token_embd.weight"},
+        {"tinystories656K/model.safetensors", "give the directory"},
+        {"poem", "no file or directory"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_status st = bl_checkpoint_open(test_path("BITLADDER_MODELS", rows[i].path), NULL, &c, &e);
         assert_true(st == BL_E_FORMAT || st == BL_E_MISSING);
-        if (!strstr(e.text, rows[i].phrase)) fail_msg("%s: '%s' does not say '%s'", rows[i].path, e.text, rows[i].phrase);
+        if (!strstr(e.text, rows[i].phrase))
+            fail_msg("%s: '%s' does not say '%s'", rows[i].path, e.text, rows[i].phrase);
     }
 }
 
@@ -148,8 +152,8 @@ static bool beyond(const bl_stored *t, int64_t layers)
 /* ---- a Hugging Face directory, float32, of the first layers of a checkpoint ---- */
 static void write_hf(bl_checkpoint *c, const char *dir, int64_t layers)
 {
-    bl_err e = { 0 };
-    bl_text h = { 0 };
+    bl_err e = {0};
+    bl_text h = {0};
     uint64_t at = 0, n;
     const bl_config *o = bl_checkpoint_config(c);
     char path[4200];
@@ -160,7 +164,8 @@ static void write_hf(bl_checkpoint *c, const char *dir, int64_t layers)
         uint64_t bytes = 4 * (uint64_t)(t->shape.out * t->shape.in);
         bl_text_addf(&h, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", i ? "," : "", t->name);
         if (!t->vector) bl_text_addf(&h, "%lld,", (long long)t->shape.out);
-        bl_text_addf(&h, "%lld],\"data_offsets\":[%llu,%llu]}", (long long)t->shape.in, (unsigned long long)at, (unsigned long long)(at + bytes));
+        bl_text_addf(&h, "%lld],\"data_offsets\":[%llu,%llu]}", (long long)t->shape.in, (unsigned long long)at,
+                     (unsigned long long)(at + bytes));
         at += bytes;
     }
     bl_text_add(&h, "}");
@@ -179,11 +184,14 @@ static void write_hf(bl_checkpoint *c, const char *dir, int64_t layers)
     }
     assert_int_equal(fclose(f), 0);
     bl_text_free(&h);
-    bl_text_addf(&h, "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":%lld,\"intermediate_size\":%lld,"
-                 "\"num_hidden_layers\":%lld,\"num_attention_heads\":%lld,\"num_key_value_heads\":%lld,\"vocab_size\":%lld,"
-                 "\"max_position_embeddings\":%lld,\"rms_norm_eps\":%.17g,\"rope_theta\":%.17g,\"tie_word_embeddings\":%s}",
-                 (long long)o->dim, (long long)o->ffn_dim, (long long)layers, (long long)o->n_heads, (long long)o->n_kv_heads,
-                 (long long)o->vocab, (long long)o->max_len, o->eps, o->rope_theta, o->tied ? "true" : "false");
+    bl_text_addf(
+        &h,
+        "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":%lld,\"intermediate_size\":"
+        "%lld,"
+        "\"num_hidden_layers\":%lld,\"num_attention_heads\":%lld,\"num_key_value_heads\":%lld,\"vocab_size\":%lld,"
+        "\"max_position_embeddings\":%lld,\"rms_norm_eps\":%.17g,\"rope_theta\":%.17g,\"tie_word_embeddings\":%s}",
+        (long long)o->dim, (long long)o->ffn_dim, (long long)layers, (long long)o->n_heads, (long long)o->n_kv_heads,
+        (long long)o->vocab, (long long)o->max_len, o->eps, o->rope_theta, o->tied ? "true" : "false");
     snprintf(path, sizeof path, "%s/config.json", dir);
     assert_ok(bl_write_file(path, h.s, h.n, &e));
     bl_text_free(&h);
@@ -193,7 +201,7 @@ static void gguf_and_a_float32_directory_hold_the_same_weights(void **state)
 {
     (void)state;
     BL_NEEDS("BITLADDER_MODELS");
-    bl_err e = { 0 };
+    bl_err e = {0};
     const char *dir = test_dir();
     bl_checkpoint *a = open_model("stories260K/stories260K.bin"), *b = NULL;
     write_hf(a, dir, 5);
@@ -202,7 +210,7 @@ static void gguf_and_a_float32_directory_hold_the_same_weights(void **state)
     bl_checkpoint_close(a);
     bl_checkpoint_close(b);
     a = open_model("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf");
-    write_hf(a, dir, 3);                                /* of 30: enough, and 160 MB */
+    write_hf(a, dir, 3); /* of 30: enough, and 160 MB */
     assert_ok(bl_checkpoint_open(dir, NULL, &b, &e));
     assert_int_equal(bl_checkpoint_count(b), 29);
     assert_same_weights(b, a);

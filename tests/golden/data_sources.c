@@ -5,13 +5,22 @@
 #include <zlib.h>
 
 static bl_arena *arena;
-static int setup(void **state)    { (void)state; return bl_arena_new(&arena, NULL) != BL_OK; }
-static int teardown(void **state) { (void)state; bl_arena_free(arena); return 0; }
+static int setup(void **state)
+{
+    (void)state;
+    return bl_arena_new(&arena, NULL) != BL_OK;
+}
+static int teardown(void **state)
+{
+    (void)state;
+    bl_arena_free(arena);
+    return 0;
+}
 
 static const bl_source_text *load(const char *name)
 {
     static bl_source_text t;
-    bl_err e = { 0 };
+    bl_err e = {0};
     const bl_source *s = bl_source_find(name);
     assert_non_null(s);
     assert_ok(s->load(NULL, arena, &t, &e));
@@ -57,10 +66,10 @@ static void wikitext2_documents_are_detokenized_as_the_harness_does(void **state
 {
     (void)state;
     BL_NEEDS("BITLADDER_DATA");
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_source_text *t = (bl_source_text *)(uintptr_t)load("wikitext2");
     assert_ok(bl_source_documents(arena, t, &e));
-    bl_text all = { 0 };
+    bl_text all = {0};
     int64_t words = 0, bytes = 0;
     assert_int_equal(t->n_docs, 62);
     for (size_t i = 0; i < t->n_docs; i++) {
@@ -80,11 +89,11 @@ static void wikitext2_as_json_lines_is_the_same(void **state)
 {
     (void)state;
     BL_NEEDS("BITLADDER_DATA");
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_source_text a = *load("wikitext2"), b;
     const char *dir = test_dir();
     char path[4200];
-    bl_text out = { 0 };
+    bl_text out = {0};
 
     for (size_t at = 0; at < a.n_raw;) {
         const char *row = a.raw + at, *end = memchr(row, '\n', a.n_raw - at);
@@ -100,7 +109,7 @@ static void wikitext2_as_json_lines_is_the_same(void **state)
     gzFile f = gzopen(path, "wb1");
     assert_int_equal(gzwrite(f, out.s, (unsigned)out.n), out.n);
     gzclose(f);
-    bl_data_dirs d = { { dir }, 1 };
+    bl_data_dirs d = {{dir}, 1};
     assert_ok(bl_source_find("wikitext2")->load(&d, arena, &b, &e));
     assert_string_equal(b.path, path);
     assert_int_equal(b.n_raw, a.n_raw);

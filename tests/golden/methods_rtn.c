@@ -3,18 +3,24 @@
 #include "method_run.h"
 #include <math.h>
 
-typedef struct setting { const char *golden, *text; } setting;
-static const char *const weights[] = { "tiny", "smol", "edge" };
+typedef struct setting {
+    const char *golden, *text;
+} setting;
+static const char *const weights[] = {"tiny", "smol", "edge"};
 
 /* GPTQ's quantizer: the range contains zero. */
 static const setting zero_range[] = {
-    { "w2g32", "rtn:w2g32+scale=fp32" }, { "w3g64", "rtn:w3g64+scale=fp32" }, { "w4g32", "rtn:w4g32+scale=fp32" }, { "w4pc", "rtn:w4pc+scale=fp32" },
+    {"w2g32", "rtn:w2g32+scale=fp32"},
+    {"w3g64", "rtn:w3g64+scale=fp32"},
+    {"w4g32", "rtn:w4g32+scale=fp32"},
+    {"w4pc", "rtn:w4pc+scale=fp32"},
 };
 /* AutoAWQ: clipped zero points; symmetric is the restricted range. */
 static const setting clip_range[] = {
-    { "w2g32", "rtn:w2g32+range=clip+scale=fp32" }, { "w3g64", "rtn:w3g64+range=clip+scale=fp32" }, { "w4g32", "rtn:w4g32+range=clip+scale=fp32" },
-    { "w4pc", "rtn:w4pc+range=clip+scale=fp32" }, { "w3g32_sym", "rtn:w3g32+symmetric+scale=fp32" }, { "w4g64_sym", "rtn:w4g64+symmetric+scale=fp32" },
-    { "w2g64_sym", "rtn:w2g64+symmetric+scale=fp32" }, { "w8pc_sym", "rtn:w8pc+symmetric+scale=fp32" },
+    {"w2g32", "rtn:w2g32+range=clip+scale=fp32"},    {"w3g64", "rtn:w3g64+range=clip+scale=fp32"},
+    {"w4g32", "rtn:w4g32+range=clip+scale=fp32"},    {"w4pc", "rtn:w4pc+range=clip+scale=fp32"},
+    {"w3g32_sym", "rtn:w3g32+symmetric+scale=fp32"}, {"w4g64_sym", "rtn:w4g64+symmetric+scale=fp32"},
+    {"w2g64_sym", "rtn:w2g64+symmetric+scale=fp32"}, {"w8pc_sym", "rtn:w8pc+symmetric+scale=fp32"},
 };
 
 static const float *weight_of(const golden *g, const char *name, int64_t dim[8])
@@ -40,7 +46,7 @@ static void codes_equal_gptqs_quantizer(void **state)
             char key[96];
             method_run m;
             const void *part[BL_MAX_PARTS];
-            bl_err e = { 0 };
+            bl_err e = {0};
             method_open(&m, zero_range[s].text, w, dim[0], dim[1]);
             method_apply(&m);
             method_parts(&m, part);
@@ -52,7 +58,8 @@ static void codes_equal_gptqs_quantizer(void **state)
             snprintf(key, sizeof key, "%s.%s.gptqmodel.zero", weights[i], zero_range[s].golden);
             const float *zero = golden_need(&g, key, "F32", dim[0] * groups);
             uint8_t *q = bl_alloc(m.scratch, (size_t)dim[1], 1, &e);
-            float *sc = bl_alloc(m.scratch, (size_t)groups, sizeof *sc, &e), *ze = bl_alloc(m.scratch, (size_t)groups, sizeof *ze, &e);
+            float *sc = bl_alloc(m.scratch, (size_t)groups, sizeof *sc, &e),
+                  *ze = bl_alloc(m.scratch, (size_t)groups, sizeof *ze, &e);
             for (int64_t r = 0; r < dim[0]; r++) {
                 bl_int_decode(m.lin.weight.format, &m.lin.weight.shape, part, r, q, sc, ze);
                 for (int64_t k = 0; k < groups; k++) {
@@ -65,7 +72,8 @@ static void codes_equal_gptqs_quantizer(void **state)
                     differ += d != 0;
                 }
             }
-            if (differ * 1000 > dim[0] * dim[1]) fail_msg("%s %s: %lld codes differ", weights[i], zero_range[s].golden, (long long)differ);
+            if (differ * 1000 > dim[0] * dim[1])
+                fail_msg("%s %s: %lld codes differ", weights[i], zero_range[s].golden, (long long)differ);
             method_close(&m);
         }
     golden_close(&g);
@@ -92,10 +100,13 @@ static void values_equal_autoawqs(void **state)
             for (int64_t r = 0; r < dim[0]; r++) {
                 float most = 0;
                 for (int64_t k = 0; k < dim[1]; k++) most = fmaxf(most, fabsf(w[r * dim[1] + k]));
-                if (strstr(clip_range[s].text, "symmetric") && most < 1e-4f) continue;      /* AutoAWQ keeps its scale above 1e-5 */
-                for (int64_t k = 0; k < dim[1]; k++) differ += fabsf(got[r * dim[1] + k] - want[r * dim[1] + k]) > 2e-6f * most;
+                if (strstr(clip_range[s].text, "symmetric") && most < 1e-4f)
+                    continue; /* AutoAWQ keeps its scale above 1e-5 */
+                for (int64_t k = 0; k < dim[1]; k++)
+                    differ += fabsf(got[r * dim[1] + k] - want[r * dim[1] + k]) > 2e-6f * most;
             }
-            if (differ * 1000 > dim[0] * dim[1]) fail_msg("%s %s: %lld values differ", weights[i], clip_range[s].golden, (long long)differ);
+            if (differ * 1000 > dim[0] * dim[1])
+                fail_msg("%s %s: %lld values differ", weights[i], clip_range[s].golden, (long long)differ);
             method_close(&m);
         }
     golden_close(&g);

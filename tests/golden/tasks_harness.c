@@ -3,14 +3,21 @@
 #include "sha256.h"
 #include <math.h>
 
-static const struct { const char *file, *task; } recorded[] = {
-    { "piqa", "piqa" }, { "arc_easy", "arc_easy" }, { "arc_challenge_val", "arc_challenge:val" }, { "hellaswag", "hellaswag" },
-    { "openbookqa", "openbookqa" }, { "boolq", "boolq" }, { "winogrande_sample", "winogrande:sample" },
+static const struct {
+    const char *file, *task;
+} recorded[] = {
+    {"piqa", "piqa"},
+    {"arc_easy", "arc_easy"},
+    {"arc_challenge_val", "arc_challenge:val"},
+    {"hellaswag", "hellaswag"},
+    {"openbookqa", "openbookqa"},
+    {"boolq", "boolq"},
+    {"winogrande_sample", "winogrande:sample"},
 };
 
 static double real_of(const bl_json *j, const char *key)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     double v = NAN;
     assert_ok(bl_json_get_real(j, key, &v, &e));
     return v;
@@ -22,7 +29,7 @@ static void prompts_and_marks_equal_the_harness(void **state)
     (void)state;
     BL_NEEDS("BITLADDER_DATA");
     BL_NEEDS("BITLADDER_GOLDEN");
-    bl_err e = { 0 };
+    bl_err e = {0};
     for (size_t f = 0; f < BL_COUNT(recorded); f++) {
         char tail[256];
         snprintf(tail, sizeof tail, "smollm2-135m/harness/%s.jsonl", recorded[f].file);
@@ -36,15 +43,16 @@ static void prompts_and_marks_equal_the_harness(void **state)
         int64_t seen = 0;
         while ((st = bl_rows_json(rows, &j, &e)) == BL_OK && j) {
             int64_t item;
-            bl_request q = { 0 };
-            bl_turn turn = { .arena = a };
+            bl_request q = {0};
+            bl_turn turn = {.arena = a};
             double nll[8];
             pair_reply reply;
-            bl_sample s = { 0 };
+            bl_sample s = {0};
             assert_ok(bl_json_get_int(j, "item", &item, &e));
             assert_ok(t.task->ask(&t.data, item, &turn, &q, &e));
             assert_int_equal(q.kind, BL_ASK_PAIRS);
-            const bl_json *want = bl_json_first(bl_json_get(j, "requests")), *got = bl_json_first(bl_json_get(j, "replies"));
+            const bl_json *want = bl_json_first(bl_json_get(j, "requests")),
+                          *got = bl_json_first(bl_json_get(j, "replies"));
             assert_int_equal(bl_json_size(bl_json_get(j, "requests")), q.n_pairs);
             for (int c = 0; c < q.n_pairs; c++, want = bl_json_next(want), got = bl_json_next(got)) {
                 const char *context, *continuation;
@@ -85,24 +93,25 @@ static void gsm8k_prompts_and_marks_equal_the_harness(void **state)
     (void)state;
     BL_NEEDS("BITLADDER_DATA");
     BL_NEEDS("BITLADDER_GOLDEN");
-    bl_err e = { 0 };
+    bl_err e = {0};
     task_run t = task_open("gsm8k:cot8", NULL);
     bl_arena *a;
     bl_rows *rows;
     const bl_json *j;
     bl_status st;
-    int64_t seen[2] = { 0 };
+    int64_t seen[2] = {0};
     assert_int_equal(t.data.n, 1319);
     assert_ok(bl_arena_new(&a, &e));
-    assert_ok(bl_rows_open(test_path("BITLADDER_GOLDEN", "smollm2-135m/harness/gsm8k_cot.jsonl"), BL_ROWS_JSONL, &rows, &e));
+    assert_ok(
+        bl_rows_open(test_path("BITLADDER_GOLDEN", "smollm2-135m/harness/gsm8k_cot.jsonl"), BL_ROWS_JSONL, &rows, &e));
     int64_t last = -1, filter = 0;
     while ((st = bl_rows_json(rows, &j, &e)) == BL_OK && j) {
         int64_t item;
-        bl_request q = { 0 };
-        bl_turn turn = { .arena = a };
+        bl_request q = {0};
+        bl_turn turn = {.arena = a};
         const char *sha, *text, *target;
         char hex[65];
-        bl_sample s = { 0 };
+        bl_sample s = {0};
         assert_ok(bl_json_get_int(j, "item", &item, &e));
         if (item < last) filter = 1;
         last = item;
@@ -118,7 +127,7 @@ static void gsm8k_prompts_and_marks_equal_the_harness(void **state)
         assert_ok(bl_json_get_str(j, "target", &target, &e));
         assert_string_equal(t.task->gold(&t.data, item), target);
         assert_ok(bl_json_str(bl_json_first(bl_json_first(bl_json_get(j, "replies"))), &text, &e));
-        bl_reply reply = { .n = 1, .text = text };
+        bl_reply reply = {.n = 1, .text = text};
         turn.reply = &reply;
         turn.n_replies = 1;
         assert_ok(t.task->mark(&t.data, item, &turn, &s, &e));
@@ -139,21 +148,22 @@ static void word_documents_equal_the_harness(void **state)
     (void)state;
     BL_NEEDS("BITLADDER_DATA");
     BL_NEEDS("BITLADDER_GOLDEN");
-    bl_err e = { 0 };
+    bl_err e = {0};
     task_run t = task_open("wikitext2:word", NULL);
     bl_rows *rows;
     const bl_json *j;
     bl_status st;
     int64_t seen = 0;
     assert_int_equal(t.data.n, 62);
-    assert_ok(bl_rows_open(test_path("BITLADDER_GOLDEN", "smollm2-135m/harness/wikitext.jsonl"), BL_ROWS_JSONL, &rows, &e));
+    assert_ok(
+        bl_rows_open(test_path("BITLADDER_GOLDEN", "smollm2-135m/harness/wikitext.jsonl"), BL_ROWS_JSONL, &rows, &e));
     while ((st = bl_rows_json(rows, &j, &e)) == BL_OK && j) {
         int64_t item;
         const char *text;
-        bl_request q = { 0 };
+        bl_request q = {0};
         assert_ok(bl_json_get_int(j, "item", &item, &e));
         assert_ok(bl_json_get_str(j, "target", &text, &e));
-        assert_ok(t.task->ask(&t.data, item, &(bl_turn){ 0 }, &q, &e));
+        assert_ok(t.task->ask(&t.data, item, &(bl_turn){0}, &q, &e));
         assert_int_equal(q.kind, BL_ASK_ROLLING);
         assert_int_equal(q.n_text, strlen(text));
         assert_memory_equal(q.text, text, q.n_text);
@@ -167,37 +177,41 @@ static void word_documents_equal_the_harness(void **state)
 
 /* ---- what no model is needed for (zeroshot.md section 5) ---- */
 enum { SAME, LONGEST, SHORTEST, GOLD, HEURISTICS };
-static const struct { const char *task; int64_t n; double want[HEURISTICS]; } heuristics[] = {
-    { "piqa",       1838,  { 0.4951, 0.4848, 0.5343, 1 } },
-    { "arc_easy",   2376,  { 0.2508, 0.2656, 0.2449, 1 } },
-    { "hellaswag",  10042, { 0.2504, 0.2410, 0.2534, 1 } },
-    { "openbookqa", 500,   { 0.2760, 0.3620, 0.1480, 1 } },
-    { "boolq",      3270,  { 1 - 0.6217, NAN, NAN, 1 } },
+static const struct {
+    const char *task;
+    int64_t n;
+    double want[HEURISTICS];
+} heuristics[] = {
+    {"piqa", 1838, {0.4951, 0.4848, 0.5343, 1}},       {"arc_easy", 2376, {0.2508, 0.2656, 0.2449, 1}},
+    {"hellaswag", 10042, {0.2504, 0.2410, 0.2534, 1}}, {"openbookqa", 500, {0.2760, 0.3620, 0.1480, 1}},
+    {"boolq", 3270, {1 - 0.6217, NAN, NAN, 1}},
 };
 
 static void heuristics_without_a_model_give_the_known_shares(void **state)
 {
     (void)state;
     BL_NEEDS("BITLADDER_DATA");
-    bl_err e = { 0 };
+    bl_err e = {0};
     for (size_t k = 0; k < BL_COUNT(heuristics); k++) {
         task_run t = task_open(heuristics[k].task, NULL);
         bl_arena *a;
         assert_int_equal(t.data.n, heuristics[k].n);
         assert_ok(bl_arena_new(&a, &e));
-        assert_non_null(bl_alloc(a, 1, 1, &e));         /* its first block stays when items are released */
+        assert_non_null(bl_alloc(a, 1, 1, &e)); /* its first block stays when items are released */
         bl_sample *s = bl_new((size_t)t.data.n, sizeof *s, &e);
         for (int h = 0; h < HEURISTICS; h++) {
             for (int64_t i = 0; i < t.data.n; i++) {
                 bl_mark m = bl_arena_mark(a);
-                bl_turn turn = { .arena = a };
+                bl_turn turn = {.arena = a};
                 bl_request q;
                 pair_reply reply;
                 double nll[8];
                 assert_ok(t.task->ask(&t.data, i, &turn, &q, &e));
                 for (int c = 0; c < q.n_pairs; c++)
-                    nll[c] = h == SAME ? 1 : h == LONGEST ? 1e6 - (double)q.pair[c].chars : h == SHORTEST ? (double)q.pair[c].chars
-                           : strcmp(q.pair[c].continuation + 1, t.task->gold(&t.data, i)) != 0;
+                    nll[c] = h == SAME       ? 1
+                             : h == LONGEST  ? 1e6 - (double)q.pair[c].chars
+                             : h == SHORTEST ? (double)q.pair[c].chars
+                                             : strcmp(q.pair[c].continuation + 1, t.task->gold(&t.data, i)) != 0;
                 reply_to(&q, nll, &reply);
                 turn.reply = &reply.r;
                 turn.n_replies = 1;
@@ -206,7 +220,8 @@ static void heuristics_without_a_model_give_the_known_shares(void **state)
                 bl_arena_release(a, m);
             }
             double got = metric_of(&t, "acc", s, t.data.n).value, want = heuristics[k].want[h];
-            if (h == GOLD ? got < 0.995 : !isnan(want) && fabs(got - want) > 0.00005)   /* an item may have two equal choices */
+            if (h == GOLD ? got < 0.995
+                          : !isnan(want) && fabs(got - want) > 0.00005) /* an item may have two equal choices */
                 fail_msg("%s: heuristic %d gives %.5f, wanted %.4f", heuristics[k].task, h, got, want);
         }
         bl_free(s);

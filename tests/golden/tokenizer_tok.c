@@ -24,7 +24,7 @@ static bl_json *parsed(char *line)
 {
     bl_err e;
     bl_json *j = NULL;
-    for (char *p; (p = strstr(line, "\\u0000")) != NULL; ) p[2] = 'e';
+    for (char *p; (p = strstr(line, "\\u0000")) != NULL;) p[2] = 'e';
     assert_ok(bl_json_parse(line, strlen(line), "line", BL_JSON_PLAIN, &j, &e));
     return j;
 }
@@ -38,8 +38,10 @@ static size_t text_of(const bl_json *j, const char *key, char **out)
     *out = bl_strdup(s, &e);
     assert_non_null(*out);
     for (; *s; s++) {
-        if (!strncmp(s, "\xEE\x80\x80", 3)) { (*out)[n++] = 0; s += 2; }
-        else (*out)[n++] = *s;
+        if (!strncmp(s, "\xEE\x80\x80", 3)) {
+            (*out)[n++] = 0;
+            s += 2;
+        } else (*out)[n++] = *s;
     }
     return n;
 }
@@ -50,7 +52,7 @@ static size_t compare(const bl_tokenizer *t, const char *path, int flags, bool d
     bl_err e;
     char *text;
     size_t n_text, bad = 0, lines = 0;
-    bl_ids got = { 0 }, want = { 0 };
+    bl_ids got = {0}, want = {0};
     assert_ok(bl_read_file(path, 1 << 24, &text, &n_text, &e));
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"), lines++) {
         bl_json *j = parsed(line);
@@ -91,8 +93,11 @@ static void smollm2_from_gguf_gives_the_recorded_ids_and_texts(void **state)
     (void)state;
     BL_NEEDS("BITLADDER_GOLDEN");
     BL_NEEDS("BITLADDER_MODELS");
-    bl_tokenizer *t = opened(BL_TOK_GGUF, test_path("BITLADDER_MODELS", "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"));
-    assert_int_equal(compare(t, test_path("BITLADDER_GOLDEN", "smollm2-135m/tokens.jsonl"), BL_ENCODE_SPECIAL | BL_ENCODE_BOS, true), 0);
+    bl_tokenizer *t = opened(BL_TOK_GGUF,
+                             test_path("BITLADDER_MODELS", "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"));
+    assert_int_equal(
+        compare(t, test_path("BITLADDER_GOLDEN", "smollm2-135m/tokens.jsonl"), BL_ENCODE_SPECIAL | BL_ENCODE_BOS, true),
+        0);
     assert_int_equal(bl_tokenizer_bos(t), 1);
     assert_int_equal(bl_tokenizer_eos(t), 2);
     assert_int_equal(bl_tokenizer_prefix(t), 1);
@@ -107,7 +112,9 @@ static void tinystories_from_json_gives_the_recorded_ids_and_texts(void **state)
     BL_NEEDS("BITLADDER_GOLDEN");
     BL_NEEDS("BITLADDER_MODELS");
     bl_tokenizer *t = opened(BL_TOK_JSON, test_path("BITLADDER_MODELS", "tinystories656K/tokenizer.json"));
-    assert_int_equal(compare(t, test_path("BITLADDER_GOLDEN", "tinystories656k/tokens.jsonl"), BL_ENCODE_SPECIAL | BL_ENCODE_BOS, true), 0);
+    assert_int_equal(compare(t, test_path("BITLADDER_GOLDEN", "tinystories656k/tokens.jsonl"),
+                             BL_ENCODE_SPECIAL | BL_ENCODE_BOS, true),
+                     0);
     assert_true(bl_tokenizer_adds_bos(t));
     assert_int_equal(bl_tokenizer_bos(t), 1);
     assert_int_equal(bl_tokenizer_eos(t), 2);
@@ -125,7 +132,8 @@ static void stories260k_from_sentencepiece_gives_the_recorded_ids_and_texts(void
     bl_tokenizer_close(t);
 }
 
-/* llama2.c neither drops blanks at the ends nor joins double ones; where there are none its ids are those of sentencepiece. */
+/* llama2.c neither drops blanks at the ends nor joins double ones; where there are none its ids are those of
+ * sentencepiece. */
 static void llama2c_agrees_with_sentencepiece_where_no_blanks_are_dropped(void **state)
 {
     (void)state;
@@ -136,7 +144,7 @@ static void llama2c_agrees_with_sentencepiece_where_no_blanks_are_dropped(void *
     bl_tokenizer *bin = opened(BL_TOK_LLAMA2C, test_path("BITLADDER_MODELS", "stories260K/tok512.bin"));
     char *text;
     size_t n_text, compared = 0;
-    bl_ids a = { 0 }, b = { 0 };
+    bl_ids a = {0}, b = {0};
     assert_ok(bl_read_file(test_path("BITLADDER_GOLDEN", "stories260k/tokens.jsonl"), 1 << 24, &text, &n_text, &e));
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
         bl_json *j = parsed(line);
@@ -146,7 +154,11 @@ static void llama2c_agrees_with_sentencepiece_where_no_blanks_are_dropped(void *
             a.n = b.n = 0;
             assert_ok(bl_encode(spm, s, n, BL_ENCODE_BOS, &a, &e));
             assert_ok(bl_encode(bin, s, n, BL_ENCODE_BOS, &b, &e));
-            if (a.n != b.n || memcmp(a.id, b.id, a.n * sizeof *a.id)) { show("spm", a.id, a.n); show("bin", b.id, b.n); fail_msg("'%s'", s); }
+            if (a.n != b.n || memcmp(a.id, b.id, a.n * sizeof *a.id)) {
+                show("spm", a.id, a.n);
+                show("bin", b.id, b.n);
+                fail_msg("'%s'", s);
+            }
             char *x, *y;
             assert_ok(bl_decode(spm, a.id, a.n, false, &x, NULL, &e));
             assert_ok(bl_decode(bin, a.id, a.n, false, &y, NULL, &e));
@@ -170,9 +182,9 @@ static void once_upon_a_time_is_what_llama2c_says(void **state)
 {
     (void)state;
     BL_NEEDS("BITLADDER_MODELS");
-    static const int32_t want[] = { 1, 403, 407, 261, 378 };
+    static const int32_t want[] = {1, 403, 407, 261, 378};
     bl_err e;
-    bl_ids ids = { 0 };
+    bl_ids ids = {0};
     bl_tokenizer *t = opened(BL_TOK_LLAMA2C, test_path("BITLADDER_MODELS", "stories260K/tok512.bin"));
     assert_ok(bl_encode(t, "Once upon a time", 16, BL_ENCODE_BOS, &ids, &e));
     assert_int_equal(ids.n, BL_COUNT(want));
@@ -188,14 +200,14 @@ static void cases(const bl_tokenizer *t, const char *inp, const char *out)
     bl_err e;
     char *text, *want, *end;
     size_t n, n_want, k = 0, bad = 0;
-    bl_ids ids = { 0 };
+    bl_ids ids = {0};
     assert_ok(bl_read_file(inp, 1 << 20, &text, &n, &e));
     assert_ok(bl_read_file(out, 1 << 20, &want, &n_want, &e));
     char *line = want;
     for (char *s = text; s; s = end, k++) {
         end = strstr(s, between);
         size_t length = end ? (size_t)(end - s) : strlen(s);
-        if (!end) break;                                /* behind the last separator is only the end of the file */
+        if (!end) break; /* behind the last separator is only the end of the file */
         end += strlen(between);
         ids.n = 0;
         assert_ok(bl_encode(t, s, length, BL_ENCODE_PLAIN, &ids, &e));
@@ -210,7 +222,10 @@ static void cases(const bl_tokenizer *t, const char *inp, const char *out)
             p = after;
         }
         if (!same || i != ids.n) {
-            if (bad++ < 5) { print_message("case %zu '%.*s' want %.*s\n", k, (int)length, s, (int)(newline - line), line); show("got", ids.id, ids.n); }
+            if (bad++ < 5) {
+                print_message("case %zu '%.*s' want %.*s\n", k, (int)length, s, (int)(newline - line), line);
+                show("got", ids.id, ids.n);
+            }
         }
         line = newline + 1;
     }
@@ -225,14 +240,18 @@ static void llama_cpp_cases_are_reproduced(void **state)
 {
     (void)state;
     BL_NEEDS("BITLADDER_MODELS");
-    static const struct { const char *name; bl_tok_kind kind; const char *path; } rows[] = {
-        { "llama-spm", BL_TOK_GGUF, "gguf-vocab/ggml-vocab-llama-spm.gguf" },
-        { "llama-bpe", BL_TOK_GGUF, "gguf-vocab/ggml-vocab-llama-bpe.gguf" },
-        { "gpt-2",     BL_TOK_GGUF, "gguf-vocab/ggml-vocab-gpt-2.gguf" },
-        { "phi-3",     BL_TOK_GGUF, "gguf-vocab/ggml-vocab-phi-3.gguf" },
-        { "llama-spm", BL_TOK_SPM,  "llama2/tokenizer.model" },
-        { "llama-spm", BL_TOK_LLAMA2C, "llama2/tokenizer.bin" },
-        { "llama-bpe", BL_TOK_JSON, "llama3/tokenizer.json" },
+    static const struct {
+        const char *name;
+        bl_tok_kind kind;
+        const char *path;
+    } rows[] = {
+        {"llama-spm", BL_TOK_GGUF, "gguf-vocab/ggml-vocab-llama-spm.gguf"},
+        {"llama-bpe", BL_TOK_GGUF, "gguf-vocab/ggml-vocab-llama-bpe.gguf"},
+        {"gpt-2", BL_TOK_GGUF, "gguf-vocab/ggml-vocab-gpt-2.gguf"},
+        {"phi-3", BL_TOK_GGUF, "gguf-vocab/ggml-vocab-phi-3.gguf"},
+        {"llama-spm", BL_TOK_SPM, "llama2/tokenizer.model"},
+        {"llama-spm", BL_TOK_LLAMA2C, "llama2/tokenizer.bin"},
+        {"llama-bpe", BL_TOK_JSON, "llama3/tokenizer.json"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         char path[512], inp[512], out[512];
@@ -251,10 +270,15 @@ static void a_checkpoint_finds_its_tokenizer(void **state)
 {
     (void)state;
     BL_NEEDS("BITLADDER_MODELS");
-    static const struct { const char *model, *kind; int64_t vocab; int32_t bos, eos; bool adds; } rows[] = {
-        { "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf", "byte-level BPE (smollm)", 49152, 1, 2, false },
-        { "stories260K/stories260K.bin", "sentencepiece BPE", 512, 1, 2, true },
-        { "tinystories656K", "byte-fallback BPE (no pre-tokenizer)", 2048, 1, 2, true },
+    static const struct {
+        const char *model, *kind;
+        int64_t vocab;
+        int32_t bos, eos;
+        bool adds;
+    } rows[] = {
+        {"smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf", "byte-level BPE (smollm)", 49152, 1, 2, false},
+        {"stories260K/stories260K.bin", "sentencepiece BPE", 512, 1, 2, true},
+        {"tinystories656K", "byte-fallback BPE (no pre-tokenizer)", 2048, 1, 2, true},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_err e;
@@ -279,7 +303,7 @@ static void a_tokenizer_larger_than_the_model_is_refused(void **state)
     bl_err e;
     bl_checkpoint *c;
     bl_tokenizer *t;
-    const bl_checkpoint_opts o = { .tokenizer = test_path("BITLADDER_MODELS", "tokenizers/llama2/tokenizer.model") };
+    const bl_checkpoint_opts o = {.tokenizer = test_path("BITLADDER_MODELS", "tokenizers/llama2/tokenizer.model")};
     assert_ok(bl_checkpoint_open(test_path("BITLADDER_MODELS", "stories260K/stories260K.bin"), &o, &c, &e));
     assert_refused(bl_tokenizer_of(c, &t, &e), BL_E_FORMAT, "token 31999 is not in the model, whose vocabulary is 512");
     bl_checkpoint_close(c);

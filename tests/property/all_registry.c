@@ -1,4 +1,5 @@
-/* all_registry.c - whatever is registered: every method, task, figure, format and kernel, tested the moment it exists. */
+/* all_registry.c - whatever is registered: every method, task, figure, format and kernel, tested the moment it exists.
+ */
 #include "method_run.h"
 #include "study_fixture.h"
 #include "task_run.h"
@@ -11,17 +12,17 @@
 #include "harness/score/score.h"
 
 static study S;
-static const char *data;                                /* BITLADDER_DATA, which the fixture unsets */
+static const char *data; /* BITLADDER_DATA, which the fixture unsets */
 static bl_backend *be;
 static bl_checkpoint *source;
 
 static int begin(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     (void)state;
     if (getenv("BITLADDER_DATA")) data = bl_strdup(getenv("BITLADDER_DATA"), &e);
     S = study_begin(2);
-    assert_ok(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 1 }, &be, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, &e));
     assert_ok(bl_checkpoint_open(S.model, NULL, &source, &e));
     return 0;
 }
@@ -57,7 +58,10 @@ static void every_text(each_text *use)
 {
     for (size_t i = 0; bl_methods[i]; i++) {
         const bl_method *m = bl_methods[i];
-        if (!m->wbits) { with_options(m, m->name, use); continue; }
+        if (!m->wbits) {
+            with_options(m, m->name, use);
+            continue;
+        }
         for (int b = 1; b <= 8; b++) {
             char text[64];
             if (!(m->wbits >> b & 1)) continue;
@@ -85,9 +89,9 @@ static void every_method_says_what_it_is(void **state)
 
 static void comes_back(const bl_method *m, const char *text)
 {
-    bl_err e = { 0 };
-    bl_method_choice a = { 0 }, b = { 0 }, c = { 0 };
-    bl_text again = { 0 }, options = { 0 };
+    bl_err e = {0};
+    bl_method_choice a = {0}, b = {0}, c = {0};
+    bl_text again = {0}, options = {0};
     bl_json *j;
     assert_ok(bl_method_parse(bl_methods, text, &a, &e));
     assert_ptr_equal(a.method, m);
@@ -97,7 +101,7 @@ static void comes_back(const bl_method *m, const char *text)
     assert_string_equal(a.text, b.text);
     assert_ok(bl_method_json(m, a.opts, &options, &e));
     assert_ok(bl_json_parse(options.s, options.n, "options", BL_JSON_PLAIN, &j, &e));
-    assert_ok(bl_method_from_json(m, j, &c, &e));       /* all options as recorded give the same method */
+    assert_ok(bl_method_from_json(m, j, &c, &e)); /* all options as recorded give the same method */
     assert_string_equal(a.text, c.text);
     if (m->opts_size) assert_memory_equal(a.opts, b.opts, m->opts_size);
     bl_json_free(j);
@@ -107,11 +111,17 @@ static void comes_back(const bl_method *m, const char *text)
     bl_method_choice_free(&b);
     bl_method_choice_free(&c);
 }
-static void a_method_is_written_as_it_is_read(void **state) { (void)state; every_text(comes_back); }
+static void a_method_is_written_as_it_is_read(void **state)
+{
+    (void)state;
+    every_text(comes_back);
+}
 
 static void predicts(const bl_method *m, const char *text)
 {
-    static const struct { int64_t out, in; } shapes[] = { { 12, 72 }, { 5, 100 } };
+    static const struct {
+        int64_t out, in;
+    } shapes[] = {{12, 72}, {5, 100}};
     if (!m->layer || !m->predict) return;
     for (size_t i = 0; i < BL_COUNT(shapes); i++) {
         float w[12 * 72];
@@ -124,8 +134,10 @@ static void predicts(const bl_method *m, const char *text)
         assert_true(m->predict(&run.run, &run.lin, &f, &g));
         method_apply(&run);
         const bl_weight *got = &run.lin.weight;
-        if (got->format != f || memcmp(&got->shape, &g, sizeof g) != 0 || bl_format_bytes(f, &g) != bl_weight_bytes(got))
-            fail_msg("%s: %s %lld bytes were predicted, %s %lld came", text, f->name, (long long)bl_format_bytes(f, &g), got->format->name, (long long)bl_weight_bytes(got));
+        if (got->format != f || memcmp(&got->shape, &g, sizeof g) != 0 ||
+            bl_format_bytes(f, &g) != bl_weight_bytes(got))
+            fail_msg("%s: %s %lld bytes were predicted, %s %lld came", text, f->name, (long long)bl_format_bytes(f, &g),
+                     got->format->name, (long long)bl_weight_bytes(got));
         uint64_t parts = 0;
         for (int p = 0; p < got->n_parts; p++) parts += bl_tensor_bytes(&got->part[p]);
         assert_int_equal(parts, bl_weight_bytes(got));
@@ -134,13 +146,17 @@ static void predicts(const bl_method *m, const char *text)
         method_close(&run);
     }
 }
-static void a_prediction_is_what_the_layer_becomes(void **state) { (void)state; every_text(predicts); }
+static void a_prediction_is_what_the_layer_becomes(void **state)
+{
+    (void)state;
+    every_text(predicts);
+}
 
 /* Bytes of all tensors of a safetensors file. */
 static uint64_t tensor_bytes(const char *dir)
 {
-    bl_err e = { 0 };
-    bl_map map = { 0 };
+    bl_err e = {0};
+    bl_map map = {0};
     bl_safetensors *s;
     uint64_t n = 0;
     char *path = bl_join(dir, "model.safetensors", &e);
@@ -155,10 +171,10 @@ static uint64_t tensor_bytes(const char *dir)
 
 static void is_written_and_read(const bl_method *m, const char *text)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a;
-    bl_method_choice choice = { 0 };
-    bl_quantize_result r = { 0 };
+    bl_method_choice choice = {0};
+    bl_quantize_result r = {0};
     int64_t planned;
     double bits, bytes = 0, weights = 0;
     const char *notes;
@@ -172,7 +188,8 @@ static void is_written_and_read(const bl_method *m, const char *text)
     assert_ok(bl_quantize_dir(source, &choice, 0, be, dir, NULL, NULL, a, &r, &e));
     uint64_t stored = tensor_bytes(dir);
     if (planned != (int64_t)stored || r.packed_bytes != stored)
-        fail_msg("%s: %lld bytes planned, %llu reported, %llu in the file", text, (long long)planned, (unsigned long long)r.packed_bytes, (unsigned long long)stored);
+        fail_msg("%s: %lld bytes planned, %llu reported, %llu in the file", text, (long long)planned,
+                 (unsigned long long)r.packed_bytes, (unsigned long long)stored);
     assert_true(bits == r.bits);
     assert_ok(bl_checkpoint_open(dir, NULL, &c, &e));
     assert_ok(bl_checkpoint_verify(c, &e));
@@ -189,9 +206,10 @@ static void is_written_and_read(const bl_method *m, const char *text)
     bl_engine *g;
     bl_reply reply;
     assert_ok(bl_tokenizer_of(c, &tok, &e));
-    assert_ok(bl_model_open(c, be, &(bl_model_opts){ 0 }, &model, &e));
-    assert_ok(bl_engine_new(model, tok, &(bl_engine_opts){ 0 }, &g, &e));
-    assert_ok(bl_engine_replies(g, &(bl_request){ .kind = BL_ASK_ROLLING, .text = "make a cut", .n_text = 10 }, 1, a, &reply, &e));
+    assert_ok(bl_model_open(c, be, &(bl_model_opts){0}, &model, &e));
+    assert_ok(bl_engine_new(model, tok, &(bl_engine_opts){0}, &g, &e));
+    assert_ok(bl_engine_replies(g, &(bl_request){.kind = BL_ASK_ROLLING, .text = "make a cut", .n_text = 10}, 1, a,
+                                &reply, &e));
     assert_true(isfinite(reply.nll[0]) && reply.nll[0] > 0);
     bl_engine_free(g);
     bl_model_close(model);
@@ -201,7 +219,11 @@ static void is_written_and_read(const bl_method *m, const char *text)
     bl_method_choice_free(&choice);
     bl_arena_free(a);
 }
-static void a_written_model_has_the_bytes_that_were_promised_and_scores(void **state) { (void)state; every_text(is_written_and_read); }
+static void a_written_model_has_the_bytes_that_were_promised_and_scores(void **state)
+{
+    (void)state;
+    every_text(is_written_and_read);
+}
 
 /* ---- tasks ---- */
 
@@ -233,31 +255,36 @@ static void an_oracle_scores_one(void **state)
     for (size_t i = 0; bl_tasks[i]; i++)
         for (size_t k = 0; bl_tasks[i]->names[k]; k++) {
             const bl_task *task = bl_tasks[i];
-            bl_err e = { 0 };
-            bl_data_dirs dirs = { .dir = { data ? data : S.data }, .n = 1 };
-            bl_task_data d = { 0 };
+            bl_err e = {0};
+            bl_data_dirs dirs = {.dir = {data ? data : S.data}, .n = 1};
+            bl_task_data d = {0};
             assert_ok(bl_arena_new(&d.arena, &e));
             void *opts = bl_alloc(d.arena, 1, task->opts_size ? task->opts_size : 1, &e);
             if (task->opts) bl_opt_defaults(task->opts, opts);
-            bl_status st = task->load(&(bl_task_load){ .name = task->names[k], .opts = opts, .dirs = &dirs }, &d, &e);
-            if (st == BL_E_MISSING) { assert_true(strlen(e.text) > 20); bl_arena_free(d.arena); continue; }
+            bl_status st = task->load(&(bl_task_load){.name = task->names[k], .opts = opts, .dirs = &dirs}, &d, &e);
+            if (st == BL_E_MISSING) {
+                assert_true(strlen(e.text) > 20);
+                bl_arena_free(d.arena);
+                continue;
+            }
             assert_int_equal(st, BL_OK);
             if (d.n < 0) assert_true(d.n_stream > 0 && d.length > 1);
             for (int64_t item = 0; item < BL_MIN(d.n, 4); item++) {
-                bl_turn turn = { .arena = d.arena };
-                bl_request q = { 0 };
+                bl_turn turn = {.arena = d.arena};
+                bl_request q = {0};
                 assert_ok(task->ask(&d, item, &turn, &q, &e));
                 const char *gold = task->gold ? task->gold(&d, item) : NULL;
-                bl_reply reply = { .n = 1 };
-                bl_sample s = { 0 };
-                double nll[16] = { 0 };
+                bl_reply reply = {.n = 1};
+                bl_sample s = {0};
+                double nll[16] = {0};
                 pair_reply pairs;
                 if (q.kind == BL_ASK_PAIRS && q.n_pairs > 1 && gold) {
                     assert_true(q.n_pairs <= 8);
                     for (int c = 0; c < q.n_pairs; c++) {
                         char *context = prompt_text(&q.pair[c].context);
                         size_t nc = strlen(context), ng = strlen(gold);
-                        bool right = strcmp(q.pair[c].continuation + 1, gold) == 0 || (nc >= ng && strcmp(context + nc - ng, gold) == 0);
+                        bool right = strcmp(q.pair[c].continuation + 1, gold) == 0 ||
+                                     (nc >= ng && strcmp(context + nc - ng, gold) == 0);
                         nll[c] = right ? 1 : 1000;
                         bl_free(context);
                     }
@@ -268,9 +295,11 @@ static void an_oracle_scores_one(void **state)
                     reply.text = bl_arena_str(d.arena, text, strlen(text), &e);
                     bl_free(text);
                 } else continue;
-                turn = (bl_turn){ .step = 1, .reply = &reply, .n_replies = 1, .arena = d.arena };
+                turn = (bl_turn){.step = 1, .reply = &reply, .n_replies = 1, .arena = d.arena};
                 assert_ok(task->mark(&d, item, &turn, &s, &e));
-                if (!(s.score[0] > 0.5)) fail_msg("%s, item %lld: the gold answer '%s' scores %g", task->names[k], (long long)item, gold, s.score[0]);
+                if (!(s.score[0] > 0.5))
+                    fail_msg("%s, item %lld: the gold answer '%s' scores %g", task->names[k], (long long)item, gold,
+                             s.score[0]);
                 ran_tasks++;
             }
             bl_arena_free(d.arena);
@@ -284,18 +313,21 @@ static void every_figure_is_drawn(void **state)
 {
     static bl_row rows[128];
     static bl_kernel_row timings[256];
-    bl_table table = { .row = rows, .n = invented_rows(rows, BL_COUNT(rows)) };
-    bl_plot_input in = { &table, timings, invented_timings(timings, BL_COUNT(timings)) };
+    bl_table table = {.row = rows, .n = invented_rows(rows, BL_COUNT(rows))};
+    bl_plot_input in = {&table, timings, invented_timings(timings, BL_COUNT(timings))};
     (void)state;
     for (size_t i = 0; bl_plot_at(i); i++) {
-        bl_err e = { 0 };
-        bl_text text = { 0 };
+        bl_err e = {0};
+        bl_text text = {0};
         char path[4300], *picture = NULL;
         size_t n;
         assert_true(bl_plot_at(i)->doc && *bl_plot_at(i)->doc && bl_plot_find(bl_plot_at(i)->name) == bl_plot_at(i));
         snprintf(path, sizeof path, "%s/%s.png", S.dir, bl_plot_at(i)->name);
         bl_status st = bl_plot_draw(bl_plot_at(i), &in, BL_PLOT_PNG, path, &text, &e);
-        if (st == BL_E_MISSING && system("command -v gnuplot > /dev/null") != 0) { print_message("skipped: no gnuplot\n"); skip(); }
+        if (st == BL_E_MISSING && system("command -v gnuplot > /dev/null") != 0) {
+            print_message("skipped: no gnuplot\n");
+            skip();
+        }
         assert_int_equal(st, BL_OK);
         assert_ok(bl_read_file(path, 1 << 26, &picture, &n, &e));
         assert_true(n > 2000 && memcmp(picture, "\x89PNG", 4) == 0);
@@ -326,7 +358,7 @@ static void every_format_and_kernel_is_found_by_its_name(void **state)
 /* `show` and `list` know every one of them. */
 static void the_program_lists_and_shows_everything(void **state)
 {
-    static const char *const kinds[] = { "methods", "tasks", "formats", "plots", "kernels" };
+    static const char *const kinds[] = {"methods", "tasks", "formats", "plots", "kernels"};
     (void)state;
     for (size_t k = 0; k < BL_COUNT(kinds); k++) {
         ran r = PROGRAM(&S, "list", kinds[k]);
@@ -334,7 +366,7 @@ static void the_program_lists_and_shows_everything(void **state)
         int step = 0;
         for (char *rest = r.out, *line; (line = strsep(&rest, "\n")) && *line; step++) {
             line[strcspn(line, " ")] = 0;
-            if (k == 4 && step % 8) continue;           /* kernels are many and alike */
+            if (k == 4 && step % 8) continue; /* kernels are many and alike */
             ran one = PROGRAM(&S, "show", line);
             expect(&one, 0, NULL);
             assert_memory_equal(one.out, line, strlen(line));

@@ -9,14 +9,15 @@ static void doubles_come_back_with_the_same_bits(void **state)
     (void)state;
     bl_err e;
     bl_rng r = bl_rng_at(3, bl_rng_key("doubles", 0), 0);
-    bl_text t = { 0 };
+    bl_text t = {0};
     enum { N = 50000 };
     double *want = bl_new(N, sizeof *want, &e);
     bl_text_add(&t, "[");
     for (int i = 0; i < N; i++) {
         uint64_t bits = (uint64_t)bl_rng_u32(&r) << 32 | bl_rng_u32(&r);
-        do memcpy(&want[i], &bits, sizeof bits); while (!isfinite(want[i]) && (bits ^= UINT64_C(1) << 62, true));
-        if (i % 3 == 0) want[i] = (double)bl_rng_below(&r, 1000) / 10;                  /* 0.1 + 0.2 and friends */
+        do memcpy(&want[i], &bits, sizeof bits);
+        while (!isfinite(want[i]) && (bits ^= UINT64_C(1) << 62, true));
+        if (i % 3 == 0) want[i] = (double)bl_rng_below(&r, 1000) / 10; /* 0.1 + 0.2 and friends */
         if (i % 7 == 0) want[i] = (double)(int64_t)bl_rng_below(&r, UINT64_C(1) << 54);
         bl_text_add(&t, i ? "," : "");
         bl_json_put_real(&t, want[i]);
@@ -65,7 +66,7 @@ static void a_written_tree_is_a_fixed_point(void **state)
     bl_err e;
     for (uint64_t k = 0; k < 300; k++) {
         bl_rng r = bl_rng_at(4, k, 0);
-        bl_text a = { 0 }, b = { 0 };
+        bl_text a = {0}, b = {0};
         bl_json *j;
         random_value(&r, &a, 6);
         assert_ok(bl_json_parse(a.s, a.n, "a", BL_JSON_PLAIN, &j, &e));
@@ -80,10 +81,15 @@ static void a_written_tree_is_a_fixed_point(void **state)
 /* Valid UTF-8 by the plainest definition, and nothing that moves the cursor. */
 static bool is_printable_utf8(const char *s)
 {
-    for (const uint8_t *p = (const uint8_t *)s; *p; ) {
-        int n = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+    for (const uint8_t *p = (const uint8_t *)s; *p;) {
+        int n = *p < 0x80                 ? 1
+                : *p >= 0xc2 && *p < 0xe0 ? 2
+                : *p >= 0xe0 && *p < 0xf0 ? 3
+                : *p >= 0xf0 && *p < 0xf5 ? 4
+                                          : 0;
         if (n == 0 || *p < 0x20 || *p == 0x7f) return false;
-        for (int i = 1; i < n; i++) if ((p[i] & 0xc0) != 0x80) return false;
+        for (int i = 1; i < n; i++)
+            if ((p[i] & 0xc0) != 0x80) return false;
         p += n;
     }
     return true;
@@ -92,10 +98,11 @@ static bool is_printable_utf8(const char *s)
 static void every_sentence_is_one_printable_line(void **state)
 {
     (void)state;
-    static const char *const pieces[] = { "\xc3\xa9", "\xf0\x9f\x98\x80", "\xff", "\n", " ", "\x1b[2J", "word", "\xe2\x80\xae", "\xe2\x82" };
+    static const char *const pieces[] = {"\xc3\xa9", "\xf0\x9f\x98\x80", "\xff",    "\n", " ", "\x1b[2J",
+                                         "word",     "\xe2\x80\xae",     "\xe2\x82"};
     bl_rng r = bl_rng_at(5, 0, 0);
     for (int k = 0; k < 400; k++) {
-        bl_text t = { 0 };
+        bl_text t = {0};
         uint64_t n = bl_rng_below(&r, 3000), few = 1 + bl_rng_below(&r, BL_COUNT(pieces));
         bl_text_add(&t, "x");
         for (uint64_t i = 0; i < n; i++) bl_text_add(&t, pieces[bl_rng_below(&r, few)]);

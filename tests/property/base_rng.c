@@ -9,7 +9,7 @@ static void uniform_numbers_are_uniform(void **state)
 {
     (void)state;
     bl_rng r = bl_rng_at(11, bl_rng_key("uniform", 0), 0);
-    double sum = 0, squares = 0, bins[64] = { 0 };
+    double sum = 0, squares = 0, bins[64] = {0};
     for (int i = 0; i < N; i++) {
         double u = bl_rng_uniform(&r);
         sum += u;
@@ -27,7 +27,7 @@ static void normal_numbers_have_the_moments_of_the_normal(void **state)
 {
     (void)state;
     bl_rng r = bl_rng_at(12, bl_rng_key("normal", 0), 0);
-    double m[5] = { 0 };
+    double m[5] = {0};
     for (int i = 0; i < N; i++) {
         double x = bl_rng_normal(&r), p = 1;
         assert_true(isfinite(x));
@@ -42,16 +42,18 @@ static void normal_numbers_have_the_moments_of_the_normal(void **state)
 static void below_is_even_for_odd_counts(void **state)
 {
     (void)state;
-    static const uint64_t counts[] = { 3, 7, 10, 1000 };
+    static const uint64_t counts[] = {3, 7, 10, 1000};
     for (size_t c = 0; c < BL_COUNT(counts); c++) {
         bl_rng r = bl_rng_at(13, counts[c], 0);
         uint64_t n = counts[c];
-        double bins[1000] = { 0 }, chi = 0;
+        double bins[1000] = {0}, chi = 0;
         for (int i = 0; i < N; i++) bins[bl_rng_below(&r, n)]++;
-        for (uint64_t b = 0; b < n; b++) chi += (bins[b] - (double)N / (double)n) * (bins[b] - (double)N / (double)n) / ((double)N / (double)n);
+        for (uint64_t b = 0; b < n; b++)
+            chi += (bins[b] - (double)N / (double)n) * (bins[b] - (double)N / (double)n) / ((double)N / (double)n);
         assert_true(fabs(chi - (double)(n - 1)) < 5 * sqrt(2 * (double)(n - 1)) + 5);
     }
-    /* Three quarters of 2^64: without drawing again, four draws fall on three numbers and every third is twice as likely. */
+    /* Three quarters of 2^64: without drawing again, four draws fall on three numbers and every third is twice as
+     * likely. */
     bl_rng r = bl_rng_at(14, 0, 0);
     double thirds = 0;
     for (int i = 0; i < N; i++) thirds += bl_rng_below(&r, UINT64_C(3) << 62) % 3 == 0;

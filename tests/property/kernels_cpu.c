@@ -1,19 +1,22 @@
-/* What a score must not depend on: rows in the call, their offset, threads; and how much memory a packed product takes. */
+/* What a score must not depend on: rows in the call, their offset, threads; and how much memory a packed product takes.
+ */
 #include "test.h"
 #include "kernels/base/rng.h"
 #include "kernels/ops.h"
 #include <math.h>
 
 static bl_err e;
-static bl_backend *one, *two, *other, *plain;           /* one thread, AVX2 at most; two, the best there is; two, plain C; the reference */
+static bl_backend *one, *two, *other,
+    *plain; /* one thread, AVX2 at most; two, the best there is; two, plain C; the reference */
 
 static int set_up(void **state)
 {
     (void)state;
-    return bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 1, .isa = BL_ISA_AVX2 }, &one, &e) != BL_OK
-        || bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 2 }, &two, &e) != BL_OK
-        || bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 2, .isa = BL_ISA_PLAIN }, &other, &e) != BL_OK
-        || bl_backend_open(&(bl_backend_opts){ .device = "cpu", .reference = true }, &plain, &e) != BL_OK;
+    return bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1, .isa = BL_ISA_AVX2}, &one, &e) != BL_OK ||
+           bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 2}, &two, &e) != BL_OK ||
+           bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 2, .isa = BL_ISA_PLAIN}, &other, &e) !=
+               BL_OK ||
+           bl_backend_open(&(bl_backend_opts){.device = "cpu", .reference = true}, &plain, &e) != BL_OK;
 }
 static int tear_down(void **state)
 {
@@ -38,7 +41,7 @@ static float *row_of(bl_tensor t, int64_t r) { return (float *)t.buf->data + r *
 
 static bl_shape geometry(const bl_format *f, int64_t out, int64_t in, int64_t group)
 {
-    bl_shape g = { .out = out, .in = in, .scale = BL_F16 };
+    bl_shape g = {.out = out, .in = in, .scale = BL_F16};
     if (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) g.group = group;
     if (f->kind == BL_FMT_INT && f->bits > 1) g.zero = BL_ZERO_PACKED;
     return g;
@@ -46,21 +49,24 @@ static bl_shape geometry(const bl_format *f, int64_t out, int64_t in, int64_t gr
 static void pack(const bl_format *f, bl_shape g, bl_tensor dense, bl_weight *w)
 {
     assert_ok(bl_weight_new(one, f, &g, w, &e));
-    assert_ok(one->ops->pack(one, &(bl_pack_args){ .x = dense, .w = w }, &e));
+    assert_ok(one->ops->pack(one, &(bl_pack_args){.x = dense, .w = w}, &e));
 }
 static void assert_same(bl_tensor a, int64_t row, bl_tensor b, int64_t row_b, int64_t rows, const char *what)
 {
     for (int64_t r = 0; r < rows; r++)
-        if (memcmp(row_of(a, row + r), row_of(b, row_b + r), (size_t)a.dim[1] * 4) != 0) fail_msg("%s: bits of row %d differ", what, (int)(row + r));
+        if (memcmp(row_of(a, row + r), row_of(b, row_b + r), (size_t)a.dim[1] * 4) != 0)
+            fail_msg("%s: bits of row %d differ", what, (int)(row + r));
 }
 
-/* A product of 40 rows against the same rows in pieces of 1, 2, 3, 8 and 30 from odd places, on one thread and on two, with AVX-512, AVX2
- * and plain C. */
+/* A product of 40 rows against the same rows in pieces of 1, 2, 3, 8 and 30 from odd places, on one thread and on two,
+ * with AVX-512, AVX2 and plain C. */
 static void products_do_not_depend_on_batch_offset_threads_or_instructions(void **state)
 {
     enum { ROWS = 40, OUT = 21 };
-    static const struct { int64_t row, n; } piece[] = { { 0, 1 }, { 17, 1 }, { 38, 2 }, { 5, 3 }, { 11, 8 }, { 7, 30 }, { 3, 4 }, { 0, 40 } };
-    static const int64_t in[] = { 576, 1216, 172 };
+    static const struct {
+        int64_t row, n;
+    } piece[] = {{0, 1}, {17, 1}, {38, 2}, {5, 3}, {11, 8}, {7, 30}, {3, 4}, {0, 40}};
+    static const int64_t in[] = {576, 1216, 172};
     const bl_format *f;
     (void)state;
     for (size_t i = 0; (f = bl_format_at(i)) != NULL; i++)
@@ -69,25 +75,35 @@ static void products_do_not_depend_on_batch_offset_threads_or_instructions(void 
                 bl_shape g = geometry(f, OUT, in[n], n == 2 ? 172 : 64);
                 bl_weight w;
                 if (!f->pack || f->check(f, &g, NULL) != BL_OK) continue;
-                bl_tensor dense = numbers(OUT, in[n], 1), x = numbers(ROWS, in[n], 2), y = numbers(ROWS, OUT, 3), z = numbers(ROWS, OUT, 4);
-                bl_actq act = { .bits = bits, .symmetric = true };
+                bl_tensor dense = numbers(OUT, in[n], 1), x = numbers(ROWS, in[n], 2), y = numbers(ROWS, OUT, 3),
+                          z = numbers(ROWS, OUT, 4);
+                bl_actq act = {.bits = bits, .symmetric = true};
                 pack(f, g, dense, &w);
-                assert_ok(two->ops->linear(two, &(bl_linear_args){ .x = x, .w = &w, .y = y, .act = act }, &e));
+                assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = &w, .y = y, .act = act}, &e));
                 for (size_t p = 0; p < BL_COUNT(piece); p++) {
                     bl_backend *be = p % 3 == 0 ? one : p % 3 == 1 ? two : other;
-                    assert_ok(be->ops->linear(be, &(bl_linear_args){ .x = bl_tensor_rows(x, piece[p].row, piece[p].n), .w = &w,
-                                                                     .y = bl_tensor_rows(z, piece[p].row, piece[p].n), .act = act }, &e));
+                    assert_ok(be->ops->linear(be,
+                                              &(bl_linear_args){.x = bl_tensor_rows(x, piece[p].row, piece[p].n),
+                                                                .w = &w,
+                                                                .y = bl_tensor_rows(z, piece[p].row, piece[p].n),
+                                                                .act = act},
+                                              &e));
                     assert_same(y, piece[p].row, z, piece[p].row, piece[p].n, f->name);
                 }
                 bl_weight_free(&w);
-                drop(dense); drop(x); drop(y); drop(z);
+                drop(dense);
+                drop(x);
+                drop(y);
+                drop(z);
             }
 }
 
 static void a_packed_product_allocates_at_most_a_mebibyte_per_thread(void **state)
 {
-    static const char *const names[] = { "int4", "int8", "nf4", "q8_0", "q6_k", "fp16", "fp32" };
-    static const struct { int64_t rows, out, in; } shape[] = { { 1, 2048, 1536 }, { 70, 1024, 1536 }, { 300, 512, 1536 }, { 5, 64, 14336 }, { 40, 512, 172 } };
+    static const char *const names[] = {"int4", "int8", "nf4", "q8_0", "q6_k", "fp16", "fp32"};
+    static const struct {
+        int64_t rows, out, in;
+    } shape[] = {{1, 2048, 1536}, {70, 1024, 1536}, {300, 512, 1536}, {5, 64, 14336}, {40, 512, 172}};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(names); i++)
         for (size_t s = 0; s < BL_COUNT(shape); s++)
@@ -102,14 +118,16 @@ static void a_packed_product_allocates_at_most_a_mebibyte_per_thread(void **stat
                 assert_ok(bl_weight_new(one, f, &g, &w, &e));
                 memset(w.owned->data, 0, w.owned->bytes);
                 bl_tensor x = numbers(shape[s].rows, shape[s].in, 1), y = numbers(shape[s].rows, shape[s].out, 2);
-                bl_alloc_watch_reset();                 /* the backend's own scratch counts */
-                assert_ok(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 2 }, &be, &e));
-                assert_ok(be->ops->linear(be, &(bl_linear_args){ .x = x, .w = &w, .y = y, .act.bits = bits }, &e));
+                bl_alloc_watch_reset(); /* the backend's own scratch counts */
+                assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 2}, &be, &e));
+                assert_ok(be->ops->linear(be, &(bl_linear_args){.x = x, .w = &w, .y = y, .act.bits = bits}, &e));
                 if (bl_alloc_watch_thread_max() > 1 << 20)
-                    fail_msg("%s, shape %zu: a thread allocated %llu bytes", names[i], s, (unsigned long long)bl_alloc_watch_thread_max());
+                    fail_msg("%s, shape %zu: a thread allocated %llu bytes", names[i], s,
+                             (unsigned long long)bl_alloc_watch_thread_max());
                 bl_backend_close(be);
                 bl_weight_free(&w);
-                drop(x); drop(y);
+                drop(x);
+                drop(y);
             }
 }
 
@@ -117,30 +135,49 @@ static void a_packed_product_allocates_at_most_a_mebibyte_per_thread(void **stat
 static void a_whole_linear_has_the_bits_of_the_reference(void **state)
 {
     enum { ROWS = 37, IN = 64, OUT = 18, RANK = 5 };
-    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), a = numbers(RANK, IN, 3), b = numbers(OUT, RANK, 4), first = numbers(ROWS, OUT, 5),
-              y = numbers(ROWS, OUT, 5), z = numbers(ROWS, OUT, 5), factor = numbers(1, IN, 6), turn = numbers(4 * 16, 16, 7), order = numbers(1, IN, 8);
-    bl_lowrank low = { a, b, 0.5f };
+    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), a = numbers(RANK, IN, 3),
+              b = numbers(OUT, RANK, 4), first = numbers(ROWS, OUT, 5), y = numbers(ROWS, OUT, 5),
+              z = numbers(ROWS, OUT, 5), factor = numbers(1, IN, 6), turn = numbers(4 * 16, 16, 7),
+              order = numbers(1, IN, 8);
+    bl_lowrank low = {a, b, 0.5f};
     bl_weight w;
     (void)state;
     for (int i = 0; i < IN; i++) ((int32_t *)order.buf->data)[i] = i * 5 % IN;
     order.dtype = BL_I32;
-    turn.ndim = 3; turn.dim[0] = 4; turn.dim[1] = turn.dim[2] = 16; turn.stride[0] = 256; turn.stride[1] = 16; turn.stride[2] = 1;
+    turn.ndim = 3;
+    turn.dim[0] = 4;
+    turn.dim[1] = turn.dim[2] = 16;
+    turn.stride[0] = 256;
+    turn.stride[1] = 16;
+    turn.stride[2] = 1;
     const bl_transform t[] = {
-        { BL_T_SCALE, IN, IN, factor }, { BL_T_PERMUTE, IN, IN, order }, { BL_T_HADAMARD, IN, IN, factor }, { BL_T_ROTATE, IN, IN, turn },
+        {BL_T_SCALE, IN, IN, factor},
+        {BL_T_PERMUTE, IN, IN, order},
+        {BL_T_HADAMARD, IN, IN, factor},
+        {BL_T_ROTATE, IN, IN, turn},
     };
     static const bl_actq acts[] = {
-        { 0 }, { .bits = 8 }, { .bits = 8, .symmetric = true }, { .bits = 4, .unit = BL_ACT_TENSOR },
-        { .bits = 8, .unit = BL_ACT_TENSOR, .scale = 0.02f, .zero = 100 },
-        { .bits = 6, .unit = BL_ACT_GROUP, .group = 16 },
+        {0},
+        {.bits = 8},
+        {.bits = 8, .symmetric = true},
+        {.bits = 4, .unit = BL_ACT_TENSOR},
+        {.bits = 8, .unit = BL_ACT_TENSOR, .scale = 0.02f, .zero = 100},
+        {.bits = 6, .unit = BL_ACT_GROUP, .group = 16},
     };
-    static const char *const names[] = { "fp32", "int4", "int1", "nf4", "q5_1" };
+    static const char *const names[] = {"fp32", "int4", "int1", "nf4", "q5_1"};
     for (size_t n = 0; n < BL_COUNT(names); n++) {
         const bl_format *f = bl_format_find(names[n]);
         pack(f, geometry(f, OUT, IN, 32), dense, &w);
         for (int n_t = 0; n_t <= 4; n_t++)
             for (size_t q = 0; q < BL_COUNT(acts); q++)
                 for (int mode = 0; mode < 4; mode++) {
-                    bl_linear_args args = { .x = x, .w = &w, .t = t, .n_t = n_t, .act = acts[q], .adapter = mode & 1 ? &low : NULL, .accumulate = mode & 2 };
+                    bl_linear_args args = {.x = x,
+                                           .w = &w,
+                                           .t = t,
+                                           .n_t = n_t,
+                                           .act = acts[q],
+                                           .adapter = mode & 1 ? &low : NULL,
+                                           .accumulate = mode & 2};
                     memcpy(y.buf->data, first.buf->data, y.buf->bytes);
                     args.y = y;
                     assert_ok(plain->ops->linear(plain, &args, &e));
@@ -155,41 +192,59 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
                 }
         bl_weight_free(&w);
     }
-    drop(dense); drop(x); drop(a); drop(b); drop(first); drop(y); drop(z); drop(factor); drop(turn); drop(order);
+    drop(dense);
+    drop(x);
+    drop(a);
+    drop(b);
+    drop(first);
+    drop(y);
+    drop(z);
+    drop(factor);
+    drop(turn);
+    drop(order);
 }
 
-/* A Hadamard transform and a permutation keep lengths, and the product of a transformed x with the transformed weight is the product. */
+/* A Hadamard transform and a permutation keep lengths, and the product of a transformed x with the transformed weight
+ * is the product. */
 static void an_orthogonal_transform_on_both_sides_changes_nothing(void **state)
 {
     enum { IN = 64, ROWS = 3, OUT = 5 };
-    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), y = numbers(ROWS, OUT, 3), z = numbers(ROWS, OUT, 4),
-              turned = numbers(OUT, IN, 5), unit = numbers(IN, IN, 6);
-    bl_transform h = { .kind = BL_T_HADAMARD, .in = IN, .out = IN };
+    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), y = numbers(ROWS, OUT, 3),
+              z = numbers(ROWS, OUT, 4), turned = numbers(OUT, IN, 5), unit = numbers(IN, IN, 6);
+    bl_transform h = {.kind = BL_T_HADAMARD, .in = IN, .out = IN};
     const bl_format *f = bl_format_find("fp32");
     bl_weight w, wi, wt;
     (void)state;
     for (int i = 0; i < IN * IN; i++) ((float *)unit.buf->data)[i] = i / IN == i % IN;
     pack(f, geometry(f, OUT, IN, 0), dense, &w);
     pack(f, geometry(f, IN, IN, 0), unit, &wi);
-    assert_ok(two->ops->linear(two, &(bl_linear_args){ .x = dense, .w = &wi, .y = turned, .t = &h, .n_t = 1 }, &e));
+    assert_ok(two->ops->linear(two, &(bl_linear_args){.x = dense, .w = &wi, .y = turned, .t = &h, .n_t = 1}, &e));
     pack(f, geometry(f, OUT, IN, 0), turned, &wt);
-    assert_ok(two->ops->linear(two, &(bl_linear_args){ .x = x, .w = &w, .y = y }, &e));
-    assert_ok(two->ops->linear(two, &(bl_linear_args){ .x = x, .w = &wt, .y = z, .t = &h, .n_t = 1 }, &e));
+    assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = &w, .y = y}, &e));
+    assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = &wt, .y = z, .t = &h, .n_t = 1}, &e));
     for (int i = 0; i < ROWS * OUT; i++) assert_true(fabsf(row_of(y, 0)[i] - row_of(z, 0)[i]) < 1e-5f);
-    bl_weight_free(&w); bl_weight_free(&wi); bl_weight_free(&wt);
-    drop(dense); drop(x); drop(y); drop(z); drop(turned); drop(unit);
+    bl_weight_free(&w);
+    bl_weight_free(&wi);
+    bl_weight_free(&wt);
+    drop(dense);
+    drop(x);
+    drop(y);
+    drop(z);
+    drop(turned);
+    drop(unit);
 }
 
 static void integer_products_are_near_those_of_the_dequantized_values(void **state)
 {
     enum { ROWS = 9, IN = 576, OUT = 10 };
-    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), y = numbers(ROWS, OUT, 3), z = numbers(ROWS, OUT, 4);
+    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), y = numbers(ROWS, OUT, 3),
+              z = numbers(ROWS, OUT, 4);
     const bl_format *f = bl_format_find("int8");
     bl_weight w;
     double d2 = 0, y2 = 0;
     (void)state;
     pack(f, geometry(f, OUT, IN, 64), dense, &w);
-    bl_linear_args a = { .x = x, .w = &w, .y = y };
+    bl_linear_args a = {.x = x, .w = &w, .y = y};
     assert_false(two->ops->linear_is_integer(two, &a));
     assert_ok(two->ops->linear(two, &a, &e));
     a.act.bits = 8;
@@ -201,9 +256,12 @@ static void integer_products_are_near_those_of_the_dequantized_values(void **sta
         d2 += d * d;
         y2 += (double)row_of(y, 0)[i] * row_of(y, 0)[i];
     }
-    assert_true(d2 > 0 && d2 / y2 < 1e-4);              /* 8 bits: about 2^-16 of the range, squared and summed */
+    assert_true(d2 > 0 && d2 / y2 < 1e-4); /* 8 bits: about 2^-16 of the range, squared and summed */
     bl_weight_free(&w);
-    drop(dense); drop(x); drop(y); drop(z);
+    drop(dense);
+    drop(x);
+    drop(y);
+    drop(z);
 }
 
 static void a_value_that_is_not_finite_stays_in_its_row(void **state)
@@ -216,12 +274,14 @@ static void a_value_that_is_not_finite_stays_in_its_row(void **state)
     pack(f, geometry(f, OUT, IN, 32), dense, &w);
     row_of(x, 2)[5] = NAN;
     for (int bits = 0; bits <= 8; bits += 8) {
-        assert_ok(two->ops->linear(two, &(bl_linear_args){ .x = x, .w = &w, .y = y, .act.bits = bits }, &e));
+        assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = &w, .y = y, .act.bits = bits}, &e));
         for (int r = 0; r < ROWS; r++)
             for (int o = 0; o < OUT; o++) assert_true((bool)isnan(row_of(y, r)[o]) == (r == 2));
     }
     bl_weight_free(&w);
-    drop(dense); drop(x); drop(y);
+    drop(dense);
+    drop(x);
+    drop(y);
 }
 
 int main(void)

@@ -1,5 +1,5 @@
-/* What holds for every format of the registry, on random weights of many shapes. Parts are allocated to the byte, so a sanitizer build sees
- * any access outside them. */
+/* What holds for every format of the registry, on random weights of many shapes. Parts are allocated to the byte, so a
+ * sanitizer build sees any access outside them. */
 #include "test.h"
 #include "kernels/base/rng.h"
 #include "kernels/format.h"
@@ -7,23 +7,35 @@
 
 static bl_err e;
 
-typedef struct packed { const bl_format *f; bl_shape g; int n; bl_part_spec spec[BL_MAX_PARTS]; void *part[BL_MAX_PARTS]; } packed;
+typedef struct packed {
+    const bl_format *f;
+    bl_shape g;
+    int n;
+    bl_part_spec spec[BL_MAX_PARTS];
+    void *part[BL_MAX_PARTS];
+} packed;
 
-static size_t part_bytes(const packed *p, int i) { return (size_t)(p->spec[i].rows * p->spec[i].cols) * bl_dtype_bytes(p->spec[i].dtype); }
+static size_t part_bytes(const packed *p, int i)
+{
+    return (size_t)(p->spec[i].rows * p->spec[i].cols) * bl_dtype_bytes(p->spec[i].dtype);
+}
 
 static packed packed_new(const bl_format *f, bl_shape g)
 {
-    packed p = { .f = f, .g = g };
+    packed p = {.f = f, .g = g};
     assert_ok(f->check(f, &g, &e));
     p.n = f->parts(f, &g, p.spec);
     for (int i = 0; i < p.n; i++) {
         p.part[i] = malloc(part_bytes(&p, i));
-        memset(p.part[i], 0xa5, part_bytes(&p, i));     /* every byte must be written */
+        memset(p.part[i], 0xa5, part_bytes(&p, i)); /* every byte must be written */
     }
     return p;
 }
 
-static void packed_free(packed *p) { for (int i = 0; i < p->n; i++) free(p->part[i]); }
+static void packed_free(packed *p)
+{
+    for (int i = 0; i < p->n; i++) free(p->part[i]);
+}
 static const void *const *parts_of(const packed *p) { return (const void *const *)p->part; }
 
 static float *unpacked(const packed *p)
@@ -44,29 +56,40 @@ static float *gaussian(uint64_t seed, int64_t n, double sigma)
 static double relative_mse(const float *y, const float *w, int64_t n)
 {
     double d = 0, s = 0;
-    for (int64_t i = 0; i < n; i++) { d += ((double)y[i] - w[i]) * ((double)y[i] - w[i]); s += (double)w[i] * w[i]; }
+    for (int64_t i = 0; i < n; i++) {
+        d += ((double)y[i] - w[i]) * ((double)y[i] - w[i]);
+        s += (double)w[i] * w[i];
+    }
     return d / s;
 }
 
 /* ---- shapes and variants that a format can have ---- */
-static const struct { int64_t out, in, group; } shapes[] = {
-    { 1, 1, 1 }, { 3, 7, 7 }, { 2, 83, 64 }, { 5, 100, 17 }, { 4, 576, 64 }, { 3, 320, 128 }, { 2, 512, 512 }, { 7, 33, 16 }, { 2, 1000, 300 },
+static const struct {
+    int64_t out, in, group;
+} shapes[] = {
+    {1, 1, 1},     {3, 7, 7},     {2, 83, 64}, {5, 100, 17},   {4, 576, 64},
+    {3, 320, 128}, {2, 512, 512}, {7, 33, 16}, {2, 1000, 300},
 };
 typedef void geometry_test(const bl_format *f, bl_shape g);
 
 static void each_geometry(const bl_format *f, geometry_test *test)
 {
-    static const bl_dtype scales[] = { BL_F16, BL_BF16, BL_F32 };
+    static const bl_dtype scales[] = {BL_F16, BL_BF16, BL_F32};
     for (size_t s = 0; s < BL_COUNT(shapes); s++) {
-        bl_shape g = { .out = shapes[s].out, .in = shapes[s].in, .group = shapes[s].group, .scale = scales[s % 3] };
+        bl_shape g = {.out = shapes[s].out, .in = shapes[s].in, .group = shapes[s].group, .scale = scales[s % 3]};
         if (f->kind == BL_FMT_BLOCK) g.in = (g.in + f->block - 1) / f->block * f->block;
         if (f->kind == BL_FMT_BLOCK || f->kind == BL_FMT_DENSE) g.group = 0;
         test(f, g);
         if (f->kind == BL_FMT_INT && f->bits > 1) {
-            g.zero = BL_ZERO_PACKED; test(f, g);
-            g.zero = BL_ZERO_I16;    test(f, g);
+            g.zero = BL_ZERO_PACKED;
+            test(f, g);
+            g.zero = BL_ZERO_I16;
+            test(f, g);
         }
-        if (f->kind == BL_FMT_TABLE) { g.double_quant = true; test(f, g); }
+        if (f->kind == BL_FMT_TABLE) {
+            g.double_quant = true;
+            test(f, g);
+        }
     }
 }
 
@@ -82,8 +105,9 @@ static packed random_packed(const bl_format *f, bl_shape g, float **w)
     *w = gaussian(11, g.out * g.in, 0.05);
     if (f->pack) assert_ok(f->pack(f, &g, *w, p.part, &e));
     else
-        for (int i = 0; i < p.n; i++)                   /* decode only: any bytes, with small exponents in every 16 bits */
-            for (size_t j = 0; j < part_bytes(&p, i); j++) ((uint8_t *)p.part[i])[j] = (uint8_t)(j % 2 ? (j * 37 & 0x83) | 0x20 : j * 101);
+        for (int i = 0; i < p.n; i++) /* decode only: any bytes, with small exponents in every 16 bits */
+            for (size_t j = 0; j < part_bytes(&p, i); j++)
+                ((uint8_t *)p.part[i])[j] = (uint8_t)(j % 2 ? (j * 37 & 0x83) | 0x20 : j * 101);
     return p;
 }
 
@@ -99,12 +123,17 @@ static void bytes_are_those_of_the_parts(const bl_format *f, bl_shape g)
     assert_true(bl_format_bits(f, &g) == 8.0 * (double)sum / (double)(g.out * g.in));
     assert_true(bl_format_bits(f, &g) >= f->bits);
 }
-static void bits_per_weight_are_bytes_stored(void **state) { (void)state; each_format(bytes_are_those_of_the_parts); }
+static void bits_per_weight_are_bytes_stored(void **state)
+{
+    (void)state;
+    each_format(bytes_are_those_of_the_parts);
+}
 
-/* Worst relative error of a format on Gaussian weights, rows as groups included; 1 bit leaves 36%. Bits of blocks count their scales. */
+/* Worst relative error of a format on Gaussian weights, rows as groups included; 1 bit leaves 36%. Bits of blocks count
+ * their scales. */
 static double worst_mse(const bl_format *f)
 {
-    static const double worst[9] = { 1, 0.5, 0.8, 0.12, 0.035, 0.006, 0.002, 0.002, 0.002 };
+    static const double worst[9] = {1, 0.5, 0.8, 0.12, 0.035, 0.006, 0.002, 0.002, 0.002};
     if (f->kind == BL_FMT_DENSE) return f->bits == 32 ? 0 : 1e-5;
     return worst[f->kind == BL_FMT_BLOCK ? f->bits - 1 : f->bits];
 }
@@ -113,18 +142,25 @@ static void survives(const bl_format *f, bl_shape g)
     float *w;
     packed p = random_packed(f, g, &w);
     float *y = unpacked(&p);
-    for (int64_t i = 0; i < g.out * g.in; i++) if (!isfinite(y[i])) fail_msg("%s: weight %lld decodes to %g", f->name, (long long)i, (double)y[i]);
+    for (int64_t i = 0; i < g.out * g.in; i++)
+        if (!isfinite(y[i])) fail_msg("%s: weight %lld decodes to %g", f->name, (long long)i, (double)y[i]);
     double mse = relative_mse(y, w, g.out * g.in);
-    if (f->pack && g.out * g.in > 100 && mse > worst_mse(f)) fail_msg("%s [%lld, %lld] group %lld: relative error %g", f->name, (long long)g.out, (long long)g.in, (long long)g.group, mse);
+    if (f->pack && g.out * g.in > 100 && mse > worst_mse(f))
+        fail_msg("%s [%lld, %lld] group %lld: relative error %g", f->name, (long long)g.out, (long long)g.in,
+                 (long long)g.group, mse);
     free(y);
     free(w);
     packed_free(&p);
 }
-static void every_format_survives_pack_and_unpack(void **state) { (void)state; each_format(survives); }
+static void every_format_survives_pack_and_unpack(void **state)
+{
+    (void)state;
+    each_format(survives);
+}
 
 static void partial_equals_whole(const bl_format *f, bl_shape g)
 {
-    static const int64_t from[] = { 0, 1, 5, 8, 31, 63, 64, 65, 200, 255 }, count[] = { 1, 2, 7, 8, 9, 33, 64, 300 };
+    static const int64_t from[] = {0, 1, 5, 8, 31, 63, 64, 65, 200, 255}, count[] = {1, 2, 7, 8, 9, 33, 64, 300};
     float *w;
     packed p = random_packed(f, g, &w);
     float *y = unpacked(&p), part[300];
@@ -133,13 +169,19 @@ static void partial_equals_whole(const bl_format *f, bl_shape g)
             int64_t n = BL_MIN(count[j], g.in - from[i]), r = g.out - 1;
             if (n < 1) continue;
             f->unpack(f, &g, parts_of(&p), r, from[i], n, part);
-            if (memcmp(part, y + r * g.in + from[i], (size_t)n * sizeof *part)) fail_msg("%s: columns %lld + %lld differ from the whole row", f->name, (long long)from[i], (long long)n);
+            if (memcmp(part, y + r * g.in + from[i], (size_t)n * sizeof *part))
+                fail_msg("%s: columns %lld + %lld differ from the whole row", f->name, (long long)from[i],
+                         (long long)n);
         }
     free(y);
     free(w);
     packed_free(&p);
 }
-static void part_of_a_row_equals_the_whole(void **state) { (void)state; each_format(partial_equals_whole); }
+static void part_of_a_row_equals_the_whole(void **state)
+{
+    (void)state;
+    each_format(partial_equals_whole);
+}
 
 static void writes_everything(const bl_format *f, bl_shape g)
 {
@@ -149,15 +191,21 @@ static void writes_everything(const bl_format *f, bl_shape g)
     for (int i = 0; i < b.n; i++) memset(b.part[i], 0, part_bytes(&b, i));
     assert_ok(f->pack(f, &g, w, b.part, &e));
     for (int i = 0; i < b.n; i++)
-        if (memcmp(a.part[i], b.part[i], part_bytes(&a, i))) fail_msg("%s: part %s depends on what was in memory", f->name, a.spec[i].name);
+        if (memcmp(a.part[i], b.part[i], part_bytes(&a, i)))
+            fail_msg("%s: part %s depends on what was in memory", f->name, a.spec[i].name);
     free(w);
     packed_free(&a);
     packed_free(&b);
 }
-static void every_byte_of_every_part_is_written(void **state) { (void)state; each_format(writes_everything); }
+static void every_byte_of_every_part_is_written(void **state)
+{
+    (void)state;
+    each_format(writes_everything);
+}
 
-/* A decoded weight packed again gives the same values, where the scale is found again from the values: dense, tables (the largest weight is
- * kept), one bit, symmetric blocks. Integers are packed again with the scales and zeros they had. */
+/* A decoded weight packed again gives the same values, where the scale is found again from the values: dense, tables
+ * (the largest weight is kept), one bit, symmetric blocks. Integers are packed again with the scales and zeros they
+ * had. */
 static void idempotent(const bl_format *f, bl_shape g)
 {
     float *w;
@@ -171,8 +219,7 @@ static void idempotent(const bl_format *f, bl_shape g)
         assert_ok(bl_int_encode(f, &g, y, NULL, s, z, again.part, &e));
         free(s);
         free(z);
-    } else
-        assert_ok(f->pack(f, &g, y, again.part, &e));
+    } else assert_ok(f->pack(f, &g, y, again.part, &e));
     float *y2 = unpacked(&again);
     double mse = relative_mse(y2, y, g.out * g.in);
     bool exact = f->kind == BL_FMT_DENSE || (f->kind == BL_FMT_INT && f->bits > 1);
@@ -183,7 +230,11 @@ static void idempotent(const bl_format *f, bl_shape g)
     packed_free(&again);
     packed_free(&p);
 }
-static void packing_again_changes_nothing(void **state) { (void)state; each_format(idempotent); }
+static void packing_again_changes_nothing(void **state)
+{
+    (void)state;
+    each_format(idempotent);
+}
 
 static void half_a_step(const bl_format *f, bl_shape g)
 {
@@ -197,7 +248,7 @@ static void half_a_step(const bl_format *f, bl_shape g)
         for (int64_t k = 0; k < g.in; k++) {
             double s = scale[k / g.group], z = zero[k / g.group], x = w[r * g.in + k], d = fabs(y[r * g.in + k] - x);
             double lo = (-z - 0.5) * s, hi = (qmax - z + 0.5) * s;
-            bool clipped = x < lo || x > hi;            /* by rounding of the zero point or of the stored scale only */
+            bool clipped = x < lo || x > hi; /* by rounding of the zero point or of the stored scale only */
             if (d > (clipped ? 1.05 : 0.5 + 1e-5) * s) fail_msg("%s: error %g with a scale of %g", f->name, d, s);
         }
     }
@@ -205,7 +256,11 @@ static void half_a_step(const bl_format *f, bl_shape g)
     free(w);
     packed_free(&p);
 }
-static void integers_are_within_half_a_step(void **state) { (void)state; each_format(half_a_step); }
+static void integers_are_within_half_a_step(void **state)
+{
+    (void)state;
+    each_format(half_a_step);
+}
 
 /* ---- Gaussian weights: relative errors that are known from simulation ---- */
 static double gaussian_mse(const char *name, int64_t group, bl_zero zero, bl_fit_range *fit, bl_dtype scale)
@@ -213,7 +268,9 @@ static double gaussian_mse(const char *name, int64_t group, bl_zero zero, bl_fit
     enum { OUT = 400, IN = 1024 };
     static float *w;
     if (!w) w = gaussian(5, OUT * IN, 1);
-    packed p = packed_new(bl_format_find(name), (bl_shape){ .out = OUT, .in = IN, .group = group < 0 ? IN : group, .zero = zero, .scale = scale });
+    packed p = packed_new(
+        bl_format_find(name),
+        (bl_shape){.out = OUT, .in = IN, .group = group < 0 ? IN : group, .zero = zero, .scale = scale});
     assert_ok(fit ? bl_int_encode(p.f, &p.g, w, fit, NULL, NULL, p.part, &e) : p.f->pack(p.f, &p.g, w, p.part, &e));
     float *y = unpacked(&p);
     double mse = relative_mse(y, w, OUT * IN);
@@ -225,21 +282,32 @@ static double gaussian_mse(const char *name, int64_t group, bl_zero zero, bl_fit
 static void gaussian_errors_are_the_known_ones(void **state)
 {
     (void)state;
-    static const struct { const char *name; bl_zero zero; bl_fit_range *fit; double want, within; } rows[] = {
-        { "int4", BL_ZERO_I16,  bl_fit_minmax,    0.0101, 0.02 }, { "int3", BL_ZERO_I16,  bl_fit_minmax,    0.0467, 0.02 }, { "int2", BL_ZERO_I16,  bl_fit_minmax,    0.253, 0.02 },
-        { "int4", BL_ZERO_NONE, bl_fit_symmetric, 0.0138, 0.02 }, { "int3", BL_ZERO_NONE, bl_fit_symmetric, 0.0747, 0.02 }, { "int2", BL_ZERO_NONE, bl_fit_symmetric, 0.589, 0.02 },
-        { "int1", BL_ZERO_NONE, bl_fit_sign, 1 - 2 / 3.14159265358979, 0.02 },         /* 1 - E|w|^2 / E w^2, less what 128 samples fit */
+    static const struct {
+        const char *name;
+        bl_zero zero;
+        bl_fit_range *fit;
+        double want, within;
+    } rows[] = {
+        {"int4", BL_ZERO_I16, bl_fit_minmax, 0.0101, 0.02},
+        {"int3", BL_ZERO_I16, bl_fit_minmax, 0.0467, 0.02},
+        {"int2", BL_ZERO_I16, bl_fit_minmax, 0.253, 0.02},
+        {"int4", BL_ZERO_NONE, bl_fit_symmetric, 0.0138, 0.02},
+        {"int3", BL_ZERO_NONE, bl_fit_symmetric, 0.0747, 0.02},
+        {"int2", BL_ZERO_NONE, bl_fit_symmetric, 0.589, 0.02},
+        {"int1", BL_ZERO_NONE, bl_fit_sign, 1 - 2 / 3.14159265358979,
+         0.02}, /* 1 - E|w|^2 / E w^2, less what 128 samples fit */
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         double got = gaussian_mse(rows[i].name, 128, rows[i].zero, rows[i].fit, BL_F32);
-        if (fabs(got / rows[i].want - 1) > rows[i].within) fail_msg("%s, row %zu: relative error %.5f, wanted %.5f", rows[i].name, i, got, rows[i].want);
+        if (fabs(got / rows[i].want - 1) > rows[i].within)
+            fail_msg("%s, row %zu: relative error %.5f, wanted %.5f", rows[i].name, i, got, rows[i].want);
     }
 }
 
 static void error_falls_with_bits_and_rises_with_the_group(void **state)
 {
     (void)state;
-    static const int64_t groups[] = { 16, 64, 128, -1 };
+    static const int64_t groups[] = {16, 64, 128, -1};
     for (int sym = 0; sym < 2; sym++)
         for (int b = 2; b <= 8; b++) {
             char name[8], less[8];
@@ -260,10 +328,14 @@ static void error_falls_with_bits_and_rises_with_the_group(void **state)
 static void normal_floats_beat_integers_on_gaussian_weights(void **state)
 {
     (void)state;
-    assert_true(gaussian_mse("nf4", 64, BL_ZERO_NONE, NULL, BL_F16) < gaussian_mse("int4", 64, BL_ZERO_NONE, NULL, BL_F16));
-    assert_true(gaussian_mse("nf4", 64, BL_ZERO_NONE, NULL, BL_F16) < gaussian_mse("fp4",  64, BL_ZERO_NONE, NULL, BL_F16));
-    assert_true(gaussian_mse("nf3", 64, BL_ZERO_NONE, NULL, BL_F16) < gaussian_mse("int3", 64, BL_ZERO_NONE, NULL, BL_F16));
-    assert_true(gaussian_mse("nf8", 64, BL_ZERO_NONE, NULL, BL_F16) < gaussian_mse("fp8_e4m3", 64, BL_ZERO_NONE, NULL, BL_F16));
+    assert_true(gaussian_mse("nf4", 64, BL_ZERO_NONE, NULL, BL_F16) <
+                gaussian_mse("int4", 64, BL_ZERO_NONE, NULL, BL_F16));
+    assert_true(gaussian_mse("nf4", 64, BL_ZERO_NONE, NULL, BL_F16) <
+                gaussian_mse("fp4", 64, BL_ZERO_NONE, NULL, BL_F16));
+    assert_true(gaussian_mse("nf3", 64, BL_ZERO_NONE, NULL, BL_F16) <
+                gaussian_mse("int3", 64, BL_ZERO_NONE, NULL, BL_F16));
+    assert_true(gaussian_mse("nf8", 64, BL_ZERO_NONE, NULL, BL_F16) <
+                gaussian_mse("fp8_e4m3", 64, BL_ZERO_NONE, NULL, BL_F16));
 }
 
 int main(void)

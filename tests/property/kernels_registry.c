@@ -5,15 +5,17 @@
 static bl_err e;
 static bl_backend *fast, *plain;
 
-static const bl_kernel_shape shapes[] = {                /* rows, out, in, group */
-    { 1, 33, 64, 32 }, { 2, 6, 576, 64 }, { 3, 40, 172, 172 }, { 4, 13, 1536, 128 }, { 7, 9, 341, 0 }, { 30, 17, 192, 64 }, { 100, 11, 1184, 16 },
+static const bl_kernel_shape shapes[] = {
+    /* rows, out, in, group */
+    {1, 33, 64, 32}, {2, 6, 576, 64},   {3, 40, 172, 172},   {4, 13, 1536, 128},
+    {7, 9, 341, 0},  {30, 17, 192, 64}, {100, 11, 1184, 16},
 };
 
 static int set_up(void **state)
 {
     (void)state;
-    return bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 2 }, &fast, &e) != BL_OK
-        || bl_backend_open(&(bl_backend_opts){ .device = "cpu", .reference = true }, &plain, &e) != BL_OK;
+    return bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 2}, &fast, &e) != BL_OK ||
+           bl_backend_open(&(bl_backend_opts){.device = "cpu", .reference = true}, &plain, &e) != BL_OK;
 }
 static int tear_down(void **state)
 {
@@ -38,7 +40,8 @@ static void every_kernel_stays_within_its_limit(void **state)
             if (nmse <= k->nmse_limit) fail_msg("%s: a poisoned output passes", k->name);
             assert_ok(k->run(fast, &c, &e));
             assert_ok(bl_kernel_check(k, fast, &c, &nmse, &e));
-            if (!(nmse <= k->nmse_limit)) fail_msg("%s, shape %zu: error %g, limit %g", k->name, s, nmse, k->nmse_limit);
+            if (!(nmse <= k->nmse_limit))
+                fail_msg("%s, shape %zu: error %g, limit %g", k->name, s, nmse, k->nmse_limit);
             bl_kernel_release(fast, &c);
             ran++;
         }
@@ -56,11 +59,12 @@ static void every_kernel_has_the_bits_of_the_reference(void **state)
             size_t bytes = (size_t)(shapes[s].rows * shapes[s].out) * sizeof *want;
             if (!k->applicable(fast, &shapes[s])) continue;
             assert_ok(bl_kernel_prepare(k, fast, &shapes[s], &c, &e));
-            assert_ok(plain->ops->linear(plain, &(bl_linear_args){ .x = c.x, .w = &c.w, .y = c.y, .act = c.act }, &e));
+            assert_ok(plain->ops->linear(plain, &(bl_linear_args){.x = c.x, .w = &c.w, .y = c.y, .act = c.act}, &e));
             memcpy(want, c.y.buf->data, bytes);
             assert_ok(fast->ops->fill(fast, &c.y, 1e30, &e));
             assert_ok(k->run(fast, &c, &e));
-            if (memcmp(want, c.y.buf->data, bytes) != 0) fail_msg("%s, shape %zu: bits differ from the reference", k->name, s);
+            if (memcmp(want, c.y.buf->data, bytes) != 0)
+                fail_msg("%s, shape %zu: bits differ from the reference", k->name, s);
             bl_kernel_release(fast, &c);
         }
 }
@@ -81,7 +85,7 @@ static void bytes_are_those_of_the_packed_weight_and_the_activations(void **stat
 {
     (void)state;
     /* 4 x 64 codes of 4 bits, two groups of a fp16 scale and a packed zero (one byte a row); x 1 x 64, y 1 x 4 */
-    assert_true(bl_kernel_find("gemv_int4_avx2")->bytes(&(bl_kernel_shape){ 1, 4, 64, 32 }) == 4 * (32 + 4 + 1) + 4 * 68);
+    assert_true(bl_kernel_find("gemv_int4_avx2")->bytes(&(bl_kernel_shape){1, 4, 64, 32}) == 4 * (32 + 4 + 1) + 4 * 68);
 }
 
 int main(void)

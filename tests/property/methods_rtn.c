@@ -19,8 +19,11 @@ static double nmse_of(const char *text, const float *w, int64_t out, int64_t in)
     method_apply(&m);
     double e = m.stat.nmse, mine = 0, power = 0;
     float *v = method_dense(&m);
-    for (int64_t i = 0; i < out * in; i++) { mine += ((double)w[i] - v[i]) * ((double)w[i] - v[i]); power += (double)w[i] * w[i]; }
-    assert_true(fabs(e - mine / power) <= 1e-6 * (mine / power) + 1e-18);       /* the row says what is stored */
+    for (int64_t i = 0; i < out * in; i++) {
+        mine += ((double)w[i] - v[i]) * ((double)w[i] - v[i]);
+        power += (double)w[i] * w[i];
+    }
+    assert_true(fabs(e - mine / power) <= 1e-6 * (mine / power) + 1e-18); /* the row says what is stored */
     assert_true(fabs(m.stat.mse - mine / (double)(out * in)) <= 1e-6 * m.stat.mse + 1e-18);
     method_close(&m);
     return e;
@@ -30,9 +33,16 @@ static double nmse_of(const char *text, const float *w, int64_t out, int64_t in)
 static void error_on_gaussian_weights_is_the_known_one(void **state)
 {
     (void)state;
-    static const struct { const char *text; double want; } rows[] = {
-        { "rtn:w4g128+range=minmax+scale=fp32", 0.0101 }, { "rtn:w3g128+range=minmax+scale=fp32", 0.0467 }, { "rtn:w2g128+range=minmax+scale=fp32", 0.253 },
-        { "rtn:w4g128+symmetric", 0.0138 }, { "rtn:w3g128+symmetric", 0.0747 }, { "rtn:w2g128+symmetric", 0.589 },
+    static const struct {
+        const char *text;
+        double want;
+    } rows[] = {
+        {"rtn:w4g128+range=minmax+scale=fp32", 0.0101},
+        {"rtn:w3g128+range=minmax+scale=fp32", 0.0467},
+        {"rtn:w2g128+range=minmax+scale=fp32", 0.253},
+        {"rtn:w4g128+symmetric", 0.0138},
+        {"rtn:w3g128+symmetric", 0.0747},
+        {"rtn:w2g128+symmetric", 0.589},
     };
     float *w = gaussian(2500 * 128, 1);
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
@@ -45,8 +55,8 @@ static void error_on_gaussian_weights_is_the_known_one(void **state)
 static void error_falls_with_bits_and_with_smaller_groups(void **state)
 {
     (void)state;
-    static const char *const groups[] = { "g64", "g128", "pc" };
-    static const char *const variants[] = { "", "+symmetric", "+range=minmax", "+range=clip" };
+    static const char *const groups[] = {"g64", "g128", "pc"};
+    static const char *const variants[] = {"", "+symmetric", "+range=minmax", "+range=clip"};
     float *w = gaussian(32 * 576, 2);
     for (size_t v = 0; v < BL_COUNT(variants); v++)
         for (size_t g = 0; g < BL_COUNT(groups); g++) {
@@ -54,7 +64,7 @@ static void error_falls_with_bits_and_with_smaller_groups(void **state)
             for (int b = 1; b <= 8; b++) {
                 char text[64];
                 snprintf(text, sizeof text, "rtn:w%d%s%s", b, groups[g], variants[v]);
-                if (b == 2 && v == 1) continue;         /* three levels: no better than signs with a mean */
+                if (b == 2 && v == 1) continue; /* three levels: no better than signs with a mean */
                 double e = nmse_of(text, w, 32, 576);
                 if (!(e < last)) fail_msg("%s: %g is not below %g", text, e, last);
                 last = e;
@@ -77,7 +87,7 @@ static void error_falls_with_bits_and_with_smaller_groups(void **state)
 static void error_is_at_most_a_step(void **state)
 {
     (void)state;
-    static const char *const variants[] = { "", "+range=minmax", "+symmetric" };
+    static const char *const variants[] = {"", "+range=minmax", "+symmetric"};
     float *w = gaussian(16 * 200, 3);
     for (int b = 2; b <= 8; b++)
         for (size_t v = 0; v < BL_COUNT(variants); v++) {
@@ -86,7 +96,7 @@ static void error_is_at_most_a_step(void **state)
             const void *part[BL_MAX_PARTS];
             float scale[4], zero[4];
             uint8_t code[200];
-            snprintf(text, sizeof text, "rtn:w%dg64+scale=fp32%s", b, variants[v]);        /* 200 = 3 x 64 + 8: ragged */
+            snprintf(text, sizeof text, "rtn:w%dg64+scale=fp32%s", b, variants[v]); /* 200 = 3 x 64 + 8: ragged */
             method_open(&m, text, w, 16, 200);
             assert_non_null(strstr(m.run.method->notes(&m.run), "ragged last group"));
             method_apply(&m);
@@ -97,7 +107,9 @@ static void error_is_at_most_a_step(void **state)
                 for (int64_t k = 0; k < 200; k++) {
                     float s = scale[k / 64], gap = fabsf(w[r * 200 + k] - d[r * 200 + k]);
                     bool end = code[k] == 0 || code[k] == (1 << b) - 1;
-                    if (gap > s * (end ? 1.0001f : 0.50001f)) fail_msg("%s: row %lld, %lld: off by %g of a step", text, (long long)r, (long long)k, (double)(gap / s));
+                    if (gap > s * (end ? 1.0001f : 0.50001f))
+                        fail_msg("%s: row %lld, %lld: off by %g of a step", text, (long long)r, (long long)k,
+                                 (double)(gap / s));
                     assert_true(code[k] < 1 << b);
                 }
             }
@@ -134,13 +146,15 @@ static void stored_values_are_their_own_nearest(void **state)
     free(w);
 }
 
-/* A group that is positive throughout: the zero point forced into the codes clips the top, the group's own range does not. */
+/* A group that is positive throughout: the zero point forced into the codes clips the top, the group's own range does
+ * not. */
 static void one_signed_groups_tell_the_ranges_apart(void **state)
 {
     (void)state;
     float w[64];
     for (int i = 0; i < 64; i++) w[i] = 1.0f + 0.01f * (float)i;
-    double zero = nmse_of("rtn:w4g64", w, 1, 64), minmax = nmse_of("rtn:w4g64+range=minmax", w, 1, 64), clip = nmse_of("rtn:w4g64+range=clip", w, 1, 64);
+    double zero = nmse_of("rtn:w4g64", w, 1, 64), minmax = nmse_of("rtn:w4g64+range=minmax", w, 1, 64),
+           clip = nmse_of("rtn:w4g64+range=clip", w, 1, 64);
     assert_true(minmax < zero);
     assert_true(zero < clip);
     assert_true(minmax < 1e-4);
@@ -150,9 +164,9 @@ static void one_signed_groups_tell_the_ranges_apart(void **state)
 static void one_bit_is_sign_times_mean_absolute_value(void **state)
 {
     (void)state;
-    static const float w[8] = { 0.5f, -1.5f, -0.0f, 2.0f, 3.0f, -3.0f, 1.0f, -1.0f };
-    static const float want[8] = { 1, -1, 1, 1, 2, -2, 2, -2 };
-    static const char *const texts[] = { "rtn:w1g4", "rtn:w1g4+symmetric", "rtn:w1g4+range=minmax" };
+    static const float w[8] = {0.5f, -1.5f, -0.0f, 2.0f, 3.0f, -3.0f, 1.0f, -1.0f};
+    static const float want[8] = {1, -1, 1, 1, 2, -2, 2, -2};
+    static const char *const texts[] = {"rtn:w1g4", "rtn:w1g4+symmetric", "rtn:w1g4+range=minmax"};
     for (size_t i = 0; i < BL_COUNT(texts); i++) {
         method_run m;
         method_open(&m, texts[i], w, 1, 8);
@@ -160,7 +174,7 @@ static void one_bit_is_sign_times_mean_absolute_value(void **state)
         method_apply(&m);
         float *d = method_dense(&m);
         for (int k = 0; k < 8; k++) assert_true(d[k] == want[k]);
-        assert_int_equal(m.lin.weight.n_parts, 2);      /* codes and scales: no zero point is stored */
+        assert_int_equal(m.lin.weight.n_parts, 2); /* codes and scales: no zero point is stored */
         method_close(&m);
     }
 }
@@ -170,7 +184,7 @@ static void bits_are_bytes(void **state)
 {
     (void)state;
     float *w = gaussian(24 * 200, 5);
-    static const char *const variants[] = { "", "+symmetric", "+range=minmax", "+scale=fp32" };
+    static const char *const variants[] = {"", "+symmetric", "+range=minmax", "+scale=fp32"};
     for (int b = 1; b <= 8; b++)
         for (size_t v = 0; v < BL_COUNT(variants); v++) {
             char text[64];
@@ -213,10 +227,11 @@ static void activations_follow_the_option(void **state)
 static void a_group_larger_than_a_row_is_refused_before_work(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     method_run m;
     method_open(&m, "rtn:w4g128", NULL, 4, 64);
-    assert_refused(m.run.method->check(&m.run, &e), BL_E_CONFIG, "group 128 is larger than the 64 inputs of model.layers.0.mlp.up_proj");
+    assert_refused(m.run.method->check(&m.run, &e), BL_E_CONFIG,
+                   "group 128 is larger than the 64 inputs of model.layers.0.mlp.up_proj");
     method_close(&m);
     method_open(&m, "rtn:w4pc", NULL, 4, 64);
     assert_ok(m.run.method->check(&m.run, &e));
@@ -226,23 +241,29 @@ static void a_group_larger_than_a_row_is_refused_before_work(void **state)
 static void head_and_embeddings_stay_unless_asked(void **state)
 {
     (void)state;
-    static const struct { const char *text; bool wants, head, embeddings; const char *note; } rows[] = {
-        { "rtn:w4g32",                 false, false, false, "lm_head and embeddings as stored" },
-        { "rtn:w4g32+head",            true,  true,  true,  NULL },             /* no head of its own: the one table serves as both */
-        { "rtn:w4g32+embeddings",      true,  false, true,  NULL },
-        { "rtn:w4g32+head+embeddings", true,  true,  true,  NULL },
+    static const struct {
+        const char *text;
+        bool wants, head, embeddings;
+        const char *note;
+    } rows[] = {
+        {"rtn:w4g32", false, false, false, "lm_head and embeddings as stored"},
+        {"rtn:w4g32+head", true, true, true, NULL}, /* no head of its own: the one table serves as both */
+        {"rtn:w4g32+embeddings", true, false, true, NULL},
+        {"rtn:w4g32+head+embeddings", true, true, true, NULL},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         method_run m;
         const bl_format *f;
         bl_shape g;
         method_open(&m, rows[i].text, NULL, 4, 64);
-        bl_linear head = { .name = "lm_head", .block = -1, .in = 64, .out = 100 }, embed = { .name = "model.embed_tokens", .block = -1, .in = 64, .out = 100 };
+        bl_linear head = {.name = "lm_head", .block = -1, .in = 64, .out = 100},
+                  embed = {.name = "model.embed_tokens", .block = -1, .in = 64, .out = 100};
         assert_int_equal(m.run.method->wants_head(&m.run), rows[i].wants);
         assert_int_equal(m.run.method->predict(&m.run, &head, &f, &g), rows[i].head);
         assert_int_equal(m.run.method->predict(&m.run, &embed, &f, &g), rows[i].embeddings);
         const char *note = m.run.method->notes(&m.run);
-        if (rows[i].note) assert_string_equal(note, rows[i].note); else assert_null(note);
+        if (rows[i].note) assert_string_equal(note, rows[i].note);
+        else assert_null(note);
         method_close(&m);
     }
 }
@@ -256,12 +277,13 @@ static void sixteen_bit_methods_round_to_their_type(void **state)
         method_open(&m, t ? "bf16" : "fp16", w, 4, 64);
         method_apply(&m);
         float *d = method_dense(&m);
-        for (int i = 0; i < 256; i++) assert_true(d[i] == (t ? bl_bf16_to_f32(bl_f32_to_bf16(w[i])) : bl_f16_to_f32(bl_f32_to_f16(w[i]))));
+        for (int i = 0; i < 256; i++)
+            assert_true(d[i] == (t ? bl_bf16_to_f32(bl_f32_to_bf16(w[i])) : bl_f16_to_f32(bl_f32_to_f16(w[i]))));
         assert_true(bl_format_bits(m.lin.weight.format, &m.lin.weight.shape) == 16);
         method_close(&m);
     }
-    w[77] = 70000;                                      /* more than half precision holds */
-    bl_err e = { 0 };
+    w[77] = 70000; /* more than half precision holds */
+    bl_err e = {0};
     method_run m;
     method_open(&m, "fp16", w, 4, 64);
     assert_true(m.run.method->layer(&m.run, &m.lin, &m.stat, &e) == BL_E_NUMERIC);

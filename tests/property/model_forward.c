@@ -1,4 +1,5 @@
-/* model_forward.c - a row's numbers depend on its own sequence alone, bit for bit, however the rows come to the model. */
+/* model_forward.c - a row's numbers depend on its own sequence alone, bit for bit, however the rows come to the model.
+ */
 #include "model_fixture.h"
 #include "tiny_model.h"
 #include "kernels/base/fs.h"
@@ -12,7 +13,11 @@ static int write_model(void **state)
     tiny_noise(noise);
     return 0;
 }
-static int remove_model(void **state) { (void)state; return bl_remove_tree(dir, NULL) != BL_OK; }
+static int remove_model(void **state)
+{
+    (void)state;
+    return bl_remove_tree(dir, NULL) != BL_OK;
+}
 
 static void random_ids(int32_t *ids, int32_t n, uint64_t seed, int64_t vocab)
 {
@@ -22,7 +27,7 @@ static void random_ids(int32_t *ids, int32_t n, uint64_t seed, int64_t vocab)
 
 static float *host(const fixture *f, const bl_tensor *t)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     float *x = malloc(bl_tensor_bytes(t));
     assert_ok(f->be->ops->download(f->be, t, x, &e));
     return x;
@@ -40,15 +45,17 @@ static float *alone(const fixture *f, const int32_t *ids, int32_t n)
 static void assert_rows(const float *x, const float *want, int64_t rows, int64_t dim, const char *what)
 {
     for (int64_t i = 0; i < rows * dim; i++)
-        if (memcmp(&x[i], &want[i], sizeof *x)) fail_msg("%s: row %lld, column %lld: %.9g and %.9g", what, (long long)(i / dim), (long long)(i % dim), x[i], want[i]);
+        if (memcmp(&x[i], &want[i], sizeof *x))
+            fail_msg("%s: row %lld, column %lld: %.9g and %.9g", what, (long long)(i / dim), (long long)(i % dim), x[i],
+                     want[i]);
 }
 
 enum { LEN = 90 };
 
 static void tokens_one_by_one_give_what_a_whole_prompt_gives(void **state)
 {
-    static const char *const models[] = { "", "synth:tiny:int4", "synth:tiny:nf3" };
-    bl_err e = { 0 };
+    static const char *const models[] = {"", "synth:tiny:int4", "synth:tiny:nf3"};
+    bl_err e = {0};
     int32_t ids[LEN], slot;
     (void)state;
     for (size_t m = 0; m < BL_COUNT(models); m++) {
@@ -64,30 +71,46 @@ static void tokens_one_by_one_give_what_a_whole_prompt_gives(void **state)
             n = at < 40 ? 1 : BL_MIN(LEN - at, 17);
             int64_t want_rows[17];
             for (int i = 0; i < n; i++) want_rows[i] = i;
-            assert_ok(bl_forward(f.m, &(bl_batch){ .ids = ids + at, .n_seq = 1, .start = (int32_t[]){ 0, n }, .past = &at, .slot = &slot,
-                                                   .want = want_rows, .n_want = n }, kv, bl_tensor_rows(h, at, n), &e));
+            assert_ok(bl_forward(f.m,
+                                 &(bl_batch){.ids = ids + at,
+                                             .n_seq = 1,
+                                             .start = (int32_t[]){0, n},
+                                             .past = &at,
+                                             .slot = &slot,
+                                             .want = want_rows,
+                                             .n_want = n},
+                                 kv, bl_tensor_rows(h, at, n), &e));
         }
         /* back to position 50, as if the last 40 had never been */
         int32_t fifty = 50, n = LEN - 50;
         int64_t rows[LEN];
         for (int i = 0; i < n; i++) rows[i] = i;
-        assert_ok(bl_forward(f.m, &(bl_batch){ .ids = ids + 50, .n_seq = 1, .start = (int32_t[]){ 0, n }, .past = &fifty, .slot = &slot, .want = rows,
-                                               .n_want = n }, kv, bl_tensor_rows(h, 50, n), &e));
+        assert_ok(bl_forward(f.m,
+                             &(bl_batch){.ids = ids + 50,
+                                         .n_seq = 1,
+                                         .start = (int32_t[]){0, n},
+                                         .past = &fifty,
+                                         .slot = &slot,
+                                         .want = rows,
+                                         .n_want = n},
+                             kv, bl_tensor_rows(h, 50, n), &e));
         assert_int_equal(bl_kv_len(kv, slot), LEN);
         bl_kv_free(kv);
         assert_ok(f.be->ops->download(f.be, &h, got, &e));
         assert_rows(got, want, LEN, dim, models[m]);
         fixture_drop(&f, &h);
-        free(want); free(got);
+        free(want);
+        free(got);
         fixture_close(&f);
     }
 }
 
-/* Sequences of many lengths, together long enough for several chunks, some of them cut by a chunk's end; forks of forks; few rows wanted. */
+/* Sequences of many lengths, together long enough for several chunks, some of them cut by a chunk's end; forks of
+ * forks; few rows wanted. */
 static void a_ragged_batch_gives_what_its_sequences_give_alone(void **state)
 {
     enum { SEQS = 60 };
-    bl_err e = { 0 };
+    bl_err e = {0};
     static int32_t ids[SEQS][LEN], packed[SEQS * LEN], start[SEQS + 1], past[SEQS], slot[SEQS], length[SEQS];
     static int64_t want[SEQS * LEN];
     (void)state;
@@ -98,7 +121,7 @@ static void a_ragged_batch_gives_what_its_sequences_give_alone(void **state)
         bl_rng r = bl_rng_at(5, 0, 0);
         assert_ok(bl_kv_new(f.m, SEQS * LEN, SEQS, true, BL_KV_F32, &kv, &e));
         for (int s = 0; s < SEQS; s++) {
-            int32_t parent = s % 3 ? slot[s - 1] : -1;          /* s % 3: a root, its fork, a fork of the fork */
+            int32_t parent = s % 3 ? slot[s - 1] : -1; /* s % 3: a root, its fork, a fork of the fork */
             int64_t shared = 0;
             length[s] = 20 + (int32_t)bl_rng_below(&r, LEN - 20);
             random_ids(ids[s], LEN, (uint64_t)s, f.m->config.vocab);
@@ -111,15 +134,25 @@ static void a_ragged_batch_gives_what_its_sequences_give_alone(void **state)
             memcpy(packed + start[s], ids[s] + shared, (size_t)(length[s] - shared) * sizeof *packed);
             start[s + 1] = start[s] + length[s] - (int32_t)shared;
         }
-        for (int32_t i = 0; i < start[SEQS]; i++) if (i % 7 < 4 || i % 100 > 80) want[n_want++] = i;
+        for (int32_t i = 0; i < start[SEQS]; i++)
+            if (i % 7 < 4 || i % 100 > 80) want[n_want++] = i;
         assert_true(start[SEQS] > 2000);
         bl_tensor h = fixture_tensor(&f, BL_F32, n_want, dim);
-        assert_ok(bl_forward(f.m, &(bl_batch){ .ids = packed, .n_seq = SEQS, .start = start, .past = past, .slot = slot, .want = want, .n_want = n_want }, kv, h, &e));
+        assert_ok(bl_forward(f.m,
+                             &(bl_batch){.ids = packed,
+                                         .n_seq = SEQS,
+                                         .start = start,
+                                         .past = past,
+                                         .slot = slot,
+                                         .want = want,
+                                         .n_want = n_want},
+                             kv, h, &e));
         float *got = host(&f, &h);
         int64_t w = 0;
         for (int s = 0; s < SEQS; s++) {
             float *one = alone(&f, ids[s], length[s]);
-            for (; w < n_want && want[w] < start[s + 1]; w++) assert_rows(got + w * dim, one + (past[s] + want[w] - start[s]) * dim, 1, dim, "ragged");
+            for (; w < n_want && want[w] < start[s + 1]; w++)
+                assert_rows(got + w * dim, one + (past[s] + want[w] - start[s]) * dim, 1, dim, "ragged");
             free(one);
         }
         assert_int_equal(w, n_want);
@@ -132,16 +165,17 @@ static void a_ragged_batch_gives_what_its_sequences_give_alone(void **state)
 
 static void fast_and_plain_backends_agree(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     int32_t ids[LEN];
     (void)state;
-    fixture f = fixture_open(noise, "", 2, false), p = { .ckpt = f.ckpt };
+    fixture f = fixture_open(noise, "", 2, false), p = {.ckpt = f.ckpt};
     random_ids(ids, LEN, 9, f.m->config.vocab);
-    assert_ok(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .reference = true }, &p.be, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .reference = true}, &p.be, &e));
     assert_ok(bl_model_open(p.ckpt, p.be, NULL, &p.m, &e));
     float *x = alone(&f, ids, LEN), *y = alone(&p, ids, LEN);
     for (int64_t i = 0; i < LEN * f.m->config.dim; i++) assert_true(x[i] - y[i] < 1e-4f && y[i] - x[i] < 1e-4f);
-    free(x); free(y);
+    free(x);
+    free(y);
     bl_model_close(p.m);
     bl_backend_close(p.be);
     fixture_close(&f);
@@ -149,9 +183,9 @@ static void fast_and_plain_backends_agree(void **state)
 
 static void what_is_not_a_batch_is_refused(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     int32_t ids[LEN], a, b;
-    int64_t want[] = { 0, 0 };
+    int64_t want[] = {0, 0};
     bl_kv *kv;
     (void)state;
     fixture f = fixture_open(noise, "", 1, false);
@@ -163,21 +197,51 @@ static void what_is_not_a_batch_is_refused(void **state)
     assert_refused(bl_kv_slot(kv, 1, a, 11, &b, &e), BL_E_INTERNAL, "cannot be continued");
     assert_ok(bl_kv_slot(kv, 10, a, 5, &b, &e));
     assert_int_equal(bl_kv_len(kv, b), 5);
-    const struct { int32_t n, past, slot; int64_t n_want; bl_status st; const char *phrase; } rows[] = {
-        { 11, 0, a, 1, BL_E_INTERNAL, "do not continue" }, { 3, 2, a, 1, BL_E_INTERNAL, "do not continue" },   { 3, 0, 7, 1, BL_E_INTERNAL, "no slot 7" },
-        { 3, 0, a, 2, BL_E_INTERNAL, "ascend" },           { 3, 5, b, 1, BL_E_INTERNAL, "not there yet" },
+    const struct {
+        int32_t n, past, slot;
+        int64_t n_want;
+        bl_status st;
+        const char *phrase;
+    } rows[] = {
+        {11, 0, a, 1, BL_E_INTERNAL, "do not continue"}, {3, 2, a, 1, BL_E_INTERNAL, "do not continue"},
+        {3, 0, 7, 1, BL_E_INTERNAL, "no slot 7"},        {3, 0, a, 2, BL_E_INTERNAL, "ascend"},
+        {3, 5, b, 1, BL_E_INTERNAL, "not there yet"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++)
-        assert_refused(bl_forward(f.m, &(bl_batch){ .ids = ids, .n_seq = 1, .start = (int32_t[]){ 0, rows[i].n }, .past = &rows[i].past, .slot = &rows[i].slot,
-                                                    .want = want, .n_want = rows[i].n_want }, kv, h, &e), rows[i].st, rows[i].phrase);
+        assert_refused(bl_forward(f.m,
+                                  &(bl_batch){.ids = ids,
+                                              .n_seq = 1,
+                                              .start = (int32_t[]){0, rows[i].n},
+                                              .past = &rows[i].past,
+                                              .slot = &rows[i].slot,
+                                              .want = want,
+                                              .n_want = rows[i].n_want},
+                                  kv, h, &e),
+                       rows[i].st, rows[i].phrase);
     bl_kv_reset(kv);
     int32_t zero = 0;
     assert_ok(bl_kv_slot(kv, 150, -1, 0, &a, &e));
-    int32_t many[97] = { 0 };
-    assert_refused(bl_forward(f.m, &(bl_batch){ .ids = many, .n_seq = 1, .start = (int32_t[]){ 0, 97 }, .past = &zero, .slot = &a, .want = want, .n_want = 1 }, kv, h, &e),
+    int32_t many[97] = {0};
+    assert_refused(bl_forward(f.m,
+                              &(bl_batch){.ids = many,
+                                          .n_seq = 1,
+                                          .start = (int32_t[]){0, 97},
+                                          .past = &zero,
+                                          .slot = &a,
+                                          .want = want,
+                                          .n_want = 1},
+                              kv, h, &e),
                    BL_E_UNSUPPORTED, "96 positions");
     ids[1] = 300;
-    assert_refused(bl_forward(f.m, &(bl_batch){ .ids = ids, .n_seq = 1, .start = (int32_t[]){ 0, 2 }, .past = &zero, .slot = &a, .want = want, .n_want = 1 }, kv, h, &e),
+    assert_refused(bl_forward(f.m,
+                              &(bl_batch){.ids = ids,
+                                          .n_seq = 1,
+                                          .start = (int32_t[]){0, 2},
+                                          .past = &zero,
+                                          .slot = &a,
+                                          .want = want,
+                                          .n_want = 1},
+                              kv, h, &e),
                    BL_E_FORMAT, "token id 300");
     bl_kv_free(kv);
     fixture_drop(&f, &h);
@@ -187,7 +251,7 @@ static void what_is_not_a_batch_is_refused(void **state)
 /* A block is read once a call, only one is there at a time, and other weights stay as they are stored. */
 static void streaming_reads_each_block_once_a_call_and_keeps_one(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     int32_t ids[LEN];
     uint64_t empty, now, read;
     (void)state;
@@ -214,7 +278,8 @@ static void streaming_reads_each_block_once_a_call_and_keeps_one(void **state)
     for (size_t i = 0; i < f.m->n_linears; i++) assert_null(f.m->linears[i].weight.format);
     f.be->ops->memory(f.be, &now, NULL);
 
-    f.be->opts.memory_limit = now + most + (1 << 20);    /* the buffers of a pass stay; one more block fits and a few rows of activations */
+    f.be->opts.memory_limit =
+        now + most + (1 << 20); /* the buffers of a pass stay; one more block fits and a few rows of activations */
     free(alone(&f, ids, 8));
     assert_ok(bl_block_acquire(f.m, 3, &e));
     assert_non_null(f.m->linears[3 * BL_LINEARS_PER_BLOCK].weight.format);

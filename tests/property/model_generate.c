@@ -1,4 +1,5 @@
-/* model_generate.c - decoding: stops, ends and limits on a model that knows the alphabet; batches and seeds on a random one. */
+/* model_generate.c - decoding: stops, ends and limits on a model that knows the alphabet; batches and seeds on a random
+ * one. */
 #include "model_fixture.h"
 #include "tiny_model.h"
 #include "kernels/base/fs.h"
@@ -17,28 +18,43 @@ static int write_models(void **state)
     tiny_tokenizer(bytes, NULL);
     tiny_alphabet(next);
     tiny_oracle(alphabet, next, 0.9);
-    next[3 + 'z'] = 2;                                  /* the end follows z; c1 ff 00 follow 1 2 3 */
-    next[3 + '0'] = 3 + 0xc3; next[3 + 0xc3] = 3 + 0xa9; next[3 + 0xa9] = 3 + 0xff; next[3 + 0xff] = 3; next[3] = 3 + 'x';
-    next[3 + 'm'] = 1;                                  /* and the begin, a special token, stands between m and a */
+    next[3 + 'z'] = 2; /* the end follows z; c1 ff 00 follow 1 2 3 */
+    next[3 + '0'] = 3 + 0xc3;
+    next[3 + 0xc3] = 3 + 0xa9;
+    next[3 + 0xa9] = 3 + 0xff;
+    next[3 + 0xff] = 3;
+    next[3] = 3 + 'x';
+    next[3 + 'm'] = 1; /* and the begin, a special token, stands between m and a */
     tiny_oracle(ending, next, 0.9);
     tiny_noise(noise);
     return 0;
 }
-static int remove_models(void **state) { (void)state; return bl_remove_tree(dir, NULL) != BL_OK; }
+static int remove_models(void **state)
+{
+    (void)state;
+    return bl_remove_tree(dir, NULL) != BL_OK;
+}
 
-typedef struct made { char text[128]; int64_t n; bool hit_limit; } made;
+typedef struct made {
+    char text[128];
+    int64_t n;
+    bool hit_limit;
+} made;
 
 static made run(const char *model, const char *prompt, int64_t max_new, const char *const *stop, int n_stops)
 {
-    bl_err e = { 0 };
-    bl_ids ids = { 0 };
+    bl_err e = {0};
+    bl_ids ids = {0};
     bl_arena *a;
     bl_gen_reply r;
-    made out = { 0 };
+    made out = {0};
     fixture f = fixture_open(model, bytes, 1, false);
     assert_ok(bl_arena_new(&a, &e));
     assert_ok(bl_encode(f.t, prompt, strlen(prompt), BL_ENCODE_BOS, &ids, &e));
-    assert_ok(bl_generate(f.m, f.t, &(bl_gen_request){ .ids = ids.id, .n = (int64_t)ids.n, .max_new = max_new, .stop = stop, .n_stops = n_stops }, 1, 100, false, a, &r, &e));
+    assert_ok(bl_generate(
+        f.m, f.t,
+        &(bl_gen_request){.ids = ids.id, .n = (int64_t)ids.n, .max_new = max_new, .stop = stop, .n_stops = n_stops}, 1,
+        100, false, a, &r, &e));
     assert_int_equal(strlen(r.text), r.n_text);
     snprintf(out.text, sizeof out.text, "%s", r.text);
     out.n = r.n;
@@ -51,21 +67,29 @@ static made run(const char *model, const char *prompt, int64_t max_new, const ch
 
 static void text_ends_at_stops_ends_and_limits(void **state)
 {
-    static const struct { bool ends; const char *prompt; int64_t max_new; const char *stop[3]; const char *text; int64_t n; bool hit_limit; } rows[] = {
-        { false, "ab",  5,  { NULL },               "cdefg",  5,  true  },
-        { false, "ab",  20, { "fg" },               "cde",    5,  false },      /* a stop over two tokens */
-        { false, "ab",  20, { "xyz", "hij", "gh" }, "cdef",   6,  false },      /* the first to be complete */
-        { false, "ab",  20, { "" },                 "cdefghijklmnopqrstuv", 20, true },
-        { false, "ab",  3,  { "def" },              "cde",    3,  true  },      /* not complete */
-        { false, "ab",  4,  { "def" },              "c",      4,  false },      /* complete with the last token */
-        { false, "y",   9,  { "zabc" },             "",       4,  false },
-        { false, "ab",  0,  { NULL },               "",       0,  true  },
-        { true,  "v",   20, { NULL },               "wxyz",   4,  false },      /* the end token is none of them */
-        { true,  "wx",  2,  { NULL },               "yz",     2,  true  },
-        { true,  "0",   4,  { NULL },               "\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd", 4, true },   /* é, a broken byte, a zero */
-        { true,  "k",   4,  { NULL },               "lma",    4,  true  },      /* the special token is not in the text */
-        { true,  "k",   9,  { "<s>" },              "lm",     3,  false },      /* but stops like text */
-        { true,  "k",   9,  { "ab" },               "lm",     5,  false },
+    static const struct {
+        bool ends;
+        const char *prompt;
+        int64_t max_new;
+        const char *stop[3];
+        const char *text;
+        int64_t n;
+        bool hit_limit;
+    } rows[] = {
+        {false, "ab", 5, {NULL}, "cdefg", 5, true},
+        {false, "ab", 20, {"fg"}, "cde", 5, false},                /* a stop over two tokens */
+        {false, "ab", 20, {"xyz", "hij", "gh"}, "cdef", 6, false}, /* the first to be complete */
+        {false, "ab", 20, {""}, "cdefghijklmnopqrstuv", 20, true},
+        {false, "ab", 3, {"def"}, "cde", 3, true}, /* not complete */
+        {false, "ab", 4, {"def"}, "c", 4, false},  /* complete with the last token */
+        {false, "y", 9, {"zabc"}, "", 4, false},
+        {false, "ab", 0, {NULL}, "", 0, true},
+        {true, "v", 20, {NULL}, "wxyz", 4, false}, /* the end token is none of them */
+        {true, "wx", 2, {NULL}, "yz", 2, true},
+        {true, "0", 4, {NULL}, "\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd", 4, true}, /* é, a broken byte, a zero */
+        {true, "k", 4, {NULL}, "lma", 4, true},                              /* the special token is not in the text */
+        {true, "k", 9, {"<s>"}, "lm", 3, false},                             /* but stops like text */
+        {true, "k", 9, {"ab"}, "lm", 5, false},
     };
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
@@ -73,8 +97,8 @@ static void text_ends_at_stops_ends_and_limits(void **state)
         while (n < 3 && rows[i].stop[n]) n++;
         made m = run(rows[i].ends ? ending : alphabet, rows[i].prompt, rows[i].max_new, rows[i].stop, n);
         if (strcmp(m.text, rows[i].text) || m.n != rows[i].n || m.hit_limit != rows[i].hit_limit)
-            fail_msg("row %zu: '%s', %lld tokens, hit_limit %d; wanted '%s', %lld, %d", i, m.text, (long long)m.n, m.hit_limit, rows[i].text,
-                     (long long)rows[i].n, rows[i].hit_limit);
+            fail_msg("row %zu: '%s', %lld tokens, hit_limit %d; wanted '%s', %lld, %d", i, m.text, (long long)m.n,
+                     m.hit_limit, rows[i].text, (long long)rows[i].n, rows[i].hit_limit);
     }
 }
 
@@ -84,7 +108,7 @@ static void text_ends_where_the_model_ends(void **state)
     (void)state;
     for (int i = 0; i < 60; i++) prompt[i] = (char)('a' + i % 26);
     prompt[60] = 0;
-    made m = run(alphabet, prompt, 100, NULL, 0);       /* 64 positions: 61 of the prompt, 3 more are fed */
+    made m = run(alphabet, prompt, 100, NULL, 0); /* 64 positions: 61 of the prompt, 3 more are fed */
     assert_int_equal(m.n, 4);
     assert_string_equal(m.text, "ijkl");
     assert_true(m.hit_limit);
@@ -92,10 +116,11 @@ static void text_ends_where_the_model_ends(void **state)
 
 /* Twelve prompts that begin alike, and replies of different lengths. */
 enum { MANY = 12, PROMPT = 40 };
-static void replies(int64_t max_rows, int64_t from, int64_t n, int threads, bool stream, double temperature, int32_t out[MANY][64], int64_t len[MANY])
+static void replies(int64_t max_rows, int64_t from, int64_t n, int threads, bool stream, double temperature,
+                    int32_t out[MANY][64], int64_t len[MANY])
 {
     static int32_t ids[MANY][PROMPT];
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_gen_request req[MANY];
     bl_gen_reply r[MANY];
     bl_arena *a;
@@ -103,8 +128,13 @@ static void replies(int64_t max_rows, int64_t from, int64_t n, int threads, bool
     bl_rng rng = bl_rng_at(3, 0, 0);
     for (int i = 0; i < MANY; i++) {
         for (int k = 0; k < PROMPT; k++) ids[i][k] = i && k < 25 ? ids[0][k] : (int32_t)bl_rng_below(&rng, 300);
-        req[i] = (bl_gen_request){ .ids = ids[i], .n = PROMPT - i % 5, .max_new = 10 + 4 * (i % 7), .temperature = temperature, .top_p = i % 2 ? 0.9 : 0,
-                                   .seed = (uint64_t)(i % 11), .ignore_end = true };
+        req[i] = (bl_gen_request){.ids = ids[i],
+                                  .n = PROMPT - i % 5,
+                                  .max_new = 10 + 4 * (i % 7),
+                                  .temperature = temperature,
+                                  .top_p = i % 2 ? 0.9 : 0,
+                                  .seed = (uint64_t)(i % 11),
+                                  .ignore_end = true};
     }
     assert_ok(bl_arena_new(&a, &e));
     assert_ok(bl_generate(f.m, NULL, req + from, n, max_rows, false, a, r, &e));
@@ -116,10 +146,12 @@ static void replies(int64_t max_rows, int64_t from, int64_t n, int threads, bool
     fixture_close(&f);
 }
 
-static void assert_same(int32_t x[MANY][64], const int64_t *nx, int32_t y[MANY][64], const int64_t *ny, const char *what)
+static void assert_same(int32_t x[MANY][64], const int64_t *nx, int32_t y[MANY][64], const int64_t *ny,
+                        const char *what)
 {
     for (int i = 0; i < MANY; i++) {
-        if (nx[i] != ny[i] || memcmp(x[i], y[i], (size_t)nx[i] * sizeof(int32_t))) fail_msg("%s: reply %d differs", what, i);
+        if (nx[i] != ny[i] || memcmp(x[i], y[i], (size_t)nx[i] * sizeof(int32_t)))
+            fail_msg("%s: reply %d differs", what, i);
     }
 }
 
@@ -151,7 +183,7 @@ static void draws_follow_the_seed(void **state)
     int same = 0;
     for (int i = 0; i < MANY; i++) same += !memcmp(cold[i], warm[i], (size_t)n[i] * sizeof(int32_t));
     assert_int_equal(same, 0);
-    replies(100000, 0, MANY, 1, false, 1e-6, warm, n);  /* almost no temperature is none */
+    replies(100000, 0, MANY, 1, false, 1e-6, warm, n); /* almost no temperature is none */
     assert_same(cold, n, warm, n, "cold");
 }
 

@@ -7,7 +7,8 @@
 #include <signal.h>
 
 static char dir[4096], uniform[4200], oracle[4200], noise[4200], bytes[4200], words[4200];
-static const char *const pieces[] = { "a", "b", "c", "d", "e", "h", "i", "n", "o", "r", "s", "t", "u", "w", "x", "he", "in", "the", "er", "re", NULL };
+static const char *const pieces[] = {"a", "b", "c", "d", "e",  "h",  "i",   "n",  "o",  "r", "s",
+                                     "t", "u", "w", "x", "he", "in", "the", "er", "re", NULL};
 
 static int write_models(void **state)
 {
@@ -27,13 +28,21 @@ static int write_models(void **state)
     tiny_noise(noise);
     return 0;
 }
-static int remove_models(void **state) { (void)state; return bl_remove_tree(dir, NULL) != BL_OK; }
+static int remove_models(void **state)
+{
+    (void)state;
+    return bl_remove_tree(dir, NULL) != BL_OK;
+}
 
-typedef struct bench { fixture f; bl_engine *g; bl_arena *a; } bench;
+typedef struct bench {
+    fixture f;
+    bl_engine *g;
+    bl_arena *a;
+} bench;
 static bench open_bench(const char *model, const char *tokenizer, const bl_engine_opts *o)
 {
-    bl_err e = { 0 };
-    bench b = { .f = fixture_open(model, tokenizer, 1, false) };
+    bl_err e = {0};
+    bench b = {.f = fixture_open(model, tokenizer, 1, false)};
     assert_ok(bl_engine_new(b.f.m, b.f.t, o, &b.g, &e));
     assert_ok(bl_arena_new(&b.a, &e));
     return b;
@@ -50,21 +59,25 @@ static bl_request pairs(bl_arena *a, const char *context, const char *const *con
     bl_pair *p = bl_alloc(a, (size_t)n, sizeof *p, NULL);
     bl_prompt c = bl_prompt_new(a);
     bl_quote(&c, context);
-    for (int i = 0; i < n; i++) p[i] = (bl_pair){ .context = c, .continuation = continuation[i] };
-    return (bl_request){ .kind = BL_ASK_PAIRS, .pair = p, .n_pairs = n };
+    for (int i = 0; i < n; i++) p[i] = (bl_pair){.context = c, .continuation = continuation[i]};
+    return (bl_request){.kind = BL_ASK_PAIRS, .pair = p, .n_pairs = n};
 }
-static bl_request pair(bl_arena *a, const char *context, const char *continuation) { return pairs(a, context, &continuation, 1); }
+static bl_request pair(bl_arena *a, const char *context, const char *continuation)
+{
+    return pairs(a, context, &continuation, 1);
+}
 static bl_request window(const char *text, int64_t length, int64_t index, bl_window_rule rule)
 {
-    return (bl_request){ .kind = BL_ASK_WINDOW, .text = text, .n_text = strlen(text), .length = length, .index = index, .rule = rule };
+    return (bl_request){
+        .kind = BL_ASK_WINDOW, .text = text, .n_text = strlen(text), .length = length, .index = index, .rule = rule};
 }
 static bl_request rolling(const char *text, int64_t length)
 {
-    return (bl_request){ .kind = BL_ASK_ROLLING, .text = text, .n_text = strlen(text), .length = length };
+    return (bl_request){.kind = BL_ASK_ROLLING, .text = text, .n_text = strlen(text), .length = length};
 }
 static bl_reply reply(bench *b, bl_request r)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_reply out;
     assert_ok(bl_engine_replies(b->g, &r, 1, b->a, &out, &e));
     return out;
@@ -76,9 +89,10 @@ static bl_reply reply(bench *b, bl_request r)
 static void equal_logits_make_the_vocabulary_the_perplexity_in_every_convention(void **state)
 {
     bench b = open_bench(uniform, bytes, NULL);
-    const bl_request all[] = { window(ALPHABET "0123456789", 8, 3, BL_WINDOW_GPTQ), window(ALPHABET "0123456789", 8, 1, BL_WINDOW_LLAMACPP),
-                               rolling(ALPHABET "0123456789", 8), rolling(ALPHABET, 0), pair(b.a, "any", " thing at all") };
-    const int64_t tokens[] = { 7, 3, 37, 27, 13 };
+    const bl_request all[] = {
+        window(ALPHABET "0123456789", 8, 3, BL_WINDOW_GPTQ), window(ALPHABET "0123456789", 8, 1, BL_WINDOW_LLAMACPP),
+        rolling(ALPHABET "0123456789", 8), rolling(ALPHABET, 0), pair(b.a, "any", " thing at all")};
+    const int64_t tokens[] = {7, 3, 37, 27, 13};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(all); i++) {
         bl_reply r = reply(&b, all[i]);
@@ -94,20 +108,24 @@ static void a_token_is_predicted_from_the_one_before_it(void **state)
     bench b = open_bench(oracle, bytes, NULL);
     bl_reply r;
     (void)state;
-    const bl_request right[] = { window(ALPHABET ALPHABET, 16, 0, BL_WINDOW_GPTQ), window(ALPHABET ALPHABET, 16, 2, BL_WINDOW_GPTQ),
-                                 window(ALPHABET ALPHABET, 20, 0, BL_WINDOW_LLAMACPP), window(ALPHABET ALPHABET, 20, 1, BL_WINDOW_LLAMACPP),
-                                 pair(b.a, "abc", "def"), pair(b.a, "", ALPHABET) };
+    const bl_request right[] = {window(ALPHABET ALPHABET, 16, 0, BL_WINDOW_GPTQ),
+                                window(ALPHABET ALPHABET, 16, 2, BL_WINDOW_GPTQ),
+                                window(ALPHABET ALPHABET, 20, 0, BL_WINDOW_LLAMACPP),
+                                window(ALPHABET ALPHABET, 20, 1, BL_WINDOW_LLAMACPP),
+                                pair(b.a, "abc", "def"),
+                                pair(b.a, "", ALPHABET)};
     for (size_t i = 0; i < BL_COUNT(right); i++) {
         r = reply(&b, right[i]);
         assert_true(r.tokens[0] > 0);
-        if (!(fabs(r.nll[0] / (double)r.tokens[0] - log(2)) < 1e-5)) fail_msg("row %zu: %g nats a token", i, r.nll[0] / (double)r.tokens[0]);
+        if (!(fabs(r.nll[0] / (double)r.tokens[0] - log(2)) < 1e-5))
+            fail_msg("row %zu: %g nats a token", i, r.nll[0] / (double)r.tokens[0]);
         assert_true(r.greedy[0]);
     }
     double wrong = log(2) + log(TINY_VOCAB - 1);
-    r = reply(&b, pair(b.a, "abc", "dx"));              /* right, then wrong */
+    r = reply(&b, pair(b.a, "abc", "dx")); /* right, then wrong */
     assert_true(fabs(r.nll[0] - log(2) - wrong) < 1e-5);
     assert_false(r.greedy[0]);
-    r = reply(&b, rolling(ALPHABET, 8));                /* the text's own BOS behind the prefix is the one surprise */
+    r = reply(&b, rolling(ALPHABET, 8)); /* the text's own BOS behind the prefix is the one surprise */
     assert_int_equal(r.tokens[0], 27);
     assert_true(fabs(r.nll[0] - 26 * log(2) - wrong) < 1e-4);
     close_bench(&b);
@@ -117,18 +135,25 @@ static void a_token_is_predicted_from_the_one_before_it(void **state)
 static void rolling_windows_are_those_of_the_protocol(void **state)
 {
     /* prefix | predicted; T = begin, a, b, … */
-    static const struct { const char *text; int n; struct { const char *fed; int scored; } w[3]; } rows[] = {
-        { "abcdefghi", 3, { { "^^abc", 4 }, { "cdefg", 4 }, { "efghi", 2 } } },     /* T = 0..9 */
-        { "abcdefgh",  3, { { "^^abc", 4 }, { "cdefg", 4 }, { "defgh", 1 } } },     /* T = 0..8 */
-        { "abc",       1, { { "^^abc", 4 } } },
-        { "a",         1, { { "^^a", 2 } } },
-        { "",          1, { { "^^", 1 } } },
+    static const struct {
+        const char *text;
+        int n;
+        struct {
+            const char *fed;
+            int scored;
+        } w[3];
+    } rows[] = {
+        {"abcdefghi", 3, {{"^^abc", 4}, {"cdefg", 4}, {"efghi", 2}}}, /* T = 0..9 */
+        {"abcdefgh", 3, {{"^^abc", 4}, {"cdefg", 4}, {"defgh", 1}}},  /* T = 0..8 */
+        {"abc", 1, {{"^^abc", 4}}},
+        {"a", 1, {{"^^a", 2}}},
+        {"", 1, {{"^^", 1}}},
     };
     bench b = open_bench(oracle, bytes, NULL);
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        bl_err e = { 0 };
-        bl_scored_list u = { 0 };
+        bl_err e = {0};
+        bl_scored_list u = {0};
         bool truncated, boundary;
         bl_request r = rolling(rows[i].text, 4);
         assert_ok(bl_engine_sequences(b.g, &r, 0, b.a, &u, &truncated, &boundary, &e));
@@ -142,7 +167,7 @@ static void rolling_windows_are_those_of_the_protocol(void **state)
             for (int64_t j = 0; j <= u.u[k].n; j++) assert_int_equal(u.u[k].ids[j], fed[j] == '^' ? 1 : 3 + fed[j]);
             at += u.u[k].scored;
         }
-        assert_int_equal(at, strlen(rows[i].text) + 1);          /* every token of T once */
+        assert_int_equal(at, strlen(rows[i].text) + 1); /* every token of T once */
         bl_free(u.u);
     }
     close_bench(&b);
@@ -151,7 +176,7 @@ static void rolling_windows_are_those_of_the_protocol(void **state)
 static void windows_are_counted_without_the_tail_and_short_texts_refused(void **state)
 {
     bench b = open_bench(uniform, bytes, NULL);
-    bl_err e = { 0 };
+    bl_err e = {0};
     int64_t n;
     (void)state;
     /* one BOS in front: 23 = 3 * 8 - 1 tokens from 22 letters */
@@ -160,15 +185,18 @@ static void windows_are_counted_without_the_tail_and_short_texts_refused(void **
     assert_ok(bl_engine_windows(b.g, "abcdefghijklmnopqrstuv", 22, 8, BL_WINDOW_LLAMACPP, &n, &e));
     assert_int_equal(n, 2);
     assert_refused(bl_engine_windows(b.g, "abcdef", 6, 8, BL_WINDOW_GPTQ, &n, &e), BL_E_CONFIG, "has 7 tokens");
-    assert_refused(bl_engine_windows(b.g, "abcdefghijklmn", 14, 8, BL_WINDOW_LLAMACPP, &n, &e), BL_E_CONFIG, "at least 16");
-    assert_refused(bl_engine_windows(b.g, "abcdefghijklmn", 14, 65, BL_WINDOW_GPTQ, &n, &e), BL_E_UNSUPPORTED, "64 positions");
+    assert_refused(bl_engine_windows(b.g, "abcdefghijklmn", 14, 8, BL_WINDOW_LLAMACPP, &n, &e), BL_E_CONFIG,
+                   "at least 16");
+    assert_refused(bl_engine_windows(b.g, "abcdefghijklmn", 14, 65, BL_WINDOW_GPTQ, &n, &e), BL_E_UNSUPPORTED,
+                   "64 positions");
     close_bench(&b);
 }
 
 static void windows_know_nothing_of_each_other(void **state)
 {
     bench b = open_bench(noise, bytes, NULL);
-    const char *one = "abcdefghijklmnopqrstuvwxyzabcdef", *two = "abcdefghijklmnXpqrstuvwxyzabcdef";   /* token 15, the last of window 0 */
+    const char *one = "abcdefghijklmnopqrstuvwxyzabcdef",
+               *two = "abcdefghijklmnXpqrstuvwxyzabcdef"; /* token 15, the last of window 0 */
     (void)state;
     bl_reply a0 = reply(&b, window(one, 16, 0, BL_WINDOW_GPTQ)), a1 = reply(&b, window(one, 16, 1, BL_WINDOW_GPTQ));
     bl_reply b0 = reply(&b, window(two, 16, 0, BL_WINDOW_GPTQ)), b1 = reply(&b, window(two, 16, 1, BL_WINDOW_GPTQ));
@@ -176,7 +204,8 @@ static void windows_know_nothing_of_each_other(void **state)
     assert_true(a1.nll[0] == b1.nll[0]);
     /* every llama.cpp window begins with BOS: token 16, the first of window 1, is never seen */
     const char *three = "abcdefghijklmnoXqrstuvwxyzabcdef";
-    bl_reply c1 = reply(&b, window(one, 16, 1, BL_WINDOW_LLAMACPP)), d1 = reply(&b, window(three, 16, 1, BL_WINDOW_LLAMACPP));
+    bl_reply c1 = reply(&b, window(one, 16, 1, BL_WINDOW_LLAMACPP)),
+             d1 = reply(&b, window(three, 16, 1, BL_WINDOW_LLAMACPP));
     assert_true(c1.nll[0] == d1.nll[0]);
     close_bench(&b);
 }
@@ -185,20 +214,22 @@ static void windows_know_nothing_of_each_other(void **state)
 static void ids_of_a_pair_follow_the_rules(void **state)
 {
     bench b = open_bench(noise, words, NULL);
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_scored_ids s;
-    bl_ids t = { 0 };
+    bl_ids t = {0};
     (void)state;
-    struct { const char *context, *continuation; int64_t n, scored; bool boundary; } rows[] = {
-        { "a",     " b",   4, 2, false },               /* begin a | blank b */
-        { "a ",    "b",    4, 2, false },               /* the blank is moved */
-        { "a \n\t","b",    6, 4, false },
-        { "a\xc2\xa0", "b", 5, 3, false },              /* a no-break space is white too */
-        { "",      "ab",   3, 2, false },               /* begin stands in */
-        { "  ",    "ab",   5, 4, false },
-        { "t",     "he",   2, 0, true  },               /* merged across: the count rules */
-        { "ot",    "hex",  4, 1, true  },               /* begin o the x; tok("ot") = begin o t */
-        { "a",     "<s>",  5, 3, false },               /* text of a special token stays text */
+    struct {
+        const char *context, *continuation;
+        int64_t n, scored;
+        bool boundary;
+    } rows[] = {
+        {"a", " b", 4, 2, false},                                      /* begin a | blank b */
+        {"a ", "b", 4, 2, false},                                      /* the blank is moved */
+        {"a \n\t", "b", 6, 4, false}, {"a\xc2\xa0", "b", 5, 3, false}, /* a no-break space is white too */
+        {"", "ab", 3, 2, false},                                       /* begin stands in */
+        {"  ", "ab", 5, 4, false},    {"t", "he", 2, 0, true},         /* merged across: the count rules */
+        {"ot", "hex", 4, 1, true},                                     /* begin o the x; tok("ot") = begin o t */
+        {"a", "<s>", 5, 3, false},                                     /* text of a special token stays text */
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_request r = pair(b.a, rows[i].context, rows[i].continuation);
@@ -209,7 +240,7 @@ static void ids_of_a_pair_follow_the_rules(void **state)
         for (int64_t k = 1; k < s.n; k++) assert_int_not_equal(s.ids[k], 1);
         assert_false(s.truncated);
     }
-    bl_prompt p = bl_prompt_new(b.a);                   /* a template that spells the begin out gets no second one */
+    bl_prompt p = bl_prompt_new(b.a); /* a template that spells the begin out gets no second one */
     bl_say(&p, "<s>");
     bl_quote(&p, "ab");
     assert_ok(bl_engine_prompt_ids(b.g, &p, 4, b.a, &t, NULL, &e));
@@ -218,13 +249,13 @@ static void ids_of_a_pair_follow_the_rules(void **state)
     assert_int_not_equal(t.id[1], 1);
     close_bench(&b);
 
-    b = open_bench(noise, words, &(bl_engine_opts){ .no_bos = true });
+    b = open_bench(noise, words, &(bl_engine_opts){.no_bos = true});
     bl_request r = pair(b.a, "a", " b");
     assert_ok(bl_engine_pair_ids(b.g, &r.pair[0], b.a, &s, &e));
     assert_int_equal(s.n, 3);
     assert_int_not_equal(s.ids[0], 1);
     r = rolling("abc", 8);
-    assert_int_equal(reply(&b, r).tokens[0], 4);        /* perplexity keeps its own: begin, a, b, c behind the prefix */
+    assert_int_equal(reply(&b, r).tokens[0], 4); /* perplexity keeps its own: begin, a, b, c behind the prefix */
     r.no_bos = true;
     assert_int_equal(reply(&b, r).tokens[0], 3);
     close_bench(&b);
@@ -234,7 +265,8 @@ static void a_blank_at_the_end_of_the_context_changes_nothing(void **state)
 {
     bench b = open_bench(noise, words, NULL);
     (void)state;
-    bl_reply x = reply(&b, pair(b.a, "Question: the inner her?\nAnswer:", " there")), y = reply(&b, pair(b.a, "Question: the inner her?\nAnswer: ", "there"));
+    bl_reply x = reply(&b, pair(b.a, "Question: the inner her?\nAnswer:", " there")),
+             y = reply(&b, pair(b.a, "Question: the inner her?\nAnswer: ", "there"));
     assert_int_equal(x.tokens[0], y.tokens[0]);
     assert_true(x.nll[0] == y.nll[0]);
     close_bench(&b);
@@ -242,23 +274,23 @@ static void a_blank_at_the_end_of_the_context_changes_nothing(void **state)
 
 static void input_that_is_too_long_loses_its_beginning(void **state)
 {
-    bench b = open_bench(noise, bytes, &(bl_engine_opts){ .max_len = 16 });
-    bl_err e = { 0 };
+    bench b = open_bench(noise, bytes, &(bl_engine_opts){.max_len = 16});
+    bl_err e = {0};
     bl_scored_ids s;
-    bl_ids t = { 0 };
+    bl_ids t = {0};
     bool cut;
     (void)state;
     bl_request r = pair(b.a, ALPHABET, "0123"), all = pair(b.a, "ab", ALPHABET);
     assert_ok(bl_engine_pair_ids(b.g, &r.pair[0], b.a, &s, &e));
     assert_true(s.truncated);
-    assert_int_equal(s.n, 17);                          /* 16 fed and the last one */
+    assert_int_equal(s.n, 17); /* 16 fed and the last one */
     assert_int_equal(s.scored, 4);
     assert_int_equal(s.ids[0], 3 + 'n');
     assert_int_equal(s.ids[16], 3 + '3');
     bl_reply x = reply(&b, r);
     assert_true(x.truncated);
     assert_int_equal(x.tokens[0], 4);
-    x = reply(&b, all);                                 /* more is scored than fits */
+    x = reply(&b, all); /* more is scored than fits */
     assert_int_equal(x.tokens[0], 16);
 
     bl_prompt p = bl_prompt_new(b.a);
@@ -275,10 +307,11 @@ static void input_that_is_too_long_loses_its_beginning(void **state)
 enum { MIXED = 9 };
 static void mixed_requests(bl_arena *a, bl_request out[MIXED])
 {
-    static const char *const four[] = { " the inner wood", " there", " is", " nothing in here" }, *const letters[] = { " a", " b", " c" };
-    static const char *const same[] = { " the end", " the end", " the end of it" };
+    static const char *const four[] = {" the inner wood", " there", " is", " nothing in here"}, *const letters[] = {
+                                                                                                    " a", " b", " c"};
+    static const char *const same[] = {" the end", " the end", " the end of it"};
     static const char *const stem = "the other one heard of it and went there in the end";
-    bl_prompt two[2] = { bl_prompt_new(a), bl_prompt_new(a) };
+    bl_prompt two[2] = {bl_prompt_new(a), bl_prompt_new(a)};
     bl_quote(&two[0], "one thing or another, because he");
     bl_quote(&two[1], "one thing or another, because the house");
     out[0] = pairs(a, "Question: where is he?\nAnswer:", four, 4);
@@ -289,7 +322,7 @@ static void mixed_requests(bl_arena *a, bl_request out[MIXED])
     out[5] = window(stem, 16, 0, BL_WINDOW_LLAMACPP);
     out[6] = pairs(a, "twice", same, 3);
     assert_int_equal(bl_ask_contexts(&out[7], two, 2, "was near.", NULL), BL_OK);
-    out[8] = pair(a, "t", "he");                        /* nothing is scored */
+    out[8] = pair(a, "t", "he"); /* nothing is scored */
 }
 
 static void assert_same_replies(const bl_reply *x, const bl_reply *y, int n, const char *what)
@@ -297,18 +330,25 @@ static void assert_same_replies(const bl_reply *x, const bl_reply *y, int n, con
     for (int i = 0; i < n; i++) {
         assert_int_equal(x[i].n, y[i].n);
         for (int c = 0; c < x[i].n; c++)
-            if (x[i].nll[c] != y[i].nll[c] || x[i].nll_sq[c] != y[i].nll_sq[c] || x[i].tokens[c] != y[i].tokens[c] || x[i].greedy[c] != y[i].greedy[c])
+            if (x[i].nll[c] != y[i].nll[c] || x[i].nll_sq[c] != y[i].nll_sq[c] || x[i].tokens[c] != y[i].tokens[c] ||
+                x[i].greedy[c] != y[i].greedy[c])
                 fail_msg("%s: request %d, choice %d: nll %.17g and %.17g", what, i, c, x[i].nll[c], y[i].nll[c]);
     }
 }
 
 static void scores_do_not_depend_on_batch_order_threads_or_streaming(void **state)
 {
-    static const struct { const char *what; int64_t seqs, rows; int threads; bool backwards, stream; } ways[] = {
-        { "batch 1", 1, 0, 1, false, false }, { "batch 3", 3, 0, 1, false, false }, { "batch 8", 8, 0, 1, true, false }, { "passes of 40 rows", 0, 40, 1, false, false },
-        { "two threads", 0, 0, 2, true, false }, { "streaming", 3, 0, 2, false, true },
+    static const struct {
+        const char *what;
+        int64_t seqs, rows;
+        int threads;
+        bool backwards, stream;
+    } ways[] = {
+        {"batch 1", 1, 0, 1, false, false},    {"batch 3", 3, 0, 1, false, false},
+        {"batch 8", 8, 0, 1, true, false},     {"passes of 40 rows", 0, 40, 1, false, false},
+        {"two threads", 0, 0, 2, true, false}, {"streaming", 3, 0, 2, false, true},
     };
-    bl_err e = { 0 };
+    bl_err e = {0};
     (void)state;
     for (int m = 0; m < 2; m++) {
         const char *model = m ? "synth:tiny:int4" : noise;
@@ -326,11 +366,12 @@ static void scores_do_not_depend_on_batch_order_threads_or_streaming(void **stat
         for (size_t w = 0; w < BL_COUNT(ways); w++) {
             f = fixture_open(model, words, ways[w].threads, ways[w].stream);
             for (int i = 0; i < MIXED; i++) turned[i] = req[ways[w].backwards ? MIXED - 1 - i : i];
-            assert_ok(bl_engine_new(f.m, f.t, &(bl_engine_opts){ .batch_size = ways[w].seqs, .batch_tokens = ways[w].rows }, &g, &e));
+            assert_ok(bl_engine_new(
+                f.m, f.t, &(bl_engine_opts){.batch_size = ways[w].seqs, .batch_tokens = ways[w].rows}, &g, &e));
             assert_ok(bl_engine_replies(g, turned, MIXED, a, got, &e));
             for (int i = 0; i < MIXED; i++) back[i] = got[ways[w].backwards ? MIXED - 1 - i : i];
             assert_same_replies(want, back, MIXED, ways[w].what);
-            assert_ok(bl_engine_replies(g, turned, 1, a, got, &e));      /* and what ran before leaves nothing behind */
+            assert_ok(bl_engine_replies(g, turned, 1, a, got, &e)); /* and what ran before leaves nothing behind */
             assert_same_replies(&want[ways[w].backwards ? MIXED - 1 : 0], got, 1, "again");
             bl_engine_free(g);
             fixture_close(&f);
@@ -343,35 +384,38 @@ static void scores_do_not_depend_on_batch_order_threads_or_streaming(void **stat
 
 static void a_context_is_computed_once_for_all_its_choices(void **state)
 {
-    static const char *const choices[] = { " a", " b", " c" }, *const long_choices[] = { " xx", " yyyy" };
+    static const char *const choices[] = {" a", " b", " c"}, *const long_choices[] = {" xx", " yyyy"};
     (void)state;
     bench b = open_bench(noise, bytes, NULL);
     reply(&b, pairs(b.a, "Question: which?\nAnswer:", choices, 3));
-    assert_int_equal(bl_engine_tokens(b.g), 1 + 24 + 1);                  /* begin, context, and the blank that all share */
+    assert_int_equal(bl_engine_tokens(b.g), 1 + 24 + 1); /* begin, context, and the blank that all share */
     reply(&b, pairs(b.a, "Question: which?\nAnswer:", long_choices, 2));
-    assert_int_equal(bl_engine_tokens(b.g), 26 + 1 + 24 + 1 + 1 + 3);     /* x, and yyy: the last token is not fed */
+    assert_int_equal(bl_engine_tokens(b.g), 26 + 1 + 24 + 1 + 1 + 3); /* x, and yyy: the last token is not fed */
     close_bench(&b);
 }
 
 static void streaming_reads_each_block_once_a_pass(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_reply got[12];
     bl_request req[12];
     static char text[12 * 64 + 1];
     (void)state;
-    bl_rng letters = bl_rng_at(1, 0, 0);                /* windows that begin alike would share rows */
+    bl_rng letters = bl_rng_at(1, 0, 0); /* windows that begin alike would share rows */
     for (size_t i = 0; i + 1 < sizeof text; i++) text[i] = (char)('a' + bl_rng_below(&letters, 26));
     for (int i = 0; i < 12; i++) req[i] = window(text, 64, i, BL_WINDOW_GPTQ);
     fixture f = fixture_open(noise, bytes, 1, true);
     bl_arena *a;
     assert_ok(bl_arena_new(&a, &e));
     uint64_t blocks = 0;
-    for (size_t i = 0; i < f.m->n_linears; i++) blocks += (uint64_t)(f.m->linears[i].in * f.m->linears[i].out) * sizeof(float);
-    static const struct { int64_t rows, passes; } ways[] = { { 12 * 63, 1 }, { 6 * 63, 2 }, { 5 * 63 + 62, 3 }, { 1, 12 }, { 0, 1 } };
+    for (size_t i = 0; i < f.m->n_linears; i++)
+        blocks += (uint64_t)(f.m->linears[i].in * f.m->linears[i].out) * sizeof(float);
+    static const struct {
+        int64_t rows, passes;
+    } ways[] = {{12 * 63, 1}, {6 * 63, 2}, {5 * 63 + 62, 3}, {1, 12}, {0, 1}};
     for (size_t i = 0; i < BL_COUNT(ways); i++) {
         bl_engine *g;
-        assert_ok(bl_engine_new(f.m, f.t, &(bl_engine_opts){ .batch_tokens = ways[i].rows }, &g, &e));
+        assert_ok(bl_engine_new(f.m, f.t, &(bl_engine_opts){.batch_tokens = ways[i].rows}, &g, &e));
         uint64_t read = bl_checkpoint_bytes_read(f.ckpt);
         assert_ok(bl_engine_replies(g, req, 12, a, got, &e));
         assert_int_equal(bl_checkpoint_bytes_read(f.ckpt) - read, blocks * (uint64_t)ways[i].passes);
@@ -381,20 +425,21 @@ static void streaming_reads_each_block_once_a_pass(void **state)
     fixture_close(&f);
 }
 
-/* Every allocation of a run fails once: the run ends with a sentence, nothing stays behind, and the engine works again. */
+/* Every allocation of a run fails once: the run ends with a sentence, nothing stays behind, and the engine works again.
+ */
 static void replies_survive_the_failure_of_every_allocation(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     (void)state;
     for (int kind = 0; kind < 2; kind++) {
         bench b = open_bench(noise, words, NULL);
-        bl_request req[2] = { pair(b.a, "Question: where?\nAnswer:", " there"), rolling("the other one", 8) };
+        bl_request req[2] = {pair(b.a, "Question: where?\nAnswer:", " there"), rolling("the other one", 8)};
         bl_reply want[2], got[2];
         if (kind) {
             bl_prompt p = bl_prompt_new(b.a);
             bl_quote(&p, "the other one");
-            static const char *const stop[] = { "zq" };
-            req[1] = (bl_request){ .kind = BL_ASK_GENERATE, .prompt = p, .max_new = 3, .stop = stop, .n_stops = 1 };
+            static const char *const stop[] = {"zq"};
+            req[1] = (bl_request){.kind = BL_ASK_GENERATE, .prompt = p, .max_new = 3, .stop = stop, .n_stops = 1};
         }
         assert_ok(bl_engine_replies(b.g, req, 2, b.a, want, &e));
         uint64_t failures = 0;
@@ -410,7 +455,9 @@ static void replies_survive_the_failure_of_every_allocation(void **state)
             done = bl_alloc_count() <= failures;
             bl_alloc_fail_at(0, false);
             if (done) assert_int_equal(st, BL_OK);
-            else if (st != BL_E_NOMEM) fail_msg("allocation %llu failed and the status is %s", (unsigned long long)failures + 1, bl_status_name(st));
+            else if (st != BL_E_NOMEM)
+                fail_msg("allocation %llu failed and the status is %s", (unsigned long long)failures + 1,
+                         bl_status_name(st));
             if (!done && g && failures % 7 == 0) {
                 assert_ok(bl_engine_replies(g, req, 2, a, got, &e));
                 assert_true(got[0].nll[0] == want[0].nll[0]);
@@ -427,7 +474,7 @@ static void replies_survive_the_failure_of_every_allocation(void **state)
 
 static void scores_survive_a_device_that_is_too_small(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     (void)state;
     bench b = open_bench(noise, words, NULL);
     bl_request req[MIXED];
@@ -443,8 +490,10 @@ static void scores_survive_a_device_that_is_too_small(void **state)
         f.be->opts.memory_limit = limit;
         assert_ok(bl_engine_new(f.m, f.t, NULL, &g, &e));
         bl_status st = bl_engine_replies(g, req, MIXED, b.a, got, &e);
-        if (st == BL_OK) { assert_same_replies(want, got, MIXED, "small device"); most++; }
-        else assert_int_equal(st, BL_E_DEVMEM);
+        if (st == BL_OK) {
+            assert_same_replies(want, got, MIXED, "small device");
+            most++;
+        } else assert_int_equal(st, BL_E_DEVMEM);
         bl_engine_free(g);
         fixture_close(&f);
     }
@@ -453,12 +502,16 @@ static void scores_survive_a_device_that_is_too_small(void **state)
 }
 
 /* ---- what goes wrong ---- */
-static float huge(const void *ctx, int64_t i) { (void)ctx; return i % 2 ? 3e38f : -3e38f; }
+static float huge(const void *ctx, int64_t i)
+{
+    (void)ctx;
+    return i % 2 ? 3e38f : -3e38f;
+}
 
 static void logits_that_are_not_finite_stop_the_work_and_name_the_place(void **state)
 {
     char path[4200];
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_reply got;
     (void)state;
     snprintf(path, sizeof path, "%s/huge.bin", dir);
@@ -475,7 +528,11 @@ static void logits_that_are_not_finite_stop_the_work_and_name_the_place(void **s
 }
 
 /* ---- the tap ---- */
-typedef struct seen { int64_t rows; int count[MIXED][4][64]; double nll[MIXED][4]; } seen;
+typedef struct seen {
+    int64_t rows;
+    int count[MIXED][4][64];
+    double nll[MIXED][4];
+} seen;
 
 static bl_status watch(void *ctx, const bl_observed *t, bl_err *e)
 {
@@ -498,12 +555,12 @@ static bl_status watch(void *ctx, const bl_observed *t, bl_err *e)
 static void a_tap_sees_every_scored_token_once(void **state)
 {
     static seen s;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_request req[MIXED];
     bl_reply got[MIXED];
     int64_t scored = 0;
     (void)state;
-    bench b = open_bench(noise, words, &(bl_engine_opts){ .batch_size = 3 });
+    bench b = open_bench(noise, words, &(bl_engine_opts){.batch_size = 3});
     mixed_requests(b.a, req);
     bl_engine_observe(b.g, watch, &s);
     assert_ok(bl_engine_replies(b.g, req, MIXED, b.a, got, &e));
@@ -519,13 +576,13 @@ static void a_tap_sees_every_scored_token_once(void **state)
 
 static void an_interrupt_ends_the_work_between_passes(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_reply got;
     (void)state;
     bench b = open_bench(noise, words, NULL);
     bl_request r = pair(b.a, "ab", "cd");
     bl_process_init();
-    raise(SIGINT);                                      /* the flag stays: this test is the last one */
+    raise(SIGINT); /* the flag stays: this test is the last one */
     assert_refused(bl_engine_replies(b.g, &r, 1, b.a, &got, &e), BL_E_INTERRUPTED, "interrupted");
     close_bench(&b);
 }

@@ -10,7 +10,7 @@
 static void only_regular_files_are_read(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char dir[4096], pipe_name[4200], loop[4200], sock[4200];
     snprintf(dir, sizeof dir, "%s", test_dir());
     snprintf(pipe_name, sizeof pipe_name, "%s/pipe", dir);
@@ -18,18 +18,22 @@ static void only_regular_files_are_read(void **state)
     snprintf(sock, sizeof sock, "%s/sock", dir);
     assert_int_equal(mkfifo(pipe_name, 0666), 0);
     assert_int_equal(symlink(loop, loop), 0);
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
     snprintf(at.sun_path, sizeof at.sun_path, "%.100s", sock);
     int s = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(bind(s, (struct sockaddr *)&at, sizeof at), 0);
-    const struct { const char *path; bl_status st; const char *phrase; } rows[] = {
-        { dir,         BL_E_FORMAT,  "is a directory, expected a regular file" },
-        { pipe_name,   BL_E_FORMAT,  "is a named pipe, expected a regular file" },
-        { "/dev/null", BL_E_FORMAT,  "/dev/null: is a device, expected a regular file" },
-        { sock,        BL_E_FORMAT,  "expected a regular file" },
-        { loop,        BL_E_IO,      "cannot open" },
-        { "",          BL_E_MISSING, "cannot open" },
-        { "/dev/null/x", BL_E_MISSING, "cannot open" },
+    const struct {
+        const char *path;
+        bl_status st;
+        const char *phrase;
+    } rows[] = {
+        {dir, BL_E_FORMAT, "is a directory, expected a regular file"},
+        {pipe_name, BL_E_FORMAT, "is a named pipe, expected a regular file"},
+        {"/dev/null", BL_E_FORMAT, "/dev/null: is a device, expected a regular file"},
+        {sock, BL_E_FORMAT, "expected a regular file"},
+        {loop, BL_E_IO, "cannot open"},
+        {"", BL_E_MISSING, "cannot open"},
+        {"/dev/null/x", BL_E_MISSING, "cannot open"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_map m;
@@ -50,7 +54,7 @@ static void only_regular_files_are_read(void **state)
 static void standard_input_is_bounded(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char *text;
     size_t n;
     int p[2], kept = dup(STDIN_FILENO);

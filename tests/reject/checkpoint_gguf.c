@@ -15,12 +15,12 @@ static int begin(void **state)
 
 static int end(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     (void)state;
     return bl_remove_tree(dir, &e);
 }
 
-static bool seeding = true;                             /* off while many cuts of one file are tried */
+static bool seeding = true; /* off while many cuts of one file are tried */
 
 /* Parses an exact copy, so that a sanitizer sees every byte too far. */
 static bl_status parse(bl_text *t, bl_err *e)
@@ -39,37 +39,169 @@ static bl_status parse(bl_text *t, bl_err *e)
 /* One key in front of no tensors. */
 static void one_key(bl_text *t, uint64_t keys) { head(t, 3, 0, keys); }
 
-static void magic(bl_text *t) { bl_text_add(t, "GGML"); put32(t, 3); put64(t, 0); put64(t, 0); }
+static void magic(bl_text *t)
+{
+    bl_text_add(t, "GGML");
+    put32(t, 3);
+    put64(t, 0);
+    put64(t, 0);
+}
 static void nothing(bl_text *t) { bl_text_add(t, "GGU"); }
 static void version1(bl_text *t) { head(t, 1, 0, 0); }
 static void version4(bl_text *t) { head(t, 4, 0, 0); }
 static void swapped(bl_text *t) { head(t, __builtin_bswap32(3), 0, 0); }
-static void no_counts(bl_text *t) { bl_text_add(t, "GGUF"); put32(t, 3); put64(t, 0); }
+static void no_counts(bl_text *t)
+{
+    bl_text_add(t, "GGUF");
+    put32(t, 3);
+    put64(t, 0);
+}
 static void many_tensors(bl_text *t) { head(t, 3, UINT64_C(1) << 63, 0); }
 static void many_keys(bl_text *t) { head(t, 3, 0, UINT64_C(1) << 63); }
-static void keys_without_bytes(bl_text *t) { head(t, 3, 0, 9); key_u32(t, "a", 1); }
-static void tensors_without_bytes(bl_text *t) { head(t, 3, 9, 0); tensor(t, "a", 1, 8, 1, 0, 0); }
-static void long_key(bl_text *t) { one_key(t, 1); put64(t, UINT64_C(1) << 62); bl_text_add(t, "abcdefgh"); }
-static void long_text(bl_text *t) { one_key(t, 1); key(t, "a", G_TEXT); put64(t, 1000); bl_text_add(t, "abc"); }
-static void wrapping_text(bl_text *t) { one_key(t, 1); key(t, "a", G_TEXT); put64(t, UINT64_MAX); bl_text_add(t, "abc"); }
-static void huge_array(bl_text *t) { one_key(t, 1); key(t, "a", G_ARRAY); put32(t, G_U32); put64(t, UINT64_C(1) << 60); }
-static void wrapping_array(bl_text *t) { one_key(t, 1); key(t, "a", G_ARRAY); put32(t, G_U32); put64(t, (UINT64_C(1) << 62) + 1); put32(t, 0); }
-static void huge_text_array(bl_text *t) { one_key(t, 1); key(t, "a", G_ARRAY); put32(t, G_TEXT); put64(t, UINT64_C(1) << 60); }
-static void short_text_array(bl_text *t) { one_key(t, 1); key(t, "a", G_ARRAY); put32(t, G_TEXT); put64(t, 2); put_text(t, "x"); put64(t, 9); }
-static void nested(bl_text *t) { one_key(t, 1); key(t, "a", G_ARRAY); put32(t, G_ARRAY); put64(t, 1); put32(t, G_U32); put64(t, 0); }
-static void array_type(bl_text *t) { one_key(t, 1); key(t, "a", G_ARRAY); put32(t, 13); put64(t, 0); }
-static void empty_key(bl_text *t) { one_key(t, 1); key_u32(t, "", 1); bl_text_add(t, "more bytes"); }
-static void same_key(bl_text *t) { one_key(t, 2); key_u32(t, "a", 1); key_u32(t, "a", 1); }
-static void key_type(bl_text *t) { one_key(t, 1); key(t, "a", 13); put64(t, 1); }
-static void key_not_text(bl_text *t) { one_key(t, 1); key_u32(t, "\xff\xfe", 1); }
-static void short_value(bl_text *t) { one_key(t, 1); key(t, "a", G_U64); put32(t, 1); }
-static void half_type(bl_text *t) { one_key(t, 1); put_text(t, "abcd"); bl_text_addn(t, "\0", 1); bl_text_addn(t, "\0", 1); }
-static void odd_bool(bl_text *t) { one_key(t, 1); key(t, "a", G_BOOL); bl_text_add(t, "\2"); }
-static void odd_bools(bl_text *t) { one_key(t, 1); key(t, "a", G_ARRAY); put32(t, G_BOOL); put64(t, 2); bl_text_add(t, "\1\3"); }
-static void align0(bl_text *t) { one_key(t, 1); key_u32(t, "general.alignment", 0); }
-static void align3(bl_text *t) { one_key(t, 1); key_u32(t, "general.alignment", 3); }
-static void align_text(bl_text *t) { one_key(t, 1); key_text(t, "general.alignment", "32"); }
-static void one_tensor(bl_text *t, const char *name, int ndim, uint64_t d0, uint64_t d1, uint32_t type, uint64_t offset, size_t data)
+static void keys_without_bytes(bl_text *t)
+{
+    head(t, 3, 0, 9);
+    key_u32(t, "a", 1);
+}
+static void tensors_without_bytes(bl_text *t)
+{
+    head(t, 3, 9, 0);
+    tensor(t, "a", 1, 8, 1, 0, 0);
+}
+static void long_key(bl_text *t)
+{
+    one_key(t, 1);
+    put64(t, UINT64_C(1) << 62);
+    bl_text_add(t, "abcdefgh");
+}
+static void long_text(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_TEXT);
+    put64(t, 1000);
+    bl_text_add(t, "abc");
+}
+static void wrapping_text(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_TEXT);
+    put64(t, UINT64_MAX);
+    bl_text_add(t, "abc");
+}
+static void huge_array(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_ARRAY);
+    put32(t, G_U32);
+    put64(t, UINT64_C(1) << 60);
+}
+static void wrapping_array(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_ARRAY);
+    put32(t, G_U32);
+    put64(t, (UINT64_C(1) << 62) + 1);
+    put32(t, 0);
+}
+static void huge_text_array(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_ARRAY);
+    put32(t, G_TEXT);
+    put64(t, UINT64_C(1) << 60);
+}
+static void short_text_array(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_ARRAY);
+    put32(t, G_TEXT);
+    put64(t, 2);
+    put_text(t, "x");
+    put64(t, 9);
+}
+static void nested(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_ARRAY);
+    put32(t, G_ARRAY);
+    put64(t, 1);
+    put32(t, G_U32);
+    put64(t, 0);
+}
+static void array_type(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_ARRAY);
+    put32(t, 13);
+    put64(t, 0);
+}
+static void empty_key(bl_text *t)
+{
+    one_key(t, 1);
+    key_u32(t, "", 1);
+    bl_text_add(t, "more bytes");
+}
+static void same_key(bl_text *t)
+{
+    one_key(t, 2);
+    key_u32(t, "a", 1);
+    key_u32(t, "a", 1);
+}
+static void key_type(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", 13);
+    put64(t, 1);
+}
+static void key_not_text(bl_text *t)
+{
+    one_key(t, 1);
+    key_u32(t, "\xff\xfe", 1);
+}
+static void short_value(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_U64);
+    put32(t, 1);
+}
+static void half_type(bl_text *t)
+{
+    one_key(t, 1);
+    put_text(t, "abcd");
+    bl_text_addn(t, "\0", 1);
+    bl_text_addn(t, "\0", 1);
+}
+static void odd_bool(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_BOOL);
+    bl_text_add(t, "\2");
+}
+static void odd_bools(bl_text *t)
+{
+    one_key(t, 1);
+    key(t, "a", G_ARRAY);
+    put32(t, G_BOOL);
+    put64(t, 2);
+    bl_text_add(t, "\1\3");
+}
+static void align0(bl_text *t)
+{
+    one_key(t, 1);
+    key_u32(t, "general.alignment", 0);
+}
+static void align3(bl_text *t)
+{
+    one_key(t, 1);
+    key_u32(t, "general.alignment", 3);
+}
+static void align_text(bl_text *t)
+{
+    one_key(t, 1);
+    key_text(t, "general.alignment", "32");
+}
+static void one_tensor(bl_text *t, const char *name, int ndim, uint64_t d0, uint64_t d1, uint32_t type, uint64_t offset,
+                       size_t data)
 {
     head(t, 3, 1, 0);
     tensor(t, name, ndim, d0, d1, type, offset);
@@ -78,7 +210,13 @@ static void one_tensor(bl_text *t, const char *name, int ndim, uint64_t d0, uint
 }
 static void dims0(bl_text *t) { one_tensor(t, "a", 0, 1, 1, 0, 0, 64); }
 static void dims5(bl_text *t) { one_tensor(t, "a", 5, 1, 1, 0, 0, 64); }
-static void dims_huge(bl_text *t) { head(t, 3, 1, 0); put_text(t, "a"); put32(t, UINT32_MAX); for (int i = 0; i < 8; i++) put64(t, 1); }
+static void dims_huge(bl_text *t)
+{
+    head(t, 3, 1, 0);
+    put_text(t, "a");
+    put32(t, UINT32_MAX);
+    for (int i = 0; i < 8; i++) put64(t, 1);
+}
 static void dim0(bl_text *t) { one_tensor(t, "a", 2, 32, 0, 0, 0, 64); }
 static void dim_wraps(bl_text *t) { one_tensor(t, "a", 2, (UINT64_C(1) << 42) + 1, UINT64_C(1) << 22, 0, 0, 64); }
 static void bytes_wrap(bl_text *t) { one_tensor(t, "a", 1, UINT64_C(1) << 62, 1, 0, 0, 64); }
@@ -93,7 +231,11 @@ static void unaligned(bl_text *t) { one_tensor(t, "a", 1, 8, 1, 0, 16, 64); }
 static void not_first(bl_text *t) { one_tensor(t, "a", 1, 8, 1, 0, 32, 64); }
 static void past_end(bl_text *t) { one_tensor(t, "a", 1, 64, 1, 0, 0, 252); }
 static void way_past_end(bl_text *t) { one_tensor(t, "a", 1, 1 << 20, 1, 0, 0, 64); }
-static void no_data(bl_text *t) { head(t, 3, 1, 0); tensor(t, "ab", 1, 1, 1, 0, 0); }
+static void no_data(bl_text *t)
+{
+    head(t, 3, 1, 0);
+    tensor(t, "ab", 1, 1, 1, 0, 0);
+}
 static void behind(bl_text *t) { one_tensor(t, "a", 1, 8, 1, 0, 0, 64); }
 static void tensor_name_empty(bl_text *t) { one_tensor(t, "", 1, 8, 1, 0, 0, 32); }
 static void tensor_name_long(bl_text *t)
@@ -120,68 +262,72 @@ static void second_offset(bl_text *t)
     for (int i = 0; i < 32; i++) put32(t, 0);
 }
 
-static const struct { const char *what; void (*build)(bl_text *); const char *phrase; } refused[] = {
-    { "R49", magic, "does not begin with 'GGUF'" },
-    { "R49", nothing, "does not begin with 'GGUF'" },
-    { "R50", version1, "GGUF version 1, expected 2 or 3" },
-    { "R50", version4, "GGUF version 4, expected 2 or 3" },
-    { "R50", swapped, "big-endian" },
-    { "R51", no_counts, "the number of keys needs 8 bytes" },
-    { "R51", many_tensors, "9223372036854775808 tensors do not fit" },
-    { "R51", many_keys, "9223372036854775808 keys do not fit" },
-    { "R51", keys_without_bytes, "9 keys do not fit" },
-    { "R51", tensors_without_bytes, "9 tensors do not fit" },
-    { "R52", long_key, "a key has length 4611686018427387904" },
-    { "R52", long_text, "a has length 1000" },
-    { "R52", wrapping_text, "a has length 18446744073709551615" },
-    { "R53", huge_array, "array of 1152921504606846976 items of type u32" },
-    { "R53", wrapping_array, "array of 4611686018427387905 items of type u32" },
-    { "R53", huge_text_array, "items of type text" },
-    { "R53", short_text_array, "a has length 9" },
-    { "R54", nested, "array of arrays" },
-    { "R54", array_type, "array of unknown type 13" },
-    { "R55", empty_key, "is empty" },
-    { "R55", same_key, "key 'a' appears twice" },
-    { "R55", key_not_text, "not UTF-8" },
-    { "type", key_type, "key 'a': unknown type 13" },
-    { "type", short_value, "a needs 8 bytes" },
-    { "type", half_type, "abcd needs 4 bytes" },
-    { "bool", odd_bool, "a bool is 2" },
-    { "bool", odd_bools, "a bool is 3" },
-    { "R56", align0, "general.alignment is 0" },
-    { "R56", align3, "general.alignment is 3" },
-    { "R56", align_text, "general.alignment has type text" },
-    { "R57", dims0, "has 0 dimensions" },
-    { "R57", dims5, "has 5 dimensions" },
-    { "R57", dims_huge, "has 4294967295 dimensions" },
-    { "R58", dim0, "dimension 1 is 0" },
-    { "R59", dim_wraps, "shape is too large" },
-    { "R59", bytes_wrap, "shape is too large" },
-    { "R59", dim_big, "ends at byte" },
-    { "R60", row_block, "rows of 48 weights are not a multiple of the block of 32 of q4_0" },
-    { "R60", row_block_product, "rows of 16 weights" },
-    { "R61", type_unknown, "type 99 (unknown) is not read" },
-    { "R61", type_negative, "is not read" },
-    { "R61", type_named, "type 4 (Q4_2) is not read" },
-    { "R61", type_integer, "type 26 (I32) is not read" },
-    { "R62", unaligned, "offset 16 is not a multiple of 32" },
-    { "R62", not_first, "offset 32, expected 0" },
-    { "R62", second_offset, "tensor 'b': offset 32, expected 64" },
-    { "R62", past_end, "ends at byte 256 of the data, the file has 252" },
-    { "R62", way_past_end, "ends at byte" },
-    { "R62", no_data, "ends before its tensor data" },
-    { "R62", behind, "32 bytes behind the last tensor" },
-    { "R63", same_tensor, "tensor 'a' appears twice" },
-    { "name", tensor_name_empty, "a tensor name at byte 32 is empty" },
-    { "name", tensor_name_long, "a tensor name has 1099 bytes" },
+static const struct {
+    const char *what;
+    void (*build)(bl_text *);
+    const char *phrase;
+} refused[] = {
+    {"R49", magic, "does not begin with 'GGUF'"},
+    {"R49", nothing, "does not begin with 'GGUF'"},
+    {"R50", version1, "GGUF version 1, expected 2 or 3"},
+    {"R50", version4, "GGUF version 4, expected 2 or 3"},
+    {"R50", swapped, "big-endian"},
+    {"R51", no_counts, "the number of keys needs 8 bytes"},
+    {"R51", many_tensors, "9223372036854775808 tensors do not fit"},
+    {"R51", many_keys, "9223372036854775808 keys do not fit"},
+    {"R51", keys_without_bytes, "9 keys do not fit"},
+    {"R51", tensors_without_bytes, "9 tensors do not fit"},
+    {"R52", long_key, "a key has length 4611686018427387904"},
+    {"R52", long_text, "a has length 1000"},
+    {"R52", wrapping_text, "a has length 18446744073709551615"},
+    {"R53", huge_array, "array of 1152921504606846976 items of type u32"},
+    {"R53", wrapping_array, "array of 4611686018427387905 items of type u32"},
+    {"R53", huge_text_array, "items of type text"},
+    {"R53", short_text_array, "a has length 9"},
+    {"R54", nested, "array of arrays"},
+    {"R54", array_type, "array of unknown type 13"},
+    {"R55", empty_key, "is empty"},
+    {"R55", same_key, "key 'a' appears twice"},
+    {"R55", key_not_text, "not UTF-8"},
+    {"type", key_type, "key 'a': unknown type 13"},
+    {"type", short_value, "a needs 8 bytes"},
+    {"type", half_type, "abcd needs 4 bytes"},
+    {"bool", odd_bool, "a bool is 2"},
+    {"bool", odd_bools, "a bool is 3"},
+    {"R56", align0, "general.alignment is 0"},
+    {"R56", align3, "general.alignment is 3"},
+    {"R56", align_text, "general.alignment has type text"},
+    {"R57", dims0, "has 0 dimensions"},
+    {"R57", dims5, "has 5 dimensions"},
+    {"R57", dims_huge, "has 4294967295 dimensions"},
+    {"R58", dim0, "dimension 1 is 0"},
+    {"R59", dim_wraps, "shape is too large"},
+    {"R59", bytes_wrap, "shape is too large"},
+    {"R59", dim_big, "ends at byte"},
+    {"R60", row_block, "rows of 48 weights are not a multiple of the block of 32 of q4_0"},
+    {"R60", row_block_product, "rows of 16 weights"},
+    {"R61", type_unknown, "type 99 (unknown) is not read"},
+    {"R61", type_negative, "is not read"},
+    {"R61", type_named, "type 4 (Q4_2) is not read"},
+    {"R61", type_integer, "type 26 (I32) is not read"},
+    {"R62", unaligned, "offset 16 is not a multiple of 32"},
+    {"R62", not_first, "offset 32, expected 0"},
+    {"R62", second_offset, "tensor 'b': offset 32, expected 64"},
+    {"R62", past_end, "ends at byte 256 of the data, the file has 252"},
+    {"R62", way_past_end, "ends at byte"},
+    {"R62", no_data, "ends before its tensor data"},
+    {"R62", behind, "32 bytes behind the last tensor"},
+    {"R63", same_tensor, "tensor 'a' appears twice"},
+    {"name", tensor_name_empty, "a tensor name at byte 32 is empty"},
+    {"name", tensor_name_long, "a tensor name has 1099 bytes"},
 };
 
 static void headers_that_are_not_what_they_should_be_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < BL_COUNT(refused); i++) {
-        bl_err e = { 0 };
-        bl_text t = { 0 };
+        bl_err e = {0};
+        bl_text t = {0};
         refused[i].build(&t);
         double began = bl_now();
         uint64_t before = bl_alloc_live();
@@ -198,13 +344,13 @@ static void headers_that_are_not_what_they_should_be_are_refused(void **state)
 static void every_prefix_of_a_good_file_is_refused(void **state)
 {
     (void)state;
-    bl_text t = { 0 };
-    bl_err e = { 0 };
-    gguf_llama(&t, &(gguf_extra){ 0 });
+    bl_text t = {0};
+    bl_err e = {0};
+    gguf_llama(&t, &(gguf_extra){0});
     size_t n = t.n;
     seeding = false;
     for (size_t k = 0; k < n; k += k < 2000 ? 1 : 997) {
-        bl_text cut = { 0 };
+        bl_text cut = {0};
         bl_text_addn(&cut, t.s, k);
         if (parse(&cut, &e) != BL_E_FORMAT) fail_msg("the first %zu of %zu bytes are accepted", k, n);
     }
@@ -215,30 +361,30 @@ static void every_prefix_of_a_good_file_is_refused(void **state)
 static void odd_but_allowed_headers_are_read(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
-    bl_text t = { 0 };
-    head(&t, 2, 0, 0);                                  /* nothing in it */
+    bl_err e = {0};
+    bl_text t = {0};
+    head(&t, 2, 0, 0); /* nothing in it */
     assert_ok(parse(&t, &e));
     one_key(&t, 2);
-    key(&t, "a", G_ARRAY);                              /* an empty array as the last bytes */
+    key(&t, "a", G_ARRAY); /* an empty array as the last bytes */
     put32(&t, G_TEXT);
     put64(&t, 0);
     key_text(&t, "b", "");
     assert_ok(parse(&t, &e));
-    head(&t, 3, 1, 1);                                  /* aligned to 1, last tensor not padded */
+    head(&t, 3, 1, 1); /* aligned to 1, last tensor not padded */
     key_u32(&t, "general.alignment", 1);
     tensor(&t, "a", 1, 1, 1, 0, 0);
     put32(&t, 0);
     assert_ok(parse(&t, &e));
-    one_tensor(&t, "a", 1, 9, 1, 0, 0, 64);             /* last tensor padded */
+    one_tensor(&t, "a", 1, 9, 1, 0, 0, 64); /* last tensor padded */
     assert_ok(parse(&t, &e));
 }
 
 static void values_are_found_by_key_and_type(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
-    bl_text t = { 0 };
+    bl_err e = {0};
+    bl_text t = {0};
     bl_gguf *g = NULL;
     bl_arena *a;
     int64_t v;
@@ -246,23 +392,41 @@ static void values_are_found_by_key_and_type(void **state)
     const char *s;
     assert_ok(bl_arena_new(&a, &e));
     one_key(&t, 13);
-    key(&t, "u8", 0);   bl_text_add(&t, "\xff");
-    key(&t, "i8", 1);   bl_text_add(&t, "\xff");
-    key(&t, "u16", 2);  bl_text_add(&t, "\xfe\xff");
-    key(&t, "i16", 3);  bl_text_add(&t, "\xfe\xff");
+    key(&t, "u8", 0);
+    bl_text_add(&t, "\xff");
+    key(&t, "i8", 1);
+    bl_text_add(&t, "\xff");
+    key(&t, "u16", 2);
+    bl_text_add(&t, "\xfe\xff");
+    key(&t, "i16", 3);
+    bl_text_add(&t, "\xfe\xff");
     key_u32(&t, "u32", UINT32_MAX);
-    key(&t, "i32", 5);  put32(&t, UINT32_MAX);
+    key(&t, "i32", 5);
+    put32(&t, UINT32_MAX);
     key_f32(&t, "f32", 0.5f);
-    key(&t, "u64", 10); put64(&t, UINT64_MAX);
-    key(&t, "i64", 11); put64(&t, UINT64_MAX);
-    key(&t, "f64", 12); r = 0.1; bl_text_addn(&t, (char *)&r, 8);
+    key(&t, "u64", 10);
+    put64(&t, UINT64_MAX);
+    key(&t, "i64", 11);
+    put64(&t, UINT64_MAX);
+    key(&t, "f64", 12);
+    r = 0.1;
+    bl_text_addn(&t, (char *)&r, 8);
     key_text(&t, "text", "hello");
-    key(&t, "nul", G_TEXT); put64(&t, 3); bl_text_addn(&t, "a\0b", 3);
-    key(&t, "list", G_ARRAY); put32(&t, G_TEXT); put64(&t, 2); put_text(&t, "x"); put_text(&t, "yz");
+    key(&t, "nul", G_TEXT);
+    put64(&t, 3);
+    bl_text_addn(&t, "a\0b", 3);
+    key(&t, "list", G_ARRAY);
+    put32(&t, G_TEXT);
+    put64(&t, 2);
+    put_text(&t, "x");
+    put_text(&t, "yz");
     assert_ok(bl_gguf_parse((uint8_t *)t.s, t.n, "f", &g, &e));
     test_seed("gguf", "values", t.s, t.n);
-    static const struct { const char *key; int64_t want; } whole[] = {
-        { "u8", 255 }, { "i8", -1 }, { "u16", 65534 }, { "i16", -2 }, { "u32", UINT32_MAX }, { "i32", -1 }, { "i64", -1 },
+    static const struct {
+        const char *key;
+        int64_t want;
+    } whole[] = {
+        {"u8", 255}, {"i8", -1}, {"u16", 65534}, {"i16", -2}, {"u32", UINT32_MAX}, {"i32", -1}, {"i64", -1},
     };
     for (size_t i = 0; i < BL_COUNT(whole); i++) {
         assert_ok(bl_gguf_int(g, whole[i].key, &v, &e));
@@ -295,7 +459,7 @@ static void values_are_found_by_key_and_type(void **state)
 /* ---- as a model ---- */
 static bl_status open_gguf(const gguf_extra *x, bl_checkpoint **c, bl_err *e)
 {
-    bl_text t = { 0 };
+    bl_text t = {0};
     char path[4200];
     bl_checkpoint *m = NULL;
     gguf_llama(&t, x);
@@ -314,44 +478,78 @@ static void k_experts(bl_text *t) { key_u32(t, "llama.expert_count", 8); }
 static void k_rotary(bl_text *t) { key_u32(t, "llama.rope.dimension_count", 4); }
 static void k_value(bl_text *t) { key_u32(t, "llama.attention.value_length", 4); }
 static void k_yarn(bl_text *t) { key_text(t, "llama.rope.scaling.type", "yarn"); }
-static void k_split(bl_text *t) { key(t, "split.count", 2); bl_text_addn(t, "\3\0", 2); }
+static void k_split(bl_text *t)
+{
+    key(t, "split.count", 2);
+    bl_text_addn(t, "\3\0", 2);
+}
 static void k_theta(bl_text *t) { key_f32(t, "llama.rope.freq_base", 0); }
 static void k_theta_type(bl_text *t) { key_u32(t, "llama.rope.freq_base", 10000); }
-static void k_linear(bl_text *t) { key_text(t, "llama.rope.scaling.type", "linear"); key_f32(t, "llama.rope.scaling.factor", 4); }
+static void k_linear(bl_text *t)
+{
+    key_text(t, "llama.rope.scaling.type", "linear");
+    key_f32(t, "llama.rope.scaling.factor", 4);
+}
 static void k_old_linear(bl_text *t) { key_f32(t, "llama.rope.scale_linear", 2); }
-static void k_long_head(bl_text *t) { key_u32(t, "llama.attention.key_length", 16); key_u32(t, "llama.attention.value_length", 16); }
-static void t_bias(bl_text *t, uint64_t *o) { tensor(t, "blk.0.attn_q.bias", 1, 32, 1, 0, *o); *o += 128; }
-static void t_layer(bl_text *t, uint64_t *o) { tensor(t, "blk.1.attn_norm.weight", 1, 32, 1, 0, *o); *o += 128; }
-static void t_freqs(bl_text *t, uint64_t *o) { tensor(t, "rope_freqs.weight", 1, 4, 1, 0, *o); *o += 16; }
-static void t_freqs8(bl_text *t, uint64_t *o) { tensor(t, "rope_freqs.weight", 1, 8, 1, 0, *o); *o += 32; }
+static void k_long_head(bl_text *t)
+{
+    key_u32(t, "llama.attention.key_length", 16);
+    key_u32(t, "llama.attention.value_length", 16);
+}
+static void t_bias(bl_text *t, uint64_t *o)
+{
+    tensor(t, "blk.0.attn_q.bias", 1, 32, 1, 0, *o);
+    *o += 128;
+}
+static void t_layer(bl_text *t, uint64_t *o)
+{
+    tensor(t, "blk.1.attn_norm.weight", 1, 32, 1, 0, *o);
+    *o += 128;
+}
+static void t_freqs(bl_text *t, uint64_t *o)
+{
+    tensor(t, "rope_freqs.weight", 1, 4, 1, 0, *o);
+    *o += 16;
+}
+static void t_freqs8(bl_text *t, uint64_t *o)
+{
+    tensor(t, "rope_freqs.weight", 1, 8, 1, 0, *o);
+    *o += 32;
+}
 
-static const struct { const char *what; gguf_extra x; const char *phrase; } models[] = {
-    { "R43", { .arch = "gpt2" }, "architecture 'gpt2' is not read" },
-    { "R43", { .arch = "qwen2" }, "architecture 'qwen2' is not read" },
-    { "R38", { .drop = "blk.0.attn_k.weight" }, "'blk.0.attn_k.weight' is missing" },
-    { "R38", { .drop = "token_embd.weight" }, "'token_embd.weight' is missing" },
-    { "R39", { .heads = 5 }, "is not a multiple" },
-    { "R40", { .heads = 1 }, "is not a multiple of num_key_value_heads" },
-    { "R42", { .vocab_key = 41 }, "vocab_size is 41, token_embd.weight has 40 rows" },
-    { "key", { .keys = 1, .put_keys = k_clamp }, "'llama.attention.clamp_kqv' is not known" },
-    { "experts", { .keys = 1, .put_keys = k_experts }, "mixture of 8 experts" },
-    { "rotary", { .keys = 1, .put_keys = k_rotary }, "partial rotary" },
-    { "value", { .keys = 1, .put_keys = k_value }, "value_length 4 differs" },
-    { "R44", { .keys = 1, .put_keys = k_yarn }, "rope scaling 'yarn' is not read" },
-    { "split", { .keys = 1, .put_keys = k_split }, "one of 3 parts" },
-    { "theta", { .keys = 1, .put_keys = k_theta }, "rope_theta is 0" },
-    { "theta", { .keys = 1, .put_keys = k_theta_type }, "expected f32" },
-    { "head", { .keys = 2, .put_keys = k_long_head }, "'blk.0.attn_q.weight' has 2 dimensions [32, 32], expected [32, 64]" },
-    { "bias", { .tensors = 1, .put_tensors = t_bias }, "'blk.0.attn_q.bias' is not part of a LLaMA" },
-    { "layer", { .tensors = 1, .put_tensors = t_layer }, "'blk.1.attn_norm.weight' is not part of a LLaMA" },
-    { "freqs", { .tensors = 1, .put_tensors = t_freqs8 }, "expected 4 fp32" },
+static const struct {
+    const char *what;
+    gguf_extra x;
+    const char *phrase;
+} models[] = {
+    {"R43", {.arch = "gpt2"}, "architecture 'gpt2' is not read"},
+    {"R43", {.arch = "qwen2"}, "architecture 'qwen2' is not read"},
+    {"R38", {.drop = "blk.0.attn_k.weight"}, "'blk.0.attn_k.weight' is missing"},
+    {"R38", {.drop = "token_embd.weight"}, "'token_embd.weight' is missing"},
+    {"R39", {.heads = 5}, "is not a multiple"},
+    {"R40", {.heads = 1}, "is not a multiple of num_key_value_heads"},
+    {"R42", {.vocab_key = 41}, "vocab_size is 41, token_embd.weight has 40 rows"},
+    {"key", {.keys = 1, .put_keys = k_clamp}, "'llama.attention.clamp_kqv' is not known"},
+    {"experts", {.keys = 1, .put_keys = k_experts}, "mixture of 8 experts"},
+    {"rotary", {.keys = 1, .put_keys = k_rotary}, "partial rotary"},
+    {"value", {.keys = 1, .put_keys = k_value}, "value_length 4 differs"},
+    {"R44", {.keys = 1, .put_keys = k_yarn}, "rope scaling 'yarn' is not read"},
+    {"split", {.keys = 1, .put_keys = k_split}, "one of 3 parts"},
+    {"theta", {.keys = 1, .put_keys = k_theta}, "rope_theta is 0"},
+    {"theta", {.keys = 1, .put_keys = k_theta_type}, "expected f32"},
+    {"head",
+     {.keys = 2, .put_keys = k_long_head},
+     "'blk.0.attn_q.weight' has 2 dimensions [32, 32], expected [32, 64]"},
+    {"bias", {.tensors = 1, .put_tensors = t_bias}, "'blk.0.attn_q.bias' is not part of a LLaMA"},
+    {"layer", {.tensors = 1, .put_tensors = t_layer}, "'blk.1.attn_norm.weight' is not part of a LLaMA"},
+    {"freqs", {.tensors = 1, .put_tensors = t_freqs8}, "expected 4 fp32"},
 };
 
 static void models_that_are_not_a_plain_llama_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < BL_COUNT(models); i++) {
-        bl_err e = { 0 };
+        bl_err e = {0};
         bl_status st = open_gguf(&models[i].x, NULL, &e);
         if (st != BL_E_FORMAT || !strstr(e.text, models[i].phrase))
             fail_msg("%s: %s '%s' does not say '%s'", models[i].what, bl_status_name(st), e.text, models[i].phrase);
@@ -361,29 +559,30 @@ static void models_that_are_not_a_plain_llama_are_refused(void **state)
 static void linear_scaling_is_read_in_both_spellings(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *c;
-    assert_ok(open_gguf(&(gguf_extra){ .keys = 2, .put_keys = k_linear }, &c, &e));
+    assert_ok(open_gguf(&(gguf_extra){.keys = 2, .put_keys = k_linear}, &c, &e));
     assert_int_equal(bl_checkpoint_config(c)->rope, BL_ROPE_LINEAR);
     assert_float_equal(bl_checkpoint_config(c)->rope_factor, 4, 0);
     bl_checkpoint_close(c);
-    assert_ok(open_gguf(&(gguf_extra){ .keys = 1, .put_keys = k_old_linear }, &c, &e));
+    assert_ok(open_gguf(&(gguf_extra){.keys = 1, .put_keys = k_old_linear}, &c, &e));
     assert_float_equal(bl_checkpoint_config(c)->rope_factor, 2, 0);
     bl_checkpoint_close(c);
-    assert_ok(open_gguf(&(gguf_extra){ .tensors = 1, .put_tensors = t_freqs }, &c, &e));        /* all ones: no scaling */
+    assert_ok(open_gguf(&(gguf_extra){.tensors = 1, .put_tensors = t_freqs}, &c, &e)); /* all ones: no scaling */
     assert_int_equal(bl_checkpoint_config(c)->rope, BL_ROPE_PLAIN);
     bl_checkpoint_close(c);
 }
 
-/* Divisors of LLaMA 3.1 (factor 8) for theta 500000 and head size 8, from the published rule by hand: wavelengths 6.2832, 167.1, 4443, 118141. */
-static float divisors[4] = { 1, 1, 2.6943f, 8 };
+/* Divisors of LLaMA 3.1 (factor 8) for theta 500000 and head size 8, from the published rule by hand:
+ * wavelengths 6.2832, 167.1, 4443, 118141. */
+static float divisors[4] = {1, 1, 2.6943f, 8};
 static void k_theta5(bl_text *t) { key_f32(t, "llama.rope.freq_base", 500000); }
 
 static bl_status open_with_divisors(bl_checkpoint **c, bl_err *e)
 {
-    bl_text t = { 0 };
+    bl_text t = {0};
     char path[4200];
-    gguf_llama(&t, &(gguf_extra){ .keys = 1, .put_keys = k_theta5, .tensors = 1, .put_tensors = t_freqs });
+    gguf_llama(&t, &(gguf_extra){.keys = 1, .put_keys = k_theta5, .tensors = 1, .put_tensors = t_freqs});
     memcpy(t.s + t.n - sizeof divisors, divisors, sizeof divisors);
     test_write(dir, "m.gguf", t.s, t.n);
     snprintf(path, sizeof path, "%s/m.gguf", dir);
@@ -396,7 +595,7 @@ static bl_status open_with_divisors(bl_checkpoint **c, bl_err *e)
 static void divisors_become_the_parameters_behind_them(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *c;
     /* 8192 / 4443 = 1.8438 turns: smooth = 0.8438 / 3 = 0.28126; 1 / ((1 - 0.28126) / 8 + 0.28126) = 2.6943 */
     assert_ok(open_with_divisors(&c, &e));
@@ -416,13 +615,13 @@ static void divisors_become_the_parameters_behind_them(void **state)
 static void rotary_rows_come_in_half_split_order(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *c;
     float q[32 * 32], row[32];
-    assert_ok(open_gguf(&(gguf_extra){ 0 }, &c, &e));
+    assert_ok(open_gguf(&(gguf_extra){0}, &c, &e));
     const bl_stored *t = bl_checkpoint_find(c, "model.layers.0.self_attn.q_proj.weight");
     /* 4 heads of 8 rows: stored 0 1 2 3 4 5 6 7 is read as 0 2 4 6 1 3 5 7 */
-    static const int order[8] = { 0, 2, 4, 6, 1, 3, 5, 7 };
+    static const int order[8] = {0, 2, 4, 6, 1, 3, 5, 7};
     assert_ok(bl_checkpoint_dense(c, t, 0, 32, q, &e));
     for (int r = 0; r < 32; r++)
         for (int k = 0; k < 32; k++) {

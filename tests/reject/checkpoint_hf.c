@@ -1,4 +1,5 @@
-/* checkpoint_hf.c - Hugging Face directories: index files, configurations and weights that are refused, and spellings that are fine. */
+/* checkpoint_hf.c - Hugging Face directories: index files, configurations and weights that are refused, and spellings
+ * that are fine. */
 #include "test.h"
 #include "checkpoint_build.h"
 #include "harness/checkpoint/checkpoint.h"
@@ -17,7 +18,7 @@ static int begin(void **state)
 
 static int end(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     (void)state;
     return bl_remove_tree(dir, &e);
 }
@@ -33,73 +34,80 @@ static bl_status open_dir(bl_config *c, bl_err *e)
 
 static void write_model(bool tied, const char *skip)
 {
-    st_text s = { 0 };
+    st_text s = {0};
     st_layers(&s, 0, 2, true, tied, skip);
     st_write(&s, dir, "model.safetensors");
 }
 
 /* ---- config.json ---- */
-static const struct { const char *what, *key, *json, *phrase; } refused[] = {
-    { "R38", "hidden_size", NULL, "'hidden_size' is missing" },
-    { "R38", "intermediate_size", NULL, "'intermediate_size' is missing" },
-    { "R38", "num_hidden_layers", NULL, "'num_hidden_layers' is missing" },
-    { "R38", "num_attention_heads", NULL, "'num_attention_heads' is missing" },
-    { "R38", "vocab_size", NULL, "'vocab_size' is missing" },
-    { "R38", "rms_norm_eps", NULL, "'rms_norm_eps' is missing" },
-    { "R38", "max_position_embeddings", NULL, "'max_position_embeddings' is missing" },
-    { "R39", "num_attention_heads", "5", "hidden_size 32 is not a multiple of num_attention_heads 5" },
-    { "R40", "num_key_value_heads", "3", "num_attention_heads 4 is not a multiple of num_key_value_heads 3" },
-    { "R40", "num_key_value_heads", "8", "is not a multiple of num_key_value_heads 8" },
-    { "R41", "num_hidden_layers", "0", "num_hidden_layers is 0" },
-    { "R41", "num_hidden_layers", "1000000000", "num_hidden_layers is 1000000000" },
-    { "R41", "num_hidden_layers", "-1", "num_hidden_layers is -1" },
-    { "R41", "num_hidden_layers", "3", "model.layers.2.input_layernorm.weight' is missing" },
-    { "R41", "num_hidden_layers", "1", "is not part of a LLaMA of 1 layers" },
-    { "R42", "vocab_size", "0", "vocab_size is 0" },
-    { "R42", "vocab_size", "41", "is [40, 32], expected [41, 32]" },
-    { "R43", "architectures", "[\"GPT2LMHeadModel\"]", "'GPT2LMHeadModel' is not read" },
-    { "R43", "architectures", "[\"MixtralForCausalLM\"]", "'MixtralForCausalLM' is not read" },
-    { "R43", "architectures", "[\"LlamaForSequenceClassification\"]", "is not read" },
-    { "R43", "architectures", "[]", "not a list of one name" },
-    { "R43", "architectures", "\"LlamaForCausalLM\"", "not a list of one name" },
-    { "R43", "model_type", "\"qwen2\"", "model_type 'qwen2' is not read" },
-    { "R44", "rope_scaling", "{\"type\":\"dynamic\",\"factor\":2}", "'dynamic' is not read" },
-    { "R44", "rope_scaling", "{\"rope_type\":\"yarn\",\"factor\":2}", "'yarn' is not read" },
-    { "R44", "rope_parameters", "{\"rope_type\":\"longrope\",\"rope_theta\":10000}", "'longrope' is not read" },
-    { "R44", "rope_scaling", "{\"factor\":2}", "no 'rope_type'" },
-    { "R44", "rope_scaling", "{\"type\":\"linear\"}", "'factor' is missing" },
-    { "R44", "rope_scaling", "{\"type\":\"linear\",\"factor\":0}", "factor is 0" },
-    { "R44", "rope_scaling", "{\"type\":\"linear\",\"rope_type\":\"llama3\",\"factor\":2}", "says rope_type 'llama3' and type 'linear'" },
-    { "R44", "rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4}", "'original_max_position_embeddings' is missing" },
-    { "R44", "rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1,\"original_max_position_embeddings\":32}", "0 < low < high" },
-    { "R44", "rope_scaling", "[1]", "is not an object" },
-    { "R44", "rope_parameters", "{\"rope_type\":\"default\",\"rope_theta\":500000}", "rope_theta is 10000" },
-    { "R44", "rope_parameters", "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}", "partial_rotary_factor" },
-    { "R45", "rms_norm_eps", "NaN", "config.json" },
-    { "R45", "rms_norm_eps", "1e999", "config.json" },
-    { "R45", "rms_norm_eps", "0", "rms_norm_eps is 0" },
-    { "R45", "rms_norm_eps", "-1e-5", "rms_norm_eps is" },
-    { "R45", "rms_norm_eps", "\"1e-5\"", "rms_norm_eps" },
-    { "R45", "rope_theta", "0", "rope_theta is 0" },
-    { "R48", "quantization_config", "{\"quant_method\":\"gptq\",\"bits\":4}", "of kind 'gptq' is not read" },
-    { "R48", "quantization_config", "{\"quant_method\":\"bitsandbytes\"}", "of kind 'bitsandbytes' is not read" },
-    { "R48", "quantization_config", "{}", "without a quant_method" },
-    { "R48", "compression_config", "{\"quant_method\":\"compressed-tensors\"}", "'compressed-tensors' is not read" },
-    { "bias", "attention_bias", "true", "'attention_bias' is true" },
-    { "bias", "mlp_bias", "true", "'mlp_bias' is true" },
-    { "activation", "hidden_act", "\"gelu\"", "'hidden_act' is \"gelu\"" },
-    { "slices", "pretraining_tp", "2", "'pretraining_tp' is 2" },
-    { "partial", "partial_rotary_factor", "0.5", "'partial_rotary_factor'" },
-    { "pairs", "rope_interleaved", "true", "'rope_interleaved' is true" },
-    { "window", "sliding_window", "4096", "sliding-window attention" },
-    { "experts", "num_local_experts", "8", "'num_local_experts' is 8" },
-    { "cap", "final_logit_softcapping", "30.0", "'final_logit_softcapping'" },
-    { "tied is text", "tie_word_embeddings", "\"yes\"", "tie_word_embeddings" },
-    { "fraction", "hidden_size", "32.5", "hidden_size" },
-    { "odd head", "head_dim", "7", "head_dim 7 is odd" },
-    { "head", "head_dim", "16", "is [32, 32], expected [64, 32]" },
-    { "huge", "hidden_size", "1e30", "hidden_size" },
-    { "duplicate", "hidden_size", "32,\"hidden_size\":32", "hidden_size" },
+static const struct {
+    const char *what, *key, *json, *phrase;
+} refused[] = {
+    {"R38", "hidden_size", NULL, "'hidden_size' is missing"},
+    {"R38", "intermediate_size", NULL, "'intermediate_size' is missing"},
+    {"R38", "num_hidden_layers", NULL, "'num_hidden_layers' is missing"},
+    {"R38", "num_attention_heads", NULL, "'num_attention_heads' is missing"},
+    {"R38", "vocab_size", NULL, "'vocab_size' is missing"},
+    {"R38", "rms_norm_eps", NULL, "'rms_norm_eps' is missing"},
+    {"R38", "max_position_embeddings", NULL, "'max_position_embeddings' is missing"},
+    {"R39", "num_attention_heads", "5", "hidden_size 32 is not a multiple of num_attention_heads 5"},
+    {"R40", "num_key_value_heads", "3", "num_attention_heads 4 is not a multiple of num_key_value_heads 3"},
+    {"R40", "num_key_value_heads", "8", "is not a multiple of num_key_value_heads 8"},
+    {"R41", "num_hidden_layers", "0", "num_hidden_layers is 0"},
+    {"R41", "num_hidden_layers", "1000000000", "num_hidden_layers is 1000000000"},
+    {"R41", "num_hidden_layers", "-1", "num_hidden_layers is -1"},
+    {"R41", "num_hidden_layers", "3", "model.layers.2.input_layernorm.weight' is missing"},
+    {"R41", "num_hidden_layers", "1", "is not part of a LLaMA of 1 layers"},
+    {"R42", "vocab_size", "0", "vocab_size is 0"},
+    {"R42", "vocab_size", "41", "is [40, 32], expected [41, 32]"},
+    {"R43", "architectures", "[\"GPT2LMHeadModel\"]", "'GPT2LMHeadModel' is not read"},
+    {"R43", "architectures", "[\"MixtralForCausalLM\"]", "'MixtralForCausalLM' is not read"},
+    {"R43", "architectures", "[\"LlamaForSequenceClassification\"]", "is not read"},
+    {"R43", "architectures", "[]", "not a list of one name"},
+    {"R43", "architectures", "\"LlamaForCausalLM\"", "not a list of one name"},
+    {"R43", "model_type", "\"qwen2\"", "model_type 'qwen2' is not read"},
+    {"R44", "rope_scaling", "{\"type\":\"dynamic\",\"factor\":2}", "'dynamic' is not read"},
+    {"R44", "rope_scaling", "{\"rope_type\":\"yarn\",\"factor\":2}", "'yarn' is not read"},
+    {"R44", "rope_parameters", "{\"rope_type\":\"longrope\",\"rope_theta\":10000}", "'longrope' is not read"},
+    {"R44", "rope_scaling", "{\"factor\":2}", "no 'rope_type'"},
+    {"R44", "rope_scaling", "{\"type\":\"linear\"}", "'factor' is missing"},
+    {"R44", "rope_scaling", "{\"type\":\"linear\",\"factor\":0}", "factor is 0"},
+    {"R44", "rope_scaling", "{\"type\":\"linear\",\"rope_type\":\"llama3\",\"factor\":2}",
+     "says rope_type 'llama3' and type 'linear'"},
+    {"R44", "rope_scaling", "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4}",
+     "'original_max_position_embeddings' is missing"},
+    {"R44", "rope_scaling",
+     "{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,\"high_freq_factor\":1,\"original_max_position_"
+     "embeddings\":32}",
+     "0 < low < high"},
+    {"R44", "rope_scaling", "[1]", "is not an object"},
+    {"R44", "rope_parameters", "{\"rope_type\":\"default\",\"rope_theta\":500000}", "rope_theta is 10000"},
+    {"R44", "rope_parameters", "{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}", "partial_rotary_factor"},
+    {"R45", "rms_norm_eps", "NaN", "config.json"},
+    {"R45", "rms_norm_eps", "1e999", "config.json"},
+    {"R45", "rms_norm_eps", "0", "rms_norm_eps is 0"},
+    {"R45", "rms_norm_eps", "-1e-5", "rms_norm_eps is"},
+    {"R45", "rms_norm_eps", "\"1e-5\"", "rms_norm_eps"},
+    {"R45", "rope_theta", "0", "rope_theta is 0"},
+    {"R48", "quantization_config", "{\"quant_method\":\"gptq\",\"bits\":4}", "of kind 'gptq' is not read"},
+    {"R48", "quantization_config", "{\"quant_method\":\"bitsandbytes\"}", "of kind 'bitsandbytes' is not read"},
+    {"R48", "quantization_config", "{}", "without a quant_method"},
+    {"R48", "compression_config", "{\"quant_method\":\"compressed-tensors\"}", "'compressed-tensors' is not read"},
+    {"bias", "attention_bias", "true", "'attention_bias' is true"},
+    {"bias", "mlp_bias", "true", "'mlp_bias' is true"},
+    {"activation", "hidden_act", "\"gelu\"", "'hidden_act' is \"gelu\""},
+    {"slices", "pretraining_tp", "2", "'pretraining_tp' is 2"},
+    {"partial", "partial_rotary_factor", "0.5", "'partial_rotary_factor'"},
+    {"pairs", "rope_interleaved", "true", "'rope_interleaved' is true"},
+    {"window", "sliding_window", "4096", "sliding-window attention"},
+    {"experts", "num_local_experts", "8", "'num_local_experts' is 8"},
+    {"cap", "final_logit_softcapping", "30.0", "'final_logit_softcapping'"},
+    {"tied is text", "tie_word_embeddings", "\"yes\"", "tie_word_embeddings"},
+    {"fraction", "hidden_size", "32.5", "hidden_size"},
+    {"odd head", "head_dim", "7", "head_dim 7 is odd"},
+    {"head", "head_dim", "16", "is [32, 32], expected [64, 32]"},
+    {"huge", "hidden_size", "1e30", "hidden_size"},
+    {"duplicate", "hidden_size", "32,\"hidden_size\":32", "hidden_size"},
 };
 
 static void configurations_that_are_not_a_llama_are_refused(void **state)
@@ -107,15 +115,17 @@ static void configurations_that_are_not_a_llama_are_refused(void **state)
     (void)state;
     write_model(true, NULL);
     for (size_t i = 0; i < BL_COUNT(refused); i++) {
-        bl_err e = { 0 };
-        write_config(dir, &(field){ refused[i].key, refused[i].json }, 1);
+        bl_err e = {0};
+        write_config(dir, &(field){refused[i].key, refused[i].json}, 1);
         bl_status st = open_dir(NULL, &e);
         if (st != BL_E_FORMAT || !strstr(e.text, refused[i].phrase))
-            fail_msg("%s %s: %s '%s' does not say '%s'", refused[i].what, refused[i].key, bl_status_name(st), e.text, refused[i].phrase);
-        if (!strstr(e.text, dir) && !strstr(e.text, "config.json")) fail_msg("%s: '%s' does not name the file", refused[i].what, e.text);
+            fail_msg("%s %s: %s '%s' does not say '%s'", refused[i].what, refused[i].key, bl_status_name(st), e.text,
+                     refused[i].phrase);
+        if (!strstr(e.text, dir) && !strstr(e.text, "config.json"))
+            fail_msg("%s: '%s' does not name the file", refused[i].what, e.text);
     }
-    bl_err e = { 0 };
-    const field neither[] = { { "architectures", NULL }, { "model_type", NULL } };
+    bl_err e = {0};
+    const field neither[] = {{"architectures", NULL}, {"model_type", NULL}};
     write_config(dir, neither, 2);
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "neither 'architectures' nor 'model_type'");
     test_write(dir, "config.json", "[]", 2);
@@ -127,36 +137,55 @@ static void configurations_that_are_not_a_llama_are_refused(void **state)
 static void every_spelling_of_a_llama_is_read(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_config c;
     write_model(true, NULL);
-    static const struct { const char *key, *json; } fine[] = {
-        { "num_key_value_heads", "2" }, { "architectures", NULL }, { "model_type", NULL }, { "architectures", "[\"LLaMAForCausalLM\"]" },
-        { "rope_interleaved", "false" }, { "pretraining_tp", "1" }, { "attention_bias", "false" }, { "sliding_window", "null" },
-        { "rope_scaling", "null" }, { "rope_scaling", "{\"rope_type\":\"default\"}" }, { "rope_theta", NULL }, { "head_dim", "null" },
-        { "head_dim", "8" }, { "quantization_config", "null" }, { "unheard_of", "[1,2,{\"a\":null}]" }, { "eos_token_id", "[7,8]" },
-        { "hidden_act", NULL },
+    static const struct {
+        const char *key, *json;
+    } fine[] = {
+        {"num_key_value_heads", "2"},
+        {"architectures", NULL},
+        {"model_type", NULL},
+        {"architectures", "[\"LLaMAForCausalLM\"]"},
+        {"rope_interleaved", "false"},
+        {"pretraining_tp", "1"},
+        {"attention_bias", "false"},
+        {"sliding_window", "null"},
+        {"rope_scaling", "null"},
+        {"rope_scaling", "{\"rope_type\":\"default\"}"},
+        {"rope_theta", NULL},
+        {"head_dim", "null"},
+        {"head_dim", "8"},
+        {"quantization_config", "null"},
+        {"unheard_of", "[1,2,{\"a\":null}]"},
+        {"eos_token_id", "[7,8]"},
+        {"hidden_act", NULL},
     };
     for (size_t i = 0; i < BL_COUNT(fine); i++) {
-        write_config(dir, &(field){ fine[i].key, fine[i].json }, 1);
+        write_config(dir, &(field){fine[i].key, fine[i].json}, 1);
         if (open_dir(&c, &e) != BL_OK) fail_msg("%s %s: %s", fine[i].key, fine[i].json, e.text);
         assert_int_equal(c.rope, BL_ROPE_PLAIN);
         assert_float_equal(c.rope_theta, 10000, 0);
         assert_int_equal(c.eos, !strcmp(fine[i].key, "eos_token_id") ? 7 : -1);
     }
-    const field window[] = { { "sliding_window", "4096" }, { "use_sliding_window", "false" } };
+    const field window[] = {{"sliding_window", "4096"}, {"use_sliding_window", "false"}};
     write_config(dir, window, 2);
     assert_ok(open_dir(&c, &e));
 
-    write_config(dir, &(field){ "rope_scaling", "{\"type\":\"linear\",\"factor\":2.5}" }, 1);
+    write_config(dir, &(field){"rope_scaling", "{\"type\":\"linear\",\"factor\":2.5}"}, 1);
     assert_ok(open_dir(&c, &e));
     assert_int_equal(c.rope, BL_ROPE_LINEAR);
     assert_float_equal(c.rope_factor, 2.5, 0);
-    static const char *const spelled[] = { "{\"rope_type\":\"llama3\",", "{\"type\":\"llama3\",", "{\"rope_theta\":500000,\"rope_type\":\"llama3\"," };
+    static const char *const spelled[] = {"{\"rope_type\":\"llama3\",", "{\"type\":\"llama3\",",
+                                          "{\"rope_theta\":500000,\"rope_type\":\"llama3\","};
     for (size_t i = 0; i < BL_COUNT(spelled); i++) {
         char json[256];
-        snprintf(json, sizeof json, "%s\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192}", spelled[i]);
-        const field f[] = { { i == 2 ? "rope_parameters" : "rope_scaling", json }, { "rope_theta", i == 2 ? NULL : "500000" } };
+        snprintf(json, sizeof json,
+                 "%s\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_"
+                 "embeddings\":8192}",
+                 spelled[i]);
+        const field f[] = {{i == 2 ? "rope_parameters" : "rope_scaling", json},
+                           {"rope_theta", i == 2 ? NULL : "500000"}};
         write_config(dir, f, 2);
         assert_ok(open_dir(&c, &e));
         assert_int_equal(c.rope, BL_ROPE_LLAMA3);
@@ -167,12 +196,12 @@ static void every_spelling_of_a_llama_is_read(void **state)
     }
 }
 
-static void absent_kv_heads_are_as_many_as_heads(void **state)     /* R46 */
+static void absent_kv_heads_are_as_many_as_heads(void **state) /* R46 */
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     write_model(true, NULL);
-    write_config(dir, &(field){ "num_key_value_heads", NULL }, 1);
+    write_config(dir, &(field){"num_key_value_heads", NULL}, 1);
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "k_proj.weight' is [16, 32], expected [32, 32]");
 }
 
@@ -180,15 +209,15 @@ static void absent_kv_heads_are_as_many_as_heads(void **state)     /* R46 */
 static void the_tied_flag_must_fit_what_is_stored(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
-    st_text s = { 0 };
-    const field untied = { "tie_word_embeddings", "false" };
+    bl_err e = {0};
+    st_text s = {0};
+    const field untied = {"tie_word_embeddings", "false"};
     write_config(dir, NULL, 0);
     write_model(true, "model.embed_tokens.weight");
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "model.embed_tokens.weight' is missing");
     st_layers(&s, 0, 2, true, false, "model.embed_tokens.weight");
     st_write(&s, dir, "model.safetensors");
-    assert_ok(open_dir(NULL, &e));                      /* stored under the head's name */
+    assert_ok(open_dir(NULL, &e)); /* stored under the head's name */
     write_config(dir, &untied, 1);
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "model.embed_tokens.weight' is missing");
     write_model(true, NULL);
@@ -196,7 +225,7 @@ static void the_tied_flag_must_fit_what_is_stored(void **state)
     write_model(false, NULL);
     assert_ok(open_dir(NULL, &e));
     write_config(dir, NULL, 0);
-    assert_ok(open_dir(NULL, &e));                      /* tied, both stored */
+    assert_ok(open_dir(NULL, &e)); /* tied, both stored */
     st_layers(&s, 0, 2, true, true, NULL);
     st_add(&s, "lm_head.weight", 41, 32);
     st_write(&s, dir, "model.safetensors");
@@ -206,11 +235,17 @@ static void the_tied_flag_must_fit_what_is_stored(void **state)
 static void tensors_that_a_llama_lacks_are_refused_by_name(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
-    st_text s = { 0 };
-    static const struct { const char *name; bool fine; } rows[] = {
-        { "model.layers.0.self_attn.q_proj.bias", false }, { "model.layers.2.input_layernorm.weight", false }, { "transformer.wte.weight", false },
-        { "model.layers.0.self_attn.rotary_emb.inv_freq", true }, { "lm_head.bias", false },
+    bl_err e = {0};
+    st_text s = {0};
+    static const struct {
+        const char *name;
+        bool fine;
+    } rows[] = {
+        {"model.layers.0.self_attn.q_proj.bias", false},
+        {"model.layers.2.input_layernorm.weight", false},
+        {"transformer.wte.weight", false},
+        {"model.layers.0.self_attn.rotary_emb.inv_freq", true},
+        {"lm_head.bias", false},
     };
     write_config(dir, NULL, 0);
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
@@ -229,11 +264,11 @@ static void tensors_that_a_llama_lacks_are_refused_by_name(void **state)
 static void integer_weights_are_refused(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
-    st_text s = { 0 };
+    bl_err e = {0};
+    st_text s = {0};
     write_config(dir, NULL, 0);
     st_layers(&s, 0, 2, true, true, NULL);
-    char *f = strstr(s.header.s, "F32");                /* of the embedding */
+    char *f = strstr(s.header.s, "F32"); /* of the embedding */
     memcpy(f, "I32", 3);
     st_write(&s, dir, "model.safetensors");
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "has dtype I32; F32, F16 and BF16 are read");
@@ -242,7 +277,7 @@ static void integer_weights_are_refused(void **state)
 /* ---- shards ---- */
 static void write_shards(void)
 {
-    st_text s = { 0 };
+    st_text s = {0};
     st_layers(&s, 0, 1, true, true, NULL);
     st_write(&s, dir, "a.safetensors");
     st_layers(&s, 1, 2, false, true, NULL);
@@ -253,20 +288,26 @@ static void write_shards(void)
 /* The index of write_shards, with one name mapped to `file`, or left out when that is NULL. */
 static void write_index(const char *odd, const char *file)
 {
-    static const char *const ends[] = { "model.embed_tokens.weight", "model.norm.weight" };
-    static const char *const names[] = { "input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                         "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj" };
-    bl_text t = { 0 };
+    static const char *const ends[] = {"model.embed_tokens.weight", "model.norm.weight"};
+    static const char *const names[] = {"input_layernorm",  "self_attn.q_proj", "self_attn.k_proj",
+                                        "self_attn.v_proj", "self_attn.o_proj", "post_attention_layernorm",
+                                        "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    bl_text t = {0};
     char name[128];
     bool met = false;
     bl_text_add(&t, "{\"metadata\":{\"total_size\":0},\"weight_map\":{\"");
     for (size_t i = 0; i < 2 + 2 * BL_COUNT(names); i++) {
         if (i < 2) strcpy(name, ends[i]);
-        else snprintf(name, sizeof name, "model.layers.%zu.%s.weight", (i - 2) / BL_COUNT(names), names[(i - 2) % BL_COUNT(names)]);
+        else
+            snprintf(name, sizeof name, "model.layers.%zu.%s.weight", (i - 2) / BL_COUNT(names),
+                     names[(i - 2) % BL_COUNT(names)]);
         bool is = odd && !strcmp(odd, name);
         met = met || is;
         if (is && !file) continue;
-        bl_text_addf(&t, "%s%s\":\"%s", t.s[t.n - 2] == '{' ? "" : "\",\"", name, is ? file : i < 2 + BL_COUNT(names) ? "a.safetensors" : "b.safetensors");
+        bl_text_addf(&t, "%s%s\":\"%s", t.s[t.n - 2] == '{' ? "" : "\",\"", name,
+                     is                        ? file
+                     : i < 2 + BL_COUNT(names) ? "a.safetensors"
+                                               : "b.safetensors");
     }
     if (odd && !met) bl_text_addf(&t, "\",\"%s\":\"%s", odd, file);
     bl_text_add(&t, "\"}}");
@@ -277,31 +318,35 @@ static void write_index(const char *odd, const char *file)
 static void an_index_leads_to_files_beside_it_and_nowhere_else(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     const char *w = "model.layers.0.mlp.up_proj.weight";
     write_shards();
     write_index(NULL, NULL);
     assert_ok(open_dir(NULL, &e));
-    static const struct { const char *what, *file, *phrase; } rows[] = {
-        { "R33", "../b.safetensors", "the name of a file beside it" },
-        { "R33", "/etc/passwd", "the name of a file beside it" },
-        { "R33", "sub/b.safetensors", "the name of a file beside it" },
-        { "R33", "..", "the name of a file beside it" },
-        { "R33", "", "the name of a file beside it" },
-        { "R33", "b\\u0000.safetensors", "model.safetensors.index.json" },
-        { "R33", "config.json", "not a .safetensors file" },
-        { "R34", "c.safetensors", "c.safetensors" },
-        { "R35", "b.safetensors", "is in a.safetensors, but mapped to b.safetensors" },
+    static const struct {
+        const char *what, *file, *phrase;
+    } rows[] = {
+        {"R33", "../b.safetensors", "the name of a file beside it"},
+        {"R33", "/etc/passwd", "the name of a file beside it"},
+        {"R33", "sub/b.safetensors", "the name of a file beside it"},
+        {"R33", "..", "the name of a file beside it"},
+        {"R33", "", "the name of a file beside it"},
+        {"R33", "b\\u0000.safetensors", "model.safetensors.index.json"},
+        {"R33", "config.json", "not a .safetensors file"},
+        {"R34", "c.safetensors", "c.safetensors"},
+        {"R35", "b.safetensors", "is in a.safetensors, but mapped to b.safetensors"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         write_index(w, rows[i].file);
         bl_status st = open_dir(NULL, &e);
-        if (st != BL_E_FORMAT || !strstr(e.text, rows[i].phrase)) fail_msg("%s %s: %s '%s'", rows[i].what, rows[i].file, bl_status_name(st), e.text);
+        if (st != BL_E_FORMAT || !strstr(e.text, rows[i].phrase))
+            fail_msg("%s %s: %s '%s'", rows[i].what, rows[i].file, bl_status_name(st), e.text);
     }
     write_index(w, NULL);
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "is not listed");
-    write_index("model.layers.7.x", "b.safetensors");   /* R36 */
-    assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "'model.layers.7.x' is mapped to b.safetensors, which does not have it");
+    write_index("model.layers.7.x", "b.safetensors"); /* R36 */
+    assert_refused(open_dir(NULL, &e), BL_E_FORMAT,
+                   "'model.layers.7.x' is mapped to b.safetensors, which does not have it");
     test_write(dir, "model.safetensors.index.json", "{\"weight_map\":[]}", 17);
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "'weight_map' is not an object");
     test_write(dir, "model.safetensors.index.json", "{}", 2);
@@ -310,36 +355,37 @@ static void an_index_leads_to_files_beside_it_and_nowhere_else(void **state)
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "index.json");
 }
 
-static void a_tensor_in_two_shards_is_refused(void **state)        /* R35 */
+static void a_tensor_in_two_shards_is_refused(void **state) /* R35 */
 {
     (void)state;
-    bl_err e = { 0 };
-    st_text s = { 0 };
+    bl_err e = {0};
+    st_text s = {0};
     write_shards();
     st_layers(&s, 1, 2, false, true, NULL);
     st_add(&s, "model.norm.weight", 0, 32);
     st_write(&s, dir, "b.safetensors");
     write_index(NULL, NULL);
-    assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "'model.norm.weight' is in b.safetensors, but mapped to a.safetensors");
+    assert_refused(open_dir(NULL, &e), BL_E_FORMAT,
+                   "'model.norm.weight' is in b.safetensors, but mapped to a.safetensors");
 }
 
 static void links_stay_inside_the_model_or_its_cache(void **state) /* R37 */
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char path[4200], outside[4200], root[4096];
     write_shards();
     write_index(NULL, NULL);
     snprintf(path, sizeof path, "%s/b.safetensors", dir);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(symlink("b.safetensors", path), 0);
-    assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "b.safetensors");                           /* a loop */
+    assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "b.safetensors"); /* a loop */
     unlink(path);
     assert_int_equal(symlink("a.safetensors", path), 0);
-    assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "mapped to a.safetensors");                 /* inside: read, and seen to be a */
+    assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "mapped to a.safetensors"); /* inside: read, and seen to be a */
     unlink(path);
 
-    strcpy(root, dir);                                  /* the same as snapshots/c of a cache, shards in blobs */
+    strcpy(root, dir); /* the same as snapshots/c of a cache, shards in blobs */
     snprintf(outside, sizeof outside, "%s/models--o--m/blobs", root);
     assert_ok(bl_make_dirs(outside, &e));
     snprintf(dir, sizeof dir, "%.3900s/models--o--m/snapshots/c0ffee", root);
@@ -352,7 +398,7 @@ static void links_stay_inside_the_model_or_its_cache(void **state) /* R37 */
     assert_int_equal(symlink("../../blobs/1234", path), 0);
     assert_ok(open_dir(NULL, &e));
 
-    setenv("HF_HUB_CACHE", root, 1);                    /* o/m through the cache */
+    setenv("HF_HUB_CACHE", root, 1); /* o/m through the cache */
     bl_checkpoint *c = NULL;
     assert_refused(bl_checkpoint_open("o/m", NULL, &c, &e), BL_E_MISSING, "snapshots/main is not a directory");
     assert_ok(bl_checkpoint_open("o/m@c0ffee", NULL, &c, &e));
@@ -371,7 +417,7 @@ static void links_stay_inside_the_model_or_its_cache(void **state) /* R37 */
 
     unlink(path);
     snprintf(outside, sizeof outside, "%s/elsewhere.safetensors", root);
-    st_text s = { 0 };
+    st_text s = {0};
     st_layers(&s, 1, 2, false, true, NULL);
     st_write(&s, root, "elsewhere.safetensors");
     assert_int_equal(symlink(outside, path), 0);
@@ -382,7 +428,7 @@ static void links_stay_inside_the_model_or_its_cache(void **state) /* R37 */
 static void a_directory_without_a_model_says_what_is_there(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "no config.json");
     test_write(dir, "pytorch_model.bin", "x", 1);
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "found pytorch_model.bin (PyTorch pickles");
@@ -390,7 +436,7 @@ static void a_directory_without_a_model_says_what_is_there(void **state)
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "found pytorch_model.bin");
     char path[4200];
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    assert_int_equal(mkfifo(path, 0600), 0);            /* not a regular file: no waiting for a writer */
+    assert_int_equal(mkfifo(path, 0600), 0); /* not a regular file: no waiting for a writer */
     assert_refused(open_dir(NULL, &e), BL_E_FORMAT, "model.safetensors");
 }
 

@@ -1,4 +1,5 @@
-/* checkpoint_safetensors.c - safetensors files that are refused, each with a sentence that says why, and odd ones that are fine. */
+/* checkpoint_safetensors.c - safetensors files that are refused, each with a sentence that says why, and odd ones that
+ * are fine. */
 #include "test.h"
 #include "checkpoint_build.h"
 #include "harness/checkpoint/safetensors.h"
@@ -17,109 +18,124 @@ static bl_status parse_bytes(uint64_t length, const char *header, size_t n, size
     return st;
 }
 
-static bl_status parse(const char *header, size_t data, bl_err *e) { return parse_bytes(strlen(header), header, strlen(header), data, e); }
+static bl_status parse(const char *header, size_t data, bl_err *e)
+{
+    return parse_bytes(strlen(header), header, strlen(header), data, e);
+}
 
-#define A(shape, offsets) "{\"a\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
+#define A(shape, offsets)       "{\"a\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 #define T(name, shape, offsets) "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
-static const struct { const char *what, *header; size_t data; const char *phrase; } refused[] = {
-    { "R6 array",           "[]", 0, "does not begin with '{'" },
-    { "R6 text",            "\"a\"", 0, "does not begin with '{'" },
-    { "R6 number",          "1", 0, "does not begin with '{'" },
-    { "R7 not UTF-8",       "{\"\xff\":1}", 0, "not UTF-8" },
-    { "R7 surrogate",       "{\"\xed\xa0\x80\":1}", 0, "not UTF-8" },
-    { "R7 overlong",        "{\"\xc0\x80\":1}", 0, "not UTF-8" },
-    { "R8 byte order mark", "\xef\xbb\xbf{}", 0, "does not begin with '{'" },
-    { "R9 blank in front",  " {}", 0, "does not begin with '{'" },
-    { "R10 goes on",        "{}x", 0, "goes on behind" },
-    { "R10 two objects",    "{}{}", 0, "goes on behind" },
-    { "R12 same name",      "{" T("a", "[1]", "[0,4]") "," T("a", "[1]", "[4,8]") "}", 8, "tensor 'a' appears twice" },
-    { "R12 escaped name",   "{" T("a", "[1]", "[0,4]") "," T("\\u0061", "[1]", "[4,8]") "}", 8, "tensor 'a' appears twice" },
-    { "R13 same field",     "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "'dtype' appears twice" },
-    { "R14 no dtype",       "{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "'dtype' is missing" },
-    { "R14 no shape",       "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "'shape' is missing" },
-    { "R14 nothing",        "{\"a\":{}}", 0, "is missing" },
-    { "R15 more fields",    "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4, "unknown field 'x'" },
-    { "R16 dtype",          "{\"a\":{\"dtype\":\"F33\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unknown dtype 'F33'" },
-    { "R16 dtype number",   "{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "expected '\"'" },
-    { "R17 backwards",      A("[1]", "[4,0]"), 4, "run backwards" },
-    { "R18 overlap",        "{" T("a", "[2]", "[0,8]") "," T("b", "[1]", "[4,8]") "}", 8, "(overlap)" },
-    { "R18 same bytes",     "{" T("a", "[1]", "[0,4]") "," T("b", "[1]", "[0,4]") "}", 4, "(overlap)" },
-    { "R19 hole",           "{" T("a", "[1]", "[0,4]") "," T("b", "[1]", "[8,12]") "}", 12, "(hole)" },
-    { "R20 begins late",    A("[1]", "[4,8]"), 8, "begins at byte 4, expected 0" },
-    { "R21 too short",      A("[2]", "[0,8]"), 7, "ends at byte 8 of the data, the file has 7" },
-    { "R21 too long",       A("[2]", "[0,8]"), 9, "1 bytes behind the last tensor" },
-    { "R21 only bytes",     "{}", 1, "1 bytes behind the last tensor" },
-    { "R22 shape",          A("[3]", "[0,8]"), 8, "expected 12 bytes from 0" },
-    { "R22 sub-byte",       "{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}}", 2, "not whole bytes" },
-    { "R23 negative",       A("[-1]", "[0,4]"), 4, "shape holds '-1'" },
-    { "R23 fraction",       A("[1.0]", "[0,4]"), 4, "shape holds '1.0'" },
-    { "R23 exponent",       A("[1e3]", "[0,4]"), 4, "shape holds '1e3'" },
-    { "R23 2^63",           A("[9223372036854775808]", "[0,4]"), 4, "dimension 0 is 9223372036854775808" },
-    { "R23 text",           A("[\"1\"]", "[0,4]"), 4, "expected a whole number" },
-    { "R23 leading zero",   A("[01]", "[0,4]"), 4, "shape holds '01'" },
-    { "R23 no digits",      A("[+1]", "[0,4]"), 4, "shape holds '+1'" },
-    { "R23 list",           A("[[1]]", "[0,4]"), 4, "expected a whole number" },
-    { "R24 product",        A("[8589934592,8589934592]", "[0,4]"), 4, "shape is too large" },
-    { "R24 product by 4",   A("[4611686018427387904]", "[0,4]"), 4, "shape is too large" },
-    { "R24 zero last",      A("[4611686018427387904,4611686018427387904,0]", "[0,0]"), 0, "shape is too large" },
-    { "R24 2^63 and zero",  A("[0,9223372036854775808]", "[0,0]"), 0, "dimension 1 is" },
-    { "R25 beyond 2^53",    A("[1]", "[9007199254740993,9007199254740997]"), 4, "begins at byte 9007199254740993" },
-    { "R25 beyond 2^64",    A("[1]", "[18446744073709551616,18446744073709551620]"), 4, "whole number of 64 bits" },
-    { "R25 wraps",          A("[1]", "[18446744073709551612,0]"), 4, "run backwards" },
-    { "R25 three offsets",  A("[1]", "[0,4,8]"), 4, "expected ']'" },
-    { "R27 NUL",            "{" T("a\\u0000", "[1]", "[0,4]") "}", 4, "escape that is none" },
-    { "R27 newline",        "{" T("a\\n", "[1]", "[0,4]") "}", 4, "control character" },
-    { "R27 raw newline",    "{" T("a\n", "[1]", "[0,4]") "}", 4, "control character" },
-    { "R27 delete",         "{" T("\x7f", "[1]", "[0,4]") "}", 4, "control character" },
-    { "R28 number",         "{\"__metadata__\":{\"a\":1}}", 0, "'a' is not a text" },
-    { "R28 list",           "{\"__metadata__\":[]}", 0, "expected '{'" },
-    { "R28 twice",          "{\"__metadata__\":{},\"__metadata__\":{}}", 0, "__metadata__ appears twice" },
-    { "R28 same key",       "{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0, "'a' appears twice" },
-    { "nine dimensions",    A("[1,1,1,1,1,1,1,1,1]", "[0,4]"), 4, "more than 8 dimensions" },
-    { "half an escape",     "{\"\\u12\":1}", 0, "escape" },
-    { "lone surrogate",     "{" T("\\ud800", "[1]", "[0,4]") "}", 4, "escape" },
-    { "unknown escape",     "{" T("\\x", "[1]", "[0,4]") "}", 4, "escape" },
-    { "no colon",           "{\"a\" 1}", 0, "expected ':'" },
-    { "no value",           "{\"a\":", 0, "header ends" },
-    { "no end",             "{\"a", 0, "header ends" },
-    { "backslash at end",   "{\"a\\", 0, "header ends" },
-    { "trailing comma",     "{" T("a", "[1]", "[0,4]") ",}", 4, "expected '\"'" },
-    { "tensor is a list",   "{\"a\":[]}", 0, "expected '{'" },
+static const struct {
+    const char *what, *header;
+    size_t data;
+    const char *phrase;
+} refused[] = {
+    {"R6 array", "[]", 0, "does not begin with '{'"},
+    {"R6 text", "\"a\"", 0, "does not begin with '{'"},
+    {"R6 number", "1", 0, "does not begin with '{'"},
+    {"R7 not UTF-8", "{\"\xff\":1}", 0, "not UTF-8"},
+    {"R7 surrogate", "{\"\xed\xa0\x80\":1}", 0, "not UTF-8"},
+    {"R7 overlong", "{\"\xc0\x80\":1}", 0, "not UTF-8"},
+    {"R8 byte order mark", "\xef\xbb\xbf{}", 0, "does not begin with '{'"},
+    {"R9 blank in front", " {}", 0, "does not begin with '{'"},
+    {"R10 goes on", "{}x", 0, "goes on behind"},
+    {"R10 two objects", "{}{}", 0, "goes on behind"},
+    {"R12 same name", "{" T("a", "[1]", "[0,4]") "," T("a", "[1]", "[4,8]") "}", 8, "tensor 'a' appears twice"},
+    {"R12 escaped name", "{" T("a", "[1]", "[0,4]") "," T("\\u0061", "[1]", "[4,8]") "}", 8,
+     "tensor 'a' appears twice"},
+    {"R13 same field", "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+     "'dtype' appears twice"},
+    {"R14 no dtype", "{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "'dtype' is missing"},
+    {"R14 no shape", "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "'shape' is missing"},
+    {"R14 nothing", "{\"a\":{}}", 0, "is missing"},
+    {"R15 more fields", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4,
+     "unknown field 'x'"},
+    {"R16 dtype", "{\"a\":{\"dtype\":\"F33\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unknown dtype 'F33'"},
+    {"R16 dtype number", "{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "expected '\"'"},
+    {"R17 backwards", A("[1]", "[4,0]"), 4, "run backwards"},
+    {"R18 overlap", "{" T("a", "[2]", "[0,8]") "," T("b", "[1]", "[4,8]") "}", 8, "(overlap)"},
+    {"R18 same bytes", "{" T("a", "[1]", "[0,4]") "," T("b", "[1]", "[0,4]") "}", 4, "(overlap)"},
+    {"R19 hole", "{" T("a", "[1]", "[0,4]") "," T("b", "[1]", "[8,12]") "}", 12, "(hole)"},
+    {"R20 begins late", A("[1]", "[4,8]"), 8, "begins at byte 4, expected 0"},
+    {"R21 too short", A("[2]", "[0,8]"), 7, "ends at byte 8 of the data, the file has 7"},
+    {"R21 too long", A("[2]", "[0,8]"), 9, "1 bytes behind the last tensor"},
+    {"R21 only bytes", "{}", 1, "1 bytes behind the last tensor"},
+    {"R22 shape", A("[3]", "[0,8]"), 8, "expected 12 bytes from 0"},
+    {"R22 sub-byte", "{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}}", 2, "not whole bytes"},
+    {"R23 negative", A("[-1]", "[0,4]"), 4, "shape holds '-1'"},
+    {"R23 fraction", A("[1.0]", "[0,4]"), 4, "shape holds '1.0'"},
+    {"R23 exponent", A("[1e3]", "[0,4]"), 4, "shape holds '1e3'"},
+    {"R23 2^63", A("[9223372036854775808]", "[0,4]"), 4, "dimension 0 is 9223372036854775808"},
+    {"R23 text", A("[\"1\"]", "[0,4]"), 4, "expected a whole number"},
+    {"R23 leading zero", A("[01]", "[0,4]"), 4, "shape holds '01'"},
+    {"R23 no digits", A("[+1]", "[0,4]"), 4, "shape holds '+1'"},
+    {"R23 list", A("[[1]]", "[0,4]"), 4, "expected a whole number"},
+    {"R24 product", A("[8589934592,8589934592]", "[0,4]"), 4, "shape is too large"},
+    {"R24 product by 4", A("[4611686018427387904]", "[0,4]"), 4, "shape is too large"},
+    {"R24 zero last", A("[4611686018427387904,4611686018427387904,0]", "[0,0]"), 0, "shape is too large"},
+    {"R24 2^63 and zero", A("[0,9223372036854775808]", "[0,0]"), 0, "dimension 1 is"},
+    {"R25 beyond 2^53", A("[1]", "[9007199254740993,9007199254740997]"), 4, "begins at byte 9007199254740993"},
+    {"R25 beyond 2^64", A("[1]", "[18446744073709551616,18446744073709551620]"), 4, "whole number of 64 bits"},
+    {"R25 wraps", A("[1]", "[18446744073709551612,0]"), 4, "run backwards"},
+    {"R25 three offsets", A("[1]", "[0,4,8]"), 4, "expected ']'"},
+    {"R27 NUL", "{" T("a\\u0000", "[1]", "[0,4]") "}", 4, "escape that is none"},
+    {"R27 newline", "{" T("a\\n", "[1]", "[0,4]") "}", 4, "control character"},
+    {"R27 raw newline", "{" T("a\n", "[1]", "[0,4]") "}", 4, "control character"},
+    {"R27 delete", "{" T("\x7f", "[1]", "[0,4]") "}", 4, "control character"},
+    {"R28 number", "{\"__metadata__\":{\"a\":1}}", 0, "'a' is not a text"},
+    {"R28 list", "{\"__metadata__\":[]}", 0, "expected '{'"},
+    {"R28 twice", "{\"__metadata__\":{},\"__metadata__\":{}}", 0, "__metadata__ appears twice"},
+    {"R28 same key", "{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0, "'a' appears twice"},
+    {"nine dimensions", A("[1,1,1,1,1,1,1,1,1]", "[0,4]"), 4, "more than 8 dimensions"},
+    {"half an escape", "{\"\\u12\":1}", 0, "escape"},
+    {"lone surrogate", "{" T("\\ud800", "[1]", "[0,4]") "}", 4, "escape"},
+    {"unknown escape", "{" T("\\x", "[1]", "[0,4]") "}", 4, "escape"},
+    {"no colon", "{\"a\" 1}", 0, "expected ':'"},
+    {"no value", "{\"a\":", 0, "header ends"},
+    {"no end", "{\"a", 0, "header ends"},
+    {"backslash at end", "{\"a\\", 0, "header ends"},
+    {"trailing comma", "{" T("a", "[1]", "[0,4]") ",}", 4, "expected '\"'"},
+    {"tensor is a list", "{\"a\":[]}", 0, "expected '{'"},
 };
 
 static void headers_that_are_not_what_they_should_be_are_refused(void **state)
 {
     (void)state;
     for (size_t i = 0; i < BL_COUNT(refused); i++) {
-        bl_err e = { 0 };
+        bl_err e = {0};
         bl_status st = parse(refused[i].header, refused[i].data, &e);
         if (st != BL_E_FORMAT || !strstr(e.text, refused[i].phrase))
             fail_msg("%s: %s '%s' does not say '%s'", refused[i].what, bl_status_name(st), e.text, refused[i].phrase);
-        if (strncmp(e.text, "f.safetensors: ", 15)) fail_msg("%s: '%s' does not name the file", refused[i].what, e.text);
+        if (strncmp(e.text, "f.safetensors: ", 15))
+            fail_msg("%s: '%s' does not name the file", refused[i].what, e.text);
     }
 }
 
-static const struct { const char *what, *header; size_t data; } accepted[] = {
-    { "nothing",            "{}", 0 },
-    { "R24 checked zero",   A("[0,4611686018427387904,2]", "[0,0]"), 0 },
-    { "R29 rank 0",         A("[]", "[0,4]"), 4 },
-    { "R29 no elements",    A("[0,3]", "[0,0]"), 0 },
-    { "R29 several empty",  "{" T("a", "[0]", "[4,4]") "," T("b", "[1]", "[0,4]") "," T("c", "[0]", "[0,0]") "}", 4 },
-    { "R30 other order",    "{" T("b", "[1]", "[4,8]") "," T("a", "[1]", "[0,4]") "}", 8 },
-    { "R31 blanks behind",  "{}      \n\t ", 0 },
-    { "blanks inside",      "{ \"a\" :\n{ \"shape\" : [ 1 , 1 ] , \"dtype\" : \"F32\" , \"data_offsets\" : [ 0 , 4 ] } }", 4 },
-    { "metadata",           "{\"__metadata__\":{\"format\":\"pt\",\"x\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u20ac\\ud83d\\ude00\"}}", 0 },
-    { "escaped name",       "{" T("\\u00e9\\u20ac\\ud83d\\ude00\\\"", "[1]", "[0,4]") "}", 4 },
-    { "sub-byte",           "{\"a\":{\"dtype\":\"F4\",\"shape\":[2],\"data_offsets\":[0,1]}}", 1 },
-    { "other dtype",        "{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[2],\"data_offsets\":[0,2]}}", 2 },
+static const struct {
+    const char *what, *header;
+    size_t data;
+} accepted[] = {
+    {"nothing", "{}", 0},
+    {"R24 checked zero", A("[0,4611686018427387904,2]", "[0,0]"), 0},
+    {"R29 rank 0", A("[]", "[0,4]"), 4},
+    {"R29 no elements", A("[0,3]", "[0,0]"), 0},
+    {"R29 several empty", "{" T("a", "[0]", "[4,4]") "," T("b", "[1]", "[0,4]") "," T("c", "[0]", "[0,0]") "}", 4},
+    {"R30 other order", "{" T("b", "[1]", "[4,8]") "," T("a", "[1]", "[0,4]") "}", 8},
+    {"R31 blanks behind", "{}      \n\t ", 0},
+    {"blanks inside", "{ \"a\" :\n{ \"shape\" : [ 1 , 1 ] , \"dtype\" : \"F32\" , \"data_offsets\" : [ 0 , 4 ] } }", 4},
+    {"metadata",
+     "{\"__metadata__\":{\"format\":\"pt\",\"x\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u20ac\\ud83d\\ude00\"}}", 0},
+    {"escaped name", "{" T("\\u00e9\\u20ac\\ud83d\\ude00\\\"", "[1]", "[0,4]") "}", 4},
+    {"sub-byte", "{\"a\":{\"dtype\":\"F4\",\"shape\":[2],\"data_offsets\":[0,1]}}", 1},
+    {"other dtype", "{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[2],\"data_offsets\":[0,2]}}", 2},
 };
 
 static void odd_but_allowed_headers_are_read(void **state)
 {
     (void)state;
     for (size_t i = 0; i < BL_COUNT(accepted); i++) {
-        bl_err e = { 0 };
+        bl_err e = {0};
         if (parse(accepted[i].header, accepted[i].data, &e) != BL_OK) fail_msg("%s: %s", accepted[i].what, e.text);
     }
 }
@@ -127,10 +143,10 @@ static void odd_but_allowed_headers_are_read(void **state)
 static void escapes_become_the_text_they_stand_for(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_safetensors *s = NULL;
     const char *header = "{" T("\\u0041\\u00e9\\u20ac\\ud83d\\ude00", "[1]", "[0,4]") "}";
-    uint8_t p[256] = { 0 };
+    uint8_t p[256] = {0};
     uint64_t n = strlen(header);
     memcpy(p, &n, 8);
     memcpy(p + 8, header, n);
@@ -147,27 +163,27 @@ static void escapes_become_the_text_they_stand_for(void **state)
 static void lengths_that_do_not_fit_the_file_are_refused(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_safetensors *s = NULL;
-    static const uint8_t few[8] = { 0 };
-    assert_refused(bl_safetensors_parse(few, 0, "f", &s, &e), BL_E_FORMAT, "0 bytes");          /* R1 */
-    assert_refused(bl_safetensors_parse(few, 7, "f", &s, &e), BL_E_FORMAT, "7 bytes");          /* R2 */
+    static const uint8_t few[8] = {0};
+    assert_refused(bl_safetensors_parse(few, 0, "f", &s, &e), BL_E_FORMAT, "0 bytes"); /* R1 */
+    assert_refused(bl_safetensors_parse(few, 7, "f", &s, &e), BL_E_FORMAT, "7 bytes"); /* R2 */
     assert_refused(bl_safetensors_parse(few, 8, "f", &s, &e), BL_E_FORMAT, "begin with '{'");
-    assert_refused(parse_bytes(3, "{}", 2, 0, &e), BL_E_FORMAT, "header of 3 bytes, the file has 10");   /* R3 */
-    assert_refused(parse_bytes(100000001, "{}", 2, 0, &e), BL_E_FORMAT, "at most 100000000");   /* R4 */
-    assert_refused(parse_bytes(UINT64_MAX, "{}", 2, 0, &e), BL_E_FORMAT, "at most 100000000");  /* R5 */
+    assert_refused(parse_bytes(3, "{}", 2, 0, &e), BL_E_FORMAT, "header of 3 bytes, the file has 10"); /* R3 */
+    assert_refused(parse_bytes(100000001, "{}", 2, 0, &e), BL_E_FORMAT, "at most 100000000");          /* R4 */
+    assert_refused(parse_bytes(UINT64_MAX, "{}", 2, 0, &e), BL_E_FORMAT, "at most 100000000");         /* R5 */
     assert_refused(parse_bytes(UINT64_MAX - 7, "{}", 2, 0, &e), BL_E_FORMAT, "at most 100000000");
-    assert_refused(parse_bytes(UINT64_C(2) << 56, "{}", 2, 0, &e), BL_E_FORMAT, "big-endian");  /* R32 */
+    assert_refused(parse_bytes(UINT64_C(2) << 56, "{}", 2, 0, &e), BL_E_FORMAT, "big-endian"); /* R32 */
 }
 
 static void depth_does_not_cost_stack(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
-    bl_text t = { 0 };
+    bl_err e = {0};
+    bl_text t = {0};
     bl_text_add(&t, "{\"a\":");
     for (int i = 0; i < 2000; i++) bl_text_add(&t, "{\"a\":");
-    assert_refused(parse(t.s, 0, &e), BL_E_FORMAT, "unknown field 'a'");                        /* R11 */
+    assert_refused(parse(t.s, 0, &e), BL_E_FORMAT, "unknown field 'a'"); /* R11 */
     bl_text_free(&t);
     bl_text_add(&t, "{\"a\":{\"shape\":");
     for (int i = 0; i < 2000; i++) bl_text_add(&t, "[");
@@ -178,20 +194,21 @@ static void depth_does_not_cost_stack(void **state)
 static void a_million_tensors_and_long_names_are_refused_quickly(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
-    bl_text t = { 0 };
+    bl_err e = {0};
+    bl_text t = {0};
     bl_text_add(&t, "{");
-    for (int i = 0; i < 1000000; i++) bl_text_addf(&t, "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}", i ? "," : "", i);
+    for (int i = 0; i < 1000000; i++)
+        bl_text_addf(&t, "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}", i ? "," : "", i);
     bl_text_add(&t, "}");
     uint64_t before = bl_alloc_live();
     double began = bl_now();
     bl_alloc_watch_reset();
-    assert_refused(parse(t.s, 0, &e), BL_E_FORMAT, "more than 131072 tensors");                 /* R26 */
+    assert_refused(parse(t.s, 0, &e), BL_E_FORMAT, "more than 131072 tensors"); /* R26 */
     assert_true(bl_now() - began < 1);
     assert_true(bl_alloc_peak() - before < 100e6);
     bl_text_free(&t);
 
-    char *name = malloc(10 << 20);                                                              /* R27 */
+    char *name = malloc(10 << 20); /* R27 */
     memset(name, 'x', 10 << 20);
     name[(10 << 20) - 1] = 0;
     bl_text_addf(&t, "{\"%s\":1}", name);

@@ -5,13 +5,24 @@
 #include <zlib.h>
 
 static const char *dir;
-static int setup(void **state)    { (void)state; dir = strdup(test_dir()); return 0; }
-static int teardown(void **state) { (void)state; bl_remove_tree(dir, NULL); free((void *)(uintptr_t)dir); return 0; }
+static int setup(void **state)
+{
+    (void)state;
+    dir = strdup(test_dir());
+    return 0;
+}
+static int teardown(void **state)
+{
+    (void)state;
+    bl_remove_tree(dir, NULL);
+    free((void *)(uintptr_t)dir);
+    return 0;
+}
 
 static const char *put(const char *name, const void *p, size_t n)
 {
     static char path[4200];
-    bl_err e = { 0 };
+    bl_err e = {0};
     snprintf(path, sizeof path, "%s/%s", dir, name);
     assert_ok(bl_write_file(path, p, n, &e));
     return path;
@@ -39,17 +50,23 @@ static bl_status text_of(const char *path, uint64_t max, bl_err *e)
 static void refuses_text_that_is_not_utf8_text(void **state)
 {
     (void)state;
-    static const struct { const char *bytes; size_t n; const char *says; } rows[] = {
-        { "a\nb\nc\xff" "d",      7, ":3: invalid UTF-8 at byte 5" },
-        { "\xc0\xaf",             2, ":1: invalid UTF-8 at byte 0" },      /* overlong */
-        { "x\xed\xa0\x80",        4, "invalid UTF-8 at byte 1" },          /* surrogate */
-        { "\xf4\x90\x80\x80",     4, "invalid UTF-8 at byte 0" },          /* above U+10FFFF */
-        { "end \xe2\x82",         6, "invalid UTF-8 at byte 4" },          /* cut off */
-        { "one\ntw\0o",           8, ":2: a NUL byte at byte 6" },
-        { "",                     0, "the file is empty" },
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *says;
+    } rows[] = {
+        {"a\nb\nc\xff"
+         "d",
+         7, ":3: invalid UTF-8 at byte 5"},
+        {"\xc0\xaf", 2, ":1: invalid UTF-8 at byte 0"},     /* overlong */
+        {"x\xed\xa0\x80", 4, "invalid UTF-8 at byte 1"},    /* surrogate */
+        {"\xf4\x90\x80\x80", 4, "invalid UTF-8 at byte 0"}, /* above U+10FFFF */
+        {"end \xe2\x82", 6, "invalid UTF-8 at byte 4"},     /* cut off */
+        {"one\ntw\0o", 8, ":2: a NUL byte at byte 6"},
+        {"", 0, "the file is empty"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        bl_err e = { 0 };
+        bl_err e = {0};
         assert_refused(text_of(put("t.txt", rows[i].bytes, rows[i].n), 0, &e), BL_E_FORMAT, rows[i].says);
         assert_non_null(strstr(e.text, "t.txt"));
     }
@@ -58,7 +75,7 @@ static void refuses_text_that_is_not_utf8_text(void **state)
 static void keeps_carriage_returns(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char *s;
     size_t n;
     assert_ok(bl_text_file(put("crlf.txt", "a\r\nb", 4), 0, &s, &n, NULL, &e));
@@ -70,13 +87,14 @@ static void keeps_carriage_returns(void **state)
 static void refuses_files_above_the_bound(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char *big = calloc(1, 5 << 20);
     memset(big, 'x', 5 << 20);
     assert_true(text_of(put("big.txt", big, 5 << 20), 1 << 20, &e) != BL_OK);
     bl_alloc_watch_reset();
-    assert_refused(text_of(put_gz("bomb.gz", big, 5 << 20), 1 << 20, &e), BL_E_FORMAT, "unpacks to more than 1048576 bytes");
-    assert_true(bl_alloc_peak() < bl_alloc_live() + (4 << 20));         /* bounded before it is unpacked */
+    assert_refused(text_of(put_gz("bomb.gz", big, 5 << 20), 1 << 20, &e), BL_E_FORMAT,
+                   "unpacks to more than 1048576 bytes");
+    assert_true(bl_alloc_peak() < bl_alloc_live() + (4 << 20)); /* bounded before it is unpacked */
     assert_ok(text_of(put_gz("fine.gz", big, 1 << 20), 1 << 20, &e));
     free(big);
 }
@@ -84,7 +102,7 @@ static void refuses_files_above_the_bound(void **state)
 static void refuses_gzip_that_is_not_whole(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char text[5000], packed[6000], bad[6000];
     FILE *f;
     for (size_t i = 0; i < sizeof text; i++) text[i] = (char)('a' + i * i % 23);
@@ -104,7 +122,7 @@ static void refuses_gzip_that_is_not_whole(void **state)
     bad[n] = 'x';
     assert_refused(text_of(put("tail.gz", bad, n + 1), 0, &e), BL_E_FORMAT, "behind the end");
     memcpy(bad, packed, n);
-    memcpy(bad + n, packed, n);                         /* two members are one text */
+    memcpy(bad + n, packed, n); /* two members are one text */
     char *s;
     size_t len;
     assert_true(2 * n <= sizeof bad || n > 3000);
@@ -129,35 +147,38 @@ static bl_status all_json(const char *path, bl_rows_kind kind, int64_t *rows, bl
 static void names_the_line_of_broken_json(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     int64_t n;
     static const char broken[] = "{\"a\":1}\n\n{\"a\":2}\n{\"a\":\n{\"a\":4}\n";
     assert_refused(all_json(put("b.jsonl", broken, strlen(broken)), BL_ROWS_JSONL, &n, &e), BL_E_FORMAT, "b.jsonl:4");
     assert_int_equal(n, 2);
     static const char twice[] = "{\"a\":1}\n{\"a\":1,\"a\":2}";
     assert_refused(all_json(put("d.jsonl", twice, strlen(twice)), BL_ROWS_JSONL, &n, &e), BL_E_FORMAT, "d.jsonl:2");
-    assert_refused(all_json(put("o.json", "{\"a\":1}", 7), BL_ROWS_JSON_ARRAY, &n, &e), BL_E_FORMAT, "expected one JSON array");
+    assert_refused(all_json(put("o.json", "{\"a\":1}", 7), BL_ROWS_JSON_ARRAY, &n, &e), BL_E_FORMAT,
+                   "expected one JSON array");
     assert_true(all_json(put("e.jsonl", "", 0), BL_ROWS_JSONL, &n, &e) == BL_E_FORMAT);
 }
 
 static void refuses_csv_that_is_not_rfc_4180(void **state)
 {
     (void)state;
-    static const struct { const char *text, *says; } rows[] = {
-        { "a,b\nc,\"d\n",        ":2: a quoted field is never closed" },
-        { "a,b\nc,d\"e\n",       ":2: a quote inside a field" },
-        { "a,\"b\"c\n",          ":1: text behind the closing quote" },
-        { "a,b\nc\n",            ":2: 1 fields, but the first row has 2" },
-        { "a,b\nc,d,e\n",        ":2: 3 fields, but the first row has 2" },
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"a,b\nc,\"d\n", ":2: a quoted field is never closed"},
+        {"a,b\nc,d\"e\n", ":2: a quote inside a field"},
+        {"a,\"b\"c\n", ":1: text behind the closing quote"},
+        {"a,b\nc\n", ":2: 1 fields, but the first row has 2"},
+        {"a,b\nc,d,e\n", ":2: 3 fields, but the first row has 2"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        bl_err e = { 0 };
+        bl_err e = {0};
         bl_rows *r;
         const char *const *field;
         size_t n;
         bl_status st;
         assert_ok(bl_rows_open(put("c.csv", rows[i].text, strlen(rows[i].text)), BL_ROWS_CSV, &r, &e));
-        while ((st = bl_rows_csv(r, &field, &n, &e)) == BL_OK && field) { }
+        while ((st = bl_rows_csv(r, &field, &n, &e)) == BL_OK && field) {}
         assert_refused(st, BL_E_FORMAT, rows[i].says);
         bl_rows_close(r);
     }
@@ -166,13 +187,14 @@ static void refuses_csv_that_is_not_rfc_4180(void **state)
 static void a_missing_data_set_says_what_was_looked_for_and_where_it_is(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a;
     const char *path;
-    static const char *const names[] = { "toy/test.jsonl", "toy/dev.jsonl", NULL };
-    bl_data_dirs d = { { dir }, 1 };
+    static const char *const names[] = {"toy/test.jsonl", "toy/dev.jsonl", NULL};
+    bl_data_dirs d = {{dir}, 1};
     assert_ok(bl_arena_new(&a, &e));
-    assert_refused(bl_data_find(&d, names, "toy.zip of nobody", a, &path, NULL, &e), BL_E_MISSING, "toy/test.jsonl, toy/dev.jsonl");
+    assert_refused(bl_data_find(&d, names, "toy.zip of nobody", a, &path, NULL, &e), BL_E_MISSING,
+                   "toy/test.jsonl, toy/dev.jsonl");
     assert_non_null(strstr(e.text, "toy.zip of nobody"));
     assert_non_null(strstr(e.text, dir));
     assert_non_null(strstr(e.text, "BITLADDER_DATA"));
@@ -182,7 +204,7 @@ static void a_missing_data_set_says_what_was_looked_for_and_where_it_is(void **s
 static void survives_failure_of_every_allocation(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     static const char text[] = "{\"text\":\"one\"}\n{\"text\":\"two\"}\n";
     char path[4200];
     int64_t n;
@@ -194,7 +216,10 @@ static void survives_failure_of_every_allocation(void **state)
         bool reached = bl_alloc_count() >= k;
         bl_alloc_fail_at(0, false);
         assert_true(bl_alloc_live() == live);
-        if (!reached) { assert_ok(st); break; }
+        if (!reached) {
+            assert_ok(st);
+            break;
+        }
         assert_true(st == BL_E_NOMEM);
     }
     assert_int_equal(n, 2);

@@ -1,4 +1,5 @@
-/* results_shard.c - our own files, damaged in every way: noticed, named, and never handed to HDF5 (R97-R100, F23, F24). */
+/* results_shard.c - our own files, damaged in every way: noticed, named, and never handed to HDF5 (R97-R100, F23, F24).
+ */
 #include "data/results_cells.h"
 
 static bl_err e;
@@ -64,7 +65,8 @@ static void a_flipped_bit_on_disk_is_told_by_open_and_by_check(void **state)
     bytes[n_bytes / 2] ^= 8;
     rewrite(n_bytes);
     refused(BL_E_CORRUPT, "do not match its hash");
-    assert_refused(bl_shard_check(path, "m/rtn:w4g64/piqa/0", bl_hash_bytes("m/rtn:w4g64/piqa/0", 18), &e), BL_E_CORRUPT, "do not match its hash");
+    assert_refused(bl_shard_check(path, "m/rtn:w4g64/piqa/0", bl_hash_bytes("m/rtn:w4g64/piqa/0", 18), &e),
+                   BL_E_CORRUPT, "do not match its hash");
     bytes[n_bytes / 2] ^= 8;
 }
 
@@ -88,7 +90,7 @@ static void a_newer_schema_is_named_by_its_number(void **state)
     bl_hasher *h = bl_hasher_new(&e);
     uint8_t saved[512];
     memcpy(saved, bytes, sizeof saved);
-    bytes[8] = 7;                                             /* the schema, and the hash made anew: a file that a newer program wrote */
+    bytes[8] = 7; /* the schema, and the hash made anew: a file that a newer program wrote */
     bl_hash_add(h, bytes, 24);
     bl_hash_add(h, bytes + 40, n_bytes - 40);
     bl_hash sum = bl_hasher_end(h);
@@ -123,10 +125,11 @@ static void a_shard_of_another_cell_does_not_pass_for_this_one(void **state)
 {
     (void)state;
     static const char key[] = "m/rtn:w4g64/piqa/0";
-    bl_hash hash = bl_hash_bytes(key, strlen(key)), other = { 1, 1 };
+    bl_hash hash = bl_hash_bytes(key, strlen(key)), other = {1, 1};
     rewrite(n_bytes);
     assert_ok(bl_shard_check(path, key, hash, &e));
-    assert_refused(bl_shard_check(path, "m/rtn:w3g64/piqa/0", hash, &e), BL_E_CORRUPT, "shard of cell 'm/rtn:w4g64/piqa/0'");
+    assert_refused(bl_shard_check(path, "m/rtn:w3g64/piqa/0", hash, &e), BL_E_CORRUPT,
+                   "shard of cell 'm/rtn:w4g64/piqa/0'");
     assert_refused(bl_shard_check(path, key, other, &e), BL_E_CORRUPT, "expected");
 }
 
@@ -151,7 +154,8 @@ static void what_is_not_there_is_missing_and_what_is_of_another_kind_is_refused(
     assert_refused(bl_shard_int(s, "task/piqa/metric_n", &i, &e), BL_E_FORMAT, "metric_n");
     assert_refused(bl_shard_reals(s, "method/layers", a, &reals, &n, &e), BL_E_FORMAT, "method/layers");
     assert_refused(bl_shard_reals(s, "model/name/x", a, &reals, &n, &e), BL_E_MISSING, "model/name");
-    assert_refused(bl_shard_column_int(s, "task/piqa/samples", "nothing", a, &ints, &n, &e), BL_E_MISSING, "no column 'nothing'");
+    assert_refused(bl_shard_column_int(s, "task/piqa/samples", "nothing", a, &ints, &n, &e), BL_E_MISSING,
+                   "no column 'nothing'");
     assert_refused(bl_shard_column_int(s, "task/piqa/samples", "score_0", a, &ints, &n, &e), BL_E_FORMAT, "score_0");
     assert_refused(bl_shard_texts(s, "task/piqa/kl", a, &texts, &n, &e), BL_E_FORMAT, "task/piqa/kl");
     assert_refused(bl_shard_list(s, "nothing", a, &texts, &n, &e), BL_E_MISSING, "nothing");

@@ -18,8 +18,17 @@ static const char *in_dir(const char *name)
     snprintf(p, sizeof ring[0], "%s/%s", dir, name);
     return p;
 }
-static int setup(void **state)    { (void)state; snprintf(dir, sizeof dir, "%s", test_dir()); return 0; }
-static int teardown(void **state) { (void)state; return bl_remove_tree(dir, NULL) != BL_OK; }
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "%s", test_dir());
+    return 0;
+}
+static int teardown(void **state)
+{
+    (void)state;
+    return bl_remove_tree(dir, NULL) != BL_OK;
+}
 
 static size_t entries(void)
 {
@@ -49,19 +58,20 @@ static void a_file_is_read_as_it_was_written(void **state)
     bl_free(text);
 }
 
-/* Sizes below, around and above the writer's buffer in every order of neighbours: bytes land in the order in which they were added. */
+/* Sizes below, around and above the writer's buffer in every order of neighbours: bytes land in the order in which they
+ * were added. */
 static void pieces_of_any_size_keep_their_order(void **state)
 {
     (void)state;
     bl_err e;
-    static const size_t size[] = { 1, 1000, 27648, 131072, 131073, 165888, 262143, 262144, 262145, 442368 };
+    static const size_t size[] = {1, 1000, 27648, 131072, 131073, 165888, 262143, 262144, 262145, 442368};
     size_t total = 0, n, at = 0;
     char *piece = bl_new(442368, 1, &e), *got;
     bl_writer *w;
     assert_ok(bl_writer_open(in_dir("order"), &w, &e));
     for (size_t i = 0; i < BL_COUNT(size); i++)
         for (size_t k = 0; k < BL_COUNT(size); k++) {
-            size_t two[2] = { size[i], size[k] };
+            size_t two[2] = {size[i], size[k]};
             for (int j = 0; j < 2; j++) {
                 memset(piece, (int)(2 * (i * BL_COUNT(size) + k) + (size_t)j) & 255, two[j]);
                 assert_ok(bl_writer_add(w, piece, two[j], &e));
@@ -74,7 +84,7 @@ static void pieces_of_any_size_keep_their_order(void **state)
     assert_int_equal(n, total);
     for (size_t i = 0; i < BL_COUNT(size); i++)
         for (size_t k = 0; k < BL_COUNT(size); k++) {
-            size_t two[2] = { size[i], size[k] };
+            size_t two[2] = {size[i], size[k]};
             for (int j = 0; j < 2; j++) {
                 memset(piece, (int)(2 * (i * BL_COUNT(size) + k) + (size_t)j) & 255, two[j]);
                 assert_memory_equal(got + at, piece, two[j]);
@@ -104,16 +114,16 @@ static void a_map_shows_the_file_and_notices_changes(void **state)
     bl_map_drop(&m, 0, UINT64_MAX);
     bl_map_drop(&m, 100, 1);
     assert_memory_equal(m.data, "0123456789", 10);
-    assert_ok(bl_write_file(in_dir("a"), "0123456789", 10, &e));            /* another file under this name */
+    assert_ok(bl_write_file(in_dir("a"), "0123456789", 10, &e)); /* another file under this name */
     assert_refused(bl_map_check(&m, &e), BL_E_FORMAT, "changed while it was read: another file");
     bl_map_close(&m);
-    bl_map_close(&m);                           /* twice is fine */
+    bl_map_close(&m); /* twice is fine */
     assert_ok(bl_map_open(in_dir("a"), &m, &e));
     assert_int_equal(truncate(in_dir("a"), 4), 0);
     assert_refused(bl_map_check(&m, &e), BL_E_FORMAT, "4 bytes, expected 10");
     bl_map_close(&m);
     assert_ok(bl_map_open(in_dir("a"), &m, &e));
-    assert_int_equal(utimensat(AT_FDCWD, in_dir("a"), (struct timespec[2]){ { 1, 0 }, { 1, 0 } }, 0), 0);
+    assert_int_equal(utimensat(AT_FDCWD, in_dir("a"), (struct timespec[2]){{1, 0}, {1, 0}}, 0), 0);
     assert_refused(bl_map_check(&m, &e), BL_E_FORMAT, "written again");
     bl_map_close(&m);
     bl_map_close(&z);
@@ -131,14 +141,15 @@ static void a_file_cut_short_under_the_map_is_named(void **state)
     if (pid == 0) {
         bl_map other, m;
         dup2(out[1], STDERR_FILENO);
-        if (bl_map_open("/proc/self/exe", &other, NULL) != BL_OK || bl_map_open(in_dir("big\n.bin"), &m, NULL) != BL_OK) _exit(9);
+        if (bl_map_open("/proc/self/exe", &other, NULL) != BL_OK || bl_map_open(in_dir("big\n.bin"), &m, NULL) != BL_OK)
+            _exit(9);
         if (truncate(in_dir("big\n.bin"), 0) != 0) _exit(9);
         _exit(((volatile const uint8_t *)m.data)[9000] + 10);
     }
     close(out[1]);
     char said[8192];
     ssize_t n = 0, k;
-    while ((k = read(out[0], said + n, sizeof said - 1 - (size_t)n)) > 0) n += k;      /* the sentence comes in pieces */
+    while ((k = read(out[0], said + n, sizeof said - 1 - (size_t)n)) > 0) n += k; /* the sentence comes in pieces */
     close(out[0]);
     int status;
     waitpid(pid, &status, 0);
@@ -184,7 +195,7 @@ static void a_written_file_appears_by_rename_or_not_at_all(void **state)
     bl_writer_drop(w);
     assert_int_equal(entries(), 0);
 
-    assert_ok(bl_write_file(temp, "left by an earlier process", 26, &e));   /* the pid came round again */
+    assert_ok(bl_write_file(temp, "left by an earlier process", 26, &e)); /* the pid came round again */
     assert_ok(bl_writer_open(in_dir("r.h5"), &w, &e));
     size_t big = (1 << 20) + 77;
     uint8_t *p = bl_new(big, 1, &e);
@@ -209,10 +220,10 @@ static void a_written_file_appears_by_rename_or_not_at_all(void **state)
     assert_ok(bl_writer_open(in_dir("r.h5"), &w, &e));
     assert_ok(bl_writer_add(w, "0123", 4, &e));
     assert_refused(bl_writer_at(w, 3, "ab", 2, &e), BL_E_INTERNAL, "not inside the 4");
-    assert_refused(bl_writer_commit(w, &e), BL_E_DISK, "an earlier write failed");      /* poisoned */
+    assert_refused(bl_writer_commit(w, &e), BL_E_DISK, "an earlier write failed"); /* poisoned */
     assert_refused(bl_writer_add(w, "x", 1, &e), BL_E_DISK, "an earlier write failed");
     bl_writer_drop(w);
-    assert_ok(bl_read_file(in_dir("r.h5"), 1 << 24, &text, &n, &e));                    /* the old one is untouched */
+    assert_ok(bl_read_file(in_dir("r.h5"), 1 << 24, &text, &n, &e)); /* the old one is untouched */
     assert_int_equal(n, big);
     bl_free(text);
     bl_writer_drop(NULL);
@@ -224,7 +235,7 @@ static void a_place_that_is_not_writable_is_said(void **state)
     bl_err e;
     assert_refused(bl_write_file(in_dir("no/such/x"), "x", 1, &e), BL_E_DISK, "not writable");
     assert_ok(bl_make_dirs(in_dir("d"), &e));
-    assert_int_not_equal(bl_write_file(in_dir("d"), "x", 1, &e), BL_OK);    /* a directory has this name */
+    assert_int_not_equal(bl_write_file(in_dir("d"), "x", 1, &e), BL_OK); /* a directory has this name */
     assert_int_equal(entries(), 1);
     assert_refused(bl_dir_usable("/proc/self/nothing", &e), BL_E_DISK, "/proc/self/nothing");
     bl_fs_fail_at(1, EROFS, true);
@@ -269,7 +280,7 @@ static void directories_are_listed_sorted_and_removed_whole(void **state)
 {
     (void)state;
     bl_err e;
-    static const char *const made[] = { "b", "a b", "\xc3\xa9", "x\ny", "B", "it's \"q\"" };
+    static const char *const made[] = {"b", "a b", "\xc3\xa9", "x\ny", "B", "it's \"q\""};
     for (size_t i = 0; i < BL_COUNT(made); i++) assert_ok(bl_write_file(in_dir(made[i]), "", 0, &e));
     char **names;
     size_t n;
@@ -282,7 +293,7 @@ static void directories_are_listed_sorted_and_removed_whole(void **state)
     assert_ok(bl_make_dirs(in_dir("t/u/v//w/"), &e));
     assert_ok(bl_make_dirs(in_dir("t/u"), &e));
     assert_ok(bl_write_file(in_dir("t/u/file"), "x", 1, &e));
-    assert_int_equal(symlink(dir, in_dir("t/u/link")), 0);                  /* removed, not followed */
+    assert_int_equal(symlink(dir, in_dir("t/u/link")), 0); /* removed, not followed */
     assert_refused(bl_make_dirs(in_dir("t/u/file/x"), &e), BL_E_DISK, "make the directory");
     assert_ok(bl_remove_tree(in_dir("t"), &e));
     assert_false(bl_exists(in_dir("t")));
@@ -296,7 +307,9 @@ static void directories_are_listed_sorted_and_removed_whole(void **state)
     assert_string_equal(joined, "a/b");
     assert_string_equal(slash, "a/b");
     assert_string_equal(bare, "b");
-    bl_free(joined); bl_free(slash); bl_free(bare);
+    bl_free(joined);
+    bl_free(slash);
+    bl_free(bare);
     assert_true(bl_disk_free(dir) > 0);
     assert_int_equal(bl_disk_free(in_dir("none")), 0);
 }
@@ -317,7 +330,7 @@ static void only_leftovers_of_dead_processes_are_cleaned(void **state)
     long dead = (long)a_dead_pid();
     snprintf(name, sizeof name, "%s/x.h5.tmp.%ld", dir, dead);
     assert_ok(bl_write_file(name, "x", 1, &e));
-    snprintf(name, sizeof name, "%s/kept.tmp.%ld", dir, dead);              /* locked by somebody, elsewhere perhaps */
+    snprintf(name, sizeof name, "%s/kept.tmp.%ld", dir, dead); /* locked by somebody, elsewhere perhaps */
     bl_lock *l;
     assert_ok(bl_lock_take(name, &l, &e));
     snprintf(name, sizeof name, "%s/mine.tmp.%ld", dir, (long)getpid());
@@ -347,7 +360,7 @@ static void a_lock_has_one_owner_who_is_named(void **state)
     bl_lock_free(l);
     bl_lock_free(NULL);
 
-    int ready[2];                               /* the owner dies: taken over at once */
+    int ready[2]; /* the owner dies: taken over at once */
     assert_int_equal(pipe(ready), 0);
     pid_t pid = fork();
     if (pid == 0) {
@@ -377,7 +390,7 @@ static void without_flock_the_content_decides(void **state)
     bl_lock *l, *m;
     char host[256], text[400];
     gethostname(host, sizeof host);
-    bl_fs_fail_at(2, ENOLCK, false);            /* open, then flock */
+    bl_fs_fail_at(2, ENOLCK, false); /* open, then flock */
     assert_ok(bl_lock_take(in_dir(".l"), &l, &e));
     bl_fs_fail_at(2, ENOLCK, false);
     assert_refused(bl_lock_take(in_dir(".l"), &m, &e), BL_E_BUSY, "held by process");
@@ -391,19 +404,23 @@ static void without_flock_the_content_decides(void **state)
 
     assert_ok(bl_write_file(in_dir(".l"), "77 elsewhere\n", 13, &e));
     bl_fs_fail_at(2, ENOLCK, false);
-    assert_refused(bl_lock_take(in_dir(".l"), &l, &e), BL_E_BUSY, "process 77 on elsewhere; if it is not running there any more, remove this file");
+    assert_refused(bl_lock_take(in_dir(".l"), &l, &e), BL_E_BUSY,
+                   "process 77 on elsewhere; if it is not running there any more, remove this file");
     assert_ok(bl_write_file(in_dir(".l"), "", 0, &e));
     bl_fs_fail_at(2, ENOLCK, false);
     assert_refused(bl_lock_take(in_dir(".l"), &l, &e), BL_E_BUSY, "unknown process");
     bl_fs_fail_at(0, 0, false);
-    assert_ok(bl_lock_take(in_dir(".l"), &l, &e));                          /* with flock, an unheld file is free */
+    assert_ok(bl_lock_take(in_dir(".l"), &l, &e)); /* with flock, an unheld file is free */
     bl_lock_free(l);
 }
 
 static void a_process_stopped_before_the_rename_leaves_no_final_name(void **state)
 {
     (void)state;
-    static const struct { const char *point; bool there; } rows[] = { { "before-rename", false }, { "after-rename", true } };
+    static const struct {
+        const char *point;
+        bool there;
+    } rows[] = {{"before-rename", false}, {"after-rename", true}};
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         pid_t pid = fork();
         if (pid == 0) {
@@ -415,7 +432,7 @@ static void a_process_stopped_before_the_rename_leaves_no_final_name(void **stat
         assert_true(WIFSTOPPED(status));
         assert_int_equal(bl_exists(in_dir("r")), rows[i].there);
         assert_int_equal(entries(), 1);
-        bl_clean_temps(dir);                    /* the process still lives: its file stays */
+        bl_clean_temps(dir); /* the process still lives: its file stays */
         assert_int_equal(entries(), 1);
         kill(pid, SIGKILL);
         waitpid(pid, &status, 0);
@@ -429,7 +446,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_file_is_read_as_it_was_written),
-        T(pieces_of_any_size_keep_their_order), T(a_map_shows_the_file_and_notices_changes),
+        T(pieces_of_any_size_keep_their_order),
+        T(a_map_shows_the_file_and_notices_changes),
         T(a_file_cut_short_under_the_map_is_named),
         T(a_bus_error_elsewhere_is_not_hidden),
         T(a_written_file_appears_by_rename_or_not_at_all),

@@ -16,7 +16,8 @@ static void values_have_their_kinds_and_order(void **state)
 {
     (void)state;
     bl_json *j = parsed(" { \"a\" : [ 1 , true , null, \"x\" , { } , [ ] ] , \"A\":false, \"\":-0 } \n", BL_JSON_PLAIN);
-    static const bl_json_type want[] = { BL_JSON_NUMBER, BL_JSON_BOOL, BL_JSON_NULL, BL_JSON_STRING, BL_JSON_OBJECT, BL_JSON_ARRAY };
+    static const bl_json_type want[] = {BL_JSON_NUMBER, BL_JSON_BOOL,   BL_JSON_NULL,
+                                        BL_JSON_STRING, BL_JSON_OBJECT, BL_JSON_ARRAY};
     assert_int_equal(bl_json_kind(j), BL_JSON_OBJECT);
     assert_int_equal(bl_json_size(j), 3);
     const bl_json *a = bl_json_get(j, "a");
@@ -52,11 +53,26 @@ static void values_have_their_kinds_and_order(void **state)
 static void integers_are_exact_up_to_2_53(void **state)
 {
     (void)state;
-    static const struct { const char *text; bool ok; int64_t want; } rows[] = {
-        { "0", true, 0 }, { "-1", true, -1 }, { "2147483648", true, 2147483648 }, { "999999999999999", true, 999999999999999 },
-        { "9007199254740991", true, 9007199254740991 }, { "9007199254740992", true, 9007199254740992 }, { "-9007199254740992", true, -9007199254740992 },
-        { "9007199254740993", false, 0 }, { "-9007199254740993", false, 0 }, { "9223372036854775808", false, 0 }, { "18446744073709551616", false, 0 },
-        { "100000000000000000000000000000000000000", false, 0 }, { "1.0", false, 0 }, { "1e3", false, 0 }, { "5E-1", false, 0 },
+    static const struct {
+        const char *text;
+        bool ok;
+        int64_t want;
+    } rows[] = {
+        {"0", true, 0},
+        {"-1", true, -1},
+        {"2147483648", true, 2147483648},
+        {"999999999999999", true, 999999999999999},
+        {"9007199254740991", true, 9007199254740991},
+        {"9007199254740992", true, 9007199254740992},
+        {"-9007199254740992", true, -9007199254740992},
+        {"9007199254740993", false, 0},
+        {"-9007199254740993", false, 0},
+        {"9223372036854775808", false, 0},
+        {"18446744073709551616", false, 0},
+        {"100000000000000000000000000000000000000", false, 0},
+        {"1.0", false, 0},
+        {"1e3", false, 0},
+        {"5E-1", false, 0},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_json *j = parsed(rows[i].text, BL_JSON_PLAIN);
@@ -73,8 +89,9 @@ static void integers_are_exact_up_to_2_53(void **state)
 static void escapes_are_decoded(void **state)
 {
     (void)state;
-    bl_json *j = parsed("[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\", \"\\u00e9\\u20AC\\ud83d\\ude00\", \"h\xc3\xa9\", \"\"]", BL_JSON_PLAIN);
-    static const char *const want[] = { "\"\\/\b\f\n\r\t", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "h\xc3\xa9", "" };
+    bl_json *j = parsed("[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\", \"\\u00e9\\u20AC\\ud83d\\ude00\", \"h\xc3\xa9\", \"\"]",
+                        BL_JSON_PLAIN);
+    static const char *const want[] = {"\"\\/\b\f\n\r\t", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "h\xc3\xa9", ""};
     size_t n = 0;
     for (const bl_json *v = bl_json_first(j); v; v = bl_json_next(v), n++) {
         const char *s;
@@ -88,8 +105,10 @@ static void escapes_are_decoded(void **state)
 static void comments_and_trailing_commas_are_accepted_when_asked(void **state)
 {
     (void)state;
-    bl_json *j = parsed("// a spec\n{ // open\n \"url\": \"http://x//y\", // not in a string\n \"l\": [1, 2, // two\n ], \"o\": {\"a\":[{},],},\n} // end", BL_JSON_COMMENTS);
-    bl_text t = { 0 };
+    bl_json *j = parsed("// a spec\n{ // open\n \"url\": \"http://x//y\", // not in a string\n \"l\": [1, 2, // two\n "
+                        "], \"o\": {\"a\":[{},],},\n} // end",
+                        BL_JSON_COMMENTS);
+    bl_text t = {0};
     bl_json_put_node(&t, j);
     assert_string_equal(t.s, "{\"url\":\"http://x//y\",\"l\":[1,2],\"o\":{\"a\":[{}]}}");
     bl_text_free(&t);
@@ -99,17 +118,27 @@ static void comments_and_trailing_commas_are_accepted_when_asked(void **state)
 static void strings_are_escaped_and_stay_readable(void **state)
 {
     (void)state;
-    static const struct { const char *in; size_t n; const char *want; } rows[] = {
-        { "plain",            5, "\"plain\"" },
-        { "\"\\\n\r\t\b\f\x01\x1f", 9, "\"\\\"\\\\\\n\\r\\t\\b\\f\\u0001\\u001f\"" },
-        { "h\xc3\xa9 \xf0\x9f\x98\x80", 8, "\"h\xc3\xa9 \xf0\x9f\x98\x80\"" },
-        { "a\0b",             3, "\"a\xef\xbf\xbd" "b\"" },
-        { "\xff" "a\xfe\xfe", 4, "\"\xef\xbf\xbd" "a\xef\xbf\xbd\xef\xbf\xbd\"" },
-        { "\xe2\x82",         2, "\"\xef\xbf\xbd\xef\xbf\xbd\"" },
-        { "",                 0, "\"\"" },
+    static const struct {
+        const char *in;
+        size_t n;
+        const char *want;
+    } rows[] = {
+        {"plain", 5, "\"plain\""},
+        {"\"\\\n\r\t\b\f\x01\x1f", 9, "\"\\\"\\\\\\n\\r\\t\\b\\f\\u0001\\u001f\""},
+        {"h\xc3\xa9 \xf0\x9f\x98\x80", 8, "\"h\xc3\xa9 \xf0\x9f\x98\x80\""},
+        {"a\0b", 3,
+         "\"a\xef\xbf\xbd"
+         "b\""},
+        {"\xff"
+         "a\xfe\xfe",
+         4,
+         "\"\xef\xbf\xbd"
+         "a\xef\xbf\xbd\xef\xbf\xbd\""},
+        {"\xe2\x82", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\""},
+        {"", 0, "\"\""},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        bl_text t = { 0 };
+        bl_text t = {0};
         bl_json_put_str(&t, rows[i].in, rows[i].n);
         assert_string_equal(t.s, rows[i].want);
         bl_json_free(parsed(t.s, BL_JSON_PLAIN));
@@ -120,9 +149,9 @@ static void strings_are_escaped_and_stay_readable(void **state)
 static void numbers_that_are_not_finite_are_not_written(void **state)
 {
     (void)state;
-    double bad[] = { NAN, INFINITY, -INFINITY };
+    double bad[] = {NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < BL_COUNT(bad); i++) {
-        bl_text t = { 0 };
+        bl_text t = {0};
         bl_json_put_real(&t, bad[i]);
         assert_string_equal(t.s, "null");
         assert_true(t.failed);
@@ -133,7 +162,7 @@ static void numbers_that_are_not_finite_are_not_written(void **state)
 static void known_keys_pass(void **state)
 {
     (void)state;
-    static const char *const known[] = { "a", "b", NULL };
+    static const char *const known[] = {"a", "b", NULL};
     bl_json *j = parsed("{\"b\":1}", BL_JSON_PLAIN), *empty = parsed("{}", BL_JSON_PLAIN);
     assert_int_equal(bl_json_only(j, known, NULL), BL_OK);
     assert_int_equal(bl_json_only(empty, known, NULL), BL_OK);
@@ -150,7 +179,8 @@ static void a_file_is_named_by_its_last_part(void **state)
     snprintf(dir, sizeof dir, "%s", test_dir());
     snprintf(path, sizeof path, "%s/config.json", dir);
     assert_ok(bl_write_file(path, "{\"n\":01}", 8, &e));
-    assert_refused(bl_json_read(path, 100, BL_JSON_PLAIN, &j, &e), BL_E_FORMAT, "config.json: n: line 1, column 6: a number begins with a needless zero");
+    assert_refused(bl_json_read(path, 100, BL_JSON_PLAIN, &j, &e), BL_E_FORMAT,
+                   "config.json: n: line 1, column 6: a number begins with a needless zero");
     assert_int_equal(strncmp(e.text, "config.json", 11), 0);
     assert_refused(bl_json_read(path, 7, BL_JSON_PLAIN, &j, &e), BL_E_FORMAT, "8 bytes, expected at most 7");
     assert_ok(bl_write_file(path, "{\"n\":1}", 7, &e));
@@ -163,13 +193,13 @@ static void a_file_is_named_by_its_last_part(void **state)
 static void large_objects_are_read_in_good_time(void **state)
 {
     (void)state;
-    bl_text t = { 0 };
+    bl_text t = {0};
     bl_text_add(&t, "{\"vocab\":{");
     for (int i = 0; i < 300000; i++) bl_text_addf(&t, "%s\"token-number-%d\":%d", i ? "," : "", i, i);
     bl_text_add(&t, "}}");
     double start = bl_now();
     bl_json *j = parsed(t.s, BL_JSON_PLAIN);
-    assert_true(bl_now() - start < 10);         /* 0.2 s without sanitizers on an idle machine */
+    assert_true(bl_now() - start < 10); /* 0.2 s without sanitizers on an idle machine */
     assert_int_equal(bl_json_size(bl_json_get(j, "vocab")), 300000);
     bl_json_free(j);
     bl_text_free(&t);

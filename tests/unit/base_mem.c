@@ -5,7 +5,7 @@
 static void new_memory_is_zeroed_and_aligned(void **state)
 {
     (void)state;
-    static const size_t sizes[] = { 0, 1, 63, 64, 65, 4096, 65535, 65536, 1 << 20 };
+    static const size_t sizes[] = {0, 1, 63, 64, 65, 4096, 65535, 65536, 1 << 20};
     for (size_t i = 0; i < BL_COUNT(sizes); i++) {
         unsigned char *p = bl_new(sizes[i], 1, NULL);
         assert_non_null(p);
@@ -75,7 +75,7 @@ static void *spend(void *arg)
     void *p = bl_new(3 << 20, 1, NULL);
     void *q = bl_new(2 << 20, 1, NULL);
     bl_free(p);
-    *(void **)arg = q;                          /* freed by another thread */
+    *(void **)arg = q; /* freed by another thread */
     return NULL;
 }
 
@@ -85,16 +85,16 @@ static void the_watch_counts_each_thread_by_itself(void **state)
     void *old = bl_new(8 << 20, 1, NULL), *left[4];
     uint64_t before = bl_alloc_live();
     bl_alloc_watch_reset();
-    bl_free(old);                               /* of an earlier epoch: nobody's account */
+    bl_free(old); /* of an earlier epoch: nobody's account */
     assert_int_equal(bl_alloc_watch_thread_max(), 0);
     bl_free(bl_new(4 << 20, 1, NULL));
-    assert_int_equal(bl_alloc_watch_thread_max(), 4 << 20);         /* nothing was taken off for the old block */
+    assert_int_equal(bl_alloc_watch_thread_max(), 4 << 20); /* nothing was taken off for the old block */
     for (int i = 0; i < 4; i++) {
         pthread_t t;
         assert_int_equal(pthread_create(&t, NULL, spend, &left[i]), 0);
         pthread_join(t, NULL);
     }
-    assert_int_equal(bl_alloc_watch_thread_max(), 5 << 20);         /* not 4 times as much */
+    assert_int_equal(bl_alloc_watch_thread_max(), 5 << 20); /* not 4 times as much */
     assert_int_equal(bl_alloc_live(), before - (8 << 20) + 4 * (2 << 20));
     for (int i = 0; i < 4; i++) bl_free(left[i]);
     assert_int_equal(bl_alloc_live(), before - (8 << 20));
@@ -129,7 +129,10 @@ static void copies_of_text(void **state)
     assert_string_equal(b, "lad");
     assert_string_equal(c, "ab");
     assert_string_equal(d, "w-4");
-    bl_free(a); bl_free(b); bl_free(c); bl_free(d);
+    bl_free(a);
+    bl_free(b);
+    bl_free(c);
+    bl_free(d);
     bl_free(NULL);
 }
 
@@ -179,7 +182,7 @@ static void growing_text_grows(void **state)
 {
     (void)state;
     bl_err e;
-    bl_text t = { 0 };
+    bl_text t = {0};
     bl_text_add(&t, "");
     for (int i = 0; i < 1000; i++) bl_text_addf(&t, "%d,", i);
     char big[2000];
@@ -191,7 +194,7 @@ static void growing_text_grows(void **state)
     bl_alloc_fail_at(1, false);
     while (!t.failed) bl_text_addn(&t, big, sizeof big);
     size_t n = t.n;
-    bl_text_add(&t, "more");                    /* sticky: nothing is added after a hole */
+    bl_text_add(&t, "more"); /* sticky: nothing is added after a hole */
     assert_int_equal(t.n, n);
     bl_alloc_fail_at(0, false);
     assert_int_equal(bl_text_check(&t, &e), BL_E_NOMEM);

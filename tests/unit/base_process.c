@@ -53,7 +53,7 @@ static void the_first_signal_asks_and_the_second_ends(void **state)
     assert_int_equal(child_after(SIGINT, 1), 7);
     assert_int_equal(child_after(SIGTERM, 1), 7);
     assert_int_equal(child_after(SIGINT, 2), 130);
-    assert_int_equal(child_after(SIGXFSZ, 1), 8);       /* ignored */
+    assert_int_equal(child_after(SIGXFSZ, 1), 8); /* ignored */
     assert_int_equal(child_after(SIGPIPE, 1), -SIGPIPE);
 }
 
@@ -78,7 +78,7 @@ static void numbers_have_a_point_under_a_locale_with_a_comma(void **state)
     snprintf(dir, sizeof dir, "%s", test_dir());
     if (!setlocale(LC_ALL, "de_DE.UTF-8") && !setlocale(LC_ALL, "fr_FR.UTF-8")) {
         snprintf(made, sizeof made, "%s/de_DE.UTF-8", dir);
-        char *argv[] = { "localedef", "--no-archive", "-c", "-i", "de_DE", "-f", "UTF-8", made, NULL };
+        char *argv[] = {"localedef", "--no-archive", "-c", "-i", "de_DE", "-f", "UTF-8", made, NULL};
         if (!runs(argv) || setenv("LOCPATH", dir, 1) != 0 || !setlocale(LC_ALL, "de_DE.UTF-8")) {
             bl_remove_tree(dir, NULL);
             print_message("skipped: no locale with a decimal comma\n");
@@ -86,7 +86,7 @@ static void numbers_have_a_point_under_a_locale_with_a_comma(void **state)
         }
     }
     assert_string_equal(localeconv()->decimal_point, ",");
-    bl_text t = { 0 };
+    bl_text t = {0};
     double v;
     bl_json *j;
     bl_json_put_real(&t, 0.5);

@@ -3,10 +3,16 @@
 #include "kernels/base/hash.h"
 #include "kernels/base/rng.h"
 
-static const struct { uint32_t counter[4], key[2], want[4]; } known[] = {
-    { { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
-    { { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff }, { 0xffffffff, 0xffffffff }, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
-    { { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 }, { 0xa4093822, 0x299f31d0 }, { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
+static const struct {
+    uint32_t counter[4], key[2], want[4];
+} known[] = {
+    {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+    {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+     {0xffffffff, 0xffffffff},
+     {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+    {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+     {0xa4093822, 0x299f31d0},
+     {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
 };
 
 static void philox_gives_the_published_numbers(void **state)
@@ -56,7 +62,7 @@ static void the_hash_of_nothing_is_the_published_one(void **state)
     (void)state;
     char hex[33];
     bl_hash_hex(bl_hash_bytes("", 0), hex);
-    assert_string_equal(hex, "99aa06d3014798d86001c324468d497f");   /* xxHash's own documentation of XXH3-128 */
+    assert_string_equal(hex, "99aa06d3014798d86001c324468d497f"); /* xxHash's own documentation of XXH3-128 */
     bl_hash_hex(bl_hasher_end(bl_hasher_new(NULL)), hex);
     assert_string_equal(hex, "99aa06d3014798d86001c324468d497f");
 }
@@ -90,8 +96,8 @@ static void texts_do_not_run_together(void **state)
     assert_false(bl_hash_equal(of_texts("", "a"), of_texts(NULL, "a")));
     assert_true(bl_hash_equal(of_texts("x", NULL), of_texts("x", NULL)));
     bl_hasher *h = bl_hasher_new(NULL), *g = bl_hasher_new(NULL);
-    const uint8_t le[16] = { 8, 7, 6, 5, 4, 3, 2, 1, 1 };
-    bl_hash_of(h, (bl_hash){ .hi = 0x0102030405060708, .lo = 1 });
+    const uint8_t le[16] = {8, 7, 6, 5, 4, 3, 2, 1, 1};
+    bl_hash_of(h, (bl_hash){.hi = 0x0102030405060708, .lo = 1});
     bl_hash_add(g, le, sizeof le);
     assert_true(bl_hash_equal(bl_hasher_end(h), bl_hasher_end(g)));
 }

@@ -4,10 +4,14 @@
 static void every_status_has_a_name_and_an_exit_code(void **state)
 {
     (void)state;
-    for (int st = BL_OK; st <= BL_E_INTERNAL; st++) assert_int_equal(strncmp(bl_status_name(st), st ? "BL_E_" : "BL_OK", 5), 0);
-    static const struct { bl_status st; int code; } rows[] = {
-        { BL_OK, 0 }, { BL_E_CONFIG, 2 }, { BL_E_FORMAT, 2 }, { BL_E_MISSING, 2 }, { BL_E_DISK, 4 }, { BL_E_DEVICE, 4 },
-        { BL_E_INTERRUPTED, 130 }, { BL_E_NUMERIC, 1 }, { BL_E_NOMEM, 1 }, { BL_E_INTERNAL, 1 },
+    for (int st = BL_OK; st <= BL_E_INTERNAL; st++)
+        assert_int_equal(strncmp(bl_status_name(st), st ? "BL_E_" : "BL_OK", 5), 0);
+    static const struct {
+        bl_status st;
+        int code;
+    } rows[] = {
+        {BL_OK, 0},       {BL_E_CONFIG, 2},        {BL_E_FORMAT, 2},  {BL_E_MISSING, 2}, {BL_E_DISK, 4},
+        {BL_E_DEVICE, 4}, {BL_E_INTERRUPTED, 130}, {BL_E_NUMERIC, 1}, {BL_E_NOMEM, 1},   {BL_E_INTERNAL, 1},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) assert_int_equal(bl_exit_code(rows[i].st), rows[i].code);
     assert_string_equal(bl_status_name((bl_status)99), "unknown status");
@@ -24,22 +28,29 @@ static void a_failure_is_a_sentence_and_where_it_was(void **state)
     assert_int_equal(e.status, BL_E_FORMAT);
     assert_int_equal(bl_fail(NULL, BL_E_IO, "nobody listens"), BL_E_IO);
     bl_within(NULL, "nobody");
-    assert_int_equal(bl_fail(&e, BL_E_IO, "again: %s", e.text), BL_E_IO);      /* its own text as an argument */
+    assert_int_equal(bl_fail(&e, BL_E_IO, "again: %s", e.text), BL_E_IO); /* its own text as an argument */
     assert_string_equal(e.text, "again: loading tiny: layer 9: config.json: 3 heads, expected 4");
 }
 
-static const struct { const char *in, *want; } cleaned[] = {
-    { "a\nb\tc\rd",                 "a\\nb\\tc\\rd"        },
-    { "\x1b[31mred",                "\\x1b[31mred"         },
-    { "bell\x07" "del\x7f",         "bell\\x07del\\x7f"    },
-    { "bad \xff\xc3(",              "bad \\xff\\xc3("      },
-    { "overlong \xc0\xaf",          "overlong \\xc0\\xaf"  },
-    { "three \xe0\x80\xaf",          "three \\xe0\\x80\\xaf" },
-    { "four \xf0\x80\x80\xaf",      "four \\xf0\\x80\\x80\\xaf" },
-    { "surrogate \xed\xa0\x80",     "surrogate \\xed\\xa0\\x80" },
-    { "h\xc3\xbc" "bsch \xf0\x9f\x98\x80", "h\xc3\xbc" "bsch \xf0\x9f\x98\x80" },
-    { "c1 \xc2\x85 bidi \xe2\x80\xae", "c1 \\u0085 bidi \\u202e" },
-    { "cut off \xe2\x82",           "cut off \\xe2\\x82"   },
+static const struct {
+    const char *in, *want;
+} cleaned[] = {
+    {"a\nb\tc\rd", "a\\nb\\tc\\rd"},
+    {"\x1b[31mred", "\\x1b[31mred"},
+    {"bell\x07"
+     "del\x7f",
+     "bell\\x07del\\x7f"},
+    {"bad \xff\xc3(", "bad \\xff\\xc3("},
+    {"overlong \xc0\xaf", "overlong \\xc0\\xaf"},
+    {"three \xe0\x80\xaf", "three \\xe0\\x80\\xaf"},
+    {"four \xf0\x80\x80\xaf", "four \\xf0\\x80\\x80\\xaf"},
+    {"surrogate \xed\xa0\x80", "surrogate \\xed\\xa0\\x80"},
+    {"h\xc3\xbc"
+     "bsch \xf0\x9f\x98\x80",
+     "h\xc3\xbc"
+     "bsch \xf0\x9f\x98\x80"},
+    {"c1 \xc2\x85 bidi \xe2\x80\xae", "c1 \\u0085 bidi \\u202e"},
+    {"cut off \xe2\x82", "cut off \\xe2\\x82"},
 };
 
 static void a_sentence_cannot_move_the_cursor(void **state)
@@ -66,14 +77,15 @@ static void a_long_name_is_shortened_in_the_middle(void **state)
     assert_non_null(strstr(e.text, "model.bin: tensor 'Annn"));
     assert_non_null(strstr(e.text, "\xe2\x80\xa6"));
     assert_non_null(strstr(e.text, "nnnZ': 3 dims, expected 2"));
-    for (size_t i = 0; i < n; i++) if (i % 50 == 25) name[i] = ' ';         /* now of many words */
+    for (size_t i = 0; i < n; i++)
+        if (i % 50 == 25) name[i] = ' '; /* now of many words */
     bl_fail(&e, BL_E_FORMAT, "model.bin: tensor '%s': 3 dims, expected 2", name);
     assert_true(strlen(e.text) < sizeof e.text);
     assert_non_null(strstr(e.text, "model.bin: tensor 'Annn"));
     assert_non_null(strstr(e.text, "nnnZ': 3 dims, expected 2"));
     bl_within(&e, "%s", name);
     assert_non_null(strstr(e.text, "expected 2"));
-    bl_alloc_fail_at(1, true);                  /* also when there is no memory to say it */
+    bl_alloc_fail_at(1, true); /* also when there is no memory to say it */
     bl_fail(&e, BL_E_FORMAT, "model.bin: tensor '%s': 3 dims, expected 2", name);
     bl_alloc_fail_at(0, false);
     assert_non_null(strstr(e.text, "model.bin: tensor 'Annn"));
@@ -83,15 +95,29 @@ static void a_long_name_is_shortened_in_the_middle(void **state)
 static void the_nearest_name_is_found(void **state)
 {
     (void)state;
-    static const char *const names[] = { "arc_easy", "arc_challenge", "hellaswag", "gsm8k", "wikitext2", "rtn", "gptq", NULL };
-    static const struct { const char *word, *want; } rows[] = {
-        { "arc-easy", "arc_easy" }, { "arcc", "arc_challenge" }, { "hellaswga", "hellaswag" }, { "GPTQ", "gptq" },
-        { "gqtp", "gptq" }, { "wikitext", "wikitext2" }, { "rnt", "rtn" }, { "zzzzzz", NULL }, { "", NULL }, { "q", NULL },
+    static const char *const names[] = {"arc_easy",  "arc_challenge", "hellaswag", "gsm8k",
+                                        "wikitext2", "rtn",           "gptq",      NULL};
+    static const struct {
+        const char *word, *want;
+    } rows[] = {
+        {"arc-easy", "arc_easy"},
+        {"arcc", "arc_challenge"},
+        {"hellaswga", "hellaswag"},
+        {"GPTQ", "gptq"},
+        {"gqtp", "gptq"},
+        {"wikitext", "wikitext2"},
+        {"rnt", "rtn"},
+        {"zzzzzz", NULL},
+        {"", NULL},
+        {"q", NULL},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         const char *got = bl_nearest(rows[i].word, names);
         if (!rows[i].want) assert_null(got);
-        else { assert_non_null(got); assert_string_equal(got, rows[i].want); }
+        else {
+            assert_non_null(got);
+            assert_string_equal(got, rows[i].want);
+        }
     }
     char word[5000];
     memset(word, 'a', sizeof word);

@@ -7,17 +7,32 @@
 #include <math.h>
 #include <unistd.h>
 
-#define NEEDS_BENCHMARK() do { if (!bl_gbench_there()) { print_message("skipped: built without Google Benchmark\n"); skip(); } } while (0)
+#define NEEDS_BENCHMARK()                                                                                              \
+    do {                                                                                                               \
+        if (!bl_gbench_there()) {                                                                                      \
+            print_message("skipped: built without Google Benchmark\n");                                                \
+            skip();                                                                                                    \
+        }                                                                                                              \
+    } while (0)
 
-static const int64_t rows[] = { 1, 16 };
+static const int64_t rows[] = {1, 16};
 static bl_bench_opts quick(const char *filter, const char *out)
 {
-    return (bl_bench_opts){ .shape = "synth:tiny", .filter = filter, .m = rows, .n_m = 2, .group = 32, .threads = 2, .repetitions = 2, .min_time = 1e-4, .out = out, .quiet = true };
+    return (bl_bench_opts){.shape = "synth:tiny",
+                           .filter = filter,
+                           .m = rows,
+                           .n_m = 2,
+                           .group = 32,
+                           .threads = 2,
+                           .repetitions = 2,
+                           .min_time = 1e-4,
+                           .out = out,
+                           .quiet = true};
 }
 
 static bl_arena *arena(void)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a = NULL;
     assert_ok(bl_arena_new(&a, &e));
     return a;
@@ -25,7 +40,7 @@ static bl_arena *arena(void)
 
 static size_t files_in(const char *dir)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     char **names = NULL;
     size_t n = 0;
     assert_ok(bl_dir_list(dir, &names, &n, &e));
@@ -65,11 +80,11 @@ static bl_status fails(bl_backend *be, const bl_kernel_case *c, bl_err *e)
 
 static void a_wrong_kernel_is_named_and_not_timed(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a = NULL;
     const bl_kernel *good = bl_kernel_find("linear_fp32_ref");
     bl_kernel silent = *good, sloppy = *good;
-    const bl_kernel *list[] = { good, &silent, &sloppy };
+    const bl_kernel *list[] = {good, &silent, &sloppy};
     bl_bench_result r;
     char *json = NULL;
     size_t n;
@@ -86,7 +101,9 @@ static void a_wrong_kernel_is_named_and_not_timed(void **state)
     assert_ok(bl_bench_list(&o, list, 3, a, &r, &e));
     assert_int_equal(r.n_wrong, 4 * 2 * 2);
     assert_int_equal(r.n, 4 * 2 * 2);
-    for (size_t i = 0; i < r.n; i++) if (strcmp(r.row[i].kernel, "openblas") && strcmp(r.row[i].kernel, good->name)) fail_msg("%s was timed", r.row[i].kernel);
+    for (size_t i = 0; i < r.n; i++)
+        if (strcmp(r.row[i].kernel, "openblas") && strcmp(r.row[i].kernel, good->name))
+            fail_msg("%s was timed", r.row[i].kernel);
     for (size_t i = 0; i < r.n_wrong; i++) {
         assert_true(!strcmp(r.wrong[i].kernel, "silent") || !strcmp(r.wrong[i].kernel, "sloppy"));
         assert_false(r.wrong[i].nmse <= r.wrong[i].limit);
@@ -104,10 +121,10 @@ static void a_wrong_kernel_is_named_and_not_timed(void **state)
 
 static void a_kernel_that_fails_stops_the_bench_and_leaves_nothing(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a = NULL;
     bl_kernel burning = *bl_kernel_find("linear_fp32_ref");
-    const bl_kernel *list[] = { &burning };
+    const bl_kernel *list[] = {&burning};
     bl_bench_result r;
     const char *dir = test_dir();
     bl_bench_opts o = quick(NULL, dir);
@@ -126,8 +143,10 @@ static void a_kernel_that_fails_stops_the_bench_and_leaves_nothing(void **state)
 /* ---- what is timed ---- */
 static void every_distinct_layer_shape_is_timed_once_for_each_number_of_rows(void **state)
 {
-    static const struct { int64_t out, in; } shapes[] = { { 64, 64 }, { 32, 64 }, { 176, 64 }, { 64, 176 } };     /* q and o, k and v, gate and up, down */
-    bl_err e = { 0 };
+    static const struct {
+        int64_t out, in;
+    } shapes[] = {{64, 64}, {32, 64}, {176, 64}, {64, 176}}; /* q and o, k and v, gate and up, down */
+    bl_err e = {0};
     bl_arena *a = NULL;
     bl_bench_result r;
     bl_bench_opts o = quick("linear_int4_ref", NULL);
@@ -158,7 +177,7 @@ static void every_distinct_layer_shape_is_timed_once_for_each_number_of_rows(voi
 
 static void nothing_is_written_unless_asked(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a = NULL;
     bl_bench_result r;
     bl_bench_opts o = quick("linear_fp32_ref", NULL);
@@ -179,7 +198,7 @@ static void nothing_is_written_unless_asked(void **state)
 
 static void a_filter_that_fits_no_kernel_is_refused(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a = NULL;
     bl_bench_result r;
     bl_bench_opts o = quick("gem_*,nothing", NULL);
@@ -192,7 +211,7 @@ static void a_filter_that_fits_no_kernel_is_refused(void **state)
 
 static void without_google_benchmark_the_missing_package_is_named(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_bench_result r;
     bl_bench_opts o = quick(NULL, NULL);
     (void)state;
@@ -205,7 +224,7 @@ static void without_google_benchmark_the_missing_package_is_named(void **state)
 /* ---- what is written ---- */
 static void the_shard_reads_back_as_the_same_rows(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a = NULL;
     bl_bench_result r;
     bl_kernel_row *got;
@@ -226,8 +245,10 @@ static void the_shard_reads_back_as_the_same_rows(void **state)
         assert_string_equal(x->format, y->format);
         assert_string_equal(x->backend, y->backend);
         assert_true(x->m == y->m && x->out == y->out && x->in == y->in && x->group == y->group);
-        assert_true(x->bits == y->bits && x->seconds == y->seconds && x->seconds_min == y->seconds_min && x->ratio == y->ratio && x->nmse == y->nmse);
-        assert_true(fabs(x->gbs / y->gbs - 1) < 1e-14 && fabs(x->gflops / y->gflops - 1) < 1e-14);       /* stored per second, not in thousands of millions */
+        assert_true(x->bits == y->bits && x->seconds == y->seconds && x->seconds_min == y->seconds_min &&
+                    x->ratio == y->ratio && x->nmse == y->nmse);
+        assert_true(fabs(x->gbs / y->gbs - 1) < 1e-14 &&
+                    fabs(x->gflops / y->gflops - 1) < 1e-14); /* stored per second, not in thousands of millions */
     }
     bl_remove_tree(dir, &e);
     bl_arena_free(a);
@@ -235,8 +256,9 @@ static void the_shard_reads_back_as_the_same_rows(void **state)
 
 static void the_report_of_google_benchmark_has_every_row_with_its_counters(void **state)
 {
-    static const char *const counters[] = { "flop_per_second", "bytes_per_second", "bits_per_weight", "nmse", "real_time", "cpu_time" };
-    bl_err e = { 0 };
+    static const char *const counters[] = {"flop_per_second", "bytes_per_second", "bits_per_weight", "nmse",
+                                           "real_time",       "cpu_time"};
+    bl_err e = {0};
     bl_arena *a = NULL;
     bl_bench_result r;
     bl_json *doc = NULL;
@@ -279,7 +301,7 @@ static void the_report_of_google_benchmark_has_every_row_with_its_counters(void 
 
 static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a = NULL;
     bl_kernel_row *row;
     size_t n = 7, size;
@@ -308,17 +330,18 @@ static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(vo
 static void tables_have_one_line_a_row(void **state)
 {
     static const bl_kernel_row row[] = {
-        { "openblas", "linear", "fp32", "openblas", 16, 576, 1536, 0, 32, 2e-3, 1.2, 14.5, 1, 1e-14, 1.5e-3 },
-        { "gemm_int4_avx2", "linear", "int4", "cpu", 16, 576, 1536, 64, 4.3125, 1e-3, 0.6, 29, 2, 1e-15, 0.5e-3 },
+        {"openblas", "linear", "fp32", "openblas", 16, 576, 1536, 0, 32, 2e-3, 1.2, 14.5, 1, 1e-14, 1.5e-3},
+        {"gemm_int4_avx2", "linear", "int4", "cpu", 16, 576, 1536, 64, 4.3125, 1e-3, 0.6, 29, 2, 1e-15, 0.5e-3},
     };
-    bl_err e = { 0 };
-    bl_text t = { 0 };
+    bl_err e = {0};
+    bl_text t = {0};
     bl_json *doc = NULL;
     double x;
     (void)state;
 
     assert_ok(bl_bench_table(row, 2, false, &t, &e));
-    assert_string_equal(t.s,
+    assert_string_equal(
+        t.s,
         "| kernel         |    M |   out |    in | group |  bits |      us |  min us |  GB/s | GFLOP/s | OpenBLAS |\n"
         "|:---------------|-----:|------:|------:|------:|------:|--------:|--------:|------:|--------:|---------:|\n"
         "| openblas       |   16 |   576 |  1536 |       | 32.00 |  2000.0 |  1500.0 |   1.2 |    14.5 |    1.00x |\n"

@@ -4,13 +4,13 @@
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 
-static const bl_method *const none[] = { NULL };
-static const bl_program program = { .methods = none };
+static const bl_method *const none[] = {NULL};
+static const bl_program program = {.methods = none};
 
 /* Everything temporary was made in `dir`, and is gone. */
 static void nothing_left(const char *dir)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     char **names = NULL;
     size_t n = 0;
     unsetenv("TMPDIR");
@@ -21,13 +21,17 @@ static void nothing_left(const char *dir)
 
 static void every_work_has_a_row_of_sgemm_and_one_of_each_method(void **state)
 {
-    static const struct { const char *what; int64_t tokens; } works[] = {
-        { "window of 511", 511 }, { "requests of 12, batch 1", 96 }, { "requests of 12, batch 8", 96 }, { "greedy text of 6", 6 }
-    };
-    bl_err e = { 0 };
+    static const struct {
+        const char *what;
+        int64_t tokens;
+    } works[] = {{"window of 511", 511},
+                 {"requests of 12, batch 1", 96},
+                 {"requests of 12, batch 8", 96},
+                 {"greedy text of 6", 6}};
+    bl_err e = {0};
     bl_arena *a = NULL;
     bl_scoring_row *row;
-    bl_text t = { 0 };
+    bl_text t = {0};
     bl_json *doc = NULL;
     size_t n;
     const char *dir = test_dir();
@@ -35,12 +39,26 @@ static void every_work_has_a_row_of_sgemm_and_one_of_each_method(void **state)
 
     assert_ok(bl_arena_new(&a, &e));
     setenv("TMPDIR", dir, 1);
-    assert_ok(bl_bench_scoring(&program, &(bl_scoring_opts){ .model = "synth:tiny", .method = "fp32", .threads = 2, .repetitions = 1, .request = 12, .decode = 6, .quiet = true },
+    assert_ok(bl_bench_scoring(&program,
+                               &(bl_scoring_opts){.model = "synth:tiny",
+                                                  .method = "fp32",
+                                                  .threads = 2,
+                                                  .repetitions = 1,
+                                                  .request = 12,
+                                                  .decode = 6,
+                                                  .quiet = true},
                                a, &row, &n, &e));
     nothing_left(dir);
-    assert_ok(bl_bench_scoring(&program, &(bl_scoring_opts){ .model = "synth:tiny", .method = "fp32", .threads = 1, .repetitions = 1, .request = 12, .decode = 6, .quiet = true },
+    assert_ok(bl_bench_scoring(&program,
+                               &(bl_scoring_opts){.model = "synth:tiny",
+                                                  .method = "fp32",
+                                                  .threads = 1,
+                                                  .repetitions = 1,
+                                                  .request = 12,
+                                                  .decode = 6,
+                                                  .quiet = true},
                                a, &row, &n, &e));
-    assert_int_equal(n, 2 * BL_COUNT(works));           /* tiny has 512 positions: one window */
+    assert_int_equal(n, 2 * BL_COUNT(works)); /* tiny has 512 positions: one window */
     for (size_t i = 0; i < n; i++) {
         assert_string_equal(row[i].what, works[i / 2].what);
         assert_string_equal(row[i].method, i % 2 ? "fp32" : "cblas_sgemm");
@@ -60,14 +78,17 @@ static void the_products_of_a_window_are_counted_from_the_shapes(void **state)
 {
     /* tiny: 2 blocks of q, o 64x64; k, v 32x64; gate, up 176x64; down 64x176; a head of 512x64 */
     const double weights = 2.0 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 176 * 64) + 512 * 64;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a = NULL;
     bl_scoring_row *row;
     size_t n;
     (void)state;
 
     assert_ok(bl_arena_new(&a, &e));
-    assert_ok(bl_bench_scoring(&program, &(bl_scoring_opts){ .model = "synth:tiny", .method = "fp32", .threads = 1, .repetitions = 1, .quiet = true }, a, &row, &n, &e));
+    assert_ok(bl_bench_scoring(
+        &program,
+        &(bl_scoring_opts){.model = "synth:tiny", .method = "fp32", .threads = 1, .repetitions = 1, .quiet = true}, a,
+        &row, &n, &e));
     double flops = row[1].gflops * 1e9 * row[1].seconds;
     assert_true(flops > 2 * 511 * weights * (1 - 1e-9) && flops < 2 * 511 * weights * (1 + 1e-9));
     bl_arena_free(a);
@@ -75,7 +96,7 @@ static void the_products_of_a_window_are_counted_from_the_shapes(void **state)
 
 static void unknown_methods_are_refused_and_leave_nothing(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a = NULL;
     bl_scoring_row *row;
     size_t n;
@@ -84,7 +105,10 @@ static void unknown_methods_are_refused_and_leave_nothing(void **state)
 
     assert_ok(bl_arena_new(&a, &e));
     setenv("TMPDIR", dir, 1);
-    assert_refused(bl_bench_scoring(&program, &(bl_scoring_opts){ .model = "synth:tiny", .method = "fp32,fp31", .quiet = true }, a, &row, &n, &e), BL_E_CONFIG, "fp31");
+    assert_refused(bl_bench_scoring(&program,
+                                    &(bl_scoring_opts){.model = "synth:tiny", .method = "fp32,fp31", .quiet = true}, a,
+                                    &row, &n, &e),
+                   BL_E_CONFIG, "fp31");
     nothing_left(dir);
     bl_remove_tree(dir, &e);
     bl_arena_free(a);

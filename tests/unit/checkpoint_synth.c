@@ -1,23 +1,25 @@
-/* checkpoint_synth.c - made-up weights: the same whatever slice is asked for, of the right spread, and never in memory as a whole. */
+/* checkpoint_synth.c - made-up weights: the same whatever slice is asked for, of the right spread, and never in memory
+ * as a whole. */
 #include "test.h"
 #include "harness/checkpoint/checkpoint.h"
 #include <math.h>
 
 static bl_checkpoint *open_model(const char *model)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *c = NULL;
     assert_ok(bl_checkpoint_open(model, NULL, &c, &e));
     return c;
 }
 
-static const char *const types[] = { "synth:tiny", "synth:tiny:f32", "synth:tiny:f16", "synth:tiny:int8", "synth:tiny:int5", "synth:tiny:int3",
-                                     "synth:tiny:int1", "synth:tiny:nf4", "synth:tiny:fp4" };
+static const char *const types[] = {"synth:tiny",      "synth:tiny:f32",  "synth:tiny:f16",
+                                    "synth:tiny:int8", "synth:tiny:int5", "synth:tiny:int3",
+                                    "synth:tiny:int1", "synth:tiny:nf4",  "synth:tiny:fp4"};
 
 static void rows_do_not_depend_on_how_many_are_asked_for(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     for (size_t i = 0; i < BL_COUNT(types); i++) {
         bl_checkpoint *a = open_model(types[i]), *b = open_model(types[i]);
         const bl_stored *t = bl_checkpoint_find(a, "model.layers.1.mlp.down_proj.weight");
@@ -37,7 +39,7 @@ static void rows_do_not_depend_on_how_many_are_asked_for(void **state)
 static void weights_have_the_spread_of_a_trained_model(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     for (size_t i = 0; i < BL_COUNT(types); i++) {
         bl_checkpoint *c = open_model(types[i]);
         const bl_stored *t = bl_checkpoint_find(c, "model.layers.0.mlp.up_proj.weight");
@@ -45,8 +47,11 @@ static void weights_have_the_spread_of_a_trained_model(void **state)
         float *w = malloc(n * 4);
         double sum = 0, sq = 0;
         assert_ok(bl_checkpoint_dense(c, t, 0, t->shape.out, w, &e));
-        for (size_t k = 0; k < n; k++) { sum += w[k]; sq += (double)w[k] * w[k]; }
-        assert_true(fabs(sum / (double)n) < 0.005);      /* integer codes are off the middle by half a step */
+        for (size_t k = 0; k < n; k++) {
+            sum += w[k];
+            sq += (double)w[k] * w[k];
+        }
+        assert_true(fabs(sum / (double)n) < 0.005); /* integer codes are off the middle by half a step */
         assert_true(fabs(sqrt(sq / (double)n) - 0.02) < 0.002);
         assert_ok(bl_checkpoint_dense(c, bl_checkpoint_find(c, "model.norm.weight"), 0, 1, w, &e));
         assert_true(w[0] == 1 && w[63] == 1);
@@ -59,7 +64,7 @@ static void weights_have_the_spread_of_a_trained_model(void **state)
 static void a_few_weights_are_the_ones_they_always_were(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *c = open_model("synth:tiny:f32");
     float w[64];
     assert_ok(bl_checkpoint_dense(c, bl_checkpoint_find(c, "model.layers.0.self_attn.q_proj.weight"), 3, 1, w, &e));
@@ -72,15 +77,21 @@ static void a_few_weights_are_the_ones_they_always_were(void **state)
 static void shapes_have_the_parameters_they_are_named_after(void **state)
 {
     (void)state;
-    static const struct { const char *name; int64_t params; } rows[] = {        /* as published for each model */
-        { "synth:llama3-8b", 8030261248 }, { "synth:llama3-70b", 70553706496 }, { "synth:llama3.1-405b", 405853388800 }, { "synth:llama2-7b", 6738415616 },
-        { "synth:llama2-13b", 13015864320 }, { "synth:llama2-70b", 68976648192 }, { "synth:llama3.2-1b", 1235814400 }, { "synth:llama3.2-3b", 3212749824 },
-        { "synth:tinyllama-1.1b", 1100048384 }, { "synth:smollm2-135m", 134515008 }, { "synth:smollm2-360m", 361821120 }, { "synth:smollm2-1.7b", 1711376384 },
+    static const struct {
+        const char *name;
+        int64_t params;
+    } rows[] = {
+        /* as published for each model */
+        {"synth:llama3-8b", 8030261248},   {"synth:llama3-70b", 70553706496}, {"synth:llama3.1-405b", 405853388800},
+        {"synth:llama2-7b", 6738415616},   {"synth:llama2-13b", 13015864320}, {"synth:llama2-70b", 68976648192},
+        {"synth:llama3.2-1b", 1235814400}, {"synth:llama3.2-3b", 3212749824}, {"synth:tinyllama-1.1b", 1100048384},
+        {"synth:smollm2-135m", 134515008}, {"synth:smollm2-360m", 361821120}, {"synth:smollm2-1.7b", 1711376384},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_checkpoint *c = open_model(rows[i].name);
         if (bl_config_params(bl_checkpoint_config(c)) != rows[i].params)
-            fail_msg("%s: %lld parameters, expected %lld", rows[i].name, (long long)bl_config_params(bl_checkpoint_config(c)), (long long)rows[i].params);
+            fail_msg("%s: %lld parameters, expected %lld", rows[i].name,
+                     (long long)bl_config_params(bl_checkpoint_config(c)), (long long)rows[i].params);
         assert_int_equal(bl_checkpoint_bytes(c), 2 * (uint64_t)rows[i].params);
         assert_string_equal(bl_checkpoint_name(c), rows[i].name);
         bl_checkpoint_close(c);
@@ -90,9 +101,10 @@ static void shapes_have_the_parameters_they_are_named_after(void **state)
 static void names_and_fingerprints_tell_shapes_and_types_apart(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_hash a, b, d;
-    bl_checkpoint *c = open_model("synth:tiny"), *same = open_model("synth:tiny:bf16"), *other = open_model("synth:tiny:int4");
+    bl_checkpoint *c = open_model("synth:tiny"), *same = open_model("synth:tiny:bf16"),
+                  *other = open_model("synth:tiny:int4");
     const char *why;
     assert_ok(bl_checkpoint_fingerprint(c, &a, &e));
     assert_ok(bl_checkpoint_fingerprint(same, &b, &e));
@@ -108,7 +120,8 @@ static void names_and_fingerprints_tell_shapes_and_types_apart(void **state)
     bl_checkpoint_close(same);
     bl_checkpoint_close(other);
     assert_refused(bl_checkpoint_open("synth:llama3-8", NULL, &c, &e), BL_E_CONFIG, "did you mean llama3-8b");
-    assert_refused(bl_checkpoint_open("synth:tiny:int9", NULL, &c, &e), BL_E_CONFIG, "no synthetic weights of type 'int9'");
+    assert_refused(bl_checkpoint_open("synth:tiny:int9", NULL, &c, &e), BL_E_CONFIG,
+                   "no synthetic weights of type 'int9'");
     assert_refused(bl_checkpoint_open("synth:tiny:q4_k", NULL, &c, &e), BL_E_CONFIG, "no synthetic weights of type");
     assert_refused(bl_checkpoint_open("synth:", NULL, &c, &e), BL_E_CONFIG, "no synthetic shape");
 }
@@ -116,12 +129,13 @@ static void names_and_fingerprints_tell_shapes_and_types_apart(void **state)
 static void opening_and_reading_a_large_one_costs_little_memory(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     float row[16384];
     uint64_t before = bl_alloc_live();
     bl_alloc_watch_reset();
     bl_checkpoint *c = open_model("synth:llama3.1-405b");
-    assert_ok(bl_checkpoint_dense(c, bl_checkpoint_find(c, "model.layers.125.self_attn.q_proj.weight"), 16383, 1, row, &e));
+    assert_ok(
+        bl_checkpoint_dense(c, bl_checkpoint_find(c, "model.layers.125.self_attn.q_proj.weight"), 16383, 1, row, &e));
     assert_int_equal(bl_checkpoint_bytes_read(c), 32768);
     assert_true(bl_alloc_peak() - before < 8e6);
     bl_checkpoint_close(c);
@@ -130,12 +144,12 @@ static void opening_and_reading_a_large_one_costs_little_memory(void **state)
 static void a_load_is_fast(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_backend *be;
     bl_weight w;
     bl_checkpoint *c = open_model("synth:llama3-8b");
     const bl_stored *t = bl_checkpoint_find(c, "model.layers.0.self_attn.q_proj.weight");
-    assert_ok(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 1 }, &be, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, &e));
     double began = bl_now();
     assert_ok(bl_checkpoint_load(c, t, be, &w, &e));
     print_message("%.0f MB/s\n", (double)t->part[0].bytes / 1e6 / (bl_now() - began));

@@ -5,16 +5,19 @@
 #include <math.h>
 #include <unistd.h>
 
-typedef struct world { char dir[4096], out[4200]; bl_backend *be; } world;
+typedef struct world {
+    char dir[4096], out[4200];
+    bl_backend *be;
+} world;
 
 static int begin(void **state)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     world *w = calloc(1, sizeof *w);
     strcpy(w->dir, test_dir());
     snprintf(w->out, sizeof w->out, "%s/model", w->dir);
     setenv("XDG_CACHE_HOME", w->dir, 1);
-    assert_ok(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 1 }, &w->be, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &w->be, &e));
     *state = w;
     return 0;
 }
@@ -22,7 +25,7 @@ static int begin(void **state)
 static int end(void **state)
 {
     world *w = *state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_backend_close(w->be);
     assert_ok(bl_remove_tree(w->dir, &e));
     free(w);
@@ -31,7 +34,7 @@ static int end(void **state)
 
 static bl_checkpoint *open_model(const char *model)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *c = NULL;
     assert_ok(bl_checkpoint_open(model, NULL, &c, &e));
     return c;
@@ -39,7 +42,7 @@ static bl_checkpoint *open_model(const char *model)
 
 static float *dense(bl_checkpoint *c, const bl_stored *t)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     float *w = malloc((size_t)(t->shape.out * t->shape.in) * sizeof *w);
     assert_ok(bl_checkpoint_dense(c, t, 0, t->shape.out, w, &e));
     return w;
@@ -55,9 +58,10 @@ static void assert_same_weight(bl_checkpoint *a, bl_checkpoint *b, const char *n
 }
 
 /* Packs a linear of `c` in `format`, adds it to `v`, and returns what it decodes to. */
-static float *add_packed(world *w, bl_checkpoint *c, bl_variant *v, const char *name, const char *format, bl_shape g, const bl_actq *act)
+static float *add_packed(world *w, bl_checkpoint *c, bl_variant *v, const char *name, const char *format, bl_shape g,
+                         const bl_actq *act)
 {
-    bl_err e = { 0 };
+    bl_err e = {0};
     const bl_stored *t = bl_checkpoint_find(c, name);
     const bl_format *f = bl_format_find(format);
     bl_weight p;
@@ -70,9 +74,11 @@ static float *add_packed(world *w, bl_checkpoint *c, bl_variant *v, const char *
     bl_tensor tx = bl_tensor_2d(x, 0, BL_F32, g.out, g.in);
     assert_ok(w->be->ops->upload(w->be, &tx, host, &e));
     assert_ok(bl_weight_new(w->be, f, &g, &p, &e));
-    bl_range_rule fit = f->kind != BL_FMT_INT ? BL_RANGE_OWN : g.zero == BL_ZERO_NONE ? BL_RANGE_SYMMETRIC : BL_RANGE_ZERO;
-    assert_ok(w->be->ops->pack(w->be, &(bl_pack_args){ .x = tx, .w = &p, .rule = fit }, &e));
-    assert_ok(w->be->ops->unpack(w->be, &(bl_unpack_args){ .w = &p, .rows = g.out, .y = tx }, &e));
+    bl_range_rule fit = f->kind != BL_FMT_INT    ? BL_RANGE_OWN
+                        : g.zero == BL_ZERO_NONE ? BL_RANGE_SYMMETRIC
+                                                 : BL_RANGE_ZERO;
+    assert_ok(w->be->ops->pack(w->be, &(bl_pack_args){.x = tx, .w = &p, .rule = fit}, &e));
+    assert_ok(w->be->ops->unpack(w->be, &(bl_unpack_args){.w = &p, .rows = g.out, .y = tx}, &e));
     assert_ok(w->be->ops->download(w->be, &tx, host, &e));
     assert_ok(bl_variant_add(v, name, w->be, &p, act, &e));
     bl_weight_free(&p);
@@ -83,20 +89,24 @@ static float *add_packed(world *w, bl_checkpoint *c, bl_variant *v, const char *
 static void what_was_packed_is_read_back_and_the_rest_is_as_stored(void **state)
 {
     world *w = *state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *a = open_model("synth:tiny"), *b;
     bl_variant *v = NULL;
-    static const struct { const char *name, *format; bl_shape g; } rows[] = {
-        { "model.layers.0.self_attn.q_proj.weight", "int4", { .group = 48, .zero = BL_ZERO_PACKED, .scale = BL_F16 } },
-        { "model.layers.0.mlp.down_proj.weight", "int3", { .group = 64, .zero = BL_ZERO_I16, .scale = BL_F32 } },
-        { "model.layers.1.mlp.up_proj.weight", "nf4", { .group = 64, .scale = BL_F32, .double_quant = true } },
-        { "model.layers.1.self_attn.v_proj.weight", "int8", { .group = 64, .zero = BL_ZERO_NONE, .scale = BL_BF16 } },
+    static const struct {
+        const char *name, *format;
+        bl_shape g;
+    } rows[] = {
+        {"model.layers.0.self_attn.q_proj.weight", "int4", {.group = 48, .zero = BL_ZERO_PACKED, .scale = BL_F16}},
+        {"model.layers.0.mlp.down_proj.weight", "int3", {.group = 64, .zero = BL_ZERO_I16, .scale = BL_F32}},
+        {"model.layers.1.mlp.up_proj.weight", "nf4", {.group = 64, .scale = BL_F32, .double_quant = true}},
+        {"model.layers.1.self_attn.v_proj.weight", "int8", {.group = 64, .zero = BL_ZERO_NONE, .scale = BL_BF16}},
     };
     float *want[BL_COUNT(rows)];
-    bl_actq act = { .bits = 8, .symmetric = true, .unit = BL_ACT_TOKEN };
+    bl_actq act = {.bits = 8, .symmetric = true, .unit = BL_ACT_TOKEN};
 
     assert_ok(bl_variant_begin(w->out, a, "rtn:w4g64", "{\"wbits\": 4, \"group\": 64}", &v, &e));
-    for (size_t i = 0; i < BL_COUNT(rows); i++) want[i] = add_packed(w, a, v, rows[i].name, rows[i].format, rows[i].g, i == 3 ? &act : NULL);
+    for (size_t i = 0; i < BL_COUNT(rows); i++)
+        want[i] = add_packed(w, a, v, rows[i].name, rows[i].format, rows[i].g, i == 3 ? &act : NULL);
     assert_ok(bl_variant_copy_rest(v, &e));
     uint64_t bytes = bl_variant_bytes(v);
     assert_false(bl_exists(w->out));
@@ -114,7 +124,10 @@ static void what_was_packed_is_read_back_and_the_rest_is_as_stored(void **state)
         const char *name = bl_checkpoint_at(a, i)->name;
         size_t r = 0;
         while (r < BL_COUNT(rows) && strcmp(rows[r].name, name)) r++;
-        if (r == BL_COUNT(rows)) { assert_same_weight(a, b, name); continue; }
+        if (r == BL_COUNT(rows)) {
+            assert_same_weight(a, b, name);
+            continue;
+        }
         const bl_stored *t = bl_checkpoint_find(b, name);
         float *got = dense(b, t);
         assert_string_equal(t->format->name, rows[r].format);
@@ -130,7 +143,7 @@ static void what_was_packed_is_read_back_and_the_rest_is_as_stored(void **state)
 static void tensor_bytes_are_the_bytes_of_the_file(void **state)
 {
     world *w = *state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *a = open_model("synth:tiny:int3");
     bl_variant *v = NULL;
     char path[4300];
@@ -152,7 +165,7 @@ static void tensor_bytes_are_the_bytes_of_the_file(void **state)
 static void a_variant_of_a_variant_is_the_same(void **state)
 {
     world *w = *state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     char second[4300];
     bl_checkpoint *a = open_model("synth:tiny:int4"), *b, *c;
     bl_hash x, y;
@@ -178,7 +191,7 @@ static void a_variant_of_a_variant_is_the_same(void **state)
 static void loaded_parts_are_the_bytes_of_the_file(void **state)
 {
     world *w = *state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *a = open_model("synth:tiny:int4");
     const bl_stored *t = bl_checkpoint_find(a, "model.layers.1.mlp.gate_proj.weight");
     bl_weight p;
@@ -188,7 +201,7 @@ static void loaded_parts_are_the_bytes_of_the_file(void **state)
     assert_ok(bl_checkpoint_load(a, t, w->be, &p, &e));
     assert_ok(w->be->ops->buffer_new(w->be, n * 4, &x, &e));
     bl_tensor tx = bl_tensor_2d(x, 0, BL_F32, t->shape.out, t->shape.in);
-    assert_ok(w->be->ops->unpack(w->be, &(bl_unpack_args){ .w = &p, .rows = t->shape.out, .y = tx }, &e));
+    assert_ok(w->be->ops->unpack(w->be, &(bl_unpack_args){.w = &p, .rows = t->shape.out, .y = tx}, &e));
     assert_ok(w->be->ops->download(w->be, &tx, got, &e));
     assert_memory_equal(got, want, n * sizeof *got);
     w->be->ops->buffer_free(x);
@@ -201,11 +214,11 @@ static void loaded_parts_are_the_bytes_of_the_file(void **state)
 static void the_output_must_be_new_and_not_the_model(void **state)
 {
     world *w = *state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *a = open_model("synth:tiny"), *b;
     bl_variant *v = NULL;
     char file[4300];
-    assert_ok(bl_make_dirs(w->out, &e));                /* empty: fine */
+    assert_ok(bl_make_dirs(w->out, &e)); /* empty: fine */
     assert_ok(bl_variant_begin(w->out, a, "base", NULL, &v, &e));
     assert_ok(bl_variant_copy_rest(v, &e));
     assert_ok(bl_variant_commit(v, &e));
@@ -222,7 +235,7 @@ static void the_output_must_be_new_and_not_the_model(void **state)
 static void a_dropped_variant_leaves_nothing(void **state)
 {
     world *w = *state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *a = open_model("synth:tiny");
     bl_variant *v = NULL;
     char **names;
@@ -240,12 +253,16 @@ static void rotary_rows_and_the_tokenizer_come_along(void **state)
 {
     BL_NEEDS("BITLADDER_MODELS");
     world *w = *state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     const char *path;
-    static const struct { const char *model; bl_tok_kind kind; const char *file; } rows[] = {
-        { "stories260K/stories260K.bin", BL_TOK_SPM, "tokenizer.model" },
-        { "aidreams231K/aidreams260K.bin", BL_TOK_LLAMA2C, "tokenizer.bin" },
-        { "tinystories656K", BL_TOK_JSON, "tokenizer.json" },
+    static const struct {
+        const char *model;
+        bl_tok_kind kind;
+        const char *file;
+    } rows[] = {
+        {"stories260K/stories260K.bin", BL_TOK_SPM, "tokenizer.model"},
+        {"aidreams231K/aidreams260K.bin", BL_TOK_LLAMA2C, "tokenizer.bin"},
+        {"tinystories656K", BL_TOK_JSON, "tokenizer.json"},
     };
     for (size_t r = 0; r < BL_COUNT(rows); r++) {
         bl_checkpoint *a = open_model(test_path("BITLADDER_MODELS", rows[r].model)), *b;
@@ -270,12 +287,13 @@ static void a_gguf_tokenizer_becomes_a_file_of_metadata(void **state)
 {
     BL_NEEDS("BITLADDER_MODELS");
     world *w = *state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_checkpoint *a = NULL, *b;
     bl_variant *v = NULL;
     bl_gguf *g;
     const char *path;
-    bl_checkpoint_opts o = { .tokenizer = test_path("BITLADDER_MODELS", "tokenizers/gguf-vocab/ggml-vocab-llama-spm.gguf") };
+    bl_checkpoint_opts o = {
+        .tokenizer = test_path("BITLADDER_MODELS", "tokenizers/gguf-vocab/ggml-vocab-llama-spm.gguf")};
     assert_ok(bl_checkpoint_open("synth:tiny", &o, &a, &e));
     assert_ok(bl_variant_begin(w->out, a, "base", NULL, &v, &e));
     assert_ok(bl_variant_copy_rest(v, &e));

@@ -4,13 +4,24 @@
 #include "harness/data/data_impl.h"
 
 static const char *dir;
-static int setup(void **state)    { (void)state; dir = strdup(test_dir()); return 0; }
-static int teardown(void **state) { (void)state; bl_remove_tree(dir, NULL); free((void *)(uintptr_t)dir); return 0; }
+static int setup(void **state)
+{
+    (void)state;
+    dir = strdup(test_dir());
+    return 0;
+}
+static int teardown(void **state)
+{
+    (void)state;
+    bl_remove_tree(dir, NULL);
+    free((void *)(uintptr_t)dir);
+    return 0;
+}
 
 static const char *put(const char *name, const char *text)
 {
     static char path[4200];
-    bl_err e = { 0 };
+    bl_err e = {0};
     snprintf(path, sizeof path, "%s/%s", dir, name);
     assert_ok(bl_write_file(path, text, strlen(text), &e));
     return path;
@@ -20,11 +31,12 @@ static const char *put(const char *name, const char *text)
 static void only_a_newline_ends_a_row(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_rows *r;
     const bl_json *j;
     const char *s;
-    assert_ok(bl_rows_open(put("a.jsonl", "{\"t\":\"x\xe2\x80\xa8y\xc2\x85z\"}\r\n\r\n  \n{\"t\":\"last\"}"), BL_ROWS_JSONL, &r, &e));
+    assert_ok(bl_rows_open(put("a.jsonl", "{\"t\":\"x\xe2\x80\xa8y\xc2\x85z\"}\r\n\r\n  \n{\"t\":\"last\"}"),
+                           BL_ROWS_JSONL, &r, &e));
     assert_ok(bl_rows_json(r, &j, &e));
     assert_ok(bl_json_get_str(j, "t", &s, &e));
     assert_string_equal(s, "x\xe2\x80\xa8y\xc2\x85z");
@@ -42,7 +54,7 @@ static void only_a_newline_ends_a_row(void **state)
 static void an_array_gives_its_elements(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_rows *r;
     const bl_json *j;
     int64_t v, sum = 0;
@@ -60,9 +72,9 @@ static void csv_fields_hold_commas_quotes_and_line_breaks(void **state)
 {
     (void)state;
     static const char text[] = "a,\"b,\"\"c\"\"\",\r\n\"line\nbreak\",,\"\"\n\n1,2,3";
-    static const char *const want[3][3] = { { "a", "b,\"c\"", "" }, { "line\nbreak", "", "" }, { "1", "2", "3" } };
-    static const int64_t line[3] = { 1, 2, 5 };
-    bl_err e = { 0 };
+    static const char *const want[3][3] = {{"a", "b,\"c\"", ""}, {"line\nbreak", "", ""}, {"1", "2", "3"}};
+    static const int64_t line[3] = {1, 2, 5};
+    bl_err e = {0};
     bl_rows *r;
     const char *const *field;
     size_t n, i = 0;
@@ -80,12 +92,12 @@ static void csv_fields_hold_commas_quotes_and_line_breaks(void **state)
 static void the_first_directory_that_has_a_file_wins(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_arena *a;
     const char *path;
     char one[4100], two[4100], file[4200], *saved = getenv("BITLADDER_DATA") ? strdup(getenv("BITLADDER_DATA")) : NULL;
     int which = -1;
-    static const char *const names[] = { "best.txt", "other.txt", NULL };
+    static const char *const names[] = {"best.txt", "other.txt", NULL};
     assert_ok(bl_arena_new(&a, &e));
     snprintf(one, sizeof one, "%s/one", dir);
     snprintf(two, sizeof two, "%s/two", dir);
@@ -96,7 +108,7 @@ static void the_first_directory_that_has_a_file_wins(void **state)
     snprintf(file, sizeof file, "%s/best.txt", two);
     assert_ok(bl_write_file(file, "y", 1, &e));
     setenv("BITLADDER_DATA", two, 1);
-    bl_data_dirs d = { { one }, 1 };
+    bl_data_dirs d = {{one}, 1};
     assert_ok(bl_data_find(&d, names, "", a, &path, &which, &e));
     assert_non_null(strstr(path, "one/other.txt.gz"));
     assert_int_equal(which, 1);
@@ -104,8 +116,8 @@ static void the_first_directory_that_has_a_file_wins(void **state)
     assert_string_equal(path, file);
     assert_int_equal(which, 0);
     unsetenv("BITLADDER_DATA");
-    static const char *const shipped[] = { "primer/primer.txt", NULL };
-    assert_ok(bl_data_find(NULL, shipped, "", a, &path, NULL, &e));     /* what ships is always found */
+    static const char *const shipped[] = {"primer/primer.txt", NULL};
+    assert_ok(bl_data_find(NULL, shipped, "", a, &path, NULL, &e)); /* what ships is always found */
     if (saved) setenv("BITLADDER_DATA", saved, 1);
     free(saved);
     bl_arena_free(a);
@@ -114,21 +126,23 @@ static void the_first_directory_that_has_a_file_wins(void **state)
 static void detokenizes_by_the_rules(void **state)
 {
     (void)state;
-    static const struct { const char *from, *want; } rows[] = {
-        { "the boys ' house",                         "the boys' house" },
-        { "a guest @-@ starring role of 1 @,@ 000",   "a guest-starring role of 1,000" },
-        { "3 @.@ 5 , he said . No : yes ; a ! b ? c", "3.5, he said. No: yes; a! b? c" },
-        { "( a [ b ] ) and \" c d \" ' e '",          "(a [b]) and \"c d\" 'e'" },
-        { "( one ( two )",                            "(one ( two)" },              /* the nearest closing bracket */
-        { "( never closed",                           "( never closed" },
-        { " = = = Title = = = \n = x =",              " === Title ===\n= x =" },
-        { "90 \xc2\xb0 north , N of N pieces",        "90\xc2\xb0north, 1 of 1 pieces" },
-        { " N N ",                                    " 1 N " },                    /* replaced left to right, no overlap */
-        { "it 's",                                    "it's" },
+    static const struct {
+        const char *from, *want;
+    } rows[] = {
+        {"the boys ' house", "the boys' house"},
+        {"a guest @-@ starring role of 1 @,@ 000", "a guest-starring role of 1,000"},
+        {"3 @.@ 5 , he said . No : yes ; a ! b ? c", "3.5, he said. No: yes; a! b? c"},
+        {"( a [ b ] ) and \" c d \" ' e '", "(a [b]) and \"c d\" 'e'"},
+        {"( one ( two )", "(one ( two)"}, /* the nearest closing bracket */
+        {"( never closed", "( never closed"},
+        {" = = = Title = = = \n = x =", " === Title ===\n= x ="},
+        {"90 \xc2\xb0 north , N of N pieces", "90\xc2\xb0north, 1 of 1 pieces"},
+        {" N N ", " 1 N "}, /* replaced left to right, no overlap */
+        {"it 's", "it's"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        bl_err e = { 0 };
-        bl_text t = { 0 };
+        bl_err e = {0};
+        bl_text t = {0};
         assert_ok(bl_detokenize(rows[i].from, strlen(rows[i].from), &t, &e));
         assert_string_equal(t.s, rows[i].want);
         bl_text_free(&t);
@@ -138,17 +152,44 @@ static void detokenizes_by_the_rules(void **state)
 static void words_are_pieces_between_white_space(void **state)
 {
     (void)state;
-    static const struct { const char *s; int64_t n; } rows[] = {
-        { "", 1 }, { "a", 1 }, { " a ", 3 }, { " \n", 2 }, { "a b", 2 }, { "a \n\t b", 2 }, { "a\xc2\xa0" "b", 2 }, { "a\xe2\x80\x83\xe3\x80\x80" "b", 2 }, { "a\xe2\x80\x8b" "b", 1 },
+    static const struct {
+        const char *s;
+        int64_t n;
+    } rows[] = {
+        {"", 1},
+        {"a", 1},
+        {" a ", 3},
+        {" \n", 2},
+        {"a b", 2},
+        {"a \n\t b", 2},
+        {"a\xc2\xa0"
+         "b",
+         2},
+        {"a\xe2\x80\x83\xe3\x80\x80"
+         "b",
+         2},
+        {"a\xe2\x80\x8b"
+         "b",
+         1},
     };
-    for (size_t i = 0; i < BL_COUNT(rows); i++) assert_int_equal(bl_count_words(rows[i].s, strlen(rows[i].s)), rows[i].n);
+    for (size_t i = 0; i < BL_COUNT(rows); i++)
+        assert_int_equal(bl_count_words(rows[i].s, strlen(rows[i].s)), rows[i].n);
 }
 
 static void strips_both_ends(void **state)
 {
     (void)state;
-    static const struct { const char *s, *want; } rows[] = {
-        { " a b \n", "a b" }, { "", "" }, { " \t ", "" }, { "\xc2\xa0x\xe3\x80\x80", "x" }, { "\xc3\xa9", "\xc3\xa9" }, { "\x1c" "a\x1f", "a" },
+    static const struct {
+        const char *s, *want;
+    } rows[] = {
+        {" a b \n", "a b"},
+        {"", ""},
+        {" \t ", ""},
+        {"\xc2\xa0x\xe3\x80\x80", "x"},
+        {"\xc3\xa9", "\xc3\xa9"},
+        {"\x1c"
+         "a\x1f",
+         "a"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         const char *s = rows[i].s;

@@ -1,19 +1,20 @@
-/* The ops one by one, on the fast backend and on the reference: examples small enough for paper, limits, refusals, equal bits. */
+/* The ops one by one, on the fast backend and on the reference: examples small enough for paper, limits, refusals,
+ * equal bits. */
 #include "test.h"
 #include "kernels/base/rng.h"
 #include "kernels/cpu/cpu.h"
 
 static bl_err e;
-static bl_backend *backends[4];                         /* fast, plain C on two threads, reference, AVX2 */
-#define EACH(be) for (bl_backend *be, **at_ = backends; at_ < backends + 4 && (be = *at_) != NULL; at_++)
+static bl_backend *backends[4]; /* fast, plain C on two threads, reference, AVX2 */
+#define EACH(be) for (bl_backend * be, **at_ = backends; at_ < backends + 4 && (be = *at_) != NULL; at_++)
 
 static int set_up(void **state)
 {
     (void)state;
-    return bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 2 }, &backends[0], &e) != BL_OK
-        || bl_backend_open(&(bl_backend_opts){ .threads = 2, .isa = BL_ISA_PLAIN }, &backends[1], &e) != BL_OK
-        || bl_backend_open(&(bl_backend_opts){ .reference = true }, &backends[2], &e) != BL_OK
-        || bl_backend_open(&(bl_backend_opts){ .threads = 2, .isa = BL_ISA_AVX2 }, &backends[3], &e) != BL_OK;
+    return bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 2}, &backends[0], &e) != BL_OK ||
+           bl_backend_open(&(bl_backend_opts){.threads = 2, .isa = BL_ISA_PLAIN}, &backends[1], &e) != BL_OK ||
+           bl_backend_open(&(bl_backend_opts){.reference = true}, &backends[2], &e) != BL_OK ||
+           bl_backend_open(&(bl_backend_opts){.threads = 2, .isa = BL_ISA_AVX2}, &backends[3], &e) != BL_OK;
 }
 static int tear_down(void **state)
 {
@@ -59,7 +60,7 @@ static void buffers_are_counted_and_limited(void **state)
     bl_buffer *a, *b, *c;
     uint64_t now, peak;
     (void)state;
-    assert_ok(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 1, .memory_limit = 1000 }, &be, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1, .memory_limit = 1000}, &be, &e));
     assert_ok(be->ops->buffer_new(be, 600, &a, &e));
     assert_ok(be->ops->buffer_new(be, 400, &b, &e));
     assert_refused(be->ops->buffer_new(be, 1, &c, &e), BL_E_DEVMEM, "1000 of 1000");
@@ -80,8 +81,8 @@ static void a_device_that_is_not_there_is_refused_with_those_that_are(void **sta
 {
     bl_backend *be = NULL;
     (void)state;
-    assert_refused(bl_backend_open(&(bl_backend_opts){ .device = "tpu:0" }, &be, &e), BL_E_UNSUPPORTED, "there are: cpu");
-    assert_refused(bl_backend_open(&(bl_backend_opts){ .threads = -1 }, &be, &e), BL_E_CONFIG, "threads");
+    assert_refused(bl_backend_open(&(bl_backend_opts){.device = "tpu:0"}, &be, &e), BL_E_UNSUPPORTED, "there are: cpu");
+    assert_refused(bl_backend_open(&(bl_backend_opts){.threads = -1}, &be, &e), BL_E_CONFIG, "threads");
     assert_null(be);
 }
 
@@ -92,7 +93,7 @@ static void opening_survives_the_failure_of_every_allocation(void **state)
     (void)state;
     for (uint64_t n = 1; st != BL_OK && n < 100; n++) {
         bl_alloc_fail_at(n, false);
-        st = bl_backend_open(&(bl_backend_opts){ .threads = 2 }, &be, &e);
+        st = bl_backend_open(&(bl_backend_opts){.threads = 2}, &be, &e);
         bl_alloc_fail_at(0, false);
         assert_true(st == BL_OK || st == BL_E_NOMEM);
     }
@@ -102,13 +103,14 @@ static void opening_survives_the_failure_of_every_allocation(void **state)
 
 static void fill_upload_and_download_agree(void **state)
 {
-    static const bl_dtype types[] = { BL_F32, BL_F16, BL_BF16, BL_F64, BL_U8, BL_I8, BL_I16, BL_I32, BL_I64 };
+    static const bl_dtype types[] = {BL_F32, BL_F16, BL_BF16, BL_F64, BL_U8, BL_I8, BL_I16, BL_I32, BL_I64};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(types); i++) {
         unsigned char host[5 * 8], again[5 * 8];
         bl_tensor t = make(types[i], 1, 5);
         bl_tensor u = make(types[i], 1, 5);
-        EACH(be) {
+        EACH(be)
+        {
             assert_ok(be->ops->fill(be, &t, 3, &e));
             assert_ok(be->ops->download(be, &t, host, &e));
             assert_ok(be->ops->upload(be, &u, host, &e));
@@ -118,7 +120,8 @@ static void fill_upload_and_download_agree(void **state)
         }
         if (types[i] == BL_I16) assert_int_equal(((int16_t *)t.buf->data)[4], 3);
         if (types[i] == BL_F16) assert_true(bl_f16_to_f32(((uint16_t *)t.buf->data)[0]) == 3);
-        drop(t); drop(u);
+        drop(t);
+        drop(u);
     }
     bl_tensor t = make(BL_F32, 4, 6), half = t;
     half.dim[1] = 3;
@@ -129,7 +132,8 @@ static void fill_upload_and_download_agree(void **state)
 static void facts_name_the_machine(void **state)
 {
     (void)state;
-    EACH(be) {
+    EACH(be)
+    {
         bl_device_info f;
         be->ops->device_info(be, &f);
         assert_true(f.name[0] && f.simd[0] && f.threads >= 1 && f.memory_bytes > 0 && f.deterministic);
@@ -140,55 +144,66 @@ static void facts_name_the_machine(void **state)
 /* ---- rows ---- */
 static void norm_divides_by_the_root_mean_square(void **state)
 {
-    bl_tensor x = with(1, 2, (float[]){ 3, 4 }), w = with(1, 2, (float[]){ 1, 2 }), y = make(BL_F32, 1, 2);
+    bl_tensor x = with(1, 2, (float[]){3, 4}), w = with(1, 2, (float[]){1, 2}), y = make(BL_F32, 1, 2);
     (void)state;
-    EACH(be) {                                          /* sqrt((9 + 16) / 2) = 3.5355 */
-        assert_ok(be->ops->rmsnorm(be, &(bl_rmsnorm_args){ x, flat(w), y, 0 }, &e));
+    EACH(be)
+    { /* sqrt((9 + 16) / 2) = 3.5355 */
+        assert_ok(be->ops->rmsnorm(be, &(bl_rmsnorm_args){x, flat(w), y, 0}, &e));
         assert_true(fabs(f32(y)[0] - 3 / 3.5355339) < 1e-6 && fabs(f32(y)[1] - 8 / 3.5355339) < 1e-6);
     }
-    drop(x); drop(w); drop(y);
+    drop(x);
+    drop(w);
+    drop(y);
 }
 
 static void rope_turns_pairs_that_lie_half_a_head_apart(void **state)
 {
-    bl_tensor c = with(2, 2, (float[]){ 1, 1, 0, 1 }), s = with(2, 2, (float[]){ 0, 0, 1, 0 });
-    int32_t pos[] = { 1, 0 }, wrong[] = { 2, 0 };
+    bl_tensor c = with(2, 2, (float[]){1, 1, 0, 1}), s = with(2, 2, (float[]){0, 0, 1, 0});
+    int32_t pos[] = {1, 0}, wrong[] = {2, 0};
     (void)state;
-    EACH(be) {                                          /* at position 1 a quarter turn of the first pair */
-        bl_tensor x = with(2, 4, (float[]){ 1, 2, 3, 4, 5, 6, 7, 8 });
-        assert_ok(be->ops->rope(be, &(bl_rope_args){ x, 4, pos, c, s }, &e));
-        assert_memory_equal(x.buf->data, ((float[]){ -3, 2, 1, 4, 5, 6, 7, 8 }), 32);
-        assert_refused(be->ops->rope(be, &(bl_rope_args){ x, 4, wrong, c, s }, &e), BL_E_INTERNAL, "position 2 is not in 0..1");
+    EACH(be)
+    { /* at position 1 a quarter turn of the first pair */
+        bl_tensor x = with(2, 4, (float[]){1, 2, 3, 4, 5, 6, 7, 8});
+        assert_ok(be->ops->rope(be, &(bl_rope_args){x, 4, pos, c, s}, &e));
+        assert_memory_equal(x.buf->data, ((float[]){-3, 2, 1, 4, 5, 6, 7, 8}), 32);
+        assert_refused(be->ops->rope(be, &(bl_rope_args){x, 4, wrong, c, s}, &e), BL_E_INTERNAL,
+                       "position 2 is not in 0..1");
         drop(x);
     }
-    drop(c); drop(s);
+    drop(c);
+    drop(s);
 }
 
 static void gate_and_add_follow_their_formulas(void **state)
 {
-    bl_tensor g = with(1, 3, (float[]){ 0, 1, -200 }), u = with(1, 3, (float[]){ 5, 2, 3 }), y = make(BL_F32, 1, 3);
+    bl_tensor g = with(1, 3, (float[]){0, 1, -200}), u = with(1, 3, (float[]){5, 2, 3}), y = make(BL_F32, 1, 3);
     (void)state;
-    EACH(be) {
-        assert_ok(be->ops->swiglu(be, &(bl_swiglu_args){ g, u, y }, &e));
+    EACH(be)
+    {
+        assert_ok(be->ops->swiglu(be, &(bl_swiglu_args){g, u, y}, &e));
         assert_true(f32(y)[0] == 0 && fabs(f32(y)[1] - 2 * 0.7310585786) < 1e-6 && fabs(f32(y)[2]) < 1e-30);
-        assert_ok(be->ops->add(be, &(bl_add_args){ u, y }, &e));
+        assert_ok(be->ops->add(be, &(bl_add_args){u, y}, &e));
         assert_true(f32(y)[0] == 5 && f32(y)[2] == 3);
     }
-    drop(g); drop(u); drop(y);
+    drop(g);
+    drop(u);
+    drop(y);
 }
 
 static void rows_are_gathered_and_scattered(void **state)
 {
-    bl_tensor src = with(3, 2, (float[]){ 1, 2, 3, 4, 5, 6 });
+    bl_tensor src = with(3, 2, (float[]){1, 2, 3, 4, 5, 6});
     (void)state;
-    EACH(be) {
+    EACH(be)
+    {
         bl_tensor dst = make(BL_F32, 4, 2);
-        int64_t from[] = { 2, 0 }, to[] = { 0, 3 }, wrong[] = { 0, 4 };
-        assert_ok(be->ops->gather(be, &(bl_gather_args){ src, dst, from, to, 2 }, &e));
-        assert_memory_equal(dst.buf->data, ((float[]){ 5, 6, 0, 0, 0, 0, 1, 2 }), 32);
-        assert_ok(be->ops->gather(be, &(bl_gather_args){ src, dst, NULL, NULL, 1 }, &e));
+        int64_t from[] = {2, 0}, to[] = {0, 3}, wrong[] = {0, 4};
+        assert_ok(be->ops->gather(be, &(bl_gather_args){src, dst, from, to, 2}, &e));
+        assert_memory_equal(dst.buf->data, ((float[]){5, 6, 0, 0, 0, 0, 1, 2}), 32);
+        assert_ok(be->ops->gather(be, &(bl_gather_args){src, dst, NULL, NULL, 1}, &e));
         assert_true(f32(dst)[0] == 1);
-        assert_refused(be->ops->gather(be, &(bl_gather_args){ src, dst, from, wrong, 2 }, &e), BL_E_INTERNAL, "out of range");
+        assert_refused(be->ops->gather(be, &(bl_gather_args){src, dst, from, wrong, 2}, &e), BL_E_INTERNAL,
+                       "out of range");
         drop(dst);
     }
     drop(src);
@@ -197,23 +212,27 @@ static void rows_are_gathered_and_scattered(void **state)
 static void embed_unpacks_the_rows_of_the_ids(void **state)
 {
     const bl_format *f = bl_format_find("int8");
-    bl_shape g = { .out = 5, .in = 64, .group = 32, .zero = BL_ZERO_PACKED, .scale = BL_F16 };
+    bl_shape g = {.out = 5, .in = 64, .group = 32, .zero = BL_ZERO_PACKED, .scale = BL_F16};
     bl_tensor dense = random_f32(5, 64, 1, 1), y = make(BL_F32, 3, 64), all = make(BL_F32, 5, 64);
-    int32_t ids[] = { 4, 0, 4 }, wrong[] = { 4, 5, 0 };
+    int32_t ids[] = {4, 0, 4}, wrong[] = {4, 5, 0};
     bl_weight w;
     double d2, x2;
     (void)state;
-    EACH(be) {
+    EACH(be)
+    {
         assert_ok(bl_weight_new(be, f, &g, &w, &e));
-        assert_ok(be->ops->pack(be, &(bl_pack_args){ .x = dense, .w = &w, .sq_error = &d2, .sq_weight = &x2 }, &e));
+        assert_ok(be->ops->pack(be, &(bl_pack_args){.x = dense, .w = &w, .sq_error = &d2, .sq_weight = &x2}, &e));
         assert_true(d2 > 0 && d2 / x2 < 1e-4);
-        assert_ok(be->ops->unpack(be, &(bl_unpack_args){ &w, 0, 5, all }, &e));
-        assert_ok(be->ops->embed(be, &(bl_embed_args){ &w, ids, y }, &e));
+        assert_ok(be->ops->unpack(be, &(bl_unpack_args){&w, 0, 5, all}, &e));
+        assert_ok(be->ops->embed(be, &(bl_embed_args){&w, ids, y}, &e));
         for (int r = 0; r < 3; r++) assert_memory_equal(f32(y) + 64 * r, f32(all) + 64 * ids[r], 256);
-        assert_refused(be->ops->embed(be, &(bl_embed_args){ &w, wrong, y }, &e), BL_E_INTERNAL, "token id 5 is not in 0..4");
+        assert_refused(be->ops->embed(be, &(bl_embed_args){&w, wrong, y}, &e), BL_E_INTERNAL,
+                       "token id 5 is not in 0..4");
         bl_weight_free(&w);
     }
-    drop(dense); drop(y); drop(all);
+    drop(dense);
+    drop(y);
+    drop(all);
 }
 
 static void packing_does_not_depend_on_threads_and_says_what_it_lost(void **state)
@@ -223,7 +242,7 @@ static void packing_does_not_depend_on_threads_and_says_what_it_lost(void **stat
     bl_tensor dense = random_f32(OUT, IN, 3, 1);
     (void)state;
     for (size_t i = 0; (f = bl_format_at(i)) != NULL; i++) {
-        bl_shape g = { .out = OUT, .in = IN, .scale = BL_F16 };
+        bl_shape g = {.out = OUT, .in = IN, .scale = BL_F16};
         bl_weight w[2];
         double d2[2], x2[2];
         if (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) g.group = 64;
@@ -232,7 +251,8 @@ static void packing_does_not_depend_on_threads_and_says_what_it_lost(void **stat
         for (int b = 0; b < 2; b++) {
             assert_ok(bl_weight_new(backends[b], f, &g, &w[b], &e));
             memset(w[b].owned->data, 0, w[b].owned->bytes);
-            assert_ok(backends[b]->ops->pack(backends[b], &(bl_pack_args){ .x = dense, .w = &w[b], .sq_error = &d2[b], .sq_weight = &x2[b] }, &e));
+            assert_ok(backends[b]->ops->pack(
+                backends[b], &(bl_pack_args){.x = dense, .w = &w[b], .sq_error = &d2[b], .sq_weight = &x2[b]}, &e));
         }
         assert_memory_equal(w[0].owned->data, w[1].owned->data, w[0].owned->bytes);
         assert_true(d2[0] == d2[1] && x2[0] == x2[1] && x2[0] > 0);
@@ -245,14 +265,15 @@ static void packing_does_not_depend_on_threads_and_says_what_it_lost(void **stat
 static void a_weight_that_is_not_finite_is_refused_with_its_place(void **state)
 {
     const bl_format *f = bl_format_find("int4");
-    bl_shape g = { .out = 200, .in = 64, .group = 64, .scale = BL_F16 };
+    bl_shape g = {.out = 200, .in = 64, .group = 64, .scale = BL_F16};
     bl_tensor dense = random_f32(200, 64, 3, 1);
     bl_weight w;
     (void)state;
     f32(dense)[130 * 64 + 7] = INFINITY;
-    EACH(be) {
+    EACH(be)
+    {
         assert_ok(bl_weight_new(be, f, &g, &w, &e));
-        bl_status st = be->ops->pack(be, &(bl_pack_args){ .x = dense, .w = &w }, &e);
+        bl_status st = be->ops->pack(be, &(bl_pack_args){.x = dense, .w = &w}, &e);
         assert_true(st != BL_OK);
         assert_non_null(strstr(e.text, "row 130"));
         bl_weight_free(&w);
@@ -263,102 +284,145 @@ static void a_weight_that_is_not_finite_is_refused_with_its_place(void **state)
 /* ---- logits ---- */
 static void loss_is_the_negative_log_of_the_softmax(void **state)
 {
-    bl_tensor l = with(3, 4, (float[]){ 0, 0, 0, 99,  1, 3, 3, 99,  0, NAN, 0, 99 }), nll = make(BL_F64, 1, 3), top = make(BL_I32, 1, 3);
-    int32_t target[] = { 1, -1, 0 };
+    bl_tensor l = with(3, 4, (float[]){0, 0, 0, 99, 1, 3, 3, 99, 0, NAN, 0, 99}), nll = make(BL_F64, 1, 3),
+              top = make(BL_I32, 1, 3);
+    int32_t target[] = {1, -1, 0};
     (void)state;
-    EACH(be) {                                          /* the fourth column is padding */
-        assert_ok(be->ops->loss(be, &(bl_loss_args){ .logits = l, .vocab = 3, .target = target, .nll = nll, .argmax = top }, &e));
+    EACH(be)
+    { /* the fourth column is padding */
+        assert_ok(be->ops->loss(
+            be, &(bl_loss_args){.logits = l, .vocab = 3, .target = target, .nll = nll, .argmax = top}, &e));
         assert_true(fabs(f64(nll)[0] - log(3)) < 1e-7 && f64(nll)[1] == 0 && isnan(f64(nll)[2]));
-        assert_true(i32(top)[0] == 0 && i32(top)[1] == 1);              /* first of equals */
-        assert_refused(be->ops->loss(be, &(bl_loss_args){ .logits = l, .vocab = 5, .nll = nll }, &e), BL_E_INTERNAL, "vocab");
+        assert_true(i32(top)[0] == 0 && i32(top)[1] == 1); /* first of equals */
+        assert_refused(be->ops->loss(be, &(bl_loss_args){.logits = l, .vocab = 5, .nll = nll}, &e), BL_E_INTERNAL,
+                       "vocab");
     }
-    drop(l); drop(nll); drop(top);
+    drop(l);
+    drop(nll);
+    drop(top);
 }
 
 static void fast_losses_have_the_bits_of_the_reference(void **state)
 {
     enum { ROWS = 5, VOCAB = 1003 };
     bl_tensor p = random_f32(ROWS, VOCAB + 5, 1, 20), q = random_f32(ROWS, VOCAB + 5, 2, 20), d[2][3], i[2][2];
-    int32_t target[] = { 0, 1002, 500, 7, 9 };
+    int32_t target[] = {0, 1002, 500, 7, 9};
     (void)state;
-    memcpy(f32(q), f32(p), (VOCAB + 5) * 4);             /* the first row is the same in both */
+    memcpy(f32(q), f32(p), (VOCAB + 5) * 4); /* the first row is the same in both */
     for (int b = 0; b < 2; b++) {
         for (int n = 0; n < 3; n++) d[b][n] = make(BL_F64, 1, ROWS);
         for (int n = 0; n < 2; n++) i[b][n] = make(BL_I32, 1, ROWS);
-        assert_ok(backends[b]->ops->loss(backends[b], &(bl_loss_args){ p, VOCAB, target, d[b][0], i[b][0] }, &e));
-        assert_ok(backends[b]->ops->kl_div(backends[b], &(bl_kl_div_args){ p, q, VOCAB, target, d[b][1], d[b][2], i[b][1] }, &e));
+        assert_ok(backends[b]->ops->loss(backends[b], &(bl_loss_args){p, VOCAB, target, d[b][0], i[b][0]}, &e));
+        assert_ok(backends[b]->ops->kl_div(backends[b],
+                                           &(bl_kl_div_args){p, q, VOCAB, target, d[b][1], d[b][2], i[b][1]}, &e));
     }
     for (int n = 0; n < 3; n++) assert_equal_bits(d[0][n], d[1][n]);
     for (int n = 0; n < 2; n++) assert_equal_bits(i[0][n], i[1][n]);
     assert_true(f64(d[0][1])[0] == 0 && f64(d[0][2])[0] == 0 && i32(i[0][1])[0] == 1);
-    for (int r = 1; r < ROWS; r++) {                    /* against libm in double */
+    for (int r = 1; r < ROWS; r++) { /* against libm in double */
         double zp = 0, zq = 0, kl = 0;
         const float *a = f32(p) + r * (VOCAB + 5), *b = f32(q) + r * (VOCAB + 5);
-        for (int k = 0; k < VOCAB; k++) { zp += exp(a[k]); zq += exp(b[k]); }
+        for (int k = 0; k < VOCAB; k++) {
+            zp += exp(a[k]);
+            zq += exp(b[k]);
+        }
         for (int k = 0; k < VOCAB; k++) kl += exp(a[k]) / zp * (a[k] - log(zp) - b[k] + log(zq));
         assert_true(fabs(f64(d[0][1])[r] - kl) < 1e-6 * kl);
         assert_true(fabs(f64(d[0][0])[r] - (log(zp) - a[target[r]])) < 1e-6);
         assert_true(fabs(f64(d[0][2])[r] - (exp(b[target[r]]) / zq - exp(a[target[r]]) / zp)) < 1e-7);
     }
-    for (int b = 0; b < 2; b++) { for (int n = 0; n < 3; n++) drop(d[b][n]); for (int n = 0; n < 2; n++) drop(i[b][n]); }
-    drop(p); drop(q);
+    for (int b = 0; b < 2; b++) {
+        for (int n = 0; n < 3; n++) drop(d[b][n]);
+        for (int n = 0; n < 2; n++) drop(i[b][n]);
+    }
+    drop(p);
+    drop(q);
 }
 
 static void samples_follow_temperature_and_top_p(void **state)
 {
     /* probabilities 1/2, 1/4, 1/8, 1/8 in the order 1, 3, 0, 2 */
-    float x[] = { logf(1), logf(4), logf(1), logf(2) };
+    float x[] = {logf(1), logf(4), logf(1), logf(2)};
     bl_tensor l = with(1, 4, x), ids = make(BL_I32, 1, 1);
-    static const struct { double temperature, top_p, u; int32_t want; } row[] = {
-        { 0, 0, 0.99, 1 }, { 1, 0, 0.01, 0 }, { 1, 0, 0.2, 1 }, { 1, 1, 0.7, 2 }, { 1, 0, 0.99, 3 },
-        { 1, 0.7, 0.66, 1 }, { 1, 0.7, 0.67, 3 }, { 1, 0.7, 0.999, 3 }, { 1, 0.3, 0.999, 1 }, { 0.01, 0, 0.5, 1 },
+    static const struct {
+        double temperature, top_p, u;
+        int32_t want;
+    } row[] = {
+        {0, 0, 0.99, 1},   {1, 0, 0.01, 0},   {1, 0, 0.2, 1},     {1, 1, 0.7, 2},     {1, 0, 0.99, 3},
+        {1, 0.7, 0.66, 1}, {1, 0.7, 0.67, 3}, {1, 0.7, 0.999, 3}, {1, 0.3, 0.999, 1}, {0.01, 0, 0.5, 1},
     };
     (void)state;
     EACH(be)
-        for (size_t i = 0; i < BL_COUNT(row); i++) {
-            assert_ok(be->ops->sample(be, &(bl_sample_args){ l, 4, row[i].temperature, row[i].top_p, &row[i].u, ids }, &e));
-            if (i32(ids)[0] != row[i].want) fail_msg("row %zu: %d, wanted %d", i, (int)i32(ids)[0], (int)row[i].want);
-        }
-    drop(l); drop(ids);
+    for (size_t i = 0; i < BL_COUNT(row); i++) {
+        assert_ok(be->ops->sample(be, &(bl_sample_args){l, 4, row[i].temperature, row[i].top_p, &row[i].u, ids}, &e));
+        if (i32(ids)[0] != row[i].want) fail_msg("row %zu: %d, wanted %d", i, (int)i32(ids)[0], (int)row[i].want);
+    }
+    drop(l);
+    drop(ids);
 }
 
 /* ---- attention ---- */
-static bl_attention_args attention_of(bl_tensor q, bl_tensor k, bl_tensor v, bl_tensor y, int64_t heads, int64_t kv, int64_t dim)
+static bl_attention_args attention_of(bl_tensor q, bl_tensor k, bl_tensor v, bl_tensor y, int64_t heads, int64_t kv,
+                                      int64_t dim)
 {
-    return (bl_attention_args){ .q = q, .k = k, .v = v, .y = y, .heads = heads, .kv_heads = kv, .head_dim = dim, .scale = 1 / sqrt((double)dim) };
+    return (bl_attention_args){.q = q,
+                               .k = k,
+                               .v = v,
+                               .y = y,
+                               .heads = heads,
+                               .kv_heads = kv,
+                               .head_dim = dim,
+                               .scale = 1 / sqrt((double)dim)};
 }
 
 static void attention_is_a_weighted_mean_of_what_came_before(void **state)
 {
-    bl_tensor q = with(2, 2, (float[]){ 1, 0, 1, 0 }), k = with(2, 2, (float[]){ 0, 7, 2, 7 }), v = with(2, 2, (float[]){ 1, 2, 3, 4 }), y = make(BL_F32, 2, 2);
-    double p = 1 / (1 + exp(2 / sqrt(2)));               /* share of the first key in the second row */
+    bl_tensor q = with(2, 2, (float[]){1, 0, 1, 0}), k = with(2, 2, (float[]){0, 7, 2, 7}),
+              v = with(2, 2, (float[]){1, 2, 3, 4}), y = make(BL_F32, 2, 2);
+    double p = 1 / (1 + exp(2 / sqrt(2))); /* share of the first key in the second row */
     (void)state;
-    EACH(be) {
+    EACH(be)
+    {
         bl_attention_args a = attention_of(q, k, v, y, 1, 1, 2);
-        a.n_seq = 1; a.start = (int32_t[]){ 0, 2 }; a.past = (int32_t[]){ 0 }; a.seg = &(bl_kv_seg){ 0, 2 }; a.seg_start = (int32_t[]){ 0, 1 };
+        a.n_seq = 1;
+        a.start = (int32_t[]){0, 2};
+        a.past = (int32_t[]){0};
+        a.seg = &(bl_kv_seg){0, 2};
+        a.seg_start = (int32_t[]){0, 1};
         assert_ok(be->ops->attention(be, &a, &e));
         assert_true(f32(y)[0] == 1 && f32(y)[1] == 2);
         assert_true(fabs(f32(y)[2] - (p + 3 * (1 - p))) < 1e-6 && fabs(f32(y)[3] - (2 * p + 4 * (1 - p))) < 1e-6);
-        a.seg = &(bl_kv_seg){ 1, 2 };
+        a.seg = &(bl_kv_seg){1, 2};
         assert_refused(be->ops->attention(be, &a, &e), BL_E_INTERNAL, "outside");
-        a.seg = &(bl_kv_seg){ 0, 1 };
+        a.seg = &(bl_kv_seg){0, 1};
         assert_refused(be->ops->attention(be, &a, &e), BL_E_INTERNAL, "segments hold 1 positions, 2 expected");
     }
-    drop(q); drop(k); drop(v); drop(y);
+    drop(q);
+    drop(k);
+    drop(v);
+    drop(y);
 }
 
-/* One sequence of 150 positions whole; in chunks; behind a shared prefix in two segments; beside others; fast and plain: the same bits. */
+/* One sequence of 150 positions whole; in chunks; behind a shared prefix in two segments; beside others; fast and
+ * plain: the same bits. */
 static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **state)
 {
     enum { N = 150 };
-    static const struct { int64_t heads, kv, dim; } shape[] = { { 9, 3, 64 }, { 8, 4, 8 }, { 2, 1, 20 }, { 4, 4, 16 }, { 5, 1, 128 } };
+    static const struct {
+        int64_t heads, kv, dim;
+    } shape[] = {{9, 3, 64}, {8, 4, 8}, {2, 1, 20}, {4, 4, 16}, {5, 1, 128}};
     (void)state;
     for (size_t s = 0; s < BL_COUNT(shape); s++) {
         int64_t h = shape[s].heads, kv = shape[s].kv, d = shape[s].dim;
-        bl_tensor q = random_f32(N, h * d, 1, 2), k = random_f32(2 * N, kv * d, 2, 2), v = random_f32(2 * N, kv * d, 3, 2), y[4];
+        bl_tensor q = random_f32(N, h * d, 1, 2), k = random_f32(2 * N, kv * d, 2, 2),
+                  v = random_f32(2 * N, kv * d, 3, 2), y[4];
         for (int i = 0; i < 4; i++) y[i] = make(BL_F32, N, h * d);
         bl_attention_args a = attention_of(q, k, v, y[0], h, kv, d);
-        a.n_seq = 1; a.start = (int32_t[]){ 0, N }; a.past = (int32_t[]){ 0 }; a.seg = &(bl_kv_seg){ 0, N }; a.seg_start = (int32_t[]){ 0, 1 };
+        a.n_seq = 1;
+        a.start = (int32_t[]){0, N};
+        a.past = (int32_t[]){0};
+        a.seg = &(bl_kv_seg){0, N};
+        a.seg_start = (int32_t[]){0, 1};
         assert_ok(backends[0]->ops->attention(backends[0], &a, &e));
         a.y = y[1];
         for (size_t i = 1; i < BL_COUNT(backends); i++) {
@@ -367,39 +431,57 @@ static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **st
             assert_equal_bits(y[0], y[1]);
         }
 
-        for (int32_t at = 0, n; at < N; at += n) {      /* chunks of odd lengths */
+        for (int32_t at = 0, n; at < N; at += n) { /* chunks of odd lengths */
             n = BL_MIN(1 + at * 7 % 50, N - at);
             a.q = bl_tensor_rows(q, at, n);
             a.y = bl_tensor_rows(y[2], at, n);
-            a.start = (int32_t[]){ 0, n }; a.past = &at; a.seg = &(bl_kv_seg){ 0, at + n };
+            a.start = (int32_t[]){0, n};
+            a.past = &at;
+            a.seg = &(bl_kv_seg){0, at + n};
             assert_ok(backends[0]->ops->attention(backends[0], &a, &e));
         }
         assert_equal_bits(y[0], y[2]);
 
-        /* positions 0..99 stay, 100.. are moved behind; two sequences share the prefix, the second asks for its last 50 */
-        bl_gather_args move = { .src = k, .dst = k, .n = 50, .from = (int64_t[50]){ 0 }, .to = (int64_t[50]){ 0 } };
-        for (int i = 0; i < 50; i++) { ((int64_t *)move.from)[i] = 100 + i; ((int64_t *)move.to)[i] = 237 + i; }
+        /* positions 0..99 stay, 100.. are moved behind; two sequences share the prefix, the second asks for its last 50
+         */
+        bl_gather_args move = {.src = k, .dst = k, .n = 50, .from = (int64_t[50]){0}, .to = (int64_t[50]){0}};
+        for (int i = 0; i < 50; i++) {
+            ((int64_t *)move.from)[i] = 100 + i;
+            ((int64_t *)move.to)[i] = 237 + i;
+        }
         assert_ok(backends[0]->ops->gather(backends[0], &move, &e));
         move.src = move.dst = v;
         assert_ok(backends[0]->ops->gather(backends[0], &move, &e));
-        a.q = q; a.y = y[3];
-        a.n_seq = 2; a.start = (int32_t[]){ 0, 100, N }; a.past = (int32_t[]){ 0, 100 };
-        a.seg = (bl_kv_seg[]){ { 0, 70 }, { 70, 30 }, { 0, 30 }, { 30, 0 }, { 30, 70 }, { 237, 50 } }; a.seg_start = (int32_t[]){ 0, 2, 6 };
+        a.q = q;
+        a.y = y[3];
+        a.n_seq = 2;
+        a.start = (int32_t[]){0, 100, N};
+        a.past = (int32_t[]){0, 100};
+        a.seg = (bl_kv_seg[]){{0, 70}, {70, 30}, {0, 30}, {30, 0}, {30, 70}, {237, 50}};
+        a.seg_start = (int32_t[]){0, 2, 6};
         assert_ok(backends[0]->ops->attention(backends[0], &a, &e));
         assert_equal_bits(y[0], y[3]);
         for (int i = 0; i < 4; i++) drop(y[i]);
-        drop(q); drop(k); drop(v);
+        drop(q);
+        drop(k);
+        drop(v);
     }
 }
 
 static void a_position_does_not_see_what_comes_later(void **state)
 {
     enum { N = 70, D = 16 };
-    bl_tensor q = random_f32(N, D, 1, 1), k = random_f32(N, D, 2, 1), v = random_f32(N, D, 3, 1), y = make(BL_F32, N, D), z = make(BL_F32, N, D);
+    bl_tensor q = random_f32(N, D, 1, 1), k = random_f32(N, D, 2, 1), v = random_f32(N, D, 3, 1),
+              y = make(BL_F32, N, D), z = make(BL_F32, N, D);
     bl_attention_args a = attention_of(q, k, v, y, 1, 1, D);
     (void)state;
-    a.n_seq = 1; a.start = (int32_t[]){ 0, N }; a.past = (int32_t[]){ 0 }; a.seg = &(bl_kv_seg){ 0, N }; a.seg_start = (int32_t[]){ 0, 1 };
-    EACH(be) {
+    a.n_seq = 1;
+    a.start = (int32_t[]){0, N};
+    a.past = (int32_t[]){0};
+    a.seg = &(bl_kv_seg){0, N};
+    a.seg_start = (int32_t[]){0, 1};
+    EACH(be)
+    {
         a.y = y;
         assert_ok(be->ops->attention(be, &a, &e));
         float kept = f32(v)[40 * D];
@@ -410,63 +492,85 @@ static void a_position_does_not_see_what_comes_later(void **state)
         assert_memory_equal(f32(y), f32(z), 40 * D * 4);
         assert_true(isnan(f32(z)[40 * D]) && isnan(f32(z)[69 * D]));
     }
-    drop(q); drop(k); drop(v); drop(y); drop(z);
+    drop(q);
+    drop(k);
+    drop(v);
+    drop(y);
+    drop(z);
 }
 
 static void fast_rows_have_the_bits_of_the_reference(void **state)
 {
     enum { ROWS = 7, DIM = 91 };
-    bl_tensor x = random_f32(ROWS, DIM, 1, 100), u = random_f32(ROWS, DIM, 2, 1), w = random_f32(1, DIM, 3, 1), y = make(BL_F32, ROWS, DIM), z = make(BL_F32, ROWS, DIM);
-    bl_tensor c = random_f32(9, 13, 4, 1), s = random_f32(9, 13, 5, 1), r = random_f32(ROWS, 78, 6, 1), t = make(BL_F32, ROWS, 78);
-    static const int32_t pos[] = { 0, 8, 3, 3, 1, 2, 5 };
+    bl_tensor x = random_f32(ROWS, DIM, 1, 100), u = random_f32(ROWS, DIM, 2, 1), w = random_f32(1, DIM, 3, 1),
+              y = make(BL_F32, ROWS, DIM), z = make(BL_F32, ROWS, DIM);
+    bl_tensor c = random_f32(9, 13, 4, 1), s = random_f32(9, 13, 5, 1), r = random_f32(ROWS, 78, 6, 1),
+              t = make(BL_F32, ROWS, 78);
+    static const int32_t pos[] = {0, 8, 3, 3, 1, 2, 5};
     (void)state;
     for (int b = 0; b < 2; b++) {
         bl_tensor to = b ? z : y, turned = b ? t : r;
         if (b == 0) memcpy(t.buf->data, r.buf->data, r.buf->bytes);
-        assert_ok(backends[b]->ops->swiglu(backends[b], &(bl_swiglu_args){ x, u, to }, &e));
-        assert_ok(backends[b]->ops->add(backends[b], &(bl_add_args){ x, to }, &e));
-        assert_ok(backends[b]->ops->rmsnorm(backends[b], &(bl_rmsnorm_args){ to, flat(w), to, 1e-5 }, &e));
-        assert_ok(backends[b]->ops->rope(backends[b], &(bl_rope_args){ turned, 26, pos, c, s }, &e));
+        assert_ok(backends[b]->ops->swiglu(backends[b], &(bl_swiglu_args){x, u, to}, &e));
+        assert_ok(backends[b]->ops->add(backends[b], &(bl_add_args){x, to}, &e));
+        assert_ok(backends[b]->ops->rmsnorm(backends[b], &(bl_rmsnorm_args){to, flat(w), to, 1e-5}, &e));
+        assert_ok(backends[b]->ops->rope(backends[b], &(bl_rope_args){turned, 26, pos, c, s}, &e));
     }
     assert_equal_bits(y, z);
     assert_equal_bits(r, t);
-    drop(x); drop(u); drop(w); drop(y); drop(z); drop(c); drop(s); drop(r); drop(t);
+    drop(x);
+    drop(u);
+    drop(w);
+    drop(y);
+    drop(z);
+    drop(c);
+    drop(s);
+    drop(r);
+    drop(t);
 }
 
 static void the_exponential_is_within_one_unit_in_the_last_place(void **state)
 {
-    union { float f; uint32_t u; } v;
+    union {
+        float f;
+        uint32_t u;
+    } v;
     (void)state;
     for (int sign = 0; sign < 2; sign++)
         for (v.f = 0; v.f < 88; v.u += 10007) {
             float x = sign ? -v.f : v.f, y = bl_exp(x);
             double want = exp((double)x), unit = (double)nextafterf((float)want, INFINITY) - (double)(float)want;
-            if (x >= BL_EXP_LOW && fabs(y - want) > unit) fail_msg("e^%.9g = %.9g, wanted %.9g", (double)x, (double)y, want);
+            if (x >= BL_EXP_LOW && fabs(y - want) > unit)
+                fail_msg("e^%.9g = %.9g, wanted %.9g", (double)x, (double)y, want);
         }
-    assert_true(bl_exp(0) == 1 && bl_exp(-0.0f) == 1 && bl_exp(-INFINITY) == 0 && bl_exp(-100) == 0 && isnan(bl_exp(NAN)));
+    assert_true(bl_exp(0) == 1 && bl_exp(-0.0f) == 1 && bl_exp(-INFINITY) == 0 && bl_exp(-100) == 0 &&
+                isnan(bl_exp(NAN)));
     assert_true(bl_exp(INFINITY) == bl_exp(88) && isfinite(bl_exp(88)));
 }
 
 static void product_calls_are_counted_by_their_rows(void **state)
 {
-    static const int64_t rows[] = { 1, 2, 8, 9, 64, 65, 300 };
+    static const int64_t rows[] = {1, 2, 8, 9, 64, 65, 300};
     const bl_format *f = bl_format_find("fp32");
-    bl_shape g = { .out = 4, .in = 8 };
+    bl_shape g = {.out = 4, .in = 8};
     bl_tensor dense = random_f32(4, 8, 1, 1);
     (void)state;
-    EACH(be) {
+    EACH(be)
+    {
         uint64_t before[4], after[4];
         bl_weight w;
         assert_ok(bl_weight_new(be, f, &g, &w, &e));
-        assert_ok(be->ops->pack(be, &(bl_pack_args){ .x = dense, .w = &w }, &e));
+        assert_ok(be->ops->pack(be, &(bl_pack_args){.x = dense, .w = &w}, &e));
         be->ops->product_rows(be, before);
         for (size_t i = 0; i < BL_COUNT(rows); i++) {
             bl_tensor x = random_f32(rows[i], 8, 2, 1), y = make(BL_F32, rows[i], 4);
-            assert_ok(be->ops->linear(be, &(bl_linear_args){ .x = x, .w = &w, .y = y }, &e));
-            drop(x); drop(y);
+            assert_ok(be->ops->linear(be, &(bl_linear_args){.x = x, .w = &w, .y = y}, &e));
+            drop(x);
+            drop(y);
         }
         be->ops->product_rows(be, after);
-        assert_true(after[0] - before[0] == 1 && after[1] - before[1] == 2 && after[2] - before[2] == 2 && after[3] - before[3] == 2);
+        assert_true(after[0] - before[0] == 1 && after[1] - before[1] == 2 && after[2] - before[2] == 2 &&
+                    after[3] - before[3] == 2);
         bl_weight_free(&w);
     }
     drop(dense);

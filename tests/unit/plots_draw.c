@@ -17,12 +17,16 @@ static int begin(void **state)
 {
     (void)state;
     snprintf(dir, sizeof dir, "%s", test_dir());
-    table = (bl_table){ .row = rows, .n = invented_rows(rows, BL_COUNT(rows)) };
-    in = (bl_plot_input){ &table, timings, invented_timings(timings, BL_COUNT(timings)) };
+    table = (bl_table){.row = rows, .n = invented_rows(rows, BL_COUNT(rows))};
+    in = (bl_plot_input){&table, timings, invented_timings(timings, BL_COUNT(timings))};
     return 0;
 }
 
-static int end(void **state) { (void)state; return bl_remove_tree(dir, &e) != BL_OK; }
+static int end(void **state)
+{
+    (void)state;
+    return bl_remove_tree(dir, &e) != BL_OK;
+}
 
 static char *slurp(const char *name, size_t *n)
 {
@@ -39,32 +43,40 @@ static const char *at(const char *name)
     return path;
 }
 
-#define NEEDS_GNUPLOT() do { if (!has_gnuplot) { print_message("skipped: no gnuplot\n"); skip(); } } while (0)
+#define NEEDS_GNUPLOT()                                                                                                \
+    do {                                                                                                               \
+        if (!has_gnuplot) {                                                                                            \
+            print_message("skipped: no gnuplot\n");                                                                    \
+            skip();                                                                                                    \
+        }                                                                                                              \
+    } while (0)
 
 static void every_figure_has_data_in_a_full_study(void **state)
 {
     (void)state;
     assert_true(bl_plot_at(0) && bl_plot_find("pareto") && !bl_plot_find("nothing"));
     for (size_t i = 0; bl_plot_at(i); i++) {
-        bl_text csv = { 0 };
+        bl_text csv = {0};
         size_t n = 0, lines = 0;
         assert_ok(bl_plot_at(i)->data(&in, &csv, &n, &e));
         assert_true(n > 8);
         for (const char *c = csv.s; *c; c++) lines += *c == '\n';
         assert_true(lines > n);
         bl_text_free(&csv);
-        bl_table none = { 0 };
-        assert_ok(bl_plot_at(i)->data(&(bl_plot_input){ .table = &none }, &csv, &n, &e));
+        bl_table none = {0};
+        assert_ok(bl_plot_at(i)->data(&(bl_plot_input){.table = &none}, &csv, &n, &e));
         assert_int_equal(n, 0);
         bl_text_free(&csv);
-        assert_refused(bl_plot_draw(bl_plot_at(i), &(bl_plot_input){ .table = &none }, BL_PLOT_PNG, at("x.png"), &csv, &e), BL_E_MISSING, bl_plot_at(i)->name);
+        assert_refused(
+            bl_plot_draw(bl_plot_at(i), &(bl_plot_input){.table = &none}, BL_PLOT_PNG, at("x.png"), &csv, &e),
+            BL_E_MISSING, bl_plot_at(i)->name);
     }
 }
 
 static void a_curve_holds_one_task_and_ends_at_the_base(void **state)
 {
     (void)state;
-    bl_text csv = { 0 };
+    bl_text csv = {0};
     size_t n = 0;
     assert_ok(bl_plot_find("ppl_bits")->data(&in, &csv, &n, &e));
     assert_int_equal(n, 16);
@@ -78,10 +90,13 @@ static void a_curve_holds_one_task_and_ends_at_the_base(void **state)
 static void limited_rows_are_a_curve_of_their_own(void **state)
 {
     (void)state;
-    bl_text csv = { 0 };
+    bl_text csv = {0};
     size_t n = 0, count = 0;
     for (size_t i = 0; i < table.n; i++)
-        if (!strcmp(rows[i].task, "piqa") && i % 2) { rows[i].limit = 200; rows[i].n = 200; }
+        if (!strcmp(rows[i].task, "piqa") && i % 2) {
+            rows[i].limit = 200;
+            rows[i].n = 200;
+        }
     assert_ok(bl_plot_find("acc_bits")->data(&in, &csv, &n, &e));
     for (const char *c = csv.s; (c = strstr(c, "\"piqa n=200* \xc2\xb7 rtn g64\"")); c++) count++;
     assert_int_equal(count, 4);
@@ -92,20 +107,31 @@ static void the_front_is_what_no_other_point_beats(void **state)
 {
     (void)state;
     bl_row r[4];
-    bl_table t = { .row = r, .n = 4 };
-    bl_text csv = { 0 };
+    bl_table t = {.row = r, .n = 4};
+    bl_text csv = {0};
     size_t n = 0;
-    static const struct { double bits, value; const char *want; } points[] = {
-        { 16, 0.70, "16,70,NA,10,1\n" }, { 4.5, 0.66, "4.5,66,NA,10,1\n" }, { 5.0, 0.65, "5,65,NA,10,0\n" }, { 4.5, 0.60, "4.5,60,NA,10,0\n" },
+    static const struct {
+        double bits, value;
+        const char *want;
+    } points[] = {
+        {16, 0.70, "16,70,NA,10,1\n"},
+        {4.5, 0.66, "4.5,66,NA,10,1\n"},
+        {5.0, 0.65, "5,65,NA,10,0\n"},
+        {4.5, 0.60, "4.5,60,NA,10,0\n"},
     };
     for (size_t i = 0; i < 4; i++) {
         r[i] = rows[0];
-        r[i].task = "piqa"; r[i].metric = "acc"; r[i].direction = 1; r[i].has_stderr = false; r[i].n = 10; r[i].path = "p";
+        r[i].task = "piqa";
+        r[i].metric = "acc";
+        r[i].direction = 1;
+        r[i].has_stderr = false;
+        r[i].n = 10;
+        r[i].path = "p";
         r[i].method = i ? "m" : "base";
         r[i].value = points[i].value;
         r[i].bits_per_weight = points[i].bits;
     }
-    assert_ok(bl_plot_find("pareto")->data(&(bl_plot_input){ .table = &t }, &csv, &n, &e));
+    assert_ok(bl_plot_find("pareto")->data(&(bl_plot_input){.table = &t}, &csv, &n, &e));
     for (size_t i = 0; i < 4; i++)
         if (!strstr(csv.s, points[i].want)) fail_msg("'%s' is missing in %s", points[i].want, csv.s);
     bl_text_free(&csv);
@@ -115,13 +141,15 @@ static void all_pictures_are_drawn_with_data_and_script_beside_them(void **state
 {
     (void)state;
     NEEDS_GNUPLOT();
-    static const struct { const char *ending, *magic; } forms[] = { { "png", "\x89PNG" }, { "svg", "<?xml" }, { "pdf", "%PDF" } };
+    static const struct {
+        const char *ending, *magic;
+    } forms[] = {{"png", "\x89PNG"}, {"svg", "<?xml"}, {"pdf", "%PDF"}};
     for (size_t i = 0; bl_plot_at(i); i++)
         for (size_t f = 0; f < BL_COUNT(forms); f++) {
             char name[64];
             size_t n = 0;
-            bl_text out = { 0 };
-            if (f && i) continue;                             /* every form once, every figure once */
+            bl_text out = {0};
+            if (f && i) continue; /* every form once, every figure once */
             snprintf(name, sizeof name, "%s.%s", bl_plot_at(i)->name, forms[f].ending);
             assert_ok(bl_plot_draw(bl_plot_at(i), &in, (bl_plot_format)f, at(name), &out, &e));
             char *picture = slurp(name, &n);
@@ -141,15 +169,15 @@ static void a_picture_in_the_terminal_shows_its_points_and_names(void **state)
 {
     (void)state;
     NEEDS_GNUPLOT();
-    bl_text out = { 0 };
+    bl_text out = {0};
     size_t marks = 0;
-    table.n = 8;                                              /* wikitext2 only: one curve of eight points */
+    table.n = 8; /* wikitext2 only: one curve of eight points */
     assert_ok(bl_plot_draw(bl_plot_find("ppl_bits"), &in, BL_PLOT_DUMB, at("p.txt"), &out, &e));
     assert_non_null(strstr(out.s, "wikitext2:gptq2048 \xc2\xb7 rtn g64"));
     assert_non_null(strstr(out.s, "bits per weight"));
-    const char *plot = strstr(out.s, "2000");                 /* below the key */
+    const char *plot = strstr(out.s, "2000"); /* below the key */
     assert_non_null(plot);
-    for (const char *c = plot; *c; c++) marks += *c == 'G' || *c == 'F';      /* pointtype 7 and 6 */
+    for (const char *c = plot; *c; c++) marks += *c == 'G' || *c == 'F'; /* pointtype 7 and 6 */
     assert_in_range(marks, 8, 10);
     assert_non_null(strstr(plot, "20 @@"));
     bl_text_free(&out);
@@ -160,7 +188,7 @@ static void odd_names_are_data_and_nothing_else(void **state)
     (void)state;
     NEEDS_GNUPLOT();
     char odd[4300], pwned[4400];
-    bl_text out = { 0 };
+    bl_text out = {0};
     snprintf(odd, sizeof odd, "%s/it's \"a\" `touch b`\n$(touch c) \xc3\xbc", dir);
     assert_ok(bl_make_dirs(odd, &e));
     for (size_t i = 0; i < table.n; i++) rows[i].task = "x\"; system 'touch d'; \" `touch f` \\ , \n'";
@@ -183,22 +211,28 @@ static void without_gnuplot_data_and_script_are_written_all_the_same(void **stat
     (void)state;
     char *path = strdup(getenv("PATH") ? getenv("PATH") : "");
     char fake[4300];
-    bl_text out = { 0 };
+    bl_text out = {0};
     size_t n = 0;
     setenv("PATH", dir, 1);
-    assert_refused(bl_plot_draw(bl_plot_find("pareto"), &in, BL_PLOT_PNG, at("none.png"), &out, &e), BL_E_MISSING, "gnuplot");
+    assert_refused(bl_plot_draw(bl_plot_find("pareto"), &in, BL_PLOT_PNG, at("none.png"), &out, &e), BL_E_MISSING,
+                   "gnuplot");
     assert_non_null(strstr(e.text, "the picture is not"));
     bl_free(slurp("none.csv", &n));
     bl_free(slurp("none.gp", &n));
     assert_false(bl_exists(at("none.png")));
 
     /* One that crashes, and one that complains. */
-    static const struct { const char *script, *phrase; } bad[] = { { "#!/bin/sh\nkill -SEGV $$\n", "signal 11" }, { "#!/bin/sh\necho 'line 3: no'; exit 2\n", "line 3: no" }, { "#!/bin/sh\nexit 0\n", "no picture" } };
+    static const struct {
+        const char *script, *phrase;
+    } bad[] = {{"#!/bin/sh\nkill -SEGV $$\n", "signal 11"},
+               {"#!/bin/sh\necho 'line 3: no'; exit 2\n", "line 3: no"},
+               {"#!/bin/sh\nexit 0\n", "no picture"}};
     snprintf(fake, sizeof fake, "%s/gnuplot", dir);
     for (size_t i = 0; i < BL_COUNT(bad); i++) {
         assert_ok(bl_write_file(fake, bad[i].script, strlen(bad[i].script), &e));
         chmod(fake, 0755);
-        assert_refused(bl_plot_draw(bl_plot_find("pareto"), &in, BL_PLOT_PNG, at("none.png"), &out, &e), BL_E_MISSING, bad[i].phrase);
+        assert_refused(bl_plot_draw(bl_plot_find("pareto"), &in, BL_PLOT_PNG, at("none.png"), &out, &e), BL_E_MISSING,
+                       bad[i].phrase);
         assert_false(bl_exists(at("none.png")));
     }
     setenv("PATH", path, 1);

@@ -9,13 +9,10 @@
 
 static bl_err e;
 static char path[4200];
-static const bl_hash hash = { 1, 2 };
+static const bl_hash hash = {1, 2};
 static const char key[] = "m/rtn:w4/piqa/0";
 
-static void fresh(void)
-{
-    snprintf(path, sizeof path, "%s/cell.part.jsonl", test_dir());
-}
+static void fresh(void) { snprintf(path, sizeof path, "%s/cell.part.jsonl", test_dir()); }
 
 static void cleanup(void)
 {
@@ -25,7 +22,7 @@ static void cleanup(void)
 
 static bl_sample sample(int64_t id)
 {
-    bl_sample s = { .id = id, .pick = 1, .gold = -1, .n_choices = 2, .flags = 16, .tokens = 3 };
+    bl_sample s = {.id = id, .pick = 1, .gold = -1, .n_choices = 2, .flags = 16, .tokens = 3};
     s.score[1] = 1.0 / 3;
     s.value[0] = 1e-300 * (double)id;
     s.value[2] = -0.0;
@@ -64,7 +61,8 @@ static char *slurp(size_t *n)
 static void samples_read_back_sorted_and_bit_for_bit(void **state)
 {
     (void)state;
-    static const int64_t order[] = { 5, 0, 3, 400000, 1, INT64_C(1) << 53 }, sorted[] = { 0, 1, 3, 5, 400000, INT64_C(1) << 53 };
+    static const int64_t order[] = {5, 0, 3, 400000, 1, INT64_C(1) << 53},
+                         sorted[] = {0, 1, 3, 5, 400000, INT64_C(1) << 53};
     bl_journal *j;
     int64_t n;
 
@@ -82,7 +80,8 @@ static void samples_read_back_sorted_and_bit_for_bit(void **state)
     assert_int_equal(n, BL_COUNT(order));
     for (int64_t i = 0; i < n; i++) {
         bl_sample want = sample(sorted[i]);
-        assert_true(got[i].id == want.id && got[i].pick == want.pick && got[i].gold == want.gold && got[i].flags == want.flags && got[i].tokens == want.tokens);
+        assert_true(got[i].id == want.id && got[i].pick == want.pick && got[i].gold == want.gold &&
+                    got[i].flags == want.flags && got[i].tokens == want.tokens);
         assert_memory_equal(got[i].score, want.score, sizeof want.score);
         assert_memory_equal(got[i].value, want.value, sizeof want.value);
         if (want.reply) assert_string_equal(got[i].reply, want.reply);
@@ -128,9 +127,10 @@ static void a_cut_anywhere_costs_the_samples_behind_it_only(void **state)
         fclose(f);
         lines = 0;
         for (size_t i = 0; i < cut; i++) lines += text[i] == '\n';
-        if (count() != (int64_t)(lines ? lines - 1 : 0)) fail_msg("cut at %zu: %lld samples, %zu lines", cut, (long long)count(), lines);
+        if (count() != (int64_t)(lines ? lines - 1 : 0))
+            fail_msg("cut at %zu: %lld samples, %zu lines", cut, (long long)count(), lines);
         size_t left;
-        char *again = slurp(&left);                     /* the torn part is gone from the file too */
+        char *again = slurp(&left); /* the torn part is gone from the file too */
         assert_true(left == 0 || again[left - 1] == '\n');
         bl_free(again);
     }
@@ -184,14 +184,14 @@ static void a_journal_of_another_cell_is_kept_as_stale(void **state)
     fresh();
     for (int i = 0; i < 3; i++) {
         fill(2 + i);
-        assert_ok(bl_journal_open(path, key, (bl_hash){ 9, (uint64_t)i }, &j, &e));
+        assert_ok(bl_journal_open(path, key, (bl_hash){9, (uint64_t)i}, &j, &e));
         assert_int_equal(bl_journal_count(j), 0);
         bl_journal_close(j);
-        assert_ok(bl_journal_open(path, "another/key", (bl_hash){ 9, (uint64_t)i }, &j, &e));
+        assert_ok(bl_journal_open(path, "another/key", (bl_hash){9, (uint64_t)i}, &j, &e));
         bl_journal_close(j);
         unlink(path);
     }
-    static const char *const endings[] = { ".stale", ".stale.1", ".stale.2", ".stale.3", ".stale.4", ".stale.5" };
+    static const char *const endings[] = {".stale", ".stale.1", ".stale.2", ".stale.3", ".stale.4", ".stale.5"};
     for (size_t i = 0; i < BL_COUNT(endings); i++) {
         snprintf(stale, sizeof stale, "%s%s", path, endings[i]);
         if (!bl_exists(stale)) fail_msg("%s is missing", stale);
@@ -235,7 +235,7 @@ static void what_waits_for_the_disk_is_bounded(void **state)
     assert_ok(bl_journal_open(path, key, hash, &j, &e));
     bl_fs_fail_at(1, ENOSPC, true);
     for (; n < 64 && st == BL_OK; n++) {
-        bl_sample s = { .id = n, .reply = reply };
+        bl_sample s = {.id = n, .reply = reply};
         st = bl_journal_add(j, &s, &e);
     }
     bl_fs_fail_at(0, 0, false);

@@ -1,9 +1,13 @@
-/* results_schema.c - results/schema.md and real files say the same: every path of a file is in the page, every path of the page is in a file. */
+/* results_schema.c - results/schema.md and real files say the same: every path of a file is in the page, every path of
+ * the page is in a file. */
 #include "data/results_cells.h"
 
 enum { MOST = 256 };
 static bl_err e;
-typedef struct entry { char path[128]; bool optional, has_unit, seen, seen_absent, seen_unit; } entry;
+typedef struct entry {
+    char path[128];
+    bool optional, has_unit, seen, seen_absent, seen_unit;
+} entry;
 static entry entries[MOST];
 static size_t n_entries;
 
@@ -21,7 +25,7 @@ static void read_page(void)
         char kind[64], unit[32];
         line += *line == '\n';
         entry *x = &entries[n_entries];
-        *x = (entry){ 0 };
+        *x = (entry){0};
         if (sscanf(line, "| `%127[^`]` | %63[^|]| %31[^|]|", x->path, kind, unit) != 3) continue;
         x->optional = strstr(kind, "or reason") != NULL;
         x->has_unit = strncmp(unit, "- ", 2) != 0;
@@ -42,7 +46,10 @@ static void general(const char *path, const bl_cell *c, char out[256])
 {
     char task[64];
     snprintf(task, sizeof task, "task/%s/", c->task);
-    if (strncmp(path, task, strlen(task))) { snprintf(out, 256, "%s", path); return; }
+    if (strncmp(path, task, strlen(task))) {
+        snprintf(out, 256, "%s", path);
+        return;
+    }
     const char *rest = path + strlen(task);
     snprintf(out, 256, "task/<task>/%s", rest);
     for (int i = 0; i < c->n_metrics; i++) {
@@ -80,7 +87,8 @@ static void mark_file(const bl_cell *c)
         if ((x = find(p, strlen(p)))) x->seen = true;
         else if (ends(p, "_absent_reason", &k) && (x = find(p, k))) x->seen_absent = true;
         else if ((ends(p, "@units", &k) || ends(p, "_units", &k)) && (x = find(p, k))) x->seen_unit = true;
-        else if (!(ends(p, "@long_name", &k) && find(p, k))) fail_msg("'%s' is in a file, but not in schema.md", path[i]);
+        else if (!(ends(p, "@long_name", &k) && find(p, k)))
+            fail_msg("'%s' is in a file, but not in schema.md", path[i]);
     }
     bl_shard_close(s);
     bl_arena_free(a);
@@ -93,12 +101,12 @@ static void every_path_of_a_file_is_in_the_page_and_the_other_way_round(void **s
     invented v;
     read_page();
     assert_in_range(n_entries, 50, MOST - 1);
-    bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0);           /* everything there */
+    bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0); /* everything there */
     c.simulated = "activations";
     v.layer[0].out_nmse = v.layer[1].damp = 0.1;
     for (int i = 0; i < INVENTED_SAMPLES; i++) v.sample[i].reply = v.sample[i].answer = "x";
     mark_file(&c);
-    c = *invent(&v, "m", 0, 0, "piqa", 0);                    /* and as little as possible */
+    c = *invent(&v, "m", 0, 0, "piqa", 0); /* and as little as possible */
     c.peak_bytes = c.packed_bytes = 0;
     c.seconds = c.quantize_seconds = c.tokens_per_second = c.bits_per_weight = 0;
     c.created = NULL;
@@ -106,13 +114,17 @@ static void every_path_of_a_file_is_in_the_page_and_the_other_way_round(void **s
     for (size_t i = 0; i < n_entries; i++) {
         const entry *x = &entries[i];
         if (!x->seen) fail_msg("'%s' is in schema.md, but in no file", x->path);
-        if (x->optional != x->seen_absent) fail_msg("'%s': schema.md says '%s', a reason was %s", x->path, x->optional ? "or reason" : "always there", x->seen_absent ? "found" : "not found");
-        if (x->has_unit != x->seen_unit) fail_msg("'%s': schema.md says it has %s unit, a file has %s", x->path, x->has_unit ? "a" : "no", x->seen_unit ? "one" : "none");
+        if (x->optional != x->seen_absent)
+            fail_msg("'%s': schema.md says '%s', a reason was %s", x->path, x->optional ? "or reason" : "always there",
+                     x->seen_absent ? "found" : "not found");
+        if (x->has_unit != x->seen_unit)
+            fail_msg("'%s': schema.md says it has %s unit, a file has %s", x->path, x->has_unit ? "a" : "no",
+                     x->seen_unit ? "one" : "none");
     }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_path_of_a_file_is_in_the_page_and_the_other_way_round) };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_path_of_a_file_is_in_the_page_and_the_other_way_round)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,14 +5,26 @@
 static bl_err e;
 static const char *dir;
 
-static int begin(void **state) { (void)state; dir = test_dir(); return 0; }
-static int end(void **state) { (void)state; return bl_remove_tree(dir, &e) != BL_OK; }
+static int begin(void **state)
+{
+    (void)state;
+    dir = test_dir();
+    return 0;
+}
+static int end(void **state)
+{
+    (void)state;
+    return bl_remove_tree(dir, &e) != BL_OK;
+}
 
-static void write_cell(const bl_cell *c) { if (bl_cell_write(dir, c, &e) != BL_OK) fail_msg("%s", e.text); }
+static void write_cell(const bl_cell *c)
+{
+    if (bl_cell_write(dir, c, &e) != BL_OK) fail_msg("%s", e.text);
+}
 
 static void study(void)
 {
-    static const int bits[] = { 0, 8, 4, 3, 2 };
+    static const int bits[] = {0, 8, 4, 3, 2};
     invented v;
     for (size_t i = 0; i < BL_COUNT(bits); i++) {
         write_cell(invent(&v, "smollm2-135m", bits[i], 64, "piqa", 0));
@@ -25,10 +37,11 @@ static const char *print(const bl_table_opts *o)
 {
     static bl_text t;
     bl_table *table = NULL;
-    const char *dirs[] = { dir };
+    const char *dirs[] = {dir};
     bl_text_free(&t);
-    t = (bl_text){ 0 };
-    if (bl_table_read(dirs, 1, &table, &e) != BL_OK || bl_table_print(table, o, &t, &e) != BL_OK) fail_msg("%s", e.text);
+    t = (bl_text){0};
+    if (bl_table_read(dirs, 1, &table, &e) != BL_OK || bl_table_print(table, o, &t, &e) != BL_OK)
+        fail_msg("%s", e.text);
     bl_table_free(table);
     return t.s ? t.s : "";
 }
@@ -47,15 +60,31 @@ static void the_pivot_reads_as_it_should(void **state)
 {
     (void)state;
     study();
-    assert_string_equal(print(&(bl_table_opts){ .terminal = true }),
-        "model         method       bits_per_weight  piqa acc % \xe2\x86\x91  piqa acc_norm % \xe2\x86\x91  wikitext2:gptq2048 perplexity \xe2\x86\x93\n"
-        "smollm2-135m  base                   16.00     68.2 \xc2\xb1""1.1          69.1 \xc2\xb1""1.1                      16.80 \xc2\xb1""0.12\n"
-        "smollm2-135m  rtn:w8g64 a             8.38     68.1 \xc2\xb1""1.1          69.0 \xc2\xb1""1.1                      16.91 \xc2\xb1""0.12\n"
-        "smollm2-135m  rtn:w4g64 a             4.31     66.5 \xc2\xb1""1.1          67.3 \xc2\xb1""1.1                      18.57 \xc2\xb1""0.13\n"
-        "smollm2-135m  rtn:w3g64 a             3.30     64.9 \xc2\xb1""1.1          65.6 \xc2\xb1""1.1                      20.52 \xc2\xb1""0.15\n"
-        "smollm2-135m  rtn:w2g64 a             2.28     62.2 \xc2\xb1""1.1          62.8 \xc2\xb1""1.1                      25.06 \xc2\xb1""0.18\n"
-        "\n\xc2\xb1 one standard error\na  lm_head and embeddings as stored\n");
-    const char *md = print(&(bl_table_opts){ 0 });
+    assert_string_equal(print(&(bl_table_opts){.terminal = true}),
+                        "model         method       bits_per_weight  piqa acc % \xe2\x86\x91  piqa acc_norm % "
+                        "\xe2\x86\x91  wikitext2:gptq2048 perplexity \xe2\x86\x93\n"
+                        "smollm2-135m  base                   16.00     68.2 \xc2\xb1"
+                        "1.1          69.1 \xc2\xb1"
+                        "1.1                      16.80 \xc2\xb1"
+                        "0.12\n"
+                        "smollm2-135m  rtn:w8g64 a             8.38     68.1 \xc2\xb1"
+                        "1.1          69.0 \xc2\xb1"
+                        "1.1                      16.91 \xc2\xb1"
+                        "0.12\n"
+                        "smollm2-135m  rtn:w4g64 a             4.31     66.5 \xc2\xb1"
+                        "1.1          67.3 \xc2\xb1"
+                        "1.1                      18.57 \xc2\xb1"
+                        "0.13\n"
+                        "smollm2-135m  rtn:w3g64 a             3.30     64.9 \xc2\xb1"
+                        "1.1          65.6 \xc2\xb1"
+                        "1.1                      20.52 \xc2\xb1"
+                        "0.15\n"
+                        "smollm2-135m  rtn:w2g64 a             2.28     62.2 \xc2\xb1"
+                        "1.1          62.8 \xc2\xb1"
+                        "1.1                      25.06 \xc2\xb1"
+                        "0.18\n"
+                        "\n\xc2\xb1 one standard error\na  lm_head and embeddings as stored\n");
+    const char *md = print(&(bl_table_opts){0});
     assert_has(md, "| smollm2-135m | rtn:w4g64 a |            4.31 |");
     assert_has(md, "|--------------|-------------|----------------:|");
 }
@@ -66,13 +95,32 @@ static void csv_is_the_long_form_that_was_agreed(void **state)
     invented v;
     write_cell(invent(&v, "m, \"quoted\"", 0, 0, "piqa", 0));
     write_cell(invent(&v, "m, \"quoted\"", 4, 64, "piqa", 0));
-    bl_failure_write(dir, "x--1", &(bl_cell_failure){ .key = "m/rtn:w1/piqa/0", .hash = "ab", .status = "n/a", .reason = "no, sorry", .time = "t", .model = "m", .stored_as = "BF16",
-                     .method = "rtn:w1", .task = "piqa", .wbits = 1, .limit = 20, .task_version = 3, .group_text = "pc" }, &e);
-    const char *csv = print(&(bl_table_opts){ .format = BL_TABLE_CSV });
-    static const char first[] = "model,stored_as,method,bits,group,task,version,metric,value,stderr,n,limit,bits_per_weight,packed_bytes,peak_bytes,seconds,status,reason\n";
+    bl_failure_write(dir, "x--1",
+                     &(bl_cell_failure){.key = "m/rtn:w1/piqa/0",
+                                        .hash = "ab",
+                                        .status = "n/a",
+                                        .reason = "no, sorry",
+                                        .time = "t",
+                                        .model = "m",
+                                        .stored_as = "BF16",
+                                        .method = "rtn:w1",
+                                        .task = "piqa",
+                                        .wbits = 1,
+                                        .limit = 20,
+                                        .task_version = 3,
+                                        .group_text = "pc"},
+                     &e);
+    const char *csv = print(&(bl_table_opts){.format = BL_TABLE_CSV});
+    static const char first[] = "model,stored_as,method,bits,group,task,version,metric,value,stderr,n,limit,bits_per_"
+                                "weight,packed_bytes,peak_bytes,seconds,status,reason\n";
     assert_memory_equal(csv, first, sizeof first - 1);
-    assert_has(csv, "\n\"m, \"\"quoted\"\"\",BF16,base,,,piqa,1,acc,0.6819999999999999,0.0108,1838,,16,269000000,500000000,12.5,ok,\n");
-    assert_has(csv, "\n\"m, \"\"quoted\"\"\",BF16,rtn:w4g64,4,64,piqa,1,kl_p50,0.011111111111111112,,40,,4.3125,112000000,500000000,12.5,ok,\n");
+    assert_has(
+        csv,
+        "\n\"m, "
+        "\"\"quoted\"\"\",BF16,base,,,piqa,1,acc,0.6819999999999999,0.0108,1838,,16,269000000,500000000,12.5,ok,\n");
+    assert_has(csv, "\n\"m, "
+                    "\"\"quoted\"\"\",BF16,rtn:w4g64,4,64,piqa,1,kl_p50,0.011111111111111112,,40,,4.3125,112000000,"
+                    "500000000,12.5,ok,\n");
     assert_has(csv, "\nm,BF16,rtn:w1,1,pc,piqa,3,,,,,20,,,,,n/a,\"no, sorry\"\n");
     assert_has_not(csv, "tokens_per_second");
 }
@@ -81,7 +129,7 @@ static void json_has_times_and_memory(void **state)
 {
     (void)state;
     study();
-    const char *json = print(&(bl_table_opts){ .format = BL_TABLE_JSON });
+    const char *json = print(&(bl_table_opts){.format = BL_TABLE_JSON});
     assert_has(json, "\"seconds\":12.5");
     assert_has(json, "\"tokens_per_second\":900");
     assert_has(json, "\"peak_bytes\":500000000");
@@ -93,7 +141,7 @@ static void tex_marks_the_best_and_the_distance_to_base(void **state)
 {
     (void)state;
     study();
-    const char *tex = print(&(bl_table_opts){ .format = BL_TABLE_TEX });
+    const char *tex = print(&(bl_table_opts){.format = BL_TABLE_TEX});
     assert_has(tex, "\\begin{tabular}{llrrrr}\n\\toprule\n");
     assert_has(tex, "bits\\_per\\_weight & piqa acc \\% $\\uparrow$");
     assert_has(tex, "smollm2-135m & base & 16.00 & 68.2 $\\pm$ 1.1 & 69.1 $\\pm$ 1.1 & 16.80 $\\pm$ 0.12 \\\\\n");
@@ -110,26 +158,41 @@ static void limited_and_shortened_rows_are_marked(void **state)
     c.truncated = 3;
     for (int i = 0; i < c.n_metrics; i++) v.metric[i].n = 200;
     write_cell(&c);
-    const char *md = print(&(bl_table_opts){ .terminal = true });
-    assert_has(md, "66.5 \xc2\xb1""1.1 n=200* cut=3");
+    const char *md = print(&(bl_table_opts){.terminal = true});
+    assert_has(md, "66.5 \xc2\xb1"
+                   "1.1 n=200* cut=3");
     assert_has(md, "the first n items only");
-    assert_has(print(&(bl_table_opts){ .format = BL_TABLE_TEX }), "66.5 $\\pm$ 1.1$^{*}$");
+    assert_has(print(&(bl_table_opts){.format = BL_TABLE_TEX}), "66.5 $\\pm$ 1.1$^{*}$");
 }
 
 static void failed_cells_show_as_failed_with_their_reason(void **state)
 {
     (void)state;
     study();
-    char *file = bl_cell_file("smollm2-135m/rtn:w1g64/piqa/0", (bl_hash){ 7, 7 }, &e);
-    assert_ok(bl_failure_write(dir, file, &(bl_cell_failure){ .key = "smollm2-135m/rtn:w1g64/piqa/0", .hash = "0707", .status = "failed", .reason = "layer 9: not a number", .time = "t",
-              .model = "smollm2-135m", .stored_as = "BF16", .method = "rtn:w1g64", .task = "piqa", .wbits = 1, .task_version = 1, .group_text = "64" }, &e));
+    char *file = bl_cell_file("smollm2-135m/rtn:w1g64/piqa/0", (bl_hash){7, 7}, &e);
+    assert_ok(bl_failure_write(dir, file,
+                               &(bl_cell_failure){.key = "smollm2-135m/rtn:w1g64/piqa/0",
+                                                  .hash = "0707",
+                                                  .status = "failed",
+                                                  .reason = "layer 9: not a number",
+                                                  .time = "t",
+                                                  .model = "smollm2-135m",
+                                                  .stored_as = "BF16",
+                                                  .method = "rtn:w1g64",
+                                                  .task = "piqa",
+                                                  .wbits = 1,
+                                                  .task_version = 1,
+                                                  .group_text = "64"},
+                               &e));
     bl_free(file);
-    const char *md = print(&(bl_table_opts){ .terminal = true });
+    const char *md = print(&(bl_table_opts){.terminal = true});
     assert_has(md, "rtn:w1g64                       failed [1]         failed [1]                                -\n");
     assert_has(md, "[1] failed: layer 9: not a number\n");
     assert_has(md, "- no result yet\n");
-    assert_string_equal(print(&(bl_table_opts){ .terminal = true, .failed_only = true }), "smollm2-135m/rtn:w1g64/piqa/0  failed  layer 9: not a number\n");
-    assert_has(print(&(bl_table_opts){ .format = BL_TABLE_TEX }), "% smollm2-135m/rtn:w1g64/piqa/0: failed: layer 9: not a number");
+    assert_string_equal(print(&(bl_table_opts){.terminal = true, .failed_only = true}),
+                        "smollm2-135m/rtn:w1g64/piqa/0  failed  layer 9: not a number\n");
+    assert_has(print(&(bl_table_opts){.format = BL_TABLE_TEX}),
+               "% smollm2-135m/rtn:w1g64/piqa/0: failed: layer 9: not a number");
 }
 
 static void a_note_beside_its_finished_cell_is_history(void **state)
@@ -139,16 +202,16 @@ static void a_note_beside_its_finished_cell_is_history(void **state)
     const bl_cell *c = invent(&v, "m", 4, 64, "piqa", 0);
     char *file = bl_cell_file(c->key, c->hash, &e);
     write_cell(c);
-    assert_ok(bl_failure_write(dir, file, &(bl_cell_failure){ .status = "failed", .reason = "earlier" }, &e));
+    assert_ok(bl_failure_write(dir, file, &(bl_cell_failure){.status = "failed", .reason = "earlier"}, &e));
     bl_free(file);
-    assert_has_not(print(&(bl_table_opts){ .format = BL_TABLE_CSV }), "earlier");
+    assert_has_not(print(&(bl_table_opts){.format = BL_TABLE_CSV}), "earlier");
 }
 
 /* Two cells that differ in one thing: it becomes a column, and no number is lost. */
 static void cells_that_differ_in_anything_get_rows_of_their_own(void **state)
 {
     (void)state;
-    static const char *const column[] = { "limit", "seed", "stored_as", "notes", "hash" };
+    static const char *const column[] = {"limit", "seed", "stored_as", "notes", "hash"};
     for (size_t i = 0; i < BL_COUNT(column); i++) {
         invented v, w;
         bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0), d = *invent(&w, "m", 4, 64, "piqa", 0);
@@ -162,7 +225,7 @@ static void cells_that_differ_in_anything_get_rows_of_their_own(void **state)
         d.metric = w.metric;
         write_cell(&c);
         write_cell(&d);
-        const char *md = print(&(bl_table_opts){ .terminal = true });
+        const char *md = print(&(bl_table_opts){.terminal = true});
         assert_has(md, column[i]);
         assert_has(md, "66.5 ");
         assert_has(md, "10.0 ");
@@ -180,7 +243,7 @@ static void versions_of_a_task_are_never_in_one_column(void **state)
     d.task_version = 2;
     write_cell(&c);
     write_cell(&d);
-    const char *md = print(&(bl_table_opts){ .terminal = true });
+    const char *md = print(&(bl_table_opts){.terminal = true});
     assert_has(md, "piqa acc v1 %");
     assert_has(md, "piqa acc v2 %");
 }
@@ -192,7 +255,7 @@ static void one_cell_in_two_directories_is_two_rows(void **state)
     const char *first = dir, *dirs[2];
     char second[4200];
     bl_table *t;
-    bl_text text = { 0 };
+    bl_text text = {0};
     snprintf(second, sizeof second, "%s/more", dir);
     assert_ok(bl_make_dirs(second, &e));
     write_cell(invent(&v, "m", 4, 64, "piqa", 0));
@@ -201,7 +264,7 @@ static void one_cell_in_two_directories_is_two_rows(void **state)
     dirs[0] = dir = first;
     dirs[1] = second;
     assert_ok(bl_table_read(dirs, 2, &t, &e));
-    assert_ok(bl_table_print(t, &(bl_table_opts){ .terminal = true }, &text, &e));
+    assert_ok(bl_table_print(t, &(bl_table_opts){.terminal = true}, &text, &e));
     assert_has(text.s, "/more");
     int lines = 0;
     for (char *p = text.s; (p = strstr(p, "66.5")); p++) lines++;
@@ -214,17 +277,18 @@ static void rows_columns_and_metrics_can_be_chosen(void **state)
 {
     (void)state;
     study();
-    const char *md = print(&(bl_table_opts){ .terminal = true, .rows = "bits", .cols = "metric", .metric = "kl_*,acc" });
+    const char *md = print(&(bl_table_opts){.terminal = true, .rows = "bits", .cols = "metric", .metric = "kl_*,acc"});
     assert_has(md, "kl_mean");
     assert_has(md, "kl_p50");
     assert_has_not(md, "acc_norm");
     assert_has_not(md, "perplexity");
     assert_has(md, "task");
     bl_table *t;
-    bl_text text = { 0 };
-    const char *dirs[] = { dir };
+    bl_text text = {0};
+    const char *dirs[] = {dir};
     assert_ok(bl_table_read(dirs, 1, &t, &e));
-    assert_refused(bl_table_print(t, &(bl_table_opts){ .rows = "methods" }, &text, &e), BL_E_CONFIG, "did you mean method?");
+    assert_refused(bl_table_print(t, &(bl_table_opts){.rows = "methods"}, &text, &e), BL_E_CONFIG,
+                   "did you mean method?");
     bl_table_free(t);
     bl_text_free(&text);
 }
@@ -235,7 +299,7 @@ static void files_that_do_not_check_are_named_and_skipped(void **state)
     invented v;
     char path[4300];
     bl_table *t;
-    const char *dirs[] = { dir };
+    const char *dirs[] = {dir};
     study();
     const bl_cell *c = invent(&v, "smollm2-135m", 4, 64, "piqa", 0);
     FILE *f = fopen(invented_path(dir, c), "r+b");
@@ -258,15 +322,46 @@ static void files_that_do_not_check_are_named_and_skipped(void **state)
     assert_has(t->skipped_reason[2], "do not match its hash");
     assert_true(t->n > 20);
     bl_table_free(t);
-    assert_refused(bl_table_read((const char *[]){ "/nonexistent/x" }, 1, &t, &e), BL_E_MISSING, "/nonexistent/x");
+    assert_refused(bl_table_read((const char *[]){"/nonexistent/x"}, 1, &t, &e), BL_E_MISSING, "/nonexistent/x");
 }
 
-static const struct { double v, se; bool has; const char *want; } numbers[] = {
-    { 64.23, 1.1, true, "64.2 \xc2\xb1""1.1" },   { 77.71, 0.87, true, "77.7 \xc2\xb1""0.9" },     { 68, 3.3, true, "68.0 \xc2\xb1""3.3" },
-    { 68, 3.6, true, "68 \xc2\xb1""4" },          { 21.634, 0.096, true, "21.63 \xc2\xb1""0.10" }, { 21.634, 0, false, "21.63" },
-    { 12345, 678, true, "12300 \xc2\xb1""700" },  { 0.0316, 0.0021, true, "0.0316 \xc2\xb1""0.0021" }, { 0, 0, false, "0" },
-    { 1.5e7, 2e5, true, "(1.500\xc2\xb1""0.020)e7" }, { -0.004, 0.1, true, "0.00 \xc2\xb1""0.10" },      { 100, 0, true, "100.0" },
-    { 1234567, 0, false, "1.23e+06" },            { 9.9996, 0, false, "10.00" },
+static const struct {
+    double v, se;
+    bool has;
+    const char *want;
+} numbers[] = {
+    {64.23, 1.1, true,
+     "64.2 \xc2\xb1"
+     "1.1"},
+    {77.71, 0.87, true,
+     "77.7 \xc2\xb1"
+     "0.9"},
+    {68, 3.3, true,
+     "68.0 \xc2\xb1"
+     "3.3"},
+    {68, 3.6, true,
+     "68 \xc2\xb1"
+     "4"},
+    {21.634, 0.096, true,
+     "21.63 \xc2\xb1"
+     "0.10"},
+    {21.634, 0, false, "21.63"},
+    {12345, 678, true,
+     "12300 \xc2\xb1"
+     "700"},
+    {0.0316, 0.0021, true,
+     "0.0316 \xc2\xb1"
+     "0.0021"},
+    {0, 0, false, "0"},
+    {1.5e7, 2e5, true,
+     "(1.500\xc2\xb1"
+     "0.020)e7"},
+    {-0.004, 0.1, true,
+     "0.00 \xc2\xb1"
+     "0.10"},
+    {100, 0, true, "100.0"},
+    {1234567, 0, false, "1.23e+06"},
+    {9.9996, 0, false, "10.00"},
 };
 static void numbers_show_no_more_digits_than_they_know(void **state)
 {
@@ -274,7 +369,8 @@ static void numbers_show_no_more_digits_than_they_know(void **state)
     char got[64];
     for (size_t i = 0; i < BL_COUNT(numbers); i++) {
         bl_number_text(numbers[i].v, numbers[i].se, numbers[i].has, got);
-        if (strcmp(got, numbers[i].want)) fail_msg("%g ± %g: '%s', wanted '%s'", numbers[i].v, numbers[i].se, got, numbers[i].want);
+        if (strcmp(got, numbers[i].want))
+            fail_msg("%g ± %g: '%s', wanted '%s'", numbers[i].v, numbers[i].se, got, numbers[i].want);
     }
 }
 

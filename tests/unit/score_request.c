@@ -4,15 +4,18 @@
 
 static void choices_get_a_blank_that_does_not_count(void **state)
 {
-    static const char *const choice[] = { "copper wire", "caf\xc3\xa9 \xe6\x97\xa5\xf0\x9f\x91\x8d", "" };
-    bl_err e = { 0 };
+    static const char *const choice[] = {"copper wire", "caf\xc3\xa9 \xe6\x97\xa5\xf0\x9f\x91\x8d", ""};
+    bl_err e = {0};
     bl_arena *a;
     bl_request r;
     (void)state;
     assert_ok(bl_arena_new(&a, &e));
     bl_prompt p = bl_prompt_new(a);
-    for (int i = 0; i < 20; i++) { bl_say(&p, "Question: "); bl_quoten(&p, "whatever", 4); }
-    bl_quote(&p, "");                                   /* nothing */
+    for (int i = 0; i < 20; i++) {
+        bl_say(&p, "Question: ");
+        bl_quoten(&p, "whatever", 4);
+    }
+    bl_quote(&p, ""); /* nothing */
     assert_int_equal(p.n, 40);
     assert_false(p.span[0].data);
     assert_true(p.span[39].data);
@@ -27,7 +30,7 @@ static void choices_get_a_blank_that_does_not_count(void **state)
     assert_int_equal(r.pair[1].bytes, 13);
     assert_string_equal(r.pair[2].continuation, " ");
     assert_int_equal(r.pair[2].chars, 0);
-    bl_prompt two[2] = { p, bl_prompt_new(a) };
+    bl_prompt two[2] = {p, bl_prompt_new(a)};
     assert_ok(bl_ask_contexts(&r, two, 2, "was late.", &e));
     assert_string_equal(r.pair[1].continuation, " was late.");
     assert_int_equal(r.pair[1].context.n, 0);
@@ -39,8 +42,8 @@ static void choices_get_a_blank_that_does_not_count(void **state)
 
 static void memory_that_runs_out_is_said_when_the_request_is_made(void **state)
 {
-    static const char *const choice[] = { "x" };
-    bl_err e = { 0 };
+    static const char *const choice[] = {"x"};
+    bl_err e = {0};
     bl_arena *a;
     bl_request r;
     (void)state;

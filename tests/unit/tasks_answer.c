@@ -4,42 +4,50 @@
 #include "tasks/shared_text.h"
 #include "harness/data/reader.h"
 
-static const struct { const char *text, *want; } strict[] = {
-    { "The answer is 18. Q",                "18." },
-    { "The answer is 18.",                  "18" },            /* the last character is owed to the pattern's dot */
-    { "The answer is 18",                   "1" },
-    { "The answer is 18\n",                 "1" },             /* a newline does not serve as that character */
-    { "The answer is 18.\n",                "18" },
-    { "The answer is 5",                    NULL },
-    { "The answer is 5\n\n",                NULL },
-    { "The answer is 5 eggs",               "5" },
-    { "The answer is 1,234.",               "1,234" },
-    { "The answer is -3. Q:",               "-3." },
-    { "The answer is $5.",                  NULL },
-    { "the answer is 5.",                   NULL },
-    { "The answer is  5.",                  NULL },
-    { "The answer is x. The answer is 7.",  "7" },
-    { "The answer is 3. The answer is 7.",  "3." },            /* the first */
-    { "The answer is 4\xc3\xa9",            "4" },
-    { "",                                   NULL },
+static const struct {
+    const char *text, *want;
+} strict[] = {
+    {"The answer is 18. Q", "18."},
+    {"The answer is 18.", "18"}, /* the last character is owed to the pattern's dot */
+    {"The answer is 18", "1"},
+    {"The answer is 18\n", "1"}, /* a newline does not serve as that character */
+    {"The answer is 18.\n", "18"},
+    {"The answer is 5", NULL},
+    {"The answer is 5\n\n", NULL},
+    {"The answer is 5 eggs", "5"},
+    {"The answer is 1,234.", "1,234"},
+    {"The answer is -3. Q:", "-3."},
+    {"The answer is $5.", NULL},
+    {"the answer is 5.", NULL},
+    {"The answer is  5.", NULL},
+    {"The answer is x. The answer is 7.", "7"},
+    {"The answer is 3. The answer is 7.", "3."}, /* the first */
+    {"The answer is 4\xc3\xa9", "4"},
+    {"", NULL},
 };
-static const struct { const char *text, *want; } flexible[] = {
-    { "She has 3 apples. So 7.",            "7." },
-    { "costs $1,050.50.",                   "$1,050.50." },
-    { "none",                               NULL },
-    { "7 eggs...",                          "..." },
-    { "a lone 5",                           "5" },
-    { "minus -5",                           "-5" },
-    { "-$5 and no more",                    "-$5" },
-    { "a - b . c $ d",                      NULL },
-    { "1 2 3 - x",                          "3" },
-    { "--12",                               "-12" },
+static const struct {
+    const char *text, *want;
+} flexible[] = {
+    {"She has 3 apples. So 7.", "7."},
+    {"costs $1,050.50.", "$1,050.50."},
+    {"none", NULL},
+    {"7 eggs...", "..."},
+    {"a lone 5", "5"},
+    {"minus -5", "-5"},
+    {"-$5 and no more", "-$5"},
+    {"a - b . c $ d", NULL},
+    {"1 2 3 - x", "3"},
+    {"--12", "-12"},
 };
-static const struct { const char *s, *gold; bool want; } equal[] = {
-    { "18.", "18", true },        { "1,234", "1234", true },     { "1,050.50.", "1050.50", true }, { "$5", "5", true },
-    { "18.0", "18", false },      { "18", "180", false },        { "180", "18", false },           { "..", ".", false },
-    { "-3.", "-3", true },        { "-3", "3", false },          { "70000", "70,000", true },      { "", "5", false },
-    { "#### 5", "5", true },      { "5..", "5", false },         { "5.,", "5", true },
+static const struct {
+    const char *s, *gold;
+    bool want;
+} equal[] = {
+    {"18.", "18", true},   {"1,234", "1234", true},   {"1,050.50.", "1050.50", true},
+    {"$5", "5", true},     {"18.0", "18", false},     {"18", "180", false},
+    {"180", "18", false},  {"..", ".", false},        {"-3.", "-3", true},
+    {"-3", "3", false},    {"70000", "70,000", true}, {"", "5", false},
+    {"#### 5", "5", true}, {"5..", "5", false},       {"5.,", "5", true},
 };
 
 static void check(bool (*find)(const char *, const char **, size_t *), const char *text, const char *want)
@@ -48,7 +56,8 @@ static void check(bool (*find)(const char *, const char **, size_t *), const cha
     size_t n;
     bool found = find(text, &s, &n);
     if (found != (want != NULL)) fail_msg("'%s': %s", text, found ? "found something" : "found nothing");
-    if (found && (n != strlen(want) || memcmp(s, want, n))) fail_msg("'%s': '%.*s', wanted '%s'", text, (int)n, s, want);
+    if (found && (n != strlen(want) || memcmp(s, want, n)))
+        fail_msg("'%s': '%.*s', wanted '%s'", text, (int)n, s, want);
 }
 
 static void strict_takes_the_first_answer_with_its_quirks(void **state)
@@ -67,7 +76,8 @@ static void answers_are_compared_as_cleaned_strings(void **state)
 {
     (void)state;
     for (size_t i = 0; i < BL_COUNT(equal); i++)
-        if (bl_answer_equal(equal[i].s, strlen(equal[i].s), equal[i].gold) != equal[i].want) fail_msg("'%s' and '%s'", equal[i].s, equal[i].gold);
+        if (bl_answer_equal(equal[i].s, strlen(equal[i].s), equal[i].gold) != equal[i].want)
+            fail_msg("'%s' and '%s'", equal[i].s, equal[i].gold);
 }
 
 /* Every worked solution of the training set equals its own gold: "#### N" goes in as a whole. */
@@ -75,7 +85,7 @@ static void every_gold_answer_equals_itself(void **state)
 {
     (void)state;
     BL_NEEDS("BITLADDER_DATA");
-    bl_err e = { 0 };
+    bl_err e = {0};
     bl_rows *r;
     const bl_json *j;
     int64_t n = 0;
@@ -95,11 +105,18 @@ static void every_gold_answer_equals_itself(void **state)
 static void capitalizes_as_python_does(void **state)
 {
     (void)state;
-    static const struct { const char *from, *want; } rows[] = {
-        { "he Went", "He went" }, { "", "" }, { "\xc3\x89T\xc3\x89", "\xc3\x89t\xc3\xa9" }, { "\xc3\xa9t\xc3\x89", "\xc3\x89t\xc3\xa9" }, { " Ab", " ab" }, { "i", "I" },
+    static const struct {
+        const char *from, *want;
+    } rows[] = {
+        {"he Went", "He went"},
+        {"", ""},
+        {"\xc3\x89T\xc3\x89", "\xc3\x89t\xc3\xa9"},
+        {"\xc3\xa9t\xc3\x89", "\xc3\x89t\xc3\xa9"},
+        {" Ab", " ab"},
+        {"i", "I"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        bl_text t = { 0 };
+        bl_text t = {0};
         bl_text_capitalize(&t, rows[i].from);
         assert_string_equal(t.s ? t.s : "", rows[i].want);
         bl_text_free(&t);

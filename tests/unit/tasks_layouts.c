@@ -2,13 +2,25 @@
 #include "task_run.h"
 
 static const char *dir;
-static int setup(void **state)    { (void)state; dir = strdup(test_dir()); unsetenv("BITLADDER_DATA"); return 0; }
-static int teardown(void **state) { (void)state; bl_remove_tree(dir, NULL); free((void *)(uintptr_t)dir); return 0; }
+static int setup(void **state)
+{
+    (void)state;
+    dir = strdup(test_dir());
+    unsetenv("BITLADDER_DATA");
+    return 0;
+}
+static int teardown(void **state)
+{
+    (void)state;
+    bl_remove_tree(dir, NULL);
+    free((void *)(uintptr_t)dir);
+    return 0;
+}
 
 static void put(const char *root, const char *name, const char *text)
 {
     char path[4400], *slash;
-    bl_err e = { 0 };
+    bl_err e = {0};
     snprintf(path, sizeof path, "%s/%s/%s", dir, root, name);
     slash = strrchr(path, '/');
     *slash = 0;
@@ -27,13 +39,13 @@ static const char *root_of(const char *root)
 /* Items of a task in a directory as one text: contexts, continuations, gold. */
 static char *items_of(const char *task, const char *root)
 {
-    bl_err e = { 0 };
-    bl_data_dirs d = { { root_of(root) }, 1 };
+    bl_err e = {0};
+    bl_data_dirs d = {{root_of(root)}, 1};
     task_run t = task_open(task, &d);
-    bl_text out = { 0 };
+    bl_text out = {0};
     for (int64_t i = 0; i < t.data.n; i++) {
-        bl_request q = { 0 };
-        bl_turn turn = { .arena = t.data.arena };
+        bl_request q = {0};
+        bl_turn turn = {.arena = t.data.arena};
         assert_ok(t.task->ask(&t.data, i, &turn, &q, &e));
         if (q.kind == BL_ASK_GENERATE) {
             char *p = prompt_text(&q.prompt);
@@ -51,41 +63,58 @@ static char *items_of(const char *task, const char *root)
     return out.s;
 }
 
-static const struct { const char *task, *root, *file, *text, *also, *also_text, *want; } layouts[] = {
-    { "piqa", "p1", "piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}\n{\"goal\":\"h\",\"sol1\":\"c\",\"sol2\":\"d\"}\n", "piqa/valid-labels.lst", "1\n0\n",
-      "[Question: g\nAnswer:| a][Question: g\nAnswer:| b]=b\n[Question: h\nAnswer:| c][Question: h\nAnswer:| d]=c\n" },
-    { "piqa", "p2", "physicaliqa-train-dev/dev.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}", "physicaliqa-train-dev/dev-labels.lst", "1\r\n",
-      "[Question: g\nAnswer:| a][Question: g\nAnswer:| b]=b\n" },
-    { "piqa", "p3", "piqa/validation.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":1}", NULL, NULL,
-      "[Question: g\nAnswer:| a][Question: g\nAnswer:| b]=b\n" },
-    { "arc_easy", "a1", "ARC-V1-Feb2018-2/ARC-Easy/ARC-Easy-Test.jsonl",
-      "{\"id\":\"x\",\"question\":{\"stem\":\"q\",\"choices\":[{\"text\":\"one\",\"label\":\"1\"},{\"text\":\"two\",\"label\":\"2\"},{\"text\":\"three\",\"label\":\"3\"}]},\"answerKey\":\"2\"}", NULL, NULL,
-      "[Question: q\nAnswer:| one][Question: q\nAnswer:| two][Question: q\nAnswer:| three]=two\n" },
-    { "arc_easy", "a2", "ai2_arc/ARC-Easy/test.jsonl",
-      "{\"id\":\"x\",\"question\":\"q\",\"choices\":{\"text\":[\"one\",\"two\",\"three\"],\"label\":[\"A\",\"B\",\"C\"]},\"answerKey\":\"B\"}", NULL, NULL,
-      "[Question: q\nAnswer:| one][Question: q\nAnswer:| two][Question: q\nAnswer:| three]=two\n" },
-    { "arc_challenge", "a3", "arc/arc_challenge_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"two\"],\"gold\":1}", NULL, NULL,
-      "[Question: q\nAnswer:| one][Question: q\nAnswer:| two]=two\n" },
-    { "openbookqa", "o1", "OpenBookQA-V1-Sep2018/Data/Main/test.jsonl",
-      "{\"id\":\"x\",\"question\":{\"stem\":\"q\",\"choices\":[{\"text\":\"one\",\"label\":\"A\"},{\"text\":\"two\",\"label\":\"B\"}]},\"answerKey\":\"B\"}", NULL, NULL, "[q| one][q| two]=two\n" },
-    { "openbookqa", "o2", "openbookqa/main/test.jsonl",
-      "{\"id\":\"x\",\"question_stem\":\"q\",\"choices\":{\"text\":[\"one\",\"two\"],\"label\":[\"A\",\"B\"]},\"answerKey\":\"B\"}", NULL, NULL, "[q| one][q| two]=two\n" },
-    { "hellaswag", "h1", "hellaswag/hellaswag_val.jsonl",
-      "{\"ind\":4,\"activity_label\":\"How to [x] go\",\"ctx_a\":\"Step one [title] Two  words.\",\"ctx_b\":\"the END\",\"label\":1,"
-      "\"endings\":[\" plain \",\"[substeps] Use [a] b.\",\"x [title]y\",\"a    b\"]}", NULL, NULL,
-      "[How to go: Step one. Two words. The end| plain][How to go: Step one. Two words. The end|  Use b.]"
-      "[How to go: Step one. Two words. The end| x. y][How to go: Step one. Two words. The end| a  b]= Use b.\n" },
-    { "hellaswag", "h2", "hellaswag/validation.jsonl",                      /* the Hub's export: the label is a string */
-      "{\"ind\":4,\"activity_label\":\"A\",\"ctx_a\":\"b\",\"ctx_b\":\"\",\"ctx\":\"b\",\"label\":\"0\",\"endings\":[\"c\",\"d\",\"e\",\"f\"]}", NULL, NULL,
-      "[A: b| c][A: b| d][A: b| e][A: b| f]=c\n" },
-    { "winogrande", "w1", "winogrande_1.1/dev.jsonl", "{\"qID\":\"z\",\"sentence\":\"The _ was big. \",\"option1\":\"cat\",\"option2\":\"dog\",\"answer\":\"2\"}", NULL, NULL,
-      "[The cat| was big.][The dog| was big.]=dog\n" },
-    { "boolq", "b1", "BoolQ/val.jsonl", "{\"question\":\"is it\",\"passage\":\"T -- p\",\"idx\":0,\"label\":true}", NULL, NULL,
-      "[T -- p\nQuestion: is it?\nAnswer:| no][T -- p\nQuestion: is it?\nAnswer:| yes]=yes\n" },
-    { "boolq", "b2", "boolq/dev.jsonl", "{\"question\":\"is it\",\"title\":\"T\",\"passage\":\"p\",\"answer\":false}", NULL, NULL,
-      "[T -- p\nQuestion: is it?\nAnswer:| no][T -- p\nQuestion: is it?\nAnswer:| yes]=no\n" },
-    { "lambada_openai", "l1", "lambada/lambada_test.jsonl", "{\"text\":\"one\\ntwo three\"}", NULL, NULL, "[one\ntwo| three]=three\n" },
-    { "gsm8k:cot8", "g1", "gsm8k/main/test.jsonl", "{\"question\":\"how\",\"answer\":\"1+1=<<1+1=2>>2\\n#### 1,002\"}", NULL, NULL, "[Q: how\nA:]=1,002\n" },
+static const struct {
+    const char *task, *root, *file, *text, *also, *also_text, *want;
+} layouts[] = {
+    {"piqa", "p1", "piqa/valid.jsonl",
+     "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}\n{\"goal\":\"h\",\"sol1\":\"c\",\"sol2\":\"d\"}\n",
+     "piqa/valid-labels.lst", "1\n0\n",
+     "[Question: g\nAnswer:| a][Question: g\nAnswer:| b]=b\n[Question: h\nAnswer:| c][Question: h\nAnswer:| d]=c\n"},
+    {"piqa", "p2", "physicaliqa-train-dev/dev.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}",
+     "physicaliqa-train-dev/dev-labels.lst", "1\r\n", "[Question: g\nAnswer:| a][Question: g\nAnswer:| b]=b\n"},
+    {"piqa", "p3", "piqa/validation.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":1}", NULL, NULL,
+     "[Question: g\nAnswer:| a][Question: g\nAnswer:| b]=b\n"},
+    {"arc_easy", "a1", "ARC-V1-Feb2018-2/ARC-Easy/ARC-Easy-Test.jsonl",
+     "{\"id\":\"x\",\"question\":{\"stem\":\"q\",\"choices\":[{\"text\":\"one\",\"label\":\"1\"},{\"text\":\"two\","
+     "\"label\":\"2\"},{\"text\":\"three\",\"label\":\"3\"}]},\"answerKey\":\"2\"}",
+     NULL, NULL, "[Question: q\nAnswer:| one][Question: q\nAnswer:| two][Question: q\nAnswer:| three]=two\n"},
+    {"arc_easy", "a2", "ai2_arc/ARC-Easy/test.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":{\"text\":[\"one\",\"two\",\"three\"],\"label\":[\"A\",\"B\",\"C\"]}"
+     ",\"answerKey\":\"B\"}",
+     NULL, NULL, "[Question: q\nAnswer:| one][Question: q\nAnswer:| two][Question: q\nAnswer:| three]=two\n"},
+    {"arc_challenge", "a3", "arc/arc_challenge_test.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"two\"],\"gold\":1}", NULL, NULL,
+     "[Question: q\nAnswer:| one][Question: q\nAnswer:| two]=two\n"},
+    {"openbookqa", "o1", "OpenBookQA-V1-Sep2018/Data/Main/test.jsonl",
+     "{\"id\":\"x\",\"question\":{\"stem\":\"q\",\"choices\":[{\"text\":\"one\",\"label\":\"A\"},{\"text\":\"two\","
+     "\"label\":\"B\"}]},\"answerKey\":\"B\"}",
+     NULL, NULL, "[q| one][q| two]=two\n"},
+    {"openbookqa", "o2", "openbookqa/main/test.jsonl",
+     "{\"id\":\"x\",\"question_stem\":\"q\",\"choices\":{\"text\":[\"one\",\"two\"],\"label\":[\"A\",\"B\"]},"
+     "\"answerKey\":\"B\"}",
+     NULL, NULL, "[q| one][q| two]=two\n"},
+    {"hellaswag", "h1", "hellaswag/hellaswag_val.jsonl",
+     "{\"ind\":4,\"activity_label\":\"How to [x] go\",\"ctx_a\":\"Step one [title] Two  words.\",\"ctx_b\":\"the "
+     "END\",\"label\":1,"
+     "\"endings\":[\" plain \",\"[substeps] Use [a] b.\",\"x [title]y\",\"a    b\"]}",
+     NULL, NULL,
+     "[How to go: Step one. Two words. The end| plain][How to go: Step one. Two words. The end|  Use b.]"
+     "[How to go: Step one. Two words. The end| x. y][How to go: Step one. Two words. The end| a  b]= Use b.\n"},
+    {"hellaswag", "h2", "hellaswag/validation.jsonl", /* the Hub's export: the label is a string */
+     "{\"ind\":4,\"activity_label\":\"A\",\"ctx_a\":\"b\",\"ctx_b\":\"\",\"ctx\":\"b\",\"label\":\"0\",\"endings\":["
+     "\"c\",\"d\",\"e\",\"f\"]}",
+     NULL, NULL, "[A: b| c][A: b| d][A: b| e][A: b| f]=c\n"},
+    {"winogrande", "w1", "winogrande_1.1/dev.jsonl",
+     "{\"qID\":\"z\",\"sentence\":\"The _ was big. \",\"option1\":\"cat\",\"option2\":\"dog\",\"answer\":\"2\"}", NULL,
+     NULL, "[The cat| was big.][The dog| was big.]=dog\n"},
+    {"boolq", "b1", "BoolQ/val.jsonl", "{\"question\":\"is it\",\"passage\":\"T -- p\",\"idx\":0,\"label\":true}", NULL,
+     NULL, "[T -- p\nQuestion: is it?\nAnswer:| no][T -- p\nQuestion: is it?\nAnswer:| yes]=yes\n"},
+    {"boolq", "b2", "boolq/dev.jsonl", "{\"question\":\"is it\",\"title\":\"T\",\"passage\":\"p\",\"answer\":false}",
+     NULL, NULL, "[T -- p\nQuestion: is it?\nAnswer:| no][T -- p\nQuestion: is it?\nAnswer:| yes]=no\n"},
+    {"lambada_openai", "l1", "lambada/lambada_test.jsonl", "{\"text\":\"one\\ntwo three\"}", NULL, NULL,
+     "[one\ntwo| three]=three\n"},
+    {"gsm8k:cot8", "g1", "gsm8k/main/test.jsonl", "{\"question\":\"how\",\"answer\":\"1+1=<<1+1=2>>2\\n#### 1,002\"}",
+     NULL, NULL, "[Q: how\nA:]=1,002\n"},
 };
 
 static void layouts_give_the_items_they_should(void **state)
@@ -100,34 +129,66 @@ static void layouts_give_the_items_they_should(void **state)
     }
 }
 
-static const struct { const char *task, *file, *text; bl_status st; const char *says; } refused[] = {
-    { "arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"two\"],\"gold\":2}", BL_E_FORMAT, "gold 2 is not one of the 2 choices" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"two\"],\"gold\":-1}", BL_E_FORMAT, "gold -1" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\"],\"gold\":0}", BL_E_FORMAT, "1 choices" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"],\"gold\":0}", BL_E_FORMAT, "9 choices" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"\"],\"gold\":0}", BL_E_FORMAT, "choice 1 is empty" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"\",\"choices\":[\"one\",\"two\"],\"gold\":0}", BL_E_FORMAT, "the question is empty" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"choices\":[\"one\",\"two\"],\"gold\":0}", BL_E_FORMAT, "question" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"gold\":0}", BL_E_FORMAT, "'choices' is missing" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "[1]", BL_E_FORMAT, "arc_easy_test.jsonl:1: expected an object" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "\n\n", BL_E_FORMAT, "no rows" },
-    { "arc_easy", "arc/arc_easy_test.jsonl",
-      "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"a\",\"b\"],\"gold\":0}\n{\"id\":\"x\",\"question\":\"r\",\"choices\":[\"a\",\"b\"],\"gold\":0}", BL_E_FORMAT, "id \"x\" comes twice" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"a\",\"b\"],\"labels\":[\"A\",\"B\"],\"answerKey\":\"B\",\"gold\":0}", BL_E_FORMAT, "is choice 1" },
-    { "arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":{\"text\":[\"a\",\"b\"],\"label\":[\"A\",\"B\"]},\"answerKey\":\"E\"}", BL_E_FORMAT, "answerKey \"E\"" },
-    { "piqa", "piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}", BL_E_MISSING, "valid-labels.lst" },
-    { "piqa", "piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":2}", BL_E_FORMAT, "label 2 is not 0 or 1" },
-    { "piqa", "piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":1}\n{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}", BL_E_FORMAT, "1 of 2 rows have no label" },
-    { "winogrande", "winogrande/dev.jsonl", "{\"sentence\":\"no blank\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"1\"}", BL_E_FORMAT, "no '_'" },
-    { "winogrande", "winogrande/dev.jsonl", "{\"sentence\":\"at the _\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"1\"}", BL_E_FORMAT, "nothing follows" },
-    { "winogrande", "winogrande/dev.jsonl", "{\"sentence\":\"a _ b\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"\"}", BL_E_FORMAT, "expected a whole number" },
-    { "winogrande", "winogrande/dev.jsonl", "{\"sentence\":\"a _ b\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"3\"}", BL_E_FORMAT, "answer 3" },
-    { "boolq", "boolq/val.jsonl", "{\"question\":\"q\",\"passage\":\"p\",\"label\":7}", BL_E_FORMAT, "label 7" },
-    { "lambada_openai", "lambada/lambada_test.jsonl", "{\"text\":\"word\"}", BL_E_FORMAT, "no blank before a last word" },
-    { "gsm8k:cot8", "gsm8k/test.jsonl", "{\"question\":\"q\",\"answer\":\"2\"}", BL_E_FORMAT, "####" },
-    { "arc_challenge", "arc/arc_challenge_validation.jsonl", "{}", BL_E_MISSING, "arc/arc_challenge_test.jsonl" },      /* never stands in */
-    { "winogrande", "winogrande/train_sample.jsonl", "{}", BL_E_MISSING, "winogrande_1.1" },
-    { "c4:gptq2048", "c4/c4_demo.jsonl", "{\"text\":\"x\"}", BL_E_MISSING, "c4-validation.00000-of-00008.json" },
+static const struct {
+    const char *task, *file, *text;
+    bl_status st;
+    const char *says;
+} refused[] = {
+    {"arc_easy", "arc/arc_easy_test.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"two\"],\"gold\":2}", BL_E_FORMAT,
+     "gold 2 is not one of the 2 choices"},
+    {"arc_easy", "arc/arc_easy_test.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"two\"],\"gold\":-1}", BL_E_FORMAT, "gold -1"},
+    {"arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\"],\"gold\":0}",
+     BL_E_FORMAT, "1 choices"},
+    {"arc_easy", "arc/arc_easy_test.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"],\"gold\":0}",
+     BL_E_FORMAT, "9 choices"},
+    {"arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"\"],\"gold\":0}",
+     BL_E_FORMAT, "choice 1 is empty"},
+    {"arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"\",\"choices\":[\"one\",\"two\"],\"gold\":0}",
+     BL_E_FORMAT, "the question is empty"},
+    {"arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"choices\":[\"one\",\"two\"],\"gold\":0}", BL_E_FORMAT,
+     "question"},
+    {"arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"gold\":0}", BL_E_FORMAT,
+     "'choices' is missing"},
+    {"arc_easy", "arc/arc_easy_test.jsonl", "[1]", BL_E_FORMAT, "arc_easy_test.jsonl:1: expected an object"},
+    {"arc_easy", "arc/arc_easy_test.jsonl", "\n\n", BL_E_FORMAT, "no rows"},
+    {"arc_easy", "arc/arc_easy_test.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"a\",\"b\"],\"gold\":0}\n{\"id\":\"x\",\"question\":\"r\","
+     "\"choices\":[\"a\",\"b\"],\"gold\":0}",
+     BL_E_FORMAT, "id \"x\" comes twice"},
+    {"arc_easy", "arc/arc_easy_test.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"a\",\"b\"],\"labels\":[\"A\",\"B\"],\"answerKey\":\"B\",\"gold\":"
+     "0}",
+     BL_E_FORMAT, "is choice 1"},
+    {"arc_easy", "arc/arc_easy_test.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":{\"text\":[\"a\",\"b\"],\"label\":[\"A\",\"B\"]},\"answerKey\":"
+     "\"E\"}",
+     BL_E_FORMAT, "answerKey \"E\""},
+    {"piqa", "piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}", BL_E_MISSING, "valid-labels.lst"},
+    {"piqa", "piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":2}", BL_E_FORMAT,
+     "label 2 is not 0 or 1"},
+    {"piqa", "piqa/valid.jsonl",
+     "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":1}\n{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}",
+     BL_E_FORMAT, "1 of 2 rows have no label"},
+    {"winogrande", "winogrande/dev.jsonl",
+     "{\"sentence\":\"no blank\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"1\"}", BL_E_FORMAT, "no '_'"},
+    {"winogrande", "winogrande/dev.jsonl",
+     "{\"sentence\":\"at the _\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"1\"}", BL_E_FORMAT,
+     "nothing follows"},
+    {"winogrande", "winogrande/dev.jsonl",
+     "{\"sentence\":\"a _ b\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"\"}", BL_E_FORMAT,
+     "expected a whole number"},
+    {"winogrande", "winogrande/dev.jsonl",
+     "{\"sentence\":\"a _ b\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"3\"}", BL_E_FORMAT, "answer 3"},
+    {"boolq", "boolq/val.jsonl", "{\"question\":\"q\",\"passage\":\"p\",\"label\":7}", BL_E_FORMAT, "label 7"},
+    {"lambada_openai", "lambada/lambada_test.jsonl", "{\"text\":\"word\"}", BL_E_FORMAT, "no blank before a last word"},
+    {"gsm8k:cot8", "gsm8k/test.jsonl", "{\"question\":\"q\",\"answer\":\"2\"}", BL_E_FORMAT, "####"},
+    {"arc_challenge", "arc/arc_challenge_validation.jsonl", "{}", BL_E_MISSING,
+     "arc/arc_challenge_test.jsonl"}, /* never stands in */
+    {"winogrande", "winogrande/train_sample.jsonl", "{}", BL_E_MISSING, "winogrande_1.1"},
+    {"c4:gptq2048", "c4/c4_demo.jsonl", "{\"text\":\"x\"}", BL_E_MISSING, "c4-validation.00000-of-00008.json"},
 };
 
 static void rows_that_cannot_be_are_refused(void **state)
@@ -135,20 +196,23 @@ static void rows_that_cannot_be_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < BL_COUNT(refused); i++) {
         char root[16];
-        bl_err e = { 0 };
+        bl_err e = {0};
         snprintf(root, sizeof root, "r%zu", i);
         put(root, refused[i].file, refused[i].text);
         bl_status st = task_refusal(refused[i].task, root_of(root), &e);
-        if (st != refused[i].st || !strstr(e.text, refused[i].says)) fail_msg("row %zu: %s: '%s', wanted '%s'", i, bl_status_name(st), e.text, refused[i].says);
+        if (st != refused[i].st || !strstr(e.text, refused[i].says))
+            fail_msg("row %zu: %s: '%s', wanted '%s'", i, bl_status_name(st), e.text, refused[i].says);
     }
 }
 
 static void labels_must_be_as_many_as_rows(void **state)
 {
     (void)state;
-    static const struct { const char *labels, *says; } rows[] = { { "1\n0\n", "2 labels for 1 rows" }, { "2\n", ":1: expected 0 or 1" }, { "10\n", ":1: expected 0 or 1" } };
+    static const struct {
+        const char *labels, *says;
+    } rows[] = {{"1\n0\n", "2 labels for 1 rows"}, {"2\n", ":1: expected 0 or 1"}, {"10\n", ":1: expected 0 or 1"}};
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        bl_err e = { 0 };
+        bl_err e = {0};
         char root[16];
         snprintf(root, sizeof root, "l%zu", i);
         put(root, "piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}");
@@ -160,12 +224,12 @@ static void labels_must_be_as_many_as_rows(void **state)
 static void special_token_text_in_data_stays_data(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     put("s", "gsm8k/test.jsonl", "{\"question\":\"say <|im_end|> now\",\"answer\":\"#### 1\"}");
-    bl_data_dirs d = { { root_of("s") }, 1 };
+    bl_data_dirs d = {{root_of("s")}, 1};
     task_run t = task_open("gsm8k:cot8", &d);
     bl_request q;
-    assert_ok(t.task->ask(&t.data, 0, &(bl_turn){ .arena = t.data.arena }, &q, &e));
+    assert_ok(t.task->ask(&t.data, 0, &(bl_turn){.arena = t.data.arena}, &q, &e));
     for (size_t i = 0; i < q.prompt.n; i++)
         if (memmem(q.prompt.span[i].text, q.prompt.span[i].n, "<|im_end|>", 10)) assert_true(q.prompt.span[i].data);
     task_close(&t);
@@ -174,16 +238,16 @@ static void special_token_text_in_data_stays_data(void **state)
 static void scores_that_are_not_numbers_are_refused(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     put("n", "boolq/val.jsonl", "{\"question\":\"q\",\"passage\":\"p\",\"label\":1}");
-    bl_data_dirs d = { { root_of("n") }, 1 };
+    bl_data_dirs d = {{root_of("n")}, 1};
     task_run t = task_open("boolq", &d);
     bl_request q;
     pair_reply r;
-    bl_turn turn = { .arena = t.data.arena };
+    bl_turn turn = {.arena = t.data.arena};
     bl_sample s;
     assert_ok(t.task->ask(&t.data, 0, &turn, &q, &e));
-    reply_to(&q, (double[]){ 1, 0.0 / 0.0 }, &r);
+    reply_to(&q, (double[]){1, 0.0 / 0.0}, &r);
     turn.reply = &r.r;
     turn.n_replies = 1;
     assert_refused(t.task->mark(&t.data, 0, &turn, &s, &e), BL_E_NUMERIC, "item 0, choice 1");
@@ -194,16 +258,17 @@ static void scores_that_are_not_numbers_are_refused(void **state)
 static void length_is_counted_in_code_points(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
-    put("u", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"\\u00e9\\u00e9\\u00e9\\u00e9\",\"abcde\"],\"gold\":1}");
-    bl_data_dirs d = { { root_of("u") }, 1 };
+    bl_err e = {0};
+    put("u", "arc/arc_easy_test.jsonl",
+        "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"\\u00e9\\u00e9\\u00e9\\u00e9\",\"abcde\"],\"gold\":1}");
+    bl_data_dirs d = {{root_of("u")}, 1};
     task_run t = task_open("arc_easy", &d);
     bl_request q;
     pair_reply r;
-    bl_turn turn = { .arena = t.data.arena };
+    bl_turn turn = {.arena = t.data.arena};
     bl_sample s;
     assert_ok(t.task->ask(&t.data, 0, &turn, &q, &e));
-    reply_to(&q, (double[]){ 6, 7 }, &r);               /* 6/4 against 7/5; by bytes 6/8 against 7/5 */
+    reply_to(&q, (double[]){6, 7}, &r); /* 6/4 against 7/5; by bytes 6/8 against 7/5 */
     turn.reply = &r.r;
     turn.n_replies = 1;
     assert_ok(t.task->mark(&t.data, 0, &turn, &s, &e));
@@ -214,17 +279,17 @@ static void length_is_counted_in_code_points(void **state)
 static void lambada_counts_words_not_tokens(void **state)
 {
     (void)state;
-    bl_err e = { 0 };
+    bl_err e = {0};
     put("la", "lambada/lambada_test.jsonl", "{\"text\":\"a b\"}\n{\"text\":\"c d\"}");
-    bl_data_dirs d = { { root_of("la") }, 1 };
+    bl_data_dirs d = {{root_of("la")}, 1};
     task_run t = task_open("lambada_openai", &d);
     bl_sample s[2];
     for (int64_t i = 0; i < 2; i++) {
         bl_request q;
         pair_reply r;
-        bl_turn turn = { .arena = t.data.arena };
+        bl_turn turn = {.arena = t.data.arena};
         assert_ok(t.task->ask(&t.data, i, &turn, &q, &e));
-        reply_to(&q, (double[]){ 2.0 + 2.0 * (double)i }, &r);
+        reply_to(&q, (double[]){2.0 + 2.0 * (double)i}, &r);
         r.greedy[0] = i == 1;
         r.tokens[0] = 5;
         turn.reply = &r.r;
@@ -233,7 +298,7 @@ static void lambada_counts_words_not_tokens(void **state)
     }
     assert_true(metric_of(&t, "acc", s, 2).value == 0.5);
     double ppl = metric_of(&t, "perplexity", s, 2).value;
-    assert_true(ppl > 20.0855 && ppl < 20.0856);        /* exp(3) */
+    assert_true(ppl > 20.0855 && ppl < 20.0856); /* exp(3) */
     task_close(&t);
 }
 
@@ -247,8 +312,9 @@ static void every_task_says_what_it_is(void **state)
             int n = 0;
             const bl_metric *m = bl_task_metrics(t, t->names[j], &n);
             assert_true(n > 0 && m[0].name && m[0].unit);
-            for (size_t k = 0; bl_tasks[k]; k++)            /* a name belongs to one task */
-                for (size_t l = 0; bl_tasks[k]->names[l]; l++) assert_true((k == i && l == j) || strcmp(bl_tasks[k]->names[l], t->names[j]) != 0);
+            for (size_t k = 0; bl_tasks[k]; k++) /* a name belongs to one task */
+                for (size_t l = 0; bl_tasks[k]->names[l]; l++)
+                    assert_true((k == i && l == j) || strcmp(bl_tasks[k]->names[l], t->names[j]) != 0);
         }
     }
 }
@@ -257,12 +323,12 @@ static void the_primer_ships_and_is_balanced(void **state)
 {
     (void)state;
     task_run t = task_open("primer_choice", NULL);
-    int64_t at[4] = { 0 };
-    bl_err e = { 0 };
+    int64_t at[4] = {0};
+    bl_err e = {0};
     assert_true(t.data.n >= 64 && t.data.n % 4 == 0);
     for (int64_t i = 0; i < t.data.n; i++) {
         bl_request q;
-        assert_ok(t.task->ask(&t.data, i, &(bl_turn){ .arena = t.data.arena }, &q, &e));
+        assert_ok(t.task->ask(&t.data, i, &(bl_turn){.arena = t.data.arena}, &q, &e));
         assert_int_equal(q.n_pairs, 4);
         for (int c = 0; c < 4; c++) at[c] += !strcmp(q.pair[c].continuation + 1, t.task->gold(&t.data, i));
     }
