@@ -6,65 +6,11 @@
 #include <limits.h>
 #include <stdlib.h>
 
-/* ---- the weights of a LLaMA ---- */
-bool bl_slot_at(const bl_config *c, size_t i, bl_slot *out)
-{
-    static const struct {
-        bl_role role;
-        const char *name;
-    } block[] = {
-        {BL_ROLE_ATTN_NORM, "input_layernorm"}, {BL_ROLE_Q, "self_attn.q_proj"},
-        {BL_ROLE_K, "self_attn.k_proj"},        {BL_ROLE_V, "self_attn.v_proj"},
-        {BL_ROLE_O, "self_attn.o_proj"},        {BL_ROLE_MLP_NORM, "post_attention_layernorm"},
-        {BL_ROLE_GATE, "mlp.gate_proj"},        {BL_ROLE_UP, "mlp.up_proj"},
-        {BL_ROLE_DOWN, "mlp.down_proj"},
-    };
-    size_t per = BL_COUNT(block), blocks = per * (size_t)c->n_layers;
-    bl_slot s = {.layer = -1, .in = c->dim};
-
-    if (i > blocks + 2 || (i == blocks + 2 && c->tied)) return false;
-    if (i == 0) {
-        s.role = BL_ROLE_EMBED;
-        strcpy(s.name, "model.embed_tokens.weight");
-    } else if (i == blocks + 1) {
-        s.role = BL_ROLE_NORM;
-        strcpy(s.name, "model.norm.weight");
-    } else if (i == blocks + 2) {
-        s.role = BL_ROLE_HEAD;
-        strcpy(s.name, "lm_head.weight");
-    } else {
-        s.role = block[(i - 1) % per].role;
-        s.layer = (int64_t)((i - 1) / per);
-        snprintf(s.name, sizeof s.name, "model.layers.%" PRId64 ".%s.weight", s.layer, block[(i - 1) % per].name);
-    }
-    switch (s.role) {
-    case BL_ROLE_EMBED:
-    case BL_ROLE_HEAD: s.out = c->vocab; break;
-    case BL_ROLE_Q: s.out = c->n_heads * c->head_dim; break;
-    case BL_ROLE_K:
-    case BL_ROLE_V: s.out = c->n_kv_heads * c->head_dim; break;
-    case BL_ROLE_O:
-        s.out = c->dim;
-        s.in = c->n_heads * c->head_dim;
-        break;
-    case BL_ROLE_GATE:
-    case BL_ROLE_UP: s.out = c->ffn_dim; break;
-    case BL_ROLE_DOWN:
-        s.out = c->dim;
-        s.in = c->ffn_dim;
-        break;
-    default:
-        s.out = 1;
-        s.vector = true;
-        break;
-    }
-    *out = s;
-    return true;
-}
-
-bl_stored bl_stored_whole(const bl_slot *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes)
+bl_stored bl_stored_whole(const bl_param *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes)
 {
     return (bl_stored){.name = s->name,
+                       .role = s->role,
+                       .block = s->block,
                        .format = f,
                        .shape = {.out = s->out, .in = s->in},
                        .vector = s->vector,
@@ -271,6 +217,12 @@ const char *bl_checkpoint_source(const bl_checkpoint *c) { return c->source; }
 size_t bl_checkpoint_count(const bl_checkpoint *c) { return c->n; }
 const bl_stored *bl_checkpoint_at(const bl_checkpoint *c, size_t i) { return i < c->n ? &c->stored[i] : NULL; }
 uint64_t bl_checkpoint_bytes_read(const bl_checkpoint *c) { return c->bytes_read; }
+
+const bl_stored *bl_checkpoint_param(const bl_checkpoint *c, bl_role role, int64_t block)
+{
+    bl_param p;
+    return bl_param_of(&c->config, role, block, &p) ? bl_checkpoint_find(c, p.name) : NULL;
+}
 
 const bl_stored *bl_checkpoint_find(const bl_checkpoint *c, const char *name)
 {

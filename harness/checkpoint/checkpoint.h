@@ -29,6 +29,8 @@ typedef struct bl_extent {
 } bl_extent; /* file -1: made up (synth) */
 typedef struct bl_stored {
     const char *name;
+    bl_role role;
+    int64_t block;           /* -1: none */
     const bl_format *format; /* fp32, bf16, q4_1, int4, … */
     bl_shape shape;          /* a vector (norm) has out = 1 */
     bool vector;
@@ -58,6 +60,8 @@ const char *bl_checkpoint_source(const bl_checkpoint *c);
 size_t bl_checkpoint_count(const bl_checkpoint *c);
 const bl_stored *bl_checkpoint_at(const bl_checkpoint *c, size_t i);           /* embed, blocks in order, norm, head */
 const bl_stored *bl_checkpoint_find(const bl_checkpoint *c, const char *name); /* NULL */
+/* By role, in that block (-1 where the role has none); NULL: this model has none. */
+const bl_stored *bl_checkpoint_param(const bl_checkpoint *c, bl_role role, int64_t block);
 uint64_t bl_checkpoint_bytes(const bl_checkpoint *c); /* tensor bytes of all weights as stored */
 
 /* XXH3-128 over sorted (name, format, shape, hash of bytes). Cached under $XDG_CACHE_HOME/bitladder by path, inode,

@@ -1,8 +1,7 @@
-/* checkpoint_impl.h - what the readers of this folder share: the body of a checkpoint, the list of weights that a LLaMA
- * has, bytes.
+/* checkpoint_impl.h - what the readers of this folder share: the body of a checkpoint, and bytes.
  *
- * A reader fills `config`, walks bl_slot_at(0, 1, …) and puts one bl_stored a slot, each with the extents its container
- * has for it.
+ * A reader fills `config`, walks bl_param_at(0, 1, …) and puts one bl_stored a parameter, each with the extents its
+ * container has for it.
  */
 #ifndef BL_CHECKPOINT_INSIDE_H
 #define BL_CHECKPOINT_INSIDE_H
@@ -10,31 +9,6 @@
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include <string.h>
-
-typedef enum bl_role {
-    BL_ROLE_EMBED,
-    BL_ROLE_ATTN_NORM,
-    BL_ROLE_Q,
-    BL_ROLE_K,
-    BL_ROLE_V,
-    BL_ROLE_O,
-    BL_ROLE_MLP_NORM,
-    BL_ROLE_GATE,
-    BL_ROLE_UP,
-    BL_ROLE_DOWN,
-    BL_ROLE_NORM,
-    BL_ROLE_HEAD,
-    BL_N_ROLES
-} bl_role;
-
-typedef struct bl_slot { /* a weight that a model of this shape has */
-    char name[96];       /* HF */
-    bl_role role;
-    int64_t layer, out, in;
-    bool vector;
-} bl_slot;
-/* Slot i: embedding, blocks in order, norm, head (unless tied). False behind the last. */
-bool bl_slot_at(const bl_config *c, size_t i, bl_slot *out);
 
 typedef struct bl_synth bl_synth;
 struct bl_checkpoint {
@@ -76,7 +50,7 @@ bl_status bl_find_tokenizer(bl_checkpoint *c, bl_err *e);
 bl_status bl_checkpoint_map(bl_checkpoint *c, const char *path, int *file, bl_err *e); /* one more file */
 bl_status bl_checkpoint_put(bl_checkpoint *c, const bl_stored *s, bl_err *e);          /* the name is copied */
 /* One part of `bytes` at `offset` of `file`; checked against the geometry by the caller. */
-bl_stored bl_stored_whole(const bl_slot *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes);
+bl_stored bl_stored_whole(const bl_param *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes);
 
 /* Bytes `from` .. `from + n` of part i, wherever they come from; dst is not the map. Counts as read. */
 void bl_part_read(bl_checkpoint *c, const bl_stored *t, int i, uint64_t from, uint64_t n, void *dst);

@@ -8,15 +8,6 @@
 #include <inttypes.h>
 #include <math.h>
 
-static const char *const role_names[BL_N_ROLES] = {
-    [BL_ROLE_EMBED] = "token_embd",  [BL_ROLE_ATTN_NORM] = "attn_norm",
-    [BL_ROLE_Q] = "attn_q",          [BL_ROLE_K] = "attn_k",
-    [BL_ROLE_V] = "attn_v",          [BL_ROLE_O] = "attn_output",
-    [BL_ROLE_MLP_NORM] = "ffn_norm", [BL_ROLE_GATE] = "ffn_gate",
-    [BL_ROLE_UP] = "ffn_up",         [BL_ROLE_DOWN] = "ffn_down",
-    [BL_ROLE_NORM] = "output_norm",  [BL_ROLE_HEAD] = "output",
-};
-
 /* llama.* keys whose meaning is known here; any other could change what the model computes. */
 static const char *const known[] = {
     "block_count",
@@ -83,6 +74,8 @@ static bl_status architecture(bl_checkpoint *c, const char *file, bl_err *e)
     if (!bl_gguf_find(c->gguf, "general.architecture"))
         return bl_fail(e, BL_E_FORMAT, "%s: key 'general.architecture' is missing", file);
     BL_TRY(bl_gguf_text(c->gguf, "general.architecture", c->arena, &arch, e));
+    c->config.arch = bl_arch_find("llama");
+    c->config.roles = c->config.arch->has;
     if (strcmp(arch, "llama"))
         return bl_fail(e, BL_E_FORMAT, "%s: architecture '%s' is not read; llama is", file, arch);
     BL_TRY(optional(c->gguf, "split.count", &splits, e));
@@ -233,20 +226,17 @@ bl_status bl_read_gguf(bl_checkpoint *c, bl_err *e)
 {
     bl_status st = BL_OK;
     const char *file = c->map[0].path;
-    bl_slot s;
+    bl_param s;
 
     BL_TRY(bl_gguf_parse(c->map[0].data, c->map[0].size, file, &c->gguf, e));
     BL_TRY(architecture(c, file, e));
     BL_TRY(shape(c, file, e));
     bl_gguf_tensor *freqs = bl_gguf_tensor_find(c->gguf, "rope_freqs.weight");
     if (freqs) BL_TRY(divisors(c, freqs, file, e));
-    for (size_t i = 0; bl_slot_at(&c->config, i, &s); i++) {
-        char name[96];
-        if (s.layer < 0) snprintf(name, sizeof name, "%s.weight", role_names[s.role]);
-        else snprintf(name, sizeof name, "blk.%" PRId64 ".%s.weight", s.layer, role_names[s.role]);
-        bl_gguf_tensor *t = bl_gguf_tensor_find(c->gguf, name);
+    for (size_t i = 0; bl_param_at(&c->config, i, &s); i++) {
+        bl_gguf_tensor *t = bl_gguf_tensor_find(c->gguf, s.gguf);
         if (!t) {
-            st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", file, name);
+            st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", file, s.gguf);
             goto out;
         }
         bool fits = s.vector ? t->ndim == 1 && t->dim[0] == (uint64_t)s.in
@@ -255,13 +245,12 @@ bl_status bl_read_gguf(bl_checkpoint *c, bl_err *e)
             st = bl_fail(e, BL_E_FORMAT,
                          "%s: tensor '%s' has %d dimensions [%" PRIu64 ", %" PRIu64 "], expected [%" PRId64 ", %" PRId64
                          "]",
-                         file, name, t->ndim, t->dim[0], t->ndim > 1 ? t->dim[1] : 1, s.in, s.out);
+                         file, s.gguf, t->ndim, t->dim[0], t->ndim > 1 ? t->dim[1] : 1, s.in, s.out);
             goto out;
         }
         t->used = true;
         bl_stored w = bl_stored_whole(&s, t->format, 0, t->offset, t->bytes);
-        if (s.role == BL_ROLE_Q) w.rotary_heads = c->config.n_heads;
-        if (s.role == BL_ROLE_K) w.rotary_heads = c->config.n_kv_heads;
+        if (c->config.arch->gguf_rotary == BL_ROTARY_PAIRS) w.rotary_heads = s.rotary_heads;
         BL_TRY(bl_checkpoint_put(c, &w, e));
     }
     for (size_t i = 0; i < bl_gguf_tensor_count(c->gguf); i++) {

@@ -204,7 +204,7 @@ bl_status bl_hf_config(const char *path, bl_config *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_json *j = NULL;
-    bl_config c = {.bos = -1, .eos = -1};
+    bl_config c = {.arch = bl_arch_find("llama"), .bos = -1, .eos = -1};
 
     BL_TRY(bl_json_read(path, 16 << 20, BL_JSON_PLAIN, &j, e));
     if (bl_json_kind(j) != BL_JSON_OBJECT) {
@@ -212,6 +212,7 @@ bl_status bl_hf_config(const char *path, bl_config *out, bl_err *e)
         goto out;
     }
     BL_TRY(architecture(j, path, e));
+    c.roles = c.arch->has;
     BL_TRY(quantization(j, path, e));
     BL_TRY(refuse_others(j, path, e));
     BL_TRY(bl_json_get_int(j, "hidden_size", &c.dim, e));

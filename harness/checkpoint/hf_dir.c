@@ -169,7 +169,7 @@ static const bl_format *dense_format(const bl_st_tensor *t)
                                  : NULL;
 }
 
-static bl_status put(bl_checkpoint *c, dir *d, const bl_slot *s, bl_err *e)
+static bl_status put(bl_checkpoint *c, dir *d, const bl_param *s, bl_err *e)
 {
     const shard *in = NULL, *other = NULL;
     const char *name = s->name;
@@ -219,8 +219,8 @@ static bool idle(const char *name)
 static bl_status weights(bl_checkpoint *c, dir *d, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_slot s;
-    for (size_t i = 0; bl_slot_at(&c->config, i, &s); i++) BL_TRY(put(c, d, &s, e));
+    bl_param s;
+    for (size_t i = 0; bl_param_at(&c->config, i, &s); i++) BL_TRY(put(c, d, &s, e));
     for (size_t i = 0; i < d->n; i++)
         for (size_t k = 0; k < bl_safetensors_count(d->s[i].st); k++) {
             const bl_st_tensor *t = bl_safetensors_at(d->s[i].st, k);

@@ -21,33 +21,21 @@ static const bl_role order_v1[] = {BL_ROLE_ATTN_NORM, BL_ROLE_MLP_NORM, BL_ROLE_
                                    BL_ROLE_Q,         BL_ROLE_K,        BL_ROLE_V,    BL_ROLE_O,
                                    BL_ROLE_GATE,      BL_ROLE_DOWN,     BL_ROLE_UP,   BL_ROLE_HEAD};
 
-/* Floats of all weights of one role. The bounds of bl_config_check keep this inside 64 bits. */
+/* Floats of one role in all blocks; BL_N_ROLES: of the rotary tables. The bounds of bl_config_check keep this inside 64
+ * bits. */
 static uint64_t role_floats(const bl_config *c, bl_role r)
 {
-    uint64_t q = (uint64_t)(c->n_heads * c->head_dim), kv = (uint64_t)(c->n_kv_heads * c->head_dim),
-             dim = (uint64_t)c->dim;
-    switch (r) {
-    case BL_ROLE_EMBED: return (uint64_t)c->vocab * dim;
-    case BL_ROLE_HEAD: return c->tied ? 0 : (uint64_t)c->vocab * dim;
-    case BL_ROLE_NORM: return dim;
-    case BL_ROLE_ATTN_NORM:
-    case BL_ROLE_MLP_NORM: return (uint64_t)c->n_layers * dim;
-    case BL_ROLE_Q:
-    case BL_ROLE_O: return (uint64_t)c->n_layers * q * dim;
-    case BL_ROLE_K:
-    case BL_ROLE_V: return (uint64_t)c->n_layers * kv * dim;
-    case BL_ROLE_GATE:
-    case BL_ROLE_UP:
-    case BL_ROLE_DOWN: return (uint64_t)c->n_layers * (uint64_t)c->ffn_dim * dim;
-    default: return (uint64_t)(c->max_len * c->head_dim); /* cos and sin, head_dim / 2 each */
-    }
+    bl_param p;
+    if (r == BL_N_ROLES) return (uint64_t)(c->max_len * c->head_dim); /* cos and sin, head_dim / 2 each */
+    int64_t blocks = bl_roles[r].block ? c->n_layers : 1;
+    return bl_param_of(c, r, bl_roles[r].block ? 0 : -1, &p) ? (uint64_t)(blocks * p.out * p.in) : 0;
 }
 
 bl_status bl_llama2c_parse(const uint8_t *p, uint64_t n, const char *file, bl_config *out, bool *v1, uint64_t *data,
                            bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_config c = {.eps = 1e-5, .rope_theta = 10000, .bos = 1, .eos = 2};
+    bl_config c = {.arch = bl_arch_find("llama"), .eps = 1e-5, .rope_theta = 10000, .bos = 1, .eos = 2};
     int32_t h[7];
     static const char *const names[] = {"dim",        "hidden_dim", "n_layers",   "n_heads",
                                         "n_kv_heads", "vocab_size", "max_seq_len"};
@@ -74,6 +62,7 @@ bl_status bl_llama2c_parse(const uint8_t *p, uint64_t n, const char *file, bl_co
             return bl_fail(e, BL_E_FORMAT,
                            "%s: read as a llama2.c checkpoint (it is not GGUF), %s is %" PRId32 ", expected above 0",
                            file, names[i], h[i]);
+    c.roles = c.arch->has;
     c.dim = h[0];
     c.ffn_dim = h[1];
     c.n_layers = h[2];
@@ -105,7 +94,7 @@ bl_status bl_read_llama2c(bl_checkpoint *c, bl_err *e)
     bool v1;
     uint64_t at, begin[BL_N_ROLES + 1] = {0};
     const bl_format *f = bl_format_find("fp32");
-    bl_slot s;
+    bl_param s;
 
     BL_TRY(bl_llama2c_parse(c->map[0].data, c->map[0].size, c->map[0].path, &c->config, &v1, &at, e));
     const bl_role *order = v1 ? order_v1 : order_v0;
@@ -113,12 +102,11 @@ bl_status bl_read_llama2c(bl_checkpoint *c, bl_err *e)
         begin[order[i]] = at;
         at += 4 * role_floats(&c->config, order[i]);
     }
-    for (size_t i = 0; bl_slot_at(&c->config, i, &s); i++) {
+    for (size_t i = 0; bl_param_at(&c->config, i, &s); i++) {
         uint64_t bytes = 4 * (uint64_t)s.out * (uint64_t)s.in;
         bl_stored t = bl_stored_whole(&s, f, 0, begin[s.role], bytes);
         begin[s.role] += bytes;
-        if (s.role == BL_ROLE_Q) t.rotary_heads = c->config.n_heads;
-        if (s.role == BL_ROLE_K) t.rotary_heads = c->config.n_kv_heads;
+        t.rotary_heads = s.rotary_heads; /* its rows are in adjacent pairs */
         BL_TRY(bl_checkpoint_put(c, &t, e));
     }
 out:

@@ -268,7 +268,7 @@ bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e)
     const struct shape *shape = NULL;
     const bl_format *f = NULL;
     char *text = NULL;
-    bl_slot s;
+    bl_param s;
 
     BL_TRY(find_shape(spec, colon, &shape, e));
     BL_TRY(find_type(colon ? colon + 1 : "bf16", &f, e));
@@ -288,8 +288,10 @@ bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e)
     }
     c->synth->text = c->name;
     c->config = shape->c;
-    for (size_t i = 0; bl_slot_at(&c->config, i, &s); i++) {
-        bool linear = !s.vector && s.layer >= 0;
+    c->config.arch = bl_arch_find("llama");
+    c->config.roles = c->config.arch->has;
+    for (size_t i = 0; bl_param_at(&c->config, i, &s); i++) {
+        bool linear = !s.vector && s.block >= 0;
         const bl_format *g = f->kind == BL_FMT_DENSE || linear ? f : bl_format_find("bf16");
         bl_part_spec parts[BL_MAX_PARTS];
         bl_stored t = bl_stored_whole(&s, g, -1, 0, 0);

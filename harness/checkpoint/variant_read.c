@@ -39,6 +39,8 @@ static bl_status read_config(const bl_json *j, bl_config *c, bl_err *e)
         {"eps", &c->eps},           {"rope_theta", &c->rope_theta}, {"rope_factor", &c->rope_factor},
         {"rope_low", &c->rope_low}, {"rope_high", &c->rope_high},
     };
+    c->arch = bl_arch_find("llama");
+    c->roles = c->arch->has;
     BL_TRY(bl_json_need(j, "config", &o, e));
     for (size_t i = 0; i < BL_COUNT(whole); i++) BL_TRY(number(o, whole[i].key, whole[i].to, e));
     for (size_t i = 0; i < BL_COUNT(real); i++) BL_TRY(bl_json_get_real(o, real[i].key, real[i].to, e));
@@ -125,10 +127,10 @@ static bl_status read_weights(bl_checkpoint *c, const bl_json *j, bl_safetensors
 {
     bl_status st = BL_OK;
     const bl_json *all, *o;
-    bl_slot s;
+    bl_param s;
     size_t i = 0;
     BL_TRY(bl_json_need(j, "weights", &all, e));
-    for (o = bl_json_first(all); bl_slot_at(&c->config, i, &s); i++, o = bl_json_next(o)) {
+    for (o = bl_json_first(all); bl_param_at(&c->config, i, &s); i++, o = bl_json_next(o)) {
         const char *name, *format;
         if (!o) return bl_fail(e, BL_E_FORMAT, "%s: weight '%s' is missing", file, s.name);
         BL_TRY(bl_json_get_str(o, "name", &name, e));
