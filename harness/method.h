@@ -94,7 +94,35 @@ bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_
 /* From a spec's JSON object of options {"wbits": 4, …}: one value each; NULL: all defaults. */
 bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_method_choice *out, bl_err *e);
 bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_err *e);
+/* Checks the options beside each other, puts those that do not apply back to their defaults, makes the text again. */
+bl_status bl_method_renew(bl_method_choice *c, bl_err *e);
 /* All options as a JSON object, for records and hashes. */
 bl_status bl_method_json(const bl_method *m, const void *opts, bl_text *out, bl_err *e);
 void bl_method_choice_free(bl_method_choice *c);
+
+/* ---- chains: stages joined by '+', each applied to the model that the one before left ----
+ * "quarot+gptq:w4g64": what follows a '+' begins a stage when it is the name of a method, else it is an option of the
+ * stage it stands in. `base` is no stage of a longer chain. */
+typedef struct bl_method_chain {
+    int n;
+    bl_method_choice *stage;
+    char *text; /* canonical: the stages' texts joined by '+' */
+} bl_method_chain;
+enum { BL_MAX_STAGES = 8 };
+bl_status bl_chain_parse(const bl_method *const *methods, const char *text, bl_method_chain *out, bl_err *e);
+/* From a spec: a text, {"gptq": {"wbits": 4}}, or {"chain": ["quarot", {"gptq": {…}}]}; one value an option. */
+bl_status bl_chain_from_json(const bl_method *const *methods, const bl_json *v, bl_method_chain *out, bl_err *e);
+/* A chain of one stage, which moves into it. */
+bl_status bl_chain_of(bl_method_choice *stage, bl_method_chain *out, bl_err *e);
+/* Sets an option in every stage that has it; *used says whether one had. Options are looked at beside each other, and
+ * the texts made again, by bl_chain_renew only, so that several can be set in any order. `value` is lent. */
+bl_status bl_chain_set(bl_method_chain *c, const char *name, const char *value, bool *used, bl_err *e);
+bl_status bl_chain_renew(bl_method_chain *c, bl_err *e);
+/* All options, for records: the object of a single stage; of more stages a list [{"quarot": {…}}, {"gptq": {…}}]. */
+bl_status bl_chain_json(const bl_method_chain *c, bl_text *out, bl_err *e);
+bool bl_chain_as_stored(const bl_method_chain *c); /* `base` */
+unsigned bl_chain_needs(const bl_method_chain *c); /* bl_need of all stages */
+/* Bits and group of the last stage that quantizes, for records; without one -1, -1, "". Group in words: "64", "pc". */
+void bl_chain_width(const bl_method_chain *c, int64_t *wbits, int64_t *group, char group_text[32]);
+void bl_chain_free(bl_method_chain *c);
 #endif

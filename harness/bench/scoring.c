@@ -49,16 +49,16 @@ typedef struct scoring {
 } scoring;
 
 /* ---- what is run ---- */
-static bl_status one_choice(const bl_program *p, const char *text, bl_method_choice *out, bl_err *e)
+static bl_status one_choice(const bl_program *p, const char *text, bl_method_chain *out, bl_err *e)
 {
-    return strcmp(text, bl_bench_fp32.name) == 0 ? bl_method_from_json(&bl_bench_fp32, NULL, out, e)
-                                                 : bl_method_parse(p->methods, text, out, e);
+    static const bl_method *const fp32[] = {&bl_bench_fp32, NULL};
+    return bl_chain_parse(strcmp(text, bl_bench_fp32.name) == 0 ? fp32 : p->methods, text, out, e);
 }
 
 static bl_status open_variant(scoring *s, const bl_program *p, bl_checkpoint *source, const char *text, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_method_choice choice = {0};
+    bl_method_chain choice = {0};
     bl_quantize_result made;
     char *dir = NULL, name[32];
     variant *v = &s->v[s->n_v];
@@ -70,16 +70,16 @@ static bl_status open_variant(scoring *s, const bl_program *p, bl_checkpoint *so
         goto out;
     }
     s->n_v++;
-    if (!choice.method->as_stored) {
+    if (!bl_chain_as_stored(&choice)) {
         if (!s->o->quiet) fprintf(stderr, "making %s\n", choice.text);
         BL_TRY(bl_quantize_dir(source, &choice, 0, s->be, dir, NULL, NULL, s->a, &made, e));
     }
-    BL_TRY(bl_checkpoint_open(choice.method->as_stored ? s->o->model : dir, NULL, &v->ckpt, e));
+    BL_TRY(bl_checkpoint_open(bl_chain_as_stored(&choice) ? s->o->model : dir, NULL, &v->ckpt, e));
     BL_TRY(bl_model_open(v->ckpt, s->be, &(bl_model_opts){0}, &v->m, e));
     BL_TRY(bl_engine_new(v->m, NULL, NULL, &v->g, e));
 out:
     bl_free(dir);
-    bl_method_choice_free(&choice);
+    bl_chain_free(&choice);
     return st;
 }
 

@@ -59,14 +59,14 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_checkpoint *c = NULL;
     bl_backend *be = NULL;
     bl_arena *a = NULL;
-    bl_method_choice m = {0};
+    bl_method_chain m = {0};
     bl_quantize_result r = {0};
     bl_text t = {0};
     (void)exit_code;
 
     if (!o->method) return bl_fail(e, BL_E_CONFIG, "quantize needs --method METHOD, e.g. --method rtn:w4g64");
     if (!o->out) return bl_fail(e, BL_E_CONFIG, "quantize needs -o DIR");
-    BL_TRY(bl_method_parse(p->methods, o->method, &m, e));
+    BL_TRY(bl_chain_parse(p->methods, o->method, &m, e));
     BL_TRY(bl_checkpoint_open(
         args->pos[0], &(bl_checkpoint_opts){.tokenizer = o->tokenizer, .allow_nonfinite = o->allow_nonfinite}, &c, e));
     if (!o->allow_nonfinite) BL_TRY(bl_checkpoint_verify(c, e));
@@ -93,7 +93,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_output(NULL, &t, e));
 out:
     bl_text_free(&t);
-    bl_method_choice_free(&m);
+    bl_chain_free(&m);
     bl_backend_close(be);
     bl_checkpoint_close(c);
     bl_arena_free(a);

@@ -164,11 +164,18 @@ static bl_status all_as_stored(bl_checkpoint *source, bl_quantize_result *out)
     return BL_OK;
 }
 
-bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_choice *choice, uint64_t seed, bl_backend *be,
+static bl_status one_stage(const bl_method_chain *c, bl_err *e)
+{
+    if (c->n == 1) return BL_OK;
+    return bl_fail(e, BL_E_UNSUPPORTED, "%s: methods cannot be applied one after another", c->text);
+}
+
+bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, uint64_t seed, bl_backend *be,
                           const char *dir, bl_quantize_progress *progress, void *ctx, bl_arena *a,
                           bl_quantize_result *out, bl_err *e)
 {
     bl_status st = BL_OK;
+    const bl_method_choice *choice = chain->stage;
     const bl_method *method = choice->method;
     work k = {.arena = a};
     bl_model *model = NULL;
@@ -176,6 +183,7 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_choice *choice,
     bl_quantize_result res = {0};
     double t0 = bl_now();
 
+    BL_TRY(one_stage(chain, e));
     BL_TRY(bl_method_json(method, choice->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
     BL_TRY(bl_variant_begin(dir, source, choice->text, options.s, &k.v, e));
@@ -258,15 +266,17 @@ static bl_status shapes_only(bl_checkpoint *c, bl_arena *a, bl_model *m, bl_err 
     return BL_OK;
 }
 
-bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_choice *choice, int64_t *packed_bytes, double *bits,
+bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, int64_t *packed_bytes, double *bits,
                             const char **notes, bl_arena *a, bl_err *e)
 {
     bl_status st = BL_OK;
+    const bl_method_choice *choice = chain->stage;
     const bl_method *method = choice->method;
     bl_model m;
     uint64_t all = 0, linears = 0;
     double weights = 0;
 
+    BL_TRY(one_stage(chain, e));
     BL_TRY(shapes_only(source, a, &m, e));
     bl_method_run run = {.method = method, .opts = choice->opts, .model = &m, .scratch = a};
     if (method->check) BL_TRY(method->check(&run, e));

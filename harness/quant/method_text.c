@@ -57,18 +57,41 @@ static void *new_opts(const bl_method *m, size_t extra, char **tail, bl_err *e)
     return p;
 }
 
-static bl_status finish(const bl_method *m, void *opts, const char *where, bl_method_choice *out, bl_err *e)
+/* The canonical text has '+' between its options, so no value may hold one. */
+static bl_status texts_fit(const bl_method *m, const void *opts, const char *where, bl_err *e)
+{
+    for (const bl_opt *r = rows_of(m); r->type != BL_OPT_END; r++) {
+        const char *s = r->type == BL_OPT_TEXT ? *(const char *const *)((const char *)opts + r->at) : NULL;
+        if (s && strchr(s, '+'))
+            return bl_fail(e, BL_E_CONFIG, "%s: %s: '%s' holds a '+', which separates options", where, r->name, s);
+    }
+    return BL_OK;
+}
+
+bl_status bl_method_renew(bl_method_choice *c, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text text = {0};
+    char where[96];
 
-    BL_TRY(check(m, opts, where, e));
-    if (m->settle) m->settle(opts);
-    BL_TRY(bl_method_text(m, opts, &text, e));
-    *out = (bl_method_choice){.method = m, .opts = opts, .text = text.s};
+    snprintf(where, sizeof where, "method %s", c->method->name);
+    BL_TRY(check(c->method, c->opts, where, e));
+    BL_TRY(texts_fit(c->method, c->opts, where, e));
+    if (c->method->settle) c->method->settle(c->opts);
+    BL_TRY(bl_method_text(c->method, c->opts, &text, e));
+    bl_free(c->text);
+    c->text = text.s;
     text = (bl_text){0};
 out:
     bl_text_free(&text);
+    return st;
+}
+
+static bl_status finish(const bl_method *m, void *opts, bl_method_choice *out, bl_err *e)
+{
+    bl_method_choice c = {.method = m, .opts = opts};
+    bl_status st = bl_method_renew(&c, e);
+    if (st == BL_OK) *out = c;
     return st;
 }
 
@@ -133,7 +156,7 @@ static bl_status flag_or_value(parser *p, char *s, bl_err *e)
     const bl_opt *row;
 
     if (eq) *eq = 0;
-    if (!*s) return bl_fail(e, BL_E_CONFIG, "%s: nothing behind '+'", p->where);
+    if (!*s) return bl_fail(e, BL_E_CONFIG, "%s: nothing after '+'", p->where);
     row = bl_opt_find(rows_of(p->m), s);
     if (!eq && row && row->type != BL_OPT_BOOL)
         return bl_fail(e, BL_E_CONFIG, "%s: %s needs a value: +%s=…", p->where, row->name, row->name);
@@ -164,7 +187,7 @@ bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_
         next = s[n] ? s + n + 1 : NULL;
         s[n] = 0;
         if (!s[1]) {
-            st = bl_fail(e, BL_E_CONFIG, "%s: nothing behind ':'", where);
+            st = bl_fail(e, BL_E_CONFIG, "%s: nothing after ':'", where);
             goto out;
         }
         BL_TRY(shorthand(&p, s + 1, e));
@@ -177,7 +200,7 @@ bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_
         s[n] = 0;
         BL_TRY(flag_or_value(&p, s, e));
     }
-    BL_TRY(finish(m, p.opts, where, out, e));
+    BL_TRY(finish(m, p.opts, out, e));
     p.opts = NULL;
 out:
     bl_free(p.opts);
@@ -216,7 +239,7 @@ bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_met
         *at = tail;
         tail += len;
     }
-    BL_TRY(finish(m, opts, where, out, e));
+    BL_TRY(finish(m, opts, out, e));
     opts = NULL;
 out:
     bl_free(opts);

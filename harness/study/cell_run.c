@@ -228,8 +228,8 @@ static bl_status open_divergence(work *w, bl_err *e)
     }
     if (!(w->kept = kept_path(s->out, job->base->hash, ".hidden", e))) return BL_E_NOMEM;
     w->head = job->model->head.format ? &job->model->head : &job->model->embed;
-    const bl_method *method = s->method[job->cell->method].method;
-    if (method->wants_head) { /* the base's own head, in case this one's is changed */
+    const bl_method_chain *chain = &s->method[job->cell->method];
+    if (chain->stage[chain->n - 1].method->wants_head) { /* the base's own head, in case this one's is changed */
         const bl_stored *t = bl_checkpoint_find(job->source, "lm_head.weight");
         if (!t) t = bl_checkpoint_find(job->source, "model.embed_tokens.weight");
         if (t->format != w->head->format) {
@@ -312,22 +312,12 @@ out:
     return st;
 }
 
-static const char *json_int(const char *options, const char *key, int64_t *out)
-{
-    bl_json *doc = NULL;
-    *out = -1;
-    if (bl_json_parse(options, strlen(options), "options", BL_JSON_PLAIN, &doc, NULL) == BL_OK) {
-        if (bl_json_get(doc, key) && bl_json_int(bl_json_get(doc, key), out, NULL) != BL_OK) *out = -1;
-    }
-    bl_json_free(doc);
-    return key;
-}
-
 static bl_status notes(work *w, const char **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text t = {0};
-    const bl_method *method = w->job->plan->spec->method[w->job->cell->method].method;
+    const bl_method_chain *chain = &w->job->plan->spec->method[w->job->cell->method];
+    const bl_method *method = chain->stage[chain->n - 1].method;
     if (w->job->notes) bl_text_add(&t, w->job->notes);
     if (!method->as_stored && method->wants_head == NULL)
         bl_text_addf(&t, "%slm_head and embeddings as stored", t.n ? "; " : "");
@@ -344,13 +334,14 @@ static bl_status write_shard(work *w, bl_err *e)
     const bl_cell_job *job = w->job;
     const bl_plan *plan = job->plan;
     const bl_spec *s = plan->spec;
-    const bl_method_choice *method = &s->method[job->cell->method];
+    const bl_method_chain *method = &s->method[job->cell->method];
     bl_backend *be = job->model->be;
     bl_cell c = {0};
     bl_cell_metric *m = NULL;
     bl_device_info facts = {0};
     bl_text options = {0};
-    char fingerprint[33], data_hash[33], tokenizer_hash[33], created[32], host[256] = "", libraries[256];
+    char group_text[32], fingerprint[33], data_hash[33], tokenizer_hash[33], created[32], host[256] = "",
+                                                                                          libraries[256];
     uint64_t products[4] = {0};
     int64_t n;
     bl_hash h;
@@ -367,8 +358,7 @@ static bl_status write_shard(work *w, bl_err *e)
     }
     BL_TRY(metrics(w, samples, n, &m, &c.n_metrics, e));
     BL_TRY(divergence_from_base(w, samples, n, &c, m, e));
-    BL_TRY(bl_method_json(method->method, method->opts, &options, e));
-    BL_TRY(bl_text_check(&options, e));
+    BL_TRY(bl_chain_json(method, &options, e));
     BL_TRY(notes(w, &c.notes, e));
     BL_TRY(bl_checkpoint_unchanged(job->source, e));
 
@@ -389,22 +379,11 @@ static bl_status write_shard(work *w, bl_err *e)
     c.stored_as = bl_checkpoint_stored_as(job->source);
     c.model_fingerprint = fingerprint;
     c.method = method->text;
-    c.method_name = method->method->name;
+    c.method_name = method->stage[method->n - 1].method->name;
     c.method_options = options.s;
-    c.method_version = method->method->version;
-    c.wbits = c.group = -1;
-    c.group_text = "";
-    if (method->method->wbits) {
-        char text[32];
-        json_int(options.s, "wbits", &c.wbits);
-        json_int(options.s, "group", &c.group);
-        if (c.group > 0) snprintf(text, sizeof text, "%lld", (long long)c.group);
-        else snprintf(text, sizeof text, "pc");
-        if (!(c.group_text = bl_arena_str(w->arena, text, strlen(text), e))) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-    }
+    c.method_version = method->stage[method->n - 1].method->version;
+    bl_chain_width(method, &c.wbits, &c.group, group_text);
+    c.group_text = group_text;
     const bl_linear *lin = &job->model->linears[0];
     if (lin->act.bits > 0 && !be->ops->linear_is_integer(be, &(bl_linear_args){.w = &lin->weight, .act = lin->act}))
         c.simulated = "activations";

@@ -90,7 +90,7 @@ static void failed(child *c, const bl_plan_cell *cell, bl_status st, const char 
 static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_method_choice *m = &c->spec.method[v->method];
+    const bl_method_chain *m = &c->spec.method[v->method];
     bl_checkpoint *source = c->plan->model[v->model].ckpt;
     bl_checkpoint *try = NULL;
     char hex[33];

@@ -68,31 +68,33 @@ bl_status bl_identity_tokenizer(const bl_checkpoint *c, bl_hash *out, bl_err *e)
     return st;
 }
 
-bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_choice *m,
+bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_chain *m,
                               const bl_calib_choice *calib, uint64_t seed, bl_hash *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text options = {0};
     bl_hasher *h = bl_hasher_new(e);
     bl_hash tokenizer;
 
     if (!h) return BL_E_NOMEM;
     st = bl_identity_tokenizer(c, &tokenizer, e); /* the directory carries it */
-    if (st == BL_OK) st = bl_method_json(m->method, m->opts, &options, e);
     bl_hash_text(h, "variant 1");
     bl_hash_of(h, fingerprint);
     add_config(h, bl_checkpoint_config(c));
     if (st == BL_OK) bl_hash_of(h, tokenizer);
-    bl_hash_text(h, m->method->name);
-    bl_hash_u64(h, (uint64_t)m->method->version);
-    bl_hash_text(h, options.s);
+    for (int i = 0; i < m->n && st == BL_OK; i++) {
+        bl_text options = {0};
+        bl_hash_text(h, m->stage[i].method->name);
+        bl_hash_u64(h, (uint64_t)m->stage[i].method->version);
+        st = bl_method_json(m->stage[i].method, m->stage[i].opts, &options, e);
+        if (st == BL_OK) bl_hash_text(h, options.s);
+        bl_text_free(&options);
+    }
     bl_hash_u64(h, seed);
-    if (m->method->needs != BL_NEED_NOTHING) {
+    if (bl_chain_needs(m) != BL_NEED_NOTHING) {
         bl_hash_text(h, calib->data);
         bl_hash_add(h, (const int64_t[]){calib->n, calib->seqlen, calib->seed}, 3 * sizeof(int64_t));
     }
     *out = bl_hasher_end(h);
-    bl_text_free(&options);
     return st;
 }
 
@@ -104,7 +106,7 @@ bl_status bl_identity_cell(const bl_plan *p, const bl_plan_cell *c, bl_hash *out
     bool has_base = false;
 
     if (!h) return BL_E_NOMEM;
-    for (size_t i = 0; i < s->n_methods; i++) has_base |= s->method[i].method->as_stored;
+    for (size_t i = 0; i < s->n_methods; i++) has_base |= bl_chain_as_stored(&s->method[i]);
     bl_hash_text(h, "cell 1");
     bl_hash_of(h, p->variant[c->variant].hash);
     bl_hash_text(h, t->name);

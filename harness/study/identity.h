@@ -3,7 +3,7 @@
 #define BL_IDENTITY_H
 #include "plan.h"
 
-bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_choice *m,
+bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_chain *m,
                               const bl_calib_choice *calib, uint64_t seed, bl_hash *out, bl_err *e);
 /* Needs the plan's models, tasks and variants. */
 bl_status bl_identity_cell(const bl_plan *p, const bl_plan_cell *c, bl_hash *out, bl_err *e);

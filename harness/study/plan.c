@@ -98,7 +98,7 @@ static bl_status make_variants(bl_plan *p, bl_err *e)
                 bl_plan_variant *v = &p->variant[p->n_variants++];
                 const char *notes;
                 *v = (bl_plan_variant){
-                    .model = m, .method = k, .seed = s->seed[d], .base = s->method[k].method->as_stored};
+                    .model = m, .method = k, .seed = s->seed[d], .base = bl_chain_as_stored(&s->method[k])};
                 st = bl_quantize_check(p->model[m].ckpt, &s->method[k], &v->packed_bytes, &v->bits, &notes, p->arena,
                                        e);
                 if (st != BL_OK) {
@@ -227,7 +227,7 @@ static bl_status estimates(bl_plan *p, bl_err *e)
     BL_TRY(bl_estimate_rate(s->threads, s->kernel_ref, &rate, e));
     for (size_t t = 0; t < s->n_tasks; t++)
         if (p->task[t].there) BL_TRY(bl_estimate_task(s->task[t].task, &p->task[t].data, s->limit, &shape[t], e));
-    for (size_t k = 0; k < s->n_methods; k++) has_base |= s->method[k].method->as_stored;
+    for (size_t k = 0; k < s->n_methods; k++) has_base |= bl_chain_as_stored(&s->method[k]);
     for (size_t v = 0; v < p->n_variants; v++) {
         bl_plan_variant *w = &p->variant[v];
         const bl_config *c = bl_checkpoint_config(p->model[w->model].ckpt);

@@ -36,21 +36,13 @@ typedef struct run {
 void bl_run_note_failure(const bl_plan *p, const bl_plan_cell *c, const char *status, const char *reason)
 {
     const bl_spec *s = p->spec;
-    const bl_method_choice *m = &s->method[c->method];
-    char hex[33], time[32], group[32] = "";
+    char hex[33], time[32], group_text[32];
     bl_err e = {0};
-    int64_t wbits = -1;
+    int64_t wbits, group;
 
     bl_hash_hex(c->hash, hex);
     bl_utc(time);
-    const bl_opt *o = m->method->wbits ? bl_opt_find(m->method->opts, "wbits") : NULL;
-    if (o) wbits = *(const int64_t *)((const char *)m->opts + o->at);
-    o = m->method->wbits ? bl_opt_find(m->method->opts, "group") : NULL;
-    if (o) {
-        int64_t g = *(const int64_t *)((const char *)m->opts + o->at);
-        if (g > 0) snprintf(group, sizeof group, "%lld", (long long)g);
-        else snprintf(group, sizeof group, "pc");
-    }
+    bl_chain_width(&s->method[c->method], &wbits, &group, group_text);
     bl_cell_failure f = {.key = c->key,
                          .hash = hex,
                          .status = status,
@@ -58,13 +50,13 @@ void bl_run_note_failure(const bl_plan *p, const bl_plan_cell *c, const char *st
                          .time = time,
                          .model = p->model[c->model].name,
                          .stored_as = bl_checkpoint_stored_as(p->model[c->model].ckpt),
-                         .method = m->text,
+                         .method = s->method[c->method].text,
                          .task = s->task[c->task].name,
                          .wbits = wbits,
                          .seed = (int64_t)c->seed,
                          .limit = s->limit,
                          .task_version = s->task[c->task].task->version,
-                         .group_text = group};
+                         .group_text = group_text};
     if (bl_failure_write(s->out, c->file, &f, &e) != BL_OK)
         bl_log(BL_LOG_WARN, "%s: the failure could not be noted: %s", c->key, e.text);
 }
@@ -78,7 +70,7 @@ static bl_status child_spec(const run *r, bl_plan_cell *const *cell, size_t n, b
     bl_status st = BL_OK;
     const bl_spec *s = r->spec;
     bl_spec part = *s;
-    bl_method_choice *method = bl_new(s->n_methods, sizeof *method, e);
+    bl_method_chain *method = bl_new(s->n_methods, sizeof *method, e);
     bl_task_choice *task = bl_new(s->n_tasks, sizeof *task, e);
 
     if (!method || !task) {
@@ -91,7 +83,7 @@ static bl_status child_spec(const run *r, bl_plan_cell *const *cell, size_t n, b
     part.n_seeds = 1;
     part.n_methods = part.n_tasks = 0;
     for (size_t i = 0; i < s->n_methods; i++)
-        if (i == cell[0]->method || s->method[i].method->as_stored) method[part.n_methods++] = s->method[i];
+        if (i == cell[0]->method || bl_chain_as_stored(&s->method[i])) method[part.n_methods++] = s->method[i];
     for (size_t t = 0; t < s->n_tasks; t++)
         for (size_t i = 0; i < n; i++)
             if (cell[i]->task == t) {

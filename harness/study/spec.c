@@ -48,7 +48,7 @@ out:
     return st;
 }
 
-static bl_status room_for_method(bl_spec *s, bl_method_choice **out, bl_err *e)
+static bl_status room_for_method(bl_spec *s, bl_method_chain **out, bl_err *e)
 {
     bl_status st = room(s->arena, &s->method, s->n_methods, sizeof *s->method, e);
     if (st == BL_OK) *out = &s->method[s->n_methods];
@@ -58,79 +58,115 @@ static bl_status room_for_method(bl_spec *s, bl_method_choice **out, bl_err *e)
 static bl_status add_method_text(reader *r, const char *text, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_method_choice *c;
+    bl_method_chain *c;
     BL_TRY(room_for_method(r->spec, &c, e));
-    BL_TRY(bl_method_parse(r->program->methods, text, c, e));
+    BL_TRY(bl_chain_parse(r->program->methods, text, c, e));
     r->spec->n_methods++;
 out:
     return st;
 }
 
-/* {"rtn": {"wbits": [4, 3], "group": 64}}: one choice for every combination, the last list running fastest. */
+/* The lists among the options of a method object, each with the place that is taken next. */
+typedef struct combination {
+    struct {
+        const bl_json *option;
+        size_t at, size;
+    } list[64];
+    size_t n, all;
+} combination;
+
+static bl_status lists_of(reader *r, const bl_json *stage, combination *c, bl_err *e)
+{
+    const bl_json *options = bl_json_first(stage);
+    if (bl_json_kind(stage) != BL_JSON_OBJECT) return BL_OK; /* a text, or what bl_chain_from_json refuses */
+    for (const bl_json *o = bl_json_first(options); o; o = bl_json_next(o)) {
+        if (bl_json_kind(o) != BL_JSON_ARRAY) continue;
+        size_t size = bl_json_size(o);
+        if (size == 0)
+            return bl_fail(e, BL_E_CONFIG, "%s: method %s: the list of '%s' is empty", r->name, bl_json_key(options),
+                           bl_json_key(o));
+        if (c->n == BL_COUNT(c->list))
+            return bl_fail(e, BL_E_CONFIG, "%s: method %s has too many lists", r->name, bl_json_key(options));
+        if ((c->all *= size) + r->spec->n_methods > MOST_METHODS)
+            return bl_fail(e, BL_E_CONFIG, "%s: method %s: the lists of its options make more than %d methods", r->name,
+                           bl_json_key(options), MOST_METHODS);
+        c->list[c->n].option = o;
+        c->list[c->n++].size = size;
+    }
+    return BL_OK;
+}
+
+/* The stage with one value of each list; `l` walks over the lists in order. */
+static void put_stage(const bl_json *stage, const combination *c, size_t *l, bl_text *t)
+{
+    const bl_json *options = bl_json_first(stage);
+    if (bl_json_kind(stage) != BL_JSON_OBJECT || bl_json_kind(options) != BL_JSON_OBJECT) {
+        bl_json_put_node(t, stage);
+        return;
+    }
+    bl_text_add(t, "{");
+    bl_json_put_str(t, bl_json_key(options), strlen(bl_json_key(options)));
+    bl_text_add(t, ":{");
+    for (const bl_json *o = bl_json_first(options); o; o = bl_json_next(o)) {
+        const bl_json *v = o;
+        if (*l < c->n && c->list[*l].option == o) {
+            v = bl_json_first(o);
+            for (size_t k = 0; k < c->list[*l].at; k++) v = bl_json_next(v);
+            (*l)++;
+        }
+        bl_text_add(t, o == bl_json_first(options) ? "" : ",");
+        bl_json_put_str(t, bl_json_key(o), strlen(bl_json_key(o)));
+        bl_text_add(t, ":");
+        bl_json_put_node(t, v);
+    }
+    bl_text_add(t, "}}");
+}
+
+/* The next combination, the last list running fastest; false: that was the last. */
+static bool next(combination *c)
+{
+    for (size_t i = c->n; i > 0; i--) {
+        if (++c->list[i - 1].at < c->list[i - 1].size) return true;
+        c->list[i - 1].at = 0;
+    }
+    return false;
+}
+
+/* {"rtn": {"wbits": [4, 3], "group": 64}} or {"chain": ["quarot", {"gptq": {…}}]}: one choice for every combination. */
 static bl_status add_method_object(reader *r, const bl_json *object, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_json *options = bl_json_first(object), *list[64] = {0};
-    size_t at[64] = {0}, n = 0, combinations = 1;
+    combination c = {.all = 1};
     bl_text text = {0};
     bl_json *one = NULL;
-    const bl_method *method;
+    const bl_json *chain = bl_json_get(object, "chain"), *first = chain ? bl_json_first(chain) : object;
 
-    if (bl_json_size(object) != 1 || bl_json_kind(options) != BL_JSON_OBJECT)
-        return bl_fail(e, BL_E_CONFIG, "%s: a method is a text or an object with one key, {\"name\": {options}}",
+    if (bl_json_size(object) != 1 || bl_json_kind(bl_json_first(object)) != (chain ? BL_JSON_ARRAY : BL_JSON_OBJECT))
+        return bl_fail(e, BL_E_CONFIG, "%s: a method is a text, {\"name\": {options}} or {\"chain\": [stage, stage]}",
                        r->name);
-    BL_TRY(bl_program_method(r->program, bl_json_key(options), &method, e));
-    for (const bl_json *o = bl_json_first(options); o; o = bl_json_next(o)) {
-        if (n == BL_COUNT(list)) {
-            st = bl_fail(e, BL_E_CONFIG, "%s: method %s has too many options", r->name, method->name);
-            goto out;
-        }
-        if (bl_json_kind(o) == BL_JSON_ARRAY && bl_json_size(o) == 0) {
-            st = bl_fail(e, BL_E_CONFIG, "%s: method %s: the list of '%s' is empty", r->name, method->name,
-                         bl_json_key(o));
-            goto out;
-        }
-        combinations *= BL_MAX(bl_json_kind(o) == BL_JSON_ARRAY ? bl_json_size(o) : 1, 1);
-        if (combinations + r->spec->n_methods > MOST_METHODS) {
-            st = bl_fail(e, BL_E_CONFIG, "%s: method %s: the lists of its options make more than %d methods", r->name,
-                         method->name, MOST_METHODS);
-            goto out;
-        }
-        list[n++] = o;
-    }
-    for (;;) {
-        bl_method_choice *c;
+    for (const bl_json *s = first; s; s = chain ? bl_json_next(s) : NULL) BL_TRY(lists_of(r, s, &c, e));
+    do {
+        bl_method_chain *out;
+        size_t l = 0;
         bl_text_free(&text);
         bl_json_free(one);
         one = NULL;
-        bl_text_add(&text, "{");
-        for (size_t i = 0; i < n; i++) {
-            const bl_json *v = list[i];
-            if (bl_json_kind(v) == BL_JSON_ARRAY) {
-                v = bl_json_first(v);
-                for (size_t k = 0; k < at[i]; k++) v = bl_json_next(v);
-            }
-            if (i) bl_text_add(&text, ",");
-            bl_json_put_str(&text, bl_json_key(list[i]), strlen(bl_json_key(list[i])));
-            bl_text_add(&text, ":");
-            bl_json_put_node(&text, v);
+        if (chain) bl_text_add(&text, "{\"chain\":[");
+        for (const bl_json *s = first; s; s = chain ? bl_json_next(s) : NULL) {
+            bl_text_add(&text, s == first ? "" : ",");
+            put_stage(s, &c, &l, &text);
         }
-        bl_text_add(&text, "}");
+        if (chain) bl_text_add(&text, "]}");
         BL_TRY(bl_text_check(&text, e));
         BL_TRY(bl_json_parse(text.s, text.n, r->name, BL_JSON_PLAIN, &one, e));
-        BL_TRY(room_for_method(r->spec, &c, e));
-        BL_TRY(bl_method_from_json(method, one, c, e));
-        r->spec->n_methods++;
-        size_t i = n;
-        while (i > 0) {
-            i--;
-            size_t size = bl_json_kind(list[i]) == BL_JSON_ARRAY ? bl_json_size(list[i]) : 1;
-            if (++at[i] < size) break;
-            at[i] = 0;
-            if (i == 0) goto out;
+        BL_TRY(room_for_method(r->spec, &out, e));
+        st = bl_chain_from_json(r->program->methods, one, out, e);
+        if (st != BL_OK) {
+            bl_within(e, "%s", r->name);
+            goto out;
         }
-        if (n == 0) break;
-    }
+        r->spec->n_methods++;
+    } while (next(&c));
 out:
     bl_text_free(&text);
     bl_json_free(one);
@@ -403,11 +439,24 @@ out:
 
 /* ---- --set k=v: a method's option in every method that has it, else a key of the spec ---- */
 
+/* The nearest option of the methods of this study; NULL. */
+static const char *near_option(const bl_spec *s, const char *name)
+{
+    const char *names[256];
+    size_t k = 0;
+    for (size_t i = 0; i < s->n_methods; i++)
+        for (int j = 0; j < s->method[i].n; j++) {
+            const bl_opt *o = s->method[i].stage[j].method->opts;
+            for (; o && o->type != BL_OPT_END && k < BL_COUNT(names) - 1; o++) names[k++] = o->name;
+        }
+    names[k] = NULL;
+    return bl_nearest(name, names);
+}
+
 static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_spec *s = r->spec;
-    bl_text again = {0};
     char *pair = bl_arena_str(s->arena, text, n, e), *value = pair ? strchr(pair, '=') : NULL;
     bool used = false;
 
@@ -415,22 +464,11 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
     if (!value || value == pair) return bl_fail(e, BL_E_CONFIG, "--set %s: expected name=value", pair);
     *value++ = 0;
     for (size_t i = 0; i < s->n_methods; i++) {
-        bl_method_choice *c = &s->method[i];
-        char where[128];
-        if (!c->method->opts || !bl_opt_find(c->method->opts, pair)) continue;
-        used = true;
-        snprintf(where, sizeof where, "--set: method %s", c->method->name);
-        BL_TRY(bl_opt_set(c->method->opts, c->opts, pair, value, where, e));
-        bl_text_free(&again);
-        BL_TRY(bl_method_text(c->method, c->opts, &again, e));
-        BL_TRY(bl_text_check(&again, e));
-        char *copy = bl_strdup(again.s, e);
-        if (!copy) {
-            st = BL_E_NOMEM;
-            goto out;
+        st = bl_chain_set(&s->method[i], pair, value, &used, e);
+        if (st != BL_OK) {
+            bl_within(e, "--set");
+            return st;
         }
-        bl_free(c->text);
-        c->text = copy;
     }
     if (!used) {
         char *end;
@@ -445,29 +483,34 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
                       {"batch_size", &s->batch_size}};
         for (size_t i = 0; i < BL_COUNT(counts); i++)
             if (strcmp(counts[i].key, pair) == 0) {
-                if (!number) {
-                    st = bl_fail(e, BL_E_CONFIG, "--set %s=%s: expected a whole number, 0 or more", pair, value);
-                    goto out;
-                }
+                if (!number)
+                    return bl_fail(e, BL_E_CONFIG, "--set %s=%s: expected a whole number, 0 or more", pair, value);
                 *counts[i].at = v;
                 used = true;
             }
     }
     if (!used) {
-        const char *names[256];
-        size_t k = 0;
-        for (size_t i = 0; i < s->n_methods; i++)
-            for (const bl_opt *o = s->method[i].method->opts; o && o->type != BL_OPT_END && k < BL_COUNT(names) - 1;
-                 o++)
-                names[k++] = o->name;
-        names[k] = NULL;
-        const char *near = bl_nearest(pair, names);
+        const char *near = near_option(s, pair);
         st = near ? bl_fail(e, BL_E_CONFIG, "--set %s: no method of this study has that option; did you mean %s?", pair,
                             near)
                   : bl_fail(e, BL_E_CONFIG, "--set %s: no method of this study has that option", pair);
     }
+    return st;
+}
+
+/* All of them first: what one option means can depend on another. */
+static bl_status set_all(reader *r, const char *list, bl_err *e)
+{
+    bl_status st = BL_OK;
+    BL_TRY(each(r, list, set_one, e));
+    for (size_t i = 0; i < r->spec->n_methods; i++) {
+        st = bl_chain_renew(&r->spec->method[i], e);
+        if (st != BL_OK) {
+            bl_within(e, "--set %s", list);
+            goto out;
+        }
+    }
 out:
-    bl_text_free(&again);
     return st;
 }
 
@@ -529,7 +572,7 @@ static bl_status from_document(const bl_program *p, const bl_json *doc, const bl
         goto out;
     }
     if (!s.n_seeds) BL_TRY(add_seed(&r, 0, e));
-    if (from->set) BL_TRY(each(&r, from->set, set_one, e));
+    if (from->set) BL_TRY(set_all(&r, from->set, e));
     *out = s;
     s = (bl_spec){0};
 out:
@@ -563,7 +606,7 @@ out:
 void bl_spec_free(bl_spec *s)
 {
     if (!s || !s->arena) return;
-    for (size_t i = 0; i < s->n_methods; i++) bl_method_choice_free(&s->method[i]);
+    for (size_t i = 0; i < s->n_methods; i++) bl_chain_free(&s->method[i]);
     bl_arena_free(s->arena);
     *s = (bl_spec){0};
 }

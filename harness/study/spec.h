@@ -1,7 +1,8 @@
 /* spec.h - what a study is: models x methods x tasks x seeds, from a JSON file or from the command line.
  *
  *     { "models":  ["smollm2.gguf"],
- *       "methods": ["base", "rtn:w4g64", {"rtn": {"wbits": [3, 2], "group": 64}}],      // lists multiply
+ *       "methods": ["base", "rtn:w4g64", {"rtn": {"wbits": [3, 2], "group": 64}},       // lists multiply
+ *                   "quarot+gptq:w4", {"chain": ["quarot", {"gptq": {"wbits": [4, 3]}}]}],    // one after another
  *       "tasks":   ["wikitext2:gptq2048", "piqa"],
  *       "calib":   {"data": "c4", "n": 128, "seqlen": 2048, "seed": 0},
  *       "seeds":   [0], "limit": 0, "out": "runs/a", "data": ["DIR"] }
@@ -25,7 +26,7 @@ typedef struct bl_calib_choice {
 typedef struct bl_spec {
     const char **model;
     size_t n_models;
-    bl_method_choice *method;
+    bl_method_chain *method;
     size_t n_methods;
     bl_task_choice *task;
     size_t n_tasks;

@@ -255,6 +255,9 @@ static const struct {
     {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--set", "gruop=3"},
      2,
      "no method"},
+    {{"run", "--model", "MODEL", "--method", "rtn:w4", "--task", "piqa", "--out", "OUT", "--set", "abits=1"},
+     2,
+     "--set abits=1: method rtn: abits: activations need at least 2 bits"},
     {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--limt", "3"}, 2, "limit"},
     {{"tabel", "OUT"}, 2, "did you mean table?"},
     {{"table", "NOWHERE"}, 2, "NOWHERE"},
@@ -336,6 +339,21 @@ static void lists_of_a_spec_multiply(void **state)
     expect(&r, 2, NULL); /* nothing has 3 bits any more */
     ran_free(&r);
     bl_text_free(&t);
+    study_end(&s);
+}
+
+static void what_set_makes_of_a_method_is_what_runs(void **state)
+{
+    (void)state;
+    study s = study_begin(3); /* the range does not apply at one bit: it is no part of the name */
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "rtn:w4g24+range=minmax", "--set", "wbits=1", "--task",
+                    "piqa", "--data", s.data, "--out", s.out);
+    expect(&r, 0, "all 1 cells are done");
+    ran_free(&r);
+    r = PROGRAM(&s, "table", s.out, "--format", "csv");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, ",rtn:w1g24,1,24,piqa,"));
+    ran_free(&r);
     study_end(&s);
 }
 
@@ -463,6 +481,7 @@ int main(void)
         cmocka_unit_test(wrong_words_are_refused_with_a_sentence_before_work),
         cmocka_unit_test(wrong_specs_are_refused),
         cmocka_unit_test(lists_of_a_spec_multiply),
+        cmocka_unit_test(what_set_makes_of_a_method_is_what_runs),
         cmocka_unit_test(another_limit_or_other_data_is_another_cell),
         cmocka_unit_test(odd_paths_work),
         cmocka_unit_test(a_place_that_cannot_be_written_is_said_before_work),

@@ -98,8 +98,8 @@ static void what_cannot_be_is_refused_with_a_sentence(void **state)
         {"rtn:w4a1", "abits"},
         {"rtn:w4w3", "wbits is given twice"},
         {"rtn:w4+wbits=3", "wbits is given twice"},
-        {"rtn:", "nothing behind ':'"},
-        {"rtn:w4+", "nothing behind '+'"},
+        {"rtn:", "nothing after ':'"},
+        {"rtn:w4+", "nothing after '+'"},
         {"rtn:w4x", "'x' is not like w4"},
         {"rtn:w4+rnage=clip", "did you mean range"},
         {"rtn:w4+range", "range needs a value"},
@@ -172,6 +172,203 @@ static void survives_failure_of_every_allocation(void **state)
     }
 }
 
+/* ---- chains, with methods of this test ---- */
+
+typedef struct toy_opts {
+    bl_quant q;
+    bool flag;
+    double alpha;
+    const char *note;
+} toy_opts;
+static const bl_opt turn_rows[] = {
+    {"flag", BL_OPT_BOOL, .at = offsetof(toy_opts, flag), .doc = "x"},
+    {"alpha", BL_OPT_REAL, .min = 0, .max = 1, .def.r = 0.5, .at = offsetof(toy_opts, alpha), .doc = "x"},
+    {"note", BL_OPT_TEXT, .at = offsetof(toy_opts, note), .doc = "x"},
+    {0}};
+static const bl_opt pack_rows[] = {
+    BL_QUANT_ROWS(toy_opts, q), {"flag", BL_OPT_BOOL, .at = offsetof(toy_opts, flag), .doc = "x"}, {0}};
+/* The flag does not apply at one bit. */
+static void pack_settle(void *o)
+{
+    if (((toy_opts *)o)->q.wbits == 1) ((toy_opts *)o)->flag = false;
+}
+static const bl_method toy_base = {.name = "base", .version = 1, .as_stored = true},
+                       toy_turn = {.name = "turn", .version = 1, .opts = turn_rows, .opts_size = sizeof(toy_opts)},
+                       toy_pack = {.name = "pack",
+                                   .version = 1,
+                                   .wbits = 0x1fe,
+                                   .needs = BL_NEED_HESSIAN,
+                                   .settle = pack_settle,
+                                   .opts = pack_rows,
+                                   .opts_size = sizeof(toy_opts)};
+static const bl_method *const toys[] = {&toy_base, &toy_turn, &toy_pack, NULL};
+
+static const struct {
+    const char *text, *want;
+    int n;
+    int64_t wbits, group;
+    const char *group_text;
+} chains[] = {
+    {"base", "base", 1, -1, -1, ""},
+    {"turn", "turn", 1, -1, -1, ""},
+    {"pack:w4g128", "pack:w4", 1, 4, 128, "128"},
+    {"turn+pack", "turn+pack:w4", 2, 4, 128, "128"},
+    {"turn+pack:w3pc", "turn+pack:w3pc", 2, 3, -1, "pc"},
+    {"turn+flag+pack:w4g64+flag", "turn+flag+pack:w4g64+flag", 2, 4, 64, "64"},
+    {"turn+alpha=0.25+flag+pack+group=32", "turn+flag+alpha=0.25+pack:w4g32", 2, 4, 32, "32"},
+    {"turn+note=pack+pack:w2", "turn+note=pack+pack:w2", 2, 2, 128, "128"}, /* a value is no stage */
+    {"pack:w8+turn", "pack:w8+turn", 2, 8, 128, "128"},                     /* the last that has a width */
+    {"turn+turn+pack:w5+pack:w1+flag", "turn+turn+pack:w5+pack:w1", 4, 1, 128, "128"},
+};
+
+static void a_chain_has_one_text_and_the_width_of_its_last_quantizer(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(chains); i++) {
+        bl_err e = {0};
+        bl_method_chain c, d;
+        int64_t wbits, group;
+        char group_text[32];
+        assert_ok(bl_chain_parse(toys, chains[i].text, &c, &e));
+        assert_string_equal(c.text, chains[i].want);
+        assert_int_equal(c.n, chains[i].n);
+        bl_chain_width(&c, &wbits, &group, group_text);
+        assert_int_equal(wbits, chains[i].wbits);
+        assert_int_equal(group, chains[i].group);
+        assert_string_equal(group_text, chains[i].group_text);
+        assert_int_equal(bl_chain_as_stored(&c), i == 0);
+        assert_int_equal(bl_chain_needs(&c), strstr(chains[i].text, "pack:") || strstr(chains[i].text, "+pack+") ||
+                                                     strcmp(chains[i].text, "turn+pack") == 0
+                                                 ? BL_NEED_HESSIAN
+                                                 : BL_NEED_NOTHING);
+        assert_ok(bl_chain_parse(toys, c.text, &d, &e));
+        assert_string_equal(d.text, c.text);
+        bl_chain_free(&d);
+        bl_chain_free(&c);
+    }
+}
+
+static void a_chain_that_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"turn+pakc:w4", "no method 'pakc'; did you mean pack?"},
+        {"turn+falg", "did you mean flag?"},
+        {"base+pack:w4", "base: the checkpoint as stored is no stage"},
+        {"pack:w4+base", "base: the checkpoint as stored is no stage"},
+        {"turn+pack:w9", "method pack: wbits: 9"},
+        {"turn+", "method turn: nothing after '+'"},
+        {"+pack", "no method ''"},
+        {"turn+turn+turn+turn+turn+turn+turn+turn+turn", "more than 8 stages"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_method_chain c = {0};
+        assert_refused(bl_chain_parse(toys, rows[i].text, &c, &e), BL_E_CONFIG, rows[i].says);
+        assert_null(c.stage);
+    }
+}
+
+static void a_chain_is_read_from_json_as_from_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *want;
+    } rows[] = {
+        {"\"turn+pack:w3\"", "turn+pack:w3"},
+        {"{\"pack\": {\"wbits\": 3}}", "pack:w3"},
+        {"{\"chain\": [\"turn+flag\", {\"pack\": {\"group\": -1, \"flag\": true}}]}", "turn+flag+pack:w4pc+flag"},
+        {"{\"chain\": [\"pack:w2\"]}", "pack:w2"},
+    };
+    static const struct {
+        const char *json, *says;
+    } wrong[] = {
+        {"{\"chain\": []}", "a chain of methods is"},
+        {"{\"chain\": \"turn\"}", "a chain of methods is"},
+        {"{\"chain\": [[\"turn\"]]}", "a stage of a method"},
+        {"{\"chain\": [\"turn\", \"base\"]}", "no stage of a chain"},
+        {"{\"turn\": {\"note\": \"a+b\"}}", "holds a '+'"},
+        {"[\"turn\"]", "a stage of a method"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_json *j;
+        bl_method_chain c;
+        assert_ok(bl_json_parse(rows[i].json, strlen(rows[i].json), "spec", BL_JSON_PLAIN, &j, &e));
+        assert_ok(bl_chain_from_json(toys, j, &c, &e));
+        assert_string_equal(c.text, rows[i].want);
+        bl_chain_free(&c);
+        bl_json_free(j);
+    }
+    for (size_t i = 0; i < BL_COUNT(wrong); i++) {
+        bl_err e = {0};
+        bl_json *j;
+        bl_method_chain c;
+        assert_ok(bl_json_parse(wrong[i].json, strlen(wrong[i].json), "spec", BL_JSON_PLAIN, &j, &e));
+        assert_refused(bl_chain_from_json(toys, j, &c, &e), BL_E_CONFIG, wrong[i].says);
+        bl_json_free(j);
+    }
+}
+
+static void options_of_a_chain_are_recorded_by_stage(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_method_chain c;
+    bl_text t = {0};
+    assert_ok(bl_chain_parse(toys, "turn+flag+pack:w3pc", &c, &e));
+    assert_ok(bl_chain_json(&c, &t, &e));
+    assert_string_equal(t.s,
+                        "[{\"turn\":{\"flag\":true,\"alpha\":0.5,\"note\":null}},{\"pack\":{\"wbits\":3,\"group\":-1,"
+                        "\"abits\":0,\"symmetric\":false,\"flag\":false}}]");
+    bl_text_free(&t);
+    bl_chain_free(&c);
+}
+
+/* What an option means can depend on another: they are looked at together, in whatever order they are set. */
+static void options_that_are_set_are_looked_at_together(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_method_chain c;
+    bool used = false;
+    assert_ok(bl_chain_parse(toys, "turn+pack:w1", &c, &e));
+    assert_ok(bl_chain_set(&c, "flag", "true", &used, &e)); /* both have it */
+    assert_ok(bl_chain_set(&c, "wbits", "4", &used, &e));
+    assert_true(used);
+    assert_ok(bl_chain_renew(&c, &e));
+    assert_string_equal(c.text, "turn+flag+pack:w4+flag");
+    assert_ok(bl_chain_set(&c, "wbits", "1", &used, &e));
+    assert_ok(bl_chain_renew(&c, &e));
+    assert_string_equal(c.text, "turn+flag+pack:w1");
+    assert_ok(bl_chain_set(&c, "abits", "1", &used, &e));
+    assert_refused(bl_chain_renew(&c, &e), BL_E_CONFIG, "at least 2 bits");
+    bl_chain_free(&c);
+}
+
+static void chains_survive_failure_of_every_allocation(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    uint64_t live = bl_alloc_live();
+    for (uint64_t k = 1;; k++) {
+        bl_method_chain c = {0};
+        bl_alloc_fail_at(k, false);
+        bl_status st = bl_chain_parse(toys, "turn+flag+pack:w3pc+flag", &c, &e);
+        bool reached = bl_alloc_count() >= k;
+        bl_alloc_fail_at(0, false);
+        if (st == BL_OK) bl_chain_free(&c);
+        assert_true(bl_alloc_live() == live);
+        if (!reached) {
+            assert_ok(st);
+            break;
+        }
+        assert_true(st == BL_E_NOMEM);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +379,12 @@ int main(void)
         cmocka_unit_test(json_that_cannot_be_is_refused),
         cmocka_unit_test(every_method_says_what_it_is),
         cmocka_unit_test(survives_failure_of_every_allocation),
+        cmocka_unit_test(a_chain_has_one_text_and_the_width_of_its_last_quantizer),
+        cmocka_unit_test(a_chain_that_cannot_be_is_refused),
+        cmocka_unit_test(a_chain_is_read_from_json_as_from_text),
+        cmocka_unit_test(options_of_a_chain_are_recorded_by_stage),
+        cmocka_unit_test(options_that_are_set_are_looked_at_together),
+        cmocka_unit_test(chains_survive_failure_of_every_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,240 @@
+/* method_chain.c - several methods one after another, as text and as JSON: quarot+gptq:w4g64. */
+#include "harness/method.h"
+#include "harness/program.h"
+#include <string.h>
+
+static const bl_method *named(const bl_method *const *methods, const char *name, size_t n)
+{
+    for (size_t i = 0; methods[i]; i++)
+        if (strlen(methods[i]->name) == n && memcmp(methods[i]->name, name, n) == 0) return methods[i];
+    return NULL;
+}
+
+/* What follows a '+' at `s` begins a stage: "gptq", "gptq:w4"; not "symmetric", "range=clip". */
+static bool begins_stage(const bl_method *const *methods, const char *s)
+{
+    size_t n = strcspn(s, ":=+");
+    return s[n] == ':' || (s[n] != '=' && named(methods, s, n));
+}
+
+static size_t stage_length(const bl_method *const *methods, const char *s)
+{
+    size_t n = strcspn(s, "+");
+    while (s[n] && !begins_stage(methods, s + n + 1)) n += 1 + strcspn(s + n + 1, "+");
+    return n;
+}
+
+/* ---- building ---- */
+static bl_method_choice *room(bl_method_chain *c, bl_err *e)
+{
+    if (c->n == BL_MAX_STAGES) {
+        bl_fail(e, BL_E_CONFIG, "method: more than %d stages", BL_MAX_STAGES);
+        return NULL;
+    }
+    if (!c->stage && !(c->stage = bl_new(BL_MAX_STAGES, sizeof *c->stage, e))) return NULL;
+    return &c->stage[c->n];
+}
+
+static bl_status join(bl_method_chain *c, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+    for (int i = 0; i < c->n; i++) {
+        if (c->n > 1 && c->stage[i].method->as_stored)
+            return bl_fail(e, BL_E_CONFIG, "method %s: the checkpoint as stored is no stage of a chain",
+                           c->stage[i].method->name);
+    }
+    for (int i = 0; i < c->n; i++) {
+        if (i) bl_text_add(&t, "+");
+        bl_text_add(&t, c->stage[i].text);
+    }
+    BL_TRY(bl_text_check(&t, e));
+    bl_free(c->text);
+    c->text = t.s;
+    t = (bl_text){0};
+out:
+    bl_text_free(&t);
+    return st;
+}
+
+static bl_status finish(bl_method_chain *c, bl_status st, bl_method_chain *out, bl_err *e)
+{
+    if (st == BL_OK) st = join(c, e);
+    if (st == BL_OK) *out = *c;
+    else bl_chain_free(c);
+    return st;
+}
+
+bl_status bl_chain_of(bl_method_choice *stage, bl_method_chain *out, bl_err *e)
+{
+    bl_method_chain c = {0};
+    bl_method_choice *at = room(&c, e);
+    if (!at) return BL_E_NOMEM;
+    *at = *stage;
+    c.n = 1;
+    bl_status st = join(&c, e);
+    if (st == BL_OK) {
+        *out = c;
+        *stage = (bl_method_choice){0};
+    } else bl_free(c.stage);
+    return st;
+}
+
+bl_status bl_chain_parse(const bl_method *const *methods, const char *text, bl_method_chain *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_method_chain c = {0};
+    bl_method_choice *at;
+    char *one = NULL;
+
+    for (const char *s = text;; s++) {
+        size_t n = stage_length(methods, s);
+        if (!(at = room(&c, e))) {
+            st = c.stage ? BL_E_CONFIG : BL_E_NOMEM;
+            goto out;
+        }
+        if (!(one = bl_strndup(s, n, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        BL_TRY(bl_method_parse(methods, one, at, e));
+        bl_free(one);
+        one = NULL;
+        c.n++;
+        s += n;
+        if (!*s) break;
+    }
+out:
+    bl_free(one);
+    return finish(&c, st, out, e);
+}
+
+/* ---- from JSON ---- */
+static bl_status add_json(const bl_method *const *methods, const bl_json *v, bl_method_chain *c, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_program program = {.methods = methods};
+    const bl_json *options = bl_json_first(v);
+    const bl_method *m;
+    bl_method_choice *at = room(c, e);
+
+    if (!at) return c->stage ? BL_E_CONFIG : BL_E_NOMEM;
+    if (bl_json_kind(v) == BL_JSON_STRING) {
+        const char *s;
+        BL_TRY(bl_json_str(v, &s, e));
+        BL_TRY(bl_method_parse(methods, s, at, e));
+    } else {
+        if (bl_json_kind(v) != BL_JSON_OBJECT || bl_json_size(v) != 1 || bl_json_kind(options) != BL_JSON_OBJECT)
+            return bl_fail(e, BL_E_CONFIG, "a stage of a method is a text or {\"name\": {options}}");
+        BL_TRY(bl_program_method(&program, bl_json_key(options), &m, e));
+        BL_TRY(bl_method_from_json(m, options, at, e));
+    }
+    c->n++;
+out:
+    return st;
+}
+
+bl_status bl_chain_from_json(const bl_method *const *methods, const bl_json *v, bl_method_chain *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_method_chain c = {0};
+    const bl_json *stages = bl_json_get(v, "chain");
+    const char *text;
+
+    if (bl_json_kind(v) == BL_JSON_STRING) {
+        BL_TRY(bl_json_str(v, &text, e));
+        return bl_chain_parse(methods, text, out, e);
+    }
+    if (!stages) {
+        st = add_json(methods, v, &c, e);
+        goto out;
+    }
+    if (bl_json_size(v) != 1 || bl_json_kind(stages) != BL_JSON_ARRAY || bl_json_size(stages) == 0) {
+        st = bl_fail(e, BL_E_CONFIG, "a chain of methods is {\"chain\": [stage, stage, …]}");
+        goto out;
+    }
+    for (const bl_json *s = bl_json_first(stages); s; s = bl_json_next(s)) BL_TRY(add_json(methods, s, &c, e));
+out:
+    return finish(&c, st, out, e);
+}
+
+/* ---- setting ---- */
+bl_status bl_chain_set(bl_method_chain *c, const char *name, const char *value, bool *used, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char where[128];
+
+    for (int i = 0; i < c->n; i++) {
+        const bl_method_choice *s = &c->stage[i];
+        if (!s->method->opts || !bl_opt_find(s->method->opts, name)) continue;
+        *used = true;
+        snprintf(where, sizeof where, "method %s", s->method->name);
+        BL_TRY(bl_opt_set(s->method->opts, s->opts, name, value, where, e));
+    }
+out:
+    return st;
+}
+
+bl_status bl_chain_renew(bl_method_chain *c, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int i = 0; i < c->n; i++) BL_TRY(bl_method_renew(&c->stage[i], e));
+    BL_TRY(join(c, e));
+out:
+    return st;
+}
+
+/* ---- asking ---- */
+bl_status bl_chain_json(const bl_method_chain *c, bl_text *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    if (c->n == 1) return bl_method_json(c->stage[0].method, c->stage[0].opts, out, e);
+    bl_text_add(out, "[");
+    for (int i = 0; i < c->n; i++) {
+        const bl_method *m = c->stage[i].method;
+        bl_text_add(out, i ? ",{" : "{");
+        bl_json_put_str(out, m->name, strlen(m->name));
+        bl_text_add(out, ":");
+        BL_TRY(bl_method_json(m, c->stage[i].opts, out, e));
+        bl_text_add(out, "}");
+    }
+    bl_text_add(out, "]");
+    st = bl_text_check(out, e);
+out:
+    return st;
+}
+
+bool bl_chain_as_stored(const bl_method_chain *c) { return c->n == 1 && c->stage[0].method->as_stored; }
+
+unsigned bl_chain_needs(const bl_method_chain *c)
+{
+    unsigned needs = BL_NEED_NOTHING;
+    for (int i = 0; i < c->n; i++) needs |= c->stage[i].method->needs;
+    return needs;
+}
+
+void bl_chain_width(const bl_method_chain *c, int64_t *wbits, int64_t *group, char group_text[32])
+{
+    *wbits = *group = -1;
+    group_text[0] = 0;
+    for (int i = c->n - 1; i >= 0; i--) {
+        const bl_method_choice *s = &c->stage[i];
+        const bl_opt *w = s->method->wbits ? bl_opt_find(s->method->opts, "wbits") : NULL;
+        const bl_opt *g = s->method->wbits ? bl_opt_find(s->method->opts, "group") : NULL;
+        if (!w) continue;
+        *wbits = *(const int64_t *)((const char *)s->opts + w->at);
+        if (g) *group = *(const int64_t *)((const char *)s->opts + g->at);
+        if (*group > 0) snprintf(group_text, 32, "%lld", (long long)*group);
+        else snprintf(group_text, 32, "pc");
+        return;
+    }
+}
+
+void bl_chain_free(bl_method_chain *c)
+{
+    if (!c) return;
+    for (int i = 0; i < c->n; i++) bl_method_choice_free(&c->stage[i]);
+    bl_free(c->stage);
+    bl_free(c->text);
+    *c = (bl_method_chain){0};
+}
