@@ -8,7 +8,7 @@
 #define BL_METHOD_H
 #include "kernels/base/opt.h"
 #include "harness/model/model.h"
-#include "results/cell.h"
+#include "results/layer.h"
 
 /* The rows that every quantizing method shares. Method text "w4g64" / "a8" / "pc" sets them. */
 typedef struct bl_quant {

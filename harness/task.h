@@ -10,7 +10,7 @@
 #define BL_TASK_H
 #include "results/metric.h"
 #include "harness/data/reader.h"
-#include "harness/tokenizer/tokenizer.h"
+#include "harness/span.h"
 #include "kernels/base/opt.h"
 
 /* ---- prompts: template and data, kept apart ---- */
@@ -49,8 +49,6 @@ typedef struct bl_request {
     int64_t max_new;
     double temperature, top_p;
     uint64_t seed; /* temperature 0: greedy */
-    const char *const *prefer;
-    int n_prefer; /* reserved for constrained answers; NULL */
 } bl_request;
 bl_status bl_done(bl_request *out);
 /* One context, n choices: puts one blank in front of each choice; counts code points and bytes without it. */

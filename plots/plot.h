@@ -5,13 +5,9 @@
 #ifndef BL_PLOT_H
 #define BL_PLOT_H
 #include "results/table.h"
+#include "results/timing.h"
 
 typedef enum bl_plot_format { BL_PLOT_PNG, BL_PLOT_SVG, BL_PLOT_PDF, BL_PLOT_DUMB } bl_plot_format;
-typedef struct bl_kernel_row {
-    const char *kernel, *op, *format, *backend;
-    int64_t m, out, in, group;
-    double bits, seconds, gbs, gflops, ratio, nmse, seconds_min;
-} bl_kernel_row; /* seconds: median, and least; ratio: OpenBLAS's time over it */
 typedef struct bl_plot_input {
     const bl_table *table;
     const bl_kernel_row *kernel;

@@ -229,64 +229,51 @@ out:
     return st;
 }
 
-/* The columns of the layer table; a column whose entries are all below zero was not measured and is left out. */
-static const struct {
-    const char *name, *unit, *long_name;
-    size_t at;
-    bool optional;
-} layer_columns[] = {
-    {"mse", "1", "mean squared weight error", offsetof(bl_layer_stat, mse), false},
-    {"nmse", "1", "mean squared weight error over mean squared weight", offsetof(bl_layer_stat, nmse), false},
-    {"out_nmse", "1", "output error on calibration data over output power", offsetof(bl_layer_stat, out_nmse), true},
-    {"damp", "1", "added to the diagonal of the Hessian, relative", offsetof(bl_layer_stat, damp), true},
-    {"bits", "bit", "per weight, scales and zeros included", offsetof(bl_layer_stat, bits), false},
-    {"seconds", "s", "time of this layer", offsetof(bl_layer_stat, seconds), false},
-};
-
+/* The lines of layer.def as columns; one that no layer has is left out. */
 static bl_status put_layers(bl_record *r, const bl_cell *c, bl_err *e)
 {
     size_t n = (size_t)c->n_layers;
     bl_arena *a = NULL;
-    bl_column column[BL_COUNT(layer_columns) + 2];
+    bl_column *column;
+    const bl_layer_field *f;
     int n_columns = 0;
+    size_t n_fields = 0;
     int64_t *index;
-    const char **name, **format;
     bl_status st;
 
+    while (bl_layer_field_at(n_fields)) n_fields++;
     BL_TRY(bl_arena_new(&a, e));
-    if (!(index = bl_alloc(a, n, sizeof *index, e)) || !(name = bl_alloc(a, n, sizeof *name, e)) ||
-        !(format = bl_alloc(a, n, sizeof *format, e))) {
+    if (!(index = bl_alloc(a, n, sizeof *index, e)) || !(column = bl_alloc(a, n_fields, sizeof *column, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    for (size_t i = 0; i < n; i++) {
-        index[i] = (int64_t)i;
-        name[i] = c->layer[i].name;
-        format[i] = c->layer[i].format;
-    }
-    for (size_t k = 0; k < BL_COUNT(layer_columns); k++) {
-        bool measured = !layer_columns[k].optional;
-        double *v = bl_alloc(a, n, sizeof *v, e);
+    for (size_t i = 0; i < n; i++) index[i] = (int64_t)i;
+    for (size_t k = 0; (f = bl_layer_field_at(k)); k++) {
+        bool measured = !f->maybe;
+        void *v = bl_alloc(a, n, f->unit ? sizeof(double) : sizeof(const char *), e);
         if (!v) {
             st = BL_E_NOMEM;
             goto out;
         }
         for (size_t i = 0; i < n; i++) {
-            v[i] = *(const double *)((const char *)&c->layer[i] + layer_columns[k].at);
-            measured = measured || v[i] >= 0;
+            const void *at = (const char *)&c->layer[i] + f->at;
+            if (f->unit) ((double *)v)[i] = *(const double *)at;
+            else ((const char **)v)[i] = *(const char *const *)at;
+            measured = measured || (f->unit && ((double *)v)[i] >= 0);
         }
         if (measured)
-            column[n_columns++] = (bl_column){layer_columns[k].name, layer_columns[k].unit, layer_columns[k].long_name,
-                                              BL_COL_REAL, v};
+            column[n_columns++] = (bl_column){f->name, f->unit, f->meaning, f->unit ? BL_COL_REAL : BL_COL_TEXT, v};
     }
-    column[n_columns++] = (bl_column){"name", NULL, "name of the linear layer", BL_COL_TEXT, name};
-    column[n_columns++] = (bl_column){"format", NULL, "what the layer really is stored as", BL_COL_TEXT, format};
     BL_TRY(bl_record_table(r, "method/layers", &(bl_table_data){(int64_t)n, n_columns, column}, e));
     BL_TRY(bl_record_ints(r, "method/layers_index", index, (int64_t)n, "1",
                           "order of the linear layers in the model, from 0", e));
     BL_TRY(bl_record_scale(r, "method/layers", "method/layers_index", "layer", e));
-    BL_TRY(bl_record_scale(r, "method/layers_name", "method/layers_index", "layer", e));
-    BL_TRY(bl_record_scale(r, "method/layers_format", "method/layers_index", "layer", e));
+    for (int k = 0; k < n_columns; k++) {
+        char at[128];
+        if (column[k].type != BL_COL_TEXT) continue;
+        snprintf(at, sizeof at, "method/layers_%s", column[k].name);
+        BL_TRY(bl_record_scale(r, at, "method/layers_index", "layer", e));
+    }
 out:
     bl_arena_free(a);
     return st;
@@ -492,29 +479,34 @@ out:
 
 static bl_status get_layers(const bl_shard *s, bl_arena *a, bl_cell *c, bl_err *e)
 {
-    bl_status st;
-    const char **name, **format;
-    int64_t n, n_formats, n_values;
-    double *v;
-    bl_layer_stat *layer;
+    bl_status st = BL_OK;
+    const bl_layer_field *f;
+    bl_layer_stat *layer = NULL;
+    int64_t n = 0, n_values;
 
-    BL_TRY(bl_shard_texts(s, "method/layers_name", a, &name, &n, e));
-    BL_TRY(bl_shard_texts(s, "method/layers_format", a, &format, &n_formats, e));
-    BL_TRY(same_length("method/layers_format", n_formats, n, e));
-    if (!(layer = bl_alloc(a, (size_t)n, sizeof *layer, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        layer[i].name = name[i];
-        layer[i].format = format[i];
-    }
-    for (size_t k = 0; k < BL_COUNT(layer_columns); k++) {
-        st = bl_shard_column_real(s, "method/layers", layer_columns[k].name, a, &v, &n_values, e);
-        bool absent = st == BL_E_MISSING && layer_columns[k].optional;
-        if (st != BL_OK && !absent) goto out;
-        if (!absent) BL_TRY(same_length("method/layers", n_values, n, e));
-        for (int64_t i = 0; i < n; i++) *(double *)((char *)&layer[i] + layer_columns[k].at) = absent ? -1 : v[i];
+    for (size_t k = 0; (f = bl_layer_field_at(k)); k++) {
+        const char **text = NULL;
+        double *v = NULL;
+        char at[128];
+        snprintf(at, sizeof at, "method/layers_%s", f->name);
+        st = f->unit ? bl_shard_column_real(s, "method/layers", f->name, a, &v, &n_values, e)
+                     : bl_shard_texts(s, at, a, &text, &n_values, e);
+        if (st == BL_E_MISSING && f->maybe) continue;
+        if (st != BL_OK) goto out;
+        if (!layer) {
+            n = n_values;
+            if (!(layer = bl_alloc(a, (size_t)n, sizeof *layer, e))) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
+            for (int64_t i = 0; i < n; i++) layer[i] = bl_layer_none;
+        }
+        BL_TRY(same_length(f->unit ? "method/layers" : at, n_values, n, e));
+        for (int64_t i = 0; i < n; i++) {
+            void *to = (char *)&layer[i] + f->at;
+            if (f->unit) *(double *)to = v[i];
+            else *(const char **)to = text[i];
+        }
     }
     st = BL_OK;
     c->layer = layer;

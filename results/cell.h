@@ -6,19 +6,9 @@
  */
 #ifndef BL_CELL_H
 #define BL_CELL_H
+#include "layer.h"
 #include "metric.h"
 #include "record.h"
-
-typedef struct bl_layer_stat {
-    const char *name;   /* "model.layers.3.mlp.up_proj" */
-    const char *format; /* "int4 g64", what the layer really got */
-    double mse;         /* mean squared weight error */
-    double nmse;        /* over mean squared weight */
-    double out_nmse;    /* output error on calibration data over output power; < 0: not measured */
-    double damp;        /* added to the Hessian diagonal, relative; < 0: none */
-    double bits;        /* per weight, scales and zeros included */
-    double seconds;
-} bl_layer_stat;
 
 typedef struct bl_cell_metric {
     const char *name, *unit;

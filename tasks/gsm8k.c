@@ -18,7 +18,7 @@
  */
 #include "harness/task.h"
 #include "shared_answer.h"
-#include "shared_text.h"
+#include "harness/data/pytext.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -89,7 +89,7 @@ static bl_status read_item(const bl_json *j, bl_arena *a, item *out, bl_err *e)
     while ((next = strstr(gold + 4, "####")) != NULL) gold = next;
     gold += 4;
     n = strlen(gold);
-    bl_text_strip(&gold, &n);
+    bl_strip(&gold, &n);
     if (n == 0) {
         st = bl_fail(e, BL_E_FORMAT, "nothing follows \"####\" in the answer");
         goto out;

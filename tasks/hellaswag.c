@@ -11,7 +11,7 @@
  * items; its queries differ in places from those of P.
  */
 #include "shared_choice.h"
-#include "shared_text.h"
+#include "harness/data/pytext.h"
 #include <string.h>
 
 static const char *const full[] = {"hellaswag/hellaswag_val.jsonl", "hellaswag/data/hellaswag_val.jsonl",
@@ -26,8 +26,8 @@ static bl_status preprocess(const char *s, bl_arena *a, const char **out, bl_err
     bl_text t = {0}, u = {0};
     size_t n = strlen(s);
 
-    bl_text_strip(&s, &n);
-    bl_text_swap(&t, s, n, " [title]", ". ");
+    bl_strip(&s, &n);
+    bl_replace(&t, s, n, " [title]", ". ");
     for (const char *p = t.s ? t.s : "", *end = p + t.n;;) { /* \[.*?\]: a piece never crosses a line */
         const char *open = memchr(p, '[', (size_t)(end - p)), *close = NULL;
         if (open) {
@@ -42,7 +42,7 @@ static bl_status preprocess(const char *s, bl_arena *a, const char **out, bl_err
         p = close ? close + 1 : open + 1;
     }
     t.n = 0;
-    bl_text_swap(&t, u.s ? u.s : "", u.n, "  ", " ");
+    bl_replace(&t, u.s ? u.s : "", u.n, "  ", " ");
     BL_TRY(bl_text_check(&u, e));
     BL_TRY(bl_text_check(&t, e));
     if (!(*out = bl_arena_str(a, t.s ? t.s : "", t.n, e))) st = BL_E_NOMEM;
@@ -62,7 +62,7 @@ static bl_status query_of(const bl_json *j, bl_arena *a, const char **out, bl_er
     BL_TRY(bl_json_get_str(j, "ctx_a", &ctx_a, e));
     BL_TRY(bl_json_get_str(j, "ctx_b", &ctx_b, e));
     bl_text_addf(&t, "%s: %s ", activity, ctx_a);
-    bl_text_capitalize(&t, ctx_b);
+    bl_capitalize(&t, ctx_b);
     BL_TRY(bl_text_check(&t, e));
     BL_TRY(preprocess(t.s, a, out, e));
 out:

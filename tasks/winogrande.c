@@ -10,7 +10,7 @@
  * validation split.
  */
 #include "shared_choice.h"
-#include "shared_text.h"
+#include "harness/data/pytext.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -54,7 +54,7 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
 
     rest = gap + 1;
     n = strlen(rest);
-    bl_text_strip(&rest, &n);
+    bl_strip(&rest, &n);
     if (n == 0) {
         st = bl_fail(e, BL_E_FORMAT, "nothing follows '_': there is nothing to score");
         goto out;

@@ -8,7 +8,7 @@
 #ifndef BL_BENCH_H
 #define BL_BENCH_H
 #include "kernels/kernel.h"
-#include "plots/plot.h"
+#include "results/timing.h"
 #include "harness/checkpoint/checkpoint.h"
 #include "harness/program.h"
 

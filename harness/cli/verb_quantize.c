@@ -40,14 +40,8 @@ static void layers_json(const bl_quantize_result *r, bl_text *t)
 {
     bl_text_add(t, ", \"layers\": [");
     for (int64_t i = 0; i < r->n_layers; i++) {
-        const bl_layer_stat *s = &r->layer[i];
-        bl_text_add(t, i ? ", {\"name\": " : "{\"name\": ");
-        bl_json_put_str(t, s->name, strlen(s->name));
-        bl_text_addf(t, ", \"format\": \"%s\", \"nmse\": ", s->format);
-        bl_json_put_real(t, s->nmse);
-        bl_text_add(t, ", \"bits\": ");
-        bl_json_put_real(t, s->bits);
-        bl_text_add(t, "}");
+        bl_text_add(t, i ? ", " : "");
+        bl_layer_put_json(&r->layer[i], t);
     }
     bl_text_add(t, "]");
 }

@@ -1,12 +1,7 @@
-/* data_impl.h - what the source files share: small text operations, and the harness detokenizer. */
+/* data_impl.h - what the source files share: the detokenizer of lm-evaluation-harness. */
 #ifndef BL_SOURCE_INSIDE_H
 #define BL_SOURCE_INSIDE_H
 #include "sources.h"
-
-/* White space taken off both ends: what Unicode calls so and the four ASCII separators, as Python has it. */
-void bl_strip(const char **s, size_t *n);
-/* s[0..n) with every `from` replaced, left to right, appended to `out`. */
-void bl_replace(bl_text *out, const char *s, size_t n, const char *from, const char *to);
 
 /* lm-evaluation-harness wikitext: the document as scored (perplexity.md section 3). `out` starts empty. */
 bl_status bl_detokenize(const char *s, size_t n, bl_text *out, bl_err *e);

@@ -1,5 +1,6 @@
 /* source_plain.c - texts that are one file: Penn Treebank, C4, the primer. */
 #include "data_impl.h"
+#include "pytext.h"
 #include <string.h>
 
 static bl_status keep(bl_arena *a, const bl_text *stream, bl_source_text *t, bl_err *e)

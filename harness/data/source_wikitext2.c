@@ -8,6 +8,7 @@
  * JSON-lines export of those rows the file is put together again: an empty row is the line " \n".
  */
 #include "data_impl.h"
+#include "pytext.h"
 #include <string.h>
 
 static const char *const names[] = {

@@ -15,20 +15,8 @@ static bl_status print_layers(const bl_layer_stat *layer, int64_t n, double seco
     bl_json_put_real(t, seconds);
     bl_text_add(t, ", \"layers\": [");
     for (int64_t i = 0; i < n; i++) {
-        const struct {
-            const char *key;
-            double v;
-        } reals[] = {{"mse", layer[i].mse},   {"nmse", layer[i].nmse}, {"out_nmse", layer[i].out_nmse},
-                     {"damp", layer[i].damp}, {"bits", layer[i].bits}, {"seconds", layer[i].seconds}};
-        bl_text_addf(t, "%s\n{\"name\": ", i ? "," : "");
-        bl_json_put_str(t, layer[i].name, strlen(layer[i].name));
-        bl_text_add(t, ", \"format\": ");
-        bl_json_put_str(t, layer[i].format, strlen(layer[i].format));
-        for (size_t k = 0; k < BL_COUNT(reals); k++) {
-            bl_text_addf(t, ", \"%s\": ", reals[k].key);
-            bl_json_put_real(t, reals[k].v);
-        }
-        bl_text_add(t, "}");
+        bl_text_add(t, i ? ",\n" : "\n");
+        bl_layer_put_json(&layer[i], t);
     }
     bl_text_add(t, "]}\n");
     return bl_text_check(t, e);
@@ -51,24 +39,8 @@ bl_status bl_quantize_layers(const char *dir, bl_arena *a, bl_layer_stat **out, 
         goto out;
     }
     int64_t i = 0;
-    for (const bl_json *v = bl_json_first(list); v; v = bl_json_next(v), i++) {
-        const char *name, *format;
-        bl_layer_stat *s = &layer[i];
-        BL_TRY(bl_json_get_str(v, "name", &name, e));
-        BL_TRY(bl_json_get_str(v, "format", &format, e));
-        const struct {
-            const char *key;
-            double *v;
-        } reals[] = {{"mse", &s->mse},   {"nmse", &s->nmse}, {"out_nmse", &s->out_nmse},
-                     {"damp", &s->damp}, {"bits", &s->bits}, {"seconds", &s->seconds}};
-        for (size_t k = 0; k < BL_COUNT(reals); k++) BL_TRY(bl_json_get_real(v, reals[k].key, reals[k].v, e));
-        s->name = bl_arena_str(a, name, strlen(name), e);
-        s->format = bl_arena_str(a, format, strlen(format), e);
-        if (!s->name || !s->format) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-    }
+    for (const bl_json *v = bl_json_first(list); v; v = bl_json_next(v), i++)
+        BL_TRY(bl_layer_get_json(v, a, &layer[i], e));
     *out = layer;
     *n = i;
 out:
@@ -107,7 +79,7 @@ static bl_status one(work *k, bl_linear *lin, bool block, bl_err *e)
     char name[128];
     double t0 = bl_now();
 
-    *stat = (bl_layer_stat){.out_nmse = -1, .damp = -1};
+    *stat = bl_layer_none;
     if (k->run.method->layer) BL_TRY(k->run.method->layer(&k->run, lin, stat, e));
     stat->seconds = bl_now() - t0;
     stat->bits = bl_format_bits(lin->weight.format, &lin->weight.shape);

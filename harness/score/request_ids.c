@@ -7,8 +7,8 @@
  * the same, the first token of each replaced by BOS where the vocabulary adds one, the second half scored
  */
 #include "score_impl.h"
+#include "harness/data/pytext.h"
 #include <string.h>
-#include <utf8proc.h>
 
 static bl_status copy_ids(bl_arena *a, const int32_t *id, size_t n, int32_t **out, bl_err *e)
 {
@@ -40,29 +40,6 @@ static bl_status prefix_token(const bl_engine *g, int32_t *out, bl_err *e)
                                "the tokenizer has neither a BOS nor an EOS token to stand in for an empty context");
 }
 
-/* White space as Python's str.rstrip has it. */
-static bool is_space(utf8proc_int32_t c)
-{
-    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
-/* Bytes of s[0..n) without the white space at its end. */
-static size_t trimmed(const char *s, size_t n)
-{
-    while (n) {
-        size_t at = n - 1;
-        utf8proc_int32_t c;
-        while (at && n - at < 4 && ((unsigned char)s[at] & 0xc0) == 0x80) at--;
-        if (utf8proc_iterate((const utf8proc_uint8_t *)s + at, (utf8proc_ssize_t)(n - at), &c) !=
-                (utf8proc_ssize_t)(n - at) ||
-            !is_space(c))
-            break;
-        n = at;
-    }
-    return n;
-}
-
 /* ---- pairs (zeroshot.md section 1) ---- */
 /* tok(context without the white space at its end) */
 static bl_status context_ids(const bl_engine *g, const bl_prompt *p, bl_context_ids *c, bl_arena *a, bl_err *e)
@@ -74,7 +51,11 @@ static bl_status context_ids(const bl_engine *g, const bl_prompt *p, bl_context_
     if (c->span && c->span == p->span && c->n == p->n) return BL_OK;
     c->ids.n = 0;
     c->span = NULL;
-    while (n && !(left = trimmed(p->span[n - 1].text, p->span[n - 1].n))) n--;
+    for (; n; n--) {
+        left = p->span[n - 1].n;
+        bl_rstrip(p->span[n - 1].text, &left);
+        if (left) break;
+    }
     if (!n) goto out; /* empty */
     if (!(span = bl_alloc(a, n, sizeof *span, e))) {
         st = BL_E_NOMEM;

@@ -13,6 +13,7 @@
 #define BL_SCORE_H
 #include "harness/model/model.h"
 #include "harness/task.h"
+#include "harness/tokenizer/tokenizer.h"
 
 typedef struct bl_engine bl_engine;
 typedef struct bl_engine_opts {

@@ -17,6 +17,7 @@
 #ifndef BL_TOKENIZER_H
 #define BL_TOKENIZER_H
 #include "harness/checkpoint/checkpoint.h"
+#include "harness/span.h"
 
 typedef struct bl_tokenizer bl_tokenizer;
 typedef struct bl_ids {
@@ -47,11 +48,6 @@ bl_status bl_encode(const bl_tokenizer *t, const char *text, size_t n, int flags
 /* A prompt as spans: special tokens are recognised in template spans, and only there, whether or not BL_ENCODE_SPECIAL
  * is given. Spans are encoded as one string otherwise. (Added tokens that are not special are ordinary vocabulary and
  * are recognised everywhere.) */
-typedef struct bl_span {
-    const char *text;
-    size_t n;
-    bool data;
-} bl_span;
 bl_status bl_encode_spans(const bl_tokenizer *t, const bl_span *span, size_t n_spans, int flags, bl_ids *out,
                           bl_err *e);
 

@@ -2,6 +2,7 @@
 #include "test.h"
 #include "harness/data/reader.h"
 #include "harness/data/data_impl.h"
+#include "harness/data/pytext.h"
 
 static const char *dir;
 static int setup(void **state)

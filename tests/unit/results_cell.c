@@ -134,6 +134,42 @@ static void replies_and_answers_read_back(void **state)
     round_trip(&c);
 }
 
+/* Every line of layer.def: a number of its own comes back, and what was not measured stays out. */
+static void layer_statistics_survive_json(void **state)
+{
+    (void)state;
+    bl_layer_stat s = bl_layer_none, got;
+    const bl_layer_field *f;
+    bl_arena *a;
+    bl_json *j;
+    bl_text t = {0};
+
+    assert_ok(bl_arena_new(&a, &e));
+    for (int all = 0; all < 2; all++) {
+        for (size_t i = 0; (f = bl_layer_field_at(i)); i++) {
+            void *at = (char *)&s + f->at;
+            if (!f->unit) *(const char **)at = f->meaning;
+            else if (all || !f->maybe) *(double *)at = 0.1 * (double)(i + 1);
+        }
+        t.n = 0;
+        bl_layer_put_json(&s, &t);
+        assert_ok(bl_json_parse(t.s, t.n, "layer", BL_JSON_PLAIN, &j, &e));
+        assert_ok(bl_layer_get_json(j, a, &got, &e));
+        for (size_t i = 0; (f = bl_layer_field_at(i)); i++) {
+            assert_int_equal(bl_json_get(j, f->name) != NULL, all || !f->maybe);
+            const void *x = (const char *)&got + f->at, *y = (const char *)&s + f->at;
+            if (f->unit) assert_true(*(const double *)x == *(const double *)y);
+            else assert_string_equal(*(const char *const *)x, *(const char *const *)y);
+        }
+        bl_json_free(j);
+    }
+    assert_ok(bl_json_parse("{\"name\": \"x\"}", 13, "layer", BL_JSON_PLAIN, &j, &e));
+    assert_refused(bl_layer_get_json(j, a, &got, &e), BL_E_FORMAT, "format");
+    bl_json_free(j);
+    bl_text_free(&t);
+    bl_arena_free(a);
+}
+
 static void odd_names_survive(void **state)
 {
     (void)state;
@@ -302,6 +338,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cell_reads_back_as_it_was_written),
         cmocka_unit_test(replies_and_answers_read_back),
+        cmocka_unit_test(layer_statistics_survive_json),
         cmocka_unit_test(odd_names_survive),
         cmocka_unit_test(a_measurement_that_was_not_taken_is_left_out_with_a_reason),
         cmocka_unit_test(a_number_that_is_not_finite_is_never_stored),

@@ -1,7 +1,7 @@
 /* Numbers out of a chain of thought (cot.md): extraction with all its quirks, and comparison. */
 #include "test.h"
 #include "tasks/shared_answer.h"
-#include "tasks/shared_text.h"
+#include "harness/data/pytext.h"
 #include "harness/data/reader.h"
 
 static const struct {
@@ -117,7 +117,7 @@ static void capitalizes_as_python_does(void **state)
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_text t = {0};
-        bl_text_capitalize(&t, rows[i].from);
+        bl_capitalize(&t, rows[i].from);
         assert_string_equal(t.s ? t.s : "", rows[i].want);
         bl_text_free(&t);
     }
