@@ -5,7 +5,7 @@ enum { MOST = 1 << 23 }; /* multiplications: some tens of milliseconds */
 
 static bl_status run(bl_backend *be, const bl_kernel_case *c, bl_err *e)
 {
-    return bl_ops_ref.linear(be, &(bl_linear_args){.x = c->x, .w = &c->w, .y = c->y, .act = c->act}, e);
+    return bl_ops_ref.linear(be, &(bl_linear_args){.x = c->x, .w = {&c->w}, .y = {c->y}, .act = c->act}, e);
 }
 
 #define ROW(id, fmt, act)                                                                                              \

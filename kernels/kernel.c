@@ -52,7 +52,7 @@ double bl_kern_bytes(const char *format, const bl_kernel_shape *s, bool symmetri
 
 static bl_linear_args args_of(const bl_kernel_case *c)
 {
-    return (bl_linear_args){.x = c->x, .w = &c->w, .y = c->y, .act = c->act};
+    return (bl_linear_args){.x = c->x, .w = {&c->w}, .y = {c->y}, .act = c->act};
 }
 
 bl_status bl_kern_run(bl_backend *be, const bl_kernel_case *c, bl_err *e)

@@ -2,13 +2,14 @@
  *
  *     bl_backend *be;
  *     BL_TRY(bl_backend_open(&(bl_backend_opts){ .device = "cpu", .threads = 2 }, &be, e));
- *     BL_TRY(be->ops->linear(be, &(bl_linear_args){ .x = x, .w = &w, .y = y }, e));
+ *     BL_TRY(be->ops->linear(be, &(bl_linear_args){ .x = x, .w = { &w }, .y = { y } }, e));
  *     BL_TRY(be->ops->sync(be, e));
  *     bl_backend_close(be);
  *
- * Every op is asynchronous: errors surface at sync at the latest. Activations are f32 on the CPU. Index arrays
- * (positions, targets, row lists) are host arrays, read before the op returns. Scratch belongs to the backend. An op
- * that a backend lacks is NULL.
+ * Every op is asynchronous: errors surface at sync at the latest. Activations ("act" below) have the backend's own
+ * type, be->act: f32 on the CPU. Index arrays (positions, ids, targets, row lists) are tensors on the backend like
+ * everything else, so that a recorded sequence of ops can be run again with other contents; upload them together, once
+ * a pass. Scratch belongs to the backend. An op that a backend lacks is NULL, and bl_check_op says so.
  *
  * Bits: on the CPU every output element is one fixed sequence of operations that depends on its own inputs only, never
  * on how many rows are in the call, on their offset, or on threads. A dot product over k is 8 interleaved fused
@@ -16,9 +17,12 @@
  * ((1+5)+(3+7)); the plain reference does the same with fmaf, so fast and plain paths agree bit for bit. Weights enter
  * as f32, exactly as format->unpack gives them. Integer products: for every group of the weight, lane j of 8 sums the
  * exact integers (code - zero) * x at positions i of the group with (i % 16) / 2 == j; then acc[j] = fma(lane[j],
- * scale, acc[j]) group after group, and y = (tree of acc) * scale of the row of x. Attention: keys come in blocks of 64
+ * scale, acc[j]) group after group, and the product is (tree of acc) * scale of the row of x. A bias is added to the
+ * finished product, after the tree and the scale, in one f32 addition; then y = that or y += that; then the adapter.
+ * The transposed product is the same dot product over the outputs of the weight. Attention: keys come in blocks of 64
  * aligned at position 0; a score is one fma chain over head_dim times `scale`; softmax is online over the blocks with 8
- * interleaved partial sums; the output is one fma chain over the keys. All in f32.
+ * interleaved partial sums; the output is one fma chain over the keys. All in f32; keys and values enter as f32, an
+ * int8 code as one product code * scale.
  */
 #ifndef BL_OPS_H
 #define BL_OPS_H
@@ -46,82 +50,100 @@ typedef struct bl_lowrank {
     float scale;
 } bl_lowrank; /* A f32 [r, in], B f32 [out, r]: y += scale * (x At) Bt */
 
+/* y[i] = A(T x) w[i]t + bias[i] + adapter. Several weights read the same input and share T and A; then there is no
+ * adapter: what differs per weight takes a call of its own. */
+enum { BL_LINEAR_MOST = 3 }; /* q, k and v */
 typedef struct bl_linear_args {
-    bl_tensor x;        /* f32 [rows, in] */
-    const bl_weight *w; /* [out, in] */
-    bl_tensor y;        /* f32 [rows, out] */
+    bl_tensor x;                        /* act [rows, in] */
+    const bl_weight *w[BL_LINEAR_MOST]; /* [out_i, in]; NULL after the last */
+    bl_tensor bias[BL_LINEAR_MOST];     /* f32 [out_i], or no tensor */
+    bl_tensor y[BL_LINEAR_MOST];        /* act or f32 [rows, out_i] */
     const bl_transform *t;
     int n_t;                   /* in order of application */
     bl_actq act;               /* with an integer weight the product runs in integers: `linear_is_integer` says so */
     const bl_lowrank *adapter; /* NULL: none */
     bool accumulate;           /* y += instead of y = */
+    bool transpose;            /* y = x W: x [rows, out], y [rows, in], for gradients; one weight and nothing else */
 } bl_linear_args;
 
-typedef struct bl_rmsnorm_args {
-    bl_tensor x, weight, y;
+typedef struct bl_rmsnorm_args { /* y = x / sqrt(mean x^2 + eps) * weight */
+    bl_tensor x, weight, y;      /* act [rows, dim], f32 [dim], act [rows, dim] */
     double eps;
-} bl_rmsnorm_args;            /* RMSNorm: x f32 [rows, dim], weight f32 [dim] */
+} bl_rmsnorm_args;
 typedef struct bl_rope_args { /* half-split rotation in place */
-    bl_tensor x;              /* f32 [rows, heads * head_dim] */
+    bl_tensor x;              /* act [rows, heads * head_dim] */
     int64_t head_dim;
-    const int32_t *pos; /* [rows] */
+    bl_tensor pos;      /* i32 [rows] */
     bl_tensor cos, sin; /* f32 [positions, head_dim / 2] */
 } bl_rope_args;
 
-/* Keys and values: rows of a cache, a sequence is the concatenation of its segments. */
+/* A run of cache rows. */
 typedef struct bl_kv_seg {
     int64_t row, len;
 } bl_kv_seg;
+/* Keys and values of one layer: rows of a cache in a format. A sequence is the concatenation of its segments. */
+typedef enum bl_kv_format { BL_KV_ACT } bl_kv_format;
+typedef struct bl_kv_view {
+    bl_kv_format format;
+    int64_t rows, heads, head_dim;
+    bl_tensor k, v; /* ACT: act [rows, heads * head_dim] */
+} bl_kv_view;
+typedef struct bl_kv_append_args { /* rows of keys and values, or of one of them, into the cache */
+    bl_kv_view kv;
+    bl_tensor k, v; /* act [n, heads * head_dim], or no tensor */
+    bl_tensor to;   /* i64 [n] cache rows */
+} bl_kv_append_args;
 typedef struct bl_attention_args {
-    bl_tensor q;    /* f32 [rows, heads * head_dim] */
-    bl_tensor k, v; /* f32 [cache rows, kv_heads * head_dim] */
-    bl_tensor y;    /* f32 [rows, heads * head_dim] */
-    int64_t heads, kv_heads, head_dim;
+    bl_tensor q; /* act [rows, heads * head_dim] */
+    bl_kv_view kv;
+    bl_tensor y; /* act [rows, heads * head_dim] */
+    int64_t heads;
     double scale; /* 1 / sqrt(head_dim) */
     int32_t n_seq;
-    const int32_t *start;     /* [n_seq+1] rows of q */
-    const int32_t *past;      /* [n_seq] positions before the first row of q: row i sees past + i + 1 keys */
-    const bl_kv_seg *seg;     /* segments of all sequences, in order; lengths of a sequence sum to past + its rows */
-    const int32_t *seg_start; /* [n_seq+1] into seg */
+    bl_tensor start;     /* i32 [n_seq+1] rows of q */
+    bl_tensor past;      /* i32 [n_seq] positions before the first row of q: row i sees past + i + 1 keys */
+    bl_tensor seg;       /* i64 [segments, 2], a bl_kv_seg each: those of all sequences, in order; the lengths of a
+                            sequence sum to past + its rows */
+    bl_tensor seg_start; /* i32 [n_seq+1] into seg */
 } bl_attention_args;
 
-typedef struct bl_gather_args {
-    bl_tensor src, dst;
-    const int64_t *from, *to;
+typedef struct bl_gather_args { /* dst[to[i]] = src[from[i]], i = 0 .. n-1 */
+    bl_tensor src, dst;         /* 2-d, same type and width */
+    bl_tensor from, to;         /* i64 [n]; no tensor: i */
     int64_t n;
-} bl_gather_args; /* dst[to[i]] = src[from[i]]; NULL list: i */
+} bl_gather_args;
 typedef struct bl_swiglu_args {
     bl_tensor gate, up, y;
-} bl_swiglu_args; /* y = silu(gate) * up, f32 [rows, hidden] */
+} bl_swiglu_args; /* y = silu(gate) * up, act [rows, ffn_dim] */
 typedef struct bl_add_args {
     bl_tensor x, y;
-} bl_add_args; /* y += x, f32, same shape */
+} bl_add_args; /* y += x, act, same shape */
 typedef struct bl_embed_args {
     const bl_weight *w;
-    const int32_t *ids;
+    bl_tensor ids; /* i32 [n]; `sample` writes the like */
     bl_tensor y;
-} bl_embed_args; /* y f32 [n, dim], row i = W[ids[i]] */
+} bl_embed_args; /* y act [n, dim], row i = W[ids[i]] */
 
 typedef struct bl_loss_args {
-    bl_tensor logits;      /* f32 [rows, vocab] */
-    int64_t vocab;         /* columns that count (padding rows of the head never do) */
-    const int32_t *target; /* [rows]; -1: only argmax, its nll is 0; NULL: all -1 */
-    bl_tensor nll;         /* f64 [rows] out: -log softmax(target), sums in double; NaN when a logit is not finite */
-    bl_tensor argmax;      /* i32 [rows] out, first index on ties; either of the two may be no tensor */
+    bl_tensor logits; /* f32 [rows, vocab] */
+    int64_t vocab;    /* columns that count (padding rows of the head never do) */
+    bl_tensor target; /* i32 [rows]; -1: only argmax, its nll is 0; no tensor: all -1 */
+    bl_tensor nll;    /* f64 [rows] out: -log softmax(target), sums in double; NaN when a logit is not finite */
+    bl_tensor argmax; /* i32 [rows] out, first index on ties; either of the two may be no tensor */
 } bl_loss_args;
-typedef struct bl_kl_div_args { /* P base, Q tested (perplexity.md section 4) */
+typedef struct bl_kl_div_args { /* P base, Q tested */
     bl_tensor p, q;             /* f32 logits [rows, vocab] */
     int64_t vocab;
-    const int32_t *target; /* [rows] */
-    bl_tensor kl;          /* f64 [rows]: sum P (ln P - ln Q), no cut-off */
-    bl_tensor dp;          /* f64 [rows]: Q(target) - P(target) */
-    bl_tensor same;        /* i32 [rows]: argmax agrees */
+    bl_tensor target; /* i32 [rows] */
+    bl_tensor kl;     /* f64 [rows]: sum P (ln P - ln Q), no cut-off */
+    bl_tensor dp;     /* f64 [rows]: Q(target) - P(target) */
+    bl_tensor same;   /* i32 [rows]: argmax agrees */
 } bl_kl_div_args;
 typedef struct bl_sample_args {
     bl_tensor logits;
     int64_t vocab;             /* f32 [rows, vocab] */
     double temperature, top_p; /* temperature 0: argmax; top_p 0 or 1: all */
-    const double *u;           /* [rows] uniform numbers */
+    bl_tensor u;               /* f64 [rows] uniform numbers in [0, 1); may be no tensor at temperature 0 */
     bl_tensor ids;             /* i32 [rows] out */
 } bl_sample_args;
 
@@ -161,8 +183,9 @@ typedef struct bl_ops {
     bl_status (*buffer_new)(bl_backend *, uint64_t bytes, bl_buffer **out,
                             bl_err *); /* BL_E_DEVMEM above the limit; contents undefined */
     void (*buffer_free)(bl_buffer *);  /* NULL is fine */
-    bl_status (*upload)(bl_backend *, const bl_tensor *dst, const void *host, bl_err *); /* whole contiguous tensor */
-    bl_status (*download)(bl_backend *, const bl_tensor *src, void *host, bl_err *);     /* waits */
+    bl_status (*upload)(bl_backend *, const bl_tensor *dst, const void *host,
+                        bl_err *); /* whole contiguous tensor; host has been read when it returns */
+    bl_status (*download)(bl_backend *, const bl_tensor *src, void *host, bl_err *); /* waits */
     bl_status (*fill)(bl_backend *, const bl_tensor *dst, double value, bl_err *);
     bl_status (*sync)(bl_backend *, bl_err *);
     void (*memory)(const bl_backend *, uint64_t *now, uint64_t *peak); /* bytes of buffers */
@@ -174,6 +197,7 @@ typedef struct bl_ops {
                               const bl_linear_args *); /* else quantized activations are simulated */
     bl_status (*rmsnorm)(bl_backend *, const bl_rmsnorm_args *, bl_err *);
     bl_status (*rope)(bl_backend *, const bl_rope_args *, bl_err *);
+    bl_status (*kv_append)(bl_backend *, const bl_kv_append_args *, bl_err *);
     bl_status (*attention)(bl_backend *, const bl_attention_args *, bl_err *);
     bl_status (*gather)(bl_backend *, const bl_gather_args *, bl_err *);
     bl_status (*swiglu)(bl_backend *, const bl_swiglu_args *, bl_err *);
@@ -184,7 +208,7 @@ typedef struct bl_ops {
     bl_status (*sample)(bl_backend *, const bl_sample_args *, bl_err *);
     bl_status (*pack)(bl_backend *, const bl_pack_args *, bl_err *);
     bl_status (*unpack)(bl_backend *, const bl_unpack_args *, bl_err *);
-    /* a row of `n` counts of how many rows each product call had, for the record: [0] 1, [1] 2-8, [2] 9-64, [3] more */
+    /* How many products there were so far, by their rows of x: [0] 1, [1] 2 to 8, [2] 9 to 64, [3] more. */
     void (*product_rows)(const bl_backend *, uint64_t out[4]);
 } bl_ops;
 
@@ -205,26 +229,39 @@ typedef struct bl_backend_opts {
 struct bl_backend {
     const bl_ops *ops;
     bl_backend_opts opts;
+    bl_dtype act; /* activations */
+    const struct bl_backend_kind *kind;
     void *own; /* the backend's private state */
 };
 bl_status bl_backend_open(const bl_backend_opts *o, bl_backend **out,
                           bl_err *e);  /* BL_E_UNSUPPORTED names the devices there are */
 void bl_backend_close(bl_backend *be); /* NULL is fine */
+/* Whether a device exists (NULL: the best there is), without opening it. BL_E_UNSUPPORTED names those there are. */
+bl_status bl_device_check(const char *device, bl_err *e);
+/* The class of a device's arithmetic, "cpu-f32": numbers of two classes are not the same numbers. What a model adds of
+ * its own, quantized activations say, is not in it. NULL: no such device. */
+const char *bl_device_numerics(const char *device);
+const char *bl_backend_numerics(const bl_backend *be);
 
-/* What every backend checks first; a broken shape is our own mistake: BL_E_INTERNAL. */
-bl_status bl_check_linear(const bl_linear_args *a, bl_err *e);
-bl_status bl_check_rmsnorm(const bl_rmsnorm_args *a, bl_err *e);
-bl_status bl_check_rope(const bl_rope_args *a, bl_err *e);
-bl_status bl_check_attention(const bl_attention_args *a, bl_err *e);
-bl_status bl_check_gather(const bl_gather_args *a, bl_err *e);
-bl_status bl_check_swiglu(const bl_swiglu_args *a, bl_err *e);
-bl_status bl_check_add(const bl_add_args *a, bl_err *e);
-bl_status bl_check_embed(const bl_embed_args *a, bl_err *e);
-bl_status bl_check_loss(const bl_loss_args *a, bl_err *e);
-bl_status bl_check_kl_div(const bl_kl_div_args *a, bl_err *e);
-bl_status bl_check_sample(const bl_sample_args *a, bl_err *e);
-bl_status bl_check_pack(const bl_pack_args *a, bl_err *e);
-bl_status bl_check_unpack(const bl_unpack_args *a, bl_err *e);
+/* What every backend checks first; a broken shape is our own mistake: BL_E_INTERNAL. The contents of index arrays are
+ * on the device and not looked at here: a backend that can read them checks them too. */
+bl_status bl_check_op(const bl_backend *be, bool there, const char *op, bl_err *e); /* BL_E_UNSUPPORTED unless there */
+bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err *e);
+int bl_linear_weights(const bl_linear_args *a); /* how many there are */
+bl_status bl_check_kv(const bl_backend *be, const bl_kv_view *v, bl_err *e);
+bl_status bl_check_rmsnorm(const bl_backend *be, const bl_rmsnorm_args *a, bl_err *e);
+bl_status bl_check_rope(const bl_backend *be, const bl_rope_args *a, bl_err *e);
+bl_status bl_check_kv_append(const bl_backend *be, const bl_kv_append_args *a, bl_err *e);
+bl_status bl_check_attention(const bl_backend *be, const bl_attention_args *a, bl_err *e);
+bl_status bl_check_gather(const bl_backend *be, const bl_gather_args *a, bl_err *e);
+bl_status bl_check_swiglu(const bl_backend *be, const bl_swiglu_args *a, bl_err *e);
+bl_status bl_check_add(const bl_backend *be, const bl_add_args *a, bl_err *e);
+bl_status bl_check_embed(const bl_backend *be, const bl_embed_args *a, bl_err *e);
+bl_status bl_check_loss(const bl_backend *be, const bl_loss_args *a, bl_err *e);
+bl_status bl_check_kl_div(const bl_backend *be, const bl_kl_div_args *a, bl_err *e);
+bl_status bl_check_sample(const bl_backend *be, const bl_sample_args *a, bl_err *e);
+bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e);
+bl_status bl_check_unpack(const bl_backend *be, const bl_unpack_args *a, bl_err *e);
 
 /* Reference ops: kernels/cpu/ref_*.c, the same table with every entry plain C, one thread. */
 extern const bl_ops bl_ops_ref;

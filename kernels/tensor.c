@@ -44,6 +44,14 @@ bl_tensor bl_tensor_rows(bl_tensor t, int64_t row0, int64_t rows)
     return t;
 }
 
+bl_tensor bl_tensor_part(bl_tensor t, int64_t at, int64_t n)
+{
+    assert(t.ndim == 1 && at >= 0 && n >= 0 && at + n <= t.dim[0]);
+    t.offset += (uint64_t)at * bl_dtype_bytes(t.dtype);
+    t.dim[0] = n;
+    return t;
+}
+
 int64_t bl_tensor_count(const bl_tensor *t)
 {
     int64_t n = t->buf || t->ndim ? 1 : 0;

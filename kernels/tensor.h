@@ -43,6 +43,7 @@ typedef struct bl_tensor {
 bl_tensor bl_tensor_1d(bl_buffer *b, uint64_t offset, bl_dtype t, int64_t n);
 bl_tensor bl_tensor_2d(bl_buffer *b, uint64_t offset, bl_dtype t, int64_t rows, int64_t cols);
 bl_tensor bl_tensor_rows(bl_tensor t, int64_t row0, int64_t rows); /* rows row0 .. row0+rows of a 2-d tensor */
+bl_tensor bl_tensor_part(bl_tensor t, int64_t at, int64_t n);      /* elements at .. at+n of a 1-d tensor */
 int64_t bl_tensor_count(const bl_tensor *t);
 uint64_t bl_tensor_bytes(const bl_tensor *t);
 

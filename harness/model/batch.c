@@ -7,9 +7,12 @@
  *     chunks     |--------0--------|-----1-----|          c is cut; its second part has the first as its past
  */
 #include "model_impl.h"
+#include <string.h>
 
-void bl_pass_plan_free(bl_pass_plan *p)
+void bl_pass_plan_free(bl_backend *be, bl_pass_plan *p)
 {
+    be->ops->buffer_free(p->lists);
+    bl_free(p->staging);
     bl_free(p->chunk);
     bl_free(p->past);
     bl_free(p->start);
@@ -168,6 +171,44 @@ out:
     return st;
 }
 
+static bl_status upload(bl_model *m, const bl_batch *b, bl_pass_plan *p, bl_err *e)
+{
+    size_t rows = (size_t)b->start[b->n_seq], wants = (size_t)b->n_want, end = 0;
+    const struct {
+        const void *host;
+        bl_tensor *out;
+        bl_dtype type;
+        size_t n;
+    } list[] = {
+        {p->seg, &p->t_seg, BL_I64, 2 * p->n_seg},
+        {p->kv_row, &p->t_kv_row, BL_I64, rows},
+        {p->from, &p->t_from, BL_I64, wants},
+        {b->ids, &p->t_ids, BL_I32, rows},
+        {p->pos, &p->t_pos, BL_I32, rows},
+        {p->want_pos, &p->t_want_pos, BL_I32, wants},
+        {p->past, &p->t_past, BL_I32, p->n_past},
+        {p->start, &p->t_start, BL_I32, p->n_start},
+        {p->seg_start, &p->t_seg_start, BL_I32, p->n_seg_start},
+    };
+    bl_status st = BL_OK;
+
+    for (size_t i = 0; i < BL_COUNT(list); i++) end += list[i].n * bl_dtype_bytes(list[i].type);
+    BL_TRY(bl_grow(&p->staging, &p->cap_staging, end, 1, e));
+    BL_TRY(bl_buffer_fit(m->be, &p->lists, end, e));
+    end = 0;
+    for (size_t i = 0; i < BL_COUNT(list); i++) { /* wide types come first, so each begins at a multiple of its size */
+        size_t bytes = list[i].n * bl_dtype_bytes(list[i].type);
+        if (bytes) memcpy(p->staging + end, list[i].host, bytes);
+        *list[i].out = bl_tensor_1d(p->lists, end, list[i].type, (int64_t)list[i].n);
+        end += bytes;
+    }
+    p->t_seg = bl_tensor_2d(p->lists, p->t_seg.offset, BL_I64, (int64_t)p->n_seg, 2);
+    bl_tensor all = bl_tensor_1d(p->lists, 0, BL_U8, (int64_t)end);
+    BL_TRY(m->be->ops->upload(m->be, &all, p->staging, e));
+out:
+    return st;
+}
+
 bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e)
 {
     int64_t rows = b->start[b->n_seq], most = m->own->chunk_rows, want = 0;
@@ -189,6 +230,7 @@ bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_
     for (int64_t n = (rows + most - 1) / most, each = n ? ((rows + n - 1) / n + 47) / 48 * 48 : 0, r = 0; r < rows;
          r += each)
         BL_TRY(add_chunk(b, kv, p, r, BL_MIN(each, rows - r), &seq, &want, e));
+    BL_TRY(upload(m, b, p, e));
 out:
     return st;
 }

@@ -19,24 +19,26 @@ typedef struct pass {
     const bl_batch *b;
     bl_kv *kv;
     const bl_pass_plan *p;
-    bl_tensor x;              /* residual stream [rows, dim] */
-    bl_tensor cos, sin, k, v; /* k, v: of the block at hand */
-    bl_tensor hidden;         /* [n_want, dim] */
+    bl_tensor x; /* residual stream [rows, dim] */
+    bl_tensor cos, sin;
+    bl_kv_view cache; /* of the block at hand */
+    bl_tensor hidden; /* [n_want, dim] */
     int64_t q_dim, kv_dim;
 } pass;
 
 /* Activations of a chunk: h [rows, dim], then either those of the attention or those of the MLP. */
 static bl_tensor work(const pass *p, int64_t *at, int64_t rows, int64_t cols)
 {
-    bl_tensor t = bl_tensor_2d(p->m->own->work, (uint64_t)*at * sizeof(float), BL_F32, rows, cols);
-    *at += (rows * cols + 15) / 16 * 16; /* 64-byte starts */
+    bl_dtype act = p->m->be->act;
+    bl_tensor t = bl_tensor_2d(p->m->own->work, (uint64_t)*at * bl_dtype_bytes(act), act, rows, cols);
+    *at += (rows * cols + 31) / 32 * 32; /* 64-byte starts in any type */
     return t;
 }
 
-static int64_t work_floats(const pass *p, int64_t rows)
+static int64_t work_values(const pass *p, int64_t rows)
 {
     int64_t dim = p->m->config.dim, q = p->q_dim, kv = p->kv_dim, hidden = p->m->config.ffn_dim;
-    return rows * (dim + BL_MAX(2 * q + 2 * kv + dim, 2 * hidden)) + 16 * 8;
+    return rows * (dim + BL_MAX(2 * q + 2 * kv + dim, 2 * hidden)) + 32 * 8;
 }
 
 static bl_status normed(const pass *p, bl_tensor x, int64_t norm, bl_tensor y, bl_err *e)
@@ -50,31 +52,32 @@ static bl_status apply(const pass *p, int64_t block, int part, bl_tensor x, bl_t
     return bl_linear_apply(p->m->be, &p->m->linears[block * BL_LINEARS_PER_BLOCK + part], x, y, accumulate, e);
 }
 
-static bl_status rotate(const pass *p, bl_tensor x, const int32_t *pos, bl_err *e)
+static bl_status rotate(const pass *p, bl_tensor x, bl_tensor pos, bl_err *e)
 {
     return p->m->be->ops->rope(
         p->m->be, &(bl_rope_args){.x = x, .head_dim = p->m->config.head_dim, .pos = pos, .cos = p->cos, .sin = p->sin},
         e);
 }
 
-/* Keys and values of a chunk go straight to their cache rows when these lie in order, else by way of k and v. */
+/* Keys and values of a chunk. Where a cache row is made as activations are and the rows lie in order, the products and
+ * the rotation happen in the cache, else in k and v. */
 static bl_status keys_and_values(const pass *p, int64_t block, const bl_tile *c, bl_tensor h, bl_tensor k, bl_tensor v,
                                  bl_err *e)
 {
-    const bl_ops *ops = p->m->be->ops;
-    const int64_t *to = p->p->kv_row + c->row0;
+    bl_tensor pos = bl_tensor_part(p->p->t_pos, c->row0, c->rows),
+              to = bl_tensor_part(p->p->t_kv_row, c->row0, c->rows);
+    bool direct = c->kv_row >= 0 && p->cache.format == BL_KV_ACT;
     bl_status st = BL_OK;
 
-    if (c->kv_row >= 0) {
-        k = bl_tensor_rows(p->k, c->kv_row, c->rows);
-        v = bl_tensor_rows(p->v, c->kv_row, c->rows);
+    if (direct) {
+        k = bl_tensor_rows(p->cache.k, c->kv_row, c->rows);
+        v = bl_tensor_rows(p->cache.v, c->kv_row, c->rows);
     }
     BL_TRY(apply(p, block, 1, h, k, false, e));
-    BL_TRY(rotate(p, k, p->p->pos + c->row0, e));
+    BL_TRY(rotate(p, k, pos, e));
     BL_TRY(apply(p, block, 2, h, v, false, e));
-    if (c->kv_row >= 0) goto out;
-    BL_TRY(ops->gather(p->m->be, &(bl_gather_args){.src = k, .dst = p->k, .to = to, .n = c->rows}, e));
-    BL_TRY(ops->gather(p->m->be, &(bl_gather_args){.src = v, .dst = p->v, .to = to, .n = c->rows}, e));
+    if (!direct)
+        BL_TRY(p->m->be->ops->kv_append(p->m->be, &(bl_kv_append_args){.kv = p->cache, .k = k, .v = v, .to = to}, e));
 out:
     return st;
 }
@@ -83,21 +86,20 @@ static bl_status attend(const pass *p, const bl_tile *c, bool runs, bl_tensor q,
 {
     const bl_config *f = &p->m->config;
     const bl_pass_plan *l = p->p;
+    int64_t n = runs ? c->n_runs : c->n_seq, seg = (int64_t)(runs ? c->run_seg : c->seg);
     return p->m->be->ops->attention(
         p->m->be,
-        &(bl_attention_args){.q = q,
-                             .k = p->k,
-                             .v = p->v,
-                             .y = y,
-                             .heads = f->n_heads,
-                             .kv_heads = f->n_kv_heads,
-                             .head_dim = f->head_dim,
-                             .scale = 1 / sqrt((double)f->head_dim),
-                             .n_seq = runs ? c->n_runs : c->n_seq,
-                             .start = l->start + (runs ? c->run_start : c->start),
-                             .past = l->past + (runs ? c->run : c->seq),
-                             .seg = l->seg + (runs ? c->run_seg : c->seg),
-                             .seg_start = l->seg_start + (runs ? c->run_seg_start : c->seg_start)},
+        &(bl_attention_args){
+            .q = q,
+            .kv = p->cache,
+            .y = y,
+            .heads = f->n_heads,
+            .scale = 1 / sqrt((double)f->head_dim),
+            .n_seq = (int32_t)n,
+            .start = bl_tensor_part(l->t_start, (int64_t)(runs ? c->run_start : c->start), n + 1),
+            .past = bl_tensor_part(l->t_past, (int64_t)(runs ? c->run : c->seq), n),
+            .seg = bl_tensor_rows(l->t_seg, seg, (int64_t)l->n_seg - seg),
+            .seg_start = bl_tensor_part(l->t_seg_start, (int64_t)(runs ? c->run_seg_start : c->seg_start), n + 1)},
         e);
 }
 
@@ -108,7 +110,8 @@ static bl_status chunk_through_block(const pass *p, int64_t block, const bl_tile
     const bl_ops *ops = p->m->be->ops;
     bool last = block + 1 == p->m->config.n_layers, all = c->wants == c->rows;
     int64_t at = 0, rows = last ? c->wants : c->rows;
-    const int32_t *pos = last ? p->p->want_pos + c->want0 : p->p->pos + c->row0;
+    bl_tensor pos = last ? bl_tensor_part(p->p->t_want_pos, c->want0, rows)
+                         : bl_tensor_part(p->p->t_pos, c->row0, rows);
     bl_tensor x = bl_tensor_rows(p->x, c->row0, c->rows), h = work(p, &at, c->rows, p->m->config.dim);
     int64_t base = at;
     bl_tensor k = work(p, &at, c->rows, p->kv_dim), v = work(p, &at, c->rows, p->kv_dim), q, y, gate, up;
@@ -118,7 +121,7 @@ static bl_status chunk_through_block(const pass *p, int64_t block, const bl_tile
     BL_TRY(keys_and_values(p, block, c, h, k, v, e));
     if (!rows) goto out;
     if (last) {
-        const int64_t *from = all ? NULL : p->p->from + c->want0;
+        bl_tensor from = all ? (bl_tensor){0} : bl_tensor_part(p->p->t_from, c->want0, rows);
         bl_tensor wanted = bl_tensor_rows(p->hidden, c->want0, rows);
         BL_TRY(ops->gather(p->m->be, &(bl_gather_args){.src = x, .dst = wanted, .from = from, .n = rows}, e));
         x = wanted;
@@ -162,9 +165,9 @@ static bl_status prepare(pass *p, bl_err *e)
     for (int64_t i = 0; i < rows; i++) longest = BL_MAX(longest, p->p->pos[i] + 1);
     for (size_t i = 0; i < p->p->n_chunks; i++) most = BL_MAX(most, p->p->chunk[i].rows);
     BL_TRY(bl_rope_prepare(m, longest, e));
-    BL_TRY(bl_buffer_fit(m->be, &own->residual, (uint64_t)(rows * m->config.dim) * sizeof(float), e));
-    BL_TRY(bl_buffer_fit(m->be, &own->work, (uint64_t)work_floats(p, most) * sizeof(float), e));
-    p->x = bl_tensor_2d(own->residual, 0, BL_F32, rows, m->config.dim);
+    BL_TRY(bl_buffer_fit(m->be, &own->residual, (uint64_t)(rows * m->config.dim) * bl_dtype_bytes(m->be->act), e));
+    BL_TRY(bl_buffer_fit(m->be, &own->work, (uint64_t)work_values(p, most) * bl_dtype_bytes(m->be->act), e));
+    p->x = bl_tensor_2d(own->residual, 0, m->be->act, rows, m->config.dim);
     p->cos = bl_tensor_2d(own->rope, 0, BL_F32, own->rope_len, half);
     p->sin = bl_tensor_2d(own->rope, (uint64_t)(own->rope_len * half) * sizeof(float), BL_F32, own->rope_len, half);
 out:
@@ -186,7 +189,7 @@ static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hi
 
     if (b->n_seq == 0 || b->start[b->n_seq] == 0) return BL_OK;
     BL_TRY(prepare(&p, e));
-    BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){.w = &m->embed, .ids = b->ids, .y = p.x}, e));
+    BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){.w = &m->embed, .ids = p.p->t_ids, .y = p.x}, e));
     for (int64_t block = 0; block < m->config.n_layers; block++) {
         if (bl_interrupted()) {
             st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
@@ -197,8 +200,7 @@ static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hi
             BL_TRY(m->be->ops->download(m->be, &x, trace + block * dim, e));
         }
         BL_TRY(bl_block_acquire(m, block, e));
-        p.k = bl_kv_keys(kv, block);
-        p.v = bl_kv_values(kv, block);
+        p.cache = bl_kv_layer(kv, block);
         for (size_t i = 0; i < p.p->n_chunks && st == BL_OK; i++)
             st = chunk_through_block(&p, block, &p.p->chunk[i], e);
         if (st == BL_OK && m->stream) st = m->be->ops->sync(m->be, e); /* before its weights go */
@@ -228,8 +230,8 @@ bl_status bl_forward_trace(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t ro
 
     one.want = &row;
     one.n_want = 1;
-    BL_TRY(m->be->ops->buffer_new(m->be, (uint64_t)m->config.dim * sizeof(float), &buf, e));
-    BL_TRY(forward(m, &one, kv, bl_tensor_2d(buf, 0, BL_F32, 1, m->config.dim), row, trace, e));
+    BL_TRY(m->be->ops->buffer_new(m->be, (uint64_t)m->config.dim * bl_dtype_bytes(m->be->act), &buf, e));
+    BL_TRY(forward(m, &one, kv, bl_tensor_2d(buf, 0, m->be->act, 1, m->config.dim), row, trace, e));
 out:
     m->be->ops->buffer_free(buf);
     return st;
@@ -245,7 +247,7 @@ bl_status bl_logits(bl_model *m, bl_tensor hidden, int64_t row0, int64_t rows, b
 {
     return m->be->ops->linear(m->be,
                               &(bl_linear_args){.x = bl_tensor_rows(hidden, row0, rows),
-                                                .w = m->head.format ? &m->head : &m->embed,
-                                                .y = bl_tensor_rows(logits, 0, rows)},
+                                                .w = {m->head.format ? &m->head : &m->embed},
+                                                .y = {bl_tensor_rows(logits, 0, rows)}},
                               e);
 }

@@ -40,9 +40,9 @@ typedef struct group {
     seq *seq;
     int32_t n_seq;
     bl_kv *kv;
-    bl_buffer *buf; /* hidden f32 [n, dim], logits f32 [n, vocab], nll f64 [n], picked i32 [n] */
-    bl_tensor hidden, logits, nll, picked;
-    double *host_nll;
+    bl_buffer *buf; /* hidden act [n, dim], logits f32 [n, vocab], nll f64 [n], u f64 [n], picked i32 [n] */
+    bl_tensor hidden, logits, nll, u, picked;
+    double *host_nll, *host_u;
     int32_t *host_picked;
     float *host_logits;
     int32_t *ids, *start, *past, *slot;
@@ -149,8 +149,9 @@ static bl_status pick(group *g, const int32_t *active, int32_t n, bl_err *e)
 {
     bl_backend *be = g->m->be;
     int64_t vocab = g->m->config.vocab;
-    bl_tensor logits = bl_tensor_rows(g->logits, 0, n), nll = bl_tensor_1d(g->buf, g->nll.offset, BL_F64, n);
-    bl_tensor picked = bl_tensor_1d(g->buf, g->picked.offset, BL_I32, n);
+    bl_tensor logits = bl_tensor_rows(g->logits, 0, n), nll = bl_tensor_part(g->nll, 0, n);
+    bl_tensor picked = bl_tensor_part(g->picked, 0, n), u = bl_tensor_part(g->u, 0, n);
+    bool drawn = false;
     bl_status st = BL_OK;
 
     BL_TRY(bl_logits(g->m, g->hidden, 0, n, logits, e));
@@ -162,18 +163,22 @@ static bl_status pick(group *g, const int32_t *active, int32_t n, bl_err *e)
             st = bl_fail(e, BL_E_NUMERIC, "the logits behind %lld new tokens are not finite", (long long)q->out->n);
             goto out;
         }
-        if (q->req->temperature <= 0) continue;
         bl_rng rng = bl_rng_at(q->req->seed, bl_rng_key("generate", 0), (uint64_t)q->out->n);
-        double u = bl_rng_uniform(&rng);
-        BL_TRY(be->ops->sample(
-            be,
-            &(bl_sample_args){.logits = bl_tensor_rows(logits, i, 1),
-                              .vocab = vocab,
-                              .temperature = q->req->temperature,
-                              .top_p = q->req->top_p,
-                              .u = &u,
-                              .ids = bl_tensor_1d(g->buf, picked.offset + (uint64_t)i * sizeof(int32_t), BL_I32, 1)},
-            e));
+        g->host_u[i] = bl_rng_uniform(&rng);
+        drawn = drawn || q->req->temperature > 0;
+    }
+    if (drawn) BL_TRY(be->ops->upload(be, &u, g->host_u, e));
+    for (int32_t i = 0; i < n && drawn; i++) {
+        const bl_gen_request *r = g->seq[active[i]].req;
+        if (r->temperature <= 0) continue;
+        BL_TRY(be->ops->sample(be,
+                               &(bl_sample_args){.logits = bl_tensor_rows(logits, i, 1),
+                                                 .vocab = vocab,
+                                                 .temperature = r->temperature,
+                                                 .top_p = r->top_p,
+                                                 .u = bl_tensor_part(u, i, 1),
+                                                 .ids = bl_tensor_part(picked, i, 1)},
+                               e));
     }
     BL_TRY(be->ops->download(be, &picked, g->host_picked, e));
     if (g->margins) BL_TRY(be->ops->download(be, &logits, g->host_logits, e));
@@ -296,13 +301,12 @@ static bl_status new_group(group *g, const bl_gen_request *r, int32_t n, bl_gen_
 {
     bl_backend *be = g->m->be;
     uint64_t dim = (uint64_t)g->m->config.dim, vocab = (uint64_t)g->m->config.vocab, rows = (uint64_t)n;
-    uint64_t at[] = {0, rows * dim * 4, rows * (dim + vocab) * 4, 0, 0};
+    uint64_t at_logits = (rows * dim * bl_dtype_bytes(be->act) + 63) / 64 * 64,
+             at_nll = (at_logits + rows * vocab * sizeof(float) + 63) / 64 * 64, at_u = at_nll + rows * sizeof(double),
+             at_picked = at_u + rows * sizeof(double);
     int64_t prompt = 0;
     bl_status st = BL_OK;
 
-    at[2] = (at[2] + 63) / 64 * 64;
-    at[3] = at[2] + rows * 8;
-    at[4] = at[3] + rows * 4;
     g->n_seq = n;
     if (!(g->seq = bl_new(rows, sizeof *g->seq, e))) {
         st = BL_E_NOMEM;
@@ -325,17 +329,19 @@ static bl_status new_group(group *g, const bl_gen_request *r, int32_t n, bl_gen_
     if (!(g->ids = bl_new((size_t)prompt, sizeof *g->ids, e)) || !(g->start = bl_new(rows + 2, sizeof *g->start, e)) ||
         !(g->past = bl_new(rows + 1, sizeof *g->past, e)) || !(g->slot = bl_new(rows + 1, sizeof *g->slot, e)) ||
         !(g->want = bl_new(rows, sizeof *g->want, e)) || !(g->host_nll = bl_new(rows, sizeof *g->host_nll, e)) ||
+        !(g->host_u = bl_new(rows, sizeof *g->host_u, e)) ||
         !(g->host_picked = bl_new(rows, sizeof *g->host_picked, e)) ||
         (g->margins && !(g->host_logits = bl_new(rows * vocab, sizeof *g->host_logits, e)))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(be->ops->buffer_new(be, at[4], &g->buf, e));
-    g->hidden = bl_tensor_2d(g->buf, at[0], BL_F32, n, (int64_t)dim);
-    g->logits = bl_tensor_2d(g->buf, at[1], BL_F32, n, (int64_t)vocab);
-    g->nll = bl_tensor_1d(g->buf, at[2], BL_F64, n);
-    g->picked = bl_tensor_1d(g->buf, at[3], BL_I32, n);
-    BL_TRY(bl_kv_new(g->m, rows_of(g->m, r, n), n + 1, false, BL_KV_F32, &g->kv, e));
+    BL_TRY(be->ops->buffer_new(be, at_picked + rows * sizeof(int32_t), &g->buf, e));
+    g->hidden = bl_tensor_2d(g->buf, 0, be->act, n, (int64_t)dim);
+    g->logits = bl_tensor_2d(g->buf, at_logits, BL_F32, n, (int64_t)vocab);
+    g->nll = bl_tensor_1d(g->buf, at_nll, BL_F64, n);
+    g->u = bl_tensor_1d(g->buf, at_u, BL_F64, n);
+    g->picked = bl_tensor_1d(g->buf, at_picked, BL_I32, n);
+    BL_TRY(bl_kv_new(g->m, rows_of(g->m, r, n), n + 1, false, BL_KV_ACT, &g->kv, e));
 out:
     return st;
 }
@@ -355,6 +361,7 @@ static void drop_group(group *g)
     bl_free(g->slot);
     bl_free(g->want);
     bl_free(g->host_nll);
+    bl_free(g->host_u);
     bl_free(g->host_picked);
     bl_free(g->host_logits);
 }

@@ -9,13 +9,18 @@
  */
 #include "model_impl.h"
 
+static uint64_t row_bytes(const bl_kv *kv)
+{
+    const bl_config *c = &kv->model->config;
+    return (uint64_t)(c->n_kv_heads * c->head_dim) * bl_dtype_bytes(kv->model->be->act);
+}
+
 bl_status bl_kv_new(bl_model *m, int64_t rows, int32_t slots, bool one_layer, bl_kv_format f, bl_kv **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_kv *kv = NULL;
     uint64_t n;
 
-    (void)f; /* one format exists */
     if (!(kv = bl_new(1, sizeof *kv, e))) {
         st = BL_E_NOMEM;
         goto out;
@@ -23,13 +28,13 @@ bl_status bl_kv_new(bl_model *m, int64_t rows, int32_t slots, bool one_layer, bl
     kv->model = m;
     kv->rows = rows;
     kv->slots = slots;
-    kv->kv_dim = m->config.n_kv_heads * m->config.head_dim;
+    kv->format = f;
     kv->n_layers = one_layer ? 1 : (int32_t)m->config.n_layers;
     if (!(kv->slot = bl_new((size_t)slots, sizeof *kv->slot, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    if (rows < 0 || __builtin_mul_overflow((uint64_t)rows, (uint64_t)(2 * 4 * kv->kv_dim * kv->n_layers), &n)) {
+    if (rows < 0 || __builtin_mul_overflow((uint64_t)rows, 2 * (uint64_t)kv->n_layers * row_bytes(kv), &n)) {
         st = bl_fail(e, BL_E_DEVMEM, "a cache of %lld positions is too large", (long long)rows);
         goto out;
     }
@@ -74,13 +79,12 @@ bl_status bl_kv_slot(bl_kv *kv, int64_t cap, int32_t parent, int64_t parent_len,
 int64_t bl_kv_len(const bl_kv *kv, int32_t slot) { return kv->slot[slot].parent_len + kv->slot[slot].len; }
 uint64_t bl_kv_bytes(const bl_kv *kv) { return kv->buf ? kv->buf->bytes : 0; }
 
-static bl_tensor layer_of(const bl_kv *kv, int64_t i)
+bl_kv_view bl_kv_layer(const bl_kv *kv, int64_t layer)
 {
-    return bl_tensor_2d(kv->buf, (uint64_t)(i * kv->rows * kv->kv_dim) * sizeof(float), BL_F32, kv->rows, kv->kv_dim);
-}
-
-bl_tensor bl_kv_keys(const bl_kv *kv, int64_t layer) { return layer_of(kv, kv->n_layers == 1 ? 0 : layer); }
-bl_tensor bl_kv_values(const bl_kv *kv, int64_t layer)
-{
-    return layer_of(kv, kv->n_layers + (kv->n_layers == 1 ? 0 : layer));
+    const bl_config *c = &kv->model->config;
+    uint64_t at = kv->n_layers == 1 ? 0 : (uint64_t)layer, one = (uint64_t)kv->rows * row_bytes(kv);
+    bl_kv_view v = {.format = kv->format, .rows = kv->rows, .heads = c->n_kv_heads, .head_dim = c->head_dim};
+    v.k = bl_tensor_2d(kv->buf, at * one, kv->model->be->act, v.rows, v.heads * v.head_dim);
+    v.v = bl_tensor_2d(kv->buf, ((uint64_t)kv->n_layers + at) * one, kv->model->be->act, v.rows, v.heads * v.head_dim);
+    return v;
 }

@@ -22,8 +22,8 @@ bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_te
 {
     return be->ops->linear(be,
                            &(bl_linear_args){.x = x,
-                                             .w = &l->weight,
-                                             .y = y,
+                                             .w = {&l->weight},
+                                             .y = {y},
                                              .t = l->transform,
                                              .n_t = l->n_transforms,
                                              .act = l->act,
@@ -240,7 +240,7 @@ void bl_model_close(bl_model *m)
         bl_free((void *)m->own->stored);
         bl_free(m->own->users);
         bl_free(m->own->inv_freq);
-        bl_pass_plan_free(&m->own->plan);
+        bl_pass_plan_free(m->be, &m->own->plan);
         bl_free(m->own);
     }
     bl_free(m->linears);

@@ -3,7 +3,7 @@
  *
  *     bl_model *m;
  *     BL_TRY(bl_model_open(checkpoint, be, &(bl_model_opts){ .stream = false }, &m, e));
- *     BL_TRY(bl_kv_new(m, rows, n_slots, one_layer, BL_KV_F32, &kv, e));
+ *     BL_TRY(bl_kv_new(m, rows, n_slots, one_layer, BL_KV_ACT, &kv, e));
  *     int32_t slot;
  *     BL_TRY(bl_kv_slot(kv, cap, -1, 0, &slot, e));              // one for each sequence
  *     bl_batch b = { .ids = ids, .n_seq = 2, .start = (int32_t[]){ 0, 5, 9 }, .past = (int32_t[]){ 0, 0 }, .slot =
@@ -64,7 +64,6 @@ int64_t bl_model_max_len(const bl_model *m); /* positions a sequence may have */
 /* ---- KV cache: rows of keys and values; a slot is a chain of segments, so choices and few-shot prefixes share a
  * context ---- */
 typedef struct bl_kv bl_kv;
-typedef enum bl_kv_format { BL_KV_F32 } bl_kv_format;
 /* `rows` positions in all. one_layer: the storage of one block is reused by every block (scoring in one pass); else
  * every block has its own (generation). */
 bl_status bl_kv_new(bl_model *m, int64_t rows, int32_t slots, bool one_layer, bl_kv_format f, bl_kv **out, bl_err *e);

@@ -35,6 +35,11 @@ typedef struct bl_pass_plan {
     size_t cap_from; /* [wanted] row inside its chunk */
     int32_t *want_pos;
     size_t cap_want_pos; /* [wanted] */
+    /* The same lists and the ids on the backend, uploaded together. */
+    bl_buffer *lists;
+    unsigned char *staging;
+    size_t cap_staging;
+    bl_tensor t_ids, t_past, t_start, t_seg, t_seg_start, t_pos, t_kv_row, t_from, t_want_pos;
 } bl_pass_plan;
 
 typedef struct bl_model_own {
@@ -56,8 +61,9 @@ typedef struct bl_kv_part {
 } bl_kv_part; /* len: own positions */
 struct bl_kv {
     bl_model *model;
-    bl_buffer *buf; /* k of every layer, then v of every layer: f32 [rows, kv_dim] each */
-    int64_t rows, used, kv_dim;
+    bl_buffer *buf; /* k of every layer, then v of every layer */
+    bl_kv_format format;
+    int64_t rows, used;
     int32_t n_layers; /* 1: shared by all blocks */
     bl_kv_part *slot;
     int32_t n_slots, slots;
@@ -66,10 +72,9 @@ struct bl_kv {
 void bl_rope_frequencies(const bl_config *c, float *inv_freq);
 /* Tables for positions 0 .. n-1 are there afterwards. */
 bl_status bl_rope_prepare(bl_model *m, int64_t n, bl_err *e);
-void bl_pass_plan_free(bl_pass_plan *p);
-/* Chunks, positions, cache rows and segments of a batch; checks it against the cache. */
+void bl_pass_plan_free(bl_backend *be, bl_pass_plan *p);
+/* Chunks, positions, cache rows and segments of a batch, and its lists on the backend; checks it against the cache. */
 bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e);
-bl_tensor bl_kv_keys(const bl_kv *kv, int64_t layer);
-bl_tensor bl_kv_values(const bl_kv *kv, int64_t layer);
+bl_kv_view bl_kv_layer(const bl_kv *kv, int64_t layer);
 bl_tensor bl_model_norm(const bl_model *m, int64_t i); /* row i of norms, 1-d */
 #endif

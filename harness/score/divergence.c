@@ -249,7 +249,7 @@ static bl_status compare_rows(bl_divergence *g, const bl_observed *t, bl_err *e)
         goto out;
     }
     BL_TRY(be->ops->upload(be, &hidden, g->host, e));
-    BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = hidden, .w = g->head, .y = logits}, e));
+    BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = hidden, .w = {g->head}, .y = {logits}}, e));
     BL_TRY(be->ops->kl_div(be,
                            &(bl_kl_div_args){.p = logits,
                                              .q = bl_tensor_rows(t->logits, 0, t->rows),

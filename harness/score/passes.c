@@ -28,10 +28,11 @@ typedef struct feed {
     member *at;
     int32_t n;
     int64_t rows, scored;
+    const int64_t *from; /* [scored] row of the hidden states, token */
     const int32_t *target;
-    const int64_t *from; /* [scored] token, row of the hidden states */
     const int64_t *request, *position;
-    const int32_t *pair; /* [scored] for the tap */
+    const int32_t *pair;          /* [scored] for the tap */
+    bl_tensor from_rows, targets; /* the first two on the backend */
     int64_t n_want;
     const int64_t *want;
     double *nll;
@@ -139,6 +140,26 @@ static bl_status arrange(feed *f, bl_scored *const *u, bl_err *e)
 }
 
 /* ---- one pass ---- */
+static bl_status upload_lists(feed *f, bl_err *e)
+{
+    bl_engine *g = f->g;
+    bl_backend *be = g->m->be;
+    size_t wide = (size_t)f->scored * sizeof *f->from, all = wide + (size_t)f->scored * sizeof *f->target;
+    unsigned char *host = bl_alloc(f->a, all, 1, e);
+    bl_status st = BL_OK;
+
+    if (!host) return BL_E_NOMEM;
+    if (wide) memcpy(host, f->from, wide);
+    if (wide) memcpy(host + wide, f->target, all - wide);
+    BL_TRY(bl_buffer_fit(be, &g->lists, all, e));
+    f->from_rows = bl_tensor_1d(g->lists, 0, BL_I64, f->scored);
+    f->targets = bl_tensor_1d(g->lists, wide, BL_I32, f->scored);
+    bl_tensor t = bl_tensor_1d(g->lists, 0, BL_U8, (int64_t)all);
+    BL_TRY(be->ops->upload(be, &t, host, e));
+out:
+    return st;
+}
+
 static bl_status fit_kv(bl_engine *g, int64_t rows, int32_t slots, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -152,7 +173,7 @@ static bl_status fit_kv(bl_engine *g, int64_t rows, int32_t slots, bl_err *e)
     bl_kv_free(g->kv);
     g->kv = NULL;
     g->kv_rows = g->kv_slots = 0;
-    BL_TRY(bl_kv_new(g->m, rows, slots, true, BL_KV_F32, &g->kv, e));
+    BL_TRY(bl_kv_new(g->m, rows, slots, true, BL_KV_ACT, &g->kv, e));
     g->kv_rows = rows;
     g->kv_slots = slots;
 out:
@@ -237,22 +258,23 @@ static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
     bl_status st = BL_OK;
 
     for (int64_t k = 0; k < f->scored && !gather; k++) gather = f->from[k] != k;
-    uint64_t at_logits = (uint64_t)(gather ? most * dim : 0) * sizeof(float),
+    uint64_t at_logits = ((uint64_t)(gather ? most * dim : 0) * bl_dtype_bytes(be->act) + 63) / 64 * 64,
              at_nll = at_logits + (uint64_t)(most * vocab) * sizeof(float);
     at_nll = (at_nll + 63) / 64 * 64;
     BL_TRY(bl_buffer_fit(be, &g->chunk, at_nll + (uint64_t)most * (sizeof(double) + sizeof(int32_t)), e));
     for (int64_t k = 0; k < f->scored; k += most) {
         int64_t n = BL_MIN(most, f->scored - k);
-        bl_tensor x = gather ? bl_tensor_2d(g->chunk, 0, BL_F32, n, dim) : bl_tensor_rows(hidden, k, n);
+        bl_tensor x = gather ? bl_tensor_2d(g->chunk, 0, be->act, n, dim) : bl_tensor_rows(hidden, k, n);
         bl_tensor logits = bl_tensor_2d(g->chunk, at_logits, BL_F32, n, vocab),
                   nll = bl_tensor_1d(g->chunk, at_nll, BL_F64, n);
         bl_tensor top = bl_tensor_1d(g->chunk, at_nll + (uint64_t)most * sizeof(double), BL_I32, n);
         if (gather)
-            BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = hidden, .dst = x, .from = f->from + k, .n = n}, e));
+            BL_TRY(be->ops->gather(
+                be, &(bl_gather_args){.src = hidden, .dst = x, .from = bl_tensor_part(f->from_rows, k, n), .n = n}, e));
         BL_TRY(bl_logits(g->m, x, 0, n, logits, e));
+        bl_tensor target = bl_tensor_part(f->targets, k, n);
         BL_TRY(be->ops->loss(
-            be, &(bl_loss_args){.logits = logits, .vocab = vocab, .target = f->target + k, .nll = nll, .argmax = top},
-            e));
+            be, &(bl_loss_args){.logits = logits, .vocab = vocab, .target = target, .nll = nll, .argmax = top}, e));
         BL_TRY(be->ops->download(be, &nll, f->nll + k, e));
         BL_TRY(be->ops->download(be, &top, f->argmax + k, e));
         for (int64_t i = k; i < k + n; i++)
@@ -265,7 +287,7 @@ static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
                                &(bl_observed){.hidden = x,
                                               .logits = logits,
                                               .rows = n,
-                                              .target = f->target + k,
+                                              .target = target,
                                               .request = f->request + k,
                                               .pair = f->pair + k,
                                               .position = f->position + k},
@@ -279,13 +301,15 @@ static bl_status run_pass(bl_engine *g, bl_scored *const *u, size_t n, bl_err *e
 {
     feed f = {.g = g, .a = g->arena, .n = (int32_t)n};
     bl_mark mark = bl_arena_mark(g->arena);
-    int64_t k = 0;
+    bl_backend *be = g->m->be;
+    int64_t k = 0, dim = g->m->config.dim;
     bl_tensor hidden;
     bl_status st = BL_OK;
 
     BL_TRY(arrange(&f, u, e));
-    BL_TRY(bl_buffer_fit(g->m->be, &g->hidden, (uint64_t)(f.n_want * g->m->config.dim) * sizeof(float), e));
-    hidden = bl_tensor_2d(g->hidden, 0, BL_F32, f.n_want, g->m->config.dim);
+    BL_TRY(upload_lists(&f, e));
+    BL_TRY(bl_buffer_fit(be, &g->hidden, (uint64_t)(f.n_want * dim) * bl_dtype_bytes(be->act), e));
+    hidden = bl_tensor_2d(g->hidden, 0, be->act, f.n_want, dim);
     BL_TRY(hidden_states(&f, hidden, e));
     BL_TRY(losses(&f, hidden, e));
     for (size_t i = 0; i < n; i++) {
@@ -309,7 +333,8 @@ void bl_engine_shrink(bl_engine *g)
     g->kv_rows = g->kv_slots = 0;
     g->m->be->ops->buffer_free(g->hidden);
     g->m->be->ops->buffer_free(g->chunk);
-    g->hidden = g->chunk = NULL;
+    g->m->be->ops->buffer_free(g->lists);
+    g->hidden = g->chunk = g->lists = NULL;
 }
 
 bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e)

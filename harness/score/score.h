@@ -55,7 +55,7 @@ bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new
 typedef struct bl_observed {
     bl_tensor hidden, logits; /* f32 [rows, dim], [rows, vocab]; valid during the call only */
     int64_t rows;
-    const int32_t *target;   /* [rows] the token that is scored */
+    bl_tensor target;        /* i32 [rows] on the backend: the token that is scored */
     const int64_t *request;  /* [rows] */
     const int32_t *pair;     /* [rows] */
     const int64_t *position; /* [rows] 0, 1, … within the pair */

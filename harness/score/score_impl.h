@@ -38,7 +38,7 @@ struct bl_engine {
     bl_kv *kv;
     int64_t kv_rows;
     int32_t kv_slots;
-    bl_buffer *hidden, *chunk; /* kept between passes */
+    bl_buffer *hidden, *chunk, *lists; /* kept between passes */
 };
 
 /* A context's tokens, kept for the pairs that share it. */

@@ -385,7 +385,7 @@ static bl_status write_shard(work *w, bl_err *e)
     bl_chain_width(method, &c.wbits, &c.group, group_text);
     c.group_text = group_text;
     const bl_linear *lin = &job->model->linears[0];
-    if (lin->act.bits > 0 && !be->ops->linear_is_integer(be, &(bl_linear_args){.w = &lin->weight, .act = lin->act}))
+    if (lin->act.bits > 0 && !be->ops->linear_is_integer(be, &(bl_linear_args){.w = {&lin->weight}, .act = lin->act}))
         c.simulated = "activations";
     c.task = w->choice->name;
     c.task_options = w->choice->options;

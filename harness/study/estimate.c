@@ -101,7 +101,7 @@ bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_er
     double best = 1e9;
     for (int i = 0; i < 3; i++) {
         double t = bl_now();
-        BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = x, .w = &w, .y = y}, e));
+        BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = x, .w = {&w}, .y = {y}}, e));
         BL_TRY(be->ops->sync(be, e));
         best = BL_MIN(best, bl_now() - t);
     }

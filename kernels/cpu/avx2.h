@@ -36,6 +36,7 @@ struct bl_gemv {
     int64_t ldx; /* [rows, in rounded up to 8], zeros behind in */
     float *y;
     int64_t ldy;
+    const float *bias; /* [out], or NULL: added to the product before it is put */
     bl_put put;
     float scale;
 };
@@ -56,6 +57,7 @@ typedef struct bl_igemm {
     const float *sx; /* [rows] */
     float *y;
     int64_t ldy;
+    const float *bias; /* [out], or NULL */
     bl_put put;
     int64_t rows, chunks;                                                /* all rows; tasks, each some outputs */
     void (*task)(const struct bl_igemm *g, int64_t task, void *scratch); /* task 0 .. chunks */
@@ -82,6 +84,7 @@ extern const bl_attend_steps bl_attend_avx2, bl_attend_avx512;
 typedef struct bl_attend {
     const bl_attend_steps *steps;
     const bl_attention_args *a;
+    const bl_cpu_seqs *l;
     int32_t seq;
     int64_t q0, n, kv;
 } bl_attend;

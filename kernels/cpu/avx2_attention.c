@@ -24,7 +24,7 @@ static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
 
 int64_t bl_attend_rows(const bl_attention_args *a)
 {
-    int64_t heads = a->heads / a->kv_heads, dim = up8(a->head_dim),
+    int64_t heads = a->heads / a->kv.heads, dim = up8(a->kv.head_dim),
             room = BL_CPU_SCRATCH / 4 - 2 * BLOCK * dim - RUN * BLOCK;
     int64_t rows = BL_MIN(room / (2 * dim + 8 + 1), MOST_ROWS);
     return BL_MAX(rows / heads * heads, 0);
@@ -82,9 +82,9 @@ BL_INLINE void prefetch_row(const bl_attend *t, walk *w)
 {
     const bl_attention_args *a = t->a;
     int64_t row = next_row(w);
-    const char *k = (const char *)(bl_cpu_row(&a->k, row) + t->kv * a->head_dim),
-               *v = (const char *)(bl_cpu_row(&a->v, row) + t->kv * a->head_dim);
-    for (int64_t i = 0; i < a->head_dim * 4; i += 64) {
+    const char *k = (const char *)(bl_cpu_row(&a->kv.k, row) + t->kv * a->kv.head_dim),
+               *v = (const char *)(bl_cpu_row(&a->kv.v, row) + t->kv * a->kv.head_dim);
+    for (int64_t i = 0; i < a->kv.head_dim * 4; i += 64) {
         _mm_prefetch(k + i, _MM_HINT_T1);
         _mm_prefetch(v + i, _MM_HINT_T1);
     }
@@ -95,14 +95,14 @@ static void load_block(const bl_attend *t, walk *w, int64_t n, const space *p)
 {
     static const float zeros[8] = {0};
     const bl_attention_args *a = t->a;
-    int64_t dim = a->head_dim, dim8 = up8(dim);
+    int64_t dim = a->kv.head_dim, dim8 = up8(dim);
     for (int64_t j = 0; j < up8(n); j += 8) {
         const float *k[8], *from[8];
         for (int64_t i = 0; i < 8; i++) {
             int64_t row = j + i < n ? next_row(w) : -1;
-            k[i] = row < 0 ? NULL : bl_cpu_row(&a->k, row) + t->kv * dim;
+            k[i] = row < 0 ? NULL : bl_cpu_row(&a->kv.k, row) + t->kv * dim;
             if (row < 0) continue;
-            const float *v = bl_cpu_row(&a->v, row) + t->kv * dim;
+            const float *v = bl_cpu_row(&a->kv.v, row) + t->kv * dim;
             float *to = p->v + (j + i) * dim8;
             for (int64_t d = 0; d + 8 <= dim; d += 8) _mm256_storeu_ps(to + d, _mm256_loadu_ps(v + d));
             for (int64_t d = dim / 8 * 8; d < dim8; d++) to[d] = d < dim ? v[d] : 0;
@@ -265,14 +265,14 @@ static void softmax1(float *s, int64_t n, float *m, float *l, float *y, int64_t 
 void bl_attend_tile(const bl_attend *t, void *scratch)
 {
     const bl_attention_args *a = t->a;
-    int64_t dim = a->head_dim, dim8 = up8(dim), heads = a->heads / a->kv_heads, rows = t->n * heads;
-    int64_t first = a->past[t->seq] + t->q0; /* position of the first query */
+    int64_t dim = a->kv.head_dim, dim8 = up8(dim), heads = a->heads / a->kv.heads, rows = t->n * heads;
+    int64_t first = t->l->past[t->seq] + t->q0; /* position of the first query */
     const bl_attend_steps *steps = t->steps;
     const space p = lay_out(scratch, dim8, rows);
-    walk w = {a->seg + a->seg_start[t->seq], 0};
+    walk w = {t->l->seg + t->l->seg_start[t->seq], 0};
     for (int64_t r = 0; r < rows; r++) {
         memcpy(p.q + r * dim8,
-               bl_cpu_row(&a->q, a->start[t->seq] + t->q0 + r / heads) + (t->kv * heads + r % heads) * dim,
+               bl_cpu_row(&a->q, t->l->start[t->seq] + t->q0 + r / heads) + (t->kv * heads + r % heads) * dim,
                (size_t)dim * sizeof *p.q);
         p.m[r] = -INFINITY;
     }
@@ -309,7 +309,7 @@ void bl_attend_tile(const bl_attend *t, void *scratch)
         }
     }
     for (int64_t r = 0; r < rows; r++) {
-        float *y = bl_cpu_row(&a->y, a->start[t->seq] + t->q0 + r / heads) + (t->kv * heads + r % heads) * dim;
+        float *y = bl_cpu_row(&a->y, t->l->start[t->seq] + t->q0 + r / heads) + (t->kv * heads + r % heads) * dim;
         float sum = bl_sum1(_mm256_loadu_ps(p.l + r * 8));
         int64_t d = 0;
         for (; d + 8 <= dim; d += 8)

@@ -51,6 +51,7 @@ BL_INLINE void tile(int rows, const float *x, int64_t ld, const float *w, int64_
 typedef struct spot { /* where a tile reads and writes */
     const float *x, *w, *before, *ahead;
     float *keep; /* NULL: this was the last block of k */
+    const float *bias;
     float *y;
     int64_t n, out; /* steps of 8; outputs that exist */
 } spot;
@@ -72,6 +73,7 @@ BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
         __m128 v = bl_sum4(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
         const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32((int)s->out), _mm_setr_epi32(0, 1, 2, 3));
         if (g->put == BL_PUT_ADD_SCALED) v = _mm_mul_ps(_mm_set1_ps(g->scale), v);
+        if (s->bias) v = _mm_add_ps(v, _mm_maskload_ps(s->bias, mask));
         if (g->put != BL_PUT) v = _mm_add_ps(_mm_maskload_ps(y, mask), v);
         if (s->out == 4) _mm_storeu_ps(y, v);
         else _mm_maskstore_ps(y, mask, v);
@@ -113,6 +115,7 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
                     .before = k0 > 0 ? lanes : NULL,
                     .keep = k0 + n < in ? lanes : NULL,
                     .ahead = t == tiles - 1 && r + 6 <= rows ? v->x + (r0 + r + 3) * v->ldx + k0 : NULL,
+                    .bias = v->bias ? v->bias + o0 + 4 * t : NULL,
                     .y = v->y + (r0 + r) * v->ldy + o0 + 4 * t,
                     .out = BL_MIN(outs - 4 * t, 4),
                 };

@@ -162,6 +162,7 @@ BL_INLINE void run_tile(int rows, const bl_igemm *g, int64_t r, const int16_t *p
     for (int i = 0; i < rows; i++) {
         float *y = g->y + (r + i) * g->ldy + row;
         __m128 v = _mm_mul_ps(bl_sum4(a[i][0], a[i][1], b[i][0], b[i][1]), _mm_set1_ps(g->sx[r + i]));
+        if (g->bias) v = _mm_add_ps(v, _mm_maskload_ps(g->bias + row, mask));
         if (g->put != BL_PUT) v = _mm_add_ps(_mm_maskload_ps(y, mask), v);
         _mm_maskstore_ps(y, mask, v);
     }

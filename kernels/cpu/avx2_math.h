@@ -24,6 +24,7 @@ BL_INLINE void bl_store4(const bl_gemv *g, int64_t r, int64_t row, int64_t n, __
     float *y = g->y + r * g->ldy + row;
     const __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32((int)n), _mm_setr_epi32(0, 1, 2, 3));
     if (g->put == BL_PUT_ADD_SCALED) v = _mm_mul_ps(_mm_set1_ps(g->scale), v);
+    if (g->bias) v = _mm_add_ps(v, _mm_maskload_ps(g->bias + row, mask));
     if (g->put != BL_PUT) v = _mm_add_ps(_mm_maskload_ps(y, mask), v);
     _mm_maskstore_ps(y, mask, v);
 }

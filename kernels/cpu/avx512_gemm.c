@@ -24,6 +24,7 @@ enum {
 typedef struct spot { /* where a tile reads and writes */
     const float *x, *w, *before, *ahead;
     float *keep; /* NULL: this was the last block of k */
+    const float *bias;
     float *y;
     int64_t n, out; /* steps of 8; outputs that exist */
 } spot;
@@ -63,6 +64,7 @@ BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
         float *y = s->y + r * g->ldy;
         __m256 v = bl_sum8(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
         if (g->put == BL_PUT_ADD_SCALED) v = _mm256_mul_ps(_mm256_set1_ps(g->scale), v);
+        if (s->bias) v = _mm256_add_ps(v, _mm256_maskz_loadu_ps(mask, s->bias));
         if (g->put != BL_PUT) v = _mm256_add_ps(_mm256_maskz_loadu_ps(mask, y), v);
         if (s->out == TILE_OUT) _mm256_storeu_ps(y, v);
         else _mm256_mask_storeu_ps(y, mask, v);
@@ -72,8 +74,10 @@ BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
 #define TILE(n)                                                                                                        \
     static void tile##n(const bl_gemv *g, const spot *s) { run_tile(n, g, s); }
 TILE(1)
-TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) static void (*const tile[])(const bl_gemv *, const spot *) = {
-    NULL, tile1, tile2, tile3, tile4, tile5, tile6};
+TILE(2)
+TILE(3)
+TILE(4) TILE(5) TILE(6) static void (*const tile[])(const bl_gemv *, const spot *) = {NULL,  tile1, tile2, tile3,
+                                                                                      tile4, tile5, tile6};
 
 /* Rows of the next tile: sixes, and even tiles at the end. */
 static int64_t tile_rows(int64_t left)
@@ -104,6 +108,7 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
                     .n = steps,
                     .before = k0 > 0 ? lanes : NULL,
                     .keep = k0 + n < in ? lanes : NULL,
+                    .bias = v->bias ? v->bias + o0 + 8 * t : NULL,
                     .y = v->y + (r0 + r) * v->ldy + o0 + 8 * t,
                     .out = BL_MIN(outs - 8 * t, 8),
                 };

@@ -56,6 +56,7 @@ BL_INLINE void run_tile(int rows, const bl_igemm *g, int64_t r, const int16_t *p
     for (int i = 0; i < rows; i++) {
         float *y = g->y + (r + i) * g->ldy + row;
         __m256 v = _mm256_mul_ps(bl_sum8(acc[i][0], acc[i][1], acc[i][2], acc[i][3]), _mm256_set1_ps(g->sx[r + i]));
+        if (g->bias) v = _mm256_add_ps(v, _mm256_maskz_loadu_ps(mask, g->bias + row));
         if (g->put != BL_PUT) v = _mm256_add_ps(_mm256_maskz_loadu_ps(mask, y), v);
         _mm256_mask_storeu_ps(y, mask, v);
     }

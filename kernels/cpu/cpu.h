@@ -16,14 +16,27 @@ typedef struct bl_cpu {
     void **scratch; /* [threads] of BL_CPU_SCRATCH bytes, each allocated by its thread */
 } bl_cpu;
 
-bl_status bl_cpu_open(bl_backend *be, bl_err *e); /* fills be->ops and be->own */
-void bl_cpu_close(bl_backend *be);
+/* Waking a thread costs some microseconds: below that much work one does it all. */
+static inline int bl_cpu_threads(const bl_backend *be, double operations)
+{
+    const bl_cpu *c = be->own;
+    return operations < 2e5 ? 1 : c->threads;
+}
 
 static inline void *bl_cpu_at(const bl_tensor *t) { return t->buf ? (char *)t->buf->data + t->offset : NULL; }
 static inline float *bl_cpu_row(const bl_tensor *t, int64_t row) { return (float *)bl_cpu_at(t) + row * t->stride[0]; }
 static inline void bl_cpu_parts(const bl_weight *w, const void *part[BL_MAX_PARTS])
 {
     for (int i = 0; i < w->n_parts; i++) part[i] = bl_cpu_at(&w->part[i]);
+}
+/* The lists of an attention, read. */
+typedef struct bl_cpu_seqs {
+    const int32_t *start, *past, *seg_start;
+    const bl_kv_seg *seg;
+} bl_cpu_seqs;
+static inline bl_cpu_seqs bl_cpu_seqs_of(const bl_attention_args *a)
+{
+    return (bl_cpu_seqs){bl_cpu_at(&a->start), bl_cpu_at(&a->past), bl_cpu_at(&a->seg_start), bl_cpu_at(&a->seg)};
 }
 void bl_cpu_count_rows(bl_backend *be, int64_t rows); /* for product_rows */
 
@@ -100,7 +113,18 @@ static inline bool bl_cpu_has_nan(const float *x, int64_t n)
 void bl_cpu_act_tensor(const bl_linear_args *a, float *row, float *tmp, float *scale, float *zero);
 /* Quantizes and dequantizes one row in place; `scale`, `zero` are those of the tensor (BL_ACT_TENSOR only). */
 void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, float zero);
+/* Whether the products of all weights run in integers, and whether that of one does. */
 bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a);
+bool bl_cpu_integer_weight(const bl_actq *q, const bl_weight *w);
+
+/* ---- bl_check_*, and what the index arrays hold (index.c) ---- */
+bl_status bl_cpu_check_rope(const bl_backend *be, const bl_rope_args *a, bl_err *e);
+bl_status bl_cpu_check_kv_append(const bl_backend *be, const bl_kv_append_args *a, bl_err *e);
+bl_status bl_cpu_check_attention(const bl_backend *be, const bl_attention_args *a, bl_err *e);
+bl_status bl_cpu_check_gather(const bl_backend *be, const bl_gather_args *a, bl_err *e);
+bl_status bl_cpu_check_embed(const bl_backend *be, const bl_embed_args *a, bl_err *e);
+bl_status bl_cpu_check_loss(const bl_backend *be, const bl_loss_args *a, bl_err *e);
+bl_status bl_cpu_check_kl_div(const bl_backend *be, const bl_kl_div_args *a, bl_err *e);
 
 /* ---- reference ops and those that need no faster form ---- */
 bl_status bl_cpu_buffer_new(bl_backend *, uint64_t, bl_buffer **, bl_err *);
@@ -116,6 +140,7 @@ void bl_cpu_product_rows(const bl_backend *, uint64_t out[4]);
 bl_status bl_ref_linear(bl_backend *, const bl_linear_args *, bl_err *);
 bl_status bl_ref_rmsnorm(bl_backend *, const bl_rmsnorm_args *, bl_err *);
 bl_status bl_ref_rope(bl_backend *, const bl_rope_args *, bl_err *);
+bl_status bl_ref_kv_append(bl_backend *, const bl_kv_append_args *, bl_err *);
 bl_status bl_ref_attention(bl_backend *, const bl_attention_args *, bl_err *);
 bl_status bl_ref_gather(bl_backend *, const bl_gather_args *, bl_err *);
 bl_status bl_ref_swiglu(bl_backend *, const bl_swiglu_args *, bl_err *);
@@ -130,5 +155,6 @@ bl_status bl_ref_unpack(bl_backend *, const bl_unpack_args *, bl_err *);
  * NULL. */
 bool bl_cpu_pack_by_rows(const bl_weight *w);
 bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, double *err, double *pow, bl_err *e);
+bl_status bl_fast_linear(bl_backend *, const bl_linear_args *, bl_err *);
 extern const bl_ops bl_ops_cpu; /* the fast table */
 #endif

@@ -2,15 +2,14 @@
  * threads. */
 #include "avx2.h"
 #if defined(__x86_64__)
-#include "fast.h"
 #include <omp.h>
 
 static bl_status rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
 {
-    bl_status st = bl_check_rmsnorm(a, e);
+    bl_status st = bl_check_rmsnorm(be, a, e);
     if (st != BL_OK) return st;
     const float *w = bl_cpu_at(&a->weight);
-#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, (double)bl_tensor_count(&a->x)))
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, (double)bl_tensor_count(&a->x)))
     for (int64_t r = 0; r < a->x.dim[0]; r++)
         bl_avx2_rmsnorm(bl_cpu_row(&a->x, r), w, bl_cpu_row(&a->y, r), a->x.dim[1], a->eps);
     return BL_OK;
@@ -18,20 +17,21 @@ static bl_status rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
 
 static bl_status rope(bl_backend *be, const bl_rope_args *a, bl_err *e)
 {
-    bl_status st = bl_check_rope(a, e);
+    bl_status st = bl_cpu_check_rope(be, a, e);
+    const int32_t *pos = bl_cpu_at(&a->pos);
     if (st != BL_OK) return st;
-#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, (double)bl_tensor_count(&a->x)))
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, (double)bl_tensor_count(&a->x)))
     for (int64_t r = 0; r < a->x.dim[0]; r++)
-        bl_avx2_rope(bl_cpu_row(&a->x, r), bl_cpu_row(&a->cos, a->pos[r]), bl_cpu_row(&a->sin, a->pos[r]), a->x.dim[1],
+        bl_avx2_rope(bl_cpu_row(&a->x, r), bl_cpu_row(&a->cos, pos[r]), bl_cpu_row(&a->sin, pos[r]), a->x.dim[1],
                      a->head_dim);
     return BL_OK;
 }
 
 static bl_status swiglu(bl_backend *be, const bl_swiglu_args *a, bl_err *e)
 {
-    bl_status st = bl_check_swiglu(a, e);
+    bl_status st = bl_check_swiglu(be, a, e);
     if (st != BL_OK) return st;
-#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->gate)))
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->gate)))
     for (int64_t r = 0; r < a->gate.dim[0]; r++)
         bl_avx2_swiglu(bl_cpu_row(&a->gate, r), bl_cpu_row(&a->up, r), bl_cpu_row(&a->y, r), a->gate.dim[1]);
     return BL_OK;
@@ -39,32 +39,33 @@ static bl_status swiglu(bl_backend *be, const bl_swiglu_args *a, bl_err *e)
 
 static bl_status add(bl_backend *be, const bl_add_args *a, bl_err *e)
 {
-    bl_status st = bl_check_add(a, e);
+    bl_status st = bl_check_add(be, a, e);
     if (st != BL_OK) return st;
-#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, (double)bl_tensor_count(&a->x)))
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, (double)bl_tensor_count(&a->x)))
     for (int64_t r = 0; r < a->x.dim[0]; r++) bl_avx2_add(bl_cpu_row(&a->x, r), bl_cpu_row(&a->y, r), a->x.dim[1]);
     return BL_OK;
 }
 
 static bl_status embed(bl_backend *be, const bl_embed_args *a, bl_err *e)
 {
-    bl_status st = bl_check_embed(a, e);
+    bl_status st = bl_cpu_check_embed(be, a, e);
+    const int32_t *ids = bl_cpu_at(&a->ids);
     bl_source s;
     if (st != BL_OK) return st;
     bl_source_of(a->w, &s);
-#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->y)))
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->y)))
     for (int64_t r = 0; r < a->y.dim[0]; r++)
-        s.format->unpack(s.format, &s.shape, s.part, a->ids[r], 0, s.shape.in, bl_cpu_row(&a->y, r));
+        s.format->unpack(s.format, &s.shape, s.part, ids[r], 0, s.shape.in, bl_cpu_row(&a->y, r));
     return BL_OK;
 }
 
 static bl_status unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
 {
-    bl_status st = bl_check_unpack(a, e);
+    bl_status st = bl_check_unpack(be, a, e);
     bl_source s;
     if (st != BL_OK) return st;
     bl_source_of(a->w, &s);
-#pragma omp parallel for schedule(static) num_threads(bl_fast_threads(be, 4 * (double)bl_tensor_count(&a->y)))
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->y)))
     for (int64_t r = 0; r < a->rows; r++) {
         if (s.shape.in % 8 == 0) s.unpack(&s, a->row0 + r, 0, s.shape.in, bl_cpu_row(&a->y, r), 8);
         else s.format->unpack(s.format, &s.shape, s.part, a->row0 + r, 0, s.shape.in, bl_cpu_row(&a->y, r));
@@ -74,39 +75,41 @@ static bl_status unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
 
 static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
 {
-    bl_status st = bl_check_attention(a, e);
+    bl_status st = bl_cpu_check_attention(be, a, e);
     bl_cpu *c = be->own;
+    bl_cpu_seqs l = bl_cpu_seqs_of(a);
     int64_t heads, most, tiles = 0, *first;
     double work = 0;
     if (st != BL_OK) return st;
-    heads = a->heads / a->kv_heads;
+    heads = a->heads / a->kv.heads;
     most = bl_attend_rows(a) / heads; /* queries of a tile */
     if (most < 1) return bl_ref_attention(be, a, e);
     if (!(first = bl_new((size_t)a->n_seq + 1, sizeof *first, e))) return BL_E_NOMEM;
     for (int32_t s = 0; s < a->n_seq; s++) { /* first[s]: tiles before sequence s */
-        int64_t n = a->start[s + 1] - a->start[s];
+        int64_t n = l.start[s + 1] - l.start[s];
         first[s] = tiles;
         tiles += (n + most - 1) / most;
-        work += (double)n * (double)(a->past[s] + n) * (double)(a->heads * a->head_dim);
+        work += (double)n * (double)(l.past[s] + n) * (double)(a->heads * a->kv.head_dim);
     }
     if (a->n_seq > 0) first[a->n_seq] = tiles;
 
-#pragma omp parallel for schedule(dynamic, 1) num_threads(bl_fast_threads(be, work))
-    for (int64_t i = 0; i < tiles * a->kv_heads; i++) {
-        int64_t tile = tiles - 1 - i / a->kv_heads, lo = 0,
+#pragma omp parallel for schedule(dynamic, 1) num_threads(bl_cpu_threads(be, work))
+    for (int64_t i = 0; i < tiles * a->kv.heads; i++) {
+        int64_t tile = tiles - 1 - i / a->kv.heads, lo = 0,
                 hi = a->n_seq - 1; /* late tiles see most keys: they go first */
         while (lo < hi) {          /* the last sequence that begins at or before the tile */
             int64_t mid = (lo + hi + 1) / 2;
             if (first[mid] <= tile) lo = mid;
             else hi = mid - 1;
         }
-        int64_t q0 = (tile - first[lo]) * most, n = a->start[lo + 1] - a->start[lo];
+        int64_t q0 = (tile - first[lo]) * most, n = l.start[lo + 1] - l.start[lo];
         bl_attend_tile(&(bl_attend){.steps = c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2,
                                     .a = a,
+                                    .l = &l,
                                     .seq = (int32_t)lo,
                                     .q0 = q0,
                                     .n = BL_MIN(n - q0, most),
-                                    .kv = i % a->kv_heads},
+                                    .kv = i % a->kv.heads},
                        c->scratch[omp_get_thread_num()]);
     }
     bl_free(first);
@@ -115,15 +118,16 @@ static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e
 
 static bl_status loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
 {
-    bl_status st = bl_check_loss(a, e);
+    bl_status st = bl_cpu_check_loss(be, a, e);
     if (st != BL_OK) return st;
     double *nll = bl_cpu_at(&a->nll);
     int32_t *argmax = bl_cpu_at(&a->argmax);
+    const int32_t *targets = bl_cpu_at(&a->target);
 #pragma omp parallel for schedule(dynamic, 1)                                                                          \
-    num_threads(bl_fast_threads(be, 4 * (double)a->logits.dim[0] * (double)a->vocab))
+    num_threads(bl_cpu_threads(be, 4 * (double)a->logits.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->logits.dim[0]; r++) {
         const float *x = bl_cpu_row(&a->logits, r);
-        int32_t at, target = a->target ? a->target[r] : -1;
+        int32_t at, target = targets ? targets[r] : -1;
         float top;
         bool finite = bl_avx2_top(x, a->vocab, &top, &at);
         if (argmax) argmax[r] = at;
@@ -137,15 +141,16 @@ static bl_status loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
 
 static bl_status kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
 {
-    bl_status st = bl_check_kl_div(a, e);
+    bl_status st = bl_cpu_check_kl_div(be, a, e);
     if (st != BL_OK) return st;
     double *kl = bl_cpu_at(&a->kl), *dp = bl_cpu_at(&a->dp);
     int32_t *same = bl_cpu_at(&a->same);
+    const int32_t *targets = bl_cpu_at(&a->target);
 #pragma omp parallel for schedule(dynamic, 1)                                                                          \
-    num_threads(bl_fast_threads(be, 8 * (double)a->p.dim[0] * (double)a->vocab))
+    num_threads(bl_cpu_threads(be, 8 * (double)a->p.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->p.dim[0]; r++) {
         const float *p = bl_cpu_row(&a->p, r), *q = bl_cpu_row(&a->q, r);
-        int32_t atp, atq, t = a->target[r];
+        int32_t atp, atq, t = targets[r];
         float topp, topq;
         bool finite = bl_avx2_top(p, a->vocab, &topp, &atp);
         finite = bl_avx2_top(q, a->vocab, &topq, &atq) && finite;
@@ -165,7 +170,7 @@ static bl_status kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
 static bl_status pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
 {
     enum { RUN = 64 };
-    bl_status st = bl_check_pack(a, e);
+    bl_status st = bl_check_pack(be, a, e);
     bl_cpu *c = be->own;
     if (st != BL_OK) return st;
     if (!bl_cpu_pack_by_rows(a->w)) return bl_ref_pack(be, a, e);
@@ -216,6 +221,7 @@ const bl_ops bl_ops_cpu = {
     .linear_is_integer = bl_cpu_integer,
     .rmsnorm = rmsnorm,
     .rope = rope,
+    .kv_append = bl_ref_kv_append,
     .attention = attention,
     .gather = bl_ref_gather,
     .swiglu = swiglu,

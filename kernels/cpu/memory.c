@@ -1,5 +1,6 @@
 /* memory.c - buffers of the CPU backend, their limit and peak, and facts about the machine. */
 #include "cpu.h"
+#include "kernels/backend_impl.h"
 #include <inttypes.h>
 #include <omp.h>
 #include <unistd.h>
@@ -27,12 +28,24 @@ static bl_isa best_isa(void)
 #endif
 }
 
-bl_status bl_cpu_open(bl_backend *be, bl_err *e)
+static void cpu_close(bl_backend *be)
+{
+    bl_cpu *c = be->own;
+    for (int i = 0; c->scratch && i < c->threads; i++) bl_free(c->scratch[i]);
+    bl_free(c->scratch);
+    bl_free(c->stage);
+    bl_free(c);
+}
+
+static bool is_cpu(const char *device) { return strcmp(device, "cpu") == 0; }
+
+static bl_status cpu_open(bl_backend *be, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cpu *c = NULL;
     if (!(c = bl_new(1, sizeof *c, e))) return BL_E_NOMEM;
     be->own = c;
+    be->act = BL_F32;
     c->threads = be->opts.threads ? be->opts.threads : omp_get_num_procs();
     c->isa = be->opts.reference ? BL_ISA_PLAIN : best_isa();
     if (be->opts.isa != BL_ISA_BEST) c->isa = BL_MIN(c->isa, be->opts.isa);
@@ -56,20 +69,12 @@ bl_status bl_cpu_open(bl_backend *be, bl_err *e)
         }
     return BL_OK;
 out:
-    bl_cpu_close(be);
-    be->own = NULL;
+    cpu_close(be);
     return st;
 }
 
-void bl_cpu_close(bl_backend *be)
-{
-    bl_cpu *c = be->own;
-    if (!c) return;
-    for (int i = 0; c->scratch && i < c->threads; i++) bl_free(c->scratch[i]);
-    bl_free(c->scratch);
-    bl_free(c->stage);
-    bl_free(c);
-}
+const bl_backend_kind bl_backend_cpu = {
+    .name = "cpu", .numerics = "cpu-f32", .is = is_cpu, .open = cpu_open, .close = cpu_close};
 
 bl_status bl_cpu_buffer_new(bl_backend *be, uint64_t bytes, bl_buffer **out, bl_err *e)
 {

@@ -16,6 +16,7 @@ const bl_ops bl_ops_ref = {
     .linear_is_integer = bl_cpu_integer,
     .rmsnorm = bl_ref_rmsnorm,
     .rope = bl_ref_rope,
+    .kv_append = bl_ref_kv_append,
     .attention = bl_ref_attention,
     .gather = bl_ref_gather,
     .swiglu = bl_ref_swiglu,

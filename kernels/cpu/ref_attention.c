@@ -5,22 +5,22 @@
  * l, y *= e^(m - m');  p = e^(s - m');  l += p;  y += p v, key after key and the result is y / l. What lies before or
  * behind a row of q in the call has no influence on its bits.
  */
-#include "fast.h"
+#include "cpu.h"
 
 enum { BLOCK = 64 };
 
 /* Row of the cache that holds position p of a sequence. */
-static int64_t cache_row(const bl_attention_args *a, int32_t seq, int64_t p)
+static int64_t cache_row(const bl_cpu_seqs *l, int32_t seq, int64_t p)
 {
-    const bl_kv_seg *s = a->seg + a->seg_start[seq];
+    const bl_kv_seg *s = l->seg + l->seg_start[seq];
     while (p >= s->len) p -= s++->len;
     return s->row + p;
 }
 
-static void attend(const bl_attention_args *a, int32_t seq, int64_t row, int64_t head, float *y)
+static void attend(const bl_attention_args *a, const bl_cpu_seqs *s, int32_t seq, int64_t row, int64_t head, float *y)
 {
-    int64_t dim = a->head_dim, kv = head / (a->heads / a->kv_heads) * dim,
-            keys = a->past[seq] + (row - a->start[seq]) + 1;
+    int64_t dim = a->kv.head_dim, kv = head / (a->heads / a->kv.heads) * dim,
+            keys = s->past[seq] + (row - s->start[seq]) + 1;
     const float *q = bl_cpu_row(&a->q, row) + head * dim;
     float m = -INFINITY, l[8] = {0}, p[BLOCK];
     for (int64_t d = 0; d < dim; d++) y[d] = 0;
@@ -28,10 +28,10 @@ static void attend(const bl_attention_args *a, int32_t seq, int64_t row, int64_t
         int64_t n = BL_MIN(keys - k0, BLOCK);
         float top = m;
         for (int64_t j = 0; j < n; j++) {
-            const float *k = bl_cpu_row(&a->k, cache_row(a, seq, k0 + j)) + kv;
-            float s = 0;
-            for (int64_t d = 0; d < dim; d++) s = fmaf(q[d], k[d], s);
-            p[j] = s * (float)a->scale;
+            const float *k = bl_cpu_row(&a->kv.k, cache_row(s, seq, k0 + j)) + kv;
+            float score = 0;
+            for (int64_t d = 0; d < dim; d++) score = fmaf(q[d], k[d], score);
+            p[j] = score * (float)a->scale;
             top = p[j] > top ? p[j] : top;
         }
         float shrink = bl_exp(m - top);
@@ -41,7 +41,7 @@ static void attend(const bl_attention_args *a, int32_t seq, int64_t row, int64_t
         for (int64_t j = 0; j < n; j++) {
             p[j] = bl_exp(p[j] - m);
             l[j % 8] += p[j];
-            const float *v = bl_cpu_row(&a->v, cache_row(a, seq, k0 + j)) + kv;
+            const float *v = bl_cpu_row(&a->kv.v, cache_row(s, seq, k0 + j)) + kv;
             for (int64_t d = 0; d < dim; d++) y[d] = fmaf(p[j], v[d], y[d]);
         }
     }
@@ -52,13 +52,14 @@ static void attend(const bl_attention_args *a, int32_t seq, int64_t row, int64_t
 bl_status bl_ref_attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    BL_TRY(bl_check_attention(a, e));
+    bl_cpu_seqs l = bl_cpu_seqs_of(a);
+    BL_TRY(bl_cpu_check_attention(be, a, e));
     for (int32_t s = 0; s < a->n_seq; s++) {
-        int64_t rows = a->start[s + 1] - a->start[s], width = a->heads * a->head_dim;
+        int64_t rows = l.start[s + 1] - l.start[s], width = a->heads * a->kv.head_dim;
 #pragma omp parallel for schedule(dynamic, 1)                                                                          \
-    num_threads(bl_fast_threads(be, (double)rows *(double)(a->past[s] + rows) * (double)width))
-        for (int64_t r = a->start[s]; r < a->start[s + 1]; r++)
-            for (int64_t h = 0; h < a->heads; h++) attend(a, s, r, h, bl_cpu_row(&a->y, r) + h * a->head_dim);
+    num_threads(bl_cpu_threads(be, (double)rows *(double)(l.past[s] + rows) * (double)width))
+        for (int64_t r = l.start[s]; r < l.start[s + 1]; r++)
+            for (int64_t h = 0; h < a->heads; h++) attend(a, &l, s, r, h, bl_cpu_row(&a->y, r) + h * a->kv.head_dim);
     }
 out:
     return st;

@@ -87,7 +87,7 @@ void bl_cpu_act_tensor(const bl_linear_args *a, float *row, float *tmp, float *s
     float ends[2] = {0, 0}; /* the range of two numbers is that of all */
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         bl_cpu_transform(a, bl_cpu_row(&a->x, r), row, tmp);
-        for (int64_t i = 0; i < a->w->shape.in; i++) {
+        for (int64_t i = 0; i < a->w[0]->shape.in; i++) {
             if (!isfinite(row[i])) {
                 *scale = NAN;
                 *zero = 0;
@@ -114,14 +114,22 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
 
 /* Integer products take integer weights whose zeros lie in the code range (or are none) and whose groups are whole
  * vectors, and one scale a row of x. */
-bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a)
+bool bl_cpu_integer_weight(const bl_actq *q, const bl_weight *w)
 {
     enum {
         VECTOR = 16,
         MOST_IN = 32768
     }; /* four rows of 16-bit codes and their scales stay within a thread's scratch */
-    const bl_shape *g = &a->w->shape;
+    const bl_shape *g = &w->shape;
+    return q->bits > 0 && q->unit != BL_ACT_GROUP && w->format->kind == BL_FMT_INT && g->zero != BL_ZERO_I16 &&
+           (g->group % VECTOR == 0 || g->group >= g->in) && g->in <= MOST_IN;
+}
+
+bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a)
+{
+    int n = bl_linear_weights(a);
     (void)be;
-    return a->act.bits > 0 && a->act.unit != BL_ACT_GROUP && a->w->format->kind == BL_FMT_INT &&
-           g->zero != BL_ZERO_I16 && (g->group % VECTOR == 0 || g->group >= g->in) && g->in <= MOST_IN;
+    for (int i = 0; i < n; i++)
+        if (!bl_cpu_integer_weight(&a->act, a->w[i])) return false;
+    return n > 0;
 }

@@ -1,6 +1,6 @@
-/* ref_linear.c - y = A(T x) Wt + adapter as the formulas say, for any format. Threads share the outputs; each has a
- * lane of space of its own. */
-#include "fast.h"
+/* ref_linear.c - y = A(T x) Wt + bias + adapter, and y = x W, as the formulas say, for any format. Threads share the
+ * outputs; each has a lane of space of its own. */
+#include "cpu.h"
 #include <omp.h>
 
 /* 8 interleaved chains over k; the tail counts as zeros. */
@@ -61,8 +61,9 @@ static void free_space(space *s)
 
 static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
 {
-    size_t in = (size_t)a->w->shape.in, rows = (size_t)a->x.dim[0], wide = (size_t)bl_cpu_transform_width(a);
-    size_t groups = (size_t)bl_geom_groups(&a->w->shape), rank = a->adapter ? (size_t)a->adapter->a.dim[0] : 0;
+    size_t in = (size_t)a->w[0]->shape.in, rows = (size_t)a->x.dim[0], wide = (size_t)bl_cpu_transform_width(a);
+    size_t groups = 0, rank = a->adapter ? (size_t)a->adapter->a.dim[0] : 0;
+    for (int i = 0; i < bl_linear_weights(a); i++) groups = BL_MAX(groups, (size_t)bl_geom_groups(&a->w[i]->shape));
     if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) ||
         !(s->xi = bl_new(rows * in, sizeof *s->xi, e)) || !(s->all = bl_new(rows * in, sizeof *s->all, e)) ||
         !(s->sx = bl_new(rows, sizeof *s->sx, e)) || !(s->own = bl_new((size_t)s->threads, sizeof *s->own, e)))
@@ -78,9 +79,9 @@ static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
 }
 
 /* A(T x) for all rows: floats into s->all, and for an integer product codes less zeros into s->xi. */
-static void inputs(const bl_linear_args *a, bool integer, space *s)
+static void inputs(const bl_linear_args *a, space *s)
 {
-    int64_t in = a->w->shape.in;
+    int64_t in = a->w[0]->shape.in;
     float scale = a->act.scale, zero = a->act.zero, lo, hi;
     if (a->act.bits && a->act.unit == BL_ACT_TENSOR && scale == 0) bl_cpu_act_tensor(a, s->x, s->tmp, &scale, &zero);
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
@@ -88,26 +89,27 @@ static void inputs(const bl_linear_args *a, bool integer, space *s)
         bl_cpu_transform(a, bl_cpu_row(&a->x, r), s->x, s->tmp);
         memcpy(x, s->x, (size_t)in * sizeof *x);
         if (!a->act.bits) continue;
-        if (!integer) {
-            bl_cpu_act_simulate(x, in, &a->act, scale, zero);
-            continue;
+        if (a->act.unit != BL_ACT_GROUP) {
+            if (a->act.unit == BL_ACT_TOKEN) bl_cpu_act_range(x, in, &a->act, &scale, &zero);
+            bl_cpu_act_limits(&a->act, &lo, &hi);
+            s->sx[r] = bl_cpu_has_nan(x, in) ? NAN : scale;
+            for (int64_t k = 0; k < in; k++)
+                s->xi[r * in + k] = isnan(s->sx[r]) ? 0 : (int16_t)(bl_cpu_act_code(x[k], scale, zero, lo, hi) - zero);
         }
-        if (a->act.unit == BL_ACT_TOKEN) bl_cpu_act_range(x, in, &a->act, &scale, &zero);
-        bl_cpu_act_limits(&a->act, &lo, &hi);
-        s->sx[r] = bl_cpu_has_nan(x, in) ? NAN : scale;
-        for (int64_t k = 0; k < in; k++)
-            s->xi[r * in + k] = isnan(s->sx[r]) ? 0 : (int16_t)(bl_cpu_act_code(x[k], scale, zero, lo, hi) - zero);
+        bl_cpu_act_simulate(x, in, &a->act, scale, zero);
     }
 }
 
 static void put(float *y, float v, bool accumulate) { *y = accumulate ? *y + v : v; }
 
-static void product(const bl_linear_args *a, bool integer, const space *s)
+static void product(const bl_linear_args *a, int i, const space *s)
 {
-    const bl_format *f = a->w->format;
-    const bl_shape *g = &a->w->shape;
+    const bl_format *f = a->w[i]->format;
+    const bl_shape *g = &a->w[i]->shape;
+    const float *bias = bl_cpu_at(&a->bias[i]);
+    bool integer = bl_cpu_integer_weight(&a->act, a->w[i]);
     const void *part[BL_MAX_PARTS];
-    bl_cpu_parts(a->w, part);
+    bl_cpu_parts(a->w[i], part);
 #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t o = 0; o < g->out; o++) {
         const lane *l = &s->own[omp_get_thread_num()];
@@ -115,13 +117,13 @@ static void product(const bl_linear_args *a, bool integer, const space *s)
             bl_int_decode(f, g, part, o, l->codes, l->scale, l->zero);
             for (int64_t k = 0; k < g->in; k++)
                 l->wi[k] = (int16_t)(f->bits == 1 ? 2 * l->codes[k] - 1 : l->codes[k] - (int)l->zero[k / g->group]);
-            for (int64_t r = 0; r < a->x.dim[0]; r++)
-                put(bl_cpu_row(&a->y, r) + o,
-                    dot_integer(s->xi + r * g->in, l->wi, l->scale, g->in, g->group) * s->sx[r], a->accumulate);
         } else {
             f->unpack(f, g, part, o, 0, g->in, l->w);
-            for (int64_t r = 0; r < a->x.dim[0]; r++)
-                put(bl_cpu_row(&a->y, r) + o, dot(s->all + r * g->in, l->w, g->in), a->accumulate);
+        }
+        for (int64_t r = 0; r < a->x.dim[0]; r++) {
+            float v = integer ? dot_integer(s->xi + r * g->in, l->wi, l->scale, g->in, g->group) * s->sx[r]
+                              : dot(s->all + r * g->in, l->w, g->in);
+            put(bl_cpu_row(&a->y[i], r) + o, bias ? v + bias[o] : v, a->accumulate);
         }
     }
 }
@@ -134,23 +136,63 @@ static void adapter(const bl_linear_args *a, const space *s)
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         float *low = s->own[omp_get_thread_num()].low;
         for (int64_t i = 0; i < l->a.dim[0]; i++) low[i] = dot(bl_cpu_row(&a->x, r), bl_cpu_row(&l->a, i), a->x.dim[1]);
-        for (int64_t o = 0; o < a->w->shape.out; o++)
-            bl_cpu_row(&a->y, r)[o] += l->scale * dot(low, bl_cpu_row(&l->b, o), l->a.dim[0]);
+        for (int64_t o = 0; o < a->w[0]->shape.out; o++)
+            bl_cpu_row(&a->y[0], r)[o] += l->scale * dot(low, bl_cpu_row(&l->b, o), l->a.dim[0]);
     }
+}
+
+/* y = x W. Threads share the inputs of the weight in runs; per row of x, 8 chains over its outputs wait side by side:
+ * acc[j][k] takes the outputs o with o % 8 == j. */
+static bl_status transposed(bl_backend *be, const bl_linear_args *a, bl_err *e)
+{
+    enum { RUN = 64 }; /* inputs; formats may be unpacked from multiples of 32 on */
+    const bl_weight *w = a->w[0];
+    const bl_format *f = w->format;
+    const bl_shape *g = &w->shape;
+    int64_t rows = a->x.dim[0], runs = (g->in + RUN - 1) / RUN;
+    int threads = bl_cpu_threads(be, (double)rows * (double)g->out * (double)g->in);
+    const void *part[BL_MAX_PARTS];
+    float *all = bl_new((size_t)(threads * rows), sizeof *all * 8 * RUN, e);
+    if (!all) return BL_E_NOMEM;
+    bl_cpu_parts(w, part);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < runs; i++) {
+        int64_t k0 = i * RUN, n = BL_MIN(g->in - k0, RUN);
+        float *acc = all + omp_get_thread_num() * rows * 8 * RUN, v[RUN]; /* acc [rows][8][RUN] */
+        memset(acc, 0, (size_t)(rows * 8 * RUN) * sizeof *acc);
+        for (int64_t o = 0; o < g->out; o++) {
+            f->unpack(f, g, part, o, k0, n, v);
+            for (int64_t r = 0; r < rows; r++) {
+                float x = bl_cpu_row(&a->x, r)[o], *to = acc + (r * 8 + o % 8) * RUN;
+                for (int64_t k = 0; k < n; k++) to[k] = fmaf(x, v[k], to[k]);
+            }
+        }
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t k = 0; k < n; k++) {
+                float lane[8];
+                for (int j = 0; j < 8; j++) lane[j] = acc[(r * 8 + j) * RUN + k];
+                put(bl_cpu_row(&a->y[0], r) + k0 + k, bl_tree8(lane), a->accumulate);
+            }
+    }
+    bl_free(all);
+    return BL_OK;
 }
 
 bl_status bl_ref_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     space s = {0};
-    bool integer;
-    BL_TRY(bl_check_linear(a, e));
-    integer = bl_cpu_integer(be, a);
-    s.threads = bl_fast_threads(be, (double)a->x.dim[0] * (double)a->w->shape.out * (double)a->w->shape.in);
+    double outputs = 0;
+    BL_TRY(bl_check_linear(be, a, e));
+    for (int i = 0; i < bl_linear_weights(a); i++) {
+        outputs += (double)a->w[i]->shape.out;
+        bl_cpu_count_rows(be, a->x.dim[0]);
+    }
+    if (a->transpose) return transposed(be, a, e);
+    s.threads = bl_cpu_threads(be, (double)a->x.dim[0] * outputs * (double)a->w[0]->shape.in);
     BL_TRY(new_space(a, &s, e));
-    bl_cpu_count_rows(be, a->x.dim[0]);
-    inputs(a, integer, &s);
-    product(a, integer, &s);
+    inputs(a, &s);
+    for (int i = 0; i < bl_linear_weights(a); i++) product(a, i, &s);
     if (a->adapter) adapter(a, &s);
 out:
     free_space(&s);

@@ -1,5 +1,5 @@
 /* ref_loss.c - what is read off logits: negative log-likelihood, argmax, and the divergence between two models. */
-#include "fast.h"
+#include "cpu.h"
 
 /* Largest of x[0..n) and the first place it is at; false when a value is not finite. */
 static bool top_of(const float *x, int64_t n, float *top, int32_t *at)
@@ -29,12 +29,13 @@ bl_status bl_ref_loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
     bl_status st = BL_OK;
     double *nll = bl_cpu_at(&a->nll);
     int32_t *argmax = bl_cpu_at(&a->argmax);
-    BL_TRY(bl_check_loss(a, e));
+    const int32_t *targets = bl_cpu_at(&a->target);
+    BL_TRY(bl_cpu_check_loss(be, a, e));
 #pragma omp parallel for schedule(dynamic, 1)                                                                          \
-    num_threads(bl_fast_threads(be, 4 * (double)a->logits.dim[0] * (double)a->vocab))
+    num_threads(bl_cpu_threads(be, 4 * (double)a->logits.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->logits.dim[0]; r++) {
         const float *x = bl_cpu_row(&a->logits, r);
-        int32_t at, target = a->target ? a->target[r] : -1;
+        int32_t at, target = targets ? targets[r] : -1;
         float top;
         bool finite = top_of(x, a->vocab, &top, &at);
         if (argmax) argmax[r] = at;
@@ -50,12 +51,13 @@ bl_status bl_ref_kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
     bl_status st = BL_OK;
     double *kl = bl_cpu_at(&a->kl), *dp = bl_cpu_at(&a->dp);
     int32_t *same = bl_cpu_at(&a->same);
-    BL_TRY(bl_check_kl_div(a, e));
+    const int32_t *targets = bl_cpu_at(&a->target);
+    BL_TRY(bl_cpu_check_kl_div(be, a, e));
 #pragma omp parallel for schedule(dynamic, 1)                                                                          \
-    num_threads(bl_fast_threads(be, 8 * (double)a->p.dim[0] * (double)a->vocab))
+    num_threads(bl_cpu_threads(be, 8 * (double)a->p.dim[0] * (double)a->vocab))
     for (int64_t r = 0; r < a->p.dim[0]; r++) {
         const float *p = bl_cpu_row(&a->p, r), *q = bl_cpu_row(&a->q, r);
-        int32_t atp, atq, t = a->target[r];
+        int32_t atp, atq, t = targets[r];
         float topp, topq;
         bool finite = top_of(p, a->vocab, &topp, &atp);
         finite = top_of(q, a->vocab, &topq, &atq) && finite;

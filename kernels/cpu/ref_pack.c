@@ -63,8 +63,7 @@ bl_status bl_ref_pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
     bl_status st = BL_OK;
     double *err = NULL, *pow = NULL, d2 = 0, x2 = 0;
     size_t out_n;
-    (void)be;
-    BL_TRY(bl_check_pack(a, e));
+    BL_TRY(bl_check_pack(be, a, e));
     out_n = (size_t)a->w->shape.out;
     if (!(err = bl_new(out_n, sizeof *err, e)) || !(pow = bl_new(out_n, sizeof *pow, e))) {
         st = BL_E_NOMEM;
@@ -87,8 +86,7 @@ bl_status bl_ref_unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     const void *part[BL_MAX_PARTS];
-    (void)be;
-    BL_TRY(bl_check_unpack(a, e));
+    BL_TRY(bl_check_unpack(be, a, e));
     bl_cpu_parts(a->w, part);
     for (int64_t r = 0; r < a->rows; r++)
         a->w->format->unpack(a->w->format, &a->w->shape, part, a->row0 + r, 0, a->w->shape.in, bl_cpu_row(&a->y, r));

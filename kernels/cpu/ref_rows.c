@@ -5,8 +5,7 @@ bl_status bl_ref_rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     const float *w = bl_cpu_at(&a->weight);
-    (void)be;
-    BL_TRY(bl_check_rmsnorm(a, e));
+    BL_TRY(bl_check_rmsnorm(be, a, e));
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         const float *x = bl_cpu_row(&a->x, r);
         float *y = bl_cpu_row(&a->y, r);
@@ -23,10 +22,10 @@ bl_status bl_ref_rope(bl_backend *be, const bl_rope_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     int64_t half = a->head_dim / 2;
-    (void)be;
-    BL_TRY(bl_check_rope(a, e));
+    const int32_t *pos = bl_cpu_at(&a->pos);
+    BL_TRY(bl_cpu_check_rope(be, a, e));
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
-        const float *c = bl_cpu_row(&a->cos, a->pos[r]), *s = bl_cpu_row(&a->sin, a->pos[r]);
+        const float *c = bl_cpu_row(&a->cos, pos[r]), *s = bl_cpu_row(&a->sin, pos[r]);
         for (int64_t h = 0; h < a->x.dim[1]; h += a->head_dim) {
             float *x = bl_cpu_row(&a->x, r) + h;
             for (int64_t i = 0; i < half; i++) {
@@ -44,8 +43,7 @@ out:
 bl_status bl_ref_swiglu(bl_backend *be, const bl_swiglu_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    (void)be;
-    BL_TRY(bl_check_swiglu(a, e));
+    BL_TRY(bl_check_swiglu(be, a, e));
     for (int64_t r = 0; r < a->gate.dim[0]; r++) {
         const float *g = bl_cpu_row(&a->gate, r), *u = bl_cpu_row(&a->up, r);
         float *y = bl_cpu_row(&a->y, r);
@@ -58,8 +56,7 @@ out:
 bl_status bl_ref_add(bl_backend *be, const bl_add_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    (void)be;
-    BL_TRY(bl_check_add(a, e));
+    BL_TRY(bl_check_add(be, a, e));
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         const float *x = bl_cpu_row(&a->x, r);
         float *y = bl_cpu_row(&a->y, r);
@@ -73,10 +70,10 @@ bl_status bl_ref_gather(bl_backend *be, const bl_gather_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     size_t size = bl_dtype_bytes(a->src.dtype);
-    (void)be;
-    BL_TRY(bl_check_gather(a, e));
+    const int64_t *from_row = bl_cpu_at(&a->from), *to_row = bl_cpu_at(&a->to);
+    BL_TRY(bl_cpu_check_gather(be, a, e));
     for (int64_t i = 0; i < a->n; i++) {
-        int64_t from = a->from ? a->from[i] : i, to = a->to ? a->to[i] : i;
+        int64_t from = from_row ? from_row[i] : i, to = to_row ? to_row[i] : i;
         memmove((char *)bl_cpu_at(&a->dst) + (size_t)(to * a->dst.stride[0]) * size,
                 (const char *)bl_cpu_at(&a->src) + (size_t)(from * a->src.stride[0]) * size,
                 (size_t)a->src.dim[1] * size);
@@ -88,12 +85,12 @@ out:
 bl_status bl_ref_embed(bl_backend *be, const bl_embed_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
+    const int32_t *ids = bl_cpu_at(&a->ids);
     const void *part[BL_MAX_PARTS];
-    (void)be;
-    BL_TRY(bl_check_embed(a, e));
+    BL_TRY(bl_cpu_check_embed(be, a, e));
     bl_cpu_parts(a->w, part);
     for (int64_t i = 0; i < a->y.dim[0]; i++)
-        a->w->format->unpack(a->w->format, &a->w->shape, part, a->ids[i], 0, a->w->shape.in, bl_cpu_row(&a->y, i));
+        a->w->format->unpack(a->w->format, &a->w->shape, part, ids[i], 0, a->w->shape.in, bl_cpu_row(&a->y, i));
 out:
     return st;
 }

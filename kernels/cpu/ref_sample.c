@@ -51,14 +51,13 @@ bl_status bl_ref_sample(bl_backend *be, const bl_sample_args *a, bl_err *e)
     bl_status st = BL_OK;
     entry *list = NULL;
     int32_t *ids = bl_cpu_at(&a->ids);
-    (void)be;
-    BL_TRY(bl_check_sample(a, e));
+    const double *u = bl_cpu_at(&a->u);
+    BL_TRY(bl_check_sample(be, a, e));
     if (!(list = bl_new((size_t)a->vocab, sizeof *list, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    for (int64_t r = 0; r < a->logits.dim[0]; r++)
-        ids[r] = pick(a, bl_cpu_row(&a->logits, r), a->u ? a->u[r] : 0, list);
+    for (int64_t r = 0; r < a->logits.dim[0]; r++) ids[r] = pick(a, bl_cpu_row(&a->logits, r), u ? u[r] : 0, list);
 out:
     bl_free(list);
     return st;

@@ -1,6 +1,7 @@
 /* model_forward.c - logits, losses, hidden states and greedy text of three checkpoints against transformers in float32.
  */
 #include "model_fixture.h"
+#include "lists.h"
 #include "golden_file.h"
 #include <math.h>
 
@@ -65,7 +66,10 @@ static void compare_sequence(const fixture *f, const source *s, const golden *g,
                   a = bl_tensor_1d(d_top.buf, 0, BL_I32, rows);
         assert_ok(bl_logits(f->m, hidden, r, rows, x, &e));
         assert_ok(f->be->ops->loss(
-            f->be, &(bl_loss_args){.logits = x, .vocab = vocab, .target = target, .nll = l, .argmax = a}, &e));
+            f->be,
+            &(bl_loss_args){
+                .logits = x, .vocab = vocab, .target = VIEW_OF(target, BL_I32, rows), .nll = l, .argmax = a},
+            &e));
         assert_ok(f->be->ops->download(f->be, &l, loss + r, &e));
         assert_ok(f->be->ops->download(f->be, &a, top + r, &e));
         for (int64_t p = 0; p < positions[0]; p++) {
@@ -98,7 +102,7 @@ static void compare_sequence(const fixture *f, const source *s, const golden *g,
     if (traced) {
         bl_kv *kv;
         int32_t slot, past = 0, start[] = {0, (int32_t)n[0]};
-        assert_ok(bl_kv_new(f->m, n[0], 1, true, BL_KV_F32, &kv, &e));
+        assert_ok(bl_kv_new(f->m, n[0], 1, true, BL_KV_ACT, &kv, &e));
         assert_ok(bl_kv_slot(kv, n[0], -1, 0, &slot, &e));
         assert_ok(bl_forward_trace(f->m,
                                    &(bl_batch){.ids = ids, .n_seq = 1, .start = start, .past = &past, .slot = &slot},

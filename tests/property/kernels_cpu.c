@@ -79,13 +79,13 @@ static void products_do_not_depend_on_batch_offset_threads_or_instructions(void 
                           z = numbers(ROWS, OUT, 4);
                 bl_actq act = {.bits = bits, .symmetric = true};
                 pack(f, g, dense, &w);
-                assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = &w, .y = y, .act = act}, &e));
+                assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = {&w}, .y = {y}, .act = act}, &e));
                 for (size_t p = 0; p < BL_COUNT(piece); p++) {
                     bl_backend *be = p % 3 == 0 ? one : p % 3 == 1 ? two : other;
                     assert_ok(be->ops->linear(be,
                                               &(bl_linear_args){.x = bl_tensor_rows(x, piece[p].row, piece[p].n),
-                                                                .w = &w,
-                                                                .y = bl_tensor_rows(z, piece[p].row, piece[p].n),
+                                                                .w = {&w},
+                                                                .y = {bl_tensor_rows(z, piece[p].row, piece[p].n)},
                                                                 .act = act},
                                               &e));
                     assert_same(y, piece[p].row, z, piece[p].row, piece[p].n, f->name);
@@ -120,7 +120,7 @@ static void a_packed_product_allocates_at_most_a_mebibyte_per_thread(void **stat
                 bl_tensor x = numbers(shape[s].rows, shape[s].in, 1), y = numbers(shape[s].rows, shape[s].out, 2);
                 bl_alloc_watch_reset(); /* the backend's own scratch counts */
                 assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 2}, &be, &e));
-                assert_ok(be->ops->linear(be, &(bl_linear_args){.x = x, .w = &w, .y = y, .act.bits = bits}, &e));
+                assert_ok(be->ops->linear(be, &(bl_linear_args){.x = x, .w = {&w}, .y = {y}, .act.bits = bits}, &e));
                 if (bl_alloc_watch_thread_max() > 1 << 20)
                     fail_msg("%s, shape %zu: a thread allocated %llu bytes", names[i], s,
                              (unsigned long long)bl_alloc_watch_thread_max());
@@ -172,16 +172,16 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
             for (size_t q = 0; q < BL_COUNT(acts); q++)
                 for (int mode = 0; mode < 4; mode++) {
                     bl_linear_args args = {.x = x,
-                                           .w = &w,
+                                           .w = {&w},
                                            .t = t,
                                            .n_t = n_t,
                                            .act = acts[q],
                                            .adapter = mode & 1 ? &low : NULL,
                                            .accumulate = mode & 2};
                     memcpy(y.buf->data, first.buf->data, y.buf->bytes);
-                    args.y = y;
+                    args.y[0] = y;
                     assert_ok(plain->ops->linear(plain, &args, &e));
-                    args.y = z;
+                    args.y[0] = z;
                     for (int i = 0; i < 3; i++) {
                         bl_backend *be = i == 0 ? one : i == 1 ? two : other;
                         memcpy(z.buf->data, first.buf->data, z.buf->bytes);
@@ -204,6 +204,133 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
     drop(order);
 }
 
+/* q, k and v, or gate and up, with one call: weights of several formats, some of which multiply in integers, with and
+ * without a bias. */
+static void several_weights_of_one_input_have_the_bits_of_single_calls(void **state)
+{
+    enum { ROWS = 37, IN = 192 };
+    static const int64_t out[] = {21, 8, 13};
+    static const char *const names[][3] = {{"int4", "int4", "int4"}, {"int4", "nf4", "fp32"}, {"q5_1", "fp16", "int2"}};
+    static const int64_t rows[] = {1, 2, 5, ROWS};
+    bl_tensor x = numbers(ROWS, IN, 1), dense[3], bias[3], y[3], z[3];
+    bl_backend *const all[] = {plain, one, two, other};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        dense[i] = numbers(out[i], IN, 2 + (uint64_t)i);
+        bias[i] = numbers(1, out[i], 12 + (uint64_t)i);
+        y[i] = numbers(ROWS, out[i], 22);
+        z[i] = numbers(ROWS, out[i], 22);
+    }
+    for (size_t n = 0; n < BL_COUNT(names); n++) {
+        bl_weight w[3];
+        for (int i = 0; i < 3; i++) {
+            const bl_format *f = bl_format_find(names[n][i]);
+            pack(f, geometry(f, out[i], IN, i == 1 ? 64 : 32), dense[i], &w[i]);
+        }
+        for (size_t b = 0; b < BL_COUNT(all); b++)
+            for (size_t r = 0; r < BL_COUNT(rows); r++)
+                for (int mode = 0; mode < 4; mode++) {
+                    bl_linear_args a = {.x = bl_tensor_rows(x, 0, rows[r]), .act.bits = mode & 1 ? 8 : 0};
+                    for (int i = 0; i < 3; i++) {
+                        a.w[0] = &w[i];
+                        a.y[0] = bl_tensor_rows(y[i], 0, rows[r]);
+                        a.bias[0] = mode & 2 && i != 1 ? bias[i] : (bl_tensor){0};
+                        assert_ok(all[b]->ops->linear(all[b], &a, &e));
+                    }
+                    for (int i = 0; i < 3; i++) {
+                        a.w[i] = &w[i];
+                        a.y[i] = bl_tensor_rows(z[i], 0, rows[r]);
+                        a.bias[i] = mode & 2 && i != 1 ? bias[i] : (bl_tensor){0};
+                    }
+                    assert_ok(all[b]->ops->linear(all[b], &a, &e));
+                    for (int i = 0; i < 3; i++) assert_same(y[i], 0, z[i], 0, rows[r], names[n][i]);
+                }
+        for (int i = 0; i < 3; i++) bl_weight_free(&w[i]);
+    }
+    drop(x);
+    for (int i = 0; i < 3; i++) {
+        drop(dense[i]);
+        drop(bias[i]);
+        drop(y[i]);
+        drop(z[i]);
+    }
+}
+
+static void a_bias_is_one_addition_to_the_finished_product(void **state)
+{
+    enum { ROWS = 14, IN = 192, OUT = 21 };
+    static const char *const names[] = {"int4", "nf3", "fp32", "q6_k"};
+    bl_tensor x = numbers(ROWS, IN, 1), dense = numbers(OUT, IN, 2), bias = numbers(1, OUT, 3),
+              y = numbers(ROWS, OUT, 4), z = numbers(ROWS, OUT, 4);
+    bl_backend *const all[] = {plain, one, two, other};
+    (void)state;
+    for (size_t n = 0; n < BL_COUNT(names); n++) {
+        const bl_format *f = bl_format_find(names[n]);
+        bl_shape g = geometry(f, OUT, IN, 64);
+        bl_weight w;
+        if (!f->pack || f->check(f, &g, NULL) != BL_OK) continue;
+        pack(f, g, dense, &w);
+        for (size_t b = 0; b < BL_COUNT(all); b++)
+            for (int64_t rows = 1; rows <= ROWS; rows += rows < 3 ? 1 : 11)
+                for (int bits = 0; bits <= 8; bits += 8) {
+                    bl_linear_args a = {.x = bl_tensor_rows(x, 0, rows),
+                                        .w = {&w},
+                                        .y = {bl_tensor_rows(y, 0, rows)},
+                                        .act.bits = bits};
+                    assert_ok(all[b]->ops->linear(all[b], &a, &e));
+                    for (int64_t i = 0; i < rows * OUT; i++) row_of(y, 0)[i] += row_of(bias, 0)[i % OUT];
+                    a.y[0] = bl_tensor_rows(z, 0, rows);
+                    a.bias[0] = bias;
+                    assert_ok(all[b]->ops->linear(all[b], &a, &e));
+                    assert_same(y, 0, z, 0, rows, names[n]);
+                }
+        bl_weight_free(&w);
+    }
+    drop(x);
+    drop(dense);
+    drop(bias);
+    drop(y);
+    drop(z);
+}
+
+/* The gradient's product: x W is the product of x with the weight turned by hand, to the bit. */
+static void a_transposed_product_is_that_of_the_transposed_weight(void **state)
+{
+    enum { ROWS = 11, IN = 192, OUT = 37 };
+    static const char *const names[] = {"int4", "nf4", "fp32", "q8_0"};
+    const bl_format *fp32 = bl_format_find("fp32");
+    bl_tensor x = numbers(ROWS, OUT, 1), dense = numbers(OUT, IN, 2), y = numbers(ROWS, IN, 4),
+              z = numbers(ROWS, IN, 4), flat = numbers(OUT, IN, 5), turned = numbers(IN, OUT, 6);
+    bl_backend *const all[] = {plain, one, two, other};
+    (void)state;
+    for (size_t n = 0; n < BL_COUNT(names); n++) {
+        const bl_format *f = bl_format_find(names[n]);
+        bl_weight w, wt;
+        pack(f, geometry(f, OUT, IN, 64), dense, &w);
+        assert_ok(plain->ops->unpack(plain, &(bl_unpack_args){.w = &w, .rows = OUT, .y = flat}, &e));
+        for (int64_t i = 0; i < OUT * IN; i++) row_of(turned, i % IN)[i / IN] = row_of(flat, 0)[i];
+        pack(fp32, geometry(fp32, IN, OUT, 0), turned, &wt);
+        for (size_t b = 0; b < BL_COUNT(all); b++)
+            for (int add = 0; add < 2; add++) {
+                bl_linear_args a = {.x = x, .w = {&wt}, .y = {y}, .accumulate = add};
+                assert_ok(all[b]->ops->linear(all[b], &a, &e));
+                a = (bl_linear_args){.x = x, .w = {&w}, .y = {z}, .accumulate = add, .transpose = true};
+                assert_ok(all[b]->ops->linear(all[b], &a, &e));
+                assert_same(y, 0, z, 0, ROWS, names[n]);
+                a.act.bits = 8;
+                assert_refused(all[b]->ops->linear(all[b], &a, &e), BL_E_INTERNAL, "nothing else");
+            }
+        bl_weight_free(&w);
+        bl_weight_free(&wt);
+    }
+    drop(x);
+    drop(dense);
+    drop(y);
+    drop(z);
+    drop(flat);
+    drop(turned);
+}
+
 /* A Hadamard transform and a permutation keep lengths, and the product of a transformed x with the transformed weight
  * is the product. */
 static void an_orthogonal_transform_on_both_sides_changes_nothing(void **state)
@@ -218,10 +345,10 @@ static void an_orthogonal_transform_on_both_sides_changes_nothing(void **state)
     for (int i = 0; i < IN * IN; i++) ((float *)unit.buf->data)[i] = i / IN == i % IN;
     pack(f, geometry(f, OUT, IN, 0), dense, &w);
     pack(f, geometry(f, IN, IN, 0), unit, &wi);
-    assert_ok(two->ops->linear(two, &(bl_linear_args){.x = dense, .w = &wi, .y = turned, .t = &h, .n_t = 1}, &e));
+    assert_ok(two->ops->linear(two, &(bl_linear_args){.x = dense, .w = {&wi}, .y = {turned}, .t = &h, .n_t = 1}, &e));
     pack(f, geometry(f, OUT, IN, 0), turned, &wt);
-    assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = &w, .y = y}, &e));
-    assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = &wt, .y = z, .t = &h, .n_t = 1}, &e));
+    assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = {&w}, .y = {y}}, &e));
+    assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = {&wt}, .y = {z}, .t = &h, .n_t = 1}, &e));
     for (int i = 0; i < ROWS * OUT; i++) assert_true(fabsf(row_of(y, 0)[i] - row_of(z, 0)[i]) < 1e-5f);
     bl_weight_free(&w);
     bl_weight_free(&wi);
@@ -244,11 +371,11 @@ static void integer_products_are_near_those_of_the_dequantized_values(void **sta
     double d2 = 0, y2 = 0;
     (void)state;
     pack(f, geometry(f, OUT, IN, 64), dense, &w);
-    bl_linear_args a = {.x = x, .w = &w, .y = y};
+    bl_linear_args a = {.x = x, .w = {&w}, .y = {y}};
     assert_false(two->ops->linear_is_integer(two, &a));
     assert_ok(two->ops->linear(two, &a, &e));
     a.act.bits = 8;
-    a.y = z;
+    a.y[0] = z;
     assert_true(two->ops->linear_is_integer(two, &a));
     assert_ok(two->ops->linear(two, &a, &e));
     for (int i = 0; i < ROWS * OUT; i++) {
@@ -274,7 +401,7 @@ static void a_value_that_is_not_finite_stays_in_its_row(void **state)
     pack(f, geometry(f, OUT, IN, 32), dense, &w);
     row_of(x, 2)[5] = NAN;
     for (int bits = 0; bits <= 8; bits += 8) {
-        assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = &w, .y = y, .act.bits = bits}, &e));
+        assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = {&w}, .y = {y}, .act.bits = bits}, &e));
         for (int r = 0; r < ROWS; r++)
             for (int o = 0; o < OUT; o++) assert_true((bool)isnan(row_of(y, r)[o]) == (r == 2));
     }
@@ -290,6 +417,9 @@ int main(void)
         cmocka_unit_test(products_do_not_depend_on_batch_offset_threads_or_instructions),
         cmocka_unit_test(a_packed_product_allocates_at_most_a_mebibyte_per_thread),
         cmocka_unit_test(a_whole_linear_has_the_bits_of_the_reference),
+        cmocka_unit_test(several_weights_of_one_input_have_the_bits_of_single_calls),
+        cmocka_unit_test(a_bias_is_one_addition_to_the_finished_product),
+        cmocka_unit_test(a_transposed_product_is_that_of_the_transposed_weight),
         cmocka_unit_test(an_orthogonal_transform_on_both_sides_changes_nothing),
         cmocka_unit_test(integer_products_are_near_those_of_the_dequantized_values),
         cmocka_unit_test(a_value_that_is_not_finite_stays_in_its_row),

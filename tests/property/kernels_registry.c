@@ -59,7 +59,8 @@ static void every_kernel_has_the_bits_of_the_reference(void **state)
             size_t bytes = (size_t)(shapes[s].rows * shapes[s].out) * sizeof *want;
             if (!k->applicable(fast, &shapes[s])) continue;
             assert_ok(bl_kernel_prepare(k, fast, &shapes[s], &c, &e));
-            assert_ok(plain->ops->linear(plain, &(bl_linear_args){.x = c.x, .w = &c.w, .y = c.y, .act = c.act}, &e));
+            assert_ok(
+                plain->ops->linear(plain, &(bl_linear_args){.x = c.x, .w = {&c.w}, .y = {c.y}, .act = c.act}, &e));
             memcpy(want, c.y.buf->data, bytes);
             assert_ok(fast->ops->fill(fast, &c.y, 1e30, &e));
             assert_ok(k->run(fast, &c, &e));

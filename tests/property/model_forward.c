@@ -65,7 +65,7 @@ static void tokens_one_by_one_give_what_a_whole_prompt_gives(void **state)
         float *want = alone(&f, ids, LEN), *got = malloc(LEN * (size_t)dim * sizeof *got);
         bl_tensor h = fixture_tensor(&f, BL_F32, LEN, dim);
         bl_kv *kv;
-        assert_ok(bl_kv_new(f.m, LEN, 1, false, BL_KV_F32, &kv, &e));
+        assert_ok(bl_kv_new(f.m, LEN, 1, false, BL_KV_ACT, &kv, &e));
         assert_ok(bl_kv_slot(kv, LEN, -1, 0, &slot, &e));
         for (int32_t at = 0, n; at < LEN; at += n) {
             n = at < 40 ? 1 : BL_MIN(LEN - at, 17);
@@ -119,7 +119,7 @@ static void a_ragged_batch_gives_what_its_sequences_give_alone(void **state)
         int64_t dim = f.m->config.dim, n_want = 0;
         bl_kv *kv;
         bl_rng r = bl_rng_at(5, 0, 0);
-        assert_ok(bl_kv_new(f.m, SEQS * LEN, SEQS, true, BL_KV_F32, &kv, &e));
+        assert_ok(bl_kv_new(f.m, SEQS * LEN, SEQS, true, BL_KV_ACT, &kv, &e));
         for (int s = 0; s < SEQS; s++) {
             int32_t parent = s % 3 ? slot[s - 1] : -1; /* s % 3: a root, its fork, a fork of the fork */
             int64_t shared = 0;
@@ -191,7 +191,7 @@ static void what_is_not_a_batch_is_refused(void **state)
     fixture f = fixture_open(noise, "", 1, false);
     bl_tensor h = fixture_tensor(&f, BL_F32, 4, f.m->config.dim);
     random_ids(ids, LEN, 2, f.m->config.vocab);
-    assert_ok(bl_kv_new(f.m, 200, 3, false, BL_KV_F32, &kv, &e));
+    assert_ok(bl_kv_new(f.m, 200, 3, false, BL_KV_ACT, &kv, &e));
     assert_ok(bl_kv_slot(kv, 10, -1, 0, &a, &e));
     assert_refused(bl_kv_slot(kv, 191, -1, 0, &b, &e), BL_E_DEVMEM, "holds 200 positions");
     assert_refused(bl_kv_slot(kv, 1, a, 11, &b, &e), BL_E_INTERNAL, "cannot be continued");

@@ -540,15 +540,18 @@ static bl_status watch(void *ctx, const bl_observed *t, bl_err *e)
     int64_t vocab = t->logits.dim[1];
     float *x = malloc((size_t)(t->rows * vocab) * sizeof *x);
     bl_backend *be = t->logits.buf->backend;
+    int32_t *target = malloc((size_t)t->rows * sizeof *target);
     bl_status st = be->ops->download(be, &t->logits, x, e);
-    for (int64_t i = 0; i < t->rows; i++) {
+    if (st == BL_OK) st = be->ops->download(be, &t->target, target, e);
+    for (int64_t i = 0; i < t->rows && st == BL_OK; i++) {
         double z = 0;
         for (int64_t v = 0; v < vocab; v++) z += exp((double)x[i * vocab + v]);
-        s->nll[t->request[i]][t->pair[i]] += log(z) - x[i * vocab + t->target[i]];
+        s->nll[t->request[i]][t->pair[i]] += log(z) - x[i * vocab + target[i]];
         s->count[t->request[i]][t->pair[i]][t->position[i]]++;
     }
     s->rows += t->rows;
     free(x);
+    free(target);
     return st;
 }
 

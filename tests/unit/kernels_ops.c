@@ -3,6 +3,7 @@
 #include "test.h"
 #include "kernels/base/rng.h"
 #include "kernels/cpu/cpu.h"
+#include "lists.h"
 
 static bl_err e;
 static bl_backend *backends[4]; /* fast, plain C on two threads, reference, AVX2 */
@@ -84,6 +85,12 @@ static void a_device_that_is_not_there_is_refused_with_those_that_are(void **sta
     assert_refused(bl_backend_open(&(bl_backend_opts){.device = "tpu:0"}, &be, &e), BL_E_UNSUPPORTED, "there are: cpu");
     assert_refused(bl_backend_open(&(bl_backend_opts){.threads = -1}, &be, &e), BL_E_CONFIG, "threads");
     assert_null(be);
+    assert_refused(bl_device_check("cuda:7", &e), BL_E_UNSUPPORTED, "no device 'cuda:7'; there are: cpu");
+    assert_ok(bl_device_check("cpu", &e));
+    assert_ok(bl_device_check(NULL, &e));
+    assert_null(bl_device_numerics("cuda:7"));
+    assert_string_equal(bl_device_numerics("cpu"), "cpu-f32");
+    EACH(open) assert_string_equal(bl_backend_numerics(open), "cpu-f32");
 }
 
 static void opening_survives_the_failure_of_every_allocation(void **state)
@@ -159,7 +166,7 @@ static void norm_divides_by_the_root_mean_square(void **state)
 static void rope_turns_pairs_that_lie_half_a_head_apart(void **state)
 {
     bl_tensor c = with(2, 2, (float[]){1, 1, 0, 1}), s = with(2, 2, (float[]){0, 0, 1, 0});
-    int32_t pos[] = {1, 0}, wrong[] = {2, 0};
+    bl_tensor pos = I32(1, 0), wrong = I32(2, 0);
     (void)state;
     EACH(be)
     { /* at position 1 a quarter turn of the first pair */
@@ -197,13 +204,16 @@ static void rows_are_gathered_and_scattered(void **state)
     EACH(be)
     {
         bl_tensor dst = make(BL_F32, 4, 2);
-        int64_t from[] = {2, 0}, to[] = {0, 3}, wrong[] = {0, 4};
+        bl_tensor from = I64(2, 0), to = I64(0, 3), wrong = I64(0, 4), none = {0};
         assert_ok(be->ops->gather(be, &(bl_gather_args){src, dst, from, to, 2}, &e));
         assert_memory_equal(dst.buf->data, ((float[]){5, 6, 0, 0, 0, 0, 1, 2}), 32);
-        assert_ok(be->ops->gather(be, &(bl_gather_args){src, dst, NULL, NULL, 1}, &e));
+        assert_ok(be->ops->gather(be, &(bl_gather_args){src, dst, none, none, 1}, &e));
         assert_true(f32(dst)[0] == 1);
         assert_refused(be->ops->gather(be, &(bl_gather_args){src, dst, from, wrong, 2}, &e), BL_E_INTERNAL,
                        "out of range");
+        assert_refused(be->ops->gather(be, &(bl_gather_args){src, dst, none, none, 4}, &e), BL_E_INTERNAL, "too short");
+        assert_refused(be->ops->gather(be, &(bl_gather_args){src, dst, I32(2, 0), to, 2}, &e), BL_E_INTERNAL,
+                       "another type");
         drop(dst);
     }
     drop(src);
@@ -214,7 +224,7 @@ static void embed_unpacks_the_rows_of_the_ids(void **state)
     const bl_format *f = bl_format_find("int8");
     bl_shape g = {.out = 5, .in = 64, .group = 32, .zero = BL_ZERO_PACKED, .scale = BL_F16};
     bl_tensor dense = random_f32(5, 64, 1, 1), y = make(BL_F32, 3, 64), all = make(BL_F32, 5, 64);
-    int32_t ids[] = {4, 0, 4}, wrong[] = {4, 5, 0};
+    bl_tensor ids = I32(4, 0, 4), wrong = I32(4, 5, 0);
     bl_weight w;
     double d2, x2;
     (void)state;
@@ -225,7 +235,7 @@ static void embed_unpacks_the_rows_of_the_ids(void **state)
         assert_true(d2 > 0 && d2 / x2 < 1e-4);
         assert_ok(be->ops->unpack(be, &(bl_unpack_args){&w, 0, 5, all}, &e));
         assert_ok(be->ops->embed(be, &(bl_embed_args){&w, ids, y}, &e));
-        for (int r = 0; r < 3; r++) assert_memory_equal(f32(y) + 64 * r, f32(all) + 64 * ids[r], 256);
+        for (int r = 0; r < 3; r++) assert_memory_equal(f32(y) + 64 * r, f32(all) + 64 * i32(ids)[r], 256);
         assert_refused(be->ops->embed(be, &(bl_embed_args){&w, wrong, y}, &e), BL_E_INTERNAL,
                        "token id 5 is not in 0..4");
         bl_weight_free(&w);
@@ -286,7 +296,7 @@ static void loss_is_the_negative_log_of_the_softmax(void **state)
 {
     bl_tensor l = with(3, 4, (float[]){0, 0, 0, 99, 1, 3, 3, 99, 0, NAN, 0, 99}), nll = make(BL_F64, 1, 3),
               top = make(BL_I32, 1, 3);
-    int32_t target[] = {1, -1, 0};
+    bl_tensor target = I32(1, -1, 0);
     (void)state;
     EACH(be)
     { /* the fourth column is padding */
@@ -296,6 +306,8 @@ static void loss_is_the_negative_log_of_the_softmax(void **state)
         assert_true(i32(top)[0] == 0 && i32(top)[1] == 1); /* first of equals */
         assert_refused(be->ops->loss(be, &(bl_loss_args){.logits = l, .vocab = 5, .nll = nll}, &e), BL_E_INTERNAL,
                        "vocab");
+        bl_loss_args wrong = {.logits = l, .vocab = 3, .target = I32(1, 3, 0), .nll = nll};
+        assert_refused(be->ops->loss(be, &wrong, &e), BL_E_INTERNAL, "a target is out of range");
     }
     drop(l);
     drop(nll);
@@ -306,15 +318,16 @@ static void fast_losses_have_the_bits_of_the_reference(void **state)
 {
     enum { ROWS = 5, VOCAB = 1003 };
     bl_tensor p = random_f32(ROWS, VOCAB + 5, 1, 20), q = random_f32(ROWS, VOCAB + 5, 2, 20), d[2][3], i[2][2];
-    int32_t target[] = {0, 1002, 500, 7, 9};
+    const int32_t target[] = {0, 1002, 500, 7, 9};
+    bl_tensor targets = VIEW_OF(target, BL_I32, ROWS);
     (void)state;
     memcpy(f32(q), f32(p), (VOCAB + 5) * 4); /* the first row is the same in both */
     for (int b = 0; b < 2; b++) {
         for (int n = 0; n < 3; n++) d[b][n] = make(BL_F64, 1, ROWS);
         for (int n = 0; n < 2; n++) i[b][n] = make(BL_I32, 1, ROWS);
-        assert_ok(backends[b]->ops->loss(backends[b], &(bl_loss_args){p, VOCAB, target, d[b][0], i[b][0]}, &e));
+        assert_ok(backends[b]->ops->loss(backends[b], &(bl_loss_args){p, VOCAB, targets, d[b][0], i[b][0]}, &e));
         assert_ok(backends[b]->ops->kl_div(backends[b],
-                                           &(bl_kl_div_args){p, q, VOCAB, target, d[b][1], d[b][2], i[b][1]}, &e));
+                                           &(bl_kl_div_args){p, q, VOCAB, targets, d[b][1], d[b][2], i[b][1]}, &e));
     }
     for (int n = 0; n < 3; n++) assert_equal_bits(d[0][n], d[1][n]);
     for (int n = 0; n < 2; n++) assert_equal_bits(i[0][n], i[1][n]);
@@ -354,7 +367,8 @@ static void samples_follow_temperature_and_top_p(void **state)
     (void)state;
     EACH(be)
     for (size_t i = 0; i < BL_COUNT(row); i++) {
-        assert_ok(be->ops->sample(be, &(bl_sample_args){l, 4, row[i].temperature, row[i].top_p, &row[i].u, ids}, &e));
+        assert_ok(
+            be->ops->sample(be, &(bl_sample_args){l, 4, row[i].temperature, row[i].top_p, F64(row[i].u), ids}, &e));
         if (i32(ids)[0] != row[i].want) fail_msg("row %zu: %d, wanted %d", i, (int)i32(ids)[0], (int)row[i].want);
     }
     drop(l);
@@ -366,12 +380,9 @@ static bl_attention_args attention_of(bl_tensor q, bl_tensor k, bl_tensor v, bl_
                                       int64_t dim)
 {
     return (bl_attention_args){.q = q,
-                               .k = k,
-                               .v = v,
+                               .kv = {.rows = k.dim[0], .heads = kv, .head_dim = dim, .k = k, .v = v},
                                .y = y,
                                .heads = heads,
-                               .kv_heads = kv,
-                               .head_dim = dim,
                                .scale = 1 / sqrt((double)dim)};
 }
 
@@ -385,22 +396,44 @@ static void attention_is_a_weighted_mean_of_what_came_before(void **state)
     {
         bl_attention_args a = attention_of(q, k, v, y, 1, 1, 2);
         a.n_seq = 1;
-        a.start = (int32_t[]){0, 2};
-        a.past = (int32_t[]){0};
-        a.seg = &(bl_kv_seg){0, 2};
-        a.seg_start = (int32_t[]){0, 1};
+        a.start = I32(0, 2);
+        a.past = I32(0);
+        a.seg = SEGMENTS(0, 2);
+        a.seg_start = I32(0, 1);
         assert_ok(be->ops->attention(be, &a, &e));
         assert_true(f32(y)[0] == 1 && f32(y)[1] == 2);
         assert_true(fabs(f32(y)[2] - (p + 3 * (1 - p))) < 1e-6 && fabs(f32(y)[3] - (2 * p + 4 * (1 - p))) < 1e-6);
-        a.seg = &(bl_kv_seg){1, 2};
+        a.seg = SEGMENTS(1, 2);
         assert_refused(be->ops->attention(be, &a, &e), BL_E_INTERNAL, "outside");
-        a.seg = &(bl_kv_seg){0, 1};
+        a.seg = SEGMENTS(0, 1);
         assert_refused(be->ops->attention(be, &a, &e), BL_E_INTERNAL, "segments hold 1 positions, 2 expected");
     }
     drop(q);
     drop(k);
     drop(v);
     drop(y);
+}
+
+static void keys_and_values_go_to_their_rows_of_the_cache(void **state)
+{
+    bl_tensor k = with(2, 2, (float[]){1, 2, 3, 4}), v = with(2, 2, (float[]){5, 6, 7, 8});
+    (void)state;
+    EACH(be)
+    {
+        bl_kv_view cache = {.rows = 3, .heads = 1, .head_dim = 2, .k = make(BL_F32, 3, 2), .v = make(BL_F32, 3, 2)};
+        bl_kv_append_args a = {.kv = cache, .k = k, .v = v, .to = I64(2, 0)};
+        assert_ok(be->ops->kv_append(be, &a, &e));
+        assert_memory_equal(f32(cache.k), ((float[]){3, 4, 0, 0, 1, 2}), 24);
+        assert_memory_equal(f32(cache.v), ((float[]){7, 8, 0, 0, 5, 6}), 24);
+        a.to = I64(2, 3);
+        assert_refused(be->ops->kv_append(be, &a, &e), BL_E_INTERNAL, "row 3 is outside the cache of 3");
+        a.to = I64(2);
+        assert_refused(be->ops->kv_append(be, &a, &e), BL_E_INTERNAL, "another shape");
+        drop(cache.k);
+        drop(cache.v);
+    }
+    drop(k);
+    drop(v);
 }
 
 /* One sequence of 150 positions whole; in chunks; behind a shared prefix in two segments; beside others; fast and
@@ -419,10 +452,10 @@ static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **st
         for (int i = 0; i < 4; i++) y[i] = make(BL_F32, N, h * d);
         bl_attention_args a = attention_of(q, k, v, y[0], h, kv, d);
         a.n_seq = 1;
-        a.start = (int32_t[]){0, N};
-        a.past = (int32_t[]){0};
-        a.seg = &(bl_kv_seg){0, N};
-        a.seg_start = (int32_t[]){0, 1};
+        a.start = I32(0, N);
+        a.past = I32(0);
+        a.seg = SEGMENTS(0, N);
+        a.seg_start = I32(0, 1);
         assert_ok(backends[0]->ops->attention(backends[0], &a, &e));
         a.y = y[1];
         for (size_t i = 1; i < BL_COUNT(backends); i++) {
@@ -435,30 +468,33 @@ static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **st
             n = BL_MIN(1 + at * 7 % 50, N - at);
             a.q = bl_tensor_rows(q, at, n);
             a.y = bl_tensor_rows(y[2], at, n);
-            a.start = (int32_t[]){0, n};
-            a.past = &at;
-            a.seg = &(bl_kv_seg){0, at + n};
+            a.start = I32(0, n);
+            a.past = I32(at);
+            a.seg = SEGMENTS(0, at + n);
             assert_ok(backends[0]->ops->attention(backends[0], &a, &e));
         }
         assert_equal_bits(y[0], y[2]);
 
         /* positions 0..99 stay, 100.. are moved behind; two sequences share the prefix, the second asks for its last 50
          */
-        bl_gather_args move = {.src = k, .dst = k, .n = 50, .from = (int64_t[50]){0}, .to = (int64_t[50]){0}};
+        bl_gather_args move = {.src = k, .dst = k, .n = 50};
+        int64_t from[50], to[50];
         for (int i = 0; i < 50; i++) {
-            ((int64_t *)move.from)[i] = 100 + i;
-            ((int64_t *)move.to)[i] = 237 + i;
+            from[i] = 100 + i;
+            to[i] = 237 + i;
         }
+        move.from = VIEW_OF(from, BL_I64, 50);
+        move.to = VIEW_OF(to, BL_I64, 50);
         assert_ok(backends[0]->ops->gather(backends[0], &move, &e));
         move.src = move.dst = v;
         assert_ok(backends[0]->ops->gather(backends[0], &move, &e));
         a.q = q;
         a.y = y[3];
         a.n_seq = 2;
-        a.start = (int32_t[]){0, 100, N};
-        a.past = (int32_t[]){0, 100};
-        a.seg = (bl_kv_seg[]){{0, 70}, {70, 30}, {0, 30}, {30, 0}, {30, 70}, {237, 50}};
-        a.seg_start = (int32_t[]){0, 2, 6};
+        a.start = I32(0, 100, N);
+        a.past = I32(0, 100);
+        a.seg = SEGMENTS(0, 70, 70, 30, 0, 30, 30, 0, 30, 70, 237, 50);
+        a.seg_start = I32(0, 2, 6);
         assert_ok(backends[0]->ops->attention(backends[0], &a, &e));
         assert_equal_bits(y[0], y[3]);
         for (int i = 0; i < 4; i++) drop(y[i]);
@@ -476,10 +512,10 @@ static void a_position_does_not_see_what_comes_later(void **state)
     bl_attention_args a = attention_of(q, k, v, y, 1, 1, D);
     (void)state;
     a.n_seq = 1;
-    a.start = (int32_t[]){0, N};
-    a.past = (int32_t[]){0};
-    a.seg = &(bl_kv_seg){0, N};
-    a.seg_start = (int32_t[]){0, 1};
+    a.start = I32(0, N);
+    a.past = I32(0);
+    a.seg = SEGMENTS(0, N);
+    a.seg_start = I32(0, 1);
     EACH(be)
     {
         a.y = y;
@@ -506,7 +542,7 @@ static void fast_rows_have_the_bits_of_the_reference(void **state)
               y = make(BL_F32, ROWS, DIM), z = make(BL_F32, ROWS, DIM);
     bl_tensor c = random_f32(9, 13, 4, 1), s = random_f32(9, 13, 5, 1), r = random_f32(ROWS, 78, 6, 1),
               t = make(BL_F32, ROWS, 78);
-    static const int32_t pos[] = {0, 8, 3, 3, 1, 2, 5};
+    bl_tensor pos = I32(0, 8, 3, 3, 1, 2, 5);
     (void)state;
     for (int b = 0; b < 2; b++) {
         bl_tensor to = b ? z : y, turned = b ? t : r;
@@ -564,7 +600,7 @@ static void product_calls_are_counted_by_their_rows(void **state)
         be->ops->product_rows(be, before);
         for (size_t i = 0; i < BL_COUNT(rows); i++) {
             bl_tensor x = random_f32(rows[i], 8, 2, 1), y = make(BL_F32, rows[i], 4);
-            assert_ok(be->ops->linear(be, &(bl_linear_args){.x = x, .w = &w, .y = y}, &e));
+            assert_ok(be->ops->linear(be, &(bl_linear_args){.x = x, .w = {&w}, .y = {y}}, &e));
             drop(x);
             drop(y);
         }
@@ -595,6 +631,7 @@ int main(void)
         cmocka_unit_test(fast_losses_have_the_bits_of_the_reference),
         cmocka_unit_test(samples_follow_temperature_and_top_p),
         cmocka_unit_test(attention_is_a_weighted_mean_of_what_came_before),
+        cmocka_unit_test(keys_and_values_go_to_their_rows_of_the_cache),
         cmocka_unit_test(attention_does_not_depend_on_chunks_segments_or_neighbours),
         cmocka_unit_test(a_position_does_not_see_what_comes_later),
         cmocka_unit_test(fast_rows_have_the_bits_of_the_reference),

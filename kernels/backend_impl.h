@@ -1,0 +1,14 @@
+/* backend_impl.h - one row of the table of backends. */
+#ifndef BL_BACKEND_IMPL_H
+#define BL_BACKEND_IMPL_H
+#include "ops.h"
+
+typedef struct bl_backend_kind {
+    const char *name;     /* "cpu", as ops->name */
+    const char *numerics; /* class of its arithmetic, "cpu-f32" */
+    /* Whether `device` is one of its own, and whether it is there. Opens nothing. */
+    bool (*is)(const char *device);
+    bl_status (*open)(bl_backend *be, bl_err *e); /* fills ops, act and own from opts */
+    void (*close)(bl_backend *be);
+} bl_backend_kind;
+#endif
