@@ -158,15 +158,17 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     return BL_OK;
 }
 
-/* SOURCE:CONVENTION of every line of sources.def, one to three conventions a line. */
-#define NAMES1(source, a)                      source ":" a,
-#define NAMES2(source, a, b)                   NAMES1(source, a) NAMES1(source, b)
-#define NAMES3(source, a, b, c)                NAMES2(source, a, b) NAMES1(source, c)
-#define PICK(a, b, c, names, ...)              names
-#define BL_SOURCE(id, source, doc, where, ...) PICK(__VA_ARGS__, NAMES3, NAMES2, NAMES1, )(source, __VA_ARGS__)
+/* SOURCE:CONVENTION of every line of sources.def that is scored, one to three conventions a line. */
+#define NAMES1(source, a)                             source ":" a,
+#define NAMES2(source, a, b)                          NAMES1(source, a) NAMES1(source, b)
+#define NAMES3(source, a, b, c)                       NAMES2(source, a, b) NAMES1(source, c)
+#define PICK(a, b, c, names, ...)                     names
+#define BL_SOURCE(id, source, split, doc, where, ...) PICK(__VA_ARGS__, NAMES3, NAMES2, NAMES1, )(source, __VA_ARGS__)
+#define BL_TEXT(...)
 static const char *const names[] = {
 #include "harness/data/sources.def"
     NULL};
+#undef BL_TEXT
 #undef BL_SOURCE
 
 const bl_task bl_task_perplexity = {

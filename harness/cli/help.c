@@ -173,7 +173,7 @@ void bl_help_bash(const bl_program *p, bl_text *t)
                    "    COMPREPLY=()\n    case $COMP_CWORD,$verb,$prev in\n    1,*) words='");
     for (size_t i = 0; bl_verbs[i]; i++)
         if (!bl_verbs[i]->hidden) bl_text_addf(t, "%s ", bl_verbs[i]->name);
-    bl_text_add(t, "--help --version' ;;\n    2,list,*) words='methods tasks kernels formats plots' ;;\n    2,bench,*) "
+    bl_text_add(t, "--help --version' ;;\n    2,list,*) words='methods tasks texts kernels formats plots' ;;\n    2,bench,*) "
                    "words='kernels scoring' ;;\n    2,ask,*) words='");
     task_words(p, t);
     bl_text_add(t, "' ;;\n    2,show,*) words='");

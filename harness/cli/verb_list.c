@@ -1,6 +1,7 @@
 /* verb_list.c - names of everything that is registered, one line each. */
 #include "session.h"
 #include "kernels/kernel.h"
+#include "harness/data/sources.h"
 #include "plots/plot.h"
 #include <string.h>
 
@@ -47,6 +48,11 @@ static void formats(const bl_program *p, list *l)
     (void)p;
     for (size_t i = 0; bl_format_at(i); i++) add(l, bl_format_at(i)->name, bl_format_at(i)->doc);
 }
+static void texts(const bl_program *p, list *l)
+{
+    (void)p;
+    for (size_t i = 0; bl_source_at(i); i++) add(l, bl_source_at(i)->id, bl_source_at(i)->doc);
+}
 static void plots(const bl_program *p, list *l)
 {
     (void)p;
@@ -56,7 +62,8 @@ static void plots(const bl_program *p, list *l)
 static const struct {
     const char *name;
     void (*fill)(const bl_program *, list *);
-} kinds[] = {{"methods", methods}, {"tasks", tasks}, {"kernels", kernels}, {"formats", formats}, {"plots", plots}};
+} kinds[] = {{"methods", methods}, {"tasks", tasks},     {"texts", texts},
+             {"kernels", kernels}, {"formats", formats}, {"plots", plots}};
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
@@ -75,13 +82,13 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     const char *near = bl_nearest(args->pos[0], names);
     return bl_fail(e, BL_E_CONFIG, "'%s' cannot be listed; %s%s?", args->pos[0],
-                   near ? "did you mean " : "methods, tasks, kernels, formats or plots", near ? near : "");
+                   near ? "did you mean " : "methods, tasks, texts, kernels, formats or plots", near ? near : "");
 }
 
 const bl_verb bl_verb_list = {
     .name = "list",
-    .args = "methods|tasks|kernels|formats|plots",
-    .line = "methods, tasks, kernels, formats, plots: one line each",
+    .args = "methods|tasks|texts|kernels|formats|plots",
+    .line = "methods, tasks, texts for calibration, kernels, formats, plots: one line each",
     .example = "bitladder list tasks",
     .opts = rows,
     .opts_size = sizeof(opts),

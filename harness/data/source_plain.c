@@ -68,11 +68,36 @@ out:
     return st;
 }
 
+static const char *const ptb_train[] = {"ptb/ptb.train.txt", "simple-examples/data/ptb.train.txt", "ptb.train.txt",
+                                        NULL};
+
 bl_status bl_source_load_ptb(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
 {
     static const char *const names[] = {"ptb/ptb.valid.txt", "simple-examples/data/ptb.valid.txt", "ptb.valid.txt",
                                         NULL};
     return load_lines("ptb", names, "\n\n", d, a, out, e);
+}
+
+bl_status bl_source_load_ptb_train(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    return load_lines("ptb:train", ptb_train, "\n\n", d, a, out, e);
+}
+
+bl_status bl_source_load_ptb_new_train(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    return load_lines("ptb-new:train", ptb_train, " ", d, a, out, e);
+}
+
+bl_status bl_source_load_c4_web(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    static const char *const names[] = {"c4/web_calibration.utf8", "web_calibration.utf8", NULL};
+    return load_lines("c4-web:train", names, " ", d, a, out, e);
+}
+
+bl_status bl_source_load_c4_train(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    static const char *const names[] = {"c4/en/c4-train.00000-of-01024.json", "c4/c4-train.00000-of-01024.json", NULL};
+    return load_documents("c4:train", names, 10000, d, a, out, e);
 }
 
 bl_status bl_source_load_ptb_new(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)

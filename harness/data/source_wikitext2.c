@@ -1,4 +1,4 @@
-/* source_wikitext2.c - WikiText-2, test split, as three published protocols read it.
+/* source_wikitext2.c - WikiText, as three published protocols read it.
  *
  *     raw      the file's bytes                                                        (llama.cpp)
  *     stream   the rows of the Hub joined with two newlines                            (GPTQ and its followers)
@@ -11,10 +11,17 @@
 #include "pytext.h"
 #include <string.h>
 
-static const char *const names[] = {
-    "wikitext2/wiki.test.raw", "wikitext-2-raw/wiki.test.raw", "wikitext-2-raw-v1/wiki.test.raw",       "wiki.test.raw",
-    "wikitext2/test.jsonl",    "wikitext-2-raw-v1/test.jsonl", "wikitext/wikitext-2-raw-v1/test.jsonl", NULL};
-enum { FIRST_EXPORT = 4 }; /* index of the first JSON-lines name */
+/* Where the rows of a split are, as a raw file or as an export. */
+#define RAW(split)                                                                                                     \
+    "wikitext2/wiki." split ".raw", "wikitext-2-raw/wiki." split ".raw", "wikitext-2-raw-v1/wiki." split ".raw",       \
+        "wiki." split ".raw"
+#define EXPORT(split)                                                                                                  \
+    "wikitext2/" split ".jsonl", "wikitext-2-raw-v1/" split ".jsonl", "wikitext/wikitext-2-raw-v1/" split ".jsonl"
+static const char *const test_names[] = {RAW("test"), EXPORT("test"), NULL},
+                         *const valid_names[] = {RAW("valid"), EXPORT("validation"), NULL},
+                         *const train_names[] = {RAW("train"), EXPORT("train"), NULL},
+                         *const valid103_names[] = {"wikitext2/wiki.valid.wt103", "wikitext-103/wiki.valid.tokens",
+                                                    NULL};
 
 static bl_status read_export(const char *path, bl_text *raw, bl_hash *hash, bl_err *e)
 {
@@ -143,15 +150,17 @@ out:
     return st;
 }
 
-bl_status bl_source_load_wikitext2(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
+static bl_status load(const char *source, const char *const *names, const bl_data_dirs *d, bl_arena *a,
+                      bl_source_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_source_text t = {0};
     bl_text raw = {0}, stream = {0};
     int which;
 
-    BL_TRY(bl_data_find(d, names, bl_source_find("wikitext2")->where, a, &t.path, &which, e));
-    if (which < FIRST_EXPORT) {
+    BL_TRY(bl_data_find(d, names, bl_source_find(source)->where, a, &t.path, &which, e));
+    const char *end = strrchr(names[which], '.');
+    if (strcmp(end, ".jsonl") != 0) {
         char *s;
         BL_TRY(bl_text_file(t.path, 0, &s, &raw.n, &t.hash, e));
         raw.s = s;
@@ -176,4 +185,21 @@ out:
     bl_text_free(&stream);
     bl_text_free(&raw);
     return st;
+}
+
+bl_status bl_source_load_wikitext2(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    return load("wikitext2:test", test_names, d, a, out, e);
+}
+bl_status bl_source_load_wikitext2_valid(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    return load("wikitext2:valid", valid_names, d, a, out, e);
+}
+bl_status bl_source_load_wikitext2_train(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    return load("wikitext2:train", train_names, d, a, out, e);
+}
+bl_status bl_source_load_wikitext103_valid(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    return load("wikitext103:valid", valid103_names, d, a, out, e);
 }

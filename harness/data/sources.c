@@ -4,24 +4,60 @@
 
 #define BL_SOURCE(id, ...)                                                                                             \
     bl_status bl_source_load_##id(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e);
+#define BL_TEXT BL_SOURCE
 #include "sources.def"
+#undef BL_TEXT
 #undef BL_SOURCE
 
-#define BL_SOURCE(id, name, doc, where, ...) static const char *const id##_conventions[] = {__VA_ARGS__, NULL};
+#define BL_SOURCE(id, name, split, doc, where, ...) static const char *const id##_conventions[] = {__VA_ARGS__, NULL};
+#define BL_TEXT(...)
 #include "sources.def"
+#undef BL_TEXT
 #undef BL_SOURCE
+static const char *const no_conventions[] = {NULL};
 
 static const bl_source sources[] = {
-#define BL_SOURCE(id, name, doc, where, ...) {name, doc, where, id##_conventions, bl_source_load_##id},
+#define BL_SOURCE(id, name, split, doc, where, ...)                                                                    \
+    {name, split, name ":" split, doc, where, id##_conventions, bl_source_load_##id},
+#define BL_TEXT(id, name, split, doc, where)                                                                           \
+    {name, split, name ":" split, doc, where, no_conventions, bl_source_load_##id},
 #include "sources.def"
+#undef BL_TEXT
 #undef BL_SOURCE
 };
 
 const bl_source *bl_source_at(size_t i) { return i < BL_COUNT(sources) ? &sources[i] : NULL; }
 
-const bl_source *bl_source_find(const char *name)
+const bl_source *bl_source_find(const char *text)
 {
     for (size_t i = 0; i < BL_COUNT(sources); i++)
-        if (!strcmp(sources[i].name, name)) return &sources[i];
+        if (!strcmp(sources[i].id, text) || (sources[i].conventions[0] && !strcmp(sources[i].name, text)))
+            return &sources[i];
     return NULL;
+}
+
+bl_status bl_source_for_calibration(const char *text, const bl_source **out, bl_err *e)
+{
+    const char *names[BL_COUNT(sources) + 1] = {0}, *near;
+    bl_text splits = {0};
+    bl_status st;
+
+    for (size_t i = 0; i < BL_COUNT(sources); i++) {
+        const bl_source *s = &sources[i];
+        if (!strcmp(s->id, text) || (!strcmp(s->name, text) && !strcmp(s->split, "train"))) {
+            *out = s;
+            return BL_OK;
+        }
+        if (!strcmp(s->name, text)) bl_text_addf(&splits, "%s%s", splits.n ? ", " : "", s->id);
+        names[i] = s->id;
+    }
+    if (splits.n) {
+        st = bl_fail(e, BL_E_CONFIG, "calibration text '%s' has no training split; there is: %s", text, splits.s);
+    } else {
+        near = bl_nearest(text, names);
+        st = bl_fail(e, BL_E_CONFIG, "no calibration text '%s'%s%s%s", text, near ? "; did you mean " : "",
+                     near ? near : "; see: bitladder list texts", near ? "?" : "");
+    }
+    bl_text_free(&splits);
+    return st;
 }

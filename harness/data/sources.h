@@ -1,6 +1,7 @@
 /* sources.h - named texts, for perplexity and for calibration alike; sources.def has a row each.
  *
  * A source is text as its published protocol joins it (perplexity.md): one stream, and for `word` a list of documents.
+ * A name has several splits: one of them is scored, others are for calibration.
  */
 #ifndef BL_SOURCES_H
 #define BL_SOURCES_H
@@ -24,13 +25,17 @@ typedef struct bl_source_text {
 } bl_source_text;
 
 typedef struct bl_source {
-    const char *name;               /* "wikitext2", "ptb", "ptb-new", "c4", "c4-demo", "primer" */
+    const char *name, *split;       /* "wikitext2", "test": a name has one line a split */
+    const char *id;                 /* "wikitext2:test" */
     const char *doc, *where;        /* what it is; where to get it */
-    const char *const *conventions; /* "gptq2048", "word", "llamacpp512"; NULL-terminated */
+    const char *const *conventions; /* "gptq2048", "word", "llamacpp512"; NULL-terminated; none: not to be scored */
     bl_status (*load)(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e);
 } bl_source;
 /* Cuts the raw text at its titles and detokenizes the documents, for the convention `word`. */
 bl_status bl_source_documents(bl_arena *a, bl_source_text *t, bl_err *e);
 const bl_source *bl_source_at(size_t i);
-const bl_source *bl_source_find(const char *name);
+/* "wikitext2:train", or "wikitext2": the split that is scored. NULL: no such text. */
+const bl_source *bl_source_find(const char *text);
+/* The same for calibration: without a split, `train`. BL_E_CONFIG says which splits there are, or the nearest name. */
+bl_status bl_source_for_calibration(const char *text, const bl_source **out, bl_err *e);
 #endif

@@ -392,12 +392,11 @@ static bl_status calib_of(reader *r, const bl_json *doc, bl_err *e)
     BL_TRY(count_of(r, v, "n", &c->n, e));
     BL_TRY(count_of(r, v, "seqlen", &c->seqlen, e));
     BL_TRY(count_of(r, v, "seed", &c->seed, e));
-    if (c->data && !bl_source_find(c->data)) {
-        const char *names[64] = {0};
-        for (size_t i = 0; bl_source_at(i) && i < BL_COUNT(names) - 1; i++) names[i] = bl_source_at(i)->name;
-        const char *near = bl_nearest(c->data, names);
-        st = bl_fail(e, BL_E_CONFIG, "%s: no calibration text '%s'%s%s%s", r->name, c->data,
-                     near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    if (c->data) {
+        const bl_source *s;
+        st = bl_source_for_calibration(c->data, &s, e);
+        if (st != BL_OK) bl_within(e, "%s", r->name);
+        else c->data = s->id;
     }
 out:
     return st;

@@ -88,7 +88,7 @@ static const struct {
     {{0}, NULL, 2, NULL, "usage: bitladder VERB"},
     /* list, show */
     {{"list", "methods"}, NULL, 0, "rtn ", NULL},
-    {{"list"}, NULL, 2, NULL, "list needs methods|tasks"},
+    {{"list"}, NULL, 2, NULL, "list needs methods|tasks|texts"},
     {{"list", "tasks", "kernels"}, NULL, 2, NULL, "'kernels' is one argument too many"},
     {{"list", "taskz"}, NULL, 2, NULL, "did you mean tasks?"},
     {{"list", "tasks", "--jsn"}, NULL, 2, NULL, "unknown option '--jsn'; did you mean --json?"},
