@@ -64,15 +64,15 @@ static void choose(const opts *o, int64_t out, int64_t in, const bl_format **f, 
     }
 }
 
-static bool is_tied(const bl_model *m) { return !m->ckpt || !bl_checkpoint_find(m->ckpt, "lm_head.weight"); }
+static bool is_tied(const bl_model *m) { return !m->head.weight.format; }
 
 /* Block linears always; the ends of the model when asked. One table that serves as both is quantized when either is
  * asked for. */
 static bool takes(const bl_method_run *r, const bl_linear *lin)
 {
     const opts *o = r->opts;
-    if (lin->block >= 0 || !strncmp(lin->name, "model.layers.", 13)) return true;
-    if (!strcmp(lin->name, "lm_head")) return o->head;
+    if (lin->block >= 0) return true;
+    if (lin->role == BL_ROLE_HEAD) return o->head;
     return o->embeddings || (o->head && is_tied(r->model));
 }
 
@@ -117,7 +117,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     if (!takes(r, lin)) return BL_OK;
     choose(o, lin->out, lin->in, &f, &g, &fit);
     if (lin->block >= 0 && o->q.abits > 0) /* dynamic, a scale per token; symmetric as the weights are */
-        lin->act = (bl_actq){.bits = (int)o->q.abits, .symmetric = o->q.symmetric, .unit = BL_ACT_TOKEN};
+        bl_linear_set_act(lin, (bl_actq){.bits = (int)o->q.abits, .symmetric = o->q.symmetric, .unit = BL_ACT_TOKEN});
     return bl_method_pack(r, lin, f, &g, fit, stat, e);
 }
 

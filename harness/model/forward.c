@@ -21,8 +21,10 @@ typedef struct pass {
     const bl_pass_plan *p;
     bl_tensor x; /* residual stream [rows, dim] */
     bl_tensor cos, sin;
-    bl_kv_view cache; /* of the block at hand */
     bl_tensor hidden; /* [n_want, dim] */
+    bl_backend *be;   /* these of the block at hand */
+    bl_kv_view cache;
+    int64_t block;
     int64_t q_dim, kv_dim;
 } pass;
 
@@ -41,28 +43,37 @@ static int64_t work_values(const pass *p, int64_t rows)
     return rows * (dim + BL_MAX(2 * q + 2 * kv + dim, 2 * hidden)) + 32 * 8;
 }
 
-static bl_status normed(const pass *p, bl_tensor x, int64_t norm, bl_tensor y, bl_err *e)
+static bl_status normed(const pass *p, bl_tensor x, bl_role role, bl_tensor y, bl_err *e)
 {
-    return p->m->be->ops->rmsnorm(
-        p->m->be, &(bl_rmsnorm_args){.x = x, .weight = bl_model_norm(p->m, norm), .y = y, .eps = p->m->config.eps}, e);
+    const bl_norm *n = bl_model_norm(p->m, p->block, role);
+    return p->be->ops->rmsnorm(p->be, &(bl_rmsnorm_args){.x = x, .weight = n->weight, .y = y, .eps = p->m->config.eps},
+                               e);
 }
 
-static bl_status apply(const pass *p, int64_t block, int part, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e)
+static bl_status apply(const pass *p, bl_role role, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e)
 {
-    return bl_linear_apply(p->m->be, &p->m->linears[block * BL_LINEARS_PER_BLOCK + part], x, y, accumulate, e);
+    return bl_linear_apply(p->be, bl_model_linear(p->m, p->block, role), x, y, accumulate, e);
 }
 
-static bl_status rotate(const pass *p, bl_tensor x, bl_tensor pos, bl_err *e)
+/* Queries or keys: product, the norm of each head where the architecture has one, rotary embedding. */
+static bl_status project(const pass *p, bl_role role, bl_role norm, bl_tensor x, bl_tensor pos, bl_tensor y, bl_err *e)
 {
-    return p->m->be->ops->rope(
-        p->m->be, &(bl_rope_args){.x = x, .head_dim = p->m->config.head_dim, .pos = pos, .cos = p->cos, .sin = p->sin},
-        e);
+    bl_status st = BL_OK;
+    int64_t head = p->m->config.head_dim;
+    BL_TRY(apply(p, role, x, y, false, e));
+    if (bl_has_role(&p->m->config, norm)) {
+        bl_tensor heads = bl_tensor_2d(y.buf, y.offset, y.dtype, y.dim[0] * (y.dim[1] / head), head);
+        BL_TRY(normed(p, heads, norm, heads, e));
+    }
+    BL_TRY(p->be->ops->rope(p->be, &(bl_rope_args){.x = y, .head_dim = head, .pos = pos, .cos = p->cos, .sin = p->sin},
+                            e));
+out:
+    return st;
 }
 
 /* Keys and values of a chunk. Where a cache row is made as activations are and the rows lie in order, the products and
  * the rotation happen in the cache, else in k and v. */
-static bl_status keys_and_values(const pass *p, int64_t block, const bl_tile *c, bl_tensor h, bl_tensor k, bl_tensor v,
-                                 bl_err *e)
+static bl_status keys_and_values(const pass *p, const bl_tile *c, bl_tensor h, bl_tensor k, bl_tensor v, bl_err *e)
 {
     bl_tensor pos = bl_tensor_part(p->p->t_pos, c->row0, c->rows),
               to = bl_tensor_part(p->p->t_kv_row, c->row0, c->rows);
@@ -73,11 +84,10 @@ static bl_status keys_and_values(const pass *p, int64_t block, const bl_tile *c,
         k = bl_tensor_rows(p->cache.k, c->kv_row, c->rows);
         v = bl_tensor_rows(p->cache.v, c->kv_row, c->rows);
     }
-    BL_TRY(apply(p, block, 1, h, k, false, e));
-    BL_TRY(rotate(p, k, pos, e));
-    BL_TRY(apply(p, block, 2, h, v, false, e));
+    BL_TRY(project(p, BL_ROLE_K, BL_ROLE_K_NORM, h, pos, k, e));
+    BL_TRY(apply(p, BL_ROLE_V, h, v, false, e));
     if (!direct)
-        BL_TRY(p->m->be->ops->kv_append(p->m->be, &(bl_kv_append_args){.kv = p->cache, .k = k, .v = v, .to = to}, e));
+        BL_TRY(p->be->ops->kv_append(p->be, &(bl_kv_append_args){.kv = p->cache, .k = k, .v = v, .to = to}, e));
 out:
     return st;
 }
@@ -87,8 +97,8 @@ static bl_status attend(const pass *p, const bl_tile *c, bool runs, bl_tensor q,
     const bl_config *f = &p->m->config;
     const bl_pass_plan *l = p->p;
     int64_t n = runs ? c->n_runs : c->n_seq, seg = (int64_t)(runs ? c->run_seg : c->seg);
-    return p->m->be->ops->attention(
-        p->m->be,
+    return p->be->ops->attention(
+        p->be,
         &(bl_attention_args){
             .q = q,
             .kv = p->cache,
@@ -105,10 +115,10 @@ static bl_status attend(const pass *p, const bl_tile *c, bool runs, bl_tensor q,
 
 /* One chunk through one block. In the last block, x is the wanted rows of the residual stream, which lie in p->hidden
  * from here on. */
-static bl_status chunk_through_block(const pass *p, int64_t block, const bl_tile *c, bl_err *e)
+static bl_status chunk_through_block(const pass *p, const bl_tile *c, bl_err *e)
 {
-    const bl_ops *ops = p->m->be->ops;
-    bool last = block + 1 == p->m->config.n_layers, all = c->wants == c->rows;
+    const bl_ops *ops = p->be->ops;
+    bool last = p->block + 1 == p->m->config.n_layers, all = c->wants == c->rows;
     int64_t at = 0, rows = last ? c->wants : c->rows;
     bl_tensor pos = last ? bl_tensor_part(p->p->t_want_pos, c->want0, rows)
                          : bl_tensor_part(p->p->t_pos, c->row0, rows);
@@ -117,38 +127,37 @@ static bl_status chunk_through_block(const pass *p, int64_t block, const bl_tile
     bl_tensor k = work(p, &at, c->rows, p->kv_dim), v = work(p, &at, c->rows, p->kv_dim), q, y, gate, up;
     bl_status st = BL_OK;
 
-    BL_TRY(normed(p, x, 2 * block, h, e));
-    BL_TRY(keys_and_values(p, block, c, h, k, v, e));
+    BL_TRY(normed(p, x, BL_ROLE_ATTN_NORM, h, e));
+    BL_TRY(keys_and_values(p, c, h, k, v, e));
     if (!rows) goto out;
     if (last) {
         bl_tensor from = all ? (bl_tensor){0} : bl_tensor_part(p->p->t_from, c->want0, rows);
         bl_tensor wanted = bl_tensor_rows(p->hidden, c->want0, rows);
-        BL_TRY(ops->gather(p->m->be, &(bl_gather_args){.src = x, .dst = wanted, .from = from, .n = rows}, e));
+        BL_TRY(ops->gather(p->be, &(bl_gather_args){.src = x, .dst = wanted, .from = from, .n = rows}, e));
         x = wanted;
         if (!all) {
             bl_tensor some = work(p, &at, rows, p->m->config.dim);
-            BL_TRY(ops->gather(p->m->be, &(bl_gather_args){.src = h, .dst = some, .from = from, .n = rows}, e));
+            BL_TRY(ops->gather(p->be, &(bl_gather_args){.src = h, .dst = some, .from = from, .n = rows}, e));
             h = some;
         }
     }
     q = work(p, &at, rows, p->q_dim);
     y = work(p, &at, rows, p->q_dim);
-    BL_TRY(apply(p, block, 0, h, q, false, e));
-    BL_TRY(rotate(p, q, pos, e));
+    BL_TRY(project(p, BL_ROLE_Q, BL_ROLE_Q_NORM, h, pos, q, e));
     BL_TRY(attend(p, c, last, q, y, e));
-    BL_TRY(apply(p, block, 3, y, x, true, e));
+    BL_TRY(apply(p, BL_ROLE_O, y, x, true, e));
 
     at = 0;
     h = work(p, &at, rows, p->m->config.dim);
     at = base;
     gate = work(p, &at, rows, p->m->config.ffn_dim);
     up = work(p, &at, rows, p->m->config.ffn_dim);
-    BL_TRY(normed(p, x, 2 * block + 1, h, e));
-    BL_TRY(apply(p, block, 4, h, gate, false, e));
-    BL_TRY(apply(p, block, 5, h, up, false, e));
-    BL_TRY(ops->swiglu(p->m->be, &(bl_swiglu_args){.gate = gate, .up = up, .y = gate}, e));
-    BL_TRY(apply(p, block, 6, gate, x, true, e));
-    if (last) BL_TRY(normed(p, x, 2 * block + 2, x, e));
+    BL_TRY(normed(p, x, BL_ROLE_MLP_NORM, h, e));
+    BL_TRY(apply(p, BL_ROLE_GATE, h, gate, false, e));
+    BL_TRY(apply(p, BL_ROLE_UP, h, up, false, e));
+    BL_TRY(ops->swiglu(p->be, &(bl_swiglu_args){.gate = gate, .up = up, .y = gate}, e));
+    BL_TRY(apply(p, BL_ROLE_DOWN, gate, x, true, e));
+    if (last) BL_TRY(normed(p, x, BL_ROLE_NORM, x, e));
 out:
     return st;
 }
@@ -189,7 +198,7 @@ static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hi
 
     if (b->n_seq == 0 || b->start[b->n_seq] == 0) return BL_OK;
     BL_TRY(prepare(&p, e));
-    BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){.w = &m->embed, .ids = p.p->t_ids, .y = p.x}, e));
+    BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){.w = &m->embed.weight, .ids = p.p->t_ids, .y = p.x}, e));
     for (int64_t block = 0; block < m->config.n_layers; block++) {
         if (bl_interrupted()) {
             st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
@@ -200,10 +209,11 @@ static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hi
             BL_TRY(m->be->ops->download(m->be, &x, trace + block * dim, e));
         }
         BL_TRY(bl_block_acquire(m, block, e));
+        p.block = block;
+        p.be = m->blocks[block].be;
         p.cache = bl_kv_layer(kv, block);
-        for (size_t i = 0; i < p.p->n_chunks && st == BL_OK; i++)
-            st = chunk_through_block(&p, block, &p.p->chunk[i], e);
-        if (st == BL_OK && m->stream) st = m->be->ops->sync(m->be, e); /* before its weights go */
+        for (size_t i = 0; i < p.p->n_chunks && st == BL_OK; i++) st = chunk_through_block(&p, &p.p->chunk[i], e);
+        if (st == BL_OK && m->stream) st = p.be->ops->sync(p.be, e); /* before its weights go */
         bl_block_release(m, block);
         if (st != BL_OK) {
             bl_within(e, "block %lld", (long long)block);
@@ -245,9 +255,6 @@ int64_t bl_logits_rows(const bl_model *m)
 
 bl_status bl_logits(bl_model *m, bl_tensor hidden, int64_t row0, int64_t rows, bl_tensor logits, bl_err *e)
 {
-    return m->be->ops->linear(m->be,
-                              &(bl_linear_args){.x = bl_tensor_rows(hidden, row0, rows),
-                                                .w = {m->head.format ? &m->head : &m->embed},
-                                                .y = {bl_tensor_rows(logits, 0, rows)}},
-                              e);
+    return bl_linear_apply(m->be, bl_model_head(m), bl_tensor_rows(hidden, row0, rows), bl_tensor_rows(logits, 0, rows),
+                           false, e);
 }

@@ -14,56 +14,15 @@ enum {
 #define STREAM_PASS_LEAST (64ull << 20)
 #define STREAM_PASS_MOST  (768ull << 20)
 
-static const char *const part_names[BL_LINEARS_PER_BLOCK] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                                             "gate_proj", "up_proj", "down_proj"};
-
-/* ---- one linear ---- */
-bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e)
-{
-    return be->ops->linear(be,
-                           &(bl_linear_args){.x = x,
-                                             .w = {&l->weight},
-                                             .y = {y},
-                                             .t = l->transform,
-                                             .n_t = l->n_transforms,
-                                             .act = l->act,
-                                             .adapter = l->adapter,
-                                             .accumulate = accumulate},
-                           e);
-}
-
-bl_status bl_linear_dense(bl_backend *be, const bl_linear *l, bl_tensor *out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_buffer *b = NULL;
-    bl_tensor t;
-
-    BL_TRY(be->ops->buffer_new(be, (uint64_t)l->in * (uint64_t)l->out * sizeof(float), &b, e));
-    t = bl_tensor_2d(b, 0, BL_F32, l->out, l->in);
-    BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &l->weight, .row0 = 0, .rows = l->out, .y = t}, e));
-    *out = t;
-    b = NULL;
-out:
-    be->ops->buffer_free(b);
-    return st;
-}
-
-void bl_linear_set_weight(bl_linear *l, bl_weight *w)
-{
-    bl_weight_free(&l->weight);
-    l->weight = *w;
-    *w = (bl_weight){0};
-}
-
 /* ---- blocks ---- */
 static bl_status load_block(bl_model *m, int64_t block, bl_err *e)
 {
     bl_status st = BL_OK;
-    for (int i = 0; i < BL_LINEARS_PER_BLOCK; i++) {
-        bl_linear *l = &m->linears[block * BL_LINEARS_PER_BLOCK + i];
-        if (!l->weight.format)
-            BL_TRY(bl_checkpoint_load(m->ckpt, m->own->stored[block * BL_LINEARS_PER_BLOCK + i], m->be, &l->weight, e));
-    }
+    const bl_block *b = &m->blocks[block];
+    for (int i = 0; i < b->n_linears; i++)
+        if (!bl_linear_resident(&b->linear[i])) BL_TRY(bl_linear_load(m->ckpt, b->be, &b->linear[i], e));
+    for (int i = 0; i < b->n_norms; i++)
+        if (!b->norm[i].weight.buf) BL_TRY(bl_norm_load(m->ckpt, b->be, &b->norm[i], e));
 out:
     if (st != BL_OK) bl_within(e, "block %lld", (long long)block);
     return st;
@@ -71,7 +30,9 @@ out:
 
 static void drop_block(bl_model *m, int64_t block)
 {
-    for (int i = 0; i < BL_LINEARS_PER_BLOCK; i++) bl_weight_free(&m->linears[block * BL_LINEARS_PER_BLOCK + i].weight);
+    const bl_block *b = &m->blocks[block];
+    for (int i = 0; i < b->n_linears; i++) bl_linear_drop(&b->linear[i]);
+    for (int i = 0; i < b->n_norms; i++) bl_norm_drop(&b->norm[i]);
 }
 
 bl_status bl_block_acquire(bl_model *m, int64_t block, bl_err *e)
@@ -84,8 +45,10 @@ bl_status bl_block_acquire(bl_model *m, int64_t block, bl_err *e)
     }
     m->own->users[block]++;
     if (m->stream && block + 1 < m->config.n_layers)
-        for (int i = 0; i < BL_LINEARS_PER_BLOCK; i++)
-            bl_checkpoint_want(m->ckpt, m->own->stored[(block + 1) * BL_LINEARS_PER_BLOCK + i]);
+        for (int i = 0; i < m->blocks[block + 1].n_linears; i++) {
+            const bl_linear *next = &m->blocks[block + 1].linear[i];
+            bl_checkpoint_want(m->ckpt, bl_checkpoint_param(m->ckpt, next->role, next->block));
+        }
     return BL_OK;
 }
 
@@ -94,94 +57,139 @@ void bl_block_release(bl_model *m, int64_t block)
     if (--m->own->users[block] == 0 && m->stream) drop_block(m, block);
 }
 
-/* ---- open and close ---- */
-static bl_status find(bl_checkpoint *c, const char *name, const bl_stored **out, bl_err *e)
+/* ---- by role ---- */
+bl_linear *bl_model_linear(bl_model *m, int64_t block, bl_role role)
 {
-    *out = bl_checkpoint_find(c, name);
-    return *out ? BL_OK : bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", bl_checkpoint_path(c), name);
+    if (role == BL_ROLE_EMBED) return &m->embed;
+    if (role == BL_ROLE_HEAD) return m->head.weight.format ? &m->head : NULL;
+    if (block < 0 || block >= m->config.n_layers) return NULL;
+    for (int i = 0; i < m->blocks[block].n_linears; i++)
+        if (m->blocks[block].linear[i].role == role) return &m->blocks[block].linear[i];
+    return NULL;
 }
 
-static bl_status name_linears(bl_model *m, bl_err *e)
+bl_norm *bl_model_norm(bl_model *m, int64_t block, bl_role role)
 {
-    const bl_config *c = &m->config;
-    int64_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-    int64_t in[] = {c->dim, c->dim, c->dim, q, c->dim, c->dim, c->ffn_dim},
-            out[] = {q, kv, kv, c->dim, c->ffn_dim, c->ffn_dim, c->dim};
-    bl_status st = BL_OK;
-
-    for (size_t i = 0; i < m->n_linears; i++) {
-        size_t part = i % BL_LINEARS_PER_BLOCK, block = i / BL_LINEARS_PER_BLOCK;
-        bl_linear *l = &m->linears[i];
-        const bl_stored *s;
-        char name[sizeof l->name + 8];
-        snprintf(l->name, sizeof l->name, "model.layers.%zu.%s.%s", block, part < 4 ? "self_attn" : "mlp",
-                 part_names[part]);
-        snprintf(name, sizeof name, "%s.weight", l->name);
-        BL_TRY(find(m->ckpt, name, &s, e));
-        if (s->shape.in != in[part] || s->shape.out != out[part]) {
-            st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is [%lld, %lld], expected [%lld, %lld]",
-                         bl_checkpoint_path(m->ckpt), name, (long long)s->shape.out, (long long)s->shape.in,
-                         (long long)out[part], (long long)in[part]);
-            goto out;
-        }
-        l->part = part_names[part];
-        l->block = (int64_t)block;
-        l->in = in[part];
-        l->out = out[part];
-        l->act = s->act;
-        m->own->stored[i] = s;
-    }
-out:
-    return st;
+    if (role == BL_ROLE_NORM) return &m->norm;
+    if (block < 0 || block >= m->config.n_layers) return NULL;
+    for (int i = 0; i < m->blocks[block].n_norms; i++)
+        if (m->blocks[block].norm[i].role == role) return &m->blocks[block].norm[i];
+    return NULL;
 }
 
-bl_tensor bl_model_norm(const bl_model *m, int64_t i)
+const bl_linear *bl_model_head(const bl_model *m) { return m->head.weight.format ? &m->head : &m->embed; }
+
+/* ---- names, shapes and formats ---- */
+/* "model.layers.3.mlp.up_proj" of "….weight" */
+static void base_name(char out[96], const char *name)
 {
-    return bl_tensor_1d(m->own->norms, (uint64_t)(i * m->config.dim) * sizeof(float), BL_F32, m->config.dim);
+    snprintf(out, 96, "%.*s", (int)(strlen(name) - strlen(".weight")), name);
 }
 
-static bl_status load_norms(bl_model *m, bl_err *e)
+static bl_status find(bl_checkpoint *c, const bl_param *p, const bl_stored **out, bl_err *e)
 {
-    static const char *const kind[] = {"input_layernorm", "post_attention_layernorm"};
-    int64_t dim = m->config.dim, n = 2 * m->config.n_layers + 1;
-    bl_status st = BL_OK;
-    float *row = NULL;
-
-    BL_TRY(m->be->ops->buffer_new(m->be, (uint64_t)(n * dim) * sizeof *row, &m->own->norms, e));
-    if (!(row = bl_new((size_t)dim, sizeof *row, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        char name[96];
-        const bl_stored *s;
-        bl_tensor t = bl_model_norm(m, i);
-        if (i + 1 < n) snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)(i / 2), kind[i % 2]);
-        else snprintf(name, sizeof name, "model.norm.weight");
-        BL_TRY(find(m->ckpt, name, &s, e));
-        BL_TRY(bl_checkpoint_dense(m->ckpt, s, 0, 1, row, e));
-        BL_TRY(m->be->ops->upload(m->be, &t, row, e));
-        BL_TRY(m->be->ops->sync(m->be, e));
-    }
-out:
-    bl_free(row);
-    return st;
+    const bl_stored *s = bl_checkpoint_find(c, p->name);
+    if (!s) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", bl_checkpoint_path(c), p->name);
+    if (s->shape.out != p->out || s->shape.in != p->in)
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is [%lld, %lld], expected [%lld, %lld]", bl_checkpoint_path(c),
+                       p->name, (long long)s->shape.out, (long long)s->shape.in, (long long)p->out, (long long)p->in);
+    *out = s;
+    return BL_OK;
 }
 
-static bl_status load_ends(bl_model *m, bl_err *e)
+static bl_status outline_linear(bl_model *m, bl_role role, int64_t block, bl_linear *l, bl_err *e)
 {
-    bl_status st = BL_OK;
+    bl_param p;
     const bl_stored *s;
+    l->role = role;
+    l->block = block;
+    if (!bl_param_of(&m->config, role, block, &p)) { /* a tied head */
+        snprintf(l->name, sizeof l->name, "%s", bl_roles[role].part);
+        return BL_OK;
+    }
+    bl_status st = find(m->ckpt, &p, &s, e);
+    if (st != BL_OK) return st;
+    base_name(l->name, p.name);
+    l->in = p.in;
+    l->out = p.out;
+    l->weight.format = s->format;
+    l->weight.shape = s->shape;
+    l->act = s->act;
+    if ((s = bl_linear_stored_bias(m->ckpt, l)) != NULL) {
+        l->bias = bl_tensor_1d(NULL, 0, BL_F32, l->out);
+        l->bias_format = s->format;
+    }
+    return BL_OK;
+}
 
-    BL_TRY(find(m->ckpt, "model.embed_tokens.weight", &s, e));
-    BL_TRY(bl_checkpoint_load(m->ckpt, s, m->be, &m->embed, e));
-    if (m->config.tied) goto out;
-    BL_TRY(find(m->ckpt, "lm_head.weight", &s, e));
-    BL_TRY(bl_checkpoint_load(m->ckpt, s, m->be, &m->head, e));
+static bl_status outline_norm(bl_model *m, bl_role role, int64_t block, bl_norm *n, bl_err *e)
+{
+    bl_param p;
+    const bl_stored *s;
+    if (!bl_param_of(&m->config, role, block, &p))
+        return bl_fail(e, BL_E_INTERNAL, "the architecture has no %s", bl_roles[role].part);
+    bl_status st = find(m->ckpt, &p, &s, e);
+    if (st != BL_OK) return st;
+    base_name(n->name, p.name);
+    n->role = role;
+    n->block = block;
+    n->weight = bl_tensor_1d(NULL, 0, BL_F32, p.in);
+    n->format = s->format;
+    return BL_OK;
+}
+
+static bl_status outline_blocks(bl_model *m, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_role linear[BL_N_ROLES], norm[BL_N_ROLES];
+    int n_linears = 0, n_norms = 0;
+
+    for (int r = 0; r < BL_N_ROLES; r++) {
+        if (!bl_roles[r].block || !bl_has_role(&m->config, (bl_role)r)) continue;
+        if (bl_roles[r].kind == BL_KIND_LINEAR) linear[n_linears++] = (bl_role)r;
+        if (bl_roles[r].kind == BL_KIND_NORM) norm[n_norms++] = (bl_role)r;
+    }
+    m->n_linears = (size_t)(m->config.n_layers * n_linears);
+    m->n_norms = (size_t)(m->config.n_layers * n_norms);
+    if (!(m->blocks = bl_new((size_t)m->config.n_layers, sizeof *m->blocks, e)) ||
+        !(m->linears = bl_new(m->n_linears, sizeof *m->linears, e)) ||
+        !(m->norms = bl_new(m->n_norms, sizeof *m->norms, e)))
+        return BL_E_NOMEM;
+    for (int64_t b = 0; b < m->config.n_layers; b++) {
+        m->blocks[b] = (bl_block){.be = m->be,
+                                  .linear = m->linears + b * n_linears,
+                                  .n_linears = n_linears,
+                                  .norm = m->norms + b * n_norms,
+                                  .n_norms = n_norms};
+        for (int i = 0; i < n_linears; i++) BL_TRY(outline_linear(m, linear[i], b, &m->blocks[b].linear[i], e));
+        for (int i = 0; i < n_norms; i++) BL_TRY(outline_norm(m, norm[i], b, &m->blocks[b].norm[i], e));
+    }
 out:
     return st;
 }
 
+static bl_status outline(bl_checkpoint *c, bl_backend *be, bl_model **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_model *m = bl_new(1, sizeof *m, e);
+    if (!m) return BL_E_NOMEM;
+    m->config = *bl_checkpoint_config(c);
+    m->ckpt = c;
+    m->be = be;
+    BL_TRY(outline_linear(m, BL_ROLE_EMBED, -1, &m->embed, e));
+    BL_TRY(outline_blocks(m, e));
+    BL_TRY(outline_norm(m, BL_ROLE_NORM, -1, &m->norm, e));
+    BL_TRY(outline_linear(m, BL_ROLE_HEAD, -1, &m->head, e));
+    *out = m;
+    m = NULL;
+out:
+    bl_model_close(m);
+    return st;
+}
+
+bl_status bl_model_outline(bl_checkpoint *c, bl_model **out, bl_err *e) { return outline(c, NULL, out, e); }
+
+/* ---- open and close ---- */
 static int64_t most_rows(const bl_config *c)
 {
     int64_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
@@ -196,28 +204,23 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
     bl_model_own *own;
 
     BL_TRY(bl_checkpoint_verify(c, e));
-    if (!(m = bl_new(1, sizeof *m, e)) || !(own = m->own = bl_new(1, sizeof *own, e))) {
+    BL_TRY(outline(c, be, &m, e));
+    m->stream = o && o->stream;
+    if (!(own = m->own = bl_new(1, sizeof *own, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    m->config = *bl_checkpoint_config(c);
-    m->ckpt = c;
-    m->be = be;
-    m->stream = o && o->stream;
-    m->n_linears = (size_t)m->config.n_layers * BL_LINEARS_PER_BLOCK;
     own->max_len = o && o->max_len > 0 ? o->max_len : m->config.max_len;
     own->chunk_rows = most_rows(&m->config);
-    if (!(m->linears = bl_new(m->n_linears, sizeof *m->linears, e)) ||
-        !(own->stored = bl_new(m->n_linears, sizeof *own->stored, e)) ||
-        !(own->users = bl_new((size_t)m->config.n_layers, sizeof *own->users, e)) ||
+    if (!(own->users = bl_new((size_t)m->config.n_layers, sizeof *own->users, e)) ||
         !(own->inv_freq = bl_new((size_t)m->config.head_dim / 2, sizeof *own->inv_freq, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     bl_rope_frequencies(&m->config, own->inv_freq);
-    BL_TRY(name_linears(m, e));
-    BL_TRY(load_norms(m, e));
-    BL_TRY(load_ends(m, e));
+    BL_TRY(bl_norm_load(c, be, &m->norm, e));
+    BL_TRY(bl_linear_load(c, be, &m->embed, e));
+    if (m->head.weight.format) BL_TRY(bl_linear_load(c, be, &m->head, e));
     for (int64_t b = 0; b < m->config.n_layers && !m->stream; b++) BL_TRY(load_block(m, b, e));
     *out = m;
     m = NULL;
@@ -229,21 +232,23 @@ out:
 void bl_model_close(bl_model *m)
 {
     if (!m) return;
-    for (size_t i = 0; i < m->n_linears && m->linears; i++) bl_weight_free(&m->linears[i].weight);
-    bl_weight_free(&m->embed);
-    bl_weight_free(&m->head);
+    for (size_t i = 0; m->linears && i < m->n_linears; i++) bl_linear_free(&m->linears[i]);
+    for (size_t i = 0; m->norms && i < m->n_norms; i++) bl_norm_drop(&m->norms[i]);
+    bl_linear_free(&m->embed);
+    bl_linear_free(&m->head);
+    bl_norm_drop(&m->norm);
     if (m->own) {
-        m->be->ops->buffer_free(m->own->norms);
         m->be->ops->buffer_free(m->own->rope);
         m->be->ops->buffer_free(m->own->residual);
         m->be->ops->buffer_free(m->own->work);
-        bl_free((void *)m->own->stored);
         bl_free(m->own->users);
         bl_free(m->own->inv_freq);
         bl_pass_plan_free(m->be, &m->own->plan);
         bl_free(m->own);
     }
+    bl_free(m->blocks);
     bl_free(m->linears);
+    bl_free(m->norms);
     bl_free(m);
 }
 
@@ -252,14 +257,38 @@ double bl_model_bits(const bl_model *m)
 {
     double bytes = 0, weights = 0;
     for (size_t i = 0; i < m->n_linears; i++) {
-        const bl_stored *s = m->own->stored[i];
-        bytes += (double)bl_format_bytes(s->format, &s->shape);
-        weights += (double)s->shape.out * (double)s->shape.in;
+        bytes += (double)bl_linear_bytes(&m->linears[i]);
+        weights += (double)m->linears[i].out * (double)m->linears[i].in;
     }
     return bytes * 8 / weights;
 }
 
-uint64_t bl_model_bytes(const bl_model *m) { return bl_checkpoint_bytes(m->ckpt); }
+static uint64_t norm_bytes(const bl_norm *n)
+{
+    return bl_format_bytes(n->format, &(bl_shape){.out = 1, .in = n->weight.dim[0]});
+}
+
+uint64_t bl_model_bytes(const bl_model *m)
+{
+    uint64_t n = bl_linear_bytes(&m->embed) + bl_linear_bytes(&m->head) + norm_bytes(&m->norm);
+    for (size_t i = 0; i < m->n_linears; i++) n += bl_linear_bytes(&m->linears[i]);
+    for (size_t i = 0; i < m->n_norms; i++) n += norm_bytes(&m->norms[i]);
+    return n;
+}
+
+static bool simulated(const bl_backend *be, const bl_linear *l)
+{
+    return l->act.bits > 0 && !be->ops->linear_is_integer(be, &(bl_linear_args){.w = {&l->weight}, .act = l->act});
+}
+
+const char *bl_model_simulated(const bl_model *m)
+{
+    bool any = simulated(m->be, bl_model_head(m));
+    for (int64_t b = 0; b < m->config.n_layers; b++)
+        for (int i = 0; i < m->blocks[b].n_linears; i++) any |= simulated(m->blocks[b].be, &m->blocks[b].linear[i]);
+    return any ? "activations" : NULL;
+}
+
 int64_t bl_model_max_len(const bl_model *m) { return m->own->max_len; }
 
 int64_t bl_pass_tokens(const bl_model *m)
@@ -267,9 +296,8 @@ int64_t bl_pass_tokens(const bl_model *m)
     uint64_t row = 4 * (uint64_t)(2 * m->config.dim + 2 * m->config.n_kv_heads * m->config.head_dim), bytes;
 
     if (!m->stream) return PASS_ROWS;
-    bytes = bl_weight_bytes(&m->embed) + bl_weight_bytes(&m->head);
-    for (int i = 0; i < BL_LINEARS_PER_BLOCK; i++)
-        bytes += bl_format_bytes(m->own->stored[i]->format, &m->own->stored[i]->shape);
+    bytes = bl_linear_bytes(&m->embed) + bl_linear_bytes(&m->head);
+    for (int i = 0; i < m->blocks[0].n_linears; i++) bytes += bl_linear_bytes(&m->blocks[0].linear[i]);
     bytes = BL_MIN(BL_MAX(bytes / 3, STREAM_PASS_LEAST), STREAM_PASS_MOST);
     return BL_MAX((int64_t)(bytes / row), PASS_ROWS);
 }

@@ -18,33 +18,75 @@
 #include "harness/checkpoint/checkpoint.h"
 #include "kernels/ops.h"
 
-/* One weight of a block: y = A(T x) Wt + adapter (DESIGN). */
+/* One product of a model, y = A(T x) Wt + bias + adapters, and owner of all of it: the embedding, the head, or one of a
+ * block. What it is made of (format, shapes) is always known; its buffers are there while its block is acquired, on the
+ * backend of the block. The setters below take over the buffers they are given and free what they replace. */
 typedef struct bl_linear {
-    char name[96];    /* "model.layers.3.mlp.up_proj" */
-    const char *part; /* "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj" */
-    int64_t block, in, out;
-    bl_weight weight; /* format NULL while its block is not resident */
-    bl_transform *transform;
+    char name[96]; /* "model.layers.3.mlp.up_proj", "model.embed_tokens", "lm_head" */
+    bl_role role;
+    int64_t block;                /* -1: none */
+    int64_t in, out;              /* widths of x and y */
+    bl_weight weight;             /* [out, width of T x]; format NULL: a head that is the embedding */
+    bl_tensor bias;               /* f32 [out]; ndim 0: none */
+    const bl_format *bias_format; /* what it is stored in */
+    bl_transform *transform;      /* T, in order of application; data with ndim 0: none */
     int n_transforms;
-    bl_actq act;
-    bl_lowrank *adapter;
+    bl_actq act;         /* A */
+    bl_lowrank *adapter; /* of x as it comes; their sum is added */
+    int n_adapters;
+    bool changed; /* by a setter, after it was loaded */
 } bl_linear;
 /* y = linear(x); x f32 [rows, in], y f32 [rows, out]. */
 bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e);
-/* Dense f32 copy of the weight on the backend, [out, in]; the caller frees the buffer. */
+/* Dense f32 copy of the weight on the backend, [out, width of T x]; the caller frees the buffer. */
 bl_status bl_linear_dense(bl_backend *be, const bl_linear *l, bl_tensor *out, bl_err *e);
-/* The linear owns *w from now on; *w is empty afterwards. The old weight is freed. */
+int64_t bl_linear_width(const bl_linear *l);  /* of T x */
+uint64_t bl_linear_bytes(const bl_linear *l); /* as stored: weight, bias, transforms, adapters */
+bool bl_linear_resident(const bl_linear *l);  /* its buffers are there */
+/* *w is empty afterwards. */
 void bl_linear_set_weight(bl_linear *l, bl_weight *w);
+/* f32 [out], or no tensor: takes the bias away. It is stored as fp32. */
+void bl_linear_set_bias(bl_linear *l, bl_tensor bias);
+void bl_linear_set_act(bl_linear *l, bl_actq act);
+/* After the transforms that are there; BL_E_INTERNAL unless it reads what they give. Nothing is taken over on failure.
+ */
+bl_status bl_linear_add_transform(bl_linear *l, const bl_transform *t, bl_err *e);
+void bl_linear_clear_transforms(bl_linear *l);
+/* a f32 [r, in], b f32 [out, r]. Nothing is taken over on failure. */
+bl_status bl_linear_add_adapter(bl_linear *l, const bl_lowrank *adapter, bl_err *e);
+void bl_linear_clear_adapters(bl_linear *l);
 
-enum { BL_LINEARS_PER_BLOCK = 7 };
+typedef struct bl_norm {
+    char name[96]; /* "model.layers.3.input_layernorm" */
+    bl_role role;
+    int64_t block;           /* -1: none */
+    bl_tensor weight;        /* f32 [n] */
+    const bl_format *format; /* what it is stored in */
+    bool changed;
+} bl_norm;
+/* f32, as long as the old one. It is stored as fp32. */
+void bl_norm_set(bl_norm *n, bl_tensor weight);
+
+/* A block's parameters come and go together. */
+typedef struct bl_block {
+    bl_backend *be; /* lent: where its weights are and where it is computed */
+    bl_linear *linear;
+    int n_linears; /* in the order of their roles */
+    bl_norm *norm;
+    int n_norms;
+} bl_block;
 typedef struct bl_model {
     bl_config config;
     bl_checkpoint *ckpt; /* lent */
-    bl_backend *be;      /* lent; a block's own pointer may differ later */
-    size_t n_linears;    /* 7 a block, in the order q k v o gate up down */
+    bl_backend *be;      /* lent; of the embedding, the head and the residual stream. NULL: an outline */
+    bl_block *blocks;    /* [config.n_layers] */
+    size_t n_linears;    /* of all blocks, block after block */
     bl_linear *linears;
+    size_t n_norms; /* of all blocks */
+    bl_norm *norms;
     bool stream;
-    bl_weight embed, head; /* head.format NULL: tied */
+    bl_linear embed, head; /* head.weight.format NULL: tied */
+    bl_norm norm;          /* after the blocks */
     struct bl_model_own *own;
 } bl_model;
 typedef struct bl_model_opts {
@@ -52,14 +94,23 @@ typedef struct bl_model_opts {
     int64_t max_len; /* positions to prepare; 0: the model's own */
 } bl_model_opts;
 bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o, bl_model **out, bl_err *e);
+/* Names, shapes and formats alone: reads no weights, needs no backend. For checks and plans. */
+bl_status bl_model_outline(bl_checkpoint *c, bl_model **out, bl_err *e);
 void bl_model_close(bl_model *m); /* NULL is fine */
+/* By role, in that block (-1: embedding, head, final norm); NULL: this model has none. */
+bl_linear *bl_model_linear(bl_model *m, int64_t block, bl_role role);
+bl_norm *bl_model_norm(bl_model *m, int64_t block, bl_role role);
+const bl_linear *bl_model_head(const bl_model *m); /* the embedding when tied */
 /* Weights of the blocks, the embedding and the head are loaded, each value checked to be finite (F15). Streaming: one
- * block at a time. */
+ * block at a time, read anew each time; so a block that was changed is written before it is released, and acquiring it
+ * again is BL_E_INTERNAL. */
 bl_status bl_block_acquire(bl_model *m, int64_t block, bl_err *e);
 void bl_block_release(bl_model *m, int64_t block);
-double bl_model_bits(const bl_model *m);     /* per weight of the block linears, from the checkpoint's formats */
-uint64_t bl_model_bytes(const bl_model *m);  /* all tensors as stored */
-int64_t bl_model_max_len(const bl_model *m); /* positions a sequence may have */
+/* Of the model as it is now, whether its blocks are in memory or not. */
+double bl_model_bits(const bl_model *m);           /* per weight of the block linears, with all that belongs to them */
+uint64_t bl_model_bytes(const bl_model *m);        /* of all parameters as stored */
+const char *bl_model_simulated(const bl_model *m); /* "activations" when a product of quantized ones runs in floats */
+int64_t bl_model_max_len(const bl_model *m);       /* positions a sequence may have */
 
 /* ---- KV cache: rows of keys and values; a slot is a chain of segments, so choices and few-shot prefixes share a
  * context ---- */

@@ -43,10 +43,8 @@ typedef struct bl_pass_plan {
 } bl_pass_plan;
 
 typedef struct bl_model_own {
-    const bl_stored **stored; /* [n_linears] */
-    int *users;               /* [n_layers] acquires not yet released */
-    bl_buffer *norms; /* f32 [2 n_layers + 1, dim]: input and post-attention norm of each block, the final norm */
-    float *inv_freq;  /* [head_dim / 2] */
+    int *users;      /* [n_layers] acquires not yet released */
+    float *inv_freq; /* [head_dim / 2] */
     bl_buffer *rope;
     int64_t rope_len; /* f32 cos [rope_len, head_dim / 2], then sin */
     int64_t max_len;  /* positions allowed */
@@ -76,5 +74,11 @@ void bl_pass_plan_free(bl_backend *be, bl_pass_plan *p);
 /* Chunks, positions, cache rows and segments of a batch, and its lists on the backend; checks it against the cache. */
 bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e);
 bl_kv_view bl_kv_layer(const bl_kv *kv, int64_t layer);
-bl_tensor bl_model_norm(const bl_model *m, int64_t i); /* row i of norms, 1-d */
+/* What belongs to a linear or a norm, from the checkpoint onto the backend; and back to what is known without it. */
+const bl_stored *bl_linear_stored_bias(const bl_checkpoint *c, const bl_linear *l); /* NULL: none */
+bl_status bl_linear_load(bl_checkpoint *c, bl_backend *be, bl_linear *l, bl_err *e);
+void bl_linear_drop(bl_linear *l);
+void bl_linear_free(bl_linear *l);
+bl_status bl_norm_load(bl_checkpoint *c, bl_backend *be, bl_norm *n, bl_err *e);
+void bl_norm_drop(bl_norm *n);
 #endif

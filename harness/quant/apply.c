@@ -101,39 +101,19 @@ out:
 }
 
 /* The embedding and the head, for methods that were asked to change them. */
-static bl_status ends(work *k, bl_checkpoint *source, bl_err *e)
+static bl_status ends(work *k, bl_model *m, bl_err *e)
 {
-    static const char *const names[] = {"model.embed_tokens", "lm_head"};
-    bl_status st = BL_OK;
-    for (size_t i = 0; i < BL_COUNT(names); i++) {
-        bl_linear lin = {.block = -1, .part = names[i]};
-        char full[128];
-        snprintf(full, sizeof full, "%s.weight", names[i]);
-        const bl_stored *t = bl_checkpoint_find(source, full);
-        if (!t) continue;
-        snprintf(lin.name, sizeof lin.name, "%s", names[i]);
-        lin.out = t->shape.out;
-        lin.in = t->shape.in;
-        st = bl_checkpoint_load(source, t, k->run.be, &lin.weight, e);
-        if (st == BL_OK) st = one(k, &lin, false, e);
-        bl_weight_free(&lin.weight);
-        if (st != BL_OK) break;
-    }
-    return st;
+    bl_status st = one(k, &m->embed, false, e);
+    return st == BL_OK && m->head.weight.format ? one(k, &m->head, false, e) : st;
 }
 
-static bl_status all_as_stored(bl_checkpoint *source, bl_quantize_result *out)
+static bl_status all_as_stored(bl_checkpoint *source, bl_quantize_result *out, bl_err *e)
 {
-    uint64_t bytes = 0;
-    double weights = 0;
-    for (size_t i = 0; i < bl_checkpoint_count(source); i++) {
-        const bl_stored *t = bl_checkpoint_at(source, i);
-        if (t->vector || strncmp(t->name, "model.layers.", 13) != 0) continue;
-        bytes += bl_format_bytes(t->format, &t->shape);
-        weights += (double)t->shape.in * (double)t->shape.out;
-    }
-    out->bits = weights > 0 ? (double)bytes * 8 / weights : 0;
-    return BL_OK;
+    bl_model *m = NULL;
+    bl_status st = bl_model_outline(source, &m, e);
+    if (st == BL_OK) out->bits = bl_model_bits(m);
+    bl_model_close(m);
+    return st;
 }
 
 static bl_status one_stage(const bl_method_chain *c, bl_err *e)
@@ -159,7 +139,7 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, u
     BL_TRY(bl_method_json(method, choice->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
     BL_TRY(bl_variant_begin(dir, source, choice->text, options.s, &k.v, e));
-    if (method->as_stored) BL_TRY(all_as_stored(source, &res));
+    if (method->as_stored) BL_TRY(all_as_stored(source, &res, e));
     else {
         BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = true, .max_len = 1}, &model, e));
         k.run = (bl_method_run){.method = method,
@@ -182,14 +162,14 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, u
             }
             BL_TRY(bl_block_acquire(model, b, e));
             if (method->block) st = method->block(&k.run, b, e);
-            for (int i = 0; st == BL_OK && i < BL_LINEARS_PER_BLOCK; i++)
-                st = one(&k, &model->linears[b * BL_LINEARS_PER_BLOCK + i], true, e);
+            for (int i = 0; st == BL_OK && i < model->blocks[b].n_linears; i++)
+                st = one(&k, &model->blocks[b].linear[i], true, e);
             bl_block_release(model, b);
             if (st == BL_OK && progress) st = progress(ctx, b + 1, model->config.n_layers, e);
             if (st != BL_OK) goto out;
         }
         if (method->train) BL_TRY(method->train(&k.run, e));
-        if (method->wants_head && method->wants_head(&k.run)) BL_TRY(ends(&k, source, e));
+        if (method->wants_head && method->wants_head(&k.run)) BL_TRY(ends(&k, model, e));
         res.bits = k.weights > 0 ? (double)k.bytes * 8 / k.weights : 0;
         res.notes = method->notes ? method->notes(&k.run) : NULL;
     }
@@ -213,29 +193,16 @@ out:
 
 /* ---- before any work ---- */
 
-static const char *const parts[BL_LINEARS_PER_BLOCK] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-                                                        "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
-                                                        "mlp.down_proj"};
-
-/* A model of names and shapes only: enough for check, predict and notes. */
-static bl_status shapes_only(bl_checkpoint *c, bl_arena *a, bl_model *m, bl_err *e)
+/* What predict says of one linear, added to the bytes of the model and, of a block, to `linears`. */
+static void predicted(const bl_method_run *run, bool asked, const bl_linear *lin, uint64_t *all, uint64_t *linears)
 {
-    *m = (bl_model){.config = *bl_checkpoint_config(c), .ckpt = c};
-    m->n_linears = (size_t)m->config.n_layers * BL_LINEARS_PER_BLOCK;
-    if (!(m->linears = bl_alloc(a, m->n_linears, sizeof *m->linears, e))) return BL_E_NOMEM;
-    for (size_t i = 0; i < m->n_linears; i++) {
-        bl_linear *l = &m->linears[i];
-        char full[128];
-        l->block = (int64_t)(i / BL_LINEARS_PER_BLOCK);
-        snprintf(l->name, sizeof l->name, "model.layers.%lld.%s", (long long)l->block, parts[i % BL_LINEARS_PER_BLOCK]);
-        l->part = strchr(parts[i % BL_LINEARS_PER_BLOCK], '.') + 1;
-        snprintf(full, sizeof full, "%s.weight", l->name);
-        const bl_stored *t = bl_checkpoint_find(c, full);
-        if (!t) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", bl_checkpoint_path(c), full);
-        l->in = t->shape.in;
-        l->out = t->shape.out;
-    }
-    return BL_OK;
+    const bl_format *f = lin->weight.format;
+    bl_shape g = lin->weight.shape;
+    uint64_t was = bl_linear_bytes(lin), now = was;
+    if (asked && run->method->predict && run->method->predict(run, lin, &f, &g))
+        now = was - bl_format_bytes(lin->weight.format, &lin->weight.shape) + bl_format_bytes(f, &g);
+    *all = *all - was + now;
+    *linears += now;
 }
 
 bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, int64_t *packed_bytes, double *bits,
@@ -244,39 +211,26 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
     bl_status st = BL_OK;
     const bl_method_choice *choice = chain->stage;
     const bl_method *method = choice->method;
-    bl_model m;
-    uint64_t all = 0, linears = 0;
+    bl_model *m = NULL;
+    uint64_t all, linears = 0, ends = 0;
     double weights = 0;
 
     BL_TRY(one_stage(chain, e));
-    BL_TRY(shapes_only(source, a, &m, e));
-    bl_method_run run = {.method = method, .opts = choice->opts, .model = &m, .scratch = a};
+    BL_TRY(bl_model_outline(source, &m, e));
+    bl_method_run run = {.method = method, .opts = choice->opts, .model = m, .scratch = a};
     if (method->check) BL_TRY(method->check(&run, e));
     bool head = method->wants_head && method->wants_head(&run);
-    for (size_t i = 0; i < bl_checkpoint_count(source); i++) {
-        const bl_stored *t = bl_checkpoint_at(source, i);
-        const bl_format *f = t->format;
-        bl_shape g = t->shape;
-        bl_linear lin = {.in = g.in, .out = g.out, .block = -1};
-        bool block = !t->vector && strncmp(t->name, "model.layers.", 13) == 0;
-        if (!t->vector && method->predict && (block || head)) {
-            size_t n = strlen(t->name) - strlen(".weight");
-            snprintf(lin.name, sizeof lin.name, "%.*s", (int)BL_MIN(n, sizeof lin.name - 1), t->name);
-            lin.part = strrchr(lin.name, '.') ? strrchr(lin.name, '.') + 1 : lin.name;
-            if (!method->predict(&run, &lin, &f, &g)) {
-                f = t->format;
-                g = t->shape;
-            }
-        }
-        all += bl_format_bytes(f, &g);
-        if (block) {
-            linears += bl_format_bytes(f, &g);
-            weights += (double)g.in * (double)g.out;
-        }
+    all = bl_model_bytes(m);
+    for (size_t i = 0; i < m->n_linears; i++) {
+        predicted(&run, true, &m->linears[i], &all, &linears);
+        weights += (double)m->linears[i].in * (double)m->linears[i].out;
     }
+    predicted(&run, head, &m->embed, &all, &ends);
+    if (m->head.weight.format) predicted(&run, head, &m->head, &all, &ends);
     *packed_bytes = (int64_t)all;
     *bits = weights > 0 ? (double)linears * 8 / weights : 0;
     *notes = method->notes ? method->notes(&run) : NULL;
 out:
+    bl_model_close(m);
     return st;
 }

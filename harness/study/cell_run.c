@@ -227,7 +227,7 @@ static bl_status open_divergence(work *w, bl_err *e)
         return BL_OK;
     }
     if (!(w->kept = kept_path(s->out, job->base->hash, ".hidden", e))) return BL_E_NOMEM;
-    w->head = job->model->head.format ? &job->model->head : &job->model->embed;
+    w->head = &bl_model_head(job->model)->weight;
     const bl_method_chain *chain = &s->method[job->cell->method];
     if (chain->stage[chain->n - 1].method->wants_head) { /* the base's own head, in case this one's is changed */
         const bl_stored *t = bl_checkpoint_find(job->source, "lm_head.weight");
@@ -384,9 +384,7 @@ static bl_status write_shard(work *w, bl_err *e)
     c.method_version = method->stage[method->n - 1].method->version;
     bl_chain_width(method, &c.wbits, &c.group, group_text);
     c.group_text = group_text;
-    const bl_linear *lin = &job->model->linears[0];
-    if (lin->act.bits > 0 && !be->ops->linear_is_integer(be, &(bl_linear_args){.w = {&lin->weight}, .act = lin->act}))
-        c.simulated = "activations";
+    c.simulated = bl_model_simulated(job->model);
     c.task = w->choice->name;
     c.task_options = w->choice->options;
     c.task_version = w->choice->task->version;

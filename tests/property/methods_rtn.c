@@ -256,8 +256,8 @@ static void head_and_embeddings_stay_unless_asked(void **state)
         const bl_format *f;
         bl_shape g;
         method_open(&m, rows[i].text, NULL, 4, 64);
-        bl_linear head = {.name = "lm_head", .block = -1, .in = 64, .out = 100},
-                  embed = {.name = "model.embed_tokens", .block = -1, .in = 64, .out = 100};
+        bl_linear head = {.name = "lm_head", .role = BL_ROLE_HEAD, .block = -1, .in = 64, .out = 100},
+                  embed = {.name = "model.embed_tokens", .role = BL_ROLE_EMBED, .block = -1, .in = 64, .out = 100};
         assert_int_equal(m.run.method->wants_head(&m.run), rows[i].wants);
         assert_int_equal(m.run.method->predict(&m.run, &head, &f, &g), rows[i].head);
         assert_int_equal(m.run.method->predict(&m.run, &embed, &f, &g), rows[i].embeddings);

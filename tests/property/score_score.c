@@ -410,6 +410,7 @@ static void streaming_reads_each_block_once_a_pass(void **state)
     uint64_t blocks = 0;
     for (size_t i = 0; i < f.m->n_linears; i++)
         blocks += (uint64_t)(f.m->linears[i].in * f.m->linears[i].out) * sizeof(float);
+    blocks += f.m->n_norms * (uint64_t)f.m->config.dim * sizeof(float);
     static const struct {
         int64_t rows, passes;
     } ways[] = {{12 * 63, 1}, {6 * 63, 2}, {5 * 63 + 62, 3}, {1, 12}, {0, 1}};

@@ -1,0 +1,217 @@
+/* linear.c - one linear and one norm: what belongs to them, how it is loaded, changed and let go. */
+#include "model_impl.h"
+
+static void tensor_free(bl_tensor *t)
+{
+    if (t->buf) t->buf->backend->ops->buffer_free(t->buf);
+    t->buf = NULL;
+}
+
+/* ---- computing ---- */
+bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e)
+{
+    if (l->n_adapters > 1)
+        return bl_fail(e, BL_E_UNSUPPORTED, "%s: %d adapters; the product adds one", l->name, l->n_adapters);
+    return be->ops->linear(be,
+                           &(bl_linear_args){.x = x,
+                                             .w = {&l->weight},
+                                             .bias = {l->bias},
+                                             .y = {y},
+                                             .t = l->transform,
+                                             .n_t = l->n_transforms,
+                                             .act = l->act,
+                                             .adapter = l->adapter,
+                                             .accumulate = accumulate},
+                           e);
+}
+
+bl_status bl_linear_dense(bl_backend *be, const bl_linear *l, bl_tensor *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_buffer *b = NULL;
+    bl_tensor t;
+
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)l->weight.shape.in * (uint64_t)l->out * sizeof(float), &b, e));
+    t = bl_tensor_2d(b, 0, BL_F32, l->out, l->weight.shape.in);
+    BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &l->weight, .row0 = 0, .rows = l->out, .y = t}, e));
+    *out = t;
+    b = NULL;
+out:
+    be->ops->buffer_free(b);
+    return st;
+}
+
+/* ---- what it is made of ---- */
+int64_t bl_linear_width(const bl_linear *l) { return l->n_transforms ? l->transform[l->n_transforms - 1].out : l->in; }
+
+uint64_t bl_linear_bytes(const bl_linear *l)
+{
+    uint64_t n = l->weight.format ? bl_format_bytes(l->weight.format, &l->weight.shape) : 0;
+    if (l->bias.ndim) n += bl_format_bytes(l->bias_format, &(bl_shape){.out = 1, .in = l->out});
+    for (int i = 0; i < l->n_transforms; i++)
+        if (l->transform[i].data.ndim) n += bl_tensor_bytes(&l->transform[i].data);
+    for (int i = 0; i < l->n_adapters; i++) n += bl_tensor_bytes(&l->adapter[i].a) + bl_tensor_bytes(&l->adapter[i].b);
+    return n;
+}
+
+bool bl_linear_resident(const bl_linear *l) { return l->weight.owned != NULL; }
+
+/* ---- setters ---- */
+void bl_linear_set_weight(bl_linear *l, bl_weight *w)
+{
+    bl_weight_free(&l->weight);
+    l->weight = *w;
+    *w = (bl_weight){0};
+    l->changed = true;
+}
+
+void bl_linear_set_bias(bl_linear *l, bl_tensor bias)
+{
+    tensor_free(&l->bias);
+    l->bias = bias.buf ? bias : (bl_tensor){0};
+    l->bias_format = bias.buf ? bl_format_find("fp32") : NULL;
+    l->changed = true;
+}
+
+void bl_linear_set_act(bl_linear *l, bl_actq act)
+{
+    l->act = act;
+    l->changed = true;
+}
+
+bl_status bl_linear_add_transform(bl_linear *l, const bl_transform *t, bl_err *e)
+{
+    if (t->in != bl_linear_width(l))
+        return bl_fail(e, BL_E_INTERNAL, "%s: a transform of %lld inputs, expected %lld", l->name, (long long)t->in,
+                       (long long)bl_linear_width(l));
+    bl_transform *all = bl_resize(l->transform, (size_t)l->n_transforms + 1, sizeof *all, e);
+    if (!all) return BL_E_NOMEM;
+    all[l->n_transforms++] = *t;
+    l->transform = all;
+    l->changed = true;
+    return BL_OK;
+}
+
+static void free_transforms(bl_linear *l)
+{
+    for (int i = 0; i < l->n_transforms; i++) tensor_free(&l->transform[i].data);
+    bl_free(l->transform);
+    l->transform = NULL;
+    l->n_transforms = 0;
+}
+
+void bl_linear_clear_transforms(bl_linear *l)
+{
+    free_transforms(l);
+    l->changed = true;
+}
+
+bl_status bl_linear_add_adapter(bl_linear *l, const bl_lowrank *adapter, bl_err *e)
+{
+    const bl_tensor *a = &adapter->a, *b = &adapter->b;
+    if (a->ndim != 2 || b->ndim != 2 || a->dim[1] != l->in || b->dim[0] != l->out || a->dim[0] != b->dim[1])
+        return bl_fail(e, BL_E_INTERNAL, "%s: an adapter of [%lld, %lld] and [%lld, %lld] does not fit [%lld, %lld]",
+                       l->name, (long long)a->dim[0], (long long)a->dim[1], (long long)b->dim[0], (long long)b->dim[1],
+                       (long long)l->out, (long long)l->in);
+    bl_lowrank *all = bl_resize(l->adapter, (size_t)l->n_adapters + 1, sizeof *all, e);
+    if (!all) return BL_E_NOMEM;
+    all[l->n_adapters++] = *adapter;
+    l->adapter = all;
+    l->changed = true;
+    return BL_OK;
+}
+
+static void free_adapters(bl_linear *l)
+{
+    for (int i = 0; i < l->n_adapters; i++) {
+        tensor_free(&l->adapter[i].a);
+        tensor_free(&l->adapter[i].b);
+    }
+    bl_free(l->adapter);
+    l->adapter = NULL;
+    l->n_adapters = 0;
+}
+
+void bl_linear_clear_adapters(bl_linear *l)
+{
+    free_adapters(l);
+    l->changed = true;
+}
+
+void bl_norm_set(bl_norm *n, bl_tensor weight)
+{
+    tensor_free(&n->weight);
+    n->weight = weight;
+    n->format = bl_format_find("fp32");
+    n->changed = true;
+}
+
+/* ---- loading ---- */
+static bl_status load_vector(bl_checkpoint *c, const bl_stored *s, bl_backend *be, bl_tensor *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_buffer *b = NULL;
+    float *host = bl_new((size_t)s->shape.in, sizeof *host, e);
+
+    if (!host) return BL_E_NOMEM;
+    BL_TRY(bl_checkpoint_dense(c, s, 0, 1, host, e));
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)s->shape.in * sizeof *host, &b, e));
+    bl_tensor t = bl_tensor_1d(b, 0, BL_F32, s->shape.in);
+    BL_TRY(be->ops->upload(be, &t, host, e));
+    BL_TRY(be->ops->sync(be, e)); /* before host goes */
+    *out = t;
+    b = NULL;
+out:
+    be->ops->buffer_free(b);
+    bl_free(host);
+    return st;
+}
+
+const bl_stored *bl_linear_stored_bias(const bl_checkpoint *c, const bl_linear *l)
+{
+    for (int r = 0; r < BL_N_ROLES; r++)
+        if (bl_roles[r].kind == BL_KIND_BIAS && bl_roles[r].of == l->role)
+            return bl_checkpoint_param(c, (bl_role)r, l->block);
+    return NULL;
+}
+
+bl_status bl_linear_load(bl_checkpoint *c, bl_backend *be, bl_linear *l, bl_err *e)
+{
+    bl_status st = BL_OK;
+    if (l->changed)
+        return bl_fail(e, BL_E_INTERNAL, "%s was changed and released; it is where it was written", l->name);
+    BL_TRY(bl_checkpoint_load(c, bl_checkpoint_param(c, l->role, l->block), be, &l->weight, e));
+    if (l->bias.ndim) BL_TRY(load_vector(c, bl_linear_stored_bias(c, l), be, &l->bias, e));
+out:
+    return st;
+}
+
+void bl_linear_drop(bl_linear *l)
+{
+    bl_weight known = {.format = l->weight.format, .shape = l->weight.shape};
+    bl_weight_free(&l->weight);
+    l->weight = known;
+    tensor_free(&l->bias);
+    for (int i = 0; i < l->n_transforms; i++) tensor_free(&l->transform[i].data);
+    for (int i = 0; i < l->n_adapters; i++) {
+        tensor_free(&l->adapter[i].a);
+        tensor_free(&l->adapter[i].b);
+    }
+}
+
+void bl_linear_free(bl_linear *l)
+{
+    bl_weight_free(&l->weight);
+    tensor_free(&l->bias);
+    free_transforms(l);
+    free_adapters(l);
+}
+
+bl_status bl_norm_load(bl_checkpoint *c, bl_backend *be, bl_norm *n, bl_err *e)
+{
+    if (n->changed)
+        return bl_fail(e, BL_E_INTERNAL, "%s was changed and released; it is where it was written", n->name);
+    return load_vector(c, bl_checkpoint_param(c, n->role, n->block), be, &n->weight, e);
+}
+
+void bl_norm_drop(bl_norm *n) { tensor_free(&n->weight); }
