@@ -1,5 +1,6 @@
 /* h5.c - the head of a shard, error sentences out of HDF5, text that HDF5 and JSON both accept. */
 #include "h5.h"
+#include "kernels/base/utf8.h"
 
 #include <string.h>
 
@@ -129,41 +130,7 @@ hid_t bl_h5_text_type(void)
     return t;
 }
 
-/* Length of the UTF-8 sequence at s, 0 when it is not one (overlong, surrogate, beyond U+10FFFF, cut). */
-static size_t sequence(const uint8_t *s)
-{
-    if (s[0] < 0x80) return 1;
-    if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
-    if ((s[1] & 0xc0) != 0x80) return 0;
-    if (s[0] < 0xe0) return 2;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[2] & 0xc0) != 0x80) return 0;
-    if (s[0] < 0xf0) return 3;
-    if ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f) || (s[3] & 0xc0) != 0x80) return 0;
-    return 4;
-}
-
-char *bl_valid_text(const char *s, bl_err *e)
-{
-    const uint8_t *p = (const uint8_t *)s;
-    size_t bad = 0;
-    char *out, *q;
-
-    for (const uint8_t *c = p; *c;) {
-        size_t k = sequence(c);
-        bad += k == 0;
-        c += k ? k : 1;
-    }
-    if (!(q = out = bl_new(strlen(s) + 2 * bad + 1, 1, e))) return NULL;
-    while (*p) {
-        size_t k = sequence(p);
-        if (k) memcpy(q, p, k);
-        else memcpy(q, "\xef\xbf\xbd", 3);
-        q += k ? k : 3;
-        p += k ? k : 1;
-    }
-    *q = 0;
-    return out;
-}
+char *bl_valid_text(const char *s, bl_err *e) { return bl_utf8_repaired(s, strlen(s), e); }
 
 bl_status bl_where_split(const char *where, char **group, const char **name, bl_err *e)
 {

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 enum { VERSION = 1, CRC_DIGITS = 8 };
 static const uint64_t WAIT_BOUND = 64u << 20; /* bytes of lines that may wait for the disk */
@@ -38,24 +39,11 @@ struct bl_journal {
 };
 
 /* ---- checked lines ------------------------------------------------------------------------------ */
-/* CRC-32 of zlib and PNG (polynomial 0xedb88320, reflected), four bits at a time. */
-static uint32_t crc32_of(const char *p, size_t n)
-{
-    static const uint32_t four[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
-                                      0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
-                                      0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
-    uint32_t c = 0xffffffffu;
-    for (size_t i = 0; i < n; i++) {
-        c ^= (uint8_t)p[i];
-        c = c >> 4 ^ four[c & 15];
-        c = c >> 4 ^ four[c & 15];
-    }
-    return ~c;
-}
+static uint32_t crc_of(const char *p, size_t n) { return (uint32_t)crc32_z(0, (const Bytef *)p, n); }
 
 static void put_line(bl_text *t, const bl_text *json)
 {
-    bl_text_addf(t, "%08" PRIx32 " ", crc32_of(json->s, json->n));
+    bl_text_addf(t, "%08" PRIx32 " ", crc_of(json->s, json->n));
     bl_text_addn(t, json->s, json->n);
     bl_text_add(t, "\n");
     t->failed = t->failed || json->failed;
@@ -76,7 +64,7 @@ static bool take_line(const char *p, size_t n, const char **json, size_t *n_json
     *json = p + CRC_DIGITS + 1;
     *n_json = (size_t)(end - *json);
     *next = (size_t)(end - p) + 1;
-    return crc32_of(*json, *n_json) == crc;
+    return crc_of(*json, *n_json) == crc;
 }
 
 /* ---- samples as JSON ---------------------------------------------------------------------------- */

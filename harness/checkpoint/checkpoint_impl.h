@@ -83,7 +83,6 @@ static inline uint64_t bl_u64_at(const uint8_t *p)
     memcpy(&v, p, 8);
     return v;
 }
-bool bl_utf8_valid(const uint8_t *p, uint64_t n);
 /* Upper-case copy of a format's name as its container spells it: "F32", "BF16", "Q4_1". */
 void bl_container_name(const bl_format *f, char out[16]);
 #endif

@@ -9,6 +9,7 @@
  */
 #include "gguf.h"
 #include "checkpoint_impl.h"
+#include "kernels/base/utf8.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -110,7 +111,7 @@ static bl_status get_name(scan *s, bl_gguf *g, const char *what, uint64_t max, c
     if (n > max)
         return bl_fail(s->e, BL_E_FORMAT, "%s: %s has %" PRIu64 " bytes, at most %" PRIu64 " are read", s->file, what,
                        n, max);
-    if (!bl_utf8_valid(p, n) || memchr(p, 0, n))
+    if (bl_utf8_bad((const char *)p, n) < n || memchr(p, 0, n))
         return bl_fail(s->e, BL_E_FORMAT, "%s: %s before byte %" PRIu64 " is not UTF-8 text", s->file, what, s->at);
     *out = bl_arena_str(g->arena, (const char *)p, n, s->e);
     return *out ? BL_OK : BL_E_NOMEM;
@@ -460,7 +461,7 @@ bl_status bl_gguf_text(const bl_gguf *g, const char *key, bl_arena *a, const cha
     if (st != BL_OK) return st;
     if (v->type != BL_GGUF_STRING)
         return bl_fail(e, BL_E_FORMAT, "%s: key '%s' has type %s, expected text", g->name, key, types[v->type].name);
-    if (memchr(v->at, 0, v->n) || !bl_utf8_valid(v->at, v->n))
+    if (memchr(v->at, 0, v->n) || bl_utf8_bad((const char *)v->at, v->n) < v->n)
         return bl_fail(e, BL_E_FORMAT, "%s: key '%s' is not UTF-8 text", g->name, key);
     const char *s = bl_arena_str(a, (const char *)v->at, v->n, e);
     if (!s) return BL_E_NOMEM;

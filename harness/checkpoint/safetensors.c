@@ -1,17 +1,18 @@
 /* safetensors.c - the header of a safetensors file.
  *
- *     u64 N | N bytes of JSON, may end in blanks | tensor bytes
+ *     u64 N | N bytes of JSON, may end in spaces | tensor bytes
  *     { "__metadata__": { text: text }, name: { "dtype": text, "shape": [whole, …], "data_offsets": [begin, end] }, … }
  *
- * The grammar is that small, so the header is read in one pass without building a document: numbers stay exact to 64
- * bits, and a header of the largest allowed size costs no more memory than its tensors.
+ * The rules are those of the reference implementation (safetensors/src/tensor.rs): every byte of the data belongs to
+ * exactly one tensor.
  */
 #include "safetensors.h"
 #include "checkpoint_impl.h"
+#include "kernels/base/json.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { MAX_TENSORS = 131072, MAX_NAME = 1024, MAX_NOTES = 65536 };
+enum { MAX_TENSORS = 131072, MAX_NAME = 1024, MAX_VALUES = 12 * MAX_TENSORS }; /* a matrix has 8 values */
 #define MAX_HEADER 100000000u
 
 static const struct {
@@ -47,163 +48,14 @@ struct bl_safetensors {
     bl_arena *arena;
     bl_st_tensor *t; /* by offset */
     uint32_t *by_name;
-    size_t n, cap;
+    size_t n;
     uint64_t data;
 };
 
-typedef struct scan {
-    const uint8_t *base, *p, *end;
-    const char *file;
-    bl_arena *arena;
-    bl_err *e;
-} scan;
-
-static bl_status wrong(const scan *s, const char *expected)
-{
-    if (s->p == s->end) return bl_fail(s->e, BL_E_FORMAT, "%s: header ends where %s was expected", s->file, expected);
-    return bl_fail(s->e, BL_E_FORMAT, "%s: header byte %td is '%c', expected %s", s->file, s->p - s->base, *s->p,
-                   expected);
-}
-
-static void blanks(scan *s)
-{
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r')) s->p++;
-}
-
-static bool next_is(scan *s, char c)
-{
-    blanks(s);
-    if (s->p == s->end || *s->p != (uint8_t)c) return false;
-    s->p++;
-    return true;
-}
-
-static bl_status expect(scan *s, char c)
-{
-    char what[4] = {'\'', c, '\'', 0};
-    return next_is(s, c) ? BL_OK : wrong(s, what);
-}
-
-static int hex4(const uint8_t *p)
-{
-    int v = 0;
-    for (int i = 0; i < 4; i++) {
-        int c = p[i] | 32, d = p[i] >= '0' && p[i] <= '9' ? p[i] - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-        if (d < 0) return -1;
-        v = v * 16 + d;
-    }
-    return v;
-}
-
-/* One escape behind the backslash; the character's UTF-8 goes to `to`, 1 to 4 bytes. 0: not an escape. */
-static int escape(scan *s, uint8_t *to)
-{
-    static const char from[] = "\"\\/bfnrt", into[] = "\"\\/\b\f\n\r\t";
-    if (s->p == s->end) return 0;
-    const char *at = *s->p ? strchr(from, *s->p) : NULL;
-    if (at) {
-        *to = (uint8_t)into[at - from];
-        s->p++;
-        return 1;
-    }
-    if (*s->p != 'u' || s->end - s->p < 5) return 0;
-    int64_t c = hex4(s->p + 1);
-    s->p += 5;
-    if (c >= 0xd800 && c < 0xdc00) {
-        int low = s->end - s->p >= 6 && s->p[0] == '\\' && s->p[1] == 'u' ? hex4(s->p + 2) : -1;
-        if (low < 0xdc00 || low > 0xdfff) return 0;
-        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-        s->p += 6;
-    } else if (c <= 0 || (c >= 0xdc00 && c < 0xe000)) {
-        return 0;
-    }
-    if (c < 0x80) {
-        to[0] = (uint8_t)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        to[0] = (uint8_t)(0xc0 | c >> 6);
-        to[1] = (uint8_t)(0x80 | (c & 63));
-        return 2;
-    }
-    if (c < 0x10000) {
-        to[0] = (uint8_t)(0xe0 | c >> 12);
-        to[1] = (uint8_t)(0x80 | (c >> 6 & 63));
-        to[2] = (uint8_t)(0x80 | (c & 63));
-        return 3;
-    }
-    to[0] = (uint8_t)(0xf0 | c >> 18);
-    to[1] = (uint8_t)(0x80 | (c >> 12 & 63));
-    to[2] = (uint8_t)(0x80 | (c >> 6 & 63));
-    to[3] = (uint8_t)(0x80 | (c & 63));
-    return 4;
-}
-
-/* A text of at most `max` bytes; NUL cannot occur in it. */
-static bl_status text(scan *s, size_t max, const char *what, const char **out)
-{
-    bl_status st = expect(s, '"');
-    if (st != BL_OK) return st;
-    const uint8_t *from = s->p;
-    while (s->p < s->end && *s->p != '"') {
-        if (*s->p < 32)
-            return bl_fail(s->e, BL_E_FORMAT, "%s: header: %s holds control character %d", s->file, what, *s->p);
-        s->p += *s->p == '\\' && s->end - s->p > 1 ? 2 : 1;
-    }
-    if (s->p == s->end) return wrong(s, "'\"'");
-    size_t n = (size_t)(s->p - from);
-    if (n > max)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: header: %s has %zu bytes, at most %zu are read", s->file, what, n, max);
-    char *to = bl_arena_str(s->arena, (const char *)from, n, s->e);
-    if (!to) return BL_E_NOMEM;
-    *out = to;
-    if (!memchr(from, '\\', n)) {
-        s->p++;
-        return BL_OK;
-    }
-
-    s->p = from;
-    uint8_t *w = (uint8_t *)to;
-    while (*s->p != '"') {
-        if (*s->p != '\\') {
-            *w++ = *s->p++;
-            continue;
-        }
-        s->p++;
-        int k = escape(s, w);
-        if (k == 0) return bl_fail(s->e, BL_E_FORMAT, "%s: header: %s holds an escape that is none", s->file, what);
-        w += k;
-    }
-    *w = 0;
-    s->p++;
-    return BL_OK;
-}
-
-/* A whole number without sign, fraction or exponent. */
-static bl_status whole(scan *s, const char *tensor, const char *field, uint64_t *out)
-{
-    blanks(s);
-    const uint8_t *from = s->p;
-    uint64_t v = 0;
-    bool plain = s->p < s->end && *s->p >= '0' && *s->p <= '9', fits = true;
-    while (s->p < s->end && *s->p >= '0' && *s->p <= '9') {
-        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(*s->p - '0'), &v)) fits = false;
-        s->p++;
-    }
-    if (plain && *from == '0' && s->p - from > 1) plain = false;
-    const uint8_t *to = s->p;
-    while (to < s->end && to - from < 40 && !strchr(", ]}:\t\n\r", *to)) to++;
-    if (!plain || to != s->p || !fits)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': %s holds '%.*s', expected a whole number%s", s->file,
-                       tensor, field, (int)(to - from), (const char *)from, plain && !fits ? " of 64 bits" : "");
-    *out = v;
-    return BL_OK;
-}
-
-static bl_status dtype(scan *s, bl_st_tensor *t, unsigned *bits)
+static bl_status dtype(const bl_json *o, const char *file, bl_st_tensor *t, unsigned *bits, bl_err *e)
 {
     const char *name;
-    bl_status st = text(s, MAX_NAME, "dtype", &name);
+    bl_status st = bl_json_get_str(o, "dtype", &name, e);
     if (st != BL_OK) return st;
     for (size_t i = 0; i < BL_COUNT(dtypes); i++)
         if (!strcmp(name, dtypes[i].name)) {
@@ -212,163 +64,110 @@ static bl_status dtype(scan *s, bl_st_tensor *t, unsigned *bits)
             t->dtype_name = dtypes[i].name;
             return BL_OK;
         }
-    return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': unknown dtype '%s'", s->file, t->name, name);
+    return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': unknown dtype '%s'", file, t->name, name);
 }
 
-static bl_status shape(scan *s, bl_st_tensor *t)
+/* The list o[key] of at most `most` whole numbers from 0 to 2^53. */
+static bl_status wholes(const bl_json *o, const char *key, const char *file, const char *tensor, int64_t *v, int most,
+                        int *n, bl_err *e)
 {
     bl_status st = BL_OK;
-    BL_TRY(expect(s, '['));
-    if (next_is(s, ']')) return BL_OK;
-    do {
-        uint64_t v;
-        if (t->ndim == BL_ST_MAX_DIMS)
-            return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s' has more than %d dimensions", s->file, t->name,
-                           BL_ST_MAX_DIMS);
-        BL_TRY(whole(s, t->name, "shape", &v));
-        if (v > INT64_MAX)
-            return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': dimension %d is %" PRIu64, s->file, t->name, t->ndim,
-                           v);
-        t->dim[t->ndim++] = (int64_t)v;
-    } while (next_is(s, ','));
-    BL_TRY(expect(s, ']'));
+    const bl_json *list = NULL;
+    BL_TRY(bl_json_need(o, key, &list, e));
+    if (bl_json_kind(list) != BL_JSON_ARRAY || bl_json_size(list) > (size_t)most)
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': '%s' is not a list of at most %d numbers", file, tensor, key,
+                       most);
+    *n = 0;
+    for (const bl_json *c = bl_json_first(list); c; c = bl_json_next(c)) {
+        BL_TRY(bl_json_int(c, &v[*n], e));
+        if (v[*n] < 0) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': '%s' holds %" PRId64, file, tensor, key, v[*n]);
+        ++*n;
+    }
 out:
     return st;
 }
 
 /* Bytes that a tensor of this shape occupies; refuses shapes whose size cannot be represented. */
-static bl_status shape_bytes(const scan *s, const bl_st_tensor *t, unsigned bits, uint64_t *out)
+static bl_status shape_bytes(const char *file, const bl_st_tensor *t, unsigned bits, uint64_t *out, bl_err *e)
 {
     uint64_t n = 1, all;
     for (int i = 0; i < t->ndim; i++)
         if (__builtin_mul_overflow(n, (uint64_t)t->dim[i], &n))
-            return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': shape is too large", s->file, t->name);
+            return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': shape is too large", file, t->name);
     if (__builtin_mul_overflow(n, (uint64_t)bits, &all))
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': shape is too large", s->file, t->name);
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': shape is too large", file, t->name);
     if (all % 8)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': %" PRIu64 " elements of %u bits are not whole bytes",
-                       s->file, t->name, n, bits);
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': %" PRIu64 " elements of %u bits are not whole bytes", file,
+                       t->name, n, bits);
     *out = all / 8;
     return BL_OK;
 }
 
 /* The object of one tensor. `offset` is still counted from the data's beginning. */
-static bl_status tensor(scan *s, bl_st_tensor *t)
+static bl_status tensor(const bl_json *o, const char *file, bl_st_tensor *t, bl_err *e)
 {
     bl_status st = BL_OK;
     unsigned bits = 0;
-    bool have[3] = {0};
-    static const char *const fields[] = {"dtype", "shape", "data_offsets"};
-    uint64_t begin = 0, end = 0, need = 0;
+    int64_t at[2];
+    int n = 0;
+    uint64_t need = 0;
 
-    BL_TRY(expect(s, '{'));
-    if (!next_is(s, '}')) {
-        do {
-            const char *key;
-            size_t f = 0;
-            BL_TRY(text(s, MAX_NAME, "a field name", &key));
-            while (f < 3 && strcmp(key, fields[f])) f++;
-            if (f == 3) return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': unknown field '%s'", s->file, t->name, key);
-            if (have[f])
-                return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': field '%s' appears twice", s->file, t->name, key);
-            have[f] = true;
-            BL_TRY(expect(s, ':'));
-            if (f == 0) {
-                BL_TRY(dtype(s, t, &bits));
-            } else if (f == 1) {
-                BL_TRY(shape(s, t));
-            } else {
-                BL_TRY(expect(s, '['));
-                BL_TRY(whole(s, t->name, "data_offsets", &begin));
-                BL_TRY(expect(s, ','));
-                BL_TRY(whole(s, t->name, "data_offsets", &end));
-                BL_TRY(expect(s, ']'));
-            }
-        } while (next_is(s, ','));
-        BL_TRY(expect(s, '}'));
-    }
-    for (size_t f = 0; f < 3; f++)
-        if (!have[f])
-            return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': field '%s' is missing", s->file, t->name, fields[f]);
-    BL_TRY(shape_bytes(s, t, bits, &need));
-    if (end < begin)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': bytes %" PRIu64 "..%" PRIu64 " run backwards", s->file,
-                       t->name, begin, end);
-    if (end - begin != need)
-        return bl_fail(s->e, BL_E_FORMAT,
-                       "%s: tensor '%s': bytes %" PRIu64 "..%" PRIu64 ", expected %" PRIu64 " bytes from %" PRIu64,
-                       s->file, t->name, begin, end, need, begin);
-    t->offset = begin;
+    BL_TRY(dtype(o, file, t, &bits, e));
+    BL_TRY(wholes(o, "shape", file, t->name, t->dim, BL_ST_MAX_DIMS, &t->ndim, e));
+    BL_TRY(wholes(o, "data_offsets", file, t->name, at, 2, &n, e));
+    if (n != 2) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': %d data_offsets, expected 2", file, t->name, n);
+    if (bl_json_size(o) > 3)
+        for (const bl_json *k = bl_json_first(o); k; k = bl_json_next(k))
+            if (strcmp(bl_json_key(k), "dtype") && strcmp(bl_json_key(k), "shape") &&
+                strcmp(bl_json_key(k), "data_offsets"))
+                return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': unknown field '%s'", file, t->name, bl_json_key(k));
+    BL_TRY(shape_bytes(file, t, bits, &need, e));
+    if (at[1] < at[0])
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': bytes %" PRId64 "..%" PRId64 " run backwards", file, t->name,
+                       at[0], at[1]);
+    if ((uint64_t)(at[1] - at[0]) != need)
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: tensor '%s': bytes %" PRId64 "..%" PRId64 ", expected %" PRIu64 " bytes from %" PRId64,
+                       file, t->name, at[0], at[1], need, at[0]);
+    t->offset = (uint64_t)at[0];
     t->bytes = need;
 out:
     return st;
 }
 
-static int text_order(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
-static bl_status metadata(scan *s)
+static bl_status metadata(const bl_json *o, bl_err *e)
 {
     bl_status st = BL_OK;
-    const char **keys = NULL, *value;
-    size_t n = 0, cap = 0;
-    BL_TRY(expect(s, '{'));
-    if (next_is(s, '}')) goto out;
-    do {
-        if (n == MAX_NOTES) {
-            st = bl_fail(s->e, BL_E_FORMAT, "%s: __metadata__ has more than %d entries", s->file, MAX_NOTES);
-            goto out;
-        }
-        BL_TRY(bl_grow(&keys, &cap, n + 1, sizeof *keys, s->e));
-        BL_TRY(text(s, MAX_HEADER, "__metadata__", &keys[n]));
-        n++;
-        BL_TRY(expect(s, ':'));
-        blanks(s);
-        if (s->p < s->end && *s->p != '"') {
-            st = bl_fail(s->e, BL_E_FORMAT, "%s: __metadata__: '%s' is not a text", s->file, keys[n - 1]);
-            goto out;
-        }
-        bl_mark mark = bl_arena_mark(s->arena);
-        BL_TRY(text(s, MAX_HEADER, "__metadata__", &value));
-        bl_arena_release(s->arena, mark); /* only checked */
-    } while (next_is(s, ','));
-    BL_TRY(expect(s, '}'));
-    qsort(keys, n, sizeof *keys, text_order);
-    for (size_t i = 1; i < n; i++)
-        if (!strcmp(keys[i - 1], keys[i])) {
-            st = bl_fail(s->e, BL_E_FORMAT, "%s: __metadata__: '%s' appears twice", s->file, keys[i]);
-            goto out;
-        }
+    const char *value;
+    if (bl_json_kind(o) != BL_JSON_OBJECT) return bl_json_need(o, "", &o, e);
+    for (const bl_json *k = bl_json_first(o); k; k = bl_json_next(k)) BL_TRY(bl_json_str(k, &value, e));
 out:
-    bl_free(keys);
     return st;
 }
 
-static bl_status tensors(scan *s, bl_safetensors *f)
+static bl_status tensors(const bl_json *header, const char *file, bl_safetensors *f, bl_err *e)
 {
     bl_status st = BL_OK;
-    bool noted = false;
-    BL_TRY(expect(s, '{'));
-    if (next_is(s, '}')) goto out;
-    do {
-        const char *name;
-        BL_TRY(text(s, MAX_NAME, "a tensor name", &name));
-        BL_TRY(expect(s, ':'));
+    size_t most = bl_json_size(header);
+    if (most > MAX_TENSORS + 1) return bl_fail(e, BL_E_FORMAT, "%s: more than %d tensors", file, MAX_TENSORS);
+    if (!(f->t = bl_new(most, sizeof *f->t, e))) return BL_E_NOMEM;
+    for (const bl_json *k = bl_json_first(header); k; k = bl_json_next(k)) {
+        const char *name = bl_json_key(k);
+        size_t n = strlen(name);
         if (!strcmp(name, "__metadata__")) {
-            if (noted) return bl_fail(s->e, BL_E_FORMAT, "%s: __metadata__ appears twice", s->file);
-            noted = true;
-            BL_TRY(metadata(s));
+            BL_TRY(metadata(k, e));
             continue;
         }
+        if (n > MAX_NAME)
+            return bl_fail(e, BL_E_FORMAT, "%s: a tensor name of %zu bytes, at most %d are read", file, n, MAX_NAME);
         for (const char *c = name; *c; c++)
             if ((unsigned char)*c < 32 || *c == 127)
-                return bl_fail(s->e, BL_E_FORMAT, "%s: tensor name '%s' holds a control character", s->file, name);
-        if (f->n == MAX_TENSORS) return bl_fail(s->e, BL_E_FORMAT, "%s: more than %d tensors", s->file, MAX_TENSORS);
-        BL_TRY(bl_grow(&f->t, &f->cap, f->n + 1, sizeof *f->t, s->e));
-        f->t[f->n] = (bl_st_tensor){.name = name};
-        BL_TRY(tensor(s, &f->t[f->n]));
+                return bl_fail(e, BL_E_FORMAT, "%s: tensor name '%s' holds a control character", file, name);
+        bl_st_tensor *t = &f->t[f->n];
+        if (!(t->name = bl_arena_str(f->arena, name, n, e))) return BL_E_NOMEM;
+        BL_TRY(tensor(k, file, t, e));
         f->n++;
-    } while (next_is(s, ','));
-    BL_TRY(expect(s, '}'));
+    }
 out:
     return st;
 }
@@ -387,7 +186,7 @@ static int name_order(const void *a, const void *b, void *t)
     return strcmp(all[*(const uint32_t *)a].name, all[*(const uint32_t *)b].name);
 }
 
-/* Every byte behind the header belongs to exactly one tensor. */
+/* Every byte after the header belongs to exactly one tensor. */
 static bl_status cover(bl_safetensors *f, const char *file, uint64_t size, bl_err *e)
 {
     uint64_t at = 0;
@@ -404,7 +203,7 @@ static bl_status cover(bl_safetensors *f, const char *file, uint64_t size, bl_er
                            at, size);
         t->offset += f->data;
     }
-    if (at != size) return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes behind the last tensor", file, size - at);
+    if (at != size) return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes after the last tensor", file, size - at);
     f->by_name = bl_alloc(f->arena, f->n, sizeof *f->by_name, e);
     if (!f->by_name) return BL_E_NOMEM;
     for (size_t i = 0; i < f->n; i++) f->by_name[i] = (uint32_t)i;
@@ -419,7 +218,7 @@ bl_status bl_safetensors_parse(const uint8_t *p, uint64_t n, const char *file, b
 {
     bl_status st = BL_OK;
     bl_safetensors *f = NULL;
-    scan s = {.file = file, .e = e};
+    bl_json *j = NULL;
 
     if (n < 8) return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes, a safetensors file has at least 8", file, n);
     uint64_t header = bl_u64_at(p);
@@ -432,25 +231,18 @@ bl_status bl_safetensors_parse(const uint8_t *p, uint64_t n, const char *file, b
                        MAX_HEADER);
     if (header > n - 8)
         return bl_fail(e, BL_E_FORMAT, "%s: header of %" PRIu64 " bytes, the file has %" PRIu64, file, header, n);
-    s.base = s.p = p + 8;
-    s.end = s.p + header;
-    if (header == 0 || *s.p != '{') return bl_fail(e, BL_E_FORMAT, "%s: header does not begin with '{'", file);
-    if (!bl_utf8_valid(s.p, header)) return bl_fail(e, BL_E_FORMAT, "%s: header is not UTF-8", file);
+    if (header == 0 || p[8] != '{') return bl_fail(e, BL_E_FORMAT, "%s: header does not begin with '{'", file);
 
     if (!(f = bl_new(1, sizeof *f, e))) return BL_E_NOMEM;
     BL_TRY(bl_arena_new(&f->arena, e));
-    s.arena = f->arena;
     f->data = 8 + header;
-    BL_TRY(tensors(&s, f));
-    blanks(&s);
-    if (s.p != s.end) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: header goes on behind its JSON object", file);
-        goto out;
-    }
+    BL_TRY(bl_json_parse_most((const char *)p + 8, header, file, BL_JSON_PLAIN, MAX_VALUES, &j, e));
+    BL_TRY(tensors(j, file, f, e));
     BL_TRY(cover(f, file, n - f->data, e));
     *out = f;
     f = NULL;
 out:
+    bl_json_free(j);
     bl_safetensors_close(f);
     return st;
 }

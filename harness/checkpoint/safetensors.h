@@ -7,7 +7,7 @@
  *     … map.data[t->offset .. t->offset + t->bytes) …
  *     bl_safetensors_close(s);
  *
- * Refused: a header that is not one JSON object of tensors, holes, overlaps, bytes behind the last tensor, shapes that
+ * Refused: a header that is not one JSON object of tensors, holes, overlaps, bytes after the last tensor, shapes that
  * do not fit their bytes, unknown dtypes or fields, names that appear twice or hold control characters, more than
  * 131,072 tensors.
  */

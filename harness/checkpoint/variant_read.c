@@ -44,7 +44,7 @@ static bl_status read_config(const bl_json *j, bl_config *c, bl_err *e)
     BL_TRY(bl_json_need(j, "config", &o, e));
     for (size_t i = 0; i < BL_COUNT(whole); i++) BL_TRY(number(o, whole[i].key, whole[i].to, e));
     for (size_t i = 0; i < BL_COUNT(real); i++) BL_TRY(bl_json_get_real(o, real[i].key, real[i].to, e));
-    BL_TRY(bl_json_bool(bl_json_get(o, "tied"), &c->tied, e));
+    BL_TRY(bl_json_get_bool(o, "tied", &c->tied, e));
     if (rope < BL_ROPE_PLAIN || rope > BL_ROPE_LLAMA3)
         return bl_fail(e, BL_E_FORMAT, "bitladder.json: config.rope is %" PRId64, rope);
     c->rope = (bl_rope_scaling)rope;
@@ -73,13 +73,13 @@ static bl_status read_geom(const bl_json *o, bl_stored *t, const char *file, bl_
     BL_TRY(number(o, "group", &t->shape.group, e));
     BL_TRY(choice(o, "zero", bl_zero_names, &zero, file, e));
     BL_TRY(choice(o, "scale", bl_scale_names, &scale, file, e));
-    BL_TRY(bl_json_bool(bl_json_get(o, "double_quant"), &t->shape.double_quant, e));
+    BL_TRY(bl_json_get_bool(o, "double_quant", &t->shape.double_quant, e));
     t->shape.zero = (bl_zero)zero;
     t->shape.scale = (bl_dtype)scale;
     if (!(a = bl_json_get(o, "act"))) return BL_OK;
     BL_TRY(number(a, "bits", &bits, e));
     BL_TRY(choice(a, "unit", bl_unit_names, &zero, file, e));
-    BL_TRY(bl_json_bool(bl_json_get(a, "symmetric"), &t->act.symmetric, e));
+    BL_TRY(bl_json_get_bool(a, "symmetric", &t->act.symmetric, e));
     BL_TRY(number(a, "group", &t->act.group, e));
     if (bits < 2 || bits > 8 || t->act.group < 0)
         return bl_fail(e, BL_E_FORMAT, "%s: activations of %" PRId64 " bits in groups of %" PRId64, file, bits,

@@ -218,7 +218,7 @@ bl_status bpe_encode(const bl_tokenizer *t, const char *s, size_t n, bpe_work *w
             char utf8[4];
             w->letters.n = 0;
             for (size_t i = 0; i < n && w->letters.n <= t->vocab.longest; i++)
-                bl_text_addn(&w->letters, utf8, tok_put_utf8(tok_byte_letter((uint8_t)s[i]), utf8));
+                bl_text_addn(&w->letters, utf8, bl_utf8_put(tok_byte_letter((uint8_t)s[i]), utf8));
             BL_TRY(bl_text_check(&w->letters, e));
             word = w->letters.s;
             n_word = w->letters.n;

@@ -148,7 +148,7 @@ static void find_bytes(bl_tokenizer *t)
     for (int b = 0; b < 256; b++) {
         if (t->byte_id[b] >= 0) continue;
         char utf8[8];
-        int n = t->model == TOK_RANK_BYTES ? (int)tok_put_utf8(tok_byte_letter((uint8_t)b), utf8)
+        int n = t->model == TOK_RANK_BYTES ? (int)bl_utf8_put(tok_byte_letter((uint8_t)b), utf8)
                                            : snprintf(utf8, sizeof utf8, "<0x%02X>", b);
         t->byte_id[b] = tok_vocab_find(&t->vocab, utf8, (size_t)n);
     }

@@ -41,47 +41,18 @@ static uint8_t any_mark(const uint8_t *data, size_t n) { return data && memchr(d
 
 /* ---- UTF-8 --------------------------------------------------------------------------------------- */
 
-int tok_utf8(const char *text, size_t n)
+int tok_utf8(const char *s, size_t n)
 {
-    const uint8_t *p = (const uint8_t *)text;
-    if (p[0] < 0x80) return 1;
-    int want = p[0] >= 0xC2 && p[0] <= 0xDF   ? 2
-               : p[0] >= 0xE0 && p[0] <= 0xEF ? 3
-               : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4
-                                              : 0;
-    if (!want) return -1;
-    /* The second byte rules out overlong forms, surrogates and what is above U+10FFFF. */
-    uint8_t low = p[0] == 0xE0   ? 0xA0
-                  : p[0] == 0xF0 ? 0x90
-                                 : 0x80,
-            high = p[0] == 0xED   ? 0x9F
-                   : p[0] == 0xF4 ? 0x8F
-                                  : 0xBF;
-    if (n < 2 || p[1] < low || p[1] > high) return -1;
-    for (int i = 2; i < want; i++)
-        if ((size_t)i >= n || (p[i] & 0xC0) != 0x80) return -i;
-    return want;
+    uint32_t c;
+    size_t k = bl_utf8_get(s, n, &c);
+    return k ? (int)k : -(int)bl_utf8_skip(s, n);
 }
 
-uint32_t tok_get_utf8(const char *text, int n)
+uint32_t tok_get_utf8(const char *s, int n)
 {
-    const uint8_t *p = (const uint8_t *)text;
-    if (n == 1) return p[0];
-    uint32_t c = p[0] & (0xFFu >> (n + 1));
-    for (int i = 1; i < n; i++) c = c << 6 | (p[i] & 0x3F);
+    uint32_t c = 0;
+    bl_utf8_get(s, (size_t)n, &c);
     return c;
-}
-
-size_t tok_put_utf8(uint32_t c, char out[4])
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (size_t i = n; i-- > 1; c >>= 6) out[i] = (char)(0x80 | (c & 0x3F));
-    out[0] = (char)((uint8_t)(0xF00 >> n) | c);
-    return n;
 }
 
 bl_status tok_repair(const char *s, const uint8_t *data, size_t n, bool each_byte, tok_text *out, bl_err *e)
@@ -172,7 +143,7 @@ static bl_status normal_form(int options, const char *s, size_t n, uint8_t data,
     BL_TRY(order_marks(c, n_c, e));
     if (options & UTF8PROC_COMPOSE)
         n_c = (size_t)utf8proc_normalize_utf32(c, (utf8proc_ssize_t)n_c, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
-    for (size_t i = 0; i < n_c; i++) BL_TRY(tok_text_put(out, utf8, tok_put_utf8((uint32_t)c[i], utf8), data, e));
+    for (size_t i = 0; i < n_c; i++) BL_TRY(tok_text_put(out, utf8, bl_utf8_put((uint32_t)c[i], utf8), data, e));
 out:
     bl_free(c);
     return st;

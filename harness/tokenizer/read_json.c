@@ -285,7 +285,7 @@ static bl_status template(reader *r, const bl_json *v, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tokenizer *t = r->t;
-    const bl_json *single, *tokens = bl_json_get(v, "special_tokens"), *ids;
+    const bl_json *single, *tokens, *token, *ids;
     BL_TRY(bl_json_need(v, "single", &single, e));
     for (const bl_json *c = bl_json_first(single); c && !bl_json_get(c, "Sequence"); c = bl_json_next(c)) {
         const bl_json *s = bl_json_get(c, "SpecialToken");
@@ -294,7 +294,9 @@ static bl_status template(reader *r, const bl_json *v, bl_err *e)
             return refuse(r, "template piece",
                           bl_json_first(c) && bl_json_key(bl_json_first(c)) ? bl_json_key(bl_json_first(c)) : "?", e);
         BL_TRY(bl_json_get_str(s, "id", &name, e));
-        BL_TRY(bl_json_need(bl_json_get(tokens, name), "ids", &ids, e));
+        BL_TRY(bl_json_need(v, "special_tokens", &tokens, e));
+        BL_TRY(bl_json_need(tokens, name, &token, e));
+        BL_TRY(bl_json_need(token, "ids", &ids, e));
         for (const bl_json *i = bl_json_first(ids); i; i = bl_json_next(i)) {
             int64_t id;
             BL_TRY(bl_json_int(i, &id, e));

@@ -6,6 +6,7 @@
 #ifndef BL_TOK_CORE_H
 #define BL_TOK_CORE_H
 #include "tokenizer.h"
+#include "kernels/base/utf8.h"
 
 #define TOK_MAX_STEPS  16             /* normalizers, pre-tokenizer steps, decoders: each */
 #define TOK_MAX_PREFIX 8              /* ids that a rule puts in front */
@@ -222,8 +223,7 @@ bl_status tok_order_by_score(bl_tokenizer *t, const char *file, bl_err *e);
 
 /* Byte-level BPE writes each byte as a printable character: U+0021.., U+0100... */
 uint32_t tok_byte_letter(uint8_t byte);
-int tok_letter_byte(uint32_t letter); /* -1 */
-size_t tok_put_utf8(uint32_t cp, char out[4]);
+int tok_letter_byte(uint32_t letter);        /* -1 */
 uint32_t tok_get_utf8(const char *p, int n); /* of a valid character of n bytes */
 /* The letters of s back to bytes, appended; false when one is no letter (then nothing is appended). */
 bool tok_letters(const char *s, size_t n, bl_text *out);

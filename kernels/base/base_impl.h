@@ -1,6 +1,6 @@
 /* base_impl.h - what the files of kernels/base share with each other and with nobody else. */
-#ifndef BL_INNER_H
-#define BL_INNER_H
+#ifndef BL_BASE_IMPL_H
+#define BL_BASE_IMPL_H
 #include "bl.h"
 #include "json.h"
 #include "opt.h"
@@ -8,8 +8,6 @@
 /* Copies s[0..n) as printable text: valid UTF-8, control characters as \n or \x1b, very long words and
  * then the whole shortened in the middle so that it fits in `cap` with its NUL. */
 void bl_clean_text(char *out, size_t cap, const char *s, size_t n);
-/* Offset of the first byte that is not part of valid UTF-8; n when all of it is. */
-size_t bl_utf8_bad(const char *s, size_t n);
 
 /* Numbers as text, with a decimal point whatever the locale of the thread says. */
 void bl_real_print(char out[40], double v);     /* %.17g */
@@ -27,6 +25,10 @@ bool bl_fs_gate(void);
  */
 bl_status bl_fail_write(bl_err *e, const char *path, const char *doing, uint64_t needed, int err);
 bl_status bl_fail_read(bl_err *e, const char *path, const char *doing, int err);
+int bl_gated_write(int fd, const char *p, size_t n); /* all of it; -1 with errno */
+int bl_gated_sync(int fd);
+bl_status bl_sync_dir(const char *dir, bl_err *e);
+char *bl_dir_of(const char *path, bl_err *e); /* the directory of a path, "." when it names none; bl_free */
 
 /* "a string \"four\"", "2.5", "an array of 3": what a value is, for an error sentence. */
 void bl_json_found(const bl_json *v, char out[96]);

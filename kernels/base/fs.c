@@ -314,35 +314,3 @@ out:
     bl_list_free(list, used);
     return st;
 }
-
-/* Deletes what is in the directory `fd` (closed here); symbolic links are removed, not followed. */
-static int empty_dir(int fd, int depth)
-{
-    DIR *d = fdopendir(fd);
-    if (!d) {
-        close(fd);
-        return -1;
-    }
-    int bad = 0, err = 0;
-    for (struct dirent *de; !bad && (de = readdir(d)) != NULL;) {
-        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0) continue;
-        if (unlinkat(dirfd(d), de->d_name, 0) == 0 || errno == ENOENT) continue;
-        if (errno == EISDIR || errno == EPERM) {
-            int child = depth > 0 ? openat(dirfd(d), de->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-                                  : (errno = ELOOP, -1);
-            bad = child < 0 || empty_dir(child, depth - 1) != 0 || unlinkat(dirfd(d), de->d_name, AT_REMOVEDIR) != 0;
-        } else bad = 1;
-        err = errno;
-    }
-    closedir(d);
-    errno = err;
-    return bad ? -1 : 0;
-}
-
-bl_status bl_remove_tree(const char *path, bl_err *e)
-{
-    if (unlink(path) == 0 || errno == ENOENT) return BL_OK;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || empty_dir(fd, 200) != 0 || rmdir(path) != 0) return bl_fail_write(e, path, "remove", 0, errno);
-    return BL_OK;
-}

@@ -55,3 +55,11 @@ void bl_hash_hex(bl_hash h, char out[33])
 {
     snprintf(out, 33, "%016llx%016llx", (unsigned long long)h.hi, (unsigned long long)h.lo);
 }
+
+const char *bl_hash_version(void)
+{
+    static char text[32];
+    unsigned v = XXH_versionNumber();
+    snprintf(text, sizeof text, "xxHash %u.%u.%u", v / 10000, v / 100 % 100, v % 100);
+    return text;
+}

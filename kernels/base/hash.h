@@ -1,8 +1,10 @@
 /* hash.h - content fingerprints: XXH3-128.
  *
- *     bl_hasher h = bl_hasher_new();
- *     bl_hash_add(h, p, n); bl_hash_text(h, "rtn");    // text: length in front, so that "ab","c" differs from "a","bc"
- *     bl_hash id = bl_hasher_end(h);                   // frees h
+ *     bl_hasher *h = bl_hasher_new(e);
+ *     if (!h) return BL_E_NOMEM;
+ *     bl_hash_add(h, data, n);
+ *     bl_hash_text(h, "rtn");                 // length in front, so that "ab","c" differs from "a","bc"
+ *     bl_hash id = bl_hasher_end(h);          // frees h
  */
 #ifndef BL_HASH_H
 #define BL_HASH_H
@@ -21,4 +23,5 @@ bl_hash bl_hasher_end(bl_hasher *h);
 bl_hash bl_hash_bytes(const void *p, size_t n);
 bool bl_hash_equal(bl_hash a, bl_hash b);
 void bl_hash_hex(bl_hash h, char out[33]); /* 32 lower-case digits */
+const char *bl_hash_version(void);         /* "xxHash 0.8.1" */
 #endif

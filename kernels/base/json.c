@@ -1,11 +1,12 @@
 /* json.c - the tree of a JSON document and its checked getters.
  *
- * The scanner has found the text to be strict JSON and laid out the nodes; cJSON then decodes the texts, and the two
- * must agree on every value. Numbers are the scanner's, because cJSON rounds integers and cuts long ones.
+ * json_check.c refuses what cJSON would accept or change, cJSON reads, and its tree becomes one array of nodes that
+ * know their parents, so that a sentence can say where a value is.
  */
 #include "fs.h"
 #include "json_impl.h"
 #include <cjson/cJSON.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,20 +14,16 @@
 
 static void use_our_heap(void) { cJSON_InitHooks(&(cJSON_Hooks){bl_small_new, bl_small_free}); }
 
-/* What the last bl_json_get of this thread did not find, so that a getter given NULL can say what is missing. */
-static _Thread_local struct {
-    const bl_json *in;
-    char key[128];
-} absent;
-
 /* ---- reading ------------------------------------------------------------------------------------ */
 typedef struct fill {
     bl_json *node;
-    size_t n, at;
+    size_t at; /* nodes so far */
     char *pool;
+    const bl_json_facts *facts;
+    size_t numbers;
 } fill;
 
-static char *keep(fill *f, const char *s, size_t n)
+static const char *keep(fill *f, const char *s, size_t n)
 {
     char *at = f->pool;
     memcpy(at, s, n + 1);
@@ -48,21 +45,28 @@ static int kind_of(const cJSON *c)
     }
 }
 
-/* Gives node f->at and all below it their texts; false when cJSON saw something else than the scanner. */
-static bool take_texts(fill *f, const cJSON *c)
+/* Makes node f->at, child of node `up`, and all below it. The check counted values and numbers. */
+static void take(fill *f, const cJSON *c, size_t up)
 {
-    if (f->at >= f->n || kind_of(c) != f->node[f->at].kind) return false;
-    bl_json *v = &f->node[f->at++];
-    uint32_t n = 0;
+    size_t at = f->at++, last = 0;
+    bl_json *v = &f->node[at];
+    *v = (bl_json){.kind = (uint8_t)kind_of(c), .up = (uint32_t)(at - up)};
     if (c->string) v->key = keep(f, c->string, strlen(c->string));
+    if (v->kind == BL_JSON_BOOL) v->v.truth = cJSON_IsTrue(c);
     if (v->kind == BL_JSON_STRING) {
         v->n = (uint32_t)strlen(c->valuestring);
         v->v.text = keep(f, c->valuestring, v->n);
     }
-    if (v->kind != BL_JSON_ARRAY && v->kind != BL_JSON_OBJECT) return true;
-    for (const cJSON *k = c->child; k; k = k->next, n++)
-        if (!take_texts(f, k)) return false;
-    return n == v->n;
+    if (v->kind == BL_JSON_NUMBER) {
+        v->v.number = c->valuedouble;
+        v->number = f->facts->number[f->numbers++];
+    }
+    if (v->kind != BL_JSON_ARRAY && v->kind != BL_JSON_OBJECT) return;
+    for (const cJSON *k = c->child; k; k = k->next, v->n++) {
+        if (last) f->node[last].skip = (uint32_t)(f->at - last);
+        last = f->at;
+        take(f, k, at);
+    }
 }
 
 /* ---- places ------------------------------------------------------------------------------------- */
@@ -145,59 +149,87 @@ static bl_status keys_are_unique(const bl_json *o, entry **list, size_t *cap, bl
     return BL_OK;
 }
 
-static bl_status all_keys_are_unique(const bl_json *node, size_t n, bl_err *e)
+/* What json_check.c cannot see in the text: equal keys, and numbers that overflow. */
+static bl_status check_nodes(const bl_json *node, size_t n, bl_err *e)
 {
     bl_status st = BL_OK;
     entry *list = NULL;
     size_t cap = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         if (node[i].kind == BL_JSON_OBJECT) BL_TRY(keys_are_unique(&node[i], &list, &cap, e));
+        if (node[i].kind == BL_JSON_NUMBER && !isfinite(node[i].v.number)) {
+            st = refuse(&node[i], BL_E_FORMAT, e, "the number is not finite");
+            goto out;
+        }
+    }
 out:
     bl_free(list);
     return st;
 }
 
+/* The sentence for a text that cJSON does not read: its place and what is written around it. */
+static bl_status not_json(const char *name, const char *s, size_t n, size_t at, bl_err *e)
+{
+    size_t from = at = BL_MIN(at, n), to = at;
+    if (strspn(s + at, " \t\n\r") == n - at)
+        return bl_json_refuse_at(name, s, n, e, "the text ends here, before its value is complete");
+    while (from > 0 && at - from < 16 && s[from - 1] != '\n') from--;
+    while (to < n && to - at < 16 && s[to] != '\n') to++;
+    while (from < at && ((uint8_t)s[from] & 0xc0) == 0x80) from++;
+    while (to > at && ((uint8_t)s[to] & 0xc0) == 0x80) to--;
+    return bl_json_refuse_at(name, s, at, e, "this is not JSON: %s%.*s%s", from > 0 ? "…" : "", (int)(to - from),
+                             s + from, to < n ? "…" : "");
+}
+
 /* Reads s[0..n), which ends in a NUL and may be written to. */
-static bl_status parse(char *s, size_t n, const char *name, bl_json_flags f, bl_json **out, bl_err *e)
+static bl_status parse(char *s, size_t n, const char *name, bl_json_flags f, size_t most, bl_json **out, bl_err *e)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     bl_status st = BL_OK;
-    bl_json_scan scan = {0};
+    bl_json_facts facts = {0};
     cJSON *tree = NULL;
+    bl_json *doc = NULL;
+    const char *stopped = s;
 
     pthread_once(&once, use_our_heap);
-    BL_TRY(bl_json_scan_text(s, n, name, f, &scan, e));
-    bl_json *doc = scan.node;
-    if (!(doc->key = bl_strdup(name, e)) || !(doc->v.pool = bl_new(scan.pool_bytes + 1, 1, e))) {
+    BL_TRY(bl_json_check(s, n, name, f, most, &facts, e));
+    bl_small_failed(true);
+    if (!(tree = cJSON_ParseWithLengthOpts(s, n + 1, &stopped, true))) {
+        st = bl_small_failed(true) ? bl_fail(e, BL_E_NOMEM, "%s: out of memory for %zu values", name, facts.n_values)
+                                   : not_json(name, s, n, stopped ? (size_t)(stopped - s) : 0, e);
+        goto out;
+    }
+    if (!(doc = bl_new(facts.n_values + 1, sizeof *doc, e)) || !(doc->key = bl_strdup(name, e)) ||
+        !(doc->v.pool = bl_new(facts.n_text + 1, 1, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    bl_small_failed(true);
-    if (!(tree = cJSON_ParseWithLengthOpts(s, n + 1, NULL, true))) {
-        st = bl_small_failed(true) ? bl_fail(e, BL_E_NOMEM, "%s: out of memory for %zu values", name, scan.n_nodes - 1)
-                                   : bl_fail(e, BL_E_INTERNAL, "%s: valid JSON that cJSON does not read", name);
-        goto out;
-    }
-    fill fi = {.node = doc, .n = scan.n_nodes, .at = 1, .pool = doc->v.pool};
-    if (!take_texts(&fi, tree) || fi.at != fi.n) {
-        st = bl_fail(e, BL_E_INTERNAL, "%s: two readers disagree about it", name);
-        goto out;
-    }
-    BL_TRY(all_keys_are_unique(doc + 1, scan.n_nodes - 1, e));
+    fill fi = {.node = doc, .at = 1, .pool = doc->v.pool, .facts = &facts};
+    take(&fi, tree, 1); /* the root has no parent */
+    cJSON_Delete(tree);
+    tree = NULL;
+    BL_TRY(check_nodes(doc + 1, facts.n_values, e));
     *out = doc + 1;
-    scan.node = NULL;
+    doc = NULL;
 out:
     cJSON_Delete(tree);
-    if (scan.node) bl_json_free(scan.node + 1);
+    bl_free(facts.number);
+    if (doc) bl_json_free(doc + 1);
     return st;
 }
 
 bl_status bl_json_parse(const char *text, size_t n, const char *name, bl_json_flags f, bl_json **out, bl_err *e)
 {
+    return bl_json_parse_most(text, n, name, f, BL_JSON_VALUES, out, e);
+}
+
+bl_status bl_json_parse_most(const char *text, size_t n, const char *name, bl_json_flags f, size_t most, bl_json **out,
+                             bl_err *e)
+{
     char *copy = n < SIZE_MAX ? bl_new(n + 1, 1, e) : NULL;
     if (!copy) return BL_E_NOMEM;
     if (n) memcpy(copy, text, n);
-    bl_status st = parse(copy, n, name, f, out, e);
+    bl_status st = parse(copy, n, name, f, most, out, e);
     bl_free(copy);
     return st;
 }
@@ -209,7 +241,11 @@ bl_status bl_json_read(const char *path, uint64_t max_bytes, bl_json_flags f, bl
     size_t n = 0;
     const char *slash = strrchr(path, '/');
     BL_TRY(bl_read_file(path, max_bytes, &text, &n, e));
-    st = parse(text, n, strcmp(path, "-") == 0 ? "standard input" : slash ? slash + 1 : path, f, out, e);
+    st = parse(text, n,
+               strcmp(path, "-") == 0 ? "standard input"
+               : slash                ? slash + 1
+                                      : path,
+               f, BL_JSON_VALUES, out, e);
 out:
     bl_free(text);
     return st;
@@ -218,7 +254,6 @@ out:
 void bl_json_free(bl_json *root)
 {
     if (!root) return;
-    absent.in = NULL;
     bl_json *doc = root - 1;
     bl_free((char *)(uintptr_t)doc->key);
     bl_free(doc->v.pool);
@@ -230,33 +265,17 @@ bl_json_type bl_json_kind(const bl_json *v) { return v ? (bl_json_type)v->kind :
 const char *bl_json_key(const bl_json *v) { return v ? v->key : NULL; }
 static bool is_container(const bl_json *v) { return v && (v->kind == BL_JSON_ARRAY || v->kind == BL_JSON_OBJECT); }
 size_t bl_json_size(const bl_json *v) { return is_container(v) ? v->n : 0; }
-bool bl_json_whole(const bl_json *v) { return v->kind == BL_JSON_NUMBER && v->whole; }
+bool bl_json_whole(const bl_json *v) { return v->kind == BL_JSON_NUMBER && v->number != BL_JSON_FRACTION; }
 
-const bl_json *bl_json_first(const bl_json *v)
-{
-    absent.in = NULL;
-    return is_container(v) && v->n ? v + 1 : NULL;
-}
-
+const bl_json *bl_json_first(const bl_json *v) { return is_container(v) && v->n ? v + 1 : NULL; }
 const bl_json *bl_json_next(const bl_json *v) { return v && v->skip ? v + v->skip : NULL; }
 
-static const bl_json *find(const bl_json *obj, const char *key)
+const bl_json *bl_json_get(const bl_json *obj, const char *key)
 {
     if (!obj || obj->kind != BL_JSON_OBJECT || !obj->n) return NULL;
     for (const bl_json *k = obj + 1; k; k = bl_json_next(k))
         if (strcmp(k->key, key) == 0) return k;
     return NULL;
-}
-
-const bl_json *bl_json_get(const bl_json *obj, const char *key)
-{
-    const bl_json *v = find(obj, key);
-    absent.in = NULL;
-    if (!v && obj) {
-        absent.in = obj;
-        snprintf(absent.key, sizeof absent.key, "%s", key);
-    }
-    return v;
 }
 
 /* ---- getters ------------------------------------------------------------------------------------ */
@@ -279,10 +298,6 @@ void bl_json_found(const bl_json *v, char out[96])
 static bl_status wrong(const bl_json *v, const char *expected, bl_err *e)
 {
     char found[96];
-    if (!v && absent.in)
-        return absent.in->kind == BL_JSON_OBJECT
-                   ? refuse(absent.in, BL_E_FORMAT, e, "'%s' is missing, expected %s", absent.key, expected)
-                   : wrong(absent.in, "an object", e);
     if (!v) return bl_fail(e, BL_E_FORMAT, "a value is missing, expected %s", expected);
     bl_json_found(v, found);
     return refuse(v, BL_E_FORMAT, e, "found %s, expected %s", found, expected);
@@ -291,7 +306,7 @@ static bl_status wrong(const bl_json *v, const char *expected, bl_err *e)
 bl_status bl_json_need(const bl_json *obj, const char *key, const bl_json **out, bl_err *e)
 {
     if (!obj || obj->kind != BL_JSON_OBJECT) return wrong(obj, "an object", e);
-    const bl_json *v = find(obj, key);
+    const bl_json *v = bl_json_get(obj, key);
     if (!v) return refuse(obj, BL_E_FORMAT, e, "'%s' is missing", key);
     *out = v;
     return BL_OK;
@@ -300,8 +315,9 @@ bl_status bl_json_need(const bl_json *obj, const char *key, const bl_json **out,
 bl_status bl_json_int(const bl_json *v, int64_t *out, bl_err *e)
 {
     if (!v || v->kind != BL_JSON_NUMBER) return wrong(v, "an integer", e);
-    if (v->whole == 2) return refuse(v, BL_E_FORMAT, e, "an integer beyond 2^53, which cannot be read exactly");
-    if (!v->whole) return wrong(v, "an integer, written without fraction and exponent", e);
+    if (v->number == BL_JSON_BEYOND)
+        return refuse(v, BL_E_FORMAT, e, "an integer beyond 2^53, which cannot be read exactly");
+    if (v->number == BL_JSON_FRACTION) return wrong(v, "an integer, written without fraction and exponent", e);
     *out = (int64_t)v->v.number;
     return BL_OK;
 }
@@ -341,6 +357,13 @@ bl_status bl_json_get_real(const bl_json *obj, const char *key, double *out, bl_
     return st == BL_OK ? bl_json_real(v, out, e) : st;
 }
 
+bl_status bl_json_get_bool(const bl_json *obj, const char *key, bool *out, bl_err *e)
+{
+    const bl_json *v = NULL;
+    bl_status st = bl_json_need(obj, key, &v, e);
+    return st == BL_OK ? bl_json_bool(v, out, e) : st;
+}
+
 bl_status bl_json_get_str(const bl_json *obj, const char *key, const char **out, bl_err *e)
 {
     const bl_json *v = NULL;
@@ -360,4 +383,11 @@ bl_status bl_json_only(const bl_json *obj, const char *const *known, bl_err *e)
                     : refuse(obj, BL_E_CONFIG, e, "unknown key '%.200s'", k->key);
     }
     return BL_OK;
+}
+
+const char *bl_json_version(void)
+{
+    static char text[32];
+    snprintf(text, sizeof text, "cJSON %s", cJSON_Version());
+    return text;
 }

@@ -1,12 +1,12 @@
-/* json_impl.h - the node of json.h, shared by its scanner, its tree and its writer.
+/* json_impl.h - the node of json.h, shared by its tree and its writer, and what is checked before cJSON reads.
  *
  * The nodes of a document are one array in document order; the children of a container follow it. Element 0 is the
  * document:
  *
  *     [document] [root] [first child of root] [its first child] ... [second child of root] ...
  */
-#ifndef BL_JSON_PARTS_H
-#define BL_JSON_PARTS_H
+#ifndef BL_JSON_IMPL_H
+#define BL_JSON_IMPL_H
 #include "base_impl.h"
 
 struct bl_json {
@@ -20,18 +20,26 @@ struct bl_json {
     uint32_t up, skip; /* distance to the parent and to the next sibling; 0: none */
     uint32_t n;        /* children; bytes of a string */
     uint8_t kind;      /* bl_json_type */
-    uint8_t whole;     /* number: written without fraction and exponent (1), and beyond 2^53 (2) */
+    uint8_t number;    /* bl_json_number */
 };
 
-enum { BL_JSON_DEPTH = 64, BL_JSON_NODES = 8000000, BL_JSON_DIGITS = 63 };
+/* How a number is written, which cJSON does not keep. */
+typedef enum bl_json_number { BL_JSON_FRACTION, BL_JSON_WHOLE, BL_JSON_BEYOND } bl_json_number; /* BEYOND 2^53 */
 
-typedef struct bl_json_scan { /* what a valid text looks like, before anybody else reads it */
-    bl_json *node;            /* strings and keys still NULL; bl_free */
-    size_t n_nodes, cap;
-    size_t pool_bytes; /* enough for all decoded strings and keys */
-} bl_json_scan;
+enum { BL_JSON_DEPTH = 64, BL_JSON_VALUES = 8000000, BL_JSON_DIGITS = 63 };
 
-/* Checks every byte of s[0..n) (s[n] is NUL) and fills the nodes but for their texts. Comments and trailing commas are
- * blanked in s. */
-bl_status bl_json_scan_text(char *s, size_t n, const char *name, bl_json_flags f, bl_json_scan *out, bl_err *e);
+typedef struct bl_json_facts {
+    size_t n_values; /* exact for a text that is JSON */
+    size_t n_text;   /* bytes that hold all decoded strings and keys with their NULs */
+    uint8_t *number; /* bl_json_number of every number in document order; bl_free */
+    size_t n_numbers, cap;
+} bl_json_facts;
+
+/* Refuses in s[0..n) (s[n] is NUL) what cJSON would accept or change without a word. With BL_JSON_COMMENTS, comments
+ * and trailing commas become spaces. The grammar is left to cJSON. */
+bl_status bl_json_check(char *s, size_t n, const char *name, bl_json_flags f, size_t most, bl_json_facts *out,
+                        bl_err *e);
+/* "x.json: line 3, column 7: <sentence>" */
+bl_status bl_json_refuse_at(const char *name, const char *s, size_t at, bl_err *e, const char *fmt, ...)
+    BL_PRINTF(5, 6);
 #endif

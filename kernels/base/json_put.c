@@ -1,5 +1,7 @@
 /* json_put.c - writing JSON: escaped strings, numbers that read back as the same bits. */
 #include "json_impl.h"
+#include "utf8.h"
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -68,4 +70,86 @@ void bl_json_put_node(bl_text *t, const bl_json *v)
         }
         bl_text_addn(t, object ? "}" : "]", 1);
     }
+}
+
+/* ---- documents ---------------------------------------------------------------------------------- */
+/* What stands in front of a value: comma, line, key. */
+static void before(bl_json_out *o, const char *key)
+{
+    bool lines = o->depth > 0 && (o->lines >> (o->depth - 1) & 1);
+    if (o->comma) bl_text_add(o->t, lines ? "," : ", ");
+    if (lines) bl_text_add(o->t, "\n ");
+    if (key) {
+        bl_json_put_str(o->t, key, strlen(key));
+        bl_text_add(o->t, ": ");
+    }
+    o->comma = true;
+}
+
+static void begin(bl_json_out *o, const char *key, bool array, bool lines)
+{
+    before(o, key);
+    bl_text_add(o->t, array ? "[" : "{");
+    if (o->depth == 64) {
+        o->t->failed = true;
+        return;
+    }
+    uint64_t bit = UINT64_C(1) << o->depth++;
+    o->array = array ? o->array | bit : o->array & ~bit;
+    o->lines = lines ? o->lines | bit : o->lines & ~bit;
+    o->comma = false;
+}
+
+void bl_json_object(bl_json_out *o, const char *key) { begin(o, key, false, false); }
+void bl_json_array(bl_json_out *o, const char *key) { begin(o, key, true, false); }
+void bl_json_lines(bl_json_out *o, const char *key) { begin(o, key, true, true); }
+
+void bl_json_end(bl_json_out *o)
+{
+    uint64_t bit = UINT64_C(1) << --o->depth;
+    if (o->comma && (o->lines & bit)) bl_text_add(o->t, "\n");
+    bl_text_add(o->t, o->array & bit ? "]" : "}");
+    o->comma = true;
+}
+
+void bl_json_add_strn(bl_json_out *o, const char *key, const char *s, size_t n)
+{
+    before(o, key);
+    bl_json_put_str(o->t, s, n);
+}
+
+void bl_json_add_text(bl_json_out *o, const char *key, const char *json)
+{
+    before(o, key);
+    bl_text_add(o->t, json);
+}
+
+void bl_json_add_str(bl_json_out *o, const char *key, const char *s)
+{
+    if (s) bl_json_add_strn(o, key, s, strlen(s));
+    else bl_json_add_text(o, key, "null");
+}
+
+void bl_json_add_int(bl_json_out *o, const char *key, int64_t v)
+{
+    before(o, key);
+    bl_text_addf(o->t, "%" PRId64, v);
+}
+
+void bl_json_add_real(bl_json_out *o, const char *key, double v)
+{
+    if (!isfinite(v)) {
+        bl_json_add_text(o, key, "null");
+        return;
+    }
+    before(o, key);
+    bl_json_put_real(o->t, v);
+}
+
+void bl_json_add_bool(bl_json_out *o, const char *key, bool v) { bl_json_add_text(o, key, v ? "true" : "false"); }
+
+void bl_json_add_node(bl_json_out *o, const char *key, const bl_json *v)
+{
+    before(o, key);
+    bl_json_put_node(o->t, v);
 }

@@ -1,5 +1,6 @@
-/* text.c - growing text, UTF-8, numbers as text, error sentences and the nearest name. */
+/* text.c - growing text, numbers as text, error sentences and the nearest name. */
 #include "base_impl.h"
+#include "utf8.h"
 #include <locale.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -35,45 +36,7 @@ const char *bl_status_name(bl_status st)
 
 int bl_exit_code(bl_status st) { return (unsigned)st < BL_COUNT(statuses) ? statuses[st].exit_code : 1; }
 
-/* ---- UTF-8 -------------------------------------------------------------------------------------- */
-/* Bytes of the code point at s, or 0 when it is not one (overlong, surrogate, above U+10FFFF, cut off). */
-static size_t code_point(const char *s, size_t n, uint32_t *out)
-{
-    const uint8_t *p = (const uint8_t *)s;
-    if (n == 0) return 0;
-    if (p[0] < 0x80) {
-        *out = p[0];
-        return 1;
-    }
-    size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || n < len) return 0;
-    uint32_t c = p[0] & (0xffu >> (len + 1));
-    for (size_t i = 1; i < len; i++) {
-        if ((p[i] & 0xc0) != 0x80) return 0;
-        c = c << 6 | (p[i] & 0x3f);
-    }
-    if (c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) || (len == 3 && c < 0x800) || (len == 4 && c < 0x10000)) return 0;
-    *out = c;
-    return len;
-}
-
-size_t bl_utf8_bad(const char *s, size_t n)
-{
-    size_t i = 0;
-    while (i < n) {
-        uint64_t eight;
-        if (n - i >= 8 && (memcpy(&eight, s + i, 8), (eight & UINT64_C(0x8080808080808080)) == 0)) {
-            i += 8;
-            continue;
-        }
-        uint32_t c;
-        size_t len = code_point(s + i, n - i, &c);
-        if (len == 0) return i;
-        i += len;
-    }
-    return n;
-}
-
+/* ---- text for people --------------------------------------------------------------------------- */
 /* Characters that would move the cursor, end the line or reverse the reading direction. */
 static bool is_unprintable(uint32_t c)
 {
@@ -85,7 +48,7 @@ static bool is_unprintable(uint32_t c)
 static size_t clean_one(const char *s, size_t n, char out[12], size_t *used)
 {
     uint32_t c = 0;
-    size_t len = code_point(s, n, &c);
+    size_t len = bl_utf8_get(s, n, &c);
     *used = len ? len : 1;
     if (len == 0) return (size_t)snprintf(out, 12, "\\x%02x", (unsigned)(uint8_t)s[0]);
     if (c == '\n') return (size_t)snprintf(out, 12, "\\n");
@@ -166,28 +129,28 @@ void bl_clean_text(char *out, size_t cap, const char *s, size_t n)
 }
 
 /* ---- error sentences ---------------------------------------------------------------------------- */
-/* Formats with `before` behind it and cleans the whole into out[cap]. */
-static void sentence(char *out, size_t cap, const char *behind, const char *fmt, va_list ap)
+/* Formats, appends `tail` and cleans the whole into out[cap]. */
+static void sentence(char *out, size_t cap, const char *tail, const char *fmt, va_list ap)
 {
     char local[4096], *text = local;
     va_list again;
     va_copy(again, ap);
     int n = vsnprintf(local, sizeof local, fmt, ap);
-    size_t len = n < 0 ? 0 : BL_MIN((size_t)n, sizeof local - 1), tail = strlen(behind);
-    if (n >= 0 && (size_t)n + tail >= sizeof local) { /* a name of megabytes: cleaned from a copy */
-        char *whole = bl_new((size_t)n + tail + 1, 1, NULL);
+    size_t len = n < 0 ? 0 : BL_MIN((size_t)n, sizeof local - 1), n_tail = strlen(tail);
+    if (n >= 0 && (size_t)n + n_tail >= sizeof local) { /* a name of megabytes: cleaned from a copy */
+        char *whole = bl_new((size_t)n + n_tail + 1, 1, NULL);
         if (whole) {
             vsnprintf(whole, (size_t)n + 1, fmt, again);
             text = whole;
             len = (size_t)n;
         } else {
-            len = BL_MIN(len, sizeof local - 1 - BL_MIN(tail, sizeof local / 2));
-            tail = BL_MIN(tail, sizeof local / 2);
+            len = BL_MIN(len, sizeof local - 1 - BL_MIN(n_tail, sizeof local / 2));
+            n_tail = BL_MIN(n_tail, sizeof local / 2);
         }
     }
     va_end(again);
-    memcpy(text + len, behind, tail);
-    bl_clean_text(out, cap, text, len + tail);
+    memcpy(text + len, tail, n_tail);
+    bl_clean_text(out, cap, text, len + n_tail);
     if (text != local) bl_free(text);
 }
 

@@ -1,23 +1,81 @@
-/* utf8.c - is this UTF-8? */
-#include "harness/checkpoint/checkpoint_impl.h"
+/* utf8.c - UTF-8 by utf8proc, whose iterator is strict. */
+#include "utf8.h"
+#include <string.h>
+#include <utf8proc.h>
 
-bool bl_utf8_valid(const uint8_t *p, uint64_t n)
+size_t bl_utf8_get(const char *s, size_t n, uint32_t *c)
 {
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    for (uint64_t i = 0; i < n;) {
-        int k = p[i] < 0x80 ? 1 : p[i] >> 5 == 6 ? 2 : p[i] >> 4 == 14 ? 3 : p[i] >> 3 == 30 ? 4 : 0;
-        if (k == 1) {
-            i++;
+    utf8proc_int32_t point;
+    if (n == 0) return 0;
+    if ((uint8_t)s[0] < 0x80) {
+        *c = (uint8_t)s[0];
+        return 1;
+    }
+    utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)BL_MIN(n, 4), &point);
+    if (k <= 0) return 0;
+    *c = (uint32_t)point;
+    return (size_t)k;
+}
+
+size_t bl_utf8_put(uint32_t c, char out[4])
+{
+    return (size_t)utf8proc_encode_char((utf8proc_int32_t)c, (utf8proc_uint8_t *)out);
+}
+
+size_t bl_utf8_bad(const char *s, size_t n)
+{
+    size_t i = 0;
+    while (i < n) {
+        uint64_t eight;
+        uint32_t c;
+        if (n - i >= 8 && (memcpy(&eight, s + i, 8), (eight & UINT64_C(0x8080808080808080)) == 0)) {
+            i += 8;
             continue;
         }
-        if (k == 0 || (uint64_t)k > n - i) return false;
-        uint32_t c = p[i] & (0x7fu >> k);
-        for (int j = 1; j < k; j++) {
-            if (p[i + (uint64_t)j] >> 6 != 2) return false;
-            c = c << 6 | (p[i + (uint64_t)j] & 63);
-        }
-        if (c < least[k] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return false;
-        i += (uint64_t)k;
+        size_t k = bl_utf8_get(s + i, n - i, &c);
+        if (k == 0) return i;
+        i += k;
     }
-    return true;
+    return n;
+}
+
+/* Is s[0..n), 2 <= n < 4, the beginning of a longer code point? The bytes still to come are free in 0x80..0xbf. */
+static bool begins_one(const char *s, size_t n)
+{
+    uint8_t b = (uint8_t)s[0];
+    char whole[4] = {'\x80', '\x80', '\x80', '\x80'};
+    size_t len = b >= 0xf0 ? 4 : b >= 0xe0 ? 3 : 2;
+    uint32_t c;
+    memcpy(whole, s, n);
+    return n < len && bl_utf8_get(whole, len, &c) == len;
+}
+
+size_t bl_utf8_skip(const char *s, size_t n)
+{
+    size_t k = 1;
+    while (k < BL_MIN(n, 3) && begins_one(s, k + 1)) k++;
+    return k;
+}
+
+char *bl_utf8_repaired(const char *s, size_t n, bl_err *e)
+{
+    bl_text t = {0};
+    bl_text_addn(&t, s, 0); /* an empty text is one too */
+    while (n > 0) {
+        size_t good = bl_utf8_bad(s, n);
+        bl_text_addn(&t, s, good);
+        if (good < n) bl_text_add(&t, "\xef\xbf\xbd");
+        s += BL_MIN(good + 1, n);
+        n -= BL_MIN(good + 1, n);
+    }
+    if (bl_text_check(&t, e) == BL_OK) return t.s;
+    bl_text_free(&t);
+    return NULL;
+}
+
+const char *bl_utf8_version(void)
+{
+    static char text[32];
+    snprintf(text, sizeof text, "utf8proc %s", utf8proc_version());
+    return text;
 }

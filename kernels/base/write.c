@@ -1,10 +1,9 @@
-/* write.c - writing: files that appear by rename or not at all, appended files, directories.
+/* write.c - writing: files that appear by rename or not at all, appended files.
  *
  * Every call that could change the disk passes a gate first, so that tests can let the Nth one fail.
  */
 #include "fs.h"
 #include "base_impl.h"
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -13,7 +12,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- the gate ----------------------------------------------------------------------------------- */
@@ -70,7 +68,7 @@ bl_status bl_fail_write(bl_err *e, const char *path, const char *doing, uint64_t
     }
 }
 
-static int gated_write(int fd, const char *p, size_t n)
+int bl_gated_write(int fd, const char *p, size_t n)
 {
     while (n > 0) {
         ssize_t k = bl_fs_gate() ? write(fd, p, BL_MIN(n, (size_t)1 << 30)) : -1;
@@ -83,7 +81,7 @@ static int gated_write(int fd, const char *p, size_t n)
     return 0;
 }
 
-static int gated_sync(int fd) { return bl_fs_gate() ? fsync(fd) : -1; }
+int bl_gated_sync(int fd) { return bl_fs_gate() ? fsync(fd) : -1; }
 
 /* Length of the directory part of a path, 0 when there is none; "/" keeps its slash. */
 static size_t dir_length(const char *path)
@@ -92,18 +90,19 @@ static size_t dir_length(const char *path)
     return !slash ? 0 : slash == path ? 1 : (size_t)(slash - path);
 }
 
-static char *dir_of(const char *path, bl_err *e)
+char *bl_dir_of(const char *path, bl_err *e)
 {
     size_t n = dir_length(path);
     return n ? bl_strndup(path, n, e) : bl_strdup(".", e);
 }
 
-static bl_status sync_dir(const char *dir, bl_err *e)
+bl_status bl_sync_dir(const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* some file systems cannot sync a directory and say EINVAL: nothing is left to do there */
-    if (fd < 0 || (gated_sync(fd) != 0 && errno != EINVAL)) st = bl_fail_write(e, dir, "sync the directory", 0, errno);
+    if (fd < 0 || (bl_gated_sync(fd) != 0 && errno != EINVAL))
+        st = bl_fail_write(e, dir, "sync the directory", 0, errno);
     if (fd >= 0) close(fd);
     return st;
 }
@@ -130,7 +129,7 @@ bl_status bl_writer_open(const char *path, bl_writer **out, bl_err *e)
     bl_writer *w = bl_new(1, sizeof *w, e);
     if (!w) return BL_E_NOMEM;
     w->fd = -1;
-    if (!(w->path = bl_strdup(path, e)) || !(w->dir = dir_of(path, e)) || !(w->buffer = bl_new(BUFFER, 1, e)) ||
+    if (!(w->path = bl_strdup(path, e)) || !(w->dir = bl_dir_of(path, e)) || !(w->buffer = bl_new(BUFFER, 1, e)) ||
         !(w->temp = bl_format_text(e, "%s.tmp.%ld", path, (long)getpid()))) {
         st = BL_E_NOMEM;
         goto out;
@@ -162,7 +161,7 @@ static bl_status refuse_poisoned(const bl_writer *w, bl_err *e)
 
 static bl_status flush(bl_writer *w, bl_err *e)
 {
-    if (gated_write(w->fd, w->buffer, w->pending) != 0) return poison(w, "write", errno, e);
+    if (bl_gated_write(w->fd, w->buffer, w->pending) != 0) return poison(w, "write", errno, e);
     w->written += w->pending;
     w->pending = 0;
     return BL_OK;
@@ -174,7 +173,7 @@ bl_status bl_writer_add(bl_writer *w, const void *p, size_t n, bl_err *e)
     bl_status st = BL_OK;
     if (n > BUFFER / 2 || n > BUFFER - w->pending) BL_TRY(flush(w, e)); /* what waits goes first */
     if (n > BUFFER / 2) {
-        if (gated_write(w->fd, p, n) != 0) {
+        if (bl_gated_write(w->fd, p, n) != 0) {
             w->pending = 0;
             w->written += n;
             return poison(w, "write", errno, e);
@@ -218,12 +217,12 @@ bl_status bl_writer_commit(bl_writer *w, bl_err *e)
     if (w->poisoned) return refuse_poisoned(w, e);
     bl_status st = BL_OK;
     BL_TRY(flush(w, e));
-    if (gated_sync(w->fd) != 0) return poison(w, "sync", errno, e);
+    if (bl_gated_sync(w->fd) != 0) return poison(w, "sync", errno, e);
     bl_fault_point("before-rename", w->path);
     if (!bl_fs_gate() || rename(w->temp, w->path) != 0) return poison(w, "rename into place", errno, e);
     w->renamed = true;
     bl_fault_point("after-rename", w->path);
-    if ((st = sync_dir(w->dir, e)) != BL_OK) {
+    if ((st = bl_sync_dir(w->dir, e)) != BL_OK) {
         w->poisoned = true;
         goto out;
     }
@@ -255,42 +254,6 @@ bl_status bl_write_file(const char *path, const void *p, size_t n, bl_err *e)
 out:
     bl_writer_drop(w);
     return st;
-}
-
-/* "…tmp.<pid>": the pid, or 0. */
-static long temp_pid(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    if (!dot || dot - name < 4 || strncmp(dot - 4, ".tmp", 4) != 0 || !isdigit((unsigned char)dot[1])) return 0;
-    char *end;
-    long pid = strtol(dot + 1, &end, 10);
-    return *end == 0 ? pid : 0;
-}
-
-/* A writer on another host has its temporary file locked. Where there are no locks, an hour without a write decides. */
-static bool is_abandoned(const char *path, long pid)
-{
-    if (bl_pid_alive(pid)) return false;
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    struct stat s;
-    bool gone = fd >= 0 && fstat(fd, &s) == 0 && S_ISREG(s.st_mode) &&
-                (flock(fd, LOCK_EX | LOCK_NB) == 0 || (errno != EWOULDBLOCK && time(NULL) - s.st_mtime > 3600));
-    if (fd >= 0) close(fd);
-    return gone;
-}
-
-void bl_clean_temps(const char *dir)
-{
-    char **names = NULL;
-    size_t n = 0;
-    if (bl_dir_list(dir, &names, &n, NULL) != BL_OK) return;
-    for (size_t i = 0; i < n; i++) {
-        long pid = temp_pid(names[i]);
-        char *path = pid > 0 ? bl_join(dir, names[i], NULL) : NULL;
-        if (path && is_abandoned(path, pid)) unlink(path);
-        bl_free(path);
-    }
-    bl_list_free(names, n);
 }
 
 /* ---- appended files ----------------------------------------------------------------------------- */
@@ -326,68 +289,10 @@ out:
 
 bl_status bl_append(int fd, const char *path, const void *p, size_t n, bl_err *e)
 {
-    return gated_write(fd, p, n) == 0 ? BL_OK : bl_fail_write(e, path, "append", n, errno);
+    return bl_gated_write(fd, p, n) == 0 ? BL_OK : bl_fail_write(e, path, "append", n, errno);
 }
 
 bl_status bl_append_sync(int fd, const char *path, bl_err *e)
 {
     return bl_fs_gate() && fdatasync(fd) == 0 ? BL_OK : bl_fail_write(e, path, "sync", 0, errno);
-}
-
-/* ---- directories -------------------------------------------------------------------------------- */
-bl_status bl_make_dirs(const char *path, bl_err *e)
-{
-    bl_status st = BL_OK;
-    char *p = bl_strdup(path, e);
-    if (!p) return BL_E_NOMEM;
-    for (size_t i = 1; st == BL_OK && p[0]; i++) {
-        if (p[i] != '/' && p[i] != 0) continue;
-        char was = p[i];
-        p[i] = 0;
-        if (!bl_is_dir(p)) {
-            int err = !bl_fs_gate() || mkdir(p, 0777) != 0 ? errno : 0;
-            if (err == EEXIST) err = bl_is_dir(p) ? 0 : ENOTDIR; /* somebody else was faster, or a file is in the way */
-            if (err) st = bl_fail_write(e, p, "make the directory", 0, err);
-        }
-        p[i] = was;
-        if (was == 0) break;
-    }
-    bl_free(p);
-    return st;
-}
-
-bl_status bl_dir_usable(const char *path, bl_err *e)
-{
-    bl_status st = BL_OK;
-    char *probe = NULL;
-    int fd = -1;
-    BL_TRY(bl_make_dirs(path, e));
-    if (!(probe = bl_format_text(e, "%s/.usable.tmp.%ld", path, (long)getpid()))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    fd = bl_fs_gate() ? open(probe, O_WRONLY | O_CREAT | O_CLOEXEC, 0666) : -1;
-    if (fd < 0 || gated_write(fd, "usable\n", 7) != 0 || gated_sync(fd) != 0)
-        st = bl_fail_write(e, path, "write here", 0, errno);
-    if (fd >= 0) {
-        close(fd);
-        if (unlink(probe) != 0 && st == BL_OK) st = bl_fail_write(e, path, "remove a file here", 0, errno);
-    }
-out:
-    bl_free(probe);
-    return st;
-}
-
-bl_status bl_rename(const char *from, const char *to, bl_err *e)
-{
-    char *dir = dir_of(to, e); /* before the rename: nothing but the disk fails after it */
-    if (!dir) return BL_E_NOMEM;
-    bl_status st = BL_OK;
-    if (!bl_fs_gate() || rename(from, to) != 0) {
-        int err = errno;
-        st = bl_fail_write(e, to, "rename into place", 0, err);
-        bl_within(e, "%s", from);
-    } else st = sync_dir(dir, e);
-    bl_free(dir);
-    return st;
 }

@@ -304,7 +304,7 @@ static const struct {
     {"{\"models\": [\"m\"], \"models\": [\"n\"]}", "models"},
     {"{\"models\": [\"m\"], \"methods\": [\"base\"], \"tasks\": [\"piqa\"], \"limit\": -1}", "limit"},
     {"[1, 2]", "object"},
-    {"{\"models\": [\"m\"", "expected"},
+    {"{\"models\": [\"m\"", "the text ends here"},
     {"", "the text ends here"},
 };
 
