@@ -28,12 +28,13 @@ bl_status bl_check_op(const bl_backend *be, bool there, const char *op, bl_err *
     return there ? BL_OK : bl_fail(e, BL_E_UNSUPPORTED, "backend %s has no %s", be->ops->name, op);
 }
 
-static bl_status check_transforms(const bl_linear_args *a, bl_err *e)
+/* From inputs of `width` to `last`. */
+static bl_status check_transforms(const bl_transform *all, int n, int64_t width, int64_t last, const char *op,
+                                  bl_err *e)
 {
-    int64_t width = a->x.dim[1];
-    for (int i = 0; i < a->n_t; i++) {
-        const bl_transform *t = &a->t[i];
-        if (t->in != width) return broken(e, "linear", "a transform does not fit the width of its input");
+    for (int i = 0; i < n; i++) {
+        const bl_transform *t = &all[i];
+        if (t->in != width) return broken(e, op, "a transform does not fit the width of its input");
         bool ok = false;
         switch (t->kind) {
         case BL_T_SCALE: ok = t->out == t->in && is_1d(&t->data, BL_F32, t->in); break;
@@ -46,10 +47,25 @@ static bl_status check_transforms(const bl_linear_args *a, bl_err *e)
                  t->data.dim[1] == t->data.dim[2] && t->data.dim[0] * t->data.dim[1] == t->in;
             break;
         }
-        if (!ok) return broken(e, "linear", "a transform has data of another shape");
+        if (!ok) return broken(e, op, "a transform has data of another shape");
         width = t->out;
     }
-    return width == a->w[0]->shape.in ? BL_OK : broken(e, "linear", "the width of x is not that of the weight");
+    return width == last ? BL_OK : broken(e, op, "the width of x is not that of the weight");
+}
+
+bl_status bl_check_transform(const bl_backend *be, const bl_transform_args *a, bl_err *e)
+{
+    if (a->n_t < 1 || !is_act(be, &a->x, -1, -1) || !is_act(be, &a->y, a->x.dim[0], a->t[a->n_t - 1].out))
+        return broken(e, "transform", "shapes of x and y do not fit the transforms");
+    return check_transforms(a->t, a->n_t, a->x.dim[1], a->y.dim[1], "transform", e);
+}
+
+bl_status bl_check_channel_stats(const bl_backend *be, const bl_channel_stats_args *a, bl_err *e)
+{
+    if (!is_act(be, &a->x, -1, -1) || !is_1d(&a->max_abs, BL_F32, a->x.dim[1]) ||
+        !is_1d(&a->sum_abs, BL_F64, a->x.dim[1]) || !is_1d(&a->sum_sq, BL_F64, a->x.dim[1]))
+        return broken(e, "channel_stats", "a statistic has another length than the rows of x");
+    return BL_OK;
 }
 
 int bl_linear_weights(const bl_linear_args *a)
@@ -86,7 +102,7 @@ bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err 
     if (l && (!is_2d(&l->a, BL_F32, -1, a->x.dim[1]) || !is_2d(&l->b, BL_F32, a->w[0]->shape.out, l->a.dim[0]) ||
               l->a.stride[0] != l->a.dim[1] || l->b.stride[0] != l->b.dim[1]))
         return broken(e, "linear", "the adapter does not fit the weight");
-    return check_transforms(a, e);
+    return check_transforms(a->t, a->n_t, a->x.dim[1], a->w[0]->shape.in, "linear", e);
 }
 
 bl_status bl_check_rmsnorm(const bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)

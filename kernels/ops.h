@@ -66,6 +66,18 @@ typedef struct bl_linear_args {
     bool transpose;            /* y = x W: x [rows, out], y [rows, in], for gradients; one weight and nothing else */
 } bl_linear_args;
 
+typedef struct bl_transform_args { /* y = T x, what a linear with these transforms multiplies its weight with */
+    bl_tensor x, y;                /* act [rows, t[0].in], act [rows, t[n_t-1].out] */
+    const bl_transform *t;
+    int n_t; /* at least one */
+} bl_transform_args;
+
+typedef struct bl_channel_stats_args { /* of every column of x, added to what is there */
+    bl_tensor x;                       /* act [rows, n] */
+    bl_tensor max_abs;                 /* f32 [n] max(old, largest |x|) */
+    bl_tensor sum_abs, sum_sq;         /* f64 [n] */
+} bl_channel_stats_args;
+
 typedef struct bl_rmsnorm_args { /* y = x / sqrt(mean x^2 + eps) * weight */
     bl_tensor x, weight, y;      /* act [rows, dim], f32 [dim], act [rows, dim] */
     double eps;
@@ -195,6 +207,8 @@ typedef struct bl_ops {
     bl_status (*linear)(bl_backend *, const bl_linear_args *, bl_err *);
     bool (*linear_is_integer)(const bl_backend *,
                               const bl_linear_args *); /* else quantized activations are simulated */
+    bl_status (*transform)(bl_backend *, const bl_transform_args *, bl_err *);
+    bl_status (*channel_stats)(bl_backend *, const bl_channel_stats_args *, bl_err *);
     bl_status (*rmsnorm)(bl_backend *, const bl_rmsnorm_args *, bl_err *);
     bl_status (*rope)(bl_backend *, const bl_rope_args *, bl_err *);
     bl_status (*kv_append)(bl_backend *, const bl_kv_append_args *, bl_err *);
@@ -249,6 +263,8 @@ bl_status bl_check_op(const bl_backend *be, bool there, const char *op, bl_err *
 bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err *e);
 int bl_linear_weights(const bl_linear_args *a); /* how many there are */
 bl_status bl_check_kv(const bl_backend *be, const bl_kv_view *v, bl_err *e);
+bl_status bl_check_transform(const bl_backend *be, const bl_transform_args *a, bl_err *e);
+bl_status bl_check_channel_stats(const bl_backend *be, const bl_channel_stats_args *a, bl_err *e);
 bl_status bl_check_rmsnorm(const bl_backend *be, const bl_rmsnorm_args *a, bl_err *e);
 bl_status bl_check_rope(const bl_backend *be, const bl_rope_args *a, bl_err *e);
 bl_status bl_check_kv_append(const bl_backend *be, const bl_kv_append_args *a, bl_err *e);

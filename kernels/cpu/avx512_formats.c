@@ -139,7 +139,8 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
     static void gemv1_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 1, g, row, n); }                    \
     static void gemv2_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 2, g, row, n); }
 KIND(INT2)
-KIND(INT3) KIND(INT4) KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
+KIND(INT3)
+KIND(INT4) KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
 
     void bl_source_512(bl_source *s)
 {

@@ -76,8 +76,9 @@ BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
 TILE(1)
 TILE(2)
 TILE(3)
-TILE(4) TILE(5) TILE(6) static void (*const tile[])(const bl_gemv *, const spot *) = {NULL,  tile1, tile2, tile3,
-                                                                                      tile4, tile5, tile6};
+TILE(4)
+TILE(5) TILE(6) static void (*const tile[])(const bl_gemv *, const spot *) = {NULL,  tile1, tile2, tile3,
+                                                                              tile4, tile5, tile6};
 
 /* Rows of the next tile: sixes, and even tiles at the end. */
 static int64_t tile_rows(int64_t left)

@@ -138,6 +138,8 @@ void bl_cpu_device_info(const bl_backend *, bl_device_info *);
 bl_status bl_cpu_flush(bl_backend *, bl_err *);
 void bl_cpu_product_rows(const bl_backend *, uint64_t out[4]);
 bl_status bl_ref_linear(bl_backend *, const bl_linear_args *, bl_err *);
+bl_status bl_ref_transform(bl_backend *, const bl_transform_args *, bl_err *);
+bl_status bl_ref_channel_stats(bl_backend *, const bl_channel_stats_args *, bl_err *);
 bl_status bl_ref_rmsnorm(bl_backend *, const bl_rmsnorm_args *, bl_err *);
 bl_status bl_ref_rope(bl_backend *, const bl_rope_args *, bl_err *);
 bl_status bl_ref_kv_append(bl_backend *, const bl_kv_append_args *, bl_err *);
