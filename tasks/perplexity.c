@@ -103,7 +103,6 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 
     out->rows = t;
     out->path = t->path;
-    out->note = t->note;
     out->hash = t->hash;
     out->length = c->length;
     out->rule = c->rule;

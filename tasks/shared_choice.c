@@ -227,7 +227,7 @@ bl_status bl_choice_load_file(const char *path, bl_choice_read *read, bl_task_da
     size_t n = 0, cap = 0;
     const bl_json *j;
 
-    BL_TRY(bl_rows_open(path, &r, e));
+    BL_TRY(bl_rows_open(path, BL_ROWS_JSONL, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         BL_TRY(bl_grow(&row, &cap, n + 1, sizeof *row, e));
         row[n] = (bl_choice){0};

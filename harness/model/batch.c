@@ -56,7 +56,7 @@ static bl_status check_batch(const bl_model *m, const bl_batch *b, const bl_kv *
             return bl_fail(e, BL_E_UNSUPPORTED, "a sequence of %lld tokens does not fit the model's %lld positions",
                            (long long)end, (long long)m->own->max_len);
     }
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; i < rows && b->ids; i++)
         if (b->ids[i] < 0 || b->ids[i] >= m->config.vocab)
             return bl_fail(e, BL_E_FORMAT, "token id %d is outside the vocabulary of %lld", (int)b->ids[i],
                            (long long)m->config.vocab);
@@ -183,7 +183,7 @@ static bl_status upload(bl_model *m, const bl_batch *b, bl_pass_plan *p, bl_err 
         {p->seg, &p->t_seg, BL_I64, 2 * p->n_seg},
         {p->kv_row, &p->t_kv_row, BL_I64, rows},
         {p->from, &p->t_from, BL_I64, wants},
-        {b->ids, &p->t_ids, BL_I32, rows},
+        {b->ids, &p->t_ids, BL_I32, b->ids ? rows : 0},
         {p->pos, &p->t_pos, BL_I32, rows},
         {p->want_pos, &p->t_want_pos, BL_I32, wants},
         {p->past, &p->t_past, BL_I32, p->n_past},

@@ -128,7 +128,7 @@ uint64_t bl_kv_bytes(const bl_kv *kv);
 
 /* ---- batch: packed rows, no padding ---- */
 typedef struct bl_batch {
-    const int32_t *ids; /* [start[n_seq]] */
+    const int32_t *ids; /* [start[n_seq]]; NULL where nothing is embedded (bl_block_forward) */
     int32_t n_seq;
     const int32_t *start; /* [n_seq+1] */
     const int32_t *past;  /* [n_seq] positions already in the slot, its parents' included */

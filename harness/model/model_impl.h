@@ -1,7 +1,7 @@
 /* model_impl.h - what the files of the model share: its private state, the KV cache, the plan of a pass. */
 #ifndef BL_MODEL_INNER_H
 #define BL_MODEL_INNER_H
-#include "model.h"
+#include "block.h"
 
 /* Rows that go through a block together. The lists of all chunks of a pass lie one behind the other in the arrays of
  * bl_pass_plan. */
@@ -66,6 +66,28 @@ struct bl_kv {
     bl_kv_part *slot;
     int32_t n_slots, slots;
 };
+
+/* A batch on its way through the blocks. */
+typedef struct bl_pass {
+    bl_model *m;
+    const bl_batch *b;
+    bl_kv *kv;
+    const bl_pass_plan *p;
+    bl_tensor x; /* residual stream [rows, dim] */
+    bl_tensor cos, sin;
+    bool narrow; /* goes on with the wanted rows alone, in `hidden` [n_want, dim] */
+    bl_tensor hidden;
+    const bl_block_hooks *hooks; /* NULL: none */
+    const bl_tape *tape;         /* NULL: none; never with `narrow` */
+    bl_backend *be;              /* these of the block at hand */
+    bl_kv_view cache;
+    int64_t block;
+    int64_t q_dim, kv_dim;
+} bl_pass;
+/* Plans the batch and makes tables and scratch memory for it. */
+bl_status bl_pass_prepare(bl_pass *p, bl_err *e);
+/* The batch, whose residual stream is p->x, through one acquired block. */
+bl_status bl_pass_block(bl_pass *p, int64_t block, bl_err *e);
 
 void bl_rope_frequencies(const bl_config *c, float *inv_freq);
 /* Tables for positions 0 .. n-1 are there afterwards. */
