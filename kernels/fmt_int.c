@@ -132,6 +132,15 @@ void bl_fit_symmetric(const float *w, int64_t n, int qmax, float *scale, float *
     *zero = (float)((qmax + 1) / 2);
 }
 
+void bl_fit_full(const float *w, int64_t n, int qmax, float *scale, float *zero)
+{
+    float lo, hi;
+    range_of(w, n, &lo, &hi);
+    hi = fmaxf(fabsf(lo), fabsf(hi));
+    *scale = nonzero(2 * (hi > 0 ? hi : 1) / (float)qmax);
+    *zero = (float)((qmax + 1) / 2);
+}
+
 void bl_fit_sign(const float *w, int64_t n, int qmax, float *scale, float *zero)
 {
     double sum = 0;

@@ -78,7 +78,12 @@ typedef void bl_fit_range(const float *w, int64_t n, int qmax, float *scale, flo
 bl_fit_range bl_fit_zero, bl_fit_minmax,
     bl_fit_clip;               /* range contains 0; as the group is; zero clamped into 0..qmax (rtn.md, table) */
 bl_fit_range bl_fit_symmetric; /* restricted: max|w| / (2^(b-1) - 1), zero 2^(b-1) (rtn.md section 2) */
-bl_fit_range bl_fit_sign;      /* 1 bit: scale = mean |w| */
+bl_fit_range bl_fit_full; /* symmetric, full range: 2 max|w| / (2^b - 1), zero 2^(b-1): the positive end clips by half a
+                             step (GPTQ) */
+bl_fit_range bl_fit_sign; /* 1 bit: scale = mean |w| */
+/* The same with the range shrunk to p times itself, p = 1, 0.99, … 0.21, whichever gives the least sum |w^ - w|^2.4
+ * (the published GPTQ code: norm 2.4, grid 100, maxshrink 0.8). */
+bl_fit_range bl_fit_zero_mse, bl_fit_minmax_mse, bl_fit_clip_mse, bl_fit_symmetric_mse, bl_fit_full_mse;
 /* Encodes w [out, in]: for every group fit, then the scale rounded to shape.scale, then codes q = clamp(rint(w / s) +
  * z, 0, qmax). scale or zero may be given instead (host, [out, groups], fit == NULL). One bit has one rule: any fit
  * means bl_fit_sign. A zero point that shape.zero cannot store, a scale that shape.scale cannot hold and weights that

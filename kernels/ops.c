@@ -1,5 +1,6 @@
 /* ops.c - what every backend checks about its arguments before it computes. */
 #include "ops.h"
+#include "hadamard.h"
 
 static bl_status broken(bl_err *e, const char *op, const char *what)
 {
@@ -40,7 +41,7 @@ static bl_status check_transforms(const bl_transform *all, int n, int64_t width,
         case BL_T_SCALE: ok = t->out == t->in && is_1d(&t->data, BL_F32, t->in); break;
         case BL_T_PERMUTE: ok = is_1d(&t->data, BL_I32, t->out); break;
         case BL_T_HADAMARD:
-            ok = t->out == t->in && (t->in & (t->in - 1)) == 0 && none_or_1d(&t->data, BL_F32, t->in);
+            ok = t->out == t->in && bl_hadamard_order(t->in) && none_or_1d(&t->data, BL_F32, t->in);
             break;
         case BL_T_ROTATE:
             ok = t->out == t->in && t->data.buf && t->data.dtype == BL_F32 && t->data.ndim == 3 &&

@@ -33,7 +33,8 @@ typedef enum bl_transform_kind { BL_T_SCALE, BL_T_PERMUTE, BL_T_HADAMARD, BL_T_R
 typedef struct bl_transform {
     bl_transform_kind kind;
     int64_t in, out; /* widths; they differ for channel reassembly */
-    bl_tensor data;  /* SCALE f32 [in]; PERMUTE i32 [out]; HADAMARD f32 signs [in] or none; ROTATE f32 [blocks, b, b] */
+    bl_tensor data; /* SCALE f32 [in]; PERMUTE i32 [out]; HADAMARD f32 scale [in] before it or none; ROTATE f32 [blocks,
+                       b, b] */
 } bl_transform;
 
 typedef enum bl_act_unit { BL_ACT_TOKEN, BL_ACT_TENSOR, BL_ACT_GROUP } bl_act_unit;
@@ -165,6 +166,7 @@ typedef enum bl_range_rule {
     BL_RANGE_MINMAX,
     BL_RANGE_CLIP,
     BL_RANGE_SYMMETRIC,
+    BL_RANGE_FULL,
     BL_RANGE_SIGN,
     BL_RANGE_GIVEN
 } bl_range_rule;
@@ -172,9 +174,11 @@ typedef struct bl_pack_args {
     bl_tensor x;                  /* f32 [out, in] */
     bl_weight *w;                 /* format, geometry and parts are there; contents are written */
     bl_range_rule rule;           /* OWN: the format's rule */
+    bool mse;                     /* the range is shrunk to the least error (bl_fit_mse); not OWN, SIGN, GIVEN */
     bl_tensor scale, zero;        /* GIVEN: f32 [out, groups] */
     double *sq_error, *sq_weight; /* host out, may be NULL: sum (w - w^)^2, sum w^2; valid after sync */
 } bl_pack_args;
+#include "ops_solve.h"
 typedef struct bl_unpack_args {
     const bl_weight *w;
     int64_t row0, rows;
@@ -222,6 +226,13 @@ typedef struct bl_ops {
     bl_status (*sample)(bl_backend *, const bl_sample_args *, bl_err *);
     bl_status (*pack)(bl_backend *, const bl_pack_args *, bl_err *);
     bl_status (*unpack)(bl_backend *, const bl_unpack_args *, bl_err *);
+    bl_status (*permute)(bl_backend *, const bl_permute_args *, bl_err *);
+    bl_status (*diagonal)(bl_backend *, const bl_diagonal_args *, bl_err *);
+    bl_status (*hessian)(bl_backend *, const bl_hessian_args *, bl_err *);
+    bl_status (*cholesky_inverse)(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
+    bl_status (*quad_form)(bl_backend *, const bl_quad_form_args *, bl_err *);
+    bl_status (*hadamard)(bl_backend *, const bl_hadamard_args *, bl_err *);
+    bl_status (*gptq_sweep)(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
     /* How many products there were so far, by their rows of x: [0] 1, [1] 2 to 8, [2] 9 to 64, [3] more. */
     void (*product_rows)(const bl_backend *, uint64_t out[4]);
 } bl_ops;

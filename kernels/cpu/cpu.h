@@ -158,5 +158,20 @@ bl_status bl_ref_unpack(bl_backend *, const bl_unpack_args *, bl_err *);
 bool bl_cpu_pack_by_rows(const bl_weight *w);
 bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, double *err, double *pow, bl_err *e);
 bl_status bl_fast_linear(bl_backend *, const bl_linear_args *, bl_err *);
+bl_fit_range *bl_cpu_fit(bl_range_rule rule, bool mse); /* NULL: GIVEN */
+/* ---- solving (ops_solve.h); those without a reference of their own are the same everywhere ---- */
+bl_status bl_ref_permute(bl_backend *, const bl_permute_args *, bl_err *);
+bl_status bl_ref_diagonal(bl_backend *, const bl_diagonal_args *, bl_err *);
+bl_status bl_ref_hessian(bl_backend *, const bl_hessian_args *, bl_err *);
+bl_status bl_ref_cholesky_inverse(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
+bl_status bl_ref_quad_form(bl_backend *, const bl_quad_form_args *, bl_err *);
+bl_status bl_ref_gptq_sweep(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
+bl_status bl_cpu_hadamard(bl_backend *, const bl_hadamard_args *, bl_err *);
+bl_status bl_fast_hessian(bl_backend *, const bl_hessian_args *, bl_err *);
+bl_status bl_fast_cholesky_inverse(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
+bl_status bl_fast_quad_form(bl_backend *, const bl_quad_form_args *, bl_err *);
+bl_status bl_fast_gptq_sweep(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
+/* y = H x / sqrt(n), H of order n (hadamard.h), in place. */
+void bl_cpu_hadamard_row(float *x, int64_t n);
 extern const bl_ops bl_ops_cpu; /* the fast table */
 #endif

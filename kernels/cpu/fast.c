@@ -234,6 +234,13 @@ const bl_ops bl_ops_cpu = {
     .sample = bl_ref_sample,
     .pack = pack,
     .unpack = unpack,
+    .permute = bl_ref_permute,
+    .diagonal = bl_ref_diagonal,
+    .hessian = bl_fast_hessian,
+    .cholesky_inverse = bl_fast_cholesky_inverse,
+    .quad_form = bl_fast_quad_form,
+    .hadamard = bl_cpu_hadamard,
+    .gptq_sweep = bl_fast_gptq_sweep,
     .product_rows = bl_cpu_product_rows,
 };
 #endif

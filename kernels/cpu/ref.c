@@ -29,5 +29,12 @@ const bl_ops bl_ops_ref = {
     .sample = bl_ref_sample,
     .pack = bl_ref_pack,
     .unpack = bl_ref_unpack,
+    .permute = bl_ref_permute,
+    .diagonal = bl_ref_diagonal,
+    .hessian = bl_ref_hessian,
+    .cholesky_inverse = bl_ref_cholesky_inverse,
+    .quad_form = bl_ref_quad_form,
+    .hadamard = bl_cpu_hadamard,
+    .gptq_sweep = bl_ref_gptq_sweep,
     .product_rows = bl_cpu_product_rows,
 };

@@ -1,20 +1,6 @@
 /* ref_input.c - what happens to a row of x before a product: transforms, and quantized activations. */
 #include "cpu.h"
 
-/* Fast Walsh-Hadamard transform, orthonormal: 1 / sqrt(n). */
-static void hadamard(float *x, int64_t n)
-{
-    for (int64_t h = 1; h < n; h *= 2)
-        for (int64_t i = 0; i < n; i += 2 * h)
-            for (int64_t j = i; j < i + h; j++) {
-                float a = x[j], b = x[j + h];
-                x[j] = a + b;
-                x[j + h] = a - b;
-            }
-    float norm = (float)(1 / sqrt((double)n));
-    for (int64_t i = 0; i < n; i++) x[i] *= norm;
-}
-
 static void apply(const bl_transform *t, const float *x, float *y)
 {
     const float *f = bl_cpu_at(&t->data);
@@ -28,7 +14,7 @@ static void apply(const bl_transform *t, const float *x, float *y)
         break;
     case BL_T_HADAMARD:
         for (int64_t i = 0; i < t->in; i++) y[i] = f ? x[i] * f[i] : x[i];
-        hadamard(y, t->in);
+        bl_cpu_hadamard_row(y, t->in);
         break;
     case BL_T_ROTATE: {
         int64_t b = t->data.dim[1];

@@ -1,10 +1,19 @@
 /* ref_pack.c - weights into formats and back, and what was lost on the way. */
 #include "cpu.h"
 
-static bl_fit_range *const fits[] = {
-    [BL_RANGE_ZERO] = bl_fit_zero,           [BL_RANGE_MINMAX] = bl_fit_minmax, [BL_RANGE_CLIP] = bl_fit_clip,
-    [BL_RANGE_SYMMETRIC] = bl_fit_symmetric, [BL_RANGE_SIGN] = bl_fit_sign,     [BL_RANGE_GIVEN] = NULL,
-};
+bl_fit_range *bl_cpu_fit(bl_range_rule rule, bool mse)
+{
+    static bl_fit_range *const fits[][2] = {
+        [BL_RANGE_ZERO] = {bl_fit_zero, bl_fit_zero_mse},
+        [BL_RANGE_MINMAX] = {bl_fit_minmax, bl_fit_minmax_mse},
+        [BL_RANGE_CLIP] = {bl_fit_clip, bl_fit_clip_mse},
+        [BL_RANGE_SYMMETRIC] = {bl_fit_symmetric, bl_fit_symmetric_mse},
+        [BL_RANGE_FULL] = {bl_fit_full, bl_fit_full_mse},
+        [BL_RANGE_SIGN] = {bl_fit_sign, bl_fit_sign},
+        [BL_RANGE_GIVEN] = {NULL, NULL},
+    };
+    return fits[rule][mse];
+}
 
 bool bl_cpu_pack_by_rows(const bl_weight *w)
 {
@@ -34,7 +43,7 @@ bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, d
         const float *zero = a->rule == BL_RANGE_GIVEN && a->zero.buf
                                 ? (const float *)bl_cpu_at(&a->zero) + row0 * groups
                                 : NULL;
-        BL_TRY(bl_int_encode(f, &g, x, fits[a->rule], scale, zero, part, e));
+        BL_TRY(bl_int_encode(f, &g, x, bl_cpu_fit(a->rule, a->mse), scale, zero, part, e));
     }
     if (!err && !pow) goto out;
     if (!(back = bl_new((size_t)g.in, sizeof *back, e))) {

@@ -277,7 +277,12 @@ static void fits_follow_their_rules(void **state)
         {bl_fit_symmetric, {-3, 1, 2, 0}, 255, 3.0f / 127, 128},
         {bl_fit_symmetric, {0, 0, 0, 0}, 15, 1, 8},
         {bl_fit_symmetric, {-3, 1, 2, 0}, 3, 3, 2},
+        {bl_fit_full, {-3, 1, 2, 0}, 15, 0.4f, 8},
+        {bl_fit_full, {0, 0, 0, 0}, 3, 2.0f / 3, 2},
         {bl_fit_sign, {-3, 1, 2, 0}, 1, 1.5f, 0},
+        /* exact on the grid of the whole range */
+        {bl_fit_zero_mse, {0, 1, 2, 3}, 3, 1, 0},
+        {bl_fit_symmetric_mse, {-3, 1, 2, 0}, 7, 1, 4},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         float s, z;
@@ -286,6 +291,40 @@ static void fits_follow_their_rules(void **state)
             fail_msg("row %zu: %g, %g; wanted %g, %g", i, (double)s, (double)z, (double)rows[i].scale,
                      (double)rows[i].zero);
     }
+}
+
+/* The search against the definition, in double: no other p of the grid has a smaller sum of |w^ - w|^2.4. */
+static void a_shrunk_range_has_the_least_error_of_its_grid(void **state)
+{
+    static bl_fit_range *const plain[] = {bl_fit_zero, bl_fit_minmax, bl_fit_clip, bl_fit_symmetric, bl_fit_full},
+                               *const search[] = {bl_fit_zero_mse, bl_fit_minmax_mse, bl_fit_clip_mse,
+                                                  bl_fit_symmetric_mse, bl_fit_full_mse};
+    (void)state;
+    for (size_t f = 0; f < BL_COUNT(plain); f++)
+        for (int bits = 2; bits <= 4; bits++)
+            for (int row = 0; row < 20; row++) {
+                float w[75], lo = INFINITY, hi = -INFINITY, s, z, got_s, got_z;
+                double least = INFINITY, got = 0;
+                int qmax = (1 << bits) - 1;
+                for (int i = 0; i < 75; i++) {
+                    w[i] = sinf((float)(i * i + 31 * row)) * (i == 7 ? 4.0f : 1.0f) + 0.2f;
+                    lo = fminf(lo, w[i]);
+                    hi = fmaxf(hi, w[i]);
+                }
+                search[f](w, 75, qmax, &got_s, &got_z);
+                for (int k = -1; k < 80; k++) {
+                    double error = 0, p = 1 - 0.01 * k;
+                    if (k < 0) s = got_s, z = got_z;
+                    else plain[f]((float[]){(float)p * lo, (float)p * hi}, 2, qmax, &s, &z);
+                    for (int i = 0; i < 75; i++) {
+                        double q = fmin(fmax(rint((double)w[i] / s) + z, 0), qmax);
+                        error += pow(fabs((q - z) * s - w[i]), 2.4);
+                    }
+                    if (k < 0) got = error;
+                    else least = fmin(least, error);
+                }
+                if (got > least * (1 + 1e-5)) fail_msg("rule %zu, %d bits: %g, the least is %g", f, bits, got, least);
+            }
 }
 
 static void sixteen_bits_are_within_half_a_step(void **state)
@@ -600,6 +639,7 @@ int main(void)
         cmocka_unit_test(zeros_lie_packed_or_as_int16),
         cmocka_unit_test(one_bit_is_sign_times_mean_magnitude),
         cmocka_unit_test(fits_follow_their_rules),
+        cmocka_unit_test(a_shrunk_range_has_the_least_error_of_its_grid),
         cmocka_unit_test(sixteen_bits_are_within_half_a_step),
         cmocka_unit_test(tiny_scales_stay_finite_and_huge_ones_are_refused),
         cmocka_unit_test(refuses_what_cannot_be_stored),

@@ -1,0 +1,93 @@
+/* ops_solve.c - what every backend checks about the arguments of the solving ops. */
+#include "hadamard.h"
+#include "ops.h"
+
+static bl_status broken(bl_err *e, const char *op, const char *what)
+{
+    return bl_fail(e, BL_E_INTERNAL, "%s: %s", op, what);
+}
+
+static bool real(const bl_tensor *t) { return t->dtype == BL_F32 || t->dtype == BL_F64; }
+/* A 2-d tensor with dense rows; rows or cols -1: any. */
+static bool dense(const bl_tensor *t, bl_dtype type, int64_t rows, int64_t cols)
+{
+    return t->buf && t->dtype == type && t->ndim == 2 && t->stride[1] == 1 && t->stride[0] >= t->dim[1] &&
+           (rows < 0 || t->dim[0] == rows) && (cols < 0 || t->dim[1] == cols);
+}
+static bool square(const bl_tensor *t, bl_dtype type, int64_t n)
+{
+    return dense(t, type, n, n) && t->dim[0] == t->dim[1] && t->stride[0] == t->dim[1];
+}
+static bool list(const bl_tensor *t, bl_dtype type, int64_t n)
+{
+    return t->buf && t->dtype == type && t->ndim == 1 && t->dim[0] == n && t->stride[0] == 1;
+}
+
+bl_status bl_check_permute(const bl_permute_args *a, bl_err *e)
+{
+    if (!real(&a->x) || !dense(&a->x, a->x.dtype, -1, -1) || !dense(&a->y, a->x.dtype, -1, -1))
+        return broken(e, "permute", "x and y are not matrices of one real type");
+    if (a->rows.buf ? !list(&a->rows, BL_I32, a->y.dim[0]) : a->y.dim[0] != a->x.dim[0])
+        return broken(e, "permute", "y has another number of rows than the list");
+    if (a->cols.buf ? !list(&a->cols, BL_I32, a->y.dim[1]) : a->y.dim[1] != a->x.dim[1])
+        return broken(e, "permute", "y has another number of columns than the list");
+    return BL_OK;
+}
+
+bl_status bl_check_diagonal(const bl_diagonal_args *a, bl_err *e)
+{
+    if (!square(&a->x, BL_F64, -1) || !list(&a->y, BL_F64, a->x.dim[0]))
+        return broken(e, "diagonal", "y is not as long as the square x");
+    return BL_OK;
+}
+
+bl_status bl_check_hessian(const bl_hessian_args *a, bl_err *e)
+{
+    if (!dense(&a->x, BL_F32, -1, -1) || !square(&a->h, BL_F64, a->x.dim[1]))
+        return broken(e, "hessian", "h is not square and as wide as x");
+    return BL_OK;
+}
+
+bl_status bl_check_cholesky_inverse(const bl_cholesky_inverse_args *a, bl_err *e)
+{
+    if (!square(&a->h, BL_F64, -1) || !real(&a->u) || !square(&a->u, a->u.dtype, a->h.dim[0]) || !(a->shift >= 0))
+        return broken(e, "cholesky_inverse", "h and u are not square and of one size, or the shift is negative");
+    return BL_OK;
+}
+
+bl_status bl_check_quad_form(const bl_quad_form_args *a, bl_err *e)
+{
+    if (!dense(&a->x, BL_F32, -1, -1) || !square(&a->h, BL_F64, a->x.dim[1]) || !a->sum)
+        return broken(e, "quad_form", "h is not square and as wide as x");
+    return BL_OK;
+}
+
+bl_status bl_check_hadamard(const bl_hadamard_args *a, bl_err *e)
+{
+    if (!a->x.buf || !a->y.buf || !real(&a->x) || !real(&a->y) || a->x.ndim != 2 || a->y.ndim != 2 ||
+        a->x.dim[0] != a->y.dim[0] || a->x.dim[1] != a->y.dim[1])
+        return broken(e, "hadamard", "x and y are not real matrices of one shape");
+    if (a->scale.buf && !list(&a->scale, BL_F32, a->x.dim[1]))
+        return broken(e, "hadamard", "scale is not as long as a row");
+    if (!bl_hadamard_order(a->x.dim[1]))
+        return bl_fail(e, BL_E_UNSUPPORTED, "hadamard: there is no Hadamard matrix of order %lld here",
+                       (long long)a->x.dim[1]);
+    return BL_OK;
+}
+
+bl_status bl_check_gptq_sweep(const bl_gptq_sweep_args *a, bl_err *e)
+{
+    int64_t out = a->w.dim[0], in = a->w.dim[1];
+    if (!dense(&a->w, BL_F32, -1, -1) || a->w.stride[0] != in || !square(&a->u, BL_F32, in))
+        return broken(e, "gptq_sweep", "w is not contiguous, or u is not square and as wide as w");
+    if (a->bits < 2 || a->bits > 8 || a->block < 1 || a->rule == BL_RANGE_OWN || a->rule == BL_RANGE_SIGN ||
+        a->rule == BL_RANGE_GIVEN)
+        return broken(e, "gptq_sweep", "bits, block or rule cannot be");
+    if (!dense(&a->scale, BL_F32, out, -1) || !dense(&a->zero, BL_F32, out, a->scale.dim[1]) ||
+        a->scale.stride[0] != a->scale.dim[1] || a->zero.stride[0] != a->zero.dim[1])
+        return broken(e, "gptq_sweep", "scale and zero are not [out, groups]");
+    if (a->group_of.buf ? !list(&a->group_of, BL_I32, in)
+                        : a->group < 1 || a->scale.dim[1] != (in + a->group - 1) / a->group)
+        return broken(e, "gptq_sweep", "the groups do not fit the columns");
+    return BL_OK;
+}

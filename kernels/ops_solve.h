@@ -1,0 +1,80 @@
+/* ops_solve.h - arguments of the ops that quantization methods solve with: second moments, factors of their inverse,
+ * the column sweep, rotations. Part of ops.h, which includes it.
+ *
+ * All of them give the same bits on any number of threads. Index lists are i32 tensors on the backend; "none" is a
+ * tensor without buffer. Numbers for the host are valid after sync.
+ */
+#ifndef BL_OPS_SOLVE_H
+#define BL_OPS_SOLVE_H
+#include "format.h"
+
+typedef struct bl_permute_args { /* y[i, j] = x[rows[i], cols[j]]; f32 or f64, both the same; x and y do not overlap */
+    bl_tensor x, y;
+    bl_tensor rows, cols; /* i32; none: as they are */
+} bl_permute_args;
+
+typedef struct bl_diagonal_args { /* y[i] = x[i, i] */
+    bl_tensor x, y;               /* f64 [n, n], f64 [n] */
+} bl_diagonal_args;
+
+/* h += alpha xt x, both triangles. Products are summed in f32 over at most 128 rows and those sums in f64: within 1e-6
+ * of sqrt(h[i, i] h[j, j]). */
+typedef struct bl_hessian_args {
+    bl_tensor x; /* f32 [rows, n] */
+    bl_tensor h; /* f64 [n, n], symmetric */
+    double alpha;
+} bl_hessian_args;
+
+/* The upper triangular u with ut u = (h + shift I)^-1; below the diagonal it is 0. Computed in f64. A zero on the
+ * diagonal of h (an input that is always zero) counts as 1. BL_E_NUMERIC when h + shift I is not positive definite. */
+typedef struct bl_cholesky_inverse_args {
+    bl_tensor h; /* f64 [n, n], symmetric */
+    bl_tensor u; /* f32 or f64 [n, n] */
+    double shift;
+} bl_cholesky_inverse_args;
+
+typedef struct bl_quad_form_args { /* sum over the rows of x: row h rowt, in f64 */
+    bl_tensor x;                   /* f32 [m, n] */
+    bl_tensor h;                   /* f64 [n, n] */
+    double *sum;                   /* host out */
+} bl_quad_form_args;
+
+/* y = H (scale * x) / sqrt(n) of every row, in f64: H the Hadamard matrix of order n (hadamard.h), which is not
+ * symmetric for every n. Any strides, so that a transposed view rotates columns; y may be x. */
+typedef struct bl_hadamard_args {
+    bl_tensor x, y;  /* f32 or f64 [rows, n] each */
+    bl_tensor scale; /* f32 [n], none: 1 */
+} bl_hadamard_args;
+
+/* GPTQ's sweep (Frantar et al. 2022, algorithm 1; Optimal Brain Surgeon one column at a time). The columns of w are
+ * rounded in order; what a column loses, e = (w - w^) / u[i, i], goes into the columns still open: w[j] -= e u[i, j],
+ * inside a block of columns at once, into those after the block when it is done. All in f32.
+ *
+ * A group is fitted when its first column is reached, to its columns as they were when the block began, as the
+ * published code has it: with groups smaller than a block, later groups of the block do not see what the earlier ones
+ * lost. */
+typedef struct bl_gptq_sweep_args {
+    bl_tensor w; /* f32 [out, in], contiguous; in: the weight, columns in the order of the sweep; out: w^ = (code -
+                    zero) scale */
+    bl_tensor u; /* f32 [in, in], from cholesky_inverse, in the same order */
+    bl_tensor group_of;    /* i32 [in]: group of each column of w; columns of a group are neighbours unless `fit_first`;
+                              none: i / group */
+    int64_t group;         /* columns of a group, when group_of is none */
+    bool fit_first;        /* all groups are fitted to w as it comes in ("static groups") */
+    int bits;              /* 2..8 */
+    bl_range_rule rule;    /* not OWN, SIGN or GIVEN */
+    bool mse;              /* as bl_pack_args */
+    bl_dtype scale_type;   /* type that scales are stored in: they are rounded to it before codes are computed */
+    int64_t block;         /* columns of a block; 128 in the published code */
+    bl_tensor scale, zero; /* f32 [out, groups], contiguous, out */
+    double *loss;          /* host out, may be NULL: sum of e^2 / 2; tr(D (h + shift I) Dt) is twice that, D = w - w^ */
+} bl_gptq_sweep_args;
+
+bl_status bl_check_permute(const bl_permute_args *a, bl_err *e);
+bl_status bl_check_diagonal(const bl_diagonal_args *a, bl_err *e);
+bl_status bl_check_hessian(const bl_hessian_args *a, bl_err *e);
+bl_status bl_check_cholesky_inverse(const bl_cholesky_inverse_args *a, bl_err *e);
+bl_status bl_check_quad_form(const bl_quad_form_args *a, bl_err *e);
+bl_status bl_check_hadamard(const bl_hadamard_args *a, bl_err *e);
+bl_status bl_check_gptq_sweep(const bl_gptq_sweep_args *a, bl_err *e);
+#endif
