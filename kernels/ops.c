@@ -126,8 +126,11 @@ bl_status bl_check_rope(const bl_backend *be, const bl_rope_args *a, bl_err *e)
 
 bl_status bl_check_kv(const bl_backend *be, const bl_kv_view *v, bl_err *e)
 {
-    if (v->format != BL_KV_ACT || v->heads < 1 || v->head_dim < 1 ||
-        !is_act(be, &v->k, v->rows, v->heads * v->head_dim) || !is_act(be, &v->v, v->rows, v->heads * v->head_dim))
+    bool coded = v->format == BL_KV_INT8;
+    bl_dtype type = coded ? BL_I8 : be->act;
+    if (v->heads < 1 || v->head_dim < 1 || !is_2d(&v->k, type, v->rows, v->heads * v->head_dim) ||
+        !is_2d(&v->v, type, v->rows, v->heads * v->head_dim) ||
+        (coded && (!is_2d(&v->k_scale, BL_F32, v->rows, v->heads) || !is_2d(&v->v_scale, BL_F32, v->rows, v->heads))))
         return broken(e, "keys and values", "shapes that do not fit the format");
     return BL_OK;
 }

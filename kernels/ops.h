@@ -95,11 +95,16 @@ typedef struct bl_kv_seg {
     int64_t row, len;
 } bl_kv_seg;
 /* Keys and values of one layer: rows of a cache in a format. A sequence is the concatenation of its segments. */
-typedef enum bl_kv_format { BL_KV_ACT } bl_kv_format;
+typedef enum bl_kv_format {
+    BL_KV_ACT,  /* as activations are */
+    BL_KV_INT8, /* symmetric, a scale for every row and head: scale = max |x| / 127 (1 where all are 0), code = x /
+                   scale rounded half to even within -127..127; where a value is not finite the scale is NaN */
+} bl_kv_format;
 typedef struct bl_kv_view {
     bl_kv_format format;
     int64_t rows, heads, head_dim;
-    bl_tensor k, v; /* ACT: act [rows, heads * head_dim] */
+    bl_tensor k, v;             /* ACT: act [rows, heads * head_dim]; INT8: codes, i8 of the same shape */
+    bl_tensor k_scale, v_scale; /* INT8: f32 [rows, heads]; else no tensor */
 } bl_kv_view;
 typedef struct bl_kv_append_args { /* rows of keys and values, or of one of them, into the cache */
     bl_kv_view kv;
@@ -289,6 +294,13 @@ bl_status bl_check_kl_div(const bl_backend *be, const bl_kl_div_args *a, bl_err 
 bl_status bl_check_sample(const bl_backend *be, const bl_sample_args *a, bl_err *e);
 bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e);
 bl_status bl_check_unpack(const bl_backend *be, const bl_unpack_args *a, bl_err *e);
+
+/* ---- a cache of keys and values in one buffer (kv.c) ---- */
+/* Bytes of the keys and values of one layer, all parts and their alignment included; 0 when 64 bits do not hold them.
+ */
+uint64_t bl_kv_view_bytes(const bl_backend *be, bl_kv_format f, int64_t rows, int64_t heads, int64_t head_dim);
+/* The view of one layer whose parts begin at `offset`, a multiple of 64. */
+bl_kv_view bl_kv_view_at(bl_buffer *b, uint64_t offset, bl_kv_format f, int64_t rows, int64_t heads, int64_t head_dim);
 
 /* Reference ops: kernels/cpu/ref_*.c, the same table with every entry plain C, one thread. */
 extern const bl_ops bl_ops_ref;

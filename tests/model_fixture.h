@@ -51,7 +51,7 @@ static inline bl_tensor fixture_hidden(const fixture *f, const int32_t *ids, int
     int64_t *want = malloc((size_t)n * sizeof *want);
     bl_tensor hidden = fixture_tensor(f, BL_F32, n, f->m->config.dim);
     for (int32_t i = 0; i < n; i++) want[i] = i;
-    assert_ok(bl_kv_new(f->m, n, 1, true, BL_KV_ACT, &kv, &e));
+    assert_ok(bl_kv_new(f->m, n, 1, true, f->m->kv, &kv, &e));
     assert_ok(bl_kv_slot(kv, n, -1, 0, &slot, &e));
     assert_ok(bl_forward(
         f->m,

@@ -341,7 +341,7 @@ static bl_status new_group(group *g, const bl_gen_request *r, int32_t n, bl_gen_
     g->nll = bl_tensor_1d(g->buf, at_nll, BL_F64, n);
     g->u = bl_tensor_1d(g->buf, at_u, BL_F64, n);
     g->picked = bl_tensor_1d(g->buf, at_picked, BL_I32, n);
-    BL_TRY(bl_kv_new(g->m, rows_of(g->m, r, n), n + 1, false, BL_KV_ACT, &g->kv, e));
+    BL_TRY(bl_kv_new(g->m, rows_of(g->m, r, n), n + 1, false, g->m->kv, &g->kv, e));
 out:
     return st;
 }

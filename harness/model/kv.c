@@ -9,16 +9,11 @@
  */
 #include "model_impl.h"
 
-static uint64_t row_bytes(const bl_kv *kv)
-{
-    const bl_config *c = &kv->model->config;
-    return (uint64_t)(c->n_kv_heads * c->head_dim) * bl_dtype_bytes(kv->model->be->act);
-}
-
 bl_status bl_kv_new(bl_model *m, int64_t rows, int32_t slots, bool one_layer, bl_kv_format f, bl_kv **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_kv *kv = NULL;
+    const bl_config *c = &m->config;
     uint64_t n;
 
     if (!(kv = bl_new(1, sizeof *kv, e))) {
@@ -34,7 +29,8 @@ bl_status bl_kv_new(bl_model *m, int64_t rows, int32_t slots, bool one_layer, bl
         st = BL_E_NOMEM;
         goto out;
     }
-    if (rows < 0 || __builtin_mul_overflow((uint64_t)rows, 2 * (uint64_t)kv->n_layers * row_bytes(kv), &n)) {
+    kv->layer_bytes = rows < 0 ? 0 : bl_kv_view_bytes(m->be, f, rows, c->n_kv_heads, c->head_dim);
+    if ((rows && !kv->layer_bytes) || __builtin_mul_overflow(kv->layer_bytes, (uint64_t)kv->n_layers, &n)) {
         st = bl_fail(e, BL_E_DEVMEM, "a cache of %lld positions is too large", (long long)rows);
         goto out;
     }
@@ -82,9 +78,6 @@ uint64_t bl_kv_bytes(const bl_kv *kv) { return kv->buf ? kv->buf->bytes : 0; }
 bl_kv_view bl_kv_layer(const bl_kv *kv, int64_t layer)
 {
     const bl_config *c = &kv->model->config;
-    uint64_t at = kv->n_layers == 1 ? 0 : (uint64_t)layer, one = (uint64_t)kv->rows * row_bytes(kv);
-    bl_kv_view v = {.format = kv->format, .rows = kv->rows, .heads = c->n_kv_heads, .head_dim = c->head_dim};
-    v.k = bl_tensor_2d(kv->buf, at * one, kv->model->be->act, v.rows, v.heads * v.head_dim);
-    v.v = bl_tensor_2d(kv->buf, ((uint64_t)kv->n_layers + at) * one, kv->model->be->act, v.rows, v.heads * v.head_dim);
-    return v;
+    uint64_t at = kv->n_layers == 1 ? 0 : (uint64_t)layer * kv->layer_bytes;
+    return bl_kv_view_at(kv->buf, at, kv->format, kv->rows, c->n_kv_heads, c->head_dim);
 }

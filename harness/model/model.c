@@ -210,6 +210,7 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
         st = BL_E_NOMEM;
         goto out;
     }
+    m->kv = o ? o->kv : BL_KV_ACT;
     own->max_len = o && o->max_len > 0 ? o->max_len : m->config.max_len;
     own->chunk_rows = most_rows(&m->config);
     if (!(own->users = bl_new((size_t)m->config.n_layers, sizeof *own->users, e)) ||

@@ -85,6 +85,7 @@ typedef struct bl_model {
     size_t n_norms; /* of all blocks */
     bl_norm *norms;
     bool stream;
+    bl_kv_format kv;       /* of the caches that scoring and decoding make */
     bl_linear embed, head; /* head.weight.format NULL: tied */
     bl_norm norm;          /* after the blocks */
     struct bl_model_own *own;
@@ -92,6 +93,7 @@ typedef struct bl_model {
 typedef struct bl_model_opts {
     bool stream;     /* only one block's weights are resident */
     int64_t max_len; /* positions to prepare; 0: the model's own */
+    bl_kv_format kv;
 } bl_model_opts;
 bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o, bl_model **out, bl_err *e);
 /* Names, shapes and formats alone: reads no weights, needs no backend. For checks and plans. */

@@ -59,8 +59,9 @@ typedef struct bl_kv_part {
 } bl_kv_part; /* len: own positions */
 struct bl_kv {
     bl_model *model;
-    bl_buffer *buf; /* k of every layer, then v of every layer */
+    bl_buffer *buf; /* layer after layer */
     bl_kv_format format;
+    uint64_t layer_bytes;
     int64_t rows, used;
     int32_t n_layers; /* 1: shared by all blocks */
     bl_kv_part *slot;

@@ -173,7 +173,7 @@ static bl_status fit_kv(bl_engine *g, int64_t rows, int32_t slots, bl_err *e)
     bl_kv_free(g->kv);
     g->kv = NULL;
     g->kv_rows = g->kv_slots = 0;
-    BL_TRY(bl_kv_new(g->m, rows, slots, true, BL_KV_ACT, &g->kv, e));
+    BL_TRY(bl_kv_new(g->m, rows, slots, true, g->m->kv, &g->kv, e));
     g->kv_rows = rows;
     g->kv_slots = slots;
 out:

@@ -94,6 +94,7 @@ void bl_attend_tile(const bl_attend *t, void *scratch);
 
 void bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double eps);
 void bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);
+void bl_avx2_kv_row(const float *x, int64_t heads, int64_t dim, int8_t *codes, float *scale);
 void bl_avx2_swiglu(const float *g, const float *u, float *y, int64_t n);
 void bl_avx2_add(const float *x, float *y, int64_t n);
 bool bl_avx2_top(const float *x, int64_t n, float *top, int32_t *at); /* false: not all finite */

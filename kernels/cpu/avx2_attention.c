@@ -80,40 +80,59 @@ static int64_t next_row(walk *w)
 /* Asks for the next key and value, which will be read with the next block. */
 BL_INLINE void prefetch_row(const bl_attend *t, walk *w)
 {
-    const bl_attention_args *a = t->a;
-    int64_t row = next_row(w);
-    const char *k = (const char *)(bl_cpu_row(&a->kv.k, row) + t->kv * a->kv.head_dim),
-               *v = (const char *)(bl_cpu_row(&a->kv.v, row) + t->kv * a->kv.head_dim);
-    for (int64_t i = 0; i < a->kv.head_dim * 4; i += 64) {
+    const bl_kv_view *kv = &t->a->kv;
+    const int64_t row = next_row(w), bytes = kv->head_dim * (kv->format == BL_KV_INT8 ? 1 : 4);
+    const char *k = (const char *)bl_cpu_at(&kv->k) + row * kv->heads * bytes + t->kv * bytes,
+               *v = (const char *)bl_cpu_at(&kv->v) + row * kv->heads * bytes + t->kv * bytes;
+    for (int64_t i = 0; i < bytes; i += 64) {
         _mm_prefetch(k + i, _MM_HINT_T1);
         _mm_prefetch(v + i, _MM_HINT_T1);
     }
 }
 
-/* The next n <= 64 keys, transposed, and values; what is missing to a multiple of 8 keys becomes zero. */
+/* The `dim` values of a key or value as f32, and zeros up to dim8. */
+BL_INLINE void load_values(const bl_cpu_kv *x, float *to, int64_t dim, int64_t dim8)
+{
+    const __m256 by = _mm256_set1_ps(x->scale);
+    for (int64_t d = 0; d + 8 <= dim; d += 8) {
+        __m256 v = x->values ? _mm256_loadu_ps(x->values + d)
+                             : _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
+                                                 _mm_loadl_epi64((const __m128i *)(const void *)(x->codes + d)))),
+                                             by);
+        _mm256_storeu_ps(to + d, v);
+    }
+    for (int64_t d = dim / 8 * 8; d < dim8; d++)
+        to[d] = d >= dim ? 0 : x->values ? x->values[d] : (float)x->codes[d] * x->scale;
+}
+
+/* The next n <= 64 keys, transposed, and values; what is missing to a multiple of 8 keys becomes zero. Coded keys
+ * become floats where their values will be. */
 static void load_block(const bl_attend *t, walk *w, int64_t n, const space *p)
 {
     static const float zeros[8] = {0};
-    const bl_attention_args *a = t->a;
-    int64_t dim = a->kv.head_dim, dim8 = up8(dim);
+    const bl_kv_view *kv = &t->a->kv;
+    int64_t dim = kv->head_dim, dim8 = up8(dim);
     for (int64_t j = 0; j < up8(n); j += 8) {
         const float *k[8], *from[8];
+        int64_t row[8], d = 0;
         for (int64_t i = 0; i < 8; i++) {
-            int64_t row = j + i < n ? next_row(w) : -1;
-            k[i] = row < 0 ? NULL : bl_cpu_row(&a->kv.k, row) + t->kv * dim;
-            if (row < 0) continue;
-            const float *v = bl_cpu_row(&a->kv.v, row) + t->kv * dim;
-            float *to = p->v + (j + i) * dim8;
-            for (int64_t d = 0; d + 8 <= dim; d += 8) _mm256_storeu_ps(to + d, _mm256_loadu_ps(v + d));
-            for (int64_t d = dim / 8 * 8; d < dim8; d++) to[d] = d < dim ? v[d] : 0;
+            row[i] = j + i < n ? next_row(w) : -1;
+            k[i] = NULL;
+            if (row[i] < 0) continue;
+            const bl_cpu_kv key = bl_cpu_kv_at(&kv->k, &kv->k_scale, dim, row[i], t->kv);
+            k[i] = key.values ? key.values : p->v + (j + i) * dim8;
+            if (!key.values) load_values(&key, p->v + (j + i) * dim8, dim, dim8);
         }
-        int64_t d = 0;
         for (; d + 8 <= dim; d += 8) {
             for (int i = 0; i < 8; i++) from[i] = k[i] ? k[i] + d : zeros;
             transpose8(from, p->kt + d * BLOCK + j, BLOCK);
         }
         for (; d < dim; d++)
             for (int i = 0; i < 8; i++) p->kt[d * BLOCK + j + i] = k[i] ? k[i][d] : 0;
+        for (int64_t i = 0; i < 8 && row[i] >= 0; i++) {
+            const bl_cpu_kv v = bl_cpu_kv_at(&kv->v, &kv->v_scale, dim, row[i], t->kv);
+            load_values(&v, p->v + (j + i) * dim8, dim, dim8);
+        }
     }
 }
 

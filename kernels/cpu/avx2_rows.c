@@ -54,6 +54,38 @@ void bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64
     }
 }
 
+void bl_avx2_kv_row(const float *x, int64_t heads, int64_t dim, int8_t *codes, float *scale)
+{
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
+    for (int64_t h = 0; h < heads; h++, x += dim, codes += dim) {
+        __m256 top = _mm256_setzero_ps();
+        float lane[8], most = 0, s;
+        int64_t d = 0;
+        for (; d + 8 <= dim; d += 8) { /* of two numbers of which one is NaN, max gives the second */
+            __m256 v = _mm256_and_ps(_mm256_loadu_ps(x + d), magnitude);
+            top = _mm256_blendv_ps(_mm256_max_ps(v, top), v, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+        }
+        _mm256_storeu_ps(lane, top);
+        for (int j = 0; j < 8; j++) most = lane[j] <= most || isnan(most) ? most : lane[j];
+        for (; d < dim; d++) most = fabsf(x[d]) <= most || isnan(most) ? most : fabsf(x[d]);
+        s = most / 127;
+        if (!(s > 0)) s = 1;
+        if (!isfinite(most)) {
+            scale[h] = NAN;
+            memset(codes, 0, (size_t)dim);
+            continue;
+        }
+        scale[h] = s;
+        for (d = 0; d + 8 <= dim; d += 8) {
+            __m256 q = _mm256_div_ps(_mm256_loadu_ps(x + d), _mm256_set1_ps(s));
+            __m256i c = _mm256_cvtps_epi32(_mm256_max_ps(_mm256_min_ps(q, _mm256_set1_ps(127)), _mm256_set1_ps(-127)));
+            __m128i two = _mm_packs_epi32(_mm256_castsi256_si128(c), _mm256_extracti128_si256(c, 1));
+            _mm_storel_epi64((__m128i *)(void *)(codes + d), _mm_packs_epi16(two, two));
+        }
+        for (; d < dim; d++) codes[d] = (int8_t)rintf(fmaxf(fminf(x[d] / s, 127), -127));
+    }
+}
+
 void bl_avx2_swiglu(const float *g, const float *u, float *y, int64_t n)
 {
     int64_t i = 0;

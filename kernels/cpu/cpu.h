@@ -38,6 +38,21 @@ static inline bl_cpu_seqs bl_cpu_seqs_of(const bl_attention_args *a)
 {
     return (bl_cpu_seqs){bl_cpu_at(&a->start), bl_cpu_at(&a->past), bl_cpu_at(&a->seg_start), bl_cpu_at(&a->seg)};
 }
+/* Keys or values of one head in one cache row. */
+typedef struct bl_cpu_kv {
+    const float *values; /* ACT, else NULL */
+    const int8_t *codes;
+    float scale;
+} bl_cpu_kv;
+static inline bl_cpu_kv bl_cpu_kv_at(const bl_tensor *t, const bl_tensor *scale, int64_t dim, int64_t row, int64_t head)
+{
+    if (!scale->buf) return (bl_cpu_kv){.values = bl_cpu_row(t, row) + head * dim};
+    return (bl_cpu_kv){.codes = (const int8_t *)bl_cpu_at(t) + row * t->stride[0] + head * dim,
+                       .scale = bl_cpu_row(scale, row)[head]};
+}
+/* One row of kv_append into codes and scales, n heads. */
+typedef void bl_cpu_kv_row(const float *x, int64_t heads, int64_t dim, int8_t *codes, float *scale);
+bl_status bl_cpu_kv_append(bl_backend *be, const bl_kv_append_args *a, bl_cpu_kv_row *encode, bl_err *e);
 void bl_cpu_count_rows(bl_backend *be, int64_t rows); /* for product_rows */
 
 /* The sum of 8 interleaved chains. */

@@ -73,6 +73,11 @@ static bl_status unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
     return BL_OK;
 }
 
+static bl_status kv_append(bl_backend *be, const bl_kv_append_args *a, bl_err *e)
+{
+    return bl_cpu_kv_append(be, a, bl_avx2_kv_row, e);
+}
+
 static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_attention(be, a, e);
@@ -223,7 +228,7 @@ const bl_ops bl_ops_cpu = {
     .channel_stats = bl_ref_channel_stats,
     .rmsnorm = rmsnorm,
     .rope = rope,
-    .kv_append = bl_ref_kv_append,
+    .kv_append = kv_append,
     .attention = attention,
     .gather = bl_ref_gather,
     .swiglu = swiglu,

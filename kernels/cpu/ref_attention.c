@@ -17,10 +17,11 @@ static int64_t cache_row(const bl_cpu_seqs *l, int32_t seq, int64_t p)
     return s->row + p;
 }
 
+static float value(const bl_cpu_kv *x, int64_t d) { return x->values ? x->values[d] : (float)x->codes[d] * x->scale; }
+
 static void attend(const bl_attention_args *a, const bl_cpu_seqs *s, int32_t seq, int64_t row, int64_t head, float *y)
 {
-    int64_t dim = a->kv.head_dim, kv = head / (a->heads / a->kv.heads) * dim,
-            keys = s->past[seq] + (row - s->start[seq]) + 1;
+    int64_t dim = a->kv.head_dim, kv = head / (a->heads / a->kv.heads), keys = s->past[seq] + (row - s->start[seq]) + 1;
     const float *q = bl_cpu_row(&a->q, row) + head * dim;
     float m = -INFINITY, l[8] = {0}, p[BLOCK];
     for (int64_t d = 0; d < dim; d++) y[d] = 0;
@@ -28,9 +29,9 @@ static void attend(const bl_attention_args *a, const bl_cpu_seqs *s, int32_t seq
         int64_t n = BL_MIN(keys - k0, BLOCK);
         float top = m;
         for (int64_t j = 0; j < n; j++) {
-            const float *k = bl_cpu_row(&a->kv.k, cache_row(s, seq, k0 + j)) + kv;
+            const bl_cpu_kv k = bl_cpu_kv_at(&a->kv.k, &a->kv.k_scale, dim, cache_row(s, seq, k0 + j), kv);
             float score = 0;
-            for (int64_t d = 0; d < dim; d++) score = fmaf(q[d], k[d], score);
+            for (int64_t d = 0; d < dim; d++) score = fmaf(q[d], value(&k, d), score);
             p[j] = score * (float)a->scale;
             top = p[j] > top ? p[j] : top;
         }
@@ -41,8 +42,8 @@ static void attend(const bl_attention_args *a, const bl_cpu_seqs *s, int32_t seq
         for (int64_t j = 0; j < n; j++) {
             p[j] = bl_exp(p[j] - m);
             l[j % 8] += p[j];
-            const float *v = bl_cpu_row(&a->kv.v, cache_row(s, seq, k0 + j)) + kv;
-            for (int64_t d = 0; d < dim; d++) y[d] = fmaf(p[j], v[d], y[d]);
+            const bl_cpu_kv v = bl_cpu_kv_at(&a->kv.v, &a->kv.v_scale, dim, cache_row(s, seq, k0 + j), kv);
+            for (int64_t d = 0; d < dim; d++) y[d] = fmaf(p[j], value(&v, d), y[d]);
         }
     }
     float sum = bl_tree8(l);

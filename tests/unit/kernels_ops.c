@@ -436,6 +436,86 @@ static void keys_and_values_go_to_their_rows_of_the_cache(void **state)
     drop(v);
 }
 
+/* scale = max |x| / 127; 2 of 4 is code 63.5, which is 64 as the even one of its neighbours. */
+static void an_int8_cache_holds_codes_and_a_scale_for_every_row_and_head(void **state)
+{
+    bl_tensor k = with(2, 4, (float[]){4, -2, 0, 0, 1, 127, 1e-44f, 0.5f}),
+              v = with(2, 4, (float[]){1, NAN, 1, 3, 1, 2, 3, INFINITY});
+    (void)state;
+    EACH(be)
+    {
+        bl_buffer *b;
+        uint64_t bytes = bl_kv_view_bytes(be, BL_KV_INT8, 3, 2, 2);
+        assert_int_equal(bytes, 4 * 64);
+        assert_ok(be->ops->buffer_new(be, bytes, &b, &e));
+        memset(b->data, 0, bytes);
+        bl_kv_view c = bl_kv_view_at(b, 0, BL_KV_INT8, 3, 2, 2);
+        assert_ok(be->ops->kv_append(be, &(bl_kv_append_args){.kv = c, .k = k, .v = v, .to = I64(2, 0)}, &e));
+        assert_memory_equal((char *)b->data + c.k.offset, ((int8_t[]){1, 127, 0, 127, 0, 0, 0, 0, 127, -64, 0, 0}), 12);
+        const float *ks = (float *)(void *)((char *)b->data + c.k_scale.offset), *vs = ks + 16;
+        assert_true(ks[0] == 1 && ks[1] == 0.5f / 127 && ks[4] == 4.0f / 127 && ks[5] == 1);
+        assert_true(isnan(vs[4]) && vs[5] == 3.0f / 127 && vs[0] == 2.0f / 127 && isnan(vs[1]));
+        be->ops->buffer_free(b);
+    }
+    drop(k);
+    drop(v);
+}
+
+/* Attention reads code * scale: over an int8 cache it has the bits of attention over the values written out. */
+static void attention_over_an_int8_cache_is_that_over_its_values(void **state)
+{
+    enum { N = 150 };
+    static const struct {
+        int64_t heads, kv, dim;
+    } shape[] = {{9, 3, 64}, {2, 1, 20}, {5, 1, 128}};
+    (void)state;
+    for (size_t s = 0; s < BL_COUNT(shape); s++) {
+        int64_t h = shape[s].heads, kv = shape[s].kv, d = shape[s].dim, rows[N];
+        bl_tensor q = random_f32(N, h * d, 1, 2), k = random_f32(N, kv * d, 2, 2), v = random_f32(N, kv * d, 3, 2),
+                  ku = make(BL_F32, N, kv * d), vu = make(BL_F32, N, kv * d), y = make(BL_F32, N, h * d),
+                  z = make(BL_F32, N, h * d);
+        for (int i = 0; i < N; i++) rows[i] = (i * 7 + 3) % N; /* anywhere in the cache, read back in order */
+        EACH(be)
+        {
+            bl_buffer *b;
+            double far = 0, power = 0;
+            assert_ok(be->ops->buffer_new(be, bl_kv_view_bytes(be, BL_KV_INT8, N, kv, d), &b, &e));
+            bl_kv_view c = bl_kv_view_at(b, 0, BL_KV_INT8, N, kv, d);
+            assert_ok(be->ops->kv_append(
+                be, &(bl_kv_append_args){.kv = c, .k = k, .v = v, .to = VIEW_OF(rows, BL_I64, N)}, &e));
+            const int8_t *kc = (int8_t *)b->data + c.k.offset, *vc = (int8_t *)b->data + c.v.offset;
+            const float *ks = (float *)(void *)((char *)b->data + c.k_scale.offset),
+                        *vs = (float *)(void *)((char *)b->data + c.v_scale.offset);
+            for (int64_t i = 0; i < N * kv * d; i++) {
+                f32(ku)[i] = (float)kc[i] * ks[i / d];
+                f32(vu)[i] = (float)vc[i] * vs[i / d];
+            }
+            for (int64_t r = 0; r < N; r++)
+                for (int64_t i = 0; i < kv * d; i++) {
+                    double x = f32(k)[r * kv * d + i] - f32(ku)[rows[r] * kv * d + i];
+                    far += x * x;
+                    power += (double)f32(k)[r * kv * d + i] * f32(k)[r * kv * d + i];
+                }
+            assert_true(far > 0 &&
+                        far / power < 3e-5); /* uniform: (1 / 127)^2 / 12 of the largest, which is sqrt 3 of the mean */
+            bl_attention_args a = attention_of(q, ku, vu, y, h, kv, d);
+            a.n_seq = 2;
+            a.start = I32(0, 40, N);
+            a.past = I32(0, 40);
+            a.seg = SEGMENTS(0, 40, 0, 40, 40, N - 40);
+            a.seg_start = I32(0, 1, 3);
+            assert_ok(be->ops->attention(be, &a, &e));
+            a.kv = c;
+            a.y = z;
+            assert_ok(be->ops->attention(be, &a, &e));
+            assert_equal_bits(y, z);
+            be->ops->buffer_free(b);
+        }
+        bl_tensor all[] = {q, k, v, ku, vu, y, z};
+        for (size_t i = 0; i < BL_COUNT(all); i++) drop(all[i]);
+    }
+}
+
 /* One sequence of 150 positions whole; in chunks; behind a shared prefix in two segments; beside others; fast and
  * plain: the same bits. */
 static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **state)
@@ -632,6 +712,8 @@ int main(void)
         cmocka_unit_test(samples_follow_temperature_and_top_p),
         cmocka_unit_test(attention_is_a_weighted_mean_of_what_came_before),
         cmocka_unit_test(keys_and_values_go_to_their_rows_of_the_cache),
+        cmocka_unit_test(an_int8_cache_holds_codes_and_a_scale_for_every_row_and_head),
+        cmocka_unit_test(attention_over_an_int8_cache_is_that_over_its_values),
         cmocka_unit_test(attention_does_not_depend_on_chunks_segments_or_neighbours),
         cmocka_unit_test(a_position_does_not_see_what_comes_later),
         cmocka_unit_test(fast_rows_have_the_bits_of_the_reference),
