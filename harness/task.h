@@ -57,6 +57,7 @@ bl_status bl_ask_pairs(bl_request *out, bl_prompt context, const char *const *ch
 bl_status bl_ask_contexts(bl_request *out, const bl_prompt *context, int n, const char *continuation, bl_err *e);
 
 typedef struct bl_reply {
+    bl_ask_kind kind;         /* of the request */
     int n;                    /* pairs; 1 for the other kinds */
     double *nll;              /* [n] nats, summed over the scored tokens, >= 0 */
     double *nll_sq;           /* [n] sum of squares over the tokens */
@@ -102,15 +103,22 @@ typedef struct bl_task {
     const char *title, *cite, *doc;
     int version; /* raised whenever its numbers could change */
     const bl_metric *metrics;
-    int n_metrics; /* the first is the headline */
+    int n_metrics;
     /* metrics that depend on the name (perplexity); NULL: `metrics` for all */
     const bl_metric *(*metrics_of)(const char *name, int *n);
     const bl_opt *opts;
     size_t opts_size;
     bl_status (*load)(const bl_task_load *how, bl_task_data *out, bl_err *e);
     bl_status (*ask)(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e);
+    /* Scores, values, answers, pick, gold, n_choices, group, in turn->arena; *out is empty before. Texts of replies,
+     * tokens and flags are the harness's to say (bl_mark_item). */
     bl_status (*mark)(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e);
     /* What `ask` of the command line shows as the right answer of item i; may be NULL. */
     const char *(*gold)(bl_task_data *t, int64_t i);
 } bl_task;
+
+/* The sample of item i: the task's mark, its id, the texts and tokens of all replies, and the flags: truncated,
+ * boundary or hit limit in any reply; tie where the least nll of a request is shared (a task adds its own: acc_norm);
+ * no answer where the task found none. */
+bl_status bl_mark_item(const bl_task *t, bl_task_data *d, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e);
 #endif

@@ -50,19 +50,20 @@ static void put_real(bl_text *out, double v)
 /* "rtn:w4g64+sym" without its bits: "rtn g64+sym". */
 static void put_family(bl_text *out, const bl_row *r)
 {
-    const char *colon = strchr(r->method, ':'), *rest = colon ? colon + 1 : "";
+    const char *colon = strchr(r->cell->method, ':'), *rest = colon ? colon + 1 : "";
 
-    bl_text_addn(out, r->method, colon ? (size_t)(colon - r->method) : strlen(r->method));
-    if (*rest == 'w' && r->bits[0]) rest += 1 + strspn(rest + 1, "0123456789");
+    bl_text_addn(out, r->cell->method, colon ? (size_t)(colon - r->cell->method) : strlen(r->cell->method));
+    if (*rest == 'w' && r->cell->wbits > 0) rest += 1 + strspn(rest + 1, "0123456789");
     if (*rest) bl_text_addf(out, " %s", rest);
 }
 
-static bool is_base(const bl_row *r) { return !strcmp(r->method, "base"); }
+static bool is_base(const bl_row *r) { return !strcmp(r->cell->method, "base"); }
 static bool same_task(const bl_row *a, const bl_row *b)
 {
-    return !strcmp(a->model, b->model) && !strcmp(a->stored_as, b->stored_as) && !strcmp(a->task, b->task) &&
-           !strcmp(a->metric, b->metric) && a->version == b->version && a->limit == b->limit && a->n == b->n &&
-           a->seed == b->seed;
+    return !strcmp(a->cell->model, b->cell->model) && !strcmp(a->cell->stored_as, b->cell->stored_as) &&
+           !strcmp(a->cell->task, b->cell->task) && !strcmp(a->metric, b->metric) &&
+           a->cell->task_version == b->cell->task_version && a->cell->limit == b->cell->limit && a->n == b->n &&
+           a->cell->seed == b->cell->seed;
 }
 
 /* What is the same for all rows of the figure does not stand in its names. */
@@ -73,20 +74,20 @@ typedef struct varying {
 /* Model and task, and whatever else makes a number another number. */
 static void put_panel(bl_text *out, const bl_row *r, const varying *v)
 {
-    if (v->model) bl_text_addf(out, "%s ", r->model);
-    if (v->stored_as) bl_text_addf(out, "(%s) ", r->stored_as);
-    bl_text_add(out, r->task);
+    if (v->model) bl_text_addf(out, "%s ", r->cell->model);
+    if (v->stored_as) bl_text_addf(out, "(%s) ", r->cell->stored_as);
+    bl_text_add(out, r->cell->task);
     if (v->metric) bl_text_addf(out, " %s", r->metric);
-    if (v->version) bl_text_addf(out, " v%lld", (long long)r->version);
-    if (v->seed) bl_text_addf(out, " seed %lld", (long long)r->seed);
-    if (r->limit) bl_text_addf(out, " n=%lld*", (long long)r->n);
+    if (v->version) bl_text_addf(out, " v%lld", (long long)r->cell->task_version);
+    if (v->seed) bl_text_addf(out, " seed %lld", (long long)r->cell->seed);
+    if (r->cell->limit) bl_text_addf(out, " n=%lld*", (long long)r->n);
 }
 
 static bl_status add_point(points *p, const bl_row *r, const bl_row *family, const varying *v, double scale, bl_err *e)
 {
     bl_text panel = {0}, series = {0};
     point at = {.is_base = is_base(r),
-                .bits = r->bits_per_weight,
+                .bits = r->cell->bits_per_weight,
                 .value = r->value * scale,
                 .stderr_ = r->stderr_ * scale,
                 .has_stderr = r->has_stderr,
@@ -99,7 +100,7 @@ static bl_status add_point(points *p, const bl_row *r, const bl_row *family, con
     put_family(&series, family);
     if (st == BL_OK) st = bl_text_check(&panel, e);
     if (st == BL_OK) st = bl_text_check(&series, e);
-    if (st == BL_OK && !(at.label = bl_strdup(r->method, e))) st = BL_E_NOMEM;
+    if (st == BL_OK && !(at.label = bl_strdup(r->cell->method, e))) st = BL_E_NOMEM;
     if (st != BL_OK) {
         bl_text_free(&panel);
         bl_text_free(&series);
@@ -155,9 +156,15 @@ static bl_status put_points(points *p, int direction, bl_text *csv, bl_err *e)
     return bl_text_check(csv, e);
 }
 
-/* Rows whose metric is the first of `metric` that their task has. The base of a task stands at the end of each of its
- * curves. */
-static bl_status cells(const bl_plot_input *in, const char *const *metric, int direction, double scale, bl_text *csv,
+/* Does this row stand for its cell in such a figure: a headline of that kind over all items? */
+static bool fits(const bl_row *r, bool percent, int direction)
+{
+    return r->has_value && r->headline && r->percent == percent && r->direction == direction && !r->item_group[0] &&
+           isfinite(r->value) && r->cell->bits_per_weight > 0 && (percent || r->value > 0);
+}
+
+/* The first row of each cell that fits. The base of a task stands at the end of each of its curves. */
+static bl_status cells(const bl_plot_input *in, bool percent, int direction, double scale, bl_text *csv,
                        size_t *n_points, bl_err *e)
 {
     const bl_table *t = in->table;
@@ -170,23 +177,14 @@ static bl_status cells(const bl_plot_input *in, const char *const *metric, int d
     if (st != BL_OK) goto out;
     for (size_t i = 0; t && i < t->n; i++) {
         const bl_row *r = &t->row[i];
-        int rank = 0, best = -1;
-        if (!r->has_value || !isfinite(r->value) || r->bits_per_weight <= 0 || (direction < 0 && r->value <= 0))
-            continue;
-        while (metric[rank] && strcmp(metric[rank], r->metric)) rank++;
-        if (!metric[rank]) continue;
-        for (int k = 0; k < rank && best < 0; k++) /* rows of one cell stand together */
-            for (size_t j = i; j-- > 0 && t->row[j].path == r->path;)
-                if (!strcmp(t->row[j].metric, metric[k])) best = k;
-        for (int k = 0; k < rank && best < 0; k++)
-            for (size_t j = i + 1; j < t->n && t->row[j].path == r->path; j++)
-                if (!strcmp(t->row[j].metric, metric[k])) best = k;
-        if (best >= 0) continue;
+        if (!fits(r, percent, direction)) continue;
+        if (n && chosen[n - 1]->cell == r->cell) continue; /* rows of one cell stand together */
         chosen[n++] = r;
-        v.model = v.model || strcmp(r->model, chosen[0]->model);
-        v.stored_as = v.stored_as || strcmp(r->stored_as, chosen[0]->stored_as);
-        v.version = v.version || (r->version != chosen[0]->version && !strcmp(r->task, chosen[0]->task));
-        v.seed = v.seed || r->seed != chosen[0]->seed;
+        v.model = v.model || strcmp(r->cell->model, chosen[0]->cell->model);
+        v.stored_as = v.stored_as || strcmp(r->cell->stored_as, chosen[0]->cell->stored_as);
+        v.version = v.version || (r->cell->task_version != chosen[0]->cell->task_version &&
+                                  !strcmp(r->cell->task, chosen[0]->cell->task));
+        v.seed = v.seed || r->cell->seed != chosen[0]->cell->seed;
     }
     for (size_t i = 0; i < n; i++) {
         const bl_row *r = chosen[i];
@@ -197,7 +195,7 @@ static bl_status cells(const bl_plot_input *in, const char *const *metric, int d
         }
         for (size_t k = 0; k < n; k++) {
             bool repeated = false;
-            if (is_base(chosen[k]) || !same_task(r, chosen[k]) || !chosen[k]->bits[0]) continue;
+            if (is_base(chosen[k]) || !same_task(r, chosen[k]) || chosen[k]->cell->wbits <= 0) continue;
             in_a_curve = true;
             size_t before = p.n;
             BL_TRY(add_point(&p, r, chosen[k], &v, scale, e));
@@ -223,14 +221,12 @@ out:
 
 bl_status bl_data_perplexity(const bl_plot_input *in, bl_text *csv, size_t *n_points, bl_err *e)
 {
-    static const char *const metric[] = {"perplexity", "word_perplexity", NULL};
-    return cells(in, metric, -1, 1, csv, n_points, e);
+    return cells(in, false, -1, 1, csv, n_points, e);
 }
 
 bl_status bl_data_accuracy(const bl_plot_input *in, bl_text *csv, size_t *n_points, bl_err *e)
 {
-    static const char *const metric[] = {"acc", "exact_match_strict", "exact_match", NULL};
-    return cells(in, metric, 1, 100, csv, n_points, e);
+    return cells(in, true, 1, 100, csv, n_points, e);
 }
 
 /* ---- kernels ------------------------------------------------------------------------------------ */

@@ -1,8 +1,11 @@
-/* cell.h - what a finished cell says about itself, written by the study and read by tables and plots; the only list of
- * what is in a shard.
+/* cell.h - what a finished cell says about itself, written by the study and read by tables and plots.
  *
- * bl_cell_write turns this into a shard (layout: results/schema.md); bl_cell_read is its inverse. A cell that failed or
- * is not available leaves `<same name>.failed.json` instead.
+ * bl_cell_write turns this into a shard (layout: results/schema.md); bl_cell_read is its inverse. The numbers and texts
+ * are the lines of cell.def. A cell that failed or is not available leaves `<same name>.failed.json` instead.
+ *
+ *     bl_cell c = {.key = "m/rtn:w4/piqa/0", .hash = hash, .model = "m", …};
+ *     BL_TRY(bl_cell_write("runs/a", &c, e));
+ *     BL_TRY(bl_cell_read(path, true, arena, &c, e));
  */
 #ifndef BL_CELL_H
 #define BL_CELL_H
@@ -10,54 +13,49 @@
 #include "metric.h"
 #include "record.h"
 
-typedef struct bl_cell_metric {
-    const char *name, *unit;
-    int direction;
-    double value, stderr_;
-    bool has_stderr;
-    int64_t n;
-} bl_cell_metric;
-
+#define BL_CELL_TEXT const char *
+#define BL_CELL_INT  int64_t
+#define BL_CELL_REAL double
 typedef struct bl_cell {
-    /* identity */
     const char *key; /* model/method/task/seed */
-    bl_hash hash;
-    const char *model, *model_path, *stored_as, *model_fingerprint;
-    const char *method, *method_name, *method_options; /* text, name, JSON of all options */
-    int64_t method_version, wbits,
-        group; /* wbits, group: -1 where the method has none; group -1 as option means per channel: see group_text */
-    const char *group_text; /* "64", "pc", "" */
-    const char *simulated;  /* NULL, or what is simulated ("activations") */
-    const char *notes;      /* "ragged last group; lm_head and embeddings as stored" */
-    const char *task, *task_options;
-    int64_t task_version, seed, limit;            /* limit 0: all */
-    const char *data_hash, *tokenizer_hash, *bos; /* bos: the policy in words */
-    /* memory and size */
-    double bits_per_weight;                   /* of the block linears */
-    int64_t packed_bytes;                     /* whole tensor data, head, embeddings and norms included */
-    int64_t peak_bytes, kv_bytes, bytes_read; /* measured; peak_bytes: anonymous memory and mapped pages */
-    double seconds, quantize_seconds;         /* of this cell; of making the variant */
-    double tokens_per_second;
-    int64_t scored_tokens;
-    int64_t truncated, boundary, ties, hit_limit, no_answer; /* items */
-    int64_t product_rows[4];                                 /* product calls with 1, 2-8, 9-64, more rows */
-    /* results */
-    const bl_cell_metric *metric;
-    int n_metrics; /* the task's, then those against the base (kl_mean, kl_p50 …, top1_agreement, flips) */
+    bl_hash hash;    /* everything that could change its numbers */
+#define BL_CELL(type, member, where, unit, absent, column, use, meaning) BL_CELL_##type member;
+#define BL_CELL_PART(where, kind, unit, meaning)
+#include "cell.def"
+#undef BL_CELL
+#undef BL_CELL_PART
+    const bl_cell_metric
+        *metric; /* the task's, then those against the base (kl_mean, dp_rms, top1_agreement, flips, …) */
+    int64_t n_metrics;
+    const bl_cell_metric *grouped; /* the same within groups and steps */
+    int64_t n_grouped;
     const bl_sample *sample;
     int64_t n_samples;
     const bl_layer_stat *layer;
     int64_t n_layers;
-    const double *kl;
-    int64_t n_kl;          /* per scored token; NULL: none */
+    const double *kl, *dp; /* [n_kl] at each token that was compared with the base; NULL: none */
+    int64_t n_kl;
     const char *kl_absent; /* why there is none */
-    /* environment */
-    const char *device, *simd, *libraries, *commit, *created, *host;
-    int64_t threads, batch_tokens;
 } bl_cell;
 
 bl_status bl_cell_write(const char *dir, const bl_cell *c, bl_err *e);
+/* BL_E_CORRUPT, BL_E_NEWER, BL_E_UNSUPPORTED (an older schema), BL_E_FORMAT. Texts and lists are in the arena. */
 bl_status bl_cell_read(const char *path, bool with_samples, bl_arena *a, bl_cell *out, bl_err *e);
+
+/* The lines of cell.def, for whoever writes, reads, shows or explains them all. */
+typedef enum bl_cell_type { BL_CELL_IS_TEXT, BL_CELL_IS_INT, BL_CELL_IS_REAL } bl_cell_type;
+typedef enum bl_cell_use { BL_USE_SHARD, BL_USE_NAME, BL_USE_CONDITION, BL_USE_COST } bl_cell_use;
+typedef struct bl_cell_field {
+    bl_cell_type type;
+    const char *member;
+    size_t at; /* in bl_cell */
+    const char *where, *unit, *absent, *column;
+    bl_cell_use use;
+    const char *meaning;
+} bl_cell_field;
+const bl_cell_field *bl_cell_field_at(size_t i); /* NULL after the last */
+/* The lines of the page about shards: "| `path` | kind | unit | meaning |" for each line of cell.def. */
+void bl_cell_page(bl_text *out);
 
 /* "<key, / as __, odd bytes %-escaped>--<12 hex>" without ending; bl_free. */
 char *bl_cell_file(const char *key, bl_hash hash, bl_err *e);

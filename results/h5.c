@@ -83,6 +83,10 @@ bl_status bl_shard_verify(const uint8_t *p, size_t n, const char *name, bl_shard
         return bl_fail(e, BL_E_NEWER, "%s: newer schema %u, this program reads up to %d", name, (unsigned)h.schema,
                        BL_SHARD_SCHEMA);
     if (h.schema < 1) return bl_fail(e, BL_E_CORRUPT, "%s: schema %u does not exist", name, (unsigned)h.schema);
+    if (h.schema < BL_SHARD_SCHEMA)
+        return bl_fail(e, BL_E_UNSUPPORTED,
+                       "%s: schema %u, written by an earlier bitladder; this one reads %d: run the study again", name,
+                       (unsigned)h.schema, BL_SHARD_SCHEMA);
     *out = h;
     return BL_OK;
 }

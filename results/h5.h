@@ -4,7 +4,7 @@
 #include <hdf5.h>
 #include "record.h"
 
-enum { BL_SHARD_SCHEMA = 1, BL_SHARD_HEAD = 512 };
+enum { BL_SHARD_SCHEMA = 2, BL_SHARD_HEAD = 512 };
 
 /* The bytes in front of the HDF5 image, little endian, zeros where nothing is said:
  *

@@ -1,9 +1,9 @@
 /* journal.c - one line a sample: eight hex digits of CRC-32 over the JSON behind the blank.
  *
- *     5d2c9a01 {"journal":1,"key":"smollm2-135m/rtn:w4g64/piqa/0","hash":"0123…"}
- *     0b7f3e44 {"id":0,"pick":1,"gold":1,"n_choices":2,"flags":0,"score":[1,1],"value":[31.5,28.25],"tokens":12}
+ *     5d2c9a01 {"journal":2,"key":"smollm2-135m/rtn:w4g64/piqa/0","hash":"0123…"}
+ *     0b7f3e44 {"id":0,"pick":1,"gold":1,"n_choices":2,"flags":0,"tokens":12,"score":[1,1],"value":[31.5,28.25]}
  *
- * Numbers are printed so that they read back as the same bits; zeros at the end of `score` and `value` are left out.
+ * Numbers are printed so that they read back as the same bits; lists that are empty are left out, and so is `group`.
  * Lines that the disk does not take wait in memory. A write that fails may have written half a line, so the next try
  * first cuts the file to what is good.
  */
@@ -20,7 +20,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-enum { VERSION = 1, CRC_DIGITS = 8 };
+enum { VERSION = 2, CRC_DIGITS = 8 };
 static const uint64_t WAIT_BOUND = 64u << 20; /* bytes of lines that may wait for the disk */
 static const uint64_t FILE_BOUND = (uint64_t)4 << 30;
 
@@ -70,7 +70,7 @@ static bool take_line(const char *p, size_t n, const char **json, size_t *n_json
 /* ---- samples as JSON ---------------------------------------------------------------------------- */
 static void put_reals(bl_text *t, const char *name, const double *v, int n)
 {
-    while (n > 0 && v[n - 1] == 0 && !signbit(v[n - 1])) n--;
+    if (!n) return;
     bl_text_addf(t, ",\"%s\":[", name);
     for (int i = 0; i < n; i++) {
         if (i) bl_text_add(t, ",");
@@ -79,23 +79,32 @@ static void put_reals(bl_text *t, const char *name, const double *v, int n)
     bl_text_add(t, "]");
 }
 
-static void put_text(bl_text *t, const char *name, const char *v)
+static void put_texts(bl_text *t, const char *name, const char *const *v, int n)
 {
-    if (!v) return;
-    bl_text_addf(t, ",\"%s\":", name);
-    bl_json_put_str(t, v, strlen(v));
+    if (!n) return;
+    bl_text_addf(t, ",\"%s\":[", name);
+    for (int i = 0; i < n; i++) {
+        if (i) bl_text_add(t, ",");
+        if (v[i]) bl_json_put_str(t, v[i], strlen(v[i]));
+        else bl_text_add(t, "null");
+    }
+    bl_text_add(t, "]");
 }
 
 static void put_sample(bl_text *t, const bl_sample *s)
 {
-    bl_text_addf(
-        t, "{\"id\":%" PRId64 ",\"pick\":%" PRId32 ",\"gold\":%" PRId32 ",\"n_choices\":%" PRId32 ",\"flags\":%" PRIu32,
-        s->id, s->pick, s->gold, s->n_choices, s->flags);
-    put_reals(t, "score", s->score, BL_MAX_SCORES);
-    put_reals(t, "value", s->value, BL_MAX_VALUES);
-    bl_text_addf(t, ",\"tokens\":%" PRId64, s->tokens);
-    put_text(t, "reply", s->reply);
-    put_text(t, "answer", s->answer);
+    bl_text_addf(t,
+                 "{\"id\":%" PRId64 ",\"pick\":%" PRId32 ",\"gold\":%" PRId32 ",\"n_choices\":%" PRId32
+                 ",\"flags\":%" PRIu32 ",\"tokens\":%" PRId64,
+                 s->id, s->pick, s->gold, s->n_choices, s->flags, s->tokens);
+    if (s->group) {
+        bl_text_add(t, ",\"group\":");
+        bl_json_put_str(t, s->group, strlen(s->group));
+    }
+    put_reals(t, "score", s->score, s->n_scores);
+    put_reals(t, "value", s->value, s->n_values);
+    put_texts(t, "reply", s->reply, s->n_replies);
+    put_texts(t, "answer", s->answer, s->n_answers);
     bl_text_add(t, "}");
 }
 
@@ -106,30 +115,57 @@ static bl_status get_int(const bl_json *j, const char *key, int64_t least, int64
     return st;
 }
 
-static bl_status get_reals(const bl_json *j, const char *key, double *v, int n, bl_err *e)
+/* A list that may be absent; *n entries. */
+static bl_status get_list(const bl_json *j, const char *key, const bl_json **list, int *n, bl_err *e)
 {
-    const bl_json *list;
-    bl_status st = bl_json_need(j, key, &list, e);
-    int i = 0;
-
-    if (st != BL_OK) return st;
-    if (bl_json_kind(list) != BL_JSON_ARRAY || bl_json_size(list) > (size_t)n)
-        return bl_fail(e, BL_E_FORMAT, "%s is not a list of up to %d numbers", key, n);
-    for (const bl_json *c = bl_json_first(list); c; c = bl_json_next(c))
-        if ((st = bl_json_real(c, &v[i++], e)) != BL_OK) return st;
+    *list = bl_json_get(j, key);
+    *n = 0;
+    if (!*list) return BL_OK;
+    if (bl_json_kind(*list) != BL_JSON_ARRAY || bl_json_size(*list) > INT32_MAX)
+        return bl_fail(e, BL_E_FORMAT, "%s is not a list", key);
+    *n = (int)bl_json_size(*list);
     return BL_OK;
 }
 
-static bl_status get_text(const bl_json *j, const char *key, bl_arena *a, const char **out, bl_err *e)
+static bl_status get_reals(const bl_json *j, const char *key, bl_arena *a, const double **out, int *n, bl_err *e)
 {
-    const bl_json *v = bl_json_get(j, key);
+    const bl_json *list;
+    bl_status st = get_list(j, key, &list, n, e);
+    double *v;
+    int i = 0;
+
+    if (st != BL_OK || !list) return st;
+    if (!(v = bl_alloc(a, (size_t)*n, sizeof *v, e))) return BL_E_NOMEM;
+    for (const bl_json *c = bl_json_first(list); c; c = bl_json_next(c))
+        if ((st = bl_json_real(c, &v[i++], e)) != BL_OK) return st;
+    *out = v;
+    return BL_OK;
+}
+
+static bl_status get_text(const bl_json *v, bl_arena *a, const char **out, bl_err *e)
+{
     const char *s;
     bl_status st;
 
     *out = NULL;
-    if (!v) return BL_OK;
+    if (!v || bl_json_kind(v) == BL_JSON_NULL) return BL_OK;
     if ((st = bl_json_str(v, &s, e)) != BL_OK) return st;
     return (*out = bl_arena_str(a, s, strlen(s), e)) ? BL_OK : BL_E_NOMEM;
+}
+
+static bl_status get_texts(const bl_json *j, const char *key, bl_arena *a, const char *const **out, int *n, bl_err *e)
+{
+    const bl_json *list;
+    bl_status st = get_list(j, key, &list, n, e);
+    const char **v;
+    int i = 0;
+
+    if (st != BL_OK || !list) return st;
+    if (!(v = bl_alloc(a, (size_t)*n, sizeof *v, e))) return BL_E_NOMEM;
+    for (const bl_json *c = bl_json_first(list); c; c = bl_json_next(c))
+        if ((st = get_text(c, a, &v[i++], e)) != BL_OK) return st;
+    *out = v;
+    return BL_OK;
 }
 
 static bl_status get_sample(const char *text, size_t n, bl_arena *a, bl_sample *out, bl_err *e)
@@ -145,11 +181,12 @@ static bl_status get_sample(const char *text, size_t n, bl_arena *a, bl_sample *
     BL_TRY(get_int(j, "gold", INT32_MIN, INT32_MAX, &gold, e));
     BL_TRY(get_int(j, "n_choices", INT32_MIN, INT32_MAX, &n_choices, e));
     BL_TRY(get_int(j, "flags", 0, UINT32_MAX, &flags, e));
-    BL_TRY(get_reals(j, "score", s.score, BL_MAX_SCORES, e));
-    BL_TRY(get_reals(j, "value", s.value, BL_MAX_VALUES, e));
     BL_TRY(get_int(j, "tokens", INT64_MIN, INT64_MAX, &s.tokens, e));
-    BL_TRY(get_text(j, "reply", a, &s.reply, e));
-    BL_TRY(get_text(j, "answer", a, &s.answer, e));
+    BL_TRY(get_text(bl_json_get(j, "group"), a, &s.group, e));
+    BL_TRY(get_reals(j, "score", a, &s.score, &s.n_scores, e));
+    BL_TRY(get_reals(j, "value", a, &s.value, &s.n_values, e));
+    BL_TRY(get_texts(j, "reply", a, &s.reply, &s.n_replies, e));
+    BL_TRY(get_texts(j, "answer", a, &s.answer, &s.n_answers, e));
     s.pick = (int32_t)pick;
     s.gold = (int32_t)gold;
     s.n_choices = (int32_t)n_choices;
@@ -272,11 +309,19 @@ static bl_status flush(bl_journal *j, bl_err *e)
     return bl_fail(e, st, "%s; %zu bytes of samples wait in memory", why.text, j->wait.n);
 }
 
+static bl_status all_finite(const bl_sample *s, const char *what, const double *v, int n, bl_err *e)
+{
+    for (int i = 0; i < n; i++)
+        if (!isfinite(v[i]))
+            return bl_fail(e, BL_E_NUMERIC, "sample %lld: %s %d is %f, not a finite number", (long long)s->id, what, i,
+                           v[i]);
+    return BL_OK;
+}
+
 bl_status bl_journal_add(bl_journal *j, const bl_sample *s, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_sample own = *s;
-    char *reply = NULL, *answer = NULL;
+    bl_sample own;
     bl_text json = {0};
     size_t before = j->wait.n;
 
@@ -284,32 +329,9 @@ bl_status bl_journal_add(bl_journal *j, const bl_sample *s, bl_err *e)
         return bl_fail(e, BL_E_INTERNAL, "%s: sample id %lld", j->path, (long long)s->id);
     if (bl_journal_has(j, s->id))
         return bl_fail(e, BL_E_INTERNAL, "%s: sample %lld is there already", j->path, (long long)s->id);
-    for (int i = 0; i < BL_MAX_SCORES; i++)
-        if (!isfinite(s->score[i]))
-            return bl_fail(e, BL_E_NUMERIC, "sample %lld: score %d is %f, not a finite number", (long long)s->id, i,
-                           s->score[i]);
-    for (int i = 0; i < BL_MAX_VALUES; i++)
-        if (!isfinite(s->value[i]))
-            return bl_fail(e, BL_E_NUMERIC, "sample %lld: value %d is %f, not a finite number", (long long)s->id, i,
-                           s->value[i]);
-
-    /* Texts are kept as they will read back, so that a resumed cell has the same samples. */
-    if (s->reply && !(reply = bl_valid_text(s->reply, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    if (s->answer && !(answer = bl_valid_text(s->answer, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    if (reply && !(own.reply = bl_arena_str(j->texts, reply, strlen(reply), e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    if (answer && !(own.answer = bl_arena_str(j->texts, answer, strlen(answer), e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
+    BL_TRY(all_finite(s, "score", s->score, s->n_scores, e));
+    BL_TRY(all_finite(s, "value", s->value, s->n_values, e));
+    BL_TRY(bl_sample_copy(s, j->texts, &own, e)); /* as it will read back: a resumed cell has the same samples */
     BL_TRY(make_room(j, e));
     put_sample(&json, &own);
     if (!json.failed) put_line(&j->wait, &json);
@@ -323,8 +345,6 @@ bl_status bl_journal_add(bl_journal *j, const bl_sample *s, bl_err *e)
     st = flush(j, e);
 out:
     bl_text_free(&json);
-    bl_free(reply);
-    bl_free(answer);
     return st;
 }
 

@@ -6,55 +6,87 @@
 #include "metric.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
-/* A number that enters; `what` and the id name it when it is not one. */
-static bl_status use(const bl_metric *m, const bl_sample *s, const char *what, int at, double v, bl_err *e)
+/* Entry `at` of a list of a sample, when the list is that long and the number is one. */
+static bl_status take(const bl_metric *m, const bl_sample *s, const char *what, const double *v, int n, int at,
+                      double *out, bl_err *e)
 {
-    if (isfinite(v)) return BL_OK;
-    return bl_fail(e, BL_E_NUMERIC, "metric %s: sample %lld: %s %d is %f, not a finite number", m->name,
-                   (long long)s->id, what, at, v);
+    if (at < 0 || at >= n)
+        return bl_fail(e, BL_E_INTERNAL, "metric %s: sample %lld has %d %ss, number %d is needed", m->name,
+                       (long long)s->id, n, what, at);
+    if (!isfinite(v[at]))
+        return bl_fail(e, BL_E_NUMERIC, "metric %s: sample %lld: %s %d is %f, not a finite number", m->name,
+                       (long long)s->id, what, at, v[at]);
+    *out = v[at];
+    return BL_OK;
 }
 
-static double entry(const bl_metric *m, const bl_sample *s)
+static bl_status value(const bl_metric *m, const bl_sample *s, int at, double *out, bl_err *e)
 {
-    return m->agg == BL_AGG_FLAG_SHARE ? (s->flags & (uint32_t)m->a) != 0 : s->score[m->a];
+    return take(m, s, "value", s->value, s->n_values, at, out, e);
 }
 
-/* Mean of x_i; its standard error is the sample standard deviation over sqrt(n), none for a single sample. */
-static bl_status mean(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
+/* What a mean is taken of: a flag, a score, or the mean of consecutive scores. */
+static bl_status entry(const bl_metric *m, const bl_sample *s, double *out, bl_err *e)
 {
-    bl_status st;
-    double sum = 0, squares = 0;
+    bl_status st = BL_OK;
+    double sum = 0, x = 0;
+    int steps = BL_MAX(m->steps, 1);
 
-    for (int64_t i = 0; i < n; i++) {
-        double x = entry(m, &s[i]);
-        if ((st = use(m, &s[i], "score", m->a, x, e)) != BL_OK) return st;
+    if (m->agg == BL_AGG_FLAG_SHARE) {
+        *out = (s->flags & (uint32_t)m->a) != 0;
+        return BL_OK;
+    }
+    for (int k = 0; k < steps; k++) {
+        BL_TRY(take(m, s, "score", s->score, s->n_scores, m->a + k, &x, e));
         sum += x;
     }
-    out->value = sum / (double)n;
-    for (int64_t i = 0; i < n; i++) {
-        double x = entry(m, &s[i]);
-        squares += (x - out->value) * (x - out->value);
-    }
+    *out = sum / steps;
+out:
+    return st;
+}
+
+void bl_mean_of(const double *v, int64_t n, double *mean, double *error)
+{
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < n; i++) sum += v[i];
+    *mean = sum / (double)n;
+    for (int64_t i = 0; i < n; i++) squares += (v[i] - *mean) * (v[i] - *mean);
+    *error = n > 1 ? sqrt(squares / (double)(n - 1) / (double)n) : 0;
+}
+
+static bl_status mean(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    double *v = bl_new((size_t)n, sizeof *v, e);
+
+    if (!v) return BL_E_NOMEM;
+    for (int64_t i = 0; i < n; i++) BL_TRY(entry(m, &s[i], &v[i], e));
+    bl_mean_of(v, n, &out->value, &out->stderr_);
     out->has_stderr = n > 1;
-    out->stderr_ = n > 1 ? sqrt(squares / (double)(n - 1) / (double)n) : 0;
-    return BL_OK;
+out:
+    bl_free(v);
+    return st;
 }
 
 /* r = A / B with A = sum a_i, B = sum b_i over n samples. */
 static bl_status ratio(const bl_metric *m, const bl_sample *s, int64_t n, double *a, double *b, bl_err *e)
 {
-    bl_status st;
+    bl_status st = BL_OK;
 
     *a = *b = 0;
     for (int64_t i = 0; i < n; i++) {
-        double over = m->b < 0 ? 1 : s[i].value[m->b];
-        if ((st = use(m, &s[i], "value", m->a, s[i].value[m->a], e)) != BL_OK) return st;
-        if ((st = use(m, &s[i], "value", m->b, over, e)) != BL_OK) return st;
-        *a += s[i].value[m->a];
+        double x = 0, over = 1;
+        BL_TRY(value(m, &s[i], m->a, &x, e));
+        if (m->b >= 0) BL_TRY(value(m, &s[i], m->b, &over, e));
+        *a += x;
         *b += over;
     }
-    return *b > 0 ? BL_OK : bl_fail(e, BL_E_NUMERIC, "metric %s: the divisor is %g", m->name, *b);
+    st = *b > 0 ? BL_OK : bl_fail(e, BL_E_NUMERIC, "metric %s: the divisor is %g", m->name, *b);
+out:
+    return st;
 }
 
 enum { FEW = 4 }; /* fewer windows or documents say nothing about their own spread */
@@ -84,8 +116,9 @@ static bl_status exp_tokens(const bl_metric *m, const bl_sample *s, int64_t n, b
 
     if (st != BL_OK) return st;
     for (int64_t i = 0; i < n; i++) {
-        if ((st = use(m, &s[i], "value", m->c, s[i].value[m->c], e)) != BL_OK) return st;
-        squares += s[i].value[m->c];
+        double square = 0;
+        if ((st = value(m, &s[i], m->c, &square, e)) != BL_OK) return st;
+        squares += square;
     }
     mu = a / tokens;
     out->value = exp(mu);
@@ -94,13 +127,12 @@ static bl_status exp_tokens(const bl_metric *m, const bl_sample *s, int64_t n, b
     return BL_OK;
 }
 
-bl_status bl_metric_of(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
+static bl_status over_samples(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
 {
     bl_value v = {.n = n};
     bl_status st = BL_E_INTERNAL;
     double a, b;
 
-    if (n <= 0) return bl_fail(e, BL_E_MISSING, "metric %s: there are no samples", m->name);
     switch (m->agg) {
     case BL_AGG_MEAN:
     case BL_AGG_FLAG_SHARE: st = mean(m, s, n, &v, e); break;
@@ -110,13 +142,175 @@ bl_status bl_metric_of(const bl_metric *m, const bl_sample *s, int64_t n, bl_val
         if ((st = ratio(m, s, n, &a, &b, e)) == BL_OK) v.value = (m->factor != 0 ? m->factor : 1) * a / b;
         break;
     }
-    if (st != BL_OK) return st;
+    if (st == BL_OK) *out = v;
+    return st;
+}
+
+/* ---- groups ------------------------------------------------------------------------------------- */
+static int by_group(const void *a, const void *b)
+{
+    const bl_sample *x = a, *y = b;
+    int order = strcmp(x->group, y->group);
+    return order ? order : (x->id > y->id) - (x->id < y->id);
+}
+
+/* The samples that have a group, by group and id; bl_free. */
+static bl_status grouped(const bl_sample *s, int64_t n, bl_sample **out, int64_t *n_out, bl_err *e)
+{
+    bl_sample *g = bl_new((size_t)n, sizeof *g, e);
+    int64_t k = 0;
+    if (!g) return BL_E_NOMEM;
+    for (int64_t i = 0; i < n; i++)
+        if (s[i].group) g[k++] = s[i];
+    if (k) qsort(g, (size_t)k, sizeof *g, by_group);
+    *out = g;
+    *n_out = k;
+    return BL_OK;
+}
+
+static int64_t group_end(const bl_sample *g, int64_t from, int64_t n)
+{
+    int64_t to = from + 1;
+    while (to < n && strcmp(g[to].group, g[from].group) == 0) to++;
+    return to;
+}
+
+/* The mean of the groups' values; errors of independent groups add in squares. */
+static bl_status over_groups(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_sample *g = NULL;
+    bl_value v = {.n = n, .has_stderr = true}, one;
+    int64_t n_grouped, groups = 0;
+    double squares = 0;
+
+    BL_TRY(grouped(s, n, &g, &n_grouped, e));
+    if (n_grouped < n) {
+        st = bl_fail(e, BL_E_INTERNAL, "metric %s: %lld samples belong to no group", m->name,
+                     (long long)(n - n_grouped));
+        goto out;
+    }
+    for (int64_t i = 0, end; i < n; i = end, groups++) {
+        end = group_end(g, i, n);
+        BL_TRY(over_samples(m, g + i, end - i, &one, e));
+        v.value += one.value;
+        squares += one.stderr_ * one.stderr_;
+        v.has_stderr = v.has_stderr && one.has_stderr;
+    }
+    v.value /= (double)groups;
+    v.stderr_ = sqrt(squares) / (double)groups;
+    *out = v;
+out:
+    bl_free(g);
+    return st;
+}
+
+bl_status bl_metric_of(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
+{
+    bl_value v;
+    bl_status st;
+
+    if (n <= 0) return bl_fail(e, BL_E_MISSING, "metric %s: there are no samples", m->name);
+    if ((st = (m->macro ? over_groups : over_samples)(m, s, n, &v, e)) != BL_OK) return st;
     if (!isfinite(v.value) || !isfinite(v.stderr_))
         return bl_fail(e, BL_E_NUMERIC, "metric %s: the result is %g, not a finite number", m->name, v.value);
     if (m->no_stderr) v.has_stderr = false;
     if (!v.has_stderr) v.stderr_ = 0;
     *out = v;
     return BL_OK;
+}
+
+/* ---- all of a task ------------------------------------------------------------------------------ */
+bl_status bl_metric_add(bl_metric_list *l, bl_arena *a, const bl_cell_metric *m, bl_err *e)
+{
+    if (l->n == l->cap) {
+        int64_t cap = l->cap ? 2 * l->cap : 16;
+        bl_cell_metric *more = bl_alloc(a, (size_t)cap, sizeof *more, e);
+        if (!more) return BL_E_NOMEM;
+        if (l->n) memcpy(more, l->v, (size_t)l->n * sizeof *more);
+        l->v = more;
+        l->cap = cap;
+    }
+    l->v[l->n++] = *m;
+    return BL_OK;
+}
+
+static bl_status add(const bl_metric *m, const bl_sample *s, int64_t n, const char *group, bl_arena *a,
+                     bl_metric_list *out, bl_err *e)
+{
+    bl_value v;
+    bl_status st = bl_metric_of(m, s, n, &v, e);
+
+    if (st != BL_OK) return st;
+    return bl_metric_add(out, a,
+                         &(bl_cell_metric){.name = m->name,
+                                           .unit = m->unit ? m->unit : "1",
+                                           .direction = m->direction,
+                                           .value = v.value,
+                                           .stderr_ = v.stderr_,
+                                           .has_stderr = v.has_stderr,
+                                           .n = v.n,
+                                           .headline = m->headline,
+                                           .percent = m->percent,
+                                           .group = group},
+                         e);
+}
+
+bl_status bl_metrics_over_all(const bl_metric *row, int n_rows, const bl_sample *s, int64_t n, bl_arena *a,
+                              bl_metric_list *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t first = out->n;
+    bool headline = false;
+
+    for (int i = 0; i < n_rows; i++) {
+        BL_TRY(add(&row[i], s, n, NULL, a, out, e));
+        headline = headline || row[i].headline;
+    }
+    if (n_rows && !headline) out->v[first].headline = true;
+out:
+    return st;
+}
+
+static bl_status steps_of(const bl_metric *m, const bl_sample *s, int64_t n, bl_arena *a, bl_metric_list *out,
+                          bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int k = 0; k < m->steps; k++) {
+        bl_metric one = *m;
+        char text[32];
+        const char *name;
+        one.a += k;
+        one.steps = 0;
+        snprintf(text, sizeof text, "step %d", k);
+        if (!(name = bl_arena_str(a, text, strlen(text), e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        BL_TRY(add(&one, s, n, name, a, out, e));
+    }
+out:
+    return st;
+}
+
+bl_status bl_metrics_by_group(const bl_metric *row, int n_rows, const bl_sample *s, int64_t n, bl_arena *a,
+                              bl_metric_list *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_sample *g = NULL;
+    int64_t n_grouped;
+
+    BL_TRY(grouped(s, n, &g, &n_grouped, e));
+    for (int i = 0; i < n_rows; i++) {
+        if (row[i].steps > 0) BL_TRY(steps_of(&row[i], s, n, a, out, e));
+        for (int64_t k = 0, end; row[i].by_group && k < n_grouped; k = end) {
+            end = group_end(g, k, n_grouped);
+            BL_TRY(add(&row[i], g + k, end - k, g[k].group, a, out, e));
+        }
+    }
+out:
+    bl_free(g);
+    return st;
 }
 
 double bl_percentile(const double *sorted, int64_t n, double f)

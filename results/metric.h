@@ -1,4 +1,10 @@
-/* metric.h - how samples become the numbers of a table, with their standard error. */
+/* metric.h - how samples become the numbers of a table, with their standard error.
+ *
+ *     static const bl_metric metrics[] = {
+ *         {.name = "acc", .direction = 1, .headline = true, .percent = true, .agg = BL_AGG_MEAN, .by_group = true},
+ *         {.name = "acc_macro", .direction = 1, .percent = true, .agg = BL_AGG_MEAN, .macro = true},
+ *     };
+ */
 #ifndef BL_METRIC_H
 #define BL_METRIC_H
 #include "sample.h"
@@ -14,11 +20,16 @@ typedef enum bl_agg {
 typedef struct bl_metric {
     const char *name; /* "acc", "acc_norm", "perplexity", "exact_match_strict" */
     int direction;    /* +1 higher is better, -1 lower, 0 neither */
-    const char *unit; /* "1", "nat", "bit" */
+    const char *unit; /* "nat", "bit"; NULL: "1" */
+    bool headline;    /* in a table when nothing else is asked for; a task that marks none shows its first */
+    bool percent;     /* a share: stored as 0..1, shown times 100 */
     bl_agg agg;
     int a, b, c;
     double factor;  /* RATIO; 0 means 1 */
     bool no_stderr; /* the protocol gives none */
+    int steps;      /* MEAN: of score[a] .. score[a + steps - 1], each step also as a group; 0: score[a] alone */
+    bool by_group;  /* also within each group of samples */
+    bool macro;     /* mean over the groups, each counting once; else over the samples */
 } bl_metric;
 
 typedef struct bl_value {
@@ -29,6 +40,31 @@ typedef struct bl_value {
 /* BL_E_NUMERIC when a sample that enters is not finite: it is never averaged. n == 0 is BL_E_MISSING. */
 bl_status bl_metric_of(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e);
 
+/* What stands in a cell: a metric over everything, or (group) over a part. */
+typedef struct bl_cell_metric {
+    const char *name, *unit;
+    int direction;
+    double value, stderr_;
+    bool has_stderr;
+    int64_t n;
+    bool headline, percent;
+    const char *group; /* NULL: over everything; else the group of the samples, or "step 2" */
+} bl_cell_metric;
+/* A growing list in an arena. */
+typedef struct bl_metric_list {
+    bl_cell_metric *v;
+    int64_t n, cap;
+} bl_metric_list;
+bl_status bl_metric_add(bl_metric_list *l, bl_arena *a, const bl_cell_metric *m, bl_err *e);
+/* Over everything. When no row is a headline, the first is. */
+bl_status bl_metrics_over_all(const bl_metric *row, int n_rows, const bl_sample *s, int64_t n, bl_arena *a,
+                              bl_metric_list *out, bl_err *e);
+/* Within each group (sorted by name) and each step, for the rows that ask for it. */
+bl_status bl_metrics_by_group(const bl_metric *row, int n_rows, const bl_sample *s, int64_t n, bl_arena *a,
+                              bl_metric_list *out, bl_err *e);
+
+/* Mean of v[n] and its standard error, the sample standard deviation over sqrt(n); 0 for n = 1. */
+void bl_mean_of(const double *v, int64_t n, double *mean, double *error);
 /* Percentile f in [0,1] of sorted x[n], linear between neighbours: p = f (n-1). */
 double bl_percentile(const double *sorted, int64_t n, double f);
 #endif

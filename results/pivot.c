@@ -30,15 +30,7 @@ typedef struct builder {
     bl_err *e;
 } builder;
 
-bool bl_is_base(const bl_row *r) { return !strcmp(r->method, "base"); }
-
-bool bl_is_percent(const char *metric)
-{
-    static const char *const stems[] = {"acc", "exact_match", "no_answer", "hit_limit", "top1", "flips", "truncated"};
-    for (size_t i = 0; i < BL_COUNT(stems); i++)
-        if (!strncmp(metric, stems[i], strlen(stems[i]))) return true;
-    return false;
-}
+bool bl_is_base(const bl_row *r) { return !strcmp(r->cell->method, "base"); }
 
 /* ---- keys --------------------------------------------------------------------------------------- */
 /* The texts of the fields in the arena, each with a unit separator behind it. Fields marked as cost do not tell rows
@@ -50,7 +42,7 @@ static const char *key_of(builder *b, const bl_field *const *f, int n, const bl_
     b->scratch.n = 0;
     bl_text_add(&b->scratch, "");
     for (int i = 0; i < n; i++) {
-        if (!f[i]->cost && !(without_metric && !strcmp(f[i]->name, "metric"))) f[i]->print(r, &b->scratch);
+        if (!f[i]->cost && !(without_metric && !strcmp(f[i]->name, "metric"))) bl_field_print(f[i], r, &b->scratch);
         bl_text_add(&b->scratch, "\x1f");
     }
     if (bl_text_check(&b->scratch, b->e) != BL_OK) return NULL;
@@ -98,13 +90,13 @@ static bl_status add_column(builder *b, const bl_row *r, const char *key)
         bool is_version = !strcmp(b->col[i]->name, "version");
         if (t->n) bl_text_add(t, is_version ? " v" : " ");
         size_t start = t->n;
-        b->col[i]->print(r, t);
+        bl_field_print(b->col[i], r, t);
         if (t->n == start) t->n = before;
     }
     if ((st = bl_text_check(t, b->e)) != BL_OK) return st;
     p->column[at] = (bl_pivot_column){.label = bl_arena_str(p->arena, t->n ? t->s : "", t->n, b->e),
                                       .direction = r->has_value ? r->direction : 0,
-                                      .percent = r->has_value && bl_is_percent(r->metric),
+                                      .percent = r->percent,
                                       .first = r};
     if (!p->column[at].label) return BL_E_NOMEM;
     b->col_key[at] = key;
@@ -192,8 +184,6 @@ static bl_status make_places(builder *b)
  */
 static bl_status find_difference(builder *b, const bl_field **out)
 {
-    static const char *const order[] = {"model", "stored_as", "method",    "bits",  "group", "task", "metric", "limit",
-                                        "seed",  "version",   "simulated", "notes", "dir",   "hash", "path"};
     const bl_field *f;
     const char *x, *y;
 
@@ -201,8 +191,8 @@ static bl_status find_difference(builder *b, const bl_field **out)
     for (size_t i = 1; i < b->n_placed; i++) {
         const placed *p = &b->placed[i - 1], *q = &b->placed[i];
         if (p->column != q->column || strcmp(p->key, q->key)) continue;
-        for (size_t k = 0; k < BL_COUNT(order); k++) {
-            if (has_field(b->p->key, b->p->n_keys, order[k]) || !(f = bl_field_find(order[k], b->e))) continue;
+        for (size_t k = 0; (f = bl_field_at(k)); k++) {
+            if (!f->apart || has_field(b->p->key, b->p->n_keys, f->name)) continue;
             if (!(x = key_of(b, &f, 1, p->row, false)) || !(y = key_of(b, &f, 1, q->row, false))) return BL_E_NOMEM;
             if (strcmp(x, y)) {
                 *out = f;
@@ -218,7 +208,7 @@ static bool mixes_versions(const builder *b)
 {
     for (size_t i = 0; i < b->n_placed; i++)
         if (b->placed[i].row->has_value &&
-            b->placed[i].row->version != b->p->column[b->placed[i].column].first->version)
+            b->placed[i].row->cell->task_version != b->p->column[b->placed[i].column].first->cell->task_version)
             return true;
     return false;
 }
@@ -236,7 +226,7 @@ static bl_status cost_label(builder *b, const bl_field *f, const bl_pivot_row *r
         if (!row->cell[k] || !row->cell[k]->has_cost) continue;
         t->n = 0;
         bl_text_add(t, "");
-        f->print(row->cell[k], t);
+        bl_field_print(f, row->cell[k], t);
         if (bl_text_check(t, b->e) != BL_OK) return BL_E_NOMEM;
         if (!t->n) continue;
         double v = strtod(t->s, NULL);
@@ -252,11 +242,11 @@ static bl_status cost_label(builder *b, const bl_field *f, const bl_pivot_row *r
     t->n = 0;
     bl_text_add(t, "");
     if (low && is_bits) bl_text_addf(t, most > least ? "%.3f-%.3f" : "%.2f", least, most);
-    else if (low && least == most) f->print(low, t);
+    else if (low && least == most) bl_field_print(f, low, t);
     else if (low) {
-        f->print(low, t);
+        bl_field_print(f, low, t);
         bl_text_add(t, "-");
-        f->print(high, t);
+        bl_field_print(f, high, t);
     }
     if (bl_text_check(t, b->e) != BL_OK) return BL_E_NOMEM;
     return (*out = bl_arena_str(b->p->arena, t->s, t->n, b->e)) ? BL_OK : BL_E_NOMEM;
@@ -285,9 +275,9 @@ static bl_status row_labels(builder *b, bl_pivot_row *row)
         }
         t->n = 0;
         bl_text_add(t, "");
-        f->print(row->first, t);
-        if (!strcmp(f->name, "model") && !is_float(row->first->stored_as))
-            bl_text_addf(t, " (%s)", row->first->stored_as);
+        bl_field_print(f, row->first, t);
+        if (!strcmp(f->name, "model") && !is_float(row->first->cell->stored_as))
+            bl_text_addf(t, " (%s)", row->first->cell->stored_as);
         if (!strcmp(f->name, "hash") && t->n > 12) t->n = 12;
         if (bl_text_check(t, b->e) != BL_OK || !(row->label[i] = bl_arena_str(b->p->arena, t->s, t->n, b->e)))
             return BL_E_NOMEM;
@@ -322,7 +312,8 @@ static bl_status make_rows(builder *b)
 /* How high on the ladder: honest bits where they are known, else the option. */
 static double rung(const bl_row *r)
 {
-    return r->has_cost && r->bits_per_weight > 0 ? r->bits_per_weight : r->bits[0] ? strtod(r->bits, NULL) : 16;
+    const bl_cell *c = r->cell;
+    return r->has_cost && c->bits_per_weight > 0 ? c->bits_per_weight : c->wbits > 0 ? (double)c->wbits : 16;
 }
 
 static int by_ladder(const bl_row *a, const bl_row *b)
@@ -330,7 +321,7 @@ static int by_ladder(const bl_row *a, const bl_row *b)
     double x = rung(a), y = rung(b);
     if (bl_is_base(a) != bl_is_base(b)) return bl_is_base(a) ? -1 : 1;
     if (x != y) return x > y ? -1 : 1;
-    return strcmp(a->method, b->method);
+    return strcmp(a->cell->method, b->cell->method);
 }
 
 static int by_text_or_number(const char *a, const char *b)
@@ -381,7 +372,10 @@ bl_status bl_pivot_of(const bl_table *t, const bl_table_opts *o, bl_pivot **out,
 
     if (!(b.p = bl_new(1, sizeof *b.p, e))) return BL_E_NOMEM;
     BL_TRY(bl_arena_new(&b.p->arena, e));
-    BL_TRY(parse_list(o->rows ? o->rows : "model,method,bits_per_weight", b.p->key, &b.p->n_keys, e));
+    BL_TRY(parse_list(o->rows       ? o->rows
+                      : o->by_group ? "model,item_group,method,bits_per_weight"
+                                    : "model,method,bits_per_weight",
+                      b.p->key, &b.p->n_keys, e));
     BL_TRY(parse_list(o->cols ? o->cols : "task,metric", b.col, &b.n_cols, e));
     BL_TRY(choose(&b, t, o));
     for (;;) {

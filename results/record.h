@@ -71,7 +71,8 @@ void bl_record_drop(bl_record *r);                   /* NULL is fine */
 
 /* ---- reading ---- */
 typedef struct bl_shard bl_shard;
-/* BL_E_CORRUPT: does not check (truncated, bit flip, not ours); BL_E_NEWER: newer schema N. */
+/* BL_E_CORRUPT: does not check (truncated, bit flip, not ours); BL_E_NEWER: newer schema N; BL_E_UNSUPPORTED: an older
+ * one. */
 bl_status bl_shard_open(const char *path, bl_shard **out, bl_err *e);
 bl_status bl_shard_parse(const uint8_t *p, size_t n, const char *name, bl_shard **out,
                          bl_err *e); /* the bytes are lent until close */

@@ -4,14 +4,19 @@
 #include "table.h"
 
 /* ---- columns by name ---- */
+/* A line of cell.def that has a column, or something of the row itself. */
 typedef struct bl_field {
     const char *name;
-    void (*print)(const bl_row *r, bl_text *out);
-    bool cost;
+    bool apart; /* rows that differ in it are never one row */
+    bool cost;  /* measured beside: a range where the cells of a row differ */
+    bool csv;
+    const bl_cell_field *cell;                    /* NULL: of the row, by `print` */
+    void (*print)(const bl_row *r, bl_text *out); /* nothing for what is absent */
+    bool number;                                  /* as JSON has it */
 } bl_field;
 const bl_field *bl_field_find(const char *name, bl_err *e); /* NULL: BL_E_CONFIG with the nearest name */
-const bl_field *bl_field_at(size_t i); /* NULL behind the last; the csv columns come first, in their order */
-enum { BL_CSV_COLUMNS = 18 };
+const bl_field *bl_field_at(size_t i);                      /* NULL after the last; in the order of the csv form */
+void bl_field_print(const bl_field *f, const bl_row *r, bl_text *out);
 
 /* ---- which rows ---- */
 /* Indices of the rows that the options choose, in table order. */
@@ -42,7 +47,6 @@ typedef struct bl_pivot {
 bl_status bl_pivot_of(const bl_table *t, const bl_table_opts *o, bl_pivot **out, bl_err *e);
 void bl_pivot_free(bl_pivot *p);
 bool bl_is_base(const bl_row *r);
-bool bl_is_percent(const char *metric); /* shown times 100 */
 
 /* ---- numbers and forms ---- */
 void bl_real_text(double v, char out[40]); /* fewest digits that read back as the same double */

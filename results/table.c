@@ -44,83 +44,57 @@ static bl_status keep_text(reader *r, const char *s, const char **out)
     return (*out = bl_arena_str(r->t->arena, s ? s : "", s ? strlen(s) : 0, r->e)) ? BL_OK : BL_E_NOMEM;
 }
 
-static bl_status number_text(reader *r, int64_t v, const char **out)
+static bl_status add_metrics(reader *r, const bl_row *cell, const bl_cell_metric *m, int64_t n)
 {
-    char text[24];
-    snprintf(text, sizeof text, "%lld", (long long)v);
-    return keep_text(r, text, out);
-}
-
-/* Times, rates and memory are no metric rows. */
-static bool is_cost(const char *unit) { return !strcmp(unit, "s") || !strcmp(unit, "s-1") || !strcmp(unit, "byte"); }
-
-static bl_status add_cell(reader *r, const char *path, const bl_cell *c)
-{
-    char hex[33];
-    bl_status st;
-    bl_row row = {
-        .model = c->model,
-        .stored_as = c->stored_as,
-        .method = c->method,
-        .bits = "",
-        .group = c->group_text,
-        .task = c->task,
-        .version = c->task_version,
-        .limit = c->limit,
-        .bits_per_weight = c->bits_per_weight,
-        .packed_bytes = c->packed_bytes,
-        .peak_bytes = c->peak_bytes,
-        .seconds = c->seconds,
-        .has_cost = true,
-        .status = "ok",
-        .reason = "",
-        .key = c->key,
-        .seed = c->seed,
-        .notes = c->notes,
-        .simulated = c->simulated ? c->simulated : "",
-        .unit = "1",
-        .dir = r->dir,
-        .tokens_per_second = c->tokens_per_second,
-        .quantize_seconds = c->quantize_seconds,
-        .kv_bytes = c->kv_bytes,
-        .bytes_read = c->bytes_read,
-        .truncated = c->truncated,
-    };
-
-    bl_hash_hex(c->hash, hex);
-    BL_TRY(keep_text(r, path, &row.path));
-    BL_TRY(keep_text(r, hex, &row.hash));
-    if (c->wbits >= 0) BL_TRY(number_text(r, c->wbits, &row.bits));
-    for (int i = 0; i < c->n_metrics; i++) {
-        const bl_cell_metric *m = &c->metric[i];
-        if (is_cost(m->unit)) continue;
-        row.metric = m->name;
-        row.unit = m->unit;
-        row.value = m->value;
-        row.stderr_ = m->stderr_;
+    bl_status st = BL_OK;
+    for (int64_t i = 0; i < n; i++) {
+        bl_row row = *cell;
+        row.metric = m[i].name;
+        row.unit = m[i].unit;
+        row.item_group = m[i].group ? m[i].group : "";
+        row.value = m[i].value;
+        row.stderr_ = m[i].stderr_;
         row.has_value = true;
-        row.has_stderr = m->has_stderr;
-        row.n = m->n;
-        row.direction = m->direction;
+        row.has_stderr = m[i].has_stderr;
+        row.headline = m[i].headline;
+        row.percent = m[i].percent;
+        row.direction = m[i].direction;
+        row.n = m[i].n;
         BL_TRY(add_row(r, &row));
     }
 out:
     return st;
 }
 
-/* A shard that is no cell (kernel timings lie in the same directory) is passed over. */
+static bl_status add_cell(reader *r, const char *path, const bl_cell *c)
+{
+    char hex[33];
+    bl_status st;
+    bl_row row = {.cell = c, .has_cost = true, .status = "ok", .reason = "", .dir = r->dir};
+
+    bl_hash_hex(c->hash, hex);
+    BL_TRY(keep_text(r, path, &row.path));
+    BL_TRY(keep_text(r, hex, &row.hash));
+    BL_TRY(add_metrics(r, &row, c->metric, c->n_metrics));
+    BL_TRY(add_metrics(r, &row, c->grouped, c->n_grouped));
+out:
+    return st;
+}
+
+/* A shard that is no cell (kernel timings, in the same directory) is passed over. */
 static bl_status read_shard(reader *r, const char *path)
 {
     bl_err why = {0};
     bl_shard *s = NULL;
-    bl_cell c;
+    bl_cell *c = bl_alloc(r->t->arena, 1, sizeof *c, r->e);
     bl_status st = bl_shard_open(path, &s, &why);
 
-    if (st != BL_OK) return skip(r, st, &why);
-    if (bl_shard_has(s, "task")) {
-        st = bl_cell_of_shard(s, BL_CELL_FOR_TABLE, r->t->arena, &c, &why);
+    if (!c) st = BL_E_NOMEM;
+    else if (st != BL_OK) st = skip(r, st, &why);
+    else if (bl_shard_has(s, "task")) {
+        st = bl_cell_of_shard(s, BL_CELL_FOR_TABLE, r->t->arena, c, &why);
         if (st != BL_OK) bl_within(&why, "%s: not a finished cell", path);
-        st = st != BL_OK ? skip(r, st, &why) : add_cell(r, path, &c);
+        st = st != BL_OK ? skip(r, st, &why) : add_cell(r, path, c);
     }
     bl_shard_close(s);
     return st;
@@ -133,28 +107,27 @@ static bl_status read_note(reader *r, const char *path)
     bl_status st = bl_failure_read(path, r->t->arena, &f, &why);
 
     if (st != BL_OK) return skip(r, st, &why);
-    bl_row row = {
-        .model = f.model,
-        .stored_as = f.stored_as,
-        .method = f.method,
-        .bits = "",
-        .group = f.group_text,
-        .task = f.task,
-        .version = f.task_version,
-        .metric = "",
-        .limit = f.limit,
-        .status = f.status,
-        .reason = f.reason,
-        .key = f.key,
-        .seed = f.seed,
-        .notes = "",
-        .simulated = "",
-        .unit = "1",
-        .hash = f.hash,
-        .dir = r->dir,
-    };
+    bl_cell *c = bl_alloc(r->t->arena, 1, sizeof *c, r->e);
+    if (!c) return BL_E_NOMEM;
+    *c = (bl_cell){.key = f.key,
+                   .model = f.model,
+                   .stored_as = f.stored_as,
+                   .method = f.method,
+                   .wbits = f.wbits,
+                   .group_text = f.group_text,
+                   .task = f.task,
+                   .task_version = f.task_version,
+                   .limit = f.limit,
+                   .seed = f.seed};
+    bl_row row = {.cell = c,
+                  .status = f.status,
+                  .reason = f.reason,
+                  .hash = f.hash,
+                  .dir = r->dir,
+                  .metric = "",
+                  .unit = "1",
+                  .item_group = ""};
     BL_TRY(keep_text(r, path, &row.path));
-    if (f.wbits >= 0) BL_TRY(number_text(r, f.wbits, &row.bits));
     st = add_row(r, &row);
 out:
     return st;

@@ -1,38 +1,31 @@
 /* table.h - many shards become one table: long rows first, then a pivot, then md, csv, tex or json.
  *
  *     bl_table *t;
- *     BL_TRY(bl_table_read(dirs, n_dirs, &t, e));          // every shard and failure note; files that do not check are
- * counted in t->skipped BL_TRY(bl_table_print(t, &(bl_table_opts){ .format = BL_TABLE_MD }, &text, e));
+ *     BL_TRY(bl_table_read(dirs, n_dirs, &t, e));          // shards and failure notes; t->skipped did not check
+ *     BL_TRY(bl_table_print(t, &(bl_table_opts){ .format = BL_TABLE_MD }, &text, e));
  *     bl_table_free(t);
  *
  * Nothing is averaged. When two cells would land in one place of the pivot, the columns in which they differ
  * (stored_as, limit, seed, …, at last the hash of the cell and the directory) join the columns of the rows until every
- * place holds one cell; a task whose versions differ gets a column for each. Metrics that are times, rates or memory
- * are no rows: they stand in the JSON form beside each row.
+ * place holds one cell; a task whose versions differ gets a column for each. Times, rates and memory
+ * are no metrics: they are columns beside each row.
  */
 #ifndef BL_TABLE_H
 #define BL_TABLE_H
 #include "cell.h"
 
-typedef struct bl_row { /* the columns of the csv form, in its order */
-    const char *model, *stored_as, *method, *bits, *group, *task;
-    int64_t version;
-    const char *metric;
+/* One measurement, or a cell without one. */
+typedef struct bl_row {
+    const bl_cell *cell;                    /* names, conditions and costs; of a failure note the names only */
+    bool has_cost;                          /* the cell is done: its costs mean something */
+    const char *status, *reason;            /* "ok", "failed", "n/a" */
+    const char *hash, *dir;                 /* 32 hex digits of the cell; the directory as it was given */
+    const char *path;                       /* of the shard or the note */
+    const char *metric, *unit, *item_group; /* item_group "": over everything */
     double value, stderr_;
-    bool has_value, has_stderr;
-    int64_t n, limit; /* limit 0: none */
-    double bits_per_weight;
-    int64_t packed_bytes, peak_bytes;
-    double seconds;
-    bool has_cost;
-    const char *status, *reason; /* "ok", "failed", "n/a" */
-    const char *key, *path;
+    bool has_value, has_stderr, headline, percent;
     int direction;
-    int64_t seed;
-    const char *notes, *simulated, *unit;       /* simulated: "" or what; unit of value */
-    const char *hash, *dir;                     /* 32 hex digits of the cell; the directory as it was given */
-    double tokens_per_second, quantize_seconds; /* with has_cost; 0: not measured */
-    int64_t kv_bytes, bytes_read, truncated;    /* truncated: items that were cut from the left to fit */
+    int64_t n;
 } bl_row;
 typedef struct bl_table {
     bl_row *row;
@@ -50,6 +43,7 @@ typedef struct bl_table_opts {
     const char *metric; /* comma list of names or globs; NULL: each task's headline metrics in md and tex, all in csv
                            and json */
     bool all_metrics, failed_only;
+    bool by_group; /* md and tex: groups of items and steps instead of whole tasks; csv and json have both */
     bool terminal; /* aligned columns; else markdown */
 } bl_table_opts;
 /* A directory, or one shard. BL_E_MISSING when a name is neither. */

@@ -4,12 +4,22 @@
  *     base                 16.00  68.2 ±1.1                               16.80 ±0.12
  *     rtn:w4g64 a           4.31  66.9 ±3.3 n=200*                        failed [1]
  *
- * One standard error behind ±, no more digits than it supports. n=…* : the first n items only. cut=…: items shortened
- * from the left.
+ * One standard error after ±, no more digits than it supports. n=…* : the first n items only. cut=…, joined=…, tied=…:
+ * what happened to so many items.
  */
 #include "rows.h"
 
 #include <string.h>
+
+/* What happened to items of a cell, and is said beside its numbers. */
+static const struct {
+    const char *name, *meaning;
+    size_t at;
+} counters[] = {
+    {"cut", "items shortened from the left to fit the model", offsetof(bl_cell, truncated)},
+    {"joined", "items whose choice shares a token with its context", offsetof(bl_cell, boundary)},
+    {"tied", "items whose best choices score the same; the first is taken", offsetof(bl_cell, ties)},
+};
 
 typedef struct sheet {
     const bl_pivot *p;
@@ -19,7 +29,7 @@ typedef struct sheet {
     size_t n_reasons, reason_cap; /* "failed: …" */
     const char **note;
     size_t n_notes, note_cap;
-    bool has_limit, has_cut, has_error, has_gap;
+    bool has_limit, has_error, has_gap, has_count[BL_COUNT(counters)];
 } sheet;
 
 /* Columns that a terminal needs for s: code points, which is right for all but wide scripts. */
@@ -74,13 +84,12 @@ static bl_status put_cell(sheet *s, const bl_pivot_column *c, const bl_row *r, b
     bl_number_text(r->value * scale, r->stderr_ * scale, r->has_stderr, number);
     bl_text_add(out, number);
     s->has_error = s->has_error || r->has_stderr;
-    if (r->limit > 0) {
-        bl_text_addf(out, " n=%lld*", (long long)r->n);
-        s->has_limit = true;
-    }
-    if (r->truncated > 0) {
-        bl_text_addf(out, " cut=%lld", (long long)r->truncated);
-        s->has_cut = true;
+    if (r->cell->limit > 0) bl_text_addf(out, " n=%lld*", (long long)r->n);
+    s->has_limit = s->has_limit || r->cell->limit > 0;
+    for (size_t k = 0; k < BL_COUNT(counters); k++) {
+        int64_t n = *(const int64_t *)((const char *)r->cell + counters[k].at);
+        if (n > 0) bl_text_addf(out, " %s=%lld", counters[k].name, (long long)n);
+        s->has_count[k] = s->has_count[k] || n > 0;
     }
     return BL_OK;
 }
@@ -99,8 +108,8 @@ static bl_status put_marks(sheet *s, const bl_pivot_row *row, bl_text *out, bl_e
     size_t at;
     bl_status st;
 
-    if (r->simulated[0]) {
-        char *text = bl_format_text(e, "simulated: %s", r->simulated);
+    if (r->cell->simulated) {
+        char *text = bl_format_text(e, "simulated: %s", r->cell->simulated);
         const char *kept = text ? bl_arena_str(s->p->arena, text, strlen(text), e) : NULL;
         bl_free(text);
         if (!kept) return BL_E_NOMEM;
@@ -108,9 +117,9 @@ static bl_status put_marks(sheet *s, const bl_pivot_row *row, bl_text *out, bl_e
         bl_text_add(out, " ");
         put_letter(out, at);
     }
-    if (r->notes[0]) {
-        if ((st = index_of(&s->note, &s->n_notes, &s->note_cap, r->notes, &at, e)) != BL_OK) return st;
-        bl_text_add(out, r->simulated[0] ? "," : " ");
+    if (r->cell->notes && *r->cell->notes) {
+        if ((st = index_of(&s->note, &s->n_notes, &s->note_cap, r->cell->notes, &at, e)) != BL_OK) return st;
+        bl_text_add(out, r->cell->simulated ? "," : " ");
         put_letter(out, at);
     }
     return BL_OK;
@@ -202,11 +211,15 @@ static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
 {
     const char *end = terminal ? "\n" : "  \n"; /* two blanks: a line break in markdown */
 
-    if (s->has_error || s->has_limit || s->has_cut || s->has_gap || s->n_notes || s->n_reasons) bl_text_add(out, "\n");
+    bool any = s->has_error || s->has_limit || s->has_gap || s->n_notes || s->n_reasons;
+
+    for (size_t k = 0; k < BL_COUNT(counters); k++) any = any || s->has_count[k];
+    if (any) bl_text_add(out, "\n");
     if (s->has_error) bl_text_addf(out, "\xc2\xb1 one standard error%s", end);
     if (s->has_limit)
         bl_text_addf(out, "n=\xe2\x80\xa6* the first n items only, not to be compared with full rows%s", end);
-    if (s->has_cut) bl_text_addf(out, "cut=\xe2\x80\xa6 items shortened from the left to fit the model%s", end);
+    for (size_t k = 0; k < BL_COUNT(counters); k++)
+        if (s->has_count[k]) bl_text_addf(out, "%s=\xe2\x80\xa6 %s%s", counters[k].name, counters[k].meaning, end);
     if (s->has_gap) bl_text_addf(out, "- no result yet%s", end);
     for (size_t i = 0; i < s->n_notes; i++) {
         put_letter(out, i);
@@ -228,14 +241,14 @@ static bl_status list_failed(const bl_table *t, const bl_table_opts *o, bl_text 
     bl_status st = bl_rows_choose(t, o, &chosen, &n, e);
 
     if (st != BL_OK) return st;
-    for (size_t i = 0; i < n; i++) wide = BL_MAX(wide, width_of(t->row[chosen[i]].key));
+    for (size_t i = 0; i < n; i++) wide = BL_MAX(wide, width_of(t->row[chosen[i]].cell->key));
     if (n == 0) bl_text_add(out, "no cell failed\n");
     else if (!o->terminal) bl_text_add(out, "| cell | status | reason |\n|---|---|---|\n");
     for (size_t i = 0; i < n; i++) {
         const bl_row *r = &t->row[chosen[i]];
         bl_text_add(out, o->terminal ? "" : "| ");
-        put_name(out, r->key, o->terminal);
-        if (o->terminal) pad(out, wide - width_of(r->key));
+        put_name(out, r->cell->key, o->terminal);
+        if (o->terminal) pad(out, wide - width_of(r->cell->key));
         bl_text_addf(out, o->terminal ? "  %-6s  " : " | %s | ", r->status);
         put_name(out, r->reason, o->terminal);
         bl_text_add(out, o->terminal ? "\n" : " |\n");

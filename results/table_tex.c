@@ -39,8 +39,9 @@ static void put_tex(bl_text *out, const char *s)
 
 static bool comparable(const bl_row *a, const bl_row *b)
 {
-    return a && b && a->has_value && b->has_value && a->n == b->n && a->limit == b->limit && a->version == b->version &&
-           !strcmp(a->model, b->model) && !strcmp(a->stored_as, b->stored_as);
+    return a && b && a->has_value && b->has_value && a->n == b->n && a->cell->limit == b->cell->limit &&
+           a->cell->task_version == b->cell->task_version && !strcmp(a->cell->model, b->cell->model) &&
+           !strcmp(a->cell->stored_as, b->cell->stored_as);
 }
 
 static const bl_row *base_of(const bl_pivot *p, size_t column, const bl_row *r)
@@ -48,7 +49,7 @@ static const bl_row *base_of(const bl_pivot *p, size_t column, const bl_row *r)
     const bl_row *found = NULL;
     for (size_t i = 0; i < p->n_rows; i++) {
         const bl_row *b = p->row[i].cell[column];
-        if (b && bl_is_base(b) && b != r && b->seed == r->seed && comparable(b, r)) {
+        if (b && bl_is_base(b) && b != r && b->cell->seed == r->cell->seed && comparable(b, r)) {
             if (found) return NULL; /* two bases: which one is not for us to say */
             found = b;
         }
@@ -64,7 +65,7 @@ static bool is_best(const bl_pivot *p, size_t column, const bl_row *r)
     if (bl_is_base(r) || direction == 0) return false;
     for (size_t i = 0; i < p->n_rows; i++) {
         const bl_row *o = p->row[i].cell[column];
-        if (!o || o == r || !o->has_value || bl_is_base(o) || strcmp(o->model, r->model)) continue;
+        if (!o || o == r || !o->has_value || bl_is_base(o) || strcmp(o->cell->model, r->cell->model)) continue;
         if (!comparable(o, r) || direction * (o->value - r->value) > 0) return false;
         others++;
     }
@@ -105,7 +106,7 @@ static void put_cell(const bl_pivot *p, size_t column, const bl_row *r, bl_text 
     if (best) bl_text_add(out, "\\textbf{");
     put_number(out, number);
     if (best) bl_text_add(out, "}");
-    if (r->limit > 0) bl_text_addf(out, "$^{*}$");
+    if (r->cell->limit > 0) bl_text_addf(out, "$^{*}$");
     if ((base = base_of(p, column, r)) != NULL) {
         double d = (r->value - base->value) * scale;
         bl_number_text(fabs(d), r->stderr_ * scale, r->has_stderr, delta);
@@ -152,7 +153,7 @@ bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, 
             const bl_row *r = p->row[i].cell[k];
             bl_text_add(out, " & ");
             put_cell(p, k, r, out, failed, &n_failed);
-            has_limit = has_limit || (r && r->has_value && r->limit > 0);
+            has_limit = has_limit || (r && r->has_value && r->cell->limit > 0);
         }
         bl_text_add(out, " \\\\\n");
     }
@@ -160,7 +161,7 @@ bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, 
     if (has_limit) bl_text_add(out, "% * the first items only (--limit), not to be compared with full rows\n");
     for (size_t i = 0; i < n_failed; i++) {
         bl_text_add(out, "% ");
-        put_tex(out, failed[i]->key);
+        put_tex(out, failed[i]->cell->key);
         bl_text_addf(out, ": %s: ", failed[i]->status);
         put_tex(out, failed[i]->reason);
         bl_text_add(out, "\n");

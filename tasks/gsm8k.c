@@ -170,37 +170,46 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     const item *q = &((const data *)t->rows)->item[i];
     const bl_reply *r = &turn->reply[0];
     const char *text = r->text ? r->text : "", *strict, *flexible;
-    size_t n_strict, n_flexible;
+    size_t n_strict = 0, n_flexible = 0;
     bool found_strict = bl_answer_strict(text, &strict, &n_strict),
          found_flexible = bl_answer_flexible(text, &flexible, &n_flexible);
 
-    *out = (bl_sample){.id = i,
-                       .pick = -1,
-                       .gold = -1,
-                       .tokens = r->new_tokens,
-                       .reply = text,
-                       .score = {[STRICT] = found_strict && bl_answer_equal(strict, n_strict, q->gold),
-                                 [FLEXIBLE] = found_flexible && bl_answer_equal(flexible, n_flexible, q->gold),
-                                 [NO_STRICT] = !found_strict,
-                                 [NO_FLEXIBLE] = !found_flexible}};
-    if (r->hit_limit) out->flags |= BL_SAMPLE_HIT_LIMIT;
-    if (!found_strict && !found_flexible) {
-        out->flags |= BL_SAMPLE_NO_ANSWER;
-        return BL_OK;
-    }
-    out->answer = found_strict ? bl_arena_str(turn->arena, strict, n_strict, e)
-                               : bl_arena_str(turn->arena, flexible, n_flexible, e);
-    return out->answer ? BL_OK : BL_E_NOMEM;
+    const double score[] = {[STRICT] = found_strict && bl_answer_equal(strict, n_strict, q->gold),
+                            [FLEXIBLE] = found_flexible && bl_answer_equal(flexible, n_flexible, q->gold),
+                            [NO_STRICT] = !found_strict,
+                            [NO_FLEXIBLE] = !found_flexible};
+    bl_status st;
+
+    BL_TRY(bl_sample_scores(out, turn->arena, score, BL_COUNT(score), e));
+    if (found_strict) BL_TRY(bl_sample_answer(out, turn->arena, strict, n_strict, e));
+    else BL_TRY(bl_sample_answer(out, turn->arena, found_flexible ? flexible : NULL, n_flexible, e));
+out:
+    return st;
 }
 
 static const char *gold(bl_task_data *t, int64_t i) { return ((const data *)t->rows)->item[i].gold; }
 
 static const bl_metric metrics[] = {
-    {.name = "exact_match_strict", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = STRICT},
-    {.name = "exact_match_flexible", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = FLEXIBLE},
-    {.name = "no_answer_strict", .direction = -1, .unit = "1", .agg = BL_AGG_MEAN, .a = NO_STRICT},
-    {.name = "no_answer_flexible", .direction = -1, .unit = "1", .agg = BL_AGG_MEAN, .a = NO_FLEXIBLE},
-    {.name = "hit_limit", .direction = -1, .unit = "1", .agg = BL_AGG_FLAG_SHARE, .a = BL_SAMPLE_HIT_LIMIT},
+    {.name = "exact_match_strict", .direction = 1, .headline = true, .percent = true, .agg = BL_AGG_MEAN, .a = STRICT},
+    {.name = "exact_match_flexible",
+     .direction = 1,
+     .headline = true,
+     .percent = true,
+     .agg = BL_AGG_MEAN,
+     .a = FLEXIBLE},
+    {.name = "no_answer_strict",
+     .direction = -1,
+     .headline = true,
+     .percent = true,
+     .agg = BL_AGG_MEAN,
+     .a = NO_STRICT},
+    {.name = "no_answer_flexible", .direction = -1, .percent = true, .agg = BL_AGG_MEAN, .a = NO_FLEXIBLE},
+    {.name = "hit_limit",
+     .direction = -1,
+     .headline = true,
+     .percent = true,
+     .agg = BL_AGG_FLAG_SHARE,
+     .a = BL_SAMPLE_HIT_LIMIT},
 };
 
 static const char *const names[] = {"gsm8k:cot8", NULL};

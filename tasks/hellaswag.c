@@ -83,7 +83,7 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     }
     BL_TRY(bl_choice_texts(endings, a, &out->choice, &out->n_choices, e));
     BL_TRY(bl_choice_int(j, bl_json_get(j, "gold") ? "gold" : "label", &gold, e));
-    out->gold = gold < 0 || gold > BL_MAX_VALUES ? -1 : (int)gold;
+    out->gold = gold < 0 || gold > INT32_MAX ? -1 : (int)gold;
     if (ready) {
         BL_TRY(bl_choice_text(j, "query", a, &out->text, e));
     } else {
@@ -117,7 +117,7 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 
 static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
 {
-    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, out, e);
+    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, turn->arena, out, e);
 }
 
 static const char *const names[] = {"hellaswag", "hellaswag:olmes1000", NULL};

@@ -87,24 +87,24 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
 {
     const bl_reply *r = &turn->reply[0];
+    bl_status st;
 
     (void)t;
     if (!isfinite(r->nll[0])) return bl_fail(e, BL_E_NUMERIC, "item %" PRId64 ": the log-likelihood is not finite", i);
-    *out = (bl_sample){.id = i,
-                       .pick = r->greedy[0] ? 0 : -1,
-                       .gold = 0,
-                       .n_choices = 1,
-                       .tokens = r->tokens[0],
-                       .score = {r->greedy[0]},
-                       .value = {r->nll[0]}};
-    return BL_OK;
+    out->pick = r->greedy[0] ? 0 : -1;
+    out->gold = 0;
+    out->n_choices = 1;
+    BL_TRY(bl_sample_scores(out, turn->arena, (double[]){r->greedy[0]}, 1, e));
+    BL_TRY(bl_sample_values(out, turn->arena, r->nll, 1, e));
+out:
+    return st;
 }
 
 static const char *gold(bl_task_data *t, int64_t i) { return ((const row *)t->rows + i)->word; }
 
 static const bl_metric metrics[] = {
-    {.name = "acc", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = 0},
-    {.name = "perplexity", .direction = -1, .unit = "1", .agg = BL_AGG_EXP_RATIO, .a = 0, .b = -1},
+    {.name = "acc", .direction = 1, .headline = true, .percent = true, .agg = BL_AGG_MEAN, .a = 0},
+    {.name = "perplexity", .direction = -1, .headline = true, .agg = BL_AGG_EXP_RATIO, .a = 0, .b = -1},
 };
 
 static const char *const names[] = {"lambada_openai", NULL};

@@ -14,15 +14,19 @@
 #include <math.h>
 #include <string.h>
 
-enum { VALUE_NLL, VALUE_TOKENS, VALUE_WORDS, VALUE_BYTES, VALUE_NLL_SQ };
+enum { VALUE_NLL, VALUE_TOKENS, VALUE_NLL_SQ, VALUE_WORDS, VALUE_BYTES }; /* a window has the first three */
 
 static const bl_metric gptq2048[] = {
-    {.name = "perplexity", .direction = -1, .unit = "1", .agg = BL_AGG_EXP_RATIO, .a = VALUE_NLL, .b = VALUE_TOKENS},
+    {.name = "perplexity",
+     .direction = -1,
+     .headline = true,
+     .agg = BL_AGG_EXP_RATIO,
+     .a = VALUE_NLL,
+     .b = VALUE_TOKENS},
 };
 static const bl_metric llamacpp512[] = {
     {.name = "perplexity",
      .direction = -1,
-     .unit = "1",
      .agg = BL_AGG_EXP_TOKENS,
      .a = VALUE_NLL,
      .b = VALUE_TOKENS,
@@ -31,14 +35,12 @@ static const bl_metric llamacpp512[] = {
 static const bl_metric word[] = {
     {.name = "word_perplexity",
      .direction = -1,
-     .unit = "1",
      .agg = BL_AGG_EXP_RATIO,
      .a = VALUE_NLL,
      .b = VALUE_WORDS,
      .no_stderr = true},
     {.name = "byte_perplexity",
      .direction = -1,
-     .unit = "1",
      .agg = BL_AGG_EXP_RATIO,
      .a = VALUE_NLL,
      .b = VALUE_BYTES,
@@ -145,17 +147,12 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
 
     if (!isfinite(r->nll[0]))
         return bl_fail(e, BL_E_NUMERIC, "item %lld: the log-likelihood is not finite", (long long)i);
-    *out = (bl_sample){
-        .id = i,
-        .pick = -1,
-        .gold = -1,
-        .tokens = r->tokens[0],
-        .value = {[VALUE_NLL] = r->nll[0], [VALUE_TOKENS] = (double)r->tokens[0], [VALUE_NLL_SQ] = r->nll_sq[0]}};
-    if (t->n >= 0) {
-        out->value[VALUE_WORDS] = (double)s->doc[i].words;
-        out->value[VALUE_BYTES] = (double)s->doc[i].bytes;
-    }
-    return BL_OK;
+    double value[] = {[VALUE_NLL] = r->nll[0],
+                      [VALUE_TOKENS] = (double)r->tokens[0],
+                      [VALUE_NLL_SQ] = r->nll_sq[0],
+                      [VALUE_WORDS] = t->n >= 0 ? (double)s->doc[i].words : 0,
+                      [VALUE_BYTES] = t->n >= 0 ? (double)s->doc[i].bytes : 0};
+    return bl_sample_values(out, turn->arena, value, t->n >= 0 ? BL_COUNT(value) : VALUE_WORDS, e);
 }
 
 /* SOURCE:CONVENTION of every line of sources.def that is scored, one to three conventions a line. */

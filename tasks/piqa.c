@@ -126,7 +126,7 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 
 static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
 {
-    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, out, e);
+    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, turn->arena, out, e);
 }
 
 static const char *const names[] = {"piqa", NULL};

@@ -22,7 +22,7 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     BL_TRY(bl_json_need(j, "choices", &choices, e));
     BL_TRY(bl_choice_texts(choices, a, &out->choice, &out->n_choices, e));
     BL_TRY(bl_choice_int(j, "gold", &gold, e));
-    out->gold = gold < 0 || gold > BL_MAX_VALUES ? -1 : (int)gold;
+    out->gold = gold < 0 || gold > INT32_MAX ? -1 : (int)gold;
 out:
     return st;
 }
@@ -44,7 +44,7 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 
 static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
 {
-    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, out, e);
+    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, turn->arena, out, e);
 }
 
 static const char *const names[] = {"primer_choice", NULL};

@@ -6,8 +6,8 @@
 #include <string.h>
 
 const bl_metric bl_choice_metrics[2] = {
-    {.name = "acc", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = 0},
-    {.name = "acc_norm", .direction = 1, .unit = "1", .agg = BL_AGG_MEAN, .a = 1},
+    {.name = "acc", .direction = 1, .headline = true, .percent = true, .agg = BL_AGG_MEAN, .a = 0},
+    {.name = "acc_norm", .direction = 1, .headline = true, .percent = true, .agg = BL_AGG_MEAN, .a = 1},
 };
 
 /* ---- fields ---- */
@@ -36,11 +36,7 @@ bl_status bl_choice_texts(const bl_json *array, bl_arena *a, const char *const *
         st = bl_fail(e, BL_E_FORMAT, "the choices are not an array");
         goto out;
     }
-    if (bl_json_size(array) > BL_MAX_VALUES) {
-        st = bl_fail(e, BL_E_FORMAT, "%zu choices; at most %d are scored", bl_json_size(array), BL_MAX_VALUES);
-        goto out;
-    }
-    if (!(text = bl_alloc(a, BL_MAX_VALUES, sizeof *text, e))) {
+    if (!(text = bl_alloc(a, bl_json_size(array), sizeof *text, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -112,16 +108,16 @@ static bl_status read_original(const bl_json *question, const char *key, bl_aren
 
     BL_TRY(bl_choice_text(question, "stem", a, &out->text, e));
     BL_TRY(bl_json_need(question, "choices", &choices, e));
-    if (!(text = bl_alloc(a, BL_MAX_VALUES, sizeof *text, e))) {
+    if (bl_json_kind(choices) != BL_JSON_ARRAY) {
+        st = bl_fail(e, BL_E_FORMAT, "the choices are not an array");
+        goto out;
+    }
+    if (!(text = bl_alloc(a, bl_json_size(choices), sizeof *text, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     out->gold = -1;
     for (const bl_json *c = bl_json_first(choices); c; c = bl_json_next(c)) {
-        if (out->n_choices == BL_MAX_VALUES) {
-            st = bl_fail(e, BL_E_FORMAT, "more than %d choices", BL_MAX_VALUES);
-            goto out;
-        }
         BL_TRY(bl_choice_text(c, "text", a, &text[out->n_choices], e));
         BL_TRY(bl_json_get_str(c, "label", &label, e));
         if (!strcmp(label, key)) out->gold = out->n_choices;
@@ -159,7 +155,7 @@ bl_status bl_choice_read_science(const bl_json *row, const char *key, bl_arena *
     } else {
         BL_TRY(bl_choice_texts(choices, a, &out->choice, &out->n_choices, e));
         BL_TRY(bl_choice_int(row, "gold", &gold, e));
-        out->gold = gold < 0 || gold > BL_MAX_VALUES ? -1 : (int)gold;
+        out->gold = gold < 0 || gold > INT32_MAX ? -1 : (int)gold;
         if ((labels = bl_json_get(row, "labels")) != NULL && bl_json_get(row, "answerKey")) {
             BL_TRY(bl_json_get_str(row, "answerKey", &answer, e));
             BL_TRY(gold_of(labels, answer, &by_key, e));
@@ -275,30 +271,30 @@ out:
 /* ---- marking ---- */
 const char *bl_choice_gold(bl_task_data *t, int64_t i) { return bl_choice_at(t, i)->choice[bl_choice_at(t, i)->gold]; }
 
-bl_status bl_choice_mark(const bl_choice *q, const bl_reply *r, int64_t id, bool by_length, bl_sample *out, bl_err *e)
+bl_status bl_choice_mark(const bl_choice *q, const bl_reply *r, int64_t id, bool by_length, bl_arena *a, bl_sample *out,
+                         bl_err *e)
 {
-    double sum[BL_MAX_VALUES], norm[BL_MAX_VALUES];
     int by_sum = 0, by_norm = 0;
-    bl_sample s = {.id = id, .gold = q->gold, .n_choices = q->n_choices};
+    bl_status st = BL_OK;
+    double *norm;
 
     if (r->n != q->n_choices)
         return bl_fail(e, BL_E_INTERNAL, "item %" PRId64 ": %d scores for %d choices", id, r->n, q->n_choices);
-    for (int c = 0; c < q->n_choices; c++) {
+    if (!(norm = bl_alloc(a, (size_t)r->n, sizeof *norm, e))) return BL_E_NOMEM;
+    for (int c = 0; c < r->n; c++) {
         if (!isfinite(r->nll[c]))
             return bl_fail(e, BL_E_NUMERIC, "item %" PRId64 ", choice %d: the log-likelihood is not finite", id, c);
-        sum[c] = r->nll[c];
-        norm[c] = by_length ? r->nll[c] / (double)r->chars[c] : r->nll[c];
-        if (sum[c] < sum[by_sum]) by_sum = c;
+        norm[c] = r->nll[c] / (double)r->chars[c];
+        if (r->nll[c] < r->nll[by_sum]) by_sum = c;
         if (norm[c] < norm[by_norm]) by_norm = c;
-        s.value[c] = sum[c];
-        s.tokens += r->tokens[c];
     }
-    for (int c = 0; c < q->n_choices; c++)
-        if ((c != by_sum && sum[c] == sum[by_sum]) || (c != by_norm && norm[c] == norm[by_norm]))
-            s.flags |= BL_SAMPLE_TIE;
-    s.pick = by_sum;
-    s.score[0] = by_sum == q->gold;
-    s.score[1] = by_length && by_norm == q->gold;
-    *out = s;
-    return BL_OK;
+    for (int c = 0; c < r->n && by_length; c++)
+        if (c != by_norm && norm[c] == norm[by_norm]) out->flags |= BL_SAMPLE_TIE;
+    out->pick = by_sum;
+    out->gold = q->gold;
+    out->n_choices = q->n_choices;
+    BL_TRY(bl_sample_scores(out, a, (double[]){by_sum == q->gold, by_norm == q->gold}, by_length ? 2 : 1, e));
+    BL_TRY(bl_sample_values(out, a, r->nll, r->n, e));
+out:
+    return st;
 }

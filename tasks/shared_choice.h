@@ -21,7 +21,7 @@ typedef struct bl_choice {
  * line. */
 typedef bl_status bl_choice_read(const bl_json *row, bl_arena *a, bl_choice *out, bl_err *e);
 
-/* Reads the first of `names` that exists as JSON lines. Refused: no rows, fewer than 2 or more than BL_MAX_VALUES
+/* Reads the first of `names` that exists as JSON lines. Refused: no rows, fewer than 2
  * choices, an empty choice or text, gold outside the choices, an id that comes twice. */
 bl_status bl_choice_load(const bl_task_load *how, const char *const *names, const char *where, bl_choice_read *read,
                          bl_task_data *out, bl_err *e);
@@ -33,9 +33,10 @@ static inline const bl_choice *bl_choice_at(const bl_task_data *t, int64_t i) { 
 /* Text of the right choice. */
 const char *bl_choice_gold(bl_task_data *t, int64_t i);
 
-/* score[0] acc: least nll; score[1] acc_norm: least nll / code points. The first index wins a tie, and the sample says
- * so. value: nll of each choice. */
-bl_status bl_choice_mark(const bl_choice *q, const bl_reply *r, int64_t id, bool by_length, bl_sample *out, bl_err *e);
+/* score[0] acc: least nll; score[1], by_length, acc_norm: least nll / code points. The first index wins a tie, and the
+ * sample says so. value: nll of each choice. Lists are in the arena. */
+bl_status bl_choice_mark(const bl_choice *q, const bl_reply *r, int64_t id, bool by_length, bl_arena *a, bl_sample *out,
+                         bl_err *e);
 
 /* ---- rows of ARC and OpenBookQA, in the three layouts they come in ----
  *     original      {"id", "question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}

@@ -66,7 +66,8 @@ static inline void reply_to(const bl_request *q, const double *nll, pair_reply *
         p->chars[c] = q->pair[c].chars;
         p->bytes[c] = q->pair[c].bytes;
     }
-    p->r = (bl_reply){.n = q->n_pairs,
+    p->r = (bl_reply){.kind = BL_ASK_PAIRS,
+                      .n = q->n_pairs,
                       .nll = p->nll,
                       .nll_sq = p->nll_sq,
                       .tokens = p->tokens,

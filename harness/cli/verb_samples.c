@@ -42,44 +42,53 @@ static int count_means(const scores *k)
     return n;
 }
 
+static void print_texts(bl_text *t, const char *name, const char *const *text, int n)
+{
+    if (!n) return;
+    bl_text_addf(t, ", \"%s\": [", name);
+    for (int i = 0; i < n; i++) {
+        if (i) bl_text_add(t, ", ");
+        if (text[i]) bl_json_put_str(t, text[i], strlen(text[i]));
+        else bl_text_add(t, "null");
+    }
+    bl_text_add(t, "]");
+}
+
 static void print_sample(const bl_cell *c, const scores *k, const bl_sample *s, bl_text *t)
 {
-    static const struct {
-        uint32_t bit;
-        const char *name;
-    } flags[] = {{BL_SAMPLE_TIE, "tie"},
-                 {BL_SAMPLE_TRUNCATED, "truncated"},
-                 {BL_SAMPLE_BOUNDARY, "boundary"},
-                 {BL_SAMPLE_HIT_LIMIT, "hit_limit"},
-                 {BL_SAMPLE_NO_ANSWER, "no_answer"}};
+    int n = 0;
     bl_text_add(t, "{\"cell\": ");
     bl_json_put_str(t, c->key, strlen(c->key));
-    bl_text_addf(t, ", \"id\": %lld, \"pick\": %d, \"gold\": %d, \"tokens\": %lld, \"scores\": {", (long long)s->id,
-                 s->pick, s->gold, (long long)s->tokens);
-    int n = 0, values = s->n_choices > 0 ? s->n_choices : s->reply ? 0 : 5;
+    bl_text_addf(t, ", \"id\": %lld", (long long)s->id);
+    if (s->group) {
+        bl_text_add(t, ", \"group\": ");
+        bl_json_put_str(t, s->group, strlen(s->group));
+    }
+    bl_text_addf(t, ", \"pick\": %d, \"gold\": %d, \"tokens\": %lld, \"scores\": {", s->pick, s->gold,
+                 (long long)s->tokens);
     for (int i = 0; i < k->n; i++) {
-        if (k->metric[i].agg != BL_AGG_MEAN) continue;
-        bl_text_addf(t, n++ ? ", \"%s\": " : "\"%s\": ", k->metric[i].name);
-        bl_json_put_real(t, s->score[k->metric[i].a]);
+        const bl_metric *m = &k->metric[i];
+        if (m->agg != BL_AGG_MEAN || m->macro || m->a + BL_MAX(m->steps, 1) > s->n_scores) continue;
+        bl_text_addf(t, n++ ? ", \"%s\": " : "\"%s\": ", m->name);
+        if (m->steps) bl_text_add(t, "[");
+        for (int step = 0; step < BL_MAX(m->steps, 1); step++) {
+            if (step) bl_text_add(t, ", ");
+            bl_json_put_real(t, s->score[m->a + step]);
+        }
+        if (m->steps) bl_text_add(t, "]");
     }
     bl_text_add(t, "}, \"values\": [");
-    for (int i = 0; i < BL_MIN(values, BL_MAX_VALUES); i++) {
+    for (int i = 0; i < s->n_values; i++) {
         if (i) bl_text_add(t, ", ");
         bl_json_put_real(t, s->value[i]);
     }
     bl_text_add(t, "], \"flags\": [");
     n = 0;
-    for (size_t i = 0; i < BL_COUNT(flags); i++)
-        if (s->flags & flags[i].bit) bl_text_addf(t, "%s\"%s\"", n++ ? ", " : "", flags[i].name);
+    for (int i = 0; bl_sample_flag_name(i); i++)
+        if (s->flags >> i & 1) bl_text_addf(t, "%s\"%s\"", n++ ? ", " : "", bl_sample_flag_name(i));
     bl_text_add(t, "]");
-    if (s->answer) {
-        bl_text_add(t, ", \"answer\": ");
-        bl_json_put_str(t, s->answer, strlen(s->answer));
-    }
-    if (s->reply) {
-        bl_text_add(t, ", \"reply\": ");
-        bl_json_put_str(t, s->reply, strlen(s->reply));
-    }
+    print_texts(t, "answers", s->answer, s->n_answers);
+    print_texts(t, "replies", s->reply, s->n_replies);
     bl_text_add(t, "}");
 }
 
@@ -142,9 +151,10 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         shown++;
         for (int64_t m = 0; m < c->n_samples; m++) {
             const bl_sample *s = &c->sample[m];
+            if ((o->wrong || b) && !s->n_scores) continue;
             if (o->wrong && s->score[0] > 0.5) continue;
-            if (b &&
-                (m >= b->n_samples || b->sample[m].id != s->id || (b->sample[m].score[0] > 0.5) == (s->score[0] > 0.5)))
+            if (b && (m >= b->n_samples || b->sample[m].id != s->id || !b->sample[m].n_scores ||
+                      (b->sample[m].score[0] > 0.5) == (s->score[0] > 0.5)))
                 continue;
             if (list) bl_text_add(&t, printed ? ",\n " : "[");
             print_sample(c, &k, s, &t);

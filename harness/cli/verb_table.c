@@ -10,8 +10,10 @@ typedef struct opts {
     int format;
     const char *rows, *cols, *metric, *out;
     bool failed, all;
+    int by;
 } opts;
 static const char *const formats[] = {"md", "csv", "tex", "json", NULL};
+static const char *const parts[] = {"task", "group", NULL};
 static const bl_opt rows[] = {
     {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
      .doc = "md (aligned), csv (long, one measurement a row), tex (booktabs), json"},
@@ -19,6 +21,8 @@ static const bl_opt rows[] = {
     {"cols", BL_OPT_TEXT, .at = offsetof(opts, cols), .arg = "LIST", .doc = "columns that make a column"},
     {"metric", BL_OPT_TEXT, .at = offsetof(opts, metric), .repeat = true, .arg = "NAME",
      .doc = "metrics to show, globs allowed; each task's headline otherwise"},
+    {"by", BL_OPT_CHOICE, .choices = parts, .at = offsetof(opts, by),
+     .doc = "task: one number for all items; group: one for each group of items (a subject) or step"},
     {"all", BL_OPT_BOOL, .at = offsetof(opts, all), .doc = "all metrics"},
     {"failed", BL_OPT_BOOL, .at = offsetof(opts, failed),
      .doc = "only cells that failed or are not available, with reasons"},
@@ -71,6 +75,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
                         .metric = o->metric,
                         .all_metrics = o->all,
                         .failed_only = o->failed,
+                        .by_group = o->by == 1,
                         .terminal = !o->out && isatty(STDOUT_FILENO) == 1};
     BL_TRY(bl_table_print(table, &to, &t, e));
     BL_TRY(bl_output(o->out, &t, e));

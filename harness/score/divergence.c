@@ -380,52 +380,44 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void mean_of(const double *v, int64_t n, double *mean, double *error)
-{
-    double sum = 0, sq = 0;
-    for (int64_t i = 0; i < n; i++) sum += v[i];
-    *mean = sum / (double)n;
-    for (int64_t i = 0; i < n; i++) sq += (v[i] - *mean) * (v[i] - *mean);
-    *error = n > 1 ? sqrt(sq / (double)(n - 1) / (double)n) : 0;
-}
-
-bl_status bl_divergence_metrics(const double *kl, const double *same, int64_t n, bl_arena *a, bl_cell_metric *m,
-                                int *n_metrics, bl_err *e)
+bl_status bl_divergence_metrics(const double *kl, const double *same, int64_t n, bl_arena *a, bl_metric_list *out,
+                                bl_err *e)
 {
     static const struct {
         const char *name;
         double f;
     } percentile[] = {{"kl_p50", 0.5}, {"kl_p90", 0.9}, {"kl_p99", 0.99}, {"kl_max", 1}};
-    bl_cell_metric *to = m + *n_metrics;
+    bl_cell_metric m = {.name = "kl_mean", .unit = "nat", .direction = -1, .has_stderr = n > 1, .n = n};
+    bl_status st = BL_OK;
     double *sorted;
 
     if (n == 0) return BL_OK;
     if (!(sorted = bl_alloc(a, (size_t)n, sizeof *sorted, e))) return BL_E_NOMEM;
     memcpy(sorted, kl, (size_t)n * sizeof *sorted);
     qsort(sorted, (size_t)n, sizeof *sorted, by_value);
-    *to = (bl_cell_metric){.name = "kl_mean", .unit = "nat", .direction = -1, .has_stderr = n > 1, .n = n};
-    mean_of(kl, n, &to->value, &to->stderr_);
-    to++;
-    for (size_t i = 0; i < BL_COUNT(percentile); i++)
-        *to++ = (bl_cell_metric){.name = percentile[i].name,
-                                 .unit = "nat",
-                                 .direction = -1,
-                                 .n = n,
-                                 .value = bl_percentile(sorted, n, percentile[i].f)};
-    *to = (bl_cell_metric){.name = "top1_agreement", .unit = "1", .direction = 1, .has_stderr = n > 1, .n = n};
-    mean_of(same, n, &to->value, &to->stderr_);
-    *n_metrics += 2 + (int)BL_COUNT(percentile);
-    return BL_OK;
+    bl_mean_of(kl, n, &m.value, &m.stderr_);
+    BL_TRY(bl_metric_add(out, a, &m, e));
+    for (size_t i = 0; i < BL_COUNT(percentile); i++) {
+        m = (bl_cell_metric){.name = percentile[i].name, .unit = "nat", .direction = -1, .n = n};
+        m.value = bl_percentile(sorted, n, percentile[i].f);
+        BL_TRY(bl_metric_add(out, a, &m, e));
+    }
+    m = (bl_cell_metric){
+        .name = "top1_agreement", .unit = "1", .direction = 1, .has_stderr = n > 1, .n = n, .percent = true};
+    bl_mean_of(same, n, &m.value, &m.stderr_);
+    BL_TRY(bl_metric_add(out, a, &m, e));
+out:
+    return st;
 }
 
-bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_t n, bl_arena *a, bl_cell_metric *out,
-                              bool *have, bl_err *e)
+bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_t n, bl_arena *a, bl_metric_list *out,
+                              bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cell base = {0};
+    bl_cell_metric m = {.name = "flips", .unit = "1", .direction = -1, .has_stderr = n > 1, .n = n, .percent = true};
     double *flip;
 
-    *have = false;
     BL_TRY(bl_cell_read(base_shard, true, a, &base, e));
     if (n == 0) goto out;
     if (base.n_samples != n) {
@@ -438,16 +430,16 @@ bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_
         goto out;
     }
     for (int64_t i = 0; i < n; i++) {
-        if (base.sample[i].id != s[i].id) {
-            st = bl_fail(e, BL_E_CORRUPT, "%s: item %lld, expected %lld", base_shard, (long long)base.sample[i].id,
-                         (long long)s[i].id);
+        const bl_sample *b = &base.sample[i];
+        if (b->id != s[i].id || !b->n_scores || !s[i].n_scores) {
+            st = bl_fail(e, BL_E_CORRUPT, "%s: item %lld with %d scores, expected %lld with %d", base_shard,
+                         (long long)b->id, b->n_scores, (long long)s[i].id, s[i].n_scores);
             goto out;
         }
-        flip[i] = (base.sample[i].score[0] > 0.5) != (s[i].score[0] > 0.5);
+        flip[i] = (b->score[0] > 0.5) != (s[i].score[0] > 0.5);
     }
-    *out = (bl_cell_metric){.name = "flips", .unit = "1", .direction = -1, .has_stderr = n > 1, .n = n};
-    mean_of(flip, n, &out->value, &out->stderr_);
-    *have = true;
+    bl_mean_of(flip, n, &m.value, &m.stderr_);
+    BL_TRY(bl_metric_add(out, a, &m, e));
 out:
     return st;
 }

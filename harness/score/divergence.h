@@ -29,10 +29,10 @@ bl_status bl_divergence_sync(bl_divergence *g, bl_err *e);
  * arena. */
 bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, double **kl, double **same, int64_t *n,
                             bl_err *e);
-/* kl_mean, kl_p50, kl_p90, kl_p99, kl_max, top1_agreement appended to `m` (room for 7). */
-bl_status bl_divergence_metrics(const double *kl, const double *same, int64_t n, bl_arena *a, bl_cell_metric *m,
-                                int *n_metrics, bl_err *e);
-/* "flips": share of items whose first score is right in one and wrong in the other; *have false without items. */
-bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_t n, bl_arena *a, bl_cell_metric *out,
-                              bool *have, bl_err *e);
+/* kl_mean, kl_p50, kl_p90, kl_p99, kl_max, top1_agreement; none for n 0. */
+bl_status bl_divergence_metrics(const double *kl, const double *same, int64_t n, bl_arena *a, bl_metric_list *out,
+                                bl_err *e);
+/* "flips": share of items whose first score is right in one and wrong in the other; none without items. */
+bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_t n, bl_arena *a, bl_metric_list *out,
+                              bl_err *e);
 #endif

@@ -52,7 +52,7 @@ static bl_status new_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_e
 {
     size_t n = r->kind == BL_ASK_PAIRS ? (size_t)r->n_pairs : 1;
 
-    *out = (bl_reply){.n = (int)n};
+    *out = (bl_reply){.kind = r->kind, .n = (int)n};
     if (!(out->nll = bl_alloc(a, n, sizeof *out->nll, e)) || !(out->nll_sq = bl_alloc(a, n, sizeof *out->nll_sq, e)) ||
         !(out->tokens = bl_alloc(a, n, sizeof *out->tokens, e)) ||
         !(out->greedy = bl_alloc(a, n, sizeof *out->greedy, e)) ||

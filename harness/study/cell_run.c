@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BATCH_ITEMS = 64, BATCH_WINDOWS = 4, BATCH_GENERATIONS = 16, MAX_STEPS = 16, DIVERGENCE_METRICS = 7 };
+enum { BATCH_ITEMS = 64, BATCH_WINDOWS = 4, BATCH_GENERATIONS = 16, MAX_STEPS = 16 };
 static const double sync_every = 5; /* seconds between syncs of the journal */
 
 typedef struct work {
@@ -118,12 +118,7 @@ static bl_status batch(work *w, const int64_t *id, int64_t n, bl_arena *scratch,
     }
     for (int64_t i = 0; i < n; i++) {
         bl_sample s = {0};
-        st = w->choice->task->mark(w->data, a[i].id, &a[i].turn, &s, e);
-        if (st != BL_OK) {
-            bl_within(e, "item %lld", (long long)a[i].id);
-            goto out;
-        }
-        s.id = a[i].id;
+        BL_TRY(bl_mark_item(w->choice->task, w->data, a[i].id, &a[i].turn, &s, e));
         if (w->divergence)
             BL_TRY(bl_divergence_item(w->divergence, s.id,
                                       e)); /* before the journal: a journaled item has its side data */
@@ -258,56 +253,44 @@ static void reset_peak(void)
     close(fd);
 }
 
-static bl_status metrics(work *w, const bl_sample *s, int64_t n, bl_cell_metric **out, int *n_out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    int n_rows;
-    const bl_metric *row = bl_task_metrics(w->choice->task, w->choice->name, &n_rows);
-    bl_cell_metric *m = bl_alloc(w->arena, (size_t)n_rows + DIVERGENCE_METRICS, sizeof *m, e);
-
-    if (!m) return BL_E_NOMEM;
-    for (int i = 0; i < n_rows; i++) {
-        bl_value v;
-        st = bl_metric_of(&row[i], s, n, &v, e);
-        if (st != BL_OK) {
-            bl_within(e, "%s", row[i].name);
-            return st;
-        }
-        m[i] = (bl_cell_metric){.name = row[i].name,
-                                .unit = row[i].unit,
-                                .direction = row[i].direction,
-                                .value = v.value,
-                                .stderr_ = v.stderr_,
-                                .has_stderr = v.has_stderr && !row[i].no_stderr,
-                                .n = v.n};
-    }
-    *out = m;
-    *n_out = n_rows;
-    return st;
-}
-
-static bl_status divergence_from_base(work *w, const bl_sample *s, int64_t n, bl_cell *c, bl_cell_metric *m, bl_err *e)
+static bl_status divergence_from_base(work *w, const bl_sample *s, int64_t n, bl_cell *c, bl_metric_list *m, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_cell_job *job = w->job;
     double *kl, *same;
+    int n_rows;
+    const bl_metric *row = bl_task_metrics(w->choice->task, w->choice->name, &n_rows);
 
     if (w->divergence && !w->keep) {
         BL_TRY(bl_divergence_all(w->divergence, w->all, w->arena, &kl, &same, &c->n_kl, e));
         c->kl = c->n_kl ? kl : NULL;
         if (!c->n_kl) w->kl_absent = "no token of this task is scored";
-        BL_TRY(bl_divergence_metrics(kl, same, c->n_kl, w->arena, m, &c->n_metrics, e));
+        BL_TRY(bl_divergence_metrics(kl, same, c->n_kl, w->arena, m, e));
     }
-    if (job->base && w->choice->task && c->n_metrics > 0) {
-        int n_rows;
-        const bl_metric *row = bl_task_metrics(w->choice->task, w->choice->name, &n_rows);
+    if (job->base && n_rows > 0 && row[0].agg == BL_AGG_MEAN) {
         char *shard = path_of(job->plan->spec->out, job->base->file, ".h5", e);
-        bool have = false;
         if (!shard) return BL_E_NOMEM;
-        if (row[0].agg == BL_AGG_MEAN) st = bl_divergence_flips(shard, s, n, w->arena, &m[c->n_metrics], &have, e);
+        st = bl_divergence_flips(shard, s, n, w->arena, m, e);
         bl_free(shard);
-        if (have) c->n_metrics++;
     }
+out:
+    return st;
+}
+
+static bl_status metrics(work *w, const bl_sample *s, int64_t n, bl_cell *c, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int n_rows;
+    const bl_metric *row = bl_task_metrics(w->choice->task, w->choice->name, &n_rows);
+    bl_metric_list all = {0}, grouped = {0};
+
+    BL_TRY(bl_metrics_over_all(row, n_rows, s, n, w->arena, &all, e));
+    BL_TRY(bl_metrics_by_group(row, n_rows, s, n, w->arena, &grouped, e));
+    BL_TRY(divergence_from_base(w, s, n, c, &all, e));
+    c->metric = all.v;
+    c->n_metrics = all.n;
+    c->grouped = grouped.v;
+    c->n_grouped = grouped.n;
 out:
     return st;
 }
@@ -337,7 +320,6 @@ static bl_status write_shard(work *w, bl_err *e)
     const bl_method_chain *method = &s->method[job->cell->method];
     bl_backend *be = job->model->be;
     bl_cell c = {0};
-    bl_cell_metric *m = NULL;
     bl_device_info facts = {0};
     bl_text options = {0};
     char group_text[32], fingerprint[33], data_hash[33], tokenizer_hash[33], created[32], host[256] = "",
@@ -356,8 +338,7 @@ static bl_status write_shard(work *w, bl_err *e)
         st = bl_fail(e, BL_E_INTERNAL, "%lld items, expected %lld", (long long)n, (long long)w->all);
         goto out;
     }
-    BL_TRY(metrics(w, samples, n, &m, &c.n_metrics, e));
-    BL_TRY(divergence_from_base(w, samples, n, &c, m, e));
+    BL_TRY(metrics(w, samples, n, &c, e));
     BL_TRY(bl_chain_json(method, &options, e));
     BL_TRY(notes(w, &c.notes, e));
     BL_TRY(bl_checkpoint_unchanged(job->source, e));
@@ -411,8 +392,10 @@ static bl_status write_shard(work *w, bl_err *e)
         c.no_answer += (samples[i].flags & BL_SAMPLE_NO_ANSWER) != 0;
     }
     c.tokens_per_second = (double)(bl_engine_tokens(job->engine) - w->rows0) / BL_MAX(c.seconds, 1e-9);
-    for (int i = 0; i < 4; i++) c.product_rows[i] = (int64_t)(products[i] - w->products0[i]);
-    c.metric = m;
+    c.product_calls_1 = (int64_t)(products[0] - w->products0[0]);
+    c.product_calls_8 = (int64_t)(products[1] - w->products0[1]);
+    c.product_calls_64 = (int64_t)(products[2] - w->products0[2]);
+    c.product_calls_more = (int64_t)(products[3] - w->products0[3]);
     c.sample = samples;
     c.n_samples = n;
     c.layer = job->layer;
@@ -429,8 +412,10 @@ static bl_status write_shard(work *w, bl_err *e)
     BL_TRY(bl_cell_write(s->out, &c, e));
     if (job->headline && c.n_metrics > 0) {
         char number[64];
-        bl_number_text(m[0].value, m[0].stderr_, m[0].has_stderr, number);
-        snprintf(job->headline, job->n_headline, "%s %s", m[0].name, number);
+        const bl_cell_metric *m = c.metric;
+        while (m < c.metric + c.n_metrics - 1 && !m->headline) m++;
+        bl_number_text(m->value, m->stderr_, m->has_stderr, number);
+        snprintf(job->headline, job->n_headline, "%s %s", m->name, number);
     }
 out:
     bl_text_free(&options);

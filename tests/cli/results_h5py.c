@@ -30,8 +30,11 @@ static int begin(void **state)
     invented v;
     snprintf(dir, sizeof dir, "%s", test_dir());
     bl_cell c = *invent(&v, "smollm2-135m", 4, 64, "piqa", 0);
-    for (int i = 0; i < INVENTED_SAMPLES; i++)
-        v.sample[i].reply = i == 3 ? "three \xc3\x97 \"quoted\"\n\xf0\x9f\x98\x80" : "r";
+    static const char *const text[] = {"r", "three \xc3\x97 \"quoted\"\n\xf0\x9f\x98\x80"};
+    for (int i = 0; i < INVENTED_SAMPLES; i++) {
+        v.sample[i].reply = &text[i == 3];
+        v.sample[i].n_replies = 1;
+    }
     if (bl_cell_write(dir, &c, &e) != BL_OK) return 1;
     snprintf(shard, sizeof shard, "%s", invented_path(dir, &c));
     return 0;

@@ -14,7 +14,7 @@ typedef struct invented {
     bl_sample sample[INVENTED_SAMPLES];
     bl_layer_stat layer[INVENTED_LAYERS];
     bl_cell_metric metric[8];
-    double kl[INVENTED_TOKENS];
+    double score[INVENTED_SAMPLES][2], value[INVENTED_SAMPLES][2], kl[INVENTED_TOKENS], dp[INVENTED_TOKENS];
 } invented;
 
 /* wbits 0: base. The task says which metrics there are. */
@@ -37,11 +37,15 @@ static inline const bl_cell *invent(invented *v, const char *model, int wbits, i
                          .gold = (i / 2) % 2,
                          .n_choices = 2,
                          .flags = i == 5 ? BL_SAMPLE_TIE | BL_SAMPLE_TRUNCATED : 0,
-                         .tokens = 10 + i};
-        s->score[0] = s->pick == s->gold;
-        s->score[1] = i % 3 != 0;
-        s->value[0] = 30.1 + i / 7.0 + lost;
-        s->value[1] = 0.1 + i * 1e-17 + lost;
+                         .tokens = 10 + i,
+                         .score = v->score[i],
+                         .n_scores = 2,
+                         .value = v->value[i],
+                         .n_values = 2};
+        v->score[i][0] = s->pick == s->gold;
+        v->score[i][1] = i % 3 != 0;
+        v->value[i][0] = 30.1 + i / 7.0 + lost;
+        v->value[i][1] = 0.1 + i * 1e-17 + lost;
     }
     for (int i = 0; i < INVENTED_LAYERS; i++)
         v->layer[i] = (bl_layer_stat){.name = i ? i > 1 ? "model.layers.0.mlp.up_proj"
@@ -54,7 +58,10 @@ static inline const bl_cell *invent(invented *v, const char *model, int wbits, i
                                       .damp = -1,
                                       .bits = wbits + 0.34,
                                       .seconds = 0.01};
-    for (int i = 0; i < INVENTED_TOKENS; i++) v->kl[i] = lost * exp(-i / 8.0);
+    for (int i = 0; i < INVENTED_TOKENS; i++) {
+        v->kl[i] = lost * exp(-i / 8.0);
+        v->dp[i] = lost * sin(i);
+    }
     *c = (bl_cell){
         .key = v->key,
         .hash = bl_hash_bytes(v->key, strlen(v->key)),
@@ -66,8 +73,8 @@ static inline const bl_cell *invent(invented *v, const char *model, int wbits, i
         .method_name = wbits ? "rtn" : "base",
         .method_options = wbits ? "{\"wbits\":4,\"group\":64}" : "{}",
         .method_version = 1,
-        .wbits = wbits ? wbits : -1,
-        .group = wbits ? group : -1,
+        .wbits = wbits,
+        .group = wbits ? group : 0,
         .group_text = v->group,
         .notes = wbits ? "lm_head and embeddings as stored" : "",
         .task = task,
@@ -81,20 +88,23 @@ static inline const bl_cell *invent(invented *v, const char *model, int wbits, i
         .bits_per_weight = wbits ? wbits + (wbits > 1 ? 16.0 + wbits : 16.0) / group : 16,
         .packed_bytes = wbits ? 60000000 + 13000000LL * wbits : 269000000,
         .peak_bytes = 500000000,
+        .device_peak_bytes = 400000000,
         .kv_bytes = 1 << 20,
         .bytes_read = 269000000,
         .seconds = 12.5,
         .quantize_seconds = wbits ? 1.5 : 0,
         .tokens_per_second = 900,
         .scored_tokens = 4096,
-        .ties = 1,
-        .product_rows = {0, 12, 5, 100},
+        .product_calls_8 = 12,
+        .product_calls_64 = 5,
+        .product_calls_more = 100,
         .metric = v->metric,
         .sample = v->sample,
         .n_samples = INVENTED_SAMPLES,
         .layer = v->layer,
         .n_layers = wbits ? INVENTED_LAYERS : 0,
         .kl = wbits ? v->kl : NULL,
+        .dp = wbits ? v->dp : NULL,
         .n_kl = wbits ? INVENTED_TOKENS : 0,
         .kl_absent = wbits ? NULL : "this is the base",
         .device = "cpu",
@@ -108,16 +118,18 @@ static inline const bl_cell *invent(invented *v, const char *model, int wbits, i
         .batch_tokens = 512,
     };
     bl_cell_metric *m = v->metric;
-    if (ppl) *m++ = (bl_cell_metric){"perplexity", "1", -1, 16.8 * exp(lost), 0.12 * exp(lost), true, 161};
+    if (ppl)
+        *m++ = (bl_cell_metric){"perplexity", "1",   -1,  16.8 * exp(lost), 0.12 * exp(lost), true, 161,
+                                true,         false, NULL};
     else {
-        *m++ = (bl_cell_metric){"acc", "1", 1, 0.5 + 0.182 * exp(-lost), 0.0108, true, 1838};
-        *m++ = (bl_cell_metric){"acc_norm", "1", 1, 0.5 + 0.191 * exp(-lost), 0.0107, true, 1838};
+        *m++ = (bl_cell_metric){"acc", "1", 1, 0.5 + 0.182 * exp(-lost), 0.0108, true, 1838, true, true, NULL};
+        *m++ = (bl_cell_metric){"acc_norm", "1", 1, 0.5 + 0.191 * exp(-lost), 0.0107, true, 1838, true, true, NULL};
     }
     if (wbits) {
-        *m++ = (bl_cell_metric){"kl_mean", "nat", -1, lost / 3, lost / 30, true, INVENTED_TOKENS};
-        *m++ = (bl_cell_metric){"kl_p50", "nat", -1, lost / 9, 0, false, INVENTED_TOKENS};
+        *m++ = (bl_cell_metric){"kl_mean", "nat", -1, lost / 3, lost / 30, true, INVENTED_TOKENS, false, false, NULL};
+        *m++ = (bl_cell_metric){"kl_p50", "nat", -1, lost / 9, 0, false, INVENTED_TOKENS, false, false, NULL};
     }
-    c->n_metrics = (int)(m - v->metric);
+    c->n_metrics = m - v->metric;
     return c;
 }
 

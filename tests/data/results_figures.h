@@ -21,44 +21,50 @@ static inline size_t invented_rows(bl_row *out, size_t most)
     };
     static const char *const methods[] = {"base",      "rtn:w8g64", "rtn:w6g64", "rtn:w5g64",
                                           "rtn:w4g64", "rtn:w3g64", "rtn:w2g64", "rtn:w1g64"};
-    static const char *const digits[] = {"", "8", "6", "5", "4", "3", "2", "1"};
+    static bl_cell cells[128];
     static const int bits[] = {0, 8, 6, 5, 4, 3, 2, 1};
     size_t n = 0;
 
     for (size_t k = 0; k < BL_COUNT(tasks); k++)
-        for (size_t i = 0; i < BL_COUNT(bits) && n < most; i++) {
+        for (size_t i = 0; i < BL_COUNT(bits) && n < BL_MIN(most, BL_COUNT(cells)); i++) {
             double lost = bits[i] ? pow(2.6, 4 - bits[i]) * 0.09 : 0, keep = exp(-lost * 0.9),
                    wobble = 0.004 * sin(7.0 * (double)(i + 3 * k));
             bool ppl = tasks[k].floor == 0;
-            out[n++] = (bl_row){
+            cells[n] = (bl_cell){
+                .key = "",
                 .model = "smollm2-135m",
                 .stored_as = "BF16",
                 .method = methods[i],
-                .bits = digits[i],
-                .group = bits[i] ? "64" : "",
+                .wbits = bits[i],
+                .group_text = bits[i] ? "64" : "",
+                .notes = "",
                 .task = tasks[k].task,
-                .version = 1,
-                .metric = tasks[k].metric,
-                .value = ppl ? tasks[k].base * exp(BL_MIN(lost * 3, 8.5))
-                             : tasks[k].floor + (tasks[k].base - tasks[k].floor) * keep + wobble,
-                .has_value = true,
-                .has_stderr = true,
-                .stderr_ = ppl ? tasks[k].se * exp(BL_MIN(lost * 3, 8.5)) : tasks[k].se,
-                .n = tasks[k].n,
+                .task_version = 1,
                 .bits_per_weight = bits[i] ? bits[i] + (bits[i] > 1 ? (16.0 + bits[i]) / 64 : 0.25) : 16,
                 .packed_bytes = 1,
+            };
+            out[n] = (bl_row){
+                .cell = &cells[n],
                 .has_cost = true,
                 .status = "ok",
                 .reason = "",
-                .key = "",
-                .path = methods[i],
-                .direction = ppl ? -1 : 1,
-                .notes = "",
-                .simulated = "",
-                .unit = "1",
                 .hash = "",
                 .dir = "",
+                .path = methods[i],
+                .metric = tasks[k].metric,
+                .unit = "1",
+                .item_group = "",
+                .value = ppl ? tasks[k].base * exp(BL_MIN(lost * 3, 8.5))
+                             : tasks[k].floor + (tasks[k].base - tasks[k].floor) * keep + wobble,
+                .stderr_ = ppl ? tasks[k].se * exp(BL_MIN(lost * 3, 8.5)) : tasks[k].se,
+                .has_value = true,
+                .has_stderr = true,
+                .headline = true,
+                .percent = !ppl,
+                .direction = ppl ? -1 : 1,
+                .n = tasks[k].n,
             };
+            n++;
         }
     return n;
 }

@@ -10,7 +10,7 @@ except ImportError as missing:
 
 with h5py.File(sys.argv[1], "r") as f:
     assert f.userblock_size == 512, f.userblock_size
-    assert f.attrs["schema"] == "bitladder-results" and f.attrs["schema_version"] == 1
+    assert f.attrs["schema"] == "bitladder-results" and f.attrs["schema_version"] == 2
     assert f.attrs["run_key"] == "smollm2-135m/rtn:w4g64/piqa/0" and len(f.attrs["cell_hash"]) == 32
     assert isinstance(f["model"].attrs["name"], str) and f["model"].attrs["name"] == "smollm2-135m"
     assert f["model"].attrs["packed_bytes"] == 112000000 and f["model"].attrs["packed_bytes_units"] == "byte"
@@ -20,16 +20,19 @@ with h5py.File(sys.argv[1], "r") as f:
     assert task["metric"].attrs["acc"] > 0.5 and task["metric"].attrs["acc_stderr"] == 0.0108
 
     samples = pandas.DataFrame(task["samples"][:])
-    assert list(samples.columns[:6]) == ["id", "pick", "gold", "n_choices", "flags", "tokens"], samples.columns
+    assert list(samples.columns) == ["id", "pick", "gold", "n_choices", "flags", "tokens", "n_values", "n_replies", "n_answers",
+                                     "score_0", "score_1"], samples.columns
     assert len(samples) == 12 and list(samples["id"]) == list(range(12))
-    assert abs(samples["value_0"][7] - (30.1 + 7 / 7.0 + 0.1)) < 1e-12
+    values = task["samples_value"][:].reshape(len(samples), -1)
+    assert values.shape == (12, 2) and abs(values[7, 0] - (30.1 + 7 / 7.0 + 0.1)) < 1e-12
     assert len(task["samples"].attrs["units"]) == len(samples.columns)
     assert task["samples"].dtype.itemsize == 8 * len(samples.columns)          # packed
     assert task["samples_reply"].asstr()[3] == "three × \"quoted\"\n\U0001f600", task["samples_reply"].asstr()[3]
 
     kl = task["kl"]
     assert kl.attrs["units"] == "nat" and kl.attrs["long_name"] and kl.shape == (40,)
-    for dataset in (kl, task["samples"], f["method/layers"]):
+    assert task["dp"].shape == kl.shape and task["dp"].attrs["units"] == "1"
+    for dataset in (kl, task["dp"], task["samples"], f["method/layers"]):
         assert dataset.chunks and dataset.compression == "gzip" and dataset.compression_opts == 4 and dataset.shuffle and dataset.fletcher32, dataset
     quantiles = task["kl_quantiles"]
     scale = quantiles.dims[0][0]

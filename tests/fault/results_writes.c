@@ -72,7 +72,9 @@ static void a_record_survives_failure_of_every_allocation(void **state)
     invented v;
     bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0);
     c.n_samples = 2;
-    v.sample[0].reply = v.sample[1].reply = "text";
+    static const char *const text[] = {"text"};
+    v.sample[0].reply = v.sample[1].reply = text;
+    v.sample[0].n_replies = v.sample[1].n_replies = 1;
     for (int sticky = 0; sticky < 2; sticky++) {
         bool finished = false;
         uint64_t live = bl_alloc_live();
@@ -151,7 +153,7 @@ static void a_journal_survives_failure_of_every_allocation(void **state)
         bl_alloc_fail_at(at, false);
         bl_status st = bl_journal_open(path, "k", (bl_hash){1, 1}, &j, &e);
         for (int i = 0; i < 6 && st == BL_OK; i++) {
-            bl_sample s = {.id = i, .reply = "some text"};
+            bl_sample s = {.id = i, .reply = (const char *[]){"some text"}, .n_replies = 1};
             st = bl_journal_add(j, &s, &e);
             added += st == BL_OK;
         }
@@ -186,7 +188,7 @@ static void a_journal_goes_on_behind_half_a_line(void **state)
         setrlimit(RLIMIT_FSIZE, &small);
         bl_status st = BL_OK;
         for (int i = 0; i < 6 && st == BL_OK; i++) {
-            bl_sample s = {.id = i, .reply = "some text that is long enough"};
+            bl_sample s = {.id = i, .reply = (const char *[]){"some text that is long enough"}, .n_replies = 1};
             st = bl_journal_add(j, &s, &e);
         }
         setrlimit(RLIMIT_FSIZE, &was);

@@ -11,7 +11,18 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const bl_hash hash = {1, 2};
-    static const bl_sample more = {.id = 77, .pick = 1, .score = {1}, .value = {0.1}, .reply = "text"};
+    static const double numbers[] = {1, 0.1};
+    static const char *const text[] = {"text", NULL};
+    static const bl_sample more = {.id = 77,
+                                   .pick = 1,
+                                   .score = numbers,
+                                   .n_scores = 1,
+                                   .value = numbers,
+                                   .n_values = 2,
+                                   .reply = text,
+                                   .n_replies = 1,
+                                   .answer = text,
+                                   .n_answers = 2};
     static char path[4200], stale[4300];
     int64_t count = bl_journal_parse((const char *)data, n), samples;
     bl_journal *j = NULL;

@@ -93,8 +93,9 @@ static void limited_rows_are_a_curve_of_their_own(void **state)
     bl_text csv = {0};
     size_t n = 0, count = 0;
     for (size_t i = 0; i < table.n; i++)
-        if (!strcmp(rows[i].task, "piqa") && i % 2) {
-            rows[i].limit = 200;
+        if (!strcmp(rows[i].cell->task, "piqa") && i % 2) {
+            bl_cell *c = (bl_cell *)(uintptr_t)rows[i].cell;
+            c->limit = 200;
             rows[i].n = 200;
         }
     assert_ok(bl_plot_find("acc_bits")->data(&in, &csv, &n, &e));
@@ -107,6 +108,7 @@ static void the_front_is_what_no_other_point_beats(void **state)
 {
     (void)state;
     bl_row r[4];
+    bl_cell c[4];
     bl_table t = {.row = r, .n = 4};
     bl_text csv = {0};
     size_t n = 0;
@@ -121,15 +123,17 @@ static void the_front_is_what_no_other_point_beats(void **state)
     };
     for (size_t i = 0; i < 4; i++) {
         r[i] = rows[0];
-        r[i].task = "piqa";
+        c[i] = *rows[0].cell;
+        c[i].task = "piqa";
+        c[i].method = i ? "m" : "base";
+        c[i].bits_per_weight = points[i].bits;
+        r[i].cell = &c[i];
         r[i].metric = "acc";
+        r[i].percent = true;
         r[i].direction = 1;
         r[i].has_stderr = false;
         r[i].n = 10;
-        r[i].path = "p";
-        r[i].method = i ? "m" : "base";
         r[i].value = points[i].value;
-        r[i].bits_per_weight = points[i].bits;
     }
     assert_ok(bl_plot_find("pareto")->data(&(bl_plot_input){.table = &t}, &csv, &n, &e));
     for (size_t i = 0; i < 4; i++)
@@ -191,7 +195,8 @@ static void odd_names_are_data_and_nothing_else(void **state)
     bl_text out = {0};
     snprintf(odd, sizeof odd, "%s/it's \"a\" `touch b`\n$(touch c) \xc3\xbc", dir);
     assert_ok(bl_make_dirs(odd, &e));
-    for (size_t i = 0; i < table.n; i++) rows[i].task = "x\"; system 'touch d'; \" `touch f` \\ , \n'";
+    for (size_t i = 0; i < table.n; i++)
+        ((bl_cell *)(uintptr_t)rows[i].cell)->task = "x\"; system 'touch d'; \" `touch f` \\ , \n'";
     for (size_t i = 0; i < table.n; i++) rows[i].path = "p";
     snprintf(odd + strlen(odd), sizeof odd - strlen(odd), "/-e 'q\" `touch g`\\n%%s.png");
     assert_ok(bl_plot_draw(bl_plot_find("acc_bits"), &in, BL_PLOT_PNG, odd, &out, &e));

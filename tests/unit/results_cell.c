@@ -9,64 +9,24 @@ static void assert_text(const char *got, const char *want) { assert_string_equal
 
 static void assert_same_cell(const bl_cell *got, const bl_cell *want)
 {
+    const bl_cell_field *f;
     assert_text(got->key, want->key);
     assert_true(bl_hash_equal(got->hash, want->hash));
-    assert_text(got->model, want->model);
-    assert_text(got->model_path, want->model_path);
-    assert_text(got->stored_as, want->stored_as);
-    assert_text(got->model_fingerprint, want->model_fingerprint);
-    assert_text(got->method, want->method);
-    assert_text(got->method_name, want->method_name);
-    assert_text(got->method_options, want->method_options);
-    assert_text(got->group_text, want->group_text);
-    assert_text(got->notes, want->notes);
-    assert_text(got->simulated, want->simulated);
-    assert_text(got->task, want->task);
-    assert_text(got->task_options, want->task_options);
-    assert_text(got->data_hash, want->data_hash);
-    assert_text(got->tokenizer_hash, want->tokenizer_hash);
-    assert_text(got->bos, want->bos);
     assert_text(got->kl_absent, want->kl_absent);
-    assert_text(got->device, want->device);
-    assert_text(got->created, want->created);
-    assert_text(got->simd, want->simd);
-    assert_text(got->host, want->host);
-    const int64_t pairs[][2] = {
-        {got->method_version, want->method_version},
-        {got->wbits, want->wbits},
-        {got->group, want->group},
-        {got->task_version, want->task_version},
-        {got->seed, want->seed},
-        {got->limit, want->limit},
-        {got->packed_bytes, want->packed_bytes},
-        {got->peak_bytes, want->peak_bytes},
-        {got->kv_bytes, want->kv_bytes},
-        {got->bytes_read, want->bytes_read},
-        {got->scored_tokens, want->scored_tokens},
-        {got->truncated, want->truncated},
-        {got->boundary, want->boundary},
-        {got->ties, want->ties},
-        {got->hit_limit, want->hit_limit},
-        {got->no_answer, want->no_answer},
-        {got->threads, want->threads},
-        {got->batch_tokens, want->batch_tokens},
-        {got->n_metrics, want->n_metrics},
-        {got->n_layers, want->n_layers},
-        {got->product_rows[0], want->product_rows[0]},
-        {got->product_rows[1], want->product_rows[1]},
-        {got->product_rows[3], want->product_rows[3]},
-    };
-    for (size_t i = 0; i < BL_COUNT(pairs); i++)
-        if (pairs[i][0] != pairs[i][1])
-            fail_msg("integer %zu: %lld, wanted %lld", i, (long long)pairs[i][0], (long long)pairs[i][1]);
-    assert_true(got->bits_per_weight == want->bits_per_weight && got->seconds == want->seconds &&
-                got->quantize_seconds == want->quantize_seconds);
-    for (int i = 0; i < want->n_metrics; i++) {
+    for (size_t i = 0; (f = bl_cell_field_at(i)); i++) {
+        const void *x = (const char *)got + f->at, *y = (const char *)want + f->at;
+        if (f->type == BL_CELL_IS_TEXT) assert_text(*(const char *const *)x, *(const char *const *)y);
+        else if (memcmp(x, y, 8)) fail_msg("%s is not what was written", f->where);
+    }
+    assert_int_equal(got->n_metrics, want->n_metrics);
+    assert_int_equal(got->n_layers, want->n_layers);
+    for (int64_t i = 0; i < want->n_metrics; i++) {
         const bl_cell_metric *g = &got->metric[i], *w = &want->metric[i];
         assert_string_equal(g->name, w->name);
         assert_string_equal(g->unit, w->unit);
         assert_true(g->value == w->value && g->stderr_ == w->stderr_ && g->has_stderr == w->has_stderr &&
-                    g->n == w->n && g->direction == w->direction);
+                    g->n == w->n && g->direction == w->direction && g->headline == w->headline &&
+                    g->percent == w->percent);
     }
     for (int64_t i = 0; i < want->n_layers; i++) {
         const bl_layer_stat *g = &got->layer[i], *w = &want->layer[i];
@@ -84,12 +44,18 @@ static void assert_same_samples(const bl_cell *got, const bl_cell *want)
         const bl_sample *g = &got->sample[i], *w = &want->sample[i];
         assert_true(g->id == w->id && g->pick == w->pick && g->gold == w->gold && g->n_choices == w->n_choices &&
                     g->flags == w->flags && g->tokens == w->tokens);
-        assert_memory_equal(g->score, w->score, sizeof g->score);
-        assert_memory_equal(g->value, w->value, sizeof g->value);
-        if (!g->reply != !w->reply || (w->reply && strcmp(g->reply, w->reply)))
-            fail_msg("sample %lld: reply '%s', wanted '%s'", (long long)i, g->reply, w->reply);
-        if (!g->answer != !w->answer || (w->answer && strcmp(g->answer, w->answer)))
-            fail_msg("sample %lld: answer '%s', wanted '%s'", (long long)i, g->answer, w->answer);
+        assert_text(g->group, w->group);
+        assert_int_equal(g->n_scores, w->n_scores);
+        assert_memory_equal(g->score, w->score, sizeof *w->score * (size_t)w->n_scores);
+        assert_int_equal(g->n_values, w->n_values);
+        if (w->n_values) assert_memory_equal(g->value, w->value, sizeof *w->value * (size_t)w->n_values);
+        assert_int_equal(g->n_replies, w->n_replies);
+        for (int k = 0; k < w->n_replies; k++) assert_string_equal(g->reply[k], w->reply[k]);
+        assert_int_equal(g->n_answers, w->n_answers);
+        for (int k = 0; k < w->n_answers; k++) {
+            assert_int_equal(g->answer[k] != NULL, w->answer[k] != NULL);
+            assert_text(g->answer[k], w->answer[k]);
+        }
     }
 }
 
@@ -106,6 +72,7 @@ static void round_trip(const bl_cell *c)
     assert_same_samples(&got, c);
     assert_int_equal(got.n_kl, c->n_kl);
     if (c->n_kl) assert_memory_equal(got.kl, c->kl, sizeof *c->kl * (size_t)c->n_kl);
+    if (c->n_kl) assert_memory_equal(got.dp, c->dp, sizeof *c->dp * (size_t)c->n_kl);
     assert_ok(bl_cell_read(invented_path(dir, c), false, a, &got, &e));
     assert_same_cell(&got, c);
     assert_null(got.sample);
@@ -121,17 +88,71 @@ static void a_cell_reads_back_as_it_was_written(void **state)
     round_trip(invent(&v, "smollm2-135m", 0, 0, "wikitext2:gptq2048", 7));
 }
 
-static void replies_and_answers_read_back(void **state)
+/* Any number of each, another for every item. */
+static void lists_of_any_length_read_back(void **state)
+{
+    (void)state;
+    enum { MOST = 40 };
+    static const char *replies[MOST], *answers[MOST];
+    static double scores[MOST], values[MOST];
+    static const char *const subjects[] = {"abstract algebra", "größe/%41", NULL};
+    invented v;
+    bl_cell c = *invent(&v, "m", 2, 128, "gsm8k:cot8", 0);
+    for (int i = 0; i < MOST; i++) {
+        scores[i] = 1.0 / (i + 3);
+        values[i] = -0.1 * i;
+        replies[i] = i % 2 ? "So there are 3 × 4 = 12.\nThe answer is 12." : "";
+        answers[i] = i % 3 ? "12" : NULL;
+    }
+    for (int i = 0; i < INVENTED_SAMPLES; i++) {
+        bl_sample *s = &v.sample[i];
+        s->group = subjects[i % 3];
+        s->score = scores;
+        s->n_scores = MOST;
+        s->value = values;
+        s->n_values = i * MOST / INVENTED_SAMPLES;
+        s->reply = replies;
+        s->n_replies = (i + 5) % 7;
+        s->answer = answers;
+        s->n_answers = (i + 2) % 4;
+    }
+    round_trip(&c);
+    for (int i = 0; i < INVENTED_SAMPLES; i++) v.sample[i].n_replies = v.sample[i].n_answers = v.sample[i].n_values = 0;
+    round_trip(&c);
+    v.sample[3].n_scores--;
+    assert_refused(bl_cell_write("/nonexistent", &c, &e), BL_E_INTERNAL, "sample 3 has 39 scores, the first has 40");
+}
+
+static void metrics_within_groups_read_back(void **state)
 {
     (void)state;
     invented v;
-    bl_cell c = *invent(&v, "m", 2, 128, "gsm8k:cot8", 0);
-    for (int i = 0; i < INVENTED_SAMPLES; i++) {
-        v.sample[i].reply = i % 2 ? "So there are 3 × 4 = 12.\nThe answer is 12." : "";
-        v.sample[i].answer = i % 3 ? "12" : NULL;
-        if (!v.sample[i].answer) v.sample[i].flags |= BL_SAMPLE_NO_ANSWER;
+    bl_cell c = *invent(&v, "m", 4, 64, "mmlu", 0), got;
+    const char *dir = test_dir();
+    bl_arena *a;
+    bl_cell_metric g[] = {v.metric[0], v.metric[0], v.metric[1]};
+    for (int i = 0; i < 3; i++) {
+        g[i].group = i ? "law" : "anatomy";
+        g[i].value = 0.25 * (i + 1);
+        g[i].has_stderr = i != 1;
+        g[i].stderr_ = i != 1 ? 0.01 : 0;
+        g[i].n = i + 1;
     }
-    round_trip(&c);
+    c.grouped = g;
+    c.n_grouped = 3;
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_cell_write(dir, &c, &e));
+    assert_ok(bl_cell_read(invented_path(dir, &c), true, a, &got, &e));
+    assert_int_equal(got.n_grouped, 3);
+    for (int i = 0; i < 3; i++) {
+        const bl_cell_metric *x = &got.grouped[i];
+        assert_string_equal(x->name, g[i].name);
+        assert_string_equal(x->group, g[i].group);
+        assert_true(x->value == g[i].value && x->has_stderr == g[i].has_stderr && x->stderr_ == g[i].stderr_ &&
+                    x->n == g[i].n && x->percent && x->headline && x->direction == 1);
+    }
+    bl_arena_free(a);
+    assert_ok(bl_remove_tree(dir, &e));
 }
 
 /* Every line of layer.def: a number of its own comes back, and what was not measured stays out. */
@@ -247,7 +268,7 @@ static void two_identical_cells_differ_in_nothing_but_time(void **state)
     d.peak_bytes = 7;
     d.created = "2030-01-01T00:00:00Z";
     d.host = "there";
-    d.product_rows[2] = 77;
+    d.product_calls_64 = 77;
     w.layer[0].seconds = 3;
     d.layer = w.layer;
     assert_ok(bl_cell_write(dir, &c, &e));
@@ -258,7 +279,7 @@ static void two_identical_cells_differ_in_nothing_but_time(void **state)
     if (!same) fail_msg("%s", why.s);
     bl_shard_close(t);
 
-    w.sample[3].value[1] += 1e-16; /* one bit of one number */
+    w.value[3][1] += 1e-16; /* one bit of one number */
     d.sample = w.sample;
     assert_ok(bl_cell_write(other, &d, &e));
     assert_ok(bl_shard_open(invented_path(other, &d), &t, &e));
@@ -337,7 +358,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cell_reads_back_as_it_was_written),
-        cmocka_unit_test(replies_and_answers_read_back),
+        cmocka_unit_test(lists_of_any_length_read_back),
+        cmocka_unit_test(metrics_within_groups_read_back),
         cmocka_unit_test(layer_statistics_survive_json),
         cmocka_unit_test(odd_names_survive),
         cmocka_unit_test(a_measurement_that_was_not_taken_is_left_out_with_a_reason),

@@ -20,13 +20,26 @@ static void cleanup(void)
     assert_ok(bl_remove_tree(path, &e));
 }
 
+/* Lists that differ from item to item, and some that are longer than a page. */
 static bl_sample sample(int64_t id)
 {
+    enum { MOST = 700 };
+    static const char *const reply[] = {"tab\there \"quoted\" \xf0\x9f\x98\x80", "", "third"}, *const answer[] = {
+                                                                                                   "12", NULL, ""};
+    static double value[8][MOST];
+    double *v = value[id % 8];
     bl_sample s = {.id = id, .pick = 1, .gold = -1, .n_choices = 2, .flags = 16, .tokens = 3};
-    s.score[1] = 1.0 / 3;
-    s.value[0] = 1e-300 * (double)id;
-    s.value[2] = -0.0;
-    s.reply = id % 2 ? "tab\there \"quoted\" \xf0\x9f\x98\x80" : NULL;
+    static const double score[] = {0, 1.0 / 3};
+    for (int i = 0; i < MOST; i++) v[i] = i % 3 == 2 ? -0.0 : 1e-300 * (double)(id + i);
+    s.group = id % 2 ? "anatomy \"1\"" : NULL;
+    s.score = score;
+    s.n_scores = 2;
+    s.value = v;
+    s.n_values = id == 3 ? MOST : (int)(id % 5);
+    s.reply = reply;
+    s.n_replies = (int)(id % 4);
+    s.answer = answer;
+    s.n_answers = (int)(id % 3);
     return s;
 }
 
@@ -82,11 +95,19 @@ static void samples_read_back_sorted_and_bit_for_bit(void **state)
         bl_sample want = sample(sorted[i]);
         assert_true(got[i].id == want.id && got[i].pick == want.pick && got[i].gold == want.gold &&
                     got[i].flags == want.flags && got[i].tokens == want.tokens);
-        assert_memory_equal(got[i].score, want.score, sizeof want.score);
-        assert_memory_equal(got[i].value, want.value, sizeof want.value);
-        if (want.reply) assert_string_equal(got[i].reply, want.reply);
-        else assert_null(got[i].reply);
-        assert_null(got[i].answer);
+        assert_int_equal(got[i].n_scores, want.n_scores);
+        assert_memory_equal(got[i].score, want.score, sizeof *want.score * (size_t)want.n_scores);
+        assert_int_equal(got[i].n_values, want.n_values);
+        if (want.n_values) assert_memory_equal(got[i].value, want.value, sizeof *want.value * (size_t)want.n_values);
+        if (want.group) assert_string_equal(got[i].group, want.group);
+        else assert_null(got[i].group);
+        assert_int_equal(got[i].n_replies, want.n_replies);
+        for (int k = 0; k < want.n_replies; k++) assert_string_equal(got[i].reply[k], want.reply[k]);
+        assert_int_equal(got[i].n_answers, want.n_answers);
+        for (int k = 0; k < want.n_answers; k++) {
+            if (want.answer[k]) assert_string_equal(got[i].answer[k], want.answer[k]);
+            else assert_null(got[i].answer[k]);
+        }
         assert_true(bl_journal_has(j, sorted[i]));
     }
     assert_false(bl_journal_has(j, 2));
@@ -104,8 +125,10 @@ static void a_sample_comes_once(void **state)
     assert_ok(bl_journal_open(path, key, hash, &j, &e));
     assert_ok(bl_journal_add(j, &s, &e));
     assert_refused(bl_journal_add(j, &s, &e), BL_E_INTERNAL, "sample 4 is there already");
+    const double bad[] = {1, 2, 3, NAN};
     s.id = 5;
-    s.value[3] = NAN;
+    s.value = bad;
+    s.n_values = 4;
     assert_refused(bl_journal_add(j, &s, &e), BL_E_NUMERIC, "sample 5: value 3");
     assert_int_equal(bl_journal_count(j), 1);
     bl_journal_close(j);
@@ -235,7 +258,7 @@ static void what_waits_for_the_disk_is_bounded(void **state)
     assert_ok(bl_journal_open(path, key, hash, &j, &e));
     bl_fs_fail_at(1, ENOSPC, true);
     for (; n < 64 && st == BL_OK; n++) {
-        bl_sample s = {.id = n, .reply = reply};
+        bl_sample s = {.id = n, .reply = (const char *[]){reply}, .n_replies = 1};
         st = bl_journal_add(j, &s, &e);
     }
     bl_fs_fail_at(0, 0, false);

@@ -13,6 +13,9 @@ static void near(double got, double want)
     if (!(fabs(got - want) <= 1e-12 * fmax(1, fabs(want)))) fail_msg("%.17g, wanted %.17g", got, want);
 }
 
+#define SCORES(...) .score = (const double[]){__VA_ARGS__}, .n_scores = sizeof((double[]){__VA_ARGS__}) / sizeof(double)
+#define VALUES(...) .value = (const double[]){__VA_ARGS__}, .n_values = sizeof((double[]){__VA_ARGS__}) / sizeof(double)
+
 static bl_value value_of(const bl_metric *m, const bl_sample *s, int64_t n)
 {
     bl_value v = {0};
@@ -24,7 +27,7 @@ static bl_value value_of(const bl_metric *m, const bl_sample *s, int64_t n)
 static void a_mean_has_the_sample_deviation_over_root_n(void **state)
 {
     (void)state;
-    const bl_sample s[4] = {{.score = {0, 1}}, {.score = {0, 1}}, {.score = {0, 0}}, {.score = {0, 1}}};
+    const bl_sample s[4] = {{SCORES(0, 1)}, {SCORES(0, 1)}, {SCORES(0, 0)}, {SCORES(0, 1)}};
     bl_value v = value_of(&(bl_metric){.name = "acc", .agg = BL_AGG_MEAN, .a = 1}, s, 4);
     near(v.value, 0.75);
     near(v.stderr_, 0.25); /* sqrt((3/16 * 4 / 3) / 4) = sqrt(1/16) */
@@ -45,7 +48,7 @@ static void a_share_counts_the_flag(void **state)
 static void ratios_are_of_sums(void **state)
 {
     (void)state;
-    const bl_sample s[4] = {{.value = {3, 1, 10}}, {.value = {5, 3, 30}}, {.value = {3, 1, 10}}, {.value = {5, 3, 30}}};
+    const bl_sample s[4] = {{VALUES(3, 1, 10)}, {VALUES(5, 3, 30)}, {VALUES(3, 1, 10)}, {VALUES(5, 3, 30)}};
     near(value_of(&(bl_metric){.name = "bits", .agg = BL_AGG_RATIO, .a = 0, .b = 2, .factor = 2}, s, 4).value, 0.4);
     near(value_of(&(bl_metric){.name = "r", .agg = BL_AGG_RATIO, .a = 0, .b = -1}, s, 4).value, 4);
     bl_value v = value_of(&(bl_metric){.name = "ppl", .agg = BL_AGG_EXP_RATIO, .a = 0, .b = 1}, s, 4);
@@ -62,7 +65,7 @@ static void perplexity_from_tokens_has_the_error_of_its_tokens(void **state)
 {
     (void)state;
     /* Tokens with nll 1, 2 | 3: mean 2, mean of squares 14/3, N = 3. */
-    const bl_sample s[2] = {{.value = {3, 2, 5}}, {.value = {3, 1, 9}}};
+    const bl_sample s[2] = {{VALUES(3, 2, 5)}, {VALUES(3, 1, 9)}};
     bl_value v = value_of(&(bl_metric){.name = "ppl", .agg = BL_AGG_EXP_TOKENS, .a = 0, .b = 1, .c = 2}, s, 2);
     near(v.value, exp(2));
     near(v.stderr_, exp(2) * sqrt((14.0 / 3 - 4) / 2));
@@ -71,7 +74,8 @@ static void perplexity_from_tokens_has_the_error_of_its_tokens(void **state)
 static void what_is_not_finite_is_never_averaged(void **state)
 {
     (void)state;
-    bl_sample s[3] = {{.id = 4, .score = {1}}, {.id = 5, .score = {NAN}}, {.id = 6, .value = {INFINITY, 1}}};
+    bl_sample s[3] = {
+        {.id = 4, SCORES(1), VALUES(0, 0)}, {.id = 5, SCORES(NAN), VALUES(0, 0)}, {.id = 6, VALUES(INFINITY, 1)}};
     bl_value v;
     assert_refused(bl_metric_of(&(bl_metric){.name = "acc", .agg = BL_AGG_MEAN}, s, 3, &v, &e), BL_E_NUMERIC,
                    "sample 5: score 0");
@@ -81,10 +85,90 @@ static void what_is_not_finite_is_never_averaged(void **state)
                    "divisor");
     assert_refused(bl_metric_of(&(bl_metric){.name = "acc", .agg = BL_AGG_MEAN}, s, 0, &v, &e), BL_E_MISSING,
                    "no samples");
-    s[0].value[0] = 1e6;
-    s[0].value[1] = 1;
+    s[0] = (bl_sample){VALUES(1e6, 1)};
     assert_refused(bl_metric_of(&(bl_metric){.name = "ppl", .agg = BL_AGG_EXP_RATIO, .b = 1}, s, 1, &v, &e),
                    BL_E_NUMERIC, "the result is inf");
+}
+
+static void a_list_that_is_too_short_is_the_tasks_mistake(void **state)
+{
+    (void)state;
+    const bl_sample s[2] = {{.id = 1, SCORES(1, 0)}, {.id = 2, SCORES(1)}};
+    bl_value v;
+    assert_refused(bl_metric_of(&(bl_metric){.name = "acc_norm", .agg = BL_AGG_MEAN, .a = 1}, s, 2, &v, &e),
+                   BL_E_INTERNAL, "sample 2 has 1 scores, number 1 is needed");
+}
+
+/* Three subjects with 4, 2 and 1 items, 3, 0 and 1 right: 4/7 over the items, (3/4 + 0 + 1) / 3 over the subjects. */
+static void groups_count_by_items_or_once_each(void **state)
+{
+    (void)state;
+    const bl_sample s[] = {
+        {.id = 0, .group = "law", SCORES(1)},     {.id = 1, .group = "anatomy", SCORES(0)},
+        {.id = 2, .group = "law", SCORES(1)},     {.id = 3, .group = "law", SCORES(0)},
+        {.id = 4, .group = "zoology", SCORES(1)}, {.id = 5, .group = "anatomy", SCORES(0)},
+        {.id = 6, .group = "law", SCORES(1)},
+    };
+    const bl_metric rows[] = {
+        {.name = "acc", .direction = 1, .agg = BL_AGG_MEAN, .by_group = true, .percent = true},
+        {.name = "acc_macro", .direction = 1, .agg = BL_AGG_MEAN, .macro = true},
+    };
+    static const struct {
+        const char *group;
+        double value, error;
+        int64_t n;
+    } want[] = {{"anatomy", 0, 0, 2}, {"law", 0.75, 0.25, 4}, {"zoology", 1, 0, 1}};
+    bl_metric_list all = {0}, grouped = {0};
+    bl_arena *a;
+
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_metrics_over_all(rows, 2, s, 7, a, &all, &e));
+    assert_int_equal(all.n, 2);
+    near(all.v[0].value, 4.0 / 7);
+    near(all.v[1].value, 1.75 / 3);
+    assert_false(all.v[1].has_stderr); /* one subject has a single item: its spread is not known */
+    assert_true(all.v[0].headline && !all.v[1].headline && all.v[0].percent);
+    assert_null(all.v[0].group);
+    assert_ok(bl_metrics_by_group(rows, 2, s, 7, a, &grouped, &e));
+    assert_int_equal(grouped.n, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(grouped.v[i].name, "acc");
+        assert_string_equal(grouped.v[i].group, want[i].group);
+        near(grouped.v[i].value, want[i].value);
+        near(grouped.v[i].stderr_, want[i].error);
+        assert_int_equal(grouped.v[i].n, want[i].n);
+    }
+    bl_value v; /* law and anatomy: errors 1/4 and 0 add in squares, over two */
+    const bl_sample two[] = {s[0], s[1], s[2], s[3], s[5], s[6]};
+    assert_ok(bl_metric_of(&rows[1], two, 6, &v, &e));
+    near(v.value, 0.375);
+    near(v.stderr_, 0.125);
+    const bl_sample stray[] = {s[0], {.id = 8, SCORES(1)}};
+    assert_refused(bl_metric_of(&rows[1], stray, 2, &v, &e), BL_E_INTERNAL, "1 samples belong to no group");
+    bl_arena_free(a);
+}
+
+/* A curve: the score at each of three steps, and their mean with the error between items. */
+static void steps_are_a_curve_and_its_mean(void **state)
+{
+    (void)state;
+    const bl_sample s[] = {{.id = 0, SCORES(9, 0, 0, 1)}, {.id = 1, SCORES(9, 0, 1, 1)}};
+    const bl_metric row = {.name = "kept", .direction = 1, .agg = BL_AGG_MEAN, .a = 1, .steps = 3};
+    bl_metric_list all = {0}, grouped = {0};
+    bl_arena *a;
+
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_metrics_over_all(&row, 1, s, 2, a, &all, &e));
+    near(all.v[0].value, 0.5);
+    near(all.v[0].stderr_, 1.0 / 6); /* of 1/3 and 2/3 */
+    assert_ok(bl_metrics_by_group(&row, 1, s, 2, a, &grouped, &e));
+    assert_int_equal(grouped.n, 3);
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"step 0", "step 1", "step 2"};
+        assert_string_equal(grouped.v[i].group, names[i]);
+        near(grouped.v[i].value, i * 0.5);
+    }
+    bl_arena_free(a);
 }
 
 static void percentiles_are_linear_between_neighbours(void **state)
@@ -123,6 +207,9 @@ int main(void)
         cmocka_unit_test(ratios_are_of_sums),
         cmocka_unit_test(perplexity_from_tokens_has_the_error_of_its_tokens),
         cmocka_unit_test(what_is_not_finite_is_never_averaged),
+        cmocka_unit_test(a_list_that_is_too_short_is_the_tasks_mistake),
+        cmocka_unit_test(groups_count_by_items_or_once_each),
+        cmocka_unit_test(steps_are_a_curve_and_its_mean),
         cmocka_unit_test(percentiles_are_linear_between_neighbours),
         cmocka_unit_test(a_decimal_comma_does_not_get_into_numbers),
     };

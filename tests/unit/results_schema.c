@@ -1,5 +1,8 @@
-/* results_schema.c - results/schema.md and real files say the same: every path of a file is in the page, every path of
- * the page is in a file. */
+/* results_schema.c - results/schema.md is what cell.def says, and real files say the same: every path of a file is in
+ * the page, every path of the page is in a file.
+ *
+ * BITLADDER_UPDATE=1 in the environment writes the part of the page that is made from cell.def.
+ */
 #include "data/results_cells.h"
 
 enum { MOST = 256 };
@@ -52,7 +55,7 @@ static void general(const char *path, const bl_cell *c, char out[256])
     }
     const char *rest = path + strlen(task);
     snprintf(out, 256, "task/<task>/%s", rest);
-    for (int i = 0; i < c->n_metrics; i++) {
+    for (int64_t i = 0; i < c->n_metrics; i++) {
         char plain[64], with[64];
         snprintf(plain, sizeof plain, "metric/%s", c->metric[i].name);
         snprintf(with, sizeof with, "metric/%s_stderr", c->metric[i].name);
@@ -95,6 +98,52 @@ static void mark_file(const bl_cell *c)
     assert_ok(bl_remove_tree(dir, &e));
 }
 
+static void the_page_is_made_from_the_table_of_fields(void **state)
+{
+    (void)state;
+    static const char page[] = BL_SOURCE_DIR "/results/schema.md", mark[] = "writes this part -->\n",
+                      last[] = "<!-- end -->";
+    char *text = NULL;
+    size_t n = 0;
+    bl_text want = {0}, all = {0};
+
+    if (bl_read_file(page, 1 << 20, &text, &n, &e) != BL_OK) fail_msg("%s", e.text);
+    char *from = strstr(text, mark), *to = strstr(text, last);
+    assert_true(from && to);
+    from += strlen(mark);
+    bl_cell_page(&want);
+    assert_ok(bl_text_check(&want, &e));
+    if (getenv("BITLADDER_UPDATE")) {
+        bl_text_addn(&all, text, (size_t)(from - text));
+        bl_text_addn(&all, want.s, want.n);
+        bl_text_add(&all, to);
+        assert_ok(bl_write_file(page, all.s, all.n, &e));
+        bl_text_free(&all);
+    } else if ((size_t)(to - from) != want.n || memcmp(from, want.s, want.n)) {
+        fail_msg("%s is not what results/cell.def says; write it with BITLADDER_UPDATE=1 %s", page,
+                 "build/release/tests/t_unit_results_schema");
+    }
+    bl_text_free(&want);
+    bl_free(text);
+}
+
+/* What a line of cell.def makes, by name: every member has its own path, and every column its own name. */
+static void no_two_lines_say_the_same(void **state)
+{
+    (void)state;
+    const bl_cell_field *f, *g;
+    for (size_t i = 0; (f = bl_cell_field_at(i)); i++) {
+        assert_int_equal(f->column != NULL, f->use != BL_USE_SHARD);
+        assert_true(*f->meaning && *f->where);
+        for (size_t k = 0; k < i; k++) {
+            g = bl_cell_field_at(k);
+            if (f->at == g->at || !strcmp(f->where, g->where) ||
+                (f->column && g->column && !strcmp(f->column, g->column)))
+                fail_msg("%s and %s", f->where, g->where);
+        }
+    }
+}
+
 static void every_path_of_a_file_is_in_the_page_and_the_other_way_round(void **state)
 {
     (void)state;
@@ -102,12 +151,22 @@ static void every_path_of_a_file_is_in_the_page_and_the_other_way_round(void **s
     read_page();
     assert_in_range(n_entries, 50, MOST - 1);
     bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0); /* everything there */
+    static const char *const text[] = {"x"};
+    bl_cell_metric grouped = v.metric[0];
     c.simulated = "activations";
+    c.limit = 12;
+    grouped.group = "law";
+    c.grouped = &grouped;
+    c.n_grouped = 1;
     v.layer[0].out_nmse = v.layer[1].damp = 0.1;
-    for (int i = 0; i < INVENTED_SAMPLES; i++) v.sample[i].reply = v.sample[i].answer = "x";
+    for (int i = 0; i < INVENTED_SAMPLES; i++) {
+        v.sample[i].group = "law";
+        v.sample[i].reply = v.sample[i].answer = text;
+        v.sample[i].n_replies = v.sample[i].n_answers = 1;
+    }
     mark_file(&c);
     c = *invent(&v, "m", 0, 0, "piqa", 0); /* and as little as possible */
-    c.peak_bytes = c.packed_bytes = 0;
+    c.peak_bytes = c.packed_bytes = c.device_peak_bytes = c.kv_bytes = 0;
     c.seconds = c.quantize_seconds = c.tokens_per_second = c.bits_per_weight = 0;
     c.created = NULL;
     mark_file(&c);
@@ -125,6 +184,10 @@ static void every_path_of_a_file_is_in_the_page_and_the_other_way_round(void **s
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_path_of_a_file_is_in_the_page_and_the_other_way_round)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_page_is_made_from_the_table_of_fields),
+        cmocka_unit_test(no_two_lines_say_the_same),
+        cmocka_unit_test(every_path_of_a_file_is_in_the_page_and_the_other_way_round),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

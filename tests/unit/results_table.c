@@ -111,18 +111,17 @@ static void csv_is_the_long_form_that_was_agreed(void **state)
                                         .group_text = "pc"},
                      &e);
     const char *csv = print(&(bl_table_opts){.format = BL_TABLE_CSV});
-    static const char first[] = "model,stored_as,method,bits,group,task,version,metric,value,stderr,n,limit,bits_per_"
-                                "weight,packed_bytes,peak_bytes,seconds,status,reason\n";
+    static const char first[] =
+        "model,stored_as,method,bits,group,task,version,metric,item_group,value,stderr,n,simulated,notes,limit,seed,"
+        "bits_per_weight,packed_bytes,truncated,boundary,ties,hit_limit,no_answer,seconds,quantize_seconds,"
+        "tokens_per_second,peak_bytes,device_peak_bytes,kv_bytes,bytes_read,status,reason\n";
     assert_memory_equal(csv, first, sizeof first - 1);
-    assert_has(
-        csv,
-        "\n\"m, "
-        "\"\"quoted\"\"\",BF16,base,,,piqa,1,acc,0.6819999999999999,0.0108,1838,,16,269000000,500000000,12.5,ok,\n");
-    assert_has(csv, "\n\"m, "
-                    "\"\"quoted\"\"\",BF16,rtn:w4g64,4,64,piqa,1,kl_p50,0.011111111111111112,,40,,4.3125,112000000,"
-                    "500000000,12.5,ok,\n");
-    assert_has(csv, "\nm,BF16,rtn:w1,1,pc,piqa,3,,,,,20,,,,,n/a,\"no, sorry\"\n");
-    assert_has_not(csv, "tokens_per_second");
+    assert_has(csv, "\n\"m, \"\"quoted\"\"\",BF16,base,,,piqa,1,acc,,0.6819999999999999,0.0108,1838,,,,0,16,269000000,"
+                    "0,0,0,0,0,12.5,,900,500000000,400000000,1048576,269000000,ok,\n");
+    assert_has(csv, "\n\"m, \"\"quoted\"\"\",BF16,rtn:w4g64,4,64,piqa,1,kl_p50,,0.011111111111111112,,40,,"
+                    "lm_head and embeddings as stored,,0,4.3125,112000000,0,0,0,0,0,12.5,1.5,900,500000000,400000000,"
+                    "1048576,269000000,ok,\n");
+    assert_has(csv, "\nm,BF16,rtn:w1,1,pc,piqa,3,,,,,,,,20,0,,,,,,,,,,,,,,,n/a,\"no, sorry\"\n");
 }
 
 static void json_has_times_and_memory(void **state)
@@ -156,13 +155,90 @@ static void limited_and_shortened_rows_are_marked(void **state)
     bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0);
     c.limit = 200;
     c.truncated = 3;
-    for (int i = 0; i < c.n_metrics; i++) v.metric[i].n = 200;
+    c.boundary = 5;
+    c.ties = 1;
+    for (int64_t i = 0; i < c.n_metrics; i++) v.metric[i].n = 200;
     write_cell(&c);
     const char *md = print(&(bl_table_opts){.terminal = true});
     assert_has(md, "66.5 \xc2\xb1"
-                   "1.1 n=200* cut=3");
+                   "1.1 n=200* cut=3 joined=5 tied=1");
     assert_has(md, "the first n items only");
+    assert_has(md, "cut=\xe2\x80\xa6 items shortened from the left");
+    assert_has(md, "joined=\xe2\x80\xa6 items whose choice shares a token");
+    assert_has(md, "tied=\xe2\x80\xa6 items whose best choices score the same");
     assert_has(print(&(bl_table_opts){.format = BL_TABLE_TEX}), "66.5 $\\pm$ 1.1$^{*}$");
+}
+
+/* A new task: what is shown, and how, is what its metrics say, whatever they are called. */
+static void a_table_knows_no_task_and_no_metric_by_name(void **state)
+{
+    (void)state;
+    invented v;
+    bl_cell c = *invent(&v, "m", 4, 64, "a task of tomorrow", 0);
+    v.metric[0] = (bl_cell_metric){"detail", "1", 0, 0.5, 0, false, 9, false, false, NULL};
+    v.metric[1] = (bl_cell_metric){"understood", "1", 1, 0.625, 0, false, 9, true, true, NULL};
+    write_cell(&c);
+    const char *md = print(&(bl_table_opts){.terminal = true});
+    assert_has(md, "a task of tomorrow understood % \xe2\x86\x91");
+    assert_has(md, "62.5");
+    assert_has_not(md, "detail");
+    v.metric[0].headline = true;
+    v.metric[1].percent = false;
+    write_cell(&c);
+    md = print(&(bl_table_opts){.terminal = true});
+    assert_has(md, "a task of tomorrow detail");
+    assert_has(md, "0.625");
+    assert_has_not(md, "%");
+}
+
+static void groups_are_shown_when_they_are_asked_for(void **state)
+{
+    (void)state;
+    invented v;
+    bl_cell c = *invent(&v, "m", 4, 64, "mmlu", 0);
+    bl_cell_metric g[2] = {v.metric[0], v.metric[0]};
+    g[0].group = "anatomy";
+    g[0].value = 0.125;
+    g[1].group = "law";
+    g[1].value = 0.875;
+    c.grouped = g;
+    c.n_grouped = 2;
+    write_cell(&c);
+    const char *md = print(&(bl_table_opts){.terminal = true});
+    assert_has(md, "66.5");
+    assert_has_not(md, "anatomy");
+    md = print(&(bl_table_opts){.terminal = true, .by_group = true});
+    assert_has(md, "m      anatomy     rtn:w4g64 a             4.31     12.5");
+    assert_has(md, "m      law         rtn:w4g64 a             4.31     87.5");
+    assert_has_not(md, "66.5");
+    const char *csv = print(&(bl_table_opts){.format = BL_TABLE_CSV});
+    assert_has(csv, "mmlu,1,acc,,0.66");
+    assert_has(csv, "mmlu,1,acc,law,0.875,");
+    assert_has(print(&(bl_table_opts){.format = BL_TABLE_JSON}), "\"item_group\":\"anatomy\",\"value\":0.125");
+}
+
+static void a_file_of_an_earlier_schema_is_named_and_skipped(void **state)
+{
+    (void)state;
+    char *text = NULL, path[4300];
+    size_t n = 0;
+    bl_table *t;
+    const char *dirs[] = {dir};
+    bl_shard *s;
+
+    if (bl_read_file(BL_SOURCE_DIR "/tests/data/results_schema1.h5", 1 << 20, &text, &n, &e) != BL_OK)
+        fail_msg("%s", e.text);
+    snprintf(path, sizeof path, "%s/story__base__piqa__0--1572f6ae1b61.h5", dir);
+    assert_ok(bl_write_file(path, text, n, &e));
+    bl_free(text);
+    assert_refused(bl_shard_open(path, &s, &e), BL_E_UNSUPPORTED, "schema 1, written by an earlier bitladder");
+    assert_refused(bl_shard_check(path, "story/base/piqa/0", (bl_hash){1, 1}, &e), BL_E_UNSUPPORTED,
+                   "run the study again");
+    assert_ok(bl_table_read(dirs, 1, &t, &e));
+    assert_int_equal(t->n, 0);
+    assert_int_equal(t->skipped, 1);
+    assert_has(t->skipped_reason[0], "schema 1");
+    bl_table_free(t);
 }
 
 static void failed_cells_show_as_failed_with_their_reason(void **state)
@@ -382,6 +458,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(json_has_times_and_memory, begin, end),
         cmocka_unit_test_setup_teardown(tex_marks_the_best_and_the_distance_to_base, begin, end),
         cmocka_unit_test_setup_teardown(limited_and_shortened_rows_are_marked, begin, end),
+        cmocka_unit_test_setup_teardown(a_table_knows_no_task_and_no_metric_by_name, begin, end),
+        cmocka_unit_test_setup_teardown(groups_are_shown_when_they_are_asked_for, begin, end),
+        cmocka_unit_test_setup_teardown(a_file_of_an_earlier_schema_is_named_and_skipped, begin, end),
         cmocka_unit_test_setup_teardown(failed_cells_show_as_failed_with_their_reason, begin, end),
         cmocka_unit_test_setup_teardown(a_note_beside_its_finished_cell_is_history, begin, end),
         cmocka_unit_test_setup_teardown(cells_that_differ_in_anything_get_rows_of_their_own, begin, end),
