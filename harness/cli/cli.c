@@ -39,6 +39,22 @@ static int print(bl_text *t, int code)
     return bl_exit_code(st);
 }
 
+const char *const bl_cli_log_levels[] = {"error", "warning", "info", "debug", NULL}; /* in the order of bl_log_level */
+
+bl_log_level bl_cli_log_level(const bl_cli_common *c)
+{
+    return c->verbose ? (bl_log_level)BL_MAX(c->log, BL_LOG_INFO) : (bl_log_level)c->log;
+}
+
+/* The rows that all verbs share, wherever a verb keeps them. */
+static void set_log_level(const bl_verb *v, const void *opts)
+{
+    const bl_opt *json = bl_opt_find(v->opts, "json");
+    if (!json || !bl_opt_find(v->opts, "log-level")) return;
+    const void *common = (const char *)opts + json->at - offsetof(bl_cli_common, json);
+    bl_log_set(bl_cli_log_level(common));
+}
+
 static int run_verb(const bl_program *p, const bl_verb *v, int argc, char **argv)
 {
     bl_status st = BL_OK;
@@ -68,6 +84,7 @@ static int run_verb(const bl_program *p, const bl_verb *v, int argc, char **argv
                      args.pos[v->max_args], v->name);
         goto out;
     }
+    set_log_level(v, opts);
     st = v->run(p, opts, &args, &code, &e);
 out:
     if (fflush(stdout) != 0 && st == BL_OK) st = bl_output_failed(&e);

@@ -25,12 +25,24 @@ extern const bl_verb *const bl_verbs[]; /* NULL-terminated, verbs.c */
 
 /* Rows that several verbs share; the member structs hold their values. */
 typedef struct bl_cli_common {
-    bool json, quiet;
+    bool json, quiet, verbose;
+    int log;
     int64_t threads;
 } bl_cli_common;
+extern const char *const bl_cli_log_levels[];
+/* What of the log is shown on standard error. */
+bl_log_level bl_cli_log_level(const bl_cli_common *c);
 #define BL_COMMON_ROWS(type, member)                                                                                   \
     {"json", BL_OPT_BOOL, .at = offsetof(type, member.json), .doc = "print JSON"},                                     \
         {"quiet", BL_OPT_BOOL, .at = offsetof(type, member.quiet), .doc = "say less", .letter = 'q'},                  \
+        {"verbose", BL_OPT_BOOL, .at = offsetof(type, member.verbose),                                                 \
+         .doc = "show what the log says: --log-level info", .letter = 'v'},                                            \
+        {"log-level",                                                                                                  \
+         BL_OPT_CHOICE,                                                                                                \
+         .choices = bl_cli_log_levels,                                                                                 \
+         .def.choice = BL_LOG_WARN,                                                                                    \
+         .at = offsetof(type, member.log),                                                                             \
+         .doc = "least that is shown of the log"},                                                                     \
     {                                                                                                                  \
         "threads", BL_OPT_INT, .min = 0, .max = 4096, .at = offsetof(type, member.threads), .arg = "N",                \
                                .doc = "threads; 0: all cores"                                                          \
@@ -38,7 +50,7 @@ typedef struct bl_cli_common {
 typedef struct bl_cli_model {
     const char *tokenizer, *device;
     bool no_bos, stream, kernel_ref, allow_nonfinite;
-    int64_t batch_tokens, batch_size;
+    int64_t batch_tokens, batch_size, mem_limit;
 } bl_cli_model;
 #define BL_MODEL_ROWS(type, member)                                                                                    \
     {"tokenizer", BL_OPT_TEXT, .at = offsetof(type, member.tokenizer), .arg = "FILE",                                  \
@@ -57,9 +69,16 @@ typedef struct bl_cli_model {
          .at = offsetof(type, member.batch_tokens),                                                                    \
          .arg = "N",                                                                                                   \
          .doc = "tokens of one forward pass; 0: chosen"},                                                              \
+        {"batch-size",                                                                                                 \
+         BL_OPT_INT,                                                                                                   \
+         .min = 0,                                                                                                     \
+         .max = 1 << 20,                                                                                               \
+         .at = offsetof(type, member.batch_size),                                                                      \
+         .arg = "N",                                                                                                   \
+         .doc = "most sequences of one forward pass; 0: any"},                                                         \
     {                                                                                                                  \
-        "batch-size", BL_OPT_INT, .min = 0, .max = 1 << 20, .at = offsetof(type, member.batch_size), .arg = "N",       \
-                                  .doc = "most sequences of one forward pass; 0: any"                                  \
+        "mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(type, member.mem_limit), .arg = "MIB",       \
+                                 .doc = "most memory on the device, weights included; 0: all there is"                 \
     }
 
 #endif

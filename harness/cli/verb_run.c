@@ -7,7 +7,8 @@ typedef struct opts {
     bl_cli_common common;
     bl_cli_model model_opts;
     const char *model, *method, *task, *seed, *out, *data, *set, *only;
-    int64_t limit;
+    const char *calib;
+    int64_t limit, calib_n, calib_seqlen, calib_seed;
     bool no_kl, many;
 } opts;
 static const bl_opt rows[] = {
@@ -28,6 +29,14 @@ static const bl_opt rows[] = {
      .doc = "cells to run, e.g. '*/rtn:*/piqa/*'"},
     {"set", BL_OPT_TEXT, .at = offsetof(opts, set), .repeat = true, .arg = "K=V",
      .doc = "an option in every method that has it, or a number of the spec"},
+    {"calib", BL_OPT_TEXT, .at = offsetof(opts, calib), .arg = "TEXT",
+     .doc = "text for methods that look at some, e.g. wikitext2:train; see: bitladder list texts"},
+    {"calib-n", BL_OPT_INT, .min = -1, .max = 1 << 24, .def.i = -1, .at = offsetof(opts, calib_n), .arg = "N",
+     .doc = "windows of it; -1: as the spec says, else 128"},
+    {"calib-seqlen", BL_OPT_INT, .min = -1, .max = 1 << 24, .def.i = -1, .at = offsetof(opts, calib_seqlen), .arg = "N",
+     .doc = "tokens of a window; -1: as the spec says; 0: the model's length, 2048 at most"},
+    {"calib-seed", BL_OPT_INT, .min = -1, .max = 9007199254740992.0, .def.i = -1, .at = offsetof(opts, calib_seed),
+     .arg = "N", .doc = "which windows; -1: as the spec says, else 0"},
     {"no-kl", BL_OPT_BOOL, .at = offsetof(opts, no_kl), .doc = "no divergence from the base"},
     {"many", BL_OPT_BOOL, .at = offsetof(opts, many), .doc = "more than 100,000 cells are meant"},
     BL_MODEL_ROWS(opts, model_opts),
@@ -36,6 +45,7 @@ static const bl_opt rows[] = {
 
 static bl_status read_spec(const bl_program *p, const opts *o, const bl_args *args, bl_spec *s, bl_err *e)
 {
+    const bl_cli_model *m = &o->model_opts;
     bl_spec_from from = {.file = args->n_pos ? args->pos[0] : NULL,
                          .model = o->model,
                          .method = o->method,
@@ -44,17 +54,22 @@ static bl_status read_spec(const bl_program *p, const opts *o, const bl_args *ar
                          .out = o->out,
                          .data = o->data,
                          .set = o->set,
-                         .device = o->model_opts.device,
-                         .tokenizer = o->model_opts.tokenizer,
+                         .device = m->device,
+                         .tokenizer = m->tokenizer,
                          .limit = o->limit,
+                         .calib = o->calib,
+                         .calib_n = o->calib_n,
+                         .calib_seqlen = o->calib_seqlen,
+                         .calib_seed = o->calib_seed,
                          .threads = o->common.threads ? o->common.threads : -1,
-                         .batch_tokens = o->model_opts.batch_tokens ? o->model_opts.batch_tokens : -1,
-                         .batch_size = o->model_opts.batch_size ? o->model_opts.batch_size : -1,
-                         .stream = o->model_opts.stream,
-                         .no_bos = o->model_opts.no_bos,
-                         .kernel_ref = o->model_opts.kernel_ref,
+                         .batch_tokens = m->batch_tokens ? m->batch_tokens : -1,
+                         .batch_size = m->batch_size ? m->batch_size : -1,
+                         .mem_limit = m->mem_limit ? m->mem_limit : -1,
+                         .stream = m->stream,
+                         .no_bos = m->no_bos,
+                         .kernel_ref = m->kernel_ref,
                          .no_kl = o->no_kl,
-                         .allow_nonfinite = o->model_opts.allow_nonfinite};
+                         .allow_nonfinite = m->allow_nonfinite};
     return bl_spec_read(p, &from, s, e);
 }
 
@@ -67,7 +82,7 @@ static bl_status plan(const bl_program *p, const void *options, const bl_args *a
     bl_text t = {0};
     (void)exit_code;
     BL_TRY(read_spec(p, o, args, &s, e));
-    BL_TRY(bl_plan_make(p, &s, &(bl_plan_opts){.only = o->only, .many = o->many}, &plan, e));
+    BL_TRY(bl_plan_make(&s, &(bl_plan_opts){.only = o->only, .many = o->many}, &plan, e));
     if (o->common.json) BL_TRY(bl_plan_json(plan, &t, e));
     else bl_plan_text(plan, &t);
     BL_TRY(bl_output(NULL, &t, e));
@@ -85,9 +100,11 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_spec s = {0};
     bl_text t = {0};
     BL_TRY(read_spec(p, o, args, &s, e));
-    bl_run_opts ro = {
-        .plan = {.only = o->only, .many = o->many}, .quiet = o->common.quiet, .program = "/proc/self/exe"};
-    BL_TRY(bl_run_study(p, &s, &ro, exit_code, e));
+    bl_run_opts ro = {.plan = {.only = o->only, .many = o->many},
+                      .quiet = o->common.quiet,
+                      .log = bl_cli_log_level(&o->common),
+                      .program = "/proc/self/exe"};
+    BL_TRY(bl_run_study(&s, &ro, exit_code, e));
     if (o->common.json) {
         bl_text_add(&t, "{\"out\": ");
         bl_json_put_str(&t, s.out, strlen(s.out));

@@ -1,13 +1,14 @@
 /* child.c - the process that makes one variant and runs its cells: a crash or a kill costs the running cell and nothing
  * else.
  *
- * `internal variant PARENT HASH…`: the study's effective spec on standard input, hashes of the cells to run as
- * arguments, events as JSON lines on standard output: start, progress, done, failed. Everything that fails inside a
- * cell is noted by the child itself.
+ * `internal variant PARENT`: the job (job.h) on standard input, events as JSON lines on standard output: start,
+ * progress, done, failed. A cell is known by its place in the job. Everything that fails inside a cell is noted by the
+ * child itself.
  */
 #include "run.h"
 #include "kernels/base/fs.h"
 #include "cell_run.h"
+#include "job.h"
 #include "harness/quant/apply.h"
 #include <signal.h>
 #include <stdlib.h>
@@ -16,11 +17,8 @@
 #include <unistd.h>
 
 typedef struct child {
-    const bl_program *program;
-    bl_spec spec;
+    bl_job job;
     bl_plan *plan;
-    bl_plan_cell **cell;
-    size_t n_cells;
     bl_backend *be;
     bl_checkpoint *variant; /* NULL: the source is used as it is */
     bl_model *model;
@@ -30,20 +28,19 @@ typedef struct child {
     bl_layer_stat *layer;
     int64_t n_layers;
     double quantize_seconds, said;
-    const bl_plan_cell *now;
+    size_t now; /* the cell that runs */
 } child;
+
+enum { NO_CELL = -1 };
 
 /* ---- events ---- */
 
-static void event(const char *what, const bl_plan_cell *c, const char *key, const char *text, int64_t done, int64_t all,
+static void event(const char *what, int64_t cell, const char *key, const char *text, int64_t done, int64_t all,
                   double rate)
 {
     bl_text t = {0};
     bl_text_addf(&t, "{\"event\": \"%s\"", what);
-    if (c) {
-        bl_text_add(&t, ", \"cell\": ");
-        bl_json_put_str(&t, c->key, strlen(c->key));
-    }
+    if (cell != NO_CELL) bl_text_addf(&t, ", \"cell\": %lld", (long long)cell);
     if (text) {
         bl_text_addf(&t, ", \"%s\": ", key);
         bl_json_put_str(&t, text, strlen(text));
@@ -68,21 +65,52 @@ static void on_items(void *ctx, int64_t done, int64_t all, double rate)
     child *c = ctx;
     if (bl_now() - c->said < 0.1 && done < all) return;
     c->said = bl_now();
-    event("progress", c->now, NULL, NULL, done, all, rate);
+    event("progress", (int64_t)c->now, NULL, NULL, done, all, rate);
 }
 
 static bl_status on_blocks(void *ctx, int64_t done, int64_t all, bl_err *e)
 {
     (void)ctx;
     (void)e;
-    event("quantize", NULL, NULL, NULL, done, all, 0);
+    event("quantize", NO_CELL, NULL, NULL, done, all, 0);
     return BL_OK;
 }
 
-static void failed(child *c, const bl_plan_cell *cell, bl_status st, const char *reason)
+static void failed(const child *c, size_t cell, bl_status st, const char *reason)
 {
-    bl_run_note_failure(c->plan, cell, st == BL_E_UNSUPPORTED || st == BL_E_MISSING ? "n/a" : "failed", reason);
-    event("failed", cell, "reason", reason, 0, 0, 0);
+    bl_run_note_failure(c->plan, &c->job.cell[cell].cell,
+                        st == BL_E_UNSUPPORTED || st == BL_E_MISSING ? "n/a" : "failed", reason);
+    event("failed", (int64_t)cell, "reason", reason, 0, 0, 0);
+}
+
+/* ---- what was planned ---- */
+
+/* The cell is the one that was planned; else the sentence says what is not. */
+static bl_status as_planned(const child *c, const bl_job_cell *j, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_spec *s = &c->job.spec;
+    const bl_plan_task *t = &c->plan->task[j->cell.task];
+    const char *model = bl_checkpoint_path(c->plan->model[0].ckpt), *why = NULL;
+    const char *subject[BL_INGREDIENTS] = {[BL_OF_WEIGHTS] = model,
+                                           [BL_OF_TOKENIZER] = model,
+                                           [BL_OF_NUMERICS] = c->plan->numerics,
+                                           [BL_OF_METHOD] = s->method[0].text,
+                                           [BL_OF_CALIBRATION] = s->calib.data,
+                                           [BL_OF_TASK] = s->task[j->cell.task].name,
+                                           [BL_OF_DATA] = t->data.path,
+                                           [BL_OF_SCORING] = j->cell.key};
+    bl_identity id;
+    bl_hash whole;
+
+    if (!t->there) return bl_fail(e, BL_E_MISSING, "%s", t->missing);
+    bl_checkpoint_tokenizer(c->plan->model[0].ckpt, &subject[BL_OF_TOKENIZER], &why);
+    BL_TRY(bl_plan_identity(c->plan, &j->cell, &id, &whole, e));
+    BL_TRY(bl_identity_same(&j->id, &id, subject, e));
+    if (!bl_hash_equal(whole, j->cell.hash))
+        st = bl_fail(e, BL_E_INTERNAL, "%s: the same ingredients have another hash", j->cell.key);
+out:
+    return st;
 }
 
 /* ---- making the variant ---- */
@@ -90,12 +118,11 @@ static void failed(child *c, const bl_plan_cell *cell, bl_status st, const char 
 static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_method_chain *m = &c->spec.method[v->method];
-    bl_checkpoint *source = c->plan->model[v->model].ckpt;
+    bl_checkpoint *source = c->plan->model[0].ckpt;
     bl_checkpoint *try = NULL;
     char hex[33];
     bl_hash_hex(v->hash, hex);
-    char *dir = bl_format_text(e, "%s/variants/%s", c->spec.out, hex);
+    char *dir = bl_format_text(e, "%s/variants/%s", c->job.spec.out, hex);
 
     if (!dir) return BL_E_NOMEM;
     if (!(*out = bl_arena_str(c->arena, dir, strlen(dir), e))) {
@@ -108,7 +135,7 @@ static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **ou
             goto out;
         BL_TRY(bl_remove_tree(dir, e));
     }
-    char *parent = bl_format_text(e, "%s/variants", c->spec.out);
+    char *parent = bl_format_text(e, "%s/variants", c->job.spec.out);
     if (!parent) {
         st = BL_E_NOMEM;
         goto out;
@@ -116,11 +143,14 @@ static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **ou
     st = bl_make_dirs(parent, e);
     bl_free(parent);
     bl_quantize_result r;
-    if (st == BL_OK) st = bl_quantize_dir(source, m, v->seed, c->be, dir, on_blocks, c, c->arena, &r, e);
+    if (st == BL_OK)
+        st = bl_quantize_dir(source, &c->job.spec.method[0], v->seed, c->be, dir, on_blocks, c, c->arena, &r, e);
     if (st == BL_OK) {
         c->layer = r.layer;
         c->n_layers = r.n_layers;
         c->quantize_seconds = r.seconds;
+        bl_log(BL_LOG_INFO, "variant=%s model=%s method=%s bits=%.4f packed_bytes=%llu s=%.2f", hex, c->job.name,
+               c->job.spec.method[0].text, r.bits, (unsigned long long)r.packed_bytes, r.seconds);
     }
 out:
     bl_checkpoint_close(try);
@@ -128,16 +158,18 @@ out:
     return st;
 }
 
-static bl_status ready(child *c, const bl_plan_variant *v, bl_err *e)
+static bl_status ready(child *c, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_checkpoint *source = c->plan->model[v->model].ckpt;
-    const bl_spec *s = &c->spec;
+    const bl_plan_variant *v = &c->plan->variant[0];
+    bl_checkpoint *source = c->plan->model[0].ckpt;
+    const bl_spec *s = &c->job.spec;
     const char *dir;
 
-    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = s->device ? s->device : "cpu",
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = s->device,
                                               .threads = (int)s->threads,
-                                              .reference = s->kernel_ref},
+                                              .reference = s->kernel_ref,
+                                              .memory_limit = (uint64_t)s->mem_limit << 20},
                            &c->be, e));
     if (!s->allow_nonfinite) BL_TRY(bl_checkpoint_verify(source, e));
     if (!v->base) {
@@ -152,120 +184,98 @@ out:
     return st;
 }
 
-/* The base cell of a cell, done; else why there is none. */
-static const bl_plan_cell *base_of(child *c, const bl_plan_cell *cell, const char **why)
+static bl_status run_cell(child *c, size_t i, bl_err *e)
 {
-    *why = "this study has no base";
-    for (size_t i = 0; i < c->plan->n_cells; i++) {
-        const bl_plan_cell *b = &c->plan->cell[i];
-        if (!c->plan->variant[b->variant].base || b->model != cell->model || b->task != cell->task ||
-            b->seed != cell->seed)
-            continue;
-        if (bl_plan_look(c->plan, b) == BL_CELL_DONE) return b;
-        *why = "the base cell is not done";
-    }
-    return NULL;
-}
-
-static bl_status run_cell(child *c, bl_plan_cell *cell, bl_err *e)
-{
-    const bl_plan_variant *v = &c->plan->variant[cell->variant];
+    bl_status st = BL_OK;
+    const bl_plan_variant *v = &c->plan->variant[0];
+    bl_job_cell *j = &c->job.cell[i];
     char headline[160] = "";
-    const char *notes = NULL;
-    int64_t packed;
-    double bits;
     bl_cell_job job = {.plan = c->plan,
-                       .cell = cell,
+                       .cell = &j->cell,
                        .model = c->model,
                        .engine = c->engine,
                        .tokenizer = c->tokenizer,
-                       .source = c->plan->model[v->model].ckpt,
+                       .source = c->plan->model[0].ckpt,
                        .layer = c->layer,
                        .n_layers = c->n_layers,
                        .quantize_seconds = c->quantize_seconds,
                        .packed_bytes = bl_model_bytes(c->model),
                        .bits = bl_model_bits(c->model),
+                       .notes = v->notes,
                        .progress = on_items,
                        .ctx = c,
                        .headline = headline,
                        .n_headline = sizeof headline};
-    bl_status st = bl_quantize_check(job.source, &c->spec.method[v->method], &packed, &bits, &notes, c->arena, e);
-    if (st != BL_OK) return st;
-    job.notes = notes;
-    if (!v->base) job.base = base_of(c, cell, &job.no_base);
-    c->now = cell;
-    event("start", cell, NULL, NULL, 0, 0, 0);
-    st = bl_cell_run(&job, e);
-    if (st == BL_OK) {
-        bl_failure_remove(c->spec.out, cell->file, NULL);
-        event("done", cell, "headline", headline, 0, 0, 0);
-    }
+    if (!j->cell.base) job.no_base = "this study has no base";
+    else if (bl_plan_look(c->plan, j->cell.base) == BL_CELL_DONE) job.base = j->cell.base;
+    else job.no_base = "the base cell is not done";
+    c->now = i;
+    event("start", (int64_t)i, NULL, NULL, 0, 0, 0);
+    BL_TRY(bl_cell_run(&job, e));
+    bl_failure_remove(c->job.spec.out, j->cell.file, NULL);
+    event("done", (int64_t)i, "headline", headline, 0, 0, 0);
+out:
     return st;
 }
 
-static bool asked_for(int argc, char **argv, const bl_plan_cell *cell)
+static bl_status read_job(const bl_program *p, bl_job *out, bl_err *e)
 {
-    char hex[33];
-    bl_hash_hex(cell->hash, hex);
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], hex) == 0) return true;
-    return false;
+    bl_status st = BL_OK;
+    char *text = NULL;
+    size_t n;
+    BL_TRY(bl_read_file("-", 256 << 20, &text, &n, e));
+    BL_TRY(bl_job_parse(p, text, n, out, e));
+out:
+    bl_free(text);
+    return st;
 }
 
 int bl_run_child(const bl_program *p, int argc, char **argv)
 {
     bl_status st = BL_OK;
     bl_err e = {0};
-    child c = {.program = p};
+    child c = {0};
+    size_t made = 0;
     bool any_failed = false;
 
-    if (argc < 2) return 2;
+    if (argc != 1) return 2;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a child dies with its parent */
     if (getppid() != (pid_t)atol(argv[0])) return 130;
     BL_TRY(bl_arena_new(&c.arena, &e));
-    bl_spec_from from = {.file = "-", .limit = -1, .threads = -1, .batch_tokens = -1, .batch_size = -1};
-    BL_TRY(bl_spec_read(p, &from, &c.spec, &e));
-    BL_TRY(bl_plan_make(p, &c.spec, &(bl_plan_opts){.no_estimate = true, .many = true}, &c.plan, &e));
-    if (!(c.cell = bl_alloc(c.arena, c.plan->n_cells, sizeof *c.cell, &e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    for (size_t i = 0; i < c.plan->n_cells; i++)
-        if (asked_for(argc, argv, &c.plan->cell[i])) c.cell[c.n_cells++] = &c.plan->cell[i];
-    if (c.n_cells == 0) {
-        st = bl_fail(&e, BL_E_FORMAT,
-                     "no cell of the study has the identity it was planned with: a checkpoint or a data file changed");
-        goto out;
-    }
-
-    st = ready(&c, &c.plan->variant[c.cell[0]->variant], &e);
-    if (st == BL_E_INTERRUPTED) goto out;
-    if (st != BL_OK) { /* the variant cannot be made: none of its cells can */
-        for (size_t i = 0; i < c.n_cells; i++) failed(&c, c.cell[i], st, e.text);
-        any_failed = true;
-        st = BL_OK;
-        goto out;
-    }
-    for (size_t i = 0; i < c.n_cells; i++) {
+    BL_TRY(read_job(p, &c.job, &e));
+    BL_TRY(bl_run_log(c.job.spec.out, c.job.log, &e));
+    BL_TRY(bl_plan_open(&c.job.spec, c.job.name, c.job.compares, &c.plan, &e));
+    for (size_t i = 0; i < c.job.n_cells; i++) {
         e = (bl_err){0};
-        st = run_cell(&c, c.cell[i], &e);
+        st = as_planned(&c, &c.job.cell[i], &e);
+        if (st == BL_OK && made++ == 0) {
+            st = ready(&c, &e);
+            if (st != BL_OK && st != BL_E_INTERRUPTED) { /* the variant cannot be made: none of its cells can */
+                for (; i < c.job.n_cells; i++) failed(&c, i, st, e.text);
+                any_failed = true;
+                st = BL_OK;
+                break;
+            }
+        }
+        if (st == BL_OK) st = run_cell(&c, i, &e);
         if (st == BL_E_INTERRUPTED) goto out;
         if (st != BL_OK) {
-            failed(&c, c.cell[i], st, e.text);
+            failed(&c, i, st, e.text);
             any_failed = true;
         }
         st = BL_OK;
     }
 out:
-    if (st != BL_OK && st != BL_E_INTERRUPTED) event("error", NULL, "reason", e.text, 0, 0, 0);
+    if (st != BL_OK && st != BL_E_INTERRUPTED) event("error", NO_CELL, "reason", e.text, 0, 0, 0);
     bl_engine_free(c.engine);
     bl_tokenizer_close(c.tokenizer);
     bl_model_close(c.model);
     bl_checkpoint_close(c.variant);
     bl_backend_close(c.be);
     bl_plan_free(c.plan);
-    bl_spec_free(&c.spec);
+    bl_job_free(&c.job);
     bl_arena_free(c.arena);
+    bl_log_file(NULL, NULL);
     if (st == BL_E_INTERRUPTED) return 130;
     return st != BL_OK ? bl_exit_code(st) : any_failed;
 }

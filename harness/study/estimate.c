@@ -79,7 +79,7 @@ out:
     return st;
 }
 
-bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_err *e)
+bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, double *flops, bl_err *e)
 {
     enum { ROWS = 192, IN = 576, OUT = 768 };
     bl_status st = BL_OK;
@@ -90,7 +90,7 @@ bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_er
 
     if (threads == 0) threads = BL_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
     if (reference) threads = 1;
-    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1, .reference = reference}, &be, e));
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = device, .threads = 1, .reference = reference}, &be, e));
     const bl_format *f = bl_format_find("fp32");
     BL_TRY(bl_weight_new(be, f, &(bl_shape){.out = OUT, .in = IN}, &w, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)rows * (IN + OUT) * sizeof(float), &buf, e));

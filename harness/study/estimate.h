@@ -13,8 +13,10 @@ typedef struct bl_task_shape {
     bool stream;
 } bl_task_shape;
 bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e);
-/* Flop/s of the product of this machine: one thread is measured for a few milliseconds, times their number. */
-bl_status bl_estimate_rate(int64_t threads, bool reference, double *flops, bl_err *e);
+/* Flop/s of the product of a device (NULL: the best): one thread is measured for a few milliseconds, times their
+ * number.
+ */
+bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, double *flops, bl_err *e);
 /* Fills items, tokens, new_tokens and seconds of a cell; kl: the divergence from the base is computed too. */
 void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit,
                       bl_plan_cell *out);

@@ -1,14 +1,14 @@
-/* identity.c - what enters the hash of a variant and of a cell. Anything that could change a number does; batch,
- * threads and streaming cannot. */
+/* identity.c - what enters the hash of a variant and of a cell, ingredient by ingredient. */
 #include "identity.h"
 #include "kernels/base/fs.h"
 #include <string.h>
 
 static void add_config(bl_hasher *h, const bl_config *c)
 {
-    const int64_t ints[] = {c->dim,   c->ffn_dim, c->n_layers, c->n_heads,       c->n_kv_heads, c->head_dim,
-                            c->vocab, c->max_len, c->rope,     c->rope_original, c->tied};
+    const int64_t ints[] = {c->dim,     c->ffn_dim, c->n_layers, c->n_heads, c->n_kv_heads,    c->head_dim, c->vocab,
+                            c->max_len, c->bos,     c->eos,      c->rope,    c->rope_original, c->tied,     c->roles};
     const double reals[] = {c->eps, c->rope_theta, c->rope_factor, c->rope_low, c->rope_high};
+    bl_hash_text(h, c->arch->name);
     bl_hash_add(h, ints, sizeof ints);
     bl_hash_add(h, reals, sizeof reals);
 }
@@ -49,6 +49,28 @@ static bl_status gguf_tokenizer(const char *path, bl_hasher *h, bl_err *e)
     return BL_OK;
 }
 
+/* What readers of tokenizer.json and tokenizer.model look at beside it. */
+static bl_status files_beside(const char *path, bl_hasher *h, bl_err *e)
+{
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                                        "generation_config.json", "config.json"};
+    bl_status st = BL_OK;
+    const char *slash = strrchr(path, '/');
+    for (size_t i = 0; i < BL_COUNT(names) && st == BL_OK; i++) {
+        bl_map m = {.fd = -1};
+        char *at = bl_format_text(e, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, names[i]);
+        if (!at) return BL_E_NOMEM;
+        bool there = bl_exists(at);
+        bl_hash_text(h, there ? names[i] : NULL);
+        if (there && (st = bl_map_open(at, &m, e)) == BL_OK) {
+            bl_hash_of(h, bl_hash_bytes(m.data, m.size));
+            bl_map_close(&m);
+        }
+        bl_free(at);
+    }
+    return st;
+}
+
 bl_status bl_identity_tokenizer(const bl_checkpoint *c, bl_hash *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -64,59 +86,121 @@ bl_status bl_identity_tokenizer(const bl_checkpoint *c, bl_hash *out, bl_err *e)
         bl_hash_add(h, m.data, m.size);
         bl_map_close(&m);
     }
+    if (st == BL_OK && (kind == BL_TOK_JSON || kind == BL_TOK_SPM)) st = files_beside(path, h, e);
     *out = bl_hasher_end(h);
     return st;
 }
 
-bl_status bl_identity_variant(bl_checkpoint *c, bl_hash fingerprint, const bl_method_chain *m,
-                              const bl_calib_choice *calib, uint64_t seed, bl_hash *out, bl_err *e)
+bl_status bl_identity_model(const bl_checkpoint *c, bl_hash fingerprint, const char *numerics, bl_identity *id,
+                            bl_err *e)
 {
-    bl_status st = BL_OK;
     bl_hasher *h = bl_hasher_new(e);
-    bl_hash tokenizer;
-
     if (!h) return BL_E_NOMEM;
-    st = bl_identity_tokenizer(c, &tokenizer, e); /* the directory carries it */
-    bl_hash_text(h, "variant 1");
     bl_hash_of(h, fingerprint);
     add_config(h, bl_checkpoint_config(c));
-    if (st == BL_OK) bl_hash_of(h, tokenizer);
-    for (int i = 0; i < m->n && st == BL_OK; i++) {
-        bl_text options = {0};
-        bl_hash_text(h, m->stage[i].method->name);
-        bl_hash_u64(h, (uint64_t)m->stage[i].method->version);
-        st = bl_method_json(m->stage[i].method, m->stage[i].opts, &options, e);
-        if (st == BL_OK) bl_hash_text(h, options.s);
-        bl_text_free(&options);
-    }
-    bl_hash_u64(h, seed);
-    if (bl_chain_needs(m) != BL_NEED_NOTHING) {
-        bl_hash_text(h, calib->data);
-        bl_hash_add(h, (const int64_t[]){calib->n, calib->seqlen, calib->seed}, 3 * sizeof(int64_t));
-    }
-    *out = bl_hasher_end(h);
+    id->of[BL_OF_WEIGHTS] = bl_hasher_end(h);
+    id->of[BL_OF_NUMERICS] = bl_hash_bytes(numerics, strlen(numerics));
+    return bl_identity_tokenizer(c, &id->of[BL_OF_TOKENIZER], e);
+}
+
+/* One stage on top of the model that `parent` is the hash of. */
+static bl_status add_stage(const bl_method_choice *m, bl_hash calib, uint64_t seed, bl_hash parent, bl_hash *out,
+                           bl_err *e)
+{
+    bl_text options = {0};
+    bl_status st = bl_method_json(m->method, m->opts, &options, e);
+    bl_hasher *h = st == BL_OK ? bl_hasher_new(e) : NULL;
+    if (h) {
+        bl_hash_of(h, parent);
+        bl_hash_text(h, m->method->name);
+        bl_hash_u64(h, (uint64_t)m->method->version);
+        bl_hash_text(h, options.s);
+        bl_hash_u64(h, seed);
+        bl_hash_of(h, m->method->needs == BL_NEED_NOTHING ? (bl_hash){0} : calib);
+        *out = bl_hasher_end(h);
+    } else if (st == BL_OK) st = BL_E_NOMEM;
+    bl_text_free(&options);
     return st;
 }
 
-bl_status bl_identity_cell(const bl_plan *p, const bl_plan_cell *c, bl_hash *out, bl_err *e)
+bl_status bl_identity_variant(const bl_method_chain *m, const bl_calib_choice *calib, bl_hash calib_bytes,
+                              uint64_t seed, bl_hash *stage, bl_identity *id, bl_err *e)
 {
-    const bl_spec *s = p->spec;
-    const bl_task_choice *t = &s->task[c->task];
-    bl_hasher *h = bl_hasher_new(e);
-    bool has_base = false;
+    bl_status st = BL_OK;
+    bl_hash parent = {0}, alone = {0};
+    bl_hasher *h;
 
+    id->of[BL_OF_CALIBRATION] = (bl_hash){0};
+    if (bl_chain_needs(m) != BL_NEED_NOTHING) {
+        if (!(h = bl_hasher_new(e))) return BL_E_NOMEM;
+        bl_hash_text(h, calib->data);
+        bl_hash_add(h, (const int64_t[]){calib->n, calib->seqlen, calib->seed}, 3 * sizeof(int64_t));
+        bl_hash_of(h, calib_bytes);
+        id->of[BL_OF_CALIBRATION] = bl_hasher_end(h);
+    }
+    for (int i = 0; i < m->n; i++) BL_TRY(add_stage(&m->stage[i], (bl_hash){0}, seed, alone, &alone, e));
+    id->of[BL_OF_METHOD] = alone;
+    if (!(h = bl_hasher_new(e))) return BL_E_NOMEM;
+    bl_hash_text(h, "variant 2");
+    for (int i = 0; i < BL_OF_METHOD; i++) bl_hash_of(h, id->of[i]);
+    parent = bl_hasher_end(h);
+    for (int i = 0; i < m->n; i++) {
+        BL_TRY(add_stage(&m->stage[i], id->of[BL_OF_CALIBRATION], seed, parent, &stage[i], e));
+        parent = stage[i];
+    }
+out:
+    return st;
+}
+
+bl_status bl_identity_task(const bl_task_choice *t, bl_hash data, bl_identity *id, bl_err *e)
+{
+    bl_hasher *h = bl_hasher_new(e);
     if (!h) return BL_E_NOMEM;
-    for (size_t i = 0; i < s->n_methods; i++) has_base |= bl_chain_as_stored(&s->method[i]);
-    bl_hash_text(h, "cell 1");
-    bl_hash_of(h, p->variant[c->variant].hash);
     bl_hash_text(h, t->name);
     bl_hash_u64(h, (uint64_t)t->task->version);
     bl_hash_text(h, t->options);
-    bl_hash_of(h, p->task[c->task].data.hash);
-    bl_hash_u64(h, c->seed);
-    bl_hash_u64(h, (uint64_t)s->limit);
-    bl_hash_u64(h, s->no_bos);
-    bl_hash_u64(h, has_base && !s->no_kl && !p->variant[c->variant].base); /* whether it is compared with the base */
+    id->of[BL_OF_TASK] = bl_hasher_end(h);
+    id->of[BL_OF_DATA] = data;
+    return BL_OK;
+}
+
+bl_status bl_identity_cell(bl_hash variant, const bl_scoring *s, bl_identity *id, bl_hash *out, bl_err *e)
+{
+    bl_hasher *h = bl_hasher_new(e);
+    if (!h) return BL_E_NOMEM;
+    bl_hash_add(h, (const uint64_t[]){s->seed, (uint64_t)s->limit, s->no_bos, s->compared}, 4 * sizeof(uint64_t));
+    id->of[BL_OF_SCORING] = bl_hasher_end(h);
+    if (!(h = bl_hasher_new(e))) return BL_E_NOMEM;
+    bl_hash_text(h, "cell 2");
+    bl_hash_of(h, variant);
+    for (int i = BL_OF_TASK; i < BL_INGREDIENTS; i++) bl_hash_of(h, id->of[i]);
     *out = bl_hasher_end(h);
+    return BL_OK;
+}
+
+bl_status bl_identity_same(const bl_identity *planned, const bl_identity *found,
+                           const char *const subject[BL_INGREDIENTS], bl_err *e)
+{
+    static const struct {
+        const char *name;
+        bl_status st;
+    } what[BL_INGREDIENTS] = {
+        [BL_OF_WEIGHTS] = {"weights", BL_E_FORMAT},
+        [BL_OF_TOKENIZER] = {"tokenizer", BL_E_FORMAT},
+        [BL_OF_NUMERICS] = {"arithmetic", BL_E_INTERNAL},
+        [BL_OF_METHOD] = {"method", BL_E_INTERNAL},
+        [BL_OF_CALIBRATION] = {"calibration", BL_E_FORMAT},
+        [BL_OF_TASK] = {"task", BL_E_INTERNAL},
+        [BL_OF_DATA] = {"data", BL_E_FORMAT},
+        [BL_OF_SCORING] = {"scoring", BL_E_INTERNAL},
+    };
+    for (int i = 0; i < BL_INGREDIENTS; i++) {
+        char was[33], is[33];
+        if (bl_hash_equal(planned->of[i], found->of[i])) continue;
+        bl_hash_hex(planned->of[i], was);
+        bl_hash_hex(found->of[i], is);
+        return bl_fail(e, what[i].st, "%s: %s changed after it was planned: its hash was %.12s, now it is %.12s",
+                       what[i].name, subject[i] ? subject[i] : "", was, is);
+    }
     return BL_OK;
 }

@@ -3,14 +3,14 @@
 #include "kernels/base/fs.h"
 #include "results/cell.h"
 #include "estimate.h"
-#include "identity.h"
+#include "harness/data/sources.h"
 #include "harness/quant/apply.h"
 #include <fnmatch.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MANY_CELLS = 100000 };
+enum { MANY_CELLS = 100000, CALIB_SEQLEN = 2048 };
 
 /* ---- parts ---- */
 
@@ -23,18 +23,21 @@ static bl_status out_is_no_model(const bl_spec *s, const char *model_path, bl_er
     return BL_OK;
 }
 
-static bl_status open_models(bl_plan *p, bl_err *e)
+static bl_status open_models(bl_plan *p, const char *only_name, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
     bl_checkpoint_opts o = {.allow_nonfinite = s->allow_nonfinite, .tokenizer = s->tokenizer};
 
+    BL_TRY(bl_device_check(s->device, e));
+    p->numerics = bl_device_numerics(s->device);
     for (size_t i = 0; i < s->n_models; i++) {
         bl_plan_model *m = &p->model[i];
         BL_TRY(bl_checkpoint_open(s->model[i], &o, &m->ckpt, e));
         BL_TRY(out_is_no_model(s, bl_checkpoint_path(m->ckpt), e));
         BL_TRY(bl_checkpoint_fingerprint(m->ckpt, &m->fingerprint, e));
-        const char *name = bl_checkpoint_name(m->ckpt);
+        BL_TRY(bl_identity_model(m->ckpt, m->fingerprint, p->numerics, &m->id, e));
+        const char *name = only_name ? only_name : bl_checkpoint_name(m->ckpt);
         bool taken = false;
         for (size_t k = 0; k < i; k++) taken |= strcmp(p->model[k].name, name) == 0;
         if (taken) { /* two models of one name: the fingerprint tells them apart */
@@ -68,7 +71,7 @@ static bl_status open_tasks(bl_plan *p, bl_err *e)
                 st = BL_E_NOMEM;
                 goto out;
             }
-            st = BL_OK;
+            BL_TRY(bl_identity_task(&s->task[i], (bl_hash){0}, &t->id, e));
             continue;
         }
         if (st != BL_OK) {
@@ -76,6 +79,7 @@ static bl_status open_tasks(bl_plan *p, bl_err *e)
             bl_within(e, "task %s", s->task[i].name);
             goto out;
         }
+        BL_TRY(bl_identity_task(&s->task[i], t->data.hash, &t->id, e));
         t->there = true;
         there++;
         if (t->data.n == 0) {
@@ -88,6 +92,50 @@ out:
     return st;
 }
 
+/* The text that methods look at: its hash, and what it means for each model. */
+static bl_status open_calibration(bl_plan *p, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_spec *s = p->spec;
+    const char *who = NULL;
+    const bl_source *source;
+    bl_source_text text = {0};
+    bl_arena *a = NULL;
+
+    for (size_t k = 0; k < s->n_methods && !who; k++)
+        if (bl_chain_needs(&s->method[k]) != BL_NEED_NOTHING) who = s->method[k].text;
+    if (!who) return BL_OK;
+    if (!s->calib.data)
+        return bl_fail(e, BL_E_CONFIG,
+                       "method %s looks at calibration text; give --calib NAME, e.g. wikitext2:train; see: bitladder "
+                       "list texts",
+                       who);
+    BL_TRY(bl_source_for_calibration(s->calib.data, &source, e));
+    BL_TRY(bl_arena_new(&a, e));
+    st = source->load(&s->data, a, &text, e);
+    if (st != BL_OK) {
+        bl_within(e, "calibration text %s", source->id);
+        goto out;
+    }
+    p->calib_bytes = text.hash;
+    for (size_t m = 0; m < s->n_models; m++) {
+        int64_t longest = bl_checkpoint_config(p->model[m].ckpt)->max_len;
+        bl_calib_choice *c = &p->model[m].calib;
+        *c = s->calib;
+        if (c->seqlen == 0) c->seqlen = BL_MIN(longest, CALIB_SEQLEN);
+        if (c->seqlen > longest) {
+            st = bl_fail(e, BL_E_CONFIG,
+                         "%s: calibration windows of %lld tokens are longer than the model's %lld positions; give "
+                         "--calib-seqlen",
+                         p->model[m].name, (long long)c->seqlen, (long long)longest);
+            goto out;
+        }
+    }
+out:
+    bl_arena_free(a);
+    return st;
+}
+
 static bl_status make_variants(bl_plan *p, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -96,19 +144,62 @@ static bl_status make_variants(bl_plan *p, bl_err *e)
         for (size_t k = 0; k < s->n_methods; k++)
             for (size_t d = 0; d < s->n_seeds; d++) {
                 bl_plan_variant *v = &p->variant[p->n_variants++];
-                const char *notes;
-                *v = (bl_plan_variant){
-                    .model = m, .method = k, .seed = s->seed[d], .base = bl_chain_as_stored(&s->method[k])};
-                st = bl_quantize_check(p->model[m].ckpt, &s->method[k], &v->packed_bytes, &v->bits, &notes, p->arena,
-                                       e);
+                const bl_method_chain *method = &s->method[k];
+                *v = (bl_plan_variant){.model = m,
+                                       .method = k,
+                                       .seed = s->seed[d],
+                                       .base = bl_chain_as_stored(method),
+                                       .id = p->model[m].id};
+                st = bl_quantize_check(p->model[m].ckpt, method, &v->packed_bytes, &v->bits, &v->notes, p->arena, e);
                 if (st != BL_OK) {
-                    bl_within(e, "%s: method %s", p->model[m].name, s->method[k].text);
+                    bl_within(e, "%s: method %s", p->model[m].name, method->text);
                     goto out;
                 }
-                BL_TRY(bl_identity_variant(p->model[m].ckpt, p->model[m].fingerprint, &s->method[k], &s->calib, v->seed,
-                                           &v->hash, e));
+                if (!(v->stage = bl_alloc(p->arena, (size_t)method->n, sizeof *v->stage, e))) {
+                    st = BL_E_NOMEM;
+                    goto out;
+                }
+                BL_TRY(bl_identity_variant(method, &p->model[m].calib, p->calib_bytes, v->seed, v->stage, &v->id, e));
+                v->hash = v->stage[method->n - 1];
             }
 out:
+    return st;
+}
+
+/* ---- cells ---- */
+
+bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity *id, bl_hash *out, bl_err *e)
+{
+    const bl_spec *s = p->spec;
+    const bl_plan_variant *v = &p->variant[c->variant];
+    *id = v->id;
+    id->of[BL_OF_TASK] = p->task[c->task].id.of[BL_OF_TASK];
+    id->of[BL_OF_DATA] = p->task[c->task].id.of[BL_OF_DATA];
+    return bl_identity_cell(
+        v->hash,
+        &(bl_scoring){.seed = c->seed, .limit = s->limit, .no_bos = s->no_bos, .compared = p->compares && !v->base}, id,
+        out, e);
+}
+
+static void key_of(const bl_plan *p, const bl_plan_cell *c, char *out, size_t n)
+{
+    const bl_spec *s = p->spec;
+    snprintf(out, n, "%s/%s/%s/%llu", p->model[c->model].name, s->method[c->method].text, s->task[c->task].name,
+             (unsigned long long)c->seed);
+}
+
+/* Key, identity and file name of a cell whose indices are there. */
+static bl_status name_cell(const bl_plan *p, bl_plan_cell *c, const char *key, bl_err *e)
+{
+    bl_identity id;
+    bl_status st = bl_plan_identity(p, c, &id, &c->hash, e);
+    char *file = NULL;
+
+    if (st != BL_OK) return st;
+    if (!(c->key = bl_arena_str(p->arena, key, strlen(key), e)) || !(file = bl_cell_file(key, c->hash, e)) ||
+        !(c->file = bl_arena_str(p->arena, file, strlen(file), e)))
+        st = BL_E_NOMEM;
+    bl_free(file);
     return st;
 }
 
@@ -168,9 +259,9 @@ static bl_status make_cells(bl_plan *p, const bl_plan_opts *o, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
-    size_t all = 0;
 
-    for (size_t v = 0; v < p->n_variants; v++)
+    for (size_t v = 0; v < p->n_variants; v++) {
+        p->variant[v].first = p->n_cells;
         for (size_t t = 0; t < s->n_tasks; t++) {
             bl_plan_cell *c = &p->cell[p->n_cells];
             char key[1024];
@@ -178,27 +269,11 @@ static bl_status make_cells(bl_plan *p, const bl_plan_opts *o, bl_err *e)
                                 .method = p->variant[v].method,
                                 .task = t,
                                 .seed = p->variant[v].seed,
-                                .variant = v};
-            snprintf(key, sizeof key, "%s/%s/%s/%llu", p->model[c->model].name, s->method[c->method].text,
-                     s->task[t].name, (unsigned long long)c->seed);
-            all++;
+                                .variant = v,
+                                .planned = true};
+            key_of(p, c, key, sizeof key);
             if (!wanted(o->only, key)) continue;
-            if (!(c->key = bl_arena_str(p->arena, key, strlen(key), e))) {
-                st = BL_E_NOMEM;
-                goto out;
-            }
-            BL_TRY(bl_identity_cell(p, c, &c->hash, e));
-            char *file = bl_cell_file(key, c->hash, e);
-            if (!file) {
-                st = BL_E_NOMEM;
-                goto out;
-            }
-            c->file = bl_arena_str(p->arena, file, strlen(file), e);
-            bl_free(file);
-            if (!c->file) {
-                st = BL_E_NOMEM;
-                goto out;
-            }
+            BL_TRY(name_cell(p, c, key, e));
             c->state = bl_plan_look(p, c);
             if (!p->task[t].there && c->state != BL_CELL_DONE) {
                 c->state = BL_CELL_NA;
@@ -206,12 +281,51 @@ static bl_status make_cells(bl_plan *p, const bl_plan_opts *o, bl_err *e)
             }
             p->n_cells++;
         }
+        p->variant[v].n_cells = p->n_cells - p->variant[v].first;
+    }
     if (p->n_cells == 0) {
-        st = bl_fail(e, BL_E_CONFIG, "--only %s matches none of the %zu cells", o->only, all);
+        st = bl_fail(e, BL_E_CONFIG, "--only %s matches none of the %zu cells", o->only, p->n_variants * s->n_tasks);
         goto out;
     }
     BL_TRY(no_duplicates(p, e));
 out:
+    return st;
+}
+
+/* The base cell of every cell that is compared with one; those that --only leaves out are named all the same. */
+static bl_status find_bases(bl_plan *p, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_spec *s = p->spec;
+    size_t base = 0;
+    const bl_plan_cell **at = NULL; /* [models][seeds][tasks] */
+
+    if (!p->compares) return BL_OK;
+    while (!bl_chain_as_stored(&s->method[base])) base++;
+    if (!(at = bl_new(s->n_models * s->n_seeds * s->n_tasks, sizeof *at, e))) return BL_E_NOMEM;
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < p->n_cells; i++) {
+            bl_plan_cell *c = &p->cell[i];
+            const bl_plan_cell **b = &at[(c->model * s->n_seeds + c->variant % s->n_seeds) * s->n_tasks + c->task];
+            if (pass == 0 && c->method == base) *b = c;
+            if (pass == 0 || p->variant[c->variant].base) continue;
+            if (!*b) {
+                char key[1024];
+                bl_plan_cell *other = bl_alloc(p->arena, 1, sizeof *other, e);
+                if (!other) {
+                    st = BL_E_NOMEM;
+                    goto out;
+                }
+                *other = (bl_plan_cell){.model = c->model, .method = base, .task = c->task, .seed = c->seed};
+                other->variant = (c->model * s->n_methods + base) * s->n_seeds + c->variant % s->n_seeds;
+                key_of(p, other, key, sizeof key);
+                BL_TRY(name_cell(p, other, key, e));
+                *b = other;
+            }
+            c->base = *b;
+        }
+out:
+    bl_free(at);
     return st;
 }
 
@@ -221,13 +335,11 @@ static bl_status estimates(bl_plan *p, bl_err *e)
     const bl_spec *s = p->spec;
     double rate = 0;
     bl_task_shape *shape = bl_alloc(p->arena, s->n_tasks, sizeof *shape, e);
-    bool has_base = false;
 
     if (!shape) return BL_E_NOMEM;
-    BL_TRY(bl_estimate_rate(s->threads, s->kernel_ref, &rate, e));
+    BL_TRY(bl_estimate_rate(s->device, s->threads, s->kernel_ref, &rate, e));
     for (size_t t = 0; t < s->n_tasks; t++)
         if (p->task[t].there) BL_TRY(bl_estimate_task(s->task[t].task, &p->task[t].data, s->limit, &shape[t], e));
-    for (size_t k = 0; k < s->n_methods; k++) has_base |= bl_chain_as_stored(&s->method[k]);
     for (size_t v = 0; v < p->n_variants; v++) {
         bl_plan_variant *w = &p->variant[v];
         const bl_config *c = bl_checkpoint_config(p->model[w->model].ckpt);
@@ -238,7 +350,7 @@ static bl_status estimates(bl_plan *p, bl_err *e)
         bl_plan_cell *c = &p->cell[i];
         const bl_config *config = bl_checkpoint_config(p->model[c->model].ckpt);
         if (!p->task[c->task].there) continue;
-        bool kl = has_base && !s->no_kl && !p->variant[c->variant].base;
+        bool kl = p->compares && !p->variant[c->variant].base;
         bl_estimate_cell(config, &shape[c->task], rate, kl, s->limit, c);
         c->peak_bytes = bl_estimate_peak(config, s, &p->variant[c->variant], c, &shape[c->task], kl);
         p->disk_need += 1 << 20;
@@ -250,13 +362,43 @@ out:
     return st;
 }
 
-bl_status bl_plan_make(const bl_program *program, const bl_spec *s, const bl_plan_opts *o, bl_plan **out, bl_err *e)
+bl_status bl_plan_open(const bl_spec *s, const char *name, bool compares, bl_plan **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_arena *a = NULL;
     bl_plan *p = NULL;
+
+    BL_TRY(bl_arena_new(&a, e));
+    if (!(p = bl_alloc(a, 1, sizeof *p, e))) {
+        bl_arena_free(a);
+        return BL_E_NOMEM;
+    }
+    p->arena = a;
+    p->spec = s;
+    p->compares = compares;
+    if (!(p->model = bl_alloc(a, s->n_models, sizeof *p->model, e)) ||
+        !(p->task = bl_alloc(a, s->n_tasks, sizeof *p->task, e)) ||
+        !(p->variant = bl_alloc(a, s->n_models * s->n_methods * s->n_seeds, sizeof *p->variant, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(open_models(p, name, e));
+    BL_TRY(open_calibration(p, e));
+    BL_TRY(make_variants(p, e));
+    BL_TRY(open_tasks(p, e));
+    *out = p;
+    p = NULL;
+out:
+    bl_plan_free(p);
+    return st;
+}
+
+bl_status bl_plan_make(const bl_spec *s, const bl_plan_opts *o, bl_plan **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_plan *p = NULL;
     uint64_t variants, cells;
-    (void)program;
+    bool has_base = false;
 
     if (__builtin_mul_overflow((uint64_t)s->n_models * s->n_methods, (uint64_t)s->n_seeds, &variants) ||
         __builtin_mul_overflow(variants, (uint64_t)s->n_tasks, &cells) || (cells > MANY_CELLS && !o->many))
@@ -264,30 +406,19 @@ bl_status bl_plan_make(const bl_program *program, const bl_spec *s, const bl_pla
             e, BL_E_CONFIG,
             "%zu models x %zu methods x %zu seeds x %zu tasks are more than %d cells; pass --many if that is meant",
             s->n_models, s->n_methods, s->n_seeds, s->n_tasks, MANY_CELLS);
-    BL_TRY(bl_arena_new(&a, e));
-    if (!(p = bl_alloc(a, 1, sizeof *p, e))) {
+    for (size_t k = 0; k < s->n_methods; k++) has_base |= bl_chain_as_stored(&s->method[k]);
+    BL_TRY(bl_plan_open(s, NULL, has_base && !s->no_kl, &p, e));
+    if (!(p->cell = bl_alloc(p->arena, cells, sizeof *p->cell, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    p->arena = a;
-    p->spec = s;
-    if (!(p->model = bl_alloc(a, s->n_models, sizeof *p->model, e)) ||
-        !(p->task = bl_alloc(a, s->n_tasks, sizeof *p->task, e)) ||
-        !(p->variant = bl_alloc(a, variants, sizeof *p->variant, e)) ||
-        !(p->cell = bl_alloc(a, cells, sizeof *p->cell, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    BL_TRY(open_models(p, e));
-    BL_TRY(make_variants(p, e));
-    BL_TRY(open_tasks(p, e));
     BL_TRY(make_cells(p, o, e));
+    BL_TRY(find_bases(p, e));
     if (!o->no_estimate) BL_TRY(estimates(p, e));
     *out = p;
     p = NULL;
 out:
-    if (p) bl_plan_free(p);
-    else if (st != BL_OK) bl_arena_free(a);
+    bl_plan_free(p);
     return st;
 }
 

@@ -1,7 +1,7 @@
 /* plan.h - the cells of a study: their keys, identities, what is done, and what memory and time the rest takes. */
 #ifndef BL_PLAN_H
 #define BL_PLAN_H
-#include "spec.h"
+#include "identity.h"
 
 typedef enum bl_cell_state {
     BL_CELL_OPEN,
@@ -15,6 +15,8 @@ typedef struct bl_plan_cell {
     size_t variant;
     char *key, *file; /* file: without ending */
     bl_hash hash;
+    const struct bl_plan_cell *base; /* the cell it is compared with; NULL: none */
+    bool planned;                    /* one of plan->cell; false: a base that --only leaves out */
     bl_cell_state state;
     const char *reason;    /* NA, FAILED */
     int64_t items, tokens; /* estimates of what is scored; items -1: unknown */
@@ -25,33 +27,40 @@ typedef struct bl_plan_cell {
 typedef struct bl_plan_variant {
     size_t model, method;
     uint64_t seed;
-    bl_hash hash;
+    bl_identity id;        /* the model's ingredients, method, calibration */
+    bl_hash *stage;        /* [stages of the method] the model after each; directories of that name hold it */
+    bl_hash hash;          /* the last of them */
+    size_t first, n_cells; /* its cells: plan->cell[first] and after */
     bool base;
     double seconds;       /* estimate of making it */
     int64_t packed_bytes; /* tensor data */
     double bits;          /* per weight of the block linears */
+    const char *notes;    /* of the method, for the row; NULL */
 } bl_plan_variant;
 typedef struct bl_plan_model {
     bl_checkpoint *ckpt;
     bl_hash fingerprint;
     const char *name;
+    bl_identity id;        /* weights, tokenizer, numerics */
+    bl_calib_choice calib; /* as the spec says, for this model; data NULL: no method of the study needs it */
 } bl_plan_model;
 typedef struct bl_plan_task {
     bl_task_data data;
     bool there;
     const char *missing;
-    double bytes_per_item;
-    double gen_bytes;
-    int64_t items;
+    bl_identity id; /* task, data */
 } bl_plan_task;
 typedef struct bl_plan {
     const bl_spec *spec; /* lent */
     bl_plan_model *model;
     bl_plan_task *task;
     bl_plan_variant *variant;
-    size_t n_variants;
+    size_t n_variants; /* in the order of the spec: model, method, seed */
     bl_plan_cell *cell;
-    size_t n_cells; /* in the order of the spec: model, method, seed, task */
+    size_t n_cells;       /* in the order of their variants, then tasks */
+    bool compares;        /* there is a base, and divergence is wanted: cells of other variants are compared with it */
+    const char *numerics; /* class of the device */
+    bl_hash calib_bytes;  /* of the calibration text */
     uint64_t disk_free, disk_need;
     bl_arena *arena;
 } bl_plan;
@@ -62,8 +71,13 @@ typedef struct bl_plan_opts {
 } bl_plan_opts; /* only: comma list of globs over keys; many: more than 100,000 cells */
 /* Everything that can be refused before work is refused here. Reads no weights (fingerprints are cached) and opens no
  * tokenizer. */
-bl_status bl_plan_make(const bl_program *p, const bl_spec *s, const bl_plan_opts *o, bl_plan **out, bl_err *e);
+bl_status bl_plan_make(const bl_spec *s, const bl_plan_opts *o, bl_plan **out, bl_err *e);
+/* The same without cells: the models, tasks and variants of a spec. `name`: what its only model is called (NULL: its
+ * own name); `compares` as above. */
+bl_status bl_plan_open(const bl_spec *s, const char *name, bool compares, bl_plan **out, bl_err *e);
 void bl_plan_free(bl_plan *p);
+/* All ingredients of a cell, and the hash over them. */
+bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity *id, bl_hash *out, bl_err *e);
 /* plan.json, and the text of the verb. */
 bl_status bl_plan_json(const bl_plan *p, bl_text *out, bl_err *e);
 void bl_plan_text(const bl_plan *p, bl_text *out);

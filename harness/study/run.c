@@ -3,6 +3,7 @@
 #include "run.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"
+#include "job.h"
 #include "progress.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -23,10 +24,14 @@ typedef struct run {
     const bl_plan *plan;
     const bl_run_opts *opts;
     bl_progress progress;
-    bool *settled; /* [cells] done, n/a, or tried in this run */
+    bool *closed;     /* [cells] done, n/a, or tried in this run */
+    uint64_t *looked; /* [cells] the round in which the directory was asked about it last */
+    uint64_t round;   /* over the variants; a cell is looked up once a round at most */
     size_t n_failed;
     struct timespec began;
-    bl_plan_cell *now; /* the cell the child works on */
+    bl_plan_cell *const *cell; /* those of the child that runs */
+    size_t n_cells;
+    bl_plan_cell *now; /* the one it works on */
     double now_since;
     bool interrupted;
 } run;
@@ -63,74 +68,25 @@ void bl_run_note_failure(const bl_plan *p, const bl_plan_cell *c, const char *st
 
 /* ---- one child ---- */
 
-/* The study that the child needs: all models (their names must come out the same), the base and this method, the tasks
- * of these cells. */
-static bl_status child_spec(const run *r, bl_plan_cell *const *cell, size_t n, bl_text *out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_spec *s = r->spec;
-    bl_spec part = *s;
-    bl_method_chain *method = bl_new(s->n_methods, sizeof *method, e);
-    bl_task_choice *task = bl_new(s->n_tasks, sizeof *task, e);
-
-    if (!method || !task) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    part.method = method;
-    part.task = task;
-    part.seed = &cell[0]->seed;
-    part.n_seeds = 1;
-    part.n_methods = part.n_tasks = 0;
-    for (size_t i = 0; i < s->n_methods; i++)
-        if (i == cell[0]->method || bl_chain_as_stored(&s->method[i])) method[part.n_methods++] = s->method[i];
-    for (size_t t = 0; t < s->n_tasks; t++)
-        for (size_t i = 0; i < n; i++)
-            if (cell[i]->task == t) {
-                task[part.n_tasks++] = s->task[t];
-                break;
-            }
-    st = bl_spec_print(&part, out, e);
-out:
-    bl_free(method);
-    bl_free(task);
-    return st;
-}
-
-static bl_status spawn(const run *r, bl_plan_cell *const *cell, size_t n, pid_t *pid, int *events, bl_err *e)
+static bl_status spawn(const run *r, pid_t *pid, int *events, bl_err *e)
 {
     bl_status st = BL_OK;
     int in[2] = {-1, -1}, out[2] = {-1, -1}, err;
-    bl_text spec = {0};
-    bl_arena *a = NULL;
-    char **argv, parent[32];
+    bl_text job = {0};
+    char parent[32];
+    char *const argv[] = {(char *)(uintptr_t)r->opts->program, (char *)(uintptr_t) "internal",
+                          (char *)(uintptr_t) "variant", parent, NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
 
     posix_spawn_file_actions_init(&files);
     posix_spawnattr_init(&attr);
-    BL_TRY(bl_arena_new(&a, e));
-    BL_TRY(child_spec(r, cell, n, &spec, e));
+    BL_TRY(bl_job_print(r->plan, r->cell, r->n_cells, r->opts->log, &job, e));
     if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) {
         st = bl_fail(e, BL_E_IO, "pipe: %s", strerror(errno));
         goto out;
     }
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
-    if (!(argv = bl_alloc(a, n + 5, sizeof *argv, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    argv[0] = (char *)(uintptr_t)r->opts->program;
-    argv[1] = (char *)(uintptr_t) "internal";
-    argv[2] = (char *)(uintptr_t) "variant";
-    argv[3] = parent;
-    for (size_t i = 0; i < n; i++) {
-        if (!(argv[4 + i] = bl_alloc(a, 33, 1, e))) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-        bl_hash_hex(cell[i]->hash, argv[4 + i]);
-    }
     posix_spawn_file_actions_adddup2(&files, in[0], STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&files, out[1], STDOUT_FILENO);
     posix_spawnattr_setflags(&attr,
@@ -143,8 +99,8 @@ static bl_status spawn(const run *r, bl_plan_cell *const *cell, size_t n, pid_t 
     }
     close(in[0]);
     in[0] = -1;
-    for (size_t at = 0; at < spec.n;) {
-        ssize_t k = write(in[1], spec.s + at, spec.n - at);
+    for (size_t at = 0; at < job.n;) {
+        ssize_t k = write(in[1], job.s + at, job.n - at);
         if (k < 0 && errno == EINTR) continue;
         if (k <= 0) break; /* the child is gone: its exit tells */
         at += (size_t)k;
@@ -158,25 +114,22 @@ out:
     }
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attr);
-    bl_text_free(&spec);
-    bl_arena_free(a);
+    bl_text_free(&job);
     return st;
 }
 
-static bl_plan_cell *cell_of(const run *r, const char *key)
-{
-    for (size_t i = 0; i < r->plan->n_cells; i++)
-        if (strcmp(r->plan->cell[i].key, key) == 0) return &r->plan->cell[i];
-    return NULL;
-}
+static size_t index_of(const run *r, const bl_plan_cell *c) { return (size_t)(c - r->plan->cell); }
 
-static void settle(run *r, bl_plan_cell *c, const char *what, bool failed)
+/* Nothing more is done about this cell. */
+static void close_cell(run *r, const bl_plan_cell *c, const char *what, bool failed)
 {
-    size_t i = (size_t)(c - r->plan->cell);
-    if (r->settled[i]) return;
-    r->settled[i] = true;
+    size_t i = index_of(r, c);
+    double s = bl_now() - r->now_since;
+    if (r->closed[i]) return;
+    r->closed[i] = true;
     r->n_failed += failed;
-    bl_progress_cell(&r->progress, c->key, what, bl_now() - r->now_since, c->seconds);
+    bl_log(BL_LOG_INFO, "cell=%s status=%s s=%.2f said=\"%s\"", c->key, failed ? "failed" : "done", s, what);
+    bl_progress_cell(&r->progress, c->key, what, s, c->seconds);
     r->now_since = bl_now();
 }
 
@@ -184,20 +137,20 @@ static void settle(run *r, bl_plan_cell *c, const char *what, bool failed)
 static void heard(run *r, char *line, bl_text *error)
 {
     bl_json *doc = NULL;
-    const char *what = "", *key = NULL, *text = NULL;
-    int64_t done = 0, all = 0;
+    const char *what = "", *text = NULL;
+    int64_t done = 0, all = 0, i = -1;
     double rate = 0;
     char said[400];
 
     if (bl_json_parse(line, strlen(line), "child", BL_JSON_PLAIN, &doc, NULL) != BL_OK) return;
     bl_json_get_str(doc, "event", &what, NULL);
-    if (bl_json_get(doc, "cell")) bl_json_get_str(doc, "cell", &key, NULL);
+    if (bl_json_get(doc, "cell")) bl_json_get_int(doc, "cell", &i, NULL);
     if (bl_json_get(doc, "all")) {
         bl_json_get_int(doc, "done", &done, NULL);
         bl_json_get_int(doc, "all", &all, NULL);
         bl_json_get_real(doc, "rate", &rate, NULL);
     }
-    bl_plan_cell *c = key ? cell_of(r, key) : NULL;
+    bl_plan_cell *c = i >= 0 && (size_t)i < r->n_cells ? r->cell[i] : NULL;
     if (strcmp(what, "start") == 0 && c) {
         r->now = c;
         r->now_since = bl_now();
@@ -207,13 +160,13 @@ static void heard(run *r, char *line, bl_text *error)
     if (strcmp(what, "done") == 0 && c) {
         bl_json_get_str(doc, "headline", &text, NULL);
         snprintf(said, sizeof said, "%s", text ? text : "done");
-        settle(r, c, said, false);
+        close_cell(r, c, said, false);
         r->now = NULL;
     }
     if (strcmp(what, "failed") == 0 && c) {
         bl_json_get_str(doc, "reason", &text, NULL);
         snprintf(said, sizeof said, "failed: %s", text ? text : "");
-        settle(r, c, said, true);
+        close_cell(r, c, said, true);
         r->now = NULL;
     }
     if (strcmp(what, "error") == 0) {
@@ -261,9 +214,11 @@ static bl_status run_child(run *r, bl_plan_cell **cell, size_t n, bl_err *e)
     bl_text error = {0};
     char reason[512];
 
+    r->cell = cell;
+    r->n_cells = n;
     r->now = NULL;
     r->now_since = bl_now();
-    BL_TRY(spawn(r, cell, n, &pid, &fd, e));
+    BL_TRY(spawn(r, &pid, &fd, e));
     listen_to(r, pid, fd, &error);
     close(fd);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
@@ -276,18 +231,18 @@ static bl_status run_child(run *r, bl_plan_cell **cell, size_t n, bl_err *e)
                  strsignal(WTERMSIG(status)));
     else if (error.n) snprintf(reason, sizeof reason, "%s", error.s);
     else snprintf(reason, sizeof reason, "its process ended with exit code %d", WEXITSTATUS(status));
-    for (size_t i = 0; i < n;
-         i++) { /* the running cell; all that are left when none was, so that nothing is tried for ever */
+    /* The running cell; all that are left when none was, so that nothing is tried for ever. */
+    for (size_t i = 0; i < n; i++) {
         if (r->now && cell[i] != r->now) continue;
-        if (r->settled[cell[i] - r->plan->cell]) continue;
+        if (r->closed[index_of(r, cell[i])]) continue;
         char said[600];
         if (bl_plan_look(r->plan, cell[i]) == BL_CELL_DONE) {
-            settle(r, cell[i], "done", false);
+            close_cell(r, cell[i], "done", false);
             continue;
         }
         bl_run_note_failure(r->plan, cell[i], "failed", reason);
         snprintf(said, sizeof said, "failed: %s", reason);
-        settle(r, cell[i], said, true);
+        close_cell(r, cell[i], said, true);
     }
 out:
     bl_text_free(&error);
@@ -295,6 +250,8 @@ out:
 }
 
 /* ---- the matrix ---- */
+
+enum { SHORT_PAUSE = 50000000, LONG_PAUSE = 800000000 }; /* nanoseconds, between looks at what others do */
 
 /* A shard that does not check is set aside and computed again (F24). */
 static void set_corrupt_aside(const run *r, const bl_plan_cell *c)
@@ -315,106 +272,116 @@ static bool later(const struct timespec *a, const struct timespec *b)
     return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
 }
 
-/* Settled by somebody else since this run began: done, or failed there. */
-static bool look(run *r, size_t i)
+/* Whether this cell is closed; the directory is asked, once a round, what somebody else has done since this run began.
+ */
+static bool look(run *r, const bl_plan_cell *c)
 {
-    bl_plan_cell *c = &r->plan->cell[i];
-    if (r->settled[i]) return true;
+    size_t i = index_of(r, c);
+    if (r->closed[i] || r->looked[i] == r->round) return r->closed[i];
+    r->looked[i] = r->round;
+    if (r->opts->n_looks) ++*r->opts->n_looks;
     bl_cell_state state = bl_plan_look(r->plan, c);
     if (state == BL_CELL_FAILED) {
         struct stat sb;
         char *path = bl_format_text(NULL, "%s/%s.failed.json", r->spec->out, c->file);
         if (path && stat(path, &sb) == 0 && later(&sb.st_mtim, &r->began)) {
-            r->settled[i] = true;
+            r->closed[i] = true;
             r->n_failed++;
             bl_progress_cell(&r->progress, c->key, "failed in another run", 0, c->seconds);
         }
         bl_free(path);
     } else if (state == BL_CELL_DONE) {
-        r->settled[i] = true;
+        r->closed[i] = true;
         bl_progress_cell(&r->progress, c->key, "done", 0, c->seconds);
     }
-    return r->settled[i];
+    return r->closed[i];
 }
 
-static bool base_is_settled(run *r, const bl_plan_cell *c)
+static bool waits(run *r, const bl_plan_cell *c) { return c->base && c->base->planned && !look(r, c->base); }
+
+/* As far as this run knows, without asking for the variant's own cells: some are open, some of those could start. */
+static void known(run *r, const bl_plan_variant *v, bool *open, bool *could)
 {
-    if (r->spec->no_kl || r->plan->variant[c->variant].base) return true;
-    for (size_t i = 0; i < r->plan->n_cells; i++) {
-        const bl_plan_cell *b = &r->plan->cell[i];
-        if (r->plan->variant[b->variant].base && b->model == c->model && b->task == c->task && b->seed == c->seed &&
-            !look(r, i))
-            return false;
+    *open = *could = false;
+    for (size_t i = v->first; i < v->first + v->n_cells && !*could; i++) {
+        if (r->closed[i]) continue;
+        *open = true;
+        *could = !waits(r, &r->plan->cell[i]);
     }
-    return true;
 }
 
-/* Cells of variant v that can run now. */
-static size_t ready_cells(run *r, size_t v, bl_plan_cell **out, bool *open)
+/* Runs what can run of one variant. *open: there is more to do; *moved: something was done. */
+static bl_status one_variant(run *r, const bl_plan_variant *v, bl_plan_cell **cell, bool *open, bool *moved, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_lock *lock = NULL;
+    char hex[33];
+    bool could;
+    size_t n = 0;
+
+    known(r, v, open, &could);
+    if (!could) return BL_OK;
+    bl_hash_hex(v->hash, hex);
+    char *path = bl_format_text(e, "%s/.lock-%s", r->spec->out, hex);
+    if (!path) return BL_E_NOMEM;
+    st = bl_lock_take(path, &lock, e);
+    bl_free(path);
+    if (st != BL_OK) return st == BL_E_BUSY ? BL_OK : st;
+    r->round++; /* nobody else can change it now */
+    for (size_t i = v->first; i < v->first + v->n_cells; i++) {
+        bl_plan_cell *c = &r->plan->cell[i];
+        if (!look(r, c) && !waits(r, c)) cell[n++] = c;
+    }
+    for (size_t i = 0; i < n; i++) set_corrupt_aside(r, cell[i]);
+    if (n > 0) {
+        st = run_child(r, cell, n, e);
+        *moved = true;
+    }
+    known(r, v, open, &could);
+    bl_lock_free(lock);
+    return st;
+}
+
+/* Base variants first, since the others wait for them. */
+static void in_turn(const bl_plan *p, size_t *variant)
 {
     size_t n = 0;
-    for (size_t i = 0; i < r->plan->n_cells; i++) {
-        bl_plan_cell *c = &r->plan->cell[i];
-        if (c->variant != v || look(r, i)) continue;
-        *open = true;
-        if (base_is_settled(r, c)) out[n++] = c;
-    }
-    return n;
+    for (int base = 1; base >= 0; base--)
+        for (size_t v = 0; v < p->n_variants; v++)
+            if (p->variant[v].base == base) variant[n++] = v;
 }
 
 static bl_status all_variants(run *r, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_plan_cell **cell = bl_new(r->plan->n_cells, sizeof *cell, e);
-    bool open = true, *finished = bl_new(r->plan->n_variants, sizeof *finished, e);
+    size_t n = r->plan->n_variants, *left = bl_new(n, sizeof *left, e);
+    bl_plan_cell **cell = bl_new(r->plan->spec->n_tasks, sizeof *cell, e);
 
-    if (!cell || !finished) {
+    if (!cell || !left) {
         st = BL_E_NOMEM;
         goto out;
     }
-    while (open && !r->interrupted) {
+    in_turn(r->plan, left);
+    for (long pause = SHORT_PAUSE; n > 0 && !r->interrupted;) {
         bool moved = false;
-        open = false;
-        for (size_t v = 0; v < r->plan->n_variants && !r->interrupted; v++) {
-            bl_lock *lock = NULL;
-            char hex[33];
-            bool mine = false;
-            if (finished[v]) continue;
-            size_t n = ready_cells(r, v, cell, &mine);
-            finished[v] = !mine;
-            open |= mine;
-            if (n == 0) continue;
-            bl_hash_hex(r->plan->variant[v].hash, hex);
-            char *path = bl_format_text(e, "%s/.lock-%s", r->spec->out, hex);
-            if (!path) {
-                st = BL_E_NOMEM;
-                goto out;
-            }
-            st = bl_lock_take(path, &lock, e);
-            bl_free(path);
-            if (st == BL_E_BUSY) {
-                st = BL_OK;
-                continue;
-            }
-            if (st != BL_OK) goto out;
-            mine = false;
-            n = ready_cells(r, v, cell, &mine); /* again, now that nobody else can change it */
-            for (size_t i = 0; i < n; i++) set_corrupt_aside(r, cell[i]);
-            if (n > 0) {
-                st = run_child(r, cell, n, e);
-                moved = true;
-            }
-            bl_lock_free(lock);
-            if (st != BL_OK) goto out;
+        size_t kept = 0;
+        r->round++;
+        for (size_t i = 0; i < n; i++) {
+            bool open = false;
+            if (!r->interrupted) BL_TRY(one_variant(r, &r->plan->variant[left[i]], cell, &open, &moved, e));
+            if (open) left[kept++] = left[i];
         }
-        if (open && !moved && !r->interrupted) {
+        n = kept;
+        if (moved) pause = SHORT_PAUSE;
+        else if (n > 0 && !r->interrupted) { /* others work on them */
             if (bl_interrupted()) r->interrupted = true;
-            nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+            nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
+            pause = BL_MIN(2 * pause, LONG_PAUSE);
         }
     }
 out:
     bl_free(cell);
-    bl_free(finished);
+    bl_free(left);
     return st;
 }
 
@@ -423,18 +390,27 @@ static void n_a_cells(run *r)
     for (size_t i = 0; i < r->plan->n_cells; i++) {
         bl_plan_cell *c = &r->plan->cell[i];
         if (c->state == BL_CELL_DONE) {
-            r->settled[i] = true;
+            r->closed[i] = true;
             r->progress.finished++;
         }
         if (c->state != BL_CELL_NA) continue;
         char said[400];
         bl_run_note_failure(r->plan, c, "n/a", c->reason);
         snprintf(said, sizeof said, "n/a: %s", c->reason);
-        settle(r, c, said, true);
+        close_cell(r, c, said, true);
     }
 }
 
-bl_status bl_run_study(const bl_program *p, const bl_spec *s, const bl_run_opts *o, int *exit_code, bl_err *e)
+bl_status bl_run_log(const char *out, bl_log_level level, bl_err *e)
+{
+    char *path = bl_join(out, "log.txt", e);
+    bl_log_set(level);
+    bl_status st = path ? bl_log_file(path, e) : BL_E_NOMEM;
+    bl_free(path);
+    return st;
+}
+
+bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
     run r = {
@@ -448,11 +424,13 @@ bl_status bl_run_study(const bl_program *p, const bl_spec *s, const bl_run_opts 
 
     if (!s->out) return bl_fail(e, BL_E_CONFIG, "no output directory; give --out DIR or \"out\"");
     clock_gettime(CLOCK_REALTIME_COARSE, &r.began); /* the clock of file times */
-    BL_TRY(bl_plan_make(p, s, &o->plan, &plan, e));
+    BL_TRY(bl_plan_make(s, &o->plan, &plan, e));
     BL_TRY(bl_dir_usable(s->out, e));
     bl_clean_temps(s->out);
     r.plan = plan;
-    if (!(r.settled = bl_new(plan->n_cells, sizeof *r.settled, e))) {
+    BL_TRY(bl_run_log(s->out, o->log, e));
+    if (!(r.closed = bl_new(plan->n_cells, sizeof *r.closed, e)) ||
+        !(r.looked = bl_new(plan->n_cells, sizeof *r.looked, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -465,6 +443,8 @@ bl_status bl_run_study(const bl_program *p, const bl_spec *s, const bl_run_opts 
     for (size_t i = 0; i < plan->n_cells; i++)
         if (plan->cell[i].state == BL_CELL_OPEN || plan->cell[i].state == BL_CELL_FAILED)
             estimate += plan->cell[i].seconds;
+    bl_log(BL_LOG_INFO, "run=%s cells=%zu variants=%zu device=%s numerics=%s", s->out, plan->n_cells, plan->n_variants,
+           s->device ? s->device : "best", plan->numerics);
     bl_progress_begin(&r.progress, plan->n_cells, estimate, o->quiet);
     r.now_since = bl_now();
     n_a_cells(&r);
@@ -479,8 +459,10 @@ bl_status bl_run_study(const bl_program *p, const bl_spec *s, const bl_run_opts 
     else if (!o->quiet) fprintf(stderr, "all %zu cells are done; next: bitladder table %s\n", plan->n_cells, s->out);
 out:
     bl_free(path);
-    bl_free(r.settled);
+    bl_free(r.closed);
+    bl_free(r.looked);
     bl_text_free(&json);
     bl_plan_free(plan);
+    bl_log_file(NULL, NULL);
     return st;
 }

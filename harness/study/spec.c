@@ -15,11 +15,20 @@ typedef struct reader {
 static const char *const keys[] = {"models",          "methods",   "tasks",  "seeds",      "calib",
                                    "limit",           "out",       "data",   "threads",    "batch_tokens",
                                    "batch_size",      "stream",    "no_bos", "kernel_ref", "kl",
-                                   "allow_nonfinite", "tokenizer", "device", NULL};
+                                   "allow_nonfinite", "tokenizer", "device", "mem_limit",  NULL};
+
+const bl_spec_from bl_spec_nothing = {.limit = -1,
+                                      .threads = -1,
+                                      .batch_tokens = -1,
+                                      .batch_size = -1,
+                                      .mem_limit = -1,
+                                      .calib_n = -1,
+                                      .calib_seqlen = -1,
+                                      .calib_seed = -1};
 
 /* ---- lists ---- */
 
-enum { MOST_METHODS = 100000 }; /* a few lists of options multiply to any number */
+enum { MOST_METHODS = 100000, CALIB_WINDOWS = 128 }; /* a few lists of options multiply to any number */
 
 /* list[n] with room for one more; it doubles, since what the arena gave out before stays there. */
 static bl_status room(bl_arena *a, void *list, size_t n, size_t size, bl_err *e)
@@ -257,6 +266,31 @@ static bl_status each(reader *r, const char *list, bl_status (*add)(reader *, co
 out:
     return st;
 }
+/* Bytes of the first piece of a list of paths: the longest that exists, else up to the first comma. */
+static size_t path_piece(const char *list)
+{
+    size_t best = strcspn(list, ",");
+    for (size_t n = best; list[n];) {
+        n += 1 + strcspn(list + n + 1, ",");
+        char *path = bl_strndup(list, n, NULL);
+        if (path && bl_exists(path)) best = n;
+        bl_free(path);
+    }
+    return best;
+}
+static bl_status each_path(reader *r, const char *list, bl_status (*add)(reader *, const char *, size_t, bl_err *),
+                           bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (const char *p = list;; p++) {
+        size_t n = path_piece(p);
+        BL_TRY(add(r, p, n, e));
+        p += n;
+        if (!*p) break;
+    }
+out:
+    return st;
+}
 static bl_status method_piece(reader *r, const char *text, size_t n, bl_err *e)
 {
     char *copy = bl_arena_str(r->spec->arena, text, n, e);
@@ -379,6 +413,15 @@ out:
     return st;
 }
 
+static bl_status calib_named(reader *r, const char *text, bl_err *e)
+{
+    const bl_source *s;
+    bl_status st = bl_source_for_calibration(text, &s, e);
+    if (st != BL_OK) bl_within(e, "%s", r->name);
+    else r->spec->calib.data = s->id;
+    return st;
+}
+
 static bl_status calib_of(reader *r, const bl_json *doc, bl_err *e)
 {
     static const char *const known[] = {"data", "n", "seqlen", "seed", NULL};
@@ -392,12 +435,7 @@ static bl_status calib_of(reader *r, const bl_json *doc, bl_err *e)
     BL_TRY(count_of(r, v, "n", &c->n, e));
     BL_TRY(count_of(r, v, "seqlen", &c->seqlen, e));
     BL_TRY(count_of(r, v, "seed", &c->seed, e));
-    if (c->data) {
-        const bl_source *s;
-        st = bl_source_for_calibration(c->data, &s, e);
-        if (st != BL_OK) bl_within(e, "%s", r->name);
-        else c->data = s->id;
-    }
+    if (c->data) BL_TRY(calib_named(r, c->data, e));
 out:
     return st;
 }
@@ -409,7 +447,6 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     bool kl = true;
     const bl_json *v;
 
-    s->calib = (bl_calib_choice){.n = 128, .seqlen = 2048};
     if (bl_json_kind(doc) != BL_JSON_OBJECT) return bl_fail(e, BL_E_CONFIG, "%s: a study is a JSON object", r->name);
     BL_TRY(bl_json_only(doc, keys, e));
     if (!from->model && (v = bl_json_get(doc, "models"))) BL_TRY(one_or_list(r, v, json_model, e));
@@ -423,6 +460,7 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     BL_TRY(count_of(r, doc, "threads", &s->threads, e));
     BL_TRY(count_of(r, doc, "batch_tokens", &s->batch_tokens, e));
     BL_TRY(count_of(r, doc, "batch_size", &s->batch_size, e));
+    BL_TRY(count_of(r, doc, "mem_limit", &s->mem_limit, e));
     BL_TRY(flag_of(doc, "stream", &s->stream, e));
     BL_TRY(flag_of(doc, "no_bos", &s->no_bos, e));
     BL_TRY(flag_of(doc, "kernel_ref", &s->kernel_ref, e));
@@ -513,25 +551,24 @@ out:
     return st;
 }
 
-/* doc: NULL, or what from->file holds. */
-static bl_status from_document(const bl_program *p, const bl_json *doc, const bl_spec_from *from, bl_spec *out,
-                               bl_err *e)
+bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_spec_from *from, bl_spec *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_spec s = {0};
     reader r = {.program = p, .spec = &s, .name = from->file ? from->file : "command line"};
 
+    s.calib.n = CALIB_WINDOWS;
     BL_TRY(bl_arena_new(&s.arena, e));
     if (doc) BL_TRY(document(&r, doc, from, e));
     r.name = "command line";
-    if (from->model) BL_TRY(each(&r, from->model, add_model, e));
+    if (from->model) BL_TRY(each_path(&r, from->model, add_model, e));
     if (from->method) BL_TRY(each(&r, from->method, method_piece, e));
     if (from->task) BL_TRY(each(&r, from->task, task_piece, e));
     if (from->seed) BL_TRY(each(&r, from->seed, seed_piece, e));
     if (from->data) { /* directories of the command line come first */
         bl_data_dirs of_file = s.data;
         s.data.n = 0;
-        BL_TRY(each(&r, from->data, add_data, e));
+        BL_TRY(each_path(&r, from->data, add_data, e));
         for (size_t i = 0; i < of_file.n; i++) BL_TRY(add_data(&r, of_file.dir[i], strlen(of_file.dir[i]), e));
     }
     struct {
@@ -539,7 +576,11 @@ static bl_status from_document(const bl_program *p, const bl_json *doc, const bl
     } counts[] = {{from->limit, &s.limit},
                   {from->threads, &s.threads},
                   {from->batch_tokens, &s.batch_tokens},
-                  {from->batch_size, &s.batch_size}};
+                  {from->batch_size, &s.batch_size},
+                  {from->mem_limit, &s.mem_limit},
+                  {from->calib_n, &s.calib.n},
+                  {from->calib_seqlen, &s.calib.seqlen},
+                  {from->calib_seed, &s.calib.seed}};
     for (size_t i = 0; i < BL_COUNT(counts); i++)
         if (counts[i].from >= 0) *counts[i].to = counts[i].from;
     struct {
@@ -570,6 +611,11 @@ static bl_status from_document(const bl_program *p, const bl_json *doc, const bl
         st = bl_fail(e, BL_E_CONFIG, "%s: no task; give --task or \"tasks\"", from->file ? from->file : "command line");
         goto out;
     }
+    if (from->calib) BL_TRY(calib_named(&r, from->calib, e));
+    if (s.calib.n == 0) {
+        st = bl_fail(e, BL_E_CONFIG, "%s: calibration needs at least 1 window", from->file ? from->file : r.name);
+        goto out;
+    }
     if (!s.n_seeds) BL_TRY(add_seed(&r, 0, e));
     if (from->set) BL_TRY(set_all(&r, from->set, e));
     *out = s;
@@ -584,7 +630,7 @@ bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *o
     bl_status st = BL_OK;
     bl_json *doc = NULL;
     if (from->file) BL_TRY(bl_json_read(from->file, 16 << 20, BL_JSON_COMMENTS, &doc, e));
-    BL_TRY(from_document(p, doc, from, out, e));
+    BL_TRY(bl_spec_from_json(p, doc, from, out, e));
 out:
     bl_json_free(doc);
     return st;
@@ -596,7 +642,7 @@ bl_status bl_spec_parse(const bl_program *p, const char *text, size_t n, const b
     bl_status st = BL_OK;
     bl_json *doc = NULL;
     BL_TRY(bl_json_parse(text, n, from->file ? from->file : "spec", BL_JSON_COMMENTS, &doc, e));
-    BL_TRY(from_document(p, doc, from, out, e));
+    BL_TRY(bl_spec_from_json(p, doc, from, out, e));
 out:
     bl_json_free(doc);
     return st;
@@ -660,8 +706,11 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
             bl_json_put_str(t, lines[i].value, strlen(lines[i].value));
             bl_text_add(t, ",\n");
         }
-    bl_text_addf(t, "  \"limit\": %lld, \"threads\": %lld, \"batch_tokens\": %lld, \"batch_size\": %lld,\n",
-                 (long long)s->limit, (long long)s->threads, (long long)s->batch_tokens, (long long)s->batch_size);
+    bl_text_addf(t,
+                 "  \"limit\": %lld, \"threads\": %lld, \"batch_tokens\": %lld, \"batch_size\": %lld, "
+                 "\"mem_limit\": %lld,\n",
+                 (long long)s->limit, (long long)s->threads, (long long)s->batch_tokens, (long long)s->batch_size,
+                 (long long)s->mem_limit);
     bl_text_addf(t, "  \"stream\": %s, \"no_bos\": %s, \"kernel_ref\": %s, \"kl\": %s, \"allow_nonfinite\": %s\n}\n",
                  s->stream ? "true" : "false", s->no_bos ? "true" : "false", s->kernel_ref ? "true" : "false",
                  s->no_kl ? "false" : "true", s->allow_nonfinite ? "true" : "false");

@@ -4,7 +4,7 @@
  *       "methods": ["base", "rtn:w4g64", {"rtn": {"wbits": [3, 2], "group": 64}},       // lists multiply
  *                   "quarot+gptq:w4", {"chain": ["quarot", {"gptq": {"wbits": [4, 3]}}]}],    // one after another
  *       "tasks":   ["wikitext2:gptq2048", "piqa"],
- *       "calib":   {"data": "c4", "n": 128, "seqlen": 2048, "seed": 0},
+ *       "calib":   {"data": "wikitext2:train", "n": 128, "seqlen": 2048, "seed": 0},
  *       "seeds":   [0], "limit": 0, "out": "runs/a", "data": ["DIR"] }
  *
  * `//` comments and trailing commas are accepted. Unknown keys are refused with the nearest name.
@@ -22,7 +22,7 @@ typedef struct bl_task_choice {
 typedef struct bl_calib_choice {
     const char *data;
     int64_t n, seqlen, seed;
-} bl_calib_choice; /* for methods that look at data; data NULL: not said */
+} bl_calib_choice; /* text for methods that look at some (sources.h); NULL: none is named. seqlen 0: chosen */
 typedef struct bl_spec {
     const char **model;
     size_t n_models;
@@ -36,6 +36,7 @@ typedef struct bl_spec {
     int64_t limit;                    /* 0: all */
     int64_t threads;                  /* 0: all cores */
     int64_t batch_tokens, batch_size; /* 0: chosen; numbers do not depend on them */
+    int64_t mem_limit;                /* MiB of buffers on the device; 0: all there is */
     bool stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
     const char *tokenizer; /* --tokenizer */
     const char *out;       /* NULL: not said */
@@ -44,16 +45,23 @@ typedef struct bl_spec {
     bl_arena *arena; /* owns everything */
 } bl_spec;
 
-typedef struct bl_spec_from { /* command line; a list is comma separated and wins over the file's */
-    const char *file;         /* NULL: none; "-": standard input */
+/* The command line, which wins over the file. A list is separated by commas; in `model` and `data` a comma may also be
+ * part of a path that exists. */
+typedef struct bl_spec_from {
+    const char *file; /* NULL: none; "-": standard input */
     const char *model, *method, *task, *seed, *out, *data, *set, *device, *tokenizer; /* `set`: k=v,k=v */
-    int64_t limit, threads, batch_tokens, batch_size;                                 /* < 0: not said */
+    const char *calib;                                                                /* "wikitext2:train" */
+    int64_t calib_n, calib_seqlen, calib_seed;                                        /* < 0: not said */
+    int64_t limit, threads, batch_tokens, batch_size, mem_limit;                      /* < 0: not said */
     bool stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
 } bl_spec_from;
+extern const bl_spec_from bl_spec_nothing; /* nothing is said */
 bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *out, bl_err *e);
 /* The same from a document in memory; from->file is its name in sentences. */
 bl_status bl_spec_parse(const bl_program *p, const char *text, size_t n, const bl_spec_from *from, bl_spec *out,
                         bl_err *e);
+bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_spec_from *from, bl_spec *out,
+                            bl_err *e); /* doc may be NULL */
 void bl_spec_free(bl_spec *s);
 /* The effective spec, as JSON that bl_spec_read takes. */
 bl_status bl_spec_print(const bl_spec *s, bl_text *out, bl_err *e);

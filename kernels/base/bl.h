@@ -123,9 +123,11 @@ void bl_text_free(bl_text *t);
 bl_status bl_text_check(const bl_text *t, bl_err *e); /* BL_E_NOMEM when an addition failed */
 
 /* ---- log ----------------------------------------------------------------------------------------
- * Lines can be grepped: `cell=… task=… n=…`. They go to standard error and, when set, to a file. */
+ * Lines can be grepped: `cell=… task=… n=…`. They go to standard error and, when one is set, to a file that several
+ * processes may append to: "2024-05-01T12:00:00Z pid=12 info batch=8 reason=memory". */
 typedef enum bl_log_level { BL_LOG_ERROR, BL_LOG_WARN, BL_LOG_INFO, BL_LOG_DEBUG } bl_log_level;
-void bl_log_set(bl_log_level least, FILE *also); /* default: BL_LOG_WARN, NULL */
+void bl_log_set(bl_log_level least);                /* what standard error shows; BL_LOG_WARN at first */
+bl_status bl_log_file(const char *path, bl_err *e); /* BL_LOG_INFO, and whatever standard error shows; NULL: none */
 void bl_log(bl_log_level level, const char *fmt, ...) BL_PRINTF(2, 3);
 
 /* ---- time, signals, process --------------------------------------------------------------------- */

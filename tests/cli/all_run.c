@@ -258,6 +258,12 @@ static const struct {
      2,
      "--set abits=1: method rtn: abits: activations need at least 2 bits"},
     {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--limt", "3"}, 2, "limit"},
+    {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--device", "gpu:9"},
+     2,
+     "no device 'gpu:9'; there are: cpu"},
+    {{"plan", "--model", "MODEL", "--method", "base", "--task", "primer_choice", "--device", "gpu:9"},
+     2,
+     "no device 'gpu:9'; there are: cpu"},
     {{"tabel", "OUT"}, 2, "did you mean table?"},
     {{"table", "NOWHERE"}, 2, "NOWHERE"},
     {{"score", "--model", "MODEL", "NOWHERE"}, 2, "NOWHERE"},
@@ -353,6 +359,37 @@ static void what_set_makes_of_a_method_is_what_runs(void **state)
     expect(&r, 0, NULL);
     assert_non_null(strstr(r.out, ",rtn:w1g24,1,24,piqa,"));
     ran_free(&r);
+    study_end(&s);
+}
+
+/* What the engine does about memory is said, where somebody asks and in the run's own log, and changes no number. */
+static void what_the_log_says_is_shown_when_asked_for_and_kept(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"numerics=cpu-f32", " reason=memory", "cell=noise/base/piqa/0 status=done"};
+    study s = study_begin(40);
+    bl_err e = {0};
+    char out[4300], *log;
+    size_t n;
+    snprintf(out, sizeof out, "%s/little", s.dir);
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out",
+                    s.out, "--threads", "1");
+    expect(&r, 0, NULL);
+    for (size_t i = 0; i < BL_COUNT(lines); i++) assert_null(strstr(r.err, lines[i]));
+    ran_free(&r);
+    r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out", out,
+                "--threads", "1", "--mem-limit", "1", "--verbose");
+    expect(&r, 0, NULL);
+    char *path = bl_join(out, "log.txt", &e);
+    assert_ok(bl_read_file(path, 1 << 20, &log, &n, &e));
+    for (size_t i = 0; i < BL_COUNT(lines); i++) {
+        if (!strstr(r.err, lines[i])) fail_msg("'%s' is not shown:\n%s", lines[i], r.err);
+        if (!strstr(log, lines[i])) fail_msg("'%s' is not in the log:\n%s", lines[i], log);
+    }
+    bl_free(path);
+    bl_free(log);
+    ran_free(&r);
+    assert_int_equal(assert_same_results(s.out, out), 1);
     study_end(&s);
 }
 
@@ -481,6 +518,7 @@ int main(void)
         cmocka_unit_test(wrong_specs_are_refused),
         cmocka_unit_test(lists_of_a_spec_multiply),
         cmocka_unit_test(what_set_makes_of_a_method_is_what_runs),
+        cmocka_unit_test(what_the_log_says_is_shown_when_asked_for_and_kept),
         cmocka_unit_test(another_limit_or_other_data_is_another_cell),
         cmocka_unit_test(odd_paths_work),
         cmocka_unit_test(a_place_that_cannot_be_written_is_said_before_work),

@@ -211,6 +211,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_journal_survives_failure_of_every_allocation, begin, end),
         cmocka_unit_test_setup_teardown(a_journal_goes_on_behind_half_a_line, begin, end),
     };
-    bl_log_set(BL_LOG_ERROR, NULL);
+    bl_log_set(BL_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

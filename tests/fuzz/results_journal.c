@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         const char *tmp = getenv("TMPDIR");
         snprintf(path, sizeof path, "%s/blfuzz.%ld", tmp ? tmp : "/tmp", (long)getpid());
         snprintf(stale, sizeof stale, "%s.stale", path);
-        bl_log_set(BL_LOG_ERROR, NULL);
+        bl_log_set(BL_LOG_ERROR);
     }
     if (!(f = fopen(path, "wb"))) return 0;
     fwrite(data, 1, n, f);

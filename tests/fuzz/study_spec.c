@@ -17,15 +17,19 @@ typedef struct opts {
     double clip;
     int range;
     const char *note;
+    bool flag;
 } opts;
 static const char *const ranges[] = {"zero", "minmax", NULL};
 static const bl_opt rows[] = {BL_QUANT_ROWS(opts, q),
                               {"clip", BL_OPT_REAL, .min = 0, .max = 1, .def.r = 1, .at = offsetof(opts, clip)},
                               {"range", BL_OPT_CHOICE, .choices = ranges, .at = offsetof(opts, range)},
                               {0}};
-static const bl_method base = {.name = "base", .version = 1},
+static const bl_opt turn_rows[] = {
+    {"note", BL_OPT_TEXT, .at = offsetof(opts, note)}, {"flag", BL_OPT_BOOL, .at = offsetof(opts, flag)}, {0}};
+static const bl_method base = {.name = "base", .version = 1, .as_stored = true},
                        rtn = {.name = "rtn", .version = 1, .wbits = 0x1fe, .opts = rows, .opts_size = sizeof(opts)};
-static const bl_method *const methods[] = {&base, &rtn, NULL};
+static const bl_method turn = {.name = "turn", .version = 1, .opts = turn_rows, .opts_size = sizeof(opts)};
+static const bl_method *const methods[] = {&base, &rtn, &turn, NULL};
 
 typedef struct task_opts {
     int64_t max_new;
@@ -47,10 +51,7 @@ static void again(const bl_spec *s)
     bl_text a = {0}, b = {0};
     bl_spec other = {0};
     must(bl_spec_print(s, &a, &e) == BL_OK);
-    if (bl_spec_parse(&program, a.s, a.n,
-                      &(bl_spec_from){.limit = -1, .threads = -1, .batch_tokens = -1, .batch_size = -1}, &other,
-                      &e) != BL_OK)
-        abort();
+    if (bl_spec_parse(&program, a.s, a.n, &bl_spec_nothing, &other, &e) != BL_OK) abort();
     must(bl_spec_print(&other, &b, &e) == BL_OK && strcmp(a.s, b.s) == 0);
     bl_spec_free(&other);
     bl_text_free(&a);
@@ -64,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const uint8_t *end = n ? memchr(data, 0x1f, n) : NULL;
     size_t n_doc = end ? (size_t)(end - data) : n;
     char *words = malloc(n - n_doc + 1), *rest = words;
-    bl_spec_from from = {.limit = -1, .threads = -1, .batch_tokens = -1, .batch_size = -1};
+    bl_spec_from from = bl_spec_nothing;
     const char **field[] = {&from.model, &from.method, &from.task, &from.seed,
                             &from.data,  &from.set,    &from.out,  &from.tokenizer};
 

@@ -282,6 +282,6 @@ int main(void)
         cmocka_unit_test(a_full_disk_costs_nothing_when_there_is_room_again),
         cmocka_unit_test(what_waits_for_the_disk_is_bounded),
     };
-    bl_log_set(BL_LOG_ERROR, NULL);
+    bl_log_set(BL_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

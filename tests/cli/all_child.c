@@ -1,0 +1,223 @@
+/* all_child.c - what passes between a run and the children that make its variants: the job, and what changed meanwhile.
+ */
+#include "study_fixture.h"
+#include "harness/study/job.h"
+#include "harness/study/run.h"
+#include "methods/registry.h"
+#include "tasks/registry.h"
+#include <sys/stat.h>
+
+static const bl_program program = {.methods = bl_methods, .tasks = bl_tasks};
+
+/* A program that does something to the files and then becomes the child. */
+static void meddler(const study *s, const char *name, const char *what, char path[4300])
+{
+    bl_text t = {0};
+    snprintf(path, 4300, "%s/%s.sh", s->dir, name);
+    bl_text_addf(&t, "#!/bin/sh\n%s\nexec %s \"$@\"\n", what, BL_PROGRAM);
+    study_write(s->dir, strrchr(path, '/') + 1, t.s);
+    assert_int_equal(chmod(path, 0700), 0);
+    bl_text_free(&t);
+}
+
+static void spec_of(const study *s, const char *model, const char *method, const char *out, bl_spec *spec)
+{
+    bl_err e = {0};
+    bl_spec_from from = bl_spec_nothing;
+    from.model = model;
+    from.method = method;
+    from.task = "piqa";
+    from.data = s->data;
+    from.out = out;
+    from.threads = 1;
+    assert_ok(bl_spec_read(&program, &from, spec, &e));
+}
+
+/* The reasons that the failure notes in `dir` give, one a line. */
+static char *reasons(const char *dir)
+{
+    bl_err e = {0};
+    bl_text t = {0};
+    bl_arena *a;
+    char **name;
+    size_t n;
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_dir_list(dir, &name, &n, &e));
+    for (size_t i = 0; i < n; i++) {
+        bl_cell_failure f;
+        if (!strstr(name[i], ".failed.json")) continue;
+        char *path = bl_join(dir, name[i], &e);
+        assert_ok(bl_failure_read(path, a, &f, &e));
+        bl_text_addf(&t, "%s\n", f.reason);
+        bl_free(path);
+    }
+    bl_list_free(name, n);
+    bl_arena_free(a);
+    return t.s ? t.s : bl_strdup("", &e);
+}
+
+static void what_changed_after_planning_is_named_with_both_hashes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *what, *says[3];
+    } rows[] = {
+        {"data",
+         "echo 0 >> %s/data/piqa/valid-labels.lst; echo '{\"goal\":\"a\",\"sol1\":\"b\",\"sol2\":\"c\"}' >> "
+         "%s/data/piqa/valid.jsonl",
+         {"data: ", "piqa/valid.jsonl changed after it was planned: its hash was ", ", now it is "}},
+        {"weights",
+         "printf 'x' | dd of=%s/model/noise.bin bs=1 seek=2000 conv=notrunc 2>/dev/null",
+         {"weights: ", "model/noise.bin changed after it was planned: its hash was ", ", now it is "}},
+        {"tokenizer",
+         "printf 'x' | dd of=%s/model/tok.bin bs=1 seek=5 conv=notrunc 2>/dev/null",
+         {"tokenizer: ", "model/tok.bin changed after it was planned: its hash was ", ", now it is "}},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        study s = study_begin(4);
+        char path[4300], what[9000];
+        bl_err e = {0};
+        bl_spec spec;
+        int code = -1;
+        snprintf(what, sizeof what, rows[i].what, s.dir, s.dir);
+        meddler(&s, rows[i].name, what, path);
+        spec_of(&s, s.model, "rtn:w4g24", s.out, &spec);
+        assert_ok(bl_run_study(&spec, &(bl_run_opts){.quiet = true, .log = BL_LOG_ERROR, .program = path}, &code, &e));
+        assert_int_equal(code, 1);
+        assert_int_equal(count_ending(s.out, ".h5"), 0);
+        char *why = reasons(s.out);
+        for (size_t k = 0; k < BL_COUNT(rows[i].says); k++)
+            if (!strstr(why, rows[i].says[k]))
+                fail_msg("%s: '%s' does not say '%s'", rows[i].name, why, rows[i].says[k]);
+        bl_free(why);
+        bl_spec_free(&spec);
+        study_end(&s);
+    }
+}
+
+static void a_child_needs_its_own_model_only(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    char path[4300], both[8600], what[9000];
+    bl_err e = {0};
+    bl_spec spec;
+    int code = -1;
+    snprintf(what, sizeof what, "cp %s %s/model/other.bin", s.model, s.dir);
+    assert_int_equal(system(what), 0);
+    snprintf(what, sizeof what, "rm -f %s/model/other.bin", s.dir);
+    meddler(&s, "gone", what, path);
+    snprintf(both, sizeof both, "%s,%s/model/other.bin", s.model, s.dir);
+    spec_of(&s, both, "base,rtn:w4g24", s.out, &spec);
+    assert_ok(bl_run_study(&spec, &(bl_run_opts){.quiet = true, .log = BL_LOG_ERROR, .program = path}, &code, &e));
+    assert_int_equal(code, 1); /* the other model's cells */
+    assert_int_equal(count_ending(s.out, ".h5"), 2);
+    assert_int_equal(count_ending(s.out, ".failed.json"), 2);
+    bl_spec_free(&spec);
+    study_end(&s);
+}
+
+static void a_job_is_read_as_it_was_written(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    bl_err e = {0};
+    bl_spec spec;
+    bl_plan *plan, *own;
+    bl_job job;
+    bl_text t = {0}, a = {0}, b = {0};
+    spec_of(&s, s.model, "base,rtn:w4g24+range=minmax", s.out, &spec);
+    assert_ok(bl_plan_make(&spec, &(bl_plan_opts){.no_estimate = true}, &plan, &e));
+    assert_int_equal(plan->n_cells, 2);
+    bl_plan_cell *cell = &plan->cell[1];
+    assert_ok(bl_job_print(plan, &cell, 1, BL_LOG_DEBUG, &t, &e));
+    assert_ok(bl_job_parse(&program, t.s, t.n, &job, &e));
+    assert_string_equal(job.name, "noise");
+    assert_int_equal(job.log, BL_LOG_DEBUG);
+    assert_true(job.compares);
+    assert_int_equal(job.n_cells, 1);
+    assert_string_equal(job.cell[0].cell.key, cell->key);
+    assert_string_equal(job.cell[0].cell.file, cell->file);
+    assert_true(bl_hash_equal(job.cell[0].cell.hash, cell->hash));
+    assert_string_equal(job.cell[0].base.key, plan->cell[0].key);
+    assert_true(bl_hash_equal(job.cell[0].base.hash, plan->cell[0].hash));
+    assert_string_equal(job.spec.method[0].text, "rtn:w4g24+range=minmax");
+
+    bl_identity id, other;
+    bl_hash whole;
+    assert_ok(bl_plan_open(&job.spec, job.name, job.compares, &own, &e)); /* what the child makes of it */
+    assert_ok(bl_plan_identity(plan, cell, &id, &whole, &e));
+    assert_memory_equal(&job.cell[0].id, &id, sizeof id);
+    assert_ok(bl_plan_identity(own, &job.cell[0].cell, &other, &whole, &e));
+    assert_memory_equal(&other, &id, sizeof id);
+    assert_true(bl_hash_equal(whole, cell->hash));
+    bl_plan_free(own);
+    bl_job_free(&job);
+
+    static const struct {
+        const char *from, *to, *says;
+    } wrong[] = {
+        {"\"ingredients\": [\"", "\"ingredients\": [\"x", "is no hash"},
+        {"{\"task\": 0", "{\"task\": 7", "no task 7"},
+        {"\"cells\": [", "\"cells\": [], \"x\": [", "no cells"},
+    };
+    for (size_t i = 0; i < BL_COUNT(wrong); i++) {
+        const char *at = strstr(t.s, wrong[i].from);
+        assert_non_null(at);
+        bl_text_free(&a);
+        bl_text_addn(&a, t.s, (size_t)(at - t.s));
+        bl_text_add(&a, wrong[i].to);
+        bl_text_add(&a, at + strlen(wrong[i].from));
+        assert_refused(bl_job_parse(&program, a.s, a.n, &job, &e), BL_E_FORMAT, wrong[i].says);
+    }
+    bl_text_free(&t);
+    bl_text_free(&a);
+    bl_text_free(&b);
+    bl_plan_free(plan);
+    bl_spec_free(&spec);
+    study_end(&s);
+}
+
+/* How often a run asks the directory about its cells, when its children do nothing at all. */
+static uint64_t looks(int methods, size_t *cells)
+{
+    study s = study_begin(2);
+    bl_err e = {0};
+    bl_spec spec;
+    bl_text list = {0};
+    uint64_t n = 0;
+    int code = -1;
+    for (int i = 0; i < methods; i++) bl_text_addf(&list, "rtn:w%dg%d,", 2 + i % 7, 8 + i / 7);
+    bl_text_add(&list, "base"); /* last: all others wait for it */
+    spec_of(&s, s.model, list.s, s.out, &spec);
+    bl_run_opts o = {.quiet = true, .log = BL_LOG_ERROR, .program = "/bin/true", .n_looks = &n};
+    assert_ok(bl_run_study(&spec, &o, &code, &e));
+    assert_int_equal(code, 1);
+    *cells = count_ending(s.out, ".failed.json");
+    bl_text_free(&list);
+    bl_spec_free(&spec);
+    study_end(&s);
+    return n;
+}
+
+static void a_cell_is_looked_up_a_few_times_however_many_there_are(void **state)
+{
+    (void)state;
+    size_t few, many;
+    uint64_t at_few = looks(6, &few), at_many = looks(60, &many);
+    assert_int_equal(few, 7);
+    assert_int_equal(many, 61);
+    assert_true(at_few >= few && at_few <= 3 * few);
+    assert_true(at_many >= many && at_many <= 3 * many);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_changed_after_planning_is_named_with_both_hashes),
+        cmocka_unit_test(a_child_needs_its_own_model_only),
+        cmocka_unit_test(a_job_is_read_as_it_was_written),
+        cmocka_unit_test(a_cell_is_looked_up_a_few_times_however_many_there_are),
+    };
+    return cmocka_run_group_tests_name("runs and their children", tests, NULL, NULL);
+}

@@ -1,0 +1,291 @@
+/* all_plan.c - what a specification and a command line become: methods, paths with commas, calibration, identities. */
+#include "study_fixture.h"
+#include "harness/study/plan.h"
+#include "tasks/registry.h"
+
+/* ---- a program with methods of this test ---- */
+typedef struct toy_opts {
+    bl_quant q;
+    bool flag;
+} toy_opts;
+static const bl_opt turn_rows[] = {{"flag", BL_OPT_BOOL, .at = offsetof(toy_opts, flag), .doc = "x"}, {0}};
+static const bl_opt pack_rows[] = {BL_QUANT_ROWS(toy_opts, q), {0}};
+static const bl_method base = {.name = "base", .version = 1, .as_stored = true},
+                       turn = {.name = "turn", .version = 1, .opts = turn_rows, .opts_size = sizeof(toy_opts)},
+                       pack = {.name = "pack",
+                               .version = 1,
+                               .wbits = 0x1fe,
+                               .needs = BL_NEED_HESSIAN,
+                               .opts = pack_rows,
+                               .opts_size = sizeof(toy_opts)};
+static const bl_method *const methods[] = {&base, &turn, &pack, NULL};
+static const bl_program program = {.methods = methods, .tasks = bl_tasks};
+
+static bl_status parse(const char *text, bl_spec *out, bl_err *e)
+{
+    return bl_spec_parse(&program, text, strlen(text), &bl_spec_nothing, out, e);
+}
+
+static void lists_in_any_stage_multiply(void **state)
+{
+    (void)state;
+    static const char *const want[] = {"turn+pack:w4g32",      "turn+pack:w4g64",      "turn+pack:w3g32",
+                                       "turn+pack:w3g64",      "turn+flag+pack:w4g32", "turn+flag+pack:w4g64",
+                                       "turn+flag+pack:w3g32", "turn+flag+pack:w3g64", "turn+pack:w2"};
+    bl_err e = {0};
+    bl_spec s;
+    assert_ok(parse("{\"models\": \"m\", \"tasks\": \"piqa\", \"methods\": [{\"chain\": [{\"turn\": {\"flag\": [false, "
+                    "true]}}, {\"pack\": {\"wbits\": [4, 3], \"group\": [32, 64]}}]}, \"turn+pack:w2\"]}",
+                    &s, &e));
+    assert_int_equal(s.n_methods, BL_COUNT(want));
+    for (size_t i = 0; i < BL_COUNT(want); i++) assert_string_equal(s.method[i].text, want[i]);
+    bl_spec_free(&s);
+}
+
+static void chains_that_cannot_be_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *methods, *says;
+    } rows[] = {
+        {"[{\"chain\": []}]", "a chain of methods is"},
+        {"[{\"chain\": [\"base\", \"pack\"]}]", "no stage of a chain"},
+        {"[{\"chain\": [{\"pack\": {\"wbits\": []}}]}]", "the list of 'wbits' is empty"},
+        {"[{\"chain\": [\"turn\"], \"x\": 1}]", "a method is a text"},
+        {"[[\"turn\", \"pack\"]]", "expected a string"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_spec s;
+        char doc[400];
+        snprintf(doc, sizeof doc, "{\"models\": \"m\", \"tasks\": \"piqa\", \"methods\": %s}", rows[i].methods);
+        bl_status st = parse(doc, &s, &e);
+        assert_true(st == BL_E_CONFIG || st == BL_E_FORMAT);
+        if (!strstr(e.text, rows[i].says)) fail_msg("'%s' does not say '%s'", e.text, rows[i].says);
+    }
+}
+
+static void a_comma_in_a_path_that_exists_is_part_of_it(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    bl_err e = {0};
+    char list[9000], odd[4300], dir[4300];
+    bl_spec spec;
+    bl_spec_from from = bl_spec_nothing;
+    snprintf(odd, sizeof odd, "%s/a,b,c.bin", s.dir);
+    snprintf(dir, sizeof dir, "%s/data,1", s.dir);
+    study_write(s.dir, "a,b,c.bin", "x");
+    assert_ok(bl_make_dirs(dir, &e));
+    snprintf(list, sizeof list, "%s,%s,org/name", s.model, odd);
+    from.model = list;
+    from.data = dir;
+    from.method = "base";
+    from.task = "piqa,boolq";
+    assert_ok(bl_spec_read(&program, &from, &spec, &e));
+    assert_int_equal(spec.n_models, 3);
+    assert_string_equal(spec.model[0], s.model);
+    assert_string_equal(spec.model[1], odd);
+    assert_string_equal(spec.model[2], "org/name");
+    assert_int_equal(spec.data.n, 1);
+    assert_string_equal(spec.data.dir[0], dir);
+    bl_spec_free(&spec);
+    study_end(&s);
+}
+
+/* ---- calibration ---- */
+
+static bl_status plan_with(const study *s, const char *method, const char *calib, int64_t seqlen, bl_plan **out,
+                           bl_spec *spec, bl_err *e)
+{
+    bl_spec_from from = bl_spec_nothing;
+    from.model = s->model;
+    from.method = method;
+    from.task = "piqa";
+    from.data = s->data;
+    from.calib = calib;
+    from.calib_seqlen = seqlen;
+    bl_status st = bl_spec_read(&program, &from, spec, e);
+    return st == BL_OK ? bl_plan_make(spec, &(bl_plan_opts){.no_estimate = true}, out, e) : st;
+}
+
+static bl_hash cell_hash(const study *s, const char *method, const char *calib, int64_t seqlen)
+{
+    bl_err e = {0};
+    bl_plan *p;
+    bl_spec spec;
+    assert_ok(plan_with(s, method, calib, seqlen, &p, &spec, &e));
+    bl_hash h = p->cell[0].hash;
+    bl_plan_free(p);
+    bl_spec_free(&spec);
+    return h;
+}
+
+static void calibration_is_part_of_what_needs_it(void **state)
+{
+    (void)state;
+    study s = study_begin(2);
+    study_write(s.data, "wiki.train.raw", " a text to look at \n");
+    study_write(s.data, "ptb.train.txt", "other words\n");
+    bl_hash need = cell_hash(&s, "pack:w4", "wikitext2", -1), not = cell_hash(&s, "turn", "wikitext2", -1);
+    assert_true(bl_hash_equal(need, cell_hash(&s, "pack:w4", "wikitext2:train", -1))); /* the same text */
+    assert_true(bl_hash_equal(need, cell_hash(&s, "pack:w4", "wikitext2", 96))); /* what -1 means for this model */
+    assert_false(bl_hash_equal(need, cell_hash(&s, "pack:w4", "wikitext2", 64)));
+    assert_false(bl_hash_equal(need, cell_hash(&s, "pack:w4", "ptb", -1)));
+    assert_true(bl_hash_equal(not, cell_hash(&s, "turn", "ptb", 64)));
+    assert_true(bl_hash_equal(not, cell_hash(&s, "turn", NULL, -1)));
+    study_write(s.data, "wiki.train.raw", " a text to look at \n more of it \n"); /* other bytes, other numbers */
+    assert_false(bl_hash_equal(need, cell_hash(&s, "pack:w4", "wikitext2", -1)));
+    assert_true(bl_hash_equal(not, cell_hash(&s, "turn", "wikitext2", -1)));
+    study_end(&s);
+}
+
+static void calibration_that_cannot_be_is_refused_before_work(void **state)
+{
+    (void)state;
+    study s = study_begin(2);
+    static const struct {
+        const char *calib;
+        int64_t seqlen;
+        bl_status st;
+        const char *says;
+    } rows[] = {
+        {NULL, -1, BL_E_CONFIG, "method pack:w4 looks at calibration text; give --calib NAME"},
+        {"wikitext2", -1, BL_E_MISSING, "calibration text wikitext2:train: not found: "},
+        {"primer:test", 97, BL_E_CONFIG, "noise: calibration windows of 97 tokens are longer than the model's 96"},
+        {"wikitxet2:train", -1, BL_E_CONFIG, "did you mean wikitext2:train?"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_plan *p;
+        bl_spec spec = {0};
+        assert_refused(plan_with(&s, "pack:w4", rows[i].calib, rows[i].seqlen, &p, &spec, &e), rows[i].st,
+                       rows[i].says);
+        bl_spec_free(&spec);
+    }
+    study_end(&s);
+}
+
+static void a_spec_with_calibration_is_printed_as_it_is_read(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_spec s, again;
+    bl_text a = {0}, b = {0};
+    assert_ok(parse("{\"models\": \"m\", \"tasks\": \"piqa\", \"methods\": \"pack\", \"mem_limit\": 12, \"calib\": "
+                    "{\"data\": \"ptb\", \"n\": 3, \"seqlen\": 40, \"seed\": 5}}",
+                    &s, &e));
+    assert_string_equal(s.calib.data, "ptb:train");
+    assert_int_equal(s.calib.n, 3);
+    assert_int_equal(s.calib.seqlen, 40);
+    assert_int_equal(s.calib.seed, 5);
+    assert_int_equal(s.mem_limit, 12);
+    assert_ok(bl_spec_print(&s, &a, &e));
+    assert_ok(parse(a.s, &again, &e));
+    assert_ok(bl_spec_print(&again, &b, &e));
+    assert_string_equal(a.s, b.s);
+    bl_text_free(&a);
+    bl_text_free(&b);
+    bl_spec_free(&s);
+    bl_spec_free(&again);
+}
+
+/* ---- identities ---- */
+
+static void identity(const study *s, const char *tokenizer, const char *numerics, bl_identity *id)
+{
+    bl_err e = {0};
+    bl_checkpoint *c;
+    bl_hash f;
+    *id = (bl_identity){0};
+    assert_ok(bl_checkpoint_open(s->model, &(bl_checkpoint_opts){.tokenizer = tokenizer}, &c, &e));
+    assert_ok(bl_checkpoint_fingerprint(c, &f, &e));
+    assert_ok(bl_identity_model(c, f, numerics, id, &e));
+    bl_checkpoint_close(c);
+}
+
+static bl_hash variant(const char *method, bl_identity *id, bl_hash *stage)
+{
+    bl_err e = {0};
+    bl_method_chain m;
+    const bl_calib_choice calib = {.data = "ptb:train", .n = 128, .seqlen = 64};
+    assert_ok(bl_chain_parse(methods, method, &m, &e));
+    assert_ok(bl_identity_variant(&m, &calib, (bl_hash){1, 2}, 0, stage, id, &e));
+    bl_hash last = stage[m.n - 1];
+    bl_chain_free(&m);
+    return last;
+}
+
+static void chains_share_the_models_they_begin_with(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    bl_identity id;
+    bl_hash one[8], two[8], three[8];
+    identity(&s, NULL, "cpu-f32", &id);
+    variant("turn", &id, one);
+    variant("turn+pack:w4", &id, two);
+    variant("turn+pack:w3", &id, three);
+    assert_true(bl_hash_equal(one[0], two[0]) && bl_hash_equal(two[0], three[0]));
+    assert_false(bl_hash_equal(two[1], three[1]));
+    assert_false(bl_hash_equal(variant("pack:w4", &id, one), two[1])); /* of another model */
+    assert_false(bl_hash_equal(variant("turn+flag", &id, one), two[0]));
+    study_end(&s);
+}
+
+static void another_class_of_arithmetic_is_another_variant(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    bl_identity cpu, cuda;
+    bl_hash stage[8];
+    identity(&s, NULL, "cpu-f32", &cpu);
+    identity(&s, NULL, "cuda-bf16", &cuda);
+    bl_hash a = variant("base", &cpu, stage), b = variant("base", &cuda, stage);
+    assert_false(bl_hash_equal(a, b));
+    for (int i = 0; i < BL_INGREDIENTS; i++)
+        assert_int_equal(bl_hash_equal(cpu.of[i], cuda.of[i]), i != BL_OF_NUMERICS);
+    study_end(&s);
+}
+
+/* The reader of tokenizer.json takes begin and end of a text from the files beside it. */
+static void files_beside_a_tokenizer_are_part_of_it(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                                        "generation_config.json"};
+    study s = study_begin(1);
+    char path[4300];
+    bl_identity before, after;
+    snprintf(path, sizeof path, "%s/tokenizer.json", s.dir);
+    study_write(s.dir, "tokenizer.json", "{}");
+    identity(&s, path, "cpu-f32", &before);
+    for (size_t i = 0; i < BL_COUNT(names); i++) {
+        study_write(s.dir, names[i], "{}");
+        identity(&s, path, "cpu-f32", &after);
+        assert_false(bl_hash_equal(before.of[BL_OF_TOKENIZER], after.of[BL_OF_TOKENIZER]));
+        assert_true(bl_hash_equal(before.of[BL_OF_WEIGHTS], after.of[BL_OF_WEIGHTS]));
+        before = after;
+        study_write(s.dir, names[i], "{ }");
+        identity(&s, path, "cpu-f32", &after);
+        assert_false(bl_hash_equal(before.of[BL_OF_TOKENIZER], after.of[BL_OF_TOKENIZER]));
+        before = after;
+    }
+    study_end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lists_in_any_stage_multiply),
+        cmocka_unit_test(chains_that_cannot_be_are_refused),
+        cmocka_unit_test(a_comma_in_a_path_that_exists_is_part_of_it),
+        cmocka_unit_test(calibration_is_part_of_what_needs_it),
+        cmocka_unit_test(calibration_that_cannot_be_is_refused_before_work),
+        cmocka_unit_test(a_spec_with_calibration_is_printed_as_it_is_read),
+        cmocka_unit_test(chains_share_the_models_they_begin_with),
+        cmocka_unit_test(another_class_of_arithmetic_is_another_variant),
+        cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
