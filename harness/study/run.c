@@ -68,6 +68,19 @@ void bl_run_note_failure(const bl_plan *p, const bl_plan_cell *c, const char *st
 
 /* ---- one child ---- */
 
+/* Writes the job. A child that is gone already is no reason to end: its exit code tells. */
+static void give(int fd, const bl_text *job)
+{
+    void (*before)(int) = signal(SIGPIPE, SIG_IGN);
+    for (size_t at = 0; at < job->n;) {
+        ssize_t k = write(fd, job->s + at, job->n - at);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) break;
+        at += (size_t)k;
+    }
+    signal(SIGPIPE, before);
+}
+
 static bl_status spawn(const run *r, pid_t *pid, int *events, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -99,12 +112,7 @@ static bl_status spawn(const run *r, pid_t *pid, int *events, bl_err *e)
     }
     close(in[0]);
     in[0] = -1;
-    for (size_t at = 0; at < job.n;) {
-        ssize_t k = write(in[1], job.s + at, job.n - at);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) break; /* the child is gone: its exit tells */
-        at += (size_t)k;
-    }
+    give(in[1], &job);
     *events = out[0];
     out[0] = -1;
 out:
