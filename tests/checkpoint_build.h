@@ -77,6 +77,7 @@ typedef struct gguf_extra {
     void (*put_tensors)(bl_text *t, uint64_t *offset);
     const char *drop, *arch;
     uint32_t heads, vocab_key; /* 0: as above, none */
+    bool kv_key_elsewhere;     /* head_count_kv is among the extra keys */
 } gguf_extra;
 static inline void gguf_llama(bl_text *t, const gguf_extra *x)
 {
@@ -94,14 +95,14 @@ static inline void gguf_llama(bl_text *t, const gguf_extra *x)
     };
     uint64_t n = BL_COUNT(rows), offset = 0;
     for (size_t i = 0; i < BL_COUNT(rows); i++) n -= x->drop && !strcmp(x->drop, rows[i].name);
-    head(t, 3, n + (uint64_t)x->tensors, 8 + (x->vocab_key > 0) + (uint64_t)x->keys);
+    head(t, 3, n + (uint64_t)x->tensors, 8 - x->kv_key_elsewhere + (x->vocab_key > 0) + (uint64_t)x->keys);
     key_text(t, "general.architecture", x->arch ? x->arch : "llama");
     key_u32(t, "llama.block_count", 1);
     key_u32(t, "llama.context_length", 64);
     key_u32(t, "llama.embedding_length", 32);
     key_u32(t, "llama.feed_forward_length", 64);
     key_u32(t, "llama.attention.head_count", x->heads ? x->heads : 4);
-    key_u32(t, "llama.attention.head_count_kv", 2);
+    if (!x->kv_key_elsewhere) key_u32(t, "llama.attention.head_count_kv", 2);
     key_f32(t, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
     if (x->vocab_key) key_u32(t, "llama.vocab_size", x->vocab_key);
     if (x->put_keys) x->put_keys(t);

@@ -72,7 +72,7 @@ static bl_status find_shapes(bench *b, bl_err *e)
     for (size_t i = 0; i < bl_checkpoint_count(c); i++) {
         const bl_stored *t = bl_checkpoint_at(c, i);
         size_t k = 0;
-        if (t->vector || strncmp(t->name, "model.layers.", 13) != 0) continue;
+        if (bl_roles[t->role].kind != BL_KIND_LINEAR) continue;
         while (k < b->n_shapes && (b->shape[k].out != t->shape.out || b->shape[k].in != t->shape.in)) k++;
         if (k < b->n_shapes) continue;
         int64_t group = b->o->group ? b->o->group : 64;

@@ -31,11 +31,15 @@ const bl_role_row bl_roles[BL_N_ROLES] = {
 
 #define B(role) BL_ROLE_BIT(BL_ROLE_##role)
 #define COMMON (B(EMBED) | B(ATTN_NORM) | B(Q) | B(K) | B(V) | B(O) | B(MLP_NORM) | B(GATE) | B(UP) | B(DOWN) | B(NORM) | B(HEAD))
-#define ATTN_BIAS (B(Q_BIAS) | B(K_BIAS) | B(V_BIAS) | B(O_BIAS))
-#define MLP_BIAS (B(GATE_BIAS) | B(UP_BIAS) | B(DOWN_BIAS))
+#define QKV_BIAS (B(Q_BIAS) | B(K_BIAS) | B(V_BIAS))
+#define QK_NORM (B(Q_NORM) | B(K_NORM))
+#define BIASES (BL_ROLES_ATTENTION_BIAS | BL_ROLES_MLP_BIAS)
 
 static const bl_arch archs[] = {
-    {"llama", "llama", "LlamaForCausalLM", "llama", COMMON, ATTN_BIAS | MLP_BIAS, BL_ROTARY_PAIRS},
+    {"llama",   "llama",   "LlamaForCausalLM",   "llama", COMMON,            BIASES,                  BL_ROTARY_PAIRS,  BL_WINDOW_NEVER,    {2048, 0, 0, 0}},
+    {"mistral", "mistral", "MistralForCausalLM", "llama", COMMON,            0,                       BL_ROTARY_PAIRS,  BL_WINDOW_ALWAYS,   {131072, 8, 0, 4096}},
+    {"qwen2",   "qwen2",   "Qwen2ForCausalLM",   "qwen2", COMMON | QKV_BIAS, 0,                       BL_ROTARY_HALVES, BL_WINDOW_SWITCHED, {32768, 32, 0, 4096}},
+    {"qwen3",   "qwen3",   "Qwen3ForCausalLM",   "qwen3", COMMON | QK_NORM,  BL_ROLES_ATTENTION_BIAS, BL_ROTARY_HALVES, BL_WINDOW_SWITCHED, {32768, 32, 128, 4096}},
 };
 /* clang-format on */
 
@@ -45,6 +49,20 @@ const bl_arch *bl_arch_find(const char *name)
 {
     for (size_t i = 0; i < BL_COUNT(archs); i++)
         if (!strcmp(archs[i].name, name)) return &archs[i];
+    return NULL;
+}
+
+const bl_arch *bl_arch_of_hf(const char *hf_type)
+{
+    for (size_t i = 0; i < BL_COUNT(archs); i++)
+        if (!strcmp(archs[i].hf_type, hf_type)) return &archs[i];
+    return NULL;
+}
+
+const bl_arch *bl_arch_of_gguf(const char *gguf)
+{
+    for (size_t i = 0; i < BL_COUNT(archs); i++)
+        if (!strcmp(archs[i].gguf, gguf)) return &archs[i];
     return NULL;
 }
 

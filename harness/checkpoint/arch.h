@@ -68,22 +68,36 @@ typedef struct bl_role_row {
 extern const bl_role_row bl_roles[BL_N_ROLES];
 
 #define BL_ROLE_BIT(role) (UINT32_C(1) << (role))
+#define BL_ROLES_ATTENTION_BIAS                                                                                        \
+    (BL_ROLE_BIT(BL_ROLE_Q_BIAS) | BL_ROLE_BIT(BL_ROLE_K_BIAS) | BL_ROLE_BIT(BL_ROLE_V_BIAS) |                         \
+     BL_ROLE_BIT(BL_ROLE_O_BIAS))
+#define BL_ROLES_MLP_BIAS                                                                                              \
+    (BL_ROLE_BIT(BL_ROLE_GATE_BIAS) | BL_ROLE_BIT(BL_ROLE_UP_BIAS) | BL_ROLE_BIT(BL_ROLE_DOWN_BIAS))
 
 /* How rows of rotary parameters are ordered within a head: 0 with head_dim / 2 (half-split, Hugging Face), or 0 with 1.
  */
 typedef enum bl_rotary_order { BL_ROTARY_HALVES, BL_ROTARY_PAIRS } bl_rotary_order;
 
 typedef struct bl_arch {
-    const char *name;            /* "llama": in bitladder.json and on screen */
-    const char *hf_type;         /* config.json's model_type */
-    const char *hf_class;        /* its architectures[0] */
-    const char *gguf;            /* general.architecture, and the prefix of its keys */
-    uint32_t has;                /* BL_ROLE_BITs that every model of it has */
-    uint32_t may;                /* that a model has when its configuration says so */
+    const char *name;     /* "llama": in bitladder.json and on screen */
+    const char *hf_type;  /* config.json's model_type */
+    const char *hf_class; /* its architectures[0] */
+    const char *gguf;     /* general.architecture, and the prefix of its keys; rows may share it: then the first */
+    uint32_t has;         /* BL_ROLE_BITs that every model of it has */
+    uint32_t may;         /* that a model has when its configuration says so */
     bl_rotary_order gguf_rotary; /* in files of llama.cpp */
+    /* Sliding-window attention: NEVER; ALWAYS when config.json has a sliding_window; SWITCHED on by use_sliding_window.
+     */
+    enum { BL_WINDOW_NEVER, BL_WINDOW_ALWAYS, BL_WINDOW_SWITCHED } window;
+    /* What keys absent from config.json mean, as the classes of transformers 5.24 have it. */
+    struct {
+        int64_t max_len, kv_heads, head_dim, window; /* 0: as many as heads; dim / heads; none */
+    } hf;
 } bl_arch;
-const bl_arch *bl_arch_at(size_t i); /* NULL after the last */
-const bl_arch *bl_arch_find(const char *name);
+const bl_arch *bl_arch_at(size_t i);               /* NULL after the last */
+const bl_arch *bl_arch_find(const char *name);     /* NULL */
+const bl_arch *bl_arch_of_hf(const char *hf_type); /* by model_type; NULL */
+const bl_arch *bl_arch_of_gguf(const char *gguf);  /* by general.architecture; NULL */
 
 /* A parameter that a model of this configuration has. */
 typedef struct bl_param {

@@ -1,58 +1,11 @@
 /* checkpoint.c - opening a model whatever its container, and the list of its weights. */
 #include "checkpoint_impl.h"
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 
-bl_stored bl_stored_whole(const bl_param *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes)
-{
-    return (bl_stored){.name = s->name,
-                       .role = s->role,
-                       .block = s->block,
-                       .format = f,
-                       .shape = {.out = s->out, .in = s->in},
-                       .vector = s->vector,
-                       .n_parts = 1,
-                       .part = {{.file = file, .offset = offset, .bytes = bytes}}};
-}
-
-bl_status bl_checkpoint_put(bl_checkpoint *c, const bl_stored *s, bl_err *e)
-{
-    bl_status st = s->format->check(s->format, &s->shape, e);
-    if (st != BL_OK) {
-        bl_within(e, "%s: tensor '%s'", c->path, s->name);
-        if (e) e->status = BL_E_FORMAT;
-        return BL_E_FORMAT;
-    }
-    if ((st = bl_grow(&c->stored, &c->cap, c->n + 1, sizeof *c->stored, e)) != BL_OK) return st;
-    c->stored[c->n] = *s;
-    if (!(c->stored[c->n].name = bl_arena_str(c->arena, s->name, strlen(s->name), e))) return BL_E_NOMEM;
-    c->n++;
-    return BL_OK;
-}
-
-bl_status bl_checkpoint_map(bl_checkpoint *c, const char *path, int *file, bl_err *e)
-{
-    bl_status st = bl_grow(&c->map, &c->cap_maps, c->n_maps + 1, sizeof *c->map, e);
-    if (st == BL_OK) st = bl_map_open(path, &c->map[c->n_maps], e);
-    if (st == BL_OK) *file = (int)c->n_maps++;
-    return st;
-}
-
 /* ---- names ---- */
-void bl_container_name(const bl_format *f, char out[16])
-{
-    if (f->kind == BL_FMT_DENSE) { /* fp32 -> F32, bf16 -> BF16 */
-        snprintf(out, 16, "%s%d", f->name[0] == 'b' ? "BF" : "F", f->bits);
-        return;
-    }
-    snprintf(out, 16, "%s", f->name);
-    if (f->kind == BL_FMT_BLOCK)
-        for (char *p = out; *p; p++) *p = (char)toupper((unsigned char)*p);
-}
-
 /* Lower-case base name without the suffix of a file. */
 static const char *short_name(bl_arena *a, const char *path, bool file, bl_err *e)
 {
@@ -72,6 +25,10 @@ static const char *short_name(bl_arena *a, const char *path, bool file, bl_err *
             break;
         }
     }
+    size_t part = strlen("-00001-of-00001"); /* the first of a split model stands for all */
+    n = strlen(s);
+    if (file && n > part && !strncmp(s + n - part, "-00001-of-", 10) && strspn(s + n - 5, "0123456789") == 5)
+        s[n - part] = 0;
     return s;
 }
 
@@ -83,13 +40,12 @@ static bl_status stored_as(bl_checkpoint *c, bl_err *e)
     char name[16], text[64];
     for (size_t i = 0; i < c->n; i++) {
         double sum = 0;
-        if (c->stored[i].vector || strncmp(c->stored[i].name, "model.layers.", 13)) continue;
         const bl_stored *t = &c->stored[i];
+        if (bl_roles[t->role].kind != BL_KIND_LINEAR) continue;
         if (best && best->format == t->format && best->shape.group == t->shape.group) continue;
         for (size_t k = i; k < c->n; k++) {
             const bl_stored *u = &c->stored[k];
-            if (!u->vector && u->format == t->format && u->shape.group == t->shape.group &&
-                !strncmp(u->name, "model.layers.", 13))
+            if (bl_roles[u->role].kind == BL_KIND_LINEAR && u->format == t->format && u->shape.group == t->shape.group)
                 sum += (double)u->shape.out * (double)u->shape.in;
         }
         if (sum > most) {
@@ -214,6 +170,7 @@ const char *bl_checkpoint_path(const bl_checkpoint *c) { return c->path; }
 const char *bl_checkpoint_stored_as(const bl_checkpoint *c) { return c->stored_as; }
 const char *bl_checkpoint_method(const bl_checkpoint *c) { return c->method; }
 const char *bl_checkpoint_source(const bl_checkpoint *c) { return c->source; }
+const char *bl_checkpoint_notes(const bl_checkpoint *c) { return c->notes; }
 size_t bl_checkpoint_count(const bl_checkpoint *c) { return c->n; }
 const bl_stored *bl_checkpoint_at(const bl_checkpoint *c, size_t i) { return i < c->n ? &c->stored[i] : NULL; }
 uint64_t bl_checkpoint_bytes_read(const bl_checkpoint *c) { return c->bytes_read; }

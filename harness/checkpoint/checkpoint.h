@@ -10,10 +10,9 @@
  *     BL_TRY(bl_checkpoint_load(c, t, be, &w, e));            // the stored bytes, rows in HF order, on the backend
  *     bl_checkpoint_close(c);
  *
- * Names: model.embed_tokens.weight,
- * model.layers.N.{self_attn.{q,k,v,o}_proj,mlp.{gate,up,down}_proj,input_layernorm,post_attention_layernorm}.weight,
- * model.norm.weight, lm_head.weight (absent when tied). Rotary order: q and k rows that lie in adjacent-pair order
- * (GGUF, llama2.c) are permuted to half-split while loading, so everything above knows one order.
+ * Which parameters there are and what each is called: arch.h. Rotary order: rows of rotary parameters that are stored
+ * in adjacent pairs (llama2.c, and GGUF where the architecture's row says so) are permuted to half-split while loading,
+ * so everything above knows one order.
  */
 #ifndef BL_CHECKPOINT_H
 #define BL_CHECKPOINT_H
@@ -57,6 +56,8 @@ const char *bl_checkpoint_stored_as(
 /* A quantized directory: the method text that made it ("rtn:w4g64") and the name of the source model; else NULL. */
 const char *bl_checkpoint_method(const bl_checkpoint *c);
 const char *bl_checkpoint_source(const bl_checkpoint *c);
+/* What a reader of its numbers should know about the file, "; " between sentences; NULL: nothing. */
+const char *bl_checkpoint_notes(const bl_checkpoint *c);
 size_t bl_checkpoint_count(const bl_checkpoint *c);
 const bl_stored *bl_checkpoint_at(const bl_checkpoint *c, size_t i);           /* embed, blocks in order, norm, head */
 const bl_stored *bl_checkpoint_find(const bl_checkpoint *c, const char *name); /* NULL */
@@ -86,40 +87,4 @@ typedef enum bl_tok_kind { BL_TOK_NONE, BL_TOK_JSON, BL_TOK_SPM, BL_TOK_LLAMA2C,
  * directory, else the only tokenizer.* or tok*.model / tok*.bin beside a .bin (.model first). BL_TOK_NONE: *why says
  * what was looked for. */
 bl_tok_kind bl_checkpoint_tokenizer(const bl_checkpoint *c, const char **path, const char **why);
-
-/* GGUF metadata, for the tokenizer inside it. */
-typedef struct bl_gguf bl_gguf;
-typedef enum bl_gguf_type {
-    BL_GGUF_U8,
-    BL_GGUF_I8,
-    BL_GGUF_U16,
-    BL_GGUF_I16,
-    BL_GGUF_U32,
-    BL_GGUF_I32,
-    BL_GGUF_F32,
-    BL_GGUF_BOOL,
-    BL_GGUF_STRING,
-    BL_GGUF_ARRAY,
-    BL_GGUF_U64,
-    BL_GGUF_I64,
-    BL_GGUF_F64
-} bl_gguf_type;
-typedef struct bl_gguf_value {
-    const char *key;
-    bl_gguf_type type, item; /* item: of an array */
-    uint64_t n;              /* array length, or bytes of a string */
-    const uint8_t *at;       /* first byte of the value (string: of its text; array: of its first item) */
-} bl_gguf_value;
-bl_status bl_gguf_open(const char *path, bl_gguf **out,
-                       bl_err *e); /* whole header checked, R49-R63; files with no tensors are fine */
-bl_status bl_gguf_parse(const uint8_t *p, uint64_t n, const char *name, bl_gguf **out,
-                        bl_err *e); /* lent bytes, for tests and fuzzing */
-void bl_gguf_close(bl_gguf *g);
-const bl_gguf_value *bl_gguf_find(const bl_gguf *g, const char *key); /* NULL */
-bl_status bl_gguf_int(const bl_gguf *g, const char *key, int64_t *out,
-                      bl_err *e); /* any integer type; BL_E_MISSING when absent */
-bl_status bl_gguf_real(const bl_gguf *g, const char *key, double *out, bl_err *e);
-bl_status bl_gguf_text(const bl_gguf *g, const char *key, bl_arena *a, const char **out, bl_err *e);
-/* Item i of an array of strings: lent bytes, not NUL-terminated. Walk in order: *cursor starts at value->at. */
-const char *bl_gguf_next_string(const uint8_t **cursor, uint64_t *n);
 #endif

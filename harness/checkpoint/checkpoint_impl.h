@@ -3,9 +3,10 @@
  * A reader fills `config`, walks bl_param_at(0, 1, …) and puts one bl_stored a parameter, each with the extents its
  * container has for it.
  */
-#ifndef BL_CHECKPOINT_INSIDE_H
-#define BL_CHECKPOINT_INSIDE_H
+#ifndef BL_CHECKPOINT_IMPL_H
+#define BL_CHECKPOINT_IMPL_H
 #include "checkpoint.h"
+#include "gguf.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include <string.h>
@@ -15,7 +16,7 @@ struct bl_checkpoint {
     bl_arena *arena; /* names and texts */
     bl_checkpoint_opts opts;
     bl_config config;
-    const char *name, *path, *stored_as, *method, *source;
+    const char *name, *path, *stored_as, *method, *source, *notes;
     bl_map *map; /* the files, by bl_extent.file */
     size_t n_maps, cap_maps;
     bl_stored *stored;
@@ -33,7 +34,7 @@ bl_status bl_read_gguf(bl_checkpoint *c, bl_err *e);    /* map[0] */
 bl_status bl_read_llama2c(bl_checkpoint *c, bl_err *e); /* map[0] */
 bl_status bl_read_hfdir(bl_checkpoint *c, const char *dir, bl_err *e);
 bl_status bl_read_variant(bl_checkpoint *c, const char *dir, bl_err *e);
-bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e); /* behind "synth:" */
+bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e); /* after "synth:" */
 void bl_synth_free(bl_synth *s);
 
 /* config.json of a Hugging Face directory. */
@@ -47,11 +48,17 @@ bl_status bl_hub_find(const char *model, bl_arena *a, const char **dir, bl_err *
 /* Fills tok, tok_path, tok_why. */
 bl_status bl_find_tokenizer(bl_checkpoint *c, bl_err *e);
 
+/* ---- layout.c: what every reader does ---- */
 bl_status bl_checkpoint_map(bl_checkpoint *c, const char *path, int *file, bl_err *e); /* one more file */
 bl_status bl_checkpoint_put(bl_checkpoint *c, const bl_stored *s, bl_err *e);          /* the name is copied */
 /* One part of `bytes` at `offset` of `file`; checked against the geometry by the caller. */
 bl_stored bl_stored_whole(const bl_param *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes);
+/* One more sentence of bl_checkpoint_notes, and of the log. */
+bl_status bl_checkpoint_note(bl_checkpoint *c, const char *sentence, bl_err *e);
+/* As its container spells it: "F32", "BF16", "Q4_1". */
+void bl_container_name(const bl_format *f, char out[16]);
 
+/* ---- bytes of stored weights ---- */
 /* Bytes `from` .. `from + n` of part i, wherever they come from; dst is not the map. Counts as read. */
 void bl_part_read(bl_checkpoint *c, const bl_stored *t, int i, uint64_t from, uint64_t n, void *dst);
 /* The made-up bytes of a synthetic checkpoint. */
@@ -59,7 +66,7 @@ void bl_synth_bytes(const bl_synth *s, const bl_stored *t, int i, uint64_t from,
 /* Stands for those bytes without making them. */
 bl_status bl_synth_hash(const bl_synth *s, bl_hash *out, bl_err *e);
 
-/* Row of the stored tensor that holds row r of the HF order. */
+/* Row of the stored tensor (of a vector: element) that holds row r of the HF order. */
 int64_t bl_rotary_row(const bl_stored *t, int64_t r);
 /* Rows row0 .. row0+rows of part i, in HF order. Only parts with a row per output. */
 void bl_rows_read(bl_checkpoint *c, const bl_stored *t, int i, const bl_part_spec *spec, int64_t row0, int64_t rows,
@@ -83,6 +90,4 @@ static inline uint64_t bl_u64_at(const uint8_t *p)
     memcpy(&v, p, 8);
     return v;
 }
-/* Upper-case copy of a format's name as its container spells it: "F32", "BF16", "Q4_1". */
-void bl_container_name(const bl_format *f, char out[16]);
 #endif

@@ -1,13 +1,37 @@
-/* config.c - bounds of a model's shape. */
+/* config.c - bounds of a model's shape, what follows from it, and its form as JSON. */
 #include "config.h"
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
-/* Limits far above any model, and low enough that no product of a few of them leaves 64 bits. */
+const char *const bl_rope_names[BL_N_ROPES] = {"plain", "linear", "llama3", "yarn", "dynamic"};
+
+/* ---- bounds: limits far above any model, and low enough that no product of a few of them leaves 64 bits ---- */
 static bl_status within(const char *file, const char *what, int64_t v, int64_t lo, int64_t hi, bl_err *e)
 {
     if (v >= lo && v <= hi) return BL_OK;
     return bl_fail(e, BL_E_FORMAT, "%s: %s is %" PRId64 ", expected %" PRId64 " to %" PRId64, file, what, v, lo, hi);
+}
+
+static bl_status check_rope(const bl_config *c, const char *file, bl_err *e)
+{
+    if (!isfinite(c->rope_theta) || c->rope_theta <= 1 || c->rope_theta > 1e15)
+        return bl_fail(e, BL_E_FORMAT, "%s: rope_theta is %g, expected above 1", file, c->rope_theta);
+    if (c->rope == BL_ROPE_PLAIN) return BL_OK;
+    if (!isfinite(c->rope_factor) || c->rope_factor < 1 || c->rope_factor > 1e6)
+        return bl_fail(e, BL_E_FORMAT, "%s: rope scaling factor is %g, expected 1 to 1e6", file, c->rope_factor);
+    if (c->rope == BL_ROPE_LINEAR) return BL_OK;
+    if (c->rope == BL_ROPE_DYNAMIC && c->head_dim < 4)
+        return bl_fail(e, BL_E_FORMAT, "%s: dynamic rope scaling with a head_dim of %" PRId64 ", expected 4 or more",
+                       file, c->head_dim);
+    if (c->rope != BL_ROPE_DYNAMIC && (!isfinite(c->rope_low) || !isfinite(c->rope_high) || c->rope_low <= 0 ||
+                                       c->rope_high <= c->rope_low || c->rope_high > 1e6))
+        return bl_fail(e, BL_E_FORMAT, "%s: rope %s %g and %s %g, expected 0 < low < high", file,
+                       c->rope == BL_ROPE_YARN ? "beta_slow" : "low_freq_factor", c->rope_low,
+                       c->rope == BL_ROPE_YARN ? "beta_fast" : "high_freq_factor", c->rope_high);
+    if (c->rope == BL_ROPE_YARN && (!isfinite(c->rope_attention) || c->rope_attention <= 0 || c->rope_attention > 1e6))
+        return bl_fail(e, BL_E_FORMAT, "%s: rope attention_factor is %g, expected above 0", file, c->rope_attention);
+    return within(file, "rope original_max_position_embeddings", c->rope_original, 1, INT32_MAX, e);
 }
 
 bl_status bl_config_check(const bl_config *c, const char *file, bl_err *e)
@@ -25,12 +49,13 @@ bl_status bl_config_check(const bl_config *c, const char *file, bl_err *e)
         {"head_dim", c->head_dim, 1, 1 << 14},
         {"vocab_size", c->vocab, 1, 1 << 26},
         {"max_position_embeddings", c->max_len, 1, INT32_MAX},
+        {"sliding_window", c->window, 0, INT32_MAX},
         {"bos_token_id", c->bos, -1, INT32_MAX},
         {"eos_token_id", c->eos, -1, INT32_MAX},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++)
         BL_TRY(within(file, rows[i].what, rows[i].v, rows[i].lo, rows[i].hi, e));
-    if (c->dim % c->n_heads)
+    if (c->dim % c->n_heads && BL_MAX(c->dim / c->n_heads, 1) == c->head_dim)
         return bl_fail(e, BL_E_FORMAT, "%s: hidden_size %" PRId64 " is not a multiple of num_attention_heads %" PRId64,
                        file, c->dim, c->n_heads);
     if (c->n_heads % c->n_kv_heads)
@@ -45,28 +70,123 @@ bl_status bl_config_check(const bl_config *c, const char *file, bl_err *e)
                        c->n_heads, c->head_dim);
     if (!isfinite(c->eps) || c->eps <= 0 || c->eps > 1)
         return bl_fail(e, BL_E_FORMAT, "%s: rms_norm_eps is %g, expected above 0 and at most 1", file, c->eps);
-    if (!isfinite(c->rope_theta) || c->rope_theta <= 1 || c->rope_theta > 1e15)
-        return bl_fail(e, BL_E_FORMAT, "%s: rope_theta is %g, expected above 1 and at most 1e15", file, c->rope_theta);
-    if (c->rope != BL_ROPE_PLAIN && (!isfinite(c->rope_factor) || c->rope_factor < 1 || c->rope_factor > 1e6))
-        return bl_fail(e, BL_E_FORMAT, "%s: rope scaling factor is %g, expected 1 to 1e6", file, c->rope_factor);
-    if (c->rope == BL_ROPE_LLAMA3) {
-        if (!isfinite(c->rope_low) || !isfinite(c->rope_high) || c->rope_low <= 0 || c->rope_high <= c->rope_low)
-            return bl_fail(e, BL_E_FORMAT,
-                           "%s: rope low_freq_factor %g and high_freq_factor %g, expected 0 < low < high", file,
-                           c->rope_low, c->rope_high);
-        BL_TRY(within(file, "rope original_max_position_embeddings", c->rope_original, 1, INT32_MAX, e));
+    BL_TRY(check_rope(c, file, e));
+out:
+    return st;
+}
+
+/* ---- what follows ---- */
+static int64_t params(const bl_config *c, bool linears)
+{
+    int64_t n = 0;
+    for (int r = 0; r < BL_N_ROLES; r++) {
+        bl_param p;
+        const bl_role_row *row = &bl_roles[r];
+        if (linears && row->kind != BL_KIND_LINEAR) continue;
+        if (bl_param_of(c, (bl_role)r, row->block ? 0 : -1, &p)) n += (row->block ? c->n_layers : 1) * p.out * p.in;
+    }
+    return n;
+}
+
+int64_t bl_config_linear_params(const bl_config *c) { return params(c, true); }
+int64_t bl_config_params(const bl_config *c) { return params(c, false); }
+
+int64_t bl_config_reach(const bl_config *c)
+{
+    int64_t n = c->max_len;
+    if (c->rope == BL_ROPE_DYNAMIC) n = (int64_t)BL_MIN((double)n * c->rope_factor, (double)INT32_MAX);
+    return c->window > 0 ? BL_MIN(n, c->window) : n;
+}
+
+/* ---- as JSON ---- */
+/* Whole numbers and reals by key; `later`: the first version did not write it. */
+static const struct field {
+    const char *key;
+    size_t at;
+    bool real, later;
+} fields[] = {
+    {"dim", offsetof(bl_config, dim), false, false},
+    {"hidden", offsetof(bl_config, ffn_dim), false, false},
+    {"layers", offsetof(bl_config, n_layers), false, false},
+    {"heads", offsetof(bl_config, n_heads), false, false},
+    {"kv_heads", offsetof(bl_config, n_kv_heads), false, false},
+    {"head_dim", offsetof(bl_config, head_dim), false, false},
+    {"vocab", offsetof(bl_config, vocab), false, false},
+    {"max_len", offsetof(bl_config, max_len), false, false},
+    {"window", offsetof(bl_config, window), false, true},
+    {"rope_original", offsetof(bl_config, rope_original), false, false},
+    {"bos", offsetof(bl_config, bos), false, false},
+    {"eos", offsetof(bl_config, eos), false, false},
+    {"eps", offsetof(bl_config, eps), true, false},
+    {"rope_theta", offsetof(bl_config, rope_theta), true, false},
+    {"rope_factor", offsetof(bl_config, rope_factor), true, false},
+    {"rope_low", offsetof(bl_config, rope_low), true, false},
+    {"rope_high", offsetof(bl_config, rope_high), true, false},
+    {"rope_attention", offsetof(bl_config, rope_attention), true, true},
+};
+
+void bl_config_put(bl_text *t, const bl_config *c)
+{
+    bool first = true;
+    bl_text_addf(t, "{\"arch\":\"%s\",\"optional\":[", c->arch->name);
+    for (int r = 0; r < BL_N_ROLES; r++)
+        if (c->roles & c->arch->may & BL_ROLE_BIT(r)) {
+            bl_text_addf(t, "%s\"%s\"", first ? "" : ",", bl_roles[r].hf);
+            first = false;
+        }
+    bl_text_add(t, "]");
+    for (size_t i = 0; i < BL_COUNT(fields); i++) {
+        const void *p = (const char *)c + fields[i].at;
+        bl_text_addf(t, ",\"%s\":", fields[i].key);
+        if (fields[i].real) bl_json_put_real(t, *(const double *)p);
+        else bl_text_addf(t, "%" PRId64, *(const int64_t *)p);
+    }
+    bl_text_addf(t, ",\"rope\":%d,\"rope_exact\":%s,\"tied\":%s}", (int)c->rope, c->rope_exact ? "true" : "false",
+                 c->tied ? "true" : "false");
+}
+
+/* Optional parameters by their name in a block. */
+static bl_status get_roles(const bl_json *list, bl_config *c, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (const bl_json *v = bl_json_first(list); v; v = bl_json_next(v)) {
+        const char *name;
+        int r = 0;
+        BL_TRY(bl_json_str(v, &name, e));
+        while (r < BL_N_ROLES && (!(c->arch->may & BL_ROLE_BIT(r)) || strcmp(bl_roles[r].hf, name))) r++;
+        if (r == BL_N_ROLES)
+            return bl_fail(e, BL_E_FORMAT, "bitladder.json: config: a model of kind %s has no '%s'", c->arch->name,
+                           name);
+        c->roles |= BL_ROLE_BIT(r);
     }
 out:
     return st;
 }
 
-int64_t bl_config_linear_params(const bl_config *c)
+bl_status bl_config_get(const bl_json *o, bl_config *out, bl_err *e)
 {
-    int64_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-    return c->n_layers * (2 * q * c->dim + 2 * kv * c->dim + 3 * c->ffn_dim * c->dim);
-}
-
-int64_t bl_config_params(const bl_config *c)
-{
-    return bl_config_linear_params(c) + c->vocab * c->dim * (c->tied ? 1 : 2) + (2 * c->n_layers + 1) * c->dim;
+    bl_status st = BL_OK;
+    bl_config c = {.arch = bl_arch_at(0), .rope_attention = 1};
+    const char *name;
+    int64_t rope;
+    if (bl_json_get(o, "arch")) {
+        BL_TRY(bl_json_get_str(o, "arch", &name, e));
+        if (!(c.arch = bl_arch_find(name)))
+            return bl_fail(e, BL_E_FORMAT, "bitladder.json: config: architecture '%s' is not known", name);
+    }
+    c.roles = c.arch->has;
+    BL_TRY(get_roles(bl_json_get(o, "optional"), &c, e));
+    for (size_t i = 0; i < BL_COUNT(fields); i++) {
+        void *p = (char *)&c + fields[i].at;
+        if (fields[i].later && !bl_json_get(o, fields[i].key)) continue;
+        BL_TRY(fields[i].real ? bl_json_get_real(o, fields[i].key, p, e) : bl_json_get_int(o, fields[i].key, p, e));
+    }
+    BL_TRY(bl_json_get_int(o, "rope", &rope, e));
+    if (rope < 0 || rope >= BL_N_ROPES) return bl_fail(e, BL_E_FORMAT, "bitladder.json: config.rope is %" PRId64, rope);
+    c.rope = (bl_rope_scaling)rope;
+    if (bl_json_get(o, "rope_exact")) BL_TRY(bl_json_bool(bl_json_get(o, "rope_exact"), &c.rope_exact, e));
+    BL_TRY(bl_json_get_bool(o, "tied", &c.tied, e));
+    *out = c;
+out:
+    return st;
 }

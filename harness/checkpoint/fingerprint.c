@@ -165,6 +165,15 @@ static void hash_config(bl_hasher *h, const bl_config *c)
     bl_hash_add(h, real, sizeof real);
     if (c->rope == BL_ROPE_LINEAR) bl_hash_add(h, scaling, sizeof *scaling);
     if (c->rope == BL_ROPE_LLAMA3) bl_hash_add(h, scaling, sizeof scaling);
+    if (c->rope >= BL_ROPE_YARN) {
+        bl_hash_add(h, scaling, sizeof scaling);
+        bl_hash_add(h, (double[]){c->rope_attention, c->rope_exact}, 2 * sizeof(double));
+    }
+    if (c->window) bl_hash_u64(h, (uint64_t)c->window);
+    if (c->arch != bl_arch_at(0) || c->roles != c->arch->has) {
+        bl_hash_text(h, c->arch->name);
+        bl_hash_u64(h, c->roles);
+    }
 }
 
 bl_status bl_checkpoint_fingerprint(bl_checkpoint *c, bl_hash *out, bl_err *e)

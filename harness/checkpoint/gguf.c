@@ -48,7 +48,7 @@ static const char *const ggml_names[] = {
     "Q8_1",       "Q2_K",       "Q3_K",       "Q4_K",  "Q5_K",     "Q6_K",     "Q8_K",     "IQ2_XXS", "IQ2_XS",
     "IQ3_XXS",    "IQ1_S",      "IQ4_NL",     "IQ3_S", "IQ2_S",    "IQ4_XS",   "I8",       "I16",     "I32",
     "I64",        "F64",        "IQ1_M",      "BF16",  "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",   "TQ2_0",
-    "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4", "NVFP4",
+    "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4", "NVFP4",    "Q1_0",     "Q2_0",
 };
 
 typedef struct scan {
@@ -411,29 +411,61 @@ static bl_status present(const bl_gguf *g, const char *key, const bl_gguf_value 
     return *out ? BL_OK : bl_fail(e, BL_E_MISSING, "%s: key '%s' is missing", g->name, key);
 }
 
+/* One integer of a value or of an array; *fits false: it needs all 64 bits. False: not an integer type. */
+static bool integer(bl_gguf_type type, const uint8_t *p, int64_t *out, bool *fits)
+{
+    *fits = true;
+    switch (type) {
+    case BL_GGUF_U8: *out = p[0]; return true;
+    case BL_GGUF_I8: *out = (int8_t)p[0]; return true;
+    case BL_GGUF_U16: *out = p[0] | p[1] << 8; return true;
+    case BL_GGUF_I16: *out = (int16_t)(p[0] | p[1] << 8); return true;
+    case BL_GGUF_U32: *out = bl_u32_at(p); return true;
+    case BL_GGUF_I32: *out = (int32_t)bl_u32_at(p); return true;
+    case BL_GGUF_I64: *out = (int64_t)bl_u64_at(p); return true;
+    case BL_GGUF_U64:
+        *fits = bl_u64_at(p) <= INT64_MAX;
+        *out = (int64_t)bl_u64_at(p);
+        return true;
+    default: return false;
+    }
+}
+
 bl_status bl_gguf_int(const bl_gguf *g, const char *key, int64_t *out, bl_err *e)
 {
     const bl_gguf_value *v;
+    bool fits;
     bl_status st = present(g, key, &v, e);
     if (st != BL_OK) return st;
-    uint64_t u;
-    switch (v->type) {
-    case BL_GGUF_U8: *out = v->at[0]; return BL_OK;
-    case BL_GGUF_I8: *out = (int8_t)v->at[0]; return BL_OK;
-    case BL_GGUF_U16: *out = v->at[0] | v->at[1] << 8; return BL_OK;
-    case BL_GGUF_I16: *out = (int16_t)(v->at[0] | v->at[1] << 8); return BL_OK;
-    case BL_GGUF_U32: *out = bl_u32_at(v->at); return BL_OK;
-    case BL_GGUF_I32: *out = (int32_t)bl_u32_at(v->at); return BL_OK;
-    case BL_GGUF_I64: *out = (int64_t)bl_u64_at(v->at); return BL_OK;
-    case BL_GGUF_U64:
-        if ((u = bl_u64_at(v->at)) > INT64_MAX)
-            return bl_fail(e, BL_E_FORMAT, "%s: key '%s' is %" PRIu64, g->name, key, u);
-        *out = (int64_t)u;
-        return BL_OK;
-    default:
+    if (!integer(v->type, v->at, out, &fits))
         return bl_fail(e, BL_E_FORMAT, "%s: key '%s' has type %s, expected a whole number", g->name, key,
                        types[v->type].name);
+    if (!fits) return bl_fail(e, BL_E_FORMAT, "%s: key '%s' is %" PRIu64, g->name, key, bl_u64_at(v->at));
+    return BL_OK;
+}
+
+bl_status bl_gguf_int_each(const bl_gguf *g, const char *key, int64_t n, int64_t *out, bl_err *e)
+{
+    const bl_gguf_value *v = bl_gguf_find(g, key);
+    if (!v || v->type != BL_GGUF_ARRAY) return bl_gguf_int(g, key, out, e);
+    if (n < 1 || v->n != (uint64_t)n)
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: key '%s' has %" PRIu64 " numbers, expected one for each of %" PRId64 " layers", g->name,
+                       key, v->n, n);
+    for (uint64_t i = 0; i < v->n; i++) {
+        int64_t x;
+        bool fits;
+        if (!integer(v->item, v->at + i * types[v->item].bytes, &x, &fits) || !fits)
+            return bl_fail(e, BL_E_FORMAT, "%s: key '%s' is an array of type %s, expected whole numbers", g->name, key,
+                           types[v->item].name);
+        if (i && x != *out)
+            return bl_fail(e, BL_E_FORMAT,
+                           "%s: key '%s' is %" PRId64 " for layer 0 and %" PRId64 " for layer %" PRIu64
+                           "; only layers of one shape are read",
+                           g->name, key, *out, x, i);
+        *out = x;
     }
+    return BL_OK;
 }
 
 bl_status bl_gguf_real(const bl_gguf *g, const char *key, double *out, bl_err *e)
@@ -452,6 +484,17 @@ bl_status bl_gguf_real(const bl_gguf *g, const char *key, double *out, bl_err *e
         return BL_OK;
     }
     return bl_fail(e, BL_E_FORMAT, "%s: key '%s' has type %s, expected f32", g->name, key, types[v->type].name);
+}
+
+bl_status bl_gguf_bool(const bl_gguf *g, const char *key, bool *out, bl_err *e)
+{
+    const bl_gguf_value *v;
+    bl_status st = present(g, key, &v, e);
+    if (st != BL_OK) return st;
+    if (v->type != BL_GGUF_BOOL)
+        return bl_fail(e, BL_E_FORMAT, "%s: key '%s' has type %s, expected bool", g->name, key, types[v->type].name);
+    *out = v->at[0];
+    return BL_OK;
 }
 
 bl_status bl_gguf_text(const bl_gguf *g, const char *key, bl_arena *a, const char **out, bl_err *e)

@@ -169,28 +169,68 @@ static const bl_format *dense_format(const bl_st_tensor *t)
                                  : NULL;
 }
 
+/* Values of two dense tensors of one shape are the same. */
+static bl_status same_values(bl_checkpoint *c, const bl_st_tensor *a, const shard *in_a, const bl_st_tensor *b,
+                             const shard *in_b, bool *same, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const uint8_t *p = c->map[in_a->file].data + a->offset, *q = c->map[in_b->file].data + b->offset;
+    const bl_format *f = dense_format(a), *g = dense_format(b);
+    bl_shape shape = {.out = a->dim[0], .in = a->dim[1]};
+    float *x = NULL, *y;
+    *same = true;
+    if (a->dtype == b->dtype) {
+        *same = memcmp(p, q, a->bytes) == 0;
+        goto out;
+    }
+    if (!(x = bl_new((size_t)shape.in * 2, sizeof *x, e))) return BL_E_NOMEM;
+    y = x + shape.in;
+    for (int64_t r = 0; r < shape.out && *same; r++) {
+        f->unpack(f, &shape, &(const void *){p}, r, 0, shape.in, x);
+        g->unpack(g, &shape, &(const void *){q}, r, 0, shape.in, y);
+        for (int64_t i = 0; i < shape.in && *same; i++) *same = x[i] == y[i];
+    }
+out:
+    bl_free(x);
+    bl_map_drop(&c->map[in_a->file], a->offset, a->bytes);
+    bl_map_drop(&c->map[in_b->file], b->offset, b->bytes);
+    return st;
+}
+
+static bool is_matrix(const bl_st_tensor *t, const bl_param *s)
+{
+    return dense_format(t) && t->ndim == 2 && t->dim[0] == s->out && t->dim[1] == s->in;
+}
+
+/* A configuration that says "tied" beside a file that holds a head of its own: when both hold the same values it is one
+ * table under two names, else the file is right and the two are kept, as transformers 5.24 does (tie_weights). */
+static bl_status two_heads(bl_checkpoint *c, dir *d, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_param s;
+    bool same = false;
+    const shard *in = NULL, *other = NULL;
+    bl_st_tensor *embed = find(d, bl_roles[BL_ROLE_EMBED].hf, &in), *head = find(d, bl_roles[BL_ROLE_HEAD].hf, &other);
+    if (!c->config.tied || !embed || !head || !bl_param_of(&c->config, BL_ROLE_EMBED, -1, &s)) return BL_OK;
+    if (is_matrix(embed, &s) && is_matrix(head, &s)) BL_TRY(same_values(c, embed, in, head, other, &same, e));
+    if (same) {
+        head->used = true;
+        return BL_OK;
+    }
+    c->config.tied = false;
+    BL_TRY(bl_checkpoint_note(
+        c, "config.json ties the head to the embedding, but the file holds another head: both are kept", e));
+out:
+    return st;
+}
+
 static bl_status put(bl_checkpoint *c, dir *d, const bl_param *s, bl_err *e)
 {
-    const shard *in = NULL, *other = NULL;
+    const shard *in = NULL;
     const char *name = s->name;
-    bl_st_tensor *t = find(d, name, &in), *twin = NULL;
-    if (s->role == BL_ROLE_EMBED &&
-        c->config.tied) { /* stored under either name, or both: then the embedding counts, as in the reference */
-        twin = find(d, "lm_head.weight", &other);
-        if (!t) {
-            t = twin;
-            in = other;
-            name = "lm_head.weight";
-            twin = NULL;
-        }
-    }
+    bl_st_tensor *t = find(d, name, &in);
+    if (!t && s->role == BL_ROLE_EMBED && c->config.tied) t = find(d, name = bl_roles[BL_ROLE_HEAD].hf, &in);
     if (!t) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", d->path, s->name);
-    if (twin) {
-        if (twin->ndim != 2 || t->ndim != 2 || twin->dim[0] != t->dim[0] || twin->dim[1] != t->dim[1])
-            return bl_fail(e, BL_E_FORMAT, "%s: tied, but lm_head.weight and %s have different shapes", d->path,
-                           s->name);
-        twin->used = true;
-    }
     const char *file = c->map[in->file].path;
     const bl_format *f = dense_format(t);
     if (!f)
@@ -216,17 +256,30 @@ static bool idle(const char *name)
     return n >= sizeof tail && !strcmp(name + n - (sizeof tail - 1), tail);
 }
 
+/* A tensor that the model has no place for: one that config.json switches off, or of another model. */
+static bl_status refuse(const bl_checkpoint *c, const char *file, const char *name, bl_err *e)
+{
+    bl_config all = c->config;
+    bl_param s;
+    all.roles |= all.arch->may;
+    for (size_t i = 0; bl_param_at(&all, i, &s); i++)
+        if (!strcmp(s.name, name))
+            return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is stored, but config.json says that the model has none",
+                           file, name);
+    return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is not part of a %s of %" PRId64 " layers", file, name,
+                   c->config.arch->name, c->config.n_layers);
+}
+
 static bl_status weights(bl_checkpoint *c, dir *d, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_param s;
+    BL_TRY(two_heads(c, d, e));
     for (size_t i = 0; bl_param_at(&c->config, i, &s); i++) BL_TRY(put(c, d, &s, e));
     for (size_t i = 0; i < d->n; i++)
         for (size_t k = 0; k < bl_safetensors_count(d->s[i].st); k++) {
             const bl_st_tensor *t = bl_safetensors_at(d->s[i].st, k);
-            if (!t->used && !idle(t->name))
-                return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is not part of a LLaMA of %" PRId64 " layers",
-                               c->map[d->s[i].file].path, t->name, c->config.n_layers);
+            if (!t->used && !idle(t->name)) return refuse(c, c->map[d->s[i].file].path, t->name, e);
         }
 out:
     return st;

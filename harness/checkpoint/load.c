@@ -2,8 +2,8 @@
  * way.
  *
  * Adjacent-pair order has row 2j and 2j+1 of a head where half-split has j and j + head/2, so row r of the HF order is
- * read from bl_rotary_row(t, r). All else is a copy. Only what is needed is touched, and mapped pages are given back
- * afterwards.
+ * read from bl_rotary_row(t, r); of a bias, element r. All else is a copy. Only what is needed is touched, and mapped
+ * pages are given back afterwards.
  */
 #include "checkpoint_impl.h"
 
@@ -12,7 +12,7 @@ enum { CHUNK = 4 << 20 }; /* bytes of rows that are gathered at a time */
 int64_t bl_rotary_row(const bl_stored *t, int64_t r)
 {
     if (t->rotary_heads == 0) return r;
-    int64_t head = t->shape.out / t->rotary_heads, h = r / head, j = r % head;
+    int64_t head = (t->vector ? t->shape.in : t->shape.out) / t->rotary_heads, h = r / head, j = r % head;
     return h * head + (j < head / 2 ? 2 * j : 2 * (j - head / 2) + 1);
 }
 
@@ -28,6 +28,11 @@ void bl_rows_read(bl_checkpoint *c, const bl_stored *t, int i, const bl_part_spe
                   void *dst)
 {
     uint64_t row_bytes = (uint64_t)spec->cols * bl_dtype_bytes(spec->dtype);
+    if (t->vector && t->rotary_heads) { /* a bias: each element is a row of its linear */
+        row_bytes = bl_dtype_bytes(spec->dtype);
+        row0 *= spec->cols;
+        rows *= spec->cols;
+    }
     if (t->rotary_heads == 0) {
         bl_part_read(c, t, i, (uint64_t)row0 * row_bytes, (uint64_t)rows * row_bytes, dst);
         return;

@@ -1,4 +1,5 @@
-/* synth.c - weights of any LLaMA shape, made up as they are read: for memory and speed work, never resident as a whole.
+/* synth.c - weights of well-known shapes, made up as they are read: for memory and speed work, never resident as a
+ * whole.
  *
  *     synth:llama3-8b        bf16, normal with deviation 0.02
  *     synth:llama3-8b:int4   random codes in groups of 64, fp16 scales and packed zero points; embedding and head stay
@@ -16,37 +17,100 @@ enum { VERSION = 1, GROUP = 64, QUANTILES = 65536 };
 static const double deviation = 0.02;
 
 static const struct shape {
-    const char *name;
+    const char *name, *arch;
+    uint32_t optional; /* roles that this model of the architecture has */
     bl_config c;
 } shapes[] = {
 #define PLAIN     .rope = BL_ROPE_PLAIN
 #define LLAMA3(f) .rope = BL_ROPE_LLAMA3, .rope_factor = f, .rope_low = 1, .rope_high = 4, .rope_original = 8192
     {"llama3-8b",
+     "llama",
+     0,
      {4096, 14336, 32, 32, 8, 128, 128256, 8192, 1e-5, 500000, PLAIN, .tied = false, .bos = 128000, .eos = 128001}},
     {"llama3-70b",
+     "llama",
+     0,
      {8192, 28672, 80, 64, 8, 128, 128256, 8192, 1e-5, 500000, PLAIN, .tied = false, .bos = 128000, .eos = 128001}},
     {"llama3.1-8b",
+     "llama",
+     0,
      {4096, 14336, 32, 32, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(8), .tied = false, .bos = 128000,
       .eos = 128001}},
     {"llama3.1-70b",
+     "llama",
+     0,
      {8192, 28672, 80, 64, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(8), .tied = false, .bos = 128000,
       .eos = 128001}},
     {"llama3.1-405b",
+     "llama",
+     0,
      {16384, 53248, 126, 128, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(8), .tied = false, .bos = 128000,
       .eos = 128001}},
     {"llama3.2-1b",
+     "llama",
+     0,
      {2048, 8192, 16, 32, 8, 64, 128256, 131072, 1e-5, 500000, LLAMA3(32), .tied = true, .bos = 128000, .eos = 128001}},
     {"llama3.2-3b",
+     "llama",
+     0,
      {3072, 8192, 28, 24, 8, 128, 128256, 131072, 1e-5, 500000, LLAMA3(32), .tied = true, .bos = 128000,
       .eos = 128001}},
-    {"llama2-7b", {4096, 11008, 32, 32, 32, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
-    {"llama2-13b", {5120, 13824, 40, 40, 40, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
-    {"llama2-70b", {8192, 28672, 80, 64, 8, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
-    {"tinyllama-1.1b", {2048, 5632, 22, 32, 4, 64, 32000, 2048, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
-    {"smollm2-135m", {576, 1536, 30, 9, 3, 64, 49152, 8192, 1e-5, 100000, PLAIN, .tied = true, .bos = 1, .eos = 2}},
-    {"smollm2-360m", {960, 2560, 32, 15, 5, 64, 49152, 8192, 1e-5, 100000, PLAIN, .tied = true, .bos = 1, .eos = 2}},
-    {"smollm2-1.7b", {2048, 8192, 24, 32, 32, 64, 49152, 8192, 1e-5, 130000, PLAIN, .tied = true, .bos = 1, .eos = 2}},
-    {"tiny", {64, 176, 2, 4, 2, 16, 512, 512, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"llama2-7b",
+     "llama",
+     0,
+     {4096, 11008, 32, 32, 32, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"llama2-13b",
+     "llama",
+     0,
+     {5120, 13824, 40, 40, 40, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"llama2-70b",
+     "llama",
+     0,
+     {8192, 28672, 80, 64, 8, 128, 32000, 4096, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"tinyllama-1.1b",
+     "llama",
+     0,
+     {2048, 5632, 22, 32, 4, 64, 32000, 2048, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"smollm2-135m",
+     "llama",
+     0,
+     {576, 1536, 30, 9, 3, 64, 49152, 8192, 1e-5, 100000, PLAIN, .tied = true, .bos = 1, .eos = 2}},
+    {"smollm2-360m",
+     "llama",
+     0,
+     {960, 2560, 32, 15, 5, 64, 49152, 8192, 1e-5, 100000, PLAIN, .tied = true, .bos = 1, .eos = 2}},
+    {"smollm2-1.7b",
+     "llama",
+     0,
+     {2048, 8192, 24, 32, 32, 64, 49152, 8192, 1e-5, 130000, PLAIN, .tied = true, .bos = 1, .eos = 2}},
+    {"mistral-7b-v0.1",
+     "mistral",
+     0,
+     {4096, 14336, 32, 32, 8, 128, 32000, 32768, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2,
+      .window = 4096}},
+    {"mistral-7b-v0.3",
+     "mistral",
+     0,
+     {4096, 14336, 32, 32, 8, 128, 32768, 32768, 1e-5, 1e6, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"qwen2.5-0.5b",
+     "qwen2",
+     0,
+     {896, 4864, 24, 14, 2, 64, 151936, 32768, 1e-6, 1e6, PLAIN, .tied = true, .bos = 151643, .eos = 151643}},
+    {"qwen3-0.6b",
+     "qwen3",
+     0,
+     {1024, 3072, 28, 16, 8, 128, 151936, 40960, 1e-6, 1e6, PLAIN, .tied = true, .bos = 151643, .eos = 151645}},
+    {"tiny", "llama", 0, {64, 176, 2, 4, 2, 16, 512, 512, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"tiny-biases",
+     "llama",
+     BL_ROLES_ATTENTION_BIAS | BL_ROLES_MLP_BIAS,
+     {64, 176, 2, 4, 2, 16, 512, 512, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2}},
+    {"tiny-mistral",
+     "mistral",
+     0,
+     {64, 176, 2, 4, 2, 16, 512, 512, 1e-5, 10000, PLAIN, .tied = false, .bos = 1, .eos = 2, .window = 256}},
+    {"tiny-qwen2", "qwen2", 0, {64, 176, 2, 4, 2, 16, 512, 512, 1e-6, 1e6, PLAIN, .tied = true, .bos = 1, .eos = 2}},
+    {"tiny-qwen3", "qwen3", 0, {64, 176, 2, 4, 2, 32, 512, 512, 1e-6, 1e6, PLAIN, .tied = true, .bos = 1, .eos = 2}},
 #undef PLAIN
 #undef LLAMA3
 };
@@ -204,7 +268,7 @@ void bl_synth_bytes(const bl_synth *y, const bl_stored *t, int i, uint64_t from,
     f->parts(f, &t->shape, spec);
     if (f->kind == BL_FMT_DENSE) {
         bl_dtype d = spec[i].dtype;
-        if (t->vector) constant(d, 1, from, n, dst);
+        if (bl_roles[t->role].kind == BL_KIND_NORM) constant(d, 1, from, n, dst);
         else
             dense_bytes(&s,
                         d == BL_F32   ? (const void *)y->quantile
@@ -288,11 +352,12 @@ bl_status bl_read_synth(bl_checkpoint *c, const char *spec, bl_err *e)
     }
     c->synth->text = c->name;
     c->config = shape->c;
-    c->config.arch = bl_arch_find("llama");
-    c->config.roles = c->config.arch->has;
+    c->config.arch = bl_arch_find(shape->arch);
+    c->config.roles = c->config.arch->has | shape->optional;
     for (size_t i = 0; bl_param_at(&c->config, i, &s); i++) {
-        bool linear = !s.vector && s.block >= 0;
-        const bl_format *g = f->kind == BL_FMT_DENSE || linear ? f : bl_format_find("bf16");
+        const bl_format *g = f->kind == BL_FMT_DENSE || bl_roles[s.role].kind == BL_KIND_LINEAR
+                                 ? f
+                                 : bl_format_find("bf16");
         bl_part_spec parts[BL_MAX_PARTS];
         bl_stored t = bl_stored_whole(&s, g, -1, 0, 0);
         if (g->kind != BL_FMT_DENSE)

@@ -354,28 +354,6 @@ out:
     return st;
 }
 
-static void put_config(bl_text *t, const bl_config *c)
-{
-    bl_text_addf(t,
-                 "{\"dim\":%" PRId64 ",\"hidden\":%" PRId64 ",\"layers\":%" PRId64 ",\"heads\":%" PRId64
-                 ",\"kv_heads\":%" PRId64 ",\"head_dim\":%" PRId64 ",\"vocab\":%" PRId64 ",\"max_len\":%" PRId64
-                 ",\"rope\":%d,\"rope_original\":%" PRId64 ",\"bos\":%" PRId64 ",\"eos\":%" PRId64 ",\"tied\":%s",
-                 c->dim, c->ffn_dim, c->n_layers, c->n_heads, c->n_kv_heads, c->head_dim, c->vocab, c->max_len,
-                 (int)c->rope, c->rope_original, c->bos, c->eos, c->tied ? "true" : "false");
-    const struct {
-        const char *key;
-        double v;
-    } real[] = {
-        {"eps", c->eps},           {"rope_theta", c->rope_theta}, {"rope_factor", c->rope_factor},
-        {"rope_low", c->rope_low}, {"rope_high", c->rope_high},
-    };
-    for (size_t i = 0; i < BL_COUNT(real); i++) {
-        bl_text_addf(t, ",\"%s\":", real[i].key);
-        bl_json_put_real(t, real[i].v);
-    }
-    bl_text_add(t, "}");
-}
-
 static void put_weight(bl_text *t, const bl_stored *s)
 {
     bl_text_addf(t,
@@ -409,7 +387,7 @@ static bl_status write_list(bl_variant *v, bl_err *e)
     bl_text_add(&t, ",\n \"method\":");
     bl_json_put_str(&t, v->method, strlen(v->method));
     bl_text_addf(&t, ",\n \"options\":%s,\n \"config\":", v->options);
-    put_config(&t, &v->source->config);
+    bl_config_put(&t, &v->source->config);
     bl_text_addf(&t, ",\n \"tensor_bytes\":%" PRIu64 ",\n \"weights\":[\n", v->bytes);
     for (size_t i = 0; i < v->n; i++) {
         put_weight(&t, &v->stored[i]);

@@ -10,48 +10,6 @@ static bl_status number(const bl_json *o, const char *key, int64_t *out, bl_err 
     return bl_json_get_int(o, key, out, e);
 }
 
-static bl_status read_config(const bl_json *j, bl_config *c, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_json *o;
-    int64_t rope;
-    const struct {
-        const char *key;
-        int64_t *to;
-    } whole[] = {
-        {"dim", &c->dim},
-        {"hidden", &c->ffn_dim},
-        {"layers", &c->n_layers},
-        {"heads", &c->n_heads},
-        {"kv_heads", &c->n_kv_heads},
-        {"head_dim", &c->head_dim},
-        {"vocab", &c->vocab},
-        {"max_len", &c->max_len},
-        {"rope", &rope},
-        {"rope_original", &c->rope_original},
-        {"bos", &c->bos},
-        {"eos", &c->eos},
-    };
-    const struct {
-        const char *key;
-        double *to;
-    } real[] = {
-        {"eps", &c->eps},           {"rope_theta", &c->rope_theta}, {"rope_factor", &c->rope_factor},
-        {"rope_low", &c->rope_low}, {"rope_high", &c->rope_high},
-    };
-    c->arch = bl_arch_find("llama");
-    c->roles = c->arch->has;
-    BL_TRY(bl_json_need(j, "config", &o, e));
-    for (size_t i = 0; i < BL_COUNT(whole); i++) BL_TRY(number(o, whole[i].key, whole[i].to, e));
-    for (size_t i = 0; i < BL_COUNT(real); i++) BL_TRY(bl_json_get_real(o, real[i].key, real[i].to, e));
-    BL_TRY(bl_json_get_bool(o, "tied", &c->tied, e));
-    if (rope < BL_ROPE_PLAIN || rope > BL_ROPE_LLAMA3)
-        return bl_fail(e, BL_E_FORMAT, "bitladder.json: config.rope is %" PRId64, rope);
-    c->rope = (bl_rope_scaling)rope;
-out:
-    return st;
-}
-
 static bl_status choice(const bl_json *o, const char *key, const char *const *names, int *out, const char *file,
                         bl_err *e)
 {
@@ -172,6 +130,7 @@ bl_status bl_read_variant(bl_checkpoint *c, const char *dir, bl_err *e)
     int file;
     int64_t version;
     bl_json *j = NULL;
+    const bl_json *config;
     bl_safetensors *f = NULL;
     const char *schema;
     char *list = bl_join(dir, "bitladder.json", e), *data = bl_join(dir, "model.safetensors", e);
@@ -193,7 +152,8 @@ bl_status bl_read_variant(bl_checkpoint *c, const char *dir, bl_err *e)
     }
     BL_TRY(keep(c, j, "method", &c->method, e));
     BL_TRY(keep(c, j, "source", &c->source, e));
-    BL_TRY(read_config(j, &c->config, e));
+    BL_TRY(bl_json_need(j, "config", &config, e));
+    BL_TRY(bl_config_get(config, &c->config, e));
     BL_TRY(bl_config_check(&c->config, list, e));
     BL_TRY(bl_checkpoint_map(c, data, &file, e));
     BL_TRY(bl_safetensors_parse(c->map[file].data, c->map[file].size, data, &f, e));

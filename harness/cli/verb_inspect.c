@@ -44,22 +44,58 @@ out:
     return st;
 }
 
+/* Parameters beside the usual linears and norms, by kind: "biases on q_proj, k_proj, v_proj; norms on q_proj, k_proj".
+ */
+static void extras(const bl_config *c, bl_text *t)
+{
+    static const struct {
+        bl_role_kind kind;
+        const char *word;
+    } kinds[] = {{BL_KIND_BIAS, "biases on "}, {BL_KIND_NORM, "norms on "}};
+    size_t begin = t->n;
+    for (size_t k = 0; k < BL_COUNT(kinds); k++) {
+        const char *before = kinds[k].word;
+        for (int r = 0; r < BL_N_ROLES; r++) {
+            if (bl_roles[r].kind != kinds[k].kind || bl_roles[r].of == (bl_role)r || !bl_has_role(c, (bl_role)r)) continue;
+            bl_text_addf(t, "%s%s%s", before == kinds[k].word && t->n > begin ? "; " : "", before,
+                         bl_roles[bl_roles[r].of].part);
+            before = ", ";
+        }
+    }
+}
+
+static void rotary(const bl_config *c, bl_text *t)
+{
+    bl_text_addf(t, "theta %g (%s", c->rope_theta, bl_rope_names[c->rope]);
+    if (c->rope != BL_ROPE_PLAIN) bl_text_addf(t, ", factor %g", c->rope_factor);
+    if (c->rope_original) bl_text_addf(t, ", from %lld positions", (long long)c->rope_original);
+    if (c->rope == BL_ROPE_YARN) bl_text_addf(t, ", attention factor %g", c->rope_attention);
+    bl_text_add(t, ")");
+}
+
 static void shape_text(const bl_config *c, bl_text *t)
 {
-    static const char *const rope[] = {"plain", "linear", "llama3"};
     bl_text_addf(t,
-                 "  %lld blocks, width %lld, hidden %lld, %lld heads / %lld kv of %lld, vocabulary %lld, length %lld\n",
-                 (long long)c->n_layers, (long long)c->dim, (long long)c->ffn_dim, (long long)c->n_heads,
+                 "  %s: %lld blocks, width %lld, hidden %lld, %lld heads / %lld kv of %lld, vocabulary %lld, "
+                 "length %lld\n",
+                 c->arch->name, (long long)c->n_layers, (long long)c->dim, (long long)c->ffn_dim, (long long)c->n_heads,
                  (long long)c->n_kv_heads, (long long)c->head_dim, (long long)c->vocab, (long long)c->max_len);
-    bl_text_addf(t, "  rotary theta %g (%s), eps %g, head %s\n", c->rope_theta, rope[c->rope], c->eps,
-                 c->tied ? "tied" : "its own");
+    bl_text_add(t, "  rotary ");
+    rotary(c, t);
+    bl_text_addf(t, ", eps %g, head %s\n", c->eps, c->tied ? "tied" : "its own");
+    bl_text other = {0};
+    extras(c, &other);
+    if (other.n) bl_text_addf(t, "  %s\n", other.s);
+    bl_text_free(&other);
+    if (c->window)
+        bl_text_addf(t, "  sliding-window attention: sequences longer than %lld tokens are refused\n",
+                     (long long)c->window);
     bl_text_addf(t, "  %lld weights, %lld of them in block linears\n", (long long)bl_config_params(c),
                  (long long)bl_config_linear_params(c));
 }
 
 static void shape_json(const bl_config *c, bl_text *t)
 {
-    static const char *const rope[] = {"plain", "linear", "llama3"};
     const struct {
         const char *key;
         int64_t v;
@@ -71,10 +107,13 @@ static void shape_json(const bl_config *c, bl_text *t)
                 {"head_dim", c->head_dim},
                 {"vocab", c->vocab},
                 {"max_len", c->max_len},
+                {"window", c->window},
                 {"weights", bl_config_params(c)},
                 {"linear_weights", bl_config_linear_params(c)}};
     for (size_t i = 0; i < BL_COUNT(ints); i++) bl_text_addf(t, ", \"%s\": %lld", ints[i].key, (long long)ints[i].v);
-    bl_text_addf(t, ", \"rope_scaling\": \"%s\", \"tied\": %s, \"rope_theta\": ", rope[c->rope],
+    bl_text_addf(t, ", \"arch\": \"%s\", \"optional\": \"", c->arch->name);
+    extras(c, t);
+    bl_text_addf(t, "\", \"rope_scaling\": \"%s\", \"tied\": %s, \"rope_theta\": ", bl_rope_names[c->rope],
                  c->tied ? "true" : "false");
     bl_json_put_real(t, c->rope_theta);
     bl_text_add(t, ", \"eps\": ");
@@ -121,6 +160,10 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             bl_json_put_str(&t, bl_checkpoint_source(c), strlen(bl_checkpoint_source(c)));
         }
         shape_json(config, &t);
+        if (bl_checkpoint_notes(c)) {
+            bl_text_add(&t, ", \"notes\": ");
+            bl_json_put_str(&t, bl_checkpoint_notes(c), strlen(bl_checkpoint_notes(c)));
+        }
         bl_text_add(&t, ", \"tokenizer\": ");
         bl_json_put_str(&t, tok ? bl_tokenizer_kind(tok) : why.text, strlen(tok ? bl_tokenizer_kind(tok) : why.text));
         bl_text_add(&t, ", \"tensors\": [");
@@ -130,6 +173,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         if (bl_checkpoint_method(c))
             bl_text_addf(&t, "  made by %s from %s\n", bl_checkpoint_method(c), bl_checkpoint_source(c));
         shape_text(config, &t);
+        if (bl_checkpoint_notes(c)) bl_text_addf(&t, "  note: %s\n", bl_checkpoint_notes(c));
         bl_text_addf(&t, "  tokenizer: %s\n\n", tok ? bl_tokenizer_kind(tok) : why.text);
         bl_text_addf(&t, "%-48s %-10s %12s %8s %11s %10s %10s %9s\n", "tensor", "format", "shape", "bits", "mean", "sd",
                      "max|w|", "kurtosis");
@@ -146,7 +190,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             goto out;
         }
         BL_TRY(weigh(c, w, buf, most, &s, e));
-        if (!w->vector && strncmp(w->name, "model.layers.", 13) == 0) {
+        if (bl_roles[w->role].kind == BL_KIND_LINEAR) {
             linear_bytes += (double)bl_format_bytes(w->format, &w->shape);
             linear_weights += (double)s.n;
         }

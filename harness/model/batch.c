@@ -52,6 +52,12 @@ static bl_status check_batch(const bl_model *m, const bl_batch *b, const bl_kv *
             return bl_fail(e, BL_E_INTERNAL,
                            "sequence %d continues slot %d after %lld positions, which are not there yet", (int)s,
                            (int)slot->parent, (long long)slot->parent_len);
+        if (m->config.window && end > m->config.window)
+            return bl_fail(
+                e, BL_E_UNSUPPORTED,
+                "a sequence of %lld tokens is longer than the model's sliding window of %lld; attention that "
+                "leaves tokens behind is not computed",
+                (long long)end, (long long)m->config.window);
         if (end > m->own->max_len)
             return bl_fail(e, BL_E_UNSUPPORTED, "a sequence of %lld tokens does not fit the model's %lld positions",
                            (long long)end, (long long)m->own->max_len);
@@ -230,6 +236,7 @@ bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_
     for (int64_t n = (rows + most - 1) / most, each = n ? ((rows + n - 1) / n + 47) / 48 * 48 : 0, r = 0; r < rows;
          r += each)
         BL_TRY(add_chunk(b, kv, p, r, BL_MIN(each, rows - r), &seq, &want, e));
+    BL_TRY(bl_rope_sequences(m, b, p, e));
     BL_TRY(upload(m, b, p, e));
 out:
     return st;

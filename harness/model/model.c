@@ -211,14 +211,14 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
         goto out;
     }
     m->kv = o ? o->kv : BL_KV_ACT;
-    own->max_len = o && o->max_len > 0 ? o->max_len : m->config.max_len;
+    own->max_len = o && o->max_len > 0 ? o->max_len : bl_config_reach(&m->config);
     own->chunk_rows = most_rows(&m->config);
     if (!(own->users = bl_new((size_t)m->config.n_layers, sizeof *own->users, e)) ||
         !(own->inv_freq = bl_new((size_t)m->config.head_dim / 2, sizeof *own->inv_freq, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    bl_rope_frequencies(&m->config, own->inv_freq);
+    bl_rope_frequencies(&m->config, 0, own->inv_freq);
     BL_TRY(bl_norm_load(c, be, &m->norm, e));
     BL_TRY(bl_linear_load(c, be, &m->embed, e));
     if (m->head.weight.format) BL_TRY(bl_linear_load(c, be, &m->head, e));

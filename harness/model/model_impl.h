@@ -47,7 +47,9 @@ typedef struct bl_model_own {
     float *inv_freq; /* [head_dim / 2] */
     bl_buffer *rope;
     int64_t rope_len; /* f32 cos [rope_len, head_dim / 2], then sin */
-    int64_t max_len;  /* positions allowed */
+    int64_t
+        rope_fixed;  /* the first rows are those of positions 0, 1, …; others belong to sequences of the last batch */
+    int64_t max_len; /* positions allowed */
     int64_t chunk_rows;
     bl_buffer *residual, *work; /* kept between passes */
     bl_pass_plan plan;
@@ -90,9 +92,13 @@ bl_status bl_pass_prepare(bl_pass *p, bl_err *e);
 /* The batch, whose residual stream is p->x, through one acquired block. */
 bl_status bl_pass_block(bl_pass *p, int64_t block, bl_err *e);
 
-void bl_rope_frequencies(const bl_config *c, float *inv_freq);
+/* inv_freq [head_dim / 2]; `length`, of the sequence, matters to dynamic scaling alone. */
+void bl_rope_frequencies(const bl_config *c, int64_t length, float *inv_freq);
 /* Tables for positions 0 .. n-1 are there afterwards. */
 bl_status bl_rope_prepare(bl_model *m, int64_t n, bl_err *e);
+/* Sequences of the batch whose turn depends on their length get table rows of their own: pos and want_pos become these.
+ */
+bl_status bl_rope_sequences(bl_model *m, const bl_batch *b, bl_pass_plan *p, bl_err *e);
 void bl_pass_plan_free(bl_backend *be, bl_pass_plan *p);
 /* Chunks, positions, cache rows and segments of a batch, and its lists on the backend; checks it against the cache. */
 bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e);

@@ -1,5 +1,6 @@
 /* identity.c - what enters the hash of a variant and of a cell, ingredient by ingredient. */
 #include "identity.h"
+#include "harness/checkpoint/gguf.h"
 #include "kernels/base/fs.h"
 #include <string.h>
 

@@ -6,6 +6,7 @@
 #ifndef BL_TOK_CORE_H
 #define BL_TOK_CORE_H
 #include "tokenizer.h"
+#include "harness/checkpoint/gguf.h"
 #include "kernels/base/utf8.h"
 
 #define TOK_MAX_STEPS  16             /* normalizers, pre-tokenizer steps, decoders: each */

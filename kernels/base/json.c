@@ -239,13 +239,8 @@ bl_status bl_json_read(const char *path, uint64_t max_bytes, bl_json_flags f, bl
     bl_status st = BL_OK;
     char *text = NULL;
     size_t n = 0;
-    const char *slash = strrchr(path, '/');
     BL_TRY(bl_read_file(path, max_bytes, &text, &n, e));
-    st = parse(text, n,
-               strcmp(path, "-") == 0 ? "standard input"
-               : slash                ? slash + 1
-                                      : path,
-               f, BL_JSON_VALUES, out, e);
+    st = parse(text, n, strcmp(path, "-") == 0 ? "standard input" : path, f, BL_JSON_VALUES, out, e);
 out:
     bl_free(text);
     return st;

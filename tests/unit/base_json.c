@@ -170,7 +170,7 @@ static void known_keys_pass(void **state)
     bl_json_free(empty);
 }
 
-static void a_file_is_named_by_its_last_part(void **state)
+static void a_file_is_named_by_its_path(void **state)
 {
     (void)state;
     bl_err e;
@@ -181,7 +181,7 @@ static void a_file_is_named_by_its_last_part(void **state)
     assert_ok(bl_write_file(path, "{\"n\":01}", 8, &e));
     assert_refused(bl_json_read(path, 100, BL_JSON_PLAIN, &j, &e), BL_E_FORMAT,
                    "config.json: line 1, column 6: a number begins with a needless zero");
-    assert_int_equal(strncmp(e.text, "config.json", 11), 0);
+    assert_int_equal(strncmp(e.text, path, strlen(path)), 0);
     assert_refused(bl_json_read(path, 7, BL_JSON_PLAIN, &j, &e), BL_E_FORMAT, "8 bytes, expected at most 7");
     assert_ok(bl_write_file(path, "{\"n\":1}", 7, &e));
     assert_ok(bl_json_read(path, 7, BL_JSON_PLAIN, &j, &e));
@@ -281,7 +281,7 @@ int main(void)
         cmocka_unit_test(strings_are_escaped_and_stay_readable),
         cmocka_unit_test(numbers_that_are_not_finite_are_not_written),
         cmocka_unit_test(known_keys_pass),
-        cmocka_unit_test(a_file_is_named_by_its_last_part),
+        cmocka_unit_test(a_file_is_named_by_its_path),
         cmocka_unit_test(large_objects_cost_memory_in_proportion),
         cmocka_unit_test(a_real_tokenizer_is_read),
         cmocka_unit_test(documents_are_written_with_commas_and_keys_in_place),

@@ -1,5 +1,6 @@
 /* checkpoint_variant.c - a directory written by the variant writer holds what was given, and stands alone. */
 #include "test.h"
+#include "harness/checkpoint/gguf.h"
 #include "harness/checkpoint/variant.h"
 #include "kernels/base/fs.h"
 #include <math.h>

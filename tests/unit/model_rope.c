@@ -13,7 +13,7 @@ static void plain_frequencies_are_powers_of_theta(void **state)
     bl_config c = {.head_dim = 8, .rope_theta = 10000};
     float f[4];
     (void)state;
-    bl_rope_frequencies(&c, f);
+    bl_rope_frequencies(&c, 0, f);
     for (int i = 0; i < 4; i++) assert_close(f[i], pow(10, -i)); /* 10000^(2i/8) = 10^i */
 }
 
@@ -22,7 +22,7 @@ static void linear_scaling_divides_every_frequency(void **state)
     bl_config c = {.head_dim = 8, .rope_theta = 10000, .rope = BL_ROPE_LINEAR, .rope_factor = 4};
     float f[4];
     (void)state;
-    bl_rope_frequencies(&c, f);
+    bl_rope_frequencies(&c, 0, f);
     for (int i = 0; i < 4; i++) assert_close(f[i], pow(10, -i) / 4);
 }
 
@@ -40,14 +40,14 @@ static void llama3_scaling_keeps_short_waves_and_stretches_long_ones(void **stat
                    .rope_original = 629};
     float f[4];
     (void)state;
-    bl_rope_frequencies(&c, f);
+    bl_rope_frequencies(&c, 0, f);
     assert_close(f[0], 1);
     assert_close(f[1], 0.1);
     double smooth = (629 / (200 * 3.14159265358979) - 1) / 3;
     assert_close(f[2], ((1 - smooth) / 8 + smooth) * 0.01);
     assert_close(f[3], 0.001 / 8);
     c.rope_original = 1300; /* now the third wave lies well between 325 and 1300 */
-    bl_rope_frequencies(&c, f);
+    bl_rope_frequencies(&c, 0, f);
     smooth = (1300 / (200 * 3.14159265358979) - 1) / 3;
     assert_close(f[2], ((1 - smooth) / 8 + smooth) * 0.01);
 }
