@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -121,6 +122,51 @@ static inline ran program_wait(pid_t pid, const char *out_path, const char *err_
     bl_read_file(out_path, 1 << 28, &r.out, &n, NULL);
     bl_read_file(err_path, 1 << 28, &r.err, &n, NULL);
     return r;
+}
+
+/* Waits until a child of a started program has stopped at BL_FAULT_POINT; its id. A program that ends first fails the
+ * test. */
+static inline pid_t program_stopped(pid_t parent)
+{
+    char path[64], line[512];
+    for (;;) {
+        siginfo_t over = {0};
+        pid_t child = 0;
+        snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+        FILE *f = fopen(path, "r");
+        if (f && fgets(line, sizeof line, f)) child = (pid_t)atol(line);
+        if (f) fclose(f);
+        snprintf(path, sizeof path, "/proc/%d/stat", (int)child);
+        f = child ? fopen(path, "r") : NULL;
+        char *state = f && fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
+        if (f) fclose(f);
+        if (state && state[2] == 'T') return child;
+        if (waitid(P_PID, (id_t)parent, &over, WEXITED | WNOHANG | WNOWAIT) != 0 || over.si_pid == parent)
+            fail_msg("the program ended before it came to the point");
+        usleep(1000);
+    }
+}
+
+/* Waits until a stopped process has been sent a signal. */
+static inline void program_signalled(pid_t pid, int sig)
+{
+    char path[64], line[256];
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    for (unsigned long long pending = 0; !(pending >> (sig - 1) & 1);) {
+        FILE *f = fopen(path, "r");
+        if (!f) fail_msg("process %d is gone", (int)pid);
+        while (fgets(line, sizeof line, f)) sscanf(line, "ShdPnd: %llx", &pending);
+        fclose(f);
+        usleep(1000);
+    }
+}
+
+/* Kills a program and waits until it and its children, which die with it, are gone. */
+static inline void program_kill(pid_t pid)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* they become ours to wait for */
+    kill(pid, SIGKILL);
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {}
 }
 
 /* Runs `bitladder argv[1] …` with `input` (text, or NULL) on standard input. */

@@ -29,6 +29,11 @@ static inline int test_exit(int failed, size_t n) { return failed || n == 0 || (
     test_exit(_cmocka_run_group_tests(#tests, tests, sizeof(tests) / sizeof *(tests), setup, teardown),                \
               sizeof(tests) / sizeof *(tests))
 
+#undef cmocka_run_group_tests_name
+#define cmocka_run_group_tests_name(name, tests, setup, teardown)                                                      \
+    test_exit(_cmocka_run_group_tests(name, tests, sizeof(tests) / sizeof *(tests), setup, teardown),                  \
+              sizeof(tests) / sizeof *(tests))
+
 #define BL_NEEDS(var)                                                                                                  \
     do {                                                                                                               \
         if (!getenv(var)) {                                                                                            \

@@ -179,6 +179,7 @@ static bl_status all_items(work *w, bl_err *e)
             goto out;
         }
         finished += n;
+        bl_fault_point("after-batch", w->job->cell->key);
         if (bl_now() - w->synced > sync_every) BL_TRY(sync_all(w, e));
         if (w->job->progress)
             w->job->progress(w->job->ctx, finished, w->all,

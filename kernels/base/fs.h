@@ -77,8 +77,9 @@ void bl_lock_free(bl_lock *l);
  * sticky: all after it too. n = 0 switches off. */
 void bl_fs_fail_at(uint64_t n, int err, bool sticky);
 uint64_t bl_fs_count(void);
-/* For tests: a named point ("before-rename", "after-rename") of writing `path` stops the process with SIGSTOP when the
- * environment variable BL_FAULT_POINT is its name, with ":N" the Nth time only (default 1), with "@TAIL" for paths that
- * end so: "before-rename:2@.h5". Does nothing otherwise. */
+/* For tests: a named point of what happens to `path` stops the process with SIGSTOP when the environment variable
+ * BL_FAULT_POINT is its name, with ":N" the Nth time only (default 1), with "@TAIL" for paths that end so:
+ * "before-rename:2@.h5". Does nothing otherwise. Points: before-rename, after-rename (of a file that is complete),
+ * after-batch (samples of a cell are computed; the path is its key). */
 void bl_fault_point(const char *name, const char *path);
 #endif

@@ -55,45 +55,54 @@ static pid_t start(const study *s, const char *out, char o[4300], char e[4300])
     return program_start(argv, NULL, o, e);
 }
 
+/* Moments at which a run is stopped for certain, and what is in its directory then. */
+static const struct {
+    const char *point;
+    bool part, temp, shard;
+} moments[] = {
+    {"before-rename@.h5", true, true, false},
+    {"after-rename@.h5", true, false, true},
+    {"after-batch", true, false, false},
+    {"after-batch:3", true, false, false},
+};
+
 static void a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not(void **state)
 {
     (void)state;
     study s = study_begin(number("BL_KILL_ITEMS", 400));
     char again[4300], o[4300], e[4300];
-    int in_cell = 0, between = 0, n = number("BL_KILLS", 10);
+    int n = number("BL_KILLS", 10);
     snprintf(again, sizeof again, "%s/again", s.dir);
     double t = bl_now();
     ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
     double whole = bl_now() - t;
     expect(&r, 0, NULL);
     ran_free(&r);
-    bl_rng rng = bl_rng_at(1, 2, 3);
-    for (int i = 0; i < n; i++) {
-        bool point = i % 5 == 4; /* every fifth: stopped between temporary file and rename of a shard */
-        char where[32];
-        snprintf(where, sizeof where, "before-rename@.h5");
-        if (point) setenv("BL_FAULT_POINT", where, 1);
+    for (size_t i = 0; i < BL_COUNT(moments); i++) {
+        setenv("BL_FAULT_POINT", moments[i].point, 1);
         pid_t pid = start(&s, again, o, e);
-        if (point)
-            for (int k = 0; k < 600 && !has_temp(again) && kill(pid, 0) == 0 && waitpid(pid, NULL, WNOHANG) == 0; k++)
-                usleep(5000);
-        else usleep((useconds_t)(bl_rng_uniform(&rng) * whole * 1e6));
-        in_cell += has_part(again);
-        between += has_temp(again);
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
+        program_stopped(pid);
         unsetenv("BL_FAULT_POINT");
-        usleep(20000);
+        assert_int_equal(has_part(again), moments[i].part);
+        assert_int_equal(has_temp(again), moments[i].temp);
+        assert_int_equal(count_ending(again, ".h5") > 0, moments[i].shard);
+        program_kill(pid);
         assert_whole(again);
-        if (i % 5 == 3) bl_remove_tree(again, NULL); /* begin anew now and then, so that early moments are met too */
+        if (moments[i].shard) bl_remove_tree(again, NULL);
+    }
+    bl_rng rng = bl_rng_at(1, 2, 3);
+    for (int i = 0; i < n; i++) { /* and at any other */
+        pid_t pid = start(&s, again, o, e);
+        usleep((useconds_t)(bl_rng_uniform(&rng) * whole * 1e6));
+        program_kill(pid);
+        assert_whole(again);
+        if (i % 4 == 3) bl_remove_tree(again, NULL); /* begins anew now and then, so that early moments are met too */
     }
     r = PROGRAM(&s, "run", STUDY(&s, again));
     expect(&r, 0, NULL);
     ran_free(&r);
     assert_int_equal(assert_same_results(s.out, again), 2);
     assert_false(has_temp(again));
-    print_message("%d kills, %d inside a cell, %d between temporary file and rename\n", n, in_cell, between);
-    assert_true(between > 0 || n < 5);
     study_end(&s);
 }
 
@@ -127,13 +136,15 @@ static void a_checkpoint_that_changes_during_the_run_fails_the_cell(void **state
     (void)state;
     study s = study_begin(600);
     char o[4300], e[4300];
-    pid_t pid = start(&s, s.out, o, e);
-    for (int i = 0; i < 1000 && !has_part(s.out); i++) usleep(2000);
+    setenv("BL_FAULT_POINT", "after-batch@base/piqa/0", 1);
+    pid_t pid = start(&s, s.out, o, e), child = program_stopped(pid);
+    unsetenv("BL_FAULT_POINT");
     FILE *f = fopen(s.model, "r+b"); /* the same bytes again: only the time differs */
     int first = fgetc(f);
     rewind(f);
     fputc(first, f);
     fclose(f);
+    kill(child, SIGCONT);
     ran r = program_wait(pid, o, e);
     expect(&r, 1, "changed");
     ran_free(&r);
@@ -195,19 +206,13 @@ static void a_child_that_crashes_costs_its_cell_only(void **state)
     (void)state;
     study s = study_begin(600);
     char o[4300], e[4300];
-    pid_t pid = start(&s, s.out, o, e), child = 0;
-    for (int i = 0; i < 1000 && !has_part(s.out); i++) usleep(2000);
-    char path[64], line[64] = "";
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
-    FILE *f = fopen(path, "r");
-    if (f && fgets(line, sizeof line, f)) child = (pid_t)atol(line);
-    if (f) fclose(f);
-    if (child > 0) kill(child, SIGKILL);
+    setenv("BL_FAULT_POINT", "after-batch@base/piqa/0", 1);
+    pid_t pid = start(&s, s.out, o, e);
+    kill(program_stopped(pid), SIGKILL);
+    unsetenv("BL_FAULT_POINT");
     ran r = program_wait(pid, o, e);
-    if (child > 0) {
-        expect(&r, 1, "signal 9");
-        assert_int_equal(count_ending(s.out, ".h5"), 1);
-    }
+    expect(&r, 1, "signal 9");
+    assert_int_equal(count_ending(s.out, ".h5"), 1);
     ran_free(&r);
     r = PROGRAM(&s, "run", STUDY(&s, s.out));
     expect(&r, 0, NULL);

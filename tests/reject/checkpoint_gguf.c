@@ -330,13 +330,13 @@ static void headers_that_are_not_what_they_should_be_are_refused(void **state)
         bl_err e = {0};
         bl_text t = {0};
         refused[i].build(&t);
-        double began = bl_now();
         uint64_t before = bl_alloc_live();
         bl_alloc_watch_reset();
+        bl_alloc_fail_at(0, false); /* counts from here */
         bl_status st = parse(&t, &e);
         if (st != BL_E_FORMAT || !strstr(e.text, refused[i].phrase))
             fail_msg("%s: %s '%s' does not say '%s'", refused[i].what, bl_status_name(st), e.text, refused[i].phrase);
-        assert_true(bl_now() - began < 1);
+        assert_true(bl_alloc_count() < 1000); /* work is counted: the clock belongs to the machine */
         assert_true(bl_alloc_peak() < before + 100000000);
         assert_true(bl_alloc_live() <= before);
     }
