@@ -34,17 +34,20 @@ typedef struct bl_quant {
 
 typedef enum bl_need {
     BL_NEED_NOTHING = 0,
-    BL_NEED_CALIBRATION = 1,
-    BL_NEED_HESSIAN = 2,
-    BL_NEED_GRADIENTS = 4,
-    BL_NEED_TRAINING = 8
+    BL_NEED_HESSIAN = 1,  /* of the inputs of a linear over calibration text */
+    BL_NEED_CHANNELS = 2, /* per-channel maxima and means of them */
+    BL_NEED_INPUTS = 4,   /* rows of them */
+    BL_NEED_CALIBRATION = BL_NEED_HESSIAN | BL_NEED_CHANNELS | BL_NEED_INPUTS, /* any of these */
+    BL_NEED_GRADIENTS = 8,
+    BL_NEED_TRAINING = 16
 } bl_need;
 
-typedef struct bl_calibration bl_calibration; /* harness/study/calibrate.h; NULL while no method needs it */
+typedef struct bl_calibration bl_calibration; /* harness/quant/calibrate.h; NULL for methods that look at no data */
 typedef struct bl_method_run {
     const struct bl_method *method;
     const void *opts; /* filled from method->opts */
-    bl_model *model;  /* names and shapes of all linears; weights only inside the hooks' block */
+    bl_model *model;  /* names and shapes of everything; weights of a block only inside `block` and `layer`. A hook may
+                         change any field of it through its setters: all of it is written */
     const bl_ops *ops;
     bl_backend *be;
     bl_calibration *calib;
@@ -68,7 +71,12 @@ typedef struct bl_method {
     bl_status (*model)(const bl_method_run *r, bl_err *e);
     bl_status (*block)(const bl_method_run *r, int64_t block, bl_err *e);
     bl_status (*layer)(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);
-    bl_status (*train)(const bl_method_run *r, bl_err *e);
+    bl_status (*train)(const bl_method_run *r, bl_err *e); /* last, the whole model in memory */
+    /* The inputs of later linears of a block are gathered after the earlier ones were changed (q, k, v; o; gate, up;
+     * down), not all at once; NULL: no. */
+    bool (*sequential)(const bl_method_run *r);
+    bool original_inputs; /* calibration inputs come from blocks as they were, not as the method left them */
+    bool unties_head;     /* a tied head becomes a parameter of its own */
     /* Format and geometry that `layer` will give a linear, so that `plan` knows bytes without weights; false: unknown.
      */
     bool (*predict)(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape);

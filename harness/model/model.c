@@ -79,6 +79,38 @@ bl_norm *bl_model_norm(bl_model *m, int64_t block, bl_role role)
 
 const bl_linear *bl_model_head(const bl_model *m) { return m->head.weight.format ? &m->head : &m->embed; }
 
+bl_status bl_model_untie(bl_model *m, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_weight *from = &m->embed.weight;
+    bl_weight copy = {0};
+    void *host = NULL;
+
+    if (m->head.weight.format) return BL_OK;
+    if (m->be) {
+        BL_TRY(bl_weight_new(m->be, from->format, &from->shape, &copy, e));
+        for (int i = 0; i < from->n_parts; i++) {
+            if (!(host = bl_new((size_t)bl_tensor_bytes(&from->part[i]), 1, e))) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
+            BL_TRY(m->be->ops->download(m->be, &from->part[i], host, e));
+            BL_TRY(m->be->ops->upload(m->be, &copy.part[i], host, e));
+            bl_free(host);
+            host = NULL;
+        }
+        bl_linear_set_weight(&m->head, &copy);
+    } else {
+        m->head.weight.format = from->format;
+        m->head.weight.shape = from->shape;
+    }
+    m->config.tied = false;
+out:
+    bl_weight_free(&copy);
+    bl_free(host);
+    return st;
+}
+
 /* ---- names, shapes and formats ---- */
 /* "model.layers.3.mlp.up_proj" of "….weight" */
 static void base_name(char out[96], const char *name)

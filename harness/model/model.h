@@ -103,6 +103,8 @@ void bl_model_close(bl_model *m); /* NULL is fine */
 bl_linear *bl_model_linear(bl_model *m, int64_t block, bl_role role);
 bl_norm *bl_model_norm(bl_model *m, int64_t block, bl_role role);
 const bl_linear *bl_model_head(const bl_model *m); /* the embedding when tied */
+/* A tied head becomes a parameter of its own with the embedding's values, so that one can change without the other. */
+bl_status bl_model_untie(bl_model *m, bl_err *e);
 /* Weights of the blocks, the embedding and the head are loaded, each value checked to be finite (F15). Streaming: one
  * block at a time, read anew each time; so a block that was changed is written before it is released, and acquiring it
  * again is BL_E_INTERNAL. */

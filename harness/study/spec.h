@@ -12,6 +12,7 @@
 #ifndef BL_SPEC_H
 #define BL_SPEC_H
 #include "harness/program.h"
+#include "harness/quant/calibrate.h"
 
 typedef struct bl_task_choice {
     const bl_task *task;
@@ -19,10 +20,6 @@ typedef struct bl_task_choice {
     void *opts;
     const char *options;
 } bl_task_choice; /* options: JSON of all, "{}" */
-typedef struct bl_calib_choice {
-    const char *data;
-    int64_t n, seqlen, seed;
-} bl_calib_choice; /* text for methods that look at some (sources.h); NULL: none is named. seqlen 0: chosen */
 typedef struct bl_spec {
     const char **model;
     size_t n_models;

@@ -1,0 +1,373 @@
+/* calibrate.c - calibration text through the model, block by block, and what is gathered on the way.
+ *
+ * The residual stream of all windows at one block boundary is kept; a few windows at a time are copied out of it and go
+ * through the block, so that besides it only a pass's activations are needed.
+ */
+#include "calibrate.h"
+#include "harness/data/windows.h"
+#include "harness/model/block.h"
+#include <string.h>
+
+/* ---- windows ---- */
+bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, const bl_tokenizer *t, bl_arena *a,
+                        bl_calib_windows *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_source_text text = {0};
+    bl_ids ids = {0};
+    bl_py_random random;
+    const bl_source *source;
+
+    BL_TRY(bl_source_for_calibration(c->data, &source, e));
+    BL_TRY(source->load(dirs, a, &text, e));
+    BL_TRY(bl_encode(t, text.stream, text.n_stream, BL_ENCODE_BOS | BL_ENCODE_PLAIN, &ids, e));
+    if ((int64_t)ids.n < c->seqlen + 1) {
+        st = bl_fail(e, BL_E_CONFIG, "%s: %zu tokens, a calibration window of %lld needs one more than that", text.path,
+                     ids.n, (long long)c->seqlen);
+        goto out;
+    }
+    *out = (bl_calib_windows){.n = c->n, .seqlen = c->seqlen};
+    if (!(out->ids = bl_alloc(a, (size_t)(c->n * c->seqlen), sizeof *out->ids, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    bl_py_seed(&random, (uint64_t)c->seed);
+    for (int64_t i = 0; i < c->n; i++) {
+        int64_t first = bl_py_randint(&random, 0, (int64_t)ids.n - c->seqlen - 1);
+        memcpy(out->ids + i * c->seqlen, ids.id + first, (size_t)c->seqlen * sizeof *out->ids);
+    }
+out:
+    bl_ids_free(&ids);
+    return st;
+}
+
+/* ---- statistics ---- */
+
+/* Of one input: what the weights of the linears in `roles` are multiplied with. Linears that read the same and have no
+ * transforms share one; a linear with transforms of its own has its own. */
+typedef struct stat {
+    uint32_t roles;
+    const bl_linear *lin;      /* one of them */
+    int64_t in, rows, sampled; /* rows seen; rows kept in `sample` */
+    bl_buffer *hessian;        /* f64 [in, in] */
+    bl_buffer *channels;       /* f64 [2, in] sums of |x| and x^2, then f32 [in] largest |x| */
+    bl_buffer *sample;         /* act [BL_CALIB_SAMPLE_ROWS, in] */
+    float *max_abs;            /* host, once asked for */
+    double *mean_abs, *mean_sq;
+} stat;
+
+enum { MOST_INPUTS = 8 }; /* different inputs of linears in one block */
+
+struct bl_calibration {
+    bl_model *m;
+    int64_t n, seqlen, block;
+    unsigned wants;
+    bl_buffer *x, *pass; /* act [n * seqlen, dim]: inputs of `block`; [pass rows, dim] */
+    bl_buffer *turned;   /* inputs after a linear's transforms */
+    bl_kv *kv;
+    int64_t pass_windows;
+    int32_t *start, *past, *slot;
+    stat stat[MOST_INPUTS];
+    int n_stats;
+};
+
+int64_t bl_calib_sequences(const bl_calibration *c) { return c->n; }
+int64_t bl_calib_tokens(const bl_calibration *c) { return c->n * c->seqlen; }
+
+static void forget(bl_calibration *c)
+{
+    for (int i = 0; i < c->n_stats; i++) {
+        stat *s = &c->stat[i];
+        c->m->be->ops->buffer_free(s->hessian);
+        c->m->be->ops->buffer_free(s->channels);
+        c->m->be->ops->buffer_free(s->sample);
+        bl_free(s->max_abs);
+        bl_free(s->mean_abs);
+    }
+    c->n_stats = 0;
+}
+
+static bl_status stat_new(bl_calibration *c, uint32_t roles, const bl_linear *lin, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = c->m->be;
+    const bl_ops *ops = be->ops;
+    stat *s;
+    bl_tensor all;
+
+    if (c->n_stats == MOST_INPUTS) return bl_fail(e, BL_E_INTERNAL, "more than %d inputs in a block", MOST_INPUTS);
+    int64_t in = lin->weight.shape.in;
+    s = &c->stat[c->n_stats++];
+    *s = (stat){.roles = roles, .lin = lin, .in = in};
+    if (c->wants & BL_CALIB_HESSIAN) {
+        BL_TRY(ops->buffer_new(be, (uint64_t)in * (uint64_t)in * sizeof(double), &s->hessian, e));
+        all = bl_tensor_2d(s->hessian, 0, BL_F64, in, in);
+        BL_TRY(ops->fill(be, &all, 0, e));
+    }
+    if (c->wants & BL_CALIB_CHANNELS) {
+        BL_TRY(ops->buffer_new(be, (uint64_t)in * (2 * sizeof(double) + sizeof(float)), &s->channels, e));
+        all = bl_tensor_1d(s->channels, 0, BL_F64, 2 * in);
+        BL_TRY(ops->fill(be, &all, 0, e));
+        all = bl_tensor_1d(s->channels, 2 * (uint64_t)in * sizeof(double), BL_F32, in);
+        BL_TRY(ops->fill(be, &all, 0, e));
+    }
+    if (c->wants & BL_CALIB_INPUTS)
+        BL_TRY(ops->buffer_new(be, (uint64_t)(BL_CALIB_SAMPLE_ROWS * in) * bl_dtype_bytes(be->act), &s->sample, e));
+out:
+    return st;
+}
+
+static bl_tensor channel_sums(const stat *s, int i)
+{
+    return bl_tensor_1d(s->channels, (uint64_t)(i * s->in) * sizeof(double), BL_F64, s->in);
+}
+static bl_tensor channel_max(const stat *s)
+{
+    return bl_tensor_1d(s->channels, 2 * (uint64_t)s->in * sizeof(double), BL_F32, s->in);
+}
+
+/* Row i of the sample is row i * tokens / BL_CALIB_SAMPLE_ROWS of all, or every row when there are fewer. */
+static int64_t sampled_row(const bl_calibration *c, int64_t i)
+{
+    int64_t tokens = bl_calib_tokens(c);
+    return tokens <= BL_CALIB_SAMPLE_ROWS ? i : i * tokens / BL_CALIB_SAMPLE_ROWS;
+}
+
+static bl_status keep_rows(bl_calibration *c, stat *s, bl_tensor x, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = c->m->be;
+    int64_t most = BL_MIN(bl_calib_tokens(c), BL_CALIB_SAMPLE_ROWS);
+    bl_tensor all = bl_tensor_2d(s->sample, 0, be->act, BL_CALIB_SAMPLE_ROWS, s->in);
+
+    while (s->sampled < most && sampled_row(c, s->sampled) < s->rows + x.dim[0]) {
+        BL_TRY(be->ops->gather(be,
+                               &(bl_gather_args){.src = bl_tensor_rows(x, sampled_row(c, s->sampled) - s->rows, 1),
+                                                 .dst = bl_tensor_rows(all, s->sampled, 1),
+                                                 .n = 1},
+                               e));
+        s->sampled++;
+    }
+out:
+    return st;
+}
+
+/* x as the weight sees it. */
+static bl_status add_rows(bl_calibration *c, stat *s, bl_tensor x, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = c->m->be;
+
+    if (s->lin->n_transforms) {
+        BL_TRY(bl_buffer_fit(be, &c->turned, (uint64_t)(x.dim[0] * s->in) * bl_dtype_bytes(be->act), e));
+        bl_tensor y = bl_tensor_2d(c->turned, 0, be->act, x.dim[0], s->in);
+        BL_TRY(be->ops->transform(
+            be, &(bl_transform_args){.x = x, .t = s->lin->transform, .n_t = s->lin->n_transforms, .y = y}, e));
+        x = y;
+    }
+    if (c->wants & BL_CALIB_HESSIAN)
+        BL_TRY(be->ops->hessian(be,
+                                &(bl_hessian_args){.x = x,
+                                                   .h = bl_tensor_2d(s->hessian, 0, BL_F64, s->in, s->in),
+                                                   .alpha = 2.0 / (double)c->n},
+                                e));
+    if (c->wants & BL_CALIB_CHANNELS)
+        BL_TRY(be->ops->channel_stats(
+            be,
+            &(bl_channel_stats_args){
+                .x = x, .max_abs = channel_max(s), .sum_abs = channel_sums(s, 0), .sum_sq = channel_sums(s, 1)},
+            e));
+    if (c->wants & BL_CALIB_INPUTS) BL_TRY(keep_rows(c, s, x, e));
+    s->rows += x.dim[0];
+out:
+    return st;
+}
+
+static bl_status see(void *ctx, const bl_model *m, int64_t block, uint32_t roles, int64_t row0, bl_tensor x, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_calibration *c = ctx;
+
+    (void)m;
+    (void)block;
+    (void)row0;
+    for (int i = 0; i < c->n_stats && st == BL_OK; i++)
+        if (c->stat[i].roles & roles) st = add_rows(c, &c->stat[i], x, e);
+    return st;
+}
+
+/* ---- a block over all windows ---- */
+/* x of every window goes through the block; with `back` what comes out replaces it. */
+static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bool back, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = c->m->be;
+    int64_t dim = c->m->config.dim;
+    bl_tensor all = bl_tensor_2d(c->x, 0, be->act, c->n * c->seqlen, dim);
+
+    for (int64_t w = 0; w < c->n; w += c->pass_windows) {
+        int64_t n = BL_MIN(c->pass_windows, c->n - w);
+        bl_tensor rows = bl_tensor_rows(all, w * c->seqlen, n * c->seqlen), x = rows;
+        if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+        if (!back) {
+            x = bl_tensor_2d(c->pass, 0, be->act, n * c->seqlen, dim);
+            BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = rows, .dst = x, .n = n * c->seqlen}, e));
+        }
+        bl_kv_reset(c->kv);
+        for (int64_t i = 0; i < n; i++) {
+            c->start[i] = (int32_t)(i * c->seqlen);
+            BL_TRY(bl_kv_slot(c->kv, c->seqlen, -1, 0, &c->slot[i], e));
+        }
+        c->start[n] = (int32_t)(n * c->seqlen);
+        BL_TRY(bl_block_forward(c->m, c->block,
+                                &(bl_batch){.n_seq = (int32_t)n, .start = c->start, .past = c->past, .slot = c->slot},
+                                c->kv, x, hooks, NULL, e));
+    }
+    BL_TRY(be->ops->sync(be, e));
+out:
+    return st;
+}
+
+bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants, bl_calibration **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = m->be;
+    bl_calibration *c = bl_new(1, sizeof *c, e);
+    bl_buffer *ids = NULL;
+    int64_t tokens = w->n * w->seqlen;
+    uint64_t row = (uint64_t)m->config.dim * bl_dtype_bytes(be->act);
+
+    if (!c) return BL_E_NOMEM;
+    *c = (bl_calibration){.m = m, .n = w->n, .seqlen = w->seqlen, .wants = wants};
+    c->pass_windows = BL_MIN(BL_MAX(bl_pass_tokens(m) / w->seqlen, 1), w->n);
+    if (!(c->start = bl_new((size_t)c->pass_windows + 1, sizeof *c->start, e)) ||
+        !(c->past = bl_new((size_t)c->pass_windows, sizeof *c->past, e)) ||
+        !(c->slot = bl_new((size_t)c->pass_windows, sizeof *c->slot, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)tokens * row, &c->x, e));
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)(c->pass_windows * w->seqlen) * row, &c->pass, e));
+    BL_TRY(bl_kv_new(m, c->pass_windows * w->seqlen, (int32_t)c->pass_windows, true, BL_KV_ACT, &c->kv, e));
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)tokens * sizeof *w->ids, &ids, e));
+    bl_tensor id = bl_tensor_1d(ids, 0, BL_I32, tokens), x = bl_tensor_2d(c->x, 0, be->act, tokens, m->config.dim);
+    BL_TRY(be->ops->upload(be, &id, w->ids, e));
+    BL_TRY(be->ops->embed(be, &(bl_embed_args){.w = &m->embed.weight, .ids = id, .y = x}, e));
+    BL_TRY(be->ops->sync(be, e));
+    *out = c;
+    c = NULL;
+out:
+    be->ops->buffer_free(ids);
+    bl_calib_end(c);
+    return st;
+}
+
+/* Linears that read one input, in the order of the forward pass. */
+static const uint32_t inputs[] = {BL_ROLE_BIT(BL_ROLE_Q) | BL_ROLE_BIT(BL_ROLE_K) | BL_ROLE_BIT(BL_ROLE_V),
+                                  BL_ROLE_BIT(BL_ROLE_O), BL_ROLE_BIT(BL_ROLE_GATE) | BL_ROLE_BIT(BL_ROLE_UP),
+                                  BL_ROLE_BIT(BL_ROLE_DOWN)};
+
+uint32_t bl_calib_step(uint32_t roles)
+{
+    for (size_t i = 0; i < BL_COUNT(inputs); i++)
+        if (roles & inputs[i]) return roles & inputs[i];
+    return roles;
+}
+
+bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e)
+{
+    bl_status st = BL_OK;
+    uint32_t until = 0;
+
+    forget(c);
+    for (size_t i = 0; i < BL_COUNT(inputs); i++) {
+        const bl_linear *first = NULL;
+        uint32_t shared = 0;
+        for (int role = 0; role < BL_N_ROLES; role++) {
+            if (!(inputs[i] & roles & BL_ROLE_BIT(role))) continue;
+            const bl_linear *l = bl_model_linear(c->m, c->block, (bl_role)role);
+            if (l->n_transforms) BL_TRY(stat_new(c, BL_ROLE_BIT(role), l, e));
+            else {
+                first = first ? first : l;
+                shared |= BL_ROLE_BIT(role);
+            }
+            until = inputs[i];
+        }
+        if (shared) BL_TRY(stat_new(c, shared, first, e));
+    }
+    if (until) BL_TRY(through(c, &(bl_block_hooks){.input = see, .ctx = c, .until = until}, false, e));
+out:
+    return st;
+}
+
+bl_status bl_calib_advance(bl_calibration *c, bl_err *e)
+{
+    bl_status st = through(c, NULL, true, e);
+    c->block++;
+    return st;
+}
+
+void bl_calib_end(bl_calibration *c)
+{
+    if (!c) return;
+    forget(c);
+    c->m->be->ops->buffer_free(c->x);
+    c->m->be->ops->buffer_free(c->pass);
+    c->m->be->ops->buffer_free(c->turned);
+    bl_kv_free(c->kv);
+    bl_free(c->start);
+    bl_free(c->past);
+    bl_free(c->slot);
+    bl_free(c);
+}
+
+/* ---- for methods ---- */
+static bl_status stat_of(bl_calibration *c, const bl_linear *l, unsigned want, stat **out, bl_err *e)
+{
+    for (int i = 0; i < c->n_stats; i++)
+        if (c->stat[i].lin->block == l->block && c->stat[i].roles & BL_ROLE_BIT(l->role) && c->wants & want) {
+            *out = &c->stat[i];
+            return BL_OK;
+        }
+    return bl_fail(e, BL_E_INTERNAL, "the inputs of %s were not gathered", l->name);
+}
+
+bl_status bl_calib_hessian(bl_calibration *c, const bl_linear *l, bl_tensor *h, bl_err *e)
+{
+    stat *s;
+    bl_status st = stat_of(c, l, BL_CALIB_HESSIAN, &s, e);
+    if (st == BL_OK) *h = bl_tensor_2d(s->hessian, 0, BL_F64, s->in, s->in);
+    return st;
+}
+
+bl_status bl_calib_inputs(bl_calibration *c, const bl_linear *l, bl_tensor *x, bl_err *e)
+{
+    stat *s;
+    bl_status st = stat_of(c, l, BL_CALIB_INPUTS, &s, e);
+    if (st == BL_OK) *x = bl_tensor_2d(s->sample, 0, c->m->be->act, s->sampled, s->in);
+    return st;
+}
+
+bl_status bl_calib_channel(bl_calibration *c, const bl_linear *l, bl_calib_channels *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = c->m->be;
+    stat *s;
+
+    BL_TRY(stat_of(c, l, BL_CALIB_CHANNELS, &s, e));
+    if (!s->max_abs) {
+        bl_tensor sums = bl_tensor_1d(s->channels, 0, BL_F64, 2 * s->in), most = channel_max(s);
+        if (!(s->max_abs = bl_new((size_t)s->in, sizeof *s->max_abs, e)) ||
+            !(s->mean_abs = bl_new(2 * (size_t)s->in, sizeof *s->mean_abs, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        s->mean_sq = s->mean_abs + s->in;
+        BL_TRY(be->ops->download(be, &most, s->max_abs, e));
+        BL_TRY(be->ops->download(be, &sums, s->mean_abs, e));
+        for (int64_t i = 0; i < 2 * s->in; i++) s->mean_abs[i] /= (double)s->rows;
+    }
+    *out = (bl_calib_channels){s->max_abs, s->mean_abs, s->mean_sq};
+out:
+    return st;
+}

@@ -1,0 +1,69 @@
+/* calibrate.h - what a method may know about the inputs of a linear: statistics over calibration text.
+ *
+ * The text goes through the model block by block. Before a method acts on a block, the inputs of its linears are
+ * gathered: from blocks before it as they are by then (changed), or as they were, whichever the method says.
+ *
+ *     static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
+ *     {
+ *         bl_tensor h;
+ *         BL_TRY(bl_calib_hessian(r->calib, lin, &h, e));         // needs = BL_NEED_HESSIAN
+ *         …
+ *     }
+ *
+ * Linears that read the same input (q, k and v; gate and up) share one set of statistics.
+ */
+#ifndef BL_CALIBRATE_H
+#define BL_CALIBRATE_H
+#include "harness/data/sources.h"
+#include "harness/model/model.h"
+#include "harness/tokenizer/tokenizer.h"
+
+/* ---- which text ---- */
+typedef struct bl_calib_choice {
+    const char *data; /* "wikitext2:train" (sources.h); NULL: none is named */
+    int64_t n, seqlen,
+        seed; /* windows, tokens of a window (0: 2048, or as many as the model has positions), of the draw */
+} bl_calib_choice;
+
+typedef struct bl_calib_windows {
+    int32_t *ids; /* [n, seqlen] */
+    int64_t n, seqlen;
+} bl_calib_windows;
+/* The windows that GPTQ's loader draws (windows.h): the text tokenized once, with the tokenizer's BOS, window i begins
+ * at randint(0, tokens - seqlen - 1). BL_E_CONFIG when the text is too short. ids in the arena. */
+bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, const bl_tokenizer *t, bl_arena *a,
+                        bl_calib_windows *out, bl_err *e);
+
+/* ---- for methods ---- */
+typedef struct bl_calibration bl_calibration;
+int64_t bl_calib_sequences(const bl_calibration *c);
+int64_t bl_calib_tokens(const bl_calibration *c);
+/* 2 / sequences * sum over all tokens of x xT: f64 [in, in] on the backend, both triangles (GPTQ, arXiv 2210.17323; the
+ * scale of its code). x is what the stored weight is multiplied with: after the transforms of the linear. Lent until
+ * the linears of this stage are done; a method that changes it changes it for every linear that shares it. */
+bl_status bl_calib_hessian(bl_calibration *c, const bl_linear *l, bl_tensor *h, bl_err *e);
+/* Per input channel over all tokens, host, [in], lent: largest |x|, mean |x|, mean x^2. */
+typedef struct bl_calib_channels {
+    const float *max_abs;
+    const double *mean_abs, *mean_sq;
+} bl_calib_channels;
+bl_status bl_calib_channel(bl_calibration *c, const bl_linear *l, bl_calib_channels *out, bl_err *e);
+/* Rows of x evenly spread over all tokens, at most BL_CALIB_SAMPLE_ROWS: act [rows, in] on the backend, lent. */
+enum { BL_CALIB_SAMPLE_ROWS = 1024 };
+bl_status bl_calib_inputs(bl_calibration *c, const bl_linear *l, bl_tensor *x, bl_err *e);
+
+/* ---- for the block loop (apply.c) ----
+ * c holds the inputs of block `at` for all windows; `gather` fills the statistics of the linears in `roles`
+ * (BL_ROLE_BITs) of that block; `advance` sends the inputs through the block as it is now. */
+typedef enum bl_calib_wants {
+    BL_CALIB_HESSIAN = 1,
+    BL_CALIB_CHANNELS = 2,
+    BL_CALIB_INPUTS = 4,
+} bl_calib_wants;
+bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants, bl_calibration **out, bl_err *e);
+bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e);
+bl_status bl_calib_advance(bl_calibration *c, bl_err *e);
+void bl_calib_end(bl_calibration *c); /* NULL is fine */
+/* Of `roles`, those whose input a forward pass reaches first. */
+uint32_t bl_calib_step(uint32_t roles);
+#endif
