@@ -88,9 +88,9 @@ typedef struct bl_method {
 } bl_method;
 
 /* What most `layer` hooks end with: replaces the weight of `lin` by itself packed in that format and fills mse and nmse
- * of `stat`. */
+ * of `stat`. mse: the range is shrunk to the least error (bl_pack_args). */
 bl_status bl_method_pack(const bl_method_run *r, bl_linear *lin, const bl_format *format, const bl_shape *shape,
-                         bl_range_rule fit, bl_layer_stat *stat, bl_err *e);
+                         bl_range_rule fit, bool mse, bl_layer_stat *stat, bl_err *e);
 
 /* ---- method text: name[:w4[a8][g64|pc]][+flag|+option=value…] ---- */
 typedef struct bl_method_choice {

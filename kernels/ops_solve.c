@@ -67,8 +67,9 @@ bl_status bl_check_hadamard(const bl_hadamard_args *a, bl_err *e)
     if (!a->x.buf || !a->y.buf || !real(&a->x) || !real(&a->y) || a->x.ndim != 2 || a->y.ndim != 2 ||
         a->x.dim[0] != a->y.dim[0] || a->x.dim[1] != a->y.dim[1])
         return broken(e, "hadamard", "x and y are not real matrices of one shape");
-    if (a->scale.buf && !list(&a->scale, BL_F32, a->x.dim[1]))
-        return broken(e, "hadamard", "scale is not as long as a row");
+    if ((a->before.buf && !list(&a->before, BL_F32, a->x.dim[1])) ||
+        (a->after.buf && !list(&a->after, BL_F32, a->x.dim[1])))
+        return broken(e, "hadamard", "what x or y is scaled with is not as long as a row");
     if (!bl_hadamard_order(a->x.dim[1]))
         return bl_fail(e, BL_E_UNSUPPORTED, "hadamard: there is no Hadamard matrix of order %lld here",
                        (long long)a->x.dim[1]);

@@ -42,8 +42,8 @@ typedef struct bl_quad_form_args { /* sum over the rows of x: row h rowt, in f64
 /* y = H (scale * x) / sqrt(n) of every row, in f64: H the Hadamard matrix of order n (hadamard.h), which is not
  * symmetric for every n. Any strides, so that a transposed view rotates columns; y may be x. */
 typedef struct bl_hadamard_args {
-    bl_tensor x, y;  /* f32 or f64 [rows, n] each */
-    bl_tensor scale; /* f32 [n], none: 1 */
+    bl_tensor x, y;          /* f32 or f64 [rows, n] each */
+    bl_tensor before, after; /* f32 [n], none: 1 */
 } bl_hadamard_args;
 
 /* GPTQ's sweep (Frantar et al. 2022, algorithm 1; Optimal Brain Surgeon one column at a time). The columns of w are

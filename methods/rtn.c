@@ -8,6 +8,7 @@
  *     range=minmax   the range is the group's own; the zero point may lie outside the codes, int16     (OmniQuant's)
  *     range=clip     the same with the zero point forced into the codes: one-signed groups lose       (AWQ's)
  *     symmetric      no zero point, scale = max|w| / (2^(b-1) - 1)                                    (QuaRot's)
+ *     mse            the range is shrunk until the error is least: GPTQ's search, QuaRot's clipping of weights
  *     1 bit          sign times the mean absolute value of the group; symmetric and range do not apply
  */
 #include "harness/method.h"
@@ -17,7 +18,7 @@
 typedef struct opts {
     bl_quant q;
     int range, scale;
-    bool head, embeddings;
+    bool head, embeddings, mse;
 } opts;
 
 enum { RANGE_ZERO, RANGE_MINMAX, RANGE_CLIP };
@@ -30,6 +31,8 @@ static const bl_opt rows[] = {
             "when symmetric"},
     {"scale", BL_OPT_CHOICE, .choices = scales, .def.choice = 0, .at = offsetof(opts, scale),
      .doc = "type that scales are stored in"},
+    {"mse", BL_OPT_BOOL, .at = offsetof(opts, mse),
+     .doc = "ranges are shrunk to the least sum |w^ - w|^2.4; not at 1 bit"},
     {"head", BL_OPT_BOOL, .at = offsetof(opts, head), .doc = "quantize lm_head too"},
     {"embeddings", BL_OPT_BOOL, .at = offsetof(opts, embeddings), .doc = "quantize the token embeddings too"},
     {0}};
@@ -37,7 +40,7 @@ static const bl_opt rows[] = {
 static void settle(void *options)
 {
     opts *o = options;
-    if (o->q.wbits == 1) o->q.symmetric = false; /* 1 bit has neither zero point nor range */
+    if (o->q.wbits == 1) o->q.symmetric = o->mse = false; /* 1 bit has neither zero point nor range */
     if (o->q.wbits == 1 || o->q.symmetric) o->range = RANGE_ZERO;
 }
 
@@ -118,7 +121,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     choose(o, lin->out, lin->in, &f, &g, &fit);
     if (lin->block >= 0 && o->q.abits > 0) /* dynamic, a scale per token; symmetric as the weights are */
         bl_linear_set_act(lin, (bl_actq){.bits = (int)o->q.abits, .symmetric = o->q.symmetric, .unit = BL_ACT_TOKEN});
-    return bl_method_pack(r, lin, f, &g, fit, stat, e);
+    return bl_method_pack(r, lin, f, &g, fit, o->mse, stat, e);
 }
 
 static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape)

@@ -10,7 +10,7 @@ static bl_shape geom_of(const bl_linear *lin) { return (bl_shape){.out = lin->ou
 static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
     bl_shape g = geom_of(lin);
-    return bl_method_pack(r, lin, bl_format_find("fp32"), &g, BL_RANGE_OWN, stat, e);
+    return bl_method_pack(r, lin, bl_format_find("fp32"), &g, BL_RANGE_OWN, false, stat, e);
 }
 
 static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape)

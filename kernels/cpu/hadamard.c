@@ -60,10 +60,10 @@ static void rows_at_once(const bl_hadamard_args *a, int64_t row0, int64_t rows, 
 {
     int64_t n = a->x.dim[1], order = bl_hadamard_order(n), m = n / order;
     const int8_t *f = bl_hadamard_factor(order);
-    const float *scale = bl_cpu_at(&a->scale);
+    const float *before = bl_cpu_at(&a->before), *after = bl_cpu_at(&a->after);
     double norm = 1 / sqrt((double)n);
     for (int64_t i = 0; i < n; i++) {
-        double s = scale ? scale[i] : 1;
+        double s = before ? before[i] : 1;
         for (int64_t r = 0; r < WIDE; r++) t[i][r] = r < rows ? s * at(&a->x, row0 + r, i) : 0;
     }
     for (int64_t h = 1; h < m; h *= 2)
@@ -83,8 +83,10 @@ static void rows_at_once(const bl_hadamard_args *a, int64_t row0, int64_t rows, 
         }
         for (int64_t k = 0; k < order; k++) memcpy(t[k * m + b], u[k], sizeof u[k]);
     }
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t r = 0; r < rows; r++) put(&a->y, row0 + r, i, norm * t[i][r]);
+    for (int64_t i = 0; i < n; i++) {
+        double s = after ? norm * after[i] : norm;
+        for (int64_t r = 0; r < rows; r++) put(&a->y, row0 + r, i, s * t[i][r]);
+    }
 }
 
 bl_status bl_cpu_hadamard(bl_backend *be, const bl_hadamard_args *a, bl_err *e)

@@ -109,8 +109,8 @@ static void widths_of_published_models_have_a_hadamard_matrix(void **state)
             fail_msg("%d: order %d", (int)rows[i].n, (int)bl_hadamard_order(rows[i].n));
 }
 
-/* y = (F kron S) (scale * x) / sqrt(n), element by element; as an op in f64, from and to f32, along columns, and as the
- * input transform of a linear. */
+/* y = (F kron S) (before * x) / sqrt(n), element by element; as an op in f64, from and to f32, along columns, and as
+ * the input transform of a linear. */
 static void the_transform_is_the_matrix(void **state)
 {
     static const int64_t sizes[] = {1, 2, 64, 12, 20, 40, 80, 28, 36, 576, 104, 120, 108, 140, 156, 344, 1536};
@@ -133,11 +133,15 @@ static void the_transform_is_the_matrix(void **state)
             }
         for (int b = 0; b < N_BE; b++) {
             const bl_ops *ops = be[b]->ops;
-            assert_ok(ops->hadamard(be[b], &(bl_hadamard_args){.x = x, .y = y, .scale = scale}, &e));
+            assert_ok(ops->hadamard(be[b], &(bl_hadamard_args){.x = x, .y = y, .before = scale}, &e));
             for (int64_t i = 0; i < ROWS * n; i++) assert_true(fabs(f64(y)[i] - f64(want)[i]) < 1e-12 * (double)n);
-            assert_ok(ops->hadamard(be[b], &(bl_hadamard_args){.x = x, .y = z, .scale = scale}, &e));
+            assert_ok(ops->hadamard(be[b], &(bl_hadamard_args){.x = x, .y = z, .before = scale}, &e));
             for (int64_t i = 0; i < ROWS * n; i++) assert_true(f32(z)[i] == (float)f64(y)[i]);
         }
+        assert_ok(
+            be[1]->ops->hadamard(be[1], &(bl_hadamard_args){.x = x, .y = z, .before = scale, .after = scale}, &e));
+        for (int64_t i = 0; i < ROWS * n; i++)
+            assert_true(fabs(f32(z)[i] - f32(scale)[i % n] * f64(y)[i]) < 1e-6 * fabs(f32(z)[i]) + 1e-12);
         /* columns: a transposed view of the transposed numbers */
         bl_tensor t = tensor(BL_F64, n, ROWS), v = t;
         for (int64_t r = 0; r < ROWS; r++)
@@ -146,7 +150,7 @@ static void the_transform_is_the_matrix(void **state)
         v.dim[1] = n;
         v.stride[0] = 1;
         v.stride[1] = ROWS;
-        assert_ok(be[1]->ops->hadamard(be[1], &(bl_hadamard_args){.x = v, .y = v, .scale = scale}, &e));
+        assert_ok(be[1]->ops->hadamard(be[1], &(bl_hadamard_args){.x = v, .y = v, .before = scale}, &e));
         for (int64_t r = 0; r < ROWS; r++)
             for (int64_t i = 0; i < n; i++) assert_true(f64(t)[i * ROWS + r] == f64(y)[r * n + i]);
         /* an input transform: y = (H s x) I */

@@ -83,6 +83,21 @@ static void error_falls_with_bits_and_with_smaller_groups(void **state)
     free(w);
 }
 
+static void a_shrunk_range_loses_less(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"rtn:w2g64", "rtn:w3pc", "rtn:w4pc", "rtn:w3g64+symmetric",
+                                        "rtn:w4pc+symmetric"};
+    float *w = gaussian(32 * 576, 8);
+    for (size_t i = 0; i < BL_COUNT(texts); i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s+mse", texts[i]);
+        double plain = nmse_of(texts[i], w, 32, 576), shrunk = nmse_of(text, w, 32, 576);
+        if (!(shrunk < 0.97 * plain)) fail_msg("%s: %g, without the search %g", text, shrunk, plain);
+    }
+    free(w);
+}
+
 /* |w - w^| <= s / 2 inside the range; rounding of the zero point may cost another half step at the ends. */
 static void error_is_at_most_a_step(void **state)
 {
@@ -296,6 +311,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(error_on_gaussian_weights_is_the_known_one),
         cmocka_unit_test(error_falls_with_bits_and_with_smaller_groups),
+        cmocka_unit_test(a_shrunk_range_loses_less),
         cmocka_unit_test(error_is_at_most_a_step),
         cmocka_unit_test(stored_values_are_their_own_nearest),
         cmocka_unit_test(one_signed_groups_tell_the_ranges_apart),

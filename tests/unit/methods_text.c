@@ -75,7 +75,7 @@ static void options_as_json_show_every_row(void **state)
     assert_ok(bl_method_parse(bl_methods, "rtn:w3g64", &c, &e));
     assert_ok(bl_method_json(c.method, c.opts, &t, &e));
     assert_string_equal(t.s, "{\"wbits\":3,\"group\":64,\"abits\":0,\"symmetric\":false,\"range\":\"zero\",\"scale\":"
-                             "\"fp16\",\"head\":false,\"embeddings\":false}");
+                             "\"fp16\",\"mse\":false,\"head\":false,\"embeddings\":false}");
     bl_text_free(&t);
     bl_method_choice_free(&c);
 }

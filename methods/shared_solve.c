@@ -1,0 +1,268 @@
+/* shared_solve.c - one linear through GPTQ's sweep: dead inputs, order of columns, damping, groups, storage. */
+#include "shared_solve.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct work {
+    const bl_method_run *r;
+    const bl_solve *s;
+    int64_t out, in, groups;
+    double *diag; /* [in], of an input that is always zero 1, as the published code has it */
+    bool *dead;   /* [in] */
+    double mean;
+    int32_t *perm; /* [in] column swept at step i; NULL: natural order */
+    bool kept;     /* columns are stored in the order of the sweep */
+    double damp, loss;
+    bl_tensor w, h, u, scale, zero, order, back, group_of; /* on the backend, in the order of the sweep */
+} work;
+
+static bl_status new_tensor(const work *k, bl_dtype type, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
+{
+    bl_buffer *b;
+    bl_status st = k->r->ops->buffer_new(k->r->be, (uint64_t)(rows * cols) * bl_dtype_bytes(type), &b, e);
+    if (st == BL_OK) *out = bl_tensor_2d(b, 0, type, rows, cols);
+    return st;
+}
+
+static bl_status upload_list(const work *k, const int32_t *list, bl_tensor *out, bl_err *e)
+{
+    bl_buffer *b;
+    bl_status st = k->r->ops->buffer_new(k->r->be, (uint64_t)k->in * sizeof *list, &b, e);
+    if (st != BL_OK) return st;
+    *out = bl_tensor_1d(b, 0, BL_I32, k->in);
+    return k->r->ops->upload(k->r->be, out, list, e);
+}
+
+static void drop(const work *k, bl_tensor *t)
+{
+    k->r->ops->buffer_free(t->buf);
+    *t = (bl_tensor){0};
+}
+
+/* *t becomes itself with rows and columns taken from the lists (NULL: as they are). */
+static bl_status permute(const work *k, bl_tensor *t, const bl_tensor *rows, const bl_tensor *cols, bool keep,
+                         bl_err *e)
+{
+    bl_tensor y;
+    bl_permute_args a = {.x = *t};
+    bl_status st = new_tensor(k, t->dtype, t->dim[0], t->dim[1], &y, e);
+    if (st != BL_OK) return st;
+    a.y = y;
+    if (rows) a.rows = *rows;
+    if (cols) a.cols = *cols;
+    st = k->r->ops->permute(k->r->be, &a, e);
+    if (!keep) drop(k, t);
+    *t = y;
+    return st;
+}
+
+/* ---- what H says of the inputs ---- */
+
+static bl_status look_at(work *k, bl_tensor h, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor d = {0};
+
+    if (!(k->diag = bl_alloc(k->r->scratch, (size_t)k->in, sizeof *k->diag, e)) ||
+        !(k->dead = bl_alloc(k->r->scratch, (size_t)k->in, sizeof *k->dead, e)))
+        return BL_E_NOMEM;
+    BL_TRY(new_tensor(k, BL_F64, 1, k->in, &d, e));
+    bl_tensor list = bl_tensor_1d(d.buf, 0, BL_F64, k->in);
+    BL_TRY(k->r->ops->diagonal(k->r->be, &(bl_diagonal_args){.x = h, .y = list}, e));
+    BL_TRY(k->r->ops->download(k->r->be, &list, k->diag, e));
+    for (int64_t i = 0; i < k->in; i++) {
+        k->dead[i] = k->diag[i] == 0;
+        if (k->dead[i]) k->diag[i] = 1;
+        k->mean += k->diag[i] / (double)k->in;
+    }
+out:
+    drop(k, &d);
+    return st;
+}
+
+typedef struct ranked {
+    double group, value; /* largest of its group; its own */
+    int64_t first;       /* column its group begins at */
+    int32_t column;
+} ranked;
+
+/* Largest first; groups stay together, equal ones keep their order. */
+static int by_rank(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    if (x->group != y->group) return x->group < y->group ? 1 : -1;
+    if (x->first != y->first) return x->first < y->first ? -1 : 1;
+    if (x->value != y->value) return x->value < y->value ? 1 : -1;
+    return x->column < y->column ? -1 : 1;
+}
+
+static bl_status choose_order(work *k, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_solve *s = k->s;
+    int64_t group = s->order == BL_SOLVE_GROUPS ? s->shape.group : k->in;
+    ranked *all = NULL;
+    int32_t *of = NULL;
+
+    if (s->order == BL_SOLVE_NATURAL) return BL_OK;
+    if (!(k->perm = bl_alloc(k->r->scratch, (size_t)k->in, sizeof *k->perm, e)) ||
+        !(all = bl_new((size_t)k->in, sizeof *all, e)) || !(of = bl_new((size_t)k->in, sizeof *of, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int64_t i = 0; i < k->in; i++) {
+        int64_t first = i / group * group;
+        double most = 0;
+        for (int64_t j = first; j < BL_MIN(first + group, k->in); j++) most = fmax(most, k->diag[j]);
+        all[i] = (ranked){.group = most, .value = k->diag[i], .first = first, .column = (int32_t)i};
+    }
+    qsort(all, (size_t)k->in, sizeof *all, by_rank);
+    for (int64_t i = 0; i < k->in; i++) k->perm[i] = all[i].column;
+    k->kept = s->order == BL_SOLVE_ACT && !s->static_groups && k->groups > 1;
+    BL_TRY(upload_list(k, k->perm, &k->order, e));
+    if (k->kept) goto out; /* groups along the order of the sweep */
+    for (int64_t i = 0; i < k->in; i++) of[i] = (int32_t)(k->perm[i] / s->shape.group);
+    BL_TRY(upload_list(k, of, &k->group_of, e));
+    for (int64_t i = 0; i < k->in; i++) of[k->perm[i]] = (int32_t)i;
+    BL_TRY(upload_list(k, of, &k->back, e));
+out:
+    bl_free(all);
+    bl_free(of);
+    return st;
+}
+
+/* ---- solving ---- */
+
+static bl_status factor(work *k, bl_tensor h, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor ordered = h;
+    if (k->perm) BL_TRY(permute(k, &ordered, &k->order, &k->order, true, e));
+    BL_TRY(new_tensor(k, BL_F32, k->in, k->in, &k->u, e));
+    for (k->damp = k->s->damp;; k->damp = k->damp > 0 ? 10 * k->damp : 0.01) {
+        st = k->r->ops->cholesky_inverse(
+            k->r->be, &(bl_cholesky_inverse_args){.h = ordered, .u = k->u, .shift = k->damp * k->mean}, e);
+        if (st == BL_OK) st = k->r->ops->sync(k->r->be, e);
+        if (st != BL_E_NUMERIC || 10 * k->damp > 1) break;
+        bl_log(BL_LOG_INFO, "the second moments with a damping of %g are not positive definite", k->damp);
+    }
+    if (st == BL_E_NUMERIC) bl_within(e, "second moments of the inputs, with a damping of %g", k->damp);
+out:
+    if (ordered.buf != h.buf) drop(k, &ordered);
+    return st;
+}
+
+/* Weights of inputs that never came are of no use and would only widen the ranges: they become 0. */
+static bl_status clear_dead(work *k, float *w, bl_err *e)
+{
+    bool any = false;
+    for (int64_t i = 0; i < k->in; i++) any |= k->dead[i];
+    if (!any) return BL_OK;
+    for (int64_t r = 0; r < k->out; r++)
+        for (int64_t i = 0; i < k->in; i++)
+            if (k->dead[i]) w[r * k->in + i] = 0;
+    return k->r->ops->upload(k->r->be, &k->w, w, e);
+}
+
+static bl_status sweep(work *k, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_solve *s = k->s;
+    if (k->perm) BL_TRY(permute(k, &k->w, NULL, &k->order, false, e));
+    BL_TRY(new_tensor(k, BL_F32, k->out, k->groups, &k->scale, e));
+    BL_TRY(new_tensor(k, BL_F32, k->out, k->groups, &k->zero, e));
+    BL_TRY(k->r->ops->gptq_sweep(k->r->be,
+                                 &(bl_gptq_sweep_args){.w = k->w,
+                                                       .u = k->u,
+                                                       .group_of = k->group_of,
+                                                       .group = s->shape.group,
+                                                       .fit_first = s->static_groups,
+                                                       .bits = s->format->bits,
+                                                       .rule = s->rule,
+                                                       .mse = s->mse,
+                                                       .scale_type = s->shape.scale,
+                                                       .block = s->block,
+                                                       .scale = k->scale,
+                                                       .zero = k->zero,
+                                                       .loss = &k->loss},
+                                 e));
+    BL_TRY(k->r->ops->sync(k->r->be, e));
+out:
+    return st;
+}
+
+/* D = W - W^ with the columns where they were; of dead inputs apart, whose D costs nothing at the output. `w` is the
+ * weight as it came, `wq` the rounded one as it is stored. */
+static void measure(const work *k, const float *w, const float *wq, double power, bl_layer_stat *stat)
+{
+    double all = 0, alive = 0, sum = 0;
+    for (int64_t r = 0; r < k->out; r++)
+        for (int64_t i = 0; i < k->in; i++) {
+            int64_t column = k->kept ? k->perm[i] : i;
+            double v = w[r * k->in + column], d = v - wq[r * k->in + i];
+            sum += v * v;
+            all += d * d;
+            if (!k->dead[column]) alive += d * d;
+        }
+    stat->mse = all / ((double)k->out * (double)k->in);
+    stat->nmse = sum > 0 ? all / sum : 0;
+    stat->damp = k->damp;
+    /* tr(D (H + shift I) Dt) = 2 loss */
+    stat->out_nmse = power > 0 ? fmax(2 * k->loss - k->damp * k->mean * alive, 0) / power : 0;
+}
+
+static bl_status store(work *k, bl_linear *lin, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_weight packed = {0};
+    BL_TRY(bl_weight_new(k->r->be, k->s->format, &k->s->shape, &packed, e));
+    BL_TRY(k->r->ops->pack(
+        k->r->be, &(bl_pack_args){.x = k->w, .w = &packed, .rule = BL_RANGE_GIVEN, .scale = k->scale, .zero = k->zero},
+        e));
+    BL_TRY(k->r->ops->sync(k->r->be, e));
+    if (k->kept) {
+        BL_TRY(bl_linear_add_transform(
+            lin, &(bl_transform){.kind = BL_T_PERMUTE, .in = k->in, .out = k->in, .data = k->order}, e));
+        k->order = (bl_tensor){0}; /* the linear's now */
+    }
+    bl_linear_set_weight(lin, &packed);
+out:
+    bl_weight_free(&packed);
+    return st;
+}
+
+bl_status bl_solve_gptq(const bl_method_run *r, bl_linear *lin, bl_tensor h, const bl_solve *s, bl_layer_stat *stat,
+                        bl_err *e)
+{
+    bl_status st = BL_OK;
+    work k = {.r = r, .s = s, .out = s->shape.out, .in = s->shape.in, .groups = bl_geom_groups(&s->shape)};
+    size_t weights = (size_t)(k.out * k.in);
+    bl_mark mark = bl_arena_mark(r->scratch);
+    bl_tensor *all[] = {&k.w, &k.u, &k.scale, &k.zero, &k.order, &k.back, &k.group_of};
+    float *w, *wq;
+    double power = 0;
+
+    if (!(w = bl_alloc(r->scratch, weights, sizeof *w, e)) || !(wq = bl_alloc(r->scratch, weights, sizeof *wq, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(look_at(&k, h, e));
+    BL_TRY(choose_order(&k, e));
+    BL_TRY(bl_linear_dense(r->be, lin, &k.w, e));
+    BL_TRY(r->ops->quad_form(r->be, &(bl_quad_form_args){.x = k.w, .h = h, .sum = &power}, e));
+    BL_TRY(r->ops->download(r->be, &k.w, w, e));
+    memcpy(wq, w, weights * sizeof *w);
+    BL_TRY(clear_dead(&k, wq, e));
+    BL_TRY(factor(&k, h, e));
+    BL_TRY(sweep(&k, e));
+    if (k.perm && !k.kept) BL_TRY(permute(&k, &k.w, NULL, &k.back, false, e));
+    BL_TRY(r->ops->download(r->be, &k.w, wq, e));
+    measure(&k, w, wq, power, stat);
+    BL_TRY(store(&k, lin, e));
+out:
+    for (size_t i = 0; i < BL_COUNT(all); i++) drop(&k, all[i]);
+    bl_arena_release(r->scratch, mark);
+    return st;
+}

@@ -1,0 +1,31 @@
+/* shared_solve.h - rounding a linear against the second moments of its inputs: what gptq does to one layer, and what
+ * others build on. */
+#ifndef BL_METHODS_SHARED_SOLVE_H
+#define BL_METHODS_SHARED_SOLVE_H
+#include "harness/method.h"
+
+/* The order in which columns are rounded. */
+typedef enum bl_solve_order {
+    BL_SOLVE_NATURAL,
+    BL_SOLVE_ACT,   /* by the diagonal of H, largest first (desc_act) */
+    BL_SOLVE_GROUPS /* groups by their largest diagonal, inside a group by diagonal (group-aware, act_group_aware) */
+} bl_solve_order;
+
+typedef struct bl_solve {
+    const bl_format *format; /* int2 .. int8 */
+    bl_shape shape;          /* group, zero and scale as stored */
+    bl_range_rule rule;
+    bool mse;
+    bl_solve_order order;
+    bool static_groups; /* ranges from the weight as it comes, groups of neighbouring inputs */
+    double damp;        /* added to the diagonal of H, relative to its mean */
+    int64_t block;
+} bl_solve;
+
+/* The weight of `lin` is replaced by its rounded self, h f64 [in, in] the second moments of its inputs after its
+ * transforms. Columns taken in order of their diagonal with groups along that order are stored so, behind a permutation
+ * of the inputs that becomes a transform of the linear. Where the damped H is not positive definite, the damping is
+ * raised tenfold, up to 1; BL_E_NUMERIC when that is not enough. Fills mse, nmse, out_nmse and damp of `stat`. */
+bl_status bl_solve_gptq(const bl_method_run *r, bl_linear *lin, bl_tensor h, const bl_solve *s, bl_layer_stat *stat,
+                        bl_err *e);
+#endif
