@@ -6,6 +6,7 @@
  * leave keys and values.
  */
 #include "model_impl.h"
+#include "size.h"
 #include <math.h>
 #include <string.h>
 
@@ -71,10 +72,7 @@ out:
 }
 
 /* ---- logits ---- */
-int64_t bl_logits_rows(const bl_model *m)
-{
-    return BL_MAX((64ll << 20) / (m->config.vocab * (int64_t)sizeof(float)), 1);
-}
+int64_t bl_logits_rows(const bl_model *m) { return bl_head_rows(&m->config); }
 
 bl_status bl_logits(bl_model *m, bl_tensor hidden, int64_t row0, int64_t rows, bl_tensor logits, bl_err *e)
 {

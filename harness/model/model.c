@@ -1,18 +1,8 @@
 /* model.c - the weights of a model: named linears, norms, embedding and head; blocks that come and go when streaming.
  */
 #include "model_impl.h"
+#include "size.h"
 #include <string.h>
-
-enum {
-    CHUNK_BYTES = 64 << 20,
-    LEAST_CHUNK = 256,
-    MOST_CHUNK = 1024, /* activations of the rows that go through a block together */
-    PASS_ROWS = 2048
-};
-/* Residual stream, hidden states, keys and values of a streaming pass: a third of what is resident anyway, within these
- * bounds. */
-#define STREAM_PASS_LEAST (64ull << 20)
-#define STREAM_PASS_MOST  (768ull << 20)
 
 /* ---- blocks ---- */
 static bl_status load_block(bl_model *m, int64_t block, bl_err *e)
@@ -222,13 +212,6 @@ out:
 bl_status bl_model_outline(bl_checkpoint *c, bl_model **out, bl_err *e) { return outline(c, NULL, out, e); }
 
 /* ---- open and close ---- */
-static int64_t most_rows(const bl_config *c)
-{
-    int64_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-    int64_t row = 4 * (c->dim + BL_MAX(2 * q + 2 * kv + c->dim, 2 * c->ffn_dim));
-    return BL_MIN(BL_MAX(CHUNK_BYTES / row, LEAST_CHUNK), MOST_CHUNK);
-}
-
 bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o, bl_model **out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -244,7 +227,7 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
     }
     m->kv = o ? o->kv : BL_KV_ACT;
     own->max_len = o && o->max_len > 0 ? o->max_len : bl_config_reach(&m->config);
-    own->chunk_rows = most_rows(&m->config);
+    own->chunk_rows = bl_chunk_rows(&m->config);
     if (!(own->users = bl_new((size_t)m->config.n_layers, sizeof *own->users, e)) ||
         !(own->inv_freq = bl_new((size_t)m->config.head_dim / 2, sizeof *own->inv_freq, e))) {
         st = BL_E_NOMEM;
@@ -326,13 +309,9 @@ int64_t bl_model_max_len(const bl_model *m) { return m->own->max_len; }
 
 int64_t bl_pass_tokens(const bl_model *m)
 {
-    uint64_t row = 4 * (uint64_t)(2 * m->config.dim + 2 * m->config.n_kv_heads * m->config.head_dim), bytes;
-
-    if (!m->stream) return PASS_ROWS;
-    bytes = bl_linear_bytes(&m->embed) + bl_linear_bytes(&m->head);
-    for (int i = 0; i < m->blocks[0].n_linears; i++) bytes += bl_linear_bytes(&m->blocks[0].linear[i]);
-    bytes = BL_MIN(BL_MAX(bytes / 3, STREAM_PASS_LEAST), STREAM_PASS_MOST);
-    return BL_MAX((int64_t)(bytes / row), PASS_ROWS);
+    uint64_t resident = bl_linear_bytes(&m->embed) + bl_linear_bytes(&m->head);
+    for (int i = 0; i < m->blocks[0].n_linears; i++) resident += bl_linear_bytes(&m->blocks[0].linear[i]);
+    return bl_pass_rows(&m->config, m->stream, resident);
 }
 
 bl_status bl_buffer_fit(bl_backend *be, bl_buffer **b, uint64_t bytes, bl_err *e)

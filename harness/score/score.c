@@ -1,9 +1,8 @@
 /* score.c - the engine: requests are turned into sequences and prompts, run, and put together again in their order. */
 #include "score_impl.h"
 #include "harness/model/generate.h"
+#include "harness/model/size.h"
 #include <string.h>
-
-#define GENERATE_KV_BYTES (256ull << 20)
 
 bl_status bl_engine_new(bl_model *m, bl_tokenizer *t, const bl_engine_opts *o, bl_engine **out, bl_err *e)
 {
@@ -101,8 +100,8 @@ out:
 /* ---- generations ---- */
 static bl_status generate(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e)
 {
-    int64_t *which, count = 0, row = 8 * g->m->config.n_layers * g->m->config.n_kv_heads * g->m->config.head_dim;
-    int64_t rows = BL_MAX((int64_t)(GENERATE_KV_BYTES / (uint64_t)row), 1), k;
+    int64_t *which, count = 0, row = bl_kv_row_bytes(&g->m->config);
+    int64_t rows = BL_MAX((int64_t)(BL_GENERATE_KV_BYTES / (uint64_t)row), 1), k;
     bl_gen_request *r;
     bl_gen_reply *reply;
     bl_status st = BL_OK;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BATCH_ITEMS = 64, BATCH_WINDOWS = 4, BATCH_GENERATIONS = 16, MAX_STEPS = 16 };
+enum { MAX_STEPS = 16 };
 static const double sync_every = 5; /* seconds between syncs of the journal */
 
 typedef struct work {
@@ -147,15 +147,15 @@ static bl_status all_items(work *w, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_arena *scratch = NULL;
-    int64_t size = w->data->n < 0 ? BATCH_WINDOWS : BATCH_ITEMS, i = 0, finished = 0, *id;
+    int64_t size = w->data->n < 0 ? BL_BATCH_WINDOWS : BL_BATCH_ITEMS, i = 0, finished = 0, *id;
 
     BL_TRY(bl_arena_new(&scratch, e));
     if (w->data->n >= 0) { /* generations are long: smaller batches, so that less is lost */
         bl_turn turn = {.arena = scratch};
         bl_request r = {0};
         BL_TRY(w->choice->task->ask(w->data, 0, &turn, &r, e));
-        if (r.kind == BL_ASK_GENERATE) size = BATCH_GENERATIONS;
-        if (r.kind == BL_ASK_ROLLING) size = BATCH_WINDOWS;
+        if (r.kind == BL_ASK_GENERATE) size = BL_BATCH_GENERATIONS;
+        if (r.kind == BL_ASK_ROLLING) size = BL_BATCH_WINDOWS;
     }
     if (w->job->plan->spec->stream) { /* a pass reads every block: fill it */
         int64_t length = w->data->n < 0 ? BL_MAX(w->data->length, 1) : 32;

@@ -6,6 +6,9 @@
 #include "harness/score/score.h"
 #include "results/cell.h"
 
+/* Items whose replies are asked for together; generations are long, so that less is lost with fewer. */
+enum { BL_BATCH_ITEMS = 64, BL_BATCH_WINDOWS = 4, BL_BATCH_GENERATIONS = 16 };
+
 typedef struct bl_cell_job {
     const bl_plan *plan;
     const bl_plan_cell *cell;

@@ -1,5 +1,7 @@
 /* estimate.c - arithmetic on shapes, one short measurement of this machine's product. */
 #include "estimate.h"
+#include "harness/model/size.h"
+#include "cell_run.h"
 #include "kernels/format.h"
 #include <math.h>
 #include <string.h>
@@ -45,7 +47,7 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
     }
     BL_TRY(bl_arena_new(&a, e));
     if (limit > 0 && limit < s.items) s.items = limit;
-    int64_t looked = BL_MIN(s.items, 32);
+    int64_t looked = BL_MIN(s.items, BL_ESTIMATE_ITEMS);
     for (int64_t i = 0; i < looked; i++) {
         bl_turn turn = {.arena = a};
         bl_request r = {0};
@@ -113,6 +115,14 @@ out:
     return st;
 }
 
+/* Rough, as seen with small models on CPUs. */
+static const double overhead = 1.15;      /* of a pass, beside its products */
+static const double decode_cost = 4;      /* a product of one row to the same work among many rows */
+static const double quantize_s = 12e-9;   /* rounding one weight to nearest */
+static const double program_bytes = 32e6; /* code, libraries, tokenizer */
+
+double bl_estimate_variant(const bl_config *c) { return quantize_s * (double)bl_config_linear_params(c); }
+
 void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit,
                       bl_plan_cell *out)
 {
@@ -136,33 +146,28 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, b
     out->items = (int64_t)items;
     out->tokens = (int64_t)tokens;
     out->new_tokens = (int64_t)generated;
-    out->seconds = 1.15 * flops / rate + generated * 4 * (linear + head) / rate;
+    out->seconds = (overhead * flops + decode_cost * generated * (linear + head)) / rate;
 }
 
 int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_variant *v, const bl_plan_cell *cell,
                          const bl_task_shape *shape, bool kl)
 {
-    const double program = 32e6; /* code, libraries, tokenizer */
     double tokens = (double)BL_MAX(cell->tokens, 1), per = bl_estimate_bytes_per_token(c->vocab);
-    double scored = shape->stream ? tokens : shape->scored_bytes / per * 64; /* of a batch of items */
-    double block = v->bits / 8 * (double)bl_config_linear_params(c) / (double)c->n_layers,
-           weights = (double)v->packed_bytes;
-    double states = 4 * (double)(2 * c->dim + 2 * c->n_kv_heads * c->head_dim); /* bytes a token keeps between blocks */
-    double work = 4 * (double)(2 * c->dim + 2 * c->n_heads * c->head_dim + 2 * c->n_kv_heads * c->head_dim +
-                               2 * c->ffn_dim);
-    double pass = s->batch_tokens > 0 ? (double)s->batch_tokens : 2048;
-    if (s->stream) { /* one block and the next; a pass as large as a third of what stays resident */
-        double ends = weights - block * (double)c->n_layers;
-        weights = ends + block;
-        if (s->batch_tokens == 0) pass = BL_MAX(pass, BL_MIN(BL_MAX((ends + block) / 3, 64 << 20), 1 << 30) / states);
+    double scored = shape->stream ? tokens : shape->scored_bytes / per * BL_BATCH_ITEMS;
+    double weights = (double)v->packed_bytes;
+    if (s->stream) { /* the ends and one block */
+        double linears = v->bits / 8 * (double)bl_config_linear_params(c);
+        weights -= linears - linears / (double)c->n_layers;
     }
+    double pass = (double)(s->batch_tokens > 0 ? s->batch_tokens : bl_pass_rows(c, s->stream, (uint64_t)weights));
     pass = BL_MIN(pass, tokens);
-    double logits = BL_MIN((64 << 20) / (4 * (double)c->vocab), scored) * (double)c->vocab * 4 * (kl ? 2 : 1);
+    double chunk = BL_MIN(pass, (double)bl_chunk_rows(c)) * (double)bl_chunk_row_bytes(c);
+    double logits = BL_MIN((double)bl_head_rows(c), scored) * (double)c->vocab * sizeof(float) * (kl ? 2 : 1);
     double text = shape->stream ? shape->bytes * 2 : shape->bytes * (double)shape->items * 2;
     double cache = 0;
-    if (cell->new_tokens > 0) { /* keys and values of the prompts that are continued together */
-        double rows = 16 * (double)(cell->tokens + cell->new_tokens * 2) / (double)BL_MAX(cell->items, 1);
-        cache = BL_MIN(rows * 8 * (double)(c->n_kv_heads * c->head_dim * c->n_layers), 256 << 20);
+    if (cell->new_tokens > 0) { /* of the prompts that are continued together */
+        double rows = (double)(cell->tokens + 2 * cell->new_tokens) / (double)BL_MAX(cell->items, 1);
+        cache = BL_MIN(BL_BATCH_GENERATIONS * rows * (double)bl_kv_row_bytes(c), (double)BL_GENERATE_KV_BYTES);
     }
-    return (int64_t)(program + weights + pass * states + BL_MIN(pass, 2048) * work + logits + cache + text);
+    return (int64_t)(program_bytes + weights + pass * (double)bl_pass_row_bytes(c) + chunk + logits + cache + text);
 }

@@ -5,8 +5,9 @@
 
 /* Bytes of text of an average token, from the size of the vocabulary alone. */
 double bl_estimate_bytes_per_token(int64_t vocab);
-/* Looks at up to 32 items, evenly spread: bytes that go through the model, bytes that are scored, tokens generated,
- * each for the average item. */
+enum { BL_ESTIMATE_ITEMS = 32 };
+/* Looks at up to so many items, evenly spread: bytes that go through the model, bytes that are scored, tokens
+ * generated, each for the average item. */
 typedef struct bl_task_shape {
     int64_t items, max_windows;
     double bytes, scored_bytes, new_tokens, sequence_bytes;
@@ -17,6 +18,7 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
  * number.
  */
 bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, double *flops, bl_err *e);
+double bl_estimate_variant(const bl_config *c); /* seconds of making one */
 /* Fills items, tokens, new_tokens and seconds of a cell; kl: the divergence from the base is computed too. */
 void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit,
                       bl_plan_cell *out);

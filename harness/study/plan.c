@@ -343,7 +343,7 @@ static bl_status estimates(bl_plan *p, bl_err *e)
     for (size_t v = 0; v < p->n_variants; v++) {
         bl_plan_variant *w = &p->variant[v];
         const bl_config *c = bl_checkpoint_config(p->model[w->model].ckpt);
-        w->seconds = w->base ? 0 : (double)bl_config_linear_params(c) * 12e-9;
+        w->seconds = w->base ? 0 : bl_estimate_variant(c);
         if (!w->base) p->disk_need += (uint64_t)w->packed_bytes;
     }
     for (size_t i = 0; i < p->n_cells; i++) {

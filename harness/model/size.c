@@ -1,0 +1,30 @@
+/* size.c - rows and bytes from a model's shape. */
+#include "size.h"
+
+enum { CHUNK_BYTES = 64 << 20, LEAST_CHUNK = 256, MOST_CHUNK = 1024, PASS_ROWS = 2048, LOGITS_BYTES = 64 << 20 };
+static const uint64_t least_stream_pass = 64ull << 20, most_stream_pass = 768ull << 20;
+static const int64_t f32 = sizeof(float);
+
+int64_t bl_chunk_row_bytes(const bl_config *c)
+{
+    int64_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
+    return f32 * (c->dim + BL_MAX(2 * q + 2 * kv + c->dim, 2 * c->ffn_dim));
+}
+
+int64_t bl_chunk_rows(const bl_config *c)
+{
+    return BL_MIN(BL_MAX(CHUNK_BYTES / bl_chunk_row_bytes(c), LEAST_CHUNK), MOST_CHUNK);
+}
+
+int64_t bl_pass_row_bytes(const bl_config *c) { return f32 * (2 * c->dim + 2 * c->n_kv_heads * c->head_dim); }
+
+int64_t bl_pass_rows(const bl_config *c, bool stream, uint64_t resident)
+{
+    if (!stream) return PASS_ROWS;
+    uint64_t bytes = BL_MIN(BL_MAX(resident / 3, least_stream_pass), most_stream_pass);
+    return BL_MAX((int64_t)(bytes / (uint64_t)bl_pass_row_bytes(c)), PASS_ROWS);
+}
+
+int64_t bl_head_rows(const bl_config *c) { return BL_MAX(LOGITS_BYTES / (c->vocab * f32), 1); }
+
+int64_t bl_kv_row_bytes(const bl_config *c) { return 2 * f32 * c->n_layers * c->n_kv_heads * c->head_dim; }

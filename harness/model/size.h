@@ -1,0 +1,19 @@
+/* size.h - how many rows go through a model together, and what they take: what the model keeps to and what a plan
+ * counts with. From the shape alone; activations count as f32. */
+#ifndef BL_SIZE_H
+#define BL_SIZE_H
+#include "harness/checkpoint/config.h"
+
+#define BL_GENERATE_KV_BYTES (256ull << 20) /* keys and values of the prompts that are continued together */
+
+/* Rows that go through a block together, and bytes of activations that each of them takes meanwhile. */
+int64_t bl_chunk_rows(const bl_config *c);
+int64_t bl_chunk_row_bytes(const bl_config *c);
+/* Rows of one pass over all blocks. Streaming, a pass reads every block once, so as many as a third of what is resident
+ * (the ends and one block, `resident` bytes) holds, within 64 and 768 MiB. */
+int64_t bl_pass_rows(const bl_config *c, bool stream, uint64_t resident);
+/* Bytes of a row of a pass between two blocks: residual stream, hidden state, keys and values of one block. */
+int64_t bl_pass_row_bytes(const bl_config *c);
+int64_t bl_head_rows(const bl_config *c);    /* rows whose logits are computed together: 64 MiB of them */
+int64_t bl_kv_row_bytes(const bl_config *c); /* keys and values of one position in all blocks */
+#endif
