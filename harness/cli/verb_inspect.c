@@ -56,7 +56,8 @@ static void extras(const bl_config *c, bl_text *t)
     for (size_t k = 0; k < BL_COUNT(kinds); k++) {
         const char *before = kinds[k].word;
         for (int r = 0; r < BL_N_ROLES; r++) {
-            if (bl_roles[r].kind != kinds[k].kind || bl_roles[r].of == (bl_role)r || !bl_has_role(c, (bl_role)r)) continue;
+            if (bl_roles[r].kind != kinds[k].kind || bl_roles[r].of == (bl_role)r || !bl_has_role(c, (bl_role)r))
+                continue;
             bl_text_addf(t, "%s%s%s", before == kinds[k].word && t->n > begin ? "; " : "", before,
                          bl_roles[bl_roles[r].of].part);
             before = ", ";
