@@ -1,78 +1,97 @@
-/* kernel.c - the table of kernels, and a case to run one on: random weight and input, packed, judged against double
- * sums. */
-#include "kernel_impl.h"
+/* kernel.c - the table of kernels, which of them a product takes, and a case to run one on: random weight and input,
+ * packed, judged against double sums. */
+#include "kernel.h"
 #include "kernels/base/rng.h"
-#include "kernels/cpu/cpu.h"
+#include <math.h>
+#include <string.h>
 
-#define BL_KERNEL(id) extern const bl_kernel bl_kernel_##id;
+#define BL_FORMAT(id) extern const bl_format bl_format_##id;
+#include "formats.def"
+#undef BL_FORMAT
+
+#define BL_FAMILY(family, isa) extern const bl_kernel_family bl_family_##family##_##isa;
+#define BL_KERNEL(stem, family, isa, form, act)
 #include "registry.def"
+#undef BL_FAMILY
 #undef BL_KERNEL
-static const bl_kernel *const kernels[] = {
-#define BL_KERNEL(id) &bl_kernel_##id,
+static const bl_kernel kernels[] = {
+#define BL_FAMILY(family, isa)
+#define BL_KERNEL(stem, fam, isa, form, act)                                                                           \
+    {.name = #stem "_" #isa, .family = &bl_family_##fam##_##isa, .format = &bl_format_##form, .abits = act},
 #include "registry.def"
+#undef BL_FAMILY
 #undef BL_KERNEL
 };
 
-const bl_kernel *bl_kernel_at(size_t i) { return i < BL_COUNT(kernels) ? kernels[i] : NULL; }
+const bl_kernel *bl_kernel_at(size_t i) { return i < BL_COUNT(kernels) ? &kernels[i] : NULL; }
 
 const bl_kernel *bl_kernel_find(const char *name)
 {
     for (size_t i = 0; i < BL_COUNT(kernels); i++)
-        if (strcmp(kernels[i]->name, name) == 0) return kernels[i];
+        if (strcmp(kernels[i].name, name) == 0) return &kernels[i];
     return NULL;
 }
 
-/* ---- what the rows share ---- */
-bl_shape bl_kern_geom(const bl_format *f, const bl_kernel_shape *s, bool symmetric)
+/* ---- dispatch ---- */
+double bl_kernel_cost(const bl_kernel_family *f, const bl_linear_args *a, const bl_weight *w)
 {
-    bl_shape g = {.out = s->out, .in = s->in, .scale = BL_F16};
-    if (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) g.group = s->group > 0 ? s->group : s->in;
-    if (f->kind == BL_FMT_INT && f->bits > 1 && !symmetric) g.zero = BL_ZERO_PACKED;
-    return g;
+    return 1e-9 * (double)w->shape.out * (double)w->shape.in * (f->decode_ns + f->product_ns * (double)a->x.dim[0]);
 }
 
-bool bl_kern_fits(const char *format, const bl_kernel_shape *s, bool symmetric)
+const bl_kernel *bl_kernel_pick(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
-    const bl_format *f = bl_format_find(format);
-    bl_shape g = bl_kern_geom(f, s, symmetric);
-    return s->rows > 0 && f->check(f, &g, NULL) == BL_OK;
-}
-
-bool bl_kern_avx2(const bl_backend *be) { return ((const bl_cpu *)be->own)->isa >= BL_ISA_AVX2; }
-bool bl_kern_avx512(const bl_backend *be) { return ((const bl_cpu *)be->own)->isa >= BL_ISA_AVX512; }
-
-double bl_kern_flops(const bl_kernel_shape *s) { return 2.0 * (double)s->rows * (double)s->out * (double)s->in; }
-
-double bl_kern_bytes(const char *format, const bl_kernel_shape *s, bool symmetric)
-{
-    const bl_format *f = bl_format_find(format);
-    bl_shape g = bl_kern_geom(f, s, symmetric);
-    return (double)bl_format_bytes(f, &g) + 4.0 * (double)s->rows * (double)(s->in + s->out);
-}
-
-static bl_linear_args args_of(const bl_kernel_case *c)
-{
-    return (bl_linear_args){.x = c->x, .w = {&c->w}, .y = {c->y}, .act = c->act};
-}
-
-bl_status bl_kern_run(bl_backend *be, const bl_kernel_case *c, bl_err *e)
-{
-    bl_linear_args a = args_of(c);
-    return be->ops->linear(be, &a, e);
-}
-
-bl_status bl_kern_run_avx2(bl_backend *be, const bl_kernel_case *c, bl_err *e)
-{
-    bl_cpu *cpu = be->own;
-    bl_isa isa = cpu->isa;
-    bl_status st;
-    cpu->isa = BL_MIN(isa, BL_ISA_AVX2);
-    st = bl_kern_run(be, c, e);
-    cpu->isa = isa;
-    return st;
+    const bl_kernel *best = NULL;
+    double least = INFINITY;
+    for (size_t i = 0; i < BL_COUNT(kernels); i++) {
+        const bl_kernel *k = &kernels[i];
+        if (k->format != w->format && !k->family->any) continue;
+        double cost = bl_kernel_cost(k->family, a, w);
+        if (cost >= least || strcmp(k->family->backend, be->ops->name) != 0 || !k->family->applicable(be, a, w))
+            continue;
+        least = cost;
+        best = k;
+    }
+    return best;
 }
 
 /* ---- a case ---- */
+/* Group <= 0 is the whole row, formats without groups have none; scales are fp16. Weights of integer products are
+ * symmetric. */
+static bl_shape shape_of(const bl_kernel *k, const bl_kernel_shape *s)
+{
+    const bl_format *f = k->format;
+    bl_shape g = {.out = s->out, .in = s->in, .scale = BL_F16};
+    if (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) g.group = s->group > 0 ? s->group : s->in;
+    if (f->kind == BL_FMT_INT && f->bits > 1 && !k->abits) g.zero = BL_ZERO_PACKED;
+    return g;
+}
+
+static bl_actq act_of(const bl_kernel *k) { return (bl_actq){.bits = k->abits, .symmetric = true}; }
+
+bool bl_kernel_takes(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s)
+{
+    bl_weight w = {.format = k->format, .shape = shape_of(k, s)};
+    bl_linear_args a = {.x = bl_tensor_2d(NULL, 0, be->act, s->rows, s->in), .w = {&w}, .act = act_of(k)};
+    return s->rows > 0 && k->format->check(k->format, &w.shape, NULL) == BL_OK &&
+           (!k->family->most || bl_kernel_flops(s) <= 2.0 * (double)k->family->most) &&
+           k->family->applicable(be, &a, &w);
+}
+
+double bl_kernel_flops(const bl_kernel_shape *s) { return 2.0 * (double)s->rows * (double)s->out * (double)s->in; }
+
+double bl_kernel_bytes(const bl_kernel *k, const bl_kernel_shape *s)
+{
+    bl_shape g = shape_of(k, s);
+    return (double)bl_format_bytes(k->format, &g) + 4.0 * (double)s->rows * (double)(s->in + s->out);
+}
+
+bl_status bl_kernel_run(const bl_kernel *k, bl_backend *be, const bl_kernel_case *c, bl_err *e)
+{
+    bl_linear_args a = {.x = c->x, .w = {&c->w}, .y = {c->y}, .act = c->act};
+    bl_status st = bl_check_linear(be, &a, e);
+    return st == BL_OK ? k->family->run(k->family, be, &a, e) : st;
+}
+
 /* Numbers close to normal with deviation `by`: sums of the four bytes of a word. */
 static void random_numbers(float *p, int64_t n, uint32_t stream, float by)
 {
@@ -107,18 +126,40 @@ out:
     return st;
 }
 
+/* Blocks of a format that is only read: every byte is below 0x30, so that scales are small numbers in any encoding. */
+static bl_status random_blocks(bl_backend *be, const bl_weight *w, bl_err *e)
+{
+    const uint32_t key[2] = {0x6b65726e, 3};
+    bl_status st = BL_OK;
+    for (int i = 0; i < w->n_parts; i++) {
+        uint64_t n = bl_tensor_bytes(&w->part[i]);
+        uint32_t four[4];
+        unsigned char *host = bl_new(n, 1, e);
+        if (!host) return BL_E_NOMEM;
+        for (uint64_t b = 0; b < n; b++) {
+            if (b % 4 == 0) bl_philox((uint32_t[4]){(uint32_t)(b / 4), (uint32_t)(b >> 34), 0, 0}, key, four);
+            host[b] = (unsigned char)(four[b % 4] % 0x30);
+        }
+        st = be->ops->upload(be, &w->part[i], host, e);
+        bl_free(host);
+        if (st != BL_OK) break;
+    }
+    return st;
+}
+
 bl_status bl_kernel_prepare(const bl_kernel *k, bl_backend *be, const bl_kernel_shape *s, bl_kernel_case *out,
                             bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_format *f = bl_format_find(k->format);
-    bl_kernel_case c = {.shape = *s, .act = {.bits = k->abits, .symmetric = true}};
+    bl_kernel_case c = {.shape = *s, .act = act_of(k)};
     bl_tensor dense = {0};
     bl_buffer *y = NULL;
-    bl_shape g = bl_kern_geom(f, s, k->symmetric);
-    BL_TRY(bl_weight_new(be, f, &g, &c.w, e));
-    BL_TRY(random_tensor(be, s->out, s->in, 1, 0.05f, &dense, e));
-    BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = dense, .w = &c.w}, e));
+    bl_shape g = shape_of(k, s);
+    BL_TRY(bl_weight_new(be, k->format, &g, &c.w, e));
+    if (k->format->pack) {
+        BL_TRY(random_tensor(be, s->out, s->in, 1, 0.05f, &dense, e));
+        BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = dense, .w = &c.w}, e));
+    } else BL_TRY(random_blocks(be, &c.w, e));
     BL_TRY(be->ops->sync(be, e));
     BL_TRY(random_tensor(be, s->rows, s->in, 2, 1.0f, &c.x, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)(s->rows * s->out) * sizeof(float), &y, e));
@@ -140,10 +181,19 @@ void bl_kernel_release(bl_backend *be, bl_kernel_case *c)
     *c = (bl_kernel_case){.shape = {0}};
 }
 
+/* Activations as the product sees them: symmetric, a scale for each row. */
+static void quantize_row(float *x, int64_t n, int bits)
+{
+    float most = (float)((1 << (bits - 1)) - 1), top = 0, scale;
+    for (int64_t i = 0; i < n; i++) top = fmaxf(top, fabsf(x[i]));
+    scale = top > 0 ? top / most : 1;
+    for (int64_t i = 0; i < n; i++) x[i] = fmaxf(fminf(rintf(x[i] / scale), most), -most) * scale;
+}
+
 /* Rows and outputs that are looked at: all of a small case, of a large one a sample with both ends. */
 static int64_t step_of(int64_t n, int64_t most) { return n <= most ? 1 : (n - 1 + most - 2) / (most - 1); }
 
-bl_status bl_kernel_check(const bl_kernel *k, bl_backend *be, const bl_kernel_case *c, double *nmse, bl_err *e)
+bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse, bl_err *e)
 {
     enum { MOST = 64 };
     bl_status st = BL_OK;
@@ -153,7 +203,6 @@ bl_status bl_kernel_check(const bl_kernel *k, bl_backend *be, const bl_kernel_ca
     bl_tensor one = {0};
     bl_buffer *b = NULL;
     double error = 0, power = 0;
-    (void)k;
     if (!(x = bl_new((size_t)(rows * in), sizeof *x, e)) || !(y = bl_new((size_t)(rows * s->out), sizeof *y, e)) ||
         !(w = bl_new((size_t)in, sizeof *w, e))) {
         st = BL_E_NOMEM;
@@ -164,7 +213,7 @@ bl_status bl_kernel_check(const bl_kernel *k, bl_backend *be, const bl_kernel_ca
     BL_TRY(be->ops->buffer_new(be, (uint64_t)in * sizeof *w, &b, e));
     one = bl_tensor_2d(b, 0, BL_F32, 1, in);
     if (c->act.bits)
-        for (int64_t r = 0; r < rows; r++) bl_cpu_act_simulate(x + r * in, in, &c->act, c->act.scale, c->act.zero);
+        for (int64_t r = 0; r < rows; r++) quantize_row(x + r * in, in, c->act.bits);
     for (int64_t o = 0; o < s->out; o = o + out_step < s->out || o == s->out - 1 ? o + out_step : s->out - 1) {
         BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &c->w, .row0 = o, .rows = 1, .y = one}, e));
         BL_TRY(be->ops->download(be, &one, w, e));

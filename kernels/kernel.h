@@ -1,41 +1,63 @@
-/* kernel.h - one row per kernel that can be checked and timed; kernels/registry.def lists the ids, kernels/<family>.c
- * defines bl_kernel_<id>.
+/* kernel.h - the kernels: every way there is to compute a product, when it may be taken, and how far it may differ.
  *
- * A kernel is a named way to compute a product for one format on one backend. `run` goes through the same code that the
- * op table uses, so what is timed is what scores. Bench and tests iterate over bl_kernel_at.
+ * The rows are the dispatch: `linear` of a backend takes for each weight the cheapest row that is applicable
+ * (bl_kernel_pick), and bench and tests walk the same rows (bl_kernel_at). kernels/registry.def lists them; the code of
+ * a row, its family, is defined beside what it runs.
  */
 #ifndef BL_KERNEL_H
 #define BL_KERNEL_H
 #include "ops.h"
 
-typedef struct bl_kernel_shape {
-    int64_t rows, out, in, group;
-} bl_kernel_shape; /* rows = M */
-typedef struct bl_kernel_case {
-    bl_kernel_shape shape;
-    bl_tensor x, y; /* f32 [rows, in], [rows, out] */
-    bl_weight w;    /* packed by bl_kernel_prepare */
-    bl_actq act;
-} bl_kernel_case;
+/* What rows share that differ in the format only. */
+typedef struct bl_kernel_family {
+    const char *op, *backend, *doc; /* "linear", "cpu" */
+    bool any;                       /* takes every format, its rows are examples; else the formats of its rows */
+    bool bitwise;                   /* gives the bits of the plain reference */
+    double nmse_limit;            /* most normalised mean squared error against double sums on the same packed weight */
+    double decode_ns, product_ns; /* roughly, on one thread: of a weight, and of a weight times a row of x */
+    int64_t most;                 /* multiplications that its checks and timings may have; 0: any number */
+    /* Whether it can compute the product of `a` with weight `w`, which is one of a->w; looks at shapes, formats and
+     * settings, not at data. */
+    bool (*applicable)(const bl_backend *be, const bl_linear_args *a, const bl_weight *w);
+    /* The whole linear, checked before, with this family for every weight. */
+    bl_status (*run)(const struct bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e);
+    const void *own; /* of the backend */
+} bl_kernel_family;
 
 typedef struct bl_kernel {
-    const char *name;                        /* "gemm_int4_avx2" */
-    const char *op, *format, *backend, *doc; /* "linear", "int4", "cpu" */
-    bool (*applicable)(const bl_backend *be, const bl_kernel_shape *s);
-    bl_status (*run)(bl_backend *be, const bl_kernel_case *c, bl_err *e);
-    double (*flops)(const bl_kernel_shape *s); /* 2 rows out in */
-    double (*bytes)(const bl_kernel_shape *s); /* least that must move: packed weight + x + y */
-    double nmse_limit;                         /* against the plain reference on the same packed weight */
-    int abits;                                 /* 0, or quantized activations in integers */
-    bool symmetric;                            /* geometry of the case */
+    const char *name; /* "gemm_int4_avx2" */
+    const bl_kernel_family *family;
+    const bl_format *format;
+    int abits; /* bits of the activations of its cases; 0: f32 */
 } bl_kernel;
 
-const bl_kernel *bl_kernel_at(size_t i); /* NULL behind the last */
+const bl_kernel *bl_kernel_at(size_t i); /* NULL after the last */
 const bl_kernel *bl_kernel_find(const char *name);
-/* Random weight and input of the shape (Philox, fixed seed), packed in the kernel's format; y is poisoned with NaN. */
+/* Seconds a product is expected to take on one thread; good for an order only. */
+double bl_kernel_cost(const bl_kernel_family *f, const bl_linear_args *a, const bl_weight *w);
+/* The applicable row of least cost; NULL: none. */
+const bl_kernel *bl_kernel_pick(const bl_backend *be, const bl_linear_args *a, const bl_weight *w);
+
+/* ---- a product to check or to time a kernel on ---- */
+typedef struct bl_kernel_shape {
+    int64_t rows, out, in, group;
+} bl_kernel_shape; /* rows = M; group <= 0: the whole row */
+typedef struct bl_kernel_case {
+    bl_kernel_shape shape;
+    bl_tensor x, y; /* act [rows, in], [rows, out] */
+    bl_weight w;
+    bl_actq act;
+} bl_kernel_case;
+/* Whether the format can hold the shape, the row is applicable, and the product not larger than its checks may be. */
+bool bl_kernel_takes(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s);
+double bl_kernel_flops(const bl_kernel_shape *s);                     /* 2 rows out in */
+double bl_kernel_bytes(const bl_kernel *k, const bl_kernel_shape *s); /* least that must move: packed weight, x, y */
+/* Random weight and input of the shape (Philox, fixed seed) in the kernel's format, which is random blocks where it is
+ * only read; y is poisoned with NaN. */
 bl_status bl_kernel_prepare(const bl_kernel *k, bl_backend *be, const bl_kernel_shape *s, bl_kernel_case *out,
                             bl_err *e);
-/* y against the plain reference with double sums: normalised mean squared error. */
-bl_status bl_kernel_check(const bl_kernel *k, bl_backend *be, const bl_kernel_case *c, double *nmse, bl_err *e);
+bl_status bl_kernel_run(const bl_kernel *k, bl_backend *be, const bl_kernel_case *c, bl_err *e);
+/* y against double sums: normalised mean squared error. */
+bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse, bl_err *e);
 void bl_kernel_release(bl_backend *be, bl_kernel_case *c);
 #endif

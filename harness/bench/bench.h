@@ -37,8 +37,8 @@ typedef struct bl_bench_result {
     size_t n; /* by shape, M, kernel; OpenBLAS comes first; ratio: OpenBLAS's time over this one */
     bl_bench_wrong *wrong;
     size_t n_wrong;    /* not timed */
-    size_t n_left_out; /* kernels x shapes x M that a kernel says it is not for: another one is, or the plain reference
-                          is too slow */
+    size_t n_left_out; /* how many of kernels x shapes x M were not timed: the kernel does not take them, or they are
+                          larger than its timings may be */
     bl_device_info facts;
     const char *blas_core; /* the processor that OpenBLAS believes to be on: "Zen" */
 } bl_bench_result;

@@ -20,8 +20,7 @@ void bl_blas_settle(double seconds);
 const char *bl_blas_core(void);
 const char *bl_blas_name(void); /* "OpenBLAS 0.3.21 … Zen": version, options, core */
 
-/* A row of the kernel table: same cases and checks as the others, but `run` is not used: OpenBLAS works on host copies.
- */
+/* A row like those of the kernel table: same cases and checks, but `run` is not used: OpenBLAS works on host copies. */
 extern const bl_kernel bl_kernel_openblas;
 
 extern const bl_method bl_bench_fp32; /* "fp32": every weight matrix as fp32 (method_fp32.c) */

@@ -91,7 +91,7 @@ static bl_status add_cases(bench *b, const bl_kernel *k, size_t shape, const int
     for (size_t i = 0; i < n_m; i++) {
         bl_kernel_shape s = b->shape[shape];
         s.rows = m[i];
-        if (!k->applicable(b->be, &s)) {
+        if (!bl_kernel_takes(k, b->be, &s)) {
             ++*left_out;
             continue;
         }
@@ -160,7 +160,7 @@ static bl_status run_once(void *ctx, bl_err *e)
         return BL_OK;
     }
     bl_kernel_case c = view(t);
-    BL_TRY(t->k->run(b->be, &c, e));
+    BL_TRY(bl_kernel_run(t->k, b->be, &c, e));
     BL_TRY(b->be->ops->sync(b->be, e));
 out:
     return st;
@@ -176,9 +176,9 @@ static bl_status judge(timed *t, bl_err *e)
     BL_TRY(b->be->ops->fill(b->be, &c.y, (double)NAN, e));
     BL_TRY(run_once(t, e));
     if (is_blas(t->k)) BL_TRY(b->be->ops->upload(b->be, &c.y, b->y, e));
-    BL_TRY(bl_kernel_check(t->k, b->be, &c, &t->nmse, e));
+    BL_TRY(bl_kernel_check(b->be, &c, &t->nmse, e));
     t->bits = bl_format_bits(c.w.format, &c.w.shape);
-    t->wrong = !(t->nmse <= t->k->nmse_limit);
+    t->wrong = !(t->nmse <= t->k->family->nmse_limit);
     t->checked = true;
 out:
     return st;
@@ -213,8 +213,10 @@ static bl_status begin(void *ctx, bool *skip, bl_err *e)
         b->begun++;
         if (b->tty) fprintf(stderr, "\r%zu of %zu  %-60.60s", b->begun, b->n, c->name);
         const bl_gbench_counter counter[] = {
-            {"flop_per_second", t->k->flops(&t->s), true}, {"bytes_per_second", t->k->bytes(&t->s), true},
-            {"bits_per_weight", t->bits, false},           {"nmse", t->nmse, false},
+            {"flop_per_second", bl_kernel_flops(&t->s), true},
+            {"bytes_per_second", bl_kernel_bytes(t->k, &t->s), true},
+            {"bits_per_weight", t->bits, false},
+            {"nmse", t->nmse, false},
             {"cores", (double)b->o->threads, false},
         };
         memcpy(c->counter, counter, sizeof counter);
@@ -262,18 +264,17 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
     for (size_t i = 0; i < b->n; i++) {
         const timed *t = sorted[i];
         const bl_gbench_case *c = &b->c[t - b->t];
-        bool grouped = bl_format_find(t->k->format)->kind == BL_FMT_INT ||
-                       bl_format_find(t->k->format)->kind == BL_FMT_TABLE;
+        bool grouped = t->k->format->kind == BL_FMT_INT || t->k->format->kind == BL_FMT_TABLE;
         if (is_blas(t->k)) blas = c->seconds;
         if (t->wrong)
             out->wrong[out->n_wrong++] = (bl_bench_wrong){t->k->name, t->s.rows, t->s.out,
-                                                          t->s.in,    t->nmse,   t->k->nmse_limit};
+                                                          t->s.in,    t->nmse,   t->k->family->nmse_limit};
         if (c->seconds <= 0) continue;
         out->row[out->n++] = (bl_kernel_row){
             .kernel = t->k->name,
-            .op = t->k->op,
-            .format = t->k->format,
-            .backend = t->k->backend,
+            .op = t->k->family->op,
+            .format = t->k->format->name,
+            .backend = t->k->family->backend,
             .m = t->s.rows,
             .out = t->s.out,
             .in = t->s.in,
@@ -281,8 +282,8 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
             .bits = t->bits,
             .seconds = c->seconds,
             .seconds_min = c->seconds_min,
-            .gbs = t->k->bytes(&t->s) / c->seconds / 1e9,
-            .gflops = t->k->flops(&t->s) / c->seconds / 1e9,
+            .gbs = bl_kernel_bytes(t->k, &t->s) / c->seconds / 1e9,
+            .gflops = bl_kernel_flops(&t->s) / c->seconds / 1e9,
             .ratio = blas / c->seconds,
             .nmse = t->nmse,
         };

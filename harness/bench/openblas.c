@@ -6,6 +6,8 @@
 #include <strings.h>
 #include <time.h>
 
+extern const bl_format bl_format_fp32;
+
 void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const float *w, float *y)
 {
     if (m == 1) cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)out, (int)in, 1, w, (int)in, x, 1, 0, y, 1);
@@ -38,26 +40,26 @@ const char *bl_blas_name(void)
     return name;
 }
 
-static bool applicable(const bl_backend *be, const bl_kernel_shape *s)
+static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     (void)be;
-    return s->rows <= INT32_MAX && s->out <= INT32_MAX && s->in <= INT32_MAX;
+    return a->x.dim[0] <= INT32_MAX && w->shape.out <= INT32_MAX && w->shape.in <= INT32_MAX;
 }
 
-static double flops(const bl_kernel_shape *s) { return 2.0 * (double)s->rows * (double)s->out * (double)s->in; }
-static double bytes(const bl_kernel_shape *s)
+static bl_status run(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
-    return 4.0 * ((double)s->out * (double)s->in + (double)s->rows * (double)(s->in + s->out));
+    (void)f;
+    (void)be;
+    (void)a;
+    return bl_fail(e, BL_E_INTERNAL, "openblas works on host copies");
 }
 
-const bl_kernel bl_kernel_openblas = {
-    .name = "openblas",
+static const bl_kernel_family family = {
     .op = "linear",
-    .format = "fp32",
     .backend = "openblas",
     .doc = "cblas_sgemm, for one row cblas_sgemv",
-    .applicable = applicable,
-    .flops = flops,
-    .bytes = bytes,
     .nmse_limit = 1e-10,
+    .applicable = applicable,
+    .run = run,
 };
+const bl_kernel bl_kernel_openblas = {.name = "openblas", .family = &family, .format = &bl_format_fp32};

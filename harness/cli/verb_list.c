@@ -41,7 +41,7 @@ static void tasks(const bl_program *p, list *l)
 static void kernels(const bl_program *p, list *l)
 {
     (void)p;
-    for (size_t i = 0; bl_kernel_at(i); i++) add(l, bl_kernel_at(i)->name, bl_kernel_at(i)->doc);
+    for (size_t i = 0; bl_kernel_at(i); i++) add(l, bl_kernel_at(i)->name, bl_kernel_at(i)->family->doc);
 }
 static void formats(const bl_program *p, list *l)
 {

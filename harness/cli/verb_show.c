@@ -131,11 +131,11 @@ static void format(const bl_format *f, bool json, bl_text *t)
 static void kernel(const bl_kernel *k, bool json, bl_text *t)
 {
     char text[32];
-    field(t, json, "about", k->doc);
-    field(t, json, "op", k->op);
-    field(t, json, "format", k->format);
-    field(t, json, "backend", k->backend);
-    snprintf(text, sizeof text, "%g", k->nmse_limit);
+    field(t, json, "about", k->family->doc);
+    field(t, json, "op", k->family->op);
+    field(t, json, "format", k->format->name);
+    field(t, json, "backend", k->family->backend);
+    snprintf(text, sizeof text, "%g", k->family->nmse_limit);
     field(t, json, "nmse limit", text);
 }
 

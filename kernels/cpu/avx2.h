@@ -1,4 +1,4 @@
-/* avx2.h - the AVX2 and AVX-512 side of the CPU backend: what fast.c and linear.c call, each for a piece of work that
+/* avx2.h - the AVX2 and AVX-512 side of the CPU backend: what fast.c and product.c call, each for a piece of work that
  * one thread does.
  *
  * Products are tiles of up to 3 rows of x by 4 outputs (AVX-512: 6 by 8). Weights of a block of k are unpacked once
@@ -9,6 +9,7 @@
 #ifndef BL_CPU_AVX2_H
 #define BL_CPU_AVX2_H
 #include "cpu.h"
+#include "kernels/kernel.h"
 
 /* Where the weights of a product come from. */
 typedef struct bl_source bl_source;
@@ -24,9 +25,11 @@ struct bl_source {
     bl_unpack8 *unpack;
     bl_gemv4 *gemv[2]; /* one row, two rows; NULL: through panels */
 };
+bool bl_source_decoded(const bl_weight *w); /* there is code for the format; its groups are whole vectors */
+bool bl_source_narrow(const bl_weight *w);  /* and AVX-512 has code of its own for it */
 void bl_source_of(const bl_weight *w, bl_source *out);
-void bl_source_512(bl_source *s);                       /* what AVX-512 does better with one row or two */
-void bl_source_f32(const bl_tensor *t, bl_source *out); /* a plain f32 matrix [out, in] */
+void bl_source_512(const bl_weight *w, bl_source *out); /* with AVX-512 where that is narrow */
+void bl_source_any(const bl_weight *w, bl_source *out); /* of any format, by its own decoder */
 
 /* What to do with a product: y = v, y += v or y += scale * v. */
 typedef enum bl_put { BL_PUT, BL_PUT_ADD, BL_PUT_ADD_SCALED } bl_put;
@@ -46,8 +49,6 @@ typedef struct bl_gemm {
     int64_t chunk, chunks;            /* outputs of one task, tasks of a block */
     void (*task)(const struct bl_gemm *g, int64_t task, void *scratch); /* task 0 .. blocks * chunks */
 } bl_gemm;
-void bl_gemm_plan(bl_gemm *g, int64_t rows);    /* fills rows … task from v */
-void bl_gemm512_plan(bl_gemm *g, int64_t rows); /* the same with AVX-512, for three rows and more */
 
 /* Integer products: x as codes less zeros, every group padded with zeros to a multiple of 16. */
 typedef struct bl_igemm {
@@ -63,13 +64,25 @@ typedef struct bl_igemm {
     void (*task)(const struct bl_igemm *g, int64_t task, void *scratch); /* task 0 .. chunks */
 } bl_igemm;
 int64_t bl_igemm_width(const bl_shape *g); /* ldx */
-void bl_igemm_plan(bl_igemm *g);           /* fills chunks and task */
-void bl_igemm512_plan(bl_igemm *g);        /* the same with AVX-512 */
 /* Codes less zeros of a row, 16 to dst, 16 to dst + step, …, and its scales to scale, scale + scale_step, … */
 void bl_igemm_unpack(const bl_source *s, int64_t row, int16_t *dst, int64_t step, float *scale, int64_t scale_step);
 /* One row: scale and codes; `scale`, `zero` are those of the tensor unless `q` is per token. */
 void bl_igemm_row(const float *x, const bl_shape *g, const bl_actq *q, float scale, float zero, int16_t *dst,
                   float *sx);
+
+/* What a kernel family of the CPU brings (its `own`): how a weight is read, and how its outputs are cut into tasks. */
+typedef struct bl_cpu_product {
+    void (*source)(const bl_weight *w, bl_source *out);
+    void (*plan)(bl_gemm *g, int64_t rows); /* fills rows … task from v; NULL: a product in integers */
+    void (*plan_integer)(bl_igemm *g);      /* fills chunks and task */
+} bl_cpu_product;
+/* What all families ask: the instructions are there, a row of x fits the stage, and the product is one in integers or
+ * not. */
+bool bl_product_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, bool integer);
+/* A linear with family k[i] for weight i; all in integers or none. */
+bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e);
+void bl_gemv_plan(bl_gemm *g, int64_t rows); /* one row or two, by the source's gemv */
+bl_status bl_product_run(const bl_kernel_family *k, bl_backend *be, const bl_linear_args *a, bl_err *e);
 
 /* Attention of one tile: the queries q0 .. q0+n of a sequence, all heads that share one head of keys. */
 enum { BL_ATTEND_BLOCK = 64 };   /* keys */

@@ -106,8 +106,10 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
 #define KINDS(X)                                                                                                       \
     X(INT1)                                                                                                            \
     X(INT2)                                                                                                            \
-    X(INT3) X(INT4) X(INT5) X(INT6) X(INT7) X(INT8) X(TABLE2) X(TABLE3) X(TABLE4) X(TABLE8) X(FP32) X(FP16) X(BF16)    \
-        X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0)
+    X(INT3)                                                                                                            \
+    X(INT4)                                                                                                            \
+    X(INT5) X(INT6) X(INT7) X(INT8) X(TABLE2) X(TABLE3) X(TABLE4) X(TABLE8) X(FP32) X(FP16) X(BF16) X(Q4_0) X(Q4_1)    \
+        X(Q5_0) X(Q5_1) X(Q8_0)
 KINDS(KIND)
 
 static const struct {
@@ -129,7 +131,7 @@ static void unpack_plain(const bl_source *s, int64_t row, int64_t k0, int64_t n,
     }
 }
 
-static int kind_of(const bl_source *s)
+static int kind_of(const bl_format *f, const bl_shape *g)
 {
     static const struct {
         const char *name;
@@ -138,38 +140,73 @@ static int kind_of(const bl_source *s)
         {"fp32", FP32}, {"fp16", FP16}, {"bf16", BF16}, {"q4_0", Q4_0},
         {"q4_1", Q4_1}, {"q5_0", Q5_0}, {"q5_1", Q5_1}, {"q8_0", Q8_0},
     };
-    const bl_format *f = s->format;
     for (size_t i = 0; i < BL_COUNT(blocks); i++)
         if (strcmp(f->name, blocks[i].name) == 0) return (int)blocks[i].kd;
     if (f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE) return -1;
-    if (s->shape.group % 8 && s->shape.group < s->shape.in) return -1; /* scales change inside of 8 */
+    if (g->group % 8 && g->group < g->in) return -1; /* scales change inside of 8 */
     if (f->kind == BL_FMT_INT) return (int)INT1 + f->bits - 1;
     return f->bits == 8 ? (int)TABLE8 : f->bits >= 2 && f->bits <= 4 ? (int)TABLE2 + f->bits - 2 : -1;
 }
 
-static void fill(bl_source *s)
+static bl_source source_of(const bl_weight *w)
 {
-    int kd = kind_of(s);
-    s->groups = s->shape.group ? bl_geom_groups(&s->shape) : 0;
-    s->code_bytes = s->format->kind == BL_FMT_BLOCK ? s->shape.in / s->format->block * s->format->block_bytes
-                                                    : bl_code_bytes(s->shape.in, s->format->bits);
-    s->zero_bytes = bl_code_bytes(s->groups, s->format->bits);
-    s->unpack = kd < 0 ? unpack_plain : fast[kd].unpack;
-    s->gemv[0] = kd < 0 ? NULL : fast[kd].gemv[0];
-    s->gemv[1] = kd < 0 ? NULL : fast[kd].gemv[1];
+    const bl_format *f = w->format;
+    bl_source s = {.format = f, .shape = w->shape, .unpack = unpack_plain};
+    bl_cpu_parts(w, s.part);
+    s.groups = w->shape.group ? bl_geom_groups(&w->shape) : 0;
+    s.code_bytes = f->kind == BL_FMT_BLOCK ? w->shape.in / f->block * f->block_bytes
+                                           : bl_code_bytes(w->shape.in, f->bits);
+    s.zero_bytes = bl_code_bytes(s.groups, f->bits);
+    return s;
 }
+
+bool bl_source_decoded(const bl_weight *w) { return kind_of(w->format, &w->shape) >= 0; }
+
+void bl_source_any(const bl_weight *w, bl_source *out) { *out = source_of(w); }
 
 void bl_source_of(const bl_weight *w, bl_source *out)
 {
-    *out = (bl_source){.format = w->format, .shape = w->shape};
-    bl_cpu_parts(w, out->part);
-    fill(out);
+    int kd = kind_of(w->format, &w->shape);
+    *out = source_of(w);
+    if (kd < 0) return;
+    out->unpack = fast[kd].unpack;
+    out->gemv[0] = fast[kd].gemv[0];
+    out->gemv[1] = fast[kd].gemv[1];
 }
 
-void bl_source_f32(const bl_tensor *t, bl_source *out)
+/* ---- one or two rows of x: a task is a run of outputs ---- */
+static void run_task(const bl_gemm *g, int64_t task, void *scratch)
 {
-    *out = (bl_source){
-        .format = bl_format_find("fp32"), .shape = {.out = t->dim[0], .in = t->dim[1]}, .part = {bl_cpu_at(t)}};
-    fill(out);
+    const bl_source *s = g->v.w;
+    int64_t o0 = task * g->chunk, outs = BL_MIN(g->chunk, s->shape.out - o0);
+    (void)scratch;
+    for (int64_t o = 0; o < outs; o += 4) s->gemv[g->rows - 1](&g->v, o0 + o, BL_MIN(outs - o, 4));
 }
+
+void bl_gemv_plan(bl_gemm *g, int64_t rows)
+{
+    g->rows = g->block_rows = rows;
+    g->blocks = 1;
+    g->chunk = g->v.w->shape.out >= 4096 ? 64 : 16;
+    g->chunks = (g->v.w->shape.out + g->chunk - 1) / g->chunk;
+    g->task = run_task;
+}
+
+static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return a->x.dim[0] <= 2 && bl_product_fits(be, BL_ISA_AVX2, a, w, false) && bl_source_decoded(w);
+}
+
+const bl_kernel_family bl_family_gemv_avx2 = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "one or two rows, weights decoded in registers, four outputs at a time",
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 0.1,
+    .product_ns = 0.05,
+    .applicable = applicable,
+    .run = bl_product_run,
+    .own = &(const bl_cpu_product){.source = bl_source_of, .plan = bl_gemv_plan},
+};
 #endif

@@ -92,11 +92,6 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
     const bl_source *s = v->w;
     int64_t in = s->shape.in, o0 = task % g->chunks * g->chunk, outs = BL_MIN(g->chunk, s->shape.out - o0);
     int64_t r0 = task / g->chunks * g->block_rows, rows = BL_MIN(g->block_rows, g->rows - r0);
-    if (g->rows <= 2 && s->gemv[g->rows - 1]) {
-        for (int64_t o = 0; o < outs; o += 4) s->gemv[g->rows - 1](v, o0 + o, BL_MIN(outs - o, 4));
-        return;
-    }
-
     int64_t k_blocks = (in + K_BLOCK - 1) / K_BLOCK, k_len = ((in + k_blocks - 1) / k_blocks + 31) / 32 * 32,
             tiles = (outs + 3) / 4;
     float *panel = scratch, *kept = panel + CHUNK * K_BLOCK; /* kept [rows][tiles][4][8], rows of a tile together */
@@ -125,21 +120,50 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
     }
 }
 
-void bl_gemm_plan(bl_gemm *g, int64_t rows)
+static void plan(bl_gemm *g, int64_t rows)
 {
     int64_t in = g->v.w->shape.in, most = BL_MIN(BL_MAX(X_BYTES / (4 * BL_MAX(in, 1)), LEAST_ROWS), MOST_ROWS);
     g->rows = rows;
     g->task = run_task;
-    if (rows <= 2 && g->v.w->gemv[rows - 1]) {
-        g->block_rows = rows;
-        g->blocks = 1;
-        g->chunk = g->v.w->shape.out >= 4096 ? 64 : 16;
-    } else {
-        g->blocks = (rows + most - 1) / most;
-        g->block_rows = ((rows + g->blocks - 1) / g->blocks + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-        g->blocks = (rows + g->block_rows - 1) / g->block_rows;
-        g->chunk = CHUNK;
-    }
+    g->blocks = (rows + most - 1) / most;
+    g->block_rows = ((rows + g->blocks - 1) / g->blocks + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+    g->blocks = (rows + g->block_rows - 1) / g->block_rows;
+    g->chunk = CHUNK;
     g->chunks = (g->v.w->shape.out + g->chunk - 1) / g->chunk;
 }
+
+static bool any(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return bl_product_fits(be, BL_ISA_AVX2, a, w, false);
+}
+static bool decoded(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return a->x.dim[0] > 2 && any(be, a, w) && bl_source_decoded(w);
+}
+
+const bl_kernel_family bl_family_gemm_avx2 = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "panels of decoded weights, tiles of 3 rows by 4 outputs",
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 0.35,
+    .product_ns = 0.05,
+    .applicable = decoded,
+    .run = bl_product_run,
+    .own = &(const bl_cpu_product){.source = bl_source_of, .plan = plan},
+};
+const bl_kernel_family bl_family_gemm_any_avx2 = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "panels of weights by the format's own decoder, tiles of 3 rows by 4 outputs",
+    .any = true,
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 2,
+    .product_ns = 0.05,
+    .applicable = any,
+    .run = bl_product_run,
+    .own = &(const bl_cpu_product){.source = bl_source_any, .plan = plan},
+};
 #endif

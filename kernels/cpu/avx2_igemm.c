@@ -194,10 +194,28 @@ static void run_task(const bl_igemm *g, int64_t task, void *scratch)
                                               BL_MIN(outs - o, 4));
 }
 
-void bl_igemm_plan(bl_igemm *g)
+static void plan(bl_igemm *g)
 {
     int64_t outs = 4 * tiles_of(&g->w->shape);
     g->chunks = (g->w->shape.out + outs - 1) / outs;
     g->task = run_task;
 }
+
+static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return bl_product_fits(be, BL_ISA_AVX2, a, w, true);
+}
+
+const bl_kernel_family bl_family_igemm_avx2 = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "integer weights times activations quantized to integers, exact sums for every group",
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 0.35,
+    .product_ns = 0.03,
+    .applicable = applicable,
+    .run = bl_product_run,
+    .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan},
+};
 #endif

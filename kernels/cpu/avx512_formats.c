@@ -140,9 +140,18 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
     static void gemv2_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 2, g, row, n); }
 KIND(INT2)
 KIND(INT3)
-KIND(INT4) KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
+KIND(INT4)
+KIND(TABLE2)
+KIND(TABLE3)
+KIND(TABLE4)
 
-    void bl_source_512(bl_source *s)
+bool bl_source_narrow(const bl_weight *w)
+{
+    const bl_format *f = w->format;
+    return (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) && f->bits >= 2 && f->bits <= 4 && bl_source_decoded(w);
+}
+
+void bl_source_512(const bl_weight *w, bl_source *out)
 {
 #define ROW(id)                                                                                                        \
     {                                                                                                                  \
@@ -156,9 +165,28 @@ KIND(INT4) KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
         {ROW(TABLE2), ROW(TABLE3), ROW(TABLE4)},
     };
 #undef ROW
-    const bl_format *f = s->format;
-    if (!s->gemv[0] || (f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE) || f->bits < 2 || f->bits > 4) return;
-    s->unpack = fast[f->kind == BL_FMT_TABLE][f->bits - 2].unpack;
-    for (int r = 0; r < 2; r++) s->gemv[r] = fast[f->kind == BL_FMT_TABLE][f->bits - 2].gemv[r];
+    const bl_format *f = w->format;
+    bl_source_of(w, out);
+    if (!bl_source_narrow(w)) return;
+    out->unpack = fast[f->kind == BL_FMT_TABLE][f->bits - 2].unpack;
+    for (int r = 0; r < 2; r++) out->gemv[r] = fast[f->kind == BL_FMT_TABLE][f->bits - 2].gemv[r];
 }
+
+static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return a->x.dim[0] <= 2 && bl_product_fits(be, BL_ISA_AVX512, a, w, false) && bl_source_narrow(w);
+}
+
+const bl_kernel_family bl_family_gemv_avx512 = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "one or two rows, the values of a group's codes in a register",
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 0.06,
+    .product_ns = 0.05,
+    .applicable = applicable,
+    .run = bl_product_run,
+    .own = &(const bl_cpu_product){.source = bl_source_512, .plan = bl_gemv_plan},
+};
 #endif

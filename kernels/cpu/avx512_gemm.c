@@ -77,8 +77,8 @@ TILE(1)
 TILE(2)
 TILE(3)
 TILE(4)
-TILE(5) TILE(6) static void (*const tile[])(const bl_gemv *, const spot *) = {NULL,  tile1, tile2, tile3,
-                                                                              tile4, tile5, tile6};
+TILE(5)
+TILE(6) static void (*const tile[])(const bl_gemv *, const spot *) = {NULL, tile1, tile2, tile3, tile4, tile5, tile6};
 
 /* Rows of the next tile: sixes, and even tiles at the end. */
 static int64_t tile_rows(int64_t left)
@@ -119,7 +119,7 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
     }
 }
 
-void bl_gemm512_plan(bl_gemm *g, int64_t rows)
+static void plan(bl_gemm *g, int64_t rows)
 {
     int64_t in = g->v.w->shape.in, most = BL_MIN(BL_MAX(X_BYTES / (4 * BL_MAX(in, 1)), LEAST_ROWS), MOST_ROWS);
     g->rows = rows;
@@ -130,4 +130,39 @@ void bl_gemm512_plan(bl_gemm *g, int64_t rows)
     g->chunk = CHUNK;
     g->chunks = (g->v.w->shape.out + g->chunk - 1) / g->chunk;
 }
+
+static bool any(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return a->x.dim[0] > 2 && bl_product_fits(be, BL_ISA_AVX512, a, w, false);
+}
+static bool decoded(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return any(be, a, w) && bl_source_decoded(w);
+}
+
+const bl_kernel_family bl_family_gemm_avx512 = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "panels of decoded weights, tiles of 6 rows by 8 outputs",
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 0.3,
+    .product_ns = 0.025,
+    .applicable = decoded,
+    .run = bl_product_run,
+    .own = &(const bl_cpu_product){.source = bl_source_512, .plan = plan},
+};
+const bl_kernel_family bl_family_gemm_any_avx512 = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "panels of weights by the format's own decoder, tiles of 6 rows by 8 outputs",
+    .any = true,
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 2,
+    .product_ns = 0.025,
+    .applicable = any,
+    .run = bl_product_run,
+    .own = &(const bl_cpu_product){.source = bl_source_any, .plan = plan},
+};
 #endif

@@ -89,14 +89,32 @@ static void run_task(const bl_igemm *g, int64_t task, void *scratch)
     }
 }
 
-void bl_igemm512_plan(bl_igemm *g)
+static int64_t scratch_of(const bl_shape *g)
 {
-    int64_t bytes = TILE_OUT * (2 * g->ldx + (8 + 1) * 4 * g->w->groups);
-    if (bytes > BL_CPU_SCRATCH) {
-        bl_igemm_plan(g);
-        return;
-    }
+    return TILE_OUT * (2 * bl_igemm_width(g) + (8 + 1) * 4 * bl_geom_groups(g));
+}
+
+static void plan(bl_igemm *g)
+{
     g->chunks = (g->w->shape.out + TILE_OUT - 1) / TILE_OUT;
     g->task = run_task;
 }
+
+static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return bl_product_fits(be, BL_ISA_AVX512, a, w, true) && scratch_of(&w->shape) <= BL_CPU_SCRATCH;
+}
+
+const bl_kernel_family bl_family_igemm_avx512 = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "integer weights times activations quantized to integers, exact sums for every group",
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 0.3,
+    .product_ns = 0.015,
+    .applicable = applicable,
+    .run = bl_product_run,
+    .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan},
+};
 #endif

@@ -152,7 +152,7 @@ void bl_cpu_memory(const bl_backend *, uint64_t *, uint64_t *);
 void bl_cpu_device_info(const bl_backend *, bl_device_info *);
 bl_status bl_cpu_flush(bl_backend *, bl_err *);
 void bl_cpu_product_rows(const bl_backend *, uint64_t out[4]);
-bl_status bl_ref_linear(bl_backend *, const bl_linear_args *, bl_err *);
+bl_status bl_cpu_linear(bl_backend *, const bl_linear_args *, bl_err *);
 bl_status bl_ref_transform(bl_backend *, const bl_transform_args *, bl_err *);
 bl_status bl_ref_channel_stats(bl_backend *, const bl_channel_stats_args *, bl_err *);
 bl_status bl_ref_rmsnorm(bl_backend *, const bl_rmsnorm_args *, bl_err *);
@@ -172,7 +172,6 @@ bl_status bl_ref_unpack(bl_backend *, const bl_unpack_args *, bl_err *);
  * NULL. */
 bool bl_cpu_pack_by_rows(const bl_weight *w);
 bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, double *err, double *pow, bl_err *e);
-bl_status bl_fast_linear(bl_backend *, const bl_linear_args *, bl_err *);
 bl_fit_range *bl_cpu_fit(bl_range_rule rule, bool mse); /* NULL: GIVEN */
 /* ---- solving (ops_solve.h); those without a reference of their own are the same everywhere ---- */
 bl_status bl_ref_permute(bl_backend *, const bl_permute_args *, bl_err *);

@@ -1,6 +1,7 @@
 /* ref_linear.c - y = A(T x) Wt + bias + adapter, and y = x W, as the formulas say, for any format. Threads share the
  * outputs; each has a lane of space of its own. */
 #include "cpu.h"
+#include "kernels/kernel.h"
 #include <omp.h>
 
 /* 8 interleaved chains over k; the tail counts as zeros. */
@@ -178,17 +179,14 @@ static bl_status transposed(bl_backend *be, const bl_linear_args *a, bl_err *e)
     return BL_OK;
 }
 
-bl_status bl_ref_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
+static bl_status run(const bl_kernel_family *k, bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     space s = {0};
     double outputs = 0;
-    BL_TRY(bl_check_linear(be, a, e));
-    for (int i = 0; i < bl_linear_weights(a); i++) {
-        outputs += (double)a->w[i]->shape.out;
-        bl_cpu_count_rows(be, a->x.dim[0]);
-    }
+    (void)k;
     if (a->transpose) return transposed(be, a, e);
+    for (int i = 0; i < bl_linear_weights(a); i++) outputs += (double)a->w[i]->shape.out;
     s.threads = bl_cpu_threads(be, (double)a->x.dim[0] * outputs * (double)a->w[0]->shape.in);
     BL_TRY(new_space(a, &s, e));
     inputs(a, &s);
@@ -198,3 +196,25 @@ out:
     free_space(&s);
     return st;
 }
+
+static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    (void)be;
+    (void)a;
+    (void)w;
+    return true;
+}
+
+const bl_kernel_family bl_family_linear_ref = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "plain C",
+    .any = true,
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 5,
+    .product_ns = 5,
+    .most = 1 << 23, /* some tens of milliseconds */
+    .applicable = applicable,
+    .run = run,
+};

@@ -362,8 +362,8 @@ static void every_format_and_kernel_is_found_by_its_name(void **state)
     for (size_t i = 0; bl_kernel_at(i); i++) {
         const bl_kernel *k = bl_kernel_at(i);
         assert_ptr_equal(bl_kernel_find(k->name), k);
-        assert_non_null(bl_format_find(k->format));
-        assert_true(k->doc && *k->doc && k->op && k->backend && k->run && k->applicable);
+        const bl_kernel_family *f = k->family;
+        assert_true(k->format && f->doc && *f->doc && f->op && f->backend && f->run && f->applicable);
     }
 }
 

@@ -1,4 +1,4 @@
-/* Every kernel of the registry against double sums, and against the plain reference to the bit. */
+/* Every kernel row: against double sums, against plain C where it promises the bits, and as the dispatch. */
 #include "test.h"
 #include "kernels/kernel.h"
 
@@ -7,8 +7,8 @@ static bl_backend *fast, *plain;
 
 static const bl_kernel_shape shapes[] = {
     /* rows, out, in, group */
-    {1, 33, 64, 32}, {2, 6, 576, 64},   {3, 40, 172, 172},   {4, 13, 1536, 128},
-    {7, 9, 341, 0},  {30, 17, 192, 64}, {100, 11, 1184, 16},
+    {1, 33, 64, 32}, {2, 6, 576, 64},   {3, 40, 172, 172},   {4, 13, 1536, 128}, {5, 7, 256, 64},
+    {7, 9, 341, 0},  {30, 17, 192, 64}, {100, 11, 1184, 16}, {1, 5, 256, 4},
 };
 
 static int set_up(void **state)
@@ -25,59 +25,125 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void every_kernel_stays_within_its_limit(void **state)
+static void judge(const bl_kernel *k, const bl_kernel_shape *s, bool *ran)
 {
-    const bl_kernel *k;
-    int ran = 0;
-    (void)state;
-    for (size_t i = 0; (k = bl_kernel_at(i)) != NULL; i++)
-        for (size_t s = 0; s < BL_COUNT(shapes); s++) {
-            bl_kernel_case c;
-            double nmse;
-            if (!k->applicable(fast, &shapes[s])) continue;
-            assert_ok(bl_kernel_prepare(k, fast, &shapes[s], &c, &e));
-            assert_ok(bl_kernel_check(k, fast, &c, &nmse, &e));
-            if (nmse <= k->nmse_limit) fail_msg("%s: a poisoned output passes", k->name);
-            assert_ok(k->run(fast, &c, &e));
-            assert_ok(bl_kernel_check(k, fast, &c, &nmse, &e));
-            if (!(nmse <= k->nmse_limit))
-                fail_msg("%s, shape %zu: error %g, limit %g", k->name, s, nmse, k->nmse_limit);
-            bl_kernel_release(fast, &c);
-            ran++;
-        }
-    assert_true(ran > 0);
+    size_t bytes = (size_t)(s->rows * s->out) * sizeof(float);
+    float *want = malloc(bytes), *got = malloc(bytes);
+    bl_kernel_case c;
+    double nmse;
+    assert_ok(bl_kernel_prepare(k, fast, s, &c, &e));
+    assert_ok(bl_kernel_check(fast, &c, &nmse, &e));
+    if (nmse <= k->family->nmse_limit) fail_msg("%s: a poisoned output passes", k->name);
+    assert_ok(bl_kernel_run(k, fast, &c, &e));
+    assert_ok(bl_kernel_check(fast, &c, &nmse, &e));
+    if (!(nmse <= k->family->nmse_limit))
+        fail_msg("%s, format %s, %d rows: error %g, limit %g", k->name, k->format->name, (int)s->rows, nmse,
+                 k->family->nmse_limit);
+    if (k->family->bitwise) {
+        bl_linear_args a = {.x = c.x, .w = {&c.w}, .y = {c.y}, .act = c.act};
+        assert_ok(fast->ops->download(fast, &c.y, got, &e));
+        assert_ok(plain->ops->linear(plain, &a, &e));
+        assert_ok(fast->ops->download(fast, &c.y, want, &e));
+        if (memcmp(want, got, bytes) != 0)
+            fail_msg("%s, format %s, %d rows: bits differ from plain C", k->name, k->format->name, (int)s->rows);
+    }
+    bl_kernel_release(fast, &c);
+    free(want);
+    free(got);
+    *ran = true;
 }
 
-static void every_kernel_has_the_bits_of_the_reference(void **state)
-{
-    const bl_kernel *k;
-    (void)state;
-    for (size_t i = 0; (k = bl_kernel_at(i)) != NULL; i++)
-        for (size_t s = 0; s < BL_COUNT(shapes); s++) {
-            bl_kernel_case c;
-            float want[100 * 40];
-            size_t bytes = (size_t)(shapes[s].rows * shapes[s].out) * sizeof *want;
-            if (!k->applicable(fast, &shapes[s])) continue;
-            assert_ok(bl_kernel_prepare(k, fast, &shapes[s], &c, &e));
-            assert_ok(
-                plain->ops->linear(plain, &(bl_linear_args){.x = c.x, .w = {&c.w}, .y = {c.y}, .act = c.act}, &e));
-            memcpy(want, c.y.buf->data, bytes);
-            assert_ok(fast->ops->fill(fast, &c.y, 1e30, &e));
-            assert_ok(k->run(fast, &c, &e));
-            if (memcmp(want, c.y.buf->data, bytes) != 0)
-                fail_msg("%s, shape %zu: bits differ from the reference", k->name, s);
-            bl_kernel_release(fast, &c);
-        }
-}
-
-static void kernels_are_found_by_their_names(void **state)
+static void every_kernel_stays_within_its_limit_and_gives_the_bits_it_promises(void **state)
 {
     const bl_kernel *k;
     (void)state;
     for (size_t i = 0; (k = bl_kernel_at(i)) != NULL; i++) {
+        bool ran = false;
+        for (size_t s = 0; s < BL_COUNT(shapes); s++)
+            if (bl_kernel_takes(k, fast, &shapes[s])) judge(k, &shapes[s], &ran);
+        if (!ran && k->family->own) print_message("%s: not for this processor\n", k->name);
+        else assert_true(ran);
+    }
+}
+
+static void a_family_that_takes_every_format_does(void **state)
+{
+    const bl_kernel *k;
+    const bl_kernel_family *last = NULL;
+    const bl_kernel_shape few[] = {{1, 5, 256, 4}, {4, 7, 256, 64}};
+    (void)state;
+    for (size_t i = 0; (k = bl_kernel_at(i)) != NULL; i++) {
+        bl_kernel form = {.name = k->name, .family = k->family, .abits = k->abits};
+        bool ran = false;
+        if (!k->family->any || k->family == last) continue;
+        last = k->family;
+        for (size_t n = 0; (form.format = bl_format_at(n)) != NULL; n++)
+            for (size_t s = 0; s < BL_COUNT(few); s++)
+                if (bl_kernel_takes(&form, fast, &few[s])) judge(&form, &few[s], &ran);
+    }
+}
+
+/* A row of a family that names its formats takes exactly these, so that nothing is faster or slower than `list kernels`
+ * tells. */
+static void a_family_takes_the_formats_of_its_rows_and_no_others(void **state)
+{
+    const bl_kernel *k;
+    const bl_format *f;
+    (void)state;
+    for (size_t i = 0; (k = bl_kernel_at(i)) != NULL; i++) {
+        if (k->family->any) continue;
+        for (size_t n = 0; (f = bl_format_at(n)) != NULL; n++) {
+            bl_kernel form = {.name = k->name, .family = k->family, .format = f, .abits = k->abits};
+            bl_kernel_shape s = {.rows = 1, .out = 8, .in = 256, .group = 64};
+            bool listed = false, takes = false;
+            const bl_kernel *other;
+            for (size_t j = 0; (other = bl_kernel_at(j)) != NULL; j++)
+                listed = listed || (other->family == k->family && other->format == f);
+            for (s.rows = 1; s.rows <= 4; s.rows += 3) takes = takes || bl_kernel_takes(&form, fast, &s);
+            if (takes && !listed) fail_msg("the family of %s takes %s, which has no row", k->name, f->name);
+            s.rows = 4;
+            if (listed && !takes && bl_kernel_takes(k, fast, &s))
+                fail_msg("the family of %s does not take %s, which has a row", k->name, f->name);
+        }
+    }
+}
+
+static void the_product_takes_the_cheapest_row_that_is_applicable(void **state)
+{
+    const bl_format *f;
+    (void)state;
+    for (size_t n = 0; (f = bl_format_at(n)) != NULL; n++)
+        for (int64_t rows = 1; rows < 200; rows = 3 * rows + 1)
+            for (int bits = 0; bits <= 8; bits += 8) {
+                bool grouped = f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE;
+                bl_weight w = {.format = f,
+                               .shape = {.out = 24, .in = 256, .group = grouped ? 64 : 0, .scale = BL_F16}};
+                bl_linear_args a = {
+                    .x = bl_tensor_2d(NULL, 0, BL_F32, rows, 256), .w = {&w}, .act = {.bits = bits, .symmetric = true}};
+                const bl_kernel *got = bl_kernel_pick(fast, &a, &w), *other;
+                assert_non_null(got);
+                assert_true(got->family->any || got->format == f);
+                assert_true(got->family->applicable(fast, &a, &w));
+                for (size_t i = 0; (other = bl_kernel_at(i)) != NULL; i++)
+                    if ((other->family->any || other->format == f) && other->family->applicable(fast, &a, &w) &&
+                        bl_kernel_cost(other->family, &a, &w) < bl_kernel_cost(got->family, &a, &w))
+                        fail_msg("%s with %d rows: %s is taken, %s costs less", f->name, (int)rows, got->name,
+                                 other->name);
+                assert_string_equal(bl_kernel_pick(plain, &a, &w)->family->doc, "plain C");
+            }
+}
+
+static void kernels_are_found_by_their_names(void **state)
+{
+    const bl_kernel *k, *other;
+    (void)state;
+    for (size_t i = 0; (k = bl_kernel_at(i)) != NULL; i++) {
+        for (size_t j = 0; j < i; j++) {
+            other = bl_kernel_at(j);
+            if (strcmp(other->name, k->name) == 0) fail_msg("two kernels are called %s", k->name);
+        }
         assert_ptr_equal(bl_kernel_find(k->name), k);
-        assert_non_null(bl_format_find(k->format));
-        assert_true(k->nmse_limit > 0 && k->flops(&shapes[0]) == 2.0 * 33 * 64);
+        assert_true(k->family->nmse_limit > 0 && k->family->decode_ns > 0 && k->family->product_ns > 0);
     }
     assert_null(bl_kernel_find("gemm_int9_avx2"));
 }
@@ -86,14 +152,18 @@ static void bytes_are_those_of_the_packed_weight_and_the_activations(void **stat
 {
     (void)state;
     /* 4 x 64 codes of 4 bits, two groups of a fp16 scale and a packed zero (one byte a row); x 1 x 64, y 1 x 4 */
-    assert_true(bl_kernel_find("gemv_int4_avx2")->bytes(&(bl_kernel_shape){1, 4, 64, 32}) == 4 * (32 + 4 + 1) + 4 * 68);
+    bl_kernel_shape s = {1, 4, 64, 32};
+    assert_true(bl_kernel_bytes(bl_kernel_find("linear_int4_ref"), &s) == 4 * (32 + 4 + 1) + 4 * 68);
+    assert_true(bl_kernel_flops(&(bl_kernel_shape){3, 5, 7, 0}) == 2 * 105);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_kernel_stays_within_its_limit),
-        cmocka_unit_test(every_kernel_has_the_bits_of_the_reference),
+        cmocka_unit_test(every_kernel_stays_within_its_limit_and_gives_the_bits_it_promises),
+        cmocka_unit_test(a_family_that_takes_every_format_does),
+        cmocka_unit_test(a_family_takes_the_formats_of_its_rows_and_no_others),
+        cmocka_unit_test(the_product_takes_the_cheapest_row_that_is_applicable),
         cmocka_unit_test(kernels_are_found_by_their_names),
         cmocka_unit_test(bytes_are_those_of_the_packed_weight_and_the_activations),
     };

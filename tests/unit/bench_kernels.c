@@ -49,21 +49,22 @@ static size_t files_in(const char *dir)
 }
 
 /* ---- kernels that are wrong ---- */
-static bl_status writes_nothing(bl_backend *be, const bl_kernel_case *c, bl_err *e)
+static bl_status writes_nothing(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
+    (void)f;
     (void)be;
-    (void)c;
+    (void)a;
     (void)e;
     return BL_OK;
 }
 
-static bl_status computes_nearly(bl_backend *be, const bl_kernel_case *c, bl_err *e)
+static bl_status computes_nearly(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
-    bl_status st = bl_kernel_find("linear_fp32_ref")->run(be, c, e);
+    bl_status st = bl_kernel_find("linear_fp32_ref")->family->run(f, be, a, e);
     float y;
-    bl_tensor last = c->y;
+    bl_tensor last = a->y[0];
     if (st != BL_OK) return st;
-    last.offset += (uint64_t)(bl_tensor_count(&c->y) - 1) * sizeof y;
+    last.offset += (uint64_t)(bl_tensor_count(&a->y[0]) - 1) * sizeof y;
     last.ndim = 1;
     last.dim[0] = 1;
     if ((st = be->ops->download(be, &last, &y, e)) != BL_OK) return st;
@@ -71,10 +72,11 @@ static bl_status computes_nearly(bl_backend *be, const bl_kernel_case *c, bl_err
     return be->ops->upload(be, &last, &y, e);
 }
 
-static bl_status fails(bl_backend *be, const bl_kernel_case *c, bl_err *e)
+static bl_status fails(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
+    (void)f;
     (void)be;
-    (void)c;
+    (void)a;
     return bl_fail(e, BL_E_DEVICE, "the device is on fire");
 }
 
@@ -83,7 +85,9 @@ static void a_wrong_kernel_is_named_and_not_timed(void **state)
     bl_err e = {0};
     bl_arena *a = NULL;
     const bl_kernel *good = bl_kernel_find("linear_fp32_ref");
-    bl_kernel silent = *good, sloppy = *good;
+    bl_kernel_family mute = *good->family, careless = *good->family;
+    bl_kernel silent = {.name = "silent", .family = &mute, .format = good->format},
+              sloppy = {.name = "sloppy", .family = &careless, .format = good->format};
     const bl_kernel *list[] = {good, &silent, &sloppy};
     bl_bench_result r;
     char *json = NULL;
@@ -94,10 +98,8 @@ static void a_wrong_kernel_is_named_and_not_timed(void **state)
     NEEDS_BENCHMARK();
     a = arena();
 
-    silent.name = "silent";
-    silent.run = writes_nothing;
-    sloppy.name = "sloppy";
-    sloppy.run = computes_nearly;
+    mute.run = writes_nothing;
+    careless.run = computes_nearly;
     assert_ok(bl_bench_list(&o, list, 3, a, &r, &e));
     assert_int_equal(r.n_wrong, 4 * 2 * 2);
     assert_int_equal(r.n, 4 * 2 * 2);
@@ -123,7 +125,9 @@ static void a_kernel_that_fails_stops_the_bench_and_leaves_nothing(void **state)
 {
     bl_err e = {0};
     bl_arena *a = NULL;
-    bl_kernel burning = *bl_kernel_find("linear_fp32_ref");
+    const bl_kernel *good = bl_kernel_find("linear_fp32_ref");
+    bl_kernel_family fire = *good->family;
+    bl_kernel burning = {.name = "burning", .family = &fire, .format = good->format};
     const bl_kernel *list[] = {&burning};
     bl_bench_result r;
     const char *dir = test_dir();
@@ -132,8 +136,7 @@ static void a_kernel_that_fails_stops_the_bench_and_leaves_nothing(void **state)
     NEEDS_BENCHMARK();
     a = arena();
 
-    burning.name = "burning";
-    burning.run = fails;
+    fire.run = fails;
     assert_refused(bl_bench_list(&o, list, 1, a, &r, &e), BL_E_DEVICE, "on fire");
     assert_int_equal(files_in(dir), 0);
     bl_remove_tree(dir, &e);

@@ -1,0 +1,216 @@
+/* product.c - a linear by the families of AVX2 and AVX-512, on all threads: stages rows of x where they are
+ * transformed, quantized or not whole vectors, and hands out the tasks of the products. Nothing of a weight outlives a
+ * task, and what a thread holds is its scratch and the stage. Several weights of one input read the same stage.
+ */
+#include "avx2.h"
+#if defined(__x86_64__)
+#include <omp.h>
+
+typedef struct job {
+    bl_backend *be;
+    const bl_linear_args *a;
+    int n_w;
+    const bl_cpu_product *p[BL_LINEAR_MOST], *p_a, *p_b;
+    bl_source w[BL_LINEAR_MOST], low_a, low_b;
+    bool staged, integer;         /* x goes through the stage; the products are in integers */
+    float scale, zero;            /* of the tensor */
+    int64_t in;                   /* of the weights */
+    int64_t in8, raw8, rank8, xi; /* widths in the stage: x, x for the adapter, its inner product; codes */
+    int64_t rows;                 /* rows that fit the stage */
+    float *x, *raw, *low, *sx;
+    int16_t *codes;
+} job;
+
+static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
+
+static bool staged(const bl_linear_args *a, bool integer)
+{
+    return integer || a->n_t || a->act.bits || a->w[0]->shape.in % 8;
+}
+
+/* Widths and rows of the stage; false: not even one row fits. */
+static bool measure(const bl_linear_args *a, const bl_weight *w, job *j)
+{
+    j->staged = staged(a, j->integer);
+    j->in8 = j->staged && !j->integer ? up8(j->in) : 0;
+    j->raw8 = a->adapter && a->x.dim[1] % 8 ? up8(a->x.dim[1]) : 0;
+    j->rank8 = a->adapter ? up8(a->adapter->a.dim[0]) : 0;
+    j->xi = j->integer ? bl_igemm_width(&w->shape) : 0;
+    int64_t row = 4 * (j->in8 + j->raw8 + j->rank8) + 2 * j->xi + (j->integer ? 4 : 0);
+    j->rows = row ? (BL_CPU_STAGE - 64) / row : INT64_MAX;
+    if (j->rows > 3) j->rows = j->rows / 3 * 3;
+    return j->rows >= 1 && (!j->staged || (j->in + bl_cpu_transform_width(a)) * 4 <= BL_CPU_SCRATCH);
+}
+
+bool bl_product_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, bool integer)
+{
+    job j = {.in = w->shape.in, .integer = integer};
+    return ((const bl_cpu *)be->own)->isa >= isa && !a->transpose && bl_cpu_integer_weight(&a->act, w) == integer &&
+           measure(a, w, &j);
+}
+
+static void lay_out(job *j)
+{
+    bl_cpu *c = j->be->own;
+    if (j->rows == INT64_MAX) return;
+    j->x = c->stage;
+    j->raw = j->x + j->rows * j->in8;
+    j->low = j->raw + j->rows * j->raw8;
+    j->codes = (int16_t *)(j->low + j->rows * j->rank8);
+    j->sx = (float *)(j->codes + j->rows * j->xi);
+}
+
+static void pad_copy(float *dst, const float *src, int64_t n)
+{
+    memcpy(dst, src, (size_t)n * sizeof *dst);
+    memset(dst + n, 0, (size_t)(up8(n) - n) * sizeof *dst);
+}
+
+/* Row `r` of x, which is row `i` of the stage. */
+static void stage_row(const job *j, int64_t r, int64_t i, float *scratch)
+{
+    const bl_linear_args *a = j->a;
+    const float *x = bl_cpu_row(&a->x, r);
+    int64_t in = j->in;
+    if (j->raw8) pad_copy(j->raw + i * j->raw8, x, a->x.dim[1]);
+    if (!j->staged) return;
+    float *tmp = scratch + in; /* [in], then the widest */
+    if (a->n_t) {
+        bl_cpu_transform(a, x, scratch, tmp);
+        x = scratch;
+    }
+    if (j->integer) {
+        bl_igemm_row(x, &a->w[0]->shape, &a->act, j->scale, j->zero, j->codes + i * j->xi, &j->sx[i]);
+    } else {
+        pad_copy(j->x + i * j->in8, x, in);
+        if (a->act.bits) bl_cpu_act_simulate(j->x + i * j->in8, in, &a->act, j->scale, j->zero);
+    }
+}
+
+static void run_gemm(const bl_gemm *g, void *scratch)
+{
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t t = 0; t < g->blocks * g->chunks; t++) g->task(g, t, scratch);
+}
+
+/* Rows row0 .. row0+n. */
+static void run_rows(job *j, int64_t row0, int64_t n, int threads)
+{
+    const bl_linear_args *a = j->a;
+    bl_cpu *c = j->be->own;
+    bl_put put = a->accumulate ? BL_PUT_ADD : BL_PUT;
+    bl_gemm g[BL_LINEAR_MOST], la, lb;
+    bl_igemm ig[BL_LINEAR_MOST];
+    for (int i = 0; i < j->n_w; i++) {
+        float *y = bl_cpu_row(&a->y[i], row0);
+        const float *bias = bl_cpu_at(&a->bias[i]);
+        if (j->integer) {
+            ig[i] = (bl_igemm){.w = &j->w[i],
+                               .x = j->codes,
+                               .ldx = j->xi,
+                               .sx = j->sx,
+                               .y = y,
+                               .ldy = a->y[i].stride[0],
+                               .bias = bias,
+                               .put = put,
+                               .rows = n};
+            j->p[i]->plan_integer(&ig[i]);
+            continue;
+        }
+        g[i] = (bl_gemm){.v = {.w = &j->w[i],
+                               .x = j->staged ? j->x : bl_cpu_row(&a->x, row0),
+                               .ldx = j->staged ? j->in8 : a->x.stride[0],
+                               .y = y,
+                               .ldy = a->y[i].stride[0],
+                               .bias = bias,
+                               .put = put}};
+        j->p[i]->plan(&g[i], n);
+    }
+    if (a->adapter) {
+        la = (bl_gemm){.v = {.w = &j->low_a,
+                             .x = j->raw8 ? j->raw : bl_cpu_row(&a->x, row0),
+                             .ldx = j->raw8 ? j->raw8 : a->x.stride[0],
+                             .y = j->low,
+                             .ldy = j->rank8,
+                             .put = BL_PUT}};
+        lb = (bl_gemm){.v = {.w = &j->low_b,
+                             .x = j->low,
+                             .ldx = j->rank8,
+                             .y = bl_cpu_row(&a->y[0], row0),
+                             .ldy = a->y[0].stride[0],
+                             .put = BL_PUT_ADD_SCALED,
+                             .scale = a->adapter->scale}};
+        j->p_a->plan(&la, n);
+        j->p_b->plan(&lb, n);
+        memset(j->low, 0, (size_t)(n * j->rank8) * sizeof *j->low);
+    }
+
+#pragma omp parallel num_threads(threads)
+    {
+        void *scratch = c->scratch[omp_get_thread_num()];
+        if (j->staged || j->raw8) {
+#pragma omp for schedule(static)
+            for (int64_t i = 0; i < n; i++) stage_row(j, row0 + i, i, scratch);
+        }
+        for (int i = 0; i < j->n_w; i++) {
+            if (!j->integer) {
+                run_gemm(&g[i], scratch);
+                continue;
+            }
+#pragma omp for schedule(dynamic, 1)
+            for (int64_t t = 0; t < ig[i].chunks; t++) ig[i].task(&ig[i], t, scratch);
+        }
+        if (a->adapter) {
+            run_gemm(&la, scratch);
+            run_gemm(&lb, scratch);
+        }
+    }
+}
+
+/* A matrix of an adapter as a weight, by the cheapest family for these rows. Its input is padded by us. */
+static const bl_cpu_product *dense_source(bl_backend *be, const bl_tensor *t, int64_t rows, bl_source *out)
+{
+    bl_weight w = {.format = bl_format_find("fp32"), .shape = {.out = t->dim[0], .in = up8(t->dim[1])}, .n_parts = 1};
+    bl_linear_args a = {.x = {.ndim = 2, .dim = {rows, w.shape.in}}, .w = {&w}};
+    const bl_cpu_product *p = bl_kernel_pick(be, &a, &w)->family->own;
+    w.shape.in = t->dim[1];
+    w.part[0] = *t;
+    p->source(&w, out);
+    return p;
+}
+
+bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
+{
+    bl_cpu *c = be->own;
+    job j = {.be = be, .a = a, .n_w = bl_linear_weights(a), .in = a->w[0]->shape.in};
+    double outputs = 0;
+    for (int i = 0; i < j.n_w; i++) {
+        j.p[i] = k[i]->own;
+        j.p[i]->source(a->w[i], &j.w[i]);
+        outputs += (double)a->w[i]->shape.out;
+    }
+    j.integer = !j.p[0]->plan;
+    if (!measure(a, a->w[0], &j)) return bl_fail(e, BL_E_INTERNAL, "linear: a row of x does not fit the stage");
+    lay_out(&j);
+    j.scale = a->act.scale;
+    j.zero = a->act.zero;
+    if (a->adapter) {
+        int64_t rows = BL_MIN(a->x.dim[0], j.rows);
+        j.p_a = dense_source(be, &a->adapter->a, rows, &j.low_a);
+        j.p_b = dense_source(be, &a->adapter->b, rows, &j.low_b);
+    }
+    if (a->act.bits && a->act.unit == BL_ACT_TENSOR && a->act.scale == 0)
+        bl_cpu_act_tensor(a, c->scratch[0], (float *)c->scratch[0] + j.in, &j.scale, &j.zero);
+    for (int64_t r = 0, n; r < a->x.dim[0]; r += n) {
+        n = BL_MIN(a->x.dim[0] - r, j.rows);
+        run_rows(&j, r, n, bl_cpu_threads(be, (double)n * outputs * (double)j.in));
+    }
+    return BL_OK;
+}
+
+bl_status bl_product_run(const bl_kernel_family *k, bl_backend *be, const bl_linear_args *a, bl_err *e)
+{
+    const bl_kernel_family *const all[BL_LINEAR_MOST] = {k, k, k};
+    return bl_products(be, a, all, e);
+}
+#endif
