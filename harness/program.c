@@ -1,5 +1,5 @@
 /* program.c - finding methods and tasks by name. */
-#include "harness/program.h"
+#include "program.h"
 #include <string.h>
 
 bl_status bl_program_method(const bl_program *p, const char *name, const bl_method **out, bl_err *e)

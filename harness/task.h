@@ -10,7 +10,7 @@
 #define BL_TASK_H
 #include "results/metric.h"
 #include "harness/data/reader.h"
-#include "harness/span.h"
+#include "kernels/base/span.h"
 #include "kernels/base/opt.h"
 
 /* ---- prompts: template and data, kept apart ---- */

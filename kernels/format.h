@@ -8,7 +8,8 @@
  *     const bl_format *f = bl_format_find("int4");
  *     BL_TRY(f->check(f, &g, e));
  *     BL_TRY(bl_weight_new(be, f, &g, &w, e));                    // parts allocated on the backend
- *     be->ops->pack(…) fills it, be->ops->linear(…) multiplies it, f->unpack(…) is the reference decoder on the host
+ *
+ * be->ops->pack fills it, be->ops->linear multiplies by it, f->unpack is the reference decoder on the host.
  *
  * Layout rules. Every row of every part starts at a byte boundary; code i of a row is bits [i*b, i*b+b) of the row,
  * low bits first, rows are ceil(in*b/8) bytes. `scales` is [out, groups] of shape.scale; `zeros` is [out,

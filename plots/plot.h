@@ -1,6 +1,6 @@
 /* plot.h - figures from tables, drawn by gnuplot at run time; data and script are written beside the picture.
  *
- *     BL_TRY(bl_plot_draw(bl_plot_find("pareto"), table, BL_PLOT_PNG, "runs/a/pareto.png", &text, e));
+ *     BL_TRY(bl_plot_draw(bl_plot_find("pareto"), &in, BL_PLOT_PNG, "runs/a/pareto.png", &text, e));
  */
 #ifndef BL_PLOT_H
 #define BL_PLOT_H

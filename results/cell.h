@@ -3,7 +3,7 @@
  * bl_cell_write turns this into a shard (layout: results/schema.md); bl_cell_read is its inverse. The numbers and texts
  * are the lines of cell.def. A cell that failed or is not available leaves `<same name>.failed.json` instead.
  *
- *     bl_cell c = {.key = "m/rtn:w4/piqa/0", .hash = hash, .model = "m", …};
+ *     bl_cell c = {.key = "m/rtn:w4/piqa/0", .hash = hash, .model = "m"};
  *     BL_TRY(bl_cell_write("runs/a", &c, e));
  *     BL_TRY(bl_cell_read(path, true, arena, &c, e));
  */

@@ -1,7 +1,7 @@
 /* layer.h - what a method says about one linear layer. The members are the lines of layer.def.
  *
  *     bl_layer_stat s = bl_layer_none;            // nothing is measured yet
- *     s.mse = …;
+ *     s.mse = 1e-4;
  *     bl_layer_put_json(&s, &text);               // {"name": "model.layers.0.mlp.up_proj", …}
  */
 #ifndef BL_LAYER_H

@@ -1,9 +1,7 @@
 /* shared_choice.h - what multiple-choice tasks share: rows as data sets spell them, and marking.
  *
- *     bl_choice_rows *rows;
- *     BL_TRY(bl_choice_load(how, names, where, read_row, out, e));          // out->rows, n, path, hash
- *     …
- *     return bl_choice_mark(q, &turn->reply[0], i, out, e);
+ *     BL_TRY(bl_choice_load(how, names, where, read_row, out, e));          // load: out->rows, n, path, hash
+ *     BL_TRY(bl_choice_mark(bl_choice_at(out, i), &turn->reply[0], i, true, turn->arena, sample, e));      // mark
  */
 #ifndef BL_SHARED_CHOICE_H
 #define BL_SHARED_CHOICE_H

@@ -2,8 +2,8 @@
  * made of.
  *
  *     bl_bench_result r;
- *     BL_TRY(bl_bench_kernels(&(bl_bench_opts){ .shape = "synth:smollm2-135m", .threads = 2, .out = "runs/a" }, arena,
- * &r, e)); BL_TRY(bl_bench_table(r.row, r.n, false, &text, e));
+ *     BL_TRY(bl_bench_kernels(&(bl_bench_opts){ .shape = "synth:smollm2-135m", .threads = 2 }, arena, &r, e));
+ *     BL_TRY(bl_bench_table(r.row, r.n, false, &out, e));
  */
 #ifndef BL_BENCH_H
 #define BL_BENCH_H
@@ -69,4 +69,5 @@ typedef struct bl_scoring_row {
 bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_row **out, size_t *n,
                            bl_err *e);
 bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_text *out, bl_err *e);
+const char *bl_blas_name(void); /* "OpenBLAS 0.3.21 … Zen": version, options, core */
 #endif

@@ -18,7 +18,6 @@ void bl_blas_threads(int threads, const bl_device_info *facts);
  * the cores for itself. */
 void bl_blas_settle(double seconds);
 const char *bl_blas_core(void);
-const char *bl_blas_name(void); /* "OpenBLAS 0.3.21 … Zen": version, options, core */
 
 /* A row like those of the kernel table: same cases and checks, but `run` is not used: OpenBLAS works on host copies. */
 extern const bl_kernel bl_kernel_openblas;

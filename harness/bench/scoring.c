@@ -11,7 +11,7 @@
 #include "kernels/base/rng.h"
 #include "harness/model/generate.h"
 #include "harness/quant/apply.h"
-#include "harness/score/score_impl.h"
+#include "harness/score/score.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,13 +226,8 @@ static bl_status blas_room(scoring *s, bl_err *e)
 static bl_status run_model(scoring *s, const variant *v, const work *w, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_mark mark = bl_arena_mark(s->a), inside = bl_arena_mark(v->g->arena);
-    bl_scored *u = bl_alloc(s->a, (size_t)w->n_seq, sizeof *u, e);
+    bl_mark mark = bl_arena_mark(s->a);
 
-    if (!u) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
     if (w->decode) {
         bl_gen_reply reply;
         BL_TRY(bl_generate(v->m, NULL,
@@ -243,16 +238,9 @@ static bl_status run_model(scoring *s, const variant *v, const work *w, bl_err *
                          (long long)w->decode);
         goto out;
     }
-    for (int64_t i = 0; i < w->n_seq; i++)
-        u[i] = (bl_scored){.ids = s->ids + i * (w->length + 1),
-                           .n = w->length,
-                           .scored = w->scored,
-                           .request = i,
-                           .group = -1,
-                           .longest = w->length};
-    for (int64_t i = 0; i < w->n_seq; i += w->batch) BL_TRY(bl_engine_pass(v->g, u + i, (size_t)w->batch, e));
+    for (int64_t i = 0; i < w->n_seq; i += w->batch)
+        BL_TRY(bl_engine_score_ids(v->g, s->ids + i * (w->length + 1), w->batch, w->length, w->scored, e));
 out:
-    bl_arena_release(v->g->arena, inside);
     bl_arena_release(s->a, mark);
     return st;
 }

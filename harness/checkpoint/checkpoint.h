@@ -5,8 +5,9 @@
  * bf16 by default).
  *
  *     bl_checkpoint *c;
- *     BL_TRY(bl_checkpoint_open("SmolLM2-135M-Instruct.Q4_1.gguf", NULL, &c, e));     // whole file checked, no weight
- * decoded const bl_stored *t = bl_checkpoint_find(c, "model.layers.0.self_attn.q_proj.weight"); bl_weight w;
+ *     BL_TRY(bl_checkpoint_open("SmolLM2-135M-Instruct.Q4_1.gguf", NULL, &c, e));     // checked, nothing decoded
+ *     const bl_stored *t = bl_checkpoint_find(c, "model.layers.0.self_attn.q_proj.weight");
+ *     bl_weight w;
  *     BL_TRY(bl_checkpoint_load(c, t, be, &w, e));            // the stored bytes, rows in HF order, on the backend
  *     bl_checkpoint_close(c);
  *

@@ -4,7 +4,7 @@
  *     bl_safetensors *s;
  *     BL_TRY(bl_safetensors_parse(map.data, map.size, "model.safetensors", &s, e));
  *     const bl_st_tensor *t = bl_safetensors_find(s, "model.norm.weight");
- *     … map.data[t->offset .. t->offset + t->bytes) …
+ *     const uint8_t *bytes = map.data + t->offset;       // t->bytes of them
  *     bl_safetensors_close(s);
  *
  * Refused: a header that is not one JSON object of tensors, holes, overlaps, bytes after the last tensor, shapes that

@@ -2,7 +2,7 @@
  *
  *     bl_variant *v;
  *     BL_TRY(bl_variant_begin(dir, source, "rtn:w4g64", method_json, &v, e));
- *     for every block, every linear: BL_TRY(bl_variant_add(v, name, be, &weight, &act, e));
+ *     BL_TRY(bl_variant_add(v, name, be, &weight, &act, e));  // for every linear of every block
  *     BL_TRY(bl_variant_copy_rest(v, e));                     // every weight not added, as stored, and the tokenizer
  *     BL_TRY(bl_variant_commit(v, e)); v = NULL;              // by rename of the whole directory
  * out: bl_variant_drop(v);

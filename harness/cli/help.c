@@ -3,14 +3,13 @@
 #include "results/record.h"
 #include "kernels/format.h"
 #include "bl_build.h"
-#include <cjson/cJSON.h>
-#include <cblas.h>
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include "kernels/base/hash.h"
+#include "kernels/base/json.h"
+#include "kernels/base/utf8.h"
+#include "harness/bench/bench.h"
+#include "harness/data/gz.h"
+#include "harness/tokenizer/tokenizer.h"
 #include <string.h>
-#include <utf8proc.h>
-#include <xxhash.h>
-#include <zlib.h>
 
 static const char about[] =
     "quantization and finetuning methods at 8 to 1 bits on LLaMA-family checkpoints: quality, size and speed";
@@ -50,14 +49,10 @@ void bl_help_verb(const bl_verb *v, bl_text *t)
 
 void bl_help_version(bl_text *t)
 {
-    char pcre[64] = "";
-    pcre2_config_8(PCRE2_CONFIG_VERSION, pcre);
     bl_text_addf(t, "bitladder %s (commit %s, %s, %s)\n", BL_VERSION, BL_BUILD_COMMIT, BL_BUILD_TYPE,
                  BL_BUILD_COMPILER);
-    bl_text_addf(t, "HDF5 %s, cJSON %s, PCRE2 %s, utf8proc %s, xxHash %u.%u.%u, zlib %s\n", bl_hdf5_version(),
-                 cJSON_Version(), pcre, utf8proc_version(), XXH_versionNumber() / 10000,
-                 XXH_versionNumber() / 100 % 100, XXH_versionNumber() % 100, zlibVersion());
-    bl_text_addf(t, "%s\n", openblas_get_config());
+    bl_text_addf(t, "HDF5 %s, %s, %s, %s, %s, %s\n%s\n", bl_hdf5_version(), bl_json_version(), bl_tokenizer_version(),
+                 bl_utf8_version(), bl_hash_version(), bl_gz_version(), bl_blas_name());
 }
 
 /* ---- man page ---- */
@@ -173,8 +168,9 @@ void bl_help_bash(const bl_program *p, bl_text *t)
                    "    COMPREPLY=()\n    case $COMP_CWORD,$verb,$prev in\n    1,*) words='");
     for (size_t i = 0; bl_verbs[i]; i++)
         if (!bl_verbs[i]->hidden) bl_text_addf(t, "%s ", bl_verbs[i]->name);
-    bl_text_add(t, "--help --version' ;;\n    2,list,*) words='methods tasks texts kernels formats plots' ;;\n    2,bench,*) "
-                   "words='kernels scoring' ;;\n    2,ask,*) words='");
+    bl_text_add(
+        t, "--help --version' ;;\n    2,list,*) words='methods tasks texts kernels formats plots' ;;\n    2,bench,*) "
+           "words='kernels scoring' ;;\n    2,ask,*) words='");
     task_words(p, t);
     bl_text_add(t, "' ;;\n    2,show,*) words='");
     method_words(p, t);

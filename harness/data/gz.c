@@ -96,3 +96,10 @@ out:
     bl_free(buf);
     return st;
 }
+
+const char *bl_gz_version(void)
+{
+    static char text[32];
+    snprintf(text, sizeof text, "zlib %s", zlibVersion());
+    return text;
+}

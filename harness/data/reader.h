@@ -3,7 +3,8 @@
  *     bl_rows *r;
  *     BL_TRY(bl_rows_open(path, BL_ROWS_JSONL, &r, e));
  *     const bl_json *row;
- *     while ((st = bl_rows_json(r, &row, e)) == BL_OK && row) …    // error sentences carry file and line
+ *     while ((st = bl_rows_json(r, &row, e)) == BL_OK && row)
+ *         puts(bl_json_key(bl_json_first(row)));                   // error sentences carry file and line
  *     bl_rows_close(r);
  *
  * gzip is recognised by its name (.gz) and must be gzip; gzip data under another name is refused. Unpacked size is

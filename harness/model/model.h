@@ -6,10 +6,11 @@
  *     BL_TRY(bl_kv_new(m, rows, n_slots, one_layer, BL_KV_ACT, &kv, e));
  *     int32_t slot;
  *     BL_TRY(bl_kv_slot(kv, cap, -1, 0, &slot, e));              // one for each sequence
- *     bl_batch b = { .ids = ids, .n_seq = 2, .start = (int32_t[]){ 0, 5, 9 }, .past = (int32_t[]){ 0, 0 }, .slot =
- * (int32_t[]){ 0, 1 }, … }; BL_TRY(bl_forward(m, &b, kv, hidden, e));                  // final normed hidden states of
- * the wanted rows BL_TRY(bl_logits(m, hidden, row0, rows, logits, e));       // chunks of at most bl_logits_rows(m)
- * rows bl_kv_free(kv); bl_model_close(m);
+ *     bl_batch b = { .ids = ids, .n_seq = 1, .start = (int32_t[]){ 0, 5 }, .past = (int32_t[]){ 0 }, .slot = &slot };
+ *     BL_TRY(bl_forward(m, &b, kv, hidden, e));                  // final normed hidden states of the wanted rows
+ *     BL_TRY(bl_logits(m, hidden, 0, rows, logits, e));          // chunks of at most bl_logits_rows(m) rows
+ *     bl_kv_free(kv);
+ *     bl_model_close(m);
  *
  * Every loop over blocks goes bl_block_acquire … release: nothing when resident, load and free when streaming.
  */

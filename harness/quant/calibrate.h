@@ -3,12 +3,8 @@
  * The text goes through the model block by block. Before a method acts on a block, the inputs of its linears are
  * gathered: from blocks before it as they are by then (changed), or as they were, whichever the method says.
  *
- *     static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
- *     {
- *         bl_tensor h;
- *         BL_TRY(bl_calib_hessian(r->calib, lin, &h, e));         // needs = BL_NEED_HESSIAN
- *         …
- *     }
+ *     bl_tensor h;                                             // in the hook `layer`
+ *     BL_TRY(bl_calib_hessian(r->calib, lin, &h, e));          // the method says needs = BL_NEED_HESSIAN
  *
  * Linears that read the same input (q, k and v; gate and up) share one set of statistics.
  */

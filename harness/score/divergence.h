@@ -2,11 +2,13 @@
  * others get divergences from them.
  *
  *     bl_divergence *g;
- *     BL_TRY(bl_divergence_keep(path, cell_hash, model, &g, e));            // the base: OUT/cache/<hash>.hidden
- *     BL_TRY(bl_divergence_open(base_path, base_hash, part_path, cell_hash, model, head, &g, e));      // any other
- * cell bl_divergence_batch(g, id_of_request, step, n);                       // what the engine's request numbers mean
- * from now on bl_engine_observe(engine, bl_divergence_observe, g); … replies …; BL_TRY(bl_divergence_item(g, id, e));
- * // item is complete: written beside the journal bl_divergence_free(g);
+ *     BL_TRY(bl_divergence_keep(path, hash, model, &g, e));      // the base: OUT/cache/<hash>.hidden
+ *     BL_TRY(bl_divergence_open(base_path, base_hash, part_path, hash, model, head, &g, e));      // any other cell
+ *     bl_divergence_batch(g, id_of_request, step, n);            // what the engine's request numbers mean from now on
+ *     bl_engine_observe(engine, bl_divergence_observe, g);
+ *     BL_TRY(bl_engine_replies(engine, requests, n, arena, replies, e));
+ *     BL_TRY(bl_divergence_item(g, id, e));                      // item is complete: written beside the journal
+ *     bl_divergence_free(g);
  */
 #ifndef BL_DIVERGENCE_H
 #define BL_DIVERGENCE_H

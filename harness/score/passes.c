@@ -368,3 +368,16 @@ bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
 out:
     return st;
 }
+
+bl_status bl_engine_score_ids(bl_engine *g, const int32_t *ids, int64_t n, int64_t length, int64_t scored, bl_err *e)
+{
+    bl_mark mark = bl_arena_mark(g->arena);
+    bl_scored *u = bl_alloc(g->arena, (size_t)n, sizeof *u, e);
+    if (!u) return BL_E_NOMEM;
+    for (int64_t i = 0; i < n; i++)
+        u[i] = (bl_scored){
+            .ids = ids + i * (length + 1), .n = length, .scored = scored, .request = i, .group = -1, .longest = length};
+    bl_status st = bl_engine_pass(g, u, (size_t)n, e);
+    bl_arena_release(g->arena, mark);
+    return st;
+}

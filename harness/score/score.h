@@ -2,11 +2,11 @@
  *
  *     bl_engine *g;
  *     BL_TRY(bl_engine_new(model, tokenizer, &(bl_engine_opts){ .batch_tokens = 2048 }, &g, e));
- *     BL_TRY(bl_engine_replies(g, requests, n, arena, replies, e));       // batched, length-sorted; replies in the
- * order of the requests bl_engine_free(g);
+ *     BL_TRY(bl_engine_replies(g, requests, n, arena, replies, e));       // batched; in order of the requests
+ *     bl_engine_free(g);
  *
- * Splitting context and continuation, BOS, truncation, rolling windows: ../cards of the tasks; zeroshot.md section 1 in
- * short: encode the whole, the first len(tok(context)) tokens are the context. A reply's bits do not depend on what
+ * Context and continuation are split as lm-evaluation-harness does (0.4.13, api/model.py, TemplateLM._encode_pair): the
+ * whole is encoded, its first len(tok(context)) tokens are the context. A reply's bits do not depend on what
  * else is in the batch. Contexts shared by the pairs of a request are computed once.
  */
 #ifndef BL_SCORE_H
@@ -27,6 +27,8 @@ void bl_engine_free(bl_engine *g); /* NULL is fine */
 /* BL_E_NUMERIC at the first logit that is not finite. BL_E_INTERRUPTED between passes. On BL_E_DEVMEM the batch is
  * halved inside, down to one. */
 bl_status bl_engine_replies(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e);
+/* The same passes over ids [n, length + 1] whose last `scored` tokens are scored: for timing. */
+bl_status bl_engine_score_ids(bl_engine *g, const int32_t *ids, int64_t n, int64_t length, int64_t scored, bl_err *e);
 /* How many WINDOW requests a stream has; BL_E_CONFIG when it is shorter than one window (llama.cpp: two). */
 bl_status bl_engine_windows(bl_engine *g, const char *text, size_t n, int64_t length, bl_window_rule rule, int64_t *out,
                             bl_err *e);

@@ -220,3 +220,10 @@ bl_status tok_regex_next(const tok_regex *r, tok_matcher *m, const char *s, size
     *start = *end = n;
     return BL_OK;
 }
+
+const char *bl_tokenizer_version(void)
+{
+    static char text[64] = "PCRE2 ";
+    pcre2_config(PCRE2_CONFIG_VERSION, text + 6);
+    return text;
+}

@@ -17,7 +17,7 @@
 #ifndef BL_TOKENIZER_H
 #define BL_TOKENIZER_H
 #include "harness/checkpoint/checkpoint.h"
-#include "harness/span.h"
+#include "kernels/base/span.h"
 
 typedef struct bl_tokenizer bl_tokenizer;
 typedef struct bl_ids {
@@ -68,4 +68,5 @@ bool bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id);
 int64_t bl_tokenizer_vocab(const bl_tokenizer *t);    /* highest id + 1 */
 bl_hash bl_tokenizer_hash(const bl_tokenizer *t);     /* of what it does: vocabulary, merges, rules */
 const char *bl_tokenizer_kind(const bl_tokenizer *t); /* "byte-level BPE (smollm)", for doctor and inspect */
+const char *bl_tokenizer_version(void);               /* "PCRE2 10.42 2022-12-11": patterns and letters */
 #endif

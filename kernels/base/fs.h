@@ -2,13 +2,13 @@
  *
  *     bl_map m;
  *     BL_TRY(bl_map_open(path, &m, e));             // regular files only
- *     … m.data[0 .. m.size) …
+ *     bl_hash id = bl_hash_bytes(m.data, m.size);
  *     BL_TRY(bl_map_check(&m, e));                  // still the file that was opened?
  *     bl_map_close(&m);
  *
  *     bl_writer *w;                                 // appears by rename or not at all
  *     BL_TRY(bl_writer_open(path, &w, e));          // path.tmp.<pid>, same directory
- *     BL_TRY(bl_writer_add(w, bytes, n, e));
+ *     BL_TRY(bl_writer_add(w, data, n, e));
  *     BL_TRY(bl_writer_commit(w, e)); w = NULL;     // fsync, rename, fsync of the directory
  * out: bl_writer_drop(w);                           // removes the temporary file; NULL is fine
  *

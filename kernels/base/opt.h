@@ -1,10 +1,12 @@
 /* opt.h - option rows: one table drives the parser, --help, `show`, spec validation, completion and records.
  *
- *     typedef struct opts { int wbits; const char *out; bool quiet; } opts;
+ *     typedef struct opts { int64_t wbits; const char *out; } opts;
  *     static const bl_opt rows[] = {
- *         { "wbits", BL_OPT_INT, .min = 1, .max = 8, .def.i = 4, .at = offsetof(opts, wbits), .doc = "bits of a weight"
- * }, { "out",   BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .doc = "where results go" }, { 0 }
+ *         {"wbits", BL_OPT_INT, .min = 1, .max = 8, .def.i = 4, .at = offsetof(opts, wbits), .doc = "bits of a weight"},
+ *         {"out", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .doc = "where results go"},
+ *         {0},
  *     };
+ *     opts o;
  *     bl_opt_defaults(rows, &o);
  *     BL_TRY(bl_opt_set(rows, &o, "wbits", "3", "--wbits", e));
  *
