@@ -128,7 +128,8 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, b
 {
     double per = bl_estimate_bytes_per_token(c->vocab), items = (double)s->items, tokens, scored, length;
     if (s->stream) {
-        length = BL_MIN(s->sequence_bytes, (double)c->max_len); /* sequence_bytes holds the window's tokens here */
+        length = BL_MIN(s->sequence_bytes,
+                        (double)bl_config_reach(c)); /* sequence_bytes holds the window's tokens here */
         items = floor(s->bytes / per / BL_MAX(length, 1));
         if (limit > 0) items = BL_MIN(items, (double)limit);
         if (s->max_windows > 0) items = BL_MIN(items, (double)s->max_windows);
@@ -137,7 +138,7 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, b
     } else {
         tokens = items * (s->bytes / per + 1);
         scored = items * s->scored_bytes / per;
-        length = BL_MIN(s->sequence_bytes / per + 2, (double)c->max_len);
+        length = BL_MIN(s->sequence_bytes / per + 2, (double)bl_config_reach(c));
     }
     double linear = 2.0 * (double)bl_config_linear_params(c), head = 2.0 * (double)c->dim * (double)c->vocab;
     double attention = 2.0 * (double)c->n_layers * (double)(c->n_heads * c->head_dim) * length;

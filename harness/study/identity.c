@@ -4,16 +4,6 @@
 #include "kernels/base/fs.h"
 #include <string.h>
 
-static void add_config(bl_hasher *h, const bl_config *c)
-{
-    const int64_t ints[] = {c->dim,     c->ffn_dim, c->n_layers, c->n_heads, c->n_kv_heads,    c->head_dim, c->vocab,
-                            c->max_len, c->bos,     c->eos,      c->rope,    c->rope_original, c->tied,     c->roles};
-    const double reals[] = {c->eps, c->rope_theta, c->rope_factor, c->rope_low, c->rope_high};
-    bl_hash_text(h, c->arch->name);
-    bl_hash_add(h, ints, sizeof ints);
-    bl_hash_add(h, reals, sizeof reals);
-}
-
 static bl_status gguf_tokenizer(const char *path, bl_hasher *h, bl_err *e)
 {
     static const char *const keys[] = {"tokenizer.ggml.model",
@@ -95,13 +85,24 @@ bl_status bl_identity_tokenizer(const bl_checkpoint *c, bl_hash *out, bl_err *e)
 bl_status bl_identity_model(const bl_checkpoint *c, bl_hash fingerprint, const char *numerics, bl_identity *id,
                             bl_err *e)
 {
-    bl_hasher *h = bl_hasher_new(e);
-    if (!h) return BL_E_NOMEM;
+    bl_text config = {0};
+    bl_status st = BL_OK;
+    bl_hasher *h = NULL;
+
+    bl_config_put(&config, bl_checkpoint_config(c));
+    BL_TRY(bl_text_check(&config, e));
+    if (!(h = bl_hasher_new(e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     bl_hash_of(h, fingerprint);
-    add_config(h, bl_checkpoint_config(c));
+    bl_hash_text(h, config.s);
     id->of[BL_OF_WEIGHTS] = bl_hasher_end(h);
     id->of[BL_OF_NUMERICS] = bl_hash_bytes(numerics, strlen(numerics));
-    return bl_identity_tokenizer(c, &id->of[BL_OF_TOKENIZER], e);
+    st = bl_identity_tokenizer(c, &id->of[BL_OF_TOKENIZER], e);
+out:
+    bl_text_free(&config);
+    return st;
 }
 
 /* One stage on top of the model that `parent` is the hash of. */

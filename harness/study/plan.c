@@ -119,7 +119,7 @@ static bl_status open_calibration(bl_plan *p, bl_err *e)
     }
     p->calib_bytes = text.hash;
     for (size_t m = 0; m < s->n_models; m++) {
-        int64_t longest = bl_checkpoint_config(p->model[m].ckpt)->max_len;
+        int64_t longest = bl_config_reach(bl_checkpoint_config(p->model[m].ckpt));
         bl_calib_choice *c = &p->model[m].calib;
         *c = s->calib;
         if (c->seqlen == 0) c->seqlen = BL_MIN(longest, CALIB_SEQLEN);

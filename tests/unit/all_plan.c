@@ -1,5 +1,6 @@
 /* all_plan.c - what a specification and a command line become: methods, paths with commas, calibration, identities. */
 #include "study_fixture.h"
+#include "checkpoint_build.h"
 #include "harness/study/plan.h"
 #include "tasks/registry.h"
 
@@ -248,6 +249,39 @@ static void another_class_of_arithmetic_is_another_variant(void **state)
     study_end(&s);
 }
 
+/* Same tensors, another configuration: another model. */
+static void every_field_of_a_configuration_is_part_of_the_weights(void **state)
+{
+    (void)state;
+    static const field changes[][3] = {
+        {{"rope_scaling", "{\"rope_type\": \"linear\", \"factor\": 2.0}"}, {0}},
+        {{"rope_scaling", "{\"rope_type\": \"linear\", \"factor\": 4.0}"}, {0}},
+        {{"rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 4.0, \"attention_factor\": 1.5}"}, {0}},
+        {{"rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 4.0, \"attention_factor\": 1.25}"}, {0}},
+        {{"rms_norm_eps", "1e-06"}, {0}},
+        {{"max_position_embeddings", "32"}, {0}},
+        {{"model_type", "\"mistral\""}, {"sliding_window", "40"}, {"architectures", "[\"MistralForCausalLM\"]"}},
+        {{"model_type", "\"mistral\""}, {"sliding_window", "48"}, {"architectures", "[\"MistralForCausalLM\"]"}},
+    };
+    study s = study_begin(1);
+    st_text tensors = {0};
+    bl_hash seen[BL_COUNT(changes)];
+    st_layers(&tensors, 0, 2, true, true, NULL);
+    snprintf(s.model, sizeof s.model, "%s/hf", s.dir);
+    bl_err e = {0};
+    assert_ok(bl_make_dirs(s.model, &e));
+    st_write(&tensors, s.model, "model.safetensors");
+    for (size_t i = 0; i < BL_COUNT(changes); i++) {
+        bl_identity id;
+        write_config(s.model, changes[i], changes[i][1].key ? 3 : 1);
+        identity(&s, NULL, "cpu-f32", &id);
+        seen[i] = id.of[BL_OF_WEIGHTS];
+        for (size_t k = 0; k < i; k++)
+            if (bl_hash_equal(seen[i], seen[k])) fail_msg("configurations %zu and %zu are one model", k, i);
+    }
+    study_end(&s);
+}
+
 /* The reader of tokenizer.json takes begin and end of a text from the files beside it. */
 static void files_beside_a_tokenizer_are_part_of_it(void **state)
 {
@@ -285,6 +319,7 @@ int main(void)
         cmocka_unit_test(a_spec_with_calibration_is_printed_as_it_is_read),
         cmocka_unit_test(chains_share_the_models_they_begin_with),
         cmocka_unit_test(another_class_of_arithmetic_is_another_variant),
+        cmocka_unit_test(every_field_of_a_configuration_is_part_of_the_weights),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
