@@ -32,53 +32,58 @@ typedef struct bl_cli_common {
 extern const char *const bl_cli_log_levels[];
 /* What of the log is shown on standard error. */
 bl_log_level bl_cli_log_level(const bl_cli_common *c);
-#define BL_COMMON_ROWS(type, member)                                                                                   \
-    {"json", BL_OPT_BOOL, .at = offsetof(type, member.json), .doc = "print JSON"},                                     \
-        {"quiet", BL_OPT_BOOL, .at = offsetof(type, member.quiet), .doc = "say less", .letter = 'q'},                  \
-        {"verbose", BL_OPT_BOOL, .at = offsetof(type, member.verbose),                                                 \
-         .doc = "show what the log says: --log-level info", .letter = 'v'},                                            \
-        {"log-level",                                                                                                  \
-         BL_OPT_CHOICE,                                                                                                \
-         .choices = bl_cli_log_levels,                                                                                 \
-         .def.choice = BL_LOG_WARN,                                                                                    \
-         .at = offsetof(type, member.log),                                                                             \
-         .doc = "least that is shown of the log"},                                                                     \
-    {                                                                                                                  \
-        "threads", BL_OPT_INT, .min = 0, .max = 4096, .at = offsetof(type, member.threads), .arg = "N",                \
-                               .doc = "threads; 0: all cores"                                                          \
-    }
+/* clang-format off */
+#define BL_COMMON_ROWS(type, member) \
+    {"json", BL_OPT_BOOL, .at = offsetof(type, member.json), .doc = "print JSON"}, \
+    {"quiet", BL_OPT_BOOL, .at = offsetof(type, member.quiet), .doc = "say less", .letter = 'q'}, \
+    {"verbose", BL_OPT_BOOL, .at = offsetof(type, member.verbose), .letter = 'v', \
+     .doc = "show what the log says: --log-level info"}, \
+    {"log-level", BL_OPT_CHOICE, .choices = bl_cli_log_levels, .def.choice = BL_LOG_WARN, \
+     .at = offsetof(type, member.log), .doc = "least that is shown of the log"}, \
+    {"threads", BL_OPT_INT, .min = 0, .max = 4096, .at = offsetof(type, member.threads), .arg = "N", \
+     .doc = "threads; 0: all cores"}
+/* clang-format on */
+
 typedef struct bl_cli_model {
     const char *tokenizer, *device;
     bool no_bos, stream, kernel_ref, allow_nonfinite;
     int64_t batch_tokens, batch_size, mem_limit;
 } bl_cli_model;
-#define BL_MODEL_ROWS(type, member)                                                                                    \
-    {"tokenizer", BL_OPT_TEXT, .at = offsetof(type, member.tokenizer), .arg = "FILE",                                  \
-     .doc = "tokenizer of a model that carries none"},                                                                 \
-        {"device", BL_OPT_TEXT, .at = offsetof(type, member.device), .arg = "NAME", .doc = "cpu"},                     \
-        {"no-bos", BL_OPT_BOOL, .at = offsetof(type, member.no_bos), .doc = "put no BOS in front"},                    \
-        {"stream", BL_OPT_BOOL, .at = offsetof(type, member.stream),                                                   \
-         .doc = "keep only one block's weights in memory"},                                                            \
-        {"kernel-ref", BL_OPT_BOOL, .at = offsetof(type, member.kernel_ref), .doc = "plain reference kernels only"},   \
-        {"allow-nonfinite", BL_OPT_BOOL, .at = offsetof(type, member.allow_nonfinite),                                 \
-         .doc = "load weights that hold NaN or infinity"},                                                             \
-        {"batch-tokens",                                                                                               \
-         BL_OPT_INT,                                                                                                   \
-         .min = 0,                                                                                                     \
-         .max = 1 << 24,                                                                                               \
-         .at = offsetof(type, member.batch_tokens),                                                                    \
-         .arg = "N",                                                                                                   \
-         .doc = "tokens of one forward pass; 0: chosen"},                                                              \
-        {"batch-size",                                                                                                 \
-         BL_OPT_INT,                                                                                                   \
-         .min = 0,                                                                                                     \
-         .max = 1 << 20,                                                                                               \
-         .at = offsetof(type, member.batch_size),                                                                      \
-         .arg = "N",                                                                                                   \
-         .doc = "most sequences of one forward pass; 0: any"},                                                         \
-    {                                                                                                                  \
-        "mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(type, member.mem_limit), .arg = "MIB",       \
-                                 .doc = "most memory on the device, weights included; 0: all there is"                 \
-    }
+/* clang-format off */
+#define BL_SOURCE_ROWS(type, member) /* a model, and where it is computed with */ \
+    {"tokenizer", BL_OPT_TEXT, .at = offsetof(type, member.tokenizer), .arg = "FILE", \
+     .doc = "tokenizer of a model that carries none"}, \
+    {"device", BL_OPT_TEXT, .at = offsetof(type, member.device), .arg = "NAME", .doc = "cpu"}, \
+    {"kernel-ref", BL_OPT_BOOL, .at = offsetof(type, member.kernel_ref), .doc = "plain reference kernels only"}, \
+    {"mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(type, member.mem_limit), .arg = "MIB", \
+     .doc = "most memory on the device, weights included; 0: all there is"}, \
+    {"allow-nonfinite", BL_OPT_BOOL, .at = offsetof(type, member.allow_nonfinite), \
+     .doc = "load weights that hold NaN or infinity"}
+#define BL_MODEL_ROWS(type, member) /* the same, and how texts go through it */ \
+    BL_SOURCE_ROWS(type, member), \
+    {"no-bos", BL_OPT_BOOL, .at = offsetof(type, member.no_bos), .doc = "put no BOS in front"}, \
+    {"stream", BL_OPT_BOOL, .at = offsetof(type, member.stream), .doc = "keep only one block's weights in memory"}, \
+    {"batch-tokens", BL_OPT_INT, .min = 0, .max = 1 << 24, .at = offsetof(type, member.batch_tokens), .arg = "N", \
+     .doc = "tokens of one forward pass; 0: chosen"}, \
+    {"batch-size", BL_OPT_INT, .min = 0, .max = 1 << 20, .at = offsetof(type, member.batch_size), .arg = "N", \
+     .doc = "most sequences of one forward pass; 0: any"}
+/* clang-format on */
+
+/* Text for methods that look at some; -1: not said. */
+typedef struct bl_cli_calib {
+    const char *text;
+    int64_t n, seqlen, seed;
+} bl_cli_calib;
+/* clang-format off */
+#define BL_CALIB_ROWS(type, member) \
+    {"calib", BL_OPT_TEXT, .at = offsetof(type, member.text), .arg = "TEXT", \
+     .doc = "text for methods that look at some, e.g. wikitext2:train; see: bitladder list texts"}, \
+    {"calib-n", BL_OPT_INT, .min = -1, .max = 1 << 24, .def.i = -1, .at = offsetof(type, member.n), .arg = "N", \
+     .doc = "windows of it; -1: as the spec says, else 128"}, \
+    {"calib-seqlen", BL_OPT_INT, .min = -1, .max = 1 << 24, .def.i = -1, .at = offsetof(type, member.seqlen), \
+     .arg = "N", .doc = "tokens of a window; -1: as the spec says; 0: the model's length, 2048 at most"}, \
+    {"calib-seed", BL_OPT_INT, .min = -1, .max = 9007199254740992.0, .def.i = -1, .at = offsetof(type, member.seed), \
+     .arg = "N", .doc = "which windows; -1: as the spec says, else 0"}
+/* clang-format on */
 
 #endif

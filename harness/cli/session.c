@@ -33,19 +33,28 @@ out:
     return st;
 }
 
-bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e)
+bl_status bl_session_source(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e)
 {
     bl_status st = BL_OK;
     *s = (bl_session){0};
     BL_TRY(bl_checkpoint_open(
         model, &(bl_checkpoint_opts){.tokenizer = o->tokenizer, .allow_nonfinite = o->allow_nonfinite}, &s->ckpt, e));
     if (!o->allow_nonfinite) BL_TRY(bl_checkpoint_verify(s->ckpt, e));
-    BL_TRY(bl_tokenizer_of(s->ckpt, &s->tokenizer, e));
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device,
                                               .threads = (int)threads,
                                               .reference = o->kernel_ref,
                                               .memory_limit = (uint64_t)o->mem_limit << 20},
                            &s->be, e));
+out:
+    if (st != BL_OK) bl_session_close(s);
+    return st;
+}
+
+bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e)
+{
+    bl_status st = BL_OK;
+    BL_TRY(bl_session_source(s, model, o, threads, e));
+    BL_TRY(bl_tokenizer_of(s->ckpt, &s->tokenizer, e));
     BL_TRY(bl_model_open(s->ckpt, s->be, &(bl_model_opts){.stream = o->stream}, &s->model, e));
     bl_engine_opts eo = {.batch_tokens = o->batch_tokens, .batch_size = o->batch_size, .no_bos = o->no_bos};
     BL_TRY(bl_engine_new(s->model, s->tokenizer, &eo, &s->engine, e));

@@ -11,7 +11,9 @@ typedef struct bl_session {
     bl_model *model; /* NULL until bl_session_model */
     bl_engine *engine;
 } bl_session;
-/* Every check that `run` makes; the engine is ready. */
+/* The checkpoint, checked as `run` checks it, and the backend; `model` says how. */
+bl_status bl_session_source(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e);
+/* The same, with tokenizer, model and engine. */
 bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e);
 void bl_session_close(bl_session *s);
 

@@ -19,15 +19,12 @@ static const bl_opt rows[] = {{"data", BL_OPT_TEXT, .at = offsetof(opts, data), 
 
 typedef struct report {
     bl_text t;
-    bool json;
-    int n;
+    bl_json_out *json; /* NULL: as text */
 } report;
 static void line(report *r, const char *key, const char *value)
 {
-    if (r->json) {
-        bl_text_addf(&r->t, "%s\"%s\": ", r->n++ ? ", " : "", key);
-        bl_json_put_str(&r->t, value, strlen(value));
-    } else bl_text_addf(&r->t, "%-12s %s\n", key, value);
+    if (r->json) bl_json_add_str(r->json, key, value);
+    else bl_text_addf(&r->t, "%-12s %s\n", key, value);
 }
 
 /* First directory of PATH that has the program. */
@@ -41,76 +38,108 @@ static bool on_path(const char *name, char out[4096])
     return false;
 }
 
+static bl_status program(report *r, bl_err *e)
+{
+    bl_text version = {0};
+    bl_help_version(&version);
+    bl_status st = bl_text_check(&version, e);
+    for (char *s = version.s; st == BL_OK && s && *s;) { /* one entry a line */
+        char *end = strchr(s, '\n');
+        if (end) *end = 0;
+        line(r, s == version.s ? "program" : strncmp(s, "HDF5", 4) == 0 ? "libraries" : "BLAS", s);
+        s = end ? end + 1 : NULL;
+    }
+    bl_text_free(&version);
+    return st;
+}
+
+static bl_status machine(report *r, int threads, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = NULL;
+    bl_device_info f = {0};
+    char buf[4096], text[256];
+
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.threads = threads}, &be, e));
+    be->ops->device_info(be, &f);
+    snprintf(text, sizeof text, "%s, %s, %d threads, %.1f GiB of memory", f.name, f.simd, f.threads,
+             (double)f.memory_bytes / (1 << 30));
+    line(r, "device", text);
+#if BL_HAVE_BENCHMARK
+    line(r, "bench", "Google Benchmark is built in");
+#else
+    line(r, "bench", "built without Google Benchmark (package libbenchmark-dev): kernels cannot be timed");
+#endif
+    line(r, "gnuplot",
+         on_path("gnuplot", buf) ? buf : "not found (package gnuplot-nox): plots leave data and script only");
+    snprintf(text, sizeof text, "%.1f GB free in the current directory", (double)bl_disk_free(".") / 1e9);
+    line(r, "disk", text);
+    line(r, "data", getenv("BITLADDER_DATA") ? getenv("BITLADDER_DATA") : "BITLADDER_DATA is not set");
+out:
+    bl_backend_close(be);
+    return st;
+}
+
+/* What a task finds, in words. */
+static bl_status found(const bl_task *t, const char *name, const bl_data_dirs *dirs, bl_arena *a, char out[4600],
+                       bl_err *e)
+{
+    bl_task_data d = {.arena = a};
+    bl_err why = {0};
+    void *opts = bl_alloc(a, 1, t->opts_size ? t->opts_size : 1, e);
+    if (!opts) return BL_E_NOMEM;
+    if (t->opts) bl_opt_defaults(t->opts, opts);
+    bl_status st = t->load(&(bl_task_load){.name = name, .opts = opts, .dirs = dirs}, &d, &why);
+    if (st != BL_OK) snprintf(out, 4600, "%s", why.text);
+    else if (d.n >= 0) snprintf(out, 4600, "%lld items, %s", (long long)d.n, d.path ? d.path : "");
+    else snprintf(out, 4600, "%zu bytes of text, %s", d.n_stream, d.path ? d.path : "");
+    return BL_OK;
+}
+
+static bl_status tasks(const bl_program *p, report *r, const char *data, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_arena *a = NULL;
+    bl_data_dirs dirs = {.dir = {data}, .n = data != NULL};
+    char text[4600];
+
+    BL_TRY(bl_arena_new(&a, e));
+    for (size_t i = 0; p->tasks[i]; i++)
+        for (size_t j = 0; p->tasks[i]->names[j]; j++) {
+            BL_TRY(found(p->tasks[i], p->tasks[i]->names[j], &dirs, a, text, e));
+            if (r->json) bl_json_add_str(r->json, p->tasks[i]->names[j], text);
+            else bl_text_addf(&r->t, "  %-20s %s\n", p->tasks[i]->names[j], text);
+        }
+out:
+    bl_arena_free(a);
+    return st;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
     const opts *o = options;
-    report r = {.json = o->common.json};
-    bl_text version = {0};
-    bl_backend *be = NULL;
-    bl_device_info f = {0};
-    bl_data_dirs dirs = {0};
-    bl_arena *a = NULL;
-    char buf[4096], text[4600];
+    report r = {0};
+    bl_json_out json = {.t = &r.t};
     (void)args;
     (void)exit_code;
 
-    BL_TRY(bl_arena_new(&a, e));
-    if (r.json) bl_text_add(&r.t, "{");
-    bl_help_version(&version);
-    BL_TRY(bl_text_check(&version, e));
-    for (char *s = version.s; s && *s;) { /* one entry a line */
-        char *end = strchr(s, '\n');
-        if (end) *end = 0;
-        line(&r, s == version.s ? "program" : strncmp(s, "HDF5", 4) == 0 ? "libraries" : "BLAS", s);
-        s = end ? end + 1 : NULL;
-        if (!s) break;
+    if (o->common.json) {
+        r.json = &json;
+        bl_json_object(&json, NULL);
     }
-    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o->common.threads}, &be, e));
-    be->ops->device_info(be, &f);
-    snprintf(text, sizeof text, "%s, %s, %d threads, %.1f GiB of memory", f.name, f.simd, f.threads,
-             (double)f.memory_bytes / (1 << 30));
-    line(&r, "device", text);
-#if BL_HAVE_BENCHMARK
-    line(&r, "bench", "Google Benchmark is built in");
-#else
-    line(&r, "bench", "built without Google Benchmark (package libbenchmark-dev): kernels cannot be timed");
-#endif
-    line(&r, "gnuplot",
-         on_path("gnuplot", buf) ? buf : "not found (package gnuplot-nox): plots leave data and script only");
-    snprintf(text, sizeof text, "%.1f GB free in the current directory", (double)bl_disk_free(".") / 1e9);
-    line(&r, "disk", text);
-    line(&r, "data", getenv("BITLADDER_DATA") ? getenv("BITLADDER_DATA") : "BITLADDER_DATA is not set");
-    if (o->data) dirs.dir[dirs.n++] = o->data;
+    BL_TRY(program(&r, e));
+    BL_TRY(machine(&r, (int)o->common.threads, e));
+    if (r.json) bl_json_object(&json, "tasks");
+    BL_TRY(tasks(p, &r, o->data, e));
     if (r.json) {
-        bl_text_add(&r.t, ", \"tasks\": {");
-        r.n = 0;
+        bl_json_end(&json);
+        bl_json_end(&json);
+        bl_text_add(&r.t, "\n");
     }
-    for (size_t i = 0; p->tasks[i]; i++)
-        for (size_t j = 0; p->tasks[i]->names[j]; j++) {
-            bl_task_data d = {.arena = a};
-            bl_err why = {0};
-            void *topts = bl_alloc(a, 1, p->tasks[i]->opts_size ? p->tasks[i]->opts_size : 1, e);
-            if (!topts) {
-                st = BL_E_NOMEM;
-                goto out;
-            }
-            if (p->tasks[i]->opts) bl_opt_defaults(p->tasks[i]->opts, topts);
-            bl_status s = p->tasks[i]->load(
-                &(bl_task_load){.name = p->tasks[i]->names[j], .opts = topts, .dirs = &dirs}, &d, &why);
-            if (s != BL_OK) snprintf(text, sizeof text, "%s", why.text);
-            else if (d.n >= 0) snprintf(text, sizeof text, "%lld items, %s", (long long)d.n, d.path ? d.path : "");
-            else snprintf(text, sizeof text, "%zu bytes of text, %s", d.n_stream, d.path ? d.path : "");
-            if (r.json) line(&r, p->tasks[i]->names[j], text);
-            else bl_text_addf(&r.t, "  %-20s %s\n", p->tasks[i]->names[j], text);
-        }
-    if (r.json) bl_text_add(&r.t, "}}\n");
     BL_TRY(bl_output(NULL, &r.t, e));
 out:
-    bl_backend_close(be);
-    bl_text_free(&version);
     bl_text_free(&r.t);
-    bl_arena_free(a);
     return st;
 }
 

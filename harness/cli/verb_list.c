@@ -12,21 +12,18 @@ static const bl_opt rows[] = {BL_COMMON_ROWS(opts, common), {0}};
 
 typedef struct list {
     bl_text t;
-    bool json;
-    size_t n;
+    bl_json_out *json; /* NULL: as text */
 } list;
 
 static void add(list *l, const char *name, const char *doc)
 {
     doc = doc ? doc : "";
     if (l->json) {
-        bl_text_add(&l->t, l->n ? ",\n {\"name\": " : "[{\"name\": ");
-        bl_json_put_str(&l->t, name, strlen(name));
-        bl_text_add(&l->t, ", \"doc\": ");
-        bl_json_put_str(&l->t, doc, strlen(doc));
-        bl_text_add(&l->t, "}");
+        bl_json_object(l->json, NULL);
+        bl_json_add_str(l->json, "name", name);
+        bl_json_add_str(l->json, "doc", doc);
+        bl_json_end(l->json);
     } else bl_text_addf(&l->t, "%-24s %s\n", name, doc);
-    l->n++;
 }
 
 static void methods(const bl_program *p, list *l)
@@ -68,14 +65,22 @@ static const struct {
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     const opts *o = options;
-    list l = {.json = o->common.json};
+    list l = {0};
+    bl_json_out json = {.t = &l.t};
     const char *names[BL_COUNT(kinds) + 1] = {0};
     (void)exit_code;
     for (size_t i = 0; i < BL_COUNT(kinds); i++) {
         names[i] = kinds[i].name;
         if (strcmp(args->pos[0], kinds[i].name) != 0) continue;
+        if (o->common.json) {
+            l.json = &json;
+            bl_json_lines(&json, NULL);
+        }
         kinds[i].fill(p, &l);
-        if (l.json) bl_text_add(&l.t, l.n ? "]\n" : "[]\n");
+        if (o->common.json) {
+            bl_json_end(&json);
+            bl_text_add(&l.t, "\n");
+        }
         bl_status st = bl_output(NULL, &l.t, e);
         bl_text_free(&l.t);
         return st;

@@ -6,9 +6,9 @@
 
 typedef struct opts {
     bl_cli_common common;
-    const char *method, *out, *tokenizer, *device;
+    bl_cli_model model;
+    const char *method, *out;
     int64_t seed;
-    bool allow_nonfinite;
     int format;
 } opts;
 static const char *const formats[] = {"safetensors", NULL};
@@ -19,11 +19,7 @@ static const bl_opt rows[] = {
     {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "of the file with the tensors"},
     {"seed", BL_OPT_INT, .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N",
      .doc = "for methods that use chance"},
-    {"tokenizer", BL_OPT_TEXT, .at = offsetof(opts, tokenizer), .arg = "FILE",
-     .doc = "tokenizer of a model that carries none"},
-    {"device", BL_OPT_TEXT, .at = offsetof(opts, device), .arg = "NAME", .doc = "cpu"},
-    {"allow-nonfinite", BL_OPT_BOOL, .at = offsetof(opts, allow_nonfinite),
-     .doc = "load weights that hold NaN or infinity"},
+    BL_SOURCE_ROWS(opts, model),
     BL_COMMON_ROWS(opts, common),
     {0}};
 
@@ -36,22 +32,32 @@ static bl_status blocks(void *ctx, int64_t done, int64_t all, bl_err *e)
     return BL_OK;
 }
 
-static void layers_json(const bl_quantize_result *r, bl_text *t)
+static void as_json(const char *dir, const char *method, const bl_quantize_result *r, bl_text *t)
 {
-    bl_text_add(t, ", \"layers\": [");
+    bl_json_out j = {.t = t};
+    bl_json_object(&j, NULL);
+    bl_json_add_str(&j, "directory", dir);
+    bl_json_add_str(&j, "method", method);
+    bl_json_add_int(&j, "packed_bytes", (int64_t)r->packed_bytes);
+    bl_json_add_real(&j, "bits_per_weight", r->bits);
+    bl_json_add_real(&j, "seconds", r->seconds);
+    bl_json_array(&j, "layers");
     for (int64_t i = 0; i < r->n_layers; i++) {
-        bl_text_add(t, i ? ", " : "");
-        bl_layer_put_json(&r->layer[i], t);
+        bl_text one = {0};
+        bl_layer_put_json(&r->layer[i], &one);
+        bl_json_add_text(&j, NULL, one.s ? one.s : "null");
+        bl_text_free(&one);
     }
-    bl_text_add(t, "]");
+    bl_json_end(&j);
+    bl_json_end(&j);
+    bl_text_add(t, "\n");
 }
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
     const opts *o = options;
-    bl_checkpoint *c = NULL;
-    bl_backend *be = NULL;
+    bl_session s = {0};
     bl_arena *a = NULL;
     bl_method_chain m = {0};
     bl_quantize_result r = {0};
@@ -61,35 +67,19 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     if (!o->method) return bl_fail(e, BL_E_CONFIG, "quantize needs --method METHOD, e.g. --method rtn:w4g64");
     if (!o->out) return bl_fail(e, BL_E_CONFIG, "quantize needs -o DIR");
     BL_TRY(bl_chain_parse(p->methods, o->method, &m, e));
-    BL_TRY(bl_checkpoint_open(
-        args->pos[0], &(bl_checkpoint_opts){.tokenizer = o->tokenizer, .allow_nonfinite = o->allow_nonfinite}, &c, e));
-    if (!o->allow_nonfinite) BL_TRY(bl_checkpoint_verify(c, e));
+    BL_TRY(bl_session_source(&s, args->pos[0], &o->model, o->common.threads, e));
     BL_TRY(bl_arena_new(&a, e));
-    BL_TRY(bl_backend_open(
-        &(bl_backend_opts){.device = o->device ? o->device : "cpu", .threads = (int)o->common.threads}, &be, e));
-    BL_TRY(bl_quantize_dir(c, &m, (uint64_t)o->seed, be, o->out, blocks, (void *)(uintptr_t)o, a, &r, e));
-    BL_TRY(bl_checkpoint_unchanged(c, e));
-    if (o->common.json) {
-        bl_text_add(&t, "{\"directory\": ");
-        bl_json_put_str(&t, o->out, strlen(o->out));
-        bl_text_add(&t, ", \"method\": ");
-        bl_json_put_str(&t, m.text, strlen(m.text));
-        bl_text_addf(&t, ", \"packed_bytes\": %llu, \"bits_per_weight\": ", (unsigned long long)r.packed_bytes);
-        bl_json_put_real(&t, r.bits);
-        bl_text_add(&t, ", \"seconds\": ");
-        bl_json_put_real(&t, r.seconds);
-        layers_json(&r, &t);
-        bl_text_add(&t, "}\n");
-    } else if (!o->common.quiet) {
+    BL_TRY(bl_quantize_dir(s.ckpt, &m, (uint64_t)o->seed, s.be, o->out, blocks, (void *)(uintptr_t)o, a, &r, e));
+    BL_TRY(bl_checkpoint_unchanged(s.ckpt, e));
+    if (o->common.json) as_json(o->out, m.text, &r, &t);
+    else if (!o->common.quiet)
         bl_text_addf(&t, "%s: %s, %.3f bits per weight in the blocks, %.1f MB in all, %.1f s%s%s\n", o->out, m.text,
                      r.bits, (double)r.packed_bytes / 1e6, r.seconds, r.notes ? "; " : "", r.notes ? r.notes : "");
-    }
     BL_TRY(bl_output(NULL, &t, e));
 out:
     bl_text_free(&t);
     bl_chain_free(&m);
-    bl_backend_close(be);
-    bl_checkpoint_close(c);
+    bl_session_close(&s);
     bl_arena_free(a);
     return st;
 }

@@ -7,8 +7,8 @@ typedef struct opts {
     bl_cli_common common;
     bl_cli_model model_opts;
     const char *model, *method, *task, *seed, *out, *data, *set, *only;
-    const char *calib;
-    int64_t limit, calib_n, calib_seqlen, calib_seed;
+    bl_cli_calib calib;
+    int64_t limit;
     bool no_kl, many;
 } opts;
 static const bl_opt rows[] = {
@@ -29,14 +29,7 @@ static const bl_opt rows[] = {
      .doc = "cells to run, e.g. '*/rtn:*/piqa/*'"},
     {"set", BL_OPT_TEXT, .at = offsetof(opts, set), .repeat = true, .arg = "K=V",
      .doc = "an option in every method that has it, or a number of the spec"},
-    {"calib", BL_OPT_TEXT, .at = offsetof(opts, calib), .arg = "TEXT",
-     .doc = "text for methods that look at some, e.g. wikitext2:train; see: bitladder list texts"},
-    {"calib-n", BL_OPT_INT, .min = -1, .max = 1 << 24, .def.i = -1, .at = offsetof(opts, calib_n), .arg = "N",
-     .doc = "windows of it; -1: as the spec says, else 128"},
-    {"calib-seqlen", BL_OPT_INT, .min = -1, .max = 1 << 24, .def.i = -1, .at = offsetof(opts, calib_seqlen), .arg = "N",
-     .doc = "tokens of a window; -1: as the spec says; 0: the model's length, 2048 at most"},
-    {"calib-seed", BL_OPT_INT, .min = -1, .max = 9007199254740992.0, .def.i = -1, .at = offsetof(opts, calib_seed),
-     .arg = "N", .doc = "which windows; -1: as the spec says, else 0"},
+    BL_CALIB_ROWS(opts, calib),
     {"no-kl", BL_OPT_BOOL, .at = offsetof(opts, no_kl), .doc = "no divergence from the base"},
     {"many", BL_OPT_BOOL, .at = offsetof(opts, many), .doc = "more than 100,000 cells are meant"},
     BL_MODEL_ROWS(opts, model_opts),
@@ -57,10 +50,10 @@ static bl_status read_spec(const bl_program *p, const opts *o, const bl_args *ar
                          .device = m->device,
                          .tokenizer = m->tokenizer,
                          .limit = o->limit,
-                         .calib = o->calib,
-                         .calib_n = o->calib_n,
-                         .calib_seqlen = o->calib_seqlen,
-                         .calib_seed = o->calib_seed,
+                         .calib = o->calib.text,
+                         .calib_n = o->calib.n,
+                         .calib_seqlen = o->calib.seqlen,
+                         .calib_seed = o->calib.seed,
                          .threads = o->common.threads ? o->common.threads : -1,
                          .batch_tokens = m->batch_tokens ? m->batch_tokens : -1,
                          .batch_size = m->batch_size ? m->batch_size : -1,
@@ -106,9 +99,12 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
                       .program = "/proc/self/exe"};
     BL_TRY(bl_run_study(&s, &ro, exit_code, e));
     if (o->common.json) {
-        bl_text_add(&t, "{\"out\": ");
-        bl_json_put_str(&t, s.out, strlen(s.out));
-        bl_text_addf(&t, ", \"exit_code\": %d}\n", *exit_code);
+        bl_json_out j = {.t = &t};
+        bl_json_object(&j, NULL);
+        bl_json_add_str(&j, "out", s.out);
+        bl_json_add_int(&j, "exit_code", *exit_code);
+        bl_json_end(&j);
+        bl_text_add(&t, "\n");
         BL_TRY(bl_output(NULL, &t, e));
     }
 out:

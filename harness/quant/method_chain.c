@@ -188,19 +188,21 @@ out:
 bl_status bl_chain_json(const bl_method_chain *c, bl_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
+    bl_json_out o = {.t = out};
+    bl_text options = {0};
     if (c->n == 1) return bl_method_json(c->stage[0].method, c->stage[0].opts, out, e);
-    bl_text_add(out, "[");
+    bl_json_array(&o, NULL);
     for (int i = 0; i < c->n; i++) {
-        const bl_method *m = c->stage[i].method;
-        bl_text_add(out, i ? ",{" : "{");
-        bl_json_put_str(out, m->name, strlen(m->name));
-        bl_text_add(out, ":");
-        BL_TRY(bl_method_json(m, c->stage[i].opts, out, e));
-        bl_text_add(out, "}");
+        bl_text_free(&options);
+        BL_TRY(bl_method_json(c->stage[i].method, c->stage[i].opts, &options, e));
+        bl_json_object(&o, NULL);
+        bl_json_add_text(&o, c->stage[i].method->name, options.s);
+        bl_json_end(&o);
     }
-    bl_text_add(out, "]");
+    bl_json_end(&o);
     st = bl_text_check(out, e);
 out:
+    bl_text_free(&options);
     return st;
 }
 

@@ -39,17 +39,18 @@ static void event(const char *what, int64_t cell, const char *key, const char *t
                   double rate)
 {
     bl_text t = {0};
-    bl_text_addf(&t, "{\"event\": \"%s\"", what);
-    if (cell != NO_CELL) bl_text_addf(&t, ", \"cell\": %lld", (long long)cell);
-    if (text) {
-        bl_text_addf(&t, ", \"%s\": ", key);
-        bl_json_put_str(&t, text, strlen(text));
-    }
+    bl_json_out o = {.t = &t};
+    bl_json_object(&o, NULL);
+    bl_json_add_str(&o, "event", what);
+    if (cell != NO_CELL) bl_json_add_int(&o, "cell", cell);
+    if (text) bl_json_add_str(&o, key, text);
     if (all > 0) {
-        bl_text_addf(&t, ", \"done\": %lld, \"all\": %lld, \"rate\": ", (long long)done, (long long)all);
-        bl_json_put_real(&t, rate);
+        bl_json_add_int(&o, "done", done);
+        bl_json_add_int(&o, "all", all);
+        bl_json_add_real(&o, "rate", rate);
     }
-    bl_text_add(&t, "}\n");
+    bl_json_end(&o);
+    bl_text_add(&t, "\n");
     if (!t.failed) {
         for (size_t at = 0; at < t.n;) {
             ssize_t n = write(STDOUT_FILENO, t.s + at, t.n - at);

@@ -5,26 +5,39 @@
 
 /* ---- writing ---- */
 
-static void put_text(bl_text *t, const char *key, const char *value)
-{
-    bl_text_addf(t, "\"%s\": ", key);
-    bl_json_put_str(t, value, strlen(value));
-}
-
-static void put_hash(bl_text *t, bl_hash h)
+static void put_hash(bl_json_out *o, const char *key, bl_hash h)
 {
     char hex[33];
     bl_hash_hex(h, hex);
-    bl_text_addf(t, "\"%s\"", hex);
+    bl_json_add_str(o, key, hex);
 }
 
-static void put_named(bl_text *t, const bl_plan_cell *c)
+static void put_named(bl_json_out *o, const bl_plan_cell *c)
 {
-    put_text(t, "key", c->key);
-    bl_text_add(t, ", ");
-    put_text(t, "file", c->file);
-    bl_text_add(t, ", \"hash\": ");
-    put_hash(t, c->hash);
+    bl_json_add_str(o, "key", c->key);
+    bl_json_add_str(o, "file", c->file);
+    put_hash(o, "hash", c->hash);
+}
+
+static bl_status put_cell(const bl_plan *p, const bl_plan_cell *c, size_t task, bl_json_out *o, bl_err *e)
+{
+    bl_identity id;
+    bl_hash whole;
+    bl_status st = bl_plan_identity(p, c, &id, &whole, e);
+    if (st != BL_OK) return st;
+    bl_json_object(o, NULL);
+    bl_json_add_int(o, "task", (int64_t)task);
+    put_named(o, c);
+    bl_json_array(o, "ingredients");
+    for (int k = 0; k < BL_INGREDIENTS; k++) put_hash(o, NULL, id.of[k]);
+    bl_json_end(o);
+    if (c->base) {
+        bl_json_object(o, "base");
+        put_named(o, c->base);
+        bl_json_end(o);
+    }
+    bl_json_end(o);
+    return st;
 }
 
 /* The part of the study that these cells are: their model, method, seed and tasks. task [n]: of each cell, in `part`.
@@ -58,6 +71,8 @@ bl_status bl_job_print(const bl_plan *p, bl_plan_cell *const *cell, size_t n, bl
 {
     bl_status st = BL_OK;
     bl_spec part;
+    bl_text spec = {0};
+    bl_json_out o = {.t = t};
     bl_task_choice *choice = bl_new(n, sizeof *choice, e);
     size_t *task = bl_new(n, sizeof *task, e);
 
@@ -66,33 +81,20 @@ bl_status bl_job_print(const bl_plan *p, bl_plan_cell *const *cell, size_t n, bl
         goto out;
     }
     BL_TRY(part_of(p, cell, n, &part, choice, task, e));
-    bl_text_add(t, "{");
-    put_text(t, "name", p->model[cell[0]->model].name);
-    bl_text_addf(t, ", \"compares\": %s, \"log\": %d, \"spec\": ", p->compares ? "true" : "false", (int)log);
-    BL_TRY(bl_spec_print(&part, t, e));
-    bl_text_add(t, ", \"cells\": [");
-    for (size_t i = 0; i < n; i++) {
-        bl_identity id;
-        bl_hash whole;
-        BL_TRY(bl_plan_identity(p, cell[i], &id, &whole, e));
-        bl_text_addf(t, "%s\n{\"task\": %zu, ", i ? "," : "", task[i]);
-        put_named(t, cell[i]);
-        bl_text_add(t, ", \"ingredients\": [");
-        for (int k = 0; k < BL_INGREDIENTS; k++) {
-            bl_text_add(t, k ? ", " : "");
-            put_hash(t, id.of[k]);
-        }
-        bl_text_add(t, "]");
-        if (cell[i]->base) {
-            bl_text_add(t, ", \"base\": {");
-            put_named(t, cell[i]->base);
-            bl_text_add(t, "}");
-        }
-        bl_text_add(t, "}");
-    }
-    bl_text_add(t, "]}\n");
+    BL_TRY(bl_spec_print(&part, &spec, e));
+    bl_json_object(&o, NULL);
+    bl_json_add_str(&o, "name", p->model[cell[0]->model].name);
+    bl_json_add_bool(&o, "compares", p->compares);
+    bl_json_add_int(&o, "log", log);
+    bl_json_add_text(&o, "spec", spec.s);
+    bl_json_lines(&o, "cells");
+    for (size_t i = 0; i < n; i++) BL_TRY(put_cell(p, cell[i], task[i], &o, e));
+    bl_json_end(&o);
+    bl_json_end(&o);
+    bl_text_add(t, "\n");
     st = bl_text_check(t, e);
 out:
+    bl_text_free(&spec);
     bl_free(choice);
     bl_free(task);
     return st;
@@ -176,7 +178,7 @@ bl_status bl_job_parse(const bl_program *p, const char *text, size_t n, bl_job *
     }
     BL_TRY(get_text(doc, "name", j.arena, &name, e));
     j.name = name;
-    BL_TRY(bl_json_bool(bl_json_get(doc, "compares"), &j.compares, e));
+    BL_TRY(bl_json_get_bool(doc, "compares", &j.compares, e));
     BL_TRY(bl_json_get_int(doc, "log", &log, e));
     j.log = (bl_log_level)log;
     BL_TRY(bl_json_need(doc, "cells", &cells, e));

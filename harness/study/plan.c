@@ -480,48 +480,47 @@ void bl_plan_text(const bl_plan *p, bl_text *t)
         bl_text_addf(t, "warning: %s has %.1f GB free\n", p->spec->out, (double)p->disk_free / 1e9);
 }
 
-static void member(bl_text *t, const char *key, const char *value)
+static void cell_json(const bl_plan *p, const bl_plan_cell *c, bl_json_out *o)
 {
-    bl_text_addf(t, "\"%s\": ", key);
-    bl_json_put_str(t, value, strlen(value));
+    const bl_plan_variant *v = &p->variant[c->variant];
+    char hex[33];
+    bl_hash_hex(c->hash, hex);
+    bl_json_object(o, NULL);
+    bl_json_add_str(o, "key", c->key);
+    bl_json_add_str(o, "hash", hex);
+    bl_json_add_str(o, "file", c->file);
+    bl_json_add_str(o, "state", state_name[c->state]);
+    if (c->reason) bl_json_add_str(o, "reason", c->reason);
+    bl_json_add_int(o, "items", c->items);
+    bl_json_add_int(o, "tokens", c->tokens);
+    bl_json_add_int(o, "new_tokens", c->new_tokens);
+    bl_json_add_real(o, "seconds", c->seconds);
+    bl_json_add_real(o, "quantize_seconds", v->seconds);
+    bl_json_add_int(o, "packed_bytes", v->packed_bytes);
+    bl_json_add_int(o, "peak_bytes", c->peak_bytes);
+    bl_json_add_real(o, "bits_per_weight", v->bits);
+    bl_json_end(o);
 }
 
 bl_status bl_plan_json(const bl_plan *p, bl_text *t, bl_err *e)
 {
     bl_status st = BL_OK;
-    char hex[33];
-    bl_text_add(t, "{\"schema\": \"bitladder-plan\",\n\"spec\": ");
-    BL_TRY(bl_spec_print(p->spec, t, e));
-    bl_text_add(t, ",\n\"cells\": [");
-    for (size_t i = 0; i < p->n_cells; i++) {
-        const bl_plan_cell *c = &p->cell[i];
-        const bl_plan_variant *v = &p->variant[c->variant];
-        bl_hash_hex(c->hash, hex);
-        bl_text_add(t, i ? ",\n{" : "\n{");
-        member(t, "key", c->key);
-        bl_text_add(t, ", ");
-        member(t, "hash", hex);
-        bl_text_add(t, ", ");
-        member(t, "file", c->file);
-        bl_text_add(t, ", ");
-        member(t, "state", state_name[c->state]);
-        if (c->reason) {
-            bl_text_add(t, ", ");
-            member(t, "reason", c->reason);
-        }
-        bl_text_addf(t, ", \"items\": %lld, \"tokens\": %lld, \"new_tokens\": %lld, \"seconds\": ", (long long)c->items,
-                     (long long)c->tokens, (long long)c->new_tokens);
-        bl_json_put_real(t, c->seconds);
-        bl_text_addf(t, ", \"quantize_seconds\": ");
-        bl_json_put_real(t, v->seconds);
-        bl_text_addf(t, ", \"packed_bytes\": %lld, \"peak_bytes\": %lld, \"bits_per_weight\": ",
-                     (long long)v->packed_bytes, (long long)c->peak_bytes);
-        bl_json_put_real(t, v->bits);
-        bl_text_add(t, "}");
-    }
-    bl_text_addf(t, "],\n\"disk_free\": %llu, \"disk_need\": %llu}\n", (unsigned long long)p->disk_free,
-                 (unsigned long long)p->disk_need);
+    bl_text spec = {0};
+    bl_json_out o = {.t = t};
+
+    BL_TRY(bl_spec_print(p->spec, &spec, e));
+    bl_json_object(&o, NULL);
+    bl_json_add_str(&o, "schema", "bitladder-plan");
+    bl_json_add_text(&o, "spec", spec.s);
+    bl_json_lines(&o, "cells");
+    for (size_t i = 0; i < p->n_cells; i++) cell_json(p, &p->cell[i], &o);
+    bl_json_end(&o);
+    bl_json_add_int(&o, "disk_free", (int64_t)p->disk_free);
+    bl_json_add_int(&o, "disk_need", (int64_t)p->disk_need);
+    bl_json_end(&o);
+    bl_text_add(t, "\n");
     st = bl_text_check(t, e);
 out:
+    bl_text_free(&spec);
     return st;
 }

@@ -185,24 +185,22 @@ out:
 static bl_status task_options(const bl_task *t, const void *opts, bl_arena *a, const char **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text text = {0};
-    bl_text_add(&text, "{");
-    for (const bl_opt *o = t->opts; o && o->type != BL_OPT_END; o++) {
-        bl_text value = {0};
-        if (o != t->opts) bl_text_add(&text, ",");
-        bl_json_put_str(&text, o->name, strlen(o->name));
-        bl_text_add(&text, ":");
-        st = bl_opt_print(o, opts, &value);
-        if (o->type == BL_OPT_CHOICE || o->type == BL_OPT_TEXT) bl_json_put_str(&text, value.s ? value.s : "", value.n);
-        else bl_text_add(&text, value.s ? value.s : "null");
+    bl_text text = {0}, value = {0};
+    bl_json_out o = {.t = &text};
+    bl_json_object(&o, NULL);
+    for (const bl_opt *row = t->opts; row && row->type != BL_OPT_END; row++) {
         bl_text_free(&value);
-        if (st != BL_OK) goto out;
+        BL_TRY(bl_opt_print(row, opts, &value));
+        if (row->type == BL_OPT_CHOICE || row->type == BL_OPT_TEXT)
+            bl_json_add_str(&o, row->name, value.s ? value.s : "");
+        else bl_json_add_text(&o, row->name, value.s ? value.s : "null");
     }
-    bl_text_add(&text, "}");
+    bl_json_end(&o);
     BL_TRY(bl_text_check(&text, e));
     if (!(*out = bl_arena_str(a, text.s, text.n, e))) st = BL_E_NOMEM;
 out:
     bl_text_free(&text);
+    bl_text_free(&value);
     return st;
 }
 
@@ -658,62 +656,61 @@ void bl_spec_free(bl_spec *s)
 
 /* ---- printing ---- */
 
-static void texts(bl_text *t, const char *key, const char *const *v, size_t n)
+static void texts(bl_json_out *o, const char *key, const char *const *v, size_t n)
 {
-    bl_text_addf(t, "  \"%s\": [", key);
-    for (size_t i = 0; i < n; i++) {
-        if (i) bl_text_add(t, ", ");
-        bl_json_put_str(t, v[i], strlen(v[i]));
+    bl_json_array(o, key);
+    for (size_t i = 0; i < n; i++) bl_json_add_str(o, NULL, v[i]);
+    bl_json_end(o);
+}
+
+static void print_task(bl_json_out *o, const bl_task_choice *t)
+{
+    if (strcmp(t->options, "{}") == 0) {
+        bl_json_add_str(o, NULL, t->name);
+        return;
     }
-    bl_text_add(t, "],\n");
+    bl_json_object(o, NULL);
+    bl_json_add_text(o, t->name, t->options);
+    bl_json_end(o);
 }
 
 bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
 {
-    bl_text_add(t, "{\n");
-    texts(t, "models", s->model, s->n_models);
-    bl_text_add(t, "  \"methods\": [");
-    for (size_t i = 0; i < s->n_methods; i++) {
-        if (i) bl_text_add(t, ", ");
-        bl_json_put_str(t, s->method[i].text, strlen(s->method[i].text));
-    }
-    bl_text_add(t, "],\n  \"tasks\": [");
-    for (size_t i = 0; i < s->n_tasks; i++) {
-        if (i) bl_text_add(t, ", ");
-        if (strcmp(s->task[i].options, "{}") == 0) bl_json_put_str(t, s->task[i].name, strlen(s->task[i].name));
-        else {
-            bl_text_add(t, "{");
-            bl_json_put_str(t, s->task[i].name, strlen(s->task[i].name));
-            bl_text_addf(t, ": %s}", s->task[i].options);
-        }
-    }
-    bl_text_add(t, "],\n  \"seeds\": [");
-    for (size_t i = 0; i < s->n_seeds; i++) bl_text_addf(t, "%s%llu", i ? ", " : "", (unsigned long long)s->seed[i]);
-    bl_text_add(t, "],\n");
-    texts(t, "data", s->data.dir, s->data.n);
+    bl_json_out o = {.t = t};
+    bl_json_object(&o, NULL);
+    texts(&o, "models", s->model, s->n_models);
+    bl_json_array(&o, "methods");
+    for (size_t i = 0; i < s->n_methods; i++) bl_json_add_str(&o, NULL, s->method[i].text);
+    bl_json_end(&o);
+    bl_json_array(&o, "tasks");
+    for (size_t i = 0; i < s->n_tasks; i++) print_task(&o, &s->task[i]);
+    bl_json_end(&o);
+    bl_json_array(&o, "seeds");
+    for (size_t i = 0; i < s->n_seeds; i++) bl_json_add_int(&o, NULL, (int64_t)s->seed[i]);
+    bl_json_end(&o);
+    texts(&o, "data", s->data.dir, s->data.n);
     if (s->calib.data) {
-        bl_text_add(t, "  \"calib\": {\"data\": ");
-        bl_json_put_str(t, s->calib.data, strlen(s->calib.data));
-        bl_text_addf(t, ", \"n\": %lld, \"seqlen\": %lld, \"seed\": %lld},\n", (long long)s->calib.n,
-                     (long long)s->calib.seqlen, (long long)s->calib.seed);
+        bl_json_object(&o, "calib");
+        bl_json_add_str(&o, "data", s->calib.data);
+        bl_json_add_int(&o, "n", s->calib.n);
+        bl_json_add_int(&o, "seqlen", s->calib.seqlen);
+        bl_json_add_int(&o, "seed", s->calib.seed);
+        bl_json_end(&o);
     }
-    struct {
-        const char *key, *value;
-    } lines[] = {{"out", s->out}, {"tokenizer", s->tokenizer}, {"device", s->device}};
-    for (size_t i = 0; i < BL_COUNT(lines); i++)
-        if (lines[i].value) {
-            bl_text_addf(t, "  \"%s\": ", lines[i].key);
-            bl_json_put_str(t, lines[i].value, strlen(lines[i].value));
-            bl_text_add(t, ",\n");
-        }
-    bl_text_addf(t,
-                 "  \"limit\": %lld, \"threads\": %lld, \"batch_tokens\": %lld, \"batch_size\": %lld, "
-                 "\"mem_limit\": %lld,\n",
-                 (long long)s->limit, (long long)s->threads, (long long)s->batch_tokens, (long long)s->batch_size,
-                 (long long)s->mem_limit);
-    bl_text_addf(t, "  \"stream\": %s, \"no_bos\": %s, \"kernel_ref\": %s, \"kl\": %s, \"allow_nonfinite\": %s\n}\n",
-                 s->stream ? "true" : "false", s->no_bos ? "true" : "false", s->kernel_ref ? "true" : "false",
-                 s->no_kl ? "false" : "true", s->allow_nonfinite ? "true" : "false");
+    if (s->out) bl_json_add_str(&o, "out", s->out);
+    if (s->tokenizer) bl_json_add_str(&o, "tokenizer", s->tokenizer);
+    if (s->device) bl_json_add_str(&o, "device", s->device);
+    bl_json_add_int(&o, "limit", s->limit);
+    bl_json_add_int(&o, "threads", s->threads);
+    bl_json_add_int(&o, "batch_tokens", s->batch_tokens);
+    bl_json_add_int(&o, "batch_size", s->batch_size);
+    bl_json_add_int(&o, "mem_limit", s->mem_limit);
+    bl_json_add_bool(&o, "stream", s->stream);
+    bl_json_add_bool(&o, "no_bos", s->no_bos);
+    bl_json_add_bool(&o, "kernel_ref", s->kernel_ref);
+    bl_json_add_bool(&o, "kl", !s->no_kl);
+    bl_json_add_bool(&o, "allow_nonfinite", s->allow_nonfinite);
+    bl_json_end(&o);
     return bl_text_check(t, e);
 }
 

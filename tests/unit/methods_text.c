@@ -320,9 +320,9 @@ static void options_of_a_chain_are_recorded_by_stage(void **state)
     bl_text t = {0};
     assert_ok(bl_chain_parse(toys, "turn+flag+pack:w3pc", &c, &e));
     assert_ok(bl_chain_json(&c, &t, &e));
-    assert_string_equal(t.s,
-                        "[{\"turn\":{\"flag\":true,\"alpha\":0.5,\"note\":null}},{\"pack\":{\"wbits\":3,\"group\":-1,"
-                        "\"abits\":0,\"symmetric\":false,\"flag\":false}}]");
+    assert_string_equal(
+        t.s, "[{\"turn\": {\"flag\":true,\"alpha\":0.5,\"note\":null}}, {\"pack\": {\"wbits\":3,\"group\":-1,"
+             "\"abits\":0,\"symmetric\":false,\"flag\":false}}]");
     bl_text_free(&t);
     bl_chain_free(&c);
 }
