@@ -112,7 +112,7 @@ static void shape_json(const bl_config *c, bl_text *t)
                 {"weights", bl_config_params(c)},
                 {"linear_weights", bl_config_linear_params(c)}};
     for (size_t i = 0; i < BL_COUNT(ints); i++) bl_text_addf(t, ", \"%s\": %lld", ints[i].key, (long long)ints[i].v);
-    bl_text_addf(t, ", \"arch\": \"%s\", \"optional\": \"", c->arch->name);
+    bl_text_addf(t, ", \"arch\": \"%s\", \"biases_and_norms\": \"", c->arch->name);
     extras(c, t);
     bl_text_addf(t, "\", \"rope_scaling\": \"%s\", \"tied\": %s, \"rope_theta\": ", bl_rope_names[c->rope],
                  c->tied ? "true" : "false");

@@ -82,10 +82,14 @@ static void shapes_have_the_parameters_they_are_named_after(void **state)
         int64_t params;
     } rows[] = {
         /* as published for each model */
-        {"synth:llama3-8b", 8030261248},   {"synth:llama3-70b", 70553706496}, {"synth:llama3.1-405b", 405853388800},
-        {"synth:llama2-7b", 6738415616},   {"synth:llama2-13b", 13015864320}, {"synth:llama2-70b", 68976648192},
-        {"synth:llama3.2-1b", 1235814400}, {"synth:llama3.2-3b", 3212749824}, {"synth:tinyllama-1.1b", 1100048384},
-        {"synth:smollm2-135m", 134515008}, {"synth:smollm2-360m", 361821120}, {"synth:smollm2-1.7b", 1711376384},
+        {"synth:llama3-8b", 8030261248},       {"synth:llama3-70b", 70553706496},
+        {"synth:llama3.1-405b", 405853388800}, {"synth:llama2-7b", 6738415616},
+        {"synth:llama2-13b", 13015864320},     {"synth:llama2-70b", 68976648192},
+        {"synth:llama3.2-1b", 1235814400},     {"synth:llama3.2-3b", 3212749824},
+        {"synth:tinyllama-1.1b", 1100048384},  {"synth:smollm2-135m", 134515008},
+        {"synth:smollm2-360m", 361821120},     {"synth:smollm2-1.7b", 1711376384},
+        {"synth:mistral-7b-v0.1", 7241732096}, {"synth:mistral-7b-v0.3", 7248023552},
+        {"synth:qwen2.5-0.5b", 494032768},     {"synth:qwen3-0.6b", 596049920},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_checkpoint *c = open_model(rows[i].name);
@@ -94,6 +98,45 @@ static void shapes_have_the_parameters_they_are_named_after(void **state)
                      (long long)bl_config_params(bl_checkpoint_config(c)), (long long)rows[i].params);
         assert_int_equal(bl_checkpoint_bytes(c), 2 * (uint64_t)rows[i].params);
         assert_string_equal(bl_checkpoint_name(c), rows[i].name);
+        bl_checkpoint_close(c);
+    }
+}
+
+/* Biases are as random as weights, norms are 1, and every architecture loads. */
+static void every_architecture_has_a_small_shape(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model, *arch;
+        bl_role role; /* that the others lack */
+        int64_t n;
+        int64_t window;
+    } rows[] = {{"synth:tiny", "llama", BL_N_ROLES, 0, 0},
+                {"synth:tiny-biases", "llama", BL_ROLE_DOWN_BIAS, 64, 0},
+                {"synth:tiny-mistral", "mistral", BL_N_ROLES, 0, 256},
+                {"synth:tiny-qwen2", "qwen2", BL_ROLE_K_BIAS, 32, 0},
+                {"synth:tiny-qwen3", "qwen3", BL_ROLE_K_NORM, 32, 0}};
+    bl_err e = {0};
+    const bl_arch *a;
+    for (size_t i = 0; (a = bl_arch_at(i)); i++) {
+        size_t k = 0;
+        while (k < BL_COUNT(rows) && strcmp(rows[k].arch, a->name)) k++;
+        if (k == BL_COUNT(rows)) fail_msg("no small shape of a %s", a->name);
+    }
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_checkpoint *c = open_model(rows[i].model);
+        float w[64];
+        assert_string_equal(bl_checkpoint_config(c)->arch->name, rows[i].arch);
+        assert_int_equal(bl_checkpoint_config(c)->window, rows[i].window);
+        assert_ok(bl_config_check(bl_checkpoint_config(c), rows[i].model, &e));
+        if (rows[i].role < BL_N_ROLES) {
+            const bl_stored *t = bl_checkpoint_param(c, rows[i].role, 1);
+            assert_non_null(t);
+            assert_int_equal(t->shape.in, rows[i].n);
+            assert_ok(bl_checkpoint_dense(c, t, 0, 1, w, &e));
+            for (int64_t k = 1; k < rows[i].n; k++)
+                assert_true(bl_roles[rows[i].role].kind == BL_KIND_NORM ? w[k] == 1 : w[k] != w[0]);
+        }
         bl_checkpoint_close(c);
     }
 }
@@ -165,6 +208,7 @@ int main(void)
         cmocka_unit_test(weights_have_the_spread_of_a_trained_model),
         cmocka_unit_test(a_few_weights_are_the_ones_they_always_were),
         cmocka_unit_test(shapes_have_the_parameters_they_are_named_after),
+        cmocka_unit_test(every_architecture_has_a_small_shape),
         cmocka_unit_test(names_and_fingerprints_tell_shapes_and_types_apart),
         cmocka_unit_test(opening_and_reading_a_large_one_costs_little_memory),
         cmocka_unit_test(a_load_makes_each_weight_once),

@@ -1,5 +1,6 @@
 /* Dtypes, halves, geometry, bit layout, fits and tables, by examples that can be checked on paper. */
 #include "test.h"
+#include "data/formats_low.h"
 #include "kernels/format.h"
 #include "kernels/ops.h"
 #include <math.h>
@@ -175,6 +176,9 @@ static void bits_per_weight_are_the_published_ones(void **state)
         {"q4_k", 0, BL_ZERO_NONE, false, BL_F32, 4.5},
         {"q6_k", 0, BL_ZERO_NONE, false, BL_F32, 6.5625},
         {"iq1_s", 0, BL_ZERO_NONE, false, BL_F32, 1.5625},
+        {"nvfp4", 0, BL_ZERO_NONE, false, BL_F32, 4.5},
+        {"q1_0", 0, BL_ZERO_NONE, false, BL_F32, 1.125},
+        {"q2_0", 0, BL_ZERO_NONE, false, BL_F32, 2.25},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_shape g = {.out = 4096,
@@ -572,6 +576,34 @@ static void q8_0_by_hand(void **state)
     assert_memory_equal(y, w, sizeof w);
 }
 
+static void assert_block(const char *name, const uint8_t *bytes, const float *want, int64_t n)
+{
+    const bl_format *f = bl_format_find(name);
+    float y[128];
+    assert_non_null(f);
+    f->unpack(f, &(bl_shape){.out = 1, .in = n}, (const void *const[]){bytes}, 0, 0, n, y);
+    for (int64_t i = 0; i < n; i++)
+        if (y[i] != want[i]) fail_msg("%s: weight %lld is %.9g, wanted %.9g", name, (long long)i, y[i], want[i]);
+}
+
+static void blocks_of_few_bits_are_read_as_ggml_reads_them(void **state)
+{
+    (void)state;
+    assert_ptr_equal(bl_format_ggml(40), bl_format_find("nvfp4"));
+    assert_ptr_equal(bl_format_ggml(41), bl_format_find("q1_0"));
+    assert_ptr_equal(bl_format_ggml(42), bl_format_find("q2_0"));
+    assert_block("nvfp4", nvfp4_bytes, nvfp4_values, BL_COUNT(nvfp4_values));
+    assert_block("q1_0", q1_0_bytes, q1_0_values, BL_COUNT(q1_0_values));
+    assert_block("q2_0", q2_0_bytes, q2_0_values, BL_COUNT(q2_0_values));
+    for (int s = 0; s < 256; s++) {
+        uint8_t block[36] = {(uint8_t)s, 0, 0, 0, 2};
+        const bl_format *f = bl_format_find("nvfp4");
+        float y[64];
+        f->unpack(f, &(bl_shape){.out = 1, .in = 64}, (const void *const[]){block}, 0, 0, 64, y);
+        if (y[0] != nvfp4_scales[s]) fail_msg("scale %d is %.9g, wanted %.9g", s, y[0], nvfp4_scales[s]);
+    }
+}
+
 /* ---- weights ---- */
 static uint64_t handed_out;
 static bl_status give(bl_backend *be, uint64_t bytes, bl_buffer **out, bl_err *err)
@@ -650,6 +682,7 @@ int main(void)
         cmocka_unit_test(tables_reproduce_their_own_values),
         cmocka_unit_test(groups_of_zeros_stay_zero_when_scales_are_quantized),
         cmocka_unit_test(q8_0_by_hand),
+        cmocka_unit_test(blocks_of_few_bits_are_read_as_ggml_reads_them),
         cmocka_unit_test(parts_of_a_weight_are_aligned_and_readable_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
