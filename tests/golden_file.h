@@ -1,11 +1,13 @@
 /* golden_file.h - tensors of a safetensors file by name, for tests that compare with recorded numbers.
  *
  *     golden g;
- *     golden_open(&g, test_path("BITLADDER_GOLDEN", "formats/gguf.safetensors"));      // fails the test with a
- * sentence int ndim; int64_t dim[8]; const float *w = golden_get(&g, "edge.weight", "F32", &ndim, dim); // NULL when
- * there is no such tensor const float *v = golden_need(&g, "table.nf4", "F32", 16);                        // fails the
- * test unless it has 16 elements const char  *s = golden_note(&g, "note");                                        // of
- * __metadata__; NULL golden_close(&g);
+ *     golden_open(&g, golden_path("formats/gguf.safetensors"));        // fails the test with a sentence
+ *     int ndim;
+ *     int64_t dim[8];
+ *     const float *w = golden_get(&g, "edge.weight", "F32", &ndim, dim);      // NULL: there is no such tensor
+ *     const float *v = golden_need(&g, "table.nf4", "F32", 16);               // fails unless it has 16 elements
+ *     const char *s = golden_note(&g, "note");                                // of __metadata__; NULL
+ *     golden_close(&g);
  *
  * A minimal reader for files that the tests trust; the program has its own, which trusts nothing.
  */
@@ -20,6 +22,15 @@ typedef struct golden {
     bl_json *header;
     const uint8_t *data;
 } golden;
+
+/* BITLADDER_GOLDEN/tail where that is set, else the small part of it in tests/data/golden (see its README). */
+static inline const char *golden_path(const char *tail)
+{
+    static char path[8200];
+    if (getenv("BITLADDER_GOLDEN")) return test_path("BITLADDER_GOLDEN", tail);
+    snprintf(path, sizeof path, "%s/tests/data/golden/%s", BL_SOURCE_DIR, tail);
+    return path;
+}
 
 static inline void golden_close(golden *g)
 {

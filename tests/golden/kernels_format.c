@@ -67,17 +67,20 @@ static const char *key(const char *fmt, ...)
 }
 
 /* ---- bitsandbytes ---- */
-static const char *const weights[] = {"edge", "gauss", "heavy", "ragged", "real_k", "real_up"};
+static const char *const weights[] = {"edge", "ragged", "gauss", "heavy", "real_k", "real_up"};
+static size_t n_weights(void)
+{
+    return getenv("BITLADDER_GOLDEN") ? BL_COUNT(weights) : 2;
+} /* the first are always there */
 
 /* Its blocks run over the flattened weight, so the weight is taken as one long row. */
 static void four_bit_codes_equal_bitsandbytes(void **state)
 {
     (void)state;
-    BL_NEEDS("BITLADDER_GOLDEN");
     static const char *const types[] = {"nf4", "fp4"}, *const blocks[] = {"64", "128", "dq"};
     golden g;
-    golden_open(&g, test_path("BITLADDER_GOLDEN", "formats/bitsandbytes.safetensors"));
-    for (size_t w = 0; w < BL_COUNT(weights); w++)
+    golden_open(&g, golden_path("formats/bitsandbytes.safetensors"));
+    for (size_t w = 0; w < n_weights(); w++)
         for (int t = 0; t < 2; t++)
             for (int b = 0; b < 3; b++) {
                 int ndim;
@@ -119,10 +122,9 @@ static void four_bit_codes_equal_bitsandbytes(void **state)
 static void dynamic_blocks_equal_bitsandbytes(void **state)
 {
     (void)state;
-    BL_NEEDS("BITLADDER_GOLDEN");
     golden g;
-    golden_open(&g, test_path("BITLADDER_GOLDEN", "formats/bitsandbytes.safetensors"));
-    for (size_t w = 0; w < BL_COUNT(weights); w++) {
+    golden_open(&g, golden_path("formats/bitsandbytes.safetensors"));
+    for (size_t w = 0; w < n_weights(); w++) {
         int ndim;
         int64_t dim[8];
         const float *x = golden_get(&g, key("%s.weight", weights[w]), "F32", &ndim, dim);
@@ -144,9 +146,8 @@ static void dynamic_blocks_equal_bitsandbytes(void **state)
 static void tables_equal_bitsandbytes(void **state)
 {
     (void)state;
-    BL_NEEDS("BITLADDER_GOLDEN");
     golden g;
-    golden_open(&g, test_path("BITLADDER_GOLDEN", "formats/bitsandbytes.safetensors"));
+    golden_open(&g, golden_path("formats/bitsandbytes.safetensors"));
     assert_near("nf4", bl_format_find("nf4")->table, golden_need(&g, "table.nf4", "F32", 16), 16, 0);
     assert_near("fp4", bl_format_find("fp4")->table, golden_need(&g, "table.fp4", "F32", 16), 16, 0);
     assert_near("dyn8", bl_format_find("dyn8")->table, golden_need(&g, "table.dynamic_signed", "F32", 256), 256, 0);
@@ -160,7 +161,7 @@ static int compare_blocks(const char *file, const char *tail, bool decoded, bool
 {
     golden g;
     int done = 0;
-    golden_open(&g, test_path("BITLADDER_GOLDEN", file));
+    golden_open(&g, golden_path(file));
     for (const bl_json *t = bl_json_first(g.header); t; t = bl_json_next(t)) {
         char name[64], type[16], rest[32];
         int ndim;
@@ -210,16 +211,15 @@ static int compare_blocks(const char *file, const char *tail, bool decoded, bool
 static void gguf_blocks_decode_and_encode_as_gguf_does(void **state)
 {
     (void)state;
-    BL_NEEDS("BITLADDER_GOLDEN");
-    assert_int_equal(compare_blocks("formats/gguf.safetensors", "bytes", true, true), 6 * 7 + 17);
+    assert_int_equal(compare_blocks("formats/gguf.safetensors", "bytes", true, true),
+                     (getenv("BITLADDER_GOLDEN") ? 6 * 7 : 7) + 17);
 }
 
 static void blocks_quantized_by_ggml_decode_with_the_recorded_error(void **state)
 {
     (void)state;
-    BL_NEEDS("BITLADDER_GOLDEN");
-    assert_true(compare_blocks("ptq/ggml.safetensors", "plain", false, true) >= 30);
-    assert_true(compare_blocks("ptq/ggml.safetensors", "imatrix", false, false) >= 30);
+    assert_true(compare_blocks("ptq/ggml.safetensors", "plain", false, true) >= 15);
+    assert_true(compare_blocks("ptq/ggml.safetensors", "imatrix", false, false) >= 15);
 }
 
 /* ---- round to nearest ---- */
@@ -338,11 +338,10 @@ static void compare_rtn(const golden *g, const char *weight, size_t lib, size_t 
 static void rtn_codes_equal_those_of_four_libraries(void **state)
 {
     (void)state;
-    BL_NEEDS("BITLADDER_GOLDEN");
-    static const char *const names[] = {"tiny", "smol", "edge"};
+    static const char *const names[] = {"edge", "tiny", "smol"};
     golden g;
-    golden_open(&g, test_path("BITLADDER_GOLDEN", "ptq/rtn.safetensors"));
-    for (size_t w = 0; w < BL_COUNT(names); w++)
+    golden_open(&g, golden_path("ptq/rtn.safetensors"));
+    for (size_t w = 0; w < (getenv("BITLADDER_GOLDEN") ? BL_COUNT(names) : 1); w++)
         for (size_t l = 0; l < BL_COUNT(libraries); l++)
             for (size_t s = 0; s < BL_COUNT(settings); s++)
                 if (libraries[l].symmetric == settings[s].symmetric) compare_rtn(&g, names[w], l, s);
