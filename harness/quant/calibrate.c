@@ -9,6 +9,27 @@
 #include <string.h>
 
 /* ---- windows ---- */
+enum { SEQLEN = 2048 }; /* as nearly all published calibration sets have it */
+
+bl_status bl_calib_for(const bl_calib_choice *c, const char *method, const bl_checkpoint *model, bl_calib_choice *out,
+                       bl_err *e)
+{
+    int64_t reach = bl_config_reach(bl_checkpoint_config(model));
+    if (!c->data)
+        return bl_fail(e, BL_E_CONFIG,
+                       "method %s looks at calibration text; give --calib NAME, e.g. wikitext2:train; see: bitladder "
+                       "list texts",
+                       method);
+    if (c->seqlen > reach)
+        return bl_fail(e, BL_E_CONFIG,
+                       "%s: calibration windows of %lld tokens are longer than the model's %lld positions; give "
+                       "--calib-seqlen",
+                       bl_checkpoint_name(model), (long long)c->seqlen, (long long)reach);
+    *out = *c;
+    if (c->seqlen == 0) out->seqlen = BL_MIN(reach, SEQLEN);
+    return BL_OK;
+}
+
 bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, const bl_tokenizer *t, bl_arena *a,
                         bl_calib_windows *out, bl_err *e)
 {

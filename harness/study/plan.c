@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MANY_CELLS = 100000, CALIB_SEQLEN = 2048 };
+enum { MANY_CELLS = 100000 };
 
 /* ---- parts ---- */
 
@@ -105,32 +105,13 @@ static bl_status open_calibration(bl_plan *p, bl_err *e)
     for (size_t k = 0; k < s->n_methods && !who; k++)
         if (bl_chain_needs(&s->method[k]) != BL_NEED_NOTHING) who = s->method[k].text;
     if (!who) return BL_OK;
-    if (!s->calib.data)
-        return bl_fail(e, BL_E_CONFIG,
-                       "method %s looks at calibration text; give --calib NAME, e.g. wikitext2:train; see: bitladder "
-                       "list texts",
-                       who);
+    for (size_t m = 0; m < s->n_models; m++)
+        BL_TRY(bl_calib_for(&s->calib, who, p->model[m].ckpt, &p->model[m].calib, e));
     BL_TRY(bl_source_for_calibration(s->calib.data, &source, e));
     BL_TRY(bl_arena_new(&a, e));
     st = source->load(&s->data, a, &text, e);
-    if (st != BL_OK) {
-        bl_within(e, "calibration text %s", source->id);
-        goto out;
-    }
+    if (st != BL_OK) bl_within(e, "calibration text %s", source->id);
     p->calib_bytes = text.hash;
-    for (size_t m = 0; m < s->n_models; m++) {
-        int64_t longest = bl_config_reach(bl_checkpoint_config(p->model[m].ckpt));
-        bl_calib_choice *c = &p->model[m].calib;
-        *c = s->calib;
-        if (c->seqlen == 0) c->seqlen = BL_MIN(longest, CALIB_SEQLEN);
-        if (c->seqlen > longest) {
-            st = bl_fail(e, BL_E_CONFIG,
-                         "%s: calibration windows of %lld tokens are longer than the model's %lld positions; give "
-                         "--calib-seqlen",
-                         p->model[m].name, (long long)c->seqlen, (long long)longest);
-            goto out;
-        }
-    }
 out:
     bl_arena_free(a);
     return st;

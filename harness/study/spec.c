@@ -729,6 +729,8 @@ const char *bl_spec_example(void)
            "  \"tasks\":   [\"primer:gptq2048\", \"primer_choice\"],\n"
            "\n"
            "  \"seeds\":   [0],\n"
+           "  // for methods that look at text; see: bitladder list texts\n"
+           "  // \"calib\": {\"data\": \"wikitext2:train\", \"n\": 128, \"seqlen\": 2048, \"seed\": 0},\n"
            "  \"limit\":   0,          // first N items of each task; 0: all. Limited rows are marked\n"
            "  \"kl\":      true,       // KL divergence, top-1 agreement and flips against the base cell\n"
            "  \"data\":    [],         // where data sets are, before BITLADDER_DATA\n"
