@@ -47,7 +47,6 @@ typedef struct group {
     float *host_logits;
     int32_t *ids, *start, *past, *slot;
     int64_t *want; /* of a batch */
-    int32_t eos[2];
 } group;
 
 /* ---- stops and text ---- */
@@ -144,6 +143,8 @@ static double margin(const float *x, int64_t vocab, int32_t top)
     return x[top] - second;
 }
 
+static bool ends(const group *g, int32_t id) { return g->t ? bl_tokenizer_ends(g->t, id) : id == g->m->config.eos; }
+
 /* Tokens for the n sequences of `active`, whose final hidden states lie in g->hidden. */
 static bl_status pick(group *g, const int32_t *active, int32_t n, bl_err *e)
 {
@@ -186,7 +187,7 @@ static bl_status pick(group *g, const int32_t *active, int32_t n, bl_err *e)
         seq *q = &g->seq[active[i]];
         if (g->margins) q->out->margin[q->out->n] = margin(g->host_logits + i * vocab, vocab, g->host_picked[i]);
         q->next = g->host_picked[i];
-        if (!q->req->ignore_end && (q->next == g->eos[0] || q->next == g->eos[1])) {
+        if (!q->req->ignore_end && ends(g, q->next)) {
             q->done = true;
             continue;
         }
@@ -393,8 +394,7 @@ bl_status bl_generate(bl_model *m, const bl_tokenizer *t, const bl_gen_request *
         for (k = 1; !none && k < most && i + k < n && new_tokens(m, &req[i + k]) > 0 &&
                     rows_of(m, req + i, k + 1) <= max_rows;)
             k++;
-        g = (group){
-            .m = m, .t = t, .a = a, .margins = margins, .eos = {t ? bl_tokenizer_eos(t) : -1, (int32_t)m->config.eos}};
+        g = (group){.m = m, .t = t, .a = a, .margins = margins};
         BL_TRY(new_group(&g, req + i, (int32_t)k, out + i, e));
         if (none) out[i].hit_limit = true;
         else BL_TRY(decode(&g, req + i, e));

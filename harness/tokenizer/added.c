@@ -1,7 +1,31 @@
 /* added.c - added tokens inside text: a trie, and what counts as a blank or a word beside them. */
 #include "tokenizer_impl.h"
+#include "kernels/base/json.h"
 #include <string.h>
 #include <utf8proc.h>
+
+static bl_status flag(const bl_json *v, const char *key, bool otherwise, bool *out, bl_err *e)
+{
+    const bl_json *f = bl_json_get(v, key);
+    *out = otherwise;
+    return f && bl_json_kind(f) != BL_JSON_NULL ? bl_json_bool(f, out, e) : BL_OK;
+}
+
+bl_status tok_added_read(const bl_json *v, tok_added *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    tok_added a = {.id = -1};
+    BL_TRY(bl_json_get_str(v, "content", &a.text, e));
+    BL_TRY(flag(v, "special", false, &a.special, e));
+    BL_TRY(flag(v, "normalized", !a.special, &a.normalized, e));
+    BL_TRY(flag(v, "lstrip", false, &a.lstrip, e));
+    BL_TRY(flag(v, "rstrip", false, &a.rstrip, e));
+    BL_TRY(flag(v, "single_word", false, &a.single_word, e));
+    a.n = strlen(a.text);
+    *out = a;
+out:
+    return st;
+}
 
 bl_status tok_trie_add(tok_trie *t, const char *s, size_t n, int32_t value, bl_err *e)
 {

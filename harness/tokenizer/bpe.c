@@ -6,7 +6,6 @@
  * bytes it covers differ. n log n.
  */
 #include "tokenizer_impl.h"
-#include <math.h>
 #include <string.h>
 
 typedef struct sym {
@@ -237,30 +236,4 @@ bl_status bpe_encode(const bl_tokenizer *t, const char *s, size_t n, bpe_work *w
     }
 out:
     return st;
-}
-
-/* ---- scores -------------------------------------------------------------------------------------- */
-
-/* A float's bits, made to sort as the float does, turned around: best first. -0 and 0 are one score. */
-static uint32_t order_of(float score)
-{
-    uint32_t bits;
-    score += 0.0f;
-    memcpy(&bits, &score, sizeof bits);
-    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-    return ~bits;
-}
-
-bl_status tok_order_by_score(bl_tokenizer *t, const char *file, bl_err *e)
-{
-    if (!(t->order = bl_new(t->vocab.n, sizeof *t->order, e))) return BL_E_NOMEM;
-    for (size_t id = 0; id < t->vocab.n; id++) {
-        const tok_entry *v = &t->vocab.entry[id];
-        if (isnan(v->score))
-            return bl_fail(e, BL_E_FORMAT, "%s: the score of token %zu '%.*s' is not a number", file, id,
-                           (int)BL_MIN(v->n, 60u), t->vocab.text + v->at);
-        t->order[id] = v->type == TOK_NORMAL || v->type == TOK_USER || v->type == TOK_UNUSED ? order_of(v->score)
-                                                                                             : UINT32_MAX;
-    }
-    return BL_OK;
 }

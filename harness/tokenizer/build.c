@@ -1,7 +1,6 @@
-/* build.c - opening a tokenizer: the right reader, then what all kinds have in common. */
+/* build.c - the parts of a tokenizer put together, as the readers find them; then what all kinds have in common. */
 #include "tokenizer_impl.h"
-#include "kernels/base/fs.h"
-#include <inttypes.h>
+#include "kernels/base/utf8.h"
 #include <string.h>
 
 bl_status tok_new(bl_tokenizer **out, bl_err *e)
@@ -36,6 +35,7 @@ void bl_tokenizer_close(bl_tokenizer *t)
     bl_free(t->bytes);
     bl_free(t->bytes_at);
     bl_free(t->special);
+    bl_free(t->end);
     bl_arena_free(t->arena);
     bl_free(t);
 }
@@ -109,39 +109,21 @@ out:
     return st;
 }
 
-/* ---- the last touches ----------------------------------------------------------------------------- */
-
-uint32_t tok_byte_letter(uint8_t b)
+bl_status tok_make_control(bl_tokenizer *t, int32_t id, bl_err *e)
 {
-    bool printable = (b >= '!' && b <= '~') || (b >= 0xA1 && b != 0xAD);
-    if (printable) return b;
-    return b <= 32     ? 256u + b
-           : b <= 0xA0 ? 256u + 33 + (b - 127u)
-                       : 256u + 67; /* the 68 others, in order, from U+0100 */
-}
-
-int tok_letter_byte(uint32_t c)
-{
-    if (c < 256) return tok_byte_letter((uint8_t)c) == c ? (int)c : -1;
-    c -= 256;
-    return c <= 32 ? (int)c : c <= 66 ? (int)(127 + c - 33) : c == 67 ? 0xAD : -1;
-}
-
-bool tok_letters(const char *s, size_t n, bl_text *out)
-{
-    size_t before = out->n;
-    for (size_t i = 0; i < n;) {
-        int k = tok_utf8(s + i, n - i), byte = k > 0 ? tok_letter_byte(tok_get_utf8(s + i, k)) : -1;
-        if (byte < 0) {
-            out->n = before;
-            if (out->s) out->s[before] = 0;
-            return false;
+    tok_entry *v = &t->vocab.entry[id];
+    if (v->type == TOK_CONTROL || v->type == TOK_UNKNOWN) return BL_OK;
+    v->type = TOK_CONTROL;
+    for (size_t i = 0; i < t->n_added; i++)
+        if (t->added[i].id == id) {
+            t->added[i].special = true;
+            return BL_OK;
         }
-        bl_text_addn(out, (char[]){(char)byte}, 1);
-        i += (size_t)k;
-    }
-    return true;
+    return tok_add_added(t, &(tok_added){.id = id, .text = tok_vocab_text(&t->vocab, id), .n = v->n, .special = true},
+                         e);
 }
+
+/* ---- the last touches ----------------------------------------------------------------------------- */
 
 static void find_bytes(bl_tokenizer *t)
 {
@@ -222,14 +204,12 @@ static bl_status make_tries(bl_tokenizer *t, const char *file, bl_err *e)
     tok_text norm = {0}, spare = {0};
     for (size_t i = 0; i < t->n_added; i++) {
         tok_added *a = &t->added[i];
-        for (size_t k = 0, step; k < a->n; k += step) {
-            int length = tok_utf8(a->text + k, a->n - k);
-            if (length < 0)
-                return bl_fail(e, BL_E_FORMAT, "%s: token %d is recognised inside text and is not UTF-8", file, a->id);
-            step = (size_t)length;
+        if (bl_utf8_bad(a->text, a->n) < a->n) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: token %d is recognised inside text and is not UTF-8", file, a->id);
+            goto out;
         }
         if (a->normalized && t->n_norm) {
-            BL_TRY(tok_normalize(t->norm, t->n_norm, a->text, NULL, a->n, &norm, &spare, e));
+            BL_TRY(tok_normalize(t->norm, t->n_norm, true, a->text, NULL, a->n, &norm, &spare, e));
             a->text = norm.s;
             a->n = norm.n;
             BL_TRY(keep(t, &a->text, a->n, e));
@@ -247,7 +227,7 @@ static bl_status make_hash(bl_tokenizer *t, bl_err *e)
 {
     bl_hasher *h = bl_hasher_new(e);
     if (!h) return BL_E_NOMEM;
-    bl_hash_text(h, "tokenizer 1");
+    bl_hash_text(h, "tokenizer 2");
     bl_hash_u64(h, t->model);
     bl_hash_u64(h, (uint64_t)t->ignore_merges | (uint64_t)t->byte_fallback << 1 | (uint64_t)t->fuse_unk << 2 |
                        (uint64_t)t->each_byte << 3);
@@ -297,6 +277,8 @@ static bl_status make_hash(bl_tokenizer *t, bl_err *e)
     }
     bl_hash_text(h, t->unk_surface);
     bl_hash_add(h, t->prefix, t->n_prefix * sizeof *t->prefix);
+    bl_hash_add(h, (int64_t[]){t->bos_unnamed, t->prefix_once}, 2 * sizeof(int64_t));
+    bl_hash_add(h, t->end, t->n_ends * sizeof *t->end);
     t->hash = bl_hasher_end(h);
     return BL_OK;
 }
@@ -306,98 +288,10 @@ bl_status tok_finish(bl_tokenizer *t, const char *file, bl_err *e)
     bl_status st = BL_OK;
     if (!t->vocab.n_used) return bl_fail(e, BL_E_FORMAT, "%s: no tokens", file);
     find_bytes(t);
+    if (t->model == TOK_SCORES) BL_TRY(tok_vocab_order(&t->vocab, &t->order, file, e));
     BL_TRY(make_tries(t, file, e));
     BL_TRY(make_bytes(t, file, e));
     BL_TRY(make_hash(t, e));
 out:
-    return st;
-}
-
-/* ---- opening -------------------------------------------------------------------------------------- */
-
-static bl_status parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, const tok_beside *beside,
-                       bl_tokenizer **out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_tokenizer *t = NULL;
-    bl_gguf *g = NULL;
-
-    BL_TRY(tok_new(&t, e));
-    switch (kind) {
-    case BL_TOK_JSON: BL_TRY(tok_read_json((const char *)p, n, name, t, e)); break;
-    case BL_TOK_SPM: BL_TRY(tok_read_spm(p, n, name, t, e)); break;
-    case BL_TOK_LLAMA2C: BL_TRY(tok_read_llama2c(p, n, name, t, e)); break;
-    case BL_TOK_GGUF:
-        BL_TRY(bl_gguf_parse(p, n, name, &g, e));
-        BL_TRY(tok_read_gguf(g, name, t, e));
-        break;
-    case BL_TOK_NONE: st = bl_fail(e, BL_E_MISSING, "%s: no tokenizer", name); goto out;
-    }
-    if (beside) tok_beside_apply(t, beside);
-    BL_TRY(tok_finish(t, name, e));
-    *out = t;
-    t = NULL;
-out:
-    bl_gguf_close(g);
-    bl_tokenizer_close(t);
-    return st;
-}
-
-bl_status bl_tokenizer_parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, bl_tokenizer **out,
-                             bl_err *e)
-{
-    return parse(kind, p, n, name, NULL, out, e);
-}
-
-bl_status bl_tokenizer_open(bl_tok_kind kind, const char *path, bl_tokenizer **out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_map m = {0};
-    bool mapped = false;
-    tok_beside beside = {.add_bos = -1, .bos_id = -1, .eos_id = -1};
-    bl_tokenizer *t = NULL;
-
-    BL_TRY(bl_map_open(path, &m, e));
-    mapped = true;
-    if (kind != BL_TOK_GGUF && m.size > TOK_MAX_FILE) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes are too many for a tokenizer", path, m.size);
-        goto out;
-    }
-    bool files = kind == BL_TOK_JSON || kind == BL_TOK_SPM;
-    if (files) BL_TRY(tok_beside_read(path, &beside, e));
-    BL_TRY(parse(kind, m.data, m.size, path, files ? &beside : NULL, &t, e));
-    BL_TRY(bl_map_check(&m, e));
-    *out = t;
-    t = NULL;
-out:
-    bl_tokenizer_close(t);
-    tok_beside_free(&beside);
-    if (mapped) bl_map_close(&m);
-    return st;
-}
-
-bl_status bl_tokenizer_of(const bl_checkpoint *c, bl_tokenizer **out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_tokenizer *t = NULL;
-    const char *path = NULL, *why = NULL;
-    const bl_config *config = bl_checkpoint_config(c);
-    bl_tok_kind kind = bl_checkpoint_tokenizer(c, &path, &why);
-
-    if (kind == BL_TOK_NONE)
-        return bl_fail(e, BL_E_MISSING, "%s: no tokenizer: %s", bl_checkpoint_name(c), why ? why : "none is known");
-    BL_TRY(bl_tokenizer_open(kind, path, &t, e));
-    if (bl_tokenizer_vocab(t) > config->vocab) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: token %" PRId64 " is not in the model, whose vocabulary is %" PRId64, path,
-                     bl_tokenizer_vocab(t) - 1, config->vocab);
-        goto out;
-    }
-    if (t->bos < 0 && tok_vocab_has(&t->vocab, config->bos)) t->bos = (int32_t)config->bos;
-    if (t->eos < 0 && tok_vocab_has(&t->vocab, config->eos)) t->eos = (int32_t)config->eos;
-    BL_TRY(make_hash(t, e));
-    *out = t;
-    t = NULL;
-out:
-    bl_tokenizer_close(t);
     return st;
 }

@@ -3,21 +3,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-bl_status bl_ids_push(bl_ids *ids, int32_t id, bl_err *e)
-{
-    bl_status st = BL_OK;
-    if (ids->n == ids->cap) BL_TRY(bl_grow(&ids->id, &ids->cap, ids->n + 1, sizeof *ids->id, e));
-    ids->id[ids->n++] = id;
-out:
-    return st;
-}
-
-void bl_ids_free(bl_ids *ids)
-{
-    bl_free(ids->id);
-    *ids = (bl_ids){0};
-}
-
 /* ---- one call ------------------------------------------------------------------------------------ */
 
 typedef enum special { SPECIAL_NEVER, SPECIAL_ALWAYS, SPECIAL_UNMARKED } special;
@@ -130,9 +115,9 @@ static bl_status pieces(run *r, size_t k, const char *s, size_t n, bool first, b
             r->spare.n = 0;
             BL_TRY(tok_text_add(&r->spare, p->blank, NULL, n_blank, e));
             BL_TRY(tok_text_add(&r->spare, s, NULL, n, e));
-            BL_TRY(tok_normalize(&to, 1, r->spare.s, NULL, r->spare.n, text, NULL, e));
+            BL_TRY(tok_normalize(&to, 1, true, r->spare.s, NULL, r->spare.n, text, NULL, e));
         } else {
-            BL_TRY(tok_normalize(&to, 1, s, NULL, n, text, NULL, e));
+            BL_TRY(tok_normalize(&to, 1, true, s, NULL, n, text, NULL, e));
         }
         return pieces(r, k + 1, text->s, text->n, first, e);
     }
@@ -199,7 +184,8 @@ static bl_status plain(run *r, const char *s, const uint8_t *data, size_t n, boo
 static bl_status normalized(run *r, const char *s, const uint8_t *data, size_t n, bool first, bl_err *e)
 {
     if (!r->t->n_norm) return sections(r, &r->t->normalized, s, data, n, first, plain, e);
-    bl_status st = tok_normalize(r->t->norm, r->t->n_norm, s, data, n, &r->norm, &r->spare, e);
+    bl_status st = tok_normalize(r->t->norm, r->t->n_norm, first || !r->t->prefix_once, s, data, n, &r->norm, &r->spare,
+                                 e);
     if (st != BL_OK) return st;
     return sections(r, &r->t->normalized, r->norm.s, r->norm.marked ? r->norm.data : NULL, r->norm.n, first, plain, e);
 }
@@ -244,33 +230,10 @@ bl_status bl_encode_spans(const bl_tokenizer *t, const bl_span *span, size_t n_s
         if (span[i].data) any_data = true;
         else any_template = true;
     }
+    if (flags & BL_ENCODE_SPECIAL) any_data = false;
     if (any_data && any_template) st = encode(t, all.s, all.data, all.n, SPECIAL_UNMARKED, flags, out, e);
     else st = encode(t, all.s, NULL, all.n, any_data ? SPECIAL_NEVER : SPECIAL_ALWAYS, flags, out, e);
 out:
     tok_text_free(&all);
     return st;
-}
-
-/* ---- what a tokenizer says about itself ---------------------------------------------------------- */
-
-int32_t bl_tokenizer_bos(const bl_tokenizer *t) { return t->bos; }
-int32_t bl_tokenizer_eos(const bl_tokenizer *t) { return t->eos; }
-int32_t bl_tokenizer_prefix(const bl_tokenizer *t) { return t->bos >= 0 ? t->bos : t->eos; }
-bool bl_tokenizer_adds_bos(const bl_tokenizer *t) { return t->n_prefix > 0; }
-bool bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id)
-{
-    return tok_vocab_has(&t->vocab, id) && t->special[id];
-}
-int64_t bl_tokenizer_vocab(const bl_tokenizer *t) { return (int64_t)t->vocab.n; }
-bl_hash bl_tokenizer_hash(const bl_tokenizer *t) { return t->hash; }
-const char *bl_tokenizer_kind(const bl_tokenizer *t) { return t->kind; }
-
-const char *bl_token_bytes(const bl_tokenizer *t, int32_t id, size_t *n)
-{
-    if (id < 0 || (size_t)id >= t->vocab.n) {
-        *n = 0;
-        return "";
-    }
-    *n = t->bytes_at[id + 1] - t->bytes_at[id];
-    return t->bytes + t->bytes_at[id];
 }

@@ -41,20 +41,6 @@ static uint8_t any_mark(const uint8_t *data, size_t n) { return data && memchr(d
 
 /* ---- UTF-8 --------------------------------------------------------------------------------------- */
 
-int tok_utf8(const char *s, size_t n)
-{
-    uint32_t c;
-    size_t k = bl_utf8_get(s, n, &c);
-    return k ? (int)k : -(int)bl_utf8_skip(s, n);
-}
-
-uint32_t tok_get_utf8(const char *s, int n)
-{
-    uint32_t c = 0;
-    bl_utf8_get(s, (size_t)n, &c);
-    return c;
-}
-
 bl_status tok_repair(const char *s, const uint8_t *data, size_t n, bool each_byte, tok_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -73,21 +59,6 @@ bl_status tok_repair(const char *s, const uint8_t *data, size_t n, bool each_byt
     BL_TRY(tok_text_add(out, s + good, data ? data + good : NULL, n - good, e));
 out:
     return st;
-}
-
-int tok_byte_piece(const char *s, size_t n)
-{
-    if (n != 6 || memcmp(s, "<0x", 3) || s[5] != '>') return -1;
-    int v = 0;
-    for (int i = 3; i < 5; i++) {
-        int d = s[i] >= '0' && s[i] <= '9'   ? s[i] - '0'
-                : s[i] >= 'A' && s[i] <= 'F' ? s[i] - 'A' + 10
-                : s[i] >= 'a' && s[i] <= 'f' ? s[i] - 'a' + 10
-                                             : -1;
-        if (d < 0) return -1;
-        v = 16 * v + d;
-    }
-    return v;
 }
 
 /* ---- Unicode normal forms ------------------------------------------------------------------------ */
@@ -195,7 +166,8 @@ out:
 
 /* sentencepiece: blanks at the start, double and at the end go away (remove_extra), one is put in front (dummy_prefix),
  * and the rest is written as U+2581 (escape). */
-static bl_status spm(const tok_norm *step, const char *s, const uint8_t *data, size_t n, tok_text *out, bl_err *e)
+static bl_status spm(const tok_norm *step, bool dummy, const char *s, const uint8_t *data, size_t n, tok_text *out,
+                     bl_err *e)
 {
     bl_status st = BL_OK;
     const char *blank = step->escape ? TOK_BLANK : " ";
@@ -204,7 +176,7 @@ static bl_status spm(const tok_norm *step, const char *s, const uint8_t *data, s
     if (step->remove_extra)
         while (i < n && s[i] == ' ') i++;
     if (i >= n) return BL_OK;
-    if (step->dummy_prefix) BL_TRY(tok_text_put(out, blank, n_blank, data ? data[i] : 0, e));
+    if (dummy && step->dummy_prefix) BL_TRY(tok_text_put(out, blank, n_blank, data ? data[i] : 0, e));
     for (bool after = step->remove_extra; i < n;) {
         size_t end = i;
         while (end < n && s[end] != ' ') end++;
@@ -225,7 +197,7 @@ out:
     return st;
 }
 
-bl_status tok_normalize(const tok_norm *step, size_t n_steps, const char *s, const uint8_t *data, size_t n,
+bl_status tok_normalize(const tok_norm *step, size_t n_steps, bool dummy, const char *s, const uint8_t *data, size_t n,
                         tok_text *out, tok_text *spare, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -245,7 +217,7 @@ bl_status tok_normalize(const tok_norm *step, size_t n_steps, const char *s, con
         switch (step[k].op) {
         case NORM_UNICODE: BL_TRY(unicode(&step[k], s, data, n, out, e)); break;
         case NORM_REPLACE: BL_TRY(replace(&step[k], s, data, n, out, e)); break;
-        case NORM_SPM: BL_TRY(spm(&step[k], s, data, n, out, e)); break;
+        case NORM_SPM: BL_TRY(spm(&step[k], dummy, s, data, n, out, e)); break;
         case NORM_PREPEND:
             if (n) BL_TRY(tok_text_put(out, step[k].with, step[k].n_with, data ? data[0] : 0, e));
             BL_TRY(tok_text_add(out, s, data, n, e));

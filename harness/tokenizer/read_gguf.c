@@ -57,25 +57,44 @@ static bl_status array(const bl_gguf *g, const char *key, bl_gguf_type item, uin
     return BL_OK;
 }
 
+/* The type of a token as llama.cpp takes it: what the file does not say, or says to be undefined, is an ordinary token;
+ * a byte piece is known by its text. */
+static bl_status type_of(const bl_gguf_value *types, uint64_t i, bool scored, const char *s, uint64_t n, uint32_t *out,
+                         const char *file, bl_err *e)
+{
+    uint32_t type = TOK_NORMAL;
+    if (types) memcpy(&type, types->at + 4 * i, 4);
+    if (type > TOK_BYTE)
+        return bl_fail(e, BL_E_FORMAT, "%s: token %" PRIu64 " has type %" PRIu32 ", expected 0 to 6", file, i, type);
+    if (type == TOK_HOLE) type = TOK_NORMAL;
+    if (type == TOK_NORMAL && scored && tok_byte_piece(s, n) >= 0) type = TOK_BYTE;
+    *out = type;
+    return BL_OK;
+}
+
 static bl_status vocabulary(const bl_gguf *g, const char *file, bool scored, bl_tokenizer *t, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_gguf_value *tokens, *types, *scores;
+    const bl_gguf_value *tokens, *types, *scores = bl_gguf_find(g, "tokenizer.ggml.scores");
+    bool whole = scores && scores->type == BL_GGUF_ARRAY && scores->item == BL_GGUF_I32;
     BL_TRY(array(g, "tokenizer.ggml.tokens", BL_GGUF_STRING, UINT64_MAX, true, &tokens, file, e));
     BL_TRY(array(g, "tokenizer.ggml.token_type", BL_GGUF_I32, tokens->n, false, &types, file, e));
-    BL_TRY(array(g, "tokenizer.ggml.scores", BL_GGUF_F32, tokens->n, scored, &scores, file, e));
+    BL_TRY(array(g, "tokenizer.ggml.scores", whole ? BL_GGUF_I32 : BL_GGUF_F32, tokens->n, false, &scores, file, e));
     if (tokens->n > INT32_MAX) return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " tokens", file, tokens->n);
     const uint8_t *cursor = tokens->at;
     for (uint64_t i = 0; i < tokens->n; i++) {
         uint64_t n;
         const char *s = bl_gguf_next_string(&cursor, &n);
         uint32_t type = TOK_NORMAL;
-        float score = 0;
-        if (types) memcpy(&type, types->at + 4 * i, 4);
-        if (scored) memcpy(&score, scores->at + 4 * i, 4);
-        if (type < TOK_NORMAL || type > TOK_BYTE)
-            return bl_fail(e, BL_E_FORMAT, "%s: token %" PRIu64 " has type %" PRIu32 ", expected 1 to 6", file, i,
-                           type);
+        float score = 0; /* all alike where the file has none: the leftmost pair goes first */
+        int32_t number;
+        BL_TRY(type_of(types, i, scored, s, n, &type, file, e));
+        if (scored && scores && whole) {
+            memcpy(&number, scores->at + 4 * i, 4);
+            score = (float)number;
+        } else if (scored && scores) {
+            memcpy(&score, scores->at + 4 * i, 4);
+        }
         BL_TRY(tok_vocab_add(&t->vocab, (int64_t)i, s, n, score, (tok_type)type, tokens->n, file, e));
         if (type == TOK_CONTROL || type == TOK_UNKNOWN || type == TOK_USER)
             BL_TRY(tok_add_added(t, &(tok_added){.id = (int32_t)i, .text = s, .n = n, .special = type != TOK_USER}, e));
@@ -136,7 +155,6 @@ static bl_status by_score(const bl_gguf *g, const char *file, bl_tokenizer *t, b
     BL_TRY(vocabulary(g, file, true, t, e));
     for (size_t id = 0; id < t->vocab.n; id++)
         if (t->vocab.entry[id].type == TOK_BYTE) t->byte_fallback = true;
-    BL_TRY(tok_order_by_score(t, file, e));
     BL_TRY(tok_add_norm(t, &(tok_norm){.op = NORM_SPM, .dummy_prefix = dummy, .remove_extra = extra, .escape = true},
                         file, e));
     BL_TRY(tok_add_dec(t, &(tok_dec){.op = DEC_SPM, .prefix = dummy || extra, .all_leading = extra}, file, e));
@@ -169,6 +187,7 @@ bl_status tok_read_gguf(const bl_gguf *g, const char *file, bl_tokenizer *t, bl_
     BL_TRY(token_id(g, "tokenizer.ggml.eos_token_id", &t->vocab, &t->eos, file, e));
     BL_TRY(flag(g, "tokenizer.ggml.add_bos_token", adds_bos, &adds_bos, file, e));
     if (adds_bos && t->bos >= 0) t->prefix[t->n_prefix++] = t->bos;
+    BL_TRY(tok_ends_of_gguf(g, t, e));
 out:
     return st;
 }

@@ -259,13 +259,7 @@ static bl_status added_token(reader *r, const bl_json *v, size_t n, bl_err *e)
     tok_added a = {0};
     int64_t id;
     BL_TRY(bl_json_get_int(v, "id", &id, e));
-    BL_TRY(bl_json_get_str(v, "content", &a.text, e));
-    BL_TRY(flag(v, "special", false, &a.special, e));
-    BL_TRY(flag(v, "normalized", !a.special, &a.normalized, e));
-    BL_TRY(flag(v, "lstrip", false, &a.lstrip, e));
-    BL_TRY(flag(v, "rstrip", false, &a.rstrip, e));
-    BL_TRY(flag(v, "single_word", false, &a.single_word, e));
-    a.n = strlen(a.text);
+    BL_TRY(tok_added_read(v, &a, e));
     if (!a.n) return bl_fail(e, BL_E_FORMAT, "%s: added token %" PRId64 " is empty", r->file, id);
     int32_t known = tok_vocab_find(&t->vocab, a.text, a.n);
     if (known < 0 || known != id) BL_TRY(tok_vocab_add(&t->vocab, id, a.text, a.n, 0, TOK_NORMAL, n, r->file, e));

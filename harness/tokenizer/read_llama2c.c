@@ -73,7 +73,6 @@ bl_status tok_read_llama2c(const uint8_t *p, size_t n, const char *file, bl_toke
         const char *text = id == 1 ? "<s>" : "</s>";
         BL_TRY(tok_add_added(t, &(tok_added){.id = id, .text = text, .n = strlen(text), .special = true}, e));
     }
-    BL_TRY(tok_order_by_score(t, file, e));
     bool dummy = t->byte_fallback && tok_vocab_find(&t->vocab, " ", 1) >= 0;
     if (dummy) BL_TRY(tok_add_norm(t, &(tok_norm){.op = NORM_PREPEND, .with = " ", .n_with = 1}, file, e));
     BL_TRY(tok_add_dec(t, &(tok_dec){.op = DEC_SPM, .prefix = dummy}, file, e));

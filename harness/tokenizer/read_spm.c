@@ -280,7 +280,6 @@ bl_status tok_read_spm(const uint8_t *p, size_t n, const char *file, bl_tokenize
     t->bos = control(t, s.bos, s.n_bos, "<s>");
     t->eos = control(t, s.eos, s.n_eos, "</s>");
     if (t->bos >= 0) t->prefix[t->n_prefix++] = t->bos; /* as LLaMA's tokenizer does with such a file */
-    BL_TRY(tok_order_by_score(t, file, e));
     BL_TRY(tok_add_norm(
         t, &(tok_norm){.op = NORM_SPM, .dummy_prefix = s.dummy, .remove_extra = s.extra, .escape = s.escape}, file, e));
     BL_TRY(tok_add_dec(t, &(tok_dec){.op = DEC_SPM, .prefix = s.dummy || s.extra, .all_leading = s.extra}, file, e));

@@ -28,9 +28,9 @@ bl_status bl_ids_push(bl_ids *ids, int32_t id, bl_err *e);
 void bl_ids_free(bl_ids *ids);
 
 bl_status bl_tokenizer_open(bl_tok_kind kind, const char *path, bl_tokenizer **out, bl_err *e);
-/* The tokenizer of a checkpoint; BL_E_MISSING says what was looked for. A tokenizer with an id at or above the model's
- * vocabulary is refused. Tokens that open and close a text are taken from the model's config where the tokenizer's
- * files name none. */
+/* The tokenizer of a checkpoint; BL_E_MISSING says what was looked for. Tokens that open and close a text are taken
+ * from the model's config where the tokenizer's files name neither. Its vocabulary may be larger than the model's: an
+ * id that the model lacks is refused where a text has it (score.h). */
 bl_status bl_tokenizer_of(const bl_checkpoint *c, bl_tokenizer **out, bl_err *e);
 /* From bytes that are in memory; `name` opens every sentence. Nothing beside the file is looked at. */
 bl_status bl_tokenizer_parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, bl_tokenizer **out,
@@ -39,15 +39,15 @@ void bl_tokenizer_close(bl_tokenizer *t); /* NULL is fine */
 
 enum {
     BL_ENCODE_PLAIN = 0,
-    BL_ENCODE_BOS = 1, /* the model's own rule for special tokens in front: nothing where the rule has none;
-                          tokens that a rule puts behind the text are never added */
-    BL_ENCODE_SPECIAL = 2
-}; /* special-token text becomes its id; otherwise it stays text */
+    BL_ENCODE_BOS = 1,    /* the model's own rule for special tokens in front: nothing where the rule has none;
+                             tokens that a rule puts behind the text are never added */
+    BL_ENCODE_SPECIAL = 2 /* special-token text becomes its id; otherwise it stays text */
+};
 bl_status bl_encode(const bl_tokenizer *t, const char *text, size_t n, int flags, bl_ids *out, bl_err *e);
 
-/* A prompt as spans: special tokens are recognised in template spans, and only there, whether or not BL_ENCODE_SPECIAL
- * is given. Spans are encoded as one string otherwise. (Added tokens that are not special are ordinary vocabulary and
- * are recognised everywhere.) */
+/* A prompt as spans: special tokens are recognised in template spans, and only there; with BL_ENCODE_SPECIAL in all.
+ * Spans are encoded as one string otherwise. (Added tokens that are not special are ordinary vocabulary and are
+ * recognised everywhere.) */
 bl_status bl_encode_spans(const bl_tokenizer *t, const bl_span *span, size_t n_spans, int flags, bl_ids *out,
                           bl_err *e);
 
@@ -61,8 +61,11 @@ const char *bl_token_bytes(const bl_tokenizer *t, int32_t id, size_t *n);
 
 int32_t bl_tokenizer_bos(const bl_tokenizer *t); /* -1: none */
 int32_t bl_tokenizer_eos(const bl_tokenizer *t);
-int32_t bl_tokenizer_prefix(
-    const bl_tokenizer *t); /* token in front of an empty context: BOS, else EOS (zeroshot.md 1.3); -1: none */
+/* The token in front of an empty context and of a rolling text: the BOS that the tokenizer's files name, else its EOS,
+ * as lm-evaluation-harness 0.4.13 has it; -1: none. */
+int32_t bl_tokenizer_prefix(const bl_tokenizer *t);
+/* The token ends a generation: the EOS, the end of a turn and whatever else the model's files say (ends.c). */
+bool bl_tokenizer_ends(const bl_tokenizer *t, int32_t id);
 bool bl_tokenizer_adds_bos(const bl_tokenizer *t); /* the rule puts BOS in front */
 bool bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id);
 int64_t bl_tokenizer_vocab(const bl_tokenizer *t);    /* highest id + 1 */

@@ -3,10 +3,11 @@
  * text -> valid UTF-8 -> sections between added tokens -> normalizers -> sections between normalized added tokens ->
  * pre-tokenizer steps -> pieces -> merges (by rank of a pair, or by score of the result) -> ids.
  */
-#ifndef BL_TOK_CORE_H
-#define BL_TOK_CORE_H
+#ifndef BL_TOKENIZER_IMPL_H
+#define BL_TOKENIZER_IMPL_H
 #include "tokenizer.h"
 #include "harness/checkpoint/gguf.h"
+#include "kernels/base/json.h"
 #include "kernels/base/utf8.h"
 
 #define TOK_MAX_STEPS  16             /* normalizers, pre-tokenizer steps, decoders: each */
@@ -15,7 +16,20 @@
 #define TOK_BLANK      "\xE2\x96\x81" /* U+2581, how sentencepiece writes a blank */
 #define TOK_BAD        "\xEF\xBF\xBD" /* U+FFFD */
 
-/* ---- vocabulary (tok_vocab.c) -------------------------------------------------------------------- */
+/* ---- characters (letters.c) ---------------------------------------------------------------------- */
+/* Length of the valid character at p, else minus the bytes that one U+FFFD stands for (maximal subpart, as Unicode
+ * recommends). */
+int tok_utf8(const char *p, size_t n);
+uint32_t tok_get_utf8(const char *p, int n); /* of a valid character of n bytes */
+/* Bytes of a piece written "<0x41>"; -1: it is not. */
+int tok_byte_piece(const char *s, size_t n);
+/* Byte-level BPE writes each byte as a printable character: U+0021.., U+0100... */
+uint32_t tok_byte_letter(uint8_t byte);
+int tok_letter_byte(uint32_t letter); /* -1 */
+/* The letters of s back to bytes, appended; false when one is no letter (then nothing is appended). */
+bool tok_letters(const char *s, size_t n, bl_text *out);
+
+/* ---- vocabulary (vocab.c) -------------------------------------------------------------------- */
 typedef enum tok_type {
     TOK_HOLE,
     TOK_NORMAL,
@@ -67,7 +81,11 @@ const tok_merge *tok_merges_find(const tok_merges *m, int32_t left, int32_t righ
 bl_status tok_merges_add_text(tok_merges *m, const tok_vocab *v, const char *left, size_t n_left, const char *right,
                               size_t n_right, bool replace, const char *file, bl_err *e);
 
-/* ---- text with a mark on each byte that came from data (tok_norm.c) ------------------------------ */
+/* Score models: the place of each token in the order of merging, best first is lowest, [n]; tokens of types that never
+ * merge get UINT32_MAX. */
+bl_status tok_vocab_order(const tok_vocab *v, uint32_t **out, const char *file, bl_err *e);
+
+/* ---- text with a mark on each byte that came from data (normalize.c) ------------------------------ */
 typedef struct tok_text {
     char *s;
     uint8_t *data;
@@ -78,14 +96,8 @@ bl_status tok_text_add(tok_text *t, const char *s, const uint8_t *data, size_t n
                        bl_err *e); /* data NULL: nothing is marked */
 bl_status tok_text_put(tok_text *t, const char *s, size_t n, uint8_t data, bl_err *e); /* one mark for all n bytes */
 void tok_text_free(tok_text *t);
-/* Length of the valid character at p, else minus the bytes that one U+FFFD stands for (maximal subpart, as Unicode
- * recommends). */
-int tok_utf8(const char *p, size_t n);
 /* Appends text with U+FFFD for what is not UTF-8: one a byte (sentencepiece), or one a maximal subpart. */
 bl_status tok_repair(const char *s, const uint8_t *data, size_t n, bool each_byte, tok_text *out, bl_err *e);
-/* Bytes of a piece written "<0x41>"; -1: it is not. */
-int tok_byte_piece(const char *s, size_t n);
-
 typedef enum tok_norm_op { NORM_UNICODE, NORM_PREPEND, NORM_REPLACE, NORM_SPM } tok_norm_op;
 typedef struct tok_regex tok_regex;
 typedef struct tok_norm {
@@ -96,7 +108,8 @@ typedef struct tok_norm {
     tok_regex *regex;                        /* replace by pattern */
     bool dummy_prefix, remove_extra, escape; /* sentencepiece */
 } tok_norm;
-bl_status tok_normalize(const tok_norm *step, size_t n_steps, const char *s, const uint8_t *data, size_t n,
+/* `dummy`: a dummy prefix is put in front where a step has one. */
+bl_status tok_normalize(const tok_norm *step, size_t n_steps, bool dummy, const char *s, const uint8_t *data, size_t n,
                         tok_text *out, tok_text *spare, bl_err *e);
 
 /* ---- patterns and pre-tokenizer steps (pretok.c) ------------------------------------------------- */
@@ -135,13 +148,15 @@ typedef struct tok_pre {
     tok_scheme scheme;
 } tok_pre;
 
-/* ---- added tokens (tok_added.c) ------------------------------------------------------------------ */
+/* ---- added tokens (added.c) ------------------------------------------------------------------ */
 typedef struct tok_added {
     int32_t id;
     const char *text; /* as it is looked for: normalized when `normalized` */
     size_t n;
     bool special, normalized, lstrip, rstrip, single_word;
 } tok_added;
+/* { "content": ..., flags }; the id is -1, the text is the document's. */
+bl_status tok_added_read(const bl_json *v, tok_added *out, bl_err *e);
 typedef struct tok_node {
     int32_t child, sibling, value;
     uint8_t byte;
@@ -159,7 +174,7 @@ size_t tok_blank_at_end(const char *s, size_t n);
 bool tok_word_at_start(const char *s, size_t n); /* a letter, digit, mark or connector */
 bool tok_word_at_end(const char *s, size_t n);
 
-/* ---- decoders (tok_decode.c) --------------------------------------------------------------------- */
+/* ---- decoders (decode.c) --------------------------------------------------------------------- */
 typedef enum tok_dec_op {
     DEC_BYTELEVEL,
     DEC_REPLACE,
@@ -185,7 +200,7 @@ struct bl_tokenizer {
     tok_vocab vocab;
     tok_model model;
     tok_merges merges; /* by rank */
-    uint32_t *order;   /* by score: [vocab.n], best first is lowest; UINT32_MAX never merges */
+    uint32_t *order;   /* by score: tok_vocab_order */
     bool ignore_merges, byte_fallback, fuse_unk;
     int32_t unk;          /* -1: what cannot be spelled is left out */
     int32_t byte_id[256]; /* letter or piece of each byte; -1 */
@@ -204,6 +219,10 @@ struct bl_tokenizer {
     int32_t prefix[TOK_MAX_PREFIX];
     size_t n_prefix;
     int32_t bos, eos;
+    bool bos_unnamed; /* the files beside say that no token is the BOS, whatever the template puts in front */
+    bool prefix_once; /* a dummy prefix in front of the text only, not after each added token */
+    int32_t *end;     /* end a generation */
+    size_t n_ends, cap_end;
     char *bytes;
     size_t n_bytes, cap_bytes; /* of all ids inside a text */
     uint32_t *bytes_at;        /* [vocab.n + 1] */
@@ -215,37 +234,42 @@ bl_status tok_new(bl_tokenizer **out, bl_err *e); /* everything -1 or empty */
 /* Call last: byte ids, tries, bytes of ids, hash. */
 bl_status tok_finish(bl_tokenizer *t, const char *file, bl_err *e);
 bl_status tok_add_added(bl_tokenizer *t, const tok_added *a, bl_err *e); /* text is copied */
+bl_status tok_make_control(bl_tokenizer *t, int32_t id, bl_err *e);      /* whatever type the file gave it */
+bl_status tok_add_end(bl_tokenizer *t, int64_t id, bl_err *e);           /* an id that is no token is passed over */
+bl_status tok_ends_of_gguf(const bl_gguf *g, bl_tokenizer *t, bl_err *e);
 bl_status tok_add_norm(bl_tokenizer *t, const tok_norm *s, const char *file, bl_err *e);
 bl_status tok_add_pre(bl_tokenizer *t, const tok_pre *s, const char *file, bl_err *e);
 bl_status tok_add_dec(bl_tokenizer *t, const tok_dec *s, const char *file, bl_err *e);
 bl_status tok_add_split(bl_tokenizer *t, const char *pattern, tok_behavior b, const char *file, bl_err *e);
-/* Score models: the merging order from the scores; pieces of types that never merge get the last place. */
-bl_status tok_order_by_score(bl_tokenizer *t, const char *file, bl_err *e);
-
-/* Byte-level BPE writes each byte as a printable character: U+0021.., U+0100... */
-uint32_t tok_byte_letter(uint8_t byte);
-int tok_letter_byte(uint32_t letter);        /* -1 */
-uint32_t tok_get_utf8(const char *p, int n); /* of a valid character of n bytes */
-/* The letters of s back to bytes, appended; false when one is no letter (then nothing is appended). */
-bool tok_letters(const char *s, size_t n, bl_text *out);
-
 /* ---- merging (bpe.c) ----------------------------------------------------------------------------- */
 typedef struct bpe_work bpe_work;
 bl_status bpe_work_new(bpe_work **out, bl_err *e);
 void bpe_work_free(bpe_work *w);
 bl_status bpe_encode(const bl_tokenizer *t, const char *s, size_t n, bpe_work *w, bl_ids *out, bl_err *e);
 
-/* ---- readers --------------------------------------------------------------------------------------
- * What stands beside a tokenizer file: which tokens open and close a text. -1 and NULL: not said. */
+/* ---- what stands beside a tokenizer file (beside.c) ------------------------------------------------ */
+typedef struct tok_list {
+    tok_added *token;
+    size_t n, cap;
+} tok_list;
 typedef struct tok_beside {
-    char *bos, *eos;
-    int add_bos;
-    int64_t bos_id, eos_id;
+    bl_arena *arena; /* texts */
+    bool there;      /* a tokenizer_config.json or special_tokens_map.json */
+    bool llama, prefix_once, bos_said;
+    int add_bos;        /* -1: not said */
+    tok_list listed;    /* by id */
+    tok_added named[7]; /* bos, eos, unk, sep, pad, cls, mask; n 0: none */
+    tok_list extra;     /* special tokens without such a name */
+    int64_t *end;       /* eos_token_id, all of them */
+    size_t n_ends, cap_end;
+    int64_t bos_id, eos_id; /* of config.json; -1: not said */
 } tok_beside;
-bl_status tok_beside_read(const char *path, tok_beside *out, bl_err *e); /* of the directory of `path` */
+/* Of the directory of `path`; the ids out of model_dir (NULL: the same). */
+bl_status tok_beside_read(const char *path, const char *model_dir, tok_beside *out, bl_err *e);
 void tok_beside_free(tok_beside *b);
-void tok_beside_apply(bl_tokenizer *t, const tok_beside *b);
+bl_status tok_beside_apply(bl_tokenizer *t, const tok_beside *b, const char *file, bl_err *e);
 
+/* ---- readers ------------------------------------------------------------------------------------- */
 bl_status tok_read_json(const char *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);
 bl_status tok_read_spm(const uint8_t *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);
 bl_status tok_read_llama2c(const uint8_t *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);

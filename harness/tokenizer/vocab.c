@@ -1,6 +1,7 @@
-/* vocab.c - two hash tables: text to id, and pair of ids to merge rule. */
+/* vocab.c - two hash tables, text to id and pair of ids to merge rule; and the order of merging that scores give. */
 #include "tokenizer_impl.h"
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 static size_t place(const char *s, size_t n, size_t n_slots) { return (size_t)bl_hash_bytes(s, n).lo & (n_slots - 1); }
@@ -73,6 +74,34 @@ int32_t tok_vocab_find(const tok_vocab *v, const char *s, size_t n)
         if (t->n == n && !memcmp(v->text + t->at, s, n)) return v->slot[i] - 1;
     }
     return -1;
+}
+
+/* A float's bits, made to sort as the float does, turned around: best first. -0 and 0 are one score. */
+static uint32_t order_of(float score)
+{
+    uint32_t bits;
+    score += 0.0f;
+    memcpy(&bits, &score, sizeof bits);
+    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return ~bits;
+}
+
+bl_status tok_vocab_order(const tok_vocab *v, uint32_t **out, const char *file, bl_err *e)
+{
+    uint32_t *order = bl_new(v->n, sizeof *order, e);
+    if (!order) return BL_E_NOMEM;
+    for (size_t id = 0; id < v->n; id++) {
+        const tok_entry *t = &v->entry[id];
+        if (isnan(t->score)) {
+            bl_free(order);
+            return bl_fail(e, BL_E_FORMAT, "%s: the score of token %zu '%.*s' is not a number", file, id,
+                           (int)BL_MIN(t->n, 60u), v->text + t->at);
+        }
+        bool merges = t->type == TOK_NORMAL || t->type == TOK_USER || t->type == TOK_UNUSED;
+        order[id] = merges ? order_of(t->score) : UINT32_MAX;
+    }
+    *out = order;
+    return BL_OK;
 }
 
 static uint64_t pair_of(int32_t left, int32_t right) { return (uint64_t)(uint32_t)left << 32 | (uint32_t)right; }

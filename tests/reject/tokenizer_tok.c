@@ -1,5 +1,6 @@
 /* tokenizer_tok.c - tokenizer files that must be refused, each with its reason. */
 #include "data/text_tok.h"
+#include "kernels/base/fs.h"
 
 #define BPE(rest)      "{\"model\":{\"type\":\"BPE\"," rest "}}"
 #define WITH(part)     "{" part ",\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[]}}"
@@ -348,8 +349,7 @@ static void gguf_tokenizers_are_refused_by_name(void **state)
         {(const char *const[]){"b a", NULL}, 1, 0, "together they are no token"},
         {(const char *const[]){"ab", NULL}, 1, 0, "not two tokens"},
         {(const char *const[]){"", NULL}, 1, 0, "not two tokens"},
-        {no_merges, 0, 0, "type 0, expected 1 to 6"},
-        {no_merges, 9, 0, "type 9, expected 1 to 6"},
+        {no_merges, 9, 0, "type 9, expected 0 to 6"},
         {no_merges, 1, 4, "'tokenizer.ggml.bos_token_id' is 4, which is no token"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
@@ -368,10 +368,6 @@ static void gguf_tokenizers_are_refused_by_name(void **state)
     gguf_texts(&s, "tokenizer.ggml.tokens", tokens);
     gguf_ints(&s, "tokenizer.ggml.scores", 6, scores, 3);
     refused(BL_TOK_GGUF, &s, BL_E_FORMAT, "'tokenizer.ggml.scores' has 3 items, expected 4");
-    gguf_open(&s, 2);
-    gguf_text(&s, "tokenizer.ggml.model", "llama");
-    gguf_texts(&s, "tokenizer.ggml.tokens", tokens);
-    refused(BL_TOK_GGUF, &s, BL_E_FORMAT, "'tokenizer.ggml.scores' is missing");
     gguf_open(&s, 3);
     gguf_text(&s, "tokenizer.ggml.model", "llama");
     gguf_ints(&s, "tokenizer.ggml.tokens", 5, scores, 4);
@@ -385,6 +381,38 @@ static void gguf_tokenizers_are_refused_by_name(void **state)
     gguf_text(&s, "tokenizer.ggml.model", "llama");
     gguf_int(&s, "tokenizer.ggml.add_space_prefix", 1);
     refused(BL_TOK_GGUF, &s, BL_E_FORMAT, "not a truth value");
+}
+
+/* A file beside tokenizer.json that is not what it should be is named in the sentence. */
+static void files_beside_are_refused_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *content, *why;
+    } rows[] = {
+        {"tokenizer_config.json", "[]", "tokenizer_config.json: expected an object"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\":{\"7\":{\"content\":\"\"}}}", "added token 7 is empty"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\":{\"7\":{\"special\":true}}}", "'content' is missing"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\":{\"x\":{\"content\":\"y\"}}}", "'x' is no token id"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\":{\"7\":{\"content\":\"y\",\"lstrip\":3}}}", "lstrip"},
+        {"added_tokens.json", "{\"y\":-1}", "id -1 is not between"},
+        {"added_tokens.json", "{\"y\":\"7\"}", "expected an integer"},
+        {"special_tokens_map.json", "{", "special_tokens_map.json"},
+        {"generation_config.json", "{", "generation_config.json"},
+    };
+    bl_err e;
+    bl_tokenizer *t;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        const char *dir = test_dir();
+        char *path = bl_join(dir, "tokenizer.json", &e), *other = bl_join(dir, rows[i].name, &e);
+        assert_ok(bl_write_file(path, WITH("\"version\":\"1.0\""), strlen(WITH("\"version\":\"1.0\"")), &e));
+        assert_ok(bl_write_file(other, rows[i].content, strlen(rows[i].content), &e));
+        assert_refused(bl_tokenizer_open(BL_TOK_JSON, path, &t, &e), BL_E_FORMAT, rows[i].why);
+        if (!strstr(e.text, rows[i].name)) fail_msg("row %zu does not name the file: %s", i, e.text);
+        assert_ok(bl_remove_tree(dir, &e));
+        bl_free(path);
+        bl_free(other);
+    }
 }
 
 static void no_tokenizer_is_said_as_such(void **state)
@@ -410,6 +438,7 @@ int main(void)
         cmocka_unit_test(scores_that_are_not_numbers_are_refused),
         cmocka_unit_test(llama2c_files_are_refused),
         cmocka_unit_test(gguf_tokenizers_are_refused_by_name),
+        cmocka_unit_test(files_beside_are_refused_by_name),
         cmocka_unit_test(no_tokenizer_is_said_as_such),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

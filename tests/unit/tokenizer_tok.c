@@ -582,7 +582,8 @@ static void files_beside_say_which_tokens_open_and_close(void **state)
          "{\"bos_token_id\":11,\"eos_token_id\":700}", 11, -1, false},
         {JSON(SPECIALS, BYTE_LEVEL, "null", "", VOCAB, MERGES), "tokenizer_config.json",
          "{" LLAMA ",\"bos_token\":\"<s>\",\"add_bos_token\":true}", 11, -1, true},
-        {PLAIN, "tokenizer_config.json", "{\"bos_token\":null,\"eos_token\":\"nowhere\"}", -1, -1, false},
+        {PLAIN, "tokenizer_config.json", "{\"bos_token\":null,\"eos_token\":\"nowhere\"}", -1, 11,
+         false}, /* it is added */
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         const char *dir = test_dir();
