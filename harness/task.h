@@ -8,6 +8,7 @@
  */
 #ifndef BL_TASK_H
 #define BL_TASK_H
+#include <float.h>
 #include "results/metric.h"
 #include "harness/data/reader.h"
 #include "kernels/base/span.h"
@@ -56,15 +57,18 @@ bl_status bl_ask_pairs(bl_request *out, bl_prompt context, const char *const *ch
 /* n contexts, one continuation, in front of which one blank is put as well (WinoGrande). */
 bl_status bl_ask_contexts(bl_request *out, const bl_prompt *context, int n, const char *continuation, bl_err *e);
 
+/* What a pair has for nll when nothing is left to score (tokens 0, greedy false): worse than every other choice, and a
+ * number. lm-evaluation-harness 0.4.13 stops there. Not to be averaged. */
+#define BL_NLL_UNSCORED DBL_MAX
 typedef struct bl_reply {
-    bl_ask_kind kind;         /* of the request */
-    int n;                    /* pairs; 1 for the other kinds */
-    double *nll;              /* [n] nats, summed over the scored tokens, >= 0 */
-    double *nll_sq;           /* [n] sum of squares over the tokens */
-    int64_t *tokens;          /* [n] scored */
-    bool *greedy;             /* [n] every scored token is the argmax */
-    int64_t *chars, *bytes;   /* [n] of the choice */
-    bool truncated, boundary; /* see BL_SAMPLE_ flags */
+    bl_ask_kind kind;                   /* of the request */
+    int n;                              /* pairs; 1 for the other kinds */
+    double *nll;                        /* [n] nats, summed over the scored tokens, >= 0 */
+    double *nll_sq;                     /* [n] sum of squares over the tokens */
+    int64_t *tokens;                    /* [n] scored */
+    bool *greedy;                       /* [n] every scored token is the argmax */
+    int64_t *chars, *bytes;             /* [n] of the choice */
+    bool truncated, boundary, unscored; /* see BL_SAMPLE_ flags */
     const char *text;
     bool hit_limit;
     int64_t new_tokens; /* GENERATE */
@@ -118,7 +122,7 @@ typedef struct bl_task {
 } bl_task;
 
 /* The sample of item i: the task's mark, its id, the texts and tokens of all replies, and the flags: truncated,
- * boundary or hit limit in any reply; tie where the least nll of a request is shared (a task adds its own: acc_norm);
- * no answer where the task found none. */
+ * boundary, unscored or hit limit in any reply; tie where the least nll of a request is shared (a task adds its own:
+ * acc_norm); no answer where the task found none. */
 bl_status bl_mark_item(const bl_task *t, bl_task_data *d, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e);
 #endif

@@ -185,7 +185,7 @@ static const struct {
     {"pick", "choice that was taken, -1: none"},
     {"gold", "right choice, -1: none"},
     {"n_choices", "number of choices"},
-    {"flags", "1 tie, 2 truncated, 4 boundary, 8 hit limit, 16 no answer"},
+    {"flags", "1 tie, 2 truncated, 4 boundary, 8 hit limit, 16 no answer, 32 unscored"},
     {"tokens", "scored and generated tokens"},
     {"n_values", "how many of samples_value"},
     {"n_replies", "how many of samples_reply"},

@@ -5,7 +5,7 @@
 
 const char *bl_sample_flag_name(int i)
 {
-    static const char *const names[] = {"tie", "truncated", "boundary", "hit_limit", "no_answer"};
+    static const char *const names[] = {"tie", "truncated", "boundary", "hit_limit", "no_answer", "unscored"};
     return i >= 0 && (size_t)i < BL_COUNT(names) ? names[i] : NULL;
 }
 

@@ -9,11 +9,12 @@
 #include "kernels/base/bl.h"
 
 enum {
-    BL_SAMPLE_TIE = 1,       /* the winning score is shared: first index was taken */
-    BL_SAMPLE_TRUNCATED = 2, /* cut from the left to fit the model */
-    BL_SAMPLE_BOUNDARY = 4,  /* the context's tokens are no prefix of the whole */
-    BL_SAMPLE_HIT_LIMIT = 8, /* generation ran into max_new */
-    BL_SAMPLE_NO_ANSWER = 16 /* nothing could be extracted */
+    BL_SAMPLE_TIE = 1,        /* the winning score is shared: first index was taken */
+    BL_SAMPLE_TRUNCATED = 2,  /* cut from the left to fit the model */
+    BL_SAMPLE_BOUNDARY = 4,   /* the context's tokens are no prefix of the whole */
+    BL_SAMPLE_HIT_LIMIT = 8,  /* generation ran into max_new */
+    BL_SAMPLE_NO_ANSWER = 16, /* nothing could be extracted */
+    BL_SAMPLE_UNSCORED = 32   /* a choice had no token of its own to score: it counts as wrong */
 };
 /* Name of the flag with bit i, "tie", …; NULL after the last. */
 const char *bl_sample_flag_name(int i);

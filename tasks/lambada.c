@@ -95,7 +95,8 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     out->gold = 0;
     out->n_choices = 1;
     BL_TRY(bl_sample_scores(out, turn->arena, (double[]){r->greedy[0]}, 1, e));
-    BL_TRY(bl_sample_values(out, turn->arena, r->nll, 1, e));
+    bool scored = r->tokens[0] > 0; /* a word whose tokens all join the context is wrong, and has no perplexity */
+    BL_TRY(bl_sample_values(out, turn->arena, (double[]){scored ? r->nll[0] : 0, scored}, 2, e));
 out:
     return st;
 }
@@ -104,14 +105,14 @@ static const char *gold(bl_task_data *t, int64_t i) { return ((const row *)t->ro
 
 static const bl_metric metrics[] = {
     {.name = "acc", .direction = 1, .headline = true, .percent = true, .agg = BL_AGG_MEAN, .a = 0},
-    {.name = "perplexity", .direction = -1, .headline = true, .agg = BL_AGG_EXP_RATIO, .a = 0, .b = -1},
+    {.name = "perplexity", .direction = -1, .headline = true, .agg = BL_AGG_EXP_RATIO, .a = 0, .b = 1},
 };
 
 static const char *const names[] = {"lambada_openai", NULL};
 
 const bl_task bl_task_lambada = {
     .names = names,
-    .version = 1,
+    .version = 2,
     .title = "LAMBADA",
     .cite = "Paperno et al. 2016; Radford et al. 2019",
     .doc = "The last word of a passage; OpenAI's text of the test split, 5,153 items.",

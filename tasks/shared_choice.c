@@ -293,7 +293,9 @@ bl_status bl_choice_mark(const bl_choice *q, const bl_reply *r, int64_t id, bool
     out->pick = by_sum;
     out->gold = q->gold;
     out->n_choices = q->n_choices;
-    BL_TRY(bl_sample_scores(out, a, (double[]){by_sum == q->gold, by_norm == q->gold}, by_length ? 2 : 1, e));
+    bool scored = r->tokens[q->gold] > 0; /* or it is wrong, also where no choice has anything to score */
+    BL_TRY(bl_sample_scores(out, a, (double[]){scored && by_sum == q->gold, scored && by_norm == q->gold},
+                            by_length ? 2 : 1, e));
     BL_TRY(bl_sample_values(out, a, r->nll, r->n, e));
 out:
     return st;

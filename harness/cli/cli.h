@@ -46,7 +46,7 @@ bl_log_level bl_cli_log_level(const bl_cli_common *c);
 
 typedef struct bl_cli_model {
     const char *tokenizer, *device;
-    bool no_bos, stream, kernel_ref, allow_nonfinite;
+    bool no_bos, special, stream, kernel_ref, allow_nonfinite;
     int64_t batch_tokens, batch_size, mem_limit;
 } bl_cli_model;
 /* clang-format off */
@@ -86,4 +86,11 @@ typedef struct bl_cli_calib {
      .arg = "N", .doc = "which windows; -1: as the spec says, else 0"}
 /* clang-format on */
 
+/* For verbs that are given texts. */
+#define BL_SPECIAL_ROW(type, member)                                                                                   \
+    {                                                                                                                  \
+        "special", BL_OPT_BOOL,                                                                                        \
+            .at = offsetof(type, member.special),                                                                      \
+            .doc = "text of special tokens, such as <|im_end|>, becomes their id; without it stays text"               \
+    }
 #endif

@@ -22,6 +22,7 @@ static const bl_opt rows[] = {
     {"seed", BL_OPT_INT, .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N",
      .doc = "of sampling"},
     {"stop", BL_OPT_TEXT, .at = offsetof(opts, stop), .arg = "TEXT", .doc = "ends the reply and is cut from it"},
+    BL_SPECIAL_ROW(opts, m),
     BL_MODEL_ROWS(opts, m),
     BL_COMMON_ROWS(opts, common),
     {0}};
@@ -133,7 +134,11 @@ const bl_verb bl_verb_generate = {
     .name = "generate",
     .args = "FILE|-",
     .line = "continues a prompt, greedily or sampled",
-    .doc = "Continues the text of FILE, or each line {\"prompt\": ...} of it (then one JSON line each is printed).",
+    .doc =
+        "Continues the text of FILE, or each line {\"prompt\": ...} of it (then one JSON line each is printed). "
+        "Special "
+        "tokens that a prompt spells, such as <|im_start|>, are text unless --special is given; a reply ends at every "
+        "end token that the model's files name.",
     .example = "echo 'Once upon a time' | bitladder generate --model stories.gguf --max-new 64 -",
     .opts = rows,
     .opts_size = sizeof(opts),

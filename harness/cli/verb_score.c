@@ -9,6 +9,7 @@ typedef struct opts {
 } opts;
 static const bl_opt rows[] = {{"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL",
                                .doc = "directory, .gguf, llama2.c .bin, org/name, synth:SHAPE"},
+                              BL_SPECIAL_ROW(opts, m),
                               BL_MODEL_ROWS(opts, m),
                               BL_COMMON_ROWS(opts, common),
                               {0}};
@@ -62,8 +63,10 @@ static void print_reply(const bl_scored_ids *ids, const bl_reply *r, bl_text *t)
     bl_text_add(t, "{\"ids\":[");
     for (int64_t i = 0; i < ids->n; i++) bl_text_addf(t, "%s%d", i ? "," : "", ids->ids[i]);
     bl_text_addf(t, "],\"scored\":%lld,\"loglikelihood\":", (long long)ids->scored);
-    bl_json_put_real(t, r->nll[0] == 0 ? 0 : -r->nll[0]);
-    bl_text_addf(t, ",\"is_greedy\":%s}\n", r->greedy[0] ? "true" : "false");
+    if (r->unscored) bl_text_add(t, "null");
+    else bl_json_put_real(t, r->nll[0] == 0 ? 0 : -r->nll[0]);
+    bl_text_addf(t, ",\"is_greedy\":%s,\"boundary\":%s,\"truncated\":%s}\n", r->greedy[0] ? "true" : "false",
+                 r->boundary ? "true" : "false", r->truncated ? "true" : "false");
 }
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
@@ -130,8 +133,11 @@ const bl_verb bl_verb_score = {
     .line = "log-likelihoods of requests given as JSON lines",
     .doc = "Reads lines {\"context\": ..., \"continuation\": ...} or {\"text\": ...} and prints one line each, in the "
            "same order: "
-           "{\"ids\": [...], \"scored\": k, \"loglikelihood\": x, \"is_greedy\": b}. The last k of ids are scored; x "
-           "in nats. Special-token text stays text.",
+           "{\"ids\": [...], \"scored\": k, \"loglikelihood\": x, \"is_greedy\": b, \"boundary\": b, \"truncated\": "
+           "b}. The last k of ids are "
+           "scored; x in nats, null where a token joins all of the continuation to the context and nothing is left to "
+           "score. boundary: some token joins the two; truncated: the beginning was cut off. Special-token text stays "
+           "text unless --special is given.",
     .example = "bitladder score --model SmolLM2-135M-Instruct.Q4_1.gguf requests.jsonl",
     .opts = rows,
     .opts_size = sizeof(opts),

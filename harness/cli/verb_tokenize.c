@@ -6,14 +6,14 @@ typedef struct opts {
     bl_cli_common common;
     bl_cli_model m;
     const char *model;
-    bool special, decode;
+    bool decode;
 } opts;
 static const bl_opt rows[] = {
     {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL",
      .doc = "a model, or a tokenizer.json, tokenizer.model or .gguf alone"},
     {"tokenizer", BL_OPT_TEXT, .at = offsetof(opts, m.tokenizer), .arg = "FILE",
      .doc = "tokenizer of a model that carries none"},
-    {"special", BL_OPT_BOOL, .at = offsetof(opts, special),
+    {"special", BL_OPT_BOOL, .at = offsetof(opts, m.special),
      .doc = "text of special tokens becomes their id (decoding: is kept)"},
     {"no-bos", BL_OPT_BOOL, .at = offsetof(opts, m.no_bos), .doc = "put no BOS in front"},
     {"decode", BL_OPT_BOOL, .at = offsetof(opts, decode), .doc = "from {\"ids\": [...]} to {\"text\": ...}"},
@@ -35,7 +35,7 @@ static bl_status encode(const bl_tokenizer *t, const opts *o, const bl_lines *li
         goto out;
     }
     BL_TRY(bl_encode(t, text, bl_lines_nul(lines, text),
-                     (o->m.no_bos ? 0 : BL_ENCODE_BOS) | (o->special ? BL_ENCODE_SPECIAL : 0), &ids, e));
+                     (o->m.no_bos ? 0 : BL_ENCODE_BOS) | (o->m.special ? BL_ENCODE_SPECIAL : 0), &ids, e));
     bl_text_add(out, "{\"ids\":[");
     for (size_t i = 0; i < ids.n; i++) bl_text_addf(out, "%s%d", i ? "," : "", ids.id[i]);
     bl_text_add(out, "]}\n");
@@ -71,7 +71,7 @@ static bl_status decode(const bl_tokenizer *t, const opts *o, const bl_lines *li
         }
         BL_TRY(bl_ids_push(&ids, (int32_t)id, e));
     }
-    BL_TRY(bl_decode(t, ids.id, ids.n, o->special, &text, &n, e));
+    BL_TRY(bl_decode(t, ids.id, ids.n, o->m.special, &text, &n, e));
     bl_text_add(out, "{\"text\":\"");
     for (size_t at = 0; at < n; at++) { /* pieces between zero bytes, which our JSON writer would not keep */
         size_t k = strlen(text + at);

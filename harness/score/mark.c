@@ -16,6 +16,7 @@ static bl_status add_reply(bl_sample *s, const bl_reply *r, bl_arena *a, bl_err 
 {
     if (r->truncated) s->flags |= BL_SAMPLE_TRUNCATED;
     if (r->boundary) s->flags |= BL_SAMPLE_BOUNDARY;
+    if (r->unscored) s->flags |= BL_SAMPLE_UNSCORED;
     if (r->hit_limit) s->flags |= BL_SAMPLE_HIT_LIMIT;
     if (r->kind == BL_ASK_GENERATE) {
         s->tokens += r->new_tokens;

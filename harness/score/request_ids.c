@@ -1,10 +1,11 @@
 /* request_ids.c - from text to the ids that are fed and scored: the conventions of choices, rolling texts and
  * perplexity windows.
  *
- *     pair       whole = tok(context + continuation); the first len(tok(context)) of them are the context, the rest is
- * scored rolling    prefix token, then the text's own tokens: every one is predicted once, in windows that see at least
- * one token of context GPTQ       the stream's tokens in windows of L without overlap, L-1 predictions each llama.cpp
- * the same, the first token of each replaced by BOS where the vocabulary adds one, the second half scored
+ *     pair       fed: tok(context), then what tok(context + continuation) has after as many ids; that is scored. Where
+ * a token joins the two, the ids of the context stay what they are alone (lm-evaluation-harness 0.4.13). rolling prefix
+ * token, then the text's own: every one is predicted once, in windows that see at least one token of context GPTQ the
+ * stream's tokens in windows of L without overlap, L-1 predictions each llama.cpp  the same, the first token of each
+ * replaced by BOS where the vocabulary adds one, the second half scored
  */
 #include "score_impl.h"
 #include "harness/data/pytext.h"
@@ -19,13 +20,30 @@ static bl_status copy_ids(bl_arena *a, const int32_t *id, size_t n, int32_t **ou
     return BL_OK;
 }
 
+/* The tokenizer may know more tokens than the model; one that the model lacks can be neither fed nor predicted. */
+static bl_status check_ids(const bl_engine *g, const bl_ids *ids, bl_err *e)
+{
+    int64_t vocab = g->m->config.vocab;
+    for (size_t i = 0; i < ids->n; i++)
+        if (ids->id[i] >= vocab) {
+            size_t n;
+            const char *text = bl_token_bytes(g->t, ids->id[i], &n);
+            return bl_fail(e, BL_E_UNSUPPORTED,
+                           "the text has token %d '%.*s', which is not in the model, whose vocabulary is %lld",
+                           ids->id[i], (int)BL_MIN(n, 60u), text, (long long)vocab);
+        }
+    return BL_OK;
+}
+
 /* One BOS and only one: a template that spells it out is not given a second. */
 static bl_status encode_once(const bl_engine *g, const bl_span *span, size_t n, bl_ids *out, bl_err *e)
 {
     bool bos = !g->no_bos && bl_tokenizer_adds_bos(g->t);
+    int flags = (bos ? BL_ENCODE_BOS : 0) | (g->special ? BL_ENCODE_SPECIAL : 0);
     bl_status st = BL_OK;
 
-    BL_TRY(bl_encode_spans(g->t, span, n, bos ? BL_ENCODE_BOS : BL_ENCODE_PLAIN, out, e));
+    BL_TRY(bl_encode_spans(g->t, span, n, flags, out, e));
+    BL_TRY(check_ids(g, out, e));
     if (bos && out->n >= 2 && out->id[0] == bl_tokenizer_bos(g->t) && out->id[1] == out->id[0])
         memmove(out->id, out->id + 1, --out->n * sizeof *out->id);
 out:
@@ -41,33 +59,38 @@ static bl_status prefix_token(const bl_engine *g, int32_t *out, bl_err *e)
 }
 
 /* ---- pairs (zeroshot.md section 1) ---- */
-/* tok(context without the white space at its end) */
-static bl_status context_ids(const bl_engine *g, const bl_prompt *p, bl_context_ids *c, bl_arena *a, bl_err *e)
+/* tok(context without the white space at its end), and the context's spans with room for a continuation. */
+static bl_status context_ids(const bl_engine *g, const bl_prompt *p, bl_context_ids *c, bl_err *e)
 {
     size_t n = p->n, left = 0;
-    bl_span *span;
     bl_status st = BL_OK;
 
     if (c->span && c->span == p->span && c->n == p->n) return BL_OK;
     c->ids.n = 0;
     c->span = NULL;
+    BL_TRY(bl_grow(&c->whole, &c->cap, p->n + 1, sizeof *c->whole, e));
+    if (p->n) memcpy(c->whole, p->span, p->n * sizeof *c->whole);
     for (; n; n--) {
         left = p->span[n - 1].n;
         bl_rstrip(p->span[n - 1].text, &left);
         if (left) break;
     }
     if (!n) goto out; /* empty */
-    if (!(span = bl_alloc(a, n, sizeof *span, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    memcpy(span, p->span, n * sizeof *span);
-    span[n - 1].n = left;
-    BL_TRY(encode_once(g, span, n, &c->ids, e));
+    c->whole[n - 1].n = left;
+    st = encode_once(g, c->whole, n, &c->ids, e);
+    c->whole[n - 1].n = p->span[n - 1].n;
+    if (st != BL_OK) goto out;
     c->span = p->span;
     c->n = p->n;
 out:
     return st;
+}
+
+void bl_context_free(bl_context_ids *c)
+{
+    bl_ids_free(&c->ids);
+    bl_free(c->whole);
+    *c = (bl_context_ids){0};
 }
 
 bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl_arena *a, bl_scored_ids *out,
@@ -77,28 +100,26 @@ bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl
     bl_scored_ids r = {0};
     size_t n = p->context.n, skip = 0;
     int32_t prefix;
-    bl_span *span;
     bl_status st = BL_OK;
 
     if (p->context.failed) {
         st = bl_fail(e, BL_E_NOMEM, "no memory for a prompt");
         goto out;
     }
-    BL_TRY(context_ids(g, &p->context, ctx, a, e));
-    if (!(span = bl_alloc(a, n + 1, sizeof *span, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    if (n) memcpy(span, p->context.span, n * sizeof *span);
-    span[n] = (bl_span){p->continuation, strlen(p->continuation), true};
+    BL_TRY(context_ids(g, &p->context, ctx, e));
+    ctx->whole[n] = (bl_span){p->continuation, strlen(p->continuation), true};
     if (ctx->ids.n) {
-        BL_TRY(encode_once(g, span, n + 1, &whole, e));
-        r.scored = (int64_t)whole.n - (int64_t)BL_MIN(ctx->ids.n, whole.n);
-        r.boundary = ctx->ids.n > whole.n || memcmp(whole.id, ctx->ids.id, ctx->ids.n * sizeof *whole.id) != 0;
+        size_t n_context = ctx->ids.n;
+        BL_TRY(encode_once(g, ctx->whole, n + 1, &whole, e));
+        r.boundary = n_context > whole.n || memcmp(whole.id, ctx->ids.id, n_context * sizeof *whole.id) != 0;
+        while (whole.n < n_context) BL_TRY(bl_ids_push(&whole, 0, e)); /* what is left of the whole is nothing */
+        memcpy(whole.id, ctx->ids.id, n_context * sizeof *whole.id);
+        r.scored = (int64_t)(whole.n - n_context);
     } else { /* the prefix token is the context; the white space belongs to the continuation */
         BL_TRY(prefix_token(g, &prefix, e));
         BL_TRY(bl_ids_push(&whole, prefix, e));
-        BL_TRY(bl_encode_spans(g->t, span, n + 1, BL_ENCODE_PLAIN, &whole, e));
+        BL_TRY(bl_encode_spans(g->t, ctx->whole, n + 1, g->special ? BL_ENCODE_SPECIAL : BL_ENCODE_PLAIN, &whole, e));
+        BL_TRY(check_ids(g, &whole, e));
         if (whole.n > 1 && whole.id[1] == prefix) skip = 1;
         r.scored = (int64_t)(whole.n - skip) - 1;
     }
@@ -119,7 +140,7 @@ bl_status bl_engine_pair_ids(bl_engine *g, const bl_pair *p, bl_arena *a, bl_sco
 {
     bl_context_ids ctx = {0};
     bl_status st = bl_engine_pair(g, p, &ctx, a, out, e);
-    bl_ids_free(&ctx.ids);
+    bl_context_free(&ctx);
     return st;
 }
 
@@ -190,7 +211,7 @@ static bl_status pair_units(bl_engine *g, const bl_request *r, int64_t request, 
     }
     for (size_t i = first; i < out->n; i++) out->u[i].longest = longest;
 out:
-    bl_ids_free(&ctx.ids);
+    bl_context_free(&ctx);
     return st;
 }
 
@@ -205,7 +226,9 @@ static bl_status rolling_ids(const bl_engine *g, const bl_request *r, bl_arena *
     BL_TRY(prefix_token(g, &prefix, e));
     BL_TRY(bl_ids_push(&ids, prefix, e));
     /* A BOS of the tokenizer's own comes behind the prefix and is scored. */
-    BL_TRY(bl_encode(g->t, r->text, r->n_text, r->no_bos ? BL_ENCODE_PLAIN : BL_ENCODE_BOS, &ids, e));
+    BL_TRY(bl_encode(g->t, r->text, r->n_text, (r->no_bos ? 0 : BL_ENCODE_BOS) | (g->special ? BL_ENCODE_SPECIAL : 0),
+                     &ids, e));
+    BL_TRY(check_ids(g, &ids, e));
     BL_TRY(copy_ids(a, ids.id, ids.n, all, e));
     *n = (int64_t)ids.n;
 out:
@@ -246,14 +269,16 @@ static bl_status stream_ids(bl_engine *g, const char *text, size_t n, bl_err *e)
     bl_hash hash = bl_hash_bytes(text, n);
     bl_status st = BL_OK;
 
-    if (s->there && s->text == text && s->n == n && bl_hash_equal(s->hash, hash)) return BL_OK;
-    s->there = false;
-    s->ids.n = 0;
-    BL_TRY(bl_encode(g->t, text, n, BL_ENCODE_BOS, &s->ids, e));
+    if (!s->there || s->n != n || !bl_hash_equal(s->hash, hash)) {
+        s->there = false;
+        s->ids.n = 0;
+        BL_TRY(bl_encode(g->t, text, n, BL_ENCODE_BOS, &s->ids, e));
+        BL_TRY(check_ids(g, &s->ids, e));
+        s->n = n;
+        s->hash = hash;
+        s->there = true;
+    }
     s->text = text;
-    s->n = n;
-    s->hash = hash;
-    s->there = true;
 out:
     return st;
 }
@@ -279,11 +304,12 @@ out:
 
 static bl_status window_ids(bl_engine *g, const bl_request *r, bl_arena *a, bl_scored_ids *out, bl_err *e)
 {
-    int64_t windows;
     bl_scored_ids s = {.n = r->length, .scored = r->length - 1};
+    bool known = g->stream.there && g->stream.text == r->text && g->stream.n == r->n_text; /* not hashed again */
+    int64_t windows = known ? (int64_t)g->stream.ids.n / r->length : 0;
     bl_status st = BL_OK;
 
-    BL_TRY(bl_engine_windows(g, r->text, r->n_text, r->length, r->rule, &windows, e));
+    if (!known) BL_TRY(bl_engine_windows(g, r->text, r->n_text, r->length, r->rule, &windows, e));
     if (r->index < 0 || r->index >= windows) {
         st = bl_fail(e, BL_E_INTERNAL, "there is no window %lld, only %lld", (long long)r->index, (long long)windows);
         goto out;

@@ -18,6 +18,7 @@ bl_status bl_engine_new(bl_model *m, bl_tokenizer *t, const bl_engine_opts *o, b
     g->m = m;
     g->t = t;
     g->no_bos = o->no_bos;
+    g->special = o->special;
     g->max_len = o->max_len > 0 ? BL_MIN(o->max_len, bl_model_max_len(m)) : bl_model_max_len(m);
     g->most_rows = o->batch_tokens > 0 ? o->batch_tokens : bl_pass_tokens(m);
     g->most_seqs = o->batch_size > 0 ? BL_MIN(o->batch_size, INT32_MAX) : INT32_MAX;
@@ -92,6 +93,14 @@ static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_reply 
         r->tokens[u->pair] += u->scored;
         r->greedy[u->pair] = r->greedy[u->pair] && u->greedy;
     }
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; req[i].kind == BL_ASK_PAIRS && k < out[i].n; k++)
+            if (out[i].tokens[k] ==
+                0) { /* its tokens lie in the context, or it has none: it is not certain, but unknown */
+                out[i].nll[k] = BL_NLL_UNSCORED;
+                out[i].greedy[k] = false;
+                out[i].unscored = true;
+            }
 out:
     bl_free(units.u);
     return st;

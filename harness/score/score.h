@@ -20,16 +20,18 @@ typedef struct bl_engine_opts {
     int64_t batch_tokens; /* rows of one forward pass; 0: chosen from memory */
     int64_t batch_size;   /* most sequences in one pass; 0: no limit */
     bool no_bos;          /* --no-bos: choices and generations; perplexity conventions own theirs */
+    bool special;         /* text of special tokens becomes their id in data too, as peers read it */
     int64_t max_len;      /* 0: the model's */
 } bl_engine_opts;
 bl_status bl_engine_new(bl_model *m, bl_tokenizer *t, const bl_engine_opts *o, bl_engine **out, bl_err *e);
 void bl_engine_free(bl_engine *g); /* NULL is fine */
-/* BL_E_NUMERIC at the first logit that is not finite. BL_E_INTERRUPTED between passes. On BL_E_DEVMEM the batch is
- * halved inside, down to one. */
+/* A text with a token that the model lacks is BL_E_UNSUPPORTED. BL_E_NUMERIC at the first logit that is not finite.
+ * BL_E_INTERRUPTED between passes. On BL_E_DEVMEM the batch is halved inside, down to one. */
 bl_status bl_engine_replies(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e);
 /* The same passes over ids [n, length + 1] whose last `scored` tokens are scored: for timing. */
 bl_status bl_engine_score_ids(bl_engine *g, const int32_t *ids, int64_t n, int64_t length, int64_t scored, bl_err *e);
-/* How many WINDOW requests a stream has; BL_E_CONFIG when it is shorter than one window (llama.cpp: two). */
+/* How many WINDOW requests a stream has; BL_E_CONFIG when it is shorter than one window (llama.cpp: two). The text is
+ * looked at here; the WINDOW requests that follow with the same pointer take it as unchanged. */
 bl_status bl_engine_windows(bl_engine *g, const char *text, size_t n, int64_t length, bl_window_rule rule, int64_t *out,
                             bl_err *e);
 int64_t bl_engine_tokens(const bl_engine *g); /* rows that went through the model since new */

@@ -27,7 +27,7 @@ typedef struct bl_stream {
 struct bl_engine {
     bl_model *m;
     bl_tokenizer *t;
-    bool no_bos;
+    bool no_bos, special;
     int64_t max_len;              /* tokens that can be fed */
     int64_t most_rows, most_seqs; /* of a pass */
     int64_t tokens;
@@ -46,7 +46,10 @@ typedef struct bl_context_ids {
     const bl_span *span;
     size_t n;
     bl_ids ids;
+    bl_span *whole;
+    size_t cap; /* the context's spans, and one for a continuation */
 } bl_context_ids;
+void bl_context_free(bl_context_ids *c);
 bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl_arena *a, bl_scored_ids *out,
                          bl_err *e);
 

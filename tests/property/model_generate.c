@@ -155,6 +155,39 @@ static void assert_same(int32_t x[MANY][64], const int64_t *nx, int32_t y[MANY][
     }
 }
 
+/* transformers 5.24 generate() stops at each id of generation_config.json; config.json's first alone is not enough. */
+static void text_ends_at_every_end_token(void **state)
+{
+    static const char json[] =
+        "{\"added_tokens\":[{\"id\":2,\"content\":\"</s>\",\"special\":true}],\"pre_tokenizer\":{\"type\":"
+        "\"ByteLevel\",\"add_prefix_space\":false},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":"
+        "\"BPE\",\"vocab\":{\"c\":102,\"d\":103,\"e\":104,\"f\":105},\"merges\":[]}}";
+    static const struct {
+        const char *generation, *text;
+    } rows[] = {{"{\"eos_token_id\":[2,105]}", "de"}, {"{\"eos_token_id\":104}", "d"}, {"{\"eos_token_id\":2}", "def"}};
+    char path[4300], beside[4300];
+    bl_err e = {0};
+    (void)state;
+    snprintf(path, sizeof path, "%s/ends", dir);
+    assert_ok(bl_make_dirs(path, &e));
+    snprintf(path, sizeof path, "%s/ends/tokenizer.json", dir);
+    snprintf(beside, sizeof beside, "%s/ends/generation_config.json", dir);
+    assert_ok(bl_write_file(path, json, sizeof json - 1, &e));
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_arena *a;
+        bl_gen_reply r;
+        assert_ok(bl_write_file(beside, rows[i].generation, strlen(rows[i].generation), &e));
+        fixture f = fixture_open(alphabet, path, 1, false);
+        assert_ok(bl_arena_new(&a, &e));
+        assert_ok(bl_generate(f.m, f.t, &(bl_gen_request){.ids = (const int32_t[]){102}, .n = 1, .max_new = 3}, 1, 100,
+                              false, a, &r, &e));
+        assert_string_equal(r.text, rows[i].text);
+        assert_int_equal(r.hit_limit, i == 2);
+        bl_arena_free(a);
+        fixture_close(&f);
+    }
+}
+
 static void a_reply_does_not_depend_on_what_is_decoded_with_it(void **state)
 {
     static int32_t want[MANY][64], got[MANY][64];
@@ -192,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_ends_at_stops_ends_and_limits),
         cmocka_unit_test(text_ends_where_the_model_ends),
+        cmocka_unit_test(text_ends_at_every_end_token),
         cmocka_unit_test(a_reply_does_not_depend_on_what_is_decoded_with_it),
         cmocka_unit_test(draws_follow_the_seed),
     };

@@ -261,6 +261,88 @@ static void ids_of_a_pair_follow_the_rules(void **state)
     close_bench(&b);
 }
 
+/* lm_eval 0.4.13 feeds tok(context) + tok(context + continuation)[len(tok(context)):], so that two continuations which
+ * differ only in what joins the context have one score; where that leaves nothing it stops with an error. */
+static void a_token_across_the_join_leaves_the_context_as_it_is(void **state)
+{
+    static const char *const continuation[] = {"hex", "he", "x"};
+    bl_err e = {0};
+    bl_scored_ids s, alone;
+    (void)state;
+    bench b = open_bench(noise, words, NULL);
+    bl_request joined = pairs(b.a, "ot", continuation, 3), plain = pair(b.a, "ot", "x");
+    assert_ok(bl_engine_pair_ids(b.g, &joined.pair[0], b.a, &s, &e)); /* tok("othex"): begin o the x */
+    assert_ok(bl_engine_pair_ids(b.g, &plain.pair[0], b.a, &alone, &e));
+    assert_int_equal(s.n, alone.n);
+    assert_memory_equal(s.ids, alone.ids, (size_t)s.n * sizeof *s.ids);
+    bl_reply got = reply(&b, joined);
+    assert_true(got.nll[0] == got.nll[2]);
+    assert_true(got.boundary);
+    assert_int_equal(got.tokens[1], 0); /* begin o the: as many as the context has alone */
+    assert_true(got.nll[1] == BL_NLL_UNSCORED && isfinite(got.nll[1]));
+    assert_false(got.greedy[1]);
+    assert_true(got.unscored);
+    got = reply(&b, plain);
+    assert_false(got.unscored || got.boundary);
+    got = reply(&b, pair(b.a, "ot", ""));
+    assert_true(got.unscored && got.nll[0] == BL_NLL_UNSCORED);
+    close_bench(&b);
+}
+
+/* One added token after the model's last, as Code Llama has them; transformers 5.24 loads and scores it. */
+static void a_tokenizer_may_know_more_than_the_model(void **state)
+{
+    static const char json[] =
+        "{\"added_tokens\":[{\"id\":264,\"content\":\"[PAD]\",\"special\":true}],\"pre_tokenizer\":"
+        "{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"model\":{\"type\":\"BPE\",\"vocab\":{"
+        "\"a\":100,\"b\":101,\"<s>\":1},\"merges\":[]}}";
+    char path[4200];
+    bl_err e = {0};
+    bl_reply got;
+    (void)state;
+    snprintf(path, sizeof path, "%s/larger.json", dir);
+    assert_ok(bl_write_file(path, json, sizeof json - 1, &e));
+    bench b = open_bench(oracle, path, NULL);
+    assert_int_equal(bl_tokenizer_vocab(b.f.t), 265);
+    got = reply(&b, pair(b.a, "a", "b"));
+    assert_true(got.greedy[0]);                /* b follows a */
+    got = reply(&b, pair(b.a, "a", "[PAD]b")); /* the text of a special token is text */
+    assert_int_equal(got.tokens[0], 1);
+    bl_request r = pair(b.a, "a", "b");
+    bl_say(&r.pair[0].context, "[PAD]");
+    assert_refused(bl_engine_replies(b.g, &r, 1, b.a, &got, &e), BL_E_UNSUPPORTED,
+                   "token 264 '[PAD]', which is not in the model, whose vocabulary is 264");
+    close_bench(&b);
+    b = open_bench(oracle, path, &(bl_engine_opts){.special = true});
+    r = pair(b.a, "a", "[PAD]b");
+    assert_refused(bl_engine_replies(b.g, &r, 1, b.a, &got, &e), BL_E_UNSUPPORTED, "token 264");
+    close_bench(&b);
+}
+
+static void special_tokens_in_data_are_read_where_it_is_asked_for(void **state)
+{
+    bl_err e = {0};
+    bl_ids ids = {0};
+    bl_scored_ids s;
+    (void)state;
+    for (int special = 0; special < 2; special++) {
+        bench b = open_bench(noise, words, &(bl_engine_opts){.special = special, .no_bos = true});
+        bl_prompt p = bl_prompt_new(b.a);
+        bl_quote(&p, "ab</s>ab");
+        assert_ok(bl_engine_prompt_ids(b.g, &p, 4, b.a, &ids, NULL, &e));
+        int64_t ends = 0;
+        for (size_t i = 0; i < ids.n; i++) ends += ids.id[i] == 2;
+        assert_int_equal(ends, special);
+        bl_request r = pair(b.a, "a", "b</s>");
+        assert_ok(bl_engine_pair_ids(b.g, &r.pair[0], b.a, &s, &e));
+        assert_int_equal(s.ids[s.n - 1] == 2, special);
+        r = rolling("a</s>", 8);
+        assert_ok(bl_engine_text_ids(b.g, &r, b.a, &s, &e));
+        assert_int_equal(s.ids[s.n - 1] == 2, special);
+        close_bench(&b);
+    }
+}
+
 static void a_blank_at_the_end_of_the_context_changes_nothing(void **state)
 {
     bench b = open_bench(noise, words, NULL);
@@ -571,7 +653,7 @@ static void a_tap_sees_every_scored_token_once(void **state)
     for (int i = 0; i < MIXED; i++)
         for (int c = 0; c < got[i].n; c++) {
             scored += got[i].tokens[c];
-            assert_true(fabs(s.nll[i][c] - got[i].nll[c]) < 1e-4);
+            if (got[i].tokens[c]) assert_true(fabs(s.nll[i][c] - got[i].nll[c]) < 1e-4);
             for (int64_t k = 0; k < 64; k++) assert_int_equal(s.count[i][c][k], k < got[i].tokens[c]);
         }
     assert_int_equal(s.rows, scored);
@@ -600,6 +682,9 @@ int main(void)
         cmocka_unit_test(windows_are_counted_without_the_tail_and_short_texts_refused),
         cmocka_unit_test(windows_know_nothing_of_each_other),
         cmocka_unit_test(ids_of_a_pair_follow_the_rules),
+        cmocka_unit_test(a_token_across_the_join_leaves_the_context_as_it_is),
+        cmocka_unit_test(a_tokenizer_may_know_more_than_the_model),
+        cmocka_unit_test(special_tokens_in_data_are_read_where_it_is_asked_for),
         cmocka_unit_test(a_blank_at_the_end_of_the_context_changes_nothing),
         cmocka_unit_test(input_that_is_too_long_loses_its_beginning),
         cmocka_unit_test(scores_do_not_depend_on_batch_order_threads_or_streaming),
