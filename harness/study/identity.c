@@ -4,27 +4,18 @@
 #include "kernels/base/fs.h"
 #include <string.h>
 
+/* Everything that a GGUF file says about its tokenizer. */
 static bl_status gguf_tokenizer(const char *path, bl_hasher *h, bl_err *e)
 {
-    static const char *const keys[] = {"tokenizer.ggml.model",
-                                       "tokenizer.ggml.pre",
-                                       "tokenizer.ggml.add_bos_token",
-                                       "tokenizer.ggml.add_eos_token",
-                                       "tokenizer.ggml.bos_token_id",
-                                       "tokenizer.ggml.eos_token_id",
-                                       "tokenizer.ggml.add_space_prefix",
-                                       "tokenizer.ggml.tokens",
-                                       "tokenizer.ggml.merges",
-                                       "tokenizer.ggml.scores",
-                                       "tokenizer.ggml.token_type"};
     static const int width[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8}; /* bytes, in the order of bl_gguf_type */
     bl_gguf *g = NULL;
     bl_status st = bl_gguf_open(path, &g, e);
     if (st != BL_OK) return st;
-    for (size_t i = 0; i < BL_COUNT(keys); i++) {
-        const bl_gguf_value *v = bl_gguf_find(g, keys[i]);
-        bl_hash_text(h, v ? keys[i] : NULL);
-        if (!v) continue;
+    for (size_t i = 0; i < bl_gguf_count(g); i++) {
+        const bl_gguf_value *v = bl_gguf_at(g, i);
+        if (strncmp(v->key, "tokenizer.", 10) != 0) continue;
+        bl_hash_text(h, v->key);
+        bl_hash_u64(h, v->type);
         if (v->type == BL_GGUF_ARRAY && v->item == BL_GGUF_STRING) {
             const uint8_t *at = v->at;
             for (uint64_t k = 0; k < v->n; k++) {
@@ -40,16 +31,16 @@ static bl_status gguf_tokenizer(const char *path, bl_hasher *h, bl_err *e)
     return BL_OK;
 }
 
-/* What readers of tokenizer.json and tokenizer.model look at beside it. */
-static bl_status files_beside(const char *path, bl_hasher *h, bl_err *e)
+/* What readers of tokenizer.json and tokenizer.model look at beside it and beside the model. `dir` ends in '/' or is
+ * empty. */
+static bl_status files_in(const char *dir, int n_dir, bl_hasher *h, bl_err *e)
 {
     static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                                         "generation_config.json", "config.json"};
     bl_status st = BL_OK;
-    const char *slash = strrchr(path, '/');
     for (size_t i = 0; i < BL_COUNT(names) && st == BL_OK; i++) {
         bl_map m = {.fd = -1};
-        char *at = bl_format_text(e, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, names[i]);
+        char *at = bl_format_text(e, "%.*s%s", n_dir, dir, names[i]);
         if (!at) return BL_E_NOMEM;
         bool there = bl_exists(at);
         bl_hash_text(h, there ? names[i] : NULL);
@@ -59,6 +50,18 @@ static bl_status files_beside(const char *path, bl_hasher *h, bl_err *e)
         }
         bl_free(at);
     }
+    return st;
+}
+
+static bl_status files_beside(const char *tokenizer, const char *model, bl_hasher *h, bl_err *e)
+{
+    const char *slash = strrchr(tokenizer, '/');
+    bl_status st = files_in(tokenizer, slash ? (int)(slash + 1 - tokenizer) : 0, h, e);
+    if (st != BL_OK || !bl_is_dir(model)) return st;
+    char *dir = bl_format_text(e, "%s/", model);
+    if (!dir) return BL_E_NOMEM;
+    st = files_in(dir, (int)strlen(dir), h, e);
+    bl_free(dir);
     return st;
 }
 
@@ -77,7 +80,8 @@ bl_status bl_identity_tokenizer(const bl_checkpoint *c, bl_hash *out, bl_err *e)
         bl_hash_add(h, m.data, m.size);
         bl_map_close(&m);
     }
-    if (st == BL_OK && (kind == BL_TOK_JSON || kind == BL_TOK_SPM)) st = files_beside(path, h, e);
+    if (st == BL_OK && (kind == BL_TOK_JSON || kind == BL_TOK_SPM))
+        st = files_beside(path, bl_checkpoint_path(c), h, e);
     *out = bl_hasher_end(h);
     return st;
 }

@@ -308,6 +308,29 @@ static void files_beside_a_tokenizer_are_part_of_it(void **state)
     study_end(&s);
 }
 
+/* Keys of a GGUF file's tokenizer, whichever: end tokens have names of their own. */
+static void end_of_turn_1(bl_text *t) { key_u32(t, "tokenizer.ggml.eot_token_id", 1); }
+static void end_of_turn_2(bl_text *t) { key_u32(t, "tokenizer.ggml.eot_token_id", 2); }
+static void every_key_of_a_tokenizer_inside_a_model_is_part_of_it(void **state)
+{
+    (void)state;
+    static void (*const keys[])(bl_text *) = {NULL, end_of_turn_1, end_of_turn_2};
+    study s = study_begin(1);
+    bl_identity id[BL_COUNT(keys)];
+    char path[4300];
+    snprintf(path, sizeof path, "%s/m.gguf", s.dir);
+    for (size_t i = 0; i < BL_COUNT(keys); i++) {
+        bl_text t = {0};
+        gguf_llama(&t, &(gguf_extra){.keys = keys[i] != NULL, .put_keys = keys[i]});
+        test_write(s.dir, "m.gguf", t.s, t.n);
+        bl_text_free(&t);
+        identity(&s, path, "cpu-f32", &id[i]);
+        for (size_t k = 0; k < i; k++)
+            assert_false(bl_hash_equal(id[i].of[BL_OF_TOKENIZER], id[k].of[BL_OF_TOKENIZER]));
+    }
+    study_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +343,7 @@ int main(void)
         cmocka_unit_test(chains_share_the_models_they_begin_with),
         cmocka_unit_test(another_class_of_arithmetic_is_another_variant),
         cmocka_unit_test(every_field_of_a_configuration_is_part_of_the_weights),
+        cmocka_unit_test(every_key_of_a_tokenizer_inside_a_model_is_part_of_it),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
