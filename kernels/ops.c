@@ -29,6 +29,21 @@ bl_status bl_check_op(const bl_backend *be, bool there, const char *op, bl_err *
     return there ? BL_OK : bl_fail(e, BL_E_UNSUPPORTED, "backend %s has no %s", be->ops->name, op);
 }
 
+bool bl_transform_fits(const bl_transform *t)
+{
+    const bl_tensor *d = &t->data;
+    int64_t n = d->ndim ? bl_tensor_count(d) : 0;
+    if (t->in < 1 || t->out < 1 || (t->kind != BL_T_PERMUTE && t->in != t->out)) return false;
+    switch (t->kind) {
+    case BL_T_SCALE: return d->dtype == BL_F32 && n == t->in;
+    case BL_T_PERMUTE: return d->dtype == BL_I32 && n == t->out;
+    case BL_T_HADAMARD: return bl_hadamard_order(t->in) && (!n || (d->dtype == BL_F32 && n == t->in));
+    case BL_T_ROTATE:
+        return d->dtype == BL_F32 && d->ndim == 3 && d->dim[1] == d->dim[2] && d->dim[0] * d->dim[1] == t->in;
+    }
+    return false;
+}
+
 /* From inputs of `width` to `last`. */
 static bl_status check_transforms(const bl_transform *all, int n, int64_t width, int64_t last, const char *op,
                                   bl_err *e)
@@ -36,19 +51,8 @@ static bl_status check_transforms(const bl_transform *all, int n, int64_t width,
     for (int i = 0; i < n; i++) {
         const bl_transform *t = &all[i];
         if (t->in != width) return broken(e, op, "a transform does not fit the width of its input");
-        bool ok = false;
-        switch (t->kind) {
-        case BL_T_SCALE: ok = t->out == t->in && is_1d(&t->data, BL_F32, t->in); break;
-        case BL_T_PERMUTE: ok = is_1d(&t->data, BL_I32, t->out); break;
-        case BL_T_HADAMARD:
-            ok = t->out == t->in && bl_hadamard_order(t->in) && none_or_1d(&t->data, BL_F32, t->in);
-            break;
-        case BL_T_ROTATE:
-            ok = t->out == t->in && t->data.buf && t->data.dtype == BL_F32 && t->data.ndim == 3 &&
-                 t->data.dim[1] == t->data.dim[2] && t->data.dim[0] * t->data.dim[1] == t->in;
-            break;
-        }
-        if (!ok) return broken(e, op, "a transform has data of another shape");
+        if (!bl_transform_fits(t) || (t->data.ndim && (!t->data.buf || t->data.stride[t->data.ndim - 1] != 1)))
+            return broken(e, op, "a transform has data of another shape");
         width = t->out;
     }
     return width == last ? BL_OK : broken(e, op, "the width of x is not that of the weight");
@@ -88,7 +92,7 @@ bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err 
             return broken(e, "linear", "y has another shape than x and the weight give");
         if (!none_or_1d(&a->bias[i], BL_F32, out)) return broken(e, "linear", "the bias does not fit the weight");
     }
-    if (a->transpose && (n > 1 || a->bias[0].buf || a->n_t || a->act.bits || a->adapter))
+    if (a->transpose && (n > 1 || a->bias[0].buf || a->n_t || a->act.bits || a->n_adapters))
         return broken(e, "linear", "a transposed product takes one weight and nothing else");
     if (a->transpose)
         return a->x.dim[1] == a->w[0]->shape.out
@@ -98,11 +102,13 @@ bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err 
         return broken(e, "linear", "activations have 0 or 2 to 8 bits");
     if (a->act.bits && a->act.unit == BL_ACT_GROUP && a->act.group < 1)
         return broken(e, "linear", "the activation group is not positive");
-    const bl_lowrank *l = a->adapter;
-    if (l && n > 1) return broken(e, "linear", "an adapter belongs to one weight");
-    if (l && (!is_2d(&l->a, BL_F32, -1, a->x.dim[1]) || !is_2d(&l->b, BL_F32, a->w[0]->shape.out, l->a.dim[0]) ||
-              l->a.stride[0] != l->a.dim[1] || l->b.stride[0] != l->b.dim[1]))
-        return broken(e, "linear", "the adapter does not fit the weight");
+    if (a->n_adapters && n > 1) return broken(e, "linear", "adapters belong to one weight");
+    for (int i = 0; i < a->n_adapters; i++) {
+        const bl_lowrank *l = &a->adapter[i];
+        if (!is_2d(&l->a, BL_F32, -1, a->x.dim[1]) || !is_2d(&l->b, BL_F32, a->w[0]->shape.out, l->a.dim[0]) ||
+            l->a.stride[0] != l->a.dim[1] || l->b.stride[0] != l->b.dim[1])
+            return broken(e, "linear", "an adapter does not fit the weight");
+    }
     return check_transforms(a->t, a->n_t, a->x.dim[1], a->w[0]->shape.in, "linear", e);
 }
 

@@ -18,7 +18,8 @@
  * as f32, exactly as format->unpack gives them. Integer products: for every group of the weight, lane j of 8 sums the
  * exact integers (code - zero) * x at positions i of the group with (i % 16) / 2 == j; then acc[j] = fma(lane[j],
  * scale, acc[j]) group after group, and the product is (tree of acc) * scale of the row of x. A bias is added to the
- * finished product, after the tree and the scale, in one f32 addition; then y = that or y += that; then the adapter.
+ * finished product, after the tree and the scale, in one f32 addition; then y = that or y += that; then the adapters in
+ * their order.
  * The transposed product is the same dot product over the outputs of the weight. Attention: keys come in blocks of 64
  * aligned at position 0; a score is one fma chain over head_dim times `scale`; softmax is online over the blocks with 8
  * interleaved partial sums; the output is one fma chain over the keys. All in f32; keys and values enter as f32, an
@@ -28,7 +29,7 @@
 #define BL_OPS_H
 #include "format.h"
 
-/* ---- the parts of a linear: y = A(T x) Wt + adapter ---- */
+/* ---- the parts of a linear: y = A(T x) Wt + adapters ---- */
 typedef enum bl_transform_kind { BL_T_SCALE, BL_T_PERMUTE, BL_T_HADAMARD, BL_T_ROTATE } bl_transform_kind;
 typedef struct bl_transform {
     bl_transform_kind kind;
@@ -36,6 +37,8 @@ typedef struct bl_transform {
     bl_tensor data; /* SCALE f32 [in]; PERMUTE i32 [out]; HADAMARD f32 scale [in] before it or none; ROTATE f32 [blocks,
                        b, b] */
 } bl_transform;
+/* Widths are positive, and type and shape of the data (its buffer is not looked at) are those of the kind. */
+bool bl_transform_fits(const bl_transform *t);
 
 typedef enum bl_act_unit { BL_ACT_TOKEN, BL_ACT_TENSOR, BL_ACT_GROUP } bl_act_unit;
 typedef struct bl_actq {
@@ -51,7 +54,7 @@ typedef struct bl_lowrank {
     float scale;
 } bl_lowrank; /* A f32 [r, in], B f32 [out, r]: y += scale * (x At) Bt */
 
-/* y[i] = A(T x) w[i]t + bias[i] + adapter. Several weights read the same input and share T and A; then there is no
+/* y[i] = A(T x) w[i]t + bias[i] + adapters. Several weights read the same input and share T and A; then there is no
  * adapter: what differs per weight takes a call of its own. */
 enum { BL_LINEAR_MOST = 3 }; /* q, k and v */
 typedef struct bl_linear_args {
@@ -62,9 +65,10 @@ typedef struct bl_linear_args {
     const bl_transform *t;
     int n_t;                   /* in order of application */
     bl_actq act;               /* with an integer weight the product runs in integers: `linear_is_integer` says so */
-    const bl_lowrank *adapter; /* NULL: none */
-    bool accumulate;           /* y += instead of y = */
-    bool transpose;            /* y = x W: x [rows, out], y [rows, in], for gradients; one weight and nothing else */
+    const bl_lowrank *adapter; /* [n_adapters] of x as it came in */
+    int n_adapters;
+    bool accumulate; /* y += instead of y = */
+    bool transpose;  /* y = x W: x [rows, out], y [rows, in], for gradients; one weight and nothing else */
 } bl_linear_args;
 
 typedef struct bl_transform_args { /* y = T x, what a linear with these transforms multiplies its weight with */

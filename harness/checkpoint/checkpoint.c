@@ -171,6 +171,11 @@ const char *bl_checkpoint_stored_as(const bl_checkpoint *c) { return c->stored_a
 const char *bl_checkpoint_method(const bl_checkpoint *c) { return c->method; }
 const char *bl_checkpoint_source(const bl_checkpoint *c) { return c->source; }
 const char *bl_checkpoint_notes(const bl_checkpoint *c) { return c->notes; }
+const bl_stage *bl_checkpoint_stages(const bl_checkpoint *c, int *n)
+{
+    *n = c->n_stages;
+    return c->stage;
+}
 size_t bl_checkpoint_count(const bl_checkpoint *c) { return c->n; }
 const bl_stored *bl_checkpoint_at(const bl_checkpoint *c, size_t i) { return i < c->n ? &c->stored[i] : NULL; }
 uint64_t bl_checkpoint_bytes_read(const bl_checkpoint *c) { return c->bytes_read; }
@@ -197,8 +202,12 @@ const bl_stored *bl_checkpoint_find(const bl_checkpoint *c, const char *name)
 uint64_t bl_checkpoint_bytes(const bl_checkpoint *c)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < c->n; i++)
-        for (int p = 0; p < c->stored[i].n_parts; p++) n += c->stored[i].part[p].bytes;
+    for (size_t i = 0; i < c->n; i++) {
+        const bl_stored *t = &c->stored[i];
+        for (int p = 0; p < t->n_parts; p++) n += t->part[p].bytes;
+        for (int k = 0; k < t->n_transforms; k++) n += t->transform[k].extent.bytes;
+        for (int k = 0; k < t->n_adapters; k++) n += t->adapter[k].a.bytes + t->adapter[k].b.bytes;
+    }
     return n;
 }
 

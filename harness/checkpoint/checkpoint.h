@@ -27,6 +27,16 @@ typedef struct bl_extent {
     int file;
     uint64_t offset, bytes;
 } bl_extent; /* file -1: made up (synth) */
+/* What a saved model has beside the weight of a linear. */
+typedef struct bl_stored_transform {
+    bl_transform t;   /* data: type and shape, no buffer; ndim 0: none */
+    bl_extent extent; /* of the data */
+} bl_stored_transform;
+typedef struct bl_stored_adapter {
+    int64_t rank;
+    float scale;
+    bl_extent a, b; /* f32 [rank, in], [out, rank] */
+} bl_stored_adapter;
 typedef struct bl_stored {
     const char *name;
     bl_role role;
@@ -35,10 +45,20 @@ typedef struct bl_stored {
     bl_shape shape;          /* a vector (norm) has out = 1 */
     bool vector;
     int n_parts;
-    bl_extent part[BL_MAX_PARTS]; /* in the order of format->parts */
-    int64_t rotary_heads;         /* > 0: rows are in adjacent-pair order within each of so many heads */
-    bl_actq act;                  /* of a quantized directory: how the input of this linear is quantized; bits 0: not */
+    bl_extent part[BL_MAX_PARTS];         /* in the order of format->parts */
+    int64_t rotary_heads;                 /* > 0: rows are in adjacent-pair order within each of so many heads */
+    bl_actq act;                          /* of a saved model: how the input of this linear is quantized; bits 0: not */
+    const bl_stored_transform *transform; /* of its input, in order; the last width is shape.in */
+    int n_transforms;
+    const bl_stored_adapter *adapter;
+    int n_adapters;
 } bl_stored;
+/* A step on the way from the source to a saved model. */
+typedef struct bl_stage {
+    const char *text;    /* of the method: "rtn:w4g64" */
+    const char *hash;    /* of everything that could change the state after it; NULL: not known */
+    const char *options; /* JSON */
+} bl_stage;
 
 typedef struct bl_checkpoint_opts {
     bool allow_nonfinite;  /* --allow-nonfinite */
@@ -54,7 +74,9 @@ const char *bl_checkpoint_name(const bl_checkpoint *c); /* short, for keys: "smo
 const char *bl_checkpoint_path(const bl_checkpoint *c); /* resolved path, or the synth name */
 const char *bl_checkpoint_stored_as(
     const bl_checkpoint *c); /* what most linears are: "Q4_1", "F32", "BF16", "int4 g64" */
-/* A quantized directory: the method text that made it ("rtn:w4g64") and the name of the source model; else NULL. */
+/* A saved model: the stages that made it, what they are joined by '+' ("quarot+rtn:w4g64"), and the name of the model
+ * they began with; else none and NULL. Its parent is the state before the last stage. */
+const bl_stage *bl_checkpoint_stages(const bl_checkpoint *c, int *n);
 const char *bl_checkpoint_method(const bl_checkpoint *c);
 const char *bl_checkpoint_source(const bl_checkpoint *c);
 /* What a reader of its numbers should know about the file, "; " between sentences; NULL: nothing. */
@@ -79,6 +101,9 @@ bl_status bl_checkpoint_unchanged(const bl_checkpoint *c, bl_err *e);
 bl_status bl_checkpoint_load(bl_checkpoint *c, const bl_stored *t, bl_backend *be, bl_weight *out, bl_err *e);
 /* Rows row0 .. row0+rows decoded to f32 on the host, HF order. */
 bl_status bl_checkpoint_dense(bl_checkpoint *c, const bl_stored *t, int64_t row0, int64_t rows, float *dst, bl_err *e);
+/* Bytes of the file as they are, into a contiguous tensor of as many. */
+bl_status bl_checkpoint_load_extent(bl_checkpoint *c, const bl_extent *x, bl_backend *be, const bl_tensor *to,
+                                    bl_err *e);
 void bl_checkpoint_want(bl_checkpoint *c, const bl_stored *t); /* will be loaded soon (prefetch) */
 uint64_t bl_checkpoint_bytes_read(const bl_checkpoint *c);     /* by load and dense since open */
 

@@ -17,6 +17,8 @@ struct bl_checkpoint {
     bl_checkpoint_opts opts;
     bl_config config;
     const char *name, *path, *stored_as, *method, *source, *notes;
+    bl_stage *stage;
+    int n_stages;
     bl_map *map; /* the files, by bl_extent.file */
     size_t n_maps, cap_maps;
     bl_stored *stored;

@@ -130,7 +130,7 @@ void bl_config_put(bl_text *t, const bl_config *c)
     bool first = true;
     bl_text_addf(t, "{\"arch\":\"%s\",\"optional\":[", c->arch->name);
     for (int r = 0; r < BL_N_ROLES; r++)
-        if (c->roles & c->arch->may & BL_ROLE_BIT(r)) {
+        if (c->roles & ~c->arch->has & BL_ROLE_BIT(r)) {
             bl_text_addf(t, "%s\"%s\"", first ? "" : ",", bl_roles[r].hf);
             first = false;
         }
@@ -145,6 +145,12 @@ void bl_config_put(bl_text *t, const bl_config *c)
                  c->tied ? "true" : "false");
 }
 
+/* A stage may give a bias to a linear whose architecture knows none. */
+static bool may_have(const bl_arch *a, int role)
+{
+    return a->may & BL_ROLE_BIT(role) || (bl_roles[role].kind == BL_KIND_BIAS && !(a->has & BL_ROLE_BIT(role)));
+}
+
 /* Optional parameters by their name in a block. */
 static bl_status get_roles(const bl_json *list, bl_config *c, bl_err *e)
 {
@@ -153,7 +159,7 @@ static bl_status get_roles(const bl_json *list, bl_config *c, bl_err *e)
         const char *name;
         int r = 0;
         BL_TRY(bl_json_str(v, &name, e));
-        while (r < BL_N_ROLES && (!(c->arch->may & BL_ROLE_BIT(r)) || strcmp(bl_roles[r].hf, name))) r++;
+        while (r < BL_N_ROLES && (!may_have(c->arch, r) || strcmp(bl_roles[r].hf, name))) r++;
         if (r == BL_N_ROLES)
             return bl_fail(e, BL_E_FORMAT, "bitladder.json: config: a model of kind %s has no '%s'", c->arch->name,
                            name);

@@ -22,6 +22,48 @@ static char *cache_dir(bl_err *e)
     return NULL;
 }
 
+/* What a weight is besides its bytes. */
+static void hash_shape(bl_hasher *h, const bl_stored *t)
+{
+    bl_hash_text(h, t->name);
+    bl_hash_text(h, t->format->name);
+    const int64_t v[] = {t->shape.out,
+                         t->shape.in,
+                         t->shape.group,
+                         t->shape.zero,
+                         t->shape.group ? (int64_t)t->shape.scale : 0,
+                         t->shape.double_quant,
+                         t->rotary_heads,
+                         t->act.bits,
+                         t->act.symmetric,
+                         t->act.unit,
+                         t->act.group};
+    bl_hash_add(h, v, sizeof v);
+    const float s[] = {t->act.scale, t->act.zero};
+    bl_hash_add(h, s, sizeof s);
+    for (int i = 0; i < t->n_transforms; i++) {
+        const bl_transform *x = &t->transform[i].t;
+        const int64_t kind[] = {x->kind, x->in, x->out, x->data.ndim, x->data.dim[0], x->data.dim[1], x->data.dim[2]};
+        bl_hash_text(h, "transform");
+        bl_hash_add(h, kind, sizeof kind);
+    }
+    for (int i = 0; i < t->n_adapters; i++) {
+        bl_hash_text(h, "adapter");
+        bl_hash_u64(h, (uint64_t)t->adapter[i].rank);
+        bl_hash_add(h, &t->adapter[i].scale, sizeof t->adapter[i].scale);
+    }
+}
+
+/* Extent `i` of everything that is stored of it: parts, data of transforms, adapters. False after the last. */
+static bool extent_at(const bl_stored *t, int i, bl_extent *out)
+{
+    if (i < t->n_parts) *out = t->part[i];
+    else if ((i -= t->n_parts) < t->n_transforms) *out = t->transform[i].extent;
+    else if ((i -= t->n_transforms) < 2 * t->n_adapters) *out = i % 2 ? t->adapter[i / 2].b : t->adapter[i / 2].a;
+    else return false;
+    return true;
+}
+
 static bl_status files_key(const bl_checkpoint *c, char hex[33], bl_err *e)
 {
     bl_hasher *h = bl_hasher_new(e);
@@ -31,12 +73,12 @@ static bl_status files_key(const bl_checkpoint *c, char hex[33], bl_err *e)
     bl_hash_text(h, c->path);
     for (size_t i = 0; i < c->n; i++) { /* a changed config.json or bitladder.json reads the same bytes differently */
         const bl_stored *t = &c->stored[i];
-        bl_hash_text(h, t->name);
-        bl_hash_text(h, t->format->name);
-        for (int p = 0; p < t->n_parts; p++) {
-            bl_hash_u64(h, (uint64_t)(int64_t)t->part[p].file);
-            bl_hash_u64(h, t->part[p].offset);
-            bl_hash_u64(h, t->part[p].bytes);
+        bl_extent x;
+        hash_shape(h, t);
+        for (int k = 0; extent_at(t, k, &x); k++) {
+            bl_hash_u64(h, (uint64_t)(int64_t)x.file);
+            bl_hash_u64(h, x.offset);
+            bl_hash_u64(h, x.bytes);
         }
     }
     for (size_t i = 0; i < c->n_maps; i++) {
@@ -110,27 +152,6 @@ static int by_name(const void *a, const void *b)
     return strcmp((*(const bl_stored *const *)a)->name, (*(const bl_stored *const *)b)->name);
 }
 
-/* What a weight is besides its bytes. */
-static void hash_shape(bl_hasher *h, const bl_stored *t)
-{
-    bl_hash_text(h, t->name);
-    bl_hash_text(h, t->format->name);
-    const int64_t v[] = {t->shape.out,
-                         t->shape.in,
-                         t->shape.group,
-                         t->shape.zero,
-                         t->shape.group ? (int64_t)t->shape.scale : 0,
-                         t->shape.double_quant,
-                         t->rotary_heads,
-                         t->act.bits,
-                         t->act.symmetric,
-                         t->act.unit,
-                         t->act.group};
-    bl_hash_add(h, v, sizeof v);
-    const float s[] = {t->act.scale, t->act.zero};
-    bl_hash_add(h, s, sizeof s);
-}
-
 static bl_status hash_weights(bl_checkpoint *c, bl_hash *out, bl_err *e)
 {
     bl_hasher *h = bl_hasher_new(e);
@@ -143,11 +164,12 @@ static bl_status hash_weights(bl_checkpoint *c, bl_hash *out, bl_err *e)
     for (size_t i = 0; i < c->n; i++) t[i] = &c->stored[i];
     qsort(t, c->n, sizeof *t, by_name);
     for (size_t i = 0; i < c->n; i++) {
+        bl_extent x;
         hash_shape(h, t[i]);
-        for (int p = 0; p < t[i]->n_parts; p++) {
-            const bl_extent *x = &t[i]->part[p];
-            bl_hash_of(h, bl_hash_bytes(c->map[x->file].data + x->offset, x->bytes));
-            bl_map_drop(&c->map[x->file], x->offset, x->bytes);
+        for (int k = 0; extent_at(t[i], k, &x); k++) {
+            if (!x.bytes) continue;
+            bl_hash_of(h, bl_hash_bytes(c->map[x.file].data + x.offset, x.bytes));
+            bl_map_drop(&c->map[x.file], x.offset, x.bytes);
         }
     }
     *out = bl_hasher_end(h);
@@ -284,6 +306,30 @@ out:
     return st;
 }
 
+/* f32 numbers beside a weight: data of transforms, adapters. */
+static bl_status verify_extra(const bl_checkpoint *c, const bl_stored *t, const char *what, int which,
+                              const bl_extent *x, bl_err *e)
+{
+    const uint8_t *p = c->map[x->file].data + x->offset;
+    if (!suspicious(BL_F32, p, x->bytes / 4, false)) return BL_OK;
+    return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s': %s %d has a value that is not finite", c->path, t->name, what,
+                   which);
+}
+
+static bl_status verify_extras(const bl_checkpoint *c, const bl_stored *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int i = 0; i < t->n_transforms; i++)
+        if (t->transform[i].t.data.ndim && t->transform[i].t.data.dtype == BL_F32)
+            BL_TRY(verify_extra(c, t, "transform", i, &t->transform[i].extent, e));
+    for (int i = 0; i < t->n_adapters; i++) {
+        BL_TRY(verify_extra(c, t, "adapter", i, &t->adapter[i].a, e));
+        BL_TRY(verify_extra(c, t, "adapter", i, &t->adapter[i].b, e));
+    }
+out:
+    return st;
+}
+
 static bl_status verify_weight(bl_checkpoint *c, const bl_stored *t, bl_err *e)
 {
     bl_part_spec spec[BL_MAX_PARTS];
@@ -319,7 +365,10 @@ bl_status bl_checkpoint_verify(bl_checkpoint *c, bl_err *e)
     uint64_t read = c->bytes_read;
     bool known = bl_cache_load(c, &weights, &finite, NULL) == BL_OK;
     if (known && finite) return BL_OK;
-    for (size_t i = 0; i < c->n; i++) BL_TRY(verify_weight(c, &c->stored[i], e));
+    for (size_t i = 0; i < c->n; i++) {
+        BL_TRY(verify_weight(c, &c->stored[i], e));
+        BL_TRY(verify_extras(c, &c->stored[i], e));
+    }
     if (!known) BL_TRY(hash_weights(c, &weights, e));
     bl_cache_save(c, weights, true);
 out:

@@ -93,6 +93,18 @@ out:
     return st;
 }
 
+bl_status bl_checkpoint_load_extent(bl_checkpoint *c, const bl_extent *x, bl_backend *be, const bl_tensor *to,
+                                    bl_err *e)
+{
+    bl_status st = BL_OK;
+    c->bytes_read += x->bytes;
+    BL_TRY(be->ops->upload(be, to, c->map[x->file].data + x->offset, e));
+    BL_TRY(be->ops->sync(be, e)); /* the pages are not read after this */
+    bl_map_drop(&c->map[x->file], x->offset, x->bytes);
+out:
+    return st;
+}
+
 bl_status bl_checkpoint_dense(bl_checkpoint *c, const bl_stored *t, int64_t row0, int64_t rows, float *dst, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -134,8 +146,17 @@ out:
     return st;
 }
 
+static void want(const bl_checkpoint *c, const bl_extent *x)
+{
+    if (x->file >= 0 && x->bytes) bl_map_want(&c->map[x->file], x->offset, x->bytes);
+}
+
 void bl_checkpoint_want(bl_checkpoint *c, const bl_stored *t)
 {
-    for (int i = 0; i < t->n_parts; i++)
-        if (t->part[i].file >= 0) bl_map_want(&c->map[t->part[i].file], t->part[i].offset, t->part[i].bytes);
+    for (int i = 0; i < t->n_parts; i++) want(c, &t->part[i]);
+    for (int i = 0; i < t->n_transforms; i++) want(c, &t->transform[i].extent);
+    for (int i = 0; i < t->n_adapters; i++) {
+        want(c, &t->adapter[i].a);
+        want(c, &t->adapter[i].b);
+    }
 }

@@ -1,14 +1,22 @@
-/* variant_read.c - a directory written by `quantize`: bitladder.json says what each weight is, model.safetensors holds
+/* variant_read.c - the reader of a saved model: bitladder.json says what each parameter is, the safetensors files hold
  * the parts. */
 #include "variant_parts.h"
 #include "checkpoint_impl.h"
 #include "safetensors.h"
 #include <inttypes.h>
+#include <math.h>
 
-static bl_status number(const bl_json *o, const char *key, int64_t *out, bl_err *e)
-{
-    return bl_json_get_int(o, key, out, e);
-}
+typedef struct tensor_file {
+    bl_safetensors *f;
+    int map; /* of the checkpoint */
+} tensor_file;
+typedef struct reading {
+    bl_checkpoint *c;
+    const char *dir, *list; /* list: path of bitladder.json, opens the sentences */
+    tensor_file ends, block;
+    int64_t at;           /* which block `block` is of; -1: none yet */
+    const tensor_file *f; /* of the parameter at hand */
+} reading;
 
 static bl_status choice(const bl_json *o, const char *key, const char *const *names, int *out, const char *file,
                         bl_err *e)
@@ -21,147 +29,380 @@ static bl_status choice(const bl_json *o, const char *key, const char *const *na
     return bl_fail(e, BL_E_FORMAT, "%s: '%s' is '%s'", file, key, s);
 }
 
-static bl_status read_geom(const bl_json *o, bl_stored *t, const char *file, bl_err *e)
+/* ---- the stages ---- */
+static bl_status keep(bl_arena *a, const char *s, size_t n, const char **out, bl_err *e)
+{
+    *out = bl_arena_str(a, s, n, e);
+    return *out ? BL_OK : BL_E_NOMEM;
+}
+
+static bl_status read_stage(bl_checkpoint *c, const bl_json *o, bl_stage *out, bl_text *method, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+    const bl_json *v;
+    const char *s;
+    BL_TRY(bl_json_get_str(o, "text", &s, e));
+    BL_TRY(keep(c->arena, s, strlen(s), &out->text, e));
+    bl_text_add(method, method->n ? "+" : "");
+    bl_text_add(method, s);
+    BL_TRY(bl_json_need(o, "hash", &v, e));
+    if (bl_json_kind(v) != BL_JSON_NULL) {
+        BL_TRY(bl_json_str(v, &s, e));
+        BL_TRY(keep(c->arena, s, strlen(s), &out->hash, e));
+    }
+    BL_TRY(bl_json_need(o, "options", &v, e));
+    bl_json_put_node(&t, v);
+    BL_TRY(bl_text_check(&t, e));
+    BL_TRY(keep(c->arena, t.s, t.n, &out->options, e));
+out:
+    bl_text_free(&t);
+    return st;
+}
+
+static bl_status read_stages(bl_checkpoint *c, const bl_json *j, const char *file, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text method = {0};
+    const bl_json *all;
+    const char *source;
+    BL_TRY(bl_json_get_str(j, "source", &source, e));
+    BL_TRY(keep(c->arena, source, strlen(source), &c->source, e));
+    BL_TRY(bl_json_need(j, "stages", &all, e));
+    if (bl_json_kind(all) != BL_JSON_ARRAY || !bl_json_size(all) || bl_json_size(all) > 1024)
+        return bl_fail(e, BL_E_FORMAT, "%s: 'stages' is no list of 1 to 1024", file);
+    if (!(c->stage = bl_alloc(c->arena, bl_json_size(all), sizeof *c->stage, e))) return BL_E_NOMEM;
+    for (const bl_json *o = bl_json_first(all); o; o = bl_json_next(o))
+        BL_TRY(read_stage(c, o, &c->stage[c->n_stages++], &method, e));
+    BL_TRY(bl_text_check(&method, e));
+    BL_TRY(keep(c->arena, method.s, method.n, &c->method, e));
+out:
+    bl_text_free(&method);
+    return st;
+}
+
+/* ---- tensors ---- */
+static bl_status open_file(const reading *r, int64_t i, tensor_file *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char name[64], *path = NULL;
+    bl_variant_file_name(i, r->c->config.n_layers, name);
+    if (!(path = bl_join(r->dir, name, e))) return BL_E_NOMEM;
+    BL_TRY(bl_checkpoint_map(r->c, path, &out->map, e));
+    BL_TRY(bl_safetensors_parse(r->c->map[out->map].data, r->c->map[out->map].size, path, &out->f, e));
+out:
+    bl_free(path);
+    return st;
+}
+
+/* Everything in it was taken. */
+static bl_status close_file(const reading *r, tensor_file *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (size_t k = 0; st == BL_OK && t->f && k < bl_safetensors_count(t->f); k++)
+        if (!bl_safetensors_at(t->f, k)->used)
+            st = bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is not listed in bitladder.json", r->c->map[t->map].path,
+                         bl_safetensors_at(t->f, k)->name);
+    bl_safetensors_close(t->f);
+    t->f = NULL;
+    return st;
+}
+
+/* The file that holds the parameters of that block, -1: of none. */
+static bl_status file_of(reading *r, int64_t block, bl_err *e)
+{
+    bl_status st = BL_OK;
+    r->f = block < 0 ? &r->ends : &r->block;
+    if (block < 0 || block == r->at) return BL_OK;
+    BL_TRY(close_file(r, &r->block, e));
+    BL_TRY(open_file(r, block, &r->block, e));
+    r->at = block;
+out:
+    return st;
+}
+
+static void dims_text(const int64_t *dim, int n, char out[96])
+{
+    size_t k = 0;
+    out[0] = 0;
+    for (int d = 0; d < n && k < 80; d++) k += (size_t)snprintf(out + k, 96 - k, "%s%" PRId64, d ? ", " : "", dim[d]);
+}
+
+/* A tensor of exactly that type and shape, which belongs to nothing else. */
+static bl_status take(reading *r, const char *name, bl_dtype type, const int64_t *dim, int ndim, bl_extent *out,
+                      bl_err *e)
+{
+    const char *file = r->c->map[r->f->map].path;
+    bl_st_tensor *s = bl_safetensors_find(r->f->f, name);
+    if (!s) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", file, name);
+    bool fits = s->dtype == type && s->ndim == ndim;
+    for (int d = 0; fits && d < ndim; d++) fits = s->dim[d] == dim[d];
+    if (!fits) {
+        char is[96], wanted[96];
+        dims_text(s->dim, s->ndim, is);
+        dims_text(dim, ndim, wanted);
+        return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is %s [%s], expected %s [%s]", file, name, s->dtype_name, is,
+                       bl_dtype_name(type), wanted);
+    }
+    if (s->used) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' belongs to two parameters", file, name);
+    s->used = true;
+    *out = (bl_extent){r->f->map, s->offset, s->bytes};
+    return BL_OK;
+}
+
+/* ---- parameters ---- */
+static bl_status read_shape(const bl_json *o, bl_stored *t, const char *file, bl_err *e)
 {
     bl_status st = BL_OK;
     int zero, scale;
-    const bl_json *a;
-    int64_t bits;
-    double v;
-    BL_TRY(number(o, "group", &t->shape.group, e));
+    int64_t out;
+    BL_TRY(bl_json_get_int(o, "out", &out, e));
+    BL_TRY(bl_json_get_int(o, "in", &t->shape.in, e));
+    BL_TRY(bl_json_get_int(o, "group", &t->shape.group, e));
     BL_TRY(choice(o, "zero", bl_zero_names, &zero, file, e));
     BL_TRY(choice(o, "scale", bl_scale_names, &scale, file, e));
     BL_TRY(bl_json_get_bool(o, "double_quant", &t->shape.double_quant, e));
     t->shape.zero = (bl_zero)zero;
     t->shape.scale = (bl_dtype)scale;
-    if (!(a = bl_json_get(o, "act"))) return BL_OK;
-    BL_TRY(number(a, "bits", &bits, e));
-    BL_TRY(choice(a, "unit", bl_unit_names, &zero, file, e));
-    BL_TRY(bl_json_get_bool(a, "symmetric", &t->act.symmetric, e));
-    BL_TRY(number(a, "group", &t->act.group, e));
-    if (bits < 2 || bits > 8 || t->act.group < 0)
+    if (out != t->shape.out)
+        st = bl_fail(e, BL_E_FORMAT, "%s: 'out' is %" PRId64 ", expected %" PRId64, file, out, t->shape.out);
+out:
+    return st;
+}
+
+static bl_status read_act(const bl_json *a, bl_actq *out, const char *file, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t bits;
+    int unit;
+    double scale, zero;
+    if (!a) return BL_OK;
+    BL_TRY(bl_json_get_int(a, "bits", &bits, e));
+    BL_TRY(choice(a, "unit", bl_unit_names, &unit, file, e));
+    BL_TRY(bl_json_get_bool(a, "symmetric", &out->symmetric, e));
+    BL_TRY(bl_json_get_int(a, "group", &out->group, e));
+    BL_TRY(bl_json_get_real(a, "scale", &scale, e));
+    BL_TRY(bl_json_get_real(a, "zero", &zero, e));
+    out->scale = (float)scale;
+    out->zero = (float)zero;
+    out->unit = (bl_act_unit)unit;
+    if (bits < 2 || bits > 8 || out->group < (out->unit == BL_ACT_GROUP))
         return bl_fail(e, BL_E_FORMAT, "%s: activations of %" PRId64 " bits in groups of %" PRId64, file, bits,
-                       t->act.group);
-    t->act.bits = (int)bits;
-    t->act.unit = (bl_act_unit)zero;
-    BL_TRY(bl_json_get_real(a, "scale", &v, e));
-    t->act.scale = (float)v;
-    BL_TRY(bl_json_get_real(a, "zero", &v, e));
-    t->act.zero = (float)v;
+                       out->group);
+    if (!isfinite(out->scale) || !isfinite(out->zero) || out->scale < 0)
+        return bl_fail(e, BL_E_FORMAT, "%s: activations have scale %g and zero %g", file, scale, zero);
+    out->bits = (int)bits;
+out:
+    return st;
+}
+
+static bl_status list_of(const bl_json *o, const char *key, const bl_json **first, int *n, const char *file, bl_err *e)
+{
+    const bl_json *all = bl_json_get(o, key);
+    *n = 0;
+    if (!all) return BL_OK;
+    if (bl_json_kind(all) != BL_JSON_ARRAY || bl_json_size(all) > BL_MOST_EXTRAS)
+        return bl_fail(e, BL_E_FORMAT, "%s: '%s' is no list of at most %d", file, key, BL_MOST_EXTRAS);
+    *n = (int)bl_json_size(all);
+    *first = bl_json_first(all);
+    return BL_OK;
+}
+
+/* One transform of an input of `width`. */
+static bl_status read_transform(reading *r, const bl_json *o, const char *name, int i, int64_t width,
+                                bl_stored_transform *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_transform *t = &out->t;
+    const bl_json *shape;
+    int kind;
+    int64_t count = 1;
+    char tensor[192];
+    BL_TRY(choice(o, "kind", bl_transform_names, &kind, r->list, e));
+    t->kind = (bl_transform_kind)kind;
+    BL_TRY(bl_json_get_int(o, "in", &t->in, e));
+    BL_TRY(bl_json_get_int(o, "out", &t->out, e));
+    BL_TRY(bl_json_need(o, "shape", &shape, e));
+    t->data.dtype = kind == BL_T_PERMUTE ? BL_I32 : BL_F32;
+    for (const bl_json *v = bl_json_first(shape); v && t->data.ndim < 4; v = bl_json_next(v)) {
+        int64_t *d = &t->data.dim[t->data.ndim++];
+        BL_TRY(bl_json_int(v, d, e));
+        if (*d < 1 || __builtin_mul_overflow(count, *d, &count))
+            return bl_fail(e, BL_E_FORMAT, "%s: transform %d has a dimension of %" PRId64, r->list, i, *d);
+    }
+    if (t->in != width || t->data.ndim > 3 || !bl_transform_fits(t))
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: transform %d, %s of %" PRId64 " to %" PRId64 ", does not fit a width of %" PRId64
+                       " or its data",
+                       r->list, i, bl_transform_names[kind], t->in, t->out, width);
+    if (!t->data.ndim) return BL_OK;
+    for (int d = t->data.ndim - 1; d >= 0; d--)
+        t->data.stride[d] = d == t->data.ndim - 1 ? 1 : t->data.stride[d + 1] * t->data.dim[d + 1];
+    bl_extra_name(name, "transform", i, "", tensor, sizeof tensor);
+    st = take(r, tensor, t->data.dtype, t->data.dim, t->data.ndim, &out->extent, e);
+out:
+    return st;
+}
+
+/* Transforms of an input of `in`; *width is what they make of it. */
+static bl_status read_transforms(reading *r, const bl_json *o, const char *name, bl_stored *t, int64_t in,
+                                 int64_t *width, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_json *v;
+    *width = in;
+    BL_TRY(list_of(o, "transforms", &v, &t->n_transforms, r->list, e));
+    if (!t->n_transforms) return BL_OK;
+    bl_stored_transform *all = bl_alloc(r->c->arena, (size_t)t->n_transforms, sizeof *all, e);
+    if (!all) return BL_E_NOMEM;
+    t->transform = all;
+    for (int i = 0; i < t->n_transforms; i++, v = bl_json_next(v)) {
+        BL_TRY(read_transform(r, v, name, i, *width, &all[i], e));
+        *width = all[i].t.out;
+    }
+out:
+    return st;
+}
+
+static bl_status read_adapters(reading *r, const bl_json *o, const char *name, bl_stored *t, int64_t in, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_json *v;
+    char tensor[192];
+    BL_TRY(list_of(o, "adapters", &v, &t->n_adapters, r->list, e));
+    if (!t->n_adapters) return BL_OK;
+    bl_stored_adapter *all = bl_alloc(r->c->arena, (size_t)t->n_adapters, sizeof *all, e);
+    if (!all) return BL_E_NOMEM;
+    t->adapter = all;
+    for (int i = 0; i < t->n_adapters; i++, v = bl_json_next(v)) {
+        bl_stored_adapter *a = &all[i];
+        double scale;
+        BL_TRY(bl_json_get_int(v, "rank", &a->rank, e));
+        BL_TRY(bl_json_get_real(v, "scale", &scale, e));
+        a->scale = (float)scale;
+        if (a->rank < 1 || a->rank > 1 << 20 || !isfinite(a->scale))
+            return bl_fail(e, BL_E_FORMAT, "%s: an adapter of rank %" PRId64 " and scale %g", r->list, a->rank, scale);
+        bl_extra_name(name, "adapter", i, ".a", tensor, sizeof tensor);
+        BL_TRY(take(r, tensor, BL_F32, (int64_t[]){a->rank, in}, 2, &a->a, e));
+        bl_extra_name(name, "adapter", i, ".b", tensor, sizeof tensor);
+        BL_TRY(take(r, tensor, BL_F32, (int64_t[]){t->shape.out, a->rank}, 2, &a->b, e));
+    }
 out:
     return st;
 }
 
 /* The parts of one weight, each of exactly the dtype and shape that format and geometry give. */
-static bl_status read_parts(bl_checkpoint *c, bl_safetensors *f, bl_stored *t, bl_err *e)
+static bl_status read_parts(reading *r, bl_stored *t, bl_err *e)
 {
     bl_status st = t->format->check(t->format, &t->shape, e);
     bl_part_spec spec[BL_MAX_PARTS];
     char name[192];
-    if (st != BL_OK) {
-        bl_within(e, "%s: %s", c->path, t->name);
-        return BL_E_FORMAT;
-    }
+    if (st != BL_OK) return BL_E_FORMAT;
     t->n_parts = t->format->parts(t->format, &t->shape, spec);
     for (int i = 0; i < t->n_parts; i++) {
-        bl_part_name(t, &spec[i], name, sizeof name);
-        bl_st_tensor *s = bl_safetensors_find(f, name);
-        if (!s) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", c->map[0].path, name);
-        bool fits = t->vector ? s->ndim == 1 && s->dim[0] == t->shape.in
-                              : s->ndim == 2 && s->dim[0] == spec[i].rows && s->dim[1] == spec[i].cols;
-        if (!fits || s->dtype != spec[i].dtype)
-            return bl_fail(e, BL_E_FORMAT,
-                           "%s: tensor '%s' is %s [%" PRId64 ", %" PRId64 "], expected %s [%" PRId64 ", %" PRId64 "]",
-                           c->map[0].path, name, s->dtype_name, s->ndim > 0 ? s->dim[0] : 1,
-                           s->ndim > 1 ? s->dim[1] : 1, bl_dtype_name(spec[i].dtype), spec[i].rows, spec[i].cols);
-        if (s->used) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' belongs to two weights", c->map[0].path, name);
-        s->used = true;
-        t->part[i] = (bl_extent){0, s->offset, s->bytes};
+        const int64_t *dim = t->vector ? &spec[i].cols : (int64_t[]){spec[i].rows, spec[i].cols};
+        bl_part_name(t->name, t->format, &spec[i], name, sizeof name);
+        BL_TRY(take(r, name, spec[i].dtype, dim, t->vector ? 1 : 2, &t->part[i], e));
     }
-    return BL_OK;
-}
-
-static bl_status read_weights(bl_checkpoint *c, const bl_json *j, bl_safetensors *f, const char *file, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_json *all, *o;
-    bl_param s;
-    size_t i = 0;
-    BL_TRY(bl_json_need(j, "weights", &all, e));
-    for (o = bl_json_first(all); bl_param_at(&c->config, i, &s); i++, o = bl_json_next(o)) {
-        const char *name, *format;
-        if (!o) return bl_fail(e, BL_E_FORMAT, "%s: weight '%s' is missing", file, s.name);
-        BL_TRY(bl_json_get_str(o, "name", &name, e));
-        if (strcmp(name, s.name))
-            return bl_fail(e, BL_E_FORMAT, "%s: weight %zu is '%s', expected '%s'", file, i, name, s.name);
-        BL_TRY(bl_json_get_str(o, "format", &format, e));
-        const bl_format *fmt = bl_format_find(format);
-        if (!fmt) return bl_fail(e, BL_E_FORMAT, "%s: weight '%s' has unknown format '%s'", file, name, format);
-        if (s.vector && fmt->kind != BL_FMT_DENSE)
-            return bl_fail(e, BL_E_FORMAT, "%s: vector '%s' has format '%s'", file, name, format);
-        bl_stored t = bl_stored_whole(&s, fmt, 0, 0, 0);
-        if ((st = read_geom(o, &t, file, e)) != BL_OK) {
-            bl_within(e, "%s: weight '%s'", file, name);
-            goto out;
-        }
-        BL_TRY(read_parts(c, f, &t, e));
-        BL_TRY(bl_checkpoint_put(c, &t, e));
-    }
-    if (o) return bl_fail(e, BL_E_FORMAT, "%s: more than the %zu weights of this shape", file, i);
-    for (size_t k = 0; k < bl_safetensors_count(f); k++)
-        if (!bl_safetensors_at(f, k)->used)
-            return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is not listed in bitladder.json", c->map[0].path,
-                           bl_safetensors_at(f, k)->name);
 out:
     return st;
 }
 
-static bl_status keep(bl_checkpoint *c, const bl_json *j, const char *key, const char **out, bl_err *e)
+static bl_status read_parameter(reading *r, const bl_json *o, const bl_param *p, bl_err *e)
 {
-    const char *s;
-    bl_status st = bl_json_get_str(j, key, &s, e);
-    if (st == BL_OK && !(*out = bl_arena_str(c->arena, s, strlen(s), e))) st = BL_E_NOMEM;
+    bl_status st = BL_OK;
+    const char *format;
+    int64_t width = p->in;
+    BL_TRY(bl_json_get_str(o, "format", &format, e));
+    const bl_format *f = bl_format_find(format);
+    if (!f) return bl_fail(e, BL_E_FORMAT, "%s: unknown format '%s'", r->list, format);
+    if (p->vector && f->kind != BL_FMT_DENSE)
+        return bl_fail(e, BL_E_FORMAT, "%s: a vector has format '%s'", r->list, format);
+    bl_stored t = bl_stored_whole(p, f, 0, 0, 0);
+    BL_TRY(read_shape(o, &t, r->list, e));
+    if (!p->vector && p->role != BL_ROLE_EMBED) {
+        BL_TRY(read_act(bl_json_get(o, "act"), &t.act, r->list, e));
+        BL_TRY(read_transforms(r, o, p->name, &t, p->in, &width, e));
+        BL_TRY(read_adapters(r, o, p->name, &t, p->in, e));
+    }
+    if (t.shape.in != width)
+        return bl_fail(e, BL_E_FORMAT, "%s: 'in' is %" PRId64 ", expected %" PRId64, r->list, t.shape.in, width);
+    BL_TRY(read_parts(r, &t, e));
+    BL_TRY(bl_checkpoint_put(r->c, &t, e));
+out:
+    return st;
+}
+
+/* In the order of bl_param_at; a bias may be absent, since not every block needs one that some have. */
+static bl_status read_parameters(reading *r, const bl_json *j, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_json *all, *o;
+    bl_param p;
+    size_t i = 0, found = 0;
+    BL_TRY(bl_json_need(j, "parameters", &all, e));
+    BL_TRY(open_file(r, r->c->config.n_layers, &r->ends, e));
+    for (o = bl_json_first(all); bl_param_at(&r->c->config, i, &p); i++) {
+        const char *name = "nothing";
+        bool bias = bl_roles[p.role].kind == BL_KIND_BIAS;
+        if (o) BL_TRY(bl_json_get_str(o, "name", &name, e));
+        if (!o || strcmp(name, p.name)) {
+            if (bias) continue;
+            return bl_fail(e, BL_E_FORMAT, "%s: parameter %zu is '%s', expected '%s'", r->list, found, name, p.name);
+        }
+        BL_TRY(file_of(r, p.block, e));
+        if ((st = read_parameter(r, o, &p, e)) != BL_OK) {
+            bl_within(e, "%s", p.name);
+            goto out;
+        }
+        o = bl_json_next(o);
+        found++;
+    }
+    if (o) return bl_fail(e, BL_E_FORMAT, "%s: more than the %zu parameters of this configuration", r->list, found);
+    BL_TRY(close_file(r, &r->block, e));
+    BL_TRY(close_file(r, &r->ends, e));
+out:
     return st;
 }
 
 bl_status bl_read_variant(bl_checkpoint *c, const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
-    int file;
     int64_t version;
     bl_json *j = NULL;
     const bl_json *config;
-    bl_safetensors *f = NULL;
     const char *schema;
-    char *list = bl_join(dir, "bitladder.json", e), *data = bl_join(dir, "model.safetensors", e);
-    if (!list || !data) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    BL_TRY(bl_json_read(list, 64 << 20, BL_JSON_PLAIN, &j, e));
+    char *list = bl_join(dir, "bitladder.json", e);
+    reading r = {.c = c, .dir = dir, .list = list, .at = -1};
+    if (!list) return BL_E_NOMEM;
+    BL_TRY(bl_json_read(list, 256 << 20, BL_JSON_PLAIN, &j, e));
     BL_TRY(bl_json_get_str(j, "schema", &schema, e));
     if (strcmp(schema, BL_VARIANT_SCHEMA)) {
         st = bl_fail(e, BL_E_FORMAT, "%s: schema '%s', expected '%s'", list, schema, BL_VARIANT_SCHEMA);
         goto out;
     }
-    BL_TRY(number(j, "schema_version", &version, e));
+    BL_TRY(bl_json_get_int(j, "schema_version", &version, e));
     if (version > BL_VARIANT_VERSION) {
         st = bl_fail(e, BL_E_NEWER, "%s: schema version %" PRId64 " is newer than this program's %d", list, version,
                      BL_VARIANT_VERSION);
         goto out;
     }
-    BL_TRY(keep(c, j, "method", &c->method, e));
-    BL_TRY(keep(c, j, "source", &c->source, e));
+    if (version < BL_VARIANT_VERSION) {
+        st = bl_fail(e, BL_E_FORMAT,
+                     "%s: schema version %" PRId64
+                     " is older than this program's %d; write the model again with quantize",
+                     list, version, BL_VARIANT_VERSION);
+        goto out;
+    }
+    BL_TRY(read_stages(c, j, list, e));
     BL_TRY(bl_json_need(j, "config", &config, e));
     BL_TRY(bl_config_get(config, &c->config, e));
     BL_TRY(bl_config_check(&c->config, list, e));
-    BL_TRY(bl_checkpoint_map(c, data, &file, e));
-    BL_TRY(bl_safetensors_parse(c->map[file].data, c->map[file].size, data, &f, e));
-    BL_TRY(read_weights(c, j, f, list, e));
+    BL_TRY(read_parameters(&r, j, e));
 out:
-    bl_safetensors_close(f);
+    bl_safetensors_close(r.block.f);
+    bl_safetensors_close(r.ends.f);
     bl_json_free(j);
-    bl_free(data);
     bl_free(list);
     return st;
 }

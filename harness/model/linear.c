@@ -10,8 +10,6 @@ static void tensor_free(bl_tensor *t)
 /* ---- computing ---- */
 bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e)
 {
-    if (l->n_adapters > 1)
-        return bl_fail(e, BL_E_UNSUPPORTED, "%s: %d adapters; the product adds one", l->name, l->n_adapters);
     return be->ops->linear(be,
                            &(bl_linear_args){.x = x,
                                              .w = {&l->weight},
@@ -21,6 +19,7 @@ bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_te
                                              .n_t = l->n_transforms,
                                              .act = l->act,
                                              .adapter = l->adapter,
+                                             .n_adapters = l->n_adapters,
                                              .accumulate = accumulate},
                            e);
 }
@@ -175,14 +174,66 @@ const bl_stored *bl_linear_stored_bias(const bl_checkpoint *c, const bl_linear *
     return NULL;
 }
 
+bl_status bl_linear_outline_extras(bl_linear *l, const bl_stored *s, bl_err *e)
+{
+    if (s->n_transforms && !(l->transform = bl_new((size_t)s->n_transforms, sizeof *l->transform, e)))
+        return BL_E_NOMEM;
+    for (int i = 0; i < s->n_transforms; i++) l->transform[l->n_transforms++] = s->transform[i].t;
+    if (s->n_adapters && !(l->adapter = bl_new((size_t)s->n_adapters, sizeof *l->adapter, e))) return BL_E_NOMEM;
+    for (int i = 0; i < s->n_adapters; i++)
+        l->adapter[l->n_adapters++] = (bl_lowrank){.a = bl_tensor_2d(NULL, 0, BL_F32, s->adapter[i].rank, l->in),
+                                                   .b = bl_tensor_2d(NULL, 0, BL_F32, l->out, s->adapter[i].rank),
+                                                   .scale = s->adapter[i].scale};
+    return BL_OK;
+}
+
+static bl_status load_tensor(bl_checkpoint *c, bl_backend *be, const bl_extent *x, bl_tensor *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_buffer *b = NULL;
+    BL_TRY(be->ops->buffer_new(be, x->bytes, &b, e));
+    t->buf = b;
+    t->offset = 0;
+    st = bl_checkpoint_load_extent(c, x, be, t, e);
+out:
+    return st;
+}
+
+/* A permutation picks inputs that exist. */
+static bl_status check_permutation(bl_backend *be, const bl_linear *l, const bl_transform *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int32_t *from = bl_new((size_t)t->out, sizeof *from, e);
+    if (!from) return BL_E_NOMEM;
+    BL_TRY(be->ops->download(be, &t->data, from, e));
+    for (int64_t i = 0; st == BL_OK && i < t->out; i++)
+        if (from[i] < 0 || from[i] >= t->in)
+            st = bl_fail(e, BL_E_FORMAT, "%s: a permutation takes input %d of %lld", l->name, (int)from[i],
+                         (long long)t->in);
+out:
+    bl_free(from);
+    return st;
+}
+
 bl_status bl_linear_load(bl_checkpoint *c, bl_backend *be, bl_linear *l, bl_err *e)
 {
     bl_status st = BL_OK;
+    const bl_stored *s = bl_checkpoint_param(c, l->role, l->block);
     if (l->changed)
         return bl_fail(e, BL_E_INTERNAL, "%s was changed and released; it is where it was written", l->name);
-    BL_TRY(bl_checkpoint_load(c, bl_checkpoint_param(c, l->role, l->block), be, &l->weight, e));
     if (l->bias.ndim) BL_TRY(load_vector(c, bl_linear_stored_bias(c, l), be, &l->bias, e));
+    for (int i = 0; i < l->n_transforms; i++) {
+        bl_transform *t = &l->transform[i];
+        if (t->data.ndim) BL_TRY(load_tensor(c, be, &s->transform[i].extent, &t->data, e));
+        if (t->kind == BL_T_PERMUTE) BL_TRY(check_permutation(be, l, t, e));
+    }
+    for (int i = 0; i < l->n_adapters; i++) {
+        BL_TRY(load_tensor(c, be, &s->adapter[i].a, &l->adapter[i].a, e));
+        BL_TRY(load_tensor(c, be, &s->adapter[i].b, &l->adapter[i].b, e));
+    }
+    BL_TRY(bl_checkpoint_load(c, s, be, &l->weight, e));
 out:
+    if (st != BL_OK) bl_linear_drop(l);
     return st;
 }
 

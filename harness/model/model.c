@@ -112,7 +112,7 @@ static bl_status find(bl_checkpoint *c, const bl_param *p, const bl_stored **out
 {
     const bl_stored *s = bl_checkpoint_find(c, p->name);
     if (!s) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is missing", bl_checkpoint_path(c), p->name);
-    if (s->shape.out != p->out || s->shape.in != p->in)
+    if (s->shape.out != p->out || (s->shape.in != p->in && !s->n_transforms))
         return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' is [%lld, %lld], expected [%lld, %lld]", bl_checkpoint_path(c),
                        p->name, (long long)s->shape.out, (long long)s->shape.in, (long long)p->out, (long long)p->in);
     *out = s;
@@ -127,6 +127,8 @@ static bl_status outline_linear(bl_model *m, bl_role role, int64_t block, bl_lin
     l->block = block;
     if (!bl_param_of(&m->config, role, block, &p)) { /* a tied head */
         snprintf(l->name, sizeof l->name, "%s", bl_roles[role].part);
+        l->in = m->config.dim;
+        l->out = m->config.vocab;
         return BL_OK;
     }
     bl_status st = find(m->ckpt, &p, &s, e);
@@ -137,11 +139,12 @@ static bl_status outline_linear(bl_model *m, bl_role role, int64_t block, bl_lin
     l->weight.format = s->format;
     l->weight.shape = s->shape;
     l->act = s->act;
+    st = bl_linear_outline_extras(l, s, e);
     if ((s = bl_linear_stored_bias(m->ckpt, l)) != NULL) {
         l->bias = bl_tensor_1d(NULL, 0, BL_F32, l->out);
-        l->bias_format = s->format;
+        l->bias_format = s->format->kind == BL_FMT_DENSE ? s->format : bl_format_find("fp32");
     }
-    return BL_OK;
+    return st;
 }
 
 static bl_status outline_norm(bl_model *m, bl_role role, int64_t block, bl_norm *n, bl_err *e)
@@ -156,7 +159,7 @@ static bl_status outline_norm(bl_model *m, bl_role role, int64_t block, bl_norm 
     n->role = role;
     n->block = block;
     n->weight = bl_tensor_1d(NULL, 0, BL_F32, p.in);
-    n->format = s->format;
+    n->format = s->format->kind == BL_FMT_DENSE ? s->format : bl_format_find("fp32");
     return BL_OK;
 }
 

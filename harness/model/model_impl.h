@@ -105,6 +105,7 @@ bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_
 bl_kv_view bl_kv_layer(const bl_kv *kv, int64_t layer);
 /* What belongs to a linear or a norm, from the checkpoint onto the backend; and back to what is known without it. */
 const bl_stored *bl_linear_stored_bias(const bl_checkpoint *c, const bl_linear *l); /* NULL: none */
+bl_status bl_linear_outline_extras(bl_linear *l, const bl_stored *s, bl_err *e);    /* transforms and adapters */
 bl_status bl_linear_load(bl_checkpoint *c, bl_backend *be, bl_linear *l, bl_err *e);
 void bl_linear_drop(bl_linear *l);
 void bl_linear_free(bl_linear *l);

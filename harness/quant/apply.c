@@ -67,16 +67,13 @@ typedef struct work {
     bl_arena *arena;
     bl_layer_stat *layer;
     int64_t n_layers;
-    uint64_t bytes;
-    double weights; /* of the block linears */
 } work;
 
-/* Applies the method to one linear and writes it; `block` says whether it counts as a block linear. */
-static bl_status one(work *k, bl_linear *lin, bool block, bl_err *e)
+/* Applies the method to one linear. */
+static bl_status one(work *k, bl_linear *lin, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_layer_stat *stat = &k->layer[k->n_layers];
-    char name[128];
     double t0 = bl_now();
 
     *stat = bl_layer_none;
@@ -88,12 +85,6 @@ static bl_status one(work *k, bl_linear *lin, bool block, bl_err *e)
         goto out;
     }
     BL_TRY(format_text(&lin->weight, k->arena, &stat->format, e));
-    snprintf(name, sizeof name, "%s.weight", lin->name);
-    BL_TRY(bl_variant_add(k->v, name, k->run.be, &lin->weight, &lin->act, e));
-    if (block) {
-        k->bytes += bl_weight_bytes(&lin->weight);
-        k->weights += (double)lin->in * (double)lin->out;
-    }
     k->n_layers++;
 out:
     if (st != BL_OK) bl_within(e, "%s", lin->name);
@@ -103,17 +94,8 @@ out:
 /* The embedding and the head, for methods that were asked to change them. */
 static bl_status ends(work *k, bl_model *m, bl_err *e)
 {
-    bl_status st = one(k, &m->embed, false, e);
-    return st == BL_OK && m->head.weight.format ? one(k, &m->head, false, e) : st;
-}
-
-static bl_status all_as_stored(bl_checkpoint *source, bl_quantize_result *out, bl_err *e)
-{
-    bl_model *m = NULL;
-    bl_status st = bl_model_outline(source, &m, e);
-    if (st == BL_OK) out->bits = bl_model_bits(m);
-    bl_model_close(m);
-    return st;
+    bl_status st = one(k, &m->embed, e);
+    return st == BL_OK && m->head.weight.format ? one(k, &m->head, e) : st;
 }
 
 static bl_status one_stage(const bl_method_chain *c, bl_err *e)
@@ -138,42 +120,35 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, u
     BL_TRY(one_stage(chain, e));
     BL_TRY(bl_method_json(method, choice->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
-    BL_TRY(bl_variant_begin(dir, source, choice->text, options.s, &k.v, e));
-    if (method->as_stored) BL_TRY(all_as_stored(source, &res, e));
-    else {
-        BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = true, .max_len = 1}, &model, e));
-        k.run = (bl_method_run){.method = method,
-                                .opts = choice->opts,
-                                .model = model,
-                                .ops = be->ops,
-                                .be = be,
-                                .scratch = a,
-                                .seed = seed};
-        if (!(k.layer = bl_alloc(a, model->n_linears + 2, sizeof *k.layer, e))) {
-            st = BL_E_NOMEM;
+    BL_TRY(bl_variant_begin(dir, source, &(bl_stage){.text = choice->text, .options = options.s}, 1, &k.v, e));
+    BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = true, .max_len = 1}, &model, e));
+    k.run = (bl_method_run){
+        .method = method, .opts = choice->opts, .model = model, .ops = be->ops, .be = be, .scratch = a, .seed = seed};
+    if (!(k.layer = bl_alloc(a, model->n_linears + 2, sizeof *k.layer, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (method->check) BL_TRY(method->check(&k.run, e));
+    if (method->model) BL_TRY(method->model(&k.run, e));
+    for (int64_t b = 0; b < model->config.n_layers; b++) {
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
             goto out;
         }
-        if (method->check) BL_TRY(method->check(&k.run, e));
-        if (method->model) BL_TRY(method->model(&k.run, e));
-        for (int64_t b = 0; b < model->config.n_layers; b++) {
-            if (bl_interrupted()) {
-                st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-                goto out;
-            }
-            BL_TRY(bl_block_acquire(model, b, e));
-            if (method->block) st = method->block(&k.run, b, e);
-            for (int i = 0; st == BL_OK && i < model->blocks[b].n_linears; i++)
-                st = one(&k, &model->blocks[b].linear[i], true, e);
-            bl_block_release(model, b);
-            if (st == BL_OK && progress) st = progress(ctx, b + 1, model->config.n_layers, e);
-            if (st != BL_OK) goto out;
-        }
-        if (method->train) BL_TRY(method->train(&k.run, e));
-        if (method->wants_head && method->wants_head(&k.run)) BL_TRY(ends(&k, model, e));
-        res.bits = k.weights > 0 ? (double)k.bytes * 8 / k.weights : 0;
-        res.notes = method->notes ? method->notes(&k.run) : NULL;
+        BL_TRY(bl_block_acquire(model, b, e));
+        if (method->block) st = method->block(&k.run, b, e);
+        for (int i = 0; st == BL_OK && i < model->blocks[b].n_linears && !method->as_stored; i++)
+            st = one(&k, &model->blocks[b].linear[i], e);
+        if (st == BL_OK) st = bl_variant_block(k.v, model, b, e);
+        bl_block_release(model, b);
+        if (st == BL_OK && progress) st = progress(ctx, b + 1, model->config.n_layers, e);
+        if (st != BL_OK) goto out;
     }
-    BL_TRY(bl_variant_copy_rest(k.v, e));
+    if (method->train) BL_TRY(method->train(&k.run, e));
+    if (method->wants_head && method->wants_head(&k.run)) BL_TRY(ends(&k, model, e));
+    BL_TRY(bl_variant_ends(k.v, model, e));
+    res.bits = bl_model_bits(model);
+    res.notes = method->notes ? method->notes(&k.run) : NULL;
     res.layer = k.layer;
     res.n_layers = k.n_layers;
     res.packed_bytes = bl_variant_bytes(k.v);

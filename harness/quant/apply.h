@@ -2,7 +2,7 @@
 #ifndef BL_QUANTIZE_H
 #define BL_QUANTIZE_H
 #include "harness/program.h"
-#include "harness/checkpoint/variant.h"
+#include "harness/model/variant.h"
 
 typedef struct bl_quantize_result {
     bl_layer_stat *layer;

@@ -10,12 +10,12 @@ typedef struct job {
     bl_backend *be;
     const bl_linear_args *a;
     int n_w;
-    const bl_cpu_product *p[BL_LINEAR_MOST], *p_a, *p_b;
-    bl_source w[BL_LINEAR_MOST], low_a, low_b;
+    const bl_cpu_product *p[BL_LINEAR_MOST];
+    bl_source w[BL_LINEAR_MOST];
     bool staged, integer;         /* x goes through the stage; the products are in integers */
     float scale, zero;            /* of the tensor */
     int64_t in;                   /* of the weights */
-    int64_t in8, raw8, rank8, xi; /* widths in the stage: x, x for the adapter, its inner product; codes */
+    int64_t in8, raw8, rank8, xi; /* widths in the stage: x, x for adapters, their inner products; codes */
     int64_t rows;                 /* rows that fit the stage */
     float *x, *raw, *low, *sx;
     int16_t *codes;
@@ -33,8 +33,9 @@ static bool measure(const bl_linear_args *a, const bl_weight *w, job *j)
 {
     j->staged = staged(a, j->integer);
     j->in8 = j->staged && !j->integer ? up8(j->in) : 0;
-    j->raw8 = a->adapter && a->x.dim[1] % 8 ? up8(a->x.dim[1]) : 0;
-    j->rank8 = a->adapter ? up8(a->adapter->a.dim[0]) : 0;
+    j->raw8 = a->n_adapters && a->x.dim[1] % 8 ? up8(a->x.dim[1]) : 0;
+    j->rank8 = 0;
+    for (int i = 0; i < a->n_adapters; i++) j->rank8 = BL_MAX(j->rank8, up8(a->adapter[i].a.dim[0]));
     j->xi = j->integer ? bl_igemm_width(&w->shape) : 0;
     int64_t row = 4 * (j->in8 + j->raw8 + j->rank8) + 2 * j->xi + (j->integer ? 4 : 0);
     j->rows = row ? (BL_CPU_STAGE - 64) / row : INT64_MAX;
@@ -99,7 +100,7 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
     const bl_linear_args *a = j->a;
     bl_cpu *c = j->be->own;
     bl_put put = a->accumulate ? BL_PUT_ADD : BL_PUT;
-    bl_gemm g[BL_LINEAR_MOST], la, lb;
+    bl_gemm g[BL_LINEAR_MOST];
     bl_igemm ig[BL_LINEAR_MOST];
     for (int i = 0; i < j->n_w; i++) {
         float *y = bl_cpu_row(&a->y[i], row0);
@@ -126,24 +127,6 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
                                .put = put}};
         j->p[i]->plan(&g[i], n);
     }
-    if (a->adapter) {
-        la = (bl_gemm){.v = {.w = &j->low_a,
-                             .x = j->raw8 ? j->raw : bl_cpu_row(&a->x, row0),
-                             .ldx = j->raw8 ? j->raw8 : a->x.stride[0],
-                             .y = j->low,
-                             .ldy = j->rank8,
-                             .put = BL_PUT}};
-        lb = (bl_gemm){.v = {.w = &j->low_b,
-                             .x = j->low,
-                             .ldx = j->rank8,
-                             .y = bl_cpu_row(&a->y[0], row0),
-                             .ldy = a->y[0].stride[0],
-                             .put = BL_PUT_ADD_SCALED,
-                             .scale = a->adapter->scale}};
-        j->p_a->plan(&la, n);
-        j->p_b->plan(&lb, n);
-        memset(j->low, 0, (size_t)(n * j->rank8) * sizeof *j->low);
-    }
 
 #pragma omp parallel num_threads(threads)
     {
@@ -160,10 +143,6 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
 #pragma omp for schedule(dynamic, 1)
             for (int64_t t = 0; t < ig[i].chunks; t++) ig[i].task(&ig[i], t, scratch);
         }
-        if (a->adapter) {
-            run_gemm(&la, scratch);
-            run_gemm(&lb, scratch);
-        }
     }
 }
 
@@ -177,6 +156,37 @@ static const bl_cpu_product *dense_source(bl_backend *be, const bl_tensor *t, in
     w.part[0] = *t;
     p->source(&w, out);
     return p;
+}
+
+/* y += an adapter of rows row0 .. row0+n, which were staged where they are not whole vectors. */
+static void run_adapter(const job *j, const bl_lowrank *l, int64_t row0, int64_t n, int threads)
+{
+    const bl_linear_args *a = j->a;
+    bl_cpu *c = j->be->own;
+    int64_t rank8 = up8(l->a.dim[0]);
+    bl_source wa, wb;
+    bl_gemm la = {.v = {.w = &wa,
+                        .x = j->raw8 ? j->raw : bl_cpu_row(&a->x, row0),
+                        .ldx = j->raw8 ? j->raw8 : a->x.stride[0],
+                        .y = j->low,
+                        .ldy = rank8,
+                        .put = BL_PUT}};
+    bl_gemm lb = {.v = {.w = &wb,
+                        .x = j->low,
+                        .ldx = rank8,
+                        .y = bl_cpu_row(&a->y[0], row0),
+                        .ldy = a->y[0].stride[0],
+                        .put = BL_PUT_ADD_SCALED,
+                        .scale = l->scale}};
+    dense_source(j->be, &l->a, n, &wa)->plan(&la, n);
+    dense_source(j->be, &l->b, n, &wb)->plan(&lb, n);
+    memset(j->low, 0, (size_t)(n * rank8) * sizeof *j->low);
+#pragma omp parallel num_threads(threads)
+    {
+        void *scratch = c->scratch[omp_get_thread_num()];
+        run_gemm(&la, scratch);
+        run_gemm(&lb, scratch);
+    }
 }
 
 bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
@@ -194,16 +204,13 @@ bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_f
     lay_out(&j);
     j.scale = a->act.scale;
     j.zero = a->act.zero;
-    if (a->adapter) {
-        int64_t rows = BL_MIN(a->x.dim[0], j.rows);
-        j.p_a = dense_source(be, &a->adapter->a, rows, &j.low_a);
-        j.p_b = dense_source(be, &a->adapter->b, rows, &j.low_b);
-    }
     if (a->act.bits && a->act.unit == BL_ACT_TENSOR && a->act.scale == 0)
         bl_cpu_act_tensor(a, c->scratch[0], (float *)c->scratch[0] + j.in, &j.scale, &j.zero);
     for (int64_t r = 0, n; r < a->x.dim[0]; r += n) {
         n = BL_MIN(a->x.dim[0] - r, j.rows);
-        run_rows(&j, r, n, bl_cpu_threads(be, (double)n * outputs * (double)j.in));
+        int threads = bl_cpu_threads(be, (double)n * outputs * (double)j.in);
+        run_rows(&j, r, n, threads);
+        for (int i = 0; i < a->n_adapters; i++) run_adapter(&j, &a->adapter[i], r, n, threads);
     }
     return BL_OK;
 }

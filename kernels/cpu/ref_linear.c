@@ -1,4 +1,4 @@
-/* ref_linear.c - y = A(T x) Wt + bias + adapter, and y = x W, as the formulas say, for any format. Threads share the
+/* ref_linear.c - y = A(T x) Wt + bias + adapters, and y = x W, as the formulas say, for any format. Threads share the
  * outputs; each has a lane of space of its own. */
 #include "cpu.h"
 #include "kernels/kernel.h"
@@ -63,7 +63,8 @@ static void free_space(space *s)
 static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
 {
     size_t in = (size_t)a->w[0]->shape.in, rows = (size_t)a->x.dim[0], wide = (size_t)bl_cpu_transform_width(a);
-    size_t groups = 0, rank = a->adapter ? (size_t)a->adapter->a.dim[0] : 0;
+    size_t groups = 0, rank = 0;
+    for (int i = 0; i < a->n_adapters; i++) rank = BL_MAX(rank, (size_t)a->adapter[i].a.dim[0]);
     for (int i = 0; i < bl_linear_weights(a); i++) groups = BL_MAX(groups, (size_t)bl_geom_groups(&a->w[i]->shape));
     if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) ||
         !(s->xi = bl_new(rows * in, sizeof *s->xi, e)) || !(s->all = bl_new(rows * in, sizeof *s->all, e)) ||
@@ -130,9 +131,8 @@ static void product(const bl_linear_args *a, int i, const space *s)
 }
 
 /* y += scale * (x At) Bt, from x as it came in */
-static void adapter(const bl_linear_args *a, const space *s)
+static void adapter(const bl_linear_args *a, const bl_lowrank *l, const space *s)
 {
-    const bl_lowrank *l = a->adapter;
 #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         float *low = s->own[omp_get_thread_num()].low;
@@ -191,7 +191,7 @@ static bl_status run(const bl_kernel_family *k, bl_backend *be, const bl_linear_
     BL_TRY(new_space(a, &s, e));
     inputs(a, &s);
     for (int i = 0; i < bl_linear_weights(a); i++) product(a, i, &s);
-    if (a->adapter) adapter(a, &s);
+    for (int i = 0; i < a->n_adapters; i++) adapter(a, &a->adapter[i], &s);
 out:
     free_space(&s);
     return st;

@@ -164,20 +164,28 @@ static void a_prediction_is_what_the_layer_becomes(void **state)
     every_text(predicts);
 }
 
-/* Bytes of all tensors of a safetensors file. */
+/* Bytes of all tensors of the safetensors files of a directory. */
 static uint64_t tensor_bytes(const char *dir)
 {
     bl_err e = {0};
-    bl_map map = {0};
-    bl_safetensors *s;
+    char **names;
+    size_t n_names;
     uint64_t n = 0;
-    char *path = bl_join(dir, "model.safetensors", &e);
-    assert_ok(bl_map_open(path, &map, &e));
-    assert_ok(bl_safetensors_parse(map.data, map.size, path, &s, &e));
-    for (size_t i = 0; i < bl_safetensors_count(s); i++) n += bl_safetensors_at(s, i)->bytes;
-    bl_safetensors_close(s);
-    bl_map_close(&map);
-    bl_free(path);
+    assert_ok(bl_dir_list(dir, &names, &n_names, &e));
+    for (size_t k = 0; k < n_names; k++) {
+        bl_map map = {0};
+        bl_safetensors *s;
+        char *path = bl_join(dir, names[k], &e);
+        if (strstr(names[k], ".safetensors")) {
+            assert_ok(bl_map_open(path, &map, &e));
+            assert_ok(bl_safetensors_parse(map.data, map.size, path, &s, &e));
+            for (size_t i = 0; i < bl_safetensors_count(s); i++) n += bl_safetensors_at(s, i)->bytes;
+            bl_safetensors_close(s);
+            bl_map_close(&map);
+        }
+        bl_free(path);
+    }
+    bl_list_free(names, n_names);
     return n;
 }
 

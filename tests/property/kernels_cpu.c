@@ -131,15 +131,15 @@ static void a_packed_product_allocates_at_most_a_mebibyte_per_thread(void **stat
             }
 }
 
-/* Transforms, quantized activations, an adapter and accumulation, in all backends. */
+/* Transforms, quantized activations, adapters and accumulation, in all backends. */
 static void a_whole_linear_has_the_bits_of_the_reference(void **state)
 {
     enum { ROWS = 37, IN = 64, OUT = 18, RANK = 5 };
     bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), a = numbers(RANK, IN, 3),
               b = numbers(OUT, RANK, 4), first = numbers(ROWS, OUT, 5), y = numbers(ROWS, OUT, 5),
               z = numbers(ROWS, OUT, 5), factor = numbers(1, IN, 6), turn = numbers(4 * 16, 16, 7),
-              order = numbers(1, IN, 8);
-    bl_lowrank low = {a, b, 0.5f};
+              order = numbers(1, IN, 8), a2 = numbers(RANK + 6, IN, 9), b2 = numbers(OUT, RANK + 6, 10);
+    const bl_lowrank low[] = {{a, b, 0.5f}, {a2, b2, -1.5f}};
     bl_weight w;
     (void)state;
     for (int i = 0; i < IN; i++) ((int32_t *)order.buf->data)[i] = i * 5 % IN;
@@ -170,14 +170,15 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
         pack(f, geometry(f, OUT, IN, 32), dense, &w);
         for (int n_t = 0; n_t <= 4; n_t++)
             for (size_t q = 0; q < BL_COUNT(acts); q++)
-                for (int mode = 0; mode < 4; mode++) {
+                for (int mode = 0; mode < 6; mode++) {
                     bl_linear_args args = {.x = x,
                                            .w = {&w},
                                            .t = t,
                                            .n_t = n_t,
                                            .act = acts[q],
-                                           .adapter = mode & 1 ? &low : NULL,
-                                           .accumulate = mode & 2};
+                                           .adapter = low,
+                                           .n_adapters = mode / 2,
+                                           .accumulate = mode % 2};
                     memcpy(y.buf->data, first.buf->data, y.buf->bytes);
                     args.y[0] = y;
                     assert_ok(plain->ops->linear(plain, &args, &e));
@@ -196,6 +197,8 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
     drop(x);
     drop(a);
     drop(b);
+    drop(a2);
+    drop(b2);
     drop(first);
     drop(y);
     drop(z);

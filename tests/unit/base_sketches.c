@@ -35,8 +35,6 @@ static const struct {
     {"plots/plot.h", "", "bl_plot_input in = {0}; bl_text text = {0};"},
     {"harness/checkpoint/arch.h", "harness/checkpoint/config.h", "bl_config config = {0};"},
     {"harness/checkpoint/safetensors.h", "kernels/base/fs.h", "bl_map map = {0};"},
-    {"harness/checkpoint/variant.h", "",
-     "bl_checkpoint *source = checkpoint; const char *method_json = text; bl_weight weight = {0}; bl_actq act = {0};"},
     {"harness/tokenizer/tokenizer.h", "", "size_t n_bytes = n; char *out = NULL;"},
     {"harness/data/windows.h", "", "int64_t seqlen = 2048;"},
     {"harness/model/block.h", "",
@@ -45,6 +43,7 @@ static const struct {
     {"harness/model/model.h", "",
      "bl_kv *kv = NULL; int64_t rows = 1, cap = 1; int32_t n_slots = 1, *ids = NULL; bool one_layer = false; "
      "bl_tensor hidden = {0}, logits = {0};"},
+    {"harness/model/variant.h", "", "bl_checkpoint *source = checkpoint; const char *json = text; int64_t block = 0;"},
     {"harness/score/divergence.h", "",
      "const char *base_path = path, *part_path = path; bl_hash hash = {0}, base_hash = hash; bl_weight *head = NULL; "
      "int64_t *id_of_request = NULL, id = 0; int *step = NULL; bl_engine *engine = NULL; bl_request *requests = NULL; "

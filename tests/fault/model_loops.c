@@ -1,8 +1,8 @@
-/* checkpoint_loops.c - every allocation of every reader fails once, and every write-side call of the writer: a
+/* model_loops.c - every allocation of every reader fails once, and every write-side call of the writer: a
  * sentence, no leak, nothing left. */
 #include "test.h"
 #include "checkpoint_build.h"
-#include "harness/checkpoint/variant.h"
+#include "variant_write.h"
 #include <errno.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -10,34 +10,39 @@
 #include <unistd.h>
 
 static char dir[4096];
+static bl_backend *be;
 
 static int begin(void **state)
 {
     (void)state;
     strcpy(dir, test_dir());
     setenv("XDG_CACHE_HOME", dir, 1);
-    return 0;
+    return bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, NULL) != BL_OK;
 }
 
 static int end(void **state)
 {
     bl_err e = {0};
     (void)state;
+    bl_backend_close(be);
     return bl_remove_tree(dir, &e);
 }
 
-/* Opens, reads a row, asks for the fingerprint, closes. */
+/* Opens, reads a row, asks for the fingerprint, opens a saved model, closes. */
 static bl_status use(const char *model, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_checkpoint *c = NULL;
     float row[4096];
     bl_hash h;
+    bl_model *m = NULL;
     BL_TRY(bl_checkpoint_open(model, NULL, &c, e));
     BL_TRY(bl_checkpoint_dense(c, bl_checkpoint_at(c, 2), 0, 1, row, e));
     BL_TRY(bl_checkpoint_fingerprint(c, &h, e));
     BL_TRY(bl_checkpoint_verify(c, e));
+    if (bl_checkpoint_method(c)) BL_TRY(bl_model_open(c, be, NULL, &m, e));
 out:
+    bl_model_close(m);
     bl_checkpoint_close(c);
     return st;
 }
@@ -74,7 +79,6 @@ static void readers_survive_the_failure_of_every_allocation(void **state)
     bl_text t = {0};
     st_text s = {0};
     bl_checkpoint *c;
-    bl_variant *v;
     gguf_llama(&t, &(gguf_extra){0});
     test_write(dir, "m.gguf", t.s, t.n);
     bl_text_free(&t);
@@ -105,25 +109,13 @@ static void readers_survive_the_failure_of_every_allocation(void **state)
     survives_every_allocation(path);
 
     snprintf(path, sizeof path, "%s/v", dir);
-    assert_ok(bl_variant_begin(path, c, "base", NULL, &v, &e));
-    assert_ok(bl_variant_copy_rest(v, &e));
-    assert_ok(bl_variant_commit(v, &e));
     bl_checkpoint_close(c);
+    fixture f = fixture_open("synth:tiny:int4", "", 1, false);
+    variant_everything(&f);
+    assert_ok(variant_of_model(f.m, path, &(bl_stage){.text = "all", .hash = "12"}, 1, NULL, &e));
+    fixture_close(&f);
     survives_every_allocation(path);
     survives_every_allocation("synth:tiny:int3");
-}
-
-static bl_status write_variant(bl_checkpoint *c, const char *out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_variant *v = NULL;
-    BL_TRY(bl_variant_begin(out, c, "base", "{\"a\":1}", &v, e));
-    BL_TRY(bl_variant_copy_rest(v, e));
-    BL_TRY(bl_variant_commit(v, e));
-    v = NULL;
-out:
-    bl_variant_drop(v);
-    return st;
 }
 
 static void assert_nothing_in(const char *d, uint64_t n)
@@ -146,12 +138,12 @@ static void the_writer_leaves_all_or_nothing_whatever_fails(void **state)
     snprintf(out, sizeof out, "%s/model", sub);
     assert_int_equal(mkdir(sub, 0777), 0);
     assert_ok(bl_checkpoint_open("synth:tiny:int4", NULL, &c, &e));
-    assert_ok(write_variant(c, out, &e));
+    assert_ok(variant_of(c, be, out, "base", NULL, &e));
     assert_ok(bl_remove_tree(out, &e));
     uint64_t live = bl_alloc_live();
     for (uint64_t n = 1;; n++) {
         bl_fs_fail_at(n, ENOSPC, false);
-        bl_status st = write_variant(c, out, &e);
+        bl_status st = variant_of(c, be, out, "base", NULL, &e);
         bool reached = bl_fs_count() >= n;
         bl_fs_fail_at(0, 0, false);
         if (!reached) {
@@ -172,7 +164,7 @@ static void the_writer_leaves_all_or_nothing_whatever_fails(void **state)
     assert_ok(bl_remove_tree(out, &e));
     for (uint64_t n = 1;; n++) {
         bl_alloc_fail_at(n, true);
-        bl_status st = write_variant(c, out, &e);
+        bl_status st = variant_of(c, be, out, "base", NULL, &e);
         bool reached = bl_alloc_count() >= n;
         bl_alloc_fail_at(0, false);
         if (!reached) {
@@ -204,7 +196,7 @@ static void a_writer_killed_before_its_rename_leaves_no_model(void **state)
     pid_t pid = fork();
     if (pid == 0) {
         setenv("BL_FAULT_POINT", "before-rename", 1);
-        _exit(write_variant(c, out, &e) == BL_OK ? 0 : 1);
+        _exit(variant_of(c, be, out, "base", NULL, &e) == BL_OK ? 0 : 1);
     }
     assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
     assert_true(WIFSTOPPED(status));
@@ -214,7 +206,7 @@ static void a_writer_killed_before_its_rename_leaves_no_model(void **state)
     assert_ok(bl_dir_list(sub, &names, &n, &e));
     assert_int_equal(n, 1); /* model.tmp.<pid> */
     bl_list_free(names, n);
-    assert_ok(write_variant(c, out, &e));
+    assert_ok(variant_of(c, be, out, "base", NULL, &e));
     assert_ok(bl_dir_list(sub, &names, &n, &e));
     assert_int_equal(n, 1);
     assert_string_equal(names[0], "model");

@@ -1,0 +1,560 @@
+/* variant.c - the writer of a saved model.
+ *
+ * A block's parameters are listed with their tensors, then the header of its file is known and everything is written
+ * once, in order. All files go to DIR.tmp.<pid>, each synced; renaming that directory is the commit.
+ */
+#include "variant.h"
+#include "harness/checkpoint/gguf.h"
+#include "harness/checkpoint/variant_parts.h"
+#include "kernels/base/fs.h"
+#include "kernels/base/json.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CHUNK = 4 << 20, MAX_COMPANION = 256 << 20 };
+
+/* A tensor to be written: contiguous, on a backend. */
+typedef struct piece {
+    char name[192];
+    bl_tensor t;
+    const bl_format *as; /* an f32 vector that is stored in this dense format; NULL: as it is */
+} piece;
+
+struct bl_variant {
+    bl_checkpoint *source;
+    char *dir, *temp, *stages; /* stages: JSON */
+    bl_config config;          /* of the model; has a bias where any of its blocks has */
+    int64_t next;              /* block that is written next; n_layers: the ends; n_layers + 1: all is written */
+    piece *piece;              /* of the file at hand */
+    size_t n, cap;
+    bl_text embed, blocks, rest; /* entries of bitladder.json */
+    uint64_t bytes;              /* of tensors so far */
+    uint8_t *buf;
+    size_t buf_bytes;
+};
+
+/* ---- beginning ---- */
+/* Removes DIR.tmp.<pid> of processes that are gone. */
+static void clean_temps(const char *dir)
+{
+    char **names = NULL;
+    size_t n = 0;
+    const char *slash = strrchr(dir, '/'), *base = slash ? slash + 1 : dir;
+    char *parent = slash ? bl_strndup(dir, slash == dir ? 1 : (size_t)(slash - dir), NULL) : bl_strdup(".", NULL);
+    if (parent && bl_dir_list(parent, &names, &n, NULL) == BL_OK)
+        for (size_t i = 0; i < n; i++) {
+            char *end;
+            size_t k = strlen(base);
+            if (strncmp(names[i], base, k) || strncmp(names[i] + k, ".tmp.", 5)) continue;
+            long pid = strtol(names[i] + k + 5, &end, 10);
+            if (*end || pid <= 0 || bl_pid_alive(pid)) continue;
+            char *path = bl_join(parent, names[i], NULL);
+            if (path) (void)bl_remove_tree(path, NULL);
+            bl_free(path);
+        }
+    bl_list_free(names, n);
+    bl_free(parent);
+}
+
+static bl_status check_target(const char *dir, const bl_checkpoint *source, bl_err *e)
+{
+    char real[PATH_MAX];
+    char **names = NULL;
+    size_t n = 0;
+    if (*dir == 0) return bl_fail(e, BL_E_CONFIG, "no output directory is given");
+    if (!bl_exists(dir)) return BL_OK;
+    if (realpath(dir, real) && !strcmp(real, bl_checkpoint_path(source)))
+        return bl_fail(e, BL_E_CONFIG, "output path %s is the model itself", dir);
+    if (!bl_is_dir(dir)) return bl_fail(e, BL_E_CONFIG, "output path %s exists and is not a directory", dir);
+    bl_status st = bl_dir_list(dir, &names, &n, e);
+    bl_list_free(names, n);
+    if (st == BL_OK && n > 0) return bl_fail(e, BL_E_CONFIG, "output directory %s exists and is not empty", dir);
+    return st;
+}
+
+static bl_status make_temp(bl_variant *v, bl_err *e)
+{
+    bl_status st = BL_OK;
+    clean_temps(v->dir);
+    BL_TRY(bl_remove_tree(v->temp, e)); /* of an earlier process that had our pid */
+    BL_TRY(bl_make_dirs(v->temp, e));
+out:
+    return st;
+}
+
+static bl_status put_stage(bl_text *t, const bl_stage *s, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_json *options = NULL;
+    const char *text = s->options ? s->options : "{}";
+    BL_TRY(bl_json_parse(text, strlen(text), "method options", BL_JSON_PLAIN, &options, e));
+    bl_text_add(t, t->n ? ",\n  {\"text\":" : "[\n  {\"text\":");
+    bl_json_put_str(t, s->text, strlen(s->text));
+    bl_text_add(t, ",\"hash\":");
+    if (s->hash) bl_json_put_str(t, s->hash, strlen(s->hash));
+    else bl_text_add(t, "null");
+    bl_text_add(t, ",\"options\":");
+    bl_json_put_node(t, options);
+    bl_text_add(t, "}");
+out:
+    bl_json_free(options);
+    return st;
+}
+
+/* The source's stages, then those that follow. */
+static bl_status keep_stages(bl_variant *v, const bl_stage *stages, int n, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+    int before;
+    const bl_stage *source = bl_checkpoint_stages(v->source, &before);
+    for (int i = 0; i < before; i++) BL_TRY(put_stage(&t, &source[i], e));
+    for (int i = 0; i < n; i++) BL_TRY(put_stage(&t, &stages[i], e));
+    bl_text_add(&t, t.n ? "]" : "[]");
+    BL_TRY(bl_text_check(&t, e));
+    v->stages = t.s;
+    t = (bl_text){0};
+out:
+    bl_text_free(&t);
+    return st;
+}
+
+bl_status bl_variant_begin(const char *dir, bl_checkpoint *source, const bl_stage *stages, int n, bl_variant **out,
+                           bl_err *e)
+{
+    bl_status st = check_target(dir, source, e);
+    if (st != BL_OK) return st;
+    bl_variant *v = bl_new(1, sizeof *v, e);
+    if (!v) return BL_E_NOMEM;
+    size_t len = strlen(dir);
+    while (len > 1 && dir[len - 1] == '/') len--;
+    v->source = source;
+    v->config = *bl_checkpoint_config(source);
+    v->buf_bytes = CHUNK;
+    if (!(v->dir = bl_strndup(dir, len, e)) || !(v->buf = bl_new(CHUNK, 1, e)) ||
+        !(v->temp = bl_format_text(e, "%s.tmp.%ld", v->dir, (long)getpid()))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(keep_stages(v, stages, n, e));
+    BL_TRY(make_temp(v, e));
+    *out = v;
+    v = NULL;
+out:
+    bl_variant_drop(v);
+    return st;
+}
+
+/* ---- what a parameter is ---- */
+static bl_status add_piece(bl_variant *v, const char *name, bl_tensor t, const bl_format *as, bl_err *e)
+{
+    bl_status st = bl_grow(&v->piece, &v->cap, v->n + 1, sizeof *v->piece, e);
+    if (st != BL_OK) return st;
+    piece *p = &v->piece[v->n++];
+    *p = (piece){.t = t, .as = as};
+    snprintf(p->name, sizeof p->name, "%s", name);
+    return BL_OK;
+}
+
+/* {"name":…,"format":… without the closing brace. */
+static void put_shape(bl_text *t, const char *name, const bl_format *f, const bl_shape *g)
+{
+    bl_text_addf(t,
+                 "%s  {\"name\":\"%s\",\"format\":\"%s\",\"out\":%" PRId64 ",\"in\":%" PRId64 ",\"group\":%" PRId64
+                 ",\"zero\":\"%s\",\"scale\":\"%s\",\"double_quant\":%s",
+                 t->n ? ",\n" : "", name, f->name, g->out, g->in, g->group, bl_zero_names[g->zero],
+                 bl_scale_names[g->scale], g->double_quant ? "true" : "false");
+}
+
+static bl_status put_vector(bl_variant *v, bl_text *t, const char *name, const bl_tensor *x, const bl_format *f,
+                            bl_err *e)
+{
+    put_shape(t, name, f, &(bl_shape){.out = 1, .in = x->dim[0]});
+    bl_text_add(t, "}");
+    return add_piece(v, name, *x, f, e);
+}
+
+static void put_act(bl_text *t, const bl_actq *a)
+{
+    bl_text_addf(t, ",\n   \"act\":{\"bits\":%d,\"symmetric\":%s,\"unit\":\"%s\",\"group\":%" PRId64 ",\"scale\":",
+                 a->bits, a->symmetric ? "true" : "false", bl_unit_names[a->unit], a->group);
+    bl_json_put_real(t, a->scale);
+    bl_text_add(t, ",\"zero\":");
+    bl_json_put_real(t, a->zero);
+    bl_text_add(t, "}");
+}
+
+static bl_status put_transforms(bl_variant *v, bl_text *t, const char *name, const bl_linear *l, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char tensor[192];
+    for (int i = 0; i < l->n_transforms; i++) {
+        const bl_transform *x = &l->transform[i];
+        bl_text_addf(t, "%s{\"kind\":\"%s\",\"in\":%" PRId64 ",\"out\":%" PRId64 ",\"shape\":[",
+                     i ? ",\n    " : ",\n   \"transforms\":[", bl_transform_names[x->kind], x->in, x->out);
+        for (int d = 0; d < x->data.ndim; d++) bl_text_addf(t, "%s%" PRId64, d ? "," : "", x->data.dim[d]);
+        bl_text_add(t, i + 1 < l->n_transforms ? "]}" : "]}]");
+        if (!x->data.ndim) continue;
+        bl_extra_name(name, "transform", i, "", tensor, sizeof tensor);
+        BL_TRY(add_piece(v, tensor, x->data, NULL, e));
+    }
+out:
+    return st;
+}
+
+static bl_status put_adapters(bl_variant *v, bl_text *t, const char *name, const bl_linear *l, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char tensor[192];
+    for (int i = 0; i < l->n_adapters; i++) {
+        const bl_lowrank *a = &l->adapter[i];
+        bl_text_addf(t, "%s{\"rank\":%" PRId64 ",\"scale\":", i ? "," : ",\n   \"adapters\":[", a->a.dim[0]);
+        bl_json_put_real(t, a->scale);
+        bl_text_add(t, i + 1 < l->n_adapters ? "}" : "}]");
+        bl_extra_name(name, "adapter", i, ".a", tensor, sizeof tensor);
+        BL_TRY(add_piece(v, tensor, a->a, NULL, e));
+        bl_extra_name(name, "adapter", i, ".b", tensor, sizeof tensor);
+        BL_TRY(add_piece(v, tensor, a->b, NULL, e));
+    }
+out:
+    return st;
+}
+
+static bl_status put_linear(bl_variant *v, bl_text *t, const bl_linear *l, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_part_spec spec[BL_MAX_PARTS];
+    const bl_weight *w = &l->weight;
+    char name[128], tensor[192];
+
+    if (!bl_linear_resident(l)) return bl_fail(e, BL_E_INTERNAL, "writing %s: %s is not in memory", v->dir, l->name);
+    if (w->shape.out != l->out || w->shape.in != bl_linear_width(l))
+        return bl_fail(e, BL_E_INTERNAL,
+                       "writing %s: %s is [%" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]", v->dir,
+                       l->name, w->shape.out, w->shape.in, l->out, bl_linear_width(l));
+    if (l->n_transforms > BL_MOST_EXTRAS || l->n_adapters > BL_MOST_EXTRAS)
+        return bl_fail(e, BL_E_INTERNAL, "writing %s: %s has more than %d transforms or adapters", v->dir, l->name,
+                       BL_MOST_EXTRAS);
+    snprintf(name, sizeof name, "%s.weight", l->name);
+    put_shape(t, name, w->format, &w->shape);
+    w->format->parts(w->format, &w->shape, spec);
+    for (int p = 0; p < w->n_parts; p++) {
+        bl_part_name(name, w->format, &spec[p], tensor, sizeof tensor);
+        BL_TRY(add_piece(v, tensor, w->part[p], NULL, e));
+    }
+    if (l->act.bits) put_act(t, &l->act);
+    BL_TRY(put_transforms(v, t, name, l, e));
+    BL_TRY(put_adapters(v, t, name, l, e));
+    bl_text_add(t, "}");
+out:
+    return st;
+}
+
+static bl_status put_norm(bl_variant *v, bl_text *t, const bl_norm *n, bl_err *e)
+{
+    char name[128];
+    if (!n->weight.buf) return bl_fail(e, BL_E_INTERNAL, "writing %s: %s is not in memory", v->dir, n->name);
+    snprintf(name, sizeof name, "%s.weight", n->name);
+    return put_vector(v, t, name, &n->weight, n->format, e);
+}
+
+/* The entry of one role of a block: a linear, its bias, or a norm. */
+static bl_status put_role(bl_variant *v, bl_model *m, int64_t block, bl_role role, bl_err *e)
+{
+    char name[128];
+    const bl_linear *l = bl_model_linear(m, block, bl_roles[role].of);
+    const bl_norm *n = bl_model_norm(m, block, role);
+    switch (bl_roles[role].kind) {
+    case BL_KIND_LINEAR: return l ? put_linear(v, &v->blocks, l, e) : BL_OK;
+    case BL_KIND_NORM: return n ? put_norm(v, &v->blocks, n, e) : BL_OK;
+    case BL_KIND_BIAS:
+        if (!l || !l->bias.buf) return BL_OK;
+        v->config.roles |= BL_ROLE_BIT(role);
+        snprintf(name, sizeof name, "%s.bias", l->name);
+        return put_vector(v, &v->blocks, name, &l->bias, l->bias_format, e);
+    default: return BL_OK;
+    }
+}
+
+/* ---- bytes ---- */
+static bl_status room(bl_variant *v, uint64_t bytes, bl_err *e)
+{
+    if (bytes <= v->buf_bytes) return BL_OK;
+    void *p = bl_resize(v->buf, bytes, 1, e);
+    if (!p) return BL_E_NOMEM;
+    v->buf = p;
+    v->buf_bytes = bytes;
+    return BL_OK;
+}
+
+static bl_dtype dtype_of(const piece *p)
+{
+    bl_part_spec spec[BL_MAX_PARTS];
+    if (!p->as) return p->t.dtype;
+    p->as->parts(p->as, &(bl_shape){.out = 1, .in = p->t.dim[0]}, spec);
+    return spec[0].dtype;
+}
+
+static uint64_t bytes_of(const piece *p) { return (uint64_t)bl_tensor_count(&p->t) * bl_dtype_bytes(dtype_of(p)); }
+
+static bl_status write_as_it_is(bl_variant *v, bl_writer *w, const piece *p, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n = bl_tensor_count(&p->t), step = (int64_t)(v->buf_bytes / bl_dtype_bytes(p->t.dtype));
+    bl_tensor flat = bl_tensor_1d(p->t.buf, p->t.offset, p->t.dtype, n);
+    for (int64_t i = 0; i < n; i += step) {
+        bl_tensor some = bl_tensor_part(flat, i, BL_MIN(step, n - i));
+        BL_TRY(p->t.buf->backend->ops->download(p->t.buf->backend, &some, v->buf, e));
+        BL_TRY(bl_writer_add(w, v->buf, bl_tensor_bytes(&some), e));
+    }
+out:
+    return st;
+}
+
+/* A vector in its dense format. Values that came from that format are the same bits again. */
+static bl_status write_vector(bl_variant *v, bl_writer *w, const piece *p, bl_err *e)
+{
+    bl_status st = BL_OK;
+    uint64_t floats = bl_tensor_bytes(&p->t), bytes = bytes_of(p);
+    bl_shape g = {.out = 1, .in = p->t.dim[0]};
+    BL_TRY(room(v, floats + bytes, e));
+    void *packed = v->buf + floats;
+    BL_TRY(p->t.buf->backend->ops->download(p->t.buf->backend, &p->t, v->buf, e));
+    BL_TRY(p->as->pack(p->as, &g, (const float *)v->buf, &packed, e));
+    BL_TRY(bl_writer_add(w, packed, bytes, e));
+out:
+    if (st != BL_OK) bl_within(e, "writing %s: %s", v->dir, p->name);
+    return st;
+}
+
+/* The tensors' names and places; padded with spaces, so that tensor bytes begin at a multiple of 64. */
+static void put_header(bl_variant *v, bl_text *h)
+{
+    uint64_t at = 0;
+    bl_text_add(h, "{\"__metadata__\":{\"format\":\"" BL_VARIANT_SCHEMA "\"}");
+    for (size_t i = 0; i < v->n; i++) {
+        const piece *p = &v->piece[i];
+        bl_text_add(h, ",");
+        bl_json_put_str(h, p->name, strlen(p->name));
+        bl_text_addf(h, ":{\"dtype\":\"%s\",\"shape\":[", bl_dtype_name(dtype_of(p)));
+        for (int d = 0; d < p->t.ndim; d++) bl_text_addf(h, "%s%" PRId64, d ? "," : "", p->t.dim[d]);
+        bl_text_addf(h, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", at, at + bytes_of(p));
+        at += bytes_of(p);
+    }
+    bl_text_add(h, "}");
+    for (size_t pad = (64 - (h->n + 8) % 64) % 64; pad > 0; pad--) bl_text_add(h, " ");
+}
+
+/* File `i` of the directory from the pieces at hand. */
+static bl_status write_pieces(bl_variant *v, int64_t i, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text h = {0};
+    bl_writer *w = NULL;
+    char name[64], *path;
+    bl_variant_file_name(i, v->config.n_layers, name);
+    if (!(path = bl_join(v->temp, name, e))) return BL_E_NOMEM;
+    put_header(v, &h);
+    BL_TRY(bl_text_check(&h, e));
+    BL_TRY(bl_writer_open(path, &w, e));
+    BL_TRY(bl_writer_add(w, &(uint64_t){h.n}, 8, e));
+    BL_TRY(bl_writer_add(w, h.s, h.n, e));
+    for (size_t k = 0; k < v->n; k++) {
+        const piece *p = &v->piece[k];
+        BL_TRY(p->as ? write_vector(v, w, p, e) : write_as_it_is(v, w, p, e));
+        v->bytes += bytes_of(p);
+    }
+    BL_TRY(bl_writer_commit(w, e));
+    w = NULL;
+out:
+    v->n = 0;
+    bl_writer_drop(w);
+    bl_text_free(&h);
+    bl_free(path);
+    return st;
+}
+
+static bl_status in_turn(const bl_variant *v, int64_t block, bl_err *e)
+{
+    if (block == v->next) return BL_OK;
+    return bl_fail(e, BL_E_INTERNAL, "writing %s: block %" PRId64 " is written, expected %" PRId64 " of %" PRId64,
+                   v->dir, block, v->next, v->config.n_layers);
+}
+
+bl_status bl_variant_block(bl_variant *v, bl_model *m, int64_t block, bl_err *e)
+{
+    bl_status st = in_turn(v, block, e);
+    if (st != BL_OK) return st;
+    v->n = 0;
+    for (int role = 0; role < BL_N_ROLES; role++)
+        if (bl_roles[role].block) BL_TRY(put_role(v, m, block, (bl_role)role, e));
+    BL_TRY(write_pieces(v, block, e));
+    v->next++;
+out:
+    return st;
+}
+
+uint64_t bl_variant_bytes(const bl_variant *v) { return v->bytes; }
+
+/* ---- the tokenizer ---- */
+bl_status bl_variant_file(bl_variant *v, const char *name, const void *p, size_t n, bl_err *e)
+{
+    char *to = bl_join(v->temp, name, e);
+    if (!to) return BL_E_NOMEM;
+    bl_status st = bl_write_file(to, p, n, e);
+    bl_free(to);
+    return st;
+}
+
+static bl_status copy_file(bl_variant *v, const char *from, const char *name, bl_err *e)
+{
+    char *bytes = NULL, *to = bl_join(v->temp, name, e);
+    size_t n;
+    if (!to) return BL_E_NOMEM;
+    bl_status st = bl_read_file(from, MAX_COMPANION, &bytes, &n, e);
+    if (st == BL_OK) st = bl_write_file(to, bytes, n, e);
+    bl_free(bytes);
+    bl_free(to);
+    return st;
+}
+
+/* A GGUF file of metadata alone. */
+static bl_status copy_gguf(bl_variant *v, const char *from, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_gguf *g = NULL;
+    bl_writer *w = NULL;
+    const uint8_t *p;
+    uint64_t n, counts[2] = {0};
+    char *to = bl_join(v->temp, "tokenizer.gguf", e);
+    if (!to) return BL_E_NOMEM;
+    BL_TRY(bl_gguf_open(from, &g, e));
+    bl_gguf_metadata(g, &p, &n);
+    counts[1] = bl_gguf_count(g);
+    BL_TRY(bl_writer_open(to, &w, e));
+    BL_TRY(bl_writer_add(w, "GGUF\3\0\0\0", 8, e));
+    BL_TRY(bl_writer_add(w, counts, sizeof counts, e));
+    BL_TRY(bl_writer_add(w, p, n, e));
+    BL_TRY(bl_writer_commit(w, e));
+    w = NULL;
+out:
+    bl_writer_drop(w);
+    bl_gguf_close(g);
+    bl_free(to);
+    return st;
+}
+
+static bl_status copy_tokenizer(bl_variant *v, bl_err *e)
+{
+    static const char *const beside[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                                         "generation_config.json", "chat_template.jinja"};
+    bl_status st = BL_OK;
+    const char *path;
+    bl_tok_kind kind = bl_checkpoint_tokenizer(v->source, &path, NULL);
+    if (kind == BL_TOK_NONE) return BL_OK;
+    if (kind == BL_TOK_GGUF) return copy_gguf(v, path, e);
+    BL_TRY(copy_file(v, path,
+                     kind == BL_TOK_JSON  ? "tokenizer.json"
+                     : kind == BL_TOK_SPM ? "tokenizer.model"
+                                          : "tokenizer.bin",
+                     e));
+    const char *slash = strrchr(path, '/');
+    for (size_t i = 0; i < BL_COUNT(beside); i++) {
+        char *from = bl_format_text(e, "%.*s/%s", slash ? (int)(slash - path) : 1, slash ? path : ".", beside[i]);
+        if (!from) return BL_E_NOMEM;
+        if (bl_exists(from)) st = copy_file(v, from, beside[i], e);
+        bl_free(from);
+        if (st != BL_OK) return st;
+    }
+out:
+    return st;
+}
+
+bl_status bl_variant_ends(bl_variant *v, bl_model *m, bl_err *e)
+{
+    bl_status st = in_turn(v, v->config.n_layers, e);
+    uint32_t roles = v->config.roles;
+    if (st != BL_OK) return st;
+    v->config = m->config;
+    v->config.roles |= roles;
+    v->config.tied = !m->head.weight.format;
+    v->n = 0;
+    if (m->embed.bias.ndim || m->embed.n_transforms || m->embed.n_adapters || m->embed.act.bits || m->head.bias.ndim)
+        return bl_fail(e, BL_E_INTERNAL, "writing %s: an embedding has nothing but its weight, and a head no bias",
+                       v->dir);
+    BL_TRY(put_linear(v, &v->embed, &m->embed, e));
+    BL_TRY(put_norm(v, &v->rest, &m->norm, e));
+    if (!v->config.tied) BL_TRY(put_linear(v, &v->rest, &m->head, e));
+    BL_TRY(write_pieces(v, v->config.n_layers, e));
+    BL_TRY(copy_tokenizer(v, e));
+    BL_TRY(bl_checkpoint_unchanged(v->source, e));
+    v->next++;
+out:
+    return st;
+}
+
+/* ---- the end ---- */
+static bl_status write_list(bl_variant *v, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+    const char *source = bl_checkpoint_source(v->source);
+    char *path = bl_join(v->temp, "bitladder.json", e);
+    if (!path) return BL_E_NOMEM;
+    if (!source) source = bl_checkpoint_name(v->source);
+    bl_text_addf(&t,
+                 "{\"schema\":\"%s\",\"schema_version\":%d,\"tool_version\":\"%s\",\n \"source\":", BL_VARIANT_SCHEMA,
+                 BL_VARIANT_VERSION, BL_VERSION);
+    bl_json_put_str(&t, source, strlen(source));
+    bl_text_addf(&t, ",\n \"stages\":%s,\n \"config\":", v->stages);
+    bl_config_put(&t, &v->config);
+    bl_text_addf(&t, ",\n \"tensor_bytes\":%" PRIu64 ",\n \"parameters\":[\n", v->bytes);
+    bl_text_addn(&t, v->embed.s, v->embed.n);
+    bl_text_add(&t, ",\n");
+    bl_text_addn(&t, v->blocks.s, v->blocks.n);
+    bl_text_add(&t, ",\n");
+    bl_text_addn(&t, v->rest.s, v->rest.n);
+    bl_text_add(&t, "\n ]}\n");
+    BL_TRY(bl_text_check(&t, e));
+    BL_TRY(bl_write_file(path, t.s, t.n, e));
+out:
+    bl_text_free(&t);
+    bl_free(path);
+    return st;
+}
+
+bl_status bl_variant_commit(bl_variant *v, bl_err *e)
+{
+    bl_status st = in_turn(v, v->config.n_layers + 1, e);
+    if (st != BL_OK) return st;
+    BL_TRY(bl_text_check(&v->embed, e));
+    BL_TRY(bl_text_check(&v->blocks, e));
+    BL_TRY(bl_text_check(&v->rest, e));
+    BL_TRY(write_list(v, e));
+    bl_fault_point("before-rename", v->dir);
+    BL_TRY(bl_rename(v->temp, v->dir, e));
+    bl_free(v->temp);
+    v->temp = NULL; /* nothing to remove any more */
+    bl_variant_drop(v);
+out:
+    return st;
+}
+
+void bl_variant_drop(bl_variant *v)
+{
+    if (!v) return;
+    if (v->temp) (void)bl_remove_tree(v->temp, NULL);
+    bl_text_free(&v->embed);
+    bl_text_free(&v->blocks);
+    bl_text_free(&v->rest);
+    bl_free(v->temp);
+    bl_free(v->dir);
+    bl_free(v->stages);
+    bl_free(v->piece);
+    bl_free(v->buf);
+    bl_free(v);
+}
