@@ -8,7 +8,7 @@ typedef struct bl_session {
     bl_backend *be;
     bl_checkpoint *ckpt;
     bl_tokenizer *tokenizer;
-    bl_model *model; /* NULL until bl_session_model */
+    bl_model *model; /* tokenizer, model and engine: NULL after bl_session_source alone */
     bl_engine *engine;
 } bl_session;
 /* The checkpoint, checked as `run` checks it, and the backend; `model` says how. */
@@ -37,6 +37,15 @@ void bl_lines_within(const bl_lines *l, bl_err *e);
 /* `text` with every stand-in turned into a zero byte, in place; its length. */
 size_t bl_lines_nul(const bl_lines *l, char *text);
 void bl_lines_close(bl_lines *l);
+/* Lines as requests, in batches: a line becomes a request, and its reply a line of output, in the same order. */
+typedef struct bl_line_io {
+    int64_t batch;
+    size_t kept; /* bytes that a verb keeps for a line between asking and telling */
+    bl_status (*ask)(void *ctx, const bl_json *line, bl_arena *a, void *kept, bl_request *out, bl_err *e);
+    void (*tell)(const void *kept, const bl_reply *r, bl_text *t);
+} bl_line_io;
+bl_status bl_lines_answer(bl_lines *l, bl_engine *g, const bl_line_io *io, void *ctx, bl_err *e);
+
 /* Writes text to FILE (atomic), or to standard output when path is NULL or "-". */
 bl_status bl_output(const char *path, const bl_text *t, bl_err *e);
 /* Says that standard output is gone; a reader that closed its pipe ends the program without a word, as everywhere. */

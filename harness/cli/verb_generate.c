@@ -26,37 +26,61 @@ static const bl_opt rows[] = {
     BL_MODEL_ROWS(opts, m),
     BL_COMMON_ROWS(opts, common),
     {0}};
-enum { BATCH = 16 };
 
-static bl_status answer(bl_session *s, const opts *o, char **prompt, int64_t n, bool json, bl_arena *a, bl_err *e)
+static void request_of(const opts *o, const char *prompt, bl_arena *a, bl_request *out)
+{
+    *out = (bl_request){.kind = BL_ASK_GENERATE,
+                        .prompt = bl_prompt_new(a),
+                        .stop = &o->stop,
+                        .n_stops = o->stop != NULL,
+                        .max_new = o->max_new,
+                        .temperature = o->temperature,
+                        .top_p = o->top_p,
+                        .seed = (uint64_t)o->seed};
+    bl_quote(&out->prompt, prompt);
+}
+
+static void tell(const void *kept, const bl_reply *r, bl_text *t)
+{
+    bl_json_out j = {.t = t};
+    (void)kept;
+    bl_json_object(&j, NULL);
+    bl_json_add_str(&j, "text", r->text);
+    bl_json_add_int(&j, "new_tokens", r->new_tokens);
+    bl_json_add_bool(&j, "hit_limit", r->hit_limit);
+    bl_json_end(&j);
+    bl_text_add(t, "\n");
+}
+
+static bl_status ask(void *ctx, const bl_json *line, bl_arena *a, void *kept, bl_request *out, bl_err *e)
+{
+    static const char *const keys[] = {"prompt", NULL};
+    bl_status st = BL_OK;
+    const char *text;
+    (void)kept;
+    BL_TRY(bl_json_only(line, keys, e));
+    BL_TRY(bl_json_get_str(line, "prompt", &text, e));
+    request_of(ctx, text, a, out);
+out:
+    return st;
+}
+
+static bl_status one_text(bl_session *s, const opts *o, const char *prompt, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_request req[BATCH] = {0};
-    bl_reply reply[BATCH] = {0};
+    bl_arena *a = NULL;
+    bl_request req;
+    bl_reply reply = {0};
     bl_text t = {0};
-    for (int64_t i = 0; i < n; i++) {
-        req[i] = (bl_request){.kind = BL_ASK_GENERATE,
-                              .prompt = bl_prompt_new(a),
-                              .stop = &o->stop,
-                              .n_stops = o->stop != NULL,
-                              .max_new = o->max_new,
-                              .temperature = o->temperature,
-                              .top_p = o->top_p,
-                              .seed = (uint64_t)o->seed};
-        bl_quote(&req[i].prompt, prompt[i]);
-    }
-    BL_TRY(bl_engine_replies(s->engine, req, n, a, reply, e));
-    for (int64_t i = 0; i < n; i++) {
-        if (json) {
-            bl_text_add(&t, "{\"text\": ");
-            bl_json_put_str(&t, reply[i].text, strlen(reply[i].text));
-            bl_text_addf(&t, ", \"new_tokens\": %lld, \"hit_limit\": %s}\n", (long long)reply[i].new_tokens,
-                         reply[i].hit_limit ? "true" : "false");
-        } else bl_text_addf(&t, "%s\n", reply[i].text);
-    }
-    st = bl_output(NULL, &t, e);
+    BL_TRY(bl_arena_new(&a, e));
+    request_of(o, prompt, a, &req);
+    BL_TRY(bl_engine_replies(s->engine, &req, 1, a, &reply, e));
+    if (o->common.json) tell(NULL, &reply, &t);
+    else bl_text_addf(&t, "%s\n", reply.text);
+    BL_TRY(bl_output(NULL, &t, e));
 out:
     bl_text_free(&t);
+    bl_arena_free(a);
     return st;
 }
 
@@ -79,53 +103,25 @@ static bl_status plain(bl_lines *l, bl_err *e)
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
-    static const char *const keys[] = {"prompt", NULL};
+    static const bl_line_io io = {.batch = 16, .ask = ask, .tell = tell};
     bl_status st = BL_OK;
     const opts *o = options;
     bl_session s = {0};
     bl_lines lines = {0};
-    bl_arena *a = NULL;
-    bl_json *line = NULL;
     (void)p;
     (void)exit_code;
 
     if (!o->model) return bl_fail(e, BL_E_CONFIG, "generate needs --model MODEL");
     BL_TRY(bl_lines_open(args->pos[0], &lines, e));
     BL_TRY(bl_session_open(&s, o->model, &o->m, o->common.threads, e));
-    BL_TRY(bl_arena_new(&a, e));
-    bool many = lines.text[strspn(lines.text, " \t\r\n")] == '{';
-    if (!many) {
+    if (lines.text[strspn(lines.text, " \t\r\n")] == '{')
+        BL_TRY(bl_lines_answer(&lines, s.engine, &io, (void *)(uintptr_t)o, e));
+    else {
         BL_TRY(plain(&lines, e));
-        BL_TRY(answer(&s, o, &lines.text, 1, o->common.json, a, e));
-    }
-    while (many) {
-        char *prompt[BATCH];
-        int64_t n = 0;
-        bl_mark mark = bl_arena_mark(a);
-        while (n < BATCH) {
-            const char *text;
-            BL_TRY(bl_lines_json(&lines, &line, e));
-            if (!line) {
-                many = false;
-                break;
-            }
-            st = bl_json_only(line, keys, e);
-            if (st == BL_OK) st = bl_json_get_str(line, "prompt", &text, e);
-            if (st == BL_OK && !(prompt[n++] = bl_arena_str(a, text, strlen(text), e))) st = BL_E_NOMEM;
-            bl_json_free(line);
-            line = NULL;
-            if (st != BL_OK) {
-                bl_lines_within(&lines, e);
-                goto out;
-            }
-        }
-        if (n) BL_TRY(answer(&s, o, prompt, n, true, a, e));
-        bl_arena_release(a, mark);
+        BL_TRY(one_text(&s, o, lines.text, e));
     }
 out:
-    bl_json_free(line);
     bl_lines_close(&lines);
-    bl_arena_free(a);
     bl_session_close(&s);
     return st;
 }

@@ -14,13 +14,19 @@ static const bl_opt rows[] = {{"model", BL_OPT_TEXT, .at = offsetof(opts, model)
                               BL_COMMON_ROWS(opts, common),
                               {0}};
 
-enum { BATCH = 64 };
 static const char *const keys[] = {"context", "continuation", "text", NULL};
 
-/* One line as a request; `ids` is the whole sequence, its last *scored are scored. */
-static bl_status request_of(bl_session *s, bool no_bos, const bl_json *line, bl_arena *a, bl_request *out,
-                            bl_scored_ids *ids, bl_err *e)
+typedef struct scorer {
+    bl_session s;
+    bool no_bos;
+} scorer;
+
+/* One line as a request; kept: the whole sequence, whose last `scored` ids are scored. */
+static bl_status ask(void *ctx, const bl_json *line, bl_arena *a, void *kept, bl_request *out, bl_err *e)
 {
+    scorer *k = ctx;
+    bl_session *s = &k->s;
+    bl_scored_ids *ids = kept;
     bl_status st = BL_OK;
     const char *text, *context;
 
@@ -38,7 +44,7 @@ static bl_status request_of(bl_session *s, bool no_bos, const bl_json *line, bl_
                             .text = copy,
                             .n_text = strlen(copy),
                             .length = s->model->config.max_len,
-                            .no_bos = no_bos};
+                            .no_bos = k->no_bos};
         BL_TRY(bl_engine_text_ids(s->engine, out, a, ids, e));
     } else {
         bl_pair *pair = bl_alloc(a, 1, sizeof *pair, e);
@@ -58,8 +64,9 @@ out:
     return st;
 }
 
-static void print_reply(const bl_scored_ids *ids, const bl_reply *r, bl_text *t)
+static void tell(const void *kept, const bl_reply *r, bl_text *t)
 {
+    const bl_scored_ids *ids = kept;
     bl_text_add(t, "{\"ids\":[");
     for (int64_t i = 0; i < ids->n; i++) bl_text_addf(t, "%s%d", i ? "," : "", ids->ids[i]);
     bl_text_addf(t, "],\"scored\":%lld,\"loglikelihood\":", (long long)ids->scored);
@@ -71,59 +78,21 @@ static void print_reply(const bl_scored_ids *ids, const bl_reply *r, bl_text *t)
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
+    static const bl_line_io io = {.batch = 64, .kept = sizeof(bl_scored_ids), .ask = ask, .tell = tell};
     bl_status st = BL_OK;
     const opts *o = options;
-    bl_session s = {0};
+    scorer k = {.no_bos = o->m.no_bos};
     bl_lines lines = {0};
-    bl_arena *a = NULL;
-    bl_json *line = NULL;
-    bool more = true;
     (void)p;
     (void)exit_code;
 
     if (!o->model) return bl_fail(e, BL_E_CONFIG, "score needs --model MODEL");
     BL_TRY(bl_lines_open(args->pos[0], &lines, e));
-    BL_TRY(bl_session_open(&s, o->model, &o->m, o->common.threads, e));
-    BL_TRY(bl_arena_new(&a, e));
-    while (more) {
-        bl_mark mark = bl_arena_mark(a);
-        bl_text t = {0};
-        bl_request *req = bl_alloc(a, BATCH, sizeof *req, e);
-        bl_reply *reply = bl_alloc(a, BATCH, sizeof *reply, e);
-        bl_scored_ids *ids = bl_alloc(a, BATCH, sizeof *ids, e);
-        int64_t n = 0;
-        if (!req || !reply || !ids) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-        while (n < BATCH) {
-            BL_TRY(bl_lines_json(&lines, &line, e));
-            if (!line) {
-                more = false;
-                break;
-            }
-            st = request_of(&s, o->m.no_bos, line, a, &req[n], &ids[n], e);
-            bl_json_free(line);
-            line = NULL;
-            if (st != BL_OK) {
-                bl_lines_within(&lines, e);
-                goto out;
-            }
-            n++;
-        }
-        if (n > 0) BL_TRY(bl_engine_replies(s.engine, req, n, a, reply, e));
-        for (int64_t i = 0; i < n; i++) print_reply(&ids[i], &reply[i], &t);
-        st = bl_output(NULL, &t, e);
-        bl_text_free(&t);
-        if (st != BL_OK) goto out;
-        fflush(stdout);
-        bl_arena_release(a, mark);
-    }
+    BL_TRY(bl_session_open(&k.s, o->model, &o->m, o->common.threads, e));
+    BL_TRY(bl_lines_answer(&lines, k.s.engine, &io, &k, e));
 out:
-    bl_json_free(line);
     bl_lines_close(&lines);
-    bl_arena_free(a);
-    bl_session_close(&s);
+    bl_session_close(&k.s);
     return st;
 }
 
