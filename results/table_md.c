@@ -18,6 +18,7 @@ static const struct {
 } counters[] = {
     {"cut", "items shortened from the left to fit the model", offsetof(bl_cell, truncated)},
     {"joined", "items whose choice shares a token with its context", offsetof(bl_cell, boundary)},
+    {"unscored", "items with a choice that has no token of its own; it counts as wrong", offsetof(bl_cell, unscored)},
     {"tied", "items whose best choices score the same; the first is taken", offsetof(bl_cell, ties)},
 };
 

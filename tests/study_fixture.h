@@ -239,7 +239,7 @@ static inline size_t assert_same_results(const char *a, const char *b)
     bl_list_free(name, n);
     assert_int_equal(count_ending(b, ".h5"), found);
     assert_int_equal(count_ending(b, ".part.jsonl"), 0);
-    assert_int_equal(count_ending(b, ".part.kl"), 0);
+    assert_int_equal(count_ending(b, ".part.distances"), 0);
     assert_int_equal(count_ending(b, ".failed.json"), 0);
     return found;
 }

@@ -35,6 +35,7 @@ bl_status bl_kv_new(bl_model *m, int64_t rows, int32_t slots, bool one_layer, bl
         goto out;
     }
     BL_TRY(m->be->ops->buffer_new(m->be, n, &kv->buf, e));
+    m->kv_peak = BL_MAX(m->kv_peak, bl_kv_bytes(kv));
     *out = kv;
     kv = NULL;
 out:
@@ -52,6 +53,7 @@ void bl_kv_free(bl_kv *kv)
 
 void bl_kv_reset(bl_kv *kv)
 {
+    kv->model->kv_peak = BL_MAX(kv->model->kv_peak, bl_kv_bytes(kv));
     kv->used = 0;
     kv->n_slots = 0;
 }

@@ -87,6 +87,7 @@ typedef struct bl_model {
     bl_norm *norms;
     bool stream;
     bl_kv_format kv;       /* of the caches that scoring and decoding make */
+    uint64_t kv_peak;      /* bytes of the largest cache that was used since this was set to 0 */
     bl_linear embed, head; /* head.weight.format NULL: tied */
     bl_norm norm;          /* after the blocks */
     struct bl_model_own *own;

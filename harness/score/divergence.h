@@ -1,13 +1,12 @@
-/* divergence.h - a cell against the base cell of its study: the base keeps the hidden states of its scored tokens, the
- * others get divergences from them.
+/* divergence.h - a cell against the base cell of its study, on disk: the base keeps the states of its scored tokens,
+ * the others the distances from them, item by item, beside the journal.
  *
  *     bl_divergence *g;
- *     BL_TRY(bl_divergence_keep(path, hash, model, &g, e));      // the base: OUT/cache/<hash>.hidden
- *     BL_TRY(bl_divergence_open(base_path, base_hash, part_path, hash, model, head, &g, e));      // any other cell
- *     bl_divergence_batch(g, id_of_request, step, n);            // what the engine's request numbers mean from now on
- *     bl_engine_observe(engine, bl_divergence_observe, g);
- *     BL_TRY(bl_engine_replies(engine, requests, n, arena, replies, e));
- *     BL_TRY(bl_divergence_item(g, id, e));                      // item is complete: written beside the journal
+ *     BL_TRY(bl_divergence_keep(path, hash, row_bytes, &g, e));                        // the base
+ *     BL_TRY(bl_divergence_open(base_path, base_hash, path, hash, row_bytes, &g, e));  // any other cell
+ *     BL_TRY(bl_divergence_base(g, id, arena, &states, &n_steps, e));
+ *     BL_TRY(bl_engine_compare(engine, requests, 1, arena, replies, comparisons, e));  // step after step
+ *     BL_TRY(bl_divergence_item(g, id, comparisons, n_steps, e));
  *     bl_divergence_free(g);
  */
 #ifndef BL_DIVERGENCE_H
@@ -16,24 +15,28 @@
 #include "score.h"
 
 typedef struct bl_divergence bl_divergence;
-bl_status bl_divergence_keep(const char *path, bl_hash cell, bl_model *m, bl_divergence **out, bl_err *e);
-/* `head` multiplies the base's states (the base's own head). BL_E_MISSING when the base kept none. */
-bl_status bl_divergence_open(const char *base_path, bl_hash base, const char *part_path, bl_hash cell, bl_model *m,
-                             const bl_weight *head, bl_divergence **out, bl_err *e);
+/* row_bytes: of one row of states. */
+bl_status bl_divergence_keep(const char *path, bl_hash cell, size_t row_bytes, bl_divergence **out, bl_err *e);
+/* BL_E_MISSING when the base kept none, BL_E_CORRUPT when its file is not whole. */
+bl_status bl_divergence_open(const char *base_path, bl_hash base, const char *path, bl_hash cell, size_t row_bytes,
+                             bl_divergence **out, bl_err *e);
 void bl_divergence_free(bl_divergence *g); /* NULL is fine; files stay */
+bool bl_divergence_keeps(const bl_divergence *g);
 bool bl_divergence_has(const bl_divergence *g, int64_t id);
-/* [n] item and step of each request of the next call of the engine; lent until the next batch. */
-void bl_divergence_batch(bl_divergence *g, const int64_t *id, const int *step, int64_t n);
-bl_status bl_divergence_observe(void *g, const bl_observed *t, bl_err *e);
-bl_status bl_divergence_item(bl_divergence *g, int64_t id, bl_err *e);
+/* The base's states of item id, one entry a step; in the arena. None for a base itself. */
+bl_status bl_divergence_base(bl_divergence *g, int64_t id, bl_arena *a, const bl_states **out, int *n, bl_err *e);
+/* Writes what the steps of an item left: states (keeping) or distances. */
+bl_status bl_divergence_item(bl_divergence *g, int64_t id, const bl_comparison *step, int n, bl_err *e);
 bl_status bl_divergence_sync(bl_divergence *g, bl_err *e);
-/* All divergences of items 0 .. n-1 in the order (item, step, pair, position), and whether the top token agrees; in the
- * arena. */
-bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, double **kl, double **same, int64_t *n,
-                            bl_err *e);
-/* kl_mean, kl_p50, kl_p90, kl_p99, kl_max, top1_agreement; none for n 0. */
-bl_status bl_divergence_metrics(const double *kl, const double *same, int64_t n, bl_arena *a, bl_metric_list *out,
-                                bl_err *e);
+
+/* The distances of items 0 .. n-1 in the order item, step, pair, position; in the arena. */
+typedef struct bl_distances {
+    double *kl, *dp, *same; /* [n]; same: 1 where the likeliest token agrees, else 0 */
+    int64_t n;
+} bl_distances;
+bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, bl_distances *out, bl_err *e);
+/* kl_mean, kl_p50, …, dp_mean, dp_rms, dp_p1, …, top1_agreement (perplexity.md section 4); none for n 0. */
+bl_status bl_divergence_metrics(const bl_distances *d, bl_arena *a, bl_metric_list *out, bl_err *e);
 /* "flips": share of items whose first score is right in one and wrong in the other; none without items. */
 bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_t n, bl_arena *a, bl_metric_list *out,
                               bl_err *e);

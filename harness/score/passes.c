@@ -30,9 +30,9 @@ typedef struct feed {
     int64_t rows, scored;
     const int64_t *from; /* [scored] row of the hidden states, token */
     const int32_t *target;
-    const int64_t *request, *position;
-    const int32_t *pair;          /* [scored] for the tap */
-    bl_tensor from_rows, targets; /* the first two on the backend */
+    bl_tensor from_rows, targets; /* both on the backend */
+    bl_comparison *const *cmp;
+    const int64_t *row; /* [scored] of cmp; NULL: nothing is compared */
     int64_t n_want;
     const int64_t *want;
     double *nll;
@@ -91,8 +91,10 @@ static int64_t row_of(const feed *f, const member *m, int64_t position)
 
 static bl_status arrange(feed *f, bl_scored *const *u, bl_err *e)
 {
-    int32_t *target, *pair;
-    int64_t *from, *want, *row_index, *request, *position, k = 0;
+    int32_t *target;
+    int64_t *from, *want, *row_index, *row, k = 0;
+    bl_comparison **cmp;
+    bool compared = false;
 
     if (!(f->at = bl_alloc(f->a, (size_t)f->n, sizeof *f->at, e))) return BL_E_NOMEM;
     for (int32_t i = 0; i < f->n; i++) {
@@ -106,9 +108,8 @@ static bl_status arrange(feed *f, bl_scored *const *u, bl_err *e)
     }
     if (!(target = bl_alloc(f->a, (size_t)f->scored, sizeof *target, e)) ||
         !(from = bl_alloc(f->a, (size_t)f->scored, sizeof *from, e)) ||
-        !(request = bl_alloc(f->a, (size_t)f->scored, sizeof *request, e)) ||
-        !(position = bl_alloc(f->a, (size_t)f->scored, sizeof *position, e)) ||
-        !(pair = bl_alloc(f->a, (size_t)f->scored, sizeof *pair, e)) ||
+        !(cmp = bl_alloc(f->a, (size_t)f->scored, sizeof *cmp, e)) ||
+        !(row = bl_alloc(f->a, (size_t)f->scored, sizeof *row, e)) ||
         !(want = bl_alloc(f->a, (size_t)f->rows, sizeof *want, e)) ||
         !(row_index = bl_alloc(f->a, (size_t)f->rows, sizeof *row_index, e)) ||
         !(f->nll = bl_alloc(f->a, (size_t)f->scored, sizeof *f->nll, e)) ||
@@ -119,9 +120,9 @@ static bl_status arrange(feed *f, bl_scored *const *u, bl_err *e)
             int64_t p = u[i]->n - u[i]->scored + j;
             from[k] = row_of(f, &f->at[i], p);
             target[k] = u[i]->ids[p + 1];
-            request[k] = u[i]->request;
-            pair[k] = u[i]->pair;
-            position[k] = u[i]->position + j;
+            cmp[k] = u[i]->cmp;
+            row[k] = u[i]->row + j;
+            compared = compared || cmp[k];
             row_index[from[k]] = 1;
         }
     for (int64_t r = 0; r < f->rows; r++)
@@ -133,9 +134,8 @@ static bl_status arrange(feed *f, bl_scored *const *u, bl_err *e)
     f->target = target;
     f->from = from;
     f->want = want;
-    f->request = request;
-    f->pair = pair;
-    f->position = position;
+    f->cmp = compared ? cmp : NULL;
+    f->row = row;
     return BL_OK;
 }
 
@@ -282,16 +282,7 @@ static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
                 st = not_finite(f, i, e);
                 goto out;
             }
-        if (g->observer)
-            BL_TRY(g->observer(g->observer_ctx,
-                               &(bl_observed){.hidden = x,
-                                              .logits = logits,
-                                              .rows = n,
-                                              .target = target,
-                                              .request = f->request + k,
-                                              .pair = f->pair + k,
-                                              .position = f->position + k},
-                               e));
+        if (f->cmp) BL_TRY(bl_comparison_rows(g, x, logits, target, n, f->cmp + k, f->row + k, e));
     }
 out:
     return st;
@@ -334,7 +325,8 @@ void bl_engine_shrink(bl_engine *g)
     g->m->be->ops->buffer_free(g->hidden);
     g->m->be->ops->buffer_free(g->chunk);
     g->m->be->ops->buffer_free(g->lists);
-    g->hidden = g->chunk = g->lists = NULL;
+    g->m->be->ops->buffer_free(g->base);
+    g->hidden = g->chunk = g->lists = g->base = NULL;
 }
 
 bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e)

@@ -42,10 +42,27 @@ void bl_engine_free(bl_engine *g)
 int64_t bl_engine_tokens(const bl_engine *g) { return g->tokens; }
 int64_t bl_engine_pass_tokens(const bl_engine *g) { return g->most_rows; }
 
-void bl_engine_observe(bl_engine *g, bl_observer *tap, void *ctx)
+size_t bl_engine_state_bytes(const bl_engine *g) { return (size_t)g->m->config.dim * bl_dtype_bytes(g->m->be->act); }
+
+void bl_engine_set_base(bl_engine *g, const bl_weight *head) { g->base_head = head; }
+
+bl_status bl_engine_items(bl_engine *g, const bl_task *t, bl_task_data *d, int64_t *out, bl_err *e)
 {
-    g->observer = tap;
-    g->observer_ctx = ctx;
+    bl_status st = BL_OK;
+    bl_arena *a = NULL;
+    bl_request r = {0};
+    int64_t n = d->n;
+
+    if (n < 0) { /* a stream: its first window says how it is cut */
+        BL_TRY(bl_arena_new(&a, e));
+        BL_TRY(t->ask(d, 0, &(bl_turn){.arena = a}, &r, e));
+        BL_TRY(bl_engine_windows(g, r.text, r.n_text, r.length, r.rule, &n, e));
+        if (d->max_windows > 0) n = BL_MIN(n, d->max_windows);
+    }
+    *out = n;
+out:
+    bl_arena_free(a);
+    return st;
 }
 
 static bl_status new_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_err *e)
@@ -67,13 +84,15 @@ static bl_status new_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_e
 }
 
 /* ---- scores ---- */
-static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_reply *out, bl_err *e)
+static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_comparison *cmp,
+                       bl_err *e)
 {
     bl_scored_list units = {0};
     bl_status st = BL_OK;
 
     for (int64_t i = 0; i < n; i++) {
         bool truncated, boundary;
+        size_t first = units.n;
         if (req[i].kind == BL_ASK_GENERATE) continue;
         st = bl_engine_sequences(g, &req[i], i, g->arena, &units, &truncated, &boundary, e);
         if (st != BL_OK) {
@@ -82,6 +101,7 @@ static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_reply 
         }
         out[i].truncated = truncated;
         out[i].boundary = boundary;
+        if (cmp) BL_TRY(bl_comparison_begin(g, units.u + first, units.n - first, i, &cmp[i], a, e));
     }
     BL_TRY(bl_engine_pass(g, units.u, units.n, e));
     for (size_t k = 0; k < units.n;
@@ -172,15 +192,21 @@ out:
     return st;
 }
 
-bl_status bl_engine_replies(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e)
+bl_status bl_engine_compare(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out,
+                            bl_comparison *cmp, bl_err *e)
 {
     bl_mark mark = bl_arena_mark(g->arena);
     bl_status st = BL_OK;
 
     for (int64_t i = 0; i < n; i++) BL_TRY(new_reply(&req[i], a, &out[i], e));
-    BL_TRY(score(g, req, n, out, e));
+    BL_TRY(score(g, req, n, a, out, cmp, e));
     BL_TRY(generate(g, req, n, a, out, e));
 out:
     bl_arena_release(g->arena, mark);
     return st;
+}
+
+bl_status bl_engine_replies(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e)
+{
+    return bl_engine_compare(g, req, n, a, out, NULL, e);
 }

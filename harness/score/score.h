@@ -30,6 +30,8 @@ void bl_engine_free(bl_engine *g); /* NULL is fine */
 bl_status bl_engine_replies(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e);
 /* The same passes over ids [n, length + 1] whose last `scored` tokens are scored: for timing. */
 bl_status bl_engine_score_ids(bl_engine *g, const int32_t *ids, int64_t n, int64_t length, int64_t scored, bl_err *e);
+/* Items of a task: its rows, or the windows of its stream. */
+bl_status bl_engine_items(bl_engine *g, const bl_task *t, bl_task_data *d, int64_t *out, bl_err *e);
 /* How many WINDOW requests a stream has; BL_E_CONFIG when it is shorter than one window (llama.cpp: two). The text is
  * looked at here; the WINDOW requests that follow with the same pointer take it as unchanged. */
 bl_status bl_engine_windows(bl_engine *g, const char *text, size_t n, int64_t length, bl_window_rule rule, int64_t *out,
@@ -52,18 +54,30 @@ bl_status bl_engine_text_ids(bl_engine *g, const bl_request *r, bl_arena *a, bl_
 bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new, bl_arena *a, bl_ids *out,
                                bool *truncated, bl_err *e);
 
-/* ---- hidden states at the scored positions, for KL against the base ----
- * While a tap is set, every chunk of scored rows of PAIRS, ROLLING and WINDOW requests is handed over once, with the
- * logits that were just computed from it. A row is known by its request (index into `req` of bl_engine_replies), pair,
- * and position among the scored tokens of that pair. */
-typedef struct bl_observed {
-    bl_tensor hidden, logits; /* f32 [rows, dim], [rows, vocab]; valid during the call only */
-    int64_t rows;
-    bl_tensor target;        /* i32 [rows] on the backend: the token that is scored */
-    const int64_t *request;  /* [rows] */
-    const int32_t *pair;     /* [rows] */
-    const int64_t *position; /* [rows] 0, 1, … within the pair */
-} bl_observed;
-typedef bl_status bl_observer(void *ctx, const bl_observed *t, bl_err *e);
-void bl_engine_observe(bl_engine *g, bl_observer *tap, void *ctx); /* NULL: none */
+/* ---- states of the scored tokens, and the distance from a base ----
+ * A base keeps the final normed states of its scored tokens; its logits at them are those states through its own head,
+ * exact and far smaller than logits. Another model's logits are compared with them where both were fed the same tokens.
+ */
+typedef struct bl_states {
+    bl_hash ids;  /* of the tokens that were fed, and which of them are scored */
+    int64_t rows; /* scored tokens: of the first pair, of the second, … */
+    void *hidden; /* [rows, dim] in the activation type of the backend */
+} bl_states;
+typedef struct bl_comparison {
+    bool keep;             /* in: own.hidden is wanted */
+    const bl_states *base; /* in: the base's states of this request; NULL: it has none */
+    int64_t request;       /* out: its place in the call */
+    bl_states own;         /* out; rows 0 of a generation */
+    bool compared;         /* out: the base was fed the same tokens; else kl, dp and same are NULL */
+    double *kl;            /* out [own.rows] sum P (ln P - ln Q), P the base */
+    double *dp;            /* out [own.rows] Q - P of the scored token */
+    bool *same;            /* out [own.rows] the likeliest token is the same */
+} bl_comparison;
+/* bl_engine_replies with a comparison for each request; what comes out is in the arena. BL_E_CORRUPT when the base's
+ * states are of the same tokens and not as many. */
+bl_status bl_engine_compare(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out,
+                            bl_comparison *cmp, bl_err *e);
+/* [vocab, dim], the base's head; lent until the next call. NULL: nothing is compared. */
+void bl_engine_set_base(bl_engine *g, const bl_weight *head);
+size_t bl_engine_state_bytes(const bl_engine *g); /* of one row of states */
 #endif

@@ -13,6 +13,8 @@ typedef struct bl_scored {
     int64_t group, longest; /* units of a group go together; the longest of them */
     double nll, nll_sq;
     bool greedy;
+    bl_comparison *cmp; /* NULL: none */
+    int64_t row;        /* of its first scored token in there */
 } bl_scored;
 
 /* The tokens of a stream whose windows are asked for one by one. */
@@ -31,14 +33,14 @@ struct bl_engine {
     int64_t max_len;              /* tokens that can be fed */
     int64_t most_rows, most_seqs; /* of a pass */
     int64_t tokens;
-    bl_observer *observer;
-    void *observer_ctx;
+    const bl_weight *base_head;
     bl_arena *arena; /* of one call */
     bl_stream stream;
     bl_kv *kv;
     int64_t kv_rows;
     int32_t kv_slots;
-    bl_buffer *hidden, *chunk, *lists; /* kept between passes */
+    bl_buffer *hidden, *chunk, *lists;
+    bl_buffer *base; /* states and logits of the base, and what is computed from them */ /* kept between passes */
 };
 
 /* A context's tokens, kept for the pairs that share it. */
@@ -60,6 +62,14 @@ typedef struct bl_scored_list {
 } bl_scored_list;
 bl_status bl_engine_sequences(bl_engine *g, const bl_request *r, int64_t request, bl_arena *a, bl_scored_list *out,
                               bool *truncated, bool *boundary, bl_err *e);
+
+/* What a comparison needs to know of the sequences u[0..n) of one request, and room for what comes out (compare.c). */
+bl_status bl_comparison_begin(bl_engine *g, bl_scored *u, size_t n, int64_t request, bl_comparison *cmp, bl_arena *a,
+                              bl_err *e);
+/* A chunk of scored rows: x [n, dim] their states, logits [n, vocab], target [n]; row[i] of cmp[i], which may be NULL.
+ */
+bl_status bl_comparison_rows(bl_engine *g, bl_tensor x, bl_tensor logits, bl_tensor target, int64_t n,
+                             bl_comparison *const *cmp, const int64_t *row, bl_err *e);
 
 /* Feeds all units and fills nll, nll_sq, greedy. */
 bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e);

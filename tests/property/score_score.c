@@ -610,53 +610,86 @@ static void logits_that_are_not_finite_stop_the_work_and_name_the_place(void **s
     close_bench(&b);
 }
 
-/* ---- the tap ---- */
-typedef struct seen {
-    int64_t rows;
-    int count[MIXED][4][64];
-    double nll[MIXED][4];
-} seen;
-
-static bl_status watch(void *ctx, const bl_observed *t, bl_err *e)
+/* ---- states, and the distance from a base ---- */
+/* Its own states through its own head: no distance at any token, whatever is in a pass. A row at another place would
+ * have other logits. */
+static void a_model_has_no_distance_from_itself(void **state)
 {
-    seen *s = ctx;
-    int64_t vocab = t->logits.dim[1];
-    float *x = malloc((size_t)(t->rows * vocab) * sizeof *x);
-    bl_backend *be = t->logits.buf->backend;
-    int32_t *target = malloc((size_t)t->rows * sizeof *target);
-    bl_status st = be->ops->download(be, &t->logits, x, e);
-    if (st == BL_OK) st = be->ops->download(be, &t->target, target, e);
-    for (int64_t i = 0; i < t->rows && st == BL_OK; i++) {
-        double z = 0;
-        for (int64_t v = 0; v < vocab; v++) z += exp((double)x[i * vocab + v]);
-        s->nll[t->request[i]][t->pair[i]] += log(z) - x[i * vocab + target[i]];
-        s->count[t->request[i]][t->pair[i]][t->position[i]]++;
-    }
-    s->rows += t->rows;
-    free(x);
-    free(target);
-    return st;
-}
-
-static void a_tap_sees_every_scored_token_once(void **state)
-{
-    static seen s;
     bl_err e = {0};
-    bl_request req[MIXED];
+    bl_request req[MIXED], turned[MIXED];
     bl_reply got[MIXED];
-    int64_t scored = 0;
+    bl_comparison kept[MIXED] = {0}, cmp[MIXED] = {0};
     (void)state;
     bench b = open_bench(noise, words, &(bl_engine_opts){.batch_size = 3});
     mixed_requests(b.a, req);
-    bl_engine_observe(b.g, watch, &s);
-    assert_ok(bl_engine_replies(b.g, req, MIXED, b.a, got, &e));
-    for (int i = 0; i < MIXED; i++)
-        for (int c = 0; c < got[i].n; c++) {
-            scored += got[i].tokens[c];
-            if (got[i].tokens[c]) assert_true(fabs(s.nll[i][c] - got[i].nll[c]) < 1e-4);
-            for (int64_t k = 0; k < 64; k++) assert_int_equal(s.count[i][c][k], k < got[i].tokens[c]);
-        }
-    assert_int_equal(s.rows, scored);
+    for (int i = 0; i < MIXED; i++) kept[i].keep = true;
+    assert_ok(bl_engine_compare(b.g, req, MIXED, b.a, got, kept, &e));
+    bl_engine_set_base(b.g, &bl_model_head(b.f.m)->weight);
+    for (int i = 0; i < MIXED; i++) {
+        int64_t scored = 0;
+        for (int c = 0; c < got[i].n && req[i].kind != BL_ASK_GENERATE; c++) scored += got[i].tokens[c];
+        assert_int_equal(kept[i].own.rows, scored);
+        assert_false(kept[i].compared);
+        turned[MIXED - 1 - i] = req[i];
+        cmp[MIXED - 1 - i].base = &kept[i].own;
+    }
+    assert_ok(bl_engine_compare(b.g, turned, MIXED, b.a, got, cmp, &e));
+    for (int i = 0; i < MIXED; i++) {
+        assert_true(cmp[i].compared || turned[i].kind == BL_ASK_GENERATE);
+        assert_null(cmp[i].own.hidden);
+        for (int64_t k = 0; k < cmp[i].own.rows; k++)
+            assert_true(fabs(cmp[i].kl[k]) < 1e-12 && cmp[i].dp[k] == 0 && cmp[i].same[k]);
+    }
+    /* Another text, or fewer states than tokens. */
+    bl_comparison other = {.base = &kept[0].own};
+    bl_request r = pair(b.a, "ab", "ba");
+    assert_ok(bl_engine_compare(b.g, &r, 1, b.a, got, &other, &e));
+    assert_false(other.compared);
+    bl_states fewer = kept[0].own;
+    fewer.rows--;
+    cmp[0] = (bl_comparison){.base = &fewer};
+    assert_refused(bl_engine_compare(b.g, req, 1, b.a, got, cmp, &e), BL_E_CORRUPT, "the base kept");
+    close_bench(&b);
+}
+
+/* Two tokens of a vocabulary: the base gives them 3/4 and 1/4, the model 1/2 each. KL(base || model) is
+ * 3/4 ln 3/2 + 1/4 ln 1/2 = 0.1308, the other way round it would be 0.1438; the first token lost a quarter. */
+static void the_base_comes_first_in_the_divergence(void **state)
+{
+    bl_err e = {0};
+    (void)state;
+    bench b = open_bench(noise, words, NULL);
+    bl_backend *be = b.f.m->be;
+    int64_t dim = b.f.m->config.dim, vocab = b.f.m->config.vocab;
+    float *head = bl_alloc(b.a, (size_t)(vocab * dim), sizeof *head, &e),
+          *logit = bl_alloc(b.a, (size_t)vocab, sizeof *logit, &e),
+          *unit = bl_alloc(b.a, (size_t)dim, sizeof *unit, &e);
+    bl_weight w;
+    bl_buffer *buf;
+    double kl, dp;
+    bool same;
+    const int32_t first = 0;
+    for (int64_t v = 0; v < vocab; v++) {
+        head[v * dim] = v == 0 ? logf(3) : v == 1 ? 0 : -1e4f;
+        logit[v] = v < 2 ? 0 : -1e4f;
+    }
+    unit[0] = 1;
+    assert_ok(bl_weight_new(be, bl_format_find("fp32"), &(bl_shape){.out = vocab, .in = dim}, &w, &e));
+    assert_ok(be->ops->upload(be, &w.part[0], head, &e));
+    assert_ok(be->ops->buffer_new(be, (uint64_t)vocab * sizeof *logit + 64, &buf, &e));
+    bl_tensor logits = bl_tensor_2d(buf, 0, BL_F32, 1, vocab),
+              target = bl_tensor_1d(buf, (uint64_t)vocab * sizeof *logit, BL_I32, 1);
+    assert_ok(be->ops->upload(be, &logits, logit, &e));
+    assert_ok(be->ops->upload(be, &target, &first, &e));
+    bl_states base = {.rows = 1, .hidden = unit};
+    bl_comparison c = {.base = &base, .own = {.rows = 1}, .compared = true, .kl = &kl, .dp = &dp, .same = &same};
+    bl_engine_set_base(b.g, &w);
+    assert_ok(bl_comparison_rows(b.g, logits, logits, target, 1, (bl_comparison *[]){&c}, (const int64_t[]){0}, &e));
+    assert_true(fabs(kl - (0.75 * log(1.5) + 0.25 * log(0.5))) < 1e-6);
+    assert_true(fabs(dp + 0.25) < 1e-6);
+    assert_true(same);
+    be->ops->buffer_free(buf);
+    bl_weight_free(&w);
     close_bench(&b);
 }
 
@@ -693,7 +726,8 @@ int main(void)
         cmocka_unit_test(replies_survive_the_failure_of_every_allocation),
         cmocka_unit_test(scores_survive_a_device_that_is_too_small),
         cmocka_unit_test(logits_that_are_not_finite_stop_the_work_and_name_the_place),
-        cmocka_unit_test(a_tap_sees_every_scored_token_once),
+        cmocka_unit_test(a_model_has_no_distance_from_itself),
+        cmocka_unit_test(the_base_comes_first_in_the_divergence),
         cmocka_unit_test(an_interrupt_ends_the_work_between_passes),
     };
     return cmocka_run_group_tests(tests, write_models, remove_models);

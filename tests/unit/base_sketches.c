@@ -45,9 +45,9 @@ static const struct {
      "bl_tensor hidden = {0}, logits = {0};"},
     {"harness/model/variant.h", "", "bl_checkpoint *source = checkpoint; const char *json = text; int64_t block = 0;"},
     {"harness/score/divergence.h", "",
-     "const char *base_path = path, *part_path = path; bl_hash hash = {0}, base_hash = hash; bl_weight *head = NULL; "
-     "int64_t *id_of_request = NULL, id = 0; int *step = NULL; bl_engine *engine = NULL; bl_request *requests = NULL; "
-     "bl_reply *replies = NULL;"},
+     "const char *base_path = path; bl_hash hash = {0}, base_hash = hash; size_t row_bytes = 4; int64_t id = 0; "
+     "const bl_states *states = NULL; int n_steps = 0; bl_engine *engine = NULL; bl_request *requests = NULL; "
+     "bl_reply *replies = NULL; bl_comparison *comparisons = NULL;"},
     {"harness/score/score.h", "", "bl_request *requests = NULL; bl_reply *replies = NULL;"},
     {"harness/quant/calibrate.h", "harness/method.h", "bl_method_run *r = NULL; bl_linear *lin = NULL;"},
     {"harness/study/identity.h", "",

@@ -1,0 +1,195 @@
+/* cell_items.c - items in batches through the engine, step after step; what an item left is on its way to disk before
+ * the next batch. */
+#include "cell_impl.h"
+#include "kernels/base/fs.h"
+#include <string.h>
+
+/* A batch is full at the weight of BL_BATCH_ITEMS items of one pair each; long requests weigh more, so that little is
+ * lost when they are interrupted. Streaming, a pass reads every block, so a batch fills one: an item of pairs counts as
+ * this many tokens there. */
+enum { TOKENS_GUESS = 32, MOST_STEPS = 1 << 16 };
+static const double sync_every = 5; /* seconds between syncs of the journal */
+
+static int64_t weight_of(const bl_request *r)
+{
+    switch (r->kind) {
+    case BL_ASK_ROLLING:
+    case BL_ASK_WINDOW: return BL_BATCH_ITEMS / BL_BATCH_WINDOWS;
+    case BL_ASK_GENERATE: return BL_BATCH_ITEMS / BL_BATCH_GENERATIONS;
+    case BL_ASK_PAIRS:
+    case BL_ASK_DONE: break;
+    }
+    return 1;
+}
+
+/* One item between its first request and its mark. */
+typedef struct asked {
+    int64_t id;
+    bl_turn turn;
+    bl_request request; /* DONE: it waits for its mark */
+    bl_reply *reply;
+    bl_comparison *cmp; /* [turn.n_replies] */
+    int cap;
+    const bl_states *base;
+    int n_base; /* steps */
+} asked;
+
+typedef struct batch {
+    asked *item;
+    int64_t n, cap, weight, tokens;
+} batch;
+
+static bl_status ask(const bl_cell_work *w, asked *a, bl_err *e)
+{
+    a->request = (bl_request){0};
+    bl_status st = w->choice->task->ask(w->data, a->id, &a->turn, &a->request, e);
+    if (st == BL_OK && a->turn.step == MOST_STEPS)
+        st = bl_fail(e, BL_E_INTERNAL, "the task asks more than %d times", MOST_STEPS);
+    if (st != BL_OK) bl_within(e, "item %lld", (long long)a->id);
+    return st;
+}
+
+static bl_status grow(void **list, size_t size, int n, int cap, bl_arena *a, bl_err *e)
+{
+    void *more = bl_alloc(a, (size_t)cap, size, e);
+    if (!more) return BL_E_NOMEM;
+    if (n) memcpy(more, *list, (size_t)n * size);
+    *list = more;
+    return BL_OK;
+}
+
+/* ---- a batch ---- */
+
+static bool done(const bl_cell_work *w, int64_t id)
+{
+    return bl_journal_has(w->journal, id) && (!w->divergence || bl_divergence_has(w->divergence, id));
+}
+
+/* First requests of items from *next on, until the batch is full. `least`: what an item weighed at its heaviest step so
+ * far, since later steps are not known yet. */
+static bl_status gather(const bl_cell_work *w, int64_t *next, int64_t least, int64_t most_tokens, bl_arena *scratch,
+                        batch *b, bl_err *e)
+{
+    bl_status st = BL_OK;
+
+    for (; *next < w->n_items && (b->weight < BL_BATCH_ITEMS || b->tokens < most_tokens); ++*next) {
+        if (done(w, *next)) continue;
+        if (b->n == b->cap) {
+            b->cap = b->cap ? 2 * b->cap : BL_BATCH_ITEMS;
+            BL_TRY(grow((void **)&b->item, sizeof *b->item, (int)b->n, (int)b->cap, scratch, e));
+        }
+        asked *a = &b->item[b->n++];
+        *a = (asked){.id = *next, .turn = {.arena = scratch}};
+        BL_TRY(ask(w, a, e));
+        if (w->divergence) BL_TRY(bl_divergence_base(w->divergence, a->id, scratch, &a->base, &a->n_base, e));
+        b->weight += BL_MAX(weight_of(&a->request), least);
+        b->tokens += a->request.kind == BL_ASK_WINDOW ? BL_MAX(a->request.length, 1) : TOKENS_GUESS;
+    }
+out:
+    return st;
+}
+
+/* One more reply to every item that asks; *open is how many asked, *heaviest what the heaviest of them weighs. */
+static bl_status step(const bl_cell_work *w, batch *b, bl_arena *scratch, int64_t *open, int64_t *heaviest, bl_err *e)
+{
+    bl_status st = BL_OK;
+    size_t n = (size_t)b->n;
+    bl_request *req = bl_alloc(scratch, n, sizeof *req, e);
+    bl_reply *reply = bl_alloc(scratch, n, sizeof *reply, e);
+    bl_comparison *cmp = bl_alloc(scratch, n, sizeof *cmp, e);
+    asked **of = bl_alloc(scratch, n, sizeof *of, e);
+    int64_t m = 0;
+
+    if (!req || !reply || !cmp || !of) return BL_E_NOMEM;
+    for (int64_t i = 0; i < b->n; i++) {
+        asked *a = &b->item[i];
+        if (a->request.kind == BL_ASK_DONE) continue;
+        req[m] = a->request;
+        cmp[m] = (bl_comparison){.keep = w->divergence && bl_divergence_keeps(w->divergence),
+                                 .base = a->turn.step < a->n_base ? &a->base[a->turn.step] : NULL};
+        of[m++] = a;
+        *heaviest = BL_MAX(*heaviest, weight_of(&a->request));
+    }
+    *open = m;
+    if (m) BL_TRY(bl_engine_compare(w->job->engine, req, m, scratch, reply, w->divergence ? cmp : NULL, e));
+    for (int64_t k = 0; k < m; k++) {
+        asked *a = of[k];
+        int at = a->turn.n_replies;
+        if (at == a->cap) {
+            int cap = a->cap ? 2 * a->cap : 2;
+            BL_TRY(grow((void **)&a->reply, sizeof *a->reply, at, cap, scratch, e));
+            BL_TRY(grow((void **)&a->cmp, sizeof *a->cmp, at, cap, scratch, e));
+            a->cap = cap;
+        }
+        a->reply[at] = reply[k];
+        a->cmp[at] = cmp[k];
+        a->turn.reply = a->reply;
+        a->turn.n_replies++;
+        a->turn.step++;
+        BL_TRY(ask(w, a, e));
+    }
+out:
+    return st;
+}
+
+/* Side data first: an item in the journal has it. */
+static bl_status put_down(const bl_cell_work *w, const asked *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_sample s;
+
+    BL_TRY(bl_mark_item(w->choice->task, w->data, a->id, &a->turn, &s, e));
+    if (w->divergence) BL_TRY(bl_divergence_item(w->divergence, a->id, a->cmp, a->turn.n_replies, e));
+    if (!bl_journal_has(w->journal, a->id)) BL_TRY(bl_journal_add(w->journal, &s, e));
+out:
+    return st;
+}
+
+static bl_status sync_all(const bl_cell_work *w, double *synced, bl_err *e)
+{
+    bl_status st = BL_OK;
+    if (w->divergence) BL_TRY(bl_divergence_sync(w->divergence, e));
+    BL_TRY(bl_journal_sync(w->journal, e));
+    *synced = bl_now();
+out:
+    return st;
+}
+
+bl_status bl_cell_items(bl_cell_work *w, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_cell_job *job = w->job;
+    bl_arena *scratch = NULL;
+    int64_t next = 0, finished = 0, heaviest = 1, open;
+    int64_t most_tokens = job->plan->spec->stream ? bl_engine_pass_tokens(job->engine) : 0;
+    double synced = bl_now();
+
+    BL_TRY(bl_arena_new(&scratch, e));
+    for (int64_t k = 0; k < w->n_items; k++) finished += done(w, k);
+    while (finished < w->n_items) {
+        bl_mark mark = bl_arena_mark(scratch);
+        batch b = {0};
+        if (bl_interrupted()) st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+        if (st == BL_OK) st = gather(w, &next, heaviest, most_tokens, scratch, &b, e);
+        do {
+            if (st == BL_OK) st = step(w, &b, scratch, &open, &heaviest, e);
+        } while (st == BL_OK && open);
+        for (int64_t i = 0; i < b.n && st == BL_OK; i++) st = put_down(w, &b.item[i], e);
+        bl_arena_release(scratch, mark);
+        if (st != BL_OK) { /* what is finished stays */
+            sync_all(w, &synced, NULL);
+            goto out;
+        }
+        finished += b.n;
+        bl_fault_point("after-batch", job->cell->key);
+        if (bl_now() - synced > sync_every) BL_TRY(sync_all(w, &synced, e));
+        if (job->progress)
+            job->progress(job->ctx, finished, w->n_items,
+                          (double)(bl_engine_tokens(job->engine) - w->meter.tokens) /
+                              BL_MAX(bl_now() - w->meter.t0, 1e-9));
+    }
+    BL_TRY(sync_all(w, &synced, e));
+out:
+    bl_arena_free(scratch);
+    return st;
+}
