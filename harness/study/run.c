@@ -452,8 +452,9 @@ bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, b
         if (plan->cell[i].state == BL_CELL_OPEN || plan->cell[i].state == BL_CELL_FAILED)
             estimate += plan->cell[i].seconds;
     bl_log(BL_LOG_INFO, "run=%s cells=%zu variants=%zu device=%s numerics=%s", s->out, plan->n_cells, plan->n_variants,
-           s->device ? s->device : "best", plan->numerics);
+           s->device ? s->device : "auto", plan->numerics);
     bl_progress_begin(&r.progress, plan->n_cells, estimate, o->quiet);
+    if (o->log >= BL_LOG_INFO) r.progress.tty = false; /* log lines, of children too, would be drawn over */
     r.now_since = bl_now();
     n_a_cells(&r);
     st = all_variants(&r, e);

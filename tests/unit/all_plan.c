@@ -1,6 +1,7 @@
 /* all_plan.c - what a specification and a command line become: methods, paths with commas, calibration, identities. */
 #include "study_fixture.h"
 #include "checkpoint_build.h"
+#include "harness/study/estimate.h"
 #include "harness/study/plan.h"
 #include "tasks/registry.h"
 
@@ -331,6 +332,16 @@ static void every_key_of_a_tokenizer_inside_a_model_is_part_of_it(void **state)
     study_end(&s);
 }
 
+static void the_device_that_is_asked_for_is_measured(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    double rate = 0;
+    assert_refused(bl_estimate_rate("gpu:9", 1, false, &rate, &e), BL_E_UNSUPPORTED, "no device 'gpu:9'");
+    assert_ok(bl_estimate_rate("cpu", 1, false, &rate, &e));
+    assert_true(rate > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +355,7 @@ int main(void)
         cmocka_unit_test(another_class_of_arithmetic_is_another_variant),
         cmocka_unit_test(every_field_of_a_configuration_is_part_of_the_weights),
         cmocka_unit_test(every_key_of_a_tokenizer_inside_a_model_is_part_of_it),
+        cmocka_unit_test(the_device_that_is_asked_for_is_measured),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
