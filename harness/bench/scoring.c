@@ -72,7 +72,7 @@ static bl_status open_variant(scoring *s, const bl_program *p, bl_checkpoint *so
     s->n_v++;
     if (!bl_chain_as_stored(&choice)) {
         if (!s->o->quiet) fprintf(stderr, "making %s\n", choice.text);
-        BL_TRY(bl_quantize_dir(source, &choice, 0, s->be, dir, NULL, NULL, s->a, &made, e));
+        BL_TRY(bl_quantize_dir(source, &choice, &(bl_apply_how){0}, s->be, dir, s->a, &made, e));
     }
     BL_TRY(bl_checkpoint_open(bl_chain_as_stored(&choice) ? s->o->model : dir, NULL, &v->ckpt, e));
     BL_TRY(bl_model_open(v->ckpt, s->be, &(bl_model_opts){0}, &v->m, e));

@@ -7,7 +7,8 @@
 typedef struct opts {
     bl_cli_common common;
     bl_cli_model model;
-    const char *method, *out;
+    bl_cli_calib calib;
+    const char *method, *out, *data;
     int64_t seed;
     int format;
 } opts;
@@ -19,6 +20,8 @@ static const bl_opt rows[] = {
     {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "of the file with the tensors"},
     {"seed", BL_OPT_INT, .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N",
      .doc = "for methods that use chance"},
+    {"data", BL_OPT_TEXT, .at = offsetof(opts, data), .arg = "DIR", .doc = "where the calibration text is looked for"},
+    BL_CALIB_ROWS(opts, calib),
     BL_SOURCE_ROWS(opts, model),
     BL_COMMON_ROWS(opts, common),
     {0}};
@@ -69,12 +72,21 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_chain_parse(p->methods, o->method, &m, e));
     BL_TRY(bl_session_source(&s, args->pos[0], &o->model, o->common.threads, e));
     BL_TRY(bl_arena_new(&a, e));
-    BL_TRY(bl_quantize_dir(s.ckpt, &m, (uint64_t)o->seed, s.be, o->out, blocks, (void *)(uintptr_t)o, a, &r, e));
+    BL_TRY(bl_quantize_dir(s.ckpt, &m,
+                           &(bl_apply_how){.seed = (uint64_t)o->seed,
+                                           .calib = &(bl_calib_choice){.data = o->calib.text,
+                                                                       .n = o->calib.n > 0 ? o->calib.n : 128,
+                                                                       .seqlen = BL_MAX(o->calib.seqlen, 0),
+                                                                       .seed = BL_MAX(o->calib.seed, 0)},
+                                           .dirs = &(bl_data_dirs){.dir = {o->data}, .n = o->data != NULL},
+                                           .progress = blocks,
+                                           .ctx = (void *)(uintptr_t)o},
+                           s.be, o->out, a, &r, e));
     BL_TRY(bl_checkpoint_unchanged(s.ckpt, e));
     if (o->common.json) as_json(o->out, m.text, &r, &t);
     else if (!o->common.quiet)
         bl_text_addf(&t, "%s: %s, %.3f bits per weight in the blocks, %.1f MB in all, %.1f s%s%s\n", o->out, m.text,
-                     r.bits, (double)r.packed_bytes / 1e6, r.seconds, r.notes ? "; " : "", r.notes ? r.notes : "");
+                     r.bits, (double)r.packed_bytes / 1e6, r.seconds, *r.notes ? "; " : "", r.notes);
     BL_TRY(bl_output(NULL, &t, e));
 out:
     bl_text_free(&t);

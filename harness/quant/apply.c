@@ -1,9 +1,10 @@
-/* apply.c - applies a method to a checkpoint, block by block, so that only one block is in memory, and writes the
- * result. */
+/* apply.c - a chain of methods over a checkpoint: each stage block by block, so that only one block is in memory,
+ * unless it trains. */
 #include "apply.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include <string.h>
+#include <unistd.h>
 
 static const char layers_file[] = "layers.json";
 
@@ -61,12 +62,16 @@ static bl_status format_text(const bl_weight *w, bl_arena *a, const char **out, 
     return *out ? BL_OK : BL_E_NOMEM;
 }
 
+/* ---- one stage ---- */
+
 typedef struct work {
     bl_method_run run;
     bl_variant *v;
     bl_arena *arena;
     bl_layer_stat *layer;
     int64_t n_layers;
+    const bl_apply_how *how;
+    int64_t done, all; /* blocks, of all stages */
 } work;
 
 /* Applies the method to one linear. */
@@ -77,9 +82,9 @@ static bl_status one(work *k, bl_linear *lin, bl_err *e)
     double t0 = bl_now();
 
     *stat = bl_layer_none;
-    if (k->run.method->layer) BL_TRY(k->run.method->layer(&k->run, lin, stat, e));
+    BL_TRY(k->run.method->layer(&k->run, lin, stat, e));
     stat->seconds = bl_now() - t0;
-    stat->bits = bl_format_bits(lin->weight.format, &lin->weight.shape);
+    stat->bits = 8 * (double)bl_linear_bytes(lin) / ((double)lin->in * (double)lin->out);
     if (!(stat->name = bl_arena_str(k->arena, lin->name, strlen(lin->name), e))) {
         st = BL_E_NOMEM;
         goto out;
@@ -91,120 +96,269 @@ out:
     return st;
 }
 
-/* The embedding and the head, for methods that were asked to change them. */
-static bl_status ends(work *k, bl_model *m, bl_err *e)
+static uint32_t linear_roles(const bl_model *m, int64_t block)
 {
-    bl_status st = one(k, &m->embed, e);
-    return st == BL_OK && m->head.weight.format ? one(k, &m->head, e) : st;
+    uint32_t roles = 0;
+    for (int i = 0; i < m->blocks[block].n_linears; i++) roles |= BL_ROLE_BIT(m->blocks[block].linear[i].role);
+    return roles;
 }
 
-static bl_status one_stage(const bl_method_chain *c, bl_err *e)
-{
-    if (c->n == 1) return BL_OK;
-    return bl_fail(e, BL_E_UNSUPPORTED, "%s: methods cannot be applied one after another", c->text);
-}
-
-bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, uint64_t seed, bl_backend *be,
-                          const char *dir, bl_quantize_progress *progress, void *ctx, bl_arena *a,
-                          bl_quantize_result *out, bl_err *e)
+/* The linears of a block, in the order in which a forward pass reaches their inputs. A sequential method sees the
+ * inputs of the later ones with the earlier ones already changed. */
+static bl_status layers(work *k, int64_t block, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_method_choice *choice = chain->stage;
-    const bl_method *method = choice->method;
-    work k = {.arena = a};
-    bl_model *model = NULL;
-    bl_text options = {0}, layers = {0};
-    bl_quantize_result res = {0};
+    const bl_method_run *r = &k->run;
+    bl_block *b = &r->model->blocks[block];
+    bool sequential = r->calib && r->method->sequential && r->method->sequential(r);
+    uint32_t left = linear_roles(r->model, block), now;
+
+    if (r->calib && !sequential) BL_TRY(bl_calib_gather(r->calib, left, e));
+    if (r->calib && r->method->original_inputs) BL_TRY(bl_calib_advance(r->calib, e));
+    for (; left; left &= ~now) {
+        now = left & bl_calib_step(left);
+        if (sequential) BL_TRY(bl_calib_gather(r->calib, now, e));
+        for (int i = 0; i < b->n_linears; i++)
+            if (now & BL_ROLE_BIT(b->linear[i].role)) BL_TRY(one(k, &b->linear[i], e));
+    }
+out:
+    return st;
+}
+
+static bl_status one_block(work *k, int64_t b, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_method *method = k->run.method;
+    bl_model *m = k->run.model;
+    bl_calibration *calib = k->run.calib;
+
+    if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+    BL_TRY(bl_block_acquire(m, b, e));
+    if (method->block) st = method->block(&k->run, b, e);
+    if (st == BL_OK && method->layer) st = layers(k, b, e);
+    if (st == BL_OK && calib && !method->original_inputs && b + 1 < m->config.n_layers) st = bl_calib_advance(calib, e);
+    if (st == BL_OK && !method->train) st = bl_variant_block(k->v, m, b, e);
+    bl_block_release(m, b);
+    if (st == BL_OK && k->how->progress) st = k->how->progress(k->how->ctx, ++k->done, k->all, e);
+out:
+    return st;
+}
+
+/* Everything changed is in memory: after training, the blocks are written one after another. */
+static bl_status write_blocks(work *k, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_model *m = k->run.model;
+    for (int64_t b = 0; b < m->config.n_layers && st == BL_OK; b++) {
+        BL_TRY(bl_block_acquire(m, b, e));
+        st = bl_variant_block(k->v, m, b, e);
+        bl_block_release(m, b);
+    }
+out:
+    return st;
+}
+
+static bl_status calibrate(work *k, bl_checkpoint *source, bl_err *e)
+{
+    static const struct {
+        unsigned need, want;
+    } rows[] = {
+        {BL_NEED_HESSIAN, BL_CALIB_HESSIAN}, {BL_NEED_CHANNELS, BL_CALIB_CHANNELS}, {BL_NEED_INPUTS, BL_CALIB_INPUTS}};
+    bl_status st = BL_OK;
+    bl_tokenizer *t = NULL;
+    bl_calib_windows w = {0};
+    bl_calib_choice c;
+    unsigned wants = 0;
+
+    for (size_t i = 0; i < BL_COUNT(rows); i++)
+        if (k->run.method->needs & rows[i].need) wants |= rows[i].want;
+    if (!wants) return BL_OK;
+    BL_TRY(bl_calib_for(k->how->calib ? k->how->calib : &(bl_calib_choice){0}, k->run.method->name, source, &c, e));
+    BL_TRY(bl_tokenizer_of(source, &t, e));
+    BL_TRY(bl_calib_draw(&c, k->how->dirs, t, k->arena, &w, e));
+    BL_TRY(bl_calib_begin(k->run.model, &w, wants, &k->run.calib, e));
+out:
+    bl_tokenizer_close(t);
+    return st;
+}
+
+/* The model hook, the blocks, the ends: a method that is to change embedding and head has its `layer` called for them
+ * last. */
+static bl_status run_stage(work *k, bl_checkpoint *source, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_method *method = k->run.method;
+    bl_model *m = k->run.model;
+
+    if (method->check) BL_TRY(method->check(&k->run, e));
+    if (method->model) BL_TRY(method->model(&k->run, e));
+    BL_TRY(calibrate(k, source, e));
+    for (int64_t b = 0; b < m->config.n_layers; b++) BL_TRY(one_block(k, b, e));
+    if (method->wants_head && method->wants_head(&k->run)) {
+        BL_TRY(one(k, &m->embed, e));
+        if (m->head.weight.format) BL_TRY(one(k, &m->head, e));
+    }
+    if (method->train) {
+        BL_TRY(method->train(&k->run, e));
+        BL_TRY(write_blocks(k, e));
+    }
+    BL_TRY(bl_variant_ends(k->v, m, e));
+out:
+    return st;
+}
+
+static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_choice *stage, bl_backend *be,
+                             const char *dir, bl_quantize_result *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_method *method = stage->method;
+    int64_t max_len = method->needs & BL_NEED_CALIBRATION ? 0 : 1; /* positions: the model's own, or none are used */
+    bl_model *m = NULL;
+    bl_text options = {0}, text = {0};
     double t0 = bl_now();
 
-    BL_TRY(one_stage(chain, e));
-    BL_TRY(bl_method_json(method, choice->opts, &options, e));
+    BL_TRY(bl_method_json(method, stage->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
-    BL_TRY(bl_variant_begin(dir, source, &(bl_stage){.text = choice->text, .options = options.s}, 1, &k.v, e));
-    BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = true, .max_len = 1}, &model, e));
-    k.run = (bl_method_run){
-        .method = method, .opts = choice->opts, .model = model, .ops = be->ops, .be = be, .scratch = a, .seed = seed};
-    if (!(k.layer = bl_alloc(a, model->n_linears + 2, sizeof *k.layer, e))) {
+    BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = !method->train, .max_len = max_len}, &m, e));
+    BL_TRY(bl_variant_begin(dir, source, &(bl_stage){.text = stage->text, .options = options.s}, 1, &k->v, e));
+    k->run = (bl_method_run){.method = method,
+                             .opts = stage->opts,
+                             .model = m,
+                             .ops = be->ops,
+                             .be = be,
+                             .scratch = k->arena,
+                             .seed = k->how->seed};
+    k->n_layers = 0;
+    if (!(k->layer = bl_alloc(k->arena, m->n_linears + 2, sizeof *k->layer, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    if (method->check) BL_TRY(method->check(&k.run, e));
-    if (method->model) BL_TRY(method->model(&k.run, e));
-    for (int64_t b = 0; b < model->config.n_layers; b++) {
-        if (bl_interrupted()) {
-            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+    BL_TRY(run_stage(k, source, e));
+    if (k->n_layers) {
+        out->layer = k->layer;
+        out->n_layers = k->n_layers;
+    }
+    out->seconds += bl_now() - t0;
+    out->bits = bl_model_bits(m);
+    out->packed_bytes = bl_variant_bytes(k->v);
+    BL_TRY(print_layers(k->layer, k->n_layers, bl_now() - t0, &text, e));
+    BL_TRY(bl_variant_file(k->v, layers_file, text.s, text.n, e));
+    BL_TRY(bl_variant_commit(k->v, e));
+    k->v = NULL;
+out:
+    bl_variant_drop(k->v);
+    k->v = NULL;
+    bl_calib_end(k->run.calib);
+    k->run.calib = NULL;
+    bl_model_close(m);
+    bl_text_free(&options);
+    bl_text_free(&text);
+    return st;
+}
+
+/* ---- the chain ---- */
+
+/* Where the state after stage i is kept; bl_free. */
+static char *state_dir(const bl_apply_how *how, const char *dir, int i, int n, bl_err *e)
+{
+    if (i + 1 == n) return bl_strdup(dir, e);
+    return how->between ? bl_strdup(how->between[i], e) : bl_format_text(e, "%s.stage%d.%ld", dir, i, (long)getpid());
+}
+
+static bl_status join_notes(const bl_method_chain *chain, bl_model *m, bl_backend *be, bl_arena *a, const char **out,
+                            bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+    for (int i = 0; i < chain->n; i++) {
+        const bl_method *method = chain->stage[i].method;
+        bl_method_run run = {.method = method, .opts = chain->stage[i].opts, .model = m, .be = be, .scratch = a};
+        const char *note = method->notes ? method->notes(&run) : NULL;
+        if (note && *note) bl_text_addf(&t, "%s%s", t.n ? "; " : "", note);
+    }
+    st = bl_text_check(&t, e);
+    if (st == BL_OK && !(*out = bl_arena_str(a, t.s ? t.s : "", t.n, e))) st = BL_E_NOMEM;
+    bl_text_free(&t);
+    return st;
+}
+
+bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, const bl_apply_how *how, bl_backend *be,
+                          const char *dir, bl_arena *a, bl_quantize_result *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    work k = {.arena = a, .how = how, .all = chain->n * bl_checkpoint_config(source)->n_layers};
+    bl_checkpoint *state = NULL, *next = NULL;
+    bl_model *outline = NULL;
+    bl_quantize_result res = {0};
+    char *path = NULL, *old = NULL; /* of the stage at hand; of the one before, when it is to be removed */
+    bool made = false;              /* `path` is there and to be removed */
+
+    BL_TRY(bl_model_outline(source, &outline, e));
+    for (int i = 0; i < chain->n; i++) {
+        bl_checkpoint *from = state ? state : source;
+        if (!(path = state_dir(how, dir, i, chain->n, e))) {
+            st = BL_E_NOMEM;
             goto out;
         }
-        BL_TRY(bl_block_acquire(model, b, e));
-        if (method->block) st = method->block(&k.run, b, e);
-        for (int i = 0; st == BL_OK && i < model->blocks[b].n_linears && !method->as_stored; i++)
-            st = one(&k, &model->blocks[b].linear[i], e);
-        if (st == BL_OK) st = bl_variant_block(k.v, model, b, e);
-        bl_block_release(model, b);
-        if (st == BL_OK && progress) st = progress(ctx, b + 1, model->config.n_layers, e);
-        if (st != BL_OK) goto out;
+        if (i + 1 < chain->n && how->between && bl_is_dir(path)) k.done += bl_checkpoint_config(source)->n_layers;
+        else BL_TRY(apply_stage(&k, from, &chain->stage[i], be, path, &res, e));
+        made = i + 1 < chain->n && !how->between;
+        if (i + 1 < chain->n) BL_TRY(bl_checkpoint_open(path, NULL, &next, e));
+        bl_checkpoint_close(state);
+        if (old) BL_TRY(bl_remove_tree(old, e));
+        bl_free(old);
+        old = how->between || i + 1 == chain->n ? NULL : path;
+        if (!old) bl_free(path);
+        path = NULL;
+        made = false;
+        state = next;
+        next = NULL;
     }
-    if (method->train) BL_TRY(method->train(&k.run, e));
-    if (method->wants_head && method->wants_head(&k.run)) BL_TRY(ends(&k, model, e));
-    BL_TRY(bl_variant_ends(k.v, model, e));
-    res.bits = bl_model_bits(model);
-    res.notes = method->notes ? method->notes(&k.run) : NULL;
-    res.layer = k.layer;
-    res.n_layers = k.n_layers;
-    res.packed_bytes = bl_variant_bytes(k.v);
-    res.seconds = bl_now() - t0;
-    BL_TRY(print_layers(res.layer, res.n_layers, res.seconds, &layers, e));
-    BL_TRY(bl_variant_file(k.v, layers_file, layers.s, layers.n, e));
-    BL_TRY(bl_variant_commit(k.v, e));
-    k.v = NULL;
+    BL_TRY(join_notes(chain, outline, be, a, &res.notes, e));
     *out = res;
 out:
-    bl_variant_drop(k.v);
-    bl_model_close(model);
-    bl_text_free(&options);
-    bl_text_free(&layers);
+    if (st != BL_OK && chain->n > 1) bl_within(e, "%s", chain->text);
+    bl_checkpoint_close(state);
+    if (old) bl_remove_tree(old, NULL);
+    if (made) bl_remove_tree(path, NULL);
+    bl_free(old);
+    bl_free(path);
+    bl_model_close(outline);
     return st;
 }
 
 /* ---- before any work ---- */
 
-/* What predict says of one linear, added to the bytes of the model and, of a block, to `linears`. */
-static void predicted(const bl_method_run *run, bool asked, const bl_linear *lin, uint64_t *all, uint64_t *linears)
+/* What predict says of one linear becomes its format in the outline, for the bytes and for the next stage. */
+static void predicted(const bl_method_run *run, bl_linear *lin)
 {
     const bl_format *f = lin->weight.format;
-    bl_shape g = lin->weight.shape;
-    uint64_t was = bl_linear_bytes(lin), now = was;
-    if (asked && run->method->predict && run->method->predict(run, lin, &f, &g))
-        now = was - bl_format_bytes(lin->weight.format, &lin->weight.shape) + bl_format_bytes(f, &g);
-    *all = *all - was + now;
-    *linears += now;
+    bl_shape shape = lin->weight.shape;
+    if (!run->method->predict || !f || !run->method->predict(run, lin, &f, &shape)) return;
+    lin->weight.format = f;
+    lin->weight.shape = shape;
 }
 
 bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, int64_t *packed_bytes, double *bits,
                             const char **notes, bl_arena *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_method_choice *choice = chain->stage;
-    const bl_method *method = choice->method;
     bl_model *m = NULL;
-    uint64_t all, linears = 0, ends = 0;
-    double weights = 0;
 
-    BL_TRY(one_stage(chain, e));
     BL_TRY(bl_model_outline(source, &m, e));
-    bl_method_run run = {.method = method, .opts = choice->opts, .model = m, .scratch = a};
-    if (method->check) BL_TRY(method->check(&run, e));
-    bool head = method->wants_head && method->wants_head(&run);
-    all = bl_model_bytes(m);
-    for (size_t i = 0; i < m->n_linears; i++) {
-        predicted(&run, true, &m->linears[i], &all, &linears);
-        weights += (double)m->linears[i].in * (double)m->linears[i].out;
+    for (int k = 0; k < chain->n; k++) {
+        bl_method_run run = {.method = chain->stage[k].method, .opts = chain->stage[k].opts, .model = m, .scratch = a};
+        const bl_method *method = run.method;
+        if (method->check) BL_TRY(method->check(&run, e));
+        if (method->unties_head) BL_TRY(bl_model_untie(m, e));
+        for (size_t i = 0; i < m->n_linears; i++) predicted(&run, &m->linears[i]);
+        if (!method->wants_head || !method->wants_head(&run)) continue;
+        predicted(&run, &m->embed);
+        predicted(&run, &m->head);
     }
-    predicted(&run, head, &m->embed, &all, &ends);
-    if (m->head.weight.format) predicted(&run, head, &m->head, &all, &ends);
-    *packed_bytes = (int64_t)all;
-    *bits = weights > 0 ? (double)linears * 8 / weights : 0;
-    *notes = method->notes ? method->notes(&run) : NULL;
+    *packed_bytes = (int64_t)bl_model_bytes(m);
+    *bits = bl_model_bits(m);
+    BL_TRY(join_notes(chain, m, NULL, a, notes, e));
 out:
     bl_model_close(m);
     return st;

@@ -1,25 +1,39 @@
-/* apply.h - applies a method to a checkpoint, block by block, and writes the result as a directory. */
-#ifndef BL_QUANTIZE_H
-#define BL_QUANTIZE_H
-#include "harness/program.h"
+/* apply.h - applies a chain of methods to a checkpoint, block by block, and writes the result as a directory.
+ *
+ * Every stage reads the state that the one before left and writes its own: `quarot+gptq:w4` is a rotated model in a
+ * directory, and that model quantized in another.
+ */
+#ifndef BL_APPLY_H
+#define BL_APPLY_H
+#include "calibrate.h"
 #include "harness/model/variant.h"
+#include "harness/program.h"
+
+typedef bl_status bl_quantize_progress(void *ctx, int64_t done, int64_t all, bl_err *e);
+typedef struct bl_apply_how {
+    uint64_t seed;
+    const bl_calib_choice *calib; /* text for methods that look at data; NULL: none of them does */
+    const bl_data_dirs *dirs;     /* where it is looked for */
+    /* [stages - 1] where the states between the stages are kept: one that is there already is taken as it is. NULL:
+     * made beside the result and removed afterwards. */
+    const char *const *between;
+    bl_quantize_progress *progress; /* blocks of all stages; NULL: none */
+    void *ctx;
+} bl_apply_how;
 
 typedef struct bl_quantize_result {
-    bl_layer_stat *layer;
-    int64_t n_layers; /* in the arena */
+    bl_layer_stat *layer; /* of the last stage that says something of layers; in the arena */
+    int64_t n_layers;
     uint64_t packed_bytes;
     double bits, seconds;
-    const char *notes;
+    const char *notes; /* of all stages, joined by "; "; in the arena */
 } bl_quantize_result;
-typedef bl_status bl_quantize_progress(void *ctx, int64_t done, int64_t all, bl_err *e);
-/* `method` may be base, and is one stage (BL_E_UNSUPPORTED else): every tensor is kept as stored. On failure nothing is
- * left at `dir`. */
-bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *method, uint64_t seed, bl_backend *be,
-                          const char *dir, bl_quantize_progress *progress, void *ctx, bl_arena *a,
-                          bl_quantize_result *out, bl_err *e);
-/* The method's `check` against the shapes of the checkpoint, without weights; also what plan needs: packed bytes and
- * bits. */
-bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *method, int64_t *packed_bytes, double *bits,
+/* On failure nothing is left at `dir`. */
+bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, const bl_apply_how *how, bl_backend *be,
+                          const char *dir, bl_arena *a, bl_quantize_result *out, bl_err *e);
+/* The `check` of every stage against the shapes of the checkpoint, without weights; also what plan needs: packed bytes,
+ * bits and notes. */
+bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, int64_t *packed_bytes, double *bits,
                             const char **notes, bl_arena *a, bl_err *e);
 /* Layers of a directory made by bl_quantize_dir, as recorded in it. */
 bl_status bl_quantize_layers(const char *dir, bl_arena *a, bl_layer_stat **out, int64_t *n, double *seconds, bl_err *e);

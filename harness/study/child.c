@@ -116,20 +116,28 @@ out:
 
 /* ---- making the variant ---- */
 
+/* Where the model after a stage is kept; in the arena. */
+static bl_status stage_dir(child *c, bl_hash stage, const char **out, bl_err *e)
+{
+    char hex[33];
+    bl_hash_hex(stage, hex);
+    char *dir = bl_format_text(e, "%s/variants/%s", c->job.spec.out, hex);
+    *out = dir ? bl_arena_str(c->arena, dir, strlen(dir), e) : NULL;
+    bl_free(dir);
+    return *out ? BL_OK : BL_E_NOMEM;
+}
+
 static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_checkpoint *source = c->plan->model[0].ckpt;
     bl_checkpoint *try = NULL;
+    const char *dir;
     char hex[33];
     bl_hash_hex(v->hash, hex);
-    char *dir = bl_format_text(e, "%s/variants/%s", c->job.spec.out, hex);
 
-    if (!dir) return BL_E_NOMEM;
-    if (!(*out = bl_arena_str(c->arena, dir, strlen(dir), e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
+    BL_TRY(stage_dir(c, v->hash, &dir, e));
+    *out = dir;
     if (bl_is_dir(dir)) { /* made before a crash, or by an earlier run */
         if (bl_checkpoint_open(dir, NULL, &try, NULL) == BL_OK &&
             bl_quantize_layers(dir, c->arena, &c->layer, &c->n_layers, &c->quantize_seconds, NULL) == BL_OK)
@@ -143,9 +151,19 @@ static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **ou
     }
     st = bl_make_dirs(parent, e);
     bl_free(parent);
+    const bl_method_chain *chain = &c->job.spec.method[0];
+    const char *between[BL_MAX_STAGES] = {0};
     bl_quantize_result r;
+    for (int i = 0; st == BL_OK && i + 1 < chain->n; i++) st = stage_dir(c, v->stage[i], &between[i], e);
     if (st == BL_OK)
-        st = bl_quantize_dir(source, &c->job.spec.method[0], v->seed, c->be, dir, on_blocks, c, c->arena, &r, e);
+        st = bl_quantize_dir(source, chain,
+                             &(bl_apply_how){.seed = v->seed,
+                                             .calib = &c->plan->model[0].calib,
+                                             .dirs = &c->job.spec.data,
+                                             .between = between,
+                                             .progress = on_blocks,
+                                             .ctx = c},
+                             c->be, dir, c->arena, &r, e);
     if (st == BL_OK) {
         c->layer = r.layer;
         c->n_layers = r.n_layers;
@@ -155,7 +173,6 @@ static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **ou
     }
 out:
     bl_checkpoint_close(try);
-    bl_free(dir);
     return st;
 }
 

@@ -103,7 +103,7 @@ static bl_status open_calibration(bl_plan *p, bl_err *e)
     bl_arena *a = NULL;
 
     for (size_t k = 0; k < s->n_methods && !who; k++)
-        if (bl_chain_needs(&s->method[k]) != BL_NEED_NOTHING) who = s->method[k].text;
+        if (bl_chain_needs(&s->method[k]) & BL_NEED_CALIBRATION) who = s->method[k].text;
     if (!who) return BL_OK;
     for (size_t m = 0; m < s->n_models; m++)
         BL_TRY(bl_calib_for(&s->calib, who, p->model[m].ckpt, &p->model[m].calib, e));

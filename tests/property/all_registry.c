@@ -205,7 +205,7 @@ static void is_written_and_read(const bl_method *m, const char *text)
     assert_ok(bl_arena_new(&a, &e));
     assert_ok(bl_chain_parse(bl_methods, text, &choice, &e));
     assert_ok(bl_quantize_check(source, &choice, &planned, &bits, &notes, a, &e));
-    assert_ok(bl_quantize_dir(source, &choice, 0, be, dir, NULL, NULL, a, &r, &e));
+    assert_ok(bl_quantize_dir(source, &choice, &(bl_apply_how){0}, be, dir, a, &r, &e));
     uint64_t stored = tensor_bytes(dir);
     if (planned != (int64_t)stored || r.packed_bytes != stored)
         fail_msg("%s: %lld bytes planned, %llu reported, %llu in the file", text, (long long)planned,
