@@ -166,6 +166,17 @@ out:
     return st;
 }
 
+/* "wikitext2:train 128x2048 seed 0", of methods that look at text. */
+static bl_status name_calibration(bl_cell_work *w, const bl_method_chain *chain, const char **out, bl_err *e)
+{
+    const bl_calib_choice *c = &w->job->plan->model[w->job->cell->model].calib;
+    char text[160];
+    if (!(bl_chain_needs(chain) & BL_NEED_CALIBRATION)) return BL_OK;
+    snprintf(text, sizeof text, "%s %lldx%lld seed %lld", c->data, (long long)c->n, (long long)c->seqlen,
+             (long long)c->seed);
+    return keep(w, text, out, e);
+}
+
 static bl_status name_method(bl_cell_work *w, bl_cell *c, bl_err *e)
 {
     bl_status st;
@@ -179,6 +190,7 @@ static bl_status name_method(bl_cell_work *w, bl_cell *c, bl_err *e)
     BL_TRY(keep(w, options.s, &c->method_options, e));
     bl_chain_width(chain, &c->wbits, &c->group, group);
     BL_TRY(keep(w, group, &c->group_text, e));
+    BL_TRY(name_calibration(w, chain, &c->calibration, e));
     c->method = chain->text;
     c->method_name = last->name;
     c->method_version = last->version;
@@ -223,6 +235,7 @@ static bl_status name_machine(bl_cell_work *w, bl_cell *c, bl_err *e)
     BL_TRY(keep(w, libraries, &c->libraries, e));
     BL_TRY(keep(w, host, &c->host, e));
     BL_TRY(keep(w, created, &c->created, e));
+    c->numerics = bl_backend_numerics(be);
     c->commit = BL_BUILD_COMMIT;
     c->threads = info.threads;
     c->batch_tokens = w->job->plan->spec->batch_tokens;

@@ -108,6 +108,7 @@ static inline const bl_cell *invent(invented *v, const char *model, int wbits, i
         .n_kl = wbits ? INVENTED_TOKENS : 0,
         .kl_absent = wbits ? NULL : "this is the base",
         .device = "cpu",
+        .numerics = "cpu-f32",
         .simd = "avx2 fma f16c",
         .libraries = "hdf5 "
                      "1.10",

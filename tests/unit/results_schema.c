@@ -154,6 +154,7 @@ static void every_path_of_a_file_is_in_the_page_and_the_other_way_round(void **s
     static const char *const text[] = {"x"};
     bl_cell_metric grouped = v.metric[0];
     c.simulated = "activations";
+    c.calibration = "wikitext2:train 128x2048 seed 0";
     c.limit = 12;
     grouped.group = "law";
     c.grouped = &grouped;

@@ -111,17 +111,22 @@ static void csv_is_the_long_form_that_was_agreed(void **state)
                                         .group_text = "pc"},
                      &e);
     const char *csv = print(&(bl_table_opts){.format = BL_TABLE_CSV});
-    static const char first[] =
-        "model,stored_as,method,bits,group,task,version,metric,item_group,value,stderr,n,simulated,notes,limit,seed,"
-        "bits_per_weight,packed_bytes,truncated,boundary,unscored,ties,hit_limit,no_answer,seconds,quantize_seconds,"
-        "tokens_per_second,peak_bytes,device_peak_bytes,kv_bytes,bytes_read,status,reason\n";
+    static const char first[] = "model,stored_as,method,bits,group,task,version,metric,item_group,value,stderr,n,"
+                                "simulated,notes,calibration,limit,"
+                                "seed,numerics,bits_per_weight,packed_bytes,truncated,boundary,unscored,ties,hit_limit,"
+                                "no_answer,seconds,quantize_seconds,"
+                                "tokens_per_second,peak_bytes,device_peak_bytes,kv_bytes,bytes_read,status,reason\n";
     assert_memory_equal(csv, first, sizeof first - 1);
-    assert_has(csv, "\n\"m, \"\"quoted\"\"\",BF16,base,,,piqa,1,acc,,0.6819999999999999,0.0108,1838,,,,0,16,269000000,"
-                    "0,0,0,0,0,0,12.5,,900,500000000,400000000,1048576,269000000,ok,\n");
-    assert_has(csv, "\n\"m, \"\"quoted\"\"\",BF16,rtn:w4g64,4,64,piqa,1,kl_p50,,0.011111111111111112,,40,,"
-                    "lm_head and embeddings as stored,,0,4.3125,112000000,0,0,0,0,0,0,12.5,1.5,900,500000000,400000000,"
-                    "1048576,269000000,ok,\n");
-    assert_has(csv, "\nm,BF16,rtn:w1,1,pc,piqa,3,,,,,,,,20,0,,,,,,,,,,,,,,,,n/a,\"no, sorry\"\n");
+    assert_has(
+        csv,
+        "\n\"m, \"\"quoted\"\"\",BF16,base,,,piqa,1,acc,,0.6819999999999999,0.0108,1838,,,,,0,cpu-f32,16,269000000,"
+        "0,0,0,0,0,0,12.5,,900,500000000,400000000,1048576,269000000,ok,\n");
+    assert_has(
+        csv,
+        "\n\"m, \"\"quoted\"\"\",BF16,rtn:w4g64,4,64,piqa,1,kl_p50,,0.011111111111111112,,40,,"
+        "lm_head and embeddings as stored,,,0,cpu-f32,4.3125,112000000,0,0,0,0,0,0,12.5,1.5,900,500000000,400000000,"
+        "1048576,269000000,ok,\n");
+    assert_has(csv, "\nm,BF16,rtn:w1,1,pc,piqa,3,,,,,,,,,20,0,,,,,,,,,,,,,,,,,n/a,\"no, sorry\"\n");
 }
 
 static void json_has_times_and_memory(void **state)
