@@ -22,6 +22,7 @@ typedef struct bl_prompt {
     bool failed;
 } bl_prompt;
 bl_prompt bl_prompt_new(bl_arena *a);
+void bl_sayn(bl_prompt *p, const char *template_text, size_t n);
 void bl_say(bl_prompt *p, const char *template_text); /* special tokens are recognised here only; copied */
 void bl_quote(bl_prompt *p, const char *data);
 void bl_quoten(bl_prompt *p, const char *data, size_t n);
@@ -76,12 +77,8 @@ typedef struct bl_reply {
 
 /* ---- data and turns ---- */
 typedef struct bl_task_data {
-    int64_t n; /* items; -1: a stream, whose windows the harness counts */
-    const char *stream;
-    size_t n_stream; /* n == -1 */
-    int64_t length;
-    bl_window_rule rule;
-    int64_t max_windows; /* n == -1: only the first so many windows are items; 0: all */
+    int64_t n;           /* items; -1: the windows of a text (`ask` makes WINDOW requests), which the harness counts */
+    int64_t max_windows; /* n == -1: only the first so many are items; 0: all */
     const char *note;    /* what a reader of the numbers should know about this file; NULL */
     void *rows;          /* the task's own */
     const char *path;    /* what was read */

@@ -51,28 +51,13 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     return bl_choice_read_science(j, "question", a, out, e);
 }
 
+static const bl_choice_task row = {.read = read_row, .prompt = "Question: {text}\nAnswer:", .by_length = true};
+
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
     for (size_t i = 0; i < BL_COUNT(splits); i++)
-        if (!strcmp(splits[i].name, how->name)) return bl_choice_load(how, splits[i].files, where, read_row, out, e);
+        if (!strcmp(splits[i].name, how->name)) return bl_choice_load(how, splits[i].files, where, &row, out, e);
     return bl_fail(e, BL_E_INTERNAL, "no split '%s'", how->name);
-}
-
-static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
-{
-    const bl_choice *q = bl_choice_at(t, i);
-
-    if (turn->step > 0) return bl_done(out); /* one question, one request */
-    bl_prompt p = bl_prompt_new(turn->arena);
-    bl_say(&p, "Question: ");
-    bl_quote(&p, q->text);
-    bl_say(&p, "\nAnswer:"); /* template, data, template */
-    return bl_ask_pairs(out, p, q->choice, q->n_choices, e);
-}
-
-static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
-{
-    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, turn->arena, out, e);
 }
 
 static const char *const names[] = {"arc_easy", "arc_challenge", "arc_challenge:val", NULL};
@@ -87,7 +72,7 @@ const bl_task bl_task_arc = {
     .metrics = bl_choice_metrics,
     .n_metrics = 2,
     .load = load,
-    .ask = ask,
-    .mark = mark,
+    .ask = bl_choice_ask,
+    .mark = bl_choice_mark,
     .gold = bl_choice_gold,
 };

@@ -54,27 +54,11 @@ out:
     return st;
 }
 
+static const bl_choice_task row = {.read = read_row, .prompt = "{text}\nQuestion: {more}?\nAnswer:"};
+
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
-    return bl_choice_load(how, files, where, read_row, out, e);
-}
-
-static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
-{
-    const bl_choice *q = bl_choice_at(t, i);
-
-    if (turn->step > 0) return bl_done(out);
-    bl_prompt p = bl_prompt_new(turn->arena);
-    bl_quote(&p, q->text);
-    bl_say(&p, "\nQuestion: ");
-    bl_quote(&p, q->more);
-    bl_say(&p, "?\nAnswer:");
-    return bl_ask_pairs(out, p, q->choice, q->n_choices, e);
-}
-
-static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
-{
-    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, false, turn->arena, out, e);
+    return bl_choice_load(how, files, where, &row, out, e);
 }
 
 static const char *const names[] = {"boolq", NULL};
@@ -88,7 +72,7 @@ const bl_task bl_task_boolq = {
     .metrics = bl_choice_metrics,
     .n_metrics = 1,
     .load = load,
-    .ask = ask,
-    .mark = mark,
+    .ask = bl_choice_ask,
+    .mark = bl_choice_mark,
     .gold = bl_choice_gold,
 };

@@ -91,33 +91,20 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
         BL_TRY(query_of(j, a, &out->text, e));
         for (int c = 0; c < out->n_choices; c++) BL_TRY(preprocess(choice[c], a, &choice[c], e));
     }
-    out->more = ready ? "" : NULL;
+    out->more = ready ? "ready" : NULL; /* for `load` alone */
 out:
     return st;
 }
 
+static const bl_choice_task row = {.read = read_row, .prompt = "{text}", .by_length = true};
+
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
     bool small = !strcmp(how->name, "hellaswag:olmes1000");
-    bl_status st = bl_choice_load(how, small ? olmes : full, where, read_row, out, e);
+    bl_status st = bl_choice_load(how, small ? olmes : full, where, &row, out, e);
     if (st == BL_OK && !small && bl_choice_at(out, 0)->more)
         out->note = "preprocessed HellaSwag file: endings without the leading blanks of the original";
     return st;
-}
-
-static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
-{
-    const bl_choice *q = bl_choice_at(t, i);
-
-    if (turn->step > 0) return bl_done(out);
-    bl_prompt p = bl_prompt_new(turn->arena);
-    bl_quote(&p, q->text);
-    return bl_ask_pairs(out, p, q->choice, q->n_choices, e);
-}
-
-static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
-{
-    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, turn->arena, out, e);
 }
 
 static const char *const names[] = {"hellaswag", "hellaswag:olmes1000", NULL};
@@ -132,7 +119,7 @@ const bl_task bl_task_hellaswag = {
     .metrics = bl_choice_metrics,
     .n_metrics = 2,
     .load = load,
-    .ask = ask,
-    .mark = mark,
+    .ask = bl_choice_ask,
+    .mark = bl_choice_mark,
     .gold = bl_choice_gold,
 };

@@ -23,24 +23,11 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     return bl_choice_read_science(j, "question_stem", a, out, e);
 }
 
+static const bl_choice_task row = {.read = read_row, .prompt = "{text}", .by_length = true};
+
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
-    return bl_choice_load(how, files, where, read_row, out, e);
-}
-
-static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
-{
-    const bl_choice *q = bl_choice_at(t, i);
-
-    if (turn->step > 0) return bl_done(out);
-    bl_prompt p = bl_prompt_new(turn->arena);
-    bl_quote(&p, q->text);
-    return bl_ask_pairs(out, p, q->choice, q->n_choices, e);
-}
-
-static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
-{
-    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, turn->arena, out, e);
+    return bl_choice_load(how, files, where, &row, out, e);
 }
 
 static const char *const names[] = {"openbookqa", NULL};
@@ -54,7 +41,7 @@ const bl_task bl_task_openbookqa = {
     .metrics = bl_choice_metrics,
     .n_metrics = 2,
     .load = load,
-    .ask = ask,
-    .mark = mark,
+    .ask = bl_choice_ask,
+    .mark = bl_choice_mark,
     .gold = bl_choice_gold,
 };

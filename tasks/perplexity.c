@@ -83,6 +83,11 @@ static const bl_metric *metrics_of(const char *name, int *n)
     return c->metrics;
 }
 
+typedef struct data {
+    const bl_source_text *text;
+    const struct convention *convention;
+} data;
+
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -90,6 +95,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     const char *colon = strchr(how->name, ':');
     char source[64];
     bl_source_text *t;
+    data *d;
 
     snprintf(source, sizeof source, "%.*s", colon ? (int)(colon - how->name) : 0, how->name);
     const bl_source *s = bl_source_find(source);
@@ -97,26 +103,23 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
         st = bl_fail(e, BL_E_INTERNAL, "no text '%s'", how->name);
         goto out;
     }
-    if (!(t = bl_alloc(out->arena, 1, sizeof *t, e))) {
+    if (!(t = bl_alloc(out->arena, 1, sizeof *t, e)) || !(d = bl_alloc(out->arena, 1, sizeof *d, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     BL_TRY(s->load(how->dirs, out->arena, t, e));
 
-    out->rows = t;
+    d->text = t;
+    d->convention = c;
+    out->rows = d;
     out->path = t->path;
     out->hash = t->hash;
-    out->length = c->length;
-    out->rule = c->rule;
     if (c->metrics == word) {
         BL_TRY(bl_source_documents(out->arena, t, e));
         out->n = (int64_t)t->n_docs;
     } else {
-        bool raw = c->rule == BL_WINDOW_LLAMACPP;
-        out->n = -1; /* the harness counts windows: that takes a tokenizer */
-        out->stream = raw ? t->raw : t->stream;
-        out->n_stream = raw ? t->n_raw : t->n_stream;
-        out->max_windows = raw ? 0 : t->max_windows;
+        out->n = -1; /* windows of tokens: the harness counts them */
+        out->max_windows = c->rule == BL_WINDOW_LLAMACPP ? 0 : t->max_windows;
     }
 out:
     return st;
@@ -124,25 +127,28 @@ out:
 
 static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
 {
-    const bl_source_text *s = t->rows;
+    const data *d = t->rows;
+    const bl_source_text *s = d->text;
+    bool raw = d->convention->rule == BL_WINDOW_LLAMACPP;
 
     (void)e;
     if (turn->step > 0) return bl_done(out);
     if (t->n >= 0)
-        *out = (bl_request){.kind = BL_ASK_ROLLING, .text = s->doc[i].text, .n_text = s->doc[i].n, .length = t->length};
+        *out = (bl_request){
+            .kind = BL_ASK_ROLLING, .text = s->doc[i].text, .n_text = s->doc[i].n, .length = d->convention->length};
     else
         *out = (bl_request){.kind = BL_ASK_WINDOW,
-                            .text = t->stream,
-                            .n_text = t->n_stream,
-                            .length = t->length,
+                            .text = raw ? s->raw : s->stream,
+                            .n_text = raw ? s->n_raw : s->n_stream,
+                            .length = d->convention->length,
                             .index = i,
-                            .rule = t->rule};
+                            .rule = d->convention->rule};
     return BL_OK;
 }
 
 static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
 {
-    const bl_source_text *s = t->rows;
+    const bl_source_text *s = ((const data *)t->rows)->text;
     const bl_reply *r = &turn->reply[0];
 
     if (!isfinite(r->nll[0]))

@@ -29,14 +29,14 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     BL_TRY(bl_choice_text(j, "goal", a, &out->text, e));
     BL_TRY(bl_choice_text(j, "sol1", a, &sol[0], e));
     BL_TRY(bl_choice_text(j, "sol2", a, &sol[1], e));
-    out->more = ""; /* no label in the row: it is in a file of its own */
+    out->unlabelled = true; /* the labels are in a file of their own */
     if (bl_json_get(j, "label")) {
         BL_TRY(bl_choice_int(j, "label", &label, e));
         if (label < 0 || label > 1) {
             st = bl_fail(e, BL_E_FORMAT, "label %" PRId64 " is not 0 or 1", label);
             goto out;
         }
-        out->more = NULL;
+        out->unlabelled = false;
     }
     out->choice = sol;
     out->n_choices = 2;
@@ -45,11 +45,12 @@ out:
     return st;
 }
 
+static const bl_choice_task row = {.read = read_row, .prompt = "Question: {text}\nAnswer:", .by_length = true};
+
 /* "valid-labels.lst" beside "valid.jsonl": a line of 0 or 1 for each row. */
 static bl_status read_labels(bl_task_data *t, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_choice *row = t->rows;
     char *s = NULL, path[4200];
     size_t n = 0, at = 0, stem = strlen(t->path);
     int64_t i = 0;
@@ -73,7 +74,10 @@ static bl_status read_labels(bl_task_data *t, bl_err *e)
             st = bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": expected 0 or 1", path, i + 1);
             goto out;
         }
-        if (i < t->n) row[i].gold = s[at] - '0';
+        if (i < t->n) {
+            bl_choice_at(t, i)->gold = s[at] - '0';
+            bl_choice_at(t, i)->unlabelled = false;
+        }
         at += len;
         if (s[at] == '\r') at++;
         if (s[at] == '\n') at++;
@@ -101,8 +105,8 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     bl_status st = BL_OK;
     int64_t without = 0;
 
-    BL_TRY(bl_choice_load(how, files, where, read_row, out, e));
-    for (int64_t i = 0; i < out->n; i++) without += bl_choice_at(out, i)->more != NULL;
+    BL_TRY(bl_choice_load(how, files, where, &row, out, e));
+    for (int64_t i = 0; i < out->n; i++) without += bl_choice_at(out, i)->unlabelled;
     if (without > 0 && without < out->n) {
         st = bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " of %" PRId64 " rows have no label", out->path, without, out->n);
         goto out;
@@ -110,23 +114,6 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     if (without > 0) BL_TRY(read_labels(out, e));
 out:
     return st;
-}
-
-static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
-{
-    const bl_choice *q = bl_choice_at(t, i);
-
-    if (turn->step > 0) return bl_done(out);
-    bl_prompt p = bl_prompt_new(turn->arena);
-    bl_say(&p, "Question: ");
-    bl_quote(&p, q->text);
-    bl_say(&p, "\nAnswer:");
-    return bl_ask_pairs(out, p, q->choice, q->n_choices, e);
-}
-
-static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
-{
-    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, true, turn->arena, out, e);
 }
 
 static const char *const names[] = {"piqa", NULL};
@@ -140,7 +127,7 @@ const bl_task bl_task_piqa = {
     .metrics = bl_choice_metrics,
     .n_metrics = 2,
     .load = load,
-    .ask = ask,
-    .mark = mark,
+    .ask = bl_choice_ask,
+    .mark = bl_choice_mark,
     .gold = bl_choice_gold,
 };

@@ -172,7 +172,7 @@ out:
 static bl_status check_row(const bl_choice *q, bl_err *e)
 {
     if (q->n_choices < 2) return bl_fail(e, BL_E_FORMAT, "%d choices, expected at least 2", q->n_choices);
-    if (q->gold < 0 || q->gold >= q->n_choices)
+    if (!q->unlabelled && (q->gold < 0 || q->gold >= q->n_choices))
         return bl_fail(e, BL_E_FORMAT, "gold %d is not one of the %d choices", q->gold, q->n_choices);
     if (!*q->text) return bl_fail(e, BL_E_FORMAT, "the question is empty");
     for (int c = 0; c < q->n_choices; c++)
@@ -182,52 +182,40 @@ static bl_status check_row(const bl_choice *q, bl_err *e)
 
 static int by_id(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-bl_status bl_choice_check(const bl_task_data *t, bl_err *e)
+/* No rows, or an id twice. */
+static bl_status check_all(const bl_choice *row, int64_t n_rows, const char *path, bl_err *e)
 {
     bl_status st = BL_OK;
     const char **id = NULL;
     int64_t n = 0;
 
-    if (t->n == 0) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: no rows", t->path);
-        goto out;
-    }
-    if (!(id = bl_new((size_t)t->n, sizeof *id, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    for (int64_t i = 0; i < t->n; i++) {
-        const bl_choice *q = bl_choice_at(t, i);
-        if ((st = check_row(q, e)) != BL_OK) {
-            bl_within(e, "%s: row %" PRId64, t->path, i);
-            goto out;
-        }
-        if (q->id) id[n++] = q->id;
-    }
+    if (n_rows == 0) return bl_fail(e, BL_E_FORMAT, "%s: no rows", path);
+    if (!(id = bl_new((size_t)n_rows, sizeof *id, e))) return BL_E_NOMEM;
+    for (int64_t i = 0; i < n_rows; i++)
+        if (row[i].id) id[n++] = row[i].id;
     qsort(id, (size_t)n, sizeof *id, by_id);
-    for (int64_t i = 1; i < n; i++)
-        if (!strcmp(id[i - 1], id[i])) {
-            st = bl_fail(e, BL_E_FORMAT, "%s: id \"%s\" comes twice", t->path, id[i]);
-            goto out;
-        }
-out:
+    for (int64_t i = 1; i < n && st == BL_OK; i++)
+        if (!strcmp(id[i - 1], id[i])) st = bl_fail(e, BL_E_FORMAT, "%s: id \"%s\" comes twice", path, id[i]);
     bl_free(id);
     return st;
 }
 
-bl_status bl_choice_load_file(const char *path, bl_choice_read *read, bl_task_data *out, bl_err *e)
+bl_status bl_choice_load(const bl_task_load *how, const char *const *names, const char *where,
+                         const bl_choice_task *task, bl_task_data *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_rows *r = NULL;
-    bl_choice *row = NULL, *kept;
+    bl_choice *row = NULL;
+    bl_choice_rows *kept;
     size_t n = 0, cap = 0;
     const bl_json *j;
 
-    BL_TRY(bl_rows_open(path, BL_ROWS_JSONL, &r, e));
+    BL_TRY(bl_data_find(how->dirs, names, where, out->arena, &out->path, NULL, e));
+    BL_TRY(bl_rows_open(out->path, BL_ROWS_JSONL, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         BL_TRY(bl_grow(&row, &cap, n + 1, sizeof *row, e));
         row[n] = (bl_choice){0};
-        st = bl_json_kind(j) == BL_JSON_OBJECT ? read(j, out->arena, &row[n], e)
+        st = bl_json_kind(j) == BL_JSON_OBJECT ? task->read(j, out->arena, &row[n], e)
                                                : bl_fail(e, BL_E_FORMAT, "expected an object");
         if (st == BL_OK) st = check_row(&row[n], e);
         if (st != BL_OK) {
@@ -237,53 +225,69 @@ bl_status bl_choice_load_file(const char *path, bl_choice_read *read, bl_task_da
         n++;
     }
     if (st != BL_OK) goto out;
-    if (!(kept = bl_alloc(out->arena, n, sizeof *kept, e))) {
+    BL_TRY(check_all(row, (int64_t)n, out->path, e));
+    if (!(kept = bl_alloc(out->arena, 1, sizeof *kept, e)) ||
+        !(kept->row = bl_alloc(out->arena, n, sizeof *kept->row, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    if (n) memcpy(kept, row, n * sizeof *kept);
+    memcpy(kept->row, row, n * sizeof *row);
+    kept->task = task;
     out->rows = kept;
     out->n = (int64_t)n;
     out->hash = bl_rows_hash(r);
-    if (!(out->path = bl_arena_str(out->arena, path, strlen(path), e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    BL_TRY(bl_choice_check(out, e));
 out:
     bl_rows_close(r);
     bl_free(row);
     return st;
 }
 
-bl_status bl_choice_load(const bl_task_load *how, const char *const *names, const char *where, bl_choice_read *read,
-                         bl_task_data *out, bl_err *e)
+/* ---- asking ---- */
+/* "Question: {text}" with the text of the row. */
+static void put_prompt(bl_prompt *p, const char *template, const bl_choice *q)
 {
-    bl_status st = BL_OK;
-    const char *path;
+    while (*template) {
+        size_t n = strcspn(template, "{");
+        bl_sayn(p, template, n);
+        template += n;
+        if (!strncmp(template, "{text}", 6)) bl_quote(p, q->text);
+        else if (!strncmp(template, "{more}", 6)) bl_quote(p, q->more);
+        else {
+            bl_say(p, template); /* a brace of the template itself, and what follows */
+            return;
+        }
+        template += 6;
+    }
+}
 
-    BL_TRY(bl_data_find(how->dirs, names, where, out->arena, &path, NULL, e));
-    BL_TRY(bl_choice_load_file(path, read, out, e));
-out:
-    return st;
+bl_status bl_choice_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
+{
+    const bl_choice *q = bl_choice_at(t, i);
+
+    if (turn->step > 0) return bl_done(out);
+    bl_prompt p = bl_prompt_new(turn->arena);
+    put_prompt(&p, ((const bl_choice_rows *)t->rows)->task->prompt, q);
+    return bl_ask_pairs(out, p, q->choice, q->n_choices, e);
 }
 
 /* ---- marking ---- */
 const char *bl_choice_gold(bl_task_data *t, int64_t i) { return bl_choice_at(t, i)->choice[bl_choice_at(t, i)->gold]; }
 
-bl_status bl_choice_mark(const bl_choice *q, const bl_reply *r, int64_t id, bool by_length, bl_arena *a, bl_sample *out,
-                         bl_err *e)
+bl_status bl_choice_mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
 {
+    const bl_choice *q = bl_choice_at(t, i);
+    const bl_reply *r = &turn->reply[0];
+    bool by_length = ((const bl_choice_rows *)t->rows)->task->by_length;
     int by_sum = 0, by_norm = 0;
     bl_status st = BL_OK;
     double *norm;
 
     if (r->n != q->n_choices)
-        return bl_fail(e, BL_E_INTERNAL, "item %" PRId64 ": %d scores for %d choices", id, r->n, q->n_choices);
-    if (!(norm = bl_alloc(a, (size_t)r->n, sizeof *norm, e))) return BL_E_NOMEM;
+        return bl_fail(e, BL_E_INTERNAL, "item %" PRId64 ": %d scores for %d choices", i, r->n, q->n_choices);
+    if (!(norm = bl_alloc(turn->arena, (size_t)r->n, sizeof *norm, e))) return BL_E_NOMEM;
     for (int c = 0; c < r->n; c++) {
         if (!isfinite(r->nll[c]))
-            return bl_fail(e, BL_E_NUMERIC, "item %" PRId64 ", choice %d: the log-likelihood is not finite", id, c);
+            return bl_fail(e, BL_E_NUMERIC, "item %" PRId64 ", choice %d: the log-likelihood is not finite", i, c);
         norm[c] = r->nll[c] / (double)r->chars[c];
         if (r->nll[c] < r->nll[by_sum]) by_sum = c;
         if (norm[c] < norm[by_norm]) by_norm = c;
@@ -294,9 +298,9 @@ bl_status bl_choice_mark(const bl_choice *q, const bl_reply *r, int64_t id, bool
     out->gold = q->gold;
     out->n_choices = q->n_choices;
     bool scored = r->tokens[q->gold] > 0; /* or it is wrong, also where no choice has anything to score */
-    BL_TRY(bl_sample_scores(out, a, (double[]){scored && by_sum == q->gold, scored && by_norm == q->gold},
+    BL_TRY(bl_sample_scores(out, turn->arena, (double[]){scored && by_sum == q->gold, scored && by_norm == q->gold},
                             by_length ? 2 : 1, e));
-    BL_TRY(bl_sample_values(out, a, r->nll, r->n, e));
+    BL_TRY(bl_sample_values(out, turn->arena, r->nll, r->n, e));
 out:
     return st;
 }

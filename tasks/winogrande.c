@@ -70,10 +70,12 @@ out:
     return st;
 }
 
+static const bl_choice_task row = {.read = read_row};
+
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
-    if (!strcmp(how->name, "winogrande:sample")) return bl_choice_load(how, sample, where_sample, read_row, out, e);
-    return bl_choice_load(how, dev, where, read_row, out, e);
+    if (!strcmp(how->name, "winogrande:sample")) return bl_choice_load(how, sample, where_sample, &row, out, e);
+    return bl_choice_load(how, dev, where, &row, out, e);
 }
 
 static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
@@ -90,11 +92,6 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
     return bl_ask_contexts(out, p, 2, q->more, e);
 }
 
-static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
-{
-    return bl_choice_mark(bl_choice_at(t, i), &turn->reply[0], i, false, turn->arena, out, e);
-}
-
 static const char *const names[] = {"winogrande", "winogrande:sample", NULL};
 
 const bl_task bl_task_winogrande = {
@@ -107,6 +104,6 @@ const bl_task bl_task_winogrande = {
     .n_metrics = 1,
     .load = load,
     .ask = ask,
-    .mark = mark,
+    .mark = bl_choice_mark,
     .gold = bl_choice_gold,
 };

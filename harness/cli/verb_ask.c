@@ -1,4 +1,5 @@
-/* verb_ask.c - the exact prompt of one item, its ids and the right answer: the debugging verb. */
+/* verb_ask.c - the exact prompts of one item, step after step, their ids, replies and the right answer: the debugging
+ * verb. */
 #include "session.h"
 #include <stdlib.h>
 #include <string.h>
@@ -8,15 +9,15 @@ typedef struct opts {
     bl_cli_model m;
     const char *model, *data;
 } opts;
-static const bl_opt rows[] = {
-    {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL", .doc = "shows token ids too"},
-    {"data", BL_OPT_TEXT, .at = offsetof(opts, data), .arg = "DIR",
-     .doc = "where data sets are, before BITLADDER_DATA"},
-    {"tokenizer", BL_OPT_TEXT, .at = offsetof(opts, m.tokenizer), .arg = "FILE",
-     .doc = "tokenizer of a model that carries none"},
-    {"no-bos", BL_OPT_BOOL, .at = offsetof(opts, m.no_bos), .doc = "put no BOS in front"},
-    BL_COMMON_ROWS(opts, common),
-    {0}};
+static const bl_opt rows[] = {{"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL",
+                               .doc = "shows token ids and the model's replies too"},
+                              {"data", BL_OPT_TEXT, .at = offsetof(opts, data), .arg = "DIR",
+                               .doc = "where data sets are, before BITLADDER_DATA"},
+                              {"tokenizer", BL_OPT_TEXT, .at = offsetof(opts, m.tokenizer), .arg = "FILE",
+                               .doc = "tokenizer of a model that carries none"},
+                              {"no-bos", BL_OPT_BOOL, .at = offsetof(opts, m.no_bos), .doc = "put no BOS in front"},
+                              BL_COMMON_ROWS(opts, common),
+                              {0}};
 
 typedef struct view {
     bl_text t;
@@ -127,32 +128,84 @@ out:
     return st;
 }
 
-/* Item of a stream: a window of tokens. */
-static bl_status show_window(view *v, const char *name, const bl_task_data *d, int64_t item, bl_err *e)
+/* What the model says; replies of later steps depend on it. */
+static void show_reply(view *v, const bl_request *q, const bl_reply *r)
+{
+    if (q->kind == BL_ASK_GENERATE) {
+        text(v, "reply", r->text ? r->text : "", r->text ? strlen(r->text) : 0);
+        return;
+    }
+    bl_text_add(&v->t, v->json ? ", \"nll\": [" : "nll:");
+    for (int i = 0; i < r->n; i++) {
+        bl_text_add(&v->t, !v->json ? " " : i ? ", " : "");
+        bl_json_put_real(&v->t, r->nll[i]);
+    }
+    bl_text_add(&v->t, v->json ? "]" : "\n");
+}
+
+/* Stands for a reply where no model is given: no text, every choice alike. */
+static bl_status empty_reply(const bl_request *q, bl_arena *a, bl_reply *out, bl_err *e)
+{
+    size_t n = q->kind == BL_ASK_PAIRS ? (size_t)q->n_pairs : 1;
+    *out = (bl_reply){.kind = q->kind, .n = (int)n, .text = q->kind == BL_ASK_GENERATE ? "" : NULL};
+    out->nll = bl_alloc(a, n, sizeof *out->nll, e);
+    out->nll_sq = bl_alloc(a, n, sizeof *out->nll_sq, e);
+    out->tokens = bl_alloc(a, n, sizeof *out->tokens, e);
+    out->greedy = bl_alloc(a, n, sizeof *out->greedy, e);
+    out->chars = bl_alloc(a, n, sizeof *out->chars, e);
+    out->bytes = bl_alloc(a, n, sizeof *out->bytes, e);
+    return out->nll && out->nll_sq && out->tokens && out->greedy && out->chars && out->bytes ? BL_OK : BL_E_NOMEM;
+}
+
+/* Every step of an item. Without a model, what follows a reply is asked after an empty one, and says so. */
+static bl_status show_steps(view *v, const bl_task *task, bl_task_data *d, int64_t item, bl_err *e)
+{
+    enum { MOST_SHOWN = 64 };
+    bl_status st = BL_OK;
+    bl_reply reply[MOST_SHOWN];
+    bl_turn turn = {.arena = v->a, .reply = reply};
+
+    for (;;) {
+        bl_request r = {0};
+        BL_TRY(task->ask(d, item, &turn, &r, e));
+        if (r.kind == BL_ASK_DONE) break;
+        if (turn.step == MOST_SHOWN) {
+            bl_text_addf(&v->t, v->json ? ", {\"more\": true}" : "== more than %d steps\n", MOST_SHOWN);
+            break;
+        }
+        if (v->json) bl_text_addf(&v->t, "%s{\"step\": %d", turn.step ? ", " : "", turn.step);
+        else if (turn.step)
+            bl_text_addf(&v->t, "== step %d%s\n", turn.step,
+                         v->s ? "" : ", after empty replies; give --model MODEL for the model's own");
+        if (v->json && turn.step && !v->s) bl_text_add(&v->t, ", \"after_empty_replies\": true");
+        BL_TRY(show(v, &r, e));
+        if (v->s) {
+            BL_TRY(bl_engine_replies(v->s->engine, &r, 1, v->a, &reply[turn.step], e));
+            show_reply(v, &r, &reply[turn.step]);
+        } else BL_TRY(empty_reply(&r, v->a, &reply[turn.step], e));
+        if (v->json) bl_text_add(&v->t, "}");
+        turn.n_replies = ++turn.step;
+    }
+out:
+    return st;
+}
+
+/* The items there are, and whether `item` is one of them. */
+static bl_status count_items(view *v, const bl_task *task, const char *name, bl_task_data *d, const char *text,
+                             int64_t *item, int64_t *n, bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t windows;
-    bl_request r = {.kind = BL_ASK_WINDOW,
-                    .text = d->stream,
-                    .n_text = d->n_stream,
-                    .length = d->length,
-                    .rule = d->rule,
-                    .index = item};
-    if (!v->s) return bl_fail(e, BL_E_CONFIG, "%s is cut into windows of tokens; give --model MODEL", name);
-    BL_TRY(bl_engine_windows(v->s->engine, d->stream, d->n_stream, d->length, d->rule, &windows, e));
-    if (d->max_windows > 0) windows = BL_MIN(windows, d->max_windows);
-    if (item >= windows) {
-        st = bl_fail(e, BL_E_CONFIG, "item %lld of %s: expected a number in 0..%lld", (long long)item, name,
-                     (long long)windows - 1);
-        goto out;
-    }
-    if (v->json)
-        bl_text_addf(&v->t, "{\"task\": \"%s\", \"item\": %lld, \"items\": %lld", name, (long long)item,
-                     (long long)windows);
-    else
-        bl_text_addf(&v->t, "%s, window %lld of %lld, %lld tokens each\n", name, (long long)item, (long long)windows,
-                     (long long)d->length);
-    BL_TRY(show(v, &r, e));
+    char *end;
+
+    *item = strtoll(text, &end, 10);
+    bool number = text[0] >= '0' && text[0] <= '9' && !*end;
+    if (d->n < 0 && !number)
+        return bl_fail(e, BL_E_CONFIG, "item '%s' of %s: expected the number of a window, 0 or more", text, name);
+    if (d->n < 0 && !v->s) return bl_fail(e, BL_E_CONFIG, "%s is cut into windows of tokens; give --model MODEL", name);
+    *n = d->n;
+    if (d->n < 0) BL_TRY(bl_engine_items(v->s->engine, task, d, n, e));
+    if (!number || *item >= *n)
+        st = bl_fail(e, BL_E_CONFIG, "item '%s' of %s: expected a number in 0..%lld", text, name, (long long)*n - 1);
 out:
     return st;
 }
@@ -165,9 +218,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_arena *a = NULL;
     const bl_task *task;
     const char *name;
-    char *end;
-    long long item = strtoll(args->pos[1], &end, 10);
-    bool number = args->pos[1][0] >= '0' && args->pos[1][0] <= '9' && !*end;
+    int64_t item, n;
     view v = {.json = o->common.json};
     (void)exit_code;
 
@@ -184,29 +235,21 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     if (task->opts) bl_opt_defaults(task->opts, topts);
     bl_task_data data = {.arena = a};
     BL_TRY(task->load(&(bl_task_load){.name = name, .opts = topts, .dirs = &dirs}, &data, e));
-    if (!number || (data.n >= 0 && item >= data.n)) {
-        st = data.n >= 0 ? bl_fail(e, BL_E_CONFIG, "item '%s' of %s: expected a number in 0..%lld", args->pos[1], name,
-                                   (long long)data.n - 1)
-                         : bl_fail(e, BL_E_CONFIG, "item '%s' of %s: expected the number of a window, 0 or more",
-                                   args->pos[1], name);
-        goto out;
-    }
+    if (data.n >= 0 || !o->model) BL_TRY(count_items(&v, task, name, &data, args->pos[1], &item, &n, e));
     if (o->model) {
         BL_TRY(bl_session_open(&s, o->model, &o->m, o->common.threads, e));
         v.s = &s;
+        BL_TRY(count_items(&v, task, name, &data, args->pos[1], &item, &n, e));
     }
-    if (data.n < 0) BL_TRY(show_window(&v, name, &data, item, e));
-    else {
-        bl_request r = {0};
-        bl_turn turn = {.arena = a};
-        BL_TRY(task->ask(&data, item, &turn, &r, e));
-        if (v.json)
-            bl_text_addf(&v.t, "{\"task\": \"%s\", \"item\": %lld, \"items\": %lld", name, item, (long long)data.n);
-        else bl_text_addf(&v.t, "%s, item %lld of %lld\n", name, item, (long long)data.n);
-        BL_TRY(show(&v, &r, e));
-        const char *gold = task->gold ? task->gold(&data, item) : NULL;
-        if (gold) text(&v, "gold", gold, strlen(gold));
-    }
+    if (v.json) {
+        bl_text_add(&v.t, "{\"task\": ");
+        bl_json_put_str(&v.t, name, strlen(name));
+        bl_text_addf(&v.t, ", \"item\": %lld, \"items\": %lld, \"steps\": [", (long long)item, (long long)n);
+    } else bl_text_addf(&v.t, "%s, item %lld of %lld\n", name, (long long)item, (long long)n);
+    BL_TRY(show_steps(&v, task, &data, item, e));
+    if (v.json) bl_text_add(&v.t, "]");
+    const char *gold = task->gold ? task->gold(&data, item) : NULL;
+    if (gold) text(&v, "gold", gold, strlen(gold));
     if (v.json) bl_text_add(&v.t, "}\n");
     BL_TRY(bl_output(NULL, &v.t, e));
 out:
@@ -219,9 +262,10 @@ out:
 const bl_verb bl_verb_ask = {
     .name = "ask",
     .args = "TASK ITEM",
-    .line = "the exact prompt of one item, token ids, the right answer",
-    .doc = "Shows what the model is asked in item ITEM (from 0) of TASK, exactly as it is sent, and the right answer; "
-           "with --model also the token ids and which of them are scored.",
+    .line = "the exact prompts of one item, token ids, replies, the right answer",
+    .doc =
+        "Shows what the model is asked in item ITEM (from 0) of TASK, exactly as it is sent, step after step, and the "
+        "right answer; with --model also the token ids, which of them are scored, and what the model replies.",
     .example = "bitladder ask arc_challenge 17 --model SmolLM2-135M-Instruct.Q4_1.gguf",
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -92,7 +92,11 @@ static bl_status found(const bl_task *t, const char *name, const bl_data_dirs *d
     bl_status st = t->load(&(bl_task_load){.name = name, .opts = opts, .dirs = dirs}, &d, &why);
     if (st != BL_OK) snprintf(out, 4600, "%s", why.text);
     else if (d.n >= 0) snprintf(out, 4600, "%lld items, %s", (long long)d.n, d.path ? d.path : "");
-    else snprintf(out, 4600, "%zu bytes of text, %s", d.n_stream, d.path ? d.path : "");
+    else { /* every window is of the same text */ bl_request r = {0};
+        st = t->ask(&d, 0, &(bl_turn){.arena = a}, &r, e);
+        snprintf(out, 4600, "%zu bytes of text, %s", r.n_text, d.path ? d.path : "");
+        return st;
+    }
     return BL_OK;
 }
 

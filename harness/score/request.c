@@ -28,6 +28,7 @@ static void add(bl_prompt *p, const char *text, size_t n, bool data)
     p->span[p->n++] = (bl_span){copy, n, data};
 }
 
+void bl_sayn(bl_prompt *p, const char *template_text, size_t n) { add(p, template_text, n, false); }
 void bl_say(bl_prompt *p, const char *template_text) { add(p, template_text, strlen(template_text), false); }
 void bl_quote(bl_prompt *p, const char *data) { add(p, data, strlen(data), true); }
 void bl_quoten(bl_prompt *p, const char *data, size_t n) { add(p, data, n, true); }

@@ -34,28 +34,20 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
 {
     bl_status st = BL_OK;
     bl_arena *a = NULL;
-    bl_task_shape s = {.items = d->n};
+    bl_task_shape s = {.items = d->n, .max_windows = d->max_windows};
 
-    if (d->n < 0) {
-        *out = (bl_task_shape){.items = -1,
-                               .bytes = (double)d->n_stream,
-                               .scored_bytes = (double)d->n_stream,
-                               .stream = true,
-                               .sequence_bytes = (double)d->length,
-                               .max_windows = d->max_windows};
-        return BL_OK;
-    }
     BL_TRY(bl_arena_new(&a, e));
     if (limit > 0 && limit < s.items) s.items = limit;
-    int64_t looked = BL_MIN(s.items, BL_ESTIMATE_ITEMS);
+    int64_t looked = s.items < 0 ? 1 : BL_MIN(s.items, BL_ESTIMATE_ITEMS);
     for (int64_t i = 0; i < looked; i++) {
         bl_turn turn = {.arena = a};
         bl_request r = {0};
         BL_TRY(t->ask(d, i * s.items / looked, &turn, &r, e));
         double bytes = 0;
-        if (r.kind == BL_ASK_ROLLING) {
+        if (r.kind == BL_ASK_ROLLING || r.kind == BL_ASK_WINDOW) { /* a window: of the whole text */
             bytes = (double)r.n_text;
             s.scored_bytes += bytes;
+            s.stream = r.kind == BL_ASK_WINDOW;
         } else if (r.kind == BL_ASK_GENERATE) {
             bytes = span_bytes(&r.prompt);
             s.new_tokens += 0.5 * (double)r.max_new;
@@ -68,7 +60,7 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
                 s.scored_bytes += n;
             }
         s.bytes += bytes;
-        s.sequence_bytes = BL_MAX(s.sequence_bytes, bytes);
+        s.sequence_bytes = BL_MAX(s.sequence_bytes, s.stream ? (double)r.length : bytes);
     }
     if (looked > 0) {
         s.bytes /= (double)looked;

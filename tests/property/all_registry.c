@@ -288,7 +288,11 @@ static void an_oracle_scores_one(void **state)
                 continue;
             }
             assert_int_equal(st, BL_OK);
-            if (d.n < 0) assert_true(d.n_stream > 0 && d.length > 1);
+            if (d.n < 0) { /* every window says of what and how long */
+                bl_request q = {0};
+                assert_ok(task->ask(&d, 3, &(bl_turn){.arena = d.arena}, &q, &e));
+                assert_true(q.kind == BL_ASK_WINDOW && q.index == 3 && q.n_text > 0 && q.length > 1);
+            }
             for (int64_t item = 0; item < BL_MIN(d.n, 4); item++) {
                 bl_turn turn = {.arena = d.arena};
                 bl_request q = {0};

@@ -56,8 +56,8 @@ static const struct {
      "NULL; bl_scoring *scoring = NULL;"},
     {"harness/bench/bench.h", "", "bl_text out = {0};"},
     {"tasks/shared_choice.h", "",
-     "const bl_task_load *how = NULL; const char *const names[] = {NULL}; const char *where = NULL; int64_t i = 0; "
-     "bl_choice_read *read_row = NULL; bl_task_data *out = NULL; bl_turn *turn = NULL; bl_sample *sample = NULL;"},
+     "const bl_task_load *how = NULL; const char *const names[] = {NULL}; const char *where = NULL; "
+     "bl_choice_read *read_row = NULL; bl_task_data *out = NULL;"},
 };
 
 /* The text of a line of a sketch; NULL when it is none. */

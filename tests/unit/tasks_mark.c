@@ -43,9 +43,11 @@ static void a_choice_without_tokens_never_wins(void **state)
             nll[c] = tokens[c] ? rows[i].nll[c] : BL_NLL_UNSCORED;
         }
         bl_reply r = reply(nll, tokens, 3);
+        static const bl_choice_task kind = {.by_length = true};
         bl_choice q = {.n_choices = 3, .gold = rows[i].gold};
+        bl_task_data d = {.n = 1, .rows = &(bl_choice_rows){.task = &kind, .row = &q}};
         bl_sample s = {0};
-        assert_ok(bl_choice_mark(&q, &r, 0, true, a, &s, &e));
+        assert_ok(bl_choice_mark(&d, 0, &(bl_turn){.step = 1, .reply = &r, .n_replies = 1, .arena = a}, &s, &e));
         if (s.pick != rows[i].pick || s.score[0] != rows[i].right || s.score[1] != rows[i].right)
             fail_msg("row %zu: pick %d, scores %g %g", i, s.pick, s.score[0], s.score[1]);
         for (int c = 0; c < 3; c++) assert_true(isfinite(s.value[c]));
