@@ -102,26 +102,27 @@ static void put_letter(bl_text *out, size_t i)
     bl_text_addf(out, "%c", (char)('a' + i % 26));
 }
 
-/* What is special about the method of this row, as a letter behind the last of its names. */
+/* What is special about the method of this row, as letters behind the last of its names. */
 static bl_status put_marks(sheet *s, const bl_pivot_row *row, bl_text *out, bl_err *e)
 {
-    const bl_row *r = row->first;
-    size_t at;
+    const bl_cell *c = row->first->cell;
+    const struct {
+        const char *before, *text;
+    } marks[] = {{"simulated: ", c->simulated}, {"calibrated on ", c->calibration}, {"", c->notes}};
     bl_status st;
+    bool any = false;
 
-    if (r->cell->simulated) {
-        char *text = bl_format_text(e, "simulated: %s", r->cell->simulated);
+    for (size_t i = 0; i < BL_COUNT(marks); i++) {
+        size_t at;
+        if (!marks[i].text || !*marks[i].text) continue;
+        char *text = bl_format_text(e, "%s%s", marks[i].before, marks[i].text);
         const char *kept = text ? bl_arena_str(s->p->arena, text, strlen(text), e) : NULL;
         bl_free(text);
         if (!kept) return BL_E_NOMEM;
         if ((st = index_of(&s->note, &s->n_notes, &s->note_cap, kept, &at, e)) != BL_OK) return st;
-        bl_text_add(out, " ");
+        bl_text_add(out, any ? "," : " ");
         put_letter(out, at);
-    }
-    if (r->cell->notes && *r->cell->notes) {
-        if ((st = index_of(&s->note, &s->n_notes, &s->note_cap, r->cell->notes, &at, e)) != BL_OK) return st;
-        bl_text_add(out, r->cell->simulated ? "," : " ");
-        put_letter(out, at);
+        any = true;
     }
     return BL_OK;
 }

@@ -276,6 +276,20 @@ static void failed_cells_show_as_failed_with_their_reason(void **state)
                "% smollm2-135m/rtn:w1g64/piqa/0: failed: layer 9: not a number");
 }
 
+static void what_is_special_about_a_method_is_said_below(void **state)
+{
+    (void)state;
+    invented v;
+    bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0);
+    c.simulated = "activations";
+    c.calibration = "wikitext2:train 128x2048 seed 0";
+    write_cell(&c);
+    const char *md = print(&(bl_table_opts){.terminal = true});
+    assert_has(md, "rtn:w4g64 a,b,c ");
+    assert_has(md, "a  simulated: activations\nb  calibrated on wikitext2:train 128x2048 seed 0\n"
+                   "c  lm_head and embeddings as stored\n");
+}
+
 static void a_note_beside_its_finished_cell_is_history(void **state)
 {
     (void)state;
@@ -292,7 +306,7 @@ static void a_note_beside_its_finished_cell_is_history(void **state)
 static void cells_that_differ_in_anything_get_rows_of_their_own(void **state)
 {
     (void)state;
-    static const char *const column[] = {"limit", "seed", "stored_as", "notes", "hash"};
+    static const char *const column[] = {"limit", "seed", "stored_as", "notes", "hash", "calibration", "numerics"};
     for (size_t i = 0; i < BL_COUNT(column); i++) {
         invented v, w;
         bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0), d = *invent(&w, "m", 4, 64, "piqa", 0);
@@ -303,6 +317,8 @@ static void cells_that_differ_in_anything_get_rows_of_their_own(void **state)
         if (i == 1) d.seed = 1;
         if (i == 2) d.stored_as = "Q4_1";
         if (i == 3) d.notes = "ragged";
+        if (i == 5) d.calibration = "ptb:train 128x2048 seed 0";
+        if (i == 6) d.numerics = "cuda-bf16";
         d.metric = w.metric;
         write_cell(&c);
         write_cell(&d);
@@ -467,6 +483,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(groups_are_shown_when_they_are_asked_for, begin, end),
         cmocka_unit_test_setup_teardown(a_file_of_an_earlier_schema_is_named_and_skipped, begin, end),
         cmocka_unit_test_setup_teardown(failed_cells_show_as_failed_with_their_reason, begin, end),
+        cmocka_unit_test_setup_teardown(what_is_special_about_a_method_is_said_below, begin, end),
         cmocka_unit_test_setup_teardown(a_note_beside_its_finished_cell_is_history, begin, end),
         cmocka_unit_test_setup_teardown(cells_that_differ_in_anything_get_rows_of_their_own, begin, end),
         cmocka_unit_test_setup_teardown(versions_of_a_task_are_never_in_one_column, begin, end),
