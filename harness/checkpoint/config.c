@@ -99,30 +99,30 @@ int64_t bl_config_reach(const bl_config *c)
 }
 
 /* ---- as JSON ---- */
-/* Whole numbers and reals by key; `later`: the first version did not write it. */
+/* Whole numbers and reals by key. */
 static const struct field {
     const char *key;
     size_t at;
-    bool real, later;
+    bool real;
 } fields[] = {
-    {"dim", offsetof(bl_config, dim), false, false},
-    {"hidden", offsetof(bl_config, ffn_dim), false, false},
-    {"layers", offsetof(bl_config, n_layers), false, false},
-    {"heads", offsetof(bl_config, n_heads), false, false},
-    {"kv_heads", offsetof(bl_config, n_kv_heads), false, false},
-    {"head_dim", offsetof(bl_config, head_dim), false, false},
-    {"vocab", offsetof(bl_config, vocab), false, false},
-    {"max_len", offsetof(bl_config, max_len), false, false},
-    {"window", offsetof(bl_config, window), false, true},
-    {"rope_original", offsetof(bl_config, rope_original), false, false},
-    {"bos", offsetof(bl_config, bos), false, false},
-    {"eos", offsetof(bl_config, eos), false, false},
-    {"eps", offsetof(bl_config, eps), true, false},
-    {"rope_theta", offsetof(bl_config, rope_theta), true, false},
-    {"rope_factor", offsetof(bl_config, rope_factor), true, false},
-    {"rope_low", offsetof(bl_config, rope_low), true, false},
-    {"rope_high", offsetof(bl_config, rope_high), true, false},
-    {"rope_attention", offsetof(bl_config, rope_attention), true, true},
+    {"dim", offsetof(bl_config, dim), false},
+    {"hidden", offsetof(bl_config, ffn_dim), false},
+    {"layers", offsetof(bl_config, n_layers), false},
+    {"heads", offsetof(bl_config, n_heads), false},
+    {"kv_heads", offsetof(bl_config, n_kv_heads), false},
+    {"head_dim", offsetof(bl_config, head_dim), false},
+    {"vocab", offsetof(bl_config, vocab), false},
+    {"max_len", offsetof(bl_config, max_len), false},
+    {"window", offsetof(bl_config, window), false},
+    {"rope_original", offsetof(bl_config, rope_original), false},
+    {"bos", offsetof(bl_config, bos), false},
+    {"eos", offsetof(bl_config, eos), false},
+    {"eps", offsetof(bl_config, eps), true},
+    {"rope_theta", offsetof(bl_config, rope_theta), true},
+    {"rope_factor", offsetof(bl_config, rope_factor), true},
+    {"rope_low", offsetof(bl_config, rope_low), true},
+    {"rope_high", offsetof(bl_config, rope_high), true},
+    {"rope_attention", offsetof(bl_config, rope_attention), true},
 };
 
 void bl_config_put(bl_text *t, const bl_config *c)
@@ -172,25 +172,24 @@ out:
 bl_status bl_config_get(const bl_json *o, bl_config *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_config c = {.arch = bl_arch_at(0), .rope_attention = 1};
+    bl_config c = {0};
     const char *name;
+    const bl_json *optional;
     int64_t rope;
-    if (bl_json_get(o, "arch")) {
-        BL_TRY(bl_json_get_str(o, "arch", &name, e));
-        if (!(c.arch = bl_arch_find(name)))
-            return bl_fail(e, BL_E_FORMAT, "bitladder.json: config: architecture '%s' is not known", name);
-    }
+    BL_TRY(bl_json_get_str(o, "arch", &name, e));
+    if (!(c.arch = bl_arch_find(name)))
+        return bl_fail(e, BL_E_FORMAT, "bitladder.json: config: architecture '%s' is not known", name);
     c.roles = c.arch->has;
-    BL_TRY(get_roles(bl_json_get(o, "optional"), &c, e));
+    BL_TRY(bl_json_need(o, "optional", &optional, e));
+    BL_TRY(get_roles(optional, &c, e));
     for (size_t i = 0; i < BL_COUNT(fields); i++) {
         void *p = (char *)&c + fields[i].at;
-        if (fields[i].later && !bl_json_get(o, fields[i].key)) continue;
         BL_TRY(fields[i].real ? bl_json_get_real(o, fields[i].key, p, e) : bl_json_get_int(o, fields[i].key, p, e));
     }
     BL_TRY(bl_json_get_int(o, "rope", &rope, e));
     if (rope < 0 || rope >= BL_N_ROPES) return bl_fail(e, BL_E_FORMAT, "bitladder.json: config.rope is %" PRId64, rope);
     c.rope = (bl_rope_scaling)rope;
-    if (bl_json_get(o, "rope_exact")) BL_TRY(bl_json_bool(bl_json_get(o, "rope_exact"), &c.rope_exact, e));
+    BL_TRY(bl_json_get_bool(o, "rope_exact", &c.rope_exact, e));
     BL_TRY(bl_json_get_bool(o, "tied", &c.tied, e));
     *out = c;
 out:

@@ -44,7 +44,7 @@ int64_t bl_config_linear_params(const bl_config *c); /* of the block linears, bi
  */
 int64_t bl_config_reach(const bl_config *c);
 
-/* All of it as a JSON object, and back; keys of later versions that are absent mean what was meant before them. */
+/* All of it as a JSON object, and back. */
 void bl_config_put(bl_text *t, const bl_config *c);
 bl_status bl_config_get(const bl_json *o, bl_config *out, bl_err *e);
 #endif

@@ -308,6 +308,27 @@ const char *bl_model_simulated(const bl_model *m)
     return any ? "activations" : NULL;
 }
 
+static bool is_ragged(const bl_linear *l) { return l->weight.format && bl_geom_ragged(&l->weight.shape); }
+static bool is_adapted(const bl_linear *l) { return l->n_adapters > 0; }
+static bool is_transformed(const bl_linear *l) { return l->n_transforms > 0; }
+
+void bl_model_notes(const bl_model *m, bl_text *out)
+{
+    static const struct {
+        bool (*of)(const bl_linear *);
+        const char *text;
+    } rows[] = {
+        {is_ragged, "ragged last group"},
+        {is_adapted, "adapters beside the weights"},
+        {is_transformed, "inputs transformed"},
+    };
+    for (size_t k = 0; k < BL_COUNT(rows); k++) {
+        bool any = rows[k].of(&m->embed) || rows[k].of(&m->head);
+        for (size_t i = 0; i < m->n_linears; i++) any |= rows[k].of(&m->linears[i]);
+        if (any) bl_text_addf(out, "%s%s", out->n ? "; " : "", rows[k].text);
+    }
+}
+
 int64_t bl_model_max_len(const bl_model *m) { return m->own->max_len; }
 
 int64_t bl_pass_tokens(const bl_model *m)

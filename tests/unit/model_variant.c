@@ -358,6 +358,70 @@ static void every_change_of_the_state_is_there_after_writing_and_reading(void **
     free(unchanged);
 }
 
+static void every_architecture_comes_back(void **state)
+{
+    world *w = *state;
+    bl_err e = {0};
+    static const char *const models[] = {"synth:tiny-biases", "synth:tiny-mistral", "synth:tiny-qwen2",
+                                         "synth:tiny-qwen3", "synth:tiny-qwen3:int4"};
+    for (size_t i = 0; i < BL_COUNT(models); i++) {
+        fixture f = fixture_open(models[i], "", 1, false), g;
+        bl_norm *norm = bl_model_norm(f.m, 1, BL_ROLE_K_NORM);
+        bl_hash h;
+        if (norm) bl_norm_set(norm, vector(&f, norm->weight.dim[0], 1, 1, 1));
+        float *want = logits(&f), *got;
+        assert_ok(variant_of_model(f.m, w->out, &base, 1, NULL, &e));
+        g = fixture_open(w->out, "", 1, true);
+        const bl_config *a = &f.m->config, *b = &g.m->config;
+        assert_ptr_equal(a->arch, b->arch);
+        assert_int_equal(a->roles, b->roles);
+        assert_int_equal(a->window, b->window);
+        assert_int_equal(bl_checkpoint_bytes(g.ckpt), bl_model_bytes(f.m));
+        assert_int_equal(bl_checkpoint_count(g.ckpt), bl_checkpoint_count(f.ckpt));
+        got = logits(&g);
+        assert_memory_equal(got, want, N_IDS * (size_t)a->vocab * sizeof *want);
+        assert_ok(bl_checkpoint_fingerprint(g.ckpt, &h, &e));
+        free(got);
+        fixture_close(&g);
+        g = fixture_open(w->out, "", 1, false);
+        assert_same_model(f.m, g.m);
+        fixture_close(&g);
+        fixture_close(&f);
+        free(want);
+        assert_ok(bl_remove_tree(w->out, &e));
+    }
+}
+
+/* Notes are of all linears, in memory or not. */
+static void notes_say_what_the_linears_are(void **state)
+{
+    world *w = *state;
+    bl_err e = {0};
+    static const struct {
+        void (*change)(const fixture *f);
+        const char *want;
+    } rows[] = {
+        {nothing, ""},
+        {weights_of_several_formats, "ragged last group"},
+        {adapters_on_a_packed_weight, "adapters beside the weights"},
+        {a_block_rotation_after_a_scale, "inputs transformed"},
+        {a_head_with_all_a_linear_has, "adapters beside the weights; inputs transformed"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        fixture f = fixture_open("synth:tiny", "", 1, false), g;
+        bl_text t = {0};
+        rows[i].change(&f);
+        assert_ok(variant_of_model(f.m, w->out, &base, 1, NULL, &e));
+        g = fixture_open(w->out, "", 1, true);
+        bl_model_notes(g.m, &t);
+        assert_string_equal(t.s ? t.s : "", rows[i].want);
+        bl_text_free(&t);
+        fixture_close(&g);
+        fixture_close(&f);
+        assert_ok(bl_remove_tree(w->out, &e));
+    }
+}
+
 /* synth:tiny with the embedding for its head. */
 static void tied_tiny(world *w)
 {
@@ -709,6 +773,8 @@ int main(void)
 #define WITH(f) cmocka_unit_test_setup_teardown(f, begin, end)
     const struct CMUnitTest tests[] = {
         WITH(every_change_of_the_state_is_there_after_writing_and_reading),
+        WITH(every_architecture_comes_back),
+        WITH(notes_say_what_the_linears_are),
         WITH(a_head_of_its_own_begins_as_the_embedding),
         WITH(stages_follow_each_other_and_the_last_stands_alone),
         WITH(adapters_add_up_to_the_merged_weight),
