@@ -91,18 +91,18 @@ BL_INLINE void prefetch_row(const bl_attend *t, walk *w)
 }
 
 /* The `dim` values of a key or value as f32, and zeros up to dim8. */
-BL_INLINE void load_values(const bl_cpu_kv *x, float *to, int64_t dim, int64_t dim8)
+BL_INLINE void copy_values(const float *x, float *to, int64_t dim, int64_t dim8)
 {
-    const __m256 by = _mm256_set1_ps(x->scale);
+    for (int64_t d = 0; d + 8 <= dim; d += 8) _mm256_storeu_ps(to + d, _mm256_loadu_ps(x + d));
+    for (int64_t d = dim / 8 * 8; d < dim8; d++) to[d] = d < dim ? x[d] : 0;
+}
+BL_INLINE void decode_values(const bl_cpu_kv *x, float *to, int64_t dim, int64_t dim8)
+{
     for (int64_t d = 0; d + 8 <= dim; d += 8) {
-        __m256 v = x->values ? _mm256_loadu_ps(x->values + d)
-                             : _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
-                                                 _mm_loadl_epi64((const __m128i *)(const void *)(x->codes + d)))),
-                                             by);
-        _mm256_storeu_ps(to + d, v);
+        __m256i codes = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(x->codes + d)));
+        _mm256_storeu_ps(to + d, _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_set1_ps(x->scale)));
     }
-    for (int64_t d = dim / 8 * 8; d < dim8; d++)
-        to[d] = d >= dim ? 0 : x->values ? x->values[d] : (float)x->codes[d] * x->scale;
+    for (int64_t d = dim / 8 * 8; d < dim8; d++) to[d] = d < dim ? (float)x->codes[d] * x->scale : 0;
 }
 
 /* The next n <= 64 keys, transposed, and values; what is missing to a multiple of 8 keys becomes zero. Coded keys
@@ -111,17 +111,22 @@ static void load_block(const bl_attend *t, walk *w, int64_t n, const space *p)
 {
     static const float zeros[8] = {0};
     const bl_kv_view *kv = &t->a->kv;
+    const bool coded = kv->format == BL_KV_INT8;
     int64_t dim = kv->head_dim, dim8 = up8(dim);
     for (int64_t j = 0; j < up8(n); j += 8) {
         const float *k[8], *from[8];
-        int64_t row[8], d = 0;
+        bl_cpu_kv v[8];
+        int64_t d = 0;
         for (int64_t i = 0; i < 8; i++) {
-            row[i] = j + i < n ? next_row(w) : -1;
+            int64_t row = j + i < n ? next_row(w) : -1;
+            float *to = p->v + (j + i) * dim8;
             k[i] = NULL;
-            if (row[i] < 0) continue;
-            const bl_cpu_kv key = bl_cpu_kv_at(&kv->k, &kv->k_scale, dim, row[i], t->kv);
-            k[i] = key.values ? key.values : p->v + (j + i) * dim8;
-            if (!key.values) load_values(&key, p->v + (j + i) * dim8, dim, dim8);
+            if (row < 0) continue;
+            const bl_cpu_kv key = bl_cpu_kv_at(&kv->k, &kv->k_scale, dim, row, t->kv);
+            v[i] = bl_cpu_kv_at(&kv->v, &kv->v_scale, dim, row, t->kv);
+            k[i] = coded ? to : key.values;
+            if (coded) decode_values(&key, to, dim, dim8);
+            else copy_values(v[i].values, to, dim, dim8);
         }
         for (; d + 8 <= dim; d += 8) {
             for (int i = 0; i < 8; i++) from[i] = k[i] ? k[i] + d : zeros;
@@ -129,10 +134,7 @@ static void load_block(const bl_attend *t, walk *w, int64_t n, const space *p)
         }
         for (; d < dim; d++)
             for (int i = 0; i < 8; i++) p->kt[d * BLOCK + j + i] = k[i] ? k[i][d] : 0;
-        for (int64_t i = 0; i < 8 && row[i] >= 0; i++) {
-            const bl_cpu_kv v = bl_cpu_kv_at(&kv->v, &kv->v_scale, dim, row[i], t->kv);
-            load_values(&v, p->v + (j + i) * dim8, dim, dim8);
-        }
+        for (int64_t i = 0; i < 8 && coded && k[i]; i++) decode_values(&v[i], p->v + (j + i) * dim8, dim, dim8);
     }
 }
 
