@@ -101,8 +101,9 @@ typedef struct bl_weight {
     const bl_format *format; /* NULL: no weight */
     bl_shape shape;
     int n_parts;
-    bl_tensor part[BL_MAX_PARTS]; /* views into `owned`, 64-byte aligned, 64 readable bytes behind each */
+    bl_tensor part[BL_MAX_PARTS]; /* views into `owned`, 64-byte aligned, 64 readable bytes after each */
     bl_buffer *owned;
+    int layout; /* of the parts; 0: as the format says; else the backend's own (the op `prepare`) */
 } bl_weight;
 bl_status bl_weight_new(bl_backend *be, const bl_format *f, const bl_shape *g, bl_weight *out,
                         bl_err *e);           /* contents undefined */

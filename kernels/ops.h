@@ -202,6 +202,11 @@ typedef struct bl_device_info {
     bool deterministic;
 } bl_device_info;
 
+/* Made, used and freed through the table. */
+typedef struct bl_event bl_event;                 /* a point in a backend's order of work */
+typedef struct bl_graph bl_graph;                 /* ops recorded to be run again */
+typedef struct bl_device_stream bl_device_stream; /* a second order of work beside the first */
+
 typedef struct bl_ops {
     const char *name; /* "cpu" */
     /* memory */
@@ -216,6 +221,26 @@ typedef struct bl_ops {
     void (*memory)(const bl_backend *, uint64_t *now, uint64_t *peak); /* bytes of buffers */
     void (*device_info)(const bl_backend *, bl_device_info *out);
     bl_status (*flush)(bl_backend *, bl_err *); /* drop caches, for cold timings */
+    /* time and order */
+    bl_status (*event_new)(bl_backend *, bl_event **out, bl_err *);
+    void (*event_free)(bl_event *);                                /* NULL is fine */
+    bl_status (*event_record)(bl_backend *, bl_event *, bl_err *); /* after all ops so far; may be recorded anew */
+    bl_status (*event_seconds)(const bl_event *from, const bl_event *to, double *seconds,
+                               bl_err *); /* between two recorded ones of a backend; waits for `to` */
+    bl_status (*stream_new)(bl_backend *, bl_device_stream **out, bl_err *);
+    void (*stream_free)(bl_device_stream *);
+    bl_status (*stream_use)(bl_backend *, bl_device_stream *, bl_err *); /* of the ops that follow; NULL: the first */
+    bl_status (*event_wait)(bl_backend *, const bl_event *, bl_err *);   /* the stream in use waits for it */
+    /* Between begin and end ops are recorded, not run; no memory comes or goes, nothing is downloaded. Replay runs them
+     * on what the tensors hold then. */
+    bl_status (*graph_begin)(bl_backend *, bl_err *);
+    bl_status (*graph_end)(bl_backend *, bl_graph **out, bl_err *);
+    bl_status (*graph_replay)(bl_backend *, const bl_graph *, bl_err *);
+    void (*graph_free)(bl_graph *);
+    /* weights */
+    bl_status (*prepare)(bl_backend *, bl_weight *, bl_err *); /* into the layout that the products like best, in place;
+                                                                  all ops read it, `unpack` to the same values. For
+                                                                  weights that are only computed with */
     /* compute */
     bl_status (*linear)(bl_backend *, const bl_linear_args *, bl_err *);
     bool (*linear_is_integer)(const bl_backend *,

@@ -5,12 +5,19 @@
 #include <string.h>
 
 /* ---- blocks ---- */
+static bl_status load_linear(const bl_model *m, bl_backend *be, bl_linear *l, bl_err *e)
+{
+    bl_status st = bl_linear_load(m->ckpt, be, l, e);
+    if (st == BL_OK && !m->as_stored) st = be->ops->prepare(be, &l->weight, e);
+    return st;
+}
+
 static bl_status load_block(bl_model *m, int64_t block, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_block *b = &m->blocks[block];
     for (int i = 0; i < b->n_linears; i++)
-        if (!bl_linear_resident(&b->linear[i])) BL_TRY(bl_linear_load(m->ckpt, b->be, &b->linear[i], e));
+        if (!bl_linear_resident(&b->linear[i])) BL_TRY(load_linear(m, b->be, &b->linear[i], e));
     for (int i = 0; i < b->n_norms; i++)
         if (!b->norm[i].weight.buf) BL_TRY(bl_norm_load(m->ckpt, b->be, &b->norm[i], e));
 out:
@@ -229,6 +236,7 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
         goto out;
     }
     m->kv = o ? o->kv : BL_KV_ACT;
+    m->as_stored = o && o->as_stored;
     own->max_len = o && o->max_len > 0 ? o->max_len : bl_config_reach(&m->config);
     own->chunk_rows = bl_chunk_rows(&m->config);
     if (!(own->users = bl_new((size_t)m->config.n_layers, sizeof *own->users, e)) ||
@@ -238,8 +246,8 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
     }
     bl_rope_frequencies(&m->config, 0, own->inv_freq);
     BL_TRY(bl_norm_load(c, be, &m->norm, e));
-    BL_TRY(bl_linear_load(c, be, &m->embed, e));
-    if (m->head.weight.format) BL_TRY(bl_linear_load(c, be, &m->head, e));
+    BL_TRY(load_linear(m, be, &m->embed, e));
+    if (m->head.weight.format) BL_TRY(load_linear(m, be, &m->head, e));
     for (int64_t b = 0; b < m->config.n_layers && !m->stream; b++) BL_TRY(load_block(m, b, e));
     *out = m;
     m = NULL;

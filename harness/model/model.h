@@ -86,6 +86,7 @@ typedef struct bl_model {
     size_t n_norms; /* of all blocks */
     bl_norm *norms;
     bool stream;
+    bool as_stored;
     bl_kv_format kv;       /* of the caches that scoring and decoding make */
     uint64_t kv_peak;      /* bytes of the largest cache that was used since this was set to 0 */
     bl_linear embed, head; /* head.weight.format NULL: tied */
@@ -94,6 +95,8 @@ typedef struct bl_model {
 } bl_model;
 typedef struct bl_model_opts {
     bool stream;     /* only one block's weights are resident */
+    bool as_stored;  /* weights stay in the layout of their format, for who writes them; else they are prepared for the
+                        backend */
     int64_t max_len; /* positions to prepare; 0: the model's own */
     bl_kv_format kv;
 } bl_model_opts;

@@ -232,6 +232,7 @@ static bl_status put_linear(bl_variant *v, bl_text *t, const bl_linear *l, bl_er
     char name[128], tensor[192];
 
     if (!bl_linear_resident(l)) return bl_fail(e, BL_E_INTERNAL, "writing %s: %s is not in memory", v->dir, l->name);
+    if (w->layout) return bl_fail(e, BL_E_INTERNAL, "writing %s: %s is in a layout of the backend", v->dir, l->name);
     if (w->shape.out != l->out || w->shape.in != bl_linear_width(l))
         return bl_fail(e, BL_E_INTERNAL,
                        "writing %s: %s is [%" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]", v->dir,

@@ -219,7 +219,8 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
 
     BL_TRY(bl_method_json(method, stage->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
-    BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = !method->train, .max_len = max_len}, &m, e));
+    BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = !method->train, .as_stored = true, .max_len = max_len},
+                         &m, e));
     BL_TRY(bl_variant_begin(dir, source, &(bl_stage){.text = stage->text, .options = options.s}, 1, &k->v, e));
     k->run = (bl_method_run){.method = method,
                              .opts = stage->opts,

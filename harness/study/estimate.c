@@ -80,6 +80,7 @@ bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, 
     bl_backend *be = NULL;
     bl_weight w = {0};
     bl_buffer *buf = NULL;
+    bl_event *from = NULL, *to = NULL;
     int64_t rows = reference ? 4 : ROWS;
 
     if (threads == 0) threads = BL_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
@@ -92,17 +93,24 @@ bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, 
               y = bl_tensor_2d(buf, (uint64_t)rows * IN * sizeof(float), BL_F32, rows, OUT);
     BL_TRY(be->ops->fill(be, &w.part[0], 0.5, e));
     BL_TRY(be->ops->fill(be, &x, 0.25, e));
-    double best = 1e9;
+    BL_TRY(be->ops->event_new(be, &from, e));
+    BL_TRY(be->ops->event_new(be, &to, e));
+    double best = 1e9, t;
     for (int i = 0; i < 3; i++) {
-        double t = bl_now();
+        BL_TRY(be->ops->event_record(be, from, e));
         BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = x, .w = {&w}, .y = {y}}, e));
-        BL_TRY(be->ops->sync(be, e));
-        best = BL_MIN(best, bl_now() - t);
+        BL_TRY(be->ops->event_record(be, to, e));
+        BL_TRY(be->ops->event_seconds(from, to, &t, e));
+        best = BL_MIN(best, t);
     }
     *flops = 2.0 * (double)rows * IN * OUT / BL_MAX(best, 1e-9) * (double)threads;
 out:
     bl_weight_free(&w);
-    if (buf) be->ops->buffer_free(buf);
+    if (be) {
+        be->ops->event_free(from);
+        be->ops->event_free(to);
+        be->ops->buffer_free(buf);
+    }
     bl_backend_close(be);
     return st;
 }

@@ -220,6 +220,39 @@ static void an_int8_cache_gives_nearly_the_same_states(void **state)
     fixture_close(&f);
 }
 
+static int prepared;
+static bl_status count_prepare(bl_backend *be, bl_weight *w, bl_err *e)
+{
+    (void)be;
+    (void)e;
+    w->layout = 7;
+    prepared++;
+    return BL_OK;
+}
+
+/* Every weight that is loaded is prepared once, except where the model is opened to be written; a weight in a layout of
+ * the backend is not written as if it were in its format's. */
+static void weights_are_prepared_when_they_are_loaded(void **state)
+{
+    bl_err e = {0};
+    bl_ops counting;
+    (void)state;
+    fixture f = fixture_open(noise, "", 1, false);
+    bl_model *m;
+    counting = *f.be->ops;
+    counting.prepare = count_prepare;
+    f.be->ops = &counting;
+    prepared = 0;
+    assert_ok(bl_model_open(f.ckpt, f.be, &(bl_model_opts){.as_stored = true}, &m, &e));
+    assert_int_equal(prepared, 0);
+    bl_model_close(m);
+    assert_ok(bl_model_open(f.ckpt, f.be, NULL, &m, &e));
+    assert_int_equal(prepared, (int)m->n_linears + 1 + (m->head.weight.format != NULL));
+    assert_int_equal(m->linears[0].weight.layout, 7);
+    bl_model_close(m);
+    fixture_close(&f);
+}
+
 static void what_is_not_a_batch_is_refused(void **state)
 {
     bl_err e = {0};
@@ -334,6 +367,7 @@ int main(void)
         cmocka_unit_test(a_ragged_batch_gives_what_its_sequences_give_alone),
         cmocka_unit_test(fast_and_plain_backends_agree),
         cmocka_unit_test(an_int8_cache_gives_nearly_the_same_states),
+        cmocka_unit_test(weights_are_prepared_when_they_are_loaded),
         cmocka_unit_test(what_is_not_a_batch_is_refused),
         cmocka_unit_test(streaming_reads_each_block_once_a_call_and_keeps_one),
     };

@@ -148,6 +148,40 @@ static void facts_name_the_machine(void **state)
     }
 }
 
+static void events_are_times_in_the_order_they_were_recorded(void **state)
+{
+    (void)state;
+    EACH(be)
+    {
+        bl_event *a, *b;
+        double t = -1, start = bl_now(), all;
+        assert_ok(be->ops->event_new(be, &a, &e));
+        assert_ok(be->ops->event_new(be, &b, &e));
+        assert_refused(be->ops->event_seconds(a, b, &t, &e), BL_E_INTERNAL, "not recorded");
+        assert_ok(be->ops->event_record(be, a, &e));
+        assert_ok(be->ops->flush(be, &e));
+        assert_ok(be->ops->event_record(be, b, &e));
+        assert_ok(be->ops->event_seconds(a, b, &t, &e));
+        all = bl_now() - start;
+        assert_true(t > 0 && t <= all);
+        be->ops->event_free(a);
+        be->ops->event_free(b);
+        be->ops->event_free(NULL);
+    }
+}
+
+static void an_op_that_a_backend_lacks_is_refused_by_name(void **state)
+{
+    (void)state;
+    EACH(be)
+    {
+        assert_ok(bl_check_op(be, be->ops->linear, "linear", &e));
+        assert_refused(bl_check_op(be, be->ops->graph_begin, "graph_begin", &e), BL_E_UNSUPPORTED,
+                       "backend cpu has no graph_begin");
+        assert_false(be->ops->graph_end || be->ops->graph_replay || be->ops->graph_free || be->ops->stream_new);
+    }
+}
+
 /* ---- rows ---- */
 static void norm_divides_by_the_root_mean_square(void **state)
 {
@@ -700,6 +734,8 @@ int main(void)
         cmocka_unit_test(opening_survives_the_failure_of_every_allocation),
         cmocka_unit_test(fill_upload_and_download_agree),
         cmocka_unit_test(facts_name_the_machine),
+        cmocka_unit_test(events_are_times_in_the_order_they_were_recorded),
+        cmocka_unit_test(an_op_that_a_backend_lacks_is_refused_by_name),
         cmocka_unit_test(norm_divides_by_the_root_mean_square),
         cmocka_unit_test(rope_turns_pairs_that_lie_half_a_head_apart),
         cmocka_unit_test(gate_and_add_follow_their_formulas),

@@ -716,6 +716,21 @@ static void a_dropped_variant_leaves_nothing(void **state)
     bl_checkpoint_close(a);
 }
 
+static void a_weight_in_a_layout_of_the_backend_is_not_written(void **state)
+{
+    world *w = *state;
+    bl_err e = {0};
+    fixture f = fixture_open("synth:tiny", "", 1, false);
+    bl_variant *v = NULL;
+    assert_ok(bl_variant_begin(w->out, f.ckpt, &base, 1, &v, &e));
+    linear(&f, 0, BL_ROLE_K)->weight.layout = 1;
+    assert_refused(bl_variant_block(v, f.m, 0, &e), BL_E_INTERNAL,
+                   "model.layers.0.self_attn.k_proj is in a layout of the backend");
+    linear(&f, 0, BL_ROLE_K)->weight.layout = 0;
+    bl_variant_drop(v);
+    fixture_close(&f);
+}
+
 static void rotary_rows_and_the_tokenizer_come_along(void **state)
 {
     BL_NEEDS("BITLADDER_MODELS");
@@ -786,6 +801,7 @@ int main(void)
         WITH(loaded_parts_are_the_bytes_of_the_file),
         WITH(the_output_must_be_new_and_not_the_model),
         WITH(a_dropped_variant_leaves_nothing),
+        WITH(a_weight_in_a_layout_of_the_backend_is_not_written),
         WITH(rotary_rows_and_the_tokenizer_come_along),
         WITH(a_gguf_tokenizer_becomes_a_file_of_metadata),
     };
