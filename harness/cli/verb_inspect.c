@@ -1,5 +1,6 @@
 /* verb_inspect.c - every check that `run` makes of a model, then its shape, formats, weight statistics and bits. */
 #include "session.h"
+#include "harness/checkpoint/variant_parts.h"
 #include <math.h>
 #include <string.h>
 
@@ -121,6 +122,54 @@ static void shape_json(const bl_config *c, bl_text *t)
     bl_json_put_real(t, c->eps);
 }
 
+/* ---- a saved model: how it came to be, and what its linears have beside their weights ---- */
+static void stages_text(const bl_checkpoint *c, bl_text *t)
+{
+    int n;
+    const bl_stage *s = bl_checkpoint_stages(c, &n);
+    if (n) bl_text_addf(t, "  made by %s from %s\n", bl_checkpoint_method(c), bl_checkpoint_source(c));
+    for (int i = 0; i < n; i++)
+        bl_text_addf(t, "    stage %d: %s%s%.12s, options %s\n", i + 1, s[i].text, s[i].hash ? ", state " : "",
+                     s[i].hash ? s[i].hash : "", s[i].options);
+}
+
+static void stages_json(const bl_checkpoint *c, bl_text *t)
+{
+    int n;
+    const bl_stage *s = bl_checkpoint_stages(c, &n);
+    if (!n) return;
+    bl_text_add(t, ", \"method\": ");
+    bl_json_put_str(t, bl_checkpoint_method(c), strlen(bl_checkpoint_method(c)));
+    bl_text_add(t, ", \"source\": ");
+    bl_json_put_str(t, bl_checkpoint_source(c), strlen(bl_checkpoint_source(c)));
+    bl_text_add(t, ", \"stages\": [");
+    for (int i = 0; i < n; i++) {
+        bl_text_add(t, i ? ", {\"text\": " : "{\"text\": ");
+        bl_json_put_str(t, s[i].text, strlen(s[i].text));
+        bl_text_add(t, ", \"hash\": ");
+        if (s[i].hash) bl_json_put_str(t, s[i].hash, strlen(s[i].hash));
+        else bl_text_add(t, "null");
+        bl_text_addf(t, ", \"options\": %s}", s[i].options);
+    }
+    bl_text_add(t, "]");
+}
+
+/* "hadamard of 64; adapter of rank 8; activations of 8 bits per token". */
+static void beside(const bl_stored *w, bl_text *t)
+{
+    size_t begin = t->n;
+    for (int i = 0; i < w->n_transforms; i++) {
+        const bl_transform *x = &w->transform[i].t;
+        bl_text_addf(t, "%s%s of %lld", t->n > begin ? "; " : "", bl_transform_names[x->kind], (long long)x->in);
+        if (x->out != x->in) bl_text_addf(t, " to %lld", (long long)x->out);
+    }
+    if (w->act.bits)
+        bl_text_addf(t, "%sactivations of %d bits per %s", t->n > begin ? "; " : "", w->act.bits,
+                     bl_unit_names[w->act.unit]);
+    for (int i = 0; i < w->n_adapters; i++)
+        bl_text_addf(t, "%sadapter of rank %lld", t->n > begin ? "; " : "", (long long)w->adapter[i].rank);
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -130,7 +179,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_text t = {0};
     bl_err why = {0};
     float *buf = NULL;
-    double linear_bytes = 0, linear_weights = 0;
+    bl_model *m = NULL;
     bl_hash h;
     char hex[33];
     bool json = o->common.json;
@@ -146,6 +195,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         bl_fail(e, st, "%s", why.text);
         goto out;
     }
+    BL_TRY(bl_model_outline(c, &m, e));
     BL_TRY(bl_checkpoint_fingerprint(c, &h, e));
     bl_hash_hex(h, hex);
     const bl_config *config = bl_checkpoint_config(c);
@@ -154,12 +204,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         bl_json_put_str(&t, bl_checkpoint_path(c), strlen(bl_checkpoint_path(c)));
         bl_text_addf(&t, ", \"stored_as\": \"%s\", \"fingerprint\": \"%s\", \"bytes\": %llu",
                      bl_checkpoint_stored_as(c), hex, (unsigned long long)bl_checkpoint_bytes(c));
-        if (bl_checkpoint_method(c)) {
-            bl_text_add(&t, ", \"method\": ");
-            bl_json_put_str(&t, bl_checkpoint_method(c), strlen(bl_checkpoint_method(c)));
-            bl_text_add(&t, ", \"source\": ");
-            bl_json_put_str(&t, bl_checkpoint_source(c), strlen(bl_checkpoint_source(c)));
-        }
+        stages_json(c, &t);
         shape_json(config, &t);
         if (bl_checkpoint_notes(c)) {
             bl_text_add(&t, ", \"notes\": ");
@@ -171,8 +216,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     } else {
         bl_text_addf(&t, "%s\n  stored as %s, %.1f MB of tensors, fingerprint %.12s\n", bl_checkpoint_path(c),
                      bl_checkpoint_stored_as(c), (double)bl_checkpoint_bytes(c) / 1e6, hex);
-        if (bl_checkpoint_method(c))
-            bl_text_addf(&t, "  made by %s from %s\n", bl_checkpoint_method(c), bl_checkpoint_source(c));
+        stages_text(c, &t);
         shape_text(config, &t);
         if (bl_checkpoint_notes(c)) bl_text_addf(&t, "  note: %s\n", bl_checkpoint_notes(c));
         bl_text_addf(&t, "  tokenizer: %s\n\n", tok ? bl_tokenizer_kind(tok) : why.text);
@@ -191,10 +235,6 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             goto out;
         }
         BL_TRY(weigh(c, w, buf, most, &s, e));
-        if (bl_roles[w->role].kind == BL_KIND_LINEAR) {
-            linear_bytes += (double)bl_format_bytes(w->format, &w->shape);
-            linear_weights += (double)s.n;
-        }
         if (w->vector) snprintf(shape, sizeof shape, "%lld", (long long)w->shape.in);
         else snprintf(shape, sizeof shape, "%lldx%lld", (long long)w->shape.out, (long long)w->shape.in);
         if (json) {
@@ -211,12 +251,19 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
                 bl_text_addf(&t, ", \"%s\": ", reals[k].key);
                 bl_json_put_real(&t, isfinite(reals[k].v) ? reals[k].v : 0);
             }
-            bl_text_add(&t, "}");
-        } else
+            bl_text_add(&t, ", \"beside\": \"");
+            beside(w, &t);
+            bl_text_add(&t, "\"}");
+        } else {
             bl_text_addf(&t, "%-48s %-10s %12s %8.3f %11.3g %10.3g %10.3g %9.2f\n", w->name, w->format->name, shape,
                          bits, s.mean, s.sd, s.absmax, s.kurtosis);
+            bl_text more = {0};
+            beside(w, &more);
+            if (more.n) bl_text_addf(&t, "    %s\n", more.s);
+            bl_text_free(&more);
+        }
     }
-    double bits = linear_weights > 0 ? linear_bytes * 8 / linear_weights : 0;
+    double bits = bl_model_bits(m);
     if (json) {
         bl_text_add(&t, "], \"bits_per_weight\": ");
         bl_json_put_real(&t, bits);
@@ -227,6 +274,7 @@ out:
     bl_free(buf);
     bl_text_free(&t);
     bl_tokenizer_close(tok);
+    bl_model_close(m);
     bl_checkpoint_close(c);
     return st;
 }

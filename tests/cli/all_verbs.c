@@ -1,6 +1,7 @@
 /* all_verbs.c - every verb of the program: exit codes, sentences, JSON that reads, the protocols of score and tokenize.
  */
 #include "study_fixture.h"
+#include "variant_write.h"
 #include "kernels/base/json.h"
 
 static study S; /* thirty items of PIQA, three cells that are done, a quantized copy in `quant` */
@@ -39,6 +40,19 @@ static size_t lines_of(const char *s)
     return n;
 }
 
+/* @dir/adapted: a saved model with something of everything that a linear may have. */
+static void write_adapted(void)
+{
+    bl_err e = {0};
+    char dir[4300];
+    fixture f = fixture_open("synth:tiny:int4", "", 1, false);
+    snprintf(dir, sizeof dir, "%s/adapted", S.dir);
+    variant_everything(&f);
+    assert_ok(variant_of_model(f.m, dir, (const bl_stage[]){{.text = "smooth", .hash = "12ab"}, {.text = "lora"}}, 2,
+                               NULL, &e));
+    fixture_close(&f);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -62,6 +76,7 @@ static int set_up(void **state)
     expect(&r, 0, NULL);
     ran_free(&r);
     study_write(S.dir, "broken.bin", "short");
+    write_adapted();
     return 0;
 }
 static int tear_down(void **state)
@@ -227,6 +242,14 @@ static const struct {
     {{"inspect", "synth:tiny-qwen3"}, NULL, 0, "norms on q_proj, k_proj\n", NULL},
     {{"inspect", "synth:tiny-mistral"}, NULL, 0, "sequences longer than 256 tokens are refused", NULL},
     {{"inspect", "@quant"}, NULL, 0, "made by rtn:w4g24 from noise", NULL},
+    {{"inspect", "@dir/adapted"},
+     NULL,
+     0,
+     "made by smooth+lora from synth:tiny:int4\n    stage 1: smooth, state 12ab, options {}\n    stage 2: lora, "
+     "options {}\n",
+     NULL},
+    {{"inspect", "@dir/adapted"}, NULL, 0, "    scale of 64; permute of 64; hadamard of 64; rotate of 64\n", NULL},
+    {{"inspect", "@dir/adapted"}, NULL, 0, "    activations of 8 bits per tensor; adapter of rank 4\n", NULL},
     {{"inspect", "@dir/broken.bin"}, NULL, 2, NULL, "broken.bin"},
     {{"inspect", "@dir"}, NULL, 2, NULL, "no config.json"},
     {{"init", "-"}, NULL, 0, "// A study", NULL},
@@ -315,6 +338,7 @@ static const struct {
     {.args = {"quantize", "@model", "--method", "base", "-o", "@dir/qb", "--json"}},
     {.args = {"inspect", "@model", "--json"}},
     {.args = {"inspect", "@quant", "--json"}},
+    {.args = {"inspect", "@dir/adapted", "--json"}},
     {.args = {"init", "--json"}},
     {.args = {"doctor", "--json", "--data", "@data"}},
 };
