@@ -76,6 +76,16 @@ static bl_status sort_names(bl_checkpoint *c, bl_err *e)
 }
 
 /* ---- opening ---- */
+/* Attention beyond a window is not computed; that limits what can be scored. */
+static bl_status window(bl_checkpoint *c, bl_err *e)
+{
+    char text[96];
+    if (c->config.window == 0 || c->config.window >= bl_config_reach(&c->config)) return BL_OK;
+    snprintf(text, sizeof text, "sliding window: sequences longer than %" PRId64 " tokens are refused",
+             c->config.window);
+    return bl_checkpoint_note(c, BL_LOG_INFO, text, e);
+}
+
 static bl_status read_file(bl_checkpoint *c, bl_err *e)
 {
     int file;
@@ -141,6 +151,7 @@ bl_status bl_checkpoint_open(const char *model, const bl_checkpoint_opts *o, bl_
     }
     BL_TRY(sort_names(c, e));
     BL_TRY(stored_as(c, e));
+    BL_TRY(window(c, e));
     BL_TRY(bl_find_tokenizer(c, e));
     c->opts.tokenizer = c->tok_path; /* ours, not the caller's text */
     *out = c;

@@ -93,9 +93,8 @@ int64_t bl_config_params(const bl_config *c) { return params(c, false); }
 
 int64_t bl_config_reach(const bl_config *c)
 {
-    int64_t n = c->max_len;
-    if (c->rope == BL_ROPE_DYNAMIC) n = (int64_t)BL_MIN((double)n * c->rope_factor, (double)INT32_MAX);
-    return c->window > 0 ? BL_MIN(n, c->window) : n;
+    if (c->rope != BL_ROPE_DYNAMIC) return c->max_len;
+    return (int64_t)BL_MIN((double)c->max_len * c->rope_factor, (double)INT32_MAX);
 }
 
 /* ---- as JSON ---- */

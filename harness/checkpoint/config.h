@@ -40,8 +40,8 @@ struct bl_config {
 bl_status bl_config_check(const bl_config *c, const char *file, bl_err *e);
 int64_t bl_config_params(const bl_config *c);        /* weights of the whole model */
 int64_t bl_config_linear_params(const bl_config *c); /* of the block linears, biases not counted */
-/* Longest sequence whose attention is computed: max_len, times the factor of dynamic scaling, never above the window.
- */
+/* Longest sequence whose positions can be told apart: max_len, times the factor of dynamic scaling. (What is longer
+ * than a window is refused when it is fed.) */
 int64_t bl_config_reach(const bl_config *c);
 
 /* All of it as a JSON object, and back. */

@@ -4,7 +4,8 @@
  * parameters it was made from are found again by computing the divisors they would give.
  *
  * A model may be split into NAME-00001-of-0000N.gguf …: the first part has all keys, each part its own tensors. What an
- * absent key means is what llama.cpp makes of it (checked with xllamacpp 2026.10.11549).
+ * absent key means is what llama.cpp makes of it (checked with xllamacpp 2026.10.11549), but that yarn_beta_fast and
+ * _slow are read, which it takes from the command line for these architectures.
  */
 #include "checkpoint_impl.h"
 #include <inttypes.h>

@@ -219,7 +219,8 @@ static bl_status two_heads(bl_checkpoint *c, dir *d, bl_err *e)
     }
     c->config.tied = false;
     BL_TRY(bl_checkpoint_note(
-        c, "config.json ties the head to the embedding, but the file holds another head: both are kept", e));
+        c, BL_LOG_WARN, "config.json ties the head to the embedding, but the file holds another head: both are kept",
+        e));
 out:
     return st;
 }

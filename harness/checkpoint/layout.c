@@ -48,9 +48,9 @@ void bl_container_name(const bl_format *f, char out[16])
         for (char *p = out; *p; p++) *p = (char)toupper((unsigned char)*p);
 }
 
-bl_status bl_checkpoint_note(bl_checkpoint *c, const char *sentence, bl_err *e)
+bl_status bl_checkpoint_note(bl_checkpoint *c, bl_log_level level, const char *sentence, bl_err *e)
 {
-    bl_log(BL_LOG_WARN, "%s: %s", c->path, sentence);
+    bl_log(level, "%s: %s", c->path, sentence);
     char *both = bl_format_text(e, "%s%s%s", c->notes ? c->notes : "", c->notes ? "; " : "", sentence);
     if (!both) return BL_E_NOMEM;
     c->notes = bl_arena_str(c->arena, both, strlen(both), e);

@@ -89,9 +89,6 @@ static void shape_text(const bl_config *c, bl_text *t)
     extras(c, &other);
     if (other.n) bl_text_addf(t, "  %s\n", other.s);
     bl_text_free(&other);
-    if (c->window)
-        bl_text_addf(t, "  sliding-window attention: sequences longer than %lld tokens are refused\n",
-                     (long long)c->window);
     bl_text_addf(t, "  %lld weights, %lld of them in block linears\n", (long long)bl_config_params(c),
                  (long long)bl_config_linear_params(c));
 }

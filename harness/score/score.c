@@ -19,7 +19,8 @@ bl_status bl_engine_new(bl_model *m, bl_tokenizer *t, const bl_engine_opts *o, b
     g->t = t;
     g->no_bos = o->no_bos;
     g->special = o->special;
-    g->max_len = o->max_len > 0 ? BL_MIN(o->max_len, bl_model_max_len(m)) : bl_model_max_len(m);
+    /* Without a word, what the model was made for, also where its positions reach further (as lm-eval has it). */
+    g->max_len = BL_MIN(o->max_len > 0 ? o->max_len : m->config.max_len, bl_model_max_len(m));
     g->most_rows = o->batch_tokens > 0 ? o->batch_tokens : bl_pass_tokens(m);
     g->most_seqs = o->batch_size > 0 ? BL_MIN(o->batch_size, INT32_MAX) : INT32_MAX;
     BL_TRY(bl_arena_new(&g->arena, e));

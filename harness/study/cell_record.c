@@ -137,7 +137,9 @@ static bl_status notes(bl_cell_work *w, const char **out, bl_err *e)
     bl_text t = {0};
     const bl_method_chain *chain = &w->job->plan->spec->method[w->job->cell->method];
     const bl_method *method = chain->stage[chain->n - 1].method;
+    const char *file = bl_checkpoint_notes(w->job->source);
     bl_text_add(&t, w->job->notes ? w->job->notes : "");
+    if (file) bl_text_addf(&t, "%s%s", t.n ? "; " : "", file);
     if (!method->as_stored && method->wants_head == NULL)
         bl_text_addf(&t, "%slm_head and embeddings as stored", t.n ? "; " : "");
     if (w->data->note) bl_text_addf(&t, "%s%s", t.n ? "; " : "", w->data->note);

@@ -73,10 +73,10 @@ static bl_status base_head(opened *o, const bl_weight **out, bl_err *e)
     bl_status st;
     const bl_cell_job *job = o->w.job;
     const bl_weight *ours = &bl_model_head(job->model)->weight;
-    const bl_stored *t = bl_checkpoint_find(job->source, "lm_head.weight");
+    const bl_stored *t = bl_checkpoint_param(job->source, BL_ROLE_HEAD, -1);
     bool same;
 
-    if (!t) t = bl_checkpoint_find(job->source, "model.embed_tokens.weight");
+    if (!t) t = bl_checkpoint_param(job->source, BL_ROLE_EMBED, -1);
     BL_TRY(bl_checkpoint_load(job->source, t, job->model->be, &o->base_head, e));
     BL_TRY(same_weight(job->model->be, &o->base_head, ours, &same, e));
     if (same) bl_weight_free(&o->base_head);

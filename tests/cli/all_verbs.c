@@ -240,7 +240,7 @@ static const struct {
     {{"inspect", "@model"}, NULL, 0, "llama: 3 blocks, width 72, hidden 100", NULL},
     {{"inspect", "synth:tiny-qwen2"}, NULL, 0, "biases on q_proj, k_proj, v_proj\n", NULL},
     {{"inspect", "synth:tiny-qwen3"}, NULL, 0, "norms on q_proj, k_proj\n", NULL},
-    {{"inspect", "synth:tiny-mistral"}, NULL, 0, "sequences longer than 256 tokens are refused", NULL},
+    {{"inspect", "synth:tiny-mistral"}, NULL, 0, "note: sliding window: sequences longer than 256 tokens are refused", NULL},
     {{"inspect", "@quant"}, NULL, 0, "made by rtn:w4g24 from noise", NULL},
     {{"inspect", "@dir/adapted"},
      NULL,

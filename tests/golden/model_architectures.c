@@ -253,10 +253,97 @@ static void every_recorded_model_computes_what_transformers_computes(void **stat
     assert_ok(bl_remove_tree(dir, &e));
 }
 
+/* The directory of one recorded model in $TMPDIR. */
+static recorded directory(const char *name, char dir[4096])
+{
+    recorded r = load(name);
+    strcpy(dir, test_dir());
+    setenv("XDG_CACHE_HOME", dir, 1);
+    write_directory(&r, dir);
+    return r;
+}
+
+/* Hidden states of prefixes of the recorded ids, fed as one batch: f32 [sum of n, dim]. */
+static bl_status prefixes(const fixture *f, const recorded *r, const int32_t *n, int32_t n_seq, float *out, bl_err *e)
+{
+    int32_t ids[4 * MAX_IDS], start[5] = {0}, past[4] = {0}, slot[4], rows = 0;
+    int64_t want[4 * MAX_IDS], dim = f->m->config.dim;
+    bl_kv *kv = NULL;
+    bl_status st = BL_OK;
+    for (int32_t s = 0; s < n_seq; s++) {
+        memcpy(ids + rows, r->ids, (size_t)n[s] * sizeof *ids);
+        rows += n[s];
+        start[s + 1] = rows;
+    }
+    for (int32_t i = 0; i < rows; i++) want[i] = i;
+    bl_tensor hidden = fixture_tensor(f, BL_F32, rows, dim);
+    BL_TRY(bl_kv_new(f->m, rows, n_seq, true, BL_KV_ACT, &kv, e));
+    for (int32_t s = 0; s < n_seq; s++) BL_TRY(bl_kv_slot(kv, n[s], -1, 0, &slot[s], e));
+    const bl_batch b = {
+        .ids = ids, .n_seq = n_seq, .start = start, .past = past, .slot = slot, .want = want, .n_want = rows};
+    BL_TRY(bl_forward(f->m, &b, kv, hidden, e));
+    BL_TRY(f->be->ops->download(f->be, &hidden, out, e));
+out:
+    bl_kv_free(kv);
+    fixture_drop(f, &hidden);
+    return st;
+}
+
+/* Dynamic scaling from 24 positions: each length has its own turn, and nobody else's. */
+static void a_sequence_is_turned_by_its_own_length_whoever_is_beside_it(void **state)
+{
+    (void)state;
+    enum { DIM = 32 };
+    static float all[4 * MAX_IDS * DIM], one[MAX_IDS * DIM], other[MAX_IDS * DIM];
+    static const int32_t n[] = {10, 40, 24, 30};
+    bl_err e = {0};
+    char dir[4096];
+    recorded r = directory("rope-dynamic.json", dir);
+    fixture f = fixture_open(dir, "", 1, false);
+    size_t at = 0;
+    assert_int_equal(f.m->config.dim, DIM);
+    assert_ok(prefixes(&f, &r, n, BL_COUNT(n), all, &e));
+    for (size_t s = 0; s < BL_COUNT(n); at += (size_t)n[s++] * DIM) {
+        assert_ok(prefixes(&f, &r, &n[s], 1, one, &e));
+        assert_memory_equal(one, all + at, (size_t)n[s] * DIM * sizeof *one);
+    }
+    /* The same first tokens of a longer sequence are turned by its length: they differ, where up to 24 they do not. */
+    assert_ok(prefixes(&f, &r, &n[0], 1, one, &e));
+    assert_ok(prefixes(&f, &r, &n[2], 1, other, &e));
+    assert_memory_equal(one, other, (size_t)n[0] * DIM * sizeof *one);
+    assert_ok(prefixes(&f, &r, &n[1], 1, other, &e));
+    assert_memory_not_equal(one, other, (size_t)n[0] * DIM * sizeof *one);
+    fixture_close(&f);
+    bl_json_free(r.doc);
+    assert_ok(bl_remove_tree(dir, &e));
+}
+
+static void a_sequence_longer_than_the_window_is_refused(void **state)
+{
+    (void)state;
+    static float hidden[MAX_IDS * 32];
+    bl_err e = {0};
+    char dir[4096];
+    recorded r = directory("mistral.json", dir);
+    fixture f = fixture_open(dir, "", 1, false);
+    const int32_t fits = 32, longer = 33;
+    assert_int_equal(bl_model_max_len(f.m), 64);
+    memcpy(r.ids + r.n_ids, r.ids, 16 * sizeof *r.ids);
+    assert_ok(prefixes(&f, &r, &fits, 1, hidden, &e));
+    assert_refused(prefixes(&f, &r, &longer, 1, hidden, &e), BL_E_UNSUPPORTED,
+                   "a sequence of 33 tokens is longer than the model's sliding window of 32");
+    assert_non_null(strstr(bl_checkpoint_notes(f.ckpt), "sequences longer than 32 tokens are refused"));
+    fixture_close(&f);
+    bl_json_free(r.doc);
+    assert_ok(bl_remove_tree(dir, &e));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_recorded_model_computes_what_transformers_computes),
+        cmocka_unit_test(a_sequence_is_turned_by_its_own_length_whoever_is_beside_it),
+        cmocka_unit_test(a_sequence_longer_than_the_window_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
