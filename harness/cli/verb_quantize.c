@@ -72,16 +72,17 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_chain_parse(p->methods, o->method, &m, e));
     BL_TRY(bl_session_source(&s, args->pos[0], &o->model, o->common.threads, e));
     BL_TRY(bl_arena_new(&a, e));
-    BL_TRY(bl_quantize_dir(s.ckpt, &m,
-                           &(bl_apply_how){.seed = (uint64_t)o->seed,
-                                           .calib = &(bl_calib_choice){.data = o->calib.text,
-                                                                       .n = o->calib.n > 0 ? o->calib.n : 128,
-                                                                       .seqlen = BL_MAX(o->calib.seqlen, 0),
-                                                                       .seed = BL_MAX(o->calib.seed, 0)},
-                                           .dirs = &(bl_data_dirs){.dir = {o->data}, .n = o->data != NULL},
-                                           .progress = blocks,
-                                           .ctx = (void *)(uintptr_t)o},
-                           s.be, o->out, a, &r, e));
+    BL_TRY(
+        bl_quantize_dir(s.ckpt, &m,
+                        &(bl_apply_how){.seed = (uint64_t)o->seed,
+                                        .calib = &(bl_calib_choice){.data = o->calib.text,
+                                                                    .n = o->calib.n > 0 ? o->calib.n : BL_CALIB_WINDOWS,
+                                                                    .seqlen = BL_MAX(o->calib.seqlen, 0),
+                                                                    .seed = BL_MAX(o->calib.seed, 0)},
+                                        .dirs = &(bl_data_dirs){.dir = {o->data}, .n = o->data != NULL},
+                                        .progress = blocks,
+                                        .ctx = (void *)(uintptr_t)o},
+                        s.be, o->out, a, &r, e));
     BL_TRY(bl_checkpoint_unchanged(s.ckpt, e));
     if (o->common.json) as_json(o->out, m.text, &r, &t);
     else if (!o->common.quiet)

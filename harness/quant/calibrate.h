@@ -21,6 +21,7 @@ typedef struct bl_calib_choice {
         seed; /* windows, tokens of a window (0: 2048, or as many as the model has positions), of the draw */
 } bl_calib_choice;
 
+enum { BL_CALIB_WINDOWS = 128 }; /* where a number is not said, as in GPTQ's code */
 /* What a choice means for a model, on which `method` (its text) is to work: seqlen is chosen when it is 0. BL_E_CONFIG:
  * no text is named, or a window is longer than the model reaches. */
 bl_status bl_calib_for(const bl_calib_choice *c, const char *method, const bl_checkpoint *model, bl_calib_choice *out,

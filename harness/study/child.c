@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef struct child {
@@ -127,52 +128,85 @@ static bl_status stage_dir(child *c, bl_hash stage, const char **out, bl_err *e)
     return *out ? BL_OK : BL_E_NOMEM;
 }
 
+/* Nobody else makes this stage meanwhile: chains of other variants begin with it too, and other runs may be at them. */
+static bl_status lock_stage(const child *c, bl_hash stage, bl_lock **out, bl_err *e)
+{
+    bl_status st;
+    char hex[33];
+    bl_hash_hex(stage, hex);
+    char *path = bl_format_text(e, "%s/.making-%s", c->job.spec.out, hex);
+    if (!path) return BL_E_NOMEM;
+    for (bool said = false; (st = bl_lock_take(path, out, e)) == BL_E_BUSY; said = true) {
+        if (!said) bl_log(BL_LOG_INFO, "variant=%s waits_for=\"%s\"", hex, e->text);
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            break;
+        }
+    }
+    bl_free(path);
+    return st;
+}
+
+/* What was made before a crash, or by an earlier run, stays; what cannot be read is made again. */
+static bl_status drop_unreadable(const char *dir, bl_err *e)
+{
+    bl_checkpoint *try = NULL;
+    bl_err why;
+    if (!bl_is_dir(dir)) return BL_OK;
+    bl_status st = bl_checkpoint_open(dir, NULL, &try, &why);
+    bl_checkpoint_close(try);
+    if (st == BL_OK) return BL_OK;
+    bl_log(BL_LOG_WARN, "%s; made again", why.text);
+    return bl_remove_tree(dir, e);
+}
+
+static bl_status make_variant(child *c, const bl_plan_variant *v, const char *const *dir, bl_err *e)
+{
+    const bl_method_chain *chain = &c->job.spec.method[0];
+    bl_quantize_result r;
+    bl_status st = bl_quantize_dir(c->plan->model[0].ckpt, chain,
+                                   &(bl_apply_how){.seed = v->seed,
+                                                   .calib = &c->plan->model[0].calib,
+                                                   .dirs = &c->job.spec.data,
+                                                   .between = dir,
+                                                   .progress = on_blocks,
+                                                   .ctx = c},
+                                   c->be, dir[chain->n - 1], c->arena, &r, e);
+    if (st != BL_OK) return st;
+    c->layer = r.layer;
+    c->n_layers = r.n_layers;
+    c->quantize_seconds = r.seconds;
+    bl_log(BL_LOG_INFO, "variant=%s model=%s method=%s bits=%.4f packed_bytes=%llu s=%.2f", dir[chain->n - 1],
+           c->job.name, chain->text, r.bits, (unsigned long long)r.packed_bytes, r.seconds);
+    return BL_OK;
+}
+
 static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_checkpoint *source = c->plan->model[0].ckpt;
-    bl_checkpoint *try = NULL;
-    const char *dir;
-    char hex[33];
-    bl_hash_hex(v->hash, hex);
+    const int n = c->job.spec.method[0].n;
+    const char *dir[BL_MAX_STAGES] = {0};
+    bl_lock *lock[BL_MAX_STAGES] = {0};
+    char *all = bl_format_text(e, "%s/variants", c->job.spec.out);
 
-    BL_TRY(stage_dir(c, v->hash, &dir, e));
-    *out = dir;
-    if (bl_is_dir(dir)) { /* made before a crash, or by an earlier run */
-        if (bl_checkpoint_open(dir, NULL, &try, NULL) == BL_OK &&
-            bl_quantize_layers(dir, c->arena, &c->layer, &c->n_layers, &c->quantize_seconds, NULL) == BL_OK)
-            goto out;
-        BL_TRY(bl_remove_tree(dir, e));
+    if (!all) return BL_E_NOMEM;
+    BL_TRY(bl_make_dirs(all, e));
+    for (int i = 0; i < n; i++) {
+        BL_TRY(stage_dir(c, v->stage[i], &dir[i], e));
+        BL_TRY(lock_stage(c, v->stage[i], &lock[i], e));
+        BL_TRY(drop_unreadable(dir[i], e));
     }
-    char *parent = bl_format_text(e, "%s/variants", c->job.spec.out);
-    if (!parent) {
-        st = BL_E_NOMEM;
-        goto out;
+    *out = dir[n - 1];
+    if (bl_is_dir(*out)) {
+        st = bl_quantize_layers(*out, c->arena, &c->layer, &c->n_layers, &c->quantize_seconds, NULL);
+        if (st == BL_OK) goto out;
+        BL_TRY(bl_remove_tree(*out, e));
     }
-    st = bl_make_dirs(parent, e);
-    bl_free(parent);
-    const bl_method_chain *chain = &c->job.spec.method[0];
-    const char *between[BL_MAX_STAGES] = {0};
-    bl_quantize_result r;
-    for (int i = 0; st == BL_OK && i + 1 < chain->n; i++) st = stage_dir(c, v->stage[i], &between[i], e);
-    if (st == BL_OK)
-        st = bl_quantize_dir(source, chain,
-                             &(bl_apply_how){.seed = v->seed,
-                                             .calib = &c->plan->model[0].calib,
-                                             .dirs = &c->job.spec.data,
-                                             .between = between,
-                                             .progress = on_blocks,
-                                             .ctx = c},
-                             c->be, dir, c->arena, &r, e);
-    if (st == BL_OK) {
-        c->layer = r.layer;
-        c->n_layers = r.n_layers;
-        c->quantize_seconds = r.seconds;
-        bl_log(BL_LOG_INFO, "variant=%s model=%s method=%s bits=%.4f packed_bytes=%llu s=%.2f", hex, c->job.name,
-               c->job.spec.method[0].text, r.bits, (unsigned long long)r.packed_bytes, r.seconds);
-    }
+    BL_TRY(make_variant(c, v, dir, e));
 out:
-    bl_checkpoint_close(try);
+    for (int i = 0; i < n; i++) bl_lock_free(lock[i]);
+    bl_free(all);
     return st;
 }
 
@@ -182,7 +216,7 @@ static bl_status ready(child *c, bl_err *e)
     const bl_plan_variant *v = &c->plan->variant[0];
     bl_checkpoint *source = c->plan->model[0].ckpt;
     const bl_spec *s = &c->job.spec;
-    const char *dir;
+    const char *dir = NULL;
 
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = s->device,
                                               .threads = (int)s->threads,

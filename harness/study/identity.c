@@ -122,7 +122,7 @@ static bl_status add_stage(const bl_method_choice *m, bl_hash calib, uint64_t se
         bl_hash_u64(h, (uint64_t)m->method->version);
         bl_hash_text(h, options.s);
         bl_hash_u64(h, seed);
-        bl_hash_of(h, m->method->needs == BL_NEED_NOTHING ? (bl_hash){0} : calib);
+        bl_hash_of(h, m->method->needs & BL_NEED_CALIBRATION ? calib : (bl_hash){0});
         *out = bl_hasher_end(h);
     } else if (st == BL_OK) st = BL_E_NOMEM;
     bl_text_free(&options);

@@ -28,7 +28,7 @@ const bl_spec_from bl_spec_nothing = {.limit = -1,
 
 /* ---- lists ---- */
 
-enum { MOST_METHODS = 100000, CALIB_WINDOWS = 128 }; /* a few lists of options multiply to any number */
+enum { MOST_METHODS = 100000 }; /* a few lists of options multiply to any number */
 
 /* list[n] with room for one more; it doubles, since what the arena gave out before stays there. */
 static bl_status room(bl_arena *a, void *list, size_t n, size_t size, bl_err *e)
@@ -555,7 +555,7 @@ bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_sp
     bl_spec s = {0};
     reader r = {.program = p, .spec = &s, .name = from->file ? from->file : "command line"};
 
-    s.calib.n = CALIB_WINDOWS;
+    s.calib.n = BL_CALIB_WINDOWS;
     BL_TRY(bl_arena_new(&s.arena, e));
     if (doc) BL_TRY(document(&r, doc, from, e));
     r.name = "command line";

@@ -211,12 +211,98 @@ static void a_cell_is_looked_up_a_few_times_however_many_there_are(void **state)
     assert_true(at_many >= many && at_many <= 3 * many);
 }
 
+/* ---- chains ---- */
+
+static void stage_of(const study *s, const char *method, const char *out, char hex[33])
+{
+    bl_err e = {0};
+    bl_spec spec;
+    bl_plan *plan;
+    spec_of(s, s->model, method, out, &spec);
+    assert_ok(bl_plan_make(&spec, &(bl_plan_opts){.no_estimate = true}, &plan, &e));
+    bl_hash_hex(plan->variant[0].stage[0], hex);
+    bl_plan_free(plan);
+    bl_spec_free(&spec);
+}
+
+#define CHAINS "fp16+rtn:w4g24,fp16+rtn:w2pc"
+
+static void chains_share_the_stages_they_begin_with_on_disk(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    char hex[33], stage[4400], *log;
+    size_t n;
+    bl_err e = {0};
+    stage_of(&s, "fp16+rtn:w4g24", s.out, hex);
+    snprintf(stage, sizeof stage, "%s/variants/%s", s.out, hex);
+    assert_ok(bl_make_dirs(stage, &e)); /* what a disk that ran full may have left: not readable, made again */
+    study_write(stage, "bitladder.json", "{");
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", CHAINS, "--task", "piqa", "--data", s.data, "--out",
+                    s.out);
+    expect(&r, 0, "made again");
+    ran_free(&r);
+    char *dirs = bl_join(s.out, "variants", &e), *path = bl_join(s.out, "log.txt", &e);
+    assert_int_equal(count_ending(dirs, ""), 3); /* fp16, and each of the two on top of it */
+    assert_int_equal(count_ending(s.out, ".h5"), 2);
+    assert_ok(bl_read_file(path, 1 << 20, &log, &n, &e));
+    assert_null(strstr(log, "waits_for"));
+    r = PROGRAM(&s, "inspect", stage); /* a model by itself */
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    bl_free(log);
+    bl_free(path);
+    bl_free(dirs);
+    study_end(&s);
+}
+
+static void a_stage_that_somebody_else_makes_is_waited_for(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    char hex[33], path[4400], stage[4400], o[4300], err[4300], *log = NULL;
+    size_t n;
+    bl_err e = {0};
+    bl_lock *lock;
+    stage_of(&s, "fp16+rtn:w4g24", s.out, hex);
+    snprintf(path, sizeof path, "%s/.making-%s", s.out, hex);
+    snprintf(stage, sizeof stage, "%s/variants/%s", s.out, hex);
+    assert_ok(bl_make_dirs(s.out, &e));
+    assert_ok(bl_lock_take(path, &lock, &e));
+    snprintf(o, sizeof o, "%s/w.out", s.dir);
+    snprintf(err, sizeof err, "%s/w.err", s.dir);
+    const char *const argv[] = {"bitladder", "run",  "--model", s.model, "--method", "fp16+rtn:w4g24", "--task", "piqa",
+                                "--data",    s.data, "--out",   s.out,   NULL};
+    pid_t pid = program_start(argv, NULL, o, err);
+    snprintf(path, sizeof path, "%s/log.txt", s.out);
+    while (!log || !strstr(log, "waits_for")) {
+        bl_free(log);
+        log = NULL;
+        usleep(5000);
+        bl_read_file(path, 1 << 20, &log, &n, NULL);
+        siginfo_t end = {0};
+        assert_int_equal(waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | WNOWAIT), 0);
+        if (end.si_pid == pid) fail_msg("the run ended without waiting");
+    }
+    assert_false(bl_is_dir(stage));
+    bl_lock_free(lock);
+    ran r = program_wait(pid, o, err);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_true(bl_is_dir(stage));
+    assert_int_equal(count_ending(s.out, ".h5"), 1);
+    bl_free(log);
+    study_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_changed_after_planning_is_named_with_both_hashes),
         cmocka_unit_test(a_child_needs_its_own_model_only),
         cmocka_unit_test(a_job_is_read_as_it_was_written),
+        cmocka_unit_test(chains_share_the_stages_they_begin_with_on_disk),
+        cmocka_unit_test(a_stage_that_somebody_else_makes_is_waited_for),
         cmocka_unit_test(a_cell_is_looked_up_a_few_times_however_many_there_are),
     };
     return cmocka_run_group_tests_name("runs and their children", tests, NULL, NULL);
