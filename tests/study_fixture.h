@@ -96,6 +96,9 @@ static inline void ran_free(ran *r)
     bl_free(r->err);
 }
 
+/* What is started: bitladder, or what a test puts there (itself, with tasks and methods of its own). */
+static const char *program_path = BL_PROGRAM;
+
 static inline pid_t program_start(const char *const *argv, const char *in_path, const char *out_path,
                                   const char *err_path)
 {
@@ -105,8 +108,8 @@ static inline pid_t program_start(const char *const *argv, const char *in_path, 
     posix_spawn_file_actions_addopen(&f, 0, in_path ? in_path : "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&f, 1, out_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_addopen(&f, 2, err_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (posix_spawn(&pid, BL_PROGRAM, &f, NULL, (char **)(uintptr_t)argv, environ) != 0)
-        fail_msg("%s cannot be started", BL_PROGRAM);
+    if (posix_spawn(&pid, program_path, &f, NULL, (char **)(uintptr_t)argv, environ) != 0)
+        fail_msg("%s cannot be started", program_path);
     posix_spawn_file_actions_destroy(&f);
     return pid;
 }
