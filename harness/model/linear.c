@@ -1,5 +1,6 @@
 /* linear.c - one linear and one norm: what belongs to them, how it is loaded, changed and let go. */
 #include "model_impl.h"
+#include <string.h>
 
 static void tensor_free(bl_tensor *t)
 {
@@ -54,6 +55,70 @@ uint64_t bl_linear_bytes(const bl_linear *l)
 }
 
 bool bl_linear_resident(const bl_linear *l) { return l->weight.owned != NULL; }
+
+/* ---- comparing ---- */
+static bl_status same_tensor(const bl_tensor *a, const bl_tensor *b, bool *same, bl_err *e)
+{
+    enum { PIECE = 1 << 20 }; /* elements that are compared at a time */
+    bl_status st = BL_OK;
+    char *x = NULL, *y = NULL;
+    int64_t n = a->ndim ? bl_tensor_count(a) : 0;
+
+    *same = a->ndim == b->ndim && a->dtype == b->dtype && n == (b->ndim ? bl_tensor_count(b) : 0);
+    for (int d = 0; d < a->ndim && *same; d++) *same = a->dim[d] == b->dim[d];
+    if (!*same || !n) return BL_OK;
+    size_t size = bl_dtype_bytes(a->dtype);
+    if (!(x = bl_new((size_t)BL_MIN(n, PIECE), size, e)) || !(y = bl_new((size_t)BL_MIN(n, PIECE), size, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int64_t at = 0; at < n && *same; at += PIECE) {
+        int64_t k = BL_MIN(n - at, PIECE);
+        bl_tensor u = bl_tensor_part(bl_tensor_1d(a->buf, a->offset, a->dtype, n), at, k),
+                  v = bl_tensor_part(bl_tensor_1d(b->buf, b->offset, b->dtype, n), at, k);
+        BL_TRY(a->buf->backend->ops->download(a->buf->backend, &u, x, e));
+        BL_TRY(b->buf->backend->ops->download(b->buf->backend, &v, y, e));
+        *same = memcmp(x, y, (size_t)k * size) == 0;
+    }
+out:
+    bl_free(x);
+    bl_free(y);
+    return st;
+}
+
+static bool same_shape(const bl_shape *a, const bl_shape *b)
+{
+    return a->out == b->out && a->in == b->in && a->group == b->group && a->zero == b->zero && a->scale == b->scale &&
+           a->double_quant == b->double_quant;
+}
+
+static bool same_act(const bl_actq *a, const bl_actq *b)
+{
+    return a->bits == b->bits && a->symmetric == b->symmetric && a->unit == b->unit && a->group == b->group &&
+           a->scale == b->scale && a->zero == b->zero;
+}
+
+bl_status bl_linear_same(const bl_linear *a, const bl_linear *b, bool *same, bl_err *e)
+{
+    bl_status st = BL_OK;
+    *same = a->weight.format == b->weight.format && same_shape(&a->weight.shape, &b->weight.shape) &&
+            same_act(&a->act, &b->act) && a->n_transforms == b->n_transforms && a->n_adapters == b->n_adapters;
+    for (int i = 0; i < a->n_transforms && *same; i++) {
+        const bl_transform *s = &a->transform[i], *t = &b->transform[i];
+        *same = s->kind == t->kind && s->in == t->in && s->out == t->out;
+        if (*same) BL_TRY(same_tensor(&s->data, &t->data, same, e));
+    }
+    for (int i = 0; i < a->n_adapters && *same; i++) {
+        *same = a->adapter[i].scale == b->adapter[i].scale;
+        if (*same) BL_TRY(same_tensor(&a->adapter[i].a, &b->adapter[i].a, same, e));
+        if (*same) BL_TRY(same_tensor(&a->adapter[i].b, &b->adapter[i].b, same, e));
+    }
+    if (*same) BL_TRY(same_tensor(&a->bias, &b->bias, same, e));
+    for (int p = 0; p < a->weight.n_parts && *same; p++)
+        BL_TRY(same_tensor(&a->weight.part[p], &b->weight.part[p], same, e));
+out:
+    return st;
+}
 
 /* ---- setters ---- */
 void bl_linear_set_weight(bl_linear *l, bl_weight *w)

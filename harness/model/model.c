@@ -219,6 +219,20 @@ out:
     return st;
 }
 
+bl_status bl_head_open(bl_checkpoint *c, bl_backend *be, bl_linear *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_model m = {.config = *bl_checkpoint_config(c), .ckpt = c};
+    bl_linear head = {0};
+    BL_TRY(outline_linear(&m, m.config.tied ? BL_ROLE_EMBED : BL_ROLE_HEAD, -1, &head, e));
+    BL_TRY(bl_linear_load(c, be, &head, e));
+    *out = head;
+    head = (bl_linear){0};
+out:
+    bl_linear_free(&head);
+    return st;
+}
+
 bl_status bl_model_outline(bl_checkpoint *c, bl_model **out, bl_err *e) { return outline(c, NULL, out, e); }
 
 /* ---- open and close ---- */

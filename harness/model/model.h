@@ -57,6 +57,10 @@ void bl_linear_clear_transforms(bl_linear *l);
 bl_status bl_linear_add_adapter(bl_linear *l, const bl_lowrank *adapter, bl_err *e);
 void bl_linear_clear_adapters(bl_linear *l);
 
+/* Is all of one, bit for bit, all of the other? Names and places are not compared. */
+bl_status bl_linear_same(const bl_linear *a, const bl_linear *b, bool *same, bl_err *e);
+void bl_linear_free(bl_linear *l); /* what it owns; only of one that no model has */
+
 typedef struct bl_norm {
     char name[96]; /* "model.layers.3.input_layernorm" */
     bl_role role;
@@ -108,6 +112,8 @@ void bl_model_close(bl_model *m); /* NULL is fine */
 bl_linear *bl_model_linear(bl_model *m, int64_t block, bl_role role);
 bl_norm *bl_model_norm(bl_model *m, int64_t block, bl_role role);
 const bl_linear *bl_model_head(const bl_model *m); /* the embedding when tied */
+/* The head of a checkpoint without the rest of its model, the embedding when tied; bl_linear_free. */
+bl_status bl_head_open(bl_checkpoint *c, bl_backend *be, bl_linear *out, bl_err *e);
 /* A tied head becomes a parameter of its own with the embedding's values, so that one can change without the other. */
 bl_status bl_model_untie(bl_model *m, bl_err *e);
 /* Weights of the blocks, the embedding and the head are loaded, each value checked to be finite (F15). Streaming: one

@@ -108,7 +108,6 @@ const bl_stored *bl_linear_stored_bias(const bl_checkpoint *c, const bl_linear *
 bl_status bl_linear_outline_extras(bl_linear *l, const bl_stored *s, bl_err *e);    /* transforms and adapters */
 bl_status bl_linear_load(bl_checkpoint *c, bl_backend *be, bl_linear *l, bl_err *e);
 void bl_linear_drop(bl_linear *l);
-void bl_linear_free(bl_linear *l);
 bl_status bl_norm_load(bl_checkpoint *c, bl_backend *be, bl_norm *n, bl_err *e);
 void bl_norm_drop(bl_norm *n);
 #endif

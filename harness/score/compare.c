@@ -78,7 +78,7 @@ static bl_status compare(bl_engine *g, bl_tensor logits, bl_tensor target, int64
               base = bl_tensor_2d(g->base, at_logits, BL_F32, n, vocab), kls = bl_tensor_1d(g->base, at_kl, BL_F64, n),
               dps = bl_tensor_1d(g->base, at_dp, BL_F64, n), sames = bl_tensor_1d(g->base, at_same, BL_I32, n);
     BL_TRY(be->ops->upload(be, &hidden, host, e));
-    BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = hidden, .w = {g->base_head}, .y = {base}}, e));
+    BL_TRY(bl_linear_apply(be, g->base_head, hidden, base, false, e));
     BL_TRY(be->ops->kl_div(
         be,
         &(bl_kl_div_args){

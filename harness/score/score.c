@@ -45,7 +45,7 @@ int64_t bl_engine_pass_tokens(const bl_engine *g) { return g->most_rows; }
 
 size_t bl_engine_state_bytes(const bl_engine *g) { return (size_t)g->m->config.dim * bl_dtype_bytes(g->m->be->act); }
 
-void bl_engine_set_base(bl_engine *g, const bl_weight *head) { g->base_head = head; }
+void bl_engine_set_base(bl_engine *g, const bl_linear *head) { g->base_head = head; }
 
 bl_status bl_engine_items(bl_engine *g, const bl_task *t, bl_task_data *d, int64_t *out, bl_err *e)
 {

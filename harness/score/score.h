@@ -78,6 +78,6 @@ typedef struct bl_comparison {
 bl_status bl_engine_compare(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out,
                             bl_comparison *cmp, bl_err *e);
 /* [vocab, dim], the base's head; lent until the next call. NULL: nothing is compared. */
-void bl_engine_set_base(bl_engine *g, const bl_weight *head);
+void bl_engine_set_base(bl_engine *g, const bl_linear *head);
 size_t bl_engine_state_bytes(const bl_engine *g); /* of one row of states */
 #endif

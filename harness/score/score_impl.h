@@ -33,7 +33,7 @@ struct bl_engine {
     int64_t max_len;              /* tokens that can be fed */
     int64_t most_rows, most_seqs; /* of a pass */
     int64_t tokens;
-    const bl_weight *base_head;
+    const bl_linear *base_head;
     bl_arena *arena; /* of one call */
     bl_stream stream;
     bl_kv *kv;

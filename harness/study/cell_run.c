@@ -10,7 +10,7 @@ typedef struct opened {
     bl_cell_work w;
     char *part, *distances; /* side files of the running cell */
     char *kept, *keeping;   /* states of the base in OUT/cache, and while they grow */
-    bl_weight base_head;
+    bl_linear base_head;
 } opened;
 
 /* OUT/<file><tail> and OUT/cache/<hash><tail>; bl_free. */
@@ -28,58 +28,20 @@ static char *cached(const bl_cell_job *job, bl_hash cell, const char *tail, bl_e
 
 /* ---- the base ---- */
 
-/* Are two weights the same, bit for bit? */
-static bl_status same_weight(bl_backend *be, const bl_weight *a, const bl_weight *b, bool *same, bl_err *e)
-{
-    enum { PIECE = 1 << 20 }; /* elements that are compared at a time */
-    bl_status st = BL_OK;
-    char *x = NULL, *y = NULL;
-
-    *same = a->format == b->format && a->shape.out == b->shape.out && a->shape.in == b->shape.in &&
-            a->shape.group == b->shape.group && a->n_parts == b->n_parts;
-    for (int p = 0; p < a->n_parts && *same; p++) {
-        const bl_tensor *s = &a->part[p], *t = &b->part[p];
-        int64_t n = bl_tensor_count(s);
-        size_t size = bl_dtype_bytes(s->dtype);
-        if (s->dtype != t->dtype || n != bl_tensor_count(t)) {
-            *same = false;
-            break;
-        }
-        bl_free(x);
-        bl_free(y);
-        y = NULL;
-        if (!(x = bl_new(PIECE, size, e)) || !(y = bl_new(PIECE, size, e))) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-        for (int64_t at = 0; at < n && *same; at += PIECE) {
-            int64_t k = BL_MIN(n - at, PIECE);
-            bl_tensor u = bl_tensor_1d(s->buf, s->offset + (uint64_t)at * size, s->dtype, k),
-                      v = bl_tensor_1d(t->buf, t->offset + (uint64_t)at * size, t->dtype, k);
-            BL_TRY(be->ops->download(be, &u, x, e));
-            BL_TRY(be->ops->download(be, &v, y, e));
-            *same = memcmp(x, y, (size_t)k * size) == 0;
-        }
-    }
-out:
-    bl_free(x);
-    bl_free(y);
-    return st;
-}
-
 /* The head that the base's logits came through: the base's own, in memory once when this model still has it. */
-static bl_status base_head(opened *o, const bl_weight **out, bl_err *e)
+static bl_status base_head(opened *o, const bl_linear **out, bl_err *e)
 {
     bl_status st;
     const bl_cell_job *job = o->w.job;
-    const bl_weight *ours = &bl_model_head(job->model)->weight;
-    const bl_stored *t = bl_checkpoint_param(job->source, BL_ROLE_HEAD, -1);
+    const bl_linear *ours = bl_model_head(job->model);
     bool same;
 
-    if (!t) t = bl_checkpoint_param(job->source, BL_ROLE_EMBED, -1);
-    BL_TRY(bl_checkpoint_load(job->source, t, job->model->be, &o->base_head, e));
-    BL_TRY(same_weight(job->model->be, &o->base_head, ours, &same, e));
-    if (same) bl_weight_free(&o->base_head);
+    BL_TRY(bl_head_open(job->source, job->model->be, &o->base_head, e));
+    BL_TRY(bl_linear_same(&o->base_head, ours, &same, e));
+    if (same) {
+        bl_linear_free(&o->base_head);
+        o->base_head = (bl_linear){0};
+    }
     *out = same ? ours : &o->base_head;
 out:
     return st;
@@ -110,7 +72,7 @@ static bl_status open_against_base(opened *o, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_cell_job *job = o->w.job;
-    const bl_weight *head;
+    const bl_linear *head;
     bl_err why = {0};
 
     if (!job->base) {
@@ -169,7 +131,7 @@ static void close_cell(opened *o, bool written)
         unlink(o->part);
         if (o->distances) unlink(o->distances);
     }
-    bl_weight_free(&o->base_head);
+    bl_linear_free(&o->base_head);
     bl_free(o->part);
     bl_free(o->distances);
     bl_free(o->kept);

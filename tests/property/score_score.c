@@ -621,10 +621,14 @@ static void a_model_has_no_distance_from_itself(void **state)
     bl_comparison kept[MIXED] = {0}, cmp[MIXED] = {0};
     (void)state;
     bench b = open_bench(noise, words, &(bl_engine_opts){.batch_size = 3});
+    bl_tensor factor = fixture_tensor(&b.f, BL_F32, 1, b.f.m->config.dim); /* the head is more than its weight */
+    assert_ok(b.f.be->ops->fill(b.f.be, &factor, 0.75, &e));
+    assert_ok(bl_linear_add_transform(&b.f.m->head,
+                                      &(bl_transform){BL_T_SCALE, b.f.m->config.dim, b.f.m->config.dim, factor}, &e));
     mixed_requests(b.a, req);
     for (int i = 0; i < MIXED; i++) kept[i].keep = true;
     assert_ok(bl_engine_compare(b.g, req, MIXED, b.a, got, kept, &e));
-    bl_engine_set_base(b.g, &bl_model_head(b.f.m)->weight);
+    bl_engine_set_base(b.g, bl_model_head(b.f.m));
     for (int i = 0; i < MIXED; i++) {
         int64_t scored = 0;
         for (int c = 0; c < got[i].n && req[i].kind != BL_ASK_GENERATE; c++) scored += got[i].tokens[c];
@@ -683,7 +687,7 @@ static void the_base_comes_first_in_the_divergence(void **state)
     assert_ok(be->ops->upload(be, &target, &first, &e));
     bl_states base = {.rows = 1, .hidden = unit};
     bl_comparison c = {.base = &base, .own = {.rows = 1}, .compared = true, .kl = &kl, .dp = &dp, .same = &same};
-    bl_engine_set_base(b.g, &w);
+    bl_engine_set_base(b.g, &(bl_linear){.weight = w, .in = dim, .out = vocab});
     assert_ok(bl_comparison_rows(b.g, logits, logits, target, 1, (bl_comparison *[]){&c}, (const int64_t[]){0}, &e));
     assert_true(fabs(kl - (0.75 * log(1.5) + 0.25 * log(0.5))) < 1e-6);
     assert_true(fabs(dp + 0.25) < 1e-6);

@@ -514,6 +514,46 @@ static void stages_follow_each_other_and_the_last_stands_alone(void **state)
     fixture_close(&g);
 }
 
+/* A head is the same only with all that belongs to it, and can be opened alone. */
+static void heads_are_compared_whole(void **state)
+{
+    world *w = *state;
+    bl_err e = {0};
+    bl_linear head = {0};
+    bool same;
+    static const struct {
+        void (*change)(const fixture *f);
+        bool same;
+    } rows[] = {{nothing, true},
+                {the_embedding, true},
+                {a_head_of_other_values_in_the_same_format, false},
+                {a_head_with_all_a_linear_has, false}};
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        fixture f = fixture_open("synth:tiny", "", 1, false), g;
+        assert_ok(bl_head_open(f.ckpt, f.be, &head, &e));
+        rows[i].change(&f);
+        assert_ok(bl_linear_same(&head, bl_model_head(f.m), &same, &e));
+        assert_int_equal(same, rows[i].same);
+        bl_linear_free(&head);
+        assert_ok(variant_of_model(f.m, w->out, &base, 1, NULL, &e));
+        g = fixture_open(w->out, "", 1, true);
+        assert_ok(bl_head_open(g.ckpt, g.be, &head, &e));
+        assert_ok(bl_linear_same(&head, bl_model_head(f.m), &same, &e));
+        assert_true(same);
+        bl_linear_free(&head);
+        fixture_close(&g);
+        fixture_close(&f);
+        assert_ok(bl_remove_tree(w->out, &e));
+    }
+    tied_tiny(w);
+    fixture f = fixture_open(w->tied, "", 1, true);
+    assert_ok(bl_head_open(f.ckpt, f.be, &head, &e));
+    assert_ok(bl_linear_same(&head, &f.m->embed, &same, &e));
+    assert_true(same);
+    bl_linear_free(&head);
+    fixture_close(&f);
+}
+
 /* Two adapters give what the weight with both added to it gives. */
 static void adapters_add_up_to_the_merged_weight(void **state)
 {
@@ -792,6 +832,7 @@ int main(void)
         WITH(notes_say_what_the_linears_are),
         WITH(a_head_of_its_own_begins_as_the_embedding),
         WITH(stages_follow_each_other_and_the_last_stands_alone),
+        WITH(heads_are_compared_whole),
         WITH(adapters_add_up_to_the_merged_weight),
         WITH(a_changed_block_is_not_read_anew),
         WITH(what_does_not_fit_is_not_taken_over),
