@@ -3,7 +3,8 @@
  * A model of the LLaMA family is an embedding, blocks of the same parameters, a final norm and a head. A role is one of
  * these parameters (the query projection, its bias, ...); bl_roles says once for all of them what they are. An
  * architecture is a row that says which roles it has and what is particular to it. Readers, model, planner and
- * `inspect` walk this list; nobody else spells a parameter's name.
+ * `inspect` walk this list; nobody else spells a parameter's name. A new architecture with these roles is a row of
+ * arch.c, a line of tests/data/arch/record.py and a small shape in synth.c.
  *
  *     bl_param p;
  *     for (size_t i = 0; bl_param_at(&config, i, &p); i++)                    // embedding, blocks in order, norm, head

@@ -78,11 +78,41 @@ static void an_item_longer_than_the_window_fails_its_cell(void **state)
     study_end(&s);
 }
 
+static void inspect_says_how_positions_are_turned(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *scaling, *line;
+    } rows[] = {
+        {"null", "rotary theta 10000 (plain), eps 1e-05"},
+        {"{\"type\":\"linear\",\"factor\":2}", "(linear, factor 2)"},
+        {"{\"type\":\"dynamic\",\"factor\":2}", "(dynamic, factor 2, from 64 positions)"},
+        {"{\"type\":\"yarn\",\"factor\":4,\"original_max_position_embeddings\":16}",
+         "(yarn, factor 4, from 16 positions, attention factor 1.13863)"},
+        {"{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+         "\"original_max_position_embeddings\":32}",
+         "(llama3, factor 8, from 32 positions)"},
+    };
+    study s = study_begin(1);
+    char odd[4300];
+    snprintf(odd, sizeof odd, "%s/odd", s.dir);
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        const field config[] = {{"vocab_size", "300"}, {"rope_scaling", rows[i].scaling}};
+        write_zeros(&s, odd, config, BL_COUNT(config), false);
+        ran r = PROGRAM(&s, "inspect", odd);
+        expect(&r, 0, NULL);
+        if (!strstr(r.out, rows[i].line)) fail_msg("'%s' is not in: %s", rows[i].line, r.out);
+        ran_free(&r);
+    }
+    study_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_odd_about_a_file_is_noted_beside_its_numbers),
         cmocka_unit_test(an_item_longer_than_the_window_fails_its_cell),
+        cmocka_unit_test(inspect_says_how_positions_are_turned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

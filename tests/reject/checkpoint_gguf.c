@@ -715,6 +715,7 @@ static void biases_of_a_gguf_llama_are_kept_and_turned_with_their_rows(void **st
     gguf_llama(&t, &(gguf_extra){.tensors = 1, .put_tensors = t_bias});
     for (int i = 0; i < 32; i++) memcpy(t.s + t.n - 128 + 4 * i, &(float){(float)i}, 4);
     test_write(dir, "m.gguf", t.s, t.n);
+    test_seed("gguf", "bias", t.s, t.n);
     bl_text_free(&t);
     snprintf(path, sizeof path, "%s/m.gguf", dir);
     assert_ok(bl_checkpoint_open(path, NULL, &c, &e));
@@ -757,6 +758,7 @@ static void write_part(int part, int cut, uint32_t no, uint32_t count, uint32_t 
     if (list.n) bl_text_addn(&t, list.s, list.n);
     snprintf(name, sizeof name, "m-%05d-of-00002.gguf", part);
     test_write(dir, name, t.s, t.n);
+    test_seed("gguf", "part", t.s, t.n);
     bl_gguf_close(g);
     bl_text_free(&whole);
     bl_text_free(&t);
