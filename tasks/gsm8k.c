@@ -112,7 +112,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     data *d;
 
     BL_TRY(bl_data_find(how->dirs, files, where, out->arena, &out->path, NULL, e));
-    BL_TRY(bl_rows_open(out->path, BL_ROWS_JSONL, &r, e));
+    BL_TRY(bl_rows_open(out->path, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         BL_TRY(bl_grow(&list, &cap, n + 1, sizeof *list, e));
         if ((st = read_item(j, out->arena, &list[n], e)) != BL_OK) {

@@ -62,8 +62,7 @@ static bl_status query_of(const bl_json *j, bl_arena *a, const char **out, bl_er
     BL_TRY(bl_json_get_str(j, "ctx_a", &ctx_a, e));
     BL_TRY(bl_json_get_str(j, "ctx_b", &ctx_b, e));
     bl_text_addf(&t, "%s: %s ", activity, ctx_a);
-    bl_capitalize(&t, ctx_b);
-    BL_TRY(bl_text_check(&t, e));
+    BL_TRY(bl_capitalize(&t, ctx_b, e));
     BL_TRY(preprocess(t.s, a, out, e));
 out:
     bl_text_free(&t);
@@ -111,7 +110,7 @@ static const char *const names[] = {"hellaswag", "hellaswag:olmes1000", NULL};
 
 const bl_task bl_task_hellaswag = {
     .names = names,
-    .version = 1,
+    .version = 2,
     .title = "HellaSwag",
     .cite = "Zellers et al. 2019",
     .doc = "Which of four endings goes on; validation split, 10,042 items. A file with a ready query (endings without "

@@ -113,6 +113,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     d->convention = c;
     out->rows = d;
     out->path = t->path;
+    out->note = t->note;
     out->hash = t->hash;
     if (c->metrics == word) {
         BL_TRY(bl_source_documents(out->arena, t, e));

@@ -211,7 +211,7 @@ bl_status bl_choice_load(const bl_task_load *how, const char *const *names, cons
     const bl_json *j;
 
     BL_TRY(bl_data_find(how->dirs, names, where, out->arena, &out->path, NULL, e));
-    BL_TRY(bl_rows_open(out->path, BL_ROWS_JSONL, &r, e));
+    BL_TRY(bl_rows_open(out->path, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         BL_TRY(bl_grow(&row, &cap, n + 1, sizeof *row, e));
         row[n] = (bl_choice){0};

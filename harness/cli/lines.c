@@ -1,12 +1,17 @@
 /* lines.c - verbs that read JSON lines: one after another, or as requests in batches. */
 #include "session.h"
-#include "kernels/base/fs.h"
+#include "harness/data/reader.h"
 #include <string.h>
 
 bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e)
 {
     *out = (bl_lines){.name = strcmp(path, "-") == 0 ? "standard input" : path};
-    return bl_read_file(path, 4ull << 30, &out->text, &out->n, e);
+    bl_status st = bl_read_file(path, 4ull << 30, &out->text, &out->n, e);
+    if (st == BL_OK && (bl_text_oddities(out->text, out->n) & BL_TEXT_MARK)) {
+        out->n -= 3; /* the mark says how the file is written */
+        memmove(out->text, out->text + 3, out->n + 1);
+    }
+    return st;
 }
 
 /* Our JSON refuses \u0000, since texts end at a zero byte. Where one may occur it is written as a noncharacter that the
@@ -52,6 +57,9 @@ bl_status bl_lines_json(bl_lines *l, bl_json **out, bl_err *e)
         l->line++;
         if (n && start[n - 1] == '\r') n--;
         if (strspn(start, " \t") >= n) continue;
+        if (start[strspn(start, " \t")] == '[')
+            return bl_fail(e, BL_E_FORMAT, "%s: line %lld: a JSON array; expected one JSON object a line", l->name,
+                           (long long)l->line);
         if (l->nul) replace_nul(l, start, n);
         if (!(name = bl_format_text(e, "%s: line %lld", l->name, (long long)l->line))) return BL_E_NOMEM;
         st = bl_json_parse(start, n, name, BL_JSON_PLAIN, out, e);

@@ -53,21 +53,3 @@ void bl_replace(bl_text *out, const char *s, size_t n, const char *from, const c
     }
     bl_text_addn(out, s, n);
 }
-
-void bl_capitalize(bl_text *out, const char *s)
-{
-    utf8proc_ssize_t n = (utf8proc_ssize_t)strlen(s), k;
-    utf8proc_int32_t c;
-    utf8proc_uint8_t buf[4];
-
-    for (utf8proc_ssize_t i = 0; i < n; i += k) {
-        k = utf8proc_iterate((const utf8proc_uint8_t *)s + i, n - i, &c);
-        if (k <= 0) {
-            bl_text_addn(out, s + i, 1);
-            k = 1;
-            continue;
-        }
-        utf8proc_ssize_t len = utf8proc_encode_char(i == 0 ? utf8proc_totitle(c) : utf8proc_tolower(c), buf);
-        bl_text_addn(out, (const char *)buf, (size_t)len);
-    }
-}

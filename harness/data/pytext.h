@@ -13,6 +13,7 @@ void bl_strip(const char **s, size_t *n);
 void bl_rstrip(const char *s, size_t *n);
 /* str.replace of s[0..n), left to right, appended. */
 void bl_replace(bl_text *out, const char *s, size_t n, const char *from, const char *to);
-/* str.capitalize, appended: the first character in title case, the others in lower case. */
-void bl_capitalize(bl_text *out, const char *s);
+/* str.capitalize of valid UTF-8, appended: the first character in title case, the others in lower case, one character
+ * becoming several where Unicode says so, and a sigma that ends a word the final one (CPython 3.11). */
+bl_status bl_capitalize(bl_text *out, const char *s, bl_err *e);
 #endif

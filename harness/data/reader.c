@@ -1,6 +1,5 @@
-/* reader.c - rows out of data files: JSON lines, one JSON array, CSV; and whole texts. */
+/* reader.c - rows out of data files: JSON lines or one JSON array; and whole texts. */
 #include "reader.h"
-#include "csv.h"
 #include "gz.h"
 #include <inttypes.h>
 #include <string.h>
@@ -57,17 +56,20 @@ out:
     return st;
 }
 
+int bl_text_oddities(const char *s, size_t n)
+{
+    return (n >= 3 && !memcmp(s, "\xef\xbb\xbf", 3) ? BL_TEXT_MARK : 0) | (memmem(s, n, "\r\n", 2) ? BL_TEXT_CRLF : 0);
+}
+
 /* ---- rows ---- */
 struct bl_rows {
-    bl_rows_kind kind;
     char *path, *text;
     size_t n, at;
     bl_hash hash;
+    bool array;
     int64_t line, next_line; /* of the row last returned; of text[at] */
-    bl_json *doc;            /* JSONL: the row; JSON_ARRAY: the whole */
-    const bl_json *element;  /* JSON_ARRAY: next */
-    bl_csv csv;
-    size_t n_fields; /* CSV: of the first row */
+    bl_json *doc;            /* the row; or the whole array */
+    const bl_json *element;  /* of the array: next */
     bl_text where;
 };
 
@@ -77,8 +79,7 @@ static void place(bl_rows *r)
         r->where.n = 0;
         r->where.s[0] = 0;
     }
-    if (r->kind == BL_ROWS_JSON_ARRAY) bl_text_addf(&r->where, "%s: element %" PRId64, r->path, r->line);
-    else bl_text_addf(&r->where, "%s:%" PRId64, r->path, r->line);
+    bl_text_addf(&r->where, r->array ? "%s: element %" PRId64 : "%s:%" PRId64, r->path, r->line);
 }
 
 const char *bl_rows_where(const bl_rows *r) { return r->where.s ? r->where.s : r->path; }
@@ -89,35 +90,30 @@ void bl_rows_close(bl_rows *r)
 {
     if (!r) return;
     bl_json_free(r->doc);
-    bl_csv_free(&r->csv);
     bl_text_free(&r->where);
     bl_free(r->text);
     bl_free(r->path);
     bl_free(r);
 }
 
-bl_status bl_rows_open(const char *path, bl_rows_kind kind, bl_rows **out, bl_err *e)
+bl_status bl_rows_open(const char *path, bl_rows **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_rows *r = bl_new(1, sizeof *r, e);
 
     if (!r) return BL_E_NOMEM;
-    r->kind = kind;
     r->next_line = 1;
     if (!(r->path = bl_strdup(path, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     BL_TRY(bl_text_file(path, 0, &r->text, &r->n, &r->hash, e));
-    if (kind == BL_ROWS_JSON_ARRAY) {
-        BL_TRY(bl_json_parse(r->text, r->n, r->path, BL_JSON_PLAIN, &r->doc, e));
-        if (bl_json_kind(r->doc) != BL_JSON_ARRAY) {
-            st = bl_fail(e, BL_E_FORMAT, "%s: expected one JSON array", path);
-            goto out;
-        }
+    if (bl_text_oddities(r->text, r->n) & BL_TEXT_MARK) r->at = 3; /* it says how the file is written, not what */
+    r->array = r->text[r->at + strspn(r->text + r->at, " \t\r\n")] == '[';
+    if (r->array) {
+        BL_TRY(bl_json_parse(r->text + r->at, r->n - r->at, r->path, BL_JSON_PLAIN, &r->doc, e));
         r->element = bl_json_first(r->doc);
     }
-    if (kind == BL_ROWS_CSV) r->csv = (bl_csv){.text = r->text, .n = r->n, .line = 1};
     *out = r;
     r = NULL;
 out:
@@ -136,7 +132,7 @@ bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e)
 {
     bl_status st = BL_OK;
 
-    if (r->kind == BL_ROWS_JSON_ARRAY) {
+    if (r->array) {
         *row = r->element;
         if (r->element) {
             r->element = bl_json_next(r->element);
@@ -159,29 +155,6 @@ bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e)
         *row = r->doc;
         break;
     }
-out:
-    return st;
-}
-
-bl_status bl_rows_csv(bl_rows *r, const char *const **field, size_t *n, bl_err *e)
-{
-    bl_status st = BL_OK;
-
-    BL_TRY(bl_csv_next(&r->csv, r->path, e));
-    *field = NULL;
-    *n = 0;
-    if (r->csv.n_fields == 0) goto out;
-    r->line = r->csv.first_line;
-    place(r);
-    if (r->n_fields == 0) r->n_fields = r->csv.n_fields;
-    if (r->csv.n_fields != r->n_fields) {
-        st = bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": %zu fields, but the first row has %zu", r->path, r->line,
-                     r->csv.n_fields, r->n_fields);
-        goto out;
-    }
-    *field = r->csv.field;
-    *n = r->csv.n_fields;
-    st = bl_text_check(&r->where, e);
 out:
     return st;
 }

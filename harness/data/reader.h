@@ -1,7 +1,7 @@
-/* reader.h - rows out of data files: JSON lines, one JSON array, CSV (RFC 4180), plain text; plain or gzip.
+/* reader.h - rows out of data files: JSON lines or one JSON array; whole texts; plain or gzip.
  *
  *     bl_rows *r;
- *     BL_TRY(bl_rows_open(path, BL_ROWS_JSONL, &r, e));
+ *     BL_TRY(bl_rows_open(path, &r, e));
  *     const bl_json *row;
  *     while ((st = bl_rows_json(r, &row, e)) == BL_OK && row)
  *         puts(bl_json_key(bl_json_first(row)));                   // error sentences carry file and line
@@ -21,17 +21,22 @@
 #define BL_TEXT_MAX (UINT64_C(1) << 30)
 bl_status bl_text_file(const char *path, uint64_t max, char **out, size_t *n, bl_hash *hash, bl_err *e);
 
-typedef enum bl_rows_kind { BL_ROWS_JSONL, BL_ROWS_JSON_ARRAY, BL_ROWS_CSV } bl_rows_kind;
+/* What a text holds that its reader may not expect; none of it is changed: a byte order mark in front, lines that end
+ * in CR LF. */
+enum { BL_TEXT_MARK = 1, BL_TEXT_CRLF = 2 };
+int bl_text_oddities(const char *s, size_t n);
+
+/* A file whose first character is '[' is one JSON array, its elements are the rows; every other is JSON lines. A byte
+ * order mark in front is passed over. (datasets 5.2 reads all of these alike.) */
 typedef struct bl_rows bl_rows;
-bl_status bl_rows_open(const char *path, bl_rows_kind kind, bl_rows **out, bl_err *e);
+bl_status bl_rows_open(const char *path, bl_rows **out, bl_err *e);
 void bl_rows_close(bl_rows *r);
-int64_t bl_rows_line(const bl_rows *r); /* 1-based line of the row last returned; JSON array: 1-based element */
+int64_t bl_rows_line(const bl_rows *r); /* 1-based line of the row last returned; of an array: 1-based element */
 bl_hash bl_rows_hash(const bl_rows *r); /* of the unpacked bytes */
-const char *bl_rows_where(
-    const bl_rows *r); /* "piqa/valid.jsonl:17", for sentences about the row last returned; lent until the next call */
+/* "piqa/valid.jsonl:17", for sentences about the row last returned; lent until the next call */
+const char *bl_rows_where(const bl_rows *r);
 /* Next row, valid until the next call; *row NULL at the end. Empty lines are skipped. */
 bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e);
-bl_status bl_rows_csv(bl_rows *r, const char *const **field, size_t *n, bl_err *e); /* *field NULL at the end */
 
 /* Where data sets are looked for: every --data DIR (the list here), then the directories of BITLADDER_DATA (colons
  * between them), then the share directory that ships with the program. */

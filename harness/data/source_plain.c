@@ -24,6 +24,7 @@ static bl_status load_lines(const char *source, const char *const *names, const 
 
     BL_TRY(bl_data_find(d, names, bl_source_find(source)->where, a, &t.path, NULL, e));
     BL_TRY(bl_text_file(t.path, 0, &s, &n, &t.hash, e));
+    t.note = bl_source_note(bl_text_oddities(s, n) & BL_TEXT_MARK); /* the CR goes with the white space */
     for (size_t at = 0; at < n;) {
         const char *row = s + at, *end = memchr(row, '\n', n - at);
         size_t len = end ? (size_t)(end - row) : n - at;
@@ -52,7 +53,7 @@ static bl_status load_documents(const char *source, const char *const *names, in
     const char *text;
 
     BL_TRY(bl_data_find(d, names, bl_source_find(source)->where, a, &t.path, NULL, e));
-    BL_TRY(bl_rows_open(t.path, BL_ROWS_JSONL, &r, e));
+    BL_TRY(bl_rows_open(t.path, &r, e));
     for (int64_t i = 0; (most == 0 || i < most) && (st = bl_rows_json(r, &row, e)) == BL_OK && row; i++) {
         BL_TRY(bl_json_get_str(row, "text", &text, e));
         if (i > 0) bl_text_add(&stream, " ");
@@ -132,6 +133,7 @@ bl_status bl_source_load_primer(const bl_data_dirs *d, bl_arena *a, bl_source_te
 
     BL_TRY(bl_data_find(d, names, bl_source_find("primer")->where, a, &t.path, NULL, e));
     BL_TRY(bl_text_file(t.path, 0, &s.s, &s.n, &t.hash, e));
+    t.note = bl_source_note(bl_text_oddities(s.s, s.n));
     BL_TRY(keep(a, &s, &t, e));
     t.raw = t.stream;
     t.n_raw = t.n_stream;

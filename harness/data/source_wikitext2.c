@@ -30,7 +30,7 @@ static bl_status read_export(const char *path, bl_text *raw, bl_hash *hash, bl_e
     const bl_json *row;
     const char *text;
 
-    BL_TRY(bl_rows_open(path, BL_ROWS_JSONL, &r, e));
+    BL_TRY(bl_rows_open(path, &r, e));
     while ((st = bl_rows_json(r, &row, e)) == BL_OK && row) {
         BL_TRY(bl_json_get_str(row, "text", &text, e));
         bl_text_add(raw, *text ? text : " \n");
@@ -164,6 +164,7 @@ static bl_status load(const char *source, const char *const *names, const bl_dat
         char *s;
         BL_TRY(bl_text_file(t.path, 0, &s, &raw.n, &t.hash, e));
         raw.s = s;
+        t.note = bl_source_note(bl_text_oddities(raw.s, raw.n));
     } else {
         BL_TRY(read_export(t.path, &raw, &t.hash, e));
     }

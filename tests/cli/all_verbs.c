@@ -189,11 +189,16 @@ static const struct {
      "standard input: line 1: unknown key 'contxt'; did you mean context?"},
     {{"score", "--model", "@model", "-"}, "{\"text\": \"a\", \"context\": \"b\"}", 2, NULL, "not both"},
     {{"score", "--model", "@model", "-"}, "{\"text\": 3}", 2, NULL, "text: found 3, expected a string"},
-    {{"score", "--model", "@model", "-"}, "[]", 2, NULL, "line 1: expected a JSON object"},
+    {{"score", "--model", "@model", "-"}, "[]", 2, NULL, "line 1: a JSON array; expected one JSON object a line"},
     {{"score", "--model", "@model", "-"}, "{\"text\": \"\xff\"}", 2, NULL, "not valid UTF-8"},
     {{"score", "--model", "@model", "--batch_size", "2", "--kernel_ref", "-"}, LINE, 0, "\"scored\":4,", NULL},
     /* tokenize */
     {{"tokenize", "--model", "@model", "-"}, "{\"text\": \"ab\"}", 0, "{\"ids\":[1,", NULL},
+    {{"tokenize", "--model", "@model", "--no-bos", "-"},
+     "\xef\xbb\xbf{\"text\": \"ab\"}\n{\"text\": \"\"}", /* a byte order mark is no part of the first line */
+     0,
+     "\n{\"ids\":[]}",
+     NULL},
     {{"tokenize", "--model", "@model", "--no-bos", "-"}, "{\"text\": \"\"}", 0, "{\"ids\":[]}", NULL},
     {{"tokenize", "--tokenizer", "@dir/model/tok.bin", "-"}, "{\"text\": \"ab\"}", 0, "{\"ids\":[1,", NULL},
     {{"tokenize", "-"}, "{\"text\": \"ab\"}", 2, NULL, "tokenize needs --model MODEL"},

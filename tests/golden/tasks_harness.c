@@ -39,7 +39,7 @@ static void prompts_and_marks_equal_the_harness(void **state)
         const bl_json *j;
         bl_status st;
         assert_ok(bl_arena_new(&a, &e));
-        assert_ok(bl_rows_open(test_path("BITLADDER_GOLDEN", tail), BL_ROWS_JSONL, &rows, &e));
+        assert_ok(bl_rows_open(test_path("BITLADDER_GOLDEN", tail), &rows, &e));
         int64_t seen = 0;
         while ((st = bl_rows_json(rows, &j, &e)) == BL_OK && j) {
             int64_t item;
@@ -102,8 +102,7 @@ static void gsm8k_prompts_and_marks_equal_the_harness(void **state)
     int64_t seen[2] = {0};
     assert_int_equal(t.data.n, 1319);
     assert_ok(bl_arena_new(&a, &e));
-    assert_ok(
-        bl_rows_open(test_path("BITLADDER_GOLDEN", "smollm2-135m/harness/gsm8k_cot.jsonl"), BL_ROWS_JSONL, &rows, &e));
+    assert_ok(bl_rows_open(test_path("BITLADDER_GOLDEN", "smollm2-135m/harness/gsm8k_cot.jsonl"), &rows, &e));
     int64_t last = -1, filter = 0;
     while ((st = bl_rows_json(rows, &j, &e)) == BL_OK && j) {
         int64_t item;
@@ -155,8 +154,7 @@ static void word_documents_equal_the_harness(void **state)
     bl_status st;
     int64_t seen = 0;
     assert_int_equal(t.data.n, 62);
-    assert_ok(
-        bl_rows_open(test_path("BITLADDER_GOLDEN", "smollm2-135m/harness/wikitext.jsonl"), BL_ROWS_JSONL, &rows, &e));
+    assert_ok(bl_rows_open(test_path("BITLADDER_GOLDEN", "smollm2-135m/harness/wikitext.jsonl"), &rows, &e));
     while ((st = bl_rows_json(rows, &j, &e)) == BL_OK && j) {
         int64_t item;
         const char *text;

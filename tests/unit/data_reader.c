@@ -36,8 +36,7 @@ static void only_a_newline_ends_a_row(void **state)
     bl_rows *r;
     const bl_json *j;
     const char *s;
-    assert_ok(bl_rows_open(put("a.jsonl", "{\"t\":\"x\xe2\x80\xa8y\xc2\x85z\"}\r\n\r\n  \n{\"t\":\"last\"}"),
-                           BL_ROWS_JSONL, &r, &e));
+    assert_ok(bl_rows_open(put("a.jsonl", "{\"t\":\"x\xe2\x80\xa8y\xc2\x85z\"}\r\n\r\n  \n{\"t\":\"last\"}"), &r, &e));
     assert_ok(bl_rows_json(r, &j, &e));
     assert_ok(bl_json_get_str(j, "t", &s, &e));
     assert_string_equal(s, "x\xe2\x80\xa8y\xc2\x85z");
@@ -59,7 +58,7 @@ static void an_array_gives_its_elements(void **state)
     bl_rows *r;
     const bl_json *j;
     int64_t v, sum = 0;
-    assert_ok(bl_rows_open(put("a.json", "[1,\n 2, 3]"), BL_ROWS_JSON_ARRAY, &r, &e));
+    assert_ok(bl_rows_open(put("a.json", "[1,\n 2, 3]"), &r, &e));
     while (bl_rows_json(r, &j, &e) == BL_OK && j) {
         assert_ok(bl_json_int(j, &v, &e));
         sum += v;
@@ -69,25 +68,63 @@ static void an_array_gives_its_elements(void **state)
     bl_rows_close(r);
 }
 
-static void csv_fields_hold_commas_quotes_and_line_breaks(void **state)
+/* datasets 5.2 reads each of these files as the same two rows. */
+static void rows_are_the_same_however_a_file_is_written(void **state)
 {
     (void)state;
-    static const char text[] = "a,\"b,\"\"c\"\"\",\r\n\"line\nbreak\",,\"\"\n\n1,2,3";
-    static const char *const want[3][3] = {{"a", "b,\"c\"", ""}, {"line\nbreak", "", ""}, {"1", "2", "3"}};
-    static const int64_t line[3] = {1, 2, 5};
-    bl_err e = {0};
-    bl_rows *r;
-    const char *const *field;
-    size_t n, i = 0;
-    assert_ok(bl_rows_open(put("a.csv", text), BL_ROWS_CSV, &r, &e));
-    for (; bl_rows_csv(r, &field, &n, &e) == BL_OK && field; i++) {
-        assert_true(i < 3);
-        assert_int_equal(n, 3);
-        assert_int_equal(bl_rows_line(r), line[i]);
-        for (size_t k = 0; k < 3; k++) assert_string_equal(field[k], want[i][k]);
+#define ROW0 "{\"t\":\"why\xe2\x80\xa8is jar 0 blue\"}"
+#define ROW1 "{\"t\":\"why\xe2\x80\xa8is jar 1 blue\"}"
+    static const char *const files[] = {
+        ROW0 "\n" ROW1 "\n",     "\xef\xbb\xbf" ROW0 "\n" ROW1 "\n",
+        ROW0 "\r\n" ROW1 "\r\n", ROW0 "\n" ROW1 "\n\n\n",
+        "[" ROW0 ", " ROW1 "]",  "\xef\xbb\xbf \r\n[\n" ROW0 ",\n" ROW1 "\n]\n",
+    };
+    for (size_t i = 0; i < BL_COUNT(files); i++) {
+        bl_err e = {0};
+        bl_rows *r;
+        const bl_json *j;
+        const char *s;
+        int64_t n = 0;
+        assert_ok(bl_rows_open(put("rows.json", files[i]), &r, &e));
+        for (; bl_rows_json(r, &j, &e) == BL_OK && j; n++) {
+            assert_ok(bl_json_get_str(j, "t", &s, &e));
+            assert_string_equal(s, n ? "why\xe2\x80\xa8is jar 1 blue" : "why\xe2\x80\xa8is jar 0 blue");
+        }
+        assert_int_equal(n, 2);
+        bl_rows_close(r);
     }
-    assert_int_equal(i, 3);
-    bl_rows_close(r);
+}
+
+/* What llama.cpp scores of such files is the mark and the CR too: the number stays, and its row says so. */
+static void marks_and_line_ends_that_are_scored_are_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *source, *text, *says;
+    } rows[] = {
+        {"wiki.test.raw", "wikitext2", " = A = \n\n b \n", NULL},
+        {"wiki.test.raw", "wikitext2", "\xef\xbb\xbf = A = \n\n b \n",
+         "begins with a byte order mark, which is scored"},
+        {"wiki.test.raw", "wikitext2", " = A = \r\n\r\n b \r\n", "end in CR LF; the CR is scored"},
+        {"wiki.test.raw", "wikitext2", "\xef\xbb\xbf = A = \r\n", "both are scored"},
+        {"ptb.test.txt", "ptb-new", "a\r\nb\r\n", NULL}, /* its lines are stripped */
+        {"ptb.test.txt", "ptb-new",
+         "\xef\xbb\xbf"
+         "a\r\nb\r\n",
+         "byte order mark"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_arena *a;
+        bl_source_text t = {0};
+        bl_data_dirs d = {{dir}, 1};
+        assert_ok(bl_arena_new(&a, &e));
+        put(rows[i].name, rows[i].text);
+        assert_ok(bl_source_find(rows[i].source)->load(&d, a, &t, &e));
+        if (!rows[i].says) assert_null(t.note);
+        else assert_non_null(strstr(t.note ? t.note : "", rows[i].says));
+        bl_arena_free(a);
+    }
 }
 
 static void the_first_directory_that_has_a_file_wins(void **state)
@@ -206,7 +243,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_a_newline_ends_a_row),
         cmocka_unit_test(an_array_gives_its_elements),
-        cmocka_unit_test(csv_fields_hold_commas_quotes_and_line_breaks),
+        cmocka_unit_test(rows_are_the_same_however_a_file_is_written),
+        cmocka_unit_test(marks_and_line_ends_that_are_scored_are_said),
         cmocka_unit_test(the_first_directory_that_has_a_file_wins),
         cmocka_unit_test(detokenizes_by_the_rules),
         cmocka_unit_test(words_are_pieces_between_white_space),
