@@ -2,6 +2,8 @@
  * v, each at a multiple of 64 bytes. */
 #include "ops.h"
 
+const char *const bl_kv_formats[] = {[BL_KV_ACT] = "act", [BL_KV_INT8] = "int8", NULL};
+
 enum { PARTS = 4, ALIGN = 64 };
 
 typedef struct part {

@@ -325,6 +325,7 @@ bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e);
 bl_status bl_check_unpack(const bl_backend *be, const bl_unpack_args *a, bl_err *e);
 
 /* ---- a cache of keys and values in one buffer (kv.c) ---- */
+extern const char *const bl_kv_formats[]; /* "act", "int8": names by bl_kv_format, NULL after the last */
 /* Bytes of the keys and values of one layer, all parts and their alignment included; 0 when 64 bits do not hold them.
  */
 uint64_t bl_kv_view_bytes(const bl_backend *be, bl_kv_format f, int64_t rows, int64_t heads, int64_t head_dim);

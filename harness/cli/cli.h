@@ -48,6 +48,7 @@ typedef struct bl_cli_model {
     const char *tokenizer, *device;
     bool no_bos, special, stream, kernel_ref, allow_nonfinite;
     int64_t batch_tokens, batch_size, mem_limit;
+    int kv;
 } bl_cli_model;
 /* clang-format off */
 #define BL_SOURCE_ROWS(type, member) /* a model, and where it is computed with */ \
@@ -63,6 +64,8 @@ typedef struct bl_cli_model {
     BL_SOURCE_ROWS(type, member), \
     {"no-bos", BL_OPT_BOOL, .at = offsetof(type, member.no_bos), .doc = "put no BOS in front"}, \
     {"stream", BL_OPT_BOOL, .at = offsetof(type, member.stream), .doc = "keep only one block's weights in memory"}, \
+    {"kv", BL_OPT_CHOICE, .choices = bl_kv_formats, .at = offsetof(type, member.kv), \
+     .doc = "keys and values in the cache: as activations are, or codes of 8 bits"}, \
     {"batch-tokens", BL_OPT_INT, .min = 0, .max = 1 << 24, .at = offsetof(type, member.batch_tokens), .arg = "N", \
      .doc = "tokens of one forward pass; 0: chosen"}, \
     {"batch-size", BL_OPT_INT, .min = 0, .max = 1 << 20, .at = offsetof(type, member.batch_size), .arg = "N", \

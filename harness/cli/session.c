@@ -55,7 +55,8 @@ bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *
     bl_status st = BL_OK;
     BL_TRY(bl_session_source(s, model, o, threads, e));
     BL_TRY(bl_tokenizer_of(s->ckpt, &s->tokenizer, e));
-    BL_TRY(bl_model_open(s->ckpt, s->be, &(bl_model_opts){.stream = o->stream}, &s->model, e));
+    BL_TRY(
+        bl_model_open(s->ckpt, s->be, &(bl_model_opts){.stream = o->stream, .kv = (bl_kv_format)o->kv}, &s->model, e));
     bl_engine_opts eo = {
         .batch_tokens = o->batch_tokens, .batch_size = o->batch_size, .no_bos = o->no_bos, .special = o->special};
     BL_TRY(bl_engine_new(s->model, s->tokenizer, &eo, &s->engine, e));

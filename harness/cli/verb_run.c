@@ -58,6 +58,7 @@ static bl_status read_spec(const bl_program *p, const opts *o, const bl_args *ar
                          .batch_tokens = m->batch_tokens ? m->batch_tokens : -1,
                          .batch_size = m->batch_size ? m->batch_size : -1,
                          .mem_limit = m->mem_limit ? m->mem_limit : -1,
+                         .kv = (bl_kv_format)m->kv,
                          .stream = m->stream,
                          .no_bos = m->no_bos,
                          .kernel_ref = m->kernel_ref,

@@ -245,7 +245,7 @@ static bl_status name_machine(bl_cell_work *w, bl_cell *c, bl_err *e)
     BL_TRY(keep(w, libraries, &c->libraries, e));
     BL_TRY(keep(w, host, &c->host, e));
     BL_TRY(keep(w, created, &c->created, e));
-    c->numerics = bl_backend_numerics(be);
+    c->numerics = w->job->plan->numerics;
     c->commit = BL_BUILD_COMMIT;
     c->threads = info.threads;
     c->batch_tokens = w->job->plan->spec->batch_tokens;

@@ -229,7 +229,8 @@ static bl_status ready(child *c, bl_err *e)
         BL_TRY(bl_checkpoint_open(dir, &(bl_checkpoint_opts){.allow_nonfinite = s->allow_nonfinite}, &c->variant, e));
     }
     BL_TRY(bl_tokenizer_of(source, &c->tokenizer, e));
-    BL_TRY(bl_model_open(c->variant ? c->variant : source, c->be, &(bl_model_opts){.stream = s->stream}, &c->model, e));
+    BL_TRY(bl_model_open(c->variant ? c->variant : source, c->be, &(bl_model_opts){.stream = s->stream, .kv = s->kv},
+                         &c->model, e));
     bl_engine_opts o = {.batch_tokens = s->batch_tokens, .batch_size = s->batch_size, .no_bos = s->no_bos};
     BL_TRY(bl_engine_new(c->model, c->tokenizer, &o, &c->engine, e));
 out:

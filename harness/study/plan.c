@@ -30,13 +30,19 @@ static bl_status open_models(bl_plan *p, const char *only_name, bl_err *e)
     bl_checkpoint_opts o = {.allow_nonfinite = s->allow_nonfinite, .tokenizer = s->tokenizer};
 
     BL_TRY(bl_device_check(s->device, e));
-    p->numerics = bl_device_numerics(s->device);
+    const char *device = bl_device_numerics(s->device);
+    p->numerics = device;
+    if (s->kv != BL_KV_ACT) {
+        char both[64];
+        int n = snprintf(both, sizeof both, "%s-kv:%s", device, bl_kv_formats[s->kv]);
+        if (!(p->numerics = bl_arena_str(p->arena, both, (size_t)n, e))) return BL_E_NOMEM;
+    }
     for (size_t i = 0; i < s->n_models; i++) {
         bl_plan_model *m = &p->model[i];
         BL_TRY(bl_checkpoint_open(s->model[i], &o, &m->ckpt, e));
         BL_TRY(out_is_no_model(s, bl_checkpoint_path(m->ckpt), e));
         BL_TRY(bl_checkpoint_fingerprint(m->ckpt, &m->fingerprint, e));
-        BL_TRY(bl_identity_model(m->ckpt, m->fingerprint, p->numerics, &m->id, e));
+        BL_TRY(bl_identity_model(m->ckpt, m->fingerprint, device, &m->id, e));
         const char *name = only_name ? only_name : bl_checkpoint_name(m->ckpt);
         bool taken = false;
         for (size_t k = 0; k < i; k++) taken |= strcmp(p->model[k].name, name) == 0;
@@ -158,8 +164,9 @@ bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity 
     id->of[BL_OF_DATA] = p->task[c->task].id.of[BL_OF_DATA];
     return bl_identity_cell(
         v->hash,
-        &(bl_scoring){.seed = c->seed, .limit = s->limit, .no_bos = s->no_bos, .compared = p->compares && !v->base}, id,
-        out, e);
+        &(bl_scoring){
+            .seed = c->seed, .limit = s->limit, .no_bos = s->no_bos, .compared = p->compares && !v->base, .kv = s->kv},
+        id, out, e);
 }
 
 static void key_of(const bl_plan *p, const bl_plan_cell *c, char *out, size_t n)

@@ -59,7 +59,7 @@ typedef struct bl_plan {
     bl_plan_cell *cell;
     size_t n_cells;       /* in the order of their variants, then tasks */
     bool compares;        /* there is a base, and divergence is wanted: cells of other variants are compared with it */
-    const char *numerics; /* class of the device */
+    const char *numerics; /* class of the device, and how keys and values are kept when not as activations are */
     bl_hash calib_bytes;  /* of the calibration text */
     uint64_t disk_free, disk_need;
     bl_arena *arena;

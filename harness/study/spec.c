@@ -12,10 +12,10 @@ typedef struct reader {
     const char *name; /* of the document, for sentences */
 } reader;
 
-static const char *const keys[] = {"models",          "methods",   "tasks",  "seeds",      "calib",
-                                   "limit",           "out",       "data",   "threads",    "batch_tokens",
-                                   "batch_size",      "stream",    "no_bos", "kernel_ref", "kl",
-                                   "allow_nonfinite", "tokenizer", "device", "mem_limit",  NULL};
+static const char *const keys[] = {"models",    "methods",    "tasks",   "seeds",           "calib",      "limit",
+                                   "out",       "data",       "threads", "batch_tokens",    "batch_size", "stream",
+                                   "no_bos",    "kernel_ref", "kl",      "allow_nonfinite", "tokenizer",  "device",
+                                   "mem_limit", "kv",         NULL};
 
 const bl_spec_from bl_spec_nothing = {.limit = -1,
                                       .threads = -1,
@@ -438,6 +438,22 @@ out:
     return st;
 }
 
+static bl_status kv_of(reader *r, const bl_json *doc, bl_kv_format *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *name = NULL;
+    BL_TRY(text_of(r, doc, "kv", &name, e));
+    if (!name) goto out;
+    for (int i = 0; bl_kv_formats[i]; i++)
+        if (strcmp(bl_kv_formats[i], name) == 0) {
+            *out = (bl_kv_format)i;
+            goto out;
+        }
+    st = bl_fail(e, BL_E_CONFIG, "%s: 'kv' is \"%s\", expected \"act\" or \"int8\"", r->name, name);
+out:
+    return st;
+}
+
 static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *from, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -459,6 +475,7 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     BL_TRY(count_of(r, doc, "batch_tokens", &s->batch_tokens, e));
     BL_TRY(count_of(r, doc, "batch_size", &s->batch_size, e));
     BL_TRY(count_of(r, doc, "mem_limit", &s->mem_limit, e));
+    BL_TRY(kv_of(r, doc, &s->kv, e));
     BL_TRY(flag_of(doc, "stream", &s->stream, e));
     BL_TRY(flag_of(doc, "no_bos", &s->no_bos, e));
     BL_TRY(flag_of(doc, "kernel_ref", &s->kernel_ref, e));
@@ -589,6 +606,7 @@ bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_sp
             st = BL_E_NOMEM;
             goto out;
         }
+    if (from->kv != BL_KV_ACT) s.kv = from->kv;
     s.stream |= from->stream;
     s.no_bos |= from->no_bos;
     s.kernel_ref |= from->kernel_ref;
@@ -705,6 +723,7 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
     bl_json_add_int(&o, "batch_tokens", s->batch_tokens);
     bl_json_add_int(&o, "batch_size", s->batch_size);
     bl_json_add_int(&o, "mem_limit", s->mem_limit);
+    bl_json_add_str(&o, "kv", bl_kv_formats[s->kv]);
     bl_json_add_bool(&o, "stream", s->stream);
     bl_json_add_bool(&o, "no_bos", s->no_bos);
     bl_json_add_bool(&o, "kernel_ref", s->kernel_ref);

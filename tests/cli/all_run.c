@@ -421,6 +421,27 @@ static void another_limit_or_other_data_is_another_cell(void **state)
     study_end(&s);
 }
 
+/* Their numbers are near, and stand in rows of their own. */
+static void another_format_of_keys_and_values_is_another_cell(void **state)
+{
+    (void)state;
+    study s = study_begin(8);
+    static const char *const kv[] = {"act", "int8"};
+    for (size_t i = 0; i < BL_COUNT(kv); i++) {
+        ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out",
+                        s.out, "--kv", kv[i]);
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        assert_int_equal(count_ending(s.out, ".h5"), i + 1);
+    }
+    ran r = PROGRAM(&s, "table", s.out, "--format", "csv");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, ",cpu-f32,"));
+    assert_non_null(strstr(r.out, ",cpu-f32-kv:int8,"));
+    ran_free(&r);
+    study_end(&s);
+}
+
 static void odd_paths_work(void **state)
 {
     (void)state;
@@ -527,6 +548,7 @@ int main(void)
         cmocka_unit_test(what_set_makes_of_a_method_is_what_runs),
         cmocka_unit_test(what_the_log_says_is_shown_when_asked_for_and_kept),
         cmocka_unit_test(another_limit_or_other_data_is_another_cell),
+        cmocka_unit_test(another_format_of_keys_and_values_is_another_cell),
         cmocka_unit_test(odd_paths_work),
         cmocka_unit_test(a_place_that_cannot_be_written_is_said_before_work),
         cmocka_unit_test(a_quantized_directory_scores_as_the_run_did),

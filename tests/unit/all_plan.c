@@ -174,7 +174,8 @@ static void a_spec_with_calibration_is_printed_as_it_is_read(void **state)
     bl_err e = {0};
     bl_spec s, again;
     bl_text a = {0}, b = {0};
-    assert_ok(parse("{\"models\": \"m\", \"tasks\": \"piqa\", \"methods\": \"pack\", \"mem_limit\": 12, \"calib\": "
+    assert_ok(parse("{\"models\": \"m\", \"tasks\": \"piqa\", \"methods\": \"pack\", \"mem_limit\": 12, \"kv\": "
+                    "\"int8\", \"calib\": "
                     "{\"data\": \"ptb\", \"n\": 3, \"seqlen\": 40, \"seed\": 5}}",
                     &s, &e));
     assert_string_equal(s.calib.data, "ptb:train");
@@ -182,6 +183,7 @@ static void a_spec_with_calibration_is_printed_as_it_is_read(void **state)
     assert_int_equal(s.calib.seqlen, 40);
     assert_int_equal(s.calib.seed, 5);
     assert_int_equal(s.mem_limit, 12);
+    assert_int_equal(s.kv, BL_KV_INT8);
     assert_ok(bl_spec_print(&s, &a, &e));
     assert_ok(parse(a.s, &again, &e));
     assert_ok(bl_spec_print(&again, &b, &e));
@@ -190,6 +192,8 @@ static void a_spec_with_calibration_is_printed_as_it_is_read(void **state)
     bl_text_free(&b);
     bl_spec_free(&s);
     bl_spec_free(&again);
+    assert_refused(parse("{\"models\": \"m\", \"tasks\": \"piqa\", \"kv\": \"int4\"}", &s, &e), BL_E_CONFIG,
+                   "'kv' is \"int4\", expected \"act\" or \"int8\"");
 }
 
 /* ---- identities ---- */
