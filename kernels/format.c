@@ -94,19 +94,18 @@ void bl_codes_read(const uint8_t *row, int b, int64_t k, int64_t n, uint8_t *q)
     }
     const uint8_t *p = row + (k + i) / 8 * b;
     switch (b) { /* a constant width lets the compiler unroll */
+                 /* clang-format off */
 #define EIGHTS(B)                                                                                                      \
     case B:                                                                                                            \
         for (; i + 8 <= n; i += 8, p += B) bl_codes_read8(p, B, q + i);                                                \
         break;
-        EIGHTS(1)
-        EIGHTS(2) EIGHTS(3) EIGHTS(4) EIGHTS(5) EIGHTS(6) EIGHTS(7)
+    EIGHTS(1) EIGHTS(2) EIGHTS(3) EIGHTS(4) EIGHTS(5) EIGHTS(6) EIGHTS(7)
 #undef EIGHTS
-            case 8 : if (i < n)
-        {
-            memcpy(q + i, row + k + i, (size_t)(n - i));
-            i = n;
-        }
+    case 8:
+        if (i < n) memcpy(q + i, row + k + i, (size_t)(n - i));
+        i = BL_MAX(i, n);
         break;
+        /* clang-format on */
     }
     for (; i < n; i++) q[i] = bl_code_at(row, b, k + i);
 }

@@ -1,4 +1,5 @@
-# The .gp files become C arrays, so that the program draws wherever it is, installed or not. Run when one of them changes.
+# The .gp files become C arrays, so that the program draws wherever it is, installed or not. Run when one of them
+# changes.
 file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/registry.def lines REGEX "^BL_PLOT\\(")
 set(names style)
 foreach(line ${lines})
@@ -9,7 +10,8 @@ set(text "/* Written by plots/embed.cmake from the .gp files. */\n")
 foreach(name ${names})
   file(READ ${CMAKE_CURRENT_LIST_DIR}/${name}.gp hex HEX)
   string(REGEX REPLACE "(..)" "0x\\1," bytes "${hex}")
-  string(REGEX REPLACE "(0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,)" "\\1\n" bytes "${bytes}")
+  string(REPEAT "0x..," 16 line)
+  string(REGEX REPLACE "(${line})" "\\1\n" bytes "${bytes}")
   set(symbol bl_plot_script_${name})
   if(name STREQUAL "style")
     set(symbol bl_plot_style)

@@ -6,40 +6,66 @@
 
 /* clang-format off */
 const bl_role_row bl_roles[BL_N_ROLES] = {
-    [BL_ROLE_EMBED]     = {BL_KIND_EMBEDDING, "embed_tokens", "model.embed_tokens.weight", "token_embd.weight", BL_WIDTH_VOCAB, BL_WIDTH_DIM, BL_ROLE_EMBED, false, false},
-    [BL_ROLE_ATTN_NORM] = {BL_KIND_NORM, "input_layernorm", "input_layernorm.weight", "attn_norm.weight", BL_WIDTH_ONE, BL_WIDTH_DIM, BL_ROLE_ATTN_NORM, true, false},
-    [BL_ROLE_Q]         = {BL_KIND_LINEAR, "q_proj", "self_attn.q_proj.weight", "attn_q.weight", BL_WIDTH_Q, BL_WIDTH_DIM, BL_ROLE_Q, true, true},
-    [BL_ROLE_K]         = {BL_KIND_LINEAR, "k_proj", "self_attn.k_proj.weight", "attn_k.weight", BL_WIDTH_KV, BL_WIDTH_DIM, BL_ROLE_K, true, true},
-    [BL_ROLE_V]         = {BL_KIND_LINEAR, "v_proj", "self_attn.v_proj.weight", "attn_v.weight", BL_WIDTH_KV, BL_WIDTH_DIM, BL_ROLE_V, true, false},
-    [BL_ROLE_Q_BIAS]    = {BL_KIND_BIAS, "q_proj", "self_attn.q_proj.bias", "attn_q.bias", BL_WIDTH_ONE, BL_WIDTH_Q, BL_ROLE_Q, true, true},
-    [BL_ROLE_K_BIAS]    = {BL_KIND_BIAS, "k_proj", "self_attn.k_proj.bias", "attn_k.bias", BL_WIDTH_ONE, BL_WIDTH_KV, BL_ROLE_K, true, true},
-    [BL_ROLE_V_BIAS]    = {BL_KIND_BIAS, "v_proj", "self_attn.v_proj.bias", "attn_v.bias", BL_WIDTH_ONE, BL_WIDTH_KV, BL_ROLE_V, true, false},
-    [BL_ROLE_Q_NORM]    = {BL_KIND_NORM, "q_norm", "self_attn.q_norm.weight", "attn_q_norm.weight", BL_WIDTH_ONE, BL_WIDTH_HEAD, BL_ROLE_Q, true, false},
-    [BL_ROLE_K_NORM]    = {BL_KIND_NORM, "k_norm", "self_attn.k_norm.weight", "attn_k_norm.weight", BL_WIDTH_ONE, BL_WIDTH_HEAD, BL_ROLE_K, true, false},
-    [BL_ROLE_O]         = {BL_KIND_LINEAR, "o_proj", "self_attn.o_proj.weight", "attn_output.weight", BL_WIDTH_DIM, BL_WIDTH_Q, BL_ROLE_O, true, false},
-    [BL_ROLE_O_BIAS]    = {BL_KIND_BIAS, "o_proj", "self_attn.o_proj.bias", "attn_output.bias", BL_WIDTH_ONE, BL_WIDTH_DIM, BL_ROLE_O, true, false},
-    [BL_ROLE_MLP_NORM]  = {BL_KIND_NORM, "post_attention_layernorm", "post_attention_layernorm.weight", "ffn_norm.weight", BL_WIDTH_ONE, BL_WIDTH_DIM, BL_ROLE_MLP_NORM, true, false},
-    [BL_ROLE_GATE]      = {BL_KIND_LINEAR, "gate_proj", "mlp.gate_proj.weight", "ffn_gate.weight", BL_WIDTH_FFN, BL_WIDTH_DIM, BL_ROLE_GATE, true, false},
-    [BL_ROLE_UP]        = {BL_KIND_LINEAR, "up_proj", "mlp.up_proj.weight", "ffn_up.weight", BL_WIDTH_FFN, BL_WIDTH_DIM, BL_ROLE_UP, true, false},
-    [BL_ROLE_DOWN]      = {BL_KIND_LINEAR, "down_proj", "mlp.down_proj.weight", "ffn_down.weight", BL_WIDTH_DIM, BL_WIDTH_FFN, BL_ROLE_DOWN, true, false},
-    [BL_ROLE_GATE_BIAS] = {BL_KIND_BIAS, "gate_proj", "mlp.gate_proj.bias", "ffn_gate.bias", BL_WIDTH_ONE, BL_WIDTH_FFN, BL_ROLE_GATE, true, false},
-    [BL_ROLE_UP_BIAS]   = {BL_KIND_BIAS, "up_proj", "mlp.up_proj.bias", "ffn_up.bias", BL_WIDTH_ONE, BL_WIDTH_FFN, BL_ROLE_UP, true, false},
-    [BL_ROLE_DOWN_BIAS] = {BL_KIND_BIAS, "down_proj", "mlp.down_proj.bias", "ffn_down.bias", BL_WIDTH_ONE, BL_WIDTH_DIM, BL_ROLE_DOWN, true, false},
-    [BL_ROLE_NORM]      = {BL_KIND_NORM, "norm", "model.norm.weight", "output_norm.weight", BL_WIDTH_ONE, BL_WIDTH_DIM, BL_ROLE_NORM, false, false},
-    [BL_ROLE_HEAD]      = {BL_KIND_HEAD, "lm_head", "lm_head.weight", "output.weight", BL_WIDTH_VOCAB, BL_WIDTH_DIM, BL_ROLE_HEAD, false, false},
+    [BL_ROLE_EMBED]     = {BL_KIND_EMBEDDING, "embed_tokens",             "model.embed_tokens.weight",
+                           "token_embd.weight",   BL_WIDTH_VOCAB, BL_WIDTH_DIM,  BL_ROLE_EMBED,     false, false},
+    [BL_ROLE_ATTN_NORM] = {BL_KIND_NORM,      "input_layernorm",          "input_layernorm.weight",
+                           "attn_norm.weight",    BL_WIDTH_ONE,   BL_WIDTH_DIM,  BL_ROLE_ATTN_NORM, true, false},
+    [BL_ROLE_Q]         = {BL_KIND_LINEAR,    "q_proj",                   "self_attn.q_proj.weight",
+                           "attn_q.weight",       BL_WIDTH_Q,     BL_WIDTH_DIM,  BL_ROLE_Q,         true, true},
+    [BL_ROLE_K]         = {BL_KIND_LINEAR,    "k_proj",                   "self_attn.k_proj.weight",
+                           "attn_k.weight",       BL_WIDTH_KV,    BL_WIDTH_DIM,  BL_ROLE_K,         true, true},
+    [BL_ROLE_V]         = {BL_KIND_LINEAR,    "v_proj",                   "self_attn.v_proj.weight",
+                           "attn_v.weight",       BL_WIDTH_KV,    BL_WIDTH_DIM,  BL_ROLE_V,         true, false},
+    [BL_ROLE_Q_BIAS]    = {BL_KIND_BIAS,      "q_proj",                   "self_attn.q_proj.bias",
+                           "attn_q.bias",         BL_WIDTH_ONE,   BL_WIDTH_Q,    BL_ROLE_Q,         true, true},
+    [BL_ROLE_K_BIAS]    = {BL_KIND_BIAS,      "k_proj",                   "self_attn.k_proj.bias",
+                           "attn_k.bias",         BL_WIDTH_ONE,   BL_WIDTH_KV,   BL_ROLE_K,         true, true},
+    [BL_ROLE_V_BIAS]    = {BL_KIND_BIAS,      "v_proj",                   "self_attn.v_proj.bias",
+                           "attn_v.bias",         BL_WIDTH_ONE,   BL_WIDTH_KV,   BL_ROLE_V,         true, false},
+    [BL_ROLE_Q_NORM]    = {BL_KIND_NORM,      "q_norm",                   "self_attn.q_norm.weight",
+                           "attn_q_norm.weight",  BL_WIDTH_ONE,   BL_WIDTH_HEAD, BL_ROLE_Q,         true, false},
+    [BL_ROLE_K_NORM]    = {BL_KIND_NORM,      "k_norm",                   "self_attn.k_norm.weight",
+                           "attn_k_norm.weight",  BL_WIDTH_ONE,   BL_WIDTH_HEAD, BL_ROLE_K,         true, false},
+    [BL_ROLE_O]         = {BL_KIND_LINEAR,    "o_proj",                   "self_attn.o_proj.weight",
+                           "attn_output.weight",  BL_WIDTH_DIM,   BL_WIDTH_Q,    BL_ROLE_O,         true, false},
+    [BL_ROLE_O_BIAS]    = {BL_KIND_BIAS,      "o_proj",                   "self_attn.o_proj.bias",
+                           "attn_output.bias",    BL_WIDTH_ONE,   BL_WIDTH_DIM,  BL_ROLE_O,         true, false},
+    [BL_ROLE_MLP_NORM]  = {BL_KIND_NORM,      "post_attention_layernorm", "post_attention_layernorm.weight",
+                           "ffn_norm.weight",     BL_WIDTH_ONE,   BL_WIDTH_DIM,  BL_ROLE_MLP_NORM,  true, false},
+    [BL_ROLE_GATE]      = {BL_KIND_LINEAR,    "gate_proj",                "mlp.gate_proj.weight",
+                           "ffn_gate.weight",     BL_WIDTH_FFN,   BL_WIDTH_DIM,  BL_ROLE_GATE,      true, false},
+    [BL_ROLE_UP]        = {BL_KIND_LINEAR,    "up_proj",                  "mlp.up_proj.weight",
+                           "ffn_up.weight",       BL_WIDTH_FFN,   BL_WIDTH_DIM,  BL_ROLE_UP,        true, false},
+    [BL_ROLE_DOWN]      = {BL_KIND_LINEAR,    "down_proj",                "mlp.down_proj.weight",
+                           "ffn_down.weight",     BL_WIDTH_DIM,   BL_WIDTH_FFN,  BL_ROLE_DOWN,      true, false},
+    [BL_ROLE_GATE_BIAS] = {BL_KIND_BIAS,      "gate_proj",                "mlp.gate_proj.bias",
+                           "ffn_gate.bias",       BL_WIDTH_ONE,   BL_WIDTH_FFN,  BL_ROLE_GATE,      true, false},
+    [BL_ROLE_UP_BIAS]   = {BL_KIND_BIAS,      "up_proj",                  "mlp.up_proj.bias",
+                           "ffn_up.bias",         BL_WIDTH_ONE,   BL_WIDTH_FFN,  BL_ROLE_UP,        true, false},
+    [BL_ROLE_DOWN_BIAS] = {BL_KIND_BIAS,      "down_proj",                "mlp.down_proj.bias",
+                           "ffn_down.bias",       BL_WIDTH_ONE,   BL_WIDTH_DIM,  BL_ROLE_DOWN,      true, false},
+    [BL_ROLE_NORM]      = {BL_KIND_NORM,      "norm",                     "model.norm.weight",
+                           "output_norm.weight",  BL_WIDTH_ONE,   BL_WIDTH_DIM,  BL_ROLE_NORM,      false, false},
+    [BL_ROLE_HEAD]      = {BL_KIND_HEAD,      "lm_head",                  "lm_head.weight",
+                           "output.weight",       BL_WIDTH_VOCAB, BL_WIDTH_DIM,  BL_ROLE_HEAD,      false, false},
 };
 
 #define B(role) BL_ROLE_BIT(BL_ROLE_##role)
-#define COMMON (B(EMBED) | B(ATTN_NORM) | B(Q) | B(K) | B(V) | B(O) | B(MLP_NORM) | B(GATE) | B(UP) | B(DOWN) | B(NORM) | B(HEAD))
+#define COMMON                                                                                                     \
+    (B(EMBED) | B(ATTN_NORM) | B(Q) | B(K) | B(V) | B(O) | B(MLP_NORM) | B(GATE) | B(UP) | B(DOWN) | B(NORM) | B(HEAD))
 #define QKV_BIAS (B(Q_BIAS) | B(K_BIAS) | B(V_BIAS))
 #define QK_NORM (B(Q_NORM) | B(K_NORM))
 #define BIASES (BL_ROLES_ATTENTION_BIAS | BL_ROLES_MLP_BIAS)
 
 static const bl_arch archs[] = {
-    {"llama",   "llama",   "LlamaForCausalLM",   "llama", COMMON,            BIASES,                  BL_ROTARY_PAIRS,  BL_WINDOW_NEVER,    {2048, 0, 0, 0}},
-    {"mistral", "mistral", "MistralForCausalLM", "llama", COMMON,            0,                       BL_ROTARY_PAIRS,  BL_WINDOW_ALWAYS,   {131072, 8, 0, 4096}},
-    {"qwen2",   "qwen2",   "Qwen2ForCausalLM",   "qwen2", COMMON | QKV_BIAS, 0,                       BL_ROTARY_HALVES, BL_WINDOW_SWITCHED, {32768, 32, 0, 4096}},
-    {"qwen3",   "qwen3",   "Qwen3ForCausalLM",   "qwen3", COMMON | QK_NORM,  BL_ROLES_ATTENTION_BIAS, BL_ROTARY_HALVES, BL_WINDOW_SWITCHED, {32768, 32, 128, 4096}},
+    {"llama",   "llama",   "LlamaForCausalLM",   "llama",
+     COMMON,            BIASES,                  BL_ROTARY_PAIRS,  BL_WINDOW_NEVER,    {2048, 0, 0, 0}},
+    {"mistral", "mistral", "MistralForCausalLM", "llama",
+     COMMON,            0,                       BL_ROTARY_PAIRS,  BL_WINDOW_ALWAYS,   {131072, 8, 0, 4096}},
+    {"qwen2",   "qwen2",   "Qwen2ForCausalLM",   "qwen2",
+     COMMON | QKV_BIAS, 0,                       BL_ROTARY_HALVES, BL_WINDOW_SWITCHED, {32768, 32, 0, 4096}},
+    {"qwen3",   "qwen3",   "Qwen3ForCausalLM",   "qwen3",
+     COMMON | QK_NORM,  BL_ROLES_ATTENTION_BIAS, BL_ROTARY_HALVES, BL_WINDOW_SWITCHED, {32768, 32, 128, 4096}},
 };
 /* clang-format on */
 

@@ -28,11 +28,10 @@ static const char *const texts[] = {
     "<|calls|>", /* Solar */
     "<EOT>",
     "_<EOT>",
-    "[EOT]",              /* CodeLlama, Kimi K2 */
-    "<end_of_utterance>", /* SmolDocling */
-    "<\xEF\xBD\x9C"
-    "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>", /* DeepSeek */
-    "[e~[",                                               /* MiniMax */
+    "[EOT]",                 /* CodeLlama, Kimi K2 */
+    "<end_of_utterance>",    /* SmolDocling */
+    "<｜end▁of▁sentence｜>", /* DeepSeek; U+FF5C and U+2581 */
+    "[e~[",                  /* MiniMax */
     "<|fim_pad|>",
     "<fim-pad>",
     "<fim_pad>",

@@ -2,7 +2,7 @@
  *
  *     typedef struct opts { int64_t wbits; const char *out; } opts;
  *     static const bl_opt rows[] = {
- *         {"wbits", BL_OPT_INT, .min = 1, .max = 8, .def.i = 4, .at = offsetof(opts, wbits), .doc = "bits of a weight"},
+ *         {"wbits", BL_OPT_INT, .min = 1, .max = 8, .def.i = 4, .at = offsetof(opts, wbits), .doc = "bits"},
  *         {"out", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .doc = "where results go"},
  *         {0},
  *     };

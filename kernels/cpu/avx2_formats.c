@@ -103,13 +103,11 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
     }                                                                                                                  \
     static void gemv1_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 1, g, row, n); }                    \
     static void gemv2_##id(const bl_gemv *g, int64_t row, int64_t n) { gemv_as(id, 2, g, row, n); }
+/* clang-format off */
 #define KINDS(X)                                                                                                       \
-    X(INT1)                                                                                                            \
-    X(INT2)                                                                                                            \
-    X(INT3)                                                                                                            \
-    X(INT4)                                                                                                            \
-    X(INT5) X(INT6) X(INT7) X(INT8) X(TABLE2) X(TABLE3) X(TABLE4) X(TABLE8) X(FP32) X(FP16) X(BF16) X(Q4_0) X(Q4_1)    \
-        X(Q5_0) X(Q5_1) X(Q8_0)
+    X(INT1) X(INT2) X(INT3) X(INT4) X(INT5) X(INT6) X(INT7) X(INT8) X(TABLE2) X(TABLE3) X(TABLE4) X(TABLE8)            \
+    X(FP32) X(FP16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0)
+/* clang-format on */
 KINDS(KIND)
 
 static const struct {

@@ -175,7 +175,7 @@ static void a_shard_that_does_not_check_is_set_aside_and_made_again(void **state
     assert_ok(bl_dir_list(s.out, &name, &n, &e));
     for (size_t i = 0; i < n; i++)
         if (strstr(name[i], "rtn_w2") || strstr(name[i], "rtn:w2")) {
-            char *path = bl_join(s.out, name[i], &e), byte;
+            char *path = bl_join(s.out, name[i], &e), byte = 0;
             int fd = open(path, O_RDWR);
             assert_true(fd >= 0 && pread(fd, &byte, 1, 5000) == 1);
             byte ^= 4;

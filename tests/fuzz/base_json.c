@@ -43,7 +43,7 @@ static void ask(const bl_json *v, int depth)
 static void try(const uint8_t *data, size_t n, bl_json_flags f)
 {
     bl_err e = {0};
-    bl_json *j, *again;
+    bl_json *j, *again = NULL;
     if (bl_json_parse((const char *)data, n, "fuzz", f, &j, &e) != BL_OK) {
         must(e.status == BL_E_FORMAT && strncmp(e.text, "fuzz: ", 6) == 0);
         return;

@@ -206,7 +206,7 @@ static void a_million_tensors_and_long_names_cost_little(void **state)
     bl_text_add(&t, "}");
     uint64_t before = bl_alloc_live(), bytes = t.n;
     bl_alloc_watch_reset();
-    bl_alloc_fail_at(0, false);                                             /* counts from here */
+    bl_alloc_fail_at(0, false);                                                 /* counts from here */
     assert_refused(parse(t.s, 0, &e), BL_E_FORMAT, "more than 1572864 values"); /* R26 */
     assert_true(bl_alloc_count() < 100);
     assert_true(bl_alloc_peak() - before < 2 * bytes);

@@ -1,0 +1,11 @@
+/* same_shape.h - equal shapes of weights, member by member: the bytes between the members are anything. */
+#ifndef BL_TESTS_SAME_SHAPE_H
+#define BL_TESTS_SAME_SHAPE_H
+#include "kernels/format.h"
+
+static inline bool same_shape(const bl_shape *a, const bl_shape *b)
+{
+    return a->out == b->out && a->in == b->in && a->group == b->group && a->zero == b->zero && a->scale == b->scale &&
+           a->double_quant == b->double_quant;
+}
+#endif
