@@ -268,7 +268,7 @@ bl_status bl_table_md(const bl_table *t, const bl_table_opts *o, bl_text *out, b
     if (o->failed_only) return list_failed(t, o, out, e);
     BL_TRY(bl_pivot_of(t, o, &p, e));
     if (p->n_rows == 0) {
-        bl_text_add(out, "no results\n");
+        bl_text_add(out, o->by_group && t->n ? "no result is given by groups of items\n" : "no results\n");
         goto out;
     }
     s.p = p;

@@ -85,6 +85,34 @@ static void what_happened_to_items_is_counted_shown_and_listed(void **state)
     study_end(&s);
 }
 
+/* A token that is the colon and the space joins "Answer:" and every choice. */
+static void choices_that_share_a_token_with_their_context_are_counted(void **state)
+{
+    (void)state;
+    study s = study_begin(5);
+    bl_arena *a;
+    char tok[4300];
+    const char *pieces[] = {":", " ", "c", "u", "t", "f", "o", ": ", NULL};
+    snprintf(tok, sizeof tok, "%s/model/tok.bin", s.dir);
+    tiny_tokenizer(tok, pieces);
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out",
+                    s.out);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_ok(bl_arena_new(&a, &e));
+    bl_cell c = cell_of(s.out, "base", a);
+    assert_int_equal(c.boundary, 5);
+    assert_int_equal(c.unscored, 0);
+    r = PROGRAM(&s, "table", s.out);
+    assert_non_null(strstr(r.out, " joined=5"));
+    ran_free(&r);
+    r = PROGRAM(&s, "samples", s.out, "--task", "piqa");
+    assert_non_null(strstr(r.out, "\"flags\": [\"boundary\"]"));
+    ran_free(&r);
+    bl_arena_free(a);
+    study_end(&s);
+}
+
 /* One block's keys and values of f32, 2 heads of 18, for as many positions as one pass of a single pair has at most:
  * known from the ids that `ask` prints. */
 static void memory_of_keys_and_values_is_measured(void **state)
@@ -205,6 +233,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_happened_to_items_is_counted_shown_and_listed),
+        cmocka_unit_test(choices_that_share_a_token_with_their_context_are_counted),
         cmocka_unit_test(memory_of_keys_and_values_is_measured),
         cmocka_unit_test(the_change_of_a_tokens_probability_is_what_the_samples_say),
         cmocka_unit_test(activations_of_few_bits_can_be_streamed),
