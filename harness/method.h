@@ -77,9 +77,9 @@ typedef struct bl_method {
     bool (*sequential)(const bl_method_run *r);
     bool original_inputs; /* calibration inputs come from blocks as they were, not as the method left them */
     bool unties_head;     /* a tied head becomes a parameter of its own */
-    /* Format and geometry that `layer` will give a linear, so that `plan` knows bytes without weights; false: unknown.
-     */
-    bool (*predict)(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape);
+    /* Format and geometry that a linear's weight will have, so that `plan` knows bytes without weights; false: unknown,
+     * or as it was. `lin` is of an outline: it may be given the transforms it will have, without buffers. */
+    bool (*predict)(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape);
     /* head and embedding, when an option asks for them: `layer` is called with a bl_linear named "lm_head" /
      * "model.embed_tokens". */
     bool (*wants_head)(const bl_method_run *r);

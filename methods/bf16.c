@@ -12,7 +12,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     return bl_method_pack(r, lin, bl_format_find("bf16"), &g, BL_RANGE_OWN, false, stat, e);
 }
 
-static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape)
+static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     (void)r;
     *format = bl_format_find("bf16");

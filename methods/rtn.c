@@ -124,7 +124,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     return bl_method_pack(r, lin, f, &g, fit, o->mse, stat, e);
 }
 
-static bool predict(const bl_method_run *r, const bl_linear *lin, const bl_format **format, bl_shape *shape)
+static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     bl_range_rule fit;
     if (!takes(r, lin)) return false;

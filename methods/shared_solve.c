@@ -98,6 +98,11 @@ static int by_rank(const void *a, const void *b)
     return x->column < y->column ? -1 : 1;
 }
 
+bool bl_solve_permutes(const bl_solve *s)
+{
+    return s->order == BL_SOLVE_ACT && !s->static_groups && bl_geom_groups(&s->shape) > 1;
+}
+
 static bl_status choose_order(work *k, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -120,7 +125,7 @@ static bl_status choose_order(work *k, bl_err *e)
     }
     qsort(all, (size_t)k->in, sizeof *all, by_rank);
     for (int64_t i = 0; i < k->in; i++) k->perm[i] = all[i].column;
-    k->kept = s->order == BL_SOLVE_ACT && !s->static_groups && k->groups > 1;
+    k->kept = bl_solve_permutes(s);
     BL_TRY(upload_list(k, k->perm, &k->order, e));
     if (k->kept) goto out; /* groups along the order of the sweep */
     for (int64_t i = 0; i < k->in; i++) of[i] = (int32_t)(k->perm[i] / s->shape.group);

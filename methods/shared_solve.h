@@ -22,6 +22,7 @@ typedef struct bl_solve {
     int64_t block;
 } bl_solve;
 
+bool bl_solve_permutes(const bl_solve *s); /* columns are stored in the order in which they are rounded */
 /* The weight of `lin` is replaced by its rounded self, h f64 [in, in] the second moments of its inputs after its
  * transforms. Columns taken in order of their diagonal with groups along that order are stored so, behind a permutation
  * of the inputs that becomes a transform of the linear. Where the damped H is not positive definite, the damping is

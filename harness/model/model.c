@@ -101,6 +101,8 @@ bl_status bl_model_untie(bl_model *m, bl_err *e)
         m->head.weight.format = from->format;
         m->head.weight.shape = from->shape;
     }
+    m->head.in = from->shape.in;
+    m->head.out = from->shape.out;
     m->config.tied = false;
 out:
     bl_weight_free(&copy);

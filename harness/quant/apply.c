@@ -191,10 +191,11 @@ static bl_status run_stage(work *k, bl_checkpoint *source, bl_err *e)
     bl_model *m = k->run.model;
 
     if (method->check) BL_TRY(method->check(&k->run, e));
+    if (method->unties_head) BL_TRY(bl_model_untie(m, e));
     if (method->model) BL_TRY(method->model(&k->run, e));
     BL_TRY(calibrate(k, source, e));
     for (int64_t b = 0; b < m->config.n_layers; b++) BL_TRY(one_block(k, b, e));
-    if (method->wants_head && method->wants_head(&k->run)) {
+    if (method->layer && method->wants_head && method->wants_head(&k->run)) {
         BL_TRY(one(k, &m->embed, e));
         if (m->head.weight.format) BL_TRY(one(k, &m->head, e));
     }

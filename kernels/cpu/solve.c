@@ -21,12 +21,12 @@ static void fill_panel(const bl_hessian_args *a, int64_t row0, int64_t rows, int
     }
 }
 
-/* Tile (ti, tj) of h from `rows` rows in panels. */
-static void tile_of(const bl_hessian_args *a, bl_moment_tile *tile, const float *panels, int64_t rows, int64_t ti,
-                    int64_t tj, double (*sum)[BL_MOMENT_TILE])
+/* Tile (ti, tj) of h from `rows` rows in panels that are `ld` floats apart. */
+static void tile_of(const bl_hessian_args *a, bl_moment_tile *tile, const float *panels, int64_t ld, int64_t rows,
+                    int64_t ti, int64_t tj, double (*sum)[BL_MOMENT_TILE])
 {
     enum { T = BL_MOMENT_TILE, P = BL_MOMENT_PANEL };
-    int64_t n = a->x.dim[1], i0 = ti * T, j0 = tj * T, ld = AT_ONCE * P;
+    int64_t n = a->x.dim[1], i0 = ti * T, j0 = tj * T;
     double *h = bl_cpu_at(&a->h);
     memset(sum, 0, T * sizeof *sum);
     for (int64_t k = 0; k < rows; k += BL_MOMENT_ROWS)
@@ -43,21 +43,22 @@ bl_status bl_fast_hessian(bl_backend *be, const bl_hessian_args *a, bl_err *e)
     enum { T = BL_MOMENT_TILE, P = BL_MOMENT_PANEL };
     bl_status st = bl_check_hessian(a, e);
     bl_cpu *c = be->own;
-    int64_t n = a->x.dim[1], side = (n + T - 1) / T, tiles = side * (side + 1) / 2, n_panels = side * (T / P);
+    int64_t n = a->x.dim[1], side = (n + T - 1) / T, tiles = side * (side + 1) / 2, n_panels = side * (T / P),
+            ld = P * BL_MIN(AT_ONCE, a->x.dim[0]);
     float *panels;
     if (st != BL_OK) return st;
-    if (!(panels = bl_new((size_t)(n_panels * P * AT_ONCE), sizeof *panels, e))) return BL_E_NOMEM;
+    if (!(panels = bl_new((size_t)(n_panels * ld), sizeof *panels, e))) return BL_E_NOMEM;
     for (int64_t r = 0; r < a->x.dim[0]; r += AT_ONCE) {
         int64_t rows = BL_MIN(a->x.dim[0] - r, AT_ONCE);
 #pragma omp parallel num_threads(c->threads)
         {
 #pragma omp for schedule(static)
-            for (int64_t p = 0; p < n_panels; p++) fill_panel(a, r, rows, p, panels + p * P * AT_ONCE);
+            for (int64_t p = 0; p < n_panels; p++) fill_panel(a, r, rows, p, panels + p * ld);
 #pragma omp for schedule(dynamic, 1)
             for (int64_t t = 0; t < tiles; t++) {
                 int64_t tj = 0;
                 while ((tj + 1) * (tj + 2) / 2 <= t) tj++;
-                tile_of(a, c->isa >= BL_ISA_AVX512 ? bl_avx512_moment_tile : bl_avx2_moment_tile, panels, rows,
+                tile_of(a, c->isa >= BL_ISA_AVX512 ? bl_avx512_moment_tile : bl_avx2_moment_tile, panels, ld, rows,
                         t - tj * (tj + 1) / 2, tj, c->scratch[omp_get_thread_num()]);
             }
         }
