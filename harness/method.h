@@ -83,7 +83,8 @@ typedef struct bl_method {
     /* head and embedding, when an option asks for them: `layer` is called with a bl_linear named "lm_head" /
      * "model.embed_tokens". */
     bool (*wants_head)(const bl_method_run *r);
-    /* In words, for notes of the row: "ragged last group", "activations simulated"; NULL. */
+    /* In words, for notes of the row: "lm_head as stored"; NULL. What the state shows (bl_model_notes) is not repeated.
+     */
     const char *(*notes)(const bl_method_run *r);
 } bl_method;
 

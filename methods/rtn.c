@@ -106,7 +106,7 @@ static bl_status check(const bl_method_run *r, bl_err *e) /* a millisecond now s
             return st;
         }
     }
-    return BL_OK; /* a last, shorter group is fine; the row says "ragged" */
+    return BL_OK; /* a last, shorter group is fine; the row says "ragged last group" */
 }
 
 /* Replaces the weight of one linear by its packed form; `stat` gets what the per-layer table shows. */
@@ -134,19 +134,12 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 static const char *notes(const bl_method_run *r)
 {
-    static const char *const text[2][4] = {
-        /* [ragged][head + 2 embeddings] */
-        {"lm_head and embeddings as stored", "embeddings as stored", "lm_head as stored", NULL},
-        {"ragged last group; lm_head and embeddings as stored", "ragged last group; embeddings as stored",
-         "ragged last group; lm_head as stored", "ragged last group"},
-    };
+    static const char *const text[] = {/* [head + 2 embeddings] */
+                                       "lm_head and embeddings as stored", "embeddings as stored", "lm_head as stored",
+                                       NULL};
     const opts *o = r->opts;
-    bool ragged = false, head = o->head, embeddings = o->embeddings;
-
-    for (size_t i = 0; i < r->model->n_linears; i++)
-        ragged |= o->q.group > 0 && r->model->linears[i].in % o->q.group != 0;
-    if ((head || embeddings) && is_tied(r->model)) head = embeddings = true;
-    return text[ragged][head + 2 * embeddings];
+    bool any = o->head || o->embeddings, tied = is_tied(r->model);
+    return text[(o->head || (any && tied)) + 2 * (o->embeddings || (any && tied))];
 }
 
 const bl_method bl_method_rtn = {

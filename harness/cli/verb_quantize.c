@@ -1,6 +1,7 @@
 /* verb_quantize.c - writes a quantized model as a directory that every verb loads, without the source. */
 #include "session.h"
 #include "harness/quant/apply.h"
+#include "harness/study/identity.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -33,6 +34,25 @@ static bl_status blocks(void *ctx, int64_t done, int64_t all, bl_err *e)
     if (!o->common.quiet && isatty(STDERR_FILENO) == 1)
         fprintf(stderr, "\rblock %lld of %lld%s", (long long)done, (long long)all, done == all ? "\n" : "");
     return BL_OK;
+}
+
+/* The hash of the state after each stage: the same as a study's. */
+static bl_status states(const bl_session *s, const bl_method_chain *m, const bl_apply_how *how, bl_hash *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_identity id = {0};
+    bl_hash fingerprint, text = {0};
+    bl_calib_choice calib = *how->calib;
+
+    if (bl_chain_needs(m) & BL_NEED_CALIBRATION) {
+        BL_TRY(bl_calib_for(how->calib, m->text, s->ckpt, &calib, e));
+        BL_TRY(bl_calib_hash(&calib, how->dirs, &text, e));
+    }
+    BL_TRY(bl_checkpoint_fingerprint(s->ckpt, &fingerprint, e));
+    BL_TRY(bl_identity_model(s->ckpt, fingerprint, bl_backend_numerics(s->be), &id, e));
+    BL_TRY(bl_identity_variant(m, &calib, text, how->seed, out, &id, e));
+out:
+    return st;
 }
 
 static void as_json(const char *dir, const char *method, const bl_quantize_result *r, bl_text *t)
@@ -72,17 +92,18 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_chain_parse(p->methods, o->method, &m, e));
     BL_TRY(bl_session_source(&s, args->pos[0], &o->model, o->common.threads, e));
     BL_TRY(bl_arena_new(&a, e));
-    BL_TRY(
-        bl_quantize_dir(s.ckpt, &m,
-                        &(bl_apply_how){.seed = (uint64_t)o->seed,
-                                        .calib = &(bl_calib_choice){.data = o->calib.text,
-                                                                    .n = o->calib.n > 0 ? o->calib.n : BL_CALIB_WINDOWS,
-                                                                    .seqlen = BL_MAX(o->calib.seqlen, 0),
-                                                                    .seed = BL_MAX(o->calib.seed, 0)},
-                                        .dirs = &(bl_data_dirs){.dir = {o->data}, .n = o->data != NULL},
-                                        .progress = blocks,
-                                        .ctx = (void *)(uintptr_t)o},
-                        s.be, o->out, a, &r, e));
+    bl_hash state[BL_MAX_STAGES];
+    const bl_apply_how how = {.seed = (uint64_t)o->seed,
+                              .calib = &(bl_calib_choice){.data = o->calib.text,
+                                                          .n = o->calib.n > 0 ? o->calib.n : BL_CALIB_WINDOWS,
+                                                          .seqlen = BL_MAX(o->calib.seqlen, 0),
+                                                          .seed = BL_MAX(o->calib.seed, 0)},
+                              .dirs = &(bl_data_dirs){.dir = {o->data}, .n = o->data != NULL},
+                              .hash = state,
+                              .progress = blocks,
+                              .ctx = (void *)(uintptr_t)o};
+    BL_TRY(states(&s, &m, &how, state, e));
+    BL_TRY(bl_quantize_dir(s.ckpt, &m, &how, s.be, o->out, a, &r, e));
     BL_TRY(bl_checkpoint_unchanged(s.ckpt, e));
     if (o->common.json) as_json(o->out, m.text, &r, &t);
     else if (!o->common.quiet)

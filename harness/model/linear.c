@@ -101,8 +101,9 @@ static bool same_act(const bl_actq *a, const bl_actq *b)
 bl_status bl_linear_same(const bl_linear *a, const bl_linear *b, bool *same, bl_err *e)
 {
     bl_status st = BL_OK;
-    *same = a->weight.format == b->weight.format && same_shape(&a->weight.shape, &b->weight.shape) &&
-            same_act(&a->act, &b->act) && a->n_transforms == b->n_transforms && a->n_adapters == b->n_adapters;
+    *same = a->weight.format == b->weight.format && a->weight.layout == b->weight.layout &&
+            same_shape(&a->weight.shape, &b->weight.shape) && same_act(&a->act, &b->act) &&
+            a->n_transforms == b->n_transforms && a->n_adapters == b->n_adapters;
     for (int i = 0; i < a->n_transforms && *same; i++) {
         const bl_transform *s = &a->transform[i], *t = &b->transform[i];
         *same = s->kind == t->kind && s->in == t->in && s->out == t->out;

@@ -227,7 +227,7 @@ bl_status bl_head_open(bl_checkpoint *c, bl_backend *be, bl_linear *out, bl_err 
     bl_model m = {.config = *bl_checkpoint_config(c), .ckpt = c};
     bl_linear head = {0};
     BL_TRY(outline_linear(&m, m.config.tied ? BL_ROLE_EMBED : BL_ROLE_HEAD, -1, &head, e));
-    BL_TRY(bl_linear_load(c, be, &head, e));
+    BL_TRY(load_linear(&m, be, &head, e));
     *out = head;
     head = (bl_linear){0};
 out:

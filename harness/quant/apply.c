@@ -72,6 +72,7 @@ typedef struct work {
     int64_t n_layers;
     const bl_apply_how *how;
     int64_t done, all; /* blocks, of all stages */
+    bl_text notes;     /* of the state */
 } work;
 
 /* Applies the method to one linear. */
@@ -208,21 +209,24 @@ out:
     return st;
 }
 
-static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_choice *stage, bl_backend *be,
-                             const char *dir, bl_quantize_result *out, bl_err *e)
+static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_choice *stage, const bl_hash *hash,
+                             bl_backend *be, const char *dir, bl_quantize_result *out, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_method *method = stage->method;
     int64_t max_len = method->needs & BL_NEED_CALIBRATION ? 0 : 1; /* positions: the model's own, or none are used */
     bl_model *m = NULL;
     bl_text options = {0}, text = {0};
+    char hex[33];
     double t0 = bl_now();
 
     BL_TRY(bl_method_json(method, stage->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
     BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = !method->train, .as_stored = true, .max_len = max_len},
                          &m, e));
-    BL_TRY(bl_variant_begin(dir, source, &(bl_stage){.text = stage->text, .options = options.s}, 1, &k->v, e));
+    if (hash) bl_hash_hex(*hash, hex);
+    BL_TRY(bl_variant_begin(
+        dir, source, &(bl_stage){.text = stage->text, .hash = hash ? hex : NULL, .options = options.s}, 1, &k->v, e));
     k->run = (bl_method_run){.method = method,
                              .opts = stage->opts,
                              .model = m,
@@ -236,6 +240,8 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
         goto out;
     }
     BL_TRY(run_stage(k, source, e));
+    bl_text_free(&k->notes);
+    bl_model_notes(m, &k->notes);
     if (k->n_layers) {
         out->layer = k->layer;
         out->n_layers = k->n_layers;
@@ -267,11 +273,13 @@ static char *state_dir(const bl_apply_how *how, const char *dir, int i, int n, b
     return how->between ? bl_strdup(how->between[i], e) : bl_format_text(e, "%s.stage%d.%ld", dir, i, (long)getpid());
 }
 
-static bl_status join_notes(const bl_method_chain *chain, bl_model *m, bl_backend *be, bl_arena *a, const char **out,
-                            bl_err *e)
+/* Those of the state, which are taken, what the methods say. */
+static bl_status join_notes(const bl_method_chain *chain, bl_model *m, bl_backend *be, bl_text *of_state, bl_arena *a,
+                            const char **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text t = {0};
+    bl_text t = *of_state;
+    *of_state = (bl_text){0};
     for (int i = 0; i < chain->n; i++) {
         const bl_method *method = chain->stage[i].method;
         bl_method_run run = {.method = method, .opts = chain->stage[i].opts, .model = m, .be = be, .scratch = a};
@@ -303,7 +311,7 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
             goto out;
         }
         if (i + 1 < chain->n && how->between && bl_is_dir(path)) k.done += bl_checkpoint_config(source)->n_layers;
-        else BL_TRY(apply_stage(&k, from, &chain->stage[i], be, path, &res, e));
+        else BL_TRY(apply_stage(&k, from, &chain->stage[i], how->hash ? &how->hash[i] : NULL, be, path, &res, e));
         made = i + 1 < chain->n && !how->between;
         if (i + 1 < chain->n) BL_TRY(bl_checkpoint_open(path, NULL, &next, e));
         bl_checkpoint_close(state);
@@ -316,7 +324,7 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
         state = next;
         next = NULL;
     }
-    BL_TRY(join_notes(chain, outline, be, a, &res.notes, e));
+    BL_TRY(join_notes(chain, outline, be, &k.notes, a, &res.notes, e));
     *out = res;
 out:
     if (st != BL_OK && chain->n > 1) bl_within(e, "%s", chain->text);
@@ -325,6 +333,7 @@ out:
     if (made) bl_remove_tree(path, NULL);
     bl_free(old);
     bl_free(path);
+    bl_text_free(&k.notes);
     bl_model_close(outline);
     return st;
 }
@@ -360,7 +369,7 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
     }
     *packed_bytes = (int64_t)bl_model_bytes(m);
     *bits = bl_model_bits(m);
-    BL_TRY(join_notes(chain, m, NULL, a, notes, e));
+    BL_TRY(join_notes(chain, m, NULL, &(bl_text){0}, a, notes, e));
 out:
     bl_model_close(m);
     return st;

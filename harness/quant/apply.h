@@ -17,6 +17,8 @@ typedef struct bl_apply_how {
     /* [stages - 1] where the states between the stages are kept: one that is there already is taken as it is. NULL:
      * made beside the result and removed afterwards. */
     const char *const *between;
+    /* [stages] of everything that could change the state after each; kept in its directory. NULL: not known. */
+    const bl_hash *hash;
     bl_quantize_progress *progress; /* blocks of all stages; NULL: none */
     void *ctx;
 } bl_apply_how;
@@ -26,13 +28,13 @@ typedef struct bl_quantize_result {
     int64_t n_layers;
     uint64_t packed_bytes;
     double bits, seconds;
-    const char *notes; /* of all stages, joined by "; "; in the arena */
+    const char *notes; /* of the state and of all stages, joined by "; "; in the arena */
 } bl_quantize_result;
 /* On failure nothing is left at `dir`. */
 bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, const bl_apply_how *how, bl_backend *be,
                           const char *dir, bl_arena *a, bl_quantize_result *out, bl_err *e);
 /* The `check` of every stage against the shapes of the checkpoint, without weights; also what plan needs: packed bytes,
- * bits and notes. */
+ * bits and what the methods note. */
 bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, int64_t *packed_bytes, double *bits,
                             const char **notes, bl_arena *a, bl_err *e);
 /* Layers of a directory made by bl_quantize_dir, as recorded in it. */

@@ -30,6 +30,22 @@ bl_status bl_calib_for(const bl_calib_choice *c, const char *method, const bl_ch
     return BL_OK;
 }
 
+bl_status bl_calib_hash(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_hash *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_source *source;
+    bl_source_text text = {0};
+    bl_arena *a = NULL;
+    BL_TRY(bl_source_for_calibration(c->data, &source, e));
+    BL_TRY(bl_arena_new(&a, e));
+    st = source->load(dirs, a, &text, e);
+    if (st != BL_OK) bl_within(e, "calibration text %s", source->id);
+    *out = text.hash;
+out:
+    bl_arena_free(a);
+    return st;
+}
+
 bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, const bl_tokenizer *t, bl_arena *a,
                         bl_calib_windows *out, bl_err *e)
 {

@@ -31,6 +31,8 @@ typedef struct bl_calib_windows {
     int32_t *ids; /* [n, seqlen] */
     int64_t n, seqlen;
 } bl_calib_windows;
+/* Of the text's bytes. */
+bl_status bl_calib_hash(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_hash *out, bl_err *e);
 /* The windows that GPTQ's loader draws (windows.h): the text tokenized once, with the tokenizer's BOS, window i begins
  * at randint(0, tokens - seqlen - 1). BL_E_CONFIG when the text is too short. ids in the arena. */
 bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, const bl_tokenizer *t, bl_arena *a,

@@ -146,13 +146,14 @@ static bl_status notes(bl_cell_work *w, const char **out, bl_err *e)
     bl_status st;
     bl_text t = {0};
     const char *file = bl_checkpoint_notes(w->job->source);
-    bl_text_add(&t, w->job->notes ? w->job->notes : "");
+    bl_model_notes(w->job->model, &t);
+    if (w->job->notes && *w->job->notes) bl_text_addf(&t, "%s%s", t.n ? "; " : "", w->job->notes);
     if (file) bl_text_addf(&t, "%s%s", t.n ? "; " : "", file);
     if (keeps_the_ends(&w->job->plan->spec->method[w->job->cell->method]))
         bl_text_addf(&t, "%slm_head and embeddings as stored", t.n ? "; " : "");
     if (w->data->note) bl_text_addf(&t, "%s%s", t.n ? "; " : "", w->data->note);
     BL_TRY(bl_text_check(&t, e));
-    st = keep(w, t.s, out, e);
+    st = keep(w, t.s ? t.s : "", out, e);
 out:
     bl_text_free(&t);
     return st;

@@ -170,6 +170,7 @@ static bl_status make_variant(child *c, const bl_plan_variant *v, const char *co
                                                    .calib = &c->plan->model[0].calib,
                                                    .dirs = &c->job.spec.data,
                                                    .between = dir,
+                                                   .hash = v->stage,
                                                    .progress = on_blocks,
                                                    .ctx = c},
                                    c->be, dir[chain->n - 1], c->arena, &r, e);

@@ -104,22 +104,14 @@ static bl_status open_calibration(bl_plan *p, bl_err *e)
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
     const char *who = NULL;
-    const bl_source *source;
-    bl_source_text text = {0};
-    bl_arena *a = NULL;
 
     for (size_t k = 0; k < s->n_methods && !who; k++)
         if (bl_chain_needs(&s->method[k]) & BL_NEED_CALIBRATION) who = s->method[k].text;
     if (!who) return BL_OK;
     for (size_t m = 0; m < s->n_models; m++)
         BL_TRY(bl_calib_for(&s->calib, who, p->model[m].ckpt, &p->model[m].calib, e));
-    BL_TRY(bl_source_for_calibration(s->calib.data, &source, e));
-    BL_TRY(bl_arena_new(&a, e));
-    st = source->load(&s->data, a, &text, e);
-    if (st != BL_OK) bl_within(e, "calibration text %s", source->id);
-    p->calib_bytes = text.hash;
+    BL_TRY(bl_calib_hash(&s->calib, &s->data, &p->calib_bytes, e));
 out:
-    bl_arena_free(a);
     return st;
 }
 

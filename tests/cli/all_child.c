@@ -227,6 +227,21 @@ static void stage_of(const study *s, const char *method, const char *out, char h
 
 #define CHAINS "fp16+rtn:w4g24,fp16+rtn:w2pc"
 
+/* The model in `dir` says that it is the state `hex`, and which state it was made from; parent NULL: from the source.
+ */
+static void is_state(const char *dir, const char *hex, const char *parent)
+{
+    bl_err e = {0};
+    bl_checkpoint *c;
+    int n;
+    assert_ok(bl_checkpoint_open(dir, NULL, &c, &e));
+    const bl_stage *stage = bl_checkpoint_stages(c, &n);
+    assert_int_equal(n, parent ? 2 : 1);
+    assert_string_equal(stage[n - 1].hash, hex);
+    if (parent) assert_string_equal(stage[0].hash, parent);
+    bl_checkpoint_close(c);
+}
+
 static void chains_share_the_stages_they_begin_with_on_disk(void **state)
 {
     (void)state;
@@ -250,6 +265,19 @@ static void chains_share_the_stages_they_begin_with_on_disk(void **state)
     r = PROGRAM(&s, "inspect", stage); /* a model by itself */
     expect(&r, 0, NULL);
     ran_free(&r);
+    char **names, *alone = bl_join(s.dir, "alone", &e);
+    assert_ok(bl_dir_list(dirs, &names, &n, &e));
+    for (size_t i = 0; i < n; i++) {
+        char *dir = bl_join(dirs, names[i], &e);
+        is_state(dir, names[i], strcmp(names[i], hex) ? hex : NULL);
+        bl_free(dir);
+    }
+    r = PROGRAM(&s, "quantize", s.model, "--method", "fp16", "-o", alone); /* the same state, made outside a study */
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    is_state(alone, hex, NULL);
+    bl_list_free(names, n);
+    bl_free(alone);
     bl_free(log);
     bl_free(path);
     bl_free(dirs);
