@@ -169,26 +169,34 @@ static const bl_format *dense_format(const bl_st_tensor *t)
                                  : NULL;
 }
 
-/* Values of two dense tensors of one shape are the same. */
+/* Row r of a dense matrix of the map, whose bytes may begin anywhere, as f32; `raw` has room for it as it is. */
+static void decode_row(const bl_checkpoint *c, const bl_st_tensor *t, const shard *in, int64_t r, void *raw, float *dst)
+{
+    const bl_format *f = dense_format(t);
+    bl_shape one = {.out = 1, .in = t->dim[1]};
+    uint64_t bytes = (uint64_t)t->dim[1] * bl_dtype_bytes(t->dtype);
+    memcpy(raw, c->map[in->file].data + t->offset + (uint64_t)r * bytes, bytes);
+    f->unpack(f, &one, &(const void *){raw}, 0, 0, t->dim[1], dst);
+}
+
+/* Values of two dense matrices of one shape are the same. */
 static bl_status same_values(bl_checkpoint *c, const bl_st_tensor *a, const shard *in_a, const bl_st_tensor *b,
                              const shard *in_b, bool *same, bl_err *e)
 {
     bl_status st = BL_OK;
-    const uint8_t *p = c->map[in_a->file].data + a->offset, *q = c->map[in_b->file].data + b->offset;
-    const bl_format *f = dense_format(a), *g = dense_format(b);
-    bl_shape shape = {.out = a->dim[0], .in = a->dim[1]};
-    float *x = NULL, *y;
+    int64_t n = a->dim[1];
+    float *x = NULL;
     *same = true;
     if (a->dtype == b->dtype) {
+        const uint8_t *p = c->map[in_a->file].data + a->offset, *q = c->map[in_b->file].data + b->offset;
         *same = memcmp(p, q, a->bytes) == 0;
         goto out;
     }
-    if (!(x = bl_new((size_t)shape.in * 2, sizeof *x, e))) return BL_E_NOMEM;
-    y = x + shape.in;
-    for (int64_t r = 0; r < shape.out && *same; r++) {
-        f->unpack(f, &shape, &(const void *){p}, r, 0, shape.in, x);
-        g->unpack(g, &shape, &(const void *){q}, r, 0, shape.in, y);
-        for (int64_t i = 0; i < shape.in && *same; i++) *same = x[i] == y[i];
+    if (!(x = bl_new((size_t)n * 3, sizeof *x, e))) return BL_E_NOMEM;
+    for (int64_t r = 0; r < a->dim[0] && *same; r++) {
+        decode_row(c, a, in_a, r, x + 2 * n, x);
+        decode_row(c, b, in_b, r, x + 2 * n, x + n);
+        for (int64_t i = 0; i < n && *same; i++) *same = x[i] == x[n + i];
     }
 out:
     bl_free(x);
