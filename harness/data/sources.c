@@ -42,12 +42,13 @@ bl_status bl_source_for_calibration(const char *text, const bl_source **out, bl_
     bl_text splits = {0};
     bl_status st;
 
-    for (size_t i = 0; i < BL_COUNT(sources); i++) {
-        const bl_source *s = &sources[i];
-        if (!strcmp(s->id, text) || (!strcmp(s->name, text) && !strcmp(s->split, "train"))) {
-            *out = s;
+    for (size_t i = 0; i < BL_COUNT(sources); i++)
+        if (!strcmp(sources[i].id, text) || (!strcmp(sources[i].name, text) && !strcmp(sources[i].split, "train"))) {
+            *out = &sources[i];
             return BL_OK;
         }
+    for (size_t i = 0; i < BL_COUNT(sources); i++) {
+        const bl_source *s = &sources[i];
         if (!strcmp(s->name, text)) bl_text_addf(&splits, "%s%s", splits.n ? ", " : "", s->id);
         names[i] = s->id;
     }

@@ -15,6 +15,7 @@ static void a_name_alone_is_the_scored_split_or_for_calibration_the_training_one
         {"c4-web", NULL, "c4-web:train"}, /* never scored */
         {"primer:test", "primer:test", "primer:test"},
     };
+    uint64_t live = bl_alloc_live();
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_err e = {0};
         const bl_source *s = bl_source_find(rows[i].text), *c;
@@ -23,6 +24,7 @@ static void a_name_alone_is_the_scored_split_or_for_calibration_the_training_one
         assert_ok(bl_source_for_calibration(rows[i].text, &c, &e));
         assert_string_equal(c->id, rows[i].calibration);
     }
+    assert_true(bl_alloc_live() == live);
 }
 
 static void what_is_no_calibration_text_is_refused(void **state)
