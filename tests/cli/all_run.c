@@ -397,6 +397,18 @@ static void what_the_log_says_is_shown_when_asked_for_and_kept(void **state)
     bl_free(log);
     ran_free(&r);
     assert_int_equal(assert_same_results(s.out, out), 1);
+
+    bl_text requests = {0}; /* the same of a verb that computes by itself */
+    for (int i = 0; i < 60; i++) bl_text_add(&requests, "{\"text\": \"make 3 of b and cut c and fold the a\"}\n");
+    for (int i = 0; i < 2; i++) {
+        const char *const argv[] = {
+            "bitladder", "score", "--model", s.model, "--mem-limit", "1", "-", i ? "--log-level=info" : NULL, NULL};
+        r = program_with(&s, requests.s, argv);
+        expect(&r, 0, NULL);
+        assert_int_equal(strstr(r.err, " reason=memory") != NULL, i);
+        ran_free(&r);
+    }
+    bl_text_free(&requests);
     study_end(&s);
 }
 
