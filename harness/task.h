@@ -31,8 +31,8 @@ void bl_quoten(bl_prompt *p, const char *data, size_t n);
 typedef enum bl_ask_kind { BL_ASK_DONE, BL_ASK_PAIRS, BL_ASK_ROLLING, BL_ASK_WINDOW, BL_ASK_GENERATE } bl_ask_kind;
 typedef struct bl_pair {
     bl_prompt context;
-    const char *continuation; /* its delimiter blank included */
-    int64_t chars, bytes;     /* code points and bytes of the choice, without that blank */
+    const char *continuation; /* its delimiter space included */
+    int64_t chars, bytes;     /* code points and bytes of the choice, without that space */
 } bl_pair;
 typedef enum bl_window_rule { BL_WINDOW_GPTQ, BL_WINDOW_LLAMACPP } bl_window_rule; /* perplexity.md sections 2 and 4 */
 typedef struct bl_request {
@@ -53,9 +53,9 @@ typedef struct bl_request {
     uint64_t seed; /* temperature 0: greedy */
 } bl_request;
 bl_status bl_done(bl_request *out);
-/* One context, n choices: puts one blank in front of each choice; counts code points and bytes without it. */
+/* One context, n choices: puts one space in front of each choice; counts code points and bytes without it. */
 bl_status bl_ask_pairs(bl_request *out, bl_prompt context, const char *const *choice, int n, bl_err *e);
-/* n contexts, one continuation, in front of which one blank is put as well (WinoGrande). */
+/* n contexts, one continuation, in front of which one space is put as well (WinoGrande). */
 bl_status bl_ask_contexts(bl_request *out, const bl_prompt *context, int n, const char *continuation, bl_err *e);
 
 /* What a pair has for nll when nothing is left to score (tokens 0, greedy false): worse than every other choice, and a

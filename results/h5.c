@@ -1,5 +1,5 @@
 /* h5.c - the head of a shard, error sentences out of HDF5, text that HDF5 and JSON both accept. */
-#include "h5.h"
+#include "shard_impl.h"
 #include "kernels/base/utf8.h"
 
 #include <string.h>

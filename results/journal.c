@@ -1,4 +1,4 @@
-/* journal.c - one line a sample: eight hex digits of CRC-32 over the JSON behind the blank.
+/* journal.c - one line a sample: eight hex digits of CRC-32 over the JSON after the space.
  *
  *     5d2c9a01 {"journal":2,"key":"smollm2-135m/rtn:w4g64/piqa/0","hash":"0123…"}
  *     0b7f3e44 {"id":0,"pick":1,"gold":1,"n_choices":2,"flags":0,"tokens":12,"score":[1,1],"value":[31.5,28.25]}
@@ -8,7 +8,7 @@
  * first cuts the file to what is good.
  */
 #include "journal.h"
-#include "h5.h"
+#include "shard_impl.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 
@@ -49,7 +49,7 @@ static void put_line(bl_text *t, const bl_text *json)
     t->failed = t->failed || json->failed;
 }
 
-/* The JSON of the line at p, when the line is whole and checks; *next is the byte behind it. */
+/* The JSON of the line at p, when the line is whole and checks; *next is the byte after it. */
 static bool take_line(const char *p, size_t n, const char **json, size_t *n_json, size_t *next)
 {
     const char *end = memchr(p, '\n', n);
@@ -359,7 +359,7 @@ bl_status bl_journal_sync(bl_journal *j, bl_err *e)
 }
 
 /* ---- reading ------------------------------------------------------------------------------------ */
-/* Replays the lines behind the header; the rest of the file, from the first bad line on, does not count. */
+/* Replays the lines after the header; the rest of the file, from the first bad line on, does not count. */
 static bl_status replay(bl_journal *j, const char *text, size_t n, size_t at, bl_err *e)
 {
     const char *json;
@@ -377,7 +377,7 @@ static bl_status replay(bl_journal *j, const char *text, size_t n, size_t at, bl
     return BL_OK;
 }
 
-/* "<path>.stale", or with a number behind it when that is taken. */
+/* "<path>.stale", or with a number after it when that is taken. */
 static bl_status set_aside(const char *path, bl_err *e)
 {
     bl_status st = BL_E_NOMEM;

@@ -1,6 +1,6 @@
 /* number.c - numbers as people read them: no more digits than are known, and a decimal point whatever the locale says.
  */
-#include "rows.h"
+#include "table_impl.h"
 
 #include <locale.h>
 #include <math.h>

@@ -1,11 +1,12 @@
 /* pivot.c - rows become places of a grid: which column, which row, and never two cells in one place.
  *
  *   1  the chosen rows give the columns (default task, metric); a task that occurs in several versions gets its version
- * into the label 2  every row goes to a place; one that failed has no metric and goes to all columns of its task 3
- * while a place holds two rows, the first field in which such a pair differs joins the keys of the rows, and step 2
- * again
+ *      into the label
+ *   2  every row goes to a place; one that failed has no metric and goes to all columns of its task
+ *   3  while a place holds two rows, the first field in which such a pair differs joins the keys of the rows, and step
+ * 2 again
  */
-#include "rows.h"
+#include "table_impl.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ typedef struct builder {
 bool bl_is_base(const bl_row *r) { return !strcmp(r->cell->method, "base"); }
 
 /* ---- keys --------------------------------------------------------------------------------------- */
-/* The texts of the fields in the arena, each with a unit separator behind it. Fields marked as cost do not tell rows
+/* The texts of the fields in the arena, each with a unit separator after it. Fields marked as cost do not tell rows
  * apart. */
 static const char *key_of(builder *b, const bl_field *const *f, int n, const bl_row *r, bool without_metric)
 {
@@ -125,7 +126,7 @@ static bl_status make_columns(builder *b)
         if (k == p->n_columns && (st = add_column(b, r, key)) != BL_OK) return st;
         if (r->has_value && p->column[k].direction != r->direction) p->column[k].direction = 0;
     }
-    for (size_t i = 1; i < p->n_columns; i++) { /* stable insertion: behind the last column with the same first field */
+    for (size_t i = 1; i < p->n_columns; i++) { /* stable insertion: after the last column with the same first field */
         size_t to = i;
         const char *task = b->col_key[i], *first = strchr(task, '\x1f');
         size_t len = first ? (size_t)(first - task) + 1 : strlen(task);

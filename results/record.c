@@ -3,7 +3,7 @@
  * Everything has a known size when it is written: no dataset grows, no file is opened again, and HDF5 never touches the
  * disk. HDF5 keeps its own list of open files by name, so every image gets a name of its own.
  */
-#include "h5.h"
+#include "shard_impl.h"
 #include "kernels/base/fs.h"
 
 #include <hdf5_hl.h>
@@ -94,7 +94,7 @@ void bl_record_drop(bl_record *r)
     bl_free(r);
 }
 
-/* The group that `where` is in, made when it is not there yet; *name is the part behind. */
+/* The group that `where` is in, made when it is not there yet; *name is the part after it. */
 static bl_status open_parent(bl_record *r, const char *where, hid_t *out, const char **name)
 {
     char *group = NULL;

@@ -1,5 +1,5 @@
 /* rows.c - the columns of a row by name, which rows are chosen, and the two long forms: csv and json. */
-#include "rows.h"
+#include "table_impl.h"
 #include "cell_impl.h"
 #include "kernels/base/json.h"
 

@@ -1,6 +1,6 @@
 /* sample.c - building and copying samples. */
 #include "sample.h"
-#include "h5.h"
+#include "shard_impl.h"
 #include <string.h>
 
 const char *bl_sample_flag_name(int i)

@@ -1,4 +1,4 @@
-/* sample.h - what one item of a task left behind: plain numbers and texts, as many as the task needs.
+/* sample.h - what one item of a task left: plain numbers and texts, as many as the task needs.
  *
  *     bl_sample s = {.pick = 1, .gold = 1, .n_choices = 2};
  *     BL_TRY(bl_sample_scores(&s, arena, (double[]){1, 0}, 2, e));

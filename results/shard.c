@@ -3,7 +3,7 @@
  * HDF5 is no parser for hostile files, so it sees only bytes whose hash is the one we wrote. What is asked for is still
  * checked for kind and size, because a shard of another program version may lack it or have it in another form.
  */
-#include "h5.h"
+#include "shard_impl.h"
 #include "kernels/base/fs.h"
 
 #include <stdlib.h>
@@ -162,7 +162,7 @@ out:
 }
 
 /* ---- finding ------------------------------------------------------------------------------------ */
-/* The object that `where` is in (kept open in s) and the name behind it. The cache is not part of what a reader can
+/* The object that `where` is in (kept open in s) and the name after it. The cache is not part of what a reader can
  * see, hence const. */
 static bl_status find_parent(const bl_shard *shard, const char *where, hid_t *out, const char **name, bl_err *e)
 {

@@ -1,6 +1,6 @@
 /* table.c - reads directories of shards and failure notes into long rows, each file once. */
 #include "cell_impl.h"
-#include "rows.h"
+#include "table_impl.h"
 
 #include <string.h>
 

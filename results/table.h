@@ -2,13 +2,13 @@
  *
  *     bl_table *t;
  *     BL_TRY(bl_table_read(dirs, n_dirs, &t, e));          // shards and failure notes; t->skipped did not check
- *     BL_TRY(bl_table_print(t, &(bl_table_opts){ .format = BL_TABLE_MD }, &text, e));
+ *     BL_TRY(bl_table_print(t, &(bl_table_opts){.format = BL_TABLE_MD}, &text, e));
  *     bl_table_free(t);
  *
- * Nothing is averaged. When two cells would land in one place of the pivot, the columns in which they differ
- * (stored_as, limit, seed, …, at last the hash of the cell and the directory) join the columns of the rows until every
- * place holds one cell; a task whose versions differ gets a column for each. Times, rates and memory
- * are no metrics: they are columns beside each row.
+ * Nothing is averaged. When two cells would be in one place of the pivot, the columns in which they differ (stored_as,
+ * limit, seed, …, at last the hash of the cell and the directory) join the columns of the rows until every place holds
+ * one cell; a task whose versions differ gets a column for each. Times, rates and memory are no metrics: they are
+ * columns beside each row.
  */
 #ifndef BL_TABLE_H
 #define BL_TABLE_H

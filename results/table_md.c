@@ -4,10 +4,10 @@
  *     base                 16.00  68.2 ±1.1                               16.80 ±0.12
  *     rtn:w4g64 a           4.31  66.9 ±3.3 n=200*                        failed [1]
  *
- * One standard error after ±, no more digits than it supports. n=…* : the first n items only. cut=…, joined=…, tied=…:
- * what happened to so many items.
+ * One standard error after ±, no more digits than it supports. n=…* : the first n items only. cut=…, joined=…,
+ * tied=…: what happened to so many items.
  */
-#include "rows.h"
+#include "table_impl.h"
 
 #include <string.h>
 
@@ -102,7 +102,7 @@ static void put_letter(bl_text *out, size_t i)
     bl_text_addf(out, "%c", (char)('a' + i % 26));
 }
 
-/* What is special about the method of this row, as letters behind the last of its names. */
+/* What is special about the method of this row, as letters after the last of its names. */
 static bl_status put_marks(sheet *s, const bl_pivot_row *row, bl_text *out, bl_err *e)
 {
     const bl_cell *c = row->first->cell;
@@ -211,7 +211,7 @@ static bl_status put_lines(const sheet *s, bool terminal, bl_text *out, bl_err *
 
 static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
 {
-    const char *end = terminal ? "\n" : "  \n"; /* two blanks: a line break in markdown */
+    const char *end = terminal ? "\n" : "  \n"; /* two spaces: a line break in markdown */
 
     bool any = s->has_error || s->has_limit || s->has_gap || s->n_notes || s->n_reasons;
 

@@ -4,7 +4,7 @@
  * "Best" is among rows that are not the base, of one model, scored on the same number of items; a column that mixes
  * numbers of items has no best. The distance is to the base row of the same model, seed and number of items.
  */
-#include "rows.h"
+#include "table_impl.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  *     Question: Which of these objects conducts electricity best?
  *     Answer: a copper wire
  *
- * Each choice is scored as the continuation after "Answer:", with its leading blank.
+ * Each choice is scored as the continuation after "Answer:", with its leading space.
  *     acc       lowest summed negative log-likelihood
  *     acc_norm  the same divided by the characters of the choice
  * arc_easy and arc_challenge are the test splits; arc_challenge:val is the validation split and never stands in for the

@@ -12,7 +12,7 @@
  *     exact_match_flexible    the last `(-?[$0-9.,]{2,})|(-?[0-9]+)` does
  * Both compare strings, as lm-evaluation-harness gsm8k_cot does, after commas, dollar signs, everything up to "#### "
  * and one final dot are removed. Its quirks are kept: the dot that ends the strict pattern is any character but a
- * newline and must exist, so a reply that stops right behind the number loses its last digit; "7 eggs..." extracts
+ * newline and must exist, so a reply that stops right after the number loses its last digit; "7 eggs..." extracts
  * "..." in the flexible mode. How often nothing was found and how often the reply ran into its limit is reported beside
  * the scores, so a reader knows whether reasoning broke or formatting did.
  */

@@ -2,11 +2,14 @@
  *
  *     Roof shingle removal: A man is sitting on a roof. He starts pulling up roofing on a roof.
  *
- * From the original fields: query = P(activity_label + ": " + ctx_a + " " + Cap(ctx_b)), choice = P(ending). Cap puts
- * the first character in upper case and all others in lower case. P, in this order: outer white space stripped; every "
- * [title]" becomes ". "; every shortest [bracketed] piece goes; two blanks become one, in one pass. As the strip comes
- * first, an ending that began with a bracket keeps a leading blank. acc       lowest summed negative log-likelihood
+ * From the original fields: query = P(activity_label + ": " + ctx_a + " " + Cap(ctx_b)), choice = P(ending).
+ * Cap is Python's str.capitalize. P, in this order: outer white space stripped; every " [title]" becomes ". "; every
+ * shortest [bracketed] piece goes; two spaces become one, in one pass. As the strip comes first, an ending that began
+ * with a bracket keeps a leading space.
+ *
+ *     acc       lowest summed negative log-likelihood
  *     acc_norm  the same divided by the characters of the ending
+ *
  * Files that are preprocessed already ("query") are taken as they are. hellaswag:olmes1000 is such a file of 1,000
  * items; its queries differ in places from those of P.
  */
@@ -102,7 +105,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     bool small = !strcmp(how->name, "hellaswag:olmes1000");
     bl_status st = bl_choice_load(how, small ? olmes : full, where, &row, out, e);
     if (st == BL_OK && !small && bl_choice_at(out, 0)->more)
-        out->note = "preprocessed HellaSwag file: endings without the leading blanks of the original";
+        out->note = "preprocessed HellaSwag file: endings without the leading spaces of the original";
     return st;
 }
 
@@ -114,7 +117,7 @@ const bl_task bl_task_hellaswag = {
     .title = "HellaSwag",
     .cite = "Zellers et al. 2019",
     .doc = "Which of four endings goes on; validation split, 10,042 items. A file with a ready query (endings without "
-           "their leading blanks) is taken as it is.",
+           "their leading spaces) is taken as it is.",
     .metrics = bl_choice_metrics,
     .n_metrics = 2,
     .load = load,

@@ -3,7 +3,7 @@
  *     … "Give me a minute to change and I'll meet you at the
  *      docks
  *
- * The passage is split on single blanks; the target is the last piece with its blank, the context is the rest as it is.
+ * The passage is split on single spaces; the target is the last piece with its space, the context is the rest as it is.
  *     acc         every token of the target is the model's first choice
  *     perplexity  exp of the mean negative log-likelihood of the target: per word, not per token
  * lambada_openai keeps case and punctuation; the tokenized lower-case original is another text with other scores.
@@ -35,20 +35,20 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     row *rows = NULL, *kept;
     size_t n = 0, cap = 0;
     const bl_json *j;
-    const char *text, *blank;
+    const char *text, *space;
 
     BL_TRY(bl_data_find(how->dirs, files, where, out->arena, &out->path, NULL, e));
     BL_TRY(bl_rows_open(out->path, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         BL_TRY(bl_grow(&rows, &cap, n + 1, sizeof *rows, e));
         BL_TRY(bl_json_get_str(j, "text", &text, e));
-        blank = strrchr(text, ' ');
-        if (!blank || !blank[1]) {
-            st = bl_fail(e, BL_E_FORMAT, "%s: no blank before a last word", bl_rows_where(r));
+        space = strrchr(text, ' ');
+        if (!space || !space[1]) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: no space before a last word", bl_rows_where(r));
             goto out;
         }
-        rows[n].context = bl_arena_str(out->arena, text, (size_t)(blank - text), e);
-        rows[n].word = bl_arena_str(out->arena, blank + 1, strlen(blank + 1), e);
+        rows[n].context = bl_arena_str(out->arena, text, (size_t)(space - text), e);
+        rows[n].word = bl_arena_str(out->arena, space + 1, strlen(space + 1), e);
         if (!rows[n].context || !rows[n].word) {
             st = BL_E_NOMEM;
             goto out;

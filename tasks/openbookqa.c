@@ -3,7 +3,7 @@
  *
  *     There is most likely going to be fog around: a marsh
  *
- * The context is the stem alone; each choice is scored after it, with its leading blank.
+ * The context is the stem alone; each choice is scored after it, with its leading space.
  *     acc       lowest summed negative log-likelihood
  *     acc_norm  the same divided by the characters of the choice
  */

@@ -1,11 +1,11 @@
 /* perplexity.c - how well a model predicts a text, under the conventions that published numbers use.
  *
  *     SOURCE:gptq2048      windows of 2,048 tokens of the joined text, no overlap, no BOS in front of a window; the
- * 2,047 predictions inside each are scored (IST-DASLab/gptq and nearly all quantization papers) SOURCE:word rolling
- * log-likelihood of each detokenized document, divided by its words or bytes before detokenization
- *                          (lm-evaluation-harness "wikitext"); windows of 2,048 tokens or the model's length
- *     SOURCE:llamacpp512   chunks of 512 tokens of the raw file, the second half of each is scored (llama.cpp
- * "perplexity")
+ *                          2,047 predictions inside each are scored (IST-DASLab/gptq and nearly all papers)
+ *     SOURCE:word          rolling log-likelihood of each detokenized document, divided by its words or bytes before
+ *                          detokenization (lm-evaluation-harness "wikitext"); windows of 2,048 tokens or the model's
+ *                          length
+ *     SOURCE:llamacpp512   chunks of 512 tokens of the raw file, the second half of each is scored (llama.cpp)
  *
  * A window (or a document) is an item. Perplexity is exp of the summed nll over the scored tokens.
  */

@@ -3,7 +3,7 @@
  *     Question: How do I ready a guinea pig cage for it's new occupants?
  *     Answer: Provide the guinea pig with a cage full of a few inches of bedding made of ripped paper strips, …
  *
- * Both solutions are scored after "Answer:", each with its leading blank.
+ * Both solutions are scored after "Answer:", each with its leading space.
  *     acc       lowest summed negative log-likelihood
  *     acc_norm  the same divided by the characters of the solution
  */

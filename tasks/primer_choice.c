@@ -2,7 +2,7 @@
  *
  *     The capital of France is Paris
  *
- * Each choice is scored as the continuation of the sentence, with its leading blank.
+ * Each choice is scored as the continuation of the sentence, with its leading space.
  *     acc       lowest summed negative log-likelihood
  *     acc_norm  the same divided by the characters of the choice
  * It is small enough for a machine without a data set at hand; its numbers compare with nothing but themselves.

@@ -56,8 +56,8 @@ const char *bl_choice_gold(bl_task_data *t, int64_t i);
 /* ---- rows of ARC and OpenBookQA, in the three layouts they come in ----
  *     original      {"id", "question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}
  *     Hugging Face  {"id", KEY, "choices": {"text": […], "label": […]}, "answerKey"}
- *     flattened     {"id", KEY, "choices": […], "gold"}       gold 0-based; "labels" and "answerKey" are compared where
- * they are there */
+ *     flattened     {"id", KEY, "choices": […], "gold"}
+ * gold is 0-based; "labels" and "answerKey" are compared where they are there. */
 bl_status bl_choice_read_science(const bl_json *row, const char *key, bl_arena *a, bl_choice *out, bl_err *e);
 
 /* Copies of strings and arrays of strings. */

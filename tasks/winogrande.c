@@ -1,13 +1,15 @@
-/* winogrande.c - which of two nouns a blank stands for (Sakaguchi et al. 2019, Apache 2.0 code, CC BY data); xl
+/* winogrande.c - which of two nouns a gap stands for (Sakaguchi et al. 2019, Apache 2.0 code, CC BY data); xl
  * validation split.
  *
  *     Ian volunteered to eat Dennis's menudo after already having a bowl because Ian despised eating intestine.
  *     Ian volunteered to eat Dennis's menudo after already having a bowl because Dennis despised eating intestine.
  *
  * Partial scoring: the context is the text before "_" with an option in its place, and both contexts are followed by
- * the same continuation, the text behind "_". The option itself is never scored. acc       lowest negative
- * log-likelihood of the continuation winogrande:sample is a sample of the xl training split and never stands in for the
- * validation split.
+ * the same continuation, the text after "_". The option itself is never scored.
+ *
+ *     acc       lowest negative log-likelihood of the continuation
+ *
+ * winogrande:sample is a sample of the xl training split and never stands in for the validation split.
  */
 #include "shared_choice.h"
 #include "harness/data/pytext.h"
@@ -26,7 +28,7 @@ static const char where[] =
     "winogrande_1.1.zip of the Allen Institute (dev.jsonl), or allenai/winogrande, winogrande_xl, as JSON lines";
 static const char where_sample[] = "2,000 rows of train_xl.jsonl of winogrande_1.1.zip, saved under that name";
 
-/* text: the whole sentence; choice: the options; more: what stands behind "_", stripped. */
+/* text: the whole sentence; choice: the options; more: what is after "_", stripped. */
 static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -99,7 +101,7 @@ const bl_task bl_task_winogrande = {
     .version = 1,
     .title = "WinoGrande",
     .cite = "Sakaguchi et al. 2019",
-    .doc = "Which of two nouns a blank stands for, by partial scoring; xl validation split, 1,267 items.",
+    .doc = "Which of two nouns a gap stands for, by partial scoring; xl validation split, 1,267 items.",
     .metrics = bl_choice_metrics,
     .n_metrics = 1,
     .load = load,

@@ -39,7 +39,7 @@ bl_status bl_done(bl_request *out)
     return BL_OK;
 }
 
-/* " choice", with the counts of what stands behind the blank. */
+/* " choice", with the counts of what is after the space. */
 static bl_status pair_of(bl_prompt context, const char *choice, bl_pair *out, bl_err *e)
 {
     size_t n = strlen(choice);

@@ -2,10 +2,12 @@
  * perplexity windows.
  *
  *     pair       fed: tok(context), then what tok(context + continuation) has after as many ids; that is scored. Where
- * a token joins the two, the ids of the context stay what they are alone (lm-evaluation-harness 0.4.13). rolling prefix
- * token, then the text's own: every one is predicted once, in windows that see at least one token of context GPTQ the
- * stream's tokens in windows of L without overlap, L-1 predictions each llama.cpp  the same, the first token of each
- * replaced by BOS where the vocabulary adds one, the second half scored
+ *                a token joins the two, the ids of the context stay what they are alone (lm-evaluation-harness 0.4.13)
+ *     rolling    prefix token, then the text's own: every one is predicted once, in windows that see at least one token
+ *                of context
+ *     GPTQ       the stream's tokens in windows of L without overlap, L-1 predictions each
+ *     llama.cpp  the same, the second half scored, the first token of each replaced by BOS where the vocabulary adds
+ * one
  */
 #include "score_impl.h"
 #include "harness/data/pytext.h"
@@ -216,7 +218,7 @@ out:
 }
 
 /* ---- rolling (perplexity.md section 3) ---- */
-/* Prefix token and the text's own: every one behind the prefix is predicted. */
+/* Prefix token and the text's own: every one after the prefix is predicted. */
 static bl_status rolling_ids(const bl_engine *g, const bl_request *r, bl_arena *a, int32_t **all, int64_t *n, bl_err *e)
 {
     bl_ids ids = {0};
@@ -225,7 +227,7 @@ static bl_status rolling_ids(const bl_engine *g, const bl_request *r, bl_arena *
 
     BL_TRY(prefix_token(g, &prefix, e));
     BL_TRY(bl_ids_push(&ids, prefix, e));
-    /* A BOS of the tokenizer's own comes behind the prefix and is scored. */
+    /* A BOS of the tokenizer's own comes after the prefix and is scored. */
     BL_TRY(bl_encode(g->t, r->text, r->n_text, (r->no_bos ? 0 : BL_ENCODE_BOS) | (g->special ? BL_ENCODE_SPECIAL : 0),
                      &ids, e));
     BL_TRY(check_ids(g, &ids, e));

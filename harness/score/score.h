@@ -50,7 +50,7 @@ typedef struct bl_scored_ids {
 bl_status bl_engine_pair_ids(bl_engine *g, const bl_pair *p, bl_arena *a, bl_scored_ids *out, bl_err *e);
 /* Of a ROLLING (the whole text, however long) or WINDOW request. */
 bl_status bl_engine_text_ids(bl_engine *g, const bl_request *r, bl_arena *a, bl_scored_ids *out, bl_err *e);
-/* Cut on the left so that max_new tokens fit behind it; ids in the arena. */
+/* Cut on the left so that max_new tokens fit after it; ids in the arena. */
 bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new, bl_arena *a, bl_ids *out,
                                bool *truncated, bl_err *e);
 

@@ -180,7 +180,7 @@ static const struct {
     {"winogrande", "winogrande/dev.jsonl",
      "{\"sentence\":\"a _ b\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"3\"}", BL_E_FORMAT, "answer 3"},
     {"boolq", "boolq/val.jsonl", "{\"question\":\"q\",\"passage\":\"p\",\"label\":7}", BL_E_FORMAT, "label 7"},
-    {"lambada_openai", "lambada/lambada_test.jsonl", "{\"text\":\"word\"}", BL_E_FORMAT, "no blank before a last word"},
+    {"lambada_openai", "lambada/lambada_test.jsonl", "{\"text\":\"word\"}", BL_E_FORMAT, "no space before a last word"},
     {"gsm8k:cot8", "gsm8k/test.jsonl", "{\"question\":\"q\",\"answer\":\"2\"}", BL_E_FORMAT, "####"},
     {"arc_challenge", "arc/arc_challenge_validation.jsonl", "{}", BL_E_MISSING,
      "arc/arc_challenge_test.jsonl"}, /* never stands in */

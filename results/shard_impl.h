@@ -1,6 +1,7 @@
-/* h5.h - what the writer (record.c) and the reader (shard.c) of shards share; nobody outside results/ includes it. */
-#ifndef BL_H5_H
-#define BL_H5_H
+/* shard_impl.h - what the writer (record.c) and the reader (shard.c) of shards share; nobody outside results/ includes
+ * it. */
+#ifndef BL_SHARD_IMPL_H
+#define BL_SHARD_IMPL_H
 #include <hdf5.h>
 #include "record.h"
 

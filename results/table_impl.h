@@ -1,6 +1,6 @@
-/* rows.h - what the files that print tables share. */
-#ifndef BL_ROWS_H
-#define BL_ROWS_H
+/* table_impl.h - what the files that print tables share. */
+#ifndef BL_TABLE_IMPL_H
+#define BL_TABLE_IMPL_H
 #include "table.h"
 
 /* ---- columns by name ---- */
