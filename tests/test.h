@@ -1,8 +1,8 @@
 /* test.h - what every test program includes: cmocka, and where real data is.
  *
- * Real data, models and golden numbers are found through BITLADDER_DATA, BITLADDER_MODELS, BITLADDER_GOLDEN. A test
- * that needs one of them begins with BL_NEEDS and is skipped, saying so, when it is unset. A program whose tests were
- * all skipped exits with 77, which ctest shows as skipped.
+ * Real data, models and golden numbers are found through BITLADDER_DATA, BITLADDER_MODELS, BITLADDER_GOLDEN and
+ * BITLADDER_QWEN (a file). A test that needs one of them begins with BL_NEEDS and is skipped, saying so, when it is
+ * unset. A program whose tests were all skipped exits with 77, which ctest shows as skipped.
  */
 #ifndef BL_TEST_H
 #define BL_TEST_H

@@ -112,6 +112,8 @@ static const struct {
     {"tied is text", "tie_word_embeddings", "\"yes\"", "tie_word_embeddings"},
     {"fraction", "hidden_size", "32.5", "hidden_size"},
     {"odd head", "head_dim", "7", "head_dim 7 is odd"},
+    {"token", "eos_token_id", "[\"</s>\"]", "eos_token_id"},
+    {"token", "bos_token_id", "-2", "bos_token_id is -2"},
     {"head", "head_dim", "16", "is [32, 32], expected [64, 32]"},
     {"huge", "hidden_size", "1e30", "hidden_size"},
     {"duplicate", "hidden_size", "32,\"hidden_size\":32", "hidden_size"},
@@ -168,6 +170,8 @@ static void every_spelling_of_a_llama_is_read(void **state)
         {"quantization_config", "null"},
         {"unheard_of", "[1,2,{\"a\":null}]"},
         {"eos_token_id", "[7,8]"},
+        {"bos_token_id", "[5,6]"},
+        {"bos_token_id", "null"},
         {"hidden_act", NULL},
     };
     for (size_t i = 0; i < BL_COUNT(fine); i++) {
@@ -176,6 +180,7 @@ static void every_spelling_of_a_llama_is_read(void **state)
         assert_int_equal(c.rope, BL_ROPE_PLAIN);
         assert_float_equal(c.rope_theta, 10000, 0);
         assert_int_equal(c.eos, !strcmp(fine[i].key, "eos_token_id") ? 7 : -1);
+        assert_int_equal(c.bos, fine[i].json && !strcmp(fine[i].json, "[5,6]") ? 5 : -1);
     }
     const field window[] = {{"sliding_window", "4096"}, {"use_sliding_window", "false"}};
     write_config(dir, window, 2);
