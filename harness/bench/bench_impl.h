@@ -16,7 +16,7 @@ void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const f
 void bl_blas_threads(int threads, const bl_device_info *facts);
 /* Sleeps; after 0.05 s the threads of OpenBLAS and of OpenMP have stopped spinning for work, and who is timed next has
  * the cores for itself. */
-void bl_blas_settle(double seconds);
+void bl_blas_pause(double seconds);
 const char *bl_blas_core(void);
 
 /* A row like those of the kernel table: same cases and checks, but `run` is not used: OpenBLAS works on host copies. */

@@ -187,13 +187,13 @@ out:
 /* The two sets of threads spin for a while after their work, and whoever is timed next shares the cores with them:
  * waits until they sleep, then runs until the scheduler has put the new ones where they belong. The check of OpenBLAS's
  * result ran on our threads, so it is always in that place. */
-static bl_status settle(timed *t, bl_err *e)
+static bl_status warm_up(timed *t, bl_err *e)
 {
     bl_status st = BL_OK;
     double rest = fmin(0.05, 20 * t->b->o->min_time); /* who measures for a moment does not wait for long */
     if (!t->b->switched && !is_blas(t->k)) return BL_OK;
     t->b->switched = false;
-    bl_blas_settle(rest);
+    bl_blas_pause(rest);
     for (double start = bl_now(); bl_now() - start < rest;) BL_TRY(run_once(t, e));
 out:
     return st;
@@ -220,7 +220,7 @@ static bl_status begin(void *ctx, bool *skip, bl_err *e)
             {"cores", (double)b->o->threads, false},
         };
         memcpy(c->counter, counter, sizeof counter);
-        if (!t->wrong) BL_TRY(settle(t, e));
+        if (!t->wrong) BL_TRY(warm_up(t, e));
     }
     *skip = t->wrong;
 out:

@@ -29,7 +29,7 @@ void bl_blas_threads(int threads, const bl_device_info *facts)
     openblas_set_num_threads(threads);
 }
 
-void bl_blas_settle(double seconds) { nanosleep(&(struct timespec){.tv_nsec = (long)(seconds * 1e9)}, NULL); }
+void bl_blas_pause(double seconds) { nanosleep(&(struct timespec){.tv_nsec = (long)(seconds * 1e9)}, NULL); }
 
 const char *bl_blas_core(void) { return openblas_get_corename(); }
 

@@ -259,7 +259,7 @@ static bl_status measure(scoring *s, size_t w, size_t who, bl_err *e)
 
     /* Before OpenBLAS and behind it the threads of the other must come to rest; short works are run once untimed as
      * well. */
-    if (who <= 1) bl_blas_settle(0.05);
+    if (who <= 1) bl_blas_pause(0.05);
     if (who <= 1 && s->flops[w] < SHORT_FLOPS) BL_TRY(run_once(s, w, who, e));
     start = bl_now();
     BL_TRY(run_once(s, w, who, e));
