@@ -30,7 +30,7 @@ typedef struct bl_lines {
     char stand_in[4]; /* three bytes of a noncharacter that the line does not hold, "" when it has no \u0000 */
 } bl_lines;
 bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e);
-/* Next line that is not blank, parsed; *out NULL at the end. The caller frees it. */
+/* Next line that is not empty, parsed; *out NULL at the end. The caller frees it. */
 bl_status bl_lines_json(bl_lines *l, bl_json **out, bl_err *e);
 /* Puts file and line in front of a sentence that does not name them yet. */
 void bl_lines_within(const bl_lines *l, bl_err *e);

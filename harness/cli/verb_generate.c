@@ -84,7 +84,7 @@ out:
     return st;
 }
 
-/* A prompt that is no JSON: text, without the newline that a shell puts behind it. */
+/* A prompt that is no JSON: text, without the newline that a shell puts after it. */
 static bl_status plain(bl_lines *l, bl_err *e)
 {
     if (l->n && l->text[l->n - 1] == '\n') l->text[--l->n] = 0;

@@ -3,7 +3,7 @@
 #define BL_SOURCE_INSIDE_H
 #include "sources.h"
 
-/* lm-evaluation-harness wikitext: the document as scored (perplexity.md section 3). `out` starts empty. */
+/* lm-evaluation-harness wikitext: the document as scored. `out` starts empty. */
 bl_status bl_detokenize(const char *s, size_t n, bl_text *out, bl_err *e);
 /* Pieces of a split on runs of white space, the empty first and last included. */
 int64_t bl_count_words(const char *s, size_t n);

@@ -48,7 +48,7 @@ bl_status bl_gz_unpack(const char *name, const void *p, size_t n, uint64_t max, 
     for (rc = Z_OK; used < n || rc != Z_STREAM_END;) {
         if (rc == Z_STREAM_END) { /* another member */
             if (in[used] != 0x1f) {
-                st = bl_fail(e, BL_E_FORMAT, "%s: %zu bytes behind the end of the gzip data", name, n - used);
+                st = bl_fail(e, BL_E_FORMAT, "%s: %zu bytes after the end of the gzip data", name, n - used);
                 goto out;
             }
             inflateReset(&z);

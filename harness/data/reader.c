@@ -121,7 +121,7 @@ out:
     return st;
 }
 
-static bool is_blank(const char *s, size_t n)
+static bool only_spaces(const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r') return false;
@@ -148,7 +148,7 @@ bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e)
         size_t len = end ? (size_t)(end - s) : r->n - r->at;
         r->at += len + (end != NULL);
         r->line = r->next_line++;
-        if (is_blank(s, len)) continue;
+        if (only_spaces(s, len)) continue;
         place(r);
         BL_TRY(bl_text_check(&r->where, e));
         BL_TRY(bl_json_parse(s, len, r->where.s, BL_JSON_PLAIN, &r->doc, e));

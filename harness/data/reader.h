@@ -16,7 +16,7 @@
 #include "kernels/base/json.h"
 #include "kernels/base/hash.h"
 
-/* Whole file, unpacked, NUL behind it. Valid UTF-8 without NUL bytes is demanded, and at least one byte; CRLF stays as
+/* Whole file, unpacked, NUL after it. Valid UTF-8 without NUL bytes is demanded, and at least one byte; CRLF stays as
  * it is. Refused above `max` unpacked bytes (0: BL_TEXT_MAX). `hash` (may be NULL) is of the unpacked bytes. */
 #define BL_TEXT_MAX (UINT64_C(1) << 30)
 bl_status bl_text_file(const char *path, uint64_t max, char **out, size_t *n, bl_hash *hash, bl_err *e);

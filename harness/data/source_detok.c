@@ -1,4 +1,4 @@
-/* source_detok.c - the text rules of lm-evaluation-harness "wikitext" (perplexity.md section 3).
+/* source_detok.c - the text rules of lm-evaluation-harness "wikitext".
  *
  * One rule of the original, for an apostrophe before a year, is written with slashes in its pattern and never fires; it
  * is left out.

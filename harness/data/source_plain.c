@@ -41,7 +41,7 @@ out:
     return st;
 }
 
-/* Field "text" of the first `most` JSON lines (0: all), joined with one blank. */
+/* Field "text" of the first `most` JSON lines (0: all), joined with one space. */
 static bl_status load_documents(const char *source, const char *const *names, int64_t most, const bl_data_dirs *d,
                                 bl_arena *a, bl_source_text *out, bl_err *e)
 {

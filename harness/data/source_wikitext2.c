@@ -4,7 +4,7 @@
  *     stream   the rows of the Hub joined with two newlines                            (GPTQ and its followers)
  *     doc      62 documents, detokenized                                               (lm-evaluation-harness)
  *
- * The Hub has one row a line: a line of blanks is the empty row, every other keeps its blanks and its newline. From a
+ * The Hub has one row a line: a line of spaces is the empty row, every other keeps its spaces and its newline. From a
  * JSON-lines export of those rows the file is put together again: an empty row is the line " \n".
  */
 #include "data_impl.h"
@@ -57,7 +57,7 @@ static bool next_line(lines *l, const char **line, size_t *n)
     return true;
 }
 
-static bool only_blanks(const char *s, size_t n)
+static bool only_spaces(const char *s, size_t n)
 {
     size_t k = n;
     bl_strip(&s, &k);
@@ -72,7 +72,7 @@ static void join_rows(const char *raw, size_t n, bl_text *out)
 
     for (bool first = true; next_line(&l, &line, &k); first = false) {
         if (!first) bl_text_addn(out, "\n\n", 2);
-        if (!only_blanks(line, k)) bl_text_addn(out, line, k);
+        if (!only_spaces(line, k)) bl_text_addn(out, line, k);
     }
 }
 
@@ -115,7 +115,7 @@ out:
     return st;
 }
 
-/* A document is the lines from one title up to the next, without the newline before that title; blank ones are dropped.
+/* A document is the lines from one title up to the next, without the newline before that title; empty ones are dropped.
  */
 bl_status bl_source_documents(bl_arena *a, bl_source_text *out, bl_err *e)
 {
@@ -132,7 +132,7 @@ bl_status bl_source_documents(bl_arena *a, bl_source_text *out, bl_err *e)
     for (; next_line(&l, &line, &k); at = l.at) {
         if (!is_title(line, k, &scratch)) continue;
         size_t len = at > from ? at - from - 1 : 0;
-        if (!only_blanks(raw + from, len)) BL_TRY(add_document(&doc, &n_docs, &cap, raw + from, len, a, e));
+        if (!only_spaces(raw + from, len)) BL_TRY(add_document(&doc, &n_docs, &cap, raw + from, len, a, e));
         from = at;
     }
     BL_TRY(add_document(&doc, &n_docs, &cap, raw + from, n - from, a, e));

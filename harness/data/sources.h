@@ -1,6 +1,6 @@
 /* sources.h - named texts, for perplexity and for calibration alike; sources.def has a row each.
  *
- * A source is text as its published protocol joins it (perplexity.md): one stream, and for `word` a list of documents.
+ * A source is text as its published protocol joins it: one stream, and for `word` a list of documents.
  * A name has several splits: one of them is scored, others are for calibration.
  */
 #ifndef BL_SOURCES_H

@@ -60,7 +60,7 @@ static bl_status prefix_token(const bl_engine *g, int32_t *out, bl_err *e)
                                "the tokenizer has neither a BOS nor an EOS token to stand in for an empty context");
 }
 
-/* ---- pairs (zeroshot.md section 1) ---- */
+/* ---- pairs, as lm-evaluation-harness 0.4.13 splits them ---- */
 /* tok(context without the white space at its end), and the context's spans with room for a continuation. */
 static bl_status context_ids(const bl_engine *g, const bl_prompt *p, bl_context_ids *c, bl_err *e)
 {
@@ -217,7 +217,7 @@ out:
     return st;
 }
 
-/* ---- rolling (perplexity.md section 3) ---- */
+/* ---- rolling ---- */
 /* Prefix token and the text's own: every one after the prefix is predicted. */
 static bl_status rolling_ids(const bl_engine *g, const bl_request *r, bl_arena *a, int32_t **all, int64_t *n, bl_err *e)
 {
@@ -264,7 +264,7 @@ out:
     return st;
 }
 
-/* ---- windows (perplexity.md sections 2 and 4) ---- */
+/* ---- windows ---- */
 static bl_status stream_ids(bl_engine *g, const char *text, size_t n, bl_err *e)
 {
     bl_stream *s = &g->stream;

@@ -1,4 +1,4 @@
-/* added.c - added tokens inside text: a trie, and what counts as a blank or a word beside them. */
+/* added.c - added tokens inside text: a trie, and what counts as a space or a word beside them. */
 #include "tokenizer_impl.h"
 #include "kernels/base/json.h"
 #include <string.h>
@@ -67,7 +67,7 @@ int32_t tok_trie_find(const tok_trie *t, const char *s, size_t n, size_t *length
     return best;
 }
 
-static bool is_blank(uint32_t c)
+static bool is_space(uint32_t c)
 {
     return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
            c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
@@ -98,23 +98,23 @@ static int last_length(const char *s, size_t n) /* bytes of the last character *
     return (int)(n - i);
 }
 
-size_t tok_blank_at_start(const char *s, size_t n)
+size_t tok_space_at_start(const char *s, size_t n)
 {
     size_t i = 0;
     while (i < n) {
         int k = tok_utf8(s + i, n - i);
-        if (!is_blank(tok_get_utf8(s + i, k))) break;
+        if (!is_space(tok_get_utf8(s + i, k))) break;
         i += (size_t)k;
     }
     return i;
 }
 
-size_t tok_blank_at_end(const char *s, size_t n)
+size_t tok_space_at_end(const char *s, size_t n)
 {
     size_t end = n;
     while (end > 0) {
         int k = last_length(s, end);
-        if (!is_blank(tok_get_utf8(s + end - k, k))) break;
+        if (!is_space(tok_get_utf8(s + end - k, k))) break;
         end -= (size_t)k;
     }
     return n - end;

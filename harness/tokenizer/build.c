@@ -71,7 +71,7 @@ bl_status tok_add_pre(bl_tokenizer *t, const tok_pre *s, const char *file, bl_er
     bl_status st = BL_OK;
     tok_pre step = *s;
     BL_TRY(room(t->n_pre, "pre-tokenizer steps", file, e));
-    BL_TRY(keep(t, &step.blank, step.blank ? strlen(step.blank) : 0, e));
+    BL_TRY(keep(t, &step.space, step.space ? strlen(step.space) : 0, e));
     t->pre[t->n_pre++] = step;
     return BL_OK;
 out:
@@ -136,7 +136,7 @@ static void find_bytes(bl_tokenizer *t)
     }
 }
 
-/* What one id adds inside a text: letters and byte pieces as bytes, U+2581 as a blank, added tokens as they are. */
+/* What one id adds inside a text: letters and byte pieces as bytes, U+2581 as a space, added tokens as they are. */
 static bl_status token_bytes(bl_tokenizer *t, int32_t id, bool added, bl_text *out, bl_err *e)
 {
     const tok_entry *v = &t->vocab.entry[id];
@@ -152,7 +152,7 @@ static bl_status token_bytes(bl_tokenizer *t, int32_t id, bool added, bl_text *o
         bl_text_addn(out, (char[]){(char)byte}, 1);
     } else {
         const char *end = s + v->n;
-        for (const char *p; (p = memmem(s, (size_t)(end - s), TOK_BLANK, 3)) != NULL; s = p + 3) {
+        for (const char *p; (p = memmem(s, (size_t)(end - s), TOK_SPACE, 3)) != NULL; s = p + 3) {
             bl_text_addn(out, s, (size_t)(p - s));
             bl_text_add(out, " ");
         }
@@ -258,7 +258,7 @@ static bl_status make_hash(bl_tokenizer *t, bl_err *e)
     for (size_t i = 0; i < t->n_pre; i++) {
         const tok_pre *s = &t->pre[i];
         bl_hash_add(h, (uint64_t[]){s->op, s->behavior, s->invert, s->scheme}, 4 * sizeof(uint64_t));
-        bl_hash_text(h, s->blank);
+        bl_hash_text(h, s->space);
         bl_hash_text(h, s->regex ? tok_regex_text(s->regex) : NULL);
     }
     for (size_t i = 0; i < t->n_dec; i++) {

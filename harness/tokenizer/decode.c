@@ -1,7 +1,7 @@
 /* decode.c - ids to text, by the decoders of the tokenizer file.
  *
  * A chain of decoders works on a list of texts, one a token at first; the list is joined at the end. Without decoders
- * the tokens are joined by blanks, as the reference has it.
+ * the tokens are joined by spaces, as the reference has it.
  */
 #include "tokenizer_impl.h"
 #include <inttypes.h>
@@ -122,7 +122,7 @@ static bl_status replace(const tok_dec *d, const list *in, list *out, bl_err *e)
         const char *s = in->text.s + in->part[i].at, *end = s + in->part[i].n;
         BL_TRY(put(out, "", 0, in->part[i].id, e));
         bool drop = d->op == DEC_META && d->prefix &&
-                    i == 0; /* the blanks of the first token are the tokenizer's own */
+                    i == 0; /* the spaces of the first token are the tokenizer's own */
         for (const char *p; (p = memmem(s, (size_t)(end - s), d->find, d->n_find)) != NULL; s = p + d->n_find) {
             bl_text_addn(&out->text, s, (size_t)(p - s));
             if (!drop) bl_text_addn(&out->text, d->with, d->n_with);
@@ -134,7 +134,7 @@ out:
     return st;
 }
 
-/* sentencepiece: the blank in front of the first visible piece is not text; runs of byte pieces are one text. */
+/* sentencepiece: the space in front of the first visible piece is not text; runs of byte pieces are one text. */
 static bl_status spm(const bl_tokenizer *t, const tok_dec *d, const list *in, list *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -168,7 +168,7 @@ static bl_status spm(const bl_tokenizer *t, const tok_dec *d, const list *in, li
             bl_text_addn(&out->text, s, n);
             continue;
         }
-        if (opening && d->prefix && n >= 3 && !memcmp(s, TOK_BLANK, 3)) {
+        if (opening && d->prefix && n >= 3 && !memcmp(s, TOK_SPACE, 3)) {
             s += 3;
             n -= 3;
             took = !d->all_leading;
@@ -179,7 +179,7 @@ static bl_status spm(const bl_tokenizer *t, const tok_dec *d, const list *in, li
         } /* llama2.c writes it as it is */
         one.n = 0;
         for (const char *p, *end = s + n;; s = p + 3) {
-            p = memmem(s, (size_t)(end - s), TOK_BLANK, 3);
+            p = memmem(s, (size_t)(end - s), TOK_SPACE, 3);
             bl_text_addn(&one, s, (size_t)((p ? p : end) - s));
             if (!p) break;
             bl_text_add(&one, " ");

@@ -107,13 +107,13 @@ static bl_status pieces(run *r, size_t k, const char *s, size_t n, bool first, b
         BL_TRY(tok_text_add(text, s, NULL, n, e));
         return pieces(r, k + 1, text->s, text->n, first, e);
     case PRE_META: {
-        size_t n_blank = strlen(p->blank);
-        bool there = s[0] == ' ' || (n >= n_blank && !memcmp(s, p->blank, n_blank));
-        tok_norm to = {.op = NORM_REPLACE, .find = " ", .n_find = 1, .with = p->blank, .n_with = n_blank};
+        size_t n_space = strlen(p->space);
+        bool there = s[0] == ' ' || (n >= n_space && !memcmp(s, p->space, n_space));
+        tok_norm to = {.op = NORM_REPLACE, .find = " ", .n_find = 1, .with = p->space, .n_with = n_space};
         if (!there && (p->scheme == PREPEND_ALWAYS || (p->scheme == PREPEND_FIRST && first))) {
             BL_TRY(tok_text_add(&r->spare, "", NULL, 0, e));
             r->spare.n = 0;
-            BL_TRY(tok_text_add(&r->spare, p->blank, NULL, n_blank, e));
+            BL_TRY(tok_text_add(&r->spare, p->space, NULL, n_space, e));
             BL_TRY(tok_text_add(&r->spare, s, NULL, n, e));
             BL_TRY(tok_normalize(&to, 1, true, r->spare.s, NULL, r->spare.n, text, NULL, e));
         } else {
@@ -139,7 +139,7 @@ out:
 typedef bl_status section_fn(run *r, const char *s, const uint8_t *data, size_t n, bool first, bl_err *e);
 
 /* Text between the added tokens of one trie goes to `next`. A token that may not be recognised here is passed over as
- * the reference does, whole; one that a data span only touches, by one byte, so that a token behind it is still seen.
+ * the reference does, whole; one that a data span only touches, by one byte, so that a token after it is still seen.
  */
 static bl_status sections(run *r, const tok_trie *trie, const char *s, const uint8_t *data, size_t n, bool first,
                           section_fn *next, bl_err *e)
@@ -164,11 +164,11 @@ static bl_status sections(run *r, const tok_trie *trie, const char *s, const uin
         }
         i = end;
         if (a->single_word && (tok_word_at_end(s, start) || tok_word_at_start(s + end, n - end))) continue;
-        if (a->lstrip) start = BL_MAX(start - tok_blank_at_end(s, start), done);
-        if (a->rstrip) end += tok_blank_at_start(s + end, n - end);
+        if (a->lstrip) start = BL_MAX(start - tok_space_at_end(s, start), done);
+        if (a->rstrip) end += tok_space_at_start(s + end, n - end);
         if (start > done) BL_TRY(next(r, s + done, data ? data + done : NULL, start - done, first && !done, e));
         BL_TRY(bl_ids_push(r->out, a->id, e));
-        done = end; /* blanks taken by rstrip are still looked at, as the reference does */
+        done = end; /* spaces taken by rstrip are still looked at, as the reference does */
     }
     if (done < n) BL_TRY(next(r, s + done, data ? data + done : NULL, n - done, first && !done, e));
 out:

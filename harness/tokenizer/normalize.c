@@ -164,19 +164,19 @@ out:
     return st;
 }
 
-/* sentencepiece: blanks at the start, double and at the end go away (remove_extra), one is put in front (dummy_prefix),
+/* sentencepiece: spaces at the start, double and at the end go away (remove_extra), one is put in front (dummy_prefix),
  * and the rest is written as U+2581 (escape). */
 static bl_status spm(const tok_norm *step, bool dummy, const char *s, const uint8_t *data, size_t n, tok_text *out,
                      bl_err *e)
 {
     bl_status st = BL_OK;
-    const char *blank = step->escape ? TOK_BLANK : " ";
-    size_t n_blank = strlen(blank), i = 0, begin = out->n;
+    const char *space = step->escape ? TOK_SPACE : " ";
+    size_t n_space = strlen(space), i = 0, begin = out->n;
 
     if (step->remove_extra)
         while (i < n && s[i] == ' ') i++;
     if (i >= n) return BL_OK;
-    if (dummy && step->dummy_prefix) BL_TRY(tok_text_put(out, blank, n_blank, data ? data[i] : 0, e));
+    if (dummy && step->dummy_prefix) BL_TRY(tok_text_put(out, space, n_space, data ? data[i] : 0, e));
     for (bool after = step->remove_extra; i < n;) {
         size_t end = i;
         while (end < n && s[end] != ' ') end++;
@@ -185,14 +185,14 @@ static bl_status spm(const tok_norm *step, bool dummy, const char *s, const uint
             after = false;
         }
         if (end < n) {
-            if (!after) BL_TRY(tok_text_put(out, blank, n_blank, data ? data[end] : 0, e));
+            if (!after) BL_TRY(tok_text_put(out, space, n_space, data ? data[end] : 0, e));
             after = step->remove_extra;
             end++;
         }
         i = end;
     }
     if (step->remove_extra)
-        while (out->n >= begin + n_blank && !memcmp(out->s + out->n - n_blank, blank, n_blank)) out->n -= n_blank;
+        while (out->n >= begin + n_space && !memcmp(out->s + out->n - n_space, space, n_space)) out->n -= n_space;
 out:
     return st;
 }

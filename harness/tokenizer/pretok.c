@@ -1,9 +1,12 @@
 /* pretok.c - patterns that cut text, through PCRE2 with its just-in-time compiler.
  *
  * The patterns of tokenizer files are written for Oniguruma. Almost all of their syntax means the same to PCRE2; what
- * does not is translated or refused: \s \S     by code points: PCRE2 counts U+180E as a blank, Unicode since 6.3 and
- * Oniguruma do not \v \uHHHH one character in Oniguruma ^ $       match at every line, as in Ruby refused   \h \H \R \X
- * \K \G \g \k and other letters with another meaning, && and [ inside a class, {,n}
+ * does not is translated or refused:
+ *
+ *     \s \S      by code points: PCRE2 counts U+180E as a space, Unicode since 6.3 and Oniguruma do not
+ *     \v \uHHHH  one character in Oniguruma
+ *     ^ $        match at every line, as in Ruby
+ *     refused    \h \H \R \X \K \G \g \k and other letters with another meaning, && and [ inside a class, {,n}
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "tokenizer_impl.h"
@@ -20,9 +23,9 @@ const char tok_qwen2_pattern[] =
     ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const char tok_digit_pattern[] = "\\p{N}";
 
-#define BLANKS                                                                                                         \
+#define SPACES                                                                                                         \
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NOT_BLANKS                                                                                                     \
+#define NOT_SPACES                                                                                                     \
     "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}" \
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 
@@ -42,7 +45,7 @@ static bl_status escape(const char *p, size_t n, bool in_class, bl_text *out, si
     *used = 1;
     if (!n) return bl_fail(e, BL_E_FORMAT, "%s: a pattern ends in a backslash", file);
     if (p[0] == 's' || p[0] == 'S') {
-        bl_text_addf(out, in_class ? "%s" : "[%s]", p[0] == 's' ? BLANKS : NOT_BLANKS);
+        bl_text_addf(out, in_class ? "%s" : "[%s]", p[0] == 's' ? SPACES : NOT_SPACES);
     } else if (p[0] == 'v') {
         bl_text_add(out, "\\x{b}");
     } else if (p[0] == 'u') {

@@ -131,7 +131,7 @@ static bl_status byte_level(const bl_gguf *g, const char *file, bl_tokenizer *t,
         uint64_t n;
         const char *s = bl_gguf_next_string(&cursor, &n), *gap = n ? memchr(s + 1, ' ', n - 1) : NULL;
         if (!gap)
-            return bl_fail(e, BL_E_FORMAT, "%s: merge %" PRIu64 " '%.*s' is not two tokens with a blank between", file,
+            return bl_fail(e, BL_E_FORMAT, "%s: merge %" PRIu64 " '%.*s' is not two tokens with a space between", file,
                            i, (int)BL_MIN(n, 60u), n ? s : "");
         BL_TRY(tok_merges_add_text(&t->merges, &t->vocab, s, (size_t)(gap - s), gap + 1, (size_t)(s + n - gap - 1),
                                    false, file, e));

@@ -128,18 +128,18 @@ static bl_status metaspace(reader *r, const bl_json *v, bl_err *e)
     const char *scheme;
     bool add, cut;
     size_t k = 0;
-    BL_TRY(text_or(v, "replacement", TOK_BLANK, &p.blank, e));
+    BL_TRY(text_or(v, "replacement", TOK_SPACE, &p.space, e));
     BL_TRY(flag(v, "add_prefix_space", true, &add, e));
     BL_TRY(text_or(v, "prepend_scheme", add ? "always" : "never", &scheme, e));
     BL_TRY(flag(v, "split", true, &cut, e));
     while (k < BL_COUNT(schemes) && strcmp(scheme, schemes[k])) k++;
     if (k == BL_COUNT(schemes)) return refuse(r, "prepend_scheme", scheme, e);
-    if (!*p.blank) return bl_fail(e, BL_E_FORMAT, "%s: the replacement of Metaspace is empty", r->file);
+    if (!*p.space) return bl_fail(e, BL_E_FORMAT, "%s: the replacement of Metaspace is empty", r->file);
     p.scheme = (tok_scheme)k;
     BL_TRY(tok_add_pre(r->t, &p, r->file, e));
     if (cut) {
         tok_pre s = {.op = PRE_SPLIT, .behavior = SPLIT_WITH_NEXT};
-        BL_TRY(tok_regex_new(p.blank, strlen(p.blank), true, r->file, &s.regex, e));
+        BL_TRY(tok_regex_new(p.space, strlen(p.space), true, r->file, &s.regex, e));
         BL_TRY(tok_add_pre(r->t, &s, r->file, e));
     }
 out:
@@ -160,7 +160,7 @@ static bl_status pre_tokenizer(reader *r, const bl_json *v, bl_err *e)
         return BL_OK;
     }
     if (r->byte_level)
-        return bl_fail(e, BL_E_UNSUPPORTED, "%s: pre-tokenizer '%s' behind ByteLevel is not supported", r->file, type);
+        return bl_fail(e, BL_E_UNSUPPORTED, "%s: pre-tokenizer '%s' after ByteLevel is not supported", r->file, type);
     if (!strcmp(type, "ByteLevel")) {
         BL_TRY(flag(v, "add_prefix_space", true, &a, e));
         BL_TRY(flag(v, "use_regex", true, &b, e));
@@ -200,7 +200,7 @@ static bl_status merge(reader *r, const bl_json *m, bl_err *e)
         BL_TRY(bl_json_str(m, &left, e));
         const char *gap = strchr(left, ' ');
         if (!gap || strchr(gap + 1, ' '))
-            return bl_fail(e, BL_E_FORMAT, "%s: merge '%s' is not two tokens with a blank between", r->file, left);
+            return bl_fail(e, BL_E_FORMAT, "%s: merge '%s' is not two tokens with a space between", r->file, left);
         n_left = (size_t)(gap - left);
         right = gap + 1;
     }
@@ -274,7 +274,7 @@ out:
 
 /* ---- template and decoder ------------------------------------------------------------------------ */
 
-/* TemplateProcessing: what stands in front of the text. Tokens behind the text are not added by anything here. */
+/* TemplateProcessing: what stands in front of the text. Tokens after the text are not added by anything here. */
 static bl_status template(reader *r, const bl_json *v, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -358,7 +358,7 @@ static bl_status decoder(reader *r, const bl_json *v, bl_err *e)
         const char *scheme;
         bool add;
         d.op = DEC_META;
-        BL_TRY(text_or(v, "replacement", TOK_BLANK, &d.find, e));
+        BL_TRY(text_or(v, "replacement", TOK_SPACE, &d.find, e));
         BL_TRY(flag(v, "add_prefix_space", true, &add, e));
         BL_TRY(text_or(v, "prepend_scheme", add ? "always" : "never", &scheme, e));
         if (!*d.find) return bl_fail(e, BL_E_FORMAT, "%s: the replacement of Metaspace is empty", r->file);

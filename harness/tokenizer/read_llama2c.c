@@ -3,7 +3,7 @@
  *     int32 longest piece, then per token: float32 score, int32 length, bytes
  *
  * Ids 0, 1, 2 are unknown, begin and end (spelled "\n<s>\n" by the exporter). Ids 3 to 258 are the pieces of bytes,
- * "<0x00>" on, and then a blank is put in front of a text; a file without them is a list of characters, has no blank in
+ * "<0x00>" on, and then a space is put in front of a text; a file without them is a list of characters, has no space in
  * front and an unknown token.
  */
 #include "tokenizer_impl.h"

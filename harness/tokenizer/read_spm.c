@@ -2,9 +2,10 @@
  *
  *     ModelProto      1 pieces*        2 trainer_spec      3 normalizer_spec      5 denormalizer_spec
  *     SentencePiece   1 piece          2 score (float)     3 type
- *     TrainerSpec     3 model_type     24 treat_whitespace_as_suffix   35 byte_fallback   44 unk_surface   45 unk 46
- * bos 47 eos piece NormalizerSpec  1 name           2 precompiled_charsmap   3 add_dummy_prefix   4
- * remove_extra_whitespaces   5 escape_whitespaces
+ *     TrainerSpec     3 model_type     24 treat_whitespace_as_suffix   35 byte_fallback
+ *                     44 unk_surface   45 unk_piece   46 bos_piece   47 eos_piece
+ *     NormalizerSpec  1 name           2 precompiled_charsmap          3 add_dummy_prefix
+ *                     4 remove_extra_whitespaces      5 escape_whitespaces
  *
  * BPE models are read; unigram, word and character models are refused by name, and so is a normalization map.
  */

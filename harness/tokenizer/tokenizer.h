@@ -40,7 +40,7 @@ void bl_tokenizer_close(bl_tokenizer *t); /* NULL is fine */
 enum {
     BL_ENCODE_PLAIN = 0,
     BL_ENCODE_BOS = 1,    /* the model's own rule for special tokens in front: nothing where the rule has none;
-                             tokens that a rule puts behind the text are never added */
+                             tokens that a rule puts after the text are never added */
     BL_ENCODE_SPECIAL = 2 /* special-token text becomes its id; otherwise it stays text */
 };
 bl_status bl_encode(const bl_tokenizer *t, const char *text, size_t n, int flags, bl_ids *out, bl_err *e);
@@ -55,7 +55,7 @@ bl_status bl_encode_spans(const bl_tokenizer *t, const bl_span *span, size_t n_s
  * keep_special. An id that is no token is refused (BL_E_CONFIG). n_out may be NULL. */
 bl_status bl_decode(const bl_tokenizer *t, const int32_t *id, size_t n, bool keep_special, char **out, size_t *n_out,
                     bl_err *e);
-/* Bytes of one id as they appear inside a text (no leading-blank rule), for incremental decoding; lent. A special token
+/* Bytes of one id as they appear inside a text (no leading-space rule), for incremental decoding; lent. A special token
  * is its own text; an id that is no token has no bytes. */
 const char *bl_token_bytes(const bl_tokenizer *t, int32_t id, size_t *n);
 

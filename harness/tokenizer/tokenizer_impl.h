@@ -13,7 +13,7 @@
 #define TOK_MAX_STEPS  16             /* normalizers, pre-tokenizer steps, decoders: each */
 #define TOK_MAX_PREFIX 8              /* ids that a rule puts in front */
 #define TOK_MAX_FILE   (1ull << 30)   /* bytes of a tokenizer file */
-#define TOK_BLANK      "\xE2\x96\x81" /* U+2581, how sentencepiece writes a blank */
+#define TOK_SPACE      "\xE2\x96\x81" /* U+2581, how sentencepiece writes a space */
 #define TOK_BAD        "\xEF\xBF\xBD" /* U+FFFD */
 
 /* ---- characters (letters.c) ---------------------------------------------------------------------- */
@@ -77,7 +77,7 @@ typedef struct tok_merges {
 bl_status tok_merges_add(tok_merges *m, int32_t left, int32_t right, uint32_t rank, int32_t id, bool replace,
                          bl_err *e);
 const tok_merge *tok_merges_find(const tok_merges *m, int32_t left, int32_t right); /* NULL */
-/* One rule by its texts: both sides and the result must be tokens (R67). */
+/* One rule by its texts: both sides and the result must be tokens. */
 bl_status tok_merges_add_text(tok_merges *m, const tok_vocab *v, const char *left, size_t n_left, const char *right,
                               size_t n_right, bool replace, const char *file, bl_err *e);
 
@@ -138,13 +138,13 @@ typedef enum tok_pre_op {
     PRE_SPLIT,
     PRE_SPACE,
     PRE_META
-} tok_pre_op; /* PRE_SPACE: a blank in front unless there is one */
+} tok_pre_op; /* PRE_SPACE: a space in front unless there is one */
 typedef struct tok_pre {
     tok_pre_op op;
     tok_regex *regex;
     tok_behavior behavior;
     bool invert;
-    const char *blank; /* meta: what stands for a blank */
+    const char *space; /* meta: what stands for a space */
     tok_scheme scheme;
 } tok_pre;
 
@@ -169,8 +169,8 @@ typedef struct tok_trie {
 bl_status tok_trie_add(tok_trie *t, const char *s, size_t n, int32_t value, bl_err *e);
 int32_t tok_trie_find(const tok_trie *t, const char *s, size_t n,
                       size_t *length);              /* value of the longest word at s; -1 */
-size_t tok_blank_at_start(const char *s, size_t n); /* bytes of white space */
-size_t tok_blank_at_end(const char *s, size_t n);
+size_t tok_space_at_start(const char *s, size_t n); /* bytes of white space */
+size_t tok_space_at_end(const char *s, size_t n);
 bool tok_word_at_start(const char *s, size_t n); /* a letter, digit, mark or connector */
 bool tok_word_at_end(const char *s, size_t n);
 
@@ -189,7 +189,7 @@ typedef struct tok_dec {
     const char *find, *with; /* replace; strip and meta use `find` (one character) */
     size_t n_find, n_with;
     int64_t start, stop; /* strip: at most so many */
-    bool prefix;         /* meta, spm: a blank in front of the text is the tokenizer's own */
+    bool prefix;         /* meta, spm: a space in front of the text is the tokenizer's own */
     bool all_leading;    /* spm: all of them are */
 } tok_dec;
 

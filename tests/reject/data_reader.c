@@ -120,7 +120,7 @@ static void refuses_gzip_that_is_not_whole(void **state)
     }
     memcpy(bad, packed, n);
     bad[n] = 'x';
-    assert_refused(text_of(put("tail.gz", bad, n + 1), 0, &e), BL_E_FORMAT, "behind the end");
+    assert_refused(text_of(put("tail.gz", bad, n + 1), 0, &e), BL_E_FORMAT, "after the end");
     memcpy(bad, packed, n);
     memcpy(bad + n, packed, n); /* two members are one text */
     char *s;

@@ -58,7 +58,7 @@ static const struct {
     {WITH("\"normalizer\":{}"), BL_E_FORMAT, "type"},
     {WITH("\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"}"), BL_E_UNSUPPORTED, "pre-tokenizer 'BertPreTokenizer'"},
     {WITH("\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL ",{\"type\":\"Digits\"}]}"),
-     BL_E_UNSUPPORTED, "'Digits' behind ByteLevel"},
+     BL_E_UNSUPPORTED, "'Digits' after ByteLevel"},
     {WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"Odd\"}"),
      BL_E_UNSUPPORTED, "split behavior 'Odd'"},
     {WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"odd\"}"), BL_E_UNSUPPORTED,
