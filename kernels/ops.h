@@ -71,7 +71,9 @@ typedef struct bl_linear_args {
     bool transpose;  /* y = x W: x [rows, out], y [rows, in], for gradients; one weight and nothing else */
 } bl_linear_args;
 
-typedef struct bl_transform_args { /* y = T x, what a linear with these transforms multiplies its weight with */
+typedef struct bl_transform_args { /* y = T x, what a linear with these transforms multiplies its weight with; y may be
+                                      x where T is one transform that keeps the width and is no permutation or rotation
+                                    */
     bl_tensor x, y;                /* act [rows, t[0].in], act [rows, t[n_t-1].out] */
     const bl_transform *t;
     int n_t; /* at least one */

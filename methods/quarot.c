@@ -19,12 +19,14 @@
 #include <string.h>
 
 typedef struct opts {
-    bool r1, r2, heads, r4;
+    bool r1, r2, r3, heads, r4;
 } opts;
 
 static const bl_opt rows[] = {
     {"r1", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, r1), .doc = "turn the residual stream"},
     {"r2", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, r2), .doc = "turn the values, head by head"},
+    {"r3", BL_OPT_BOOL, .at = offsetof(opts, r3),
+     .doc = "turn queries and keys while the model runs; only keys in few bits (--kv) gain from it"},
     {"heads", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, heads),
      .doc = "turn the input of o_proj across heads while the model runs"},
     {"r4", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, r4),
@@ -176,6 +178,7 @@ static bl_status model(const bl_method_run *r, bl_err *e)
     bl_status st = BL_OK;
     turn embed = {.n = m->config.dim}, head = embed;
 
+    if (o->r3) m->config.turned_keys = true;
     if (!o->r1) return BL_OK;
     BL_TRY(signs_r1(r, NULL, &embed.before, e));
     BL_TRY(turn_linear(r, &m->embed, &embed, 1, e));
@@ -259,6 +262,7 @@ static bl_status check(const bl_method_run *r, bl_err *e)
         const char *what, *option;
     } rotations[] = {{o->r1, c->dim, "the residual stream", "r1"},
                      {o->r2, c->head_dim, "a head", "r2"},
+                     {o->r3, c->head_dim, "a head", "r3"},
                      {o->heads, c->n_heads * c->head_dim, "the input of o_proj", "heads"},
                      {o->r4, c->ffn_dim, "the input of down_proj", "r4"}};
     for (size_t i = 0; i < BL_COUNT(rotations); i++)
@@ -299,7 +303,7 @@ const bl_method bl_method_quarot = {
     .deviates =
         "The input of o_proj is turned by one matrix of its whole width instead of across heads: one exists for more "
         "models (none has order 9).\n"
-        "Queries and keys are not turned (R3), which only matters for quantized keys.\n"
+        "The mean of each row of the embedding is not taken off: RMSNorm does not need it.\n"
         "Weights and activations are rounded by the stages that follow, with their options.",
     .opts = rows,
     .opts_size = sizeof(opts),

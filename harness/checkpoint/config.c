@@ -1,5 +1,6 @@
 /* config.c - bounds of a model's shape, what follows from it, and its form as JSON. */
 #include "config.h"
+#include "kernels/hadamard.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -65,6 +66,9 @@ bl_status bl_config_check(const bl_config *c, const char *file, bl_err *e)
     if (c->head_dim % 2)
         return bl_fail(e, BL_E_FORMAT, "%s: head_dim %" PRId64 " is odd; rotary embedding turns pairs", file,
                        c->head_dim);
+    if (c->turned_keys && !bl_hadamard_order(c->head_dim))
+        return bl_fail(e, BL_E_FORMAT, "%s: keys are turned, and a head_dim of %" PRId64 " has no Hadamard matrix",
+                       file, c->head_dim);
     if (c->n_heads * c->head_dim > 1 << 20)
         return bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " heads of %" PRId64 " are more than 2^20 columns", file,
                        c->n_heads, c->head_dim);
@@ -140,8 +144,8 @@ void bl_config_put(bl_text *t, const bl_config *c)
         if (fields[i].real) bl_json_put_real(t, *(const double *)p);
         else bl_text_addf(t, "%" PRId64, *(const int64_t *)p);
     }
-    bl_text_addf(t, ",\"rope\":%d,\"rope_exact\":%s,\"tied\":%s}", (int)c->rope, c->rope_exact ? "true" : "false",
-                 c->tied ? "true" : "false");
+    bl_text_addf(t, ",\"rope\":%d,\"rope_exact\":%s,\"tied\":%s,\"turned_keys\":%s}", (int)c->rope,
+                 c->rope_exact ? "true" : "false", c->tied ? "true" : "false", c->turned_keys ? "true" : "false");
 }
 
 /* A stage may give a bias to a linear whose architecture knows none. */
@@ -190,6 +194,7 @@ bl_status bl_config_get(const bl_json *o, bl_config *out, bl_err *e)
     c.rope = (bl_rope_scaling)rope;
     BL_TRY(bl_json_get_bool(o, "rope_exact", &c.rope_exact, e));
     BL_TRY(bl_json_get_bool(o, "tied", &c.tied, e));
+    BL_TRY(bl_json_get_bool(o, "turned_keys", &c.turned_keys, e));
     *out = c;
 out:
     return st;

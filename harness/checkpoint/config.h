@@ -30,6 +30,8 @@ struct bl_config {
     double rope_attention; /* YaRN: cosines and sines are multiplied by it */
     bool rope_exact;       /* YaRN: the bounds of the ramp are not rounded to whole dimensions */
     bool tied;             /* the head is the embedding */
+    bool turned_keys;      /* queries and keys are turned by the Hadamard matrix of a head after rotary embedding, which
+                              cancels in their products: QuaRot's R3, for keys that are kept in few bits */
     int64_t bos, eos;      /* as the config says; of a list the first; -1: it does not */
     int64_t window;        /* sliding-window attention: a position sees this many, itself included; 0: all before it */
     const bl_arch *arch;

@@ -39,19 +39,21 @@ static bl_status apply(const bl_pass *p, bl_role role, bl_tensor x, bl_tensor y,
     return bl_linear_apply(p->be, bl_model_linear(p->m, p->block, role), x, y, accumulate, e);
 }
 
-/* Queries or keys: product, the norm of each head where the architecture has one, rotary embedding. */
+/* Queries or keys: product, the norm of each head where the architecture has one, rotary embedding, and the rotation of
+ * a model that was turned. */
 static bl_status project(const bl_pass *p, bl_role role, bl_role norm, bl_tensor x, bl_tensor pos, bl_tensor y,
                          bl_err *e)
 {
     bl_status st = BL_OK;
     int64_t head = p->m->config.head_dim;
+    bl_tensor heads = bl_tensor_2d(y.buf, y.offset, y.dtype, y.dim[0] * (y.dim[1] / head), head);
+    const bl_transform turn = {.kind = BL_T_HADAMARD, .in = head, .out = head};
     BL_TRY(apply(p, role, x, y, false, e));
-    if (bl_has_role(&p->m->config, norm)) {
-        bl_tensor heads = bl_tensor_2d(y.buf, y.offset, y.dtype, y.dim[0] * (y.dim[1] / head), head);
-        BL_TRY(normed(p, heads, norm, heads, e));
-    }
+    if (bl_has_role(&p->m->config, norm)) BL_TRY(normed(p, heads, norm, heads, e));
     BL_TRY(p->be->ops->rope(p->be, &(bl_rope_args){.x = y, .head_dim = head, .pos = pos, .cos = p->cos, .sin = p->sin},
                             e));
+    if (p->m->config.turned_keys)
+        BL_TRY(p->be->ops->transform(p->be, &(bl_transform_args){.x = heads, .y = heads, .t = &turn, .n_t = 1}, e));
 out:
     return st;
 }

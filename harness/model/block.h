@@ -28,7 +28,7 @@ typedef struct bl_block_hooks {
 typedef struct bl_tape {
     bl_tensor x;        /* [rows, dim] the block's input */
     bl_tensor attn_in;  /* [rows, dim] normed */
-    bl_tensor q, k, v;  /* [rows, q or kv width] after bias, norms and rotary embedding */
+    bl_tensor q, k, v;  /* [rows, q or kv width] after bias, norms, rotary embedding, rotation */
     bl_tensor attn_out; /* [rows, q width] input of o_proj */
     bl_tensor mid;      /* [rows, dim] residual stream between the halves */
     bl_tensor mlp_in;   /* [rows, dim] normed */

@@ -1,5 +1,6 @@
 /* ref_stats.c - what calibration looks at: inputs as a weight sees them, and sums over their columns. */
 #include "cpu.h"
+#include <omp.h>
 
 bl_status bl_ref_transform(bl_backend *be, const bl_transform_args *a, bl_err *e)
 {
@@ -7,11 +8,15 @@ bl_status bl_ref_transform(bl_backend *be, const bl_transform_args *a, bl_err *e
     bl_linear_args as = {.x = a->x, .t = a->t, .n_t = a->n_t};
     float *tmp = NULL;
     BL_TRY(bl_check_transform(be, a, e));
-    if (!(tmp = bl_new((size_t)bl_cpu_transform_width(&as), sizeof *tmp, e))) {
+    int threads = bl_cpu_threads(be, 16 * (double)bl_tensor_count(&a->x));
+    int64_t wide = bl_cpu_transform_width(&as);
+    if (!(tmp = bl_new((size_t)threads * (size_t)wide, sizeof *tmp, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    for (int64_t r = 0; r < a->x.dim[0]; r++) bl_cpu_transform(&as, bl_cpu_row(&a->x, r), bl_cpu_row(&a->y, r), tmp);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t r = 0; r < a->x.dim[0]; r++)
+        bl_cpu_transform(&as, bl_cpu_row(&a->x, r), bl_cpu_row(&a->y, r), tmp + omp_get_thread_num() * wide);
 out:
     bl_free(tmp);
     return st;

@@ -2,6 +2,7 @@
 #include "method_run.h"
 #include "model_fixture.h"
 #include "tiny_model.h"
+#include "harness/model/block.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/rng.h"
 #include <math.h>
@@ -116,9 +117,14 @@ static const struct {
     const char *text;
     int moves, transforms; /* weights of block 0 that change, linears with a transform */
 } rows[] = {
-    {"quarot+r2=false+heads=false+r4=false", 7, 0}, {"quarot+r1=false+heads=false+r4=false", 2, 0},
-    {"quarot+r1=false+r2=false+r4=false", 1, 1},    {"quarot+r1=false+r2=false+heads=false", 1, 1},
-    {"quarot+heads=false+r4=false", 7, 0},          {"quarot", 7, 2},
+    {"quarot+r2=false+heads=false+r4=false", 7, 0},
+    {"quarot+r1=false+heads=false+r4=false", 2, 0},
+    {"quarot+r1=false+r2=false+r4=false", 1, 1},
+    {"quarot+r1=false+r2=false+heads=false", 1, 1},
+    {"quarot+heads=false+r4=false", 7, 0},
+    {"quarot", 7, 2},
+    {"quarot+r1=false+r2=false+heads=false+r4=false+r3", 0, 0},
+    {"quarot+r3", 7, 2},
 };
 
 static void each_rotation_alone_leaves_the_logits(void **state)
@@ -200,6 +206,53 @@ static void what_stands_out_is_spread(void **state)
     fixture_close(&f);
 }
 
+/* Keys of block 0 as attention reads them, host [LEN, kv width]; the caller frees. */
+static float *keys_of(const fixture *f)
+{
+    bl_err e = {0};
+    int32_t ids[LEN], slot, past = 0;
+    bl_kv *kv;
+    bl_tape tape;
+    bl_tensor x = fixture_tensor(f, BL_F32, LEN, f->m->config.dim), id = fixture_tensor(f, BL_I32, 1, LEN);
+    id = bl_tensor_1d(id.buf, 0, BL_I32, LEN);
+    ids_of(f, ids);
+    assert_ok(f->be->ops->upload(f->be, &id, ids, &e));
+    assert_ok(f->be->ops->embed(f->be, &(bl_embed_args){.w = &f->m->embed.weight, .ids = id, .y = x}, &e));
+    assert_ok(bl_kv_new(f->m, LEN, 1, true, f->m->kv, &kv, &e));
+    assert_ok(bl_kv_slot(kv, LEN, -1, 0, &slot, &e));
+    assert_ok(bl_tape_new(f->m, LEN, &tape, &e));
+    assert_ok(bl_block_forward(f->m, 0,
+                               &(bl_batch){.n_seq = 1, .start = (int32_t[]){0, LEN}, .past = &past, .slot = &slot}, kv,
+                               x, NULL, &tape, &e));
+    float *k = malloc(bl_tensor_bytes(&tape.k));
+    assert_ok(f->be->ops->download(f->be, &tape.k, k, &e));
+    bl_tape_free(f->m, &tape);
+    bl_kv_free(kv);
+    fixture_drop(f, &x);
+    fixture_drop(f, &id);
+    return k;
+}
+
+/* R3: k' = H k / sqrt(head_dim), head by head. Heads of 8: Sylvester's matrix, signs by the bits that i and j share. */
+static void keys_are_turned_after_rotary_embedding(void **state)
+{
+    (void)state;
+    fixture f = grown(nine_heads(false));
+    float *before = keys_of(&f), *after;
+    turn(&f, "quarot+r1=false+r2=false+heads=false+r4=false+r3");
+    after = keys_of(&f);
+    for (int h = 0; h < LEN * 3; h++)
+        for (int i = 0; i < 8; i++) {
+            double want = 0;
+            for (int j = 0; j < 8; j++)
+                want += (__builtin_parity((unsigned)(i & j)) ? -1.0 : 1.0) * before[h * 8 + j] / sqrt(8.0);
+            assert_true(fabs(after[h * 8 + i] - want) < 1e-5);
+        }
+    free(before);
+    free(after);
+    fixture_close(&f);
+}
+
 static void a_seed_chooses_the_rotation(void **state)
 {
     (void)state;
@@ -252,9 +305,8 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_rotation_alone_leaves_the_logits),
-        cmocka_unit_test(what_stands_out_is_spread),
-        cmocka_unit_test(a_seed_chooses_the_rotation),
+        cmocka_unit_test(each_rotation_alone_leaves_the_logits),  cmocka_unit_test(what_stands_out_is_spread),
+        cmocka_unit_test(keys_are_turned_after_rotary_embedding), cmocka_unit_test(a_seed_chooses_the_rotation),
         cmocka_unit_test(widths_without_a_matrix_are_refused),
     };
     return cmocka_run_group_tests(tests, begin, end);

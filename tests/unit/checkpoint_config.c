@@ -21,6 +21,7 @@ static bl_config filled(const bl_arch *a, uint32_t optional)
                        .rope_attention = 1.1386294361119891,
                        .rope_exact = true,
                        .tied = true,
+                       .turned_keys = true,
                        .bos = -1,
                        .eos = 7,
                        .window = 300,
@@ -56,7 +57,8 @@ static void every_field_of_every_architecture_comes_back(void **state)
                 assert_int_equal(d.roles, c.roles);
                 assert_int_equal(d.rope, rope);
                 assert_int_equal(d.window, 300);
-                assert_true(d.rope_exact && d.tied && d.rope_attention == c.rope_attention && d.rope_theta == 123456.5);
+                assert_true(d.rope_exact && d.tied && d.turned_keys && d.rope_attention == c.rope_attention &&
+                            d.rope_theta == 123456.5);
                 bl_config_put(&again, &d);
                 assert_string_equal(again.s, t.s);
                 bl_text_free(&t);
