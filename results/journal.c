@@ -8,7 +8,7 @@
  * first cuts the file to what is good.
  */
 #include "journal.h"
-#include "shard_impl.h"
+#include "kernels/base/utf8.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 
@@ -406,7 +406,7 @@ bl_status bl_journal_open(const char *path, const char *cell_key, bl_hash cell_h
     if (!j) return BL_E_NOMEM;
     j->fd = -1;
     j->hash = cell_hash;
-    if (!(j->path = bl_strdup(path, e)) || !(j->key = bl_valid_text(cell_key, e))) {
+    if (!(j->path = bl_strdup(path, e)) || !(j->key = bl_utf8_repaired(cell_key, strlen(cell_key), e))) {
         st = BL_E_NOMEM;
         goto out;
     }

@@ -1,6 +1,6 @@
 /* sample.c - building and copying samples. */
 #include "sample.h"
-#include "shard_impl.h"
+#include "kernels/base/utf8.h"
 #include <string.h>
 
 const char *bl_sample_flag_name(int i)
@@ -55,7 +55,7 @@ static bl_status copy_text(bl_arena *a, const char *text, const char **out, bl_e
 {
     char *valid;
     if (!text) return BL_OK;
-    if (!(valid = bl_valid_text(text, e))) return BL_E_NOMEM;
+    if (!(valid = bl_utf8_repaired(text, strlen(text), e))) return BL_E_NOMEM;
     *out = bl_arena_str(a, valid, strlen(valid), e);
     bl_free(valid);
     return *out ? BL_OK : BL_E_NOMEM;
