@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 enum { LEN = 40 };
-static char dir[4096], plain[4200], tied[4200];
+static char dir[4096], plain[4200], tied[4200], spiked[4200];
+
+static float with_a_large_channel(const void *ctx, int64_t i) { return tiny_random(ctx, i) + (i % 72 == 5 ? 2.0f : 0); }
 
 /* Nine heads in groups of three; every width has a Hadamard matrix. Ids are bytes. */
 static int begin(void **state)
@@ -22,10 +24,12 @@ static int begin(void **state)
     snprintf(dir, sizeof dir, "%s", test_dir());
     snprintf(plain, sizeof plain, "%s/plain.bin", dir);
     snprintf(tied, sizeof tied, "%s/tied.bin", dir);
+    snprintf(spiked, sizeof spiked, "%s/spiked.bin", dir);
     snprintf(tok, sizeof tok, "%s/tok.bin", dir);
     tiny_tokenizer(tok, NULL);
     tiny_write(plain, &t, tiny_random, &seed[0], tiny_random, tiny_random, &seed[1]);
     tiny_write(tied, &t, tiny_random, &seed[0], tiny_random, tiny_random, &seed[1]);
+    tiny_write(spiked, &t, with_a_large_channel, &seed[0], tiny_random, tiny_random, &seed[1]);
     FILE *f = fopen(tied, "r+b"); /* the head is the embedding: a positive vocabulary and no head at the end */
     if (!f) return 1;
     fseek(f, 5 * 4, SEEK_SET);
@@ -128,10 +132,25 @@ static void gptq_is_nearer_to_the_model_than_rounding_to_nearest(void **state)
     bl_arena_free(a);
 }
 
+/* What QuaRot is for: one large channel spoils the scale of every token. */
+static void few_bits_of_activations_need_the_rotation(void **state)
+{
+    bl_err e = {0};
+    bl_arena *a;
+    (void)state;
+    assert_ok(bl_arena_new(&a, &e));
+    double plain_a4 = distance(spiked, "rtn:w8a4pc+symmetric", a),
+           turned_a4 = distance(spiked, "quarot+rtn:w8a4pc+symmetric", a);
+    if (getenv("BL_SHOW")) print_message("%g, turned %g\n", plain_a4, turned_a4);
+    assert_true(turned_a4 < 0.5 * plain_a4);
+    bl_arena_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_turned_model_is_the_same_model),
+        cmocka_unit_test(few_bits_of_activations_need_the_rotation),
         cmocka_unit_test(gptq_is_nearer_to_the_model_than_rounding_to_nearest),
     };
     return cmocka_run_group_tests(tests, begin, end);

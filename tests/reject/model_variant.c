@@ -77,6 +77,7 @@ static const struct {
     {"\"optional\":", "\"o\":", BL_E_FORMAT, "'optional' is missing"},
     {"\"window\":", "\"w\":", BL_E_FORMAT, "'window' is missing"},
     {"\"rope_exact\":", "\"r\":", BL_E_FORMAT, "'rope_exact' is missing"},
+    {"\"turned_keys\":", "\"t\":", BL_E_FORMAT, "'turned_keys' is missing"},
     {"\"dim\":64", "\"dim\":0", BL_E_FORMAT, "hidden_size is 0"},
     {"\"dim\":64", "\"dim\":\"64\"", BL_E_FORMAT, "dim"},
     {"\"layers\":2", "\"layers\":3", BL_E_MISSING, "model-00004-of-00004.safetensors"},
