@@ -17,6 +17,8 @@ static const struct {
     {"olmo", tok_gpt2_pattern, false, false, false},      {"smollm", tok_gpt2_pattern, true, false, false},
     {"starcoder", tok_gpt2_pattern, true, false, false},  {"refact", tok_gpt2_pattern, true, false, false},
     {"command-r", tok_gpt2_pattern, true, false, false},  {"qwen2", tok_qwen2_pattern, false, false, false},
+    {"falcon3", tok_llama3_pattern, false, true, true},   {"deepseek-r1-qwen", tok_qwen2_pattern, false, false, false},
+    {"pixtral", tok_llama3_pattern, false, true, true},   {"megrez", tok_qwen2_pattern, false, false, false},
 };
 
 static bl_status flag(const bl_gguf *g, const char *key, bool otherwise, bool *out, const char *file, bl_err *e)
@@ -88,6 +90,11 @@ static bl_status vocabulary(const bl_gguf *g, const char *file, bool scored, bl_
         uint32_t type = TOK_NORMAL;
         float score = 0; /* all alike where the file has none: the leftmost pair goes first */
         int32_t number;
+        char name[32];
+        if (!n) { /* as llama.cpp calls it: no text is it, and two of them are two tokens */
+            n = (uint64_t)snprintf(name, sizeof name, "[EMPTY_%" PRIu64 "]", i);
+            s = name;
+        }
         BL_TRY(type_of(types, i, scored, s, n, &type, file, e));
         if (scored && scores && whole) {
             memcpy(&number, scores->at + 4 * i, 4);

@@ -192,6 +192,25 @@ static void windows_are_counted_without_the_tail_and_short_texts_refused(void **
     close_bench(&b);
 }
 
+/* A stream's bytes are looked at when its windows are counted, not for each window. */
+static void a_stream_is_read_when_its_windows_are_counted(void **state)
+{
+    char text[] = "abcdefghabcdefgh";
+    bl_err e = {0};
+    int64_t n;
+    (void)state;
+    bench b = open_bench(oracle, bytes, NULL);
+    assert_ok(bl_engine_windows(b.g, text, 16, 8, BL_WINDOW_GPTQ, &n, &e));
+    assert_int_equal(n, 2);
+    double first = reply(&b, window(text, 8, 1, BL_WINDOW_GPTQ)).nll[0];
+    memset(text, 'x', 16);
+    assert_ok(bl_engine_windows(b.g, text, 16, 8, BL_WINDOW_GPTQ, &n, &e)); /* the same pointer, other bytes */
+    double other = reply(&b, window(text, 8, 1, BL_WINDOW_GPTQ)).nll[0];
+    assert_true(other > first);
+    assert_true(reply(&b, window("abcdefghabcdefgh", 8, 1, BL_WINDOW_GPTQ)).nll[0] == first); /* another pointer */
+    close_bench(&b);
+}
+
 static void windows_know_nothing_of_each_other(void **state)
 {
     bench b = open_bench(noise, bytes, NULL);
@@ -717,6 +736,7 @@ int main(void)
         cmocka_unit_test(a_token_is_predicted_from_the_one_before_it),
         cmocka_unit_test(rolling_windows_are_those_of_the_protocol),
         cmocka_unit_test(windows_are_counted_without_the_tail_and_short_texts_refused),
+        cmocka_unit_test(a_stream_is_read_when_its_windows_are_counted),
         cmocka_unit_test(windows_know_nothing_of_each_other),
         cmocka_unit_test(ids_of_a_pair_follow_the_rules),
         cmocka_unit_test(a_token_across_the_join_leaves_the_context_as_it_is),

@@ -85,6 +85,23 @@ static void types_and_scores_may_be_missing(void **state)
     }
 }
 
+/* llama.cpp calls them [EMPTY_1] and so on, and warns. */
+static void tokens_without_a_text_are_tokens(void **state)
+{
+    (void)state;
+    bl_text s = {0};
+    gguf_open(&s, 4);
+    gguf_text(&s, "tokenizer.ggml.model", "gpt2");
+    gguf_text(&s, "tokenizer.ggml.pre", "deepseek-r1-qwen"); /* cut as qwen2: one digit a piece */
+    gguf_texts(&s, "tokenizer.ggml.tokens", (const char *const[]){"1", "", "", "11", NULL});
+    gguf_texts(&s, "tokenizer.ggml.merges", (const char *const[]){"1 1", NULL});
+    bl_tokenizer *t = tok_made(BL_TOK_GGUF, s.s, s.n);
+    assert_int_equal(bl_tokenizer_vocab(t), 4);
+    assert_string_equal(tok_ids(t, "11", 2, BL_ENCODE_PLAIN), "0 0");
+    bl_tokenizer_close(t);
+    bl_text_free(&s);
+}
+
 /* llama_vocab::is_eog. Case by case: by key, by text, whatever the type; and an ordinary control token, which is none.
  */
 static void turns_end_by_their_key_or_their_text(void **state)
@@ -161,6 +178,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(types_and_scores_may_be_missing),
+        cmocka_unit_test(tokens_without_a_text_are_tokens),
         cmocka_unit_test(turns_end_by_their_key_or_their_text),
         cmocka_unit_test(an_end_may_be_none_beside_others),
     };
