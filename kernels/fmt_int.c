@@ -21,7 +21,7 @@ enum { CHUNK = 256 }; /* codes decoded at once, on the stack */
 
 static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
-    int64_t groups = bl_geom_groups(g);
+    int64_t groups = bl_shape_groups(g);
 
     out[0] = (bl_part_spec){"codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits)};
     out[1] = (bl_part_spec){"scales", g->scale, g->out, groups};
@@ -44,7 +44,7 @@ static void unpack(const bl_format *f, const bl_shape *g, const void *const part
                    float *dst)
 {
     const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits);
-    int64_t groups = bl_geom_groups(g);
+    int64_t groups = bl_shape_groups(g);
     uint8_t q[CHUNK];
 
     for (int64_t k = k0, end; k < k0 + n; k = end) {
@@ -179,7 +179,7 @@ bl_status bl_int_encode(const bl_format *f, const bl_shape *g, const float *w, b
                         const float *zero, void *const part[], bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t groups = bl_geom_groups(g), row_bytes = bl_code_bytes(g->in, f->bits),
+    int64_t groups = bl_shape_groups(g), row_bytes = bl_code_bytes(g->in, f->bits),
             zero_bytes = bl_code_bytes(groups, f->bits);
     int qmax = (1 << f->bits) - 1;
     float zlo = g->zero == BL_ZERO_I16 ? INT16_MIN : 0, zhi = g->zero == BL_ZERO_I16 ? INT16_MAX : (float)qmax;
@@ -246,7 +246,7 @@ out:
 void bl_int_decode(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, uint8_t *codes,
                    float *scale, float *zero)
 {
-    int64_t groups = bl_geom_groups(g);
+    int64_t groups = bl_shape_groups(g);
 
     if (codes) bl_codes_read((const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits), f->bits, 0, g->in, codes);
     for (int64_t i = 0; scale && i < groups; i++) scale[i] = bl_scale_at(part[1], g->scale, row * groups + i);

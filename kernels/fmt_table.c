@@ -26,7 +26,7 @@ enum { CHUNK = 256, BLOCK2 = 256 };
 
 static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
-    int64_t groups = bl_geom_groups(g), all;
+    int64_t groups = bl_shape_groups(g), all;
 
     out[0] = (bl_part_spec){"codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits)};
     if (!g->double_quant) {
@@ -51,7 +51,7 @@ static void unpack(const bl_format *f, const bl_shape *g, const void *const part
                    float *dst)
 {
     const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits);
-    int64_t groups = bl_geom_groups(g);
+    int64_t groups = bl_shape_groups(g);
     uint8_t q[CHUNK];
 
     for (int64_t k = k0, end; k < k0 + n; k = end) {
@@ -143,7 +143,7 @@ static void quantize_scales(float *s, int64_t n, void *const part[])
 static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t groups = bl_geom_groups(g), row_bytes = bl_code_bytes(g->in, f->bits);
+    int64_t groups = bl_shape_groups(g), row_bytes = bl_code_bytes(g->in, f->bits);
     uint8_t *q = NULL;
     float *exact = NULL; /* scales, for double_quant */
     bl_codebook t;

@@ -29,9 +29,9 @@ const bl_format *bl_format_ggml(int type)
     return NULL;
 }
 
-/* ---- geometry ---- */
-int64_t bl_geom_groups(const bl_shape *g) { return g->group < 1 ? 0 : g->in / g->group + (g->in % g->group != 0); }
-bool bl_geom_ragged(const bl_shape *g) { return g->group > 0 && g->in % g->group != 0; }
+/* ---- shape ---- */
+int64_t bl_shape_groups(const bl_shape *g) { return g->group < 1 ? 0 : g->in / g->group + (g->in % g->group != 0); }
+bool bl_shape_ragged(const bl_shape *g) { return g->group > 0 && g->in % g->group != 0; }
 
 uint64_t bl_format_bytes(const bl_format *f, const bl_shape *g)
 {

@@ -1,7 +1,7 @@
-/* format.h - number formats: how the bits of a weight lie in memory, and exactly how many there are.
+/* format.h - number formats: how the bits of a weight are laid out in memory, and exactly how many there are.
  *
  * A weight W [out, in] (row-major) in a format is a few parts, each an array: `codes`, `scales`, `zeros`, … Which parts
- * there are and how long they are follows from the format and the geometry alone, so bits per weight is arithmetic:
+ * there are and how long they are follows from the format and the shape alone, so bits per weight is arithmetic:
  * bytes of all parts x 8 / (out x in).
  *
  *     bl_shape g = { .out = 1536, .in = 576, .group = 64, .zero = BL_ZERO_PACKED, .scale = BL_F16 };
@@ -15,12 +15,12 @@
  * low bits first, rows are ceil(in*b/8) bytes. `scales` is [out, groups] of shape.scale; `zeros` is [out,
  * ceil(groups*b/8)] of packed b-bit integers (BL_ZERO_PACKED) or [out, groups] int16 (BL_ZERO_I16). groups = ceil(in /
  * group); the last may be short ("ragged"). Value = (code - zero) * scale; symmetric (BL_ZERO_NONE): zero = 2^(b-1). 1
- * bit: value = code ? +scale : -scale, scale = mean |w| of the group, the sign of 0 is +, no zeros part. The tables
- * (nf*, fp4, fp8_e4m3, dyn8): value = table[code] * scale, scale = max |w| / largest value of the table, which is 1,
- * for e4m3 448. double_quant: `scales` is replaced by u8 codes [1, out*groups] (signed dynamic map of bitsandbytes,
- * blocks of 256 after subtracting the mean), `scales2` f32 [1, blocks], `offset` f32 [1, 1]; shape.scale is not used
- * then. GGUF block formats have one part `blocks` [out, in / block length * block bytes], bytes as in the file; 16-bit
- * dense formats one part `weight`.
+ * bit: value = code ? +scale : -scale, scale = mean |w| of the group, the sign of 0 is +, no zeros part. Tables (nf*,
+ * fp4, fp8_e4m3, dyn8): value = table[code] * scale, scale = max |w| of the group / largest value of the table: 448 of
+ * fp8_e4m3, 1 of the others. double_quant: `scales` is replaced by u8 codes [1, out*groups] (signed dynamic map of
+ * bitsandbytes, blocks of 256 after subtracting the mean), `scales2` f32 [1, blocks], `offset` f32 [1, 1]; shape.scale
+ * is not used then. GGUF block formats have one part `blocks` [out, in / block length * block bytes], bytes as in the
+ * file; 16-bit dense formats one part `weight`.
  */
 #ifndef BL_FORMAT_H
 #define BL_FORMAT_H
@@ -65,13 +65,13 @@ struct bl_format {
     bl_status (*pack)(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e);
 };
 
-const bl_format *bl_format_at(size_t i);                         /* NULL behind the last; order of formats.def */
+const bl_format *bl_format_at(size_t i);                         /* NULL after the last; order of formats.def */
 const bl_format *bl_format_find(const char *name);               /* NULL */
 const bl_format *bl_format_ggml(int type);                       /* by GGUF type number; NULL */
 uint64_t bl_format_bytes(const bl_format *f, const bl_shape *g); /* all parts; 0 when it does not fit 64 bits */
 double bl_format_bits(const bl_format *f, const bl_shape *g);    /* per weight, everything included */
-int64_t bl_geom_groups(const bl_shape *g);
-bool bl_geom_ragged(const bl_shape *g);
+int64_t bl_shape_groups(const bl_shape *g);
+bool bl_shape_ragged(const bl_shape *g);
 
 /* ---- integer formats with scales and zeros that a method chose ----------------------------------
  * One group w[0..n): afterwards w ~ (q - zero) * scale, 0 <= q <= qmax. `zero` is integral. */

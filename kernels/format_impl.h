@@ -31,7 +31,7 @@ static inline void bl_codes_read8(const uint8_t *p, int b, uint8_t q[8]) /* p: b
 
 /* Codes k .. k+n of a row. */
 void bl_codes_read(const uint8_t *row, int b, int64_t k, int64_t n, uint8_t *q);
-/* A whole row of n codes; bits behind the last code are zero. */
+/* A whole row of n codes; bits after the last code are zero. */
 void bl_codes_write(uint8_t *row, int b, int64_t n, const uint8_t *q);
 
 static inline float bl_scale_at(const void *scales, bl_dtype t, int64_t i)

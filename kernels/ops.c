@@ -249,7 +249,7 @@ bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e)
         return bl_fail(e, BL_E_UNSUPPORTED, "format %s can be read but not written", a->w->format->name);
     if (a->rule != BL_RANGE_OWN && a->w->format->kind != BL_FMT_INT)
         return broken(e, "pack", "only integer formats take a range rule");
-    int64_t groups = bl_geom_groups(&a->w->shape);
+    int64_t groups = bl_shape_groups(&a->w->shape);
     if (a->rule == BL_RANGE_GIVEN &&
         (!is_2d(&a->scale, BL_F32, a->w->shape.out, groups) || a->scale.stride[0] != groups ||
          (a->zero.buf && (!is_2d(&a->zero, BL_F32, a->w->shape.out, groups) || a->zero.stride[0] != groups))))

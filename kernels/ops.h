@@ -183,7 +183,7 @@ typedef enum bl_range_rule {
 } bl_range_rule;
 typedef struct bl_pack_args {
     bl_tensor x;                  /* f32 [out, in] */
-    bl_weight *w;                 /* format, geometry and parts are there; contents are written */
+    bl_weight *w;                 /* format, shape and parts are there; contents are written */
     bl_range_rule rule;           /* OWN: the format's rule */
     bool mse;                     /* the range is shrunk to the least error (bl_fit_mse); not OWN, SIGN, GIVEN */
     bl_tensor scale, zero;        /* GIVEN: f32 [out, groups] */
@@ -282,7 +282,7 @@ typedef enum bl_isa {
 typedef struct bl_backend_opts {
     const char *device;    /* "cpu"; NULL: best there is */
     int threads;           /* 0: all cores this process may use */
-    bool reference;        /* plain C only, one thread (--kernel ref) */
+    bool reference;        /* plain C only, on one thread (--kernel-ref) */
     bl_isa isa;            /* at most this much of the CPU; BEST: all it has */
     uint64_t memory_limit; /* bytes of buffers, 0: none */
 } bl_backend_opts;
@@ -334,6 +334,7 @@ uint64_t bl_kv_view_bytes(const bl_backend *be, bl_kv_format f, int64_t rows, in
 /* The view of one layer whose parts begin at `offset`, a multiple of 64. */
 bl_kv_view bl_kv_view_at(bl_buffer *b, uint64_t offset, bl_kv_format f, int64_t rows, int64_t heads, int64_t head_dim);
 
-/* Reference ops: kernels/cpu/ref_*.c, the same table with every entry plain C, one thread. */
+/* The reference: every op there is in plain C (kernels/cpu/ref_*.c). It shares the threads of its backend; opened with
+ * `reference`, that is one. */
 extern const bl_ops bl_ops_ref;
 #endif

@@ -1,4 +1,4 @@
-/* tensor.h - dtypes, buffers and tensor views: where numbers lie, without saying on which device.
+/* tensor.h - dtypes, buffers and tensor views: where numbers are, without saying on which device.
  *
  * A buffer belongs to its backend and has one owner; a tensor is a view into it and is copied freely.
  */

@@ -1,6 +1,6 @@
 /* weight.c - a weight on a backend: the parts of its format in one buffer.
  *
- * Parts begin at multiples of 64 bytes, and 64 bytes behind the last one belong to the buffer too, so a kernel may load
+ * Parts begin at multiples of 64 bytes, and 64 bytes after the last one belong to the buffer too, so a kernel may load
  * a whole vector at the end of any part.
  */
 #include "ops.h"

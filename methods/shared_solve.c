@@ -100,7 +100,7 @@ static int by_rank(const void *a, const void *b)
 
 bool bl_solve_permutes(const bl_solve *s)
 {
-    return s->order == BL_SOLVE_ACT && !s->static_groups && bl_geom_groups(&s->shape) > 1;
+    return s->order == BL_SOLVE_ACT && !s->static_groups && bl_shape_groups(&s->shape) > 1;
 }
 
 static bl_status choose_order(work *k, bl_err *e)
@@ -242,7 +242,7 @@ bl_status bl_solve_gptq(const bl_method_run *r, bl_linear *lin, bl_tensor h, con
                         bl_err *e)
 {
     bl_status st = BL_OK;
-    work k = {.r = r, .s = s, .out = s->shape.out, .in = s->shape.in, .groups = bl_geom_groups(&s->shape)};
+    work k = {.r = r, .s = s, .out = s->shape.out, .in = s->shape.in, .groups = bl_shape_groups(&s->shape)};
     size_t weights = (size_t)(k.out * k.in);
     bl_mark mark = bl_arena_mark(r->scratch);
     bl_tensor *all[] = {&k.w, &k.u, &k.scale, &k.zero, &k.order, &k.back, &k.group_of};

@@ -39,16 +39,21 @@ static bl_status apply(const bl_pass *p, bl_role role, bl_tensor x, bl_tensor y,
     return bl_linear_apply(p->be, bl_model_linear(p->m, p->block, role), x, y, accumulate, e);
 }
 
-/* Queries or keys: product, the norm of each head where the architecture has one, rotary embedding, and the rotation of
- * a model that was turned. */
-static bl_status project(const bl_pass *p, bl_role role, bl_role norm, bl_tensor x, bl_tensor pos, bl_tensor y,
-                         bl_err *e)
+static bl_status products(const bl_pass *p, const bl_role *roles, int n, bl_tensor x, const bl_tensor *y, bl_err *e)
+{
+    const bl_linear *l[BL_LINEAR_MOST];
+    for (int i = 0; i < n; i++) l[i] = bl_model_linear(p->m, p->block, roles[i]);
+    return bl_linears_apply(p->be, l, n, x, y, e);
+}
+
+/* Queries or keys after their product: the norm of each head where the architecture has one, rotary embedding, and the
+ * rotation of a model that was turned. */
+static bl_status finish_heads(const bl_pass *p, bl_role norm, bl_tensor pos, bl_tensor y, bl_err *e)
 {
     bl_status st = BL_OK;
     int64_t head = p->m->config.head_dim;
     bl_tensor heads = bl_tensor_2d(y.buf, y.offset, y.dtype, y.dim[0] * (y.dim[1] / head), head);
     const bl_transform turn = {.kind = BL_T_HADAMARD, .in = head, .out = head};
-    BL_TRY(apply(p, role, x, y, false, e));
     if (bl_has_role(&p->m->config, norm)) BL_TRY(normed(p, heads, norm, heads, e));
     BL_TRY(p->be->ops->rope(p->be, &(bl_rope_args){.x = y, .head_dim = head, .pos = pos, .cos = p->cos, .sin = p->sin},
                             e));
@@ -58,10 +63,13 @@ out:
     return st;
 }
 
-/* Keys and values of a chunk. Where a cache row is made as activations are and the rows lie in order, the products and
- * the rotation happen in the cache, else in k and v. */
-static bl_status keys_and_values(const bl_pass *p, const bl_tile *c, bl_tensor h, bl_tensor k, bl_tensor v, bl_err *e)
+/* Keys and values of a chunk, and the product of the queries where all rows go on (else q is no tensor). Where a cache
+ * row is made as activations are and the rows are in order, the products and the rotation happen in the cache, else in
+ * k and v. */
+static bl_status keys_and_values(const bl_pass *p, const bl_tile *c, bl_tensor h, bl_tensor k, bl_tensor v, bl_tensor q,
+                                 bl_err *e)
 {
+    static const bl_role roles[] = {BL_ROLE_K, BL_ROLE_V, BL_ROLE_Q};
     bl_tensor pos = bl_tensor_part(p->p->t_pos, c->row0, c->rows),
               to = bl_tensor_part(p->p->t_kv_row, c->row0, c->rows);
     bool direct = c->kv_row >= 0 && p->cache.format == BL_KV_ACT && !p->tape;
@@ -71,8 +79,8 @@ static bl_status keys_and_values(const bl_pass *p, const bl_tile *c, bl_tensor h
         k = bl_tensor_rows(p->cache.k, c->kv_row, c->rows);
         v = bl_tensor_rows(p->cache.v, c->kv_row, c->rows);
     }
-    BL_TRY(project(p, BL_ROLE_K, BL_ROLE_K_NORM, h, pos, k, e));
-    BL_TRY(apply(p, BL_ROLE_V, h, v, false, e));
+    BL_TRY(products(p, roles, q.buf ? 3 : 2, h, (bl_tensor[]){k, v, q}, e));
+    BL_TRY(finish_heads(p, BL_ROLE_K_NORM, pos, k, e));
     if (!direct)
         BL_TRY(p->be->ops->kv_append(p->be, &(bl_kv_append_args){.kv = p->cache, .k = k, .v = v, .to = to}, e));
 out:
@@ -153,7 +161,7 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
                               : bl_tensor_part(p->p->t_pos, c->row0, rows);
     bl_tensor x = bl_tensor_rows(p->x, c->row0, c->rows), h = place(p, &t->attn_in, c, &at, c->rows, f->dim);
     int64_t base = at;
-    bl_tensor k, v, q, y, gate, up, act;
+    bl_tensor k, v, q = {0}, y, gate, up, act;
     bool done = false;
     bl_status st = BL_OK;
 
@@ -163,12 +171,16 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
     if (done) goto out;
     k = place(p, &t->k, c, &at, c->rows, p->kv_dim);
     v = place(p, &t->v, c, &at, c->rows, p->kv_dim);
-    BL_TRY(keys_and_values(p, c, h, k, v, e));
+    if (!p->narrow) q = place(p, &t->q, c, &at, rows, p->q_dim);
+    BL_TRY(keys_and_values(p, c, h, k, v, q, e));
     if (!rows) goto out;
-    if (p->narrow) BL_TRY(narrow(p, c, &at, &x, &h, e));
-    q = place(p, &t->q, c, &at, rows, p->q_dim);
+    if (p->narrow) {
+        BL_TRY(narrow(p, c, &at, &x, &h, e));
+        q = place(p, &t->q, c, &at, rows, p->q_dim);
+        BL_TRY(apply(p, BL_ROLE_Q, h, q, false, e));
+    }
+    BL_TRY(finish_heads(p, BL_ROLE_Q_NORM, pos, q, e));
     y = place(p, &t->attn_out, c, &at, rows, p->q_dim);
-    BL_TRY(project(p, BL_ROLE_Q, BL_ROLE_Q_NORM, h, pos, q, e));
     BL_TRY(attend(p, c, p->narrow, q, y, e));
     BL_TRY(show(p, c, BL_ROLE_BIT(BL_ROLE_O), y, &done, e));
     if (done) goto out;
@@ -184,8 +196,7 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
     BL_TRY(normed(p, x, BL_ROLE_MLP_NORM, h, e));
     BL_TRY(show(p, c, READS_MLP_NORM, h, &done, e));
     if (done) goto out;
-    BL_TRY(apply(p, BL_ROLE_GATE, h, gate, false, e));
-    BL_TRY(apply(p, BL_ROLE_UP, h, up, false, e));
+    BL_TRY(products(p, (const bl_role[]){BL_ROLE_GATE, BL_ROLE_UP}, 2, h, (bl_tensor[]){gate, up}, e));
     BL_TRY(p->be->ops->swiglu(p->be, &(bl_swiglu_args){.gate = gate, .up = up, .y = act}, e));
     BL_TRY(show(p, c, BL_ROLE_BIT(BL_ROLE_DOWN), act, &done, e));
     if (!done) BL_TRY(apply(p, BL_ROLE_DOWN, act, x, true, e));

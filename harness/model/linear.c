@@ -25,6 +25,34 @@ bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_te
                            e);
 }
 
+static bool alike(const bl_linear *a, const bl_linear *b)
+{
+    const bl_actq *p = &a->act, *q = &b->act;
+    bool act = p->bits == q->bits && (!p->bits || (p->symmetric == q->symmetric && p->unit == q->unit &&
+                                                   p->group == q->group && p->scale == q->scale && p->zero == q->zero));
+    return act && !a->n_transforms && !b->n_transforms && !a->n_adapters && !b->n_adapters;
+}
+
+bl_status bl_linears_apply(bl_backend *be, const bl_linear *const l[], int n, bl_tensor x, const bl_tensor y[],
+                           bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_linear_args a = {.x = x, .act = l[0]->act};
+    bool together = n <= BL_LINEAR_MOST;
+    for (int i = 1; i < n; i++) together = together && alike(l[0], l[i]);
+    if (n > 1 && together) {
+        for (int i = 0; i < n; i++) {
+            a.w[i] = &l[i]->weight;
+            a.bias[i] = l[i]->bias;
+            a.y[i] = y[i];
+        }
+        return be->ops->linear(be, &a, e);
+    }
+    for (int i = 0; i < n; i++) BL_TRY(bl_linear_apply(be, l[i], x, y[i], false, e));
+out:
+    return st;
+}
+
 bl_status bl_linear_dense(bl_backend *be, const bl_linear *l, bl_tensor *out, bl_err *e)
 {
     bl_status st = BL_OK;

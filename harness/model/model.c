@@ -332,7 +332,7 @@ const char *bl_model_simulated(const bl_model *m)
     return any ? "activations" : NULL;
 }
 
-static bool is_ragged(const bl_linear *l) { return l->weight.format && bl_geom_ragged(&l->weight.shape); }
+static bool is_ragged(const bl_linear *l) { return l->weight.format && bl_shape_ragged(&l->weight.shape); }
 static bool is_adapted(const bl_linear *l) { return l->n_adapters > 0; }
 static bool is_transformed(const bl_linear *l) { return l->n_transforms > 0; }
 

@@ -39,6 +39,9 @@ typedef struct bl_linear {
 } bl_linear;
 /* y = linear(x); x f32 [rows, in], y f32 [rows, out]. */
 bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e);
+/* Several that read the same x; those that also make the same of it go through the backend together. */
+bl_status bl_linears_apply(bl_backend *be, const bl_linear *const l[], int n, bl_tensor x, const bl_tensor y[],
+                           bl_err *e);
 /* Dense f32 copy of the weight on the backend, [out, width of T x]; the caller frees the buffer. */
 bl_status bl_linear_dense(bl_backend *be, const bl_linear *l, bl_tensor *out, bl_err *e);
 int64_t bl_linear_width(const bl_linear *l);  /* of T x */

@@ -36,7 +36,7 @@ typedef enum bl_put { BL_PUT, BL_PUT_ADD, BL_PUT_ADD_SCALED } bl_put;
 struct bl_gemv {
     const bl_source *w;
     const float *x;
-    int64_t ldx; /* [rows, in rounded up to 8], zeros behind in */
+    int64_t ldx; /* [rows, in rounded up to 8], zeros after in */
     float *y;
     int64_t ldy;
     const float *bias; /* [out], or NULL: added to the product before it is put */

@@ -238,7 +238,8 @@ BL_INLINE __m256 max_of(__m256 x) /* in all lanes */
     return _mm256_max_ps(x, _mm256_shuffle_ps(x, x, 0xb1));
 }
 
-/* Scores of `rows` rows into probabilities: n visible keys of the block, zeros behind; rescales what was summed so far.
+/* Scores of `rows` rows into probabilities: n visible keys of the block, zeros after them; rescales what was summed so
+ * far.
  */
 BL_INLINE void softmax(int rows, float *s, int64_t n, float *m, float *l, float *y, int64_t dim8)
 {

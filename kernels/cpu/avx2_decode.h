@@ -107,7 +107,7 @@ BL_INLINE __m256i codes8(int bits, const uint8_t *row, int64_t i, bool clean)
     return clean ? _mm256_and_si256(v, _mm256_set1_epi32((1 << bits) - 1)) : v;
 }
 
-/* Scales and zeros of the groups i … i+8 of a row, i a multiple of 8; what lies behind the last group is read, not
+/* Scales and zeros of the groups i … i+8 of a row, i a multiple of 8; what comes after the last group is read, not
  * used. */
 BL_INLINE void groups8(kind k, const bl_source *s, int64_t row, int64_t i, float scale[8], float zero[8])
 {

@@ -151,7 +151,7 @@ static bl_source source_of(const bl_weight *w)
     const bl_format *f = w->format;
     bl_source s = {.format = f, .shape = w->shape, .unpack = unpack_plain};
     bl_cpu_parts(w, s.part);
-    s.groups = w->shape.group ? bl_geom_groups(&w->shape) : 0;
+    s.groups = w->shape.group ? bl_shape_groups(&w->shape) : 0;
     s.code_bytes = f->kind == BL_FMT_BLOCK ? w->shape.in / f->block * f->block_bytes
                                            : bl_code_bytes(w->shape.in, f->bits);
     s.zero_bytes = bl_code_bytes(s.groups, f->bits);

@@ -91,7 +91,7 @@ static void run_task(const bl_igemm *g, int64_t task, void *scratch)
 
 static int64_t scratch_of(const bl_shape *g)
 {
-    return TILE_OUT * (2 * bl_igemm_width(g) + (8 + 1) * 4 * bl_geom_groups(g));
+    return TILE_OUT * (2 * bl_igemm_width(g) + (8 + 1) * 4 * bl_shape_groups(g));
 }
 
 static void plan(bl_igemm *g)

@@ -102,7 +102,7 @@ static inline float bl_exp(float x)
 }
 
 /* ---- inputs of a product, row by row (ref_input.c) ---- */
-/* The transforms of a linear on one row; `tmp` is as wide as the widest, the result lies in dst[shape.in]. */
+/* The transforms of a linear on one row; `tmp` is as wide as the widest, the result is in dst[shape.in]. */
 void bl_cpu_transform(const bl_linear_args *a, const float *x, float *dst, float *tmp);
 int64_t bl_cpu_transform_width(const bl_linear_args *a); /* widest of x and all transforms */
 /* Scale and zero of x[0..n): code = clamp(rint(x / scale) + zero, lo, hi), value (code - zero) * scale. NaN scale where

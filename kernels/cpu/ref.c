@@ -1,4 +1,4 @@
-/* ref.c - the table of the reference: every op in plain C, one thread. */
+/* ref.c - the table of the reference: every op in plain C. */
 #include "cpu.h"
 
 const bl_ops bl_ops_ref = {

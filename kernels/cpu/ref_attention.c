@@ -2,8 +2,8 @@
  *
  * Keys come in blocks of 64 aligned at position 0. For a query, with m the largest score so far, l the sums of e^(s -
  * m) (8 interleaved partial sums) and y the weighted sum of values, a block with largest score b does m' = max(m, b);
- * l, y *= e^(m - m');  p = e^(s - m');  l += p;  y += p v, key after key and the result is y / l. What lies before or
- * behind a row of q in the call has no influence on its bits.
+ * l, y *= e^(m - m');  p = e^(s - m');  l += p;  y += p v, key after key and the result is y / l. What comes before or
+ * after a row of q in the call has no influence on its bits.
  */
 #include "cpu.h"
 

@@ -65,7 +65,7 @@ static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
     size_t in = (size_t)a->w[0]->shape.in, rows = (size_t)a->x.dim[0], wide = (size_t)bl_cpu_transform_width(a);
     size_t groups = 0, rank = 0;
     for (int i = 0; i < a->n_adapters; i++) rank = BL_MAX(rank, (size_t)a->adapter[i].a.dim[0]);
-    for (int i = 0; i < bl_linear_weights(a); i++) groups = BL_MAX(groups, (size_t)bl_geom_groups(&a->w[i]->shape));
+    for (int i = 0; i < bl_linear_weights(a); i++) groups = BL_MAX(groups, (size_t)bl_shape_groups(&a->w[i]->shape));
     if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) ||
         !(s->xi = bl_new(rows * in, sizeof *s->xi, e)) || !(s->all = bl_new(rows * in, sizeof *s->all, e)) ||
         !(s->sx = bl_new(rows, sizeof *s->sx, e)) || !(s->own = bl_new((size_t)s->threads, sizeof *s->own, e)))

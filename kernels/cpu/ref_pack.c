@@ -29,7 +29,7 @@ bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, d
     const bl_format *f = w->format;
     bl_shape g = w->shape;
     const float *x = (const float *)bl_cpu_at(&a->x) + row0 * g.in;
-    int64_t groups = bl_geom_groups(&g);
+    int64_t groups = bl_shape_groups(&g);
     void *part[BL_MAX_PARTS];
     float *back = NULL;
     for (int i = 0; i < w->n_parts; i++)

@@ -91,7 +91,7 @@ static void four_bit_codes_equal_bitsandbytes(void **state)
                 packed p = packed_new(
                     types[t],
                     (bl_shape){.out = 1, .in = n, .group = b == 1 ? 128 : 64, .scale = BL_F32, .double_quant = dq});
-                int64_t groups = bl_geom_groups(&p.g);
+                int64_t groups = bl_shape_groups(&p.g);
                 const char *name = key("%s.%s.%s", weights[w], types[t], blocks[b]);
 
                 assert_ok(p.f->pack(p.f, &p.g, x, p.part, &e));
@@ -133,8 +133,8 @@ static void dynamic_blocks_equal_bitsandbytes(void **state)
         assert_ok(p.f->pack(p.f, &p.g, x, p.part, &e));
         assert_bytes(weights[w], p.part[0], golden_need(&g, key("%s.int8dyn.256.codes", weights[w]), "U8", n), n);
         assert_near(weights[w], p.part[1],
-                    golden_need(&g, key("%s.int8dyn.256.absmax", weights[w]), "F32", bl_geom_groups(&p.g)),
-                    bl_geom_groups(&p.g), 0);
+                    golden_need(&g, key("%s.int8dyn.256.absmax", weights[w]), "F32", bl_shape_groups(&p.g)),
+                    bl_shape_groups(&p.g), 0);
         float *y = unpacked(&p);
         assert_near(weights[w], y, golden_need(&g, key("%s.int8dyn.256.dequant", weights[w]), "F32", n), n, 1e-6);
         free(y);
@@ -273,7 +273,7 @@ static void compare_rtn(const golden *g, const char *weight, size_t lib, size_t 
     packed p = packed_new(
         key("int%d", settings[set].bits),
         (bl_shape){.out = out, .in = in, .group = group, .zero = libraries[lib].zero, .scale = BL_F32});
-    int64_t groups = bl_geom_groups(&p.g);
+    int64_t groups = bl_shape_groups(&p.g);
     const float *want_scale = golden_need(g, key("%s.scale", name), "F32", out * groups);
     const float *want_value = golden_get(g, key("%s.dequant", name), "F32", NULL, NULL);
     const uint8_t *want_u8 = NULL;

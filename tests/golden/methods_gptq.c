@@ -122,7 +122,7 @@ static void compare(const golden *g, const row *c)
                   .static_groups = c->fixed,
                   .damp = c->damp > 0 ? c->damp : 0.01,
                   .block = c->block ? c->block : 128};
-    int64_t groups = bl_geom_groups(&s.shape), group = s.shape.group;
+    int64_t groups = bl_shape_groups(&s.shape), group = s.shape.group;
     bl_tensor h = hessian(g, c->layer, m.be, in);
     assert_ok(bl_solve_gptq(&m.run, &m.lin, h, &s, &m.stat, &e));
 

@@ -53,7 +53,7 @@ static void codes_equal_gptqs_quantizer(void **state)
             method_open(&m, zero_range[s].text, w, dim[0], dim[1]);
             method_apply(&m);
             method_parts(&m, part);
-            int64_t groups = bl_geom_groups(&m.lin.weight.shape);
+            int64_t groups = bl_shape_groups(&m.lin.weight.shape);
             snprintf(key, sizeof key, "%s.%s.gptqmodel.codes", weights[i], zero_range[s].golden);
             const uint8_t *codes = golden_need(&g, key, "U8", dim[0] * dim[1]);
             snprintf(key, sizeof key, "%s.%s.gptqmodel.scale", weights[i], zero_range[s].golden);

@@ -213,7 +213,7 @@ static void idempotent(const bl_format *f, bl_shape g)
     packed p = random_packed(f, g, &w), again = packed_new(f, g);
     float *y = unpacked(&p);
     if (f->kind == BL_FMT_INT && f->bits > 1) {
-        int64_t groups = bl_geom_groups(&g);
+        int64_t groups = bl_shape_groups(&g);
         float *s = malloc((size_t)(g.out * groups) * sizeof *s), *z = malloc((size_t)(g.out * groups) * sizeof *z);
         for (int64_t r = 0; r < g.out; r++) bl_int_decode(f, &g, parts_of(&p), r, NULL, s + r * groups, z + r * groups);
         assert_ok(bl_int_encode(f, &g, y, NULL, s, z, again.part, &e));

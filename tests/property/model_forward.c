@@ -220,6 +220,42 @@ static void an_int8_cache_gives_nearly_the_same_states(void **state)
     fixture_close(&f);
 }
 
+/* Linears of one input give together what each gives alone, whether they make the same of it or not. */
+static void linears_of_one_input_give_together_what_they_give_alone(void **state)
+{
+    static const bl_role roles[] = {BL_ROLE_Q, BL_ROLE_K, BL_ROLE_V};
+    enum { ROWS = 5 };
+    bl_err e = {0};
+    (void)state;
+    fixture f = fixture_open("synth:tiny:int8", "", 2, false);
+    const bl_linear *l[3];
+    bl_tensor x = fixture_tensor(&f, BL_F32, ROWS, f.m->config.dim), y[3], z[3];
+    for (int64_t i = 0; i < ROWS * f.m->config.dim; i++) ((float *)x.buf->data)[i] = (float)(i * 37 % 101) / 50 - 1;
+    for (int i = 0; i < 3; i++) {
+        l[i] = bl_model_linear(f.m, 0, roles[i]);
+        y[i] = fixture_tensor(&f, BL_F32, ROWS, l[i]->out);
+        z[i] = fixture_tensor(&f, BL_F32, ROWS, l[i]->out);
+    }
+    for (int mode = 0; mode < 3; mode++) { /* alike, one of them with quantized activations, all of them */
+        for (int i = 0; i < 3; i++)
+            bl_model_linear(f.m, 0, roles[i])->act = (bl_actq){.bits = mode == 2 || (mode == 1 && i == 1) ? 8 : 0};
+        assert_ok(bl_linears_apply(f.be, l, 3, x, y, &e));
+        for (int i = 0; i < 3; i++) {
+            assert_ok(bl_linear_apply(f.be, l[i], x, z[i], false, &e));
+            float *a = host(&f, &y[i]), *b = host(&f, &z[i]);
+            assert_rows(a, b, ROWS, l[i]->out, l[i]->name);
+            free(a);
+            free(b);
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        fixture_drop(&f, &y[i]);
+        fixture_drop(&f, &z[i]);
+    }
+    fixture_drop(&f, &x);
+    fixture_close(&f);
+}
+
 static int prepared;
 static bl_status count_prepare(bl_backend *be, bl_weight *w, bl_err *e)
 {
@@ -367,6 +403,7 @@ int main(void)
         cmocka_unit_test(a_ragged_batch_gives_what_its_sequences_give_alone),
         cmocka_unit_test(fast_and_plain_backends_agree),
         cmocka_unit_test(an_int8_cache_gives_nearly_the_same_states),
+        cmocka_unit_test(linears_of_one_input_give_together_what_they_give_alone),
         cmocka_unit_test(weights_are_prepared_when_they_are_loaded),
         cmocka_unit_test(what_is_not_a_batch_is_refused),
         cmocka_unit_test(streaming_reads_each_block_once_a_call_and_keeps_one),

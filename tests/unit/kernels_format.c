@@ -191,10 +191,10 @@ static void bits_per_weight_are_the_published_ones(void **state)
         assert_close(bl_format_bits(bl_format_find(rows[i].format), &g), rows[i].bits, 1e-12);
     }
     bl_shape short_group = {.out = 1, .in = 100, .group = 64};
-    assert_int_equal(bl_geom_groups(&short_group), 2);
-    assert_true(bl_geom_ragged(&short_group));
+    assert_int_equal(bl_shape_groups(&short_group), 2);
+    assert_true(bl_shape_ragged(&short_group));
     short_group.in = 128;
-    assert_false(bl_geom_ragged(&short_group));
+    assert_false(bl_shape_ragged(&short_group));
 }
 
 /* ---- integers ---- */
