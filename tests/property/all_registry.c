@@ -7,6 +7,7 @@
 #include "harness/checkpoint/checkpoint.h"
 #include "harness/checkpoint/safetensors.h"
 #include "data/results_figures.h"
+#include "data/task_layouts.h"
 #include "kernels/kernel.h"
 #include "plots/plot.h"
 #include "harness/quant/apply.h"
@@ -45,7 +46,7 @@ static int end(void **state)
     return 0;
 }
 
-/* Texts of a method at every width it has, with every choice and switch of its own turned once. */
+/* Texts of a method at every width it has, with every option of its own turned once. */
 typedef void each_text(const bl_method *m, const char *text);
 static void with_options(const bl_method *m, const char *text, each_text *use)
 {
@@ -61,6 +62,19 @@ static void with_options(const bl_method *m, const char *text, each_text *use)
             snprintf(longer, sizeof longer, "%s+%s=%s", text, o->name, o->choices[c]);
             use(m, longer);
         }
+        bool in_name = !strcmp(o->name, "wbits") || !strcmp(o->name, "group") || !strcmp(o->name, "abits");
+        if (o->type == BL_OPT_INT && !in_name) {
+            long long other = o->min != o->max && o->min != (double)o->def.i ? (long long)o->min : o->def.i + 1;
+            snprintf(longer, sizeof longer, "%s+%s=%lld", text, o->name, other);
+            use(m, longer);
+        }
+        if (o->type == BL_OPT_REAL) {
+            double middle = (o->min + o->max) / 2;
+            snprintf(longer, sizeof longer, "%s+%s=%g", text, o->name,
+                     isfinite(middle) && middle != o->def.r ? middle : o->def.r * 2 + 1);
+            use(m, longer);
+        }
+        if (o->type == BL_OPT_TEXT) fail_msg("%s: this test has no text for the option %s", m->name, o->name);
     }
 }
 static void every_text(each_text *use)
@@ -138,6 +152,8 @@ static void a_method_is_written_as_it_is_read(void **state)
     every_text(comes_back);
 }
 
+static int n_predicted;
+
 static void predicts(const bl_method *m, const char *text)
 {
     static const struct {
@@ -151,6 +167,7 @@ static void predicts(const bl_method *m, const char *text)
         method_run run;
         const bl_format *f;
         bl_shape g;
+        n_predicted++;
         method_open(&run, text, w, shapes[i].out, shapes[i].in);
         assert_true(m->predict(&run.run, &run.lin, &f, &g));
         method_apply(&run);
@@ -169,7 +186,9 @@ static void predicts(const bl_method *m, const char *text)
 static void a_prediction_is_what_the_layer_becomes(void **state)
 {
     (void)state;
+    n_predicted = 0;
     every_text(predicts);
+    assert_true(n_predicted > 0);
 }
 
 /* Bytes of all tensors of the safetensors files of a directory. */
@@ -282,68 +301,96 @@ static void every_task_has_names_and_metrics(void **state)
     }
 }
 
-/* The pair that continues as the gold answer says gets the least loss of all: an oracle. */
-static void an_oracle_scores_one(void **state)
+/* A reply to a request from one who knows the right answer, or from one who avoids it: the pair that continues as it
+ * says gets the least loss of all, or the most; a text ends as the prompt's examples end. */
+static bool answer(const bl_request *q, const char *gold, bool right, bl_arena *a, pair_reply *pairs, bl_reply *out)
 {
-    int ran_tasks = 0;
-    (void)state;
-    for (size_t i = 0; bl_tasks[i]; i++)
-        for (size_t k = 0; bl_tasks[i]->names[k]; k++) {
-            const bl_task *task = bl_tasks[i];
-            bl_err e = {0};
-            bl_data_dirs dirs = {.dir = {data ? data : S.data}, .n = 1};
-            bl_task_data d = {0};
-            assert_ok(bl_arena_new(&d.arena, &e));
-            void *opts = bl_alloc(d.arena, 1, task->opts_size ? task->opts_size : 1, &e);
-            if (task->opts) bl_opt_defaults(task->opts, opts);
-            bl_status st = task->load(&(bl_task_load){.name = task->names[k], .opts = opts, .dirs = &dirs}, &d, &e);
-            if (st == BL_E_MISSING) {
-                assert_true(strlen(e.text) > 20);
-                bl_arena_free(d.arena);
-                continue;
-            }
-            assert_int_equal(st, BL_OK);
-            if (d.n < 0) { /* every window says of what and how long */
-                bl_request q = {0};
-                assert_ok(task->ask(&d, 3, &(bl_turn){.arena = d.arena}, &q, &e));
-                assert_true(q.kind == BL_ASK_WINDOW && q.index == 3 && q.n_text > 0 && q.length > 1);
-            }
-            for (int64_t item = 0; item < BL_MIN(d.n, 4); item++) {
-                bl_turn turn = {.arena = d.arena};
-                bl_request q = {0};
-                assert_ok(task->ask(&d, item, &turn, &q, &e));
-                const char *gold = task->gold ? task->gold(&d, item) : NULL;
-                bl_reply reply = {.kind = q.kind, .n = 1};
-                bl_sample s = {0};
-                double nll[16] = {0};
-                pair_reply pairs;
-                if (q.kind == BL_ASK_PAIRS && q.n_pairs > 1 && gold) {
-                    assert_true(q.n_pairs <= 8);
-                    for (int c = 0; c < q.n_pairs; c++) {
-                        char *context = prompt_text(&q.pair[c].context);
-                        size_t nc = strlen(context), ng = strlen(gold);
-                        bool right = strcmp(q.pair[c].continuation + 1, gold) == 0 ||
-                                     (nc >= ng && strcmp(context + nc - ng, gold) == 0);
-                        nll[c] = right ? 1 : 1000;
-                        bl_free(context);
-                    }
-                    reply_to(&q, nll, &pairs);
-                    reply = pairs.r;
-                } else if (q.kind == BL_ASK_GENERATE && gold) {
-                    char *text = bl_format_text(&e, "So it is. The answer is %s.", gold);
-                    reply.text = bl_arena_str(d.arena, text, strlen(text), &e);
-                    bl_free(text);
-                } else continue;
-                turn = (bl_turn){.step = 1, .reply = &reply, .n_replies = 1, .arena = d.arena};
-                assert_ok(bl_mark_item(task, &d, item, &turn, &s, &e));
-                if (!(s.score[0] > 0.5))
-                    fail_msg("%s, item %lld: the gold answer '%s' scores %g", task->names[k], (long long)item, gold,
-                             s.score[0]);
-                ran_tasks++;
-            }
-            bl_arena_free(d.arena);
+    bl_err e = {0};
+    if (q->kind == BL_ASK_PAIRS) {
+        double nll[8] = {0};
+        assert_true(q->n_pairs > 0 && q->n_pairs <= 8);
+        for (int c = 0; c < q->n_pairs; c++) {
+            char *context = prompt_text(&q->pair[c].context);
+            size_t nc = strlen(context), ng = strlen(gold);
+            bool is_gold = strcmp(q->pair[c].continuation + 1, gold) == 0 ||
+                           (nc >= ng && strcmp(context + nc - ng, gold) == 0);
+            nll[c] = is_gold == right ? 1 : 1000;
+            bl_free(context);
         }
-    assert_true(ran_tasks > 0);
+        reply_to(q, nll, pairs);
+        if (q->n_pairs == 1) pairs->greedy[0] = right;
+        *out = pairs->r;
+        return true;
+    }
+    if (q->kind != BL_ASK_GENERATE) return false;
+    char *prompt = prompt_text(&q->prompt), *example = strstr(prompt, "The answer is ");
+    char *text = bl_format_text(&e, "So it is. %s%s%s.", example ? "The answer is " : "", gold, right ? "" : "7");
+    *out = (bl_reply){.kind = q->kind, .n = 1, .text = bl_arena_str(a, text, strlen(text), &e)};
+    bl_free(prompt);
+    bl_free(text);
+    return true;
+}
+
+/* The first items of a task: how many were marked; none when its data is not there. */
+static int oracle(const bl_task *task, const char *name, const char *dir)
+{
+    bl_err e = {0};
+    bl_data_dirs dirs = {.dir = {dir}, .n = 1};
+    bl_task_data d = {0};
+    int marked = 0;
+    assert_ok(bl_arena_new(&d.arena, &e));
+    void *opts = bl_alloc(d.arena, 1, task->opts_size ? task->opts_size : 1, &e);
+    if (task->opts) bl_opt_defaults(task->opts, opts);
+    bl_status st = task->load(&(bl_task_load){.name = name, .opts = opts, .dirs = &dirs}, &d, &e);
+    if (st == BL_E_MISSING) assert_true(strlen(e.text) > 20);
+    else if (st != BL_OK) fail_msg("%s: %s", name, e.text);
+    if (st == BL_OK && d.n < 0) { /* every window says of what and how long */
+        bl_request q = {0};
+        assert_ok(task->ask(&d, 3, &(bl_turn){.arena = d.arena}, &q, &e));
+        assert_true(q.kind == BL_ASK_WINDOW && q.index == 3 && q.n_text > 0 && q.length > 1);
+    }
+    for (int64_t item = 0; st == BL_OK && task->gold && item < BL_MIN(d.n, 4); item++)
+        for (int right = 0; right < 2; right++) {
+            bl_turn turn = {.arena = d.arena};
+            bl_request q = {0};
+            bl_reply reply = {0};
+            bl_sample s = {0};
+            pair_reply pairs;
+            const char *gold = task->gold(&d, item);
+            assert_ok(task->ask(&d, item, &turn, &q, &e));
+            assert_true(gold && answer(&q, gold, right, d.arena, &pairs, &reply));
+            turn = (bl_turn){.step = 1, .reply = &reply, .n_replies = 1, .arena = d.arena};
+            assert_ok(bl_mark_item(task, &d, item, &turn, &s, &e));
+            if ((s.score[0] > 0.5) != right)
+                fail_msg("%s, item %lld: a%s answer beside '%s' scores %g", name, (long long)item,
+                         right ? " right" : " wrong", gold, s.score[0]);
+            marked++;
+        }
+    bl_arena_free(d.arena);
+    return marked;
+}
+
+/* Every task that can say what is right is asked about made-up items in its own layouts, and about real ones where they
+ * are. */
+static void an_oracle_scores_one_and_its_opposite_zero(void **state)
+{
+    (void)state;
+    for (size_t i = 0; bl_tasks[i]; i++) {
+        const bl_task *task = bl_tasks[i];
+        int marked = 0;
+        for (size_t k = 0; task->names[k]; k++) {
+            marked += oracle(task, task->names[k], S.data);
+            if (data) oracle(task, task->names[k], data);
+            for (size_t r = 0; r < BL_COUNT(layouts); r++) {
+                char root[4300];
+                if (strcmp(layouts[r].task, task->names[k]) != 0) continue;
+                layout_write(S.dir, r);
+                snprintf(root, sizeof root, "%s/%s", S.dir, layouts[r].root);
+                marked += oracle(task, task->names[k], root);
+            }
+        }
+        if (task->gold && marked == 0) fail_msg("%s: no items in tests/data/task_layouts.h", task->names[0]);
+    }
 }
 
 /* ---- figures, formats, kernels ---- */
@@ -426,7 +473,7 @@ int main(void)
         cmocka_unit_test(a_prediction_is_what_the_layer_becomes),
         cmocka_unit_test(a_written_model_has_the_bytes_that_were_promised_and_scores),
         cmocka_unit_test(every_task_has_names_and_metrics),
-        cmocka_unit_test(an_oracle_scores_one),
+        cmocka_unit_test(an_oracle_scores_one_and_its_opposite_zero),
         cmocka_unit_test(every_figure_is_drawn),
         cmocka_unit_test(every_format_and_kernel_is_found_by_its_name),
         cmocka_unit_test(the_program_lists_and_shows_everything),
