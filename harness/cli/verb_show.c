@@ -19,8 +19,15 @@ static void pair(bl_text *t, const char *key, const char *value)
 static void field(bl_text *t, bool json, const char *key, const char *value)
 {
     if (!value || !*value) return;
-    if (json) pair(t, key, value);
-    else bl_text_addf(t, "  %-10s %s\n", key, value);
+    if (json) {
+        pair(t, key, value);
+        return;
+    }
+    for (const char *end; *value;
+         value = *end ? end + 1 : end, key = "") { /* lines of a value stand below each other */
+        end = strchrnul(value, '\n');
+        bl_text_addf(t, "  %-10s %.*s\n", key, (int)(end - value), value);
+    }
 }
 
 static void option_json(bl_text *t, const bl_opt *o, bool first)
