@@ -75,18 +75,20 @@ bl_status bl_failure_write(const char *dir, const char *file, const bl_cell_fail
 {
     bl_status st;
     bl_text t = {0};
+    bl_json_out o = {.t = &t};
     char *path = note_path(dir, file, e);
 
     if (!path) return BL_E_NOMEM;
-    bl_text_addf(&t, "{\"schema\":%d", SCHEMA);
+    bl_json_object(&o, NULL);
+    bl_json_add_int(&o, "schema", SCHEMA);
     for (size_t i = 0; i < BL_COUNT(texts); i++) {
         const char *v = *(const char *const *)((const char *)f + texts[i].at);
-        bl_text_addf(&t, ",\n \"%s\":", texts[i].key);
-        bl_json_put_str(&t, v ? v : "", v ? strlen(v) : 0);
+        bl_json_add_str(&o, texts[i].key, v ? v : "");
     }
     for (size_t i = 0; i < BL_COUNT(numbers); i++)
-        bl_text_addf(&t, ",\n \"%s\":%" PRId64, numbers[i].key, *(const int64_t *)((const char *)f + numbers[i].at));
-    bl_text_add(&t, "}\n");
+        bl_json_add_int(&o, numbers[i].key, *(const int64_t *)((const char *)f + numbers[i].at));
+    bl_json_end(&o);
+    bl_text_add(&t, "\n");
     BL_TRY(bl_text_check(&t, e));
     st = bl_write_file(path, t.s, t.n, e);
 out:

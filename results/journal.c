@@ -68,44 +68,38 @@ static bool take_line(const char *p, size_t n, const char **json, size_t *n_json
 }
 
 /* ---- samples as JSON ---------------------------------------------------------------------------- */
-static void put_reals(bl_text *t, const char *name, const double *v, int n)
+static void put_reals(bl_json_out *o, const char *name, const double *v, int n)
 {
     if (!n) return;
-    bl_text_addf(t, ",\"%s\":[", name);
-    for (int i = 0; i < n; i++) {
-        if (i) bl_text_add(t, ",");
-        bl_json_put_real(t, v[i]);
-    }
-    bl_text_add(t, "]");
+    bl_json_array(o, name);
+    for (int i = 0; i < n; i++) bl_json_add_real(o, NULL, v[i]);
+    bl_json_end(o);
 }
 
-static void put_texts(bl_text *t, const char *name, const char *const *v, int n)
+static void put_texts(bl_json_out *o, const char *name, const char *const *v, int n)
 {
     if (!n) return;
-    bl_text_addf(t, ",\"%s\":[", name);
-    for (int i = 0; i < n; i++) {
-        if (i) bl_text_add(t, ",");
-        if (v[i]) bl_json_put_str(t, v[i], strlen(v[i]));
-        else bl_text_add(t, "null");
-    }
-    bl_text_add(t, "]");
+    bl_json_array(o, name);
+    for (int i = 0; i < n; i++) bl_json_add_str(o, NULL, v[i]);
+    bl_json_end(o);
 }
 
 static void put_sample(bl_text *t, const bl_sample *s)
 {
-    bl_text_addf(t,
-                 "{\"id\":%" PRId64 ",\"pick\":%" PRId32 ",\"gold\":%" PRId32 ",\"n_choices\":%" PRId32
-                 ",\"flags\":%" PRIu32 ",\"tokens\":%" PRId64,
-                 s->id, s->pick, s->gold, s->n_choices, s->flags, s->tokens);
-    if (s->group) {
-        bl_text_add(t, ",\"group\":");
-        bl_json_put_str(t, s->group, strlen(s->group));
-    }
-    put_reals(t, "score", s->score, s->n_scores);
-    put_reals(t, "value", s->value, s->n_values);
-    put_texts(t, "reply", s->reply, s->n_replies);
-    put_texts(t, "answer", s->answer, s->n_answers);
-    bl_text_add(t, "}");
+    bl_json_out o = {.t = t, .compact = true};
+    bl_json_object(&o, NULL);
+    bl_json_add_int(&o, "id", s->id);
+    bl_json_add_int(&o, "pick", s->pick);
+    bl_json_add_int(&o, "gold", s->gold);
+    bl_json_add_int(&o, "n_choices", s->n_choices);
+    bl_json_add_int(&o, "flags", s->flags);
+    bl_json_add_int(&o, "tokens", s->tokens);
+    if (s->group) bl_json_add_str(&o, "group", s->group);
+    put_reals(&o, "score", s->score, s->n_scores);
+    put_reals(&o, "value", s->value, s->n_values);
+    put_texts(&o, "reply", s->reply, s->n_replies);
+    put_texts(&o, "answer", s->answer, s->n_answers);
+    bl_json_end(&o);
 }
 
 static bl_status get_int(const bl_json *j, const char *key, int64_t least, int64_t most, int64_t *out, bl_err *e)
@@ -219,11 +213,14 @@ static void put_header(bl_text *t, const char *key, bl_hash hash)
 {
     char hex[33];
     bl_text json = {0};
+    bl_json_out o = {.t = &json, .compact = true};
 
     bl_hash_hex(hash, hex);
-    bl_text_addf(&json, "{\"journal\":%d,\"key\":", VERSION);
-    bl_json_put_str(&json, key, strlen(key));
-    bl_text_addf(&json, ",\"hash\":\"%s\"}", hex);
+    bl_json_object(&o, NULL);
+    bl_json_add_int(&o, "journal", VERSION);
+    bl_json_add_str(&o, "key", key);
+    bl_json_add_str(&o, "hash", hex);
+    bl_json_end(&o);
     if (json.failed) t->failed = true;
     else put_line(t, &json);
     bl_text_free(&json);

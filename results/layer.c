@@ -23,21 +23,17 @@ static const bl_layer_field fields[] = {
 
 const bl_layer_field *bl_layer_field_at(size_t i) { return i < BL_COUNT(fields) ? &fields[i] : NULL; }
 
-void bl_layer_put_json(const bl_layer_stat *s, bl_text *out)
+void bl_layer_put_json(const bl_layer_stat *s, bl_json_out *o)
 {
-    bl_text_add(out, "{");
-    for (size_t i = 0, n = 0; i < BL_COUNT(fields); i++) {
+    bl_json_object(o, NULL);
+    for (size_t i = 0; i < BL_COUNT(fields); i++) {
         const void *at = (const char *)s + fields[i].at;
-        double v = fields[i].unit ? *(const double *)at : 0;
-        if (fields[i].maybe && v < 0) continue;
-        bl_text_addf(out, "%s\"%s\": ", n++ ? ", " : "", fields[i].name);
-        if (fields[i].unit) bl_json_put_real(out, v);
-        else {
-            const char *text = *(const char *const *)at ? *(const char *const *)at : "";
-            bl_json_put_str(out, text, strlen(text));
-        }
+        const char *text = fields[i].unit ? NULL : *(const char *const *)at;
+        if (fields[i].maybe && *(const double *)at < 0) continue;
+        if (fields[i].unit) bl_json_add_real(o, fields[i].name, *(const double *)at);
+        else bl_json_add_str(o, fields[i].name, text ? text : "");
     }
-    bl_text_add(out, "}");
+    bl_json_end(o);
 }
 
 bl_status bl_layer_get_json(const bl_json *j, bl_arena *a, bl_layer_stat *out, bl_err *e)

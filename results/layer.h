@@ -2,7 +2,7 @@
  *
  *     bl_layer_stat s = bl_layer_none;            // nothing is measured yet
  *     s.mse = 1e-4;
- *     bl_layer_put_json(&s, &text);               // {"name": "model.layers.0.mlp.up_proj", …}
+ *     bl_layer_put_json(&s, &out);                // {"name": "model.layers.0.mlp.up_proj", …}
  */
 #ifndef BL_LAYER_H
 #define BL_LAYER_H
@@ -27,7 +27,7 @@ typedef struct bl_layer_field {
 const bl_layer_field *bl_layer_field_at(size_t i); /* NULL after the last */
 
 /* Appends an object; what was not measured is left out. */
-void bl_layer_put_json(const bl_layer_stat *s, bl_text *out);
+void bl_layer_put_json(const bl_layer_stat *s, bl_json_out *o); /* an element of an array */
 /* Its inverse, texts in the arena. */
 bl_status bl_layer_get_json(const bl_json *j, bl_arena *a, bl_layer_stat *out, bl_err *e);
 #endif

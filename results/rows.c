@@ -208,23 +208,22 @@ out:
 
 /* ---- json --------------------------------------------------------------------------------------- */
 /* What is absent or empty is left out. */
-static bl_status put_row(bl_text *out, const bl_row *r, bl_text *text, bl_err *e)
+static bl_status put_row(bl_json_out *o, const bl_row *r, bl_text *text, bl_err *e)
 {
     const bl_field *f;
     bl_status st = BL_OK;
-    int n = 0;
 
+    bl_json_object(o, NULL);
     for (size_t k = 0; (f = bl_field_at(k)); k++) {
         text->n = 0;
         bl_text_add(text, "");
         bl_field_print(f, r, text);
         BL_TRY(bl_text_check(text, e));
         if (!text->n) continue;
-        bl_text_addf(out, "%s\"%s\":", n++ ? "," : "{", f->name);
-        if (f->number) bl_text_add(out, text->s);
-        else bl_json_put_str(out, text->s, text->n);
+        if (f->number) bl_json_add_text(o, f->name, text->s);
+        else bl_json_add_strn(o, f->name, text->s, text->n);
     }
-    bl_text_add(out, n ? "}" : "{}");
+    bl_json_end(o);
 out:
     return st;
 }
@@ -233,20 +232,19 @@ bl_status bl_table_json(const bl_table *t, const bl_table_opts *o, bl_text *out,
 {
     size_t *chosen = NULL, n = 0;
     bl_text text = {0};
+    bl_json_out j = {.t = out, .compact = true};
     bl_status st;
 
     BL_TRY(bl_rows_choose(t, o, &chosen, &n, e));
-    bl_text_add(out, "{\"rows\":[");
-    for (size_t i = 0; i < n; i++) {
-        bl_text_add(out, i ? ",\n" : "\n");
-        BL_TRY(put_row(out, &t->row[chosen[i]], &text, e));
-    }
-    bl_text_add(out, "],\n\"skipped\":[");
-    for (size_t i = 0; i < t->skipped; i++) {
-        bl_text_add(out, i ? ",\n" : "\n");
-        bl_json_put_str(out, t->skipped_reason[i], strlen(t->skipped_reason[i]));
-    }
-    bl_text_add(out, "]}\n");
+    bl_json_object(&j, NULL);
+    bl_json_lines(&j, "rows");
+    for (size_t i = 0; i < n; i++) BL_TRY(put_row(&j, &t->row[chosen[i]], &text, e));
+    bl_json_end(&j);
+    bl_json_lines(&j, "skipped");
+    for (size_t i = 0; i < t->skipped; i++) bl_json_add_str(&j, NULL, t->skipped_reason[i]);
+    bl_json_end(&j);
+    bl_json_end(&j);
+    bl_text_add(out, "\n");
 out:
     bl_text_free(&text);
     bl_free(chosen);

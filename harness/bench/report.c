@@ -161,20 +161,21 @@ out:
 /* ---- print ---- */
 static void print_json(const bl_kernel_row *row, size_t n, bl_text *t)
 {
-    bl_text_add(t, "[");
+    bl_json_out o = {.t = t};
+    bl_json_lines(&o, NULL);
     for (size_t i = 0; i < n; i++) {
-        bl_text_add(t, i ? ",\n {" : "{");
+        bl_json_object(&o, NULL);
         for (size_t k = 0; k < BL_COUNT(fields); k++) {
             const struct field *f = &fields[k];
             const char *at = (const char *)&row[i] + f->at;
-            bl_text_addf(t, "%s\"%s\": ", k ? ", " : "", f->name);
-            if (f->type == BL_COL_TEXT) bl_json_put_str(t, *(const char *const *)at, strlen(*(const char *const *)at));
-            else if (f->type == BL_COL_INT) bl_text_addf(t, "%lld", (long long)*(const int64_t *)at);
-            else bl_json_put_real(t, *(const double *)at * f->scale);
+            if (f->type == BL_COL_TEXT) bl_json_add_str(&o, f->name, *(const char *const *)at);
+            else if (f->type == BL_COL_INT) bl_json_add_int(&o, f->name, *(const int64_t *)at);
+            else bl_json_add_real(&o, f->name, *(const double *)at * f->scale);
         }
-        bl_text_add(t, "}");
+        bl_json_end(&o);
     }
-    bl_text_add(t, "]\n");
+    bl_json_end(&o);
+    bl_text_add(t, "\n");
 }
 
 bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e)

@@ -344,7 +344,8 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
         what = BL_MAX(what, (int)strlen(row[i].what));
         method = BL_MAX(method, (int)strlen(row[i].method));
     }
-    if (json) bl_text_add(out, "[");
+    bl_json_out j = {.t = out};
+    if (json) bl_json_lines(&j, NULL);
     else
         bl_text_addf(out,
                      "| %-*s | %-*s | tokens |  seconds | tokens/s | GFLOP/s | of sgemm "
@@ -360,24 +361,19 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
                          r->method, (long long)r->tokens, r->seconds, rate, r->gflops, 100 * r->ratio);
             continue;
         }
-        const struct {
-            const char *name;
-            double v;
-        } reals[] = {{"seconds", r->seconds},
-                     {"tokens_per_second", rate},
-                     {"flop_per_second", r->gflops * 1e9},
-                     {"sgemm_ratio", r->ratio}};
-        bl_text_addf(out, "%s{\"what\": ", i ? ",\n " : "");
-        bl_json_put_str(out, r->what, strlen(r->what));
-        bl_text_add(out, ", \"method\": ");
-        bl_json_put_str(out, r->method, strlen(r->method));
-        bl_text_addf(out, ", \"tokens\": %lld", (long long)r->tokens);
-        for (size_t k = 0; k < BL_COUNT(reals); k++) {
-            bl_text_addf(out, ", \"%s\": ", reals[k].name);
-            bl_json_put_real(out, reals[k].v);
-        }
-        bl_text_add(out, "}");
+        bl_json_object(&j, NULL);
+        bl_json_add_str(&j, "what", r->what);
+        bl_json_add_str(&j, "method", r->method);
+        bl_json_add_int(&j, "tokens", r->tokens);
+        bl_json_add_real(&j, "seconds", r->seconds);
+        bl_json_add_real(&j, "tokens_per_second", rate);
+        bl_json_add_real(&j, "flop_per_second", r->gflops * 1e9);
+        bl_json_add_real(&j, "sgemm_ratio", r->ratio);
+        bl_json_end(&j);
     }
-    if (json) bl_text_add(out, "]\n");
+    if (json) {
+        bl_json_end(&j);
+        bl_text_add(out, "\n");
+    }
     return bl_text_check(out, e);
 }

@@ -130,22 +130,23 @@ static const struct field {
 
 void bl_config_put(bl_text *t, const bl_config *c)
 {
-    bool first = true;
-    bl_text_addf(t, "{\"arch\":\"%s\",\"optional\":[", c->arch->name);
+    bl_json_out j = {.t = t, .compact = true}, *o = &j;
+    bl_json_object(o, NULL);
+    bl_json_add_str(o, "arch", c->arch->name);
+    bl_json_array(o, "optional");
     for (int r = 0; r < BL_N_ROLES; r++)
-        if (c->roles & ~c->arch->has & BL_ROLE_BIT(r)) {
-            bl_text_addf(t, "%s\"%s\"", first ? "" : ",", bl_roles[r].hf);
-            first = false;
-        }
-    bl_text_add(t, "]");
+        if (c->roles & ~c->arch->has & BL_ROLE_BIT(r)) bl_json_add_str(o, NULL, bl_roles[r].hf);
+    bl_json_end(o);
     for (size_t i = 0; i < BL_COUNT(fields); i++) {
         const void *p = (const char *)c + fields[i].at;
-        bl_text_addf(t, ",\"%s\":", fields[i].key);
-        if (fields[i].real) bl_json_put_real(t, *(const double *)p);
-        else bl_text_addf(t, "%" PRId64, *(const int64_t *)p);
+        if (fields[i].real) bl_json_add_real(o, fields[i].key, *(const double *)p);
+        else bl_json_add_int(o, fields[i].key, *(const int64_t *)p);
     }
-    bl_text_addf(t, ",\"rope\":%d,\"rope_exact\":%s,\"tied\":%s,\"turned_keys\":%s}", (int)c->rope,
-                 c->rope_exact ? "true" : "false", c->tied ? "true" : "false", c->turned_keys ? "true" : "false");
+    bl_json_add_int(o, "rope", (int64_t)c->rope);
+    bl_json_add_bool(o, "rope_exact", c->rope_exact);
+    bl_json_add_bool(o, "tied", c->tied);
+    bl_json_add_bool(o, "turned_keys", c->turned_keys);
+    bl_json_end(o);
 }
 
 /* A stage may give a bias to a linear whose architecture knows none. */

@@ -65,12 +65,7 @@ static void as_json(const char *dir, const char *method, const bl_quantize_resul
     bl_json_add_real(&j, "bits_per_weight", r->bits);
     bl_json_add_real(&j, "seconds", r->seconds);
     bl_json_array(&j, "layers");
-    for (int64_t i = 0; i < r->n_layers; i++) {
-        bl_text one = {0};
-        bl_layer_put_json(&r->layer[i], &one);
-        bl_json_add_text(&j, NULL, one.s ? one.s : "null");
-        bl_text_free(&one);
-    }
+    for (int64_t i = 0; i < r->n_layers; i++) bl_layer_put_json(&r->layer[i], &j);
     bl_json_end(&j);
     bl_json_end(&j);
     bl_text_add(t, "\n");

@@ -12,14 +12,15 @@ static const char layers_file[] = "layers.json";
 
 static bl_status print_layers(const bl_layer_stat *layer, int64_t n, double seconds, bl_text *t, bl_err *e)
 {
-    bl_text_add(t, "{\"schema\": \"bitladder-layers\", \"seconds\": ");
-    bl_json_put_real(t, seconds);
-    bl_text_add(t, ", \"layers\": [");
-    for (int64_t i = 0; i < n; i++) {
-        bl_text_add(t, i ? ",\n" : "\n");
-        bl_layer_put_json(&layer[i], t);
-    }
-    bl_text_add(t, "]}\n");
+    bl_json_out o = {.t = t};
+    bl_json_object(&o, NULL);
+    bl_json_add_str(&o, "schema", "bitladder-layers");
+    bl_json_add_real(&o, "seconds", seconds);
+    bl_json_lines(&o, "layers");
+    for (int64_t i = 0; i < n; i++) bl_layer_put_json(&layer[i], &o);
+    bl_json_end(&o);
+    bl_json_end(&o);
+    bl_text_add(t, "\n");
     return bl_text_check(t, e);
 }
 

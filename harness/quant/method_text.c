@@ -281,33 +281,21 @@ bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_
 
 bl_status bl_method_json(const bl_method *m, const void *opts, bl_text *out, bl_err *e)
 {
-    const bl_opt *rows = rows_of(m);
+    bl_json_out j = {.t = out, .compact = true};
 
-    bl_text_add(out, "{");
-    for (const bl_opt *r = rows; r->type != BL_OPT_END; r++) {
+    bl_json_object(&j, NULL);
+    for (const bl_opt *r = rows_of(m); r->type != BL_OPT_END; r++) {
         const void *at = (const char *)opts + r->at;
-        if (r != rows) bl_text_add(out, ",");
-        bl_json_put_str(out, r->name, strlen(r->name));
-        bl_text_add(out, ":");
         switch (r->type) {
-        case BL_OPT_INT: bl_text_addf(out, "%" PRId64, *(const int64_t *)at); break;
-        case BL_OPT_REAL: bl_json_put_real(out, *(const double *)at); break;
-        case BL_OPT_BOOL: bl_text_add(out, *(const bool *)at ? "true" : "false"); break;
-        case BL_OPT_CHOICE: {
-            const char *s = r->choices[*(const int *)at];
-            bl_json_put_str(out, s, strlen(s));
-            break;
-        }
-        case BL_OPT_TEXT: {
-            const char *s = *(const char *const *)at;
-            if (s) bl_json_put_str(out, s, strlen(s));
-            else bl_text_add(out, "null");
-            break;
-        }
+        case BL_OPT_INT: bl_json_add_int(&j, r->name, *(const int64_t *)at); break;
+        case BL_OPT_REAL: bl_json_add_real(&j, r->name, *(const double *)at); break;
+        case BL_OPT_BOOL: bl_json_add_bool(&j, r->name, *(const bool *)at); break;
+        case BL_OPT_CHOICE: bl_json_add_str(&j, r->name, r->choices[*(const int *)at]); break;
+        case BL_OPT_TEXT: bl_json_add_str(&j, r->name, *(const char *const *)at); break;
         case BL_OPT_END: break;
         }
     }
-    bl_text_add(out, "}");
+    bl_json_end(&j);
     return bl_text_check(out, e);
 }
 

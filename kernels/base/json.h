@@ -88,6 +88,7 @@ typedef struct bl_json_out {
     int depth;             /* open brackets, at most 64; the rest is bl_json_*'s own */
     uint64_t array, lines; /* bit d: the bracket at depth d is an array, has its elements on lines */
     bool comma;            /* an element came before */
+    bool compact;          /* no space after comma and colon */
 } bl_json_out;
 void bl_json_object(bl_json_out *o, const char *key); /* key NULL: the document, or an element of an array */
 void bl_json_array(bl_json_out *o, const char *key);
@@ -96,7 +97,8 @@ void bl_json_end(bl_json_out *o);                                     /* closes 
 void bl_json_add_str(bl_json_out *o, const char *key, const char *s); /* NULL: null */
 void bl_json_add_strn(bl_json_out *o, const char *key, const char *s, size_t n);
 void bl_json_add_int(bl_json_out *o, const char *key, int64_t v);
-void bl_json_add_real(bl_json_out *o, const char *key, double v); /* not finite: null, a number that is not known */
+void bl_json_add_real(bl_json_out *o, const char *key, double v);
+void bl_json_add_maybe(bl_json_out *o, const char *key, double v); /* null when not finite: not known */
 void bl_json_add_bool(bl_json_out *o, const char *key, bool v);
 void bl_json_add_node(bl_json_out *o, const char *key, const bl_json *v);
 void bl_json_add_text(bl_json_out *o, const char *key, const char *json); /* JSON already written */

@@ -77,11 +77,11 @@ void bl_json_put_node(bl_text *t, const bl_json *v)
 static void before(bl_json_out *o, const char *key)
 {
     bool lines = o->depth > 0 && (o->lines >> (o->depth - 1) & 1);
-    if (o->comma) bl_text_add(o->t, lines ? "," : ", ");
+    if (o->comma) bl_text_add(o->t, lines || o->compact ? "," : ", ");
     if (lines) bl_text_add(o->t, "\n ");
     if (key) {
         bl_json_put_str(o->t, key, strlen(key));
-        bl_text_add(o->t, ": ");
+        bl_text_add(o->t, o->compact ? ":" : ": ");
     }
     o->comma = true;
 }
@@ -138,12 +138,14 @@ void bl_json_add_int(bl_json_out *o, const char *key, int64_t v)
 
 void bl_json_add_real(bl_json_out *o, const char *key, double v)
 {
-    if (!isfinite(v)) {
-        bl_json_add_text(o, key, "null");
-        return;
-    }
     before(o, key);
     bl_json_put_real(o->t, v);
+}
+
+void bl_json_add_maybe(bl_json_out *o, const char *key, double v)
+{
+    if (isfinite(v)) bl_json_add_real(o, key, v);
+    else bl_json_add_text(o, key, "null");
 }
 
 void bl_json_add_bool(bl_json_out *o, const char *key, bool v) { bl_json_add_text(o, key, v ? "true" : "false"); }

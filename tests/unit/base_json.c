@@ -240,7 +240,7 @@ static void documents_are_written_with_commas_and_keys_in_place(void **state)
     bl_json_add_str(&o, "none", NULL);
     bl_json_add_int(&o, "least", INT64_MIN);
     bl_json_add_real(&o, "tenth", 0.1);
-    bl_json_add_real(&o, "unknown", NAN);
+    bl_json_add_maybe(&o, "unknown", NAN);
     bl_json_add_bool(&o, "tied", true);
     bl_json_add_node(&o, "node", old);
     bl_json_add_text(&o, "text", "{}");
@@ -268,6 +268,19 @@ static void documents_are_written_with_commas_and_keys_in_place(void **state)
              "\"rows\": [\n {\"i\": 0},\n {\"i\": 1}\n], \"no rows\": []}");
     bl_json_free(parsed(t.s, BL_JSON_PLAIN));
     bl_json_free(old);
+    bl_text_free(&t);
+
+    o = (bl_json_out){.t = &t, .compact = true};
+    bl_json_object(&o, NULL);
+    bl_json_array(&o, "a");
+    bl_json_add_int(&o, NULL, 1);
+    bl_json_add_maybe(&o, NULL, 0.5);
+    bl_json_end(&o);
+    bl_json_add_bool(&o, "b", false);
+    bl_json_end(&o);
+    assert_string_equal(t.s, "{\"a\":[1,0.5],\"b\":false}");
+    bl_json_add_real(&o, NULL, NAN);
+    assert_int_equal(bl_text_check(&t, &e), BL_E_NOMEM);
     bl_text_free(&t);
 }
 

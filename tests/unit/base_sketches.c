@@ -27,7 +27,7 @@ static const struct {
     {"kernels/ops_solve.h", "kernels/ops.h", ""}, /* a part of it */
     {"results/cell.h", "", "bl_hash hash = {0};"},
     {"results/journal.h", "", "const char *key = name; bl_hash hash = {0}; int64_t id = 0; bl_sample sample = {0};"},
-    {"results/layer.h", "", "bl_text text = {0};"},
+    {"results/layer.h", "", "bl_json_out out = {0};"},
     {"results/record.h", "",
      "const char *cell_key = name; bl_hash cell_hash = {0}; double kl[2] = {0}; size_t n = 2; bl_table_data table "
      "= {0};"},

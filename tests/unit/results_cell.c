@@ -173,7 +173,7 @@ static void layer_statistics_survive_json(void **state)
             else if (all || !f->maybe) *(double *)at = 0.1 * (double)(i + 1);
         }
         t.n = 0;
-        bl_layer_put_json(&s, &t);
+        bl_layer_put_json(&s, &(bl_json_out){.t = &t});
         assert_ok(bl_json_parse(t.s, t.n, "layer", BL_JSON_PLAIN, &j, &e));
         assert_ok(bl_layer_get_json(j, a, &got, &e));
         for (size_t i = 0; (f = bl_layer_field_at(i)); i++) {
