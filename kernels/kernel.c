@@ -71,7 +71,11 @@ static bl_actq act_of(const bl_kernel *k) { return (bl_actq){.bits = k->abits, .
 bool bl_kernel_takes(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s)
 {
     bl_weight w = {.format = k->format, .shape = shape_of(k, s)};
-    bl_linear_args a = {.x = bl_tensor_2d(NULL, 0, be->act, s->rows, s->in), .w = {&w}, .act = act_of(k)};
+    int64_t wide = k->family->transpose ? s->out : s->in;
+    bl_linear_args a = {.x = bl_tensor_2d(NULL, 0, be->act, s->rows, wide),
+                        .w = {&w},
+                        .act = act_of(k),
+                        .transpose = k->family->transpose};
     return s->rows > 0 && k->format->check(k->format, &w.shape, NULL) == BL_OK &&
            (!k->family->most || bl_kernel_flops(s) <= 2.0 * (double)k->family->most) &&
            k->family->applicable(be, &a, &w);
@@ -87,7 +91,7 @@ double bl_kernel_bytes(const bl_kernel *k, const bl_kernel_shape *s)
 
 bl_status bl_kernel_run(const bl_kernel *k, bl_backend *be, const bl_kernel_case *c, bl_err *e)
 {
-    bl_linear_args a = {.x = c->x, .w = {&c->w}, .y = {c->y}, .act = c->act};
+    bl_linear_args a = {.x = c->x, .w = {&c->w}, .y = {c->y}, .act = c->act, .transpose = c->transpose};
     bl_status st = bl_check_linear(be, &a, e);
     return st == BL_OK ? k->family->run(k->family, be, &a, e) : st;
 }
@@ -151,7 +155,8 @@ bl_status bl_kernel_prepare(const bl_kernel *k, bl_backend *be, const bl_kernel_
                             bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_kernel_case c = {.shape = *s, .act = act_of(k)};
+    bl_kernel_case c = {.shape = *s, .act = act_of(k), .transpose = k->family->transpose};
+    int64_t from = c.transpose ? s->out : s->in, to = c.transpose ? s->in : s->out;
     bl_tensor dense = {0};
     bl_buffer *y = NULL;
     bl_shape g = shape_of(k, s);
@@ -161,9 +166,9 @@ bl_status bl_kernel_prepare(const bl_kernel *k, bl_backend *be, const bl_kernel_
         BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = dense, .w = &c.w}, e));
     } else BL_TRY(random_blocks(be, &c.w, e));
     BL_TRY(be->ops->sync(be, e));
-    BL_TRY(random_tensor(be, s->rows, s->in, 2, 1.0f, &c.x, e));
-    BL_TRY(be->ops->buffer_new(be, (uint64_t)(s->rows * s->out) * sizeof(float), &y, e));
-    c.y = bl_tensor_2d(y, 0, BL_F32, s->rows, s->out);
+    BL_TRY(random_tensor(be, s->rows, from, 2, 1.0f, &c.x, e));
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)(s->rows * to) * sizeof(float), &y, e));
+    c.y = bl_tensor_2d(y, 0, BL_F32, s->rows, to);
     BL_TRY(be->ops->fill(be, &c.y, (double)NAN, e));
     *out = c;
 out:
@@ -190,46 +195,55 @@ static void quantize_row(float *x, int64_t n, int bits)
     for (int64_t i = 0; i < n; i++) x[i] = fmaxf(fminf(rintf(x[i] / scale), most), -most) * scale;
 }
 
-/* Rows and outputs that are looked at: all of a small case, of a large one a sample with both ends. */
-static int64_t step_of(int64_t n, int64_t most) { return n <= most ? 1 : (n - 1 + most - 2) / (most - 1); }
+/* Rows and columns of y that are looked at: all of a small case, of a large one a sample with both ends. */
+enum { MOST_LOOKED = 64 };
+static int64_t looked(int64_t n) { return BL_MIN(n, MOST_LOOKED); }
+static int64_t look_at(int64_t i, int64_t n) { return n <= MOST_LOOKED ? i : i * (n - 1) / (MOST_LOOKED - 1); }
 
 bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse, bl_err *e)
 {
-    enum { MOST = 64 };
     bl_status st = BL_OK;
     const bl_kernel_shape *s = &c->shape;
-    int64_t rows = s->rows, in = s->in, row_step = step_of(rows, MOST), out_step = step_of(s->out, MOST);
+    int64_t from = c->x.dim[1], to = c->y.dim[1], rows = looked(s->rows), cols = looked(to);
     float *x = NULL, *y = NULL, *w = NULL;
+    double *want = NULL, error = 0, power = 0;
     bl_tensor one = {0};
     bl_buffer *b = NULL;
-    double error = 0, power = 0;
-    if (!(x = bl_new((size_t)(rows * in), sizeof *x, e)) || !(y = bl_new((size_t)(rows * s->out), sizeof *y, e)) ||
-        !(w = bl_new((size_t)in, sizeof *w, e))) {
+    if (!(x = bl_new((size_t)(s->rows * from), sizeof *x, e)) || !(y = bl_new((size_t)(s->rows * to), sizeof *y, e)) ||
+        !(w = bl_new((size_t)s->in, sizeof *w, e)) || !(want = bl_new((size_t)(rows * cols), sizeof *want, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     BL_TRY(be->ops->download(be, &c->x, x, e));
     BL_TRY(be->ops->download(be, &c->y, y, e));
-    BL_TRY(be->ops->buffer_new(be, (uint64_t)in * sizeof *w, &b, e));
-    one = bl_tensor_2d(b, 0, BL_F32, 1, in);
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)s->in * sizeof *w, &b, e));
+    one = bl_tensor_2d(b, 0, BL_F32, 1, s->in);
     if (c->act.bits)
-        for (int64_t r = 0; r < rows; r++) quantize_row(x + r * in, in, c->act.bits);
-    for (int64_t o = 0; o < s->out; o = o + out_step < s->out || o == s->out - 1 ? o + out_step : s->out - 1) {
+        for (int64_t r = 0; r < s->rows; r++) quantize_row(x + r * from, from, c->act.bits);
+    for (int64_t i = 0; i < (c->transpose ? s->out : cols); i++) { /* row by row of the weight */
+        int64_t o = c->transpose ? i : look_at(i, to);
         BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &c->w, .row0 = o, .rows = 1, .y = one}, e));
         BL_TRY(be->ops->download(be, &one, w, e));
-        for (int64_t r = 0; r < rows; r = r + row_step < rows || r == rows - 1 ? r + row_step : rows - 1) {
-            double want = 0, d;
-            for (int64_t i = 0; i < in; i++) want += (double)x[r * in + i] * w[i];
-            d = want - y[r * s->out + o];
-            error += d * d;
-            power += want * want;
+        for (int64_t r = 0; r < rows; r++) {
+            const float *xr = x + look_at(r, s->rows) * from;
+            if (c->transpose)
+                for (int64_t k = 0; k < cols; k++) want[r * cols + k] += (double)xr[o] * w[look_at(k, to)];
+            else
+                for (int64_t k = 0; k < from; k++) want[r * cols + i] += (double)xr[k] * w[k];
         }
     }
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < cols; i++) {
+            double d = want[r * cols + i] - y[look_at(r, s->rows) * to + look_at(i, to)];
+            error += d * d;
+            power += want[r * cols + i] * want[r * cols + i];
+        }
     *nmse = power > 0 ? error / power : error;
 out:
     bl_free(x);
     bl_free(y);
     bl_free(w);
+    bl_free(want);
     be->ops->buffer_free(b);
     return st;
 }

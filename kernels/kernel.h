@@ -12,6 +12,7 @@
 typedef struct bl_kernel_family {
     const char *op, *backend, *doc; /* "linear", "cpu" */
     bool any;                       /* takes every format, its rows are examples; else the formats of its rows */
+    bool transpose;                 /* for x W only: its cases have x [rows, out] and y [rows, in] */
     bool bitwise;                   /* gives the bits of the plain reference */
     double nmse_limit;            /* most normalised mean squared error against double sums on the same packed weight */
     double decode_ns, product_ns; /* roughly, on one thread: of a weight, and of a weight times a row of x */
@@ -44,7 +45,8 @@ typedef struct bl_kernel_shape {
 } bl_kernel_shape; /* rows = M; group <= 0: the whole row */
 typedef struct bl_kernel_case {
     bl_kernel_shape shape;
-    bl_tensor x, y; /* act [rows, in], [rows, out] */
+    bl_tensor x, y; /* act [rows, in], [rows, out]; transposed the other way round */
+    bool transpose;
     bl_weight w;
     bl_actq act;
 } bl_kernel_case;

@@ -333,8 +333,4 @@ extern const char *const bl_kv_formats[]; /* "act", "int8": names by bl_kv_forma
 uint64_t bl_kv_view_bytes(const bl_backend *be, bl_kv_format f, int64_t rows, int64_t heads, int64_t head_dim);
 /* The view of one layer whose parts begin at `offset`, a multiple of 64. */
 bl_kv_view bl_kv_view_at(bl_buffer *b, uint64_t offset, bl_kv_format f, int64_t rows, int64_t heads, int64_t head_dim);
-
-/* The reference: every op there is in plain C (kernels/cpu/ref_*.c). It shares the threads of its backend; opened with
- * `reference`, that is one. */
-extern const bl_ops bl_ops_ref;
 #endif

@@ -192,5 +192,6 @@ bl_status bl_fast_quad_form(bl_backend *, const bl_quad_form_args *, bl_err *);
 bl_status bl_fast_gptq_sweep(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
 /* y = H x / sqrt(n), H of order n (hadamard.h), in place. */
 void bl_cpu_hadamard_row(float *x, int64_t n);
-extern const bl_ops bl_ops_cpu; /* the fast table */
+extern const bl_ops bl_ops_ref; /* every op there is, in plain C on the threads of its backend; `reference`: on one */
+extern const bl_ops bl_ops_cpu; /* with AVX2 where that is faster */
 #endif

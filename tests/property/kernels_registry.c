@@ -27,7 +27,7 @@ static int tear_down(void **state)
 
 static void judge(const bl_kernel *k, const bl_kernel_shape *s, bool *ran)
 {
-    size_t bytes = (size_t)(s->rows * s->out) * sizeof(float);
+    size_t bytes = (size_t)(s->rows * (k->family->transpose ? s->in : s->out)) * sizeof(float);
     float *want = malloc(bytes), *got = malloc(bytes);
     bl_kernel_case c;
     double nmse;
@@ -40,7 +40,7 @@ static void judge(const bl_kernel *k, const bl_kernel_shape *s, bool *ran)
         fail_msg("%s, format %s, %d rows: error %g, limit %g", k->name, k->format->name, (int)s->rows, nmse,
                  k->family->nmse_limit);
     if (k->family->bitwise) {
-        bl_linear_args a = {.x = c.x, .w = {&c.w}, .y = {c.y}, .act = c.act};
+        bl_linear_args a = {.x = c.x, .w = {&c.w}, .y = {c.y}, .act = c.act, .transpose = c.transpose};
         assert_ok(fast->ops->download(fast, &c.y, got, &e));
         assert_ok(plain->ops->linear(plain, &a, &e));
         assert_ok(fast->ops->download(fast, &c.y, want, &e));
@@ -120,6 +120,8 @@ static void the_product_takes_the_cheapest_row_that_is_applicable(void **state)
                                .shape = {.out = 24, .in = 256, .group = grouped ? 64 : 0, .scale = BL_F16}};
                 bl_linear_args a = {
                     .x = bl_tensor_2d(NULL, 0, BL_F32, rows, 256), .w = {&w}, .act = {.bits = bits, .symmetric = true}};
+                a.transpose = bits == 0 && rows % 2 == 0;
+                if (a.transpose) a.x.dim[1] = 24;
                 const bl_kernel *got = bl_kernel_pick(fast, &a, &w), *other;
                 assert_non_null(got);
                 assert_true(got->family->any || got->format == f);

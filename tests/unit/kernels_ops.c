@@ -550,6 +550,39 @@ static void attention_over_an_int8_cache_is_that_over_its_values(void **state)
     }
 }
 
+/* What a recorded sequence of ops rests on: the same arguments follow what their lists hold, and a drawn id is embedded
+ * from where it was written. */
+static void the_same_arguments_follow_what_their_lists_hold(void **state)
+{
+    bl_tensor c = with(2, 1, (float[]){1, 0}), s = with(2, 1, (float[]){0, 1}), pos = make(BL_I32, 1, 1),
+              ids = make(BL_I32, 1, 1), table = with(3, 2, (float[]){1, 2, 3, 4, 5, 6}), logits = make(BL_F32, 1, 3),
+              x = make(BL_F32, 1, 2), y = make(BL_F32, 1, 2);
+    static const float turned[2][2] = {{5, 6}, {-4, 3}}; /* row 2 at position 0; row 1 a quarter turn on, at 1 */
+    (void)state;
+    EACH(be)
+    {
+        bl_weight w;
+        assert_ok(bl_weight_new(be, bl_format_find("fp32"), &(bl_shape){.out = 3, .in = 2}, &w, &e));
+        assert_ok(be->ops->pack(be, &(bl_pack_args){.x = table, .w = &w}, &e));
+        const bl_sample_args draw = {.logits = logits, .vocab = 3, .ids = ids};
+        const bl_embed_args embed = {&w, ids, x};
+        const bl_gather_args copy = {.src = x, .dst = y, .n = 1};
+        const bl_rope_args rope = {y, 2, pos, c, s};
+        for (int32_t i = 0; i < 2; i++) {
+            assert_ok(be->ops->upload(be, &pos, &i, &e));
+            assert_ok(be->ops->upload(be, &logits, (const float[2][3]){{0, 0, 1}, {0, 2, 1}}[i], &e));
+            assert_ok(be->ops->sample(be, &draw, &e));
+            assert_ok(be->ops->embed(be, &embed, &e));
+            assert_ok(be->ops->gather(be, &copy, &e));
+            assert_ok(be->ops->rope(be, &rope, &e));
+            assert_memory_equal(y.buf->data, turned[i], sizeof turned[i]);
+        }
+        bl_weight_free(&w);
+    }
+    bl_tensor all[] = {c, s, pos, ids, table, logits, x, y};
+    for (size_t i = 0; i < BL_COUNT(all); i++) drop(all[i]);
+}
+
 /* One sequence of 150 positions whole; in chunks; behind a shared prefix in two segments; beside others; fast and
  * plain: the same bits. */
 static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **state)
@@ -750,6 +783,7 @@ int main(void)
         cmocka_unit_test(keys_and_values_go_to_their_rows_of_the_cache),
         cmocka_unit_test(an_int8_cache_holds_codes_and_a_scale_for_every_row_and_head),
         cmocka_unit_test(attention_over_an_int8_cache_is_that_over_its_values),
+        cmocka_unit_test(the_same_arguments_follow_what_their_lists_hold),
         cmocka_unit_test(attention_does_not_depend_on_chunks_segments_or_neighbours),
         cmocka_unit_test(a_position_does_not_see_what_comes_later),
         cmocka_unit_test(fast_rows_have_the_bits_of_the_reference),
