@@ -4,7 +4,8 @@
  *     ask    turns row i into the next request, or says done
  *     mark   turns the replies into a sample
  *
- * The harness does everything else: tokens, batches, resume, sample log, uncertainty. See EXEMPLARS for a whole task.
+ * The harness does everything else: tokens, batches, resume, sample log, uncertainty. tasks/openbookqa.c is a whole
+ * one; how one is added: CONTRIBUTING.md.
  */
 #ifndef BL_TASK_H
 #define BL_TASK_H
@@ -34,7 +35,7 @@ typedef struct bl_pair {
     const char *continuation; /* its delimiter space included */
     int64_t chars, bytes;     /* code points and bytes of the choice, without that space */
 } bl_pair;
-typedef enum bl_window_rule { BL_WINDOW_GPTQ, BL_WINDOW_LLAMACPP } bl_window_rule; /* perplexity.md sections 2 and 4 */
+typedef enum bl_window_rule { BL_WINDOW_GPTQ, BL_WINDOW_LLAMACPP } bl_window_rule; /* ARCHITECTURE.md, conventions */
 typedef struct bl_request {
     bl_ask_kind kind;
     bl_pair *pair;

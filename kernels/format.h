@@ -77,8 +77,8 @@ bool bl_shape_ragged(const bl_shape *g);
  * One group w[0..n): afterwards w ~ (q - zero) * scale, 0 <= q <= qmax. `zero` is integral. */
 typedef void bl_fit_range(const float *w, int64_t n, int qmax, float *scale, float *zero);
 bl_fit_range bl_fit_zero, bl_fit_minmax,
-    bl_fit_clip;               /* range contains 0; as the group is; zero clamped into 0..qmax (rtn.md, table) */
-bl_fit_range bl_fit_symmetric; /* restricted: max|w| / (2^(b-1) - 1), zero 2^(b-1) (rtn.md section 2) */
+    bl_fit_clip;               /* range contains 0; as the group is; zero clamped into 0..qmax (ARCHITECTURE.md) */
+bl_fit_range bl_fit_symmetric; /* restricted: max|w| / (2^(b-1) - 1), zero 2^(b-1) (QuaRot, AutoAWQ) */
 bl_fit_range bl_fit_full; /* symmetric, full range: 2 max|w| / (2^b - 1), zero 2^(b-1): the positive end clips by half a
                              step (GPTQ) */
 bl_fit_range bl_fit_sign; /* 1 bit: scale = mean |w| */

@@ -1,5 +1,5 @@
-/* shared_answer.h - numbers out of a chain of thought, exactly as lm-evaluation-harness finds and compares them (cot.md
- * section 1). */
+/* shared_answer.h - numbers out of a chain of thought, exactly as lm-evaluation-harness finds and compares them
+ * (its gsm8k_cot). */
 #ifndef BL_SHARED_ANSWER_H
 #define BL_SHARED_ANSWER_H
 #include "kernels/base/bl.h"

@@ -1,4 +1,4 @@
-/* cli.h - the command line: a table of verbs, one file each. interface.md section 5 is binding.
+/* cli.h - the command line: a table of verbs, one file each.
  *
  * A verb is option rows and a function; help, man page and completion are made from the rows.
  */

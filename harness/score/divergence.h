@@ -35,7 +35,7 @@ typedef struct bl_distances {
     int64_t n;
 } bl_distances;
 bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, bl_distances *out, bl_err *e);
-/* kl_mean, kl_p50, …, dp_mean, dp_rms, dp_p1, …, top1_agreement (perplexity.md section 4); none for n 0. */
+/* kl_mean, kl_p50, …, dp_mean, dp_rms, dp_p1, …, top1_agreement (ARCHITECTURE.md, conventions); none for n 0. */
 bl_status bl_divergence_metrics(const bl_distances *d, bl_arena *a, bl_metric_list *out, bl_err *e);
 /* "flips": share of items whose first score is right in one and wrong in the other; none without items. */
 bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_t n, bl_arena *a, bl_metric_list *out,

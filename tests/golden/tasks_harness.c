@@ -173,7 +173,7 @@ static void word_documents_equal_the_harness(void **state)
     task_close(&t);
 }
 
-/* ---- what no model is needed for (zeroshot.md section 5) ---- */
+/* ---- what no model is needed for (lm-evaluation-harness 0.4.13) ---- */
 enum { SAME, LONGEST, SHORTEST, GOLD, HEURISTICS };
 static const struct {
     const char *task;

@@ -1,4 +1,4 @@
-/* What mathematics says about rounding to nearest (rtn.md section 5). */
+/* What mathematics says about rounding to nearest. */
 #include "method_run.h"
 #include "same_shape.h"
 #include "kernels/base/rng.h"
@@ -30,7 +30,7 @@ static double nmse_of(const char *text, const float *w, int64_t out, int64_t in)
     return e;
 }
 
-/* Simulated values of rtn.md: i.i.d. normal weights, groups of 128. */
+/* Values simulated once: i.i.d. normal weights, groups of 128. */
 static void error_on_gaussian_weights_is_the_known_one(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* Numbers out of a chain of thought (cot.md): extraction with all its quirks, and comparison. */
+/* Numbers out of a chain of thought (gsm8k_cot of lm-evaluation-harness): extraction with all its quirks, and comparison. */
 #include "test.h"
 #include "tasks/shared_answer.h"
 #include "harness/data/pytext.h"
