@@ -111,7 +111,8 @@ static const struct {
     {{"list", "tasks", "--threads"}, NULL, 2, NULL, "--threads: needs a value"},
     {{"show", "fp16"}, NULL, 0, "fp16, a format", NULL},
     {{"show", "fp16"}, NULL, 0, "fp16, a method", NULL},
-    {{"show", "gptq"}, NULL, 0, "instead of float.\n             Scales are rounded", NULL}, /* lines of a value align */
+    /* lines of a value align */
+    {{"show", "gptq"}, NULL, 0, "instead of float.\n             Scales are rounded", NULL},
     {{"show", "paretto"}, NULL, 2, NULL, "did you mean pareto?"},
     {{"show", "gemm_int4_avx"}, NULL, 2, NULL, "did you mean gemm_int4_avx2?"},
     /* plan, run */
