@@ -121,8 +121,6 @@ enum { BL_MAX_STAGES = 8 };
 bl_status bl_chain_parse(const bl_method *const *methods, const char *text, bl_method_chain *out, bl_err *e);
 /* From a spec: a text, {"gptq": {"wbits": 4}}, or {"chain": ["quarot", {"gptq": {…}}]}; one value an option. */
 bl_status bl_chain_from_json(const bl_method *const *methods, const bl_json *v, bl_method_chain *out, bl_err *e);
-/* A chain of one stage, which moves into it. */
-bl_status bl_chain_of(bl_method_choice *stage, bl_method_chain *out, bl_err *e);
 /* Sets an option in every stage that has it; *used says whether one had. Options are looked at beside each other, and
  * the texts made again, by bl_chain_renew only, so that several can be set in any order. `value` is lent. */
 bl_status bl_chain_set(bl_method_chain *c, const char *name, const char *value, bool *used, bl_err *e);

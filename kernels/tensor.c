@@ -15,16 +15,6 @@ static const struct {
 size_t bl_dtype_bytes(bl_dtype t) { return dtypes[t].bytes; }
 const char *bl_dtype_name(bl_dtype t) { return (unsigned)t < BL_N_DTYPES ? dtypes[t].name : "?"; }
 
-bool bl_dtype_find(const char *name, bl_dtype *out)
-{
-    for (int t = 0; t < BL_N_DTYPES; t++)
-        if (!strcmp(dtypes[t].name, name)) {
-            *out = (bl_dtype)t;
-            return true;
-        }
-    return false;
-}
-
 /* ---- views ---- */
 bl_tensor bl_tensor_1d(bl_buffer *b, uint64_t offset, bl_dtype t, int64_t n)
 {

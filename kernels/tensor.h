@@ -21,7 +21,6 @@ typedef enum bl_dtype {
 } bl_dtype;
 size_t bl_dtype_bytes(bl_dtype t);
 const char *bl_dtype_name(bl_dtype t); /* safetensors spelling: "F32", "BF16", "U8" … */
-bool bl_dtype_find(const char *name, bl_dtype *out);
 
 typedef struct bl_backend bl_backend;
 typedef struct bl_buffer {

@@ -156,8 +156,6 @@ bool bl_item_file_has(const bl_item_file *c, int64_t id)
     return i < c->n_items && c->item[i].id == id;
 }
 
-int64_t bl_item_file_count(const bl_item_file *c) { return (int64_t)c->n_items; }
-
 bl_status bl_item_file_add(bl_item_file *c, int64_t id, const void *p, size_t n, bl_err *e)
 {
     bl_status st = BL_OK;

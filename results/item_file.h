@@ -12,7 +12,6 @@ typedef struct bl_item_file bl_item_file;
  * when it is not whole. */
 bl_status bl_item_file_open(const char *path, bl_hash owner, bool writable, bl_item_file **out, bl_err *e);
 bool bl_item_file_has(const bl_item_file *c, int64_t id);
-int64_t bl_item_file_count(const bl_item_file *c);
 bl_status bl_item_file_add(bl_item_file *c, int64_t id, const void *p, size_t n, bl_err *e);
 /* Bytes of one item, bl_free; BL_E_MISSING, BL_E_CORRUPT. */
 bl_status bl_item_file_get(bl_item_file *c, int64_t id, void **out, size_t *n, bl_err *e);

@@ -83,7 +83,6 @@ static void place(bl_rows *r)
 }
 
 const char *bl_rows_where(const bl_rows *r) { return r->where.s ? r->where.s : r->path; }
-int64_t bl_rows_line(const bl_rows *r) { return r->line; }
 bl_hash bl_rows_hash(const bl_rows *r) { return r->hash; }
 
 void bl_rows_close(bl_rows *r)

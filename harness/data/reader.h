@@ -31,7 +31,6 @@ int bl_text_oddities(const char *s, size_t n);
 typedef struct bl_rows bl_rows;
 bl_status bl_rows_open(const char *path, bl_rows **out, bl_err *e);
 void bl_rows_close(bl_rows *r);
-int64_t bl_rows_line(const bl_rows *r); /* 1-based line of the row last returned; of an array: 1-based element */
 bl_hash bl_rows_hash(const bl_rows *r); /* of the unpacked bytes */
 /* "piqa/valid.jsonl:17", for sentences about the row last returned; lent until the next call */
 const char *bl_rows_where(const bl_rows *r);

@@ -65,21 +65,6 @@ static bl_status finish(bl_method_chain *c, bl_status st, bl_method_chain *out, 
     return st;
 }
 
-bl_status bl_chain_of(bl_method_choice *stage, bl_method_chain *out, bl_err *e)
-{
-    bl_method_chain c = {0};
-    bl_method_choice *at = room(&c, e);
-    if (!at) return BL_E_NOMEM;
-    *at = *stage;
-    c.n = 1;
-    bl_status st = join(&c, e);
-    if (st == BL_OK) {
-        *out = c;
-        *stage = (bl_method_choice){0};
-    } else bl_free(c.stage);
-    return st;
-}
-
 bl_status bl_chain_parse(const bl_method *const *methods, const char *text, bl_method_chain *out, bl_err *e)
 {
     bl_status st = BL_OK;

@@ -222,67 +222,6 @@ out:
     return st;
 }
 
-/* Everything that could change an id or a text. */
-static bl_status make_hash(bl_tokenizer *t, bl_err *e)
-{
-    bl_hasher *h = bl_hasher_new(e);
-    if (!h) return BL_E_NOMEM;
-    bl_hash_text(h, "tokenizer 2");
-    bl_hash_u64(h, t->model);
-    bl_hash_u64(h, (uint64_t)t->ignore_merges | (uint64_t)t->byte_fallback << 1 | (uint64_t)t->fuse_unk << 2 |
-                       (uint64_t)t->each_byte << 3);
-    bl_hash_add(h, (int64_t[]){t->unk, t->bos, t->eos}, 3 * sizeof(int64_t));
-    for (size_t id = 0; id < t->vocab.n; id++) {
-        const tok_entry *v = &t->vocab.entry[id];
-        if (v->type == TOK_HOLE) continue;
-        bl_hash_add(h, (uint64_t[]){id, v->n, v->type, t->order ? t->order[id] : 0}, 4 * sizeof(uint64_t));
-        bl_hash_add(h, t->vocab.text + v->at, v->n);
-    }
-    uint64_t sum[2] = {0}; /* of the merges, whatever the order of their table */
-    for (size_t i = 0; i < t->merges.n_slots; i++) {
-        const tok_merge *m = &t->merges.slot[i];
-        if (!m->rank1) continue;
-        bl_hash one = bl_hash_bytes((uint64_t[]){m->pair, m->rank1, (uint64_t)m->id}, 3 * sizeof(uint64_t));
-        sum[0] += one.hi;
-        sum[1] += one.lo;
-    }
-    bl_hash_add(h, sum, sizeof sum);
-    for (size_t i = 0; i < t->n_norm; i++) {
-        const tok_norm *s = &t->norm[i];
-        bl_hash_add(
-            h, (uint64_t[]){s->op, (uint64_t)s->unicode, s->dummy_prefix, s->remove_extra, s->escape, s->regex != NULL},
-            6 * sizeof(uint64_t));
-        bl_hash_text(h, s->find);
-        bl_hash_text(h, s->with);
-    }
-    for (size_t i = 0; i < t->n_pre; i++) {
-        const tok_pre *s = &t->pre[i];
-        bl_hash_add(h, (uint64_t[]){s->op, s->behavior, s->invert, s->scheme}, 4 * sizeof(uint64_t));
-        bl_hash_text(h, s->space);
-        bl_hash_text(h, s->regex ? tok_regex_text(s->regex) : NULL);
-    }
-    for (size_t i = 0; i < t->n_dec; i++) {
-        const tok_dec *s = &t->dec[i];
-        bl_hash_add(h, (uint64_t[]){s->op, (uint64_t)s->start, (uint64_t)s->stop, s->prefix, s->all_leading},
-                    5 * sizeof(uint64_t));
-        bl_hash_text(h, s->find);
-        bl_hash_text(h, s->with);
-    }
-    for (size_t i = 0; i < t->n_added; i++) {
-        const tok_added *a = &t->added[i];
-        bl_hash_add(
-            h, (uint64_t[]){(uint64_t)a->id, a->special, a->normalized, a->lstrip, a->rstrip, a->single_word, a->n},
-            7 * sizeof(uint64_t));
-        bl_hash_add(h, a->text, a->n);
-    }
-    bl_hash_text(h, t->unk_surface);
-    bl_hash_add(h, t->prefix, t->n_prefix * sizeof *t->prefix);
-    bl_hash_add(h, (int64_t[]){t->bos_unnamed, t->prefix_once}, 2 * sizeof(int64_t));
-    bl_hash_add(h, t->end, t->n_ends * sizeof *t->end);
-    t->hash = bl_hasher_end(h);
-    return BL_OK;
-}
-
 bl_status tok_finish(bl_tokenizer *t, const char *file, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -291,7 +230,6 @@ bl_status tok_finish(bl_tokenizer *t, const char *file, bl_err *e)
     if (t->model == TOK_SCORES) BL_TRY(tok_vocab_order(&t->vocab, &t->order, file, e));
     BL_TRY(make_tries(t, file, e));
     BL_TRY(make_bytes(t, file, e));
-    BL_TRY(make_hash(t, e));
 out:
     return st;
 }

@@ -120,7 +120,6 @@ bool bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id)
     return tok_vocab_has(&t->vocab, id) && t->special[id];
 }
 int64_t bl_tokenizer_vocab(const bl_tokenizer *t) { return (int64_t)t->vocab.n; }
-bl_hash bl_tokenizer_hash(const bl_tokenizer *t) { return t->hash; }
 const char *bl_tokenizer_kind(const bl_tokenizer *t) { return t->kind; }
 
 const char *bl_token_bytes(const bl_tokenizer *t, int32_t id, size_t *n)

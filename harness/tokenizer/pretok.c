@@ -31,7 +31,6 @@ const char tok_digit_pattern[] = "\\p{N}";
 
 struct tok_regex {
     pcre2_code *code;
-    char *text;
 };
 struct tok_matcher {
     pcre2_match_data *data;
@@ -152,8 +151,6 @@ bl_status tok_regex_new(const char *pattern, size_t n, bool literal, const char 
         goto out;
     }
     pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE); /* without it the same matches come slower */
-    r->text = text.s;
-    text = (bl_text){0};
     *out = r;
     r = NULL;
 out:
@@ -167,11 +164,8 @@ void tok_regex_free(tok_regex *r)
 {
     if (!r) return;
     pcre2_code_free(r->code);
-    bl_free(r->text);
     bl_free(r);
 }
-
-const char *tok_regex_text(const tok_regex *r) { return r->text; }
 
 bl_status tok_matcher_new(tok_matcher **out, bl_err *e)
 {

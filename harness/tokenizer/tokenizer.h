@@ -69,7 +69,6 @@ bool bl_tokenizer_ends(const bl_tokenizer *t, int32_t id);
 bool bl_tokenizer_adds_bos(const bl_tokenizer *t); /* the rule puts BOS in front */
 bool bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id);
 int64_t bl_tokenizer_vocab(const bl_tokenizer *t);    /* highest id + 1 */
-bl_hash bl_tokenizer_hash(const bl_tokenizer *t);     /* of what it does: vocabulary, merges, rules */
 const char *bl_tokenizer_kind(const bl_tokenizer *t); /* "byte-level BPE (smollm)", for doctor and inspect */
 const char *bl_tokenizer_version(void);               /* "PCRE2 10.42 2022-12-11": patterns and letters */
 #endif

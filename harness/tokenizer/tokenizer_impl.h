@@ -118,8 +118,7 @@ extern const char tok_gpt2_pattern[], tok_llama3_pattern[], tok_qwen2_pattern[],
  */
 bl_status tok_regex_new(const char *pattern, size_t n, bool literal, const char *file, tok_regex **out, bl_err *e);
 void tok_regex_free(tok_regex *r);
-const char *tok_regex_text(const tok_regex *r); /* as it was compiled */
-typedef struct tok_matcher tok_matcher;         /* scratch of one call */
+typedef struct tok_matcher tok_matcher; /* scratch of one call */
 bl_status tok_matcher_new(tok_matcher **out, bl_err *e);
 void tok_matcher_free(tok_matcher *m);
 /* Next match that is not empty at or after `from`; *start == n when there is none. */
@@ -228,7 +227,6 @@ struct bl_tokenizer {
     uint32_t *bytes_at;        /* [vocab.n + 1] */
     uint8_t *special;          /* [vocab.n] */
     char kind[64];
-    bl_hash hash;
 };
 bl_status tok_new(bl_tokenizer **out, bl_err *e); /* everything -1 or empty */
 /* Call last: byte ids, tries, bytes of ids, hash. */

@@ -187,29 +187,6 @@ out:
     return st;
 }
 
-bl_status bl_writer_at(bl_writer *w, uint64_t offset, const void *p, size_t n, bl_err *e)
-{
-    if (w->poisoned) return refuse_poisoned(w, e);
-    bl_status st = BL_OK;
-    if (n > bl_writer_tell(w) || offset > bl_writer_tell(w) - n) {
-        w->poisoned = true;
-        return bl_fail(e, BL_E_INTERNAL, "%s: bytes %llu..%llu are not inside the %llu that were written", w->path,
-                       (unsigned long long)offset, (unsigned long long)offset + n,
-                       (unsigned long long)bl_writer_tell(w));
-    }
-    BL_TRY(flush(w, e));
-    for (const char *s = p; n > 0;) {
-        ssize_t k = bl_fs_gate() ? pwrite(w->fd, s, n, (off_t)offset) : -1;
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return poison(w, "write", k == 0 ? ENOSPC : errno, e);
-        s += k;
-        n -= (size_t)k;
-        offset += (uint64_t)k;
-    }
-out:
-    return st;
-}
-
 uint64_t bl_writer_tell(const bl_writer *w) { return w->written + w->pending; }
 
 bl_status bl_writer_commit(bl_writer *w, bl_err *e)

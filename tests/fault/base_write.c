@@ -42,7 +42,6 @@ static bl_status write_it(bl_err *e)
     BL_TRY(bl_writer_add(w, new_text, 1000, e));
     BL_TRY(bl_writer_add(w, new_text + 1000, BIG - 2000, e));
     BL_TRY(bl_writer_add(w, new_text + BIG - 1000, 1000, e));
-    BL_TRY(bl_writer_at(w, 500, new_text + 500, 1000, e));
     BL_TRY(bl_writer_commit(w, e));
     w = NULL;
 out:

@@ -40,11 +40,10 @@ static void only_a_newline_ends_a_row(void **state)
     assert_ok(bl_rows_json(r, &j, &e));
     assert_ok(bl_json_get_str(j, "t", &s, &e));
     assert_string_equal(s, "x\xe2\x80\xa8y\xc2\x85z");
-    assert_int_equal(bl_rows_line(r), 1);
+    assert_non_null(strstr(bl_rows_where(r), "a.jsonl:1"));
     assert_ok(bl_rows_json(r, &j, &e));
     assert_ok(bl_json_get_str(j, "t", &s, &e));
     assert_string_equal(s, "last");
-    assert_int_equal(bl_rows_line(r), 4);
     assert_non_null(strstr(bl_rows_where(r), "a.jsonl:4"));
     assert_ok(bl_rows_json(r, &j, &e));
     assert_null(j);
@@ -62,7 +61,9 @@ static void an_array_gives_its_elements(void **state)
     while (bl_rows_json(r, &j, &e) == BL_OK && j) {
         assert_ok(bl_json_int(j, &v, &e));
         sum += v;
-        assert_int_equal(bl_rows_line(r), v);
+        char want[32];
+        snprintf(want, sizeof want, "a.json: element %d", (int)v);
+        assert_non_null(strstr(bl_rows_where(r), want));
     }
     assert_int_equal(sum, 6);
     bl_rows_close(r);
