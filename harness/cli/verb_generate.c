@@ -1,7 +1,7 @@
 /* verb_generate.c - continues prompts: one text, or JSON lines {"prompt": ...}. */
 #include "session.h"
+#include "kernels/base/utf8.h"
 #include <string.h>
-#include <utf8proc.h>
 
 typedef struct opts {
     bl_cli_common common;
@@ -90,13 +90,13 @@ static bl_status plain(bl_lines *l, bl_err *e)
     if (l->n && l->text[l->n - 1] == '\n') l->text[--l->n] = 0;
     if (l->n && l->text[l->n - 1] == '\r') l->text[--l->n] = 0;
     for (size_t i = 0; i < l->n;) {
-        utf8proc_int32_t c;
-        utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)l->text + i, (utf8proc_ssize_t)(l->n - i), &c);
-        if (k < 1)
+        uint32_t c;
+        size_t k = bl_utf8_get(l->text + i, l->n - i, &c);
+        if (k == 0)
             return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is 0x%02x, which is not valid UTF-8 there", l->name, i,
                            (unsigned char)l->text[i]);
         if (c == 0) return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is NUL, expected text", l->name, i);
-        i += (size_t)k;
+        i += k;
     }
     return BL_OK;
 }

@@ -7,6 +7,7 @@
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "pytext.h"
+#include "kernels/base/utf8.h"
 #include <pcre2.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -36,9 +37,8 @@ static const char final_sigma[] = "(?!\\p{Case_Ignorable})\\p{Cased}\\p{Case_Ign
 
 static void put(bl_text *out, const uint32_t *c, size_t n)
 {
-    utf8proc_uint8_t utf8[4];
-    for (size_t i = 0; i < n && c[i]; i++)
-        bl_text_addn(out, (const char *)utf8, (size_t)utf8proc_encode_char((utf8proc_int32_t)c[i], utf8));
+    char utf8[4];
+    for (size_t i = 0; i < n && c[i]; i++) bl_text_addn(out, utf8, bl_utf8_put(c[i], utf8));
 }
 
 static void put_title(bl_text *out, uint32_t c)
@@ -77,17 +77,17 @@ bl_status bl_capitalize(bl_text *out, const char *s, bl_err *e)
         final = next_final(code, match, s, n, 0);
     }
     for (size_t i = 0; i < n; i += k) {
-        utf8proc_int32_t c;
-        k = (size_t)utf8proc_iterate((const utf8proc_uint8_t *)s + i, (utf8proc_ssize_t)(n - i), &c);
+        uint32_t c = 0;
+        k = bl_utf8_get(s + i, n - i, &c); /* it is UTF-8 */
         if (i == 0) {
-            put_title(out, (uint32_t)c);
+            put_title(out, c);
         } else if (i == final) {
             put(out, (uint32_t[]){0x3C2}, 1);
             final = next_final(code, match, s, n, i + k);
         } else if (c == 0x130) {
             put(out, (uint32_t[]){'i', 0x307}, 2);
         } else {
-            put(out, (uint32_t[]){(uint32_t)utf8proc_tolower(c)}, 1);
+            put(out, (uint32_t[]){(uint32_t)utf8proc_tolower((utf8proc_int32_t)c)}, 1);
         }
     }
     st = bl_text_check(out, e);

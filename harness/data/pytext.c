@@ -1,7 +1,7 @@
 /* pytext.c - text as Python's str has it. */
 #include "pytext.h"
+#include "kernels/base/utf8.h"
 #include <string.h>
-#include <utf8proc.h>
 
 bool bl_is_space(int32_t c)
 {
@@ -11,11 +11,9 @@ bool bl_is_space(int32_t c)
 
 size_t bl_space_at(const char *s, size_t n)
 {
-    utf8proc_int32_t c;
-    if (n == 0) return 0;
-    if ((unsigned char)*s < 0x80) return bl_is_space(*s);
-    utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &c);
-    return k > 0 && bl_is_space(c) ? (size_t)k : 0;
+    uint32_t c;
+    size_t k = bl_utf8_get(s, n, &c);
+    return k && bl_is_space((int32_t)c) ? k : 0;
 }
 
 void bl_rstrip(const char *s, size_t *n)

@@ -1,9 +1,9 @@
 /* reader.c - rows out of data files: JSON lines or one JSON array; and whole texts. */
 #include "reader.h"
 #include "gz.h"
+#include "kernels/base/utf8.h"
 #include <inttypes.h>
 #include <string.h>
-#include <utf8proc.h>
 
 static bl_status check_text(const char *path, const char *s, size_t n, bl_err *e)
 {
@@ -15,13 +15,12 @@ static bl_status check_text(const char *path, const char *s, size_t n, bl_err *e
             line += s[i++] == '\n';
             continue;
         }
-        utf8proc_int32_t c;
-        utf8proc_ssize_t k = s[i] ? utf8proc_iterate((const utf8proc_uint8_t *)s + i, (utf8proc_ssize_t)(n - i), &c)
-                                  : 0;
-        if (k <= 0)
+        uint32_t c;
+        size_t k = s[i] ? bl_utf8_get(s + i, n - i, &c) : 0;
+        if (k == 0)
             return bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": %s at byte %zu of the file", path, line,
                            s[i] ? "invalid UTF-8" : "a NUL byte", i);
-        i += (size_t)k;
+        i += k;
     }
     return BL_OK;
 }

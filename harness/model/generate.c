@@ -3,9 +3,9 @@
 #include "generate.h"
 #include "model_impl.h"
 #include "kernels/base/rng.h"
+#include "kernels/base/utf8.h"
 #include <math.h>
 #include <string.h>
-#include <utf8proc.h>
 
 enum { MOST_AT_ONCE = 32, LEAST_SHARED = 16 }; /* sequences; tokens worth a slot of their own */
 
@@ -115,15 +115,14 @@ static bl_status finish_text(seq *q, bl_arena *a, bl_err *e)
         q->stream.s[kept++] = q->stream.s[i];
     }
     while (n < kept) {
-        utf8proc_int32_t c;
-        utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)q->stream.s + n, (utf8proc_ssize_t)(kept - n),
-                                              &c);
-        if (k <= 0 || !c) {
+        uint32_t c;
+        size_t k = bl_utf8_get(q->stream.s + n, kept - n, &c);
+        if (k == 0 || !c) {
             bl_text_add(&t, "\xef\xbf\xbd");
             n++;
         } else {
-            bl_text_addn(&t, q->stream.s + n, (size_t)k);
-            n += (size_t)k;
+            bl_text_addn(&t, q->stream.s + n, k);
+            n += k;
         }
     }
     BL_TRY(bl_text_check(&t, e));
