@@ -21,6 +21,7 @@ static const bl_opt rows[] = {{"model", BL_OPT_TEXT, .at = offsetof(opts, model)
 
 typedef struct view {
     bl_text t;
+    bl_json_out j; /* into t */
     bool json;
     bl_session *s;
     bl_arena *a;
@@ -33,40 +34,43 @@ static void spans(const bl_prompt *p, bl_text *t)
 
 static void ids(view *v, const int32_t *id, int64_t n, int64_t scored)
 {
-    if (v->json) bl_text_add(&v->t, ", \"ids\": [");
-    else if (scored) bl_text_addf(&v->t, "ids (%lld, the last %lld scored):", (long long)n, (long long)scored);
-    else bl_text_addf(&v->t, "ids (%lld):", (long long)n);
-    for (int64_t i = 0; i < n; i++) {
-        if (v->json) bl_text_addf(&v->t, "%s%d", i ? "," : "", id[i]);
-        else
-            bl_text_addf(&v->t, "%s %d%s", scored && i == n - scored ? " |" : "", id[i],
-                         id[i] == bl_tokenizer_bos(v->s->tokenizer) ? "<BOS>" : "");
+    if (v->json) {
+        bl_json_array(&v->j, "ids");
+        for (int64_t i = 0; i < n; i++) bl_json_add_int(&v->j, NULL, id[i]);
+        bl_json_end(&v->j);
+        bl_json_add_int(&v->j, "scored", scored);
+        return;
     }
-    bl_text_add(&v->t, v->json ? "]" : "\n");
-    if (v->json) bl_text_addf(&v->t, ", \"scored\": %lld", (long long)scored);
+    if (scored) bl_text_addf(&v->t, "ids (%lld, the last %lld scored):", (long long)n, (long long)scored);
+    else bl_text_addf(&v->t, "ids (%lld):", (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        bl_text_addf(&v->t, "%s %d%s", scored && i == n - scored ? " |" : "", id[i],
+                     id[i] == bl_tokenizer_bos(v->s->tokenizer) ? "<BOS>" : "");
+    bl_text_add(&v->t, "\n");
 }
 
 static void text(view *v, const char *key, const char *s, size_t n)
 {
     if (v->json) {
-        bl_text_addf(&v->t, ", \"%s\": ", key);
-        bl_json_put_str(&v->t, s, n);
-    } else {
-        bl_text_addf(&v->t, "%s: ", key);
-        bl_json_put_str(&v->t, s, n);
-        bl_text_add(&v->t, "\n");
+        bl_json_add_strn(&v->j, key, s, n);
+        return;
     }
+    bl_text_addf(&v->t, "%s: ", key);
+    bl_json_put_str(&v->t, s, n);
+    bl_text_add(&v->t, "\n");
 }
 
 static bl_status show_pairs(view *v, const bl_request *r, bl_err *e)
 {
     bl_status st = BL_OK;
+    if (v->json) bl_json_array(&v->j, "pairs");
     for (int i = 0; i < r->n_pairs; i++) {
         bl_text c = {0};
         bl_scored_ids si = {0};
-        if (v->json) bl_text_add(&v->t, i ? ", {\"pair\": " : ", \"pairs\": [{\"pair\": ");
-        if (v->json) bl_text_addf(&v->t, "%d", i);
-        else bl_text_addf(&v->t, "-- choice %d\n", i);
+        if (v->json) {
+            bl_json_object(&v->j, NULL);
+            bl_json_add_int(&v->j, "pair", i);
+        } else bl_text_addf(&v->t, "-- choice %d\n", i);
         spans(&r->pair[i].context, &c);
         text(v, "context", c.s ? c.s : "", c.n);
         bl_text_free(&c);
@@ -75,9 +79,9 @@ static bl_status show_pairs(view *v, const bl_request *r, bl_err *e)
             BL_TRY(bl_engine_pair_ids(v->s->engine, &r->pair[i], v->a, &si, e));
             ids(v, si.ids, si.n, si.scored);
         }
-        if (v->json) bl_text_add(&v->t, "}");
+        if (v->json) bl_json_end(&v->j);
     }
-    if (v->json) bl_text_add(&v->t, "]");
+    if (v->json) bl_json_end(&v->j);
 out:
     return st;
 }
@@ -91,14 +95,19 @@ static bl_status show_prompt(view *v, const bl_request *r, bl_err *e)
     spans(&r->prompt, &c);
     text(v, "prompt", c.s ? c.s : "", c.n);
     bl_text_free(&c);
-    bl_text_add(&v->t, v->json ? ", \"stops\": [" : "stops:");
-    for (int i = 0; i < r->n_stops; i++) {
-        bl_text_add(&v->t, !v->json ? " " : i ? ", " : "");
-        bl_json_put_str(&v->t, r->stop[i], strlen(r->stop[i]));
+    if (v->json) {
+        bl_json_array(&v->j, "stops");
+        for (int i = 0; i < r->n_stops; i++) bl_json_add_str(&v->j, NULL, r->stop[i]);
+        bl_json_end(&v->j);
+        bl_json_add_int(&v->j, "max_new", r->max_new);
+    } else {
+        bl_text_add(&v->t, "stops:");
+        for (int i = 0; i < r->n_stops; i++) {
+            bl_text_add(&v->t, " ");
+            bl_json_put_str(&v->t, r->stop[i], strlen(r->stop[i]));
+        }
+        bl_text_addf(&v->t, "\nat most %lld new tokens\n", (long long)r->max_new);
     }
-    bl_text_add(&v->t, v->json ? "]" : "\n");
-    if (v->json) bl_text_addf(&v->t, ", \"max_new\": %lld", (long long)r->max_new);
-    else bl_text_addf(&v->t, "at most %lld new tokens\n", (long long)r->max_new);
     if (v->s) {
         BL_TRY(bl_engine_prompt_ids(v->s->engine, &r->prompt, r->max_new, v->a, &list, &cut, e));
         ids(v, list.id, (int64_t)list.n, 0);
@@ -112,7 +121,7 @@ static bl_status show(view *v, const bl_request *r, bl_err *e)
     static const char *const kinds[] = {"done", "pairs", "rolling", "window", "generate"};
     bl_status st = BL_OK;
     bl_scored_ids si;
-    if (v->json) bl_text_addf(&v->t, ", \"kind\": \"%s\"", kinds[r->kind]);
+    if (v->json) bl_json_add_str(&v->j, "kind", kinds[r->kind]);
     else bl_text_addf(&v->t, "request: %s\n", kinds[r->kind]);
     switch (r->kind) {
     case BL_ASK_DONE: break;
@@ -135,12 +144,18 @@ static void show_reply(view *v, const bl_request *q, const bl_reply *r)
         text(v, "reply", r->text ? r->text : "", r->text ? strlen(r->text) : 0);
         return;
     }
-    bl_text_add(&v->t, v->json ? ", \"nll\": [" : "nll:");
+    if (v->json) {
+        bl_json_array(&v->j, "nll");
+        for (int i = 0; i < r->n; i++) bl_json_add_real(&v->j, NULL, r->nll[i]);
+        bl_json_end(&v->j);
+        return;
+    }
+    bl_text_add(&v->t, "nll:");
     for (int i = 0; i < r->n; i++) {
-        bl_text_add(&v->t, !v->json ? " " : i ? ", " : "");
+        bl_text_add(&v->t, " ");
         bl_json_put_real(&v->t, r->nll[i]);
     }
-    bl_text_add(&v->t, v->json ? "]" : "\n");
+    bl_text_add(&v->t, "\n");
 }
 
 /* Stands for a reply where no model is given: no text, every choice alike. */
@@ -170,20 +185,26 @@ static bl_status show_steps(view *v, const bl_task *task, bl_task_data *d, int64
         BL_TRY(task->ask(d, item, &turn, &r, e));
         if (r.kind == BL_ASK_DONE) break;
         if (turn.step == MOST_SHOWN) {
-            bl_text_addf(&v->t, v->json ? ", {\"more\": true}" : "== more than %d steps\n", MOST_SHOWN);
+            if (v->json) {
+                bl_json_object(&v->j, NULL);
+                bl_json_add_bool(&v->j, "more", true);
+                bl_json_end(&v->j);
+            } else bl_text_addf(&v->t, "== more than %d steps\n", MOST_SHOWN);
             break;
         }
-        if (v->json) bl_text_addf(&v->t, "%s{\"step\": %d", turn.step ? ", " : "", turn.step);
-        else if (turn.step)
+        if (v->json) {
+            bl_json_object(&v->j, NULL);
+            bl_json_add_int(&v->j, "step", turn.step);
+        } else if (turn.step)
             bl_text_addf(&v->t, "== step %d%s\n", turn.step,
                          v->s ? "" : ", after empty replies; give --model MODEL for the model's own");
-        if (v->json && turn.step && !v->s) bl_text_add(&v->t, ", \"after_empty_replies\": true");
+        if (v->json && turn.step && !v->s) bl_json_add_bool(&v->j, "after_empty_replies", true);
         BL_TRY(show(v, &r, e));
         if (v->s) {
             BL_TRY(bl_engine_replies(v->s->engine, &r, 1, v->a, &reply[turn.step], e));
             show_reply(v, &r, &reply[turn.step]);
         } else BL_TRY(empty_reply(&r, v->a, &reply[turn.step], e));
-        if (v->json) bl_text_add(&v->t, "}");
+        if (v->json) bl_json_end(&v->j);
         turn.n_replies = ++turn.step;
     }
 out:
@@ -242,15 +263,21 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         BL_TRY(count_items(&v, task, name, &data, args->pos[1], &item, &n, e));
     }
     if (v.json) {
-        bl_text_add(&v.t, "{\"task\": ");
-        bl_json_put_str(&v.t, name, strlen(name));
-        bl_text_addf(&v.t, ", \"item\": %lld, \"items\": %lld, \"steps\": [", (long long)item, (long long)n);
+        v.j.t = &v.t;
+        bl_json_object(&v.j, NULL);
+        bl_json_add_str(&v.j, "task", name);
+        bl_json_add_int(&v.j, "item", item);
+        bl_json_add_int(&v.j, "items", n);
+        bl_json_array(&v.j, "steps");
     } else bl_text_addf(&v.t, "%s, item %lld of %lld\n", name, (long long)item, (long long)n);
     BL_TRY(show_steps(&v, task, &data, item, e));
-    if (v.json) bl_text_add(&v.t, "]");
+    if (v.json) bl_json_end(&v.j);
     const char *gold = task->gold ? task->gold(&data, item) : NULL;
     if (gold) text(&v, "gold", gold, strlen(gold));
-    if (v.json) bl_text_add(&v.t, "}\n");
+    if (v.json) {
+        bl_json_end(&v.j);
+        bl_text_add(&v.t, "\n");
+    }
     BL_TRY(bl_output(NULL, &v.t, e));
 out:
     bl_text_free(&v.t);

@@ -93,7 +93,7 @@ static void shape_text(const bl_config *c, bl_text *t)
                  (long long)bl_config_linear_params(c));
 }
 
-static void shape_json(const bl_config *c, bl_text *t)
+static void shape_json(const bl_config *c, bl_json_out *j)
 {
     const struct {
         const char *key;
@@ -109,14 +109,16 @@ static void shape_json(const bl_config *c, bl_text *t)
                 {"window", c->window},
                 {"weights", bl_config_params(c)},
                 {"linear_weights", bl_config_linear_params(c)}};
-    for (size_t i = 0; i < BL_COUNT(ints); i++) bl_text_addf(t, ", \"%s\": %lld", ints[i].key, (long long)ints[i].v);
-    bl_text_addf(t, ", \"arch\": \"%s\", \"biases_and_norms\": \"", c->arch->name);
-    extras(c, t);
-    bl_text_addf(t, "\", \"rope_scaling\": \"%s\", \"tied\": %s, \"rope_theta\": ", bl_rope_names[c->rope],
-                 c->tied ? "true" : "false");
-    bl_json_put_real(t, c->rope_theta);
-    bl_text_add(t, ", \"eps\": ");
-    bl_json_put_real(t, c->eps);
+    bl_text other = {0};
+    for (size_t i = 0; i < BL_COUNT(ints); i++) bl_json_add_int(j, ints[i].key, ints[i].v);
+    bl_json_add_str(j, "arch", c->arch->name);
+    extras(c, &other);
+    bl_json_add_strn(j, "biases_and_norms", other.s ? other.s : "", other.n);
+    bl_text_free(&other);
+    bl_json_add_str(j, "rope_scaling", bl_rope_names[c->rope]);
+    bl_json_add_bool(j, "tied", c->tied);
+    bl_json_add_real(j, "rope_theta", c->rope_theta);
+    bl_json_add_real(j, "eps", c->eps);
 }
 
 /* ---- a saved model: how it came to be, and what its linears have beside their weights ---- */
@@ -130,25 +132,22 @@ static void stages_text(const bl_checkpoint *c, bl_text *t)
                      s[i].hash ? s[i].hash : "", s[i].options);
 }
 
-static void stages_json(const bl_checkpoint *c, bl_text *t)
+static void stages_json(const bl_checkpoint *c, bl_json_out *j)
 {
     int n;
     const bl_stage *s = bl_checkpoint_stages(c, &n);
     if (!n) return;
-    bl_text_add(t, ", \"method\": ");
-    bl_json_put_str(t, bl_checkpoint_method(c), strlen(bl_checkpoint_method(c)));
-    bl_text_add(t, ", \"source\": ");
-    bl_json_put_str(t, bl_checkpoint_source(c), strlen(bl_checkpoint_source(c)));
-    bl_text_add(t, ", \"stages\": [");
+    bl_json_add_str(j, "method", bl_checkpoint_method(c));
+    bl_json_add_str(j, "source", bl_checkpoint_source(c));
+    bl_json_array(j, "stages");
     for (int i = 0; i < n; i++) {
-        bl_text_add(t, i ? ", {\"text\": " : "{\"text\": ");
-        bl_json_put_str(t, s[i].text, strlen(s[i].text));
-        bl_text_add(t, ", \"hash\": ");
-        if (s[i].hash) bl_json_put_str(t, s[i].hash, strlen(s[i].hash));
-        else bl_text_add(t, "null");
-        bl_text_addf(t, ", \"options\": %s}", s[i].options);
+        bl_json_object(j, NULL);
+        bl_json_add_str(j, "text", s[i].text);
+        bl_json_add_str(j, "hash", s[i].hash);
+        bl_json_add_text(j, "options", s[i].options);
+        bl_json_end(j);
     }
-    bl_text_add(t, "]");
+    bl_json_end(j);
 }
 
 /* "hadamard of 64; adapter of rank 8; activations of 8 bits per token". */
@@ -174,6 +173,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_checkpoint *c = NULL;
     bl_tokenizer *tok = NULL;
     bl_text t = {0};
+    bl_json_out j = {.t = &t};
     bl_err why = {0};
     float *buf = NULL;
     bl_model *m = NULL;
@@ -197,19 +197,16 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_hash_hex(h, hex);
     const bl_config *config = bl_checkpoint_config(c);
     if (json) {
-        bl_text_add(&t, "{\"model\": ");
-        bl_json_put_str(&t, bl_checkpoint_path(c), strlen(bl_checkpoint_path(c)));
-        bl_text_addf(&t, ", \"stored_as\": \"%s\", \"fingerprint\": \"%s\", \"bytes\": %llu",
-                     bl_checkpoint_stored_as(c), hex, (unsigned long long)bl_checkpoint_bytes(c));
-        stages_json(c, &t);
-        shape_json(config, &t);
-        if (bl_checkpoint_notes(c)) {
-            bl_text_add(&t, ", \"notes\": ");
-            bl_json_put_str(&t, bl_checkpoint_notes(c), strlen(bl_checkpoint_notes(c)));
-        }
-        bl_text_add(&t, ", \"tokenizer\": ");
-        bl_json_put_str(&t, tok ? bl_tokenizer_kind(tok) : why.text, strlen(tok ? bl_tokenizer_kind(tok) : why.text));
-        bl_text_add(&t, ", \"tensors\": [");
+        bl_json_object(&j, NULL);
+        bl_json_add_str(&j, "model", bl_checkpoint_path(c));
+        bl_json_add_str(&j, "stored_as", bl_checkpoint_stored_as(c));
+        bl_json_add_str(&j, "fingerprint", hex);
+        bl_json_add_int(&j, "bytes", (int64_t)bl_checkpoint_bytes(c));
+        stages_json(c, &j);
+        shape_json(config, &j);
+        if (bl_checkpoint_notes(c)) bl_json_add_str(&j, "notes", bl_checkpoint_notes(c));
+        bl_json_add_str(&j, "tokenizer", tok ? bl_tokenizer_kind(tok) : why.text);
+        bl_json_lines(&j, "tensors");
     } else {
         bl_text_addf(&t, "%s\n  stored as %s, %.1f MB of tensors, fingerprint %.12s\n", bl_checkpoint_path(c),
                      bl_checkpoint_stored_as(c), (double)bl_checkpoint_bytes(c) / 1e6, hex);
@@ -235,22 +232,21 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         if (w->vector) snprintf(shape, sizeof shape, "%lld", (long long)w->shape.in);
         else snprintf(shape, sizeof shape, "%lldx%lld", (long long)w->shape.out, (long long)w->shape.in);
         if (json) {
-            const struct {
-                const char *key;
-                double v;
-            } reals[] = {
-                {"bits", bits}, {"mean", s.mean}, {"sd", s.sd}, {"absmax", s.absmax}, {"kurtosis", s.kurtosis}};
-            bl_text_add(&t, i ? ",\n{\"name\": " : "\n{\"name\": ");
-            bl_json_put_str(&t, w->name, strlen(w->name));
-            bl_text_addf(&t, ", \"format\": \"%s\", \"out\": %lld, \"in\": %lld", w->format->name,
-                         (long long)w->shape.out, (long long)w->shape.in);
-            for (size_t k = 0; k < BL_COUNT(reals); k++) {
-                bl_text_addf(&t, ", \"%s\": ", reals[k].key);
-                bl_json_put_real(&t, isfinite(reals[k].v) ? reals[k].v : 0);
-            }
-            bl_text_add(&t, ", \"beside\": \"");
-            beside(w, &t);
-            bl_text_add(&t, "\"}");
+            bl_json_object(&j, NULL);
+            bl_json_add_str(&j, "name", w->name);
+            bl_json_add_str(&j, "format", w->format->name);
+            bl_json_add_int(&j, "out", w->shape.out);
+            bl_json_add_int(&j, "in", w->shape.in);
+            bl_json_add_real(&j, "bits", bits);
+            bl_json_add_maybe(&j, "mean", s.mean);
+            bl_json_add_maybe(&j, "sd", s.sd);
+            bl_json_add_maybe(&j, "absmax", s.absmax);
+            bl_json_add_maybe(&j, "kurtosis", s.kurtosis);
+            bl_text more = {0};
+            beside(w, &more);
+            bl_json_add_strn(&j, "beside", more.s ? more.s : "", more.n);
+            bl_text_free(&more);
+            bl_json_end(&j);
         } else {
             bl_text_addf(&t, "%-48s %-10s %12s %8.3f %11.3g %10.3g %10.3g %9.2f\n", w->name, w->format->name, shape,
                          bits, s.mean, s.sd, s.absmax, s.kurtosis);
@@ -262,9 +258,10 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     double bits = bl_model_bits(m);
     if (json) {
-        bl_text_add(&t, "], \"bits_per_weight\": ");
-        bl_json_put_real(&t, bits);
-        bl_text_add(&t, "}\n");
+        bl_json_end(&j);
+        bl_json_add_real(&j, "bits_per_weight", bits);
+        bl_json_end(&j);
+        bl_text_add(&t, "\n");
     } else bl_text_addf(&t, "\nblock linears: %.4f bits per weight\n", bits);
     BL_TRY(bl_output(NULL, &t, e));
 out:

@@ -22,8 +22,8 @@ static const bl_opt rows[] = {{"format", BL_OPT_CHOICE, .choices = formats, .at 
 
 typedef struct drawn {
     bl_text list;
-    size_t n;
-} drawn; /* paths of the pictures, as --json prints them */
+    bl_json_out json; /* into list */
+} drawn;              /* paths of the pictures, as --json prints them */
 
 /* Says where the picture is; DUMB: shows it. */
 static bl_status tell(const opts *o, const bl_plot *plot, const char *path, const bl_text *picture, drawn *d, bl_err *e)
@@ -31,12 +31,10 @@ static bl_status tell(const opts *o, const bl_plot *plot, const char *path, cons
     bl_text t = {0};
     bl_status st = BL_OK;
     if (o->common.json) {
-        bl_text_add(&d->list, d->n++ ? ",\n " : "[");
-        bl_text_add(&d->list, "{\"figure\": ");
-        bl_json_put_str(&d->list, plot->name, strlen(plot->name));
-        bl_text_add(&d->list, ", \"path\": ");
-        bl_json_put_str(&d->list, path, strlen(path));
-        bl_text_add(&d->list, "}");
+        bl_json_object(&d->json, NULL);
+        bl_json_add_str(&d->json, "figure", plot->name);
+        bl_json_add_str(&d->json, "path", path);
+        bl_json_end(&d->json);
     } else if (o->format == BL_PLOT_DUMB) st = bl_output(NULL, picture, e);
     else if (!o->common.quiet) {
         bl_text_addf(&t, "%s\n", path);
@@ -122,7 +120,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_arena *a = NULL;
     bl_plot_input in = {0};
     bl_kernel_row *kernel = NULL;
-    drawn d = {0};
+    drawn d = {.json = {.t = &d.list}};
     size_t fitting = 0;
     (void)p;
 
@@ -134,6 +132,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     if (o->out && !name)
         return bl_fail(e, BL_E_CONFIG, "--output needs the name of one figure; see: bitladder list plots");
+    if (o->common.json) bl_json_lines(&d.json, NULL);
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_table_read(&dir, 1, &table, e));
     in.table = table;
@@ -163,7 +162,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         goto out;
     }
     if (o->common.json) {
-        bl_text_add(&d.list, d.n ? "]\n" : "[]\n");
+        bl_json_end(&d.json);
+        bl_text_add(&d.list, "\n");
         BL_TRY(bl_output(NULL, &d.list, e));
     }
 out:

@@ -42,54 +42,46 @@ static int count_means(const scores *k)
     return n;
 }
 
-static void print_texts(bl_text *t, const char *name, const char *const *text, int n)
+static void print_texts(bl_json_out *j, const char *name, const char *const *text, int n)
 {
     if (!n) return;
-    bl_text_addf(t, ", \"%s\": [", name);
-    for (int i = 0; i < n; i++) {
-        if (i) bl_text_add(t, ", ");
-        if (text[i]) bl_json_put_str(t, text[i], strlen(text[i]));
-        else bl_text_add(t, "null");
-    }
-    bl_text_add(t, "]");
+    bl_json_array(j, name);
+    for (int i = 0; i < n; i++) bl_json_add_str(j, NULL, text[i]);
+    bl_json_end(j);
 }
 
-static void print_sample(const bl_cell *c, const scores *k, const bl_sample *s, bl_text *t)
+static void print_sample(const bl_cell *c, const scores *k, const bl_sample *s, bl_json_out *j)
 {
-    int n = 0;
-    bl_text_add(t, "{\"cell\": ");
-    bl_json_put_str(t, c->key, strlen(c->key));
-    bl_text_addf(t, ", \"id\": %lld", (long long)s->id);
-    if (s->group) {
-        bl_text_add(t, ", \"group\": ");
-        bl_json_put_str(t, s->group, strlen(s->group));
-    }
-    bl_text_addf(t, ", \"pick\": %d, \"gold\": %d, \"tokens\": %lld, \"scores\": {", s->pick, s->gold,
-                 (long long)s->tokens);
+    bl_json_object(j, NULL);
+    bl_json_add_str(j, "cell", c->key);
+    bl_json_add_int(j, "id", s->id);
+    if (s->group) bl_json_add_str(j, "group", s->group);
+    bl_json_add_int(j, "pick", s->pick);
+    bl_json_add_int(j, "gold", s->gold);
+    bl_json_add_int(j, "tokens", s->tokens);
+    bl_json_object(j, "scores");
     for (int i = 0; i < k->n; i++) {
         const bl_metric *m = &k->metric[i];
         if (m->agg != BL_AGG_MEAN || m->macro || m->a + BL_MAX(m->steps, 1) > s->n_scores) continue;
-        bl_text_addf(t, n++ ? ", \"%s\": " : "\"%s\": ", m->name);
-        if (m->steps) bl_text_add(t, "[");
-        for (int step = 0; step < BL_MAX(m->steps, 1); step++) {
-            if (step) bl_text_add(t, ", ");
-            bl_json_put_real(t, s->score[m->a + step]);
+        if (!m->steps) {
+            bl_json_add_real(j, m->name, s->score[m->a]);
+            continue;
         }
-        if (m->steps) bl_text_add(t, "]");
+        bl_json_array(j, m->name);
+        for (int step = 0; step < m->steps; step++) bl_json_add_real(j, NULL, s->score[m->a + step]);
+        bl_json_end(j);
     }
-    bl_text_add(t, "}, \"values\": [");
-    for (int i = 0; i < s->n_values; i++) {
-        if (i) bl_text_add(t, ", ");
-        bl_json_put_real(t, s->value[i]);
-    }
-    bl_text_add(t, "], \"flags\": [");
-    n = 0;
+    bl_json_end(j);
+    bl_json_array(j, "values");
+    for (int i = 0; i < s->n_values; i++) bl_json_add_real(j, NULL, s->value[i]);
+    bl_json_end(j);
+    bl_json_array(j, "flags");
     for (int i = 0; bl_sample_flag_name(i); i++)
-        if (s->flags >> i & 1) bl_text_addf(t, "%s\"%s\"", n++ ? ", " : "", bl_sample_flag_name(i));
-    bl_text_add(t, "]");
-    print_texts(t, "answers", s->answer, s->n_answers);
-    print_texts(t, "replies", s->reply, s->n_replies);
-    bl_text_add(t, "}");
+        if (s->flags >> i & 1) bl_json_add_str(j, NULL, bl_sample_flag_name(i));
+    bl_json_end(j);
+    print_texts(j, "answers", s->answer, s->n_answers);
+    print_texts(j, "replies", s->reply, s->n_replies);
+    bl_json_end(j);
 }
 
 static const bl_cell *partner(const found *all, size_t n, const bl_cell *c, const char *method)
@@ -108,13 +100,15 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_status st = BL_OK;
     const opts *o = options;
     char **name = NULL;
-    size_t n_names = 0, n = 0, shown = 0, printed = 0;
+    size_t n_names = 0, n = 0, shown = 0;
     bool list = o->common.json || o->format == 1;
     bl_arena *a = NULL;
     found *all;
     bl_text t = {0};
+    bl_json_out all_lines = {.t = &t};
 
     BL_TRY(bl_arena_new(&a, e));
+    if (list) bl_json_lines(&all_lines, NULL);
     BL_TRY(bl_dir_list(args->pos[0], &name, &n_names, e));
     if (!(all = bl_alloc(a, n_names, sizeof *all, e))) {
         st = BL_E_NOMEM;
@@ -156,13 +150,15 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             if (b && (m >= b->n_samples || b->sample[m].id != s->id || !b->sample[m].n_scores ||
                       (b->sample[m].score[0] > 0.5) == (s->score[0] > 0.5)))
                 continue;
-            if (list) bl_text_add(&t, printed ? ",\n " : "[");
-            print_sample(c, &k, s, &t);
+            bl_json_out line = {.t = &t};
+            print_sample(c, &k, s, list ? &all_lines : &line);
             if (!list) bl_text_add(&t, "\n");
-            printed++;
         }
     }
-    if (list) bl_text_add(&t, printed ? "]\n" : "[]\n");
+    if (list) {
+        bl_json_end(&all_lines);
+        bl_text_add(&t, "\n");
+    }
     if (!shown) {
         st = bl_fail(e, BL_E_MISSING, "%s: no cell of %zu fits", args->pos[0], n);
         goto out;

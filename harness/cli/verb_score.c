@@ -1,5 +1,6 @@
 /* verb_score.c - log-likelihoods of requests given as JSON lines. */
 #include "session.h"
+#include <math.h>
 #include <string.h>
 
 typedef struct opts {
@@ -67,13 +68,18 @@ out:
 static void tell(const void *kept, const bl_reply *r, bl_text *t)
 {
     const bl_scored_ids *ids = kept;
-    bl_text_add(t, "{\"ids\":[");
-    for (int64_t i = 0; i < ids->n; i++) bl_text_addf(t, "%s%d", i ? "," : "", ids->ids[i]);
-    bl_text_addf(t, "],\"scored\":%lld,\"loglikelihood\":", (long long)ids->scored);
-    if (r->unscored) bl_text_add(t, "null");
-    else bl_json_put_real(t, r->nll[0] == 0 ? 0 : -r->nll[0]);
-    bl_text_addf(t, ",\"is_greedy\":%s,\"boundary\":%s,\"truncated\":%s}\n", r->greedy[0] ? "true" : "false",
-                 r->boundary ? "true" : "false", r->truncated ? "true" : "false");
+    bl_json_out j = {.t = t, .compact = true};
+    bl_json_object(&j, NULL);
+    bl_json_array(&j, "ids");
+    for (int64_t i = 0; i < ids->n; i++) bl_json_add_int(&j, NULL, ids->ids[i]);
+    bl_json_end(&j);
+    bl_json_add_int(&j, "scored", ids->scored);
+    bl_json_add_maybe(&j, "loglikelihood", r->unscored ? (double)NAN : r->nll[0] == 0 ? 0 : -r->nll[0]);
+    bl_json_add_bool(&j, "is_greedy", r->greedy[0]);
+    bl_json_add_bool(&j, "boundary", r->boundary);
+    bl_json_add_bool(&j, "truncated", r->truncated);
+    bl_json_end(&j);
+    bl_text_add(t, "\n");
 }
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)

@@ -26,6 +26,7 @@ static bl_status encode(const bl_tokenizer *t, const opts *o, const bl_lines *li
     static const char *const keys[] = {"text", NULL};
     bl_status st = BL_OK;
     bl_ids ids = {0};
+    bl_json_out j = {.t = out, .compact = true};
     const char *given;
     char *text = NULL;
     BL_TRY(bl_json_only(line, keys, e));
@@ -36,9 +37,12 @@ static bl_status encode(const bl_tokenizer *t, const opts *o, const bl_lines *li
     }
     BL_TRY(bl_encode(t, text, bl_lines_nul(lines, text),
                      (o->m.no_bos ? 0 : BL_ENCODE_BOS) | (o->m.special ? BL_ENCODE_SPECIAL : 0), &ids, e));
-    bl_text_add(out, "{\"ids\":[");
-    for (size_t i = 0; i < ids.n; i++) bl_text_addf(out, "%s%d", i ? "," : "", ids.id[i]);
-    bl_text_add(out, "]}\n");
+    bl_json_object(&j, NULL);
+    bl_json_array(&j, "ids");
+    for (size_t i = 0; i < ids.n; i++) bl_json_add_int(&j, NULL, ids.id[i]);
+    bl_json_end(&j);
+    bl_json_end(&j);
+    bl_text_add(out, "\n");
 out:
     bl_free(text);
     bl_ids_free(&ids);
@@ -52,6 +56,8 @@ static bl_status decode(const bl_tokenizer *t, const opts *o, const bl_lines *li
     bl_status st = BL_OK;
     bl_ids ids = {0};
     const bl_json *list;
+    bl_json_out j = {.t = out, .compact = true};
+    bl_text quoted = {0};
     char *text = NULL;
     size_t n;
     (void)lines;
@@ -72,18 +78,24 @@ static bl_status decode(const bl_tokenizer *t, const opts *o, const bl_lines *li
         BL_TRY(bl_ids_push(&ids, (int32_t)id, e));
     }
     BL_TRY(bl_decode(t, ids.id, ids.n, o->m.special, &text, &n, e));
-    bl_text_add(out, "{\"text\":\"");
+    bl_text_add(&quoted, "\"");
     for (size_t at = 0; at < n; at++) { /* pieces between zero bytes, which our JSON writer would not keep */
         size_t k = strlen(text + at);
         bl_text piece = {0};
         bl_json_put_str(&piece, text + at, k);
-        if (piece.n > 2) bl_text_addn(out, piece.s + 1, piece.n - 2);
+        if (piece.n > 2) bl_text_addn(&quoted, piece.s + 1, piece.n - 2);
         bl_text_free(&piece);
         at += k;
-        if (at < n) bl_text_add(out, "\\u0000");
+        if (at < n) bl_text_add(&quoted, "\\u0000");
     }
-    bl_text_add(out, "\"}\n");
+    bl_text_add(&quoted, "\"");
+    BL_TRY(bl_text_check(&quoted, e));
+    bl_json_object(&j, NULL);
+    bl_json_add_text(&j, "text", quoted.s);
+    bl_json_end(&j);
+    bl_text_add(out, "\n");
 out:
+    bl_text_free(&quoted);
     bl_free(text);
     bl_ids_free(&ids);
     return st;
