@@ -86,20 +86,17 @@ out:
     return st;
 }
 
-static bl_status put_stage(bl_text *t, const bl_stage *s, bl_err *e)
+static bl_status put_stage(bl_json_out *j, const bl_stage *s, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_json *options = NULL;
     const char *text = s->options ? s->options : "{}";
     BL_TRY(bl_json_parse(text, strlen(text), "method options", BL_JSON_PLAIN, &options, e));
-    bl_text_add(t, t->n ? ",\n  {\"text\":" : "[\n  {\"text\":");
-    bl_json_put_str(t, s->text, strlen(s->text));
-    bl_text_add(t, ",\"hash\":");
-    if (s->hash) bl_json_put_str(t, s->hash, strlen(s->hash));
-    else bl_text_add(t, "null");
-    bl_text_add(t, ",\"options\":");
-    bl_json_put_node(t, options);
-    bl_text_add(t, "}");
+    bl_json_object(j, NULL);
+    bl_json_add_str(j, "text", s->text);
+    bl_json_add_str(j, "hash", s->hash);
+    bl_json_add_node(j, "options", options);
+    bl_json_end(j);
 out:
     bl_json_free(options);
     return st;
@@ -110,11 +107,13 @@ static bl_status keep_stages(bl_variant *v, const bl_stage *stages, int n, bl_er
 {
     bl_status st = BL_OK;
     bl_text t = {0};
+    bl_json_out j = {.t = &t, .compact = true};
     int before;
     const bl_stage *source = bl_checkpoint_stages(v->source, &before);
-    for (int i = 0; i < before; i++) BL_TRY(put_stage(&t, &source[i], e));
-    for (int i = 0; i < n; i++) BL_TRY(put_stage(&t, &stages[i], e));
-    bl_text_add(&t, t.n ? "]" : "[]");
+    bl_json_lines(&j, NULL);
+    for (int i = 0; i < before; i++) BL_TRY(put_stage(&j, &source[i], e));
+    for (int i = 0; i < n; i++) BL_TRY(put_stage(&j, &stages[i], e));
+    bl_json_end(&j);
     BL_TRY(bl_text_check(&t, e));
     v->stages = t.s;
     t = (bl_text){0};
@@ -160,66 +159,85 @@ static bl_status add_piece(bl_variant *v, const char *name, bl_tensor t, const b
     return BL_OK;
 }
 
-/* {"name":…,"format":… without the closing brace. */
-static void put_shape(bl_text *t, const char *name, const bl_format *f, const bl_shape *g)
+/* Opens the entry of a parameter. */
+static void put_shape(bl_json_out *j, const char *name, const bl_format *f, const bl_shape *g)
 {
-    bl_text_addf(t,
-                 "%s  {\"name\":\"%s\",\"format\":\"%s\",\"out\":%" PRId64 ",\"in\":%" PRId64 ",\"group\":%" PRId64
-                 ",\"zero\":\"%s\",\"scale\":\"%s\",\"double_quant\":%s",
-                 t->n ? ",\n" : "", name, f->name, g->out, g->in, g->group, bl_zero_names[g->zero],
-                 bl_scale_names[g->scale], g->double_quant ? "true" : "false");
+    bl_json_object(j, NULL);
+    bl_json_add_str(j, "name", name);
+    bl_json_add_str(j, "format", f->name);
+    bl_json_add_int(j, "out", g->out);
+    bl_json_add_int(j, "in", g->in);
+    bl_json_add_int(j, "group", g->group);
+    bl_json_add_str(j, "zero", bl_zero_names[g->zero]);
+    bl_json_add_str(j, "scale", bl_scale_names[g->scale]);
+    bl_json_add_bool(j, "double_quant", g->double_quant);
 }
 
 static bl_status put_vector(bl_variant *v, bl_text *t, const char *name, const bl_tensor *x, const bl_format *f,
                             bl_err *e)
 {
-    put_shape(t, name, f, &(bl_shape){.out = 1, .in = x->dim[0]});
-    bl_text_add(t, "}");
+    bl_json_out j = bl_json_elements(t);
+    j.compact = true;
+    put_shape(&j, name, f, &(bl_shape){.out = 1, .in = x->dim[0]});
+    bl_json_end(&j);
     return add_piece(v, name, *x, f, e);
 }
 
-static void put_act(bl_text *t, const bl_actq *a)
+static void put_act(bl_json_out *j, const bl_actq *a)
 {
-    bl_text_addf(t, ",\n   \"act\":{\"bits\":%d,\"symmetric\":%s,\"unit\":\"%s\",\"group\":%" PRId64 ",\"scale\":",
-                 a->bits, a->symmetric ? "true" : "false", bl_unit_names[a->unit], a->group);
-    bl_json_put_real(t, a->scale);
-    bl_text_add(t, ",\"zero\":");
-    bl_json_put_real(t, a->zero);
-    bl_text_add(t, "}");
+    bl_json_object(j, "act");
+    bl_json_add_int(j, "bits", a->bits);
+    bl_json_add_bool(j, "symmetric", a->symmetric);
+    bl_json_add_str(j, "unit", bl_unit_names[a->unit]);
+    bl_json_add_int(j, "group", a->group);
+    bl_json_add_real(j, "scale", a->scale);
+    bl_json_add_real(j, "zero", a->zero);
+    bl_json_end(j);
 }
 
-static bl_status put_transforms(bl_variant *v, bl_text *t, const char *name, const bl_linear *l, bl_err *e)
+static bl_status put_transforms(bl_variant *v, bl_json_out *j, const char *name, const bl_linear *l, bl_err *e)
 {
     bl_status st = BL_OK;
     char tensor[192];
+    if (!l->n_transforms) return BL_OK;
+    bl_json_array(j, "transforms");
     for (int i = 0; i < l->n_transforms; i++) {
         const bl_transform *x = &l->transform[i];
-        bl_text_addf(t, "%s{\"kind\":\"%s\",\"in\":%" PRId64 ",\"out\":%" PRId64 ",\"shape\":[",
-                     i ? ",\n    " : ",\n   \"transforms\":[", bl_transform_names[x->kind], x->in, x->out);
-        for (int d = 0; d < x->data.ndim; d++) bl_text_addf(t, "%s%" PRId64, d ? "," : "", x->data.dim[d]);
-        bl_text_add(t, i + 1 < l->n_transforms ? "]}" : "]}]");
+        bl_json_object(j, NULL);
+        bl_json_add_str(j, "kind", bl_transform_names[x->kind]);
+        bl_json_add_int(j, "in", x->in);
+        bl_json_add_int(j, "out", x->out);
+        bl_json_array(j, "shape");
+        for (int d = 0; d < x->data.ndim; d++) bl_json_add_int(j, NULL, x->data.dim[d]);
+        bl_json_end(j);
+        bl_json_end(j);
         if (!x->data.ndim) continue;
         bl_extra_name(name, "transform", i, "", tensor, sizeof tensor);
         BL_TRY(add_piece(v, tensor, x->data, NULL, e));
     }
+    bl_json_end(j);
 out:
     return st;
 }
 
-static bl_status put_adapters(bl_variant *v, bl_text *t, const char *name, const bl_linear *l, bl_err *e)
+static bl_status put_adapters(bl_variant *v, bl_json_out *j, const char *name, const bl_linear *l, bl_err *e)
 {
     bl_status st = BL_OK;
     char tensor[192];
+    if (!l->n_adapters) return BL_OK;
+    bl_json_array(j, "adapters");
     for (int i = 0; i < l->n_adapters; i++) {
         const bl_lowrank *a = &l->adapter[i];
-        bl_text_addf(t, "%s{\"rank\":%" PRId64 ",\"scale\":", i ? "," : ",\n   \"adapters\":[", a->a.dim[0]);
-        bl_json_put_real(t, a->scale);
-        bl_text_add(t, i + 1 < l->n_adapters ? "}" : "}]");
+        bl_json_object(j, NULL);
+        bl_json_add_int(j, "rank", a->a.dim[0]);
+        bl_json_add_real(j, "scale", a->scale);
+        bl_json_end(j);
         bl_extra_name(name, "adapter", i, ".a", tensor, sizeof tensor);
         BL_TRY(add_piece(v, tensor, a->a, NULL, e));
         bl_extra_name(name, "adapter", i, ".b", tensor, sizeof tensor);
         BL_TRY(add_piece(v, tensor, a->b, NULL, e));
     }
+    bl_json_end(j);
 out:
     return st;
 }
@@ -241,16 +259,18 @@ static bl_status put_linear(bl_variant *v, bl_text *t, const bl_linear *l, bl_er
         return bl_fail(e, BL_E_INTERNAL, "writing %s: %s has more than %d transforms or adapters", v->dir, l->name,
                        BL_MOST_EXTRAS);
     snprintf(name, sizeof name, "%s.weight", l->name);
-    put_shape(t, name, w->format, &w->shape);
+    bl_json_out j = bl_json_elements(t);
+    j.compact = true;
+    put_shape(&j, name, w->format, &w->shape);
     w->format->parts(w->format, &w->shape, spec);
     for (int p = 0; p < w->n_parts; p++) {
         bl_part_name(name, w->format, &spec[p], tensor, sizeof tensor);
         BL_TRY(add_piece(v, tensor, w->part[p], NULL, e));
     }
-    if (l->act.bits) put_act(t, &l->act);
-    BL_TRY(put_transforms(v, t, name, l, e));
-    BL_TRY(put_adapters(v, t, name, l, e));
-    bl_text_add(t, "}");
+    if (l->act.bits) put_act(&j, &l->act);
+    BL_TRY(put_transforms(v, &j, name, l, e));
+    BL_TRY(put_adapters(v, &j, name, l, e));
+    bl_json_end(&j);
 out:
     return st;
 }
@@ -336,17 +356,26 @@ out:
 static void put_header(bl_variant *v, bl_text *h)
 {
     uint64_t at = 0;
-    bl_text_add(h, "{\"__metadata__\":{\"format\":\"" BL_VARIANT_SCHEMA "\"}");
+    bl_json_out j = {.t = h, .compact = true};
+    bl_json_object(&j, NULL);
+    bl_json_object(&j, "__metadata__");
+    bl_json_add_str(&j, "format", BL_VARIANT_SCHEMA);
+    bl_json_end(&j);
     for (size_t i = 0; i < v->n; i++) {
         const piece *p = &v->piece[i];
-        bl_text_add(h, ",");
-        bl_json_put_str(h, p->name, strlen(p->name));
-        bl_text_addf(h, ":{\"dtype\":\"%s\",\"shape\":[", bl_dtype_name(dtype_of(p)));
-        for (int d = 0; d < p->t.ndim; d++) bl_text_addf(h, "%s%" PRId64, d ? "," : "", p->t.dim[d]);
-        bl_text_addf(h, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", at, at + bytes_of(p));
+        bl_json_object(&j, p->name);
+        bl_json_add_str(&j, "dtype", bl_dtype_name(dtype_of(p)));
+        bl_json_array(&j, "shape");
+        for (int d = 0; d < p->t.ndim; d++) bl_json_add_int(&j, NULL, p->t.dim[d]);
+        bl_json_end(&j);
+        bl_json_array(&j, "data_offsets");
+        bl_json_add_int(&j, NULL, (int64_t)at);
+        bl_json_add_int(&j, NULL, (int64_t)(at + bytes_of(p)));
+        bl_json_end(&j);
+        bl_json_end(&j);
         at += bytes_of(p);
     }
-    bl_text_add(h, "}");
+    bl_json_end(&j);
     for (size_t pad = (64 - (h->n + 8) % 64) % 64; pad > 0; pad--) bl_text_add(h, " ");
 }
 
@@ -502,27 +531,33 @@ out:
 static bl_status write_list(bl_variant *v, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text t = {0};
+    bl_text t = {0}, config = {0};
+    bl_json_out j = {.t = &t, .compact = true};
     const char *source = bl_checkpoint_source(v->source);
     char *path = bl_join(v->temp, "bitladder.json", e);
     if (!path) return BL_E_NOMEM;
     if (!source) source = bl_checkpoint_name(v->source);
-    bl_text_addf(&t,
-                 "{\"schema\":\"%s\",\"schema_version\":%d,\"tool_version\":\"%s\",\n \"source\":", BL_VARIANT_SCHEMA,
-                 BL_VARIANT_VERSION, BL_VERSION);
-    bl_json_put_str(&t, source, strlen(source));
-    bl_text_addf(&t, ",\n \"stages\":%s,\n \"config\":", v->stages);
-    bl_config_put(&t, &v->config);
-    bl_text_addf(&t, ",\n \"tensor_bytes\":%" PRIu64 ",\n \"parameters\":[\n", v->bytes);
-    bl_text_addn(&t, v->embed.s, v->embed.n);
-    bl_text_add(&t, ",\n");
-    bl_text_addn(&t, v->blocks.s, v->blocks.n);
-    bl_text_add(&t, ",\n");
-    bl_text_addn(&t, v->rest.s, v->rest.n);
-    bl_text_add(&t, "\n ]}\n");
+    bl_config_put(&config, &v->config);
+    BL_TRY(bl_text_check(&config, e));
+    bl_json_object(&j, NULL);
+    bl_json_add_str(&j, "schema", BL_VARIANT_SCHEMA);
+    bl_json_add_int(&j, "schema_version", BL_VARIANT_VERSION);
+    bl_json_add_str(&j, "tool_version", BL_VERSION);
+    bl_json_add_str(&j, "source", source);
+    bl_json_add_text(&j, "stages", v->stages);
+    bl_json_add_text(&j, "config", config.s);
+    bl_json_add_int(&j, "tensor_bytes", (int64_t)v->bytes);
+    bl_json_array(&j, "parameters"); /* written block by block, collected in order */
+    const bl_text *const parts[] = {&v->embed, &v->blocks, &v->rest};
+    for (size_t i = 0; i < BL_COUNT(parts); i++)
+        if (parts[i]->n) bl_json_add_text(&j, NULL, parts[i]->s);
+    bl_json_end(&j);
+    bl_json_end(&j);
+    bl_text_add(&t, "\n");
     BL_TRY(bl_text_check(&t, e));
     BL_TRY(bl_write_file(path, t.s, t.n, e));
 out:
+    bl_text_free(&config);
     bl_text_free(&t);
     bl_free(path);
     return st;

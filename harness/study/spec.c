@@ -106,16 +106,15 @@ static bl_status lists_of(reader *r, const bl_json *stage, combination *c, bl_er
 }
 
 /* The stage with one value of each list; `l` walks over the lists in order. */
-static void put_stage(const bl_json *stage, const combination *c, size_t *l, bl_text *t)
+static void put_stage(const bl_json *stage, const combination *c, size_t *l, bl_json_out *j)
 {
     const bl_json *options = bl_json_first(stage);
     if (bl_json_kind(stage) != BL_JSON_OBJECT || bl_json_kind(options) != BL_JSON_OBJECT) {
-        bl_json_put_node(t, stage);
+        bl_json_add_node(j, NULL, stage);
         return;
     }
-    bl_text_add(t, "{");
-    bl_json_put_str(t, bl_json_key(options), strlen(bl_json_key(options)));
-    bl_text_add(t, ":{");
+    bl_json_object(j, NULL);
+    bl_json_object(j, bl_json_key(options));
     for (const bl_json *o = bl_json_first(options); o; o = bl_json_next(o)) {
         const bl_json *v = o;
         if (*l < c->n && c->list[*l].option == o) {
@@ -123,12 +122,10 @@ static void put_stage(const bl_json *stage, const combination *c, size_t *l, bl_
             for (size_t k = 0; k < c->list[*l].at; k++) v = bl_json_next(v);
             (*l)++;
         }
-        bl_text_add(t, o == bl_json_first(options) ? "" : ",");
-        bl_json_put_str(t, bl_json_key(o), strlen(bl_json_key(o)));
-        bl_text_add(t, ":");
-        bl_json_put_node(t, v);
+        bl_json_add_node(j, bl_json_key(o), v);
     }
-    bl_text_add(t, "}}");
+    bl_json_end(j);
+    bl_json_end(j);
 }
 
 /* The next combination, the last list running fastest; false: that was the last. */
@@ -160,12 +157,16 @@ static bl_status add_method_object(reader *r, const bl_json *object, bl_err *e)
         bl_text_free(&text);
         bl_json_free(one);
         one = NULL;
-        if (chain) bl_text_add(&text, "{\"chain\":[");
-        for (const bl_json *s = first; s; s = chain ? bl_json_next(s) : NULL) {
-            bl_text_add(&text, s == first ? "" : ",");
-            put_stage(s, &c, &l, &text);
+        bl_json_out j = {.t = &text, .compact = true};
+        if (chain) {
+            bl_json_object(&j, NULL);
+            bl_json_array(&j, "chain");
         }
-        if (chain) bl_text_add(&text, "]}");
+        for (const bl_json *s = first; s; s = chain ? bl_json_next(s) : NULL) put_stage(s, &c, &l, &j);
+        if (chain) {
+            bl_json_end(&j);
+            bl_json_end(&j);
+        }
         BL_TRY(bl_text_check(&text, e));
         BL_TRY(bl_json_parse(text.s, text.n, r->name, BL_JSON_PLAIN, &one, e));
         BL_TRY(room_for_method(r->spec, &out, e));

@@ -93,6 +93,8 @@ typedef struct bl_json_out {
 void bl_json_object(bl_json_out *o, const char *key); /* key NULL: the document, or an element of an array */
 void bl_json_array(bl_json_out *o, const char *key);
 void bl_json_lines(bl_json_out *o, const char *key);
+/* Elements, a line each, of an array whose brackets are written elsewhere; bl_json_add_text puts `t` between them. */
+bl_json_out bl_json_elements(bl_text *t);
 void bl_json_end(bl_json_out *o);                                     /* closes the innermost bracket */
 void bl_json_add_str(bl_json_out *o, const char *key, const char *s); /* NULL: null */
 void bl_json_add_strn(bl_json_out *o, const char *key, const char *s, size_t n);

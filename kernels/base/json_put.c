@@ -104,6 +104,11 @@ void bl_json_object(bl_json_out *o, const char *key) { begin(o, key, false, fals
 void bl_json_array(bl_json_out *o, const char *key) { begin(o, key, true, false); }
 void bl_json_lines(bl_json_out *o, const char *key) { begin(o, key, true, true); }
 
+bl_json_out bl_json_elements(bl_text *t)
+{
+    return (bl_json_out){.t = t, .depth = 1, .array = 1, .lines = 1, .comma = t->n > 0};
+}
+
 void bl_json_end(bl_json_out *o)
 {
     uint64_t bit = UINT64_C(1) << --o->depth;
