@@ -141,15 +141,6 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
-static const char *notes(const bl_method_run *r)
-{
-    const opts *o = r->opts;
-    bool ragged = false;
-    for (size_t i = 0; i < r->model->n_linears; i++)
-        ragged |= o->q.group > 0 && bl_linear_width(&r->model->linears[i]) % o->q.group != 0;
-    return ragged ? "ragged last group" : NULL;
-}
-
 const bl_method bl_method_gptq = {
     .name = "gptq",
     .version = 1,
@@ -169,5 +160,4 @@ const bl_method bl_method_gptq = {
     .layer = layer,
     .sequential = sequential,
     .predict = predict,
-    .notes = notes,
 };

@@ -69,9 +69,11 @@ static void with_options(const bl_method *m, const char *text, each_text *use)
             use(m, longer);
         }
         if (o->type == BL_OPT_REAL) {
-            double middle = (o->min + o->max) / 2;
+            double middle = (o->min + o->max) / 2, other = o->def.r != o->min ? o->min : o->max;
             snprintf(longer, sizeof longer, "%s+%s=%g", text, o->name,
-                     isfinite(middle) && middle != o->def.r ? middle : o->def.r * 2 + 1);
+                     isfinite(middle) && middle != o->def.r ? middle
+                     : isfinite(other)                      ? other
+                                                            : o->def.r * 2 + 1);
             use(m, longer);
         }
         if (o->type == BL_OPT_TEXT) fail_msg("%s: this test has no text for the option %s", m->name, o->name);
@@ -331,6 +333,8 @@ static bool answer(const bl_request *q, const char *gold, bool right, bl_arena *
     return true;
 }
 
+enum { MOST_STEPS = 16 };
+
 /* The first items of a task: how many were marked; none when its data is not there. */
 static int oracle(const bl_task *task, const char *name, const char *dir)
 {
@@ -352,14 +356,18 @@ static int oracle(const bl_task *task, const char *name, const char *dir)
     for (int64_t item = 0; st == BL_OK && task->gold && item < BL_MIN(d.n, 4); item++)
         for (int right = 0; right < 2; right++) {
             bl_turn turn = {.arena = d.arena};
-            bl_request q = {0};
-            bl_reply reply = {0};
+            bl_reply reply[MOST_STEPS] = {0};
             bl_sample s = {0};
-            pair_reply pairs;
+            pair_reply pairs[MOST_STEPS];
             const char *gold = task->gold(&d, item);
-            assert_ok(task->ask(&d, item, &turn, &q, &e));
-            assert_true(gold && answer(&q, gold, right, d.arena, &pairs, &reply));
-            turn = (bl_turn){.step = 1, .reply = &reply, .n_replies = 1, .arena = d.arena};
+            assert_non_null(gold);
+            for (bl_request q = {0};; q = (bl_request){0}) { /* every step gets the same answer */
+                int step = turn.step;
+                assert_ok(task->ask(&d, item, &turn, &q, &e));
+                if (q.kind == BL_ASK_DONE) break;
+                assert_true(step < MOST_STEPS && answer(&q, gold, right, d.arena, &pairs[step], &reply[step]));
+                turn = (bl_turn){.step = step + 1, .reply = reply, .n_replies = step + 1, .arena = d.arena};
+            }
             assert_ok(bl_mark_item(task, &d, item, &turn, &s, &e));
             if ((s.score[0] > 0.5) != right)
                 fail_msg("%s, item %lld: a%s answer beside '%s' scores %g", name, (long long)item,

@@ -48,7 +48,7 @@ static char *items_of(const char *task, const char *root)
             bl_text_addf(&out, "[%s|%s]", p, q.pair[c].continuation);
             bl_free(p);
         }
-        bl_text_addf(&out, "=%s\n", t.task->gold(&t.data, i));
+        bl_text_addf(&out, "=%s\n", t.task->gold ? t.task->gold(&t.data, i) : "?");
     }
     task_close(&t);
     return out.s;
