@@ -11,7 +11,7 @@
  * (q - 1) tq2_0  64 bytes of 2-bit codes, d                                                                        d (q
  * - 1)
  *
- * Codes lie in stripes: a run of 32 bytes holds four stripes of 32 two-bit codes (or two of 4-bit codes), lowest bits
+ * Codes are in stripes: a run of 32 bytes holds four stripes of 32 two-bit codes (or two of 4-bit codes), lowest bits
  * first.
  */
 #include "fmt_gguf.h"

@@ -5,7 +5,7 @@
  *     q2_0    64           d fp16, 16 bytes                 d (q - 1)
  *
  * Byte j of the 8 of a sixteenth of nvfp4 holds weight j in its low and weight j + 8 in its high nibble; bits and pairs
- * of bits of the others lie low first. A scale of nvfp4 is an e4m3 number (bias 7) without a sign, whose bit is
+ * of bits of the others come low first. A scale of nvfp4 is an e4m3 number (bias 7) without a sign, whose bit is
  * ignored; 0x7f, which would be NaN, is 0. That is ggml's reading (ggml-quants.c); files may carry a second scale for
  * each tensor as a tensor of its own, which the model's reader refuses by name.
  */

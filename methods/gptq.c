@@ -9,7 +9,7 @@
  * A group's range is taken from the weight as it is when the group is reached, contains 0 and has an integral zero
  * point.
  *
- *     act-order         columns by the diagonal of H, largest first; with groups, these lie along that order, and a
+ *     act-order         columns by the diagonal of H, largest first; with groups, these go along that order, and a
  *                       permutation of the inputs is stored (desc_act)
  *     static-groups     ranges from the weight as it comes, groups of neighbouring inputs: nothing more is stored
  *     group-aware       act-order inside groups and among groups, which stay whole: nothing more is stored

@@ -24,7 +24,7 @@ typedef struct bl_solve {
 
 bool bl_solve_permutes(const bl_solve *s); /* columns are stored in the order in which they are rounded */
 /* The weight of `lin` is replaced by its rounded self, h f64 [in, in] the second moments of its inputs after its
- * transforms. Columns taken in order of their diagonal with groups along that order are stored so, behind a permutation
+ * transforms. Columns taken in order of their diagonal with groups along that order are stored so, after a permutation
  * of the inputs that becomes a transform of the linear. Where the damped H is not positive definite, the damping is
  * raised tenfold, up to 1; BL_E_NUMERIC when that is not enough. Fills mse, nmse, out_nmse and damp of `stat`. */
 bl_status bl_solve_gptq(const bl_method_run *r, bl_linear *lin, bl_tensor h, const bl_solve *s, bl_layer_stat *stat,

@@ -1,4 +1,4 @@
-/* shard.c - reads shards: first the hash of all bytes, then HDF5 over the same bytes where they lie.
+/* shard.c - reads shards: first the hash of all bytes, then HDF5 over the same bytes where they are.
  *
  * HDF5 is no parser for hostile files, so it sees only bytes whose hash is the one we wrote. What is asked for is still
  * checked for kind and size, because a shard of another program version may lack it or have it in another form.

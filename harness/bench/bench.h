@@ -12,7 +12,7 @@
 #include "harness/checkpoint/checkpoint.h"
 #include "harness/program.h"
 
-/* The timings of a directory; not a shard of a cell. Google Benchmark's report lies beside it. */
+/* The timings of a directory; not a shard of a cell. Google Benchmark's report is beside it. */
 #define BL_BENCH_FILE "kernels.h5"
 #define BL_BENCH_JSON "kernels.json"
 

@@ -257,7 +257,7 @@ static bl_status measure(scoring *s, size_t w, size_t who, bl_err *e)
     bl_status st = BL_OK;
     double start, *best = &s->best[w][who];
 
-    /* Before OpenBLAS and behind it the threads of the other must come to rest; short works are run once untimed as
+    /* Before OpenBLAS and after it the threads of the other must come to rest; short works are run once untimed as
      * well. */
     if (who <= 1) bl_blas_pause(0.05);
     if (who <= 1 && s->flops[w] < SHORT_FLOPS) BL_TRY(run_once(s, w, who, e));

@@ -100,7 +100,7 @@ static bl_status get_text(scan *s, const char *what, const uint8_t **p, uint64_t
     return BL_OK;
 }
 
-/* A key or tensor name, with a NUL behind it. */
+/* A key or tensor name, with a NUL after it. */
 static bl_status get_name(scan *s, bl_gguf *g, const char *what, uint64_t max, const char **out)
 {
     const uint8_t *p;
@@ -291,7 +291,7 @@ static bl_status tensors(scan *s, bl_gguf *g, uint64_t n, uint64_t align)
     }
     uint64_t end = g->t[n - 1].offset + g->t[n - 1].bytes;
     if (s->n - end >= align)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: %" PRIu64 " bytes behind the last tensor", s->file, s->n - end);
+        return bl_fail(s->e, BL_E_FORMAT, "%s: %" PRIu64 " bytes after the last tensor", s->file, s->n - end);
 out:
     return st;
 }

@@ -265,7 +265,7 @@ static double divisor(const bl_config *c, int64_t i)
     return 1 / ((1 - smooth) / c->rope_factor + smooth);
 }
 
-/* Finds the LLaMA-3.1 parameters behind rope_freqs.weight. */
+/* Finds the LLaMA-3.1 parameters after rope_freqs.weight. */
 static bl_status divisors(bl_checkpoint *c, bl_gguf_tensor *t, int part, bl_err *e)
 {
     bl_config *o = &c->config;

@@ -5,8 +5,8 @@
  * 1, the same seven, u8 shared head, zeros up to byte 256 | att norms, ffn norms, norm, embedding, wq, wk, wv, wo, w1,
  * w2, w3 | head when not shared
  *
- * Each kind of weight lies together for all layers. Rotary rows are in adjacent pairs; epsilon is 1e-5 and theta 10000,
- * as that program has it.
+ * Each kind of weight is stored together for all layers. Rotary rows are in adjacent pairs; epsilon is 1e-5 and theta
+ * 10000, as that program has it.
  */
 #include "checkpoint_impl.h"
 #include <inttypes.h>

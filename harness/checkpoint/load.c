@@ -48,7 +48,7 @@ static void drop(const bl_checkpoint *c, const bl_stored *t)
         if (t->part[i].file >= 0) bl_map_drop(&c->map[t->part[i].file], t->part[i].offset, t->part[i].bytes);
 }
 
-/* One part, uploaded as it lies or gathered in chunks. */
+/* One part, uploaded as it is or gathered in chunks. */
 static bl_status load_part(bl_checkpoint *c, const bl_stored *t, int i, const bl_part_spec *spec, bl_backend *be,
                            const bl_tensor *to, bl_err *e)
 {

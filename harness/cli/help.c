@@ -68,7 +68,7 @@ static void roff(bl_text *t, const char *s)
     }
 }
 
-/* Help of one option, as bl_opt_help aligned it: the option up to two blanks, then words. */
+/* Help of one option, as bl_opt_help aligned it: the option up to two spaces, then words. */
 static void man_option(const bl_text *help, bl_text *t)
 {
     const char *s = help->s ? help->s : "";
@@ -80,7 +80,7 @@ static void man_option(const bl_text *help, bl_text *t)
     bl_text_add(t, ".TP\n.B ");
     roff(t, head);
     bl_text_add(t, "\n");
-    for (s = end; *s;) { /* runs of blanks and newlines become one blank */
+    for (s = end; *s;) { /* runs of spaces and newlines become one space */
         s += strspn(s, " \n");
         size_t n = strcspn(s, " \n");
         char word[256];

@@ -1,6 +1,6 @@
 /* find.c - where data sets are: --data, BITLADDER_DATA, what ships with the program.
  *
- * What ships lies in share/bitladder/data beside the bin/ that holds the running program, so an installation can be
+ * What ships is in share/bitladder/data beside the bin/ that holds the running program, so an installation can be
  * moved; a program in a build folder uses the source tree it was built from.
  */
 #include "reader.h"

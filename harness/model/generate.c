@@ -25,7 +25,7 @@ typedef struct seq {
     int64_t most;       /* new tokens allowed */
     bl_text stream;     /* bytes of all new tokens, special ones included: a stop may be the text of one */
     range *special;
-    size_t n_special, cap_special; /* where those lie */
+    size_t n_special, cap_special; /* where those are */
     stop *stops;
     int n_stops;
     size_t cut; /* where the first stop begins; SIZE_MAX: none yet */
@@ -68,7 +68,7 @@ static bl_status new_stops(seq *q, bl_arena *a, bl_err *e)
     return BL_OK;
 }
 
-/* Feeds bytes that lie at stream[from..]; the earliest beginning of a stop that ends in them is where the text is cut.
+/* Feeds bytes that are at stream[from..]; the earliest beginning of a stop that ends in them is where the text is cut.
  */
 static void match_stops(seq *q, size_t from)
 {
@@ -102,7 +102,7 @@ out:
     return st;
 }
 
-/* s[0..n) without the special ranges and what lies behind the cut; what is not UTF-8, and NUL, becomes U+FFFD. */
+/* s[0..n) without the special ranges and what comes after the cut; what is not UTF-8, and NUL, becomes U+FFFD. */
 static bl_status finish_text(seq *q, bl_arena *a, bl_err *e)
 {
     bl_text t = {0};
@@ -144,7 +144,7 @@ static double margin(const float *x, int64_t vocab, int32_t top)
 
 static bool ends(const group *g, int32_t id) { return g->t ? bl_tokenizer_ends(g->t, id) : id == g->m->config.eos; }
 
-/* Tokens for the n sequences of `active`, whose final hidden states lie in g->hidden. */
+/* Tokens for the n sequences of `active`, whose final hidden states are in g->hidden. */
 static bl_status pick(group *g, const int32_t *active, int32_t n, bl_err *e)
 {
     bl_backend *be = g->m->be;
@@ -160,7 +160,7 @@ static bl_status pick(group *g, const int32_t *active, int32_t n, bl_err *e)
     for (int32_t i = 0; i < n; i++) {
         const seq *q = &g->seq[active[i]];
         if (!isfinite(g->host_nll[i])) {
-            st = bl_fail(e, BL_E_NUMERIC, "the logits behind %lld new tokens are not finite", (long long)q->out->n);
+            st = bl_fail(e, BL_E_NUMERIC, "the logits after %lld new tokens are not finite", (long long)q->out->n);
             goto out;
         }
         bl_rng rng = bl_rng_at(q->req->seed, bl_rng_key("generate", 0), (uint64_t)q->out->n);

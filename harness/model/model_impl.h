@@ -3,14 +3,14 @@
 #define BL_MODEL_INNER_H
 #include "block.h"
 
-/* Rows that go through a block together. The lists of all chunks of a pass lie one behind the other in the arrays of
+/* Rows that go through a block together. The lists of all chunks of a pass are one after the other in the arrays of
  * bl_pass_plan. */
 typedef struct bl_tile {
     int64_t row0, rows; /* of the batch */
     int32_t n_seq;      /* sequences with rows here */
     size_t seq, start, seg,
         seg_start;        /* where its lists begin: past[seq..], start[start..], seg[seg..], seg_start[seg_start..] */
-    int64_t kv_row;       /* first cache row when its rows lie there in order, else -1 */
+    int64_t kv_row;       /* first cache row when its rows are there in order, else -1 */
     int64_t want0, wants; /* its wanted rows: want[want0 .. want0 + wants) */
     int32_t n_runs;       /* runs of consecutive wanted rows, each a sequence for the attention of the last block */
     size_t run, run_start, run_seg, run_seg_start;

@@ -248,7 +248,7 @@ static bl_status rolling_units(bl_engine *g, const bl_request *r, int64_t reques
     BL_TRY(rolling_ids(g, r, a, &all, &n, e));
     n--;
     for (int64_t done = 0; done < n; done = at) {
-        at = BL_MIN(done + most, n); /* predicts tokens done .. at-1, which lie at all[done+1 .. at] */
+        at = BL_MIN(done + most, n); /* predicts tokens done .. at-1, which are at all[done+1 .. at] */
         int64_t fed = BL_MIN(at, most);
         BL_TRY(add_unit(out,
                         (bl_scored){.ids = all + at - fed,

@@ -117,7 +117,7 @@ static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_arena 
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; req[i].kind == BL_ASK_PAIRS && k < out[i].n; k++)
             if (out[i].tokens[k] ==
-                0) { /* its tokens lie in the context, or it has none: it is not certain, but unknown */
+                0) { /* its tokens are in the context, or it has none: it is not certain, but unknown */
                 out[i].nll[k] = BL_NLL_UNSCORED;
                 out[i].greedy[k] = false;
                 out[i].unscored = true;

@@ -36,7 +36,7 @@ static void run_free(run *r)
 
 /* ---- pre-tokenizer steps ------------------------------------------------------------------------- */
 
-/* Matches and what lies between them, in order; no segment is empty. */
+/* Matches and what is between them, in order; no segment is empty. */
 static bl_status find_segments(run *r, size_t k, const char *s, size_t n, size_t *n_seg, bl_err *e)
 {
     bl_status st = BL_OK;

@@ -106,7 +106,7 @@ typedef struct bl_mark {
 bl_status bl_arena_new(bl_arena **out, bl_err *e);
 void bl_arena_free(bl_arena *a);                                     /* NULL is fine */
 void *bl_alloc(bl_arena *a, size_t n, size_t size, bl_err *e);       /* zeroed, size checked, 64-byte aligned */
-char *bl_arena_str(bl_arena *a, const char *s, size_t n, bl_err *e); /* a copy with a NUL behind it */
+char *bl_arena_str(bl_arena *a, const char *s, size_t n, bl_err *e); /* a copy with a NUL after it */
 bl_mark bl_arena_mark(const bl_arena *a);
 void bl_arena_release(bl_arena *a, bl_mark m); /* everything since the mark is gone */
 

@@ -131,7 +131,7 @@ static bl_status set_choice(const bl_opt *row, const char *value, void *opts, co
     return no_choice(row, value, where, e);
 }
 
-/* Digits, sign, point, exponent and nothing else: strtod would also take "inf", "0x1p3" and blanks. */
+/* Digits, sign, point, exponent and nothing else: strtod would also take "inf", "0x1p3" and spaces. */
 static bool scan_number(const char *s, bool whole, double *real, int64_t *integer)
 {
     char *end;

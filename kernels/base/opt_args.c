@@ -152,7 +152,7 @@ static const char *arg_word(const bl_opt *r, char choices[32])
     size_t n = 0;
     for (size_t i = 0; r->choices[i]; i++) {
         size_t k = strlen(r->choices[i]) + (i > 0);
-        if (n + k >= 24) return "NAME"; /* listed behind the description instead */
+        if (n + k >= 24) return "NAME"; /* listed after the description instead */
         n += (size_t)snprintf(choices + n, 32 - n, "%s%s", i ? "|" : "", r->choices[i]);
     }
     return choices;
@@ -205,14 +205,14 @@ static void add_default(bl_text *t, const bl_opt *r)
     }
 }
 
-/* Bytes of doc that fit on one line: up to the last blank within DOC_WIDTH columns. */
+/* Bytes of doc that fit on one line: up to the last space within DOC_WIDTH columns. */
 static size_t line_of(const char *doc)
 {
-    size_t n = 0, blank = 0;
+    size_t n = 0, space = 0;
     for (size_t w = 0; doc[n]; n++) {
         w += ((uint8_t)doc[n] & 0xc0) != 0x80;
-        if (w > DOC_WIDTH && blank) return blank;
-        if (doc[n] == ' ') blank = n;
+        if (w > DOC_WIDTH && space) return space;
+        if (doc[n] == ' ') space = n;
     }
     return n;
 }

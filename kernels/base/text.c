@@ -96,8 +96,8 @@ void bl_clean_text(char *out, size_t cap, const char *s, size_t n)
     size_t word_end = 0;
     for (size_t i = 0, used; i < n; i += used) {
         if (i >= word_end) { /* a word begins: where does it end? */
-            const char *blank = memchr(s + i, ' ', n - i);
-            word_end = blank ? (size_t)(blank - s) + 1 : n;
+            const char *space = memchr(s + i, ' ', n - i);
+            word_end = space ? (size_t)(space - s) + 1 : n;
             size_t len = word_end - i;
             if (len > LONG_WORD) {
                 size_t cut = step_back(s, i + WORD_END), again = step_back(s, word_end - WORD_END);

@@ -98,7 +98,7 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
     }
 }
 
-/* Integer products take integer weights whose zeros lie in the code range (or are none) and whose groups are whole
+/* Integer products take integer weights whose zeros are in the code range (or are none) and whose groups are whole
  * vectors, and one scale a row of x. */
 bool bl_cpu_integer_weight(const bl_actq *q, const bl_weight *w)
 {

@@ -420,9 +420,9 @@ static void requests_are_split_as_the_cards_say(void **state)
     bl_text in = {0};
     bl_text_add(&in,
                 "{\"context\": \"abc\", \"continuation\": \" de\"}\n" /* 0 */
-                "{\"context\": \"abc \", \"continuation\": \"de\"}\n" /* 1: the blank is moved */
+                "{\"context\": \"abc \", \"continuation\": \"de\"}\n" /* 1: the space is moved */
                 "{\"continuation\": \"de\", \"context\": \"\"}\n"     /* 2: the prefix token is the context */
-                "{\"context\": \"  \", \"continuation\": \"de\"}\n"   /* 3: so it is here, and the blanks are scored */
+                "{\"context\": \"  \", \"continuation\": \"de\"}\n"   /* 3: so it is here, and the spaces are scored */
                 "{\"context\": \"abc\", \"continuation\": \"\"}\n"    /* 4 */
                 "{\"context\": \"a</s>\", \"continuation\": \"<s>b\"}\n" /* 5: stays text */
                 "{\"text\": \"abc de\"}\n"                               /* 6 */
@@ -551,7 +551,7 @@ static void a_seed_gives_the_same_text_again_and_a_stop_ends_it(void **state)
     const char *text;
     assert_ok(bl_json_parse(a.out, strlen(a.out), "output", BL_JSON_PLAIN, &j, &e));
     assert_ok(bl_json_get_str(j, "text", &text, &e));
-    const char *stop = NULL; /* the first plain letter behind the beginning */
+    const char *stop = NULL; /* the first plain letter after the beginning */
     for (const char *p = text + 1; *p && !stop; p++)
         if (*p >= 'a' && *p <= 'z') stop = p;
     assert_non_null(stop);

@@ -74,7 +74,7 @@ static inline void spm_piece(bl_text *t, const char *piece, float score, int typ
     if (type != 1) pb_int(&p, 3, (uint64_t)type);
     pb_message(t, 1, &p);
 }
-/* Pieces, then a BPE trainer_spec and a normalizer_spec; `bytes`: with the 256 byte pieces behind the rows. */
+/* Pieces, then a BPE trainer_spec and a normalizer_spec; `bytes`: with the 256 byte pieces after the rows. */
 static inline void spm_made(bl_text *t, const spm_row *row, size_t n, bool bytes, bool dummy, bool extra)
 {
     bl_text spec = {0};

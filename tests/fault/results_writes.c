@@ -61,7 +61,7 @@ static void a_shard_is_whole_or_absent_whatever_write_fails(void **state)
                 fail_msg("'%s' does not say how much was needed", e.text);
             size_t n = files();
             if (n > 1) fail_msg("write %llu: %zu files", (unsigned long long)at, n);
-            unlink(invented_path(dir, c)); /* the failure may have come behind the rename */
+            unlink(invented_path(dir, c)); /* the failure may have come after the rename */
         }
     assert_int_equal(files(), 1);
 }

@@ -1,4 +1,4 @@
-/* checkpoint_gguf.c - any bytes: refused with a sentence, or every key and tensor lies inside the file and can be asked
+/* checkpoint_gguf.c - any bytes: refused with a sentence, or every key and tensor is inside the file and can be asked
  * for. */
 #include "harness/checkpoint/gguf.h"
 #include "harness/checkpoint/checkpoint_impl.h"

@@ -1,4 +1,4 @@
-/* checkpoint_safetensors.c - any bytes: refused with a sentence, or every byte behind the header belongs to exactly one
+/* checkpoint_safetensors.c - any bytes: refused with a sentence, or every byte after the header belongs to exactly one
  * tensor. */
 #include "harness/checkpoint/safetensors.h"
 #include <stdlib.h>

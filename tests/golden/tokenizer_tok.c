@@ -151,7 +151,7 @@ static void stories260k_from_sentencepiece_gives_the_recorded_ids_and_texts(void
     bl_tokenizer_close(t);
 }
 
-/* llama2.c neither drops blanks at the ends nor joins double ones; where there are none its ids are those of
+/* llama2.c neither drops spaces at the ends nor joins double ones; where there are none its ids are those of
  * sentencepiece. */
 static void llama2c_agrees_with_sentencepiece_where_no_blanks_are_dropped(void **state)
 {
@@ -226,7 +226,7 @@ static void cases(const bl_tokenizer *t, const char *inp, const char *out)
     for (char *s = text; s; s = end, k++) {
         end = strstr(s, between);
         size_t length = end ? (size_t)(end - s) : strlen(s);
-        if (!end) break; /* behind the last separator is only the end of the file */
+        if (!end) break; /* after the last separator is only the end of the file */
         end += strlen(between);
         ids.n = 0;
         assert_ok(bl_encode(t, s, length, BL_ENCODE_PLAIN, &ids, &e));

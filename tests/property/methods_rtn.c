@@ -198,7 +198,7 @@ static void one_bit_is_sign_times_mean_absolute_value(void **state)
     }
 }
 
-/* Bits of a weight are the bytes that lie in memory. */
+/* Bits of a weight are the bytes in memory. */
 static void bits_are_bytes(void **state)
 {
     (void)state;

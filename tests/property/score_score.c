@@ -125,7 +125,7 @@ static void a_token_is_predicted_from_the_one_before_it(void **state)
     r = reply(&b, pair(b.a, "abc", "dx")); /* right, then wrong */
     assert_true(fabs(r.nll[0] - log(2) - wrong) < 1e-5);
     assert_false(r.greedy[0]);
-    r = reply(&b, rolling(ALPHABET, 8)); /* the text's own BOS behind the prefix is the one surprise */
+    r = reply(&b, rolling(ALPHABET, 8)); /* the text's own BOS after the prefix is the one surprise */
     assert_int_equal(r.tokens[0], 27);
     assert_true(fabs(r.nll[0] - 26 * log(2) - wrong) < 1e-4);
     close_bench(&b);
@@ -242,8 +242,8 @@ static void ids_of_a_pair_follow_the_rules(void **state)
         int64_t n, scored;
         bool boundary;
     } rows[] = {
-        {"a", " b", 4, 2, false},                                      /* begin a | blank b */
-        {"a ", "b", 4, 2, false},                                      /* the blank is moved */
+        {"a", " b", 4, 2, false},                                      /* begin a | space b */
+        {"a ", "b", 4, 2, false},                                      /* the space is moved */
         {"a \n\t", "b", 6, 4, false}, {"a\xc2\xa0", "b", 5, 3, false}, /* a no-break space is white too */
         {"", "ab", 3, 2, false},                                       /* begin stands in */
         {"  ", "ab", 5, 4, false},    {"t", "he", 2, 0, true},         /* merged across: the count rules */
@@ -274,7 +274,7 @@ static void ids_of_a_pair_follow_the_rules(void **state)
     assert_int_equal(s.n, 3);
     assert_int_not_equal(s.ids[0], 1);
     r = rolling("abc", 8);
-    assert_int_equal(reply(&b, r).tokens[0], 4); /* perplexity keeps its own: begin, a, b, c behind the prefix */
+    assert_int_equal(reply(&b, r).tokens[0], 4); /* perplexity keeps its own: begin, a, b, c after the prefix */
     r.no_bos = true;
     assert_int_equal(reply(&b, r).tokens[0], 3);
     close_bench(&b);
@@ -489,7 +489,7 @@ static void a_context_is_computed_once_for_all_its_choices(void **state)
     (void)state;
     bench b = open_bench(noise, bytes, NULL);
     reply(&b, pairs(b.a, "Question: which?\nAnswer:", choices, 3));
-    assert_int_equal(bl_engine_tokens(b.g), 1 + 24 + 1); /* begin, context, and the blank that all share */
+    assert_int_equal(bl_engine_tokens(b.g), 1 + 24 + 1); /* begin, context, and the space that all share */
     reply(&b, pairs(b.a, "Question: which?\nAnswer:", long_choices, 2));
     assert_int_equal(bl_engine_tokens(b.g), 26 + 1 + 24 + 1 + 1 + 3); /* x, and yyy: the last token is not fed */
     close_bench(&b);

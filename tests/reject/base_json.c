@@ -87,7 +87,7 @@ static void what_is_not_strict_json_is_refused_with_its_place(void **state)
         bl_err e = {0};
         bl_json *j = NULL;
         uint64_t before = bl_alloc_live();
-        char *exact = malloc(rows[i].n ? rows[i].n : 1); /* no NUL behind it: a byte too far is seen */
+        char *exact = malloc(rows[i].n ? rows[i].n : 1); /* no NUL after it: a byte too far is seen */
         memcpy(exact, rows[i].text, rows[i].n);
         assert_refused(bl_json_parse(exact, rows[i].n, "x.json", BL_JSON_PLAIN, &j, &e), BL_E_FORMAT, rows[i].phrase);
         assert_null(j);

@@ -237,7 +237,7 @@ static void no_data(bl_text *t)
     head(t, 3, 1, 0);
     tensor(t, "ab", 1, 1, 1, 0, 0);
 }
-static void behind(bl_text *t) { one_tensor(t, "a", 1, 8, 1, 0, 0, 64); }
+static void trailing(bl_text *t) { one_tensor(t, "a", 1, 8, 1, 0, 0, 64); }
 static void tensor_name_empty(bl_text *t) { one_tensor(t, "", 1, 8, 1, 0, 0, 32); }
 static void tensor_name_long(bl_text *t)
 {
@@ -317,7 +317,7 @@ static const struct {
     {"R62", past_end, "ends at byte 256 of the data, the file has 252"},
     {"R62", way_past_end, "ends at byte"},
     {"R62", no_data, "ends before its tensor data"},
-    {"R62", behind, "32 bytes behind the last tensor"},
+    {"R62", trailing, "32 bytes after the last tensor"},
     {"R63", same_tensor, "tensor 'a' appears twice"},
     {"name", tensor_name_empty, "a tensor name at byte 32 is empty"},
     {"name", tensor_name_long, "a tensor name has 1099 bytes"},

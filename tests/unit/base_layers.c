@@ -3,7 +3,7 @@
  */
 #include "source_tree.h"
 
-/* Headers of libraries, and who may include them: directories, separated by blanks. */
+/* Headers of libraries, and who may include them: directories, separated by spaces. */
 static const struct {
     const char *header, *where;
 } libraries[] = {

@@ -583,7 +583,7 @@ static void the_same_arguments_follow_what_their_lists_hold(void **state)
     for (size_t i = 0; i < BL_COUNT(all); i++) drop(all[i]);
 }
 
-/* One sequence of 150 positions whole; in chunks; behind a shared prefix in two segments; beside others; fast and
+/* One sequence of 150 positions whole; in chunks; after a shared prefix in two segments; beside others; fast and
  * plain: the same bits. */
 static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **state)
 {
@@ -622,7 +622,8 @@ static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **st
         }
         assert_equal_bits(y[0], y[2]);
 
-        /* positions 0..99 stay, 100.. are moved behind; two sequences share the prefix, the second asks for its last 50
+        /* positions 0..99 stay, 100.. are moved to the end; two sequences share the prefix, the second asks for its
+         * last 50
          */
         bl_gather_args move = {.src = k, .dst = k, .n = 50};
         int64_t from[50], to[50];

@@ -27,7 +27,7 @@ static void linear_scaling_divides_every_frequency(void **state)
 }
 
 /* Original length 628.3185 = 200 pi, low 1, high 4: waves (2 pi 10^i = 6.28, 62.8, 628, 6283) shorter than 50 pi stay,
- * longer than 200 pi are divided by the factor. 628.3 lies a hair inside (the length is a whole number, 629): (629 /
+ * longer than 200 pi are divided by the factor. 628.3 is a hair inside (the length is a whole number, 629): (629 /
  * 628.32 - 1) / 3 of it stays. */
 static void llama3_scaling_keeps_short_waves_and_stretches_long_ones(void **state)
 {
@@ -46,7 +46,7 @@ static void llama3_scaling_keeps_short_waves_and_stretches_long_ones(void **stat
     double smooth = (629 / (200 * 3.14159265358979) - 1) / 3;
     assert_close(f[2], ((1 - smooth) / 8 + smooth) * 0.01);
     assert_close(f[3], 0.001 / 8);
-    c.rope_original = 1300; /* now the third wave lies well between 325 and 1300 */
+    c.rope_original = 1300; /* now the third wave is well between 325 and 1300 */
     bl_rope_frequencies(&c, 0, f);
     smooth = (1300 / (200 * 3.14159265358979) - 1) / 3;
     assert_close(f[2], ((1 - smooth) / 8 + smooth) * 0.01);

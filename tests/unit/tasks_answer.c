@@ -1,4 +1,5 @@
-/* Numbers out of a chain of thought (gsm8k_cot of lm-evaluation-harness): extraction with all its quirks, and comparison. */
+/* Numbers out of a chain of thought (gsm8k_cot of lm-evaluation-harness): extraction with all its quirks, comparison.
+ */
 #include "test.h"
 #include "tasks/shared_answer.h"
 #include "harness/data/pytext.h"

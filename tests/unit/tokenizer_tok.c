@@ -2,7 +2,7 @@
 #include "data/text_tok.h"
 #include "kernels/base/fs.h"
 
-/* Letters a to e, blank (the letter U+0120), "ab", "abc", " ab". Merges in this order: a b, ab c, blank ab. */
+/* Letters a to e, space (the letter U+0120), "ab", "abc", " ab". Merges in this order: a b, ab c, space ab. */
 #define VOCAB                                                                                                          \
     "\"a\":0,\"b\":1,\"c\":2,\"d\":3,\"e\":4,\"\\u0120\":5,\"ab\":6,\"abc\":7,\"\\u0120ab\":8,\"1\":9,\"2\":10"
 #define MERGES     "\"a b\",\"ab c\",\"\\u0120 ab\""
@@ -20,7 +20,7 @@ static void merges_apply_in_the_order_of_their_ranks(void **state)
         const char *text, *ids;
     } rows[] = {
         {"", ""},        {"ab", "6"},      {"abc", "7"},    {"ababc", "6 7"},
-        {"bc", "1 2"},   {" ab", "8"},     {" abc", "5 7"}, /* ab+c is listed before blank+ab */
+        {"bc", "1 2"},   {" ab", "8"},     {" abc", "5 7"}, /* ab+c is listed before space+ab */
         {"  ab", "5 8"}, {"a b", "0 5 1"}, {"cab", "2 6"},  {"aab", "0 6"},
         {"12", "9 10"},  {"a?b", "0 1"}, /* no letter for ? and no unknown token: left out */
     };
@@ -73,7 +73,7 @@ static void special_tokens_are_text_unless_asked_for(void **state)
     bl_tokenizer *t = tok_json(WITH_SPECIALS);
     assert_string_equal(tok_ids(t, "a<s>b", 5, BL_ENCODE_SPECIAL), "0 11 1");
     assert_string_equal(tok_ids(t, "a<s>b", 5, BL_ENCODE_PLAIN), "0 1");            /* "<s>" has no letters here */
-    assert_string_equal(tok_ids(t, "a  <end> b", 10, BL_ENCODE_SPECIAL), "0 12 1"); /* lstrip, rstrip take the blanks */
+    assert_string_equal(tok_ids(t, "a  <end> b", 10, BL_ENCODE_SPECIAL), "0 12 1"); /* lstrip, rstrip take the spaces */
     assert_string_equal(tok_ids(t, "a cd b", 6, BL_ENCODE_PLAIN), "0 5 13 5 1");    /* not special: always */
     assert_string_equal(tok_ids(t, "acd", 3, BL_ENCODE_PLAIN), "0 2 3");            /* not a single word */
     assert_true(bl_tokenizer_is_special(t, 11));
@@ -243,7 +243,7 @@ static void decoding_replaces_half_characters(void **state)
     bl_tokenizer_close(t);
 }
 
-/* LLaMA's first form: U+2581 for blanks, bytes for what has no piece, the blank in front taken off again. */
+/* LLaMA's first form: U+2581 for spaces, bytes for what has no piece, the space in front taken off again. */
 static void byte_fallback_tokenizers_read_back(void **state)
 {
     (void)state;
@@ -386,7 +386,7 @@ static void patterns_mean_what_they_mean_to_the_reference(void **state)
         {"\\\\s",
          "a b\xE1\xA0\x8E"
          "b",
-         "0 1 3 1"}, /* U+180E is no blank */
+         "0 1 3 1"}, /* U+180E is no space */
         {"[\\\\s]", "a\xE1\xA0\x8E b", "0 3 1"},
         {"\\\\S", "a b", "2"},
         {"[^\\\\S]", "a b", "0 1"},
@@ -445,7 +445,7 @@ static void scores_decide_in_sentencepiece_models(void **state)
         {"", ""},
         {"   ", ""},
         {"b", "8 10"},
-        {"ab", "8 3"}, /* ab before blank+a */
+        {"ab", "8 3"}, /* ab before space+a */
         {"a", "5"},
         {" a  a ", "5 5"},
         {"abc", "8 3 11"},     /* abc is unused: it falls apart as it was merged */
@@ -460,7 +460,7 @@ static void scores_decide_in_sentencepiece_models(void **state)
     assert_string_equal(tok_ids(t, "a", 1, BL_ENCODE_BOS), "1 5");
     assert_decodes(t, (int32_t[]){1, 5, 5, 0, 209, 183, 209, 2}, 8, false, "a a \xE2\x81\x87 \xC3\xA9\xEF\xBF\xBD");
     assert_decodes(t, (int32_t[]){1, 5, 2}, 3, true, "<s>a</s>");
-    assert_decodes(t, (int32_t[]){8, 8, 5}, 3, false, "a"); /* extra blanks go from the front */
+    assert_decodes(t, (int32_t[]){8, 8, 5}, 3, false, "a"); /* extra spaces go from the front */
     assert_int_equal(bl_tokenizer_eos(t), 2);
     assert_string_equal(bl_tokenizer_kind(t), "sentencepiece BPE");
     bl_text_free(&file);
