@@ -73,6 +73,8 @@ static inline float *method_dense(const method_run *m)
 static inline void method_close(method_run *m)
 {
     bl_weight_free(&m->lin.weight);
+    bl_linear_clear_transforms(&m->lin);
+    bl_linear_clear_adapters(&m->lin);
     bl_arena_free(m->scratch);
     bl_backend_close(m->be);
     bl_method_choice_free(&m->choice);
