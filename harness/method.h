@@ -4,8 +4,8 @@
  * `layer` (one linear), `train`. `check` says no in a millisecond, before hours of work. methods/rtn.c is a whole one;
  * how one is added: CONTRIBUTING.md.
  */
-#ifndef BL_METHOD_H
-#define BL_METHOD_H
+#ifndef BL_HARNESS_METHOD_H
+#define BL_HARNESS_METHOD_H
 #include "kernels/base/opt.h"
 #include "harness/model/model.h"
 #include "results/layer.h"

@@ -1,6 +1,6 @@
 /* program.h - what main.c joins: the registries, and finding things in them by name. */
-#ifndef BL_PROGRAM_H
-#define BL_PROGRAM_H
+#ifndef BL_HARNESS_PROGRAM_H
+#define BL_HARNESS_PROGRAM_H
 #include "method.h"
 #include "task.h"
 

@@ -7,8 +7,8 @@
  * The harness does everything else: tokens, batches, resume, sample log, uncertainty. tasks/openbookqa.c is a whole
  * one; how one is added: CONTRIBUTING.md.
  */
-#ifndef BL_TASK_H
-#define BL_TASK_H
+#ifndef BL_HARNESS_TASK_H
+#define BL_HARNESS_TASK_H
 #include <float.h>
 #include "results/metric.h"
 #include "harness/data/reader.h"

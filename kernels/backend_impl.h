@@ -1,6 +1,6 @@
 /* backend_impl.h - one row of the table of backends. */
-#ifndef BL_BACKEND_IMPL_H
-#define BL_BACKEND_IMPL_H
+#ifndef BL_KERNELS_BACKEND_IMPL_H
+#define BL_KERNELS_BACKEND_IMPL_H
 #include "ops.h"
 
 typedef struct bl_backend_kind {

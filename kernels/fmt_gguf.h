@@ -5,8 +5,8 @@
  * makes the rest. Numbers in blocks are little-endian. Products and sums of decoders are in the order that the file
  * format's own programs use.
  */
-#ifndef BL_FMT_GGUF_H
-#define BL_FMT_GGUF_H
+#ifndef BL_KERNELS_FMT_GGUF_H
+#define BL_KERNELS_FMT_GGUF_H
 #include "format_impl.h"
 
 enum { BL_BLOCK_MAX = 256 }; /* weights of the longest block */

@@ -1,6 +1,6 @@
 /* fmt_table.h - value tables by code, and the nearest code in one. */
-#ifndef BL_FMT_TABLE_H
-#define BL_FMT_TABLE_H
+#ifndef BL_KERNELS_FMT_TABLE_H
+#define BL_KERNELS_FMT_TABLE_H
 #include "format_impl.h"
 
 extern const float bl_nf2[4], bl_nf3[8], bl_nf4[16], bl_nf8[256], bl_fp4[16], bl_fp8_e4m3[256];

@@ -22,8 +22,8 @@
  * is not used then. GGUF block formats have one part `blocks` [out, in / block length * block bytes], bytes as in the
  * file; 16-bit dense formats one part `weight`.
  */
-#ifndef BL_FORMAT_H
-#define BL_FORMAT_H
+#ifndef BL_KERNELS_FORMAT_H
+#define BL_KERNELS_FORMAT_H
 #include "tensor.h"
 
 enum { BL_MAX_PARTS = 6 };

@@ -4,8 +4,8 @@
  * rows are read and written eight codes at a time; what is left over goes byte by byte and never touches a byte outside
  * the row.
  */
-#ifndef BL_FMT_H
-#define BL_FMT_H
+#ifndef BL_KERNELS_FORMAT_IMPL_H
+#define BL_KERNELS_FORMAT_IMPL_H
 #include "format.h"
 #include <string.h>
 

@@ -10,8 +10,8 @@
  *     int64_t k = bl_hadamard_order(1536);                // 12
  *     const int8_t *f = bl_hadamard_factor(k);            // [k, k]
  */
-#ifndef BL_HADAMARD_H
-#define BL_HADAMARD_H
+#ifndef BL_KERNELS_HADAMARD_H
+#define BL_KERNELS_HADAMARD_H
 #include <stdint.h>
 
 int64_t bl_hadamard_order(int64_t n);            /* K; 1: n is a power of two; 0: there is none for n */

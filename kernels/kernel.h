@@ -4,8 +4,8 @@
  * (bl_kernel_pick), and bench and tests walk the same rows (bl_kernel_at). kernels/registry.def lists them; the code of
  * a row, its family, is defined beside what it runs.
  */
-#ifndef BL_KERNEL_H
-#define BL_KERNEL_H
+#ifndef BL_KERNELS_KERNEL_H
+#define BL_KERNELS_KERNEL_H
 #include "ops.h"
 
 /* What rows share that differ in the format only. */

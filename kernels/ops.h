@@ -25,8 +25,8 @@
  * interleaved partial sums; the output is one fma chain over the keys. All in f32; keys and values enter as f32, an
  * int8 code as one product code * scale.
  */
-#ifndef BL_OPS_H
-#define BL_OPS_H
+#ifndef BL_KERNELS_OPS_H
+#define BL_KERNELS_OPS_H
 #include "format.h"
 
 /* ---- the parts of a linear: y = A(T x) Wt + adapters ---- */

@@ -4,8 +4,8 @@
  * All of them give the same bits on any number of threads. Index lists are i32 tensors on the backend; "none" is a
  * tensor without buffer. Numbers for the host are valid after sync.
  */
-#ifndef BL_OPS_SOLVE_H
-#define BL_OPS_SOLVE_H
+#ifndef BL_KERNELS_OPS_SOLVE_H
+#define BL_KERNELS_OPS_SOLVE_H
 #include "format.h"
 
 typedef struct bl_permute_args { /* y[i, j] = x[rows[i], cols[j]]; f32 or f64, both the same; x and y do not overlap */

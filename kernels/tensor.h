@@ -2,8 +2,8 @@
  *
  * A buffer belongs to its backend and has one owner; a tensor is a view into it and is copied freely.
  */
-#ifndef BL_TENSOR_H
-#define BL_TENSOR_H
+#ifndef BL_KERNELS_TENSOR_H
+#define BL_KERNELS_TENSOR_H
 #include "kernels/base/bl.h"
 
 typedef enum bl_dtype {

@@ -178,6 +178,7 @@ static bl_status model(const bl_method_run *r, bl_err *e)
     bl_status st = BL_OK;
     turn embed = {.n = m->config.dim}, head = embed;
 
+    BL_TRY(bl_check_op(r->be, r->ops->hadamard, "hadamard", e));
     if (o->r3) m->config.turned_keys = true;
     if (!o->r1) return BL_OK;
     BL_TRY(signs_r1(r, NULL, &embed.before, e));

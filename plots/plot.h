@@ -2,8 +2,8 @@
  *
  *     BL_TRY(bl_plot_draw(bl_plot_find("pareto"), &in, BL_PLOT_PNG, "runs/a/pareto.png", &text, e));
  */
-#ifndef BL_PLOT_H
-#define BL_PLOT_H
+#ifndef BL_PLOTS_PLOT_H
+#define BL_PLOTS_PLOT_H
 #include "results/table.h"
 #include "results/timing.h"
 

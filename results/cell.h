@@ -7,8 +7,8 @@
  *     BL_TRY(bl_cell_write("runs/a", &c, e));
  *     BL_TRY(bl_cell_read(path, true, arena, &c, e));
  */
-#ifndef BL_CELL_H
-#define BL_CELL_H
+#ifndef BL_RESULTS_CELL_H
+#define BL_RESULTS_CELL_H
 #include "layer.h"
 #include "metric.h"
 #include "record.h"

@@ -1,6 +1,6 @@
 /* cell_impl.h - what the files about cells share. */
-#ifndef BL_CELL_IMPL_H
-#define BL_CELL_IMPL_H
+#ifndef BL_RESULTS_CELL_IMPL_H
+#define BL_RESULTS_CELL_IMPL_H
 #include "cell.h"
 #include "kernels/base/fs.h"
 

@@ -3,8 +3,8 @@
  *
  * Used for the hidden states that the base keeps (OUT/cache/) and for the divergences of a cell that runs.
  */
-#ifndef BL_ITEM_FILE_H
-#define BL_ITEM_FILE_H
+#ifndef BL_RESULTS_ITEM_FILE_H
+#define BL_RESULTS_ITEM_FILE_H
 #include "kernels/base/hash.h"
 
 typedef struct bl_item_file bl_item_file;

@@ -11,8 +11,8 @@
  *     BL_TRY(bl_journal_sync(j, e));                                // lines before this call survive power loss
  *     bl_journal_close(j);
  */
-#ifndef BL_JOURNAL_H
-#define BL_JOURNAL_H
+#ifndef BL_RESULTS_JOURNAL_H
+#define BL_RESULTS_JOURNAL_H
 #include "kernels/base/hash.h"
 #include "sample.h"
 

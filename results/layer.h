@@ -4,8 +4,8 @@
  *     s.mse = 1e-4;
  *     bl_layer_put_json(&s, &out);                // {"name": "model.layers.0.mlp.up_proj", …}
  */
-#ifndef BL_LAYER_H
-#define BL_LAYER_H
+#ifndef BL_RESULTS_LAYER_H
+#define BL_RESULTS_LAYER_H
 #include "kernels/base/json.h"
 
 typedef struct bl_layer_stat {

@@ -5,8 +5,8 @@
  *         {.name = "acc_macro", .direction = 1, .percent = true, .agg = BL_AGG_MEAN, .macro = true},
  *     };
  */
-#ifndef BL_METRIC_H
-#define BL_METRIC_H
+#ifndef BL_RESULTS_METRIC_H
+#define BL_RESULTS_METRIC_H
 #include "sample.h"
 
 typedef enum bl_agg {

@@ -15,8 +15,8 @@
  * UTF-8 is stored with U+FFFD in place of the bad bytes; NULL is stored as "". Any failed call poisons the record;
  * commit then fails and nothing is written.
  */
-#ifndef BL_RECORD_H
-#define BL_RECORD_H
+#ifndef BL_RESULTS_RECORD_H
+#define BL_RESULTS_RECORD_H
 #include "kernels/base/hash.h"
 
 typedef enum bl_col_type { BL_COL_INT, BL_COL_REAL, BL_COL_TEXT } bl_col_type;

@@ -4,8 +4,8 @@
  *     BL_TRY(bl_sample_scores(&s, arena, (double[]){1, 0}, 2, e));
  *     BL_TRY(bl_sample_answer(&s, arena, "42", 2, e));
  */
-#ifndef BL_SAMPLE_H
-#define BL_SAMPLE_H
+#ifndef BL_RESULTS_SAMPLE_H
+#define BL_RESULTS_SAMPLE_H
 #include "kernels/base/bl.h"
 
 enum {

@@ -1,7 +1,7 @@
 /* shard_impl.h - what the writer (record.c) and the reader (shard.c) of shards share; nobody outside results/ includes
  * it. */
-#ifndef BL_SHARD_IMPL_H
-#define BL_SHARD_IMPL_H
+#ifndef BL_RESULTS_SHARD_IMPL_H
+#define BL_RESULTS_SHARD_IMPL_H
 #include <hdf5.h>
 #include "record.h"
 

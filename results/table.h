@@ -10,8 +10,8 @@
  * one cell; a task whose versions differ gets a column for each. Times, rates and memory are no metrics: they are
  * columns beside each row.
  */
-#ifndef BL_TABLE_H
-#define BL_TABLE_H
+#ifndef BL_RESULTS_TABLE_H
+#define BL_RESULTS_TABLE_H
 #include "cell.h"
 
 /* One measurement, or a cell without one. */

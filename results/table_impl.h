@@ -1,6 +1,6 @@
 /* table_impl.h - what the files that print tables share. */
-#ifndef BL_TABLE_IMPL_H
-#define BL_TABLE_IMPL_H
+#ifndef BL_RESULTS_TABLE_IMPL_H
+#define BL_RESULTS_TABLE_IMPL_H
 #include "table.h"
 
 /* ---- columns by name ---- */

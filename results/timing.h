@@ -1,8 +1,8 @@
 /* timing.h - what was measured of one kernel at one shape: a row of /kernel/timings (layout: results/schema.md).
  * Written by the bench, read by figures.
  */
-#ifndef BL_TIMING_H
-#define BL_TIMING_H
+#ifndef BL_RESULTS_TIMING_H
+#define BL_RESULTS_TIMING_H
 #include <stdint.h>
 
 typedef struct bl_kernel_row {

@@ -1,7 +1,7 @@
 /* shared_answer.h - numbers out of a chain of thought, exactly as lm-evaluation-harness finds and compares them
  * (its gsm8k_cot). */
-#ifndef BL_SHARED_ANSWER_H
-#define BL_SHARED_ANSWER_H
+#ifndef BL_TASKS_SHARED_ANSWER_H
+#define BL_TASKS_SHARED_ANSWER_H
 #include "kernels/base/bl.h"
 
 /* First match of `The answer is (-?[0-9.,]+).`; the final dot is any character but a newline. *s points into text. */

@@ -5,8 +5,8 @@
  *
  * Its `ask`, `mark` and `gold` are bl_choice_ask, bl_choice_mark and bl_choice_gold.
  */
-#ifndef BL_SHARED_CHOICE_H
-#define BL_SHARED_CHOICE_H
+#ifndef BL_TASKS_SHARED_CHOICE_H
+#define BL_TASKS_SHARED_CHOICE_H
 #include "harness/task.h"
 
 typedef struct bl_choice {

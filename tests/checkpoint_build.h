@@ -1,6 +1,6 @@
 /* checkpoint_build.h - tiny checkpoints for tests: GGUF bytes, and a Hugging Face directory of 2 layers. */
-#ifndef BL_CHECKPOINT_BUILD_H
-#define BL_CHECKPOINT_BUILD_H
+#ifndef BL_TESTS_CHECKPOINT_BUILD_H
+#define BL_TESTS_CHECKPOINT_BUILD_H
 #include "test.h"
 #include "kernels/base/fs.h"
 

@@ -11,8 +11,8 @@
  *
  * A minimal reader for files that the tests trust; the program has its own, which trusts nothing.
  */
-#ifndef BL_GOLDEN_FILE_H
-#define BL_GOLDEN_FILE_H
+#ifndef BL_TESTS_GOLDEN_FILE_H
+#define BL_TESTS_GOLDEN_FILE_H
 #include "test.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"

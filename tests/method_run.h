@@ -1,6 +1,6 @@
 /* method_run.h - one made-up linear on the CPU, and a method applied to it. */
-#ifndef BL_TEST_METHOD_RUN_H
-#define BL_TEST_METHOD_RUN_H
+#ifndef BL_TESTS_METHOD_RUN_H
+#define BL_TESTS_METHOD_RUN_H
 #include "test.h"
 #include "methods/registry.h"
 

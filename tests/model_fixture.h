@@ -1,6 +1,6 @@
 /* model_fixture.h - a checkpoint on the CPU with everything it needs, for tests. */
-#ifndef BL_MODEL_FIXTURE_H
-#define BL_MODEL_FIXTURE_H
+#ifndef BL_TESTS_MODEL_FIXTURE_H
+#define BL_TESTS_MODEL_FIXTURE_H
 #include "test.h"
 #include "harness/model/generate.h"
 

@@ -1,6 +1,6 @@
 /* sha256.h - SHA-256 (FIPS 180-4), for tests that compare with published checksums. */
-#ifndef BL_TEST_SHA256_H
-#define BL_TEST_SHA256_H
+#ifndef BL_TESTS_SHA256_H
+#define BL_TESTS_SHA256_H
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* source_tree.h - the rooms of the house, from the ground up, and a walk over their files. */
-#ifndef BL_SOURCE_TREE_H
-#define BL_SOURCE_TREE_H
+#ifndef BL_TESTS_SOURCE_TREE_H
+#define BL_TESTS_SOURCE_TREE_H
 #include "test.h"
 #include "kernels/base/fs.h"
 

@@ -1,7 +1,7 @@
 /* study_fixture.h - a small study on disk (model, tokenizer, data) and the program run on it, for tests of whole runs.
  */
-#ifndef BL_STUDY_FIXTURE_H
-#define BL_STUDY_FIXTURE_H
+#ifndef BL_TESTS_STUDY_FIXTURE_H
+#define BL_TESTS_STUDY_FIXTURE_H
 #include "tiny_model.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"

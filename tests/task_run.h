@@ -1,6 +1,6 @@
 /* task_run.h - tasks driven by hand: load, the prompt of an item as one text, made-up replies. */
-#ifndef BL_TEST_TASK_RUN_H
-#define BL_TEST_TASK_RUN_H
+#ifndef BL_TESTS_TASK_RUN_H
+#define BL_TESTS_TASK_RUN_H
 #include "test.h"
 #include "harness/program.h"
 #include "tasks/registry.h"

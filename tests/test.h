@@ -4,8 +4,8 @@
  * BITLADDER_QWEN (a file). A test that needs one of them begins with BL_NEEDS and is skipped, saying so, when it is
  * unset. A program whose tests were all skipped exits with 77, which ctest shows as skipped.
  */
-#ifndef BL_TEST_H
-#define BL_TEST_H
+#ifndef BL_TESTS_TEST_H
+#define BL_TESTS_TEST_H
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
  * Token ids: 0 unknown, 1 begin, 2 end, 3 + b the byte b, then `pieces`. The table model knows one successor for each
  * token: it gives it probability p, and the rest to all others alike.
  */
-#ifndef BL_TINY_MODEL_H
-#define BL_TINY_MODEL_H
+#ifndef BL_TESTS_TINY_MODEL_H
+#define BL_TESTS_TINY_MODEL_H
 #include "test.h"
 #include "kernels/base/rng.h"
 #include <math.h>

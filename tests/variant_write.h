@@ -1,6 +1,6 @@
 /* variant_write.h - a checkpoint, or a model that is open, written as a directory. */
-#ifndef BL_TEST_VARIANT_WRITE_H
-#define BL_TEST_VARIANT_WRITE_H
+#ifndef BL_TESTS_VARIANT_WRITE_H
+#define BL_TESTS_VARIANT_WRITE_H
 #include "model_fixture.h"
 #include "harness/model/variant.h"
 

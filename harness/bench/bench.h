@@ -5,8 +5,8 @@
  *     BL_TRY(bl_bench_kernels(&(bl_bench_opts){ .shape = "synth:smollm2-135m", .threads = 2 }, arena, &r, e));
  *     BL_TRY(bl_bench_table(r.row, r.n, false, &out, e));
  */
-#ifndef BL_BENCH_H
-#define BL_BENCH_H
+#ifndef BL_HARNESS_BENCH_BENCH_H
+#define BL_HARNESS_BENCH_BENCH_H
 #include "kernels/kernel.h"
 #include "results/timing.h"
 #include "harness/checkpoint/checkpoint.h"

@@ -1,6 +1,6 @@
 /* bench_impl.h - what the files of bench share with each other and with its tests. */
-#ifndef BL_BENCH_INSIDE_H
-#define BL_BENCH_INSIDE_H
+#ifndef BL_HARNESS_BENCH_BENCH_IMPL_H
+#define BL_HARNESS_BENCH_BENCH_IMPL_H
 #include "bench.h"
 
 /* bl_bench_kernels over these kernels instead of the registry. */

@@ -2,8 +2,8 @@
  *
  * gbench_shim.cc is the one file that sees the C++ library; without the library these functions say what is missing.
  */
-#ifndef BL_GBENCH_H
-#define BL_GBENCH_H
+#ifndef BL_HARNESS_BENCH_GBENCH_H
+#define BL_HARNESS_BENCH_GBENCH_H
 #include "kernels/base/bl.h"
 
 enum { BL_GBENCH_COUNTERS = 8 };

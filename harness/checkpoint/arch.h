@@ -10,8 +10,8 @@
  *     for (size_t i = 0; bl_param_at(&config, i, &p); i++)                    // embedding, blocks in order, norm, head
  *         printf("%s [%lld, %lld]\n", p.name, (long long)p.out, (long long)p.in);
  */
-#ifndef BL_ARCH_H
-#define BL_ARCH_H
+#ifndef BL_HARNESS_CHECKPOINT_ARCH_H
+#define BL_HARNESS_CHECKPOINT_ARCH_H
 #include "kernels/base/bl.h"
 
 typedef struct bl_config bl_config; /* config.h */

@@ -15,8 +15,8 @@
  * in adjacent pairs (llama2.c, and GGUF where the architecture's row says so) are permuted to half-split while loading,
  * so everything above knows one order.
  */
-#ifndef BL_CHECKPOINT_H
-#define BL_CHECKPOINT_H
+#ifndef BL_HARNESS_CHECKPOINT_CHECKPOINT_H
+#define BL_HARNESS_CHECKPOINT_CHECKPOINT_H
 #include "config.h"
 #include "kernels/base/hash.h"
 #include "kernels/ops.h"

@@ -3,8 +3,8 @@
  * A reader fills `config`, walks bl_param_at(0, 1, …) and puts one bl_stored a parameter, each with the extents its
  * container has for it.
  */
-#ifndef BL_CHECKPOINT_IMPL_H
-#define BL_CHECKPOINT_IMPL_H
+#ifndef BL_HARNESS_CHECKPOINT_CHECKPOINT_IMPL_H
+#define BL_HARNESS_CHECKPOINT_CHECKPOINT_IMPL_H
 #include "checkpoint.h"
 #include "gguf.h"
 #include "kernels/base/fs.h"

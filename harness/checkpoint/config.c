@@ -109,7 +109,7 @@ static const struct field {
     bool real;
 } fields[] = {
     {"dim", offsetof(bl_config, dim), false},
-    {"hidden", offsetof(bl_config, ffn_dim), false},
+    {"ffn_dim", offsetof(bl_config, ffn_dim), false},
     {"layers", offsetof(bl_config, n_layers), false},
     {"heads", offsetof(bl_config, n_heads), false},
     {"kv_heads", offsetof(bl_config, n_kv_heads), false},

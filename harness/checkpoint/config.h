@@ -1,6 +1,6 @@
 /* config.h - the shape of a model, whatever file it came from. */
-#ifndef BL_CONFIG_H
-#define BL_CONFIG_H
+#ifndef BL_HARNESS_CHECKPOINT_CONFIG_H
+#define BL_HARNESS_CHECKPOINT_CONFIG_H
 #include "arch.h"
 #include "kernels/base/json.h"
 

@@ -7,8 +7,8 @@
  *     BL_TRY(bl_gguf_int(g, "llama.block_count", &n, e));
  *     bl_gguf_close(g);
  */
-#ifndef BL_GGUF_H
-#define BL_GGUF_H
+#ifndef BL_HARNESS_CHECKPOINT_GGUF_H
+#define BL_HARNESS_CHECKPOINT_GGUF_H
 #include "kernels/format.h"
 
 typedef struct bl_gguf bl_gguf;

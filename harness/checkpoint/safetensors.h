@@ -11,8 +11,8 @@
  * do not fit their bytes, unknown dtypes or fields, names that appear twice or hold control characters, more than
  * 131,072 tensors.
  */
-#ifndef BL_SAFETENSORS_H
-#define BL_SAFETENSORS_H
+#ifndef BL_HARNESS_CHECKPOINT_SAFETENSORS_H
+#define BL_HARNESS_CHECKPOINT_SAFETENSORS_H
 #include "kernels/tensor.h"
 
 enum { BL_ST_MAX_DIMS = 8 };

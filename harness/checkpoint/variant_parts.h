@@ -11,12 +11,12 @@
  * bias and a norm keep their own name. What else belongs to a linear follows its name without ".weight":
  * "model.layers.0.mlp.up_proj.transform.0", ".adapter.0.a", ".adapter.0.b".
  */
-#ifndef BL_VARIANT_PARTS_H
-#define BL_VARIANT_PARTS_H
+#ifndef BL_HARNESS_CHECKPOINT_VARIANT_PARTS_H
+#define BL_HARNESS_CHECKPOINT_VARIANT_PARTS_H
 #include "checkpoint.h"
 
 #define BL_VARIANT_SCHEMA "bitladder-model"
-enum { BL_VARIANT_VERSION = 2 };
+enum { BL_VARIANT_VERSION = 3 };
 enum { BL_MOST_EXTRAS = 64 }; /* transforms of a linear, and adapters of it */
 
 /* NULL-terminated. */

@@ -2,8 +2,8 @@
  *
  * A verb is option rows and a function; help, man page and completion are made from the rows.
  */
-#ifndef BL_CLI_H
-#define BL_CLI_H
+#ifndef BL_HARNESS_CLI_CLI_H
+#define BL_HARNESS_CLI_CLI_H
 #include "kernels/base/opt.h"
 #include "harness/program.h"
 

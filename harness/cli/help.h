@@ -1,6 +1,6 @@
 /* help.h - words made from the table of verbs: help, version, man page, completion. They cannot go stale. */
-#ifndef BL_HELP_H
-#define BL_HELP_H
+#ifndef BL_HARNESS_CLI_HELP_H
+#define BL_HARNESS_CLI_HELP_H
 #include "cli.h"
 
 void bl_help_all(bl_text *out);

@@ -1,6 +1,6 @@
 /* session.h - model, tokenizer, backend and engine in one, for the verbs that run a model by hand. */
-#ifndef BL_SESSION_H
-#define BL_SESSION_H
+#ifndef BL_HARNESS_CLI_SESSION_H
+#define BL_HARNESS_CLI_SESSION_H
 #include "cli.h"
 #include "harness/score/score.h"
 

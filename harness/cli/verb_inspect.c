@@ -78,7 +78,7 @@ static void rotary(const bl_config *c, bl_text *t)
 static void shape_text(const bl_config *c, bl_text *t)
 {
     bl_text_addf(t,
-                 "  %s: %lld blocks, width %lld, hidden %lld, %lld heads / %lld kv of %lld, vocabulary %lld, "
+                 "  %s: %lld blocks, width %lld, feed-forward %lld, %lld heads / %lld kv of %lld, vocabulary %lld, "
                  "length %lld\n",
                  c->arch->name, (long long)c->n_layers, (long long)c->dim, (long long)c->ffn_dim, (long long)c->n_heads,
                  (long long)c->n_kv_heads, (long long)c->head_dim, (long long)c->vocab, (long long)c->max_len);
@@ -100,7 +100,7 @@ static void shape_json(const bl_config *c, bl_json_out *j)
         int64_t v;
     } ints[] = {{"blocks", c->n_layers},
                 {"dim", c->dim},
-                {"hidden", c->ffn_dim},
+                {"ffn_dim", c->ffn_dim},
                 {"heads", c->n_heads},
                 {"kv_heads", c->n_kv_heads},
                 {"head_dim", c->head_dim},
@@ -166,6 +166,23 @@ static void beside(const bl_stored *w, bl_text *t)
         bl_text_addf(t, "%sadapter of rank %lld", t->n > begin ? "; " : "", (long long)w->adapter[i].rank);
 }
 
+/* Ids that open and close a text, where the model's files name them. */
+static void tokenizer_text(const bl_tokenizer *tok, bl_text *t)
+{
+    int32_t bos = bl_tokenizer_bos(tok), eos = bl_tokenizer_eos(tok);
+    bl_text_addf(t, ", %lld tokens", (long long)bl_tokenizer_vocab(tok));
+    if (bos >= 0) bl_text_addf(t, ", BOS %d%s", (int)bos, bl_tokenizer_adds_bos(tok) ? "" : " (not put in front)");
+    if (eos >= 0) bl_text_addf(t, ", EOS %d", (int)eos);
+}
+
+static void tokenizer_json(const bl_tokenizer *tok, bl_json_out *j)
+{
+    bl_json_add_int(j, "tokenizer_vocab", bl_tokenizer_vocab(tok));
+    bl_json_add_int(j, "bos", bl_tokenizer_bos(tok)); /* -1: none */
+    bl_json_add_int(j, "eos", bl_tokenizer_eos(tok));
+    bl_json_add_bool(j, "adds_bos", bl_tokenizer_adds_bos(tok));
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -206,6 +223,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         shape_json(config, &j);
         if (bl_checkpoint_notes(c)) bl_json_add_str(&j, "notes", bl_checkpoint_notes(c));
         bl_json_add_str(&j, "tokenizer", tok ? bl_tokenizer_kind(tok) : why.text);
+        if (tok) tokenizer_json(tok, &j);
         bl_json_lines(&j, "tensors");
     } else {
         bl_text_addf(&t, "%s\n  stored as %s, %.1f MB of tensors, fingerprint %.12s\n", bl_checkpoint_path(c),
@@ -213,7 +231,9 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         stages_text(c, &t);
         shape_text(config, &t);
         if (bl_checkpoint_notes(c)) bl_text_addf(&t, "  note: %s\n", bl_checkpoint_notes(c));
-        bl_text_addf(&t, "  tokenizer: %s\n\n", tok ? bl_tokenizer_kind(tok) : why.text);
+        bl_text_addf(&t, "  tokenizer: %s", tok ? bl_tokenizer_kind(tok) : why.text);
+        if (tok) tokenizer_text(tok, &t);
+        bl_text_add(&t, "\n\n");
         bl_text_addf(&t, "%-48s %-10s %12s %8s %11s %10s %10s %9s\n", "tensor", "format", "shape", "bits", "mean", "sd",
                      "max|w|", "kurtosis");
     }

@@ -1,6 +1,6 @@
 /* data_impl.h - what the source files share: the detokenizer of lm-evaluation-harness. */
-#ifndef BL_SOURCE_INSIDE_H
-#define BL_SOURCE_INSIDE_H
+#ifndef BL_HARNESS_DATA_DATA_IMPL_H
+#define BL_HARNESS_DATA_DATA_IMPL_H
 #include "sources.h"
 
 /* lm-evaluation-harness wikitext: the document as scored. `out` starts empty. */

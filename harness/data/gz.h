@@ -1,6 +1,6 @@
 /* gz.h - gzip files through zlib, bounded. */
-#ifndef BL_GZ_H
-#define BL_GZ_H
+#ifndef BL_HARNESS_DATA_GZ_H
+#define BL_HARNESS_DATA_GZ_H
 #include "kernels/base/bl.h"
 
 bool bl_gz_named(const char *path); /* ends in .gz */

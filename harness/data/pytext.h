@@ -1,7 +1,7 @@
 /* pytext.h - text as Python's str has it, because the references are Python: white space, strip, replace, capitalize.
  */
-#ifndef BL_PYTEXT_H
-#define BL_PYTEXT_H
+#ifndef BL_HARNESS_DATA_PYTEXT_H
+#define BL_HARNESS_DATA_PYTEXT_H
 #include "kernels/base/bl.h"
 
 /* str.isspace: what Unicode calls white space and the four ASCII separators. */

@@ -10,8 +10,8 @@
  * gzip is recognised by its name (.gz) and must be gzip; gzip data under another name is refused. Unpacked size is
  * bounded.
  */
-#ifndef BL_READER_H
-#define BL_READER_H
+#ifndef BL_HARNESS_DATA_READER_H
+#define BL_HARNESS_DATA_READER_H
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include "kernels/base/hash.h"

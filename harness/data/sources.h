@@ -3,8 +3,8 @@
  * A source is text as its published protocol joins it: one stream, and for `word` a list of documents.
  * A name has several splits: one of them is scored, others are for calibration.
  */
-#ifndef BL_SOURCES_H
-#define BL_SOURCES_H
+#ifndef BL_HARNESS_DATA_SOURCES_H
+#define BL_HARNESS_DATA_SOURCES_H
 #include "reader.h"
 
 typedef struct bl_source_doc {

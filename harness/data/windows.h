@@ -8,8 +8,8 @@
  *     bl_py_seed(&r, 0);
  *     int64_t first = bl_py_randint(&r, 0, n - seqlen - 1);
  */
-#ifndef BL_WINDOWS_H
-#define BL_WINDOWS_H
+#ifndef BL_HARNESS_DATA_WINDOWS_H
+#define BL_HARNESS_DATA_WINDOWS_H
 #include "kernels/base/bl.h"
 
 typedef struct bl_py_random {

@@ -23,8 +23,8 @@ static bl_tensor work(const bl_pass *p, int64_t *at, int64_t rows, int64_t cols)
 
 static int64_t work_values(const bl_pass *p, int64_t rows)
 {
-    int64_t dim = p->m->config.dim, q = p->q_dim, kv = p->kv_dim, hidden = p->m->config.ffn_dim;
-    return rows * (dim + BL_MAX(2 * q + 2 * kv + dim, 2 * hidden)) + 32 * 8;
+    int64_t dim = p->m->config.dim, q = p->q_dim, kv = p->kv_dim, ffn = p->m->config.ffn_dim;
+    return rows * (dim + BL_MAX(2 * q + 2 * kv + dim, 2 * ffn)) + 32 * 8;
 }
 
 static bl_status normed(const bl_pass *p, bl_tensor x, bl_role role, bl_tensor y, bl_err *e)

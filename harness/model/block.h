@@ -10,8 +10,8 @@
  *     BL_TRY(bl_block_forward(m, block, &batch, kv, x, &(bl_block_hooks){ .input = count, .ctx = &c }, NULL, e));
  *     bl_block_release(m, block);
  */
-#ifndef BL_BLOCK_H
-#define BL_BLOCK_H
+#ifndef BL_HARNESS_MODEL_BLOCK_H
+#define BL_HARNESS_MODEL_BLOCK_H
 #include "model.h"
 
 /* x [rows, in], rows row0 .. row0 + rows of the batch, is what the linears in `roles` (BL_ROLE_BITs: q, k and v; o;

@@ -3,8 +3,8 @@
  * Stops are matched on the decoded bytes as they come (linear time, also when a stop spans tokens or a token holds more
  * than the stop) and cut from the text.
  */
-#ifndef BL_GENERATE_H
-#define BL_GENERATE_H
+#ifndef BL_HARNESS_MODEL_GENERATE_H
+#define BL_HARNESS_MODEL_GENERATE_H
 #include "model.h"
 #include "harness/tokenizer/tokenizer.h"
 

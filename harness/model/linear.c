@@ -74,7 +74,7 @@ int64_t bl_linear_width(const bl_linear *l) { return l->n_transforms ? l->transf
 
 uint64_t bl_linear_bytes(const bl_linear *l)
 {
-    uint64_t n = l->weight.format ? bl_format_bytes(l->weight.format, &l->weight.shape) : 0;
+    uint64_t n = bl_weight_bytes(&l->weight);
     if (l->bias.ndim) n += bl_format_bytes(l->bias_format, &(bl_shape){.out = 1, .in = l->out});
     for (int i = 0; i < l->n_transforms; i++)
         if (l->transform[i].data.ndim) n += bl_tensor_bytes(&l->transform[i].data);

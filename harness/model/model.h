@@ -14,8 +14,8 @@
  *
  * Every loop over blocks goes bl_block_acquire … release: nothing when resident, load and free when streaming.
  */
-#ifndef BL_MODEL_H
-#define BL_MODEL_H
+#ifndef BL_HARNESS_MODEL_MODEL_H
+#define BL_HARNESS_MODEL_MODEL_H
 #include "harness/checkpoint/checkpoint.h"
 #include "kernels/ops.h"
 

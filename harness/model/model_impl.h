@@ -1,6 +1,6 @@
 /* model_impl.h - what the files of the model share: its private state, the KV cache, the plan of a pass. */
-#ifndef BL_MODEL_INNER_H
-#define BL_MODEL_INNER_H
+#ifndef BL_HARNESS_MODEL_MODEL_IMPL_H
+#define BL_HARNESS_MODEL_MODEL_IMPL_H
 #include "block.h"
 
 /* Rows that go through a block together. The lists of all chunks of a pass are one after the other in the arrays of

@@ -1,7 +1,7 @@
 /* size.h - how many rows go through a model together, and what they take: what the model keeps to and what a plan
  * counts with. From the shape alone; activations count as f32. */
-#ifndef BL_SIZE_H
-#define BL_SIZE_H
+#ifndef BL_HARNESS_MODEL_SIZE_H
+#define BL_HARNESS_MODEL_SIZE_H
 #include "harness/checkpoint/config.h"
 
 #define BL_GENERATE_KV_BYTES (256ull << 20) /* keys and values of the prompts that are continued together */

@@ -10,8 +10,8 @@
  * Everything is written from the model: weights in the format they have, transforms, activation rules, adapters, biases
  * and norms. variant_parts.h says what the directory holds.
  */
-#ifndef BL_VARIANT_H
-#define BL_VARIANT_H
+#ifndef BL_HARNESS_MODEL_VARIANT_H
+#define BL_HARNESS_MODEL_VARIANT_H
 #include "model.h"
 
 typedef struct bl_variant bl_variant;

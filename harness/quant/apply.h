@@ -3,8 +3,8 @@
  * Every stage reads the state that the one before left and writes its own: `quarot+gptq:w4` is a rotated model in a
  * directory, and that model quantized in another.
  */
-#ifndef BL_APPLY_H
-#define BL_APPLY_H
+#ifndef BL_HARNESS_QUANT_APPLY_H
+#define BL_HARNESS_QUANT_APPLY_H
 #include "calibrate.h"
 #include "harness/model/variant.h"
 #include "harness/program.h"

@@ -8,8 +8,8 @@
  *
  * Linears that read the same input (q, k and v; gate and up) share one set of statistics.
  */
-#ifndef BL_CALIBRATE_H
-#define BL_CALIBRATE_H
+#ifndef BL_HARNESS_QUANT_CALIBRATE_H
+#define BL_HARNESS_QUANT_CALIBRATE_H
 #include "harness/data/sources.h"
 #include "harness/model/model.h"
 #include "harness/tokenizer/tokenizer.h"

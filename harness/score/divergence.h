@@ -9,8 +9,8 @@
  *     BL_TRY(bl_divergence_item(g, id, comparisons, n_steps, e));
  *     bl_divergence_free(g);
  */
-#ifndef BL_DIVERGENCE_H
-#define BL_DIVERGENCE_H
+#ifndef BL_HARNESS_SCORE_DIVERGENCE_H
+#define BL_HARNESS_SCORE_DIVERGENCE_H
 #include "results/cell.h"
 #include "score.h"
 

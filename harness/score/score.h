@@ -9,8 +9,8 @@
  * whole is encoded, its first len(tok(context)) tokens are the context. A reply's bits do not depend on what
  * else is in the batch. Contexts shared by the pairs of a request are computed once.
  */
-#ifndef BL_SCORE_H
-#define BL_SCORE_H
+#ifndef BL_HARNESS_SCORE_SCORE_H
+#define BL_HARNESS_SCORE_SCORE_H
 #include "harness/model/model.h"
 #include "harness/task.h"
 #include "harness/tokenizer/tokenizer.h"

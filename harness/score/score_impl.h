@@ -1,6 +1,6 @@
 /* score_impl.h - what the files of the engine share: a sequence to feed, and the engine itself. */
-#ifndef BL_SCORE_IMPL_H
-#define BL_SCORE_IMPL_H
+#ifndef BL_HARNESS_SCORE_SCORE_IMPL_H
+#define BL_HARNESS_SCORE_SCORE_IMPL_H
 #include "score.h"
 
 /* ids[0..n] of which the first n are fed and the last `scored` of n+1 are predicted: position p predicts ids[p+1]. */

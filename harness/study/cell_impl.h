@@ -1,7 +1,7 @@
 /* cell_impl.h - what the parts of a running cell share: opened and closed by cell_run.c, filled by cell_items.c,
  * written down by cell_record.c. */
-#ifndef BL_CELL_RUN_IMPL_H
-#define BL_CELL_RUN_IMPL_H
+#ifndef BL_HARNESS_STUDY_CELL_IMPL_H
+#define BL_HARNESS_STUDY_CELL_IMPL_H
 #include "cell_run.h"
 #include "harness/score/divergence.h"
 #include "results/journal.h"

@@ -1,7 +1,7 @@
 /* cell_run.h - one cell: items in batches through the engine, journal, metrics, divergences, shard. Runs in the child.
  */
-#ifndef BL_CELL_RUN_H
-#define BL_CELL_RUN_H
+#ifndef BL_HARNESS_STUDY_CELL_RUN_H
+#define BL_HARNESS_STUDY_CELL_RUN_H
 #include "plan.h"
 #include "harness/score/score.h"
 #include "results/cell.h"

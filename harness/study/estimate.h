@@ -1,6 +1,6 @@
 /* estimate.h - how many tokens a task has, how long a cell takes and how much memory, before anything is run. */
-#ifndef BL_ESTIMATE_H
-#define BL_ESTIMATE_H
+#ifndef BL_HARNESS_STUDY_ESTIMATE_H
+#define BL_HARNESS_STUDY_ESTIMATE_H
 #include "plan.h"
 
 /* Bytes of text of an average token, from the size of the vocabulary alone. */

@@ -9,8 +9,8 @@
  *     BL_TRY(bl_identity_task(task, data_bytes, &id, e));
  *     BL_TRY(bl_identity_cell(stage[method->n - 1], scoring, &id, &hash, e));
  */
-#ifndef BL_IDENTITY_H
-#define BL_IDENTITY_H
+#ifndef BL_HARNESS_STUDY_IDENTITY_H
+#define BL_HARNESS_STUDY_IDENTITY_H
 #include "spec.h"
 
 typedef enum bl_ingredient {

@@ -3,8 +3,8 @@
  * Nothing is planned again on the other side: the child opens the model and the data of these tasks, and each cell is
  * compared with what was planned, ingredient by ingredient.
  */
-#ifndef BL_JOB_H
-#define BL_JOB_H
+#ifndef BL_HARNESS_STUDY_JOB_H
+#define BL_HARNESS_STUDY_JOB_H
 #include "plan.h"
 
 typedef struct bl_job_cell {

@@ -1,6 +1,6 @@
 /* plan.h - the cells of a study: their keys, identities, what is done, and what memory and time the rest takes. */
-#ifndef BL_PLAN_H
-#define BL_PLAN_H
+#ifndef BL_HARNESS_STUDY_PLAN_H
+#define BL_HARNESS_STUDY_PLAN_H
 #include "identity.h"
 
 typedef enum bl_cell_state {

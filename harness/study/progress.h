@@ -1,7 +1,7 @@
 /* progress.h - what a person sees while a study runs: one updating line on a terminal, else one line a finished cell.
  */
-#ifndef BL_PROGRESS_H
-#define BL_PROGRESS_H
+#ifndef BL_HARNESS_STUDY_PROGRESS_H
+#define BL_HARNESS_STUDY_PROGRESS_H
 #include "kernels/base/bl.h"
 
 typedef struct bl_progress {

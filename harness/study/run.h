@@ -1,6 +1,6 @@
 /* run.h - runs a study: locks, one child a variant, progress, resume, exit code. The parent never touches a device. */
-#ifndef BL_RUN_H
-#define BL_RUN_H
+#ifndef BL_HARNESS_STUDY_RUN_H
+#define BL_HARNESS_STUDY_RUN_H
 #include "plan.h"
 
 typedef struct bl_run_opts {

@@ -9,8 +9,8 @@
  *
  * `//` comments and trailing commas are accepted. Unknown keys are refused with the nearest name.
  */
-#ifndef BL_SPEC_H
-#define BL_SPEC_H
+#ifndef BL_HARNESS_STUDY_SPEC_H
+#define BL_HARNESS_STUDY_SPEC_H
 #include "harness/program.h"
 #include "harness/quant/calibrate.h"
 

@@ -14,8 +14,8 @@
  * neither spell nor call unknown is left out, as the references do. Letters and digits are those of the Unicode version
  * of PCRE2 and utf8proc. Cost is n log n in the longest piece.
  */
-#ifndef BL_TOKENIZER_H
-#define BL_TOKENIZER_H
+#ifndef BL_HARNESS_TOKENIZER_TOKENIZER_H
+#define BL_HARNESS_TOKENIZER_TOKENIZER_H
 #include "harness/checkpoint/checkpoint.h"
 #include "kernels/base/span.h"
 

@@ -3,8 +3,8 @@
  * text -> valid UTF-8 -> sections between added tokens -> normalizers -> sections between normalized added tokens ->
  * pre-tokenizer steps -> pieces -> merges (by rank of a pair, or by score of the result) -> ids.
  */
-#ifndef BL_TOKENIZER_IMPL_H
-#define BL_TOKENIZER_IMPL_H
+#ifndef BL_HARNESS_TOKENIZER_TOKENIZER_IMPL_H
+#define BL_HARNESS_TOKENIZER_TOKENIZER_IMPL_H
 #include "tokenizer.h"
 #include "harness/checkpoint/gguf.h"
 #include "kernels/base/json.h"

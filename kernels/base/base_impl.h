@@ -1,6 +1,6 @@
 /* base_impl.h - what the files of kernels/base share with each other and with nobody else. */
-#ifndef BL_BASE_IMPL_H
-#define BL_BASE_IMPL_H
+#ifndef BL_KERNELS_BASE_BASE_IMPL_H
+#define BL_KERNELS_BASE_BASE_IMPL_H
 #include "bl.h"
 #include "json.h"
 #include "opt.h"

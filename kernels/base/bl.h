@@ -13,8 +13,8 @@
  *
  * Out-parameters are written on success only. `e` may be NULL where the sentence is not wanted.
  */
-#ifndef BL_H
-#define BL_H
+#ifndef BL_KERNELS_BASE_BL_H
+#define BL_KERNELS_BASE_BL_H
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -139,8 +139,6 @@ bool bl_interrupted(void); /* SIGINT or SIGTERM was seen (bl_signals_catch) */
 void bl_process_init(void);
 bool bl_pid_alive(long pid); /* a process of this host that still runs; one that only waits to be reaped does not */
 uint64_t bl_rss_peak(void);  /* bytes, VmHWM of this process; 0 when unknown */
-uint64_t bl_rss_anon(void);  /* bytes, RssAnon now */
-uint64_t bl_rss_file(void);  /* bytes, RssFile now: mapped pages */
 /* Nearest of `names` (NULL-terminated) by edit distance, for "did you mean"; NULL when none is near. */
 const char *bl_nearest(const char *word, const char *const *names);
 #endif

@@ -14,8 +14,8 @@
  *
  * Paths are bytes and never go through a shell. No call here leaves a half-written final name.
  */
-#ifndef BL_FS_H
-#define BL_FS_H
+#ifndef BL_KERNELS_BASE_FS_H
+#define BL_KERNELS_BASE_FS_H
 #include "bl.h"
 
 typedef struct bl_map {
@@ -40,7 +40,6 @@ bl_status bl_read_file(const char *path, uint64_t max, char **out, size_t *n, bl
 typedef struct bl_writer bl_writer;
 bl_status bl_writer_open(const char *path, bl_writer **out, bl_err *e);
 bl_status bl_writer_add(bl_writer *w, const void *p, size_t n, bl_err *e);
-uint64_t bl_writer_tell(const bl_writer *w);
 bl_status bl_writer_commit(bl_writer *w,
                            bl_err *e); /* frees w on success; on failure w is poisoned and must be dropped */
 void bl_writer_drop(bl_writer *w);

@@ -6,8 +6,8 @@
  *     bl_hash_text(h, "rtn");                 // length in front, so that "ab","c" differs from "a","bc"
  *     bl_hash id = bl_hasher_end(h);          // frees h
  */
-#ifndef BL_HASH_H
-#define BL_HASH_H
+#ifndef BL_KERNELS_BASE_HASH_H
+#define BL_KERNELS_BASE_HASH_H
 #include "bl.h"
 
 typedef struct bl_hash {

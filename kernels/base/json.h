@@ -15,8 +15,8 @@
  * finite or not JSON (01, +1, 1.) or longer than 63 characters, text after the value, depth over 64, more than 8
  * million values. Keys are case-sensitive.
  */
-#ifndef BL_JSON_H
-#define BL_JSON_H
+#ifndef BL_KERNELS_BASE_JSON_H
+#define BL_KERNELS_BASE_JSON_H
 #include "bl.h"
 
 typedef struct bl_json bl_json; /* a node; the root owns the document */

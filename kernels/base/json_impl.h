@@ -5,8 +5,8 @@
  *
  *     [document] [root] [first child of root] [its first child] ... [second child of root] ...
  */
-#ifndef BL_JSON_IMPL_H
-#define BL_JSON_IMPL_H
+#ifndef BL_KERNELS_BASE_JSON_IMPL_H
+#define BL_KERNELS_BASE_JSON_IMPL_H
 #include "base_impl.h"
 
 struct bl_json {

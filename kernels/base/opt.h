@@ -12,8 +12,8 @@
  *
  * Member types: INT int64_t, REAL double, BOOL bool, CHOICE int (index), TEXT const char * (lent by the caller of set).
  */
-#ifndef BL_OPT_H
-#define BL_OPT_H
+#ifndef BL_KERNELS_BASE_OPT_H
+#define BL_KERNELS_BASE_OPT_H
 #include "bl.h"
 #include "json.h"
 

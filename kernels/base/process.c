@@ -61,8 +61,6 @@ static uint64_t status_bytes(const char *name)
 }
 
 uint64_t bl_rss_peak(void) { return status_bytes("VmHWM"); }
-uint64_t bl_rss_anon(void) { return status_bytes("RssAnon"); }
-uint64_t bl_rss_file(void) { return status_bytes("RssFile"); }
 
 bool bl_pid_alive(long pid)
 {

@@ -4,8 +4,8 @@
  *     bl_rng r = bl_rng_at(seed, bl_rng_key("rtn", layer), counter);
  *     double u = bl_rng_uniform(&r);
  */
-#ifndef BL_RNG_H
-#define BL_RNG_H
+#ifndef BL_KERNELS_BASE_RNG_H
+#define BL_KERNELS_BASE_RNG_H
 #include <stdint.h>
 
 void bl_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);

@@ -1,6 +1,6 @@
 /* span.h - a piece of a prompt. Tasks write spans, tokenizers read them; neither needs to know the other. */
-#ifndef BL_SPAN_H
-#define BL_SPAN_H
+#ifndef BL_KERNELS_BASE_SPAN_H
+#define BL_KERNELS_BASE_SPAN_H
 #include <stdbool.h>
 #include <stddef.h>
 

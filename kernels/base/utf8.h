@@ -7,8 +7,8 @@
  *         i += k ? k : bl_utf8_skip(s + i, n - i);
  *     }
  */
-#ifndef BL_UTF8_H
-#define BL_UTF8_H
+#ifndef BL_KERNELS_BASE_UTF8_H
+#define BL_KERNELS_BASE_UTF8_H
 #include "bl.h"
 
 size_t bl_utf8_get(const char *s, size_t n, uint32_t *c); /* bytes of the code point at s; 0: none begins here */

@@ -187,8 +187,6 @@ out:
     return st;
 }
 
-uint64_t bl_writer_tell(const bl_writer *w) { return w->written + w->pending; }
-
 bl_status bl_writer_commit(bl_writer *w, bl_err *e)
 {
     if (w->poisoned) return refuse_poisoned(w, e);

@@ -6,8 +6,8 @@
  * two rows they are unpacked in registers instead. Both run the same 8 chains over k, so the bits are those of the
  * reference whatever way was taken.
  */
-#ifndef BL_CPU_AVX2_H
-#define BL_CPU_AVX2_H
+#ifndef BL_KERNELS_CPU_AVX2_H
+#define BL_KERNELS_CPU_AVX2_H
 #include "cpu.h"
 #include "kernels/kernel.h"
 

@@ -4,8 +4,8 @@
  * row of a dense one. groups8 and head_of read what segments share (scale, zero or minimum), `next` gives the weights 8
  * at a time. `kind` is a constant wherever these are inlined, so every format gets a loop of its own.
  */
-#ifndef BL_CPU_AVX2_DECODE_H
-#define BL_CPU_AVX2_DECODE_H
+#ifndef BL_KERNELS_CPU_AVX2_DECODE_H
+#define BL_KERNELS_CPU_AVX2_DECODE_H
 #include "kernels/fmt_table.h"
 #include "avx2_math.h"
 

@@ -1,6 +1,6 @@
 /* avx2_math.h - sums of 8 lanes and the exponential, with the bits of cpu.h. */
-#ifndef BL_CPU_AVX2_MATH_H
-#define BL_CPU_AVX2_MATH_H
+#ifndef BL_KERNELS_CPU_AVX2_MATH_H
+#define BL_KERNELS_CPU_AVX2_MATH_H
 #include "avx2.h"
 #include <immintrin.h>
 

@@ -1,6 +1,6 @@
 /* avx512_math.h - sums of the two times 8 lanes of vectors of 16, with the bits of cpu.h. */
-#ifndef BL_CPU_AVX512_MATH_H
-#define BL_CPU_AVX512_MATH_H
+#ifndef BL_KERNELS_CPU_AVX512_MATH_H
+#define BL_KERNELS_CPU_AVX512_MATH_H
 #include "avx2.h"
 #include <immintrin.h>
 

@@ -1,6 +1,6 @@
 /* cpu.h - what the files of the CPU backend share: its state, addresses of tensors, the numbers they must agree on. */
-#ifndef BL_CPU_H
-#define BL_CPU_H
+#ifndef BL_KERNELS_CPU_CPU_H
+#define BL_KERNELS_CPU_CPU_H
 #include "kernels/ops.h"
 #include <math.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* solve.h - the solving ops of the CPU, in pieces: what their plain and fast forms share, and the pieces of work of one
  * thread that AVX2 and AVX-512 do. */
-#ifndef BL_CPU_SOLVE_H
-#define BL_CPU_SOLVE_H
+#ifndef BL_KERNELS_CPU_SOLVE_H
+#define BL_KERNELS_CPU_SOLVE_H
 #include "cpu.h"
 
 /* ---- the column sweep ---- */

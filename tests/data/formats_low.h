@@ -1,5 +1,9 @@
 /* formats_low.h - blocks of random bytes and what ggml's own decoders (dequantize_row_nvfp4, _q1_0, _q2_0 of xllamacpp
  * 2026.10.11549) make of them. */
+#ifndef BL_TESTS_DATA_FORMATS_LOW_H
+#define BL_TESTS_DATA_FORMATS_LOW_H
+#include <stdint.h>
+
 static const uint8_t nvfp4_bytes[] = {56,  126, 1,   185, 0,   127, 128, 255, 149, 106, 38, 175, 188, 205, 175,
                                       229, 98,  249, 10,  148, 95,  86,  147, 198, 66,  39, 106, 213, 171, 45,
                                       167, 57,  69,  81,  55,  14,  153, 178, 215, 76,  52, 39,  250, 72,  215,
@@ -405,3 +409,4 @@ static const float nvfp4_scales[] = {0,           0.001953125f,
                                      320,         352,
                                      384,         416,
                                      448,         480};
+#endif

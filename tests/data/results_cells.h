@@ -1,6 +1,6 @@
 /* results_cells.h - invented cells for the tests of results and plots: smooth curves, the same every time. */
-#ifndef BL_RESULTS_CELLS_H
-#define BL_RESULTS_CELLS_H
+#ifndef BL_TESTS_DATA_RESULTS_CELLS_H
+#define BL_TESTS_DATA_RESULTS_CELLS_H
 #include "test.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"

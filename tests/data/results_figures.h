@@ -1,6 +1,6 @@
 /* results_figures.h - an invented study and invented timings, for figures. */
-#ifndef BL_RESULTS_FIGURES_H
-#define BL_RESULTS_FIGURES_H
+#ifndef BL_TESTS_DATA_RESULTS_FIGURES_H
+#define BL_TESTS_DATA_RESULTS_FIGURES_H
 #include "results_cells.h"
 #include "plots/plot.h"
 

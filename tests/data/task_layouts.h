@@ -1,7 +1,7 @@
 /* task_layouts.h - one or two made-up items of every task, in each layout that its data set is distributed in. A new
  * task joins with a row here. */
-#ifndef BL_TEST_TASK_LAYOUTS_H
-#define BL_TEST_TASK_LAYOUTS_H
+#ifndef BL_TESTS_DATA_TASK_LAYOUTS_H
+#define BL_TESTS_DATA_TASK_LAYOUTS_H
 #include "test.h"
 #include "kernels/base/fs.h"
 

@@ -1,6 +1,6 @@
 /* text_tok.h - small tokenizers made by hand, as bytes. */
-#ifndef TEXT_TOK_H
-#define TEXT_TOK_H
+#ifndef BL_TESTS_DATA_TEXT_TOK_H
+#define BL_TESTS_DATA_TEXT_TOK_H
 #include "test.h"
 #include "harness/tokenizer/tokenizer.h"
 

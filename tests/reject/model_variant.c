@@ -59,8 +59,8 @@ static const struct {
     const char *phrase;
 } rows[] = {
     {"\"bitladder-model\"", "\"other\"", BL_E_FORMAT, "schema 'other'"},
-    {"\"schema_version\":2", "\"schema_version\":3", BL_E_NEWER, "newer than this program's 2"},
-    {"\"schema_version\":2", "\"schema_version\":1", BL_E_FORMAT, "write the model again with quantize"},
+    {"\"schema_version\":3", "\"schema_version\":4", BL_E_NEWER, "newer than this program's 3"},
+    {"\"schema_version\":3", "\"schema_version\":2", BL_E_FORMAT, "write the model again with quantize"},
     {"\"source\":", "\"m\":", BL_E_FORMAT, "'source' is missing"},
     {"\"stages\":", "\"m\":", BL_E_FORMAT, "'stages' is missing"},
     {"{\"text\":\"all\",\"hash\":\"12\",\"options\":{}}", "", BL_E_FORMAT, "'stages' is no list of 1 to 1024"},
