@@ -83,9 +83,9 @@ typedef struct bl_method {
     /* head and embedding, when an option asks for them: `layer` is called with a bl_linear named "lm_head" /
      * "model.embed_tokens". */
     bool (*wants_head)(const bl_method_run *r);
-    /* In words, for notes of the row: "lm_head as stored"; NULL. What the state shows (bl_model_notes) is not repeated.
-     */
-    const char *(*notes)(const bl_method_run *r);
+    /* In words, once it was applied: what happened that neither its options nor the state (bl_model_notes) show, like
+     * "damping raised to 0.1 in 2 of 210 layers". Nothing is added when there is nothing; may be NULL. */
+    void (*notes)(const bl_method_run *r, const bl_layer_stat *layer, int64_t n, bl_text *out);
 } bl_method;
 
 /* What most `layer` hooks end with: replaces the weight of `lin` by itself packed in that format and fills mse and nmse

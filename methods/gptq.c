@@ -155,6 +155,17 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
+static void notes(const bl_method_run *r, const bl_layer_stat *layer, int64_t n, bl_text *out)
+{
+    double most = ((const opts *)r->opts)->damp;
+    int64_t raised = 0;
+    for (int64_t i = 0; i < n; i++) {
+        raised += layer[i].damp > ((const opts *)r->opts)->damp;
+        most = BL_MAX(most, layer[i].damp);
+    }
+    if (raised) bl_text_addf(out, "damping raised to %g in %" PRId64 " of %" PRId64 " layers", most, raised, n);
+}
+
 const bl_method bl_method_gptq = {
     .name = "gptq",
     .version = 1,
@@ -175,4 +186,5 @@ const bl_method bl_method_gptq = {
     .layer = layer,
     .sequential = sequential,
     .predict = predict,
+    .notes = notes,
 };

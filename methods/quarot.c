@@ -288,11 +288,6 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 static bool wants_head(const bl_method_run *r) { return ((const opts *)r->opts)->r1; }
 
-static const char *notes(const bl_method_run *r)
-{
-    return ((const opts *)r->opts)->r1 ? "lm_head and embeddings turned, fp32" : "lm_head and embeddings as stored";
-}
-
 const bl_method bl_method_quarot = {
     .name = "quarot",
     .version = 1,
@@ -314,5 +309,4 @@ const bl_method bl_method_quarot = {
     .block = block,
     .predict = predict,
     .wants_head = wants_head,
-    .notes = notes,
 };

@@ -132,16 +132,6 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
-static const char *notes(const bl_method_run *r)
-{
-    static const char *const text[] = {/* [head + 2 embeddings] */
-                                       "lm_head and embeddings as stored", "embeddings as stored", "lm_head as stored",
-                                       NULL};
-    const opts *o = r->opts;
-    bool any = o->head || o->embeddings, tied = is_tied(r->model);
-    return text[(o->head || (any && tied)) + 2 * (o->embeddings || (any && tied))];
-}
-
 const bl_method bl_method_rtn = {
     .name = "rtn",
     .version = 1,
@@ -157,5 +147,4 @@ const bl_method bl_method_rtn = {
     .layer = layer,
     .predict = predict,
     .wants_head = wants_head,
-    .notes = notes,
 };

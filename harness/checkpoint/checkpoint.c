@@ -37,7 +37,7 @@ static bl_status stored_as(bl_checkpoint *c, bl_err *e)
 {
     const bl_stored *best = NULL;
     double most = 0;
-    char name[16], text[64];
+    char text[64];
     for (size_t i = 0; i < c->n; i++) {
         double sum = 0;
         const bl_stored *t = &c->stored[i];
@@ -54,9 +54,13 @@ static bl_status stored_as(bl_checkpoint *c, bl_err *e)
         }
     }
     if (!best) best = &c->stored[0];
-    bl_container_name(best->format, name);
-    if (best->shape.group == 0) snprintf(text, sizeof text, "%s", name);
-    else snprintf(text, sizeof text, "%s g%" PRId64, name, best->shape.group);
+    for (size_t i = 0; i < c->n; i++) { /* a group of 64 is a whole row only where no row is longer */
+        const bl_stored *t = &c->stored[i];
+        if (bl_roles[t->role].kind == BL_KIND_LINEAR && t->format == best->format &&
+            t->shape.group == best->shape.group && t->shape.in > best->shape.in)
+            best = t;
+    }
+    bl_stored_text(best->format, &best->shape, text);
     c->stored_as = bl_arena_str(c->arena, text, strlen(text), e);
     return c->stored_as ? BL_OK : BL_E_NOMEM;
 }
@@ -186,6 +190,11 @@ const bl_stage *bl_checkpoint_stages(const bl_checkpoint *c, int *n)
 {
     *n = c->n_stages;
     return c->stage;
+}
+void bl_stage_notes(const bl_checkpoint *c, bl_text *out)
+{
+    for (int i = 0; i < c->n_stages; i++)
+        if (c->stage[i].note) bl_text_addf(out, "%s%s: %s", out->n ? "; " : "", c->stage[i].text, c->stage[i].note);
 }
 size_t bl_checkpoint_count(const bl_checkpoint *c) { return c->n; }
 const bl_stored *bl_checkpoint_at(const bl_checkpoint *c, size_t i) { return i < c->n ? &c->stored[i] : NULL; }

@@ -58,6 +58,7 @@ typedef struct bl_stage {
     const char *text;    /* of the method: "rtn:w4g64" */
     const char *hash;    /* of everything that could change the state after it; NULL: not known */
     const char *options; /* JSON */
+    const char *note;    /* what happened while it was made, for who reads its numbers; NULL: nothing */
 } bl_stage;
 
 typedef struct bl_checkpoint_opts {
@@ -74,9 +75,14 @@ const char *bl_checkpoint_name(const bl_checkpoint *c); /* short, for keys: "smo
 const char *bl_checkpoint_path(const bl_checkpoint *c); /* resolved path, or the synth name */
 const char *bl_checkpoint_stored_as(
     const bl_checkpoint *c); /* what most linears are: "Q4_1", "F32", "BF16", "int4 g64" */
+/* A format as its container spells it, and what shares a scale: "BF16", "Q4_1", "int4 g64", "int4 pc". */
+void bl_stored_text(const bl_format *f, const bl_shape *shape, char out[64]);
 /* A saved model: the stages that made it, what they are joined by '+' ("quarot+rtn:w4g64"), and the name of the model
  * they began with; else none and NULL. Its parent is the state before the last stage. */
 const bl_stage *bl_checkpoint_stages(const bl_checkpoint *c, int *n);
+/* Their notes, each after the text of its stage: "gptq:w4: damping raised in 2 of 210 layers"; "; " between them and
+ * after what `out` holds. */
+void bl_stage_notes(const bl_checkpoint *c, bl_text *out);
 const char *bl_checkpoint_method(const bl_checkpoint *c);
 const char *bl_checkpoint_source(const bl_checkpoint *c);
 /* What a reader of its numbers should know about the file, "; " between sentences; NULL: nothing. */

@@ -57,8 +57,6 @@ bl_status bl_checkpoint_put(bl_checkpoint *c, const bl_stored *s, bl_err *e);   
 bl_stored bl_stored_whole(const bl_param *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes);
 /* One more sentence of bl_checkpoint_notes, and of the log. */
 bl_status bl_checkpoint_note(bl_checkpoint *c, bl_log_level level, const char *sentence, bl_err *e);
-/* As its container spells it: "F32", "BF16", "Q4_1". */
-void bl_container_name(const bl_format *f, char out[16]);
 
 /* ---- bytes of stored weights ---- */
 /* Bytes `from` .. `from + n` of part i, wherever they come from; dst is not the map. Counts as read. */

@@ -1,5 +1,6 @@
 /* layout.c - what every reader of a container does: map a file, put a parameter into the list, note what is odd. */
 #include "checkpoint_impl.h"
+#include <inttypes.h>
 #include <ctype.h>
 
 bl_stored bl_stored_whole(const bl_param *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes)
@@ -37,15 +38,17 @@ bl_status bl_checkpoint_map(bl_checkpoint *c, const char *path, int *file, bl_er
     return st;
 }
 
-void bl_container_name(const bl_format *f, char out[16])
+void bl_stored_text(const bl_format *f, const bl_shape *shape, char out[64])
 {
     if (f->kind == BL_FMT_DENSE) { /* fp32 -> F32, bf16 -> BF16 */
-        snprintf(out, 16, "%s%d", f->name[0] == 'b' ? "BF" : "F", f->bits);
+        snprintf(out, 64, "%s%d", f->name[0] == 'b' ? "BF" : "F", f->bits);
         return;
     }
-    snprintf(out, 16, "%s", f->name);
+    int n = snprintf(out, 64, "%s", f->name);
     if (f->kind == BL_FMT_BLOCK)
         for (char *p = out; *p; p++) *p = (char)toupper((unsigned char)*p);
+    else if (shape->group >= shape->in) snprintf(out + n, 64 - (size_t)n, " pc");
+    else if (shape->group) snprintf(out + n, 64 - (size_t)n, " g%" PRId64, shape->group);
 }
 
 bl_status bl_checkpoint_note(bl_checkpoint *c, bl_log_level level, const char *sentence, bl_err *e)

@@ -55,6 +55,10 @@ static bl_status read_stage(bl_checkpoint *c, const bl_json *o, bl_stage *out, b
     bl_json_put_node(&t, v);
     BL_TRY(bl_text_check(&t, e));
     BL_TRY(keep(c->arena, t.s, t.n, &out->options, e));
+    if (bl_json_get(o, "note")) {
+        BL_TRY(bl_json_get_str(o, "note", &s, e));
+        BL_TRY(keep(c->arena, s, strlen(s), &out->note, e));
+    }
 out:
     bl_text_free(&t);
     return st;

@@ -336,6 +336,31 @@ static bool is_ragged(const bl_linear *l) { return l->weight.format && bl_shape_
 static bool is_adapted(const bl_linear *l) { return l->n_adapters > 0; }
 static bool is_transformed(const bl_linear *l) { return l->n_transforms > 0; }
 
+static void add_note(bl_text *out, const char *text) { bl_text_addf(out, "%s%s", out->n ? "; " : "", text); }
+
+static bool stored_alike(const bl_linear *x, const bl_linear *y)
+{
+    const bl_shape *a = &x->weight.shape, *b = &y->weight.shape;
+    return x->weight.format == y->weight.format &&
+           (a->group == b->group || (a->group >= a->in && b->group >= b->in)); /* whole rows */
+}
+
+/* What head and embedding are stored as, unless everything is stored as they are. */
+static void note_ends(const bl_model *m, bl_text *out)
+{
+    const bl_linear *last = bl_model_head(m);
+    bool same = stored_alike(&m->embed, last), all = same;
+    char embed[64], head[64], text[160];
+
+    for (size_t i = 0; i < m->n_linears && all; i++) all = stored_alike(&m->embed, &m->linears[i]);
+    if (all) return;
+    bl_stored_text(m->embed.weight.format, &m->embed.weight.shape, embed);
+    bl_stored_text(last->weight.format, &last->weight.shape, head);
+    if (same) snprintf(text, sizeof text, "lm_head and embeddings %s", embed);
+    else snprintf(text, sizeof text, "lm_head %s, embeddings %s", head, embed);
+    add_note(out, text);
+}
+
 void bl_model_notes(const bl_model *m, bl_text *out)
 {
     static const struct {
@@ -349,8 +374,10 @@ void bl_model_notes(const bl_model *m, bl_text *out)
     for (size_t k = 0; k < BL_COUNT(rows); k++) {
         bool any = rows[k].of(&m->embed) || rows[k].of(&m->head);
         for (size_t i = 0; i < m->n_linears; i++) any |= rows[k].of(&m->linears[i]);
-        if (any) bl_text_addf(out, "%s%s", out->n ? "; " : "", rows[k].text);
+        if (any) add_note(out, rows[k].text);
     }
+    if (m->config.turned_keys) add_note(out, "queries and keys transformed");
+    note_ends(m, out);
 }
 
 int64_t bl_model_max_len(const bl_model *m) { return m->own->max_len; }

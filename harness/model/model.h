@@ -128,8 +128,9 @@ void bl_block_release(bl_model *m, int64_t block);
 double bl_model_bits(const bl_model *m);           /* per weight of the block linears, with all that belongs to them */
 uint64_t bl_model_bytes(const bl_model *m);        /* of all parameters as stored */
 const char *bl_model_simulated(const bl_model *m); /* "activations" when a product of quantized ones runs in floats */
-/* What a reader of its numbers should know of its linears, in words, "; " between them: "ragged last group", "adapters
- * beside the weights", "inputs transformed". Nothing is added when there is nothing. */
+/* What a reader of its numbers should know of it, in words, "; " between them: "ragged last group", "adapters beside
+ * the weights", "inputs transformed", "lm_head and embeddings Q4_1" where not everything is stored alike. All of it is
+ * seen in the model as it is now, whatever made it so. Nothing is added when there is nothing. */
 void bl_model_notes(const bl_model *m, bl_text *out);
 int64_t bl_model_max_len(const bl_model *m); /* positions a sequence may have */
 

@@ -26,10 +26,13 @@ typedef struct piece {
 
 struct bl_variant {
     bl_checkpoint *source;
-    char *dir, *temp, *stages; /* stages: JSON */
-    bl_config config;          /* of the model; has a bias where any of its blocks has */
-    int64_t next;              /* block that is written next; n_layers: the ends; n_layers + 1: all is written */
-    piece *piece;              /* of the file at hand */
+    char *dir, *temp;
+    bl_arena *arena; /* of the stages */
+    bl_stage *stage; /* the source's, then those that follow */
+    int n_stages;
+    bl_config config; /* of the model; has a bias where any of its blocks has */
+    int64_t next;     /* block that is written next; n_layers: the ends; n_layers + 1: all is written */
+    piece *piece;     /* of the file at hand */
     size_t n, cap;
     bl_text embed, blocks, rest; /* entries of bitladder.json */
     uint64_t bytes;              /* of tensors so far */
@@ -96,30 +99,57 @@ static bl_status put_stage(bl_json_out *j, const bl_stage *s, bl_err *e)
     bl_json_add_str(j, "text", s->text);
     bl_json_add_str(j, "hash", s->hash);
     bl_json_add_node(j, "options", options);
+    if (s->note) bl_json_add_str(j, "note", s->note);
     bl_json_end(j);
 out:
     bl_json_free(options);
     return st;
 }
 
+static bl_status keep_text(bl_variant *v, const char **text, bl_err *e)
+{
+    if (!*text) return BL_OK;
+    *text = bl_arena_str(v->arena, *text, strlen(*text), e);
+    return *text ? BL_OK : BL_E_NOMEM;
+}
+
 /* The source's stages, then those that follow. */
 static bl_status keep_stages(bl_variant *v, const bl_stage *stages, int n, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text t = {0};
-    bl_json_out j = {.t = &t, .compact = true};
     int before;
     const bl_stage *source = bl_checkpoint_stages(v->source, &before);
-    bl_json_lines(&j, NULL);
-    for (int i = 0; i < before; i++) BL_TRY(put_stage(&j, &source[i], e));
-    for (int i = 0; i < n; i++) BL_TRY(put_stage(&j, &stages[i], e));
-    bl_json_end(&j);
-    BL_TRY(bl_text_check(&t, e));
-    v->stages = t.s;
-    t = (bl_text){0};
+    BL_TRY(bl_arena_new(&v->arena, e));
+    if (!(v->stage = bl_alloc(v->arena, (size_t)(before + n), sizeof *v->stage, e))) return BL_E_NOMEM;
+    for (int i = 0; i < before + n; i++) {
+        bl_stage *s = &v->stage[v->n_stages++];
+        *s = i < before ? source[i] : stages[i - before];
+        BL_TRY(keep_text(v, &s->text, e));
+        BL_TRY(keep_text(v, &s->hash, e));
+        BL_TRY(keep_text(v, &s->options, e));
+        BL_TRY(keep_text(v, &s->note, e));
+    }
 out:
-    bl_text_free(&t);
     return st;
+}
+
+static bl_status put_stages(const bl_variant *v, bl_text *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_json_out j = {.t = t, .compact = true};
+    bl_json_lines(&j, NULL);
+    for (int i = 0; i < v->n_stages; i++) BL_TRY(put_stage(&j, &v->stage[i], e));
+    bl_json_end(&j);
+    st = bl_text_check(t, e);
+out:
+    return st;
+}
+
+bl_status bl_variant_note(bl_variant *v, const char *note, bl_err *e)
+{
+    bl_stage *s = &v->stage[v->n_stages - 1];
+    s->note = note;
+    return keep_text(v, &s->note, e);
 }
 
 bl_status bl_variant_begin(const char *dir, bl_checkpoint *source, const bl_stage *stages, int n, bl_variant **out,
@@ -531,7 +561,7 @@ out:
 static bl_status write_list(bl_variant *v, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text t = {0}, config = {0};
+    bl_text t = {0}, config = {0}, stages = {0};
     bl_json_out j = {.t = &t, .compact = true};
     const char *source = bl_checkpoint_source(v->source);
     char *path = bl_join(v->temp, "bitladder.json", e);
@@ -539,12 +569,13 @@ static bl_status write_list(bl_variant *v, bl_err *e)
     if (!source) source = bl_checkpoint_name(v->source);
     bl_config_put(&config, &v->config);
     BL_TRY(bl_text_check(&config, e));
+    BL_TRY(put_stages(v, &stages, e));
     bl_json_object(&j, NULL);
     bl_json_add_str(&j, "schema", BL_VARIANT_SCHEMA);
     bl_json_add_int(&j, "schema_version", BL_VARIANT_VERSION);
     bl_json_add_str(&j, "tool_version", BL_VERSION);
     bl_json_add_str(&j, "source", source);
-    bl_json_add_text(&j, "stages", v->stages);
+    bl_json_add_text(&j, "stages", stages.s);
     bl_json_add_text(&j, "config", config.s);
     bl_json_add_int(&j, "tensor_bytes", (int64_t)v->bytes);
     bl_json_array(&j, "parameters"); /* written block by block, collected in order */
@@ -557,6 +588,7 @@ static bl_status write_list(bl_variant *v, bl_err *e)
     BL_TRY(bl_text_check(&t, e));
     BL_TRY(bl_write_file(path, t.s, t.n, e));
 out:
+    bl_text_free(&stages);
     bl_text_free(&config);
     bl_text_free(&t);
     bl_free(path);
@@ -589,7 +621,7 @@ void bl_variant_drop(bl_variant *v)
     bl_text_free(&v->rest);
     bl_free(v->temp);
     bl_free(v->dir);
-    bl_free(v->stages);
+    bl_arena_free(v->arena);
     bl_free(v->piece);
     bl_free(v->buf);
     bl_free(v);

@@ -21,6 +21,8 @@ bl_status bl_variant_begin(const char *dir, bl_checkpoint *source, const bl_stag
                            bl_err *e);
 bl_status bl_variant_block(bl_variant *v, bl_model *m, int64_t block, bl_err *e);
 bl_status bl_variant_ends(bl_variant *v, bl_model *m, bl_err *e);
+/* What happened in the last of `stages`, for who reads its numbers. */
+bl_status bl_variant_note(bl_variant *v, const char *note, bl_err *e);
 /* One more file of the directory (layers.json). */
 bl_status bl_variant_file(bl_variant *v, const char *name, const void *p, size_t n, bl_err *e);
 uint64_t bl_variant_bytes(const bl_variant *v); /* tensor bytes so far; after bl_variant_ends: bl_model_bytes */

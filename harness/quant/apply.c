@@ -55,10 +55,8 @@ out:
 
 static bl_status format_text(const bl_weight *w, bl_arena *a, const char **out, bl_err *e)
 {
-    char text[96];
-    if (!w->shape.group) snprintf(text, sizeof text, "%s", w->format->name);
-    else if (w->shape.group >= w->shape.in) snprintf(text, sizeof text, "%s pc", w->format->name);
-    else snprintf(text, sizeof text, "%s g%lld", w->format->name, (long long)w->shape.group);
+    char text[64];
+    bl_stored_text(w->format, &w->shape, text);
     *out = bl_arena_str(a, text, strlen(text), e);
     return *out ? BL_OK : BL_E_NOMEM;
 }
@@ -73,7 +71,6 @@ typedef struct work {
     int64_t n_layers;
     const bl_apply_how *how;
     int64_t done, all; /* blocks, of all stages */
-    bl_text notes;     /* of the state */
 } work;
 
 /* Applies the method to one linear. */
@@ -184,6 +181,20 @@ out:
     return st;
 }
 
+/* What the stage itself knows and its state does not show. */
+static bl_status note_stage(work *k, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+    if (!k->run.method->notes) return BL_OK;
+    k->run.method->notes(&k->run, k->layer, k->n_layers, &t);
+    BL_TRY(bl_text_check(&t, e));
+    if (t.n) BL_TRY(bl_variant_note(k->v, t.s, e));
+out:
+    bl_text_free(&t);
+    return st;
+}
+
 /* The model hook, the blocks, the ends: a method that is to change embedding and head has its `layer` called for them
  * last. */
 static bl_status run_stage(work *k, bl_checkpoint *source, bl_err *e)
@@ -241,8 +252,7 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
         goto out;
     }
     BL_TRY(run_stage(k, source, e));
-    bl_text_free(&k->notes);
-    bl_model_notes(m, &k->notes);
+    BL_TRY(note_stage(k, e));
     if (k->n_layers) {
         out->layer = k->layer;
         out->n_layers = k->n_layers;
@@ -274,22 +284,20 @@ static char *state_dir(const bl_apply_how *how, const char *dir, int i, int n, b
     return how->between ? bl_strdup(how->between[i], e) : bl_format_text(e, "%s.stage%d.%ld", dir, i, (long)getpid());
 }
 
-/* Those of the state, which are taken, what the methods say. */
-static bl_status join_notes(const bl_method_chain *chain, bl_model *m, bl_backend *be, bl_text *of_state, bl_arena *a,
-                            const char **out, bl_err *e)
+/* Of the state that was written: what it is, and what its stages noted. */
+static bl_status state_notes(bl_checkpoint *state, bl_arena *a, const char **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text t = *of_state;
-    *of_state = (bl_text){0};
-    for (int i = 0; i < chain->n; i++) {
-        const bl_method *method = chain->stage[i].method;
-        bl_method_run run = {.method = method, .opts = chain->stage[i].opts, .model = m, .be = be, .scratch = a};
-        const char *note = method->notes ? method->notes(&run) : NULL;
-        if (note && *note) bl_text_addf(&t, "%s%s", t.n ? "; " : "", note);
-    }
-    st = bl_text_check(&t, e);
-    if (st == BL_OK && !(*out = bl_arena_str(a, t.s ? t.s : "", t.n, e))) st = BL_E_NOMEM;
+    bl_model *m = NULL;
+    bl_text t = {0};
+    BL_TRY(bl_model_outline(state, &m, e));
+    bl_model_notes(m, &t);
+    bl_stage_notes(state, &t);
+    BL_TRY(bl_text_check(&t, e));
+    if (!(*out = bl_arena_str(a, t.s ? t.s : "", t.n, e))) st = BL_E_NOMEM;
+out:
     bl_text_free(&t);
+    bl_model_close(m);
     return st;
 }
 
@@ -299,12 +307,11 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
     bl_status st = BL_OK;
     work k = {.arena = a, .how = how, .all = chain->n * bl_checkpoint_config(source)->n_layers};
     bl_checkpoint *state = NULL, *next = NULL;
-    bl_model *outline = NULL;
     bl_quantize_result res = {0};
     char *path = NULL, *old = NULL; /* of the stage at hand; of the one before, when it is to be removed */
     bool made = false;              /* `path` is there and to be removed */
 
-    BL_TRY(bl_model_outline(source, &outline, e));
+    BL_TRY(bl_quantize_check(source, chain, &(int64_t){0}, &(double){0}, e));
     for (int i = 0; i < chain->n; i++) {
         bl_checkpoint *from = state ? state : source;
         if (!(path = state_dir(how, dir, i, chain->n, e))) {
@@ -313,19 +320,19 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
         }
         if (i + 1 < chain->n && how->between && bl_is_dir(path)) k.done += bl_checkpoint_config(source)->n_layers;
         else BL_TRY(apply_stage(&k, from, &chain->stage[i], how->hash ? &how->hash[i] : NULL, be, path, &res, e));
-        made = i + 1 < chain->n && !how->between;
-        if (i + 1 < chain->n) BL_TRY(bl_checkpoint_open(path, NULL, &next, e));
+        made = i + 1 == chain->n || !how->between;
+        BL_TRY(bl_checkpoint_open(path, NULL, &next, e));
         bl_checkpoint_close(state);
+        state = next;
+        next = NULL;
+        if (i + 1 == chain->n) BL_TRY(state_notes(state, a, &res.notes, e));
         if (old) BL_TRY(bl_remove_tree(old, e));
         bl_free(old);
         old = how->between || i + 1 == chain->n ? NULL : path;
         if (!old) bl_free(path);
         path = NULL;
         made = false;
-        state = next;
-        next = NULL;
     }
-    BL_TRY(join_notes(chain, outline, be, &k.notes, a, &res.notes, e));
     *out = res;
 out:
     if (st != BL_OK && chain->n > 1) bl_within(e, "%s", chain->text);
@@ -334,8 +341,6 @@ out:
     if (made) bl_remove_tree(path, NULL);
     bl_free(old);
     bl_free(path);
-    bl_text_free(&k.notes);
-    bl_model_close(outline);
     return st;
 }
 
@@ -352,11 +357,13 @@ static void predicted(const bl_method_run *run, bl_linear *lin)
 }
 
 bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, int64_t *packed_bytes, double *bits,
-                            const char **notes, bl_arena *a, bl_err *e)
+                            bl_err *e)
 {
     bl_status st = BL_OK;
     bl_model *m = NULL;
+    bl_arena *a = NULL;
 
+    BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_model_outline(source, &m, e));
     for (int k = 0; k < chain->n; k++) {
         bl_method_run run = {.method = chain->stage[k].method, .opts = chain->stage[k].opts, .model = m, .scratch = a};
@@ -370,8 +377,8 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
     }
     *packed_bytes = (int64_t)bl_model_bytes(m);
     *bits = bl_model_bits(m);
-    BL_TRY(join_notes(chain, m, NULL, &(bl_text){0}, a, notes, e));
 out:
     bl_model_close(m);
+    bl_arena_free(a);
     return st;
 }

@@ -28,15 +28,15 @@ typedef struct bl_quantize_result {
     int64_t n_layers;
     uint64_t packed_bytes;
     double bits, seconds;
-    const char *notes; /* of the state and of all stages, joined by "; "; in the arena */
+    const char *notes; /* of the state and what its stages noted, joined by "; "; in the arena */
 } bl_quantize_result;
 /* On failure nothing is left at `dir`. */
 bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, const bl_apply_how *how, bl_backend *be,
                           const char *dir, bl_arena *a, bl_quantize_result *out, bl_err *e);
-/* The `check` of every stage against the shapes of the checkpoint, without weights; also what plan needs: packed bytes,
- * bits and what the methods note. */
+/* The `check` of every stage against the shapes that the stages before leave, without weights; also what plan needs:
+ * packed bytes and bits. bl_quantize_dir begins with it. */
 bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, int64_t *packed_bytes, double *bits,
-                            const char **notes, bl_arena *a, bl_err *e);
+                            bl_err *e);
 /* Layers of a directory made by bl_quantize_dir, as recorded in it. */
 bl_status bl_quantize_layers(const char *dir, bl_arena *a, bl_layer_stat **out, int64_t *n, double *seconds, bl_err *e);
 #endif

@@ -131,26 +131,15 @@ static bl_status keep_hash(bl_cell_work *w, bl_hash h, const char **out, bl_err 
     return keep(w, hex, out, e);
 }
 
-/* Does no stage touch embedding and head? One that may says itself what it did. */
-static bool keeps_the_ends(const bl_method_chain *chain)
-{
-    for (int i = 0; i < chain->n; i++) {
-        const bl_method *m = chain->stage[i].method;
-        if (m->as_stored || m->wants_head || m->model || m->train) return false;
-    }
-    return true;
-}
-
+/* Of the model that was scored, of the stages that made it, of the file it began with, of the data. */
 static bl_status notes(bl_cell_work *w, const char **out, bl_err *e)
 {
     bl_status st;
     bl_text t = {0};
     const char *file = bl_checkpoint_notes(w->job->source);
     bl_model_notes(w->job->model, &t);
-    if (w->job->notes && *w->job->notes) bl_text_addf(&t, "%s%s", t.n ? "; " : "", w->job->notes);
+    bl_stage_notes(w->job->model->ckpt, &t);
     if (file) bl_text_addf(&t, "%s%s", t.n ? "; " : "", file);
-    if (keeps_the_ends(&w->job->plan->spec->method[w->job->cell->method]))
-        bl_text_addf(&t, "%slm_head and embeddings as stored", t.n ? "; " : "");
     if (w->data->note) bl_text_addf(&t, "%s%s", t.n ? "; " : "", w->data->note);
     BL_TRY(bl_text_check(&t, e));
     st = keep(w, t.s ? t.s : "", out, e);

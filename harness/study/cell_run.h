@@ -23,7 +23,6 @@ typedef struct bl_cell_job {
     double quantize_seconds;
     uint64_t packed_bytes;
     double bits;
-    const char *notes;
     /* progress: done of all items, tokens/s */
     void (*progress)(void *ctx, int64_t done, int64_t all, double rate);
     void *ctx;

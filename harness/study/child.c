@@ -241,7 +241,6 @@ out:
 static bl_status run_cell(child *c, size_t i, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_plan_variant *v = &c->plan->variant[0];
     bl_job_cell *j = &c->job.cell[i];
     char headline[160] = "";
     bl_cell_job job = {.plan = c->plan,
@@ -255,7 +254,6 @@ static bl_status run_cell(child *c, size_t i, bl_err *e)
                        .quantize_seconds = c->quantize_seconds,
                        .packed_bytes = bl_model_bytes(c->model),
                        .bits = bl_model_bits(c->model),
-                       .notes = v->notes,
                        .progress = on_items,
                        .ctx = c,
                        .headline = headline,

@@ -129,7 +129,7 @@ static bl_status make_variants(bl_plan *p, bl_err *e)
                                        .seed = s->seed[d],
                                        .base = bl_chain_as_stored(method),
                                        .id = p->model[m].id};
-                st = bl_quantize_check(p->model[m].ckpt, method, &v->packed_bytes, &v->bits, &v->notes, p->arena, e);
+                st = bl_quantize_check(p->model[m].ckpt, method, &v->packed_bytes, &v->bits, e);
                 if (st != BL_OK) {
                     bl_within(e, "%s: method %s", p->model[m].name, method->text);
                     goto out;

@@ -35,7 +35,6 @@ typedef struct bl_plan_variant {
     double seconds;       /* estimate of making it */
     int64_t packed_bytes; /* tensor data */
     double bits;          /* per weight of the block linears */
-    const char *notes;    /* of the method, for the row; NULL */
 } bl_plan_variant;
 typedef struct bl_plan_model {
     bl_checkpoint *ckpt;

@@ -93,10 +93,26 @@ static bool in_turn(const bl_method_run *r)
 static const bl_method looks = {
     .name = "looks", .version = 1, .needs = BL_NEED_HESSIAN, .layer = look, .sequential = in_turn};
 
+static bl_status strain(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
+{
+    (void)r;
+    (void)e;
+    stat->damp = lin->role == BL_ROLE_DOWN ? 0.5 : 0;
+    return BL_OK;
+}
+static void strain_notes(const bl_method_run *r, const bl_layer_stat *layer, int64_t n, bl_text *out)
+{
+    int strained = 0;
+    (void)r;
+    for (int64_t i = 0; i < n; i++) strained += layer[i].damp > 0;
+    bl_text_addf(out, "%d of %d strained", strained, (int)n);
+}
+static const bl_method strains = {.name = "strains", .version = 1, .layer = strain, .notes = strain_notes};
+
 static const bl_method *const *methods(void)
 {
-    static const bl_method *all[32] = {&norms, &trained, &broken, &looks};
-    for (int i = 0; bl_methods[i]; i++) all[4 + i] = bl_methods[i];
+    static const bl_method *all[32] = {&norms, &trained, &broken, &looks, &strains};
+    for (int i = 0; bl_methods[i]; i++) all[5 + i] = bl_methods[i];
     return all;
 }
 
@@ -242,6 +258,44 @@ static void a_stage_that_fails_leaves_nothing(void **state)
     bl_free(to);
 }
 
+/* Notes are of the state that is there, whatever stages it went through; what a stage notes is under its own text. */
+static void notes_say_what_the_state_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *chain, *notes;
+    } rows[] = {
+        {"rtn:w4g16", "lm_head and embeddings BF16"},
+        {"rtn:w4pc+head+embeddings", ""},
+        {"fp16", ""},
+        {"quarot+r4=false", "inputs transformed"},
+        {"quarot+r4=false+rtn:w4g16", "inputs transformed; lm_head and embeddings F32"},
+        {"quarot+r4=false+rtn:w4g16+head", "inputs transformed; lm_head int4 g16, embeddings F32"},
+        {"quarot+r4=false+rtn:w4g16+embeddings", "inputs transformed; lm_head F32, embeddings int4 g16"},
+        {"rtn:w4g16+quarot+r4=false", "inputs transformed"},
+        {"rtn:w4g16+rtn:w8g16+head", "lm_head int8 g16, embeddings BF16"},
+        {"quarot+r4=false+r3+rtn:w4g16",
+         "inputs transformed; queries and keys transformed; lm_head and embeddings F32"},
+        {"strains+rtn:w4g16", "lm_head and embeddings BF16; strains: 2 of 14 strained"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        char *to = under("noted");
+        bl_checkpoint *c;
+        bl_text again = {0};
+        bl_quantize_result r = apply(rows[i].chain, &(bl_apply_how){0}, to, BL_OK, NULL);
+        if (strcmp(r.notes, rows[i].notes)) fail_msg("%s: '%s', expected '%s'", rows[i].chain, r.notes, rows[i].notes);
+        assert_ok(bl_checkpoint_open(to, NULL, &c, &e)); /* and the directory says the same to who finds it */
+        bl_stage_notes(c, &again);
+        assert_string_equal(again.n ? again.s : "",
+                            strstr(rows[i].chain, "strains") ? "strains: 2 of 14 strained" : "");
+        bl_text_free(&again);
+        bl_checkpoint_close(c);
+        assert_ok(bl_remove_tree(to, &e));
+        bl_free(to);
+    }
+}
+
 static void methods_that_look_at_data_need_a_text(void **state)
 {
     (void)state;
@@ -260,6 +314,7 @@ int main(void)
         cmocka_unit_test(a_state_that_is_kept_is_taken_as_it_is),
         cmocka_unit_test(training_comes_last_with_the_whole_model_in_memory),
         cmocka_unit_test(a_stage_that_fails_leaves_nothing),
+        cmocka_unit_test(notes_say_what_the_state_is),
         cmocka_unit_test(methods_that_look_at_data_need_a_text),
     };
     return cmocka_run_group_tests(tests, begin, end);

@@ -226,7 +226,6 @@ static void is_written_and_read(const bl_method *m, const char *text)
     bl_quantize_result r = {0};
     int64_t planned;
     double bits, bytes = 0, weights = 0;
-    const char *notes;
     char dir[4300];
     bl_checkpoint *c;
     (void)m;
@@ -234,10 +233,10 @@ static void is_written_and_read(const bl_method *m, const char *text)
     assert_ok(bl_arena_new(&a, &e));
     assert_ok(bl_chain_parse(bl_methods, text, &choice, &e));
     bl_checkpoint *from = source;
-    if (bl_quantize_check(from, &choice, &planned, &bits, &notes, a, &e) != BL_OK) {
+    if (bl_quantize_check(from, &choice, &planned, &bits, &e) != BL_OK) {
         assert_int_equal(e.status, BL_E_CONFIG); /* no such width, and it says so */
         from = even;
-        assert_ok(bl_quantize_check(from, &choice, &planned, &bits, &notes, a, &e));
+        assert_ok(bl_quantize_check(from, &choice, &planned, &bits, &e));
     }
     const bl_calib_choice calib = {.data = "primer:test", .n = 3, .seqlen = 48};
     assert_ok(bl_quantize_dir(from, &choice, &(bl_apply_how){.calib = &calib}, be, dir, a, &r, &e));

@@ -260,6 +260,22 @@ static void options_that_do_not_fit_each_other(void **state)
     method_close(&m);
 }
 
+/* The option says 0.01 of every layer; only what was more than that is worth a note. */
+static void raised_damping_is_noted(void **state)
+{
+    (void)state;
+    bl_layer_stat layer[] = {{.damp = 0.01}, {.damp = 0.1}, {.damp = 0.01}, {.damp = 1}};
+    method_run m;
+    bl_text none = {0}, two = {0};
+    method_open(&m, "gptq:w4g32", NULL, 4, 64);
+    m.run.method->notes(&m.run, layer, 1, &none);
+    assert_int_equal(none.n, 0);
+    m.run.method->notes(&m.run, layer, 4, &two);
+    assert_string_equal(two.s, "damping raised to 1 in 2 of 4 layers");
+    bl_text_free(&two);
+    method_close(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +284,7 @@ int main(void)
         cmocka_unit_test(inputs_may_come_in_any_order),
         cmocka_unit_test(inputs_that_never_come_get_no_weight),
         cmocka_unit_test(damping_is_raised_until_there_is_an_inverse),
+        cmocka_unit_test(raised_damping_is_noted),
         cmocka_unit_test(what_is_stored_is_what_was_promised),
         cmocka_unit_test(options_that_do_not_fit_each_other),
     };

@@ -403,10 +403,11 @@ static void notes_say_what_the_linears_are(void **state)
         const char *want;
     } rows[] = {
         {nothing, ""},
-        {weights_of_several_formats, "ragged last group"},
-        {adapters_on_a_packed_weight, "adapters beside the weights"},
+        {weights_of_several_formats, "ragged last group; lm_head and embeddings BF16"},
+        {adapters_on_a_packed_weight, "adapters beside the weights; lm_head and embeddings BF16"},
         {a_block_rotation_after_a_scale, "inputs transformed"},
-        {a_head_with_all_a_linear_has, "adapters beside the weights; inputs transformed"},
+        {a_head_with_all_a_linear_has,
+         "adapters beside the weights; inputs transformed; lm_head int4 pc, embeddings BF16"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         fixture f = fixture_open("synth:tiny", "", 1, false), g;
