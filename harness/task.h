@@ -20,7 +20,7 @@ typedef struct bl_prompt {
     bl_span *span;
     size_t n, cap;
     bl_arena *arena;
-    bool failed;
+    bool failed; /* memory ran out; the request is refused for it, so that a task need not look */
 } bl_prompt;
 bl_prompt bl_prompt_new(bl_arena *a);
 void bl_sayn(bl_prompt *p, const char *template_text, size_t n);

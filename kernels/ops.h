@@ -34,8 +34,8 @@ typedef enum bl_transform_kind { BL_T_SCALE, BL_T_PERMUTE, BL_T_HADAMARD, BL_T_R
 typedef struct bl_transform {
     bl_transform_kind kind;
     int64_t in, out; /* widths; they differ for channel reassembly */
-    bl_tensor data; /* SCALE f32 [in]; PERMUTE i32 [out]; HADAMARD f32 scale [in] before it or none; ROTATE f32 [blocks,
-                       b, b] */
+    bl_tensor data;  /* SCALE f32 [in]: x[i] * data[i]; PERMUTE i32 [out]: x[data[i]]; HADAMARD f32 [in], multiplied
+                        with x before it, or none; ROTATE f32 [blocks, b, b] */
 } bl_transform;
 /* Widths are positive, and type and shape of the data (its buffer is not looked at) are those of the kind. */
 bool bl_transform_fits(const bl_transform *t);

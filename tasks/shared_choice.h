@@ -48,7 +48,8 @@ static inline bl_choice *bl_choice_at(const bl_task_data *t, int64_t i)
 /* One request, one question. */
 bl_status bl_choice_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e);
 /* score[0] acc: least nll; score[1], by_length, acc_norm: least nll / code points. The first index wins a tie, and the
- * sample says so. value: nll of each choice. */
+ * sample says so. value: nll of each choice. The choices are those of step 0, turn->reply[0]; a task that asks them in
+ * step k gives it &(bl_turn){.reply = turn->reply + k, .n_replies = 1, .arena = turn->arena}. */
 bl_status bl_choice_mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e);
 /* Text of the right choice. */
 const char *bl_choice_gold(bl_task_data *t, int64_t i);

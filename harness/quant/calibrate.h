@@ -42,17 +42,19 @@ bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, cons
 typedef struct bl_calibration bl_calibration;
 int64_t bl_calib_sequences(const bl_calibration *c);
 int64_t bl_calib_tokens(const bl_calibration *c);
-/* 2 / sequences * sum over all tokens of x xT: f64 [in, in] on the backend, both triangles (GPTQ, arXiv 2210.17323; the
- * scale of its code). x is what the stored weight is multiplied with: after the transforms of the linear. Lent until
- * the linears of this stage are done; a method that changes it changes it for every linear that shares it. */
+/* 2 / sequences * sum over all tokens of x xT: f64 [n, n] on the backend, n = bl_linear_width(l), both triangles (GPTQ,
+ * arXiv 2210.17323; the scale of its code). x is what the stored weight is multiplied with: after the transforms of the
+ * linear. Lent until the linears of this stage are done; a method that changes it changes it for every linear that
+ * shares it. */
 bl_status bl_calib_hessian(bl_calibration *c, const bl_linear *l, bl_tensor *h, bl_err *e);
-/* Per input channel over all tokens, host, [in], lent: largest |x|, mean |x|, mean x^2. */
+/* Per channel of that x, bl_linear_width of them, over all tokens, host, lent: largest |x|, mean |x|, mean x^2. */
 typedef struct bl_calib_channels {
     const float *max_abs;
     const double *mean_abs, *mean_sq;
 } bl_calib_channels;
 bl_status bl_calib_channel(bl_calibration *c, const bl_linear *l, bl_calib_channels *out, bl_err *e);
-/* Rows of x evenly spread over all tokens, at most BL_CALIB_SAMPLE_ROWS: act [rows, in] on the backend, lent. */
+/* Rows of x evenly spread over all tokens, at most BL_CALIB_SAMPLE_ROWS: act [rows, bl_linear_width] on the backend,
+ * lent. */
 enum { BL_CALIB_SAMPLE_ROWS = 1024 };
 bl_status bl_calib_inputs(bl_calibration *c, const bl_linear *l, bl_tensor *x, bl_err *e);
 

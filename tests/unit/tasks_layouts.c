@@ -39,8 +39,10 @@ static char *items_of(const char *task, const char *root)
         bl_turn turn = {.arena = t.data.arena};
         assert_ok(t.task->ask(&t.data, i, &turn, &q, &e));
         if (q.kind == BL_ASK_GENERATE) {
-            char *p = prompt_text(&q.prompt);
-            bl_text_addf(&out, "[%s]", strlen(p) > 2141 ? p + 2141 : p);
+            char *p = prompt_text(&q.prompt), *own = p; /* after the worked examples, which an empty line ends */
+            for (char *end; (end = strstr(own, "\n\n")); own = end + 2)
+                ;
+            bl_text_addf(&out, "[%s]", own);
             bl_free(p);
         }
         for (int c = 0; c < q.n_pairs; c++) {
