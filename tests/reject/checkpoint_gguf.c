@@ -557,7 +557,7 @@ static const struct {
     const char *phrase;
 } models[] = {
     {"R43", {.arch = "gpt2"}, "architecture 'gpt2' is not read"},
-    {"R43", {.arch = "gemma"}, "architecture 'gemma' is not read; these are: llama, qwen2, qwen3"},
+    {"R43", {.arch = "gemma"}, "architecture 'gemma' is not read; these are: llama, qwen2"},
     {"R43", {.arch = "qwen2"}, "key 'qwen2.embedding_length' is missing"},
     {"R43", {.arch = "mistral"}, "architecture 'mistral' is not read"}, /* its files say llama */
     {"R38", {.drop = "blk.0.attn_k.weight"}, "'blk.0.attn_k.weight' is missing"},

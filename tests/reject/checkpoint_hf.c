@@ -63,7 +63,7 @@ static const struct {
     {"R43", "architectures", "[\"LlamaForSequenceClassification\"]", "is not read"},
     {"R43", "architectures", "[]", "not a list of one name"},
     {"R43", "architectures", "\"LlamaForCausalLM\"", "not a list of one name"},
-    {"R43", "model_type", "\"gemma\"", "model_type 'gemma' is not read; these are: llama, mistral, qwen2, qwen3"},
+    {"R43", "model_type", "\"gemma\"", "model_type 'gemma' is not read; these are: llama, mistral"},
     {"R43", "model_type", "\"qwen2\"", "model_type is 'qwen2' and architectures 'LlamaForCausalLM', another model"},
     {"R44", "rope_scaling", "{\"type\":\"dynamic\"}", "'factor' is missing"},
     {"R44", "rope_scaling", "{\"type\":\"dynamic\",\"factor\":0.5}", "factor is 0.5"},

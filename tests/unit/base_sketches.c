@@ -1,4 +1,5 @@
-/* base_sketches.c - every public header compiles alone, and so does every usage sketch in its comments.
+/* base_sketches.c - every public header compiles alone, and so does every usage sketch in its comments and every
+ * example of CONTRIBUTING.md.
  *
  * A sketch is a run of comment lines indented by five or more spaces (and lines that hold a label) with a call of ours
  * in it. It becomes the body of a function that has the variables of `context`; what else a sketch takes as given is
@@ -95,19 +96,40 @@ static void take_sketches(char *source, const char *declarations, bl_text *code)
     close_sketch(&sketch, declarations, code);
 }
 
+/* Without a warning; `what` opens the message when not. */
+static void compile(const char *dir, const char *what, const bl_text *code)
+{
+    bl_err e = {0};
+    bl_text command = {0};
+    char *errors = NULL, file[4200], log[4200];
+    size_t n;
+    snprintf(file, sizeof file, "%s/sketch.c", dir);
+    snprintf(log, sizeof log, "%s/sketch.log", dir);
+    assert_ok(bl_write_file(file, code->s, code->n, &e));
+    bl_text_addf(&command,
+                 "%s -std=c17 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Werror -Wno-unused -Wno-unused-parameter %s "
+                 "-I%s/tasks %s >%s 2>&1",
+                 BL_COMPILER, BL_INCLUDES, BL_SOURCE_DIR, file, log);
+    if (system(command.s) != 0) {
+        bl_read_file(log, 1 << 20, &errors, &n, NULL);
+        print_message("%s\n%.800s\n", what, errors ? errors : "the compiler cannot be started");
+        failures++;
+        bl_free(errors);
+    }
+    bl_text_free(&command);
+}
+
 static void check(const char *path, void *ctx)
 {
     bl_err e = {0};
-    char *source = NULL, *errors = NULL, file[4200], log[4200];
+    char *source = NULL;
     size_t n;
-    bl_text code = {0}, command = {0};
+    bl_text code = {0};
     const char *dot = strrchr(path, '.'), *dir = ctx;
     if (!dot || strcmp(dot, ".h") != 0 || strstr(path, "_impl.h")) return;
     if (strstr(path, "/avx")) return; /* need the options of their own files */
     const char *declarations = "";
     assert_ok(bl_read_file(source_path(path), 1 << 24, &source, &n, &e));
-    snprintf(file, sizeof file, "%s/sketch.c", dir);
-    snprintf(log, sizeof log, "%s/sketch.log", dir);
     for (size_t i = 0; i < BL_COUNT(given); i++) {
         if (strcmp(given[i].header, path) != 0) continue;
         declarations = given[i].declarations;
@@ -115,19 +137,8 @@ static void check(const char *path, void *ctx)
     }
     bl_text_addf(&code, "#include \"%s\"\n%s", path, context);
     take_sketches(source, declarations, &code);
-    assert_ok(bl_write_file(file, code.s, code.n, &e));
-    bl_text_addf(&command,
-                 "%s -std=c17 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Werror -Wno-unused -Wno-unused-parameter %s "
-                 "%s >%s 2>&1",
-                 BL_COMPILER, BL_INCLUDES, file, log);
-    if (system(command.s) != 0) {
-        bl_read_file(log, 1 << 20, &errors, &n, NULL);
-        print_message("%s\n%.800s\n", path, errors ? errors : "the compiler cannot be started");
-        failures++;
-        bl_free(errors);
-    }
+    compile(dir, path, &code);
     bl_text_free(&code);
-    bl_text_free(&command);
     bl_free(source);
 }
 
@@ -144,8 +155,48 @@ static void every_header_and_every_sketch_in_it_compiles(void **state)
     assert_int_equal(failures, 0);
 }
 
+/* A block with #include is a whole file; one with BL_TRY is what stands in a hook of a method; others are rows. */
+static void every_example_of_the_guide_compiles(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    char dir[4096], what[64], *guide;
+    size_t n;
+    int whole = 0, parts = 0;
+    snprintf(dir, sizeof dir, "%s", test_dir());
+    failures = 0;
+    assert_ok(bl_read_file(source_path("CONTRIBUTING.md"), 1 << 20, &guide, &n, &e));
+    for (char *at = guide, *block; (block = strstr(at, "```c\n"));) {
+        char *end = strstr(block += 5, "\n```");
+        bl_text code = {0};
+        assert_non_null(end);
+        *end = 0;
+        at = end + 1;
+        if (strstr(block, "#include")) {
+            bl_text_addf(&code, "%s\n", block);
+            whole++;
+        } else if (strstr(block, "BL_TRY")) {
+            bl_text_addf(&code,
+                         "#include \"harness/quant/calibrate.h\"\n#include \"harness/method.h\"\n"
+                         "bl_status hook(const bl_method_run *r, bl_linear *lin, bl_err *e);\n"
+                         "bl_status hook(const bl_method_run *r, bl_linear *lin, bl_err *e)\n"
+                         "{\n    bl_status st = BL_OK;\n%s\nout:\n    return st;\n}\n",
+                         block);
+            parts++;
+        }
+        snprintf(what, sizeof what, "CONTRIBUTING.md: %.40s", block);
+        if (code.n) compile(dir, what, &code);
+        bl_text_free(&code);
+    }
+    bl_free(guide);
+    assert_ok(bl_remove_tree(dir, &e));
+    assert_true(whole >= 3 && parts >= 1);
+    assert_int_equal(failures, 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_header_and_every_sketch_in_it_compiles)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_header_and_every_sketch_in_it_compiles),
+                                       cmocka_unit_test(every_example_of_the_guide_compiles)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
