@@ -63,3 +63,13 @@ const bl_metric *bl_task_metrics(const bl_task *t, const char *name, int *n)
     *n = t->n_metrics;
     return t->metrics;
 }
+
+static const bl_metric *metrics_by_name(const void *ctx, const char *name, int64_t version, int *n)
+{
+    const bl_task *t;
+    const char *own;
+    if (bl_program_task(ctx, name, &t, &own, NULL) != BL_OK || t->version != version) return NULL;
+    return bl_task_metrics(t, own, n);
+}
+
+bl_metric_rules bl_program_metrics(const bl_program *p) { return (bl_metric_rules){metrics_by_name, p}; }

@@ -3,6 +3,7 @@
 #define BL_HARNESS_PROGRAM_H
 #include "method.h"
 #include "task.h"
+#include "results/compare.h"
 
 typedef struct bl_program {
     const bl_method *const *methods; /* NULL-terminated */
@@ -16,4 +17,6 @@ bl_status bl_program_task(const bl_program *p, const char *text, const bl_task *
 /* Every name of every task, NULL-terminated, in the arena. */
 const char *const *bl_program_task_names(const bl_program *p, bl_arena *a, bl_err *e);
 const bl_metric *bl_task_metrics(const bl_task *t, const char *name, int *n);
+/* For comparisons of recorded cells: the metrics of each task in the version that the program has. */
+bl_metric_rules bl_program_metrics(const bl_program *p);
 #endif

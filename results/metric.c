@@ -28,8 +28,8 @@ static bl_status value(const bl_metric *m, const bl_sample *s, int at, double *o
     return take(m, s, "value", s->value, s->n_values, at, out, e);
 }
 
-/* What a mean is taken of: a flag, a score, or the mean of consecutive scores. */
-static bl_status entry(const bl_metric *m, const bl_sample *s, double *out, bl_err *e)
+/* A flag, a score, or the mean of consecutive scores. */
+bl_status bl_metric_entry(const bl_metric *m, const bl_sample *s, double *out, bl_err *e)
 {
     bl_status st = BL_OK;
     double sum = 0, x = 0;
@@ -63,7 +63,7 @@ static bl_status mean(const bl_metric *m, const bl_sample *s, int64_t n, bl_valu
     double *v = bl_new((size_t)n, sizeof *v, e);
 
     if (!v) return BL_E_NOMEM;
-    for (int64_t i = 0; i < n; i++) BL_TRY(entry(m, &s[i], &v[i], e));
+    for (int64_t i = 0; i < n; i++) BL_TRY(bl_metric_entry(m, &s[i], &v[i], e));
     bl_mean_of(v, n, &out->value, &out->stderr_);
     out->has_stderr = n > 1;
 out:

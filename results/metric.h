@@ -25,11 +25,12 @@ typedef struct bl_metric {
     bool percent;     /* a share: stored as 0..1, shown times 100 */
     bl_agg agg;
     int a, b, c;
-    double factor;  /* RATIO; 0 means 1 */
-    bool no_stderr; /* the protocol gives none */
-    int steps;      /* MEAN: of score[a] .. score[a + steps - 1], each step also as a group; 0: score[a] alone */
-    bool by_group;  /* also within each group of samples */
-    bool macro;     /* mean over the groups, each counting once; else over the samples */
+    double factor;     /* RATIO; 0 means 1 */
+    bool no_stderr;    /* the protocol gives none */
+    int steps;         /* MEAN: of score[a] .. score[a + steps - 1], each step also as a group; 0: score[a] alone */
+    bool by_group;     /* also within each group of samples */
+    bool macro;        /* mean over the groups, each counting once; else over the samples */
+    const char *items; /* what a sample is called: "windows", "documents"; NULL: "items" */
 } bl_metric;
 
 typedef struct bl_value {
@@ -37,6 +38,8 @@ typedef struct bl_value {
     int64_t n;
     bool has_stderr;
 } bl_value;
+/* What MEAN and FLAG_SHARE take the mean of, for one sample. */
+bl_status bl_metric_entry(const bl_metric *m, const bl_sample *s, double *out, bl_err *e);
 /* BL_E_NUMERIC when a sample that enters is not finite: it is never averaged. n == 0 is BL_E_MISSING. */
 bl_status bl_metric_of(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e);
 

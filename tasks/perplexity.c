@@ -22,7 +22,8 @@ static const bl_metric gptq2048[] = {
      .headline = true,
      .agg = BL_AGG_EXP_RATIO,
      .a = VALUE_NLL,
-     .b = VALUE_TOKENS},
+     .b = VALUE_TOKENS,
+     .items = "windows"},
 };
 static const bl_metric llamacpp512[] = {
     {.name = "perplexity",
@@ -30,7 +31,8 @@ static const bl_metric llamacpp512[] = {
      .agg = BL_AGG_EXP_TOKENS,
      .a = VALUE_NLL,
      .b = VALUE_TOKENS,
-     .c = VALUE_NLL_SQ},
+     .c = VALUE_NLL_SQ,
+     .items = "windows"},
 };
 static const bl_metric word[] = {
     {.name = "word_perplexity",
@@ -38,13 +40,15 @@ static const bl_metric word[] = {
      .agg = BL_AGG_EXP_RATIO,
      .a = VALUE_NLL,
      .b = VALUE_WORDS,
-     .no_stderr = true},
+     .no_stderr = true,
+     .items = "documents"},
     {.name = "byte_perplexity",
      .direction = -1,
      .agg = BL_AGG_EXP_RATIO,
      .a = VALUE_NLL,
      .b = VALUE_BYTES,
-     .no_stderr = true},
+     .no_stderr = true,
+     .items = "documents"},
     {.name = "bits_per_byte",
      .direction = -1,
      .unit = "bit",
@@ -52,7 +56,8 @@ static const bl_metric word[] = {
      .a = VALUE_NLL,
      .b = VALUE_BYTES,
      .factor = 1 / M_LN2,
-     .no_stderr = true},
+     .no_stderr = true,
+     .items = "documents"},
 };
 
 static const struct convention {

@@ -1,0 +1,166 @@
+/* stats.c - distributions and tests; double precision throughout. */
+#include "stats.h"
+#include "kernels/base/rng.h"
+#include "metric.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+double bl_mcnemar(int64_t lost, int64_t gained)
+{
+    int64_t n = lost + gained, k = BL_MIN(lost, gained);
+    double term, sum;
+
+    if (lost == gained) return 1;
+    term = exp(lgamma((double)n + 1) - lgamma((double)k + 1) - lgamma((double)(n - k) + 1) - (double)n * M_LN2);
+    sum = term;
+    for (int64_t i = k; i > 0 && term > sum * 1e-18; i--) { /* P(X = i - 1) from P(X = i) */
+        term *= (double)i / (double)(n - i + 1);
+        sum += term;
+    }
+    return BL_MIN(2 * sum, 1);
+}
+
+/* ---- Student's distribution --------------------------------------------------------------------- */
+/* Continued fraction of the incomplete beta function (DLMF 8.17.22) by the method of Lentz; converges quickly for
+ * x < (a + 1) / (a + b + 2). */
+static double beta_fraction(double a, double b, double x)
+{
+    const double tiny = 1e-300;
+    double c = 1, d = 1 - (a + b) * x / (a + 1), h;
+
+    d = 1 / (fabs(d) < tiny ? tiny : d);
+    h = d;
+    for (int m = 1; m <= 10000; m++) {
+        for (int odd = 0; odd < 2; odd++) {
+            double up = odd ? -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+                            : m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+            d = 1 + up * d;
+            d = 1 / (fabs(d) < tiny ? tiny : d);
+            c = 1 + up / c;
+            if (fabs(c) < tiny) c = tiny;
+            h *= d * c;
+        }
+        if (fabs(d * c - 1) < 1e-16) break;
+    }
+    return h;
+}
+
+/* I_x(a, b), with y = 1 - x given apart because it may be tiny. */
+static double beta_share(double a, double b, double x, double y)
+{
+    if (x <= 0) return 0;
+    if (y <= 0) return 1;
+    double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log(y));
+    return x < (a + 1) / (a + b + 2) ? front * beta_fraction(a, b, x) / a : 1 - front * beta_fraction(b, a, y) / b;
+}
+
+double bl_student_p(double t, double df)
+{
+    double square = t * t;
+    if (isinf(square)) return 0;
+    return beta_share(df / 2, 0.5, df / (df + square), square / (df + square));
+}
+
+double bl_student_t(double p, double df)
+{
+    double low = 0, high = 1;
+    while (bl_student_p(high, df) > p && high < 1e150) high *= 2;
+    for (int i = 0; i < 200 && low < high; i++) {
+        double middle = low + (high - low) / 2;
+        if (middle <= low || middle >= high) break;
+        if (bl_student_p(middle, df) > p) low = middle;
+        else high = middle;
+    }
+    return high;
+}
+
+/* ---- many tests --------------------------------------------------------------------------------- */
+typedef struct ranked {
+    double p;
+    size_t at;
+} ranked;
+
+static int by_p(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    if (x->p != y->p) return x->p < y->p ? -1 : 1;
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+bl_status bl_holm(const double *p, size_t n, double *out, bl_err *e)
+{
+    ranked *r = bl_new(n, sizeof *r, e);
+    double least = 0;
+
+    if (!r) return BL_E_NOMEM;
+    for (size_t i = 0; i < n; i++) r[i] = (ranked){p[i], i};
+    if (n) qsort(r, n, sizeof *r, by_p);
+    for (size_t i = 0; i < n; i++) {
+        least = BL_MAX(least, BL_MIN(r[i].p * (double)(n - i), 1));
+        out[r[i].at] = least;
+    }
+    bl_free(r);
+    return BL_OK;
+}
+
+/* ---- resampling --------------------------------------------------------------------------------- */
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* d[n] in the order of the strata; first[k] .. first[k + 1] are those of stratum k. */
+static void in_strata(const double *d, const int32_t *stratum, int32_t n_strata, int64_t n, double *out, int64_t *first)
+{
+    for (int64_t i = 0; i < n; i++) first[(stratum ? stratum[i] : 0) + 1]++;
+    for (int32_t k = 0; k < n_strata; k++) first[k + 1] += first[k];
+    for (int64_t i = 0; i < n; i++) out[first[stratum ? stratum[i] : 0]++] = d[i];
+    for (int32_t k = n_strata; k > 0; k--) first[k] = first[k - 1];
+    first[0] = 0;
+}
+
+bl_status bl_bootstrap(const double *d, const int32_t *stratum, int32_t n_strata, int64_t n, int draws, uint64_t seed,
+                       bl_resampled *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int32_t groups = stratum ? n_strata : 1;
+    bl_rng rng = bl_rng_at(seed, bl_rng_key("bootstrap", 0), 0);
+    double *sorted = bl_new((size_t)n, sizeof *sorted, e), *mean = bl_new((size_t)draws, sizeof *mean, e);
+    int64_t *first = bl_new((size_t)groups + 1, sizeof *first, e), below = 0, above = 0;
+
+    if (!sorted || !mean || !first) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    in_strata(d, stratum, groups, n, sorted, first);
+    for (int i = 0; i < draws; i++) {
+        double of_all = 0;
+        for (int32_t k = 0; k < groups; k++) {
+            uint64_t size = (uint64_t)(first[k + 1] - first[k]);
+            double sum = 0;
+            for (uint64_t j = 0; j < size; j++) sum += sorted[first[k] + (int64_t)bl_rng_below(&rng, size)];
+            of_all += sum / (double)size;
+        }
+        mean[i] = of_all / groups;
+        below += mean[i] <= 0;
+        above += mean[i] >= 0;
+    }
+    qsort(mean, (size_t)draws, sizeof *mean, by_value);
+    out->low = bl_percentile(mean, draws, 0.025);
+    out->high = bl_percentile(mean, draws, 0.975);
+    out->p = BL_MIN(2 * (double)(BL_MIN(below, above) + 1) / (draws + 1), 1);
+out:
+    bl_free(sorted);
+    bl_free(mean);
+    bl_free(first);
+    return st;
+}
+
+double bl_items_needed(double delta, double sd)
+{
+    static const double z = 1.959963984540054 + 0.8416212335729143; /* normal quantiles 0.975 and 0.8 */
+    return delta == 0 ? 0 : ceil(z * z * sd * sd / (delta * delta));
+}
