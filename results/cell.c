@@ -183,10 +183,8 @@ bl_status bl_cell_of_shard(const bl_shard *s, bl_cell_part part, bl_arena *a, bl
     }
     BL_TRY(bl_get_metrics(s, c.task, a, &at, &c, e));
     if (part == BL_CELL_WHOLE) BL_TRY(bl_get_samples(s, c.task, a, &at, &c, e));
-    if (part != BL_CELL_FOR_TABLE) {
-        BL_TRY(bl_get_divergence(s, c.task, part == BL_CELL_WHOLE, a, &at, &c, e));
-        BL_TRY(bl_get_layers(s, a, &c, e));
-    }
+    BL_TRY(bl_get_divergence(s, c.task, part == BL_CELL_WHOLE, a, &at, &c, e));
+    if (part != BL_CELL_FOR_TABLE) BL_TRY(bl_get_layers(s, a, &c, e));
     *out = c;
 out:
     bl_text_free(&at);

@@ -52,10 +52,11 @@ bl_status bl_put_metrics(bl_record *r, const bl_cell *c, bl_text *at, bl_err *e)
     bl_status st = BL_OK;
     size_t n = (size_t)c->n_metrics;
     bl_arena *a = NULL;
-    const char **name, **unit;
+    const char **name, **unit, **over;
     int64_t *list[N_LISTS];
 
     BL_TRY(bl_arena_new(&a, e));
+    BL_TRY(no_memory(over = bl_alloc(a, n, sizeof *over, e)));
     BL_TRY(no_memory(name = bl_alloc(a, n, sizeof *name, e)));
     BL_TRY(no_memory(unit = bl_alloc(a, n, sizeof *unit, e)));
     for (int k = 0; k < N_LISTS; k++) BL_TRY(no_memory(list[k] = bl_alloc(a, n, sizeof **list, e)));
@@ -63,6 +64,7 @@ bl_status bl_put_metrics(bl_record *r, const bl_cell *c, bl_text *at, bl_err *e)
         const bl_cell_metric *m = &c->metric[i];
         name[i] = m->name;
         unit[i] = m->unit ? m->unit : "1";
+        over[i] = m->over ? m->over : "";
         list[ITEMS][i] = m->n;
         list[DIRECTION][i] = m->direction;
         list[HEADLINE][i] = m->headline;
@@ -72,6 +74,8 @@ bl_status bl_put_metrics(bl_record *r, const bl_cell *c, bl_text *at, bl_err *e)
     BL_TRY(bl_record_names(r, at->s, name, c->n_metrics, e));
     BL_TRY(bl_cell_place("task/@/metric_units", c->task, at, e));
     BL_TRY(bl_record_names(r, at->s, unit, c->n_metrics, e));
+    BL_TRY(bl_cell_place("task/@/metric_over", c->task, at, e));
+    BL_TRY(bl_record_names(r, at->s, over, c->n_metrics, e));
     for (int k = 0; k < N_LISTS; k++) {
         BL_TRY(bl_cell_place(lists[k], c->task, at, e));
         BL_TRY(bl_record_counts(r, at->s, list[k], c->n_metrics, e));
@@ -137,7 +141,7 @@ out:
 bl_status bl_get_metrics(const bl_shard *s, const char *task, bl_arena *a, bl_text *at, bl_cell *c, bl_err *e)
 {
     bl_status st;
-    const char **name, **unit;
+    const char **name, **unit, **over = NULL;
     int64_t n, n_others, *list[N_LISTS];
     bl_cell_metric *m;
 
@@ -146,6 +150,11 @@ bl_status bl_get_metrics(const bl_shard *s, const char *task, bl_arena *a, bl_te
     BL_TRY(bl_cell_place("task/@/metric_units", task, at, e));
     BL_TRY(bl_shard_names(s, at->s, a, &unit, &n_others, e));
     BL_TRY(bl_same_length(at->s, n_others, n, e));
+    BL_TRY(bl_cell_place("task/@/metric_over", task, at, e));
+    if (bl_shard_has(s, at->s)) {
+        BL_TRY(bl_shard_names(s, at->s, a, &over, &n_others, e));
+        BL_TRY(bl_same_length(at->s, n_others, n, e));
+    }
     for (int k = 0; k < N_LISTS; k++) {
         BL_TRY(bl_cell_place(lists[k], task, at, e));
         BL_TRY(bl_shard_counts(s, at->s, a, &list[k], &n_others, e));
@@ -155,6 +164,7 @@ bl_status bl_get_metrics(const bl_shard *s, const char *task, bl_arena *a, bl_te
     for (int64_t i = 0; i < n; i++) {
         m[i] = (bl_cell_metric){.name = name[i],
                                 .unit = unit[i],
+                                .over = over && over[i][0] ? over[i] : NULL,
                                 .n = list[ITEMS][i],
                                 .direction = (int)list[DIRECTION][i],
                                 .headline = list[HEADLINE][i] != 0,

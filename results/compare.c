@@ -309,7 +309,6 @@ bl_status bl_compare_metric(const bl_metric *m, const char *group, const bl_cell
     d.n = p.n;
     BL_TRY(mean ? means(&p, &d, e) : quotients(&p, &d, e));
     d.needed = bl_items_needed(d.delta, d.se * sqrt((double)d.n));
-    d.p_holm = d.p;
     *out = d;
 out:
     free_pairs(&p);
@@ -326,6 +325,7 @@ bl_status bl_compare_judge(bl_paired *const *d, size_t n, bl_err *e)
     BL_TRY(bl_holm(p, n, p, e));
     for (size_t i = 0; i < n; i++) {
         double up = d[i]->direction * d[i]->delta;
+        d[i]->judged = true;
         d[i]->p_holm = p[i];
         d[i]->verdict = p[i] >= BL_LEVEL || up == 0 ? BL_UNDECIDED : up > 0 ? BL_BETTER : BL_WORSE;
     }
@@ -342,7 +342,7 @@ void bl_paired_text(const bl_paired *d, char out[96])
 
     if (d->percent) scale *= 100;
     if (d->percent) v *= 100;
-    bl_number_text(v, d->se * scale, d->se > 0, number);
+    bl_number_text(v, d->se * scale, d->se * scale > 1e-9 * fabs(v), number);
     snprintf(out, 96, "%s%s", d->log ? "\xc3\x97" : v > 0 ? "+" : "", number);
 }
 

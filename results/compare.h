@@ -13,8 +13,8 @@
  *                                    sums by the delta method
  *     other scores, means of groups  bootstrap of the items, within groups for a mean of groups
  */
-#ifndef BL_COMPARE_H
-#define BL_COMPARE_H
+#ifndef BL_RESULTS_COMPARE_H
+#define BL_RESULTS_COMPARE_H
 #include "cell.h"
 
 typedef enum bl_paired_test { BL_TEST_NONE, BL_TEST_MCNEMAR, BL_TEST_T, BL_TEST_BOOTSTRAP } bl_paired_test;
@@ -37,7 +37,8 @@ typedef struct bl_paired {
     double delta, se;     /* b - a, and its standard error */
     double low, high;     /* 95% interval of delta */
     double p;             /* of no difference */
-    double p_holm;        /* the same, adjusted for all that were judged together */
+    bool judged;          /* by bl_compare_judge; else p_holm and verdict say nothing */
+    double p_holm;        /* p, adjusted for all that were judged together */
     int64_t lost, gained; /* 0/1 metrics: items right in a and wrong in b, and the other way; else -1 */
     double needed;        /* items at which a difference of this size would be found in four studies of five; 0: none */
     bl_verdict verdict;

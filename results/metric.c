@@ -252,7 +252,10 @@ static bl_status add(const bl_metric *m, const bl_sample *s, int64_t n, const ch
                                            .n = v.n,
                                            .headline = m->headline,
                                            .percent = m->percent,
-                                           .group = group},
+                                           .group = group,
+                                           .over = m->agg == BL_AGG_EXP_TOKENS ? "tokens"
+                                                   : m->items                  ? m->items
+                                                                               : "items"},
                          e);
 }
 

@@ -52,6 +52,7 @@ typedef struct bl_cell_metric {
     int64_t n;
     bool headline, percent;
     const char *group; /* NULL: over everything; else the group of the samples, or "step 2" */
+    const char *over;  /* what the standard error is over: "items", "windows", "tokens"; NULL: not recorded */
 } bl_cell_metric;
 /* A growing list in an arena. */
 typedef struct bl_metric_list {

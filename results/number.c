@@ -61,10 +61,11 @@ static void plain(double v, char out[64])
     }
 }
 
-void bl_number_text(double v, double stderr_, bool has_stderr, char out[64])
+/* `least`: significant digits that the value has at any rate. */
+static void number(double v, double stderr_, bool has_stderr, int least, char out[64])
 {
     char value[24], se[24];
-    int decimals;
+    int decimals, own;
 
     if (!has_stderr || !(stderr_ > 0) || !isfinite(stderr_) || !isfinite(v)) {
         plain(v, out);
@@ -72,20 +73,33 @@ void bl_number_text(double v, double stderr_, bool has_stderr, char out[64])
     }
     decimals = decimals_of(stderr_);
     if (decimals > 9) decimals = 9;
+    own = decimals;
+    if (v != 0) decimals = BL_MAX(decimals, BL_MIN(least - 1 - (int)floor(log10(fabs(v))), 9));
     if (fabs(v) >= 1e5 || stderr_ >= 1e5) { /* one power of ten for both */
         int power = (int)floor(log10(BL_MAX(fabs(v), stderr_)));
         double unit = pow(10, power);
         fixed(value, sizeof value, v / unit, decimals + power);
-        fixed(se, sizeof se, stderr_ / unit, decimals + power);
+        fixed(se, sizeof se, stderr_ / unit, own + power);
         snprintf(out, 64, "(%s\xc2\xb1%s)e%d", value, se, power);
         return;
     }
     if (decimals < 0) {
         double step = pow(10, -decimals);
         v = round(v / step) * step;
+    }
+    if (own < 0) {
+        double step = pow(10, -own);
         stderr_ = round(stderr_ / step) * step;
     }
     fixed(value, sizeof value, v, decimals);
-    fixed(se, sizeof se, stderr_, decimals);
+    fixed(se, sizeof se, stderr_, own);
     snprintf(out, 64, "%s \xc2\xb1%s", value, se);
+}
+
+void bl_number_text(double v, double stderr_, bool has_stderr, char out[64]) { number(v, stderr_, has_stderr, 0, out); }
+
+void bl_metric_text(double v, double stderr_, bool has_stderr, bool percent, char out[64])
+{
+    if (percent) number(100 * v, 100 * stderr_, has_stderr, 0, out);
+    else number(v, stderr_, has_stderr, 4, out);
 }

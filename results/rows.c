@@ -46,6 +46,39 @@ static void print_direction(const bl_row *r, bl_text *out)
     if (r->has_value) put_count(out, r->direction);
 }
 
+/* ---- the difference from the reference ---- */
+static void print_against(const bl_row *r, bl_text *out) { bl_text_add(out, r->against ? r->against : ""); }
+static void print_unpaired(const bl_row *r, bl_text *out) { bl_text_add(out, r->unpaired ? r->unpaired : ""); }
+static void print_over(const bl_row *r, bl_text *out) { bl_text_add(out, r->over ? r->over : ""); }
+static void print_delta_unit(const bl_row *r, bl_text *out)
+{
+    if (r->paired) bl_text_add(out, r->paired->log ? "nat" : r->unit);
+}
+static void print_test(const bl_row *r, bl_text *out)
+{
+    if (r->paired) bl_text_add(out, bl_paired_test_name(r->paired->test));
+}
+static void print_verdict(const bl_row *r, bl_text *out)
+{
+    if (r->paired && r->paired->judged) bl_text_add(out, bl_verdict_name(r->paired->verdict));
+}
+#define DIFFERENCE(member, there)                                                                                      \
+    static void print_##member(const bl_row *r, bl_text *out)                                                          \
+    {                                                                                                                  \
+        const bl_paired *d = r->paired;                                                                                \
+        if (d && (there)) put_real(out, (double)d->member);                                                            \
+    }
+DIFFERENCE(delta, true)
+DIFFERENCE(se, d->test != BL_TEST_NONE)
+DIFFERENCE(low, d->test != BL_TEST_NONE)
+DIFFERENCE(high, d->test != BL_TEST_NONE)
+DIFFERENCE(lost, d->lost >= 0)
+DIFFERENCE(gained, d->gained >= 0)
+DIFFERENCE(p, d->test != BL_TEST_NONE)
+DIFFERENCE(p_holm, d->judged)
+DIFFERENCE(needed, d->needed > 0)
+#undef DIFFERENCE
+
 /* What a row is called, what was measured, under what and at what cost, and where it is from. */
 #define IS_TEXT false
 #define IS_INT  true
@@ -67,8 +100,23 @@ static const bl_field fields[] = {
     {"value", false, false, true, NULL, print_value, true},
     {"stderr", false, false, true, NULL, print_stderr, true},
     {"n", false, false, true, NULL, print_n, true},
-    {"unit", false, false, false, NULL, print_unit, false},
-    {"direction", false, false, false, NULL, print_direction, true},
+    {"unit", false, false, true, NULL, print_unit, false},
+    {"direction", false, false, true, NULL, print_direction, true},
+    {"stderr_over", false, false, true, NULL, print_over, false},
+    {"against", false, false, true, NULL, print_against, false},
+    {"delta", false, false, true, NULL, print_delta, true},
+    {"delta_unit", false, false, true, NULL, print_delta_unit, false},
+    {"delta_stderr", false, false, true, NULL, print_se, true},
+    {"delta_low", false, false, true, NULL, print_low, true},
+    {"delta_high", false, false, true, NULL, print_high, true},
+    {"lost", false, false, true, NULL, print_lost, true},
+    {"gained", false, false, true, NULL, print_gained, true},
+    {"test", false, false, true, NULL, print_test, false},
+    {"p", false, false, true, NULL, print_p, true},
+    {"p_holm", false, false, true, NULL, print_p_holm, true},
+    {"verdict", false, false, true, NULL, print_verdict, false},
+    {"items_needed", false, false, true, NULL, print_needed, true},
+    {"not_compared", false, false, true, NULL, print_unpaired, false},
 #define NAME(...)
 #define CONDITION(type, member, column) COLUMN(type, member, column, false)
 #include "cell.def"

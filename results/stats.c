@@ -7,13 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* P(X = k) of n throws of a coin, k <= n / 2; a product while n over k is a double, else by logarithms. */
+static double coin(int64_t n, int64_t k)
+{
+    double term = 1;
+    if (n > 1000)
+        return exp(lgamma((double)n + 1) - lgamma((double)k + 1) - lgamma((double)(n - k) + 1) - (double)n * M_LN2);
+    for (int64_t i = 1; i <= k; i++) term *= (double)(n - k + i) / (double)i;
+    return ldexp(term, (int)-n);
+}
+
 double bl_mcnemar(int64_t lost, int64_t gained)
 {
     int64_t n = lost + gained, k = BL_MIN(lost, gained);
     double term, sum;
 
     if (lost == gained) return 1;
-    term = exp(lgamma((double)n + 1) - lgamma((double)k + 1) - lgamma((double)(n - k) + 1) - (double)n * M_LN2);
+    term = coin(n, k);
     sum = term;
     for (int64_t i = k; i > 0 && term > sum * 1e-18; i--) { /* P(X = i - 1) from P(X = i) */
         term *= (double)i / (double)(n - i + 1);

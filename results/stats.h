@@ -2,12 +2,12 @@
  *
  *     double p = bl_mcnemar(lost, gained);                 // of 0/1 outcomes of the same items
  *     double q = bl_student_p(mean / error, n - 1);        // of differences of the same windows
- *     bl_holm(list, n, adjusted);                          // several questions asked together
+ *     BL_TRY(bl_holm(list, n, adjusted, e));               // several questions asked together
  *
  * All p are two-sided. Checked against SciPy and statsmodels (tests/data/golden/stats.json).
  */
-#ifndef BL_STATS_H
-#define BL_STATS_H
+#ifndef BL_RESULTS_STATS_H
+#define BL_RESULTS_STATS_H
 #include "kernels/base/bl.h"
 
 /* Exact test of McNemar (1947): of lost + gained items that changed sides, each was as likely to go either way.

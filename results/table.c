@@ -60,6 +60,7 @@ static bl_status add_metrics(reader *r, const bl_row *cell, const bl_cell_metric
         row.percent = m[i].percent;
         row.direction = m[i].direction;
         row.n = m[i].n;
+        row.over = m[i].over;
         BL_TRY(add_row(r, &row));
     }
 out:

@@ -2,6 +2,7 @@
  *
  *     bl_table *t;
  *     BL_TRY(bl_table_read(dirs, n_dirs, &t, e));          // shards and failure notes; t->skipped did not check
+ *     BL_TRY(bl_table_against(t, &(bl_table_opts){0}, &(bl_against){"base", rules}, e));   // differences, marks
  *     BL_TRY(bl_table_print(t, &(bl_table_opts){.format = BL_TABLE_MD}, &text, e));
  *     bl_table_free(t);
  *
@@ -12,7 +13,7 @@
  */
 #ifndef BL_RESULTS_TABLE_H
 #define BL_RESULTS_TABLE_H
-#include "cell.h"
+#include "compare.h"
 
 /* One measurement, or a cell without one. */
 typedef struct bl_row {
@@ -26,6 +27,11 @@ typedef struct bl_row {
     bool has_value, has_stderr, headline, percent;
     int direction;
     int64_t n;
+    const char *over;        /* what the standard error is over; NULL: not recorded */
+    bool reference;          /* others are compared with this row */
+    const bl_paired *paired; /* the difference from its reference, item by item; NULL: none */
+    const char *against;     /* the method of the reference; NULL */
+    const char *unpaired;    /* why there is no difference although one was looked for; NULL */
 } bl_row;
 typedef struct bl_table {
     bl_row *row;
@@ -45,11 +51,24 @@ typedef struct bl_table_opts {
     bool all_metrics, failed_only;
     bool by_group; /* md and tex: groups of items and steps instead of whole tasks; csv and json have both */
     bool terminal; /* aligned columns; else markdown */
+    bool deltas;   /* md: after a value its difference from the reference, in place of its own standard error */
 } bl_table_opts;
 /* A directory, or one shard. BL_E_MISSING when a name is neither. */
 bl_status bl_table_read(const char *const *dir, size_t n, bl_table **out, bl_err *e);
 bl_status bl_table_print(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e);
 void bl_table_free(bl_table *t);
+
+/* Every row of a metric that is made of items is compared with the row of `method` that is like it in all but the
+ * method: paired, against, reference, unpaired. Holm's correction is over the rows that `o` shows in md; csv and json
+ * have differences of more rows, which are not judged. Reads the samples of the cells that are shown. */
+typedef struct bl_against {
+    const char *method; /* as the rows have it: "base" */
+    bl_metric_rules rules;
+} bl_against;
+bl_status bl_table_against(bl_table *t, const bl_table_opts *o, const bl_against *how, bl_err *e);
 /* Digits that an uncertainty supports: "21.63", "64.2 ±1.1". */
 void bl_number_text(double v, double stderr_, bool has_stderr, char out[64]);
+/* A metric: shares in percent as above; others with four significant digits at least, however large the uncertainty,
+ * which is often common to all rows: "24.01 ±3.7". */
+void bl_metric_text(double v, double stderr_, bool has_stderr, bool percent, char out[64]);
 #endif

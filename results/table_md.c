@@ -1,11 +1,12 @@
 /* table_md.c - the pivot for reading: markdown, or plain aligned columns in a terminal.
  *
- *     method     bits_per_weight  piqa acc % ↑        wikitext2:gptq2048 perplexity ↓
- *     base                 16.00  68.2 ±1.1                               16.80 ±0.12
- *     rtn:w4g64 a           4.31  66.9 ±3.3 n=200*                        failed [1]
+ *     method     bits_per_weight  piqa acc % ↑          wikitext2:gptq2048 perplexity ↓
+ *     base                 16.00  68.2 ±1.1                                 16.80 ±0.12
+ *     rtn:w4g64 a           4.31  66.9 ±3.3 · n=200*                        failed [1]
+ *     rtn:w3g64 a           3.31  66.1 ±1.1 ▼                             21.30 ±0.15 ▼
  *
- * One standard error after ±, no more digits than it supports. n=…* : the first n items only. cut=…, joined=…,
- * tied=…: what happened to so many items.
+ * One standard error after ±, no more digits than it supports. ▲ ▼ · : what the same items say against the reference,
+ * paired. n=…* : the first n items only. cut=…, joined=…, tied=…: what happened to so many items.
  */
 #include "table_impl.h"
 
@@ -30,7 +31,12 @@ typedef struct sheet {
     size_t n_reasons, reason_cap; /* "failed: …" */
     const char **note;
     size_t n_notes, note_cap;
-    bool has_limit, has_error, has_gap, has_count[BL_COUNT(counters)];
+    const bl_row *compared; /* one that has a mark */
+    size_t n_compared;      /* how many */
+    bool deltas, test[BL_TEST_BOOTSTRAP + 1], of_log, of_share;
+    const char *over[8]; /* "items", "perplexity over windows": what ± is over */
+    size_t n_over;
+    bool has_limit, has_error, has_gap, has_own, has_count[BL_COUNT(counters)];
 } sheet;
 
 /* Columns that a terminal needs for s: code points, which is right for all but wide scripts. */
@@ -61,30 +67,96 @@ static bl_status index_of(const char ***list, size_t *n, size_t *cap, const char
     return BL_OK;
 }
 
-static bl_status put_cell(sheet *s, const bl_pivot_column *c, const bl_row *r, bl_text *out, bl_err *e)
+/* `before` and `text` as a reason with a number, "what [3]". */
+static bl_status put_reason(sheet *s, const char *what, const char *before, const char *text, bl_text *out, bl_err *e)
 {
-    char number[64];
-    double scale = c->percent ? 100 : 1;
     size_t at;
     bl_status st;
+    char *both = bl_format_text(e, "%s: %s", before, text);
+    const char *kept = both ? bl_arena_str(s->p->arena, both, strlen(both), e) : NULL;
 
-    if (!r) {
-        bl_text_add(out, "-");
-        s->has_gap = true;
+    bl_free(both);
+    if (!kept) return BL_E_NOMEM;
+    if ((st = index_of(&s->reason, &s->n_reasons, &s->reason_cap, kept, &at, e)) != BL_OK) return st;
+    bl_text_addf(out, "%s [%zu]", what, at + 1);
+    return BL_OK;
+}
+
+/* No number although the cell is done: one against the base, of the base itself or of a cell that was not compared with
+ * it. */
+static bl_status put_gap(sheet *s, const bl_pivot_column *c, const bl_pivot_row *row, bl_text *out, bl_err *e)
+{
+    const bl_row *of = NULL; /* the same cell's other numbers */
+
+    for (size_t k = 0; k < s->p->n_columns && !of; k++) {
+        const bl_row *r = row->cell[k];
+        if (r && r->has_value && !strcmp(r->cell->task, c->first->cell->task)) of = r;
+    }
+    if (of && bl_is_base(of)) {
+        bl_text_add(out, "=");
+        s->has_own = true;
         return BL_OK;
     }
-    if (!r->has_value) {
-        char *both = bl_format_text(e, "%s: %s", r->status, r->reason);
-        const char *kept = both ? bl_arena_str(s->p->arena, both, strlen(both), e) : NULL;
-        bl_free(both);
-        if (!kept) return BL_E_NOMEM;
-        if ((st = index_of(&s->reason, &s->n_reasons, &s->reason_cap, kept, &at, e)) != BL_OK) return st;
-        bl_text_addf(out, "%s [%zu]", r->status, at + 1);
-        return BL_OK;
+    if (of && of->cell->kl_absent) return put_reason(s, "-", "not compared with the base", of->cell->kl_absent, out, e);
+    bl_text_add(out, "-");
+    s->has_gap = true;
+    return BL_OK;
+}
+
+/* What ± is over: "items", or "perplexity over windows". */
+static bl_status note_over(sheet *s, const bl_row *r, bl_err *e)
+{
+    const char *kept;
+    char *text;
+
+    if (!r->over) return BL_OK;
+    text = strcmp(r->over, "items") ? bl_format_text(e, "of %s over %s", r->metric, r->over) : bl_strdup("items", e);
+    if (!text) return BL_E_NOMEM;
+    kept = bl_arena_str(s->p->arena, text, strlen(text), e);
+    bl_free(text);
+    if (!kept) return BL_E_NOMEM;
+    for (size_t i = 0; i < s->n_over; i++)
+        if (!strcmp(s->over[i], kept)) return BL_OK;
+    if (s->n_over < BL_COUNT(s->over)) s->over[s->n_over++] = kept;
+    return BL_OK;
+}
+
+/* The difference, when it is asked for, and the mark. */
+static bl_status put_difference(sheet *s, const bl_row *r, bl_text *out, bl_err *e)
+{
+    const bl_paired *d = r->paired;
+    char text[96];
+
+    if (r->unpaired) return put_reason(s, "", "not compared", r->unpaired, out, e);
+    if (!d || !d->judged) return BL_OK;
+    if (s->deltas) {
+        bl_paired_text(d, text);
+        bl_text_addf(out, " %s", text);
+        s->of_log = s->of_log || d->log;
+        s->of_share = s->of_share || d->percent;
     }
-    bl_number_text(r->value * scale, r->stderr_ * scale, r->has_stderr, number);
+    bl_text_addf(out, " %s", bl_verdict_mark(d->verdict));
+    s->compared = r;
+    s->n_compared++;
+    s->test[d->test] = true;
+    return BL_OK;
+}
+
+static bl_status put_cell(sheet *s, const bl_pivot_column *c, const bl_pivot_row *row, const bl_row *r, bl_text *out,
+                          bl_err *e)
+{
+    char number[64];
+    bl_status st;
+    bool own_error;
+
+    if (!r) return put_gap(s, c, row, out, e);
+    if (!r->has_value) return put_reason(s, r->status, r->status, r->reason, out, e);
+    own_error = r->has_stderr && !(s->deltas && r->paired);
+    bl_metric_text(r->value, r->stderr_, own_error, r->percent, number);
     bl_text_add(out, number);
-    s->has_error = s->has_error || r->has_stderr;
+    s->has_error = s->has_error || own_error;
+    if (own_error && (st = note_over(s, r, e)) != BL_OK) return st;
+    if ((st = put_difference(s, r, out, e)) != BL_OK) return st;
     if (r->cell->limit > 0) bl_text_addf(out, " n=%lld*", (long long)r->n);
     s->has_limit = s->has_limit || r->cell->limit > 0;
     for (size_t k = 0; k < BL_COUNT(counters); k++) {
@@ -168,7 +240,7 @@ static bl_status fill(sheet *s, bool terminal, bl_err *e)
             BL_TRY(keep(s, i + 1, k, &t, e));
         }
         for (size_t k = 0; k < p->n_columns; k++) {
-            BL_TRY(put_cell(s, &p->column[k], p->row[i].cell[k], &t, e));
+            BL_TRY(put_cell(s, &p->column[k], &p->row[i], p->row[i].cell[k], &t, e));
             BL_TRY(keep(s, i + 1, keys + k, &t, e));
         }
     }
@@ -209,20 +281,49 @@ static bl_status put_lines(const sheet *s, bool terminal, bl_text *out, bl_err *
     return BL_OK;
 }
 
+/* What the marks mean, and by which tests. */
+static void put_legend(const sheet *s, const char *end, bl_text *out)
+{
+    const char *of = s->compared->against;
+    bool any = false;
+
+    if (s->deltas && s->of_share)
+        bl_text_addf(out, "+ - the paired difference from %s, in points, \xc2\xb1 its own standard error%s", of, end);
+    if (s->deltas && s->of_log)
+        bl_text_addf(out, "\xc3\x97 the quotient by %s, paired, \xc2\xb1 its own standard error%s", of, end);
+    for (int v = BL_UNDECIDED; v <= BL_WORSE; v++)
+        bl_text_addf(out, "%s%s %s", v ? ", " : "", bl_verdict_mark((bl_verdict)v), bl_verdict_name((bl_verdict)v));
+    bl_text_addf(out, " against %s at the level 0.05: the same items, paired (", of);
+    for (int t = BL_TEST_MCNEMAR; t <= BL_TEST_BOOTSTRAP; t++) {
+        if (!s->test[t]) continue;
+        bl_text_addf(out, "%s%s", any ? ", " : "", bl_paired_test_name((bl_paired_test)t));
+        any = true;
+    }
+    bl_text_addf(out, "%s), Holm over %zu comparison%s%s", any ? "" : "one item", s->n_compared,
+                 s->n_compared == 1 ? "" : "s", end);
+}
+
 static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
 {
     const char *end = terminal ? "\n" : "  \n"; /* two spaces: a line break in markdown */
 
-    bool any = s->has_error || s->has_limit || s->has_gap || s->n_notes || s->n_reasons;
+    bool any = s->has_error || s->has_limit || s->has_gap || s->has_own || s->compared || s->n_notes || s->n_reasons;
 
     for (size_t k = 0; k < BL_COUNT(counters); k++) any = any || s->has_count[k];
     if (any) bl_text_add(out, "\n");
-    if (s->has_error) bl_text_addf(out, "\xc2\xb1 one standard error%s", end);
+    if (s->has_error) {
+        bl_text_add(out, "\xc2\xb1 one standard error");
+        for (size_t i = 0; i < s->n_over; i++)
+            bl_text_addf(out, "%s%s%s", i ? ", " : " ", strcmp(s->over[i], "items") ? "" : "over ", s->over[i]);
+        bl_text_add(out, end);
+    }
+    if (s->compared) put_legend(s, end, out);
     if (s->has_limit)
         bl_text_addf(out, "n=\xe2\x80\xa6* the first n items only, not to be compared with full rows%s", end);
     for (size_t k = 0; k < BL_COUNT(counters); k++)
         if (s->has_count[k]) bl_text_addf(out, "%s=\xe2\x80\xa6 %s%s", counters[k].name, counters[k].meaning, end);
-    if (s->has_gap) bl_text_addf(out, "- no result yet%s", end);
+    if (s->has_own) bl_text_addf(out, "= the base itself%s", end);
+    if (s->has_gap) bl_text_addf(out, "- no result%s", end);
     for (size_t i = 0; i < s->n_notes; i++) {
         put_letter(out, i);
         bl_text_add(out, "  ");
@@ -272,6 +373,7 @@ bl_status bl_table_md(const bl_table *t, const bl_table_opts *o, bl_text *out, b
         goto out;
     }
     s.p = p;
+    s.deltas = o->deltas;
     s.n_columns = (size_t)p->n_keys + p->n_columns;
     s.n_lines = p->n_rows + 1;
     if (!(s.text = bl_new(s.n_lines * s.n_columns, sizeof *s.text, e))) {

@@ -1,8 +1,9 @@
-/* table_tex.c - the pivot for a paper: booktabs, the best number of each column in bold, the distance to `base` in
- * brackets.
+/* table_tex.c - the pivot for a paper: booktabs, the best number of each column in bold, the difference from the
+ * reference in brackets.
  *
  * "Best" is among rows that are not the base, of one model, scored on the same number of items; a column that mixes
- * numbers of items has no best. The distance is to the base row of the same model, seed and number of items.
+ * numbers of items has no best. In brackets is the paired difference (bl_table_against), with its mark. What md says in
+ * footnotes is said in comments after the table.
  */
 #include "table_impl.h"
 
@@ -44,19 +45,6 @@ static bool comparable(const bl_row *a, const bl_row *b)
            !strcmp(a->cell->stored_as, b->cell->stored_as);
 }
 
-static const bl_row *base_of(const bl_pivot *p, size_t column, const bl_row *r)
-{
-    const bl_row *found = NULL;
-    for (size_t i = 0; i < p->n_rows; i++) {
-        const bl_row *b = p->row[i].cell[column];
-        if (b && bl_is_base(b) && b != r && b->cell->seed == r->cell->seed && comparable(b, r)) {
-            if (found) return NULL; /* two bases: which one is not for us to say */
-            found = b;
-        }
-    }
-    return found;
-}
-
 static bool is_best(const bl_pivot *p, size_t column, const bl_row *r)
 {
     int direction = p->column[column].direction;
@@ -84,12 +72,28 @@ static void put_number(bl_text *out, const char *text)
     bl_text_addf(out, "$\\pm$ %s", pm + 2);
 }
 
+/* "+1.0 ±2.4" in brackets, and the mark: an arrow where it is more than chance. */
+static void put_difference(const bl_paired *d, bl_text *out)
+{
+    static const char *const mark[] = {"", " $\\blacktriangle$", " $\\blacktriangledown$"};
+    char text[96];
+    const char *number = text;
+
+    bl_paired_text(d, text);
+    bl_text_add(out, " (");
+    if (d->log) bl_text_add(out, "$\\times$");
+    else if (*text == '-') bl_text_add(out, "$-$");
+    else if (*text == '+') bl_text_add(out, "$+$");
+    if (d->log) number += strlen("\xc3\x97");
+    else if (*text == '-' || *text == '+') number++;
+    put_number(out, number);
+    bl_text_addf(out, "%s)", d->judged ? mark[d->verdict] : "");
+}
+
 static void put_cell(const bl_pivot *p, size_t column, const bl_row *r, bl_text *out, const bl_row **failed,
                      size_t *n_failed)
 {
-    double scale = p->column[column].percent ? 100 : 1;
-    char number[64], delta[64];
-    const bl_row *base;
+    char number[64];
     bool best;
 
     if (!r) {
@@ -101,17 +105,59 @@ static void put_cell(const bl_pivot *p, size_t column, const bl_row *r, bl_text 
         put_tex(out, r->status);
         return;
     }
-    bl_number_text(r->value * scale, r->stderr_ * scale, r->has_stderr, number);
+    bl_metric_text(r->value, r->stderr_, r->has_stderr, r->percent, number);
     best = is_best(p, column, r);
     if (best) bl_text_add(out, "\\textbf{");
     put_number(out, number);
     if (best) bl_text_add(out, "}");
     if (r->cell->limit > 0) bl_text_addf(out, "$^{*}$");
-    if ((base = base_of(p, column, r)) != NULL) {
-        double d = (r->value - base->value) * scale;
-        bl_number_text(fabs(d), r->stderr_ * scale, r->has_stderr, delta);
-        delta[strcspn(delta, " \xc2")] = 0;
-        bl_text_addf(out, " ($%s%s$)", d < 0 ? "-" : "+", delta);
+    if (r->paired) put_difference(r->paired, out);
+}
+
+/* Comments: what ± is, how many items, what the differences are, notes of the methods. */
+static void put_comments(const bl_pivot *p, bl_text *out)
+{
+    const bl_row *compared = NULL;
+    size_t judged = 0;
+
+    bl_text_add(out, "% $\\pm$ one standard error\n");
+    for (size_t k = 0; k < p->n_columns; k++) {
+        const bl_row *of = NULL;
+        bool same = true;
+        for (size_t i = 0; i < p->n_rows; i++) {
+            const bl_row *r = p->row[i].cell[k];
+            if (!r || !r->has_value) continue;
+            if (r->paired) compared = r;
+            judged += r->paired && r->paired->judged;
+            same = same && (!of || of->n == r->n);
+            if (!of) of = r;
+        }
+        if (!of) continue;
+        bl_text_add(out, "% ");
+        put_tex(out, p->column[k].label);
+        if (same) bl_text_addf(out, ": %lld %s in each row\n", (long long)of->n, of->over ? of->over : "items");
+        else bl_text_add(out, ": numbers of items differ between rows\n");
+    }
+    if (compared) {
+        bl_text_add(out, "% (...) the paired difference from ");
+        put_tex(out, compared->against);
+        bl_text_addf(out,
+                     ", shares in points, perplexities as a quotient; triangles: better, worse at the level 0.05,\n"
+                     "%% Holm over %zu comparisons (amssymb)\n",
+                     judged);
+    }
+    for (size_t i = 0; i < p->n_rows; i++) {
+        const bl_cell *c = p->row[i].first->cell;
+        const char *text[] = {c->simulated, c->calibration, c->notes};
+        static const char *const before[] = {"simulated: ", "calibrated on ", ""};
+        for (size_t k = 0; k < BL_COUNT(text); k++) {
+            if (!text[k] || !*text[k]) continue;
+            bl_text_add(out, "% ");
+            put_tex(out, c->method);
+            bl_text_addf(out, ": %s", before[k]);
+            put_tex(out, text[k]);
+            bl_text_add(out, "\n");
+        }
     }
 }
 
@@ -158,6 +204,7 @@ bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, 
         bl_text_add(out, " \\\\\n");
     }
     bl_text_add(out, "\\bottomrule\n\\end{tabular}\n");
+    put_comments(p, out);
     if (has_limit) bl_text_add(out, "% * the first items only (--limit), not to be compared with full rows\n");
     for (size_t i = 0; i < n_failed; i++) {
         bl_text_add(out, "% ");

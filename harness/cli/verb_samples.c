@@ -1,5 +1,6 @@
 /* verb_samples.c - the single items behind a number. */
 #include "session.h"
+#include "rows.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"
 #include <fnmatch.h>
@@ -14,7 +15,8 @@ typedef struct opts {
 static const char *const formats[] = {"jsonl", "json", NULL};
 static const bl_opt rows[] = {
     {"task", BL_OPT_TEXT, .at = offsetof(opts, task), .arg = "TASK", .doc = "only this task; globs allowed"},
-    {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .arg = "METHOD", .doc = "only this method; globs allowed"},
+    {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .arg = "METHOD",
+     .doc = "only this method, as it is typed in run; globs allowed"},
     {"wrong", BL_OPT_BOOL, .at = offsetof(opts, wrong), .doc = "only items whose first score is 0"},
     {"flipped", BL_OPT_TEXT, .at = offsetof(opts, flipped), .arg = "BASE",
      .doc = "only items that are right in one of BASE (a method) and this cell, wrong in the other"},
@@ -137,7 +139,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         const char *task_name;
         scores k = {0};
         if (o->task && fnmatch(o->task, c->task, 0) != 0) continue;
-        if (o->method && fnmatch(o->method, c->method, 0) != 0) continue;
+        if (o->method && !bl_method_fits(p, o->method, c->method)) continue;
         if (o->flipped && (strcmp(c->method, o->flipped) == 0 || !(b = partner(all, n, c, o->flipped)))) continue;
         if (bl_program_task(p, c->task, &task, &task_name, NULL) == BL_OK)
             k.metric = bl_task_metrics(task, task_name, &k.n);

@@ -1,6 +1,6 @@
 /* verb_table.c - the results of one or more directories as one table. */
 #include "session.h"
-#include "results/table.h"
+#include "rows.h"
 #include <fnmatch.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 typedef struct opts {
     bl_cli_common common;
     int format;
-    const char *rows, *cols, *metric, *out;
+    const char *rows, *cols, *metric, *against, *out;
     bool failed, all;
     int by;
 } opts;
@@ -23,6 +23,9 @@ static const bl_opt rows[] = {
      .doc = "metrics to show, globs allowed; each task's headline otherwise"},
     {"by", BL_OPT_CHOICE, .choices = parts, .at = offsetof(opts, by),
      .doc = "task: one number for all items; group: one for each group of items (a subject) or step"},
+    {"against", BL_OPT_TEXT, .at = offsetof(opts, against), .arg = "METHOD",
+     .doc = "show the paired difference from the rows of METHOD; without it rows are marked against base; none: no "
+            "comparison"},
     {"all", BL_OPT_BOOL, .at = offsetof(opts, all), .doc = "all metrics"},
     {"failed", BL_OPT_BOOL, .at = offsetof(opts, failed),
      .doc = "only cells that failed or are not available, with reasons"},
@@ -66,7 +69,9 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     const opts *o = options;
     bl_table *table = NULL;
     bl_text t = {0};
-    (void)p;
+    bl_against against = {.method = "base", .rules = bl_program_metrics(p)};
+    bool none = o->against && strcmp(o->against, "none") == 0;
+    char method[256];
     BL_TRY(bl_table_read(args->pos, args->n_pos, &table, e));
     if (o->metric && !o->failed) BL_TRY(known_metrics(table, o->metric, e));
     bl_table_opts to = {.format = o->common.json ? BL_TABLE_JSON : (bl_table_format)o->format,
@@ -76,7 +81,13 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
                         .all_metrics = o->all,
                         .failed_only = o->failed,
                         .by_group = o->by == 1,
+                        .deltas = o->against && !none,
                         .terminal = !o->out && isatty(STDOUT_FILENO) == 1};
+    if (to.deltas) {
+        BL_TRY(bl_method_of_rows(p, table, o->against, method, sizeof method, e));
+        against.method = method;
+    }
+    if (!none && !o->failed) BL_TRY(bl_table_against(table, &to, &against, e));
     BL_TRY(bl_table_print(table, &to, &t, e));
     BL_TRY(bl_output(o->out, &t, e));
     for (size_t i = 0; i < table->skipped; i++) fprintf(stderr, "bitladder: skipped: %s\n", table->skipped_reason[i]);

@@ -191,7 +191,8 @@ static int by_value(const void *a, const void *b)
 
 static bl_cell_metric metric_of(const char *name, const char *unit, int direction, bool percent, int64_t n)
 {
-    return (bl_cell_metric){.name = name, .unit = unit, .direction = direction, .percent = percent, .n = n};
+    return (bl_cell_metric){
+        .name = name, .unit = unit, .direction = direction, .percent = percent, .n = n, .over = "tokens"};
 }
 
 /* A mean and its error. */
@@ -264,7 +265,8 @@ bl_status bl_divergence_flips(const char *base_shard, const bl_sample *s, int64_
 {
     bl_status st = BL_OK;
     bl_cell base = {0};
-    bl_cell_metric m = {.name = "flips", .unit = "1", .direction = -1, .has_stderr = n > 1, .n = n, .percent = true};
+    bl_cell_metric m = {
+        .name = "flips", .unit = "1", .direction = -1, .has_stderr = n > 1, .n = n, .percent = true, .over = "items"};
     double *flip;
 
     BL_TRY(bl_cell_read(base_shard, true, a, &base, e));

@@ -243,7 +243,7 @@ out:
     return st;
 }
 
-/* "acc 0.640 ±0.034": the first headline. */
+/* "acc 64.0 ±3.4 %": the first headline. */
 static void put_headline(const bl_cell *c, char *out, size_t n)
 {
     const bl_cell_metric *m = c->metric;
@@ -251,8 +251,8 @@ static void put_headline(const bl_cell *c, char *out, size_t n)
 
     if (!out || !c->n_metrics) return;
     while (m < c->metric + c->n_metrics - 1 && !m->headline) m++;
-    bl_number_text(m->value, m->stderr_, m->has_stderr, number);
-    snprintf(out, n, "%s %s", m->name, number);
+    bl_metric_text(m->value, m->stderr_, m->has_stderr, m->percent, number);
+    snprintf(out, n, "%s %s%s", m->name, number, m->percent ? " %" : "");
 }
 
 bl_status bl_cell_record(bl_cell_work *w, bl_err *e)

@@ -27,7 +27,7 @@ typedef struct bl_cell_job {
     void (*progress)(void *ctx, int64_t done, int64_t all, double rate);
     void *ctx;
     char *headline;
-    size_t n_headline; /* out: "acc 0.640 ±0.034", for a person */
+    size_t n_headline; /* out: "acc 64.0 ±3.4 %", for a person */
 } bl_cell_job;
 /* Writes the shard. BL_E_INTERRUPTED: journal is synced, nothing else is left. */
 bl_status bl_cell_run(const bl_cell_job *job, bl_err *e);

@@ -14,7 +14,7 @@ void bl_progress_begin(bl_progress *p, size_t cells, double estimate_seconds, bo
 /* `share` 0..1 of the cell that runs; its estimate in seconds. */
 void bl_progress_show(bl_progress *p, const char *key, int64_t done, int64_t all, double rate, double cell_estimate);
 void bl_progress_cell(bl_progress *p, const char *key, const char *what, double seconds,
-                      double cell_estimate); /* a finished cell: "done acc 0.64", "failed: reason" */
+                      double cell_estimate); /* a finished cell: "acc 64.0 ±3.4 %", "failed: reason" */
 void bl_progress_note(bl_progress *p, const char *fmt, ...) BL_PRINTF(2, 3);
 void bl_progress_end(bl_progress *p);
 #endif

@@ -120,15 +120,17 @@ static inline const bl_cell *invent(invented *v, const char *model, int wbits, i
     };
     bl_cell_metric *m = v->metric;
     if (ppl)
-        *m++ = (bl_cell_metric){"perplexity", "1",   -1,  16.8 * exp(lost), 0.12 * exp(lost), true, 161,
-                                true,         false, NULL};
+        *m++ = (bl_cell_metric){"perplexity", "1",   -1,   16.8 * exp(lost), 0.12 * exp(lost), true, 161,
+                                true,         false, NULL, "windows"};
     else {
-        *m++ = (bl_cell_metric){"acc", "1", 1, 0.5 + 0.182 * exp(-lost), 0.0108, true, 1838, true, true, NULL};
-        *m++ = (bl_cell_metric){"acc_norm", "1", 1, 0.5 + 0.191 * exp(-lost), 0.0107, true, 1838, true, true, NULL};
+        *m++ = (bl_cell_metric){"acc", "1", 1, 0.5 + 0.182 * exp(-lost), 0.0108, true, 1838, true, true, NULL, "items"};
+        *m++ = (bl_cell_metric){"acc_norm", "1",  1,      0.5 + 0.191 * exp(-lost), 0.0107, true, 1838, true,
+                                true,       NULL, "items"};
     }
     if (wbits) {
-        *m++ = (bl_cell_metric){"kl_mean", "nat", -1, lost / 3, lost / 30, true, INVENTED_TOKENS, false, false, NULL};
-        *m++ = (bl_cell_metric){"kl_p50", "nat", -1, lost / 9, 0, false, INVENTED_TOKENS, false, false, NULL};
+        *m++ = (bl_cell_metric){"kl_mean",       "nat", -1,    lost / 3, lost / 30, true,
+                                INVENTED_TOKENS, false, false, NULL,     "tokens"};
+        *m++ = (bl_cell_metric){"kl_p50", "nat", -1, lost / 9, 0, false, INVENTED_TOKENS, false, false, NULL, "tokens"};
     }
     c->n_metrics = m - v->metric;
     return c;

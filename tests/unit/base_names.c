@@ -114,7 +114,6 @@ static const struct {
     {"bl_alloc_watch_thread_max", "counts work"},
     {"bl_fs_count", "counts work"},
     {"bl_fs_fail_at", "makes a write fail"},
-    {"bl_rng_below", "invents inputs"},
     {"bl_rng_normal", "invents inputs"},
     {"bl_cell_field_at", "walks the fields of a cell"},
     {"bl_cell_page", "writes results/schema.md"},

@@ -27,12 +27,17 @@ static const struct {
     {"kernels/ops.h", "", "bl_tensor x, y; bl_weight w; memset(&x, 0, sizeof x); y = x; memset(&w, 0, sizeof w);"},
     {"kernels/ops_solve.h", "kernels/ops.h", ""}, /* a part of it */
     {"results/cell.h", "", "bl_hash hash = {0};"},
+    {"results/compare.h", "", "const bl_metric *metric = NULL; bl_cell a = {0}, b = {0};"},
     {"results/journal.h", "", "const char *key = name; bl_hash hash = {0}; int64_t id = 0; bl_sample sample = {0};"},
     {"results/layer.h", "", "bl_json_out out = {0};"},
     {"results/record.h", "",
      "const char *cell_key = name; bl_hash cell_hash = {0}; double kl[2] = {0}; size_t n = 2; bl_table_data table "
      "= {0};"},
-    {"results/table.h", "", "const char *dirs[] = {dir}; size_t n_dirs = 1; bl_text text = {0};"},
+    {"results/stats.h", "",
+     "int64_t lost = 1, gained = 2; double mean = 1, error = 1, *list = NULL, *adjusted = NULL; n = 2;"},
+    {"results/table.h", "",
+     "const char *dirs[] = {dir}; size_t n_dirs = 1; bl_text text = {0}; bl_metric_rules rules = {0};"},
+    {"results/versus.h", "", "bl_table *t = NULL; bl_metric_rules rules = {0};"},
     {"plots/plot.h", "", "bl_plot_input in = {0}; bl_text text = {0};"},
     {"harness/checkpoint/arch.h", "harness/checkpoint/config.h", "bl_config config = {0};"},
     {"harness/checkpoint/safetensors.h", "kernels/base/fs.h", "bl_map map = {0};"},

@@ -1,0 +1,12 @@
+/* rows.h - what users call methods and tasks, as the rows of results have it. */
+#ifndef BL_HARNESS_CLI_ROWS_H
+#define BL_HARNESS_CLI_ROWS_H
+#include "cli.h"
+#include "results/table.h"
+
+/* The method of a row that `text` names, as it is written or after parsing (rtn:w4g128 is rtn:w4); BL_E_CONFIG with
+ * those that there are. */
+bl_status bl_method_of_rows(const bl_program *p, const bl_table *t, const char *text, char *out, size_t n, bl_err *e);
+/* Does the glob or method text `wanted` name this method? */
+bool bl_method_fits(const bl_program *p, const char *wanted, const char *method);
+#endif

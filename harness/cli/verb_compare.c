@@ -1,0 +1,102 @@
+/* verb_compare.c - is one set of results better or worse than another, item by item. */
+#include "session.h"
+#include "rows.h"
+#include "kernels/base/fs.h"
+#include "results/versus.h"
+#include <string.h>
+#include <unistd.h>
+
+typedef struct opts {
+    bl_cli_common common;
+    const char *metric, *out;
+    double threshold;
+    bool all;
+    int format;
+} opts;
+static const char *const formats[] = {"md", "json", NULL};
+static const bl_opt rows[] = {
+    {"threshold", BL_OPT_REAL, .min = 0, .max = 1e9, .at = offsetof(opts, threshold), .arg = "PERCENT",
+     .doc = "exit 3 only when something is worse by more: points of a share, percent of another value"},
+    {"metric", BL_OPT_TEXT, .at = offsetof(opts, metric), .repeat = true, .arg = "NAME",
+     .doc = "metrics to compare, globs allowed; each task's headline otherwise"},
+    {"all", BL_OPT_BOOL, .at = offsetof(opts, all), .doc = "all metrics"},
+    {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format), .doc = "md (aligned), json, as --json"},
+    {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
+     .doc = "write there instead of standard output"},
+    BL_COMMON_ROWS(opts, common),
+    {0}};
+
+enum { EXIT_WORSE = 3 };
+
+static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const opts *o = options;
+    bl_table *a = NULL, *b = NULL;
+    bl_versus *v = NULL;
+    bl_text t = {0};
+    bl_side side[2] = {{0}};
+    char method[2][512];
+    const char *name[2] = {args->pos[0], args->pos[1]};
+    bool json = o->common.json || o->format == 1;
+
+    BL_TRY(bl_table_read(&args->pos[0], 1, &a, e));
+    side[0].table = side[1].table = a;
+    if (args->n_pos == 3) { /* two rows of one directory */
+        for (int i = 0; i < 2; i++) {
+            BL_TRY(bl_method_of_rows(p, a, args->pos[i + 1], method[i], sizeof method[i], e));
+            name[i] = side[i].method = method[i];
+        }
+        if (strcmp(method[0], method[1]) == 0) {
+            st = bl_fail(e, BL_E_CONFIG, "'%s' and '%s' are the same rows", args->pos[1], args->pos[2]);
+            goto out;
+        }
+    } else {
+        if (!bl_exists(args->pos[1])) {
+            st = bl_fail(e, BL_E_MISSING,
+                         "%s: there is no such directory; two rows of one are compared with: compare DIR METHOD METHOD",
+                         args->pos[1]);
+            goto out;
+        }
+        BL_TRY(bl_table_read(&args->pos[1], 1, &b, e));
+        side[1].table = b;
+    }
+    st = bl_versus_of(&side[0], &side[1], &(bl_table_opts){.metric = o->metric, .all_metrics = o->all},
+                      bl_program_metrics(p), &v, e);
+    if (st != BL_OK) {
+        if (st == BL_E_MISSING) bl_within(e, "%s and %s", name[0], name[1]);
+        goto out;
+    }
+    if (json) BL_TRY(bl_versus_json(v, name, &t, e));
+    else BL_TRY(bl_versus_md(v, name, !o->out && isatty(STDOUT_FILENO) == 1, &t, e));
+    BL_TRY(bl_output(o->out, &t, e));
+    for (int i = 0; i < 2; i++) {
+        const bl_table *from = i ? b : a;
+        for (size_t k = 0; from && k < from->skipped; k++)
+            fprintf(stderr, "bitladder: skipped: %s\n", from->skipped_reason[k]);
+        if (from && from->skipped) *exit_code = 1;
+    }
+    if (bl_versus_loss(v) > o->threshold) *exit_code = EXIT_WORSE;
+out:
+    bl_text_free(&t);
+    bl_versus_free(v);
+    bl_table_free(a);
+    bl_table_free(b);
+    return st;
+}
+
+const bl_verb bl_verb_compare = {
+    .name = "compare",
+    .args = "DIR DIR | DIR METHOD METHOD",
+    .line = "is one set of results better or worse than another",
+    .doc =
+        "Compares the second of two directories with the first, or the second of two methods of one directory, item by "
+        "item: differences with their own errors, exact tests, a verdict for each task and one over all. Exit 3 when "
+        "something is worse. Refuses what does not compare: other data, items or conventions.",
+    .example = "bitladder compare runs/a rtn:w4g64 rtn:w4g32",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 2,
+    .max_args = 3,
+    .run = run,
+};
