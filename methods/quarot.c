@@ -126,9 +126,6 @@ static bl_status turn_linear(const bl_method_run *r, bl_linear *lin, const turn 
     int n_outputs = 0;
 
     if (!n) return BL_OK;
-    if (lin->n_transforms || lin->n_adapters)
-        return bl_fail(e, BL_E_UNSUPPORTED, "%s has transforms or adapters; quarot comes before what adds them",
-                       lin->name);
     BL_TRY(bl_linear_dense(r->be, lin, &dense, e));
     BL_TRY(bl_weight_new(r->be, bl_format_find("fp32"), &shape, &w, e));
     BL_TRY(turn_all(r, how, n, dense, w.part[0], e));
@@ -253,10 +250,25 @@ out:
     return st;
 }
 
+/* Does its weight change? */
+static bool is_turned(const opts *o, const bl_linear *lin)
+{
+    return o->r1 || is_online(o, lin) || (o->r2 && (lin->role == BL_ROLE_V || lin->role == BL_ROLE_O));
+}
+
+/* The weight is turned as if nothing came between the input and it. */
+static bl_status check_plain(const opts *o, const bl_linear *lin, bl_err *e)
+{
+    if (!is_turned(o, lin) || !(lin->n_transforms || lin->n_adapters)) return BL_OK;
+    return bl_fail(e, BL_E_UNSUPPORTED, "%s has transforms or adapters; quarot comes before what adds them", lin->name);
+}
+
 static bl_status check(const bl_method_run *r, bl_err *e)
 {
+    bl_status st = BL_OK;
     const opts *o = r->opts;
-    const bl_config *c = &r->model->config;
+    const bl_model *m = r->model;
+    const bl_config *c = &m->config;
     const struct {
         bool wanted;
         int64_t n;
@@ -266,21 +278,27 @@ static bl_status check(const bl_method_run *r, bl_err *e)
                      {o->r3, c->head_dim, "a head", "r3"},
                      {o->heads, c->n_heads * c->head_dim, "the input of o_proj", "heads"},
                      {o->r4, c->ffn_dim, "the input of down_proj", "r4"}};
+    if (!o->r1 && !o->r2 && !o->r3 && !o->heads && !o->r4)
+        return bl_fail(e, BL_E_CONFIG, "quarot with every rotation switched off leaves the model as it is");
+    if (o->r3 && c->turned_keys)
+        return bl_fail(e, BL_E_UNSUPPORTED, "queries and keys of this model are turned already");
     for (size_t i = 0; i < BL_COUNT(rotations); i++)
         if (rotations[i].wanted && !bl_hadamard_order(rotations[i].n))
             return bl_fail(e, BL_E_CONFIG,
                            "%s is %" PRId64 " wide, for which there is no Hadamard matrix here; +%s=false leaves it as "
                            "it is",
                            rotations[i].what, rotations[i].n, rotations[i].option);
-    return BL_OK;
+    for (size_t i = 0; i < m->n_linears; i++) BL_TRY(check_plain(o, &m->linears[i], e));
+    BL_TRY(check_plain(o, &m->head, e));
+out:
+    return st;
 }
 
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     const opts *o = r->opts;
-    bool online = is_online(o, lin);
-    if (!o->r1 && !online && !(o->r2 && (lin->role == BL_ROLE_V || lin->role == BL_ROLE_O))) return false;
-    if (online && add_online(lin, NULL) != BL_OK) return false;
+    if (!is_turned(o, lin)) return false;
+    if (is_online(o, lin) && add_online(lin, NULL) != BL_OK) return false;
     *format = bl_format_find("fp32");
     *shape = (bl_shape){.out = lin->out, .in = lin->in};
     return true;

@@ -85,28 +85,35 @@ static bool wants_head(const bl_method_run *r)
     return o->head || o->embeddings;
 }
 
-static bl_status check(const bl_method_run *r, bl_err *e) /* a millisecond now saves hours later */
+static bl_status check_one(const bl_method_run *r, const bl_linear *lin, bl_err *e)
 {
     const opts *o = r->opts;
+    int64_t in = bl_linear_width(lin);
     const bl_format *f;
     bl_shape g;
     bl_range_rule fit;
 
-    for (size_t i = 0; i < r->model->n_linears; i++) {
-        const bl_linear *lin = &r->model->linears[i];
-        if (o->q.group > lin->in)
-            return bl_fail(e, BL_E_CONFIG,
-                           "group %" PRId64 " is larger than the %" PRId64
-                           " inputs of %s; use -1 (pc) for one scale a row",
-                           o->q.group, lin->in, lin->name);
-        choose(o, lin->out, lin->in, &f, &g, &fit);
-        bl_status st = f->check(f, &g, e);
-        if (st != BL_OK) {
-            bl_within(e, "%s", lin->name);
-            return st;
-        }
-    }
-    return BL_OK; /* a last, shorter group is fine; the row says "ragged last group" */
+    if (!takes(r, lin)) return BL_OK;
+    if (o->q.group > in)
+        return bl_fail(e, BL_E_CONFIG,
+                       "group %" PRId64 " is larger than the %" PRId64 " inputs of %s; use -1 (pc) for one scale a row",
+                       o->q.group, in, lin->name);
+    choose(o, lin->out, in, &f, &g, &fit);
+    bl_status st = f->check(f, &g, e);
+    if (st != BL_OK) bl_within(e, "%s", lin->name);
+    return st;
+}
+
+/* A millisecond now saves hours later. A last, shorter group is fine; the row says "ragged last group". */
+static bl_status check(const bl_method_run *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_model *m = r->model;
+    for (size_t i = 0; i < m->n_linears; i++) BL_TRY(check_one(r, &m->linears[i], e));
+    if (m->embed.weight.format) BL_TRY(check_one(r, &m->embed, e));
+    if (m->head.weight.format) BL_TRY(check_one(r, &m->head, e));
+out:
+    return st;
 }
 
 /* Replaces the weight of one linear by its packed form; `stat` gets what the per-layer table shows. */
@@ -118,7 +125,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     bl_range_rule fit;
 
     if (!takes(r, lin)) return BL_OK;
-    choose(o, lin->out, lin->in, &f, &g, &fit);
+    choose(o, lin->out, bl_linear_width(lin), &f, &g, &fit);
     if (lin->block >= 0 && o->q.abits > 0) /* dynamic, a scale per token; symmetric as the weights are */
         bl_linear_set_act(lin, (bl_actq){.bits = (int)o->q.abits, .symmetric = o->q.symmetric, .unit = BL_ACT_TOKEN});
     return bl_method_pack(r, lin, f, &g, fit, o->mse, stat, e);
@@ -128,7 +135,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 {
     bl_range_rule fit;
     if (!takes(r, lin)) return false;
-    choose(r->opts, lin->out, lin->in, format, shape, &fit);
+    choose(r->opts, lin->out, bl_linear_width(lin), format, shape, &fit);
     return true;
 }
 

@@ -37,7 +37,7 @@ static bl_status keep(bl_checkpoint *c, bl_tok_kind kind, const char *path, bl_e
 
 static bl_status why(bl_checkpoint *c, const char *dir, const char *what, bl_err *e)
 {
-    char *s = bl_format_text(e, "%s: %s; give --tokenizer FILE", dir, what);
+    char *s = bl_format_text(e, "%s%s%s; give --tokenizer FILE", dir ? dir : "", dir ? " has " : "", what);
     if (!s) return BL_E_NOMEM;
     c->tok_why = bl_arena_str(c->arena, s, strlen(s), e);
     bl_free(s);
@@ -80,7 +80,7 @@ static bl_status look_beside(bl_checkpoint *c, const char *file, bl_err *e)
         }
         if (many == 0) continue;
         if (many > 1) {
-            st = why(c, dir, "more than one file could be the tokenizer", e);
+            st = why(c, dir, "more than one file that could be it", e);
             goto out;
         }
         if (!(path = bl_join(dir, found, e))) {
@@ -110,7 +110,7 @@ static bl_status given(bl_checkpoint *c, const char *path, bl_err *e)
 bl_status bl_find_tokenizer(bl_checkpoint *c, bl_err *e)
 {
     if (c->opts.tokenizer) return given(c, c->opts.tokenizer, e);
-    if (c->synth) return why(c, c->name, "synthetic weights have no tokenizer", e);
+    if (c->synth) return why(c, NULL, "the weights are synthetic", e);
     if (bl_is_dir(c->path)) return look_in(c, c->path, e);
     if (c->gguf && bl_gguf_find(c->gguf, "tokenizer.ggml.tokens")) return keep(c, BL_TOK_GGUF, c->path, e);
     return look_beside(c, c->path, e);

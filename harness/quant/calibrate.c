@@ -14,7 +14,9 @@ enum { SEQLEN = 2048 }; /* as nearly all published calibration sets have it */
 bl_status bl_calib_for(const bl_calib_choice *c, const char *method, const bl_checkpoint *model, bl_calib_choice *out,
                        bl_err *e)
 {
-    int64_t reach = bl_config_reach(bl_checkpoint_config(model));
+    const bl_config *config = bl_checkpoint_config(model);
+    int64_t reach = bl_config_reach(config);
+    if (config->window) reach = BL_MIN(reach, config->window); /* what is longer is not computed */
     if (!c->data)
         return bl_fail(e, BL_E_CONFIG,
                        "method %s looks at calibration text; give --calib NAME, e.g. wikitext2:train; see: bitladder "

@@ -146,6 +146,22 @@ bl_status bl_engine_pair_ids(bl_engine *g, const bl_pair *p, bl_arena *a, bl_sco
     return st;
 }
 
+bl_status bl_request_fits(const bl_request *r, int64_t max_len, int64_t window, bl_err *e)
+{
+    if (r->kind == BL_ASK_WINDOW && r->length > max_len)
+        return bl_fail(e, BL_E_UNSUPPORTED, "windows of %lld tokens do not fit the model's %lld positions",
+                       (long long)r->length, (long long)max_len);
+    if (r->kind == BL_ASK_WINDOW && window && r->length > window)
+        return bl_fail(e, BL_E_UNSUPPORTED,
+                       "windows of %lld tokens are longer than the model's sliding window of %lld; attention that "
+                       "leaves tokens behind is not computed",
+                       (long long)r->length, (long long)window);
+    if (r->kind == BL_ASK_GENERATE && r->max_new >= max_len)
+        return bl_fail(e, BL_E_UNSUPPORTED, "%lld new tokens leave no room for a prompt in the model's %lld positions",
+                       (long long)r->max_new, (long long)max_len);
+    return BL_OK;
+}
+
 bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new, bl_arena *a, bl_ids *out,
                                bool *truncated, bl_err *e)
 {
@@ -158,11 +174,8 @@ bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new
         st = bl_fail(e, BL_E_NOMEM, "no memory for a prompt");
         goto out;
     }
-    if (room < 1) {
-        st = bl_fail(e, BL_E_CONFIG, "%lld new tokens leave no room for a prompt in the model's %lld positions",
-                     (long long)max_new, (long long)g->max_len);
-        goto out;
-    }
+    BL_TRY(bl_request_fits(&(bl_request){.kind = BL_ASK_GENERATE, .max_new = max_new}, g->max_len, g->m->config.window,
+                           e));
     BL_TRY(encode_once(g, p->span, p->n, &ids, e));
     if (!ids.n) {
         BL_TRY(prefix_token(g, &prefix, e));
@@ -292,9 +305,7 @@ bl_status bl_engine_windows(bl_engine *g, const char *text, size_t n, int64_t le
     bl_status st = BL_OK;
 
     if (length < 2) return bl_fail(e, BL_E_CONFIG, "a window of %lld tokens predicts nothing", (long long)length);
-    if (length > g->max_len)
-        return bl_fail(e, BL_E_UNSUPPORTED, "windows of %lld tokens do not fit the model's %lld positions",
-                       (long long)length, (long long)g->max_len);
+    BL_TRY(bl_request_fits(&(bl_request){.kind = BL_ASK_WINDOW, .length = length}, g->max_len, g->m->config.window, e));
     BL_TRY(stream_ids(g, text, n, e));
     if ((int64_t)g->stream.ids.n < least)
         return bl_fail(e, BL_E_CONFIG, "the text has %zu tokens, windows of %lld need at least %lld", g->stream.ids.n,

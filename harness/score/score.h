@@ -23,6 +23,9 @@ typedef struct bl_engine_opts {
     bool special;         /* text of special tokens becomes their id in data too, as peers read it */
     int64_t max_len;      /* 0: the model's */
 } bl_engine_opts;
+/* Can a model of these positions and of this sliding window (0: none) answer such a request at all? What depends on the
+ * number of tokens of a text is not known here. */
+bl_status bl_request_fits(const bl_request *r, int64_t max_len, int64_t window, bl_err *e);
 bl_status bl_engine_new(bl_model *m, bl_tokenizer *t, const bl_engine_opts *o, bl_engine **out, bl_err *e);
 void bl_engine_free(bl_engine *g); /* NULL is fine */
 /* A text with a token that the model lacks is BL_E_UNSUPPORTED. BL_E_NUMERIC at the first logit that is not finite.

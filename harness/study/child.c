@@ -78,10 +78,9 @@ static bl_status on_blocks(void *ctx, int64_t done, int64_t all, bl_err *e)
     return BL_OK;
 }
 
-static void failed(const child *c, size_t cell, bl_status st, const char *reason)
+static void failed(const child *c, size_t cell, const char *reason)
 {
-    bl_run_note_failure(c->plan, &c->job.cell[cell].cell,
-                        st == BL_E_UNSUPPORTED || st == BL_E_MISSING ? "n/a" : "failed", reason);
+    bl_run_note_failure(c->plan, &c->job.cell[cell].cell, "failed", reason);
     event("failed", (int64_t)cell, "reason", reason, 0, 0, 0);
 }
 
@@ -259,7 +258,7 @@ static bl_status run_cell(child *c, size_t i, bl_err *e)
                        .headline = headline,
                        .n_headline = sizeof headline};
     if (!j->cell.base) job.no_base = "this study has no base";
-    else if (bl_plan_look(c->plan, j->cell.base) == BL_CELL_DONE) job.base = j->cell.base;
+    else if (bl_plan_look(c->plan, j->cell.base, NULL) == BL_CELL_DONE) job.base = j->cell.base;
     else job.no_base = "the base cell is not done";
     c->now = i;
     event("start", (int64_t)i, NULL, NULL, 0, 0, 0);
@@ -303,7 +302,7 @@ int bl_run_child(const bl_program *p, int argc, char **argv)
         if (st == BL_OK && made++ == 0) {
             st = ready(&c, &e);
             if (st != BL_OK && st != BL_E_INTERRUPTED) { /* the variant cannot be made: none of its cells can */
-                for (; i < c.job.n_cells; i++) failed(&c, i, st, e.text);
+                for (; i < c.job.n_cells; i++) failed(&c, i, e.text);
                 any_failed = true;
                 st = BL_OK;
                 break;
@@ -312,7 +311,7 @@ int bl_run_child(const bl_program *p, int argc, char **argv)
         if (st == BL_OK) st = run_cell(&c, i, &e);
         if (st == BL_E_INTERRUPTED) goto out;
         if (st != BL_OK) {
-            failed(&c, i, st, e.text);
+            failed(&c, i, e.text);
             any_failed = true;
         }
         st = BL_OK;

@@ -5,6 +5,7 @@
 #include "estimate.h"
 #include "harness/data/sources.h"
 #include "harness/quant/apply.h"
+#include "harness/score/score.h"
 #include <fnmatch.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -23,11 +24,22 @@ static bl_status out_is_no_model(const bl_spec *s, const char *model_path, bl_er
     return BL_OK;
 }
 
+/* A sentence that becomes the reason of cells. */
+static bl_status keep(const bl_plan *p, const bl_err *why, const char **out, bl_err *e)
+{
+    *out = bl_arena_str(p->arena, why->text, strlen(why->text), e);
+    return *out ? BL_OK : BL_E_NOMEM;
+}
+
+/* Such a sentence does not refuse the whole study. */
+static bool is_reason(bl_status st) { return st == BL_E_CONFIG || st == BL_E_UNSUPPORTED || st == BL_E_MISSING; }
+
 static bl_status open_models(bl_plan *p, const char *only_name, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
     bl_checkpoint_opts o = {.allow_nonfinite = s->allow_nonfinite, .tokenizer = s->tokenizer};
+    bl_err why = {0};
 
     BL_TRY(bl_device_check(s->device, e));
     const char *device = bl_device_numerics(s->device);
@@ -43,6 +55,7 @@ static bl_status open_models(bl_plan *p, const char *only_name, bl_err *e)
         BL_TRY(out_is_no_model(s, bl_checkpoint_path(m->ckpt), e));
         BL_TRY(bl_checkpoint_fingerprint(m->ckpt, &m->fingerprint, e));
         BL_TRY(bl_identity_model(m->ckpt, m->fingerprint, device, &m->id, e));
+        if (bl_tokenizer_there(m->ckpt, &why) != BL_OK) BL_TRY(keep(p, &why, &m->missing, e));
         const char *name = only_name ? only_name : bl_checkpoint_name(m->ckpt);
         bool taken = false;
         for (size_t k = 0; k < i; k++) taken |= strcmp(p->model[k].name, name) == 0;
@@ -64,7 +77,6 @@ static bl_status open_tasks(bl_plan *p, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
-    size_t there = 0;
     bl_err why = {0};
 
     for (size_t i = 0; i < s->n_tasks; i++) {
@@ -73,10 +85,7 @@ static bl_status open_tasks(bl_plan *p, bl_err *e)
         t->data.arena = p->arena;
         st = s->task[i].task->load(&how, &t->data, &why);
         if (st == BL_E_MISSING) { /* these cells are n/a; the others go on */
-            if (!(t->missing = bl_arena_str(p->arena, why.text, strlen(why.text), e))) {
-                st = BL_E_NOMEM;
-                goto out;
-            }
+            BL_TRY(keep(p, &why, &t->missing, e));
             BL_TRY(bl_identity_task(&s->task[i], (bl_hash){0}, &t->id, e));
             continue;
         }
@@ -87,30 +96,37 @@ static bl_status open_tasks(bl_plan *p, bl_err *e)
         }
         BL_TRY(bl_identity_task(&s->task[i], t->data.hash, &t->id, e));
         t->there = true;
-        there++;
         if (t->data.n == 0) {
             st = bl_fail(e, BL_E_FORMAT, "task %s: %s holds no items", s->task[i].name, t->data.path);
             goto out;
         }
     }
-    if (there == 0) st = bl_fail(e, BL_E_MISSING, "%s", why.text);
 out:
     return st;
 }
 
-/* The text that methods look at: its hash, and what it means for each model. */
+/* The text that methods look at: its hash, and what it means for each model. Without a name of a text there is no
+ * study; one that is not there, or does not fit a model, is a reason. */
 static bl_status open_calibration(bl_plan *p, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
     const char *who = NULL;
+    bl_err why = {0};
 
     for (size_t k = 0; k < s->n_methods && !who; k++)
         if (bl_chain_needs(&s->method[k]) & BL_NEED_CALIBRATION) who = s->method[k].text;
     if (!who) return BL_OK;
-    for (size_t m = 0; m < s->n_models; m++)
-        BL_TRY(bl_calib_for(&s->calib, who, p->model[m].ckpt, &p->model[m].calib, e));
-    BL_TRY(bl_calib_hash(&s->calib, &s->data, &p->calib_bytes, e));
+    for (size_t m = 0; m < s->n_models; m++) {
+        st = bl_calib_for(&s->calib, who, p->model[m].ckpt, &p->model[m].calib, &why);
+        if (st != BL_OK && !s->calib.data) return bl_fail(e, st, "%s", why.text);
+        if (st != BL_OK) BL_TRY(keep(p, &why, &p->model[m].no_calib, e));
+    }
+    st = bl_calib_hash(&s->calib, &s->data, &p->calib_bytes, &why);
+    if (st != BL_OK && st != BL_E_MISSING) return bl_fail(e, st, "%s", why.text);
+    for (size_t m = 0; st != BL_OK && m < s->n_models; m++)
+        if (!p->model[m].no_calib) BL_TRY(keep(p, &why, &p->model[m].no_calib, e));
+    st = BL_OK;
 out:
     return st;
 }
@@ -119,6 +135,7 @@ static bl_status make_variants(bl_plan *p, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
+    bl_err why = {0};
     for (size_t m = 0; m < s->n_models; m++)
         for (size_t k = 0; k < s->n_methods; k++)
             for (size_t d = 0; d < s->n_seeds; d++) {
@@ -129,11 +146,14 @@ static bl_status make_variants(bl_plan *p, bl_err *e)
                                        .seed = s->seed[d],
                                        .base = bl_chain_as_stored(method),
                                        .id = p->model[m].id};
-                st = bl_quantize_check(p->model[m].ckpt, method, &v->packed_bytes, &v->bits, e);
-                if (st != BL_OK) {
+                st = bl_quantize_check(p->model[m].ckpt, method, &v->packed_bytes, &v->bits, &why);
+                if (is_reason(st)) BL_TRY(keep(p, &why, &v->missing, e));
+                else if (st != BL_OK) {
+                    bl_fail(e, st, "%s", why.text);
                     bl_within(e, "%s: method %s", p->model[m].name, method->text);
                     goto out;
                 }
+                if (!v->missing && bl_chain_needs(method) & BL_NEED_CALIBRATION) v->missing = p->model[m].no_calib;
                 if (!(v->stage = bl_alloc(p->arena, (size_t)method->n, sizeof *v->stage, e))) {
                     st = BL_E_NOMEM;
                     goto out;
@@ -196,7 +216,18 @@ static bool wanted(const char *only, const char *key)
     }
 }
 
-bl_cell_state bl_plan_look(const bl_plan *p, const bl_plan_cell *c)
+/* A note that a cell is n/a is of the plan that made it: this one decides anew. */
+static bool has_failed(const bl_plan *p, const char *path, const char **why)
+{
+    bl_cell_failure f;
+    bl_mark mark = bl_arena_mark(p->arena);
+    bool failed = bl_failure_read(path, p->arena, &f, NULL) == BL_OK && strcmp(f.status, "failed") == 0;
+    if (failed && why) *why = f.reason;
+    else bl_arena_release(p->arena, mark);
+    return failed;
+}
+
+bl_cell_state bl_plan_look(const bl_plan *p, const bl_plan_cell *c, const char **why)
 {
     bl_cell_state state = BL_CELL_OPEN;
     char name[1024];
@@ -208,10 +239,46 @@ bl_cell_state bl_plan_look(const bl_plan *p, const bl_plan_cell *c)
     if (state == BL_CELL_OPEN) {
         snprintf(name, sizeof name, "%s.failed.json", c->file);
         path = bl_join(p->spec->out, name, NULL);
-        if (path && bl_exists(path)) state = BL_CELL_FAILED;
+        if (path && bl_exists(path) && has_failed(p, path, why)) state = BL_CELL_FAILED;
         bl_free(path);
     }
     return state;
+}
+
+/* ---- what does not go together ---- */
+
+/* The kind of its requests and what they are long are the same for every item, as far as they are looked at here. */
+static bl_status first_requests(bl_plan *p, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (size_t t = 0; t < p->spec->n_tasks; t++)
+        if (p->task[t].there)
+            BL_TRY(
+                p->spec->task[t].task->ask(&p->task[t].data, 0, &(bl_turn){.arena = p->arena}, &p->task[t].first, e));
+out:
+    return st;
+}
+
+/* *out NULL: nothing speaks against it. */
+static bl_status why_not(const bl_plan *p, const bl_plan_cell *c, const char **out, bl_err *e)
+{
+    const bl_plan_model *m = &p->model[c->model];
+    const bl_plan_task *t = &p->task[c->task];
+    const bl_config *config = bl_checkpoint_config(m->ckpt);
+    const char *const reasons[] = {t->missing, m->missing, p->variant[c->variant].missing};
+    bl_err why = {0};
+
+    *out = NULL;
+    for (size_t i = 0; i < BL_COUNT(reasons) && !*out; i++) *out = reasons[i];
+    if (*out || bl_request_fits(&t->first, config->max_len, config->window, &why) == BL_OK) return BL_OK;
+    return keep(p, &why, out, e);
+}
+
+bl_status bl_plan_any(const bl_plan *p, bl_err *e)
+{
+    for (size_t i = 0; i < p->n_cells; i++)
+        if (p->cell[i].state != BL_CELL_NA) return BL_OK;
+    return bl_fail(e, BL_E_CONFIG, "no cell of this study can be run; %s: %s", p->cell[0].key, p->cell[0].reason);
 }
 
 static int by_key(const void *a, const void *b)
@@ -240,6 +307,7 @@ static bl_status make_cells(bl_plan *p, const bl_plan_opts *o, bl_err *e)
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
 
+    BL_TRY(first_requests(p, e));
     for (size_t v = 0; v < p->n_variants; v++) {
         p->variant[v].first = p->n_cells;
         for (size_t t = 0; t < s->n_tasks; t++) {
@@ -254,10 +322,14 @@ static bl_status make_cells(bl_plan *p, const bl_plan_opts *o, bl_err *e)
             key_of(p, c, key, sizeof key);
             if (!wanted(o->only, key)) continue;
             BL_TRY(name_cell(p, c, key, e));
-            c->state = bl_plan_look(p, c);
-            if (!p->task[t].there && c->state != BL_CELL_DONE) {
-                c->state = BL_CELL_NA;
-                c->reason = p->task[t].missing;
+            c->state = bl_plan_look(p, c, &c->reason);
+            if (c->state != BL_CELL_DONE) {
+                const char *why;
+                BL_TRY(why_not(p, c, &why, e));
+                if (why) {
+                    c->state = BL_CELL_NA;
+                    c->reason = why;
+                }
             }
             p->n_cells++;
         }
@@ -323,13 +395,13 @@ static bl_status estimates(bl_plan *p, bl_err *e)
     for (size_t v = 0; v < p->n_variants; v++) {
         bl_plan_variant *w = &p->variant[v];
         const bl_config *c = bl_checkpoint_config(p->model[w->model].ckpt);
-        w->seconds = w->base ? 0 : bl_estimate_variant(c);
+        w->seconds = w->base || w->missing ? 0 : bl_estimate_variant(c);
         if (!w->base) p->disk_need += (uint64_t)w->packed_bytes;
     }
     for (size_t i = 0; i < p->n_cells; i++) {
         bl_plan_cell *c = &p->cell[i];
         const bl_config *config = bl_checkpoint_config(p->model[c->model].ckpt);
-        if (!p->task[c->task].there) continue;
+        if (c->state == BL_CELL_NA) continue;
         bool kl = p->compares && !p->variant[c->variant].base;
         bl_estimate_cell(config, &shape[c->task], rate, kl, s->limit, c);
         c->peak_bytes = bl_estimate_peak(config, s, &p->variant[c->variant], c, &shape[c->task], kl);
@@ -412,7 +484,7 @@ void bl_plan_free(bl_plan *p)
 
 /* ---- showing it ---- */
 
-static const char *const state_name[] = {"open", "done", "failed", "n/a"};
+const char *const bl_cell_states[4] = {"open", "done", "failed", "n/a"};
 
 static void duration(double s, char out[32])
 {
@@ -439,7 +511,7 @@ void bl_plan_text(const bl_plan *p, bl_text *t)
             seconds += c->seconds;
             peak = BL_MAX(peak, c->peak_bytes);
         }
-        bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s\n", (int)wide, c->key, state_name[c->state],
+        bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s\n", (int)wide, c->key, bl_cell_states[c->state],
                      (long long)(c->tokens + c->new_tokens), time, (double)c->peak_bytes / 1e6, c->reason ? "  " : "",
                      c->reason ? c->reason : "");
     }
@@ -469,7 +541,7 @@ static void cell_json(const bl_plan *p, const bl_plan_cell *c, bl_json_out *o)
     bl_json_add_str(o, "key", c->key);
     bl_json_add_str(o, "hash", hex);
     bl_json_add_str(o, "file", c->file);
-    bl_json_add_str(o, "state", state_name[c->state]);
+    bl_json_add_str(o, "state", bl_cell_states[c->state]);
     if (c->reason) bl_json_add_str(o, "reason", c->reason);
     bl_json_add_int(o, "items", c->items);
     bl_json_add_int(o, "tokens", c->tokens);

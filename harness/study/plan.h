@@ -8,7 +8,8 @@ typedef enum bl_cell_state {
     BL_CELL_DONE,
     BL_CELL_FAILED,
     BL_CELL_NA
-} bl_cell_state; /* FAILED: tried before, will be tried again */
+} bl_cell_state;                            /* FAILED: tried before, will be tried again */
+extern const char *const bl_cell_states[4]; /* "open", "done", "failed", "n/a": the same words everywhere */
 typedef struct bl_plan_cell {
     size_t model, method, task; /* indices into the spec */
     uint64_t seed;
@@ -35,19 +36,22 @@ typedef struct bl_plan_variant {
     double seconds;       /* estimate of making it */
     int64_t packed_bytes; /* tensor data */
     double bits;          /* per weight of the block linears */
+    const char *missing;  /* why it cannot be made of this model; NULL: it can */
 } bl_plan_variant;
 typedef struct bl_plan_model {
     bl_checkpoint *ckpt;
     bl_hash fingerprint;
     const char *name;
-    bl_identity id;        /* weights, tokenizer, numerics */
-    bl_calib_choice calib; /* as the spec says, for this model; data NULL: no method of the study needs it */
+    bl_identity id;                 /* weights, tokenizer, numerics */
+    bl_calib_choice calib;          /* as the spec says, for this model; data NULL: no method of the study needs it */
+    const char *missing, *no_calib; /* why no task can be run, no calibration text looked at; NULL: it can */
 } bl_plan_model;
 typedef struct bl_plan_task {
     bl_task_data data;
     bool there;
-    const char *missing;
-    bl_identity id; /* task, data */
+    const char *missing; /* why not there */
+    bl_request first;    /* what it asks first */
+    bl_identity id;      /* task, data */
 } bl_plan_task;
 typedef struct bl_plan {
     const bl_spec *spec; /* lent */
@@ -68,9 +72,12 @@ typedef struct bl_plan_opts {
     bool many;
     bool no_estimate;
 } bl_plan_opts; /* only: comma list of globs over keys; many: more than 100,000 cells */
-/* Everything that can be refused before work is refused here. Reads no weights (fingerprints are cached) and opens no
- * tokenizer. */
+/* Everything that can be refused before work is refused here: what is wrong with the study refuses all of it; a method,
+ * a task or a model that do not go together, or data that is not there, make those cells n/a, and only this does. What
+ * fails later has failed. Reads no weights (fingerprints are cached) and opens no tokenizer. */
 bl_status bl_plan_make(const bl_spec *s, const bl_plan_opts *o, bl_plan **out, bl_err *e);
+/* BL_E_CONFIG, with the reason of the first, when every cell is n/a. */
+bl_status bl_plan_any(const bl_plan *p, bl_err *e);
 /* The same without cells: the models, tasks and variants of a spec. `name`: what its only model is called (NULL: its
  * own name); `compares` as above. */
 bl_status bl_plan_open(const bl_spec *s, const char *name, bool compares, bl_plan **out, bl_err *e);
@@ -80,6 +87,7 @@ bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity 
 /* plan.json, and the text of the verb. */
 bl_status bl_plan_json(const bl_plan *p, bl_text *out, bl_err *e);
 void bl_plan_text(const bl_plan *p, bl_text *out);
-/* State of one cell as the directory shows it now. */
-bl_cell_state bl_plan_look(const bl_plan *p, const bl_plan_cell *c);
+/* State of one cell as the directory shows it now: open, done or failed. *why (NULL: not asked for) of one that failed,
+ * in the plan's arena. */
+bl_cell_state bl_plan_look(const bl_plan *p, const bl_plan_cell *c, const char **why);
 #endif

@@ -27,7 +27,7 @@ typedef struct run {
     bool *closed;     /* [cells] done, n/a, or tried in this run */
     uint64_t *looked; /* [cells] the round in which the directory was asked about it last */
     uint64_t round;   /* over the variants; a cell is looked up once a round at most */
-    size_t n_failed;
+    size_t n_failed, n_na;
     struct timespec began;
     bl_plan_cell *const *cell; /* those of the child that runs */
     size_t n_cells;
@@ -129,14 +129,15 @@ out:
 static size_t index_of(const run *r, const bl_plan_cell *c) { return (size_t)(c - r->plan->cell); }
 
 /* Nothing more is done about this cell. */
-static void close_cell(run *r, const bl_plan_cell *c, const char *what, bool failed)
+static void close_cell(run *r, const bl_plan_cell *c, const char *what, bl_cell_state state)
 {
     size_t i = index_of(r, c);
     double s = bl_now() - r->now_since;
     if (r->closed[i]) return;
     r->closed[i] = true;
-    r->n_failed += failed;
-    bl_log(BL_LOG_INFO, "cell=%s status=%s s=%.2f said=\"%s\"", c->key, failed ? "failed" : "done", s, what);
+    r->n_failed += state == BL_CELL_FAILED;
+    r->n_na += state == BL_CELL_NA;
+    bl_log(BL_LOG_INFO, "cell=%s status=%s s=%.2f said=\"%s\"", c->key, bl_cell_states[state], s, what);
     bl_progress_cell(&r->progress, c->key, what, s, c->seconds);
     r->now_since = bl_now();
 }
@@ -168,13 +169,13 @@ static void heard(run *r, char *line, bl_text *error)
     if (strcmp(what, "done") == 0 && c) {
         bl_json_get_str(doc, "headline", &text, NULL);
         snprintf(said, sizeof said, "%s", text ? text : "done");
-        close_cell(r, c, said, false);
+        close_cell(r, c, said, BL_CELL_DONE);
         r->now = NULL;
     }
     if (strcmp(what, "failed") == 0 && c) {
         bl_json_get_str(doc, "reason", &text, NULL);
         snprintf(said, sizeof said, "failed: %s", text ? text : "");
-        close_cell(r, c, said, true);
+        close_cell(r, c, said, BL_CELL_FAILED);
         r->now = NULL;
     }
     if (strcmp(what, "error") == 0) {
@@ -244,13 +245,13 @@ static bl_status run_child(run *r, bl_plan_cell **cell, size_t n, bl_err *e)
         if (r->now && cell[i] != r->now) continue;
         if (r->closed[index_of(r, cell[i])]) continue;
         char said[600];
-        if (bl_plan_look(r->plan, cell[i]) == BL_CELL_DONE) {
-            close_cell(r, cell[i], "done", false);
+        if (bl_plan_look(r->plan, cell[i], NULL) == BL_CELL_DONE) {
+            close_cell(r, cell[i], "done", BL_CELL_DONE);
             continue;
         }
         bl_run_note_failure(r->plan, cell[i], "failed", reason);
         snprintf(said, sizeof said, "failed: %s", reason);
-        close_cell(r, cell[i], said, true);
+        close_cell(r, cell[i], said, BL_CELL_FAILED);
     }
 out:
     bl_text_free(&error);
@@ -288,7 +289,7 @@ static bool look(run *r, const bl_plan_cell *c)
     if (r->closed[i] || r->looked[i] == r->round) return r->closed[i];
     r->looked[i] = r->round;
     if (r->opts->n_looks) ++*r->opts->n_looks;
-    bl_cell_state state = bl_plan_look(r->plan, c);
+    bl_cell_state state = bl_plan_look(r->plan, c, NULL);
     if (state == BL_CELL_FAILED) {
         struct stat sb;
         char *path = bl_format_text(NULL, "%s/%s.failed.json", r->spec->out, c->file);
@@ -405,7 +406,7 @@ static void n_a_cells(run *r)
         char said[400];
         bl_run_note_failure(r->plan, c, "n/a", c->reason);
         snprintf(said, sizeof said, "n/a: %s", c->reason);
-        close_cell(r, c, said, true);
+        close_cell(r, c, said, BL_CELL_NA);
     }
 }
 
@@ -433,6 +434,7 @@ bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, b
     if (!s->out) return bl_fail(e, BL_E_CONFIG, "no output directory; give --out DIR or \"out\"");
     clock_gettime(CLOCK_REALTIME_COARSE, &r.began); /* the clock of file times */
     BL_TRY(bl_plan_make(s, &o->plan, &plan, e));
+    BL_TRY(bl_plan_any(plan, e));
     BL_TRY(bl_dir_usable(s->out, e));
     bl_clean_temps(s->out);
     r.plan = plan;
@@ -460,11 +462,11 @@ bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, b
     st = all_variants(&r, e);
     bl_progress_end(&r.progress);
     if (st != BL_OK) goto out;
-    *exit_code = r.interrupted ? 130 : r.n_failed ? 1 : 0;
+    *exit_code = r.interrupted ? 130 : r.n_failed || r.n_na ? 1 : 0;
     if (r.interrupted) fprintf(stderr, "bitladder: interrupted; run the same command again to continue\n");
-    else if (r.n_failed)
-        fprintf(stderr, "bitladder: %zu of %zu cells failed; see them with: bitladder table %s --failed\n", r.n_failed,
-                plan->n_cells, s->out);
+    else if (r.n_failed || r.n_na)
+        fprintf(stderr, "bitladder: of %zu cells %zu failed, %zu n/a; see them with: bitladder table %s --failed\n",
+                plan->n_cells, r.n_failed, r.n_na, s->out);
     else if (!o->quiet) fprintf(stderr, "all %zu cells are done; next: bitladder table %s\n", plan->n_cells, s->out);
 out:
     bl_free(path);

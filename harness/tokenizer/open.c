@@ -82,15 +82,21 @@ bl_status bl_tokenizer_open(bl_tok_kind kind, const char *path, bl_tokenizer **o
     return open_file(kind, path, NULL, NULL, out, e);
 }
 
+bl_status bl_tokenizer_there(const bl_checkpoint *c, bl_err *e)
+{
+    const char *why = NULL;
+    if (bl_checkpoint_tokenizer(c, NULL, &why) != BL_TOK_NONE) return BL_OK;
+    return bl_fail(e, BL_E_MISSING, "%s: no tokenizer: %s", bl_checkpoint_name(c), why ? why : "none is known");
+}
+
 bl_status bl_tokenizer_of(const bl_checkpoint *c, bl_tokenizer **out, bl_err *e)
 {
-    const char *path = NULL, *why = NULL, *model = bl_checkpoint_path(c);
+    const char *path = NULL, *model = bl_checkpoint_path(c);
     const bl_config *config = bl_checkpoint_config(c);
-    bl_tok_kind kind = bl_checkpoint_tokenizer(c, &path, &why);
-    bl_status st;
+    bl_tok_kind kind = bl_checkpoint_tokenizer(c, &path, NULL);
+    bl_status st = bl_tokenizer_there(c, e);
 
-    if (kind == BL_TOK_NONE)
-        return bl_fail(e, BL_E_MISSING, "%s: no tokenizer: %s", bl_checkpoint_name(c), why ? why : "none is known");
+    if (st != BL_OK) return st;
     st = open_file(kind, path, bl_is_dir(model) ? model : NULL, config, out, e);
     if (st == BL_OK && bl_tokenizer_vocab(*out) > config->vocab)
         bl_log(BL_LOG_WARN,

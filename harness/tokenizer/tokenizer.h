@@ -32,6 +32,8 @@ bl_status bl_tokenizer_open(bl_tok_kind kind, const char *path, bl_tokenizer **o
  * from the model's config where the tokenizer's files name neither. Its vocabulary may be larger than the model's: an
  * id that the model lacks is refused where a text has it (score.h). */
 bl_status bl_tokenizer_of(const bl_checkpoint *c, bl_tokenizer **out, bl_err *e);
+/* Is there one? BL_E_MISSING with the same sentence; nothing is opened. */
+bl_status bl_tokenizer_there(const bl_checkpoint *c, bl_err *e);
 /* From bytes that are in memory; `name` opens every sentence. Nothing beside the file is looked at. */
 bl_status bl_tokenizer_parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char *name, bl_tokenizer **out,
                              bl_err *e);

@@ -149,7 +149,7 @@ static void a_missing_data_set_is_n_a_and_the_rest_goes_on(void **state)
     study s = study_begin(5);
     ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa,boolq", "--data", s.data,
                     "--out", s.out);
-    expect(&r, 1, "1 of 2 cells failed");
+    expect(&r, 1, "of 2 cells 0 failed, 1 n/a");
     ran_free(&r);
     assert_int_equal(count_ending(s.out, ".h5"), 1);
     r = PROGRAM(&s, "table", s.out, "--format", "csv");
@@ -159,6 +159,89 @@ static void a_missing_data_set_is_n_a_and_the_rest_goes_on(void **state)
     r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "boolq", "--data", s.data, "--out", s.out);
     expect(&r, 2, "boolq");
     ran_free(&r);
+    study_end(&s);
+}
+
+/* A model of 96 positions, 72 wide in heads of 18: what does not go with it is known from shapes and names alone. */
+static void what_does_not_go_together_is_n_a_in_plan_run_and_table(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *reason;
+    } rows[] = {
+        {"noise/base/primer:gptq2048/0", "windows of 2048 tokens do not fit the model's 96 positions"},
+        {"noise/rtn:w4pc/primer:gptq2048/0", "windows of 2048 tokens do not fit the model's 96 positions"},
+        {"noise/rtn:w4g80/piqa/0", "group 80 is larger than the 72 inputs of model.layers.0.self_attn.q_proj"},
+        {"noise/quarot/piqa/0", "a head is 18 wide, for which there is no Hadamard matrix here; +r2=false"},
+        {"noise/quarot+r2=false+r4=false+quarot+r2=false+r4=false/piqa/0",
+         "model.layers.0.self_attn.o_proj has transforms or adapters; quarot comes before what adds them"},
+        {"noise/quarot+r1=false+r2=false+heads=false+r4=false/piqa/0",
+         "quarot with every rotation switched off leaves the model as it is"},
+        {"noise/gptq:w4pc/piqa/0", "calibration windows of 97 tokens are longer than the model's 96 positions"},
+    };
+    study s = study_begin(4);
+    char *const variants = bl_join(s.out, "variants", &(bl_err){0});
+    static const char *const verbs[] = {"plan", "run", "plan"};
+    for (size_t v = 0; v < BL_COUNT(verbs); v++) {
+        ran r = PROGRAM(&s, verbs[v], "--model", s.model, "--method",
+                        "base,rtn:w4pc,rtn:w4g80,quarot,quarot+r2=false+r4=false+quarot+r2=false+r4=false,"
+                        "quarot+r1=false+r2=false+heads=false+r4=false,gptq:w4pc",
+                        "--task", "piqa,primer:gptq2048", "--data", s.data, "--out", s.out, "--calib", "primer:test",
+                        "--calib-seqlen", "97");
+        expect(&r, v == 1 ? 1 : 0, v == 0 ? NULL : v == 1 ? "of 14 cells 0 failed, 12 n/a" : NULL);
+        if (v != 1)
+            assert_non_null(strstr(r.out, v ? "14 cells: 2 done, 0 open, 0 failed before, 12 n/a"
+                                            : "14 cells: 0 done, 2 open, 0 failed before, 12 n/a"));
+        for (size_t i = 0; i < BL_COUNT(rows); i++) {
+            const char *line = strstr(v == 1 ? r.err : r.out, rows[i].key), *end = line ? strchr(line, '\n') : NULL;
+            const char *word = line ? strstr(line, " n/a") : NULL, *why = line ? strstr(line, rows[i].reason) : NULL;
+            if (!word || word > end || !why || why > end) fail_msg("%s of %s: %.300s", verbs[v], rows[i].key, line);
+        }
+        ran_free(&r);
+    }
+    assert_int_equal(count_ending(variants, ""), 1); /* nothing was made for the others */
+    ran r = PROGRAM(&s, "table", s.out, "--failed");
+    expect(&r, 0, NULL);
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        char line[512];
+        snprintf(line, sizeof line, "| %s | n/a | ", rows[i].key);
+        const char *at = strstr(r.out, line);
+        if (!at || strstr(at, rows[i].reason) > strchr(at, '\n')) fail_msg("'%s' is not in\n%s", line, r.out);
+    }
+    ran_free(&r);
+    r = PROGRAM(&s, "plan", "--model", s.model, "--method", "quarot", "--task", "piqa", "--data", s.data);
+    expect(&r, 2, "no cell of this study can be run; noise/quarot/piqa/0: a head is 18 wide");
+    assert_non_null(strstr(r.out, " n/a "));
+    ran_free(&r);
+    r = PROGRAM(&s, "quantize", s.model, "--method", "rtn:w4pc+rtn:w4g80", "-o", variants);
+    expect(&r, 2, "group 80 is larger than the 72 inputs");
+    ran_free(&r);
+    bl_free(variants);
+    study_end(&s);
+}
+
+/* What is found only while a cell runs has failed, in the run, in the plan after it, in the table; and is tried again.
+ */
+static void what_fails_has_failed_everywhere(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    static const char *const verbs[] = {"run", "plan", "run", "table"};
+    char tok[4300];
+    snprintf(tok, sizeof tok, "%s/model/tok.bin", s.dir);
+    study_write(s.dir, "model/tok.bin", "x");
+    for (size_t v = 0; v < BL_COUNT(verbs); v++) {
+        bool table = v == 3;
+        ran r = table ? PROGRAM(&s, "table", s.out, "--failed")
+                      : PROGRAM(&s, verbs[v], "--model", s.model, "--method", "base", "--task", "piqa", "--data",
+                                s.data, "--out", s.out);
+        expect(&r, strcmp(verbs[v], "run") ? 0 : 1, strcmp(verbs[v], "run") ? NULL : "of 1 cells 1 failed, 0 n/a");
+        const char *text = strcmp(verbs[v], "run") ? r.out : r.err, *line = strstr(text, "noise/base/piqa/0");
+        if (!line || !strstr(line, "failed") || !strstr(line, "1 bytes are no tokenizer"))
+            fail_msg("%s: %s", verbs[v], text);
+        assert_null(strstr(line, "n/a:"));
+        ran_free(&r);
+    }
     study_end(&s);
 }
 
@@ -552,6 +635,8 @@ int main(void)
         cmocka_unit_test(an_interrupted_run_says_130_and_goes_on_where_it_was),
         cmocka_unit_test(two_runs_on_one_directory_share_the_work),
         cmocka_unit_test(a_missing_data_set_is_n_a_and_the_rest_goes_on),
+        cmocka_unit_test(what_does_not_go_together_is_n_a_in_plan_run_and_table),
+        cmocka_unit_test(what_fails_has_failed_everywhere),
         cmocka_unit_test(a_shard_that_does_not_check_is_set_aside_and_made_again),
         cmocka_unit_test(a_stopped_journal_line_costs_one_item),
         cmocka_unit_test(wrong_words_are_refused_with_a_sentence_before_work),

@@ -3,6 +3,7 @@
 #include "model_fixture.h"
 #include "tiny_model.h"
 #include "harness/model/block.h"
+#include "harness/quant/apply.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/rng.h"
 #include <math.h>
@@ -265,7 +266,7 @@ static void a_seed_chooses_the_rotation(void **state)
     fixture_close(&f[1]);
 }
 
-static void widths_without_a_matrix_are_refused(void **state)
+static void what_cannot_be_turned_is_refused(void **state)
 {
     (void)state;
     static const struct {
@@ -277,16 +278,60 @@ static void widths_without_a_matrix_are_refused(void **state)
         {"quarot+r4=false", {.dim = 88, .ffn_dim = 88, .n_heads = 4, .head_dim = 24}, "+r1=false"},
         {"quarot+r4=false", {.dim = 96, .ffn_dim = 88, .n_heads = 5, .head_dim = 18}, "a head is 18 wide"},
         {"quarot+r4=false+r2=false", {.dim = 96, .ffn_dim = 88, .n_heads = 5, .head_dim = 18}, "+heads=false"},
+        {"quarot+r1=false+r2=false+heads=false+r4=false",
+         {.dim = 64, .ffn_dim = 64, .n_heads = 4, .head_dim = 16},
+         "every rotation switched off"},
+        {"quarot+r3",
+         {.dim = 64, .ffn_dim = 64, .n_heads = 4, .head_dim = 16, .turned_keys = true},
+         "queries and keys of this model are turned already"},
     };
     for (size_t i = 0; i < BL_COUNT(cases); i++) {
         bl_err e = {0};
         bl_method_choice c;
         bl_model m = {.config = cases[i].c};
         assert_ok(bl_method_parse(bl_methods, cases[i].text, &c, &e));
-        assert_refused(c.method->check(&(bl_method_run){.method = c.method, .opts = c.opts, .model = &m}, &e),
-                       BL_E_CONFIG, cases[i].phrase);
+        bl_status st = c.method->check(&(bl_method_run){.method = c.method, .opts = c.opts, .model = &m}, &e);
+        assert_refused(st, cases[i].c.turned_keys ? BL_E_UNSUPPORTED : BL_E_CONFIG, cases[i].phrase);
         bl_method_choice_free(&c);
     }
+}
+
+/* A saved model remembers: what was turned online once is not turned again. */
+static void a_saved_turned_model_is_not_turned_again(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *chain;
+        bl_status st;
+    } rows[] = {{"rtn:w4pc", BL_OK},
+                {"quarot+heads=false+r2=false+r1=false", BL_E_UNSUPPORTED},
+                {"quarot+r1=false+r2=false+r4=false", BL_OK}, /* o_proj, which has none yet */
+                {"rtn:w4pc+quarot", BL_E_UNSUPPORTED}};
+    bl_err e = {0};
+    bl_checkpoint *c;
+    bl_backend *be;
+    bl_arena *a;
+    bl_method_chain chain = {0};
+    bl_quantize_result r;
+    char to[4200];
+    snprintf(to, sizeof to, "%s/turned", dir);
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, &e));
+    assert_ok(bl_checkpoint_open(nine_heads(false), NULL, &c, &e));
+    assert_ok(bl_chain_parse(bl_methods, "quarot+heads=false", &chain, &e));
+    assert_ok(bl_quantize_dir(c, &chain, &(bl_apply_how){0}, be, to, a, &r, &e));
+    bl_checkpoint_close(c);
+    bl_chain_free(&chain);
+    assert_ok(bl_checkpoint_open(to, NULL, &c, &e));
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        assert_ok(bl_chain_parse(bl_methods, rows[i].chain, &chain, &e));
+        assert_int_equal(bl_quantize_check(c, &chain, &(int64_t){0}, &(double){0}, &e), rows[i].st);
+        if (rows[i].st != BL_OK) assert_non_null(strstr(e.text, "down_proj has transforms or adapters"));
+        bl_chain_free(&chain);
+    }
+    bl_checkpoint_close(c);
+    bl_backend_close(be);
+    bl_arena_free(a);
 }
 
 static int begin(void **state)
@@ -305,9 +350,12 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_rotation_alone_leaves_the_logits),  cmocka_unit_test(what_stands_out_is_spread),
-        cmocka_unit_test(keys_are_turned_after_rotary_embedding), cmocka_unit_test(a_seed_chooses_the_rotation),
-        cmocka_unit_test(widths_without_a_matrix_are_refused),
+        cmocka_unit_test(each_rotation_alone_leaves_the_logits),
+        cmocka_unit_test(what_stands_out_is_spread),
+        cmocka_unit_test(keys_are_turned_after_rotary_embedding),
+        cmocka_unit_test(a_seed_chooses_the_rotation),
+        cmocka_unit_test(what_cannot_be_turned_is_refused),
+        cmocka_unit_test(a_saved_turned_model_is_not_turned_again),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

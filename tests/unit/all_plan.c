@@ -149,23 +149,45 @@ static void calibration_that_cannot_be_is_refused_before_work(void **state)
     static const struct {
         const char *calib;
         int64_t seqlen;
-        bl_status st;
+        bool study; /* all of it is refused, not only what looks at the text */
         const char *says;
     } rows[] = {
-        {NULL, -1, BL_E_CONFIG, "method pack:w4 looks at calibration text; give --calib NAME"},
-        {"wikitext2", -1, BL_E_MISSING, "calibration text wikitext2:train: not found: "},
-        {"primer:test", 97, BL_E_CONFIG, "noise: calibration windows of 97 tokens are longer than the model's 96"},
-        {"wikitxet2:train", -1, BL_E_CONFIG, "did you mean wikitext2:train?"},
+        {NULL, -1, true, "method pack:w4 looks at calibration text; give --calib NAME"},
+        {"wikitext2", -1, false, "calibration text wikitext2:train: not found: "},
+        {"primer:test", 97, false, "noise: calibration windows of 97 tokens are longer than the model's 96"},
+        {"wikitxet2:train", -1, true, "did you mean wikitext2:train?"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_err e = {0};
-        bl_plan *p;
+        bl_plan *p = NULL;
         bl_spec spec = {0};
-        assert_refused(plan_with(&s, "pack:w4", rows[i].calib, rows[i].seqlen, &p, &spec, &e), rows[i].st,
-                       rows[i].says);
+        bl_status st = plan_with(&s, "turn,pack:w4", rows[i].calib, rows[i].seqlen, &p, &spec, &e);
+        if (rows[i].study) assert_refused(st, BL_E_CONFIG, rows[i].says);
+        else {
+            assert_ok(st);
+            assert_int_equal(p->cell[0].state, BL_CELL_OPEN);
+            assert_int_equal(p->cell[1].state, BL_CELL_NA);
+            if (!strstr(p->cell[1].reason, rows[i].says)) fail_msg("'%s'", p->cell[1].reason);
+        }
+        bl_plan_free(p);
         bl_spec_free(&spec);
     }
     study_end(&s);
+}
+
+/* Attention beyond a sliding window is not computed, so calibration windows keep to it. */
+static void calibration_windows_are_no_longer_than_a_sliding_window(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_checkpoint *c;
+    bl_calib_choice got;
+    assert_ok(bl_checkpoint_open("synth:tiny-mistral", NULL, &c, &e)); /* 512 positions, a window of 256 */
+    assert_ok(bl_calib_for(&(bl_calib_choice){.data = "primer:test", .n = 1}, "m", c, &got, &e));
+    assert_int_equal(got.seqlen, 256);
+    assert_refused(bl_calib_for(&(bl_calib_choice){.data = "primer:test", .n = 1, .seqlen = 257}, "m", c, &got, &e),
+                   BL_E_CONFIG, "longer than the model's 256");
+    bl_checkpoint_close(c);
 }
 
 static void a_spec_with_calibration_is_printed_as_it_is_read(void **state)
@@ -354,6 +376,7 @@ int main(void)
         cmocka_unit_test(a_comma_in_a_path_that_exists_is_part_of_it),
         cmocka_unit_test(calibration_is_part_of_what_needs_it),
         cmocka_unit_test(calibration_that_cannot_be_is_refused_before_work),
+        cmocka_unit_test(calibration_windows_are_no_longer_than_a_sliding_window),
         cmocka_unit_test(a_spec_with_calibration_is_printed_as_it_is_read),
         cmocka_unit_test(chains_share_the_models_they_begin_with),
         cmocka_unit_test(another_class_of_arithmetic_is_another_variant),

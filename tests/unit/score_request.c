@@ -1,6 +1,6 @@
 /* study_request.c - prompts and pairs as tasks build them. */
 #include "test.h"
-#include "harness/task.h"
+#include "harness/score/score.h"
 
 static void choices_get_a_blank_that_does_not_count(void **state)
 {
@@ -40,6 +40,31 @@ static void choices_get_a_blank_that_does_not_count(void **state)
     bl_arena_free(a);
 }
 
+static void requests_that_no_text_makes_fit_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        bl_request r;
+        int64_t max_len, window;
+        const char *says; /* NULL: fits */
+    } rows[] = {
+        {{.kind = BL_ASK_WINDOW, .length = 512}, 512, 0, NULL},
+        {{.kind = BL_ASK_WINDOW, .length = 513}, 512, 0, "windows of 513 tokens do not fit the model's 512 positions"},
+        {{.kind = BL_ASK_WINDOW, .length = 256}, 512, 256, NULL},
+        {{.kind = BL_ASK_WINDOW, .length = 257}, 512, 256, "longer than the model's sliding window of 256"},
+        {{.kind = BL_ASK_GENERATE, .max_new = 511}, 512, 0, NULL},
+        {{.kind = BL_ASK_GENERATE, .max_new = 512}, 512, 0, "512 new tokens leave no room for a prompt"},
+        {{.kind = BL_ASK_ROLLING, .length = 2048}, 512, 0, NULL}, /* cut to what the model has */
+        {{.kind = BL_ASK_PAIRS}, 1, 1, NULL},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_status st = bl_request_fits(&rows[i].r, rows[i].max_len, rows[i].window, &e);
+        if (rows[i].says) assert_refused(st, BL_E_UNSUPPORTED, rows[i].says);
+        else assert_ok(st);
+    }
+}
+
 static void memory_that_runs_out_is_said_when_the_request_is_made(void **state)
 {
     static const char *const choice[] = {"x"};
@@ -66,6 +91,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(choices_get_a_blank_that_does_not_count),
+        cmocka_unit_test(requests_that_no_text_makes_fit_are_refused),
         cmocka_unit_test(memory_that_runs_out_is_said_when_the_request_is_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
