@@ -1,8 +1,8 @@
 /* method.h - the contract of a method: it changes a model one linear layer at a time. It never sees a task.
  *
- * Hooks at four scales, each may be NULL: `model` (before the blocks), `block` (a transformer block and its inputs),
- * `layer` (one linear), `train`. `check` says no in a millisecond, before hours of work. methods/rtn.c is a whole one;
- * how one is added: CONTRIBUTING.md.
+ * Hooks at four scales, each may be NULL: `model` (before the blocks), `block` (a transformer block and the statistics
+ * of its inputs, which are gathered anew for `layer`), `layer` (one linear), `train`. `check` says no in a millisecond,
+ * before hours of work. methods/rtn.c is a whole one; how one is added: CONTRIBUTING.md.
  */
 #ifndef BL_HARNESS_METHOD_H
 #define BL_HARNESS_METHOD_H

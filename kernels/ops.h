@@ -189,6 +189,7 @@ typedef struct bl_pack_args {
     bl_tensor scale, zero;        /* GIVEN: f32 [out, groups] */
     double *sq_error, *sq_weight; /* host out, may be NULL: sum (w - w^)^2, sum w^2; valid after sync */
 } bl_pack_args;
+#include "ops_fit.h"
 #include "ops_solve.h"
 typedef struct bl_unpack_args {
     const bl_weight *w;
@@ -269,6 +270,9 @@ typedef struct bl_ops {
     bl_status (*quad_form)(bl_backend *, const bl_quad_form_args *, bl_err *);
     bl_status (*hadamard)(bl_backend *, const bl_hadamard_args *, bl_err *);
     bl_status (*gptq_sweep)(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
+    bl_status (*scale)(bl_backend *, const bl_scale_args *, bl_err *);
+    bl_status (*sq_error)(bl_backend *, const bl_sq_error_args *, bl_err *);
+    bl_status (*clip_search)(bl_backend *, const bl_clip_search_args *, bl_err *);
     /* How many products there were so far, by their rows of x: [0] 1, [1] 2 to 8, [2] 9 to 64, [3] more. */
     void (*product_rows)(const bl_backend *, uint64_t out[4]);
 } bl_ops;

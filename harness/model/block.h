@@ -39,7 +39,8 @@ typedef struct bl_tape {
 bl_status bl_tape_new(const bl_model *m, int64_t rows, bl_tape *out, bl_err *e);
 void bl_tape_free(const bl_model *m, bl_tape *t);
 
-/* x, act [rows, dim], is replaced by the block's output (undefined when hooks->until ended it early). The batch's ids
+/* x, act [rows, dim], is replaced by the block's output; when hooks->until ended it early, by what the halves before
+ * that gave. The batch's ids
  * and wanted rows are not read; kv is one made for one layer, or for all. The block must be acquired. */
 bl_status bl_block_forward(bl_model *m, int64_t block, const bl_batch *b, bl_kv *kv, bl_tensor x,
                            const bl_block_hooks *hooks, bl_tape *tape, bl_err *e);

@@ -133,7 +133,8 @@ static bl_status one_block(work *k, int64_t b, bl_err *e)
 
     if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
     BL_TRY(bl_block_acquire(m, b, e));
-    if (method->block) st = method->block(&k->run, b, e);
+    if (method->block && calib) st = bl_calib_gather(calib, linear_roles(m, b), e);
+    if (st == BL_OK && method->block) st = method->block(&k->run, b, e);
     if (st == BL_OK && method->layer) st = layers(k, b, e);
     if (st == BL_OK && calib && !method->original_inputs && b + 1 < m->config.n_layers) st = bl_calib_advance(calib, e);
     if (st == BL_OK && !method->train) st = bl_variant_block(k->v, m, b, e);

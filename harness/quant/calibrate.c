@@ -236,20 +236,22 @@ static bl_status see(void *ctx, const bl_model *m, int64_t block, uint32_t roles
 }
 
 /* ---- a block over all windows ---- */
-/* x of every window goes through the block; with `back` what comes out replaces it. */
-static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bool back, bl_err *e)
+/* x of the windows that `to` [rows, dim] has room for goes through the block, and what comes out is there; `to` may be
+ * x itself. No tensor: of all windows, and nothing is kept. */
+static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bl_tensor to, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_backend *be = c->m->be;
-    int64_t dim = c->m->config.dim;
+    int64_t dim = c->m->config.dim, windows = to.buf ? to.dim[0] / c->seqlen : c->n;
     bl_tensor all = bl_tensor_2d(c->x, 0, be->act, c->n * c->seqlen, dim);
 
-    for (int64_t w = 0; w < c->n; w += c->pass_windows) {
-        int64_t n = BL_MIN(c->pass_windows, c->n - w);
+    for (int64_t w = 0; w < windows; w += c->pass_windows) {
+        int64_t n = BL_MIN(c->pass_windows, windows - w);
         bl_tensor rows = bl_tensor_rows(all, w * c->seqlen, n * c->seqlen), x = rows;
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        if (!back) {
-            x = bl_tensor_2d(c->pass, 0, be->act, n * c->seqlen, dim);
+        if (to.buf != c->x) {
+            x = to.buf ? bl_tensor_rows(to, w * c->seqlen, n * c->seqlen)
+                       : bl_tensor_2d(c->pass, 0, be->act, n * c->seqlen, dim);
             BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = rows, .dst = x, .n = n * c->seqlen}, e));
         }
         bl_kv_reset(c->kv);
@@ -334,16 +336,22 @@ bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e)
         }
         if (shared) BL_TRY(stat_new(c, shared, first, e));
     }
-    if (until) BL_TRY(through(c, &(bl_block_hooks){.input = see, .ctx = c, .until = until}, false, e));
+    if (until) BL_TRY(through(c, &(bl_block_hooks){.input = see, .ctx = c, .until = until}, (bl_tensor){0}, e));
 out:
     return st;
 }
 
 bl_status bl_calib_advance(bl_calibration *c, bl_err *e)
 {
-    bl_status st = through(c, NULL, true, e);
+    bl_tensor all = bl_tensor_2d(c->x, 0, c->m->be->act, c->n * c->seqlen, c->m->config.dim);
+    bl_status st = through(c, NULL, all, e);
     c->block++;
     return st;
+}
+
+bl_status bl_calib_residual(bl_calibration *c, uint32_t until, bl_tensor y, bl_err *e)
+{
+    return through(c, &(bl_block_hooks){.until = until}, y, e);
 }
 
 void bl_calib_end(bl_calibration *c)

@@ -57,6 +57,10 @@ bl_status bl_calib_channel(bl_calibration *c, const bl_linear *l, bl_calib_chann
  * lent. */
 enum { BL_CALIB_SAMPLE_ROWS = 1024 };
 bl_status bl_calib_inputs(bl_calibration *c, const bl_linear *l, bl_tensor *x, bl_err *e);
+/* The residual stream after the block at hand as it is now, of the first windows: act [windows x tokens of a window,
+ * dim] into y. `until` BL_ROLE_BITs of gate and up: between the halves of the block; 0: after it. For methods that
+ * compare a block with itself. */
+bl_status bl_calib_residual(bl_calibration *c, uint32_t until, bl_tensor y, bl_err *e);
 
 /* ---- for the block loop (apply.c) ----
  * c holds the inputs of block `at` for all windows; `gather` fills the statistics of the linears in `roles`

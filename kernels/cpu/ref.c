@@ -41,5 +41,8 @@ const bl_ops bl_ops_ref = {
     .quad_form = bl_ref_quad_form,
     .hadamard = bl_cpu_hadamard,
     .gptq_sweep = bl_ref_gptq_sweep,
+    .scale = bl_cpu_scale,
+    .sq_error = bl_cpu_sq_error,
+    .clip_search = bl_cpu_clip_search,
     .product_rows = bl_cpu_product_rows,
 };

@@ -25,7 +25,8 @@ static const struct {
     {"kernels/base/utf8.h", "", "const char *s = text;"},
     {"kernels/format.h", "", "bl_weight w;"},
     {"kernels/ops.h", "", "bl_tensor x, y; bl_weight w; memset(&x, 0, sizeof x); y = x; memset(&w, 0, sizeof w);"},
-    {"kernels/ops_solve.h", "kernels/ops.h", ""}, /* a part of it */
+    {"kernels/ops_fit.h", "kernels/ops.h", ""}, /* parts of it */
+    {"kernels/ops_solve.h", "kernels/ops.h", ""},
     {"results/cell.h", "", "bl_hash hash = {0};"},
     {"results/compare.h", "", "const bl_metric *metric = NULL; bl_cell a = {0}, b = {0};"},
     {"results/journal.h", "", "const char *key = name; bl_hash hash = {0}; int64_t id = 0; bl_sample sample = {0};"},

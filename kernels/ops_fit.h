@@ -1,0 +1,38 @@
+/* ops_fit.h - arguments of the ops that methods search with: weights scaled and clipped, what that costs. Part of
+ * ops.h, which includes it.
+ *
+ * All of them give the same bits on any number of threads. "None" is a tensor without buffer. Numbers for the host are
+ * valid after sync.
+ */
+#ifndef BL_KERNELS_OPS_FIT_H
+#define BL_KERNELS_OPS_FIT_H
+#include "format.h"
+
+typedef struct bl_scale_args { /* y[i, j] = x[i, j] rows[i] cols[j], each product rounded to the type of x */
+    bl_tensor x, y;            /* f32 or f64 [m, n], both the same; y may be x */
+    bl_tensor rows, cols;      /* f32 [m], [n]; none: 1 */
+} bl_scale_args;
+
+typedef struct bl_sq_error_args { /* sum of (x - y)^2 over all elements, in f64 */
+    bl_tensor x, y;               /* f32 or act [m, n] each; y none: 0 */
+    double *sum;                  /* host out */
+} bl_sq_error_args;
+
+/* Clips each group of each row of w to [-m, m], m = (1 - i / steps) max|w|, for the i = 0 .. tries - 1 whose rounded
+ * group w^ is nearest at the output: least (w^ - w) H (w^ - w)t, H the second moments of the inputs of the group; the
+ * first of equal ones (AWQ's search, arXiv 2306.00978). */
+typedef struct bl_clip_search_args {
+    bl_tensor w;         /* f32 [out, in], contiguous; in: the weight, out: clipped */
+    bl_tensor h;         /* f64 [in, in]; of its blocks of a group only */
+    int64_t group;       /* the last may be short */
+    int bits;            /* 2..8 */
+    bl_range_rule rule;  /* CLIP, ZERO, MINMAX, SYMMETRIC or FULL */
+    bl_dtype scale_type; /* type that scales are stored in: they are rounded to it before codes are computed */
+    int steps, tries;    /* 1 <= tries <= steps */
+    bl_tensor limit;     /* f32 [out, groups], contiguous, out: m; or none */
+} bl_clip_search_args;
+
+bl_status bl_check_scale(const bl_scale_args *a, bl_err *e);
+bl_status bl_check_sq_error(const bl_backend *be, const bl_sq_error_args *a, bl_err *e);
+bl_status bl_check_clip_search(const bl_clip_search_args *a, bl_err *e);
+#endif

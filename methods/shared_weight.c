@@ -1,0 +1,119 @@
+/* shared_weight.c - matrices on the backend, scaled weights, and the error of a stored one. */
+#include "shared_weight.h"
+
+bl_status bl_matrix_new(const bl_method_run *r, bl_dtype type, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
+{
+    bl_buffer *b;
+    bl_status st = r->ops->buffer_new(r->be, (uint64_t)(rows * cols) * bl_dtype_bytes(type), &b, e);
+    if (st == BL_OK) *out = bl_tensor_2d(b, 0, type, rows, cols);
+    return st;
+}
+
+bl_status bl_list_new(const bl_method_run *r, const float *v, int64_t n, bl_tensor *out, bl_err *e)
+{
+    bl_tensor t;
+    bl_status st = bl_matrix_new(r, BL_F32, 1, n, &t, e);
+    if (st != BL_OK) return st;
+    t = bl_tensor_1d(t.buf, 0, BL_F32, n);
+    st = r->ops->upload(r->be, &t, v, e);
+    if (st == BL_OK) *out = t;
+    else r->ops->buffer_free(t.buf);
+    return st;
+}
+
+void bl_matrix_free(const bl_method_run *r, bl_tensor *t)
+{
+    r->ops->buffer_free(t->buf);
+    *t = (bl_tensor){0};
+}
+
+static bl_status rescale_bias(const bl_method_run *r, bl_linear *lin, const float *rows, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor bias = {0};
+    float *v = bl_new((size_t)lin->out, sizeof *v, e);
+    if (!v) return BL_E_NOMEM;
+    BL_TRY(r->ops->download(r->be, &lin->bias, v, e));
+    for (int64_t i = 0; i < lin->out; i++) v[i] *= rows[i];
+    BL_TRY(bl_list_new(r, v, lin->out, &bias, e));
+    bl_linear_set_bias(lin, bias);
+out:
+    bl_free(v);
+    return st;
+}
+
+bl_status bl_linear_rescale(const bl_method_run *r, bl_linear *lin, const float *rows, const float *cols, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor dense = {0}, by_rows = {0}, by_cols = {0};
+    bl_weight w = {0};
+    bl_shape shape = {.out = lin->out, .in = bl_linear_width(lin)};
+
+    if (rows) BL_TRY(bl_list_new(r, rows, shape.out, &by_rows, e));
+    if (cols) BL_TRY(bl_list_new(r, cols, shape.in, &by_cols, e));
+    BL_TRY(bl_linear_dense(r->be, lin, &dense, e));
+    BL_TRY(bl_weight_new(r->be, bl_format_find("fp32"), &shape, &w, e));
+    BL_TRY(r->ops->scale(r->be, &(bl_scale_args){.x = dense, .y = w.part[0], .rows = by_rows, .cols = by_cols}, e));
+    BL_TRY(r->ops->sync(r->be, e));
+    if (rows && lin->bias.ndim) BL_TRY(rescale_bias(r, lin, rows, e));
+    bl_linear_set_weight(lin, &w);
+out:
+    bl_weight_free(&w);
+    bl_matrix_free(r, &dense);
+    bl_matrix_free(r, &by_rows);
+    bl_matrix_free(r, &by_cols);
+    return st;
+}
+
+bl_status bl_norm_divide(const bl_method_run *r, bl_norm *norm, const float *s, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n = bl_tensor_count(&norm->weight);
+    bl_tensor t = {0};
+    float *v = bl_new((size_t)n, sizeof *v, e);
+    if (!v) return BL_E_NOMEM;
+    BL_TRY(r->ops->download(r->be, &norm->weight, v, e));
+    for (int64_t i = 0; i < n; i++) v[i] /= s[i];
+    BL_TRY(bl_list_new(r, v, n, &t, e));
+    bl_norm_set(norm, t);
+out:
+    bl_free(v);
+    return st;
+}
+
+bl_status bl_weight_error(const bl_method_run *r, bl_tensor before, const bl_weight *after, bl_tensor h,
+                          bl_layer_stat *stat, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t out = before.dim[0], in = before.dim[1];
+    bl_tensor d = {0};
+    float *v = bl_new((size_t)(out * in), sizeof *v, e), *u = bl_new((size_t)(out * in), sizeof *u, e);
+    double error = 0, power = 0, out_error = 0, out_power = 0;
+
+    if (!v || !u) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(bl_matrix_new(r, BL_F32, out, in, &d, e));
+    BL_TRY(r->ops->unpack(r->be, &(bl_unpack_args){.w = after, .rows = out, .y = d}, e));
+    BL_TRY(r->ops->download(r->be, &d, v, e));
+    BL_TRY(r->ops->download(r->be, &before, u, e));
+    for (int64_t i = 0; i < out * in; i++) {
+        v[i] -= u[i];
+        error += (double)v[i] * v[i];
+        power += (double)u[i] * u[i];
+    }
+    stat->mse = error / ((double)out * (double)in);
+    stat->nmse = power > 0 ? error / power : 0;
+    if (!h.buf) goto out;
+    BL_TRY(r->ops->upload(r->be, &d, v, e));
+    BL_TRY(r->ops->quad_form(r->be, &(bl_quad_form_args){.x = d, .h = h, .sum = &out_error}, e));
+    BL_TRY(r->ops->quad_form(r->be, &(bl_quad_form_args){.x = before, .h = h, .sum = &out_power}, e));
+    BL_TRY(r->ops->sync(r->be, e));
+    stat->out_nmse = out_power > 0 ? out_error / out_power : 0;
+out:
+    bl_matrix_free(r, &d);
+    bl_free(v);
+    bl_free(u);
+    return st;
+}
