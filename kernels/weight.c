@@ -5,7 +5,7 @@
  */
 #include "ops.h"
 
-enum { ALIGN = 64, BEHIND = 64 };
+enum { ALIGN = 64, AFTER = 64 };
 
 bl_status bl_weight_new(bl_backend *be, const bl_format *f, const bl_shape *g, bl_weight *out, bl_err *e)
 {
@@ -20,7 +20,7 @@ bl_status bl_weight_new(bl_backend *be, const bl_format *f, const bl_shape *g, b
         at[i] = (end + ALIGN - 1) / ALIGN * ALIGN;
         end = at[i] + (uint64_t)spec[i].rows * (uint64_t)spec[i].cols * bl_dtype_bytes(spec[i].dtype);
     }
-    BL_TRY(be->ops->buffer_new(be, end + BEHIND, &w.owned, e));
+    BL_TRY(be->ops->buffer_new(be, end + AFTER, &w.owned, e));
     for (int i = 0; i < w.n_parts; i++)
         w.part[i] = bl_tensor_2d(w.owned, at[i], spec[i].dtype, spec[i].rows, spec[i].cols);
     *out = w;

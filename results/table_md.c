@@ -9,6 +9,7 @@
  * paired. n=…* : the first n items only. cut=…, joined=…, tied=…: what happened to so many items.
  */
 #include "table_impl.h"
+#include "kernels/base/utf8.h"
 
 #include <string.h>
 
@@ -40,12 +41,7 @@ typedef struct sheet {
 } sheet;
 
 /* Columns that a terminal needs for s: code points, which is right for all but wide scripts. */
-static size_t width_of(const char *s)
-{
-    size_t n = 0;
-    for (; *s; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
-    return n;
-}
+static size_t width_of(const char *s) { return bl_utf8_count(s, strlen(s)); }
 
 /* Names come from users: no control characters, and no bar that ends a markdown cell. */
 static void put_name(bl_text *out, const char *s, bool terminal)

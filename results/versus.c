@@ -2,6 +2,7 @@
 #include "versus.h"
 #include "table_impl.h"
 #include "kernels/base/json.h"
+#include "kernels/base/utf8.h"
 
 #include <math.h>
 #include <string.h>
@@ -249,12 +250,7 @@ static bl_status put_line(const bl_versus_row *r, bl_text *cell)
     return BL_OK;
 }
 
-static size_t width_of(const char *s)
-{
-    size_t n = 0;
-    for (; s && *s; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
-    return n;
-}
+static size_t width_of(const char *s) { return s ? bl_utf8_count(s, strlen(s)) : 0; }
 
 static void put_grid(const bl_text (*cell)[COLUMNS], size_t n, const bool show[COLUMNS], bool terminal, bl_text *out)
 {

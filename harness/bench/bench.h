@@ -39,7 +39,7 @@ typedef struct bl_bench_result {
     size_t n_wrong;    /* not timed */
     size_t n_left_out; /* how many of kernels x shapes x M were not timed: the kernel does not take them, or they are
                           larger than its timings may be */
-    bl_device_info facts;
+    bl_device_info device;
     const char *blas_core; /* the processor that OpenBLAS believes to be on: "Zen" */
 } bl_bench_result;
 /* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then

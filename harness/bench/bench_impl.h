@@ -13,7 +13,7 @@ bl_status bl_bench_write(const bl_bench_opts *o, const bl_bench_result *r, const
 void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const float *w, float *y);
 /* Sets its threads; warns where it takes this processor for an old one, because then everything looks fast beside it.
  */
-void bl_blas_threads(int threads, const bl_device_info *facts);
+void bl_blas_threads(int threads, const bl_device_info *info);
 /* Sleeps; after 0.05 s the threads of OpenBLAS and of OpenMP have stopped spinning for work, and who is timed next has
  * the cores for itself. */
 void bl_blas_pause(double seconds);

@@ -316,10 +316,10 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
         return bl_fail(e, BL_E_CONFIG, "no kernel is called '%s'; see: bitladder list kernels",
                        o.filter ? o.filter : "");
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o.threads}, &b.be, e));
-    b.be->ops->device_info(b.be, &r.facts);
-    o.threads = r.facts.threads;
+    b.be->ops->device_info(b.be, &r.device);
+    o.threads = r.device.threads;
     r.blas_core = bl_blas_core();
-    bl_blas_threads(r.facts.threads, &r.facts);
+    bl_blas_threads(r.device.threads, &r.device);
     BL_TRY(find_shapes(&b, e));
     if (!(b.t = bl_alloc(a, b.n_shapes * (n_chosen + 1) * o.n_m, sizeof *b.t, e))) {
         st = BL_E_NOMEM;
@@ -331,7 +331,7 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
             if (pick[k]) BL_TRY(add_cases(&b, kernel[k], s, o.m, o.n_m, &r.n_left_out));
     }
     BL_TRY(name_cases(&b, e));
-    const char *context[] = {"bitladder", BL_VERSION,     "commit", BL_BUILD_COMMIT, "simd", r.facts.simd,
+    const char *context[] = {"bitladder", BL_VERSION,     "commit", BL_BUILD_COMMIT, "simd", r.device.simd,
                              "blas",      bl_blas_name(), NULL};
     st = bl_gbench_run(b.c, b.n,
                        &(bl_gbench_opts){.min_time = o.min_time, .repetitions = o.repetitions, .context = context},

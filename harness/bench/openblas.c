@@ -16,10 +16,10 @@ void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const f
                     (int)out);
 }
 
-void bl_blas_threads(int threads, const bl_device_info *facts)
+void bl_blas_threads(int threads, const bl_device_info *info)
 {
     static const char *const modern[] = {"Haswell", "Zen", "Excavator", "SkylakeX", "Cooperlake", "SapphireRapids"};
-    bool known = !strstr(facts->simd, "avx2");
+    bool known = !strstr(info->simd, "avx2");
     for (size_t i = 0; i < BL_COUNT(modern); i++) known = known || strcasecmp(bl_blas_core(), modern[i]) == 0;
     if (!known)
         bl_log(BL_LOG_WARN,

@@ -63,11 +63,11 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
     BL_TRY(bl_arena_new(&a, e));
     for (size_t i = 0; i < BL_COUNT(fields); i++) BL_TRY(column_of(&fields[i], r, a, &column[i], e));
     BL_TRY(bl_record_begin(path, "kernels", bl_hash_bytes(shape, strlen(shape)), &rec, e));
-    BL_TRY(bl_record_text(rec, "env/device", r->facts.name, e));
-    BL_TRY(bl_record_text(rec, "env/simd", r->facts.simd, e));
+    BL_TRY(bl_record_text(rec, "env/device", r->device.name, e));
+    BL_TRY(bl_record_text(rec, "env/simd", r->device.simd, e));
     BL_TRY(bl_record_text(rec, "env/blas", bl_blas_name(), e));
     BL_TRY(bl_record_text(rec, "env/commit", BL_BUILD_COMMIT, e));
-    BL_TRY(bl_record_int(rec, "env/threads", r->facts.threads, "1", e));
+    BL_TRY(bl_record_int(rec, "env/threads", r->device.threads, "1", e));
     BL_TRY(bl_record_text(rec, "run/shape", shape, e));
     BL_TRY(bl_record_int(rec, "run/repetitions", o->repetitions, "1", e));
     BL_TRY(bl_record_real(rec, "run/min_seconds", o->min_time, "s", e));

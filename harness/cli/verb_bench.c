@@ -77,7 +77,7 @@ static bl_status kernels(const bl_program *p, const opts *o, bl_arena *a, bl_err
     if (!o->common.quiet && !o->common.json) {
         printf("\n%s, %s, %d threads; median and least of %lld. OpenBLAS: its fp32 time (its code for %s) over the "
                "kernel's.\n",
-               r.facts.name, r.facts.simd, r.facts.threads, (long long)o->repetitions, r.blas_core);
+               r.device.name, r.device.simd, r.device.threads, (long long)o->repetitions, r.blas_core);
         if (r.n_left_out)
             printf("%zu combinations are left out: a kernel is for few rows or for many, and the plain reference only "
                    "runs small products.\n",

@@ -1,6 +1,7 @@
 /* request.c - what `ask` of a task builds its requests with: prompts of template and data, pairs of context and
  * continuation. */
 #include "harness/task.h"
+#include "kernels/base/utf8.h"
 #include <string.h>
 
 bl_prompt bl_prompt_new(bl_arena *a) { return (bl_prompt){.arena = a}; }
@@ -43,15 +44,14 @@ bl_status bl_done(bl_request *out)
 static bl_status pair_of(bl_prompt context, const char *choice, bl_pair *out, bl_err *e)
 {
     size_t n = strlen(choice);
-    int64_t chars = 0;
     char *s;
 
     if (context.failed) return bl_fail(e, BL_E_NOMEM, "no memory for a prompt");
     if (!(s = bl_alloc(context.arena, n + 2, 1, e))) return BL_E_NOMEM;
     s[0] = ' ';
     memcpy(s + 1, choice, n);
-    for (size_t i = 0; i < n; i++) chars += ((unsigned char)choice[i] & 0xc0) != 0x80; /* all but continuation bytes */
-    *out = (bl_pair){.context = context, .continuation = s, .chars = chars, .bytes = (int64_t)n};
+    *out = (bl_pair){
+        .context = context, .continuation = s, .chars = (int64_t)bl_utf8_count(choice, n), .bytes = (int64_t)n};
     return BL_OK;
 }
 

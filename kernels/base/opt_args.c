@@ -1,5 +1,6 @@
 /* opt_args.c - the command line of a verb, and its help, from the same rows. */
 #include "base_impl.h"
+#include "utf8.h"
 #include <ctype.h>
 #include <math.h>
 #include <string.h>
@@ -130,12 +131,7 @@ void bl_args_free(bl_args *args)
 enum { LEFT_MOST = 30, DOC_WIDTH = 48 };
 
 /* Columns on a terminal, near enough: one a code point. */
-static size_t width(const char *s, size_t n)
-{
-    size_t w = 0;
-    for (size_t i = 0; i < n && s[i]; i++) w += ((uint8_t)s[i] & 0xc0) != 0x80;
-    return w;
-}
+static size_t width(const char *s, size_t n) { return bl_utf8_count(s, strnlen(s, n)); }
 
 static void pad(bl_text *t, size_t from, size_t to)
 {
@@ -210,7 +206,7 @@ static size_t line_of(const char *doc)
 {
     size_t n = 0, space = 0;
     for (size_t w = 0; doc[n]; n++) {
-        w += ((uint8_t)doc[n] & 0xc0) != 0x80;
+        w += bl_utf8_count(doc + n, 1);
         if (w > DOC_WIDTH && space) return space;
         if (doc[n] == ' ') space = n;
     }

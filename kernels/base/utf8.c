@@ -50,6 +50,13 @@ static bool begins_one(const char *s, size_t n)
     return n < len && bl_utf8_get(whole, len, &c) == len;
 }
 
+size_t bl_utf8_count(const char *s, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) count += ((uint8_t)s[i] & 0xc0) != 0x80;
+    return count;
+}
+
 size_t bl_utf8_skip(const char *s, size_t n)
 {
     size_t k = 1;

@@ -14,6 +14,8 @@
 size_t bl_utf8_get(const char *s, size_t n, uint32_t *c); /* bytes of the code point at s; 0: none begins here */
 size_t bl_utf8_put(uint32_t c, char out[4]);              /* bytes written */
 size_t bl_utf8_bad(const char *s, size_t n); /* offset of the first byte that is not part of valid UTF-8; n: none */
+/* Code points in valid UTF-8: bytes that do not continue one. About the columns of a terminal. */
+size_t bl_utf8_count(const char *s, size_t n);
 /* Bytes that one U+FFFD stands for where no code point begins: the longest beginning of one, at least 1 ("maximal
  * subpart", Unicode 15, section 3.9; so do Python, Rust and browsers). n > 0. */
 size_t bl_utf8_skip(const char *s, size_t n);

@@ -416,7 +416,7 @@ static scored score_line(const char *out, size_t i)
     return s;
 }
 
-static void requests_are_split_as_the_cards_say(void **state)
+static void requests_are_split_as_the_evaluation_harness_does(void **state)
 {
     (void)state;
     bl_text in = {0};
@@ -785,7 +785,7 @@ int main(void)
         cmocka_unit_test(every_verb_says_what_it_did_or_why_not),
         cmocka_unit_test(a_full_disk_is_said_and_a_closed_pipe_is_not),
         cmocka_unit_test(everything_that_prints_json_prints_json),
-        cmocka_unit_test(requests_are_split_as_the_cards_say),
+        cmocka_unit_test(requests_are_split_as_the_evaluation_harness_does),
         cmocka_unit_test(replies_come_in_the_order_of_the_requests_whatever_the_batch),
         cmocka_unit_test(text_comes_back_from_its_ids),
         cmocka_unit_test(a_seed_gives_the_same_text_again_and_a_stop_ends_it),

@@ -1,8 +1,10 @@
-/* base_names.c - a header's guard is its path, a function of a header is called by more than tests, a line has at most
- * 120 columns. The rooms and the walk over them: source_tree.h.
+/* base_names.c - a header's guard is its path, a function of a header is called by more than tests, a rule that a test
+ * cites is in the list, a line has at most 120 columns. The rooms and the walk over them: source_tree.h.
  */
 #include "source_tree.h"
 #include <ctype.h>
+
+static int cited;
 
 static bool ends_with(const char *path, const char *end)
 {
@@ -26,25 +28,28 @@ static char *read_source(const char *path)
     return source;
 }
 
+static void each_of(const char *dir, void (*use)(const char *path, void *ctx), void *ctx)
+{
+    bl_err e = {0};
+    char **name, path[4096];
+    size_t n;
+    assert_ok(bl_dir_list(source_path(dir), &name, &n, &e));
+    for (size_t k = 0; k < n; k++) {
+        snprintf(path, sizeof path, "%s/%s", dir, name[k]);
+        if (!bl_is_dir(source_path(path))) use(path, ctx);
+    }
+    bl_list_free(name, n);
+}
+
 /* The rooms, main.c, the tests. */
 static void each_file(void (*use)(const char *path, void *ctx), void *ctx)
 {
     static const char *const others[] = {"tests",        "tests/data",   "tests/unit",   "tests/property",
                                          "tests/golden", "tests/fault",  "tests/reject", "tests/cli",
                                          "tests/fuzz",   "tests/threads"};
-    bl_err e = {0};
     for (size_t i = 0; i < BL_COUNT(rooms); i++) each_source(rooms[i].dir, use, ctx);
     use("main.c", ctx);
-    for (size_t i = 0; i < BL_COUNT(others); i++) {
-        char **name, path[4096];
-        size_t n;
-        assert_ok(bl_dir_list(source_path(others[i]), &name, &n, &e));
-        for (size_t k = 0; k < n; k++) {
-            snprintf(path, sizeof path, "%s/%s", others[i], name[k]);
-            if (!bl_is_dir(source_path(path))) use(path, ctx);
-        }
-        bl_list_free(name, n);
-    }
+    for (size_t i = 0; i < BL_COUNT(others); i++) each_of(others[i], use, ctx);
 }
 
 /* ---- guards ---- */
@@ -98,6 +103,39 @@ static void a_line_has_120_columns_at_most(void **state)
     failures = 0;
     each_file(columns, NULL);
     assert_int_equal(failures, 0);
+}
+
+/* ---- rules ---- */
+/* R43 of a test is a row of ARCHITECTURE.md: "R43 " there. */
+static void rule(const char *path, void *ctx)
+{
+    const char *rules = ctx;
+    char *source = read_source(path), word[8];
+    for (char *p = source; (p = strpbrk(p, "R")); p++) {
+        size_t n = strspn(p + 1, "0123456789");
+        if (!n || n > 3 || (p > source && (isalnum((unsigned char)p[-1]) || p[-1] == '_' || p[-1] == '\\'))) continue;
+        if (isalnum((unsigned char)p[n + 1]) || p[n + 1] == '_') continue;
+        snprintf(word, sizeof word, "R%.*s ", (int)n, p + 1);
+        cited++;
+        if (strstr(rules, word)) continue;
+        print_message("%s cites %s, which ARCHITECTURE.md does not have\n", path, word);
+        failures++;
+    }
+    bl_free(source);
+}
+static void a_rule_that_is_cited_is_in_the_list(void **state)
+{
+    (void)state;
+    char *rules = read_source("ARCHITECTURE.md"), *list = strstr(rules, "## Inputs to refuse");
+    assert_non_null(list);
+    for (char *p = list; *p; p++)
+        if (*p == '\n') *p = ' ';
+    failures = cited = 0;
+    each_of("tests/reject", rule, list);
+    each_of("tests/unit", rule, list);
+    assert_true(cited > 100);
+    assert_int_equal(failures, 0);
+    bl_free(rules);
 }
 
 /* ---- functions ---- */
@@ -270,6 +308,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_guard_is_the_path_of_its_header),
         cmocka_unit_test(a_line_has_120_columns_at_most),
+        cmocka_unit_test(a_rule_that_is_cited_is_in_the_list),
         cmocka_unit_test(comments_and_strings_are_no_calls),
         cmocka_unit_test(a_function_of_a_header_is_called_by_more_than_tests),
     };

@@ -62,6 +62,14 @@ static void what_is_not_utf8_is_skipped_by_maximal_subparts(void **state)
         assert_int_equal(bl_utf8_skip(rows[i].s, strlen(rows[i].s)), rows[i].want);
 }
 
+static void code_points_are_counted(void **state)
+{
+    (void)state;
+    assert_int_equal(bl_utf8_count("", 0), 0);
+    assert_int_equal(bl_utf8_count("h\xc3\xa9 \xf0\x9f\x98\x80\xe2\x82\xac", 11), 5);
+    assert_int_equal(bl_utf8_count("h\xc3\xa9 \xf0\x9f\x98\x80", 3), 2);
+}
+
 static void the_first_bad_byte_is_found(void **state)
 {
     (void)state;
@@ -92,6 +100,7 @@ int main(void)
         cmocka_unit_test(every_code_point_comes_back),
         cmocka_unit_test(only_well_formed_sequences_are_read),
         cmocka_unit_test(what_is_not_utf8_is_skipped_by_maximal_subparts),
+        cmocka_unit_test(code_points_are_counted),
         cmocka_unit_test(the_first_bad_byte_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
