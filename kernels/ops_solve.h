@@ -55,14 +55,14 @@ typedef struct bl_hadamard_args {
  * lost. */
 typedef struct bl_gptq_sweep_args {
     bl_tensor w; /* f32 [out, in], contiguous; in: the weight, columns in the order of the sweep; out: w^ = (code -
-                    zero) scale */
+                    zero) scale; of one bit +scale or -scale */
     bl_tensor u; /* f32 [in, in], from cholesky_inverse, in the same order */
     bl_tensor group_of;    /* i32 [in]: group of each column of w; columns of a group are neighbours unless `fit_first`;
                               none: i / group */
     int64_t group;         /* columns of a group, when group_of is none */
     bool fit_first;        /* all groups are fitted to w as it comes in ("static groups") */
-    int bits;              /* 2..8 */
-    bl_range_rule rule;    /* not OWN, SIGN or GIVEN */
+    int bits;              /* 1..8 */
+    bl_range_rule rule;    /* not OWN or GIVEN; SIGN of one bit and of no other */
     bool mse;              /* as bl_pack_args */
     bl_dtype scale_type;   /* type that scales are stored in: they are rounded to it before codes are computed */
     int64_t block;         /* columns of a block; 128 in the published code */

@@ -7,7 +7,7 @@
  *     w^_i = nearest value of the grid        e = (w_i - w^_i) / U_ii        w_j -= e U_ij  for all j > i
  *
  * A group's range is taken from the weight as it is when the group is reached, contains 0 and has an integral zero
- * point.
+ * point. Of one bit the values are the mean |w| of the group with either sign, as in rtn.
  *
  *     act-order         columns by the diagonal of H, largest first; with groups, these go along that order, and a
  *                       permutation of the inputs is stored (desc_act)
@@ -56,6 +56,10 @@ static const bl_opt rows[] = {
 static void settle(void *options)
 {
     opts *o = options;
+    if (o->q.wbits == 1) { /* neither zero point nor range */
+        o->q.symmetric = o->mse = false;
+        o->range = RANGE_ZERO;
+    }
     if (o->q.symmetric ? o->range == RANGE_MINMAX : o->range == RANGE_RESTRICTED) o->range = RANGE_ZERO;
     if (o->q.group < 0) o->static_groups = o->group_aware = false; /* the one group of a row is the whole row */
 }
@@ -65,16 +69,17 @@ static bl_solve solve_of(const opts *o, int64_t out, int64_t in)
     static const bl_range_rule plain[] = {BL_RANGE_ZERO, BL_RANGE_MINMAX, BL_RANGE_ZERO},
                                symmetric[] = {BL_RANGE_FULL, BL_RANGE_FULL, BL_RANGE_SYMMETRIC};
     char name[8];
+    bool one = o->q.wbits == 1;
     snprintf(name, sizeof name, "int%d", (int)o->q.wbits);
     return (bl_solve){.format = bl_format_find(name),
                       .shape = {.out = out,
                                 .in = in,
                                 .group = o->q.group < 0 ? in : o->q.group,
-                                .zero = o->q.symmetric             ? BL_ZERO_NONE
+                                .zero = o->q.symmetric || one      ? BL_ZERO_NONE
                                         : o->range == RANGE_MINMAX ? BL_ZERO_I16
                                                                    : BL_ZERO_PACKED,
                                 .scale = o->scale ? BL_F32 : BL_F16},
-                      .rule = (o->q.symmetric ? symmetric : plain)[o->range],
+                      .rule = one ? BL_RANGE_SIGN : (o->q.symmetric ? symmetric : plain)[o->range],
                       .mse = o->mse,
                       .order = o->act_order     ? BL_SOLVE_ACT
                                : o->group_aware ? BL_SOLVE_GROUPS
@@ -175,8 +180,9 @@ const bl_method bl_method_gptq = {
         "Rounds column after column; what each loses goes into those still open, by the second moments of the inputs.",
     .deviates = "Second moments and their factor in double instead of float.\n"
                 "Scales are rounded to their stored type before codes are chosen.\n"
+                "One bit is the mean |w| of a group with either sign; the published code has 0 and one value there.\n"
                 "A symmetric group without negative weights has the symmetric range, not half of it.",
-    .wbits = 0x1fc, /* 2..8 */
+    .wbits = 0x1fe, /* 1..8 */
     .needs = BL_NEED_HESSIAN,
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -202,20 +202,21 @@ out:
  * weight as it came, `wq` the rounded one as it is stored. */
 static void measure(const work *k, const float *w, const float *wq, double power, bl_layer_stat *stat)
 {
-    double all = 0, alive = 0, sum = 0;
+    double all = 0, alive = 0, dead = 0, sum = 0, shift = k->damp * k->mean;
     for (int64_t r = 0; r < k->out; r++)
         for (int64_t i = 0; i < k->in; i++) {
             int64_t column = k->kept ? k->perm[i] : i;
             double v = w[r * k->in + column], d = v - wq[r * k->in + i];
             sum += v * v;
             all += d * d;
-            if (!k->dead[column]) alive += d * d;
+            if (k->dead[column]) dead += (double)wq[r * k->in + i] * wq[r * k->in + i]; /* of the 0 that was swept */
+            else alive += d * d;
         }
     stat->mse = all / ((double)k->out * (double)k->in);
     stat->nmse = sum > 0 ? all / sum : 0;
     stat->damp = k->damp;
-    /* tr(D (H + shift I) Dt) = 2 loss */
-    stat->out_nmse = power > 0 ? fmax(2 * k->loss - k->damp * k->mean * alive, 0) / power : 0;
+    /* tr(D (H + shift I) Dt) = 2 loss, in which H has a 1 for a dead input */
+    stat->out_nmse = power > 0 ? fmax(2 * k->loss - shift * alive - (1 + shift) * dead, 0) / power : 0;
 }
 
 static bl_status store(work *k, bl_linear *lin, bl_err *e)

@@ -97,6 +97,7 @@ static bl_status finish(const bl_method *m, void *opts, bl_method_choice *out, b
 
 /* ---- from text ---- */
 typedef struct parser {
+    const bl_method *const *methods;
     const bl_method *m;
     void *opts;
     bool seen[64];     /* by row */
@@ -150,6 +151,19 @@ out:
     return st;
 }
 
+/* What follows a '+' without a value may be meant as a flag or as the next stage. */
+static bl_status no_such_word(const parser *p, const char *word, bl_err *e)
+{
+    const char *names[256];
+    size_t n = 0;
+    for (const bl_opt *r = rows_of(p->m); r->type != BL_OPT_END && n + 1 < BL_COUNT(names); r++) names[n++] = r->name;
+    for (size_t i = 0; p->methods[i] && n + 1 < BL_COUNT(names); i++) names[n++] = p->methods[i]->name;
+    names[n] = NULL;
+    const char *near = bl_nearest(word, names);
+    return bl_fail(e, BL_E_CONFIG, "%s: no option and no method '%.200s'%s%s%s", p->where, word,
+                   near ? "; did you mean " : "; see: bitladder list methods", near ? near : "", near ? "?" : "");
+}
+
 static bl_status flag_or_value(parser *p, char *s, bl_err *e)
 {
     char *eq = strchr(s, '=');
@@ -158,6 +172,7 @@ static bl_status flag_or_value(parser *p, char *s, bl_err *e)
     if (eq) *eq = 0;
     if (!*s) return bl_fail(e, BL_E_CONFIG, "%s: nothing after '+'", p->where);
     row = bl_opt_find(rows_of(p->m), s);
+    if (!eq && !row) return no_such_word(p, s, e);
     if (!eq && row && row->type != BL_OPT_BOOL)
         return bl_fail(e, BL_E_CONFIG, "%s: %s needs a value: +%s=…", p->where, row->name, row->name);
     return set(p, s, eq ? eq + 1 : "true", e);
@@ -175,7 +190,7 @@ bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_
     snprintf(name, sizeof name, "%.*s", (int)BL_MIN(n, sizeof name - 1), text);
     BL_TRY(bl_program_method(&program, name, &m, e));
     snprintf(where, sizeof where, "method %s", m->name);
-    p = (parser){.m = m, .where = where};
+    p = (parser){.methods = methods, .m = m, .where = where};
     if (!(p.opts = new_opts(m, strlen(text) + 1, &s, e))) {
         st = BL_E_NOMEM;
         goto out;

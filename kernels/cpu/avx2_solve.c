@@ -28,6 +28,12 @@ BL_INLINE __m256 round_to_grid(__m256 x, __m256 s, __m256 z, __m256 qmax)
     return _mm256_mul_ps(_mm256_sub_ps(q, z), s);
 }
 
+BL_INLINE __m256 scale_with_sign(__m256 x, __m256 s)
+{
+    __m256 negative = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_NGE_UQ);
+    return _mm256_blendv_ps(s, _mm256_sub_ps(_mm256_setzero_ps(), s), negative);
+}
+
 BL_INLINE void add_squares(__m256d sum[2], __m256 e)
 {
     __m256d lo = _mm256_cvtps_pd(_mm256_castps256_ps128(e)), hi = _mm256_cvtps_pd(_mm256_extractf128_ps(e, 1));
@@ -84,8 +90,8 @@ void bl_avx2_sweep(const bl_gptq_sweep_args *a, int64_t row0, int64_t rows, doub
                 }
             lanes x = load(w1 + i * LANES), s = load(scale), z = load(zero), v, e;
             const __m256 d = _mm256_broadcast_ss(u + i);
-            v.a = round_to_grid(x.a, s.a, z.a, qmax);
-            v.b = round_to_grid(x.b, s.b, z.b, qmax);
+            v.a = a->bits == 1 ? scale_with_sign(x.a, s.a) : round_to_grid(x.a, s.a, z.a, qmax);
+            v.b = a->bits == 1 ? scale_with_sign(x.b, s.b) : round_to_grid(x.b, s.b, z.b, qmax);
             e.a = _mm256_div_ps(_mm256_sub_ps(x.a, v.a), d); /* e = (w - w^) / U_ii */
             e.b = _mm256_div_ps(_mm256_sub_ps(x.b, v.b), d);
             add_squares(sum, e.a);

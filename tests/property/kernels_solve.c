@@ -351,6 +351,7 @@ static void fast_sweeps_have_the_bits_of_the_reference(void **state)
         {17, 96, 24, 128, true, false, BL_RANGE_SYMMETRIC, BL_F16},
         {1, 7, 3, 2, false, false, BL_RANGE_MINMAX, BL_F32},
         {20, 260, 130, 64, true, true, BL_RANGE_FULL, BL_BF16},
+        {19, 150, 40, 64, false, false, BL_RANGE_SIGN, BL_F16},
     };
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
@@ -364,7 +365,7 @@ static void fast_sweeps_have_the_bits_of_the_reference(void **state)
                                 .mse = rows[i].mse,
                                 .rule = rows[i].rule,
                                 .scale_type = rows[i].scale,
-                                .bits = 3};
+                                .bits = rows[i].rule == BL_RANGE_SIGN ? 1 : 3};
         int64_t groups = (rows[i].in + rows[i].group - 1) / rows[i].group;
         solved want = sweep(be[PLAIN], w, u, a, groups);
         for (int b = 0; b < PLAIN; b++) {
@@ -381,18 +382,21 @@ static void without_correlation_the_sweep_rounds_to_nearest(void **state)
 {
     static const double sizes[] = {1e-6, 1, 4096};
     (void)state;
-    for (int bits = 2; bits <= 8; bits++)
+    for (int bits = 1; bits <= 8; bits++)
         for (size_t c = 0; c < BL_COUNT(sizes); c++)
             for (int sym = 0; sym < 2; sym++) {
                 bl_tensor w = normals(9, 200, 9), h = tensor(BL_F64, 200, 200), back = tensor(BL_F32, 9, 200);
-                bl_shape g = {
-                    .out = 9, .in = 200, .group = 64, .scale = BL_F16, .zero = sym ? BL_ZERO_NONE : BL_ZERO_PACKED};
+                bl_shape g = {.out = 9,
+                              .in = 200,
+                              .group = 64,
+                              .scale = BL_F16,
+                              .zero = sym || bits == 1 ? BL_ZERO_NONE : BL_ZERO_PACKED};
                 bl_weight packed;
                 char name[8];
                 double shift;
                 for (int i = 0; i < 200; i++) f64(h)[i * 201] = sizes[c];
                 bl_tensor u = factor(h, 0.01, BL_F32, &shift);
-                bl_range_rule rule = sym ? BL_RANGE_FULL : BL_RANGE_ZERO;
+                bl_range_rule rule = bits == 1 ? BL_RANGE_SIGN : sym ? BL_RANGE_FULL : BL_RANGE_ZERO;
                 solved s = sweep(be[1], w, u,
                                  (bl_gptq_sweep_args){.bits = bits, .group = 64, .rule = rule, .scale_type = BL_F16},
                                  4);
@@ -422,11 +426,14 @@ static void the_loss_is_half_the_output_error(void **state)
     bl_tensor x = activations(500, 230, 10), h = second_moment(x, 2.0 / 500), w = normals(24, 230, 11);
     double shift, rtn_sum = 0, gptq_sum = 0;
     bl_tensor u = factor(h, 0.01, BL_F32, &shift);
-    for (int bits = 2; bits <= 4; bits++)
+    for (int bits = 1; bits <= 4; bits++)
         for (size_t g = 0; g < BL_COUNT(groups); g++)
             for (int first = 0; first < 2; first++) {
-                bl_gptq_sweep_args a = {
-                    .bits = bits, .group = groups[g], .fit_first = first, .rule = BL_RANGE_ZERO, .scale_type = BL_F16};
+                bl_gptq_sweep_args a = {.bits = bits,
+                                        .group = groups[g],
+                                        .fit_first = first,
+                                        .rule = bits == 1 ? BL_RANGE_SIGN : BL_RANGE_ZERO,
+                                        .scale_type = BL_F16};
                 solved s = sweep(be[1], w, u, a, (230 + groups[g] - 1) / groups[g]), r;
                 bl_tensor d = copy(s.w), one = tensor(BL_F64, 230, 230);
                 double got, plain = 0, rtn;

@@ -48,8 +48,12 @@ static bl_solve solve_with(int bits, int64_t group)
     char name[8];
     snprintf(name, sizeof name, "int%d", bits);
     return (bl_solve){.format = bl_format_find(name),
-                      .shape = {.out = OUT, .in = IN, .group = group, .zero = BL_ZERO_PACKED, .scale = BL_F16},
-                      .rule = BL_RANGE_ZERO,
+                      .shape = {.out = OUT,
+                                .in = IN,
+                                .group = group,
+                                .zero = bits == 1 ? BL_ZERO_NONE : BL_ZERO_PACKED,
+                                .scale = BL_F16},
+                      .rule = bits == 1 ? BL_RANGE_SIGN : BL_RANGE_ZERO,
                       .damp = 0.01,
                       .block = 128};
 }
@@ -100,7 +104,7 @@ static void outputs_are_closer_than_by_rounding_to_nearest(void **state)
     (void)state;
     static const bl_solve_order orders[] = {BL_SOLVE_NATURAL, BL_SOLVE_ACT, BL_SOLVE_GROUPS};
     float *w = normals(OUT * IN, 2), *x = inputs(true);
-    for (int bits = 2; bits <= 8; bits++)
+    for (int bits = 1; bits <= 8; bits++)
         for (size_t o = 0; o < BL_COUNT(orders); o++)
             for (int fixed = 0; fixed < 2; fixed++) {
                 method_run m, n;
@@ -214,6 +218,8 @@ static void what_is_stored_is_what_was_promised(void **state)
     } rows[] = {
         {"gptq:w4g32", 4 + (16 + 4) / 32.0, false},
         {"gptq:w3g64+symmetric", 3 + 3 * 16 / 160.0, true},
+        {"gptq:w1g32", 1 + 16 / 32.0, false},
+        {"gptq:w1pc+symmetric+mse", 1 + 16 / 160.0, false},
         {"gptq:w2pc", 2 + (16 + 8) / 160.0, false}, /* a zero of its own byte */
         {"gptq:w8pc+symmetric+scale=fp32", 8 + 32 / 160.0, false},
         {"gptq:w4g32+range=minmax", 4 + (16 + 16) / 32.0, false},
@@ -238,6 +244,7 @@ static void options_that_do_not_fit_each_other(void **state)
     (void)state;
     static const char *const settled[][2] = {
         {"gptq:w4pc+static-groups", "gptq:w4pc"},
+        {"gptq:w1g32+symmetric+range=restricted+mse", "gptq:w1g32"},
         {"gptq:w4pc+group-aware", "gptq:w4pc"},
         {"gptq:w4g64+symmetric+range=minmax", "gptq:w4g64+symmetric"},
         {"gptq:w4g64+range=restricted", "gptq:w4g64"},
@@ -251,7 +258,6 @@ static void options_that_do_not_fit_each_other(void **state)
         assert_string_equal(c.text, settled[i][1]);
         bl_method_choice_free(&c);
     }
-    assert_refused(bl_method_parse(bl_methods, "gptq:w1", &c, &e), BL_E_CONFIG, "is not one of 2, 3, 4, 5, 6, 7, 8");
     method_open(&m, "gptq:w4g32+act-order+group-aware", NULL, OUT, IN);
     assert_refused(m.run.method->check(&m.run, &e), BL_E_CONFIG, "choose one");
     method_close(&m);

@@ -196,7 +196,7 @@ static const bl_method toy_base = {.name = "base", .version = 1, .as_stored = tr
                        toy_turn = {.name = "turn", .version = 1, .opts = turn_rows, .opts_size = sizeof(toy_opts)},
                        toy_pack = {.name = "pack",
                                    .version = 1,
-                                   .wbits = 0x1fe,
+                                   .wbits = 0x17e, /* not 7 */
                                    .needs = BL_NEED_HESSIAN,
                                    .settle = pack_settle,
                                    .opts = pack_rows,
@@ -255,10 +255,14 @@ static void a_chain_that_cannot_be_is_refused(void **state)
         const char *text, *says;
     } rows[] = {
         {"turn+pakc:w4", "no method 'pakc'; did you mean pack?"},
-        {"turn+falg", "did you mean flag?"},
+        {"turn+falg", "method turn: no option and no method 'falg'; did you mean flag?"},
+        {"turn+pakc", "method turn: no option and no method 'pakc'; did you mean pack?"},
+        {"turn+xylophone", "method turn: no option and no method 'xylophone'; see: bitladder list methods"},
+        {"turn+xylophone=3", "method turn: unknown option 'xylophone'"},
         {"base+pack:w4", "base: the checkpoint as stored is no stage"},
         {"pack:w4+base", "base: the checkpoint as stored is no stage"},
         {"turn+pack:w9", "method pack: wbits: 9"},
+        {"turn+pack:w7", "method pack: wbits: 7 is not one of 1, 2, 3, 4, 5, 6, 8"},
         {"turn+", "method turn: nothing after '+'"},
         {"+pack", "no method ''"},
         {"turn+turn+turn+turn+turn+turn+turn+turn+turn", "more than 8 stages"},
