@@ -5,8 +5,7 @@
  * from results never become commands: they stand in quoted strings in which every byte that could end or change the
  * string is written as a number.
  */
-#include "plot.h"
-#include "data.h"
+#include "figures.h"
 #include "kernels/base/fs.h"
 
 #include <errno.h>
@@ -20,7 +19,7 @@
 extern char **environ;
 
 /* The scripts in plots/, as text; the build writes them from the .gp files. */
-#define BL_PLOT(id, data, doc) extern const unsigned char bl_plot_script_##id[];
+#define BL_PLOT(id, script, make, doc) extern const unsigned char bl_plot_script_##script[];
 #include "registry.def"
 #undef BL_PLOT
 extern const unsigned char bl_plot_style[];
@@ -29,7 +28,7 @@ static const struct {
     bl_plot plot;
     const unsigned char *script;
 } plots[] = {
-#define BL_PLOT(id, data, doc) {{#id, doc, data}, bl_plot_script_##id},
+#define BL_PLOT(id, script, make, doc) {{#id, doc, make}, bl_plot_script_##script},
 #include "registry.def"
 #undef BL_PLOT
 };
@@ -44,67 +43,41 @@ const bl_plot *bl_plot_find(const char *name)
 }
 
 /* ---- the script --------------------------------------------------------------------------------- */
-static const struct {
-    const char *ending, *terminal;
-} forms[] = {
-    [BL_PLOT_PNG] =
-        {"png", "set terminal pngcairo noenhanced size 1280,800 font \"Sans,15\" linewidth 1.5 background \"#ffffff\""},
-    [BL_PLOT_SVG] = {"svg",
-                     "set terminal svg noenhanced size 960,600 font \"Sans,12\" linewidth 1.2 background \"#ffffff\""},
-    [BL_PLOT_PDF] = {"pdf", "set terminal pdfcairo noenhanced size 7.2in,4.5in font \"Sans,10\" linewidth 1.2"},
-    [BL_PLOT_DUMB] = {"txt", "set terminal dumb noenhanced size 110,34"},
-};
+static const char *const endings[] = {
+    [BL_PLOT_PNG] = "png", [BL_PLOT_SVG] = "svg", [BL_PLOT_PDF] = "pdf", [BL_PLOT_DUMB] = "txt"};
 
-/* A gnuplot string: what is not a plain character is an octal escape, so no byte of a name is ever syntax. */
-static void put_string(bl_text *out, const char *s)
+const char *bl_plot_ending(bl_plot_format f) { return endings[f]; }
+
+/* The printed size is the page's, whatever the form: letters have the same size in a paper. */
+static void put_terminal(bl_text *out, bl_plot_format f, const bl_page *p)
 {
-    bl_text_add(out, "\"");
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c >= 0x80 || (c >= ' ' && c != '"' && c != '\\' && c != '`' && c != 0x7f)) bl_text_addn(out, s, 1);
-        else bl_text_addf(out, "\\%03o", c);
+    double dots = 200.0 / 72, pixels = 96.0 / 72;
+    switch (f) {
+    case BL_PLOT_PNG:
+        bl_text_addf(out, "set terminal pngcairo noenhanced size %.0f,%.0f font \"Sans,8\" background \"#ffffff\"",
+                     p->width * dots, p->height * dots);
+        bl_text_add(out, " fontscale 2.0833 linewidth 2.2 pointscale 2.2");
+        break;
+    case BL_PLOT_SVG:
+        bl_text_addf(out, "set terminal svg noenhanced size %.0f,%.0f font \"Sans,8\" background \"#ffffff\"",
+                     p->width * pixels, p->height * pixels);
+        bl_text_add(out, " fontscale 1.3333 linewidth 1.2");
+        break;
+    case BL_PLOT_PDF:
+        bl_text_add(out, "set terminal pdfcairo noenhanced size ");
+        bl_put_number(out, p->width / 72);
+        bl_text_add(out, "in,");
+        bl_put_number(out, p->height / 72);
+        bl_text_add(out, "in font \"Sans,8\" fontscale 0.75 linewidth 1");
+        break;
+    case BL_PLOT_DUMB:
+        bl_text_addf(out, "set terminal dumb noenhanced size %.0f,%.0f", p->width / 5, p->height / 10);
+        break;
     }
-    bl_text_add(out, "\"");
+    bl_text_add(out, "\n");
 }
 
-/* Has an earlier line this text in this field? Lines of figures are few. */
-static bool seen_before(const bl_text *csv, const char *line, int field, const char *from, size_t n)
-{
-    for (const char *l = strchr(csv->s, '\n') + 1; l < line; l = strchr(l, '\n') + 1) {
-        const char *p = l + 1;
-        if (field == 1) p = strchr(p, '"') + 3;
-        if (!strncmp(p, from, n) && p[n] == '"') return true;
-    }
-    return false;
-}
-
-/* The different texts of the first or second field, in their order. Both are quoted and hold no quote. */
-static bl_status put_names(bl_text *out, const char *array, const bl_text *csv, int field, bl_err *e)
-{
-    bl_text list = {0};
-    size_t n = 0;
-
-    for (const char *line = strchr(csv->s, '\n') + 1; *line; line = strchr(line, '\n') + 1) {
-        const char *from = line + 1;
-        if (field == 1) from = strchr(from, '"') + 3;
-        size_t length = strcspn(from, "\"");
-        if (seen_before(csv, line, field, from, length)) continue;
-        char *name = bl_strndup(from, length, e);
-        if (!name) {
-            bl_text_free(&list);
-            return BL_E_NOMEM;
-        }
-        bl_text_add(&list, n++ ? ", " : "");
-        put_string(&list, name);
-        bl_free(name);
-    }
-    bl_text_addf(out, "array %s[%zu] = [%s]\n", array, n, list.s ? list.s : "");
-    out->failed = out->failed || list.failed;
-    bl_text_free(&list);
-    return bl_text_check(out, e);
-}
-
-static bl_status write_script(const bl_plot *p, bl_plot_format f, const char *stem, const bl_text *csv, bl_text *out,
+static bl_status write_script(const bl_plot *p, bl_plot_format f, const char *stem, const bl_page *page, bl_text *out,
                               bl_err *e)
 {
     size_t at = 0;
@@ -117,22 +90,23 @@ static bl_status write_script(const bl_plot *p, bl_plot_format f, const char *st
                  p->name, p->doc, BL_VERSION);
     bl_text_addf(&name, "%s.csv", stem);
     bl_text_add(out, "data = ");
-    put_string(out, name.s ? name.s : "");
+    bl_put_string(out, name.s ? name.s : "");
+    bl_text_add(out, "\n");
     name.n = 0;
-    bl_text_addf(&name, "%s.%s", stem, forms[f].ending);
-    if (f != BL_PLOT_DUMB) {
-        bl_text_add(out, "\nif (!exists(\"picture\")) picture = ");
-        put_string(out, name.s ? name.s : "");
-        bl_text_addf(out, "\n%s\nset output picture\n", forms[f].terminal);
-    } else {
-        bl_text_addf(out, "\n%s\n", forms[f].terminal);
-    }
-    bl_text_addf(out, "is_text = %d\n", f == BL_PLOT_DUMB);
-    BL_TRY(put_names(out, "P", csv, 0, e));
-    BL_TRY(put_names(out, "S", csv, 1, e));
+    bl_text_addf(&name, "%s.%s", stem, endings[f]);
+    bl_text_add(out, "if (!exists(\"picture\")) picture = ");
+    bl_put_string(out, name.s ? name.s : "");
+    bl_text_add(out, "\n");
+    put_terminal(out, f, page);
+    bl_text_add(out, "set output picture\n");
+    bl_text_addf(out, "is_text = %d\nsmall = \",7\"\nps = %s\n", f == BL_PLOT_DUMB,
+                 f == BL_PLOT_PDF   ? "0.7"
+                 : f == BL_PLOT_SVG ? "1.0"
+                                    : "1");
+    bl_text_addn(out, page->script.s, page->script.n);
     bl_text_addf(out, "\n%s\n%s", (const char *)bl_plot_style, (const char *)plots[at].script);
-    st = bl_text_check(out, e);
-out:
+    st = bl_text_check(&name, e);
+    if (st == BL_OK) st = bl_text_check(out, e);
     bl_text_free(&name);
     return st;
 }
@@ -160,7 +134,7 @@ static bl_status run_gnuplot(const char *dir, const char *script, const char *pi
     bl_status st;
 
     bl_text_add(&set, "picture = ");
-    put_string(&set, picture);
+    bl_put_string(&set, picture);
     bl_text_addf(&file, "./%s", script);
     BL_TRY(bl_text_check(&set, e));
     BL_TRY(bl_text_check(&file, e));
@@ -198,6 +172,15 @@ out:
     return st;
 }
 
+bl_status bl_plot_fits(const bl_plot *p, const bl_plot_input *in, bool *fits, bl_err *e)
+{
+    bl_page page = {0};
+    bl_status st = p->make(in, &page, e);
+    *fits = st == BL_OK && page.n_points > 0;
+    bl_page_free(&page);
+    return st;
+}
+
 /* ---- a figure ----------------------------------------------------------------------------------- */
 /* "dir/fig.png" is the directory "dir" and the stem "fig". */
 static bl_status split(const char *path, char **dir, char **stem, bl_err *e)
@@ -224,23 +207,23 @@ bl_status bl_plot_draw(const bl_plot *p, const bl_plot_input *in, bl_plot_format
 {
     bl_status st;
     char *dir = NULL, *stem = NULL, *script = NULL, *picture = NULL, *from = NULL;
-    bl_text csv = {0}, gp = {0}, said = {0};
-    size_t n = 0;
+    bl_page page = {.text = f == BL_PLOT_DUMB};
+    bl_text gp = {0}, said = {0};
 
     BL_TRY(split(path, &dir, &stem, e));
-    BL_TRY(p->data(in, &csv, &n, e));
-    if (n == 0) {
+    BL_TRY(p->make(in, &page, e));
+    if (!page.n_points) {
         st = bl_fail(e, BL_E_MISSING, "nothing in the results fits the figure %s (%s)", p->name, p->doc);
         goto out;
     }
-    BL_TRY(write_script(p, f, stem, &csv, &gp, e));
+    BL_TRY(write_script(p, f, stem, &page, &gp, e));
     BL_TRY(bl_make_dirs(dir, e));
-    BL_TRY(write_beside(dir, stem, "csv", &csv, e));
+    BL_TRY(write_beside(dir, stem, "csv", &page.csv, e));
     BL_TRY(write_beside(dir, stem, "gp", &gp, e));
 
     /* The picture is drawn under another name and renamed, so that an old one is never half replaced. */
     if (!(script = bl_format_text(e, "%s.gp", stem)) ||
-        !(picture = bl_format_text(e, "%s.%s.tmp.%ld", stem, forms[f].ending, (long)getpid())) ||
+        !(picture = bl_format_text(e, "%s.%s.tmp.%ld", stem, endings[f], (long)getpid())) ||
         !(from = bl_join(dir, picture, e))) {
         st = BL_E_NOMEM;
         goto out;
@@ -251,23 +234,28 @@ bl_status bl_plot_draw(const bl_plot *p, const bl_plot_input *in, bl_plot_format
             bl_within(e, "figure %s: %s/%s.csv and %s.gp are written, the picture is not", p->name, dir, stem, stem);
         goto out;
     }
-    if (f == BL_PLOT_DUMB) {
-        bl_text_addn(out, said.s ? said.s : "", said.n);
-        st = bl_text_check(out, e);
-        goto out;
-    }
     if (!bl_exists(from)) {
         st = bl_fail(e, BL_E_MISSING, "gnuplot wrote no picture: %.300s", said.s ? said.s : "it says nothing");
         goto out;
     }
-    st = bl_rename(from, path, e);
+    if (f != BL_PLOT_DUMB) {
+        st = bl_rename(from, path, e);
+        goto out;
+    }
+    char *picture_text = NULL;
+    size_t n = 0;
+    st = bl_read_file(from, 1 << 24, &picture_text, &n, e);
+    unlink(from);
+    if (st == BL_OK) bl_text_addn(out, picture_text, n);
+    bl_free(picture_text);
+    if (st == BL_OK) st = bl_text_check(out, e);
 out:
     bl_free(dir);
     bl_free(stem);
     bl_free(script);
     bl_free(picture);
     bl_free(from);
-    bl_text_free(&csv);
+    bl_page_free(&page);
     bl_text_free(&gp);
     bl_text_free(&said);
     return st;

@@ -8,12 +8,23 @@
 typedef struct bl_kernel_row {
     const char *kernel, *op, *format, *backend; /* the kernel "openblas" is fp32 by OpenBLAS */
     int64_t m, out, in;                         /* x is [m, in], the weight [out, in] */
-    int64_t group;      /* weights that share a scale; 0: the format has its own rule, or none */
-    double bits;        /* per weight, scales and zero points included */
-    double seconds;     /* wall time of a call, median of the repetitions */
-    double gbs, gflops; /* 1e9 bytes and 1e9 operations a second, over the median */
-    double ratio;       /* median time of OpenBLAS at this shape over this one */
-    double nmse;        /* squared error over the power of sums in double */
-    double seconds_min; /* least of the repetitions */
+    int64_t group;                   /* weights that share a scale; 0: the format has its own rule, or none */
+    double bits;                     /* per weight, scales and zero points included */
+    double seconds;                  /* wall time of a call with the weight in cache, median of the repetitions */
+    double gbs, gflops;              /* 1e9 bytes and 1e9 operations a second, over the median */
+    double ratio;                    /* median time of OpenBLAS at this shape over this one */
+    double nmse;                     /* squared error over the power of sums in double */
+    double seconds_min, seconds_max; /* least and most of the repetitions */
+    double cold, cold_min, cold_max; /* the same with the weight in memory, in no cache; 0: not measured */
+    double cold_ratio;               /* median time of OpenBLAS from memory over this one's; 0: not measured */
+    double bytes;                    /* packed weight, x and y */
 } bl_kernel_row;
+
+/* Where and how the rows were measured. */
+typedef struct bl_kernel_facts {
+    const char *device, *simd, *blas, *commit, *created, *shape; /* shape: whose layers; texts may be "" */
+    int64_t threads, repetitions;
+    double read_bytes_per_second; /* of memory, on the same threads; 0: not measured */
+    double drift; /* slowest over fastest round of OpenBLAS on the same products: neighbours, throttling; 0: unknown */
+} bl_kernel_facts;
 #endif

@@ -12,11 +12,14 @@ typedef struct opts {
     int format;
     const char *out;
 } opts;
-static const char *const formats[] = {"png", "svg", "pdf", "dumb", NULL};
-static const bl_opt rows[] = {{"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
-                               .doc = "png, svg, pdf, or dumb: in the terminal"},
+enum { AS_NAMED = 4 }; /* after the formats of plots/plot.h */
+static const char *const formats[] = {"png", "svg", "pdf", "dumb", "auto", NULL};
+static const bl_opt rows[] = {{"format", BL_OPT_CHOICE, .choices = formats, .def.choice = AS_NAMED,
+                               .at = offsetof(opts, format),
+                               .doc = "png, svg, pdf, or dumb: in the terminal; auto: by the ending of FILE, else png"},
                               {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
-                               .doc = "the picture; data and script go beside it (DIR/plots/FIGURE.png otherwise)"},
+                               .doc = "the picture, FILE.png, .svg or .pdf; data and script go beside it "
+                                      "(DIR/plots/FIGURE.png otherwise)"},
                               BL_COMMON_ROWS(opts, common),
                               {0}};
 
@@ -42,6 +45,28 @@ static bl_status tell(const opts *o, const bl_plot *plot, const char *path, cons
     }
     bl_text_free(&t);
     return st;
+}
+
+/* What the picture is: as asked for, as its name ends, or png. A name that says something else is refused. */
+static bl_status choose_format(opts *o, bl_err *e)
+{
+    const char *slash = o->out ? strrchr(o->out, '/') : NULL,
+               *name = slash    ? slash + 1
+                       : o->out ? o->out
+                                : "",
+               *dot = strrchr(name, '.');
+    int named = AS_NAMED;
+
+    for (int f = BL_PLOT_PNG; f <= BL_PLOT_PDF && dot; f++)
+        if (strcmp(dot + 1, bl_plot_ending((bl_plot_format)f)) == 0) named = f;
+    if (o->format == AS_NAMED) {
+        if (dot && dot > name && named == AS_NAMED)
+            return bl_fail(e, BL_E_CONFIG, "--output %s: pictures end in .png, .svg or .pdf", o->out);
+        o->format = named == AS_NAMED ? BL_PLOT_PNG : named;
+    } else if (named != AS_NAMED && named != o->format)
+        return bl_fail(e, BL_E_CONFIG, "--output %s is not the name of a picture in the format %s", o->out,
+                       formats[o->format]);
+    return BL_OK;
 }
 
 /* The picture itself on standard output: drawn in a directory of its own that does not stay. */
@@ -78,20 +103,17 @@ static bl_status one(const bl_plot *plot, const bl_plot_input *in, const opts *o
                      bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text csv = {0}, picture = {0};
-    size_t points = 0;
+    bl_text picture = {0};
     char *path = NULL;
 
-    BL_TRY(plot->data(in, &csv, &points, e));
-    *fits = points > 0;
+    BL_TRY(bl_plot_fits(plot, in, fits, e));
     if (!*fits) goto out;
     if (o->out && strcmp(o->out, "-") == 0) {
         st = to_stdout(plot, in, o, e);
         goto out;
     }
     path = o->out ? bl_strdup(o->out, e)
-                  : bl_format_text(e, "%s/plots/%s.%s", dir, plot->name,
-                                   o->format == BL_PLOT_DUMB ? "txt" : formats[o->format]);
+                  : bl_format_text(e, "%s/plots/%s.%s", dir, plot->name, bl_plot_ending((bl_plot_format)o->format));
     if (!path) {
         st = BL_E_NOMEM;
         goto out;
@@ -105,7 +127,6 @@ static bl_status one(const bl_plot *plot, const bl_plot_input *in, const opts *o
     BL_TRY(bl_plot_draw(plot, in, (bl_plot_format)o->format, path, &picture, e));
     BL_TRY(tell(o, plot, path, &picture, d, e));
 out:
-    bl_text_free(&csv);
     bl_text_free(&picture);
     bl_free(path);
     return st;
@@ -114,15 +135,16 @@ out:
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
-    const opts *o = options;
+    opts chosen = *(const opts *)options;
+    const opts *o = &chosen;
     const char *dir = args->pos[0], *name = args->n_pos > 1 ? args->pos[1] : NULL, *names[64] = {0};
     bl_table *table = NULL;
     bl_arena *a = NULL;
-    bl_plot_input in = {0};
+    bl_metric_rules rules = bl_program_metrics(p);
+    bl_plot_input in = {.rules = &rules};
     bl_kernel_row *kernel = NULL;
     drawn d = {.json = {.t = &d.list}};
     size_t fitting = 0;
-    (void)p;
 
     for (size_t i = 0; bl_plot_at(i) && i < BL_COUNT(names) - 1; i++) names[i] = bl_plot_at(i)->name;
     if (name && !bl_plot_find(name)) {
@@ -132,10 +154,13 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     if (o->out && !name)
         return bl_fail(e, BL_E_CONFIG, "--output needs the name of one figure; see: bitladder list plots");
+    BL_TRY(choose_format(&chosen, e));
     if (o->common.json) bl_json_lines(&d.json, NULL);
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_table_read(&dir, 1, &table, e));
+    BL_TRY(bl_table_against(table, &(bl_table_opts){0}, &(bl_against){"base", rules}, e));
     in.table = table;
+    BL_TRY(bl_plot_read(&in, a, e));
     BL_TRY(bl_bench_read(dir, a, &kernel, &in.n_kernels, e));
     in.kernel = kernel;
     for (size_t i = 0; bl_plot_at(i); i++) {

@@ -159,6 +159,8 @@ static const struct {
     {{"plot", "@out", "ppl_bits"}, NULL, 2, NULL, "nothing in it fits the figure 'ppl_bits'"},
     {{"plot", "@out", "paretto"}, NULL, 2, NULL, "did you mean pareto?"},
     {{"plot", "@out", "-o", "@dir/x.png"}, NULL, 2, NULL, "name of one figure"},
+    {{"plot", "@out", "pareto", "-o", "@dir/x.jpg"}, NULL, 2, NULL, "pictures end in .png, .svg or .pdf"},
+    {{"plot", "@out", "pareto", "-o", "@dir/x.pdf", "--format", "svg"}, NULL, 2, NULL, "in the format svg"},
     {{"plot", "@dir/none"}, NULL, 2, NULL, "no such directory"},
     /* ask */
     {{"ask", "piqa", "3", "--data", "@data"}, NULL, 0, "context: \"Question: make 3 of d\\nAnswer:\"", NULL},
@@ -645,6 +647,20 @@ static void figures_are_drawn_where_one_wants_them(void **state)
     expect(&r, 0, NULL);
     assert_true(bl_exists(filled("@dir/p.svg")) && bl_exists(filled("@dir/p.csv")) && bl_exists(filled("@dir/p.gp")));
     ran_free(&r);
+    static const struct {
+        const char *file, *magic;
+    } forms[] = {{"@dir/q.pdf", "%PDF"}, {"@dir/q.svg", "<?xml"}, {"@dir/q.png", "\x89PNG"}, {"@dir/q", "\x89PNG"}};
+    for (size_t i = 0; i < BL_COUNT(forms); i++) { /* the ending says what it is */
+        char *picture;
+        size_t n;
+        bl_err e = {0};
+        r = SAY(NULL, "plot", "@out", "pareto", "-o", forms[i].file);
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        assert_ok(bl_read_file(filled(forms[i].file), 1 << 24, &picture, &n, &e));
+        assert_memory_equal(picture, forms[i].magic, 4);
+        bl_free(picture);
+    }
     r = SAY(NULL, "plot", "@out", "--format", "dumb");
     expect(&r, 0, NULL);
     assert_true(lines_of(r.out) > 20);

@@ -410,10 +410,12 @@ static void an_oracle_scores_one_and_its_opposite_zero(void **state)
 
 static void every_figure_is_drawn(void **state)
 {
-    static bl_row rows[128];
-    static bl_kernel_row timings[256];
-    bl_table table = {.row = rows, .n = invented_rows(rows, BL_COUNT(rows))};
-    bl_plot_input in = {&table, timings, invented_timings(timings, BL_COUNT(timings))};
+    static bl_kernel_row timings[512];
+    invented_study *study = study_ladder();
+    bl_plot_input in = study->in;
+    in.kernel = timings;
+    in.n_kernels = invented_timings(timings, BL_COUNT(timings));
+    in.facts = &invented_facts;
     (void)state;
     for (size_t i = 0; bl_plot_at(i); i++) {
         bl_err e = {0};
@@ -436,6 +438,7 @@ static void every_figure_is_drawn(void **state)
         assert_true(text.n > 500);
         bl_text_free(&text);
     }
+    study_free(study);
 }
 
 static void every_format_and_kernel_is_found_by_its_name(void **state)

@@ -333,8 +333,35 @@ static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(vo
 static void tables_have_one_line_a_row(void **state)
 {
     static const bl_kernel_row row[] = {
-        {"openblas", "linear", "fp32", "openblas", 16, 576, 1536, 0, 32, 2e-3, 1.2, 14.5, 1, 1e-14, 1.5e-3},
-        {"gemm_int4_avx2", "linear", "int4", "cpu", 16, 576, 1536, 64, 4.3125, 1e-3, 0.6, 29, 2, 1e-15, 0.5e-3},
+        {.kernel = "openblas",
+         .op = "linear",
+         .format = "fp32",
+         .backend = "openblas",
+         .m = 16,
+         .out = 576,
+         .in = 1536,
+         .bits = 32,
+         .seconds = 2e-3,
+         .gbs = 1.2,
+         .gflops = 14.5,
+         .ratio = 1,
+         .nmse = 1e-14,
+         .seconds_min = 1.5e-3},
+        {.kernel = "gemm_int4_avx2",
+         .op = "linear",
+         .format = "int4",
+         .backend = "cpu",
+         .m = 16,
+         .out = 576,
+         .in = 1536,
+         .group = 64,
+         .bits = 4.3125,
+         .seconds = 1e-3,
+         .gbs = 0.6,
+         .gflops = 29,
+         .ratio = 2,
+         .nmse = 1e-15,
+         .seconds_min = 0.5e-3},
     };
     bl_err e = {0};
     bl_text t = {0};

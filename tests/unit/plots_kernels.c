@@ -1,5 +1,6 @@
 /* The figure of kernel timings: widths of one kind of format make one curve, a kernel makes one median a curve. */
 #include "test.h"
+#include "plots/page.h"
 #include "plots/plot.h"
 
 #define ROW(name, fmt, m_, out_, bits_, ratio_)                                                                        \
@@ -15,6 +16,15 @@ static size_t count(const char *text, const char *phrase)
     return n;
 }
 
+static bl_page made(const bl_kernel_row *row, size_t n, const bl_kernel_facts *facts)
+{
+    bl_err e = {0};
+    bl_page page = {0};
+    assert_ok(
+        bl_plot_find("kernels")->make(&(bl_plot_input){.kernel = row, .n_kernels = n, .facts = facts}, &page, &e));
+    return page;
+}
+
 static void widths_of_a_format_make_one_curve(void **state)
 {
     static const bl_kernel_row row[] = {
@@ -28,31 +38,28 @@ static void widths_of_a_format_make_one_curve(void **state)
         const char *phrase;
         size_t n;
     } want[] = {
-        {"\"16 rows\",\"int\",point", 4},
-        {"\"16 rows\",\"int\",median", 2},
-        {"\"16 rows\",\"dense\",median", 2},
-        {"\"16 rows\",\"GGUF blocks\",median", 1},
-        {"\"16 rows\",\"int with int x\",median", 1},
-        {"\"16 rows\",\"plain C\",median", 1},
+        {"1,16,cache,1,\"int\",shape", 4},
+        {"\"int\",kernel", 2},
+        {"\"dense\",kernel", 2},
+        {"\"GGUF blocks\",kernel", 1},
+        {"\"int x int8\",kernel", 1},
+        {"\"plain C\",kernel", 1},
         {"openblas", 0},
+        {"memory", 0},
     };
-    bl_err e = {0};
-    bl_text csv = {0};
-    size_t points = 0;
     (void)state;
 
-    assert_ok(
-        bl_plot_find("kernels")->data(&(bl_plot_input){.kernel = row, .n_kernels = BL_COUNT(row)}, &csv, &points, &e));
-    assert_int_equal(points, BL_COUNT(row) - 1);
+    bl_page page = made(row, BL_COUNT(row), NULL);
+    assert_int_equal(page.n_points, BL_COUNT(row) - 1);
     for (size_t i = 0; i < BL_COUNT(want); i++)
-        if (count(csv.s, want[i].phrase) != want[i].n)
-            fail_msg("'%s' comes %zu times, not %zu:\n%s", want[i].phrase, count(csv.s, want[i].phrase), want[i].n,
-                     csv.s);
-    char *median = strstr(csv.s, "\"16 rows\",\"int\",median");
-    double bits, value;
-    assert_int_equal(sscanf(median, "\"16 rows\",\"int\",median,%*[^,],%lf,%lf", &bits, &value), 2);
-    assert_true(value == 2); /* of 1, 2, 3 */
-    bl_text_free(&csv);
+        if (count(page.csv.s, want[i].phrase) != want[i].n)
+            fail_msg("'%s' comes %zu times, not %zu:\n%s", want[i].phrase, count(page.csv.s, want[i].phrase), want[i].n,
+                     page.csv.s);
+    char *kernel = strstr(page.csv.s, "\"int\",kernel");
+    double bits, value, low, high;
+    assert_int_equal(sscanf(kernel, "\"int\",kernel,%*[^,],%lf,%*[^,],%lf,%lf,%lf", &bits, &value, &low, &high), 4);
+    assert_true(bits == 4.3125 && value == 2 && low == 1 && high == 3); /* median, slowest and fastest of 1, 2, 3 */
+    bl_page_free(&page);
 }
 
 static void only_the_newest_form_of_a_kernel_is_drawn(void **state)
@@ -62,21 +69,73 @@ static void only_the_newest_form_of_a_kernel_is_drawn(void **state)
         ROW("gemm_int4_avx512", "int4", 16, 576, 4.3125, 2),
         ROW("gemm_int8_avx2", "int8", 16, 576, 8.375, 1),
     };
-    bl_err e = {0};
-    bl_text csv = {0};
-    size_t points = 0;
     (void)state;
 
-    assert_ok(
-        bl_plot_find("kernels")->data(&(bl_plot_input){.kernel = row, .n_kernels = BL_COUNT(row)}, &csv, &points, &e));
-    assert_int_equal(points, 2);
-    assert_int_equal(count(csv.s, "\"int\",median"), 2);
-    bl_text_free(&csv);
+    bl_page page = made(row, BL_COUNT(row), NULL);
+    assert_int_equal(page.n_points, 2);
+    assert_int_equal(count(page.csv.s, "\"int\",kernel"), 2);
+    bl_page_free(&page);
+}
+
+/* A weight of 576 x 576 at 32 bits is 1.33 MB: at 10 GB/s it is read in 0.13 ms. OpenBLAS takes twice as long, so it
+ * reaches half of the bandwidth, and 8 bits could be 8 times as fast as it; a kernel that is 4 times as fast reaches
+ * half of that. */
+static void weights_from_memory_have_panels_and_a_limit_of_their_own(void **state)
+{
+    enum { WEIGHTS = 576 * 576 };
+    const double read = WEIGHTS * 4 / 10e9;
+    const bl_kernel_row row[] = {
+        {.kernel = "openblas",
+         .format = "fp32",
+         .backend = "openblas",
+         .m = 1,
+         .out = 576,
+         .in = 576,
+         .bits = 32,
+         .seconds = read,
+         .ratio = 1,
+         .cold = 2 * read,
+         .cold_ratio = 1,
+         .bytes = WEIGHTS * 4},
+        {.kernel = "gemv_int8_avx2",
+         .format = "int8",
+         .backend = "cpu",
+         .m = 1,
+         .out = 576,
+         .in = 576,
+         .bits = 8,
+         .seconds = read / 2,
+         .ratio = 2,
+         .cold = read / 2,
+         .cold_ratio = 4,
+         .bytes = WEIGHTS},
+    };
+    const bl_kernel_facts facts = {.device = "d",
+                                   .simd = "",
+                                   .commit = "c",
+                                   .shape = "s",
+                                   .threads = 2,
+                                   .repetitions = 3,
+                                   .read_bytes_per_second = 10e9,
+                                   .drift = 1.5};
+    (void)state;
+
+    bl_page page = made(row, BL_COUNT(row), &facts);
+    assert_int_equal(page.n_panels, 2);
+    assert_non_null(strstr(page.script.s, "limit = 16; ")); /* 32 bits x 0.5 */
+    assert_non_null(strstr(page.script.s, "limit = 0; "));  /* in cache memory is no limit */
+    assert_non_null(strstr(page.csv.s, "1,1,memory,1,\"int\",kernel,\"gemv_int8_avx2\",8,8,4,4,4,0.5,"));
+    assert_non_null(strstr(page.csv.s, "2,1,cache,1,\"int\",kernel,\"gemv_int8_avx2\",8,8,2,2,2,NA,"));
+    assert_non_null(strstr(page.script.s, "from memory: decoding"));
+    assert_non_null(strstr(page.script.s, "in cache: as in no model"));
+    assert_non_null(strstr(page.script.s, "Not a quiet machine"));
+    bl_page_free(&page);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(widths_of_a_format_make_one_curve),
-                                       cmocka_unit_test(only_the_newest_form_of_a_kernel_is_drawn)};
+                                       cmocka_unit_test(only_the_newest_form_of_a_kernel_is_drawn),
+                                       cmocka_unit_test(weights_from_memory_have_panels_and_a_limit_of_their_own)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
