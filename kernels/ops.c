@@ -24,6 +24,21 @@ static bool is_act(const bl_backend *be, const bl_tensor *t, int64_t rows, int64
     return is_2d(t, be->act, rows, cols);
 }
 
+#define OP(name) [(offsetof(bl_ops, name) - offsetof(bl_ops, linear)) / sizeof(void (*)(void))] = #name
+static const char *const op_names[] = {
+    OP(linear),   OP(transform),  OP(channel_stats), OP(rmsnorm),  OP(rope),       OP(kv_append),        OP(attention),
+    OP(gather),   OP(swiglu),     OP(add),           OP(embed),    OP(loss),       OP(kl_div),           OP(sample),
+    OP(pack),     OP(unpack),     OP(permute),       OP(diagonal), OP(hessian),    OP(cholesky_inverse), OP(quad_form),
+    OP(hadamard), OP(gptq_sweep), OP(scale),         OP(sq_error), OP(clip_search)};
+#undef OP
+
+const char *bl_op_at(size_t i)
+{
+    for (size_t k = 0; k < BL_COUNT(op_names); k++)
+        if (op_names[k] && i-- == 0) return op_names[k];
+    return NULL;
+}
+
 bl_status bl_check_op(const bl_backend *be, bool there, const char *op, bl_err *e)
 {
     return there ? BL_OK : bl_fail(e, BL_E_UNSUPPORTED, "backend %s has no %s", be->ops->name, op);

@@ -308,6 +308,8 @@ bl_status bl_device_check(const char *device, bl_err *e);
 const char *bl_device_numerics(const char *device);
 const char *bl_backend_numerics(const bl_backend *be);
 
+/* The computing ops by name, "linear", "transform", ...; NULL after the last. */
+const char *bl_op_at(size_t i);
 /* What every backend checks first; a broken shape is our own mistake: BL_E_INTERNAL. The contents of index arrays are
  * on the device and not looked at here: a backend that can read them checks them too. */
 bl_status bl_check_op(const bl_backend *be, bool there, const char *op, bl_err *e); /* BL_E_UNSUPPORTED unless there */

@@ -69,5 +69,7 @@ typedef struct bl_scoring_row {
 bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_row **out, size_t *n,
                            bl_err *e);
 bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_text *out, bl_err *e);
+/* Why ops are not in the table: "transform, ... have no rows: ...". */
+void bl_bench_unlisted(bl_text *out);
 const char *bl_blas_name(void); /* "OpenBLAS 0.3.21 … Zen": version, options, core */
 #endif

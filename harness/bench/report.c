@@ -159,6 +159,27 @@ out:
 }
 
 /* ---- print ---- */
+static bool has_row(const char *op)
+{
+    const bl_kernel *k;
+    for (size_t i = 0; (k = bl_kernel_at(i)); i++)
+        if (!strcmp(k->family->op, op)) return true;
+    return false;
+}
+
+void bl_bench_unlisted(bl_text *out)
+{
+    const char *op, *before = "";
+    for (size_t i = 0; (op = bl_op_at(i)); i++) {
+        if (has_row(op)) continue;
+        bl_text_addf(out, "%s%s", before, op);
+        before = ", ";
+    }
+    bl_text_add(out,
+                " have no rows and no timing of their own: a backend has one form of each for a processor, so none "
+                "is chosen by cost. Their time is part of `bench scoring` and of the seconds of quantize.\n");
+}
+
 static void print_json(const bl_kernel_row *row, size_t n, bl_text *t)
 {
     bl_json_out o = {.t = t};

@@ -82,6 +82,10 @@ static bl_status kernels(const bl_program *p, const opts *o, bl_arena *a, bl_err
             printf("%zu combinations are left out: a kernel is for few rows or for many, and the plain reference only "
                    "runs small products.\n",
                    r.n_left_out);
+        bl_text_free(&t);
+        bl_bench_unlisted(&t);
+        BL_TRY(bl_text_check(&t, e));
+        fputs(t.s, stdout);
         if (o->out) printf("%s/%s, %s/%s\n", o->out, BL_BENCH_FILE, o->out, BL_BENCH_JSON);
     }
     fflush(stdout);

@@ -1,6 +1,7 @@
 /* `bitladder bench` from outside: words it does not know, exit codes, what goes to standard output. */
 #include "test.h"
 #include "kernels/base/json.h"
+#include "kernels/kernel.h"
 #include <sys/wait.h>
 
 typedef struct said {
@@ -47,6 +48,25 @@ static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
     }
 }
 
+/* Every op has rows, or the table says why it has none. */
+static void an_op_without_rows_is_named_with_the_reason(void **state)
+{
+    (void)state;
+    if (!BL_HAVE_BENCHMARK) skip();
+    said *s = bench("kernels --shape synth:tiny --filter linear_fp32_ref --rows 1 --min-time 0.0001 --repetitions 1",
+                    false);
+    const char *list = strstr(s->text, "transform, ");
+    assert_int_equal(s->code, 0);
+    assert_non_null(list);
+    assert_non_null(strstr(list, "have no rows"));
+    for (size_t i = 0; bl_op_at(i); i++) {
+        bool rows = false;
+        const bl_kernel *k;
+        for (size_t j = 0; (k = bl_kernel_at(j)); j++) rows |= !strcmp(k->family->op, bl_op_at(i));
+        if (!rows && !strstr(list, bl_op_at(i))) fail_msg("%s has neither rows nor a reason", bl_op_at(i));
+    }
+}
+
 static void json_is_all_that_is_printed(void **state)
 {
     static const char *const args[] = {
@@ -71,6 +91,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_timed_is_refused_with_a_suggestion),
+        cmocka_unit_test(an_op_without_rows_is_named_with_the_reason),
         cmocka_unit_test(json_is_all_that_is_printed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

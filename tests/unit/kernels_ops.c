@@ -182,6 +182,20 @@ static void an_op_that_a_backend_lacks_is_refused_by_name(void **state)
     }
 }
 
+/* The table of ops is pointers, one after another: each from linear on is named, but the one that only answers. */
+static void every_op_that_computes_has_a_name(void **state)
+{
+    (void)state;
+    size_t slots = (offsetof(bl_ops, product_rows) - offsetof(bl_ops, linear)) / sizeof(void (*)(void)), n = 0;
+    while (bl_op_at(n)) {
+        for (size_t k = 0; k < n; k++) assert_string_not_equal(bl_op_at(n), bl_op_at(k));
+        n++;
+    }
+    assert_string_equal(bl_op_at(0), "linear");
+    if (n != slots - 1) /* linear_is_integer */
+        fail_msg("%zu ops compute, %zu have a name; op_names is in kernels/ops.c", slots - 1, n);
+}
+
 /* ---- rows ---- */
 static void norm_divides_by_the_root_mean_square(void **state)
 {
@@ -770,6 +784,7 @@ int main(void)
         cmocka_unit_test(facts_name_the_machine),
         cmocka_unit_test(events_are_times_in_the_order_they_were_recorded),
         cmocka_unit_test(an_op_that_a_backend_lacks_is_refused_by_name),
+        cmocka_unit_test(every_op_that_computes_has_a_name),
         cmocka_unit_test(norm_divides_by_the_root_mean_square),
         cmocka_unit_test(rope_turns_pairs_that_lie_half_a_head_apart),
         cmocka_unit_test(gate_and_add_follow_their_formulas),
