@@ -65,7 +65,7 @@ static const bl_field *first_difference(const work *w, const bl_row *a, const bl
 
 static const char *or_word(const bl_text *t, const bl_field *f)
 {
-    return t->n ? t->s : !strcmp(f->name, "limit") ? "all" : "none";
+    return t->n ? t->s : !strcmp(f->name, "limit") || !strcmp(f->name, "sample") ? "all" : "none";
 }
 
 /* The like cell of the reference method; a second one in another directory does not count, a second one in the same
@@ -221,6 +221,7 @@ bl_status bl_table_against(bl_table *t, const bl_table_opts *o, const bl_against
     const char *method = bl_arena_str(t->arena, how->method, strlen(how->method), e);
 
     as_md.format = BL_TABLE_MD;
+    t->against = method;
     if (!method || !(w.shown = bl_new(t->n, sizeof *w.shown, e)) || !(w.family = bl_new(t->n, sizeof *w.family, e))) {
         st = BL_E_NOMEM;
         goto out;

@@ -202,3 +202,31 @@ bl_status bl_cell_read(const char *path, bool with_samples, bl_arena *a, bl_cell
     bl_shard_close(s);
     return st;
 }
+
+bool bl_cell_compared(const char *path, bl_hash base)
+{
+    bl_shard *s = NULL;
+    bl_arena *a = NULL;
+    bl_text at = {0};
+    const char **task, *hex;
+    char wanted[33];
+    int64_t n;
+    bool is = false;
+
+    bl_hash_hex(base, wanted);
+    if (bl_arena_new(&a, NULL) == BL_OK && bl_shard_open(path, &s, NULL) == BL_OK &&
+        bl_shard_list(s, "task", a, &task, &n, NULL) == BL_OK && n == 1) {
+        bl_text_addf(&at, "task/%s/base_hash", task[0]); /* the group's name: escaped already */
+        if (at.failed) is = false;
+        else if (bl_shard_text(s, at.s, a, &hex, NULL) == BL_OK) is = !strcmp(hex, wanted);
+        else {
+            at.n -= strlen("base_hash");
+            bl_text_add(&at, "kl");
+            is = !at.failed && bl_shard_has(s, at.s);
+        }
+    }
+    bl_text_free(&at);
+    bl_shard_close(s);
+    bl_arena_free(a);
+    return is;
+}

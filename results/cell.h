@@ -42,6 +42,9 @@ bl_status bl_cell_write(const char *dir, const bl_cell *c, bl_err *e);
 /* BL_E_CORRUPT, BL_E_NEWER, BL_E_UNSUPPORTED (an older schema), BL_E_FORMAT. Texts and lists are in the arena. */
 bl_status bl_cell_read(const char *path, bool with_samples, bl_arena *a, bl_cell *out, bl_err *e);
 
+/* Was the cell of this shard compared with the base cell of this hash? Files from before `base_hash`: with any. */
+bool bl_cell_compared(const char *path, bl_hash base);
+
 /* The lines of cell.def, for whoever writes, reads, shows or explains them all. */
 typedef enum bl_cell_type { BL_CELL_IS_TEXT, BL_CELL_IS_INT, BL_CELL_IS_REAL } bl_cell_type;
 typedef enum bl_cell_use { BL_USE_SHARD, BL_USE_NAME, BL_USE_CONDITION, BL_USE_COST } bl_cell_use;
@@ -62,7 +65,7 @@ char *bl_cell_file(const char *key, bl_hash hash, bl_err *e);
 
 typedef struct bl_cell_failure {
     const char *key, *hash, *status, *reason, *time, *model, *stored_as, *method, *task;
-    int64_t wbits, seed, limit, task_version;
+    int64_t wbits, seed, limit, sample, task_version;
     const char *group_text;
 } bl_cell_failure; /* status "failed" or "n/a" */
 bl_status bl_failure_write(const char *dir, const char *file, const bl_cell_failure *f,

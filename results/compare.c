@@ -41,9 +41,10 @@ static bl_status same_text(const bl_cell *a, const char *what, const char *x, co
     return strcmp(x, y) ? unlike(a, what, x, y, e) : BL_OK;
 }
 
-static void limit_text(int64_t limit, char out[40])
+static void items_text(const bl_cell *c, char out[40])
 {
-    if (limit > 0) snprintf(out, 40, "the first %lld", (long long)limit);
+    if (c->limit > 0) snprintf(out, 40, "the first %lld", (long long)c->limit);
+    else if (c->drawn > 0) snprintf(out, 40, "%lld drawn", (long long)c->drawn);
     else snprintf(out, 40, "all");
 }
 
@@ -61,8 +62,8 @@ bl_status bl_comparable(const bl_cell *a, const bl_cell *b, bl_err *e)
     BL_TRY(same_text(a, "options of the task", a->task_options, b->task_options, e));
     BL_TRY(same_text(a, "hash of the data", a->data_hash, b->data_hash, e));
     BL_TRY(same_text(a, "BOS", a->bos, b->bos, e));
-    limit_text(a->limit, x);
-    limit_text(b->limit, y);
+    items_text(a, x);
+    items_text(b, y);
     BL_TRY(same_text(a, "items", x, y, e));
     if (a->n_samples != b->n_samples)
         return bl_fail(e, BL_E_CONFIG, "%s: %lld items and %lld items do not compare", a->task, (long long)a->n_samples,

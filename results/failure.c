@@ -60,6 +60,7 @@ static const struct {
     {"wbits", offsetof(bl_cell_failure, wbits)},
     {"seed", offsetof(bl_cell_failure, seed)},
     {"limit", offsetof(bl_cell_failure, limit)},
+    {"sample", offsetof(bl_cell_failure, sample)},
     {"task_version", offsetof(bl_cell_failure, task_version)},
 };
 

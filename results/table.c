@@ -119,6 +119,7 @@ static bl_status read_note(reader *r, const char *path)
                    .task = f.task,
                    .task_version = f.task_version,
                    .limit = f.limit,
+                   .drawn = f.sample,
                    .seed = f.seed};
     bl_row row = {.cell = c,
                   .status = f.status,

@@ -38,6 +38,7 @@ typedef struct bl_table {
     size_t n;
     size_t skipped;
     char **skipped_reason;
+    const char *against; /* the method that rows were to be compared with; NULL: not asked */
     bl_arena *arena;
 } bl_table;
 

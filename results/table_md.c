@@ -37,7 +37,8 @@ typedef struct sheet {
     bool deltas, test[BL_TEST_BOOTSTRAP + 1], of_log, of_share;
     const char *over[8]; /* "items", "perplexity over windows": what ± is over */
     size_t n_over;
-    bool has_limit, has_error, has_gap, has_own, has_count[BL_COUNT(counters)];
+    const char *alone; /* the method that no row has, so that nothing is compared; NULL */
+    bool has_limit, has_drawn, has_error, has_gap, has_own, has_count[BL_COUNT(counters)];
 } sheet;
 
 /* Columns that a terminal needs for s: code points, which is right for all but wide scripts. */
@@ -153,8 +154,10 @@ static bl_status put_cell(sheet *s, const bl_pivot_column *c, const bl_pivot_row
     s->has_error = s->has_error || own_error;
     if (own_error && (st = note_over(s, r, e)) != BL_OK) return st;
     if ((st = put_difference(s, r, out, e)) != BL_OK) return st;
-    if (r->cell->limit > 0) bl_text_addf(out, " n=%lld*", (long long)r->n);
+    if (r->cell->limit > 0 || r->cell->drawn > 0)
+        bl_text_addf(out, " n=%lld%c", (long long)r->n, r->cell->limit > 0 ? '*' : '~');
     s->has_limit = s->has_limit || r->cell->limit > 0;
+    s->has_drawn = s->has_drawn || r->cell->drawn > 0;
     for (size_t k = 0; k < BL_COUNT(counters); k++) {
         int64_t n = *(const int64_t *)((const char *)r->cell + counters[k].at);
         if (n > 0) bl_text_addf(out, " %s=%lld", counters[k].name, (long long)n);
@@ -303,7 +306,8 @@ static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
 {
     const char *end = terminal ? "\n" : "  \n"; /* two spaces: a line break in markdown */
 
-    bool any = s->has_error || s->has_limit || s->has_gap || s->has_own || s->compared || s->n_notes || s->n_reasons;
+    bool any = s->has_error || s->has_limit || s->has_drawn || s->has_gap || s->has_own || s->compared || s->alone ||
+               s->n_notes || s->n_reasons;
 
     for (size_t k = 0; k < BL_COUNT(counters); k++) any = any || s->has_count[k];
     if (any) bl_text_add(out, "\n");
@@ -314,8 +318,11 @@ static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
         bl_text_add(out, end);
     }
     if (s->compared) put_legend(s, end, out);
+    if (s->alone) bl_text_addf(out, "there is no %s here to compare with%s", s->alone, end);
     if (s->has_limit)
         bl_text_addf(out, "n=\xe2\x80\xa6* the first n items only, not to be compared with full rows%s", end);
+    if (s->has_drawn)
+        bl_text_addf(out, "n=\xe2\x80\xa6~ drawn at random by the seed, not to be compared with full rows%s", end);
     for (size_t k = 0; k < BL_COUNT(counters); k++)
         if (s->has_count[k]) bl_text_addf(out, "%s=\xe2\x80\xa6 %s%s", counters[k].name, counters[k].meaning, end);
     if (s->has_own) bl_text_addf(out, "= the base itself%s", end);
@@ -370,6 +377,9 @@ bl_status bl_table_md(const bl_table *t, const bl_table_opts *o, bl_text *out, b
     }
     s.p = p;
     s.deltas = o->deltas;
+    s.alone = t->against;
+    for (size_t i = 0; i < t->n && s.alone; i++)
+        if (t->row[i].reference) s.alone = NULL;
     s.n_columns = (size_t)p->n_keys + p->n_columns;
     s.n_lines = p->n_rows + 1;
     if (!(s.text = bl_new(s.n_lines * s.n_columns, sizeof *s.text, e))) {

@@ -41,8 +41,8 @@ static void put_tex(bl_text *out, const char *s)
 static bool comparable(const bl_row *a, const bl_row *b)
 {
     return a && b && a->has_value && b->has_value && a->n == b->n && a->cell->limit == b->cell->limit &&
-           a->cell->task_version == b->cell->task_version && !strcmp(a->cell->model, b->cell->model) &&
-           !strcmp(a->cell->stored_as, b->cell->stored_as);
+           a->cell->drawn == b->cell->drawn && a->cell->task_version == b->cell->task_version &&
+           !strcmp(a->cell->model, b->cell->model) && !strcmp(a->cell->stored_as, b->cell->stored_as);
 }
 
 static bool is_best(const bl_pivot *p, size_t column, const bl_row *r)
@@ -110,7 +110,7 @@ static void put_cell(const bl_pivot *p, size_t column, const bl_row *r, bl_text 
     if (best) bl_text_add(out, "\\textbf{");
     put_number(out, number);
     if (best) bl_text_add(out, "}");
-    if (r->cell->limit > 0) bl_text_addf(out, "$^{*}$");
+    if (r->cell->limit > 0 || r->cell->drawn > 0) bl_text_add(out, r->cell->limit > 0 ? "$^{*}$" : "$^{\\sim}$");
     if (r->paired) put_difference(r->paired, out);
 }
 
@@ -199,13 +199,15 @@ bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, 
             const bl_row *r = p->row[i].cell[k];
             bl_text_add(out, " & ");
             put_cell(p, k, r, out, failed, &n_failed);
-            has_limit = has_limit || (r && r->has_value && r->cell->limit > 0);
+            has_limit = has_limit || (r && r->has_value && (r->cell->limit > 0 || r->cell->drawn > 0));
         }
         bl_text_add(out, " \\\\\n");
     }
     bl_text_add(out, "\\bottomrule\n\\end{tabular}\n");
     put_comments(p, out);
-    if (has_limit) bl_text_add(out, "% * the first items only (--limit), not to be compared with full rows\n");
+    if (has_limit)
+        bl_text_add(out, "% * the first items only, \\textasciitilde{} drawn at random by the seed; not to be compared "
+                         "with full rows\n");
     for (size_t i = 0; i < n_failed; i++) {
         bl_text_add(out, "% ");
         put_tex(out, failed[i]->cell->key);

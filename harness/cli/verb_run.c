@@ -8,7 +8,7 @@ typedef struct opts {
     bl_cli_model model_opts;
     const char *model, *method, *task, *seed, *out, *data, *set, *only;
     bl_cli_calib calib;
-    int64_t limit;
+    int64_t limit, sample;
     bool no_kl, many;
 } opts;
 static const bl_opt rows[] = {
@@ -17,14 +17,17 @@ static const bl_opt rows[] = {
     {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .repeat = true, .arg = "METHOD",
      .doc = "e.g. base,rtn:w4g64; a comma list"},
     {"task", BL_OPT_TEXT, .at = offsetof(opts, task), .repeat = true, .arg = "TASK",
-     .doc = "e.g. piqa,wikitext2:gptq2048; a comma list"},
+     .doc = "e.g. piqa,wikitext2:gptq2048; a comma list; piqa@200: the first 200 items, piqa@~200: 200 at random"},
     {"seed", BL_OPT_TEXT, .at = offsetof(opts, seed), .repeat = true, .arg = "N", .doc = "a comma list"},
     {"out", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o',
      .doc = "where results go; the spec's \"out\" otherwise"},
     {"data", BL_OPT_TEXT, .at = offsetof(opts, data), .repeat = true, .arg = "DIR",
      .doc = "where data sets are, before BITLADDER_DATA"},
     {"limit", BL_OPT_INT, .min = -1, .max = 1e9, .def.i = -1, .at = offsetof(opts, limit), .arg = "N",
-     .doc = "first N items of each task; rows are marked; 0: all; -1: as the spec says"},
+     .doc = "first N items of each task that does not say its own as TASK@N; rows are marked; 0: all; -1: as the spec "
+            "says"},
+    {"sample", BL_OPT_INT, .min = -1, .max = 1e9, .def.i = -1, .at = offsetof(opts, sample), .arg = "N",
+     .doc = "N items of each task drawn at random by the seed, or TASK@~N; 0: all; -1: as the spec says"},
     {"only", BL_OPT_TEXT, .at = offsetof(opts, only), .repeat = true, .arg = "GLOB",
      .doc = "cells to run, e.g. '*/rtn:*/piqa/*'"},
     {"set", BL_OPT_TEXT, .at = offsetof(opts, set), .repeat = true, .arg = "K=V",
@@ -50,6 +53,7 @@ static bl_status read_spec(const bl_program *p, const opts *o, const bl_args *ar
                          .device = m->device,
                          .tokenizer = m->tokenizer,
                          .limit = o->limit,
+                         .sample = o->sample,
                          .calib = o->calib.text,
                          .calib_n = o->calib.n,
                          .calib_seqlen = o->calib.seqlen,

@@ -147,7 +147,8 @@ out:
 
 /* ---- numbers ---- */
 
-bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, bl_distances *out, bl_err *e)
+bl_status bl_divergence_all(bl_divergence *g, const int64_t *item, int64_t n_items, bl_arena *a, bl_distances *out,
+                            bl_err *e)
 {
     bl_status st = BL_OK;
     bl_distances d = {0};
@@ -157,7 +158,7 @@ bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, bl_d
     for (int64_t i = 0; i < n_items; i++) {
         void *bytes;
         size_t got;
-        BL_TRY(bl_item_file_get(g->file, i, &bytes, &got, e));
+        BL_TRY(bl_item_file_get(g->file, item ? item[i] : i, &bytes, &got, e));
         st = bl_grow(&list, &cap, count + got / sizeof *list + 1, sizeof *list, e);
         if (st == BL_OK) memcpy(list + count, bytes, got);
         bl_free(bytes);

@@ -29,12 +29,13 @@ bl_status bl_divergence_base(bl_divergence *g, int64_t id, bl_arena *a, const bl
 bl_status bl_divergence_item(bl_divergence *g, int64_t id, const bl_comparison *step, int n, bl_err *e);
 bl_status bl_divergence_sync(bl_divergence *g, bl_err *e);
 
-/* The distances of items 0 .. n-1 in the order item, step, pair, position; in the arena. */
+/* The distances of n items in the order item, step, pair, position; in the arena. `item` NULL: 0 .. n-1. */
 typedef struct bl_distances {
     double *kl, *dp, *same; /* [n]; same: 1 where the likeliest token agrees, else 0 */
     int64_t n;
 } bl_distances;
-bl_status bl_divergence_all(bl_divergence *g, int64_t n_items, bl_arena *a, bl_distances *out, bl_err *e);
+bl_status bl_divergence_all(bl_divergence *g, const int64_t *item, int64_t n_items, bl_arena *a, bl_distances *out,
+                            bl_err *e);
 /* kl_mean, kl_p50, …, dp_mean, dp_rms, dp_p1, …, top1_agreement (ARCHITECTURE.md, conventions); none for n 0. */
 bl_status bl_divergence_metrics(const bl_distances *d, bl_arena *a, bl_metric_list *out, bl_err *e);
 /* "flips": share of items whose first score is right in one and wrong in the other; none without items. */

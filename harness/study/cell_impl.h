@@ -19,12 +19,15 @@ typedef struct bl_cell_work {
     const bl_task_choice *choice;
     bl_task_data *data;
     int64_t n_items;
-    bl_arena *arena; /* of the cell */
+    const int64_t *item; /* [n_items] rows of the data, ascending; NULL: the first n_items */
+    bl_arena *arena;     /* of the cell */
     bl_journal *journal;
     bl_divergence *divergence; /* the base keeps states, others distances; NULL: neither */
     const char *kl_absent;     /* why there are no distances */
     bl_meter meter;
 } bl_cell_work;
+
+static inline int64_t bl_item_of(const bl_cell_work *w, int64_t k) { return w->item ? w->item[k] : k; }
 
 /* Every item that is not in the journal yet: asked, replied to, marked, compared, written down. */
 bl_status bl_cell_items(bl_cell_work *w, bl_err *e);

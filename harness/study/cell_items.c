@@ -73,13 +73,14 @@ static bl_status gather(const bl_cell_work *w, int64_t *next, int64_t least, int
     bl_status st = BL_OK;
 
     for (; *next < w->n_items && (b->weight < BL_BATCH_ITEMS || b->tokens < most_tokens); ++*next) {
-        if (done(w, *next)) continue;
+        int64_t id = bl_item_of(w, *next);
+        if (done(w, id)) continue;
         if (b->n == b->cap) {
             b->cap = b->cap ? 2 * b->cap : BL_BATCH_ITEMS;
             BL_TRY(grow((void **)&b->item, sizeof *b->item, (int)b->n, (int)b->cap, scratch, e));
         }
         asked *a = &b->item[b->n++];
-        *a = (asked){.id = *next, .turn = {.arena = scratch}};
+        *a = (asked){.id = id, .turn = {.arena = scratch}};
         BL_TRY(ask(w, a, e));
         if (w->divergence) BL_TRY(bl_divergence_base(w->divergence, a->id, scratch, &a->base, &a->n_base, e));
         b->weight += BL_MAX(weight_of(&a->request), least);
@@ -165,7 +166,7 @@ bl_status bl_cell_items(bl_cell_work *w, bl_err *e)
     double synced = bl_now();
 
     BL_TRY(bl_arena_new(&scratch, e));
-    for (int64_t k = 0; k < w->n_items; k++) finished += done(w, k);
+    for (int64_t k = 0; k < w->n_items; k++) finished += done(w, bl_item_of(w, k));
     while (finished < w->n_items) {
         bl_mark mark = bl_arena_mark(scratch);
         batch b = {0};

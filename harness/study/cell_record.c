@@ -58,7 +58,8 @@ static bl_status take_samples(bl_cell_work *w, bl_cell *c, bl_err *e)
     c->sample = bl_journal_samples(w->journal, &c->n_samples);
     for (int64_t i = 0; i < c->n_samples; i++) {
         const bl_sample *s = &c->sample[i];
-        if (s->id != i) return bl_fail(e, BL_E_INTERNAL, "item %lld is missing", (long long)i);
+        if (i >= w->n_items || s->id != bl_item_of(w, i))
+            return bl_fail(e, BL_E_INTERNAL, "item %lld is not one of the cell", (long long)s->id);
         c->scored_tokens += s->tokens;
         c->truncated += (s->flags & BL_SAMPLE_TRUNCATED) != 0;
         c->boundary += (s->flags & BL_SAMPLE_BOUNDARY) != 0;
@@ -72,6 +73,18 @@ static bl_status take_samples(bl_cell_work *w, bl_cell *c, bl_err *e)
                : bl_fail(e, BL_E_INTERNAL, "%lld items, expected %lld", (long long)c->n_samples, (long long)w->n_items);
 }
 
+static bl_status keep(bl_cell_work *w, const char *text, const char **out, bl_err *e)
+{
+    return (*out = bl_arena_str(w->arena, text, strlen(text), e)) ? BL_OK : BL_E_NOMEM;
+}
+
+static bl_status keep_hash(bl_cell_work *w, bl_hash h, const char **out, bl_err *e)
+{
+    char hex[33];
+    bl_hash_hex(h, hex);
+    return keep(w, hex, out, e);
+}
+
 /* How far from the base: token by token, and which items changed sides. */
 static bl_status against_base(bl_cell_work *w, const bl_metric *row, int n_rows, bl_cell *c, bl_metric_list *out,
                               bl_err *e)
@@ -82,11 +95,12 @@ static bl_status against_base(bl_cell_work *w, const bl_metric *row, int n_rows,
 
     c->kl_absent = w->kl_absent;
     if (w->divergence && !bl_divergence_keeps(w->divergence)) {
-        BL_TRY(bl_divergence_all(w->divergence, w->n_items, w->arena, &d, e));
+        BL_TRY(bl_divergence_all(w->divergence, w->item, w->n_items, w->arena, &d, e));
         BL_TRY(bl_divergence_metrics(&d, w->arena, out, e));
         c->kl = d.n ? d.kl : NULL;
         c->dp = d.n ? d.dp : NULL;
         c->n_kl = d.n;
+        BL_TRY(keep_hash(w, job->base->hash, &c->base_hash, e));
         c->kl_absent = d.n ? NULL : "no token was scored after the same text as in the base";
     }
     if (job->base && n_rows > 0 && row[0].agg == BL_AGG_MEAN) {
@@ -118,18 +132,6 @@ out:
 }
 
 /* ---- names ---- */
-
-static bl_status keep(bl_cell_work *w, const char *text, const char **out, bl_err *e)
-{
-    return (*out = bl_arena_str(w->arena, text, strlen(text), e)) ? BL_OK : BL_E_NOMEM;
-}
-
-static bl_status keep_hash(bl_cell_work *w, bl_hash h, const char **out, bl_err *e)
-{
-    char hex[33];
-    bl_hash_hex(h, hex);
-    return keep(w, hex, out, e);
-}
 
 /* Of the model that was scored, of the stages that made it, of the file it began with, of the data. */
 static bl_status notes(bl_cell_work *w, const char **out, bl_err *e)
@@ -212,7 +214,8 @@ static bl_status name_task(bl_cell_work *w, bl_cell *c, bl_err *e)
     c->task_options = w->choice->options;
     c->task_version = w->choice->task->version;
     c->seed = (int64_t)w->job->cell->seed;
-    c->limit = s->limit > 0 && s->limit <= w->n_items ? s->limit : 0;
+    c->limit = w->choice->limit > 0 && w->choice->limit <= w->n_items ? w->choice->limit : 0;
+    c->drawn = w->item ? w->n_items : 0;
     c->bos = s->no_bos                                  ? "left out"
              : bl_tokenizer_adds_bos(w->job->tokenizer) ? "in front, by the tokenizer's rule"
                                                         : "none, by the tokenizer's rule";

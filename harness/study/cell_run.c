@@ -2,6 +2,8 @@
  * last act. */
 #include "cell_impl.h"
 #include "kernels/base/fs.h"
+#include "kernels/base/rng.h"
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -83,6 +85,10 @@ static bl_status open_against_base(opened *o, bl_err *e)
         return BL_E_NOMEM;
     st = bl_divergence_open(o->kept, job->base->hash, o->distances, job->cell->hash, bl_engine_state_bytes(job->engine),
                             &o->w.divergence, &why);
+    if (st == BL_E_CORRUPT) { /* made again by the next run */
+        bl_log(BL_LOG_WARN, "%s; removed", why.text);
+        unlink(o->kept);
+    }
     if (st == BL_E_MISSING || st == BL_E_CORRUPT) {
         o->w.kl_absent = bl_arena_str(o->w.arena, why.text, strlen(why.text), e);
         return o->w.kl_absent ? BL_OK : BL_E_NOMEM;
@@ -96,6 +102,31 @@ out:
 
 /* ---- from open to close ---- */
 
+static int by_number(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The first of a shuffle of all items by the cell's seed, which is the same for every method, in ascending order. */
+static bl_status draw_items(bl_cell_work *w, bl_err *e)
+{
+    int64_t n = w->choice->sample, *all = bl_alloc(w->arena, (size_t)w->n_items, sizeof *all, e);
+    bl_rng r = bl_rng_at(w->job->cell->seed, bl_rng_key("items", 0), 0);
+
+    if (!all) return BL_E_NOMEM;
+    for (int64_t i = 0; i < w->n_items; i++) all[i] = i;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t k = i + (int64_t)bl_rng_below(&r, (uint64_t)(w->n_items - i)), one = all[i];
+        all[i] = all[k];
+        all[k] = one;
+    }
+    qsort(all, (size_t)n, sizeof *all, by_number);
+    w->item = all;
+    w->n_items = n;
+    return BL_OK;
+}
+
 static bl_status open_cell(opened *o, const bl_cell_job *job, bl_err *e)
 {
     bl_status st;
@@ -108,7 +139,8 @@ static bl_status open_cell(opened *o, const bl_cell_job *job, bl_err *e)
                         .meter = bl_meter_start(job)};
     BL_TRY(bl_arena_new(&w->arena, e));
     BL_TRY(bl_engine_items(job->engine, w->choice->task, w->data, &w->n_items, e));
-    if (s->limit > 0) w->n_items = BL_MIN(w->n_items, s->limit);
+    if (w->choice->limit > 0) w->n_items = BL_MIN(w->n_items, w->choice->limit);
+    if (w->choice->sample > 0 && w->choice->sample < w->n_items) BL_TRY(draw_items(w, e));
     if (!(o->part = beside(job, ".part.jsonl", e))) {
         st = BL_E_NOMEM;
         goto out;
@@ -145,7 +177,12 @@ bl_status bl_cell_run(const bl_cell_job *job, bl_err *e)
     opened o = {0};
 
     BL_TRY(open_cell(&o, job, e));
-    BL_TRY(bl_cell_items(&o.w, e));
+    st = bl_cell_items(&o.w, e);
+    if (st == BL_E_CORRUPT && !o.keeping && o.kept) {
+        unlink(o.kept);
+        bl_within(e, "states of the base, removed; the next run makes them again");
+    }
+    if (st != BL_OK) goto out;
     if (o.keeping) BL_TRY(bl_rename(o.keeping, o.kept, e)); /* there before the shard says that the base is done */
     BL_TRY(bl_cell_record(&o.w, e));
 out:

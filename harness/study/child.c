@@ -257,7 +257,7 @@ static bl_status run_cell(child *c, size_t i, bl_err *e)
                        .ctx = c,
                        .headline = headline,
                        .n_headline = sizeof headline};
-    if (!j->cell.base) job.no_base = "this study has no base";
+    if (!j->cell.base) job.no_base = "neither this study nor its directory has a base";
     else if (bl_plan_look(c->plan, j->cell.base, NULL) == BL_CELL_DONE) job.base = j->cell.base;
     else job.no_base = "the base cell is not done";
     c->now = i;
@@ -295,7 +295,7 @@ int bl_run_child(const bl_program *p, int argc, char **argv)
     BL_TRY(bl_arena_new(&c.arena, &e));
     BL_TRY(read_job(p, &c.job, &e));
     BL_TRY(bl_run_log(c.job.spec.out, c.job.log, &e));
-    BL_TRY(bl_plan_open(&c.job.spec, c.job.name, c.job.compares, &c.plan, &e));
+    BL_TRY(bl_plan_open(&c.job.spec, c.job.name, &c.plan, &e));
     for (size_t i = 0; i < c.job.n_cells; i++) {
         e = (bl_err){0};
         st = as_planned(&c, &c.job.cell[i], &e);

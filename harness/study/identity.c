@@ -174,7 +174,11 @@ bl_status bl_identity_cell(bl_hash variant, const bl_scoring *s, bl_identity *id
 {
     bl_hasher *h = bl_hasher_new(e);
     if (!h) return BL_E_NOMEM;
-    bl_hash_add(h, (const uint64_t[]){s->seed, (uint64_t)s->limit, s->no_bos, s->compared}, 4 * sizeof(uint64_t));
+    bl_hash_add(h, (const uint64_t[]){s->seed, (uint64_t)s->limit, s->no_bos, !s->base}, 4 * sizeof(uint64_t));
+    if (s->sample) {
+        bl_hash_text(h, "sample");
+        bl_hash_u64(h, (uint64_t)s->sample);
+    }
     if (s->kv != BL_KV_ACT) bl_hash_text(h, bl_kv_formats[s->kv]);
     id->of[BL_OF_SCORING] = bl_hasher_end(h);
     if (!(h = bl_hasher_new(e))) return BL_E_NOMEM;

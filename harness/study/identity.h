@@ -21,7 +21,7 @@ typedef enum bl_ingredient {
     BL_OF_CALIBRATION, /* of methods that look at text: which, how many windows, its bytes */
     BL_OF_TASK,        /* name, version, options */
     BL_OF_DATA,        /* the bytes of its data */
-    BL_OF_SCORING,     /* seed, limit, BOS, whether it is compared with the base, keys and values */
+    BL_OF_SCORING,     /* seed, items, BOS, keys and values */
     BL_INGREDIENTS
 } bl_ingredient;
 typedef struct bl_identity {
@@ -30,10 +30,10 @@ typedef struct bl_identity {
 
 typedef struct bl_scoring {
     uint64_t seed;
-    int64_t limit;
-    bool no_bos, compared;
+    int64_t limit, sample;
+    bool no_bos, base; /* base: the cell that others are compared with */
     bl_kv_format kv;
-} bl_scoring; /* compared: with the cell of the base */
+} bl_scoring;
 
 bl_status bl_identity_model(const bl_checkpoint *c, bl_hash fingerprint, const char *numerics, bl_identity *id,
                             bl_err *e);

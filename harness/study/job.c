@@ -84,7 +84,6 @@ bl_status bl_job_print(const bl_plan *p, bl_plan_cell *const *cell, size_t n, bl
     BL_TRY(bl_spec_print(&part, &spec, e));
     bl_json_object(&o, NULL);
     bl_json_add_str(&o, "name", p->model[cell[0]->model].name);
-    bl_json_add_bool(&o, "compares", p->compares);
     bl_json_add_int(&o, "log", log);
     bl_json_add_text(&o, "spec", spec.s);
     bl_json_lines(&o, "cells");
@@ -178,7 +177,6 @@ bl_status bl_job_parse(const bl_program *p, const char *text, size_t n, bl_job *
     }
     BL_TRY(get_text(doc, "name", j.arena, &name, e));
     j.name = name;
-    BL_TRY(bl_json_get_bool(doc, "compares", &j.compares, e));
     BL_TRY(bl_json_get_int(doc, "log", &log, e));
     j.log = (bl_log_level)log;
     BL_TRY(bl_json_need(doc, "cells", &cells, e));

@@ -15,7 +15,6 @@ typedef struct bl_job_cell {
 typedef struct bl_job {
     bl_spec spec;     /* one model, one method, one seed, the tasks of the cells */
     const char *name; /* of the model, as the keys have it */
-    bool compares;    /* see plan.h */
     bl_log_level log;
     bl_job_cell *cell;
     size_t n_cells;

@@ -1,5 +1,5 @@
 /* plan.c - from a specification to cells with keys and identities; says no before any work is done. */
-#include "plan.h"
+#include "plan_impl.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"
 #include "estimate.h"
@@ -131,54 +131,67 @@ out:
     return st;
 }
 
+bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, uint64_t seed, bl_plan_variant *v,
+                               bl_err *e)
+{
+    bl_status st;
+    const bl_plan_model *m = &p->model[model];
+    const bl_method_chain *chain = &p->spec->method[method];
+    bl_err why = {0};
+
+    *v = (bl_plan_variant){
+        .model = model, .method = method, .seed = seed, .base = bl_chain_as_stored(chain), .id = m->id};
+    st = bl_quantize_check(m->ckpt, chain, &v->packed_bytes, &v->bits, &why);
+    if (is_reason(st)) BL_TRY(keep(p, &why, &v->missing, e));
+    else if (st != BL_OK) {
+        bl_fail(e, st, "%s", why.text);
+        bl_within(e, "%s: method %s", m->name, chain->text);
+        goto out;
+    }
+    if (!v->missing && bl_chain_needs(chain) & BL_NEED_CALIBRATION) v->missing = m->no_calib;
+    if (!(v->stage = bl_alloc(p->arena, (size_t)chain->n, sizeof *v->stage, e))) return BL_E_NOMEM;
+    BL_TRY(bl_identity_variant(chain, &m->calib, p->calib_bytes, seed, v->stage, &v->id, e));
+    v->hash = v->stage[chain->n - 1];
+out:
+    return st;
+}
+
 static bl_status make_variants(bl_plan *p, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
-    bl_err why = {0};
     for (size_t m = 0; m < s->n_models; m++)
         for (size_t k = 0; k < s->n_methods; k++)
-            for (size_t d = 0; d < s->n_seeds; d++) {
-                bl_plan_variant *v = &p->variant[p->n_variants++];
-                const bl_method_chain *method = &s->method[k];
-                *v = (bl_plan_variant){.model = m,
-                                       .method = k,
-                                       .seed = s->seed[d],
-                                       .base = bl_chain_as_stored(method),
-                                       .id = p->model[m].id};
-                st = bl_quantize_check(p->model[m].ckpt, method, &v->packed_bytes, &v->bits, &why);
-                if (is_reason(st)) BL_TRY(keep(p, &why, &v->missing, e));
-                else if (st != BL_OK) {
-                    bl_fail(e, st, "%s", why.text);
-                    bl_within(e, "%s: method %s", p->model[m].name, method->text);
-                    goto out;
-                }
-                if (!v->missing && bl_chain_needs(method) & BL_NEED_CALIBRATION) v->missing = p->model[m].no_calib;
-                if (!(v->stage = bl_alloc(p->arena, (size_t)method->n, sizeof *v->stage, e))) {
-                    st = BL_E_NOMEM;
-                    goto out;
-                }
-                BL_TRY(bl_identity_variant(method, &p->model[m].calib, p->calib_bytes, v->seed, v->stage, &v->id, e));
-                v->hash = v->stage[method->n - 1];
-            }
+            for (size_t d = 0; d < s->n_seeds; d++)
+                BL_TRY(bl_plan_make_variant(p, m, k, s->seed[d], &p->variant[p->n_variants++], e));
 out:
     return st;
 }
 
 /* ---- cells ---- */
 
-bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity *id, bl_hash *out, bl_err *e)
+/* `alone`: as earlier versions called a cell of a study without a base. */
+static bl_status identity_of(const bl_plan *p, const bl_plan_cell *c, bool alone, bl_identity *id, bl_hash *out,
+                             bl_err *e)
 {
     const bl_spec *s = p->spec;
     const bl_plan_variant *v = &p->variant[c->variant];
     *id = v->id;
     id->of[BL_OF_TASK] = p->task[c->task].id.of[BL_OF_TASK];
     id->of[BL_OF_DATA] = p->task[c->task].id.of[BL_OF_DATA];
-    return bl_identity_cell(
-        v->hash,
-        &(bl_scoring){
-            .seed = c->seed, .limit = s->limit, .no_bos = s->no_bos, .compared = p->compares && !v->base, .kv = s->kv},
-        id, out, e);
+    return bl_identity_cell(v->hash,
+                            &(bl_scoring){.seed = c->seed,
+                                          .limit = s->task[c->task].limit,
+                                          .sample = s->task[c->task].sample,
+                                          .no_bos = s->no_bos,
+                                          .base = v->base || alone,
+                                          .kv = s->kv},
+                            id, out, e);
+}
+
+bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity *id, bl_hash *out, bl_err *e)
+{
+    return identity_of(p, c, false, id, out, e);
 }
 
 static void key_of(const bl_plan *p, const bl_plan_cell *c, char *out, size_t n)
@@ -188,18 +201,29 @@ static void key_of(const bl_plan *p, const bl_plan_cell *c, char *out, size_t n)
              (unsigned long long)c->seed);
 }
 
-/* Key, identity and file name of a cell whose indices are there. */
-static bl_status name_cell(const bl_plan *p, bl_plan_cell *c, const char *key, bl_err *e)
+static bl_status name_file(const bl_plan *p, const char *key, bl_hash hash, char **out, bl_err *e)
 {
-    bl_identity id;
-    bl_status st = bl_plan_identity(p, c, &id, &c->hash, e);
-    char *file = NULL;
-
-    if (st != BL_OK) return st;
-    if (!(c->key = bl_arena_str(p->arena, key, strlen(key), e)) || !(file = bl_cell_file(key, c->hash, e)) ||
-        !(c->file = bl_arena_str(p->arena, file, strlen(file), e)))
-        st = BL_E_NOMEM;
+    char *file = bl_cell_file(key, hash, e);
+    *out = file ? bl_arena_str(p->arena, file, strlen(file), e) : NULL;
     bl_free(file);
+    return *out ? BL_OK : BL_E_NOMEM;
+}
+
+bl_status bl_plan_name_cell(const bl_plan *p, bl_plan_cell *c, bl_err *e)
+{
+    bl_status st;
+    bl_identity id;
+    bl_hash alone;
+    char key[1024];
+
+    key_of(p, c, key, sizeof key);
+    if (!(c->key = bl_arena_str(p->arena, key, strlen(key), e))) return BL_E_NOMEM;
+    BL_TRY(bl_plan_identity(p, c, &id, &c->hash, e));
+    BL_TRY(name_file(p, key, c->hash, &c->file, e));
+    if (p->variant[c->variant].base) goto out;
+    BL_TRY(identity_of(p, c, true, &id, &alone, e));
+    BL_TRY(name_file(p, key, alone, &c->superseded, e));
+out:
     return st;
 }
 
@@ -227,15 +251,41 @@ static bool has_failed(const bl_plan *p, const char *path, const char **why)
     return failed;
 }
 
+bool bl_plan_has_shard(const bl_plan *p, const bl_plan_cell *c)
+{
+    char *path = bl_format_text(NULL, "%s/%s.h5", p->spec->out, c->file);
+    bool there = path && bl_exists(path) && bl_shard_check(path, c->key, c->hash, NULL) == BL_OK;
+    bl_free(path);
+    return there;
+}
+
+bool bl_plan_is_compared(const bl_plan *p, const bl_plan_cell *c)
+{
+    char *path = bl_format_text(NULL, "%s/%s.h5", p->spec->out, c->file);
+    bool is = path && bl_cell_compared(path, c->base->hash);
+    bl_free(path);
+    return is;
+}
+
+/* Are the states of a base where those that need them look? */
+static bool has_states(const bl_plan *p, const bl_plan_cell *c)
+{
+    char hex[33];
+    bl_hash_hex(c->hash, hex);
+    char *path = bl_format_text(NULL, "%s/cache/%s.states", p->spec->out, hex);
+    bool there = path && bl_exists(path);
+    bl_free(path);
+    return there;
+}
+
 bl_cell_state bl_plan_look(const bl_plan *p, const bl_plan_cell *c, const char **why)
 {
     bl_cell_state state = BL_CELL_OPEN;
-    char name[1024];
+    char name[1024], *path;
     if (!p->spec->out) return state;
-    snprintf(name, sizeof name, "%s.h5", c->file);
-    char *path = bl_join(p->spec->out, name, NULL);
-    if (path && bl_exists(path) && bl_shard_check(path, c->key, c->hash, NULL) == BL_OK) state = BL_CELL_DONE;
-    bl_free(path);
+    if (bl_plan_has_shard(p, c) && (!c->needed || has_states(p, c)) &&
+        (!c->base || bl_plan_is_compared(p, c) || bl_plan_look(p, c->base, NULL) != BL_CELL_DONE))
+        state = BL_CELL_DONE;
     if (state == BL_CELL_OPEN) {
         snprintf(name, sizeof name, "%s.failed.json", c->file);
         path = bl_join(p->spec->out, name, NULL);
@@ -321,7 +371,7 @@ static bl_status make_cells(bl_plan *p, const bl_plan_opts *o, bl_err *e)
                                 .planned = true};
             key_of(p, c, key, sizeof key);
             if (!wanted(o->only, key)) continue;
-            BL_TRY(name_cell(p, c, key, e));
+            BL_TRY(bl_plan_name_cell(p, c, e));
             c->state = bl_plan_look(p, c, &c->reason);
             if (c->state != BL_CELL_DONE) {
                 const char *why;
@@ -344,42 +394,7 @@ out:
     return st;
 }
 
-/* The base cell of every cell that is compared with one; those that --only leaves out are named all the same. */
-static bl_status find_bases(bl_plan *p, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_spec *s = p->spec;
-    size_t base = 0;
-    const bl_plan_cell **at = NULL; /* [models][seeds][tasks] */
-
-    if (!p->compares) return BL_OK;
-    while (!bl_chain_as_stored(&s->method[base])) base++;
-    if (!(at = bl_new(s->n_models * s->n_seeds * s->n_tasks, sizeof *at, e))) return BL_E_NOMEM;
-    for (int pass = 0; pass < 2; pass++)
-        for (size_t i = 0; i < p->n_cells; i++) {
-            bl_plan_cell *c = &p->cell[i];
-            const bl_plan_cell **b = &at[(c->model * s->n_seeds + c->variant % s->n_seeds) * s->n_tasks + c->task];
-            if (pass == 0 && c->method == base) *b = c;
-            if (pass == 0 || p->variant[c->variant].base) continue;
-            if (!*b) {
-                char key[1024];
-                bl_plan_cell *other = bl_alloc(p->arena, 1, sizeof *other, e);
-                if (!other) {
-                    st = BL_E_NOMEM;
-                    goto out;
-                }
-                *other = (bl_plan_cell){.model = c->model, .method = base, .task = c->task, .seed = c->seed};
-                other->variant = (c->model * s->n_methods + base) * s->n_seeds + c->variant % s->n_seeds;
-                key_of(p, other, key, sizeof key);
-                BL_TRY(name_cell(p, other, key, e));
-                *b = other;
-            }
-            c->base = *b;
-        }
-out:
-    bl_free(at);
-    return st;
-}
+static int64_t items_of(const bl_task_choice *t) { return BL_MAX(t->limit, t->sample); }
 
 static bl_status estimates(bl_plan *p, bl_err *e)
 {
@@ -391,7 +406,8 @@ static bl_status estimates(bl_plan *p, bl_err *e)
     if (!shape) return BL_E_NOMEM;
     BL_TRY(bl_estimate_rate(s->device, s->threads, s->kernel_ref, &rate, e));
     for (size_t t = 0; t < s->n_tasks; t++)
-        if (p->task[t].there) BL_TRY(bl_estimate_task(s->task[t].task, &p->task[t].data, s->limit, &shape[t], e));
+        if (p->task[t].there)
+            BL_TRY(bl_estimate_task(s->task[t].task, &p->task[t].data, items_of(&s->task[t]), &shape[t], e));
     for (size_t v = 0; v < p->n_variants; v++) {
         bl_plan_variant *w = &p->variant[v];
         const bl_config *c = bl_checkpoint_config(p->model[w->model].ckpt);
@@ -402,19 +418,18 @@ static bl_status estimates(bl_plan *p, bl_err *e)
         bl_plan_cell *c = &p->cell[i];
         const bl_config *config = bl_checkpoint_config(p->model[c->model].ckpt);
         if (c->state == BL_CELL_NA) continue;
-        bool kl = p->compares && !p->variant[c->variant].base;
-        bl_estimate_cell(config, &shape[c->task], rate, kl, s->limit, c);
+        bool kl = c->base != NULL;
+        bl_estimate_cell(config, &shape[c->task], rate, kl, items_of(&s->task[c->task]), c);
         c->peak_bytes = bl_estimate_peak(config, s, &p->variant[c->variant], c, &shape[c->task], kl);
         p->disk_need += 1 << 20;
-        if (p->variant[c->variant].base && !s->no_kl && s->n_methods > 1)
-            p->disk_need += (uint64_t)c->tokens * (uint64_t)config->dim * 4;
+        if (p->variant[c->variant].base && !s->no_kl) p->disk_need += (uint64_t)c->tokens * (uint64_t)config->dim * 4;
     }
     p->disk_free = s->out ? bl_disk_free(bl_exists(s->out) ? s->out : ".") : 0;
 out:
     return st;
 }
 
-bl_status bl_plan_open(const bl_spec *s, const char *name, bool compares, bl_plan **out, bl_err *e)
+bl_status bl_plan_open(const bl_spec *s, const char *name, bl_plan **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_arena *a = NULL;
@@ -427,10 +442,9 @@ bl_status bl_plan_open(const bl_spec *s, const char *name, bool compares, bl_pla
     }
     p->arena = a;
     p->spec = s;
-    p->compares = compares;
     if (!(p->model = bl_alloc(a, s->n_models, sizeof *p->model, e)) ||
         !(p->task = bl_alloc(a, s->n_tasks, sizeof *p->task, e)) ||
-        !(p->variant = bl_alloc(a, s->n_models * s->n_methods * s->n_seeds, sizeof *p->variant, e))) {
+        !(p->variant = bl_alloc(a, s->n_models * (s->n_methods + 2) * s->n_seeds, sizeof *p->variant, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -450,7 +464,6 @@ bl_status bl_plan_make(const bl_spec *s, const bl_plan_opts *o, bl_plan **out, b
     bl_status st = BL_OK;
     bl_plan *p = NULL;
     uint64_t variants, cells;
-    bool has_base = false;
 
     if (__builtin_mul_overflow((uint64_t)s->n_models * s->n_methods, (uint64_t)s->n_seeds, &variants) ||
         __builtin_mul_overflow(variants, (uint64_t)s->n_tasks, &cells) || (cells > MANY_CELLS && !o->many))
@@ -458,14 +471,13 @@ bl_status bl_plan_make(const bl_spec *s, const bl_plan_opts *o, bl_plan **out, b
             e, BL_E_CONFIG,
             "%zu models x %zu methods x %zu seeds x %zu tasks are more than %d cells; pass --many if that is meant",
             s->n_models, s->n_methods, s->n_seeds, s->n_tasks, MANY_CELLS);
-    for (size_t k = 0; k < s->n_methods; k++) has_base |= bl_chain_as_stored(&s->method[k]);
-    BL_TRY(bl_plan_open(s, NULL, has_base && !s->no_kl, &p, e));
-    if (!(p->cell = bl_alloc(p->arena, cells, sizeof *p->cell, e))) {
+    BL_TRY(bl_plan_open(s, NULL, &p, e));
+    if (!(p->cell = bl_alloc(p->arena, cells + s->n_models * s->n_seeds * s->n_tasks, sizeof *p->cell, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     BL_TRY(make_cells(p, o, e));
-    BL_TRY(find_bases(p, e));
+    if (!s->no_kl) BL_TRY(bl_plan_find_bases(p, e));
     if (!o->no_estimate) BL_TRY(estimates(p, e));
     *out = p;
     p = NULL;

@@ -15,9 +15,11 @@ typedef struct bl_plan_cell {
     uint64_t seed;
     size_t variant;
     char *key, *file; /* file: without ending */
+    char *superseded; /* file of the same cell as earlier versions called it in a study without a base; NULL */
     bl_hash hash;
-    const struct bl_plan_cell *base; /* the cell it is compared with; NULL: none */
-    bool planned;                    /* one of plan->cell; false: a base that --only leaves out */
+    struct bl_plan_cell *base; /* the cell it is compared with; NULL: none */
+    bool planned;              /* one of plan->cell; false: a base that is not asked for */
+    bool needed;               /* a base: cells that are open are compared with its states */
     bl_cell_state state;
     const char *reason;    /* NA, FAILED */
     int64_t items, tokens; /* estimates of what is scored; items -1: unknown */
@@ -58,10 +60,10 @@ typedef struct bl_plan {
     bl_plan_model *model;
     bl_plan_task *task;
     bl_plan_variant *variant;
-    size_t n_variants; /* in the order of the spec: model, method, seed */
+    size_t n_variants; /* in the order of the spec: model, method, seed; bases that are made again without being asked
+                          for come last */
     bl_plan_cell *cell;
     size_t n_cells;       /* in the order of their variants, then tasks */
-    bool compares;        /* there is a base, and divergence is wanted: cells of other variants are compared with it */
     const char *numerics; /* class of the device, and how keys and values are kept when not as activations are */
     bl_hash calib_bytes;  /* of the calibration text */
     uint64_t disk_free, disk_need;
@@ -79,8 +81,8 @@ bl_status bl_plan_make(const bl_spec *s, const bl_plan_opts *o, bl_plan **out, b
 /* BL_E_CONFIG, with the reason of the first, when every cell is n/a. */
 bl_status bl_plan_any(const bl_plan *p, bl_err *e);
 /* The same without cells: the models, tasks and variants of a spec. `name`: what its only model is called (NULL: its
- * own name); `compares` as above. */
-bl_status bl_plan_open(const bl_spec *s, const char *name, bool compares, bl_plan **out, bl_err *e);
+ * own name). */
+bl_status bl_plan_open(const bl_spec *s, const char *name, bl_plan **out, bl_err *e);
 void bl_plan_free(bl_plan *p);
 /* All ingredients of a cell, and the hash over them. */
 bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity *id, bl_hash *out, bl_err *e);

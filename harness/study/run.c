@@ -1,6 +1,7 @@
 /* run.c - the parent: plans, locks a variant, starts its child, shows progress, handles signals. It never touches a
  * device. */
 #include "run.h"
+#include "plan_impl.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"
 #include "job.h"
@@ -59,7 +60,8 @@ void bl_run_note_failure(const bl_plan *p, const bl_plan_cell *c, const char *st
                          .task = s->task[c->task].name,
                          .wbits = wbits,
                          .seed = (int64_t)c->seed,
-                         .limit = s->limit,
+                         .limit = s->task[c->task].limit,
+                         .sample = s->task[c->task].sample,
                          .task_version = s->task[c->task].task->version,
                          .group_text = group_text};
     if (bl_failure_write(s->out, c->file, &f, &e) != BL_OK)
@@ -410,6 +412,33 @@ static void n_a_cells(run *r)
     }
 }
 
+/* What earlier versions called the same cells when a study had no base: two rows of one method are never left. */
+static void drop_superseded(const bl_plan *p)
+{
+    static const char *const ending[] = {"h5", "failed.json"};
+    for (size_t i = 0; i < p->n_cells; i++) {
+        const bl_plan_cell *c = &p->cell[i];
+        if (!c->superseded || !bl_plan_has_shard(p, c)) continue;
+        for (size_t k = 0; k < BL_COUNT(ending); k++) {
+            char *path = bl_format_text(NULL, "%s/%s.%s", p->spec->out, c->superseded, ending[k]);
+            if (path && unlink(path) == 0) bl_log(BL_LOG_INFO, "removed=%s superseded_by=%s", path, c->file);
+            bl_free(path);
+        }
+    }
+}
+
+/* Cells that nothing is there to be compared with. */
+static void warn_of_no_base(const bl_plan *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_cells && p->spec->base_after && !p->spec->no_kl; i++)
+        n += !p->cell[i].base && !p->variant[p->cell[i].variant].base && p->cell[i].state != BL_CELL_NA;
+    if (n)
+        bl_log(BL_LOG_WARN,
+               "%zu cell%s compared with nothing, since neither the study nor %s has a base; add base to the methods",
+               n, n == 1 ? " is" : "s are", p->spec->out);
+}
+
 bl_status bl_run_log(const char *out, bl_log_level level, bl_err *e)
 {
     char *path = bl_join(out, "log.txt", e);
@@ -459,7 +488,9 @@ bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, b
     if (o->log >= BL_LOG_INFO) r.progress.tty = false; /* log lines, of children too, would be drawn over */
     r.now_since = bl_now();
     n_a_cells(&r);
+    warn_of_no_base(plan);
     st = all_variants(&r, e);
+    drop_superseded(plan);
     bl_progress_end(&r.progress);
     if (st != BL_OK) goto out;
     *exit_code = r.interrupted ? 130 : r.n_failed || r.n_na ? 1 : 0;

@@ -12,12 +12,13 @@ typedef struct reader {
     const char *name; /* of the document, for sentences */
 } reader;
 
-static const char *const keys[] = {"models",    "methods",    "tasks",   "seeds",           "calib",      "limit",
-                                   "out",       "data",       "threads", "batch_tokens",    "batch_size", "stream",
-                                   "no_bos",    "kernel_ref", "kl",      "allow_nonfinite", "tokenizer",  "device",
-                                   "mem_limit", "kv",         NULL};
+static const char *const keys[] = {"models", "methods",   "tasks",      "seeds",   "calib",           "limit",
+                                   "sample", "out",       "data",       "threads", "batch_tokens",    "batch_size",
+                                   "stream", "no_bos",    "kernel_ref", "kl",      "allow_nonfinite", "tokenizer",
+                                   "device", "mem_limit", "kv",         NULL};
 
 const bl_spec_from bl_spec_nothing = {.limit = -1,
+                                      .sample = -1,
                                       .threads = -1,
                                       .batch_tokens = -1,
                                       .batch_size = -1,
@@ -205,14 +206,39 @@ out:
     return st;
 }
 
+enum { NOT_SAID = -1, MOST_ITEMS = 1000000000 };
+
+/* "@200", "@~200": which items. */
+static bl_status task_items(const reader *r, const char *text, const char *at, bl_task_choice *c, bl_err *e)
+{
+    bool drawn = at[1] == '~';
+    const char *digits = at + 1 + drawn;
+    int64_t n = 0;
+
+    for (const char *d = digits; *d; d++) {
+        if (*d < '0' || *d > '9' || n > MOST_ITEMS / 10) n = NOT_SAID;
+        if (n == NOT_SAID) break;
+        n = 10 * n + (*d - '0');
+    }
+    if (!*digits || n == NOT_SAID)
+        return bl_fail(e, BL_E_CONFIG, "%s: task %s: after @ comes a number of items, or ~ and one, up to %d", r->name,
+                       text, MOST_ITEMS);
+    c->limit = drawn ? 0 : n;
+    c->sample = drawn ? n : 0;
+    return BL_OK;
+}
+
 static bl_status add_task(reader *r, const char *text, const bl_json *options, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_spec *s = r->spec;
-    bl_task_choice c = {0};
-    char where[160];
+    bl_task_choice c = {.limit = NOT_SAID, .sample = NOT_SAID};
+    char where[160], name[160];
+    const char *at = strchr(text, '@');
 
-    BL_TRY(bl_program_task(r->program, text, &c.task, &c.name, e));
+    snprintf(name, sizeof name, "%.*s", (int)BL_MIN(at ? (size_t)(at - text) : strlen(text), sizeof name - 1), text);
+    if (at) BL_TRY(task_items(r, text, at, &c, e));
+    BL_TRY(bl_program_task(r->program, name, &c.task, &c.name, e));
     if (!(c.opts = bl_alloc(s->arena, 1, c.task->opts_size ? c.task->opts_size : 1, e))) {
         st = BL_E_NOMEM;
         goto out;
@@ -396,6 +422,51 @@ static bl_status count_of(reader *r, const bl_json *doc, const char *key, int64_
 out:
     return st;
 }
+/* A number for all tasks, or {"task": number}; the tasks are read. The command line wins, over the names of tasks that
+ * it leaves out too. */
+static bl_status items_of(reader *r, const bl_json *doc, const char *key, const bl_spec_from *from, int64_t *out,
+                          bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_json *v = doc ? bl_json_get(doc, key) : NULL;
+    if (!v || from->limit >= 0 || from->sample >= 0) return BL_OK;
+    if (bl_json_kind(v) != BL_JSON_OBJECT) return count_of(r, doc, key, out, e);
+    for (const bl_json *t = bl_json_first(v); t; t = bl_json_next(t)) {
+        int64_t n = 0;
+        size_t found = 0;
+        BL_TRY(count_of(r, v, bl_json_key(t), &n, e));
+        for (size_t i = 0; i < r->spec->n_tasks; i++) {
+            bl_task_choice *c = &r->spec->task[i];
+            if (strcmp(c->name, bl_json_key(t))) continue;
+            found++;
+            if (c->limit != NOT_SAID) continue; /* the name of the task says it */
+            c->limit = strcmp(key, "limit") ? 0 : n;
+            c->sample = strcmp(key, "limit") ? n : 0;
+        }
+        if (!found && !from->task) {
+            st = bl_fail(e, BL_E_CONFIG, "%s: '%s' names %s, which is no task of this study", r->name, key,
+                         bl_json_key(t));
+            goto out;
+        }
+    }
+out:
+    return st;
+}
+
+/* Tasks that do not say which items are used. */
+static bl_status items_of_all(bl_spec *s, const char *name, bl_err *e)
+{
+    if (s->limit > 0 && s->sample > 0)
+        return bl_fail(e, BL_E_CONFIG, "%s: limit %lld and sample %lld: items are the first ones or drawn, not both",
+                       name, (long long)s->limit, (long long)s->sample);
+    for (size_t i = 0; i < s->n_tasks; i++) {
+        if (s->task[i].limit != NOT_SAID) continue;
+        s->task[i].limit = s->limit;
+        s->task[i].sample = s->sample;
+    }
+    return BL_OK;
+}
+
 static bl_status flag_of(const bl_json *doc, const char *key, bool *out, bl_err *e)
 {
     const bl_json *v = bl_json_get(doc, key);
@@ -471,7 +542,6 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     if ((v = bl_json_get(doc, "data")) && (bl_json_kind(v) != BL_JSON_ARRAY || bl_json_size(v) > 0))
         BL_TRY(one_or_list(r, v, json_data, e));
     BL_TRY(calib_of(r, doc, e));
-    BL_TRY(count_of(r, doc, "limit", &s->limit, e));
     BL_TRY(count_of(r, doc, "threads", &s->threads, e));
     BL_TRY(count_of(r, doc, "batch_tokens", &s->batch_tokens, e));
     BL_TRY(count_of(r, doc, "batch_size", &s->batch_size, e));
@@ -530,9 +600,13 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
         struct {
             const char *key;
             int64_t *at;
-        } counts[] = {{"calib.n", &s->calib.n},       {"calib.seqlen", &s->calib.seqlen},
-                      {"calib.seed", &s->calib.seed}, {"limit", &s->limit},
-                      {"threads", &s->threads},       {"batch_tokens", &s->batch_tokens},
+        } counts[] = {{"calib.n", &s->calib.n},
+                      {"calib.seqlen", &s->calib.seqlen},
+                      {"calib.seed", &s->calib.seed},
+                      {"limit", &s->limit},
+                      {"sample", &s->sample},
+                      {"threads", &s->threads},
+                      {"batch_tokens", &s->batch_tokens},
                       {"batch_size", &s->batch_size}};
         for (size_t i = 0; i < BL_COUNT(counts); i++)
             if (strcmp(counts[i].key, pair) == 0) {
@@ -567,6 +641,20 @@ out:
     return st;
 }
 
+/* A study without a base is compared with the one that its directory has. */
+static bl_status add_base(reader *r, bl_err *e)
+{
+    bl_status st;
+    bl_spec *s = r->spec;
+    for (size_t i = 0; i < s->n_methods; i++)
+        if (bl_chain_as_stored(&s->method[i])) return BL_OK;
+    if (bl_program_method(r->program, "base", &(const bl_method *){0}, NULL) != BL_OK) return BL_OK;
+    if ((st = add_method_text(r, "base", e)) != BL_OK) return st;
+    s->n_methods--;
+    s->base_after = true;
+    return BL_OK;
+}
+
 bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_spec_from *from, bl_spec *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -581,6 +669,10 @@ bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_sp
     if (from->method) BL_TRY(each(&r, from->method, method_piece, e));
     if (from->task) BL_TRY(each(&r, from->task, task_piece, e));
     if (from->seed) BL_TRY(each(&r, from->seed, seed_piece, e));
+    r.name = from->file ? from->file : "command line";
+    BL_TRY(items_of(&r, doc, "limit", from, &s.limit, e));
+    BL_TRY(items_of(&r, doc, "sample", from, &s.sample, e));
+    r.name = "command line";
     if (from->data) { /* directories of the command line come first */
         bl_data_dirs of_file = s.data;
         s.data.n = 0;
@@ -589,13 +681,10 @@ bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_sp
     }
     struct {
         int64_t from, *to;
-    } counts[] = {{from->limit, &s.limit},
-                  {from->threads, &s.threads},
-                  {from->batch_tokens, &s.batch_tokens},
-                  {from->batch_size, &s.batch_size},
-                  {from->mem_limit, &s.mem_limit},
-                  {from->calib_n, &s.calib.n},
-                  {from->calib_seqlen, &s.calib.seqlen},
+    } counts[] = {{from->limit, &s.limit},           {from->sample, &s.sample},
+                  {from->threads, &s.threads},       {from->batch_tokens, &s.batch_tokens},
+                  {from->batch_size, &s.batch_size}, {from->mem_limit, &s.mem_limit},
+                  {from->calib_n, &s.calib.n},       {from->calib_seqlen, &s.calib.seqlen},
                   {from->calib_seed, &s.calib.seed}};
     for (size_t i = 0; i < BL_COUNT(counts); i++)
         if (counts[i].from >= 0) *counts[i].to = counts[i].from;
@@ -635,6 +724,8 @@ bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_sp
     }
     if (!s.n_seeds) BL_TRY(add_seed(&r, 0, e));
     if (from->set) BL_TRY(set_all(&r, from->set, e));
+    BL_TRY(items_of_all(&s, from->file ? from->file : r.name, e));
+    BL_TRY(add_base(&r, e));
     *out = s;
     s = (bl_spec){0};
 out:
@@ -668,7 +759,7 @@ out:
 void bl_spec_free(bl_spec *s)
 {
     if (!s || !s->arena) return;
-    for (size_t i = 0; i < s->n_methods; i++) bl_chain_free(&s->method[i]);
+    for (size_t i = 0; i < s->n_methods + s->base_after; i++) bl_chain_free(&s->method[i]);
     bl_arena_free(s->arena);
     *s = (bl_spec){0};
 }
@@ -682,14 +773,19 @@ static void texts(bl_json_out *o, const char *key, const char *const *v, size_t 
     bl_json_end(o);
 }
 
-static void print_task(bl_json_out *o, const bl_task_choice *t)
+static void print_task(bl_json_out *o, const bl_spec *s, const bl_task_choice *t)
 {
+    char name[200];
+    snprintf(name, sizeof name, "%s", t->name);
+    if (t->limit != s->limit || t->sample != s->sample)
+        snprintf(name, sizeof name, "%s@%s%lld", t->name, t->sample ? "~" : "",
+                 (long long)(t->sample ? t->sample : t->limit));
     if (strcmp(t->options, "{}") == 0) {
-        bl_json_add_str(o, NULL, t->name);
+        bl_json_add_str(o, NULL, name);
         return;
     }
     bl_json_object(o, NULL);
-    bl_json_add_text(o, t->name, t->options);
+    bl_json_add_text(o, name, t->options);
     bl_json_end(o);
 }
 
@@ -702,7 +798,7 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
     for (size_t i = 0; i < s->n_methods; i++) bl_json_add_str(&o, NULL, s->method[i].text);
     bl_json_end(&o);
     bl_json_array(&o, "tasks");
-    for (size_t i = 0; i < s->n_tasks; i++) print_task(&o, &s->task[i]);
+    for (size_t i = 0; i < s->n_tasks; i++) print_task(&o, s, &s->task[i]);
     bl_json_end(&o);
     bl_json_array(&o, "seeds");
     for (size_t i = 0; i < s->n_seeds; i++) bl_json_add_int(&o, NULL, (int64_t)s->seed[i]);
@@ -720,6 +816,7 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
     if (s->tokenizer) bl_json_add_str(&o, "tokenizer", s->tokenizer);
     if (s->device) bl_json_add_str(&o, "device", s->device);
     bl_json_add_int(&o, "limit", s->limit);
+    bl_json_add_int(&o, "sample", s->sample);
     bl_json_add_int(&o, "threads", s->threads);
     bl_json_add_int(&o, "batch_tokens", s->batch_tokens);
     bl_json_add_int(&o, "batch_size", s->batch_size);
@@ -751,7 +848,9 @@ const char *bl_spec_example(void)
            "  \"seeds\":   [0],\n"
            "  // for methods that look at text; see: bitladder list texts\n"
            "  // \"calib\": {\"data\": \"wikitext2:train\", \"n\": 128, \"seqlen\": 2048, \"seed\": 0},\n"
-           "  \"limit\":   0,          // first N items of each task; 0: all. Limited rows are marked\n"
+           "  \"limit\":   0,          // first N items of each task, or {\"piqa\": 200}; 0: all. Limited rows are "
+           "marked\n"
+           "  \"sample\":  0,          // or so many drawn at random by the seed; 0: all\n"
            "  \"kl\":      true,       // KL divergence, top-1 agreement and flips against the base cell\n"
            "  \"data\":    [],         // where data sets are, before BITLADDER_DATA\n"
            "  \"out\":     \"runs/first\"\n"

@@ -5,7 +5,11 @@
  *                   "quarot+gptq:w4", {"chain": ["quarot", {"gptq": {"wbits": [4, 3]}}]}],    // one after another
  *       "tasks":   ["wikitext2:gptq2048", "piqa"],
  *       "calib":   {"data": "wikitext2:train", "n": 128, "seqlen": 2048, "seed": 0},
- *       "seeds":   [0], "limit": 0, "out": "runs/a", "data": ["DIR"] }
+ *       "seeds":   [0], "limit": {"piqa": 200}, "sample": 0, "out": "runs/a", "data": ["DIR"] }
+ *
+ * "limit" is how many items of each task are used, from the first on, "sample" how many are drawn at random by the seed
+ * of the cell; a number for all tasks, or one for each that is named. The same in the name of a task: piqa@200 and
+ * piqa@~200. 0: all.
  *
  * `//` comments and trailing commas are accepted. Unknown keys are refused with the nearest name.
  */
@@ -18,19 +22,21 @@ typedef struct bl_task_choice {
     const bl_task *task;
     const char *name;
     void *opts;
-    const char *options;
-} bl_task_choice; /* options: JSON of all, "{}" */
+    const char *options;   /* JSON of all, "{}" */
+    int64_t limit, sample; /* the first so many items; so many at random; 0: all; never both */
+} bl_task_choice;
 typedef struct bl_spec {
     const char **model;
     size_t n_models;
     bl_method_chain *method;
     size_t n_methods;
+    bool base_after; /* method[n_methods] is `base`: not asked for, but cells are compared with it where its own are */
     bl_task_choice *task;
     size_t n_tasks;
     uint64_t *seed;
     size_t n_seeds;
     bl_calib_choice calib;            /* enters the identity of methods that need calibration only */
-    int64_t limit;                    /* 0: all */
+    int64_t limit, sample;            /* of tasks that do not say themselves; 0: all */
     int64_t threads;                  /* 0: all cores */
     int64_t batch_tokens, batch_size; /* 0: chosen; numbers do not depend on them */
     int64_t mem_limit;                /* MiB of buffers on the device; 0: all there is */
@@ -50,7 +56,7 @@ typedef struct bl_spec_from {
     const char *model, *method, *task, *seed, *out, *data, *set, *device, *tokenizer; /* `set`: k=v,k=v */
     const char *calib;                                                                /* "wikitext2:train" */
     int64_t calib_n, calib_seqlen, calib_seed;                                        /* < 0: not said */
-    int64_t limit, threads, batch_tokens, batch_size, mem_limit;                      /* < 0: not said */
+    int64_t limit, sample, threads, batch_tokens, batch_size, mem_limit;              /* < 0: not said */
     bl_kv_format kv;                                                                  /* ACT: not said */
     bool stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
 } bl_spec_from;

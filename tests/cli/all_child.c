@@ -134,7 +134,6 @@ static void a_job_is_read_as_it_was_written(void **state)
     assert_ok(bl_job_parse(&program, t.s, t.n, &job, &e));
     assert_string_equal(job.name, "noise");
     assert_int_equal(job.log, BL_LOG_DEBUG);
-    assert_true(job.compares);
     assert_int_equal(job.n_cells, 1);
     assert_string_equal(job.cell[0].cell.key, cell->key);
     assert_string_equal(job.cell[0].cell.file, cell->file);
@@ -145,7 +144,7 @@ static void a_job_is_read_as_it_was_written(void **state)
 
     bl_identity id, other;
     bl_hash whole;
-    assert_ok(bl_plan_open(&job.spec, job.name, job.compares, &own, &e)); /* what the child makes of it */
+    assert_ok(bl_plan_open(&job.spec, job.name, &own, &e)); /* what the child makes of it */
     assert_ok(bl_plan_identity(plan, cell, &id, &whole, &e));
     assert_memory_equal(&job.cell[0].id, &id, sizeof id);
     assert_ok(bl_plan_identity(own, &job.cell[0].cell, &other, &whole, &e));

@@ -1,0 +1,340 @@
+/* all_compare.c - whole studies through the program: no comparison is lost in silence, items are chosen as asked, and
+ * `compare` judges. */
+#include "study_fixture.h"
+
+#define RUN(s, methods, ...)                                                                                           \
+    PROGRAM(s, "run", "--model", (s)->model, "--data", (s)->data, "--out", (s)->out, "--threads", "1", "--method",     \
+            methods, "--task", __VA_ARGS__)
+
+/* The only shard whose name has both parts; in a static ring. */
+static const char *shard(const study *s, const char *part, const char *tail)
+{
+    static char ring[4][5000];
+    static int at;
+    char **name = NULL, *out = ring[at++ % 4];
+    size_t n = 0, found = 0;
+    bl_dir_list(s->out, &name, &n, NULL);
+    for (size_t i = 0; i < n; i++) {
+        if (!strstr(name[i], part) || !strstr(name[i], tail)) continue;
+        snprintf(out, sizeof ring[0], "%s/%s", s->out, name[i]);
+        found++;
+    }
+    bl_list_free(name, n);
+    if (found != 1) fail_msg("%zu files have '%s' and '%s' in their name", found, part, tail);
+    return out;
+}
+
+static bl_arena *arena;
+static int begin(void **state)
+{
+    (void)state;
+    return bl_arena_new(&arena, NULL) != BL_OK;
+}
+static int end(void **state)
+{
+    (void)state;
+    bl_arena_free(arena);
+    return 0;
+}
+
+static bl_cell cell(const study *s, const char *part)
+{
+    bl_err e = {0};
+    bl_cell c;
+    assert_ok(bl_cell_read(shard(s, part, ".h5"), true, arena, &c, &e));
+    return c;
+}
+
+static void done(ran r)
+{
+    expect(&r, 0, NULL);
+    ran_free(&r);
+}
+
+static int count_in(const char *text, const char *part)
+{
+    int n = 0;
+    for (; (text = strstr(text, part)); text++) n++;
+    return n;
+}
+
+/* ---- bases ---- */
+
+static void a_base_that_comes_later_is_compared_with_and_leaves_one_row_a_method(void **state)
+{
+    (void)state;
+    study s = study_begin(12);
+    ran r = RUN(&s, "rtn:w3g24", "piqa");
+    expect(&r, 0, "1 cell is compared with nothing, since neither the study nor");
+    ran_free(&r);
+    assert_true(cell(&s, "rtn").n_kl == 0);
+    r = PROGRAM(&s, "table", s.out);
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "there is no base here to compare with"));
+    ran_free(&r);
+    done(RUN(&s, "base,rtn:w3g24", "piqa"));
+    assert_int_equal(count_ending(s.out, ".h5"), 2);
+    assert_true(cell(&s, "rtn").n_kl > 0);
+    r = PROGRAM(&s, "table", s.out);
+    expect(&r, 0, NULL);
+    assert_int_equal(count_in(r.out, "| rtn:w3g24"), 1);
+    assert_non_null(strstr(r.out, "against base"));
+    ran_free(&r);
+    r = PROGRAM(&s, "plan", "--model", s.model, "--data", s.data, "--out", s.out, "--method", "base,rtn:w3g24",
+                "--task", "piqa");
+    assert_non_null(strstr(r.out, "2 cells: 2 done, 0 open"));
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void a_method_that_comes_later_uses_the_base_of_the_directory(void **state)
+{
+    (void)state;
+    study s = study_begin(12), t = s;
+    snprintf(t.out, sizeof t.out, "%s/together", s.dir);
+    done(RUN(&s, "base", "piqa"));
+    ran r = RUN(&s, "rtn:w3g24", "piqa");
+    expect(&r, 0, NULL);
+    assert_null(strstr(r.err, "nothing"));
+    ran_free(&r);
+    done(RUN(&t, "base,rtn:w3g24", "piqa"));
+    assert_int_equal(assert_same_results(t.out, s.out), 2);
+    study_end(&s);
+}
+
+/* The base's states are the big folder: who removes it loses nothing but time. */
+static void states_that_are_gone_or_damaged_are_made_again(void **state)
+{
+    (void)state;
+    study s = study_begin(12), t = s;
+    char cache[4300];
+    bl_err e = {0};
+    snprintf(t.out, sizeof t.out, "%s/together", s.dir);
+    snprintf(cache, sizeof cache, "%s/cache", s.out);
+    done(RUN(&t, "base,rtn:w3g24,rtn:w2g24", "piqa"));
+    done(RUN(&s, "base", "piqa"));
+    assert_ok(bl_remove_tree(cache, &e));
+    done(RUN(&s, "rtn:w3g24", "piqa"));
+    assert_true(cell(&s, "rtn:w3").n_kl > 0);
+
+    char **name = NULL, *text = NULL;
+    size_t n = 0, size = 0;
+    assert_ok(bl_dir_list(cache, &name, &n, &e));
+    assert_int_equal(n, 1);
+    char *path = bl_join(cache, name[0], &e);
+    assert_ok(bl_read_file(path, 1 << 26, &text, &size, &e));
+    text[size - 9] ^= 1; /* in the states of the last item */
+    assert_ok(bl_write_file(path, text, size, &e));
+    ran r = RUN(&s, "base,rtn:w2g24", "piqa"); /* it fails, or says that it could not compare; then all is there */
+    ran_free(&r);
+    done(RUN(&s, "base,rtn:w2g24", "piqa"));
+    assert_int_equal(assert_same_results(t.out, s.out), 3);
+    bl_free(path);
+    bl_free(text);
+    bl_list_free(name, n);
+    study_end(&s);
+}
+
+/* A base that fails once: the others say so, and are done again when it is there. */
+static void cells_that_ran_while_the_base_failed_are_done_again(void **state)
+{
+    (void)state;
+    study s = study_begin(12), t = s;
+    char cache[4300];
+    bl_err e = {0};
+    snprintf(t.out, sizeof t.out, "%s/together", s.dir);
+    snprintf(cache, sizeof cache, "%s/cache", s.out);
+    assert_ok(bl_make_dirs(s.out, &e));
+    study_write(s.out, "cache", "no directory: the base cannot keep its states");
+    ran r = RUN(&s, "base,rtn:w3g24", "piqa");
+    expect(&r, 1, "1 failed");
+    ran_free(&r);
+    assert_true(cell(&s, "rtn").n_kl == 0);
+    assert_int_equal(unlink(cache), 0);
+    done(RUN(&s, "base,rtn:w3g24", "piqa"));
+    done(RUN(&t, "base,rtn:w3g24", "piqa"));
+    assert_int_equal(assert_same_results(t.out, s.out), 2);
+    study_end(&s);
+}
+
+/* ---- items ---- */
+
+static void a_task_says_itself_how_many_items_are_used(void **state)
+{
+    (void)state;
+    study s = study_begin(40);
+    done(RUN(&s, "base", "piqa@7,primer_choice@3"));
+    assert_int_equal(cell(&s, "__piqa").n_samples, 7);
+    assert_int_equal(cell(&s, "__piqa").limit, 7);
+    assert_int_equal(cell(&s, "primer_choice").n_samples, 3);
+    study_write(s.dir, "study.json",
+                "{\"models\": \"x\", \"methods\": \"rtn:w2g24\", \"tasks\": [\"piqa\", \"primer_choice\"], "
+                "\"limit\": {\"piqa\": 5}}");
+    char file[4300];
+    snprintf(file, sizeof file, "%s/study.json", s.dir);
+    ran r = PROGRAM(&s, "plan", file, "--model", s.model, "--data", s.data, "--json");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "\"tasks\": [\"piqa@5\", \"primer_choice\"]"));
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void items_are_drawn_by_the_seed_and_are_the_same_for_every_method(void **state)
+{
+    (void)state;
+    study s = study_begin(40);
+    done(RUN(&s, "base,rtn:w2g24", "piqa@~9"));
+    bl_cell a = cell(&s, "__base"), b = cell(&s, "__rtn");
+    assert_int_equal(a.n_samples, 9);
+    assert_int_equal(a.drawn, 9);
+    assert_int_equal(a.limit, 0);
+    bool beyond = false;
+    for (int64_t i = 0; i < 9; i++) {
+        assert_int_equal(a.sample[i].id, b.sample[i].id);
+        if (i) assert_true(a.sample[i].id > a.sample[i - 1].id);
+        beyond |= a.sample[i].id >= 9;
+    }
+    assert_true(beyond && a.sample[8].id < 40);
+    assert_true(b.n_kl > 0);
+    ran r = PROGRAM(&s, "table", s.out);
+    assert_non_null(strstr(r.out, "n=9~"));
+    assert_non_null(strstr(r.out, "drawn at random by the seed"));
+    assert_non_null(strstr(r.out, "against base"));
+    ran_free(&r);
+    study t = s;
+    snprintf(t.out, sizeof t.out, "%s/seed", s.dir);
+    done(RUN(&t, "base", "piqa", "--sample", "9", "--seed", "1"));
+    bl_cell other = cell(&t, "__base");
+    bool same = true;
+    for (int64_t i = 0; i < 9; i++) same &= other.sample[i].id == a.sample[i].id;
+    assert_false(same);
+    study_end(&s);
+}
+
+static void numbers_of_items_that_are_none_are_refused(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    static const struct {
+        const char *task, *more, *value, *says;
+    } rows[] = {
+        {"piqa@", "--threads", "1", "after @ comes a number of items"},
+        {"piqa@x", "--threads", "1", "after @ comes a number of items"},
+        {"piqa@~", "--threads", "1", "after @ comes a number of items"},
+        {"piqa@-3", "--threads", "1", "after @ comes a number of items"},
+        {"pika@3", "--threads", "1", "no task 'pika'; did you mean piqa?"},
+        {"piqa", "--set", "limit=3,sample=3", "items are the first ones or drawn, not both"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        ran r = PROGRAM(&s, "plan", "--model", s.model, "--data", s.data, "--method", "base", "--task", rows[i].task,
+                        rows[i].more, rows[i].value);
+        expect(&r, 2, rows[i].says);
+        ran_free(&r);
+    }
+    study_end(&s);
+}
+
+/* ---- the verb ---- */
+
+static void two_rows_of_a_directory_are_judged(void **state)
+{
+    (void)state;
+    study s = study_begin(30);
+    done(RUN(&s, "base,rtn:w8g24,rtn:w1g24", "piqa"));
+    ran r = PROGRAM(&s, "compare", s.out, "base", "rtn:w8g24", "--metric", "acc");
+    expect(&r, 0, NULL);
+    assert_non_null(
+        strstr(r.out, "rtn:w8g24 against base, over all: \xc2\xb7 undecided (0 better, 0 worse, 1 undecided)"));
+    ran_free(&r);
+    r = PROGRAM(&s, "compare", s.out, "base", "rtn:w8g24", "--json");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "\"verdict\":\"undecided\""));
+    assert_non_null(strstr(r.out, "\"test\":\"exact McNemar\""));
+    ran_free(&r);
+    r = PROGRAM(&s, "compare", s.out, "base", "rtn:w7");
+    expect(&r, 2, "no result has the method 'rtn:w7'; there are: base, rtn:w1g24, rtn:w8g24");
+    ran_free(&r);
+    r = PROGRAM(&s, "compare", s.out, "base", "base");
+    expect(&r, 2, "are the same rows");
+    ran_free(&r);
+    study_end(&s);
+}
+
+/* All items of B are wrong: the choices' labels of the shard are turned over before it is written. */
+static void worse_beyond_the_threshold_is_exit_code_3(void **state)
+{
+    (void)state;
+    study s = study_begin(60);
+    bl_err e = {0};
+    char other[4300];
+    snprintf(other, sizeof other, "%s/other", s.dir);
+    done(RUN(&s, "base", "piqa"));
+    bl_cell c = cell(&s, "base");
+    bl_cell_metric metric[2];
+    assert_true(c.n_metrics == 2);
+    assert_ok(bl_make_dirs(other, &e));
+    int64_t right = 0;
+    for (int64_t i = 0; i < c.n_samples; i++) {
+        double *score = (double *)(uintptr_t)c.sample[i].score;
+        right += score[0] == 1;
+        score[0] = score[1] = 0;
+    }
+    assert_true(right > 8);
+    memcpy(metric, c.metric, sizeof metric);
+    metric[0].value = metric[1].value = 0;
+    c.metric = metric;
+    assert_ok(bl_cell_write(other, &c, &e));
+    ran r = PROGRAM(&s, "compare", s.out, other);
+    expect(&r, 3, NULL);
+    assert_non_null(strstr(r.out, "over all: \xe2\x96\xbc worse"));
+    ran_free(&r);
+    done(PROGRAM(&s, "compare", s.out, other, "--threshold", "99"));
+    r = PROGRAM(&s, "compare", other, s.out);
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "over all: \xe2\x96\xb2 better"));
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void what_does_not_compare_is_refused_by_name(void **state)
+{
+    (void)state;
+    study s = study_begin(20), t = s;
+    snprintf(t.out, sizeof t.out, "%s/other", s.dir);
+    done(RUN(&s, "base", "piqa"));
+    done(RUN(&t, "base", "piqa@9"));
+    ran r = PROGRAM(&s, "compare", s.out, t.out);
+    expect(&r, 2, "items: all and the first 9 do not compare");
+    ran_free(&r);
+    assert_int_equal(unlink(shard(&t, "base", ".h5")), 0);
+    done(RUN(&t, "base", "piqa", "--no-bos"));
+    r = PROGRAM(&s, "compare", s.out, t.out);
+    expect(&r, 2, "piqa: BOS: ");
+    ran_free(&r);
+    r = PROGRAM(&s, "table", s.out, t.out);
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "left out"));
+    ran_free(&r);
+    r = PROGRAM(&s, "compare", s.out, "nowhere");
+    expect(&r, 2, "nowhere: there is no such directory; two rows of one are compared with");
+    ran_free(&r);
+    study_end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_base_that_comes_later_is_compared_with_and_leaves_one_row_a_method, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(a_method_that_comes_later_uses_the_base_of_the_directory, begin, end),
+        cmocka_unit_test_setup_teardown(states_that_are_gone_or_damaged_are_made_again, begin, end),
+        cmocka_unit_test_setup_teardown(cells_that_ran_while_the_base_failed_are_done_again, begin, end),
+        cmocka_unit_test_setup_teardown(a_task_says_itself_how_many_items_are_used, begin, end),
+        cmocka_unit_test_setup_teardown(items_are_drawn_by_the_seed_and_are_the_same_for_every_method, begin, end),
+        cmocka_unit_test_setup_teardown(numbers_of_items_that_are_none_are_refused, begin, end),
+        cmocka_unit_test_setup_teardown(two_rows_of_a_directory_are_judged, begin, end),
+        cmocka_unit_test_setup_teardown(worse_beyond_the_threshold_is_exit_code_3, begin, end),
+        cmocka_unit_test_setup_teardown(what_does_not_compare_is_refused_by_name, begin, end),
+    };
+    return cmocka_run_group_tests_name("comparison", tests, NULL, NULL);
+}
