@@ -12,7 +12,7 @@
  * sides: without them `heads`, which has none, would take part of R2 back. All sums are in double; a weight is rounded
  * to float once, at the end.
  */
-#include "harness/method.h"
+#include "shared_weight.h"
 #include "kernels/base/rng.h"
 #include "kernels/hadamard.h"
 #include <inttypes.h>
@@ -33,25 +33,6 @@ static const bl_opt rows[] = {
      .doc = "turn the input of down_proj while the model runs"},
     {0}};
 
-/* ---- tensors ---- */
-
-static bl_status new_tensor(const bl_method_run *r, bl_dtype type, int64_t rows, int64_t cols, bl_tensor *out,
-                            bl_err *e)
-{
-    bl_buffer *b;
-    bl_status st = r->ops->buffer_new(r->be, (uint64_t)(rows * cols) * bl_dtype_bytes(type), &b, e);
-    if (st == BL_OK) *out = bl_tensor_2d(b, 0, type, rows, cols);
-    return st;
-}
-
-static bl_status upload_f32(const bl_method_run *r, const float *v, int64_t n, bl_tensor *out, bl_err *e)
-{
-    bl_status st = new_tensor(r, BL_F32, 1, n, out, e);
-    if (st != BL_OK) return st;
-    *out = bl_tensor_1d(out->buf, 0, BL_F32, n);
-    return r->ops->upload(r->be, out, v, e);
-}
-
 /* Random signs of a stream, times `scale` where it is not NULL (host, [n]). */
 static bl_status signs(const bl_method_run *r, const char *stream, int64_t block, int64_t n, const float *scale,
                        bl_tensor *out, bl_err *e)
@@ -61,7 +42,7 @@ static bl_status signs(const bl_method_run *r, const char *stream, int64_t block
     float *v = bl_new((size_t)n, sizeof *v, e);
     if (!v) return BL_E_NOMEM;
     for (int64_t i = 0; i < n; i++) v[i] = (bl_rng_u32(&random) & 1 ? 1.0f : -1.0f) * (scale ? scale[i] : 1);
-    st = upload_f32(r, v, n, out, e);
+    st = bl_list_new(r, v, n, out, e);
     bl_free(v);
     return st;
 }
@@ -107,7 +88,7 @@ static bl_status turn_all(const bl_method_run *r, const turn *how, int n, bl_ten
 {
     bl_status st = BL_OK;
     bl_tensor t = {0};
-    if (n > 1) BL_TRY(new_tensor(r, BL_F64, x.dim[0], x.dim[1], &t, e));
+    if (n > 1) BL_TRY(bl_matrix_new(r, BL_F64, x.dim[0], x.dim[1], &t, e));
     for (int i = 0; i < n; i++) BL_TRY(turn_once(r, &how[i], i ? t : x, i + 1 < n ? t : y, e));
     BL_TRY(r->ops->sync(r->be, e));
 out:
@@ -134,7 +115,7 @@ static bl_status turn_linear(const bl_method_run *r, bl_linear *lin, const turn 
         if (how[i].outputs) outputs[n_outputs++] = how[i];
     if (lin->bias.ndim && n_outputs) {
         bl_tensor old = bl_tensor_2d(lin->bias.buf, lin->bias.offset, BL_F32, lin->out, 1);
-        BL_TRY(new_tensor(r, BL_F32, lin->out, 1, &bias, e));
+        BL_TRY(bl_matrix_new(r, BL_F32, lin->out, 1, &bias, e));
         BL_TRY(turn_all(r, outputs, n_outputs, old, bias, e));
         bl_linear_set_bias(lin, bl_tensor_1d(bias.buf, 0, BL_F32, lin->out));
         bias = (bl_tensor){0};
@@ -159,7 +140,7 @@ static bl_status take_norm(const bl_method_run *r, bl_norm *norm, bl_tensor *bef
     BL_TRY(r->ops->download(r->be, &norm->weight, w, e));
     BL_TRY(signs_r1(r, w, before, e));
     for (int64_t i = 0; i < n; i++) w[i] = 1;
-    BL_TRY(upload_f32(r, w, n, &ones, e));
+    BL_TRY(bl_list_new(r, w, n, &ones, e));
     bl_norm_set(norm, ones);
 out:
     bl_free(w);

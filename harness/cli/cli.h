@@ -82,11 +82,11 @@ typedef struct bl_cli_calib {
     {"calib", BL_OPT_TEXT, .at = offsetof(type, member.text), .arg = "TEXT", \
      .doc = "text for methods that look at some, e.g. wikitext2:train; see: bitladder list texts"}, \
     {"calib-n", BL_OPT_INT, .min = -1, .max = 1 << 24, .def.i = -1, .at = offsetof(type, member.n), .arg = "N", \
-     .doc = "windows of it; -1: as the spec says, else 128"}, \
+     .doc = "windows of it; -1: 128, or as a spec says"}, \
     {"calib-seqlen", BL_OPT_INT, .min = -1, .max = 1 << 24, .def.i = -1, .at = offsetof(type, member.seqlen), \
-     .arg = "N", .doc = "tokens of a window; -1: as the spec says; 0: the model's length, 2048 at most"}, \
+     .arg = "N", .doc = "tokens of a window; 0: the model's length, 2048 at most; -1: the same, or as a spec says"}, \
     {"calib-seed", BL_OPT_INT, .min = -1, .max = 9007199254740992.0, .def.i = -1, .at = offsetof(type, member.seed), \
-     .arg = "N", .doc = "which windows; -1: as the spec says, else 0"}
+     .arg = "N", .doc = "which windows; -1: 0, or as a spec says"}
 /* clang-format on */
 
 /* For verbs that are given texts. */
