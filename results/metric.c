@@ -5,6 +5,7 @@
  */
 #include "metric.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +85,9 @@ static bl_status ratio(const bl_metric *m, const bl_sample *s, int64_t n, double
         *a += x;
         *b += over;
     }
-    st = *b > 0 ? BL_OK : bl_fail(e, BL_E_NUMERIC, "metric %s: the divisor is %g", m->name, *b);
+    if (!(*b > 0))
+        st = bl_fail(e, BL_E_NUMERIC, "metric %s: none of the %" PRId64 " items has a scored token, word or byte",
+                     m->name, n);
 out:
     return st;
 }

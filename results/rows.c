@@ -192,6 +192,34 @@ static bool is_listed(const char *list, const char *name)
     return false;
 }
 
+static bool is_wanted(const bl_row *r, const bl_table_opts *o, bool long_form)
+{
+    return o->metric ? is_listed(o->metric, r->metric) : o->all_metrics || long_form || r->headline;
+}
+
+bl_status bl_rows_not_grouped(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
+{
+    size_t n = 0, k;
+    const char **task = o->by_group ? bl_new(t->n + 1, sizeof *task, e) : NULL;
+
+    if (!o->by_group) return BL_OK;
+    if (!task) return BL_E_NOMEM;
+    for (size_t i = 0, end; i < t->n; i = end) { /* the rows of a cell are neighbours */
+        bool value = false, grouped = false;
+        for (end = i; end < t->n && t->row[end].cell == t->row[i].cell; end++) {
+            const bl_row *r = &t->row[end];
+            value = value || r->has_value;
+            grouped = grouped || (r->has_value && r->item_group[0] && is_wanted(r, o, false));
+        }
+        if (!value || grouped) continue;
+        for (k = 0; k < n && strcmp(task[k], t->row[i].cell->task) != 0;) k++;
+        if (k == n) task[n++] = t->row[i].cell->task;
+    }
+    for (k = 0; k < n; k++) bl_text_addf(out, "%s%s", k ? ", " : "without numbers by groups, so not here: ", task[k]);
+    bl_free(task);
+    return bl_text_check(out, e);
+}
+
 bl_status bl_rows_choose(const bl_table *t, const bl_table_opts *o, size_t **out, size_t *n, bl_err *e)
 {
     bool long_form = o->format == BL_TABLE_CSV || o->format == BL_TABLE_JSON;
@@ -202,7 +230,7 @@ bl_status bl_rows_choose(const bl_table *t, const bl_table_opts *o, size_t **out
         const bl_row *r = &t->row[i];
         bool wanted = !r->has_value;
         if (r->has_value && !o->failed_only) {
-            wanted = o->metric ? is_listed(o->metric, r->metric) : o->all_metrics || long_form || r->headline;
+            wanted = is_wanted(r, o, long_form);
             if (!long_form) wanted = wanted && (r->item_group[0] != 0) == o->by_group;
         }
         if (wanted) chosen[count++] = i;

@@ -21,6 +21,10 @@ void bl_field_print(const bl_field *f, const bl_row *r, bl_text *out);
 /* ---- which rows ---- */
 /* Indices of the rows that the options choose, in table order. */
 bl_status bl_rows_choose(const bl_table *t, const bl_table_opts *o, size_t **out, size_t *n, bl_err *e);
+/* Of a table by groups: a sentence with the tasks of finished cells that show no number of a group, where there are
+ * any.
+ */
+bl_status bl_rows_not_grouped(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e);
 
 /* ---- the pivot ---- */
 enum { BL_PIVOT_KEYS = 32 };

@@ -340,6 +340,20 @@ static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
     }
 }
 
+/* What a table by groups leaves out. */
+static bl_status put_not_grouped(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
+{
+    bl_status st;
+    bl_text said = {0};
+    BL_TRY(bl_rows_not_grouped(t, o, &said, e));
+    if (!said.n) goto out;
+    put_name(out, said.s, o->terminal);
+    bl_text_add(out, o->terminal ? "\n" : "  \n");
+out:
+    bl_text_free(&said);
+    return st;
+}
+
 /* --failed: which cells, and why. */
 static bl_status list_failed(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
 {
@@ -373,6 +387,7 @@ bl_status bl_table_md(const bl_table *t, const bl_table_opts *o, bl_text *out, b
     BL_TRY(bl_pivot_of(t, o, &p, e));
     if (p->n_rows == 0) {
         bl_text_add(out, o->by_group && t->n ? "no result is given by groups of items\n" : "no results\n");
+        BL_TRY(put_not_grouped(t, o, out, e));
         goto out;
     }
     s.p = p;
@@ -389,6 +404,7 @@ bl_status bl_table_md(const bl_table *t, const bl_table_opts *o, bl_text *out, b
     BL_TRY(fill(&s, o->terminal, e));
     BL_TRY(put_lines(&s, o->terminal, out, e));
     put_footnotes(&s, o->terminal, out);
+    BL_TRY(put_not_grouped(t, o, out, e));
 out:
     bl_free(s.text);
     bl_free(s.reason);

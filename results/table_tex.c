@@ -161,6 +161,19 @@ static void put_comments(const bl_pivot *p, bl_text *out)
     }
 }
 
+static bl_status put_not_grouped(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
+{
+    bl_text said = {0};
+    bl_status st = bl_rows_not_grouped(t, o, &said, e);
+    if (said.n) {
+        bl_text_add(out, "% ");
+        put_tex(out, said.s);
+        bl_text_add(out, "\n");
+    }
+    bl_text_free(&said);
+    return st;
+}
+
 bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
 {
     bl_pivot *p = NULL;
@@ -215,6 +228,7 @@ bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, 
         put_tex(out, failed[i]->reason);
         bl_text_add(out, "\n");
     }
+    BL_TRY(put_not_grouped(t, o, out, e));
 out:
     bl_free(failed);
     bl_pivot_free(p);

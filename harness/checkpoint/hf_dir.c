@@ -311,7 +311,13 @@ static bl_status no_weights(const char *path, bl_err *e)
                                                        : "PyTorch pickles are not read: convert it to safetensors";
     if (found && strstr(found, ".bin") && strncmp(found, "pytorch_model", 13))
         kind = "if it is a llama2.c checkpoint, give that file itself";
-    if (found)
+    bool saved = false; /* by this program */
+    for (size_t i = 0; i < n; i++) saved = saved || !strcmp(names[i], "layers.json");
+    if (saved)
+        bl_fail(e, BL_E_FORMAT,
+                "%s: bitladder.json is missing, which says what the files of a saved model are; quantize makes it anew",
+                path);
+    else if (found)
         bl_fail(e, BL_E_FORMAT,
                 "%s: no config.json with model.safetensors or model.safetensors.index.json; found %s (%s)", path, found,
                 kind);

@@ -1,6 +1,7 @@
 /* verb_inspect.c - every check that `run` makes of a model, then its shape, formats, weight statistics and bits. */
 #include "session.h"
 #include "harness/checkpoint/variant_parts.h"
+#include "harness/quant/apply.h"
 #include <math.h>
 #include <string.h>
 
@@ -150,6 +151,19 @@ static void stages_json(const bl_checkpoint *c, bl_json_out *j)
     bl_json_end(j);
 }
 
+/* The list of what its layers got is there and whole. */
+static bl_status check_layers(const bl_checkpoint *c, bl_err *e)
+{
+    bl_arena *a = NULL;
+    bl_layer_stat *layer;
+    int64_t n;
+    double seconds;
+    bl_status st = bl_arena_new(&a, e);
+    if (st == BL_OK) st = bl_quantize_layers(bl_checkpoint_path(c), a, &layer, &n, &seconds, e);
+    bl_arena_free(a);
+    return st;
+}
+
 /* "hadamard of 64; adapter of rank 8; activations of 8 bits per token". */
 static void beside(const bl_stored *w, bl_text *t)
 {
@@ -210,6 +224,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         goto out;
     }
     BL_TRY(bl_model_outline(c, &m, e));
+    if (bl_checkpoint_method(c)) BL_TRY(check_layers(c, e));
     BL_TRY(bl_checkpoint_fingerprint(c, &h, e));
     bl_hash_hex(h, hex);
     const bl_config *config = bl_checkpoint_config(c);

@@ -32,9 +32,17 @@ bl_status bl_quantize_layers(const char *dir, bl_arena *a, bl_layer_stat **out, 
     char *path = bl_join(dir, layers_file, e);
 
     if (!path) return BL_E_NOMEM;
+    if (!bl_exists(path)) {
+        st = bl_fail(e, BL_E_FORMAT, "%s is missing; a saved model has it beside bitladder.json", path);
+        goto out;
+    }
     BL_TRY(bl_json_read(path, 1 << 28, BL_JSON_PLAIN, &doc, e));
     BL_TRY(bl_json_get_real(doc, "seconds", seconds, e));
     BL_TRY(bl_json_need(doc, "layers", &list, e));
+    if (bl_json_kind(list) != BL_JSON_ARRAY) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: 'layers' is no list", path);
+        goto out;
+    }
     bl_layer_stat *layer = bl_alloc(a, bl_json_size(list), sizeof *layer, e);
     if (!layer) {
         st = BL_E_NOMEM;

@@ -601,6 +601,48 @@ static void a_quantized_directory_scores_as_the_run_did(void **state)
     study_end(&s);
 }
 
+/* What is beside bitladder.json is part of a saved model: a directory without all of it is none. */
+static void a_saved_model_with_a_file_missing_is_refused(void **state)
+{
+    (void)state;
+    study s = study_begin(2);
+    char dir[4300], list[4400], layers[4400], kept[4400];
+    bl_err e = {0};
+    snprintf(dir, sizeof dir, "%s/saved", s.dir);
+    snprintf(list, sizeof list, "%s/bitladder.json", dir);
+    snprintf(layers, sizeof layers, "%s/layers.json", dir);
+    snprintf(kept, sizeof kept, "%s/kept", s.dir);
+    ran r = PROGRAM(&s, "quantize", s.model, "--method", "rtn:w4g24", "-o", dir);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = PROGRAM(&s, "inspect", dir);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+
+    char *text;
+    size_t n;
+    assert_ok(bl_read_file(layers, 1 << 20, &text, &n, &e));
+    assert_ok(bl_write_file(layers, text, n / 2, &e));
+    r = PROGRAM(&s, "inspect", dir);
+    expect(&r, 2, "saved/layers.json");
+    assert_non_null(strstr(r.err, ": line "));
+    ran_free(&r);
+    assert_ok(bl_rename(layers, kept, &e));
+    r = PROGRAM(&s, "inspect", dir);
+    expect(&r, 2, "saved/layers.json is missing");
+    ran_free(&r);
+    assert_ok(bl_write_file(layers, text, n, &e));
+    assert_ok(bl_rename(list, kept, &e));
+    static const char *const verbs[] = {"inspect", "quantize"};
+    for (size_t i = 0; i < BL_COUNT(verbs); i++) {
+        r = i ? PROGRAM(&s, verbs[i], dir, "--method", "rtn:w4", "-o", s.out) : PROGRAM(&s, verbs[i], dir);
+        expect(&r, 2, "saved: bitladder.json is missing, which says what the files of a saved model are");
+        ran_free(&r);
+    }
+    bl_free(text);
+    study_end(&s);
+}
+
 static void every_verb_has_help_and_the_pages_name_them(void **state)
 {
     (void)state;
@@ -649,6 +691,7 @@ int main(void)
         cmocka_unit_test(odd_paths_work),
         cmocka_unit_test(a_place_that_cannot_be_written_is_said_before_work),
         cmocka_unit_test(a_quantized_directory_scores_as_the_run_did),
+        cmocka_unit_test(a_saved_model_with_a_file_missing_is_refused),
         cmocka_unit_test(every_verb_has_help_and_the_pages_name_them),
     };
     return cmocka_run_group_tests_name("whole studies", tests, NULL, NULL);

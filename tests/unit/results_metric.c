@@ -61,6 +61,16 @@ static void ratios_are_of_sums(void **state)
     near(v.stderr_, exp(4) * sqrt(1.0 / 3)); /* sample deviation sqrt(4/3), over sqrt 4 */
 }
 
+static void nothing_to_divide_by_is_said_so(void **state)
+{
+    (void)state;
+    const bl_sample s[3] = {{VALUES(0, 0)}, {VALUES(0, 0)}, {VALUES(0, 0)}};
+    bl_value v;
+    assert_refused(
+        bl_metric_of(&(bl_metric){.name = "perplexity", .agg = BL_AGG_EXP_RATIO, .a = 0, .b = 1}, s, 3, &v, &e),
+        BL_E_NUMERIC, "metric perplexity: none of the 3 items has a scored token, word or byte");
+}
+
 static void perplexity_from_tokens_has_the_error_of_its_tokens(void **state)
 {
     (void)state;
@@ -82,7 +92,7 @@ static void what_is_not_finite_is_never_averaged(void **state)
     assert_refused(bl_metric_of(&(bl_metric){.name = "ppl", .agg = BL_AGG_EXP_RATIO, .b = 1}, s, 3, &v, &e),
                    BL_E_NUMERIC, "sample 6: value 0");
     assert_refused(bl_metric_of(&(bl_metric){.name = "ppl", .agg = BL_AGG_RATIO, .b = 1}, s, 1, &v, &e), BL_E_NUMERIC,
-                   "divisor");
+                   "none of the 1 items has a scored token");
     assert_refused(bl_metric_of(&(bl_metric){.name = "acc", .agg = BL_AGG_MEAN}, s, 0, &v, &e), BL_E_MISSING,
                    "no samples");
     s[0] = (bl_sample){VALUES(1e6, 1)};
@@ -205,6 +215,7 @@ int main(void)
         cmocka_unit_test(a_mean_has_the_sample_deviation_over_root_n),
         cmocka_unit_test(a_share_counts_the_flag),
         cmocka_unit_test(ratios_are_of_sums),
+        cmocka_unit_test(nothing_to_divide_by_is_said_so),
         cmocka_unit_test(perplexity_from_tokens_has_the_error_of_its_tokens),
         cmocka_unit_test(what_is_not_finite_is_never_averaged),
         cmocka_unit_test(a_list_that_is_too_short_is_the_tasks_mistake),

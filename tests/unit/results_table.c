@@ -267,6 +267,16 @@ static void groups_are_shown_when_they_are_asked_for(void **state)
     assert_has(md, "m      anatomy     rtn:w4g64 a             4.31     12.5");
     assert_has(md, "m      law         rtn:w4g64 a             4.31     87.5");
     assert_has_not(md, "66.5");
+    assert_has_not(md, "without numbers by groups");
+    static const char *const others[] = {"piqa", "arc_easy", "piqa"}; /* beside results without groups */
+    for (int i = 0; i < 3; i++) write_cell(invent(&v, "m", 4 - i, 64, others[i], 0));
+    md = print(&(bl_table_opts){.terminal = true, .by_group = true});
+    assert_has(md, "anatomy");
+    assert_has(md, "\nwithout numbers by groups, so not here: ");
+    assert_has(md, "arc_easy");
+    assert_true(strstr(strstr(md, "piqa") + 1, "piqa") == NULL); /* named once */
+    md = print(&(bl_table_opts){.format = BL_TABLE_TEX, .by_group = true});
+    assert_has(md, "% without numbers by groups, so not here: ");
     const char *csv = print(&(bl_table_opts){.format = BL_TABLE_CSV});
     assert_has(csv, "mmlu,1,acc,,0.66");
     assert_has(csv, "mmlu,1,acc,law,0.875,");
