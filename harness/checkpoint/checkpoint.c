@@ -174,6 +174,7 @@ void bl_checkpoint_close(bl_checkpoint *c)
     bl_free(c->map);
     bl_free(c->stored);
     bl_free(c->sorted);
+    bl_free(c->sum);
     bl_arena_free(c->arena);
     bl_free(c);
 }

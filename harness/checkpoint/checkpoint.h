@@ -100,6 +100,9 @@ bl_status bl_checkpoint_fingerprint(bl_checkpoint *c, bl_hash *out, bl_err *e);
 /* Decodes every weight once; the first value that is not finite is refused, naming tensor and index (F15). Also cached.
  */
 bl_status bl_checkpoint_verify(bl_checkpoint *c, bl_err *e);
+/* Every tensor of a saved model is what was written: their hashes are in bitladder.json. Loading asks this of each
+ * tensor itself; BL_E_CORRUPT names the first that is not. Other checkpoints have nothing to ask. */
+bl_status bl_checkpoint_check(bl_checkpoint *c, bl_err *e);
 /* The files are still those that were opened (F9): "checkpoint changed". */
 bl_status bl_checkpoint_unchanged(const bl_checkpoint *c, bl_err *e);
 

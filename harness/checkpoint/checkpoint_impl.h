@@ -11,6 +11,15 @@
 #include "kernels/base/json.h"
 #include <string.h>
 
+/* What a tensor of a saved model held when it was written. */
+typedef struct bl_sum {
+    int file;
+    uint64_t offset, bytes;
+    bl_hash hash;
+    const char *name;
+    bool checked; /* by this process; it is looked at once */
+} bl_sum;
+
 typedef struct bl_synth bl_synth;
 struct bl_checkpoint {
     bl_arena *arena; /* names and texts */
@@ -24,7 +33,9 @@ struct bl_checkpoint {
     bl_stored *stored;
     size_t n, cap;
     uint32_t *sorted; /* indices of `stored` by name */
-    bl_gguf *gguf;    /* of a GGUF file; lends from map[0] */
+    bl_sum *sum;      /* by file and offset; of a saved model only */
+    size_t n_sums, cap_sums;
+    bl_gguf *gguf; /* of a GGUF file; lends from map[0] */
     bl_synth *synth;
     bl_tok_kind tok;
     const char *tok_path, *tok_why;
@@ -57,6 +68,12 @@ bl_status bl_checkpoint_put(bl_checkpoint *c, const bl_stored *s, bl_err *e);   
 bl_stored bl_stored_whole(const bl_param *s, const bl_format *f, int file, uint64_t offset, uint64_t bytes);
 /* One more sentence of bl_checkpoint_notes, and of the log. */
 bl_status bl_checkpoint_note(bl_checkpoint *c, bl_log_level level, const char *sentence, bl_err *e);
+
+/* ---- sums.c ---- */
+bl_status bl_sum_put(bl_checkpoint *c, const bl_extent *x, const char *name, bl_hash hash, bl_err *e);
+void bl_sums_sort(bl_checkpoint *c); /* after the last */
+/* The bytes of a tensor are those that were written; nothing for files that say nothing about it. BL_E_CORRUPT. */
+bl_status bl_sum_check(bl_checkpoint *c, const bl_extent *x, bl_err *e);
 
 /* ---- bytes of stored weights ---- */
 /* Bytes `from` .. `from + n` of part i, wherever they come from; dst is not the map. Counts as read. */

@@ -365,6 +365,7 @@ bl_status bl_checkpoint_verify(bl_checkpoint *c, bl_err *e)
     uint64_t read = c->bytes_read;
     bool known = bl_cache_load(c, &weights, &finite, NULL) == BL_OK;
     if (known && finite) return BL_OK;
+    BL_TRY(bl_checkpoint_check(c, e));
     for (size_t i = 0; i < c->n; i++) {
         BL_TRY(verify_weight(c, &c->stored[i], e));
         BL_TRY(verify_extras(c, &c->stored[i], e));

@@ -55,6 +55,7 @@ static bl_status load_part(bl_checkpoint *c, const bl_stored *t, int i, const bl
     bl_status st = BL_OK;
     const bl_extent *x = &t->part[i];
     uint8_t *buf = NULL;
+    BL_TRY(bl_sum_check(c, x, e));
     if (x->file >= 0 && t->rotary_heads == 0) {
         c->bytes_read += x->bytes;
         return be->ops->upload(be, to, c->map[x->file].data + x->offset, e);
@@ -98,6 +99,7 @@ bl_status bl_checkpoint_load_extent(bl_checkpoint *c, const bl_extent *x, bl_bac
 {
     bl_status st = BL_OK;
     c->bytes_read += x->bytes;
+    BL_TRY(bl_sum_check(c, x, e));
     BL_TRY(be->ops->upload(be, to, c->map[x->file].data + x->offset, e));
     BL_TRY(be->ops->sync(be, e)); /* the pages are not read after this */
     bl_map_drop(&c->map[x->file], x->offset, x->bytes);
@@ -116,6 +118,7 @@ bl_status bl_checkpoint_dense(bl_checkpoint *c, const bl_stored *t, int64_t row0
     bool by_row = true; /* else some part belongs to all rows: the whole weight is read */
 
     f->parts(f, &t->shape, spec);
+    for (int i = 0; i < t->n_parts; i++) BL_TRY(bl_sum_check(c, &t->part[i], e));
     for (int i = 0; i < t->n_parts; i++) {
         by_row = by_row && spec[i].rows == t->shape.out;
         row_bytes += (uint64_t)spec[i].cols * bl_dtype_bytes(spec[i].dtype);

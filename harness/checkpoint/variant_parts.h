@@ -2,7 +2,7 @@
  *
  * A saved model is a directory:
  *
- *     bitladder.json                      source, stages, configuration, what every parameter is
+ *     bitladder.json                      source, stages, configuration, what every parameter is, hash of every tensor
  *     model-00001-of-00031.safetensors    parameters of block 0, and so on
  *     model-00031-of-00031.safetensors    embedding, final norm, head
  *     tokenizer.json, …                   the tokenizer's own files

@@ -16,6 +16,8 @@ typedef struct reading {
     tensor_file ends, block;
     int64_t at;           /* which block `block` is of; -1: none yet */
     const tensor_file *f; /* of the parameter at hand */
+    const bl_json *sums;  /* list of the tensors' hashes; NULL: written before there were any */
+    const bl_json *sum;   /* where the last one was found: tensors are mostly asked in the order of the list */
 } reading;
 
 static bl_status choice(const bl_json *o, const char *key, const char *const *names, int *out, const char *file,
@@ -132,6 +134,30 @@ static void dims_text(const int64_t *dim, int n, char out[96])
     for (int d = 0; d < n && k < 80; d++) k += (size_t)snprintf(out + k, 96 - k, "%s%" PRId64, d ? ", " : "", dim[d]);
 }
 
+/* What the list says about the bytes of a tensor. */
+static bl_status take_sum(reading *r, const char *name, const bl_extent *x, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_json *first = r->sum ? r->sum : bl_json_first(r->sums), *o = first;
+    const char *s = "", *hex;
+    bl_hash hash;
+
+    if (!r->sums) return BL_OK;
+    do {
+        if (o) BL_TRY(bl_json_get_str(o, "name", &s, e));
+        if (o && !strcmp(s, name)) break;
+        if (!(o = o ? bl_json_next(o) : NULL)) o = bl_json_first(r->sums);
+    } while (o && o != first);
+    if (!o || strcmp(s, name)) return bl_fail(e, BL_E_FORMAT, "%s: no hash of tensor '%s'", r->list, name);
+    BL_TRY(bl_json_get_str(o, "hash", &hex, e));
+    if (strlen(hex) != 32 || sscanf(hex, "%16" SCNx64 "%16" SCNx64, &hash.hi, &hash.lo) != 2)
+        return bl_fail(e, BL_E_FORMAT, "%s: '%s', the hash of tensor '%s', is no hash", r->list, hex, name);
+    r->sum = bl_json_next(o);
+    st = bl_sum_put(r->c, x, name, hash, e);
+out:
+    return st;
+}
+
 /* A tensor of exactly that type and shape, which belongs to nothing else. */
 static bl_status take(reading *r, const char *name, bl_dtype type, const int64_t *dim, int ndim, bl_extent *out,
                       bl_err *e)
@@ -151,7 +177,7 @@ static bl_status take(reading *r, const char *name, bl_dtype type, const int64_t
     if (s->used) return bl_fail(e, BL_E_FORMAT, "%s: tensor '%s' belongs to two parameters", file, name);
     s->used = true;
     *out = (bl_extent){r->f->map, s->offset, s->bytes};
-    return BL_OK;
+    return take_sum(r, name, out, e);
 }
 
 /* ---- parameters ---- */
@@ -402,7 +428,14 @@ bl_status bl_read_variant(bl_checkpoint *c, const char *dir, bl_err *e)
     BL_TRY(bl_json_need(j, "config", &config, e));
     BL_TRY(bl_config_get(config, &c->config, e));
     BL_TRY(bl_config_check(&c->config, list, e));
+    if ((r.sums = bl_json_get(j, "tensors")) == NULL)
+        BL_TRY(bl_checkpoint_note(c, BL_LOG_INFO, "saved without hashes of its tensors: not checked", e));
+    else if (bl_json_kind(r.sums) != BL_JSON_ARRAY) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: 'tensors' is no list", list);
+        goto out;
+    }
     BL_TRY(read_parameters(&r, j, e));
+    bl_sums_sort(c);
 out:
     bl_safetensors_close(r.block.f);
     bl_safetensors_close(r.ends.f);

@@ -35,6 +35,8 @@ struct bl_variant {
     piece *piece;     /* of the file at hand */
     size_t n, cap;
     bl_text embed, blocks, rest; /* entries of bitladder.json */
+    bl_text sums;                /* of its list of tensors: name and hash */
+    bl_hasher *hash;             /* of the tensor at hand */
     uint64_t bytes;              /* of tensors so far */
     uint8_t *buf;
     size_t buf_bytes;
@@ -360,6 +362,7 @@ static bl_status write_as_it_is(bl_variant *v, bl_writer *w, const piece *p, bl_
     for (int64_t i = 0; i < n; i += step) {
         bl_tensor some = bl_tensor_part(flat, i, BL_MIN(step, n - i));
         BL_TRY(p->t.buf->backend->ops->download(p->t.buf->backend, &some, v->buf, e));
+        bl_hash_add(v->hash, v->buf, bl_tensor_bytes(&some));
         BL_TRY(bl_writer_add(w, v->buf, bl_tensor_bytes(&some), e));
     }
 out:
@@ -376,6 +379,7 @@ static bl_status write_vector(bl_variant *v, bl_writer *w, const piece *p, bl_er
     void *packed = v->buf + floats;
     BL_TRY(p->t.buf->backend->ops->download(p->t.buf->backend, &p->t, v->buf, e));
     BL_TRY(p->as->pack(p->as, &g, (const float *)v->buf, &packed, e));
+    bl_hash_add(v->hash, packed, bytes);
     BL_TRY(bl_writer_add(w, packed, bytes, e));
 out:
     if (st != BL_OK) bl_within(e, "writing %s: %s", v->dir, p->name);
@@ -409,6 +413,19 @@ static void put_header(bl_variant *v, bl_text *h)
     for (size_t pad = (64 - (h->n + 8) % 64) % 64; pad > 0; pad--) bl_text_add(h, " ");
 }
 
+/* What was written, for whoever reads it. */
+static void put_sum(bl_variant *v, const char *name, bl_hash hash)
+{
+    char hex[33];
+    bl_json_out j = bl_json_elements(&v->sums);
+    j.compact = true;
+    bl_hash_hex(hash, hex);
+    bl_json_object(&j, NULL);
+    bl_json_add_str(&j, "name", name);
+    bl_json_add_str(&j, "hash", hex);
+    bl_json_end(&j);
+}
+
 /* File `i` of the directory from the pieces at hand. */
 static bl_status write_pieces(bl_variant *v, int64_t i, bl_err *e)
 {
@@ -425,7 +442,13 @@ static bl_status write_pieces(bl_variant *v, int64_t i, bl_err *e)
     BL_TRY(bl_writer_add(w, h.s, h.n, e));
     for (size_t k = 0; k < v->n; k++) {
         const piece *p = &v->piece[k];
-        BL_TRY(p->as ? write_vector(v, w, p, e) : write_as_it_is(v, w, p, e));
+        if (!(v->hash = bl_hasher_new(e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        st = p->as ? write_vector(v, w, p, e) : write_as_it_is(v, w, p, e);
+        put_sum(v, p->name, bl_hasher_end(v->hash));
+        if (st != BL_OK) goto out;
         v->bytes += bytes_of(p);
     }
     BL_TRY(bl_writer_commit(w, e));
@@ -583,6 +606,9 @@ static bl_status write_list(bl_variant *v, bl_err *e)
     for (size_t i = 0; i < BL_COUNT(parts); i++)
         if (parts[i]->n) bl_json_add_text(&j, NULL, parts[i]->s);
     bl_json_end(&j);
+    bl_json_array(&j, "tensors");
+    bl_json_add_text(&j, NULL, v->sums.s);
+    bl_json_end(&j);
     bl_json_end(&j);
     bl_text_add(&t, "\n");
     BL_TRY(bl_text_check(&t, e));
@@ -602,6 +628,7 @@ bl_status bl_variant_commit(bl_variant *v, bl_err *e)
     BL_TRY(bl_text_check(&v->embed, e));
     BL_TRY(bl_text_check(&v->blocks, e));
     BL_TRY(bl_text_check(&v->rest, e));
+    BL_TRY(bl_text_check(&v->sums, e));
     BL_TRY(write_list(v, e));
     bl_fault_point("before-rename", v->dir);
     BL_TRY(bl_rename(v->temp, v->dir, e));
@@ -617,6 +644,7 @@ void bl_variant_drop(bl_variant *v)
     if (!v) return;
     if (v->temp) (void)bl_remove_tree(v->temp, NULL);
     bl_text_free(&v->embed);
+    bl_text_free(&v->sums);
     bl_text_free(&v->blocks);
     bl_text_free(&v->rest);
     bl_free(v->temp);

@@ -154,6 +154,7 @@ static bl_status drop_unreadable(const char *dir, bl_err *e)
     bl_err why;
     if (!bl_is_dir(dir)) return BL_OK;
     bl_status st = bl_checkpoint_open(dir, NULL, &try, &why);
+    if (st == BL_OK) st = bl_checkpoint_check(try, &why);
     bl_checkpoint_close(try);
     if (st == BL_OK) return BL_OK;
     bl_log(BL_LOG_WARN, "%s; made again", why.text);

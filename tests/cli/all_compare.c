@@ -157,6 +157,42 @@ static void cells_that_ran_while_the_base_failed_are_done_again(void **state)
     study_end(&s);
 }
 
+/* ---- variants ---- */
+
+/* Bytes of a cached variant that changed: it is made again, and the numbers are those of an untouched one. */
+static void a_variant_that_changed_on_disk_is_made_again(void **state)
+{
+    (void)state;
+    study s = study_begin(12), t = s;
+    char dir[4300], **name = NULL, *bytes;
+    size_t n = 0, size;
+    bl_err e = {0};
+    snprintf(t.out, sizeof t.out, "%s/together", s.dir);
+    snprintf(dir, sizeof dir, "%s/variants", s.out);
+    done(RUN(&t, "base,rtn:w3g24", "piqa,primer_choice@4"));
+    done(RUN(&s, "base,rtn:w3g24", "piqa"));
+    assert_ok(bl_dir_list(dir, &name, &n, &e));
+    assert_int_equal(n, 1);
+    snprintf(dir, sizeof dir, "%s/variants/%s", s.out, name[0]);
+    bl_list_free(name, n);
+    assert_ok(bl_dir_list(dir, &name, &n, &e));
+    size_t first = 0;
+    while (first < n && !strstr(name[first], ".safetensors")) first++;
+    assert_true(first < n);
+    char *file = bl_join(dir, name[first], &e);
+    assert_ok(bl_read_file(file, 1 << 26, &bytes, &size, &e));
+    for (int i = 0; i < 8; i++) bytes[size - 40 + (size_t)i] ^= 0x55;
+    assert_ok(bl_write_file(file, bytes, size, &e));
+    ran r = RUN(&s, "base,rtn:w3g24", "piqa,primer_choice@4");
+    expect(&r, 0, "is not what was written");
+    ran_free(&r);
+    assert_int_equal(assert_same_results(t.out, s.out), 4);
+    bl_free(file);
+    bl_free(bytes);
+    bl_list_free(name, n);
+    study_end(&s);
+}
+
 /* ---- items ---- */
 
 static void a_task_says_itself_how_many_items_are_used(void **state)
@@ -329,6 +365,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_method_that_comes_later_uses_the_base_of_the_directory, begin, end),
         cmocka_unit_test_setup_teardown(states_that_are_gone_or_damaged_are_made_again, begin, end),
         cmocka_unit_test_setup_teardown(cells_that_ran_while_the_base_failed_are_done_again, begin, end),
+        cmocka_unit_test_setup_teardown(a_variant_that_changed_on_disk_is_made_again, begin, end),
         cmocka_unit_test_setup_teardown(a_task_says_itself_how_many_items_are_used, begin, end),
         cmocka_unit_test_setup_teardown(items_are_drawn_by_the_seed_and_are_the_same_for_every_method, begin, end),
         cmocka_unit_test_setup_teardown(numbers_of_items_that_are_none_are_refused, begin, end),

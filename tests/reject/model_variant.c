@@ -133,6 +133,9 @@ static const struct {
     {"{\"rank\":4,\"scale\":0.5}", "{\"rank\":4,\"scale\":0.5},{\"rank\":4,\"scale\":0.5}", BL_E_FORMAT,
      "adapter.1.a' is missing"},
     {"\"adapters\":[", "\"adapters\":3,\"a\":[", BL_E_FORMAT, "'adapters' is no list of at most 64"},
+    {"\"tensors\":[", "\"tensors\":3,\"t\":[", BL_E_FORMAT, "'tensors' is no list"},
+    {".codes\",\"hash\":\"", ".codes\",\"hash\":\"x", BL_E_FORMAT, ".codes', is no hash"},
+    {".codes\",\"hash\"", ".cod\",\"hash\"", BL_E_FORMAT, "no hash of tensor '"},
     {"{", "", BL_E_FORMAT, "bitladder.json"},
 };
 
@@ -150,8 +153,9 @@ static void a_list_that_does_not_fit_is_refused(void **state)
     }
 }
 
-/* The first tensor file of the model with `n` bytes of the tensor `name` from byte `at` on replaced. */
-static void write_tensor(const char *name, size_t at, const void *bytes, size_t n)
+/* The first tensor file of the model with `n` bytes of the tensor `name` from byte `at` on replaced; the list says so
+ * too (`listed`), or has the old hash. */
+static void write_tensor(const char *name, size_t at, const void *bytes, size_t n, bool listed)
 {
     bl_err e = {0};
     bl_safetensors *st;
@@ -163,6 +167,15 @@ static void write_tensor(const char *name, size_t at, const void *bytes, size_t 
     const bl_st_tensor *t = bl_safetensors_find(st, name);
     assert_non_null(t);
     memcpy(p + t->offset + at, bytes, n);
+    if (listed) {
+        char hex[33], *entry = bl_format_text(&e, "\"name\":\"%s\",\"hash\":\"", name), *copy = bl_strdup(list, &e);
+        bl_hash_hex(bl_hash_bytes(p + t->offset, t->bytes), hex);
+        assert_non_null(strstr(copy, entry));
+        memcpy(strstr(copy, entry) + strlen(entry), hex, 32);
+        test_write(model, "bitladder.json", copy, list_bytes);
+        bl_free(entry);
+        bl_free(copy);
+    }
     bl_safetensors_close(st);
     test_write(model, "model-00001-of-00003.safetensors", p, size);
     bl_free(p);
@@ -193,7 +206,7 @@ static void values_that_cannot_be_are_refused(void **state)
             bl_checkpoint *c;
             bl_backend *be;
             bl_model *m = NULL;
-            write_tensor(bad[i].name, 63 * 4, &bad[i].put, 4);
+            write_tensor(bad[i].name, 63 * 4, &bad[i].put, 4, true);
             assert_ok(bl_checkpoint_open(model, &(bl_checkpoint_opts){.allow_nonfinite = allow}, &c, &e));
             assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, &e));
             bl_status st = bl_model_open(c, be, NULL, &m, &e);
@@ -202,8 +215,54 @@ static void values_that_cannot_be_are_refused(void **state)
             bl_model_close(m);
             bl_backend_close(be);
             bl_checkpoint_close(c);
-            write_tensor(bad[i].name, 63 * 4, &bad[i].is, 4);
+            write_tensor(bad[i].name, 63 * 4, &bad[i].is, 4, true);
         }
+}
+
+/* Eight bytes of codes, which any decoder would take: nobody but the list knows. */
+static void a_tensor_that_is_not_what_was_written_is_refused_by_name(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "model.layers.0.mlp.up_proj.weight.codes", "model.layers.0.self_attn.o_proj.bias",
+        "model.layers.0.self_attn.q_proj.transform.0", "model.layers.0.self_attn.o_proj.adapter.0.b"};
+    for (size_t i = 0; i < BL_COUNT(names); i++)
+        for (int stream = 0; stream < 2; stream++) {
+            bl_err e = {0};
+            bl_checkpoint *c;
+            bl_backend *be;
+            bl_model *m = NULL;
+            char phrase[160];
+            begin(state);
+            snprintf(phrase, sizeof phrase, "tensor '%s' is not what was written", names[i]);
+            write_tensor(names[i], 8, (const uint8_t[]){1, 2, 3, 4}, 4, false);
+            assert_ok(bl_checkpoint_open(model, NULL, &c, &e));
+            assert_refused(bl_checkpoint_check(c, &e), BL_E_CORRUPT, phrase);
+            bl_checkpoint_close(c);
+            /* not looked at for finite values either: loading itself asks */
+            assert_ok(bl_checkpoint_open(model, &(bl_checkpoint_opts){.allow_nonfinite = true}, &c, &e));
+            assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, &e));
+            bl_status st = bl_model_open(c, be, &(bl_model_opts){.stream = stream}, &m, &e);
+            if (st == BL_OK) st = bl_block_acquire(m, 0, &e);
+            assert_refused(st, BL_E_CORRUPT, phrase);
+            bl_model_close(m);
+            bl_backend_close(be);
+            bl_checkpoint_close(c);
+            end(state);
+        }
+}
+
+/* Directories of earlier versions have no hashes: they are read, and say so. */
+static void a_model_without_hashes_says_so(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_checkpoint *c;
+    write_list("\"tensors\":", "\"t\":");
+    assert_ok(bl_checkpoint_open(model, NULL, &c, &e));
+    assert_non_null(strstr(bl_checkpoint_notes(c), "saved without hashes of its tensors"));
+    assert_ok(bl_checkpoint_check(c, &e));
+    bl_checkpoint_close(c);
 }
 
 static void a_damaged_or_missing_tensor_file_is_refused(void **state)
@@ -232,6 +291,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(a_list_that_does_not_fit_is_refused),
         WITH(values_that_cannot_be_are_refused),
+        cmocka_unit_test(a_tensor_that_is_not_what_was_written_is_refused_by_name),
+        WITH(a_model_without_hashes_says_so),
         WITH(a_damaged_or_missing_tensor_file_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
