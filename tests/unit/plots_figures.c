@@ -314,16 +314,17 @@ static void a_figure_without_anything_to_show_is_not_drawn(void **state)
         {"no numbers", "acc_bits pareto heatmap flips layers "},
         {"huge ranges", "ppl_bits pareto heatmap "},
     };
+    static const char *const judged[] = {"ppl_bits", "acc_bits", "pareto", "heatmap", "flips", "layers"};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(want); i++)
         for (size_t n = 0; n < BL_COUNT(studies); n++) {
             if (strcmp(studies[n].name, want[i].study)) continue;
             invented_study *s = built(n);
             bl_text got = {0};
-            for (size_t k = 0; bl_plot_at(k); k++) {
+            for (size_t k = 0; k < BL_COUNT(judged); k++) {
                 bool fits;
-                assert_ok(bl_plot_fits(bl_plot_at(k), &s->in, &fits, &e));
-                if (fits) bl_text_addf(&got, "%s ", bl_plot_at(k)->name);
+                assert_ok(bl_plot_fits(bl_plot_find(judged[k]), &s->in, &fits, &e));
+                if (fits) bl_text_addf(&got, "%s ", judged[k]);
             }
             assert_string_equal(got.s, want[i].figures);
             bl_text_free(&got);
