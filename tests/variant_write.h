@@ -10,6 +10,7 @@ static inline bl_status variant_of_model(bl_model *m, const char *dir, const bl_
 {
     bl_status st = BL_OK;
     bl_variant *v = NULL;
+    static const char layers[] = "{\"schema\": \"bitladder-layers\", \"seconds\": 0, \"layers\": []}\n";
     BL_TRY(bl_variant_begin(dir, m->ckpt, stages, n, &v, e));
     for (int64_t b = 0; b < m->config.n_layers; b++) {
         BL_TRY(bl_block_acquire(m, b, e));
@@ -19,6 +20,7 @@ static inline bl_status variant_of_model(bl_model *m, const char *dir, const bl_
     }
     BL_TRY(bl_variant_ends(v, m, e));
     if (bytes) *bytes = bl_variant_bytes(v);
+    BL_TRY(bl_variant_file(v, "layers.json", layers, strlen(layers), e));
     BL_TRY(bl_variant_commit(v, e));
     v = NULL;
 out:
