@@ -16,15 +16,21 @@ int64_t bl_chunk_rows(const bl_config *c)
     return BL_MIN(BL_MAX(CHUNK_BYTES / bl_chunk_row_bytes(c), LEAST_CHUNK), MOST_CHUNK);
 }
 
-int64_t bl_pass_row_bytes(const bl_config *c) { return f32 * (2 * c->dim + 2 * c->n_kv_heads * c->head_dim); }
+/* Keys and values of one position in one block: codes with a scale a head, or as activations. */
+static int64_t kv_bytes(const bl_config *c, bl_kv_format kv)
+{
+    return 2 * c->n_kv_heads * (kv == BL_KV_INT8 ? c->head_dim + f32 : c->head_dim * f32);
+}
+
+int64_t bl_pass_row_bytes(const bl_config *c, bl_kv_format kv) { return f32 * 2 * c->dim + kv_bytes(c, kv); }
 
 int64_t bl_pass_rows(const bl_config *c, bool stream, uint64_t resident)
 {
     if (!stream) return PASS_ROWS;
     uint64_t bytes = BL_MIN(BL_MAX(resident / 3, least_stream_pass), most_stream_pass);
-    return BL_MAX((int64_t)(bytes / (uint64_t)bl_pass_row_bytes(c)), PASS_ROWS);
+    return BL_MAX((int64_t)(bytes / (uint64_t)bl_pass_row_bytes(c, BL_KV_ACT)), PASS_ROWS);
 }
 
 int64_t bl_head_rows(const bl_config *c) { return BL_MAX(LOGITS_BYTES / (c->vocab * f32), 1); }
 
-int64_t bl_kv_row_bytes(const bl_config *c) { return 2 * f32 * c->n_layers * c->n_kv_heads * c->head_dim; }
+int64_t bl_kv_row_bytes(const bl_config *c, bl_kv_format kv) { return c->n_layers * kv_bytes(c, kv); }

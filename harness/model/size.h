@@ -3,6 +3,7 @@
 #ifndef BL_HARNESS_MODEL_SIZE_H
 #define BL_HARNESS_MODEL_SIZE_H
 #include "harness/checkpoint/config.h"
+#include "kernels/ops.h"
 
 #define BL_GENERATE_KV_BYTES (256ull << 20) /* keys and values of the prompts that are continued together */
 
@@ -13,7 +14,7 @@ int64_t bl_chunk_row_bytes(const bl_config *c);
  * (the ends and one block, `resident` bytes) holds, within 64 and 768 MiB. */
 int64_t bl_pass_rows(const bl_config *c, bool stream, uint64_t resident);
 /* Bytes of a row of a pass between two blocks: residual stream, hidden state, keys and values of one block. */
-int64_t bl_pass_row_bytes(const bl_config *c);
-int64_t bl_head_rows(const bl_config *c);    /* rows whose logits are computed together: 64 MiB of them */
-int64_t bl_kv_row_bytes(const bl_config *c); /* keys and values of one position in all blocks */
+int64_t bl_pass_row_bytes(const bl_config *c, bl_kv_format kv);
+int64_t bl_head_rows(const bl_config *c); /* rows whose logits are computed together: 64 MiB of them */
+int64_t bl_kv_row_bytes(const bl_config *c, bl_kv_format kv); /* keys and values of one position in all blocks */
 #endif

@@ -130,7 +130,7 @@ out:
 /* ---- generations ---- */
 static bl_status generate(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e)
 {
-    int64_t *which, count = 0, row = bl_kv_row_bytes(&g->m->config);
+    int64_t *which, count = 0, row = bl_kv_row_bytes(&g->m->config, g->m->kv);
     int64_t rows = BL_MAX((int64_t)(BL_GENERATE_KV_BYTES / (uint64_t)row), 1), k;
     bl_gen_request *r;
     bl_gen_reply *reply;

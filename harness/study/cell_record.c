@@ -142,6 +142,8 @@ static bl_status notes(bl_cell_work *w, const char **out, bl_err *e)
     bl_model_notes(w->job->model, &t);
     bl_stage_notes(w->job->model->ckpt, &t);
     if (file) bl_text_addf(&t, "%s%s", t.n ? "; " : "", file);
+    if (w->job->base && w->job->model->kv != BL_KV_ACT) /* which the identity of its states says as well */
+        bl_text_addf(&t, "%sKL and flips against the base with keys and values as activations", t.n ? "; " : "");
     if (w->data->note) bl_text_addf(&t, "%s%s", t.n ? "; " : "", w->data->note);
     BL_TRY(bl_text_check(&t, e));
     st = keep(w, t.s ? t.s : "", out, e);

@@ -168,7 +168,8 @@ int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_var
     double cache = 0;
     if (cell->new_tokens > 0) { /* of the prompts that are continued together */
         double rows = (double)(cell->tokens + 2 * cell->new_tokens) / (double)BL_MAX(cell->items, 1);
-        cache = BL_MIN(BL_BATCH_GENERATIONS * rows * (double)bl_kv_row_bytes(c), (double)BL_GENERATE_KV_BYTES);
+        cache = BL_MIN(BL_BATCH_GENERATIONS * rows * (double)bl_kv_row_bytes(c, v->kv), (double)BL_GENERATE_KV_BYTES);
     }
-    return (int64_t)(program_bytes + weights + pass * (double)bl_pass_row_bytes(c) + chunk + logits + cache + text);
+    return (int64_t)(program_bytes + weights + pass * (double)bl_pass_row_bytes(c, v->kv) + chunk + logits + cache +
+                     text);
 }

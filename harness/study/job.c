@@ -53,6 +53,7 @@ static bl_status part_of(const bl_plan *p, bl_plan_cell *const *cell, size_t n, 
     part->model = &s->model[cell[0]->model];
     part->method = &s->method[cell[0]->method];
     part->seed = &cell[0]->seed;
+    part->kv = p->variant[cell[0]->variant].kv;
     part->task = choice;
     part->n_models = part->n_methods = part->n_seeds = 1;
     part->n_tasks = 0;

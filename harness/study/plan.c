@@ -139,8 +139,12 @@ bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, ui
     const bl_method_chain *chain = &p->spec->method[method];
     bl_err why = {0};
 
-    *v = (bl_plan_variant){
-        .model = model, .method = method, .seed = seed, .base = bl_chain_as_stored(chain), .id = m->id};
+    *v = (bl_plan_variant){.model = model,
+                           .method = method,
+                           .seed = seed,
+                           .base = bl_chain_as_stored(chain),
+                           .kv = p->spec->kv,
+                           .id = m->id};
     st = bl_quantize_check(m->ckpt, chain, &v->packed_bytes, &v->bits, &why);
     if (is_reason(st)) BL_TRY(keep(p, &why, &v->missing, e));
     else if (st != BL_OK) {
@@ -185,9 +189,11 @@ static bl_status identity_of(const bl_plan *p, const bl_plan_cell *c, bool alone
                                           .sample = s->task[c->task].sample,
                                           .no_bos = s->no_bos,
                                           .base = v->base || alone,
-                                          .kv = s->kv},
+                                          .kv = v->kv},
                             id, out, e);
 }
+
+bool bl_plan_is_reference(const bl_plan_variant *v) { return v->base && v->kv == BL_KV_ACT; }
 
 bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity *id, bl_hash *out, bl_err *e)
 {
@@ -352,6 +358,20 @@ static bl_status no_duplicates(bl_plan *p, bl_err *e)
     return st;
 }
 
+bl_status bl_plan_state(const bl_plan *p, bl_plan_cell *c, bl_err *e)
+{
+    const char *why;
+    bl_status st = BL_OK;
+    c->state = bl_plan_look(p, c, &c->reason);
+    if (c->state == BL_CELL_DONE) return BL_OK;
+    BL_TRY(why_not(p, c, &why, e));
+    if (!why) goto out;
+    c->state = BL_CELL_NA;
+    c->reason = why;
+out:
+    return st;
+}
+
 static bl_status make_cells(bl_plan *p, const bl_plan_opts *o, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -372,15 +392,7 @@ static bl_status make_cells(bl_plan *p, const bl_plan_opts *o, bl_err *e)
             key_of(p, c, key, sizeof key);
             if (!wanted(o->only, key)) continue;
             BL_TRY(bl_plan_name_cell(p, c, e));
-            c->state = bl_plan_look(p, c, &c->reason);
-            if (c->state != BL_CELL_DONE) {
-                const char *why;
-                BL_TRY(why_not(p, c, &why, e));
-                if (why) {
-                    c->state = BL_CELL_NA;
-                    c->reason = why;
-                }
-            }
+            BL_TRY(bl_plan_state(p, c, e));
             p->n_cells++;
         }
         p->variant[v].n_cells = p->n_cells - p->variant[v].first;
@@ -422,7 +434,8 @@ static bl_status estimates(bl_plan *p, bl_err *e)
         bl_estimate_cell(config, &shape[c->task], rate, kl, items_of(&s->task[c->task]), c);
         c->peak_bytes = bl_estimate_peak(config, s, &p->variant[c->variant], c, &shape[c->task], kl);
         p->disk_need += 1 << 20;
-        if (p->variant[c->variant].base && !s->no_kl) p->disk_need += (uint64_t)c->tokens * (uint64_t)config->dim * 4;
+        if (bl_plan_is_reference(&p->variant[c->variant]) && !s->no_kl)
+            p->disk_need += (uint64_t)c->tokens * (uint64_t)config->dim * 4;
     }
     p->disk_free = s->out ? bl_disk_free(bl_exists(s->out) ? s->out : ".") : 0;
 out:
@@ -523,9 +536,10 @@ void bl_plan_text(const bl_plan *p, bl_text *t)
             seconds += c->seconds;
             peak = BL_MAX(peak, c->peak_bytes);
         }
-        bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s\n", (int)wide, c->key, bl_cell_states[c->state],
+        bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s%s\n", (int)wide, c->key, bl_cell_states[c->state],
                      (long long)(c->tokens + c->new_tokens), time, (double)c->peak_bytes / 1e6, c->reason ? "  " : "",
-                     c->reason ? c->reason : "");
+                     c->reason ? c->reason : "",
+                     p->variant[c->variant].kv != p->spec->kv ? "  (kv act, to compare with)" : "");
     }
     bool *counted = bl_new(p->n_variants, sizeof *counted, NULL);
     for (size_t i = 0; counted && i < p->n_cells; i++)
@@ -555,6 +569,7 @@ static void cell_json(const bl_plan *p, const bl_plan_cell *c, bl_json_out *o)
     bl_json_add_str(o, "file", c->file);
     bl_json_add_str(o, "state", bl_cell_states[c->state]);
     if (c->reason) bl_json_add_str(o, "reason", c->reason);
+    bl_json_add_str(o, "kv", bl_kv_formats[v->kv]);
     bl_json_add_int(o, "items", c->items);
     bl_json_add_int(o, "tokens", c->tokens);
     bl_json_add_int(o, "new_tokens", c->new_tokens);

@@ -35,6 +35,7 @@ typedef struct bl_plan_variant {
     bl_hash hash;          /* the last of them */
     size_t first, n_cells; /* its cells: plan->cell[first] and after */
     bool base;
+    bl_kv_format kv;      /* as the study says; of a base that others are compared with ACT */
     double seconds;       /* estimate of making it */
     int64_t packed_bytes; /* tensor data */
     double bits;          /* per weight of the block linears */
@@ -61,7 +62,7 @@ typedef struct bl_plan {
     bl_plan_task *task;
     bl_plan_variant *variant;
     size_t n_variants; /* in the order of the spec: model, method, seed; bases that are made again without being asked
-                          for come last */
+                          for, or with keys and values as they are, come last */
     bl_plan_cell *cell;
     size_t n_cells;       /* in the order of their variants, then tasks */
     const char *numerics; /* class of the device, and how keys and values are kept when not as activations are */
@@ -84,6 +85,9 @@ bl_status bl_plan_any(const bl_plan *p, bl_err *e);
  * own name). */
 bl_status bl_plan_open(const bl_spec *s, const char *name, bl_plan **out, bl_err *e);
 void bl_plan_free(bl_plan *p);
+/* What others are compared with is the checkpoint as stored, with keys and values as activations are, however the study
+ * keeps them. */
+bool bl_plan_is_reference(const bl_plan_variant *v);
 /* All ingredients of a cell, and the hash over them. */
 bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity *id, bl_hash *out, bl_err *e);
 /* plan.json, and the text of the verb. */

@@ -2,6 +2,40 @@
 #include "plan_impl.h"
 #include "results/cell.h"
 
+/* A study that keeps keys and values in few bits says what that costs too: its bases, as they are, become variants
+ * p->n_variants to n - 1, with a cell for each base cell that is asked for. */
+static bl_status plan_references(bl_plan *p, size_t n, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_spec *s = p->spec;
+    size_t asked = p->n_cells;
+
+    for (; p->n_variants < n; p->n_variants++) {
+        bl_plan_variant *v = &p->variant[p->n_variants];
+        v->first = p->n_cells;
+        for (size_t t = 0; t < s->n_tasks; t++) {
+            bl_plan_cell *c = &p->cell[p->n_cells];
+            bool any = false;
+            for (size_t i = 0; i < asked && !any; i++)
+                any = p->cell[i].method == v->method && p->cell[i].task == t && p->cell[i].model == v->model &&
+                      p->cell[i].seed == v->seed && p->cell[i].state != BL_CELL_NA;
+            if (!any) continue;
+            *c = (bl_plan_cell){.model = v->model,
+                                .method = v->method,
+                                .task = t,
+                                .seed = v->seed,
+                                .variant = p->n_variants,
+                                .planned = true};
+            BL_TRY(bl_plan_name_cell(p, c, e));
+            BL_TRY(bl_plan_state(p, c, e));
+            p->n_cells++;
+        }
+        v->n_cells = p->n_cells - v->first;
+    }
+out:
+    return st;
+}
+
 /* The variant of each model and seed that others are compared with: of the study, or of a method that it does not ask
  * for, after all others. out [models][seeds], SIZE_MAX: none. */
 static bl_status base_variants(bl_plan *p, size_t *out, bl_err *e)
@@ -16,8 +50,18 @@ static bl_status base_variants(bl_plan *p, size_t *out, bl_err *e)
             size_t *at = &out[m * s->n_seeds + d];
             if (base < s->n_methods) *at = (m * s->n_methods + base) * s->n_seeds + d;
             else if (s->base_after) BL_TRY(bl_plan_make_variant(p, m, base, s->seed[d], &p->variant[ *at = more++], e));
-            else *at = SIZE_MAX;
+            else {
+                *at = SIZE_MAX;
+                continue;
+            }
+            if (s->kv == BL_KV_ACT) continue;
+            if (base < s->n_methods) {
+                p->variant[more] = p->variant[*at];
+                *at = more++;
+            }
+            p->variant[*at].kv = BL_KV_ACT;
         }
+    if (base < s->n_methods && s->kv != BL_KV_ACT) BL_TRY(plan_references(p, more, e));
 out:
     return st;
 }
@@ -97,7 +141,7 @@ bl_status bl_plan_find_bases(bl_plan *p, bl_err *e)
             size_t group = c->model * s->n_seeds + c->variant % s->n_seeds;
             bl_plan_cell **b = &at[group * s->n_tasks + c->task];
             if (pass == 0 && c->variant == variant[group]) *b = c;
-            if (pass == 0 || p->variant[c->variant].base || variant[group] == SIZE_MAX) continue;
+            if (pass == 0 || bl_plan_is_reference(&p->variant[c->variant]) || variant[group] == SIZE_MAX) continue;
             if (!*b) BL_TRY(other_base(p, variant[group], c->task, b, e));
             if (!s->base_after || (*b)->state == BL_CELL_DONE) c->base = *b;
         }

@@ -8,6 +8,8 @@
 bl_status bl_plan_name_cell(const bl_plan *p, bl_plan_cell *c, bl_err *e);
 bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, uint64_t seed, bl_plan_variant *v,
                                bl_err *e);
+/* Its state, and the reason where it is n/a or failed. */
+bl_status bl_plan_state(const bl_plan *p, bl_plan_cell *c, bl_err *e);
 /* A whole shard of this cell, compared or not. */
 bool bl_plan_has_shard(const bl_plan *p, const bl_plan_cell *c);
 /* Was the cell with a shard compared with its base? */

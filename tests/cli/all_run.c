@@ -537,6 +537,55 @@ static void another_format_of_keys_and_values_is_another_cell(void **state)
     study_end(&s);
 }
 
+/* In a study that keeps keys and values as codes everything, the base too, is compared with the base that does not. */
+static void few_bits_of_keys_and_values_are_measured_against_none(void **state)
+{
+    (void)state;
+    study s = study_begin(8);
+    bl_err e = {0};
+    ran r;
+    for (int again = 0; again < 2; again++) { /* the second finds all of it done */
+        r = PROGRAM(&s, "run", "--model", s.model, "--method", "base,rtn:w4g24", "--task", "piqa", "--data", s.data,
+                    "--out", s.out, "--kv", "int8");
+        expect(&r, 0, "all 3 cells are done");
+        assert_true((strstr(r.err, "[3/3]") != NULL) == !again);
+        ran_free(&r);
+    }
+    r = PROGRAM(&s, "plan", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out", s.out);
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "1 cells: 1 done")); /* the same cell as in a study without codes */
+    ran_free(&r);
+    char **names;
+    size_t n;
+    int bases = 0, others = 0;
+    assert_ok(bl_dir_list(s.out, &names, &n, &e));
+    for (size_t i = 0; i < n; i++) {
+        bl_arena *a;
+        bl_cell c;
+        if (!strstr(names[i], ".h5")) continue;
+        char *path = bl_join(s.out, names[i], &e);
+        assert_ok(bl_arena_new(&a, &e));
+        assert_ok(bl_cell_read(path, true, a, &c, &e));
+        if (strcmp(c.numerics, "cpu-f32") == 0) {
+            assert_string_equal(c.method, "base");
+            assert_int_equal(c.n_kl, 0);
+            assert_null(strstr(c.notes, "against"));
+            bases++;
+        } else {
+            double most = 0;
+            for (int64_t k = 0; k < c.n_kl; k++) most = fmax(most, c.kl[k]);
+            assert_true(c.n_kl > 0 && most > 1e-9); /* 8-bit keys and values are not the same */
+            assert_non_null(strstr(c.notes, "KL and flips against the base with keys and values as activations"));
+            others++;
+        }
+        bl_arena_free(a);
+        bl_free(path);
+    }
+    assert_true(bases == 1 && others == 2);
+    bl_list_free(names, n);
+    study_end(&s);
+}
+
 static void odd_paths_work(void **state)
 {
     (void)state;
@@ -688,6 +737,7 @@ int main(void)
         cmocka_unit_test(what_the_log_says_is_shown_when_asked_for_and_kept),
         cmocka_unit_test(another_limit_or_other_data_is_another_cell),
         cmocka_unit_test(another_format_of_keys_and_values_is_another_cell),
+        cmocka_unit_test(few_bits_of_keys_and_values_are_measured_against_none),
         cmocka_unit_test(odd_paths_work),
         cmocka_unit_test(a_place_that_cannot_be_written_is_said_before_work),
         cmocka_unit_test(a_quantized_directory_scores_as_the_run_did),

@@ -1,6 +1,7 @@
 /* all_plan.c - what a specification and a command line become: methods, paths with commas, calibration, identities. */
 #include "study_fixture.h"
 #include "checkpoint_build.h"
+#include "harness/model/size.h"
 #include "harness/study/estimate.h"
 #include "harness/study/plan.h"
 #include "tasks/registry.h"
@@ -358,6 +359,23 @@ static void every_key_of_a_tokenizer_inside_a_model_is_part_of_it(void **state)
     study_end(&s);
 }
 
+/* What a plan counts for a position is what the cache of a backend really takes. */
+static void keys_and_values_are_counted_in_their_format(void **state)
+{
+    (void)state;
+    static const bl_kv_format formats[] = {BL_KV_ACT, BL_KV_INT8};
+    enum { ROWS = 64 }; /* parts of a cache fill whole 64 bytes */
+    const bl_config c = {.n_layers = 3, .n_kv_heads = 2, .head_dim = 18};
+    bl_err e = {0};
+    bl_backend *be;
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, &e));
+    for (size_t i = 0; i < BL_COUNT(formats); i++)
+        assert_int_equal(ROWS * bl_kv_row_bytes(&c, formats[i]),
+                         c.n_layers * (int64_t)bl_kv_view_bytes(be, formats[i], ROWS, c.n_kv_heads, c.head_dim));
+    assert_int_equal(bl_kv_row_bytes(&c, BL_KV_INT8), 3 * 2 * 2 * (18 + 4)); /* codes and a scale a head */
+    bl_backend_close(be);
+}
+
 static void the_device_that_is_asked_for_is_measured(void **state)
 {
     (void)state;
@@ -382,6 +400,7 @@ int main(void)
         cmocka_unit_test(another_class_of_arithmetic_is_another_variant),
         cmocka_unit_test(every_field_of_a_configuration_is_part_of_the_weights),
         cmocka_unit_test(every_key_of_a_tokenizer_inside_a_model_is_part_of_it),
+        cmocka_unit_test(keys_and_values_are_counted_in_their_format),
         cmocka_unit_test(the_device_that_is_asked_for_is_measured),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
     };
