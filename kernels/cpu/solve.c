@@ -33,9 +33,10 @@ static void tile_of(const bl_hessian_args *a, bl_moment_tile *tile, const float 
         tile(panels + i0 / P * ld + k * P, panels + j0 / P * ld + k * P, ld, BL_MIN(rows - k, BL_MOMENT_ROWS), ti == tj,
              sum);
     for (int64_t i = i0; i < BL_MIN(i0 + T, n); i++)
-        for (int64_t j = BL_MAX(j0, i); j < BL_MIN(j0 + T, n); j++) h[i * n + j] += a->alpha * sum[i - i0][j - j0];
-    for (int64_t j = j0; j < BL_MIN(j0 + T, n); j++) /* the other triangle, while the tile is in the cache */
-        for (int64_t i = i0; i < BL_MIN(i0 + T, j); i++) h[j * n + i] = h[i * n + j];
+        for (int64_t j = BL_MAX(j0, i); j < BL_MIN(j0 + T, n); j++)
+            sum[i - i0][j - j0] = h[i * n + j] += a->alpha * sum[i - i0][j - j0];
+    for (int64_t j = j0; j < BL_MIN(j0 + T, n); j++) /* the other triangle; rows of h may share their cache sets */
+        for (int64_t i = i0; i < BL_MIN(i0 + T, j); i++) h[j * n + i] = sum[i - i0][j - j0];
 }
 
 bl_status bl_fast_hessian(bl_backend *be, const bl_hessian_args *a, bl_err *e)
