@@ -49,6 +49,14 @@ bl_status bl_append_open(const char *path, uint64_t keep, int *fd, bl_err *e); /
 bl_status bl_append(int fd, const char *path, const void *p, size_t n, bl_err *e);
 bl_status bl_append_sync(int fd, const char *path, bl_err *e); /* fdatasync */
 
+/* Bytes that do not fit into memory, in a file without a name in the directory of `beside`: it is gone when it is
+ * closed or the process ends, however that comes. What is read was written before. `most`: bytes it will hold. */
+typedef struct bl_scratch bl_scratch;
+bl_status bl_scratch_open(const char *beside, uint64_t most, bl_scratch **out, bl_err *e);
+bl_status bl_scratch_put(bl_scratch *s, uint64_t at, const void *p, size_t n, bl_err *e);
+bl_status bl_scratch_get(bl_scratch *s, uint64_t at, void *p, size_t n, bl_err *e);
+void bl_scratch_close(bl_scratch *s); /* NULL is fine */
+
 bl_status bl_make_dirs(const char *path, bl_err *e); /* mkdir -p */
 bl_status bl_dir_usable(const char *path,
                         bl_err *e); /* made if absent; a file can be written, synced and removed there */
