@@ -80,6 +80,9 @@ typedef struct bl_method {
     /* Format and geometry that a linear's weight will have, so that `plan` knows bytes without weights; false: unknown,
      * or as it was. `lin` is of an outline: it may be given the transforms it will have, without buffers. */
     bool (*predict)(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape);
+    /* Flops of `layer` on one linear, as of products among many rows, beside calibration and rounding; NULL: nothing to
+     * speak of. For plans: what a method solves or searches belongs here. */
+    double (*work)(const bl_method_run *r, const bl_linear *lin);
     /* head and embedding, when an option asks for them: `layer` is called with a bl_linear named "lm_head" /
      * "model.embed_tokens". */
     bool (*wants_head)(const bl_method_run *r);

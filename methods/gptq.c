@@ -171,9 +171,15 @@ static void notes(const bl_method_run *r, const bl_layer_stat *layer, int64_t n,
     if (raised) bl_text_addf(out, "damping raised to %g in %" PRId64 " of %" PRId64 " layers", most, raised, n);
 }
 
+static double work(const bl_method_run *r, const bl_linear *lin)
+{
+    (void)r;
+    return bl_solve_work(lin->out, bl_linear_width(lin));
+}
+
 const bl_method bl_method_gptq = {
     .name = "gptq",
-    .version = 1,
+    .version = 2,
     .title = "GPTQ",
     .cite = "Frantar, Ashkboos, Hoefler, Alistarh: GPTQ, ICLR 2023, arXiv:2210.17323",
     .doc =
@@ -193,4 +199,5 @@ const bl_method bl_method_gptq = {
     .sequential = sequential,
     .predict = predict,
     .notes = notes,
+    .work = work,
 };

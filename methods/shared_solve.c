@@ -272,3 +272,11 @@ out:
     bl_arena_release(r->scratch, mark);
     return st;
 }
+
+double bl_solve_work(int64_t out, int64_t in)
+{
+    /* Measured beside f32 products: output power and sweep, n rows at a time; the factor, in doubles on one thread. */
+    static const double rows = 7, factor = 4;
+    double n = (double)in;
+    return n * n * (rows * (double)out + factor * n);
+}

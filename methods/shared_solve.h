@@ -29,4 +29,6 @@ bool bl_solve_permutes(const bl_solve *s); /* columns are stored in the order in
  * raised tenfold, up to 1; BL_E_NUMERIC when that is not enough. Fills mse, nmse, out_nmse and damp of `stat`. */
 bl_status bl_solve_gptq(const bl_method_run *r, bl_linear *lin, bl_tensor h, const bl_solve *s, bl_layer_stat *stat,
                         bl_err *e);
+/* Flops of it on one linear, as of products among many rows (method.h, `work`). */
+double bl_solve_work(int64_t out, int64_t in);
 #endif

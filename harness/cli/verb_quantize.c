@@ -43,10 +43,12 @@ static bl_status states(const bl_session *s, const bl_method_chain *m, const bl_
     bl_identity id = {0};
     bl_hash fingerprint, text = {0};
     bl_calib_choice calib = *how->calib;
+    uint64_t bytes;
 
     if (bl_chain_needs(m) & BL_NEED_CALIBRATION) {
         BL_TRY(bl_calib_for(how->calib, m->text, s->ckpt, &calib, e));
-        BL_TRY(bl_calib_hash(&calib, how->dirs, &text, e));
+        BL_TRY(bl_calib_hash(&calib, how->dirs, &text, &bytes, e));
+        BL_TRY(bl_calib_fits(&calib, bytes, e));
     }
     BL_TRY(bl_checkpoint_fingerprint(s->ckpt, &fingerprint, e));
     BL_TRY(bl_identity_model(s->ckpt, fingerprint, bl_backend_numerics(s->be), &id, e));

@@ -78,7 +78,8 @@ typedef struct work {
     bl_layer_stat *layer;
     int64_t n_layers;
     const bl_apply_how *how;
-    int64_t done, all; /* blocks, of all stages */
+    int64_t done, all;   /* blocks, of all stages */
+    bl_text calibration; /* what a reader should know of the windows of this stage */
 } work;
 
 /* Applies the method to one linear. */
@@ -110,6 +111,11 @@ static uint32_t linear_roles(const bl_model *m, int64_t block)
     return roles;
 }
 
+static bool is_sequential(const bl_method_run *r)
+{
+    return !r->method->original_inputs && r->method->sequential && r->method->sequential(r);
+}
+
 /* The linears of a block, in the order in which a forward pass reaches their inputs. A sequential method sees the
  * inputs of the later ones with the earlier ones already changed. */
 static bl_status layers(work *k, int64_t block, bl_err *e)
@@ -117,14 +123,14 @@ static bl_status layers(work *k, int64_t block, bl_err *e)
     bl_status st = BL_OK;
     const bl_method_run *r = &k->run;
     bl_block *b = &r->model->blocks[block];
-    bool sequential = r->calib && r->method->sequential && r->method->sequential(r);
+    bool sequential = is_sequential(r);
     uint32_t left = linear_roles(r->model, block), now;
 
-    if (r->calib && !sequential) BL_TRY(bl_calib_gather(r->calib, left, e));
-    if (r->calib && r->method->original_inputs) BL_TRY(bl_calib_advance(r->calib, e));
+    if (r->calib && r->method->original_inputs) BL_TRY(bl_calib_gather_advance(r->calib, left, e));
+    else if (r->calib && !sequential) BL_TRY(bl_calib_gather(r->calib, left, e));
     for (; left; left &= ~now) {
         now = left & bl_calib_step(left);
-        if (sequential) BL_TRY(bl_calib_gather(r->calib, now, e));
+        if (r->calib && sequential) BL_TRY(bl_calib_gather(r->calib, now, e));
         for (int i = 0; i < b->n_linears; i++)
             if (now & BL_ROLE_BIT(b->linear[i].role)) BL_TRY(one(k, &b->linear[i], e));
     }
@@ -166,25 +172,52 @@ out:
     return st;
 }
 
-static bl_status calibrate(work *k, bl_checkpoint *source, bl_err *e)
+static unsigned wants_of(const bl_method *m) /* bl_calib_wants */
 {
     static const struct {
         unsigned need, want;
     } rows[] = {
         {BL_NEED_HESSIAN, BL_CALIB_HESSIAN}, {BL_NEED_CHANNELS, BL_CALIB_CHANNELS}, {BL_NEED_INPUTS, BL_CALIB_INPUTS}};
+    unsigned wants = 0;
+    for (size_t i = 0; i < BL_COUNT(rows); i++)
+        if (m->needs & rows[i].need) wants |= rows[i].want;
+    return wants;
+}
+
+/* What a reader of the row should know of the windows. Random draws of a long text overlap a little, in the published
+ * protocols too; that is said when it takes a tenth of the tokens. */
+static bl_status look_at_windows(work *k, const bl_calib_windows *w, unsigned wants, bl_err *e)
+{
+    const bl_model *m = k->run.model;
+    const bl_linear *widest = &m->linears[0];
+    int64_t tokens = w->n * w->seqlen;
+    bl_text *t = &k->calibration;
+
+    for (size_t i = 1; i < m->n_linears; i++)
+        if (bl_linear_width(&m->linears[i]) > bl_linear_width(widest)) widest = &m->linears[i];
+    if (10 * w->distinct < 9 * tokens)
+        bl_text_addf(t, "calibration windows overlap: %lld distinct tokens of %lld", (long long)w->distinct,
+                     (long long)tokens);
+    if (wants & BL_CALIB_HESSIAN && tokens < bl_linear_width(widest))
+        bl_text_addf(t, "%sfewer calibration tokens (%lld) than inputs of %s (%lld)", t->n ? "; " : "",
+                     (long long)tokens, widest->name, (long long)bl_linear_width(widest));
+    return bl_text_check(t, e);
+}
+
+static bl_status calibrate(work *k, bl_checkpoint *source, const char *dir, bl_err *e)
+{
     bl_status st = BL_OK;
     bl_tokenizer *t = NULL;
     bl_calib_windows w = {0};
     bl_calib_choice c;
-    unsigned wants = 0;
+    unsigned wants = wants_of(k->run.method);
 
-    for (size_t i = 0; i < BL_COUNT(rows); i++)
-        if (k->run.method->needs & rows[i].need) wants |= rows[i].want;
     if (!wants) return BL_OK;
     BL_TRY(bl_calib_for(k->how->calib ? k->how->calib : &(bl_calib_choice){0}, k->run.method->name, source, &c, e));
     BL_TRY(bl_tokenizer_of(source, &t, e));
     BL_TRY(bl_calib_draw(&c, k->how->dirs, t, k->arena, &w, e));
-    BL_TRY(bl_calib_begin(k->run.model, &w, wants, &k->run.calib, e));
+    BL_TRY(look_at_windows(k, &w, wants, e));
+    BL_TRY(bl_calib_begin(k->run.model, &w, wants, dir, &k->run.calib, e));
 out:
     bl_tokenizer_close(t);
     return st;
@@ -195,8 +228,8 @@ static bl_status note_stage(work *k, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text t = {0};
-    if (!k->run.method->notes) return BL_OK;
-    k->run.method->notes(&k->run, k->layer, k->n_layers, &t);
+    if (k->run.method->notes) k->run.method->notes(&k->run, k->layer, k->n_layers, &t);
+    if (k->calibration.n) bl_text_addf(&t, "%s%s", t.n ? "; " : "", k->calibration.s);
     BL_TRY(bl_text_check(&t, e));
     if (t.n) BL_TRY(bl_variant_note(k->v, t.s, e));
 out:
@@ -206,7 +239,7 @@ out:
 
 /* The model hook, the blocks, the ends: a method that is to change embedding and head has its `layer` called for them
  * last. */
-static bl_status run_stage(work *k, bl_checkpoint *source, bl_err *e)
+static bl_status run_stage(work *k, bl_checkpoint *source, const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_method *method = k->run.method;
@@ -215,7 +248,7 @@ static bl_status run_stage(work *k, bl_checkpoint *source, bl_err *e)
     if (method->check) BL_TRY(method->check(&k->run, e));
     if (method->unties_head) BL_TRY(bl_model_untie(m, e));
     if (method->model) BL_TRY(method->model(&k->run, e));
-    BL_TRY(calibrate(k, source, e));
+    BL_TRY(calibrate(k, source, dir, e));
     for (int64_t b = 0; b < m->config.n_layers; b++) BL_TRY(one_block(k, b, e));
     if (method->layer && method->wants_head && method->wants_head(&k->run)) {
         BL_TRY(one(k, &m->embed, e));
@@ -260,7 +293,7 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(run_stage(k, source, e));
+    BL_TRY(run_stage(k, source, dir, e));
     BL_TRY(note_stage(k, e));
     if (k->n_layers) {
         out->layer = k->layer;
@@ -278,6 +311,7 @@ out:
     k->v = NULL;
     bl_calib_end(k->run.calib);
     k->run.calib = NULL;
+    bl_text_free(&k->calibration);
     bl_model_close(m);
     bl_text_free(&options);
     bl_text_free(&text);
@@ -320,7 +354,7 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
     char *path = NULL, *old = NULL; /* of the stage at hand; of the one before, when it is to be removed */
     bool made = false;              /* `path` is there and to be removed */
 
-    BL_TRY(bl_quantize_check(source, chain, &(int64_t){0}, &(double){0}, e));
+    BL_TRY(bl_quantize_check(source, chain, NULL, 0, &(bl_quantize_forecast){0}, e));
     for (int i = 0; i < chain->n; i++) {
         bl_checkpoint *from = state ? state : source;
         if (!(path = state_dir(how, dir, i, chain->n, e))) {
@@ -365,12 +399,40 @@ static void predicted(const bl_method_run *run, bl_linear *lin)
     lin->weight.shape = shape;
 }
 
-bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, int64_t *packed_bytes, double *bits,
-                            bl_err *e)
+/* Flops and bytes of one stage on the outline as the stage before left it. */
+static void weigh(const bl_method_run *run, const bl_calib_choice *calib, uint64_t limit, bl_stage_forecast *out)
+{
+    const bl_model *m = run->model;
+    unsigned wants = wants_of(run->method);
+    double most = 0, block = 0, ends = (double)bl_linear_bytes(&m->embed);
+    bl_calib_size size;
+
+    if (m->head.weight.format) ends += (double)bl_linear_bytes(&m->head);
+    for (size_t i = 0; i < m->n_linears; i++) {
+        const bl_linear *lin = &m->linears[i];
+        double n = (double)(lin->out * lin->in);
+        if (run->method->work) out->work += run->method->work(run, lin);
+        out->weights += n;
+        most = BL_MAX(most, n);
+        if (lin->block == 0) block += (double)bl_linear_bytes(lin);
+    }
+    out->memory = (uint64_t)(ends + 2 * block + 2 * sizeof(float) * most); /* as it was and as it will be; dense */
+    if (!wants || !calib || !calib->data) return;
+    bl_calib_size_of(&m->config, calib->n, calib->seqlen, wants, &size);
+    uint64_t others = out->memory + size.beside, room = BL_CALIB_RESIDENT;
+    if (limit) room = limit > others ? limit - others : 0;
+    out->memory = others + (size.stream <= room ? size.stream : 0);
+    out->work += bl_calib_work(&m->config, calib->n, calib->seqlen, wants, is_sequential(run),
+                               run->method->original_inputs);
+}
+
+bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, const bl_calib_choice *calib,
+                            uint64_t limit, bl_quantize_forecast *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_model *m = NULL;
     bl_arena *a = NULL;
+    bl_quantize_forecast f = {0};
 
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_model_outline(source, &m, e));
@@ -379,13 +441,15 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
         const bl_method *method = run.method;
         if (method->check) BL_TRY(method->check(&run, e));
         if (method->unties_head) BL_TRY(bl_model_untie(m, e));
+        if (!method->as_stored) weigh(&run, calib, limit, &f.stage[k]);
         for (size_t i = 0; i < m->n_linears; i++) predicted(&run, &m->linears[i]);
         if (!method->wants_head || !method->wants_head(&run)) continue;
         predicted(&run, &m->embed);
         predicted(&run, &m->head);
     }
-    *packed_bytes = (int64_t)bl_model_bytes(m);
-    *bits = bl_model_bits(m);
+    f.packed_bytes = (int64_t)bl_model_bytes(m);
+    f.bits = bl_model_bits(m);
+    *out = f;
 out:
     bl_model_close(m);
     bl_arena_free(a);

@@ -33,10 +33,22 @@ typedef struct bl_quantize_result {
 /* On failure nothing is left at `dir`. */
 bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, const bl_apply_how *how, bl_backend *be,
                           const char *dir, bl_arena *a, bl_quantize_result *out, bl_err *e);
-/* The `check` of every stage against the shapes that the stages before leave, without weights; also what plan needs:
- * packed bytes and bits. bl_quantize_dir begins with it. */
-bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, int64_t *packed_bytes, double *bits,
-                            bl_err *e);
+/* What making a variant will give and take. */
+typedef struct bl_stage_forecast {
+    double work;     /* flops, as of products among many rows */
+    double weights;  /* read, rounded, written */
+    uint64_t memory; /* most bytes of buffers and copies at once */
+} bl_stage_forecast;
+typedef struct bl_quantize_forecast {
+    int64_t packed_bytes; /* of the last stage */
+    double bits;
+    bl_stage_forecast stage[BL_MAX_STAGES];
+} bl_quantize_forecast;
+/* The `check` of every stage against the shapes that the stages before leave, without weights; bl_quantize_dir begins
+ * with it. `calib`: as bl_calib_for gave it; NULL: what is asked of it does not matter. `limit`: bytes of the device's
+ * memory that may be used, 0: any. */
+bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, const bl_calib_choice *calib,
+                            uint64_t limit, bl_quantize_forecast *out, bl_err *e);
 /* Layers of a directory made by bl_quantize_dir, as recorded in it. */
 bl_status bl_quantize_layers(const char *dir, bl_arena *a, bl_layer_stat **out, int64_t *n, double *seconds, bl_err *e);
 #endif

@@ -1,84 +1,11 @@
 /* calibrate.c - calibration text through the model, block by block, and what is gathered on the way.
  *
- * The residual stream of all windows at one block boundary is kept; a few windows at a time are copied out of it and go
- * through the block, so that besides it only a pass's activations are needed.
+ * The residual stream of all windows at one block boundary is kept, in memory or in a file (calibrate_store.c); a few
+ * windows at a time are copied out of it, go through the block, and back. So besides it only a pass's activations are
+ * needed, and what is gathered does not depend on where it is kept.
  */
-#include "calibrate.h"
-#include "harness/data/windows.h"
+#include "calibrate_impl.h"
 #include "harness/model/block.h"
-#include <string.h>
-
-/* ---- windows ---- */
-enum { SEQLEN = 2048 }; /* as nearly all published calibration sets have it */
-
-bl_status bl_calib_for(const bl_calib_choice *c, const char *method, const bl_checkpoint *model, bl_calib_choice *out,
-                       bl_err *e)
-{
-    const bl_config *config = bl_checkpoint_config(model);
-    int64_t reach = bl_config_reach(config);
-    if (config->window) reach = BL_MIN(reach, config->window); /* what is longer is not computed */
-    if (!c->data)
-        return bl_fail(e, BL_E_CONFIG,
-                       "method %s looks at calibration text; give --calib NAME, e.g. wikitext2:train; see: bitladder "
-                       "list texts",
-                       method);
-    if (c->seqlen > reach)
-        return bl_fail(e, BL_E_CONFIG,
-                       "%s: calibration windows of %lld tokens are longer than the model's %lld positions; give "
-                       "--calib-seqlen",
-                       bl_checkpoint_name(model), (long long)c->seqlen, (long long)reach);
-    *out = *c;
-    if (c->seqlen == 0) out->seqlen = BL_MIN(reach, SEQLEN);
-    return BL_OK;
-}
-
-bl_status bl_calib_hash(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_hash *out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_source *source;
-    bl_source_text text = {0};
-    bl_arena *a = NULL;
-    BL_TRY(bl_source_for_calibration(c->data, &source, e));
-    BL_TRY(bl_arena_new(&a, e));
-    st = source->load(dirs, a, &text, e);
-    if (st != BL_OK) bl_within(e, "calibration text %s", source->id);
-    *out = text.hash;
-out:
-    bl_arena_free(a);
-    return st;
-}
-
-bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, const bl_tokenizer *t, bl_arena *a,
-                        bl_calib_windows *out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_source_text text = {0};
-    bl_ids ids = {0};
-    bl_py_random random;
-    const bl_source *source;
-
-    BL_TRY(bl_source_for_calibration(c->data, &source, e));
-    BL_TRY(source->load(dirs, a, &text, e));
-    BL_TRY(bl_encode(t, text.stream, text.n_stream, BL_ENCODE_BOS | BL_ENCODE_PLAIN, &ids, e));
-    if ((int64_t)ids.n < c->seqlen + 1) {
-        st = bl_fail(e, BL_E_CONFIG, "%s: %zu tokens, a calibration window of %lld needs one more than that", text.path,
-                     ids.n, (long long)c->seqlen);
-        goto out;
-    }
-    *out = (bl_calib_windows){.n = c->n, .seqlen = c->seqlen};
-    if (!(out->ids = bl_alloc(a, (size_t)(c->n * c->seqlen), sizeof *out->ids, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    bl_py_seed(&random, (uint64_t)c->seed);
-    for (int64_t i = 0; i < c->n; i++) {
-        int64_t first = bl_py_randint(&random, 0, (int64_t)ids.n - c->seqlen - 1);
-        memcpy(out->ids + i * c->seqlen, ids.id + first, (size_t)c->seqlen * sizeof *out->ids);
-    }
-out:
-    bl_ids_free(&ids);
-    return st;
-}
 
 /* ---- statistics ---- */
 
@@ -101,8 +28,9 @@ struct bl_calibration {
     bl_model *m;
     int64_t n, seqlen, block;
     unsigned wants;
-    bl_buffer *x, *pass; /* act [n * seqlen, dim]: inputs of `block`; [pass rows, dim] */
-    bl_buffer *turned;   /* inputs after a linear's transforms */
+    bl_calib_store *x; /* inputs of `block`, [n * seqlen, dim] */
+    bl_buffer *pass;   /* act [pass rows, dim] */
+    bl_buffer *turned; /* inputs after a linear's transforms */
     bl_kv *kv;
     int64_t pass_windows;
     int32_t *start, *past, *slot;
@@ -236,24 +164,20 @@ static bl_status see(void *ctx, const bl_model *m, int64_t block, uint32_t roles
 }
 
 /* ---- a block over all windows ---- */
-/* x of the windows that `to` [rows, dim] has room for goes through the block, and what comes out is there; `to` may be
- * x itself. No tensor: of all windows, and nothing is kept. */
-static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bl_tensor to, bl_err *e)
+/* x of the windows that `to` [rows, dim] has room for goes through the block, and what comes out is there. No tensor:
+ * of all windows; with `back` what comes out replaces x. */
+static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bl_tensor to, bool back, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_backend *be = c->m->be;
-    int64_t dim = c->m->config.dim, windows = to.buf ? to.dim[0] / c->seqlen : c->n;
-    bl_tensor all = bl_tensor_2d(c->x, 0, be->act, c->n * c->seqlen, dim);
+    int64_t windows = to.buf ? to.dim[0] / c->seqlen : c->n;
 
     for (int64_t w = 0; w < windows; w += c->pass_windows) {
         int64_t n = BL_MIN(c->pass_windows, windows - w);
-        bl_tensor rows = bl_tensor_rows(all, w * c->seqlen, n * c->seqlen), x = rows;
+        bl_tensor x = to.buf ? bl_tensor_rows(to, w * c->seqlen, n * c->seqlen)
+                             : bl_tensor_2d(c->pass, 0, be->act, n * c->seqlen, c->m->config.dim);
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        if (to.buf != c->x) {
-            x = to.buf ? bl_tensor_rows(to, w * c->seqlen, n * c->seqlen)
-                       : bl_tensor_2d(c->pass, 0, be->act, n * c->seqlen, dim);
-            BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = rows, .dst = x, .n = n * c->seqlen}, e));
-        }
+        BL_TRY(bl_calib_store_take(c->x, w * c->seqlen, x, e));
         bl_kv_reset(c->kv);
         for (int64_t i = 0; i < n; i++) {
             c->start[i] = (int32_t)(i * c->seqlen);
@@ -263,42 +187,60 @@ static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bl_tens
         BL_TRY(bl_block_forward(c->m, c->block,
                                 &(bl_batch){.n_seq = (int32_t)n, .start = c->start, .past = c->past, .slot = c->slot},
                                 c->kv, x, hooks, NULL, e));
+        if (back) BL_TRY(bl_calib_store_give(c->x, w * c->seqlen, x, e));
     }
     BL_TRY(be->ops->sync(be, e));
 out:
     return st;
 }
 
-bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants, bl_calibration **out, bl_err *e)
+static bl_status embed(bl_calibration *c, const int32_t *ids, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = c->m->be;
+    bl_buffer *some = NULL;
+    int64_t rows = c->pass_windows * c->seqlen;
+
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)rows * sizeof *ids, &some, e));
+    for (int64_t r = 0; r < bl_calib_tokens(c); r += rows) {
+        int64_t n = BL_MIN(rows, bl_calib_tokens(c) - r);
+        bl_tensor id = bl_tensor_1d(some, 0, BL_I32, n), x = bl_tensor_2d(c->pass, 0, be->act, n, c->m->config.dim);
+        BL_TRY(be->ops->upload(be, &id, ids + r, e));
+        BL_TRY(be->ops->embed(be, &(bl_embed_args){.w = &c->m->embed.weight, .ids = id, .y = x}, e));
+        BL_TRY(bl_calib_store_give(c->x, r, x, e));
+    }
+    BL_TRY(be->ops->sync(be, e));
+out:
+    be->ops->buffer_free(some);
+    return st;
+}
+
+bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants, const char *beside,
+                         bl_calibration **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_backend *be = m->be;
     bl_calibration *c = bl_new(1, sizeof *c, e);
-    bl_buffer *ids = NULL;
-    int64_t tokens = w->n * w->seqlen;
-    uint64_t row = (uint64_t)m->config.dim * bl_dtype_bytes(be->act);
+    bl_calib_size size;
 
     if (!c) return BL_E_NOMEM;
     *c = (bl_calibration){.m = m, .n = w->n, .seqlen = w->seqlen, .wants = wants};
-    c->pass_windows = BL_MIN(BL_MAX(bl_pass_tokens(m) / w->seqlen, 1), w->n);
+    c->pass_windows = bl_calib_pass_windows(w->n, w->seqlen);
     if (!(c->start = bl_new((size_t)c->pass_windows + 1, sizeof *c->start, e)) ||
         !(c->past = bl_new((size_t)c->pass_windows, sizeof *c->past, e)) ||
         !(c->slot = bl_new((size_t)c->pass_windows, sizeof *c->slot, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(be->ops->buffer_new(be, (uint64_t)tokens * row, &c->x, e));
-    BL_TRY(be->ops->buffer_new(be, (uint64_t)(c->pass_windows * w->seqlen) * row, &c->pass, e));
+    bl_calib_size_of(&m->config, w->n, w->seqlen, wants, &size);
+    BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->x, e));
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)(c->pass_windows * w->seqlen * m->config.dim) * bl_dtype_bytes(be->act),
+                               &c->pass, e));
     BL_TRY(bl_kv_new(m, c->pass_windows * w->seqlen, (int32_t)c->pass_windows, true, BL_KV_ACT, &c->kv, e));
-    BL_TRY(be->ops->buffer_new(be, (uint64_t)tokens * sizeof *w->ids, &ids, e));
-    bl_tensor id = bl_tensor_1d(ids, 0, BL_I32, tokens), x = bl_tensor_2d(c->x, 0, be->act, tokens, m->config.dim);
-    BL_TRY(be->ops->upload(be, &id, w->ids, e));
-    BL_TRY(be->ops->embed(be, &(bl_embed_args){.w = &m->embed.weight, .ids = id, .y = x}, e));
-    BL_TRY(be->ops->sync(be, e));
+    BL_TRY(embed(c, w->ids, e));
     *out = c;
     c = NULL;
 out:
-    be->ops->buffer_free(ids);
     bl_calib_end(c);
     return st;
 }
@@ -315,7 +257,7 @@ uint32_t bl_calib_step(uint32_t roles)
     return roles;
 }
 
-bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e)
+static bl_status gather(bl_calibration *c, uint32_t roles, bool advance, bl_err *e)
 {
     bl_status st = BL_OK;
     uint32_t until = 0;
@@ -336,29 +278,33 @@ bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e)
         }
         if (shared) BL_TRY(stat_new(c, shared, first, e));
     }
-    if (until) BL_TRY(through(c, &(bl_block_hooks){.input = see, .ctx = c, .until = until}, (bl_tensor){0}, e));
+    if (advance) until = 0;
+    BL_TRY(through(c, &(bl_block_hooks){.input = see, .ctx = c, .until = until}, (bl_tensor){0}, advance, e));
+    if (advance) c->block++;
 out:
     return st;
 }
 
+bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e) { return gather(c, roles, false, e); }
+bl_status bl_calib_gather_advance(bl_calibration *c, uint32_t roles, bl_err *e) { return gather(c, roles, true, e); }
+
 bl_status bl_calib_advance(bl_calibration *c, bl_err *e)
 {
-    bl_tensor all = bl_tensor_2d(c->x, 0, c->m->be->act, c->n * c->seqlen, c->m->config.dim);
-    bl_status st = through(c, NULL, all, e);
+    bl_status st = through(c, NULL, (bl_tensor){0}, true, e);
     c->block++;
     return st;
 }
 
 bl_status bl_calib_residual(bl_calibration *c, uint32_t until, bl_tensor y, bl_err *e)
 {
-    return through(c, &(bl_block_hooks){.until = until}, y, e);
+    return through(c, &(bl_block_hooks){.until = until}, y, false, e);
 }
 
 void bl_calib_end(bl_calibration *c)
 {
     if (!c) return;
     forget(c);
-    c->m->be->ops->buffer_free(c->x);
+    bl_calib_store_free(c->x);
     c->m->be->ops->buffer_free(c->pass);
     c->m->be->ops->buffer_free(c->turned);
     bl_kv_free(c->kv);

@@ -30,11 +30,14 @@ bl_status bl_calib_for(const bl_calib_choice *c, const char *method, const bl_ch
 typedef struct bl_calib_windows {
     int32_t *ids; /* [n, seqlen] */
     int64_t n, seqlen;
+    int64_t distinct; /* tokens of the text that are in at least one window */
 } bl_calib_windows;
-/* Of the text's bytes. */
-bl_status bl_calib_hash(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_hash *out, bl_err *e);
+/* Hash and number of the text's bytes. */
+bl_status bl_calib_hash(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_hash *out, uint64_t *bytes, bl_err *e);
+/* BL_E_CONFIG when so many bytes are too few for a window, however they are cut into tokens. */
+bl_status bl_calib_fits(const bl_calib_choice *c, uint64_t bytes, bl_err *e);
 /* The windows that GPTQ's loader draws (windows.h): the text tokenized once, with the tokenizer's BOS, window i begins
- * at randint(0, tokens - seqlen - 1). BL_E_CONFIG when the text is too short. ids in the arena. */
+ * at randint(0, tokens - seqlen - 1). BL_E_CONFIG when the text has no window of that length. ids in the arena. */
 bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, const bl_tokenizer *t, bl_arena *a,
                         bl_calib_windows *out, bl_err *e);
 
@@ -63,17 +66,33 @@ bl_status bl_calib_inputs(bl_calibration *c, const bl_linear *l, bl_tensor *x, b
 bl_status bl_calib_residual(bl_calibration *c, uint32_t until, bl_tensor y, bl_err *e);
 
 /* ---- for the block loop (apply.c) ----
- * c holds the inputs of block `at` for all windows; `gather` fills the statistics of the linears in `roles`
- * (BL_ROLE_BITs) of that block; `advance` sends the inputs through the block as it is now. */
+ * c holds the inputs of a block for all windows; `gather` fills the statistics of the linears in `roles` (BL_ROLE_BITs)
+ * of that block; `advance` sends the inputs through the block as it is now. */
 typedef enum bl_calib_wants {
     BL_CALIB_HESSIAN = 1,
     BL_CALIB_CHANNELS = 2,
     BL_CALIB_INPUTS = 4,
 } bl_calib_wants;
-bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants, bl_calibration **out, bl_err *e);
+/* `beside`: what does not fit goes to a file without a name in the directory of this path; NULL: everything stays in
+ * memory. What is gathered is the same, bit for bit. */
+bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants, const char *beside,
+                         bl_calibration **out, bl_err *e);
 bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e);
+bl_status bl_calib_gather_advance(bl_calibration *c, uint32_t roles, bl_err *e); /* both in one pass */
 bl_status bl_calib_advance(bl_calibration *c, bl_err *e);
 void bl_calib_end(bl_calibration *c); /* NULL is fine */
 /* Of `roles`, those whose input a forward pass reaches first. */
 uint32_t bl_calib_step(uint32_t roles);
+
+/* ---- what it takes, for the choice between memory and file, and for plans ---- */
+#define BL_CALIB_RESIDENT (256ull << 20) /* bytes of the residual stream that stay in memory without a limit */
+typedef struct bl_calib_size {
+    uint64_t stream; /* bytes of the residual stream of all windows */
+    uint64_t pass;   /* of a pass's activations and the statistics of a block */
+    uint64_t beside; /* that, the parameters of the widest block and what solving its largest linear takes */
+} bl_calib_size;
+void bl_calib_size_of(const bl_config *c, int64_t n, int64_t seqlen, unsigned wants, bl_calib_size *out);
+/* Flops of all passes and statistics, as of products among many rows. `sequential`, `original_inputs`: see method.h. */
+double bl_calib_work(const bl_config *c, int64_t n, int64_t seqlen, unsigned wants, bool sequential,
+                     bool original_inputs);
 #endif

@@ -138,12 +138,15 @@ static bl_status notes(bl_cell_work *w, const char **out, bl_err *e)
 {
     bl_status st;
     bl_text t = {0};
+    const bl_method_chain *chain = &w->job->plan->spec->method[w->job->cell->method];
     const char *file = bl_checkpoint_notes(w->job->source);
     bl_model_notes(w->job->model, &t);
     bl_stage_notes(w->job->model->ckpt, &t);
     if (file) bl_text_addf(&t, "%s%s", t.n ? "; " : "", file);
     if (w->job->base && w->job->model->kv != BL_KV_ACT) /* which the identity of its states says as well */
         bl_text_addf(&t, "%sKL and flips against the base with keys and values as activations", t.n ? "; " : "");
+    if (bl_chain_needs(chain) & BL_NEED_CALIBRATION && bl_hash_equal(w->job->plan->calib_bytes, w->data->hash))
+        bl_text_addf(&t, "%scalibrated on the text that is scored", t.n ? "; " : "");
     if (w->data->note) bl_text_addf(&t, "%s%s", t.n ? "; " : "", w->data->note);
     BL_TRY(bl_text_check(&t, e));
     st = keep(w, t.s ? t.s : "", out, e);

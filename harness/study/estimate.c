@@ -121,7 +121,17 @@ static const double decode_cost = 4;      /* a product of one row to the same wo
 static const double quantize_s = 12e-9;   /* rounding one weight to nearest */
 static const double program_bytes = 32e6; /* code, libraries, tokenizer */
 
-double bl_estimate_variant(const bl_config *c) { return quantize_s * (double)bl_config_linear_params(c); }
+void bl_estimate_variant(const bl_spec *s, bl_plan_variant *v, int there, double rate)
+{
+    v->seconds = 0;
+    v->peak_bytes = 0;
+    for (int i = there; i < s->method[v->method].n; i++) {
+        double memory = program_bytes + (double)v->forecast->stage[i].memory;
+        if (v->forecast->stage[i].weights == 0) continue; /* base */
+        v->seconds += v->forecast->stage[i].work / rate + quantize_s * v->forecast->stage[i].weights;
+        v->peak_bytes = BL_MAX(v->peak_bytes, (int64_t)memory);
+    }
+}
 
 void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit,
                       bl_plan_cell *out)

@@ -18,7 +18,8 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
  * number.
  */
 bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, double *flops, bl_err *e);
-double bl_estimate_variant(const bl_config *c); /* seconds of making one */
+/* Fills seconds and peak_bytes of a variant, whose first `there` stages are made already. */
+void bl_estimate_variant(const bl_spec *s, bl_plan_variant *v, int there, double rate);
 /* Fills items, tokens, new_tokens and seconds of a cell; kl: the divergence from the base is computed too. */
 void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit,
                       bl_plan_cell *out);

@@ -117,15 +117,17 @@ static bl_status open_calibration(bl_plan *p, bl_err *e)
     for (size_t k = 0; k < s->n_methods && !who; k++)
         if (bl_chain_needs(&s->method[k]) & BL_NEED_CALIBRATION) who = s->method[k].text;
     if (!who) return BL_OK;
+    uint64_t bytes = 0;
     for (size_t m = 0; m < s->n_models; m++) {
         st = bl_calib_for(&s->calib, who, p->model[m].ckpt, &p->model[m].calib, &why);
         if (st != BL_OK && !s->calib.data) return bl_fail(e, st, "%s", why.text);
         if (st != BL_OK) BL_TRY(keep(p, &why, &p->model[m].no_calib, e));
     }
-    st = bl_calib_hash(&s->calib, &s->data, &p->calib_bytes, &why);
+    st = bl_calib_hash(&s->calib, &s->data, &p->calib_bytes, &bytes, &why);
     if (st != BL_OK && st != BL_E_MISSING) return bl_fail(e, st, "%s", why.text);
-    for (size_t m = 0; st != BL_OK && m < s->n_models; m++)
-        if (!p->model[m].no_calib) BL_TRY(keep(p, &why, &p->model[m].no_calib, e));
+    for (size_t m = 0; m < s->n_models; m++)
+        if (!p->model[m].no_calib && (st != BL_OK || bl_calib_fits(&p->model[m].calib, bytes, &why) != BL_OK))
+            if (keep(p, &why, &p->model[m].no_calib, e) != BL_OK) return BL_E_NOMEM;
     st = BL_OK;
 out:
     return st;
@@ -145,13 +147,16 @@ bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, ui
                            .base = bl_chain_as_stored(chain),
                            .kv = p->spec->kv,
                            .id = m->id};
-    st = bl_quantize_check(m->ckpt, chain, &v->packed_bytes, &v->bits, &why);
+    if (!(v->forecast = bl_alloc(p->arena, 1, sizeof *v->forecast, e))) return BL_E_NOMEM;
+    st = bl_quantize_check(m->ckpt, chain, &m->calib, (uint64_t)p->spec->mem_limit << 20, v->forecast, &why);
     if (is_reason(st)) BL_TRY(keep(p, &why, &v->missing, e));
     else if (st != BL_OK) {
         bl_fail(e, st, "%s", why.text);
         bl_within(e, "%s: method %s", m->name, chain->text);
         goto out;
     }
+    v->packed_bytes = v->forecast->packed_bytes;
+    v->bits = v->forecast->bits;
     if (!v->missing && bl_chain_needs(chain) & BL_NEED_CALIBRATION) v->missing = m->no_calib;
     if (!(v->stage = bl_alloc(p->arena, (size_t)chain->n, sizeof *v->stage, e))) return BL_E_NOMEM;
     BL_TRY(bl_identity_variant(chain, &m->calib, p->calib_bytes, seed, v->stage, &v->id, e));
@@ -408,6 +413,21 @@ out:
 
 static int64_t items_of(const bl_task_choice *t) { return BL_MAX(t->limit, t->sample); }
 
+/* Stages of a variant that need not be made: those up to the last one that is there. */
+static int stages_there(const bl_plan *p, const bl_plan_variant *v)
+{
+    int n = p->spec->out ? p->spec->method[v->method].n : 0;
+    for (; n > 0; n--) {
+        char hex[33];
+        bl_hash_hex(v->stage[n - 1], hex);
+        char *dir = bl_format_text(NULL, "%s/variants/%s", p->spec->out, hex);
+        bool there = dir && bl_is_dir(dir);
+        bl_free(dir);
+        if (there) break;
+    }
+    return n;
+}
+
 static bl_status estimates(bl_plan *p, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -422,8 +442,7 @@ static bl_status estimates(bl_plan *p, bl_err *e)
             BL_TRY(bl_estimate_task(s->task[t].task, &p->task[t].data, items_of(&s->task[t]), &shape[t], e));
     for (size_t v = 0; v < p->n_variants; v++) {
         bl_plan_variant *w = &p->variant[v];
-        const bl_config *c = bl_checkpoint_config(p->model[w->model].ckpt);
-        w->seconds = w->base || w->missing ? 0 : bl_estimate_variant(c);
+        if (!w->missing) bl_estimate_variant(s, w, stages_there(p, w), rate);
         if (!w->base) p->disk_need += (uint64_t)w->packed_bytes;
     }
     for (size_t i = 0; i < p->n_cells; i++) {
@@ -432,7 +451,8 @@ static bl_status estimates(bl_plan *p, bl_err *e)
         if (c->state == BL_CELL_NA) continue;
         bool kl = c->base != NULL;
         bl_estimate_cell(config, &shape[c->task], rate, kl, items_of(&s->task[c->task]), c);
-        c->peak_bytes = bl_estimate_peak(config, s, &p->variant[c->variant], c, &shape[c->task], kl);
+        c->peak_bytes = BL_MAX(bl_estimate_peak(config, s, &p->variant[c->variant], c, &shape[c->task], kl),
+                               p->variant[c->variant].peak_bytes);
         p->disk_need += 1 << 20;
         if (bl_plan_is_reference(&p->variant[c->variant]) && !s->no_kl)
             p->disk_need += (uint64_t)c->tokens * (uint64_t)config->dim * 4;
@@ -518,18 +538,49 @@ static void duration(double s, char out[32])
     else snprintf(out, 32, "%.1f h", s / 3600);
 }
 
+/* Is a variant missing that one of its cells still needs? */
+static bool to_make(const bl_plan *p, size_t v)
+{
+    const bl_plan_variant *w = &p->variant[v];
+    for (size_t i = w->first; i < w->first + w->n_cells; i++)
+        if (w->peak_bytes > 0 && (p->cell[i].state == BL_CELL_OPEN || p->cell[i].state == BL_CELL_FAILED)) return true;
+    return false;
+}
+
+static const char *made_name(const bl_plan *p, size_t v, char out[1024])
+{
+    const bl_plan_variant *w = &p->variant[v];
+    snprintf(out, 1024, "%s/%s", p->model[w->model].name, p->spec->method[w->method].text);
+    return out;
+}
+
+static int64_t calibration_tokens(const bl_plan *p, const bl_plan_variant *v)
+{
+    const bl_calib_choice *c = &p->model[v->model].calib;
+    return bl_chain_needs(&p->spec->method[v->method]) & BL_NEED_CALIBRATION ? c->n * c->seqlen : 0;
+}
+
 void bl_plan_text(const bl_plan *p, bl_text *t)
 {
     size_t count[4] = {0}, wide = 3;
     double seconds = 0;
     int64_t peak = 0;
-    char time[32];
+    char time[32], name[1024];
 
     for (size_t i = 0; i < p->n_cells; i++) wide = BL_MAX(wide, strlen(p->cell[i].key));
+    for (size_t v = 0; v < p->n_variants; v++)
+        if (to_make(p, v)) wide = BL_MAX(wide, strlen(made_name(p, v, name)));
     bl_text_addf(t, "%-*s  %-6s  %10s  %8s  %8s\n", (int)wide, "cell", "state", "tokens", "time", "memory");
     for (size_t i = 0; i < p->n_cells; i++) {
         const bl_plan_cell *c = &p->cell[i];
+        const bl_plan_variant *v = &p->variant[c->variant];
         bool todo = c->state == BL_CELL_OPEN || c->state == BL_CELL_FAILED;
+        if (v->first == i && to_make(p, c->variant)) {
+            duration(v->seconds, time);
+            seconds += v->seconds;
+            bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB\n", (int)wide, made_name(p, c->variant, name), "make",
+                         (long long)calibration_tokens(p, v), time, (double)v->peak_bytes / 1e6);
+        }
         count[c->state]++;
         duration(c->seconds, time);
         if (todo) {
@@ -541,13 +592,6 @@ void bl_plan_text(const bl_plan *p, bl_text *t)
                      c->reason ? c->reason : "",
                      p->variant[c->variant].kv != p->spec->kv ? "  (kv act, to compare with)" : "");
     }
-    bool *counted = bl_new(p->n_variants, sizeof *counted, NULL);
-    for (size_t i = 0; counted && i < p->n_cells; i++)
-        if (p->cell[i].state != BL_CELL_DONE && p->cell[i].state != BL_CELL_NA && !counted[p->cell[i].variant]) {
-            counted[p->cell[i].variant] = true;
-            seconds += p->variant[p->cell[i].variant].seconds;
-        }
-    bl_free(counted);
     duration(seconds, time);
     bl_text_addf(t,
                  "%zu cells: %zu done, %zu open, %zu failed before, %zu n/a; about %s and %.0f MB of memory to go, "
@@ -575,6 +619,8 @@ static void cell_json(const bl_plan *p, const bl_plan_cell *c, bl_json_out *o)
     bl_json_add_int(o, "new_tokens", c->new_tokens);
     bl_json_add_real(o, "seconds", c->seconds);
     bl_json_add_real(o, "quantize_seconds", v->seconds);
+    bl_json_add_int(o, "quantize_peak_bytes", v->peak_bytes);
+    bl_json_add_int(o, "calibration_tokens", v->peak_bytes > 0 ? calibration_tokens(p, v) : 0);
     bl_json_add_int(o, "packed_bytes", v->packed_bytes);
     bl_json_add_int(o, "peak_bytes", c->peak_bytes);
     bl_json_add_real(o, "bits_per_weight", v->bits);

@@ -2,6 +2,7 @@
 #ifndef BL_HARNESS_STUDY_PLAN_H
 #define BL_HARNESS_STUDY_PLAN_H
 #include "identity.h"
+#include "harness/quant/apply.h"
 
 typedef enum bl_cell_state {
     BL_CELL_OPEN,
@@ -25,7 +26,7 @@ typedef struct bl_plan_cell {
     int64_t items, tokens; /* estimates of what is scored; items -1: unknown */
     int64_t new_tokens;    /* generated */
     double seconds;        /* estimate */
-    int64_t peak_bytes;    /* estimate of the peak while it is scored */
+    int64_t peak_bytes;    /* estimate of the peak while its variant is made, if it is to be, and it is scored */
 } bl_plan_cell;
 typedef struct bl_plan_variant {
     size_t model, method;
@@ -35,8 +36,10 @@ typedef struct bl_plan_variant {
     bl_hash hash;          /* the last of them */
     size_t first, n_cells; /* its cells: plan->cell[first] and after */
     bool base;
-    bl_kv_format kv;      /* as the study says; of a base that others are compared with ACT */
-    double seconds;       /* estimate of making it */
+    bl_kv_format kv; /* as the study says; of a base that others are compared with ACT */
+    bl_quantize_forecast *forecast;
+    double seconds;       /* estimate of making what is not there of it */
+    int64_t peak_bytes;   /* estimate of the peak meanwhile; 0: it is there */
     int64_t packed_bytes; /* tensor data */
     double bits;          /* per weight of the block linears */
     const char *missing;  /* why it cannot be made of this model; NULL: it can */

@@ -230,8 +230,8 @@ static void is_written_and_read(const bl_method *m, const char *text)
     bl_arena *a;
     bl_method_chain choice = {0};
     bl_quantize_result r = {0};
-    int64_t planned;
-    double bits, bytes = 0, weights = 0;
+    bl_quantize_forecast planned;
+    double bytes = 0, weights = 0;
     char dir[4300];
     bl_checkpoint *c;
     (void)m;
@@ -239,18 +239,18 @@ static void is_written_and_read(const bl_method *m, const char *text)
     assert_ok(bl_arena_new(&a, &e));
     assert_ok(bl_chain_parse(bl_methods, text, &choice, &e));
     bl_checkpoint *from = source;
-    if (bl_quantize_check(from, &choice, &planned, &bits, &e) != BL_OK) {
+    const bl_calib_choice calib = {.data = "primer:test", .n = 3, .seqlen = 48};
+    if (bl_quantize_check(from, &choice, &calib, 0, &planned, &e) != BL_OK) {
         assert_int_equal(e.status, BL_E_CONFIG); /* no such width, and it says so */
         from = even;
-        assert_ok(bl_quantize_check(from, &choice, &planned, &bits, &e));
+        assert_ok(bl_quantize_check(from, &choice, &calib, 0, &planned, &e));
     }
-    const bl_calib_choice calib = {.data = "primer:test", .n = 3, .seqlen = 48};
     assert_ok(bl_quantize_dir(from, &choice, &(bl_apply_how){.calib = &calib}, be, dir, a, &r, &e));
     uint64_t stored = tensor_bytes(dir);
-    if (planned != (int64_t)stored || r.packed_bytes != stored)
-        fail_msg("%s: %lld bytes planned, %llu reported, %llu in the file", text, (long long)planned,
+    if (planned.packed_bytes != (int64_t)stored || r.packed_bytes != stored)
+        fail_msg("%s: %lld bytes planned, %llu reported, %llu in the file", text, (long long)planned.packed_bytes,
                  (unsigned long long)r.packed_bytes, (unsigned long long)stored);
-    assert_true(bits == r.bits);
+    assert_true(planned.bits == r.bits);
     assert_ok(bl_checkpoint_open(dir, NULL, &c, &e));
     assert_ok(bl_checkpoint_verify(c, &e));
     bytes = (double)stored; /* all that is in the file for the linears of the blocks, transforms included */

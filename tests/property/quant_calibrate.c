@@ -92,7 +92,7 @@ static bl_calibration *gathered(const fixture *f, uint32_t roles, unsigned wants
     bl_err e = {0};
     bl_calib_windows w = windows(f);
     bl_calibration *c;
-    assert_ok(bl_calib_begin(f->m, &w, wants, &c, &e));
+    assert_ok(bl_calib_begin(f->m, &w, wants, NULL, &c, &e));
     assert_int_equal(bl_calib_sequences(c), WINDOWS);
     assert_int_equal(bl_calib_tokens(c), TOKENS);
     assert_ok(bl_calib_advance(c, &e));

@@ -124,12 +124,17 @@ static bl_hash cell_hash(const study *s, const char *method, const char *calib, 
     return h;
 }
 
+#define TEXT                                                                                                           \
+    "a text to look at that is longer than the ninety-six tokens of a window of this model, whatever a token of it "   \
+    "may "                                                                                                             \
+    "be\n"
+
 static void calibration_is_part_of_what_needs_it(void **state)
 {
     (void)state;
     study s = study_begin(2);
-    study_write(s.data, "wiki.train.raw", " a text to look at \n");
-    study_write(s.data, "ptb.train.txt", "other words\n");
+    study_write(s.data, "wiki.train.raw", TEXT);
+    study_write(s.data, "ptb.train.txt", "other words, and " TEXT);
     bl_hash need = cell_hash(&s, "pack:w4", "wikitext2", -1), not = cell_hash(&s, "turn", "wikitext2", -1);
     assert_true(bl_hash_equal(need, cell_hash(&s, "pack:w4", "wikitext2:train", -1))); /* the same text */
     assert_true(bl_hash_equal(need, cell_hash(&s, "pack:w4", "wikitext2", 96))); /* what -1 means for this model */
@@ -137,7 +142,7 @@ static void calibration_is_part_of_what_needs_it(void **state)
     assert_false(bl_hash_equal(need, cell_hash(&s, "pack:w4", "ptb", -1)));
     assert_true(bl_hash_equal(not, cell_hash(&s, "turn", "ptb", 64)));
     assert_true(bl_hash_equal(not, cell_hash(&s, "turn", NULL, -1)));
-    study_write(s.data, "wiki.train.raw", " a text to look at \n more of it \n"); /* other bytes, other numbers */
+    study_write(s.data, "wiki.train.raw", TEXT "more of it\n"); /* other bytes, other numbers */
     assert_false(bl_hash_equal(need, cell_hash(&s, "pack:w4", "wikitext2", -1)));
     assert_true(bl_hash_equal(not, cell_hash(&s, "turn", "wikitext2", -1)));
     study_end(&s);
@@ -147,6 +152,7 @@ static void calibration_that_cannot_be_is_refused_before_work(void **state)
 {
     (void)state;
     study s = study_begin(2);
+    study_write(s.data, "ptb.train.txt", "other words\n");
     static const struct {
         const char *calib;
         int64_t seqlen;
@@ -156,6 +162,8 @@ static void calibration_that_cannot_be_is_refused_before_work(void **state)
         {NULL, -1, true, "method pack:w4 looks at calibration text; give --calib NAME"},
         {"wikitext2", -1, false, "calibration text wikitext2:train: not found: "},
         {"primer:test", 97, false, "noise: calibration windows of 97 tokens are longer than the model's 96"},
+        {"ptb:train", 64, false,
+         "calibration text ptb:train: 11 bytes hold fewer than the 64 tokens of a calibration window"},
         {"wikitxet2:train", -1, true, "did you mean wikitext2:train?"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
@@ -189,6 +197,80 @@ static void calibration_windows_are_no_longer_than_a_sliding_window(void **state
     assert_refused(bl_calib_for(&(bl_calib_choice){.data = "primer:test", .n = 1, .seqlen = 257}, "m", c, &got, &e),
                    BL_E_CONFIG, "longer than the model's 256");
     bl_checkpoint_close(c);
+}
+
+/* A plan with estimates of one method on one task. */
+static bl_plan *estimated(const study *s, int64_t n, int64_t mem_limit, bl_spec *spec)
+{
+    bl_err e = {0};
+    bl_plan *p;
+    bl_spec_from from = bl_spec_nothing;
+    from.model = s->model;
+    from.method = "turn+pack:w4";
+    from.task = "piqa";
+    from.data = s->data;
+    from.out = s->out;
+    from.calib = "primer:test";
+    from.calib_n = n;
+    from.calib_seqlen = 64;
+    from.mem_limit = mem_limit;
+    assert_ok(bl_spec_read(&program, &from, spec, &e));
+    assert_ok(bl_plan_make(spec, &(bl_plan_opts){0}, &p, &e));
+    return p;
+}
+
+static void a_plan_counts_what_calibration_takes(void **state)
+{
+    (void)state;
+    study s = study_begin(2);
+    bl_err e = {0};
+    bl_spec spec;
+    bl_text t = {0};
+    double work[3];
+    uint64_t memory[3];
+    static const int64_t n[] = {512, 1024, 1536}; /* windows of 64 tokens */
+    for (int i = 0; i < 3; i++) {
+        bl_plan *p = estimated(&s, n[i], -1, &spec);
+        assert_int_equal(p->n_variants, 1);
+        bl_plan_variant *v = &p->variant[0];
+        work[i] = v->forecast->stage[1].work;
+        memory[i] = v->forecast->stage[1].memory;
+        assert_true(v->seconds > 0 && v->peak_bytes > (int64_t)memory[i] && p->cell[0].peak_bytes >= v->peak_bytes);
+        assert_true(v->forecast->stage[0].work == 0); /* `turn` looks at nothing */
+        bl_plan_text(p, &t);
+        char tokens[40];
+        snprintf(tokens, sizeof tokens, "make   %11lld", (long long)n[i] * 64);
+        if (!strstr(t.s, tokens)) fail_msg("'%s' does not say '%s'", t.s, tokens);
+        bl_text_free(&t);
+        bl_plan_free(p);
+        bl_spec_free(&spec);
+    }
+    assert_true(work[0] > 0 && fabs(work[2] - 3 * work[0]) < 1e-9 * work[2] &&
+                fabs(work[1] - 2 * work[0]) < 1e-9 * work[1]);
+    /* the residual stream, f32 of 72 channels, and nothing else */
+    assert_int_equal(memory[1] - memory[0], 512 * 64 * 72 * sizeof(float));
+    assert_int_equal(memory[2] - memory[1], 512 * 64 * 72 * sizeof(float));
+
+    bl_plan *p = estimated(&s, 1 << 20, 8, &spec); /* of 8 MiB: 19 GB of it go to a file */
+    assert_true(p->variant[0].forecast->stage[1].memory < 8 << 20);
+    for (int i = 0; i < 2; i++) { /* a stage that is there, then both: not made again */
+        char hex[33], dir[4400];
+        double before = p->variant[0].seconds;
+        bl_hash_hex(p->variant[0].stage[i], hex);
+        snprintf(dir, sizeof dir, "%s/variants/%s", s.out, hex);
+        assert_ok(bl_make_dirs(dir, &e));
+        bl_plan_free(p);
+        bl_spec_free(&spec);
+        p = estimated(&s, 1 << 20, 8, &spec);
+        if (i == 0) assert_true(p->variant[0].seconds > before / 2 && p->variant[0].peak_bytes > 0);
+        else assert_true(p->variant[0].seconds == 0 && p->variant[0].peak_bytes == 0);
+    }
+    bl_plan_text(p, &t);
+    assert_null(strstr(t.s, " make "));
+    bl_text_free(&t);
+    bl_plan_free(p);
+    bl_spec_free(&spec);
+    study_end(&s);
 }
 
 static void a_spec_with_calibration_is_printed_as_it_is_read(void **state)
@@ -395,6 +477,7 @@ int main(void)
         cmocka_unit_test(calibration_is_part_of_what_needs_it),
         cmocka_unit_test(calibration_that_cannot_be_is_refused_before_work),
         cmocka_unit_test(calibration_windows_are_no_longer_than_a_sliding_window),
+        cmocka_unit_test(a_plan_counts_what_calibration_takes),
         cmocka_unit_test(a_spec_with_calibration_is_printed_as_it_is_read),
         cmocka_unit_test(chains_share_the_models_they_begin_with),
         cmocka_unit_test(another_class_of_arithmetic_is_another_variant),

@@ -1,0 +1,171 @@
+/* all_forecast.c - what a plan says of making a variant, beside what making it takes; what a row says of its
+ * calibration text. */
+#include "study_fixture.h"
+#include "harness/data/windows.h"
+#include "harness/quant/apply.h"
+#include "methods/registry.h"
+
+static const char method_text[] = "gptq:w4g36";
+
+/* The most that was allocated while the variant was made, without what was there before. */
+static uint64_t made(const study *s, const bl_calib_choice *calib, uint64_t limit, bl_quantize_forecast *f,
+                     bl_quantize_result *r, bl_arena *a)
+{
+    bl_err e = {0};
+    bl_checkpoint *c;
+    bl_backend *be;
+    bl_method_chain chain;
+    char dir[4300];
+    snprintf(dir, sizeof dir, "%s/variant", s->dir);
+    assert_ok(bl_checkpoint_open(s->model, NULL, &c, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.threads = 2, .memory_limit = limit}, &be, &e));
+    assert_ok(bl_chain_parse(bl_methods, method_text, &chain, &e));
+    assert_ok(bl_quantize_check(c, &chain, calib, limit, f, &e));
+    bl_alloc_watch_reset();
+    uint64_t before = bl_alloc_live();
+    assert_ok(bl_quantize_dir(c, &chain, &(bl_apply_how){.calib = calib, .hash = NULL}, be, dir, a, r, &e));
+    uint64_t most = bl_alloc_peak() - before;
+    assert_ok(bl_remove_tree(dir, &e));
+    bl_chain_free(&chain);
+    bl_backend_close(be);
+    bl_checkpoint_close(c);
+    return most;
+}
+
+static void memory_is_as_planned_whether_it_is_spilled_or_not(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    study s = study_begin(1);
+    /* Beside the buffers: the text and its ids, the writer of the directory, panels of a thread. */
+    enum { BESIDE = 12 << 20 };
+    const bl_calib_choice calib = {.data = "primer:test", .n = 3072, .seqlen = 64};
+    const uint64_t stream = 3072 * 64 * 72 * sizeof(float), ids = 3072 * 64 * sizeof(int32_t);
+    for (int spilled = 0; spilled < 2; spilled++) {
+        bl_arena *a;
+        bl_quantize_forecast f;
+        bl_quantize_result r;
+        assert_ok(bl_arena_new(&a, &e));
+        uint64_t most = made(&s, &calib, spilled ? 24 << 20 : 0, &f, &r, a), said = f.stage[0].memory;
+        if (most > said + ids + BESIDE || (!spilled && most < said - said / 4))
+            fail_msg("%llu bytes at most, %llu were planned", (unsigned long long)most, (unsigned long long)said);
+        assert_true(spilled ? said < 24 << 20 : said > stream);
+        assert_true(f.packed_bytes == (int64_t)r.packed_bytes && f.bits == r.bits);
+        bl_arena_free(a);
+    }
+    study_end(&s);
+}
+
+/* Tokens of the text that windows cover, counted one by one. */
+static void tokens_of_windows_that_overlap_are_counted_once(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    study s = study_begin(1);
+    bl_arena *a;
+    bl_checkpoint *c;
+    bl_tokenizer *t;
+    bl_source_text text;
+    bl_ids ids = {0};
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_checkpoint_open(s.model, NULL, &c, &e));
+    assert_ok(bl_tokenizer_of(c, &t, &e));
+    assert_ok(bl_source_find("primer:test")->load(NULL, a, &text, &e));
+    assert_ok(bl_encode(t, text.stream, text.n_stream, BL_ENCODE_BOS | BL_ENCODE_PLAIN, &ids, &e));
+    static const int64_t n[] = {1, 3, 40, 2000};
+    for (size_t k = 0; k < BL_COUNT(n); k++) {
+        const bl_calib_choice calib = {.data = "primer:test", .n = n[k], .seqlen = 64, .seed = 7};
+        bl_calib_windows w;
+        bl_py_random random;
+        int64_t want = 0;
+        char *seen = bl_new(ids.n, 1, &e);
+        assert_ok(bl_calib_draw(&calib, NULL, t, a, &w, &e));
+        bl_py_seed(&random, 7);
+        for (int64_t i = 0; i < n[k]; i++) {
+            int64_t first = bl_py_randint(&random, 0, (int64_t)ids.n - 65);
+            assert_memory_equal(w.ids + i * 64, ids.id + first, 64 * sizeof *w.ids);
+            for (int64_t j = first; j < first + 64; j++) want += !seen[j], seen[j] = 1;
+        }
+        assert_int_equal(w.distinct, want);
+        bl_free(seen);
+    }
+    bl_calib_windows w; /* a window more than the text has, and one that just fits */
+    bl_calib_choice whole = {.data = "primer:test", .n = 2, .seqlen = (int64_t)ids.n};
+    assert_refused(bl_calib_draw(&whole, NULL, t, a, &w, &e), BL_E_CONFIG, "needs one more than that");
+    whole.seqlen--;
+    assert_ok(bl_calib_draw(&whole, NULL, t, a, &w, &e));
+    assert_int_equal(w.distinct, whole.seqlen);
+    bl_ids_free(&ids);
+    bl_tokenizer_close(t);
+    bl_checkpoint_close(c);
+    bl_arena_free(a);
+    study_end(&s);
+}
+
+#define STUDIED(s)                                                                                                     \
+    PROGRAM(s, "run", "--model", (s)->model, "--method", "rtn:w4g36,gptq:w4g36", "--task", "wikitext2:word,piqa",      \
+            "--data", (s)->data, "--out", (s)->out, "--calib", "wikitext2:test", "--calib-n", "1", "--calib-seqlen",   \
+            "64")
+
+static void a_row_says_what_is_odd_about_its_calibration(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    study s = study_begin(1);
+    bl_arena *a;
+    bl_quantize_forecast f;
+    bl_quantize_result r;
+    assert_ok(bl_arena_new(&a, &e));
+    made(&s, &(bl_calib_choice){.data = "primer:test", .n = 1, .seqlen = 64}, 0, &f, &r, a);
+    assert_non_null(strstr(r.notes, "fewer calibration tokens (64) than inputs of model.layers.0.mlp.down_proj (100)"));
+    made(&s, &(bl_calib_choice){.data = "primer:test", .n = 4, .seqlen = 64}, 0, &f, &r, a);
+    assert_null(strstr(r.notes, "calibration"));
+    made(&s, &(bl_calib_choice){.data = "primer:test", .n = 2000, .seqlen = 64}, 0, &f, &r, a);
+    assert_non_null(strstr(r.notes, "calibration windows overlap: "));
+    assert_non_null(strstr(r.notes, " distinct tokens of 128000"));
+    bl_arena_free(a);
+
+    study_write(s.data, "wiki.test.raw",
+                " = A text = \n a first paragraph of words that are read and then are scored as well \n"
+                " and a second one which is there so that a window of them has words enough \n");
+    ran p = STUDIED(&s);
+    expect(&p, 0, NULL);
+    ran_free(&p);
+    for (int i = 0; i < 2; i++) { /* the second time the variant is taken as it is there */
+        char **name;
+        size_t n;
+        int few = 0, same = 0;
+        assert_ok(bl_arena_new(&a, &e));
+        assert_ok(bl_dir_list(s.out, &name, &n, &e));
+        for (size_t k = 0; k < n; k++) {
+            if (!strstr(name[k], ".h5")) continue;
+            char *path = bl_join(s.out, name[k], &e);
+            bl_cell c = {0};
+            assert_ok(bl_cell_read(path, false, a, &c, &e));
+            few += strstr(c.notes, "gptq:w4g36: fewer calibration tokens (64) than inputs of") != NULL;
+            same += strstr(c.notes, "calibrated on the text that is scored") != NULL;
+            assert_ok(bl_remove_tree(path, &e));
+            bl_free(path);
+        }
+        bl_list_free(name, n);
+        bl_arena_free(a);
+        assert_int_equal(few, 2);  /* both tasks of gptq */
+        assert_int_equal(same, 1); /* the text of one of them */
+        if (i == 0) {
+            p = STUDIED(&s);
+            expect(&p, 0, NULL);
+            ran_free(&p);
+        }
+    }
+    study_end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_is_as_planned_whether_it_is_spilled_or_not),
+        cmocka_unit_test(tokens_of_windows_that_overlap_are_counted_once),
+        cmocka_unit_test(a_row_says_what_is_odd_about_its_calibration),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
