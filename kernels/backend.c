@@ -1,6 +1,6 @@
 /* backend.c - the table of backends, and the one a device belongs to. */
 #include "backend_impl.h"
-#include <string.h>
+#include <stdlib.h>
 
 #define BL_BACKEND(id) extern const bl_backend_kind bl_backend_##id;
 #include "backends.def"
@@ -11,41 +11,77 @@ static const bl_backend_kind *const backends[] = {
 #undef BL_BACKEND
 };
 
+/* The best device there is, or what the environment says. */
+static const char *usual(void)
+{
+    const char *said = getenv("BITLADDER_DEVICE");
+    if (said && *said) return said;
+    for (size_t i = 0; i < BL_COUNT(backends); i++)
+        if (backends[i]->is(backends[i]->name)) return backends[i]->name;
+    return NULL;
+}
+
 static const bl_backend_kind *kind_of(const char *device)
 {
-    if (!device) return backends[0];
-    for (size_t i = 0; i < BL_COUNT(backends); i++)
+    if (!device) device = usual();
+    for (size_t i = 0; i < BL_COUNT(backends) && device; i++)
         if (backends[i]->is(device)) return backends[i];
     return NULL;
 }
 
+bool bl_device_at(int i, char out[32])
+{
+    for (size_t k = 0; k < BL_COUNT(backends); k++) {
+        int n = backends[k]->count ? backends[k]->count() : 1;
+        if (i < n) {
+            if (backends[k]->count) snprintf(out, 32, "%s:%d", backends[k]->name, i);
+            else snprintf(out, 32, "%s", backends[k]->name);
+            return true;
+        }
+        i -= n;
+    }
+    return false;
+}
+
 bl_status bl_device_check(const char *device, bl_err *e)
 {
-    char there[256] = "";
+    char there[256] = "", name[32];
     if (kind_of(device)) return BL_OK;
-    for (size_t i = 0, n = 0; i < BL_COUNT(backends) && n < sizeof there; i++)
-        n += (size_t)snprintf(there + n, sizeof there - n, "%s%s", i ? ", " : "", backends[i]->name);
-    return bl_fail(e, BL_E_UNSUPPORTED, "no device '%s'; there are: %s", device, there);
+    for (size_t i = 0, n = 0; bl_device_at((int)i, name) && n < sizeof there; i++)
+        n += (size_t)snprintf(there + n, sizeof there - n, "%s%s", i ? ", " : "", name);
+    return bl_fail(e, BL_E_UNSUPPORTED, "no device '%s'; there are: %s", device ? device : usual(), there);
 }
 
-const char *bl_device_numerics(const char *device)
+static const char *numerics_of(const bl_backend_kind *k, bool deterministic)
+{
+    return deterministic && k->fixed ? k->fixed : k->numerics;
+}
+
+const char *bl_device_numerics(const char *device, bool deterministic)
 {
     const bl_backend_kind *k = kind_of(device);
-    return k ? k->numerics : NULL;
+    return k ? numerics_of(k, deterministic) : NULL;
 }
 
-const char *bl_backend_numerics(const bl_backend *be) { return be->kind->numerics; }
+double bl_device_flops(const char *device)
+{
+    const bl_backend_kind *k = kind_of(device);
+    return k ? k->flops : 0;
+}
+
+const char *bl_backend_numerics(const bl_backend *be) { return numerics_of(be->kind, be->opts.deterministic); }
 
 bl_status bl_backend_open(const bl_backend_opts *o, bl_backend **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_backend *be = NULL;
-    BL_TRY(bl_device_check(o->device, e));
+    const char *device = o->device ? o->device : o->reference || o->isa != BL_ISA_BEST ? "cpu" : usual();
+    BL_TRY(bl_device_check(device, e));
     if (o->threads < 0) return bl_fail(e, BL_E_CONFIG, "threads: %d is not a number of threads", o->threads);
     if (!(be = bl_new(1, sizeof *be, e))) return BL_E_NOMEM;
     be->opts = *o;
-    be->kind = kind_of(o->device);
-    if (!o->device) be->opts.device = be->kind->name;
+    be->kind = kind_of(device);
+    be->opts.device = device;
     BL_TRY(be->kind->open(be, e));
     *out = be;
     be = NULL;

@@ -14,7 +14,7 @@
  * rounded to fp16. q4_0 and q5_0 map the weight of largest magnitude to the lowest code, so d has the opposite sign of
  * that weight.
  */
-#include "fmt_gguf.h"
+#include "fmt_gguf_decode.h"
 #include <inttypes.h>
 #include <math.h>
 
@@ -67,71 +67,7 @@ bl_status bl_block_pack(const bl_format *f, const bl_shape *g, const float *w, v
     return st;
 }
 
-/* ---- decoders ---- */
-static void decode_q4_0(const uint8_t *b, float *w)
-{
-    float d = bl_half(b);
-    for (int j = 0; j < 16; j++) {
-        w[j] = d * (float)((b[2 + j] & 15) - 8);
-        w[j + 16] = d * (float)((b[2 + j] >> 4) - 8);
-    }
-}
-
-static void decode_q4_1(const uint8_t *b, float *w)
-{
-    float d = bl_half(b), m = bl_half(b + 2);
-    for (int j = 0; j < 16; j++) {
-        w[j] = d * (float)(b[4 + j] & 15) + m;
-        w[j + 16] = d * (float)(b[4 + j] >> 4) + m;
-    }
-}
-
-static void decode_q5_0(const uint8_t *b, float *w)
-{
-    float d = bl_half(b);
-    uint32_t high = bl_u32(b + 2);
-    for (int j = 0; j < 16; j++) {
-        w[j] = d * (float)((int)((b[6 + j] & 15) | (high >> j & 1) << 4) - 16);
-        w[j + 16] = d * (float)((int)((b[6 + j] >> 4) | (high >> (j + 16) & 1) << 4) - 16);
-    }
-}
-
-static void decode_q5_1(const uint8_t *b, float *w)
-{
-    float d = bl_half(b), m = bl_half(b + 2);
-    uint32_t high = bl_u32(b + 4);
-    for (int j = 0; j < 16; j++) {
-        w[j] = d * (float)(int)((b[8 + j] & 15) | (high >> j & 1) << 4) + m;
-        w[j + 16] = d * (float)(int)((b[8 + j] >> 4) | (high >> (j + 16) & 1) << 4) + m;
-    }
-}
-
-static void decode_q8_0(const uint8_t *b, float *w)
-{
-    float d = bl_half(b);
-    for (int j = 0; j < QK; j++) w[j] = d * (float)(int8_t)b[2 + j];
-}
-
-const int8_t bl_iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-
-static void decode_iq4_nl(const uint8_t *b, float *w)
-{
-    float d = bl_half(b);
-    for (int j = 0; j < 16; j++) {
-        w[j] = d * (float)bl_iq4_levels[b[2 + j] & 15];
-        w[j + 16] = d * (float)bl_iq4_levels[b[2 + j] >> 4];
-    }
-}
-
-static void decode_mxfp4(const uint8_t *b, float *w)
-{
-    static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}; /* e2m1 times two */
-    float d = ldexpf(1, b[0] - 128); /* … and so half of 2^(e - 127) */
-    for (int j = 0; j < 16; j++) {
-        w[j] = d * (float)doubled[b[1 + j] & 15];
-        w[j + 16] = d * (float)doubled[b[1 + j] >> 4];
-    }
-}
+const int8_t bl_iq4_levels[16] = BL_IQ4_LEVELS;
 
 /* ---- encoders ---- */
 static bool put_half(float v, uint8_t *p)

@@ -20,15 +20,12 @@ void bl_block_unpack(const bl_format *f, const bl_shape *g, const void *const pa
 bl_status bl_block_pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[],
                         bl_block_encode *encode, bl_err *e);
 
-static inline uint16_t bl_u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
-static inline uint32_t bl_u32(const uint8_t *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-static inline float bl_half(const uint8_t *p) { return bl_f16_to_f32(bl_u16(p)); }
-
 /* The sixteen levels of iq4_nl and iq4_xs. */
 extern const int8_t bl_iq4_levels[16];
+#define BL_IQ4_LEVELS                                                                                                  \
+    {                                                                                                                  \
+        -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113                                       \
+    }
 
 #define BL_BLOCK_UNPACK(id)                                                                                            \
     static void unpack_##id(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0,  \

@@ -76,7 +76,8 @@ bool bl_kernel_takes(const bl_kernel *k, const bl_backend *be, const bl_kernel_s
                         .w = {&w},
                         .act = act_of(k),
                         .transpose = k->family->transpose};
-    return s->rows > 0 && k->format->check(k->format, &w.shape, NULL) == BL_OK &&
+    return s->rows > 0 && strcmp(k->family->backend, be->ops->name) == 0 &&
+           k->format->check(k->format, &w.shape, NULL) == BL_OK &&
            (!k->family->most || bl_kernel_flops(s) <= 2.0 * (double)k->family->most) &&
            k->family->applicable(be, &a, &w);
 }
@@ -86,7 +87,8 @@ double bl_kernel_flops(const bl_kernel_shape *s) { return 2.0 * (double)s->rows 
 double bl_kernel_bytes(const bl_kernel *k, const bl_kernel_shape *s)
 {
     bl_shape g = shape_of(k, s);
-    return (double)bl_format_bytes(k->format, &g) + 4.0 * (double)s->rows * (double)(s->in + s->out);
+    double act = strcmp(k->family->backend, "cpu") == 0 ? 4 : 2;
+    return (double)bl_format_bytes(k->format, &g) + act * (double)s->rows * (double)(s->in + s->out);
 }
 
 bl_status bl_kernel_run(const bl_kernel *k, bl_backend *be, const bl_kernel_case *c, bl_err *e)
@@ -109,19 +111,25 @@ static void random_numbers(float *p, int64_t n, uint32_t stream, float by)
     }
 }
 
-static bl_status random_tensor(bl_backend *be, int64_t rows, int64_t cols, uint32_t stream, float by, bl_tensor *out,
-                               bl_err *e)
+/* As f32 or as bf16. */
+static bl_status random_tensor(bl_backend *be, bl_dtype type, int64_t rows, int64_t cols, uint32_t stream, float by,
+                               bl_tensor *out, bl_err *e)
 {
     bl_status st = BL_OK;
     float *host = NULL;
     bl_buffer *b = NULL;
-    BL_TRY(be->ops->buffer_new(be, (uint64_t)(rows * cols) * sizeof *host, &b, e));
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)(rows * cols) * bl_dtype_bytes(type), &b, e));
     if (!(host = bl_new((size_t)(rows * cols), sizeof *host, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     random_numbers(host, rows * cols, stream, by);
-    *out = bl_tensor_2d(b, 0, BL_F32, rows, cols);
+    if (type == BL_BF16) /* in place: what is written is never ahead of what is read */
+        for (int64_t i = 0; i < rows * cols; i++) {
+            uint16_t h = bl_f32_to_bf16(host[i]);
+            memcpy((char *)host + 2 * i, &h, 2);
+        }
+    *out = bl_tensor_2d(b, 0, type, rows, cols);
     BL_TRY(be->ops->upload(be, out, host, e));
     b = NULL;
 out:
@@ -162,11 +170,11 @@ bl_status bl_kernel_prepare(const bl_kernel *k, bl_backend *be, const bl_kernel_
     bl_shape g = shape_of(k, s);
     BL_TRY(bl_weight_new(be, k->format, &g, &c.w, e));
     if (k->format->pack) {
-        BL_TRY(random_tensor(be, s->out, s->in, 1, 0.05f, &dense, e));
+        BL_TRY(random_tensor(be, BL_F32, s->out, s->in, 1, 0.05f, &dense, e));
         BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = dense, .w = &c.w}, e));
     } else BL_TRY(random_blocks(be, &c.w, e));
     BL_TRY(be->ops->sync(be, e));
-    BL_TRY(random_tensor(be, s->rows, from, 2, 1.0f, &c.x, e));
+    BL_TRY(random_tensor(be, be->act, s->rows, from, 2, 1.0f, &c.x, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)(s->rows * to) * sizeof(float), &y, e));
     c.y = bl_tensor_2d(y, 0, BL_F32, s->rows, to);
     BL_TRY(be->ops->fill(be, &c.y, (double)NAN, e));
@@ -215,6 +223,12 @@ bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse,
         goto out;
     }
     BL_TRY(be->ops->download(be, &c->x, x, e));
+    if (c->x.dtype == BL_BF16)
+        for (int64_t i = s->rows * from - 1; i >= 0; i--) {
+            uint16_t h;
+            memcpy(&h, (char *)x + 2 * i, 2);
+            x[i] = bl_bf16_to_f32(h);
+        }
     BL_TRY(be->ops->download(be, &c->y, y, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)s->in * sizeof *w, &b, e));
     one = bl_tensor_2d(b, 0, BL_F32, 1, s->in);

@@ -45,7 +45,7 @@ typedef struct bl_kernel_shape {
 } bl_kernel_shape; /* rows = M; group <= 0: the whole row */
 typedef struct bl_kernel_case {
     bl_kernel_shape shape;
-    bl_tensor x, y; /* act [rows, in], [rows, out]; transposed the other way round */
+    bl_tensor x, y; /* act [rows, in], f32 [rows, out]; transposed the other way round */
     bool transpose;
     bl_weight w;
     bl_actq act;

@@ -7,9 +7,9 @@
  *     bl_backend_close(be);
  *
  * Every op is asynchronous: errors surface at sync at the latest. Activations ("act" below) have the backend's own
- * type, be->act: f32 on the CPU. Index arrays (positions, ids, targets, row lists) are tensors on the backend like
- * everything else, so that a recorded sequence of ops can be run again with other contents; upload them together, once
- * a pass. Scratch belongs to the backend. An op that a backend lacks is NULL, and bl_check_op says so.
+ * type, be->act: f32 on the CPU, bf16 on CUDA. Index arrays (positions, ids, targets, row lists) are tensors on the
+ * backend like everything else, so that a recorded sequence of ops can be run again with other contents; upload them
+ * together, once a pass. Scratch belongs to the backend. An op that a backend lacks is NULL, and bl_check_op says so.
  *
  * Bits: on the CPU every output element is one fixed sequence of operations that depends on its own inputs only, never
  * on how many rows are in the call, on their offset, or on threads. A dot product over k is 8 interleaved fused
@@ -24,6 +24,10 @@
  * aligned at position 0; a score is one fma chain over head_dim times `scale`; softmax is online over the blocks with 8
  * interleaved partial sums; the output is one fma chain over the keys. All in f32; keys and values enter as f32, an
  * int8 code as one product code * scale.
+ *
+ * On CUDA sums are f32 and what is written as an activation is rounded to bf16 once. Weights enter products as bf16 (a
+ * packed one is decoded and rounded), but those of few rows exactly. With `deterministic` a row's bits depend on its
+ * own sequence alone; else also on how many rows are in the call, within the rounding of bf16.
  */
 #ifndef BL_KERNELS_OPS_H
 #define BL_KERNELS_OPS_H
@@ -214,8 +218,9 @@ typedef struct bl_ops {
     const char *name; /* "cpu" */
     /* memory */
     bl_status (*buffer_new)(bl_backend *, uint64_t bytes, bl_buffer **out,
-                            bl_err *); /* BL_E_DEVMEM above the limit; contents undefined */
-    void (*buffer_free)(bl_buffer *);  /* NULL is fine */
+                            bl_err *); /* BL_E_DEVMEM above the limit; contents undefined; there for the stream in use,
+                                          for others after an event of it */
+    void (*buffer_free)(bl_buffer *);  /* after what the first stream has been given so far; NULL is fine */
     bl_status (*upload)(bl_backend *, const bl_tensor *dst, const void *host,
                         bl_err *); /* whole contiguous tensor; host has been read when it returns */
     bl_status (*download)(bl_backend *, const bl_tensor *src, void *host, bl_err *); /* waits */
@@ -284,29 +289,35 @@ typedef enum bl_isa {
     BL_ISA_AVX512
 } bl_isa; /* each has what those before it have */
 typedef struct bl_backend_opts {
-    const char *device;    /* "cpu"; NULL: best there is */
+    const char *device;    /* "cpu", "cuda", "cuda:1"; NULL: what BITLADDER_DEVICE says, else the best there is */
     int threads;           /* 0: all cores this process may use */
     bool reference;        /* plain C only, on one thread (--kernel-ref) */
     bl_isa isa;            /* at most this much of the CPU; BEST: all it has */
     uint64_t memory_limit; /* bytes of buffers, 0: none */
+    bool deterministic;    /* bits do not depend on how rows meet in a call; always so on the CPU */
 } bl_backend_opts;
 
 struct bl_backend {
     const bl_ops *ops;
     bl_backend_opts opts;
     bl_dtype act; /* activations */
+    int64_t wide; /* how many times the rows of a CPU it takes to be busy: 1 on the CPU */
     const struct bl_backend_kind *kind;
     void *own; /* the backend's private state */
 };
 bl_status bl_backend_open(const bl_backend_opts *o, bl_backend **out,
                           bl_err *e);  /* BL_E_UNSUPPORTED names the devices there are */
 void bl_backend_close(bl_backend *be); /* NULL is fine */
-/* Whether a device exists (NULL: the best there is), without opening it. BL_E_UNSUPPORTED names those there are. */
+/* Whether a device exists (NULL: as bl_backend_opts), without opening it. BL_E_UNSUPPORTED names those there are. */
 bl_status bl_device_check(const char *device, bl_err *e);
+/* Device i, "cuda:0", "cpu", the best first, without opening it; false after the last. */
+bool bl_device_at(int i, char out[32]);
 /* The class of a device's arithmetic, "cpu-f32": numbers of two classes are not the same numbers. What a model adds of
  * its own, quantized activations say, is not in it. NULL: no such device. */
-const char *bl_device_numerics(const char *device);
+const char *bl_device_numerics(const char *device, bool deterministic);
 const char *bl_backend_numerics(const bl_backend *be);
+/* Flop/s of a device's products, roughly, where it is not to be opened for a measurement; 0: measure. NULL as above. */
+double bl_device_flops(const char *device);
 
 /* The computing ops by name, "linear", "transform", ...; NULL after the last. */
 const char *bl_op_at(size_t i);

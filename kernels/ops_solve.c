@@ -41,9 +41,9 @@ bl_status bl_check_diagonal(const bl_diagonal_args *a, bl_err *e)
     return BL_OK;
 }
 
-bl_status bl_check_hessian(const bl_hessian_args *a, bl_err *e)
+bl_status bl_check_hessian(const bl_backend *be, const bl_hessian_args *a, bl_err *e)
 {
-    if (!dense(&a->x, BL_F32, -1, -1) || !square(&a->h, BL_F64, a->x.dim[1]))
+    if (!dense(&a->x, be->act, -1, -1) || !square(&a->h, BL_F64, a->x.dim[1]))
         return broken(e, "hessian", "h is not square and as wide as x");
     return BL_OK;
 }

@@ -18,9 +18,9 @@ typedef struct bl_diagonal_args { /* y[i] = x[i, i] */
 } bl_diagonal_args;
 
 /* h += alpha xt x, both triangles. Products are summed in f32 over at most 128 rows and those sums in f64: within 1e-6
- * of sqrt(h[i, i] h[j, j]). */
+ * of sqrt(h[i, i] h[j, j]); on CUDA over at most 512 rows, within 1e-5. */
 typedef struct bl_hessian_args {
-    bl_tensor x; /* f32 [rows, n] */
+    bl_tensor x; /* act [rows, n] */
     bl_tensor h; /* f64 [n, n], symmetric */
     double alpha;
 } bl_hessian_args;
@@ -72,7 +72,7 @@ typedef struct bl_gptq_sweep_args {
 
 bl_status bl_check_permute(const bl_permute_args *a, bl_err *e);
 bl_status bl_check_diagonal(const bl_diagonal_args *a, bl_err *e);
-bl_status bl_check_hessian(const bl_hessian_args *a, bl_err *e);
+bl_status bl_check_hessian(const bl_backend *be, const bl_hessian_args *a, bl_err *e);
 bl_status bl_check_cholesky_inverse(const bl_cholesky_inverse_args *a, bl_err *e);
 bl_status bl_check_quad_form(const bl_quad_form_args *a, bl_err *e);
 bl_status bl_check_hadamard(const bl_hadamard_args *a, bl_err *e);

@@ -91,7 +91,7 @@ static bl_status add_cases(bench *b, const bl_kernel *k, size_t shape, const int
     for (size_t i = 0; i < n_m; i++) {
         bl_kernel_shape s = b->shape[shape];
         s.rows = m[i];
-        if (!bl_kernel_takes(k, b->be, &s)) {
+        if (!is_blas(k) && !bl_kernel_takes(k, b->be, &s)) {
             ++*left_out;
             continue;
         }

@@ -46,7 +46,7 @@ bl_log_level bl_cli_log_level(const bl_cli_common *c);
 
 typedef struct bl_cli_model {
     const char *tokenizer, *device;
-    bool no_bos, special, stream, kernel_ref, allow_nonfinite;
+    bool no_bos, special, stream, kernel_ref, deterministic, allow_nonfinite;
     int64_t batch_tokens, batch_size, mem_limit;
     int kv;
 } bl_cli_model;
@@ -54,8 +54,11 @@ typedef struct bl_cli_model {
 #define BL_SOURCE_ROWS(type, member) /* a model, and where it is computed with */ \
     {"tokenizer", BL_OPT_TEXT, .at = offsetof(type, member.tokenizer), .arg = "FILE", \
      .doc = "tokenizer of a model that carries none"}, \
-    {"device", BL_OPT_TEXT, .at = offsetof(type, member.device), .arg = "NAME", .doc = "cpu"}, \
+    {"device", BL_OPT_TEXT, .at = offsetof(type, member.device), .arg = "NAME", \
+     .doc = "cpu, cuda, cuda:1; without it BITLADDER_DEVICE, else the best there is; see: bitladder list devices"}, \
     {"kernel-ref", BL_OPT_BOOL, .at = offsetof(type, member.kernel_ref), .doc = "plain reference kernels only"}, \
+    {"deterministic", BL_OPT_BOOL, .at = offsetof(type, member.deterministic), \
+     .doc = "scores that do not depend on the batch, bit for bit, on any device; always so on the CPU"}, \
     {"mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(type, member.mem_limit), .arg = "MIB", \
      .doc = "most memory on the device, weights included; 0: all there is"}, \
     {"allow-nonfinite", BL_OPT_BOOL, .at = offsetof(type, member.allow_nonfinite), \

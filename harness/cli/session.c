@@ -43,6 +43,7 @@ bl_status bl_session_source(bl_session *s, const char *model, const bl_cli_model
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device,
                                               .threads = (int)threads,
                                               .reference = o->kernel_ref,
+                                              .deterministic = o->deterministic,
                                               .memory_limit = (uint64_t)o->mem_limit << 20},
                            &s->be, e));
 out:
@@ -73,6 +74,19 @@ void bl_session_close(bl_session *s)
     bl_checkpoint_close(s->ckpt);
     bl_backend_close(s->be);
     *s = (bl_session){0};
+}
+
+bl_status bl_device_facts(const char *device, int threads, char out[256], bl_err *e)
+{
+    bl_backend *be;
+    bl_device_info f = {0};
+    bl_status st = bl_backend_open(&(bl_backend_opts){.device = device, .threads = threads}, &be, e);
+    if (st != BL_OK) return st;
+    be->ops->device_info(be, &f);
+    snprintf(out, 256, "%s, %s, %d %s, %.1f GiB of memory", f.name, f.simd, f.threads,
+             strcmp(be->ops->name, "cpu") == 0 ? "threads" : "multiprocessors", (double)f.memory_bytes / (1 << 30));
+    bl_backend_close(be);
+    return BL_OK;
 }
 
 bl_status bl_output_failed(bl_err *e)

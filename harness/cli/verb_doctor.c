@@ -56,15 +56,13 @@ static bl_status program(report *r, bl_err *e)
 static bl_status machine(report *r, int threads, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_backend *be = NULL;
-    bl_device_info f = {0};
-    char buf[4096], text[256];
+    char buf[4096], text[256], name[32];
 
-    BL_TRY(bl_backend_open(&(bl_backend_opts){.threads = threads}, &be, e));
-    be->ops->device_info(be, &f);
-    snprintf(text, sizeof text, "%s, %s, %d threads, %.1f GiB of memory", f.name, f.simd, f.threads,
-             (double)f.memory_bytes / (1 << 30));
-    line(r, "device", text);
+    for (int i = 0; bl_device_at(i, name); i++) {
+        bl_err why = {0};
+        line(r, i ? name : "device", bl_device_facts(name, threads, text, &why) == BL_OK ? text : why.text);
+    }
+    BL_TRY(bl_device_check(NULL, e));
 #if BL_HAVE_BENCHMARK
     line(r, "bench", "Google Benchmark is built in");
 #else
@@ -76,7 +74,6 @@ static bl_status machine(report *r, int threads, bl_err *e)
     line(r, "disk", text);
     line(r, "data", getenv("BITLADDER_DATA") ? getenv("BITLADDER_DATA") : "BITLADDER_DATA is not set");
 out:
-    bl_backend_close(be);
     return st;
 }
 

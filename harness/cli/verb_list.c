@@ -55,12 +55,21 @@ static void plots(const bl_program *p, list *l)
     (void)p;
     for (size_t i = 0; bl_plot_at(i); i++) add(l, bl_plot_at(i)->name, bl_plot_at(i)->doc);
 }
+static void devices(const bl_program *p, list *l)
+{
+    char name[32], text[256];
+    (void)p;
+    for (int i = 0; bl_device_at(i, name); i++) {
+        bl_err e = {0};
+        add(l, name, bl_device_facts(name, 0, text, &e) == BL_OK ? text : e.text);
+    }
+}
 
 static const struct {
     const char *name;
     void (*fill)(const bl_program *, list *);
-} kinds[] = {{"methods", methods}, {"tasks", tasks},     {"texts", texts},
-             {"kernels", kernels}, {"formats", formats}, {"plots", plots}};
+} kinds[] = {{"methods", methods}, {"tasks", tasks}, {"texts", texts},    {"kernels", kernels},
+             {"formats", formats}, {"plots", plots}, {"devices", devices}};
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
@@ -87,13 +96,14 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     const char *near = bl_nearest(args->pos[0], names);
     return bl_fail(e, BL_E_CONFIG, "'%s' cannot be listed; %s%s?", args->pos[0],
-                   near ? "did you mean " : "methods, tasks, texts, kernels, formats or plots", near ? near : "");
+                   near ? "did you mean " : "methods, tasks, texts, kernels, formats, plots or devices",
+                   near ? near : "");
 }
 
 const bl_verb bl_verb_list = {
     .name = "list",
-    .args = "methods|tasks|texts|kernels|formats|plots",
-    .line = "methods, tasks, texts for calibration, kernels, formats, plots: one line each",
+    .args = "methods|tasks|texts|kernels|formats|plots|devices",
+    .line = "methods, tasks, texts for calibration, kernels, formats, plots, devices: one line each",
     .example = "bitladder list tasks",
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -66,6 +66,7 @@ static bl_status read_spec(const bl_program *p, const opts *o, const bl_args *ar
                          .stream = m->stream,
                          .no_bos = m->no_bos,
                          .kernel_ref = m->kernel_ref,
+                         .deterministic = m->deterministic,
                          .no_kl = o->no_kl,
                          .allow_nonfinite = m->allow_nonfinite};
     return bl_spec_read(p, &from, s, e);

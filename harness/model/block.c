@@ -72,7 +72,7 @@ static bl_status keys_and_values(const bl_pass *p, const bl_tile *c, bl_tensor h
     static const bl_role roles[] = {BL_ROLE_K, BL_ROLE_V, BL_ROLE_Q};
     bl_tensor pos = bl_tensor_part(p->p->t_pos, c->row0, c->rows),
               to = bl_tensor_part(p->p->t_kv_row, c->row0, c->rows);
-    bool direct = c->kv_row >= 0 && p->cache.format == BL_KV_ACT && !p->tape;
+    bool direct = c->kv_row >= 0 && p->cache.format == BL_KV_ACT && !p->tape && !p->by_list;
     bl_status st = BL_OK;
 
     if (direct) {

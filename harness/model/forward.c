@@ -10,12 +10,64 @@
 #include <math.h>
 #include <string.h>
 
+/* A row of activations as f32. */
+static bl_status download(bl_backend *be, bl_tensor row, float *out, bl_err *e)
+{
+    bl_status st = be->ops->download(be, &row, out, e);
+    if (st == BL_OK && row.dtype == BL_BF16)
+        for (int64_t i = bl_tensor_count(&row) - 1; i >= 0; i--) { /* from the end: it grows in place */
+            uint16_t h;
+            memcpy(&h, (const char *)out + 2 * i, sizeof h);
+            out[i] = bl_bf16_to_f32(h);
+        }
+    return st;
+}
+
+/* What the backend does of a pass. */
+static bl_status compute(bl_pass *p, bl_err *e)
+{
+    bl_model *m = p->m;
+    bl_status st = BL_OK;
+
+    BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){.w = &m->embed.weight, .ids = p->p->t_ids, .y = p->x}, e));
+    for (int64_t block = 0; block < m->config.n_layers; block++) {
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
+        }
+        if (p->trace)
+            BL_TRY(download(m->be, bl_tensor_rows(p->x, p->trace_row, 1), p->trace + block * m->config.dim, e));
+        BL_TRY(bl_block_acquire(m, block, e));
+        p->narrow = block + 1 == m->config.n_layers;
+        st = bl_pass_block(p, block, e);
+        if (st == BL_OK) bl_block_ahead(m, block + 1);
+        if (st == BL_OK && m->stream) st = p->be->ops->sync(p->be, e); /* before its weights go */
+        bl_block_release(m, block);
+        if (st != BL_OK) goto out;
+    }
+    bl_tensor wanted = bl_tensor_rows(p->hidden, 0, p->b->n_want);
+    if (p->b->n_want)
+        BL_TRY(m->be->ops->rmsnorm(
+            m->be, &(bl_rmsnorm_args){.x = wanted, .weight = m->norm.weight, .y = wanted, .eps = m->config.eps}, e));
+out:
+    if (st != BL_OK) bl_block_forget_ahead(m);
+    return st;
+}
+
+/* A step of decoding: a row of each sequence, all of them wanted. */
+static bool is_step(const bl_batch *b)
+{
+    for (int32_t s = 0; s < b->n_seq; s++)
+        if (b->start[s + 1] - b->start[s] != 1) return false;
+    return b->n_want == b->n_seq;
+}
+
 /* trace (may be NULL): f32 host [n_layers + 1, dim] of row `row`, which is the only wanted one. */
 static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hidden, int64_t row, float *trace,
                          bl_err *e)
 {
     int64_t dim = m->config.dim;
-    bl_pass p = {.m = m, .b = b, .kv = kv, .hidden = hidden};
+    bl_pass p = {.m = m, .b = b, .kv = kv, .hidden = hidden, .trace = trace, .trace_row = row};
     bl_status st = BL_OK;
 
     if (b->n_seq == 0 || b->start[b->n_seq] == 0) return BL_OK;
@@ -23,28 +75,9 @@ static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hi
     BL_TRY(
         bl_buffer_fit(m->be, &m->own->residual, (uint64_t)(b->start[b->n_seq] * dim) * bl_dtype_bytes(m->be->act), e));
     p.x = bl_tensor_2d(m->own->residual, 0, m->be->act, b->start[b->n_seq], dim);
-    BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){.w = &m->embed.weight, .ids = p.p->t_ids, .y = p.x}, e));
-    for (int64_t block = 0; block < m->config.n_layers; block++) {
-        if (bl_interrupted()) {
-            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-            goto out;
-        }
-        if (trace) {
-            bl_tensor x = bl_tensor_rows(p.x, row, 1);
-            BL_TRY(m->be->ops->download(m->be, &x, trace + block * dim, e));
-        }
-        BL_TRY(bl_block_acquire(m, block, e));
-        p.narrow = block + 1 == m->config.n_layers;
-        st = bl_pass_block(&p, block, e);
-        if (st == BL_OK && m->stream) st = p.be->ops->sync(p.be, e); /* before its weights go */
-        bl_block_release(m, block);
-        if (st != BL_OK) goto out;
-    }
-    bl_tensor wanted = bl_tensor_rows(hidden, 0, b->n_want);
-    if (b->n_want)
-        BL_TRY(m->be->ops->rmsnorm(
-            m->be, &(bl_rmsnorm_args){.x = wanted, .weight = m->norm.weight, .y = wanted, .eps = m->config.eps}, e));
-    if (trace) BL_TRY(m->be->ops->download(m->be, &hidden, trace + m->config.n_layers * dim, e));
+    if (m->be->ops->graph_begin && !m->stream && !trace && is_step(b)) BL_TRY(bl_replay_pass(&p, compute, e));
+    else BL_TRY(compute(&p, e));
+    if (trace) BL_TRY(download(m->be, hidden, trace + m->config.n_layers * dim, e));
     for (int32_t s = 0; s < b->n_seq; s++)
         kv->slot[b->slot[s]].len = b->past[s] - kv->slot[b->slot[s]].parent_len + b->start[s + 1] - b->start[s];
 out:

@@ -32,9 +32,38 @@ static void drop_block(bl_model *m, int64_t block)
     for (int i = 0; i < b->n_norms; i++) bl_norm_drop(&b->norm[i]);
 }
 
+void bl_block_forget_ahead(bl_model *m)
+{
+    bl_model_own *own = m->own;
+    if (own->ahead >= 0 && !own->users[own->ahead]) drop_block(m, own->ahead);
+    own->ahead = -1;
+}
+
+/* What does not work out here, memory above all, is done in acquire or said there. */
+void bl_block_ahead(bl_model *m, int64_t block)
+{
+    bl_model_own *own = m->own;
+    bl_backend *be = m->be;
+    if (!m->stream || block >= m->config.n_layers || !be->ops->stream_new || own->users[block]) return;
+    if (!own->aside && be->ops->stream_new(be, &own->aside, NULL) != BL_OK) return;
+    if (!own->loaded && be->ops->event_new(be, &own->loaded, NULL) != BL_OK) return;
+    if (be->ops->stream_use(be, own->aside, NULL) != BL_OK) return;
+    bl_status st = load_block(m, block, NULL);
+    if (st == BL_OK) st = be->ops->event_record(be, own->loaded, NULL);
+    own->ahead = block;
+    be->ops->stream_use(be, NULL, NULL);
+    if (st != BL_OK) bl_block_forget_ahead(m);
+}
+
 bl_status bl_block_acquire(bl_model *m, int64_t block, bl_err *e)
 {
-    bl_status st = load_block(m, block, e);
+    bl_status st = BL_OK;
+
+    if (m->own->ahead == block) {
+        st = m->be->ops->event_wait(m->be, m->own->loaded, e);
+        m->own->ahead = -1;
+    }
+    if (st == BL_OK) st = load_block(m, block, e);
 
     if (st != BL_OK) {
         if (m->stream && !m->own->users[block]) drop_block(m, block);
@@ -254,7 +283,8 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
     m->kv = o ? o->kv : BL_KV_ACT;
     m->as_stored = o && o->as_stored;
     own->max_len = o && o->max_len > 0 ? o->max_len : bl_config_reach(&m->config);
-    own->chunk_rows = bl_chunk_rows(&m->config);
+    own->ahead = -1;
+    own->chunk_rows = be->wide * bl_chunk_rows(&m->config);
     if (!(own->users = bl_new((size_t)m->config.n_layers, sizeof *own->users, e)) ||
         !(own->inv_freq = bl_new((size_t)m->config.head_dim / 2, sizeof *own->inv_freq, e))) {
         st = BL_E_NOMEM;
@@ -284,6 +314,9 @@ void bl_model_close(bl_model *m)
         m->be->ops->buffer_free(m->own->rope);
         m->be->ops->buffer_free(m->own->residual);
         m->be->ops->buffer_free(m->own->work);
+        bl_replay_free(m->be, m->own->replay);
+        if (m->own->loaded) m->be->ops->event_free(m->own->loaded);
+        if (m->own->aside) m->be->ops->stream_free(m->own->aside);
         bl_free(m->own->users);
         bl_free(m->own->inv_freq);
         bl_pass_plan_free(m->be, &m->own->plan);
@@ -386,7 +419,7 @@ int64_t bl_pass_tokens(const bl_model *m)
 {
     uint64_t resident = bl_linear_bytes(&m->embed) + bl_linear_bytes(&m->head);
     for (int i = 0; i < m->blocks[0].n_linears; i++) resident += bl_linear_bytes(&m->blocks[0].linear[i]);
-    return bl_pass_rows(&m->config, m->stream, resident);
+    return m->be->wide * bl_pass_rows(&m->config, m->stream, resident);
 }
 
 bl_status bl_buffer_fit(bl_backend *be, bl_buffer **b, uint64_t bytes, bl_err *e)

@@ -42,6 +42,7 @@ typedef struct bl_pass_plan {
     bl_tensor t_ids, t_past, t_start, t_seg, t_seg_start, t_pos, t_kv_row, t_from, t_want_pos;
 } bl_pass_plan;
 
+typedef struct bl_replay bl_replay;
 typedef struct bl_model_own {
     int *users;      /* [n_layers] acquires not yet released */
     float *inv_freq; /* [head_dim / 2] */
@@ -53,6 +54,10 @@ typedef struct bl_model_own {
     int64_t chunk_rows;
     bl_buffer *residual, *work; /* kept between passes */
     bl_pass_plan plan;
+    bl_replay *replay;       /* recorded decoding steps; NULL: none yet */
+    bl_device_stream *aside; /* that blocks are loaded on beside the computation; NULL: none yet */
+    bl_event *loaded;
+    int64_t ahead; /* the block that is loaded so; -1: none */
 } bl_model_own;
 
 typedef struct bl_kv_part {
@@ -82,7 +87,10 @@ typedef struct bl_pass {
     bl_tensor hidden;
     const bl_block_hooks *hooks; /* NULL: none */
     const bl_tape *tape;         /* NULL: none; never with `narrow` */
-    bl_backend *be;              /* these of the block at hand */
+    float *trace;                /* NULL, or host [n_layers + 1, dim]: what row trace_row is before each block */
+    int64_t trace_row;
+    bool by_list;   /* keys and values go to the cache rows of the lists, so that the pass can be recorded */
+    bl_backend *be; /* these of the block at hand */
     bl_kv_view cache;
     int64_t block;
     int64_t q_dim, kv_dim;
@@ -91,6 +99,16 @@ typedef struct bl_pass {
 bl_status bl_pass_prepare(bl_pass *p, bl_err *e);
 /* The batch, whose residual stream is p->x, through one acquired block. */
 bl_status bl_pass_block(bl_pass *p, int64_t block, bl_err *e);
+
+/* Begins to load a block beside what is computed, where streaming and the backend has streams; it waits in acquire. */
+void bl_block_ahead(bl_model *m, int64_t block);
+void bl_block_forget_ahead(bl_model *m); /* after an error */
+
+/* ---- steps of decoding, recorded (replay.c) ---- */
+typedef bl_status bl_pass_fn(bl_pass *p, bl_err *e);
+/* Runs `all` on the pass, or what was recorded of it when it came before with the same places in memory. */
+bl_status bl_replay_pass(bl_pass *p, bl_pass_fn *all, bl_err *e);
+void bl_replay_free(bl_backend *be, bl_replay *r);
 
 /* inv_freq [head_dim / 2]; `length`, of the sequence, matters to dynamic scaling alone. */
 void bl_rope_frequencies(const bl_config *c, int64_t length, float *inv_freq);

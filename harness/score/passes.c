@@ -249,6 +249,13 @@ static bl_status not_finite(const feed *f, int64_t k, bl_err *e)
                    (long long)u->request, (int)u->pair, (long long)(u->position + k), where);
 }
 
+static bl_status check_losses(const feed *f, int64_t k, int64_t n, bl_err *e)
+{
+    for (int64_t i = k; i < k + n; i++)
+        if (!isfinite(f->nll[i])) return not_finite(f, i, e);
+    return BL_OK;
+}
+
 static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
 {
     bl_engine *g = f->g;
@@ -261,13 +268,15 @@ static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
     uint64_t at_logits = ((uint64_t)(gather ? most * dim : 0) * bl_dtype_bytes(be->act) + 63) / 64 * 64,
              at_nll = at_logits + (uint64_t)(most * vocab) * sizeof(float);
     at_nll = (at_nll + 63) / 64 * 64;
-    BL_TRY(bl_buffer_fit(be, &g->chunk, at_nll + (uint64_t)most * (sizeof(double) + sizeof(int32_t)), e));
+    uint64_t at_top = at_nll + (uint64_t)f->scored * sizeof(double);
+    BL_TRY(bl_buffer_fit(be, &g->chunk, at_top + (uint64_t)f->scored * sizeof(int32_t), e));
+    bl_tensor nlls = bl_tensor_1d(g->chunk, at_nll, BL_F64, f->scored),
+              tops = bl_tensor_1d(g->chunk, at_top, BL_I32, f->scored);
     for (int64_t k = 0; k < f->scored; k += most) {
         int64_t n = BL_MIN(most, f->scored - k);
         bl_tensor x = gather ? bl_tensor_2d(g->chunk, 0, be->act, n, dim) : bl_tensor_rows(hidden, k, n);
-        bl_tensor logits = bl_tensor_2d(g->chunk, at_logits, BL_F32, n, vocab),
-                  nll = bl_tensor_1d(g->chunk, at_nll, BL_F64, n);
-        bl_tensor top = bl_tensor_1d(g->chunk, at_nll + (uint64_t)most * sizeof(double), BL_I32, n);
+        bl_tensor logits = bl_tensor_2d(g->chunk, at_logits, BL_F32, n, vocab), nll = bl_tensor_part(nlls, k, n),
+                  top = bl_tensor_part(tops, k, n);
         if (gather)
             BL_TRY(be->ops->gather(
                 be, &(bl_gather_args){.src = hidden, .dst = x, .from = bl_tensor_part(f->from_rows, k, n), .n = n}, e));
@@ -275,15 +284,16 @@ static bl_status losses(feed *f, bl_tensor hidden, bl_err *e)
         bl_tensor target = bl_tensor_part(f->targets, k, n);
         BL_TRY(be->ops->loss(
             be, &(bl_loss_args){.logits = logits, .vocab = vocab, .target = target, .nll = nll, .argmax = top}, e));
+        if (!f->cmp) continue;
         BL_TRY(be->ops->download(be, &nll, f->nll + k, e));
-        BL_TRY(be->ops->download(be, &top, f->argmax + k, e));
-        for (int64_t i = k; i < k + n; i++)
-            if (!isfinite(f->nll[i])) {
-                st = not_finite(f, i, e);
-                goto out;
-            }
-        if (f->cmp) BL_TRY(bl_comparison_rows(g, x, logits, target, n, f->cmp + k, f->row + k, e));
+        BL_TRY(check_losses(f, k, n, e));
+        BL_TRY(bl_comparison_rows(g, x, logits, target, n, f->cmp + k, f->row + k, e));
     }
+    if (f->scored) {
+        BL_TRY(be->ops->download(be, &nlls, f->nll, e));
+        BL_TRY(be->ops->download(be, &tops, f->argmax, e));
+    }
+    BL_TRY(check_losses(f, 0, f->scored, e));
 out:
     return st;
 }

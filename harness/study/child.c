@@ -222,6 +222,7 @@ static bl_status ready(child *c, bl_err *e)
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = s->device,
                                               .threads = (int)s->threads,
                                               .reference = s->kernel_ref,
+                                              .deterministic = s->deterministic,
                                               .memory_limit = (uint64_t)s->mem_limit << 20},
                            &c->be, e));
     if (!s->allow_nonfinite) BL_TRY(bl_checkpoint_verify(source, e));
@@ -314,6 +315,10 @@ int bl_run_child(const bl_program *p, int argc, char **argv)
         if (st != BL_OK) {
             failed(&c, i, e.text);
             any_failed = true;
+        }
+        if (st == BL_E_DEVICE) { /* nothing more can be computed in this process; the parent starts another */
+            st = BL_OK;
+            break;
         }
         st = BL_OK;
     }

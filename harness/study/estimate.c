@@ -83,14 +83,15 @@ bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, 
     bl_event *from = NULL, *to = NULL;
     int64_t rows = reference ? 4 : ROWS;
 
+    if (!reference && (*flops = bl_device_flops(device)) > 0) return BL_OK;
     if (threads == 0) threads = BL_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
     if (reference) threads = 1;
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = device, .threads = 1, .reference = reference}, &be, e));
     const bl_format *f = bl_format_find("fp32");
     BL_TRY(bl_weight_new(be, f, &(bl_shape){.out = OUT, .in = IN}, &w, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)rows * (IN + OUT) * sizeof(float), &buf, e));
-    bl_tensor x = bl_tensor_2d(buf, 0, BL_F32, rows, IN),
-              y = bl_tensor_2d(buf, (uint64_t)rows * IN * sizeof(float), BL_F32, rows, OUT);
+    bl_tensor x = bl_tensor_2d(buf, 0, be->act, rows, IN),
+              y = bl_tensor_2d(buf, (uint64_t)rows * IN * sizeof(float), be->act, rows, OUT);
     BL_TRY(be->ops->fill(be, &w.part[0], 0.5, e));
     BL_TRY(be->ops->fill(be, &x, 0.25, e));
     BL_TRY(be->ops->event_new(be, &from, e));

@@ -14,9 +14,8 @@ typedef struct bl_task_shape {
     bool stream;
 } bl_task_shape;
 bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e);
-/* Flop/s of the product of a device (NULL: the best): one thread is measured for a few milliseconds, times their
- * number.
- */
+/* Flop/s of the product of a device (NULL: the best): of a CPU one thread is measured for a few milliseconds, times
+ * their number; other devices are not touched, theirs is a guess. */
 bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, double *flops, bl_err *e);
 /* Fills seconds and peak_bytes of a variant, whose first `there` stages are made already. */
 void bl_estimate_variant(const bl_spec *s, bl_plan_variant *v, int there, double rate);

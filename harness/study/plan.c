@@ -42,7 +42,7 @@ static bl_status open_models(bl_plan *p, const char *only_name, bl_err *e)
     bl_err why = {0};
 
     BL_TRY(bl_device_check(s->device, e));
-    const char *device = bl_device_numerics(s->device);
+    const char *device = bl_device_numerics(s->device, s->deterministic);
     p->numerics = device;
     if (s->kv != BL_KV_ACT) {
         char both[64];

@@ -12,10 +12,10 @@ typedef struct reader {
     const char *name; /* of the document, for sentences */
 } reader;
 
-static const char *const keys[] = {"models", "methods",   "tasks",      "seeds",   "calib",           "limit",
-                                   "sample", "out",       "data",       "threads", "batch_tokens",    "batch_size",
-                                   "stream", "no_bos",    "kernel_ref", "kl",      "allow_nonfinite", "tokenizer",
-                                   "device", "mem_limit", "kv",         NULL};
+static const char *const keys[] = {
+    "models", "methods",         "tasks",        "seeds",      "calib",     "limit",  "sample",     "out",
+    "data",   "threads",         "batch_tokens", "batch_size", "stream",    "no_bos", "kernel_ref", "deterministic",
+    "kl",     "allow_nonfinite", "tokenizer",    "device",     "mem_limit", "kv",     NULL};
 
 const bl_spec_from bl_spec_nothing = {.limit = -1,
                                       .sample = -1,
@@ -550,6 +550,7 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     BL_TRY(flag_of(doc, "stream", &s->stream, e));
     BL_TRY(flag_of(doc, "no_bos", &s->no_bos, e));
     BL_TRY(flag_of(doc, "kernel_ref", &s->kernel_ref, e));
+    BL_TRY(flag_of(doc, "deterministic", &s->deterministic, e));
     BL_TRY(flag_of(doc, "allow_nonfinite", &s->allow_nonfinite, e));
     BL_TRY(flag_of(doc, "kl", &kl, e));
     s->no_kl = !kl;
@@ -700,6 +701,8 @@ bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_sp
     s.stream |= from->stream;
     s.no_bos |= from->no_bos;
     s.kernel_ref |= from->kernel_ref;
+    s.deterministic |= from->deterministic;
+    if (s.kernel_ref && !s.device) s.device = "cpu"; /* the reference is there alone */
     s.no_kl |= from->no_kl;
     s.allow_nonfinite |= from->allow_nonfinite;
 
@@ -825,6 +828,7 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
     bl_json_add_bool(&o, "stream", s->stream);
     bl_json_add_bool(&o, "no_bos", s->no_bos);
     bl_json_add_bool(&o, "kernel_ref", s->kernel_ref);
+    bl_json_add_bool(&o, "deterministic", s->deterministic);
     bl_json_add_bool(&o, "kl", !s->no_kl);
     bl_json_add_bool(&o, "allow_nonfinite", s->allow_nonfinite);
     bl_json_end(&o);

@@ -41,7 +41,7 @@ typedef struct bl_spec {
     int64_t batch_tokens, batch_size; /* 0: chosen; numbers do not depend on them */
     int64_t mem_limit;                /* MiB of buffers on the device; 0: all there is */
     bl_kv_format kv;                  /* of the cache of keys and values */
-    bool stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
+    bool stream, no_bos, kernel_ref, deterministic, no_kl, allow_nonfinite;
     const char *tokenizer; /* --tokenizer */
     const char *out;       /* NULL: not said */
     const char *device;
@@ -58,7 +58,7 @@ typedef struct bl_spec_from {
     int64_t calib_n, calib_seqlen, calib_seed;                                        /* < 0: not said */
     int64_t limit, sample, threads, batch_tokens, batch_size, mem_limit;              /* < 0: not said */
     bl_kv_format kv;                                                                  /* ACT: not said */
-    bool stream, no_bos, kernel_ref, no_kl, allow_nonfinite;
+    bool stream, no_bos, kernel_ref, deterministic, no_kl, allow_nonfinite;
 } bl_spec_from;
 extern const bl_spec_from bl_spec_nothing; /* nothing is said */
 bl_status bl_spec_read(const bl_program *p, const bl_spec_from *from, bl_spec *out, bl_err *e);

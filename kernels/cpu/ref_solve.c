@@ -39,10 +39,9 @@ bl_status bl_ref_diagonal(bl_backend *be, const bl_diagonal_args *a, bl_err *e)
 
 bl_status bl_ref_hessian(bl_backend *be, const bl_hessian_args *a, bl_err *e)
 {
-    bl_status st = bl_check_hessian(a, e);
+    bl_status st = bl_check_hessian(be, a, e);
     int64_t n = a->x.dim[1];
     double *h = bl_cpu_at(&a->h);
-    (void)be;
     if (st != BL_OK) return st;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = i; j < n; j++) {

@@ -42,7 +42,7 @@ static void tile_of(const bl_hessian_args *a, bl_moment_tile *tile, const float 
 bl_status bl_fast_hessian(bl_backend *be, const bl_hessian_args *a, bl_err *e)
 {
     enum { T = BL_MOMENT_TILE, P = BL_MOMENT_PANEL };
-    bl_status st = bl_check_hessian(a, e);
+    bl_status st = bl_check_hessian(be, a, e);
     bl_cpu *c = be->own;
     int64_t n = a->x.dim[1], side = (n + T - 1) / T, tiles = side * (side + 1) / 2, n_panels = side * (T / P),
             ld = P * BL_MIN(AT_ONCE, a->x.dim[0]);

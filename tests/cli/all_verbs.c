@@ -130,7 +130,7 @@ static const struct {
      2,
      NULL,
      "broken.bin"},
-    {{"score", "--model", "@model", "--device", "cuda:9", "-"}, LINE, 2, NULL, "no device 'cuda:9'; there are: cpu"},
+    {{"score", "--model", "@model", "--device", "cuda:9", "-"}, LINE, 2, NULL, "no device 'cuda:9'; there are: "},
     /* table */
     {{"table", "@out", "--rows", "method,bits", "--cols", "task", "--metric", "acc"},
      NULL,

@@ -1,0 +1,376 @@
+/* attention.cu - causal attention with grouped heads over segments of a cache, memory linear in length.
+ *
+ * tiles  64 rows of a sequence and one head a block, four warps of 16 rows. Keys come in blocks of 64 aligned at
+ *        position 0; scores and weighted sums on tensor cores (bf16 in, f32 out), softmax online in f32. What a row
+ * gets does not depend on the other rows of its tile nor on where in a tile it is: masked keys add exact zeros. rows
+ * for few rows: one row and one head of keys a block, with all query heads that share it; lanes share a key's
+ *        dimensions eight at a time. Keys are cut into parts, joined in order by a second kernel.
+ *
+ * Keys and values in int8 become bf16(code * scale) on their way in.
+ */
+#include "device.cuh"
+
+enum { TILE = 64, TILE_WARPS = 4 };
+
+static __device__ __forceinline__ uint32_t shared_at(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+static __device__ __forceinline__ void load4(uint32_t r[4], const void *p)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_at(p)));
+}
+static __device__ __forceinline__ void load4_turned(uint32_t r[4], const void *p)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_at(p)));
+}
+static __device__ __forceinline__ void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+static __device__ __forceinline__ uint32_t pair(float lo, float hi)
+{
+    return (uint32_t)to_bf16(lo) | (uint32_t)to_bf16(hi) << 16;
+}
+
+/* Row of the cache that holds position p of a sequence whose segments begin at seg. */
+static __device__ __forceinline__ int64_t cache_row(const int64_t *seg, int64_t p)
+{
+    while (p >= seg[1]) {
+        p -= seg[1];
+        seg += 2;
+    }
+    return seg[0] + p;
+}
+
+/* Eight numbers of a head in a cache row, from d on; zeros past the end. `fast`: whole vectors. */
+static __device__ __forceinline__ uint4 load8(const void *base, const float *scale, int64_t ld, int64_t lds,
+                                              int64_t row, int head, int dim, int d, bool fast)
+{
+    uint4 v = {0, 0, 0, 0};
+    uint16_t *o = (uint16_t *)&v;
+    if (d >= dim) return v;
+    if (!scale) {
+        const uint16_t *p = (const uint16_t *)base + row * ld + head * dim + d;
+        if (fast) return *(const uint4 *)p;
+#pragma unroll
+        for (int j = 0; j < 8; j++) o[j] = d + j < dim ? p[j] : 0;
+        return v;
+    }
+    const int8_t *p = (const int8_t *)base + row * ld + head * dim + d;
+    float s = scale[row * lds + head];
+#pragma unroll
+    for (int j = 0; j < 8; j++) o[j] = d + j < dim ? to_bf16((float)p[j] * s) : 0;
+    return v;
+}
+
+/* The sequence and the tile in it that block `block` has: all threads of a warp ask together. False: none. */
+static __device__ bool find_tile(const int32_t *start, int n_seq, int block, int *seq, int *tile)
+{
+    int lane = threadIdx.x % WARP, before = 0;
+    for (int s0 = 0; s0 < n_seq; s0 += WARP) {
+        int s = s0 + lane, n = s < n_seq ? (start[s + 1] - start[s] + TILE - 1) / TILE : 0, sum = n;
+        for (int o = 1; o < WARP; o *= 2) {
+            int v = __shfl_up_sync(0xffffffffu, sum, o);
+            if (lane >= o) sum += v;
+        }
+        unsigned ours = __ballot_sync(0xffffffffu, before + sum > block);
+        if (ours) {
+            int l = __ffs((int)ours) - 1;
+            *seq = s0 + l;
+            *tile = block - before - __shfl_sync(0xffffffffu, sum - n, l);
+            return true;
+        }
+        before += __shfl_sync(0xffffffffu, sum, WARP - 1);
+    }
+    return false;
+}
+
+template <int DIM> __global__ void __launch_bounds__(TILE_WARPS *WARP) attend_tiles(bl_cu_attention a)
+{
+    enum { LD = DIM + 8, KS = DIM / 16, THREADS = TILE_WARPS * WARP };
+    extern __shared__ __align__(16) uint16_t shared[];
+    uint16_t *sq = shared, *sk = sq + TILE * LD, *sv = sk + TILE * LD;
+    __shared__ int64_t key_row[TILE];
+    int seq, tile, head = blockIdx.y, kv = head / (a.heads / a.kv_heads), dim = a.head_dim;
+    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    if (!find_tile(a.start, a.n_seq, blockIdx.x, &seq, &tile)) return;
+
+    int row0 = a.start[seq] + tile * TILE, rows = min(a.start[seq + 1] - row0, TILE);
+    int pos0 = a.past[seq] + tile * TILE; /* of row 0 of the tile */
+    const int64_t *seg = a.seg + 2 * (int64_t)a.seg_start[seq];
+    bool fast_q = dim % 8 == 0 && a.ldq % 8 == 0 && (uintptr_t)a.q % 16 == 0;
+    bool fast_kv = dim % 8 == 0 && a.ldk % 8 == 0 && a.ldv % 8 == 0 && ((uintptr_t)a.k | (uintptr_t)a.v) % 16 == 0;
+
+    for (int i = threadIdx.x; i < TILE * (DIM / 8); i += THREADS) {
+        int r = i / (DIM / 8), d = i % (DIM / 8) * 8;
+        uint4 v = {0, 0, 0, 0};
+        if (r < rows) v = load8(a.q, NULL, a.ldq, 0, row0 + r, head, dim, d, fast_q);
+        *(uint4 *)(sq + r * LD + d) = v;
+    }
+
+    float o[DIM / 8][4], m[2] = {-CUDART_INF_F, -CUDART_INF_F}, l[2] = {0, 0};
+#pragma unroll
+    for (int i = 0; i < DIM / 8; i++) o[i][0] = o[i][1] = o[i][2] = o[i][3] = 0;
+    const float by = a.scale * 1.44269504088896341f; /* exponentials in base 2 */
+    int keys = pos0 + rows;
+    int r0 = warp * 16 + lane / 4, p0 = pos0 + r0; /* this thread's rows: r0 and r0 + 8 */
+
+    for (int k0 = 0; k0 < keys; k0 += TILE) {
+        __syncthreads(); /* the last block has been used */
+        if (threadIdx.x < TILE) key_row[threadIdx.x] = k0 + threadIdx.x < keys ? cache_row(seg, k0 + threadIdx.x) : -1;
+        __syncthreads();
+        for (int i = threadIdx.x; i < TILE * (DIM / 8); i += THREADS) {
+            int r = i / (DIM / 8), d = i % (DIM / 8) * 8;
+            int64_t row = key_row[r];
+            uint4 k = {0, 0, 0, 0}, v = {0, 0, 0, 0};
+            if (row >= 0) {
+                k = load8(a.k, a.k_scale, a.ldk, a.ldks, row, kv, dim, d, fast_kv);
+                v = load8(a.v, a.v_scale, a.ldv, a.ldvs, row, kv, dim, d, fast_kv);
+            }
+            *(uint4 *)(sk + r * LD + d) = k;
+            *(uint4 *)(sv + r * LD + d) = v;
+        }
+        __syncthreads();
+
+        float s[TILE / 8][4];
+#pragma unroll
+        for (int i = 0; i < TILE / 8; i++) s[i][0] = s[i][1] = s[i][2] = s[i][3] = 0;
+#pragma unroll
+        for (int k = 0; k < KS; k++) {
+            uint32_t q[4];
+            load4(q, sq + (warp * 16 + lane % 16) * LD + k * 16 + lane / 16 * 8);
+#pragma unroll
+            for (int n = 0; n < TILE / 16; n++) { /* 16 keys: two of 8 */
+                uint32_t b[4];
+                load4(b, sk + (n * 16 + lane % 8 + lane / 16 * 8) * LD + k * 16 + lane / 8 % 2 * 8);
+                mma(s[2 * n], q, b[0], b[1]);
+                mma(s[2 * n + 1], q, b[2], b[3]);
+            }
+        }
+
+        float top[2] = {m[0], m[1]};
+#pragma unroll
+        for (int n = 0; n < TILE / 8; n++)
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                int key = k0 + n * 8 + lane % 4 * 2 + j % 2;
+                s[n][j] = key <= p0 + j / 2 * 8 ? s[n][j] * by : -CUDART_INF_F;
+                top[j / 2] = fmaxf(top[j / 2], s[n][j]);
+            }
+        float shrink[2];
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            top[i] = fmaxf(top[i], __shfl_xor_sync(0xffffffffu, top[i], 1));
+            top[i] = fmaxf(top[i], __shfl_xor_sync(0xffffffffu, top[i], 2));
+            if (top[i] == -CUDART_INF_F) top[i] = 0; /* nothing but infinities so far */
+            shrink[i] = exp2f(m[i] - top[i]);
+            m[i] = top[i];
+            l[i] *= shrink[i];
+        }
+#pragma unroll
+        for (int i = 0; i < DIM / 8; i++)
+#pragma unroll
+            for (int j = 0; j < 4; j++) o[i][j] *= shrink[j / 2];
+#pragma unroll
+        for (int n = 0; n < TILE / 8; n++)
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                s[n][j] = exp2f(s[n][j] - m[j / 2]);
+                l[j / 2] += s[n][j];
+            }
+#pragma unroll
+        for (int k = 0; k < TILE / 16; k++) { /* 16 keys */
+            uint32_t p[4] = {pair(s[2 * k][0], s[2 * k][1]), pair(s[2 * k][2], s[2 * k][3]),
+                             pair(s[2 * k + 1][0], s[2 * k + 1][1]), pair(s[2 * k + 1][2], s[2 * k + 1][3])};
+#pragma unroll
+            for (int n = 0; n < DIM / 16; n++) {
+                uint32_t b[4];
+                load4_turned(b, sv + (k * 16 + lane % 16) * LD + n * 16 + lane / 16 * 8);
+                mma(o[2 * n], p, b[0], b[1]);
+                mma(o[2 * n + 1], p, b[2], b[3]);
+            }
+        }
+    }
+
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        l[i] += __shfl_xor_sync(0xffffffffu, l[i], 1);
+        l[i] += __shfl_xor_sync(0xffffffffu, l[i], 2);
+        int r = r0 + 8 * i;
+        if (r >= rows) continue;
+        uint16_t *y = a.y + (int64_t)(row0 + r) * a.ldy + (int64_t)head * dim;
+        float inv = 1.0f / l[i];
+#pragma unroll
+        for (int n = 0; n < DIM / 8; n++)
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                int d = n * 8 + lane % 4 * 2 + j;
+                if (d < dim) y[d] = to_bf16(o[n][2 * i + j] * inv);
+            }
+    }
+}
+
+template <int DIM> static void launch_tiles(bl_stream s, const bl_cu_attention *a)
+{
+    size_t bytes = 3 * TILE * (DIM + 8) * sizeof(uint16_t);
+    dim3 grid((unsigned)((a->rows + TILE - 1) / TILE + a->n_seq), (unsigned)a->heads);
+    cudaFuncSetAttribute(attend_tiles<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    attend_tiles<DIM><<<grid, TILE_WARPS * WARP, bytes, s>>>(*a);
+}
+
+void bl_cu_attention_tiles(bl_stream s, const bl_cu_attention *a)
+{
+    if (!a->rows || !a->n_seq) return;
+    if (a->head_dim <= 32) launch_tiles<32>(s, a);
+    else if (a->head_dim <= 64) launch_tiles<64>(s, a);
+    else if (a->head_dim <= 128) launch_tiles<128>(s, a);
+    else launch_tiles<256>(s, a);
+}
+
+/* ---- few rows ---- */
+enum { ROW_WARPS = 4 };
+
+/* lanes: how many share a key, a power of two with 8 * lanes >= head_dim. HEADS: query heads that a block does. */
+template <int HEADS>
+__global__ void __launch_bounds__(ROW_WARPS *WARP) attend_rows(bl_cu_attention a, int lanes, float *part)
+{
+    extern __shared__ float merged[]; /* [warps * groups][HEADS][head_dim + 2] */
+    int dim = a.head_dim, of_kv = a.heads / a.kv_heads, chunks = (of_kv + HEADS - 1) / HEADS;
+    int kv = blockIdx.y / chunks, h0 = kv * of_kv + blockIdx.y % chunks * HEADS;
+    int n_heads = min(HEADS, (kv + 1) * of_kv - h0), splits = gridDim.z;
+    int64_t row = blockIdx.x;
+    int lo = 0, hi = a.n_seq; /* the sequence with start[seq] <= row < start[seq + 1] */
+    while (hi - lo > 1) {
+        int mid = (lo + hi) / 2;
+        if (a.start[mid] <= row) lo = mid;
+        else hi = mid;
+    }
+    int seq = lo;
+    if (row < a.start[seq] || row >= a.start[seq + 1]) return; /* a row of no sequence */
+    int keys = a.past[seq] + (int)(row - a.start[seq]) + 1;
+    int each = ((keys + splits - 1) / splits + TILE - 1) / TILE * TILE, first = blockIdx.z * each,
+        end = min(first + each, keys);
+    const int64_t *seg = a.seg + 2 * (int64_t)a.seg_start[seq];
+    bool fast_q = dim % 8 == 0 && a.ldq % 8 == 0 && (uintptr_t)a.q % 16 == 0;
+    bool fast = dim % 8 == 0 && a.ldk % 8 == 0 && a.ldv % 8 == 0 && ((uintptr_t)a.k | (uintptr_t)a.v) % 16 == 0;
+    int lane = threadIdx.x % lanes, group = threadIdx.x / lanes, groups = ROW_WARPS * WARP / lanes, d0 = lane * 8;
+
+    float q[HEADS][8], acc[HEADS][8], m[HEADS], l[HEADS];
+#pragma unroll
+    for (int h = 0; h < HEADS; h++) {
+        uint4 v = {0, 0, 0, 0};
+        if (h < n_heads) v = load8(a.q, NULL, a.ldq, 0, row, h0 + h, dim, d0, fast_q);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            q[h][j] = from_bf16(((uint16_t *)&v)[j]) * a.scale * 1.44269504088896341f;
+            acc[h][j] = 0;
+        }
+        m[h] = -CUDART_INF_F;
+        l[h] = 0;
+    }
+    /* All lanes of a warp go round together: the shuffles need them. */
+    for (int k0 = first; k0 < end; k0 += groups) {
+        int key = k0 + group;
+        uint4 kk = {0, 0, 0, 0}, vv = {0, 0, 0, 0};
+        if (key < end) {
+            int64_t at = cache_row(seg, key);
+            kk = load8(a.k, a.k_scale, a.ldk, a.ldks, at, kv, dim, d0, fast);
+            vv = load8(a.v, a.v_scale, a.ldv, a.ldvs, at, kv, dim, d0, fast);
+        }
+        float kf[8], vf[8];
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            kf[j] = from_bf16(((uint16_t *)&kk)[j]);
+            vf[j] = from_bf16(((uint16_t *)&vv)[j]);
+        }
+#pragma unroll
+        for (int h = 0; h < HEADS; h++) {
+            float s = 0;
+#pragma unroll
+            for (int j = 0; j < 8; j++) s = fmaf(q[h][j], kf[j], s);
+            for (int o = lanes / 2; o; o /= 2) s += __shfl_xor_sync(0xffffffffu, s, o);
+            if (key >= end) continue;
+            float top = fmaxf(m[h], s);
+            if (top == -CUDART_INF_F) top = 0;
+            float shrink = exp2f(m[h] - top), p = exp2f(s - top);
+            m[h] = top;
+            l[h] = l[h] * shrink + p;
+#pragma unroll
+            for (int j = 0; j < 8; j++) acc[h][j] = fmaf(p, vf[j], acc[h][j] * shrink);
+        }
+    }
+#pragma unroll
+    for (int h = 0; h < HEADS; h++) {
+        float *o = merged + (group * HEADS + h) * (dim + 2);
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            if (d0 + j < dim) o[d0 + j] = acc[h][j];
+        if (lane == 0) {
+            o[dim] = m[h];
+            o[dim + 1] = l[h];
+        }
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < n_heads * dim; i += ROW_WARPS * WARP) {
+        int h = i / dim, d = i % dim;
+        float top = -CUDART_INF_F, sum = 0, y = 0;
+        for (int g = 0; g < groups; g++) top = fmaxf(top, merged[(g * HEADS + h) * (dim + 2) + dim]);
+        for (int g = 0; g < groups; g++) {
+            const float *o = merged + (g * HEADS + h) * (dim + 2);
+            float f = o[dim] == -CUDART_INF_F ? 0 : exp2f(o[dim] - top);
+            sum += f * o[dim + 1];
+            y += f * o[d];
+        }
+        float *out = part + ((row * a.heads + h0 + h) * splits + blockIdx.z) * (dim + 2);
+        out[d] = y;
+        if (d == 0) {
+            out[dim] = top;
+            out[dim + 1] = sum;
+        }
+    }
+}
+
+__global__ void join_rows(bl_cu_attention a, int splits, const float *part)
+{
+    int dim = a.head_dim, head = blockIdx.y;
+    int64_t row = blockIdx.x;
+    if (row < a.start[0] || row >= a.start[a.n_seq]) return;
+    const float *p = part + (row * a.heads + head) * splits * (dim + 2);
+    float top = -CUDART_INF_F, sum = 0;
+    for (int s = 0; s < splits; s++) top = fmaxf(top, p[s * (dim + 2) + dim]);
+    for (int s = 0; s < splits; s++) {
+        float mine = p[s * (dim + 2) + dim];
+        if (mine != -CUDART_INF_F) sum += exp2f(mine - top) * p[s * (dim + 2) + dim + 1];
+    }
+    for (int d = threadIdx.x; d < dim; d += blockDim.x) {
+        float y = 0;
+        for (int s = 0; s < splits; s++) {
+            float mine = p[s * (dim + 2) + dim];
+            if (mine != -CUDART_INF_F) y += exp2f(mine - top) * p[s * (dim + 2) + d];
+        }
+        a.y[row * a.ldy + (int64_t)head * dim + d] = to_bf16(y / sum);
+    }
+}
+
+template <int HEADS> static void launch_rows(bl_stream s, const bl_cu_attention *a, int splits, float *part)
+{
+    int lanes = 4, of_kv = a->heads / a->kv_heads, chunks = (of_kv + HEADS - 1) / HEADS;
+    while (8 * lanes < a->head_dim) lanes *= 2;
+    size_t bytes = (size_t)(ROW_WARPS * WARP / lanes) * HEADS * (size_t)(a->head_dim + 2) * sizeof(float);
+    dim3 grid((unsigned)a->rows, (unsigned)(a->kv_heads * chunks), (unsigned)splits);
+    attend_rows<HEADS><<<grid, ROW_WARPS * WARP, bytes, s>>>(*a, lanes, part);
+}
+
+void bl_cu_attention_rows(bl_stream s, const bl_cu_attention *a, int splits, float *part)
+{
+    int of_kv = a->heads / a->kv_heads;
+    if (!a->rows || !a->n_seq) return;
+    if (of_kv == 1) launch_rows<1>(s, a, splits, part);
+    else launch_rows<4>(s, a, splits, part);
+    join_rows<<<dim3((unsigned)a->rows, (unsigned)a->heads), a->head_dim <= 64 ? 64 : 128, 0, s>>>(*a, splits, part);
+}

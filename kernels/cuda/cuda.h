@@ -1,0 +1,162 @@
+/* cuda.h - what the C files of the CUDA backend share: its state, addresses, scratch, errors of the device.
+ *
+ * Activations are bf16, sums f32. Work goes to one stream, the one in use; a second stream is for uploads beside it:
+ * products, attention and whatever else needs scratch belong to the first. Memory comes from the device's
+ * stream-ordered pool, and every byte of it, scratch included, is counted and limited.
+ *
+ * An error that spoils the context (an address out of range, a launch that died) is kept: every later call fails with
+ * its sentence and BL_E_DEVICE, and the process has to end.
+ */
+#ifndef BL_KERNELS_CUDA_CUDA_H
+#define BL_KERNELS_CUDA_CUDA_H
+#include "kernels/backend_impl.h"
+#include "kernels/kernel.h"
+#include "launch.h"
+#include <cublas_v2.h>
+#include <cuda_runtime_api.h>
+#include <cusolverDn.h>
+
+/* cuBLAS and cuSOLVER are opened when they are first needed: they are large, and not everybody has them. */
+#define BL_CUBLAS(X)                                                                                                   \
+    X(cublasCreate_v2)                                                                                                 \
+    X(cublasDestroy_v2)                                                                                                \
+    X(cublasSetStream_v2)                                                                                              \
+    X(cublasSetWorkspace_v2)                                                                                           \
+    X(cublasSetMathMode)                                                                                               \
+    X(cublasGemmEx)                                                                                                    \
+    X(cublasSgemm_v2)                                                                                                  \
+    X(cublasDgemm_v2)                                                                                                  \
+    X(cublasDtrsm_v2)                                                                                                  \
+    X(cublasDdot_v2)
+#define BL_CUSOLVER(X)                                                                                                 \
+    X(cusolverDnCreate)                                                                                                \
+    X(cusolverDnDestroy)                                                                                               \
+    X(cusolverDnSetStream)                                                                                             \
+    X(cusolverDnDpotrf_bufferSize)                                                                                     \
+    X(cusolverDnDpotrf)
+#define BL_ENTRY(f) __typeof__(&f) f;
+typedef struct bl_cublas {
+    void *lib;
+    cublasHandle_t handle;
+    BL_CUBLAS(BL_ENTRY)
+} bl_cublas;
+typedef struct bl_cusolver {
+    void *lib;
+    cusolverDnHandle_t handle;
+    BL_CUSOLVER(BL_ENTRY)
+} bl_cusolver;
+#undef BL_ENTRY
+
+/* Scratch by what it is for; it grows and stays. */
+typedef enum bl_cuda_scratch {
+    BL_SCRATCH_BLAS,  /* cuBLAS's own */
+    BL_SCRATCH_SLAB,  /* decoded rows of a weight */
+    BL_SCRATCH_ROWS,  /* rows of x in f32, transformed */
+    BL_SCRATCH_ROWS2, /* the same, the other of two */
+    BL_SCRATCH_X,     /* rows of x in bf16, as the product reads them */
+    BL_SCRATCH_LOW,   /* inner products of adapters */
+    BL_SCRATCH_PARTS, /* parts of attention */
+    BL_SCRATCH_SOLVE, /* of the solving ops */
+    BL_SCRATCH_SOLVE2,
+    BL_SCRATCHES
+} bl_cuda_scratch;
+enum { BL_RING = 4, BL_RING_BYTES = 4 << 20 }; /* pinned pieces that uploads go through */
+
+typedef struct bl_cuda {
+    int device;
+    struct cudaDeviceProp about;
+    cudaMemPool_t pool;
+    cudaStream_t first, now;
+    bl_cublas blas;
+    bl_cusolver solver;
+    uint64_t held, peak; /* bytes */
+    uint64_t product_rows[4];
+    struct {
+        void *p;
+        uint64_t bytes;
+    } scratch[BL_SCRATCHES];
+    void **retired; /* scratch that graphs may still use */
+    size_t n_retired, cap_retired;
+    int n_graphs;
+    bool capturing;
+    void *ring;
+    cudaEvent_t ring_free[BL_RING];
+    unsigned ring_at;
+    float *tables;   /* value tables of the table formats, one after another */
+    int8_t *factors; /* factor of the Hadamard matrix that was used last */
+    int64_t factor_order;
+    char broken[512]; /* the sentence of an error that spoiled the context */
+} bl_cuda;
+
+static inline void *bl_cuda_at(const bl_tensor *t) { return t->buf ? (char *)t->buf->data + t->offset : NULL; }
+
+/* BL_OK, or what the runtime says about `what`: BL_E_DEVMEM, BL_E_DEVICE, or BL_E_INTERNAL. */
+bl_status bl_cuda_status(bl_backend *be, cudaError_t err, const char *what, bl_err *e);
+bl_status bl_cuda_launched(bl_backend *be, const char *what, bl_err *e); /* after a launch */
+bl_status bl_cuda_alloc(bl_backend *be, uint64_t bytes, void **out, bl_err *e);
+void bl_cuda_release(bl_backend *be, void *p, uint64_t bytes);
+bl_status bl_cuda_need(bl_backend *be, bl_cuda_scratch which, uint64_t bytes, void **out, bl_err *e);
+bl_status bl_cuda_blas(bl_backend *be, bl_err *e);   /* opens cuBLAS and sets the stream in use */
+bl_status bl_cuda_solver(bl_backend *be, bl_err *e); /* opens cuSOLVER likewise */
+void bl_cuda_close_libraries(bl_cuda *c);
+bl_status bl_cuda_blas_status(cublasStatus_t s, const char *what, bl_err *e);
+
+/* A weight as the kernels read it. */
+bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, bl_err *e);
+const float *bl_cuda_table(const bl_cuda *c, const bl_format *f); /* values of a table format, on the device */
+bl_status bl_cuda_tables(bl_backend *be, bl_err *e);              /* makes them */
+bl_status bl_cuda_factor(bl_backend *be, int64_t order, const int8_t **out, bl_err *e);
+
+/* y (+)= x Wt for bf16 x [rows, in] and bf16 w [out, in]; turned: y (+)= x W for x [rows, out]. */
+bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, bool turned,
+                       int64_t rows, int64_t out, int64_t in, void *y, bool f32, int64_t ldy, bool accumulate,
+                       bl_err *e);
+
+/* ---- the ops, by file ---- */
+/* memory.c */
+bl_status bl_cuda_buffer_new(bl_backend *, uint64_t, bl_buffer **, bl_err *);
+void bl_cuda_buffer_free(bl_buffer *);
+bl_status bl_cuda_upload(bl_backend *, const bl_tensor *, const void *, bl_err *);
+bl_status bl_cuda_download(bl_backend *, const bl_tensor *, void *, bl_err *);
+bl_status bl_cuda_fill(bl_backend *, const bl_tensor *, double, bl_err *);
+bl_status bl_cuda_sync(bl_backend *, bl_err *);
+void bl_cuda_memory(const bl_backend *, uint64_t *, uint64_t *);
+void bl_cuda_device_info(const bl_backend *, bl_device_info *);
+bl_status bl_cuda_flush(bl_backend *, bl_err *);
+/* order.c */
+bl_status bl_cuda_event_new(bl_backend *, bl_event **, bl_err *);
+void bl_cuda_event_free(bl_event *);
+bl_status bl_cuda_event_record(bl_backend *, bl_event *, bl_err *);
+bl_status bl_cuda_event_seconds(const bl_event *, const bl_event *, double *, bl_err *);
+bl_status bl_cuda_event_wait(bl_backend *, const bl_event *, bl_err *);
+bl_status bl_cuda_stream_new(bl_backend *, bl_device_stream **, bl_err *);
+void bl_cuda_stream_free(bl_device_stream *);
+bl_status bl_cuda_stream_use(bl_backend *, bl_device_stream *, bl_err *);
+bl_status bl_cuda_graph_begin(bl_backend *, bl_err *);
+bl_status bl_cuda_graph_end(bl_backend *, bl_graph **, bl_err *);
+bl_status bl_cuda_graph_replay(bl_backend *, const bl_graph *, bl_err *);
+void bl_cuda_graph_free(bl_graph *);
+/* ops.c */
+extern const bl_ops bl_ops_cuda;
+/* linear.c */
+bl_status bl_cuda_linear(bl_backend *, const bl_linear_args *, bl_err *);
+bool bl_cuda_integer(const bl_backend *, const bl_linear_args *);
+bl_status bl_cuda_transform(bl_backend *, const bl_transform_args *, bl_err *);
+void bl_cuda_product_rows(const bl_backend *, uint64_t out[4]);
+/* weight.c */
+bl_status bl_cuda_prepare(bl_backend *, bl_weight *, bl_err *);
+bl_status bl_cuda_embed(bl_backend *, const bl_embed_args *, bl_err *);
+bl_status bl_cuda_pack(bl_backend *, const bl_pack_args *, bl_err *);
+bl_status bl_cuda_unpack(bl_backend *, const bl_unpack_args *, bl_err *);
+/* solve.c */
+bl_status bl_cuda_permute(bl_backend *, const bl_permute_args *, bl_err *);
+bl_status bl_cuda_diagonal(bl_backend *, const bl_diagonal_args *, bl_err *);
+bl_status bl_cuda_hessian(bl_backend *, const bl_hessian_args *, bl_err *);
+bl_status bl_cuda_cholesky_inverse(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
+bl_status bl_cuda_quad_form(bl_backend *, const bl_quad_form_args *, bl_err *);
+bl_status bl_cuda_hadamard(bl_backend *, const bl_hadamard_args *, bl_err *);
+bl_status bl_cuda_gptq_sweep(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
+bl_status bl_cuda_scale(bl_backend *, const bl_scale_args *, bl_err *);
+bl_status bl_cuda_sq_error(bl_backend *, const bl_sq_error_args *, bl_err *);
+bl_status bl_cuda_clip_search(bl_backend *, const bl_clip_search_args *, bl_err *);
+#endif

@@ -1,0 +1,68 @@
+/* device.cuh - what the kernels share: bf16, sums over a warp and a block, grids that cover n. */
+#ifndef BL_KERNELS_CUDA_DEVICE_CUH
+#define BL_KERNELS_CUDA_DEVICE_CUH
+#include "launch.h"
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <math_constants.h>
+
+enum { WARP = 32, MOST_BLOCKS = 65535 };
+
+static __device__ __forceinline__ float from_bf16(uint16_t h) { return __uint_as_float((uint32_t)h << 16); }
+static __device__ __forceinline__ uint16_t to_bf16(float f) { return __bfloat16_as_ushort(__float2bfloat16_rn(f)); }
+static __device__ __forceinline__ float from_f16(uint16_t h) { return __half2float(__ushort_as_half(h)); }
+
+static __device__ __forceinline__ float warp_sum(float v)
+{
+    for (int o = 16; o; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
+    return v;
+}
+static __device__ __forceinline__ double warp_sum(double v)
+{
+    for (int o = 16; o; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
+    return v;
+}
+static __device__ __forceinline__ float warp_max(float v)
+{
+    for (int o = 16; o; o /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, o));
+    return v;
+}
+/* Over a block of at most 1024 threads, a multiple of 32; every thread gets it. `tmp` holds 33. */
+template <typename T> static __device__ __forceinline__ T block_sum(T v, T *tmp)
+{
+    int warps = (int)blockDim.x / WARP, lane = threadIdx.x % WARP;
+    v = warp_sum(v);
+    __syncthreads();
+    if (lane == 0) tmp[threadIdx.x / WARP] = v;
+    __syncthreads();
+    if (threadIdx.x < WARP) {
+        v = warp_sum(lane < warps ? tmp[lane] : (T)0);
+        if (lane == 0) tmp[32] = v;
+    }
+    __syncthreads();
+    return tmp[32];
+}
+static __device__ __forceinline__ float block_max(float v, float *tmp)
+{
+    int warps = (int)blockDim.x / WARP, lane = threadIdx.x % WARP;
+    v = warp_max(v);
+    __syncthreads();
+    if (lane == 0) tmp[threadIdx.x / WARP] = v;
+    __syncthreads();
+    if (threadIdx.x < WARP) {
+        v = warp_max(lane < warps ? tmp[lane] : -CUDART_INF_F);
+        if (lane == 0) tmp[32] = v;
+    }
+    __syncthreads();
+    return tmp[32];
+}
+
+/* Blocks of `each` threads that cover n, as many as a grid should have; kernels stride. */
+static inline unsigned blocks_for(int64_t n, int each)
+{
+    int64_t b = (n + each - 1) / each;
+    return (unsigned)(b < 1 ? 1 : b > MOST_BLOCKS ? MOST_BLOCKS : b);
+}
+#define EACH(i, n)                                                                                                     \
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += (int64_t)gridDim.x * blockDim.x)
+#endif

@@ -1,0 +1,175 @@
+/* input.cu - what happens to the rows of x before a product, in f32: scales, permutations, rotations, the Hadamard
+ * transform, and quantized activations, simulated. */
+#include "device.cuh"
+
+__global__ void scale_rows(float *x, int64_t ldx, const float *by, int64_t rows, int64_t n)
+{
+    EACH(i, rows * n) x[i / n * ldx + i % n] *= by[i % n];
+}
+void bl_cu_scale_rows(bl_stream s, float *x, int64_t ldx, const float *by, int64_t rows, int64_t n)
+{
+    if (rows) scale_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, by, rows, n);
+}
+
+__global__ void permute_rows(const float *x, int64_t ldx, float *y, int64_t ldy, const int32_t *from, int64_t rows,
+                             int64_t n)
+{
+    EACH(i, rows * n) y[i / n * ldy + i % n] = x[i / n * ldx + from[i % n]];
+}
+void bl_cu_permute_rows(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, const int32_t *from,
+                        int64_t rows, int64_t n)
+{
+    if (rows) permute_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, from, rows, n);
+}
+
+/* y = x R, block by block of b */
+__global__ void rotate_rows(const float *x, int64_t ldx, float *y, int64_t ldy, const float *blocks, int64_t b,
+                            int64_t rows, int64_t n)
+{
+    EACH(i, rows * n)
+    {
+        int64_t k = i % n, at = k / b;
+        const float *xb = x + i / n * ldx + at * b, *r = blocks + at * b * b + k % b;
+        float acc = 0;
+        for (int64_t j = 0; j < b; j++) acc = fmaf(xb[j], r[j * b], acc);
+        y[i / n * ldy + k] = acc;
+    }
+}
+void bl_cu_rotate_rows(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, const float *blocks, int64_t b,
+                       int64_t rows, int64_t n)
+{
+    if (rows) rotate_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, blocks, b, rows, n);
+}
+
+/* One block a row: sums and differences in place, then a product with the factor of +-1. */
+template <typename T>
+__global__ void hadamard_rows(T *x, int64_t ldx, T *y, int64_t ldy, const int8_t *factor, int64_t order, int64_t n)
+{
+    int64_t m = n / order;
+    T *t = x + blockIdx.x * ldx, *out = y + blockIdx.x * ldy, norm = (T)(1 / sqrt((double)n));
+    for (int64_t h = 1; h < m; h *= 2) {
+        for (int64_t i = threadIdx.x; i < n / 2; i += blockDim.x) {
+            int64_t j = i / h * 2 * h + i % h;
+            T a = t[j], b = t[j + h];
+            t[j] = a + b;
+            t[j + h] = a - b;
+        }
+        __syncthreads();
+    }
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+        int64_t k = i / m, b = i % m;
+        T sum = 0;
+        for (int64_t c = 0; c < order; c++) sum += (T)factor[k * order + c] * t[c * m + b];
+        out[i] = sum * norm;
+    }
+}
+void bl_cu_hadamard_f32(bl_stream s, float *x, int64_t ldx, float *y, int64_t ldy, const int8_t *factor, int64_t order,
+                        int64_t rows, int64_t n)
+{
+    if (rows) hadamard_rows<<<(unsigned)rows, n <= 128 ? 64 : 512, 0, s>>>(x, ldx, y, ldy, factor, order, n);
+}
+void bl_cu_hadamard_f64(bl_stream s, double *x, int64_t ldx, double *y, int64_t ldy, const int8_t *factor,
+                        int64_t order, int64_t rows, int64_t n)
+{
+    if (rows) hadamard_rows<<<(unsigned)rows, n <= 128 ? 64 : 512, 0, s>>>(x, ldx, y, ldy, factor, order, n);
+}
+
+/* ---- quantized activations: as bl_cpu_act_range and bl_cpu_act_code say ---- */
+static __device__ void limits(int bits, bool symmetric, float *lo, float *hi)
+{
+    *hi = (float)((1 << (symmetric ? bits - 1 : bits)) - 1);
+    *lo = symmetric ? -*hi : 0;
+}
+static __device__ void range_of(float lo, float hi, bool finite, int bits, bool symmetric, float *scale, float *zero)
+{
+    float least, most;
+    limits(bits, symmetric, &least, &most);
+    *scale = symmetric ? fmaxf(hi, -lo) / most : (hi - lo) / most;
+    if (!(*scale > 0)) *scale = 1;
+    *zero = symmetric ? 0 : rintf(-lo / *scale);
+    if (!finite) {
+        *scale = CUDART_NAN_F;
+        *zero = 0;
+    }
+}
+static __device__ float simulated(float x, float scale, float zero, float lo, float hi)
+{
+    float c = rintf(x / scale) + zero;
+    c = c < lo ? lo : c > hi ? hi : c;
+    return (c - zero) * scale;
+}
+
+/* ends [3, blocks]: least, most, whether all are finite, of each row; then of all. */
+__global__ void row_ends(const float *x, int64_t ldx, int64_t n, float *ends)
+{
+    __shared__ float tmp[33];
+    const float *xr = x + blockIdx.x * ldx;
+    float lo = 0, hi = 0, bad = 0;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+        lo = fminf(lo, xr[i]);
+        hi = fmaxf(hi, xr[i]);
+        if (!isfinite(xr[i])) bad = 1;
+    }
+    lo = -block_max(-lo, tmp);
+    hi = block_max(hi, tmp);
+    bad = block_max(bad, tmp);
+    if (threadIdx.x == 0) {
+        ends[3 * blockIdx.x] = lo;
+        ends[3 * blockIdx.x + 1] = hi;
+        ends[3 * blockIdx.x + 2] = bad;
+    }
+}
+__global__ void all_ends(const float *ends, int64_t rows, int bits, bool symmetric, float *range)
+{
+    __shared__ float tmp[33];
+    float lo = 0, hi = 0, bad = 0;
+    for (int64_t i = threadIdx.x; i < rows; i += blockDim.x) {
+        lo = fminf(lo, ends[3 * i]);
+        hi = fmaxf(hi, ends[3 * i + 1]);
+        bad = fmaxf(bad, ends[3 * i + 2]);
+    }
+    lo = -block_max(-lo, tmp);
+    hi = block_max(hi, tmp);
+    bad = block_max(bad, tmp);
+    if (threadIdx.x == 0) range_of(lo, hi, bad == 0, bits, symmetric, &range[0], &range[1]);
+}
+void bl_cu_act_range(bl_stream s, const float *x, int64_t ldx, int64_t rows, int64_t n, int bits, bool symmetric,
+                     float *ends, float *range)
+{
+    if (!rows) return;
+    row_ends<<<(unsigned)rows, 256, 0, s>>>(x, ldx, n, ends);
+    all_ends<<<1, 256, 0, s>>>(ends, rows, bits, symmetric, range);
+}
+
+/* A block for each row and group; `range` or a given scale: of all. */
+__global__ void act_simulate(float *x, int64_t ldx, int64_t n, int64_t group, int bits, bool symmetric,
+                             const float *range, float scale, float zero)
+{
+    __shared__ float tmp[33];
+    int64_t k0 = blockIdx.y * group, m = k0 + group < n ? group : n - k0;
+    float *xr = x + blockIdx.x * ldx + k0, least, most;
+    limits(bits, symmetric, &least, &most);
+    if (range) {
+        scale = range[0];
+        zero = range[1];
+    } else if (scale == 0) {
+        float lo = 0, hi = 0, bad = 0;
+        for (int64_t i = threadIdx.x; i < m; i += blockDim.x) {
+            lo = fminf(lo, xr[i]);
+            hi = fmaxf(hi, xr[i]);
+            if (!isfinite(xr[i])) bad = 1;
+        }
+        lo = -block_max(-lo, tmp);
+        hi = block_max(hi, tmp);
+        bad = block_max(bad, tmp);
+        range_of(lo, hi, bad == 0, bits, symmetric, &scale, &zero);
+    }
+    for (int64_t i = threadIdx.x; i < m; i += blockDim.x) xr[i] = simulated(xr[i], scale, zero, least, most);
+}
+void bl_cu_act_simulate(bl_stream s, float *x, int64_t ldx, int64_t rows, int64_t n, int64_t group, int bits,
+                        bool symmetric, const float *range, float scale, float zero)
+{
+    dim3 grid((unsigned)rows, (unsigned)((n + group - 1) / group));
+    if (rows && n)
+        act_simulate<<<grid, group <= 128 ? 64 : 256, 0, s>>>(x, ldx, n, group, bits, symmetric, range, scale, zero);
+}

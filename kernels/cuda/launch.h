@@ -1,0 +1,178 @@
+/* launch.h - the kernels of the CUDA backend as its C files see them: plain pointers and numbers, a launch each.
+ *
+ * Addresses are on the device; bf16 is uint16_t. `ld` is the distance of two rows in elements. A launch returns
+ * nothing: its error is asked for afterwards (bl_cuda_launched). Every output element is computed by a sequence of
+ * operations that does not depend on the other rows of the call, except where a comment says so.
+ */
+#ifndef BL_KERNELS_CUDA_LAUNCH_H
+#define BL_KERNELS_CUDA_LAUNCH_H
+#include <stdbool.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+typedef struct CUstream_st *bl_stream; /* cudaStream_t */
+
+/* ---- rows (rows.cu) ---- */
+void bl_cu_rmsnorm(bl_stream s, const uint16_t *x, int64_t ldx, const float *w, uint16_t *y, int64_t ldy, int64_t rows,
+                   int64_t dim, float eps);
+void bl_cu_rope(bl_stream s, uint16_t *x, int64_t ldx, int64_t rows, int64_t width, int64_t head_dim,
+                const int32_t *pos, const float *cos, const float *sin, int64_t ldt);
+void bl_cu_swiglu(bl_stream s, const uint16_t *gate, int64_t ldg, const uint16_t *up, int64_t ldu, uint16_t *y,
+                  int64_t ldy, int64_t rows, int64_t n);
+void bl_cu_add(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n);
+/* y += bias, a row of n, for every row */
+void bl_cu_add_bias(bl_stream s, void *y, bool f32, int64_t ldy, const float *bias, int64_t rows, int64_t n);
+/* dst[to[i]] = src[from[i]] in bytes; ld and width in bytes; from or to NULL: i */
+void bl_cu_gather(bl_stream s, const void *src, int64_t lds, void *dst, int64_t ldd, int64_t width, const int64_t *from,
+                  const int64_t *to, int64_t n);
+/* n elements of 1, 2, 4 or 8 bytes */
+void bl_cu_fill(bl_stream s, void *p, int size, uint64_t bits, int64_t n);
+void bl_cu_kv_int8(bl_stream s, const uint16_t *x, int64_t ldx, int64_t rows, int64_t heads, int64_t dim, int8_t *codes,
+                   int64_t ldc, float *scale, int64_t lds, const int64_t *to);
+/* y = bf16(x * by), f32 and bf16 rows; y = f32(x) */
+void bl_cu_to_bf16(bl_stream s, const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
+                   float by);
+void bl_cu_to_f32(bl_stream s, const uint16_t *x, int64_t ldx, float *y, int64_t ldy, int64_t rows, int64_t n);
+void bl_cu_channel_stats(bl_stream s, const uint16_t *x, int64_t ldx, int64_t rows, int64_t n, float *most, double *sum,
+                         double *sq);
+
+/* ---- inputs of a product (input.cu), in f32 ---- */
+void bl_cu_scale_rows(bl_stream s, float *x, int64_t ldx, const float *by, int64_t rows, int64_t n);
+void bl_cu_permute_rows(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, const int32_t *from,
+                        int64_t rows, int64_t n);
+void bl_cu_rotate_rows(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, const float *blocks, int64_t b,
+                       int64_t rows, int64_t n);
+/* y = H x / sqrt(n), n = order * 2^k with the factor [order, order] of +-1; x is overwritten. In f32, and in f64. */
+void bl_cu_hadamard_f32(bl_stream s, float *x, int64_t ldx, float *y, int64_t ldy, const int8_t *factor, int64_t order,
+                        int64_t rows, int64_t n);
+void bl_cu_hadamard_f64(bl_stream s, double *x, int64_t ldx, double *y, int64_t ldy, const int8_t *factor,
+                        int64_t order, int64_t rows, int64_t n);
+/* Quantized activations, simulated in place. unit 0: a scale for every row, 1: for all (`range`, 3 floats on the
+ * device: scale, zero, finite), 2: for every `group` of a row. */
+void bl_cu_act_range(bl_stream s, const float *x, int64_t ldx, int64_t rows, int64_t n, int bits, bool symmetric,
+                     float *ends, float *range);
+void bl_cu_act_simulate(bl_stream s, float *x, int64_t ldx, int64_t rows, int64_t n, int64_t group, int bits,
+                        bool symmetric, const float *range, float scale, float zero);
+
+/* ---- attention (attention.cu) ---- */
+typedef struct bl_cu_attention {
+    const uint16_t *q;
+    uint16_t *y;
+    const void *k, *v;              /* bf16, or i8 with scales */
+    const float *k_scale, *v_scale; /* NULL: bf16 */
+    int64_t ldq, ldy, ldk, ldv, ldks, ldvs;
+    const int32_t *start, *past, *seg_start;
+    const int64_t *seg; /* [.., 2] row, length */
+    int32_t n_seq, heads, kv_heads, head_dim;
+    int64_t rows;
+    float scale;
+} bl_cu_attention;
+enum { BL_CU_HEAD_MOST = 256 }; /* head_dim */
+void bl_cu_attention_tiles(bl_stream s, const bl_cu_attention *a);
+/* For few rows; keys are split into `splits` parts, whose results go through part f32 [rows, heads, splits,
+ * head_dim + 2]. */
+void bl_cu_attention_rows(bl_stream s, const bl_cu_attention *a, int splits, float *part);
+
+/* ---- logits (logits.cu) ---- */
+void bl_cu_loss(bl_stream s, const float *logits, int64_t ld, int64_t rows, int64_t vocab, const int32_t *target,
+                double *nll, int32_t *argmax);
+void bl_cu_kl_div(bl_stream s, const float *p, int64_t ldp, const float *q, int64_t ldq, int64_t rows, int64_t vocab,
+                  const int32_t *target, double *kl, double *dp, int32_t *same);
+void bl_cu_sample(bl_stream s, const float *logits, int64_t ld, int64_t rows, int64_t vocab, double temperature,
+                  double top_p, const double *u, int32_t *ids);
+
+/* ---- packed weights (decode.cu) ---- */
+enum { BL_CU_DENSE, BL_CU_INT, BL_CU_TABLE, BL_CU_BLOCK };
+typedef struct bl_cu_weight {
+    int kind, bits; /* BL_CU_*; of a code; dense: 32 fp32, 16 fp16, 15 bf16 */
+    int id;         /* BLOCK: GGUF type */
+    int block, block_bytes;
+    int64_t out, in, group, groups, row_bytes, zero_bytes;
+    const uint8_t *codes;
+    const void *scales, *zeros;
+    int scale_type;                      /* 0 f32, 1 fp16, 2 bf16, 3 double quantized */
+    int zero_type;                       /* 0 none, 1 packed, 2 int16 */
+    const float *table;                  /* TABLE: values by code */
+    const float *map, *scales2, *offset; /* double quantized */
+} bl_cu_weight;
+/* Rows row0 .. row0 + rows of w (or rows ids[i]) as f32 or bf16. */
+void bl_cu_unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows, const int32_t *ids, void *y, bool f32,
+                  int64_t ldy);
+void bl_cu_set_grids(const uint16_t *iq2_xxs, const uint16_t *iq2_xs, const uint16_t *iq2_s, const uint16_t *iq3_xxs,
+                     const uint16_t *iq3_s, const uint16_t *iq1);
+
+/* ---- products (gemv.cu, gemm.cu) ---- */
+enum { BL_CU_GEMV_ROWS = 16 };
+bool bl_cu_gemv_takes(const bl_cu_weight *w, int64_t rows);
+/* y (+)= x wt, at most BL_CU_GEMV_ROWS rows, accumulated in f32 from exact weights */
+void bl_cu_gemv(bl_stream s, const bl_cu_weight *w, const uint16_t *x, int64_t ldx, int64_t rows, void *y, bool f32,
+                int64_t ldy, bool accumulate);
+/* y (+)= x wt of bf16 matrices, w [out, in]: each output is one order of operations, whatever the number of rows */
+void bl_cu_gemm(bl_stream s, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int64_t rows, int64_t out,
+                int64_t in, void *y, bool f32, int64_t ldy, bool accumulate);
+
+/* ---- solving and packing (solve.cu, pack.cu); compiled without contraction ---- */
+void bl_cu_permute(bl_stream s, const void *x, int64_t ldx, void *y, int64_t ldy, bool f64, const int32_t *rows,
+                   const int32_t *cols, int64_t n_rows, int64_t n_cols);
+void bl_cu_diagonal(bl_stream s, const double *x, double *y, int64_t n);
+/* h [n, n] += alpha * sum, the upper triangle of sum for both */
+void bl_cu_add_moments(bl_stream s, double *h, const float *sum, int64_t n, double alpha);
+/* r = J (h + shift I) J, a zero of the diagonal counting as 1; one = the unit matrix; u [n, n] = J x J, its upper part
+ */
+void bl_cu_turn(bl_stream s, const double *h, double *r, double *one, double shift, int64_t n);
+void bl_cu_turn_back(bl_stream s, const double *x, void *u, bool f64, int64_t n);
+void bl_cu_to_f64(bl_stream s, const float *x, int64_t ldx, double *y, int64_t rows, int64_t n);
+/* y [rows, n] = x * by (by NULL: 1) of any strides; and back */
+void bl_cu_gather_f64(bl_stream s, const void *x, bool f64, int64_t sr, int64_t sc, const float *by, double *y,
+                      int64_t rows, int64_t n);
+void bl_cu_scatter_f64(bl_stream s, const double *x, const float *by, void *y, bool f64, int64_t sr, int64_t sc,
+                       int64_t rows, int64_t n);
+
+/* Rules of a range, in the order of bl_range_rule from ZERO on. */
+enum { BL_CU_ZERO, BL_CU_MINMAX, BL_CU_CLIP, BL_CU_SYMMETRIC, BL_CU_FULL, BL_CU_SIGN };
+typedef struct bl_cu_sweep {
+    float *w;                /* [out, in] */
+    const float *u;          /* [in, in] */
+    float *err;              /* [out, block] */
+    float *scale, *zero;     /* [out, groups] */
+    double *loss;            /* [out] */
+    const int32_t *group_of; /* NULL: i / group */
+    int64_t out, in, group, groups, block;
+    int bits, rule, scale_type;
+    bool mse, fit_first;
+} bl_cu_sweep;
+void bl_cu_sweep_fit_first(bl_stream s, const bl_cu_sweep *a);
+void bl_cu_sweep_block(bl_stream s, const bl_cu_sweep *a, int64_t i1, int64_t i2); /* columns i1 .. i2 */
+enum { BL_CU_SWEEP_MOST = 256 };                                                   /* columns of a block */
+
+/* y = x rows cols, as bl_scale_args; f32 or f64 */
+void bl_cu_scale(bl_stream s, const void *x, int64_t ldx, void *y, int64_t ldy, bool f64, const float *rows,
+                 const float *cols, int64_t m, int64_t n);
+/* sum [rows] of (x - y)^2 of a row; y NULL: 0 */
+void bl_cu_sq_error(bl_stream s, const void *x, bool x32, int64_t ldx, const void *y, bool y32, int64_t ldy,
+                    double *sum, int64_t rows, int64_t n);
+typedef struct bl_cu_clip {
+    float *w;        /* [out, in] */
+    const double *h; /* [in, in] */
+    float *limit;    /* [out, groups], or NULL */
+    int64_t out, in, group, groups;
+    int bits, rule, scale_type, steps, tries;
+} bl_cu_clip;
+enum { BL_CU_CLIP_MOST = 12288 }; /* columns of a group */
+void bl_cu_clip_search(bl_stream s, const bl_cu_clip *a);
+
+typedef struct bl_cu_pack {
+    const float *x;            /* [out, in] */
+    bl_cu_weight w;            /* INT; written */
+    const float *scale, *zero; /* given, [out, groups]; NULL: by rule */
+    int rule;
+    bool mse;
+    unsigned long long *bad; /* 0, or 1 + place of the first group that cannot be: not finite, scale, zero */
+    double *lost;            /* [2, out] sums of squares of a row: what was lost, what was there */
+} bl_cu_pack;
+void bl_cu_pack_int(bl_stream s, const bl_cu_pack *a);
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,333 @@
+/* linear.c - y = A(T x) Wt + bias + adapters: the input is made ready once, every weight takes the cheapest family that
+ * can do it.
+ *
+ * gemv    at most 16 rows: weights are decoded in registers, exactly
+ * linear  any number of rows: bf16 weights as they are, others decoded into bf16 rows a slab at a time; cuBLAS, or with
+ *         `deterministic` our own product, whose bits do not depend on the number of rows
+ *
+ * Quantized activations are simulated: no product runs in integers yet.
+ */
+#include "cuda.h"
+#include "kernels/hadamard.h"
+
+enum { SLAB_BYTES = 64 << 20, INPUT_BYTES = 256 << 20 }; /* decoded weights; rows of x in f32 that are ready at once */
+
+bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, bool turned,
+                       int64_t rows, int64_t out, int64_t in, void *y, bool f32, int64_t ldy, bool accumulate,
+                       bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    const float one = 1, beta = accumulate ? 1 : 0;
+    if (!rows) return BL_OK;
+    if (be->opts.deterministic && !turned) {
+        bl_cu_gemm(c->now, x, ldx, w, ldw, rows, out, in, y, f32, ldy, accumulate);
+        return bl_cuda_launched(be, "linear", e);
+    }
+    if (BL_MAX(BL_MAX(rows, out), BL_MAX(in, BL_MAX(ldx, BL_MAX(ldw, ldy)))) > INT32_MAX)
+        return bl_fail(e, BL_E_UNSUPPORTED, "linear: a product of %lld x %lld x %lld is too large", (long long)rows,
+                       (long long)out, (long long)in);
+    BL_TRY(bl_cuda_blas(be, e));
+    /* By columns, as cuBLAS counts: yt = W xt, or Wt xt. */
+    int m = (int)(turned ? in : out), k = (int)(turned ? out : in);
+    BL_TRY(bl_cuda_blas_status(c->blas.cublasGemmEx(c->blas.handle, turned ? CUBLAS_OP_N : CUBLAS_OP_T, CUBLAS_OP_N, m,
+                                                    (int)rows, k, &one, w, CUDA_R_16BF, (int)ldw, x, CUDA_R_16BF,
+                                                    (int)ldx, &beta, y, f32 ? CUDA_R_32F : CUDA_R_16BF, (int)ldy,
+                                                    CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                               "linear", e));
+out:
+    return st;
+}
+
+/* ---- the input ---- */
+
+/* T x of rows x in bf16, f32 [rows, width], in one of the two scratch places. */
+static bl_status transformed(bl_backend *be, const bl_tensor *x, const bl_transform *t, int n_t, float **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    int64_t rows = x->dim[0], wide = x->dim[1];
+    void *a, *b;
+    for (int i = 0; i < n_t; i++) wide = BL_MAX(wide, t[i].out);
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS, (uint64_t)(rows * wide) * sizeof(float), &a, e));
+    if (n_t) BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS2, (uint64_t)(rows * wide) * sizeof(float), &b, e));
+    float *from = a, *to = n_t ? b : NULL;
+    bl_cu_to_f32(c->now, bl_cuda_at(x), x->stride[0], from, wide, rows, x->dim[1]);
+    for (int i = 0; i < n_t; i++) {
+        const void *data = bl_cuda_at(&t[i].data);
+        const int8_t *factor;
+        switch (t[i].kind) {
+        case BL_T_SCALE: bl_cu_scale_rows(c->now, from, wide, data, rows, t[i].in); continue;
+        case BL_T_PERMUTE: bl_cu_permute_rows(c->now, from, wide, to, wide, data, rows, t[i].out); break;
+        case BL_T_ROTATE: bl_cu_rotate_rows(c->now, from, wide, to, wide, data, t[i].data.dim[1], rows, t[i].in); break;
+        case BL_T_HADAMARD:
+            if (data) bl_cu_scale_rows(c->now, from, wide, data, rows, t[i].in);
+            BL_TRY(bl_cuda_factor(be, bl_hadamard_order(t[i].in), &factor, e));
+            bl_cu_hadamard_f32(c->now, from, wide, to, wide, factor, bl_hadamard_order(t[i].in), rows, t[i].in);
+            break;
+        }
+        float *done = to;
+        to = from;
+        from = done;
+    }
+    BL_TRY(bl_cuda_launched(be, "transform", e));
+    *out = from;
+out:
+    return st;
+}
+
+static int64_t widest(const bl_tensor *x, const bl_transform *t, int n_t)
+{
+    int64_t wide = x->dim[1];
+    for (int i = 0; i < n_t; i++) wide = BL_MAX(wide, t[i].out);
+    return wide;
+}
+
+bl_status bl_cuda_transform(bl_backend *be, const bl_transform_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    BL_TRY(bl_check_transform(be, a, e));
+    int64_t wide = widest(&a->x, a->t, a->n_t), at_once = BL_MAX(INPUT_BYTES / (wide * (int64_t)sizeof(float)), 1);
+    for (int64_t r = 0; r < a->x.dim[0]; r += at_once) {
+        int64_t n = BL_MIN(at_once, a->x.dim[0] - r);
+        bl_tensor x = bl_tensor_rows(a->x, r, n), y = bl_tensor_rows(a->y, r, n);
+        float *t;
+        BL_TRY(transformed(be, &x, a->t, a->n_t, &t, e));
+        bl_cu_to_bf16(c->now, t, wide, bl_cuda_at(&y), y.stride[0], n, y.dim[1], 1);
+        BL_TRY(bl_cuda_launched(be, "transform", e));
+    }
+out:
+    return st;
+}
+
+/* A(T x) of all rows as bf16, in scratch; x itself where nothing is done to it. The rows of a range of the whole tensor
+ * are looked at together, so all are there in f32. */
+static bl_status input(bl_backend *be, const bl_linear_args *a, bl_tensor *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    int64_t rows = a->x.dim[0], in = a->w[0]->shape.in, wide = widest(&a->x, a->t, a->n_t);
+    const bl_actq *q = &a->act;
+    float *t, *range = NULL;
+    void *x, *ends;
+    *out = a->x;
+    if ((!a->n_t && !q->bits) || !rows) return BL_OK;
+    BL_TRY(transformed(be, &a->x, a->t, a->n_t, &t, e));
+    if (q->bits) {
+        bool of_all = q->unit == BL_ACT_TENSOR;
+        if (of_all && q->scale == 0) {
+            BL_TRY(bl_cuda_need(be, BL_SCRATCH_LOW, (uint64_t)(3 * rows + 2) * sizeof(float), &ends, e));
+            range = (float *)ends + 3 * rows;
+            bl_cu_act_range(c->now, t, wide, rows, in, q->bits, q->symmetric, ends, range);
+        }
+        bl_cu_act_simulate(c->now, t, wide, rows, in, q->unit == BL_ACT_GROUP ? q->group : in, q->bits, q->symmetric,
+                           range, of_all ? q->scale : 0, of_all ? q->zero : 0);
+    }
+    int64_t ld = (in + 7) / 8 * 8;
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_X, (uint64_t)(rows * ld) * sizeof(uint16_t), &x, e));
+    bl_cu_to_bf16(c->now, t, wide, x, ld, rows, in, 1);
+    BL_TRY(bl_cuda_launched(be, "linear", e));
+    /* A view into scratch: of no buffer, so the address is kept apart. */
+    *out = (bl_tensor){.dtype = BL_BF16, .ndim = 2, .dim = {rows, in}, .stride = {ld, 1}};
+out:
+    return st;
+}
+
+/* ---- products ---- */
+typedef struct product {
+    const uint16_t *x;
+    int64_t ldx, rows;
+    void *y;
+    bool f32;
+    int64_t ldy;
+    bool accumulate;
+} product;
+
+/* bf16 weights as they are, others a slab of decoded rows at a time. */
+static bl_status by_slabs(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_cu_weight cw;
+    int64_t in = w->shape.in, out = w->shape.out, ld = (in + 7) / 8 * 8;
+    size_t size = p->f32 ? sizeof(float) : sizeof(uint16_t);
+    void *slab;
+    BL_TRY(bl_cuda_weight(be, w, &cw, e));
+    if (cw.kind == BL_CU_DENSE && cw.bits == 15) {
+        BL_TRY(bl_cuda_gemm(be, p->x, p->ldx, (const uint16_t *)cw.codes, in, turned, p->rows, out, in, p->y, p->f32,
+                            p->ldy, p->accumulate, e));
+        goto out;
+    }
+    int64_t at_once = BL_MIN(BL_MAX(SLAB_BYTES / (ld * (int64_t)sizeof(uint16_t)), 1), out);
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)(at_once * ld) * sizeof(uint16_t), &slab, e));
+    for (int64_t o = 0; o < out; o += at_once) {
+        int64_t n = BL_MIN(at_once, out - o);
+        bl_cu_unpack(c->now, &cw, o, n, NULL, slab, false, ld);
+        BL_TRY(bl_cuda_launched(be, "linear", e));
+        if (turned) /* the sum over outputs goes on */
+            BL_TRY(bl_cuda_gemm(be, p->x + o, p->ldx, slab, ld, true, p->rows, n, in, p->y, p->f32, p->ldy,
+                                p->accumulate || o, e));
+        else
+            BL_TRY(bl_cuda_gemm(be, p->x, p->ldx, slab, ld, false, p->rows, n, in, (char *)p->y + (size_t)o * size,
+                                p->f32, p->ldy, p->accumulate, e));
+    }
+out:
+    return st;
+}
+
+/* y += scale * (x At) Bt */
+static bl_status adapter(bl_backend *be, const bl_linear_args *a, const bl_lowrank *l, const product *p, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    int64_t rank = l->a.dim[0], in = a->x.dim[1], out = l->b.dim[0], rows = p->rows;
+    int64_t ld_in = (in + 7) / 8 * 8, ld_rank = (rank + 7) / 8 * 8;
+    void *slab, *low;
+    BL_TRY(
+        bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)BL_MAX(rank * ld_in, out * ld_rank) * sizeof(uint16_t), &slab, e));
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_LOW, (uint64_t)(rows * ld_rank) * (sizeof(float) + sizeof(uint16_t)), &low, e));
+    uint16_t *low16 = (uint16_t *)((float *)low + rows * ld_rank);
+    bl_cu_to_bf16(c->now, bl_cuda_at(&l->a), in, slab, ld_in, rank, in, 1);
+    BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->x), a->x.stride[0], slab, ld_in, false, rows, rank, in, low, true, ld_rank,
+                        false, e));
+    bl_cu_to_bf16(c->now, low, ld_rank, low16, ld_rank, rows, rank, l->scale);
+    bl_cu_to_bf16(c->now, bl_cuda_at(&l->b), rank, slab, ld_rank, out, rank, 1);
+    BL_TRY(bl_cuda_gemm(be, low16, ld_rank, slab, ld_rank, false, rows, out, rank, p->y, p->f32, p->ldy, true, e));
+out:
+    return st;
+}
+
+static void count_rows(bl_backend *be, int64_t rows)
+{
+    bl_cuda *c = be->own;
+    c->product_rows[rows <= 1 ? 0 : rows <= 8 ? 1 : rows <= 64 ? 2 : 3]++;
+}
+
+void bl_cuda_product_rows(const bl_backend *be, uint64_t out[4])
+{
+    const bl_cuda *c = be->own;
+    for (int i = 0; i < 4; i++) out[i] = c->product_rows[i];
+}
+
+bool bl_cuda_integer(const bl_backend *be, const bl_linear_args *a)
+{
+    (void)be;
+    (void)a;
+    return false;
+}
+
+/* The product of one weight with input x, by a family. */
+typedef struct by_family {
+    bl_status (*run)(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e);
+} by_family;
+
+static bl_status by_gemv(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_cu_weight cw;
+    (void)turned;
+    BL_TRY(bl_cuda_weight(be, w, &cw, e));
+    bl_cu_gemv(c->now, &cw, p->x, p->ldx, p->rows, p->y, p->f32, p->ldy, p->accumulate);
+    BL_TRY(bl_cuda_launched(be, "linear", e));
+out:
+    return st;
+}
+
+static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_tensor x = a->x;
+    int64_t rows = a->x.dim[0];
+    if (!rows) return BL_OK;
+    if (!a->transpose) BL_TRY(input(be, a, &x, e));
+    for (int i = 0; i < bl_linear_weights(a); i++) {
+        const by_family *how = k[i]->own;
+        product p = {.x = x.buf ? bl_cuda_at(&x) : c->scratch[BL_SCRATCH_X].p,
+                     .ldx = x.stride[0],
+                     .rows = rows,
+                     .y = bl_cuda_at(&a->y[i]),
+                     .f32 = a->y[i].dtype == BL_F32,
+                     .ldy = a->y[i].stride[0],
+                     .accumulate = a->accumulate};
+        BL_TRY(how->run(be, a->w[i], &p, a->transpose, e));
+        if (a->bias[i].buf) {
+            bl_cu_add_bias(c->now, p.y, p.f32, p.ldy, bl_cuda_at(&a->bias[i]), rows, a->w[i]->shape.out);
+            BL_TRY(bl_cuda_launched(be, "linear", e));
+        }
+        for (int j = 0; j < a->n_adapters; j++) BL_TRY(adapter(be, a, &a->adapter[j], &p, e));
+    }
+out:
+    return st;
+}
+
+bl_status bl_cuda_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
+{
+    bl_status st = bl_check_linear(be, a, e);
+    const bl_kernel_family *k[BL_LINEAR_MOST];
+    if (st != BL_OK) return st;
+    for (int i = 0; i < bl_linear_weights(a); i++) {
+        k[i] = bl_kernel_pick(be, a, a->w[i])->family; /* there is one: `linear` takes everything */
+        count_rows(be, a->x.dim[0]);
+    }
+    return all_weights(be, a, k, e);
+}
+
+/* ---- the rows of the table of kernels ---- */
+static bl_status run(const bl_kernel_family *k, bl_backend *be, const bl_linear_args *a, bl_err *e)
+{
+    const bl_kernel_family *const all[BL_LINEAR_MOST] = {k, k, k};
+    return all_weights(be, a, all, e);
+}
+
+static bool takes_gemv(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    const bl_shape *g = &w->shape;
+    const bl_format *f = w->format;
+    bl_cu_weight cw = {.kind = f->kind == BL_FMT_DENSE   ? BL_CU_DENSE
+                               : f->kind == BL_FMT_INT   ? BL_CU_INT
+                               : f->kind == BL_FMT_TABLE ? BL_CU_TABLE
+                                                         : BL_CU_BLOCK,
+                       .bits = f->bits,
+                       .in = g->in,
+                       .group = g->group};
+    bool whole = a->n_t || a->act.bits || !a->x.buf || /* what was made ready is whole vectors */
+                 (a->x.stride[0] % 8 == 0 && (uintptr_t)bl_cuda_at(&a->x) % 16 == 0);
+    if (f->kind == BL_FMT_DENSE) cw.bits = f->ggml_type == 30 ? 15 : 32;
+    return !a->transpose && !be->opts.deterministic && whole && bl_cu_gemv_takes(&cw, a->x.dim[0]);
+}
+
+static bool takes_any(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    (void)be;
+    (void)a;
+    (void)w;
+    return true;
+}
+
+const bl_kernel_family bl_family_linear_cuda = {
+    .op = "linear",
+    .backend = "cuda",
+    .doc = "decoded into bf16 rows, cuBLAS",
+    .any = true,
+    .nmse_limit = 2e-5, /* a weight that is no bf16 is rounded to one */
+    .decode_ns = 1e-3,
+    .product_ns = 1e-5,
+    .applicable = takes_any,
+    .run = run,
+    .own = &(const by_family){by_slabs},
+};
+
+const bl_kernel_family bl_family_gemv_cuda = {
+    .op = "linear",
+    .backend = "cuda",
+    .doc = "decoded in registers, a warp an output",
+    .nmse_limit = 1e-10, /* f32 sums of exact products */
+    .decode_ns = 2e-4,
+    .product_ns = 2e-5,
+    .applicable = takes_gemv,
+    .run = run,
+    .own = &(const by_family){by_gemv},
+};

@@ -1,0 +1,201 @@
+/* memory.c - buffers of the CUDA backend, their limit and peak, scratch, copies, and facts about the device. */
+#include "cuda.h"
+#include <inttypes.h>
+#include <string.h>
+
+static uint64_t limit_of(const bl_backend *be) { return be->opts.memory_limit; }
+
+bl_status bl_cuda_alloc(bl_backend *be, uint64_t bytes, void **out, bl_err *e)
+{
+    bl_cuda *c = be->own;
+    uint64_t limit = limit_of(be);
+    void *p = NULL;
+    if (limit && (bytes > limit || c->held > limit - bytes))
+        return bl_fail(e, BL_E_DEVMEM, "%" PRIu64 " bytes do not fit: %" PRIu64 " of %" PRIu64 " are in use", bytes,
+                       c->held, limit);
+    if (c->capturing) return bl_fail(e, BL_E_INTERNAL, "memory comes or goes while a graph is recorded");
+    cudaError_t err = cudaMallocAsync(&p, BL_MAX(bytes, 1), c->now);
+    if (err == cudaErrorMemoryAllocation) { /* what the pool keeps may be in the wrong pieces */
+        cudaGetLastError();
+        cudaStreamSynchronize(c->first);
+        cudaMemPoolTrimTo(c->pool, 0);
+        err = cudaMallocAsync(&p, BL_MAX(bytes, 1), c->now);
+    }
+    if (err == cudaErrorMemoryAllocation && !c->broken[0]) {
+        cudaGetLastError();
+        return bl_fail(e, BL_E_DEVMEM, "%s has no memory for %" PRIu64 " bytes: %" PRIu64 " are in use", c->about.name,
+                       bytes, c->held);
+    }
+    bl_status st = bl_cuda_status(be, err, "allocating memory", e);
+    if (st != BL_OK) return st;
+    c->held += bytes;
+    c->peak = BL_MAX(c->peak, c->held);
+    *out = p;
+    return BL_OK;
+}
+
+void bl_cuda_release(bl_backend *be, void *p, uint64_t bytes)
+{
+    bl_cuda *c = be->own;
+    if (!p) return;
+    cudaFreeAsync(p, c->first);
+    c->held -= bytes;
+}
+
+bl_status bl_cuda_need(bl_backend *be, bl_cuda_scratch which, uint64_t bytes, void **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    if (c->scratch[which].bytes < bytes || !c->scratch[which].p) {
+        if (c->n_graphs && c->scratch[which].p) { /* recorded ops go on using the old one */
+            BL_TRY(bl_grow(&c->retired, &c->cap_retired, c->n_retired + 1, sizeof *c->retired, e));
+            c->retired[c->n_retired++] = c->scratch[which].p;
+        } else bl_cuda_release(be, c->scratch[which].p, c->scratch[which].bytes);
+        c->scratch[which].p = NULL;
+        c->scratch[which].bytes = 0;
+        BL_TRY(bl_cuda_alloc(be, bytes, &c->scratch[which].p, e));
+        c->scratch[which].bytes = bytes;
+    }
+    *out = c->scratch[which].p;
+out:
+    return st;
+}
+
+bl_status bl_cuda_buffer_new(bl_backend *be, uint64_t bytes, bl_buffer **out, bl_err *e)
+{
+    bl_buffer *b = bl_new(1, sizeof *b, e);
+    if (!b) return BL_E_NOMEM;
+    bl_status st = bl_cuda_alloc(be, bytes, &b->data, e);
+    if (st != BL_OK) {
+        bl_free(b);
+        return st;
+    }
+    b->backend = be;
+    b->bytes = bytes;
+    *out = b;
+    return BL_OK;
+}
+
+void bl_cuda_buffer_free(bl_buffer *b)
+{
+    if (!b) return;
+    bl_cuda_release(b->backend, b->data, b->bytes);
+    bl_free(b);
+}
+
+static bool contiguous(const bl_tensor *t)
+{
+    int64_t n = 1;
+    for (int i = t->ndim - 1; i >= 0; i--) {
+        if (t->dim[i] != 1 && t->stride[i] != n) return false;
+        n *= t->dim[i];
+    }
+    return true;
+}
+
+/* Through pinned pieces, so that the copy goes on while the host is free. */
+bl_status bl_cuda_upload(bl_backend *be, const bl_tensor *dst, const void *host, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    if (!contiguous(dst)) return bl_fail(e, BL_E_INTERNAL, "upload: the tensor is not contiguous");
+    for (uint64_t at = 0, all = bl_tensor_bytes(dst), n; at < all; at += n) {
+        unsigned i = c->ring_at++ % BL_RING;
+        char *piece = (char *)c->ring + (size_t)i * BL_RING_BYTES;
+        n = BL_MIN(all - at, (uint64_t)BL_RING_BYTES);
+        BL_TRY(bl_cuda_status(be, cudaEventSynchronize(c->ring_free[i]), "upload", e));
+        memcpy(piece, (const char *)host + at, n);
+        BL_TRY(bl_cuda_status(
+            be, cudaMemcpyAsync((char *)bl_cuda_at(dst) + at, piece, n, cudaMemcpyHostToDevice, c->now), "upload", e));
+        BL_TRY(bl_cuda_status(be, cudaEventRecord(c->ring_free[i], c->now), "upload", e));
+    }
+out:
+    return st;
+}
+
+bl_status bl_cuda_download(bl_backend *be, const bl_tensor *src, void *host, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    uint64_t n = bl_tensor_bytes(src);
+    if (!contiguous(src)) return bl_fail(e, BL_E_INTERNAL, "download: the tensor is not contiguous");
+    if (n)
+        BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(host, bl_cuda_at(src), n, cudaMemcpyDeviceToHost, c->now), "download",
+                              e));
+    BL_TRY(bl_cuda_sync(be, e));
+out:
+    return st;
+}
+
+bl_status bl_cuda_fill(bl_backend *be, const bl_tensor *dst, double value, bl_err *e)
+{
+    bl_cuda *c = be->own;
+    union {
+        float f;
+        double d;
+        int8_t i8;
+        uint8_t u8;
+        int16_t i16;
+        uint16_t u16;
+        int32_t i32;
+        int64_t i64;
+        uint64_t raw;
+    } v = {.raw = 0};
+    if (!contiguous(dst)) return bl_fail(e, BL_E_INTERNAL, "fill: the tensor is not contiguous");
+    switch (dst->dtype) {
+    case BL_F32: v.f = (float)value; break;
+    case BL_F64: v.d = value; break;
+    case BL_F16: v.u16 = bl_f32_to_f16((float)value); break;
+    case BL_BF16: v.u16 = bl_f32_to_bf16((float)value); break;
+    case BL_U8: v.u8 = (uint8_t)value; break;
+    case BL_I8: v.i8 = (int8_t)value; break;
+    case BL_BOOL: v.u8 = value != 0; break;
+    case BL_I16: v.i16 = (int16_t)value; break;
+    case BL_I32: v.i32 = (int32_t)value; break;
+    case BL_I64: v.i64 = (int64_t)value; break;
+    default: return bl_fail(e, BL_E_INTERNAL, "fill: unknown type");
+    }
+    bl_cu_fill(c->now, bl_cuda_at(dst), (int)bl_dtype_bytes(dst->dtype), v.raw, bl_tensor_count(dst));
+    return bl_cuda_launched(be, "fill", e);
+}
+
+bl_status bl_cuda_sync(bl_backend *be, bl_err *e)
+{
+    bl_cuda *c = be->own;
+    return bl_cuda_status(be, cudaStreamSynchronize(c->now), "waiting for the device", e);
+}
+
+void bl_cuda_memory(const bl_backend *be, uint64_t *now, uint64_t *peak)
+{
+    const bl_cuda *c = be->own;
+    if (now) *now = c->held;
+    if (peak) *peak = c->peak;
+}
+
+void bl_cuda_device_info(const bl_backend *be, bl_device_info *out)
+{
+    const bl_cuda *c = be->own;
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    *out = (bl_device_info){.threads = c->about.multiProcessorCount,
+                            .memory_bytes = c->about.totalGlobalMem,
+                            .deterministic = be->opts.deterministic};
+    snprintf(out->name, sizeof out->name, "%.120s", c->about.name);
+    snprintf(out->simd, sizeof out->simd, "sm_%d%d, CUDA %d.%d, driver for %d.%d", c->about.major, c->about.minor,
+             runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10);
+}
+
+/* Writes twice what the second-level cache holds. */
+bl_status bl_cuda_flush(bl_backend *be, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    uint64_t n = 2 * (uint64_t)BL_MAX(c->about.l2CacheSize, 1 << 20);
+    void *p = NULL;
+    BL_TRY(bl_cuda_alloc(be, n, &p, e));
+    st = bl_cuda_status(be, cudaMemsetAsync(p, 0, n, c->now), "flush", e);
+    bl_cuda_release(be, p, n);
+out:
+    return st;
+}

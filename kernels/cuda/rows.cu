@@ -1,0 +1,249 @@
+/* rows.cu - what works row by row: norm, rotary positions, gate, sums, copies, keys and values in int8, sums over
+ * columns. In f32; bf16 is rounded once, when it is written. */
+#include "device.cuh"
+
+/* One block a row; the sum of squares goes over the threads in a fixed tree. */
+__global__ void rmsnorm_rows(const uint16_t *x, int64_t ldx, const float *w, uint16_t *y, int64_t ldy, int64_t dim,
+                             float eps)
+{
+    __shared__ float tmp[33];
+    const uint16_t *xr = x + blockIdx.x * ldx;
+    uint16_t *yr = y + blockIdx.x * ldy;
+    float sum = 0;
+    for (int64_t i = threadIdx.x; i < dim; i += blockDim.x) {
+        float v = from_bf16(xr[i]);
+        sum = fmaf(v, v, sum);
+    }
+    float scale = 1.0f / sqrtf(block_sum(sum, tmp) / (float)dim + eps);
+    for (int64_t i = threadIdx.x; i < dim; i += blockDim.x) yr[i] = to_bf16(from_bf16(xr[i]) * scale * w[i]);
+}
+
+/* The same for short rows, the heads of a query: a warp each. */
+__global__ void rmsnorm_heads(const uint16_t *x, int64_t ldx, const float *w, uint16_t *y, int64_t ldy, int64_t rows,
+                              int64_t dim, float eps)
+{
+    int64_t row = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+    int lane = threadIdx.x % WARP;
+    if (row >= rows) return;
+    const uint16_t *xr = x + row * ldx;
+    uint16_t *yr = y + row * ldy;
+    float sum = 0;
+    for (int64_t i = lane; i < dim; i += WARP) {
+        float v = from_bf16(xr[i]);
+        sum = fmaf(v, v, sum);
+    }
+    float scale = 1.0f / sqrtf(warp_sum(sum) / (float)dim + eps);
+    for (int64_t i = lane; i < dim; i += WARP) yr[i] = to_bf16(from_bf16(xr[i]) * scale * w[i]);
+}
+
+void bl_cu_rmsnorm(bl_stream s, const uint16_t *x, int64_t ldx, const float *w, uint16_t *y, int64_t ldy, int64_t rows,
+                   int64_t dim, float eps)
+{
+    if (!rows) return;
+    if (dim <= 256) rmsnorm_heads<<<(unsigned)((rows + 7) / 8), 256, 0, s>>>(x, ldx, w, y, ldy, rows, dim, eps);
+    else rmsnorm_rows<<<(unsigned)rows, dim <= 1024 ? 128 : 256, 0, s>>>(x, ldx, w, y, ldy, dim, eps);
+}
+
+__global__ void rope_pairs(uint16_t *x, int64_t ldx, int64_t rows, int64_t width, int64_t head_dim, const int32_t *pos,
+                           const float *cos, const float *sin, int64_t ldt)
+{
+    int64_t half = head_dim / 2, pairs = width / 2;
+    EACH(i, rows * pairs)
+    {
+        int64_t r = i / pairs, k = i % pairs, h = k / half, j = k % half;
+        uint16_t *p = x + r * ldx + h * head_dim + j;
+        float lo = from_bf16(p[0]), hi = from_bf16(p[half]), c = cos[pos[r] * ldt + j], n = sin[pos[r] * ldt + j];
+        p[0] = to_bf16(lo * c - hi * n);
+        p[half] = to_bf16(hi * c + lo * n);
+    }
+}
+
+void bl_cu_rope(bl_stream s, uint16_t *x, int64_t ldx, int64_t rows, int64_t width, int64_t head_dim,
+                const int32_t *pos, const float *cos, const float *sin, int64_t ldt)
+{
+    if (rows)
+        rope_pairs<<<blocks_for(rows * width / 2, 256), 256, 0, s>>>(x, ldx, rows, width, head_dim, pos, cos, sin, ldt);
+}
+
+static __device__ __forceinline__ float silu(float g) { return g / (1.0f + __expf(-g)); }
+
+/* Eight numbers at once where rows are whole vectors. */
+__global__ void swiglu_vectors(const uint4 *gate, int64_t ldg, const uint4 *up, int64_t ldu, uint4 *y, int64_t ldy,
+                               int64_t rows, int64_t n)
+{
+    EACH(i, rows * n)
+    {
+        int64_t r = i / n, k = i % n;
+        uint4 g = gate[r * ldg + k], u = up[r * ldu + k];
+        uint16_t *gp = (uint16_t *)&g, *up8 = (uint16_t *)&u;
+#pragma unroll
+        for (int j = 0; j < 8; j++) gp[j] = to_bf16(silu(from_bf16(gp[j])) * from_bf16(up8[j]));
+        y[r * ldy + k] = g;
+    }
+}
+
+__global__ void swiglu_single(const uint16_t *gate, int64_t ldg, const uint16_t *up, int64_t ldu, uint16_t *y,
+                              int64_t ldy, int64_t rows, int64_t n)
+{
+    EACH(i, rows * n)
+    {
+        int64_t r = i / n, k = i % n;
+        y[r * ldy + k] = to_bf16(silu(from_bf16(gate[r * ldg + k])) * from_bf16(up[r * ldu + k]));
+    }
+}
+
+static bool whole(const void *p, int64_t ld) { return (uintptr_t)p % 16 == 0 && ld % 8 == 0; }
+
+void bl_cu_swiglu(bl_stream s, const uint16_t *gate, int64_t ldg, const uint16_t *up, int64_t ldu, uint16_t *y,
+                  int64_t ldy, int64_t rows, int64_t n)
+{
+    if (!rows) return;
+    if (n % 8 == 0 && whole(gate, ldg) && whole(up, ldu) && whole(y, ldy))
+        swiglu_vectors<<<blocks_for(rows * n / 8, 256), 256, 0, s>>>((const uint4 *)gate, ldg / 8, (const uint4 *)up,
+                                                                     ldu / 8, (uint4 *)y, ldy / 8, rows, n / 8);
+    else swiglu_single<<<blocks_for(rows * n, 256), 256, 0, s>>>(gate, ldg, up, ldu, y, ldy, rows, n);
+}
+
+__global__ void add_rows(const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n)
+{
+    EACH(i, rows * n)
+    {
+        uint16_t *p = y + i / n * ldy + i % n;
+        *p = to_bf16(from_bf16(*p) + from_bf16(x[i / n * ldx + i % n]));
+    }
+}
+
+void bl_cu_add(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n)
+{
+    if (rows) add_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, n);
+}
+
+__global__ void add_bias(void *y, bool f32, int64_t ldy, const float *bias, int64_t rows, int64_t n)
+{
+    EACH(i, rows * n)
+    {
+        int64_t at = i / n * ldy + i % n;
+        if (f32) ((float *)y)[at] += bias[i % n];
+        else ((uint16_t *)y)[at] = to_bf16(from_bf16(((uint16_t *)y)[at]) + bias[i % n]);
+    }
+}
+
+void bl_cu_add_bias(bl_stream s, void *y, bool f32, int64_t ldy, const float *bias, int64_t rows, int64_t n)
+{
+    if (rows) add_bias<<<blocks_for(rows * n, 256), 256, 0, s>>>(y, f32, ldy, bias, rows, n);
+}
+
+template <typename T>
+__global__ void gather_rows(const char *src, int64_t lds, char *dst, int64_t ldd, int64_t width, const int64_t *from,
+                            const int64_t *to, int64_t n)
+{
+    int64_t each = width / (int64_t)sizeof(T);
+    EACH(i, n * each)
+    {
+        int64_t r = i / each, k = i % each, f = from ? from[r] : r, t = to ? to[r] : r;
+        ((T *)(dst + t * ldd))[k] = ((const T *)(src + f * lds))[k];
+    }
+}
+
+void bl_cu_gather(bl_stream s, const void *src, int64_t lds, void *dst, int64_t ldd, int64_t width, const int64_t *from,
+                  const int64_t *to, int64_t n)
+{
+    uint64_t all = (uintptr_t)src | (uintptr_t)dst | (uint64_t)lds | (uint64_t)ldd | (uint64_t)width;
+    const char *a = (const char *)src;
+    char *b = (char *)dst;
+    if (!n || !width) return;
+    if (all % 16 == 0)
+        gather_rows<uint4><<<blocks_for(n * width / 16, 256), 256, 0, s>>>(a, lds, b, ldd, width, from, to, n);
+    else if (all % 4 == 0)
+        gather_rows<uint32_t><<<blocks_for(n * width / 4, 256), 256, 0, s>>>(a, lds, b, ldd, width, from, to, n);
+    else gather_rows<uint8_t><<<blocks_for(n * width, 256), 256, 0, s>>>(a, lds, b, ldd, width, from, to, n);
+}
+
+template <typename T> __global__ void fill_all(T *p, T v, int64_t n) { EACH(i, n) p[i] = v; }
+
+void bl_cu_fill(bl_stream s, void *p, int size, uint64_t bits, int64_t n)
+{
+    unsigned b = blocks_for(n, 256);
+    if (!n) return;
+    switch (size) {
+    case 1: fill_all<<<b, 256, 0, s>>>((uint8_t *)p, (uint8_t)bits, n); break;
+    case 2: fill_all<<<b, 256, 0, s>>>((uint16_t *)p, (uint16_t)bits, n); break;
+    case 4: fill_all<<<b, 256, 0, s>>>((uint32_t *)p, (uint32_t)bits, n); break;
+    default: fill_all<<<b, 256, 0, s>>>((uint64_t *)p, bits, n); break;
+    }
+}
+
+/* A warp for each row and head. */
+__global__ void kv_int8(const uint16_t *x, int64_t ldx, int64_t rows, int64_t heads, int64_t dim, int8_t *codes,
+                        int64_t ldc, float *scale, int64_t lds, const int64_t *to)
+{
+    int64_t i = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, row = i / heads, h = i % heads;
+    int lane = threadIdx.x % WARP;
+    if (row >= rows) return;
+    const uint16_t *xr = x + row * ldx + h * dim;
+    int8_t *c = codes + to[row] * ldc + h * dim;
+    float most = 0;
+    bool finite = true;
+    for (int64_t d = lane; d < dim; d += WARP) {
+        float v = fabsf(from_bf16(xr[d]));
+        finite = finite && isfinite(v);
+        most = fmaxf(most, v);
+    }
+    finite = __all_sync(0xffffffffu, finite);
+    most = warp_max(most) / 127;
+    if (!(most > 0)) most = 1;
+    if (lane == 0) scale[to[row] * lds + h] = finite ? most : CUDART_NAN_F;
+    for (int64_t d = lane; d < dim; d += WARP)
+        c[d] = finite ? (int8_t)rintf(fmaxf(fminf(from_bf16(xr[d]) / most, 127), -127)) : 0;
+}
+
+void bl_cu_kv_int8(bl_stream s, const uint16_t *x, int64_t ldx, int64_t rows, int64_t heads, int64_t dim, int8_t *codes,
+                   int64_t ldc, float *scale, int64_t lds, const int64_t *to)
+{
+    if (rows)
+        kv_int8<<<(unsigned)((rows * heads + 7) / 8), 256, 0, s>>>(x, ldx, rows, heads, dim, codes, ldc, scale, lds,
+                                                                   to);
+}
+
+__global__ void f32_to_bf16(const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n, float by)
+{
+    EACH(i, rows * n) y[i / n * ldy + i % n] = to_bf16(x[i / n * ldx + i % n] * by);
+}
+__global__ void bf16_to_f32(const uint16_t *x, int64_t ldx, float *y, int64_t ldy, int64_t rows, int64_t n)
+{
+    EACH(i, rows * n) y[i / n * ldy + i % n] = from_bf16(x[i / n * ldx + i % n]);
+}
+void bl_cu_to_bf16(bl_stream s, const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
+                   float by)
+{
+    if (rows * n) f32_to_bf16<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, n, by);
+}
+void bl_cu_to_f32(bl_stream s, const uint16_t *x, int64_t ldx, float *y, int64_t ldy, int64_t rows, int64_t n)
+{
+    if (rows * n) bf16_to_f32<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, n);
+}
+
+/* Rows in order, so that the sums do not depend on how many threads there are: a column each. */
+__global__ void channel_stats(const uint16_t *x, int64_t ldx, int64_t rows, int64_t n, float *most, double *sum,
+                              double *sq)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    float top = most[i];
+    double s = sum[i], q = sq[i];
+    for (int64_t r = 0; r < rows; r++) {
+        float v = fabsf(from_bf16(x[r * ldx + i]));
+        top = v > top ? v : top;
+        s += v;
+        q += (double)v * v;
+    }
+    most[i] = top;
+    sum[i] = s;
+    sq[i] = q;
+}
+
+void bl_cu_channel_stats(bl_stream s, const uint16_t *x, int64_t ldx, int64_t rows, int64_t n, float *most, double *sum,
+                         double *sq)
+{
+    channel_stats<<<(unsigned)((n + 63) / 64), 64, 0, s>>>(x, ldx, rows, n, most, sum, sq);
+}

@@ -1,0 +1,299 @@
+/* weight.c - packed weights on the device: as the kernels read them, decoded, packed, looked up by id. */
+#include "cuda.h"
+#include "kernels/fmt_gguf_grids.h"
+#include "kernels/fmt_table.h"
+#include "kernels/hadamard.h"
+#include <string.h>
+
+enum { TABLE = 256 }; /* values that each table has room for */
+static const float *const tables[] = {bl_nf2, bl_nf3, bl_nf4, bl_nf8, bl_fp4, bl_fp8_e4m3, bl_dynamic_map};
+
+bl_status bl_cuda_tables(bl_backend *be, bl_err *e)
+{
+    static const size_t length[] = {4, 8, 16, 256, 16, 256, 256};
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    float host[BL_COUNT(tables)][TABLE] = {{0}};
+    void *p = NULL;
+    for (size_t i = 0; i < BL_COUNT(tables); i++) memcpy(host[i], tables[i], length[i] * sizeof(float));
+    BL_TRY(bl_cuda_status(be, cudaMallocAsync(&p, sizeof host, c->first), "allocating tables", e));
+    c->tables = p;
+    BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(p, host, sizeof host, cudaMemcpyHostToDevice, c->first), "tables", e));
+    BL_TRY(bl_cuda_sync(be, e));
+    bl_cu_set_grids(bl_grid_iq2_xxs, bl_grid_iq2_xs, bl_grid_iq2_s, bl_grid_iq3_xxs, bl_grid_iq3_s, bl_grid_iq1);
+    BL_TRY(bl_cuda_launched(be, "tables", e));
+out:
+    return st;
+}
+
+const float *bl_cuda_table(const bl_cuda *c, const bl_format *f)
+{
+    for (size_t i = 0; i < BL_COUNT(tables); i++)
+        if (f->table == tables[i]) return c->tables + i * TABLE;
+    return NULL;
+}
+
+bl_status bl_cuda_factor(bl_backend *be, int64_t order, const int8_t **out, bl_err *e)
+{
+    enum { MOST = 172 };
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    void *p = c->factors;
+    if (!p) BL_TRY(bl_cuda_status(be, cudaMallocAsync(&p, (size_t)MOST * MOST, c->first), "allocating a factor", e));
+    c->factors = p;
+    if (c->factor_order != order) {
+        BL_TRY(bl_cuda_status(
+            be,
+            cudaMemcpyAsync(p, bl_hadamard_factor(order), (size_t)(order * order), cudaMemcpyHostToDevice, c->first),
+            "a factor of a Hadamard matrix", e));
+        c->factor_order = order;
+    }
+    *out = c->factors;
+out:
+    return st;
+}
+
+static int scale_type(bl_dtype t) { return t == BL_F32 ? 0 : t == BL_F16 ? 1 : 2; }
+
+bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, bl_err *e)
+{
+    const bl_format *f = w->format;
+    const bl_shape *g = &w->shape;
+    *out = (bl_cu_weight){.bits = f->bits, .out = g->out, .in = g->in, .codes = bl_cuda_at(&w->part[0])};
+    out->row_bytes = w->part[0].stride[0] * (int64_t)bl_dtype_bytes(w->part[0].dtype);
+    switch (f->kind) {
+    case BL_FMT_DENSE:
+        out->kind = BL_CU_DENSE;
+        out->bits = w->part[0].dtype == BL_F32 ? 32 : w->part[0].dtype == BL_F16 ? 16 : 15;
+        return BL_OK;
+    case BL_FMT_BLOCK:
+        out->kind = BL_CU_BLOCK;
+        out->id = f->ggml_type;
+        out->block = f->block;
+        out->block_bytes = f->block_bytes;
+        return BL_OK;
+    case BL_FMT_INT:
+        out->kind = BL_CU_INT;
+        out->zero_type = (int)g->zero;
+        if (g->zero != BL_ZERO_NONE) {
+            out->zeros = bl_cuda_at(&w->part[2]);
+            out->zero_bytes = w->part[2].stride[0];
+        }
+        break;
+    case BL_FMT_TABLE:
+        out->kind = BL_CU_TABLE;
+        out->table = bl_cuda_table(be->own, f);
+        if (!out->table) return bl_fail(e, BL_E_UNSUPPORTED, "format %s has no table on the device", f->name);
+        break;
+    }
+    out->group = g->group;
+    out->groups = bl_shape_groups(g);
+    out->scales = bl_cuda_at(&w->part[1]);
+    out->scale_type = scale_type(g->scale);
+    if (g->double_quant) {
+        out->scale_type = 3;
+        out->map = bl_cuda_table(be->own, bl_format_find("dyn8"));
+        out->scales2 = bl_cuda_at(&w->part[2]);
+        out->offset = bl_cuda_at(&w->part[3]);
+    }
+    return BL_OK;
+}
+
+/* The kernels read every format as it is. */
+bl_status bl_cuda_prepare(bl_backend *be, bl_weight *w, bl_err *e)
+{
+    (void)be;
+    (void)w;
+    (void)e;
+    return BL_OK;
+}
+
+bl_status bl_cuda_unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_cu_weight w;
+    BL_TRY(bl_check_unpack(be, a, e));
+    BL_TRY(bl_cuda_weight(be, a->w, &w, e));
+    bl_cu_unpack(c->now, &w, a->row0, a->rows, NULL, bl_cuda_at(&a->y), true, a->y.stride[0]);
+    BL_TRY(bl_cuda_launched(be, "unpack", e));
+out:
+    return st;
+}
+
+bl_status bl_cuda_embed(bl_backend *be, const bl_embed_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_cu_weight w;
+    BL_TRY(bl_check_embed(be, a, e));
+    BL_TRY(bl_cuda_weight(be, a->w, &w, e));
+    bl_cu_unpack(c->now, &w, 0, a->y.dim[0], bl_cuda_at(&a->ids), bl_cuda_at(&a->y), false, a->y.stride[0]);
+    BL_TRY(bl_cuda_launched(be, "embed", e));
+out:
+    return st;
+}
+
+/* ---- packing: integers here, the other formats by their encoders on the host ---- */
+static bl_status parts_on_host(const bl_weight *w, void **part, bl_err *e)
+{
+    for (int i = 0; i < w->n_parts; i++)
+        if (!(part[i] = bl_new((size_t)bl_tensor_bytes(&w->part[i]), 1, e))) return BL_E_NOMEM;
+    return BL_OK;
+}
+
+static bl_status parts_to_device(bl_backend *be, const bl_weight *w, void *const *part, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int i = 0; i < w->n_parts; i++) BL_TRY(bl_cuda_upload(be, &w->part[i], part[i], e));
+out:
+    return st;
+}
+
+static bl_status to_host(bl_backend *be, const bl_tensor *t, float **out, bl_err *e)
+{
+    if (!t->buf) return BL_OK;
+    if (!(*out = bl_new((size_t)bl_tensor_count(t), sizeof **out, e))) return BL_E_NOMEM;
+    return bl_cuda_download(be, t, *out, e);
+}
+
+/* What was lost: of rows, then their sum. */
+static bl_status losses(const bl_pack_args *a, const float *x, void *const *part, bl_err *e)
+{
+    const bl_format *f = a->w->format;
+    const bl_shape *g = &a->w->shape;
+    double d2 = 0, x2 = 0;
+    float *back = bl_new((size_t)g->in, sizeof *back, e);
+    if (!back) return BL_E_NOMEM;
+    for (int64_t r = 0; r < g->out; r++) {
+        double d_row = 0, x_row = 0;
+        f->unpack(f, g, (const void *const *)part, r, 0, g->in, back);
+        for (int64_t k = 0; k < g->in; k++) {
+            double v = x[r * g->in + k], d = v - back[k];
+            d_row += d * d;
+            x_row += v * v;
+        }
+        d2 += d_row;
+        x2 += x_row;
+    }
+    if (a->sq_error) *a->sq_error = d2;
+    if (a->sq_weight) *a->sq_weight = x2;
+    bl_free(back);
+    return BL_OK;
+}
+
+static bl_status pack_on_host(bl_backend *be, const bl_pack_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    float *x = NULL;
+    void *part[BL_MAX_PARTS] = {0};
+    BL_TRY(to_host(be, &a->x, &x, e));
+    BL_TRY(parts_on_host(a->w, part, e));
+    BL_TRY(a->w->format->pack(a->w->format, &a->w->shape, x, part, e));
+    BL_TRY(parts_to_device(be, a->w, part, e));
+    if (a->sq_error || a->sq_weight) BL_TRY(losses(a, x, part, e));
+out:
+    for (int i = 0; i < BL_MAX_PARTS; i++) bl_free(part[i]);
+    bl_free(x);
+    return st;
+}
+
+/* The sentence about group `at`, from the encoder of plain C, which is given that row alone. */
+static bl_status refused(bl_backend *be, const bl_pack_args *a, int64_t at, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_shape g = a->w->shape;
+    int64_t groups = bl_shape_groups(&g), row = at / groups;
+    bl_tensor x = bl_tensor_rows(a->x, row, 1), scale = a->scale, zero = a->zero;
+    float *hx = NULL, *hs = NULL, *hz = NULL;
+    bl_weight one = *a->w;
+    void *part[BL_MAX_PARTS] = {0};
+    bl_fit_range *const any = a->rule == BL_RANGE_GIVEN ? NULL : bl_fit_zero;
+    g.out = one.shape.out = 1;
+    for (int i = 0; i < one.n_parts; i++) one.part[i] = bl_tensor_rows(one.part[i], 0, 1);
+    if (scale.buf) scale = bl_tensor_rows(scale, row, 1);
+    if (zero.buf) zero = bl_tensor_rows(zero, row, 1);
+    BL_TRY(to_host(be, &x, &hx, e));
+    BL_TRY(to_host(be, &scale, &hs, e));
+    BL_TRY(to_host(be, &zero, &hz, e));
+    BL_TRY(parts_on_host(&one, part, e));
+    st = bl_int_encode(one.format, &g, hx, any, hs, hz, part, e);
+    if (st == BL_OK)
+        st = bl_fail(e, BL_E_NUMERIC, "%s: group %lld of the row cannot be stored", one.format->name,
+                     (long long)(at % groups));
+    bl_within(e, "row %lld", (long long)row);
+out:
+    for (int i = 0; i < BL_MAX_PARTS; i++) bl_free(part[i]);
+    bl_free(hx);
+    bl_free(hs);
+    bl_free(hz);
+    return st;
+}
+
+static int rule_of(const bl_pack_args *a)
+{
+    static const int rules[] = {
+        [BL_RANGE_ZERO] = BL_CU_ZERO,           [BL_RANGE_MINMAX] = BL_CU_MINMAX, [BL_RANGE_CLIP] = BL_CU_CLIP,
+        [BL_RANGE_SYMMETRIC] = BL_CU_SYMMETRIC, [BL_RANGE_FULL] = BL_CU_FULL,     [BL_RANGE_SIGN] = BL_CU_SIGN,
+        [BL_RANGE_GIVEN] = BL_CU_ZERO};
+    if (a->rule != BL_RANGE_OWN) return rules[a->rule];
+    return a->w->shape.zero == BL_ZERO_NONE ? BL_CU_SYMMETRIC : BL_CU_ZERO;
+}
+
+static bl_status pack_int(bl_backend *be, const bl_pack_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    const bl_shape *g = &a->w->shape;
+    uint64_t out = (uint64_t)g->out, groups = out * (uint64_t)bl_shape_groups(g),
+             bytes = sizeof(unsigned long long) + 2 * out * sizeof(double) + 2 * groups * sizeof(float);
+    unsigned long long bad = 0;
+    double *sums = NULL, d2 = 0, x2 = 0;
+    void *space;
+    bl_cu_pack p = {.x = bl_cuda_at(&a->x),
+                    .scale = a->rule == BL_RANGE_GIVEN ? bl_cuda_at(&a->scale) : NULL,
+                    .zero = a->rule == BL_RANGE_GIVEN ? bl_cuda_at(&a->zero) : NULL,
+                    .rule = rule_of(a),
+                    .mse = a->mse};
+    if (a->rule != BL_RANGE_OWN && a->rule != BL_RANGE_GIVEN && a->rule != BL_RANGE_SIGN && a->w->format->bits == 1)
+        p.rule = BL_CU_SIGN;
+    BL_TRY(bl_cuda_weight(be, a->w, &p.w, e));
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, bytes, &space, e));
+    p.bad = space;
+    p.lost = (double *)space + 1;
+    bl_cu_fill(c->now, space, 8, 0, 1);
+    bl_cu_pack_int(c->now, &p);
+    BL_TRY(bl_cuda_launched(be, "pack", e));
+    BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(&bad, p.bad, sizeof bad, cudaMemcpyDeviceToHost, c->now), "pack", e));
+    BL_TRY(bl_cuda_sync(be, e));
+    if (bad) {
+        st = refused(be, a, (int64_t)~bad, e);
+        goto out;
+    }
+    if (!a->sq_error && !a->sq_weight) goto out;
+    if (!(sums = bl_new(2 * out, sizeof *sums, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(sums, p.lost, 2 * out * sizeof *sums, cudaMemcpyDeviceToHost, c->now),
+                          "pack", e));
+    BL_TRY(bl_cuda_sync(be, e));
+    for (uint64_t i = 0; i < out; i++) {
+        d2 += sums[i];
+        x2 += sums[out + i];
+    }
+    if (a->sq_error) *a->sq_error = d2;
+    if (a->sq_weight) *a->sq_weight = x2;
+out:
+    bl_free(sums);
+    return st;
+}
+
+bl_status bl_cuda_pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
+{
+    bl_status st = bl_check_pack(be, a, e);
+    if (st != BL_OK) return st;
+    st = a->w->format->check(a->w->format, &a->w->shape, e);
+    if (st != BL_OK) return st;
+    return a->w->format->kind == BL_FMT_INT ? pack_int(be, a, e) : pack_on_host(be, a, e);
+}

@@ -1,0 +1,34 @@
+/* weight.cuh - codes, scales and zeros of a packed weight, read as format.h lays them out. */
+#ifndef BL_KERNELS_CUDA_WEIGHT_CUH
+#define BL_KERNELS_CUDA_WEIGHT_CUH
+#include "device.cuh"
+
+static __device__ __forceinline__ float stored_scale(const bl_cu_weight &w, int64_t row, int64_t group)
+{
+    int64_t i = row * w.groups + group;
+    switch (w.scale_type) {
+    case 0: return ((const float *)w.scales)[i];
+    case 1: return from_f16(((const uint16_t *)w.scales)[i]);
+    case 2: return from_bf16(((const uint16_t *)w.scales)[i]);
+    default: return w.map[((const uint8_t *)w.scales)[i]] * w.scales2[i / 256] + w.offset[0];
+    }
+}
+
+static __device__ __forceinline__ int code_at(const uint8_t *row, int b, int64_t i)
+{
+    int64_t bit = i * b;
+    int at = (int)(bit & 7);
+    unsigned v = row[bit >> 3] >> at;
+    if (at + b > 8) v |= (unsigned)row[(bit >> 3) + 1] << (8 - at);
+    return (int)(v & ((1u << b) - 1));
+}
+
+static __device__ __forceinline__ int stored_zero(const bl_cu_weight &w, int64_t row, int64_t group)
+{
+    switch (w.zero_type) {
+    case 0: return 1 << (w.bits - 1);
+    case 1: return code_at((const uint8_t *)w.zeros + row * w.zero_bytes, w.bits, group);
+    default: return ((const int16_t *)w.zeros)[row * w.groups + group];
+    }
+}
+#endif

@@ -1,0 +1,371 @@
+/* Products, transforms and packed weights of the CUDA backend: every kernel row and every format, over awkward shapes.
+ */
+#include "gpu.h"
+#include "kernels/hadamard.h"
+
+static const bl_kernel_shape shapes[] = {
+    /* rows, out, in, group: odd rows, N = 1024, K = 11008 and 576, ragged groups, widths that are no whole vectors */
+    {1, 33, 64, 32},    {2, 6, 576, 64},     {3, 40, 172, 172},   {5, 1024, 11008, 128}, {17, 1024, 576, 64},
+    {7, 9, 341, 0},     {31, 130, 1184, 16}, {1, 5, 256, 4},      {16, 77, 1536, 96},    {129, 257, 512, 512},
+    {4, 576, 1536, 64}, {9, 48, 2048, 0},    {300, 64, 256, 128},
+};
+
+static void every_kernel_stays_within_its_limit(void **state)
+{
+    const bl_kernel *k;
+    int ran = 0;
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t i = 0; (k = bl_kernel_at(i)) != NULL; i++)
+        for (size_t s = 0; s < BL_COUNT(shapes); s++) {
+            bl_kernel_case c;
+            double nmse;
+            if (!bl_kernel_takes(k, gpu, &shapes[s])) continue;
+            assert_ok(bl_kernel_prepare(k, gpu, &shapes[s], &c, &e));
+            if (s == 0) {
+                assert_ok(bl_kernel_check(gpu, &c, &nmse, &e));
+                if (nmse <= k->family->nmse_limit) fail_msg("%s: a poisoned output passes", k->name);
+            }
+            assert_ok(bl_kernel_run(k, gpu, &c, &e));
+            assert_ok(bl_kernel_check(gpu, &c, &nmse, &e));
+            if (!(nmse <= k->family->nmse_limit))
+                fail_msg("%s, %d x %d x %d: error %g, limit %g", k->name, (int)shapes[s].rows, (int)shapes[s].out,
+                         (int)shapes[s].in, nmse, k->family->nmse_limit);
+            bl_kernel_release(gpu, &c);
+            ran++;
+        }
+    assert_true(ran > 100);
+}
+
+static void a_family_takes_the_formats_of_its_rows_and_no_others(void **state)
+{
+    const bl_kernel *k, *other;
+    const bl_format *f;
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t i = 0; (k = bl_kernel_at(i)) != NULL; i++)
+        for (size_t n = 0; !k->family->any && (f = bl_format_at(n)) != NULL; n++) {
+            bl_kernel form = {.name = k->name, .family = k->family, .format = f, .abits = k->abits};
+            bl_kernel_shape s = {.rows = 1, .out = 8, .in = 256, .group = 64};
+            bool listed = false;
+            if (strcmp(k->family->backend, "cuda") != 0) break;
+            for (size_t j = 0; (other = bl_kernel_at(j)) != NULL; j++)
+                listed = listed || (other->family == k->family && other->format == f);
+            if (bl_kernel_takes(&form, gpu, &s) != listed) fail_msg("%s and format %s", k->name, f->name);
+        }
+}
+
+/* y, bias, accumulation and several weights of one input, for every format, at few rows and at many, and none. */
+static void products_of_every_format_are_those_of_plain_c(void **state)
+{
+    const bl_format *f;
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t n = 0; (f = bl_format_at(n)) != NULL; n++)
+        for (int64_t rows = 0; rows < 30; rows = 4 * rows + 1) {
+            bl_shape s = both_shape(f, 24, 512, 64), s2 = both_shape(f, 40, 512, 128);
+            both_weight w = both_weight_new(f, &s, n), w2 = both_weight_new(f, &s2, n + 1);
+            both x = both_random(true, rows, 512, 3, 1), y = both_new(BL_F32, true, rows, 24),
+                 z = both_new(BL_F32, false, rows, 40), bias = both_flat(both_random(false, 1, 24, 4, 1));
+            both old = both_random(true, rows, 24, 5, 1);
+            bl_linear_args a = {.x = x.c, .w = {&w.c, &w2.c}, .bias = {bias.c}, .y = {y.c, z.c}}, b = a;
+            b.x = x.g;
+            b.w[0] = &w.g;
+            b.w[1] = &w2.g;
+            b.bias[0] = bias.g;
+            b.y[0] = y.g;
+            b.y[1] = z.g;
+            assert_ok(cpu->ops->linear(cpu, &a, &e));
+            assert_ok(gpu->ops->linear(gpu, &b, &e));
+            double d = both_nmse(y), d2 = both_nmse(z);
+            if (!(d <= 4e-5 && d2 <= 4e-5)) fail_msg("%s, %d rows: errors %g and %g", f->name, (int)rows, d, d2);
+            a.w[1] = b.w[1] = NULL;
+            a.accumulate = b.accumulate = true;
+            a.y[0] = old.c;
+            b.y[0] = old.g;
+            assert_ok(cpu->ops->linear(cpu, &a, &e));
+            assert_ok(gpu->ops->linear(gpu, &b, &e));
+            d = both_nmse(old);
+            if (!(d <= 1e-4)) fail_msg("%s, %d rows, accumulated: error %g", f->name, (int)rows, d);
+            both_drop(x);
+            both_drop(y);
+            both_drop(z);
+            both_drop(bias);
+            both_drop(old);
+            both_weight_drop(&w);
+            both_weight_drop(&w2);
+        }
+}
+
+static void transposed_products_of_every_format(void **state)
+{
+    const bl_format *f;
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t n = 0; (f = bl_format_at(n)) != NULL; n++) {
+        bl_shape s = both_shape(f, 72, 256, 64);
+        both_weight w = both_weight_new(f, &s, n);
+        both x = both_random(true, 5, 72, 3, 1), y = both_new(BL_F32, false, 5, 256);
+        bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {y.c}, .transpose = true}, b = a;
+        b.x = x.g;
+        b.w[0] = &w.g;
+        b.y[0] = y.g;
+        assert_ok(cpu->ops->linear(cpu, &a, &e));
+        assert_ok(gpu->ops->linear(gpu, &b, &e));
+        double d = both_nmse(y);
+        if (!(d <= 2e-5)) fail_msg("%s: error %g", f->name, d);
+        both_drop(x);
+        both_drop(y);
+        both_weight_drop(&w);
+    }
+}
+
+/* ---- transforms, quantized activations, adapters ---- */
+static void inputs_are_transformed_and_quantized_as_plain_c_does(void **state)
+{
+    enum { ROWS = 21, IN = 240, OUT = 50 };
+    static const bl_actq acts[] = {
+        {0},
+        {.bits = 8, .symmetric = true, .unit = BL_ACT_TOKEN},
+        {.bits = 4, .unit = BL_ACT_TOKEN},
+        {.bits = 8, .unit = BL_ACT_TENSOR},
+        {.bits = 8, .symmetric = true, .unit = BL_ACT_TENSOR, .scale = 0.03f},
+        {.bits = 6, .symmetric = true, .unit = BL_ACT_GROUP, .group = 36},
+    };
+    int32_t order[IN];
+    (void)state;
+    BL_NEEDS_GPU;
+    for (int i = 0; i < IN; i++) order[i] = (i * 7 + 5) % IN;
+    both scale = both_flat(both_random(false, 1, IN, 1, 1)), from = both_list(BL_I32, order, IN),
+         blocks = both_random(false, IN, 16, 2, 0.3f);
+    bl_tensor bc = {.buf = blocks.c.buf, .dtype = BL_F32, .ndim = 3, .dim = {15, 16, 16}, .stride = {256, 16, 1}},
+              bg = bc;
+    bg.buf = blocks.g.buf;
+    const bl_transform tc[] = {{BL_T_SCALE, IN, IN, scale.c},
+                               {BL_T_PERMUTE, IN, IN, from.c},
+                               {BL_T_HADAMARD, IN, IN, {0}},
+                               {BL_T_ROTATE, IN, IN, bc},
+                               {BL_T_HADAMARD, IN, IN, scale.c}},
+                       tg[] = {{BL_T_SCALE, IN, IN, scale.g},
+                               {BL_T_PERMUTE, IN, IN, from.g},
+                               {BL_T_HADAMARD, IN, IN, {0}},
+                               {BL_T_ROTATE, IN, IN, bg},
+                               {BL_T_HADAMARD, IN, IN, scale.g}};
+    const bl_format *f = bl_format_find("bf16");
+    bl_shape s = both_shape(f, OUT, IN, 0);
+    both_weight w = both_weight_new(f, &s, 1);
+    for (int n = 1; n <= 5; n++)
+        for (int first = 0; first + n <= 5; first++) {
+            both x = both_random(true, ROWS, IN, 3, 1), y = both_new(BL_F32, true, ROWS, IN);
+            assert_ok(cpu->ops->transform(cpu, &(bl_transform_args){x.c, y.c, tc + first, n}, &e));
+            assert_ok(gpu->ops->transform(gpu, &(bl_transform_args){x.g, y.g, tg + first, n}, &e));
+            ASSERT_NEAR(y, BF16_ROUNDED);
+            both_drop(x);
+            both_drop(y);
+        }
+    for (size_t k = 0; k < BL_COUNT(acts); k++)
+        for (int n = 0; n <= 5; n += 5) {
+            both x = both_random(true, ROWS, IN, 3, 1), y = both_new(BL_F32, false, ROWS, OUT);
+            bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {y.c}, .t = tc, .n_t = n, .act = acts[k]}, b = a;
+            b.x = x.g;
+            b.w[0] = &w.g;
+            b.y[0] = y.g;
+            b.t = tg;
+            assert_false(gpu->ops->linear_is_integer(gpu, &b));
+            assert_ok(cpu->ops->linear(cpu, &a, &e));
+            assert_ok(gpu->ops->linear(gpu, &b, &e));
+            double d = both_nmse(y); /* a code that falls to the other side now and then is half a step of few */
+            if (!(d <= 1e-4)) fail_msg("activations %d, %d transforms: error %g", (int)k, n, d);
+            both_drop(x);
+            both_drop(y);
+        }
+    both_drop(scale);
+    both_drop(from);
+    both_drop(blocks);
+    both_weight_drop(&w);
+}
+
+static void adapters_are_added(void **state)
+{
+    (void)state;
+    BL_NEEDS_GPU;
+    for (int64_t rank = 1; rank < 20; rank += 7) {
+        enum { ROWS = 19, IN = 100, OUT = 36 };
+        const bl_format *f = bl_format_find("int4");
+        bl_shape s = both_shape(f, OUT, IN, 100);
+        both_weight w = both_weight_new(f, &s, 1);
+        both x = both_random(true, ROWS, IN, 3, 1), y = both_new(BL_F32, true, ROWS, OUT),
+             a1 = both_random(false, rank, IN, 4, 0.1f), b1 = both_random(false, OUT, rank, 5, 0.1f);
+        bl_lowrank lc = {a1.c, b1.c, 1.5f}, lg = {a1.g, b1.g, 1.5f};
+        bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {y.c}, .adapter = &lc, .n_adapters = 1}, b = a;
+        b.x = x.g;
+        b.w[0] = &w.g;
+        b.y[0] = y.g;
+        b.adapter = &lg;
+        assert_ok(cpu->ops->linear(cpu, &a, &e));
+        assert_ok(gpu->ops->linear(gpu, &b, &e));
+        ASSERT_NEAR(y, 3e-5);
+        both_drop(x);
+        both_drop(y);
+        both_drop(a1);
+        both_drop(b1);
+        both_weight_drop(&w);
+    }
+}
+
+static void a_deterministic_product_does_not_depend_on_the_rows_beside(void **state)
+{
+    enum { ROWS = 200, IN = 576, OUT = 200 };
+    static const char *const formats[] = {"bf16", "int4", "fp32", "q4_0"};
+    bl_backend *be;
+    (void)state;
+    BL_NEEDS_GPU;
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cuda", .deterministic = true}, &be, &e));
+    assert_string_equal(bl_backend_numerics(be), "cuda-bf16-deterministic");
+    both x = both_random(true, ROWS, IN, 1, 1);
+    for (size_t k = 0; k < BL_COUNT(formats); k++) {
+        const bl_format *f = bl_format_find(formats[k]);
+        bl_shape s = both_shape(f, OUT, IN, 64);
+        both_weight w = both_weight_new(f, &s, 1);
+        both all = both_new(BL_F32, false, ROWS, OUT), some = both_new(BL_F32, false, ROWS, OUT);
+        bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {all.c}};
+        assert_ok(cpu->ops->linear(cpu, &a, &e));
+        a = (bl_linear_args){.x = x.g, .w = {&w.g}, .y = {all.g}};
+        assert_ok(be->ops->linear(be, &a, &e));
+        for (int64_t r = 0, n; r < ROWS; r += n) {
+            n = BL_MIN(r % 2 ? 37 : r + 1, ROWS - r);
+            a.x = bl_tensor_rows(x.g, r, n);
+            a.y[0] = bl_tensor_rows(some.g, r, n);
+            assert_ok(be->ops->linear(be, &a, &e));
+        }
+        assert_ok(be->ops->sync(be, &e));
+        ASSERT_NEAR(all, 2e-5);
+        float *u = both_got(all), *v = both_got(some);
+        assert_memory_equal(u, v, ROWS * OUT * sizeof *u);
+        free(u);
+        free(v);
+        both_drop(all);
+        both_drop(some);
+        both_weight_drop(&w);
+    }
+    both_drop(x);
+    bl_backend_close(be);
+}
+
+/* ---- formats ---- */
+static void every_format_is_decoded_to_the_same_bits(void **state)
+{
+    const bl_format *f;
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t n = 0; (f = bl_format_at(n)) != NULL; n++)
+        for (int64_t group = 16; group <= 256; group *= 4)
+            for (int scale = 0; scale < 4; scale++)
+                for (int zero = 0; zero < 3; zero++) {
+                    static const bl_dtype types[] = {BL_F32, BL_F16, BL_BF16, BL_F32};
+                    bl_shape s = both_shape(f, 21, f->kind == BL_FMT_BLOCK ? 512 : 331, group);
+                    s.scale = types[scale];
+                    s.double_quant = scale == 3;
+                    if (f->kind == BL_FMT_INT && f->bits > 1) s.zero = (bl_zero)zero;
+                    else if (zero) continue;
+                    if (f->check(f, &s, NULL) != BL_OK || (!s.group && (group > 16 || scale))) continue;
+                    both_weight w = both_weight_new(f, &s, n);
+                    both y = both_new(BL_F32, false, 19, s.in), z = both_new(BL_F32, true, 3, s.in);
+                    assert_ok(cpu->ops->unpack(cpu, &(bl_unpack_args){&w.c, 2, 19, y.c}, &e));
+                    assert_ok(gpu->ops->unpack(gpu, &(bl_unpack_args){&w.g, 2, 19, y.g}, &e));
+                    float *got = both_got(y);
+                    if (memcmp(got, both_f32(y), (size_t)(19 * s.in) * sizeof *got) != 0)
+                        fail_msg("%s, group %d, scales %d, zeros %d: other bits", f->name, (int)s.group, scale, zero);
+                    free(got);
+                    both ids = both_list(BL_I32, (int32_t[]){20, 0, 7}, 3);
+                    assert_ok(cpu->ops->embed(cpu, &(bl_embed_args){&w.c, ids.c, z.c}, &e));
+                    assert_ok(gpu->ops->embed(gpu, &(bl_embed_args){&w.g, ids.g, z.g}, &e));
+                    ASSERT_NEAR(z, BF16_ROUNDED);
+                    both_drop(ids);
+                    both_drop(y);
+                    both_drop(z);
+                    both_weight_drop(&w);
+                }
+}
+
+static void weights_are_packed_to_the_same_bits(void **state)
+{
+    static const bl_range_rule rules[] = {BL_RANGE_OWN,       BL_RANGE_ZERO, BL_RANGE_MINMAX, BL_RANGE_CLIP,
+                                          BL_RANGE_SYMMETRIC, BL_RANGE_FULL, BL_RANGE_SIGN};
+    const bl_format *f;
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t n = 0; (f = bl_format_at(n)) != NULL; n++)
+        for (size_t k = 0; k < BL_COUNT(rules); k++)
+            for (int mse = 0; mse < 2; mse++)
+                for (int zero = 0; zero < 3; zero++) {
+                    bl_range_rule rule = rules[k];
+                    bool own = rule == BL_RANGE_OWN, sign = rule == BL_RANGE_SIGN,
+                         symmetric = rule == BL_RANGE_SYMMETRIC || rule == BL_RANGE_FULL;
+                    bl_shape s = both_shape(f, 9, f->kind == BL_FMT_BLOCK ? 256 : 150, 64);
+                    double lost[2], there[2];
+                    if (f->kind == BL_FMT_INT && f->bits > 1) s.zero = (bl_zero)zero;
+                    else if (zero) continue;
+                    if (!f->pack || (f->kind != BL_FMT_INT && !own) || (mse && (own || sign)) ||
+                        (f->bits == 1 ? !own && !sign : sign) ||
+                        (f->bits > 1 && !own && symmetric != (s.zero == BL_ZERO_NONE)) ||
+                        (rule == BL_RANGE_MINMAX && s.zero != BL_ZERO_I16) || f->check(f, &s, NULL) != BL_OK)
+                        continue;
+                    both x = both_random(false, 9, s.in, n + 7, 0.05f);
+                    both_weight w = both_weight_new(f, &s, 99);
+                    bl_pack_args a = {
+                        .x = x.c, .w = &w.c, .rule = rule, .mse = mse, .sq_error = &lost[0], .sq_weight = &there[0]};
+                    assert_ok(cpu->ops->pack(cpu, &a, &e));
+                    a = (bl_pack_args){
+                        .x = x.g, .w = &w.g, .rule = rule, .mse = mse, .sq_error = &lost[1], .sq_weight = &there[1]};
+                    assert_ok(gpu->ops->pack(gpu, &a, &e));
+                    assert_true(fabs(lost[0] - lost[1]) <= 1e-9 * there[0] &&
+                                fabs(there[0] - there[1]) <= 1e-9 * there[0]);
+                    for (int i = 0; i < w.c.n_parts; i++) {
+                        uint64_t bytes = bl_tensor_bytes(&w.c.part[i]);
+                        unsigned char *got = malloc(bytes + 1);
+                        assert_ok(gpu->ops->download(gpu, &w.g.part[i], got, &e));
+                        if (memcmp(got, (char *)w.c.part[i].buf->data + w.c.part[i].offset, bytes) != 0)
+                            fail_msg("%s, rule %d, mse %d, zeros %d: part %d differs", f->name, (int)rule, mse, zero,
+                                     i);
+                        free(got);
+                    }
+                    both_drop(x);
+                    both_weight_drop(&w);
+                }
+}
+
+static void a_weight_that_cannot_be_stored_is_refused_by_row(void **state)
+{
+    (void)state;
+    BL_NEEDS_GPU;
+    const bl_format *f = bl_format_find("int4");
+    bl_shape s = both_shape(f, 9, 64, 64);
+    both x = both_random(false, 9, 64, 1, 1);
+    both_weight w = both_weight_new(f, &s, 1);
+    both_f32(x)[7 * 64 + 3] = INFINITY;
+    both_send(x);
+    assert_refused(gpu->ops->pack(gpu, &(bl_pack_args){.x = x.g, .w = &w.g}, &e), BL_E_NUMERIC, "row 7");
+    both_f32(x)[7 * 64 + 3] = 1e9f;
+    both_send(x);
+    assert_refused(gpu->ops->pack(gpu, &(bl_pack_args){.x = x.g, .w = &w.g}, &e), BL_E_NUMERIC, "row 7");
+    both_drop(x);
+    both_weight_drop(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kernel_stays_within_its_limit),
+        cmocka_unit_test(a_family_takes_the_formats_of_its_rows_and_no_others),
+        cmocka_unit_test(products_of_every_format_are_those_of_plain_c),
+        cmocka_unit_test(transposed_products_of_every_format),
+        cmocka_unit_test(inputs_are_transformed_and_quantized_as_plain_c_does),
+        cmocka_unit_test(adapters_are_added),
+        cmocka_unit_test(a_deterministic_product_does_not_depend_on_the_rows_beside),
+        cmocka_unit_test(every_format_is_decoded_to_the_same_bits),
+        cmocka_unit_test(weights_are_packed_to_the_same_bits),
+        cmocka_unit_test(a_weight_that_cannot_be_stored_is_refused_by_row),
+    };
+    return cmocka_run_group_tests_name("gpu_products", tests, gpu_set_up, gpu_tear_down);
+}

@@ -1,0 +1,286 @@
+/* The solving ops of the CUDA backend against plain C and against what mathematics says. */
+#include "gpu.h"
+#include "kernels/hadamard.h"
+
+static double *f64(bl_tensor t) { return t.buf->data; }
+
+/* h = 2 / rows xt x of activations with channels of very different size, on both. */
+static both moments(int64_t rows, int64_t n, uint64_t seed, both *x)
+{
+    both h = both_new(BL_F64, false, n, n);
+    bl_rng r = bl_rng_at(seed, bl_rng_key("gpu_solve", 0), 0);
+    *x = both_new(BL_F32, true, rows, n);
+    for (int64_t i = 0; i < rows; i++) {
+        float common = (float)bl_rng_normal(&r);
+        for (int64_t j = 0; j < n; j++)
+            both_f32(*x)[i * n + j] = ((float)bl_rng_normal(&r) + common) * (j % 17 == 3 ? 8.0f : 0.5f);
+    }
+    both_send(*x);
+    assert_ok(cpu->ops->hessian(cpu, &(bl_hessian_args){x->c, h.c, 2.0 / (double)rows}, &e));
+    assert_ok(gpu->ops->hessian(gpu, &(bl_hessian_args){x->g, h.g, 2.0 / (double)rows}, &e));
+    return h;
+}
+
+static void second_moments_are_symmetric_and_close(void **state)
+{
+    static const int64_t sizes[][2] = {{5, 3}, {700, 65}, {1500, 128}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t k = 0; k < BL_COUNT(sizes); k++) {
+        int64_t n = sizes[k][1];
+        both x, h = moments(sizes[k][0], n, 1, &x);
+        double *got = (double *)both_got(h), *want = f64(h.c);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < n; j++) {
+                assert_true(got[i * n + j] == got[j * n + i]);
+                assert_true(fabs(got[i * n + j] - want[i * n + j]) <= 1e-5 * sqrt(want[i * n + i] * want[j * n + j]));
+            }
+        free(got);
+        both_drop(x);
+        both_drop(h);
+    }
+}
+
+/* u is upper triangular and ut u h = I, which needs no other program to be true. */
+static void the_factor_of_the_inverse_is_one(void **state)
+{
+    (void)state;
+    BL_NEEDS_GPU;
+    for (int64_t n = 1; n <= 200; n = 5 * n + 1)
+        for (int type = BL_F32; type <= BL_F64; type += BL_F64 - BL_F32) {
+            both x, h = moments(3 * n, n, 2, &x), u = both_new((bl_dtype)type, false, n, n);
+            double shift = 0.01 * f64(h.c)[0], worst = 0;
+            both_send(h); /* the same bits */
+            assert_ok(gpu->ops->cholesky_inverse(gpu, &(bl_cholesky_inverse_args){h.g, u.g, shift}, &e));
+            void *p = both_got(u);
+            double *v = calloc((size_t)(n * n), sizeof *v), *a = calloc((size_t)(n * n), sizeof *a);
+            for (int64_t i = 0; i < n * n; i++) v[i] = type == BL_F64 ? ((double *)p)[i] : ((float *)p)[i];
+            for (int64_t i = 0; i < n; i++)
+                for (int64_t j = 0; j < n; j++) {
+                    if (j < i) assert_true(v[i * n + j] == 0);
+                    for (int64_t k = 0; k < n; k++) a[i * n + j] += v[k * n + i] * v[k * n + j];
+                }
+            for (int64_t i = 0; i < n; i++)
+                for (int64_t j = 0; j < n; j++) {
+                    double sum = 0;
+                    for (int64_t k = 0; k < n; k++) sum += a[i * n + k] * (f64(h.c)[k * n + j] + (k == j ? shift : 0));
+                    worst = fmax(worst, fabs(sum - (i == j)));
+                }
+            if (!(worst <= (type == BL_F64 ? 1e-9 : 1e-3)))
+                fail_msg("order %d: %g from the unit matrix", (int)n, worst);
+            free(p);
+            free(v);
+            free(a);
+            both_drop(x);
+            both_drop(h);
+            both_drop(u);
+        }
+    both h = both_new(BL_F64, false, 3, 3), u = both_new(BL_F32, false, 3, 3);
+    for (int i = 0; i < 9; i++) f64(h.c)[i] = i % 4 == 0 ? 1 : 2;
+    both_send(h);
+    assert_refused(gpu->ops->cholesky_inverse(gpu, &(bl_cholesky_inverse_args){h.g, u.g, 0}, &e), BL_E_NUMERIC,
+                   "not positive definite");
+    f64(h.c)[4] = NAN;
+    both_send(h);
+    assert_refused(gpu->ops->cholesky_inverse(gpu, &(bl_cholesky_inverse_args){h.g, u.g, 0}, &e), BL_E_NUMERIC,
+                   "not positive definite");
+    both_drop(h);
+    both_drop(u);
+}
+
+static void permutations_diagonals_forms_and_rotations(void **state)
+{
+    static const int64_t sizes[] = {1, 12, 64, 576, 172, 1536};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t k = 0; k < BL_COUNT(sizes); k++) {
+        int64_t n = sizes[k];
+        both x = both_random(false, 19, n, 1, 1), y = both_new(BL_F64, false, 19, n),
+             z = both_new(BL_F32, false, 19, n), s = both_flat(both_random(false, 1, n, 2, 1));
+        assert_ok(cpu->ops->hadamard(cpu, &(bl_hadamard_args){x.c, y.c, s.c, {0}}, &e));
+        assert_ok(gpu->ops->hadamard(gpu, &(bl_hadamard_args){x.g, y.g, s.g, {0}}, &e));
+        double *got = (double *)both_got(y);
+        for (int64_t i = 0; i < 19 * n; i++) assert_true(fabs(got[i] - f64(y.c)[i]) <= 1e-11);
+        free(got);
+        bl_tensor ct = x.c, gt = x.g; /* along the columns, in place */
+        ct.dim[0] = gt.dim[0] = n;
+        ct.dim[1] = gt.dim[1] = 16;
+        ct.stride[0] = gt.stride[0] = 1;
+        ct.stride[1] = gt.stride[1] = n;
+        assert_ok(cpu->ops->hadamard(cpu, &(bl_hadamard_args){ct, ct, {0}, {0}}, &e));
+        assert_ok(gpu->ops->hadamard(gpu, &(bl_hadamard_args){gt, gt, {0}, {0}}, &e));
+        ASSERT_NEAR(x, 1e-13);
+        int32_t *order = malloc((size_t)n * sizeof *order), rows[] = {18, 0, 4};
+        for (int64_t i = 0; i < n; i++) order[i] = (int32_t)(n - 1 - i);
+        both o = both_list(BL_I32, order, n), r = both_list(BL_I32, rows, 3), p = both_new(BL_F32, false, 3, n);
+        assert_ok(cpu->ops->permute(cpu, &(bl_permute_args){x.c, p.c, r.c, o.c}, &e));
+        assert_ok(gpu->ops->permute(gpu, &(bl_permute_args){x.g, p.g, r.g, o.g}, &e));
+        ASSERT_NEAR(p, 1e-13);
+        both a, h = moments(30, n, 3, &a), d = both_flat(both_new(BL_F64, false, 1, n));
+        double sums[2];
+        both_send(h);
+        both_send(x);
+        assert_ok(cpu->ops->diagonal(cpu, &(bl_diagonal_args){h.c, d.c}, &e));
+        assert_ok(gpu->ops->diagonal(gpu, &(bl_diagonal_args){h.g, d.g}, &e));
+        both_equal(d);
+        assert_ok(cpu->ops->quad_form(cpu, &(bl_quad_form_args){x.c, h.c, &sums[0]}, &e));
+        assert_ok(gpu->ops->quad_form(gpu, &(bl_quad_form_args){x.g, h.g, &sums[1]}, &e));
+        assert_true(fabs(sums[0] - sums[1]) <= 1e-11 * fabs(sums[0]));
+        free(order);
+        both_drop(x);
+        both_drop(y);
+        both_drop(z);
+        both_drop(s);
+        both_drop(o);
+        both_drop(r);
+        both_drop(p);
+        both_drop(a);
+        both_drop(h);
+        both_drop(d);
+    }
+}
+
+/* Codes, scales and loss are those of plain C but for sums in another order: few codes differ, the loss hardly. */
+static void the_column_sweep_does_what_plain_c_does(void **state)
+{
+    enum { OUT = 37, IN = 300 };
+    static const struct {
+        bl_range_rule rule;
+        int bits;
+        bool mse, first, shuffled;
+        int64_t group, block;
+    } rows[] = {
+        {BL_RANGE_ZERO, 4, false, false, false, 64, 128},  {BL_RANGE_SYMMETRIC, 3, true, false, false, 300, 128},
+        {BL_RANGE_FULL, 2, false, true, true, 100, 64},    {BL_RANGE_CLIP, 8, true, true, false, 32, 128},
+        {BL_RANGE_MINMAX, 4, false, false, false, 16, 50}, {BL_RANGE_ZERO, 4, true, false, false, 128, 256}};
+    (void)state;
+    BL_NEEDS_GPU;
+    both x, h = moments(900, IN, 4, &x), u = both_new(BL_F32, false, IN, IN);
+    assert_ok(cpu->ops->cholesky_inverse(cpu, &(bl_cholesky_inverse_args){h.c, u.c, 0.01 * f64(h.c)[0]}, &e));
+    both_send(u);
+    int32_t of[IN];
+    for (int i = 0; i < IN; i++) of[i] = i * 7 % IN / 100;
+    both groups = both_list(BL_I32, of, IN);
+    for (size_t k = 0; k < BL_COUNT(rows); k++) {
+        int64_t n = (IN + rows[k].group - 1) / rows[k].group;
+        both w = both_random(false, OUT, IN, 5, 0.05f), s = both_new(BL_F32, false, OUT, n),
+             z = both_new(BL_F32, false, OUT, n);
+        double loss[2];
+        bl_gptq_sweep_args a = {.w = w.c,
+                                .u = u.c,
+                                .group = rows[k].group,
+                                .fit_first = rows[k].first,
+                                .bits = rows[k].bits,
+                                .rule = rows[k].rule,
+                                .mse = rows[k].mse,
+                                .scale_type = BL_F16,
+                                .block = rows[k].block,
+                                .scale = s.c,
+                                .zero = z.c,
+                                .loss = &loss[0]},
+                           b = a;
+        if (rows[k].shuffled) {
+            a.group_of = groups.c;
+            b.group_of = groups.g;
+        }
+        b.w = w.g;
+        b.u = u.g;
+        b.scale = s.g;
+        b.zero = z.g;
+        b.loss = &loss[1];
+        assert_ok(cpu->ops->gptq_sweep(cpu, &a, &e));
+        assert_ok(gpu->ops->gptq_sweep(gpu, &b, &e));
+        float *got = both_got(w), *gs = both_got(s);
+        int differ = 0, scales = 0;
+        for (int i = 0; i < OUT * IN; i++) differ += fabsf(got[i] - both_f32(w)[i]) > 1e-6f;
+        for (int64_t i = 0; i < OUT * n; i++) scales += gs[i] != both_f32(s)[i];
+        if (fabs(loss[0] - loss[1]) > 1e-3 * loss[0] || differ > OUT * IN / 100 || scales > OUT * n / 20)
+            fail_msg("row %d: loss %g and %g, %d of %d weights and %d of %d scales differ", (int)k, loss[0], loss[1],
+                     differ, OUT * IN, scales, (int)(OUT * n));
+        free(got);
+        free(gs);
+        both_drop(w);
+        both_drop(s);
+        both_drop(z);
+    }
+    both_drop(x);
+    both_drop(h);
+    both_drop(u);
+    both_drop(groups);
+}
+
+static void scales_errors_and_clipping(void **state)
+{
+    enum { OUT = 19, IN = 200 };
+    (void)state;
+    BL_NEEDS_GPU;
+    both x, h = moments(500, IN, 6, &x), w = both_random(false, OUT, IN, 7, 0.05f),
+            y = both_new(BL_F32, false, OUT, IN), rows = both_flat(both_random(false, 1, OUT, 8, 1)),
+            cols = both_flat(both_random(false, 1, IN, 9, 1)), act = both_random(true, OUT, IN, 10, 0.05f);
+    double sums[2];
+    both_send(h);
+    assert_ok(cpu->ops->scale(cpu, &(bl_scale_args){w.c, y.c, rows.c, cols.c}, &e));
+    assert_ok(gpu->ops->scale(gpu, &(bl_scale_args){w.g, y.g, rows.g, cols.g}, &e));
+    both_equal(y);
+    assert_ok(cpu->ops->scale(cpu, &(bl_scale_args){h.c, h.c, {0}, cols.c}, &e));
+    assert_ok(gpu->ops->scale(gpu, &(bl_scale_args){h.g, h.g, {0}, cols.g}, &e));
+    both_equal(h);
+    for (int k = 0; k < 3; k++) {
+        both u = k == 2 ? act : w;
+        bl_tensor none = {0};
+        assert_ok(cpu->ops->sq_error(cpu, &(bl_sq_error_args){u.c, k ? act.c : none, &sums[0]}, &e));
+        assert_ok(gpu->ops->sq_error(gpu, &(bl_sq_error_args){u.g, k ? act.g : none, &sums[1]}, &e));
+        assert_true(fabs(sums[0] - sums[1]) <= 1e-12 * sums[0] && (k == 2) == (sums[1] == 0));
+    }
+    both_drop(x);
+    both_drop(h);
+    h = moments(500, IN, 6, &x);
+    both_send(h);
+    for (int64_t group = 64; group <= 256; group *= 2) {
+        int64_t n = (IN + group - 1) / group;
+        both v = both_random(false, OUT, IN, 11, 0.05f), limit = both_new(BL_F32, false, OUT, n);
+        bl_clip_search_args a = {.w = v.c,
+                                 .h = h.c,
+                                 .group = group,
+                                 .bits = 3,
+                                 .rule = BL_RANGE_CLIP,
+                                 .scale_type = BL_F16,
+                                 .steps = 20,
+                                 .tries = 10,
+                                 .limit = limit.c},
+                            b = a;
+        b.w = v.g;
+        b.h = h.g;
+        b.limit = limit.g;
+        assert_ok(cpu->ops->clip_search(cpu, &a, &e));
+        assert_ok(gpu->ops->clip_search(gpu, &b, &e));
+        float *got = both_got(limit), *clipped = both_got(v);
+        int other = 0; /* sums are in another order: two limits may change places where they are equally good */
+        for (int64_t i = 0; i < OUT * n; i++) other += got[i] != both_f32(limit)[i];
+        assert_true(other <= OUT * n / 20);
+        for (int64_t i = 0; i < OUT * IN; i++) assert_true(fabsf(clipped[i]) <= got[i / IN * n + i % IN / group]);
+        free(got);
+        free(clipped);
+        both_drop(v);
+        both_drop(limit);
+    }
+    both_drop(x);
+    both_drop(h);
+    both_drop(w);
+    both_drop(y);
+    both_drop(rows);
+    both_drop(cols);
+    both_drop(act);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(second_moments_are_symmetric_and_close),
+        cmocka_unit_test(the_factor_of_the_inverse_is_one),
+        cmocka_unit_test(permutations_diagonals_forms_and_rotations),
+        cmocka_unit_test(the_column_sweep_does_what_plain_c_does),
+        cmocka_unit_test(scales_errors_and_clipping),
+    };
+    return cmocka_run_group_tests_name("gpu_solve", tests, gpu_set_up, gpu_tear_down);
+}
