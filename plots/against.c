@@ -250,7 +250,7 @@ static bl_status sides(const bl_picks *p, size_t panel, size_t at, const line_of
     bl_text_add(bl_page_script(page, at), "unset ytics; ");
     set_lines(page, at, n);
     double zero = b->left + bl_ruler_at(&x, 0) * (b->right - b->left);
-    bl_page_line(page, at, (bl_box){zero, zero, b->bottom, b->top}, "linestyle 26");
+    bl_page_line(page, at, (bl_box){zero, zero, b->bottom, b->top}, "linestyle 126");
     name_lines(page, at, l, n, false);
     for (size_t i = 0; i < p->n; i++) {
         const bl_pick *k = &p->v[i];
@@ -299,8 +299,8 @@ bl_status bl_figure_flips(const bl_plot_input *in, bl_page *page, bl_err *e)
             n_lines = BL_MAX(n_lines, lines(&p, p.v[i].panel, false, l));
         }
     bl_page_heading(page, "Items that changed sides");
-    BL_TRY(bl_page_legend(page, 27, "lost: right in the base, wrong here", e));
-    BL_TRY(bl_page_legend(page, 28, "gained", e));
+    BL_TRY(bl_page_legend(page, 127, "lost: right in the base, wrong here", e));
+    BL_TRY(bl_page_legend(page, 128, "gained", e));
     bl_about_picks(&p, page);
     snprintf(note, sizeof note, "lost : gained, p of the exact test of McNemar, Holm over %zu; %s worse, %s better.",
              p.n_compared, bl_verdict_mark(BL_WORSE), bl_verdict_mark(BL_BETTER));

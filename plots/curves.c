@@ -104,34 +104,6 @@ static double place_y(const bl_page *page, size_t panel, const bl_ruler *y, doub
     return b->bottom + bl_ruler_at(y, v) * (b->top - b->bottom);
 }
 
-/* A line across the panel with a word at its end, below or above it. */
-static bl_status level(bl_page *page, size_t panel, const bl_ruler *y, double v, const char *word, const char *style,
-                       const char *color, bool right, bl_err *e)
-{
-    const bl_box *b = &page->box[panel];
-    double at = place_y(page, panel, y, v), size = bl_page_small(page), wide = bl_page_width(page, word, size);
-    bl_status st = BL_OK;
-
-    bl_page_line(page, panel, (bl_box){b->left, b->right, at, at}, style);
-    BL_TRY(bl_page_take(page, (bl_box){b->left, b->right, at - 0.7, at + 0.7}, e));
-    for (int k = 0; k < 4; k++) { /* the first of four places that covers nothing */
-        bool at_right = (k & 1) != right, above = k < 2;
-        double left = at_right ? b->right - wide - 2 : b->left + 3, up = above ? size * 0.65 : -size * 0.65;
-        bl_box box = {left, left + wide, at + up - size * 0.5, at + up + size * 0.5};
-        bool covers = box.top > b->top + 2 || box.bottom < b->bottom;
-        for (size_t i = 0; i < page->n_taken && !covers; i++) {
-            const bl_box *t = &page->taken[i];
-            covers = box.left < t->right && box.right > t->left && box.bottom < t->top && box.top > t->bottom;
-        }
-        if (covers && k < 3) continue;
-        bl_page_label(page, panel, word, left, at + up, (bl_mark_at){.color = color});
-        BL_TRY(bl_page_take(page, box, e));
-        break;
-    }
-out:
-    return st;
-}
-
 /* What words must not cover: points, their error bars, and the lines from point to point. */
 static bl_status take_points(bl_page *page, const bl_picks *p, const curve *c, size_t panel, const bl_ruler *x,
                              const bl_ruler *y, bool joined, bl_err *e)
@@ -195,17 +167,18 @@ static bl_status name_the_far(bl_page *page, const bl_picks *p, const curve *c, 
 /* Points of a panel that have about the same bits stand side by side, so that no error bar covers another. */
 static void set_aside(const bl_picks *p, size_t panel, const bl_ruler *x, double length, curve *c)
 {
-    double step = 4.5 / length * log(x->hi / x->lo);
+    double point = log(x->hi / x->lo) / length, near = 4.5 * point;
 
     for (size_t i = 0; i < p->n; i++) {
         size_t before = 0, all = 0;
         if (p->v[i].panel != panel || p->v[i].is_base) continue;
         for (size_t k = 0; k < p->n; k++) {
             double apart = log(p->v[k].row->cell->bits_per_weight / p->v[i].row->cell->bits_per_weight);
-            if (p->v[k].panel != panel || p->v[k].is_base || fabs(apart) > step) continue;
+            if (p->v[k].panel != panel || p->v[k].is_base || fabs(apart) > near) continue;
             all++;
             before += k < i;
         }
+        double step = fmin(near, 14 * point / (double)BL_MAX(all - 1, 1)); /* never far from where it is */
         c[i].x *= exp(step * ((double)before - (double)(all - 1) / 2));
     }
 }
@@ -229,14 +202,16 @@ static bl_status curve_panel(bl_page *page, const bl_picks *p, curve *c, size_t 
     BL_TRY(take_points(page, p, c, panel, x, &y, true, e));
     if (pp->first->percent && isfinite(pp->chance)) {
         snprintf(word, sizeof word, "chance %.0f", 100 * pp->chance);
-        BL_TRY(level(page, panel, &y, 100 * pp->chance, word, "back linestyle 23", "#777777", true, e));
+        BL_TRY(bl_page_level(page, panel, place_y(page, panel, &y, 100 * pp->chance), word, "back linestyle 123",
+                             "#777777", e));
     }
     for (size_t i = 0; i < p->n; i++) {
         const bl_pick *k = &p->v[i];
         if (k->panel != panel || !k->is_base || c[i].off) continue;
         bl_figure_number(value_of(k), pp->first->percent ? 3 : 4, number);
         snprintf(word, sizeof word, "base %s", number);
-        BL_TRY(level(page, panel, &y, value_of(k), word, "back linestyle 22", "#333333", true, e));
+        BL_TRY(bl_page_level(page, panel, place_y(page, panel, &y, value_of(k)), word, "back linestyle 122", "#333333",
+                             e));
     }
     BL_TRY(name_the_far(page, p, c, panel, x, false, e));
 out:
@@ -260,7 +235,7 @@ static bl_status curves(const bl_plot_input *in, bl_pick_what what, const char *
     }
     bl_page_heading(page, heading);
     for (size_t f = 0; f < p.n_families; f++) BL_TRY(bl_page_legend(page, (int)f + 1, p.family[f], e));
-    BL_TRY(bl_page_legend(page, 20, "base, as stored", e));
+    BL_TRY(bl_page_legend(page, 120, "base, as stored", e));
     bl_page_note(page, what == BL_PICK_SHARES ? "Bars: one standard error over items."
                                               : "Bars: one standard error over windows or documents.");
     bl_page_note(page, BITS);
@@ -359,12 +334,12 @@ static bl_status pareto_panel(bl_page *page, const bl_picks *p, curve *c, size_t
     bl_text_free(&title);
     bl_page_axis(page, panel, "x", x);
     bl_page_axis(page, panel, "y", &y);
-    set_aside(p, panel, x, page->box[panel].right - page->box[panel].left, c);
     page->n_taken = 0;
     BL_TRY(take_points(page, p, c, panel, x, &y, false, e));
     if (pp->first->percent && isfinite(pp->chance)) {
         snprintf(word, sizeof word, "chance %.0f", 100 * pp->chance);
-        BL_TRY(level(page, panel, &y, 100 * pp->chance, word, "back linestyle 23", "#777777", true, e));
+        BL_TRY(bl_page_level(page, panel, place_y(page, panel, &y, 100 * pp->chance), word, "back linestyle 123",
+                             "#777777", e));
     }
     const curve *stair = NULL;
     for (;;) { /* the staircase, from few bits to many: across, then up or down */
@@ -376,8 +351,8 @@ static bl_status pareto_panel(bl_page *page, const bl_picks *p, curve *c, size_t
         if (stair && next) {
             double ax = place_x(page, panel, x, stair->x), ay = place_y(page, panel, &y, value_of(stair->k)),
                    bx = place_x(page, panel, x, next->x), by = place_y(page, panel, &y, value_of(next->k));
-            bl_page_line(page, panel, (bl_box){ax, bx, ay, ay}, "back linestyle 22");
-            bl_page_line(page, panel, (bl_box){bx, bx, fmin(ay, by), fmax(ay, by)}, "back linestyle 22");
+            bl_page_line(page, panel, (bl_box){ax, bx, ay, ay}, "back linestyle 122");
+            bl_page_line(page, panel, (bl_box){bx, bx, fmin(ay, by), fmax(ay, by)}, "back linestyle 122");
             BL_TRY(bl_page_take(page, (bl_box){ax, bx, ay - 1, ay + 1}, e));
             BL_TRY(bl_page_take(page, (bl_box){bx - 1, bx + 1, fmin(ay, by), fmax(ay, by)}, e));
         }
@@ -431,14 +406,14 @@ bl_status bl_figure_pareto(const bl_plot_input *in, bl_page *page, bl_err *e)
     bl_page_heading(page, "What is worth its bits");
     BL_TRY(bl_page_legend(page, 1, "on the front", e));
     if (asked) {
-        BL_TRY(bl_page_legend(page, 24, "not significantly beaten", e));
-        BL_TRY(bl_page_legend(page, 25, "beaten", e));
+        BL_TRY(bl_page_legend(page, 124, "not significantly beaten", e));
+        BL_TRY(bl_page_legend(page, 125, "beaten", e));
         snprintf(note, sizeof note,
                  "Beaten: a row of no more bits is better item by item (p < %g, Holm over the comparisons of a panel, "
                  "%zu in all).",
                  BL_LEVEL, asked);
         bl_page_note(page, note);
-    } else BL_TRY(bl_page_legend(page, 24, "not on the front", e));
+    } else BL_TRY(bl_page_legend(page, 124, "not on the front", e));
     bl_page_note(page, "Bars: one standard error.");
     bl_page_note(page, BITS);
     bl_about_picks(&p, page);

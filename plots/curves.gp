@@ -12,7 +12,7 @@ do for [k = 1:|PANEL|] {
          for [i = 1:n_families] data using (column("x")):(on(k, i) && strcol("differs") eq "0" ? column("value") : NaN) \
              with points pointtype solid_of(i) pointsize 0.45 * ps linecolor rgb "#ffffff" notitle, \
          data using (column("x")):(column("panel") == k && strcol("kind") eq "base" ? column("value") : NaN):(column("stderr")) \
-             with yerrorbars linestyle 20 linewidth 0.8 pointsize 0 notitle, \
-         data using (column("x")):(column("panel") == k && strcol("kind") eq "base" ? column("value") : NaN) with points linestyle 20 notitle
+             with yerrorbars linestyle 120 linewidth 0.8 pointsize 0 notitle, \
+         data using (column("x")):(column("panel") == k && strcol("kind") eq "base" ? column("value") : NaN) with points linestyle 120 notitle
 }
 unset multiplot

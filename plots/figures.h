@@ -10,7 +10,9 @@
  *     heatmap         panel task method x y value delta stderr low high p p_holm verdict color text
  *     flips           panel task method y lost gained n p verdict
  *     layers          panel method style role block nmse
- *     kernels         panel rows style family kind label bits x value low high share seconds cold gflops gbs nmse
+ *     kernels         panel rows weights style family kind label bits x value low high share seconds cold gflops
+ *                     gbs nmse; kind: shape, kernel (the median over its shapes), slower (of two that have the same
+ *                     bits); weights: memory or cache
  */
 #ifndef BL_PLOTS_FIGURES_H
 #define BL_PLOTS_FIGURES_H

@@ -1,8 +1,9 @@
 /* kernels.c - speed of packed products against bits per weight: with weights that come from memory, as in a model, and
  * with weights in cache, as in no model.
  *
- * A kernel is one point, the median over the layer shapes; its bar is from the slowest shape to the fastest. Where one
- * row is multiplied a line says what the measured bandwidth of memory allows.
+ * The plain reference and transposed weights are left out. A kernel is one point, the median over the layer shapes; its
+ * bar is from the slowest shape to the fastest. Where one row is multiplied a line says what the measured bandwidth of
+ * memory allows.
  */
 #include "figures.h"
 #include "results/metric.h"
@@ -32,7 +33,6 @@ static char *family_of(const bl_kernel_row *r, bl_err *e)
         {"fp*", "dense"}, {"bf16", "dense"}, {"q[0-9]_*", "GGUF blocks"},
     };
     const char *name = r->format, *act = strstr(r->kernel, "_w"), *device = strcmp(r->backend, "cpu") ? r->backend : "";
-    size_t n = strlen(r->kernel);
     int wbits, abits;
 
     for (size_t i = 0; i < BL_COUNT(list); i++)
@@ -40,7 +40,6 @@ static char *family_of(const bl_kernel_row *r, bl_err *e)
             name = list[i].name;
             break;
         }
-    if (n > 4 && !strcmp(r->kernel + n - 4, "_ref")) return bl_strdup("plain C", e);
     if (act && sscanf(act, "_w%da%d", &wbits, &abits) == 2)
         return bl_format_text(e, "%s%s%s x int%d", device, *device ? " " : "", name, abits);
     return bl_format_text(e, "%s%s%s", device, *device ? " " : "", name);
@@ -70,6 +69,13 @@ static bool has_newer(const bl_plot_input *in, const bl_kernel_row *r)
         if (!strncmp(in->kernel[i].kernel, r->kernel, stem) && !strcmp(in->kernel[i].kernel + stem, "avx512"))
             return true;
     return false;
+}
+
+/* The plain reference is there to be right, the transposed weight for gradients. */
+static bool is_apart(const bl_kernel_row *r)
+{
+    size_t n = strlen(r->kernel);
+    return (n > 4 && !strcmp(r->kernel + n - 4, "_ref")) || strstr(r->kernel, "_transposed_");
 }
 
 static bool is_blas(const bl_kernel_row *r) { return !strncmp(r->kernel, "openblas", 8); }
@@ -143,6 +149,24 @@ static double limit_at_1(const bl_plot_input *in, int64_t m, bl_arena *a, bl_err
     return bl_percentile(v, (int64_t)n, 0.5);
 }
 
+static double median_of(const timing *t, size_t from, size_t to)
+{
+    return (ratio_of(&t[(from + to - 1) / 2]) + ratio_of(&t[(from + to) / 2])) / 2;
+}
+
+/* Is the kernel at from..to the fastest of its family at its width? The curve goes through those. */
+static bool is_fastest(const timing *t, size_t n, size_t from, size_t to)
+{
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i; end < n && !strcmp(t[end].row->kernel, t[i].row->kernel); end++) continue;
+        if (i != from && t[i].family == t[from].family && t[i].bits == t[from].bits &&
+            (median_of(t, i, end) > median_of(t, from, to) ||
+             (median_of(t, i, end) == median_of(t, from, to) && i < from)))
+            return false;
+    }
+    return true;
+}
+
 /* One panel: rows from..to of t have one m and one place of the weight. */
 static bl_status panel(const bl_plot_input *in, const families *f, const timing *t, size_t n, size_t at,
                        const bl_ruler *x, double lo, double hi, bl_arena *a, bl_page *page, bl_err *e)
@@ -169,10 +193,6 @@ static bl_status panel(const bl_plot_input *in, const families *f, const timing 
     page->n_taken = 0;
 #define X(v) (b->left + bl_ruler_at(x, v) * (b->right - b->left))
 #define Y(v) (b->bottom + bl_ruler_at(&y, v) * (b->top - b->bottom))
-    bl_page_line(page, at, (bl_box){b->left, b->right, Y(1), Y(1)}, "back linestyle 22");
-    BL_TRY(bl_page_take(page, (bl_box){b->left, b->right, Y(1) - 1, Y(1) + 1}, e));
-    bl_page_label(page, at, "OpenBLAS fp32", b->right - 2, Y(1) - 5, (bl_mark_at){.align = 'r', .color = "#555555"});
-    BL_TRY(bl_page_take(page, (bl_box){b->right - 60, b->right, Y(1) - 9, Y(1)}, e));
     if (limit > 0) {
         double from = log(x->lo), to = log(x->hi);
         for (int i = 0; i <= 40; i++) {
@@ -199,16 +219,17 @@ static bl_status panel(const bl_plot_input *in, const families *f, const timing 
                      (double[]){ratio_of(&t[end]), NAN, NAN, one_share});
             if (isfinite(one_share)) share[n_share++] = one_share;
         }
-        double middle = (ratio_of(&t[(i + end - 1) / 2]) + ratio_of(&t[(i + end) / 2])) / 2, middle_share = NAN;
+        double middle = median_of(t, i, end), middle_share = NAN;
         if (n_share) {
             qsort(share, n_share, sizeof *share, by_value);
             middle_share = bl_percentile(share, (int64_t)n_share, 0.5);
         }
-        put_line(&page->csv, at, f, &t[i], "kernel", t[i].row->kernel, at_x,
+        put_line(&page->csv, at, f, &t[i], is_fastest(t, n, i, end) ? "kernel" : "slower", t[i].row->kernel, at_x,
                  (double[]){middle, ratio_of(&t[i]), ratio_of(&t[end - 1]), middle_share});
         BL_TRY(bl_page_take(page, (bl_box){X(at_x) - 3, X(at_x) + 3, Y(middle) - 3, Y(middle) + 3}, e));
         BL_TRY(bl_page_take(page, (bl_box){X(at_x) - 1, X(at_x) + 1, Y(ratio_of(&t[i])), Y(ratio_of(&t[end - 1]))}, e));
     }
+    BL_TRY(bl_page_level(page, at, Y(1), "OpenBLAS fp32", "back linestyle 122", "#555555", e));
     if (limit > 0) /* what share of the bandwidth a kernel of 4 bits reaches, beside it */
         for (size_t i = 0; i < n; i++) {
             if ((i && !strcmp(t[i].row->kernel, t[i - 1].row->kernel)) || t[i].bits < 4 || t[i].bits >= 5) continue;
@@ -216,7 +237,7 @@ static bl_status panel(const bl_plot_input *in, const families *f, const timing 
             double aside = ((double)t[i].family - (double)(f->n - 1) / 2) * 2.2 / (b->right - b->left);
             size_t end = i;
             while (end < n && !strcmp(t[end].row->kernel, t[i].row->kernel)) end++;
-            double middle = (ratio_of(&t[(i + end - 1) / 2]) + ratio_of(&t[(i + end) / 2])) / 2;
+            double middle = median_of(t, i, end);
             snprintf(text, sizeof text, "%.0f %%", 100 * share_of(in, &t[(i + end - 1) / 2]));
             bl_page_place(page, at, text, X(t[i].bits * exp(aside * log(x->hi / x->lo))), Y(middle), "#333333", &none);
             if (none.text[0]) {
@@ -240,9 +261,9 @@ static void say_how(const bl_plot_input *in, const timing *t, size_t n, bl_arena
     for (size_t i = 0; i < n && spread; i++)
         if (t[i].row->seconds_max > 0) spread[k++] = t[i].row->seconds_max / t[i].row->seconds_min - 1;
     if (f) {
-        snprintf(text, sizeof text, "%s%s%s, %lld threads, %s%s%.10s · commit %s · layers of %s", f->device,
-                 *f->simd ? ", " : "", f->simd, (long long)f->threads, f->created && *f->created ? "" : "",
-                 f->created && *f->created ? "· " : "", f->created ? f->created : "", f->commit, f->shape);
+        snprintf(text, sizeof text, "%s%s%s, %lld thread%s%s%.10s · commit %s · layers of %s", f->device,
+                 *f->simd ? ", " : "", f->simd, (long long)f->threads, f->threads == 1 ? "" : "s",
+                 f->created && *f->created ? " · " : "", f->created ? f->created : "", f->commit, f->shape);
         bl_page_about(page, text);
         if (k) {
             qsort(spread, k, sizeof *spread, by_value);
@@ -254,9 +275,9 @@ static void say_how(const bl_plot_input *in, const timing *t, size_t n, bl_arena
         }
         if (f->drift > 1.15) {
             snprintf(text, sizeof text,
-                     "Not a quiet machine: OpenBLAS itself was %.2f times slower in one round than in another "
-                     "(neighbours, or a processor that slows down).",
-                     f->drift);
+                     "Not a quiet machine: OpenBLAS itself was %.2f times slower in one repetition than in another "
+                     "(neighbours, or a processor that slows down; load %.1f before).",
+                     f->drift, f->load);
             bl_page_note(page, text);
         }
     }
@@ -280,7 +301,7 @@ bl_status bl_figure_kernels(const bl_plot_input *in, bl_page *page, bl_err *e)
     for (size_t i = 0; i < 2 * in->n_kernels; i++) {
         timing one = {.row = &in->kernel[i / 2], .bits = in->kernel[i / 2].bits, .in_cache = i % 2};
         if (!(ratio_of(&one) > 0) || !isfinite(ratio_of(&one)) || !(one.bits > 0) || is_blas(one.row) ||
-            has_newer(in, one.row))
+            is_apart(one.row) || has_newer(in, one.row))
             continue; /* OpenBLAS itself is the line at 1 */
         for (size_t k = 0; k < in->n_kernels; k++)
             if (!strcmp(in->kernel[k].kernel, one.row->kernel)) one.bits = fmin(one.bits, in->kernel[k].bits);

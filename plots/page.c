@@ -307,16 +307,47 @@ bl_status bl_page_take(bl_page *p, bl_box what, bl_err *e)
     return st;
 }
 
+static bool covers(const bl_page *p, const bl_box *b)
+{
+    for (size_t i = 0; i < p->n_taken; i++) {
+        const bl_box *t = &p->taken[i];
+        if (b->left < t->right && b->right > t->left && b->bottom < t->top && b->top > t->bottom) return true;
+    }
+    return false;
+}
+
 static bool is_free(const bl_page *p, const bl_box *panel, const bl_box *b)
 {
     if (b->left < panel->left + 1 || b->right > panel->right + 4 || b->bottom < panel->bottom + 1 ||
         b->top > panel->top + 1)
         return false;
-    for (size_t i = 0; i < p->n_taken; i++) {
-        const bl_box *t = &p->taken[i];
-        if (b->left < t->right && b->right > t->left && b->bottom < t->top && b->top > t->bottom) return false;
+    return !covers(p, b);
+}
+
+bl_status bl_page_level(bl_page *p, size_t panel, double y, const char *word, const char *style, const char *color,
+                        bl_err *e)
+{
+    enum { STEPS = 12 };
+    const bl_box *b = &p->box[panel];
+    double size = bl_page_small(p), wide = bl_page_width(p, word, size);
+    bl_box best = {0};
+    bl_status st = BL_OK;
+
+    bl_page_line(p, panel, (bl_box){b->left, b->right, y, y}, style);
+    for (int k = 0; k < 2 * STEPS; k++) { /* above the line from left to right, then below it */
+        double left = b->left + 3 + (b->right - b->left - wide - 5) * (k % STEPS) / (STEPS - 1),
+               middle = k < STEPS ? y + size * 0.65 : y - size * 0.65;
+        bl_box box = {left, left + wide, middle - size * 0.5, middle + size * 0.5};
+        if (k == 0) best = box;
+        if (covers(p, &box) || box.top > b->top + 2 || box.bottom < b->bottom) continue;
+        best = box;
+        break;
     }
-    return true;
+    bl_page_label(p, panel, word, best.left, (best.bottom + best.top) / 2, (bl_mark_at){.color = color});
+    BL_TRY(bl_page_take(p, best, e));
+    BL_TRY(bl_page_take(p, (bl_box){b->left, b->right, y - 0.7, y + 0.7}, e));
+out:
+    return st;
 }
 
 bool bl_page_place(bl_page *p, size_t panel, const char *s, double x, double y, const char *color, bl_err *e)
@@ -324,7 +355,7 @@ bool bl_page_place(bl_page *p, size_t panel, const char *s, double x, double y, 
     static const struct {
         signed char x, y;
     } side[] = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}, {1, 1}, {1, -1}, {-1, 1}, {-1, -1}};
-    static const double far_[] = {5, 11, 19, 29, 41};
+    static const double far_[] = {5, 11, 19, 29, 41, 56, 75, 100};
     double size = bl_page_small(p), wide = bl_page_width(p, s, size), high = size * 1.05;
 
     for (size_t k = 0; k < BL_COUNT(far_); k++)

@@ -81,6 +81,9 @@ typedef struct bl_mark_at {
 void bl_page_label(bl_page *p, size_t panel, const char *s, double x, double y, bl_mark_at how);
 void bl_page_line(bl_page *p, size_t panel, bl_box from_to,
                   const char *style); /* left,bottom to right,top; style in gnuplot's words, with "head " an arrow */
+/* A line across the panel at y, with a word at its end where it covers nothing. */
+bl_status bl_page_level(bl_page *p, size_t panel, double y, const char *word, const char *style, const char *color,
+                        bl_err *e);
 /* Nothing is put over this by bl_page_place. */
 bl_status bl_page_take(bl_page *p, bl_box what, bl_err *e);
 /* Puts a name near the point (x, y) where it covers nothing, with a line to it where it is far; false: there is no such

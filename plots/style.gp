@@ -12,16 +12,16 @@ color_of(i) = COLOR[(i - 1) % 8 + 1]
 solid_of(i) = SOLID[(i - 1) % 6 + 1]
 open_of(i) = OPEN[(i - 1) % 6 + 1]
 dash_of(i) = i > 8 ? 2 : 1
-do for [i = 1:19] { set style line i linecolor rgb color_of(i) linewidth 1.3 dashtype dash_of(i) pointtype solid_of(i) pointsize 0.75 * ps }
-set style line 20 linecolor rgb "#222222" linewidth 1 pointtype 6 pointsize 1.1 * ps
-set style line 21 linecolor rgb "#ebebeb" linewidth 0.6
-set style line 22 linecolor rgb "#555555" linewidth 0.9 dashtype (6, 4)
-set style line 23 linecolor rgb "#888888" linewidth 0.9 dashtype (2, 4)
-set style line 24 linecolor rgb "#0072B2" linewidth 1 pointtype 6 pointsize 0.85 * ps
-set style line 25 linecolor rgb "#9a9a9a" linewidth 0.8 pointtype 7 pointsize 0.5 * ps
-set style line 26 linecolor rgb "#555555" linewidth 0.8
-set style line 27 linecolor rgb "#D55E00" linewidth 1 pointtype 5 pointsize 1.3 * ps
-set style line 28 linecolor rgb "#0072B2" linewidth 1 pointtype 5 pointsize 1.3 * ps
+do for [i = 1:99] { set style line i linecolor rgb color_of(i) linewidth 1.3 dashtype dash_of(i) pointtype solid_of(i) pointsize 0.75 * ps }
+set style line 120 linecolor rgb "#222222" linewidth 1 pointtype 6 pointsize 1.1 * ps
+set style line 121 linecolor rgb "#ebebeb" linewidth 0.6
+set style line 122 linecolor rgb "#555555" linewidth 0.9 dashtype (6, 4)
+set style line 123 linecolor rgb "#888888" linewidth 0.9 dashtype (2, 4)
+set style line 124 linecolor rgb "#0072B2" linewidth 1 pointtype 6 pointsize 0.85 * ps
+set style line 125 linecolor rgb "#9a9a9a" linewidth 0.8 pointtype 7 pointsize 0.5 * ps
+set style line 126 linecolor rgb "#555555" linewidth 0.8
+set style line 127 linecolor rgb "#D55E00" linewidth 1 pointtype 5 pointsize 1.3 * ps
+set style line 128 linecolor rgb "#0072B2" linewidth 1 pointtype 5 pointsize 1.3 * ps
 set linetype 1 linecolor rgb "#333333"
 set key off
 set multiplot
@@ -29,12 +29,12 @@ unset border; unset tics; set lmargin at screen 0; set rmargin at screen 1; set 
 eval FRAME
 plot [0:1] [0:1] -1 notitle
 unset label
-set border 3 back linestyle 26
+set border 3 back linestyle 126
 set tics nomirror out scale 0.5, 0.25 textcolor rgb "#333333" offset 0, 0
 if (!is_text) {
     set tics font small
     set xtics offset 0, 0.4
     set ytics offset 0.6, 0
     set xlabel textcolor rgb "#333333" font small offset 0, 0.9
-    set grid xtics ytics back linestyle 21
+    set grid xtics ytics back linestyle 121
 }

@@ -25,6 +25,7 @@ typedef struct bl_kernel_facts {
     const char *device, *simd, *blas, *commit, *created, *shape; /* shape: whose layers; texts may be "" */
     int64_t threads, repetitions;
     double read_bytes_per_second; /* of memory, on the same threads; 0: not measured */
-    double drift; /* slowest over fastest round of OpenBLAS on the same products: neighbours, throttling; 0: unknown */
+    double drift;                 /* slowest over fastest repetition of OpenBLAS, median over shapes; 0: not known */
+    double load;                  /* of the machine in the minute before; 0: not known */
 } bl_kernel_facts;
 #endif

@@ -23,6 +23,7 @@ typedef struct bl_bench_opts {
     size_t n_m;                          /* rows; NULL: 1, 16, 128, 512 */
     int64_t group, threads, repetitions; /* group 0: 64, -1: whole row; repetitions 0: 5 */
     double min_time;                     /* seconds a measurement; 0: 0.05 */
+    uint64_t cold_bytes;                 /* of the copies of a weight that comes from memory; 0: twice the last cache */
     const char *out; /* directory: kernels.h5 and kernels.json (Google Benchmark's); NULL: nothing is written */
     bool quiet;
 } bl_bench_opts;
@@ -40,14 +41,18 @@ typedef struct bl_bench_result {
     size_t n_left_out; /* how many of kernels x shapes x M were not timed: the kernel does not take them, or they are
                           larger than its timings may be */
     bl_device_info device;
+    double read_bytes_per_second; /* of memory, by two long vectors on the same threads */
+    double drift; /* slowest over fastest repetition of OpenBLAS, median over shapes: how quiet the machine was */
+    double load;  /* of the machine in the minute before; 0: not known */
     const char *blas_core; /* the processor that OpenBLAS believes to be on: "Zen" */
 } bl_bench_result;
 /* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then
- * time, OpenBLAS fp32 in the same call on the same number of threads. Everything lives in the arena. BL_E_UNSUPPORTED:
- * built without Google Benchmark. */
+ * time with the weight in cache and from memory, OpenBLAS fp32 between them on the same number of threads. Everything
+ * lives in the arena. BL_E_UNSUPPORTED: built without Google Benchmark. */
 bl_status bl_bench_kernels(const bl_bench_opts *o, bl_arena *a, bl_bench_result *out, bl_err *e);
 /* Timings in DIR; none is fine (*n 0). */
-bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_t *n, bl_err *e);
+bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_t *n, bl_kernel_facts *facts,
+                        bl_err *e);
 bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e);
 
 /* ---- whole models ---- */

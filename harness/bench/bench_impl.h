@@ -19,6 +19,24 @@ void bl_blas_threads(int threads, const bl_device_info *info);
 void bl_blas_pause(double seconds);
 const char *bl_blas_core(void);
 
+/* Bytes a second that two vectors of `bytes` each are read with, on the threads of bl_blas_threads; the best of
+ * several. */
+bl_status bl_blas_bandwidth(uint64_t bytes, double *bytes_per_second, bl_err *e);
+
+/* ---- weights in no cache (copies.c) ---- */
+typedef struct bl_copies {
+    bl_weight *w;
+    float *host;      /* [n, floats], in place of w */
+    size_t n, floats; /* n: two at least */
+    size_t at;
+} bl_copies;
+uint64_t bl_copies_bytes(void); /* twice the last cache, within 64 and 192 MB */
+/* As many copies as have about `bytes` together; two at least. */
+bl_status bl_copies_of_weight(bl_backend *be, const bl_weight *w, uint64_t bytes, bl_copies *out, bl_err *e);
+bl_status bl_copies_of_floats(const float *w, size_t n, uint64_t bytes, bl_copies *out, bl_err *e);
+size_t bl_copies_next(bl_copies *c); /* index of the copy that was not used for longest */
+void bl_copies_free(bl_copies *c);   /* empty is fine */
+
 /* A row like those of the kernel table: same cases and checks, but `run` is not used: OpenBLAS works on host copies. */
 extern const bl_kernel bl_kernel_openblas;
 

@@ -1,4 +1,5 @@
-/* gbench.h - Google Benchmark from C: cases are timed one after the other, and its own JSON report comes back as text.
+/* gbench.h - Google Benchmark from C: batch after batch, the repetitions of its cases in a random order, so that a slow
+ * moment of the machine is nobody's property. Its own JSON report comes back as text.
  *
  * gbench_shim.cc is the one file that sees the C++ library; without the library these functions say what is missing.
  */
@@ -14,12 +15,14 @@ typedef struct bl_gbench_counter {
 } bl_gbench_counter; /* rate: of one run; reported per second */
 typedef struct bl_gbench_case {
     const char *name; /* unique; "gemm_int4_avx2/m:16/out:576/in:1536" */
+    int64_t batch;    /* cases of one batch stand together */
     void *ctx;
     /* Before each series of runs, untimed. *skip: this case is not to be timed. */
     bl_status (*begin)(void *ctx, bool *skip, bl_err *e);
     bl_status (*run)(void *ctx, bl_err *e);        /* what is timed; waits until the work is done */
     bl_gbench_counter counter[BL_GBENCH_COUNTERS]; /* read after begin; ends at a NULL name */
-    double seconds, seconds_min; /* out: median and least over the repetitions, of one run; 0: not timed */
+    double seconds, seconds_min,
+        seconds_max; /* out: median, least and most over the repetitions, of one run; 0: not timed */
 } bl_gbench_case;
 
 typedef struct bl_gbench_opts {

@@ -14,7 +14,7 @@ namespace
 {
 
 struct session {
-    bl_status st = BL_OK; // the first failure; nothing is timed behind it
+    bl_status st = BL_OK; // the first failure; nothing is timed after it
     bl_err *e;
 };
 
@@ -43,6 +43,19 @@ class reporter : public benchmark::JSONReporter
   public:
     explicit reporter(const std::map<std::string, bl_gbench_case *> &of) : of_(of) {}
 
+    // One report of all batches: the library begins and ends one for each.
+    bool ReportContext(const Context &context) override
+    {
+        if (begun_) return true;
+        begun_ = true;
+        return benchmark::JSONReporter::ReportContext(context);
+    }
+    void Finalize() override {}
+    void finish()
+    {
+        if (begun_) benchmark::JSONReporter::Finalize();
+    }
+
     void ReportRuns(const std::vector<Run> &runs) override
     {
         std::vector<Run> good;
@@ -60,20 +73,22 @@ class reporter : public benchmark::JSONReporter
         if (n > 0 && at != of_.end()) { // the aggregates come in a call of their own
             at->second->seconds = n % 2 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
             at->second->seconds_min = seconds.front();
+            at->second->seconds_max = seconds.back();
         }
         benchmark::JSONReporter::ReportRuns(good);
     }
 
   private:
     const std::map<std::string, bl_gbench_case *> &of_;
+    bool begun_ = false;
 };
 
 void start(const bl_gbench_opts *o)
 {
     static std::set<std::string> said; // the library keeps its context for the life of the process
-    static char name[] = "bitladder";
-    static char *argv[] = {name, nullptr};
-    int argc = 1;
+    static char name[] = "bitladder", in_turn[] = "--benchmark_enable_random_interleaving=true";
+    static char *argv[] = {name, in_turn, nullptr};
+    int argc = 2;
     if (said.empty()) benchmark::Initialize(&argc, argv);
     said.insert("");
     for (const char *const *p = o->context; p && *p; p += 2)
@@ -92,21 +107,26 @@ try {
 
     s.e = e;
     start(o);
-    benchmark::ClearRegisteredBenchmarks();
     for (size_t i = 0; i < n; i++) {
-        bl_gbench_case *one = &c[i];
-        one->seconds = one->seconds_min = 0;
-        of[one->name] = one;
-        benchmark::RegisterBenchmark(one->name, [one, &s](benchmark::State &state) { timed(state, one, &s); })
-            ->UseRealTime()
-            ->Unit(benchmark::kMicrosecond)
-            ->MinTime(o->min_time)
-            ->Repetitions(static_cast<int>(o->repetitions));
+        c[i].seconds = c[i].seconds_min = c[i].seconds_max = 0;
+        of[c[i].name] = &c[i];
     }
     reporter report(of);
     report.SetOutputStream(&text);
     report.SetErrorStream(&text);
-    benchmark::RunSpecifiedBenchmarks(&report, nullptr, ".");
+    for (size_t from = 0, to; from < n && s.st == BL_OK; from = to) {
+        benchmark::ClearRegisteredBenchmarks();
+        for (to = from; to < n && c[to].batch == c[from].batch; to++) {
+            bl_gbench_case *one = &c[to];
+            benchmark::RegisterBenchmark(one->name, [one, &s](benchmark::State &state) { timed(state, one, &s); })
+                ->UseRealTime()
+                ->Unit(benchmark::kMicrosecond)
+                ->MinTime(o->min_time)
+                ->Repetitions(static_cast<int>(o->repetitions));
+        }
+        benchmark::RunSpecifiedBenchmarks(&report, nullptr, ".");
+    }
+    report.finish();
     benchmark::ClearRegisteredBenchmarks();
     if (s.st == BL_OK) {
         bl_text_add(json, text.str().c_str());

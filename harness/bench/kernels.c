@@ -1,12 +1,13 @@
 /* kernels.c - the kernels of the registry at the layer shapes of a model: each is judged first, then timed, then set
  * beside OpenBLAS.
  *
- * Order of work: shape after shape, at each OpenBLAS first, then kernel after kernel, at each one M after another on
- * the same packed weight. One case is in memory at a time.
+ * Order of work: shape after shape; within one the repetitions of all cases in a random order, each kernel once with
+ * its weight in cache and once with copies of it that come from memory. Weights of a shape are kept while they are few.
  */
 #include "gbench.h"
 #include "bench_impl.h"
 #include "kernels/base/fs.h"
+#include "results/metric.h"
 #include "bl_build.h"
 #include <fnmatch.h>
 #include <math.h>
@@ -15,6 +16,16 @@
 #include <unistd.h>
 
 static const int64_t usual_rows[] = {1, 16, 128, 512};
+
+enum { MOST_HELD = 1 << 30 }; /* bytes of prepared weights that are kept */
+
+/* A kernel at the shape that is timed now. */
+typedef struct held {
+    bl_kernel_case full; /* with as many rows as any M needs */
+    float *x, *w, *y;    /* host copies for OpenBLAS */
+    uint64_t bytes;
+    bool there;
+} held;
 
 typedef struct bench {
     const bl_bench_opts *o;
@@ -25,21 +36,23 @@ typedef struct bench {
     struct timed *t;
     size_t n;
     bl_gbench_case *c;
-    /* what is prepared now */
-    const bl_kernel *held;
-    size_t held_shape;
-    bl_kernel_case full; /* with as many rows as any M needs */
-    float *x, *w, *y;    /* host copies for OpenBLAS */
+    held *held; /* by kernel, OpenBLAS first */
+    size_t n_held, held_shape;
+    uint64_t held_bytes;
+    bl_copies copies; /* of the weight of copied */
+    const held *copied;
     size_t begun;
-    bool tty, switched; /* from OpenBLAS to our kernels or back, and nothing was timed since */
+    double started;
+    bool tty, after_blas; /* OpenBLAS was the last that was timed */
 } bench;
 
 /* One kernel at one shape and M. */
 typedef struct timed {
     bench *b;
     const bl_kernel *k;
-    size_t shape;
+    size_t shape, at; /* at: its place in held */
     bl_kernel_shape s;
+    bool cold;    /* the weight comes from memory; the case before it is the same in cache */
     int64_t most; /* rows of the case that its M's share */
     double nmse, bits;
     bool checked, wrong;
@@ -84,7 +97,8 @@ out:
     return st;
 }
 
-static bl_status add_cases(bench *b, const bl_kernel *k, size_t shape, const int64_t *m, size_t n_m, size_t *left_out)
+static bl_status add_cases(bench *b, const bl_kernel *k, size_t at, size_t shape, const int64_t *m, size_t n_m,
+                           size_t *left_out)
 {
     int64_t most = 0;
     size_t first = b->n;
@@ -96,7 +110,8 @@ static bl_status add_cases(bench *b, const bl_kernel *k, size_t shape, const int
             continue;
         }
         most = BL_MAX(most, m[i]);
-        b->t[b->n++] = (timed){.b = b, .k = k, .shape = shape, .s = s};
+        for (int cold = 0; cold < 2; cold++)
+            b->t[b->n++] = (timed){.b = b, .k = k, .at = at, .shape = shape, .s = s, .cold = cold};
     }
     for (size_t i = first; i < b->n; i++) b->t[i].most = most;
     return BL_OK;
@@ -105,45 +120,70 @@ static bl_status add_cases(bench *b, const bl_kernel *k, size_t shape, const int
 /* ---- one case ---- */
 static void release(bench *b)
 {
-    bl_kernel_release(b->be, &b->full);
-    bl_free(b->x);
-    bl_free(b->w);
-    bl_free(b->y);
-    b->x = b->w = b->y = NULL;
-    b->held = NULL;
+    bl_copies_free(&b->copies);
+    b->copied = NULL;
+    for (size_t i = 0; i < b->n_held; i++) {
+        held *h = &b->held[i];
+        bl_kernel_release(b->be, &h->full);
+        bl_free(h->x);
+        bl_free(h->w);
+        bl_free(h->y);
+        *h = (held){.there = false};
+    }
+    b->held_bytes = 0;
 }
 
 static bl_status hold(timed *t, bl_err *e)
 {
     bl_status st = BL_OK;
     bench *b = t->b;
+    held *h = &b->held[t->at];
     bl_kernel_shape s = t->s;
 
-    if (b->held == t->k && b->held_shape == t->shape) return BL_OK;
-    b->switched = !b->held || is_blas(b->held) != is_blas(t->k);
-    release(b);
-    s.rows = t->most;
-    BL_TRY(bl_kernel_prepare(t->k, b->be, &s, &b->full, e));
-    b->held = t->k;
+    if (b->held_shape != t->shape || (!h->there && b->held_bytes > MOST_HELD)) release(b);
     b->held_shape = t->shape;
+    if (h->there) return BL_OK;
+    s.rows = t->most;
+    BL_TRY(bl_kernel_prepare(t->k, b->be, &s, &h->full, e));
+    h->there = true;
+    h->bytes = bl_weight_bytes(&h->full.w);
     if (is_blas(t->k)) {
-        if (!(b->x = bl_new((size_t)(s.rows * s.in), sizeof *b->x, e)) ||
-            !(b->y = bl_new((size_t)(s.rows * s.out), sizeof *b->y, e)) ||
-            !(b->w = bl_new((size_t)(s.out * s.in), sizeof *b->w, e))) {
+        h->bytes *= 2;
+        if (!(h->x = bl_new((size_t)(s.rows * s.in), sizeof *h->x, e)) ||
+            !(h->y = bl_new((size_t)(s.rows * s.out), sizeof *h->y, e)) ||
+            !(h->w = bl_new((size_t)(s.out * s.in), sizeof *h->w, e))) {
             st = BL_E_NOMEM;
             goto out;
         }
-        BL_TRY(b->be->ops->download(b->be, &b->full.x, b->x, e));
-        BL_TRY(b->be->ops->download(b->be, &b->full.w.part[0], b->w, e));
+        BL_TRY(b->be->ops->download(b->be, &h->full.x, h->x, e));
+        BL_TRY(b->be->ops->download(b->be, &h->full.w.part[0], h->w, e));
     }
+    b->held_bytes += h->bytes;
 out:
     if (st != BL_OK) release(b);
     return st;
 }
 
+/* Copies of the weight that is held. */
+static bl_status hold_copies(timed *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bench *b = t->b;
+    const held *h = &b->held[t->at];
+
+    if (b->copied == h) return BL_OK;
+    bl_copies_free(&b->copies);
+    b->copied = NULL;
+    if (is_blas(t->k)) BL_TRY(bl_copies_of_floats(h->w, (size_t)(t->s.out * t->s.in), b->o->cold_bytes, &b->copies, e));
+    else BL_TRY(bl_copies_of_weight(b->be, &h->full.w, b->o->cold_bytes, &b->copies, e));
+    b->copied = h;
+out:
+    return st;
+}
+
 static bl_kernel_case view(const timed *t)
 {
-    bl_kernel_case c = t->b->full;
+    bl_kernel_case c = t->b->held[t->at].full;
     c.shape = t->s;
     c.x = bl_tensor_rows(c.x, 0, t->s.rows);
     c.y = bl_tensor_rows(c.y, 0, t->s.rows);
@@ -155,11 +195,16 @@ static bl_status run_once(void *ctx, bl_err *e)
     bl_status st = BL_OK;
     timed *t = ctx;
     bench *b = t->b;
+    const held *h = &b->held[t->at];
+    size_t copy = t->cold ? bl_copies_next(&b->copies) : 0;
+
     if (is_blas(t->k)) {
-        bl_blas_product(t->s.rows, t->s.out, t->s.in, b->x, b->w, b->y);
+        const float *w = t->cold ? b->copies.host + copy * b->copies.floats : h->w;
+        bl_blas_product(t->s.rows, t->s.out, t->s.in, h->x, w, h->y);
         return BL_OK;
     }
     bl_kernel_case c = view(t);
+    if (t->cold) c.w = b->copies.w[copy];
     BL_TRY(bl_kernel_run(t->k, b->be, &c, e));
     BL_TRY(b->be->ops->sync(b->be, e));
 out:
@@ -175,7 +220,7 @@ static bl_status judge(timed *t, bl_err *e)
 
     BL_TRY(b->be->ops->fill(b->be, &c.y, (double)NAN, e));
     BL_TRY(run_once(t, e));
-    if (is_blas(t->k)) BL_TRY(b->be->ops->upload(b->be, &c.y, b->y, e));
+    if (is_blas(t->k)) BL_TRY(b->be->ops->upload(b->be, &c.y, b->held[t->at].y, e));
     BL_TRY(bl_kernel_check(b->be, &c, &t->nmse, e));
     t->bits = bl_format_bits(c.w.format, &c.w.shape);
     t->wrong = !(t->nmse <= t->k->family->nmse_limit);
@@ -184,45 +229,52 @@ out:
     return st;
 }
 
-/* The two sets of threads spin for a while after their work, and whoever is timed next shares the cores with them:
- * waits until they sleep, then runs until the scheduler has put the new ones where they belong. The check of OpenBLAS's
- * result ran on our threads, so it is always in that place. */
+/* Threads of OpenBLAS spin for a while after their work, and whoever is timed next shares the cores with them: waits
+ * until they sleep, then runs until the scheduler has put the new ones where they belong. */
 static bl_status warm_up(timed *t, bl_err *e)
 {
     bl_status st = BL_OK;
-    double rest = fmin(0.05, 20 * t->b->o->min_time); /* who measures for a moment does not wait for long */
-    if (!t->b->switched && !is_blas(t->k)) return BL_OK;
-    t->b->switched = false;
-    bl_blas_pause(rest);
-    for (double start = bl_now(); bl_now() - start < rest;) BL_TRY(run_once(t, e));
+    bench *b = t->b;
+    double rest = fmin(0.05, 20 * b->o->min_time); /* who measures for a moment does not wait for long */
+
+    if (b->after_blas && !is_blas(t->k)) bl_blas_pause(rest);
+    b->after_blas = is_blas(t->k);
+    for (double start = bl_now(); bl_now() - start < rest / 5;) BL_TRY(run_once(t, e));
 out:
     return st;
+}
+
+static void show(const bench *b, const timed *t)
+{
+    double part = fmin((double)b->begun / (double)((int64_t)b->n * b->o->repetitions), 1),
+           spent = bl_now() - b->started;
+    if (!b->tty) return;
+    fprintf(stderr, "\r%3.0f %%  ", 100 * part);
+    if (spent > 3 && part > 0.02) fprintf(stderr, "%.0f s left  ", spent * (1 - part) / part);
+    fprintf(stderr, "%-48.48s", b->c[t - b->t].name);
 }
 
 static bl_status begin(void *ctx, bool *skip, bl_err *e)
 {
     bl_status st = BL_OK;
-    timed *t = ctx;
+    timed *t = ctx, *first = t - t->cold;
     bench *b = t->b;
 
     if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-    if (!t->wrong) BL_TRY(hold(t, e));
-    if (!t->checked) {
-        bl_gbench_case *c = &b->c[t - b->t];
-        BL_TRY(judge(t, e));
-        b->begun++;
-        if (b->tty) fprintf(stderr, "\r%zu of %zu  %-60.60s", b->begun, b->n, c->name);
-        const bl_gbench_counter counter[] = {
-            {"flop_per_second", bl_kernel_flops(&t->s), true},
-            {"bytes_per_second", bl_kernel_bytes(t->k, &t->s), true},
-            {"bits_per_weight", t->bits, false},
-            {"nmse", t->nmse, false},
-            {"cores", (double)b->o->threads, false},
-        };
-        memcpy(c->counter, counter, sizeof counter);
-        if (!t->wrong) BL_TRY(warm_up(t, e));
-    }
-    *skip = t->wrong;
+    if (!first->wrong) BL_TRY(hold(t, e));
+    if (!first->checked) BL_TRY(judge(first, e));
+    *skip = t->wrong = first->wrong;
+    b->begun++;
+    if (t->wrong) return BL_OK;
+    show(b, t);
+    const bl_gbench_counter counter[] = {
+        {"flop_per_second", bl_kernel_flops(&t->s), true}, {"bytes_per_second", bl_kernel_bytes(t->k, &t->s), true},
+        {"bits_per_weight", first->bits, false},           {"nmse", first->nmse, false},
+        {"cores", (double)b->o->threads, false},
+    };
+    memcpy(b->c[t - b->t].counter, counter, sizeof counter);
+    if (t->cold) BL_TRY(hold_copies(t, e));
+    BL_TRY(warm_up(t, e));
 out:
     return st;
 }
@@ -234,10 +286,13 @@ static bl_status name_cases(bench *b, bl_err *e)
     for (size_t i = 0; i < b->n; i++) {
         char name[256];
         const timed *t = &b->t[i];
-        int n = snprintf(name, sizeof name, "%s/m:%lld/out:%lld/in:%lld", t->k->name, (long long)t->s.rows,
-                         (long long)t->s.out, (long long)t->s.in);
-        b->c[i] = (bl_gbench_case){
-            .name = bl_arena_str(b->a, name, (size_t)n, e), .ctx = &b->t[i], .begin = begin, .run = run_once};
+        int n = snprintf(name, sizeof name, "%s/m:%lld/out:%lld/in:%lld%s", t->k->name, (long long)t->s.rows,
+                         (long long)t->s.out, (long long)t->s.in, t->cold ? "/from:memory" : "");
+        b->c[i] = (bl_gbench_case){.name = bl_arena_str(b->a, name, (size_t)n, e),
+                                   .batch = (int64_t)t->shape,
+                                   .ctx = &b->t[i],
+                                   .begin = begin,
+                                   .run = run_once};
         if (!b->c[i].name) return BL_E_NOMEM;
     }
     return BL_OK;
@@ -251,21 +306,33 @@ static int by_shape(const void *x, const void *y)
     return a < b ? -1 : a > b;
 }
 
+static int by_value(const void *x, const void *y)
+{
+    double a = *(const double *)x, b = *(const double *)y;
+    return (a > b) - (a < b);
+}
+
 static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
 {
     timed **sorted = bl_alloc(b->a, b->n, sizeof *sorted, e);
-    double blas = 0;
+    double blas = 0, cold_blas = 0, *drift = bl_alloc(b->a, b->n, sizeof *drift, e);
+    size_t n_drift = 0;
 
     out->row = bl_alloc(b->a, b->n, sizeof *out->row, e);
     out->wrong = bl_alloc(b->a, b->n, sizeof *out->wrong, e);
-    if (!sorted || !out->row || !out->wrong) return BL_E_NOMEM;
+    if (!sorted || !out->row || !out->wrong || !drift) return BL_E_NOMEM;
     for (size_t i = 0; i < b->n; i++) sorted[i] = &b->t[i];
     qsort(sorted, b->n, sizeof *sorted, by_shape);
     for (size_t i = 0; i < b->n; i++) {
         const timed *t = sorted[i];
-        const bl_gbench_case *c = &b->c[t - b->t];
+        const bl_gbench_case *c = &b->c[t - b->t], *cold = c + 1;
+        if (t->cold) continue;
         bool grouped = t->k->format->kind == BL_FMT_INT || t->k->format->kind == BL_FMT_TABLE;
-        if (is_blas(t->k)) blas = c->seconds;
+        if (is_blas(t->k)) {
+            blas = c->seconds;
+            cold_blas = cold->seconds;
+            if (c->seconds_min > 0) drift[n_drift++] = c->seconds_max / c->seconds_min;
+        }
         if (t->wrong)
             out->wrong[out->n_wrong++] = (bl_bench_wrong){t->k->name, t->s.rows, t->s.out,
                                                           t->s.in,    t->nmse,   t->k->family->nmse_limit};
@@ -282,12 +349,20 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
             .bits = t->bits,
             .seconds = c->seconds,
             .seconds_min = c->seconds_min,
+            .seconds_max = c->seconds_max,
+            .cold = cold->seconds,
+            .cold_min = cold->seconds_min,
+            .cold_max = cold->seconds_max,
+            .cold_ratio = cold->seconds > 0 ? cold_blas / cold->seconds : 0,
+            .bytes = bl_kernel_bytes(t->k, &t->s),
             .gbs = bl_kernel_bytes(t->k, &t->s) / c->seconds / 1e9,
             .gflops = bl_kernel_flops(&t->s) / c->seconds / 1e9,
             .ratio = blas / c->seconds,
             .nmse = t->nmse,
         };
     }
+    qsort(drift, n_drift, sizeof *drift, by_value);
+    out->drift = n_drift ? bl_percentile(drift, (int64_t)n_drift, 0.5) : 0;
     return BL_OK;
 }
 
@@ -309,6 +384,7 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     }
     if (!o.repetitions) o.repetitions = 5;
     if (o.min_time <= 0) o.min_time = 0.05;
+    if (!o.cold_bytes) o.cold_bytes = bl_copies_bytes();
     if (o.out) BL_TRY(bl_dir_usable(o.out, e));
     if (!(pick = bl_alloc(a, n_kernels, sizeof *pick, e))) return BL_E_NOMEM;
     for (size_t k = 0; k < n_kernels; k++) n_chosen += pick[k] = chosen(o.filter, kernel[k]->name, a, e);
@@ -321,15 +397,21 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     r.blas_core = bl_blas_core();
     bl_blas_threads(r.device.threads, &r.device);
     BL_TRY(find_shapes(&b, e));
-    if (!(b.t = bl_alloc(a, b.n_shapes * (n_chosen + 1) * o.n_m, sizeof *b.t, e))) {
+    if (!(b.t = bl_alloc(a, 2 * b.n_shapes * (n_chosen + 1) * o.n_m, sizeof *b.t, e)) ||
+        !(b.held = bl_alloc(a, n_kernels + 1, sizeof *b.held, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
+    b.n_held = n_kernels + 1;
     for (size_t s = 0; s < b.n_shapes; s++) {
-        BL_TRY(add_cases(&b, &bl_kernel_openblas, s, o.m, o.n_m, &r.n_left_out));
+        BL_TRY(add_cases(&b, &bl_kernel_openblas, 0, s, o.m, o.n_m, &r.n_left_out));
         for (size_t k = 0; k < n_kernels; k++)
-            if (pick[k]) BL_TRY(add_cases(&b, kernel[k], s, o.m, o.n_m, &r.n_left_out));
+            if (pick[k]) BL_TRY(add_cases(&b, kernel[k], k + 1, s, o.m, o.n_m, &r.n_left_out));
     }
+    if (getloadavg(&r.load, 1) != 1) r.load = 0;
+    BL_TRY(bl_blas_bandwidth(o.cold_bytes, &r.read_bytes_per_second, e));
+    b.after_blas = true;
+    b.started = bl_now();
     BL_TRY(name_cases(&b, e));
     const char *context[] = {"bitladder", BL_VERSION,     "commit", BL_BUILD_COMMIT, "simd", r.device.simd,
                              "blas",      bl_blas_name(), NULL};

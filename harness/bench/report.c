@@ -15,24 +15,33 @@ static const struct field {
     double scale;
     size_t at;
     const char *long_name;
+    bool later; /* files from before it have none */
 } fields[] = {
-    {"kernel", NULL, BL_COL_TEXT, 0, AT(kernel), "name of the kernel; openblas is fp32 by OpenBLAS"},
-    {"op", NULL, BL_COL_TEXT, 0, AT(op), "what is computed"},
-    {"format", NULL, BL_COL_TEXT, 0, AT(format), "format of the weight"},
-    {"backend", NULL, BL_COL_TEXT, 0, AT(backend), "who computes"},
-    {"m", "1", BL_COL_INT, 0, AT(m), "rows of x"},
-    {"out", "1", BL_COL_INT, 0, AT(out), "rows of the weight"},
-    {"in", "1", BL_COL_INT, 0, AT(in), "columns of the weight"},
-    {"group", "1", BL_COL_INT, 0, AT(group), "weights that share a scale; 0: the format has its own rule"},
-    {"bits_per_weight", "1", BL_COL_REAL, 1, AT(bits), "scales and zero points included"},
-    {"seconds", "s", BL_COL_REAL, 1, AT(seconds), "wall time of one call, median over the repetitions"},
-    {"seconds_min", "s", BL_COL_REAL, 1, AT(seconds_min), "wall time of one call, least over the repetitions"},
-    {"bytes_per_second", "byte s-1", BL_COL_REAL, 1e9, AT(gbs), "packed weight, x and y over the median time"},
-    {"flop_per_second", "s-1", BL_COL_REAL, 1e9, AT(gflops), "2 m out in over the median time"},
+    {"kernel", NULL, BL_COL_TEXT, 0, AT(kernel), "name of the kernel; openblas is fp32 by OpenBLAS", false},
+    {"op", NULL, BL_COL_TEXT, 0, AT(op), "what is computed", false},
+    {"format", NULL, BL_COL_TEXT, 0, AT(format), "format of the weight", false},
+    {"backend", NULL, BL_COL_TEXT, 0, AT(backend), "who computes", false},
+    {"m", "1", BL_COL_INT, 0, AT(m), "rows of x", false},
+    {"out", "1", BL_COL_INT, 0, AT(out), "rows of the weight", false},
+    {"in", "1", BL_COL_INT, 0, AT(in), "columns of the weight", false},
+    {"group", "1", BL_COL_INT, 0, AT(group), "weights that share a scale; 0: the format has its own rule", false},
+    {"bits_per_weight", "1", BL_COL_REAL, 1, AT(bits), "scales and zero points included", false},
+    {"seconds", "s", BL_COL_REAL, 1, AT(seconds), "wall time of one call, weight in cache, median over the repetitions",
+     false},
+    {"seconds_min", "s", BL_COL_REAL, 1, AT(seconds_min), "the same, least over the repetitions", false},
+    {"seconds_max", "s", BL_COL_REAL, 1, AT(seconds_max), "the same, most over the repetitions", true},
+    {"cold_seconds", "s", BL_COL_REAL, 1, AT(cold), "wall time of one call, weight from memory, median", true},
+    {"cold_seconds_min", "s", BL_COL_REAL, 1, AT(cold_min), "the same, least over the repetitions", true},
+    {"cold_seconds_max", "s", BL_COL_REAL, 1, AT(cold_max), "the same, most over the repetitions", true},
+    {"bytes", "byte", BL_COL_REAL, 1, AT(bytes), "packed weight, x and y: least that must move", true},
+    {"cold_openblas_ratio", "1", BL_COL_REAL, 1, AT(cold_ratio),
+     "median time of OpenBLAS fp32 from memory at this shape over that of the kernel from memory", true},
+    {"bytes_per_second", "byte s-1", BL_COL_REAL, 1e9, AT(gbs), "packed weight, x and y over the median time", false},
+    {"flop_per_second", "s-1", BL_COL_REAL, 1e9, AT(gflops), "2 m out in over the median time", false},
     {"openblas_ratio", "1", BL_COL_REAL, 1, AT(ratio),
-     "median time of OpenBLAS fp32 at this shape over the median time"},
+     "median time of OpenBLAS fp32 at this shape over the median time", false},
     {"nmse", "1", BL_COL_REAL, 1, AT(nmse),
-     "squared error against sums in double over the power of those, same packed weight"},
+     "squared error against sums in double over the power of those, same packed weight", false},
 };
 static const char where[] = "kernel/timings";
 
@@ -59,7 +68,9 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
     bl_arena *a = NULL;
     bl_column column[BL_COUNT(fields)];
     const char *shape = o->shape ? o->shape : "synth:smollm2-135m";
+    char now[32];
 
+    bl_utc(now);
     BL_TRY(bl_arena_new(&a, e));
     for (size_t i = 0; i < BL_COUNT(fields); i++) BL_TRY(column_of(&fields[i], r, a, &column[i], e));
     BL_TRY(bl_record_begin(path, "kernels", bl_hash_bytes(shape, strlen(shape)), &rec, e));
@@ -69,6 +80,10 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
     BL_TRY(bl_record_text(rec, "env/commit", BL_BUILD_COMMIT, e));
     BL_TRY(bl_record_int(rec, "env/threads", r->device.threads, "1", e));
     BL_TRY(bl_record_text(rec, "run/shape", shape, e));
+    BL_TRY(bl_record_text(rec, "created", now, e));
+    BL_TRY(bl_record_real(rec, "run/read_bytes_per_second", r->read_bytes_per_second, "byte s-1", e));
+    BL_TRY(bl_record_real(rec, "run/drift", r->drift, "1", e));
+    BL_TRY(bl_record_real(rec, "run/load", r->load, "1", e));
     BL_TRY(bl_record_int(rec, "run/repetitions", o->repetitions, "1", e));
     BL_TRY(bl_record_real(rec, "run/min_seconds", o->min_time, "s", e));
     BL_TRY(bl_record_table(
@@ -110,7 +125,11 @@ static bl_status read_column(const bl_shard *s, const struct field *f, bl_arena 
     snprintf(at, sizeof at, "%s_%s", where, f->name);
     if (f->type == BL_COL_TEXT) BL_TRY(bl_shard_texts(s, at, a, &text, &count, e));
     else if (f->type == BL_COL_INT) BL_TRY(bl_shard_column_int(s, where, f->name, a, &whole, &count, e));
-    else BL_TRY(bl_shard_column_real(s, where, f->name, a, &real, &count, e));
+    else {
+        st = bl_shard_column_real(s, where, f->name, a, &real, &count, e);
+        if (st == BL_E_MISSING && f->later) return BL_OK; /* stays 0: not measured */
+        if (st != BL_OK) goto out;
+    }
     if (!*row) {
         if (!(*row = bl_alloc(a, (size_t)count, sizeof **row, e))) {
             st = BL_E_NOMEM;
@@ -133,7 +152,33 @@ out:
     return st;
 }
 
-bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_t *n, bl_err *e)
+/* What was noted of the machine; timings made before it was are timings all the same. */
+static bl_status read_facts(const bl_shard *s, bl_arena *a, bl_kernel_facts *f, bl_err *e)
+{
+    const struct {
+        const char *where, **to;
+    } text[] = {{"env/device", &f->device}, {"env/simd", &f->simd},   {"env/blas", &f->blas},
+                {"env/commit", &f->commit}, {"created", &f->created}, {"run/shape", &f->shape}};
+    const struct {
+        const char *where;
+        double *to;
+    } real[] = {
+        {"run/read_bytes_per_second", &f->read_bytes_per_second}, {"run/drift", &f->drift}, {"run/load", &f->load}};
+    bl_status st = BL_OK;
+
+    for (size_t i = 0; i < BL_COUNT(text); i++) {
+        *text[i].to = "";
+        if (bl_shard_has(s, text[i].where)) BL_TRY(bl_shard_text(s, text[i].where, a, text[i].to, e));
+    }
+    for (size_t i = 0; i < BL_COUNT(real); i++)
+        if (bl_shard_has(s, real[i].where)) BL_TRY(bl_shard_real(s, real[i].where, real[i].to, e));
+    BL_TRY(bl_shard_int(s, "env/threads", &f->threads, e));
+    BL_TRY(bl_shard_int(s, "run/repetitions", &f->repetitions, e));
+out:
+    return st;
+}
+
+bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_t *n, bl_kernel_facts *facts, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_shard *s = NULL;
@@ -142,8 +187,13 @@ bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_
     char *path = bl_join(dir, BL_BENCH_FILE, e);
 
     if (!path) return BL_E_NOMEM;
+    *facts = (bl_kernel_facts){.device = ""};
     if (bl_exists(path)) {
         BL_TRY(bl_shard_open(path, &s, e));
+        if ((st = read_facts(s, a, facts, e)) != BL_OK) {
+            bl_within(e, "%s", path);
+            goto out;
+        }
         for (size_t i = 0; i < BL_COUNT(fields); i++)
             if ((st = read_column(s, &fields[i], a, &row, &count, e)) != BL_OK) {
                 bl_within(e, "%s", path);
@@ -208,18 +258,25 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
     }
     for (size_t i = 0; i < n; i++) wide = BL_MAX(wide, (int)strlen(row[i].kernel));
     bl_text_addf(out,
-                 "| %-*s |    M |   out |    in | group |  bits |      us |  min us |  GB/s | GFLOP/s | OpenBLAS |\n",
+                 "| %-*s |    M |   out |    in | group |  bits | memory us |  GB/s | OpenBLAS | cache us | GFLOP/s | "
+                 "OpenBLAS | spread |\n",
                  wide, "kernel");
     bl_text_addf(out,
-                 "|:%.*s-|-----:|------:|------:|------:|------:|--------:|--------:|------:|--------:|---------:|\n",
+                 "|:%.*s-|-----:|------:|------:|------:|------:|----------:|------:|---------:|---------:|--------:|"
+                 "---------:|-------:|\n",
                  wide, "----------------------------------------------------------------");
     for (size_t i = 0; i < n; i++) {
         const bl_kernel_row *r = &row[i];
         char group[24] = "";
         if (r->group) snprintf(group, sizeof group, "%lld", (long long)r->group);
-        bl_text_addf(out, "| %-*s | %4lld | %5lld | %5lld | %5s | %5.2f | %7.1f | %7.1f | %5.1f | %7.1f | %7.2fx |\n",
-                     wide, r->kernel, (long long)r->m, (long long)r->out, (long long)r->in, group, r->bits,
-                     r->seconds * 1e6, r->seconds_min * 1e6, r->gbs, r->gflops, r->ratio);
+        bl_text_addf(out, "| %-*s | %4lld | %5lld | %5lld | %5s | %5.2f | ", wide, r->kernel, (long long)r->m,
+                     (long long)r->out, (long long)r->in, group, r->bits);
+        if (r->cold > 0)
+            bl_text_addf(out, "%9.1f | %5.1f | %7.2fx | ", r->cold * 1e6, r->bytes / r->cold / 1e9, r->cold_ratio);
+        else bl_text_add(out, "          |       |          | ");
+        bl_text_addf(out, "%8.1f | %7.1f | %7.2fx | ", r->seconds * 1e6, r->gflops, r->ratio);
+        if (r->seconds_max > 0) bl_text_addf(out, "%4.0f %% |\n", 100 * (r->seconds_max / r->seconds_min - 1));
+        else bl_text_add(out, "       |\n");
     }
     return bl_text_check(out, e);
 }

@@ -75,9 +75,16 @@ static bl_status kernels(const bl_program *p, const opts *o, bl_arena *a, bl_err
     BL_TRY(bl_bench_table(r.row, r.n, o->common.json, &t, e));
     BL_TRY(bl_output(NULL, &t, e));
     if (!o->common.quiet && !o->common.json) {
-        printf("\n%s, %s, %d threads; median and least of %lld. OpenBLAS: its fp32 time (its code for %s) over the "
-               "kernel's.\n",
-               r.device.name, r.device.simd, r.device.threads, (long long)o->repetitions, r.blas_core);
+        printf(
+            "\n%s, %s, %d threads; median of %lld repetitions, all kernels in turn; memory is read with %.1f GB/s.\n"
+            "memory: the weight comes from memory, as in a model; cache: it stays in the cache, as in none. OpenBLAS: "
+            "its fp32 time (its code for %s) over the kernel's. spread: slowest over fastest repetition in cache.\n",
+            r.device.name, r.device.simd, r.device.threads, (long long)o->repetitions, r.read_bytes_per_second / 1e9,
+            r.blas_core);
+        if (r.drift > 1.15)
+            printf("Not a quiet machine: OpenBLAS itself was %.2f times slower in one repetition than in another "
+                   "(neighbours, or a processor that slows down; load %.1f before).\n",
+                   r.drift, r.load);
         if (r.n_left_out)
             printf("%zu combinations are left out: a kernel is for few rows or for many, and the plain reference only "
                    "runs small products.\n",

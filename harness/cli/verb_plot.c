@@ -143,6 +143,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_metric_rules rules = bl_program_metrics(p);
     bl_plot_input in = {.rules = &rules};
     bl_kernel_row *kernel = NULL;
+    bl_kernel_facts facts;
     drawn d = {.json = {.t = &d.list}};
     size_t fitting = 0;
 
@@ -161,8 +162,9 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_table_against(table, &(bl_table_opts){0}, &(bl_against){"base", rules}, e));
     in.table = table;
     BL_TRY(bl_plot_read(&in, a, e));
-    BL_TRY(bl_bench_read(dir, a, &kernel, &in.n_kernels, e));
+    BL_TRY(bl_bench_read(dir, a, &kernel, &in.n_kernels, &facts, e));
     in.kernel = kernel;
+    in.facts = kernel ? &facts : NULL;
     for (size_t i = 0; bl_plot_at(i); i++) {
         bl_err why = {0};
         bool fits = false;

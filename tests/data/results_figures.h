@@ -194,7 +194,7 @@ static inline size_t invented_timings(bl_kernel_row *out, size_t most)
             for (int b = 0; b <= 8; b++)
                 for (int fast = 0; fast < 2 && n < most; fast++) {
                     if (!b && fast) continue;
-                    snprintf(name[BL_MAX(b - 1, 0) + 8 * fast], 32, "linear_int%d_%s", b, fast ? "avx2" : "plain");
+                    snprintf(name[BL_MAX(b - 1, 0) + 8 * fast], 32, "linear_int%d_%s", b, fast ? "avx2" : "ref");
                     snprintf(format[BL_MAX(b - 1, 0)], 16, "int%d", b);
                     double ratio = !b     ? 1
                                    : fast ? (m[a] == 1 ? 9.0 / b + 0.6 : 0.93) * (1 + 0.12 * sin((double)(s * 5) + b))

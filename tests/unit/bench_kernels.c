@@ -15,6 +15,7 @@
         }                                                                                                              \
     } while (0)
 
+static bl_kernel_facts facts;
 static const int64_t rows[] = {1, 16};
 static bl_bench_opts quick(const char *filter, const char *out)
 {
@@ -26,6 +27,7 @@ static bl_bench_opts quick(const char *filter, const char *out)
                            .threads = 2,
                            .repetitions = 2,
                            .min_time = 1e-4,
+                           .cold_bytes = 1 << 14,
                            .out = out,
                            .quiet = true};
 }
@@ -239,7 +241,7 @@ static void the_shard_reads_back_as_the_same_rows(void **state)
     a = arena();
 
     assert_ok(bl_bench_kernels(&o, a, &r, &e));
-    assert_ok(bl_bench_read(dir, a, &got, &n, &e));
+    assert_ok(bl_bench_read(dir, a, &got, &n, &facts, &e));
     assert_int_equal(n, r.n);
     for (size_t i = 0; i < n; i++) {
         const bl_kernel_row *x = &r.row[i], *y = &got[i];
@@ -250,9 +252,17 @@ static void the_shard_reads_back_as_the_same_rows(void **state)
         assert_true(x->m == y->m && x->out == y->out && x->in == y->in && x->group == y->group);
         assert_true(x->bits == y->bits && x->seconds == y->seconds && x->seconds_min == y->seconds_min &&
                     x->ratio == y->ratio && x->nmse == y->nmse);
+        assert_true(x->cold == y->cold && x->cold_min == y->cold_min && x->cold_max == y->cold_max &&
+                    x->cold_ratio == y->cold_ratio && x->seconds_max == y->seconds_max && x->bytes == y->bytes);
+        assert_true(y->cold > 0 && y->cold_min <= y->cold && y->cold <= y->cold_max);
+        assert_true(y->seconds_min <= y->seconds && y->seconds <= y->seconds_max);
         assert_true(fabs(x->gbs / y->gbs - 1) < 1e-14 &&
                     fabs(x->gflops / y->gflops - 1) < 1e-14); /* stored per second, not in thousands of millions */
     }
+    assert_true(facts.threads == 2 && facts.repetitions == 2 && facts.drift >= 1);
+    assert_true(facts.read_bytes_per_second == r.read_bytes_per_second && facts.read_bytes_per_second > 0);
+    assert_string_equal(facts.shape, "synth:tiny");
+    assert_int_equal(strlen(facts.created), strlen("2024-05-01T12:00:00Z"));
     bl_remove_tree(dir, &e);
     bl_arena_free(a);
 }
@@ -290,16 +300,59 @@ static void the_report_of_google_benchmark_has_every_row_with_its_counters(void 
         if (strcmp(text, "median")) continue;
         assert_ok(bl_json_get_real(v, "real_time", &x, &e));
         bool there = false;
-        for (size_t i = 0; i < r.n; i++) there = there || fabs(r.row[i].seconds * 1e6 / x - 1) < 1e-6;
+        for (size_t i = 0; i < r.n; i++)
+            there = there || fabs(r.row[i].seconds * 1e6 / x - 1) < 1e-6 || fabs(r.row[i].cold * 1e6 / x - 1) < 1e-6;
         assert_true(there);
         n_medians++;
     }
-    assert_int_equal(n_medians, r.n);
-    assert_int_equal(n_runs, r.n * 2);
+    assert_int_equal(n_medians, r.n * 2); /* in cache and from memory */
+    assert_int_equal(n_runs, r.n * 2 * 2);
     bl_json_free(doc);
     bl_free(path);
     bl_remove_tree(dir, &e);
     bl_arena_free(a);
+}
+
+/* ---- weights that come from memory ---- */
+static void copies_of_a_weight_are_the_weight_and_more_than_a_cache(void **state)
+{
+    bl_err e = {0};
+    bl_backend *be = NULL;
+    bl_kernel_case c;
+    bl_copies copies;
+    float w[12], *first, *other;
+    (void)state;
+
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, &e));
+    bl_kernel_shape s = {.rows = 1, .out = 512, .in = 512, .group = 64};
+    assert_ok(bl_kernel_prepare(bl_kernel_find("linear_int4_ref"), be, &s, &c, &e));
+    assert_ok(bl_copies_of_weight(be, &c.w, 1 << 24, &copies, &e));
+    assert_true(bl_copies_bytes() >= 64 << 20 && copies.n * bl_weight_bytes(&c.w) >= 1 << 24);
+    size_t n = bl_tensor_bytes(&c.w.part[0]);
+    first = bl_new(n, 1, &e);
+    other = bl_new(n, 1, &e);
+    assert_ok(be->ops->download(be, &c.w.part[0], first, &e));
+    size_t seen = 0;
+    for (size_t i = 0; i < copies.n; i++) { /* each comes once before one comes again */
+        size_t at = bl_copies_next(&copies);
+        assert_int_equal(at, (i + 1) % copies.n);
+        if (i % 50) continue;
+        assert_ok(be->ops->download(be, &copies.w[at].part[0], other, &e));
+        assert_memory_equal(first, other, n);
+        seen++;
+    }
+    assert_true(seen > 0);
+    bl_free(first);
+    bl_free(other);
+    bl_copies_free(&copies);
+    bl_kernel_release(be, &c);
+    bl_backend_close(be);
+
+    for (int i = 0; i < 12; i++) w[i] = (float)i;
+    assert_ok(bl_copies_of_floats(w, 12, 4096, &copies, &e));
+    assert_true(copies.n * sizeof w >= 4096);
+    assert_memory_equal(copies.host + 12 * (copies.n - 1), w, sizeof w);
+    bl_copies_free(&copies);
 }
 
 static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(void **state)
@@ -316,14 +369,14 @@ static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(vo
     NEEDS_BENCHMARK();
     a = arena();
 
-    assert_ok(bl_bench_read(dir, a, &row, &n, &e));
+    assert_ok(bl_bench_read(dir, a, &row, &n, &facts, &e));
     assert_int_equal(n, 0);
     assert_ok(bl_bench_kernels(&o, a, &r, &e));
     char *path = bl_join(dir, BL_BENCH_FILE, &e);
     assert_ok(bl_read_file(path, 1 << 24, &bytes, &size, &e));
     bytes[size / 2] ^= 4;
     assert_ok(bl_write_file(path, bytes, size, &e));
-    assert_refused(bl_bench_read(dir, a, &row, &n, &e), BL_E_CORRUPT, BL_BENCH_FILE);
+    assert_refused(bl_bench_read(dir, a, &row, &n, &facts, &e), BL_E_CORRUPT, BL_BENCH_FILE);
     bl_free(bytes);
     bl_free(path);
     bl_remove_tree(dir, &e);
@@ -361,7 +414,11 @@ static void tables_have_one_line_a_row(void **state)
          .gflops = 29,
          .ratio = 2,
          .nmse = 1e-15,
-         .seconds_min = 0.5e-3},
+         .seconds_min = 0.8e-3,
+         .seconds_max = 1e-3,
+         .cold = 1.6e-3,
+         .cold_ratio = 2.5,
+         .bytes = 480e3},
     };
     bl_err e = {0};
     bl_text t = {0};
@@ -372,10 +429,14 @@ static void tables_have_one_line_a_row(void **state)
     assert_ok(bl_bench_table(row, 2, false, &t, &e));
     assert_string_equal(
         t.s,
-        "| kernel         |    M |   out |    in | group |  bits |      us |  min us |  GB/s | GFLOP/s | OpenBLAS |\n"
-        "|:---------------|-----:|------:|------:|------:|------:|--------:|--------:|------:|--------:|---------:|\n"
-        "| openblas       |   16 |   576 |  1536 |       | 32.00 |  2000.0 |  1500.0 |   1.2 |    14.5 |    1.00x |\n"
-        "| gemm_int4_avx2 |   16 |   576 |  1536 |    64 |  4.31 |  1000.0 |   500.0 |   0.6 |    29.0 |    2.00x |\n");
+        "| kernel         |    M |   out |    in | group |  bits | memory us |  GB/s | OpenBLAS | cache us | GFLOP/s | "
+        "OpenBLAS | spread |\n"
+        "|:---------------|-----:|------:|------:|------:|------:|----------:|------:|---------:|---------:|--------:|"
+        "---------:|-------:|\n"
+        "| openblas       |   16 |   576 |  1536 |       | 32.00 |           |       |          |   2000.0 |    14.5 | "
+        "   1.00x |        |\n"
+        "| gemm_int4_avx2 |   16 |   576 |  1536 |    64 |  4.31 |    1600.0 |   0.3 |    2.50x |   1000.0 |    29.0 | "
+        "   2.00x |   25 % |\n");
     bl_text_free(&t);
     assert_ok(bl_bench_table(row, 2, true, &t, &e));
     assert_ok(bl_json_parse(t.s, t.n, "table", BL_JSON_PLAIN, &doc, &e));
@@ -398,6 +459,7 @@ int main(void)
         cmocka_unit_test(the_shard_reads_back_as_the_same_rows),
         cmocka_unit_test(the_report_of_google_benchmark_has_every_row_with_its_counters),
         cmocka_unit_test(a_directory_without_timings_has_none_and_a_broken_file_is_noticed),
+        cmocka_unit_test(copies_of_a_weight_are_the_weight_and_more_than_a_cache),
         cmocka_unit_test(tables_have_one_line_a_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

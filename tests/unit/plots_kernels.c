@@ -43,14 +43,14 @@ static void widths_of_a_format_make_one_curve(void **state)
         {"\"dense\",kernel", 2},
         {"\"GGUF blocks\",kernel", 1},
         {"\"int x int8\",kernel", 1},
-        {"\"plain C\",kernel", 1},
+        {"_ref", 0}, /* is there to be right, not to be fast */
         {"openblas", 0},
         {"memory", 0},
     };
     (void)state;
 
     bl_page page = made(row, BL_COUNT(row), NULL);
-    assert_int_equal(page.n_points, BL_COUNT(row) - 1);
+    assert_int_equal(page.n_points, BL_COUNT(row) - 2);
     for (size_t i = 0; i < BL_COUNT(want); i++)
         if (count(page.csv.s, want[i].phrase) != want[i].n)
             fail_msg("'%s' comes %zu times, not %zu:\n%s", want[i].phrase, count(page.csv.s, want[i].phrase), want[i].n,
