@@ -43,6 +43,26 @@ static bl_status find_cells(work *w)
 }
 
 /* ---- which cell belongs to which ---------------------------------------------------------------- */
+/* "cpu-f32-kv:int8": how keys and values are kept is what is under study, like a method. */
+static const char *kv_of(const bl_cell *c)
+{
+    const char *kv = c->numerics ? strstr(c->numerics, "-kv:") : NULL;
+    return kv ? kv : "";
+}
+
+static bool same_arithmetic(const bl_cell *a, const bl_cell *b)
+{
+    const char *x = a->numerics ? a->numerics : "", *y = b->numerics ? b->numerics : "";
+    size_t n = (size_t)(strlen(x) - strlen(kv_of(a))), k = strlen(y) - strlen(kv_of(b));
+    return n == k && !memcmp(x, y, n);
+}
+
+/* The base is the one that changes nothing; another reference differs in the method alone. */
+static bool is_reference_for(const work *w, const bl_cell *reference, const bl_cell *c)
+{
+    return !strcmp(w->how->method, "base") ? !*kv_of(reference) : !strcmp(kv_of(reference), kv_of(c));
+}
+
 /* The first condition in which two cells differ; simulation, notes and calibration belong to the method. */
 static const bl_field *first_difference(const work *w, const bl_row *a, const bl_row *b, bl_text *x, bl_text *y)
 {
@@ -50,7 +70,7 @@ static const bl_field *first_difference(const work *w, const bl_row *a, const bl
     const bl_field *f;
     (void)w;
     for (size_t k = 0; (f = bl_field_at(k)); k++) {
-        bool skip = !f->cell || !f->apart;
+        bool skip = !f->cell || !f->apart || (!strcmp(f->name, "numerics") && same_arithmetic(a->cell, b->cell));
         for (size_t i = 0; i < BL_COUNT(of_method) && !skip; i++) skip = !strcmp(f->name, of_method[i]);
         if (skip) continue;
         x->n = y->n = 0;
@@ -81,6 +101,7 @@ static bl_status find_reference(work *w, size_t i)
         const bl_row *b = row_of(w, k);
         if (!w->cell[k].is_reference || strcmp(b->cell->model, r->cell->model) || strcmp(b->cell->task, r->cell->task))
             continue;
+        if (k == i || !is_reference_for(w, b->cell, r->cell)) continue;
         const bl_field *f = first_difference(w, b, r, &x, &y);
         if (f) {
             if (!why.n)
@@ -231,9 +252,10 @@ bl_status bl_table_against(bl_table *t, const bl_table_opts *o, const bl_against
     BL_TRY(find_cells(&w));
     for (size_t i = 0; i < w.n_cells; i++) {
         cell_rows *c = &w.cell[i];
-        if (!c->is_reference) BL_TRY(find_reference(&w, i));
+        if (!c->is_reference || !is_reference_for(&w, t->row[c->first].cell, t->row[c->first].cell))
+            BL_TRY(find_reference(&w, i));
         for (size_t k = c->first; k < c->first + c->n; k++) {
-            t->row[k].reference = c->is_reference;
+            t->row[k].reference = c->is_reference && c->reference == NONE;
             t->row[k].against = c->reference != NONE ? method : NULL;
             t->row[k].unpaired = c->why;
         }

@@ -48,7 +48,7 @@ static void put_path(bl_text *out, const char *where)
 
 static void put_line(bl_text *out, const bl_cell_field *f)
 {
-    static const char *const kinds[] = {"text", "integer", "real"};
+    static const char *const kinds[] = {"text", "integer", "integer", "real"};
     put_path(out, f->where);
     bl_text_addf(out, "%s%s | %s | %s |\n", kinds[f->type], f->absent && *f->absent ? ", or reason" : "",
                  f->unit ? f->unit : "-", f->meaning);
@@ -92,12 +92,14 @@ static bl_status put_field(bl_record *r, const bl_cell_field *f, const bl_cell *
     switch (f->type) { /* a number that is not one is there, and refused */
     case BL_CELL_IS_TEXT: there = *(const char *const *)p && **(const char *const *)p; break;
     case BL_CELL_IS_INT: there = *(const int64_t *)p > 0; break;
+    case BL_CELL_IS_COUNT: there = *(const int64_t *)p >= 0; break;
     case BL_CELL_IS_REAL: there = !(*(const double *)p <= 0); break;
     }
     if (f->absent && !there) return *f->absent ? bl_record_absent(r, where, f->absent, e) : BL_OK;
     switch (f->type) {
     case BL_CELL_IS_TEXT: return bl_record_text(r, where, *(const char *const *)p, e);
-    case BL_CELL_IS_INT: return bl_record_int(r, where, *(const int64_t *)p, f->unit, e);
+    case BL_CELL_IS_INT:
+    case BL_CELL_IS_COUNT: return bl_record_int(r, where, *(const int64_t *)p, f->unit, e);
     case BL_CELL_IS_REAL: return bl_record_real(r, where, *(const double *)p, f->unit, e);
     }
     return BL_OK;
@@ -136,7 +138,7 @@ out:
 }
 
 /* ---- reading ------------------------------------------------------------------------------------ */
-/* What is absent stays NULL or 0. */
+/* What is absent stays NULL or 0, of a count it is -1. */
 static bl_status get_field(const bl_shard *s, const bl_cell_field *f, const char *where, bl_arena *a, bl_cell *c,
                            bl_err *e)
 {
@@ -146,6 +148,9 @@ static bl_status get_field(const bl_shard *s, const bl_cell_field *f, const char
     switch (f->type) {
     case BL_CELL_IS_TEXT: st = bl_shard_text(s, where, a, p, e); break;
     case BL_CELL_IS_INT: st = bl_shard_int(s, where, p, e); break;
+    case BL_CELL_IS_COUNT:
+        if ((st = bl_shard_int(s, where, p, e)) == BL_E_MISSING) *(int64_t *)p = -1;
+        break;
     case BL_CELL_IS_REAL: st = bl_shard_real(s, where, p, e); break;
     }
     return st == BL_E_MISSING && f->absent ? BL_OK : st;

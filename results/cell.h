@@ -13,9 +13,10 @@
 #include "metric.h"
 #include "record.h"
 
-#define BL_CELL_TEXT const char *
-#define BL_CELL_INT  int64_t
-#define BL_CELL_REAL double
+#define BL_CELL_TEXT  const char *
+#define BL_CELL_INT   int64_t
+#define BL_CELL_COUNT int64_t
+#define BL_CELL_REAL  double
 typedef struct bl_cell {
     const char *key; /* model/method/task/seed */
     bl_hash hash;    /* everything that could change its numbers */
@@ -46,7 +47,7 @@ bl_status bl_cell_read(const char *path, bool with_samples, bl_arena *a, bl_cell
 bool bl_cell_compared(const char *path, bl_hash base);
 
 /* The lines of cell.def, for whoever writes, reads, shows or explains them all. */
-typedef enum bl_cell_type { BL_CELL_IS_TEXT, BL_CELL_IS_INT, BL_CELL_IS_REAL } bl_cell_type;
+typedef enum bl_cell_type { BL_CELL_IS_TEXT, BL_CELL_IS_INT, BL_CELL_IS_COUNT, BL_CELL_IS_REAL } bl_cell_type;
 typedef enum bl_cell_use { BL_USE_SHARD, BL_USE_NAME, BL_USE_CONDITION, BL_USE_COST } bl_cell_use;
 typedef struct bl_cell_field {
     bl_cell_type type;

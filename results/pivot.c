@@ -215,13 +215,26 @@ static bool mixes_versions(const builder *b)
 }
 
 /* ---- rows --------------------------------------------------------------------------------------- */
+/* Bytes as megabytes; whole numbers as they are. */
+static void put_cost(const bl_field *f, double v, bl_text *t)
+{
+    bool bytes = bl_field_in_megabytes(f);
+    char text[64];
+    if (!bytes && v == floor(v) && fabs(v) < 1e15) {
+        bl_text_addf(t, "%.0f", v);
+        return;
+    }
+    bl_number_text(bytes ? v / 1e6 : v, 0, false, text);
+    bl_text_add(t, text);
+}
+
 /* The value of a cost field over the cells of a row: one text, or "least-most" where they differ. */
 static bl_status cost_label(builder *b, const bl_field *f, const bl_pivot_row *row, const char **out)
 {
     double least = INFINITY, most = -INFINITY;
-    const bl_row *low = NULL, *high = NULL;
+    bool low = false;
     bl_text *t = &b->scratch;
-    bool is_bits = !strcmp(f->name, "bits_per_weight");
+    bool is_bits = !strcmp(f->name, "bits_per_weight") || !strcmp(f->name, "bits_all");
 
     for (size_t k = 0; k < b->p->n_columns; k++) {
         if (!row->cell[k] || !row->cell[k]->has_cost) continue;
@@ -231,23 +244,19 @@ static bl_status cost_label(builder *b, const bl_field *f, const bl_pivot_row *r
         if (bl_text_check(t, b->e) != BL_OK) return BL_E_NOMEM;
         if (!t->n) continue;
         double v = strtod(t->s, NULL);
-        if (v < least) {
-            least = v;
-            low = row->cell[k];
-        }
-        if (v > most) {
-            most = v;
-            high = row->cell[k];
-        }
+        least = BL_MIN(least, v);
+        most = BL_MAX(most, v);
+        low = true;
     }
     t->n = 0;
     bl_text_add(t, "");
     if (low && is_bits) bl_text_addf(t, most > least ? "%.3f-%.3f" : "%.2f", least, most);
-    else if (low && least == most) bl_field_print(f, low, t);
     else if (low) {
-        bl_field_print(f, low, t);
-        bl_text_add(t, "-");
-        bl_field_print(f, high, t);
+        put_cost(f, least, t);
+        if (least < most) {
+            bl_text_add(t, "-");
+            put_cost(f, most, t);
+        }
     }
     if (bl_text_check(t, b->e) != BL_OK) return BL_E_NOMEM;
     return (*out = bl_arena_str(b->p->arena, t->s, t->n, b->e)) ? BL_OK : BL_E_NOMEM;
@@ -375,6 +384,7 @@ bl_status bl_pivot_of(const bl_table *t, const bl_table_opts *o, bl_pivot **out,
     BL_TRY(bl_arena_new(&b.p->arena, e));
     BL_TRY(parse_list(o->rows       ? o->rows
                       : o->by_group ? "model,item_group,method,bits_per_weight"
+                      : o->costs    ? "model,method,bits_per_weight,bits_all,packed_bytes,tokens_per_second,peak_bytes"
                                     : "model,method,bits_per_weight",
                       b.p->key, &b.p->n_keys, e));
     BL_TRY(parse_list(o->cols ? o->cols : "task,metric", b.col, &b.n_cols, e));

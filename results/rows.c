@@ -80,9 +80,10 @@ DIFFERENCE(needed, d->needed > 0)
 #undef DIFFERENCE
 
 /* What a row is called, what was measured, under what and at what cost, and where it is from. */
-#define IS_TEXT false
-#define IS_INT  true
-#define IS_REAL true
+#define IS_TEXT  false
+#define IS_INT   true
+#define IS_COUNT true
+#define IS_REAL  true
 #define COLUMN(type, member, column, cost)                                                                             \
     {column, !(cost), cost, true, &bl_cell_fields[BL_FIELD_##member], NULL, IS_##type},
 #define BL_CELL_PART(where, kind, unit, meaning)
@@ -140,6 +141,17 @@ static const bl_field fields[] = {
 #undef BL_CELL_PART
 #undef COLUMN
 
+const char *bl_odd_bos(const bl_cell *c)
+{
+    return c->bos && !strstr(c->bos, "by the tokenizer's rule") && strcmp(c->bos, "none") ? c->bos : NULL;
+}
+
+const char *bl_odd_seed(const bl_cell *c, char out[32])
+{
+    snprintf(out, 32, "seed %" PRId64, c->seed);
+    return c->seed ? out : NULL;
+}
+
 const bl_field *bl_field_at(size_t i) { return i < BL_COUNT(fields) ? &fields[i] : NULL; }
 
 void bl_field_print(const bl_field *f, const bl_row *r, bl_text *out)
@@ -157,6 +169,9 @@ void bl_field_print(const bl_field *f, const bl_row *r, bl_text *out)
         break;
     case BL_CELL_IS_INT:
         if (!f->cell->absent || *(const int64_t *)p > 0) put_count(out, *(const int64_t *)p);
+        break;
+    case BL_CELL_IS_COUNT:
+        if (*(const int64_t *)p >= 0) put_count(out, *(const int64_t *)p);
         break;
     case BL_CELL_IS_REAL:
         if (!f->cell->absent || *(const double *)p > 0) put_real(out, *(const double *)p);

@@ -45,13 +45,14 @@ typedef struct bl_table {
 typedef enum bl_table_format { BL_TABLE_MD, BL_TABLE_CSV, BL_TABLE_TEX, BL_TABLE_JSON } bl_table_format;
 typedef struct bl_table_opts {
     bl_table_format format;
-    const char *rows,
-        *cols;          /* comma lists of column names; NULL: rows model,method,bits_per_weight; cols task,metric */
+    const char *rows, *cols; /* comma lists of column names; NULL: rows model,method,bits_per_weight (costs: and more);
+                                cols task,metric */
     const char *metric; /* comma list of names or globs; NULL: each task's headline metrics in md and tex, all in csv
                            and json */
     bool all_metrics, failed_only;
     bool by_group; /* md and tex: groups of items and steps instead of whole tasks; csv and json have both */
     bool terminal; /* aligned columns; else markdown */
+    bool costs;    /* md and tex: also bits of all weights, size, speed and memory of each row */
     bool deltas;   /* md: after a value its difference from the reference, in place of its own standard error */
 } bl_table_opts;
 /* A directory, or one shard. BL_E_MISSING when a name is neither. */

@@ -3,6 +3,8 @@
 #define BL_RESULTS_TABLE_IMPL_H
 #include "table.h"
 
+#include <string.h>
+
 /* ---- columns by name ---- */
 /* A line of cell.def that has a column, or something of the row itself. */
 typedef struct bl_field {
@@ -17,6 +19,11 @@ typedef struct bl_field {
 const bl_field *bl_field_find(const char *name, bl_err *e); /* NULL: BL_E_CONFIG with the nearest name */
 const bl_field *bl_field_at(size_t i);                      /* NULL after the last; in the order of the csv form */
 void bl_field_print(const bl_field *f, const bl_row *r, bl_text *out);
+/* A cost in bytes: pivots show it in MB. */
+static inline bool bl_field_in_megabytes(const bl_field *f)
+{
+    return f->cost && f->cell->unit && !strcmp(f->cell->unit, "byte");
+}
 
 /* ---- which rows ---- */
 /* Indices of the rows that the options choose, in table order. */
@@ -51,6 +58,10 @@ typedef struct bl_pivot {
 bl_status bl_pivot_of(const bl_table *t, const bl_table_opts *o, bl_pivot **out, bl_err *e);
 void bl_pivot_free(bl_pivot *p);
 bool bl_is_base(const bl_row *r);
+
+/* ---- conventions that are said only where they are not the usual ones ---- */
+const char *bl_odd_bos(const bl_cell *c);                /* "left out"; NULL: by the tokenizer's rule */
+const char *bl_odd_seed(const bl_cell *c, char out[32]); /* "seed 3"; NULL: 0 */
 
 /* ---- numbers and forms ---- */
 void bl_real_text(double v, char out[40]); /* fewest digits that read back as the same double */

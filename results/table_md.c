@@ -177,9 +177,14 @@ static void put_letter(bl_text *out, size_t i)
 static bl_status put_marks(sheet *s, const bl_pivot_row *row, bl_text *out, bl_err *e)
 {
     const bl_cell *c = row->first->cell;
+    char seed[32];
     const struct {
         const char *before, *text;
-    } marks[] = {{"simulated: ", c->simulated}, {"calibrated on ", c->calibration}, {"", c->notes}};
+    } marks[] = {{"simulated: ", c->simulated},
+                 {"calibrated on ", c->calibration},
+                 {"BOS ", bl_odd_bos(c)},
+                 {"", bl_odd_seed(c, seed)},
+                 {"", c->notes}};
     bl_status st;
     bool any = false;
 
@@ -223,6 +228,7 @@ static bl_status fill(sheet *s, bool terminal, bl_err *e)
 
     for (size_t k = 0; k < keys; k++) {
         put_name(&t, p->key[k]->name, terminal);
+        if (bl_field_in_megabytes(p->key[k])) bl_text_add(&t, " MB");
         BL_TRY(keep(s, 0, k, &t, e));
     }
     for (size_t k = 0; k < p->n_columns; k++) {

@@ -148,8 +148,9 @@ static void put_comments(const bl_pivot *p, bl_text *out)
     }
     for (size_t i = 0; i < p->n_rows; i++) {
         const bl_cell *c = p->row[i].first->cell;
-        const char *text[] = {c->simulated, c->calibration, c->notes};
-        static const char *const before[] = {"simulated: ", "calibrated on ", ""};
+        char seed[32];
+        const char *text[] = {c->simulated, c->calibration, bl_odd_bos(c), bl_odd_seed(c, seed), c->notes};
+        static const char *const before[] = {"simulated: ", "calibrated on ", "BOS ", "", ""};
         for (size_t k = 0; k < BL_COUNT(text); k++) {
             if (!text[k] || !*text[k]) continue;
             bl_text_add(out, "% ");
@@ -194,6 +195,7 @@ bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, 
     for (int k = 0; k < p->n_keys; k++) {
         bl_text_add(out, k ? " & " : "");
         put_tex(out, p->key[k]->name);
+        if (bl_field_in_megabytes(p->key[k])) bl_text_add(out, " MB");
     }
     for (size_t k = 0; k < p->n_columns; k++) {
         const bl_pivot_column *c = &p->column[k];

@@ -89,6 +89,15 @@ bl_status bl_device_facts(const char *device, int threads, char out[256], bl_err
     return BL_OK;
 }
 
+bl_status bl_data_option(const char *dir, bl_data_dirs *out, bl_err *e)
+{
+    *out = (bl_data_dirs){0};
+    if (!dir) return BL_OK;
+    if (!bl_is_dir(dir)) return bl_fail(e, BL_E_CONFIG, "--data: there is no directory '%s'", dir);
+    out->dir[out->n++] = dir;
+    return BL_OK;
+}
+
 bl_status bl_output_failed(bl_err *e)
 {
     if (errno == EPIPE) {

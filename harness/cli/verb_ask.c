@@ -246,8 +246,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_program_task(p, args->pos[0], &task, &name, e));
     BL_TRY(bl_arena_new(&a, e));
     v.a = a;
-    bl_data_dirs dirs = {0};
-    if (o->data) dirs.dir[dirs.n++] = o->data;
+    bl_data_dirs dirs;
+    BL_TRY(bl_data_option(o->data, &dirs, e));
     void *topts = bl_alloc(a, 1, task->opts_size ? task->opts_size : 1, e);
     if (!topts) {
         st = BL_E_NOMEM;

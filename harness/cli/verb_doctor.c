@@ -53,7 +53,7 @@ static bl_status program(report *r, bl_err *e)
     return st;
 }
 
-static bl_status machine(report *r, int threads, bl_err *e)
+static bl_status machine(report *r, int threads, const char *data, bl_err *e)
 {
     bl_status st = BL_OK;
     char buf[4096], text[256], name[32];
@@ -72,7 +72,8 @@ static bl_status machine(report *r, int threads, bl_err *e)
          on_path("gnuplot", buf) ? buf : "not found (package gnuplot-nox): plots leave data and script only");
     snprintf(text, sizeof text, "%.1f GB free in the current directory", (double)bl_disk_free(".") / 1e9);
     line(r, "disk", text);
-    line(r, "data", getenv("BITLADDER_DATA") ? getenv("BITLADDER_DATA") : "BITLADDER_DATA is not set");
+    if (data) line(r, "data", data);
+    else line(r, "data", getenv("BITLADDER_DATA") ? getenv("BITLADDER_DATA") : "BITLADDER_DATA is not set");
 out:
     return st;
 }
@@ -101,9 +102,10 @@ static bl_status tasks(const bl_program *p, report *r, const char *data, bl_err 
 {
     bl_status st = BL_OK;
     bl_arena *a = NULL;
-    bl_data_dirs dirs = {.dir = {data}, .n = data != NULL};
+    bl_data_dirs dirs;
     char text[4600];
 
+    BL_TRY(bl_data_option(data, &dirs, e));
     BL_TRY(bl_arena_new(&a, e));
     for (size_t i = 0; p->tasks[i]; i++)
         for (size_t j = 0; p->tasks[i]->names[j]; j++) {
@@ -130,7 +132,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         bl_json_object(&json, NULL);
     }
     BL_TRY(program(&r, e));
-    BL_TRY(machine(&r, (int)o->common.threads, e));
+    BL_TRY(machine(&r, (int)o->common.threads, o->data, e));
     if (r.json) bl_json_object(&json, "tasks");
     BL_TRY(tasks(p, &r, o->data, e));
     if (r.json) {

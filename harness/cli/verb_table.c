@@ -9,7 +9,7 @@ typedef struct opts {
     bl_cli_common common;
     int format;
     const char *rows, *cols, *metric, *against, *out;
-    bool failed, all;
+    bool failed, all, costs;
     int by;
 } opts;
 static const char *const formats[] = {"md", "csv", "tex", "json", NULL};
@@ -27,6 +27,9 @@ static const bl_opt rows[] = {
      .doc = "show the paired difference from the rows of METHOD; without it rows are marked against base; none: no "
             "comparison"},
     {"all", BL_OPT_BOOL, .at = offsetof(opts, all), .doc = "all metrics"},
+    {"costs", BL_OPT_BOOL, .at = offsetof(opts, costs),
+     .doc =
+         "also bits of all weights (head and embeddings too), size, speed and memory; csv and json have them always"},
     {"failed", BL_OPT_BOOL, .at = offsetof(opts, failed),
      .doc = "only cells that failed or are not available, with reasons"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
@@ -81,6 +84,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
                         .all_metrics = o->all,
                         .failed_only = o->failed,
                         .by_group = o->by == 1,
+                        .costs = o->costs,
                         .deltas = o->against && !none,
                         .terminal = !o->out && isatty(STDOUT_FILENO) == 1};
     if (to.deltas) {

@@ -24,6 +24,7 @@ typedef struct bl_cell_work {
     bl_journal *journal;
     bl_divergence *divergence; /* the base keeps states, others distances; NULL: neither */
     const char *kl_absent;     /* why there are no distances */
+    bool resumed;              /* some items are of an earlier run */
     bl_meter meter;
 } bl_cell_work;
 

@@ -31,12 +31,16 @@ bl_meter bl_meter_start(const bl_cell_job *job)
     return m;
 }
 
+/* What an earlier run counted of a cell that was resumed is gone: then nothing is said. */
 static void read_meter(const bl_cell_work *w, bl_cell *c)
 {
     const bl_meter *m = &w->meter;
     bl_backend *be = w->job->model->be;
     uint64_t products[4] = {0}, now = 0, peak = 0;
 
+    c->batch_tokens = bl_engine_pass_tokens(w->job->engine);
+    c->product_calls_1 = c->product_calls_8 = c->product_calls_64 = c->product_calls_more = c->bytes_read = -1;
+    if (w->resumed) return;
     if (be->ops->product_rows) be->ops->product_rows(be, products);
     if (be->ops->memory) be->ops->memory(be, &now, &peak);
     c->seconds = bl_now() - m->t0;
@@ -168,6 +172,7 @@ static bl_status name_model(bl_cell_work *w, bl_cell *c, bl_err *e)
     BL_TRY(bl_identity_tokenizer(job->source, &h, e));
     BL_TRY(keep_hash(w, h, &c->tokenizer_hash, e));
     c->bits_per_weight = job->bits;
+    c->bits_all = 8.0 * (double)job->packed_bytes / (double)bl_config_params(bl_checkpoint_config(job->source));
     c->packed_bytes = (int64_t)job->packed_bytes;
 out:
     return st;
@@ -246,7 +251,6 @@ static bl_status name_machine(bl_cell_work *w, bl_cell *c, bl_err *e)
     c->numerics = w->job->plan->numerics;
     c->commit = BL_BUILD_COMMIT;
     c->threads = info.threads;
-    c->batch_tokens = w->job->plan->spec->batch_tokens;
 out:
     return st;
 }

@@ -146,6 +146,7 @@ static bl_status open_cell(opened *o, const bl_cell_job *job, bl_err *e)
         goto out;
     }
     BL_TRY(bl_journal_open(o->part, job->cell->key, job->cell->hash, &w->journal, e));
+    w->resumed = bl_journal_count(w->journal) > 0;
     if (s->no_kl) w->kl_absent = "not asked for";
     else if (bl_plan_is_reference(&job->plan->variant[job->cell->variant])) BL_TRY(open_base(o, e));
     else BL_TRY(open_against_base(o, e));

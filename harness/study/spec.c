@@ -273,6 +273,8 @@ static bl_status add_data(reader *r, const char *text, size_t n, bl_err *e)
     if (d->n == BL_COUNT(d->dir))
         return bl_fail(e, BL_E_CONFIG, "%s: more than %zu data directories", r->name, BL_COUNT(d->dir));
     if (!(d->dir[d->n] = bl_arena_str(r->spec->arena, text, n, e))) return BL_E_NOMEM;
+    if (!bl_is_dir(d->dir[d->n]))
+        return bl_fail(e, BL_E_CONFIG, "%s: data: there is no directory '%s'", r->name, d->dir[d->n]);
     d->n++;
     return BL_OK;
 }

@@ -270,6 +270,72 @@ static void numbers_of_items_that_are_none_are_refused(void **state)
     study_end(&s);
 }
 
+/* ---- what is recorded ---- */
+
+static bool has(bl_shard *x, const char *where) { return bl_shard_has(x, where); }
+
+/* Times and counts of a cell that was resumed are those of its last piece: nothing is better than that. */
+static void a_resumed_cell_says_nothing_about_its_time(void **state)
+{
+    (void)state;
+    study s = study_begin(200);
+    bl_err e = {0};
+    bl_shard *x;
+    char out[4300], err[4300];
+    static const char *const resumed[] = {"run/seconds",  "run/tokens_per_second", "run/peak_bytes",
+                                          "run/kv_bytes", "run/bytes_read",        "run/product_calls_1"};
+    snprintf(out, sizeof out, "%s/i.out", s.dir);
+    snprintf(err, sizeof err, "%s/i.err", s.dir);
+    const char *const argv[] = {"bitladder", "run",      "--model", s.model,  "--data", s.data, "--out",
+                                s.out,       "--method", "base",    "--task", "piqa",   NULL};
+    setenv("BL_FAULT_POINT", "after-batch:2", 1);
+    pid_t pid = program_start(argv, NULL, out, err), child = program_stopped(pid);
+    unsetenv("BL_FAULT_POINT");
+    kill(pid, SIGINT);
+    program_signalled(child, SIGINT);
+    kill(child, SIGCONT);
+    ran r = program_wait(pid, out, err);
+    expect(&r, 130, NULL);
+    ran_free(&r);
+    done(RUN(&s, "base", "piqa"));
+    assert_ok(bl_shard_open(shard(&s, "piqa", ".h5"), &x, &e));
+    for (size_t i = 0; i < BL_COUNT(resumed); i++) {
+        char why[100];
+        snprintf(why, sizeof why, "%s_absent_reason", resumed[i]);
+        if (has(x, resumed[i]) || !has(x, why)) fail_msg("%s is there, or no reason why not", resumed[i]);
+    }
+    assert_true(has(x, "run/batch_tokens"));
+    bl_shard_close(x);
+    r = PROGRAM(&s, "table", s.out, "--json");
+    assert_null(strstr(r.out, "\"seconds\""));
+    ran_free(&r);
+    done(RUN(&s, "base", "primer_choice@4"));
+    assert_ok(bl_shard_open(shard(&s, "primer", ".h5"), &x, &e));
+    for (size_t i = 0; i < BL_COUNT(resumed); i++)
+        if (!has(x, resumed[i])) fail_msg("%s is not there", resumed[i]);
+    bl_shard_close(x);
+    study_end(&s);
+}
+
+static void a_data_directory_that_is_not_there_is_refused(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    setenv("BITLADDER_DATA", s.data, 1);
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--data", "/none", "--out", s.out, "--method", "base", "--task",
+                    "piqa");
+    expect(&r, 2, "data: there is no directory '/none'");
+    ran_free(&r);
+    r = PROGRAM(&s, "doctor", "--data", "/none");
+    expect(&r, 2, "--data: there is no directory '/none'");
+    ran_free(&r);
+    r = PROGRAM(&s, "ask", "piqa", "0", "--data", "/none");
+    expect(&r, 2, "--data: there is no directory '/none'");
+    ran_free(&r);
+    unsetenv("BITLADDER_DATA");
+    study_end(&s);
+}
+
 /* ---- the verb ---- */
 
 static void two_rows_of_a_directory_are_judged(void **state)
@@ -369,6 +435,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_task_says_itself_how_many_items_are_used, begin, end),
         cmocka_unit_test_setup_teardown(items_are_drawn_by_the_seed_and_are_the_same_for_every_method, begin, end),
         cmocka_unit_test_setup_teardown(numbers_of_items_that_are_none_are_refused, begin, end),
+        cmocka_unit_test_setup_teardown(a_resumed_cell_says_nothing_about_its_time, begin, end),
+        cmocka_unit_test_setup_teardown(a_data_directory_that_is_not_there_is_refused, begin, end),
         cmocka_unit_test_setup_teardown(two_rows_of_a_directory_are_judged, begin, end),
         cmocka_unit_test_setup_teardown(worse_beyond_the_threshold_is_exit_code_3, begin, end),
         cmocka_unit_test_setup_teardown(what_does_not_compare_is_refused_by_name, begin, end),

@@ -86,6 +86,7 @@ static inline const bl_cell *invent(invented *v, const char *model, int wbits, i
         .tokenizer_hash = "beef",
         .bos = "none",
         .bits_per_weight = wbits ? wbits + (wbits > 1 ? 16.0 + wbits : 16.0) / group : 16,
+        .bits_all = wbits ? wbits + 1 : 16,
         .packed_bytes = wbits ? 60000000 + 13000000LL * wbits : 269000000,
         .peak_bytes = 500000000,
         .device_peak_bytes = 400000000,

@@ -155,7 +155,6 @@ static const struct {
     {"bl_rng_normal", "invents inputs"},
     {"bl_cell_field_at", "walks the fields of a cell"},
     {"bl_cell_page", "writes results/schema.md"},
-    {"bl_journal_count", "looks at what was read"},
     {"bl_journal_parse", "bytes to fuzz"},
     {"bl_safetensors_data", "looks at what was read"},
     {"bl_shard_same", "compares two runs"},

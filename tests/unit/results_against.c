@@ -192,6 +192,30 @@ static void unlike_rows_say_why_they_are_not_compared(void **state)
     if (strstr(md, "worse")) fail_msg("something was compared:\n%s", md);
 }
 
+/* Keys and values in few bits are under study as a method is: all is compared with the base that has none. */
+static void a_cache_of_codes_is_compared_with_the_base_that_has_none(void **state)
+{
+    (void)state;
+    static made m;
+    bl_cell *c;
+    write_cell(make(&m, 0, "piqa", MOST, 0, 0));
+    c = make(&m, 0, "piqa", MOST, 30, 0);
+    c->numerics = "cpu-f32-kv:int8";
+    c->hash.hi ^= 1ull << 60;
+    write_cell(c);
+    c = make(&m, 4, "piqa", MOST, 31, 0);
+    c->numerics = "cpu-f32-kv:int8";
+    write_cell(c);
+    const char *md = print(&(bl_table_opts){.terminal = true, .deltas = true}, "base");
+    assert_has(md, "78.00 -7.5");
+    assert_has(md, "77.75 -7.8");
+    assert_has(md, "Holm over 2 comparisons");
+    c->numerics = "cuda-bf16";
+    write_cell(c);
+    assert_has(print(&(bl_table_opts){.terminal = true}, "base"),
+               "not compared: base has numerics cpu-f32, this row cuda-bf16");
+}
+
 /* The base has no distance from itself; another row says why it has none. */
 static void a_missing_distance_has_a_reason(void **state)
 {
@@ -218,6 +242,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(any_method_can_be_the_reference, begin, close_table),
         cmocka_unit_test_setup_teardown(csv_and_json_have_the_numbers_behind_the_marks, begin, close_table),
         cmocka_unit_test_setup_teardown(unlike_rows_say_why_they_are_not_compared, begin, close_table),
+        cmocka_unit_test_setup_teardown(a_cache_of_codes_is_compared_with_the_base_that_has_none, begin, close_table),
         cmocka_unit_test_setup_teardown(a_missing_distance_has_a_reason, begin, close_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

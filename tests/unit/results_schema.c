@@ -153,6 +153,7 @@ static void fill(bl_cell *c, bool there)
         if (!f->absent) continue;
         if (f->type == BL_CELL_IS_TEXT) *(const char **)p = there ? "text" : NULL;
         else if (f->type == BL_CELL_IS_INT) *(int64_t *)p = there;
+        else if (f->type == BL_CELL_IS_COUNT) *(int64_t *)p = there ? 0 : -1;
         else *(double *)p = there;
     }
 }

@@ -245,6 +245,41 @@ static void a_table_knows_no_task_and_no_metric_by_name(void **state)
     assert_has_not(md, "%");
 }
 
+/* What changes a number is in every form: in md and tex as a note, in csv and json as a column. */
+static void conventions_that_are_not_the_usual_ones_are_said(void **state)
+{
+    (void)state;
+    invented v;
+    bl_cell c = *invent(&v, "m", 4, 64, "piqa", 3);
+    c.bos = "left out";
+    write_cell(&c);
+    assert_has(print(&(bl_table_opts){.terminal = true}), "a  BOS left out\nb  seed 3\n");
+    assert_has(print(&(bl_table_opts){.format = BL_TABLE_TEX}), "% rtn:w4g64: BOS left out\n% rtn:w4g64: seed 3\n");
+    const char *csv = print(&(bl_table_opts){.format = BL_TABLE_CSV});
+    static const struct {
+        const char *column, *want;
+    } cells[] = {{"bos", "left out"}, {"seed", "3"}, {"unit", "1"}, {"direction", "1"}, {"bits_all", "5"}};
+    for (size_t i = 0; i < BL_COUNT(cells); i++) {
+        char got[256];
+        csv_cell(strchr(csv, '\n') + 1, csv_column(csv, cells[i].column), got);
+        assert_string_equal(got, cells[i].want);
+    }
+    assert_has(print(&(bl_table_opts){.format = BL_TABLE_JSON}), "\"bos\":\"left out\"");
+    c.bos = "in front, by the tokenizer's rule";
+    c.seed = 0;
+    write_cell(&c);
+    assert_has_not(print(&(bl_table_opts){.terminal = true}), "BOS");
+}
+
+static void size_speed_and_memory_are_columns_when_asked_for(void **state)
+{
+    (void)state;
+    study();
+    const char *md = print(&(bl_table_opts){.terminal = true, .costs = true});
+    assert_has(md, "bits_per_weight  bits_all  packed_bytes MB  tokens_per_second  peak_bytes MB");
+    assert_has(md, "4.31      5.00            112.0                900          500.0");
+}
+
 static void groups_are_shown_when_they_are_asked_for(void **state)
 {
     (void)state;
@@ -541,6 +576,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(tex_marks_the_best_and_says_what_md_says, begin, end),
         cmocka_unit_test_setup_teardown(limited_and_shortened_rows_are_marked, begin, end),
         cmocka_unit_test_setup_teardown(a_table_knows_no_task_and_no_metric_by_name, begin, end),
+        cmocka_unit_test_setup_teardown(conventions_that_are_not_the_usual_ones_are_said, begin, end),
+        cmocka_unit_test_setup_teardown(size_speed_and_memory_are_columns_when_asked_for, begin, end),
         cmocka_unit_test_setup_teardown(groups_are_shown_when_they_are_asked_for, begin, end),
         cmocka_unit_test_setup_teardown(a_file_of_an_earlier_schema_is_named_and_skipped, begin, end),
         cmocka_unit_test_setup_teardown(failed_cells_show_as_failed_with_their_reason, begin, end),
