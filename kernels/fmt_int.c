@@ -2,10 +2,11 @@
  *
  *     codes  [out, ceil(in b / 8)]        code i of a row in bits [i b, i b + b), low bits first
  *     scales [out, groups]                F16, BF16 or F32
- *     zeros  [out, ceil(groups b / 8)]    packed like codes (BL_ZERO_PACKED), or [out, groups] int16 (BL_ZERO_I16), or
- * none
+ *     zeros  [out, ceil(groups b / 8)]    packed like codes (BL_ZERO_PACKED), or [out, groups] int16 (BL_ZERO_I16) or
+ *                                         like scales (BL_ZERO_FLOAT), or none
  *
- * value = (code - zero) * scale; without zeros the zero is 2^(b-1). One bit: value = code ? scale : -scale.
+ * value = (code - zero) * scale; without zeros the zero is 2^(b-1), or (2^b - 1) / 2 (BL_ZERO_MIDDLE). One bit without
+ * zeros: value = code ? scale : -scale.
  *
  * The scale is rounded to its stored type before the codes are computed, so the codes are the nearest ones of the grid
  * that will be read. A scale that its type rounds to 0 becomes the smallest number of the type: the division stays
@@ -25,19 +26,27 @@ static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_
 
     out[0] = (bl_part_spec){"codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits)};
     out[1] = (bl_part_spec){"scales", g->scale, g->out, groups};
-    if (g->zero == BL_ZERO_NONE) return 2;
-    if (g->zero == BL_ZERO_PACKED) out[2] = (bl_part_spec){"zeros", BL_U8, g->out, bl_code_bytes(groups, f->bits)};
+    if (g->zero == BL_ZERO_NONE || g->zero == BL_ZERO_MIDDLE) return 2;
+    if (g->zero == BL_ZERO_FLOAT) out[2] = (bl_part_spec){"zeros", g->scale, g->out, groups};
+    else if (g->zero == BL_ZERO_PACKED) out[2] = (bl_part_spec){"zeros", BL_U8, g->out, bl_code_bytes(groups, f->bits)};
     else out[2] = (bl_part_spec){"zeros", BL_I16, g->out, groups};
     return 3;
 }
 
-static int zero_at(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t groups,
-                   int64_t i)
+static bool is_sign(const bl_format *f, const bl_shape *g) { return f->bits == 1 && g->zero == BL_ZERO_NONE; }
+static float middle(int qmax) { return (float)qmax / 2; }
+
+static float zero_at(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t groups,
+                     int64_t i)
 {
-    if (g->zero == BL_ZERO_NONE) return 1 << (f->bits - 1);
-    if (g->zero == BL_ZERO_PACKED)
-        return bl_code_at((const uint8_t *)part[2] + row * bl_code_bytes(groups, f->bits), f->bits, i);
-    return ((const int16_t *)part[2])[row * groups + i];
+    switch (g->zero) {
+    case BL_ZERO_NONE: return (float)(1 << (f->bits - 1));
+    case BL_ZERO_PACKED: return bl_code_at((const uint8_t *)part[2] + row * bl_code_bytes(groups, f->bits), f->bits, i);
+    case BL_ZERO_I16: return ((const int16_t *)part[2])[row * groups + i];
+    case BL_ZERO_FLOAT: return bl_scale_at(part[2], g->scale, row * groups + i);
+    case BL_ZERO_MIDDLE: break;
+    }
+    return middle((1 << f->bits) - 1);
 }
 
 static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n,
@@ -51,13 +60,13 @@ static void unpack(const bl_format *f, const bl_shape *g, const void *const part
         int64_t i = k / g->group, stop = BL_MIN(k0 + n, (i + 1) * g->group);
         end = BL_MIN(stop, k + CHUNK);
         float s = bl_scale_at(part[1], g->scale, row * groups + i);
-        int z = zero_at(f, g, part, row, groups, i);
+        float z = zero_at(f, g, part, row, groups, i);
         bl_codes_read(codes, f->bits, k, end - k, q);
         float *d = dst + (k - k0);
-        if (f->bits == 1)
+        if (is_sign(f, g))
             for (int64_t j = 0; j < end - k; j++) d[j] = (float)(2 * q[j] - 1) * s;
         else
-            for (int64_t j = 0; j < end - k; j++) d[j] = (float)(q[j] - z) * s;
+            for (int64_t j = 0; j < end - k; j++) d[j] = ((float)q[j] - z) * s;
     }
 }
 
@@ -141,6 +150,30 @@ void bl_fit_full(const float *w, int64_t n, int qmax, float *scale, float *zero)
     *zero = (float)((qmax + 1) / 2);
 }
 
+/* One bit: the mean and what the weights are away from it on average. A group of one value, or nearly so, keeps a scale
+ * of 1, as in HQQ; a zero point beyond 30,000 would not be stored in 16 bits, so that the scale grows instead. */
+void bl_fit_float(const float *w, int64_t n, int qmax, float *scale, float *zero)
+{
+    float lo, hi;
+    range_of(w, n, &lo, &hi);
+    if (qmax == 1) {
+        double sum = 0, away = 0;
+        for (int64_t i = 0; i < n; i++) sum += w[i];
+        for (int64_t i = 0; i < n; i++) away += fabs(w[i] - sum / (double)n);
+        lo = (float)((sum - away) / (double)n);
+        hi = (float)((sum + away) / (double)n);
+    }
+    *scale = hi - lo > 1e-4f ? (hi - lo) / (float)qmax : 1;
+    *scale = fmaxf(*scale, fabsf(lo) / 3e4f);
+    *zero = -lo / *scale;
+}
+
+void bl_fit_middle(const float *w, int64_t n, int qmax, float *scale, float *zero)
+{
+    bl_fit_full(w, n, qmax, scale, zero);
+    *zero = middle(qmax);
+}
+
 void bl_fit_sign(const float *w, int64_t n, int qmax, float *scale, float *zero)
 {
     double sum = 0;
@@ -175,6 +208,40 @@ static void encode_group(const float *w, int64_t n, float scale, float zero, int
     for (; i < n; i++) q[i] = (uint8_t)((int)rintf(fminf(fmaxf(w[i] / scale, lo), hi)) + z);
 }
 
+/* The same with a zero point between codes. */
+static void encode_between(const float *w, int64_t n, float scale, float zero, int qmax, uint8_t *q)
+{
+    for (int64_t i = 0; i < n; i++) q[i] = (uint8_t)rintf(fminf(fmaxf(w[i] / scale + zero, 0), (float)qmax));
+}
+
+/* Zero points that are stored as numbers of shape.scale, or not at all. */
+static bool is_between(const bl_shape *g) { return g->zero == BL_ZERO_FLOAT || g->zero == BL_ZERO_MIDDLE; }
+
+static bl_status fail_zero(const bl_format *f, const bl_shape *g, int64_t row, int64_t group, float c, bl_err *e)
+{
+    return bl_fail(e, BL_E_NUMERIC, "%s: row %" PRId64 ", group %" PRId64 ": zero point %g cannot be stored%s", f->name,
+                   row, group, (double)c,
+                   g->zero == BL_ZERO_NONE     ? " (symmetric weights have none)"
+                   : g->zero == BL_ZERO_MIDDLE ? " (it is in the middle of the codes)"
+                   : g->zero == BL_ZERO_FLOAT  ? " in its type"
+                   : g->zero == BL_ZERO_PACKED ? " in a code; int16 zeros can"
+                                               : "");
+}
+
+/* Whether the zero point can be what it is. */
+static bool zero_fits(const bl_format *f, const bl_shape *g, float c)
+{
+    int qmax = (1 << f->bits) - 1;
+    switch (g->zero) {
+    case BL_ZERO_NONE: return c == (float)(1 << (f->bits - 1));
+    case BL_ZERO_PACKED: return c >= 0 && c <= (float)qmax && c == rintf(c);
+    case BL_ZERO_I16: return c >= INT16_MIN && c <= INT16_MAX && c == rintf(c);
+    case BL_ZERO_FLOAT: return isfinite(c);
+    case BL_ZERO_MIDDLE: break;
+    }
+    return c == middle(qmax);
+}
+
 bl_status bl_int_encode(const bl_format *f, const bl_shape *g, const float *w, bl_fit_range *fit, const float *scale,
                         const float *zero, void *const part[], bl_err *e)
 {
@@ -182,7 +249,6 @@ bl_status bl_int_encode(const bl_format *f, const bl_shape *g, const float *w, b
     int64_t groups = bl_shape_groups(g), row_bytes = bl_code_bytes(g->in, f->bits),
             zero_bytes = bl_code_bytes(groups, f->bits);
     int qmax = (1 << f->bits) - 1;
-    float zlo = g->zero == BL_ZERO_I16 ? INT16_MIN : 0, zhi = g->zero == BL_ZERO_I16 ? INT16_MAX : (float)qmax;
     uint8_t *q = NULL, *z = NULL;
 
     BL_TRY(f->check(f, g, e));
@@ -190,8 +256,8 @@ bl_status bl_int_encode(const bl_format *f, const bl_shape *g, const float *w, b
         st = bl_fail(e, BL_E_INTERNAL, "%s: neither a fit nor scales were given", f->name);
         goto out;
     }
-    if (fit && f->bits == 1) fit = bl_fit_sign; /* no other rule applies to one bit */
-    q = bl_new((size_t)g->in, 1, e);            /* codes and zeros of one row, a byte each */
+    if (fit && is_sign(f, g)) fit = bl_fit_sign; /* no other rule applies to signs */
+    q = bl_new((size_t)g->in, 1, e);             /* codes and zeros of one row, a byte each */
     z = bl_new((size_t)groups, 1, e);
     if (!q || !z) {
         st = BL_E_NOMEM;
@@ -202,7 +268,7 @@ bl_status bl_int_encode(const bl_format *f, const bl_shape *g, const float *w, b
         for (int64_t i = 0; i < groups; i++) {
             int64_t k = i * g->group, n = BL_MIN(g->group, g->in - k), at = r * groups + i;
             const float *x = w + r * g->in + k;
-            float s = 1, c = (float)(1 << (f->bits - 1));
+            float s = 1, c = g->zero == BL_ZERO_MIDDLE ? middle(qmax) : (float)(1 << (f->bits - 1));
 
             if (!bl_all_finite(x, n)) {
                 st = bl_fail_nonfinite(f, x, r, k, n, e);
@@ -211,28 +277,24 @@ bl_status bl_int_encode(const bl_format *f, const bl_shape *g, const float *w, b
             if (fit) fit(x, n, qmax, &s, &c);
             if (scale) s = scale[at];
             if (zero) c = zero[at];
-            float stored = bl_scale_put(part[1], g->scale, at, s, f->bits > 1);
+            float stored = bl_scale_put(part[1], g->scale, at, s, !is_sign(f, g));
             if (!isfinite(stored)) {
                 st = bl_fail_scale(f, g, r, i, s, e);
                 goto out;
             }
-            if (f->bits == 1) {
+            if (is_sign(f, g)) {
                 encode_signs(x, n, q + k);
                 continue;
             }
-
-            if (g->zero == BL_ZERO_NONE ? c != (float)(1 << (f->bits - 1)) : !(c >= zlo && c <= zhi && c == rintf(c))) {
-                st = bl_fail(e, BL_E_NUMERIC,
-                             "%s: row %" PRId64 ", group %" PRId64 ": zero point %g cannot be stored%s", f->name, r, i,
-                             (double)c,
-                             g->zero == BL_ZERO_NONE     ? " (symmetric weights have none)"
-                             : g->zero == BL_ZERO_PACKED ? " in a code; int16 zeros can"
-                                                         : "");
+            if (g->zero == BL_ZERO_FLOAT) c = bl_scale_put(part[2], g->scale, at, c, false);
+            if (!zero_fits(f, g, c)) {
+                st = fail_zero(f, g, r, i, c, e);
                 goto out;
             }
             if (g->zero == BL_ZERO_PACKED) z[i] = (uint8_t)c;
             if (g->zero == BL_ZERO_I16) ((int16_t *)part[2])[at] = (int16_t)c;
-            encode_group(x, n, stored, c, qmax, q + k);
+            if (is_between(g)) encode_between(x, n, stored, c, qmax, q + k);
+            else encode_group(x, n, stored, c, qmax, q + k);
         }
         bl_codes_write((uint8_t *)part[0] + r * row_bytes, f->bits, g->in, q);
         if (g->zero == BL_ZERO_PACKED) bl_codes_write((uint8_t *)part[2] + r * zero_bytes, f->bits, groups, z);
@@ -250,14 +312,17 @@ void bl_int_decode(const bl_format *f, const bl_shape *g, const void *const part
 
     if (codes) bl_codes_read((const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits), f->bits, 0, g->in, codes);
     for (int64_t i = 0; scale && i < groups; i++) scale[i] = bl_scale_at(part[1], g->scale, row * groups + i);
-    for (int64_t i = 0; zero && i < groups; i++)
-        zero[i] = f->bits == 1 ? 0 : (float)zero_at(f, g, part, row, groups, i);
+    for (int64_t i = 0; zero && i < groups; i++) zero[i] = is_sign(f, g) ? 0 : zero_at(f, g, part, row, groups, i);
 }
 
 static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e)
 {
-    bl_fit_range *fit = f->bits == 1 ? bl_fit_sign : g->zero == BL_ZERO_NONE ? bl_fit_symmetric : bl_fit_zero;
-    return bl_int_encode(f, g, w, fit, NULL, NULL, part, e);
+    static bl_fit_range *const fits[] = {[BL_ZERO_NONE] = bl_fit_symmetric,
+                                         [BL_ZERO_PACKED] = bl_fit_zero,
+                                         [BL_ZERO_I16] = bl_fit_zero,
+                                         [BL_ZERO_FLOAT] = bl_fit_float,
+                                         [BL_ZERO_MIDDLE] = bl_fit_middle};
+    return bl_int_encode(f, g, w, fits[g->zero], NULL, NULL, part, e);
 }
 
 #define INT(b, text)                                                                                                   \

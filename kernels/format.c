@@ -54,7 +54,7 @@ double bl_format_bits(const bl_format *f, const bl_shape *g)
 
 bl_status bl_fmt_check(const bl_format *f, const bl_shape *g, bl_err *e)
 {
-    bool grouped = f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE;
+    bool grouped = f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE || f->kind == BL_FMT_CODES;
     int64_t n;
 
     if (g->out < 1 || g->in < 1)
@@ -69,9 +69,9 @@ bl_status bl_fmt_check(const bl_format *f, const bl_shape *g, bl_err *e)
     if (grouped && g->scale != BL_F16 && g->scale != BL_BF16 && g->scale != BL_F32)
         return bl_fail(e, BL_E_CONFIG, "%s: scales cannot be %s; expected F16, BF16 or F32", f->name,
                        bl_dtype_name(g->scale));
-    if (g->zero != BL_ZERO_NONE && g->zero != BL_ZERO_PACKED && g->zero != BL_ZERO_I16)
+    if (g->zero < BL_ZERO_NONE || g->zero > BL_ZERO_MIDDLE)
         return bl_fail(e, BL_E_CONFIG, "%s: unknown kind of zero point %d", f->name, (int)g->zero);
-    if (g->zero != BL_ZERO_NONE && (f->kind != BL_FMT_INT || f->bits == 1))
+    if (g->zero != BL_ZERO_NONE && (f->kind != BL_FMT_INT || (f->bits == 1 && g->zero != BL_ZERO_FLOAT)))
         return bl_fail(e, BL_E_CONFIG, "%s: this format has no zero point", f->name);
     if (g->double_quant && f->kind != BL_FMT_TABLE)
         return bl_fail(e, BL_E_CONFIG, "%s: scales of this format cannot be quantized again (double_quant)", f->name);

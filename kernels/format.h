@@ -14,8 +14,9 @@
  * Layout rules. Every row of every part starts at a byte boundary; code i of a row is bits [i*b, i*b+b) of the row,
  * low bits first, rows are ceil(in*b/8) bytes. `scales` is [out, groups] of shape.scale; `zeros` is [out,
  * ceil(groups*b/8)] of packed b-bit integers (BL_ZERO_PACKED) or [out, groups] int16 (BL_ZERO_I16). groups = ceil(in /
- * group); the last may be short ("ragged"). Value = (code - zero) * scale; symmetric (BL_ZERO_NONE): zero = 2^(b-1). 1
- * bit: value = code ? +scale : -scale, scale = mean |w| of the group, the sign of 0 is +, no zeros part. Tables (nf*,
+ * group); the last may be short ("ragged"). Value = (code - zero) * scale; symmetric (BL_ZERO_NONE): zero = 2^(b-1);
+ * BL_ZERO_FLOAT: zeros are [out, groups] of shape.scale; BL_ZERO_MIDDLE: zero = (2^b - 1) / 2, none stored. 1 bit, zero
+ * NONE: value = code ? +scale : -scale, scale = mean |w| of the group, the sign of 0 is +. Tables (nf*,
  * fp4, fp8_e4m3, dyn8): value = table[code] * scale, scale = max |w| of the group / largest value of the table: 448 of
  * fp8_e4m3, 1 of the others. double_quant: `scales` is replaced by u8 codes [1, out*groups] (signed dynamic map of
  * bitsandbytes, blocks of 256 after subtracting the mean), `scales2` f32 [1, blocks], `offset` f32 [1, 1]; shape.scale
@@ -27,12 +28,12 @@
 #include "tensor.h"
 
 enum { BL_MAX_PARTS = 6 };
-typedef enum bl_zero { BL_ZERO_NONE, BL_ZERO_PACKED, BL_ZERO_I16 } bl_zero;
+typedef enum bl_zero { BL_ZERO_NONE, BL_ZERO_PACKED, BL_ZERO_I16, BL_ZERO_FLOAT, BL_ZERO_MIDDLE } bl_zero;
 
 typedef struct bl_shape {
     int64_t out, in;
     int64_t group;     /* inputs that share a scale, 1..in; formats without scales: 0 */
-    bl_zero zero;      /* integer formats of 2..8 bits */
+    bl_zero zero;      /* integer formats; of 1 bit NONE or FLOAT */
     bl_dtype scale;    /* BL_F16, BL_BF16 or BL_F32 */
     bool double_quant; /* table formats only */
 } bl_shape;
@@ -43,7 +44,8 @@ typedef struct bl_part_spec {
     int64_t rows, cols; /* rows == out where the part has a row per output, else 1 */
 } bl_part_spec;
 
-typedef enum bl_fmt_kind { BL_FMT_DENSE, BL_FMT_INT, BL_FMT_TABLE, BL_FMT_BLOCK } bl_fmt_kind;
+/* CODES: integers with scales and zeros in an arrangement of the format's own, given by a method. */
+typedef enum bl_fmt_kind { BL_FMT_DENSE, BL_FMT_INT, BL_FMT_TABLE, BL_FMT_BLOCK, BL_FMT_CODES } bl_fmt_kind;
 
 typedef struct bl_format bl_format;
 struct bl_format {
@@ -63,6 +65,9 @@ struct bl_format {
                    float *dst);
     /* Reference encoder of a whole weight w [out, in] with scales by the format's own rule; NULL: decode only. */
     bl_status (*pack)(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e);
+    /* CODES: the same with scales and zeros that a method chose, as many as the part `scales` has. */
+    bl_status (*encode)(const bl_format *f, const bl_shape *g, const float *w, const float *scale, const float *zero,
+                        void *const part[], bl_err *e);
 };
 
 const bl_format *bl_format_at(size_t i);                         /* NULL after the last; order of formats.def */
@@ -85,10 +90,13 @@ bl_fit_range bl_fit_sign; /* 1 bit: scale = mean |w| */
 /* The same with the range shrunk to p times itself, p = 1, 0.99, … 0.21, whichever gives the least sum |w^ - w|^2.4
  * (the published GPTQ code: norm 2.4, grid 100, maxshrink 0.8). */
 bl_fit_range bl_fit_zero_mse, bl_fit_minmax_mse, bl_fit_clip_mse, bl_fit_symmetric_mse, bl_fit_full_mse;
-/* Encodes w [out, in]: for every group fit, then the scale rounded to shape.scale, then codes q = clamp(rint(w / s) +
- * z, 0, qmax). scale or zero may be given instead (host, [out, groups], fit == NULL). One bit has one rule: any fit
- * means bl_fit_sign. A zero point that shape.zero cannot store, a scale that shape.scale cannot hold and weights that
- * are not finite are BL_E_NUMERIC, with row and group. */
+bl_fit_range bl_fit_float;  /* as the group is, the zero point not rounded (BL_ZERO_FLOAT) */
+bl_fit_range bl_fit_middle; /* 2 max|w| / qmax, zero qmax / 2 (BL_ZERO_MIDDLE) */
+/* Encodes w [out, in]: for every group fit, then the scale (and a FLOAT zero) rounded to shape.scale, then codes q =
+ * clamp(rint(w / s) + z, 0, qmax), with FLOAT and MIDDLE clamp(rint(w / s + z), 0, qmax). scale or zero may be given
+ * instead (host, [out, groups], fit == NULL). One bit has one rule: any fit means bl_fit_sign. A zero point that
+ * shape.zero cannot store, a scale that shape.scale cannot hold and weights that are not finite are BL_E_NUMERIC, with
+ * row and group. */
 bl_status bl_int_encode(const bl_format *f, const bl_shape *g, const float *w, bl_fit_range *fit, const float *scale,
                         const float *zero, void *const part[], bl_err *e);
 /* Codes, scales, zeros of a packed integer weight on the host, unpacked: codes [in], scale [groups], zero [groups] of

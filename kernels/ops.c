@@ -262,12 +262,15 @@ bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e)
         return broken(e, "pack", "x has another shape than the weight, or is not contiguous");
     if (a->rule == BL_RANGE_OWN && !a->w->format->pack)
         return bl_fail(e, BL_E_UNSUPPORTED, "format %s can be read but not written", a->w->format->name);
-    if (a->rule != BL_RANGE_OWN && a->w->format->kind != BL_FMT_INT)
+    bool codes = a->w->format->kind == BL_FMT_CODES;
+    if (a->rule != BL_RANGE_OWN && a->w->format->kind != BL_FMT_INT && !(codes && a->rule == BL_RANGE_GIVEN))
         return broken(e, "pack", "only integer formats take a range rule");
-    int64_t groups = bl_shape_groups(&a->w->shape);
-    if (a->rule == BL_RANGE_GIVEN &&
-        (!is_2d(&a->scale, BL_F32, a->w->shape.out, groups) || a->scale.stride[0] != groups ||
-         (a->zero.buf && (!is_2d(&a->zero, BL_F32, a->w->shape.out, groups) || a->zero.stride[0] != groups))))
+    if (a->rule != BL_RANGE_GIVEN) return BL_OK;
+    bl_part_spec spec[BL_MAX_PARTS];
+    a->w->format->parts(a->w->format, &a->w->shape, spec);
+    int64_t rows = spec[1].rows, groups = spec[1].cols; /* of the part `scales` */
+    if (!is_2d(&a->scale, BL_F32, rows, groups) || a->scale.stride[0] != groups ||
+        (a->zero.buf ? !is_2d(&a->zero, BL_F32, rows, groups) || a->zero.stride[0] != groups : codes))
         return broken(e, "pack", "the given scales or zeros have another shape");
     return BL_OK;
 }

@@ -190,7 +190,7 @@ typedef struct bl_pack_args {
     bl_weight *w;                 /* format, shape and parts are there; contents are written */
     bl_range_rule rule;           /* OWN: the format's rule */
     bool mse;                     /* the range is shrunk to the least error (bl_fit_mse); not OWN, SIGN, GIVEN */
-    bl_tensor scale, zero;        /* GIVEN: f32 [out, groups] */
+    bl_tensor scale, zero;        /* GIVEN: f32, of the shape of the part `scales`: [out, groups] but for CODES */
     double *sq_error, *sq_weight; /* host out, may be NULL: sum (w - w^)^2, sum w^2; valid after sync */
 } bl_pack_args;
 #include "ops_fit.h"
@@ -278,6 +278,7 @@ typedef struct bl_ops {
     bl_status (*scale)(bl_backend *, const bl_scale_args *, bl_err *);
     bl_status (*sq_error)(bl_backend *, const bl_sq_error_args *, bl_err *);
     bl_status (*clip_search)(bl_backend *, const bl_clip_search_args *, bl_err *);
+    bl_status (*hqq)(bl_backend *, const bl_hqq_args *, bl_err *);
     /* How many products there were so far, by their rows of x: [0] 1, [1] 2 to 8, [2] 9 to 64, [3] more. */
     void (*product_rows)(const bl_backend *, uint64_t out[4]);
 } bl_ops;

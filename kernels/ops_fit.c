@@ -50,3 +50,15 @@ bl_status bl_check_clip_search(const bl_clip_search_args *a, bl_err *e)
         return broken(e, "clip_search", "limit is not [out, groups]");
     return BL_OK;
 }
+
+bl_status bl_check_hqq(const bl_hqq_args *a, bl_err *e)
+{
+    int64_t out = a->w.dim[0], in = a->w.dim[1];
+    if (!contiguous(&a->w, BL_F32, -1, -1)) return broken(e, "hqq", "w is not contiguous");
+    if (a->bits < 1 || a->bits > 8 || a->group < 1 || a->steps < 0 || !(a->p < 2) || !(a->beta > 0) || !(a->kappa > 0))
+        return broken(e, "hqq", "bits, group, steps, p, beta or kappa cannot be");
+    int64_t rows = a->down ? 1 : out, n = a->down ? out * in : in, groups = (n + a->group - 1) / a->group;
+    if (!contiguous(&a->scale, BL_F32, rows, groups) || !contiguous(&a->zero, BL_F32, rows, groups))
+        return broken(e, "hqq", "scale and zero have another shape than the groups");
+    return BL_OK;
+}

@@ -32,7 +32,28 @@ typedef struct bl_clip_search_args {
     bl_tensor limit;     /* f32 [out, groups], contiguous, out: m; or none */
 } bl_clip_search_args;
 
+/* Zero points of groups that bring the weights nearer, by half-quadratic splitting (HQQ, Badri and Shaji 2023). With
+ * scale s and zero z from the range of the group, in all groups at once, up to `steps` times
+ *
+ *     q = clamp(rint(w / s + z), 0, qmax)     r = (q - z) s     e = shrink(w - r)     z = mean(q - (w - e) / s)
+ *     shrink(x) = sign(x) max(|x| - |x|^(p - 1) / beta, 0)
+ *
+ * until the mean |w - r| of the whole weight no longer falls: then the z before that step is kept. */
+typedef struct bl_hqq_args {
+    bl_tensor w; /* f32 [out, in], contiguous */
+    int bits;    /* 1..8 */
+    int64_t group;
+    bool down;             /* groups as in fmt_down.c, else neighbours of a row */
+    int steps;             /* 0: the range alone */
+    double p, beta, kappa; /* beta is multiplied by kappa after each step */
+    bool round_zero;       /* z begins as an integer */
+    bool last;             /* the z of the step that failed is kept (the library's default solver) */
+    bl_tensor scale, zero; /* f32, contiguous, out: [out, groups], down: [1, groups] */
+    int *taken;            /* host out, may be NULL: steps */
+} bl_hqq_args;
+
 bl_status bl_check_scale(const bl_scale_args *a, bl_err *e);
 bl_status bl_check_sq_error(const bl_backend *be, const bl_sq_error_args *a, bl_err *e);
 bl_status bl_check_clip_search(const bl_clip_search_args *a, bl_err *e);
+bl_status bl_check_hqq(const bl_hqq_args *a, bl_err *e);
 #endif

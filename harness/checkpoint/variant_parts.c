@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-const char *const bl_zero_names[] = {"none", "packed", "int16", NULL};
+const char *const bl_zero_names[] = {"none", "packed", "int16", "float", "middle", NULL};
 const char *const bl_scale_names[] = {"F32", "F16", "BF16", NULL};
 const char *const bl_unit_names[] = {"token", "tensor", "group", NULL};
 const char *const bl_transform_names[] = {"scale", "permute", "hadamard", "rotate", NULL};

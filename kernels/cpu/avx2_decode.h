@@ -107,12 +107,21 @@ BL_INLINE __m256i codes8(int bits, const uint8_t *row, int64_t i, bool clean)
     return clean ? _mm256_and_si256(v, _mm256_set1_epi32((1 << bits) - 1)) : v;
 }
 
+/* Eight numbers of a type of scales, from number `at` on. */
+BL_INLINE __m256 scales8(bl_dtype type, const void *part, int64_t at)
+{
+    const uint16_t *h = (const uint16_t *)part + at;
+    if (type == BL_F32) return _mm256_loadu_ps((const float *)part + at);
+    if (type == BL_F16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)h));
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)h)), 16));
+}
+
 /* Scales and zeros of the groups i … i+8 of a row, i a multiple of 8; what comes after the last group is read, not
  * used. */
 BL_INLINE void groups8(kind k, const bl_source *s, int64_t row, int64_t i, float scale[8], float zero[8])
 {
     int64_t at = row * s->groups + i;
-    const uint16_t *h = (const uint16_t *)s->part[1] + at;
     if (is_table(k) && s->shape.double_quant) {
         for (int64_t j = 0; j < 8 && i + j < s->groups; j++)
             scale[j] = bl_dynamic_map[((const uint8_t *)s->part[1])[at + j]] *
@@ -120,22 +129,21 @@ BL_INLINE void groups8(kind k, const bl_source *s, int64_t row, int64_t i, float
                        *(const float *)s->part[3];
         return;
     }
-    switch (s->shape.scale) {
-    case BL_F32: _mm256_storeu_ps(scale, _mm256_loadu_ps((const float *)s->part[1] + at)); break;
-    case BL_F16: _mm256_storeu_ps(scale, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)h))); break;
-    default:
-        _mm256_storeu_ps(scale, _mm256_castsi256_ps(_mm256_slli_epi32(
-                                    _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)h)), 16)));
-    }
+    _mm256_storeu_ps(scale, scales8(s->shape.scale, s->part[1], at));
     if (!is_int(k) || k == INT1) return;
-    __m256i z;
+    __m256 z;
     switch (s->shape.zero) {
-    case BL_ZERO_NONE: z = _mm256_set1_epi32(1 << (bits_of(k) - 1)); break;
-    case BL_ZERO_PACKED: z = codes8(bits_of(k), (const uint8_t *)s->part[2] + row * s->zero_bytes, i / 8, true); break;
+    case BL_ZERO_NONE: z = _mm256_set1_ps((float)(1 << (bits_of(k) - 1))); break;
+    case BL_ZERO_MIDDLE: z = _mm256_set1_ps((float)((1 << bits_of(k)) - 1) / 2); break;
+    case BL_ZERO_FLOAT: z = scales8(s->shape.scale, s->part[2], at); break;
+    case BL_ZERO_PACKED:
+        z = _mm256_cvtepi32_ps(codes8(bits_of(k), (const uint8_t *)s->part[2] + row * s->zero_bytes, i / 8, true));
+        break;
     default:
-        z = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)((const int16_t *)s->part[2] + at)));
+        z = _mm256_cvtepi32_ps(
+            _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)((const int16_t *)s->part[2] + at))));
     }
-    _mm256_storeu_ps(zero, _mm256_cvtepi32_ps(z));
+    _mm256_storeu_ps(zero, z);
 }
 
 /* The head of a block of 32. */

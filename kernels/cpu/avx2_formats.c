@@ -141,7 +141,8 @@ static int kind_of(const bl_format *f, const bl_shape *g)
     for (size_t i = 0; i < BL_COUNT(blocks); i++)
         if (strcmp(f->name, blocks[i].name) == 0) return (int)blocks[i].kd;
     if (f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE) return -1;
-    if (g->group % 8 && g->group < g->in) return -1; /* scales change inside of 8 */
+    if (g->group % 8 && g->group < g->in) return -1;                                 /* scales change inside of 8 */
+    if (f->kind == BL_FMT_INT && f->bits == 1 && g->zero != BL_ZERO_NONE) return -1; /* INT1 is of signs */
     if (f->kind == BL_FMT_INT) return (int)INT1 + f->bits - 1;
     return f->bits == 8 ? (int)TABLE8 : f->bits >= 2 && f->bits <= 4 ? (int)TABLE2 + f->bits - 2 : -1;
 }

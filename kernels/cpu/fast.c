@@ -254,6 +254,7 @@ const bl_ops bl_ops_cpu = {
     .scale = bl_cpu_scale,
     .sq_error = bl_cpu_sq_error,
     .clip_search = bl_cpu_clip_search,
+    .hqq = bl_cpu_hqq,
     .product_rows = bl_cpu_product_rows,
 };
 #endif

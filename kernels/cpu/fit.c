@@ -116,3 +116,124 @@ bl_status bl_cpu_clip_search(bl_backend *be, const bl_clip_search_args *a, bl_er
     bl_free(space);
     return BL_OK;
 }
+
+/* ---- half-quadratic splitting ---- */
+
+typedef struct hqq {
+    const bl_hqq_args *a;
+    float qmax, beta, p, least; /* least: errors up to here shrink to 0 */
+} hqq;
+
+/* n weights, `stride` apart. */
+typedef struct hqq_group {
+    const float *w;
+    int64_t n, stride;
+    float *scale, *zero;
+} hqq_group;
+
+static hqq_group hqq_group_at(const bl_hqq_args *a, int64_t i)
+{
+    int64_t groups = a->scale.dim[1], row = i / groups, k = i % groups, in = a->w.dim[1];
+    hqq_group g = {.scale = (float *)bl_cpu_at(&a->scale) + i, .zero = (float *)bl_cpu_at(&a->zero) + i};
+    if (a->down) {
+        g.w = (const float *)bl_cpu_at(&a->w) + k;
+        g.n = (a->w.dim[0] * in - k + groups - 1) / groups;
+        g.stride = groups;
+    } else {
+        g.w = bl_cpu_row(&a->w, row) + k * a->group;
+        g.n = BL_MIN(a->group, in - k * a->group);
+        g.stride = 1;
+    }
+    return g;
+}
+
+static void hqq_begin(const hqq *h, const hqq_group *g)
+{
+    float lo = g->w[0], hi = lo;
+    for (int64_t i = 1; i < g->n; i++) {
+        lo = fminf(lo, g->w[i * g->stride]);
+        hi = fmaxf(hi, g->w[i * g->stride]);
+    }
+    float by = hi - lo > 1e-4f ? h->qmax / (hi - lo) : 1;
+    by = fminf(by, 2e4f);                             /* as the library has it */
+    if (by * fabsf(lo) > 3e4f) by = 3e4f / fabsf(lo); /* as bl_fit_float */
+    *g->scale = by;                                   /* 1 / s until the end */
+    *g->zero = -lo * by;
+    if (h->a->round_zero) *g->zero = rintf(*g->zero);
+}
+
+static float shrink(const hqq *h, float x)
+{
+    float m = fabsf(x);
+    if (m <= h->least) return 0;
+    return copysignf(fmaxf(m - powf(m, h->p - 1) / h->beta, 0), x);
+}
+
+/* One step of a group: the sum of |w - r| with the zero that is there; *next is the one after it. */
+static double hqq_step(const hqq *h, const hqq_group *g, float *next)
+{
+    float by = *g->scale, z = *g->zero;
+    double error = 0, sum = 0;
+    for (int64_t i = 0; i < g->n; i++) {
+        float w = g->w[i * g->stride], q = rintf(w * by + z);
+        q = fminf(fmaxf(q, 0), h->qmax);
+        float d = w - (q - z) / by;
+        error += fabsf(d);
+        sum += q - (w - shrink(h, d)) * by;
+    }
+    *next = (float)(sum / (double)g->n);
+    return error;
+}
+
+bl_status bl_cpu_hqq(bl_backend *be, const bl_hqq_args *a, bl_err *e)
+{
+    bl_status st = bl_check_hqq(a, e);
+    int64_t all, step = 0;
+    hqq h = {.a = a, .qmax = (float)((1 << a->bits) - 1), .beta = (float)a->beta, .p = (float)a->p};
+    float *next = NULL, *best = NULL;
+    double *error = NULL, least = INFINITY;
+    if (st != BL_OK) return st;
+    all = bl_tensor_count(&a->scale);
+    float *zero = bl_cpu_at(&a->zero);
+    int threads = bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->w));
+    if (!(next = bl_new((size_t)all, sizeof *next, e)) || !(best = bl_new((size_t)all, sizeof *best, e)) ||
+        !(error = bl_new((size_t)all, sizeof *error, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < all; i++) {
+        const hqq_group g = hqq_group_at(a, i);
+        hqq_begin(&h, &g);
+        best[i] = zero[i];
+    }
+    while (step < a->steps) {
+        double sum = 0;
+        h.least = 0.999f * powf(h.beta, -1 / (2 - h.p)); /* m^(2-p) beta = 1; below it m - m^(p-1) / beta < 0 */
+#pragma omp parallel for schedule(static) num_threads(threads)
+        for (int64_t i = 0; i < all; i++) {
+            const hqq_group g = hqq_group_at(a, i);
+            error[i] = hqq_step(&h, &g, &next[i]);
+        }
+        for (int64_t i = 0; i < all; i++) sum += error[i];
+        step++;
+        bool better = sum < least;
+        if (better) {
+            least = sum;
+            memcpy(best, zero, (size_t)all * sizeof *best);
+        }
+        memcpy(zero, next, (size_t)all * sizeof *zero);
+        h.beta *= (float)a->kappa;
+        if (better) continue;
+        if (!a->last) memcpy(zero, best, (size_t)all * sizeof *zero);
+        break;
+    }
+    float *scale = bl_cpu_at(&a->scale);
+    for (int64_t i = 0; i < all; i++) scale[i] = 1 / scale[i];
+    if (a->taken) *a->taken = (int)step;
+out:
+    bl_free(next);
+    bl_free(best);
+    bl_free(error);
+    return st;
+}

@@ -107,8 +107,9 @@ bool bl_cpu_integer_weight(const bl_actq *q, const bl_weight *w)
         MOST_IN = 32768
     }; /* four rows of 16-bit codes and their scales stay within a thread's scratch */
     const bl_shape *g = &w->shape;
-    return q->bits > 0 && q->unit != BL_ACT_GROUP && w->format->kind == BL_FMT_INT && g->zero != BL_ZERO_I16 &&
-           (g->group % VECTOR == 0 || g->group >= g->in) && g->in <= MOST_IN;
+    return q->bits > 0 && q->unit != BL_ACT_GROUP && w->format->kind == BL_FMT_INT &&
+           (g->zero == BL_ZERO_NONE || g->zero == BL_ZERO_PACKED) && (g->group % VECTOR == 0 || g->group >= g->in) &&
+           g->in <= MOST_IN;
 }
 
 bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a)

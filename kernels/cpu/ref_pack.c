@@ -43,7 +43,8 @@ bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, d
         const float *zero = a->rule == BL_RANGE_GIVEN && a->zero.buf
                                 ? (const float *)bl_cpu_at(&a->zero) + row0 * groups
                                 : NULL;
-        BL_TRY(bl_int_encode(f, &g, x, bl_cpu_fit(a->rule, a->mse), scale, zero, part, e));
+        BL_TRY(f->kind == BL_FMT_CODES ? f->encode(f, &g, x, scale, zero, part, e)
+                                       : bl_int_encode(f, &g, x, bl_cpu_fit(a->rule, a->mse), scale, zero, part, e));
     }
     if (!err && !pow) goto out;
     if (!(back = bl_new((size_t)g.in, sizeof *back, e))) {

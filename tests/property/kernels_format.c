@@ -80,11 +80,9 @@ static void each_geometry(const bl_format *f, geometry_test *test)
         if (f->kind == BL_FMT_BLOCK) g.in = (g.in + f->block - 1) / f->block * f->block;
         if (f->kind == BL_FMT_BLOCK || f->kind == BL_FMT_DENSE) g.group = 0;
         test(f, g);
-        if (f->kind == BL_FMT_INT && f->bits > 1) {
-            g.zero = BL_ZERO_PACKED;
-            test(f, g);
-            g.zero = BL_ZERO_I16;
-            test(f, g);
+        for (int z = BL_ZERO_PACKED; f->kind == BL_FMT_INT && z <= BL_ZERO_MIDDLE; z++) {
+            g.zero = (bl_zero)z;
+            if (f->bits > 1 || z == BL_ZERO_FLOAT) test(f, g);
         }
         if (f->kind == BL_FMT_TABLE) {
             g.double_quant = true;
@@ -203,6 +201,20 @@ static void every_byte_of_every_part_is_written(void **state)
     each_format(writes_everything);
 }
 
+/* Scales or zeros of a format that has one of each for a group. */
+static float *stored_numbers(const packed *p, int part)
+{
+    int64_t n = p->spec[part].rows * p->spec[part].cols;
+    float *v = malloc((size_t)n * sizeof *v);
+    for (int64_t i = 0; i < n; i++) {
+        const uint16_t *h = (const uint16_t *)p->part[part] + i;
+        v[i] = p->spec[part].dtype == BL_F32   ? ((const float *)p->part[part])[i]
+               : p->spec[part].dtype == BL_F16 ? bl_f16_to_f32(*h)
+                                               : bl_bf16_to_f32(*h);
+    }
+    return v;
+}
+
 /* A decoded weight packed again gives the same values, where the scale is found again from the values: dense, tables
  * (the largest weight is kept), one bit, symmetric blocks. Integers are packed again with the scales and zeros they
  * had. */
@@ -212,7 +224,13 @@ static void idempotent(const bl_format *f, bl_shape g)
     if (!f->pack || g.double_quant || f->table == bl_format_find("dyn8")->table) return;
     packed p = random_packed(f, g, &w), again = packed_new(f, g);
     float *y = unpacked(&p);
-    if (f->kind == BL_FMT_INT && f->bits > 1) {
+    bool given = f->kind == BL_FMT_CODES || (f->kind == BL_FMT_INT && (f->bits > 1 || g.zero == BL_ZERO_FLOAT));
+    if (f->kind == BL_FMT_CODES) {
+        float *s = stored_numbers(&p, 1), *z = stored_numbers(&p, 2);
+        assert_ok(f->encode(f, &g, y, s, z, again.part, &e));
+        free(s);
+        free(z);
+    } else if (given) {
         int64_t groups = bl_shape_groups(&g);
         float *s = malloc((size_t)(g.out * groups) * sizeof *s), *z = malloc((size_t)(g.out * groups) * sizeof *z);
         for (int64_t r = 0; r < g.out; r++) bl_int_decode(f, &g, parts_of(&p), r, NULL, s + r * groups, z + r * groups);
@@ -222,7 +240,7 @@ static void idempotent(const bl_format *f, bl_shape g)
     } else assert_ok(f->pack(f, &g, y, again.part, &e));
     float *y2 = unpacked(&again);
     double mse = relative_mse(y2, y, g.out * g.in);
-    bool exact = f->kind == BL_FMT_DENSE || (f->kind == BL_FMT_INT && f->bits > 1);
+    bool exact = f->kind == BL_FMT_DENSE || given;
     if (exact ? mse != 0 : mse > 1e-6) fail_msg("%s: a second pack moves the weights by %g", f->name, mse);
     free(y2);
     free(y);
