@@ -60,7 +60,7 @@ typedef struct bl_method {
     int version; /* raised whenever its numbers could change */
     const char *title, *cite, *doc;
     const char *deviates; /* how it differs from its paper, a line each; NULL: it does not */
-    uint32_t wbits;       /* bit b: works at b bits; 0: has no width */
+    uint32_t wbits;       /* bit b: works at b bits; bit 0: without a width too; 0: has no width */
     unsigned needs;       /* bl_need */
     const bl_opt *opts;
     size_t opts_size;

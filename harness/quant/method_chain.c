@@ -208,7 +208,7 @@ void bl_chain_width(const bl_method_chain *c, int64_t *wbits, int64_t *group, ch
         const bl_method_choice *s = &c->stage[i];
         const bl_opt *w = s->method->wbits ? bl_opt_find(s->method->opts, "wbits") : NULL;
         const bl_opt *g = s->method->wbits ? bl_opt_find(s->method->opts, "group") : NULL;
-        if (!w) continue;
+        if (!w || !*(const int64_t *)((const char *)s->opts + w->at)) continue;
         *wbits = *(const int64_t *)((const char *)s->opts + w->at);
         if (g) *group = *(const int64_t *)((const char *)s->opts + g->at);
         if (*group > 0) snprintf(group_text, 32, "%lld", (long long)*group);

@@ -269,7 +269,7 @@ bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_
     bool colon = false;
 
     bl_text_add(out, m->name);
-    if (wbits) {
+    if (wbits && int_at(wbits, opts) > 0) { /* 0: a stage that leaves the width to others */
         bl_text_addf(out, ":w%" PRId64, int_at(wbits, opts));
         colon = true;
     }

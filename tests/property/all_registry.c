@@ -87,10 +87,7 @@ static void every_text(each_text *use)
 {
     for (size_t i = 0; bl_methods[i]; i++) {
         const bl_method *m = bl_methods[i];
-        if (!m->wbits) {
-            with_options(m, m->name, use);
-            continue;
-        }
+        if (!m->wbits || m->wbits & 1) with_options(m, m->name, use);
         for (int b = 1; b <= 8; b++) {
             char text[64];
             if (!(m->wbits >> b & 1)) continue;
