@@ -26,10 +26,11 @@ static bool is_act(const bl_backend *be, const bl_tensor *t, int64_t rows, int64
 
 #define OP(name) [(offsetof(bl_ops, name) - offsetof(bl_ops, linear)) / sizeof(void (*)(void))] = #name
 static const char *const op_names[] = {
-    OP(linear),   OP(transform),  OP(channel_stats), OP(rmsnorm),  OP(rope),       OP(kv_append),        OP(attention),
-    OP(gather),   OP(swiglu),     OP(add),           OP(embed),    OP(loss),       OP(kl_div),           OP(sample),
-    OP(pack),     OP(unpack),     OP(permute),       OP(diagonal), OP(hessian),    OP(cholesky_inverse), OP(quad_form),
-    OP(hadamard), OP(gptq_sweep), OP(scale),         OP(sq_error), OP(clip_search)};
+    OP(linear),    OP(transform),        OP(channel_stats), OP(rmsnorm),  OP(rope),       OP(kv_append),
+    OP(attention), OP(gather),           OP(swiglu),        OP(add),      OP(embed),      OP(loss),
+    OP(kl_div),    OP(sample),           OP(pack),          OP(unpack),   OP(permute),    OP(diagonal),
+    OP(hessian),   OP(cholesky_inverse), OP(quad_form),     OP(hadamard), OP(gptq_sweep), OP(scale),
+    OP(sq_error),  OP(clip_search),      OP(hqq),           OP(greedy)};
 #undef OP
 
 const char *bl_op_at(size_t i)
@@ -70,7 +71,7 @@ static bl_status check_transforms(const bl_transform *all, int n, int64_t width,
             return broken(e, op, "a transform has data of another shape");
         width = t->out;
     }
-    return width == last ? BL_OK : broken(e, op, "the width of x is not that of the weight");
+    return width == last ? BL_OK : broken(e, op, "transforms do not lead to the width of the weight");
 }
 
 bl_status bl_check_transform(const bl_backend *be, const bl_transform_args *a, bl_err *e)
@@ -107,7 +108,10 @@ bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err 
             return broken(e, "linear", "y has another shape than x and the weight give");
         if (!none_or_1d(&a->bias[i], BL_F32, out)) return broken(e, "linear", "the bias does not fit the weight");
     }
-    if (a->transpose && (n > 1 || a->bias[0].buf || a->n_t || a->act.bits || a->n_adapters))
+    if (a->n_s && !be->ops->linear_turns)
+        return bl_fail(e, BL_E_UNSUPPORTED, "backend %s does not transform the outputs of a linear", be->ops->name);
+    if (a->n_s && n > 1) return broken(e, "linear", "transforms of outputs belong to one weight");
+    if (a->transpose && (n > 1 || a->bias[0].buf || a->n_t || a->n_s || a->act.bits || a->n_adapters))
         return broken(e, "linear", "a transposed product takes one weight and nothing else");
     if (a->transpose)
         return a->x.dim[1] == a->w[0]->shape.out
@@ -117,6 +121,8 @@ bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err 
         return broken(e, "linear", "activations have 0 or 2 to 8 bits");
     if (a->act.bits && a->act.unit == BL_ACT_GROUP && a->act.group < 1)
         return broken(e, "linear", "the activation group is not positive");
+    bl_status st = check_transforms(a->s, a->n_s, a->w[0]->shape.out, a->w[0]->shape.out, "linear", e);
+    if (st != BL_OK) return st;
     if (a->n_adapters && n > 1) return broken(e, "linear", "adapters belong to one weight");
     for (int i = 0; i < a->n_adapters; i++) {
         const bl_lowrank *l = &a->adapter[i];

@@ -33,7 +33,7 @@
 #define BL_KERNELS_OPS_H
 #include "format.h"
 
-/* ---- the parts of a linear: y = A(T x) Wt + adapters ---- */
+/* ---- the parts of a linear: y = S(A(T x) Wt) + bias + adapters ---- */
 typedef enum bl_transform_kind { BL_T_SCALE, BL_T_PERMUTE, BL_T_HADAMARD, BL_T_ROTATE } bl_transform_kind;
 typedef struct bl_transform {
     bl_transform_kind kind;
@@ -58,8 +58,8 @@ typedef struct bl_lowrank {
     float scale;
 } bl_lowrank; /* A f32 [r, in], B f32 [out, r]: y += scale * (x At) Bt */
 
-/* y[i] = A(T x) w[i]t + bias[i] + adapters. Several weights read the same input and share T and A; then there is no
- * adapter: what differs per weight takes a call of its own. */
+/* y[i] = S(A(T x) w[i]t) + bias[i] + adapters. Several weights read the same input and share T and A; then there is no
+ * adapter and no S: what differs per weight takes a call of its own. */
 enum { BL_LINEAR_MOST = 3 }; /* q, k and v */
 typedef struct bl_linear_args {
     bl_tensor x;                        /* act [rows, in] */
@@ -71,6 +71,8 @@ typedef struct bl_linear_args {
     bl_actq act;               /* with an integer weight the product runs in integers: `linear_is_integer` says so */
     const bl_lowrank *adapter; /* [n_adapters] of x as it came in */
     int n_adapters;
+    const bl_transform *s; /* S, in order of application; each keeps the width */
+    int n_s;
     bool accumulate; /* y += instead of y = */
     bool transpose;  /* y = x W: x [rows, out], y [rows, in], for gradients; one weight and nothing else */
 } bl_linear_args;
@@ -250,6 +252,7 @@ typedef struct bl_ops {
                                                                   all ops read it, `unpack` to the same values. For
                                                                   weights that are only computed with */
     /* compute */
+    bool linear_turns; /* `linear` applies S; else a call that has one is refused */
     bl_status (*linear)(bl_backend *, const bl_linear_args *, bl_err *);
     bool (*linear_is_integer)(const bl_backend *,
                               const bl_linear_args *); /* else quantized activations are simulated */
@@ -279,6 +282,7 @@ typedef struct bl_ops {
     bl_status (*sq_error)(bl_backend *, const bl_sq_error_args *, bl_err *);
     bl_status (*clip_search)(bl_backend *, const bl_clip_search_args *, bl_err *);
     bl_status (*hqq)(bl_backend *, const bl_hqq_args *, bl_err *);
+    bl_status (*greedy)(bl_backend *, const bl_greedy_args *, bl_err *);
     /* How many products there were so far, by their rows of x: [0] 1, [1] 2 to 8, [2] 9 to 64, [3] more. */
     void (*product_rows)(const bl_backend *, uint64_t out[4]);
 } bl_ops;

@@ -62,3 +62,16 @@ bl_status bl_check_hqq(const bl_hqq_args *a, bl_err *e)
         return broken(e, "hqq", "scale and zero have another shape than the groups");
     return BL_OK;
 }
+
+bl_status bl_check_greedy(const bl_greedy_args *a, bl_err *e)
+{
+    int64_t out = a->w.dim[0], in = a->w.dim[1];
+    if (!contiguous(&a->w, BL_F32, -1, -1) || !contiguous(&a->target, BL_F32, out, in) ||
+        !contiguous(&a->h, BL_F64, in, in))
+        return broken(e, "greedy", "w and target are not contiguous and of one shape, or h is not square and as wide");
+    if (!contiguous(&a->scale, BL_F32, out, 1) || !contiguous(&a->zero, BL_F32, out, 1) || !a->order.buf ||
+        !list_or_none(&a->order, BL_I32, in))
+        return broken(e, "greedy", "scale and zero are not one a row, or the order is not as long as a row");
+    if (a->bits < 1 || a->bits > 8 || a->passes < 0) return broken(e, "greedy", "bits or passes cannot be");
+    return BL_OK;
+}

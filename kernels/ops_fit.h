@@ -52,8 +52,21 @@ typedef struct bl_hqq_args {
     int *taken;            /* host out, may be NULL: steps */
 } bl_hqq_args;
 
+/* Greedy rounding (QuIP, Chee et al. 2023, arXiv 2307.13304, LDLQ-RG and allbal): columns of w in turn become the value
+ * of their grid that makes (w - target) H (w - target)t least with all others as they are. All columns `passes` times;
+ * the grid has no ends within a pass, after it values are clamped to it, which the differences do not see. */
+typedef struct bl_greedy_args {
+    bl_tensor w;           /* f32 [out, in], contiguous; in: where it begins, out: values of the grid */
+    bl_tensor target;      /* f32 [out, in], contiguous */
+    bl_tensor h;           /* f64 [in, in], symmetric */
+    bl_tensor order;       /* i32 [in]: columns in their turn */
+    bl_tensor scale, zero; /* f32 [out, 1]: value = (code - zero) scale, 0 <= code < 2^bits */
+    int bits, passes;
+} bl_greedy_args;
+
 bl_status bl_check_scale(const bl_scale_args *a, bl_err *e);
 bl_status bl_check_sq_error(const bl_backend *be, const bl_sq_error_args *a, bl_err *e);
 bl_status bl_check_clip_search(const bl_clip_search_args *a, bl_err *e);
 bl_status bl_check_hqq(const bl_hqq_args *a, bl_err *e);
+bl_status bl_check_greedy(const bl_greedy_args *a, bl_err *e);
 #endif

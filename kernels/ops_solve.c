@@ -81,8 +81,8 @@ bl_status bl_check_gptq_sweep(const bl_gptq_sweep_args *a, bl_err *e)
     int64_t out = a->w.dim[0], in = a->w.dim[1];
     if (!dense(&a->w, BL_F32, -1, -1) || a->w.stride[0] != in || !square(&a->u, BL_F32, in))
         return broken(e, "gptq_sweep", "w is not contiguous, or u is not square and as wide as w");
-    if (a->bits < 1 || a->bits > 8 || a->block < 1 || a->rule == BL_RANGE_OWN || a->rule == BL_RANGE_GIVEN ||
-        (a->rule == BL_RANGE_SIGN) != (a->bits == 1))
+    if (a->bits < 1 || a->bits > 8 || a->block < 1 || a->rule == BL_RANGE_OWN ||
+        (a->rule != BL_RANGE_GIVEN && (a->rule == BL_RANGE_SIGN) != (a->bits == 1)))
         return broken(e, "gptq_sweep", "bits, block or rule cannot be");
     if (!dense(&a->scale, BL_F32, out, -1) || !dense(&a->zero, BL_F32, out, a->scale.dim[1]) ||
         a->scale.stride[0] != a->scale.dim[1] || a->zero.stride[0] != a->zero.dim[1])

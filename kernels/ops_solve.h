@@ -44,6 +44,7 @@ typedef struct bl_quad_form_args { /* sum over the rows of x: row h rowt, in f64
 typedef struct bl_hadamard_args {
     bl_tensor x, y;          /* f32 or f64 [rows, n] each */
     bl_tensor before, after; /* f32 [n], none: 1 */
+    bool transposed;         /* Ht in the place of H: with before and after exchanged and inverted, the way back */
 } bl_hadamard_args;
 
 /* GPTQ's sweep (Frantar et al. 2022, algorithm 1; Optimal Brain Surgeon one column at a time). The columns of w are
@@ -62,11 +63,12 @@ typedef struct bl_gptq_sweep_args {
     int64_t group;         /* columns of a group, when group_of is none */
     bool fit_first;        /* all groups are fitted to w as it comes in ("static groups") */
     int bits;              /* 1..8 */
-    bl_range_rule rule;    /* not OWN or GIVEN; SIGN of one bit and of no other */
+    bl_range_rule rule;    /* not OWN; SIGN of one bit, others of more; GIVEN of any: nothing is fitted, scale and zero
+                              are as they come in */
     bool mse;              /* as bl_pack_args */
     bl_dtype scale_type;   /* type that scales are stored in: they are rounded to it before codes are computed */
     int64_t block;         /* columns of a block; 128 in the published code */
-    bl_tensor scale, zero; /* f32 [out, groups], contiguous, out */
+    bl_tensor scale, zero; /* f32 [out, groups], contiguous; out, but with GIVEN in. A zero may be between codes */
     double *loss;          /* host out, may be NULL: sum of e^2 / 2; tr(D (h + shift I) Dt) is twice that, D = w - w^ */
 } bl_gptq_sweep_args;
 

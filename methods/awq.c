@@ -90,7 +90,8 @@ static bl_status check(const bl_method_run *r, bl_err *e)
             bl_within(e, "%s", lin->name);
             return st;
         }
-        if (lin->n_adapters || (lin->n_transforms && lin->role != BL_ROLE_O && lin->role != BL_ROLE_DOWN))
+        if (lin->n_adapters || lin->n_after ||
+            (lin->n_transforms && lin->role != BL_ROLE_O && lin->role != BL_ROLE_DOWN))
             return bl_fail(e, BL_E_UNSUPPORTED, "%s has transforms or adapters; awq comes before what adds them",
                            lin->name);
     }

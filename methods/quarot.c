@@ -240,7 +240,7 @@ static bool is_turned(const opts *o, const bl_linear *lin)
 /* The weight is turned as if nothing came between the input and it. */
 static bl_status check_plain(const opts *o, const bl_linear *lin, bl_err *e)
 {
-    if (!is_turned(o, lin) || !(lin->n_transforms || lin->n_adapters)) return BL_OK;
+    if (!is_turned(o, lin) || !(lin->n_transforms || lin->n_after || lin->n_adapters)) return BL_OK;
     return bl_fail(e, BL_E_UNSUPPORTED, "%s has transforms or adapters; quarot comes before what adds them", lin->name);
 }
 

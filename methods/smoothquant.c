@@ -76,7 +76,7 @@ static bl_status check(const bl_method_run *r, bl_err *e)
         const bl_linear *lin = &r->model->linears[i];
         const bl_format *f;
         bl_shape g;
-        if (is_smoothed(lin) && (lin->n_transforms || lin->n_adapters))
+        if (is_smoothed(lin) && (lin->n_transforms || lin->n_after || lin->n_adapters))
             return bl_fail(e, BL_E_UNSUPPORTED,
                            "%s has transforms or adapters; smoothquant comes before what adds them", lin->name);
         if (!o->wbits) continue;

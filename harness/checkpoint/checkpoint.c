@@ -226,7 +226,7 @@ uint64_t bl_checkpoint_bytes(const bl_checkpoint *c)
     for (size_t i = 0; i < c->n; i++) {
         const bl_stored *t = &c->stored[i];
         for (int p = 0; p < t->n_parts; p++) n += t->part[p].bytes;
-        for (int k = 0; k < t->n_transforms; k++) n += t->transform[k].extent.bytes;
+        for (int k = 0; k < t->n_transforms + t->n_after; k++) n += t->transform[k].extent.bytes;
         for (int k = 0; k < t->n_adapters; k++) n += t->adapter[k].a.bytes + t->adapter[k].b.bytes;
     }
     return n;

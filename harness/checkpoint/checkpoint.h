@@ -49,7 +49,7 @@ typedef struct bl_stored {
     int64_t rotary_heads;                 /* > 0: rows are in adjacent-pair order within each of so many heads */
     bl_actq act;                          /* of a saved model: how the input of this linear is quantized; bits 0: not */
     const bl_stored_transform *transform; /* of its input, in order; the last width is shape.in */
-    int n_transforms;
+    int n_transforms, n_after;            /* of the input, of the output */
     const bl_stored_adapter *adapter;
     int n_adapters;
 } bl_stored;

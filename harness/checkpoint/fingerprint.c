@@ -41,10 +41,10 @@ static void hash_shape(bl_hasher *h, const bl_stored *t)
     bl_hash_add(h, v, sizeof v);
     const float s[] = {t->act.scale, t->act.zero};
     bl_hash_add(h, s, sizeof s);
-    for (int i = 0; i < t->n_transforms; i++) {
+    for (int i = 0; i < t->n_transforms + t->n_after; i++) {
         const bl_transform *x = &t->transform[i].t;
         const int64_t kind[] = {x->kind, x->in, x->out, x->data.ndim, x->data.dim[0], x->data.dim[1], x->data.dim[2]};
-        bl_hash_text(h, "transform");
+        bl_hash_text(h, i < t->n_transforms ? "transform" : "after");
         bl_hash_add(h, kind, sizeof kind);
     }
     for (int i = 0; i < t->n_adapters; i++) {
@@ -57,9 +57,10 @@ static void hash_shape(bl_hasher *h, const bl_stored *t)
 /* Extent `i` of everything that is stored of it: parts, data of transforms, adapters. False after the last. */
 static bool extent_at(const bl_stored *t, int i, bl_extent *out)
 {
+    int transforms = t->n_transforms + t->n_after;
     if (i < t->n_parts) *out = t->part[i];
-    else if ((i -= t->n_parts) < t->n_transforms) *out = t->transform[i].extent;
-    else if ((i -= t->n_transforms) < 2 * t->n_adapters) *out = i % 2 ? t->adapter[i / 2].b : t->adapter[i / 2].a;
+    else if ((i -= t->n_parts) < transforms) *out = t->transform[i].extent;
+    else if ((i -= transforms) < 2 * t->n_adapters) *out = i % 2 ? t->adapter[i / 2].b : t->adapter[i / 2].a;
     else return false;
     return true;
 }
@@ -319,7 +320,7 @@ static bl_status verify_extra(const bl_checkpoint *c, const bl_stored *t, const 
 static bl_status verify_extras(const bl_checkpoint *c, const bl_stored *t, bl_err *e)
 {
     bl_status st = BL_OK;
-    for (int i = 0; i < t->n_transforms; i++)
+    for (int i = 0; i < t->n_transforms + t->n_after; i++)
         if (t->transform[i].t.data.ndim && t->transform[i].t.data.dtype == BL_F32)
             BL_TRY(verify_extra(c, t, "transform", i, &t->transform[i].extent, e));
     for (int i = 0; i < t->n_adapters; i++) {

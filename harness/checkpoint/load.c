@@ -157,7 +157,7 @@ static void want(const bl_checkpoint *c, const bl_extent *x)
 void bl_checkpoint_want(bl_checkpoint *c, const bl_stored *t)
 {
     for (int i = 0; i < t->n_parts; i++) want(c, &t->part[i]);
-    for (int i = 0; i < t->n_transforms; i++) want(c, &t->transform[i].extent);
+    for (int i = 0; i < t->n_transforms + t->n_after; i++) want(c, &t->transform[i].extent);
     for (int i = 0; i < t->n_adapters; i++) {
         want(c, &t->adapter[i].a);
         want(c, &t->adapter[i].b);

@@ -274,21 +274,32 @@ out:
     return st;
 }
 
-/* Transforms of an input of `in`; *width is what they make of it. */
+/* Transforms of an input of `in`, *width is what they make of it; the last `after` keep the width of the output. */
 static bl_status read_transforms(reading *r, const bl_json *o, const char *name, bl_stored *t, int64_t in,
                                  int64_t *width, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_json *v;
+    int n;
+    int64_t after = 0;
     *width = in;
-    BL_TRY(list_of(o, "transforms", &v, &t->n_transforms, r->list, e));
-    if (!t->n_transforms) return BL_OK;
-    bl_stored_transform *all = bl_alloc(r->c->arena, (size_t)t->n_transforms, sizeof *all, e);
+    BL_TRY(list_of(o, "transforms", &v, &n, r->list, e));
+    if (bl_json_get(o, "after")) BL_TRY(bl_json_get_int(o, "after", &after, e));
+    if (after < 0 || after > n)
+        return bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " of %d transforms are of the output", r->list, after, n);
+    if (!n) return BL_OK;
+    bl_stored_transform *all = bl_alloc(r->c->arena, (size_t)n, sizeof *all, e);
     if (!all) return BL_E_NOMEM;
     t->transform = all;
-    for (int i = 0; i < t->n_transforms; i++, v = bl_json_next(v)) {
-        BL_TRY(read_transform(r, v, name, i, *width, &all[i], e));
-        *width = all[i].t.out;
+    t->n_after = (int)after;
+    t->n_transforms = n - t->n_after;
+    for (int i = 0; i < n; i++, v = bl_json_next(v)) {
+        bool of_input = i < t->n_transforms;
+        BL_TRY(read_transform(r, v, name, i, of_input ? *width : t->shape.out, &all[i], e));
+        if (of_input) *width = all[i].t.out;
+        else if (all[i].t.out != t->shape.out)
+            return bl_fail(e, BL_E_FORMAT, "%s: transform %d gives %" PRId64 " outputs, expected %" PRId64, r->list, i,
+                           all[i].t.out, t->shape.out);
     }
 out:
     return st;

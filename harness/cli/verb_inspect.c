@@ -164,14 +164,15 @@ static bl_status check_layers(const bl_checkpoint *c, bl_err *e)
     return st;
 }
 
-/* "hadamard of 64; adapter of rank 8; activations of 8 bits per token". */
+/* "hadamard of 64; hadamard of 48 after; adapter of rank 8; activations of 8 bits per token". */
 static void beside(const bl_stored *w, bl_text *t)
 {
     size_t begin = t->n;
-    for (int i = 0; i < w->n_transforms; i++) {
+    for (int i = 0; i < w->n_transforms + w->n_after; i++) {
         const bl_transform *x = &w->transform[i].t;
         bl_text_addf(t, "%s%s of %lld", t->n > begin ? "; " : "", bl_transform_names[x->kind], (long long)x->in);
         if (x->out != x->in) bl_text_addf(t, " to %lld", (long long)x->out);
+        if (i >= w->n_transforms) bl_text_add(t, " after");
     }
     if (w->act.bits)
         bl_text_addf(t, "%sactivations of %d bits per %s", t->n > begin ? "; " : "", w->act.bits,

@@ -8,6 +8,8 @@ static void tensor_free(bl_tensor *t)
     t->buf = NULL;
 }
 
+static int all_transforms(const bl_linear *l) { return l->n_transforms + l->n_after; }
+
 /* ---- computing ---- */
 bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e)
 {
@@ -21,6 +23,8 @@ bl_status bl_linear_apply(bl_backend *be, const bl_linear *l, bl_tensor x, bl_te
                                              .act = l->act,
                                              .adapter = l->adapter,
                                              .n_adapters = l->n_adapters,
+                                             .s = l->transform ? l->transform + l->n_transforms : NULL,
+                                             .n_s = l->n_after,
                                              .accumulate = accumulate},
                            e);
 }
@@ -30,7 +34,7 @@ static bool alike(const bl_linear *a, const bl_linear *b)
     const bl_actq *p = &a->act, *q = &b->act;
     bool act = p->bits == q->bits && (!p->bits || (p->symmetric == q->symmetric && p->unit == q->unit &&
                                                    p->group == q->group && p->scale == q->scale && p->zero == q->zero));
-    return act && !a->n_transforms && !b->n_transforms && !a->n_adapters && !b->n_adapters;
+    return act && !all_transforms(a) && !all_transforms(b) && !a->n_adapters && !b->n_adapters;
 }
 
 bl_status bl_linears_apply(bl_backend *be, const bl_linear *const l[], int n, bl_tensor x, const bl_tensor y[],
@@ -76,7 +80,7 @@ uint64_t bl_linear_bytes(const bl_linear *l)
 {
     uint64_t n = bl_weight_bytes(&l->weight);
     if (l->bias.ndim) n += bl_format_bytes(l->bias_format, &(bl_shape){.out = 1, .in = l->out});
-    for (int i = 0; i < l->n_transforms; i++)
+    for (int i = 0; i < all_transforms(l); i++)
         if (l->transform[i].data.ndim) n += bl_tensor_bytes(&l->transform[i].data);
     for (int i = 0; i < l->n_adapters; i++) n += bl_tensor_bytes(&l->adapter[i].a) + bl_tensor_bytes(&l->adapter[i].b);
     return n;
@@ -131,8 +135,8 @@ bl_status bl_linear_same(const bl_linear *a, const bl_linear *b, bool *same, bl_
     bl_status st = BL_OK;
     *same = a->weight.format == b->weight.format && a->weight.layout == b->weight.layout &&
             same_shape(&a->weight.shape, &b->weight.shape) && same_act(&a->act, &b->act) &&
-            a->n_transforms == b->n_transforms && a->n_adapters == b->n_adapters;
-    for (int i = 0; i < a->n_transforms && *same; i++) {
+            a->n_transforms == b->n_transforms && a->n_after == b->n_after && a->n_adapters == b->n_adapters;
+    for (int i = 0; i < all_transforms(a) && *same; i++) {
         const bl_transform *s = &a->transform[i], *t = &b->transform[i];
         *same = s->kind == t->kind && s->in == t->in && s->out == t->out;
         if (*same) BL_TRY(same_tensor(&s->data, &t->data, same, e));
@@ -172,25 +176,41 @@ void bl_linear_set_act(bl_linear *l, bl_actq act)
     l->changed = true;
 }
 
+static bl_status insert(bl_linear *l, int at, const bl_transform *t, int *count, bl_err *e)
+{
+    int n = all_transforms(l);
+    bl_transform *all = bl_resize(l->transform, (size_t)n + 1, sizeof *all, e);
+    if (!all) return BL_E_NOMEM;
+    memmove(all + at + 1, all + at, (size_t)(n - at) * sizeof *all);
+    all[at] = *t;
+    l->transform = all;
+    ++*count;
+    l->changed = true;
+    return BL_OK;
+}
+
 bl_status bl_linear_add_transform(bl_linear *l, const bl_transform *t, bl_err *e)
 {
     if (t->in != bl_linear_width(l))
         return bl_fail(e, BL_E_INTERNAL, "%s: a transform of %lld inputs, expected %lld", l->name, (long long)t->in,
                        (long long)bl_linear_width(l));
-    bl_transform *all = bl_resize(l->transform, (size_t)l->n_transforms + 1, sizeof *all, e);
-    if (!all) return BL_E_NOMEM;
-    all[l->n_transforms++] = *t;
-    l->transform = all;
-    l->changed = true;
-    return BL_OK;
+    return insert(l, l->n_transforms, t, &l->n_transforms, e);
+}
+
+bl_status bl_linear_add_after(bl_linear *l, const bl_transform *t, bl_err *e)
+{
+    if (t->in != l->out || t->out != l->out)
+        return bl_fail(e, BL_E_INTERNAL, "%s: a transform of %lld to %lld outputs, expected %lld", l->name,
+                       (long long)t->in, (long long)t->out, (long long)l->out);
+    return insert(l, all_transforms(l), t, &l->n_after, e);
 }
 
 static void free_transforms(bl_linear *l)
 {
-    for (int i = 0; i < l->n_transforms; i++) tensor_free(&l->transform[i].data);
+    for (int i = 0; i < all_transforms(l); i++) tensor_free(&l->transform[i].data);
     bl_free(l->transform);
     l->transform = NULL;
-    l->n_transforms = 0;
+    l->n_transforms = l->n_after = 0;
 }
 
 void bl_linear_clear_transforms(bl_linear *l)
@@ -270,9 +290,11 @@ const bl_stored *bl_linear_stored_bias(const bl_checkpoint *c, const bl_linear *
 
 bl_status bl_linear_outline_extras(bl_linear *l, const bl_stored *s, bl_err *e)
 {
-    if (s->n_transforms && !(l->transform = bl_new((size_t)s->n_transforms, sizeof *l->transform, e)))
-        return BL_E_NOMEM;
-    for (int i = 0; i < s->n_transforms; i++) l->transform[l->n_transforms++] = s->transform[i].t;
+    int n = s->n_transforms + s->n_after;
+    if (n && !(l->transform = bl_new((size_t)n, sizeof *l->transform, e))) return BL_E_NOMEM;
+    for (int i = 0; i < n; i++) l->transform[i] = s->transform[i].t;
+    l->n_transforms = s->n_transforms;
+    l->n_after = s->n_after;
     if (s->n_adapters && !(l->adapter = bl_new((size_t)s->n_adapters, sizeof *l->adapter, e))) return BL_E_NOMEM;
     for (int i = 0; i < s->n_adapters; i++)
         l->adapter[l->n_adapters++] = (bl_lowrank){.a = bl_tensor_2d(NULL, 0, BL_F32, s->adapter[i].rank, l->in),
@@ -316,7 +338,7 @@ bl_status bl_linear_load(bl_checkpoint *c, bl_backend *be, bl_linear *l, bl_err 
     if (l->changed)
         return bl_fail(e, BL_E_INTERNAL, "%s was changed and released; it is where it was written", l->name);
     if (l->bias.ndim) BL_TRY(load_vector(c, bl_linear_stored_bias(c, l), be, &l->bias, e));
-    for (int i = 0; i < l->n_transforms; i++) {
+    for (int i = 0; i < all_transforms(l); i++) {
         bl_transform *t = &l->transform[i];
         if (t->data.ndim) BL_TRY(load_tensor(c, be, &s->transform[i].extent, &t->data, e));
         if (t->kind == BL_T_PERMUTE) BL_TRY(check_permutation(be, l, t, e));
@@ -337,7 +359,7 @@ void bl_linear_drop(bl_linear *l)
     bl_weight_free(&l->weight);
     l->weight = known;
     tensor_free(&l->bias);
-    for (int i = 0; i < l->n_transforms; i++) tensor_free(&l->transform[i].data);
+    for (int i = 0; i < all_transforms(l); i++) tensor_free(&l->transform[i].data);
     for (int i = 0; i < l->n_adapters; i++) {
         tensor_free(&l->adapter[i].a);
         tensor_free(&l->adapter[i].b);

@@ -368,6 +368,7 @@ const char *bl_model_simulated(const bl_model *m)
 static bool is_ragged(const bl_linear *l) { return l->weight.format && bl_shape_ragged(&l->weight.shape); }
 static bool is_adapted(const bl_linear *l) { return l->n_adapters > 0; }
 static bool is_transformed(const bl_linear *l) { return l->n_transforms > 0; }
+static bool is_turned(const bl_linear *l) { return l->n_after > 0; }
 
 static void add_note(bl_text *out, const char *text) { bl_text_addf(out, "%s%s", out->n ? "; " : "", text); }
 
@@ -403,6 +404,7 @@ void bl_model_notes(const bl_model *m, bl_text *out)
         {is_ragged, "ragged last group"},
         {is_adapted, "adapters beside the weights"},
         {is_transformed, "inputs transformed"},
+        {is_turned, "outputs transformed"},
     };
     for (size_t k = 0; k < BL_COUNT(rows); k++) {
         bool any = rows[k].of(&m->embed) || rows[k].of(&m->head);

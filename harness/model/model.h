@@ -19,9 +19,9 @@
 #include "harness/checkpoint/checkpoint.h"
 #include "kernels/ops.h"
 
-/* One product of a model, y = A(T x) Wt + bias + adapters, and owner of all of it: the embedding, the head, or one of a
- * block. What it is made of (format, shapes) is always known; its buffers are there while its block is acquired, on the
- * backend of the block. The setters below take over the buffers they are given and free what they replace. */
+/* One product of a model, y = S(A(T x) Wt) + bias + adapters, and owner of all of it: the embedding, the head, or one
+ * of a block. What it is made of (format, shapes) is always known; its buffers are there while its block is acquired,
+ * on the backend of the block. The setters below take over the buffers they are given and free what they replace. */
 typedef struct bl_linear {
     char name[96]; /* "model.layers.3.mlp.up_proj", "model.embed_tokens", "lm_head" */
     bl_role role;
@@ -30,10 +30,10 @@ typedef struct bl_linear {
     bl_weight weight;             /* [out, width of T x]; format NULL: a head that is the embedding */
     bl_tensor bias;               /* f32 [out]; ndim 0: none */
     const bl_format *bias_format; /* what it is stored in */
-    bl_transform *transform;      /* T, in order of application; data with ndim 0: none */
-    int n_transforms;
-    bl_actq act;         /* A */
-    bl_lowrank *adapter; /* of x as it comes; their sum is added */
+    bl_transform *transform;      /* T in order of application, then S; data with ndim 0: none */
+    int n_transforms, n_after;    /* of T, of S */
+    bl_actq act;                  /* A */
+    bl_lowrank *adapter;          /* of x as it comes; their sum is added */
     int n_adapters;
     bool changed; /* by a setter, after it was loaded */
 } bl_linear;
@@ -55,7 +55,9 @@ void bl_linear_set_act(bl_linear *l, bl_actq act);
 /* After the transforms that are there; BL_E_INTERNAL unless it reads what they give. Nothing is taken over on failure.
  */
 bl_status bl_linear_add_transform(bl_linear *l, const bl_transform *t, bl_err *e);
-void bl_linear_clear_transforms(bl_linear *l);
+/* After the transforms of the output that are there; it reads and gives the width of y. */
+bl_status bl_linear_add_after(bl_linear *l, const bl_transform *t, bl_err *e);
+void bl_linear_clear_transforms(bl_linear *l); /* T and S */
 /* a f32 [r, in], b f32 [out, r]. Nothing is taken over on failure. */
 bl_status bl_linear_add_adapter(bl_linear *l, const bl_lowrank *adapter, bl_err *e);
 void bl_linear_clear_adapters(bl_linear *l);

@@ -231,9 +231,11 @@ static bl_status put_transforms(bl_variant *v, bl_json_out *j, const char *name,
 {
     bl_status st = BL_OK;
     char tensor[192];
-    if (!l->n_transforms) return BL_OK;
+    int n = l->n_transforms + l->n_after;
+    if (!n) return BL_OK;
+    if (l->n_after) bl_json_add_int(j, "after", l->n_after); /* the last ones are of the output */
     bl_json_array(j, "transforms");
-    for (int i = 0; i < l->n_transforms; i++) {
+    for (int i = 0; i < n; i++) {
         const bl_transform *x = &l->transform[i];
         bl_json_object(j, NULL);
         bl_json_add_str(j, "kind", bl_transform_names[x->kind]);
@@ -287,7 +289,7 @@ static bl_status put_linear(bl_variant *v, bl_text *t, const bl_linear *l, bl_er
         return bl_fail(e, BL_E_INTERNAL,
                        "writing %s: %s is [%" PRId64 ", %" PRId64 "], expected [%" PRId64 ", %" PRId64 "]", v->dir,
                        l->name, w->shape.out, w->shape.in, l->out, bl_linear_width(l));
-    if (l->n_transforms > BL_MOST_EXTRAS || l->n_adapters > BL_MOST_EXTRAS)
+    if (l->n_transforms + l->n_after > BL_MOST_EXTRAS || l->n_adapters > BL_MOST_EXTRAS)
         return bl_fail(e, BL_E_INTERNAL, "writing %s: %s has more than %d transforms or adapters", v->dir, l->name,
                        BL_MOST_EXTRAS);
     snprintf(name, sizeof name, "%s.weight", l->name);
@@ -566,7 +568,8 @@ bl_status bl_variant_ends(bl_variant *v, bl_model *m, bl_err *e)
     v->config.roles |= roles;
     v->config.tied = !m->head.weight.format;
     v->n = 0;
-    if (m->embed.bias.ndim || m->embed.n_transforms || m->embed.n_adapters || m->embed.act.bits || m->head.bias.ndim)
+    if (m->embed.bias.ndim || m->embed.n_transforms || m->embed.n_after || m->embed.n_adapters || m->embed.act.bits ||
+        m->head.bias.ndim)
         return bl_fail(e, BL_E_INTERNAL, "writing %s: an embedding has nothing but its weight, and a head no bias",
                        v->dir);
     BL_TRY(put_linear(v, &v->embed, &m->embed, e));

@@ -21,8 +21,9 @@ BL_INLINE void store(float *p, lanes v)
 
 BL_INLINE __m256 round_to_grid(__m256 x, __m256 s, __m256 z, __m256 qmax)
 {
-    __m256 q = _mm256_round_ps(_mm256_div_ps(x, s), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    q = _mm256_add_ps(q, z);
+    const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    __m256 whole = _mm256_round_ps(z, nearest), part = _mm256_sub_ps(z, whole);
+    __m256 q = _mm256_add_ps(_mm256_round_ps(_mm256_add_ps(_mm256_div_ps(x, s), part), nearest), whole);
     q = _mm256_max_ps(_mm256_setzero_ps(), q); /* NaN stays */
     q = _mm256_min_ps(qmax, q);
     return _mm256_mul_ps(_mm256_sub_ps(q, z), s);
@@ -69,7 +70,8 @@ void bl_avx2_sweep(const bl_gptq_sweep_args *a, int64_t row0, int64_t rows, doub
     __m256d sum[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()};
     double sums[LANES];
 
-    for (int64_t r = 0; r < rows && a->fit_first; r++) bl_cpu_sweep_fit_first(a, row0 + r, tmp);
+    bool given = a->rule == BL_RANGE_GIVEN;
+    for (int64_t r = 0; r < rows && a->fit_first && !given; r++) bl_cpu_sweep_fit_first(a, row0 + r, tmp);
     for (int r = 0; r < LANES; r++) {
         const float *x = r < rows ? bl_cpu_row(&a->w, row0 + r) : NULL;
         for (int64_t j = 0; j < in; j++) w[j * LANES + r] = x ? x[j] : 0;
@@ -84,14 +86,14 @@ void bl_avx2_sweep(const bl_gptq_sweep_args *a, int64_t row0, int64_t rows, doub
             int64_t k = bl_cpu_sweep_group(a, i1 + i);
             if (i1 + i == 0 || k != bl_cpu_sweep_group(a, i1 + i - 1))
                 for (int64_t r = 0; r < rows; r++) {
-                    if (!a->fit_first) bl_cpu_sweep_fit_next(a, row0 + r, i1 + i, w + r, LANES, tmp);
+                    if (!a->fit_first && !given) bl_cpu_sweep_fit_next(a, row0 + r, i1 + i, w + r, LANES, tmp);
                     scale[r] = bl_cpu_row(&a->scale, row0 + r)[k];
                     zero[r] = bl_cpu_row(&a->zero, row0 + r)[k];
                 }
             lanes x = load(w1 + i * LANES), s = load(scale), z = load(zero), v, e;
             const __m256 d = _mm256_broadcast_ss(u + i);
-            v.a = a->bits == 1 ? scale_with_sign(x.a, s.a) : round_to_grid(x.a, s.a, z.a, qmax);
-            v.b = a->bits == 1 ? scale_with_sign(x.b, s.b) : round_to_grid(x.b, s.b, z.b, qmax);
+            v.a = a->rule == BL_RANGE_SIGN ? scale_with_sign(x.a, s.a) : round_to_grid(x.a, s.a, z.a, qmax);
+            v.b = a->rule == BL_RANGE_SIGN ? scale_with_sign(x.b, s.b) : round_to_grid(x.b, s.b, z.b, qmax);
             e.a = _mm256_div_ps(_mm256_sub_ps(x.a, v.a), d); /* e = (w - w^) / U_ii */
             e.b = _mm256_div_ps(_mm256_sub_ps(x.b, v.b), d);
             add_squares(sum, e.a);

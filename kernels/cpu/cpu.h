@@ -158,6 +158,7 @@ bl_status bl_cpu_event_seconds(const bl_event *, const bl_event *, double *, bl_
 bl_status bl_cpu_prepare(bl_backend *, bl_weight *, bl_err *);
 void bl_cpu_product_rows(const bl_backend *, uint64_t out[4]);
 bl_status bl_cpu_linear(bl_backend *, const bl_linear_args *, bl_err *);
+bl_status bl_ref_adapters(bl_backend *, const bl_linear_args *, bl_err *); /* y += what the adapters make of x */
 bl_status bl_ref_transform(bl_backend *, const bl_transform_args *, bl_err *);
 bl_status bl_ref_channel_stats(bl_backend *, const bl_channel_stats_args *, bl_err *);
 bl_status bl_ref_rmsnorm(bl_backend *, const bl_rmsnorm_args *, bl_err *);
@@ -190,6 +191,7 @@ bl_status bl_cpu_scale(bl_backend *, const bl_scale_args *, bl_err *);
 bl_status bl_cpu_sq_error(bl_backend *, const bl_sq_error_args *, bl_err *);
 bl_status bl_cpu_clip_search(bl_backend *, const bl_clip_search_args *, bl_err *);
 bl_status bl_cpu_hqq(bl_backend *, const bl_hqq_args *, bl_err *);
+bl_status bl_cpu_greedy(bl_backend *, const bl_greedy_args *, bl_err *);
 bl_status bl_fast_hessian(bl_backend *, const bl_hessian_args *, bl_err *);
 bl_status bl_fast_cholesky_inverse(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
 bl_status bl_fast_quad_form(bl_backend *, const bl_quad_form_args *, bl_err *);

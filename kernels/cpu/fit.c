@@ -237,3 +237,57 @@ out:
     bl_free(error);
     return st;
 }
+
+/* ---- greedy rounding ---- */
+
+static float on_grid(float v, float scale, float zero) { return (rintf(v / scale + zero) - zero) * scale; }
+
+/* One row; d [in]: w - target. */
+static void greedy_row(const bl_greedy_args *a, int64_t row, double *d)
+{
+    int64_t in = a->w.dim[1];
+    float *w = bl_cpu_row(&a->w, row);
+    const float *target = bl_cpu_row(&a->target, row), scale = *bl_cpu_row(&a->scale, row),
+                zero = *bl_cpu_row(&a->zero, row), lo = -zero * scale,
+                hi = ((float)((1 << a->bits) - 1) - zero) * scale;
+    const int32_t *order = bl_cpu_at(&a->order);
+    const double *h = bl_cpu_at(&a->h);
+    for (int64_t i = 0; i < in; i++) d[i] = (double)w[i] - target[i];
+    for (int pass = 0; pass < a->passes; pass++) {
+        bool moved = false;
+        for (int64_t k = 0; k < in; k++) {
+            int64_t i = order[k];
+            double part[8] = {0};
+            for (int64_t j = 0; j + 8 <= in; j += 8)
+                for (int l = 0; l < 8; l++) part[l] += d[j + l] * h[i * in + j + l];
+            for (int64_t j = in / 8 * 8; j < in; j++) part[j % 8] += d[j] * h[i * in + j];
+            float v = on_grid((float)(w[i] - bl_tree8d(part) / h[i * in + i]), scale, zero);
+            d[i] += (double)v - w[i];
+            moved |= v != w[i];
+            w[i] = v;
+        }
+        for (int64_t i = 0; i < in; i++) w[i] = fminf(fmaxf(w[i], lo), hi);
+        if (!moved) break;
+    }
+}
+
+bl_status bl_cpu_greedy(bl_backend *be, const bl_greedy_args *a, bl_err *e)
+{
+    bl_status st = bl_check_greedy(a, e);
+    const bl_cpu *c = be->own;
+    int64_t in = a->w.dim[1];
+    const int32_t *order = bl_cpu_at(&a->order);
+    const double *h = bl_cpu_at(&a->h);
+    double *space;
+    if (st != BL_OK) return st;
+    for (int64_t i = 0; i < in; i++) {
+        if (order[i] < 0 || order[i] >= in) return bl_fail(e, BL_E_INTERNAL, "greedy: a column is out of range");
+        if (!(h[i * in + i] > 0))
+            return bl_fail(e, BL_E_NUMERIC, "the second moment of input %lld is %g", (long long)i, h[i * in + i]);
+    }
+    if (!(space = bl_new((size_t)(c->threads * in), sizeof *space, e))) return BL_E_NOMEM;
+#pragma omp parallel for schedule(dynamic, 4) num_threads(c->threads)
+    for (int64_t r = 0; r < a->w.dim[0]; r++) greedy_row(a, r, space + omp_get_thread_num() * in);
+    bl_free(space);
+    return BL_OK;
+}

@@ -78,7 +78,8 @@ static void rows_at_once(const bl_hadamard_args *a, int64_t row0, int64_t rows, 
         for (int64_t k = 0; k < order; k++) {
             double y[WIDE] = {0};
             for (int64_t c = 0; c < order; c++)
-                for (int r = 0; r < WIDE; r++) y[r] += (double)f[k * order + c] * t[c * m + b][r];
+                for (int r = 0; r < WIDE; r++)
+                    y[r] += (double)f[a->transposed ? c * order + k : k * order + c] * t[c * m + b][r];
             memcpy(u[k], y, sizeof y);
         }
         for (int64_t k = 0; k < order; k++) memcpy(t[k * m + b], u[k], sizeof u[k]);

@@ -1,6 +1,7 @@
 /* linear.c - the linear op: for every weight the cheapest kernel row that can do it, and together what reads x the same
  * way. */
 #include "avx2.h"
+#include <omp.h>
 
 /* The weights one after another, each with the input made ready for it alone. */
 static bl_status one_by_one(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
@@ -31,12 +32,10 @@ static bool share(const bl_kernel_family *const k[], int n)
 }
 #endif
 
-bl_status bl_cpu_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
+static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     const bl_kernel_family *k[BL_LINEAR_MOST];
     int n = bl_linear_weights(a);
-    bl_status st = bl_check_linear(be, a, e);
-    if (st != BL_OK) return st;
     for (int i = 0; i < n; i++) {
         k[i] = bl_kernel_pick(be, a, a->w[i])->family; /* there is one: plain C takes everything */
         bl_cpu_count_rows(be, a->x.dim[0]);
@@ -45,4 +44,66 @@ bl_status bl_cpu_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
     if (share(k, n)) return bl_products(be, a, k, e);
 #endif
     return one_by_one(be, a, k, e);
+}
+
+/* Rows of a product without bias and adapters, transformed into y, and what is added to them. */
+static bl_status turn_rows(bl_backend *be, const bl_linear_args *a, bl_tensor v, bl_err *e)
+{
+    int64_t out = v.dim[1], wide = out;
+    const bl_linear_args turn = {.x = v, .t = a->s, .n_t = a->n_s};
+    const float *bias = bl_cpu_at(&a->bias[0]);
+    int threads = bl_cpu_threads(be, 8 * (double)bl_tensor_count(&v));
+    wide = bl_cpu_transform_width(&turn);
+    float *space = bl_new((size_t)(threads * 2 * wide), sizeof *space, e);
+    if (!space) return BL_E_NOMEM;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t r = 0; r < v.dim[0]; r++) {
+        float *u = space + omp_get_thread_num() * 2 * wide, *y = bl_cpu_row(&a->y[0], r);
+        bl_cpu_transform(&turn, bl_cpu_row(&v, r), u, u + wide);
+        for (int64_t i = 0; i < out; i++) {
+            float sum = bias ? u[i] + bias[i] : u[i];
+            y[i] = a->accumulate ? y[i] + sum : sum;
+        }
+    }
+    bl_free(space);
+    return bl_ref_adapters(be, a, e);
+}
+
+/* With transforms of the output: some rows at a time, so that what is between fits a cache. */
+static bl_status turned(bl_backend *be, const bl_linear_args *a, bl_err *e)
+{
+    enum { ROWS = 256 };
+    bl_status st = BL_OK;
+    int64_t rows = a->x.dim[0], out = a->w[0]->shape.out;
+    bl_buffer *b = NULL;
+    BL_TRY(bl_cpu_buffer_new(be, (uint64_t)(BL_MIN(rows, ROWS) * out) * sizeof(float), &b, e));
+    bool tensor = a->act.bits && a->act.unit == BL_ACT_TENSOR && a->act.scale == 0; /* one range for all rows */
+    if (tensor && rows > ROWS) {
+        bl_cpu_buffer_free(b);
+        b = NULL;
+        BL_TRY(bl_cpu_buffer_new(be, (uint64_t)(rows * out) * sizeof(float), &b, e));
+    }
+    for (int64_t r = 0, n; r < rows; r += n) {
+        n = tensor ? rows : BL_MIN(rows - r, ROWS);
+        bl_linear_args plain = *a, part = *a;
+        bl_tensor v = bl_tensor_2d(b, 0, BL_F32, n, out);
+        part.x = plain.x = bl_tensor_rows(a->x, r, n);
+        part.y[0] = bl_tensor_rows(a->y[0], r, n);
+        plain.y[0] = v;
+        plain.bias[0] = (bl_tensor){0};
+        plain.n_adapters = plain.n_s = 0;
+        plain.accumulate = false;
+        BL_TRY(product(be, &plain, e));
+        BL_TRY(turn_rows(be, &part, v, e));
+    }
+out:
+    bl_cpu_buffer_free(b);
+    return st;
+}
+
+bl_status bl_cpu_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
+{
+    bl_status st = bl_check_linear(be, a, e);
+    if (st != BL_OK || a->x.dim[0] == 0) return st;
+    return a->n_s ? turned(be, a, e) : product(be, a, e);
 }

@@ -18,6 +18,7 @@ const bl_ops bl_ops_ref = {
     .event_seconds = bl_cpu_event_seconds,
     .prepare = bl_cpu_prepare,
     .linear = bl_cpu_linear,
+    .linear_turns = true,
     .linear_is_integer = bl_cpu_integer,
     .transform = bl_ref_transform,
     .channel_stats = bl_ref_channel_stats,
@@ -45,5 +46,6 @@ const bl_ops bl_ops_ref = {
     .sq_error = bl_cpu_sq_error,
     .clip_search = bl_cpu_clip_search,
     .hqq = bl_cpu_hqq,
+    .greedy = bl_cpu_greedy,
     .product_rows = bl_cpu_product_rows,
 };

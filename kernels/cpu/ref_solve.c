@@ -170,12 +170,12 @@ bl_status bl_cpu_sweep_check(const bl_gptq_sweep_args *a, double loss, bl_err *e
     return BL_OK;
 }
 
-/* The nearest value of the grid; of one bit, the scale with the sign of x (0 counts as +). */
+/* The nearest value of the grid; SIGN: the scale with the sign of x (0 counts as +). */
 static float nearest(const bl_gptq_sweep_args *a, float x, float s, float z)
 {
-    float qmax = (float)((1 << a->bits) - 1), q;
-    if (a->bits == 1) return x >= 0 ? s : -s;
-    q = rintf(x / s) + z;
+    float qmax = (float)((1 << a->bits) - 1), whole = rintf(z), q;
+    if (a->rule == BL_RANGE_SIGN) return x >= 0 ? s : -s;
+    q = rintf(x / s + (z - whole)) + whole; /* a zero between codes */
     q = q < 0 ? 0 : q;
     q = q > qmax ? qmax : q;
     return (q - z) * s;
@@ -187,14 +187,15 @@ static double sweep_row(const bl_gptq_sweep_args *a, int64_t row, float *w1, flo
     float *w = bl_cpu_row(&a->w, row);
     const float *scale = bl_cpu_row(&a->scale, row), *zero = bl_cpu_row(&a->zero, row);
     double loss = 0;
-    if (a->fit_first) bl_cpu_sweep_fit_first(a, row, tmp);
+    bool given = a->rule == BL_RANGE_GIVEN;
+    if (a->fit_first && !given) bl_cpu_sweep_fit_first(a, row, tmp);
     for (int64_t i1 = 0; i1 < in; i1 += a->block) {
         int64_t i2 = BL_MIN(i1 + a->block, in);
         memcpy(w1, w + i1, (size_t)(i2 - i1) * sizeof *w1);
         for (int64_t i = i1; i < i2; i++) {
             const float *u = bl_cpu_row(&a->u, i);
             int64_t k = bl_cpu_sweep_group(a, i);
-            if (!a->fit_first && (i == 0 || k != bl_cpu_sweep_group(a, i - 1)))
+            if (!a->fit_first && !given && (i == 0 || k != bl_cpu_sweep_group(a, i - 1)))
                 bl_cpu_sweep_fit_next(a, row, i, w, 1, tmp); /* W, not W1: as the block began */
             float x = w1[i - i1], v = nearest(a, x, scale[k], zero[k]), ei = (x - v) / u[i]; /* e = (w - w^) / U_ii */
             for (int64_t j = i + 1; j < i2; j++) w1[j - i1] = fmaf(-ei, u[j], w1[j - i1]);

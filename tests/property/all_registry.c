@@ -91,8 +91,10 @@ static void every_text(each_text *use)
         for (int b = 1; b <= 8; b++) {
             char text[64];
             if (!(m->wbits >> b & 1)) continue;
-            snprintf(text, sizeof text, "%s:w%dg24", m->name, b);
+            bool grouped = bl_opt_find(m->opts, "group");
+            snprintf(text, sizeof text, "%s:w%d%s", m->name, b, grouped ? "g24" : "");
             with_options(m, text, use);
+            if (!grouped) continue;
             snprintf(text, sizeof text, "%s:w%dpc", m->name, b);
             use(m, text);
         }

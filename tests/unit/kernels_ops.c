@@ -774,6 +774,74 @@ static void product_calls_are_counted_by_their_rows(void **state)
     drop(dense);
 }
 
+/* ---- transforms of outputs ---- */
+/* y = S(x Wt) + bias + adapters, S in order: reversed, then scaled. */
+static void outputs_are_transformed_before_bias_and_adapters(void **state)
+{
+    enum { ROWS = 300, IN = 40, OUT = 24 };
+    (void)state;
+    bl_tensor x = random_f32(ROWS, IN, 1, 1), w = random_f32(OUT, IN, 2, 1), bias = flat(random_f32(1, OUT, 3, 1)),
+              a = random_f32(2, IN, 4, 1), b = random_f32(OUT, 2, 5, 1), s = flat(random_f32(1, OUT, 6, 1)),
+              plain = make(BL_F32, ROWS, OUT), y = make(BL_F32, ROWS, OUT), first = make(BL_F32, ROWS, OUT),
+              back = make(BL_I32, 1, OUT);
+    bl_weight weight;
+    const bl_lowrank adapter = {.a = a, .b = b, .scale = 0.5f};
+    for (int i = 0; i < OUT; i++) i32(back)[i] = OUT - 1 - i;
+    const bl_transform turns[] = {{.kind = BL_T_PERMUTE, .in = OUT, .out = OUT, .data = back},
+                                  {.kind = BL_T_SCALE, .in = OUT, .out = OUT, .data = s}};
+    assert_ok(bl_weight_new(backends[0], bl_format_find("fp32"), &(bl_shape){.out = OUT, .in = IN}, &weight, &e));
+    assert_ok(backends[0]->ops->upload(backends[0], &weight.part[0], f32(w), &e));
+    EACH(be)
+    {
+        bl_linear_args args = {.x = x, .w = {&weight}, .y = {plain}};
+        assert_ok(be->ops->linear(be, &args, &e));
+        args = (bl_linear_args){.x = x,
+                                .w = {&weight},
+                                .bias = {bias},
+                                .y = {y},
+                                .s = turns,
+                                .n_s = 2,
+                                .adapter = &adapter,
+                                .n_adapters = 1};
+        assert_ok(be->ops->linear(be, &args, &e));
+        for (int r = 0; r < ROWS; r++)
+            for (int o = 0; o < OUT; o++) {
+                double want = (double)f32(plain)[r * OUT + OUT - 1 - o] * f32(s)[o] + f32(bias)[o];
+                for (int k = 0; k < 2; k++) {
+                    double low = 0;
+                    for (int i = 0; i < IN; i++) low += (double)f32(x)[r * IN + i] * f32(a)[k * IN + i];
+                    want += 0.5 * low * f32(b)[o * 2 + k];
+                }
+                assert_true(fabs(f32(y)[r * OUT + o] - want) < 1e-4);
+            }
+        if (be == backends[0]) memcpy(f32(first), f32(y), y.buf->bytes);
+        assert_equal_bits(first, y);
+        bl_tensor one = bl_tensor_rows(plain, 7, 1); /* a row alone has the same bits */
+        args.x = bl_tensor_rows(x, 7, 1);
+        args.y[0] = one;
+        assert_ok(be->ops->linear(be, &args, &e));
+        assert_memory_equal(f32(plain) + 7 * OUT, f32(y) + 7 * OUT, OUT * sizeof(float));
+        args.accumulate = true;
+        assert_ok(be->ops->linear(be, &args, &e));
+        for (int o = 0; o < OUT; o++) assert_true(fabsf(f32(plain)[7 * OUT + o] - 2 * f32(y)[7 * OUT + o]) < 1e-5f);
+        args.w[1] = &weight;
+        args.y[1] = one;
+        args.n_adapters = 0;
+        assert_refused(be->ops->linear(be, &args, &e), BL_E_INTERNAL, "belong to one weight");
+    }
+    bl_weight_free(&weight);
+    drop(x);
+    drop(w);
+    drop(bias);
+    drop(a);
+    drop(b);
+    drop(s);
+    drop(plain);
+    drop(y);
+    drop(first);
+    drop(back);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -785,6 +853,7 @@ int main(void)
         cmocka_unit_test(events_are_times_in_the_order_they_were_recorded),
         cmocka_unit_test(an_op_that_a_backend_lacks_is_refused_by_name),
         cmocka_unit_test(every_op_that_computes_has_a_name),
+        cmocka_unit_test(outputs_are_transformed_before_bias_and_adapters),
         cmocka_unit_test(norm_divides_by_the_root_mean_square),
         cmocka_unit_test(rope_turns_pairs_that_lie_half_a_head_apart),
         cmocka_unit_test(gate_and_add_follow_their_formulas),

@@ -1,0 +1,495 @@
+/* quip.c - QuIP: weight and second moments are turned by random orthogonal matrices on both sides, so that nothing
+ * stands out, and rounded with feedback (Chee et al. 2023, arXiv 2307.13304).
+ *
+ *     W' = U W diag(s) Vt        H' = V diag(1/s) H diag(1/s) Vt        s = (H_jj / |W_j|^2)^(1/4)
+ *
+ * W' has one scale, 2.4 times its root mean square, and levels as many above 0 as below; it is clamped to them and
+ * rounded: column after column from the last to the first, each to
+ *
+ *     w^_i = Q(w_i + sum over k > i of (w_k - w^_k) L_ki)        H' = (I + L) D (I + L)t                        (LDLQ)
+ *
+ * which is GPTQ's sweep in that order. y = Ut W^' V (x / s): V and 1/s are a transform of the linear's input, Ut one of
+ * its output. They are randomized Hadamard matrices, V = Hn diag(signs) / sqrt(n), Ut = Hm diag(signs) / sqrt(m).
+ */
+#include "quip.h"
+#include "harness/quant/calibrate.h"
+#include "kernels/base/rng.h"
+#include "kernels/hadamard.h"
+#include "shared_weight.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct opts {
+    int64_t wbits, passes;
+    int rounding;
+    bool incoherent, rescale;
+    double damp, rho;
+} opts;
+
+static const char *const roundings[] = {"near", "ldlq", "greedy", "rg", "allbal", NULL};
+static const bl_opt rows[] = {
+    {"wbits", BL_OPT_INT, .min = 1, .max = 8, .def.i = 2, .at = offsetof(opts, wbits), .arg = "2..4",
+     .doc = "bits of a weight"},
+    {"rounding", BL_OPT_CHOICE, .choices = roundings, .def.choice = BL_QUIP_LDLQ, .at = offsetof(opts, rounding),
+     .doc =
+         "near; ldlq: with feedback; greedy: and greedy passes after it; rg: the same from the largest second moment "
+         "to the least; allbal: greedy passes alone"},
+    {"passes", BL_OPT_INT, .min = 1, .max = 100, .def.i = 5, .at = offsetof(opts, passes), .arg = "N",
+     .doc = "greedy passes at most"},
+    {"incoherent", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, incoherent),
+     .doc = "turn inputs and outputs by random orthogonal matrices"},
+    {"rescale", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, rescale), .doc = "scale inputs by s before that"},
+    {"damp", BL_OPT_REAL, .min = 0, .max = 1, .def.r = 0.02, .at = offsetof(opts, damp), .arg = "D",
+     .doc = "added to the diagonal of H, relative to its mean; tenfold where that is not enough"},
+    {"rho", BL_OPT_REAL, .min = 0.5, .max = 10, .def.r = 2.4, .at = offsetof(opts, rho), .arg = "R",
+     .doc = "largest level, in root mean squares of the weight"},
+    {0}};
+
+static void settle(void *options)
+{
+    opts *o = options;
+    if (o->rounding == BL_QUIP_NEAR || o->rounding == BL_QUIP_LDLQ) o->passes = 5;
+}
+
+static void target(const opts *o, const bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    char name[8];
+    int64_t in = bl_linear_width(lin);
+    snprintf(name, sizeof name, "int%d", (int)o->wbits);
+    *format = bl_format_find(name);
+    *shape = (bl_shape){.out = lin->out, .in = in, .group = in, .zero = BL_ZERO_MIDDLE, .scale = BL_F16};
+}
+
+static bl_status check(const bl_method_run *r, bl_err *e)
+{
+    const opts *o = r->opts;
+    for (size_t i = 0; i < r->model->n_linears && o->incoherent; i++) {
+        const bl_linear *lin = &r->model->linears[i];
+        int64_t in = bl_linear_width(lin), wrong = bl_hadamard_order(in) ? lin->out : in;
+        if (!bl_hadamard_order(wrong))
+            return bl_fail(e, BL_E_CONFIG,
+                           "%s is [%" PRId64 ", %" PRId64 "], and there is no Hadamard matrix of order %" PRId64
+                           " here; +incoherent=false leaves it as it is",
+                           lin->name, lin->out, in, wrong);
+    }
+    return BL_OK;
+}
+
+/* ---- rounding ---- */
+
+typedef struct ranked {
+    double value;
+    int32_t column;
+} ranked;
+
+static int by_value(const void *a, const void *b) /* largest first, equal ones in order */
+{
+    const ranked *x = a, *y = b;
+    if (x->value != y->value) return x->value < y->value ? 1 : -1;
+    return x->column < y->column ? -1 : 1;
+}
+
+/* Columns in the order in which they are rounded, and back; diag [in]. */
+static bl_status orders(const bl_method_run *r, bl_quip_rounding how, const double *diag, int64_t in, bl_tensor *order,
+                        bl_tensor *back, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor *out[] = {order, back};
+    int32_t *list = bl_new(2 * (size_t)in, sizeof *list, e);
+    ranked *all = bl_new((size_t)in, sizeof *all, e);
+    if (!list || !all) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    bool sorted = how == BL_QUIP_RG || how == BL_QUIP_ALLBAL;
+    for (int64_t i = 0; i < in; i++) all[i] = (ranked){sorted ? diag[i] : (double)i, (int32_t)i};
+    qsort(all, (size_t)in, sizeof *all, by_value);
+    for (int64_t i = 0; i < in; i++) {
+        list[i] = all[i].column;
+        list[in + all[i].column] = (int32_t)i;
+    }
+    for (int k = 0; k < 2; k++) {
+        BL_TRY(bl_matrix_new(r, BL_I32, 1, in, out[k], e));
+        *out[k] = bl_tensor_1d(out[k]->buf, 0, BL_I32, in);
+        BL_TRY(r->ops->upload(r->be, out[k], list + k * in, e));
+    }
+out:
+    bl_free(list);
+    bl_free(all);
+    return st;
+}
+
+static bl_status diagonal(const bl_method_run *r, bl_tensor h, double *diag, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n = h.dim[0];
+    bl_tensor d = {0};
+    BL_TRY(bl_matrix_new(r, BL_F64, 1, n, &d, e));
+    bl_tensor list = bl_tensor_1d(d.buf, 0, BL_F64, n);
+    BL_TRY(r->ops->diagonal(r->be, &(bl_diagonal_args){.x = h, .y = list}, e));
+    BL_TRY(r->ops->download(r->be, &list, diag, e));
+out:
+    bl_matrix_free(r, &d);
+    return st;
+}
+
+/* u of (h + shift)^-1 in the order of the sweep; the damping that was enough. */
+static bl_status factor(const bl_method_run *r, bl_tensor h, bl_tensor order, double mean, double damp, bl_tensor u,
+                        double *damped, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor p = {0};
+    BL_TRY(bl_matrix_new(r, BL_F64, h.dim[0], h.dim[0], &p, e));
+    BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = h, .y = p, .rows = order, .cols = order}, e));
+    for (;; damp = damp > 0 ? 10 * damp : 0.01) {
+        st = r->ops->cholesky_inverse(r->be, &(bl_cholesky_inverse_args){.h = p, .u = u, .shift = damp * mean}, e);
+        if (st == BL_OK) st = r->ops->sync(r->be, e);
+        if (st != BL_E_NUMERIC || 10 * damp > 1) break;
+    }
+    if (st == BL_E_NUMERIC) bl_within(e, "second moments of the inputs, with a damping of %g", damp);
+    *damped = damp;
+out:
+    bl_matrix_free(r, &p);
+    return st;
+}
+
+/* GPTQ's sweep on a given grid, in that order: w becomes values of the grid. */
+static bl_status feed_back(const bl_method_run *r, bl_tensor w, bl_tensor u, bl_tensor order, bl_tensor back,
+                           bl_tensor scale, bl_tensor zero, int bits, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor p = {0};
+    BL_TRY(bl_matrix_new(r, BL_F32, w.dim[0], w.dim[1], &p, e));
+    BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = w, .y = p, .cols = order}, e));
+    BL_TRY(r->ops->gptq_sweep(r->be,
+                              &(bl_gptq_sweep_args){.w = p,
+                                                    .u = u,
+                                                    .group = w.dim[1],
+                                                    .bits = bits,
+                                                    .rule = BL_RANGE_GIVEN,
+                                                    .scale_type = BL_F32,
+                                                    .block = 128,
+                                                    .scale = scale,
+                                                    .zero = zero},
+                              e));
+    BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = p, .y = w, .cols = back}, e));
+    BL_TRY(r->ops->sync(r->be, e));
+out:
+    bl_matrix_free(r, &p);
+    return st;
+}
+
+/* Each weight to the nearest value of the grid; `ends`: only clamped to it. */
+static bl_status to_grid(const bl_method_run *r, bl_tensor w, bl_tensor scale, bl_tensor zero, int bits, bool ends,
+                         bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t out = w.dim[0], in = w.dim[1];
+    float *v = bl_new((size_t)(out * in), sizeof *v, e), *s = bl_new(2 * (size_t)out, sizeof *s, e);
+    float most = (float)((1 << bits) - 1);
+    if (!v || !s) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(r->ops->download(r->be, &w, v, e));
+    BL_TRY(r->ops->download(r->be, &scale, s, e));
+    BL_TRY(r->ops->download(r->be, &zero, s + out, e));
+    for (int64_t i = 0; i < out * in; i++) {
+        float step = s[i / in], z = s[out + i / in], whole = rintf(z), q = v[i] / step + (z - whole);
+        v[i] = (fminf(fmaxf((ends ? q : rintf(q)) + whole, 0), most) - z) * step;
+    }
+    BL_TRY(r->ops->upload(r->be, &w, v, e));
+out:
+    bl_free(v);
+    bl_free(s);
+    return st;
+}
+
+/* h + shift I, a copy. */
+static bl_status damped_copy(const bl_method_run *r, bl_tensor h, double shift, bl_tensor *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n = h.dim[0];
+    double *v = bl_new((size_t)(n * n), sizeof *v, e);
+    if (!v) return BL_E_NOMEM;
+    BL_TRY(bl_matrix_new(r, BL_F64, n, n, out, e));
+    BL_TRY(r->ops->download(r->be, &h, v, e));
+    for (int64_t i = 0; i < n; i++) v[i * n + i] += shift;
+    BL_TRY(r->ops->upload(r->be, out, v, e));
+out:
+    bl_free(v);
+    return st;
+}
+
+bl_status bl_quip_round(const bl_method_run *r, bl_tensor w, bl_tensor h, bl_tensor scale, bl_tensor zero, int bits,
+                        bl_quip_rounding how, int passes, double damp, double *damped, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t out = w.dim[0], in = w.dim[1];
+    bl_tensor u = {0}, order = {0}, back = {0}, first = {0}, moments = {0};
+    double *diag = bl_new((size_t)in, sizeof *diag, e), mean = 0;
+
+    *damped = damp;
+    if (!diag) return BL_E_NOMEM;
+    BL_TRY(to_grid(r, w, scale, zero, bits, how != BL_QUIP_NEAR, e));
+    if (how == BL_QUIP_NEAR) goto out;
+    BL_TRY(diagonal(r, h, diag, e));
+    for (int64_t i = 0; i < in; i++) mean += (diag[i] == 0 ? 1 : diag[i]) / (double)in;
+    BL_TRY(orders(r, how, diag, in, &order, &back, e));
+    if (how != BL_QUIP_LDLQ) { /* greedy passes need to know where they come from */
+        BL_TRY(bl_matrix_new(r, BL_F32, out, in, &first, e));
+        BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = w, .y = first}, e));
+    }
+    if (how != BL_QUIP_ALLBAL) {
+        BL_TRY(bl_matrix_new(r, BL_F32, in, in, &u, e));
+        BL_TRY(factor(r, h, order, mean, damp, u, damped, e));
+        BL_TRY(feed_back(r, w, u, order, back, scale, zero, bits, e));
+    }
+    if (how == BL_QUIP_LDLQ) goto out;
+    BL_TRY(damped_copy(r, h, *damped * mean, &moments, e));
+    BL_TRY(r->ops->greedy(r->be,
+                          &(bl_greedy_args){.w = w,
+                                            .target = first,
+                                            .h = moments,
+                                            .order = order,
+                                            .scale = scale,
+                                            .zero = zero,
+                                            .bits = bits,
+                                            .passes = passes},
+                          e));
+    BL_TRY(r->ops->sync(r->be, e));
+out:
+    bl_free(diag);
+    bl_matrix_free(r, &u);
+    bl_matrix_free(r, &order);
+    bl_matrix_free(r, &back);
+    bl_matrix_free(r, &first);
+    bl_matrix_free(r, &moments);
+    return st;
+}
+
+/* ---- what is before and after it ---- */
+
+typedef struct work {
+    const bl_method_run *r;
+    const opts *o;
+    bl_linear *lin;
+    int64_t out, in;
+    float *s;                     /* [in] */
+    float *u, *v;                 /* signs [out], [in] */
+    bl_tensor w, h;               /* turned: f32 [out, in], f64 [in, in] */
+    bl_tensor before;             /* as it came */
+    bl_tensor online_v, online_u; /* data of the transforms */
+} work;
+
+static void signs(uint64_t seed, const char *stream, const char *name, float *v, int64_t n)
+{
+    char key[128];
+    snprintf(key, sizeof key, "%s %s", stream, name);
+    bl_rng random = bl_rng_at(seed, bl_rng_key(key, 0), 0);
+    for (int64_t i = 0; i < n; i++) v[i] = bl_rng_u32(&random) & 1 ? 1.0f : -1.0f;
+}
+
+/* s_j = (H_jj / |W_j|^2)^(1/4), H over its largest entry, neither below 1e-8. */
+static bl_status rescale(work *k, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_method_run *r = k->r;
+    double *diag = bl_new(2 * (size_t)k->in, sizeof *diag, e), *norm = diag + k->in, most = 0;
+    float *w = bl_new((size_t)(k->out * k->in), sizeof *w, e);
+    if (!diag || !w) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(diagonal(r, k->h, diag, e)); /* the largest entry of H is on its diagonal */
+    BL_TRY(r->ops->download(r->be, &k->w, w, e));
+    for (int64_t i = 0; i < k->out * k->in; i++) norm[i % k->in] += (double)w[i] * w[i];
+    for (int64_t j = 0; j < k->in; j++) most = fmax(most, diag[j]);
+    if (!(most > 0)) goto out; /* nothing ever came */
+    for (int64_t j = 0; j < k->in; j++) k->s[j] = (float)sqrt(sqrt(fmax(diag[j] / most, 1e-8) / fmax(norm[j], 1e-8)));
+out:
+    bl_free(diag);
+    bl_free(w);
+    return st;
+}
+
+static bl_tensor turned_over(bl_tensor t) /* rows are columns */
+{
+    int64_t n = t.dim[0], s = t.stride[0];
+    t.dim[0] = t.dim[1];
+    t.dim[1] = n;
+    t.stride[0] = 1;
+    t.stride[1] = s;
+    return t;
+}
+
+/* w and h times s; then, incoherent, w = U w Vt and h = V h Vt. */
+static bl_status turn(work *k, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_method_run *r = k->r;
+    bl_tensor s = {0}, back = {0}, u = {0}, v = {0}, t = {0};
+    float *inverse = bl_new((size_t)k->in, sizeof *inverse, e);
+    if (!inverse) return BL_E_NOMEM;
+    for (int64_t j = 0; j < k->in; j++) inverse[j] = 1 / k->s[j];
+    BL_TRY(bl_list_new(r, k->s, k->in, &s, e));
+    BL_TRY(bl_list_new(r, inverse, k->in, &back, e));
+    BL_TRY(r->ops->scale(r->be, &(bl_scale_args){.x = k->w, .y = k->w, .cols = s}, e));
+    BL_TRY(r->ops->scale(r->be, &(bl_scale_args){.x = k->h, .y = k->h, .rows = back, .cols = back}, e));
+    if (!k->o->incoherent) goto out;
+    BL_TRY(bl_list_new(r, k->u, k->out, &u, e));
+    BL_TRY(bl_list_new(r, k->v, k->in, &v, e));
+    BL_TRY(bl_matrix_new(r, BL_F64, k->out, k->in, &t, e));
+    BL_TRY(r->ops->hadamard(r->be, &(bl_hadamard_args){.x = k->w, .y = t, .before = v}, e));
+    BL_TRY(r->ops->hadamard(
+        r->be, &(bl_hadamard_args){.x = turned_over(t), .y = turned_over(k->w), .after = u, .transposed = true}, e));
+    BL_TRY(r->ops->hadamard(r->be, &(bl_hadamard_args){.x = k->h, .y = k->h, .before = v}, e));
+    bl_tensor over = turned_over(k->h);
+    BL_TRY(r->ops->hadamard(r->be, &(bl_hadamard_args){.x = over, .y = over, .before = v}, e));
+    BL_TRY(r->ops->sync(r->be, e));
+out:
+    bl_free(inverse);
+    bl_matrix_free(r, &s);
+    bl_matrix_free(r, &back);
+    bl_matrix_free(r, &u);
+    bl_matrix_free(r, &v);
+    bl_matrix_free(r, &t);
+    return st;
+}
+
+/* The scale of the grid as it will be stored, and both as columns. */
+static bl_status grid(const work *k, bl_tensor scale, bl_tensor zero, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_method_run *r = k->r;
+    double sum, levels = (double)((1 << k->o->wbits) - 1);
+    BL_TRY(r->ops->sq_error(r->be, &(bl_sq_error_args){.x = k->w, .sum = &sum}, e));
+    BL_TRY(r->ops->sync(r->be, e));
+    float step = (float)(2 * k->o->rho * sqrt(sum / ((double)k->out * (double)k->in)) / levels);
+    step = bl_f16_to_f32(bl_f32_to_f16(step));
+    if (step == 0) step = 0x1p-24f;
+    BL_TRY(r->ops->fill(r->be, &scale, step, e));
+    BL_TRY(r->ops->fill(r->be, &zero, levels / 2, e));
+out:
+    return st;
+}
+
+/* Errors in the turned space: of the weight with its inputs scaled, which is what the levels are chosen for, and of the
+ * output, which is the same in both. */
+static bl_status store(work *k, bl_tensor scale, bl_tensor zero, bl_layer_stat *stat, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_method_run *r = k->r;
+    const bl_format *f;
+    bl_shape g;
+    bl_weight packed = {0};
+    target(k->o, k->lin, &f, &g);
+    BL_TRY(bl_weight_new(r->be, f, &g, &packed, e));
+    BL_TRY(r->ops->pack(
+        r->be, &(bl_pack_args){.x = k->w, .w = &packed, .rule = BL_RANGE_GIVEN, .scale = scale, .zero = zero}, e));
+    BL_TRY(bl_weight_error(r, k->before, &packed, k->h, stat, e));
+    bl_linear_set_weight(k->lin, &packed);
+    if (k->online_v.buf) {
+        bl_transform t = {
+            .kind = k->o->incoherent ? BL_T_HADAMARD : BL_T_SCALE, .in = k->in, .out = k->in, .data = k->online_v};
+        BL_TRY(bl_linear_add_transform(k->lin, &t, e));
+        k->online_v = (bl_tensor){0}; /* the linear's now */
+    }
+    if (k->online_u.buf) {
+        bl_transform t = {.kind = BL_T_HADAMARD, .in = k->out, .out = k->out, .data = k->online_u};
+        BL_TRY(bl_linear_add_after(k->lin, &t, e));
+        k->online_u = (bl_tensor){0};
+    }
+out:
+    bl_weight_free(&packed);
+    return st;
+}
+
+static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const opts *o = r->opts;
+    work k = {.r = r, .o = o, .lin = lin, .out = lin->out, .in = bl_linear_width(lin)};
+    bl_mark mark = bl_arena_mark(r->scratch);
+    bl_tensor *all[] = {&k.w, &k.h, &k.before, &k.online_v, &k.online_u}, h, scale = {0}, zero = {0};
+    float *online;
+
+    if (!(k.s = bl_alloc(r->scratch, (size_t)k.in, sizeof *k.s, e)) ||
+        !(k.v = bl_alloc(r->scratch, (size_t)k.in, sizeof *k.v, e)) ||
+        !(k.u = bl_alloc(r->scratch, (size_t)k.out, sizeof *k.u, e)) ||
+        !(online = bl_alloc(r->scratch, (size_t)k.in, sizeof *online, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(bl_calib_hessian(r->calib, lin, &h, e));
+    BL_TRY(bl_matrix_new(r, BL_F64, k.in, k.in, &k.h, e));
+    BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = h, .y = k.h}, e)); /* others read the one that is lent */
+    BL_TRY(bl_linear_dense(r->be, lin, &k.w, e));
+    for (int64_t j = 0; j < k.in; j++) k.s[j] = 1;
+    if (o->rescale) BL_TRY(rescale(&k, e));
+    signs(r->seed, "quip v", lin->name, k.v, k.in);
+    signs(r->seed, "quip u", lin->name, k.u, k.out);
+    BL_TRY(turn(&k, e));
+    for (int64_t j = 0; j < k.in; j++) online[j] = (o->incoherent ? k.v[j] : 1) / k.s[j];
+    if (o->incoherent || o->rescale) BL_TRY(bl_list_new(r, online, k.in, &k.online_v, e));
+    if (o->incoherent) BL_TRY(bl_list_new(r, k.u, k.out, &k.online_u, e));
+
+    BL_TRY(bl_matrix_new(r, BL_F32, k.out, k.in, &k.before, e));
+    BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = k.w, .y = k.before}, e));
+    BL_TRY(bl_matrix_new(r, BL_F32, k.out, 1, &scale, e));
+    BL_TRY(bl_matrix_new(r, BL_F32, k.out, 1, &zero, e));
+    BL_TRY(grid(&k, scale, zero, e));
+    BL_TRY(bl_quip_round(r, k.w, k.h, scale, zero, (int)o->wbits, (bl_quip_rounding)o->rounding, (int)o->passes,
+                         o->damp, &stat->damp, e));
+    BL_TRY(store(&k, scale, zero, stat, e));
+out:
+    for (size_t i = 0; i < BL_COUNT(all); i++) bl_matrix_free(r, all[i]);
+    bl_matrix_free(r, &scale);
+    bl_matrix_free(r, &zero);
+    bl_arena_release(r->scratch, mark);
+    return st;
+}
+
+static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    const opts *o = r->opts;
+    int64_t in = bl_linear_width(lin);
+    bl_transform v = {.kind = o->incoherent ? BL_T_HADAMARD : BL_T_SCALE,
+                      .in = in,
+                      .out = in,
+                      .data = {.dtype = BL_F32, .ndim = 1, .dim = {in}, .stride = {1}}},
+                 u = {.kind = BL_T_HADAMARD,
+                      .in = lin->out,
+                      .out = lin->out,
+                      .data = {.dtype = BL_F32, .ndim = 1, .dim = {lin->out}, .stride = {1}}};
+    if (lin->block < 0) return false;
+    target(o, lin, format, shape);
+    return (!(o->incoherent || o->rescale) || bl_linear_add_transform(lin, &v, NULL) == BL_OK) &&
+           (!o->incoherent || bl_linear_add_after(lin, &u, NULL) == BL_OK);
+}
+
+const bl_method bl_method_quip = {
+    .name = "quip",
+    .version = 1,
+    .title = "QuIP",
+    .cite = "Chee, Cai, Kuleshov, De Sa: QuIP: 2-Bit Quantization of Large Language Models With Guarantees, NeurIPS "
+            "2023, arXiv:2307.13304",
+    .doc =
+        "Turns weights by random orthogonal matrices on both sides, kept as transforms that run, and rounds them with "
+        "linear feedback.",
+    .deviates =
+        "The orthogonal matrices are randomized Hadamard matrices, as in QuIP#, not products of two random ones: they "
+        "cost 32 bits an input and an output.\n"
+        "The damping of two steps (1e-2 I after the trace is n, then 1 % of the mean) is one, 2 % of the mean.\n"
+        "Half-way cases are rounded to even, not up; the one scale is stored in 16 bits a row.\n"
+        "Weights stay in float between the steps; the code rounds them to 16 bits three times.",
+    .wbits = 0x1c, /* 2..4 */
+    .needs = BL_NEED_HESSIAN,
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .settle = settle,
+    .check = check,
+    .layer = layer,
+    .predict = predict,
+};
