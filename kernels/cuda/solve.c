@@ -158,6 +158,9 @@ bl_status bl_cuda_hadamard(bl_backend *be, const bl_hadamard_args *a, bl_err *e)
     const int8_t *factor;
     void *x, *y;
     BL_TRY(bl_check_hadamard(a, e));
+    if (a->transposed && bl_hadamard_order(a->x.dim[1]) > 1) /* the others are symmetric */
+        return bl_fail(e, BL_E_UNSUPPORTED, "hadamard: a transposed matrix of order %lld is not there on this device",
+                       (long long)a->x.dim[1]);
     int64_t n = a->x.dim[1], order = bl_hadamard_order(n), rows = a->x.dim[0],
             at_once = BL_MIN(BL_MAX(AT_ONCE / n, 1), BL_MAX(rows, 1));
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, (uint64_t)(at_once * n) * sizeof(double), &x, e));
@@ -196,6 +199,8 @@ bl_status bl_cuda_gptq_sweep(bl_backend *be, const bl_gptq_sweep_args *a, bl_err
     double *loss = NULL, sum = 0;
     void *err, *losses;
     BL_TRY(bl_check_gptq_sweep(a, e));
+    if (a->rule == BL_RANGE_GIVEN)
+        return bl_fail(e, BL_E_UNSUPPORTED, "gptq_sweep: scales that are given are not there on this device");
     int64_t out = a->w.dim[0], in = a->w.dim[1];
     if (BL_MAX(out, in) > INT32_MAX || BL_MIN(a->block, in) > BL_CU_SWEEP_MOST)
         return bl_fail(e, BL_E_UNSUPPORTED, "gptq_sweep: blocks of %lld columns; at most %d on this device",

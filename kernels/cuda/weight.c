@@ -72,7 +72,10 @@ bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, 
         out->block = f->block;
         out->block_bytes = f->block_bytes;
         return BL_OK;
+    case BL_FMT_CODES: return bl_fail(e, BL_E_UNSUPPORTED, "format %s is not read on this device", f->name);
     case BL_FMT_INT:
+        if (g->zero == BL_ZERO_FLOAT || g->zero == BL_ZERO_MIDDLE)
+            return bl_fail(e, BL_E_UNSUPPORTED, "%s: zero points between codes are not read on this device", f->name);
         out->kind = BL_CU_INT;
         out->zero_type = (int)g->zero;
         if (g->zero != BL_ZERO_NONE) {
@@ -294,6 +297,9 @@ bl_status bl_cuda_pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
     bl_status st = bl_check_pack(be, a, e);
     if (st != BL_OK) return st;
     st = a->w->format->check(a->w->format, &a->w->shape, e);
+    if (st != BL_OK) return st;
+    bl_cu_weight w;
+    st = bl_cuda_weight(be, a->w, &w, e); /* refuses what no kernel reads */
     if (st != BL_OK) return st;
     return a->w->format->kind == BL_FMT_INT ? pack_int(be, a, e) : pack_on_host(be, a, e);
 }

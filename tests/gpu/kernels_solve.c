@@ -97,8 +97,8 @@ static void permutations_diagonals_forms_and_rotations(void **state)
         int64_t n = sizes[k];
         both x = both_random(false, 19, n, 1, 1), y = both_new(BL_F64, false, 19, n),
              z = both_new(BL_F32, false, 19, n), s = both_flat(both_random(false, 1, n, 2, 1));
-        assert_ok(cpu->ops->hadamard(cpu, &(bl_hadamard_args){x.c, y.c, s.c, {0}}, &e));
-        assert_ok(gpu->ops->hadamard(gpu, &(bl_hadamard_args){x.g, y.g, s.g, {0}}, &e));
+        assert_ok(cpu->ops->hadamard(cpu, &(bl_hadamard_args){.x = x.c, .y = y.c, .before = s.c}, &e));
+        assert_ok(gpu->ops->hadamard(gpu, &(bl_hadamard_args){.x = x.g, .y = y.g, .before = s.g}, &e));
         double *got = (double *)both_got(y);
         for (int64_t i = 0; i < 19 * n; i++) assert_true(fabs(got[i] - f64(y.c)[i]) <= 1e-11);
         free(got);
@@ -107,8 +107,8 @@ static void permutations_diagonals_forms_and_rotations(void **state)
         ct.dim[1] = gt.dim[1] = 16;
         ct.stride[0] = gt.stride[0] = 1;
         ct.stride[1] = gt.stride[1] = n;
-        assert_ok(cpu->ops->hadamard(cpu, &(bl_hadamard_args){ct, ct, {0}, {0}}, &e));
-        assert_ok(gpu->ops->hadamard(gpu, &(bl_hadamard_args){gt, gt, {0}, {0}}, &e));
+        assert_ok(cpu->ops->hadamard(cpu, &(bl_hadamard_args){.x = ct, .y = ct}, &e));
+        assert_ok(gpu->ops->hadamard(gpu, &(bl_hadamard_args){.x = gt, .y = gt}, &e));
         ASSERT_NEAR(x, 1e-13);
         int32_t *order = malloc((size_t)n * sizeof *order), rows[] = {18, 0, 4};
         for (int64_t i = 0; i < n; i++) order[i] = (int32_t)(n - 1 - i);
