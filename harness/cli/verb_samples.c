@@ -1,6 +1,7 @@
-/* verb_samples.c - the single items behind a number. */
+/* verb_samples.c - the single items behind a number: what was asked, what was picked, what is right. */
 #include "session.h"
 #include "rows.h"
+#include "harness/items.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"
 #include <fnmatch.h>
@@ -8,20 +9,25 @@
 
 typedef struct opts {
     bl_cli_common common;
-    const char *task, *method, *flipped, *out;
+    const char *task, *method, *flipped, *data, *out;
     bool wrong;
     int format;
 } opts;
-static const char *const formats[] = {"jsonl", "json", NULL};
+enum { JSONL, JSON, TEXT };
+static const char *const formats[] = {"jsonl", "json", "text", NULL};
 static const bl_opt rows[] = {
     {"task", BL_OPT_TEXT, .at = offsetof(opts, task), .arg = "TASK", .doc = "only this task; globs allowed"},
     {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .arg = "METHOD",
      .doc = "only this method, as it is typed in run; globs allowed"},
     {"wrong", BL_OPT_BOOL, .at = offsetof(opts, wrong), .doc = "only items whose first score is 0"},
     {"flipped", BL_OPT_TEXT, .at = offsetof(opts, flipped), .arg = "BASE",
-     .doc = "only items that are right in one of BASE (a method) and this cell, wrong in the other"},
+     .doc =
+         "only items that are right in one of BASE (a method) and this cell, wrong in the other, with both picks and "
+         "the direction: lost or gained"},
+    {"data", BL_OPT_TEXT, .at = offsetof(opts, data), .arg = "DIR",
+     .doc = "where data sets are, before BITLADDER_DATA: question and choices are read from them"},
     {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
-     .doc = "jsonl: a line each; json: one list, as --json"},
+     .doc = "jsonl: a line each; json: one list, as --json; text: for people"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
      .doc = "write there instead of standard output"},
     BL_COMMON_ROWS(opts, common),
@@ -37,6 +43,15 @@ typedef struct scores {
     int n;
 } scores;
 
+/* One item on its way out. */
+typedef struct shown {
+    const bl_cell *cell;
+    const scores *scores;
+    const bl_sample *sample, *base; /* base: the same item of the other cell; NULL */
+    const char *base_method;
+    const bl_item *item; /* NULL: the data are not there */
+} shown;
+
 static int count_means(const scores *k)
 {
     int n = 0;
@@ -44,6 +59,10 @@ static int count_means(const scores *k)
     return n;
 }
 
+static bool is_right(const bl_sample *s) { return s->score[0] > 0.5; }
+static const char *direction(const shown *s) { return is_right(s->base) ? "lost" : "gained"; }
+
+/* ---- json ---- */
 static void print_texts(bl_json_out *j, const char *name, const char *const *text, int n)
 {
     if (!n) return;
@@ -52,15 +71,8 @@ static void print_texts(bl_json_out *j, const char *name, const char *const *tex
     bl_json_end(j);
 }
 
-static void print_sample(const bl_cell *c, const scores *k, const bl_sample *s, bl_json_out *j)
+static void print_scores(const scores *k, const bl_sample *s, bl_json_out *j)
 {
-    bl_json_object(j, NULL);
-    bl_json_add_str(j, "cell", c->key);
-    bl_json_add_int(j, "id", s->id);
-    if (s->group) bl_json_add_str(j, "group", s->group);
-    bl_json_add_int(j, "pick", s->pick);
-    bl_json_add_int(j, "gold", s->gold);
-    bl_json_add_int(j, "tokens", s->tokens);
     bl_json_object(j, "scores");
     for (int i = 0; i < k->n; i++) {
         const bl_metric *m = &k->metric[i];
@@ -74,6 +86,44 @@ static void print_sample(const bl_cell *c, const scores *k, const bl_sample *s, 
         bl_json_end(j);
     }
     bl_json_end(j);
+}
+
+/* Choice i of the item in words; nothing for -1 and where the data are not there. */
+static void print_choice(const shown *w, const char *name, int i, bl_json_out *j)
+{
+    if (w->item && i >= 0 && i < w->item->n_choices) bl_json_add_str(j, name, w->item->choice[i]);
+}
+
+static void print_base(const shown *w, bl_json_out *j)
+{
+    const bl_sample *b = w->base;
+    bl_json_add_str(j, "direction", direction(w));
+    bl_json_object(j, "against");
+    bl_json_add_str(j, "method", w->base_method);
+    bl_json_add_int(j, "pick", b->pick);
+    print_choice(w, "pick_text", b->pick, j);
+    print_scores(w->scores, b, j);
+    print_texts(j, "answers", b->answer, b->n_answers);
+    print_texts(j, "replies", b->reply, b->n_replies);
+    bl_json_end(j);
+}
+
+static void print_sample(const shown *w, bl_json_out *j)
+{
+    const bl_sample *s = w->sample;
+    bl_json_object(j, NULL);
+    bl_json_add_str(j, "cell", w->cell->key);
+    bl_json_add_int(j, "id", s->id);
+    if (s->group) bl_json_add_str(j, "group", s->group);
+    if (w->item && *w->item->question) bl_json_add_str(j, "question", w->item->question);
+    if (w->item) print_texts(j, "choices", w->item->choice, w->item->n_choices);
+    bl_json_add_int(j, "pick", s->pick);
+    print_choice(w, "pick_text", s->pick, j);
+    bl_json_add_int(j, "gold", s->gold);
+    if (w->item && w->item->gold) bl_json_add_str(j, "gold_text", w->item->gold);
+    else print_choice(w, "gold_text", s->gold, j);
+    bl_json_add_int(j, "tokens", s->tokens);
+    print_scores(w->scores, s, j);
     bl_json_array(j, "values");
     for (int i = 0; i < s->n_values; i++) bl_json_add_real(j, NULL, s->value[i]);
     bl_json_end(j);
@@ -83,35 +133,73 @@ static void print_sample(const bl_cell *c, const scores *k, const bl_sample *s, 
     bl_json_end(j);
     print_texts(j, "answers", s->answer, s->n_answers);
     print_texts(j, "replies", s->reply, s->n_replies);
+    if (w->base) print_base(w, j);
     bl_json_end(j);
 }
 
+/* ---- for people ---- */
+/* Lines after the first stand below it. */
+static void put_block(bl_text *t, const char *name, const char *text)
+{
+    bl_text_addf(t, "  %-9s ", name);
+    for (; *text; text++) {
+        bl_text_addn(t, text, 1);
+        if (*text == '\n') bl_text_add(t, "            ");
+    }
+    bl_text_add(t, "\n");
+}
+
+static void put_answer(bl_text *t, const char *who, const bl_sample *s)
+{
+    for (int i = 0; i < s->n_answers; i++) put_block(t, who, s->answer[i] ? s->answer[i] : "no answer found");
+    for (int i = 0; i < s->n_replies && !s->n_answers; i++) put_block(t, who, s->reply[i]);
+}
+
+static void put_sample(const shown *w, bl_text *t)
+{
+    const bl_sample *s = w->sample;
+    const bl_item *item = w->item;
+
+    bl_text_addf(t, "%s, item %lld: ", w->cell->key, (long long)s->id);
+    if (w->base) bl_text_addf(t, "%s against %s\n", direction(w), w->base_method);
+    else bl_text_add(t, s->n_scores ? is_right(s) ? "right\n" : "wrong\n" : "\n");
+    if (item && *item->question) put_block(t, "question", item->question);
+    for (int i = 0; i < s->n_choices; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "%s%d", i == s->gold ? "right " : "", i);
+        put_block(t, name, item && i < item->n_choices ? item->choice[i] : "");
+    }
+    if (s->pick >= 0) bl_text_addf(t, "  %-9s %d\n", "picked", s->pick);
+    if (w->base && w->base->pick >= 0) bl_text_addf(t, "  %-9s %d by %s\n", "", w->base->pick, w->base_method);
+    if (s->n_choices) goto out;
+    if (item && item->gold) put_block(t, "right", item->gold);
+    put_answer(t, "answer", s);
+    if (w->base) put_answer(t, w->base_method, w->base);
+out:
+    bl_text_add(t, "\n");
+}
+
+/* ---- choosing ---- */
 static const bl_cell *partner(const found *all, size_t n, const bl_cell *c, const char *method)
 {
     for (size_t i = 0; i < n; i++) {
         const bl_cell *b = &all[i].cell;
         if (strcmp(b->method, method) == 0 && strcmp(b->model, c->model) == 0 && strcmp(b->task, c->task) == 0 &&
-            b->seed == c->seed && b->limit == c->limit)
+            b->seed == c->seed && b->limit == c->limit && b->drawn == c->drawn && b != c)
             return b;
     }
     return NULL;
 }
 
-static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
+static bl_status read_cells(const char *dir, bl_arena *a, found **out, size_t *n, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
-    const opts *o = options;
     char **name = NULL;
-    size_t n_names = 0, n = 0, shown = 0;
-    bool list = o->common.json || o->format == 1;
-    bl_arena *a = NULL;
+    size_t n_names = 0;
     found *all;
-    bl_text t = {0};
-    bl_json_out all_lines = {.t = &t};
 
-    BL_TRY(bl_arena_new(&a, e));
-    if (list) bl_json_lines(&all_lines, NULL);
-    BL_TRY(bl_dir_list(args->pos[0], &name, &n_names, e));
+    *n = 0;
+    BL_TRY(bl_dir_list(dir, &name, &n_names, e));
     if (!(all = bl_alloc(a, n_names, sizeof *all, e))) {
         st = BL_E_NOMEM;
         goto out;
@@ -120,19 +208,118 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         size_t len = strlen(name[i]);
         bl_err why = {0};
         if (len < 3 || strcmp(name[i] + len - 3, ".h5") != 0 || strcmp(name[i], "kernels.h5") == 0) continue;
-        char *path = bl_join(args->pos[0], name[i], e);
+        char *path = bl_join(dir, name[i], e);
         if (!path) {
             st = BL_E_NOMEM;
             goto out;
         }
-        bl_status s = bl_cell_read(path, true, a, &all[n].cell, &why);
+        bl_status s = bl_cell_read(path, true, a, &all[*n].cell, &why);
         bl_free(path);
-        if (s == BL_OK) n++;
+        if (s == BL_OK) ++*n;
         else {
             fprintf(stderr, "bitladder: skipped: %s\n", why.text);
             *exit_code = 1;
         }
     }
+    *out = all;
+out:
+    bl_list_free(name, n_names);
+    return st;
+}
+
+/* Why nothing was shown, by the first choice that left nothing. */
+static bl_status nothing_fits(const bl_program *p, const opts *o, const char *dir, const found *all, size_t n,
+                              bl_err *e)
+{
+    size_t of_task = 0, of_method = 0, of_base = 0;
+    bl_text t = {0};
+    bl_status st;
+
+    for (size_t i = 0; i < n; i++) {
+        const bl_cell *c = &all[i].cell;
+        bool task = !o->task || fnmatch(o->task, c->task, 0) == 0;
+        bool method = !o->method || bl_method_fits(p, o->method, c->method);
+        of_task += task;
+        of_method += task && method;
+        of_base += task && o->flipped && bl_method_fits(p, o->flipped, c->method);
+    }
+    const char *what = !of_task ? "task" : "method";
+    if (n == 0) bl_text_addf(&t, "%s: no results", dir);
+    else if (of_task && of_method && (!o->flipped || of_base))
+        bl_text_addf(&t, "%s: no item of these cells is right or wrong", dir);
+    else {
+        bl_text_addf(&t, "%s: no cell of %zu has the %s '%s'; there are:", dir, n, what,
+                     !of_task     ? o->task
+                     : !of_method ? o->method
+                                  : o->flipped);
+        for (size_t i = 0; i < n; i++) {
+            const char *name = !of_task ? all[i].cell.task : all[i].cell.method;
+            bool seen = false;
+            for (size_t k = 0; k < i && !seen; k++)
+                seen = !strcmp(!of_task ? all[k].cell.task : all[k].cell.method, name);
+            if (!seen) bl_text_addf(&t, " %s", name);
+        }
+    }
+    st = bl_text_check(&t, e);
+    if (st == BL_OK) st = bl_fail(e, BL_E_MISSING, "%s", t.s);
+    bl_text_free(&t);
+    return st;
+}
+
+/* The items of one cell that are asked for, printed. */
+static bl_status show_cell(const bl_program *p, const opts *o, const bl_cell *c, const bl_cell *b, const scores *k,
+                           const bl_data_dirs *dirs, bl_json_out *list, bl_text *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_items *items = NULL;
+    bl_arena *a = NULL;
+    bl_err why = {0};
+
+    BL_TRY(bl_arena_new(&a, e));
+    if (bl_items_open(p, c, dirs, &items, &why) != BL_OK && o->format == TEXT)
+        fprintf(stderr, "bitladder: %s: no question and no choices: %s\n", c->key, why.text);
+    for (int64_t m = 0; m < c->n_samples; m++) {
+        const bl_sample *s = &c->sample[m];
+        bl_mark mark = bl_arena_mark(a);
+        bl_item item;
+        shown w = {.cell = c, .scores = k, .sample = s, .base_method = b ? b->method : NULL};
+        if ((o->wrong || b) && !s->n_scores) continue;
+        if (o->wrong && is_right(s)) continue;
+        if (b && (m >= b->n_samples || b->sample[m].id != s->id || !b->sample[m].n_scores ||
+                  is_right(&b->sample[m]) == is_right(s)))
+            continue;
+        if (b) w.base = &b->sample[m];
+        if (items && bl_items_get(items, s->id, a, &item, NULL) == BL_OK) w.item = &item;
+        if (o->format == TEXT && !list) put_sample(&w, t);
+        else {
+            bl_json_out line = {.t = t};
+            print_sample(&w, list ? list : &line);
+            if (!list) bl_text_add(t, "\n");
+        }
+        bl_arena_release(a, mark);
+    }
+out:
+    bl_items_close(items);
+    bl_arena_free(a);
+    return st;
+}
+
+static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const opts *o = options;
+    size_t n = 0, n_shown = 0;
+    bool list = o->common.json || o->format == JSON;
+    bl_arena *a = NULL;
+    bl_data_dirs dirs;
+    found *all = NULL;
+    bl_text t = {0};
+    bl_json_out all_lines = {.t = &t};
+
+    BL_TRY(bl_data_option(o->data, &dirs, e));
+    BL_TRY(bl_arena_new(&a, e));
+    if (list) bl_json_lines(&all_lines, NULL);
+    BL_TRY(read_cells(args->pos[0], a, &all, &n, exit_code, e));
     for (size_t i = 0; i < n; i++) {
         const bl_cell *c = &all[i].cell, *b = NULL;
         const bl_task *task;
@@ -140,34 +327,25 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         scores k = {0};
         if (o->task && fnmatch(o->task, c->task, 0) != 0) continue;
         if (o->method && !bl_method_fits(p, o->method, c->method)) continue;
-        if (o->flipped && (strcmp(c->method, o->flipped) == 0 || !(b = partner(all, n, c, o->flipped)))) continue;
+        for (size_t m = 0; o->flipped && m < n && !b; m++)
+            if (bl_method_fits(p, o->flipped, all[m].cell.method)) b = partner(all, n, c, all[m].cell.method);
+        if (o->flipped && (!b || strcmp(b->method, c->method) == 0)) continue;
         if (bl_program_task(p, c->task, &task, &task_name, NULL) == BL_OK)
             k.metric = bl_task_metrics(task, task_name, &k.n);
         if ((o->wrong || o->flipped) && !count_means(&k)) continue; /* perplexity: no item is right or wrong */
-        shown++;
-        for (int64_t m = 0; m < c->n_samples; m++) {
-            const bl_sample *s = &c->sample[m];
-            if ((o->wrong || b) && !s->n_scores) continue;
-            if (o->wrong && s->score[0] > 0.5) continue;
-            if (b && (m >= b->n_samples || b->sample[m].id != s->id || !b->sample[m].n_scores ||
-                      (b->sample[m].score[0] > 0.5) == (s->score[0] > 0.5)))
-                continue;
-            bl_json_out line = {.t = &t};
-            print_sample(c, &k, s, list ? &all_lines : &line);
-            if (!list) bl_text_add(&t, "\n");
-        }
+        n_shown++;
+        BL_TRY(show_cell(p, o, c, b, &k, &dirs, list ? &all_lines : NULL, &t, e));
     }
     if (list) {
         bl_json_end(&all_lines);
         bl_text_add(&t, "\n");
     }
-    if (!shown) {
-        st = bl_fail(e, BL_E_MISSING, "%s: no cell of %zu fits", args->pos[0], n);
+    if (!n_shown) {
+        st = nothing_fits(p, o, args->pos[0], all, n, e);
         goto out;
     }
     BL_TRY(bl_output(o->out, &t, e));
 out:
-    bl_list_free(name, n_names);
     bl_text_free(&t);
     bl_arena_free(a);
     return st;
@@ -177,8 +355,10 @@ const bl_verb bl_verb_samples = {
     .name = "samples",
     .args = "DIR",
     .line = "the single items behind a number, as JSON lines",
-    .doc = "Prints the recorded items of the cells in DIR: picks, scores, log-likelihoods, replies.",
-    .example = "bitladder samples runs/a --task piqa --method rtn:w3g64 --flipped base",
+    .doc =
+        "Prints the recorded items of the cells in DIR: question and choices (from the data), picks, the right answer, "
+        "scores, log-likelihoods, replies. An item is right when its first score is above one half.",
+    .example = "bitladder samples runs/a --task piqa --method rtn:w3g64 --flipped base --format text",
     .opts = rows,
     .opts_size = sizeof(opts),
     .min_args = 1,

@@ -1,6 +1,7 @@
 /* all_compare.c - whole studies through the program: no comparison is lost in silence, items are chosen as asked, and
  * `compare` judges. */
 #include "study_fixture.h"
+#include "kernels/base/json.h"
 
 #define RUN(s, methods, ...)                                                                                           \
     PROGRAM(s, "run", "--model", (s)->model, "--data", (s)->data, "--out", (s)->out, "--threads", "1", "--method",     \
@@ -336,6 +337,110 @@ static void a_data_directory_that_is_not_there_is_refused(void **state)
     study_end(&s);
 }
 
+/* ---- items in words, and what is removed ---- */
+
+static void flipped_items_have_question_both_picks_gold_and_direction(void **state)
+{
+    (void)state;
+    study s = study_begin(40);
+    bl_err e = {0};
+    bl_json *doc;
+    bl_text items = {0};
+    int lost = 0, gained = 0;
+    for (int i = 0; i < 40; i++) /* choices of one length, so that a few bits less may turn the answer */
+        bl_text_addf(&items, "{\"goal\": \"make %d of %c\", \"sol1\": \"cut %c\", \"sol2\": \"fit %c\"}\n", i,
+                     'a' + i % 26, 'b' + i % 20, 'c' + i % 7);
+    char folder[4300];
+    snprintf(folder, sizeof folder, "%s/piqa", s.data);
+    study_write(folder, "valid.jsonl", items.s);
+    bl_text_free(&items);
+    done(RUN(&s, "base,rtn:w1pc", "piqa"));
+    ran r = PROGRAM(&s, "samples", s.out, "--flipped", "base", "--data", s.data, "--json");
+    expect(&r, 0, NULL);
+    assert_ok(bl_json_parse(r.out, strlen(r.out), "samples", BL_JSON_PLAIN, &doc, &e));
+    for (const bl_json *x = bl_json_first(doc); x; x = bl_json_next(x)) {
+        int64_t id, pick, gold, other;
+        const char *question, *direction, *picked;
+        char want[64];
+        assert_ok(bl_json_get_int(x, "id", &id, &e));
+        assert_ok(bl_json_get_int(x, "pick", &pick, &e));
+        assert_ok(bl_json_get_int(x, "gold", &gold, &e));
+        assert_ok(bl_json_get_int(bl_json_get(x, "against"), "pick", &other, &e));
+        assert_ok(bl_json_get_str(x, "question", &question, &e));
+        assert_ok(bl_json_get_str(x, "pick_text", &picked, &e));
+        assert_ok(bl_json_get_str(x, "direction", &direction, &e));
+        snprintf(want, sizeof want, "make %d of %c", (int)id, (char)('a' + id % 26));
+        assert_non_null(strstr(question, want));
+        snprintf(want, sizeof want, pick ? "fit %c" : "cut %c", (char)((pick ? 'c' : 'b') + id % (pick ? 7 : 20)));
+        assert_non_null(strstr(picked, want));
+        assert_true((pick == gold) != (other == gold));
+        assert_string_equal(direction, pick == gold ? "gained" : "lost");
+        *(pick == gold ? &gained : &lost) += 1;
+    }
+    assert_true(lost + gained > 0);
+    bl_json_free(doc);
+    ran_free(&r);
+    r = PROGRAM(&s, "compare", s.out, "base", "rtn:w1pc", "--metric", "acc", "--json");
+    char counts[80];
+    snprintf(counts, sizeof counts, "\"lost\":%d,\"gained\":%d", lost, gained);
+    assert_non_null(strstr(r.out, counts));
+    ran_free(&r);
+    study_piqa(s.data, 40); /* other data than it was made from: nothing is shown for it */
+    r = PROGRAM(&s, "samples", s.out, "--flipped", "base", "--data", s.data, "--format", "text");
+    expect(&r, 0, "is not what noise/rtn:w1pc/piqa/0 was made from");
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void removed_results_and_caches_are_made_again(void **state)
+{
+    (void)state;
+    study s = study_begin(12), t = s;
+    snprintf(t.out, sizeof t.out, "%s/together", s.dir);
+    done(RUN(&t, "base,rtn:w3g24,rtn:w2g24", "piqa"));
+    done(RUN(&s, "base,rtn:w3g24,rtn:w2g24", "piqa"));
+    done(PROGRAM(&s, "rm", s.out, "*/rtn:w2*/*", "--dry-run"));
+    assert_int_equal(count_ending(s.out, ".h5"), 3);
+    ran r = PROGRAM(&s, "rm", s.out, "*/rtn:w2*/*");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "1 cell removed"));
+    ran_free(&r);
+    assert_int_equal(count_ending(s.out, ".h5"), 2);
+    r = PROGRAM(&s, "clean", s.out);
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "/variants"));
+    ran_free(&r);
+    char path[4400];
+    snprintf(path, sizeof path, "%s/variants", s.out);
+    assert_false(bl_exists(path));
+    done(RUN(&s, "rtn:w2g24", "piqa"));
+    assert_int_equal(assert_same_results(t.out, s.out), 3);
+    study_end(&s);
+}
+
+static void nothing_is_removed_while_a_run_is_at_work(void **state)
+{
+    (void)state;
+    study s = study_begin(200);
+    char out[4300], err[4300];
+    snprintf(out, sizeof out, "%s/i.out", s.dir);
+    snprintf(err, sizeof err, "%s/i.err", s.dir);
+    const char *const argv[] = {"bitladder", "run",      "--model", s.model,  "--data", s.data, "--out",
+                                s.out,       "--method", "base",    "--task", "piqa",   NULL};
+    setenv("BL_FAULT_POINT", "after-batch:1", 1);
+    pid_t pid = program_start(argv, NULL, out, err);
+    program_stopped(pid);
+    unsetenv("BL_FAULT_POINT");
+    ran r = PROGRAM(&s, "clean", s.out);
+    expect(&r, 1, "a run is at work");
+    ran_free(&r);
+    r = PROGRAM(&s, "rm", s.out, "*");
+    expect(&r, 1, "a run is at work");
+    ran_free(&r);
+    program_kill(pid);
+    study_end(&s);
+}
+
 /* ---- the verb ---- */
 
 static void two_rows_of_a_directory_are_judged(void **state)
@@ -437,6 +542,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(numbers_of_items_that_are_none_are_refused, begin, end),
         cmocka_unit_test_setup_teardown(a_resumed_cell_says_nothing_about_its_time, begin, end),
         cmocka_unit_test_setup_teardown(a_data_directory_that_is_not_there_is_refused, begin, end),
+        cmocka_unit_test_setup_teardown(flipped_items_have_question_both_picks_gold_and_direction, begin, end),
+        cmocka_unit_test_setup_teardown(removed_results_and_caches_are_made_again, begin, end),
+        cmocka_unit_test_setup_teardown(nothing_is_removed_while_a_run_is_at_work, begin, end),
         cmocka_unit_test_setup_teardown(two_rows_of_a_directory_are_judged, begin, end),
         cmocka_unit_test_setup_teardown(worse_beyond_the_threshold_is_exit_code_3, begin, end),
         cmocka_unit_test_setup_teardown(what_does_not_compare_is_refused_by_name, begin, end),

@@ -59,6 +59,7 @@ static const struct {
      "bl_reply *replies = NULL; bl_comparison *comparisons = NULL;"},
     {"harness/score/score.h", "", "bl_request *requests = NULL; bl_reply *replies = NULL;"},
     {"harness/quant/calibrate.h", "harness/method.h", "bl_method_run *r = NULL; bl_linear *lin = NULL;"},
+    {"harness/items.h", "", "bl_program *program = NULL; bl_cell cell = {0}; bl_data_dirs dirs = {0}; bl_item item;"},
     {"harness/study/identity.h", "",
      "bl_checkpoint *ckpt = checkpoint; bl_hash stage[1] = {0}, hash, fingerprint = {0}, calib_bytes = {0}, data_bytes "
      "= {0}; bl_method_chain *method = NULL; bl_calib_choice *calib = NULL; uint64_t seed = 0; bl_task_choice *task = "
