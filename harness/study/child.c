@@ -147,13 +147,27 @@ static bl_status lock_stage(const child *c, bl_hash stage, bl_lock **out, bl_err
     return st;
 }
 
-/* What was made before a crash, or by an earlier run, stays; what cannot be read is made again. */
-static bl_status drop_unreadable(const char *dir, bl_err *e)
+/* A directory may have been moved: its name is not enough. */
+static bl_status is_state(const bl_checkpoint *c, bl_hash state, bl_err *e)
+{
+    char hex[33];
+    int n;
+    const bl_stage *stage = bl_checkpoint_stages(c, &n);
+    const char *is = n ? stage[n - 1].hash : NULL;
+    bl_hash_hex(state, hex);
+    if (is && !strcmp(is, hex)) return BL_OK;
+    return bl_fail(e, BL_E_CORRUPT, "%s holds the state %s, expected %s", bl_checkpoint_path(c),
+                   is ? is : "without a hash", hex);
+}
+
+/* What was made before a crash, or by an earlier run, stays; what cannot be read or is another state is made again. */
+static bl_status drop_unusable(const char *dir, bl_hash state, bl_err *e)
 {
     bl_checkpoint *try = NULL;
     bl_err why;
     if (!bl_is_dir(dir)) return BL_OK;
     bl_status st = bl_checkpoint_open(dir, NULL, &try, &why);
+    if (st == BL_OK) st = is_state(try, state, &why);
     if (st == BL_OK) st = bl_checkpoint_check(try, &why);
     bl_checkpoint_close(try);
     if (st == BL_OK) return BL_OK;
@@ -196,7 +210,7 @@ static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **ou
     for (int i = 0; i < n; i++) {
         BL_TRY(stage_dir(c, v->stage[i], &dir[i], e));
         BL_TRY(lock_stage(c, v->stage[i], &lock[i], e));
-        BL_TRY(drop_unreadable(dir[i], e));
+        BL_TRY(drop_unusable(dir[i], v->stage[i], e));
     }
     *out = dir[n - 1];
     if (bl_is_dir(*out)) {

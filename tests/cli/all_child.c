@@ -283,6 +283,35 @@ static void chains_share_the_stages_they_begin_with_on_disk(void **state)
     study_end(&s);
 }
 
+static void a_state_under_the_name_of_another_is_made_again(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    bl_err e = {0};
+    char hex[2][33], from[4400], to[2][4400], first[4300];
+    const char *const methods[] = {"rtn:w2pc", "rtn:w8pc"};
+    snprintf(first, sizeof first, "%s/first", s.dir);
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "rtn:w2pc,rtn:w8pc", "--task", "piqa", "--data", s.data,
+                    "--out", first);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    snprintf(from, sizeof from, "%s/variants", s.out);
+    assert_ok(bl_make_dirs(from, &e));
+    for (int i = 0; i < 2; i++) stage_of(&s, methods[i], s.out, hex[i]);
+    for (int i = 0; i < 2; i++) {
+        snprintf(from, sizeof from, "%s/variants/%s", first, hex[i]);
+        snprintf(to[i], sizeof to[i], "%s/variants/%s", s.out, hex[1 - i]);
+        assert_int_equal(rename(from, to[i]), 0);
+    }
+    r = PROGRAM(&s, "run", "--model", s.model, "--method", "rtn:w2pc,rtn:w8pc", "--task", "piqa", "--data", s.data,
+                "--out", s.out);
+    expect(&r, 0, "made again");
+    ran_free(&r);
+    for (int i = 0; i < 2; i++) is_state(to[i], hex[1 - i], NULL);
+    assert_int_equal(assert_same_results(first, s.out), 2);
+    study_end(&s);
+}
+
 static void a_stage_that_somebody_else_makes_is_waited_for(void **state)
 {
     (void)state;
@@ -329,6 +358,7 @@ int main(void)
         cmocka_unit_test(a_child_needs_its_own_model_only),
         cmocka_unit_test(a_job_is_read_as_it_was_written),
         cmocka_unit_test(chains_share_the_stages_they_begin_with_on_disk),
+        cmocka_unit_test(a_state_under_the_name_of_another_is_made_again),
         cmocka_unit_test(a_stage_that_somebody_else_makes_is_waited_for),
         cmocka_unit_test(a_cell_is_looked_up_a_few_times_however_many_there_are),
     };
