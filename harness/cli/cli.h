@@ -83,7 +83,7 @@ typedef struct bl_cli_calib {
 /* clang-format off */
 #define BL_CALIB_ROWS(type, member) \
     {"calib", BL_OPT_TEXT, .at = offsetof(type, member.text), .arg = "TEXT", \
-     .doc = "text for methods that look at some, e.g. wikitext2:train; see: bitladder list texts"}, \
+     .doc = "text for methods that look at some, e.g. wikitext2:train, primer, file:PATH; see: bitladder list texts"}, \
     {"calib-n", BL_OPT_INT, .min = -1, .max = 1 << 24, .def.i = -1, .at = offsetof(type, member.n), .arg = "N", \
      .doc = "windows of it; -1: 128, or as a spec says"}, \
     {"calib-seqlen", BL_OPT_INT, .min = -1, .max = 1 << 24, .def.i = -1, .at = offsetof(type, member.seqlen), \

@@ -27,12 +27,14 @@ static const bl_opt rows[] = {
     BL_COMMON_ROWS(opts, common),
     {0}};
 
-static bl_status blocks(void *ctx, int64_t done, int64_t all, bl_err *e)
+static bl_status blocks(void *ctx, const bl_quantize_at *at, bl_err *e)
 {
     const opts *o = ctx;
+    char line[256];
     (void)e;
-    if (!o->common.quiet && isatty(STDERR_FILENO) == 1)
-        fprintf(stderr, "\rblock %lld of %lld%s", (long long)done, (long long)all, done == all ? "\n" : "");
+    if (o->common.quiet || isatty(STDERR_FILENO) != 1) return BL_OK;
+    bl_quantize_line(at, line);
+    fprintf(stderr, "\r\033[K%s%s", line, !at->layer && at->done == at->all ? "\n" : "");
     return BL_OK;
 }
 

@@ -1,4 +1,4 @@
-/* source_plain.c - texts that are one file: Penn Treebank, C4, the primer. */
+/* source_plain.c - texts that are one file: Penn Treebank, C4, the primer, a user's own. */
 #include "data_impl.h"
 #include "pytext.h"
 #include <string.h>
@@ -41,22 +41,21 @@ out:
     return st;
 }
 
-/* Field "text" of the first `most` JSON lines (0: all), joined with one space. */
-static bl_status load_documents(const char *source, const char *const *names, int64_t most, const bl_data_dirs *d,
-                                bl_arena *a, bl_source_text *out, bl_err *e)
+/* Field "text" of the first `most` JSON lines (0: all), joined with `between`. */
+static bl_status join_rows(const char *path, int64_t most, const char *between, bl_arena *a, bl_source_text *out,
+                           bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_source_text t = {0};
+    bl_source_text t = {.path = path};
     bl_text stream = {0};
     bl_rows *r = NULL;
     const bl_json *row;
     const char *text;
 
-    BL_TRY(bl_data_find(d, names, bl_source_find(source)->where, a, &t.path, NULL, e));
     BL_TRY(bl_rows_open(t.path, &r, e));
     for (int64_t i = 0; (most == 0 || i < most) && (st = bl_rows_json(r, &row, e)) == BL_OK && row; i++) {
         BL_TRY(bl_json_get_str(row, "text", &text, e));
-        if (i > 0) bl_text_add(&stream, " ");
+        if (i > 0) bl_text_add(&stream, between);
         bl_text_add(&stream, text);
     }
     if (st != BL_OK) goto out;
@@ -67,6 +66,47 @@ out:
     bl_rows_close(r);
     bl_text_free(&stream);
     return st;
+}
+
+static bl_status load_documents(const char *source, const char *const *names, int64_t most, const bl_data_dirs *d,
+                                bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    const char *path;
+    bl_status st = bl_data_find(d, names, bl_source_find(source)->where, a, &path, NULL, e);
+    return st == BL_OK ? join_rows(path, most, " ", a, out, e) : st;
+}
+
+/* The whole of a text file. */
+static bl_status load_whole(const char *path, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_source_text t = {.path = path};
+    bl_text s = {0};
+    BL_TRY(bl_text_file(t.path, 0, &s.s, &s.n, &t.hash, e));
+    t.note = bl_source_note(bl_text_oddities(s.s, s.n));
+    BL_TRY(keep(a, &s, &t, e));
+    t.raw = t.stream;
+    t.n_raw = t.n_stream;
+    *out = t;
+out:
+    bl_text_free(&s);
+    return st;
+}
+
+static bool ends_with(const char *s, const char *tail)
+{
+    size_t n = strlen(s), k = strlen(tail);
+    return n >= k && strcmp(s + n - k, tail) == 0;
+}
+
+bl_status bl_source_own(const char *path, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    static const char *const rows[] = {".jsonl", ".json", ".jsonl.gz", ".json.gz"};
+    const char *kept = bl_arena_str(a, path, strlen(path), e);
+    if (!kept) return BL_E_NOMEM;
+    for (size_t i = 0; i < BL_COUNT(rows); i++)
+        if (ends_with(path, rows[i])) return join_rows(kept, 0, "\n\n", a, out, e);
+    return load_whole(kept, a, out, e);
 }
 
 static const char *const ptb_train[] = {"ptb/ptb.train.txt", "simple-examples/data/ptb.train.txt", "ptb.train.txt",
@@ -127,18 +167,7 @@ bl_status bl_source_load_c4(const bl_data_dirs *d, bl_arena *a, bl_source_text *
 bl_status bl_source_load_primer(const bl_data_dirs *d, bl_arena *a, bl_source_text *out, bl_err *e)
 {
     static const char *const names[] = {"primer/primer.txt", NULL};
-    bl_status st = BL_OK;
-    bl_source_text t = {0};
-    bl_text s = {0};
-
-    BL_TRY(bl_data_find(d, names, bl_source_find("primer")->where, a, &t.path, NULL, e));
-    BL_TRY(bl_text_file(t.path, 0, &s.s, &s.n, &t.hash, e));
-    t.note = bl_source_note(bl_text_oddities(s.s, s.n));
-    BL_TRY(keep(a, &s, &t, e));
-    t.raw = t.stream;
-    t.n_raw = t.n_stream;
-    *out = t;
-out:
-    bl_text_free(&s);
-    return st;
+    const char *path;
+    bl_status st = bl_data_find(d, names, bl_source_find("primer")->where, a, &path, NULL, e);
+    return st == BL_OK ? load_whole(path, a, out, e) : st;
 }

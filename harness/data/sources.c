@@ -36,10 +36,18 @@ const bl_source *bl_source_find(const char *text)
     return NULL;
 }
 
+const char *bl_source_own_path(const char *text)
+{
+    static const char mark[] = "file:";
+    return text && strncmp(text, mark, sizeof mark - 1) == 0 ? text + sizeof mark - 1 : NULL;
+}
+
 bl_status bl_source_for_calibration(const char *text, const bl_source **out, bl_err *e)
 {
     const char *names[BL_COUNT(sources) + 1] = {0}, *near;
     bl_text splits = {0};
+    const bl_source *only = NULL;
+    int n_splits = 0;
     bl_status st;
 
     for (size_t i = 0; i < BL_COUNT(sources); i++)
@@ -49,10 +57,15 @@ bl_status bl_source_for_calibration(const char *text, const bl_source **out, bl_
         }
     for (size_t i = 0; i < BL_COUNT(sources); i++) {
         const bl_source *s = &sources[i];
-        if (!strcmp(s->name, text)) bl_text_addf(&splits, "%s%s", splits.n ? ", " : "", s->id);
         names[i] = s->id;
+        if (strcmp(s->name, text) != 0) continue;
+        bl_text_addf(&splits, "%s%s", splits.n ? ", " : "", s->id);
+        only = n_splits++ == 0 ? s : NULL;
     }
-    if (splits.n) {
+    if (only) {
+        *out = only;
+        st = BL_OK;
+    } else if (splits.n) {
         st = bl_fail(e, BL_E_CONFIG, "calibration text '%s' has no training split; there is: %s", text, splits.s);
     } else {
         near = bl_nearest(text, names);

@@ -37,6 +37,13 @@ bl_status bl_source_documents(bl_arena *a, bl_source_text *t, bl_err *e);
 const bl_source *bl_source_at(size_t i);
 /* "wikitext2:train", or "wikitext2": the split that is scored. NULL: no such text. */
 const bl_source *bl_source_find(const char *text);
-/* The same for calibration: without a split, `train`. BL_E_CONFIG says which splits there are, or the nearest name. */
+/* The same for calibration: without a split, `train`, or the only one there is. BL_E_CONFIG says which splits there
+ * are, or the nearest name. */
 bl_status bl_source_for_calibration(const char *text, const bl_source **out, bl_err *e);
+
+/* ---- a file of the user's own, for calibration: "file:PATH" ----
+ * JSON lines when its name ends in .jsonl or .json (and .gz): field "text" of every row, joined with two newlines. Any
+ * other is one text as it is. */
+const char *bl_source_own_path(const char *text); /* PATH; NULL: it does not begin so, or is none */
+bl_status bl_source_own(const char *path, bl_arena *a, bl_source_text *out, bl_err *e);
 #endif

@@ -79,8 +79,38 @@ typedef struct work {
     int64_t n_layers;
     const bl_apply_how *how;
     int64_t done, all;   /* blocks, of all stages */
+    int64_t skipped;     /* of them, blocks of stages that were there */
+    double t0;           /* when the first stage began */
     bl_text calibration; /* what a reader should know of the windows of this stage */
 } work;
+
+void bl_quantize_line(const bl_quantize_at *at, char out[256])
+{
+    char layer[160] = "", left[32] = "";
+    if (at->layer && at->error >= 0) snprintf(layer, sizeof layer, "  %s  error %.2g", at->layer, at->error);
+    else if (at->layer) snprintf(layer, sizeof layer, "  %s", at->layer);
+    if (at->left >= 0) snprintf(left, sizeof left, ", %.0f s left", at->left);
+    snprintf(out, 256, "block %lld of %lld%s  %.0f s%s", (long long)(at->layer ? at->done + 1 : at->done),
+             (long long)at->all, layer, at->seconds, left);
+}
+
+/* `share` of the block at hand is done; stat: the linear that was done last, NULL: a whole block. */
+static bl_status tell(const work *k, double share, const bl_layer_stat *stat, bl_err *e)
+{
+    double seconds = bl_now() - k->t0, done = (double)(k->done - k->skipped) + share;
+    double all = (double)(k->all - k->skipped);
+    bl_quantize_at at = {.done = k->done,
+                         .all = k->all,
+                         .error = -1,
+                         .seconds = seconds,
+                         .left = done > 0 ? seconds * (all - done) / done : -1};
+    if (!k->how->progress) return BL_OK;
+    if (stat) {
+        at.layer = stat->name;
+        at.error = stat->out_nmse >= 0 ? stat->out_nmse : stat->nmse;
+    }
+    return k->how->progress(k->how->ctx, &at, e);
+}
 
 /* Applies the method to one linear. */
 static bl_status one(work *k, bl_linear *lin, bl_err *e)
@@ -124,6 +154,7 @@ static bl_status layers(work *k, int64_t block, bl_err *e)
     const bl_method_run *r = &k->run;
     bl_block *b = &r->model->blocks[block];
     bool sequential = is_sequential(r);
+    int ready = 0;
     uint32_t left = linear_roles(r->model, block), now;
 
     if (r->calib && r->method->original_inputs) BL_TRY(bl_calib_gather_advance(r->calib, left, e));
@@ -132,7 +163,10 @@ static bl_status layers(work *k, int64_t block, bl_err *e)
         now = left & bl_calib_step(left);
         if (r->calib && sequential) BL_TRY(bl_calib_gather(r->calib, now, e));
         for (int i = 0; i < b->n_linears; i++)
-            if (now & BL_ROLE_BIT(b->linear[i].role)) BL_TRY(one(k, &b->linear[i], e));
+            if (now & BL_ROLE_BIT(b->linear[i].role)) {
+                BL_TRY(one(k, &b->linear[i], e));
+                BL_TRY(tell(k, (double)++ready / b->n_linears, &k->layer[k->n_layers - 1], e));
+            }
     }
 out:
     return st;
@@ -153,7 +187,10 @@ static bl_status one_block(work *k, int64_t b, bl_err *e)
     if (st == BL_OK && calib && !method->original_inputs && b + 1 < m->config.n_layers) st = bl_calib_advance(calib, e);
     if (st == BL_OK && !method->train) st = bl_variant_block(k->v, m, b, e);
     bl_block_release(m, b);
-    if (st == BL_OK && k->how->progress) st = k->how->progress(k->how->ctx, ++k->done, k->all, e);
+    if (st == BL_OK) {
+        k->done++;
+        st = tell(k, 0, NULL, e);
+    }
 out:
     return st;
 }
@@ -348,7 +385,7 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
                           const char *dir, bl_arena *a, bl_quantize_result *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    work k = {.arena = a, .how = how, .all = chain->n * bl_checkpoint_config(source)->n_layers};
+    work k = {.arena = a, .how = how, .all = chain->n * bl_checkpoint_config(source)->n_layers, .t0 = bl_now()};
     bl_checkpoint *state = NULL, *next = NULL;
     bl_quantize_result res = {0};
     char *path = NULL, *old = NULL; /* of the stage at hand; of the one before, when it is to be removed */
@@ -361,8 +398,10 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
             st = BL_E_NOMEM;
             goto out;
         }
-        if (i + 1 < chain->n && how->between && bl_is_dir(path)) k.done += bl_checkpoint_config(source)->n_layers;
-        else BL_TRY(apply_stage(&k, from, &chain->stage[i], how->hash ? &how->hash[i] : NULL, be, path, &res, e));
+        if (i + 1 < chain->n && how->between && bl_is_dir(path)) {
+            k.skipped += bl_checkpoint_config(source)->n_layers;
+            k.done = k.skipped;
+        } else BL_TRY(apply_stage(&k, from, &chain->stage[i], how->hash ? &how->hash[i] : NULL, be, path, &res, e));
         made = i + 1 == chain->n || !how->between;
         BL_TRY(bl_checkpoint_open(path, NULL, &next, e));
         bl_checkpoint_close(state);

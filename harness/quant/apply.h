@@ -9,7 +9,17 @@
 #include "harness/model/variant.h"
 #include "harness/program.h"
 
-typedef bl_status bl_quantize_progress(void *ctx, int64_t done, int64_t all, bl_err *e);
+/* Where the work is: after every linear and every block. */
+typedef struct bl_quantize_at {
+    int64_t done, all; /* blocks, of all stages */
+    const char *layer; /* the linear that was done last; NULL: a block is */
+    double error;      /* of it: at the output over output power, of the weight where that is not known; < 0: neither */
+    double seconds;    /* since the first stage began */
+    double left;       /* estimate from what is done; < 0: nothing is */
+} bl_quantize_at;
+/* "block 3 of 30  model.layers.2.mlp.up_proj  error 0.0012  41 s, 550 s left" */
+void bl_quantize_line(const bl_quantize_at *at, char out[256]);
+typedef bl_status bl_quantize_progress(void *ctx, const bl_quantize_at *at, bl_err *e);
 typedef struct bl_apply_how {
     uint64_t seed;
     const bl_calib_choice *calib; /* text for methods that look at data; NULL: none of them does */
@@ -19,7 +29,7 @@ typedef struct bl_apply_how {
     const char *const *between;
     /* [stages] of everything that could change the state after each; kept in its directory. NULL: not known. */
     const bl_hash *hash;
-    bl_quantize_progress *progress; /* blocks of all stages; NULL: none */
+    bl_quantize_progress *progress; /* NULL: none */
     void *ctx;
 } bl_apply_how;
 

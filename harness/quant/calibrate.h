@@ -16,7 +16,7 @@
 
 /* ---- which text ---- */
 typedef struct bl_calib_choice {
-    const char *data; /* "wikitext2:train" (sources.h); NULL: none is named */
+    const char *data; /* "wikitext2:train", "file:PATH" (sources.h); NULL: none is named */
     int64_t n, seqlen,
         seed; /* windows, tokens of a window (0: 2048, or as many as the model has positions), of the draw */
 } bl_calib_choice;

@@ -30,16 +30,24 @@ bl_status bl_calib_for(const bl_calib_choice *c, const char *method, const bl_ch
     return BL_OK;
 }
 
+static bl_status load(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_arena *a, bl_source_text *out, bl_err *e)
+{
+    const char *own = bl_source_own_path(c->data);
+    const bl_source *source = NULL;
+    bl_status st = own ? BL_OK : bl_source_for_calibration(c->data, &source, e);
+    if (st != BL_OK) return st;
+    st = own ? bl_source_own(own, a, out, e) : source->load(dirs, a, out, e);
+    if (st != BL_OK) bl_within(e, "calibration text %s", own ? "of your own" : source->id);
+    return st;
+}
+
 bl_status bl_calib_hash(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_hash *out, uint64_t *bytes, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_source *source;
     bl_source_text text = {0};
     bl_arena *a = NULL;
-    BL_TRY(bl_source_for_calibration(c->data, &source, e));
     BL_TRY(bl_arena_new(&a, e));
-    st = source->load(dirs, a, &text, e);
-    if (st != BL_OK) bl_within(e, "calibration text %s", source->id);
+    BL_TRY(load(c, dirs, a, &text, e));
     *out = text.hash;
     *bytes = text.n_stream;
 out:
@@ -77,11 +85,9 @@ bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, cons
     bl_source_text text = {0};
     bl_ids ids = {0};
     bl_py_random random;
-    const bl_source *source;
     int64_t *first = NULL;
 
-    BL_TRY(bl_source_for_calibration(c->data, &source, e));
-    BL_TRY(source->load(dirs, a, &text, e));
+    BL_TRY(load(c, dirs, a, &text, e));
     BL_TRY(bl_encode(t, text.stream, text.n_stream, BL_ENCODE_BOS | BL_ENCODE_PLAIN, &ids, e));
     if ((int64_t)ids.n < c->seqlen + 1) {
         st = bl_fail(e, BL_E_CONFIG, "%s: %zu tokens, a calibration window of %lld needs one more than that", text.path,

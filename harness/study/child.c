@@ -70,11 +70,13 @@ static void on_items(void *ctx, int64_t done, int64_t all, double rate)
     event("progress", (int64_t)c->now, NULL, NULL, done, all, rate);
 }
 
-static bl_status on_blocks(void *ctx, int64_t done, int64_t all, bl_err *e)
+static bl_status on_blocks(void *ctx, const bl_quantize_at *at, bl_err *e)
 {
+    char line[256];
     (void)ctx;
     (void)e;
-    event("quantize", NO_CELL, NULL, NULL, done, all, 0);
+    bl_quantize_line(at, line);
+    event("quantize", NO_CELL, "line", line, at->done, at->all, 0);
     return BL_OK;
 }
 

@@ -139,7 +139,7 @@ bl_status bl_identity_variant(const bl_method_chain *m, const bl_calib_choice *c
     id->of[BL_OF_CALIBRATION] = (bl_hash){0};
     if (bl_chain_needs(m) & BL_NEED_CALIBRATION) {
         if (!(h = bl_hasher_new(e))) return BL_E_NOMEM;
-        bl_hash_text(h, calib->data);
+        bl_hash_text(h, bl_source_own_path(calib->data) ? "file:" : calib->data); /* its bytes say which */
         bl_hash_add(h, (const int64_t[]){calib->n, calib->seqlen, calib->seed}, 3 * sizeof(int64_t));
         bl_hash_of(h, calib_bytes);
         id->of[BL_OF_CALIBRATION] = bl_hasher_end(h);

@@ -42,6 +42,15 @@ void bl_progress_show(bl_progress *p, const char *key, int64_t done, int64_t all
     fflush(stderr);
 }
 
+void bl_progress_line(bl_progress *p, const char *line)
+{
+    if (p->quiet || !p->tty || bl_now() - p->drawn < 0.1) return;
+    p->drawn = bl_now();
+    clear(p);
+    fprintf(stderr, "[%zu/%zu] %s", p->finished + 1, p->cells, line);
+    fflush(stderr);
+}
+
 void bl_progress_cell(bl_progress *p, const char *key, const char *what, double seconds, double cell_estimate)
 {
     char time[48];

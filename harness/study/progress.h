@@ -13,6 +13,7 @@ typedef struct bl_progress {
 void bl_progress_begin(bl_progress *p, size_t cells, double estimate_seconds, bool quiet);
 /* `share` 0..1 of the cell that runs; its estimate in seconds. */
 void bl_progress_show(bl_progress *p, const char *key, int64_t done, int64_t all, double rate, double cell_estimate);
+void bl_progress_line(bl_progress *p, const char *line); /* what is done before the next cell */
 void bl_progress_cell(bl_progress *p, const char *key, const char *what, double seconds,
                       double cell_estimate); /* a finished cell: "acc 64.0 ±3.4 %", "failed: reason" */
 void bl_progress_note(bl_progress *p, const char *fmt, ...) BL_PRINTF(2, 3);

@@ -167,7 +167,8 @@ static void heard(run *r, char *line, bl_text *error)
         r->now_since = bl_now();
     }
     if (strcmp(what, "progress") == 0 && c) bl_progress_show(&r->progress, c->key, done, all, rate, c->seconds);
-    if (strcmp(what, "quantize") == 0) bl_progress_show(&r->progress, "quantizing", done, all, 0, 0);
+    if (strcmp(what, "quantize") == 0 && bl_json_get_str(doc, "line", &text, NULL) == BL_OK)
+        bl_progress_line(&r->progress, text);
     if (strcmp(what, "done") == 0 && c) {
         bl_json_get_str(doc, "headline", &text, NULL);
         snprintf(said, sizeof said, "%s", text ? text : "done");

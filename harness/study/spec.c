@@ -488,7 +488,12 @@ out:
 static bl_status calib_named(reader *r, const char *text, bl_err *e)
 {
     const bl_source *s;
-    bl_status st = bl_source_for_calibration(text, &s, e);
+    bl_status st;
+    if (bl_source_own_path(text)) {
+        r->spec->calib.data = bl_arena_str(r->spec->arena, text, strlen(text), e);
+        return r->spec->calib.data ? BL_OK : BL_E_NOMEM;
+    }
+    st = bl_source_for_calibration(text, &s, e);
     if (st != BL_OK) bl_within(e, "%s", r->name);
     else r->spec->calib.data = s->id;
     return st;

@@ -39,17 +39,17 @@ static void memory_is_as_planned_whether_it_is_spilled_or_not(void **state)
     study s = study_begin(1);
     /* Beside the buffers: the text and its ids, the writer of the directory, panels of a thread. */
     enum { BESIDE = 12 << 20 };
-    const bl_calib_choice calib = {.data = "primer:test", .n = 3072, .seqlen = 64};
-    const uint64_t stream = 3072 * 64 * 72 * sizeof(float), ids = 3072 * 64 * sizeof(int32_t);
+    const bl_calib_choice calib = {.data = "primer:test", .n = 512, .seqlen = 64};
+    const uint64_t stream = 512 * 64 * 72 * sizeof(float), ids = 512 * 64 * sizeof(int32_t);
     for (int spilled = 0; spilled < 2; spilled++) {
         bl_arena *a;
         bl_quantize_forecast f;
         bl_quantize_result r;
         assert_ok(bl_arena_new(&a, &e));
-        uint64_t most = made(&s, &calib, spilled ? 24 << 20 : 0, &f, &r, a), said = f.stage[0].memory;
+        uint64_t most = made(&s, &calib, spilled ? 12 << 20 : 0, &f, &r, a), said = f.stage[0].memory;
         if (most > said + ids + BESIDE || (!spilled && most < said - said / 4))
             fail_msg("%llu bytes at most, %llu were planned", (unsigned long long)most, (unsigned long long)said);
-        assert_true(spilled ? said < 24 << 20 : said > stream);
+        assert_true(spilled ? said < 12 << 20 : said > stream);
         assert_true(f.packed_bytes == (int64_t)r.packed_bytes && f.bits == r.bits);
         bl_arena_free(a);
     }
@@ -72,7 +72,7 @@ static void tokens_of_windows_that_overlap_are_counted_once(void **state)
     assert_ok(bl_tokenizer_of(c, &t, &e));
     assert_ok(bl_source_find("primer:test")->load(NULL, a, &text, &e));
     assert_ok(bl_encode(t, text.stream, text.n_stream, BL_ENCODE_BOS | BL_ENCODE_PLAIN, &ids, &e));
-    static const int64_t n[] = {1, 3, 40, 2000};
+    static const int64_t n[] = {1, 3, 40, 500};
     for (size_t k = 0; k < BL_COUNT(n); k++) {
         const bl_calib_choice calib = {.data = "primer:test", .n = n[k], .seqlen = 64, .seed = 7};
         bl_calib_windows w;
@@ -120,9 +120,9 @@ static void a_row_says_what_is_odd_about_its_calibration(void **state)
     assert_non_null(strstr(r.notes, "fewer calibration tokens (64) than inputs of model.layers.0.mlp.down_proj (100)"));
     made(&s, &(bl_calib_choice){.data = "primer:test", .n = 4, .seqlen = 64}, 0, &f, &r, a);
     assert_null(strstr(r.notes, "calibration"));
-    made(&s, &(bl_calib_choice){.data = "primer:test", .n = 2000, .seqlen = 64}, 0, &f, &r, a);
+    made(&s, &(bl_calib_choice){.data = "primer:test", .n = 400, .seqlen = 64}, 0, &f, &r, a);
     assert_non_null(strstr(r.notes, "calibration windows overlap: "));
-    assert_non_null(strstr(r.notes, " distinct tokens of 128000"));
+    assert_non_null(strstr(r.notes, " distinct tokens of 25600"));
     bl_arena_free(a);
 
     study_write(s.data, "wiki.test.raw",
@@ -160,11 +160,83 @@ static void a_row_says_what_is_odd_about_its_calibration(void **state)
     study_end(&s);
 }
 
+/* ---- progress ---- */
+typedef struct seen {
+    int64_t layers, blocks, done;
+    double seconds;
+} seen;
+static bl_status watch(void *ctx, const bl_quantize_at *at, bl_err *e)
+{
+    static const char *const order[] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+    seen *s = ctx;
+    (void)e;
+    assert_int_equal(at->all, 3);
+    assert_true(at->seconds >= s->seconds && at->left >= 0);
+    s->seconds = at->seconds;
+    if (!at->layer) {
+        assert_int_equal(at->done, ++s->blocks);
+        assert_int_equal(s->layers, 7 * s->blocks);
+        if (at->done == at->all) assert_true(at->left < 1e-9);
+        return BL_OK;
+    }
+    char block[40];
+    snprintf(block, sizeof block, "model.layers.%d.", (int)s->blocks);
+    assert_true(strncmp(at->layer, block, strlen(block)) == 0 && strstr(at->layer, order[s->layers % 7]));
+    assert_true(at->error > 0 && at->error < 1);
+    assert_int_equal(at->done, s->blocks);
+    s->layers++;
+    return BL_OK;
+}
+
+static void progress_names_block_layer_and_error(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    study s = study_begin(1);
+    bl_checkpoint *c;
+    bl_backend *be;
+    bl_method_chain chain;
+    bl_arena *a;
+    bl_quantize_result r;
+    seen got = {0};
+    char dir[4300], line[256];
+    const bl_calib_choice calib = {.data = "primer:test", .n = 4, .seqlen = 64};
+    snprintf(dir, sizeof dir, "%s/variant", s.dir);
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_checkpoint_open(s.model, NULL, &c, &e));
+    assert_ok(bl_backend_open(&(bl_backend_opts){.threads = 1}, &be, &e));
+    assert_ok(bl_chain_parse(bl_methods, method_text, &chain, &e));
+    assert_ok(bl_quantize_dir(c, &chain, &(bl_apply_how){.calib = &calib, .progress = watch, .ctx = &got}, be, dir, a,
+                              &r, &e));
+    assert_int_equal(got.blocks, 3);
+    assert_int_equal(got.layers, 21);
+    bl_chain_free(&chain);
+    bl_backend_close(be);
+    bl_checkpoint_close(c);
+    bl_arena_free(a);
+
+    static const struct {
+        bl_quantize_at at;
+        const char *line;
+    } rows[] = {
+        {{.done = 2, .all = 30, .layer = "model.layers.2.mlp.up_proj", .error = 0.00123, .seconds = 41.2, .left = 550},
+         "block 3 of 30  model.layers.2.mlp.up_proj  error 0.0012  41 s, 550 s left"},
+        {{.done = 0, .all = 2, .layer = "q", .error = -1, .left = -1}, "block 1 of 2  q  0 s"},
+        {{.done = 2, .all = 2, .error = -1, .seconds = 9, .left = 0}, "block 2 of 2  9 s, 0 s left"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_quantize_line(&rows[i].at, line);
+        assert_string_equal(line, rows[i].line);
+    }
+    study_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_as_planned_whether_it_is_spilled_or_not),
         cmocka_unit_test(tokens_of_windows_that_overlap_are_counted_once),
+        cmocka_unit_test(progress_names_block_layer_and_error),
         cmocka_unit_test(a_row_says_what_is_odd_about_its_calibration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -142,6 +142,16 @@ static void calibration_is_part_of_what_needs_it(void **state)
     assert_false(bl_hash_equal(need, cell_hash(&s, "pack:w4", "ptb", -1)));
     assert_true(bl_hash_equal(not, cell_hash(&s, "turn", "ptb", 64)));
     assert_true(bl_hash_equal(not, cell_hash(&s, "turn", NULL, -1)));
+    char one[4400], two[4400], other[4400]; /* a file of one's own is its bytes, wherever it is */
+    snprintf(one, sizeof one, "file:%s/one.txt", s.dir);
+    snprintf(two, sizeof two, "file:%s/two.txt", s.dir);
+    snprintf(other, sizeof other, "file:%s/other.txt", s.dir);
+    study_write(s.dir, "one.txt", TEXT);
+    study_write(s.dir, "two.txt", TEXT);
+    study_write(s.dir, "other.txt", TEXT "x");
+    bl_hash own = cell_hash(&s, "pack:w4", one, -1);
+    assert_true(bl_hash_equal(own, cell_hash(&s, "pack:w4", two, -1)));
+    assert_false(bl_hash_equal(own, cell_hash(&s, "pack:w4", other, -1)) || bl_hash_equal(own, need));
     study_write(s.data, "wiki.train.raw", TEXT "more of it\n"); /* other bytes, other numbers */
     assert_false(bl_hash_equal(need, cell_hash(&s, "pack:w4", "wikitext2", -1)));
     assert_true(bl_hash_equal(not, cell_hash(&s, "turn", "wikitext2", -1)));
