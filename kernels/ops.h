@@ -197,6 +197,7 @@ typedef struct bl_pack_args {
 } bl_pack_args;
 #include "ops_fit.h"
 #include "ops_solve.h"
+#include "ops_train.h"
 typedef struct bl_unpack_args {
     const bl_weight *w;
     int64_t row0, rows;
@@ -283,6 +284,18 @@ typedef struct bl_ops {
     bl_status (*clip_search)(bl_backend *, const bl_clip_search_args *, bl_err *);
     bl_status (*hqq)(bl_backend *, const bl_hqq_args *, bl_err *);
     bl_status (*greedy)(bl_backend *, const bl_greedy_args *, bl_err *);
+    /* training; the gradient of a product to its input is the transposed linear */
+    bl_status (*weight_grad)(bl_backend *, const bl_weight_grad_args *, bl_err *);
+    bl_status (*rmsnorm_grad)(bl_backend *, const bl_rmsnorm_grad_args *, bl_err *);
+    bl_status (*rope_grad)(bl_backend *, const bl_rope_args *, bl_err *); /* the transposed rotation, in place */
+    bl_status (*attention_grad)(bl_backend *, const bl_attention_grad_args *, bl_err *);
+    bl_status (*swiglu_grad)(bl_backend *, const bl_swiglu_grad_args *, bl_err *);
+    bl_status (*embed_grad)(bl_backend *, const bl_embed_grad_args *, bl_err *);
+    bl_status (*loss_grad)(bl_backend *, const bl_loss_grad_args *, bl_err *);
+    bl_status (*dropout)(bl_backend *, const bl_dropout_args *, bl_err *);
+    bl_status (*adamw)(bl_backend *, const bl_adamw_args *, bl_err *);
+    bl_status (*lsq)(bl_backend *, const bl_lsq_args *, bl_err *);
+    bl_status (*lsq_grad)(bl_backend *, const bl_lsq_grad_args *, bl_err *);
     /* How many products there were so far, by their rows of x: [0] 1, [1] 2 to 8, [2] 9 to 64, [3] more. */
     void (*product_rows)(const bl_backend *, uint64_t out[4]);
 } bl_ops;

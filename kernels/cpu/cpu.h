@@ -139,6 +139,9 @@ bl_status bl_cpu_check_attention(const bl_backend *be, const bl_attention_args *
 bl_status bl_cpu_check_gather(const bl_backend *be, const bl_gather_args *a, bl_err *e);
 bl_status bl_cpu_check_embed(const bl_backend *be, const bl_embed_args *a, bl_err *e);
 bl_status bl_cpu_check_loss(const bl_backend *be, const bl_loss_args *a, bl_err *e);
+bl_status bl_cpu_check_attention_grad(const bl_backend *be, const bl_attention_grad_args *a, bl_err *e);
+bl_status bl_cpu_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a, bl_err *e);
+bl_status bl_cpu_check_loss_grad(const bl_backend *be, const bl_loss_grad_args *a, bl_err *e);
 bl_status bl_cpu_check_kl_div(const bl_backend *be, const bl_kl_div_args *a, bl_err *e);
 
 /* ---- reference ops and those that need no faster form ---- */
@@ -196,6 +199,26 @@ bl_status bl_fast_hessian(bl_backend *, const bl_hessian_args *, bl_err *);
 bl_status bl_fast_cholesky_inverse(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
 bl_status bl_fast_quad_form(bl_backend *, const bl_quad_form_args *, bl_err *);
 bl_status bl_fast_gptq_sweep(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
+/* ---- training (ops_train.h) ---- */
+bl_status bl_ref_weight_grad(bl_backend *, const bl_weight_grad_args *, bl_err *);
+bl_status bl_ref_rmsnorm_grad(bl_backend *, const bl_rmsnorm_grad_args *, bl_err *);
+bl_status bl_ref_attention_grad(bl_backend *, const bl_attention_grad_args *, bl_err *);
+bl_status bl_ref_swiglu_grad(bl_backend *, const bl_swiglu_grad_args *, bl_err *);
+bl_status bl_ref_embed_grad(bl_backend *, const bl_embed_grad_args *, bl_err *);
+bl_status bl_ref_loss_grad(bl_backend *, const bl_loss_grad_args *, bl_err *);
+bl_status bl_ref_rope_grad(bl_backend *, const bl_rope_args *, bl_err *);
+bl_status bl_cpu_dropout(bl_backend *, const bl_dropout_args *, bl_err *);
+bl_status bl_cpu_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
+bl_status bl_cpu_lsq(bl_backend *, const bl_lsq_args *, bl_err *);
+bl_status bl_cpu_lsq_grad(bl_backend *, const bl_lsq_grad_args *, bl_err *);
+bl_status bl_fast_weight_grad(bl_backend *, const bl_weight_grad_args *, bl_err *);
+bl_status bl_fast_rmsnorm_grad(bl_backend *, const bl_rmsnorm_grad_args *, bl_err *);
+bl_status bl_fast_attention_grad(bl_backend *, const bl_attention_grad_args *, bl_err *);
+bl_status bl_fast_swiglu_grad(bl_backend *, const bl_swiglu_grad_args *, bl_err *);
+bl_status bl_fast_embed_grad(bl_backend *, const bl_embed_grad_args *, bl_err *);
+bl_status bl_fast_loss_grad(bl_backend *, const bl_loss_grad_args *, bl_err *);
+bl_status bl_fast_rope_grad(bl_backend *, const bl_rope_args *, bl_err *);
+
 /* y = H x / sqrt(n), H of order n (hadamard.h), in place. */
 void bl_cpu_hadamard_row(float *x, int64_t n);
 extern const bl_ops bl_ops_ref; /* every op there is, in plain C on the threads of its backend; `reference`: on one */

@@ -257,6 +257,17 @@ const bl_ops bl_ops_cpu = {
     .clip_search = bl_cpu_clip_search,
     .hqq = bl_cpu_hqq,
     .greedy = bl_cpu_greedy,
+    .weight_grad = bl_fast_weight_grad,
+    .rmsnorm_grad = bl_fast_rmsnorm_grad,
+    .rope_grad = bl_fast_rope_grad,
+    .attention_grad = bl_fast_attention_grad,
+    .swiglu_grad = bl_fast_swiglu_grad,
+    .embed_grad = bl_fast_embed_grad,
+    .loss_grad = bl_fast_loss_grad,
+    .dropout = bl_cpu_dropout,
+    .adamw = bl_cpu_adamw,
+    .lsq = bl_cpu_lsq,
+    .lsq_grad = bl_cpu_lsq_grad,
     .product_rows = bl_cpu_product_rows,
 };
 #endif

@@ -95,6 +95,36 @@ bl_status bl_cpu_check_loss(const bl_backend *be, const bl_loss_args *a, bl_err 
     return st;
 }
 
+bl_status bl_cpu_check_loss_grad(const bl_backend *be, const bl_loss_grad_args *a, bl_err *e)
+{
+    bl_status st = bl_check_loss_grad(a, e);
+    (void)be;
+    if (st == BL_OK && !targets_ok(&a->target, a->logits.dim[0], a->vocab, -1))
+        st = bl_fail(e, BL_E_INTERNAL, "loss_grad: a target is out of range");
+    return st;
+}
+
+bl_status bl_cpu_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a, bl_err *e)
+{
+    bl_status st = bl_check_embed_grad(be, a, e);
+    if (st == BL_OK && !targets_ok(&a->ids, a->dy.dim[0], a->dw.dim[0], 0))
+        st = bl_fail(e, BL_E_INTERNAL, "embed_grad: a token id is out of range");
+    return st;
+}
+
+bl_status bl_cpu_check_attention_grad(const bl_backend *be, const bl_attention_grad_args *a, bl_err *e)
+{
+    bl_status st = bl_check_attention_grad(be, a, e);
+    const int32_t *start = bl_cpu_at(&a->start);
+    if (st != BL_OK || !a->n_seq) return st;
+    if (start[0] < 0 || start[a->n_seq] > a->q.dim[0])
+        return bl_fail(e, BL_E_INTERNAL, "attention_grad: the sequences have more rows than q");
+    for (int32_t s = 0; s < a->n_seq; s++)
+        if (start[s + 1] < start[s])
+            return bl_fail(e, BL_E_INTERNAL, "attention_grad: a sequence has a negative length");
+    return BL_OK;
+}
+
 bl_status bl_cpu_check_kl_div(const bl_backend *be, const bl_kl_div_args *a, bl_err *e)
 {
     bl_status st = bl_check_kl_div(be, a, e);

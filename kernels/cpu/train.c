@@ -1,0 +1,90 @@
+/* train.c - the training ops that need no faster form than plain C on all threads (ops_train.h): dropout, optimizer
+ * steps, learned step sizes. Compiled with -O3: loops over elements take vectors. */
+#include "cpu.h"
+#include "kernels/base/rng.h"
+
+bl_status bl_cpu_dropout(bl_backend *be, const bl_dropout_args *a, bl_err *e)
+{
+    bl_status st = bl_check_dropout(be, a, e);
+    int64_t width = a->x.dim[1];
+    const double limit = a->p * 0x1p32;
+    const float keep = (float)(1 / (1 - a->p));
+    if (st != BL_OK) return st;
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 20 * (double)bl_tensor_count(&a->x)))
+    for (int64_t r = 0; r < a->x.dim[0]; r++) {
+        const float *x = bl_cpu_row(&a->x, r);
+        float *y = bl_cpu_row(&a->y, r);
+        uint32_t four[4];
+        for (int64_t i = 0; i < width; i++) {
+            uint64_t n = (uint64_t)(a->row0 + r) * (uint64_t)width + (uint64_t)i;
+            if (i == 0 || n % 4 == 0)
+                bl_philox((uint32_t[4]){(uint32_t)(n / 4), (uint32_t)(n / 4 >> 32), a->stream[0], a->stream[1]}, a->key,
+                          four);
+            float v = four[n % 4] >= limit ? x[i] * keep : 0;
+            y[i] = a->accumulate ? y[i] + v : v;
+        }
+    }
+    return BL_OK;
+}
+
+bl_status bl_cpu_adamw(bl_backend *be, const bl_adamw_args *a, bl_err *e)
+{
+    bl_status st = bl_check_adamw(a, e);
+    float *p = bl_cpu_at(&a->p), *m = bl_cpu_at(&a->m), *v = bl_cpu_at(&a->v);
+    const float *grad = bl_cpu_at(&a->grad);
+    const float shrink = (float)(1 - a->lr * a->decay), b1 = (float)a->beta1, b2 = (float)a->beta2,
+                new1 = (float)(1 - a->beta1), new2 = (float)(1 - a->beta2), by = (float)a->grad_scale,
+                eps = (float)a->eps, step = (float)(a->lr / (1 - pow(a->beta1, (double)a->step))),
+                root = (float)sqrt(1 - pow(a->beta2, (double)a->step));
+    if (st != BL_OK) return st;
+    int64_t n = bl_tensor_count(&a->p);
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 8 * (double)n))
+    for (int64_t i = 0; i < n; i++) {
+        float g = grad[i] * by;
+        m[i] = b1 * m[i] + new1 * g;
+        v[i] = b2 * v[i] + new2 * (g * g);
+        p[i] = p[i] * shrink - step * (m[i] / (sqrtf(v[i]) / root + eps));
+    }
+    return BL_OK;
+}
+
+bl_status bl_cpu_lsq(bl_backend *be, const bl_lsq_args *a, bl_err *e)
+{
+    bl_status st = bl_check_lsq(a, e);
+    const float low = -(float)(1 << (a->bits - 1)), high = -low - 1;
+    if (st != BL_OK) return st;
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->w)))
+    for (int64_t r = 0; r < a->w.dim[0]; r++) {
+        const float *w = bl_cpu_row(&a->w, r), *scale = bl_cpu_row(&a->scale, r);
+        float *y = bl_cpu_row(&a->y, r);
+        for (int64_t i = 0; i < a->w.dim[1]; i++) {
+            float s = scale[i / a->group], q = rintf(w[i] / s);
+            y[i] = (q < low ? low : q > high ? high : q) * s;
+        }
+    }
+    return BL_OK;
+}
+
+bl_status bl_cpu_lsq_grad(bl_backend *be, const bl_lsq_grad_args *a, bl_err *e)
+{
+    bl_status st = bl_check_lsq_grad(a, e);
+    const float low = -(float)(1 << (a->bits - 1)), high = -low - 1;
+    if (st != BL_OK) return st;
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->w)))
+    for (int64_t r = 0; r < a->w.dim[0]; r++) {
+        const float *w = bl_cpu_row(&a->w, r), *scale = bl_cpu_row(&a->scale, r), *dy = bl_cpu_row(&a->dy, r);
+        float *dw = bl_cpu_row(&a->dw, r), *ds = bl_cpu_row(&a->dscale, r);
+        for (int64_t i0 = 0, k = 0; i0 < a->w.dim[1]; i0 += a->group, k++) {
+            int64_t end = BL_MIN(i0 + a->group, a->w.dim[1]);
+            double sum = 0;
+            for (int64_t i = i0; i < end; i++) {
+                float v = w[i] / scale[k];
+                bool inside = v > low && v < high;
+                sum += (double)dy[i] * (inside ? rintf(v) - v : v <= low ? low : high);
+                if (inside) dw[i] += dy[i];
+            }
+            ds[k] += (float)(sum / sqrt((double)(end - i0) * high));
+        }
+    }
+    return BL_OK;
+}

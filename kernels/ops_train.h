@@ -1,0 +1,117 @@
+/* ops_train.h - arguments of the ops that training needs: gradients of the computing ops, optimizer steps, dropout,
+ * learned step sizes. Part of ops.h, which includes it.
+ *
+ * L is the loss, dX its gradient dL/dX. The gradient of a product to its input is the transposed `linear`. Gradients of
+ * parameters are added to what is there, so that micro-batches accumulate; they and the parameters are f32.
+ *
+ * Bits: the same on any number of threads. Every element is one fixed sequence of operations: sums over rows go row
+ * after row, those of weight_grad in f32 over at most BL_GRAD_ROWS rows and then onto the gradient.
+ */
+#ifndef BL_KERNELS_OPS_TRAIN_H
+#define BL_KERNELS_OPS_TRAIN_H
+#include "format.h"
+
+enum { BL_GRAD_ROWS = 256 };
+
+typedef struct bl_weight_grad_args { /* of y = x wt + b: dw += alpha dyt x; db += alpha (sum of the rows of dy) */
+    bl_tensor x, dy;                 /* act [rows, in], act or f32 [rows, out] */
+    bl_tensor dw;                    /* f32 [out, in], or no tensor */
+    bl_tensor db;                    /* f32 [out], or no tensor */
+    double alpha;
+} bl_weight_grad_args;
+
+/* Of y = x s weight, s = 1 / sqrt(mean x^2 + eps): dx = s weight dy - x (s^3 / n) (x . (weight dy)) and
+ * dweight += sum over the rows of s x dy. */
+typedef struct bl_rmsnorm_grad_args {
+    bl_tensor x, weight, dy; /* act [rows, dim], f32 [dim], act [rows, dim] */
+    bl_tensor dx;            /* act [rows, dim], may be dy; or no tensor */
+    bl_tensor dweight;       /* f32 [dim], or no tensor */
+    double eps;
+    bool accumulate; /* dx += instead of dx = */
+} bl_rmsnorm_grad_args;
+
+/* Causal attention of sequences that begin at position 0, head h with the keys of head h / (heads / kv_heads):
+ *     p = softmax(scale q kt);  dv = pt dy;  ds = p (dy vt - dy . y);  dq = scale ds k;  dk = scale dst q
+ * No more than a number for each row and head is kept of the scores. What dq, dk, dv held is replaced; rows of no
+ * sequence keep it. */
+typedef struct bl_attention_grad_args {
+    bl_tensor q, k, v; /* act [rows, heads * head_dim], [rows, kv_heads * head_dim] x 2 */
+    bl_tensor y, dy;   /* act as q: the attention's output and its gradient */
+    bl_tensor dq, dk, dv;
+    int64_t heads, kv_heads, head_dim;
+    double scale;
+    int32_t n_seq;
+    bl_tensor start; /* i32 [n_seq+1] rows */
+} bl_attention_grad_args;
+
+/* Of y = silu(gate) up, g' = sigmoid(gate): dup = gate g' dy, dgate = up g' (1 + gate (1 - g')) dy. */
+typedef struct bl_swiglu_grad_args {
+    bl_tensor gate, up, dy; /* act [rows, n] */
+    bl_tensor dgate, dup;   /* act [rows, n]; each may be one of the three */
+} bl_swiglu_grad_args;
+
+typedef struct bl_embed_grad_args { /* dw[ids[i]] += dy[i], i in order */
+    bl_tensor ids;                  /* i32 [n] */
+    bl_tensor dy;                   /* act [n, dim] */
+    bl_tensor dw;                   /* f32 [vocab, dim] */
+} bl_embed_grad_args;
+
+/* Cross-entropy: nll = -log softmax(logits)[target] and grad = scale (softmax(logits) - [target]), both 0 where the
+ * target is -1; columns from `vocab` on are 0. A row with a logit that is not finite has nll NaN and a gradient of NaN.
+ */
+typedef struct bl_loss_grad_args {
+    bl_tensor logits; /* f32 [rows, columns] */
+    int64_t vocab;
+    bl_tensor target; /* i32 [rows] */
+    double scale;     /* 1 / (tokens that the mean is over) */
+    bl_tensor grad;   /* f32 [rows, columns]; may be logits */
+    bl_tensor nll;    /* f64 [rows], or no tensor */
+} bl_loss_grad_args;
+
+/* y = x m / (1 - p), or y += that; m[i] is 1 with probability 1 - p: word i % 4 of Philox at counter (i / 4, stream)
+ * under key, i = (row0 + row) * width + column, is at least p 2^32. The same numbers again give the gradient. */
+typedef struct bl_dropout_args {
+    bl_tensor x, y; /* act [rows, width]; y may be x */
+    double p;       /* 0 <= p < 1 */
+    uint32_t key[2], stream[2];
+    int64_t row0;
+    bool accumulate;
+} bl_dropout_args;
+
+/* AdamW (Loshchilov and Hutter 2019, algorithm 2, as torch.optim.AdamW): g = grad grad_scale; p -= lr decay p;
+ * m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+ * p -= lr / (1 - beta1^step) m / (sqrt(v) / sqrt(1 - beta2^step) + eps). */
+typedef struct bl_adamw_args {
+    bl_tensor p, grad, m, v; /* f32, contiguous, of one number of elements */
+    double lr, beta1, beta2, eps, decay, grad_scale;
+    int64_t step; /* 1, 2, ... */
+} bl_adamw_args;
+
+/* Learned step sizes (LSQ, Esser et al. 2020, arXiv 1902.08153) with codes -2^(bits-1) .. 2^(bits-1) - 1:
+ * y = s clamp(round(w / s)), half to even. */
+typedef struct bl_lsq_args {
+    bl_tensor w, scale; /* f32 [out, in], f32 [out, groups] */
+    bl_tensor y;        /* f32 [out, in] */
+    int64_t group;      /* inputs that share a scale; the last group may be short */
+    int bits;           /* 2..8 */
+} bl_lsq_args;
+/* Straight through the rounding, v = w / s: dw += dy where low < v < high, else 0; dscale += g (sum over the group of
+ * dy (round(v) - v) inside, dy low or dy high where v is clipped), g = 1 / sqrt(elements of the group * high). */
+typedef struct bl_lsq_grad_args {
+    bl_tensor w, scale, dy; /* as above, f32 [out, in] */
+    bl_tensor dw, dscale;   /* f32 [out, in], f32 [out, groups] */
+    int64_t group;
+    int bits;
+} bl_lsq_grad_args;
+
+bl_status bl_check_weight_grad(const bl_backend *be, const bl_weight_grad_args *a, bl_err *e);
+bl_status bl_check_rmsnorm_grad(const bl_backend *be, const bl_rmsnorm_grad_args *a, bl_err *e);
+bl_status bl_check_attention_grad(const bl_backend *be, const bl_attention_grad_args *a, bl_err *e);
+bl_status bl_check_swiglu_grad(const bl_backend *be, const bl_swiglu_grad_args *a, bl_err *e);
+bl_status bl_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a, bl_err *e);
+bl_status bl_check_loss_grad(const bl_loss_grad_args *a, bl_err *e);
+bl_status bl_check_dropout(const bl_backend *be, const bl_dropout_args *a, bl_err *e);
+bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e);
+bl_status bl_check_lsq(const bl_lsq_args *a, bl_err *e);
+bl_status bl_check_lsq_grad(const bl_lsq_grad_args *a, bl_err *e);
+#endif
