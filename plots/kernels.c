@@ -201,7 +201,8 @@ static bl_status panel(const bl_plot_input *in, const families *f, const timing 
         }
         double bits = fmax(x->lo * 1.05, limit / y.hi * 1.25);
         snprintf(text, sizeof text, "memory, %.1f GB/s", in->facts->read_bytes_per_second / 1e9);
-        bl_page_label(page, at, text, X(bits) + 5, Y(fmin(limit / bits, y.hi)) + 3, (bl_mark_at){.color = "#555555"});
+        bl_page_label(page, at, text, X(bits) + 5, fmin(Y(fmin(limit / bits, y.hi)) + 3, b->top - 4),
+                      (bl_mark_at){.color = "#555555"});
         BL_TRY(bl_page_take(
             page,
             (bl_box){X(bits) + 5, X(bits) + 5 + bl_page_width(page, text, 7), Y(limit / bits) - 1, Y(limit / bits) + 7},

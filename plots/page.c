@@ -75,14 +75,21 @@ void bl_put_string(bl_text *out, const char *s)
 void bl_put_field(bl_text *out, const char *s)
 {
     bl_text_add(out, "\"");
-    for (; *s; s++) bl_text_addn(out, *s == '"' ? "'" : *s == ',' ? ";" : (unsigned char)*s < 0x20 ? " " : s, 1);
+    for (; *s; s++)
+        bl_text_addn(out, *s == '"' ? "'" : *s == ',' ? ";" : (unsigned char)*s < 0x20 || *s == 0x7f ? " " : s, 1);
     bl_text_add(out, "\"");
 }
 
 int bl_page_text(bl_page *p, const char *s)
 {
+    char *shown = bl_strdup(s, NULL);
+
     if (p->n_texts++) bl_text_add(&p->texts, ", \\\n  ");
-    bl_put_string(&p->texts, s);
+    for (char *c = shown; c && *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f) *c = ' '; /* an svg may hold none */
+    if (shown) bl_put_string(&p->texts, shown);
+    else p->texts.failed = true;
+    bl_free(shown);
     return (int)p->n_texts;
 }
 
@@ -220,7 +227,7 @@ bl_status bl_page_grid(bl_page *p, size_t n, double height, bl_err *e)
     double title = p->text ? 20 : line + 4,
            left = p->left > 0 ? p->left
                   : p->text   ? 45
-                              : 40,
+                              : 44,
            right = 8 + p->right,
            bottom = p->bottom > 0 ? p->bottom
                     : p->text     ? 30
@@ -263,7 +270,7 @@ void bl_page_panel(bl_page *p, size_t i, const char *title, const char *xlabel, 
               &(bl_mark_at){.size = bl_page_size(p)}, 0);
     bl_text_add(out, "unset ylabel; ");
     if (*ylabel)
-        put_label(p, out, ylabel, b->left - 31, (b->bottom + b->top) / 2,
+        put_label(p, out, ylabel, b->left - 36, (b->bottom + b->top) / 2,
                   &(bl_mark_at){.size = bl_page_small(p), .align = 'c', .angle = 90}, 0);
 }
 

@@ -260,3 +260,33 @@ out:
     bl_text_free(&said);
     return st;
 }
+
+bl_status bl_plot_bytes(const bl_plot *p, const bl_plot_input *in, bl_plot_format f, bl_text *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *tmp = getenv("TMPDIR");
+    char *dir = bl_format_text(e, "%s/bitladder.XXXXXX", tmp && *tmp ? tmp : "/tmp"), *path = NULL, *bytes = NULL;
+    size_t n = 0;
+
+    if (!dir) return BL_E_NOMEM;
+    if (!mkdtemp(dir)) {
+        st = bl_fail(e, BL_E_DISK, "%s: cannot create: %s", dir, strerror(errno));
+        bl_free(dir);
+        return st;
+    }
+    if (!(path = bl_join(dir, "picture", e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(bl_plot_draw(p, in, f, path, out, e));
+    if (f == BL_PLOT_DUMB) goto out;
+    BL_TRY(bl_read_file(path, 1ull << 30, &bytes, &n, e));
+    bl_text_addn(out, bytes, n);
+    st = bl_text_check(out, e);
+out:
+    bl_remove_tree(dir, NULL);
+    bl_free(bytes);
+    bl_free(path);
+    bl_free(dir);
+    return st;
+}

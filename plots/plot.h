@@ -37,4 +37,6 @@ bl_status bl_plot_fits(const bl_plot *p, const bl_plot_input *in, bool *fits, bl
  * as text in *out. BL_E_MISSING when gnuplot is not there or fails: data and script are written all the same (F28). */
 bl_status bl_plot_draw(const bl_plot *p, const bl_plot_input *in, bl_plot_format f, const char *path, bl_text *out,
                        bl_err *e);
+/* The bytes of the picture, appended; nothing stays on the disk. */
+bl_status bl_plot_bytes(const bl_plot *p, const bl_plot_input *in, bl_plot_format f, bl_text *out, bl_err *e);
 #endif

@@ -69,32 +69,13 @@ static bl_status choose_format(opts *o, bl_err *e)
     return BL_OK;
 }
 
-/* The picture itself on standard output: drawn in a directory of its own that does not stay. */
+/* The picture itself on standard output. */
 static bl_status to_stdout(const bl_plot *plot, const bl_plot_input *in, const opts *o, bl_err *e)
 {
-    bl_status st = BL_OK;
-    const char *tmp = getenv("TMPDIR");
-    char *dir = bl_format_text(e, "%s/bitladder.XXXXXX", tmp && *tmp ? tmp : "/tmp"), *path = NULL;
-    bl_text picture = {0}, file = {0};
-    if (!dir) return BL_E_NOMEM;
-    if (!mkdtemp(dir)) {
-        st = bl_fail(e, BL_E_DISK, "%s: cannot create: %s", dir, strerror(errno));
-        bl_free(dir);
-        return st;
-    }
-    if (!(path = bl_join(dir, "picture", e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    BL_TRY(bl_plot_draw(plot, in, (bl_plot_format)o->format, path, &picture, e));
-    if (o->format != BL_PLOT_DUMB) BL_TRY(bl_read_file(path, 1ull << 30, &file.s, &file.n, e));
-    BL_TRY(bl_output(NULL, o->format == BL_PLOT_DUMB ? &picture : &file, e));
-out:
-    bl_remove_tree(dir, NULL);
-    bl_free(file.s);
+    bl_text picture = {0};
+    bl_status st = bl_plot_bytes(plot, in, (bl_plot_format)o->format, &picture, e);
+    if (st == BL_OK) st = bl_output(NULL, &picture, e);
     bl_text_free(&picture);
-    bl_free(path);
-    bl_free(dir);
     return st;
 }
 

@@ -170,6 +170,9 @@ static const struct {
     {{"plot", "@out", "pareto", "-o", "@dir/x.jpg"}, NULL, 2, NULL, "pictures end in .png, .svg or .pdf"},
     {{"plot", "@out", "pareto", "-o", "@dir/x.pdf", "--format", "svg"}, NULL, 2, NULL, "in the format svg"},
     {{"plot", "@dir/none"}, NULL, 2, NULL, "no such directory"},
+    {{"report", "@dir/none"}, NULL, 2, NULL, "no such directory"},
+    {{"report", "@dir/model"}, NULL, 2, NULL, "there are no results in it"},
+    {{"report", "@out", "-o", "@dir/none/r.html"}, NULL, 4, NULL, "none"},
     /* ask */
     {{"ask", "piqa", "3", "--data", "@data"}, NULL, 0, "context: \"Question: make 3 of d\\nAnswer:\"", NULL},
     {{"ask", "piqa", "3", "--data", "@data", "--model", "@model"}, NULL, 0, "1<BOS>", NULL},
@@ -684,6 +687,36 @@ static void figures_are_drawn_where_one_wants_them(void **state)
     ran_free(&r);
 }
 
+/* The page of a real study: its question, its rows, and the text of the items where the data are. */
+static void a_report_is_one_page_with_the_texts_of_items(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    char *page;
+    size_t n;
+    ran r = SAY(NULL, "report", "@out", "-o", "@dir/report.html", "--data", "@data");
+    expect(&r, 0, NULL);
+    assert_string_equal(r.out, filled("@dir/report.html\n"));
+    ran_free(&r);
+    assert_ok(bl_read_file(filled("@dir/report.html"), 1 << 26, &page, &n, &e));
+    static const char *const parts[] = {
+        "<!DOCTYPE html>", "comparisons with the base", "rtn:w1pc", "id=\"items\"", "<div class=\"q\">Question: ",
+        "<ol type=\"A\">", "bitladder run --model ",    "</html>"};
+    for (size_t i = 0; i < BL_COUNT(parts); i++)
+        if (!strstr(page, parts[i])) fail_msg("'%s' is not in the page", parts[i]);
+    bl_free(page);
+    r = SAY(NULL, "report", "@out", "-o", "-", "--data", "@dir"); /* no data there: the items are told without text */
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "</html>"));
+    assert_null(strstr(r.out, "<div class=\"q\">Question: "));
+    ran_free(&r);
+    r = SAY(NULL, "report", "@out", "--json");
+    expect(&r, 0, NULL);
+    read_json(r.out, strlen(r.out), 0);
+    assert_true(bl_exists(filled("@out/report.html")));
+    ran_free(&r);
+}
+
 /* ---- models ---- */
 
 static void a_quantized_model_needs_its_source_no_more(void **state)
@@ -820,6 +853,7 @@ int main(void)
         cmocka_unit_test(samples_are_those_behind_the_numbers),
         cmocka_unit_test(a_file_gets_what_standard_output_would),
         cmocka_unit_test(figures_are_drawn_where_one_wants_them),
+        cmocka_unit_test(a_report_is_one_page_with_the_texts_of_items),
         cmocka_unit_test(a_quantized_model_needs_its_source_no_more),
         cmocka_unit_test(a_name_is_looked_up_in_the_hugging_face_cache),
         cmocka_unit_test(a_first_study_is_written_once_and_can_be_planned),

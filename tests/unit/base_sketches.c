@@ -41,6 +41,7 @@ static const struct {
     {"results/versus.h", "", "bl_table *t = NULL; bl_metric_rules rules = {0};"},
     {"plots/page.h", "", ""},
     {"plots/plot.h", "", "bl_table *table = NULL; bl_metric_rules rules = {0}; bl_text picture = {0};"},
+    {"plots/report.h", "", "bl_plot_input in = {0}; bl_text html = {0};"},
     {"plots/ruler.h", "", "bl_text out = {0};"},
     {"harness/checkpoint/arch.h", "harness/checkpoint/config.h", "bl_config config = {0};"},
     {"harness/checkpoint/safetensors.h", "kernels/base/fs.h", "bl_map map = {0};"},
