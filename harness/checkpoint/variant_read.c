@@ -349,6 +349,16 @@ out:
     return st;
 }
 
+/* A vector has nothing but its values, and the embedding nothing but its weight. */
+static bl_status nothing_more(const bl_json *o, const char *file, bl_err *e)
+{
+    static const char *const of_linears[] = {"act", "transforms", "adapters"};
+    for (size_t i = 0; i < BL_COUNT(of_linears); i++)
+        if (bl_json_get(o, of_linears[i]))
+            return bl_fail(e, BL_E_FORMAT, "%s: has '%s', expected in linears alone", file, of_linears[i]);
+    return BL_OK;
+}
+
 static bl_status read_parameter(reading *r, const bl_json *o, const bl_param *p, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -365,6 +375,8 @@ static bl_status read_parameter(reading *r, const bl_json *o, const bl_param *p,
         BL_TRY(read_act(bl_json_get(o, "act"), &t.act, r->list, e));
         BL_TRY(read_transforms(r, o, p->name, &t, p->in, &width, e));
         BL_TRY(read_adapters(r, o, p->name, &t, p->in, e));
+    } else {
+        BL_TRY(nothing_more(o, r->list, e));
     }
     if (t.shape.in != width)
         return bl_fail(e, BL_E_FORMAT, "%s: 'in' is %" PRId64 ", expected %" PRId64, r->list, t.shape.in, width);
