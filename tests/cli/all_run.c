@@ -57,7 +57,7 @@ static void numbers_do_not_depend_on_batch_threads_streaming_or_kernels(void **s
     study_end(&s);
 }
 
-static void a_divergence_of_the_base_from_itself_is_zero(void **state)
+static void a_distance_is_of_every_scored_token_and_small_at_eight_bits(void **state)
 {
     (void)state;
     study s = study_begin(6);
@@ -722,7 +722,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_study_leaves_one_shard_a_cell_and_a_second_run_does_nothing),
         cmocka_unit_test(numbers_do_not_depend_on_batch_threads_streaming_or_kernels),
-        cmocka_unit_test(a_divergence_of_the_base_from_itself_is_zero),
+        cmocka_unit_test(a_distance_is_of_every_scored_token_and_small_at_eight_bits),
         cmocka_unit_test(an_interrupted_run_says_130_and_goes_on_where_it_was),
         cmocka_unit_test(two_runs_on_one_directory_share_the_work),
         cmocka_unit_test(a_missing_data_set_is_n_a_and_the_rest_goes_on),
