@@ -1,14 +1,17 @@
 /* rope.c - rotary tables as transformers 5.24 computes them: inverse frequencies, angles, cosines and sines in float32.
  *
- *     f[i]    = 1 / theta^(2i / head_dim)                                 plain
- *     linear    f / factor
- *     LLaMA 3.1 long waves (over original / low) / factor, short ones (under original / high) as they are, and a blend
- *               of the two between
- *     YaRN      the same blend, by a ramp over i instead of over the wavelength: dimension d(t) = head_dim *
- * ln(original / (2 pi t)) / (2 ln theta) turns t times in `original` positions; kept below d(high), / factor above
- * d(low); cosines and sines are multiplied by the attention factor (Peng et al. 2023, arXiv:2309.00071) dynamic   plain
- * with theta * (factor * n / original - (factor - 1))^(head_dim / (head_dim - 2)) for a sequence of n > original
- * positions angle[p, i] = p * f[i]
+ *     plain      f[i] = 1 / theta^(2i / head_dim)
+ *     linear     f / factor
+ *     LLaMA 3.1  long waves (over original / low) / factor, short ones (under original / high) as they are, and a
+ *                blend of the two between
+ *     YaRN       the same blend, by a ramp over i instead of over the wavelength: dimension
+ *                d(t) = head_dim * ln(original / (2 pi t)) / (2 ln theta) turns t times in `original` positions; kept
+ *                below d(high), / factor above d(low); cosines and sines are multiplied by the attention factor
+ *                (Peng et al. 2023, arXiv:2309.00071)
+ *     dynamic    plain with theta * (factor * n / original - (factor - 1))^(head_dim / (head_dim - 2)) for a sequence
+ *                of n > original positions
+ *
+ * angle[p, i] = p * f[i].
  *
  * Dynamic scaling makes the tables a matter of the sequence: every row is turned by the table of the length that its
  * sequence has after the batch it comes in. Keys that are in the cache already keep the turn they got when they came,
