@@ -429,6 +429,13 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
+/* Measured beside products. */
+static double work(const bl_method_run *r, const bl_linear *lin)
+{
+    (void)r;
+    return 1.2e5 * (double)lin->out * (double)lin->in;
+}
+
 const bl_method bl_method_awq = {
     .name = "awq",
     .version = 1,
@@ -451,4 +458,5 @@ const bl_method bl_method_awq = {
     .block = block,
     .layer = layer,
     .predict = predict,
+    .work = work,
 };

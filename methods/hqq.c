@@ -134,6 +134,13 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
+/* Measured beside products. */
+static double work(const bl_method_run *r, const bl_linear *lin)
+{
+    (void)r;
+    return 7e3 * (double)lin->out * (double)lin->in;
+}
+
 const bl_method bl_method_hqq = {
     .name = "hqq",
     .version = 1,
@@ -150,4 +157,5 @@ const bl_method bl_method_hqq = {
     .check = check,
     .layer = layer,
     .predict = predict,
+    .work = work,
 };

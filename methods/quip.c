@@ -15,6 +15,7 @@
 #include "harness/quant/calibrate.h"
 #include "kernels/base/rng.h"
 #include "kernels/hadamard.h"
+#include "shared_solve.h"
 #include "shared_weight.h"
 #include <inttypes.h>
 #include <math.h>
@@ -469,6 +470,12 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
            (!o->incoherent || bl_linear_add_after(lin, &u, NULL) == BL_OK);
 }
 
+static double flops(const bl_method_run *r, const bl_linear *lin)
+{
+    (void)r;
+    return bl_solve_work(lin->out, bl_linear_width(lin));
+}
+
 const bl_method bl_method_quip = {
     .name = "quip",
     .version = 1,
@@ -492,4 +499,5 @@ const bl_method bl_method_quip = {
     .check = check,
     .layer = layer,
     .predict = predict,
+    .work = flops,
 };

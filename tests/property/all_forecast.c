@@ -160,6 +160,22 @@ static void a_row_says_what_is_odd_about_its_calibration(void **state)
     study_end(&s);
 }
 
+/* A plan would not know of it otherwise. */
+static void a_method_that_solves_or_searches_says_what_that_takes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; bl_methods[i]; i++) {
+        const bl_method *m = bl_methods[i];
+        if (!(m->needs & (BL_NEED_HESSIAN | BL_NEED_INPUTS))) continue;
+        if (!m->work) fail_msg("%s has no .work", m->name);
+        const bl_linear small = {.out = 64, .in = 64, .weight.shape = {.out = 64, .in = 64}},
+                        large = {.out = 128, .in = 64, .weight.shape = {.out = 128, .in = 64}};
+        double one = m->work(&(bl_method_run){.method = m}, &small),
+               two = m->work(&(bl_method_run){.method = m}, &large);
+        assert_true(one > 64 * 64 && two > one);
+    }
+}
+
 /* ---- progress ---- */
 typedef struct seen {
     int64_t layers, blocks, done;
@@ -236,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_as_planned_whether_it_is_spilled_or_not),
         cmocka_unit_test(tokens_of_windows_that_overlap_are_counted_once),
+        cmocka_unit_test(a_method_that_solves_or_searches_says_what_that_takes),
         cmocka_unit_test(progress_names_block_layer_and_error),
         cmocka_unit_test(a_row_says_what_is_odd_about_its_calibration),
     };
