@@ -54,7 +54,6 @@ static inline void each_source(const char *dir, void (*use)(const char *path, vo
     bl_err e = {0};
     char **name, path[4096];
     size_t n;
-    if (!bl_is_dir(source_path(dir))) return; /* harness/train comes with the first method that trains */
     assert_ok(bl_dir_list(source_path(dir), &name, &n, &e));
     for (size_t i = 0; i < n; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, name[i]);

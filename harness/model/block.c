@@ -34,14 +34,23 @@ static bl_status normed(const bl_pass *p, bl_tensor x, bl_role role, bl_tensor y
                                e);
 }
 
-static bl_status apply(const bl_pass *p, bl_role role, bl_tensor x, bl_tensor y, bool accumulate, bl_err *e)
+static bl_status apply(const bl_pass *p, const bl_tile *c, bl_role role, bl_tensor x, bl_tensor y, bool accumulate,
+                       bl_err *e)
 {
+    if (p->hooks && p->hooks->product)
+        return p->hooks->product(p->hooks->ctx, p->m, p->block, role, c->row0, x, y, accumulate, e);
     return bl_linear_apply(p->be, bl_model_linear(p->m, p->block, role), x, y, accumulate, e);
 }
 
-static bl_status products(const bl_pass *p, const bl_role *roles, int n, bl_tensor x, const bl_tensor *y, bl_err *e)
+static bl_status products(const bl_pass *p, const bl_tile *c, const bl_role *roles, int n, bl_tensor x,
+                          const bl_tensor *y, bl_err *e)
 {
     const bl_linear *l[BL_LINEAR_MOST];
+    bl_status st = BL_OK;
+    if (p->hooks && p->hooks->product) {
+        for (int i = 0; i < n && st == BL_OK; i++) st = apply(p, c, roles[i], x, y[i], false, e);
+        return st;
+    }
     for (int i = 0; i < n; i++) l[i] = bl_model_linear(p->m, p->block, roles[i]);
     return bl_linears_apply(p->be, l, n, x, y, e);
 }
@@ -79,7 +88,7 @@ static bl_status keys_and_values(const bl_pass *p, const bl_tile *c, bl_tensor h
         k = bl_tensor_rows(p->cache.k, c->kv_row, c->rows);
         v = bl_tensor_rows(p->cache.v, c->kv_row, c->rows);
     }
-    BL_TRY(products(p, roles, q.buf ? 3 : 2, h, (bl_tensor[]){k, v, q}, e));
+    BL_TRY(products(p, c, roles, q.buf ? 3 : 2, h, (bl_tensor[]){k, v, q}, e));
     BL_TRY(finish_heads(p, BL_ROLE_K_NORM, pos, k, e));
     if (!direct)
         BL_TRY(p->be->ops->kv_append(p->be, &(bl_kv_append_args){.kv = p->cache, .k = k, .v = v, .to = to}, e));
@@ -177,14 +186,14 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
     if (p->narrow) {
         BL_TRY(narrow(p, c, &at, &x, &h, e));
         q = place(p, &t->q, c, &at, rows, p->q_dim);
-        BL_TRY(apply(p, BL_ROLE_Q, h, q, false, e));
+        BL_TRY(apply(p, c, BL_ROLE_Q, h, q, false, e));
     }
     BL_TRY(finish_heads(p, BL_ROLE_Q_NORM, pos, q, e));
     y = place(p, &t->attn_out, c, &at, rows, p->q_dim);
     BL_TRY(attend(p, c, p->narrow, q, y, e));
     BL_TRY(show(p, c, BL_ROLE_BIT(BL_ROLE_O), y, &done, e));
     if (done) goto out;
-    BL_TRY(apply(p, BL_ROLE_O, y, x, true, e));
+    BL_TRY(apply(p, c, BL_ROLE_O, y, x, true, e));
     BL_TRY(keep(p, &t->mid, c, x, e));
 
     at = 0;
@@ -196,10 +205,10 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
     BL_TRY(normed(p, x, BL_ROLE_MLP_NORM, h, e));
     BL_TRY(show(p, c, READS_MLP_NORM, h, &done, e));
     if (done) goto out;
-    BL_TRY(products(p, (const bl_role[]){BL_ROLE_GATE, BL_ROLE_UP}, 2, h, (bl_tensor[]){gate, up}, e));
+    BL_TRY(products(p, c, (const bl_role[]){BL_ROLE_GATE, BL_ROLE_UP}, 2, h, (bl_tensor[]){gate, up}, e));
     BL_TRY(p->be->ops->swiglu(p->be, &(bl_swiglu_args){.gate = gate, .up = up, .y = act}, e));
     BL_TRY(show(p, c, BL_ROLE_BIT(BL_ROLE_DOWN), act, &done, e));
-    if (!done) BL_TRY(apply(p, BL_ROLE_DOWN, act, x, true, e));
+    if (!done) BL_TRY(apply(p, c, BL_ROLE_DOWN, act, x, true, e));
 out:
     return st;
 }

@@ -18,8 +18,13 @@
  * gate and up; down) are about to read. It is lent during the call. */
 typedef bl_status bl_block_input(void *ctx, const bl_model *m, int64_t block, uint32_t roles, int64_t row0, bl_tensor x,
                                  bl_err *e);
+/* y [rows, out] = linear(x), or y += that, instead of the model's own product of the role; x is rows row0 .. row0 +
+ * rows of the batch. */
+typedef bl_status bl_block_product(void *ctx, bl_model *m, int64_t block, bl_role role, int64_t row0, bl_tensor x,
+                                   bl_tensor y, bool accumulate, bl_err *e);
 typedef struct bl_block_hooks {
     bl_block_input *input;
+    bl_block_product *product; /* NULL: bl_linear_apply */
     void *ctx;
     uint32_t until; /* BL_ROLE_BITs: nothing is computed after the inputs of these were seen; 0: the whole block */
 } bl_block_hooks;

@@ -168,6 +168,15 @@ static const struct {
     {"bl_linear_clear_transforms", offered},
     {"bl_tape_free", offered},
     {"bl_tape_new", offered},
+    {"bl_adamw_step", offered},
+    {"bl_gradients", offered},
+    {"bl_schedule_factor", offered},
+    {"bl_train_full", offered},
+    {"bl_train_lora", offered},
+    {"bl_train_lsq", offered},
+    {"bl_trainable_count", offered},
+    {"bl_trainable_free", offered},
+    {"bl_trainable_new", offered},
 };
 
 enum { MOST_NAMES = 4096 };

@@ -50,6 +50,12 @@ static const struct {
     {"harness/model/block.h", "",
      "bl_model *m = model; int64_t block = 0; bl_batch batch = {0}; bl_kv *kv = NULL; bl_tensor x = {0}; int c = 0; "
      "bl_block_input *count = NULL;"},
+    {"harness/model/backward.h", "",
+     "bl_model *m = model; int64_t block = 0; bl_batch batch = {0}; bl_kv *kv = NULL; bl_tensor x = {0}, dx = {0}; "
+     "bl_tape tape = {0}; bl_block_grads grads = {0};"},
+    {"harness/train/effective.h", "", "bl_model *m = model;"},
+    {"harness/train/optimizer.h", "harness/train/gradients.h",
+     "bl_trainable *t = NULL; bl_train_batch batch = {0}; bl_schedule schedule = {0}; double nll, norm;"},
     {"harness/model/model.h", "",
      "bl_kv *kv = NULL; int64_t rows = 1, cap = 1; int32_t n_slots = 1, *ids = NULL; bool one_layer = false; "
      "bl_tensor hidden = {0}, logits = {0};"},

@@ -1,0 +1,36 @@
+/* backward.h - the gradient of one transformer block, from the tape of its forward pass.
+ *
+ *     BL_TRY(bl_block_forward(m, block, &batch, kv, x, NULL, &tape, e));
+ *     BL_TRY(bl_block_backward(m, block, &batch, kv, &tape, dx, true, &grads, e));
+ *
+ * Before it dx is the gradient of the loss to x as the block left it, after it that to x as the block found it.
+ * What the weights do with their gradients is not known here: whoever trains is asked for the gradient of every product
+ * and for where those of norms go.
+ */
+#ifndef BL_HARNESS_MODEL_BACKWARD_H
+#define BL_HARNESS_MODEL_BACKWARD_H
+#include "block.h"
+
+typedef struct bl_block_grads {
+    /* Of y = linear(x), rows of the whole batch: dx = dy W, or dx += that; no tensor: not wanted. */
+    bl_status (*linear)(void *ctx, bl_model *m, int64_t block, bl_role role, bl_tensor x, bl_tensor dy, bl_tensor dx,
+                        bool accumulate, bl_err *e);
+    bl_tensor (*norm)(void *ctx, bl_model *m, int64_t block,
+                      bl_role role); /* f32 [n], what its gradient is added to; no tensor: it is not wanted */
+    bl_block_product *product;       /* as in the forward pass */
+    void *ctx;
+} bl_block_grads;
+
+/* dx, act [rows, dim], from the gradient of the block's output to that of its input; without `below` what it holds then
+ * is of no use, and the gradient of the first products to their input is not computed. Batch and cache are those of the
+ * forward pass; sequences begin at position 0 (past 0). BL_E_UNSUPPORTED when the backend lacks an op. The block must
+ * be acquired. */
+bl_status bl_block_backward(bl_model *m, int64_t block, const bl_batch *b, bl_kv *kv, const bl_tape *t, bl_tensor dx,
+                            bool below, const bl_block_grads *g, bl_err *e);
+/* dx = dy W of a linear as it is, its adapters included, or dx += that. BL_E_UNSUPPORTED where its input is transformed
+ * or quantized. */
+bl_status bl_linear_input_grad(bl_backend *be, const bl_linear *l, bl_tensor dy, bl_tensor dx, bool accumulate,
+                               bl_err *e);
+/* A dense f32 matrix as a weight, for products with it; 64 bytes after it belong to its buffer. */
+bl_weight bl_weight_of(bl_tensor t);
+#endif

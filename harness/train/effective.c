@@ -1,0 +1,345 @@
+/* effective.c - products with weights that are trained, and their gradients; what is trained and what is not. */
+#include "effective.h"
+#include "kernels/base/rng.h"
+#include <math.h>
+#include <string.h>
+
+/* ---- making and letting go ---- */
+bl_status bl_trainable_new(bl_model *m, bl_trainable **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_trainable *t = NULL;
+    int64_t block = 0;
+
+    if (m->stream)
+        return bl_fail(e, BL_E_UNSUPPORTED, "training needs the whole model in memory; this one is streamed");
+    for (; block < m->config.n_layers; block++) BL_TRY(bl_block_acquire(m, block, e));
+    if (!(t = bl_new(1, sizeof *t, e)) || !(t->w = bl_new(m->n_linears + 2, sizeof *t->w, e)) ||
+        !(t->norm = bl_new(m->n_norms + 1, sizeof *t->norm, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    t->m = m;
+    for (size_t i = 0; i < m->n_linears; i++) t->w[t->n++] = (bl_effective){.linear = &m->linears[i]};
+    t->w[t->n++] = (bl_effective){.linear = &m->embed};
+    if (m->head.weight.format) t->w[t->n++] = (bl_effective){.linear = &m->head};
+    for (size_t i = 0; i < t->n; i++) t->w[i].bias = t->w[i].adapter = t->w[i].a = t->w[i].b = -1;
+    for (size_t i = 0; i <= m->n_norms; i++) t->norm[i] = -1;
+    *out = t;
+    return BL_OK;
+out:
+    while (block > 0) bl_block_release(m, --block);
+    if (t) bl_free(t->w);
+    bl_free(t);
+    return st;
+}
+
+void bl_trainable_free(bl_trainable *t)
+{
+    if (!t) return;
+    const bl_ops *o = t->m->be->ops;
+    for (size_t i = 0; i < t->n_params; i++) {
+        o->buffer_free(t->param[i].grad.buf);
+        o->buffer_free(t->param[i].m.buf);
+        o->buffer_free(t->param[i].v.buf);
+        o->buffer_free(t->param[i].own);
+    }
+    for (size_t i = 0; i < BL_COUNT(t->work); i++) o->buffer_free(t->work[i]);
+    for (int64_t b = 0; b < t->m->config.n_layers; b++) bl_block_release(t->m, b);
+    bl_free(t->param);
+    bl_free(t->norm);
+    bl_free(t->w);
+    bl_free(t);
+}
+
+uint64_t bl_trainable_count(const bl_trainable *t)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < t->n_params; i++) n += (uint64_t)bl_tensor_count(&t->param[i].value);
+    return n;
+}
+
+bl_effective *bl_effective_of(bl_trainable *t, int64_t block, bl_role role)
+{
+    const bl_linear *l = bl_model_linear(t->m, block, role);
+    for (size_t i = 0; l && i < t->n; i++)
+        if (t->w[i].linear == l) return &t->w[i];
+    return NULL;
+}
+
+static bl_status new_tensor(bl_backend *be, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_buffer *b = NULL;
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)(rows * cols) * sizeof(float) + 64, &b, e));
+    *out = bl_tensor_2d(b, 0, BL_F32, rows, cols);
+    BL_TRY(be->ops->fill(be, out, 0, e));
+    b = NULL;
+out:
+    be->ops->buffer_free(b);
+    return st;
+}
+
+bl_status bl_trained_add(bl_trainable *t, const char *name, const char *part, bl_tensor value, int *place, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_trained p = {.value = value};
+    int64_t n = bl_tensor_count(&value);
+
+    BL_TRY(bl_grow(&t->param, &t->cap_params, t->n_params + 1, sizeof *t->param, e));
+    BL_TRY(new_tensor(t->m->be, value.ndim == 2 ? value.dim[0] : 1, value.ndim == 2 ? value.dim[1] : n, &p.grad, e));
+    if (value.ndim == 1) p.grad = bl_tensor_1d(p.grad.buf, 0, BL_F32, n);
+    snprintf(p.name, sizeof p.name, "%s.%s", name, part);
+    *place = (int)t->n_params;
+    t->param[t->n_params++] = p;
+out:
+    return st;
+}
+
+/* ---- products ---- */
+static bl_status work(bl_trainable *t, int i, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
+{
+    bl_status st = bl_buffer_fit(t->m->be, &t->work[i], (uint64_t)(rows * cols) * sizeof(float) + 64, e);
+    if (st == BL_OK) *out = bl_tensor_2d(t->work[i], 0, t->m->be->act, rows, cols);
+    return st;
+}
+
+static bl_status drop(bl_trainable *t, const bl_effective *w, int64_t row0, bl_tensor x, bl_tensor y, bool accumulate,
+                      bl_err *e)
+{
+    return t->m->be->ops->dropout(t->m->be,
+                                  &(bl_dropout_args){.x = x,
+                                                     .y = y,
+                                                     .p = w->dropout,
+                                                     .key = {t->dropout_key[0], t->dropout_key[1]},
+                                                     .stream = {t->pass, (uint32_t)(w - t->w)},
+                                                     .row0 = row0,
+                                                     .accumulate = accumulate},
+                                  e);
+}
+
+static bl_status product(bl_backend *be, bl_tensor w, bl_tensor x, bl_tensor y, bool transpose, bool accumulate,
+                         bl_err *e)
+{
+    bl_weight v = bl_weight_of(w);
+    return be->ops->linear(
+        be, &(bl_linear_args){.x = x, .w = {&v}, .y = {y}, .transpose = transpose, .accumulate = accumulate}, e);
+}
+
+static bl_status scaled(bl_trainable *t, bl_tensor h, float by, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_status st = BL_OK;
+    bl_tensor cols;
+    BL_TRY(work(t, 2, 1, h.dim[1], &cols, e));
+    cols = bl_tensor_1d(cols.buf, 0, BL_F32, h.dim[1]);
+    BL_TRY(be->ops->fill(be, &cols, (double)by, e));
+    BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = h, .y = h, .cols = cols}, e));
+out:
+    return st;
+}
+
+bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, bl_tensor x, bl_tensor y,
+                               bool accumulate, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_linear l = *w->linear;
+    bl_status st = BL_OK;
+    bl_tensor xd, h;
+
+    if (w->adapter < 0 || w->dropout == 0) return bl_linear_apply(be, &l, x, y, accumulate, e);
+    /* the trained adapter, which is the last one, reads another x than the rest */
+    const bl_lowrank *a = &l.adapter[w->adapter];
+    l.n_adapters = w->adapter;
+    BL_TRY(bl_linear_apply(be, &l, x, y, accumulate, e));
+    BL_TRY(work(t, 0, x.dim[0], x.dim[1], &xd, e));
+    BL_TRY(work(t, 1, x.dim[0], a->a.dim[0], &h, e));
+    BL_TRY(drop(t, w, row0, x, xd, false, e));
+    BL_TRY(product(be, a->a, xd, h, false, false, e));
+    BL_TRY(scaled(t, h, a->scale, e));
+    BL_TRY(product(be, a->b, h, y, false, true, e));
+out:
+    return st;
+}
+
+/* dW, from where the rule wants it; and the bias's. */
+static bl_status weight_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_status st = BL_OK;
+    bl_weight_grad_args a = {.x = x, .dy = dy, .alpha = 1};
+
+    if (!w->rule && w->bias < 0) return BL_OK;
+    if (w->bias >= 0) a.db = t->param[w->bias].grad;
+    if (w->rule && !w->rule->chain) a.dw = t->param[w->param[0]].grad;
+    else if (w->rule) {
+        BL_TRY(work(t, 3, w->linear->out, w->linear->in, &a.dw, e));
+        a.dw.dtype = BL_F32;
+        BL_TRY(be->ops->fill(be, &a.dw, 0, e));
+    }
+    BL_TRY(be->ops->weight_grad(be, &a, e));
+    if (w->rule && w->rule->chain) BL_TRY(w->rule->chain(t, w, a.dw, e));
+out:
+    return st;
+}
+
+/* h = drop(x) At, dh = s dy B: dB += s dyt h, dA += dht drop(x), dx += drop(dh A). */
+static bl_status adapter_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    const bl_lowrank *l = &w->linear->adapter[w->adapter];
+    bl_status st = BL_OK;
+    bl_tensor xd = x, h, back;
+
+    BL_TRY(work(t, 1, x.dim[0], l->a.dim[0], &h, e));
+    if (w->dropout > 0) {
+        BL_TRY(work(t, 0, x.dim[0], x.dim[1], &xd, e));
+        BL_TRY(drop(t, w, 0, x, xd, false, e));
+    }
+    BL_TRY(product(be, l->a, xd, h, false, false, e));
+    BL_TRY(be->ops->weight_grad(
+        be, &(bl_weight_grad_args){.x = h, .dy = dy, .dw = t->param[w->b].grad, .alpha = (double)l->scale}, e));
+    BL_TRY(product(be, l->b, dy, h, true, false, e));
+    BL_TRY(scaled(t, h, l->scale, e));
+    BL_TRY(
+        be->ops->weight_grad(be, &(bl_weight_grad_args){.x = xd, .dy = h, .dw = t->param[w->a].grad, .alpha = 1}, e));
+    if (!dx.buf) goto out;
+    if (w->dropout == 0) BL_TRY(product(be, l->a, h, dx, true, true, e));
+    else {
+        BL_TRY(work(t, 0, x.dim[0], x.dim[1], &back, e));
+        BL_TRY(product(be, l->a, h, back, true, false, e));
+        BL_TRY(drop(t, w, 0, back, dx, true, e));
+    }
+out:
+    return st;
+}
+
+bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx,
+                                bool accumulate, bl_err *e)
+{
+    bl_linear rest = *w->linear;
+    bl_status st = BL_OK;
+
+    BL_TRY(weight_gradient(t, w, x, dy, e));
+    if (w->adapter >= 0) rest.n_adapters = w->adapter;
+    if (dx.buf) BL_TRY(bl_linear_input_grad(t->m->be, &rest, dy, dx, accumulate, e));
+    if (w->adapter >= 0) BL_TRY(adapter_gradient(t, w, x, dy, dx, e));
+out:
+    return st;
+}
+
+bl_status bl_trainable_make(bl_trainable *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (size_t i = 0; i < t->n; i++)
+        if (t->w[i].rule && t->w[i].rule->make) BL_TRY(t->w[i].rule->make(t, &t->w[i], e));
+out:
+    return st;
+}
+
+/* ---- dense weights ---- */
+static const bl_weight_rule dense = {.name = "dense"};
+
+bl_status bl_effective_dense(bl_trainable *t, bl_effective *w, bl_tensor *value, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_linear *l = w->linear;
+    bl_status st = BL_OK;
+    bl_weight d = {0};
+
+    if (l->n_transforms || l->act.bits || l->n_adapters)
+        return bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; its weight cannot be trained", l->name,
+                       l->n_adapters ? "an adapter" : "transformed or quantized inputs");
+    BL_TRY(bl_weight_new(be, bl_format_find("fp32"), &(bl_shape){.out = l->out, .in = l->in}, &d, e));
+    BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &l->weight, .rows = l->out, .y = d.part[0]}, e));
+    BL_TRY(be->ops->sync(be, e)); /* before the old one goes */
+    *value = d.part[0];
+    bl_linear_set_weight(l, &d);
+out:
+    bl_weight_free(&d);
+    return st;
+}
+
+bl_status bl_train_full(bl_trainable *t, bl_err *e)
+{
+    bl_model *m = t->m;
+    bl_status st = BL_OK;
+    bl_tensor value;
+
+    for (size_t i = 0; i < t->n; i++) {
+        bl_effective *w = &t->w[i];
+        BL_TRY(bl_effective_dense(t, w, &value, e));
+        BL_TRY(bl_trained_add(t, w->linear->name, "weight", value, &w->param[0], e));
+        w->n_params = 1;
+        w->rule = &dense;
+        if (w->linear->bias.ndim) BL_TRY(bl_trained_add(t, w->linear->name, "bias", w->linear->bias, &w->bias, e));
+    }
+    for (size_t i = 0; i <= m->n_norms; i++) {
+        bl_norm *n = i < m->n_norms ? &m->norms[i] : &m->norm;
+        BL_TRY(bl_trained_add(t, n->name, "weight", n->weight, &t->norm[i], e));
+        n->format = bl_format_find("fp32");
+        n->changed = true;
+    }
+out:
+    return st;
+}
+
+/* ---- adapters ---- */
+static bl_status uniform(bl_backend *be, bl_tensor t, double bound, uint64_t seed, uint64_t stream, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n = bl_tensor_count(&t);
+    bl_rng r = bl_rng_at(seed, stream, 0);
+    float *host = bl_new((size_t)n, sizeof *host, e);
+    if (!host) return BL_E_NOMEM;
+    for (int64_t i = 0; i < n; i++) host[i] = (float)(bound * (2 * bl_rng_uniform(&r) - 1));
+    BL_TRY(be->ops->upload(be, &t, host, e));
+    BL_TRY(be->ops->sync(be, e)); /* before host goes */
+out:
+    bl_free(host);
+    return st;
+}
+
+static bl_status add_adapter(bl_trainable *t, bl_effective *w, const bl_lora *o, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_linear *l = w->linear;
+    bl_status st = BL_OK;
+    double s = o->alpha / (o->rank_stabilized ? sqrt((double)o->rank) : (double)o->rank);
+    bl_lowrank a = {.scale = (float)s};
+
+    BL_TRY(new_tensor(be, o->rank, l->in, &a.a, e));
+    BL_TRY(new_tensor(be, l->out, o->rank, &a.b, e));
+    BL_TRY(uniform(be, a.a, 1 / sqrt((double)l->in), o->seed, bl_rng_key("lora", (uint64_t)(w - t->w)), e));
+    BL_TRY(bl_linear_add_adapter(l, &a, e));
+    bl_tensor va = a.a, vb = a.b;
+    a = (bl_lowrank){0};
+    BL_TRY(bl_trained_add(t, l->name, "lora_A", va, &w->a, e));
+    BL_TRY(bl_trained_add(t, l->name, "lora_B", vb, &w->b, e));
+    w->adapter = l->n_adapters - 1;
+    w->dropout = o->dropout;
+out:
+    be->ops->buffer_free(a.a.buf);
+    be->ops->buffer_free(a.b.buf);
+    return st;
+}
+
+bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e)
+{
+    bl_status st = BL_OK;
+    size_t n = 0;
+
+    if (o->rank < 1) return bl_fail(e, BL_E_CONFIG, "rank is %lld; an adapter has at least one", (long long)o->rank);
+    if (!(o->dropout >= 0 && o->dropout < 1))
+        return bl_fail(e, BL_E_CONFIG, "dropout is %g; it is at least 0 and below 1", o->dropout);
+    t->dropout_key[0] = (uint32_t)o->seed;
+    t->dropout_key[1] = (uint32_t)(o->seed >> 32);
+    for (size_t i = 0; i < t->m->n_linears; i++)
+        if (!o->targets || (o->targets & BL_ROLE_BIT(t->w[i].linear->role))) {
+            BL_TRY(add_adapter(t, &t->w[i], o, e));
+            n++;
+        }
+    if (!n) return bl_fail(e, BL_E_CONFIG, "no linear of this model is among the targets");
+out:
+    return st;
+}

@@ -1,0 +1,101 @@
+/* effective.h - what a weight is while it is trained: the numbers that are learned, the weight that products are
+ * computed with, and how its gradient becomes theirs.
+ *
+ *     bl_trainable *t;
+ *     BL_TRY(bl_trainable_new(m, &t, e));                                  // everything is frozen
+ *     BL_TRY(bl_train_lora(t, &(bl_lora){ .rank = 8, .alpha = 16, .seed = 1 }, e));
+ *     bl_trainable_free(t);                                                // the model keeps what was learned
+ *
+ * A linear computes y = x Wt + b + s (drop(x) At) Bt. W is frozen, dense or packed, or made by a rule from parameters
+ * (bl_weight_rule): the rule says how W comes of them and how dL/dW becomes their gradient, and nothing else here knows
+ * the scheme. W of a frozen linear stays packed; the gradient to its input is the transposed product with it.
+ * Parameters are views into the model where it has a place for them, so that what is trained is what is scored and
+ * saved; others, those that a weight is made of, live here.
+ */
+#ifndef BL_HARNESS_TRAIN_EFFECTIVE_H
+#define BL_HARNESS_TRAIN_EFFECTIVE_H
+#include "harness/model/backward.h"
+
+typedef struct bl_trained {
+    char name[128];        /* "model.layers.0.mlp.up_proj.weight", "….lora_A" */
+    bl_tensor value, grad; /* f32, contiguous, of one shape */
+    bl_tensor m, v;        /* of the optimizer; no tensor before its first step */
+    bl_buffer *own;        /* of the value, when it is not part of the model */
+} bl_trained;
+
+typedef struct bl_trainable bl_trainable;
+typedef struct bl_effective bl_effective;
+
+/* A weight that is computed from parameters. Those of w are w->param[0 .. n_params) in the rule's own order. */
+typedef struct bl_weight_rule {
+    const char *name;
+    /* Parameters to w->linear's weight, after each change of them; NULL: the weight is the parameter. */
+    bl_status (*make)(bl_trainable *t, bl_effective *w, bl_err *e);
+    /* dw, f32 [out, in], the gradient of the weight, is turned into theirs, added to what is there; NULL: param[0] is
+     * the weight, and the gradient is added to its directly. */
+    bl_status (*chain)(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e);
+} bl_weight_rule;
+
+enum { BL_RULE_PARAMS = 4 };
+struct bl_effective {
+    bl_linear *linear;
+    const bl_weight_rule *rule; /* NULL: W is frozen */
+    int param[BL_RULE_PARAMS];  /* places in t->param */
+    int n_params;
+    int bits;      /* settings of the rule */
+    int64_t group; /* of columns */
+    int bias;      /* -1: frozen */
+    int adapter;   /* which of the linear's adapters is trained; -1: none */
+    int a, b;      /* its parameters */
+    double dropout;
+};
+
+struct bl_trainable {
+    bl_model *m;
+    bl_effective
+        *w; /* [n] the linears of the blocks in the model's order, then the embedding, then a head of its own */
+    size_t n;
+    int *norm; /* [m->n_norms + 1] parameter of each norm, the final one last; -1: frozen */
+    bl_trained *param;
+    size_t n_params, cap_params;
+    uint32_t dropout_key[2], pass; /* masks of a pass are numbered by it; bl_gradients counts it */
+    bl_buffer *work[4];            /* kept between passes */
+};
+
+/* Loads all blocks and keeps them. BL_E_UNSUPPORTED for a model that is streamed. */
+bl_status bl_trainable_new(bl_model *m, bl_trainable **out, bl_err *e);
+void bl_trainable_free(bl_trainable *t);            /* NULL is fine */
+uint64_t bl_trainable_count(const bl_trainable *t); /* numbers that are learned */
+/* What the rules make of the parameters as they are now; after every change of them. */
+bl_status bl_trainable_make(bl_trainable *t, bl_err *e);
+
+/* ---- what is trained ---- */
+/* Every parameter of the model: weights become dense f32. */
+bl_status bl_train_full(bl_trainable *t, bl_err *e);
+typedef struct bl_lora { /* LoRA, Hu et al. 2021, arXiv 2106.09685: y += s (drop(x) At) Bt */
+    int64_t rank;
+    double alpha;
+    bool rank_stabilized; /* s = alpha / sqrt(rank) (rsLoRA, arXiv 2312.03732), else alpha / rank */
+    double dropout;       /* 0 <= p < 1 */
+    uint32_t targets;     /* BL_ROLE_BITs of the linears; 0: all of the blocks */
+    uint64_t seed;
+} bl_lora;
+/* New adapters on the targets; the rest is frozen. A is uniform in +-1 / sqrt(in) and B is 0, as in peft, so that the
+ * model computes what it did. BL_E_CONFIG when settings cannot be. */
+bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e);
+/* Learned step sizes (LSQ, arXiv 1902.08153) on the linears of the blocks: weights in f32 and a scale for each group of
+ * inputs are learned, products are with the rounded weight; the rest is frozen. group <= 0: the whole row. */
+bl_status bl_train_lsq(bl_trainable *t, int bits, int64_t group, bl_err *e);
+
+/* ---- for rules ---- */
+/* A parameter whose value the model holds, or, set afterwards, `own`; its gradient is new and 0. */
+bl_status bl_trained_add(bl_trainable *t, const char *name, const char *part, bl_tensor value, int *place, bl_err *e);
+/* The linear's weight becomes dense f32 with its present values; *value is a view of it. */
+bl_status bl_effective_dense(bl_trainable *t, bl_effective *w, bl_tensor *value, bl_err *e);
+/* y = x Wt, the forward pass of a product, and its gradients; see block.h and backward.h for the arguments. */
+bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, bl_tensor x, bl_tensor y,
+                               bool accumulate, bl_err *e);
+bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx,
+                                bool accumulate, bl_err *e);
+bl_effective *bl_effective_of(bl_trainable *t, int64_t block, bl_role role); /* NULL: this model has none */
+#endif

@@ -1,0 +1,265 @@
+/* gradients.c - forward through all blocks, the loss, and back. */
+#include "gradients.h"
+#include <string.h>
+
+static bool counts(const bl_train_batch *b, int32_t seq, int32_t token)
+{
+    return token > b->start[seq] && (!b->mask || b->mask[token]);
+}
+
+int64_t bl_train_batch_tokens(const bl_train_batch *b)
+{
+    int64_t n = 0;
+    for (int32_t s = 0; s < b->n_seq; s++)
+        for (int32_t i = b->start[s]; i < b->start[s + 1]; i++) n += counts(b, s, i);
+    return n;
+}
+
+/* ---- what the blocks ask ---- */
+static bl_status product(void *ctx, bl_model *m, int64_t block, bl_role role, int64_t row0, bl_tensor x, bl_tensor y,
+                         bool accumulate, bl_err *e)
+{
+    (void)m;
+    return bl_effective_forward(ctx, bl_effective_of(ctx, block, role), row0, x, y, accumulate, e);
+}
+
+static bl_status linear_grad(void *ctx, bl_model *m, int64_t block, bl_role role, bl_tensor x, bl_tensor dy,
+                             bl_tensor dx, bool accumulate, bl_err *e)
+{
+    (void)m;
+    return bl_effective_backward(ctx, bl_effective_of(ctx, block, role), x, dy, dx, accumulate, e);
+}
+
+static bl_tensor norm_grad(void *ctx, bl_model *m, int64_t block, bl_role role)
+{
+    const bl_trainable *t = ctx;
+    const bl_norm *n = bl_model_norm(m, block, role);
+    int at = t->norm[n == &m->norm ? m->n_norms : (size_t)(n - m->norms)];
+    return at < 0 ? (bl_tensor){0} : t->param[at].grad;
+}
+
+/* The lowest block in which something is trained, -1: the embedding is, n_layers: nothing below the head. */
+static int64_t lowest(bl_trainable *t)
+{
+    int64_t low = t->m->config.n_layers;
+    for (size_t i = 0; i < t->n; i++) {
+        const bl_effective *w = &t->w[i];
+        bool trained = w->rule || w->bias >= 0 || w->adapter >= 0;
+        if (trained && w->linear->role == BL_ROLE_EMBED) return -1;
+        if (trained && w->linear->block >= 0) low = BL_MIN(low, w->linear->block);
+    }
+    for (size_t i = 0; i < t->m->n_norms; i++)
+        if (t->norm[i] >= 0) low = BL_MIN(low, t->m->norms[i].block);
+    return low;
+}
+
+/* ---- a pass ---- */
+typedef struct pass {
+    bl_trainable *t;
+    bl_model *m;
+    bl_backend *be;
+    int64_t rows, n; /* of the batch; tokens that count */
+    bl_batch batch;
+    int32_t *past, *slot, *target;
+    int64_t *want; /* rows that predict tokens that count */
+    bl_kv *kv;
+    bl_tape tape;
+    bl_buffer *x, *kept, *lists, *ends; /* residual stream; inputs of blocks; ids, targets, wanted rows; of the loss */
+    bl_tensor stream, t_ids, t_target, t_want;
+} pass;
+
+static bl_tensor input_of(const pass *p, int64_t block)
+{
+    bl_dtype act = p->be->act;
+    uint64_t each = (uint64_t)(p->rows * p->m->config.dim) * bl_dtype_bytes(act);
+    return bl_tensor_2d(p->kept, (uint64_t)block * each, act, p->rows, p->m->config.dim);
+}
+
+static bl_status copy(const pass *p, bl_tensor from, bl_tensor to, bl_err *e)
+{
+    return p->be->ops->gather(p->be, &(bl_gather_args){.src = from, .dst = to, .n = from.dim[0]}, e);
+}
+
+static bl_status prepare(pass *p, const bl_train_batch *b, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_config *c = &p->m->config;
+    uint64_t each = (uint64_t)(p->rows * c->dim) * bl_dtype_bytes(p->be->act);
+    int64_t k = 0;
+
+    if (!(p->past = bl_new((size_t)b->n_seq, sizeof *p->past, e)) ||
+        !(p->slot = bl_new((size_t)b->n_seq, sizeof *p->slot, e)) ||
+        !(p->target = bl_new((size_t)p->n, sizeof *p->target, e)) ||
+        !(p->want = bl_new((size_t)p->n, sizeof *p->want, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int32_t s = 0; s < b->n_seq; s++)
+        for (int32_t i = b->start[s]; i < b->start[s + 1]; i++)
+            if (counts(b, s, i)) {
+                p->target[k] = b->ids[i];
+                p->want[k++] = i - 1;
+            }
+    BL_TRY(bl_kv_new(p->m, p->rows, b->n_seq, true, BL_KV_ACT, &p->kv, e));
+    for (int32_t s = 0; s < b->n_seq; s++)
+        BL_TRY(bl_kv_slot(p->kv, b->start[s + 1] - b->start[s], -1, 0, &p->slot[s], e));
+    p->batch = (bl_batch){.ids = b->ids, .n_seq = b->n_seq, .start = b->start, .past = p->past, .slot = p->slot};
+    BL_TRY(bl_tape_new(p->m, p->rows, &p->tape, e));
+    BL_TRY(p->be->ops->buffer_new(p->be, each, &p->x, e));
+    p->stream = bl_tensor_2d(p->x, 0, p->be->act, p->rows, c->dim);
+    BL_TRY(p->be->ops->buffer_new(p->be, (uint64_t)c->n_layers * each, &p->kept, e));
+    BL_TRY(p->be->ops->buffer_new(p->be, (uint64_t)p->n * 12 + (uint64_t)p->rows * 4, &p->lists, e));
+    p->t_want = bl_tensor_1d(p->lists, 0, BL_I64, p->n);
+    p->t_target = bl_tensor_1d(p->lists, (uint64_t)p->n * 8, BL_I32, p->n);
+    p->t_ids = bl_tensor_1d(p->lists, (uint64_t)p->n * 12, BL_I32, p->rows);
+    BL_TRY(p->be->ops->upload(p->be, &p->t_want, p->want, e));
+    BL_TRY(p->be->ops->upload(p->be, &p->t_target, p->target, e));
+    BL_TRY(p->be->ops->upload(p->be, &p->t_ids, b->ids, e));
+out:
+    return st;
+}
+
+static void release(pass *p)
+{
+    const bl_ops *o = p->be->ops;
+    o->buffer_free(p->x);
+    o->buffer_free(p->kept);
+    o->buffer_free(p->lists);
+    o->buffer_free(p->ends);
+    bl_tape_free(p->m, &p->tape);
+    bl_kv_free(p->kv);
+    bl_free(p->past);
+    bl_free(p->slot);
+    bl_free(p->target);
+    bl_free(p->want);
+}
+
+/* The loss of the wanted rows, and its gradient to the residual stream after the last block, in its place. */
+static bl_status loss(pass *p, double scale, double *nll, bl_err *e)
+{
+    bl_backend *be = p->be;
+    const bl_config *c = &p->m->config;
+    bl_effective *head = bl_effective_of(p->t, -1, p->m->head.weight.format ? BL_ROLE_HEAD : BL_ROLE_EMBED);
+    int64_t most = BL_MIN(bl_logits_rows(p->m), p->n), columns = head->linear->out;
+    uint64_t states = (uint64_t)(p->n * c->dim) * bl_dtype_bytes(be->act),
+             logits = (uint64_t)(most * columns) * sizeof(float);
+    double *each = NULL, sum = 0;
+    bl_status st = BL_OK;
+
+    if (!(each = bl_new((size_t)p->n, sizeof *each, e))) return BL_E_NOMEM;
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)p->n * sizeof *each + 3 * (states + 64) + logits + 64, &p->ends, e));
+    bl_tensor t_nll = bl_tensor_1d(p->ends, 0, BL_F64, p->n);
+    uint64_t at = ((uint64_t)p->n * sizeof *each + 63) / 64 * 64;
+    bl_tensor last = bl_tensor_2d(p->ends, at, be->act, p->n, c->dim);
+    at += (states + 63) / 64 * 64;
+    bl_tensor normed = bl_tensor_2d(p->ends, at, be->act, p->n, c->dim);
+    at += (states + 63) / 64 * 64;
+    bl_tensor d = bl_tensor_2d(p->ends, at, be->act, p->n, c->dim);
+    at += (states + 63) / 64 * 64;
+
+    BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = p->stream, .dst = last, .from = p->t_want, .n = p->n}, e));
+    BL_TRY(be->ops->rmsnorm(be, &(bl_rmsnorm_args){.x = last, .weight = p->m->norm.weight, .y = normed, .eps = c->eps},
+                            e));
+    for (int64_t r = 0, n; r < p->n; r += n) {
+        n = BL_MIN(p->n - r, most);
+        bl_tensor y = bl_tensor_2d(p->ends, at, BL_F32, n, columns), x = bl_tensor_rows(normed, r, n);
+        BL_TRY(bl_effective_forward(p->t, head, r, x, y, false, e));
+        BL_TRY(be->ops->loss_grad(be,
+                                  &(bl_loss_grad_args){.logits = y,
+                                                       .vocab = c->vocab,
+                                                       .target = bl_tensor_part(p->t_target, r, n),
+                                                       .scale = scale,
+                                                       .grad = y,
+                                                       .nll = bl_tensor_part(t_nll, r, n)},
+                                  e));
+        BL_TRY(bl_effective_backward(p->t, head, x, y, bl_tensor_rows(d, r, n), false, e));
+    }
+    BL_TRY(be->ops->rmsnorm_grad(be,
+                                 &(bl_rmsnorm_grad_args){.x = last,
+                                                         .weight = p->m->norm.weight,
+                                                         .dy = d,
+                                                         .dx = d,
+                                                         .dweight = norm_grad(p->t, p->m, -1, BL_ROLE_NORM),
+                                                         .eps = c->eps},
+                                 e));
+    BL_TRY(be->ops->fill(be, &p->stream, 0, e));
+    BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = d, .dst = p->stream, .to = p->t_want, .n = p->n}, e));
+    BL_TRY(be->ops->download(be, &t_nll, each, e));
+    for (int64_t i = 0; i < p->n; i++) sum += each[i];
+    *nll = sum;
+    be->ops->buffer_free(p->ends); /* the blocks need room */
+    p->ends = NULL;
+out:
+    bl_free(each);
+    return st;
+}
+
+static bl_status forward(pass *p, const bl_block_hooks *hooks, bl_err *e)
+{
+    bl_status st = BL_OK;
+    BL_TRY(p->be->ops->embed(p->be, &(bl_embed_args){.w = &p->m->embed.weight, .ids = p->t_ids, .y = p->stream}, e));
+    for (int64_t b = 0; b < p->m->config.n_layers; b++) {
+        if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+        BL_TRY(copy(p, p->stream, input_of(p, b), e));
+        BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, NULL, e));
+    }
+out:
+    return st;
+}
+
+static bl_status backward(pass *p, const bl_block_hooks *hooks, bl_err *e)
+{
+    const bl_block_grads grads = {.linear = linear_grad, .norm = norm_grad, .product = hooks->product, .ctx = p->t};
+    int64_t low = lowest(p->t);
+    bl_status st = BL_OK;
+
+    for (int64_t b = p->m->config.n_layers - 1; b >= BL_MAX(low, 0); b--) {
+        if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+        BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, input_of(p, b), hooks, &p->tape, e));
+        BL_TRY(bl_block_backward(p->m, b, &p->batch, p->kv, &p->tape, p->stream, b > low, &grads, e));
+    }
+    if (low < 0) {
+        const bl_effective *w = bl_effective_of(p->t, -1, BL_ROLE_EMBED);
+        BL_TRY(p->be->ops->embed_grad(
+            p->be, &(bl_embed_grad_args){.ids = p->t_ids, .dy = p->stream, .dw = p->t->param[w->param[0]].grad}, e));
+    }
+out:
+    return st;
+}
+
+static bl_status check(const bl_trainable *t, const bl_train_batch *b, bl_err *e)
+{
+    const bl_backend *be = t->m->be;
+    bl_status st = BL_OK;
+    BL_TRY(bl_check_op(be, be->ops->loss_grad, "loss_grad", e));
+    BL_TRY(bl_check_op(be, be->ops->embed_grad, "embed_grad", e));
+    BL_TRY(bl_check_op(be, be->ops->dropout, "dropout", e));
+    if (!t->n_params) return bl_fail(e, BL_E_INTERNAL, "nothing of the model is trained");
+    for (int32_t i = 0; i < b->start[b->n_seq]; i++)
+        if (b->ids[i] < 0 || b->ids[i] >= t->m->config.vocab)
+            return bl_fail(e, BL_E_FORMAT, "token id %d is outside the vocabulary of %lld", (int)b->ids[i],
+                           (long long)t->m->config.vocab);
+out:
+    return st;
+}
+
+bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, double *nll, bl_err *e)
+{
+    pass p = {.t = t, .m = t->m, .be = t->m->be, .rows = b->start[b->n_seq], .n = bl_train_batch_tokens(b)};
+    const bl_block_hooks hooks = {.product = product, .ctx = t};
+    double sum = 0;
+    bl_status st = BL_OK;
+
+    BL_TRY(check(t, b, e));
+    t->pass++;
+    if (p.n) {
+        BL_TRY(prepare(&p, b, e));
+        BL_TRY(forward(&p, &hooks, e));
+        BL_TRY(loss(&p, scale, &sum, e));
+        BL_TRY(backward(&p, &hooks, e));
+    }
+    *nll = sum;
+out:
+    release(&p);
+    return st;
+}

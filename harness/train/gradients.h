@@ -1,0 +1,24 @@
+/* gradients.h - the loss of a model on a batch of text, and its gradients.
+ *
+ * The loss is the cross-entropy of the next token, summed over the tokens that count. Between the forward and the
+ * backward pass only what goes into each block is kept (activation checkpointing, Chen et al. 2016, arXiv 1604.06174);
+ * a block is computed again when its gradient is. Logits exist in chunks (bl_logits_rows).
+ */
+#ifndef BL_HARNESS_TRAIN_GRADIENTS_H
+#define BL_HARNESS_TRAIN_GRADIENTS_H
+#include "effective.h"
+
+typedef struct bl_train_batch { /* sequences one after another; none sees another */
+    const int32_t *ids;         /* [start[n_seq]] */
+    int32_t n_seq;
+    const int32_t *start; /* [n_seq+1] */
+    const uint8_t *mask;  /* [start[n_seq]] token i counts where mask[i] is 1; NULL: all. The first of a sequence has
+                             nothing before it and never counts */
+} bl_train_batch;
+int64_t bl_train_batch_tokens(const bl_train_batch *b); /* that count */
+
+/* The gradients of scale * (sum of nll) are added to those of t's parameters: with scale 1 / (tokens of a step) and one
+ * call for each of its micro-batches they are those of the mean. *nll: the sum, in nats, not scaled. BL_E_UNSUPPORTED
+ * when the backend lacks an op. */
+bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, double *nll, bl_err *e);
+#endif

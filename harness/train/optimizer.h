@@ -1,0 +1,22 @@
+/* optimizer.h - AdamW over all parameters that are trained.
+ *
+ *     bl_adamw o = { .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1 };
+ *     double tokens = (double)bl_train_batch_tokens(&batch), rate = 1e-3 * bl_schedule_factor(&schedule, o.step + 1);
+ *     BL_TRY(bl_gradients(t, &batch, 1 / tokens, &nll, e));
+ *     BL_TRY(bl_adamw_step(&o, t, rate, &norm, e));
+ */
+#ifndef BL_HARNESS_TRAIN_OPTIMIZER_H
+#define BL_HARNESS_TRAIN_OPTIMIZER_H
+#include "effective.h"
+#include "schedule.h"
+
+typedef struct bl_adamw {
+    double beta1, beta2, eps, decay; /* of bl_adamw_args */
+    double clip;                     /* gradients are scaled so that their norm is at most this; 0: they are not */
+    int64_t step;                    /* that were made; 0 at first */
+} bl_adamw;
+/* One step with the gradients that have come together, which are 0 afterwards; the weights that rules make follow.
+ * *norm, may be NULL: of all gradients before they were clipped, by clip / (norm + 1e-6) as torch's clip_grad_norm_.
+ * BL_E_NUMERIC, and nothing is changed, when it is not finite. */
+bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, bl_err *e);
+#endif

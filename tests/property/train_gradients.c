@@ -1,0 +1,326 @@
+/* Gradients of whole models against central differences of the loss, for each scheme a weight may be trained by; what
+ * training must leave as it is. */
+#include "harness/train/gradients.h"
+#include "harness/train/optimizer.h"
+#include "kernels/base/rng.h"
+#include "model_fixture.h"
+#include <math.h>
+
+enum { LEN = 23 };
+static const int32_t start[] = {0, 14, LEN};
+static int32_t ids[LEN];
+static uint8_t mask[LEN];
+
+static bl_train_batch batch(int64_t vocab)
+{
+    bl_rng r = bl_rng_at(11, 4, 0);
+    for (int i = 0; i < LEN; i++) {
+        ids[i] = (int32_t)bl_rng_below(&r, (uint64_t)vocab);
+        mask[i] = i % 5 != 2;
+    }
+    return (bl_train_batch){.ids = ids, .n_seq = 2, .start = start, .mask = mask};
+}
+
+/* The loss, and with it new gradients, with the dropout masks of pass `pass`. */
+static double loss_of(bl_trainable *t, const bl_train_batch *b, uint32_t pass)
+{
+    bl_err e = {0};
+    double nll, n = (double)bl_train_batch_tokens(b);
+    for (size_t i = 0; i < t->n_params; i++) assert_ok(t->m->be->ops->fill(t->m->be, &t->param[i].grad, 0, &e));
+    t->pass = pass;
+    assert_ok(bl_trainable_make(t, &e));
+    assert_ok(bl_gradients(t, b, 1 / n, &nll, &e));
+    return nll / n;
+}
+
+/* On the CPU the numbers of a tensor are in host memory. */
+static float *numbers(const bl_tensor *t) { return (float *)(void *)((char *)t->buf->data + t->offset); }
+
+/* Every parameter is moved along its gradient, with noise that is as large, and the loss changes as their product
+ * says: |g| (|g| + g . noise). */
+static void assert_gradients(const char *what, bl_trainable *t, const bl_train_batch *b, double tolerance)
+{
+    bl_rng r = bl_rng_at(3, 9, 0);
+    double all = 0;
+    loss_of(t, b, 1);
+    float **g = malloc(t->n_params * sizeof *g);
+    for (size_t i = 0; i < t->n_params; i++) {
+        int64_t n = bl_tensor_count(&t->param[i].grad);
+        g[i] = malloc((size_t)n * sizeof **g);
+        memcpy(g[i], numbers(&t->param[i].grad), (size_t)n * sizeof **g);
+        for (int64_t k = 0; k < n; k++) all += (double)g[i][k] * g[i][k];
+    }
+    for (size_t i = 0; i < t->n_params; i++) {
+        const bl_trained *p = &t->param[i];
+        int64_t n = bl_tensor_count(&p->value);
+        float *x = numbers(&p->value), *was = malloc((size_t)n * sizeof *was), *u = malloc((size_t)n * sizeof *u);
+        double length = 0, slope = 0, step, side[2];
+        for (int64_t k = 0; k < n; k++) length += (double)g[i][k] * g[i][k];
+        length = sqrt(length);
+        if (!(length > 0)) fail_msg("%s: %s has no gradient", what, p->name);
+        for (int64_t k = 0; k < n; k++) {
+            u[k] = (float)(g[i][k] / length + (bl_rng_uniform(&r) * 2 - 1) / sqrt((double)n));
+            slope += (double)u[k] * g[i][k];
+        }
+        memcpy(was, x, (size_t)n * sizeof *was);
+        step = fmin(0.02, 0.004 / length); /* the loss changes by 0.004: far above the rounding of f32 */
+        for (int s = 0; s < 2; s++) {
+            for (int64_t k = 0; k < n; k++) x[k] = was[k] + (s ? -1 : 1) * (float)step * u[k];
+            side[s] = loss_of(t, b, 1);
+        }
+        memcpy(x, was, (size_t)n * sizeof *was);
+        double got = (side[0] - side[1]) / (2 * step);
+        if (!(fabs(got - slope) <= tolerance * fmax(fabs(slope), 0.02 * sqrt(all))))
+            fail_msg("%s, %s: slope %.6g, central difference %.6g", what, p->name, slope, got);
+        free(was);
+        free(u);
+    }
+    for (size_t i = 0; i < t->n_params; i++) free(g[i]);
+    free(g);
+}
+
+static void gradients_of_every_architecture_are_those_of_central_differences(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"synth:tiny", "synth:tiny-biases", "synth:tiny-qwen2", "synth:tiny-qwen3"};
+    bl_err e = {0};
+    for (size_t i = 0; i < BL_COUNT(models); i++) {
+        fixture f = fixture_open(models[i], "", 2, false);
+        bl_train_batch b = batch(f.m->config.vocab);
+        bl_trainable *t;
+        assert_ok(bl_trainable_new(f.m, &t, &e));
+        assert_ok(bl_train_full(t, &e));
+        assert_gradients(models[i], t, &b, 0.01);
+        bl_trainable_free(t);
+        fixture_close(&f);
+    }
+}
+
+/* B is 0 at first: random numbers instead, so that A has a gradient. */
+static void set_b(bl_trainable *t)
+{
+    bl_rng r = bl_rng_at(2, 8, 0);
+    for (size_t i = 0; i < t->n_params; i++)
+        if (strstr(t->param[i].name, ".lora_B"))
+            for (int64_t k = 0; k < bl_tensor_count(&t->param[i].value); k++)
+                numbers(&t->param[i].value)[k] = (float)(0.2 * (bl_rng_uniform(&r) - 0.5));
+}
+
+static void gradients_of_adapters_are_those_of_central_differences(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        bl_lora o;
+    } all[] = {
+        {"synth:tiny", {.rank = 3, .alpha = 6, .seed = 1}},
+        {"synth:tiny:int4", {.rank = 8, .alpha = 16, .seed = 2, .rank_stabilized = true}},
+        {"synth:tiny:int4", {.rank = 4, .alpha = 8, .seed = 3, .dropout = 0.2}},
+        {"synth:tiny-qwen3", {.rank = 4, .alpha = 8, .seed = 4, .dropout = 0.1}},
+        {"synth:tiny", {.rank = 2, .alpha = 4, .seed = 5, .targets = BL_ROLE_BIT(BL_ROLE_Q) | BL_ROLE_BIT(BL_ROLE_V)}}};
+    bl_err e = {0};
+    for (size_t i = 0; i < BL_COUNT(all); i++) {
+        fixture f = fixture_open(all[i].model, "", 2, false);
+        bl_train_batch b = batch(f.m->config.vocab);
+        bl_trainable *t;
+        assert_ok(bl_trainable_new(f.m, &t, &e));
+        assert_ok(bl_train_lora(t, &all[i].o, &e));
+        assert_int_equal(t->n_params, 2 * (all[i].o.targets ? 4 : f.m->n_linears));
+        set_b(t);
+        assert_gradients(all[i].model, t, &b, 0.01);
+        bl_trainable_free(t);
+        fixture_close(&f);
+    }
+}
+
+static void new_adapters_change_nothing_and_learn_from_b_on(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    fixture f = fixture_open("synth:tiny:int4", "", 2, false);
+    bl_train_batch b = batch(f.m->config.vocab);
+    bl_trainable *t;
+    bl_tensor before = fixture_hidden(&f, ids, LEN), after;
+    size_t bytes = bl_tensor_bytes(&before);
+    double first, later = 0;
+    bl_adamw o = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+    assert_ok(bl_trainable_new(f.m, &t, &e));
+    assert_ok(bl_train_lora(t, &(bl_lora){.rank = 4, .alpha = 8, .seed = 1}, &e));
+    after = fixture_hidden(&f, ids, LEN);
+    assert_memory_equal(numbers(&before), numbers(&after), bytes);
+    fixture_drop(&f, &after);
+    first = loss_of(t, &b, 0);
+    for (size_t i = 0; i < t->n_params; i++) {
+        double sum = 0;
+        for (int64_t k = 0; k < bl_tensor_count(&t->param[i].grad); k++)
+            sum += fabs((double)numbers(&t->param[i].grad)[k]);
+        assert_true(strstr(t->param[i].name, ".lora_A") ? sum == 0 : sum > 0);
+        double bound = 1 / sqrt((double)t->param[i].value.dim[1]), top = 0; /* U(-1/sqrt(in), 1/sqrt(in)) */
+        for (int64_t k = 0; k < bl_tensor_count(&t->param[i].value); k++)
+            top = fmax(top, fabs((double)numbers(&t->param[i].value)[k]));
+        assert_true(strstr(t->param[i].name, ".lora_A") ? top <= bound && top > 0.9 * bound : top == 0);
+    }
+    for (int step = 0; step < 8; step++) {
+        later = loss_of(t, &b, 0);
+        assert_ok(bl_adamw_step(&o, t, 1e-2, NULL, &e));
+    }
+    assert_true(later < first - 0.1);
+    after = fixture_hidden(&f, ids, LEN); /* what was learned stays with the model */
+    assert_true(memcmp(numbers(&before), numbers(&after), bytes) != 0);
+    fixture_drop(&f, &after);
+    fixture_drop(&f, &before);
+    bl_trainable_free(t);
+    fixture_close(&f);
+}
+
+/* dw of the weights that products are computed with, from full training of the same model, goes through the rounding
+ * where nothing was clipped. */
+static void step_sizes_are_learned_through_the_rounding(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    for (int bits = 2; bits <= 8; bits += 3) {
+        fixture f = fixture_open("synth:tiny", "", 2, false), g = fixture_open("synth:tiny", "", 2, false);
+        bl_train_batch b = batch(f.m->config.vocab);
+        bl_trainable *t, *full;
+        bl_adamw o = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+        assert_ok(bl_trainable_new(f.m, &t, &e));
+        assert_ok(bl_train_lsq(t, bits, 32, &e));
+        assert_int_equal(t->n_params, 2 * f.m->n_linears);
+        assert_ok(bl_trainable_new(g.m, &full, &e));
+        assert_ok(bl_train_full(full, &e));
+        double first = loss_of(t, &b, 0), later = 0;
+        for (size_t i = 0; i < f.m->n_linears; i++) { /* the other model gets the rounded weights */
+            const bl_tensor *w = &f.m->linears[i].weight.part[0];
+            memcpy(numbers(&g.m->linears[i].weight.part[0]), numbers(w), bl_tensor_bytes(w));
+        }
+        assert_true(loss_of(full, &b, 0) == first);
+        size_t open = 0, clipped = 0;
+        for (size_t i = 0; i < f.m->n_linears; i++) {
+            const bl_trained *w = &t->param[t->w[i].param[0]], *s = &t->param[t->w[i].param[1]];
+            const float *dw = numbers(&w->grad), *want = numbers(&full->param[full->w[i].param[0]].grad);
+            double low = -(1 << (bits - 1)), high = -low - 1;
+            for (int64_t k = 0, in = f.m->linears[i].in; k < bl_tensor_count(&w->value); k++) {
+                double step = numbers(&s->value)[k / in * ((in + 31) / 32) + k % in / 32];
+                double v = numbers(&w->value)[k] / step;
+                bool inside = v > low && v < high;
+                if (fabs(v - low) < 1e-4 || fabs(v - high) < 1e-4) continue;
+                assert_true(dw[k] == (inside ? want[k] : 0));
+                open += inside;
+                clipped += !inside;
+                assert_true(fabs(numbers(&f.m->linears[i].weight.part[0])[k] / step - fmin(fmax(rint(v), low), high)) <
+                            1e-3);
+            }
+        }
+        assert_true(open > 0 && (clipped > 0 || bits > 2));
+        for (int step = 0; step < 12; step++) {
+            later = loss_of(t, &b, 0);
+            assert_ok(bl_adamw_step(&o, t, 2e-3, NULL, &e));
+        }
+        if (!(later < first - 0.05)) fail_msg("%d bits: loss %g, at first %g", bits, later, first);
+        bl_trainable_free(t);
+        bl_trainable_free(full);
+        fixture_close(&f);
+        fixture_close(&g);
+    }
+}
+
+static void micro_batches_add_up_and_threads_change_no_bit(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    float *want = NULL;
+    double together = 0;
+    for (int way = 0; way < 3; way++) { /* two threads, one, two micro-batches */
+        fixture f = fixture_open("synth:tiny", "", way == 1 ? 1 : 2, false);
+        bl_train_batch b = batch(f.m->config.vocab);
+        bl_trainable *t;
+        double nll, more = 0, n = (double)bl_train_batch_tokens(&b);
+        assert_ok(bl_trainable_new(f.m, &t, &e));
+        assert_ok(bl_train_full(t, &e));
+        if (way < 2) assert_ok(bl_gradients(t, &b, 1 / n, &nll, &e));
+        else {
+            bl_train_batch one = {.ids = ids, .n_seq = 1, .start = start, .mask = mask};
+            bl_train_batch two = {.ids = ids + start[1], .n_seq = 1, .mask = mask + start[1]};
+            two.start = (const int32_t[]){0, LEN - start[1]};
+            assert_int_equal(bl_train_batch_tokens(&one) + bl_train_batch_tokens(&two), (int)n);
+            assert_ok(bl_gradients(t, &one, 1 / n, &nll, &e));
+            assert_ok(bl_gradients(t, &two, 1 / n, &more, &e));
+        }
+        if (way) assert_true(fabs(nll + more - together) < 1e-9 * together);
+        together = nll + more;
+        size_t k = 0;
+        if (!want) want = malloc(bl_trainable_count(t) * sizeof *want);
+        for (size_t i = 0; i < t->n_params; i++) {
+            const float *g = numbers(&t->param[i].grad);
+            int64_t count = bl_tensor_count(&t->param[i].grad);
+            double top = 0;
+            for (int64_t j = 0; j < count; j++) top = fmax(top, fabs((double)g[j]));
+            if (way == 0) memcpy(want + k, g, (size_t)count * sizeof *g);
+            if (way == 1) assert_memory_equal(want + k, g, (size_t)count * sizeof *g);
+            for (int64_t j = 0; j < count && way == 2; j++) assert_true(fabs(g[j] - want[k + (size_t)j]) <= 1e-5 * top);
+            k += (size_t)count;
+        }
+        bl_trainable_free(t);
+        fixture_close(&f);
+    }
+    free(want);
+}
+
+static void what_cannot_be_trained_is_refused_with_a_sentence(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    double nll;
+    fixture f = fixture_open("synth:tiny", "", 1, true);
+    bl_trainable *t = NULL;
+    assert_refused(bl_trainable_new(f.m, &t, &e), BL_E_UNSUPPORTED, "streamed");
+    fixture_close(&f);
+    f = fixture_open("synth:tiny", "", 1, false);
+    bl_train_batch b = batch(f.m->config.vocab);
+    assert_ok(bl_trainable_new(f.m, &t, &e));
+    assert_refused(bl_train_lora(t, &(bl_lora){.rank = 0}, &e), BL_E_CONFIG, "rank");
+    assert_refused(bl_train_lora(t, &(bl_lora){.rank = 1, .dropout = 1}, &e), BL_E_CONFIG, "dropout");
+    assert_refused(bl_train_lora(t, &(bl_lora){.rank = 1, .targets = BL_ROLE_BIT(BL_ROLE_EMBED)}, &e), BL_E_CONFIG,
+                   "targets");
+    assert_refused(bl_train_lsq(t, 1, 32, &e), BL_E_CONFIG, "bits");
+    assert_ok(bl_train_lora(t, &(bl_lora){.rank = 2, .alpha = 2}, &e));
+    ids[3] = (int32_t)f.m->config.vocab;
+    assert_refused(bl_gradients(t, &b, 1, &nll, &e), BL_E_FORMAT, "token id 512 is outside the vocabulary");
+    ids[3] = 0;
+    const bl_ops *whole = f.be->ops; /* a backend that cannot train says which op it lacks */
+    bl_ops less = *whole;
+    less.attention_grad = NULL;
+    f.be->ops = &less;
+    assert_refused(bl_gradients(t, &b, 1, &nll, &e), BL_E_UNSUPPORTED, "has no attention_grad");
+    less = *whole;
+    less.loss_grad = NULL;
+    assert_refused(bl_gradients(t, &b, 1, &nll, &e), BL_E_UNSUPPORTED, "backend cpu has no loss_grad");
+    f.be->ops = whole;
+    assert_ok(bl_gradients(t, &b, 1, &nll, &e));
+    numbers(&t->param[1].grad)[0] = INFINITY;
+    bl_adamw o = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+    float was = numbers(&t->param[0].value)[0];
+    assert_refused(bl_adamw_step(&o, t, 1, NULL, &e), BL_E_NUMERIC, "step 1: the gradient is not finite");
+    assert_true(numbers(&t->param[0].value)[0] == was && o.step == 0);
+    bl_trainable_free(t);
+    bl_actq eight = {.bits = 8, .symmetric = true};
+    bl_linear_set_act(&f.m->linears[8], eight);
+    assert_ok(bl_trainable_new(f.m, &t, &e));
+    assert_refused(bl_train_full(t, &e), BL_E_UNSUPPORTED, "weight cannot be trained");
+    bl_trainable_free(t);
+    fixture_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_of_every_architecture_are_those_of_central_differences),
+        cmocka_unit_test(gradients_of_adapters_are_those_of_central_differences),
+        cmocka_unit_test(new_adapters_change_nothing_and_learn_from_b_on),
+        cmocka_unit_test(step_sizes_are_learned_through_the_rounding),
+        cmocka_unit_test(micro_batches_add_up_and_threads_change_no_bit),
+        cmocka_unit_test(what_cannot_be_trained_is_refused_with_a_sentence),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
