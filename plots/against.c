@@ -130,8 +130,16 @@ static bl_status map(const bl_picks *p, const size_t *column, size_t n_columns, 
     each = (518 - page->left - 8) / (double)n_columns;
     for (size_t k = 0; k < p->n_panels; k++)
         if (column[k]) widest_name = fmax(widest_name, bl_page_width(page, p->panel[k].task, small));
-    bool slanted = widest_name > each - 4 && !page->text;
-    page->above = page->text ? 20 : slanted ? fmin(widest_name, 170) * 0.6 + 12 : 14;
+    /* Names that are wider than their columns stand aslant, with the metric; the last one needs room on the right. */
+    bool slanted = (widest_name > each - 4 || each < 70) && !page->text;
+    if (slanted) {
+        widest_name = 0;
+        for (size_t k = 0; k < p->n_panels; k++)
+            if (column[k]) widest_name = fmax(widest_name, bl_page_width(page, p->panel[k].name, small));
+        widest_name = fmin(widest_name, 170);
+        page->right = fmax(0, widest_name * 0.82 - each / 2);
+    }
+    page->above = page->text ? 20 : slanted ? widest_name * 0.6 + 12 : 14;
     BL_TRY(bl_page_grid(page, 1, lines_high(page, n_lines, 13), e));
     bl_box *b = &page->box[0];
     each = fmin((b->right - b->left) / (double)n_columns, 130);
@@ -147,10 +155,12 @@ static bl_status map(const bl_picks *p, const size_t *column, size_t n_columns, 
         for (size_t i = 0; i < p->n; i++)
             if (p->v[i].panel == k && p->v[i].d) base = p->v[i].d->percent ? 100 * p->v[i].d->a : p->v[i].d->a;
         bl_figure_number(base, 3, number);
-        snprintf(name, sizeof name, "%.60s, base %s%s", p->panel[k].first->metric, number,
-                 p->panel[k].first->percent ? " %" : "");
+        const char *percent = p->panel[k].first->percent ? " %" : "";
+        if (slanted) snprintf(name, sizeof name, "%s%s", number, percent);
+        else snprintf(name, sizeof name, "%.60s, base %s%s", p->panel[k].first->metric, number, percent);
         bl_page_label(page, 0, name, x, b->top + 6, (bl_mark_at){.align = 'c', .color = "#777777", .size = 5.5});
-        bl_page_fit(page, p->panel[k].task, small, slanted ? 170 : page->text ? each - 5 : each, name);
+        if (slanted) bl_page_fit(page, p->panel[k].name, small, 170, name);
+        else bl_page_fit(page, p->panel[k].task, small, page->text ? each - 5 : each, name);
         bl_page_label(page, 0, name, slanted ? x - 4 : x, b->top + (page->text ? 16 : 15),
                       (bl_mark_at){.align = slanted ? 'l' : 'c', .angle = slanted ? 35 : 0});
     }
@@ -214,6 +224,7 @@ bl_status bl_figure_heatmap(const bl_plot_input *in, bl_page *page, bl_err *e)
              bl_verdict_mark(BL_WORSE), bl_verdict_mark(BL_BETTER), BL_LEVEL, p.n_judged);
     bl_page_note(page, note);
     bl_page_note(page, "Colour: the part that is lost of what the base has above chance, or of a doubled perplexity.");
+    bl_page_note(page, "Below the name of a task: the base.");
     BL_TRY(map(&p, column, n_columns, l, n_lines, page, e));
     BL_TRY(bl_page_finish(page, e));
 out:

@@ -197,13 +197,16 @@ static int put_legend(bl_page *p, bl_text *out, double top)
     int n = p->n_entries ? 1 : 0;
 
     for (size_t i = 0; i < p->n_entries; i++) {
-        double mark = p->entry[i].style ? 12 : 0, wide = mark + bl_page_width(p, p->entry[i].name, size) + 12;
+        char name[160];
+        double mark = p->entry[i].style ? 12 : 0;
+        bl_page_fit(p, p->entry[i].name, size, (p->width - 60) / 2, name);
+        double wide = mark + bl_page_width(p, name, size) + 12;
         if (x > 6 && x + wide > p->width) {
             x = 6;
             n++;
         }
         if (out)
-            put_label(p, out, p->entry[i].name, x + mark / 2, top - (n - 0.5) * line, &(bl_mark_at){.size = size},
+            put_label(p, out, name, x + mark / 2, top - (n - 0.5) * line, &(bl_mark_at){.size = size},
                       p->entry[i].style);
         x += wide;
     }
@@ -251,7 +254,10 @@ void bl_page_panel(bl_page *p, size_t i, const char *title, const char *xlabel, 
     const double edge[] = {across(p, b->left), across(p, b->right), up(p, b->bottom), up(p, b->top)};
     static const char *const name[] = {"lmargin", "rmargin", "bmargin", "tmargin"};
     bl_text *out = &p->panel[i];
+    double from = p->text ? b->left - 20 : b->left - BL_MIN(b->left - 6, p->left > 0 ? p->left - 6 : 30);
+    char fitting[160];
 
+    bl_page_fit(p, title, bl_page_size(p), b->right + p->right - from - (p->text ? 120 : 0), fitting);
     for (int k = 0; k < 4; k++) {
         bl_text_addf(out, "set %s at screen ", name[k]);
         bl_put_number(out, edge[k]);
@@ -260,14 +266,13 @@ void bl_page_panel(bl_page *p, size_t i, const char *title, const char *xlabel, 
     bl_text_addf(out, "set xlabel T[%d]; ", bl_page_text(p, xlabel));
     if (p->text && *ylabel) { /* a letter is as high as two are wide: no text stands on its side */
         bl_text both = {0};
-        bl_text_addf(&both, "%s; up: %s", title, ylabel);
-        put_label(p, out, both.s ? both.s : "", b->left - 20, b->top + p->above + 12, &(bl_mark_at){0}, 0);
+        bl_text_addf(&both, "%s; up: %s", fitting, ylabel);
+        put_label(p, out, both.s ? both.s : "", from, b->top + p->above + 12, &(bl_mark_at){0}, 0);
         bl_text_free(&both);
         bl_text_add(out, "unset ylabel; ");
         return;
     }
-    put_label(p, out, title, b->left - BL_MIN(b->left - 6, p->left > 0 ? p->left - 6 : 30), b->top + p->above + 9,
-              &(bl_mark_at){.size = bl_page_size(p)}, 0);
+    put_label(p, out, fitting, from, b->top + p->above + 9, &(bl_mark_at){.size = bl_page_size(p)}, 0);
     bl_text_add(out, "unset ylabel; ");
     if (*ylabel)
         put_label(p, out, ylabel, b->left - 36, (b->bottom + b->top) / 2,
@@ -363,7 +368,9 @@ bool bl_page_place(bl_page *p, size_t panel, const char *s, double x, double y, 
         signed char x, y;
     } side[] = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}, {1, 1}, {1, -1}, {-1, 1}, {-1, -1}};
     static const double far_[] = {5, 11, 19, 29, 41, 56, 75, 100};
-    double size = bl_page_small(p), wide = bl_page_width(p, s, size), high = size * 1.05;
+    char name[160];
+    bl_page_fit(p, s, bl_page_small(p), fmin(130, (p->box[panel].right - p->box[panel].left) * 0.6), name);
+    double size = bl_page_small(p), wide = bl_page_width(p, name, size), high = size * 1.05;
 
     for (size_t k = 0; k < BL_COUNT(far_); k++)
         for (size_t i = 0; i < BL_COUNT(side); i++) {
@@ -372,7 +379,7 @@ bool bl_page_place(bl_page *p, size_t panel, const char *s, double x, double y, 
             bl_box b = {cx - wide / 2, cx + wide / 2, cy - high / 2, cy + high / 2};
             if (!is_free(p, &p->box[panel], &b)) continue;
             if (bl_page_take(p, b, e) != BL_OK) return false;
-            bl_page_label(p, panel, s, b.left, cy, (bl_mark_at){.color = color});
+            bl_page_label(p, panel, name, b.left, cy, (bl_mark_at){.color = color});
             if (k > 0 && !p->text)
                 bl_page_line(p, panel,
                              (bl_box){x + side[i].x * 3, cx - side[i].x * wide / 2, y + side[i].y * 3,

@@ -212,6 +212,8 @@ static void check_panel(const bl_page *page, const char *figure, size_t k, const
     const char *first = strstr(panel, "set label ");
     assert_non_null(first);
     text_of(page->script.s, atoi(strchr(first, '[') + 1), title, sizeof title);
+    if (bl_page_width(page, title, bl_page_size(page)) > page->box[k].right + page->right)
+        fail_msg("%s: the title '%s' leaves the page", where, title);
     bool has_x = axis_of(panel, 'x', &x, where), has_y = axis_of(panel, 'y', &y, where);
     if (!map) {
         if (!*label) fail_msg("%s: no name below the axis", where);
