@@ -222,6 +222,25 @@ static inline size_t count_ending(const char *dir, const char *tail)
     return found;
 }
 
+/* Lines of the journals of `dir`, a header each. */
+static inline size_t journal_lines(const char *dir)
+{
+    bl_err e = {0};
+    char **name, *text;
+    size_t n, size, lines = 0;
+    assert_ok(bl_dir_list(dir, &name, &n, &e));
+    for (size_t i = 0; i < n; i++) {
+        if (!strstr(name[i], ".part.jsonl")) continue;
+        char *path = bl_join(dir, name[i], &e);
+        assert_ok(bl_read_file(path, 1 << 24, &text, &size, &e));
+        for (size_t k = 0; k < size; k++) lines += text[k] == '\n';
+        bl_free(text);
+        bl_free(path);
+    }
+    bl_list_free(name, n);
+    return lines;
+}
+
 /* The same shards in both directories, and nothing left over in `b`. Returns how many. */
 static inline size_t assert_same_results(const char *a, const char *b)
 {

@@ -231,15 +231,3 @@ uint64_t bl_checkpoint_bytes(const bl_checkpoint *c)
     }
     return n;
 }
-
-bl_status bl_checkpoint_unchanged(const bl_checkpoint *c, bl_err *e)
-{
-    for (size_t i = 0; i < c->n_maps; i++) {
-        bl_status st = bl_map_check(&c->map[i], e);
-        if (st != BL_OK) {
-            bl_within(e, "checkpoint changed");
-            return st;
-        }
-    }
-    return BL_OK;
-}

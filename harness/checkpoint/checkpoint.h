@@ -103,8 +103,9 @@ bl_status bl_checkpoint_verify(bl_checkpoint *c, bl_err *e);
 /* Every tensor of a saved model is what was written: their hashes are in bitladder.json. Loading asks this of each
  * tensor itself; BL_E_CORRUPT names the first that is not. Other checkpoints have nothing to ask. */
 bl_status bl_checkpoint_check(bl_checkpoint *c, bl_err *e);
-/* The files are still those that were opened (F9): "checkpoint changed". */
-bl_status bl_checkpoint_unchanged(const bl_checkpoint *c, bl_err *e);
+/* The files that were opened hold what they held then (F9), whatever they are called now: "checkpoint changed". Of one
+ * that was written to, all weights are read again and compared with the fingerprint or verification from before. */
+bl_status bl_checkpoint_unchanged(bl_checkpoint *c, bl_err *e);
 
 /* The stored bytes on the backend, rows in HF order, mapped pages dropped afterwards. */
 bl_status bl_checkpoint_load(bl_checkpoint *c, const bl_stored *t, bl_backend *be, bl_weight *out, bl_err *e);

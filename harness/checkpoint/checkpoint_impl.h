@@ -39,6 +39,8 @@ struct bl_checkpoint {
     bl_synth *synth;
     bl_tok_kind tok;
     const char *tok_path, *tok_why;
+    bl_hash weights; /* as they were hashed, here or by an earlier run of the same files */
+    bool hashed;
     uint64_t bytes_read;
 };
 

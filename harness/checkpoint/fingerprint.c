@@ -153,7 +153,7 @@ static int by_name(const void *a, const void *b)
     return strcmp((*(const bl_stored *const *)a)->name, (*(const bl_stored *const *)b)->name);
 }
 
-static bl_status hash_weights(bl_checkpoint *c, bl_hash *out, bl_err *e)
+static bl_status hash_bytes(const bl_checkpoint *c, bl_hash *out, bl_err *e)
 {
     bl_hasher *h = bl_hasher_new(e);
     const bl_stored **t = bl_new(c->n, sizeof *t, e);
@@ -175,7 +175,51 @@ static bl_status hash_weights(bl_checkpoint *c, bl_hash *out, bl_err *e)
     }
     *out = bl_hasher_end(h);
     bl_free(t);
-    return bl_checkpoint_unchanged(c, e);
+    return BL_OK;
+}
+
+bl_status bl_checkpoint_unchanged(bl_checkpoint *c, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_hash now;
+    const char *path = NULL;
+
+    for (size_t i = 0; i < c->n_maps; i++) {
+        bool touched;
+        st = bl_map_check(&c->map[i], &touched, e);
+        if (st != BL_OK && !(touched && c->hashed)) {
+            bl_within(e, "checkpoint changed");
+            return st;
+        }
+        if (touched) path = c->map[i].path;
+    }
+    if (!path) return BL_OK;
+    for (size_t i = 0; i < c->n_maps; i++) bl_map_accept(&c->map[i]); /* what comes after is seen the next time */
+    BL_TRY(hash_bytes(c, &now, e));
+    if (!bl_hash_equal(now, c->weights)) {
+        c->hashed = false; /* from now on nothing is what it was */
+        for (size_t i = 0; i < c->n_maps; i++) c->map[i].mtime_ns = 0;
+        st = bl_fail(e, BL_E_FORMAT, "checkpoint changed: %s was written again while it was used, with other weights",
+                     path);
+    }
+out:
+    return st;
+}
+
+static void keep(bl_checkpoint *c, bl_hash weights)
+{
+    c->weights = weights;
+    c->hashed = true;
+}
+
+static bl_status hash_weights(bl_checkpoint *c, bl_hash *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    BL_TRY(hash_bytes(c, out, e));
+    keep(c, *out);
+    BL_TRY(bl_checkpoint_unchanged(c, e));
+out:
+    return st;
 }
 
 static void hash_config(bl_hasher *h, const bl_config *c)
@@ -207,7 +251,9 @@ bl_status bl_checkpoint_fingerprint(bl_checkpoint *c, bl_hash *out, bl_err *e)
     bl_hasher *h = NULL;
     if (c->synth) {
         BL_TRY(bl_synth_hash(c->synth, &weights, e));
-    } else if (bl_cache_load(c, &weights, &finite, NULL) != BL_OK) {
+    } else if (bl_cache_load(c, &weights, &finite, NULL) == BL_OK) {
+        keep(c, weights);
+    } else {
         BL_TRY(hash_weights(c, &weights, e));
         bl_cache_save(c, weights, false);
     }
@@ -365,6 +411,7 @@ bl_status bl_checkpoint_verify(bl_checkpoint *c, bl_err *e)
     if (c->opts.allow_nonfinite || c->synth) return BL_OK;
     uint64_t read = c->bytes_read;
     bool known = bl_cache_load(c, &weights, &finite, NULL) == BL_OK;
+    if (known) keep(c, weights);
     if (known && finite) return BL_OK;
     BL_TRY(bl_checkpoint_check(c, e));
     for (size_t i = 0; i < c->n; i++) {

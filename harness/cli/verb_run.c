@@ -86,6 +86,7 @@ static bl_status plan(const bl_program *p, const void *options, const bl_args *a
     else bl_plan_text(plan, &t);
     BL_TRY(bl_output(NULL, &t, e));
     BL_TRY(bl_plan_any(plan, e));
+    BL_TRY(bl_plan_room(plan, e));
 out:
     bl_text_free(&t);
     bl_plan_free(plan);

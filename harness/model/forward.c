@@ -31,7 +31,8 @@ static bl_status compute(bl_pass *p, bl_err *e)
 
     BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){.w = &m->embed.weight, .ids = p->p->t_ids, .y = p->x}, e));
     for (int64_t block = 0; block < m->config.n_layers; block++) {
-        if (bl_interrupted()) {
+        if (m->watch && block) m->watch(m->watch_ctx, block); /* the first was told, replayed or not */
+        else if (!m->watch && bl_interrupted()) {
             st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
             goto out;
         }
@@ -75,6 +76,7 @@ static bl_status forward(bl_model *m, const bl_batch *b, bl_kv *kv, bl_tensor hi
     BL_TRY(
         bl_buffer_fit(m->be, &m->own->residual, (uint64_t)(b->start[b->n_seq] * dim) * bl_dtype_bytes(m->be->act), e));
     p.x = bl_tensor_2d(m->own->residual, 0, m->be->act, b->start[b->n_seq], dim);
+    if (m->watch) m->watch(m->watch_ctx, 0);
     if (m->be->ops->graph_begin && !m->stream && !trace && is_step(b)) BL_TRY(bl_replay_pass(&p, compute, e));
     else BL_TRY(compute(&p, e));
     if (trace) BL_TRY(download(m->be, hidden, trace + m->config.n_layers * dim, e));

@@ -273,6 +273,10 @@ static bl_status decode(group *g, const bl_gen_request *r, bl_err *e)
         for (int32_t i = 0; i < n; i++)
             if (!g->seq[active[i]].done) active[left++] = active[i];
         if (!(n = left)) break;
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
+        }
         for (int32_t i = 0; i < n; i++) {
             const seq *q = &g->seq[active[i]];
             g->ids[i] = q->next;
@@ -317,7 +321,6 @@ static bl_status new_group(group *g, const bl_gen_request *r, int32_t n, bl_gen_
         q->req = &r[i];
         q->out = &out[i];
         q->most = new_tokens(g->m, &r[i]);
-        *q->out = (bl_gen_reply){0};
         prompt += r[i].n;
         BL_TRY(new_stops(q, g->a, e));
         if (!(q->out->ids = bl_alloc(g->a, (size_t)q->most, sizeof *q->out->ids, e)) ||
@@ -383,11 +386,13 @@ bl_status bl_generate(bl_model *m, const bl_tokenizer *t, const bl_gen_request *
     group g = {.m = m};
     bl_status st = BL_OK;
 
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = (bl_gen_reply){0};
         if ((st = check_request(m, t, &req[i], e)) != BL_OK) {
             bl_within(e, "request %lld", (long long)i);
             return st;
         }
+    }
     for (int64_t i = 0, k; i < n; i += k) {
         bool none = new_tokens(m, &req[i]) == 0; /* nothing to decode: alone */
         for (k = 1; !none && k < most && i + k < n && new_tokens(m, &req[i + k]) > 0 &&
@@ -395,9 +400,16 @@ bl_status bl_generate(bl_model *m, const bl_tokenizer *t, const bl_gen_request *
             k++;
         g = (group){.m = m, .t = t, .a = a, .margins = margins};
         BL_TRY(new_group(&g, req + i, (int32_t)k, out + i, e));
-        if (none) out[i].hit_limit = true;
-        else BL_TRY(decode(&g, req + i, e));
-        for (int64_t j = 0; j < k; j++) BL_TRY(finish_text(&g.seq[j], a, e));
+        if (none) out[i].hit_limit = g.seq[0].done = true;
+        else st = decode(&g, req + i, e);
+        if (st != BL_OK && st != BL_E_INTERRUPTED) goto out;
+        for (int64_t j = 0; j < k; j++) {
+            if (!g.seq[j].done) continue;
+            bl_status text = finish_text(&g.seq[j], a, e);
+            out[i + j].ended = text == BL_OK;
+            if (text != BL_OK) st = text;
+        }
+        if (st != BL_OK) goto out;
         drop_group(&g);
         g = (group){.m = m};
     }

@@ -24,11 +24,13 @@ typedef struct bl_gen_reply {
     char *text;
     size_t n_text;  /* decoded, stop string cut, special tokens left out; valid UTF-8 without NUL */
     double *margin; /* [n] top-1 minus top-2 logit; NULL unless asked */
+    bool ended;     /* false only after an interrupt: nothing else of it is there */
     bool hit_limit; /* max_new or the model's length came before an end token or a stop string */
 } bl_gen_reply;
 /* Replies live in the arena. A reply does not depend on what else is decoded with it. A beginning that the prompts
  * share is computed once. `t` may be NULL: no text, no stops, only the config's end token. max_rows: KV rows that may
- * be used at once (one prompt alone may use more). */
+ * be used at once (one prompt alone may use more). BL_E_INTERRUPTED between steps: replies that had come to their end
+ * are whole. */
 bl_status bl_generate(bl_model *m, const bl_tokenizer *t, const bl_gen_request *req, int64_t n, int64_t max_rows,
                       bool margins, bl_arena *a, bl_gen_reply *out, bl_err *e);
 #endif

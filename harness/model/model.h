@@ -96,7 +96,11 @@ typedef struct bl_model {
     bl_norm *norms;
     bool stream;
     bool as_stored;
-    bl_kv_format kv;       /* of the caches that scoring and decoding make */
+    bl_kv_format kv; /* of the caches that scoring and decoding make */
+    /* Told before each block of a pass. With it a pass that has begun is finished, interrupt or not; without it an
+     * interrupt ends it between blocks. */
+    void (*watch)(void *ctx, int64_t block);
+    void *watch_ctx;
     uint64_t kv_peak;      /* bytes of the largest cache that was used since this was set to 0 */
     bl_linear embed, head; /* head.weight.format NULL: tied */
     bl_norm norm;          /* after the blocks */

@@ -308,14 +308,17 @@ static bl_status run_pass(bl_engine *g, bl_scored *const *u, size_t n, bl_err *e
     bl_status st = BL_OK;
 
     BL_TRY(arrange(&f, u, e));
+    g->now = f.rows;
     BL_TRY(upload_lists(&f, e));
     BL_TRY(bl_buffer_fit(be, &g->hidden, (uint64_t)(f.n_want * dim) * bl_dtype_bytes(be->act), e));
     hidden = bl_tensor_2d(g->hidden, 0, be->act, f.n_want, dim);
     BL_TRY(hidden_states(&f, hidden, e));
     BL_TRY(losses(&f, hidden, e));
+    g->over += f.rows;
+    g->now = 0;
     for (size_t i = 0; i < n; i++) {
         u[i]->nll = u[i]->nll_sq = 0;
-        u[i]->greedy = true;
+        u[i]->greedy = u[i]->done = true;
         for (int64_t j = 0; j < u[i]->scored; j++, k++) {
             u[i]->nll += f.nll[k];
             u[i]->nll_sq += f.nll[k] * f.nll[k];
@@ -350,6 +353,7 @@ bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
     }
     for (size_t i = 0; i < n; i++) sorted[i] = &u[i];
     qsort(sorted, n, sizeof *sorted, by_length);
+    for (size_t i = 0; i < n; i++) g->all += own_rows(i ? sorted[i - 1] : NULL, sorted[i]);
     for (size_t i = 0; i < n;) {
         size_t k = next_pass(g, sorted + i, n - i);
         if (bl_interrupted()) {

@@ -45,6 +45,31 @@ int64_t bl_engine_pass_tokens(const bl_engine *g) { return g->most_rows; }
 
 size_t bl_engine_state_bytes(const bl_engine *g) { return (size_t)g->m->config.dim * bl_dtype_bytes(g->m->be->act); }
 
+static void on_block(void *ctx, int64_t block)
+{
+    bl_engine *g = ctx;
+    if (g->decoding && block == 0) g->over++;
+    double work = (double)g->over + (double)g->now * (double)block / (double)g->m->config.n_layers;
+    g->watch(g->watch_ctx, g->before + g->part * BL_MIN(work / (double)BL_MAX(g->all, 1), 1));
+}
+
+void bl_engine_set_watch(bl_engine *g, bl_engine_watch *watch, void *ctx)
+{
+    g->watch = watch;
+    g->watch_ctx = ctx;
+    g->m->watch = watch ? on_block : NULL;
+    g->m->watch_ctx = g;
+}
+
+static void next_part(bl_engine *g, double part, bool decoding, int64_t all)
+{
+    g->before += g->part;
+    g->part = part;
+    g->decoding = decoding;
+    g->all = all;
+    g->over = g->now = 0;
+}
+
 void bl_engine_set_base(bl_engine *g, const bl_linear *head) { g->base_head = head; }
 
 bl_status bl_engine_items(bl_engine *g, const bl_task *t, bl_task_data *d, int64_t *out, bl_err *e)
@@ -90,11 +115,13 @@ static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_arena 
 {
     bl_scored_list units = {0};
     bl_status st = BL_OK;
+    int64_t count = 0;
 
     for (int64_t i = 0; i < n; i++) {
         bool truncated, boundary;
         size_t first = units.n;
         if (req[i].kind == BL_ASK_GENERATE) continue;
+        count++;
         st = bl_engine_sequences(g, &req[i], i, g->arena, &units, &truncated, &boundary, e);
         if (st != BL_OK) {
             bl_within(e, "request %lld", (long long)i);
@@ -104,7 +131,9 @@ static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_arena 
         out[i].boundary = boundary;
         if (cmp) BL_TRY(bl_comparison_begin(g, units.u + first, units.n - first, i, &cmp[i], a, e));
     }
-    BL_TRY(bl_engine_pass(g, units.u, units.n, e));
+    next_part(g, (double)count / (double)n, false, 0); /* the passes say how much it is */
+    st = bl_engine_pass(g, units.u, units.n, e);
+    if (st != BL_OK && st != BL_E_INTERRUPTED) goto out;
     for (size_t k = 0; k < units.n;
          k++) { /* in the order of requests, pairs and windows, whatever order they were fed in */
         const bl_scored *u = &units.u[k];
@@ -113,6 +142,7 @@ static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_arena 
         r->nll_sq[u->pair] += u->nll_sq;
         r->tokens[u->pair] += u->scored;
         r->greedy[u->pair] = r->greedy[u->pair] && u->greedy;
+        if (!u->done) r->kind = BL_ASK_DONE;
     }
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; req[i].kind == BL_ASK_PAIRS && k < out[i].n; k++)
@@ -165,13 +195,14 @@ static bl_status generate(bl_engine *g, const bl_request *req, int64_t n, bl_are
         which[count++] = i;
     }
     bl_engine_shrink(g); /* the cache of decoding takes its place */
-    for (int64_t i = 0; i < count; i += k) {
+    for (int64_t i = 0; i < count && st == BL_OK; i += k) {
         bl_mark mark = bl_arena_mark(a);
         if (bl_interrupted()) {
             st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-            goto out;
+            break;
         }
         k = BL_MIN(g->most_seqs, count - i);
+        next_part(g, (double)k / (double)n, true, r[i].max_new);
         st = bl_generate(g->m, g->t, r + i, k, rows, false, a, reply + i, e);
         if (st == BL_E_DEVMEM && rows > 1) { /* down to one prompt at a time */
             rows /= 2;
@@ -180,10 +211,12 @@ static bl_status generate(bl_engine *g, const bl_request *req, int64_t n, bl_are
             bl_log(BL_LOG_INFO, "rows=%lld reason=memory", (long long)rows);
             st = BL_OK;
         }
-        if (st != BL_OK) goto out;
     }
+    if (st != BL_OK && st != BL_E_INTERRUPTED) goto out;
     for (int64_t i = 0; i < count; i++) {
         bl_reply *o = &out[which[i]];
+        if (!reply[i].ended) o->kind = BL_ASK_DONE;
+        if (!reply[i].ended) continue;
         o->text = reply[i].text;
         o->hit_limit = reply[i].hit_limit;
         o->new_tokens = reply[i].n;
@@ -199,8 +232,12 @@ bl_status bl_engine_compare(bl_engine *g, const bl_request *req, int64_t n, bl_a
     bl_mark mark = bl_arena_mark(g->arena);
     bl_status st = BL_OK;
 
+    g->before = g->part = 0;
     for (int64_t i = 0; i < n; i++) BL_TRY(new_reply(&req[i], a, &out[i], e));
-    BL_TRY(score(g, req, n, a, out, cmp, e));
+    st = score(g, req, n, a, out, cmp, e);
+    for (int64_t i = 0; st == BL_E_INTERRUPTED && i < n; i++)
+        if (req[i].kind == BL_ASK_GENERATE) out[i].kind = BL_ASK_DONE;
+    if (st != BL_OK) goto out;
     BL_TRY(generate(g, req, n, a, out, e));
 out:
     bl_arena_release(g->arena, mark);

@@ -28,8 +28,13 @@ typedef struct bl_engine_opts {
 bl_status bl_request_fits(const bl_request *r, int64_t max_len, int64_t window, bl_err *e);
 bl_status bl_engine_new(bl_model *m, bl_tokenizer *t, const bl_engine_opts *o, bl_engine **out, bl_err *e);
 void bl_engine_free(bl_engine *g); /* NULL is fine */
+/* Told before each block of each pass how much of the running call is done, 0 to 1. A pass that has begun is then
+ * finished, interrupt or not. */
+typedef void bl_engine_watch(void *ctx, double share);
+void bl_engine_set_watch(bl_engine *g, bl_engine_watch *watch, void *ctx); /* NULL: nobody */
 /* A text with a token that the model lacks is BL_E_UNSUPPORTED. BL_E_NUMERIC at the first logit that is not finite.
- * BL_E_INTERRUPTED between passes. On BL_E_DEVMEM the batch is halved inside, down to one. */
+ * BL_E_INTERRUPTED between passes and between steps of decoding: the requests that were answered until then have their
+ * replies, the others one of the kind BL_ASK_DONE. On BL_E_DEVMEM the batch is halved inside, down to one. */
 bl_status bl_engine_replies(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e);
 /* The same passes over ids [n, length + 1] whose last `scored` tokens are scored: for timing. */
 bl_status bl_engine_score_ids(bl_engine *g, const int32_t *ids, int64_t n, int64_t length, int64_t scored, bl_err *e);

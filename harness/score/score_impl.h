@@ -12,7 +12,7 @@ typedef struct bl_scored {
     int64_t position;       /* of its first scored token within the pair */
     int64_t group, longest; /* units of a group go together; the longest of them */
     double nll, nll_sq;
-    bool greedy;
+    bool greedy, done;
     bl_comparison *cmp; /* NULL: none */
     int64_t row;        /* of its first scored token in there */
 } bl_scored;
@@ -33,6 +33,11 @@ struct bl_engine {
     int64_t max_len;              /* tokens that can be fed */
     int64_t most_rows, most_seqs; /* of a pass */
     int64_t tokens;
+    bl_engine_watch *watch;
+    void *watch_ctx;
+    double before, part;    /* shares of the call: what is over, what runs */
+    bool decoding;          /* counted in steps, else in rows: */
+    int64_t all, over, now; /* of what runs, done of it, in the running pass */
     const bl_linear *base_head;
     bl_arena *arena; /* of one call */
     bl_stream stream;
@@ -71,7 +76,7 @@ bl_status bl_comparison_begin(bl_engine *g, bl_scored *u, size_t n, int64_t requ
 bl_status bl_comparison_rows(bl_engine *g, bl_tensor x, bl_tensor logits, bl_tensor target, int64_t n,
                              bl_comparison *const *cmp, const int64_t *row, bl_err *e);
 
-/* Feeds all units and fills nll, nll_sq, greedy. */
+/* Feeds all units and fills nll, nll_sq, greedy, done. */
 bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e);
 void bl_engine_shrink(bl_engine *g); /* gives back what is kept between passes */
 #endif

@@ -8,7 +8,7 @@
  * lost when they are interrupted. Streaming, a pass reads every block, so a batch fills one: an item of pairs counts as
  * this many tokens there. */
 enum { TOKENS_GUESS = 32, MOST_STEPS = 1 << 16 };
-static const double sync_every = 5; /* seconds between syncs of the journal */
+static const double sync_every = 5, show_every = 0.1; /* seconds between syncs of the journal, between words */
 
 static int64_t weight_of(const bl_request *r)
 {
@@ -90,7 +90,8 @@ out:
     return st;
 }
 
-/* One more reply to every item that asks; *open is how many asked, *heaviest what the heaviest of them weighs. */
+/* One more reply to every item that asks; *open is how many asked, *heaviest what the heaviest of them weighs. An
+ * interrupt leaves some without. */
 static bl_status step(const bl_cell_work *w, batch *b, bl_arena *scratch, int64_t *open, int64_t *heaviest, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -100,6 +101,7 @@ static bl_status step(const bl_cell_work *w, batch *b, bl_arena *scratch, int64_
     bl_comparison *cmp = bl_alloc(scratch, n, sizeof *cmp, e);
     asked **of = bl_alloc(scratch, n, sizeof *of, e);
     int64_t m = 0;
+    bool interrupted;
 
     if (!req || !reply || !cmp || !of) return BL_E_NOMEM;
     for (int64_t i = 0; i < b->n; i++) {
@@ -112,10 +114,13 @@ static bl_status step(const bl_cell_work *w, batch *b, bl_arena *scratch, int64_
         *heaviest = BL_MAX(*heaviest, weight_of(&a->request));
     }
     *open = m;
-    if (m) BL_TRY(bl_engine_compare(w->job->engine, req, m, scratch, reply, w->divergence ? cmp : NULL, e));
+    if (m) st = bl_engine_compare(w->job->engine, req, m, scratch, reply, w->divergence ? cmp : NULL, e);
+    interrupted = st == BL_E_INTERRUPTED;
+    if (st != BL_OK && !interrupted) goto out;
     for (int64_t k = 0; k < m; k++) {
         asked *a = of[k];
         int at = a->turn.n_replies;
+        if (reply[k].kind == BL_ASK_DONE) continue;
         if (at == a->cap) {
             int cap = a->cap ? 2 * a->cap : 2;
             BL_TRY(grow((void **)&a->reply, sizeof *a->reply, at, cap, scratch, e));
@@ -129,6 +134,7 @@ static bl_status step(const bl_cell_work *w, batch *b, bl_arena *scratch, int64_
         a->turn.step++;
         BL_TRY(ask(w, a, e));
     }
+    if (interrupted) st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
 out:
     return st;
 }
@@ -156,6 +162,31 @@ out:
     return st;
 }
 
+/* Where the cell is while a batch runs. */
+typedef struct place {
+    const bl_cell_work *w;
+    int64_t finished, n; /* items before the batch, items of it */
+    double share, shown;
+} place;
+
+static void show(place *p, double done)
+{
+    const bl_cell_job *job = p->w->job;
+    double spent = bl_now() - p->w->meter.t0;
+    p->shown = bl_now();
+    if (job->progress)
+        job->progress(job->ctx, done, p->w->n_items,
+                      (double)(bl_engine_tokens(job->engine) - p->w->meter.tokens) / BL_MAX(spent, 1e-9));
+}
+
+static void inside(void *ctx, double share)
+{
+    place *p = ctx;
+    bl_fault_point("in-batch", p->w->job->cell->key);
+    p->share = BL_MAX(p->share, share); /* a later step begins anew */
+    if (bl_now() - p->shown > show_every) show(p, (double)p->finished + (double)p->n * p->share);
+}
+
 bl_status bl_cell_items(bl_cell_work *w, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -164,18 +195,28 @@ bl_status bl_cell_items(bl_cell_work *w, bl_err *e)
     int64_t next = 0, finished = 0, heaviest = 1, open;
     int64_t most_tokens = job->plan->spec->stream ? bl_engine_pass_tokens(job->engine) : 0;
     double synced = bl_now();
+    place at = {.w = w};
 
     BL_TRY(bl_arena_new(&scratch, e));
     for (int64_t k = 0; k < w->n_items; k++) finished += done(w, bl_item_of(w, k));
+    show(&at, (double)finished);
+    bl_engine_set_watch(job->engine, inside, &at);
     while (finished < w->n_items) {
         bl_mark mark = bl_arena_mark(scratch);
         batch b = {0};
         if (bl_interrupted()) st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
         if (st == BL_OK) st = gather(w, &next, heaviest, most_tokens, scratch, &b, e);
+        at.finished = finished;
+        at.n = b.n;
+        at.share = 0;
         do {
             if (st == BL_OK) st = step(w, &b, scratch, &open, &heaviest, e);
         } while (st == BL_OK && open);
-        for (int64_t i = 0; i < b.n && st == BL_OK; i++) st = put_down(w, &b.item[i], e);
+        for (int64_t i = 0; i < b.n && (st == BL_OK || st == BL_E_INTERRUPTED); i++) {
+            if (b.item[i].request.kind != BL_ASK_DONE) continue; /* of an interrupted batch */
+            bl_status put = put_down(w, &b.item[i], e);
+            if (put != BL_OK) st = put;
+        }
         bl_arena_release(scratch, mark);
         if (st != BL_OK) { /* what is finished stays */
             sync_all(w, &synced, NULL);
@@ -184,13 +225,12 @@ bl_status bl_cell_items(bl_cell_work *w, bl_err *e)
         finished += b.n;
         bl_fault_point("after-batch", job->cell->key);
         if (bl_now() - synced > sync_every) BL_TRY(sync_all(w, &synced, e));
-        if (job->progress)
-            job->progress(job->ctx, finished, w->n_items,
-                          (double)(bl_engine_tokens(job->engine) - w->meter.tokens) /
-                              BL_MAX(bl_now() - w->meter.t0, 1e-9));
+        if (bl_now() - at.shown > show_every || finished == w->n_items) show(&at, (double)finished);
+        BL_TRY(bl_checkpoint_unchanged(job->source, e)); /* before more time is spent */
     }
     BL_TRY(sync_all(w, &synced, e));
 out:
+    bl_engine_set_watch(job->engine, NULL, NULL);
     bl_arena_free(scratch);
     return st;
 }

@@ -23,12 +23,12 @@ typedef struct bl_cell_job {
     double quantize_seconds;
     uint64_t packed_bytes;
     double bits;
-    /* progress: done of all items, tokens/s */
-    void (*progress)(void *ctx, int64_t done, int64_t all, double rate);
+    /* Items that are done or, inside a batch, as good as done; how many there are; tokens/s. */
+    void (*progress)(void *ctx, double done, int64_t all, double rate);
     void *ctx;
     char *headline;
     size_t n_headline; /* out: "acc 64.0 ±3.4 %", for a person */
 } bl_cell_job;
-/* Writes the shard. BL_E_INTERRUPTED: journal is synced, nothing else is left. */
+/* Writes the shard. BL_E_INTERRUPTED: the pass that ran is finished, the journal has every item that was answered. */
 bl_status bl_cell_run(const bl_cell_job *job, bl_err *e);
 #endif

@@ -2,8 +2,8 @@
  * else.
  *
  * `internal variant PARENT`: the job (job.h) on standard input, events as JSON lines on standard output: start,
- * progress, done, failed. A cell is known by its place in the job. Everything that fails inside a cell is noted by the
- * child itself.
+ * doing (in words), quantize, progress, done, failed. A cell is known by its place in the job. Everything that fails
+ * inside a cell is noted by the child itself.
  */
 #include "run.h"
 #include "kernels/base/fs.h"
@@ -28,7 +28,7 @@ typedef struct child {
     bl_arena *arena;
     bl_layer_stat *layer;
     int64_t n_layers;
-    double quantize_seconds, said;
+    double quantize_seconds;
     size_t now; /* the cell that runs */
 } child;
 
@@ -36,7 +36,7 @@ enum { NO_CELL = -1 };
 
 /* ---- events ---- */
 
-static void event(const char *what, int64_t cell, const char *key, const char *text, int64_t done, int64_t all,
+static void event(const char *what, int64_t cell, const char *key, const char *text, double done, int64_t all,
                   double rate)
 {
     bl_text t = {0};
@@ -46,7 +46,7 @@ static void event(const char *what, int64_t cell, const char *key, const char *t
     if (cell != NO_CELL) bl_json_add_int(&o, "cell", cell);
     if (text) bl_json_add_str(&o, key, text);
     if (all > 0) {
-        bl_json_add_int(&o, "done", done);
+        bl_json_add_real(&o, "done", done);
         bl_json_add_int(&o, "all", all);
         bl_json_add_real(&o, "rate", rate);
     }
@@ -62,21 +62,23 @@ static void event(const char *what, int64_t cell, const char *key, const char *t
     bl_text_free(&t);
 }
 
-static void on_items(void *ctx, int64_t done, int64_t all, double rate)
+static void on_items(void *ctx, double done, int64_t all, double rate)
 {
-    child *c = ctx;
-    if (bl_now() - c->said < 0.1 && done < all) return;
-    c->said = bl_now();
+    const child *c = ctx;
     event("progress", (int64_t)c->now, NULL, NULL, done, all, rate);
 }
 
 static bl_status on_blocks(void *ctx, const bl_quantize_at *at, bl_err *e)
 {
-    char line[256];
+    char line[96];
     (void)ctx;
     (void)e;
-    bl_quantize_line(at, line);
-    event("quantize", NO_CELL, "line", line, at->done, at->all, 0);
+    const char *dot = at->layer ? strrchr(at->layer, '.') : NULL;
+    int n = snprintf(line, sizeof line, "quantizing block %lld/%lld", (long long)(at->layer ? at->done + 1 : at->done),
+                     (long long)at->all);
+    if (dot) n += snprintf(line + n, sizeof line - (size_t)n, ", %s", dot + 1);
+    if (dot && at->error >= 0) snprintf(line + n, sizeof line - (size_t)n, " error %.2g", at->error);
+    event("quantize", NO_CELL, "line", line, (double)at->done, at->all, 0);
     return BL_OK;
 }
 
@@ -241,11 +243,13 @@ static bl_status ready(child *c, bl_err *e)
                                               .deterministic = s->deterministic,
                                               .memory_limit = (uint64_t)s->mem_limit << 20},
                            &c->be, e));
+    event("doing", NO_CELL, "what", "checking the weights", 0, 0, 0);
     if (!s->allow_nonfinite) BL_TRY(bl_checkpoint_verify(source, e));
     if (!v->base) {
         BL_TRY(variant_dir(c, v, &dir, e));
         BL_TRY(bl_checkpoint_open(dir, &(bl_checkpoint_opts){.allow_nonfinite = s->allow_nonfinite}, &c->variant, e));
     }
+    event("doing", NO_CELL, "what", "loading", 0, 0, 0);
     BL_TRY(bl_tokenizer_of(source, &c->tokenizer, e));
     BL_TRY(bl_model_open(c->variant ? c->variant : source, c->be, &(bl_model_opts){.stream = s->stream, .kv = s->kv},
                          &c->model, e));
@@ -319,7 +323,8 @@ int bl_run_child(const bl_program *p, int argc, char **argv)
         st = as_planned(&c, &c.job.cell[i], &e);
         if (st == BL_OK && made++ == 0) {
             st = ready(&c, &e);
-            if (st != BL_OK && st != BL_E_INTERRUPTED) { /* the variant cannot be made: none of its cells can */
+            if (st == BL_E_DEVICE && !c.be) goto out;                       /* nor can anything else be */
+            if (st != BL_OK && st != BL_E_INTERRUPTED && st != BL_E_DISK) { /* no cell of this variant can be run */
                 for (; i < c.job.n_cells; i++) failed(&c, i, e.text);
                 any_failed = true;
                 st = BL_OK;
@@ -327,7 +332,7 @@ int bl_run_child(const bl_program *p, int argc, char **argv)
             }
         }
         if (st == BL_OK) st = run_cell(&c, i, &e);
-        if (st == BL_E_INTERRUPTED) goto out;
+        if (st == BL_E_INTERRUPTED || st == BL_E_DISK) goto out; /* what is finished stays; others would fail alike */
         if (st != BL_OK) {
             failed(&c, i, e.text);
             any_failed = true;

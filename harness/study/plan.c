@@ -3,6 +3,7 @@
 #include "kernels/base/fs.h"
 #include "results/cell.h"
 #include "estimate.h"
+#include "progress.h"
 #include "harness/data/sources.h"
 #include "harness/quant/apply.h"
 #include "harness/score/score.h"
@@ -428,6 +429,33 @@ static int stages_there(const bl_plan *p, const bl_plan_variant *v)
     return n;
 }
 
+static bool is_left(const bl_plan_cell *c) { return c->state == BL_CELL_OPEN || c->state == BL_CELL_FAILED; }
+
+/* Is a variant missing that one of its cells still needs? */
+static bool to_make(const bl_plan *p, size_t v)
+{
+    const bl_plan_variant *w = &p->variant[v];
+    for (size_t i = w->first; i < w->first + w->n_cells; i++)
+        if (w->peak_bytes > 0 && is_left(&p->cell[i])) return true;
+    return false;
+}
+
+/* Free bytes where `path` is or will be: of the nearest directory that is there. */
+static uint64_t room_at(const char *path)
+{
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", path);
+    while (!bl_exists(dir)) {
+        char *slash = strrchr(dir, '/');
+        if (!slash) return bl_disk_free(".");
+        slash[slash == dir] = 0;
+    }
+    return bl_disk_free(dir);
+}
+
+/* A shard, without the fixed part: items with their answers, distances of scored tokens. */
+enum { SHARD_BYTES = 1 << 16, ITEM_BYTES = 512, TOKEN_BYTES = 16 };
+
 static bl_status estimates(bl_plan *p, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -443,7 +471,7 @@ static bl_status estimates(bl_plan *p, bl_err *e)
     for (size_t v = 0; v < p->n_variants; v++) {
         bl_plan_variant *w = &p->variant[v];
         if (!w->missing) bl_estimate_variant(s, w, stages_there(p, w), rate);
-        if (!w->base) p->disk_need += (uint64_t)w->packed_bytes;
+        if (to_make(p, v)) p->disk_need += (uint64_t)w->packed_bytes;
     }
     for (size_t i = 0; i < p->n_cells; i++) {
         bl_plan_cell *c = &p->cell[i];
@@ -453,11 +481,12 @@ static bl_status estimates(bl_plan *p, bl_err *e)
         bl_estimate_cell(config, &shape[c->task], rate, kl, items_of(&s->task[c->task]), c);
         c->peak_bytes = BL_MAX(bl_estimate_peak(config, s, &p->variant[c->variant], c, &shape[c->task], kl),
                                p->variant[c->variant].peak_bytes);
-        p->disk_need += 1 << 20;
+        if (!is_left(c)) continue;
+        p->disk_need += (uint64_t)(SHARD_BYTES + ITEM_BYTES * c->items + (kl ? TOKEN_BYTES * c->tokens : 0));
         if (bl_plan_is_reference(&p->variant[c->variant]) && !s->no_kl)
             p->disk_need += (uint64_t)c->tokens * (uint64_t)config->dim * 4;
     }
-    p->disk_free = s->out ? bl_disk_free(bl_exists(s->out) ? s->out : ".") : 0;
+    p->disk_free = s->out ? room_at(s->out) : 0;
 out:
     return st;
 }
@@ -531,22 +560,6 @@ void bl_plan_free(bl_plan *p)
 
 const char *const bl_cell_states[4] = {"open", "done", "failed", "n/a"};
 
-static void duration(double s, char out[32])
-{
-    if (s < 90) snprintf(out, 32, "%.0f s", s);
-    else if (s < 5400) snprintf(out, 32, "%.0f min", s / 60);
-    else snprintf(out, 32, "%.1f h", s / 3600);
-}
-
-/* Is a variant missing that one of its cells still needs? */
-static bool to_make(const bl_plan *p, size_t v)
-{
-    const bl_plan_variant *w = &p->variant[v];
-    for (size_t i = w->first; i < w->first + w->n_cells; i++)
-        if (w->peak_bytes > 0 && (p->cell[i].state == BL_CELL_OPEN || p->cell[i].state == BL_CELL_FAILED)) return true;
-    return false;
-}
-
 static const char *made_name(const bl_plan *p, size_t v, char out[1024])
 {
     const bl_plan_variant *w = &p->variant[v];
@@ -560,11 +573,48 @@ static int64_t calibration_tokens(const bl_plan *p, const bl_plan_variant *v)
     return bl_chain_needs(&p->spec->method[v->method]) & BL_NEED_CALIBRATION ? c->n * c->seqlen : 0;
 }
 
+bl_plan_todo bl_plan_sum(const bl_plan *p)
+{
+    bl_plan_todo t = {0};
+    for (size_t i = 0; i < p->n_cells; i++) {
+        const bl_plan_cell *c = &p->cell[i];
+        t.count[c->state]++;
+        if (!is_left(c)) continue;
+        t.seconds += c->seconds;
+        t.peak_bytes = BL_MAX(t.peak_bytes, c->peak_bytes);
+    }
+    for (size_t v = 0; v < p->n_variants; v++)
+        if (to_make(p, v)) t.seconds += p->variant[v].seconds;
+    return t;
+}
+
+void bl_plan_head(const bl_plan *p, bl_text *t)
+{
+    char time[32], memory[32], disk[32];
+    bl_plan_todo s = bl_plan_sum(p);
+    bl_progress_time(s.seconds, time);
+    bl_bytes_text((uint64_t)s.peak_bytes, memory);
+    bl_bytes_text(p->disk_need, disk);
+    bl_text_addf(t, "%zu cell%s: %zu done, %zu open, %zu failed before, %zu n/a", p->n_cells,
+                 p->n_cells == 1 ? "" : "s", s.count[BL_CELL_DONE], s.count[BL_CELL_OPEN], s.count[BL_CELL_FAILED],
+                 s.count[BL_CELL_NA]);
+    if (s.count[BL_CELL_OPEN] + s.count[BL_CELL_FAILED])
+        bl_text_addf(t, "; about %s, %s of memory and %s of disk to go", time, memory, disk);
+}
+
+bl_status bl_plan_room(const bl_plan *p, bl_err *e)
+{
+    char need[32], there[32];
+    if (!p->spec->out || p->disk_need <= p->disk_free) return BL_OK;
+    bl_bytes_text(p->disk_need, need);
+    bl_bytes_text(p->disk_free, there);
+    return bl_fail(e, BL_E_DISK, "%s: what is left to do needs about %s of disk, %s are free", p->spec->out, need,
+                   there);
+}
+
 void bl_plan_text(const bl_plan *p, bl_text *t)
 {
-    size_t count[4] = {0}, wide = 3;
-    double seconds = 0;
-    int64_t peak = 0;
+    size_t wide = 3;
     char time[32], name[1024];
 
     for (size_t i = 0; i < p->n_cells; i++) wide = BL_MAX(wide, strlen(p->cell[i].key));
@@ -574,32 +624,18 @@ void bl_plan_text(const bl_plan *p, bl_text *t)
     for (size_t i = 0; i < p->n_cells; i++) {
         const bl_plan_cell *c = &p->cell[i];
         const bl_plan_variant *v = &p->variant[c->variant];
-        bool todo = c->state == BL_CELL_OPEN || c->state == BL_CELL_FAILED;
         if (v->first == i && to_make(p, c->variant)) {
-            duration(v->seconds, time);
-            seconds += v->seconds;
+            bl_progress_time(v->seconds, time);
             bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB\n", (int)wide, made_name(p, c->variant, name), "make",
                          (long long)calibration_tokens(p, v), time, (double)v->peak_bytes / 1e6);
         }
-        count[c->state]++;
-        duration(c->seconds, time);
-        if (todo) {
-            seconds += c->seconds;
-            peak = BL_MAX(peak, c->peak_bytes);
-        }
+        bl_progress_time(c->seconds, time);
         bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s%s\n", (int)wide, c->key, bl_cell_states[c->state],
                      (long long)(c->tokens + c->new_tokens), time, (double)c->peak_bytes / 1e6, c->reason ? "  " : "",
-                     c->reason ? c->reason : "",
-                     p->variant[c->variant].kv != p->spec->kv ? "  (kv act, to compare with)" : "");
+                     c->reason ? c->reason : "", v->kv != p->spec->kv ? "  (kv act, to compare with)" : "");
     }
-    duration(seconds, time);
-    bl_text_addf(t,
-                 "%zu cells: %zu done, %zu open, %zu failed before, %zu n/a; about %s and %.0f MB of memory to go, "
-                 "%.1f GB of disk\n",
-                 p->n_cells, count[BL_CELL_DONE], count[BL_CELL_OPEN], count[BL_CELL_FAILED], count[BL_CELL_NA], time,
-                 (double)peak / 1e6, (double)p->disk_need / 1e9);
-    if (p->disk_free && p->disk_free < p->disk_need)
-        bl_text_addf(t, "warning: %s has %.1f GB free\n", p->spec->out, (double)p->disk_free / 1e9);
+    bl_plan_head(p, t);
+    bl_text_add(t, "\n");
 }
 
 static void cell_json(const bl_plan *p, const bl_plan_cell *c, bl_json_out *o)

@@ -70,7 +70,7 @@ typedef struct bl_plan {
     size_t n_cells;       /* in the order of their variants, then tasks */
     const char *numerics; /* class of the device, and how keys and values are kept when not as activations are */
     bl_hash calib_bytes;  /* of the calibration text */
-    uint64_t disk_free, disk_need;
+    uint64_t disk_free, disk_need; /* bytes; need: of what is left to do */
     bl_arena *arena;
 } bl_plan;
 typedef struct bl_plan_opts {
@@ -93,6 +93,17 @@ void bl_plan_free(bl_plan *p);
 bool bl_plan_is_reference(const bl_plan_variant *v);
 /* All ingredients of a cell, and the hash over them. */
 bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity *id, bl_hash *out, bl_err *e);
+/* What is left of it. */
+typedef struct bl_plan_todo {
+    size_t count[4];    /* cells by state */
+    double seconds;     /* of what is open or failed before, its variants included */
+    int64_t peak_bytes; /* of the largest of those */
+} bl_plan_todo;
+bl_plan_todo bl_plan_sum(const bl_plan *p);
+/* "16 cells: 3 done, 13 open, 0 failed before, 0 n/a; about 2 min, 139 MB of memory and 21 MB of disk to go" */
+void bl_plan_head(const bl_plan *p, bl_text *out);
+/* BL_E_DISK when what is left needs more of the disk than is free. */
+bl_status bl_plan_room(const bl_plan *p, bl_err *e);
 /* plan.json, and the text of the verb. */
 bl_status bl_plan_json(const bl_plan *p, bl_text *out, bl_err *e);
 void bl_plan_text(const bl_plan *p, bl_text *out);

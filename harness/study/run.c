@@ -34,6 +34,10 @@ typedef struct run {
     size_t n_cells;
     bl_plan_cell *now; /* the one it works on */
     double now_since;
+    double had;      /* share of it that an earlier run did; below 0: not known yet */
+    bool quantizing; /* the child makes its variant */
+    bool *settled;   /* [variants] there is one, or it was made in this run */
+    bl_text stop;    /* why nothing more can be done here: no room on the disk, no device */
     bool interrupted;
 } run;
 
@@ -134,14 +138,51 @@ static size_t index_of(const run *r, const bl_plan_cell *c) { return (size_t)(c 
 static void close_cell(run *r, const bl_plan_cell *c, const char *what, bl_cell_state state)
 {
     size_t i = index_of(r, c);
-    double s = bl_now() - r->now_since;
+    double s = bl_now() - r->now_since, had = r->now == c && r->had > 0 ? r->had : 0;
     if (r->closed[i]) return;
     r->closed[i] = true;
+    if (c->state == BL_CELL_OPEN || c->state == BL_CELL_FAILED) {
+        bool worked = state == BL_CELL_DONE && r->now == c;
+        bl_progress_did(&r->progress, worked ? (1 - had) * c->seconds : 0, worked ? had * c->seconds : c->seconds);
+    }
     r->n_failed += state == BL_CELL_FAILED;
     r->n_na += state == BL_CELL_NA;
     bl_log(BL_LOG_INFO, "cell=%s status=%s s=%.2f said=\"%s\"", c->key, bl_cell_states[state], s, what);
-    bl_progress_cell(&r->progress, c->key, what, s, c->seconds);
+    bl_progress_cell(&r->progress, c->key, what, s);
     r->now_since = bl_now();
+}
+
+/* The variant is there: what it was estimated to take is done, or saved. */
+static void settle(run *r, const bl_plan_variant *v)
+{
+    bool *settled = &r->settled[v - r->plan->variant];
+    if (*settled) return;
+    *settled = true;
+    bl_progress_did(&r->progress, r->quantizing ? v->seconds : 0, r->quantizing ? 0 : v->seconds);
+    r->quantizing = false;
+}
+
+/* What the child does before its first cell. */
+static void show_variant(run *r, const char *how, double part)
+{
+    const bl_plan_variant *v = &r->plan->variant[r->cell[0]->variant];
+    char what[400];
+    snprintf(what, sizeof what, "%s/%s", r->plan->model[v->model].name, r->spec->method[v->method].text);
+    bl_progress_now(&r->progress, what, how, part * v->seconds);
+}
+
+static void show_cell(run *r, const bl_plan_cell *c, double done, int64_t all, double rate)
+{
+    char how[96];
+    bool generates = r->plan->task[c->task].first.kind == BL_ASK_GENERATE;
+    double share = all > 0 ? done / (double)all : 0;
+    int n;
+
+    if (r->had < 0) r->had = share;
+    n = snprintf(how, sizeof how, "%s %lld/%lld", generates ? "generating" : "scoring", (long long)done,
+                 (long long)all);
+    if (rate > 0) snprintf(how + n, sizeof how - (size_t)n, ", %.0f tokens/s", rate);
+    bl_progress_now(&r->progress, c->key, how, (share - r->had) * c->seconds);
 }
 
 /* One line of the child. */
@@ -149,26 +190,31 @@ static void heard(run *r, char *line, bl_text *error)
 {
     bl_json *doc = NULL;
     const char *what = "", *text = NULL;
-    int64_t done = 0, all = 0, i = -1;
-    double rate = 0;
+    int64_t all = 0, i = -1;
+    double done = 0, rate = 0;
     char said[400];
 
     if (bl_json_parse(line, strlen(line), "child", BL_JSON_PLAIN, &doc, NULL) != BL_OK) return;
     bl_json_get_str(doc, "event", &what, NULL);
     if (bl_json_get(doc, "cell")) bl_json_get_int(doc, "cell", &i, NULL);
     if (bl_json_get(doc, "all")) {
-        bl_json_get_int(doc, "done", &done, NULL);
+        bl_json_get_real(doc, "done", &done, NULL);
         bl_json_get_int(doc, "all", &all, NULL);
         bl_json_get_real(doc, "rate", &rate, NULL);
     }
     bl_plan_cell *c = i >= 0 && (size_t)i < r->n_cells ? r->cell[i] : NULL;
     if (strcmp(what, "start") == 0 && c) {
+        settle(r, &r->plan->variant[c->variant]);
         r->now = c;
         r->now_since = bl_now();
+        r->had = -1;
     }
-    if (strcmp(what, "progress") == 0 && c) bl_progress_show(&r->progress, c->key, done, all, rate, c->seconds);
-    if (strcmp(what, "quantize") == 0 && bl_json_get_str(doc, "line", &text, NULL) == BL_OK)
-        bl_progress_line(&r->progress, text);
+    if (strcmp(what, "doing") == 0 && bl_json_get_str(doc, "what", &text, NULL) == BL_OK) show_variant(r, text, 0);
+    if (strcmp(what, "progress") == 0 && c) show_cell(r, c, done, all, rate);
+    if (strcmp(what, "quantize") == 0 && bl_json_get_str(doc, "line", &text, NULL) == BL_OK) {
+        r->quantizing = true;
+        show_variant(r, text, all > 0 ? done / (double)all : 0);
+    }
     if (strcmp(what, "done") == 0 && c) {
         bl_json_get_str(doc, "headline", &text, NULL);
         snprintf(said, sizeof said, "%s", text ? text : "done");
@@ -199,10 +245,15 @@ static void listen_to(run *r, pid_t pid, int fd, bl_text *error)
         if (bl_interrupted() && !r->interrupted) {
             r->interrupted = true;
             kill(pid, SIGINT);
-            bl_progress_note(&r->progress,
-                             "interrupted: finishing what is running and keeping its samples (again: at once)");
+            bl_progress_note(&r->progress, "interrupted: %s (again: at once)",
+                             r->now          ? "finishing the pass that is running and keeping its samples"
+                             : r->quantizing ? "the model that is being made is given up"
+                                             : "ending");
         }
-        if (n <= 0) continue;
+        if (n <= 0) {
+            bl_progress_draw(&r->progress);
+            continue;
+        }
         ssize_t got = read(fd, buf, sizeof buf);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break;
@@ -230,12 +281,19 @@ static bl_status run_child(run *r, bl_plan_cell **cell, size_t n, bl_err *e)
     r->n_cells = n;
     r->now = NULL;
     r->now_since = bl_now();
+    r->quantizing = false;
+    show_variant(r, "opening", 0);
     BL_TRY(spawn(r, &pid, &fd, e));
     listen_to(r, pid, fd, &error);
     close(fd);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+    settle(r, &r->plan->variant[cell[0]->variant]);
     if (r->interrupted || (WIFEXITED(status) && WEXITSTATUS(status) == 130)) {
         r->interrupted = true;
+        goto out;
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 4) {
+        bl_text_add(&r->stop, error.s ? error.s : "the disk or the device is unusable");
         goto out;
     }
     if (WIFSIGNALED(status))
@@ -299,12 +357,14 @@ static bool look(run *r, const bl_plan_cell *c)
         if (path && stat(path, &sb) == 0 && later(&sb.st_mtim, &r->began)) {
             r->closed[i] = true;
             r->n_failed++;
-            bl_progress_cell(&r->progress, c->key, "failed in another run", 0, c->seconds);
+            bl_progress_did(&r->progress, 0, c->seconds);
+            bl_progress_cell(&r->progress, c->key, "failed in another run", 0);
         }
         bl_free(path);
     } else if (state == BL_CELL_DONE) {
         r->closed[i] = true;
-        bl_progress_cell(&r->progress, c->key, "done", 0, c->seconds);
+        bl_progress_did(&r->progress, 0, c->seconds);
+        bl_progress_cell(&r->progress, c->key, "done", 0);
     }
     return r->closed[i];
 }
@@ -374,18 +434,19 @@ static bl_status all_variants(run *r, bl_err *e)
         goto out;
     }
     in_turn(r->plan, left);
-    for (long pause = SHORT_PAUSE; n > 0 && !r->interrupted;) {
+    for (long pause = SHORT_PAUSE; n > 0 && !r->interrupted && !r->stop.n;) {
         bool moved = false;
         size_t kept = 0;
         r->round++;
         for (size_t i = 0; i < n; i++) {
             bool open = false;
-            if (!r->interrupted) BL_TRY(one_variant(r, &r->plan->variant[left[i]], cell, &open, &moved, e));
+            if (!r->interrupted && !r->stop.n)
+                BL_TRY(one_variant(r, &r->plan->variant[left[i]], cell, &open, &moved, e));
             if (open) left[kept++] = left[i];
         }
         n = kept;
         if (moved) pause = SHORT_PAUSE;
-        else if (n > 0 && !r->interrupted) { /* others work on them */
+        else if (n > 0 && !r->interrupted && !r->stop.n) { /* others work on them */
             if (bl_interrupted()) r->interrupted = true;
             nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
             pause = BL_MIN(2 * pause, LONG_PAUSE);
@@ -401,10 +462,7 @@ static void n_a_cells(run *r)
 {
     for (size_t i = 0; i < r->plan->n_cells; i++) {
         bl_plan_cell *c = &r->plan->cell[i];
-        if (c->state == BL_CELL_DONE) {
-            r->closed[i] = true;
-            r->progress.finished++;
-        }
+        if (c->state == BL_CELL_DONE) r->closed[i] = true;
         if (c->state != BL_CELL_NA) continue;
         char said[400];
         bl_run_note_failure(r->plan, c, "n/a", c->reason);
@@ -457,20 +515,24 @@ bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, b
         .opts = o,
     };
     bl_plan *plan = NULL;
-    bl_text json = {0};
-    double estimate = 0;
+    bl_text json = {0}, head = {0};
+    bl_plan_todo todo;
     char *path = NULL;
 
     if (!s->out) return bl_fail(e, BL_E_CONFIG, "no output directory; give --out DIR or \"out\"");
     clock_gettime(CLOCK_REALTIME_COARSE, &r.began); /* the clock of file times */
+    bl_progress_begin(&r.progress, 0, 0, 0, o->quiet);
+    if (r.progress.tty && !o->quiet) fputs("planning: models, data, what is done already", stderr);
     BL_TRY(bl_plan_make(s, &o->plan, &plan, e));
     BL_TRY(bl_plan_any(plan, e));
+    BL_TRY(bl_plan_room(plan, e));
     BL_TRY(bl_dir_usable(s->out, e));
     bl_clean_temps(s->out);
     r.plan = plan;
     BL_TRY(bl_run_log(s->out, o->log, e));
     if (!(r.closed = bl_new(plan->n_cells, sizeof *r.closed, e)) ||
-        !(r.looked = bl_new(plan->n_cells, sizeof *r.looked, e))) {
+        !(r.looked = bl_new(plan->n_cells, sizeof *r.looked, e)) ||
+        !(r.settled = bl_new(plan->n_variants, sizeof *r.settled, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -480,18 +542,22 @@ bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, b
         goto out;
     }
     BL_TRY(bl_write_file(path, json.s, json.n, e));
-    for (size_t i = 0; i < plan->n_cells; i++)
-        if (plan->cell[i].state == BL_CELL_OPEN || plan->cell[i].state == BL_CELL_FAILED)
-            estimate += plan->cell[i].seconds;
+    todo = bl_plan_sum(plan);
     bl_log(BL_LOG_INFO, "run=%s cells=%zu variants=%zu device=%s numerics=%s", s->out, plan->n_cells, plan->n_variants,
            s->device ? s->device : "auto", plan->numerics);
-    bl_progress_begin(&r.progress, plan->n_cells, estimate, o->quiet);
+    bl_progress_end(&r.progress);
+    bl_progress_begin(&r.progress, plan->n_cells, todo.count[BL_CELL_DONE], todo.seconds, o->quiet);
     if (o->log >= BL_LOG_INFO) r.progress.tty = false; /* log lines, of children too, would be drawn over */
+    bl_plan_head(plan, &head);
+    bl_progress_note(&r.progress, "%s; results: %s", head.s ? head.s : "", s->out);
     r.now_since = bl_now();
+    for (size_t v = 0; v < plan->n_variants; v++) r.settled[v] = plan->variant[v].peak_bytes == 0;
     n_a_cells(&r);
     warn_of_no_base(plan);
     st = all_variants(&r, e);
     drop_superseded(plan);
+    if (st == BL_OK && r.stop.n)
+        st = bl_fail(e, BL_E_DISK, "stopped: %s; run the same command again to continue", r.stop.s);
     bl_progress_end(&r.progress);
     if (st != BL_OK) goto out;
     *exit_code = r.interrupted ? 130 : r.n_failed || r.n_na ? 1 : 0;
@@ -501,9 +567,13 @@ bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, b
                 plan->n_cells, r.n_failed, r.n_na, s->out);
     else if (!o->quiet) fprintf(stderr, "all %zu cells are done; next: bitladder table %s\n", plan->n_cells, s->out);
 out:
+    bl_progress_end(&r.progress); /* of what was shown while planning, too */
+    bl_text_free(&r.stop);
+    bl_text_free(&head);
     bl_free(path);
     bl_free(r.closed);
     bl_free(r.looked);
+    bl_free(r.settled);
     bl_text_free(&json);
     bl_plan_free(plan);
     bl_log_file(NULL, NULL);

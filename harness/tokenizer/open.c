@@ -67,7 +67,7 @@ static bl_status open_file(bl_tok_kind kind, const char *path, const char *model
     bool files = kind == BL_TOK_JSON || kind == BL_TOK_SPM;
     if (files) BL_TRY(tok_beside_read(path, model_dir, &beside, e));
     BL_TRY(parse(kind, m.data, m.size, path, files ? &beside : NULL, config, &t, e));
-    BL_TRY(bl_map_check(&m, e));
+    BL_TRY(bl_map_check(&m, NULL, e));
     *out = t;
     t = NULL;
 out:

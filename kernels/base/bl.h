@@ -139,6 +139,7 @@ bool bl_interrupted(void); /* SIGINT or SIGTERM was seen (bl_signals_catch) */
 void bl_process_init(void);
 bool bl_pid_alive(long pid); /* a process of this host that still runs; one that only waits to be reaped does not */
 uint64_t bl_rss_peak(void);  /* bytes, VmHWM of this process; 0 when unknown */
+void bl_bytes_text(uint64_t bytes, char out[32]); /* for a person: "600 bytes", "7.1 MB", "21 MB", "1.4 GB" */
 /* Nearest of `names` (NULL-terminated) by edit distance, for "did you mean"; NULL when none is near. */
 const char *bl_nearest(const char *word, const char *const *names);
 #endif

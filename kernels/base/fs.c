@@ -161,18 +161,23 @@ out:
     return st;
 }
 
-bl_status bl_map_check(const bl_map *m, bl_err *e)
+bl_status bl_map_check(const bl_map *m, bool *touched, bl_err *e)
 {
     struct stat now;
+    if (touched) *touched = false;
     if (fstat(m->fd, &now) != 0) return bl_fail_read(e, m->path, "look at", errno);
     if ((uint64_t)now.st_size != m->size)
         return bl_fail(e, BL_E_FORMAT, "%s: changed while it was read: %llu bytes, expected %llu", m->path,
                        (unsigned long long)now.st_size, (unsigned long long)m->size);
-    if (mtime_ns(&now) != m->mtime_ns)
-        return bl_fail(e, BL_E_FORMAT, "%s: changed while it was read: it was written again", m->path);
-    if (stat(m->path, &now) != 0 || (uint64_t)now.st_ino != m->inode || (uint64_t)now.st_dev != m->dev)
-        return bl_fail(e, BL_E_FORMAT, "%s: changed while it was read: another file has this name now", m->path);
-    return BL_OK;
+    if (mtime_ns(&now) == m->mtime_ns) return BL_OK;
+    if (touched) *touched = true;
+    return bl_fail(e, BL_E_FORMAT, "%s: changed while it was read: it was written again", m->path);
+}
+
+void bl_map_accept(bl_map *m)
+{
+    struct stat now;
+    if (fstat(m->fd, &now) == 0) m->mtime_ns = mtime_ns(&now);
 }
 
 /* The pages inside [offset, offset + n), or with `around` those that touch it. */

@@ -3,7 +3,7 @@
  *     bl_map m;
  *     BL_TRY(bl_map_open(path, &m, e));             // regular files only
  *     bl_hash id = bl_hash_bytes(m.data, m.size);
- *     BL_TRY(bl_map_check(&m, e));                  // still the file that was opened?
+ *     BL_TRY(bl_map_check(&m, NULL, e));            // still the file that was opened?
  *     bl_map_close(&m);
  *
  *     bl_writer *w;                                 // appears by rename or not at all
@@ -28,8 +28,10 @@ typedef struct bl_map {
 
 /* A truncation under the map raises SIGBUS: a handler names the file and ends the process with exit 2 and no core. */
 bl_status bl_map_open(const char *path, bl_map *out, bl_err *e);
-bl_status bl_map_check(const bl_map *m,
-                       bl_err *e); /* BL_E_FORMAT "changed while it was read" when size, inode or time differ */
+/* The file that was opened, whatever its name is now: BL_E_FORMAT "changed while it was read" when its size or time
+ * differ. *touched (may be NULL): only the time does, so that its content may be what it was. */
+bl_status bl_map_check(const bl_map *m, bool *touched, bl_err *e);
+void bl_map_accept(bl_map *m);                                  /* its time now is the one that counts */
 void bl_map_drop(const bl_map *m, uint64_t offset, uint64_t n); /* these pages are not needed any more (madvise) */
 void bl_map_want(const bl_map *m, uint64_t offset, uint64_t n); /* they will be soon */
 void bl_map_close(bl_map *m);
@@ -86,6 +88,6 @@ uint64_t bl_fs_count(void);
 /* For tests: a named point of what happens to `path` stops the process with SIGSTOP when the environment variable
  * BL_FAULT_POINT is its name, with ":N" the Nth time only (default 1), with "@TAIL" for paths that end so:
  * "before-rename:2@.h5". Does nothing otherwise. Points: before-rename, after-rename (of a file that is complete),
- * after-batch (samples of a cell are computed; the path is its key). */
+ * in-batch (before a block of a pass), after-batch (samples of a cell are computed); the path of these is its key. */
 void bl_fault_point(const char *name, const char *path);
 #endif

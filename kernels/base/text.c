@@ -36,6 +36,15 @@ const char *bl_status_name(bl_status st)
 
 int bl_exit_code(bl_status st) { return (unsigned)st < BL_COUNT(statuses) ? statuses[st].exit_code : 1; }
 
+void bl_bytes_text(uint64_t bytes, char out[32])
+{
+    double b = (double)bytes;
+    if (b < 1e4) snprintf(out, 32, "%.0f byte%s", b, bytes == 1 ? "" : "s");
+    else if (b < 1e6) snprintf(out, 32, "%.0f kB", b / 1e3);
+    else if (b < 1e9) snprintf(out, 32, "%.*f MB", b < 1e7, b / 1e6);
+    else snprintf(out, 32, "%.1f GB", b / 1e9);
+}
+
 /* ---- text for people --------------------------------------------------------------------------- */
 /* Characters that would move the cursor, end the line or reverse the reading direction. */
 static bool is_unprintable(uint32_t c)

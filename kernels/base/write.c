@@ -50,16 +50,18 @@ void bl_fault_point(const char *name, const char *path)
 
 bl_status bl_fail_write(bl_err *e, const char *path, const char *doing, uint64_t needed, int err)
 {
+    char size[32];
     switch (err) {
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
-        return bl_fail(e, BL_E_DISK, "%s: cannot %s: disk full, needed ~%llu MB (%s)", path, doing,
-                       (unsigned long long)(needed / 1000000 + 1), strerror(err));
+        bl_bytes_text(needed, size);
+        return bl_fail(e, BL_E_DISK, "%s: cannot %s: disk full%s%s (%s)", path, doing, needed ? " at " : "",
+                       needed ? size : "", strerror(err));
+    case ENOENT: return bl_fail(e, BL_E_DISK, "%s: cannot %s: its directory is not there", path, doing);
     case EROFS:
     case EACCES:
     case EPERM:
-    case ENOENT:
     case ENOTDIR:
     case ESTALE:
         return bl_fail(e, BL_E_DISK, "%s: cannot %s: the place is not writable (%s)", path, doing, strerror(err));

@@ -553,7 +553,7 @@ static void few_bits_of_keys_and_values_are_measured_against_none(void **state)
     }
     r = PROGRAM(&s, "plan", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out", s.out);
     expect(&r, 0, NULL);
-    assert_non_null(strstr(r.out, "1 cells: 1 done")); /* the same cell as in a study without codes */
+    assert_non_null(strstr(r.out, "1 cell: 1 done")); /* the same cell as in a study without codes */
     ran_free(&r);
     char **names;
     size_t n;

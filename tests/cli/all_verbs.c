@@ -119,7 +119,7 @@ static const struct {
     {{"plan", "--model", "@model", "--method", "base", "--task", "piqa", "--data", "@data", "--out", "@out"},
      NULL,
      0,
-     "1 cells: 1 done",
+     "1 cell: 1 done",
      NULL},
     {{"plan"}, NULL, 2, NULL, "no model"},
     {{"plan", "@dir/none.json"}, NULL, 2, NULL, "none.json"},

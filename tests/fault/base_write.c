@@ -67,11 +67,8 @@ static const struct {
     bl_status st;
     const char *phrase;
 } errors[] = {
-    {ENOSPC, BL_E_DISK, "disk full, needed ~"},
-    {EDQUOT, BL_E_DISK, "disk full, needed ~"},
-    {EFBIG, BL_E_DISK, "disk full, needed ~"},
-    {EROFS, BL_E_DISK, "not writable"},
-    {EIO, BL_E_IO, "result.h5"},
+    {ENOSPC, BL_E_DISK, "disk full"},   {EDQUOT, BL_E_DISK, "disk full"}, {EFBIG, BL_E_DISK, "disk full"},
+    {EROFS, BL_E_DISK, "not writable"}, {EIO, BL_E_IO, "result.h5"},
 };
 
 static void a_failing_call_leaves_the_old_file_or_the_new(void **state)
@@ -115,8 +112,7 @@ static void the_needed_size_is_told(void **state)
     assert_ok(bl_writer_open(path, &w, &e));
     char *much = bl_new(40 << 20, 1, &e);
     bl_fs_fail_at(1, ENOSPC, false);
-    assert_refused(bl_writer_add(w, much, 40 << 20, &e), BL_E_DISK,
-                   "result.h5: cannot write: disk full, needed ~42 MB");
+    assert_refused(bl_writer_add(w, much, 40 << 20, &e), BL_E_DISK, "result.h5: cannot write: disk full at 42 MB");
     bl_fs_fail_at(0, 0, false);
     bl_writer_drop(w);
     bl_free(much);

@@ -56,12 +56,12 @@ static void a_full_disk_is_named_with_what_is_needed(void **state)
     snprintf(dir, sizeof dir, "%s", test_dir());
     char path[4200];
     snprintf(path, sizeof path, "%s/none/variant", dir);
-    assert_refused(bl_scratch_open(path, 1, &s, &e), BL_E_DISK, "the place is not writable");
+    assert_refused(bl_scratch_open(path, 1, &s, &e), BL_E_DISK, "its directory is not there");
     s = open_one(77000000);
     bl_fs_fail_at(1, ENOSPC, false);
     bl_status st = bl_scratch_put(s, 0, "abcd", 4, &e);
     bl_fs_fail_at(0, 0, false);
-    assert_refused(st, BL_E_DISK, "disk full, needed ~78 MB");
+    assert_refused(st, BL_E_DISK, "disk full at 77 MB");
     assert_ok(bl_scratch_put(s, 0, "abcd", 4, &e)); /* when there is room again */
     bl_scratch_close(s);
     bl_remove_tree(dir, NULL);

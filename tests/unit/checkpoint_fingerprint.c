@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 static char dir[4096], cache[4200], model[4200];
 
@@ -287,17 +288,44 @@ static void bad_scales_of_every_block_format_are_found(void **state)
     assert_true(found >= formats - 2);
 }
 
-static void a_changed_checkpoint_is_noticed(void **state)
+/* Writes one byte of the file that is open: with `other`, another one. */
+static void write_into(size_t at, const bl_text *t, bool other)
+{
+    int fd = open(model, O_WRONLY);
+    char byte = (char)(t->s[at] ^ (other ? 1 : 0));
+    assert_true(fd >= 0 && pwrite(fd, &byte, 1, (off_t)at) == 1);
+    close(fd);
+}
+
+static void a_checkpoint_that_was_written_to_is_judged_by_its_weights(void **state)
 {
     (void)state;
     bl_err e = {0};
     bl_text t = {0};
+    bl_hash h;
     gguf_llama(&t, &(gguf_extra){0});
-    write_model(&t);
+    for (int cached = 0; cached < 2; cached++) { /* the second time the fingerprint comes from the cache */
+        write_model(&t);
+        if (cached) fingerprint();
+        bl_checkpoint *c = open_model(NULL);
+        assert_ok(bl_checkpoint_fingerprint(c, &h, &e));
+        assert_ok(bl_checkpoint_unchanged(c, &e));
+        write_into(t.n - 9, &t, false);
+        assert_ok(bl_checkpoint_unchanged(c, &e));
+        write_into(t.n - 9, &t, true);
+        for (int again = 0; again < 2; again++)
+            assert_refused(bl_checkpoint_unchanged(c, &e), BL_E_FORMAT, "checkpoint changed");
+        bl_checkpoint_close(c);
+    }
+    write_model(&t); /* nothing is known of its weights yet */
     bl_checkpoint *c = open_model(NULL);
     assert_ok(bl_checkpoint_unchanged(c, &e));
-    write_model(&t);
+    write_into(t.n - 9, &t, false);
     assert_refused(bl_checkpoint_unchanged(c, &e), BL_E_FORMAT, "checkpoint changed");
+    bl_checkpoint_close(c);
+    c = open_model(NULL);
+    assert_int_equal(unlink(model), 0); /* the file that is open is the one that counts */
+    assert_ok(bl_checkpoint_unchanged(c, &e));
     bl_checkpoint_close(c);
     bl_text_free(&t);
 }
@@ -312,7 +340,7 @@ int main(void)
         WITH(values_that_are_not_finite_are_named),
         WITH(finite_extremes_pass),
         WITH(bad_scales_of_every_block_format_are_found),
-        WITH(a_changed_checkpoint_is_noticed),
+        WITH(a_checkpoint_that_was_written_to_is_judged_by_its_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
