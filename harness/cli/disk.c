@@ -23,18 +23,6 @@ uint64_t bl_disk_bytes(const char *path)
     return sum;
 }
 
-void bl_bytes_text(uint64_t bytes, char out[32])
-{
-    static const char *const unit[] = {"kB", "MB", "GB", "TB"};
-    double v = (double)bytes / 1e3;
-    size_t k = 0;
-    while (v >= 999.95 && k + 1 < BL_COUNT(unit)) {
-        v /= 1e3;
-        k++;
-    }
-    snprintf(out, 32, "%.1f %s", v, unit[k]);
-}
-
 bl_status bl_nobody_runs(const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;

@@ -5,8 +5,6 @@
 
 /* Bytes of a file, or of all files in a directory; 0 when it is not there. Links are not followed. */
 uint64_t bl_disk_bytes(const char *path);
-/* "3.2 kB", "91.7 MB" */
-void bl_bytes_text(uint64_t bytes, char out[32]);
 /* BL_E_BUSY when a run works on results in `dir`: what it needs is not removed. */
 bl_status bl_nobody_runs(const char *dir, bl_err *e);
 #endif
