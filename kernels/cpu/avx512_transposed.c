@@ -1,0 +1,139 @@
+/* avx512_transposed.c - y = x W, for gradients, where the CPU has AVX-512: as avx2_transposed.c, with the 8 chains of
+ * 16 columns for 3 rows in registers.
+ *
+ * panel  f32 [64 outputs][64 columns]
+ * acc    f32 [rows][4 runs of 16 columns][8][16]     chain j of a column takes the outputs o with o % 8 == j
+ */
+#include "avx2.h"
+#if defined(__x86_64__)
+#include "avx512_math.h"
+#include <omp.h>
+
+enum { COLS = 64, OUTS = 256, CHAINS = 8, WIDE = 16, TALL = 3 };
+enum { MOST_ROWS = (BL_CPU_SCRATCH / 4 - OUTS * COLS) / (CHAINS * COLS) / TALL * TALL };
+
+/* All chains of 16 columns for `rows` rows over `outs` outputs; x begins at the first of them. */
+BL_INLINE void chains(int rows, const float *const x[TALL], const float *panel, int64_t outs, float *acc, int64_t ld)
+{
+    __m512 a[TALL][CHAINS];
+#pragma GCC unroll 3
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+        for (int j = 0; j < CHAINS; j++) a[r][j] = _mm512_loadu_ps(acc + r * ld + j * WIDE);
+    int64_t o = 0;
+    for (; o + CHAINS <= outs; o += CHAINS)
+#pragma GCC unroll 8
+        for (int j = 0; j < CHAINS; j++) {
+            __m512 w = _mm512_loadu_ps(panel + (o + j) * WIDE);
+            __asm__("" : "+v"(w)); /* a register: else gcc loads it again for each row */
+#pragma GCC unroll 3
+            for (int r = 0; r < rows; r++) a[r][j] = _mm512_fmadd_ps(_mm512_set1_ps(x[r][o + j]), w, a[r][j]);
+        }
+#pragma GCC unroll 8
+    for (int j = 0; j < CHAINS; j++) {
+        if (o + j >= outs) break;
+        const __m512 w = _mm512_loadu_ps(panel + (o + j) * WIDE);
+#pragma GCC unroll 3
+        for (int r = 0; r < rows; r++) a[r][j] = _mm512_fmadd_ps(_mm512_set1_ps(x[r][o + j]), w, a[r][j]);
+    }
+#pragma GCC unroll 3
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+        for (int j = 0; j < CHAINS; j++) _mm512_storeu_ps(acc + r * ld + j * WIDE, a[r][j]);
+}
+static void chains3(const float *const x[TALL], const float *panel, int64_t outs, float *acc, int64_t ld)
+{
+    chains(3, x, panel, outs, acc, ld);
+}
+static void chains1(const float *const x[TALL], const float *panel, int64_t outs, float *acc, int64_t ld)
+{
+    chains(1, x, panel, outs, acc, ld);
+}
+
+/* A panel of outputs o0 .. o0 + outs onto all rows. */
+static void add_panel(const bl_linear_args *a, const float *panel, int64_t o0, int64_t outs, int64_t r0, int64_t rows,
+                      int64_t n, float *acc)
+{
+    const int64_t ld = CHAINS * COLS;
+    for (int64_t k = 0; k < n; k += WIDE, panel += OUTS * WIDE)
+        for (int64_t r = 0, tall; r < rows; r += tall) {
+            const float *x[TALL];
+            float *at = acc + r * ld + k * CHAINS;
+            tall = rows - r >= TALL ? TALL : 1;
+            for (int64_t i = 0; i < tall; i++) x[i] = bl_cpu_row(&a->x, r0 + r + i) + o0;
+            if (tall == TALL) chains3(x, panel, outs, at, ld);
+            else chains1(x, panel, outs, at, ld);
+        }
+}
+
+/* bl_tree8 of the chains of 16 columns. */
+BL_INLINE __m512 sum(const float *acc)
+{
+    __m512 half[CHAINS / 2];
+    for (int j = 0; j < CHAINS / 2; j++)
+        half[j] = _mm512_add_ps(_mm512_loadu_ps(acc + j * WIDE), _mm512_loadu_ps(acc + (j + 4) * WIDE));
+    return _mm512_add_ps(_mm512_add_ps(half[0], half[2]), _mm512_add_ps(half[1], half[3]));
+}
+
+/* Columns k0 .. k0+n of rows r0 .. r0+rows. */
+static void run_task(const bl_linear_args *a, const bl_source *s, int64_t k0, int64_t n, int64_t r0, int64_t rows,
+                     float *scratch)
+{
+    float *panel = scratch, *acc = panel + OUTS * COLS, row[COLS] = {0};
+    memset(acc, 0, (size_t)(rows * CHAINS * COLS) * sizeof *acc);
+    for (int64_t o0 = 0; o0 < s->shape.out; o0 += OUTS) {
+        int64_t outs = BL_MIN(s->shape.out - o0, OUTS);
+        for (int64_t o = 0; o < outs; o++) {
+            s->unpack(s, o0 + o, k0, n, row, 8);
+            for (int64_t k = 0; k < n; k += WIDE)
+                memcpy(panel + (k / WIDE * OUTS + o) * WIDE, row + k, sizeof(float[WIDE]));
+        }
+        add_panel(a, panel, o0, outs, r0, rows, n, acc);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        float *y = bl_cpu_row(&a->y[0], r0 + r) + k0;
+        for (int64_t k = 0; k < n; k += WIDE) {
+            const __mmask16 in = (__mmask16)(n - k >= WIDE ? 0xffff : (1 << (n - k)) - 1);
+            __m512 v = sum(acc + (r * COLS + k) * CHAINS);
+            if (a->accumulate) v = _mm512_add_ps(_mm512_maskz_loadu_ps(in, y + k), v);
+            _mm512_mask_storeu_ps(y + k, in, v);
+        }
+    }
+}
+
+static bl_status run(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
+{
+    const bl_cpu *c = be->own;
+    bl_source s;
+    int64_t in = a->w[0]->shape.in, all = a->x.dim[0];
+    (void)f;
+    (void)e;
+    bl_source_of(a->w[0], &s);
+#pragma omp parallel for schedule(dynamic, 1)                                                                          \
+    num_threads(bl_cpu_threads(be, (double)all *(double)in *(double)s.shape.out))
+    for (int64_t k0 = 0; k0 < in; k0 += COLS)
+        for (int64_t r = 0; r < all; r += MOST_ROWS)
+            run_task(a, &s, k0, BL_MIN(in - k0, COLS), r, BL_MIN(all - r, MOST_ROWS), c->scratch[omp_get_thread_num()]);
+    return BL_OK;
+}
+
+static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    (void)w;
+    return a->transpose && ((const bl_cpu *)be->own)->isa >= BL_ISA_AVX512;
+}
+
+const bl_kernel_family bl_family_gemm_transposed_avx512 = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "transposed: panels of decoded weights, eight chains over their outputs, three rows at once",
+    .any = true,
+    .transpose = true,
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 1,
+    .product_ns = 0.03,
+    .applicable = applicable,
+    .run = run,
+};
+#endif
