@@ -3,6 +3,7 @@
  * A saved model is a directory:
  *
  *     bitladder.json                      source, stages, configuration, what every parameter is, hash of every tensor
+ *                                         and of all this
  *     model-00001-of-00031.safetensors    parameters of block 0, and so on
  *     model-00031-of-00031.safetensors    embedding, final norm, head
  *     tokenizer.json, …                   the tokenizer's own files
@@ -32,4 +33,9 @@ void bl_part_name(const char *name, const bl_format *f, const bl_part_spec *part
 void bl_extra_name(const char *name, const char *what, int i, const char *end, char *out, size_t n);
 /* File i of the directory: 0 .. n_layers-1 the blocks, n_layers the rest. */
 void bl_variant_file_name(int64_t i, int64_t n_layers, char out[64]);
+/* Ends the text of bitladder.json, an object: its last key is the hash of everything before that key. One that is there
+ * already is replaced. */
+void bl_variant_seal(bl_text *t);
+/* The hash in the text is that of the text. `file` opens the sentence. */
+bl_status bl_variant_seal_check(const char *text, size_t n, const char *file, bl_err *e);
 #endif

@@ -16,7 +16,7 @@ typedef struct reading {
     tensor_file ends, block;
     int64_t at;           /* which block `block` is of; -1: none yet */
     const tensor_file *f; /* of the parameter at hand */
-    const bl_json *sums;  /* list of the tensors' hashes; NULL: written before there were any */
+    const bl_json *sums;  /* list of the tensors' hashes */
     const bl_json *sum;   /* where the last one was found: tensors are mostly asked in the order of the list */
 } reading;
 
@@ -142,7 +142,6 @@ static bl_status take_sum(reading *r, const char *name, const bl_extent *x, bl_e
     const char *s = "", *hex;
     bl_hash hash;
 
-    if (!r->sums) return BL_OK;
     do {
         if (o) BL_TRY(bl_json_get_str(o, "name", &s, e));
         if (o && !strcmp(s, name)) break;
@@ -425,10 +424,12 @@ bl_status bl_read_variant(bl_checkpoint *c, const char *dir, bl_err *e)
     bl_json *j = NULL;
     const bl_json *config;
     const char *schema;
-    char *list = bl_join(dir, "bitladder.json", e);
+    size_t n;
+    char *text = NULL, *list = bl_join(dir, "bitladder.json", e);
     reading r = {.c = c, .dir = dir, .list = list, .at = -1};
     if (!list) return BL_E_NOMEM;
-    BL_TRY(bl_json_read(list, 256 << 20, BL_JSON_PLAIN, &j, e));
+    BL_TRY(bl_read_file(list, 256 << 20, &text, &n, e));
+    BL_TRY(bl_json_parse(text, n, list, BL_JSON_PLAIN, &j, e));
     BL_TRY(bl_json_get_str(j, "schema", &schema, e));
     if (strcmp(schema, BL_VARIANT_SCHEMA)) {
         st = bl_fail(e, BL_E_FORMAT, "%s: schema '%s', expected '%s'", list, schema, BL_VARIANT_SCHEMA);
@@ -451,18 +452,19 @@ bl_status bl_read_variant(bl_checkpoint *c, const char *dir, bl_err *e)
     BL_TRY(bl_json_need(j, "config", &config, e));
     BL_TRY(bl_config_get(config, &c->config, e));
     BL_TRY(bl_config_check(&c->config, list, e));
-    if ((r.sums = bl_json_get(j, "tensors")) == NULL)
-        BL_TRY(bl_checkpoint_note(c, BL_LOG_INFO, "saved without hashes of its tensors: not checked", e));
-    else if (bl_json_kind(r.sums) != BL_JSON_ARRAY) {
+    BL_TRY(bl_json_need(j, "tensors", &r.sums, e));
+    if (bl_json_kind(r.sums) != BL_JSON_ARRAY) {
         st = bl_fail(e, BL_E_FORMAT, "%s: 'tensors' is no list", list);
         goto out;
     }
     BL_TRY(read_parameters(&r, j, e));
+    BL_TRY(bl_variant_seal_check(text, n, list, e)); /* last: what does not fit has a sentence of its own */
     bl_sums_sort(c);
 out:
     bl_safetensors_close(r.block.f);
     bl_safetensors_close(r.ends.f);
     bl_json_free(j);
+    bl_free(text);
     bl_free(list);
     return st;
 }

@@ -613,7 +613,8 @@ static bl_status write_list(bl_variant *v, bl_err *e)
     bl_json_add_text(&j, NULL, v->sums.s);
     bl_json_end(&j);
     bl_json_end(&j);
-    bl_text_add(&t, "\n");
+    BL_TRY(bl_text_check(&t, e));
+    bl_variant_seal(&t);
     BL_TRY(bl_text_check(&t, e));
     BL_TRY(bl_write_file(path, t.s, t.n, e));
 out:

@@ -1,6 +1,7 @@
-/* model_variant.c - any bytes as the bitladder.json of a saved model whose tensors are right: refused with a sentence,
- * or opened as a model. */
+/* model_variant.c - any bytes, sealed, as the bitladder.json of a saved model whose tensors are right: refused with a
+ * sentence, or opened as a model. */
 #include "variant_write.h"
+#include "harness/checkpoint/variant_parts.h"
 #include "kernels/base/fs.h"
 #include <unistd.h>
 
@@ -42,9 +43,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     bl_err e = {0};
     bl_checkpoint *c = NULL;
     bl_model *m = NULL;
+    bl_text t = {0};
     if (!*dir) begin();
+    bl_text_addn(&t, (const char *)data, n);
+    bl_variant_seal(&t);         /* so that the rest is looked at */
     FILE *f = fopen(list, "wb"); /* in place: no other process reads it */
-    must(f && fwrite(data, 1, n, f) == n && fclose(f) == 0);
+    must(f && fwrite(t.s, 1, t.n, f) == t.n && fclose(f) == 0);
+    bl_text_free(&t);
     bl_status st = bl_checkpoint_open(model, NULL, &c, &e);
     if (st == BL_OK) st = bl_model_open(c, be, NULL, &m, &e);
     if (st == BL_OK) must(bl_model_bytes(m) == bl_checkpoint_bytes(c));

@@ -3,6 +3,7 @@
 #include "model_fixture.h"
 #include "variant_write.h"
 #include "harness/checkpoint/safetensors.h"
+#include "harness/checkpoint/variant_parts.h"
 #include "kernels/base/fs.h"
 
 static char dir[4096], model[4200], *list;
@@ -140,6 +141,14 @@ static const struct {
     {"\"tensors\":[", "\"tensors\":3,\"t\":[", BL_E_FORMAT, "'tensors' is no list"},
     {".codes\",\"hash\":\"", ".codes\",\"hash\":\"x", BL_E_FORMAT, ".codes', is no hash"},
     {".codes\",\"hash\"", ".cod\",\"hash\"", BL_E_FORMAT, "no hash of tensor '"},
+    {"\"tensors\":", "\"t\":", BL_E_FORMAT, "'tensors' is missing"},
+    /* what fits, and is not what was written: nobody but the hash of all knows */
+    {"\"eps\":", "\"eps\":1", BL_E_CORRUPT, "is not what was written"},
+    {"\"scale\":0.5,\"zero\":3", "\"scale\":0.25,\"zero\":3", BL_E_CORRUPT, "is not what was written"},
+    {"\"rank\":4,\"scale\":0.5", "\"rank\":4,\"scale\":5.5", BL_E_CORRUPT, "is not what was written"},
+    {"\"double_quant\":false", "\"double_quant\":false,\"more\":1", BL_E_CORRUPT, "is not what was written"},
+    {"\"source\":\"", "\"source\":\"x", BL_E_CORRUPT, "is not what was written"},
+    {"\"text\":\"all", "\"text\":\"some", BL_E_CORRUPT, "is not what was written"},
     {"{", "", BL_E_FORMAT, "bitladder.json"},
 };
 
@@ -155,6 +164,30 @@ static void a_list_that_does_not_fit_is_refused(void **state)
             fail_msg("%s -> %s: %s '%s' does not say '%s'", rows[i].from, rows[i].to, bl_status_name(st), e.text,
                      rows[i].phrase);
     }
+}
+
+static void write_sealed(const char *text)
+{
+    bl_text t = {0};
+    bl_text_add(&t, text);
+    bl_variant_seal(&t);
+    test_write(model, "bitladder.json", t.s, t.n);
+    bl_text_free(&t);
+}
+
+/* A list whose last bytes are gone, or which has none of the kind. */
+static void a_list_without_its_hash_is_refused(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    char *copy = bl_strdup(list, &e), *hash = copy + list_bytes - 44;
+    assert_int_equal(strncmp(hash, ",\"hash\":\"", 9), 0);
+    strcpy(hash, "}\n");
+    test_write(model, "bitladder.json", copy, strlen(copy));
+    assert_refused(open_model(&e), BL_E_FORMAT, "does not end with its hash");
+    write_sealed(copy);
+    assert_ok(open_model(&e));
+    bl_free(copy);
 }
 
 /* The first tensor file of the model with `n` bytes of the tensor `name` from byte `at` on replaced; the list says so
@@ -176,7 +209,7 @@ static void write_tensor(const char *name, size_t at, const void *bytes, size_t 
         bl_hash_hex(bl_hash_bytes(p + t->offset, t->bytes), hex);
         assert_non_null(strstr(copy, entry));
         memcpy(strstr(copy, entry) + strlen(entry), hex, 32);
-        test_write(model, "bitladder.json", copy, list_bytes);
+        write_sealed(copy);
         bl_free(entry);
         bl_free(copy);
     }
@@ -256,19 +289,6 @@ static void a_tensor_that_is_not_what_was_written_is_refused_by_name(void **stat
         }
 }
 
-/* Directories of earlier versions have no hashes: they are read, and say so. */
-static void a_model_without_hashes_says_so(void **state)
-{
-    (void)state;
-    bl_err e = {0};
-    bl_checkpoint *c;
-    write_list("\"tensors\":", "\"t\":");
-    assert_ok(bl_checkpoint_open(model, NULL, &c, &e));
-    assert_non_null(strstr(bl_checkpoint_notes(c), "saved without hashes of its tensors"));
-    assert_ok(bl_checkpoint_check(c, &e));
-    bl_checkpoint_close(c);
-}
-
 static void a_damaged_or_missing_tensor_file_is_refused(void **state)
 {
     (void)state;
@@ -296,7 +316,7 @@ int main(void)
         WITH(a_list_that_does_not_fit_is_refused),
         WITH(values_that_cannot_be_are_refused),
         cmocka_unit_test(a_tensor_that_is_not_what_was_written_is_refused_by_name),
-        WITH(a_model_without_hashes_says_so),
+        WITH(a_list_without_its_hash_is_refused),
         WITH(a_damaged_or_missing_tensor_file_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
