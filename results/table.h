@@ -68,6 +68,11 @@ typedef struct bl_against {
     bl_metric_rules rules;
 } bl_against;
 bl_status bl_table_against(bl_table *t, const bl_table_opts *o, const bl_against *how, bl_err *e);
+/* One more row for each model, method and seed: the mean over the tasks of `list` (names or globs), each counting once
+ * with its first headline metric, a share. The name of its task says its members; where one is missing it is n/a. After
+ * bl_table_against its differences are judged with the others. BL_E_CONFIG for fewer than two tasks. */
+bl_status bl_table_average(bl_table *t, const char *list, bl_err *e);
+
 /* Digits that an uncertainty supports: "21.63", "64.2 ±1.1". */
 void bl_number_text(double v, double stderr_, bool has_stderr, char out[64]);
 /* A metric: shares in percent as above; others with four significant digits at least, however large the uncertainty,

@@ -17,7 +17,8 @@ static const bl_opt rows[] = {
     {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .repeat = true, .arg = "METHOD",
      .doc = "e.g. base,rtn:w4g64; a comma list"},
     {"task", BL_OPT_TEXT, .at = offsetof(opts, task), .repeat = true, .arg = "TASK",
-     .doc = "e.g. piqa,wikitext2:gptq2048; a comma list; piqa@200: the first 200 items, piqa@~200: 200 at random"},
+     .doc = "e.g. piqa,wikitext2:gptq2048; a comma list; piqa@200: the first 200 items, piqa@~200: 200 at random; "
+            "'arc_*': all of such names"},
     {"seed", BL_OPT_TEXT, .at = offsetof(opts, seed), .repeat = true, .arg = "N", .doc = "a comma list"},
     {"out", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o',
      .doc = "where results go; the spec's \"out\" otherwise"},

@@ -8,7 +8,7 @@
 typedef struct opts {
     bl_cli_common common;
     int format;
-    const char *rows, *cols, *metric, *against, *out;
+    const char *rows, *cols, *metric, *against, *average, *out;
     bool failed, all, costs;
     int by;
 } opts;
@@ -26,6 +26,8 @@ static const bl_opt rows[] = {
     {"against", BL_OPT_TEXT, .at = offsetof(opts, against), .arg = "METHOD",
      .doc = "show the paired difference from the rows of METHOD; without it rows are marked against base; none: no "
             "comparison"},
+    {"average", BL_OPT_TEXT, .at = offsetof(opts, average), .repeat = true, .arg = "TASK",
+     .doc = "also the mean over these tasks, globs allowed, each counting once with its headline share; '*': all"},
     {"all", BL_OPT_BOOL, .at = offsetof(opts, all), .doc = "all metrics"},
     {"costs", BL_OPT_BOOL, .at = offsetof(opts, costs),
      .doc =
@@ -92,6 +94,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         against.method = method;
     }
     if (!none && !o->failed) BL_TRY(bl_table_against(table, &to, &against, e));
+    if (o->average && !o->failed) BL_TRY(bl_table_average(table, o->average, e));
     BL_TRY(bl_table_print(table, &to, &t, e));
     BL_TRY(bl_output(o->out, &t, e));
     for (size_t i = 0; i < table->skipped; i++) fprintf(stderr, "bitladder: skipped: %s\n", table->skipped_reason[i]);

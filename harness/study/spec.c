@@ -3,6 +3,7 @@
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include "harness/data/sources.h"
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -259,6 +260,32 @@ out:
     return st;
 }
 
+/* A name, or a glob for all tasks of such a name: 'arc_*', 'mmlu*@50'. */
+static bl_status add_tasks(reader *r, const char *text, const bl_json *options, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char *at = strchr(text, '@');
+    char *glob;
+    size_t found = 0;
+
+    if (!text[strcspn(text, "*?[")]) return add_task(r, text, options, e);
+    if (!(glob = bl_strndup(text, at ? (size_t)(at - text) : strlen(text), e))) return BL_E_NOMEM;
+    for (size_t i = 0; r->program->tasks[i]; i++)
+        for (size_t k = 0; r->program->tasks[i]->names[k]; k++) {
+            const char *name = r->program->tasks[i]->names[k];
+            char one[200];
+            if (fnmatch(glob, name, 0)) continue;
+            found++;
+            snprintf(one, sizeof one, "%s%s", name, at ? at : "");
+            BL_TRY(add_task(r, one, options, e));
+        }
+    if (!found)
+        st = bl_fail(e, BL_E_CONFIG, "%s: no task is called like '%s'; see: bitladder list tasks", r->name, glob);
+out:
+    bl_free(glob);
+    return st;
+}
+
 static bl_status add_seed(reader *r, uint64_t seed, bl_err *e)
 {
     bl_spec *s = r->spec;
@@ -326,7 +353,7 @@ static bl_status method_piece(reader *r, const char *text, size_t n, bl_err *e)
 static bl_status task_piece(reader *r, const char *text, size_t n, bl_err *e)
 {
     char *copy = bl_arena_str(r->spec->arena, text, n, e);
-    return copy ? add_task(r, copy, NULL, e) : BL_E_NOMEM;
+    return copy ? add_tasks(r, copy, NULL, e) : BL_E_NOMEM;
 }
 static bl_status seed_piece(reader *r, const char *text, size_t n, bl_err *e)
 {
@@ -385,10 +412,10 @@ static bl_status json_task(reader *r, const bl_json *v, bl_err *e)
         if (bl_json_size(v) != 1 || bl_json_kind(options) != BL_JSON_OBJECT)
             return bl_fail(e, BL_E_CONFIG, "%s: a task is a text or an object with one key, {\"name\": {options}}",
                            r->name);
-        return add_task(r, bl_json_key(options), options, e);
+        return add_tasks(r, bl_json_key(options), options, e);
     }
     BL_TRY(bl_json_str(v, &s, e));
-    BL_TRY(add_task(r, s, NULL, e));
+    BL_TRY(add_tasks(r, s, NULL, e));
 out:
     return st;
 }

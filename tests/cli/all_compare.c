@@ -216,6 +216,19 @@ static void a_task_says_itself_how_many_items_are_used(void **state)
     study_end(&s);
 }
 
+static void a_glob_names_several_tasks(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    ran r = PROGRAM(&s, "plan", "--model", s.model, "--data", s.data, "--method", "base", "--task", "arc_*@5,piqa",
+                    "--json");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "\"arc_easy@5\""));
+    assert_non_null(strstr(r.out, "\"arc_challenge@5\""));
+    ran_free(&r);
+    study_end(&s);
+}
+
 static void items_are_drawn_by_the_seed_and_are_the_same_for_every_method(void **state)
 {
     (void)state;
@@ -259,6 +272,7 @@ static void numbers_of_items_that_are_none_are_refused(void **state)
         {"piqa@x", "--threads", "1", "after @ comes a number of items"},
         {"piqa@~", "--threads", "1", "after @ comes a number of items"},
         {"piqa@-3", "--threads", "1", "after @ comes a number of items"},
+        {"zz*", "--threads", "1", "no task is called like 'zz*'"},
         {"pika@3", "--threads", "1", "no task 'pika'; did you mean piqa?"},
         {"piqa", "--set", "limit=3,sample=3", "items are the first ones or drawn, not both"},
     };
@@ -538,6 +552,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(cells_that_ran_while_the_base_failed_are_done_again, begin, end),
         cmocka_unit_test_setup_teardown(a_variant_that_changed_on_disk_is_made_again, begin, end),
         cmocka_unit_test_setup_teardown(a_task_says_itself_how_many_items_are_used, begin, end),
+        cmocka_unit_test_setup_teardown(a_glob_names_several_tasks, begin, end),
         cmocka_unit_test_setup_teardown(items_are_drawn_by_the_seed_and_are_the_same_for_every_method, begin, end),
         cmocka_unit_test_setup_teardown(numbers_of_items_that_are_none_are_refused, begin, end),
         cmocka_unit_test_setup_teardown(a_resumed_cell_says_nothing_about_its_time, begin, end),

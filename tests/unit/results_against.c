@@ -216,6 +216,33 @@ static void a_cache_of_codes_is_compared_with_the_base_that_has_none(void **stat
                "not compared: base has numerics cpu-f32, this row cuda-bf16");
 }
 
+/* Two tasks of unequal size count the same; -5 and -1 points are -3, errors add in squares. */
+static void an_average_says_its_members_and_counts_each_once(void **state)
+{
+    (void)state;
+    static made m;
+    static bl_text t;
+    const char *dirs[] = {dir};
+    bl_table_opts o = {.terminal = true, .deltas = true};
+    write_cell(make(&m, 0, "piqa", MOST, 0, 0));
+    write_cell(make(&m, 0, "boolq", 100, 0, 0));
+    write_cell(make(&m, 4, "piqa", MOST, 20, 0));
+    write_cell(make(&m, 4, "boolq", 100, 1, 0));
+    write_cell(make(&m, 3, "piqa", MOST, 20, 0));
+    assert_ok(bl_table_read(dirs, 1, &table, &e));
+    assert_ok(bl_table_against(table, &o, &(bl_against){"base", {rule, NULL}}, &e));
+    assert_ok(bl_table_average(table, "p*,boolq", &e));
+    assert_ok(bl_table_print(table, &o, &t, &e));
+    assert_has(t.s, "average of boolq and piqa acc %");
+    assert_has(t.s, "-3.0 \xc2\xb1"
+                    "0.7 \xe2\x96\xbc");
+    assert_has(t.s, "n/a [1]");
+    assert_has(t.s, "n/a: boolq has no result\n");
+    assert_has(t.s, "Holm over 4 comparisons");
+    bl_text_free(&t);
+    assert_refused(bl_table_average(table, "piqa", &e), BL_E_CONFIG, "an average needs two");
+}
+
 /* The base has no distance from itself; another row says why it has none. */
 static void a_missing_distance_has_a_reason(void **state)
 {
@@ -243,6 +270,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(csv_and_json_have_the_numbers_behind_the_marks, begin, close_table),
         cmocka_unit_test_setup_teardown(unlike_rows_say_why_they_are_not_compared, begin, close_table),
         cmocka_unit_test_setup_teardown(a_cache_of_codes_is_compared_with_the_base_that_has_none, begin, close_table),
+        cmocka_unit_test_setup_teardown(an_average_says_its_members_and_counts_each_once, begin, close_table),
         cmocka_unit_test_setup_teardown(a_missing_distance_has_a_reason, begin, close_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
