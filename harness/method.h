@@ -121,6 +121,8 @@ typedef struct bl_method_chain {
     char *text; /* canonical: the stages' texts joined by '+' */
 } bl_method_chain;
 enum { BL_MAX_STAGES = 8 };
+/* As earlier versions wrote it, and called its results: without a group of weights that is the default's. */
+bl_status bl_chain_short_text(const bl_method_chain *c, bl_text *out, bl_err *e);
 bl_status bl_chain_parse(const bl_method *const *methods, const char *text, bl_method_chain *out, bl_err *e);
 /* From a spec: a text, {"gptq": {"wbits": 4}}, or {"chain": ["quarot", {"gptq": {…}}]}; one value an option. */
 bl_status bl_chain_from_json(const bl_method *const *methods, const bl_json *v, bl_method_chain *out, bl_err *e);

@@ -4,7 +4,7 @@
 #include "cli.h"
 #include "results/table.h"
 
-/* The method of a row that `text` names, as it is written or after parsing (rtn:w4g128 is rtn:w4); BL_E_CONFIG with
+/* The method of a row that `text` names, as it is written or after parsing (rtn:w4 is rtn:w4g128); BL_E_CONFIG with
  * those that there are. */
 bl_status bl_method_of_rows(const bl_program *p, const bl_table *t, const char *text, char *out, size_t n, bl_err *e);
 /* Does the glob or method text `wanted` name this method? */

@@ -262,14 +262,15 @@ out:
 }
 
 /* ---- to text and JSON ---- */
-bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_err *e)
+/* `short_form`: without a group that is the default's, as earlier versions wrote it. */
+static bl_status put_text(const bl_method *m, const void *opts, bool short_form, bl_text *out, bl_err *e)
 {
     const bl_opt *rows = rows_of(m), *wbits = bl_opt_find(rows, "wbits"), *abits = bl_opt_find(rows, "abits"),
                  *group = bl_opt_find(rows, "group");
-    bool colon = false;
+    bool width = wbits && int_at(wbits, opts) > 0, colon = false; /* 0 bits: a stage that leaves the width to others */
 
     bl_text_add(out, m->name);
-    if (wbits && int_at(wbits, opts) > 0) { /* 0: a stage that leaves the width to others */
+    if (width) {
         bl_text_addf(out, ":w%" PRId64, int_at(wbits, opts));
         colon = true;
     }
@@ -277,7 +278,7 @@ bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_
         bl_text_addf(out, "%sa%" PRId64, colon ? "" : ":", int_at(abits, opts));
         colon = true;
     }
-    if (group && !bl_opt_is_default(group, opts)) {
+    if (group && ((width && !short_form) || !bl_opt_is_default(group, opts))) {
         bl_text_add(out, colon ? "" : ":");
         if (int_at(group, opts) < 0) bl_text_add(out, "pc");
         else bl_text_addf(out, "g%" PRId64, int_at(group, opts));
@@ -292,6 +293,22 @@ bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_
         if (st != BL_OK) return st;
     }
     return bl_text_check(out, e);
+}
+
+bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_err *e)
+{
+    return put_text(m, opts, false, out, e);
+}
+
+bl_status bl_chain_short_text(const bl_method_chain *c, bl_text *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int i = 0; i < c->n; i++) {
+        if (i) bl_text_add(out, "+");
+        BL_TRY(put_text(c->stage[i].method, c->stage[i].opts, true, out, e));
+    }
+out:
+    return st;
 }
 
 bl_status bl_method_json(const bl_method *m, const void *opts, bl_text *out, bl_err *e)

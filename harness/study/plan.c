@@ -206,10 +206,10 @@ bl_status bl_plan_identity(const bl_plan *p, const bl_plan_cell *c, bl_identity 
     return identity_of(p, c, false, id, out, e);
 }
 
-static void key_of(const bl_plan *p, const bl_plan_cell *c, char *out, size_t n)
+static void key_of(const bl_plan *p, const bl_plan_cell *c, const char *method, char *out, size_t n)
 {
     const bl_spec *s = p->spec;
-    snprintf(out, n, "%s/%s/%s/%llu", p->model[c->model].name, s->method[c->method].text, s->task[c->task].name,
+    snprintf(out, n, "%s/%s/%s/%llu", p->model[c->model].name, method, s->task[c->task].name,
              (unsigned long long)c->seed);
 }
 
@@ -226,16 +226,24 @@ bl_status bl_plan_name_cell(const bl_plan *p, bl_plan_cell *c, bl_err *e)
     bl_status st;
     bl_identity id;
     bl_hash alone;
-    char key[1024];
+    bl_text was = {0};
+    char key[1024], earlier[1024];
 
-    key_of(p, c, key, sizeof key);
+    key_of(p, c, p->spec->method[c->method].text, key, sizeof key);
     if (!(c->key = bl_arena_str(p->arena, key, strlen(key), e))) return BL_E_NOMEM;
     BL_TRY(bl_plan_identity(p, c, &id, &c->hash, e));
     BL_TRY(name_file(p, key, c->hash, &c->file, e));
     if (p->variant[c->variant].base) goto out;
     BL_TRY(identity_of(p, c, true, &id, &alone, e));
-    BL_TRY(name_file(p, key, alone, &c->superseded, e));
+    BL_TRY(name_file(p, key, alone, &c->superseded[0], e));
+    BL_TRY(bl_chain_short_text(&p->spec->method[c->method], &was, e));
+    BL_TRY(bl_text_check(&was, e));
+    key_of(p, c, was.s, earlier, sizeof earlier);
+    if (!strcmp(earlier, key)) goto out;
+    BL_TRY(name_file(p, earlier, c->hash, &c->superseded[1], e));
+    BL_TRY(name_file(p, earlier, alone, &c->superseded[2], e));
 out:
+    bl_text_free(&was);
     return st;
 }
 
@@ -250,6 +258,17 @@ static bool wanted(const char *only, const char *key)
         at += n;
         if (!*at) return false;
     }
+}
+
+/* rtn:w4 is another word for rtn:w4g128. */
+static bool wanted_as_typed(const bl_plan *p, const bl_plan_cell *c, const char *only)
+{
+    bl_text method = {0};
+    char key[1024] = "";
+    if (bl_chain_short_text(&p->spec->method[c->method], &method, NULL) == BL_OK && !method.failed)
+        key_of(p, c, method.s, key, sizeof key);
+    bl_text_free(&method);
+    return *key && wanted(only, key);
 }
 
 /* A note that a cell is n/a is of the plan that made it: this one decides anew. */
@@ -395,8 +414,8 @@ static bl_status make_cells(bl_plan *p, const bl_plan_opts *o, bl_err *e)
                                 .seed = p->variant[v].seed,
                                 .variant = v,
                                 .planned = true};
-            key_of(p, c, key, sizeof key);
-            if (!wanted(o->only, key)) continue;
+            key_of(p, c, s->method[c->method].text, key, sizeof key);
+            if (!wanted(o->only, key) && !wanted_as_typed(p, c, o->only)) continue;
             BL_TRY(bl_plan_name_cell(p, c, e));
             BL_TRY(bl_plan_state(p, c, e));
             p->n_cells++;

@@ -15,8 +15,8 @@ typedef struct bl_plan_cell {
     size_t model, method, task; /* indices into the spec */
     uint64_t seed;
     size_t variant;
-    char *key, *file; /* file: without ending */
-    char *superseded; /* file of the same cell as earlier versions called it in a study without a base; NULL */
+    char *key, *file;    /* file: without ending */
+    char *superseded[3]; /* files of the same cell as earlier versions called it; NULL */
     bl_hash hash;
     struct bl_plan_cell *base; /* the cell it is compared with; NULL: none */
     bool planned;              /* one of plan->cell; false: a base that is not asked for */

@@ -471,15 +471,17 @@ static void n_a_cells(run *r)
     }
 }
 
-/* What earlier versions called the same cells when a study had no base: two rows of one method are never left. */
+/* What earlier versions called the same cells: two rows of one method are never left. */
 static void drop_superseded(const bl_plan *p)
 {
     static const char *const ending[] = {"h5", "failed.json"};
     for (size_t i = 0; i < p->n_cells; i++) {
         const bl_plan_cell *c = &p->cell[i];
-        if (!c->superseded || !bl_plan_has_shard(p, c)) continue;
-        for (size_t k = 0; k < BL_COUNT(ending); k++) {
-            char *path = bl_format_text(NULL, "%s/%s.%s", p->spec->out, c->superseded, ending[k]);
+        if (!bl_plan_has_shard(p, c)) continue;
+        for (size_t k = 0; k < BL_COUNT(c->superseded) * BL_COUNT(ending); k++) {
+            const char *file = c->superseded[k / BL_COUNT(ending)];
+            char *path = file ? bl_format_text(NULL, "%s/%s.%s", p->spec->out, file, ending[k % BL_COUNT(ending)])
+                              : NULL;
             if (path && unlink(path) == 0) bl_log(BL_LOG_INFO, "removed=%s superseded_by=%s", path, c->file);
             bl_free(path);
         }

@@ -1,7 +1,10 @@
 /* all_compare.c - whole studies through the program: no comparison is lost in silence, items are chosen as asked, and
  * `compare` judges. */
 #include "study_fixture.h"
+#include "harness/study/plan.h"
 #include "kernels/base/json.h"
+#include "methods/registry.h"
+#include "tasks/registry.h"
 
 #define RUN(s, methods, ...)                                                                                           \
     PROGRAM(s, "run", "--model", (s)->model, "--data", (s)->data, "--out", (s)->out, "--threads", "1", "--method",     \
@@ -155,6 +158,35 @@ static void cells_that_ran_while_the_base_failed_are_done_again(void **state)
     done(RUN(&s, "base,rtn:w3g24", "piqa"));
     done(RUN(&t, "base,rtn:w3g24", "piqa"));
     assert_int_equal(assert_same_results(t.out, s.out), 2);
+    study_end(&s);
+}
+
+/* A file as earlier versions called it in a study without a base. */
+static void results_of_earlier_names_leave_no_second_row(void **state)
+{
+    (void)state;
+    study s = study_begin(12);
+    bl_err e = {0};
+    bl_spec spec;
+    bl_plan *plan;
+    bl_spec_from from = bl_spec_nothing;
+    char name[1200];
+    const bl_program program = {.methods = bl_methods, .tasks = bl_tasks};
+    done(RUN(&s, "base,rtn:w3g24", "piqa"));
+    from.model = s.model;
+    from.method = "base,rtn:w3g24";
+    from.task = "piqa";
+    from.data = s.data;
+    from.out = s.out;
+    assert_ok(bl_spec_read(&program, &from, &spec, &e));
+    assert_ok(bl_plan_make(&spec, &(bl_plan_opts){.no_estimate = true}, &plan, &e));
+    snprintf(name, sizeof name, "%s.h5", plan->cell[1].superseded[0]);
+    bl_plan_free(plan);
+    bl_spec_free(&spec);
+    study_write(s.out, name, "old");
+    assert_int_equal(count_ending(s.out, ".h5"), 3);
+    done(RUN(&s, "base,rtn:w3g24", "piqa"));
+    assert_int_equal(count_ending(s.out, ".h5"), 2);
     study_end(&s);
 }
 
@@ -550,6 +582,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_method_that_comes_later_uses_the_base_of_the_directory, begin, end),
         cmocka_unit_test_setup_teardown(states_that_are_gone_or_damaged_are_made_again, begin, end),
         cmocka_unit_test_setup_teardown(cells_that_ran_while_the_base_failed_are_done_again, begin, end),
+        cmocka_unit_test_setup_teardown(results_of_earlier_names_leave_no_second_row, begin, end),
         cmocka_unit_test_setup_teardown(a_variant_that_changed_on_disk_is_made_again, begin, end),
         cmocka_unit_test_setup_teardown(a_task_says_itself_how_many_items_are_used, begin, end),
         cmocka_unit_test_setup_teardown(a_glob_names_several_tasks, begin, end),

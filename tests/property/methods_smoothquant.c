@@ -124,10 +124,10 @@ static void what_does_not_apply_is_left_out(void **state)
 {
     static const char *const settled[][2] = {{"smoothquant", "smoothquant"},
                                              {"smoothquant:w0", "smoothquant"},
-                                             {"smoothquant:w8+static", "smoothquant:w8"},
+                                             {"smoothquant:w8+static", "smoothquant:w8pc"},
                                              {"smoothquant:a8", "smoothquant:a8"},
                                              {"smoothquant:g64+scale=fp32", "smoothquant"},
-                                             {"smoothquant:w8a8pc+alpha=0.85", "smoothquant:w8a8"}};
+                                             {"smoothquant:w8a8pc+alpha=0.85", "smoothquant:w8a8pc"}};
     bl_method_chain chain;
     int64_t wbits, group;
     char text[32];

@@ -34,7 +34,7 @@ static void lists_in_any_stage_multiply(void **state)
     (void)state;
     static const char *const want[] = {"turn+pack:w4g32",      "turn+pack:w4g64",      "turn+pack:w3g32",
                                        "turn+pack:w3g64",      "turn+flag+pack:w4g32", "turn+flag+pack:w4g64",
-                                       "turn+flag+pack:w3g32", "turn+flag+pack:w3g64", "turn+pack:w2"};
+                                       "turn+flag+pack:w3g32", "turn+flag+pack:w3g64", "turn+pack:w2g128"};
     bl_err e = {0};
     bl_spec s;
     assert_ok(parse("{\"models\": \"m\", \"tasks\": \"piqa\", \"methods\": [{\"chain\": [{\"turn\": {\"flag\": [false, "
@@ -169,7 +169,7 @@ static void calibration_that_cannot_be_is_refused_before_work(void **state)
         bool study; /* all of it is refused, not only what looks at the text */
         const char *says;
     } rows[] = {
-        {NULL, -1, true, "method pack:w4 looks at calibration text; give --calib NAME"},
+        {NULL, -1, true, "method pack:w4g128 looks at calibration text; give --calib NAME"},
         {"wikitext2", -1, false, "calibration text wikitext2:train: not found: "},
         {"primer:test", 97, false, "noise: calibration windows of 97 tokens are longer than the model's 96"},
         {"ptb:train", 64, false,

@@ -7,22 +7,22 @@ static const struct {
 } canonical[] = {
     {"base", "base"},
     {"fp16", "fp16"},
-    {"rtn", "rtn:w4"},
-    {"rtn:w4", "rtn:w4"},
-    {"rtn:w4g128", "rtn:w4"},
+    {"rtn", "rtn:w4g128"},
+    {"rtn:w4", "rtn:w4g128"},
+    {"rtn:w4g128", "rtn:w4g128"},
     {"rtn:w4g64", "rtn:w4g64"},
     {"rtn:g64w4", "rtn:w4g64"},
     {"rtn:w3pc", "rtn:w3pc"},
     {"rtn:w3g-1", "rtn:w3pc"},
     {"rtn:w8a8pc+symmetric", "rtn:w8a8pc+symmetric"},
     {"rtn+wbits=3+group=64", "rtn:w3g64"},
-    {"rtn:w2+range=minmax+scale=fp32", "rtn:w2+range=minmax+scale=fp32"},
-    {"rtn:w2+scale=fp32+range=minmax", "rtn:w2+range=minmax+scale=fp32"}, /* order of the rows */
-    {"rtn:w2+range=zero+scale=fp16", "rtn:w2"},
-    {"rtn+symmetric=false", "rtn:w4"},
-    {"rtn:w4+head+embeddings", "rtn:w4+head+embeddings"},
-    {"rtn:w1+symmetric+range=clip", "rtn:w1"},           /* neither applies to one bit */
-    {"rtn:w4+symmetric+range=clip", "rtn:w4+symmetric"}, /* no zero point to clip */
+    {"rtn:w2+range=minmax+scale=fp32", "rtn:w2g128+range=minmax+scale=fp32"},
+    {"rtn:w2+scale=fp32+range=minmax", "rtn:w2g128+range=minmax+scale=fp32"}, /* order of the rows */
+    {"rtn:w2+range=zero+scale=fp16", "rtn:w2g128"},
+    {"rtn+symmetric=false", "rtn:w4g128"},
+    {"rtn:w4+head+embeddings", "rtn:w4g128+head+embeddings"},
+    {"rtn:w1+symmetric+range=clip", "rtn:w1g128"},           /* neither applies to one bit */
+    {"rtn:w4+symmetric+range=clip", "rtn:w4g128+symmetric"}, /* no zero point to clip */
 };
 
 static void text_has_one_form(void **state)
@@ -211,14 +211,14 @@ static const struct {
 } chains[] = {
     {"base", "base", 1, -1, -1, ""},
     {"turn", "turn", 1, -1, -1, ""},
-    {"pack:w4g128", "pack:w4", 1, 4, 128, "128"},
-    {"turn+pack", "turn+pack:w4", 2, 4, 128, "128"},
+    {"pack:w4g128", "pack:w4g128", 1, 4, 128, "128"},
+    {"turn+pack", "turn+pack:w4g128", 2, 4, 128, "128"},
     {"turn+pack:w3pc", "turn+pack:w3pc", 2, 3, -1, "pc"},
     {"turn+flag+pack:w4g64+flag", "turn+flag+pack:w4g64+flag", 2, 4, 64, "64"},
     {"turn+alpha=0.25+flag+pack+group=32", "turn+flag+alpha=0.25+pack:w4g32", 2, 4, 32, "32"},
-    {"turn+note=pack+pack:w2", "turn+note=pack+pack:w2", 2, 2, 128, "128"}, /* a value is no stage */
-    {"pack:w8+turn", "pack:w8+turn", 2, 8, 128, "128"},                     /* the last that has a width */
-    {"turn+turn+pack:w5+pack:w1+flag", "turn+turn+pack:w5+pack:w1", 4, 1, 128, "128"},
+    {"turn+note=pack+pack:w2", "turn+note=pack+pack:w2g128", 2, 2, 128, "128"}, /* a value is no stage */
+    {"pack:w8+turn", "pack:w8g128+turn", 2, 8, 128, "128"},                     /* the last that has a width */
+    {"turn+turn+pack:w5+pack:w1+flag", "turn+turn+pack:w5g128+pack:w1g128", 4, 1, 128, "128"},
 };
 
 static void a_chain_has_one_text_and_the_width_of_its_last_quantizer(void **state)
@@ -281,10 +281,10 @@ static void a_chain_is_read_from_json_as_from_text(void **state)
     static const struct {
         const char *json, *want;
     } rows[] = {
-        {"\"turn+pack:w3\"", "turn+pack:w3"},
-        {"{\"pack\": {\"wbits\": 3}}", "pack:w3"},
+        {"\"turn+pack:w3\"", "turn+pack:w3g128"},
+        {"{\"pack\": {\"wbits\": 3}}", "pack:w3g128"},
         {"{\"chain\": [\"turn+flag\", {\"pack\": {\"group\": -1, \"flag\": true}}]}", "turn+flag+pack:w4pc+flag"},
-        {"{\"chain\": [\"pack:w2\"]}", "pack:w2"},
+        {"{\"chain\": [\"pack:w2\"]}", "pack:w2g128"},
     };
     static const struct {
         const char *json, *says;
@@ -343,12 +343,20 @@ static void options_that_are_set_are_looked_at_together(void **state)
     assert_ok(bl_chain_set(&c, "wbits", "4", &used, &e));
     assert_true(used);
     assert_ok(bl_chain_renew(&c, &e));
-    assert_string_equal(c.text, "turn+flag+pack:w4+flag");
+    assert_string_equal(c.text, "turn+flag+pack:w4g128+flag");
     assert_ok(bl_chain_set(&c, "wbits", "1", &used, &e));
     assert_ok(bl_chain_renew(&c, &e));
-    assert_string_equal(c.text, "turn+flag+pack:w1");
+    assert_string_equal(c.text, "turn+flag+pack:w1g128");
     assert_ok(bl_chain_set(&c, "abits", "1", &used, &e));
     assert_refused(bl_chain_renew(&c, &e), BL_E_CONFIG, "at least 2 bits");
+    bl_chain_free(&c);
+
+    bl_text t = {0}; /* as earlier versions called it */
+    assert_ok(bl_chain_parse(toys, "turn+pack:w4+flag", &c, &e));
+    assert_string_equal(c.text, "turn+pack:w4g128+flag");
+    assert_ok(bl_chain_short_text(&c, &t, &e));
+    assert_string_equal(t.s, "turn+pack:w4+flag");
+    bl_text_free(&t);
     bl_chain_free(&c);
 }
 
