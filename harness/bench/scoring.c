@@ -45,6 +45,7 @@ typedef struct scoring {
     int32_t *ids; /* enough for any work */
     float *weight, *x, *y;
     size_t n_weight;
+    bool blas;                                                  /* on the CPU */
     double best[MAX_WORKS][MAX_VARIANTS + 1], flops[MAX_WORKS]; /* [0]: OpenBLAS */
 } scoring;
 
@@ -75,7 +76,7 @@ static bl_status open_variant(scoring *s, const bl_program *p, bl_checkpoint *so
         BL_TRY(bl_quantize_dir(source, &choice, &(bl_apply_how){0}, s->be, dir, s->a, &made, e));
     }
     BL_TRY(bl_checkpoint_open(bl_chain_as_stored(&choice) ? s->o->model : dir, NULL, &v->ckpt, e));
-    BL_TRY(bl_model_open(v->ckpt, s->be, &(bl_model_opts){0}, &v->m, e));
+    BL_TRY(bl_model_open(v->ckpt, s->be, &(bl_model_opts){.stream = s->o->stream}, &v->m, e));
     BL_TRY(bl_engine_new(v->m, NULL, NULL, &v->g, e));
 out:
     bl_free(dir);
@@ -138,6 +139,9 @@ static bl_status plan_works(scoring *s, bl_err *e)
             BL_TRY(add_work(s, (work){.n_seq = 1, .length = n, .scored = n, .batch = 1}, "window of %lld", n, 0, e));
         last = n;
     }
+    if (!s->blas)
+        BL_TRY(add_work(s, (work){.n_seq = REQUESTS, .length = last, .scored = last, .batch = REQUESTS},
+                        "windows of %lld, batch %lld", last, REQUESTS, e));
     for (int64_t batch = 1; batch <= REQUESTS; batch *= REQUESTS)
         BL_TRY(add_work(s, (work){.n_seq = REQUESTS, .length = request, .scored = SCORED, .batch = batch},
                         "requests of %lld, batch %lld", request, batch, e));
@@ -259,8 +263,8 @@ static bl_status measure(scoring *s, size_t w, size_t who, bl_err *e)
 
     /* Before OpenBLAS and after it the threads of the other must come to rest; short works are run once untimed as
      * well. */
-    if (who <= 1) bl_blas_pause(0.05);
-    if (who <= 1 && s->flops[w] < SHORT_FLOPS) BL_TRY(run_once(s, w, who, e));
+    if (who <= 1 && s->blas) bl_blas_pause(0.05);
+    if ((who <= 1 && s->flops[w] < SHORT_FLOPS) || (!s->blas && *best == 0)) BL_TRY(run_once(s, w, who, e));
     start = bl_now();
     BL_TRY(run_once(s, w, who, e));
     start = bl_now() - start;
@@ -287,17 +291,20 @@ static void close_all(scoring *s)
 static bl_status rows_of(const scoring *s, bl_scoring_row **out, size_t *n, bl_err *e)
 {
     bl_scoring_row *row = bl_alloc(s->a, s->n_w * (s->n_v + 1), sizeof *row, e);
+    uint64_t peak;
     size_t k = 0;
     if (!row) return BL_E_NOMEM;
+    s->be->ops->memory(s->be, NULL, &peak);
     for (size_t w = 0; w < s->n_w; w++)
-        for (size_t i = 0; i <= s->n_v; i++)
+        for (size_t i = !s->blas; i <= s->n_v; i++)
             row[k++] = (bl_scoring_row){
                 .what = s->w[w].what,
                 .method = i ? s->v[i - 1].method : "cblas_sgemm",
                 .tokens = s->w[w].decode ? s->w[w].decode : s->w[w].n_seq * s->w[w].length,
                 .seconds = s->best[w][i],
                 .gflops = s->flops[w] / s->best[w][i] / 1e9,
-                .ratio = s->best[w][0] / s->best[w][i],
+                .ratio = s->blas ? s->best[w][0] / s->best[w][i] : 0,
+                .peak_bytes = peak,
             };
     *out = row;
     *n = k;
@@ -314,16 +321,21 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
     if (!s) return BL_E_NOMEM;
     s->o = o;
     s->a = a;
-    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o->threads}, &s->be, e));
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device ? o->device : "cpu",
+                                              .threads = (int)o->threads,
+                                              .deterministic = o->deterministic,
+                                              .memory_limit = (uint64_t)o->mem_limit << 20},
+                           &s->be, e));
     s->be->ops->device_info(s->be, &facts);
-    bl_blas_threads(facts.threads, &facts);
+    s->blas = strcmp(s->be->ops->name, "cpu") == 0;
+    if (s->blas) bl_blas_threads(facts.threads, &facts);
     BL_TRY(open_variants(s, p, e));
     BL_TRY(plan_works(s, e));
-    BL_TRY(blas_room(s, e));
+    if (s->blas) BL_TRY(blas_room(s, e));
     for (size_t w = 0; w < s->n_w; w++) s->flops[w] = products(s, &s->w[w], true);
     for (int64_t round = 0, rounds = o->repetitions ? o->repetitions : 5; round < rounds; round++)
         for (size_t w = 0; w < s->n_w; w++)
-            for (size_t who = 0; who <= s->n_v; who++) {
+            for (size_t who = !s->blas; who <= s->n_v; who++) {
                 if (bl_interrupted()) {
                     st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
                     goto out;
@@ -357,8 +369,10 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
         const bl_scoring_row *r = &row[i];
         double rate = (double)r->tokens / r->seconds;
         if (!json) {
-            bl_text_addf(out, "| %-*s | %-*s | %6lld | %8.4f | %8.1f | %7.1f | %7.0f%% |\n", what, r->what, method,
-                         r->method, (long long)r->tokens, r->seconds, rate, r->gflops, 100 * r->ratio);
+            char of[16] = "-";
+            if (r->ratio > 0) snprintf(of, sizeof of, "%.0f%%", 100 * r->ratio);
+            bl_text_addf(out, "| %-*s | %-*s | %6lld | %8.4f | %8.1f | %7.1f | %8s |\n", what, r->what, method,
+                         r->method, (long long)r->tokens, r->seconds, rate, r->gflops, of);
             continue;
         }
         bl_json_object(&j, NULL);
@@ -368,7 +382,8 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
         bl_json_add_real(&j, "seconds", r->seconds);
         bl_json_add_real(&j, "tokens_per_second", rate);
         bl_json_add_real(&j, "flop_per_second", r->gflops * 1e9);
-        bl_json_add_real(&j, "sgemm_ratio", r->ratio);
+        if (r->ratio > 0) bl_json_add_real(&j, "sgemm_ratio", r->ratio);
+        bl_json_add_int(&j, "device_peak_bytes", (int64_t)r->peak_bytes);
         bl_json_end(&j);
     }
     if (json) {

@@ -1,13 +1,15 @@
 /* verb_bench.c - times kernels, or whole models, next to OpenBLAS. */
 #include "session.h"
 #include "harness/bench/bench.h"
+#include "bl_build.h"
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct opts {
     bl_cli_common common;
-    const char *shape, *filter, *rows, *out, *model, *method;
-    int64_t group, repetitions, request, decode;
+    const char *shape, *filter, *rows, *out, *model, *method, *device;
+    int64_t group, repetitions, request, decode, mem_limit;
+    bool stream, deterministic;
     double min_time;
 } opts;
 static const bl_opt rows[] = {
@@ -32,6 +34,12 @@ static const bl_opt rows[] = {
      .doc = "scoring: tokens of a greedy text"},
     {"repetitions", BL_OPT_INT, .min = 1, .max = 1000, .def.i = 5, .at = offsetof(opts, repetitions), .arg = "N",
      .doc = "measurements; kernels: median, scoring: best"},
+    {"device", BL_OPT_TEXT, .def.s = "cpu", .at = offsetof(opts, device), .arg = "NAME",
+     .doc = "scoring: where; see: bitladder list devices"},
+    {"stream", BL_OPT_BOOL, .at = offsetof(opts, stream), .doc = "scoring: keep only one block's weights in memory"},
+    {"deterministic", BL_OPT_BOOL, .at = offsetof(opts, deterministic), .doc = "scoring: as run --deterministic"},
+    {"mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(opts, mem_limit), .arg = "MIB",
+     .doc = "scoring: most memory on the device; 0: all there is"},
     BL_COMMON_ROWS(opts, common),
     {0}};
 
@@ -110,6 +118,18 @@ out:
     return st;
 }
 
+/* What numbers of a device belong to. */
+static bl_status measured_on(const opts *o, uint64_t peak, bl_text *t, bl_err *e)
+{
+    char facts[256], now[32];
+    bl_status st = bl_device_facts(o->device, 0, facts, e);
+    bl_utc(now);
+    bl_text_addf(t, "\n%s, %s; %s%s%s; at most %.2f GiB of it were used; commit %s, %s\n", o->model, o->method, facts,
+                 o->stream ? "; a block at a time" : "", o->deterministic ? "; deterministic" : "",
+                 (double)peak / (1 << 30), BL_BUILD_COMMIT, now);
+    return st;
+}
+
 static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -124,9 +144,14 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
                           .repetitions = o->repetitions,
                           .request = o->request,
                           .decode = o->decode,
+                          .device = o->device,
+                          .mem_limit = o->mem_limit,
+                          .stream = o->stream,
+                          .deterministic = o->deterministic,
                           .quiet = o->common.quiet};
     BL_TRY(bl_bench_scoring(p, &so, a, &row, &n, e));
     BL_TRY(bl_scoring_table(row, n, o->common.json, &t, e));
+    if (!o->common.json && strcmp(o->device, "cpu") != 0) BL_TRY(measured_on(o, row[0].peak_bytes, &t, e));
     BL_TRY(bl_output(NULL, &t, e));
 out:
     bl_text_free(&t);
@@ -166,7 +191,8 @@ const bl_verb bl_verb_bench = {
     .line = "time kernels or whole models next to OpenBLAS",
     .doc = "kernels: every kernel at the layer shapes of a model, checked first, next to OpenBLAS fp32 on the same "
            "threads. Exit 1 when one is wrong. "
-           "scoring: windows, short requests and greedy text of a model next to cblas_sgemm on the same products.",
+           "scoring: windows, short requests and greedy text of a model next to cblas_sgemm on the same products; "
+           "with --device without it.",
     .example = "bitladder bench kernels --shape synth:llama3-8b --filter 'gem*_int4*' -o runs/a",
     .opts = rows,
     .opts_size = sizeof(opts),

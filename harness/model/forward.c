@@ -29,7 +29,9 @@ static bl_status compute(bl_pass *p, bl_err *e)
     bl_model *m = p->m;
     bl_status st = BL_OK;
 
+    BL_TRY(bl_end_acquire(m, &m->embed, e));
     BL_TRY(m->be->ops->embed(m->be, &(bl_embed_args){.w = &m->embed.weight, .ids = p->p->t_ids, .y = p->x}, e));
+    bl_end_release(m, &m->embed);
     for (int64_t block = 0; block < m->config.n_layers; block++) {
         if (m->watch && block) m->watch(m->watch_ctx, block); /* the first was told, replayed or not */
         else if (!m->watch && bl_interrupted()) {
@@ -111,6 +113,8 @@ int64_t bl_logits_rows(const bl_model *m) { return bl_head_rows(&m->config); }
 
 bl_status bl_logits(bl_model *m, bl_tensor hidden, int64_t row0, int64_t rows, bl_tensor logits, bl_err *e)
 {
-    return bl_linear_apply(m->be, bl_model_head(m), bl_tensor_rows(hidden, row0, rows), bl_tensor_rows(logits, 0, rows),
-                           false, e);
+    bl_linear *head = m->head.weight.format ? &m->head : &m->embed;
+    bl_status st = bl_end_acquire(m, head, e); /* it stays until the next pass */
+    if (st != BL_OK) return st;
+    return bl_linear_apply(m->be, head, bl_tensor_rows(hidden, row0, rows), bl_tensor_rows(logits, 0, rows), false, e);
 }

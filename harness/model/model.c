@@ -32,6 +32,19 @@ static void drop_block(bl_model *m, int64_t block)
     for (int i = 0; i < b->n_norms; i++) bl_norm_drop(&b->norm[i]);
 }
 
+bl_status bl_end_acquire(bl_model *m, bl_linear *end, bl_err *e)
+{
+    bl_linear *other = end == &m->embed ? &m->head : &m->embed;
+    if (bl_linear_resident(end)) return BL_OK;
+    if (m->own->ends_too) bl_linear_drop(other);
+    return load_linear(m, m->be, end, e);
+}
+
+void bl_end_release(bl_model *m, bl_linear *end)
+{
+    if (m->own->ends_too) bl_linear_drop(end);
+}
+
 void bl_block_forget_ahead(bl_model *m)
 {
     bl_model_own *own = m->own;
@@ -292,8 +305,12 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
     }
     bl_rope_frequencies(&m->config, 0, own->inv_freq);
     BL_TRY(bl_norm_load(c, be, &m->norm, e));
-    BL_TRY(load_linear(m, be, &m->embed, e));
-    if (m->head.weight.format) BL_TRY(load_linear(m, be, &m->head, e));
+    uint64_t limit = be->opts.memory_limit, ends = bl_linear_bytes(&m->embed) + bl_linear_bytes(&m->head);
+    own->ends_too = m->stream && !m->as_stored && limit && ends > limit / 4;
+    if (!own->ends_too) {
+        BL_TRY(load_linear(m, be, &m->embed, e));
+        if (m->head.weight.format) BL_TRY(load_linear(m, be, &m->head, e));
+    }
     for (int64_t b = 0; b < m->config.n_layers && !m->stream; b++) BL_TRY(load_block(m, b, e));
     *out = m;
     m = NULL;
@@ -421,7 +438,12 @@ int64_t bl_pass_tokens(const bl_model *m)
 {
     uint64_t resident = bl_linear_bytes(&m->embed) + bl_linear_bytes(&m->head);
     for (int i = 0; i < m->blocks[0].n_linears; i++) resident += bl_linear_bytes(&m->blocks[0].linear[i]);
-    return m->be->wide * bl_pass_rows(&m->config, m->stream, resident);
+    int64_t rows = m->be->wide * bl_pass_rows(&m->config, m->stream, resident);
+    uint64_t limit = m->be->opts.memory_limit;
+    if (m->be->wide > 1 && limit) /* a quarter of it for what is as long as a pass */
+        rows = BL_MIN(rows, BL_MAX((int64_t)(limit / 4 / (uint64_t)bl_pass_row_bytes(&m->config, m->kv)),
+                                   bl_pass_rows(&m->config, false, 0)));
+    return rows;
 }
 
 bl_status bl_buffer_fit(bl_backend *be, bl_buffer **b, uint64_t bytes, bl_err *e)

@@ -58,6 +58,7 @@ typedef struct bl_model_own {
     bl_device_stream *aside; /* that blocks are loaded on beside the computation; NULL: none yet */
     bl_event *loaded;
     int64_t ahead; /* the block that is loaded so; -1: none */
+    bool ends_too; /* streaming, embedding and head come and go as well: the memory limit leaves no room for them */
 } bl_model_own;
 
 typedef struct bl_kv_part {
@@ -103,6 +104,9 @@ bl_status bl_pass_block(bl_pass *p, int64_t block, bl_err *e);
 /* Begins to load a block beside what is computed, where streaming and the backend has streams; it waits in acquire. */
 void bl_block_ahead(bl_model *m, int64_t block);
 void bl_block_forget_ahead(bl_model *m); /* after an error */
+/* Embedding or head, there for the ops that follow; with ends_too the other one goes, and after release this one. */
+bl_status bl_end_acquire(bl_model *m, bl_linear *end, bl_err *e);
+void bl_end_release(bl_model *m, bl_linear *end);
 
 /* ---- steps of decoding, recorded (replay.c) ---- */
 typedef bl_status bl_pass_fn(bl_pass *p, bl_err *e);
