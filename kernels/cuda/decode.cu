@@ -58,6 +58,99 @@ __global__ void unpack_codes(bl_cu_weight w, int64_t row0, int64_t rows, const i
     }
 }
 
+static __device__ __forceinline__ void put8(uint16_t *y, const float f[8])
+{
+    uint4 v;
+    uint16_t *h = (uint16_t *)&v;
+#pragma unroll
+    for (int j = 0; j < 8; j++) h[j] = to_bf16(f[j]);
+    *(uint4 *)y = v;
+}
+
+/* 32 codes a thread, of one scale, into whole vectors of bf16. */
+template <int BITS, bool TABLE>
+__global__ void unpack_runs(bl_cu_weight w, int64_t row0, int64_t rows, uint16_t *y, int64_t ldy)
+{
+    __shared__ float table[TABLE ? 1 << BITS : 1];
+    int64_t runs = w.in / 32;
+    if (TABLE) {
+        for (int i = threadIdx.x; i < 1 << BITS; i += blockDim.x) table[i] = w.table[i];
+        __syncthreads();
+    }
+    EACH(i, rows * runs)
+    {
+        int64_t r = i / runs, c = i % runs, row = row0 + r, group = c * 32 / w.group;
+        const uint32_t *p = (const uint32_t *)(w.codes + row * w.row_bytes) + c * BITS;
+        uint32_t v[BITS];
+#pragma unroll
+        for (int j = 0; j < BITS; j++) v[j] = p[j];
+        float s = stored_scale(w, row, group);
+        int z = !TABLE && BITS > 1 ? stored_zero(w, row, group) : 0;
+#pragma unroll
+        for (int k = 0; k < 32; k += 8) {
+            float f[8];
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                const int bit = (k + j) * BITS, at = bit % 32, word = bit / 32;
+                uint32_t q = v[word] >> at;
+                if (at + BITS > 32) q |= v[word + 1 < BITS ? word + 1 : word] << (32 - at);
+                q &= (1u << BITS) - 1;
+                f[j] = (TABLE ? table[q] : BITS == 1 ? (float)((int)(2 * q) - 1) : (float)((int)q - z)) * s;
+            }
+            put8(y + r * ldy + c * 32 + k, f);
+        }
+    }
+}
+
+/* The simple blocks of 32, a thread each, in registers. */
+__global__ void unpack_blocks_32(bl_cu_weight w, int64_t row0, int64_t rows, uint16_t *y, int64_t ldy)
+{
+    int64_t blocks = w.in / 32;
+    EACH(i, rows * blocks)
+    {
+        int64_t r = i / blocks, b = i % blocks;
+        const uint8_t *p = w.codes + (row0 + r) * w.row_bytes + b * w.block_bytes;
+        float v[32];
+        switch (w.id) {
+        case 2: decode_q4_0(p, v); break;
+        case 3: decode_q4_1(p, v); break;
+        case 6: decode_q5_0(p, v); break;
+        case 7: decode_q5_1(p, v); break;
+        case 8: decode_q8_0(p, v); break;
+        case 20: decode_iq4_nl(p, v); break;
+        default: decode_mxfp4(p, v); break;
+        }
+#pragma unroll
+        for (int k = 0; k < 32; k += 8) put8(y + r * ldy + b * 32 + k, v + k);
+    }
+}
+
+/* Whether one of the two took it. */
+static bool unpack_vectors(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows, uint16_t *y, int64_t ldy)
+{
+    bool whole = w->in % 32 == 0 && ldy % 8 == 0 && (uintptr_t)y % 16 == 0;
+    unsigned grid = blocks_for(rows * (w->in / 32), 128);
+    if (!whole || w->kind == BL_CU_DENSE || (w->kind == BL_CU_BLOCK && w->block != 32)) return false;
+    if (w->kind == BL_CU_BLOCK) {
+        unpack_blocks_32<<<grid, 128, 0, s>>>(*w, row0, rows, y, ldy);
+        return true;
+    }
+    if (w->group % 32 != 0 && w->group < w->in) return false;
+#define RUNS(bits, table) unpack_runs<bits, table><<<grid, 128, 0, s>>>(*w, row0, rows, y, ldy)
+    bool table = w->kind == BL_CU_TABLE;
+    switch (w->bits) {
+    case 1: RUNS(1, false); return true;
+    case 2: table ? (void)(RUNS(2, true)) : (void)(RUNS(2, false)); return true;
+    case 3: table ? (void)(RUNS(3, true)) : (void)(RUNS(3, false)); return true;
+    case 4: table ? (void)(RUNS(4, true)) : (void)(RUNS(4, false)); return true;
+    case 5: RUNS(5, false); return true;
+    case 6: RUNS(6, false); return true;
+    case 7: RUNS(7, false); return true;
+    default: table ? (void)(RUNS(8, true)) : (void)(RUNS(8, false)); return true;
+    }
+#undef RUNS
+}
+
 template <typename T>
 __global__ void unpack_dense(bl_cu_weight w, int64_t row0, int64_t rows, const int32_t *ids, T *y, int64_t ldy)
 {
@@ -132,5 +225,6 @@ void bl_cu_unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows
 {
     if (!rows) return;
     if (f32) unpack(s, w, row0, rows, ids, (float *)y, ldy);
-    else unpack(s, w, row0, rows, ids, (uint16_t *)y, ldy);
+    else if (ids || !unpack_vectors(s, w, row0, rows, (uint16_t *)y, ldy))
+        unpack(s, w, row0, rows, ids, (uint16_t *)y, ldy);
 }

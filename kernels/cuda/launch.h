@@ -102,12 +102,15 @@ void bl_cu_unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows
 void bl_cu_set_grids(const uint16_t *iq2_xxs, const uint16_t *iq2_xs, const uint16_t *iq2_s, const uint16_t *iq3_xxs,
                      const uint16_t *iq3_s, const uint16_t *iq1);
 
-/* ---- products (gemv.cu, gemm.cu) ---- */
-enum { BL_CU_GEMV_ROWS = 16 };
-bool bl_cu_gemv_takes(const bl_cu_weight *w, int64_t rows);
-/* y (+)= x wt, at most BL_CU_GEMV_ROWS rows, accumulated in f32 from exact weights */
-void bl_cu_gemv(bl_stream s, const bl_cu_weight *w, const uint16_t *x, int64_t ldx, int64_t rows, void *y, bool f32,
-                int64_t ldy, bool accumulate);
+/* ---- products (few.cu, gemv.cu, gemm.cu) ---- */
+enum { BL_CU_FEW_ROWS = 32 };
+bool bl_cu_few_takes(const bl_cu_weight *w, int64_t rows);
+/* y (+)= x wt, at most BL_CU_FEW_ROWS rows; x begins at multiples of 16 bytes, its rows too */
+void bl_cu_few(bl_stream s, const bl_cu_weight *w, const uint16_t *x, int64_t ldx, int64_t rows, void *y, bool f32,
+               int64_t ldy, bool accumulate);
+/* y [out] (+)= w x; x begins at a multiple of 16 bytes */
+bool bl_cu_gemv_takes(const bl_cu_weight *w);
+void bl_cu_gemv(bl_stream s, const bl_cu_weight *w, const uint16_t *x, void *y, bool f32, bool accumulate);
 /* y (+)= x wt of bf16 matrices, w [out, in]: each output is one order of operations, whatever the number of rows */
 void bl_cu_gemm(bl_stream s, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, int64_t rows, int64_t out,
                 int64_t in, void *y, bool f32, int64_t ldy, bool accumulate);

@@ -1,7 +1,8 @@
 /* linear.c - y = A(T x) Wt + bias + adapters: the input is made ready once, every weight takes the cheapest family that
  * can do it.
  *
- * gemv    at most 16 rows: weights are decoded in registers, exactly
+ * gemv    one row: weights are decoded in registers, exactly
+ * few     at most 32 rows of packed weights: decoded in registers, on tensor cores
  * linear  any number of rows: bf16 weights as they are, others decoded into bf16 rows a slab at a time; cuBLAS, or with
  *         `deterministic` our own product, whose bits do not depend on the number of rows
  *
@@ -222,6 +223,19 @@ typedef struct by_family {
     bl_status (*run)(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e);
 } by_family;
 
+static bl_status by_few(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_cu_weight cw;
+    (void)turned;
+    BL_TRY(bl_cuda_weight(be, w, &cw, e));
+    bl_cu_few(c->now, &cw, p->x, p->ldx, p->rows, p->y, p->f32, p->ldy, p->accumulate);
+    BL_TRY(bl_cuda_launched(be, "linear", e));
+out:
+    return st;
+}
+
 static bl_status by_gemv(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -229,7 +243,7 @@ static bl_status by_gemv(bl_backend *be, const bl_weight *w, const product *p, b
     bl_cu_weight cw;
     (void)turned;
     BL_TRY(bl_cuda_weight(be, w, &cw, e));
-    bl_cu_gemv(c->now, &cw, p->x, p->ldx, p->rows, p->y, p->f32, p->ldy, p->accumulate);
+    bl_cu_gemv(c->now, &cw, p->x, p->y, p->f32, p->accumulate);
     BL_TRY(bl_cuda_launched(be, "linear", e));
 out:
     return st;
@@ -282,21 +296,38 @@ static bl_status run(const bl_kernel_family *k, bl_backend *be, const bl_linear_
     return all_weights(be, a, all, e);
 }
 
+/* Rows of x are whole vectors; what was made ready always is. */
+static bool whole(const bl_linear_args *a)
+{
+    return a->n_t || a->act.bits || !a->x.buf || (a->x.stride[0] % 8 == 0 && (uintptr_t)bl_cuda_at(&a->x) % 16 == 0);
+}
+
+/* What the kernels ask of a weight: kind, widths, groups, zeros. */
+static bl_cu_weight outline(const bl_weight *w)
+{
+    static const int kinds[] = {[BL_FMT_DENSE] = BL_CU_DENSE,
+                                [BL_FMT_INT] = BL_CU_INT,
+                                [BL_FMT_TABLE] = BL_CU_TABLE,
+                                [BL_FMT_BLOCK] = BL_CU_BLOCK,
+                                [BL_FMT_CODES] = BL_CU_BLOCK};
+    const bl_format *f = w->format;
+    return (bl_cu_weight){.kind = kinds[f->kind],
+                          .bits = f->kind == BL_FMT_DENSE && f->ggml_type == 30 ? 15 : f->bits,
+                          .in = w->shape.in,
+                          .group = w->shape.group,
+                          .zero_type = (int)w->shape.zero};
+}
+
+static bool takes_few(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    const bl_cu_weight cw = outline(w);
+    return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_few_takes(&cw, a->x.dim[0]);
+}
+
 static bool takes_gemv(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
-    const bl_shape *g = &w->shape;
-    const bl_format *f = w->format;
-    bl_cu_weight cw = {.kind = f->kind == BL_FMT_DENSE   ? BL_CU_DENSE
-                               : f->kind == BL_FMT_INT   ? BL_CU_INT
-                               : f->kind == BL_FMT_TABLE ? BL_CU_TABLE
-                                                         : BL_CU_BLOCK,
-                       .bits = f->bits,
-                       .in = g->in,
-                       .group = g->group};
-    bool whole = a->n_t || a->act.bits || !a->x.buf || /* what was made ready is whole vectors */
-                 (a->x.stride[0] % 8 == 0 && (uintptr_t)bl_cuda_at(&a->x) % 16 == 0);
-    if (f->kind == BL_FMT_DENSE) cw.bits = f->ggml_type == 30 ? 15 : 32;
-    return !a->transpose && !be->opts.deterministic && whole && bl_cu_gemv_takes(&cw, a->x.dim[0]);
+    const bl_cu_weight cw = outline(w);
+    return !a->transpose && !be->opts.deterministic && whole(a) && a->x.dim[0] == 1 && bl_cu_gemv_takes(&cw);
 }
 
 static bool takes_any(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
@@ -320,12 +351,24 @@ const bl_kernel_family bl_family_linear_cuda = {
     .own = &(const by_family){by_slabs},
 };
 
+const bl_kernel_family bl_family_few_cuda = {
+    .op = "linear",
+    .backend = "cuda",
+    .doc = "decoded in registers, tensor cores, 16 outputs a block",
+    .nmse_limit = 2e-5, /* table values are rounded to bf16; integer codes are exact */
+    .decode_ns = 2e-4,
+    .product_ns = 1e-5,
+    .applicable = takes_few,
+    .run = run,
+    .own = &(const by_family){by_few},
+};
+
 const bl_kernel_family bl_family_gemv_cuda = {
     .op = "linear",
     .backend = "cuda",
     .doc = "decoded in registers, a warp an output",
     .nmse_limit = 1e-10, /* f32 sums of exact products */
-    .decode_ns = 2e-4,
+    .decode_ns = 1e-4,
     .product_ns = 2e-5,
     .applicable = takes_gemv,
     .run = run,
