@@ -179,7 +179,7 @@ bl_status bl_cell_of_shard(const bl_shard *s, bl_cell_part part, bl_arena *a, bl
     for (int i = 0; i < BL_CELL_FIELDS; i++) {
         const bl_cell_field *f = &bl_cell_fields[i];
         const char *star = strchr(f->where, '@');
-        if (part == BL_CELL_FOR_TABLE && f->use == BL_USE_SHARD) continue;
+        if (part == BL_CELL_FOR_TABLE && f->use == BL_USE_SHARD && i != BL_FIELD_created) continue;
         at.n = 0;
         if (star) bl_text_addf(&at, "%.*s%s%s", (int)(star - f->where), f->where, task, star + 1);
         else bl_text_add(&at, f->where);

@@ -177,6 +177,59 @@ out:
     return st;
 }
 
+/* ---- results that a newer one stands for ---- */
+/* Same names, conditions and directory. */
+static bool same_row(const bl_row *a, const bl_row *b, bl_text *x, bl_text *y)
+{
+    const bl_field *f;
+    for (size_t k = 0; (f = bl_field_at(k)); k++) {
+        if (!f->cell || !f->apart) continue;
+        x->n = y->n = 0;
+        bl_text_add(x, "");
+        bl_text_add(y, "");
+        bl_field_print(f, a, x);
+        bl_field_print(f, b, y);
+        if (x->failed || y->failed || x->n != y->n || memcmp(x->s, y->s, x->n)) return false;
+    }
+    return !strcmp(a->cell->key, b->cell->key) && !strcmp(a->dir, b->dir);
+}
+
+/* Rows of a cell stand together, and cells of one key: files are read in the order of their names. */
+static bl_status leave_out_older(bl_table *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text x = {0}, y = {0};
+    size_t kept = 0;
+    bool *old = bl_new(t->n, sizeof *old, e);
+
+    if (!old) return BL_E_NOMEM;
+    for (size_t i = 0; i < t->n; i++) {
+        const bl_row *a = &t->row[i];
+        if (!a->has_value || (i && t->row[i - 1].cell == a->cell)) continue;
+        for (size_t k = i + 1; k < t->n && !strcmp(t->row[k].cell->key, a->cell->key); k++) {
+            const bl_row *b = &t->row[k];
+            if (!b->has_value || b->cell == a->cell || t->row[k - 1].cell == b->cell || !same_row(a, b, &x, &y))
+                continue;
+            const bl_cell *out = strcmp(a->cell->created ? a->cell->created : "",
+                                        b->cell->created ? b->cell->created : "") < 0
+                                     ? a->cell
+                                     : b->cell;
+            for (size_t m = i; m < t->n && !strcmp(t->row[m].cell->key, a->cell->key); m++)
+                old[m] = old[m] || t->row[m].cell == out;
+        }
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        t->older += old[i] && (i == 0 || t->row[i - 1].cell != t->row[i].cell);
+        if (!old[i]) t->row[kept++] = t->row[i];
+    }
+    t->n = kept;
+    if (x.failed || y.failed) st = bl_text_check(x.failed ? &x : &y, e);
+    bl_text_free(&x);
+    bl_text_free(&y);
+    bl_free(old);
+    return st;
+}
+
 bl_status bl_table_read(const char *const *dir, size_t n, bl_table **out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -192,6 +245,7 @@ bl_status bl_table_read(const char *const *dir, size_t n, bl_table **out, bl_err
             goto out;
         }
     }
+    BL_TRY(leave_out_older(r.t, e));
     *out = r.t;
     r.t = NULL;
 out:

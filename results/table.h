@@ -7,9 +7,10 @@
  *     bl_table_free(t);
  *
  * Nothing is averaged. When two cells would be in one place of the pivot, the columns in which they differ (stored_as,
- * limit, seed, …, at last the hash of the cell and the directory) join the columns of the rows until every place holds
+ * limit, seed, …, at last the directory) join the columns of the rows until every place holds
  * one cell; a task whose versions differ gets a column for each. Times, rates and memory are no metrics: they are
- * columns beside each row.
+ * columns beside each row. Of two results of one directory that differ in nothing but their hash (another version of
+ * the program, of the model's or the data's files) the newer one is a row, and how many were left out is said.
  */
 #ifndef BL_RESULTS_TABLE_H
 #define BL_RESULTS_TABLE_H
@@ -38,6 +39,8 @@ typedef struct bl_table {
     size_t n;
     size_t skipped;
     char **skipped_reason;
+    size_t older;        /* results that a newer one of the same directory stands for: same names and conditions, other
+                            identity */
     const char *against; /* the method that rows were to be compared with; NULL: not asked */
     bl_arena *arena;
 } bl_table;

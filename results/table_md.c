@@ -37,6 +37,7 @@ typedef struct sheet {
     bool deltas, test[BL_TEST_BOOTSTRAP + 1], of_log, of_share;
     const char *over[8]; /* "items", "perplexity over windows": what ± is over */
     size_t n_over;
+    size_t older;      /* results that are left out */
     const char *alone; /* the method that no row has, so that nothing is compared; NULL */
     bool has_limit, has_drawn, has_error, has_gap, has_own, has_count[BL_COUNT(counters)];
 } sheet;
@@ -312,8 +313,8 @@ static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
 {
     const char *end = terminal ? "\n" : "  \n"; /* two spaces: a line break in markdown */
 
-    bool any = s->has_error || s->has_limit || s->has_drawn || s->has_gap || s->has_own || s->compared || s->alone ||
-               s->n_notes || s->n_reasons;
+    bool any = s->older || s->has_error || s->has_limit || s->has_drawn || s->has_gap || s->has_own || s->compared ||
+               s->alone || s->n_notes || s->n_reasons;
 
     for (size_t k = 0; k < BL_COUNT(counters); k++) any = any || s->has_count[k];
     if (any) bl_text_add(out, "\n");
@@ -331,6 +332,10 @@ static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
         bl_text_addf(out, "n=\xe2\x80\xa6~ drawn at random by the seed, not to be compared with full rows%s", end);
     for (size_t k = 0; k < BL_COUNT(counters); k++)
         if (s->has_count[k]) bl_text_addf(out, "%s=\xe2\x80\xa6 %s%s", counters[k].name, counters[k].meaning, end);
+    if (s->older)
+        bl_text_addf(
+            out, "%zu older result%s of the same cells %s left out (of another version of program, model or data)%s",
+            s->older, s->older == 1 ? "" : "s", s->older == 1 ? "is" : "are", end);
     if (s->has_own) bl_text_addf(out, "= the base itself%s", end);
     if (s->has_gap) bl_text_addf(out, "- no result%s", end);
     for (size_t i = 0; i < s->n_notes; i++) {
@@ -399,6 +404,7 @@ bl_status bl_table_md(const bl_table *t, const bl_table_opts *o, bl_text *out, b
     s.p = p;
     s.deltas = o->deltas;
     s.alone = t->against;
+    s.older = t->older;
     for (size_t i = 0; i < t->n && s.alone; i++)
         if (t->row[i].reference) s.alone = NULL;
     s.n_columns = (size_t)p->n_keys + p->n_columns;

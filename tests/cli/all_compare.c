@@ -144,17 +144,21 @@ static void cells_that_ran_while_the_base_failed_are_done_again(void **state)
 {
     (void)state;
     study s = study_begin(12), t = s;
-    char cache[4300];
-    bl_err e = {0};
+    char out[4300], err[4300];
     snprintf(t.out, sizeof t.out, "%s/together", s.dir);
-    snprintf(cache, sizeof cache, "%s/cache", s.out);
-    assert_ok(bl_make_dirs(s.out, &e));
-    study_write(s.out, "cache", "no directory: the base cannot keep its states");
-    ran r = RUN(&s, "base,rtn:w3g24", "piqa");
+    snprintf(out, sizeof out, "%s/i.out", s.dir);
+    snprintf(err, sizeof err, "%s/i.err", s.dir);
+    const char *const argv[] = {"bitladder", "run",      "--model",        s.model,  "--data", s.data, "--out",
+                                s.out,       "--method", "base,rtn:w3g24", "--task", "piqa",   NULL};
+    setenv("BL_FAULT_POINT", "after-batch:1", 1);
+    pid_t pid = program_start(argv, NULL, out, err);
+    unsetenv("BL_FAULT_POINT");
+    kill(program_stopped(pid), SIGKILL); /* the base */
+    kill(program_stopped(pid), SIGCONT); /* the other */
+    ran r = program_wait(pid, out, err);
     expect(&r, 1, "1 failed");
     ran_free(&r);
     assert_true(cell(&s, "rtn").n_kl == 0);
-    assert_int_equal(unlink(cache), 0);
     done(RUN(&s, "base,rtn:w3g24", "piqa"));
     done(RUN(&t, "base,rtn:w3g24", "piqa"));
     assert_int_equal(assert_same_results(t.out, s.out), 2);
@@ -487,6 +491,52 @@ static void nothing_is_removed_while_a_run_is_at_work(void **state)
     study_end(&s);
 }
 
+/* ---- directories of earlier versions ---- */
+
+static void copy(const char *name, const char *dir)
+{
+    bl_err e = {0};
+    char *from = bl_format_text(&e, "%s/tests/data/%s", BL_SOURCE_DIR, name), *to = bl_join(dir, name, &e), *text;
+    size_t n;
+    assert_ok(bl_read_file(from, 1 << 20, &text, &n, &e));
+    assert_ok(bl_write_file(to, text, n, &e));
+    bl_free(from);
+    bl_free(to);
+    bl_free(text);
+}
+
+/* Two cells as commit 21ee343 wrote them (tinystories656K on the first 12 of primer_choice): no list of what errors are
+ * over, no hash of the base, no bits of the whole model. */
+static void results_of_an_earlier_version_are_compared_like_any_other(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    bl_err e = {0};
+    assert_ok(bl_make_dirs(s.out, &e));
+    copy("results_earlier_base.h5", s.out);
+    copy("results_earlier_w1.h5", s.out);
+    ran r = PROGRAM(&s, "table", s.out, "--against", "base");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "33.33 0 \xc2\xb1"
+                                  "17 \xc2\xb7 n=12*"));
+    assert_non_null(strstr(r.out, "exact McNemar), Holm over 2 comparisons"));
+    ran_free(&r);
+    r = PROGRAM(&s, "compare", s.out, "base", "rtn:w1pc", "--metric", "acc");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "2:2"));
+    ran_free(&r);
+    r = PROGRAM(&s, "samples", s.out, "--flipped", "base", "--format", "text");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "gained against base"));
+    ran_free(&r);
+    copy("results_schema1.h5", s.out); /* older still: one sentence, and the others stay */
+    r = PROGRAM(&s, "table", s.out);
+    expect(&r, 1, "results_schema1.h5: ");
+    assert_non_null(strstr(r.out, "rtn:w1pc"));
+    ran_free(&r);
+    study_end(&s);
+}
+
 /* ---- the verb ---- */
 
 static void two_rows_of_a_directory_are_judged(void **state)
@@ -593,6 +643,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(flipped_items_have_question_both_picks_gold_and_direction, begin, end),
         cmocka_unit_test_setup_teardown(removed_results_and_caches_are_made_again, begin, end),
         cmocka_unit_test_setup_teardown(nothing_is_removed_while_a_run_is_at_work, begin, end),
+        cmocka_unit_test_setup_teardown(results_of_an_earlier_version_are_compared_like_any_other, begin, end),
         cmocka_unit_test_setup_teardown(two_rows_of_a_directory_are_judged, begin, end),
         cmocka_unit_test_setup_teardown(worse_beyond_the_threshold_is_exit_code_3, begin, end),
         cmocka_unit_test_setup_teardown(what_does_not_compare_is_refused_by_name, begin, end),

@@ -245,6 +245,32 @@ static void a_table_knows_no_task_and_no_metric_by_name(void **state)
     assert_has_not(md, "%");
 }
 
+/* Another version of program, model or data has another hash and the same names: the newer one is the row. */
+static void of_two_results_that_differ_in_their_hash_alone_the_newer_counts(void **state)
+{
+    (void)state;
+    invented v;
+    bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0);
+    c.created = "2024-05-02T12:00:00Z";
+    v.metric[0].value = 0.25;
+    write_cell(&c);
+    c.hash.hi ^= 1ull << 60;
+    c.created = "2024-05-01T12:00:00Z";
+    v.metric[0].value = 0.75;
+    write_cell(&c);
+    const char *md = print(&(bl_table_opts){.terminal = true});
+    assert_has(md, "25.0");
+    assert_has_not(md, "75.0");
+    assert_has_not(md, "hash");
+    assert_has(md, "1 older result of the same cells is left out");
+    c.limit = 7; /* that is another row */
+    c.hash.hi ^= 1ull << 61;
+    write_cell(&c);
+    md = print(&(bl_table_opts){.terminal = true});
+    assert_has(md, "75.0");
+    assert_has(md, "25.0");
+}
+
 /* What changes a number is in every form: in md and tex as a note, in csv and json as a column. */
 static void conventions_that_are_not_the_usual_ones_are_said(void **state)
 {
@@ -402,7 +428,7 @@ static void a_note_beside_its_finished_cell_is_history(void **state)
 static void cells_that_differ_in_anything_get_rows_of_their_own(void **state)
 {
     (void)state;
-    static const char *const column[] = {"limit", "seed", "stored_as", "notes", "hash", "calibration", "numerics"};
+    static const char *const column[] = {"limit", "seed", "stored_as", "notes", "calibration", "numerics"};
     for (size_t i = 0; i < BL_COUNT(column); i++) {
         invented v, w;
         bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0), d = *invent(&w, "m", 4, 64, "piqa", 0);
@@ -413,8 +439,8 @@ static void cells_that_differ_in_anything_get_rows_of_their_own(void **state)
         if (i == 1) d.seed = 1;
         if (i == 2) d.stored_as = "Q4_1";
         if (i == 3) d.notes = "ragged";
-        if (i == 5) d.calibration = "ptb:train 128x2048 seed 0";
-        if (i == 6) d.numerics = "cuda-bf16";
+        if (i == 4) d.calibration = "ptb:train 128x2048 seed 0";
+        if (i == 5) d.numerics = "cuda-bf16";
         d.metric = w.metric;
         write_cell(&c);
         write_cell(&d);
@@ -576,6 +602,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(tex_marks_the_best_and_says_what_md_says, begin, end),
         cmocka_unit_test_setup_teardown(limited_and_shortened_rows_are_marked, begin, end),
         cmocka_unit_test_setup_teardown(a_table_knows_no_task_and_no_metric_by_name, begin, end),
+        cmocka_unit_test_setup_teardown(of_two_results_that_differ_in_their_hash_alone_the_newer_counts, begin, end),
         cmocka_unit_test_setup_teardown(conventions_that_are_not_the_usual_ones_are_said, begin, end),
         cmocka_unit_test_setup_teardown(size_speed_and_memory_are_columns_when_asked_for, begin, end),
         cmocka_unit_test_setup_teardown(groups_are_shown_when_they_are_asked_for, begin, end),
