@@ -237,6 +237,21 @@ out:
     return st;
 }
 
+bl_status bl_trainable_store(bl_trainable *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_weight kept = {0};
+    for (size_t i = 0; i < t->n; i++) {
+        bl_effective *w = &t->w[i];
+        if (!w->rule || !w->rule->store) continue;
+        BL_TRY(w->rule->store(t, w, &kept, e));
+        bl_linear_set_weight(w->linear, &kept);
+        w->rule = NULL;
+    }
+out:
+    return st;
+}
+
 /* ---- dense weights ---- */
 static const bl_weight_rule dense = {.name = "dense"};
 

@@ -34,6 +34,8 @@ typedef struct bl_weight_rule {
     /* dw, f32 [out, in], the gradient of the weight, is turned into theirs, added to what is there; NULL: param[0] is
      * the weight, and the gradient is added to its directly. */
     bl_status (*chain)(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e);
+    /* The weight in the format that it is kept in; NULL: it stays as it is. */
+    bl_status (*store)(bl_trainable *t, const bl_effective *w, bl_weight *out, bl_err *e);
 } bl_weight_rule;
 
 enum { BL_RULE_PARAMS = 4 };
@@ -68,6 +70,9 @@ void bl_trainable_free(bl_trainable *t);            /* NULL is fine */
 uint64_t bl_trainable_count(const bl_trainable *t); /* numbers that are learned */
 /* What the rules make of the parameters as they are now; after every change of them. */
 bl_status bl_trainable_make(bl_trainable *t, bl_err *e);
+/* The end of training: weights that rules made take the format that they are kept in, with the same values, and are
+ * frozen. */
+bl_status bl_trainable_store(bl_trainable *t, bl_err *e);
 
 /* ---- what is trained ---- */
 /* Every parameter of the model: weights become dense f32. */
@@ -84,7 +89,8 @@ typedef struct bl_lora { /* LoRA, Hu et al. 2021, arXiv 2106.09685: y += s (drop
  * model computes what it did. BL_E_CONFIG when settings cannot be. */
 bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e);
 /* Learned step sizes (LSQ, arXiv 1902.08153) on the linears of the blocks: weights in f32 and a scale for each group of
- * inputs are learned, products are with the rounded weight; the rest is frozen. group <= 0: the whole row. */
+ * inputs are learned, products are with the rounded weight; the rest is frozen. Kept as int<bits> with scales in f32.
+ * group <= 0: the whole row. */
 bl_status bl_train_lsq(bl_trainable *t, int bits, int64_t group, bl_err *e);
 
 /* ---- for rules ---- */

@@ -28,7 +28,31 @@ static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e
                                    e);
 }
 
-static const bl_weight_rule lsq = {.name = "lsq", .make = make, .chain = chain};
+static bl_status store(bl_trainable *t, const bl_effective *w, bl_weight *out, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_shape shape = {.out = w->linear->out, .in = w->linear->in, .group = w->group, .scale = BL_F32};
+    bl_weight kept = {0};
+    char name[16];
+    bl_status st = BL_OK;
+
+    snprintf(name, sizeof name, "int%d", w->bits);
+    BL_TRY(bl_weight_new(be, bl_format_find(name), &shape, &kept, e));
+    BL_TRY(be->ops->pack(
+        be,
+        &(bl_pack_args){
+            .x = t->param[w->param[0]].value, .w = &kept, .rule = BL_RANGE_GIVEN, .scale = t->param[w->param[1]].value},
+        e));
+    BL_TRY(be->ops->sync(be, e));
+    *out = kept;
+    return BL_OK;
+out:
+    bl_weight_free(&kept);
+    bl_within(e, "%s", w->linear->name);
+    return st;
+}
+
+static const bl_weight_rule lsq = {.name = "lsq", .make = make, .chain = chain, .store = store};
 
 /* Scales of a weight w [out, in] on the host. */
 static void first_scales(const float *w, int64_t out, int64_t in, int64_t group, int bits, float *scale)

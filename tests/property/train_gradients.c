@@ -179,6 +179,7 @@ static void step_sizes_are_learned_through_the_rounding(void **state)
 {
     (void)state;
     bl_err e = {0};
+    char name[16];
     for (int bits = 2; bits <= 8; bits += 3) {
         fixture f = fixture_open("synth:tiny", "", 2, false), g = fixture_open("synth:tiny", "", 2, false);
         bl_train_batch b = batch(f.m->config.vocab);
@@ -218,6 +219,15 @@ static void step_sizes_are_learned_through_the_rounding(void **state)
             assert_ok(bl_adamw_step(&o, t, 2e-3, NULL, &e));
         }
         if (!(later < first - 0.05)) fail_msg("%d bits: loss %g, at first %g", bits, later, first);
+        bl_tensor trained = fixture_hidden(&f, ids, LEN), kept; /* what is kept has the same values */
+        assert_ok(bl_trainable_store(t, &e));
+        kept = fixture_hidden(&f, ids, LEN);
+        assert_memory_equal(numbers(&trained), numbers(&kept), bl_tensor_bytes(&kept));
+        snprintf(name, sizeof name, "int%d", bits);
+        for (size_t i = 0; i < f.m->n_linears; i++) assert_string_equal(f.m->linears[i].weight.format->name, name);
+        assert_true(bl_model_bits(f.m) < bits + 1.2); /* a scale in f32 for at most 32 codes */
+        fixture_drop(&f, &trained);
+        fixture_drop(&f, &kept);
         bl_trainable_free(t);
         bl_trainable_free(full);
         fixture_close(&f);

@@ -177,6 +177,7 @@ static const struct {
     {"bl_trainable_count", offered},
     {"bl_trainable_free", offered},
     {"bl_trainable_new", offered},
+    {"bl_trainable_store", offered},
 };
 
 enum { MOST_NAMES = 4096 };
