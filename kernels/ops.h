@@ -289,6 +289,7 @@ typedef struct bl_ops {
     bl_status (*rmsnorm_grad)(bl_backend *, const bl_rmsnorm_grad_args *, bl_err *);
     bl_status (*rope_grad)(bl_backend *, const bl_rope_args *, bl_err *); /* the transposed rotation, in place */
     bl_status (*attention_grad)(bl_backend *, const bl_attention_grad_args *, bl_err *);
+    bl_status (*transform_grad)(bl_backend *, const bl_transform_grad_args *, bl_err *);
     bl_status (*swiglu_grad)(bl_backend *, const bl_swiglu_grad_args *, bl_err *);
     bl_status (*embed_grad)(bl_backend *, const bl_embed_grad_args *, bl_err *);
     bl_status (*loss_grad)(bl_backend *, const bl_loss_grad_args *, bl_err *);

@@ -66,6 +66,17 @@ bl_status bl_check_swiglu_grad(const bl_backend *be, const bl_swiglu_grad_args *
     return BL_OK;
 }
 
+bl_status bl_check_transform_grad(const bl_backend *be, const bl_transform_grad_args *a, bl_err *e)
+{
+    if (a->n_t < 1 || !is(&a->dy, be->act, -1, a->t[a->n_t - 1].out) || !is(&a->dx, be->act, a->dy.dim[0], a->t[0].in))
+        return broken(e, "transform_grad", "shapes of dx and dy do not fit the transforms");
+    for (int i = 0; i < a->n_t; i++)
+        if (!bl_transform_fits(&a->t[i]) || (i && a->t[i].in != a->t[i - 1].out) ||
+            (a->t[i].data.ndim && !a->t[i].data.buf))
+            return broken(e, "transform_grad", "a transform has data of another shape");
+    return BL_OK;
+}
+
 bl_status bl_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a, bl_err *e)
 {
     if (!is(&a->dy, be->act, -1, -1) || !is(&a->dw, BL_F32, -1, a->dy.dim[1]) || !list(&a->ids, BL_I32, a->dy.dim[0]))

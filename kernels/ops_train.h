@@ -50,6 +50,14 @@ typedef struct bl_swiglu_grad_args {
     bl_tensor dgate, dup;   /* act [rows, n]; each may be one of the three */
 } bl_swiglu_grad_args;
 
+/* Of y = T x (bl_transform): dx = Tt dy, or dx += that. */
+typedef struct bl_transform_grad_args {
+    bl_tensor dy, dx; /* act [rows, t[n_t-1].out], act [rows, t[0].in]; they do not overlap */
+    const struct bl_transform *t;
+    int n_t; /* at least one */
+    bool accumulate;
+} bl_transform_grad_args;
+
 typedef struct bl_embed_grad_args { /* dw[ids[i]] += dy[i], i in order */
     bl_tensor ids;                  /* i32 [n] */
     bl_tensor dy;                   /* act [n, dim] */
@@ -108,6 +116,7 @@ bl_status bl_check_weight_grad(const bl_backend *be, const bl_weight_grad_args *
 bl_status bl_check_rmsnorm_grad(const bl_backend *be, const bl_rmsnorm_grad_args *a, bl_err *e);
 bl_status bl_check_attention_grad(const bl_backend *be, const bl_attention_grad_args *a, bl_err *e);
 bl_status bl_check_swiglu_grad(const bl_backend *be, const bl_swiglu_grad_args *a, bl_err *e);
+bl_status bl_check_transform_grad(const bl_backend *be, const bl_transform_grad_args *a, bl_err *e);
 bl_status bl_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a, bl_err *e);
 bl_status bl_check_loss_grad(const bl_loss_grad_args *a, bl_err *e);
 bl_status bl_check_dropout(const bl_backend *be, const bl_dropout_args *a, bl_err *e);

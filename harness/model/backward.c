@@ -5,7 +5,6 @@
  *     d += norm'(q' dq + k' dk + v' dv)        dq, dk, dv = attention'(o' d), turned back
  */
 #include "backward.h"
-#include "kernels/hadamard.h"
 #include "model_impl.h"
 #include <math.h>
 
@@ -28,10 +27,22 @@ bl_status bl_linear_input_grad(bl_backend *be, const bl_linear *l, bl_tensor dy,
     bl_buffer *b = NULL;
     int64_t rank = 0;
 
-    if (l->n_transforms || l->act.bits)
-        return bl_fail(e, BL_E_UNSUPPORTED, "%s: there is no gradient through %s", l->name,
-                       l->n_transforms ? "a transformed input" : "quantized activations");
-    BL_TRY(transposed(be, &l->weight, dy, dx, accumulate, e));
+    if (l->act.bits)
+        return bl_fail(e, BL_E_UNSUPPORTED, "%s: there is no gradient through quantized activations", l->name);
+    if (l->n_transforms) {
+        int64_t width = l->weight.shape.in;
+        BL_TRY(bl_check_op(be, be->ops->transform_grad, "transform_grad", e));
+        BL_TRY(be->ops->buffer_new(be, (uint64_t)(dy.dim[0] * width) * bl_dtype_bytes(dx.dtype), &b, e));
+        bl_tensor turned = bl_tensor_2d(b, 0, dx.dtype, dy.dim[0], width);
+        BL_TRY(transposed(be, &l->weight, dy, turned, false, e));
+        BL_TRY(be->ops->transform_grad(
+            be,
+            &(bl_transform_grad_args){
+                .dy = turned, .dx = dx, .t = l->transform, .n_t = l->n_transforms, .accumulate = accumulate},
+            e));
+        be->ops->buffer_free(b);
+        b = NULL;
+    } else BL_TRY(transposed(be, &l->weight, dy, dx, accumulate, e));
     for (int i = 0; i < l->n_adapters; i++) rank = BL_MAX(rank, l->adapter[i].a.dim[0]);
     if (rank) BL_TRY(be->ops->buffer_new(be, (uint64_t)((dy.dim[0] + 1) * rank) * sizeof(float) + 64, &b, e));
     for (int i = 0; i < l->n_adapters; i++) { /* dx += scale (dy B) A */
@@ -120,8 +131,12 @@ static bl_status heads(back *b, bl_role role, bl_role norm_role, bl_tensor d, bl
     const bl_transform turn = {.kind = BL_T_HADAMARD, .in = head, .out = head};
     bl_status st = BL_OK;
 
-    if (p->m->config.turned_keys) /* symmetric: of an order that is a power of two */
-        BL_TRY(p->be->ops->transform(p->be, &(bl_transform_args){.x = each, .y = each, .t = &turn, .n_t = 1}, e));
+    if (p->m->config.turned_keys) {
+        bl_tensor to = bl_tensor_2d(again.buf, again.offset, again.dtype, n, head);
+        BL_TRY(p->be->ops->transform_grad(p->be, &(bl_transform_grad_args){.dy = each, .dx = to, .t = &turn, .n_t = 1},
+                                          e));
+        BL_TRY(p->be->ops->gather(p->be, &(bl_gather_args){.src = to, .dst = each, .n = n}, e));
+    }
     BL_TRY(p->be->ops->rope_grad(
         p->be, &(bl_rope_args){.x = d, .head_dim = head, .pos = p->p->t_pos, .cos = p->cos, .sin = p->sin}, e));
     if (bl_has_role(&p->m->config, norm_role)) {
@@ -184,9 +199,7 @@ static bl_status check(const bl_model *m, const bl_batch *b, bl_err *e)
     BL_TRY(bl_check_op(be, o->swiglu_grad, "swiglu_grad", e));
     for (int32_t s = 0; s < b->n_seq; s++)
         if (b->past[s]) return bl_fail(e, BL_E_INTERNAL, "a sequence with a past has no gradient");
-    if (m->config.turned_keys && bl_hadamard_order(m->config.head_dim) != 1)
-        return bl_fail(e, BL_E_UNSUPPORTED, "there is no gradient through heads of %lld that are turned",
-                       (long long)m->config.head_dim);
+    if (m->config.turned_keys) BL_TRY(bl_check_op(be, o->transform_grad, "transform_grad", e));
 out:
     return st;
 }

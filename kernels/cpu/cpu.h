@@ -207,6 +207,7 @@ bl_status bl_ref_swiglu_grad(bl_backend *, const bl_swiglu_grad_args *, bl_err *
 bl_status bl_ref_embed_grad(bl_backend *, const bl_embed_grad_args *, bl_err *);
 bl_status bl_ref_loss_grad(bl_backend *, const bl_loss_grad_args *, bl_err *);
 bl_status bl_ref_rope_grad(bl_backend *, const bl_rope_args *, bl_err *);
+bl_status bl_cpu_transform_grad(bl_backend *, const bl_transform_grad_args *, bl_err *);
 bl_status bl_cpu_dropout(bl_backend *, const bl_dropout_args *, bl_err *);
 bl_status bl_cpu_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
 bl_status bl_cpu_lsq(bl_backend *, const bl_lsq_args *, bl_err *);
@@ -219,8 +220,8 @@ bl_status bl_fast_embed_grad(bl_backend *, const bl_embed_grad_args *, bl_err *)
 bl_status bl_fast_loss_grad(bl_backend *, const bl_loss_grad_args *, bl_err *);
 bl_status bl_fast_rope_grad(bl_backend *, const bl_rope_args *, bl_err *);
 
-/* y = H x / sqrt(n), H of order n (hadamard.h), in place. */
-void bl_cpu_hadamard_row(float *x, int64_t n);
+/* y = H x / sqrt(n), or Ht x / sqrt(n), H of order n (hadamard.h), in place. */
+void bl_cpu_hadamard_row(float *x, int64_t n, bool transposed);
 extern const bl_ops bl_ops_ref; /* every op there is, in plain C on the threads of its backend; `reference`: on one */
 extern const bl_ops bl_ops_cpu; /* with AVX2 where that is faster */
 #endif

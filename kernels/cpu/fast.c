@@ -261,6 +261,7 @@ const bl_ops bl_ops_cpu = {
     .rmsnorm_grad = bl_fast_rmsnorm_grad,
     .rope_grad = bl_fast_rope_grad,
     .attention_grad = bl_fast_attention_grad,
+    .transform_grad = bl_cpu_transform_grad,
     .swiglu_grad = bl_fast_swiglu_grad,
     .embed_grad = bl_fast_embed_grad,
     .loss_grad = bl_fast_loss_grad,

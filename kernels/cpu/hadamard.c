@@ -19,7 +19,7 @@ static void sylvester(float *x, int64_t m)
             }
 }
 
-void bl_cpu_hadamard_row(float *x, int64_t n)
+void bl_cpu_hadamard_row(float *x, int64_t n, bool transposed)
 {
     int64_t order = bl_hadamard_order(n), m = n / order;
     const int8_t *f = bl_hadamard_factor(order);
@@ -34,7 +34,7 @@ void bl_cpu_hadamard_row(float *x, int64_t n)
         for (int64_t a = 0; a < order; a++) {
             float y[WIDE] = {0};
             for (int64_t c = 0; c < order; c++)
-                for (int j = 0; j < WIDE; j++) y[j] += (float)f[a * order + c] * t[c][j];
+                for (int j = 0; j < WIDE; j++) y[j] += (float)f[transposed ? c * order + a : a * order + c] * t[c][j];
             memcpy(x + a * m + b, y, (size_t)wide * sizeof *x);
         }
     }

@@ -51,6 +51,7 @@ const bl_ops bl_ops_ref = {
     .rmsnorm_grad = bl_ref_rmsnorm_grad,
     .rope_grad = bl_ref_rope_grad,
     .attention_grad = bl_ref_attention_grad,
+    .transform_grad = bl_cpu_transform_grad,
     .swiglu_grad = bl_ref_swiglu_grad,
     .embed_grad = bl_ref_embed_grad,
     .loss_grad = bl_ref_loss_grad,

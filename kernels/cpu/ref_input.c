@@ -1,5 +1,6 @@
 /* ref_input.c - what happens to a row of x before a product: transforms, and quantized activations. */
 #include "cpu.h"
+#include <omp.h>
 
 static void apply(const bl_transform *t, const float *x, float *y)
 {
@@ -14,7 +15,7 @@ static void apply(const bl_transform *t, const float *x, float *y)
         break;
     case BL_T_HADAMARD:
         for (int64_t i = 0; i < t->in; i++) y[i] = f ? x[i] * f[i] : x[i];
-        bl_cpu_hadamard_row(y, t->in);
+        bl_cpu_hadamard_row(y, t->in, false);
         break;
     case BL_T_ROTATE: {
         int64_t b = t->data.dim[1];
@@ -27,6 +28,59 @@ static void apply(const bl_transform *t, const float *x, float *y)
         break;
     }
     }
+}
+
+static void apply_back(const bl_transform *t, const float *dy, float *dx)
+{
+    const float *f = bl_cpu_at(&t->data);
+    const int32_t *from = bl_cpu_at(&t->data);
+    switch (t->kind) {
+    case BL_T_SCALE:
+        for (int64_t i = 0; i < t->in; i++) dx[i] = dy[i] * f[i];
+        break;
+    case BL_T_PERMUTE: /* an input may be taken more than once, or never */
+        memset(dx, 0, (size_t)t->in * sizeof *dx);
+        for (int64_t i = 0; i < t->out; i++) dx[from[i]] += dy[i];
+        break;
+    case BL_T_HADAMARD:
+        memcpy(dx, dy, (size_t)t->in * sizeof *dx);
+        bl_cpu_hadamard_row(dx, t->in, true);
+        for (int64_t i = 0; f && i < t->in; i++) dx[i] *= f[i];
+        break;
+    case BL_T_ROTATE: {
+        int64_t b = t->data.dim[1];
+        for (int64_t k = 0; k < t->in; k++) {
+            const float *row = f + k / b * b * b + k % b * b, *yb = dy + k / b * b;
+            dx[k] = 0;
+            for (int64_t i = 0; i < b; i++) dx[k] = fmaf(yb[i], row[i], dx[k]);
+        }
+        break;
+    }
+    }
+}
+
+bl_status bl_cpu_transform_grad(bl_backend *be, const bl_transform_grad_args *a, bl_err *e)
+{
+    bl_status st = bl_check_transform_grad(be, a, e);
+    int64_t widest = a->dx.dim[1], rows = a->dy.dim[0];
+    float *space;
+    if (st != BL_OK) return st;
+    for (int i = 0; i < a->n_t; i++) widest = BL_MAX(widest, a->t[i].in);
+    int threads = bl_cpu_threads(be, 8 * (double)(rows * widest));
+    if (!(space = bl_new((size_t)(2 * threads), (size_t)widest * sizeof *space, e))) return BL_E_NOMEM;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t r = 0; r < rows; r++) {
+        float *own = space + 2 * widest * omp_get_thread_num(), *dx = bl_cpu_row(&a->dx, r);
+        const float *d = bl_cpu_row(&a->dy, r);
+        for (int i = a->n_t - 1; i >= 0; i--) {
+            float *to = own + i % 2 * widest;
+            apply_back(&a->t[i], d, to);
+            d = to;
+        }
+        for (int64_t i = 0; i < a->dx.dim[1]; i++) dx[i] = a->accumulate ? dx[i] + d[i] : d[i];
+    }
+    bl_free(space);
+    return BL_OK;
 }
 
 void bl_cpu_transform(const bl_linear_args *a, const float *x, float *dst, float *tmp)

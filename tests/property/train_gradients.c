@@ -133,6 +133,42 @@ static void gradients_of_adapters_are_those_of_central_differences(void **state)
     }
 }
 
+/* Inputs that are scaled and turned before a product with a packed weight; an adapter that is there already, and one
+ * that is trained, read them as they come. */
+static void gradients_go_through_transformed_inputs_and_adapters_that_are_there(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_rng r = bl_rng_at(4, 6, 0);
+    fixture f = fixture_open("synth:tiny:int4", "", 2, false);
+    bl_train_batch b = batch(f.m->config.vocab);
+    bl_trainable *t;
+    for (size_t i = 0; i < f.m->n_linears; i++) {
+        bl_linear *l = &f.m->linears[i];
+        bl_tensor scale = fixture_tensor(&f, BL_F32, 1, l->in), a = fixture_tensor(&f, BL_F32, 2, l->in + 16),
+                  v = fixture_tensor(&f, BL_F32, l->out + 16, 2);
+        scale = bl_tensor_1d(scale.buf, 0, BL_F32, l->in);
+        a = bl_tensor_2d(a.buf, 0, BL_F32, 2, l->in);
+        v = bl_tensor_2d(v.buf, 0, BL_F32, l->out, 2);
+        for (int64_t k = 0; k < l->in; k++) numbers(&scale)[k] = (float)(0.5 + bl_rng_uniform(&r));
+        for (int64_t k = 0; k < 2 * l->in; k++) numbers(&a)[k] = (float)(0.2 * (bl_rng_uniform(&r) - 0.5));
+        for (int64_t k = 0; k < 2 * l->out; k++) numbers(&v)[k] = (float)(0.2 * (bl_rng_uniform(&r) - 0.5));
+        assert_ok(bl_linear_add_transform(
+            l, &(bl_transform){.kind = BL_T_SCALE, .in = l->in, .out = l->in, .data = scale}, &e));
+        if (l->in == 64)
+            assert_ok(
+                bl_linear_add_transform(l, &(bl_transform){.kind = BL_T_HADAMARD, .in = l->in, .out = l->in}, &e));
+        assert_ok(bl_linear_add_adapter(l, &(bl_lowrank){.a = a, .b = v, .scale = 2}, &e));
+    }
+    f.m->config.turned_keys = true;
+    assert_ok(bl_trainable_new(f.m, &t, &e));
+    assert_ok(bl_train_lora(t, &(bl_lora){.rank = 4, .alpha = 8, .seed = 3}, &e));
+    set_b(t);
+    assert_gradients("transformed", t, &b, 0.01);
+    bl_trainable_free(t);
+    fixture_close(&f);
+}
+
 static void new_adapters_change_nothing_and_learn_from_b_on(void **state)
 {
     (void)state;
@@ -327,6 +363,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_of_every_architecture_are_those_of_central_differences),
         cmocka_unit_test(gradients_of_adapters_are_those_of_central_differences),
+        cmocka_unit_test(gradients_go_through_transformed_inputs_and_adapters_that_are_there),
         cmocka_unit_test(new_adapters_change_nothing_and_learn_from_b_on),
         cmocka_unit_test(step_sizes_are_learned_through_the_rounding),
         cmocka_unit_test(micro_batches_add_up_and_threads_change_no_bit),

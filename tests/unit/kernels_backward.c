@@ -225,6 +225,61 @@ static void the_gradient_of_rotation_turns_back(void **state)
     }
 }
 
+/* <T x, dy> = <x, Tt dy>, for transforms of every kind, one after another. */
+static void the_gradient_of_transforms_is_their_transpose(void **state)
+{
+    (void)state;
+    enum { ROWS = 3, IN = 24, MID = 36, OUT = 36 };
+    float scale[IN], signs[MID], turn[MID / 4 * 16], x[ROWS * MID], dy[ROWS * OUT];
+    int32_t from[MID];
+    fill(scale, IN, 2);
+    fill(signs, MID, 1);
+    fill(turn, MID / 4 * 16, 1);
+    fill(x, ROWS * MID, 1);
+    fill(dy, ROWS * OUT, 1);
+    for (int i = 0; i < MID; i++) from[i] = (i * 7) % 20; /* some twice, some never */
+    const bl_transform t[] = {
+        {.kind = BL_T_SCALE, .in = IN, .out = IN, .data = F1(scale, IN)},
+        {.kind = BL_T_PERMUTE, .in = IN, .out = MID, .data = VIEW_OF(from, BL_I32, MID)},
+        {.kind = BL_T_HADAMARD, .in = MID, .out = MID, .data = F1(signs, MID)}, /* of order 36, not symmetric */
+        {.kind = BL_T_ROTATE,
+         .in = MID,
+         .out = OUT,
+         .data = {.buf = &(bl_buffer){.data = turn},
+                  .dtype = BL_F32,
+                  .ndim = 3,
+                  .dim = {MID / 4, 4, 4},
+                  .stride = {16, 4, 1}}}};
+    EACH(be) for (int from_t = 0; from_t < 4; from_t++) for (int to_t = from_t + 1; to_t <= 4; to_t++)
+    {
+        float y[ROWS * OUT], dx[ROWS * MID];
+        int64_t in = t[from_t].in, out = t[to_t - 1].out;
+        double left = 0, right = 0;
+        for (int i = 0; i < ROWS * MID; i++) dx[i] = 1;
+        assert_ok(be->ops->transform(
+            be,
+            &(bl_transform_args){.x = F2(x, ROWS, in), .y = F2(y, ROWS, out), .t = t + from_t, .n_t = to_t - from_t},
+            &e));
+        assert_ok(be->ops->transform_grad(be,
+                                          &(bl_transform_grad_args){.dy = F2(dy, ROWS, out),
+                                                                    .dx = F2(dx, ROWS, in),
+                                                                    .t = t + from_t,
+                                                                    .n_t = to_t - from_t,
+                                                                    .accumulate = true},
+                                          &e));
+        for (int i = 0; i < ROWS * out; i++) left += (double)y[i] * dy[i];
+        for (int i = 0; i < ROWS * in; i++) right += (double)x[i] * (dx[i] - 1);
+        if (!(fabs(left - right) < 1e-5)) fail_msg("transforms %d to %d: %g, %g", from_t, to_t, left, right);
+        assert_refused(be->ops->transform_grad(be,
+                                               &(bl_transform_grad_args){.dy = F2(dy, ROWS, out),
+                                                                         .dx = F2(dx, ROWS, in + 1),
+                                                                         .t = t + from_t,
+                                                                         .n_t = to_t - from_t},
+                                               &e),
+                       BL_E_INTERNAL, "transform_grad");
+    }
+}
+
 enum { G_N = 27 };
 static void gated(const double *x, double *y) /* gate, then up */
 {
@@ -553,6 +608,7 @@ int main(void)
         cmocka_unit_test(an_input_has_the_gradient_of_its_product_with_a_packed_weight),
         cmocka_unit_test(norm_has_the_gradient_of_its_formula),
         cmocka_unit_test(the_gradient_of_rotation_turns_back),
+        cmocka_unit_test(the_gradient_of_transforms_is_their_transpose),
         cmocka_unit_test(a_gate_has_the_gradient_of_its_formula),
         cmocka_unit_test(attention_has_the_gradient_of_its_formula),
         cmocka_unit_test(rows_of_the_embedding_sum_what_came_of_them),
