@@ -101,7 +101,9 @@ typedef struct bl_task_load {
 } bl_task_load; /* name as the user wrote it */
 
 typedef struct bl_task {
-    const char *const *names; /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
+    const char *const *splits; /* of each name: "test", "validation"; NULL: not said */
+    int shots;                 /* worked examples in front of a question */
+    const char *const *names;  /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
     const char *title, *cite, *doc;
     int version; /* raised whenever its numbers could change */
     const bl_metric *metrics;

@@ -61,9 +61,11 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 }
 
 static const char *const names[] = {"arc_easy", "arc_challenge", "arc_challenge:val", NULL};
+static const char *const of[] = {"test", "test", "validation"};
 
 const bl_task bl_task_arc = {
     .names = names,
+    .splits = of,
     .version = 1,
     .title = "ARC",
     .cite = "Clark et al. 2018",

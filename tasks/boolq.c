@@ -62,9 +62,11 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 }
 
 static const char *const names[] = {"boolq", NULL};
+static const char *const of[] = {"validation"};
 
 const bl_task bl_task_boolq = {
     .names = names,
+    .splits = of,
     .version = 1,
     .title = "BoolQ",
     .cite = "Clark et al. 2019; Wang et al. 2019",

@@ -212,9 +212,12 @@ static const bl_metric metrics[] = {
 };
 
 static const char *const names[] = {"gsm8k:cot8", NULL};
+static const char *const of[] = {"test"};
 
 const bl_task bl_task_gsm8k = {
     .names = names,
+    .splits = of,
+    .shots = 8,
     .version = 1,
     .title = "GSM8K",
     .cite = "Cobbe et al. 2021; Wei et al. 2022",

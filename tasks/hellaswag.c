@@ -110,9 +110,11 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 }
 
 static const char *const names[] = {"hellaswag", "hellaswag:olmes1000", NULL};
+static const char *const of[] = {"validation", "1,000 of validation"};
 
 const bl_task bl_task_hellaswag = {
     .names = names,
+    .splits = of,
     .version = 2,
     .title = "HellaSwag",
     .cite = "Zellers et al. 2019",

@@ -109,9 +109,11 @@ static const bl_metric metrics[] = {
 };
 
 static const char *const names[] = {"lambada_openai", NULL};
+static const char *const of[] = {"test"};
 
 const bl_task bl_task_lambada = {
     .names = names,
+    .splits = of,
     .version = 2,
     .title = "LAMBADA",
     .cite = "Paperno et al. 2016; Radford et al. 2019",

@@ -31,9 +31,11 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 }
 
 static const char *const names[] = {"openbookqa", NULL};
+static const char *const of[] = {"test"};
 
 const bl_task bl_task_openbookqa = {
     .names = names,
+    .splits = of,
     .version = 1,
     .title = "OpenBookQA",
     .cite = "Mihaylov et al. 2018",

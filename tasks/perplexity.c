@@ -177,11 +177,22 @@ static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
 static const char *const names[] = {
 #include "harness/data/sources.def"
     NULL};
+#undef BL_SOURCE
+
+/* The split of each of these names. */
+#define SPLIT1(split, a)                              split,
+#define SPLIT2(split, a, b)                           SPLIT1(split, a) SPLIT1(split, b)
+#define SPLIT3(split, a, b, c)                        SPLIT2(split, a, b) SPLIT1(split, c)
+#define BL_SOURCE(id, source, split, doc, where, ...) PICK(__VA_ARGS__, SPLIT3, SPLIT2, SPLIT1, )(split, __VA_ARGS__)
+static const char *const of[] = {
+#include "harness/data/sources.def"
+};
 #undef BL_TEXT
 #undef BL_SOURCE
 
 const bl_task bl_task_perplexity = {
     .names = names,
+    .splits = of,
     .version = 1,
     .title = "Perplexity",
     .cite = "Merity et al. 2016 (WikiText-2); Marcus et al. 1993 (Penn Treebank); Raffel et al. 2020 (C4); windows: "

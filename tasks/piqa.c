@@ -117,9 +117,11 @@ out:
 }
 
 static const char *const names[] = {"piqa", NULL};
+static const char *const of[] = {"validation"};
 
 const bl_task bl_task_piqa = {
     .names = names,
+    .splits = of,
     .version = 1,
     .title = "PIQA",
     .cite = "Bisk et al. 2020",

@@ -35,9 +35,11 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 }
 
 static const char *const names[] = {"primer_choice", NULL};
+static const char *const of[] = {"test"};
 
 const bl_task bl_task_primer_choice = {
     .names = names,
+    .splits = of,
     .version = 1,
     .title = "Primer",
     .cite = "this program",

@@ -95,9 +95,11 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 }
 
 static const char *const names[] = {"winogrande", "winogrande:sample", NULL};
+static const char *const of[] = {"validation", "sample of validation"};
 
 const bl_task bl_task_winogrande = {
     .names = names,
+    .splits = of,
     .version = 1,
     .title = "WinoGrande",
     .cite = "Sakaguchi et al. 2019",

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* ---- names ---- */
 /* Lower-case base name without the suffix of a file. */
@@ -97,6 +98,7 @@ static bl_status read_file(bl_checkpoint *c, bl_err *e)
     if (st != BL_OK) return st;
     const uint8_t *p = c->map[0].data;
     uint64_t n = c->map[0].size;
+    if (n == 0) return bl_fail(e, BL_E_FORMAT, "%s: the file is empty", c->path);
     size_t len = strlen(c->path);
     if (n >= 4 && !memcmp(p, "GGUF", 4)) return bl_read_gguf(c, e);
     if (len > 5 && !strcmp(c->path + len - 5, ".gguf"))
@@ -113,6 +115,7 @@ static bl_status read_file(bl_checkpoint *c, bl_err *e)
 
 static bl_status read_dir(bl_checkpoint *c, bl_err *e)
 {
+    if (access(c->path, R_OK | X_OK) != 0) return bl_fail(e, BL_E_IO, "%s: %s", c->path, strerror(errno));
     char *own = bl_join(c->path, "bitladder.json", e);
     if (!own) return BL_E_NOMEM;
     bl_status st = bl_exists(own) ? bl_read_variant(c, c->path, e) : bl_read_hfdir(c, c->path, e);

@@ -114,6 +114,8 @@ bl_status bl_checkpoint_dense(bl_checkpoint *c, const bl_stored *t, int64_t row0
 /* Bytes of the file as they are, into a contiguous tensor of as many. */
 bl_status bl_checkpoint_load_extent(bl_checkpoint *c, const bl_extent *x, bl_backend *be, const bl_tensor *to,
                                     bl_err *e);
+/* Names of synthetic shapes ("synth:" in front opens one), with architecture and sizes; NULL after the last. */
+const char *bl_synth_at(size_t i, const char **arch, bl_config *out);
 void bl_checkpoint_want(bl_checkpoint *c, const bl_stored *t); /* will be loaded soon (prefetch) */
 uint64_t bl_checkpoint_bytes_read(const bl_checkpoint *c);     /* by load and dense since open */
 

@@ -218,7 +218,8 @@ static bl_status get_tensor(scan *s, bl_gguf *g, bl_gguf_tensor *t, uint64_t ali
         return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s': %" PRIu64 " bytes at %" PRIu64 " are too many", s->file,
                        t->name, t->bytes, offset);
     if (end > s->n)
-        return bl_fail(s->e, BL_E_FORMAT, "%s: tensor '%s' ends at byte %" PRIu64 " of the data, the file has %" PRIu64,
+        return bl_fail(s->e, BL_E_FORMAT,
+                       "%s: truncated: tensor '%s' ends at byte %" PRIu64 " of the data, the file has %" PRIu64,
                        s->file, t->name, end, s->n);
     *data = rest;
 out:
@@ -285,8 +286,8 @@ static bl_status tensors(scan *s, bl_gguf *g, uint64_t n, uint64_t align)
         bl_gguf_tensor *t = &g->t[i];
         if (t->offset > left(s) || t->bytes > left(s) - t->offset)
             return bl_fail(s->e, BL_E_FORMAT,
-                           "%s: tensor '%s' ends at byte %" PRIu64 " of the data, the file has %" PRIu64, s->file,
-                           t->name, t->offset + t->bytes, left(s));
+                           "%s: truncated: tensor '%s' ends at byte %" PRIu64 " of the data, the file has %" PRIu64,
+                           s->file, t->name, t->offset + t->bytes, left(s));
         t->offset += s->at;
     }
     uint64_t end = g->t[n - 1].offset + g->t[n - 1].bytes;
@@ -313,10 +314,13 @@ static bl_status parse(bl_gguf *g, const uint8_t *p, uint64_t n, const char *nam
     BL_TRY(get_u64(&s, "the number of tensors", &n_t));
     BL_TRY(get_u64(&s, "the number of keys", &n_kv));
     if (n_kv > MAX_KEYS || n_kv > left(&s) / LEAST_KEY)
-        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " keys do not fit %" PRIu64 " bytes (at most %d are read)", name,
-                       n_kv, left(&s), MAX_KEYS);
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: truncated or damaged: %" PRIu64 " keys do not fit %" PRIu64 " bytes (at most %d are read)",
+                       name, n_kv, left(&s), MAX_KEYS);
     if (n_t > MAX_TENSORS || n_t > left(&s) / LEAST_TENSOR)
-        return bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " tensors do not fit %" PRIu64 " bytes (at most %d are read)",
+        return bl_fail(e, BL_E_FORMAT,
+                       "%s: truncated or damaged: %" PRIu64 " tensors do not fit %" PRIu64
+                       " bytes (at most %d are read)",
                        name, n_t, left(&s), MAX_TENSORS);
     BL_TRY(bl_arena_new(&g->arena, e));
     if (!(g->name = bl_arena_str(g->arena, name, strlen(name), e))) return BL_E_NOMEM;

@@ -284,6 +284,16 @@ void bl_synth_bytes(const bl_synth *y, const bl_stored *t, int i, uint64_t from,
     }
 }
 
+const char *bl_synth_at(size_t i, const char **arch, bl_config *out)
+{
+    if (i >= BL_COUNT(shapes)) return NULL;
+    *arch = shapes[i].arch;
+    *out = shapes[i].c;
+    out->arch = bl_arch_find(shapes[i].arch);
+    out->roles = out->arch->has | shapes[i].optional;
+    return shapes[i].name;
+}
+
 /* ---- opening ---- */
 static bl_status find_shape(const char *spec, const char *colon, const struct shape **out, bl_err *e)
 {
@@ -299,7 +309,8 @@ static bl_status find_shape(const char *spec, const char *colon, const struct sh
     char word[64];
     snprintf(word, sizeof word, "%.*s", (int)BL_MIN(n, sizeof word - 1), spec);
     const char *near = bl_nearest(word, names);
-    return bl_fail(e, BL_E_CONFIG, "no synthetic shape '%s'; did you mean %s?", word, near ? near : "llama3-8b");
+    return bl_fail(e, BL_E_CONFIG, "no synthetic shape '%s'; %s%s%s", word,
+                   near ? "did you mean " : "see: bitladder list shapes", near ? near : "", near ? "?" : "");
 }
 
 static bl_status find_type(const char *name, const bl_format **out, bl_err *e)

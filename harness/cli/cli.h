@@ -92,6 +92,20 @@ typedef struct bl_cli_calib {
      .arg = "N", .doc = "which windows; -1: 0, or as a spec says"}
 /* clang-format on */
 
+/* A method that is applied first, and its text. */
+typedef struct bl_cli_make {
+    const char *method, *data;
+    bl_cli_calib calib;
+} bl_cli_make;
+/* clang-format off */
+#define BL_MAKE_ROWS(type, member) \
+    {"method", BL_OPT_TEXT, .at = offsetof(type, member.method), .arg = "METHOD", \
+     .doc = "what is done to the model first, e.g. rtn:w4g64; base without it"}, \
+    {"data", BL_OPT_TEXT, .at = offsetof(type, member.data), .arg = "DIR", \
+     .doc = "where the calibration text is looked for"}, \
+    BL_CALIB_ROWS(type, member.calib)
+/* clang-format on */
+
 /* For verbs that are given texts. */
 #define BL_SPECIAL_ROW(type, member)                                                                                   \
     {                                                                                                                  \

@@ -11,8 +11,7 @@
 #include "harness/tokenizer/tokenizer.h"
 #include <string.h>
 
-static const char about[] =
-    "quantization and finetuning methods at 8 to 1 bits on LLaMA-family checkpoints: quality, size and speed";
+static const char about[] = "quantization methods at 8 to 1 bits on LLaMA-family checkpoints: quality, size and speed";
 
 /* Indented lines of at most 90 columns. */
 static void paragraph(bl_text *t, const char *s)
@@ -33,9 +32,8 @@ void bl_help_all(bl_text *t)
     bl_text_addf(t, "usage: bitladder VERB [arguments] [options]\n\n  %s\n\n", about);
     for (size_t i = 0; bl_verbs[i]; i++)
         if (!bl_verbs[i]->hidden) bl_text_addf(t, "  %-9s %s\n", bl_verbs[i]->name, bl_verbs[i]->line);
-    bl_text_add(
-        t,
-        "\nbitladder VERB --help says more; a first study: bitladder init study.json, then bitladder run study.json\n");
+    bl_text_add(t, "\nbitladder VERB --help says more, bitladder --version what it was built with; a first study: "
+                   "bitladder init study.json, then bitladder run study.json\n");
 }
 
 void bl_help_verb(const bl_verb *v, bl_text *t)
@@ -115,7 +113,11 @@ void bl_help_man(const bl_program *p, bl_text *t)
 {
     bl_text_addf(t, ".TH BITLADDER 1 \"\" \"bitladder %s\"\n.SH NAME\nbitladder \\- ", BL_VERSION);
     roff(t, about);
-    bl_text_add(t, "\n.SH SYNOPSIS\n.B bitladder\n.I verb\n[arguments] [options]\n.SH VERBS\n");
+    bl_text_add(
+        t, "\n.SH SYNOPSIS\n.B bitladder\n.I verb\n[arguments] [options]\n.SH DESCRIPTION\nTakes one checkpoint, "
+           "applies methods of quantization to it, scores what comes out on tasks, and "
+           "records each cell (model, method, task, seed) as an HDF5 file of its own, from which tables, figures and "
+           "comparisons are made.\n.SH VERBS\n");
     for (size_t i = 0; bl_verbs[i]; i++)
         if (!bl_verbs[i]->hidden) man_verb(bl_verbs[i], t);
     bl_text_add(t, ".SH METHODS\n");
@@ -131,10 +133,23 @@ void bl_help_man(const bl_program *p, bl_text *t)
             roff(t, p->tasks[i]->title);
             bl_text_add(t, "\n");
         }
-    bl_text_add(t, ".SH FILES\n.TP\n.B BITLADDER_DATA\nwhere data sets are looked for, after \\-\\-data\n"
-                   ".SH EXIT STATUS\n0 done; 1 some cell failed or a file was skipped; 2 usage, spec or input refused "
-                   "before work; 3 regression; "
-                   "4 device or disk unusable; 130 interrupted\n");
+    bl_text_add(t,
+                ".SH ENVIRONMENT\n.TP\n.B BITLADDER_DATA\nwhere data sets are looked for, after \\-\\-data; several "
+                "with colons between\n"
+                ".TP\n.B HF_HOME, HF_HUB_CACHE\nwhere models named org/name are looked for\n.TP\n.B "
+                "XDG_CACHE_HOME\nfingerprints of "
+                "weights are kept in its folder bitladder; ~/.cache without it\n.TP\n.B COLUMNS\nwidth of progress "
+                "lines where the terminal "
+                "does not say\n.SH FILES\n.TP\n.I study.json\na study, commented: bitladder init\n.TP\n.I OUT/*.h5\na "
+                "cell each; h5py opens "
+                "them\n.TP\n.I OUT/*.failed.json\nwhy a cell has no result\n.TP\n.I OUT/*.part*\nsamples of a cell "
+                "that is not finished; run goes "
+                "on there\n.TP\n.I OUT/variants, OUT/cache\nquantized models and states of the base, made again when "
+                "needed\n.TP\n.I "
+                "OUT/plan.json, OUT/log.txt\nthe last plan, and the log\n"
+                ".SH EXIT STATUS\n0 done; 1 some cell failed or is n/a, or a file was skipped; 2 usage, study or input "
+                "refused before work; 3 something is worse (compare); "
+                "4 device or disk unusable; 130 interrupted\n");
 }
 
 /* ---- completion ---- */
@@ -168,9 +183,9 @@ void bl_help_bash(const bl_program *p, bl_text *t)
                    "    COMPREPLY=()\n    case $COMP_CWORD,$verb,$prev in\n    1,*) words='");
     for (size_t i = 0; bl_verbs[i]; i++)
         if (!bl_verbs[i]->hidden) bl_text_addf(t, "%s ", bl_verbs[i]->name);
-    bl_text_add(
-        t, "--help --version' ;;\n    2,list,*) words='methods tasks texts kernels formats plots' ;;\n    2,bench,*) "
-           "words='kernels scoring' ;;\n    2,ask,*) words='");
+    bl_text_add(t, "--help --version' ;;\n    2,list,*) words='methods tasks texts kernels formats plots devices "
+                   "shapes' ;;\n    2,bench,*) "
+                   "words='kernels scoring' ;;\n    2,ask,*) words='");
     task_words(p, t);
     bl_text_add(t, "' ;;\n    2,show,*) words='");
     method_words(p, t);

@@ -14,6 +14,19 @@ bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e)
     return st;
 }
 
+bl_status bl_lines_of(const char *key, const char *text, bl_lines *out, bl_err *e)
+{
+    bl_text t = {0};
+    bl_json_out j = {.t = &t, .compact = true};
+    bl_json_object(&j, NULL);
+    bl_json_add_str(&j, key, text);
+    bl_json_end(&j);
+    bl_status st = bl_text_check(&t, e);
+    if (st != BL_OK) bl_text_free(&t);
+    else *out = (bl_lines){.name = "command line", .text = t.s, .n = t.n};
+    return st;
+}
+
 /* Our JSON refuses \u0000, since texts end at a zero byte. Where one may occur it is written as a noncharacter that the
  * line does not hold. */
 static void replace_nul(bl_lines *l, char *line, size_t n)

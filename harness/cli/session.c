@@ -1,8 +1,10 @@
 /* session.c - opens what a verb needs to run a model by hand. */
 #include "session.h"
+#include "harness/quant/apply.h"
 #include "kernels/base/fs.h"
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool ends_with(const char *s, const char *tail)
@@ -51,17 +53,84 @@ out:
     return st;
 }
 
-bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e)
+/* Model and engine of the checkpoint and the tokenizer that are open. */
+static bl_status run_model(bl_session *s, const bl_cli_model *o, bl_err *e)
 {
     bl_status st = BL_OK;
-    BL_TRY(bl_session_source(s, model, o, threads, e));
-    BL_TRY(bl_tokenizer_of(s->ckpt, &s->tokenizer, e));
     BL_TRY(
         bl_model_open(s->ckpt, s->be, &(bl_model_opts){.stream = o->stream, .kv = (bl_kv_format)o->kv}, &s->model, e));
     bl_engine_opts eo = {
         .batch_tokens = o->batch_tokens, .batch_size = o->batch_size, .no_bos = o->no_bos, .special = o->special};
     BL_TRY(bl_engine_new(s->model, s->tokenizer, &eo, &s->engine, e));
 out:
+    return st;
+}
+
+bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e)
+{
+    bl_status st = BL_OK;
+    BL_TRY(bl_session_source(s, model, o, threads, e));
+    BL_TRY(bl_tokenizer_of(s->ckpt, &s->tokenizer, e));
+    BL_TRY(run_model(s, o, e));
+out:
+    if (st != BL_OK) bl_session_close(s);
+    return st;
+}
+
+/* The method's model, as `quantize` would write it. */
+static bl_status make_model(bl_session *s, const bl_method_chain *m, const bl_cli_make *make, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_arena *a = NULL;
+    bl_quantize_result r = {0};
+    const char *tmp = getenv("TMPDIR");
+    char *dir = NULL;
+    bl_data_dirs dirs;
+    const bl_apply_how how = {.calib = &(bl_calib_choice){.data = make->calib.text,
+                                                          .n = make->calib.n > 0 ? make->calib.n : BL_CALIB_WINDOWS,
+                                                          .seqlen = BL_MAX(make->calib.seqlen, 0),
+                                                          .seed = BL_MAX(make->calib.seed, 0)},
+                              .dirs = &dirs};
+
+    BL_TRY(bl_data_option(make->data, &dirs, e));
+    BL_TRY(bl_arena_new(&a, e));
+    if (!(s->made = bl_format_text(e, "%s/bitladder.XXXXXX", tmp && *tmp ? tmp : "/tmp"))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (!mkdtemp(s->made)) {
+        st = bl_fail(e, BL_E_DISK, "%s: cannot make a directory: %s", s->made, strerror(errno));
+        bl_free(s->made);
+        s->made = NULL;
+        goto out;
+    }
+    if (!(dir = bl_join(s->made, bl_checkpoint_name(s->ckpt), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(bl_quantize_dir(s->ckpt, m, &how, s->be, dir, a, &r, e));
+    bl_checkpoint_close(s->ckpt);
+    s->ckpt = NULL;
+    BL_TRY(bl_checkpoint_open(dir, NULL, &s->ckpt, e));
+out:
+    bl_free(dir);
+    bl_arena_free(a);
+    return st;
+}
+
+bl_status bl_session_make(bl_session *s, const bl_program *p, const char *model, const bl_cli_model *o,
+                          const bl_cli_make *make, int64_t threads, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_method_chain m = {0};
+
+    if (make->method) BL_TRY(bl_chain_parse(p->methods, make->method, &m, e));
+    BL_TRY(bl_session_source(s, model, o, threads, e));
+    BL_TRY(bl_tokenizer_of(s->ckpt, &s->tokenizer, e));
+    if (make->method && !bl_chain_as_stored(&m)) BL_TRY(make_model(s, &m, make, e));
+    BL_TRY(run_model(s, o, e));
+out:
+    bl_chain_free(&m);
     if (st != BL_OK) bl_session_close(s);
     return st;
 }
@@ -73,6 +142,8 @@ void bl_session_close(bl_session *s)
     bl_tokenizer_close(s->tokenizer);
     bl_checkpoint_close(s->ckpt);
     bl_backend_close(s->be);
+    if (s->made) bl_remove_tree(s->made, NULL);
+    bl_free(s->made);
     *s = (bl_session){0};
 }
 

@@ -10,11 +10,15 @@ typedef struct bl_session {
     bl_tokenizer *tokenizer;
     bl_model *model; /* tokenizer, model and engine: NULL after bl_session_source alone */
     bl_engine *engine;
+    char *made; /* a directory that goes with the session */
 } bl_session;
 /* The checkpoint, checked as `run` checks it, and the backend; `model` says how. */
 bl_status bl_session_source(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e);
 /* The same, with tokenizer, model and engine. */
 bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *o, int64_t threads, bl_err *e);
+/* The same of what a method makes of the model; it is in a temporary directory until the session is closed. */
+bl_status bl_session_make(bl_session *s, const bl_program *p, const char *model, const bl_cli_model *o,
+                          const bl_cli_make *make, int64_t threads, bl_err *e);
 void bl_session_close(bl_session *s);
 
 /* A tokenizer alone: of a model, of a GGUF file without tensors, or of a tokenizer file. */
@@ -30,6 +34,8 @@ typedef struct bl_lines {
     char stand_in[4]; /* three bytes of a noncharacter that the line does not hold, "" when it has no \u0000 */
 } bl_lines;
 bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e);
+/* One line: {"key": "text"}. */
+bl_status bl_lines_of(const char *key, const char *text, bl_lines *out, bl_err *e);
 /* Next line that is not empty, parsed; *out NULL at the end. The caller frees it. */
 bl_status bl_lines_json(bl_lines *l, bl_json **out, bl_err *e);
 /* Puts file and line in front of a sentence that does not name them yet. */

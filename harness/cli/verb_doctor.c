@@ -1,4 +1,5 @@
 /* verb_doctor.c - what this machine has: program, libraries, processor, gnuplot, data. */
+#include "found.h"
 #include "help.h"
 #include "session.h"
 #include "kernels/base/fs.h"
@@ -78,41 +79,38 @@ out:
     return st;
 }
 
-/* What a task finds, in words. */
-static bl_status found(const bl_task *t, const char *name, const bl_data_dirs *dirs, bl_arena *a, char out[4600],
-                       bl_err *e)
-{
-    bl_task_data d = {.arena = a};
-    bl_err why = {0};
-    void *opts = bl_alloc(a, 1, t->opts_size ? t->opts_size : 1, e);
-    if (!opts) return BL_E_NOMEM;
-    if (t->opts) bl_opt_defaults(t->opts, opts);
-    bl_status st = t->load(&(bl_task_load){.name = name, .opts = opts, .dirs = dirs}, &d, &why);
-    if (st != BL_OK) snprintf(out, 4600, "%s", why.text);
-    else if (d.n >= 0) snprintf(out, 4600, "%lld items, %s", (long long)d.n, d.path ? d.path : "");
-    else { /* every window is of the same text */ bl_request r = {0};
-        st = t->ask(&d, 0, &(bl_turn){.arena = a}, &r, e);
-        snprintf(out, 4600, "%zu bytes of text, %s", r.n_text, d.path ? d.path : "");
-        return st;
-    }
-    return BL_OK;
-}
-
 static bl_status tasks(const bl_program *p, report *r, const char *data, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_arena *a = NULL;
     bl_data_dirs dirs;
-    char text[4600];
+    size_t there = 0, all = 0;
 
     BL_TRY(bl_data_option(data, &dirs, e));
     BL_TRY(bl_arena_new(&a, e));
     for (size_t i = 0; p->tasks[i]; i++)
         for (size_t j = 0; p->tasks[i]->names[j]; j++) {
-            BL_TRY(found(p->tasks[i], p->tasks[i]->names[j], &dirs, a, text, e));
-            if (r->json) bl_json_add_str(r->json, p->tasks[i]->names[j], text);
-            else bl_text_addf(&r->t, "  %-20s %s\n", p->tasks[i]->names[j], text);
+            const char *name = p->tasks[i]->names[j];
+            bl_found f;
+            char text[64];
+            BL_TRY(bl_task_found(p->tasks[i], name, &dirs, a, &f, e));
+            bl_found_text(&f, text);
+            all++;
+            there += f.path != NULL;
+            if (!r->json) {
+                bl_text_addf(&r->t, "  %-22s %-20s %s\n", name, text, f.path ? f.path : "");
+                continue;
+            }
+            bl_json_object(r->json, name);
+            bl_json_add_bool(r->json, "here", f.path != NULL);
+            if (f.path && f.items >= 0) bl_json_add_int(r->json, "items", f.items);
+            if (f.path && f.items < 0) bl_json_add_int(r->json, "bytes", (int64_t)f.bytes);
+            bl_json_add_str(r->json, f.path ? "path" : "reason", f.path ? f.path : f.why);
+            bl_json_end(r->json);
         }
+    if (!r->json)
+        bl_text_addf(&r->t, "%-12s %zu of %zu are here; where the files of one are looked for: bitladder show TASK\n",
+                     "tasks", there, all);
 out:
     bl_arena_free(a);
     return st;

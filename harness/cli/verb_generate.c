@@ -6,13 +6,16 @@
 typedef struct opts {
     bl_cli_common common;
     bl_cli_model m;
-    const char *model, *stop;
+    bl_cli_make make;
+    const char *model, *prompt, *stop;
     int64_t max_new, seed;
     double temperature, top_p;
 } opts;
 static const bl_opt rows[] = {
     {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL",
      .doc = "directory, .gguf, llama2.c .bin, org/name"},
+    {"prompt", BL_OPT_TEXT, .at = offsetof(opts, prompt), .arg = "TEXT", .doc = "instead of FILE"},
+    BL_MAKE_ROWS(opts, make),
     {"max-new", BL_OPT_INT, .min = 1, .max = 1 << 20, .def.i = 128, .at = offsetof(opts, max_new), .arg = "N",
      .doc = "most new tokens"},
     {"temperature", BL_OPT_REAL, .min = 0, .max = 100, .at = offsetof(opts, temperature), .arg = "T",
@@ -108,13 +111,16 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     const opts *o = options;
     bl_session s = {0};
     bl_lines lines = {0};
-    (void)p;
     (void)exit_code;
 
     if (!o->model) return bl_fail(e, BL_E_CONFIG, "generate needs --model MODEL");
-    BL_TRY(bl_lines_open(args->pos[0], &lines, e));
-    BL_TRY(bl_session_open(&s, o->model, &o->m, o->common.threads, e));
-    if (lines.text[strspn(lines.text, " \t\r\n")] == '{')
+    if ((args->n_pos == 0) == !o->prompt)
+        return bl_fail(e, BL_E_CONFIG, "generate needs FILE or --prompt TEXT%s; see: bitladder generate --help",
+                       o->prompt ? ", not both" : "");
+    if (!o->prompt) BL_TRY(bl_lines_open(args->pos[0], &lines, e));
+    BL_TRY(bl_session_make(&s, p, o->model, &o->m, &o->make, o->common.threads, e));
+    if (o->prompt) BL_TRY(one_text(&s, o, o->prompt, e));
+    else if (lines.text[strspn(lines.text, " \t\r\n")] == '{')
         BL_TRY(bl_lines_answer(&lines, s.engine, &io, (void *)(uintptr_t)o, e));
     else {
         BL_TRY(plain(&lines, e));
@@ -128,17 +134,17 @@ out:
 
 const bl_verb bl_verb_generate = {
     .name = "generate",
-    .args = "FILE|-",
+    .args = "[FILE|-]",
     .line = "continues a prompt, greedily or sampled",
     .doc =
-        "Continues the text of FILE, or each line {\"prompt\": ...} of it (then one JSON line each is printed). "
+        "Continues the text of FILE or of --prompt, or each line {\"prompt\": ...} of it (then one JSON line each is "
+        "printed). "
         "Special "
         "tokens that a prompt spells, such as <|im_start|>, are text unless --special is given; a reply ends at every "
         "end token that the model's files name.",
     .example = "echo 'Once upon a time' | bitladder generate --model stories.gguf --max-new 64 -",
     .opts = rows,
     .opts_size = sizeof(opts),
-    .min_args = 1,
     .max_args = 1,
     .computes = true,
     .run = run,

@@ -30,6 +30,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         bl_text_add(&t, "\n");
     } else bl_text_add(&t, bl_spec_example());
     BL_TRY(bl_output(path, &t, e));
+    if (strcmp(path, "-") != 0 && !o->common.quiet)
+        fprintf(stderr, "%s is written: name your model in it, then: bitladder plan %s\n", path, path);
 out:
     bl_json_free(plain);
     bl_text_free(&t);

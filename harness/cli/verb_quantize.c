@@ -87,6 +87,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)exit_code;
 
     if (!o->method) return bl_fail(e, BL_E_CONFIG, "quantize needs --method METHOD, e.g. --method rtn:w4g64");
+    if (strchr(o->method, ',')) return bl_fail(e, BL_E_CONFIG, "quantize takes one method, found '%s'", o->method);
     if (!o->out) return bl_fail(e, BL_E_CONFIG, "quantize needs -o DIR");
     BL_TRY(bl_chain_parse(p->methods, o->method, &m, e));
     BL_TRY(bl_session_source(&s, args->pos[0], &o->model, o->common.threads, e));

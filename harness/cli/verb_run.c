@@ -1,6 +1,7 @@
 /* verb_run.c - `plan` and `run`: the same study, looked at or carried out. */
 #include "session.h"
 #include "harness/study/run.h"
+#include "results/cell.h"
 #include <string.h>
 
 typedef struct opts {
@@ -95,6 +96,58 @@ out:
     return st;
 }
 
+/* One cell: its state, and its metrics or why it has none. */
+static bl_status one_result(const bl_spec *s, const bl_plan_cell *c, bl_json_out *j, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_arena *a = NULL;
+    bl_cell cell;
+    char *path = bl_format_text(e, "%s/%s.h5", s->out, c->file);
+
+    if (!path) return BL_E_NOMEM;
+    BL_TRY(bl_arena_new(&a, e));
+    bl_json_object(j, NULL);
+    bl_json_add_str(j, "key", c->key);
+    bl_json_add_str(j, "state", bl_cell_states[c->state]);
+    if (c->state != BL_CELL_DONE && c->reason) bl_json_add_str(j, "reason", c->reason);
+    if (c->state == BL_CELL_DONE) {
+        BL_TRY(bl_cell_read(path, false, a, &cell, e));
+        bl_json_add_str(j, "file", path);
+        bl_json_add_maybe(j, "bits_per_weight", cell.bits_per_weight);
+        bl_json_array(j, "metrics");
+        for (int64_t i = 0; i < cell.n_metrics; i++) {
+            const bl_cell_metric *m = &cell.metric[i];
+            bl_json_object(j, NULL);
+            bl_json_add_str(j, "name", m->name);
+            bl_json_add_maybe(j, "value", m->value);
+            if (m->has_stderr) bl_json_add_maybe(j, "stderr", m->stderr_);
+            bl_json_end(j);
+        }
+        bl_json_end(j);
+    }
+    bl_json_end(j);
+out:
+    bl_free(path);
+    bl_arena_free(a);
+    return st;
+}
+
+/* Every cell as the directory has it now. */
+static bl_status results(const bl_spec *s, const bl_plan_opts *how, bl_json_out *j, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_plan *plan = NULL;
+    bl_plan_opts o = *how;
+    o.no_estimate = true;
+    BL_TRY(bl_plan_make(s, &o, &plan, e));
+    bl_json_lines(j, "cells");
+    for (size_t i = 0; i < plan->n_cells; i++) BL_TRY(one_result(s, &plan->cell[i], j, e));
+    bl_json_end(j);
+out:
+    bl_plan_free(plan);
+    return st;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -112,6 +165,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         bl_json_object(&j, NULL);
         bl_json_add_str(&j, "out", s.out);
         bl_json_add_int(&j, "exit_code", *exit_code);
+        BL_TRY(results(&s, &ro.plan, &j, e));
         bl_json_end(&j);
         bl_text_add(&t, "\n");
         BL_TRY(bl_output(NULL, &t, e));

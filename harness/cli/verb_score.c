@@ -6,14 +6,18 @@
 typedef struct opts {
     bl_cli_common common;
     bl_cli_model m;
-    const char *model;
+    bl_cli_make make;
+    const char *model, *prompt;
 } opts;
-static const bl_opt rows[] = {{"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL",
-                               .doc = "directory, .gguf, llama2.c .bin, org/name, synth:SHAPE"},
-                              BL_SPECIAL_ROW(opts, m),
-                              BL_MODEL_ROWS(opts, m),
-                              BL_COMMON_ROWS(opts, common),
-                              {0}};
+static const bl_opt rows[] = {
+    {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL",
+     .doc = "directory, .gguf, llama2.c .bin, org/name, synth:SHAPE"},
+    {"prompt", BL_OPT_TEXT, .at = offsetof(opts, prompt), .arg = "TEXT", .doc = "a text to score instead of FILE"},
+    BL_MAKE_ROWS(opts, make),
+    BL_SPECIAL_ROW(opts, m),
+    BL_MODEL_ROWS(opts, m),
+    BL_COMMON_ROWS(opts, common),
+    {0}};
 
 static const char *const keys[] = {"context", "continuation", "text", NULL};
 
@@ -89,12 +93,15 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     const opts *o = options;
     scorer k = {.no_bos = o->m.no_bos};
     bl_lines lines = {0};
-    (void)p;
     (void)exit_code;
 
     if (!o->model) return bl_fail(e, BL_E_CONFIG, "score needs --model MODEL");
-    BL_TRY(bl_lines_open(args->pos[0], &lines, e));
-    BL_TRY(bl_session_open(&k.s, o->model, &o->m, o->common.threads, e));
+    if ((args->n_pos == 0) == !o->prompt)
+        return bl_fail(e, BL_E_CONFIG, "score needs FILE or --prompt TEXT%s; see: bitladder score --help",
+                       o->prompt ? ", not both" : "");
+    if (!o->prompt) BL_TRY(bl_lines_open(args->pos[0], &lines, e));
+    else BL_TRY(bl_lines_of("text", o->prompt, &lines, e));
+    BL_TRY(bl_session_make(&k.s, p, o->model, &o->m, &o->make, o->common.threads, e));
     BL_TRY(bl_lines_answer(&lines, k.s.engine, &io, &k, e));
 out:
     bl_lines_close(&lines);
@@ -104,7 +111,7 @@ out:
 
 const bl_verb bl_verb_score = {
     .name = "score",
-    .args = "FILE|-",
+    .args = "[FILE|-]",
     .line = "log-likelihoods of requests given as JSON lines",
     .doc = "Reads lines {\"context\": ..., \"continuation\": ...} or {\"text\": ...} and prints one line each, in the "
            "same order: "
@@ -116,7 +123,6 @@ const bl_verb bl_verb_score = {
     .example = "bitladder score --model SmolLM2-135M-Instruct.Q4_1.gguf requests.jsonl",
     .opts = rows,
     .opts_size = sizeof(opts),
-    .min_args = 1,
     .max_args = 1,
     .computes = true,
     .run = run,

@@ -1,4 +1,5 @@
 /* verb_show.c - everything about one method, task, format, kernel or figure. */
+#include "found.h"
 #include "session.h"
 #include "kernels/kernel.h"
 #include "plots/plot.h"
@@ -53,6 +54,51 @@ static void option_json(bl_json_out *j, const bl_opt *o)
     bl_json_end(j);
 }
 
+/* An option of a method as it is typed: ":w4", "a8", "g64 or pc", "+flag", "+range=zero|minmax". */
+static void spelling(const bl_opt *o, bl_text *t)
+{
+    static const char *const short_name[][2] = {{"wbits", "w"}, {"abits", "a"}, {"group", "g"}};
+    for (size_t i = 0; i < BL_COUNT(short_name); i++)
+        if (strcmp(o->name, short_name[i][0]) == 0) {
+            if (i == 2) bl_text_add(t, "gN, pc");
+            else bl_text_addf(t, "%s%g .. %s%g", short_name[i][1], o->min, short_name[i][1], o->max);
+            return;
+        }
+    bl_text_addf(t, "+%s", o->name);
+    if (o->type == BL_OPT_BOOL && o->def.b) bl_text_add(t, "=false");
+    if (o->type == BL_OPT_INT) bl_text_add(t, "=N");
+    if (o->type == BL_OPT_REAL) bl_text_add(t, "=X");
+    if (o->type == BL_OPT_TEXT) bl_text_addf(t, "=%s", o->arg ? o->arg : "TEXT");
+    for (size_t i = 0; o->type == BL_OPT_CHOICE && o->choices[i]; i++)
+        bl_text_addf(t, "%s%s", i ? "|" : "=", o->choices[i]);
+}
+
+/* They follow the method's name: rtn:w4a8g64+range=clip. */
+static bl_status method_options(const bl_method *m, bl_text *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text name = {0}, value = {0};
+    void *opts = bl_new(1, m->opts_size ? m->opts_size : 1, e);
+
+    if (!opts) return BL_E_NOMEM;
+    bl_opt_defaults(m->opts, opts);
+    if (m->opts->type != BL_OPT_END)
+        bl_text_addf(t, "\n  options, after %s: first those of widths, then those with +\n", m->name);
+    for (const bl_opt *o = m->opts; o->type != BL_OPT_END; o++) {
+        name.n = value.n = 0;
+        spelling(o, &name);
+        BL_TRY(bl_opt_print(o, opts, &value));
+        bl_text_addf(t, "  %-28s %s", name.s ? name.s : "", o->doc ? o->doc : "");
+        if (value.n && o->type != BL_OPT_BOOL) bl_text_addf(t, "  (default: %s)", value.s);
+        bl_text_add(t, "\n");
+    }
+out:
+    bl_text_free(&name);
+    bl_text_free(&value);
+    bl_free(opts);
+    return st;
+}
+
 static void options(bl_json_out *j, bool json, const bl_opt *opts)
 {
     if (!opts || opts->type == BL_OPT_END) return;
@@ -83,7 +129,22 @@ static void method(const bl_method *m, bool json, bl_json_out *j)
     field(j, json, "deviates", m->deviates);
     snprintf(text, sizeof text, "%d", m->version);
     field(j, json, "version", text);
-    options(j, json, m->opts);
+    if (json || !m->opts) options(j, json, m->opts);
+    else method_options(m, j->t, NULL);
+}
+
+/* Where its data is, or where it was looked for. */
+static void task_data(const bl_task *k, const char *name, bool json, bl_json_out *j)
+{
+    bl_arena *a = NULL;
+    bl_found f;
+    char text[64];
+    if (bl_arena_new(&a, NULL) == BL_OK && bl_task_found(k, name, NULL, a, &f, NULL) == BL_OK) {
+        bl_found_text(&f, text);
+        field(j, json, "data", text);
+        field(j, json, f.path ? "file" : "why", f.path ? f.path : f.why);
+    }
+    bl_arena_free(a);
 }
 
 static void task(const bl_task *k, const char *name, bool json, bl_json_out *j)
@@ -100,6 +161,11 @@ static void task(const bl_task *k, const char *name, bool json, bl_json_out *j)
     field(j, json, "about", k->doc);
     field(j, json, "citation", k->cite);
     field(j, json, "metrics", text);
+    for (size_t i = 0; k->splits && k->names[i]; i++)
+        if (strcmp(k->names[i], name) == 0) field(j, json, "split", k->splits[i]);
+    snprintf(version, sizeof version, "%d", k->shots);
+    field(j, json, "shots", version);
+    task_data(k, name, json, j);
     snprintf(version, sizeof version, "%d", k->version);
     field(j, json, "version", version);
     options(j, json, k->opts);

@@ -99,6 +99,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_output(o->out, &t, e));
     for (size_t i = 0; i < table->skipped; i++) fprintf(stderr, "bitladder: skipped: %s\n", table->skipped_reason[i]);
     if (table->skipped) *exit_code = 1;
+    else if (table->n == 0) *exit_code = 2; /* it says that there are no results */
 out:
     bl_text_free(&t);
     bl_table_free(table);

@@ -86,6 +86,7 @@ static bl_status open_tasks(bl_plan *p, bl_err *e)
         t->data.arena = p->arena;
         st = s->task[i].task->load(&how, &t->data, &why);
         if (st == BL_E_MISSING) { /* these cells are n/a; the others go on */
+            bl_within(&why, "task %s", s->task[i].name);
             BL_TRY(keep(p, &why, &t->missing, e));
             BL_TRY(bl_identity_task(&s->task[i], (bl_hash){0}, &t->id, e));
             continue;

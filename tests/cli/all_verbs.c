@@ -1,6 +1,7 @@
 /* all_verbs.c - every verb of the program: exit codes, sentences, JSON that reads, the protocols of score and tokenize.
  */
 #include "study_fixture.h"
+#include "harness/cli/cli.h"
 #include "variant_write.h"
 #include "kernels/base/json.h"
 
@@ -187,7 +188,7 @@ static const struct {
     /* score */
     {{"score", "--model", "@model", "-"}, "", 0, NULL, NULL},
     {{"score", "-"}, LINE, 2, NULL, "score needs --model MODEL"},
-    {{"score", "--model", "@model"}, NULL, 2, NULL, "score needs FILE|-"},
+    {{"score", "--model", "@model"}, NULL, 2, NULL, "score needs FILE or --prompt TEXT"},
     {{"score", "--model", "@model", "@dir/none"}, NULL, 2, NULL, "none: cannot open"},
     {{"score", "--model", "@dir/none", "-"}, LINE, 2, NULL, "no file or directory"},
     {{"score", "--model", "nobody/nothing", "-"}, LINE, 2, NULL, "nothing is downloaded"},
@@ -280,7 +281,7 @@ static const struct {
     {{"inspect", "@dir"}, NULL, 2, NULL, "no config.json"},
     {{"init", "-"}, NULL, 0, "// A study", NULL},
     {{"init", "@dir/none/spec.json"}, NULL, 4, NULL, "none/spec.json"},
-    {{"doctor", "--data", "@data"}, NULL, 0, "30 items, ", NULL},
+    {{"doctor", "--data", "@data"}, NULL, 0, "30 items             ", NULL},
     {{"internal", "man"}, NULL, 0, ".TH BITLADDER 1", NULL},
     {{"internal", "completion"}, NULL, 0, "complete -o filenames -F _bitladder bitladder", NULL},
     {{"internal", "woman"}, NULL, 2, NULL, "internal knows man, completion"},
@@ -816,6 +817,129 @@ static void a_first_study_is_written_once_and_can_be_planned(void **state)
     ran_free(&r);
 }
 
+/* Every verb with every option of its, every method and task name: nothing that the program knows is left out. */
+static void the_manual_page_has_every_verb_and_every_option(void **state)
+{
+    (void)state;
+    static const char *const sections[] = {"NAME",  "SYNOPSIS",    "DESCRIPTION", "VERBS",      "METHODS",
+                                           "TASKS", "ENVIRONMENT", "FILES",       "EXIT STATUS"};
+    ran man = SAY(NULL, "internal", "man");
+    char want[256];
+    size_t verbs = 0;
+    for (size_t i = 0; i < BL_COUNT(sections); i++) {
+        snprintf(want, sizeof want, "\n.SH %s\n", sections[i]);
+        assert_non_null(strstr(man.out, want));
+    }
+    for (size_t v = 0; bl_verbs[v]; v++) {
+        if (bl_verbs[v]->hidden) continue;
+        verbs++;
+        snprintf(want, sizeof want, "\n.SS \"%s ", bl_verbs[v]->name);
+        char *part = strstr(man.out, want);
+        if (!part) fail_msg("the page lacks the verb %s", bl_verbs[v]->name);
+        char *next = strstr(part + 4, "\n.S");
+        for (const bl_opt *o = bl_verbs[v]->opts; o->type != BL_OPT_END; o++) {
+            bl_text name = {0};
+            bl_text_add(&name, "\\-\\-");
+            for (const char *s = o->name; *s; s++) bl_text_addf(&name, *s == '-' ? "\\-" : "%c", *s);
+            char *at = strstr(part, name.s);
+            if (!at || (next && at > next)) fail_msg("%s: the page lacks --%s", bl_verbs[v]->name, o->name);
+            bl_text_free(&name);
+        }
+        snprintf(want, sizeof want, "  %-9s ", bl_verbs[v]->name);
+        ran help = SAY(NULL, "--help");
+        assert_non_null(strstr(help.out, want));
+        ran_free(&help);
+    }
+    assert_true(verbs > 12);
+    ran_free(&man);
+}
+
+/* What is typed after a method's name is what is shown of its options, and the list of tasks has what one chooses by.
+ */
+static void names_are_shown_with_what_one_chooses_by(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *args[4], *out;
+    } rows[] = {
+        {{"show", "rtn"}, "\n  w1 .. w8 "},
+        {{"show", "rtn"}, "\n  gN, pc "},
+        {{"show", "rtn"}, "\n  +range=zero|minmax|clip "},
+        {{"show", "rtn"}, "\n  +symmetric "},
+        {{"show", "quarot"}, "\n  +r1=false "},
+        {{"show", "gsm8k:cot8"}, "\n  shots      8\n"},
+        {{"show", "arc_challenge:val"}, "\n  split      validation\n"},
+        {{"show", "winogrande"}, "not found: winogrande/dev.jsonl"},
+        {{"list", "tasks"}, "\nprimer_choice          test                     0  96 items             acc,acc_norm\n"},
+        {{"list", "tasks"}, "\nwinogrande:sample      sample of validation     0  not here             acc\n"},
+        {{"list", "tasks"}, "\nptb-new:gptq2048       test "},
+        {{"list", "shapes"}, "synth:smollm2-135m       llama, 30 blocks, 576 wide, 1.062e+08 weights in them\n"},
+        {{"list", "tasks", "--json"},
+         "\"name\": \"arc_easy\", \"doc\": \"ARC\", \"split\": \"test\", \"shots\": 0, \"here\": false"},
+        {{"doctor"}, "not here"},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        ran r = said(NULL, rows[i].args);
+        if (r.code || !strstr(r.out, rows[i].out)) fail_msg("%s %s: %s", rows[i].args[0], rows[i].args[1], r.out);
+        for (const char *line = r.out; i + 1 == BL_COUNT(rows) && *line;) { /* it fits a screen */
+            size_t n = strcspn(line, "\n");
+            assert_true(n < 160);
+            line += n + (line[n] == '\n');
+        }
+        ran_free(&r);
+    }
+}
+
+/* A method on the fly makes what `quantize` writes: the same bits. */
+static void a_method_can_be_tried_on_the_fly(void **state)
+{
+    (void)state;
+    ran made = SAY(NULL, "quantize", "@model", "--method", "rtn:w4g24", "-o", "@dir/fly");
+    expect(&made, 0, NULL);
+    ran_free(&made);
+    ran want = SAY(NULL, "score", "--model", "@dir/fly", "--prompt", "make a cut"),
+        got = SAY(NULL, "score", "--model", "@model", "--method", "rtn:w4g24", "--prompt", "make a cut"),
+        plain = SAY("{\"text\": \"make a cut\"}\n", "score", "--model", "@model", "--method", "base", "-");
+    expect(&want, 0, NULL);
+    expect(&got, 0, NULL);
+    expect(&plain, 0, NULL);
+    assert_string_equal(want.out, got.out);
+    assert_string_not_equal(want.out, plain.out);
+    ran_free(&want);
+    ran_free(&got);
+    ran_free(&plain);
+    want = SAY("make a", "generate", "--model", "@dir/fly", "--max-new", "5", "-");
+    got = SAY(NULL, "generate", "--model", "@model", "--method", "rtn:w4g24", "--max-new", "5", "--prompt", "make a");
+    expect(&want, 0, NULL);
+    expect(&got, 0, NULL);
+    assert_string_equal(want.out, got.out);
+    ran_free(&want);
+    ran_free(&got);
+    got = SAY("x", "generate", "--model", "@model", "--prompt", "a", "-");
+    expect(&got, 2, "not both");
+    ran_free(&got);
+    got = SAY(NULL, "score", "--model", "@model");
+    expect(&got, 2, "score needs FILE or --prompt TEXT");
+    ran_free(&got);
+}
+
+static void a_run_says_its_results_as_json(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_json *doc;
+    ran r = SAY(NULL, "run", "--model", "@model", "--method", "base", "--task", "piqa,primer:gptq2048", "--data",
+                "@data", "--out", "@dir/said", "--json", "--quiet");
+    expect(&r, 1, NULL);
+    assert_ok(bl_json_parse(r.out, strlen(r.out), "run", BL_JSON_PLAIN, &doc, &e));
+    bl_json_free(doc);
+    assert_non_null(strstr(r.out, "\"key\": \"noise/base/piqa/0\", \"state\": \"done\""));
+    assert_non_null(strstr(r.out, "{\"name\": \"acc\", \"value\": 0."));
+    assert_non_null(
+        strstr(r.out, "\"key\": \"noise/base/primer:gptq2048/0\", \"state\": \"n/a\", \"reason\": \"windows of"));
+    ran_free(&r);
+}
+
 static void pages_are_understood_by_the_programs_that_read_them(void **state)
 {
     (void)state;
@@ -844,6 +968,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_verb_says_what_it_did_or_why_not),
+        cmocka_unit_test(the_manual_page_has_every_verb_and_every_option),
+        cmocka_unit_test(names_are_shown_with_what_one_chooses_by),
+        cmocka_unit_test(a_method_can_be_tried_on_the_fly),
+        cmocka_unit_test(a_run_says_its_results_as_json),
         cmocka_unit_test(a_full_disk_is_said_and_a_closed_pipe_is_not),
         cmocka_unit_test(everything_that_prints_json_prints_json),
         cmocka_unit_test(requests_are_split_as_the_evaluation_harness_does),
