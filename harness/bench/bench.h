@@ -58,7 +58,7 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
 /* ---- whole models ---- */
 typedef struct bl_scoring_opts {
     const char *model, *method;   /* comma list of methods; "fp32": all weights as fp32; NULL: fp32,base,rtn:w4g64 */
-    int64_t threads, repetitions; /* repetitions 0: 5; the best counts */
+    int64_t threads, repetitions; /* repetitions 0: 5; the median counts */
     int64_t request, decode;      /* tokens of a short request, of a greedy text; 0: 24, 64 */
     const char *device;           /* NULL: cpu. On others there is no cblas_sgemm, and several windows go together */
     int64_t mem_limit;            /* MiB of the device; 0: all */
@@ -68,9 +68,10 @@ typedef struct bl_scoring_row {
     const char *what,
         *method;    /* "window of 512", "8 requests, batch 8", "greedy"; method "cblas_sgemm": its products alone */
     int64_t tokens; /* rows through the model */
-    double seconds, gflops; /* best; products of linears and head; gflops 0: not counted */
-    double ratio;           /* time of cblas_sgemm on the same products over this one; 0: none */
-    uint64_t peak_bytes;    /* of the device, all rows together */
+    double seconds, seconds_min, seconds_max; /* median, least and most of the repetitions */
+    double gflops;                            /* products of linears and head over the median; 0: not counted */
+    double ratio;                             /* time of cblas_sgemm on the same products over this one; 0: none */
+    uint64_t peak_bytes;                      /* of the device, all rows together */
 } bl_scoring_row;
 /* Windows, short requests and greedy text of each method, in turn, with cblas_sgemm on the same list of products
  * between them. Quantized models are made in a temporary directory that is gone afterwards. */

@@ -1,5 +1,5 @@
 /* scoring.c - whole models next to the products they are made of: windows, short requests and greedy text, with
- * cblas_sgemm on the same list of products in the same process, all in turn, the best of some rounds.
+ * cblas_sgemm on the same list of products in the same process, all in turn, for some rounds.
  *
  * The list of a pass over `rows` tokens of which `scored` meet the head: every linear of every block with `rows` rows,
  * then the head in the chunks in which the engine computes logits. cblas_sgemm reads a weight of its own for each
@@ -7,6 +7,7 @@
  */
 #include "bench_impl.h"
 #include "kernels/base/fs.h"
+#include "results/metric.h"
 #include "kernels/base/json.h"
 #include "kernels/base/rng.h"
 #include "harness/model/generate.h"
@@ -45,8 +46,9 @@ typedef struct scoring {
     int32_t *ids; /* enough for any work */
     float *weight, *x, *y;
     size_t n_weight;
-    bool blas;                                                  /* on the CPU */
-    double best[MAX_WORKS][MAX_VARIANTS + 1], flops[MAX_WORKS]; /* [0]: OpenBLAS */
+    bool blas;                                                    /* on the CPU */
+    double *times[MAX_WORKS][MAX_VARIANTS + 1], flops[MAX_WORKS]; /* [0]: OpenBLAS; a time for each round */
+    size_t rounds;
 } scoring;
 
 /* ---- what is run ---- */
@@ -256,19 +258,18 @@ static bl_status run_once(scoring *s, size_t w, size_t who, bl_err *e)
     return BL_OK;
 }
 
-static bl_status measure(scoring *s, size_t w, size_t who, bl_err *e)
+static bl_status measure(scoring *s, size_t w, size_t who, size_t round, bl_err *e)
 {
     bl_status st = BL_OK;
-    double start, *best = &s->best[w][who];
+    double start;
 
     /* Before OpenBLAS and after it the threads of the other must come to rest; short works are run once untimed as
      * well. */
     if (who <= 1 && s->blas) bl_blas_pause(0.05);
-    if ((who <= 1 && s->flops[w] < SHORT_FLOPS) || (!s->blas && *best == 0)) BL_TRY(run_once(s, w, who, e));
+    if ((who <= 1 && s->flops[w] < SHORT_FLOPS) || (!s->blas && round == 0)) BL_TRY(run_once(s, w, who, e));
     start = bl_now();
     BL_TRY(run_once(s, w, who, e));
-    start = bl_now() - start;
-    if (*best == 0 || start < *best) *best = start;
+    s->times[w][who][round] = bl_now() - start;
 out:
     return st;
 }
@@ -288,6 +289,12 @@ static void close_all(scoring *s)
     bl_free(s->dir);
 }
 
+static int by_value(const void *x, const void *y)
+{
+    double a = *(const double *)x, b = *(const double *)y;
+    return (a > b) - (a < b);
+}
+
 static bl_status rows_of(const scoring *s, bl_scoring_row **out, size_t *n, bl_err *e)
 {
     bl_scoring_row *row = bl_alloc(s->a, s->n_w * (s->n_v + 1), sizeof *row, e);
@@ -296,16 +303,25 @@ static bl_status rows_of(const scoring *s, bl_scoring_row **out, size_t *n, bl_e
     if (!row) return BL_E_NOMEM;
     s->be->ops->memory(s->be, NULL, &peak);
     for (size_t w = 0; w < s->n_w; w++)
-        for (size_t i = !s->blas; i <= s->n_v; i++)
-            row[k++] = (bl_scoring_row){
+        for (size_t i = !s->blas; i <= s->n_v; i++) {
+            double *t = s->times[w][i];
+            qsort(t, s->rounds, sizeof *t, by_value);
+            double median = bl_percentile(t, (int64_t)s->rounds, 0.5);
+            row[k] = (bl_scoring_row){
                 .what = s->w[w].what,
                 .method = i ? s->v[i - 1].method : "cblas_sgemm",
                 .tokens = s->w[w].decode ? s->w[w].decode : s->w[w].n_seq * s->w[w].length,
-                .seconds = s->best[w][i],
-                .gflops = s->flops[w] / s->best[w][i] / 1e9,
-                .ratio = s->blas ? s->best[w][0] / s->best[w][i] : 0,
+                .seconds = median,
+                .seconds_min = t[0],
+                .seconds_max = t[s->rounds - 1],
+                .gflops = s->flops[w] / median / 1e9,
+                .ratio = !s->blas ? 0
+                         : i      ? row[k - i].seconds / median
+                                  : 1,
                 .peak_bytes = peak,
             };
+            k++;
+        }
     *out = row;
     *n = k;
     return BL_OK;
@@ -333,14 +349,21 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
     BL_TRY(plan_works(s, e));
     if (s->blas) BL_TRY(blas_room(s, e));
     for (size_t w = 0; w < s->n_w; w++) s->flops[w] = products(s, &s->w[w], true);
-    for (int64_t round = 0, rounds = o->repetitions ? o->repetitions : 5; round < rounds; round++)
+    s->rounds = o->repetitions ? (size_t)o->repetitions : 5;
+    for (size_t w = 0; w < s->n_w; w++)
+        for (size_t who = 0; who <= s->n_v; who++)
+            if (!(s->times[w][who] = bl_alloc(a, s->rounds, sizeof(double), e))) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
+    for (size_t round = 0; round < s->rounds; round++)
         for (size_t w = 0; w < s->n_w; w++)
             for (size_t who = !s->blas; who <= s->n_v; who++) {
                 if (bl_interrupted()) {
                     st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
                     goto out;
                 }
-                BL_TRY(measure(s, w, who, e));
+                BL_TRY(measure(s, w, who, round, e));
             }
     BL_TRY(rows_of(s, out, n, e));
 out:
@@ -360,8 +383,8 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
     if (json) bl_json_lines(&j, NULL);
     else
         bl_text_addf(out,
-                     "| %-*s | %-*s | tokens |  seconds | tokens/s | GFLOP/s | of sgemm "
-                     "|\n|:%.*s-|:%.*s-|-------:|---------:|---------:|--------:|---------:|\n",
+                     "| %-*s | %-*s | tokens |  seconds | tokens/s | GFLOP/s | of sgemm | spread "
+                     "|\n|:%.*s-|:%.*s-|-------:|---------:|---------:|--------:|---------:|-------:|\n",
                      what, "what", method, "method", what,
                      "----------------------------------------------------------------", method,
                      "----------------------------------------------------------------");
@@ -371,8 +394,9 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
         if (!json) {
             char of[16] = "-";
             if (r->ratio > 0) snprintf(of, sizeof of, "%.0f%%", 100 * r->ratio);
-            bl_text_addf(out, "| %-*s | %-*s | %6lld | %8.4f | %8.1f | %7.1f | %8s |\n", what, r->what, method,
-                         r->method, (long long)r->tokens, r->seconds, rate, r->gflops, of);
+            bl_text_addf(out, "| %-*s | %-*s | %6lld | %8.4f | %8.1f | %7.1f | %8s | %4.0f %% |\n", what, r->what,
+                         method, r->method, (long long)r->tokens, r->seconds, rate, r->gflops, of,
+                         100 * (r->seconds_max / r->seconds_min - 1));
             continue;
         }
         bl_json_object(&j, NULL);
@@ -380,6 +404,8 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
         bl_json_add_str(&j, "method", r->method);
         bl_json_add_int(&j, "tokens", r->tokens);
         bl_json_add_real(&j, "seconds", r->seconds);
+        bl_json_add_real(&j, "seconds_min", r->seconds_min);
+        bl_json_add_real(&j, "seconds_max", r->seconds_max);
         bl_json_add_real(&j, "tokens_per_second", rate);
         bl_json_add_real(&j, "flop_per_second", r->gflops * 1e9);
         if (r->ratio > 0) bl_json_add_real(&j, "sgemm_ratio", r->ratio);

@@ -33,7 +33,7 @@ static const bl_opt rows[] = {
     {"decode", BL_OPT_INT, .min = 1, .max = 1 << 20, .def.i = 64, .at = offsetof(opts, decode), .arg = "N",
      .doc = "scoring: tokens of a greedy text"},
     {"repetitions", BL_OPT_INT, .min = 1, .max = 1000, .def.i = 5, .at = offsetof(opts, repetitions), .arg = "N",
-     .doc = "measurements; kernels: median, scoring: best"},
+     .doc = "measurements of each; the median counts"},
     {"device", BL_OPT_TEXT, .def.s = "cpu", .at = offsetof(opts, device), .arg = "NAME",
      .doc = "scoring: where; see: bitladder list devices"},
     {"stream", BL_OPT_BOOL, .at = offsetof(opts, stream), .doc = "scoring: keep only one block's weights in memory"},
@@ -137,7 +137,11 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
     size_t n;
     bl_text t = {0};
 
+    bl_backend *be = NULL;
+    bl_device_info device;
+
     if (!o->model) return bl_fail(e, BL_E_CONFIG, "bench scoring needs --model MODEL");
+    if (o->out) return bl_fail(e, BL_E_CONFIG, "--output: bench scoring writes no files; bench kernels does");
     bl_scoring_opts so = {.model = o->model,
                           .method = o->method,
                           .threads = o->common.threads,
@@ -152,8 +156,17 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
     BL_TRY(bl_bench_scoring(p, &so, a, &row, &n, e));
     BL_TRY(bl_scoring_table(row, n, o->common.json, &t, e));
     if (!o->common.json && strcmp(o->device, "cpu") != 0) BL_TRY(measured_on(o, row[0].peak_bytes, &t, e));
+    else if (!o->common.json && !o->common.quiet) {
+        BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o->common.threads}, &be, e));
+        be->ops->device_info(be, &device);
+        bl_text_addf(&t,
+                     "\n%s, %s, %d threads; median of %lld rounds, all in turn; spread: slowest over fastest round. "
+                     "cblas_sgemm: the products alone, in fp32, %s.\n",
+                     device.name, device.simd, device.threads, (long long)o->repetitions, bl_blas_name());
+    }
     BL_TRY(bl_output(NULL, &t, e));
 out:
+    bl_backend_close(be);
     bl_text_free(&t);
     return st;
 }

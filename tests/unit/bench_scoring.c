@@ -63,6 +63,8 @@ static void every_work_has_a_row_of_sgemm_and_one_of_each_method(void **state)
         assert_string_equal(row[i].what, works[i / 2].what);
         assert_string_equal(row[i].method, i % 2 ? "fp32" : "cblas_sgemm");
         assert_int_equal(row[i].tokens, works[i / 2].tokens);
+        assert_true(row[i].seconds_min > 0 && row[i].seconds_min <= row[i].seconds &&
+                    row[i].seconds <= row[i].seconds_max);
         assert_true(row[i].seconds > 0 && row[i].gflops > 0 && row[i].ratio > 0);
     }
     assert_ok(bl_scoring_table(row, n, true, &t, &e));
