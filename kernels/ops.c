@@ -34,7 +34,8 @@ static const char *const op_names[] = {OP(linear),         OP(transform),    OP(
                                        OP(sq_error),       OP(clip_search),  OP(hqq),           OP(greedy),
                                        OP(weight_grad),    OP(rmsnorm_grad), OP(rope_grad),     OP(attention_grad),
                                        OP(transform_grad), OP(swiglu_grad),  OP(embed_grad),    OP(loss_grad),
-                                       OP(dropout),        OP(adamw),        OP(lsq),           OP(lsq_grad)};
+                                       OP(dropout),        OP(adamw),        OP(adamw8),        OP(lsq),
+                                       OP(lsq_grad)};
 #undef OP
 
 const char *bl_op_at(size_t i)

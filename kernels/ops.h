@@ -295,6 +295,7 @@ typedef struct bl_ops {
     bl_status (*loss_grad)(bl_backend *, const bl_loss_grad_args *, bl_err *);
     bl_status (*dropout)(bl_backend *, const bl_dropout_args *, bl_err *);
     bl_status (*adamw)(bl_backend *, const bl_adamw_args *, bl_err *);
+    bl_status (*adamw8)(bl_backend *, const bl_adamw8_args *, bl_err *);
     bl_status (*lsq)(bl_backend *, const bl_lsq_args *, bl_err *);
     bl_status (*lsq_grad)(bl_backend *, const bl_lsq_grad_args *, bl_err *);
     /* How many products there were so far, by their rows of x: [0] 1, [1] 2 to 8, [2] 9 to 64, [3] more. */

@@ -1,5 +1,7 @@
 /* ops_train.c - what every backend checks about the arguments of the training ops. */
+#include "fmt_table.h"
 #include "ops.h"
+#include <string.h>
 
 static bl_status broken(bl_err *e, const char *op, const char *what)
 {
@@ -111,6 +113,33 @@ bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e)
     if (a->step < 1 || !(a->beta1 >= 0 && a->beta1 < 1) || !(a->beta2 >= 0 && a->beta2 < 1) || !(a->eps > 0))
         return broken(e, "adamw", "step, betas or eps cannot be");
     return BL_OK;
+}
+
+bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e)
+{
+    int64_t n = bl_tensor_count(&a->p), blocks = (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK;
+    if (!contiguous(&a->p) || !contiguous(&a->grad) || bl_tensor_count(&a->grad) != n || !list(&a->m, BL_U8, n) ||
+        !list(&a->v, BL_U8, n) || !list(&a->m_max, BL_F32, blocks) || !list(&a->v_max, BL_F32, blocks) ||
+        !list(&a->m_table, BL_F32, 256) || !list(&a->v_table, BL_F32, 256))
+        return broken(e, "adamw8", "parameter, gradient, moments and tables do not fit");
+    if (a->step < 1 || !(a->beta1 >= 0 && a->beta1 < 1) || !(a->beta2 >= 0 && a->beta2 < 1) || !(a->eps > 0))
+        return broken(e, "adamw8", "step, betas or eps cannot be");
+    return BL_OK;
+}
+
+void bl_moment_table(bool is_signed, float table[256])
+{
+    double ten = 1e-6;
+    int n = 0;
+    if (is_signed) {
+        memcpy(table, bl_dynamic_map, 256 * sizeof *table);
+        return;
+    }
+    table[n++] = 0;
+    for (int i = 0; i < 7; i++, ten *= 10)
+        for (int k = 0, count = 1 << (i + 1); k < count; k++)
+            table[n++] = (float)((0.1 + 0.9 * (k + 0.5) / count) * ten);
+    table[n++] = 1;
 }
 
 static bool steps_fit(const bl_tensor *w, const bl_tensor *scale, int64_t group, int bits)

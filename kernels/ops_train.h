@@ -95,6 +95,23 @@ typedef struct bl_adamw_args {
     int64_t step; /* 1, 2, ... */
 } bl_adamw_args;
 
+/* The same with moments of 8 bits (Dettmers et al. 2022, arXiv 2110.02861): a moment is table[code] times the largest
+ * magnitude of its block of 256 elements, the last may be short. A block's moments are decoded, stepped and encoded
+ * again as the nearest value of the table, for m the nearest of its sign; p takes the step before they are encoded.
+ * Decay comes after the step, as in bitsandbytes. */
+enum { BL_MOMENT_BLOCK = 256 };
+typedef struct bl_adamw8_args {
+    bl_tensor p, grad;          /* as above */
+    bl_tensor m, v;             /* u8, as many elements */
+    bl_tensor m_max, v_max;     /* f32 [blocks] */
+    bl_tensor m_table, v_table; /* f32 [256], ascending: from -1 to 1, from 0 to 1 */
+    double lr, beta1, beta2, eps, decay, grad_scale;
+    int64_t step;
+} bl_adamw8_args;
+/* The tables of bitsandbytes (its "dynamic map"), host [256]: for i = 0 .. 6 the midpoints of equally spaced numbers
+ * from 0.1 to 1, times 10^(i - 6); 2^i of them with both signs, or 2^(i + 1), and 0 and 1. */
+void bl_moment_table(bool is_signed, float table[256]);
+
 /* Learned step sizes (LSQ, Esser et al. 2020, arXiv 1902.08153) with codes -2^(bits-1) .. 2^(bits-1) - 1:
  * y = s clamp(round(w / s)), half to even. */
 typedef struct bl_lsq_args {
@@ -121,6 +138,7 @@ bl_status bl_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a,
 bl_status bl_check_loss_grad(const bl_loss_grad_args *a, bl_err *e);
 bl_status bl_check_dropout(const bl_backend *be, const bl_dropout_args *a, bl_err *e);
 bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e);
+bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e);
 bl_status bl_check_lsq(const bl_lsq_args *a, bl_err *e);
 bl_status bl_check_lsq_grad(const bl_lsq_grad_args *a, bl_err *e);
 #endif

@@ -42,9 +42,12 @@ void bl_trainable_free(bl_trainable *t)
         o->buffer_free(t->param[i].grad.buf);
         o->buffer_free(t->param[i].m.buf);
         o->buffer_free(t->param[i].v.buf);
+        o->buffer_free(t->param[i].m_max.buf);
+        o->buffer_free(t->param[i].v_max.buf);
         o->buffer_free(t->param[i].own);
     }
     for (size_t i = 0; i < BL_COUNT(t->work); i++) o->buffer_free(t->work[i]);
+    for (size_t i = 0; i < BL_COUNT(t->moment_table); i++) o->buffer_free(t->moment_table[i].buf);
     for (int64_t b = 0; b < t->m->config.n_layers; b++) bl_block_release(t->m, b);
     bl_free(t->param);
     bl_free(t->norm);

@@ -19,8 +19,9 @@
 typedef struct bl_trained {
     char name[128];        /* "model.layers.0.mlp.up_proj.weight", "….lora_A" */
     bl_tensor value, grad; /* f32, contiguous, of one shape */
-    bl_tensor m, v;        /* of the optimizer; no tensor before its first step */
-    bl_buffer *own;        /* of the value, when it is not part of the model */
+    bl_tensor m, v;        /* of the optimizer: f32, or u8 with m_max, v_max; no tensor before its first step */
+    bl_tensor m_max, v_max;
+    bl_buffer *own; /* of the value, when it is not part of the model */
 } bl_trained;
 
 typedef struct bl_trainable bl_trainable;
@@ -62,6 +63,7 @@ struct bl_trainable {
     size_t n_params, cap_params;
     uint32_t dropout_key[2], pass; /* masks of a pass are numbered by it; bl_gradients counts it */
     bl_buffer *work[4];            /* kept between passes */
+    bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */
 };
 
 /* Loads all blocks and keeps them. BL_E_UNSUPPORTED for a model that is streamed. */

@@ -13,6 +13,7 @@
 typedef struct bl_adamw {
     double beta1, beta2, eps, decay; /* of bl_adamw_args */
     double clip;                     /* gradients are scaled so that their norm is at most this; 0: they are not */
+    bool eight_bits;                 /* moments of parameters of 4,096 elements and more take 8 bits (bl_adamw8_args) */
     int64_t step;                    /* that were made; 0 at first */
 } bl_adamw;
 /* One step with the gradients that have come together, which are 0 afterwards; the weights that rules make follow.

@@ -210,6 +210,7 @@ bl_status bl_ref_rope_grad(bl_backend *, const bl_rope_args *, bl_err *);
 bl_status bl_cpu_transform_grad(bl_backend *, const bl_transform_grad_args *, bl_err *);
 bl_status bl_cpu_dropout(bl_backend *, const bl_dropout_args *, bl_err *);
 bl_status bl_cpu_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
+bl_status bl_cpu_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
 bl_status bl_cpu_lsq(bl_backend *, const bl_lsq_args *, bl_err *);
 bl_status bl_cpu_lsq_grad(bl_backend *, const bl_lsq_grad_args *, bl_err *);
 bl_status bl_fast_weight_grad(bl_backend *, const bl_weight_grad_args *, bl_err *);

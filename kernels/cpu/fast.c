@@ -267,6 +267,7 @@ const bl_ops bl_ops_cpu = {
     .loss_grad = bl_fast_loss_grad,
     .dropout = bl_cpu_dropout,
     .adamw = bl_cpu_adamw,
+    .adamw8 = bl_cpu_adamw8,
     .lsq = bl_cpu_lsq,
     .lsq_grad = bl_cpu_lsq_grad,
     .product_rows = bl_cpu_product_rows,

@@ -48,6 +48,61 @@ bl_status bl_cpu_adamw(bl_backend *be, const bl_adamw_args *a, bl_err *e)
     return BL_OK;
 }
 
+/* The place of the nearest value, the lower one of two. */
+static int nearest(const float *table, float x)
+{
+    int lo = 0, hi = 255; /* table[lo] <= x < table[hi] where there are such */
+    while (hi - lo > 1) {
+        int mid = (lo + hi) / 2;
+        if (table[mid] <= x) lo = mid;
+        else hi = mid;
+    }
+    return x - table[lo] <= table[hi] - x ? lo : hi;
+}
+
+/* One block of `n` moments onto p. */
+static void step8(const bl_adamw8_args *a, int64_t block, int64_t n)
+{
+    const int64_t at = block * BL_MOMENT_BLOCK;
+    float *p = (float *)bl_cpu_at(&a->p) + at, m[BL_MOMENT_BLOCK], v[BL_MOMENT_BLOCK], m_top = 0, v_top = 0;
+    const float *grad = (const float *)bl_cpu_at(&a->grad) + at, *m_table = bl_cpu_at(&a->m_table),
+                *v_table = bl_cpu_at(&a->v_table);
+    float *m_max = (float *)bl_cpu_at(&a->m_max) + block, *v_max = (float *)bl_cpu_at(&a->v_max) + block;
+    uint8_t *mc = (uint8_t *)bl_cpu_at(&a->m) + at, *vc = (uint8_t *)bl_cpu_at(&a->v) + at;
+    const float root = (float)sqrt(1 - pow(a->beta2, (double)a->step)),
+                step = (float)(a->lr / (1 - pow(a->beta1, (double)a->step))), b1 = (float)a->beta1,
+                b2 = (float)a->beta2, shrink = (float)(1 - a->lr * a->decay), by = (float)a->grad_scale,
+                eps = (float)a->eps;
+    for (int64_t i = 0; i < n; i++) {
+        float g = grad[i] * by;
+        m[i] = b1 * (m_table[mc[i]] * *m_max) + (1 - b1) * g;
+        v[i] = b2 * (v_table[vc[i]] * *v_max) + (1 - b2) * g * g;
+        m_top = fmaxf(m_top, fabsf(m[i]));
+        v_top = fmaxf(v_top, v[i]);
+        p[i] = (p[i] - step * (m[i] / (sqrtf(v[i]) / root + eps))) * shrink;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        float x = m_top > 0 ? m[i] / m_top : 0;
+        int c = nearest(m_table, x);
+        if (signbit(m_table[c]) != signbit(x)) c += x > 0 ? 1 : -1; /* 0 has the sign of what is above it */
+        mc[i] = (uint8_t)BL_MAX(BL_MIN(c, 255), 0);
+        vc[i] = (uint8_t)nearest(v_table, v_top > 0 ? v[i] / v_top : 0);
+    }
+    *m_max = m_top;
+    *v_max = v_top;
+}
+
+bl_status bl_cpu_adamw8(bl_backend *be, const bl_adamw8_args *a, bl_err *e)
+{
+    bl_status st = bl_check_adamw8(a, e);
+    if (st != BL_OK) return st;
+    int64_t n = bl_tensor_count(&a->p);
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 30 * (double)n))
+    for (int64_t b = 0; b < (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK; b++)
+        step8(a, b, BL_MIN(n - b * BL_MOMENT_BLOCK, BL_MOMENT_BLOCK));
+    return BL_OK;
+}
+
 bl_status bl_cpu_lsq(bl_backend *be, const bl_lsq_args *a, bl_err *e)
 {
     bl_status st = bl_check_lsq(a, e);

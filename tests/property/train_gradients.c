@@ -201,6 +201,7 @@ static void new_adapters_change_nothing_and_learn_from_b_on(void **state)
         assert_ok(bl_adamw_step(&o, t, 1e-2, NULL, &e));
     }
     assert_true(later < first - 0.1);
+    for (size_t i = 0; i < t->n_params; i++) assert_true(t->param[i].m.dtype == BL_F32);
     after = fixture_hidden(&f, ids, LEN); /* what was learned stays with the model */
     assert_true(memcmp(numbers(&before), numbers(&after), bytes) != 0);
     fixture_drop(&f, &after);
@@ -211,6 +212,38 @@ static void new_adapters_change_nothing_and_learn_from_b_on(void **state)
 
 /* dw of the weights that products are computed with, from full training of the same model, goes through the rounding
  * where nothing was clipped. */
+static void moments_of_eight_bits_learn_as_well(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    double first[2], later[2];
+    for (int eight = 0; eight < 2; eight++) {
+        fixture f = fixture_open("synth:tiny", "", 2, false);
+        bl_train_batch b = batch(f.m->config.vocab);
+        bl_trainable *t;
+        bl_adamw o = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .decay = 0.01, .clip = 1, .eight_bits = eight};
+        size_t small = 0, large = 0;
+        assert_ok(bl_trainable_new(f.m, &t, &e));
+        assert_ok(bl_train_full(t, &e));
+        first[eight] = loss_of(t, &b, 0);
+        for (int step = 0; step < 8; step++) {
+            later[eight] = loss_of(t, &b, 0);
+            assert_ok(bl_adamw_step(&o, t, 1e-3, NULL, &e));
+        }
+        for (size_t i = 0; i < t->n_params; i++) {
+            bool codes = t->param[i].m.dtype == BL_U8 && t->param[i].v.dtype == BL_U8;
+            assert_true(codes == (eight && bl_tensor_count(&t->param[i].value) >= 4096));
+            small += !codes;
+            large += codes;
+        }
+        assert_true(small > 0 && (large > 0) == eight);
+        bl_trainable_free(t);
+        fixture_close(&f);
+    }
+    assert_true(first[0] == first[1] && later[0] < first[0] - 0.1);
+    assert_true(fabs(later[1] - later[0]) < 0.05 * (first[0] - later[0]));
+}
+
 static void step_sizes_are_learned_through_the_rounding(void **state)
 {
     (void)state;
@@ -365,6 +398,7 @@ int main(void)
         cmocka_unit_test(gradients_of_adapters_are_those_of_central_differences),
         cmocka_unit_test(gradients_go_through_transformed_inputs_and_adapters_that_are_there),
         cmocka_unit_test(new_adapters_change_nothing_and_learn_from_b_on),
+        cmocka_unit_test(moments_of_eight_bits_learn_as_well),
         cmocka_unit_test(step_sizes_are_learned_through_the_rounding),
         cmocka_unit_test(micro_batches_add_up_and_threads_change_no_bit),
         cmocka_unit_test(what_cannot_be_trained_is_refused_with_a_sentence),
