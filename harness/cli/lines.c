@@ -1,6 +1,7 @@
 /* lines.c - verbs that read JSON lines: one after another, or as requests in batches. */
 #include "session.h"
 #include "harness/data/reader.h"
+#include "kernels/base/utf8.h"
 #include <string.h>
 
 bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e)
@@ -14,14 +15,30 @@ bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e)
     return st;
 }
 
+bl_status bl_text_is_utf8(const char *name, const char *text, size_t n, bl_err *e)
+{
+    for (size_t i = 0; i < n;) {
+        uint32_t c;
+        size_t k = bl_utf8_get(text + i, n - i, &c);
+        if (k == 0)
+            return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is 0x%02x, which is not valid UTF-8 there", name, i,
+                           (unsigned char)text[i]);
+        if (c == 0) return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is NUL, expected text", name, i);
+        i += k;
+    }
+    return BL_OK;
+}
+
 bl_status bl_lines_of(const char *key, const char *text, bl_lines *out, bl_err *e)
 {
     bl_text t = {0};
     bl_json_out j = {.t = &t, .compact = true};
+    bl_status st = bl_text_is_utf8("--prompt", text, strlen(text), e);
+    if (st != BL_OK) return st;
     bl_json_object(&j, NULL);
     bl_json_add_str(&j, key, text);
     bl_json_end(&j);
-    bl_status st = bl_text_check(&t, e);
+    st = bl_text_check(&t, e);
     if (st != BL_OK) bl_text_free(&t);
     else *out = (bl_lines){.name = "command line", .text = t.s, .n = t.n};
     return st;

@@ -34,6 +34,8 @@ typedef struct bl_lines {
     char stand_in[4]; /* three bytes of a noncharacter that the line does not hold, "" when it has no \u0000 */
 } bl_lines;
 bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e);
+/* BL_E_FORMAT, naming byte and `name`, unless it is UTF-8 without NUL. */
+bl_status bl_text_is_utf8(const char *name, const char *text, size_t n, bl_err *e);
 /* One line: {"key": "text"}. */
 bl_status bl_lines_of(const char *key, const char *text, bl_lines *out, bl_err *e);
 /* Next line that is not empty, parsed; *out NULL at the end. The caller frees it. */

@@ -1,6 +1,5 @@
 /* verb_generate.c - continues prompts: one text, or JSON lines {"prompt": ...}. */
 #include "session.h"
-#include "kernels/base/utf8.h"
 #include <string.h>
 
 typedef struct opts {
@@ -92,16 +91,7 @@ static bl_status plain(bl_lines *l, bl_err *e)
 {
     if (l->n && l->text[l->n - 1] == '\n') l->text[--l->n] = 0;
     if (l->n && l->text[l->n - 1] == '\r') l->text[--l->n] = 0;
-    for (size_t i = 0; i < l->n;) {
-        uint32_t c;
-        size_t k = bl_utf8_get(l->text + i, l->n - i, &c);
-        if (k == 0)
-            return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is 0x%02x, which is not valid UTF-8 there", l->name, i,
-                           (unsigned char)l->text[i]);
-        if (c == 0) return bl_fail(e, BL_E_FORMAT, "%s: byte %zu is NUL, expected text", l->name, i);
-        i += k;
-    }
-    return BL_OK;
+    return bl_text_is_utf8(l->name, l->text, l->n, e);
 }
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
@@ -118,6 +108,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         return bl_fail(e, BL_E_CONFIG, "generate needs FILE or --prompt TEXT%s; see: bitladder generate --help",
                        o->prompt ? ", not both" : "");
     if (!o->prompt) BL_TRY(bl_lines_open(args->pos[0], &lines, e));
+    else BL_TRY(bl_text_is_utf8("--prompt", o->prompt, strlen(o->prompt), e));
     BL_TRY(bl_session_make(&s, p, o->model, &o->m, &o->make, o->common.threads, e));
     if (o->prompt) BL_TRY(one_text(&s, o, o->prompt, e));
     else if (lines.text[strspn(lines.text, " \t\r\n")] == '{')

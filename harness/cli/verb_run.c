@@ -74,6 +74,13 @@ static bl_status read_spec(const bl_program *p, const opts *o, const bl_args *ar
     return bl_spec_read(p, &from, s, e);
 }
 
+/* What is named in a study and not there: the sentence says which study. */
+static void of_study(const bl_args *args, bl_err *e)
+{
+    const char *file = args->n_pos ? args->pos[0] : NULL;
+    if (file && e->status == BL_E_MISSING && strncmp(e->text, file, strlen(file)) != 0) bl_within(e, "%s", file);
+}
+
 static bl_status plan(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -83,7 +90,11 @@ static bl_status plan(const bl_program *p, const void *options, const bl_args *a
     bl_text t = {0};
     (void)exit_code;
     BL_TRY(read_spec(p, o, args, &s, e));
-    BL_TRY(bl_plan_make(&s, &(bl_plan_opts){.only = o->only, .many = o->many}, &plan, e));
+    st = bl_plan_make(&s, &(bl_plan_opts){.only = o->only, .many = o->many}, &plan, e);
+    if (st != BL_OK) {
+        of_study(args, e);
+        goto out;
+    }
     if (o->common.json) BL_TRY(bl_plan_json(plan, &t, e));
     else bl_plan_text(plan, &t);
     BL_TRY(bl_output(NULL, &t, e));
@@ -159,7 +170,11 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
                       .quiet = o->common.quiet,
                       .log = bl_cli_log_level(&o->common),
                       .program = "/proc/self/exe"};
-    BL_TRY(bl_run_study(&s, &ro, exit_code, e));
+    st = bl_run_study(&s, &ro, exit_code, e);
+    if (st != BL_OK) {
+        of_study(args, e);
+        goto out;
+    }
     if (o->common.json) {
         bl_json_out j = {.t = &t};
         bl_json_object(&j, NULL);

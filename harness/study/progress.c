@@ -131,8 +131,9 @@ void bl_progress_cell(bl_progress *p, const char *key, const char *what, double 
     if (p->quiet) return;
     left(p, bl_now(), time);
     clear(p);
-    fprintf(stderr, "[%zu/%zu] %s  %s, %.1f s%s\n", p->finished, p->cells, key, what, seconds,
-            p->finished < p->cells ? time : "");
+    fprintf(stderr, "[%zu/%zu] %s  %s", p->finished, p->cells, key, what);
+    if (seconds >= 0) fprintf(stderr, ", %.1f s%s", seconds, p->finished < p->cells ? time : "");
+    fputc('\n', stderr);
 }
 
 void bl_progress_note(bl_progress *p, const char *fmt, ...)

@@ -21,7 +21,7 @@ void bl_progress_now(bl_progress *p, const char *what, const char *how, double p
 void bl_progress_draw(bl_progress *p); /* again, for the time that is left; a few times a second at most */
 /* Estimated seconds that were worked for, and others that need not be; nothing runs now. */
 void bl_progress_did(bl_progress *p, double worked, double saved);
-/* The line of a cell that is over: "acc 64.0 ±3.4 %", "failed: reason". */
+/* The line of a cell that is over: "acc 64.0 ±3.4 %", "failed: reason"; seconds below 0: it was not worked at. */
 void bl_progress_cell(bl_progress *p, const char *key, const char *what, double seconds);
 void bl_progress_note(bl_progress *p, const char *fmt, ...) BL_PRINTF(2, 3);
 void bl_progress_end(bl_progress *p);

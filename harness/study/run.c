@@ -148,7 +148,7 @@ static void close_cell(run *r, const bl_plan_cell *c, const char *what, bl_cell_
     r->n_failed += state == BL_CELL_FAILED;
     r->n_na += state == BL_CELL_NA;
     bl_log(BL_LOG_INFO, "cell=%s status=%s s=%.2f said=\"%s\"", c->key, bl_cell_states[state], s, what);
-    bl_progress_cell(&r->progress, c->key, what, s);
+    bl_progress_cell(&r->progress, c->key, what, state == BL_CELL_NA ? -1 : s);
     r->now_since = bl_now();
 }
 
@@ -358,13 +358,13 @@ static bool look(run *r, const bl_plan_cell *c)
             r->closed[i] = true;
             r->n_failed++;
             bl_progress_did(&r->progress, 0, c->seconds);
-            bl_progress_cell(&r->progress, c->key, "failed in another run", 0);
+            bl_progress_cell(&r->progress, c->key, "failed in another run", -1);
         }
         bl_free(path);
     } else if (state == BL_CELL_DONE) {
         r->closed[i] = true;
         bl_progress_did(&r->progress, 0, c->seconds);
-        bl_progress_cell(&r->progress, c->key, "done", 0);
+        bl_progress_cell(&r->progress, c->key, "done", -1);
     }
     return r->closed[i];
 }
@@ -521,7 +521,7 @@ bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, b
     bl_plan_todo todo;
     char *path = NULL;
 
-    if (!s->out) return bl_fail(e, BL_E_CONFIG, "no output directory; give --out DIR or \"out\"");
+    if (!s->out || !*s->out) return bl_fail(e, BL_E_CONFIG, "no output directory; give --out DIR or \"out\"");
     clock_gettime(CLOCK_REALTIME_COARSE, &r.began); /* the clock of file times */
     bl_progress_begin(&r.progress, 0, 0, 0, o->quiet);
     if (r.progress.tty && !o->quiet) fputs("planning: models, data, what is done already", stderr);

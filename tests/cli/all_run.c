@@ -338,6 +338,7 @@ static const struct {
      "seed"},
     {{"run", "--model", "NOWHERE", "--method", "base", "--task", "piqa", "--out", "OUT"}, 2, "NOWHERE"},
     {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa"}, 2, "--out"},
+    {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", ""}, 2, "no output directory"},
     {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT", "--only", "nothing"},
      2,
      "matches none"},

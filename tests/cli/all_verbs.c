@@ -918,9 +918,27 @@ static void a_method_can_be_tried_on_the_fly(void **state)
     got = SAY("x", "generate", "--model", "@model", "--prompt", "a", "-");
     expect(&got, 2, "not both");
     ran_free(&got);
+    got = SAY(NULL, "generate", "--model", "@model", "--prompt", "ab\xff");
+    expect(&got, 2, "--prompt: byte 2 is 0xff, which is not valid UTF-8 there");
+    ran_free(&got);
+    got = SAY(NULL, "score", "--model", "@model", "--prompt", "\xc3");
+    expect(&got, 2, "--prompt: byte 0 is 0xc3");
+    ran_free(&got);
     got = SAY(NULL, "score", "--model", "@model");
     expect(&got, 2, "score needs FILE or --prompt TEXT");
     ran_free(&got);
+}
+
+static void a_model_that_is_not_there_is_said_with_the_study_that_names_it(void **state)
+{
+    (void)state;
+    study_write(S.dir, "gone.json",
+                "{\"models\": [\"no/such.gguf\"], \"methods\": [\"base\"], \"tasks\": [\"primer_choice\"]}");
+    for (int run = 0; run < 2; run++) {
+        ran r = SAY(NULL, run ? "run" : "plan", "@dir/gone.json", "--out", "@dir/gone");
+        expect(&r, 2, "gone.json: no file or directory 'no/such.gguf'");
+        ran_free(&r);
+    }
 }
 
 static void a_run_says_its_results_as_json(void **state)
@@ -972,6 +990,7 @@ int main(void)
         cmocka_unit_test(names_are_shown_with_what_one_chooses_by),
         cmocka_unit_test(a_method_can_be_tried_on_the_fly),
         cmocka_unit_test(a_run_says_its_results_as_json),
+        cmocka_unit_test(a_model_that_is_not_there_is_said_with_the_study_that_names_it),
         cmocka_unit_test(a_full_disk_is_said_and_a_closed_pipe_is_not),
         cmocka_unit_test(everything_that_prints_json_prints_json),
         cmocka_unit_test(requests_are_split_as_the_evaluation_harness_does),
