@@ -223,7 +223,7 @@ static bl_status curves(const bl_plot_input *in, bl_pick_what what, const char *
     bl_status st = BL_OK;
     bl_arena *a = NULL;
     bl_picks p;
-    bool far_ = false;
+    bool far_ = false, bars = false;
 
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_picks_of(in, what, a, &p, e));
@@ -236,8 +236,10 @@ static bl_status curves(const bl_plot_input *in, bl_pick_what what, const char *
     bl_page_heading(page, heading);
     for (size_t f = 0; f < p.n_families; f++) BL_TRY(bl_page_legend(page, (int)f + 1, p.family[f], e));
     BL_TRY(bl_page_legend(page, 120, "base, as stored", e));
-    bl_page_note(page, what == BL_PICK_SHARES ? "Bars: one standard error over items."
-                                              : "Bars: one standard error over windows or documents.");
+    for (size_t i = 0; i < p.n; i++) bars = bars || p.v[i].row->has_stderr;
+    if (bars)
+        bl_page_note(page, what == BL_PICK_SHARES ? "Bars: one standard error over items."
+                                                  : "Bars: one standard error over windows or documents.");
     bl_page_note(page, BITS);
     bl_note_compared(&p, page);
     for (size_t i = 0; i < p.n; i++) c[i] = (curve){.k = &p.v[i], .x = p.v[i].row->cell->bits_per_weight};
