@@ -1,6 +1,6 @@
 /* fmt_int_mse.c - the range of a group of integer codes, shrunk until the error is least. Compiled with -O3: the search
  * visits every weight 80 times. */
-#include "format.h"
+#include "format_impl.h"
 #include <math.h>
 #include <string.h>
 
@@ -24,7 +24,7 @@ static inline float power24(float d)
 }
 
 /* sum |w^ - w|^2.4 in units of 1 / unit. */
-static float error_of(const float *w, int64_t n, float scale, float zero, float qmax, float unit)
+float bl_fit_error(const float *w, int64_t n, float scale, float zero, float qmax, float unit)
 {
     const float magic = 0x1.8p23f; /* x + magic has no fraction bits left: rint for |x| < 2^22 */
     float lo = -zero, hi = qmax - zero, acc[8] = {0};
@@ -55,7 +55,7 @@ static void search(bl_fit_range *fit, const float *w, int64_t n, int qmax, float
     for (int k = 0; k < STEPS; k++) {
         float p = 1 - (float)k / GRID, s, z;
         fit((float[]){p * lo, p * hi}, 2, qmax, &s, &z); /* a rule looks at the ends only */
-        float error = error_of(w, n, s, z, (float)qmax, most > 0 ? 1 / most : 1);
+        float error = bl_fit_error(w, n, s, z, (float)qmax, most > 0 ? 1 / most : 1);
         if (error < best || k == 0) {
             best = error;
             *scale = s;

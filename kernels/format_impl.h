@@ -49,6 +49,9 @@ static inline float bl_scale_at(const void *scales, bl_dtype t, int64_t i)
  * smallest number of its type. Not finite or above the type: the returned value is not finite. */
 float bl_scale_put(void *scales, bl_dtype t, int64_t i, float s, bool keep);
 
+/* sum |w^ - w|^2.4 of n weights on a grid with an integral zero, in units of 1 / unit; within 1e-6 of its value. */
+float bl_fit_error(const float *w, int64_t n, float scale, float zero, float qmax, float unit);
+
 bool bl_all_finite(const float *w, int64_t n);
 /* The sentence about the first value of w [out, in] that is not finite. */
 bl_status bl_fail_nonfinite(const bl_format *f, const float *w, int64_t row, int64_t k0, int64_t n, bl_err *e);

@@ -168,6 +168,7 @@ typedef struct bl_kl_div_args { /* P base, Q tested */
     bl_tensor kl;     /* f64 [rows]: sum P (ln P - ln Q), no cut-off */
     bl_tensor dp;     /* f64 [rows]: Q(target) - P(target) */
     bl_tensor same;   /* i32 [rows]: argmax agrees */
+    double least;     /* P and Q are not below it, without being made to sum to 1 again; 0: as they are */
 } bl_kl_div_args;
 typedef struct bl_sample_args {
     bl_tensor logits;
@@ -284,6 +285,7 @@ typedef struct bl_ops {
     bl_status (*clip_search)(bl_backend *, const bl_clip_search_args *, bl_err *);
     bl_status (*hqq)(bl_backend *, const bl_hqq_args *, bl_err *);
     bl_status (*greedy)(bl_backend *, const bl_greedy_args *, bl_err *);
+    bl_status (*range_search)(bl_backend *, const bl_range_search_args *, bl_err *);
     /* training; the gradient of a product to its input is the transposed linear */
     bl_status (*weight_grad)(bl_backend *, const bl_weight_grad_args *, bl_err *);
     bl_status (*rmsnorm_grad)(bl_backend *, const bl_rmsnorm_grad_args *, bl_err *);

@@ -75,3 +75,13 @@ bl_status bl_check_greedy(const bl_greedy_args *a, bl_err *e)
     if (a->bits < 1 || a->bits > 8 || a->passes < 0) return broken(e, "greedy", "bits or passes cannot be");
     return BL_OK;
 }
+
+bl_status bl_check_range_search(const bl_range_search_args *a, bl_err *e)
+{
+    int64_t out = a->w.dim[0];
+    if (!contiguous(&a->w, BL_F32, -1, -1) || !a->u.buf || !list_or_none(&a->u, BL_F32, a->w.dim[1]) || a->bits < 2 ||
+        a->bits > 8 || !(a->lambda >= 0) || !contiguous(&a->scale, BL_F32, out, 1) ||
+        !contiguous(&a->zero, BL_F32, out, 1))
+        return broken(e, "range_search", "w, u, bits, lambda, scale or zero cannot be");
+    return BL_OK;
+}

@@ -64,9 +64,22 @@ typedef struct bl_greedy_args {
     int bits, passes;
 } bl_greedy_args;
 
+/* Range of each row of a group, contains 0, times p = 1, 1.002 … 1.1, 0.998 … 0.9, whichever gives the least sum of
+ * |w^ - w|^2.4 (SliM-LLM, Huang et al. 2024, arXiv 2405.14917), salient weights counting `lambda` times: those whose
+ * w^2 / u^2 is not below the least that is more than two standard deviations from the mean over the group. */
+typedef struct bl_range_search_args {
+    bl_tensor w;           /* f32 [out, n], contiguous */
+    bl_tensor u;           /* f32 [n]: diagonal of the factor of the inverse second moments */
+    int bits;              /* 2..8 */
+    double lambda;         /* 1: all alike */
+    bl_dtype scale_type;   /* as bl_clip_search_args */
+    bl_tensor scale, zero; /* f32 [out, 1], contiguous, out */
+} bl_range_search_args;
+
 bl_status bl_check_scale(const bl_scale_args *a, bl_err *e);
 bl_status bl_check_sq_error(const bl_backend *be, const bl_sq_error_args *a, bl_err *e);
 bl_status bl_check_clip_search(const bl_clip_search_args *a, bl_err *e);
 bl_status bl_check_hqq(const bl_hqq_args *a, bl_err *e);
 bl_status bl_check_greedy(const bl_greedy_args *a, bl_err *e);
+bl_status bl_check_range_search(const bl_range_search_args *a, bl_err *e);
 #endif

@@ -84,6 +84,8 @@ bl_status bl_check_gptq_sweep(const bl_gptq_sweep_args *a, bl_err *e)
     if (a->bits < 1 || a->bits > 8 || a->block < 1 || a->rule == BL_RANGE_OWN ||
         (a->rule != BL_RANGE_GIVEN && (a->rule == BL_RANGE_SIGN) != (a->bits == 1)))
         return broken(e, "gptq_sweep", "bits, block or rule cannot be");
+    if (a->first < 0 || a->count < 0 || a->first + a->count > in || (a->first && !a->count))
+        return broken(e, "gptq_sweep", "there are no such columns");
     if (!dense(&a->scale, BL_F32, out, -1) || !dense(&a->zero, BL_F32, out, a->scale.dim[1]) ||
         a->scale.stride[0] != a->scale.dim[1] || a->zero.stride[0] != a->zero.dim[1])
         return broken(e, "gptq_sweep", "scale and zero are not [out, groups]");

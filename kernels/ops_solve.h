@@ -68,6 +68,8 @@ typedef struct bl_gptq_sweep_args {
     bool mse;              /* as bl_pack_args */
     bl_dtype scale_type;   /* type that scales are stored in: they are rounded to it before codes are computed */
     int64_t block;         /* columns of a block; 128 in the published code */
+    int64_t first, count;  /* only these columns are rounded, those after them take up what they lose; count 0: all. The
+                              first begins a group */
     bl_tensor scale, zero; /* f32 [out, groups], contiguous; out, but with GIVEN in. A zero may be between codes */
     double *loss;          /* host out, may be NULL: sum of e^2 / 2; tr(D (h + shift I) Dt) is twice that, D = w - w^ */
 } bl_gptq_sweep_args;

@@ -15,6 +15,7 @@
 #include "harness/quant/calibrate.h"
 #include "kernels/base/rng.h"
 #include "kernels/hadamard.h"
+#include "shared_moments.h"
 #include "shared_solve.h"
 #include "shared_weight.h"
 #include <inttypes.h>
@@ -121,40 +122,6 @@ out:
     return st;
 }
 
-static bl_status diagonal(const bl_method_run *r, bl_tensor h, double *diag, bl_err *e)
-{
-    bl_status st = BL_OK;
-    int64_t n = h.dim[0];
-    bl_tensor d = {0};
-    BL_TRY(bl_matrix_new(r, BL_F64, 1, n, &d, e));
-    bl_tensor list = bl_tensor_1d(d.buf, 0, BL_F64, n);
-    BL_TRY(r->ops->diagonal(r->be, &(bl_diagonal_args){.x = h, .y = list}, e));
-    BL_TRY(r->ops->download(r->be, &list, diag, e));
-out:
-    bl_matrix_free(r, &d);
-    return st;
-}
-
-/* u of (h + shift)^-1 in the order of the sweep; the damping that was enough. */
-static bl_status factor(const bl_method_run *r, bl_tensor h, bl_tensor order, double mean, double damp, bl_tensor u,
-                        double *damped, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_tensor p = {0};
-    BL_TRY(bl_matrix_new(r, BL_F64, h.dim[0], h.dim[0], &p, e));
-    BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = h, .y = p, .rows = order, .cols = order}, e));
-    for (;; damp = damp > 0 ? 10 * damp : 0.01) {
-        st = r->ops->cholesky_inverse(r->be, &(bl_cholesky_inverse_args){.h = p, .u = u, .shift = damp * mean}, e);
-        if (st == BL_OK) st = r->ops->sync(r->be, e);
-        if (st != BL_E_NUMERIC || 10 * damp > 1) break;
-    }
-    if (st == BL_E_NUMERIC) bl_within(e, "second moments of the inputs, with a damping of %g", damp);
-    *damped = damp;
-out:
-    bl_matrix_free(r, &p);
-    return st;
-}
-
 /* GPTQ's sweep on a given grid, in that order: w becomes values of the grid. */
 static bl_status feed_back(const bl_method_run *r, bl_tensor w, bl_tensor u, bl_tensor order, bl_tensor back,
                            bl_tensor scale, bl_tensor zero, int bits, bl_err *e)
@@ -235,7 +202,7 @@ bl_status bl_quip_round(const bl_method_run *r, bl_tensor w, bl_tensor h, bl_ten
     if (!diag) return BL_E_NOMEM;
     BL_TRY(to_grid(r, w, scale, zero, bits, how != BL_QUIP_NEAR, e));
     if (how == BL_QUIP_NEAR) goto out;
-    BL_TRY(diagonal(r, h, diag, e));
+    BL_TRY(bl_moments_diagonal(r, h, diag, e));
     for (int64_t i = 0; i < in; i++) mean += (diag[i] == 0 ? 1 : diag[i]) / (double)in;
     BL_TRY(orders(r, how, diag, in, &order, &back, e));
     if (how != BL_QUIP_LDLQ) { /* greedy passes need to know where they come from */
@@ -244,7 +211,7 @@ bl_status bl_quip_round(const bl_method_run *r, bl_tensor w, bl_tensor h, bl_ten
     }
     if (how != BL_QUIP_ALLBAL) {
         BL_TRY(bl_matrix_new(r, BL_F32, in, in, &u, e));
-        BL_TRY(factor(r, h, order, mean, damp, u, damped, e));
+        BL_TRY(bl_moments_factor(r, h, order, mean, damp, u, damped, e));
         BL_TRY(feed_back(r, w, u, order, back, scale, zero, bits, e));
     }
     if (how == BL_QUIP_LDLQ) goto out;
@@ -303,7 +270,7 @@ static bl_status rescale(work *k, bl_err *e)
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(diagonal(r, k->h, diag, e)); /* the largest entry of H is on its diagonal */
+    BL_TRY(bl_moments_diagonal(r, k->h, diag, e)); /* the largest entry of H is on its diagonal */
     BL_TRY(r->ops->download(r->be, &k->w, w, e));
     for (int64_t i = 0; i < k->out * k->in; i++) norm[i % k->in] += (double)w[i] * w[i];
     for (int64_t j = 0; j < k->in; j++) most = fmax(most, diag[j]);

@@ -78,13 +78,14 @@ void bl_avx2_sweep(const bl_gptq_sweep_args *a, int64_t row0, int64_t rows, doub
         scale[r] = 1;
         zero[r] = 0;
     }
-    for (int64_t i1 = 0; i1 < in; i1 += a->block) {
-        int64_t n = BL_MIN(a->block, in - i1), j = i1 + n;
+    int64_t last = a->count ? a->first + a->count : in;
+    for (int64_t i1 = a->first; i1 < last; i1 += a->block) {
+        int64_t n = BL_MIN(a->block, last - i1), j = i1 + n;
         memcpy(w1, w + i1 * LANES, (size_t)(n * LANES) * sizeof *w1);
         for (int64_t i = 0; i < n; i++) {
             const float *u = bl_cpu_row(&a->u, i1 + i) + i1;
             int64_t k = bl_cpu_sweep_group(a, i1 + i);
-            if (i1 + i == 0 || k != bl_cpu_sweep_group(a, i1 + i - 1))
+            if (i1 + i == a->first || k != bl_cpu_sweep_group(a, i1 + i - 1))
                 for (int64_t r = 0; r < rows; r++) {
                     if (!a->fit_first && !given) bl_cpu_sweep_fit_next(a, row0 + r, i1 + i, w + r, LANES, tmp);
                     scale[r] = bl_cpu_row(&a->scale, row0 + r)[k];

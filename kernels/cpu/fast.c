@@ -148,6 +148,7 @@ static bl_status kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_kl_div(be, a, e);
     if (st != BL_OK) return st;
+    if (a->least > 0) return bl_ref_kl_div(be, a, e);
     double *kl = bl_cpu_at(&a->kl), *dp = bl_cpu_at(&a->dp);
     int32_t *same = bl_cpu_at(&a->same);
     const int32_t *targets = bl_cpu_at(&a->target);
@@ -257,6 +258,7 @@ const bl_ops bl_ops_cpu = {
     .clip_search = bl_cpu_clip_search,
     .hqq = bl_cpu_hqq,
     .greedy = bl_cpu_greedy,
+    .range_search = bl_cpu_range_search,
     .weight_grad = bl_fast_weight_grad,
     .rmsnorm_grad = bl_fast_rmsnorm_grad,
     .rope_grad = bl_fast_rope_grad,

@@ -1,5 +1,6 @@
 /* fit.c - the searching ops (ops_fit.h), in plain C on all threads. Compiled with -O3: loops over the columns of a
  * group take vectors. */
+#include "kernels/format_impl.h"
 #include "solve.h"
 #include <omp.h>
 
@@ -289,5 +290,70 @@ bl_status bl_cpu_greedy(bl_backend *be, const bl_greedy_args *a, bl_err *e)
 #pragma omp parallel for schedule(dynamic, 4) num_threads(c->threads)
     for (int64_t r = 0; r < a->w.dim[0]; r++) greedy_row(a, r, space + omp_get_thread_num() * in);
     bl_free(space);
+    return BL_OK;
+}
+
+/* ---- ranges of SliM-LLM ---- */
+
+/* The least w^2 / u^2 that is more than two standard deviations (of a sample) from the mean of all; infinity: none. */
+static double salient_from(const bl_range_search_args *a)
+{
+    int64_t out = a->w.dim[0], n = a->w.dim[1], count = out * n;
+    const float *w = bl_cpu_at(&a->w), *u = bl_cpu_at(&a->u);
+    double mean = 0, var = 0, least = INFINITY;
+    for (int64_t i = 0; i < count; i++) mean += (double)w[i] * w[i] / ((double)u[i % n] * u[i % n]) / (double)count;
+    for (int64_t i = 0; i < count; i++) {
+        double d = (double)w[i] * w[i] / ((double)u[i % n] * u[i % n]) - mean;
+        var += d * d / (double)BL_MAX(count - 1, 1);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        double v = (double)w[i] * w[i] / ((double)u[i % n] * u[i % n]);
+        if (fabs(v - mean) > 2 * sqrt(var)) least = fmin(least, v);
+    }
+    return least;
+}
+
+static float weighted_error(const bl_range_search_args *a, const float *w, float s, float z, double salient, float unit)
+{
+    const float *u = bl_cpu_at(&a->u);
+    float qmax = (float)((1 << a->bits) - 1), sum = 0;
+    for (int64_t i = 0; i < a->w.dim[1]; i++) {
+        float v = (fminf(fmaxf(rintf(w[i] / s) + z, 0), qmax) - z) * s, d = powf(fabsf(v - w[i]) * unit, 2.4f);
+        sum += (double)w[i] * w[i] / ((double)u[i] * u[i]) >= salient ? (float)a->lambda * d : d;
+    }
+    return sum;
+}
+
+static void search_row(const bl_range_search_args *a, int64_t row, double salient)
+{
+    enum { STEPS = 50 };
+    const float *w = bl_cpu_row(&a->w, row);
+    float lo = 0, hi = 0, best = INFINITY, qmax = (float)((1 << a->bits) - 1);
+    for (int64_t i = 0; i < a->w.dim[1]; i++) {
+        lo = fminf(lo, w[i]);
+        hi = fmaxf(hi, w[i]);
+    }
+    float most = fmaxf(-lo, hi), unit = most > 0 ? 1 / most : 1;
+    for (int k = 0; k <= 2 * STEPS; k++) {
+        float p = (float)(k <= STEPS ? 1 + k / 500.0 : 1 - (k - STEPS) / 500.0), s, z;
+        bl_fit_zero((float[]){p * lo, p * hi}, 2, (int)qmax, &s, &z);
+        s = bl_cpu_stored_scale(s, a->scale_type);
+        float error = a->lambda == 1 ? bl_fit_error(w, a->w.dim[1], s, z, qmax, unit)
+                                     : weighted_error(a, w, s, z, salient, unit);
+        if (k && !(error < best)) continue;
+        best = error;
+        *bl_cpu_row(&a->scale, row) = s;
+        *bl_cpu_row(&a->zero, row) = z;
+    }
+}
+
+bl_status bl_cpu_range_search(bl_backend *be, const bl_range_search_args *a, bl_err *e)
+{
+    bl_status st = bl_check_range_search(a, e);
+    const bl_cpu *c = be->own;
+    if (st != BL_OK) return st;
+    double salient = a->lambda == 1 ? INFINITY : salient_from(a);
+#pragma omp parallel for schedule(dynamic, 8) num_threads(c->threads)
+    for (int64_t r = 0; r < a->w.dim[0]; r++) search_row(a, r, salient);
     return BL_OK;
 }

@@ -45,6 +45,18 @@ out:
     return st;
 }
 
+/* sum P (log P - log Q), neither below a->least. */
+static double floored(const bl_kl_div_args *a, const float *p, const float *q, float topp, float topq, double zp,
+                      double zq)
+{
+    double sum[8] = {0};
+    for (int64_t i = 0; i < a->vocab; i++) {
+        double u = fmax(bl_exp(p[i] - topp) / zp, a->least), v = fmax(bl_exp(q[i] - topq) / zq, a->least);
+        sum[i % 8] += u * log(u / v);
+    }
+    return bl_tree8d(sum);
+}
+
 /* KL(P, Q) = sum P (p - q) - log Zp + log Zq with logits p, q and P = e^p / Zp. */
 bl_status bl_ref_kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
 {
@@ -67,9 +79,13 @@ bl_status bl_ref_kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
             continue;
         }
         double zp = sum_exp(p, a->vocab, topp), zq = sum_exp(q, a->vocab, topq), sum[8] = {0};
+        dp[r] = exp((double)q[t] - topq) / zq - exp((double)p[t] - topp) / zp;
+        if (a->least > 0) {
+            kl[r] = floored(a, p, q, topp, topq, zp, zq);
+            continue;
+        }
         for (int64_t i = 0; i < a->vocab; i++) sum[i % 8] += (double)bl_exp(p[i] - topp) * ((double)p[i] - q[i]);
         kl[r] = bl_tree8d(sum) / zp - (topp + log(zp)) + (topq + log(zq));
-        dp[r] = exp((double)q[t] - topq) / zq - exp((double)p[t] - topp) / zp;
     }
 out:
     return st;

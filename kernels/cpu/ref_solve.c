@@ -189,13 +189,14 @@ static double sweep_row(const bl_gptq_sweep_args *a, int64_t row, float *w1, flo
     double loss = 0;
     bool given = a->rule == BL_RANGE_GIVEN;
     if (a->fit_first && !given) bl_cpu_sweep_fit_first(a, row, tmp);
-    for (int64_t i1 = 0; i1 < in; i1 += a->block) {
-        int64_t i2 = BL_MIN(i1 + a->block, in);
+    int64_t last = a->count ? a->first + a->count : in;
+    for (int64_t i1 = a->first; i1 < last; i1 += a->block) {
+        int64_t i2 = BL_MIN(i1 + a->block, last);
         memcpy(w1, w + i1, (size_t)(i2 - i1) * sizeof *w1);
         for (int64_t i = i1; i < i2; i++) {
             const float *u = bl_cpu_row(&a->u, i);
             int64_t k = bl_cpu_sweep_group(a, i);
-            if (!a->fit_first && !given && (i == 0 || k != bl_cpu_sweep_group(a, i - 1)))
+            if (!a->fit_first && !given && (i == a->first || k != bl_cpu_sweep_group(a, i - 1)))
                 bl_cpu_sweep_fit_next(a, row, i, w, 1, tmp); /* W, not W1: as the block began */
             float x = w1[i - i1], v = nearest(a, x, scale[k], zero[k]), ei = (x - v) / u[i]; /* e = (w - w^) / U_ii */
             for (int64_t j = i + 1; j < i2; j++) w1[j - i1] = fmaf(-ei, u[j], w1[j - i1]);

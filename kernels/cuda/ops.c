@@ -142,6 +142,8 @@ static bl_status loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
 static bl_status kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
 {
     bl_status st = bl_check_kl_div(be, a, e);
+    if (st == BL_OK && a->least > 0)
+        st = bl_fail(e, BL_E_UNSUPPORTED, "kl_div: least probabilities are not there on this device");
     bl_cuda *c = be->own;
     if (st != BL_OK) return st;
     bl_cu_kl_div(c->now, bl_cuda_at(&a->p), a->p.stride[0], bl_cuda_at(&a->q), a->q.stride[0], a->p.dim[0], a->vocab,

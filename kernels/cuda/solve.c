@@ -199,8 +199,9 @@ bl_status bl_cuda_gptq_sweep(bl_backend *be, const bl_gptq_sweep_args *a, bl_err
     double *loss = NULL, sum = 0;
     void *err, *losses;
     BL_TRY(bl_check_gptq_sweep(a, e));
-    if (a->rule == BL_RANGE_GIVEN)
-        return bl_fail(e, BL_E_UNSUPPORTED, "gptq_sweep: scales that are given are not there on this device");
+    if (a->rule == BL_RANGE_GIVEN || a->count)
+        return bl_fail(e, BL_E_UNSUPPORTED,
+                       "gptq_sweep: scales that are given and some of the columns are not there on this device");
     int64_t out = a->w.dim[0], in = a->w.dim[1];
     if (BL_MAX(out, in) > INT32_MAX || BL_MIN(a->block, in) > BL_CU_SWEEP_MOST)
         return bl_fail(e, BL_E_UNSUPPORTED, "gptq_sweep: blocks of %lld columns; at most %d on this device",

@@ -42,8 +42,9 @@ static float *row_of(bl_tensor t, int64_t r) { return (float *)t.buf->data + r *
 static bl_shape geometry(const bl_format *f, int64_t out, int64_t in, int64_t group)
 {
     bl_shape g = {.out = out, .in = in, .scale = BL_F16};
-    if (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) g.group = group;
-    if (f->kind == BL_FMT_INT && f->bits > 1) g.zero = BL_ZERO_PACKED;
+    if (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE || f->kind == BL_FMT_CODES) g.group = group;
+    if (f->kind == BL_FMT_INT && f->bits > 1)
+        g.zero = in == 1216 ? BL_ZERO_FLOAT : in == 172 ? BL_ZERO_MIDDLE : BL_ZERO_PACKED;
     return g;
 }
 static void pack(const bl_format *f, bl_shape g, bl_tensor dense, bl_weight *w)

@@ -79,6 +79,8 @@ static void each_geometry(const bl_format *f, geometry_test *test)
         bl_shape g = {.out = shapes[s].out, .in = shapes[s].in, .group = shapes[s].group, .scale = scales[s % 3]};
         if (f->kind == BL_FMT_BLOCK) g.in = (g.in + f->block - 1) / f->block * f->block;
         if (f->kind == BL_FMT_BLOCK || f->kind == BL_FMT_DENSE) g.group = 0;
+        if (f->kind == BL_FMT_CODES && f->check(f, &g, NULL) != BL_OK) /* whole bytes of any width */
+            g.group = BL_MIN((g.group + 7) / 8 * 8, g.in);
         test(f, g);
         for (int z = BL_ZERO_PACKED; f->kind == BL_FMT_INT && z <= BL_ZERO_MIDDLE; z++) {
             g.zero = (bl_zero)z;
@@ -222,6 +224,8 @@ static void idempotent(const bl_format *f, bl_shape g)
 {
     float *w;
     if (!f->pack || g.double_quant || f->table == bl_format_find("dyn8")->table) return;
+    bl_part_spec spec[BL_MAX_PARTS];
+    if (f->kind == BL_FMT_CODES && f->parts(f, &g, spec) > 3) return; /* widths are a method's: methods_slim_llm.c */
     packed p = random_packed(f, g, &w), again = packed_new(f, g);
     float *y = unpacked(&p);
     bool given = f->kind == BL_FMT_CODES || (f->kind == BL_FMT_INT && (f->bits > 1 || g.zero == BL_ZERO_FLOAT));

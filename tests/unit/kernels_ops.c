@@ -375,7 +375,7 @@ static void fast_losses_have_the_bits_of_the_reference(void **state)
         for (int n = 0; n < 2; n++) i[b][n] = make(BL_I32, 1, ROWS);
         assert_ok(backends[b]->ops->loss(backends[b], &(bl_loss_args){p, VOCAB, targets, d[b][0], i[b][0]}, &e));
         assert_ok(backends[b]->ops->kl_div(backends[b],
-                                           &(bl_kl_div_args){p, q, VOCAB, targets, d[b][1], d[b][2], i[b][1]}, &e));
+                                           &(bl_kl_div_args){p, q, VOCAB, targets, d[b][1], d[b][2], i[b][1], 0}, &e));
     }
     for (int n = 0; n < 3; n++) assert_equal_bits(d[0][n], d[1][n]);
     for (int n = 0; n < 2; n++) assert_equal_bits(i[0][n], i[1][n]);

@@ -1,0 +1,39 @@
+/* shared_moments.c - second moments of inputs: their diagonal, and the factor that a sweep over columns takes. */
+#include "shared_moments.h"
+#include "shared_weight.h"
+
+bl_status bl_moments_diagonal(const bl_method_run *r, bl_tensor h, double *diag, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n = h.dim[0];
+    bl_tensor d = {0};
+    BL_TRY(bl_matrix_new(r, BL_F64, 1, n, &d, e));
+    bl_tensor list = bl_tensor_1d(d.buf, 0, BL_F64, n);
+    BL_TRY(r->ops->diagonal(r->be, &(bl_diagonal_args){.x = h, .y = list}, e));
+    BL_TRY(r->ops->download(r->be, &list, diag, e));
+out:
+    bl_matrix_free(r, &d);
+    return st;
+}
+
+bl_status bl_moments_factor(const bl_method_run *r, bl_tensor h, bl_tensor order, double mean, double damp, bl_tensor u,
+                            double *damped, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor p = {0};
+    if (order.buf) {
+        BL_TRY(bl_matrix_new(r, BL_F64, h.dim[0], h.dim[0], &p, e));
+        BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = h, .y = p, .rows = order, .cols = order}, e));
+    }
+    for (;; damp = damp > 0 ? 10 * damp : 0.01) {
+        st = r->ops->cholesky_inverse(r->be,
+                                      &(bl_cholesky_inverse_args){.h = p.buf ? p : h, .u = u, .shift = damp * mean}, e);
+        if (st == BL_OK) st = r->ops->sync(r->be, e);
+        if (st != BL_E_NUMERIC || 10 * damp > 1) break;
+    }
+    if (st == BL_E_NUMERIC) bl_within(e, "second moments of the inputs, with a damping of %g", damp);
+    *damped = damp;
+out:
+    bl_matrix_free(r, &p);
+    return st;
+}
