@@ -66,6 +66,9 @@ static inline void variant_everything(fixture *f)
         q, &(bl_transform){BL_T_PERMUTE, 64, 64, bl_tensor_1d(variant_ones(f, BL_I32, 1, 64).buf, 0, BL_I32, 64)}, &e));
     assert_ok(bl_linear_add_transform(q, &(bl_transform){.kind = BL_T_HADAMARD, .in = 64, .out = 64}, &e));
     assert_ok(bl_linear_add_transform(q, &(bl_transform){BL_T_ROTATE, 64, 64, turn}, &e));
+    assert_ok(bl_linear_add_after(
+        o, &(bl_transform){BL_T_HADAMARD, 64, 64, bl_tensor_1d(variant_ones(f, BL_F32, 1, 64).buf, 0, BL_F32, 64)},
+        &e));
     assert_ok(bl_linear_add_adapter(
         o, &(bl_lowrank){variant_ones(f, BL_F32, 4, 64), variant_ones(f, BL_F32, 64, 4), 0.5f}, &e));
     bl_linear_set_act(o, (bl_actq){.bits = 8, .unit = BL_ACT_TENSOR, .scale = 0.5f, .zero = 3});

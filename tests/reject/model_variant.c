@@ -125,6 +125,8 @@ static const struct {
      "\"kind\":\"permute\",\"in\":64,\"out\":65,\"shape\":[65]", BL_E_FORMAT,
      "transform.1' is I32 [64], expected I32 [65]"},
     {"\"kind\":\"hadamard\"", "\"kind\":\"rotate\"", BL_E_FORMAT, "transform 2, rotate of 64 to 64"},
+    {"\"after\":1", "\"after\":2", BL_E_FORMAT, "2 of 1 transforms are of the output"},
+    {"\"after\":1", "\"after\":-1", BL_E_FORMAT, "-1 of 1 transforms are of the output"},
     {"\"transforms\":[", "\"transforms\":{},\"t\":[", BL_E_FORMAT, "'transforms' is no list of at most 64"},
     {"\"transforms\":[", "\"t\":[", BL_E_FORMAT, "transform.0' is not listed"},
     {"{\"name\":\"model.embed_tokens.weight\",", "{\"name\":\"model.embed_tokens.weight\",\"act\":{},", BL_E_FORMAT,

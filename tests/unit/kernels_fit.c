@@ -114,12 +114,183 @@ static void a_group_is_clipped_where_its_large_weight_does_not_matter(void **sta
         }
 }
 
+static bl_tensor normals(int64_t rows, int64_t cols, uint64_t seed)
+{
+    bl_tensor t = make(BL_F32, rows, cols);
+    bl_rng r = bl_rng_at(seed, bl_rng_key("kernels_fit", 0), 0);
+    for (int64_t i = 0; i < rows * cols; i++) f32(t)[i] = (float)bl_rng_normal(&r);
+    return t;
+}
+
+static bl_tensor flat_normals(int64_t n)
+{
+    bl_tensor t = normals(1, n, 3);
+    return bl_tensor_1d(t.buf, 0, BL_F32, n);
+}
+
+/* Columns of a sweep in three runs, on a grid that is given: what all of them at once give, bit for bit. */
+static void a_sweep_may_go_on_where_it_ended(void **state)
+{
+    enum { OUT = 19, IN = 48, GROUP = 16 };
+    (void)state;
+    bl_tensor x = normals(100, IN, 1), w = normals(OUT, IN, 2), h = make(BL_F64, IN, IN), u = make(BL_F32, IN, IN),
+              scale = make(BL_F32, OUT, IN / GROUP), zero = make(BL_F32, OUT, IN / GROUP), got[4];
+    bl_backend *be = backends[0];
+    assert_ok(be->ops->hessian(be, &(bl_hessian_args){.x = x, .h = h, .alpha = 0.02}, &e));
+    assert_ok(be->ops->cholesky_inverse(be, &(bl_cholesky_inverse_args){.h = h, .u = u, .shift = 0.05}, &e));
+    for (int i = 0; i < OUT * IN / GROUP; i++) {
+        f32(scale)[i] = 0.3f + 0.01f * (float)(i % 7);
+        f32(zero)[i] = i % 3 == 0 ? 3.5f : i % 3 == 1 ? 3 : 2.8f;
+    }
+    for (int k = 0; k < 4; k++) {
+        double loss = 0, part = 0;
+        got[k] = make(BL_F32, OUT, IN);
+        memcpy(f32(got[k]), f32(w), w.buf->bytes);
+        bl_gptq_sweep_args a = {.w = got[k],
+                                .u = u,
+                                .group = GROUP,
+                                .bits = 3,
+                                .rule = BL_RANGE_GIVEN,
+                                .scale_type = BL_F32,
+                                .block = GROUP,
+                                .scale = scale,
+                                .zero = zero,
+                                .loss = &loss};
+        for (int64_t c = 0; k % 2 && c < IN; c += GROUP) {
+            a.first = c;
+            a.count = GROUP;
+            assert_ok(backends[k / 2]->ops->gptq_sweep(backends[k / 2], &a, &e));
+            part += loss;
+        }
+        if (k % 2 == 0) assert_ok(backends[k / 2]->ops->gptq_sweep(backends[k / 2], &a, &e));
+        else assert_true(part > 0);
+        assert_memory_equal(f32(got[0]), f32(got[k]), w.buf->bytes);
+        for (int i = 0; i < OUT * IN; i++) { /* on the grid */
+            int g = i / IN * (IN / GROUP) + i % IN / GROUP;
+            float code = f32(got[k])[i] / f32(scale)[g] + f32(zero)[g];
+            assert_true(fabsf(code - rintf(code)) < 1e-4f && code > -0.5f && code < 7.5f);
+        }
+        a.first = IN;
+        a.count = 1;
+        assert_refused(backends[k / 2]->ops->gptq_sweep(backends[k / 2], &a, &e), BL_E_INTERNAL, "no such columns");
+    }
+    bl_tensor all[] = {x, w, h, u, scale, zero, got[0], got[1], got[2], got[3]};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) drop(all[i]);
+}
+
+/* H is orthogonal: its transposed takes it back; order 12 is not symmetric. */
+static void a_transposed_hadamard_is_the_way_back(void **state)
+{
+    static const int64_t widths[] = {12, 40, 64, 576};
+    (void)state;
+    for (size_t k = 0; k < sizeof widths / sizeof *widths; k++)
+        for (int b = 0; b < 2; b++) {
+            bl_tensor x = normals(3, widths[k], 5), y = make(BL_F64, 3, widths[k]), z = make(BL_F64, 3, widths[k]);
+            assert_ok(backends[b]->ops->hadamard(backends[b], &(bl_hadamard_args){.x = x, .y = y}, &e));
+            assert_ok(
+                backends[b]->ops->hadamard(backends[b], &(bl_hadamard_args){.x = y, .y = z, .transposed = true}, &e));
+            for (int64_t i = 0; i < 3 * widths[k]; i++) assert_true(fabs(f64(z)[i] - f32(x)[i]) < 1e-12);
+            drop(x);
+            drop(y);
+            drop(z);
+        }
+}
+
+/* P = (1/2, 1/2), Q = (1 - 1e-9, 1e-9): the small one counts as 0.01. */
+static void probabilities_are_not_below_the_least(void **state)
+{
+    (void)state;
+    for (int b = 0; b < 2; b++) {
+        bl_tensor p = with(1, 2, (float[]){0, 0}), q = with(1, 2, (float[]){20.7232658f, 0}), kl = make(BL_F64, 1, 1),
+                  dp = make(BL_F64, 1, 1), same = make(BL_I32, 1, 1), target = make(BL_I32, 1, 1);
+        bl_kl_div_args a = {
+            .p = p, .q = q, .vocab = 2, .target = target, .kl = kl, .dp = dp, .same = same, .least = 0.01};
+        assert_ok(backends[b]->ops->kl_div(backends[b], &a, &e));
+        assert_true(fabs(f64(kl)[0] - (0.5 * log(0.5) + 0.5 * log(0.5 / 0.01))) < 1e-6);
+        a.least = 0;
+        assert_ok(backends[b]->ops->kl_div(backends[b], &a, &e));
+        assert_true(fabs(f64(kl)[0] - (0.5 * log(0.5) + 0.5 * log(0.5 / 1e-9))) < 1e-4);
+        bl_tensor all[] = {p, q, kl, dp, same, target};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) drop(all[i]);
+    }
+}
+
+/* Two weights 0.4 and 0.4 to 0 or 1 that cost (d0 + d1)^2 and a little: one goes up and one down. */
+static void greedy_rounding_makes_up_for_what_is_there(void **state)
+{
+    (void)state;
+    for (int b = 0; b < 2; b++) {
+        bl_tensor w = with(1, 2, (float[]){0, 0}), target = with(1, 2, (float[]){0.4f, 0.4f}), h = make(BL_F64, 2, 2),
+                  scale = with(1, 1, (float[]){1}), zero = with(1, 1, (float[]){0}), order = make(BL_I32, 1, 2);
+        f64(h)[0] = f64(h)[3] = 1.1;
+        f64(h)[1] = f64(h)[2] = 1;
+        ((int32_t *)order.buf->data)[0] = 1;
+        bl_greedy_args a = {.w = w,
+                            .target = target,
+                            .h = h,
+                            .order = bl_tensor_1d(order.buf, 0, BL_I32, 2),
+                            .scale = scale,
+                            .zero = zero,
+                            .bits = 1,
+                            .passes = 3};
+        assert_ok(backends[b]->ops->greedy(backends[b], &a, &e));
+        assert_true(f32(w)[1] == 1 && f32(w)[0] == 0); /* column 1 came first */
+        f64(h)[3] = 0;
+        assert_refused(backends[b]->ops->greedy(backends[b], &a, &e), BL_E_NUMERIC, "second moment of input 1 is 0");
+        bl_tensor all[] = {w, target, h, scale, zero, order};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) drop(all[i]);
+    }
+}
+
+/* A range a little wider or narrower is often nearer than the range itself, and never farther. */
+static void a_searched_range_is_never_worse(void **state)
+{
+    enum { OUT = 33, N = 24 };
+    (void)state;
+    bl_tensor w = normals(OUT, N, 9), u = flat_normals(N), scale = make(BL_F32, OUT, 1), zero = make(BL_F32, OUT, 1);
+    int better = 0;
+    for (int i = 0; i < N; i++) f32(u)[i] = 0.5f + fabsf(f32(u)[i]);
+    for (int b = 0; b < 2; b++)
+        for (int bits = 2; bits <= 4; bits++) {
+            assert_ok(backends[b]->ops->range_search(
+                backends[b],
+                &(bl_range_search_args){
+                    .w = w, .u = u, .bits = bits, .lambda = 1, .scale_type = BL_F32, .scale = scale, .zero = zero},
+                &e));
+            for (int r = 0; r < OUT; r++) {
+                double got = 0, plain = 0;
+                float s, z, qmax = (float)((1 << bits) - 1);
+                const float *x = f32(w) + r * N;
+                bl_fit_zero(x, N, (int)qmax, &s, &z);
+                for (int i = 0; i < N; i++) {
+                    float a = (fminf(fmaxf(rintf(x[i] / f32(scale)[r]) + f32(zero)[r], 0), qmax) - f32(zero)[r]) *
+                              f32(scale)[r],
+                          c = (fminf(fmaxf(rintf(x[i] / s) + z, 0), qmax) - z) * s;
+                    got += pow(fabs((double)a - x[i]), 2.4);
+                    plain += pow(fabs((double)c - x[i]), 2.4);
+                }
+                assert_true(got <= plain * (1 + 1e-5));
+                better += got < 0.99 * plain;
+            }
+        }
+    assert_true(better > OUT);
+    drop(w);
+    drop(u);
+    drop(scale);
+    drop(zero);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_and_columns_are_scaled),
         cmocka_unit_test(squares_are_summed),
         cmocka_unit_test(a_group_is_clipped_where_its_large_weight_does_not_matter),
+        cmocka_unit_test(a_sweep_may_go_on_where_it_ended),
+        cmocka_unit_test(a_transposed_hadamard_is_the_way_back),
+        cmocka_unit_test(probabilities_are_not_below_the_least),
+        cmocka_unit_test(greedy_rounding_makes_up_for_what_is_there),
+        cmocka_unit_test(a_searched_range_is_never_worse),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

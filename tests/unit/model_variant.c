@@ -174,6 +174,19 @@ static void hadamard_with_and_without_signs(const fixture *f)
     add_transform(o, (bl_transform){.kind = BL_T_HADAMARD, .in = o->in, .out = o->in});
     add_transform(q, (bl_transform){BL_T_HADAMARD, q->in, q->in, vector(f, q->in, 7, 1, 0)});
 }
+static void outputs_that_are_turned(const fixture *f)
+{
+    bl_err e = {0};
+    bl_linear *l = linear(f, 0, BL_ROLE_O);
+    add_transform(l, (bl_transform){BL_T_SCALE, l->in, l->in, vector(f, l->in, 7, 1, 0)});
+    assert_ok(bl_linear_add_after(l, &(bl_transform){BL_T_HADAMARD, l->out, l->out, vector(f, l->out, 9, 1, 0)}, &e));
+    assert_ok(bl_linear_add_after(l, &(bl_transform){.kind = BL_T_HADAMARD, .in = l->out, .out = l->out}, &e));
+    add_transform(l, (bl_transform){.kind = BL_T_HADAMARD, .in = l->in, .out = l->in}); /* before those */
+    assert_true(l->n_transforms == 2 && l->n_after == 2 && l->transform[1].kind == BL_T_HADAMARD &&
+                l->transform[2].data.ndim && !l->transform[3].data.ndim);
+    assert_refused(bl_linear_add_after(l, &(bl_transform){.kind = BL_T_HADAMARD, .in = 32, .out = 32}, &e),
+                   BL_E_INTERNAL, "expected 64");
+}
 static void a_block_rotation_after_a_scale(const fixture *f)
 {
     bl_linear *l = linear(f, 1, BL_ROLE_DOWN);
@@ -264,7 +277,8 @@ static void assert_same_linear(const bl_linear *a, const bl_linear *b)
     assert_same_tensor(&a->bias, &b->bias, a->name, "the bias");
     assert_ptr_equal(a->bias_format, b->bias_format);
     assert_int_equal(a->n_transforms, b->n_transforms);
-    for (int i = 0; i < a->n_transforms; i++) {
+    assert_int_equal(a->n_after, b->n_after);
+    for (int i = 0; i < a->n_transforms + a->n_after; i++) {
         const bl_transform *s = &a->transform[i], *t = &b->transform[i];
         assert_true(s->kind == t->kind && s->in == t->in && s->out == t->out);
         assert_same_tensor(&s->data, &t->data, a->name, "a transform");
@@ -313,6 +327,7 @@ static const struct {
     {a_scale_of_the_input, 64 * 4, 64 * 4},
     {channels_that_are_reassembled, 13024 - 22528 + 128 * 4, 13024 - 22528 + 128 * 4},
     {hadamard_with_and_without_signs, 64 * 4, 64 * 4},
+    {outputs_that_are_turned, 2 * 64 * 4, 2 * 64 * 4},
     {a_block_rotation_after_a_scale, 176 * 4 + 22 * 64 * 4, 176 * 4 + 22 * 64 * 4},
     {adapters_on_a_packed_weight, 608 - 4096 + (3 + 7) * (64 + 32) * 4 + (64 + 176) * 4,
      608 - 4096 + (3 + 7) * (64 + 32) * 4 + (64 + 176) * 4},
