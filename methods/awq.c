@@ -436,6 +436,21 @@ static double work(const bl_method_run *r, const bl_linear *lin)
     return 1.2e5 * (double)lin->out * (double)lin->in;
 }
 
+/* What every backend need not have. */
+static bl_status model(const bl_method_run *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_ops *op = r->ops;
+    BL_TRY(bl_check_op(r->be, op->channel_stats, "channel_stats", e));
+    BL_TRY(bl_check_op(r->be, op->hessian, "hessian", e));
+    BL_TRY(bl_check_op(r->be, op->quad_form, "quad_form", e));
+    BL_TRY(bl_check_op(r->be, op->scale, "scale", e));
+    BL_TRY(bl_check_op(r->be, op->sq_error, "sq_error", e));
+    BL_TRY(bl_check_op(r->be, op->clip_search, "clip_search", e));
+out:
+    return st;
+}
+
 const bl_method bl_method_awq = {
     .name = "awq",
     .version = 1,
@@ -455,6 +470,7 @@ const bl_method bl_method_awq = {
     .opts_size = sizeof(opts),
     .original_inputs = true,
     .check = check,
+    .model = model,
     .block = block,
     .layer = layer,
     .predict = predict,

@@ -141,6 +141,16 @@ static double work(const bl_method_run *r, const bl_linear *lin)
     return 7e3 * (double)lin->out * (double)lin->in;
 }
 
+/* What every backend need not have. */
+static bl_status model(const bl_method_run *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_ops *op = r->ops;
+    BL_TRY(bl_check_op(r->be, op->hqq, "hqq", e));
+out:
+    return st;
+}
+
 const bl_method bl_method_hqq = {
     .name = "hqq",
     .version = 1,
@@ -155,6 +165,7 @@ const bl_method bl_method_hqq = {
     .opts_size = sizeof(opts),
     .settle = settle,
     .check = check,
+    .model = model,
     .layer = layer,
     .predict = predict,
     .work = work,

@@ -443,6 +443,26 @@ static double flops(const bl_method_run *r, const bl_linear *lin)
     return bl_solve_work(lin->out, bl_linear_width(lin));
 }
 
+/* What every backend need not have. */
+static bl_status model(const bl_method_run *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_ops *op = r->ops;
+    BL_TRY(bl_check_op(r->be, op->permute, "permute", e));
+    BL_TRY(bl_check_op(r->be, op->diagonal, "diagonal", e));
+    BL_TRY(bl_check_op(r->be, op->quad_form, "quad_form", e));
+    BL_TRY(bl_check_op(r->be, op->scale, "scale", e));
+    BL_TRY(bl_check_op(r->be, op->sq_error, "sq_error", e));
+    BL_TRY(bl_check_op(r->be, op->cholesky_inverse, "cholesky_inverse", e));
+    BL_TRY(bl_check_op(r->be, op->gptq_sweep, "gptq_sweep", e));
+    BL_TRY(bl_check_op(r->be, op->greedy, "greedy", e));
+    if (!((const opts *)r->opts)->incoherent) goto out;
+    BL_TRY(bl_check_op(r->be, op->hadamard, "hadamard", e));
+    BL_TRY(bl_check_op(r->be, op->linear_turns, "transforms of outputs", e));
+out:
+    return st;
+}
+
 const bl_method bl_method_quip = {
     .name = "quip",
     .version = 1,
@@ -464,6 +484,7 @@ const bl_method bl_method_quip = {
     .opts_size = sizeof(opts),
     .settle = settle,
     .check = check,
+    .model = model,
     .layer = layer,
     .predict = predict,
     .work = flops,

@@ -15,6 +15,7 @@
 #include "slim_llm.h"
 #include "harness/quant/calibrate.h"
 #include "shared_moments.h"
+#include "shared_solve.h"
 #include "shared_weight.h"
 #include <inttypes.h>
 #include <math.h>
@@ -533,6 +534,30 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
+/* The sweep; the search for ranges, measured beside products; two products for the candidates. */
+static double work(const bl_method_run *r, const bl_linear *lin)
+{
+    double weights = (double)lin->out * (double)bl_linear_width(lin);
+    (void)r;
+    return bl_solve_work(lin->out, bl_linear_width(lin)) + (3e4 + 4.0 * BL_CALIB_SAMPLE_ROWS) * weights;
+}
+
+/* What every backend need not have. */
+static bl_status model(const bl_method_run *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_ops *op = r->ops;
+    BL_TRY(bl_check_op(r->be, op->permute, "permute", e));
+    BL_TRY(bl_check_op(r->be, op->diagonal, "diagonal", e));
+    BL_TRY(bl_check_op(r->be, op->quad_form, "quad_form", e));
+    BL_TRY(bl_check_op(r->be, op->cholesky_inverse, "cholesky_inverse", e));
+    BL_TRY(bl_check_op(r->be, op->gptq_sweep, "gptq_sweep", e));
+    BL_TRY(bl_check_op(r->be, op->kl_div, "kl_div", e));
+    BL_TRY(bl_check_op(r->be, op->range_search, "range_search", e));
+out:
+    return st;
+}
+
 const bl_method bl_method_slim_llm = {
     .name = "slim-llm",
     .version = 1,
@@ -557,6 +582,8 @@ const bl_method bl_method_slim_llm = {
     .opts_size = sizeof(opts),
     .settle = settle,
     .check = check,
+    .model = model,
     .layer = layer,
     .predict = predict,
+    .work = work,
 };

@@ -189,6 +189,17 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
+/* What every backend need not have. */
+static bl_status model(const bl_method_run *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_ops *op = r->ops;
+    BL_TRY(bl_check_op(r->be, op->channel_stats, "channel_stats", e));
+    BL_TRY(bl_check_op(r->be, op->scale, "scale", e));
+out:
+    return st;
+}
+
 const bl_method bl_method_smoothquant = {
     .name = "smoothquant",
     .version = 1,
@@ -206,6 +217,7 @@ const bl_method bl_method_smoothquant = {
     .settle = settle,
     .original_inputs = true,
     .check = check,
+    .model = model,
     .block = block,
     .layer = layer,
     .predict = predict,
