@@ -164,7 +164,7 @@ static bl_status check_layers(const bl_checkpoint *c, bl_err *e)
     return st;
 }
 
-/* "hadamard of 64; hadamard of 48 after; adapter of rank 8; activations of 8 bits per token". */
+/* "hadamard of 64; hadamard of 48 after; activations of 8 bits per token; adapter of rank 8". */
 static void beside(const bl_stored *w, bl_text *t)
 {
     size_t begin = t->n;

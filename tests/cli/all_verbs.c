@@ -276,7 +276,7 @@ static const struct {
      "options {}\n",
      NULL},
     {{"inspect", "@dir/adapted"}, NULL, 0, "    scale of 64; permute of 64; hadamard of 64; rotate of 64\n", NULL},
-    {{"inspect", "@dir/adapted"}, NULL, 0, "    activations of 8 bits per tensor; adapter of rank 4\n", NULL},
+    {{"inspect", "@dir/adapted"}, NULL, 0, "    hadamard of 64 after; activations of 8 bits per tensor; adapter of rank 4\n", NULL},
     {{"inspect", "@dir/broken.bin"}, NULL, 2, NULL, "broken.bin"},
     {{"inspect", "@dir"}, NULL, 2, NULL, "no config.json"},
     {{"init", "-"}, NULL, 0, "// A study", NULL},

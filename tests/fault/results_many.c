@@ -7,7 +7,7 @@
 
 #include <time.h>
 
-enum { KINDS = 40 };
+enum { KINDS = 36 }; /* nine methods, four tasks */
 
 static bl_err e;
 
@@ -26,25 +26,15 @@ static void thousands_of_cells_make_a_table(void **state)
     invented v;
     bl_table *t;
     bl_text csv = {0}, md = {0};
-    char to[8300], from[8300];
     int64_t rows = 0;
     int cells = getenv("BL_MANY") ? atoi(getenv("BL_MANY")) : 2000;
 
-    /* A few shards are built; the rest are the same bytes under other names, which costs a table exactly as much. */
-    for (int i = 0; i < KINDS; i++) {
-        const bl_cell *c = invent(&v, "smollm2-135m", i % 9, 64, tasks[i % 4], i);
+    for (int i = 0; i < cells; i++) {
+        char model[16];
+        snprintf(model, sizeof model, "model-%d", i / KINDS);
+        const bl_cell *c = invent(&v, model, i % 9, 64, tasks[i % 4], i % KINDS);
         assert_ok(bl_cell_write(dir, c, &e));
-        snprintf(from, sizeof from, "%s", invented_path(dir, c));
-        char *text = NULL;
-        size_t n = 0;
-        if (bl_read_file(from, 1 << 24, &text, &n, &e) != BL_OK) fail_msg("%s", e.text);
-        for (int k = 1; k < cells / KINDS; k++) {
-            snprintf(to, sizeof to, "%.*s-%03d.h5", (int)strlen(from) - 3, from, k);
-            FILE *f = fopen(to, "wb");
-            if (!f || fwrite(text, 1, n, f) != n || fclose(f)) fail_msg("cannot write %s", to);
-        }
-        bl_free(text);
-        rows += (cells / KINDS) * c->n_metrics;
+        rows += c->n_metrics;
     }
     double start = processor_seconds(), wall = bl_now();
     assert_ok(bl_table_read(dirs, 1, &t, &e));
@@ -53,8 +43,8 @@ static void thousands_of_cells_make_a_table(void **state)
     double took = processor_seconds() - start;
     print_message("%d shards read and printed: %.2f s of processor, %.2f s by the clock\n", cells, took,
                   bl_now() - wall);
+    if (t->skipped) fail_msg("%s", t->skipped_reason[0]);
     assert_int_equal(t->n, rows);
-    assert_int_equal(t->skipped, 0);
     bl_table_free(t);
     bl_text_free(&csv);
     bl_text_free(&md);
