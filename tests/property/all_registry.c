@@ -468,7 +468,7 @@ static void the_program_lists_and_shows_everything(void **state)
         for (char *rest = r.out, *line; (line = strsep(&rest, "\n")) && *line; step++) {
             line[strcspn(line, " ")] = 0;
             if (!strcmp(line, "task")) continue; /* the head of the columns */
-            if (k == 4 && step % 8) continue; /* kernels are many and alike */
+            if (k == 4 && step % 8) continue;    /* kernels are many and alike */
             ran one = PROGRAM(&S, "show", line);
             expect(&one, 0, NULL);
             assert_memory_equal(one.out, line, strlen(line));
