@@ -10,7 +10,7 @@ typedef struct cell_rows {
     bool is_reference;
     const char *why; /* no reference although there is something like one */
 } cell_rows;
-enum { NONE = SIZE_MAX };
+#define NONE SIZE_MAX /* an enumerator is an int */
 
 typedef struct work {
     bl_table *t;

@@ -21,7 +21,7 @@ BL_INLINE void store(float *p, lanes v)
 
 BL_INLINE __m256 round_to_grid(__m256 x, __m256 s, __m256 z, __m256 qmax)
 {
-    const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    enum { nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
     __m256 whole = _mm256_round_ps(z, nearest), part = _mm256_sub_ps(z, whole);
     __m256 q = _mm256_add_ps(_mm256_round_ps(_mm256_add_ps(_mm256_div_ps(x, s), part), nearest), whole);
     q = _mm256_max_ps(_mm256_setzero_ps(), q); /* NaN stays */
