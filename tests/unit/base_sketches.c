@@ -144,6 +144,9 @@ static void check(const char *path, void *ctx)
     const char *dot = strrchr(path, '.'), *dir = ctx;
     if (!dot || strcmp(dot, ".h") != 0 || strstr(path, "_impl.h")) return;
     if (strstr(path, "/avx")) return; /* need the options of their own files */
+#if !__has_include(<cublas_v2.h>)
+    if (strstr(path, "kernels/cuda/")) return; /* need NVIDIA's */
+#endif
     const char *declarations = "";
     assert_ok(bl_read_file(source_path(path), 1 << 24, &source, &n, &e));
     for (size_t i = 0; i < BL_COUNT(given); i++) {
