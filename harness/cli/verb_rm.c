@@ -1,6 +1,7 @@
 /* verb_rm.c - removes results of a directory by the keys of their cells. */
 #include "session.h"
 #include "disk.h"
+#include "harness/study/cell_run.h"
 #include "kernels/base/fs.h"
 #include "results/table.h"
 #include <errno.h>
@@ -20,7 +21,7 @@ static const bl_opt rows[] = {
 /* Everything that a cell left: "<stem>.h5", notes, what a stopped run goes on with, states of a base. */
 static bl_status remove_cell(const bl_row *r, const char *dir, bool dry, uint64_t *bytes, bl_err *e)
 {
-    static const char *const endings[] = {".h5", ".failed.json", ".part.jsonl", ".part.distances"};
+    static const char *const endings[] = {".h5", ".failed.json", BL_CELL_JOURNAL, BL_CELL_DISTANCES};
     bl_status st = BL_OK;
     const char *tail = r->has_value ? ".h5" : ".failed.json";
     int stem = (int)(strlen(r->path) - strlen(tail));

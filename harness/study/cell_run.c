@@ -81,7 +81,7 @@ static bl_status open_against_base(opened *o, bl_err *e)
         o->w.kl_absent = job->no_base;
         return BL_OK;
     }
-    if (!(o->kept = cached(job, job->base->hash, ".states", e)) || !(o->distances = beside(job, ".part.distances", e)))
+    if (!(o->kept = cached(job, job->base->hash, ".states", e)) || !(o->distances = beside(job, BL_CELL_DISTANCES, e)))
         return BL_E_NOMEM;
     st = bl_divergence_open(o->kept, job->base->hash, o->distances, job->cell->hash, bl_engine_state_bytes(job->engine),
                             &o->w.divergence, &why);
@@ -141,7 +141,7 @@ static bl_status open_cell(opened *o, const bl_cell_job *job, bl_err *e)
     BL_TRY(bl_engine_items(job->engine, w->choice->task, w->data, &w->n_items, e));
     if (w->choice->limit > 0) w->n_items = BL_MIN(w->n_items, w->choice->limit);
     if (w->choice->sample > 0 && w->choice->sample < w->n_items) BL_TRY(draw_items(w, e));
-    if (!(o->part = beside(job, ".part.jsonl", e))) {
+    if (!(o->part = beside(job, BL_CELL_JOURNAL, e))) {
         st = BL_E_NOMEM;
         goto out;
     }

@@ -8,6 +8,9 @@
 
 /* Items whose replies are asked for together; generations are long, so that less is lost with fewer. */
 enum { BL_BATCH_ITEMS = 64, BL_BATCH_WINDOWS = 4, BL_BATCH_GENERATIONS = 16 };
+/* Endings of the files beside OUT/<file>.h5 that a stopped cell goes on with; one that is done needs them no more. */
+#define BL_CELL_JOURNAL   ".part.jsonl"
+#define BL_CELL_DISTANCES ".part.distances"
 
 typedef struct bl_cell_job {
     const bl_plan *plan;

@@ -4,6 +4,7 @@
 #include "plan_impl.h"
 #include "kernels/base/fs.h"
 #include "results/cell.h"
+#include "cell_run.h"
 #include "job.h"
 #include "progress.h"
 #include <errno.h>
@@ -471,20 +472,35 @@ static void n_a_cells(run *r)
     }
 }
 
-/* What earlier versions called the same cells: two rows of one method are never left. */
+static void drop(const bl_plan *p, const char *file, const char *ending, const char *of)
+{
+    char *path = file ? bl_format_text(NULL, "%s/%s%s", p->spec->out, file, ending) : NULL;
+    if (path && unlink(path) == 0) bl_log(BL_LOG_INFO, "removed=%s superseded_by=%s", path, of);
+    bl_free(path);
+}
+
+static bool is_there(const bl_plan *p, const char *file, const char *ending)
+{
+    char *path = bl_format_text(NULL, "%s/%s%s", p->spec->out, file, ending);
+    bool there = path && bl_exists(path);
+    bl_free(path);
+    return there;
+}
+
+/* What nobody needs any more: what earlier versions called the same cells, since two rows of one method are never left;
+ * and, of a cell that is done, what a run left that was killed between its shard and its end. */
 static void drop_superseded(const bl_plan *p)
 {
-    static const char *const ending[] = {"h5", "failed.json"};
+    static const char *const row[] = {".h5", ".failed.json"}, *const beside[] = {BL_CELL_JOURNAL, BL_CELL_DISTANCES,
+                                                                                 ".failed.json"};
     for (size_t i = 0; i < p->n_cells; i++) {
         const bl_plan_cell *c = &p->cell[i];
         if (!bl_plan_has_shard(p, c)) continue;
-        for (size_t k = 0; k < BL_COUNT(c->superseded) * BL_COUNT(ending); k++) {
-            const char *file = c->superseded[k / BL_COUNT(ending)];
-            char *path = file ? bl_format_text(NULL, "%s/%s.%s", p->spec->out, file, ending[k % BL_COUNT(ending)])
-                              : NULL;
-            if (path && unlink(path) == 0) bl_log(BL_LOG_INFO, "removed=%s superseded_by=%s", path, c->file);
-            bl_free(path);
-        }
+        for (size_t k = 0; k < BL_COUNT(c->superseded) * BL_COUNT(row); k++)
+            drop(p, c->superseded[k / BL_COUNT(row)], row[k % BL_COUNT(row)], c->file);
+        for (size_t k = 0; k < BL_COUNT(beside); k++)
+            if (is_there(p, c->file, beside[k]) && bl_plan_look(p, c, NULL) == BL_CELL_DONE)
+                drop(p, c->file, beside[k], c->file);
     }
 }
 
