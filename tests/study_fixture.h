@@ -49,6 +49,20 @@ static inline void study_piqa(const char *dir, int items)
     bl_text_free(&labels);
 }
 
+/* The same with choices of one length, so that a few bits less may turn an answer. */
+static inline void study_even_piqa(const char *dir, int items)
+{
+    bl_err e = {0};
+    bl_text rows = {0};
+    for (int i = 0; i < items; i++)
+        bl_text_addf(&rows, "{\"goal\": \"make %d of %c\", \"sol1\": \"cut %c\", \"sol2\": \"fit %c\"}\n", i,
+                     'a' + i % 26, 'b' + i % 20, 'c' + i % 7);
+    char *piqa = bl_join(dir, "piqa", &e);
+    study_write(piqa, "valid.jsonl", rows.s);
+    bl_free(piqa);
+    bl_text_free(&rows);
+}
+
 static inline study study_begin(int items)
 {
     bl_err e = {0};
@@ -172,16 +186,46 @@ static inline void program_kill(pid_t pid)
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {}
 }
 
-/* Runs `bitladder argv[1] …` with `input` (text, or NULL) on standard input. */
-static inline ran program_with(const study *s, const char *input, const char *const *argv)
+/* A program that was started on a study, with its standard output and error in files there. */
+typedef struct started {
+    pid_t pid, child; /* child: the one that stands still, when a point was asked for */
+    char out[4300], err[4300];
+} started;
+
+/* Starts `bitladder argv[1] …` with `input` (text, or NULL) on standard input. With a `point` (BL_FAULT_POINT, or NULL)
+ * its child has stopped there. */
+static inline started program_begin(const study *s, const char *input, const char *point, const char *const *argv)
 {
-    char in[4300], out[4300], err[4300];
+    started p = {0};
+    char in[4300];
     static int count;
     snprintf(in, sizeof in, "%s/in.%d", s->dir, ++count);
-    snprintf(out, sizeof out, "%s/stdout.%d", s->dir, count);
-    snprintf(err, sizeof err, "%s/stderr.%d", s->dir, count);
+    snprintf(p.out, sizeof p.out, "%s/stdout.%d", s->dir, count);
+    snprintf(p.err, sizeof p.err, "%s/stderr.%d", s->dir, count);
     if (input) study_write(s->dir, strrchr(in, '/') + 1, input);
-    return program_wait(program_start(argv, input ? in : NULL, out, err), out, err);
+    if (point) setenv("BL_FAULT_POINT", point, 1);
+    p.pid = program_start(argv, input ? in : NULL, p.out, p.err);
+    if (point) p.child = program_stopped(p.pid);
+    unsetenv("BL_FAULT_POINT");
+    return p;
+}
+#define BEGIN(s, point, ...) program_begin(s, NULL, point, (const char *const[]){"bitladder", __VA_ARGS__, NULL})
+
+static inline ran program_end(const started *p) { return program_wait(p->pid, p->out, p->err); }
+
+/* Interrupts the program while its child stands still, lets that go on, and waits for the end. */
+static inline ran program_interrupt(const started *p)
+{
+    kill(p->pid, SIGINT);
+    program_signalled(p->child, SIGINT);
+    kill(p->child, SIGCONT);
+    return program_end(p);
+}
+
+static inline ran program_with(const study *s, const char *input, const char *const *argv)
+{
+    started p = program_begin(s, input, NULL, argv);
+    return program_end(&p);
 }
 #define PROGRAM(s, ...) program_with(s, NULL, (const char *const[]){"bitladder", __VA_ARGS__, NULL})
 

@@ -316,7 +316,7 @@ static void a_stage_that_somebody_else_makes_is_waited_for(void **state)
 {
     (void)state;
     study s = study_begin(4);
-    char hex[33], path[4400], stage[4400], o[4300], err[4300], *log = NULL;
+    char hex[33], path[4400], stage[4400], *log = NULL;
     size_t n;
     bl_err e = {0};
     bl_lock *lock;
@@ -325,11 +325,8 @@ static void a_stage_that_somebody_else_makes_is_waited_for(void **state)
     snprintf(stage, sizeof stage, "%s/variants/%s", s.out, hex);
     assert_ok(bl_make_dirs(s.out, &e));
     assert_ok(bl_lock_take(path, &lock, &e));
-    snprintf(o, sizeof o, "%s/w.out", s.dir);
-    snprintf(err, sizeof err, "%s/w.err", s.dir);
-    const char *const argv[] = {"bitladder", "run",  "--model", s.model, "--method", "fp16+rtn:w4g24", "--task", "piqa",
-                                "--data",    s.data, "--out",   s.out,   NULL};
-    pid_t pid = program_start(argv, NULL, o, err);
+    started p = BEGIN(&s, NULL, "run", "--model", s.model, "--method", "fp16+rtn:w4g24", "--task", "piqa", "--data",
+                      s.data, "--out", s.out);
     snprintf(path, sizeof path, "%s/log.txt", s.out);
     while (!log || !strstr(log, "waits_for")) {
         bl_free(log);
@@ -337,12 +334,12 @@ static void a_stage_that_somebody_else_makes_is_waited_for(void **state)
         usleep(5000);
         bl_read_file(path, 1 << 20, &log, &n, NULL);
         siginfo_t end = {0};
-        assert_int_equal(waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | WNOWAIT), 0);
-        if (end.si_pid == pid) fail_msg("the run ended without waiting");
+        assert_int_equal(waitid(P_PID, (id_t)p.pid, &end, WEXITED | WNOHANG | WNOWAIT), 0);
+        if (end.si_pid == p.pid) fail_msg("the run ended without waiting");
     }
     assert_false(bl_is_dir(stage));
     bl_lock_free(lock);
-    ran r = program_wait(pid, o, err);
+    ran r = program_end(&p);
     expect(&r, 0, NULL);
     ran_free(&r);
     assert_true(bl_is_dir(stage));

@@ -6,9 +6,10 @@
 #include "methods/registry.h"
 #include "tasks/registry.h"
 
-#define RUN(s, methods, ...)                                                                                           \
-    PROGRAM(s, "run", "--model", (s)->model, "--data", (s)->data, "--out", (s)->out, "--threads", "1", "--method",     \
-            methods, "--task", __VA_ARGS__)
+#define STUDY(s, methods, ...)                                                                                         \
+    "run", "--model", (s)->model, "--data", (s)->data, "--out", (s)->out, "--threads", "1", "--method", methods,       \
+        "--task", __VA_ARGS__
+#define RUN(s, ...) PROGRAM(s, STUDY(s, __VA_ARGS__))
 
 /* The only shard whose name has both parts; in a static ring. */
 static const char *shard(const study *s, const char *part, const char *tail)
@@ -144,18 +145,11 @@ static void cells_that_ran_while_the_base_failed_are_done_again(void **state)
 {
     (void)state;
     study s = study_begin(12), t = s;
-    char out[4300], err[4300];
     snprintf(t.out, sizeof t.out, "%s/together", s.dir);
-    snprintf(out, sizeof out, "%s/i.out", s.dir);
-    snprintf(err, sizeof err, "%s/i.err", s.dir);
-    const char *const argv[] = {"bitladder", "run",      "--model",        s.model,  "--data", s.data, "--out",
-                                s.out,       "--method", "base,rtn:w3g24", "--task", "piqa",   NULL};
-    setenv("BL_FAULT_POINT", "after-batch:1", 1);
-    pid_t pid = program_start(argv, NULL, out, err);
-    unsetenv("BL_FAULT_POINT");
-    kill(program_stopped(pid), SIGKILL); /* the base */
-    kill(program_stopped(pid), SIGCONT); /* the other */
-    ran r = program_wait(pid, out, err);
+    started p = BEGIN(&s, "after-batch:1", STUDY(&s, "base,rtn:w3g24", "piqa"));
+    kill(p.child, SIGKILL);                /* the base */
+    kill(program_stopped(p.pid), SIGCONT); /* the other */
+    ran r = program_end(&p);
     expect(&r, 1, "1 failed");
     ran_free(&r);
     assert_true(cell(&s, "rtn").n_kl == 0);
@@ -332,20 +326,10 @@ static void a_resumed_cell_says_nothing_about_its_time(void **state)
     study s = study_begin(200);
     bl_err e = {0};
     bl_shard *x;
-    char out[4300], err[4300];
     static const char *const resumed[] = {"run/seconds",  "run/tokens_per_second", "run/peak_bytes",
                                           "run/kv_bytes", "run/bytes_read",        "run/product_calls_1"};
-    snprintf(out, sizeof out, "%s/i.out", s.dir);
-    snprintf(err, sizeof err, "%s/i.err", s.dir);
-    const char *const argv[] = {"bitladder", "run",      "--model", s.model,  "--data", s.data, "--out",
-                                s.out,       "--method", "base",    "--task", "piqa",   NULL};
-    setenv("BL_FAULT_POINT", "after-batch:2", 1);
-    pid_t pid = program_start(argv, NULL, out, err), child = program_stopped(pid);
-    unsetenv("BL_FAULT_POINT");
-    kill(pid, SIGINT);
-    program_signalled(child, SIGINT);
-    kill(child, SIGCONT);
-    ran r = program_wait(pid, out, err);
+    started p = BEGIN(&s, "after-batch:2", STUDY(&s, "base", "piqa"));
+    ran r = program_interrupt(&p);
     expect(&r, 130, NULL);
     ran_free(&r);
     done(RUN(&s, "base", "piqa"));
@@ -395,15 +379,8 @@ static void flipped_items_have_question_both_picks_gold_and_direction(void **sta
     study s = study_begin(40);
     bl_err e = {0};
     bl_json *doc;
-    bl_text items = {0};
     int lost = 0, gained = 0;
-    for (int i = 0; i < 40; i++) /* choices of one length, so that a few bits less may turn the answer */
-        bl_text_addf(&items, "{\"goal\": \"make %d of %c\", \"sol1\": \"cut %c\", \"sol2\": \"fit %c\"}\n", i,
-                     'a' + i % 26, 'b' + i % 20, 'c' + i % 7);
-    char folder[4300];
-    snprintf(folder, sizeof folder, "%s/piqa", s.data);
-    study_write(folder, "valid.jsonl", items.s);
-    bl_text_free(&items);
+    study_even_piqa(s.data, 40);
     done(RUN(&s, "base,rtn:w1pc", "piqa"));
     ran r = PROGRAM(&s, "samples", s.out, "--flipped", "base", "--data", s.data, "--json");
     expect(&r, 0, NULL);
@@ -472,22 +449,14 @@ static void nothing_is_removed_while_a_run_is_at_work(void **state)
 {
     (void)state;
     study s = study_begin(200);
-    char out[4300], err[4300];
-    snprintf(out, sizeof out, "%s/i.out", s.dir);
-    snprintf(err, sizeof err, "%s/i.err", s.dir);
-    const char *const argv[] = {"bitladder", "run",      "--model", s.model,  "--data", s.data, "--out",
-                                s.out,       "--method", "base",    "--task", "piqa",   NULL};
-    setenv("BL_FAULT_POINT", "after-batch:1", 1);
-    pid_t pid = program_start(argv, NULL, out, err);
-    program_stopped(pid);
-    unsetenv("BL_FAULT_POINT");
+    started p = BEGIN(&s, "after-batch:1", STUDY(&s, "base", "piqa"));
     ran r = PROGRAM(&s, "clean", s.out);
     expect(&r, 1, "a run is at work");
     ran_free(&r);
     r = PROGRAM(&s, "rm", s.out, "*");
     expect(&r, 1, "a run is at work");
     ran_free(&r);
-    program_kill(pid);
+    program_kill(p.pid);
     study_end(&s);
 }
 

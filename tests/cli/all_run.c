@@ -94,21 +94,13 @@ static void an_interrupted_run_says_130_and_goes_on_where_it_was(void **state)
 {
     (void)state;
     study s = study_begin(200);
-    char again[4300], out[4300], err[4300];
+    char again[4300];
     ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
     expect(&r, 0, NULL);
     ran_free(&r);
     snprintf(again, sizeof again, "%s/again", s.dir);
-    snprintf(out, sizeof out, "%s/i.out", s.dir);
-    snprintf(err, sizeof err, "%s/i.err", s.dir);
-    const char *const argv[] = {"bitladder", "run", STUDY(&s, again), NULL};
-    setenv("BL_FAULT_POINT", "after-batch:2", 1);
-    pid_t pid = program_start(argv, NULL, out, err), child = program_stopped(pid);
-    unsetenv("BL_FAULT_POINT");
-    kill(pid, SIGINT);
-    program_signalled(child, SIGINT);
-    kill(child, SIGCONT);
-    r = program_wait(pid, out, err);
+    started p = BEGIN(&s, "after-batch:2", "run", STUDY(&s, again));
+    r = program_interrupt(&p);
     expect(&r, 130, "run the same command again");
     ran_free(&r);
     r = PROGRAM(&s, "run", STUDY(&s, again));
@@ -122,20 +114,15 @@ static void two_runs_on_one_directory_share_the_work(void **state)
 {
     (void)state;
     study s = study_begin(60);
-    char shared[4300], o[2][4300], e[2][4300];
+    char shared[4300];
     ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
     expect(&r, 0, NULL);
     ran_free(&r);
     snprintf(shared, sizeof shared, "%s/shared", s.dir);
-    const char *const argv[] = {"bitladder", "run", STUDY(&s, shared), NULL};
-    pid_t pid[2];
+    started p[2];
+    for (int i = 0; i < 2; i++) p[i] = BEGIN(&s, NULL, "run", STUDY(&s, shared));
     for (int i = 0; i < 2; i++) {
-        snprintf(o[i], sizeof o[i], "%s/two%d.out", s.dir, i);
-        snprintf(e[i], sizeof e[i], "%s/two%d.err", s.dir, i);
-        pid[i] = program_start(argv, NULL, o[i], e[i]);
-    }
-    for (int i = 0; i < 2; i++) {
-        r = program_wait(pid[i], o[i], e[i]);
+        r = program_end(&p[i]);
         expect(&r, 0, "all 3 cells are done");
         ran_free(&r);
     }
@@ -282,22 +269,14 @@ static void a_stopped_journal_line_costs_one_item(void **state)
 {
     (void)state;
     study s = study_begin(200);
-    char again[4300], out[4300], err[4300];
+    char again[4300];
     bl_err e = {0};
     ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
     expect(&r, 0, NULL);
     ran_free(&r);
     snprintf(again, sizeof again, "%s/again", s.dir);
-    snprintf(out, sizeof out, "%s/k.out", s.dir);
-    snprintf(err, sizeof err, "%s/k.err", s.dir);
-    const char *const argv[] = {"bitladder", "run", STUDY(&s, again), NULL};
-    setenv("BL_FAULT_POINT", "after-batch:2", 1);
-    pid_t pid = program_start(argv, NULL, out, err), child = program_stopped(pid);
-    unsetenv("BL_FAULT_POINT");
-    kill(pid, SIGINT); /* an interrupted cell keeps the samples that it has */
-    program_signalled(child, SIGINT);
-    kill(child, SIGCONT);
-    r = program_wait(pid, out, err);
+    started p = BEGIN(&s, "after-batch:2", "run", STUDY(&s, again));
+    r = program_interrupt(&p); /* an interrupted cell keeps the samples that it has */
     expect(&r, 130, NULL);
     ran_free(&r);
     char **name;

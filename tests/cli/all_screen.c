@@ -105,22 +105,14 @@ static void an_interrupt_inside_a_batch_keeps_the_pass_that_runs_and_those_befor
 {
     (void)state;
     study s = study_begin(40);
-    char again[4300], out[4300], err[4300];
+    char again[4300];
     ran r = PROGRAM(&s, "run", STUDY(&s, s.out));
     expect(&r, 0, NULL);
     ran_free(&r);
     snprintf(again, sizeof again, "%s/again", s.dir);
-    snprintf(out, sizeof out, "%s/i.out", s.dir);
-    snprintf(err, sizeof err, "%s/i.err", s.dir);
-    const char *const argv[] = {"bitladder", "run", STUDY(&s, again), "--batch-size", "2", NULL};
-    setenv("BL_FAULT_POINT", "in-batch:8", 1);
-    pid_t pid = program_start(argv, NULL, out, err), child = program_stopped(pid);
-    unsetenv("BL_FAULT_POINT");
+    started p = BEGIN(&s, "in-batch:8", "run", STUDY(&s, again), "--batch-size", "2");
     size_t header = journal_lines(again);
-    kill(pid, SIGINT);
-    program_signalled(child, SIGINT);
-    kill(child, SIGCONT);
-    r = program_wait(pid, out, err);
+    r = program_interrupt(&p);
     expect(&r, 130, "finishing the pass that is running and keeping its samples");
     ran_free(&r);
     assert_int_equal(journal_lines(again), header + 3);

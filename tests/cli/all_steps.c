@@ -224,7 +224,7 @@ static void steps_do_not_depend_on_batches_and_go_on_after_a_kill(void **state)
 {
     (void)state;
     study s = study_begin(1);
-    char other[4300], o[4300], err[4300];
+    char other[4300];
     ran r = PROGRAM(&s, STEPS(&s, "base,rtn:w2pc", s.out));
     expect(&r, 0, NULL);
     ran_free(&r);
@@ -238,16 +238,10 @@ static void steps_do_not_depend_on_batches_and_go_on_after_a_kill(void **state)
     }
     static const char *const points[] = {"after-batch:2@base/steps/0", "after-batch@rtn:w2pc/steps/0"};
     snprintf(other, sizeof other, "%s/killed", s.dir);
-    snprintf(o, sizeof o, "%s/k.out", s.dir);
-    snprintf(err, sizeof err, "%s/k.err", s.dir);
     for (size_t i = 0; i < BL_COUNT(points); i++) {
-        const char *const argv[] = {"bitladder", STEPS(&s, "base,rtn:w2pc", other), NULL};
-        setenv("BL_FAULT_POINT", points[i], 1);
-        pid_t pid = program_start(argv, NULL, o, err);
-        program_stopped(pid);
-        unsetenv("BL_FAULT_POINT");
+        started p = BEGIN(&s, points[i], STEPS(&s, "base,rtn:w2pc", other));
         assert_int_equal(count_ending(other, ".part.jsonl"), 1); /* some items are done, some are not */
-        program_kill(pid);
+        program_kill(p.pid);
     }
     r = PROGRAM(&s, STEPS(&s, "base,rtn:w2pc", other));
     expect(&r, 0, NULL);

@@ -47,14 +47,6 @@ static bool has_temp(const char *dir)
     return found;
 }
 
-static pid_t start(const study *s, const char *out, char o[4300], char e[4300])
-{
-    snprintf(o, 4300, "%s/kill.out", s->dir);
-    snprintf(e, 4300, "%s/kill.err", s->dir);
-    const char *const argv[] = {"bitladder", "run", STUDY(s, out), NULL};
-    return program_start(argv, NULL, o, e);
-}
-
 /* Moments at which a run is stopped for certain, and what is in its directory then. */
 static const struct {
     const char *point;
@@ -70,7 +62,7 @@ static void a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not(v
 {
     (void)state;
     study s = study_begin(number("BL_KILL_ITEMS", 400));
-    char again[4300], o[4300], e[4300];
+    char again[4300];
     int n = number("BL_KILLS", 10);
     snprintf(again, sizeof again, "%s/again", s.dir);
     double t = bl_now();
@@ -79,14 +71,11 @@ static void a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not(v
     expect(&r, 0, NULL);
     ran_free(&r);
     for (size_t i = 0; i < BL_COUNT(moments); i++) {
-        setenv("BL_FAULT_POINT", moments[i].point, 1);
-        pid_t pid = start(&s, again, o, e);
-        program_stopped(pid);
-        unsetenv("BL_FAULT_POINT");
+        started p = BEGIN(&s, moments[i].point, "run", STUDY(&s, again));
         assert_int_equal(has_part(again), moments[i].part);
         assert_int_equal(has_temp(again), moments[i].temp);
         assert_int_equal(count_ending(again, ".h5") > 0, moments[i].shard);
-        program_kill(pid);
+        program_kill(p.pid);
         assert_whole(again);
         if (!moments[i].shard) continue;
         r = PROGRAM(&s, "run", STUDY(&s, again)); /* the cell is done; what it needs no more goes */
@@ -97,9 +86,9 @@ static void a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not(v
     }
     bl_rng rng = bl_rng_at(1, 2, 3);
     for (int i = 0; i < n; i++) { /* and at any other */
-        pid_t pid = start(&s, again, o, e);
+        started p = BEGIN(&s, NULL, "run", STUDY(&s, again));
         usleep((useconds_t)(bl_rng_uniform(&rng) * whole * 1e6));
-        program_kill(pid);
+        program_kill(p.pid);
         assert_whole(again);
         if (i % 4 == 3) bl_remove_tree(again, NULL); /* begins anew now and then, so that early moments are met too */
     }
@@ -178,22 +167,17 @@ static void a_checkpoint_that_changes_during_the_run_is_judged_by_its_content(vo
                 {CHANGED, 1, 0, "was written again while it was used, with other weights"}};
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         study s = study_begin(600);
-        char o[4300], e[4300], want[4300];
+        char want[4300];
         snprintf(want, sizeof want, "%s/want", s.dir);
-        snprintf(o, sizeof o, "%s/kill.out", s.dir);
-        snprintf(e, sizeof e, "%s/kill.err", s.dir);
-        const char *const argv[] = {"bitladder", "run",    "--model", s.model, "--method", "base", "--task",
-                                    "piqa",      "--data", s.data,    "--out", s.out,      NULL};
         ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out",
                         want);
         expect(&r, 0, NULL);
         ran_free(&r);
-        setenv("BL_FAULT_POINT", "after-batch:2", 1);
-        pid_t pid = program_start(argv, NULL, o, e), child = program_stopped(pid);
-        unsetenv("BL_FAULT_POINT");
+        started p = BEGIN(&s, "after-batch:2", "run", "--model", s.model, "--method", "base", "--task", "piqa",
+                          "--data", s.data, "--out", s.out);
         do_it(&s, rows[i].deed);
-        kill(child, SIGCONT);
-        r = program_wait(pid, o, e);
+        kill(p.child, SIGCONT);
+        r = program_end(&p);
         expect(&r, rows[i].code, rows[i].says);
         ran_free(&r);
         assert_int_equal(count_ending(s.out, ".h5"), rows[i].shards);
@@ -257,12 +241,9 @@ static void a_child_that_crashes_costs_its_cell_only(void **state)
 {
     (void)state;
     study s = study_begin(600);
-    char o[4300], e[4300];
-    setenv("BL_FAULT_POINT", "after-batch@base/piqa/0", 1);
-    pid_t pid = start(&s, s.out, o, e);
-    kill(program_stopped(pid), SIGKILL);
-    unsetenv("BL_FAULT_POINT");
-    ran r = program_wait(pid, o, e);
+    started p = BEGIN(&s, "after-batch@base/piqa/0", "run", STUDY(&s, s.out));
+    kill(p.child, SIGKILL);
+    ran r = program_end(&p);
     expect(&r, 1, "signal 9");
     assert_int_equal(count_ending(s.out, ".h5"), 1);
     ran_free(&r);
