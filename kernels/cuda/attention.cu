@@ -1,37 +1,18 @@
 /* attention.cu - causal attention with grouped heads over segments of a cache, memory linear in length.
  *
- * tiles  64 rows of a sequence and one head a block, four warps of 16 rows. Keys come in blocks of 64 aligned at
- *        position 0; scores and weighted sums on tensor cores (bf16 in, f32 out), softmax online in f32. What a row
- * gets does not depend on the other rows of its tile nor on where in a tile it is: masked keys add exact zeros. rows
- * for few rows: one row and one head of keys a block, with all query heads that share it; lanes share a key's
- *        dimensions eight at a time. Keys are cut into parts, joined in order by a second kernel.
+ * Tiles: 64 rows of a sequence and one head a block, four warps of 16 rows. Keys come in blocks of 64 aligned at
+ * position 0; scores and weighted sums on tensor cores (bf16 in, f32 out), softmax online in f32. What a row gets does
+ * not depend on the other rows of its tile nor on where in a tile it is: masked keys add exact zeros.
+ *
+ * Rows, for few rows: one row and one head of keys a block, with all query heads that share it; lanes share a key's
+ * dimensions eight at a time. Keys are cut into parts, joined in order by a second kernel.
  *
  * Keys and values in int8 become bf16(code * scale) on their way in.
  */
-#include "device.cuh"
+#include "tile.cuh"
 
 enum { TILE = 64, TILE_WARPS = 4 };
 
-static __device__ __forceinline__ uint32_t shared_at(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
-static __device__ __forceinline__ void load4(uint32_t r[4], const void *p)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_at(p)));
-}
-static __device__ __forceinline__ void load4_turned(uint32_t r[4], const void *p)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_at(p)));
-}
-static __device__ __forceinline__ void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
-{
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                 "{%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 static __device__ __forceinline__ uint32_t pair(float lo, float hi)
 {
     return (uint32_t)to_bf16(lo) | (uint32_t)to_bf16(hi) << 16;

@@ -91,10 +91,7 @@ __global__ void unpack_runs(bl_cu_weight w, int64_t row0, int64_t rows, uint16_t
             float f[8];
 #pragma unroll
             for (int j = 0; j < 8; j++) {
-                const int bit = (k + j) * BITS, at = bit % 32, word = bit / 32;
-                uint32_t q = v[word] >> at;
-                if (at + BITS > 32) q |= v[word + 1 < BITS ? word + 1 : word] << (32 - at);
-                q &= (1u << BITS) - 1;
+                uint32_t q = code_of_run<BITS>(v, k + j);
                 f[j] = (TABLE ? table[q] : BITS == 1 ? (float)((int)(2 * q) - 1) : (float)((int)q - z)) * s;
             }
             put8(y + r * ldy + c * 32 + k, f);

@@ -1,4 +1,4 @@
-/* device.cuh - what the kernels share: bf16, sums over a warp and a block, grids that cover n. */
+/* device.cuh - what the kernels share: bf16, sums over a warp and a block, results, grids that cover n. */
 #ifndef BL_KERNELS_CUDA_DEVICE_CUH
 #define BL_KERNELS_CUDA_DEVICE_CUH
 #include "launch.h"
@@ -55,6 +55,13 @@ static __device__ __forceinline__ float block_max(float v, float *tmp)
     }
     __syncthreads();
     return tmp[32];
+}
+
+/* y[at] (+)= v */
+static __device__ __forceinline__ void put_sum(void *y, bool f32, int64_t at, float v, bool accumulate)
+{
+    if (f32) ((float *)y)[at] = accumulate ? ((float *)y)[at] + v : v;
+    else ((uint16_t *)y)[at] = to_bf16(accumulate ? from_bf16(((uint16_t *)y)[at]) + v : v);
 }
 
 /* Blocks of `each` threads that cover n, as many as a grid should have; kernels stride. */

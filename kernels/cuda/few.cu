@@ -1,13 +1,17 @@
 /* few.cu - y = x wt for at most 32 rows of x and packed weights, on tensor cores: weights are the 16-row operand, eight
  * rows of x the other, so that one row of x costs no more than eight.
  *
- * layout  as format.h has it: code i of a row in bits [i b, i b + b). Which numbers of k meet in an instruction is free
+ * Layout: as format.h has it, code i of a row in bits [i b, i b + b). Which numbers of k meet in an instruction is free
  * as long as both operands agree: lane t of four takes eight neighbouring codes of each 32, and the 16 bytes of x that
- * belong to them, which makes two steps of 16. weights code - zero is exact in bf16 (at most 255); its scale multiplies
- * the f32 sum of the group, so products of integer formats are exact. Values of a table are rounded to bf16. k       is
- * shared by the eight warps of a block, in runs; their sums are added in order. A row's bits do not depend on how many
- * rows there are.
+ * belong to them, which makes two steps of 16.
+ *
+ * Weights: code - zero is exact in bf16 (at most 255); its scale multiplies the f32 sum of the group, so products of
+ * integer formats are exact. Values of a table are rounded to bf16.
+ *
+ * k is shared by the eight warps of a block, in runs; their sums are added in order. A row's bits do not depend on how
+ * many rows there are.
  */
+#include "tile.cuh"
 #include "weight.cuh"
 #include <type_traits>
 
@@ -49,14 +53,6 @@ static __device__ __forceinline__ uint32_t two_weights(typename codes_of<BITS>::
     uint32_t pair = a | b << 16 | 0x43004300u; /* 128 + code */
     __nv_bfloat162 d = __hsub2(*(__nv_bfloat162 *)&pair, *(__nv_bfloat162 *)&shift);
     return *(uint32_t *)&d;
-}
-
-static __device__ __forceinline__ void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
-{
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                 "{%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 /* TILES: of eight rows of x. */
@@ -143,13 +139,7 @@ __global__ void __launch_bounds__(FEW_WARPS *WARP)
         float sum = 0;
         if (m >= rows || o >= w.out) continue;
         for (int k = 0; k < FEW_WARPS; k++) sum += sums[k][n][l][j];
-        if (f32) {
-            float *p = (float *)y + m * ldy + o;
-            *p = accumulate ? *p + sum : sum;
-        } else {
-            uint16_t *p = (uint16_t *)y + m * ldy + o;
-            *p = to_bf16(accumulate ? from_bf16(*p) + sum : sum);
-        }
+        put_sum(y, f32, m * ldy + o, sum, accumulate);
     }
 }
 

@@ -4,18 +4,10 @@
  * A block does 128 x 128 outputs, each of its 8 warps 32 x 64; k goes in steps of 32 through three stages of shared
  * memory. What is past an edge is zero.
  */
-#include "device.cuh"
+#include "tile.cuh"
 
 enum { BM = 128, BN = 128, BK = 32, STAGES = 3, LD = BK + 8, GEMM_THREADS = 256 };
 enum { STAGE = (BM + BN) * LD }; /* numbers */
-
-static __device__ __forceinline__ uint32_t shared_at(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
-static __device__ __forceinline__ void load4(uint32_t r[4], const void *p)
-{
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(shared_at(p)));
-}
 
 /* Rows row0.. of a matrix [rows, k] at columns k0 .. k0 + BK into shared memory; what is outside becomes zero. */
 template <bool WHOLE>
@@ -82,14 +74,7 @@ __global__ void __launch_bounds__(GEMM_THREADS)
 #pragma unroll
                 for (int i = 0; i < 2; i++)
 #pragma unroll
-                    for (int h = 0; h < 2; h++) {
-                        float *c = acc[i][2 * j + h];
-                        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
-                                     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                                     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                                     : "r"(a[i][0]), "r"(a[i][1]), "r"(a[i][2]), "r"(a[i][3]), "r"(b[2 * h]),
-                                       "r"(b[2 * h + 1]));
-                    }
+                    for (int h = 0; h < 2; h++) mma(acc[i][2 * j + h], a[i], b[2 * h], b[2 * h + 1]);
             }
         }
     }
@@ -101,13 +86,7 @@ __global__ void __launch_bounds__(GEMM_THREADS)
             for (int e = 0; e < 4; e++) {
                 int64_t r = m0 + wm + i * 16 + lane / 4 + e / 2 * 8, c = n0 + wn + j * 8 + lane % 4 * 2 + e % 2;
                 if (r >= rows || c >= out) continue;
-                int64_t at = r * ldy + c;
-                float v = acc[i][j][e];
-                if (f32) ((float *)y)[at] = accumulate ? ((float *)y)[at] + v : v;
-                else {
-                    uint16_t *p = (uint16_t *)y + at;
-                    *p = to_bf16(accumulate ? from_bf16(*p) + v : v);
-                }
+                put_sum(y, f32, r * ldy + c, acc[i][j][e], accumulate);
             }
 }
 

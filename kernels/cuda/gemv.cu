@@ -18,8 +18,7 @@ static __device__ __forceinline__ void finish(float acc, int64_t o, void *y, boo
 {
     acc = warp_sum(acc);
     if (threadIdx.x % WARP) return;
-    if (f32) ((float *)y)[o] = accumulate ? ((float *)y)[o] + acc : acc;
-    else ((uint16_t *)y)[o] = to_bf16(accumulate ? from_bf16(((uint16_t *)y)[o]) + acc : acc);
+    put_sum(y, f32, o, acc, accumulate);
 }
 
 /* acc += sum over eight weights times eight x */
@@ -61,10 +60,7 @@ __global__ void __launch_bounds__(GEMV_WARPS *WARP)
             float f[8];
 #pragma unroll
             for (int j = 0; j < 8; j++) {
-                const int bit = (i + j) * BITS, at = bit % 32, word = bit / 32;
-                uint32_t q = v[word] >> at;
-                if (at + BITS > 32) q |= v[word + 1 < BITS ? word + 1 : word] << (32 - at);
-                q &= (1u << BITS) - 1;
+                uint32_t q = code_of_run<BITS>(v, i + j);
                 f[j] = (TABLE ? table[q] : BITS == 1 ? (float)((int)(2 * q) - 1) : (float)q - z) * s;
             }
             acc = eight(acc, f, x + k + i);

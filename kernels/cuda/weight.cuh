@@ -23,6 +23,15 @@ static __device__ __forceinline__ int code_at(const uint8_t *row, int b, int64_t
     return (int)(v & ((1u << b) - 1));
 }
 
+/* Code i of 32 that begin with a word; i is known when compiling. */
+template <int BITS> static __device__ __forceinline__ uint32_t code_of_run(const uint32_t v[BITS], int i)
+{
+    const int bit = i * BITS, at = bit % 32, word = bit / 32;
+    uint32_t q = v[word] >> at;
+    if (at + BITS > 32) q |= v[word + 1 < BITS ? word + 1 : word] << (32 - at);
+    return q & ((1u << BITS) - 1);
+}
+
 static __device__ __forceinline__ int stored_zero(const bl_cu_weight &w, int64_t row, int64_t group)
 {
     switch (w.zero_type) {
