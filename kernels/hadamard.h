@@ -14,6 +14,7 @@
 #define BL_KERNELS_HADAMARD_H
 #include <stdint.h>
 
+enum { BL_HADAMARD_MOST = 172 };                 /* K */
 int64_t bl_hadamard_order(int64_t n);            /* K; 1: n is a power of two; 0: there is none for n */
 const int8_t *bl_hadamard_factor(int64_t order); /* [order, order] of +-1; order as returned above, not 0 */
 #endif

@@ -75,7 +75,8 @@ static void cuda_close(bl_backend *be)
         if (c->scratch[i].p) cudaFreeAsync(c->scratch[i].p, c->first);
     for (size_t i = 0; i < c->n_retired; i++) cudaFreeAsync(c->retired[i], c->first);
     if (c->tables) cudaFreeAsync(c->tables, c->first);
-    if (c->factors) cudaFreeAsync(c->factors, c->first);
+    for (size_t i = 0; i < BL_COUNT(c->factors); i++)
+        if (c->factors[i]) cudaFreeAsync(c->factors[i], c->first);
     if (c->first) cudaStreamSynchronize(c->first);
     for (int i = 0; i < BL_RING; i++)
         if (c->ring_free[i]) cudaEventDestroy(c->ring_free[i]);

@@ -2,7 +2,8 @@
  *
  * Activations are bf16, sums f32. Work goes to one stream, the one in use; a second stream is for uploads beside it:
  * products, attention and whatever else needs scratch belong to the first. Memory comes from the device's
- * stream-ordered pool, and every byte of it, scratch included, is counted and limited.
+ * stream-ordered pool, and every byte of it, scratch included, is counted and limited; only the value tables of formats
+ * (a few KiB) are not.
  *
  * An error that spoils the context (an address out of range, a launch that died) is kept: every later call fails with
  * its sentence and BL_E_DEVICE, and the process has to end.
@@ -10,6 +11,7 @@
 #ifndef BL_KERNELS_CUDA_CUDA_H
 #define BL_KERNELS_CUDA_CUDA_H
 #include "kernels/backend_impl.h"
+#include "kernels/hadamard.h"
 #include "kernels/kernel.h"
 #include "launch.h"
 #include <cublas_v2.h>
@@ -82,10 +84,9 @@ typedef struct bl_cuda {
     void *ring;
     cudaEvent_t ring_free[BL_RING];
     unsigned ring_at;
-    float *tables;   /* value tables of the table formats, one after another */
-    int8_t *factors; /* factor of the Hadamard matrix that was used last */
-    int64_t factor_order;
-    char broken[512]; /* the sentence of an error that spoiled the context */
+    float *tables;                         /* value tables of the table formats, one after another */
+    int8_t *factors[BL_HADAMARD_MOST + 1]; /* by order; NULL: not asked for yet */
+    char broken[512];                      /* the sentence of an error that spoiled the context */
 } bl_cuda;
 
 static inline void *bl_cuda_at(const bl_tensor *t) { return t->buf ? (char *)t->buf->data + t->offset : NULL; }
@@ -105,6 +106,7 @@ bl_status bl_cuda_blas_status(cublasStatus_t s, const char *what, bl_err *e);
 bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, bl_err *e);
 const float *bl_cuda_table(const bl_cuda *c, const bl_format *f); /* values of a table format, on the device */
 bl_status bl_cuda_tables(bl_backend *be, bl_err *e);              /* makes them */
+/* The factor of a Hadamard matrix, on the device; it stays there, so that recorded ops find it. */
 bl_status bl_cuda_factor(bl_backend *be, int64_t order, const int8_t **out, bl_err *e);
 
 /* y (+)= x Wt for bf16 x [rows, in] and bf16 w [out, in]; turned: y (+)= x W for x [rows, out]. */

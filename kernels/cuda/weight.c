@@ -35,21 +35,20 @@ const float *bl_cuda_table(const bl_cuda *c, const bl_format *f)
 
 bl_status bl_cuda_factor(bl_backend *be, int64_t order, const int8_t **out, bl_err *e)
 {
-    enum { MOST = 172 };
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    void *p = c->factors;
-    if (!p) BL_TRY(bl_cuda_status(be, cudaMallocAsync(&p, (size_t)MOST * MOST, c->first), "allocating a factor", e));
-    c->factors = p;
-    if (c->factor_order != order) {
-        BL_TRY(bl_cuda_status(
-            be,
-            cudaMemcpyAsync(p, bl_hadamard_factor(order), (size_t)(order * order), cudaMemcpyHostToDevice, c->first),
-            "a factor of a Hadamard matrix", e));
-        c->factor_order = order;
+    size_t bytes = (size_t)(order * order);
+    void *p = NULL;
+    if (!c->factors[order]) {
+        BL_TRY(bl_cuda_alloc(be, bytes, &p, e));
+        BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(p, bl_hadamard_factor(order), bytes, cudaMemcpyHostToDevice, c->now),
+                              "a factor of a Hadamard matrix", e));
+        c->factors[order] = p;
+        p = NULL;
     }
-    *out = c->factors;
+    *out = c->factors[order];
 out:
+    bl_cuda_release(be, p, bytes);
     return st;
 }
 

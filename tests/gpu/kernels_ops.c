@@ -97,6 +97,32 @@ static void graphs_do_again_what_was_recorded_on_what_is_there_then(void **state
     both_drop(w);
 }
 
+/* The factors of two orders (12 and 20) are both there: what ran between does not reach into a recorded op. */
+static void a_recorded_rotation_keeps_the_factor_of_its_order(void **state)
+{
+    bl_graph *g;
+    (void)state;
+    BL_NEEDS_GPU;
+    both x = both_random(true, 5, 12, 1, 1), y = both_new(BL_F32, true, 5, 12), u = both_random(true, 5, 20, 2, 1),
+         v = both_new(BL_F32, true, 5, 20);
+    const bl_transform t12 = {BL_T_HADAMARD, 12, 12, {0}}, t20 = {BL_T_HADAMARD, 20, 20, {0}};
+    RUN(transform, (&(bl_transform_args){u.c, v.c, &t20, 1}), (&(bl_transform_args){u.g, v.g, &t20, 1}));
+    RUN(transform, (&(bl_transform_args){x.c, y.c, &t12, 1}), (&(bl_transform_args){x.g, y.g, &t12, 1}));
+    assert_ok(gpu->ops->graph_begin(gpu, &e));
+    assert_ok(gpu->ops->transform(gpu, &(bl_transform_args){x.g, y.g, &t12, 1}, &e));
+    assert_ok(gpu->ops->graph_end(gpu, &g, &e));
+    assert_ok(gpu->ops->transform(gpu, &(bl_transform_args){u.g, v.g, &t20, 1}, &e));
+    assert_ok(gpu->ops->fill(gpu, &y.g, 0, &e));
+    assert_ok(gpu->ops->graph_replay(gpu, g, &e));
+    ASSERT_NEAR(v, BF16_ROUNDED);
+    ASSERT_NEAR(y, BF16_ROUNDED);
+    gpu->ops->graph_free(g);
+    both_drop(x);
+    both_drop(y);
+    both_drop(u);
+    both_drop(v);
+}
+
 static void a_second_stream_waits_for_an_event_of_the_first(void **state)
 {
     bl_device_stream *s;
@@ -388,6 +414,7 @@ int main(void)
         cmocka_unit_test(every_op_is_there_but_those_that_search_for_codes),
         cmocka_unit_test(copies_fills_and_limits),
         cmocka_unit_test(graphs_do_again_what_was_recorded_on_what_is_there_then),
+        cmocka_unit_test(a_recorded_rotation_keeps_the_factor_of_its_order),
         cmocka_unit_test(a_second_stream_waits_for_an_event_of_the_first),
         cmocka_unit_test(norm_gate_sum_and_copies_of_rows),
         cmocka_unit_test(rotary_positions_of_heads),
