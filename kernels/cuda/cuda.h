@@ -102,6 +102,12 @@ bl_status bl_cuda_solver(bl_backend *be, bl_err *e); /* opens cuSOLVER likewise 
 void bl_cuda_close_libraries(bl_cuda *c);
 bl_status bl_cuda_blas_status(cublasStatus_t s, const char *what, bl_err *e);
 
+/* What the kernels call a rule other than OWN and GIVEN, and a type of scales. */
+int bl_cuda_rule(bl_range_rule rule);
+int bl_cuda_scale_type(bl_dtype t);
+/* The sum of n numbers of the device, in order, on the host; waits for them. */
+bl_status bl_cuda_sum(bl_backend *be, const double *at, int64_t n, const char *what, double *sum, bl_err *e);
+
 /* A weight as the kernels read it. */
 bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, bl_err *e);
 const float *bl_cuda_table(const bl_cuda *c, const bl_format *f); /* values of a table format, on the device */

@@ -119,11 +119,17 @@ static __device__ void fit_group(At at, int64_t n, int rule, bool mse, int qmax,
     fit_ends(rule, fminf(p * lo, p * hi), fmaxf(p * lo, p * hi), qmax, scale, zero);
 }
 
-/* As it will be read, and never 0; type as bl_cu_weight.scale_type. */
+/* A scale as it will be read; type as bl_cu_weight.scale_type. */
+static __device__ float rounded(float s, int type)
+{
+    return type == 0 ? s : type == 1 ? from_f16(__half_as_ushort(__float2half_rn(s))) : from_bf16(to_bf16(s));
+}
+
+/* The same, and in 16 bits never 0. */
 static __device__ float stored(float s, int type)
 {
     if (type == 0) return s;
-    float r = type == 1 ? from_f16(__half_as_ushort(__float2half_rn(s))) : from_bf16(to_bf16(s));
+    float r = rounded(s, type);
     return r == 0 ? __uint_as_float(type == 1 ? 0x33800000u : 0x00010000u) : r;
 }
 #endif

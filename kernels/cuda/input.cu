@@ -99,20 +99,27 @@ static __device__ float simulated(float x, float scale, float zero, float lo, fl
     return (c - zero) * scale;
 }
 
-/* ends [3, blocks]: least, most, whether all are finite, of each row; then of all. */
+/* Least and most of x[0..n) and 0, and 1 where something is not finite. */
+static __device__ void block_ends(const float *x, int64_t n, float *tmp, float *lo, float *hi, float *bad)
+{
+    float least = 0, most = 0, odd = 0;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+        least = fminf(least, x[i]);
+        most = fmaxf(most, x[i]);
+        if (!isfinite(x[i])) odd = 1;
+    }
+    *lo = -block_max(-least, tmp);
+    *hi = block_max(most, tmp);
+    *bad = block_max(odd, tmp);
+}
+
+/* ends [blocks, 3]: least, most, whether all are finite, of each row; then of all. */
 __global__ void row_ends(const float *x, int64_t ldx, int64_t n, float *ends)
 {
     __shared__ float tmp[33];
     const float *xr = x + blockIdx.x * ldx;
-    float lo = 0, hi = 0, bad = 0;
-    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
-        lo = fminf(lo, xr[i]);
-        hi = fmaxf(hi, xr[i]);
-        if (!isfinite(xr[i])) bad = 1;
-    }
-    lo = -block_max(-lo, tmp);
-    hi = block_max(hi, tmp);
-    bad = block_max(bad, tmp);
+    float lo, hi, bad;
+    block_ends(xr, n, tmp, &lo, &hi, &bad);
     if (threadIdx.x == 0) {
         ends[3 * blockIdx.x] = lo;
         ends[3 * blockIdx.x + 1] = hi;
@@ -153,15 +160,8 @@ __global__ void act_simulate(float *x, int64_t ldx, int64_t n, int64_t group, in
         scale = range[0];
         zero = range[1];
     } else if (scale == 0) {
-        float lo = 0, hi = 0, bad = 0;
-        for (int64_t i = threadIdx.x; i < m; i += blockDim.x) {
-            lo = fminf(lo, xr[i]);
-            hi = fmaxf(hi, xr[i]);
-            if (!isfinite(xr[i])) bad = 1;
-        }
-        lo = -block_max(-lo, tmp);
-        hi = block_max(hi, tmp);
-        bad = block_max(bad, tmp);
+        float lo, hi, bad;
+        block_ends(xr, m, tmp, &lo, &hi, &bad);
         range_of(lo, hi, bad == 0, bits, symmetric, &scale, &zero);
     }
     for (int64_t i = threadIdx.x; i < m; i += blockDim.x) xr[i] = simulated(xr[i], scale, zero, least, most);

@@ -48,10 +48,11 @@ void bl_cu_hadamard_f32(bl_stream s, float *x, int64_t ldx, float *y, int64_t ld
                         int64_t rows, int64_t n);
 void bl_cu_hadamard_f64(bl_stream s, double *x, int64_t ldx, double *y, int64_t ldy, const int8_t *factor,
                         int64_t order, int64_t rows, int64_t n);
-/* Quantized activations, simulated in place. unit 0: a scale for every row, 1: for all (`range`, 3 floats on the
- * device: scale, zero, finite), 2: for every `group` of a row. */
+/* Scale and zero of all of x into range [2]; ends is scratch [rows, 3]. */
 void bl_cu_act_range(bl_stream s, const float *x, int64_t ldx, int64_t rows, int64_t n, int bits, bool symmetric,
                      float *ends, float *range);
+/* Quantized activations, simulated in place: by range [2] on the device, else by a scale that is not 0 and its zero,
+ * else a scale and a zero for every `group` of a row. */
 void bl_cu_act_simulate(bl_stream s, float *x, int64_t ldx, int64_t rows, int64_t n, int64_t group, int bits,
                         bool symmetric, const float *range, float scale, float zero);
 

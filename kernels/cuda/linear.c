@@ -6,10 +6,9 @@
  * linear  any number of rows: bf16 weights as they are, others decoded into bf16 rows a slab at a time; cuBLAS, or with
  *         `deterministic` our own product, whose bits do not depend on the number of rows
  *
- * Quantized activations are simulated: no product runs in integers yet.
+ * Quantized activations are simulated: no product runs in integers.
  */
 #include "cuda.h"
-#include "kernels/hadamard.h"
 
 enum { SLAB_BYTES = 64 << 20, INPUT_BYTES = 256 << 20 }; /* decoded weights; rows of x in f32 that are ready at once */
 
@@ -42,14 +41,20 @@ out:
 
 /* ---- the input ---- */
 
-/* T x of rows x in bf16, f32 [rows, width], in one of the two scratch places. */
+static int64_t widest(const bl_tensor *x, const bl_transform *t, int n_t)
+{
+    int64_t wide = x->dim[1];
+    for (int i = 0; i < n_t; i++) wide = BL_MAX(wide, t[i].out);
+    return wide;
+}
+
+/* T x of rows x in bf16, f32 [rows, widest], in one of the two scratch places. */
 static bl_status transformed(bl_backend *be, const bl_tensor *x, const bl_transform *t, int n_t, float **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    int64_t rows = x->dim[0], wide = x->dim[1];
+    int64_t rows = x->dim[0], wide = widest(x, t, n_t);
     void *a, *b;
-    for (int i = 0; i < n_t; i++) wide = BL_MAX(wide, t[i].out);
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS, (uint64_t)(rows * wide) * sizeof(float), &a, e));
     if (n_t) BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS2, (uint64_t)(rows * wide) * sizeof(float), &b, e));
     float *from = a, *to = n_t ? b : NULL;
@@ -75,13 +80,6 @@ static bl_status transformed(bl_backend *be, const bl_tensor *x, const bl_transf
     *out = from;
 out:
     return st;
-}
-
-static int64_t widest(const bl_tensor *x, const bl_transform *t, int n_t)
-{
-    int64_t wide = x->dim[1];
-    for (int i = 0; i < n_t; i++) wide = BL_MAX(wide, t[i].out);
-    return wide;
 }
 
 bl_status bl_cuda_transform(bl_backend *be, const bl_transform_args *a, bl_err *e)

@@ -21,15 +21,11 @@ __global__ void fit_all(bl_cu_pack a, float *scale, float *zero)
     bool finite = true;
     for (int64_t k = lane; k < n; k += WARP) finite = finite && isfinite(x[k]);
     finite = __all_sync(0xffffffffu, finite);
-    if (!a.scale)
-        fit_group([x](int64_t k) { return x[k]; }, n, a.w.bits == 1 ? BL_CU_SIGN : a.rule, a.mse, qmax, &s, &z);
+    if (!a.scale) fit_group([x](int64_t k) { return x[k]; }, n, a.rule, a.mse, qmax, &s, &z);
     else s = a.scale[i];
     if (a.zero) z = a.zero[i];
     if (lane) return;
-    float kept = a.w.bits > 1          ? stored(s, a.w.scale_type)
-                 : a.w.scale_type == 0 ? s
-                 : a.w.scale_type == 1 ? from_f16(__half_as_ushort(__float2half_rn(s)))
-                                       : from_bf16(to_bf16(s));
+    float kept = a.w.bits > 1 ? stored(s, a.w.scale_type) : rounded(s, a.w.scale_type);
     if (a.w.bits > 1 && kept == 0) kept = __uint_as_float(1); /* f32: it is divided by */
     float lo = a.w.zero_type == 2 ? -32768.0f : 0, hi = a.w.zero_type == 2 ? 32767.0f : (float)qmax;
     bool fits = a.w.bits == 1 ||

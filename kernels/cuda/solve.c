@@ -1,7 +1,6 @@
 /* solve.c - the solving ops on the device: moments by tensor cores, factors by cuSOLVER and cuBLAS in f64, the column
  * sweep a block of columns at a time; and the searching ops. */
 #include "cuda.h"
-#include "kernels/hadamard.h"
 #include <math.h>
 
 bl_status bl_cuda_permute(bl_backend *be, const bl_permute_args *a, bl_err *e)
@@ -181,22 +180,12 @@ out:
     return st;
 }
 
-/* As the kernels call it. */
-static int rule_of(bl_range_rule rule)
-{
-    static const int rules[] = {
-        [BL_RANGE_ZERO] = BL_CU_ZERO,           [BL_RANGE_MINMAX] = BL_CU_MINMAX, [BL_RANGE_CLIP] = BL_CU_CLIP,
-        [BL_RANGE_SYMMETRIC] = BL_CU_SYMMETRIC, [BL_RANGE_FULL] = BL_CU_FULL,     [BL_RANGE_SIGN] = BL_CU_SIGN};
-    return rules[rule];
-}
-static int scale_type_of(bl_dtype t) { return t == BL_F32 ? 0 : t == BL_F16 ? 1 : 2; }
-
 bl_status bl_cuda_gptq_sweep(bl_backend *be, const bl_gptq_sweep_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     const float less = -1, one = 1;
-    double *loss = NULL, sum = 0;
+    double sum;
     void *err, *losses;
     BL_TRY(bl_check_gptq_sweep(a, e));
     if (a->rule == BL_RANGE_GIVEN || a->count)
@@ -221,10 +210,8 @@ bl_status bl_cuda_gptq_sweep(bl_backend *be, const bl_gptq_sweep_args *a, bl_err
                      .groups = a->scale.dim[1],
                      .block = a->block,
                      .bits = a->bits,
-                     .rule = rule_of(a->rule),
-                     .scale_type = a->scale_type == BL_F32   ? 0
-                                   : a->scale_type == BL_F16 ? 1
-                                                             : 2,
+                     .rule = bl_cuda_rule(a->rule),
+                     .scale_type = bl_cuda_scale_type(a->scale_type),
                      .mse = a->mse,
                      .fit_first = a->fit_first};
     BL_TRY(bl_cuda_blas(be, e));
@@ -240,19 +227,11 @@ bl_status bl_cuda_gptq_sweep(bl_backend *be, const bl_gptq_sweep_args *a, bl_err
                                                           s.err, (int)a->block, &one, s.w + i2, (int)in),
                                    "gptq_sweep", e));
     }
-    if (!(loss = bl_new((size_t)out, sizeof *loss, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(loss, losses, (size_t)out * sizeof *loss, cudaMemcpyDeviceToHost, c->now),
-                          "gptq_sweep", e));
-    BL_TRY(bl_cuda_sync(be, e));
-    for (int64_t i = 0; i < out; i++) sum += loss[i];
+    BL_TRY(bl_cuda_sum(be, losses, out, "gptq_sweep", &sum, e));
     if (!isfinite(sum))
         st = bl_fail(e, BL_E_NUMERIC, "the sweep left the range of float: the Hessian is too badly conditioned");
     else if (a->loss) *a->loss = sum;
 out:
-    bl_free(loss);
     return st;
 }
 
@@ -271,24 +250,14 @@ bl_status bl_cuda_sq_error(bl_backend *be, const bl_sq_error_args *a, bl_err *e)
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     int64_t rows = a->x.dim[0];
-    double *host = NULL, sum = 0;
     void *sums;
     BL_TRY(bl_check_sq_error(be, a, e));
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, (uint64_t)rows * sizeof(double), &sums, e));
-    if (!(host = bl_new((size_t)rows, sizeof *host, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
     bl_cu_sq_error(c->now, bl_cuda_at(&a->x), a->x.dtype == BL_F32, a->x.stride[0], bl_cuda_at(&a->y),
                    a->y.dtype == BL_F32, a->y.stride[0], sums, rows, a->x.dim[1]);
     BL_TRY(bl_cuda_launched(be, "sq_error", e));
-    BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(host, sums, (size_t)rows * sizeof *host, cudaMemcpyDeviceToHost, c->now),
-                          "sq_error", e));
-    BL_TRY(bl_cuda_sync(be, e));
-    for (int64_t i = 0; i < rows; i++) sum += host[i];
-    *a->sum = sum;
+    BL_TRY(bl_cuda_sum(be, sums, rows, "sq_error", a->sum, e));
 out:
-    bl_free(host);
     return st;
 }
 
@@ -309,8 +278,8 @@ bl_status bl_cuda_clip_search(bl_backend *be, const bl_clip_search_args *a, bl_e
                                             .group = a->group,
                                             .groups = (in + a->group - 1) / a->group,
                                             .bits = a->bits,
-                                            .rule = rule_of(a->rule),
-                                            .scale_type = scale_type_of(a->scale_type),
+                                            .rule = bl_cuda_rule(a->rule),
+                                            .scale_type = bl_cuda_scale_type(a->scale_type),
                                             .steps = a->steps,
                                             .tries = a->tries});
     return bl_cuda_launched(be, "clip_search", e);

@@ -2,7 +2,6 @@
 #include "cuda.h"
 #include "kernels/fmt_gguf_grids.h"
 #include "kernels/fmt_table.h"
-#include "kernels/hadamard.h"
 #include <string.h>
 
 enum { TABLE = 256 }; /* values that each table has room for */
@@ -52,7 +51,31 @@ out:
     return st;
 }
 
-static int scale_type(bl_dtype t) { return t == BL_F32 ? 0 : t == BL_F16 ? 1 : 2; }
+int bl_cuda_scale_type(bl_dtype t) { return t == BL_F32 ? 0 : t == BL_F16 ? 1 : 2; }
+
+int bl_cuda_rule(bl_range_rule rule)
+{
+    static const int rules[] = {
+        [BL_RANGE_ZERO] = BL_CU_ZERO,           [BL_RANGE_MINMAX] = BL_CU_MINMAX, [BL_RANGE_CLIP] = BL_CU_CLIP,
+        [BL_RANGE_SYMMETRIC] = BL_CU_SYMMETRIC, [BL_RANGE_FULL] = BL_CU_FULL,     [BL_RANGE_SIGN] = BL_CU_SIGN};
+    return rules[rule];
+}
+
+bl_status bl_cuda_sum(bl_backend *be, const double *at, int64_t n, const char *what, double *sum, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    double all = 0, *host = bl_new((size_t)n, sizeof *host, e);
+    if (!host) return BL_E_NOMEM;
+    BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(host, at, (size_t)n * sizeof *host, cudaMemcpyDeviceToHost, c->now), what,
+                          e));
+    BL_TRY(bl_cuda_sync(be, e));
+    for (int64_t i = 0; i < n; i++) all += host[i];
+    *sum = all;
+out:
+    bl_free(host);
+    return st;
+}
 
 bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, bl_err *e)
 {
@@ -91,7 +114,7 @@ bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, 
     out->group = g->group;
     out->groups = bl_shape_groups(g);
     out->scales = bl_cuda_at(&w->part[1]);
-    out->scale_type = scale_type(g->scale);
+    out->scale_type = bl_cuda_scale_type(g->scale);
     if (g->double_quant) {
         out->scale_type = 3;
         out->map = bl_cuda_table(be->own, bl_format_find("dyn8"));
@@ -232,14 +255,13 @@ out:
     return st;
 }
 
+/* Codes of one bit have one rule; where scales are given none is asked for. */
 static int rule_of(const bl_pack_args *a)
 {
-    static const int rules[] = {
-        [BL_RANGE_ZERO] = BL_CU_ZERO,           [BL_RANGE_MINMAX] = BL_CU_MINMAX, [BL_RANGE_CLIP] = BL_CU_CLIP,
-        [BL_RANGE_SYMMETRIC] = BL_CU_SYMMETRIC, [BL_RANGE_FULL] = BL_CU_FULL,     [BL_RANGE_SIGN] = BL_CU_SIGN,
-        [BL_RANGE_GIVEN] = BL_CU_ZERO};
-    if (a->rule != BL_RANGE_OWN) return rules[a->rule];
-    return a->w->shape.zero == BL_ZERO_NONE ? BL_CU_SYMMETRIC : BL_CU_ZERO;
+    if (a->w->format->bits == 1) return BL_CU_SIGN;
+    if (a->rule == BL_RANGE_OWN || a->rule == BL_RANGE_GIVEN)
+        return a->w->shape.zero == BL_ZERO_NONE ? BL_CU_SYMMETRIC : BL_CU_ZERO;
+    return bl_cuda_rule(a->rule);
 }
 
 static bl_status pack_int(bl_backend *be, const bl_pack_args *a, bl_err *e)
@@ -250,15 +272,12 @@ static bl_status pack_int(bl_backend *be, const bl_pack_args *a, bl_err *e)
     uint64_t out = (uint64_t)g->out, groups = out * (uint64_t)bl_shape_groups(g),
              bytes = sizeof(unsigned long long) + 2 * out * sizeof(double) + 2 * groups * sizeof(float);
     unsigned long long bad = 0;
-    double *sums = NULL, d2 = 0, x2 = 0;
     void *space;
     bl_cu_pack p = {.x = bl_cuda_at(&a->x),
                     .scale = a->rule == BL_RANGE_GIVEN ? bl_cuda_at(&a->scale) : NULL,
                     .zero = a->rule == BL_RANGE_GIVEN ? bl_cuda_at(&a->zero) : NULL,
                     .rule = rule_of(a),
                     .mse = a->mse};
-    if (a->rule != BL_RANGE_OWN && a->rule != BL_RANGE_GIVEN && a->rule != BL_RANGE_SIGN && a->w->format->bits == 1)
-        p.rule = BL_CU_SIGN;
     BL_TRY(bl_cuda_weight(be, a->w, &p.w, e));
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, bytes, &space, e));
     p.bad = space;
@@ -272,22 +291,9 @@ static bl_status pack_int(bl_backend *be, const bl_pack_args *a, bl_err *e)
         st = refused(be, a, (int64_t)~bad, e);
         goto out;
     }
-    if (!a->sq_error && !a->sq_weight) goto out;
-    if (!(sums = bl_new(2 * out, sizeof *sums, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(sums, p.lost, 2 * out * sizeof *sums, cudaMemcpyDeviceToHost, c->now),
-                          "pack", e));
-    BL_TRY(bl_cuda_sync(be, e));
-    for (uint64_t i = 0; i < out; i++) {
-        d2 += sums[i];
-        x2 += sums[out + i];
-    }
-    if (a->sq_error) *a->sq_error = d2;
-    if (a->sq_weight) *a->sq_weight = x2;
+    if (a->sq_error) BL_TRY(bl_cuda_sum(be, p.lost, g->out, "pack", a->sq_error, e));
+    if (a->sq_weight) BL_TRY(bl_cuda_sum(be, p.lost + out, g->out, "pack", a->sq_weight, e));
 out:
-    bl_free(sums);
     return st;
 }
 
