@@ -1,6 +1,7 @@
 /* ops.c - what every backend checks about its arguments before it computes. */
 #include "ops.h"
 #include "hadamard.h"
+#include <inttypes.h>
 
 static bl_status broken(bl_err *e, const char *op, const char *what)
 {
@@ -47,6 +48,20 @@ const char *bl_op_at(size_t i)
 bl_status bl_check_op(const bl_backend *be, bool there, const char *op, bl_err *e)
 {
     return there ? BL_OK : bl_fail(e, BL_E_UNSUPPORTED, "backend %s has no %s", be->ops->name, op);
+}
+
+bl_status bl_check_room(const bl_backend *be, uint64_t bytes, uint64_t in_use, bl_err *e)
+{
+    uint64_t limit = be->opts.memory_limit;
+    if (limit && (bytes > limit || in_use > limit - bytes))
+        return bl_fail(e, BL_E_DEVMEM, "%" PRIu64 " bytes do not fit: %" PRIu64 " of %" PRIu64 " are in use", bytes,
+                       in_use, limit);
+    return BL_OK;
+}
+
+bl_status bl_check_copy(const bl_tensor *t, const char *op, bl_err *e)
+{
+    return bl_tensor_contiguous(t) ? BL_OK : broken(e, op, "the tensor is not contiguous");
 }
 
 bool bl_transform_fits(const bl_transform *t)
@@ -98,6 +113,12 @@ int bl_linear_weights(const bl_linear_args *a)
     int n = 0;
     while (n < BL_LINEAR_MOST && a->w[n]) n++;
     return n;
+}
+
+void bl_count_products(bl_backend *be, const bl_linear_args *a)
+{
+    int64_t rows = a->x.dim[0];
+    be->products[rows <= 1 ? 0 : rows <= 8 ? 1 : rows <= 64 ? 2 : 3] += (uint64_t)bl_linear_weights(a);
 }
 
 bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err *e)

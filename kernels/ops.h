@@ -300,8 +300,6 @@ typedef struct bl_ops {
     bl_status (*adamw8)(bl_backend *, const bl_adamw8_args *, bl_err *);
     bl_status (*lsq)(bl_backend *, const bl_lsq_args *, bl_err *);
     bl_status (*lsq_grad)(bl_backend *, const bl_lsq_grad_args *, bl_err *);
-    /* How many products there were so far, by their rows of x: [0] 1, [1] 2 to 8, [2] 9 to 64, [3] more. */
-    void (*product_rows)(const bl_backend *, uint64_t out[4]);
 } bl_ops;
 
 typedef enum bl_isa {
@@ -322,8 +320,9 @@ typedef struct bl_backend_opts {
 struct bl_backend {
     const bl_ops *ops;
     bl_backend_opts opts;
-    bl_dtype act; /* activations */
-    int64_t wide; /* how many times the rows of a CPU it takes to be busy: 1 on the CPU */
+    bl_dtype act;         /* activations */
+    int64_t wide;         /* how many times the rows of a CPU it takes to be busy: 1 on the CPU */
+    uint64_t products[4]; /* of weights so far, by their rows of x: [0] 1, [1] 2 to 8, [2] 9 to 64, [3] more */
     const struct bl_backend_kind *kind;
     void *own; /* the backend's private state */
 };
@@ -348,6 +347,10 @@ const char *bl_op_at(size_t i);
 bl_status bl_check_op(const bl_backend *be, bool there, const char *op, bl_err *e); /* BL_E_UNSUPPORTED unless there */
 bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err *e);
 int bl_linear_weights(const bl_linear_args *a); /* how many there are */
+void bl_count_products(bl_backend *be, const bl_linear_args *a);
+/* That `bytes` more than those in use are not above the limit, else BL_E_DEVMEM; that a tensor is contiguous. */
+bl_status bl_check_room(const bl_backend *be, uint64_t bytes, uint64_t in_use, bl_err *e);
+bl_status bl_check_copy(const bl_tensor *t, const char *op, bl_err *e);
 bl_status bl_check_kv(const bl_backend *be, const bl_kv_view *v, bl_err *e);
 bl_status bl_check_transform(const bl_backend *be, const bl_transform_args *a, bl_err *e);
 bl_status bl_check_channel_stats(const bl_backend *be, const bl_channel_stats_args *a, bl_err *e);

@@ -1,4 +1,4 @@
-/* tensor.c - dtypes by name, views into buffers, and the two 16-bit floats as bits. */
+/* tensor.c - dtypes by name, views into buffers, the two 16-bit floats as bits, and elements of every type. */
 #include "tensor.h"
 #include <assert.h>
 #include <string.h>
@@ -49,6 +49,16 @@ int64_t bl_tensor_count(const bl_tensor *t)
     return n;
 }
 
+bool bl_tensor_contiguous(const bl_tensor *t)
+{
+    int64_t n = 1;
+    for (int i = t->ndim - 1; i >= 0; i--) {
+        if (t->dim[i] != 1 && t->stride[i] != n) return false;
+        n *= t->dim[i];
+    }
+    return true;
+}
+
 uint64_t bl_tensor_bytes(const bl_tensor *t) { return (uint64_t)bl_tensor_count(t) * bl_dtype_bytes(t->dtype); }
 
 /* ---- half and bfloat16 ---- */
@@ -95,4 +105,33 @@ uint16_t bl_f32_to_bf16(float f)
 
     if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40);
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+/* ---- one element ---- */
+void bl_dtype_put(bl_dtype t, double value, void *element)
+{
+    union {
+        float f;
+        double d;
+        int8_t i8;
+        uint8_t u8;
+        int16_t i16;
+        uint16_t u16;
+        int32_t i32;
+        int64_t i64;
+    } v = {.d = 0};
+    switch (t) {
+    case BL_F32: v.f = (float)value; break;
+    case BL_F64: v.d = value; break;
+    case BL_F16: v.u16 = bl_f32_to_f16((float)value); break;
+    case BL_BF16: v.u16 = bl_f32_to_bf16((float)value); break;
+    case BL_U8: v.u8 = (uint8_t)value; break;
+    case BL_I8: v.i8 = (int8_t)value; break;
+    case BL_BOOL: v.u8 = value != 0; break;
+    case BL_I16: v.i16 = (int16_t)value; break;
+    case BL_I32: v.i32 = (int32_t)value; break;
+    case BL_I64: v.i64 = (int64_t)value; break;
+    case BL_N_DTYPES: assert(false);
+    }
+    memcpy(element, &v, bl_dtype_bytes(t));
 }

@@ -21,6 +21,8 @@ typedef enum bl_dtype {
 } bl_dtype;
 size_t bl_dtype_bytes(bl_dtype t);
 const char *bl_dtype_name(bl_dtype t); /* safetensors spelling: "F32", "BF16", "U8" … */
+/* value as an element of type t, at most 8 bytes; integers take what C's conversion gives, BOOL whether it is not 0. */
+void bl_dtype_put(bl_dtype t, double value, void *element);
 
 typedef struct bl_backend bl_backend;
 typedef struct bl_buffer {
@@ -45,6 +47,7 @@ bl_tensor bl_tensor_rows(bl_tensor t, int64_t row0, int64_t rows); /* rows row0 
 bl_tensor bl_tensor_part(bl_tensor t, int64_t at, int64_t n);      /* elements at .. at+n of a 1-d tensor */
 int64_t bl_tensor_count(const bl_tensor *t);
 uint64_t bl_tensor_bytes(const bl_tensor *t);
+bool bl_tensor_contiguous(const bl_tensor *t); /* its elements are neighbours, in order */
 
 /* IEEE half and bfloat16 as bits; round to nearest, ties to even; NaN stays NaN. */
 float bl_f16_to_f32(uint16_t h);

@@ -27,7 +27,7 @@ bl_meter bl_meter_start(const bl_cell_job *job)
         .t0 = bl_now(), .tokens = bl_engine_tokens(job->engine), .read = bl_checkpoint_bytes_read(job->model->ckpt)};
     reset_peak();
     job->model->kv_peak = 0;
-    if (be->ops->product_rows) be->ops->product_rows(be, m.products);
+    memcpy(m.products, be->products, sizeof m.products);
     return m;
 }
 
@@ -36,12 +36,12 @@ static void read_meter(const bl_cell_work *w, bl_cell *c)
 {
     const bl_meter *m = &w->meter;
     bl_backend *be = w->job->model->be;
-    uint64_t products[4] = {0}, now = 0, peak = 0;
+    const uint64_t *products = be->products;
+    uint64_t now = 0, peak = 0;
 
     c->batch_tokens = bl_engine_pass_tokens(w->job->engine);
     c->product_calls_1 = c->product_calls_8 = c->product_calls_64 = c->product_calls_more = c->bytes_read = -1;
     if (w->resumed) return;
-    if (be->ops->product_rows) be->ops->product_rows(be, products);
     if (be->ops->memory) be->ops->memory(be, &now, &peak);
     c->seconds = bl_now() - m->t0;
     c->tokens_per_second = (double)(bl_engine_tokens(w->job->engine) - m->tokens) / BL_MAX(c->seconds, 1e-9);

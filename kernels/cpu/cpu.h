@@ -11,9 +11,8 @@ typedef struct bl_cpu {
     int threads;
     bl_isa isa;         /* what is used */
     uint64_t now, peak; /* bytes of buffers */
-    uint64_t product_rows[4];
-    void *stage;    /* BL_CPU_STAGE: transformed, quantized or padded rows of x */
-    void **scratch; /* [threads] of BL_CPU_SCRATCH bytes, each allocated by its thread */
+    void *stage;        /* BL_CPU_STAGE: transformed, quantized or padded rows of x */
+    void **scratch;     /* [threads] of BL_CPU_SCRATCH bytes, each allocated by its thread */
 } bl_cpu;
 
 /* Waking a thread costs some microseconds: below that much work one does it all. */
@@ -53,7 +52,6 @@ static inline bl_cpu_kv bl_cpu_kv_at(const bl_tensor *t, const bl_tensor *scale,
 /* One row of kv_append into codes and scales, n heads. */
 typedef void bl_cpu_kv_row(const float *x, int64_t heads, int64_t dim, int8_t *codes, float *scale);
 bl_status bl_cpu_kv_append(bl_backend *be, const bl_kv_append_args *a, bl_cpu_kv_row *encode, bl_err *e);
-void bl_cpu_count_rows(bl_backend *be, int64_t rows); /* for product_rows */
 
 /* The sum of 8 interleaved chains. */
 static inline float bl_tree8(const float a[8])
@@ -159,7 +157,6 @@ void bl_cpu_event_free(bl_event *);
 bl_status bl_cpu_event_record(bl_backend *, bl_event *, bl_err *);
 bl_status bl_cpu_event_seconds(const bl_event *, const bl_event *, double *, bl_err *);
 bl_status bl_cpu_prepare(bl_backend *, bl_weight *, bl_err *);
-void bl_cpu_product_rows(const bl_backend *, uint64_t out[4]);
 bl_status bl_cpu_linear(bl_backend *, const bl_linear_args *, bl_err *);
 bl_status bl_ref_adapters(bl_backend *, const bl_linear_args *, bl_err *); /* y += what the adapters make of x */
 bl_status bl_ref_transform(bl_backend *, const bl_transform_args *, bl_err *);

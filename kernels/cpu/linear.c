@@ -36,10 +36,9 @@ static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     const bl_kernel_family *k[BL_LINEAR_MOST];
     int n = bl_linear_weights(a);
-    for (int i = 0; i < n; i++) {
+    bl_count_products(be, a);
+    for (int i = 0; i < n; i++)
         k[i] = bl_kernel_pick(be, a, a->w[i])->family; /* there is one: plain C takes everything */
-        bl_cpu_count_rows(be, a->x.dim[0]);
-    }
 #if defined(__x86_64__)
     if (share(k, n)) return bl_products(be, a, k, e);
 #endif

@@ -8,7 +8,7 @@
 #include <cpuid.h>
 #endif
 
-enum { READABLE_BEHIND = 64 }; /* fast paths load whole vectors */
+enum { READABLE_AFTER = 64 }; /* fast paths load whole vectors */
 
 static bl_isa best_isa(void)
 {
@@ -80,13 +80,11 @@ const bl_backend_kind bl_backend_cpu = {
 bl_status bl_cpu_buffer_new(bl_backend *be, uint64_t bytes, bl_buffer **out, bl_err *e)
 {
     bl_cpu *c = be->own;
-    uint64_t limit = be->opts.memory_limit;
-    if (limit && (bytes > limit || c->now > limit - bytes))
-        return bl_fail(e, BL_E_DEVMEM, "%" PRIu64 " bytes do not fit: %" PRIu64 " of %" PRIu64 " are in use", bytes,
-                       c->now, limit);
+    bl_status st = bl_check_room(be, bytes, c->now, e);
+    if (st != BL_OK) return st;
     bl_buffer *b = bl_new(1, sizeof *b, e);
     if (!b) return BL_E_NOMEM;
-    if (bytes > SIZE_MAX - READABLE_BEHIND || !(b->data = bl_new(bytes + READABLE_BEHIND, 1, e))) {
+    if (bytes > SIZE_MAX - READABLE_AFTER || !(b->data = bl_new(bytes + READABLE_AFTER, 1, e))) {
         bl_free(b);
         return bl_fail(e, BL_E_NOMEM, "no memory for a buffer of %" PRIu64 " bytes", bytes);
     }
@@ -107,63 +105,31 @@ void bl_cpu_buffer_free(bl_buffer *b)
     bl_free(b);
 }
 
-static bool contiguous(const bl_tensor *t)
-{
-    int64_t n = 1;
-    for (int i = t->ndim - 1; i >= 0; i--) {
-        if (t->dim[i] != 1 && t->stride[i] != n) return false;
-        n *= t->dim[i];
-    }
-    return true;
-}
-
 bl_status bl_cpu_upload(bl_backend *be, const bl_tensor *dst, const void *host, bl_err *e)
 {
     (void)be;
-    if (!contiguous(dst)) return bl_fail(e, BL_E_INTERNAL, "upload: the tensor is not contiguous");
-    if (bl_tensor_bytes(dst)) memcpy(bl_cpu_at(dst), host, bl_tensor_bytes(dst));
-    return BL_OK;
+    bl_status st = bl_check_copy(dst, "upload", e);
+    if (st == BL_OK && bl_tensor_bytes(dst)) memcpy(bl_cpu_at(dst), host, bl_tensor_bytes(dst));
+    return st;
 }
 
 bl_status bl_cpu_download(bl_backend *be, const bl_tensor *src, void *host, bl_err *e)
 {
     (void)be;
-    if (!contiguous(src)) return bl_fail(e, BL_E_INTERNAL, "download: the tensor is not contiguous");
-    if (bl_tensor_bytes(src)) memcpy(host, bl_cpu_at(src), bl_tensor_bytes(src));
-    return BL_OK;
+    bl_status st = bl_check_copy(src, "download", e);
+    if (st == BL_OK && bl_tensor_bytes(src)) memcpy(host, bl_cpu_at(src), bl_tensor_bytes(src));
+    return st;
 }
 
 bl_status bl_cpu_fill(bl_backend *be, const bl_tensor *dst, double value, bl_err *e)
 {
     (void)be;
-    if (!contiguous(dst)) return bl_fail(e, BL_E_INTERNAL, "fill: the tensor is not contiguous");
-    union {
-        float f;
-        double d;
-        int8_t i8;
-        uint8_t u8;
-        int16_t i16;
-        uint16_t u16;
-        int32_t i32;
-        int64_t i64;
-        unsigned char raw[8];
-    } v = {.raw = {0}};
-    switch (dst->dtype) {
-    case BL_F32: v.f = (float)value; break;
-    case BL_F64: v.d = value; break;
-    case BL_F16: v.u16 = bl_f32_to_f16((float)value); break;
-    case BL_BF16: v.u16 = bl_f32_to_bf16((float)value); break;
-    case BL_U8: v.u8 = (uint8_t)value; break;
-    case BL_I8: v.i8 = (int8_t)value; break;
-    case BL_BOOL: v.u8 = value != 0; break;
-    case BL_I16: v.i16 = (int16_t)value; break;
-    case BL_I32: v.i32 = (int32_t)value; break;
-    case BL_I64: v.i64 = (int64_t)value; break;
-    default: return bl_fail(e, BL_E_INTERNAL, "fill: unknown type");
-    }
+    unsigned char element[8], *p = bl_cpu_at(dst);
     size_t size = bl_dtype_bytes(dst->dtype);
-    unsigned char *p = bl_cpu_at(dst);
-    for (int64_t i = 0, n = bl_tensor_count(dst); i < n; i++) memcpy(p + (size_t)i * size, v.raw, size);
+    bl_status st = bl_check_copy(dst, "fill", e);
+    if (st != BL_OK) return st;
+    bl_dtype_put(dst->dtype, value, element);
+    for (int64_t i = 0, n = bl_tensor_count(dst); i < n; i++) memcpy(p + (size_t)i * size, element, size);
     return BL_OK;
 }
 
@@ -179,18 +145,6 @@ void bl_cpu_memory(const bl_backend *be, uint64_t *now, uint64_t *peak)
     const bl_cpu *c = be->own;
     if (now) *now = c->now;
     if (peak) *peak = c->peak;
-}
-
-void bl_cpu_product_rows(const bl_backend *be, uint64_t out[4])
-{
-    const bl_cpu *c = be->own;
-    memcpy(out, c->product_rows, sizeof c->product_rows);
-}
-
-void bl_cpu_count_rows(bl_backend *be, int64_t rows)
-{
-    bl_cpu *c = be->own;
-    c->product_rows[rows <= 1 ? 0 : rows <= 8 ? 1 : rows <= 64 ? 2 : 3]++;
 }
 
 void bl_cpu_device_info(const bl_backend *be, bl_device_info *out)

@@ -61,5 +61,4 @@ const bl_ops bl_ops_ref = {
     .adamw8 = bl_cpu_adamw8,
     .lsq = bl_cpu_lsq,
     .lsq_grad = bl_cpu_lsq_grad,
-    .product_rows = bl_cpu_product_rows,
 };

@@ -72,7 +72,6 @@ typedef struct bl_cuda {
     bl_cublas blas;
     bl_cusolver solver;
     uint64_t held, peak; /* bytes */
-    uint64_t product_rows[4];
     struct {
         void *p;
         uint64_t bytes;
@@ -150,7 +149,6 @@ extern const bl_ops bl_ops_cuda;
 bl_status bl_cuda_linear(bl_backend *, const bl_linear_args *, bl_err *);
 bool bl_cuda_integer(const bl_backend *, const bl_linear_args *);
 bl_status bl_cuda_transform(bl_backend *, const bl_transform_args *, bl_err *);
-void bl_cuda_product_rows(const bl_backend *, uint64_t out[4]);
 /* weight.c */
 bl_status bl_cuda_prepare(bl_backend *, bl_weight *, bl_err *);
 bl_status bl_cuda_embed(bl_backend *, const bl_embed_args *, bl_err *);

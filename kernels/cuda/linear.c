@@ -197,18 +197,6 @@ out:
     return st;
 }
 
-static void count_rows(bl_backend *be, int64_t rows)
-{
-    bl_cuda *c = be->own;
-    c->product_rows[rows <= 1 ? 0 : rows <= 8 ? 1 : rows <= 64 ? 2 : 3]++;
-}
-
-void bl_cuda_product_rows(const bl_backend *be, uint64_t out[4])
-{
-    const bl_cuda *c = be->own;
-    for (int i = 0; i < 4; i++) out[i] = c->product_rows[i];
-}
-
 bool bl_cuda_integer(const bl_backend *be, const bl_linear_args *a)
 {
     (void)be;
@@ -280,10 +268,9 @@ bl_status bl_cuda_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
     bl_status st = bl_check_linear(be, a, e);
     const bl_kernel_family *k[BL_LINEAR_MOST];
     if (st != BL_OK) return st;
-    for (int i = 0; i < bl_linear_weights(a); i++) {
+    bl_count_products(be, a);
+    for (int i = 0; i < bl_linear_weights(a); i++)
         k[i] = bl_kernel_pick(be, a, a->w[i])->family; /* there is one: `linear` takes everything */
-        count_rows(be, a->x.dim[0]);
-    }
     return all_weights(be, a, k, e);
 }
 

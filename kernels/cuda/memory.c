@@ -3,16 +3,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-static uint64_t limit_of(const bl_backend *be) { return be->opts.memory_limit; }
-
 bl_status bl_cuda_alloc(bl_backend *be, uint64_t bytes, void **out, bl_err *e)
 {
     bl_cuda *c = be->own;
-    uint64_t limit = limit_of(be);
     void *p = NULL;
-    if (limit && (bytes > limit || c->held > limit - bytes))
-        return bl_fail(e, BL_E_DEVMEM, "%" PRIu64 " bytes do not fit: %" PRIu64 " of %" PRIu64 " are in use", bytes,
-                       c->held, limit);
+    bl_status st = bl_check_room(be, bytes, c->held, e);
+    if (st != BL_OK) return st;
     if (c->capturing) return bl_fail(e, BL_E_INTERNAL, "memory comes or goes while a graph is recorded");
     cudaError_t err = cudaMallocAsync(&p, BL_MAX(bytes, 1), c->now);
     if (err == cudaErrorMemoryAllocation) { /* what the pool keeps may be in the wrong pieces */
@@ -26,7 +22,7 @@ bl_status bl_cuda_alloc(bl_backend *be, uint64_t bytes, void **out, bl_err *e)
         return bl_fail(e, BL_E_DEVMEM, "%s has no memory for %" PRIu64 " bytes: %" PRIu64 " are in use", c->about.name,
                        bytes, c->held);
     }
-    bl_status st = bl_cuda_status(be, err, "allocating memory", e);
+    st = bl_cuda_status(be, err, "allocating memory", e);
     if (st != BL_OK) return st;
     c->held += bytes;
     c->peak = BL_MAX(c->peak, c->held);
@@ -83,22 +79,12 @@ void bl_cuda_buffer_free(bl_buffer *b)
     bl_free(b);
 }
 
-static bool contiguous(const bl_tensor *t)
-{
-    int64_t n = 1;
-    for (int i = t->ndim - 1; i >= 0; i--) {
-        if (t->dim[i] != 1 && t->stride[i] != n) return false;
-        n *= t->dim[i];
-    }
-    return true;
-}
-
 /* Through pinned pieces, so that the copy goes on while the host is free. */
 bl_status bl_cuda_upload(bl_backend *be, const bl_tensor *dst, const void *host, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    if (!contiguous(dst)) return bl_fail(e, BL_E_INTERNAL, "upload: the tensor is not contiguous");
+    BL_TRY(bl_check_copy(dst, "upload", e));
     for (uint64_t at = 0, all = bl_tensor_bytes(dst), n; at < all; at += n) {
         unsigned i = c->ring_at++ % BL_RING;
         char *piece = (char *)c->ring + (size_t)i * BL_RING_BYTES;
@@ -118,7 +104,7 @@ bl_status bl_cuda_download(bl_backend *be, const bl_tensor *src, void *host, bl_
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     uint64_t n = bl_tensor_bytes(src);
-    if (!contiguous(src)) return bl_fail(e, BL_E_INTERNAL, "download: the tensor is not contiguous");
+    BL_TRY(bl_check_copy(src, "download", e));
     if (n)
         BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(host, bl_cuda_at(src), n, cudaMemcpyDeviceToHost, c->now), "download",
                               e));
@@ -130,32 +116,11 @@ out:
 bl_status bl_cuda_fill(bl_backend *be, const bl_tensor *dst, double value, bl_err *e)
 {
     bl_cuda *c = be->own;
-    union {
-        float f;
-        double d;
-        int8_t i8;
-        uint8_t u8;
-        int16_t i16;
-        uint16_t u16;
-        int32_t i32;
-        int64_t i64;
-        uint64_t raw;
-    } v = {.raw = 0};
-    if (!contiguous(dst)) return bl_fail(e, BL_E_INTERNAL, "fill: the tensor is not contiguous");
-    switch (dst->dtype) {
-    case BL_F32: v.f = (float)value; break;
-    case BL_F64: v.d = value; break;
-    case BL_F16: v.u16 = bl_f32_to_f16((float)value); break;
-    case BL_BF16: v.u16 = bl_f32_to_bf16((float)value); break;
-    case BL_U8: v.u8 = (uint8_t)value; break;
-    case BL_I8: v.i8 = (int8_t)value; break;
-    case BL_BOOL: v.u8 = value != 0; break;
-    case BL_I16: v.i16 = (int16_t)value; break;
-    case BL_I32: v.i32 = (int32_t)value; break;
-    case BL_I64: v.i64 = (int64_t)value; break;
-    default: return bl_fail(e, BL_E_INTERNAL, "fill: unknown type");
-    }
-    bl_cu_fill(c->now, bl_cuda_at(dst), (int)bl_dtype_bytes(dst->dtype), v.raw, bl_tensor_count(dst));
+    uint64_t bits = 0;
+    bl_status st = bl_check_copy(dst, "fill", e);
+    if (st != BL_OK) return st;
+    bl_dtype_put(dst->dtype, value, &bits);
+    bl_cu_fill(c->now, bl_cuda_at(dst), (int)bl_dtype_bytes(dst->dtype), bits, bl_tensor_count(dst));
     return bl_cuda_launched(be, "fill", e);
 }
 

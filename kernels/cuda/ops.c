@@ -222,5 +222,4 @@ const bl_ops bl_ops_cuda = {
     .scale = bl_cuda_scale,
     .sq_error = bl_cuda_sq_error,
     .clip_search = bl_cuda_clip_search,
-    .product_rows = bl_cuda_product_rows,
 };
