@@ -351,6 +351,8 @@ static void losses_and_divergences_are_those_of_plain_c(void **state)
         both_send(t);
         RUN(kl_div, (&(bl_kl_div_args){p.c, q.c, n, t.c, nll.c, dp.c, top.c, 0}),
             (&(bl_kl_div_args){p.g, q.g, n, t.g, nll.g, dp.g, top.g, 0}));
+        assert_refused(gpu->ops->kl_div(gpu, &(bl_kl_div_args){p.g, q.g, n, t.g, nll.g, dp.g, top.g, 1e-9}, &e),
+                       BL_E_UNSUPPORTED, "least probabilities");
         double *a = nll.c.buf->data, *b = (double *)both_got(nll), *c = dp.c.buf->data, *d = (double *)both_got(dp);
         int32_t *ta = top.c.buf->data, *tb = (int32_t *)both_got(top);
         for (int i = 0; i < ROWS; i++) {

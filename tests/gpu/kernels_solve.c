@@ -273,6 +273,37 @@ static void scales_errors_and_clipping(void **state)
     both_drop(act);
 }
 
+static void what_the_device_lacks_is_refused(void **state)
+{
+    enum { OUT = 2, IN = 300 };
+    (void)state;
+    BL_NEEDS_GPU;
+    both x = both_random(false, OUT, 12, 1, 1), w = both_random(false, OUT, IN, 2, 1),
+         u = both_random(false, IN, IN, 3, 1), s = both_new(BL_F32, false, OUT, 1);
+    assert_refused(gpu->ops->hadamard(gpu, &(bl_hadamard_args){.x = x.g, .y = x.g, .transposed = true}, &e),
+                   BL_E_UNSUPPORTED, "a transposed matrix of order 12");
+    bl_gptq_sweep_args a = {.w = w.g,
+                            .u = u.g,
+                            .group = IN,
+                            .bits = 4,
+                            .rule = BL_RANGE_ZERO,
+                            .scale_type = BL_F16,
+                            .block = IN,
+                            .scale = s.g,
+                            .zero = s.g};
+    assert_refused(gpu->ops->gptq_sweep(gpu, &a, &e), BL_E_UNSUPPORTED, "blocks of 300 columns; at most 256");
+    a.block = 128;
+    a.rule = BL_RANGE_GIVEN;
+    assert_refused(gpu->ops->gptq_sweep(gpu, &a, &e), BL_E_UNSUPPORTED, "scales that are given");
+    a.rule = BL_RANGE_ZERO;
+    a.count = 128;
+    assert_refused(gpu->ops->gptq_sweep(gpu, &a, &e), BL_E_UNSUPPORTED, "some of the columns");
+    both_drop(x);
+    both_drop(w);
+    both_drop(u);
+    both_drop(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +312,7 @@ int main(void)
         cmocka_unit_test(permutations_diagonals_forms_and_rotations),
         cmocka_unit_test(the_column_sweep_does_what_plain_c_does),
         cmocka_unit_test(scales_errors_and_clipping),
+        cmocka_unit_test(what_the_device_lacks_is_refused),
     };
     return cmocka_run_group_tests_name("gpu_solve", tests, gpu_set_up, gpu_tear_down);
 }
