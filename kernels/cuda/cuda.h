@@ -120,6 +120,9 @@ bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uin
                        bl_err *e);
 
 /* ---- the ops, by file ---- */
+/* backend.c */
+void bl_cuda_device_info(const bl_backend *, bl_device_info *);
+bl_status bl_cuda_flush(bl_backend *, bl_err *);
 /* memory.c */
 bl_status bl_cuda_buffer_new(bl_backend *, uint64_t, bl_buffer **, bl_err *);
 void bl_cuda_buffer_free(bl_buffer *);
@@ -128,8 +131,6 @@ bl_status bl_cuda_download(bl_backend *, const bl_tensor *, void *, bl_err *);
 bl_status bl_cuda_fill(bl_backend *, const bl_tensor *, double, bl_err *);
 bl_status bl_cuda_sync(bl_backend *, bl_err *);
 void bl_cuda_memory(const bl_backend *, uint64_t *, uint64_t *);
-void bl_cuda_device_info(const bl_backend *, bl_device_info *);
-bl_status bl_cuda_flush(bl_backend *, bl_err *);
 /* order.c */
 bl_status bl_cuda_event_new(bl_backend *, bl_event **, bl_err *);
 void bl_cuda_event_free(bl_event *);

@@ -1,4 +1,4 @@
-/* memory.c - buffers of the CUDA backend, their limit and peak, scratch, copies, and facts about the device. */
+/* memory.c - buffers of the CUDA backend, their limit and peak, scratch, copies. */
 #include "cuda.h"
 #include <inttypes.h>
 #include <string.h>
@@ -135,32 +135,4 @@ void bl_cuda_memory(const bl_backend *be, uint64_t *now, uint64_t *peak)
     const bl_cuda *c = be->own;
     if (now) *now = c->held;
     if (peak) *peak = c->peak;
-}
-
-void bl_cuda_device_info(const bl_backend *be, bl_device_info *out)
-{
-    const bl_cuda *c = be->own;
-    int driver = 0, runtime = 0;
-    cudaDriverGetVersion(&driver);
-    cudaRuntimeGetVersion(&runtime);
-    *out = (bl_device_info){.threads = c->about.multiProcessorCount,
-                            .memory_bytes = c->about.totalGlobalMem,
-                            .deterministic = be->opts.deterministic};
-    snprintf(out->name, sizeof out->name, "%.120s", c->about.name);
-    snprintf(out->simd, sizeof out->simd, "sm_%d%d, CUDA %d.%d, driver for %d.%d", c->about.major, c->about.minor,
-             runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10);
-}
-
-/* Writes twice what the second-level cache holds. */
-bl_status bl_cuda_flush(bl_backend *be, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_cuda *c = be->own;
-    uint64_t n = 2 * (uint64_t)BL_MAX(c->about.l2CacheSize, 1 << 20);
-    void *p = NULL;
-    BL_TRY(bl_cuda_alloc(be, n, &p, e));
-    st = bl_cuda_status(be, cudaMemsetAsync(p, 0, n, c->now), "flush", e);
-    bl_cuda_release(be, p, n);
-out:
-    return st;
 }
