@@ -1,17 +1,13 @@
 /* avx2_transposed.c - y = x W, for gradients: columns of the weight in runs of 64, its outputs in panels of 64.
  *
  * panel  f32 [64 outputs][64 columns]
- * acc    f32 [rows][8][64]                chain j of a column takes the outputs o with o % 8 == j
- *
- * A task is a run of columns; it goes through all outputs, so no chain is cut, for as many rows at a time as there is
- * room for.
+ * acc    f32 [rows][8 chains][64 columns]
  */
-#include "avx2.h"
+#include "transposed.h"
 #if defined(__x86_64__)
 #include "avx2_math.h"
-#include <omp.h>
 
-enum { COLS = 64, OUTS = 64, CHAINS = 8 };
+enum { COLS = BL_TRANSPOSED_COLS, CHAINS = BL_TRANSPOSED_CHAINS, OUTS = 64 };
 enum { MOST_ROWS = (BL_CPU_SCRATCH / 4 - OUTS * COLS) / (CHAINS * COLS) };
 
 /* Chain j of 8 * vectors columns over `outs` outputs of a panel; x begins at the first of them. */
@@ -37,7 +33,6 @@ static void chain1(const float *x, const float *panel, int64_t outs, int64_t j, 
     chain(1, x, panel, outs, j, acc);
 }
 
-/* Columns k0 .. k0+n of rows r0 .. r0+rows. */
 static void run_task(const bl_linear_args *a, const bl_source *s, int64_t k0, int64_t n, int64_t r0, int64_t rows,
                      float *scratch)
 {
@@ -69,18 +64,9 @@ static void run_task(const bl_linear_args *a, const bl_source *s, int64_t k0, in
 
 static bl_status run(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
-    const bl_cpu *c = be->own;
-    bl_source s;
-    int64_t in = a->w[0]->shape.in, all = a->x.dim[0];
     (void)f;
     (void)e;
-    bl_source_of(a->w[0], &s);
-#pragma omp parallel for schedule(dynamic, 1)                                                                          \
-    num_threads(bl_cpu_threads(be, (double)all *(double)in *(double)s.shape.out))
-    for (int64_t k0 = 0; k0 < in; k0 += COLS)
-        for (int64_t r = 0; r < all; r += MOST_ROWS)
-            run_task(a, &s, k0, BL_MIN(in - k0, COLS), r, BL_MIN(all - r, MOST_ROWS), c->scratch[omp_get_thread_num()]);
-    return BL_OK;
+    return bl_transposed_run(be, a, run_task, MOST_ROWS);
 }
 
 static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)

@@ -2,14 +2,13 @@
  * 16 columns for 3 rows in registers.
  *
  * panel  f32 [64 outputs][64 columns]
- * acc    f32 [rows][4 runs of 16 columns][8][16]     chain j of a column takes the outputs o with o % 8 == j
+ * acc    f32 [rows][4 runs of 16 columns][8 chains][16]
  */
-#include "avx2.h"
+#include "transposed.h"
 #if defined(__x86_64__)
 #include "avx512_math.h"
-#include <omp.h>
 
-enum { COLS = 64, OUTS = 256, CHAINS = 8, WIDE = 16, TALL = 3 };
+enum { COLS = BL_TRANSPOSED_COLS, CHAINS = BL_TRANSPOSED_CHAINS, OUTS = 256, WIDE = 16, TALL = 3 };
 enum { MOST_ROWS = (BL_CPU_SCRATCH / 4 - OUTS * COLS) / (CHAINS * COLS) / TALL * TALL };
 
 /* All chains of 16 columns for `rows` rows over `outs` outputs; x begins at the first of them. */
@@ -75,7 +74,6 @@ BL_INLINE __m512 sum(const float *acc)
     return _mm512_add_ps(_mm512_add_ps(half[0], half[2]), _mm512_add_ps(half[1], half[3]));
 }
 
-/* Columns k0 .. k0+n of rows r0 .. r0+rows. */
 static void run_task(const bl_linear_args *a, const bl_source *s, int64_t k0, int64_t n, int64_t r0, int64_t rows,
                      float *scratch)
 {
@@ -103,18 +101,9 @@ static void run_task(const bl_linear_args *a, const bl_source *s, int64_t k0, in
 
 static bl_status run(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
-    const bl_cpu *c = be->own;
-    bl_source s;
-    int64_t in = a->w[0]->shape.in, all = a->x.dim[0];
     (void)f;
     (void)e;
-    bl_source_of(a->w[0], &s);
-#pragma omp parallel for schedule(dynamic, 1)                                                                          \
-    num_threads(bl_cpu_threads(be, (double)all *(double)in *(double)s.shape.out))
-    for (int64_t k0 = 0; k0 < in; k0 += COLS)
-        for (int64_t r = 0; r < all; r += MOST_ROWS)
-            run_task(a, &s, k0, BL_MIN(in - k0, COLS), r, BL_MIN(all - r, MOST_ROWS), c->scratch[omp_get_thread_num()]);
-    return BL_OK;
+    return bl_transposed_run(be, a, run_task, MOST_ROWS);
 }
 
 static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
