@@ -4,15 +4,22 @@
  * the eighth makes the number of minus signs even. Bytes of a block, in order (d: fp16; s: the scale of 16 or 32
  * weights):
  *
- *     iq2_xxs  d, 8 x { 4 point numbers, u32: 4 x 7 signs, s in the top 4 bits }                  of 32: d (s + 1/2) /
- * 4 iq2_xs   d, 32 x u16 { 9 bits of point number, 7 signs }, 16 nibbles s                      of 16: d (s + 1/2) / 4
- *     iq2_s    d, 32 point numbers, 32 sign bytes, 32 x 2 high bits, 16 nibbles s                 of 16: d (s + 1/2) /
- * 4 iq3_xxs  d, 64 point numbers, 8 x u32 { 4 x 7 signs, s in the top 4 bits }                  of 32: d (s + 1/2) / 2
- *     iq3_s    d, 64 point numbers, 64 high bits, 32 sign bytes, 8 nibbles s                      of 32: d (2 s + 1)
- *     iq1_s    d, 32 point numbers, 8 x u16 { 4 x 3 high bits, s: 3 bits, sign of the shift }     of 32: d (2 s + 1)
+ *     iq2_xxs  d, 8 x { 4 point numbers, u32: 4 x 7 signs, s in the top 4 bits }
+ *              of 32: d (s + 1/2) / 4
+ *     iq2_xs   d, 32 x u16 { 9 bits of point number, 7 signs }, 16 nibbles s
+ *              of 16: d (s + 1/2) / 4
+ *     iq2_s    d, 32 point numbers, 32 sign bytes, 32 x 2 high bits, 16 nibbles s
+ *              of 16: d (s + 1/2) / 4
+ *     iq3_xxs  d, 64 point numbers, 8 x u32 { 4 x 7 signs, s in the top 4 bits }
+ *              of 32: d (s + 1/2) / 2
+ *     iq3_s    d, 64 point numbers, 64 high bits, 32 sign bytes, 8 nibbles s
+ *              of 32: d (2 s + 1)
+ *     iq1_s    d, 32 point numbers, 8 x u16 { 4 x 3 high bits, s: 3 bits, sign of the shift }
+ *              of 32: d (2 s + 1)
  *     iq1_m    32 point numbers, 32 nibbles { 3 high bits, sign of the shift }, 4 x u16 { 4 x 3 bits s, 4 bits of d }
- * of 16: d (2 s + 1) iq4_xs   d, u16 high bits of s, 4 bytes of its low nibbles, 128 bytes of 4-bit codes        of 32:
- * d (s - 32)
+ *              of 16: d (2 s + 1)
+ *     iq4_xs   d, u16 high bits of s, 4 bytes of its low nibbles, 128 bytes of 4-bit codes
+ *              of 32: d (s - 32)
  *
  * iq1: the grid holds -1, 0, 1, and every weight is shifted by +-1/8 before it is scaled. iq4_xs has no grid but the
  * levels of iq4_nl.

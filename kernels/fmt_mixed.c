@@ -3,9 +3,9 @@
  *
  *     codes   [out, ceil(in N / 8)]       group after group, each with codes of its own width, low bits first
  *     scales  [out, groups]               F16, BF16 or F32
- *     zeros   [out, ceil(groups N / 8)]   packed one after another, each as wide as the codes of its group; N = 2:
- * [out, groups] a byte each widths  [1, groups]                 N - 1, N or N + 1; they sum to groups x N, a short last
- * group has N
+ *     zeros   [out, ceil(groups N / 8)]   packed one after another, each as wide as the codes of its group;
+ *                                         N = 2: [out, groups], a byte each
+ *     widths  [1, groups]                 N - 1, N or N + 1; they sum to groups x N, a short last group has N
  *
  * value = (code - zero) * scale. A group of one bit: value = mean + (code ? scale : -scale), mean = (zero - 128) / 127
  * * scale. With more than one group a group is whole bytes of any width: a multiple of 8.
@@ -17,6 +17,10 @@
 enum { CHUNK = 256 };
 
 static bool by_bytes(const bl_format *f) { return f->bits == 2; }
+static int64_t zero_row(const bl_format *f, int64_t groups) /* bytes */
+{
+    return by_bytes(f) ? groups : bl_code_bytes(groups, f->bits);
+}
 
 static bl_status check(const bl_format *f, const bl_shape *g, bl_err *e)
 {
@@ -31,7 +35,7 @@ static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_
     int64_t groups = bl_shape_groups(g);
     out[0] = (bl_part_spec){"codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits)};
     out[1] = (bl_part_spec){"scales", g->scale, g->out, groups};
-    out[2] = (bl_part_spec){"zeros", BL_U8, g->out, by_bytes(f) ? groups : bl_code_bytes(groups, f->bits)};
+    out[2] = (bl_part_spec){"zeros", BL_U8, g->out, zero_row(f, groups)};
     out[3] = (bl_part_spec){"widths", BL_U8, 1, groups};
     return 4;
 }
@@ -62,7 +66,7 @@ static void unpack(const bl_format *f, const bl_shape *g, const void *const part
 {
     const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits), *widths = part[3];
     int64_t groups = bl_shape_groups(g), bits = 0, zero_bits = 0, bytes = bl_code_bytes(g->in, f->bits),
-            zero_bytes = by_bytes(f) ? groups : bl_code_bytes(groups, f->bits);
+            zero_bytes = zero_row(f, groups);
     const uint8_t *zeros = (const uint8_t *)part[2] + row * zero_bytes;
     uint8_t q[CHUNK];
 
@@ -125,8 +129,7 @@ static bl_status encode(const bl_format *f, const bl_shape *g, const float *w, c
                         void *const part[], bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t groups = bl_shape_groups(g), row_bytes = bl_code_bytes(g->in, f->bits),
-            zero_bytes = by_bytes(f) ? groups : bl_code_bytes(groups, f->bits);
+    int64_t groups = bl_shape_groups(g), row_bytes = bl_code_bytes(g->in, f->bits), zero_bytes = zero_row(f, groups);
     const uint8_t *widths = part[3];
     uint8_t *q = NULL;
 

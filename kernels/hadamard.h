@@ -2,10 +2,12 @@
  * 28, 36, 40, 52, 60, 108, 140, 156, 172, which covers the widths of published models.
  *
  * The matrix of n is F kron S: F the factor of order K (1 when n is a power of two), S Sylvester's of order n / K.
- * Factors are those of QuaRot and torchao, so that rotations are interchangeable: K - 1 prime    Paley I    I + S, S
- * skew, from the squares modulo K - 1           12, 20, 60, 108, 140 28, 36         Paley II   from the squares modulo
- * 13 and 17 40             S of order 2 kron 20 52, 156, 172   Williamson: four symmetric circulants (first rows by
- * Baumert and Hall, and Williamson)
+ * Factors are those of QuaRot and torchao, so that rotations are interchangeable:
+ *
+ *     12, 20, 60, 108, 140   Paley I: K - 1 prime, I + S with S skew, from the squares modulo K - 1
+ *     28, 36                 Paley II: from the squares modulo 13 and 17
+ *     40                     S of order 2 kron 20
+ *     52, 156, 172           Williamson: four symmetric circulants (first rows by Baumert and Hall, and Williamson)
  *
  *     int64_t k = bl_hadamard_order(1536);                // 12
  *     const int8_t *f = bl_hadamard_factor(k);            // [k, k]
