@@ -85,6 +85,14 @@ static bl_status keep(bl_text *t, bl_arena *a, const char **out, bl_err *e)
     return st;
 }
 
+static bool same_prompt(const bl_prompt *a, const bl_prompt *b)
+{
+    if (a->n != b->n) return false;
+    for (size_t i = 0; i < a->n && a->span != b->span; i++)
+        if (a->span[i].n != b->span[i].n || memcmp(a->span[i].text, b->span[i].text, a->span[i].n)) return false;
+    return true;
+}
+
 static bl_status pairs_of(const bl_request *r, bl_arena *a, bl_item *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -93,9 +101,7 @@ static bl_status pairs_of(const bl_request *r, bl_arena *a, bl_item *out, bl_err
     bool shared = true;
 
     if (!choice) return BL_E_NOMEM;
-    for (int i = 1; i < r->n_pairs; i++)
-        shared = shared && r->pair[i].context.span == r->pair[0].context.span &&
-                 r->pair[i].context.n == r->pair[0].context.n;
+    for (int i = 1; i < r->n_pairs; i++) shared = shared && same_prompt(&r->pair[i].context, &r->pair[0].context);
     if (shared && r->n_pairs) put_spans(&r->pair[0].context, false, &t);
     BL_TRY(keep(&t, a, &out->question, e));
     for (int i = 0; i < r->n_pairs; i++) {

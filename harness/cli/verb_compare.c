@@ -1,5 +1,6 @@
 /* verb_compare.c - is one set of results better or worse than another, item by item. */
 #include "session.h"
+#include "results.h"
 #include "rows.h"
 #include "kernels/base/fs.h"
 #include "results/versus.h"
@@ -70,12 +71,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     if (json) BL_TRY(bl_versus_json(v, name, &t, e));
     else BL_TRY(bl_versus_md(v, name, !o->out && isatty(STDOUT_FILENO) == 1, &t, e));
     BL_TRY(bl_output(o->out, &t, e));
-    for (int i = 0; i < 2; i++) {
-        const bl_table *from = i ? b : a;
-        for (size_t k = 0; from && k < from->skipped; k++)
-            fprintf(stderr, "bitladder: skipped: %s\n", from->skipped_reason[k]);
-        if (from && from->skipped) *exit_code = 1;
-    }
+    bl_tell_skipped(a, exit_code);
+    if (b) bl_tell_skipped(b, exit_code);
     if (bl_versus_loss(v) > o->threshold) *exit_code = EXIT_WORSE;
 out:
     bl_text_free(&t);

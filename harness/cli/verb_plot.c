@@ -1,8 +1,7 @@
 /* verb_plot.c - figures of one directory's results. */
 #include "session.h"
-#include "harness/bench/bench.h"
+#include "results.h"
 #include "kernels/base/fs.h"
-#include "plots/plot.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,12 +118,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     opts chosen = *(const opts *)options;
     const opts *o = &chosen;
     const char *dir = args->pos[0], *name = args->n_pos > 1 ? args->pos[1] : NULL, *names[64] = {0};
-    bl_table *table = NULL;
-    bl_arena *a = NULL;
-    bl_metric_rules rules = bl_program_metrics(p);
-    bl_plot_input in = {.rules = &rules};
-    bl_kernel_row *kernel = NULL;
-    bl_kernel_facts facts;
+    bl_results results = {.table = NULL};
     drawn d = {.json = {.t = &d.list}};
     size_t fitting = 0;
 
@@ -138,19 +132,12 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         return bl_fail(e, BL_E_CONFIG, "--output needs the name of one figure; see: bitladder list plots");
     BL_TRY(choose_format(&chosen, e));
     if (o->common.json) bl_json_lines(&d.json, NULL);
-    BL_TRY(bl_arena_new(&a, e));
-    BL_TRY(bl_table_read(&dir, 1, &table, e));
-    BL_TRY(bl_table_against(table, &(bl_table_opts){0}, &(bl_against){"base", rules}, e));
-    in.table = table;
-    BL_TRY(bl_plot_read(&in, a, e));
-    BL_TRY(bl_bench_read(dir, a, &kernel, &in.n_kernels, &facts, e));
-    in.kernel = kernel;
-    in.facts = kernel ? &facts : NULL;
+    BL_TRY(bl_results_read(p, dir, &results, e));
     for (size_t i = 0; bl_plot_at(i); i++) {
         bl_err why = {0};
         bool fits = false;
         if (name && strcmp(bl_plot_at(i)->name, name) != 0) continue;
-        bl_status s = one(bl_plot_at(i), &in, o, dir, &d, &fits, &why);
+        bl_status s = one(bl_plot_at(i), &results.in, o, dir, &d, &fits, &why);
         fitting += fits;
         if (s == BL_E_MISSING) {
             fprintf(stderr, "bitladder: %s\n", why.text);
@@ -162,8 +149,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             goto out;
         }
     }
-    for (size_t i = 0; i < table->skipped; i++) fprintf(stderr, "bitladder: skipped: %s\n", table->skipped_reason[i]);
-    if (table->skipped) *exit_code = 1;
+    bl_tell_skipped(results.table, exit_code);
     if (!fitting) {
         st = name ? bl_fail(e, BL_E_MISSING, "%s: nothing in it fits the figure '%s'", dir, name)
                   : bl_fail(e, BL_E_MISSING, "%s: nothing in it fits any figure", dir);
@@ -176,8 +162,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
 out:
     bl_text_free(&d.list);
-    bl_table_free(table);
-    bl_arena_free(a);
+    bl_results_free(&results);
     return st;
 }
 

@@ -1,5 +1,6 @@
 /* verb_table.c - the results of one or more directories as one table. */
 #include "session.h"
+#include "results.h"
 #include "rows.h"
 #include <fnmatch.h>
 #include <string.h>
@@ -97,9 +98,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     if (o->average && !o->failed) BL_TRY(bl_table_average(table, o->average, e));
     BL_TRY(bl_table_print(table, &to, &t, e));
     BL_TRY(bl_output(o->out, &t, e));
-    for (size_t i = 0; i < table->skipped; i++) fprintf(stderr, "bitladder: skipped: %s\n", table->skipped_reason[i]);
-    if (table->skipped) *exit_code = 1;
-    else if (table->n == 0) *exit_code = 2; /* it says that there are no results */
+    if (table->n == 0) *exit_code = 2; /* it says that there are no results */
+    bl_tell_skipped(table, exit_code);
 out:
     bl_text_free(&t);
     bl_table_free(table);

@@ -122,6 +122,13 @@ static void a_report_is_one_page_with_the_texts_of_items(void **state)
     expect(&r, 0, NULL);
     assert_non_null(strstr(r.out, "</html>"));
     assert_null(strstr(r.out, "<div class=\"q\">Question: "));
+    assert_non_null(strstr(r.out, "its text is shown where the data are: --data DIR"));
+    ran_free(&r);
+    study_piqa(filled("@dir/other"), 30); /* nor of other data */
+    r = SAY(NULL, "report", "@out", "-o", "-", "--data", "@dir/other");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "is not what noise/base/piqa/0 was made from"));
+    assert_null(strstr(r.out, "<div class=\"q\">Question: "));
     ran_free(&r);
     r = SAY(NULL, "report", "@out", "--json");
     expect(&r, 0, NULL);

@@ -94,6 +94,7 @@ static const struct {
     {{"plot", "@dir/none"}, NULL, 2, NULL, "no such directory"},
     {{"report", "@dir/none"}, NULL, 2, NULL, "no such directory"},
     {{"report", "@dir/model"}, NULL, 2, NULL, "there are no results in it"},
+    {{"report", "@out", "--data", "@dir/none"}, NULL, 2, NULL, "--data: there is no directory"},
     {{"report", "@out", "-o", "@dir/none/r.html"}, NULL, 4, NULL, "none"},
     /* ask */
     {{"ask", "piqa", "3", "--data", "@data"}, NULL, 0, "context: \"Question: make 3 of d\\nAnswer:\"", NULL},
