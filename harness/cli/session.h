@@ -57,9 +57,9 @@ bl_status bl_lines_answer(bl_lines *l, bl_engine *g, const bl_line_io *io, void 
 /* --data DIR, NULL: not said. BL_E_CONFIG when there is no such directory. */
 bl_status bl_data_option(const char *dir, bl_data_dirs *out, bl_err *e);
 
-/* Writes text to FILE (atomic), or to standard output when path is NULL or "-". */
 /* "NVIDIA H200, sm_90, 132 multiprocessors, 139.8 GiB of memory": what a device is; it is opened for that. */
 bl_status bl_device_facts(const char *device, int threads, char out[256], bl_err *e);
+/* Writes text to FILE (atomic), or to standard output when path is NULL or "-". */
 bl_status bl_output(const char *path, const bl_text *t, bl_err *e);
 /* Says that standard output is gone; a reader that closed its pipe ends the program without a word, as everywhere. */
 bl_status bl_output_failed(bl_err *e);

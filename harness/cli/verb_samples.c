@@ -33,10 +33,6 @@ static const bl_opt rows[] = {
     BL_COMMON_ROWS(opts, common),
     {0}};
 
-typedef struct found {
-    bl_cell cell;
-} found;
-
 /* Metrics of the cell's task: those that are means of a score name the scores. */
 typedef struct scores {
     const bl_metric *metric;
@@ -180,10 +176,10 @@ out:
 }
 
 /* ---- choosing ---- */
-static const bl_cell *partner(const found *all, size_t n, const bl_cell *c, const char *method)
+static const bl_cell *partner(const bl_cell *all, size_t n, const bl_cell *c, const char *method)
 {
     for (size_t i = 0; i < n; i++) {
-        const bl_cell *b = &all[i].cell;
+        const bl_cell *b = &all[i];
         if (strcmp(b->method, method) == 0 && strcmp(b->model, c->model) == 0 && strcmp(b->task, c->task) == 0 &&
             b->seed == c->seed && b->limit == c->limit && b->drawn == c->drawn && b != c)
             return b;
@@ -191,12 +187,12 @@ static const bl_cell *partner(const found *all, size_t n, const bl_cell *c, cons
     return NULL;
 }
 
-static bl_status read_cells(const char *dir, bl_arena *a, found **out, size_t *n, int *exit_code, bl_err *e)
+static bl_status read_cells(const char *dir, bl_arena *a, bl_cell **out, size_t *n, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
     char **name = NULL;
     size_t n_names = 0;
-    found *all;
+    bl_cell *all;
 
     *n = 0;
     BL_TRY(bl_dir_list(dir, &name, &n_names, e));
@@ -213,7 +209,7 @@ static bl_status read_cells(const char *dir, bl_arena *a, found **out, size_t *n
             st = BL_E_NOMEM;
             goto out;
         }
-        bl_status s = bl_cell_read(path, true, a, &all[*n].cell, &why);
+        bl_status s = bl_cell_read(path, true, a, &all[*n], &why);
         bl_free(path);
         if (s == BL_OK) ++*n;
         else {
@@ -228,7 +224,7 @@ out:
 }
 
 /* Why nothing was shown, by the first choice that left nothing. */
-static bl_status nothing_fits(const bl_program *p, const opts *o, const char *dir, const found *all, size_t n,
+static bl_status nothing_fits(const bl_program *p, const opts *o, const char *dir, const bl_cell *all, size_t n,
                               bl_err *e)
 {
     size_t of_task = 0, of_method = 0, of_base = 0;
@@ -236,7 +232,7 @@ static bl_status nothing_fits(const bl_program *p, const opts *o, const char *di
     bl_status st;
 
     for (size_t i = 0; i < n; i++) {
-        const bl_cell *c = &all[i].cell;
+        const bl_cell *c = &all[i];
         bool task = !o->task || fnmatch(o->task, c->task, 0) == 0;
         bool method = !o->method || bl_method_fits(p, o->method, c->method);
         of_task += task;
@@ -253,10 +249,9 @@ static bl_status nothing_fits(const bl_program *p, const opts *o, const char *di
                      : !of_method ? o->method
                                   : o->flipped);
         for (size_t i = 0; i < n; i++) {
-            const char *name = !of_task ? all[i].cell.task : all[i].cell.method;
+            const char *name = !of_task ? all[i].task : all[i].method;
             bool seen = false;
-            for (size_t k = 0; k < i && !seen; k++)
-                seen = !strcmp(!of_task ? all[k].cell.task : all[k].cell.method, name);
+            for (size_t k = 0; k < i && !seen; k++) seen = !strcmp(!of_task ? all[k].task : all[k].method, name);
             if (!seen) bl_text_addf(&t, " %s", name);
         }
     }
@@ -312,7 +307,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bool list = o->common.json || o->format == JSON;
     bl_arena *a = NULL;
     bl_data_dirs dirs;
-    found *all = NULL;
+    bl_cell *all = NULL;
     bl_text t = {0};
     bl_json_out all_lines = {.t = &t};
 
@@ -321,14 +316,14 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     if (list) bl_json_lines(&all_lines, NULL);
     BL_TRY(read_cells(args->pos[0], a, &all, &n, exit_code, e));
     for (size_t i = 0; i < n; i++) {
-        const bl_cell *c = &all[i].cell, *b = NULL;
+        const bl_cell *c = &all[i], *b = NULL;
         const bl_task *task;
         const char *task_name;
         scores k = {0};
         if (o->task && fnmatch(o->task, c->task, 0) != 0) continue;
         if (o->method && !bl_method_fits(p, o->method, c->method)) continue;
         for (size_t m = 0; o->flipped && m < n && !b; m++)
-            if (bl_method_fits(p, o->flipped, all[m].cell.method)) b = partner(all, n, c, all[m].cell.method);
+            if (bl_method_fits(p, o->flipped, all[m].method)) b = partner(all, n, c, all[m].method);
         if (o->flipped && (!b || strcmp(b->method, c->method) == 0)) continue;
         if (bl_program_task(p, c->task, &task, &task_name, NULL) == BL_OK)
             k.metric = bl_task_metrics(task, task_name, &k.n);
