@@ -64,21 +64,14 @@ static bool is_reference_for(const work *w, const bl_cell *reference, const bl_c
 }
 
 /* The first condition in which two cells differ; simulation, notes and calibration belong to the method. */
-static const bl_field *first_difference(const work *w, const bl_row *a, const bl_row *b, bl_text *x, bl_text *y)
+static const bl_field *first_difference(const bl_row *a, const bl_row *b, bl_text *x, bl_text *y)
 {
     static const char *const of_method[] = {"method", "bits", "group", "simulated", "notes", "calibration"};
     const bl_field *f;
-    (void)w;
     for (size_t k = 0; (f = bl_field_at(k)); k++) {
         bool skip = !f->cell || !f->apart || (!strcmp(f->name, "numerics") && same_arithmetic(a->cell, b->cell));
         for (size_t i = 0; i < BL_COUNT(of_method) && !skip; i++) skip = !strcmp(f->name, of_method[i]);
-        if (skip) continue;
-        x->n = y->n = 0;
-        bl_text_add(x, "");
-        bl_text_add(y, "");
-        bl_field_print(f, a, x);
-        bl_field_print(f, b, y);
-        if (x->failed || y->failed || x->n != y->n || memcmp(x->s, y->s, x->n)) return f;
+        if (!skip && !bl_field_same(f, a, b, x, y)) return f;
     }
     return NULL;
 }
@@ -102,7 +95,7 @@ static bl_status find_reference(work *w, size_t i)
         if (!w->cell[k].is_reference || strcmp(b->cell->model, r->cell->model) || strcmp(b->cell->task, r->cell->task))
             continue;
         if (k == i || !is_reference_for(w, b->cell, r->cell)) continue;
-        const bl_field *f = first_difference(w, b, r, &x, &y);
+        const bl_field *f = first_difference(b, r, &x, &y);
         if (f) {
             if (!why.n)
                 bl_text_addf(&why, "%s has %s %s, this row %s", w->how->method, f->name, or_word(&x, f),

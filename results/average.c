@@ -3,10 +3,8 @@
  * Each task counts once, with its first headline metric, a share. Errors of tasks are independent and add in squares,
  * those of paired differences too.
  */
-#include "stats.h"
 #include "table_impl.h"
 
-#include <fnmatch.h>
 #include <math.h>
 #include <string.h>
 
@@ -19,18 +17,6 @@ typedef struct work {
     const char *name;
     bl_err *e;
 } work;
-
-static bool in_list(const char *list, const char *task)
-{
-    char one[256];
-    while (*list) {
-        size_t n = strcspn(list, ",");
-        snprintf(one, sizeof one, "%.*s", (int)BL_MIN(n, sizeof one - 1), list);
-        if (!fnmatch(one, task, 0)) return true;
-        list += n + (list[n] == ',');
-    }
-    return false;
-}
 
 /* The row that stands for a task: its first headline, when that is a share. */
 static bool stands_for_task(const bl_table *t, size_t i)
@@ -50,7 +36,7 @@ static bl_status find_tasks(work *w, const char *list)
     for (size_t i = 0; i < w->t->n; i++) {
         const bl_row *r = &w->t->row[i];
         size_t k = 0;
-        if (!stands_for_task(w->t, i) || !in_list(list, r->cell->task)) continue;
+        if (!stands_for_task(w->t, i) || !bl_is_listed(list, r->cell->task)) continue;
         while (k < w->n_tasks && strcmp(w->task[k], r->cell->task)) k++;
         if (k < w->n_tasks) continue;
         BL_TRY(bl_grow(&w->task, &w->cap_tasks, w->n_tasks + 1, sizeof *w->task, w->e));
@@ -119,9 +105,7 @@ static bl_status mean_difference(work *w, bl_row *row)
         df += (double)m->n - 1;
     }
     d->se = sqrt(squares) / k;
-    d->low = d->delta - bl_student_t(0.05, df) * d->se;
-    d->high = d->delta + bl_student_t(0.05, df) * d->se;
-    d->p = d->delta == 0 ? 1 : d->se > 0 ? bl_student_p(d->delta / d->se, df) : 0;
+    bl_paired_by_t(d, df);
     row->paired = d;
     row->against = w->member[0]->against;
     return BL_OK;
@@ -207,9 +191,9 @@ bl_status bl_table_average(bl_table *t, const char *list, bl_err *e)
     for (size_t i = 0; i < n; i++) {
         const char *missing, *twice;
         bool seen = false;
-        if (!stands_for_task(t, i) || !in_list(list, t->row[i].cell->task)) continue;
+        if (!stands_for_task(t, i) || !bl_is_listed(list, t->row[i].cell->task)) continue;
         for (size_t k = 0; k < i && !seen; k++)
-            seen = stands_for_task(t, k) && in_list(list, t->row[k].cell->task) && belong(&t->row[k], &t->row[i]);
+            seen = stands_for_task(t, k) && bl_is_listed(list, t->row[k].cell->task) && belong(&t->row[k], &t->row[i]);
         if (seen) continue;
         bl_row like = t->row[i]; /* the list of rows moves as it grows */
         find_members(&w, n, &like, &missing, &twice);

@@ -132,13 +132,12 @@ static void free_pairs(pairs *p)
     bl_free(p->b);
 }
 
-/* delta, se and df are there: the t test and what follows from it. */
-static void by_t(bl_paired *d, double df)
+void bl_paired_by_t(bl_paired *d, double df)
 {
     double reach;
 
     if (!(df > 0)) return;
-    reach = bl_student_t(1 - 0.95, df) * d->se;
+    reach = bl_student_t(BL_LEVEL, df) * d->se;
     d->low = d->delta - reach;
     d->high = d->delta + reach;
     if (d->test == BL_TEST_MCNEMAR) d->p = bl_mcnemar(d->lost, d->gained);
@@ -222,7 +221,7 @@ static bl_status means(const pairs *p, bl_paired *d, bl_err *e)
     if (n < 2) goto out;
     if (binary && !p->metric.macro) {
         d->test = BL_TEST_MCNEMAR;
-        by_t(d, (double)n - 1);
+        bl_paired_by_t(d, (double)n - 1);
         goto out;
     }
     BL_TRY(bl_bootstrap(diff, p->metric.macro ? stratum : NULL, n_strata, p->n, DRAWS, 0, &r, e));
@@ -288,7 +287,7 @@ static bl_status quotients(const pairs *p, bl_paired *d, bl_err *e)
     d->lost = d->gained = -1;
     if (p->n < 2) goto out;
     d->se = fabs(unit) * sqrt(n / (n - 1) * squares);
-    by_t(d, n - 1);
+    bl_paired_by_t(d, n - 1);
 out:
     bl_free(x);
     bl_free(y);

@@ -51,6 +51,9 @@ bl_status bl_comparable(const bl_cell *a, const bl_cell *b, bl_err *e);
  * tokens of two tokenizers, BL_E_MISSING without items of that group. */
 bl_status bl_compare_metric(const bl_metric *m, const char *group, const bl_cell *a, const bl_cell *b, bl_paired *out,
                             bl_err *e);
+/* Of a difference whose delta and se are there: the interval by Student's distribution with `df` degrees of freedom,
+ * and, except where McNemar's test is the one, test and p by it too. df 0: nothing. */
+void bl_paired_by_t(bl_paired *d, double df);
 /* Holm's correction over all of d[n], and the verdicts. */
 bl_status bl_compare_judge(bl_paired *const *d, size_t n, bl_err *e);
 
@@ -64,9 +67,8 @@ typedef struct bl_metric_rules {
 bl_status bl_metric_rule(const bl_metric_rules *r, const bl_cell *c, const char *metric, const bl_metric **out,
                          bl_err *e);
 
-/* "+1.0 ±2.4 points", "x1.255 ±0.010", "+0.31 ±0.02": the difference as tables print it; `signs` false: without unit.
- */
+/* "+1.0 ±2.4" (points of a share), "×1.255 ±0.010", "+0.31 ±0.02": the difference as tables print it. */
 void bl_paired_text(const bl_paired *d, char out[96]);
-/* "0.84", "<0.001", "2e-5" */
+/* "0.84", "0.0021", "2e-05", "<1e-99"; "1" from 0.995 on. */
 void bl_p_text(double p, char out[24]);
 #endif

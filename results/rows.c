@@ -179,6 +179,16 @@ void bl_field_print(const bl_field *f, const bl_row *r, bl_text *out)
     }
 }
 
+bool bl_field_same(const bl_field *f, const bl_row *a, const bl_row *b, bl_text *x, bl_text *y)
+{
+    x->n = y->n = 0;
+    bl_text_add(x, "");
+    bl_text_add(y, "");
+    bl_field_print(f, a, x);
+    bl_field_print(f, b, y);
+    return !x->failed && !y->failed && x->n == y->n && !memcmp(x->s, y->s, x->n);
+}
+
 const bl_field *bl_field_find(const char *name, bl_err *e)
 {
     const char *names[BL_COUNT(fields) + 1] = {0}, *near;
@@ -194,8 +204,7 @@ const bl_field *bl_field_find(const char *name, bl_err *e)
 }
 
 /* ---- choosing ----------------------------------------------------------------------------------- */
-/* Is `name` in the comma list of names or globs? */
-static bool is_listed(const char *list, const char *name)
+bool bl_is_listed(const char *list, const char *name)
 {
     char one[256];
     while (*list) {
@@ -209,7 +218,7 @@ static bool is_listed(const char *list, const char *name)
 
 static bool is_wanted(const bl_row *r, const bl_table_opts *o, bool long_form)
 {
-    return o->metric ? is_listed(o->metric, r->metric) : o->all_metrics || long_form || r->headline;
+    return o->metric ? bl_is_listed(o->metric, r->metric) : o->all_metrics || long_form || r->headline;
 }
 
 bl_status bl_rows_not_grouped(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)

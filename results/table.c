@@ -182,15 +182,8 @@ out:
 static bool same_row(const bl_row *a, const bl_row *b, bl_text *x, bl_text *y)
 {
     const bl_field *f;
-    for (size_t k = 0; (f = bl_field_at(k)); k++) {
-        if (!f->cell || !f->apart) continue;
-        x->n = y->n = 0;
-        bl_text_add(x, "");
-        bl_text_add(y, "");
-        bl_field_print(f, a, x);
-        bl_field_print(f, b, y);
-        if (x->failed || y->failed || x->n != y->n || memcmp(x->s, y->s, x->n)) return false;
-    }
+    for (size_t k = 0; (f = bl_field_at(k)); k++)
+        if (f->cell && f->apart && !bl_field_same(f, a, b, x, y)) return false;
     return !strcmp(a->cell->key, b->cell->key) && !strcmp(a->dir, b->dir);
 }
 

@@ -19,6 +19,8 @@ typedef struct bl_field {
 const bl_field *bl_field_find(const char *name, bl_err *e); /* NULL: BL_E_CONFIG with the nearest name */
 const bl_field *bl_field_at(size_t i);                      /* NULL after the last; in the order of the csv form */
 void bl_field_print(const bl_field *f, const bl_row *r, bl_text *out);
+/* Do both rows have the same there? x and y become what a and b have; false when memory is out, as they say then. */
+bool bl_field_same(const bl_field *f, const bl_row *a, const bl_row *b, bl_text *x, bl_text *y);
 /* A cost in bytes: pivots show it in MB. */
 static inline bool bl_field_in_megabytes(const bl_field *f)
 {
@@ -26,6 +28,7 @@ static inline bool bl_field_in_megabytes(const bl_field *f)
 }
 
 /* ---- which rows ---- */
+bool bl_is_listed(const char *list, const char *name); /* in a comma list of names or globs */
 /* Indices of the rows that the options choose, in table order. */
 bl_status bl_rows_choose(const bl_table *t, const bl_table_opts *o, size_t **out, size_t *n, bl_err *e);
 /* Of a table by groups: a sentence with the tasks of finished cells that show no number of a group, where there are

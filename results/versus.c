@@ -222,7 +222,7 @@ static bool varies(const bl_versus *v, bool model)
     return false;
 }
 
-static bl_status put_line(const bl_versus_row *r, bl_text *cell)
+static void put_line(const bl_versus_row *r, bl_text *cell)
 {
     const bl_paired *d = &r->paired;
     char text[96];
@@ -247,7 +247,6 @@ static bl_status put_line(const bl_versus_row *r, bl_text *cell)
     if (d->needed > 0) bl_text_addf(&cell[10], "%.0f", d->needed);
     else bl_text_add(&cell[10], "-");
     bl_text_addf(&cell[VERDICT], "%s %s", bl_verdict_mark(d->verdict), bl_verdict_name(d->verdict));
-    return BL_OK;
 }
 
 static size_t width_of(const char *s) { return s ? bl_utf8_count(s, strlen(s)) : 0; }
@@ -321,7 +320,7 @@ bl_status bl_versus_md(const bl_versus *v, const char *const name[2], bool termi
         bl_text_add(&cell[0][k], k == 4 ? name[0] : k == 5 ? name[1] : head[k]);
         show[k] = k > 1 || varies(v, k == 0);
     }
-    for (size_t i = 0; i < v->n; i++) BL_TRY(put_line(&v->row[i], cell[i + 1]));
+    for (size_t i = 0; i < v->n; i++) put_line(&v->row[i], cell[i + 1]);
     for (size_t i = 0; i < (v->n + 1) * COLUMNS; i++) BL_TRY(bl_text_check(&cell[i / COLUMNS][i % COLUMNS], e));
     put_grid((const bl_text(*)[COLUMNS])cell, v->n + 1, show, terminal, out);
     bl_text_add(out, "\n");
