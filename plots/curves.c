@@ -183,32 +183,45 @@ static void set_aside(const bl_picks *p, size_t panel, const bl_ruler *x, double
     }
 }
 
-/* ---- curves ------------------------------------------------------------------------------------- */
-static bl_status curve_panel(bl_page *page, const bl_picks *p, curve *c, size_t panel, const bl_ruler *x, bl_err *e)
+/* A panel with its axes, what words must not cover, and the level of guessing. `joined`: its points are on lines. */
+static bl_status begin_panel(bl_page *page, const bl_picks *p, curve *c, size_t panel, const bl_ruler *x, bool joined,
+                             bl_ruler *y, bl_err *e)
 {
-    bl_status st = BL_OK;
+    bl_status st;
     const bl_pick_panel *pp = &p->panel[panel];
-    bl_ruler y = values_of(p, panel, c);
     bl_text title = {0};
-    char unit[128], word[64], number[32];
+    char unit[128], word[64];
 
+    *y = values_of(p, panel, c);
     bl_pick_title(pp, &title);
     bl_page_panel(page, panel, title.s ? title.s : "", "bits per weight", unit_of(pp, unit));
     bl_text_free(&title);
     bl_page_axis(page, panel, "x", x);
-    bl_page_axis(page, panel, "y", &y);
-    set_aside(p, panel, x, page->box[panel].right - page->box[panel].left, c);
+    bl_page_axis(page, panel, "y", y);
+    if (joined) set_aside(p, panel, x, page->box[panel].right - page->box[panel].left, c);
     page->n_taken = 0;
-    BL_TRY(take_points(page, p, c, panel, x, &y, true, e));
+    BL_TRY(take_points(page, p, c, panel, x, y, joined, e));
     if (pp->first->percent && isfinite(pp->chance)) {
         snprintf(word, sizeof word, "chance %.0f", 100 * pp->chance);
-        BL_TRY(bl_page_level(page, panel, place_y(page, panel, &y, 100 * pp->chance), word, "back linestyle 123",
+        BL_TRY(bl_page_level(page, panel, place_y(page, panel, y, 100 * pp->chance), word, "back linestyle 123",
                              "#777777", e));
     }
+out:
+    return st;
+}
+
+/* ---- curves ------------------------------------------------------------------------------------- */
+static bl_status curve_panel(bl_page *page, const bl_picks *p, curve *c, size_t panel, const bl_ruler *x, bl_err *e)
+{
+    bl_status st;
+    bl_ruler y;
+    char word[64], number[32];
+
+    BL_TRY(begin_panel(page, p, c, panel, x, true, &y, e));
     for (size_t i = 0; i < p->n; i++) {
         const bl_pick *k = &p->v[i];
         if (k->panel != panel || !k->is_base || c[i].off) continue;
-        bl_figure_number(value_of(k), pp->first->percent ? 3 : 4, number);
+        bl_figure_number(value_of(k), p->panel[panel].first->percent ? 3 : 4, number);
         snprintf(word, sizeof word, "base %s", number);
         BL_TRY(bl_page_level(page, panel, place_y(page, panel, &y, value_of(k)), word, "back linestyle 122", "#333333",
                              e));
@@ -324,25 +337,12 @@ out:
 
 static bl_status pareto_panel(bl_page *page, const bl_picks *p, curve *c, size_t panel, const bl_ruler *x, bl_err *e)
 {
-    bl_status st = BL_OK;
-    const bl_pick_panel *pp = &p->panel[panel];
-    bl_ruler y = values_of(p, panel, c);
-    bl_text title = {0};
-    char unit[128], word[64];
+    bl_status st;
+    bl_ruler y;
+    char word[64];
     size_t unnamed = 0;
 
-    bl_pick_title(pp, &title);
-    bl_page_panel(page, panel, title.s ? title.s : "", "bits per weight", unit_of(pp, unit));
-    bl_text_free(&title);
-    bl_page_axis(page, panel, "x", x);
-    bl_page_axis(page, panel, "y", &y);
-    page->n_taken = 0;
-    BL_TRY(take_points(page, p, c, panel, x, &y, false, e));
-    if (pp->first->percent && isfinite(pp->chance)) {
-        snprintf(word, sizeof word, "chance %.0f", 100 * pp->chance);
-        BL_TRY(bl_page_level(page, panel, place_y(page, panel, &y, 100 * pp->chance), word, "back linestyle 123",
-                             "#777777", e));
-    }
+    BL_TRY(begin_panel(page, p, c, panel, x, false, &y, e));
     const curve *stair = NULL;
     for (;;) { /* the staircase, from few bits to many: across, then up or down */
         const curve *next = NULL;
