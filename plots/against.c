@@ -82,7 +82,6 @@ static size_t line_at(const line_of *l, size_t n, const char *method)
     return k;
 }
 
-/* Names down the left side, each in the middle of its line. */
 /* Line i of n, and the range of an axis on which it is i. Characters cannot be halved: there a line is a whole step
  * from the edges. */
 static double line_y(const bl_page *page, const bl_box *b, size_t n, size_t i)
@@ -99,6 +98,7 @@ static void set_lines(bl_page *page, size_t panel, size_t n)
     bl_text_addf(bl_page_script(page, panel), "set yrange [%g:%g]; ", (double)n - 1 + edge, -edge);
 }
 
+/* Names down the left side, each in the middle of its line. */
 static void name_lines(bl_page *page, size_t panel, const line_of *l, size_t n, bool with_bits)
 {
     const bl_box *b = &page->box[panel];
@@ -314,7 +314,7 @@ bl_status bl_figure_flips(const bl_plot_input *in, bl_page *page, bl_err *e)
     BL_TRY(bl_page_legend(page, 128, "gained", e));
     bl_about_picks(&p, page);
     snprintf(note, sizeof note, "lost : gained, p of the exact test of McNemar, Holm over %zu; %s worse, %s better.",
-             p.n_compared, bl_verdict_mark(BL_WORSE), bl_verdict_mark(BL_BETTER));
+             p.n_judged, bl_verdict_mark(BL_WORSE), bl_verdict_mark(BL_BETTER));
     bl_page_note(page, note);
     size_t all = lines(&p, 0, true, l);
     page->left = widest(page, l, all, n_panels > 1 ? 88 : 190);

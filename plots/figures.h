@@ -7,7 +7,7 @@
  *                     kind: base, method, or off (beyond the axis: drawn at its edge); x is bits, moved aside where
  *                     error bars would cover each other; differs: 1 from the base (paired test), 0 undecided; front:
  *                     2 on it, 1 not significantly beaten, 0 beaten
- *     heatmap         panel task method x y value delta stderr low high p p_holm verdict color text
+ *     heatmap         panel task method x y value delta stderr low high p p_holm verdict color ink text
  *     flips           panel task method y lost gained n p verdict
  *     layers          panel method style role block nmse
  *     kernels         panel rows weights style family kind label bits x value low high share seconds cold gflops

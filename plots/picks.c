@@ -56,12 +56,14 @@ static void put_panel(bl_text *out, const bl_row *r, const varying *v, bool metr
     if (v->seed) bl_text_addf(out, " seed %lld", (long long)r->cell->seed);
     if (v->dir) bl_text_addf(out, " in %s", r->dir);
     if (r->cell->limit) bl_text_addf(out, ", first %lld", (long long)r->cell->limit);
+    if (r->cell->drawn) bl_text_addf(out, ", %lld drawn", (long long)r->cell->drawn);
 }
 
 void bl_pick_title(const bl_pick_panel *p, bl_text *out)
 {
     bl_text_add(out, p->name);
-    if (p->first->cell->limit == p->n_least && p->n_least == p->n_most) return; /* the name says it */
+    if (p->n_least == p->n_most && (p->first->cell->limit == p->n_least || p->first->cell->drawn == p->n_least))
+        return; /* the name says it */
     bl_text_addf(out, ", n = %lld", (long long)p->n_least);
     if (p->n_most > p->n_least) bl_text_addf(out, " to %lld", (long long)p->n_most);
 }

@@ -1,7 +1,7 @@
 /* picks.h - the rows of a table that stand for their cells in a figure, sorted into panels (tasks) and families
  * (methods but for their bits).
  *
- * Rows that differ in model, task, version, limit or seed are never in one panel.
+ * Rows that differ in model, task, version, items or seed are never in one panel.
  */
 #ifndef BL_PLOTS_PICKS_H
 #define BL_PLOTS_PICKS_H

@@ -117,6 +117,23 @@ static void limited_rows_are_a_panel_of_their_own(void **state)
     bl_page_free(&page);
 }
 
+/* So are those of items drawn at random. */
+static void drawn_items_are_a_panel_of_their_own(void **state)
+{
+    (void)state;
+    size_t count = 0;
+    for (size_t i = 0; i < study->table.n; i++)
+        if (!strcmp(study->cell[i].task, "piqa") && i % 2) {
+            study->cell[i].drawn = 200;
+            study->row[i].n = 200;
+        }
+    bl_page page = made("acc_bits");
+    for (const char *c = page.csv.s; (c = strstr(c, "\"piqa acc; 200 drawn\",1,\"rtn g64\"")); c++) count++;
+    assert_int_equal(count, 4);
+    assert_int_equal(page.n_panels, 5);
+    bl_page_free(&page);
+}
+
 static void all_pictures_are_drawn_with_data_and_script_beside_them(void **state)
 {
     (void)state;
@@ -227,6 +244,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_figure_has_data_in_a_full_study, begin, end),
         cmocka_unit_test_setup_teardown(a_curve_holds_one_task_and_the_base_is_drawn_once, begin, end),
         cmocka_unit_test_setup_teardown(limited_rows_are_a_panel_of_their_own, begin, end),
+        cmocka_unit_test_setup_teardown(drawn_items_are_a_panel_of_their_own, begin, end),
         cmocka_unit_test_setup_teardown(all_pictures_are_drawn_with_data_and_script_beside_them, begin, end),
         cmocka_unit_test_setup_teardown(a_picture_in_the_terminal_shows_its_points_and_names, begin, end),
         cmocka_unit_test_setup_teardown(odd_names_are_data_and_nothing_else, begin, end),

@@ -422,6 +422,12 @@ static void differences_are_those_of_the_comparison(void **state)
                  (long long)d->n, d->p, bl_verdict_name(d->verdict));
         if (!strstr(bars.csv.s, line)) fail_msg("%s is not in\n%s", line, bars.csv.s);
     }
+    char note[64]; /* p after Holm's correction, which is over all that was judged, perplexities too */
+    assert_true(counted < judged);
+    snprintf(note, sizeof note, "Holm over %zu;", judged);
+    assert_non_null(strstr(bars.script.s, note));
+    snprintf(note, sizeof note, "Holm over %zu)", judged);
+    assert_non_null(strstr(map.script.s, note));
     assert_int_equal(map.n_points, judged);
     assert_int_equal(bars.n_points, counted);
     assert_non_null(strstr(map.csv.s, "worse"));
