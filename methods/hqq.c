@@ -2,8 +2,7 @@
  * weights nearest, large ones counting less (half-quadratic splitting of the l_p error, p = 0.7; Badri and Shaji 2023).
  *
  *     axis=1    groups of neighbours of a row, as everywhere else
- *     axis=0    groups down a column: rows that are `out / group` apart share a scale. Nearer, and slower to compute
- * with
+ *     axis=0    groups down a column: rows that are `out / group` apart share a scale. Nearer, slower to compute with
  *
  * Zero points are not rounded and stored like scales. The solver is the op `hqq`.
  */

@@ -4,9 +4,10 @@
  *
  *     r1     h' = h R1: into the embedding, q, k, v, gate, up and the head on their input, o and down on their output.
  *            The weights of the norms move into what reads them, the head of a tied model becomes its own.
- *     r2     v' = v R2, head by head: into v on its output, o on its input. One R2 a block, so that the query heads of
- * a group agree. heads  the whole input of o is turned while the model runs: a transform of o r4     the whole input of
- * down is turned while the model runs: a transform of down
+ *     r2     v' = v R2, head by head: into v on its output, o on its input. One R2 a block, so that the query heads
+ *            of a group agree.
+ *     heads  the whole input of o is turned while the model runs: a transform of o
+ *     r4     the whole input of down is turned while the model runs: a transform of down
  *
  * R = diag(signs) Ht / sqrt(n), so a row w becomes H diag(signs) wt on either side. R1 has random signs, R2 on both its
  * sides: without them `heads`, which has none, would take part of R2 back. All sums are in double; a weight is rounded
