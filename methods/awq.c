@@ -418,12 +418,9 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     int64_t in = bl_linear_width(lin);
     if (lin->block < 0) return false;
     if (o->online && is_online(r->model, lin) &&
-        bl_linear_add_transform(lin,
-                                &(bl_transform){.kind = BL_T_SCALE,
-                                                .in = in,
-                                                .out = in,
-                                                .data = {.dtype = BL_F32, .ndim = 1, .dim = {in}, .stride = {1}}},
-                                NULL) != BL_OK)
+        bl_linear_add_transform(
+            lin, &(bl_transform){.kind = BL_T_SCALE, .in = in, .out = in, .data = bl_tensor_1d(NULL, 0, BL_F32, in)},
+            NULL) != BL_OK)
         return false;
     target(o, lin, format, shape);
     return true;

@@ -147,13 +147,12 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     if (lin->block < 0) return false;
     bl_solve s = solve_of(r->opts, lin->out, bl_linear_width(lin));
     if (bl_solve_permutes(&s) &&
-        bl_linear_add_transform(
-            lin,
-            &(bl_transform){.kind = BL_T_PERMUTE,
-                            .in = s.shape.in,
-                            .out = s.shape.in,
-                            .data = {.dtype = BL_I32, .ndim = 1, .dim = {s.shape.in}, .stride = {1}}},
-            NULL) != BL_OK)
+        bl_linear_add_transform(lin,
+                                &(bl_transform){.kind = BL_T_PERMUTE,
+                                                .in = s.shape.in,
+                                                .out = s.shape.in,
+                                                .data = bl_tensor_1d(NULL, 0, BL_I32, s.shape.in)},
+                                NULL) != BL_OK)
         return false;
     *format = s.format;
     *shape = s.shape;

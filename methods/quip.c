@@ -112,8 +112,7 @@ static bl_status orders(const bl_method_run *r, bl_quip_rounding how, const doub
         list[in + all[i].column] = (int32_t)i;
     }
     for (int k = 0; k < 2; k++) {
-        BL_TRY(bl_matrix_new(r, BL_I32, 1, in, out[k], e));
-        *out[k] = bl_tensor_1d(out[k]->buf, 0, BL_I32, in);
+        BL_TRY(bl_vector_new(r, BL_I32, in, out[k], e));
         BL_TRY(r->ops->upload(r->be, out[k], list + k * in, e));
     }
 out:
@@ -196,14 +195,13 @@ bl_status bl_quip_round(const bl_method_run *r, bl_tensor w, bl_tensor h, bl_ten
     bl_status st = BL_OK;
     int64_t out = w.dim[0], in = w.dim[1];
     bl_tensor u = {0}, order = {0}, back = {0}, first = {0}, moments = {0};
-    double *diag = bl_new((size_t)in, sizeof *diag, e), mean = 0;
+    double *diag = bl_new((size_t)in, sizeof *diag, e), mean;
 
     *damped = damp;
     if (!diag) return BL_E_NOMEM;
     BL_TRY(to_grid(r, w, scale, zero, bits, how != BL_QUIP_NEAR, e));
     if (how == BL_QUIP_NEAR) goto out;
-    BL_TRY(bl_moments_diagonal(r, h, diag, e));
-    for (int64_t i = 0; i < in; i++) mean += (diag[i] == 0 ? 1 : diag[i]) / (double)in;
+    BL_TRY(bl_moments_diagonal(r, h, diag, &mean, e));
     BL_TRY(orders(r, how, diag, in, &order, &back, e));
     if (how != BL_QUIP_LDLQ) { /* greedy passes need to know where they come from */
         BL_TRY(bl_matrix_new(r, BL_F32, out, in, &first, e));
@@ -270,7 +268,7 @@ static bl_status rescale(work *k, bl_err *e)
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(bl_moments_diagonal(r, k->h, diag, e)); /* the largest entry of H is on its diagonal */
+    BL_TRY(bl_moments_diagonal(r, k->h, diag, NULL, e)); /* the largest entry of H is on its diagonal */
     BL_TRY(r->ops->download(r->be, &k->w, w, e));
     for (int64_t i = 0; i < k->out * k->in; i++) norm[i % k->in] += (double)w[i] * w[i];
     for (int64_t j = 0; j < k->in; j++) most = fmax(most, diag[j]);
@@ -426,11 +424,11 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     bl_transform v = {.kind = o->incoherent ? BL_T_HADAMARD : BL_T_SCALE,
                       .in = in,
                       .out = in,
-                      .data = {.dtype = BL_F32, .ndim = 1, .dim = {in}, .stride = {1}}},
+                      .data = bl_tensor_1d(NULL, 0, BL_F32, in)},
                  u = {.kind = BL_T_HADAMARD,
                       .in = lin->out,
                       .out = lin->out,
-                      .data = {.dtype = BL_F32, .ndim = 1, .dim = {lin->out}, .stride = {1}}};
+                      .data = bl_tensor_1d(NULL, 0, BL_F32, lin->out)};
     if (lin->block < 0) return false;
     target(o, lin, format, shape);
     return (!(o->incoherent || o->rescale) || bl_linear_add_transform(lin, &v, NULL) == BL_OK) &&

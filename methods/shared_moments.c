@@ -2,15 +2,17 @@
 #include "shared_moments.h"
 #include "shared_weight.h"
 
-bl_status bl_moments_diagonal(const bl_method_run *r, bl_tensor h, double *diag, bl_err *e)
+bl_status bl_moments_diagonal(const bl_method_run *r, bl_tensor h, double *diag, double *mean, bl_err *e)
 {
     bl_status st = BL_OK;
     int64_t n = h.dim[0];
     bl_tensor d = {0};
-    BL_TRY(bl_matrix_new(r, BL_F64, 1, n, &d, e));
-    bl_tensor list = bl_tensor_1d(d.buf, 0, BL_F64, n);
-    BL_TRY(r->ops->diagonal(r->be, &(bl_diagonal_args){.x = h, .y = list}, e));
-    BL_TRY(r->ops->download(r->be, &list, diag, e));
+    BL_TRY(bl_vector_new(r, BL_F64, n, &d, e));
+    BL_TRY(r->ops->diagonal(r->be, &(bl_diagonal_args){.x = h, .y = d}, e));
+    BL_TRY(r->ops->download(r->be, &d, diag, e));
+    if (!mean) goto out;
+    *mean = 0;
+    for (int64_t i = 0; i < n; i++) *mean += (diag[i] == 0 ? 1 : diag[i]) / (double)n;
 out:
     bl_matrix_free(r, &d);
     return st;
@@ -30,6 +32,7 @@ bl_status bl_moments_factor(const bl_method_run *r, bl_tensor h, bl_tensor order
                                       &(bl_cholesky_inverse_args){.h = p.buf ? p : h, .u = u, .shift = damp * mean}, e);
         if (st == BL_OK) st = r->ops->sync(r->be, e);
         if (st != BL_E_NUMERIC || 10 * damp > 1) break;
+        bl_log(BL_LOG_INFO, "the second moments with a damping of %g are not positive definite", damp);
     }
     if (st == BL_E_NUMERIC) bl_within(e, "second moments of the inputs, with a damping of %g", damp);
     *damped = damp;

@@ -1,5 +1,7 @@
 /* shared_solve.c - one linear through GPTQ's sweep: dead inputs, order of columns, damping, groups, storage. */
 #include "shared_solve.h"
+#include "shared_moments.h"
+#include "shared_weight.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -15,45 +17,24 @@ typedef struct work {
     int32_t *perm; /* [in] column swept at step i; NULL: natural order */
     bool kept;     /* columns are stored in the order of the sweep */
     double damp, loss;
-    bl_tensor w, h, u, scale, zero, order, back, group_of; /* on the backend, in the order of the sweep */
+    bl_tensor w, u, scale, zero, order, back, group_of; /* on the backend, in the order of the sweep */
 } work;
-
-static bl_status new_tensor(const work *k, bl_dtype type, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
-{
-    bl_buffer *b;
-    bl_status st = k->r->ops->buffer_new(k->r->be, (uint64_t)(rows * cols) * bl_dtype_bytes(type), &b, e);
-    if (st == BL_OK) *out = bl_tensor_2d(b, 0, type, rows, cols);
-    return st;
-}
 
 static bl_status upload_list(const work *k, const int32_t *list, bl_tensor *out, bl_err *e)
 {
-    bl_buffer *b;
-    bl_status st = k->r->ops->buffer_new(k->r->be, (uint64_t)k->in * sizeof *list, &b, e);
+    bl_status st = bl_vector_new(k->r, BL_I32, k->in, out, e);
     if (st != BL_OK) return st;
-    *out = bl_tensor_1d(b, 0, BL_I32, k->in);
     return k->r->ops->upload(k->r->be, out, list, e);
 }
 
-static void drop(const work *k, bl_tensor *t)
-{
-    k->r->ops->buffer_free(t->buf);
-    *t = (bl_tensor){0};
-}
-
-/* *t becomes itself with rows and columns taken from the lists (NULL: as they are). */
-static bl_status permute(const work *k, bl_tensor *t, const bl_tensor *rows, const bl_tensor *cols, bool keep,
-                         bl_err *e)
+/* *t becomes itself with its columns taken from the list. */
+static bl_status permute(const work *k, bl_tensor *t, bl_tensor cols, bl_err *e)
 {
     bl_tensor y;
-    bl_permute_args a = {.x = *t};
-    bl_status st = new_tensor(k, t->dtype, t->dim[0], t->dim[1], &y, e);
+    bl_status st = bl_matrix_new(k->r, t->dtype, t->dim[0], t->dim[1], &y, e);
     if (st != BL_OK) return st;
-    a.y = y;
-    if (rows) a.rows = *rows;
-    if (cols) a.cols = *cols;
-    st = k->r->ops->permute(k->r->be, &a, e);
-    if (!keep) drop(k, t);
+    st = k->r->ops->permute(k->r->be, &(bl_permute_args){.x = *t, .y = y, .cols = cols}, e);
+    bl_matrix_free(k->r, t);
     *t = y;
     return st;
 }
@@ -62,24 +43,16 @@ static bl_status permute(const work *k, bl_tensor *t, const bl_tensor *rows, con
 
 static bl_status look_at(work *k, bl_tensor h, bl_err *e)
 {
-    bl_status st = BL_OK;
-    bl_tensor d = {0};
-
     if (!(k->diag = bl_alloc(k->r->scratch, (size_t)k->in, sizeof *k->diag, e)) ||
         !(k->dead = bl_alloc(k->r->scratch, (size_t)k->in, sizeof *k->dead, e)))
         return BL_E_NOMEM;
-    BL_TRY(new_tensor(k, BL_F64, 1, k->in, &d, e));
-    bl_tensor list = bl_tensor_1d(d.buf, 0, BL_F64, k->in);
-    BL_TRY(k->r->ops->diagonal(k->r->be, &(bl_diagonal_args){.x = h, .y = list}, e));
-    BL_TRY(k->r->ops->download(k->r->be, &list, k->diag, e));
+    bl_status st = bl_moments_diagonal(k->r, h, k->diag, &k->mean, e);
+    if (st != BL_OK) return st;
     for (int64_t i = 0; i < k->in; i++) {
         k->dead[i] = k->diag[i] == 0;
         if (k->dead[i]) k->diag[i] = 1;
-        k->mean += k->diag[i] / (double)k->in;
     }
-out:
-    drop(k, &d);
-    return st;
+    return BL_OK;
 }
 
 typedef struct ranked {
@@ -140,25 +113,6 @@ out:
 
 /* ---- solving ---- */
 
-static bl_status factor(work *k, bl_tensor h, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_tensor ordered = h;
-    if (k->perm) BL_TRY(permute(k, &ordered, &k->order, &k->order, true, e));
-    BL_TRY(new_tensor(k, BL_F32, k->in, k->in, &k->u, e));
-    for (k->damp = k->s->damp;; k->damp = k->damp > 0 ? 10 * k->damp : 0.01) {
-        st = k->r->ops->cholesky_inverse(
-            k->r->be, &(bl_cholesky_inverse_args){.h = ordered, .u = k->u, .shift = k->damp * k->mean}, e);
-        if (st == BL_OK) st = k->r->ops->sync(k->r->be, e);
-        if (st != BL_E_NUMERIC || 10 * k->damp > 1) break;
-        bl_log(BL_LOG_INFO, "the second moments with a damping of %g are not positive definite", k->damp);
-    }
-    if (st == BL_E_NUMERIC) bl_within(e, "second moments of the inputs, with a damping of %g", k->damp);
-out:
-    if (ordered.buf != h.buf) drop(k, &ordered);
-    return st;
-}
-
 /* Weights of inputs that never came are of no use and would only widen the ranges: they become 0. */
 static bl_status clear_dead(work *k, float *w, bl_err *e)
 {
@@ -175,9 +129,9 @@ static bl_status sweep(work *k, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_solve *s = k->s;
-    if (k->perm) BL_TRY(permute(k, &k->w, NULL, &k->order, false, e));
-    BL_TRY(new_tensor(k, BL_F32, k->out, k->groups, &k->scale, e));
-    BL_TRY(new_tensor(k, BL_F32, k->out, k->groups, &k->zero, e));
+    if (k->perm) BL_TRY(permute(k, &k->w, k->order, e));
+    BL_TRY(bl_matrix_new(k->r, BL_F32, k->out, k->groups, &k->scale, e));
+    BL_TRY(bl_matrix_new(k->r, BL_F32, k->out, k->groups, &k->zero, e));
     BL_TRY(k->r->ops->gptq_sweep(k->r->be,
                                  &(bl_gptq_sweep_args){.w = k->w,
                                                        .u = k->u,
@@ -261,14 +215,15 @@ bl_status bl_solve_gptq(const bl_method_run *r, bl_linear *lin, bl_tensor h, con
     BL_TRY(r->ops->download(r->be, &k.w, w, e));
     memcpy(wq, w, weights * sizeof *w);
     BL_TRY(clear_dead(&k, wq, e));
-    BL_TRY(factor(&k, h, e));
+    BL_TRY(bl_matrix_new(r, BL_F32, k.in, k.in, &k.u, e));
+    BL_TRY(bl_moments_factor(r, h, k.order, k.mean, s->damp, k.u, &k.damp, e));
     BL_TRY(sweep(&k, e));
-    if (k.perm && !k.kept) BL_TRY(permute(&k, &k.w, NULL, &k.back, false, e));
+    if (k.perm && !k.kept) BL_TRY(permute(&k, &k.w, k.back, e));
     BL_TRY(r->ops->download(r->be, &k.w, wq, e));
     measure(&k, w, wq, power, stat);
     BL_TRY(store(&k, lin, e));
 out:
-    for (size_t i = 0; i < BL_COUNT(all); i++) drop(&k, all[i]);
+    for (size_t i = 0; i < BL_COUNT(all); i++) bl_matrix_free(k.r, all[i]);
     bl_arena_release(r->scratch, mark);
     return st;
 }

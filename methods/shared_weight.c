@@ -9,12 +9,19 @@ bl_status bl_matrix_new(const bl_method_run *r, bl_dtype type, int64_t rows, int
     return st;
 }
 
+bl_status bl_vector_new(const bl_method_run *r, bl_dtype type, int64_t n, bl_tensor *out, bl_err *e)
+{
+    bl_buffer *b;
+    bl_status st = r->ops->buffer_new(r->be, (uint64_t)n * bl_dtype_bytes(type), &b, e);
+    if (st == BL_OK) *out = bl_tensor_1d(b, 0, type, n);
+    return st;
+}
+
 bl_status bl_list_new(const bl_method_run *r, const float *v, int64_t n, bl_tensor *out, bl_err *e)
 {
     bl_tensor t;
-    bl_status st = bl_matrix_new(r, BL_F32, 1, n, &t, e);
+    bl_status st = bl_vector_new(r, BL_F32, n, &t, e);
     if (st != BL_OK) return st;
-    t = bl_tensor_1d(t.buf, 0, BL_F32, n);
     st = r->ops->upload(r->be, &t, v, e);
     if (st == BL_OK) *out = t;
     else r->ops->buffer_free(t.buf);

@@ -6,6 +6,7 @@
 
 /* A buffer of its own; bl_matrix_free. */
 bl_status bl_matrix_new(const bl_method_run *r, bl_dtype type, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e);
+bl_status bl_vector_new(const bl_method_run *r, bl_dtype type, int64_t n, bl_tensor *out, bl_err *e);
 bl_status bl_list_new(const bl_method_run *r, const float *v, int64_t n, bl_tensor *out, bl_err *e); /* f32 [n] */
 void bl_matrix_free(const bl_method_run *r, bl_tensor *t); /* no tensor is fine */
 

@@ -171,13 +171,6 @@ out:
     return st;
 }
 
-static bl_status list_of(const bl_method_run *r, bl_dtype type, int64_t n, bl_tensor *out, bl_err *e)
-{
-    bl_status st = bl_matrix_new(r, type, 1, n, out, e);
-    if (st == BL_OK) *out = bl_tensor_1d(out->buf, 0, type, n);
-    return st;
-}
-
 static bl_status open_sweep(sweep *k, bl_tensor w, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -190,10 +183,10 @@ static bl_status open_sweep(sweep *k, bl_tensor w, bl_err *e)
     BL_TRY(r->ops->download(r->be, &w, k->w, e));
     BL_TRY(bl_matrix_new(r, BL_F32, k->rows, k->out, &k->want, e));
     BL_TRY(bl_matrix_new(r, BL_F32, k->rows, k->out, &k->got, e));
-    BL_TRY(list_of(r, BL_F64, k->rows, &k->kl, e));
-    BL_TRY(list_of(r, BL_F64, k->rows, &k->dp, e));
-    BL_TRY(list_of(r, BL_I32, k->rows, &k->same, e));
-    BL_TRY(list_of(r, BL_I32, k->rows, &k->at, e));
+    BL_TRY(bl_vector_new(r, BL_F64, k->rows, &k->kl, e));
+    BL_TRY(bl_vector_new(r, BL_F64, k->rows, &k->dp, e));
+    BL_TRY(bl_vector_new(r, BL_I32, k->rows, &k->same, e));
+    BL_TRY(bl_vector_new(r, BL_I32, k->rows, &k->at, e));
     BL_TRY(r->ops->fill(r->be, &k->at, 0, e));
     for (int i = 0; i < 2; i++)
         BL_TRY(r->ops->linear(r->be, &(bl_linear_args){.x = k->x, .w = {&dense}, .y = {i ? k->got : k->want}}, e));
@@ -495,7 +488,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
                    .lambda = o->lambda,
                    .scale = o->scale ? BL_F32 : BL_F16};
     bl_tensor h, x, u = {0}, w = {0}, before = {0}, scale = {0}, zero = {0};
-    double *diag = bl_new((size_t)in, sizeof *diag, e), mean = 0, loss;
+    double *diag = bl_new((size_t)in, sizeof *diag, e), mean, loss;
     uint8_t *widths = bl_new((size_t)slabs, sizeof *widths, e);
 
     if (!diag || !widths) {
@@ -506,8 +499,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     BL_TRY(bl_calib_inputs(r->calib, lin, &x, e));
     BL_TRY(bl_linear_dense(r->be, lin, &w, e));
     BL_TRY(bl_linear_dense(r->be, lin, &before, e));
-    BL_TRY(bl_moments_diagonal(r, h, diag, e));
-    for (int64_t j = 0; j < in; j++) mean += (diag[j] == 0 ? 1 : diag[j]) / (double)in;
+    BL_TRY(bl_moments_diagonal(r, h, diag, &mean, e));
     BL_TRY(clear_dead(r, w, diag, e));
     BL_TRY(bl_matrix_new(r, BL_F32, in, in, &u, e));
     BL_TRY(bl_moments_factor(r, h, (bl_tensor){0}, mean, o->damp, u, &stat->damp, e));
@@ -570,8 +562,7 @@ const bl_method bl_method_slim_llm = {
         "for ranges.",
     .deviates =
         "Salience is w^2 / U_jj^2, as in the published code; the paper divides by [H^-1]_jj^2. It is taken once, with "
-        "the "
-        "damped factor; the code adds 0.01 to the diagonal of H for the search and leaves it there.\n"
+        "the damped factor; the code adds 0.01 to the diagonal of H for the search and leaves it there.\n"
         "The divergence is over 1,024 tokens of the calibration text instead of all.\n"
         "Every group has the zero point of its range; the code gives the first groups of N - 1 bits the middle one.\n"
         "A weight at the mean of a group of one bit counts as +; the mean is stored in 254 steps.\n"
