@@ -2,7 +2,8 @@
  *
  * Hooks at four scales, each may be NULL: `model` (before the blocks), `block` (a transformer block and the statistics
  * of its inputs, which are gathered anew for `layer`), `layer` (one linear), `train`. `check` says no in a millisecond,
- * before hours of work. methods/rtn.c is a whole one; how one is added: CONTRIBUTING.md.
+ * before hours of work, to what its options and the model rule out; a format that cannot be of the predicted shape (a
+ * group larger than a row) is refused for it. methods/rtn.c is a whole one; how one is added: CONTRIBUTING.md.
  */
 #ifndef BL_HARNESS_METHOD_H
 #define BL_HARNESS_METHOD_H
@@ -91,6 +92,9 @@ typedef struct bl_method {
     void (*notes)(const bl_method_run *r, const bl_layer_stat *layer, int64_t n, bl_text *out);
 } bl_method;
 
+/* What `predict` says of a linear of an outline becomes its format. BL_E_CONFIG, naming the linear, when that format
+ * cannot be of that shape. */
+bl_status bl_method_predict(const bl_method_run *r, bl_linear *lin, bl_err *e);
 /* What most `layer` hooks end with: replaces the weight of `lin` by itself packed in that format and fills mse and nmse
  * of `stat`. mse: the range is shrunk to the least error (bl_pack_args). */
 bl_status bl_method_pack(const bl_method_run *r, bl_linear *lin, const bl_format *format, const bl_shape *shape,

@@ -13,7 +13,6 @@
 #include "awq.h"
 #include "harness/quant/calibrate.h"
 #include "shared_weight.h"
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -74,22 +73,8 @@ static bl_range_rule rule_of(const opts *o) { return o->q.symmetric ? BL_RANGE_S
 
 static bl_status check(const bl_method_run *r, bl_err *e)
 {
-    const opts *o = r->opts;
     for (size_t i = 0; i < r->model->n_linears; i++) {
         const bl_linear *lin = &r->model->linears[i];
-        const bl_format *f;
-        bl_shape g;
-        target(o, lin, &f, &g);
-        if (o->q.group > g.in)
-            return bl_fail(e, BL_E_CONFIG,
-                           "group %" PRId64 " is larger than the %" PRId64
-                           " inputs of %s; use -1 (pc) for one scale a row",
-                           o->q.group, g.in, lin->name);
-        bl_status st = f->check(f, &g, e);
-        if (st != BL_OK) {
-            bl_within(e, "%s", lin->name);
-            return st;
-        }
         if (lin->n_adapters || lin->n_after ||
             (lin->n_transforms && lin->role != BL_ROLE_O && lin->role != BL_ROLE_DOWN))
             return bl_fail(e, BL_E_UNSUPPORTED, "%s has transforms or adapters; awq comes before what adds them",

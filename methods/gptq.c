@@ -94,20 +94,6 @@ static bl_status check(const bl_method_run *r, bl_err *e) /* a millisecond now s
     const opts *o = r->opts;
     if (o->act_order && o->group_aware)
         return bl_fail(e, BL_E_CONFIG, "act-order and group-aware are two orders of the same columns; choose one");
-    for (size_t i = 0; i < r->model->n_linears; i++) {
-        const bl_linear *lin = &r->model->linears[i];
-        bl_solve s = solve_of(o, lin->out, bl_linear_width(lin));
-        if (o->q.group > s.shape.in)
-            return bl_fail(e, BL_E_CONFIG,
-                           "group %" PRId64 " is larger than the %" PRId64
-                           " inputs of %s; use -1 (pc) for one scale a row",
-                           o->q.group, s.shape.in, lin->name);
-        bl_status st = s.format->check(s.format, &s.shape, e);
-        if (st != BL_OK) {
-            bl_within(e, "%s", lin->name);
-            return st;
-        }
-    }
     return BL_OK;
 }
 

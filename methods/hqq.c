@@ -8,7 +8,6 @@
  */
 #include "harness/method.h"
 #include "shared_weight.h"
-#include <inttypes.h>
 
 typedef struct opts {
     int64_t wbits, group, abits, axis, iters;
@@ -60,28 +59,6 @@ static void target(const opts *o, int64_t out, int64_t in, const bl_format **for
                                               : out,
                         .zero = o->axis ? BL_ZERO_FLOAT : BL_ZERO_NONE,
                         .scale = o->scale ? BL_F32 : BL_F16};
-}
-
-static bl_status check(const bl_method_run *r, bl_err *e)
-{
-    const opts *o = r->opts;
-    for (size_t i = 0; i < r->model->n_linears; i++) {
-        const bl_linear *lin = &r->model->linears[i];
-        const bl_format *f;
-        bl_shape g;
-        target(o, lin->out, bl_linear_width(lin), &f, &g);
-        if (o->axis && o->group > g.in)
-            return bl_fail(e, BL_E_CONFIG,
-                           "group %" PRId64 " is larger than the %" PRId64
-                           " inputs of %s; use -1 (pc) for one scale a row",
-                           o->group, g.in, lin->name);
-        bl_status st = f->check(f, &g, e);
-        if (st != BL_OK) {
-            bl_within(e, "%s", lin->name);
-            return st;
-        }
-    }
-    return BL_OK;
 }
 
 static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
@@ -163,7 +140,6 @@ const bl_method bl_method_hqq = {
     .opts = rows,
     .opts_size = sizeof(opts),
     .settle = settle,
-    .check = check,
     .model = model,
     .layer = layer,
     .predict = predict,

@@ -12,7 +12,6 @@
  *     1 bit          sign times the mean absolute value of the group; symmetric and range do not apply
  */
 #include "harness/method.h"
-#include <inttypes.h>
 #include <string.h>
 
 typedef struct opts {
@@ -85,37 +84,6 @@ static bool wants_head(const bl_method_run *r)
     return o->head || o->embeddings;
 }
 
-static bl_status check_one(const bl_method_run *r, const bl_linear *lin, bl_err *e)
-{
-    const opts *o = r->opts;
-    int64_t in = bl_linear_width(lin);
-    const bl_format *f;
-    bl_shape g;
-    bl_range_rule fit;
-
-    if (!takes(r, lin)) return BL_OK;
-    if (o->q.group > in)
-        return bl_fail(e, BL_E_CONFIG,
-                       "group %" PRId64 " is larger than the %" PRId64 " inputs of %s; use -1 (pc) for one scale a row",
-                       o->q.group, in, lin->name);
-    choose(o, lin->out, in, &f, &g, &fit);
-    bl_status st = f->check(f, &g, e);
-    if (st != BL_OK) bl_within(e, "%s", lin->name);
-    return st;
-}
-
-/* A millisecond now saves hours later. A last, shorter group is fine; the row says "ragged last group". */
-static bl_status check(const bl_method_run *r, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_model *m = r->model;
-    for (size_t i = 0; i < m->n_linears; i++) BL_TRY(check_one(r, &m->linears[i], e));
-    if (m->embed.weight.format) BL_TRY(check_one(r, &m->embed, e));
-    if (m->head.weight.format) BL_TRY(check_one(r, &m->head, e));
-out:
-    return st;
-}
-
 /* Replaces the weight of one linear by its packed form; `stat` gets what the per-layer table shows. */
 static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
@@ -150,7 +118,6 @@ const bl_method bl_method_rtn = {
     .opts = rows,
     .opts_size = sizeof(opts),
     .settle = settle,
-    .check = check,
     .layer = layer,
     .predict = predict,
     .wants_head = wants_head,

@@ -17,7 +17,6 @@
 #include "shared_moments.h"
 #include "shared_solve.h"
 #include "shared_weight.h"
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,28 +57,6 @@ static void target(const opts *o, int64_t out, int64_t in, const bl_format **for
     *format = bl_format_find(name);
     *shape = (bl_shape){
         .out = out, .in = in, .group = o->group < 0 ? in : o->group, .scale = o->scale ? BL_F32 : BL_F16};
-}
-
-static bl_status check(const bl_method_run *r, bl_err *e)
-{
-    const opts *o = r->opts;
-    for (size_t i = 0; i < r->model->n_linears; i++) {
-        const bl_linear *lin = &r->model->linears[i];
-        const bl_format *f;
-        bl_shape g;
-        target(o, lin->out, bl_linear_width(lin), &f, &g);
-        if (o->group > g.in)
-            return bl_fail(e, BL_E_CONFIG,
-                           "group %" PRId64 " is larger than the %" PRId64
-                           " inputs of %s; use -1 (pc) for one scale a row",
-                           o->group, g.in, lin->name);
-        bl_status st = f->check(f, &g, e);
-        if (st != BL_OK) {
-            bl_within(e, "%s", lin->name);
-            return st;
-        }
-    }
-    return BL_OK;
 }
 
 /* ---- which slab gets how many bits ---- */
@@ -572,7 +549,6 @@ const bl_method bl_method_slim_llm = {
     .opts = rows,
     .opts_size = sizeof(opts),
     .settle = settle,
-    .check = check,
     .model = model,
     .layer = layer,
     .predict = predict,

@@ -13,7 +13,6 @@
 #include "smoothquant.h"
 #include "harness/quant/calibrate.h"
 #include "shared_weight.h"
-#include <inttypes.h>
 #include <math.h>
 
 typedef struct opts {
@@ -71,26 +70,11 @@ static void target(const opts *o, const bl_linear *lin, const bl_format **format
 
 static bl_status check(const bl_method_run *r, bl_err *e)
 {
-    const opts *o = r->opts;
     for (size_t i = 0; i < r->model->n_linears; i++) {
         const bl_linear *lin = &r->model->linears[i];
-        const bl_format *f;
-        bl_shape g;
         if (is_smoothed(lin) && (lin->n_transforms || lin->n_after || lin->n_adapters))
             return bl_fail(e, BL_E_UNSUPPORTED,
                            "%s has transforms or adapters; smoothquant comes before what adds them", lin->name);
-        if (!o->wbits) continue;
-        target(o, lin, &f, &g);
-        if (o->group > g.in)
-            return bl_fail(e, BL_E_CONFIG,
-                           "group %" PRId64 " is larger than the %" PRId64
-                           " inputs of %s; use -1 (pc) for one scale a row",
-                           o->group, g.in, lin->name);
-        bl_status st = f->check(f, &g, e);
-        if (st != BL_OK) {
-            bl_within(e, "%s", lin->name);
-            return st;
-        }
     }
     return BL_OK;
 }

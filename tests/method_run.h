@@ -24,7 +24,8 @@ static inline void method_open(method_run *m, const char *text, const float *w, 
     assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &m->be, &e));
     assert_ok(bl_arena_new(&m->scratch, &e));
     m->lin = (bl_linear){.name = "model.layers.0.mlp.up_proj", .role = BL_ROLE_UP, .in = in, .out = out};
-    if (w) {
+    if (!w) m->lin.weight = (bl_weight){.format = bl_format_find("fp32"), .shape = g};
+    else {
         assert_ok(bl_weight_new(m->be, bl_format_find("fp32"), &g, &m->lin.weight, &e));
         assert_ok(m->be->ops->upload(m->be, &m->lin.weight.part[0], w, &e));
     }

@@ -428,16 +428,6 @@ out:
 
 /* ---- before any work ---- */
 
-/* What predict says of one linear becomes its format in the outline, for the bytes and for the next stage. */
-static void predicted(const bl_method_run *run, bl_linear *lin)
-{
-    const bl_format *f = lin->weight.format;
-    bl_shape shape = lin->weight.shape;
-    if (!run->method->predict || !f || !run->method->predict(run, lin, &f, &shape)) return;
-    lin->weight.format = f;
-    lin->weight.shape = shape;
-}
-
 /* Flops and bytes of one stage on the outline as the stage before left it. */
 static void weigh(const bl_method_run *run, const bl_calib_choice *calib, uint64_t limit, bl_stage_forecast *out)
 {
@@ -481,10 +471,10 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
         if (method->check) BL_TRY(method->check(&run, e));
         if (method->unties_head) BL_TRY(bl_model_untie(m, e));
         if (!method->as_stored) weigh(&run, calib, limit, &f.stage[k]);
-        for (size_t i = 0; i < m->n_linears; i++) predicted(&run, &m->linears[i]);
+        for (size_t i = 0; i < m->n_linears; i++) BL_TRY(bl_method_predict(&run, &m->linears[i], e));
         if (!method->wants_head || !method->wants_head(&run)) continue;
-        predicted(&run, &m->embed);
-        predicted(&run, &m->head);
+        BL_TRY(bl_method_predict(&run, &m->embed, e));
+        BL_TRY(bl_method_predict(&run, &m->head, e));
     }
     f.packed_bytes = (int64_t)bl_model_bytes(m);
     f.bits = bl_model_bits(m);

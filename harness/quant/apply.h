@@ -54,9 +54,9 @@ typedef struct bl_quantize_forecast {
     double bits;
     bl_stage_forecast stage[BL_MAX_STAGES];
 } bl_quantize_forecast;
-/* The `check` of every stage against the shapes that the stages before leave, without weights; bl_quantize_dir begins
- * with it. `calib`: as bl_calib_for gave it; NULL: what is asked of it does not matter. `limit`: bytes of the device's
- * memory that may be used, 0: any. */
+/* The `check` of every stage, and whether the formats it predicts can be, against the shapes that the stages before
+ * leave, without weights; bl_quantize_dir begins with it. `calib`: as bl_calib_for gave it; NULL: what is asked of it
+ * does not matter. `limit`: bytes of the device's memory that may be used, 0: any. */
 bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, const bl_calib_choice *calib,
                             uint64_t limit, bl_quantize_forecast *out, bl_err *e);
 /* Layers of a directory made by bl_quantize_dir, as recorded in it. */

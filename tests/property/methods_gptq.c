@@ -262,7 +262,7 @@ static void options_that_do_not_fit_each_other(void **state)
     assert_refused(m.run.method->check(&m.run, &e), BL_E_CONFIG, "choose one");
     method_close(&m);
     method_open(&m, "gptq:w4g256", NULL, OUT, IN);
-    assert_refused(m.run.method->check(&m.run, &e), BL_E_CONFIG, "larger than the 160 inputs");
+    assert_refused(bl_method_predict(&m.run, &m.lin, &e), BL_E_CONFIG, "larger than the 160 inputs");
     method_close(&m);
 }
 
