@@ -63,6 +63,7 @@ typedef struct bl_method {
     const char *deviates; /* how it differs from its paper, a line each; NULL: it does not */
     uint32_t wbits;       /* bit b: works at b bits; bit 0: without a width too; 0: has no width */
     unsigned needs;       /* bl_need */
+    const size_t *ops;    /* of bl_check_ops: those it runs that a backend may lack, said before anything is computed */
     const bl_opt *opts;
     size_t opts_size;
     void (*settle)(

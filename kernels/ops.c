@@ -2,6 +2,7 @@
 #include "ops.h"
 #include "hadamard.h"
 #include <inttypes.h>
+#include <string.h>
 
 static bl_status broken(bl_err *e, const char *op, const char *what)
 {
@@ -25,7 +26,9 @@ static bool is_act(const bl_backend *be, const bl_tensor *t, int64_t rows, int64
     return is_2d(t, be->act, rows, cols);
 }
 
-#define OP(name) [(offsetof(bl_ops, name) - offsetof(bl_ops, linear)) / sizeof(void (*)(void))] = #name
+typedef void (*op_address)(void);
+#define SLOT(at) ((at) / sizeof(op_address) - offsetof(bl_ops, linear) / sizeof(op_address))
+#define OP(name) [SLOT(BL_OP(name))] = #name
 static const char *const op_names[] = {
     OP(linear),       OP(transform), OP(channel_stats),  OP(rmsnorm),        OP(rope),
     OP(kv_append),    OP(attention), OP(gather),         OP(swiglu),         OP(add),
@@ -62,6 +65,17 @@ bl_status bl_check_room(const bl_backend *be, uint64_t bytes, uint64_t in_use, b
 bl_status bl_check_copy(const bl_tensor *t, const char *op, bl_err *e)
 {
     return bl_tensor_contiguous(t) ? BL_OK : broken(e, op, "the tensor is not contiguous");
+}
+
+bl_status bl_check_ops(const bl_backend *be, const size_t *ops, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (; *ops && st == BL_OK; ops++) {
+        op_address op;
+        memcpy(&op, (const char *)be->ops + *ops, sizeof op);
+        st = bl_check_op(be, op, op_names[SLOT(*ops)], e);
+    }
+    return st;
 }
 
 bool bl_transform_fits(const bl_transform *t)

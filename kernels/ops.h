@@ -345,6 +345,9 @@ const char *bl_op_at(size_t i);
 /* What every backend checks first; a broken shape is our own mistake: BL_E_INTERNAL. The contents of index arrays are
  * on the device and not looked at here: a backend that can read them checks them too. */
 bl_status bl_check_op(const bl_backend *be, bool there, const char *op, bl_err *e); /* BL_E_UNSUPPORTED unless there */
+/* The same of several computing ops, BL_OP(linear), ..., 0 after the last: the first that is missing. */
+#define BL_OP(op) offsetof(bl_ops, op)
+bl_status bl_check_ops(const bl_backend *be, const size_t *ops, bl_err *e);
 bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err *e);
 int bl_linear_weights(const bl_linear_args *a); /* how many there are */
 void bl_count_products(bl_backend *be, const bl_linear_args *a);

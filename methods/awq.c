@@ -418,20 +418,7 @@ static double work(const bl_method_run *r, const bl_linear *lin)
     return 1.2e5 * (double)lin->out * (double)lin->in;
 }
 
-/* What every backend need not have. */
-static bl_status model(const bl_method_run *r, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_ops *op = r->ops;
-    BL_TRY(bl_check_op(r->be, op->channel_stats, "channel_stats", e));
-    BL_TRY(bl_check_op(r->be, op->hessian, "hessian", e));
-    BL_TRY(bl_check_op(r->be, op->quad_form, "quad_form", e));
-    BL_TRY(bl_check_op(r->be, op->scale, "scale", e));
-    BL_TRY(bl_check_op(r->be, op->sq_error, "sq_error", e));
-    BL_TRY(bl_check_op(r->be, op->clip_search, "clip_search", e));
-out:
-    return st;
-}
+static const size_t ops[] = {BL_OP(hessian), BL_OP(quad_form), BL_OP(scale), BL_OP(sq_error), BL_OP(clip_search), 0};
 
 const bl_method bl_method_awq = {
     .name = "awq",
@@ -452,7 +439,7 @@ const bl_method bl_method_awq = {
     .opts_size = sizeof(opts),
     .original_inputs = true,
     .check = check,
-    .model = model,
+    .ops = ops,
     .block = block,
     .layer = layer,
     .predict = predict,

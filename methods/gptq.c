@@ -97,20 +97,6 @@ static bl_status check(const bl_method_run *r, bl_err *e) /* a millisecond now s
     return BL_OK;
 }
 
-static bl_status model(const bl_method_run *r, bl_err *e) /* before anything is computed */
-{
-    const bl_ops *op = r->ops;
-    bl_status st = BL_OK;
-    BL_TRY(bl_check_op(r->be, op->hessian, "hessian", e));
-    BL_TRY(bl_check_op(r->be, op->permute, "permute", e));
-    BL_TRY(bl_check_op(r->be, op->diagonal, "diagonal", e));
-    BL_TRY(bl_check_op(r->be, op->quad_form, "quad_form", e));
-    BL_TRY(bl_check_op(r->be, op->cholesky_inverse, "cholesky_inverse", e));
-    BL_TRY(bl_check_op(r->be, op->gptq_sweep, "gptq_sweep", e));
-out:
-    return st;
-}
-
 static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
     const opts *o = r->opts;
@@ -162,6 +148,9 @@ static double work(const bl_method_run *r, const bl_linear *lin)
     return bl_solve_work(lin->out, bl_linear_width(lin));
 }
 
+static const size_t ops[] = {BL_OP(permute),          BL_OP(diagonal),   BL_OP(quad_form),
+                             BL_OP(cholesky_inverse), BL_OP(gptq_sweep), 0};
+
 const bl_method bl_method_gptq = {
     .name = "gptq",
     .version = 2,
@@ -179,7 +168,7 @@ const bl_method bl_method_gptq = {
     .opts_size = sizeof(opts),
     .settle = settle,
     .check = check,
-    .model = model,
+    .ops = ops,
     .layer = layer,
     .sequential = sequential,
     .predict = predict,

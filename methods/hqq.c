@@ -117,15 +117,7 @@ static double work(const bl_method_run *r, const bl_linear *lin)
     return 7e3 * (double)lin->out * (double)lin->in;
 }
 
-/* What every backend need not have. */
-static bl_status model(const bl_method_run *r, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_ops *op = r->ops;
-    BL_TRY(bl_check_op(r->be, op->hqq, "hqq", e));
-out:
-    return st;
-}
+static const size_t ops[] = {BL_OP(hqq), 0};
 
 const bl_method bl_method_hqq = {
     .name = "hqq",
@@ -140,7 +132,7 @@ const bl_method bl_method_hqq = {
     .opts = rows,
     .opts_size = sizeof(opts),
     .settle = settle,
-    .model = model,
+    .ops = ops,
     .layer = layer,
     .predict = predict,
     .work = work,

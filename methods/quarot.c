@@ -157,7 +157,6 @@ static bl_status model(const bl_method_run *r, bl_err *e)
     bl_status st = BL_OK;
     turn embed = {.n = m->config.dim}, head = embed;
 
-    BL_TRY(bl_check_op(r->be, r->ops->hadamard, "hadamard", e));
     if (o->r3) m->config.turned_keys = true;
     if (!o->r1) return BL_OK;
     BL_TRY(signs_r1(r, NULL, &embed.before, e));
@@ -288,6 +287,8 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 static bool wants_head(const bl_method_run *r) { return ((const opts *)r->opts)->r1; }
 
+static const size_t ops[] = {BL_OP(hadamard), 0};
+
 const bl_method bl_method_quarot = {
     .name = "quarot",
     .version = 1,
@@ -305,6 +306,7 @@ const bl_method bl_method_quarot = {
     .opts_size = sizeof(opts),
     .unties_head = true,
     .check = check,
+    .ops = ops,
     .model = model,
     .block = block,
     .predict = predict,

@@ -262,12 +262,13 @@ static bl_status rescale(work *k, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_method_run *r = k->r;
-    double *diag = bl_new(2 * (size_t)k->in, sizeof *diag, e), *norm = diag + k->in, most = 0;
+    double *diag = bl_new(2 * (size_t)k->in, sizeof *diag, e), most = 0;
     float *w = bl_new((size_t)(k->out * k->in), sizeof *w, e);
     if (!diag || !w) {
         st = BL_E_NOMEM;
         goto out;
     }
+    double *norm = diag + k->in;
     BL_TRY(bl_moments_diagonal(r, k->h, diag, NULL, e)); /* the largest entry of H is on its diagonal */
     BL_TRY(r->ops->download(r->be, &k->w, w, e));
     for (int64_t i = 0; i < k->out * k->in; i++) norm[i % k->in] += (double)w[i] * w[i];
@@ -441,22 +442,16 @@ static double flops(const bl_method_run *r, const bl_linear *lin)
     return bl_solve_work(lin->out, bl_linear_width(lin));
 }
 
-/* What every backend need not have. */
+static const size_t ops[] = {BL_OP(permute),    BL_OP(diagonal), BL_OP(quad_form),
+                             BL_OP(scale),      BL_OP(sq_error), BL_OP(cholesky_inverse),
+                             BL_OP(gptq_sweep), BL_OP(greedy),   0};
+
 static bl_status model(const bl_method_run *r, bl_err *e)
 {
     bl_status st = BL_OK;
-    const bl_ops *op = r->ops;
-    BL_TRY(bl_check_op(r->be, op->permute, "permute", e));
-    BL_TRY(bl_check_op(r->be, op->diagonal, "diagonal", e));
-    BL_TRY(bl_check_op(r->be, op->quad_form, "quad_form", e));
-    BL_TRY(bl_check_op(r->be, op->scale, "scale", e));
-    BL_TRY(bl_check_op(r->be, op->sq_error, "sq_error", e));
-    BL_TRY(bl_check_op(r->be, op->cholesky_inverse, "cholesky_inverse", e));
-    BL_TRY(bl_check_op(r->be, op->gptq_sweep, "gptq_sweep", e));
-    BL_TRY(bl_check_op(r->be, op->greedy, "greedy", e));
-    if (!((const opts *)r->opts)->incoherent) goto out;
-    BL_TRY(bl_check_op(r->be, op->hadamard, "hadamard", e));
-    BL_TRY(bl_check_op(r->be, op->linear_turns, "transforms of outputs", e));
+    if (!((const opts *)r->opts)->incoherent) return BL_OK;
+    BL_TRY(bl_check_op(r->be, r->ops->hadamard, "hadamard", e));
+    BL_TRY(bl_check_op(r->be, r->ops->linear_turns, "transforms of outputs", e));
 out:
     return st;
 }
@@ -482,6 +477,7 @@ const bl_method bl_method_quip = {
     .opts_size = sizeof(opts),
     .settle = settle,
     .check = check,
+    .ops = ops,
     .model = model,
     .layer = layer,
     .predict = predict,

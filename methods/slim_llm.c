@@ -511,21 +511,8 @@ static double work(const bl_method_run *r, const bl_linear *lin)
     return bl_solve_work(lin->out, bl_linear_width(lin)) + (3e4 + 4.0 * BL_CALIB_SAMPLE_ROWS) * weights;
 }
 
-/* What every backend need not have. */
-static bl_status model(const bl_method_run *r, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_ops *op = r->ops;
-    BL_TRY(bl_check_op(r->be, op->permute, "permute", e));
-    BL_TRY(bl_check_op(r->be, op->diagonal, "diagonal", e));
-    BL_TRY(bl_check_op(r->be, op->quad_form, "quad_form", e));
-    BL_TRY(bl_check_op(r->be, op->cholesky_inverse, "cholesky_inverse", e));
-    BL_TRY(bl_check_op(r->be, op->gptq_sweep, "gptq_sweep", e));
-    BL_TRY(bl_check_op(r->be, op->kl_div, "kl_div", e));
-    BL_TRY(bl_check_op(r->be, op->range_search, "range_search", e));
-out:
-    return st;
-}
+static const size_t ops[] = {BL_OP(permute),    BL_OP(diagonal), BL_OP(quad_form),    BL_OP(cholesky_inverse),
+                             BL_OP(gptq_sweep), BL_OP(kl_div),   BL_OP(range_search), 0};
 
 const bl_method bl_method_slim_llm = {
     .name = "slim-llm",
@@ -549,7 +536,7 @@ const bl_method bl_method_slim_llm = {
     .opts = rows,
     .opts_size = sizeof(opts),
     .settle = settle,
-    .model = model,
+    .ops = ops,
     .layer = layer,
     .predict = predict,
     .work = work,

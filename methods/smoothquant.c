@@ -112,9 +112,10 @@ static bl_status smooth(const bl_method_run *r, int64_t b, size_t place, bl_err 
     const bl_role *reader = places[place].reader;
     const bl_linear *first = bl_model_linear(m, b, reader[0]);
     bl_calib_channels x;
-    float *most = bl_new(2 * (size_t)first->in, sizeof *most, e), *s = most + first->in;
+    float *most = bl_new(2 * (size_t)first->in, sizeof *most, e);
 
     if (!most) return BL_E_NOMEM;
+    float *s = most + first->in;
     BL_TRY(bl_calib_channel(r->calib, first, &x, e));
     for (int i = 0; i < 3 && reader[i] != BL_N_ROLES; i++)
         BL_TRY(column_maxima(r, bl_model_linear(m, b, reader[i]), most, e));
@@ -173,16 +174,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
-/* What every backend need not have. */
-static bl_status model(const bl_method_run *r, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_ops *op = r->ops;
-    BL_TRY(bl_check_op(r->be, op->channel_stats, "channel_stats", e));
-    BL_TRY(bl_check_op(r->be, op->scale, "scale", e));
-out:
-    return st;
-}
+static const size_t ops[] = {BL_OP(scale), 0};
 
 const bl_method bl_method_smoothquant = {
     .name = "smoothquant",
@@ -201,7 +193,7 @@ const bl_method bl_method_smoothquant = {
     .settle = settle,
     .original_inputs = true,
     .check = check,
-    .model = model,
+    .ops = ops,
     .block = block,
     .layer = layer,
     .predict = predict,

@@ -188,18 +188,14 @@ out:
 
 static bl_status check(const bl_model *m, const bl_batch *b, bl_err *e)
 {
-    const bl_backend *be = m->be;
-    const bl_ops *o = be->ops;
+    static const size_t ops[] = {BL_OP(weight_grad),    BL_OP(rmsnorm_grad), BL_OP(rope_grad),
+                                 BL_OP(attention_grad), BL_OP(swiglu_grad),  0};
     bl_status st = BL_OK;
 
-    BL_TRY(bl_check_op(be, o->weight_grad, "weight_grad", e));
-    BL_TRY(bl_check_op(be, o->rmsnorm_grad, "rmsnorm_grad", e));
-    BL_TRY(bl_check_op(be, o->rope_grad, "rope_grad", e));
-    BL_TRY(bl_check_op(be, o->attention_grad, "attention_grad", e));
-    BL_TRY(bl_check_op(be, o->swiglu_grad, "swiglu_grad", e));
+    BL_TRY(bl_check_ops(m->be, ops, e));
     for (int32_t s = 0; s < b->n_seq; s++)
         if (b->past[s]) return bl_fail(e, BL_E_INTERNAL, "a sequence with a past has no gradient");
-    if (m->config.turned_keys) BL_TRY(bl_check_op(be, o->transform_grad, "transform_grad", e));
+    if (m->config.turned_keys) BL_TRY(bl_check_op(m->be, m->be->ops->transform_grad, "transform_grad", e));
 out:
     return st;
 }

@@ -284,6 +284,7 @@ static bl_status run_stage(work *k, bl_checkpoint *source, const char *dir, bl_e
 
     if (method->check) BL_TRY(method->check(&k->run, e));
     if (method->unties_head) BL_TRY(bl_model_untie(m, e));
+    if (method->ops) BL_TRY(bl_check_ops(k->run.be, method->ops, e));
     if (method->model) BL_TRY(method->model(&k->run, e));
     BL_TRY(calibrate(k, source, dir, e));
     for (int64_t b = 0; b < m->config.n_layers; b++) BL_TRY(one_block(k, b, e));

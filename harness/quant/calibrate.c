@@ -225,6 +225,8 @@ bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants,
 
     if (!c) return BL_E_NOMEM;
     *c = (bl_calibration){.m = m, .n = w->n, .seqlen = w->seqlen, .wants = wants};
+    if (wants & BL_CALIB_HESSIAN) BL_TRY(bl_check_op(be, be->ops->hessian, "hessian", e));
+    if (wants & BL_CALIB_CHANNELS) BL_TRY(bl_check_op(be, be->ops->channel_stats, "channel_stats", e));
     c->pass_windows = bl_calib_pass_windows(w->n, w->seqlen);
     if (!(c->start = bl_new((size_t)c->pass_windows + 1, sizeof *c->start, e)) ||
         !(c->past = bl_new((size_t)c->pass_windows, sizeof *c->past, e)) ||

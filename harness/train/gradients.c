@@ -229,11 +229,9 @@ out:
 
 static bl_status check(const bl_trainable *t, const bl_train_batch *b, bl_err *e)
 {
-    const bl_backend *be = t->m->be;
+    static const size_t ops[] = {BL_OP(loss_grad), BL_OP(embed_grad), BL_OP(dropout), 0};
     bl_status st = BL_OK;
-    BL_TRY(bl_check_op(be, be->ops->loss_grad, "loss_grad", e));
-    BL_TRY(bl_check_op(be, be->ops->embed_grad, "embed_grad", e));
-    BL_TRY(bl_check_op(be, be->ops->dropout, "dropout", e));
+    BL_TRY(bl_check_ops(t->m->be, ops, e));
     if (!t->n_params) return bl_fail(e, BL_E_INTERNAL, "nothing of the model is trained");
     for (int32_t i = 0; i < b->start[b->n_seq]; i++)
         if (b->ids[i] < 0 || b->ids[i] >= t->m->config.vocab)

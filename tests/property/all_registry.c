@@ -285,6 +285,49 @@ static void a_written_model_has_the_bytes_that_were_promised_and_scores(void **s
     every_text(is_written_and_read);
 }
 
+/* With one op less a method either has no use for it or is refused by its name, and nothing is left. */
+static void what_a_backend_lacks_is_said_before_anything_is_computed(void **state)
+{
+    static const size_t ops[] = {BL_OP(channel_stats), BL_OP(kl_div),    BL_OP(permute),     BL_OP(diagonal),
+                                 BL_OP(hessian),       BL_OP(quad_form), BL_OP(hadamard),    BL_OP(cholesky_inverse),
+                                 BL_OP(gptq_sweep),    BL_OP(scale),     BL_OP(sq_error),    BL_OP(clip_search),
+                                 BL_OP(hqq),           BL_OP(greedy),    BL_OP(range_search)};
+    const bl_ops *all = be->ops;
+    const bl_calib_choice calib = {.data = "primer:test", .n = 1, .seqlen = 24};
+    char dir[4300], text[64];
+    int refused = 0;
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/variant", S.dir);
+    for (size_t i = 0; bl_methods[i]; i++)
+        for (size_t k = 0; k < BL_COUNT(ops); k++) {
+            bl_err e = {0};
+            bl_ops less = *all;
+            bl_arena *a;
+            bl_method_chain chain = {0};
+            bl_quantize_result r = {0};
+            void (*none)(void) = NULL;
+            bool groups = false;
+            for (const bl_opt *o = bl_methods[i]->opts; o && o->type != BL_OPT_END; o++)
+                groups |= strcmp(o->name, "group") == 0;
+            snprintf(text, sizeof text, "%s%s", bl_methods[i]->name, groups ? ":pc" : "");
+            if (bl_methods[i]->as_stored) continue;
+            assert_ok(bl_arena_new(&a, &e));
+            assert_ok(bl_chain_parse(bl_methods, text, &chain, &e));
+            memcpy((char *)&less + ops[k], &none, sizeof none);
+            be->ops = &less;
+            bl_status st = bl_quantize_dir(even, &chain, &(bl_apply_how){.calib = &calib}, be, dir, a, &r, &e);
+            be->ops = all;
+            if (st != BL_OK && (st != BL_E_UNSUPPORTED || !strstr(e.text, "backend cpu has no ")))
+                fail_msg("%s: %s", text, e.text);
+            assert_int_equal(bl_exists(dir), st == BL_OK);
+            if (st == BL_OK) assert_ok(bl_remove_tree(dir, &e));
+            else refused++;
+            bl_chain_free(&chain);
+            bl_arena_free(a);
+        }
+    assert_true(refused > 30);
+}
+
 /* ---- tasks ---- */
 
 static void every_task_has_names_and_metrics(void **state)
@@ -488,6 +531,7 @@ int main(void)
         cmocka_unit_test(a_method_is_written_as_it_is_read),
         cmocka_unit_test(a_prediction_is_what_the_layer_becomes),
         cmocka_unit_test(a_written_model_has_the_bytes_that_were_promised_and_scores),
+        cmocka_unit_test(what_a_backend_lacks_is_said_before_anything_is_computed),
         cmocka_unit_test(every_task_has_names_and_metrics),
         cmocka_unit_test(an_oracle_scores_one_and_its_opposite_zero),
         cmocka_unit_test(every_figure_is_drawn),
