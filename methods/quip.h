@@ -1,4 +1,4 @@
-/* quip.h - the rounding of QuIP (quip.c), for its tests. */
+/* quip.h - the rounding of QuIP (quip_round.c). */
 #ifndef BL_METHODS_QUIP_H
 #define BL_METHODS_QUIP_H
 #include "harness/method.h"

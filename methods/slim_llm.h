@@ -1,4 +1,4 @@
-/* slim_llm.h - the two halves of SliM-LLM (slim_llm.c), for its tests. */
+/* slim_llm.h - the two halves of SliM-LLM: widths of slabs (slim_llm_widths.c), rounding (slim_llm_round.c). */
 #ifndef BL_METHODS_SLIM_LLM_H
 #define BL_METHODS_SLIM_LLM_H
 #include "harness/method.h"
