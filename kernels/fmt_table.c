@@ -11,9 +11,10 @@
  *
  * With double_quant the scales are themselves coded, as bitsandbytes does it (QLoRA section 3):
  *
- *     scales  u8 [out groups]             signed dynamic map of (scale - offset) / scales2, blocks of 256 scales in row
- * order scales2 f32 [blocks]                max |scale - offset| of the block offset  f32 [1]                     mean
- * of all scales
+ *     scales  u8 [out groups]             signed dynamic map of (scale - offset) / scales2, blocks of 256 scales in
+ *                                         row order
+ *     scales2 f32 [blocks]                max |scale - offset| of the block
+ *     offset  f32 [1]                     mean of all scales
  *
  * The weights' codes then come from the exact float scale, not from the one that will be read; `scale` of the geometry
  * is not used. Bits and codes equal those of bitsandbytes, but for its nibble order: it puts the first of two codes

@@ -1,9 +1,10 @@
 /* gguf.c - the header of a GGUF file, version 2 or 3: typed keys, then tensor descriptions, then aligned tensor bytes.
  *
  *     "GGUF" | u32 version | u64 tensors | u64 keys
- *     key:    text name | u32 type | value             text: u64 length, bytes      array: u32 item type, u64 length,
- * items tensor: text name | u32 dims | u64 dim[dims] | u32 type | u64 offset          offset: from the data's
- * beginning, aligned
+ *     key:    text name | u32 type | value             text: u64 length, bytes
+ *                                                      array: u32 item type, u64 length, items
+ *     tensor: text name | u32 dims | u64 dim[dims] | u32 type | u64 offset
+ *                                                      offset: from the data's beginning, aligned
  *
  * Every length is compared with what is left of the file before anything is allocated or touched.
  */

@@ -1,9 +1,9 @@
 /* llama2c.c - llama2.c checkpoints: v0 (no magic) and v1 ("ak42"), both float32.
  *
- *     v0  i32 dim ffn_dim layers heads kv_heads vocab max_len | embedding, att norms, wq, wk, wv, wo, ffn norms, w1,
- * w2, w3, norm, rotary cos and sin [max_len, head / 2] each (skipped) | head when vocab is negative v1  u32 0x616b3432,
- * i32 1, the same seven, u8 shared head, zeros up to byte 256 | att norms, ffn norms, norm, embedding, wq, wk, wv, wo,
- * w1, w2, w3 | head when not shared
+ *     v0  i32 dim ffn_dim layers heads kv_heads vocab max_len | embedding, att norms, wq, wk, wv, wo, ffn norms,
+ *         w1, w2, w3, norm, rotary cos and sin [max_len, head / 2] each (skipped) | head when vocab is negative
+ *     v1  u32 0x616b3432, i32 1, the same seven, u8 shared head, zeros up to byte 256 | att norms, ffn norms, norm,
+ *         embedding, wq, wk, wv, wo, w1, w2, w3 | head when not shared
  *
  * Each kind of weight is stored together for all layers. Rotary rows are in adjacent pairs; epsilon is 1e-5 and theta
  * 10000, as that program has it.

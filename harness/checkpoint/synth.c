@@ -2,8 +2,8 @@
  * whole.
  *
  *     synth:llama3-8b        bf16, normal with deviation 0.02
- *     synth:llama3-8b:int4   random codes in groups of 64, fp16 scales and packed zero points; embedding and head stay
- * bf16
+ *     synth:llama3-8b:int4   random codes in groups of 64, fp16 scales and packed zero points; embedding and head
+ *                            stay bf16
  *
  * Byte b of a part follows from the name of its weight and b alone: block b / 16 of Philox, keyed by the name. Dense
  * weights turn 16 random bits into a quantile of the normal distribution by table, so any slice costs the same and

@@ -7,7 +7,7 @@
  *                of context
  *     GPTQ       the stream's tokens in windows of L without overlap, L-1 predictions each
  *     llama.cpp  the same, the second half scored, the first token of each replaced by BOS where the vocabulary adds
- * one
+ *                one
  */
 #include "score_impl.h"
 #include "harness/data/pytext.h"

@@ -2,10 +2,12 @@
  * the ids that end a generation.
  *
  *     tokenizer_config.json     added_tokens_decoder; bos_token, eos_token, every other ..._token,
- * extra_special_tokens, additional_special_tokens; add_bos_token, legacy, tokenizer_class special_tokens_map.json, when
- * there is no added_tokens_decoder: the map's tokens go before those of the config, added_tokens.json         the
- * others are added generation_config.json,   eos_token_id, one or a list: all of them end a generation config.json
- * bos_token_id, eos_token_id, where the tokenizer's own files name neither
+ *                               extra_special_tokens, additional_special_tokens; add_bos_token, legacy,
+ *                               tokenizer_class
+ *     special_tokens_map.json,  when there is no added_tokens_decoder: the map's tokens go before those of the config,
+ *     added_tokens.json         the others are added
+ *     generation_config.json,   eos_token_id, one or a list: all of them end a generation
+ *     config.json               bos_token_id, eos_token_id, where the tokenizer's own files name neither
  *
  * So transformers 4.57 and 5.24 have it: a listed token has the id that its text has in the vocabulary, else the next
  * free one, in the order of the list's ids; one that is in tokenizer.json already takes the flags listed here. Absent
