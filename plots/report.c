@@ -602,10 +602,19 @@ static void put_list(bl_text *out, const bl_cell *const *c, size_t n, const char
 static const char *method_of(const bl_cell *c) { return c->method; }
 static const char *task_of(const bl_cell *c) { return c->task; }
 
+/* "int8" of "cpu-f32-kv:int8"; NULL: as activations are. */
+static const char *kv_of(const bl_cell *c)
+{
+    const char *kv = c->numerics ? strstr(c->numerics, "-kv:") : NULL;
+    return kv ? kv + strlen("-kv:") : NULL;
+}
+
+static bool without_bos(const bl_cell *c) { return same(c->bos, "left out"); }
+
 static bool same_run(const bl_cell *a, const bl_cell *b)
 {
     return same(a->model, b->model) && a->limit == b->limit && a->drawn == b->drawn && a->seed == b->seed &&
-           same(a->calibration, b->calibration);
+           same(a->calibration, b->calibration) && same(kv_of(a), kv_of(b)) && without_bos(a) == without_bos(b);
 }
 
 static bl_status put_again(page *p)
@@ -634,6 +643,11 @@ static bl_status put_again(page *p)
         if (c->limit > 0) bl_text_addf(&command, " --limit %lld", (long long)c->limit);
         if (c->drawn > 0) bl_text_addf(&command, " --sample %lld", (long long)c->drawn);
         if (c->seed) bl_text_addf(&command, " --seed %lld", (long long)c->seed);
+        if (without_bos(c)) bl_text_add(&command, " --no-bos");
+        if (kv_of(c)) {
+            bl_text_add(&command, " --kv ");
+            put_word(&command, kv_of(c));
+        }
         bl_text_add(&command, " --out ");
         put_word(&command, p->r->dir);
         if (c->calibration && *c->calibration) bl_text_addf(&command, "    # calibrated on %s", c->calibration);
