@@ -1,20 +1,9 @@
 /* ops.c - what every backend checks about its arguments before it computes. */
-#include "ops.h"
+#include "ops_impl.h"
 #include "hadamard.h"
 #include <inttypes.h>
 #include <string.h>
 
-static bl_status broken(bl_err *e, const char *op, const char *what)
-{
-    return bl_fail(e, BL_E_INTERNAL, "%s: %s", op, what);
-}
-
-/* A 2-d tensor of the type with dense rows; rows or cols -1: any. */
-static bool is_2d(const bl_tensor *t, bl_dtype type, int64_t rows, int64_t cols)
-{
-    return t->buf && t->dtype == type && t->ndim == 2 && t->stride[1] == 1 && t->stride[0] >= t->dim[1] &&
-           (rows < 0 || t->dim[0] == rows) && (cols < 0 || t->dim[1] == cols);
-}
 static bool is_1d(const bl_tensor *t, bl_dtype type, int64_t n)
 {
     return t->buf && t->dtype == type && bl_tensor_count(t) >= n && t->stride[t->ndim - 1] == 1;
@@ -23,7 +12,7 @@ static bool none_or_1d(const bl_tensor *t, bl_dtype type, int64_t n) { return !t
 /* Activations: 2-d of the backend's own type. */
 static bool is_act(const bl_backend *be, const bl_tensor *t, int64_t rows, int64_t cols)
 {
-    return is_2d(t, be->act, rows, cols);
+    return bl_is_matrix(t, be->act, rows, cols);
 }
 
 typedef void (*op_address)(void);
@@ -64,7 +53,7 @@ bl_status bl_check_room(const bl_backend *be, uint64_t bytes, uint64_t in_use, b
 
 bl_status bl_check_copy(const bl_tensor *t, const char *op, bl_err *e)
 {
-    return bl_tensor_contiguous(t) ? BL_OK : broken(e, op, "the tensor is not contiguous");
+    return bl_tensor_contiguous(t) ? BL_OK : bl_broken(e, op, "the tensor is not contiguous");
 }
 
 bl_status bl_check_ops(const bl_backend *be, const size_t *ops, bl_err *e)
@@ -99,18 +88,18 @@ static bl_status check_transforms(const bl_transform *all, int n, int64_t width,
 {
     for (int i = 0; i < n; i++) {
         const bl_transform *t = &all[i];
-        if (t->in != width) return broken(e, op, "a transform does not fit the width of its input");
+        if (t->in != width) return bl_broken(e, op, "a transform does not fit the width of its input");
         if (!bl_transform_fits(t) || (t->data.ndim && (!t->data.buf || t->data.stride[t->data.ndim - 1] != 1)))
-            return broken(e, op, "a transform has data of another shape");
+            return bl_broken(e, op, "a transform has data of another shape");
         width = t->out;
     }
-    return width == last ? BL_OK : broken(e, op, "transforms do not lead to the width of the weight");
+    return width == last ? BL_OK : bl_broken(e, op, "transforms do not lead to the width of the weight");
 }
 
 bl_status bl_check_transform(const bl_backend *be, const bl_transform_args *a, bl_err *e)
 {
     if (a->n_t < 1 || !is_act(be, &a->x, -1, -1) || !is_act(be, &a->y, a->x.dim[0], a->t[a->n_t - 1].out))
-        return broken(e, "transform", "shapes of x and y do not fit the transforms");
+        return bl_broken(e, "transform", "shapes of x and y do not fit the transforms");
     return check_transforms(a->t, a->n_t, a->x.dim[1], a->y.dim[1], "transform", e);
 }
 
@@ -118,7 +107,7 @@ bl_status bl_check_channel_stats(const bl_backend *be, const bl_channel_stats_ar
 {
     if (!is_act(be, &a->x, -1, -1) || !is_1d(&a->max_abs, BL_F32, a->x.dim[1]) ||
         !is_1d(&a->sum_abs, BL_F64, a->x.dim[1]) || !is_1d(&a->sum_sq, BL_F64, a->x.dim[1]))
-        return broken(e, "channel_stats", "a statistic has another length than the rows of x");
+        return bl_broken(e, "channel_stats", "a statistic has another length than the rows of x");
     return BL_OK;
 }
 
@@ -138,36 +127,38 @@ void bl_count_products(bl_backend *be, const bl_linear_args *a)
 bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     int n = bl_linear_weights(a);
-    if (!n || !a->w[0]->format || !is_act(be, &a->x, -1, -1)) return broken(e, "linear", "x or the weight is missing");
+    if (!n || !a->w[0]->format || !is_act(be, &a->x, -1, -1))
+        return bl_broken(e, "linear", "x or the weight is missing");
     for (int i = 0; i < n; i++) {
         int64_t in = a->w[i]->shape.in, out = a->w[i]->shape.out, wide = a->transpose ? in : out;
         if (!a->w[i]->format || in != a->w[0]->shape.in)
-            return broken(e, "linear", "the weights have inputs of different widths");
-        if (!is_act(be, &a->y[i], a->x.dim[0], wide) && !is_2d(&a->y[i], BL_F32, a->x.dim[0], wide))
-            return broken(e, "linear", "y has another shape than x and the weight give");
-        if (!none_or_1d(&a->bias[i], BL_F32, out)) return broken(e, "linear", "the bias does not fit the weight");
+            return bl_broken(e, "linear", "the weights have inputs of different widths");
+        if (!is_act(be, &a->y[i], a->x.dim[0], wide) && !bl_is_matrix(&a->y[i], BL_F32, a->x.dim[0], wide))
+            return bl_broken(e, "linear", "y has another shape than x and the weight give");
+        if (!none_or_1d(&a->bias[i], BL_F32, out)) return bl_broken(e, "linear", "the bias does not fit the weight");
     }
     if (a->n_s && !be->ops->linear_turns)
         return bl_fail(e, BL_E_UNSUPPORTED, "backend %s does not transform the outputs of a linear", be->ops->name);
-    if (a->n_s && n > 1) return broken(e, "linear", "transforms of outputs belong to one weight");
+    if (a->n_s && n > 1) return bl_broken(e, "linear", "transforms of outputs belong to one weight");
     if (a->transpose && (n > 1 || a->bias[0].buf || a->n_t || a->n_s || a->act.bits || a->n_adapters))
-        return broken(e, "linear", "a transposed product takes one weight and nothing else");
+        return bl_broken(e, "linear", "a transposed product takes one weight and nothing else");
     if (a->transpose)
         return a->x.dim[1] == a->w[0]->shape.out
                    ? BL_OK
-                   : broken(e, "linear", "the width of x is not that of the transposed weight");
+                   : bl_broken(e, "linear", "the width of x is not that of the transposed weight");
     if (a->act.bits < 0 || a->act.bits == 1 || a->act.bits > 8)
-        return broken(e, "linear", "activations have 0 or 2 to 8 bits");
+        return bl_broken(e, "linear", "activations have 0 or 2 to 8 bits");
     if (a->act.bits && a->act.unit == BL_ACT_GROUP && a->act.group < 1)
-        return broken(e, "linear", "the activation group is not positive");
+        return bl_broken(e, "linear", "the activation group is not positive");
     bl_status st = check_transforms(a->s, a->n_s, a->w[0]->shape.out, a->w[0]->shape.out, "linear", e);
     if (st != BL_OK) return st;
-    if (a->n_adapters && n > 1) return broken(e, "linear", "adapters belong to one weight");
+    if (a->n_adapters && n > 1) return bl_broken(e, "linear", "adapters belong to one weight");
     for (int i = 0; i < a->n_adapters; i++) {
         const bl_lowrank *l = &a->adapter[i];
-        if (!is_2d(&l->a, BL_F32, -1, a->x.dim[1]) || !is_2d(&l->b, BL_F32, a->w[0]->shape.out, l->a.dim[0]) ||
-            l->a.stride[0] != l->a.dim[1] || l->b.stride[0] != l->b.dim[1])
-            return broken(e, "linear", "an adapter does not fit the weight");
+        if (!bl_is_matrix(&l->a, BL_F32, -1, a->x.dim[1]) ||
+            !bl_is_matrix(&l->b, BL_F32, a->w[0]->shape.out, l->a.dim[0]) || l->a.stride[0] != l->a.dim[1] ||
+            l->b.stride[0] != l->b.dim[1])
+            return bl_broken(e, "linear", "an adapter does not fit the weight");
     }
     return check_transforms(a->t, a->n_t, a->x.dim[1], a->w[0]->shape.in, "linear", e);
 }
@@ -176,17 +167,18 @@ bl_status bl_check_rmsnorm(const bl_backend *be, const bl_rmsnorm_args *a, bl_er
 {
     if (!is_act(be, &a->x, -1, -1) || !is_act(be, &a->y, a->x.dim[0], a->x.dim[1]) ||
         !is_1d(&a->weight, BL_F32, a->x.dim[1]))
-        return broken(e, "rmsnorm", "shapes of x, weight and y differ");
+        return bl_broken(e, "rmsnorm", "shapes of x, weight and y differ");
     return BL_OK;
 }
 
 bl_status bl_check_rope(const bl_backend *be, const bl_rope_args *a, bl_err *e)
 {
     if (a->head_dim < 2 || a->head_dim % 2 || !is_act(be, &a->x, -1, -1) || a->x.dim[1] % a->head_dim)
-        return broken(e, "rope", "the width is not a multiple of an even head_dim");
-    if (!is_2d(&a->cos, BL_F32, -1, a->head_dim / 2) || !is_2d(&a->sin, BL_F32, a->cos.dim[0], a->head_dim / 2))
-        return broken(e, "rope", "the tables have another shape");
-    if (!is_1d(&a->pos, BL_I32, a->x.dim[0])) return broken(e, "rope", "a row has no position");
+        return bl_broken(e, "rope", "the width is not a multiple of an even head_dim");
+    if (!bl_is_matrix(&a->cos, BL_F32, -1, a->head_dim / 2) ||
+        !bl_is_matrix(&a->sin, BL_F32, a->cos.dim[0], a->head_dim / 2))
+        return bl_broken(e, "rope", "the tables have another shape");
+    if (!is_1d(&a->pos, BL_I32, a->x.dim[0])) return bl_broken(e, "rope", "a row has no position");
     return BL_OK;
 }
 
@@ -194,10 +186,11 @@ bl_status bl_check_kv(const bl_backend *be, const bl_kv_view *v, bl_err *e)
 {
     bool coded = v->format == BL_KV_INT8;
     bl_dtype type = coded ? BL_I8 : be->act;
-    if (v->heads < 1 || v->head_dim < 1 || !is_2d(&v->k, type, v->rows, v->heads * v->head_dim) ||
-        !is_2d(&v->v, type, v->rows, v->heads * v->head_dim) ||
-        (coded && (!is_2d(&v->k_scale, BL_F32, v->rows, v->heads) || !is_2d(&v->v_scale, BL_F32, v->rows, v->heads))))
-        return broken(e, "keys and values", "shapes that do not fit the format");
+    if (v->heads < 1 || v->head_dim < 1 || !bl_is_matrix(&v->k, type, v->rows, v->heads * v->head_dim) ||
+        !bl_is_matrix(&v->v, type, v->rows, v->heads * v->head_dim) ||
+        (coded && (!bl_is_matrix(&v->k_scale, BL_F32, v->rows, v->heads) ||
+                   !bl_is_matrix(&v->v_scale, BL_F32, v->rows, v->heads))))
+        return bl_broken(e, "keys and values", "shapes that do not fit the format");
     return BL_OK;
 }
 
@@ -208,7 +201,7 @@ bl_status bl_check_kv_append(const bl_backend *be, const bl_kv_append_args *a, b
     if (st != BL_OK) return st;
     if ((a->k.buf && !is_act(be, &a->k, n, width)) || (a->v.buf && !is_act(be, &a->v, n, width)) ||
         !is_1d(&a->to, BL_I64, n))
-        return broken(e, "kv_append", "rows or their places have another shape");
+        return bl_broken(e, "kv_append", "rows or their places have another shape");
     return BL_OK;
 }
 
@@ -218,24 +211,24 @@ bl_status bl_check_attention(const bl_backend *be, const bl_attention_args *a, b
     bl_status st = bl_check_kv(be, &a->kv, e);
     if (st != BL_OK) return st;
     if (a->heads < 1 || a->heads % a->kv.heads)
-        return broken(e, "attention", "heads are not a multiple of those of the keys");
+        return bl_broken(e, "attention", "heads are not a multiple of those of the keys");
     if (!is_act(be, &a->q, -1, a->heads * dim) || !is_act(be, &a->y, a->q.dim[0], a->heads * dim))
-        return broken(e, "attention", "q and y have shapes that do not fit");
+        return bl_broken(e, "attention", "q and y have shapes that do not fit");
     if (n < 0 ||
         (n && (!is_1d(&a->start, BL_I32, n + 1) || !is_1d(&a->past, BL_I32, n) ||
-               !is_1d(&a->seg_start, BL_I32, n + 1) || !is_2d(&a->seg, BL_I64, -1, 2) || a->seg.stride[0] != 2)))
-        return broken(e, "attention", "a list of the sequences has another type or is too short");
+               !is_1d(&a->seg_start, BL_I32, n + 1) || !bl_is_matrix(&a->seg, BL_I64, -1, 2) || a->seg.stride[0] != 2)))
+        return bl_broken(e, "attention", "a list of the sequences has another type or is too short");
     return BL_OK;
 }
 
 bl_status bl_check_gather(const bl_backend *be, const bl_gather_args *a, bl_err *e)
 {
     (void)be;
-    if (!is_2d(&a->src, a->src.dtype, -1, -1) || !is_2d(&a->dst, a->src.dtype, -1, a->src.dim[1]))
-        return broken(e, "gather", "src and dst differ in width or type");
+    if (!bl_is_matrix(&a->src, a->src.dtype, -1, -1) || !bl_is_matrix(&a->dst, a->src.dtype, -1, a->src.dim[1]))
+        return bl_broken(e, "gather", "src and dst differ in width or type");
     if (a->n < 0 || !none_or_1d(&a->from, BL_I64, a->n) || !none_or_1d(&a->to, BL_I64, a->n) ||
         (!a->from.buf && a->n > a->src.dim[0]) || (!a->to.buf && a->n > a->dst.dim[0]))
-        return broken(e, "gather", "a list of rows has another type or is too short");
+        return bl_broken(e, "gather", "a list of rows has another type or is too short");
     return BL_OK;
 }
 
@@ -243,22 +236,22 @@ bl_status bl_check_swiglu(const bl_backend *be, const bl_swiglu_args *a, bl_err 
 {
     if (!is_act(be, &a->gate, -1, -1) || !is_act(be, &a->up, a->gate.dim[0], a->gate.dim[1]) ||
         !is_act(be, &a->y, a->gate.dim[0], a->gate.dim[1]))
-        return broken(e, "swiglu", "shapes differ");
+        return bl_broken(e, "swiglu", "shapes differ");
     return BL_OK;
 }
 
 bl_status bl_check_add(const bl_backend *be, const bl_add_args *a, bl_err *e)
 {
     if (!is_act(be, &a->x, -1, -1) || !is_act(be, &a->y, a->x.dim[0], a->x.dim[1]))
-        return broken(e, "add", "shapes differ");
+        return bl_broken(e, "add", "shapes differ");
     return BL_OK;
 }
 
 bl_status bl_check_embed(const bl_backend *be, const bl_embed_args *a, bl_err *e)
 {
     if (!a->w || !a->w->format || !is_act(be, &a->y, -1, a->w->shape.in))
-        return broken(e, "embed", "y has another width than the weight");
-    if (!is_1d(&a->ids, BL_I32, a->y.dim[0])) return broken(e, "embed", "ids have another type or are too few");
+        return bl_broken(e, "embed", "y has another width than the weight");
+    if (!is_1d(&a->ids, BL_I32, a->y.dim[0])) return bl_broken(e, "embed", "ids have another type or are too few");
     return BL_OK;
 }
 
@@ -266,11 +259,11 @@ bl_status bl_check_loss(const bl_backend *be, const bl_loss_args *a, bl_err *e)
 {
     int64_t rows = a->logits.dim[0];
     (void)be;
-    if (!is_2d(&a->logits, BL_F32, -1, -1) || a->vocab < 1 || a->vocab > a->logits.dim[1])
-        return broken(e, "loss", "vocab is larger than the logits");
+    if (!bl_is_matrix(&a->logits, BL_F32, -1, -1) || a->vocab < 1 || a->vocab > a->logits.dim[1])
+        return bl_broken(e, "loss", "vocab is larger than the logits");
     if (!none_or_1d(&a->nll, BL_F64, rows) || !none_or_1d(&a->argmax, BL_I32, rows) ||
         !none_or_1d(&a->target, BL_I32, rows))
-        return broken(e, "loss", "target, nll or argmax has another type or is too short");
+        return bl_broken(e, "loss", "target, nll or argmax has another type or is too short");
     return BL_OK;
 }
 
@@ -278,12 +271,12 @@ bl_status bl_check_kl_div(const bl_backend *be, const bl_kl_div_args *a, bl_err 
 {
     int64_t rows = a->p.dim[0];
     (void)be;
-    if (!is_2d(&a->p, BL_F32, -1, -1) || !is_2d(&a->q, BL_F32, rows, -1) || a->vocab < 1 || a->vocab > a->p.dim[1] ||
-        a->vocab > a->q.dim[1])
-        return broken(e, "kl_div", "vocab is larger than the logits");
+    if (!bl_is_matrix(&a->p, BL_F32, -1, -1) || !bl_is_matrix(&a->q, BL_F32, rows, -1) || a->vocab < 1 ||
+        a->vocab > a->p.dim[1] || a->vocab > a->q.dim[1])
+        return bl_broken(e, "kl_div", "vocab is larger than the logits");
     if (!is_1d(&a->kl, BL_F64, rows) || !is_1d(&a->dp, BL_F64, rows) || !is_1d(&a->same, BL_I32, rows) ||
         !is_1d(&a->target, BL_I32, rows))
-        return broken(e, "kl_div", "target or an output has another type or is too short");
+        return bl_broken(e, "kl_div", "target or an output has another type or is too short");
     return BL_OK;
 }
 
@@ -291,32 +284,32 @@ bl_status bl_check_sample(const bl_backend *be, const bl_sample_args *a, bl_err 
 {
     int64_t rows = a->logits.dim[0];
     (void)be;
-    if (!is_2d(&a->logits, BL_F32, -1, -1) || a->vocab < 1 || a->vocab > a->logits.dim[1])
-        return broken(e, "sample", "vocab is larger than the logits");
-    if (!is_1d(&a->ids, BL_I32, rows)) return broken(e, "sample", "ids has another type or is too short");
+    if (!bl_is_matrix(&a->logits, BL_F32, -1, -1) || a->vocab < 1 || a->vocab > a->logits.dim[1])
+        return bl_broken(e, "sample", "vocab is larger than the logits");
+    if (!is_1d(&a->ids, BL_I32, rows)) return bl_broken(e, "sample", "ids has another type or is too short");
     if (!(a->temperature >= 0) || !(a->top_p >= 0) || (a->temperature > 0 && !is_1d(&a->u, BL_F64, rows)))
-        return broken(e, "sample", "temperature or top_p is negative, or u is missing");
+        return bl_broken(e, "sample", "temperature or top_p is negative, or u is missing");
     return BL_OK;
 }
 
 bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e)
 {
     (void)be;
-    if (!a->w || !a->w->format || !is_2d(&a->x, BL_F32, a->w->shape.out, a->w->shape.in) ||
+    if (!a->w || !a->w->format || !bl_is_matrix(&a->x, BL_F32, a->w->shape.out, a->w->shape.in) ||
         a->x.stride[0] != a->x.dim[1])
-        return broken(e, "pack", "x has another shape than the weight, or is not contiguous");
+        return bl_broken(e, "pack", "x has another shape than the weight, or is not contiguous");
     if (a->rule == BL_RANGE_OWN && !a->w->format->pack)
         return bl_fail(e, BL_E_UNSUPPORTED, "format %s can be read but not written", a->w->format->name);
     bool codes = a->w->format->kind == BL_FMT_CODES;
     if (a->rule != BL_RANGE_OWN && a->w->format->kind != BL_FMT_INT && !(codes && a->rule == BL_RANGE_GIVEN))
-        return broken(e, "pack", "only integer formats take a range rule");
+        return bl_broken(e, "pack", "only integer formats take a range rule");
     if (a->rule != BL_RANGE_GIVEN) return BL_OK;
     bl_part_spec spec[BL_MAX_PARTS];
     a->w->format->parts(a->w->format, &a->w->shape, spec);
     int64_t rows = spec[1].rows, groups = spec[1].cols; /* of the part `scales` */
-    if (!is_2d(&a->scale, BL_F32, rows, groups) || a->scale.stride[0] != groups ||
-        (a->zero.buf ? !is_2d(&a->zero, BL_F32, rows, groups) || a->zero.stride[0] != groups : codes))
-        return broken(e, "pack", "the given scales or zeros have another shape");
+    if (!bl_is_matrix(&a->scale, BL_F32, rows, groups) || a->scale.stride[0] != groups ||
+        (a->zero.buf ? !bl_is_matrix(&a->zero, BL_F32, rows, groups) || a->zero.stride[0] != groups : codes))
+        return bl_broken(e, "pack", "the given scales or zeros have another shape");
     return BL_OK;
 }
 
@@ -324,7 +317,7 @@ bl_status bl_check_unpack(const bl_backend *be, const bl_unpack_args *a, bl_err 
 {
     (void)be;
     if (!a->w || !a->w->format || a->row0 < 0 || a->rows < 0 || a->row0 + a->rows > a->w->shape.out ||
-        !is_2d(&a->y, BL_F32, a->rows, a->w->shape.in))
-        return broken(e, "unpack", "y has another shape than the rows of the weight");
+        !bl_is_matrix(&a->y, BL_F32, a->rows, a->w->shape.in))
+        return bl_broken(e, "unpack", "y has another shape than the rows of the weight");
     return BL_OK;
 }

@@ -1,64 +1,49 @@
 /* ops_solve.c - what every backend checks about the arguments of the solving ops. */
 #include "hadamard.h"
-#include "ops.h"
-
-static bl_status broken(bl_err *e, const char *op, const char *what)
-{
-    return bl_fail(e, BL_E_INTERNAL, "%s: %s", op, what);
-}
+#include "ops_impl.h"
 
 static bool real(const bl_tensor *t) { return t->dtype == BL_F32 || t->dtype == BL_F64; }
-/* A 2-d tensor with dense rows; rows or cols -1: any. */
-static bool dense(const bl_tensor *t, bl_dtype type, int64_t rows, int64_t cols)
-{
-    return t->buf && t->dtype == type && t->ndim == 2 && t->stride[1] == 1 && t->stride[0] >= t->dim[1] &&
-           (rows < 0 || t->dim[0] == rows) && (cols < 0 || t->dim[1] == cols);
-}
 static bool square(const bl_tensor *t, bl_dtype type, int64_t n)
 {
-    return dense(t, type, n, n) && t->dim[0] == t->dim[1] && t->stride[0] == t->dim[1];
-}
-static bool list(const bl_tensor *t, bl_dtype type, int64_t n)
-{
-    return t->buf && t->dtype == type && t->ndim == 1 && t->dim[0] == n && t->stride[0] == 1;
+    return bl_is_whole(t, type, n, n) && t->dim[0] == t->dim[1];
 }
 
 bl_status bl_check_permute(const bl_permute_args *a, bl_err *e)
 {
-    if (!real(&a->x) || !dense(&a->x, a->x.dtype, -1, -1) || !dense(&a->y, a->x.dtype, -1, -1))
-        return broken(e, "permute", "x and y are not matrices of one real type");
-    if (a->rows.buf ? !list(&a->rows, BL_I32, a->y.dim[0]) : a->y.dim[0] != a->x.dim[0])
-        return broken(e, "permute", "y has another number of rows than the list");
-    if (a->cols.buf ? !list(&a->cols, BL_I32, a->y.dim[1]) : a->y.dim[1] != a->x.dim[1])
-        return broken(e, "permute", "y has another number of columns than the list");
+    if (!real(&a->x) || !bl_is_matrix(&a->x, a->x.dtype, -1, -1) || !bl_is_matrix(&a->y, a->x.dtype, -1, -1))
+        return bl_broken(e, "permute", "x and y are not matrices of one real type");
+    if (a->rows.buf ? !bl_is_list(&a->rows, BL_I32, a->y.dim[0]) : a->y.dim[0] != a->x.dim[0])
+        return bl_broken(e, "permute", "y has another number of rows than the list");
+    if (a->cols.buf ? !bl_is_list(&a->cols, BL_I32, a->y.dim[1]) : a->y.dim[1] != a->x.dim[1])
+        return bl_broken(e, "permute", "y has another number of columns than the list");
     return BL_OK;
 }
 
 bl_status bl_check_diagonal(const bl_diagonal_args *a, bl_err *e)
 {
-    if (!square(&a->x, BL_F64, -1) || !list(&a->y, BL_F64, a->x.dim[0]))
-        return broken(e, "diagonal", "y is not as long as the square x");
+    if (!square(&a->x, BL_F64, -1) || !bl_is_list(&a->y, BL_F64, a->x.dim[0]))
+        return bl_broken(e, "diagonal", "y is not as long as the square x");
     return BL_OK;
 }
 
 bl_status bl_check_hessian(const bl_backend *be, const bl_hessian_args *a, bl_err *e)
 {
-    if (!dense(&a->x, be->act, -1, -1) || !square(&a->h, BL_F64, a->x.dim[1]))
-        return broken(e, "hessian", "h is not square and as wide as x");
+    if (!bl_is_matrix(&a->x, be->act, -1, -1) || !square(&a->h, BL_F64, a->x.dim[1]))
+        return bl_broken(e, "hessian", "h is not square and as wide as x");
     return BL_OK;
 }
 
 bl_status bl_check_cholesky_inverse(const bl_cholesky_inverse_args *a, bl_err *e)
 {
     if (!square(&a->h, BL_F64, -1) || !real(&a->u) || !square(&a->u, a->u.dtype, a->h.dim[0]) || !(a->shift >= 0))
-        return broken(e, "cholesky_inverse", "h and u are not square and of one size, or the shift is negative");
+        return bl_broken(e, "cholesky_inverse", "h and u are not square and of one size, or the shift is negative");
     return BL_OK;
 }
 
 bl_status bl_check_quad_form(const bl_quad_form_args *a, bl_err *e)
 {
-    if (!dense(&a->x, BL_F32, -1, -1) || !square(&a->h, BL_F64, a->x.dim[1]) || !a->sum)
-        return broken(e, "quad_form", "h is not square and as wide as x");
+    if (!bl_is_matrix(&a->x, BL_F32, -1, -1) || !square(&a->h, BL_F64, a->x.dim[1]) || !a->sum)
+        return bl_broken(e, "quad_form", "h is not square and as wide as x");
     return BL_OK;
 }
 
@@ -66,10 +51,10 @@ bl_status bl_check_hadamard(const bl_hadamard_args *a, bl_err *e)
 {
     if (!a->x.buf || !a->y.buf || !real(&a->x) || !real(&a->y) || a->x.ndim != 2 || a->y.ndim != 2 ||
         a->x.dim[0] != a->y.dim[0] || a->x.dim[1] != a->y.dim[1])
-        return broken(e, "hadamard", "x and y are not real matrices of one shape");
-    if ((a->before.buf && !list(&a->before, BL_F32, a->x.dim[1])) ||
-        (a->after.buf && !list(&a->after, BL_F32, a->x.dim[1])))
-        return broken(e, "hadamard", "what x or y is scaled with is not as long as a row");
+        return bl_broken(e, "hadamard", "x and y are not real matrices of one shape");
+    if ((a->before.buf && !bl_is_list(&a->before, BL_F32, a->x.dim[1])) ||
+        (a->after.buf && !bl_is_list(&a->after, BL_F32, a->x.dim[1])))
+        return bl_broken(e, "hadamard", "what x or y is scaled with is not as long as a row");
     if (!bl_hadamard_order(a->x.dim[1]))
         return bl_fail(e, BL_E_UNSUPPORTED, "hadamard: there is no Hadamard matrix of order %lld here",
                        (long long)a->x.dim[1]);
@@ -79,18 +64,18 @@ bl_status bl_check_hadamard(const bl_hadamard_args *a, bl_err *e)
 bl_status bl_check_gptq_sweep(const bl_gptq_sweep_args *a, bl_err *e)
 {
     int64_t out = a->w.dim[0], in = a->w.dim[1];
-    if (!dense(&a->w, BL_F32, -1, -1) || a->w.stride[0] != in || !square(&a->u, BL_F32, in))
-        return broken(e, "gptq_sweep", "w is not contiguous, or u is not square and as wide as w");
+    if (!bl_is_matrix(&a->w, BL_F32, -1, -1) || a->w.stride[0] != in || !square(&a->u, BL_F32, in))
+        return bl_broken(e, "gptq_sweep", "w is not contiguous, or u is not square and as wide as w");
     if (a->bits < 1 || a->bits > 8 || a->block < 1 || a->rule == BL_RANGE_OWN ||
         (a->rule != BL_RANGE_GIVEN && (a->rule == BL_RANGE_SIGN) != (a->bits == 1)))
-        return broken(e, "gptq_sweep", "bits, block or rule cannot be");
+        return bl_broken(e, "gptq_sweep", "bits, block or rule cannot be");
     if (a->first < 0 || a->count < 0 || a->first + a->count > in || (a->first && !a->count))
-        return broken(e, "gptq_sweep", "there are no such columns");
-    if (!dense(&a->scale, BL_F32, out, -1) || !dense(&a->zero, BL_F32, out, a->scale.dim[1]) ||
+        return bl_broken(e, "gptq_sweep", "there are no such columns");
+    if (!bl_is_matrix(&a->scale, BL_F32, out, -1) || !bl_is_matrix(&a->zero, BL_F32, out, a->scale.dim[1]) ||
         a->scale.stride[0] != a->scale.dim[1] || a->zero.stride[0] != a->zero.dim[1])
-        return broken(e, "gptq_sweep", "scale and zero are not [out, groups]");
-    if (a->group_of.buf ? !list(&a->group_of, BL_I32, in)
+        return bl_broken(e, "gptq_sweep", "scale and zero are not [out, groups]");
+    if (a->group_of.buf ? !bl_is_list(&a->group_of, BL_I32, in)
                         : a->group < 1 || a->scale.dim[1] != (in + a->group - 1) / a->group)
-        return broken(e, "gptq_sweep", "the groups do not fit the columns");
+        return bl_broken(e, "gptq_sweep", "the groups do not fit the columns");
     return BL_OK;
 }

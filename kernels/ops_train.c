@@ -1,62 +1,46 @@
 /* ops_train.c - what every backend checks about the arguments of the training ops. */
 #include "fmt_table.h"
-#include "ops.h"
+#include "ops_impl.h"
 #include <string.h>
 
-static bl_status broken(bl_err *e, const char *op, const char *what)
-{
-    return bl_fail(e, BL_E_INTERNAL, "%s: %s", op, what);
-}
-
-/* A 2-d tensor with dense rows; rows or cols -1: any. */
-static bool is(const bl_tensor *t, bl_dtype type, int64_t rows, int64_t cols)
-{
-    return t->buf && t->dtype == type && t->ndim == 2 && t->stride[1] == 1 && t->stride[0] >= t->dim[1] &&
-           (rows < 0 || t->dim[0] == rows) && (cols < 0 || t->dim[1] == cols);
-}
 static bool list(const bl_tensor *t, bl_dtype type, int64_t n)
 {
     return t->buf && t->dtype == type && t->ndim == 1 && t->dim[0] >= n && t->stride[0] == 1;
 }
-static bool contiguous(const bl_tensor *t)
-{
-    int64_t n = 1;
-    if (!t->buf || t->dtype != BL_F32) return false;
-    for (int i = t->ndim - 1; i >= 0; n *= t->dim[i--])
-        if (t->stride[i] != n) return false;
-    return true;
-}
+static bool contiguous(const bl_tensor *t) { return t->buf && t->dtype == BL_F32 && bl_tensor_contiguous(t); }
 
 bl_status bl_check_weight_grad(const bl_backend *be, const bl_weight_grad_args *a, bl_err *e)
 {
-    if (!is(&a->x, be->act, -1, -1) || !(is(&a->dy, be->act, a->x.dim[0], -1) || is(&a->dy, BL_F32, a->x.dim[0], -1)))
-        return broken(e, "weight_grad", "x and dy have different rows");
-    if ((a->dw.buf && !is(&a->dw, BL_F32, a->dy.dim[1], a->x.dim[1])) ||
+    if (!bl_is_matrix(&a->x, be->act, -1, -1) ||
+        !(bl_is_matrix(&a->dy, be->act, a->x.dim[0], -1) || bl_is_matrix(&a->dy, BL_F32, a->x.dim[0], -1)))
+        return bl_broken(e, "weight_grad", "x and dy have different rows");
+    if ((a->dw.buf && !bl_is_matrix(&a->dw, BL_F32, a->dy.dim[1], a->x.dim[1])) ||
         (a->db.buf && !list(&a->db, BL_F32, a->dy.dim[1])))
-        return broken(e, "weight_grad", "the gradient is not of the weight that made dy of x");
+        return bl_broken(e, "weight_grad", "the gradient is not of the weight that made dy of x");
     return BL_OK;
 }
 
 bl_status bl_check_rmsnorm_grad(const bl_backend *be, const bl_rmsnorm_grad_args *a, bl_err *e)
 {
-    if (!is(&a->x, be->act, -1, -1) || !is(&a->dy, be->act, a->x.dim[0], a->x.dim[1]) ||
-        !list(&a->weight, BL_F32, a->x.dim[1]) || (a->dx.buf && !is(&a->dx, be->act, a->x.dim[0], a->x.dim[1])) ||
+    if (!bl_is_matrix(&a->x, be->act, -1, -1) || !bl_is_matrix(&a->dy, be->act, a->x.dim[0], a->x.dim[1]) ||
+        !list(&a->weight, BL_F32, a->x.dim[1]) ||
+        (a->dx.buf && !bl_is_matrix(&a->dx, be->act, a->x.dim[0], a->x.dim[1])) ||
         (a->dweight.buf && !list(&a->dweight, BL_F32, a->x.dim[1])))
-        return broken(e, "rmsnorm_grad", "shapes of x, weight and their gradients differ");
+        return bl_broken(e, "rmsnorm_grad", "shapes of x, weight and their gradients differ");
     return BL_OK;
 }
 
 bl_status bl_check_attention_grad(const bl_backend *be, const bl_attention_grad_args *a, bl_err *e)
 {
     if (a->heads < 1 || a->kv_heads < 1 || a->head_dim < 1 || a->heads % a->kv_heads)
-        return broken(e, "attention_grad", "heads are not a multiple of those of the keys");
+        return bl_broken(e, "attention_grad", "heads are not a multiple of those of the keys");
     int64_t rows = a->q.dim[0], q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim;
     const bl_tensor *queries[] = {&a->q, &a->y, &a->dy, &a->dq}, *keys[] = {&a->k, &a->v, &a->dk, &a->dv};
     for (size_t i = 0; i < BL_COUNT(queries); i++)
-        if (!is(queries[i], be->act, rows, q) || !is(keys[i], be->act, rows, kv))
-            return broken(e, "attention_grad", "queries, keys or their gradients have another shape");
+        if (!bl_is_matrix(queries[i], be->act, rows, q) || !bl_is_matrix(keys[i], be->act, rows, kv))
+            return bl_broken(e, "attention_grad", "queries, keys or their gradients have another shape");
     if (a->n_seq < 0 || (a->n_seq && !list(&a->start, BL_I32, a->n_seq + 1)))
-        return broken(e, "attention_grad", "the list of the sequences has another type or is too short");
+        return bl_broken(e, "attention_grad", "the list of the sequences has another type or is too short");
     return BL_OK;
 }
 
@@ -64,43 +48,46 @@ bl_status bl_check_swiglu_grad(const bl_backend *be, const bl_swiglu_grad_args *
 {
     const bl_tensor *all[] = {&a->gate, &a->up, &a->dy, &a->dgate, &a->dup};
     for (size_t i = 0; i < BL_COUNT(all); i++)
-        if (!is(all[i], be->act, a->gate.dim[0], a->gate.dim[1])) return broken(e, "swiglu_grad", "shapes differ");
+        if (!bl_is_matrix(all[i], be->act, a->gate.dim[0], a->gate.dim[1]))
+            return bl_broken(e, "swiglu_grad", "shapes differ");
     return BL_OK;
 }
 
 bl_status bl_check_transform_grad(const bl_backend *be, const bl_transform_grad_args *a, bl_err *e)
 {
-    if (a->n_t < 1 || !is(&a->dy, be->act, -1, a->t[a->n_t - 1].out) || !is(&a->dx, be->act, a->dy.dim[0], a->t[0].in))
-        return broken(e, "transform_grad", "shapes of dx and dy do not fit the transforms");
+    if (a->n_t < 1 || !bl_is_matrix(&a->dy, be->act, -1, a->t[a->n_t - 1].out) ||
+        !bl_is_matrix(&a->dx, be->act, a->dy.dim[0], a->t[0].in))
+        return bl_broken(e, "transform_grad", "shapes of dx and dy do not fit the transforms");
     for (int i = 0; i < a->n_t; i++)
         if (!bl_transform_fits(&a->t[i]) || (i && a->t[i].in != a->t[i - 1].out) ||
             (a->t[i].data.ndim && !a->t[i].data.buf))
-            return broken(e, "transform_grad", "a transform has data of another shape");
+            return bl_broken(e, "transform_grad", "a transform has data of another shape");
     return BL_OK;
 }
 
 bl_status bl_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a, bl_err *e)
 {
-    if (!is(&a->dy, be->act, -1, -1) || !is(&a->dw, BL_F32, -1, a->dy.dim[1]) || !list(&a->ids, BL_I32, a->dy.dim[0]))
-        return broken(e, "embed_grad", "dy is not as wide as dw, or ids are too few");
+    if (!bl_is_matrix(&a->dy, be->act, -1, -1) || !bl_is_matrix(&a->dw, BL_F32, -1, a->dy.dim[1]) ||
+        !list(&a->ids, BL_I32, a->dy.dim[0]))
+        return bl_broken(e, "embed_grad", "dy is not as wide as dw, or ids are too few");
     return BL_OK;
 }
 
 bl_status bl_check_loss_grad(const bl_loss_grad_args *a, bl_err *e)
 {
-    if (!is(&a->logits, BL_F32, -1, -1) || a->vocab < 1 || a->vocab > a->logits.dim[1] ||
-        !is(&a->grad, BL_F32, a->logits.dim[0], a->logits.dim[1]))
-        return broken(e, "loss_grad", "vocab is larger than the logits, or grad has another shape");
+    if (!bl_is_matrix(&a->logits, BL_F32, -1, -1) || a->vocab < 1 || a->vocab > a->logits.dim[1] ||
+        !bl_is_matrix(&a->grad, BL_F32, a->logits.dim[0], a->logits.dim[1]))
+        return bl_broken(e, "loss_grad", "vocab is larger than the logits, or grad has another shape");
     if (!list(&a->target, BL_I32, a->logits.dim[0]) || (a->nll.buf && !list(&a->nll, BL_F64, a->logits.dim[0])))
-        return broken(e, "loss_grad", "target or nll has another type or is too short");
+        return bl_broken(e, "loss_grad", "target or nll has another type or is too short");
     return BL_OK;
 }
 
 bl_status bl_check_dropout(const bl_backend *be, const bl_dropout_args *a, bl_err *e)
 {
-    if (!is(&a->x, be->act, -1, -1) || !is(&a->y, be->act, a->x.dim[0], a->x.dim[1]) || !(a->p >= 0 && a->p < 1) ||
-        a->row0 < 0)
-        return broken(e, "dropout", "x and y have different shapes, or p is not in [0, 1)");
+    if (!bl_is_matrix(&a->x, be->act, -1, -1) || !bl_is_matrix(&a->y, be->act, a->x.dim[0], a->x.dim[1]) ||
+        !(a->p >= 0 && a->p < 1) || a->row0 < 0)
+        return bl_broken(e, "dropout", "x and y have different shapes, or p is not in [0, 1)");
     return BL_OK;
 }
 
@@ -109,9 +96,9 @@ bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e)
     const bl_tensor *all[] = {&a->p, &a->grad, &a->m, &a->v};
     for (size_t i = 0; i < BL_COUNT(all); i++)
         if (!contiguous(all[i]) || bl_tensor_count(all[i]) != bl_tensor_count(&a->p))
-            return broken(e, "adamw", "parameter, gradient and moments have different sizes, or are not contiguous");
+            return bl_broken(e, "adamw", "parameter, gradient and moments have different sizes, or are not contiguous");
     if (a->step < 1 || !(a->beta1 >= 0 && a->beta1 < 1) || !(a->beta2 >= 0 && a->beta2 < 1) || !(a->eps > 0))
-        return broken(e, "adamw", "step, betas or eps cannot be");
+        return bl_broken(e, "adamw", "step, betas or eps cannot be");
     return BL_OK;
 }
 
@@ -121,9 +108,9 @@ bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e)
     if (!contiguous(&a->p) || !contiguous(&a->grad) || bl_tensor_count(&a->grad) != n || !list(&a->m, BL_U8, n) ||
         !list(&a->v, BL_U8, n) || !list(&a->m_max, BL_F32, blocks) || !list(&a->v_max, BL_F32, blocks) ||
         !list(&a->m_table, BL_F32, 256) || !list(&a->v_table, BL_F32, 256))
-        return broken(e, "adamw8", "parameter, gradient, moments and tables do not fit");
+        return bl_broken(e, "adamw8", "parameter, gradient, moments and tables do not fit");
     if (a->step < 1 || !(a->beta1 >= 0 && a->beta1 < 1) || !(a->beta2 >= 0 && a->beta2 < 1) || !(a->eps > 0))
-        return broken(e, "adamw8", "step, betas or eps cannot be");
+        return bl_broken(e, "adamw8", "step, betas or eps cannot be");
     return BL_OK;
 }
 
@@ -144,21 +131,22 @@ void bl_moment_table(bool is_signed, float table[256])
 
 static bool steps_fit(const bl_tensor *w, const bl_tensor *scale, int64_t group, int bits)
 {
-    return is(w, BL_F32, -1, -1) && group > 0 && bits >= 2 && bits <= 8 &&
-           is(scale, BL_F32, w->dim[0], (w->dim[1] + group - 1) / group);
+    return bl_is_matrix(w, BL_F32, -1, -1) && group > 0 && bits >= 2 && bits <= 8 &&
+           bl_is_matrix(scale, BL_F32, w->dim[0], (w->dim[1] + group - 1) / group);
 }
 
 bl_status bl_check_lsq(const bl_lsq_args *a, bl_err *e)
 {
-    if (!steps_fit(&a->w, &a->scale, a->group, a->bits) || !is(&a->y, BL_F32, a->w.dim[0], a->w.dim[1]))
-        return broken(e, "lsq", "weight, scales, bits and y do not fit");
+    if (!steps_fit(&a->w, &a->scale, a->group, a->bits) || !bl_is_matrix(&a->y, BL_F32, a->w.dim[0], a->w.dim[1]))
+        return bl_broken(e, "lsq", "weight, scales, bits and y do not fit");
     return BL_OK;
 }
 
 bl_status bl_check_lsq_grad(const bl_lsq_grad_args *a, bl_err *e)
 {
-    if (!steps_fit(&a->w, &a->scale, a->group, a->bits) || !is(&a->dy, BL_F32, a->w.dim[0], a->w.dim[1]) ||
-        !is(&a->dw, BL_F32, a->w.dim[0], a->w.dim[1]) || !is(&a->dscale, BL_F32, a->w.dim[0], a->scale.dim[1]))
-        return broken(e, "lsq_grad", "weight, scales, bits and gradients do not fit");
+    if (!steps_fit(&a->w, &a->scale, a->group, a->bits) || !bl_is_matrix(&a->dy, BL_F32, a->w.dim[0], a->w.dim[1]) ||
+        !bl_is_matrix(&a->dw, BL_F32, a->w.dim[0], a->w.dim[1]) ||
+        !bl_is_matrix(&a->dscale, BL_F32, a->w.dim[0], a->scale.dim[1]))
+        return bl_broken(e, "lsq_grad", "weight, scales, bits and gradients do not fit");
     return BL_OK;
 }

@@ -36,7 +36,6 @@ static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     const bl_kernel_family *k[BL_LINEAR_MOST];
     int n = bl_linear_weights(a);
-    bl_count_products(be, a);
     for (int i = 0; i < n; i++)
         k[i] = bl_kernel_pick(be, a, a->w[i])->family; /* there is one: plain C takes everything */
 #if defined(__x86_64__)
@@ -48,11 +47,10 @@ static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
 /* Rows of a product without bias and adapters, transformed into y, and what is added to them. */
 static bl_status turn_rows(bl_backend *be, const bl_linear_args *a, bl_tensor v, bl_err *e)
 {
-    int64_t out = v.dim[1], wide = out;
     const bl_linear_args turn = {.x = v, .t = a->s, .n_t = a->n_s};
     const float *bias = bl_cpu_at(&a->bias[0]);
     int threads = bl_cpu_threads(be, 8 * (double)bl_tensor_count(&v));
-    wide = bl_cpu_transform_width(&turn);
+    int64_t out = v.dim[1], wide = bl_cpu_transform_width(&turn);
     float *space = bl_new((size_t)(threads * 2 * wide), sizeof *space, e);
     if (!space) return BL_E_NOMEM;
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -73,17 +71,12 @@ static bl_status turned(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     enum { ROWS = 256 };
     bl_status st = BL_OK;
-    int64_t rows = a->x.dim[0], out = a->w[0]->shape.out;
+    bool together = a->act.bits && a->act.unit == BL_ACT_TENSOR && a->act.scale == 0; /* one range for all rows */
+    int64_t rows = a->x.dim[0], out = a->w[0]->shape.out, most = together ? rows : BL_MIN(rows, ROWS);
     bl_buffer *b = NULL;
-    BL_TRY(bl_cpu_buffer_new(be, (uint64_t)(BL_MIN(rows, ROWS) * out) * sizeof(float), &b, e));
-    bool tensor = a->act.bits && a->act.unit == BL_ACT_TENSOR && a->act.scale == 0; /* one range for all rows */
-    if (tensor && rows > ROWS) {
-        bl_cpu_buffer_free(b);
-        b = NULL;
-        BL_TRY(bl_cpu_buffer_new(be, (uint64_t)(rows * out) * sizeof(float), &b, e));
-    }
+    BL_TRY(bl_cpu_buffer_new(be, (uint64_t)(most * out) * sizeof(float), &b, e));
     for (int64_t r = 0, n; r < rows; r += n) {
-        n = tensor ? rows : BL_MIN(rows - r, ROWS);
+        n = BL_MIN(rows - r, most);
         bl_linear_args plain = *a, part = *a;
         bl_tensor v = bl_tensor_2d(b, 0, BL_F32, n, out);
         part.x = plain.x = bl_tensor_rows(a->x, r, n);
@@ -104,6 +97,7 @@ bl_status bl_cpu_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     bl_status st = bl_check_linear(be, a, e);
     if (st != BL_OK || a->x.dim[0] == 0) return st;
+    bl_count_products(be, a);
     return a->n_s ? turned(be, a, e) : product(be, a, e);
 }
 

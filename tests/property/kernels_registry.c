@@ -7,8 +7,9 @@ static bl_backend *fast, *plain;
 
 static const bl_kernel_shape shapes[] = {
     /* rows, out, in, group */
-    {1, 33, 64, 32}, {2, 6, 576, 64},   {3, 40, 172, 172},   {4, 13, 1536, 128}, {5, 7, 256, 64},
-    {7, 9, 341, 0},  {30, 17, 192, 64}, {100, 11, 1184, 16}, {1, 5, 256, 4},
+    {1, 33, 64, 32},   {2, 6, 576, 64},     {3, 40, 172, 172}, {4, 13, 1536, 128}, {5, 7, 256, 64}, {7, 9, 341, 0},
+    {30, 17, 192, 64}, {100, 11, 1184, 16}, {1, 5, 256, 4},    {200, 34, 72, 8}, /* more rows than a transposed product
+                                                                                    does at once */
 };
 
 static int set_up(void **state)
@@ -46,6 +47,14 @@ static void judge(const bl_kernel *k, const bl_kernel_shape *s, bool *ran)
         assert_ok(fast->ops->download(fast, &c.y, want, &e));
         if (memcmp(want, got, bytes) != 0)
             fail_msg("%s, format %s, %d rows: bits differ from plain C", k->name, k->format->name, (int)s->rows);
+        a.accumulate = true; /* onto what is there */
+        assert_ok(k->family->run(k->family, fast, &a, &e));
+        assert_ok(fast->ops->download(fast, &c.y, got, &e));
+        assert_ok(fast->ops->upload(fast, &c.y, want, &e));
+        assert_ok(plain->ops->linear(plain, &a, &e));
+        assert_ok(fast->ops->download(fast, &c.y, want, &e));
+        if (memcmp(want, got, bytes) != 0)
+            fail_msg("%s, format %s, %d rows: accumulated bits differ", k->name, k->format->name, (int)s->rows);
     }
     bl_kernel_release(fast, &c);
     free(want);

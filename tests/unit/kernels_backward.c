@@ -515,6 +515,42 @@ static void adamw_steps_as_its_formula(void **state)
     }
 }
 
+/* The nearest code, but never one of the other sign: a moment that is all but 0 keeps its direction. */
+static void moments_of_eight_bits_keep_their_sign(void **state)
+{
+    (void)state;
+    enum { N = 5, ZERO = 128 };
+    float m_table[256], v_table[256], grad[N] = {1, -1e-6f, 1e-6f, 0, -1};
+    static const uint8_t want[N] = {255, ZERO - 1, ZERO, ZERO, 1};
+    for (int i = 0; i < 256; i++) {
+        m_table[i] = (float)(i - ZERO) / 127;
+        v_table[i] = (float)i / 255;
+    }
+    EACH(be)
+    {
+        float p[N] = {0}, m_max[1] = {0}, v_max[1] = {0};
+        uint8_t m[N] = {0}, v[N] = {0};
+        assert_ok(be->ops->adamw8(be,
+                                  &(bl_adamw8_args){.p = F1(p, N),
+                                                    .grad = F1(grad, N),
+                                                    .m = bl_tensor_1d(&(bl_buffer){.data = m}, 0, BL_U8, N),
+                                                    .v = bl_tensor_1d(&(bl_buffer){.data = v}, 0, BL_U8, N),
+                                                    .m_max = F1(m_max, 1),
+                                                    .v_max = F1(v_max, 1),
+                                                    .m_table = F1(m_table, 256),
+                                                    .v_table = F1(v_table, 256),
+                                                    .lr = 0.1,
+                                                    .beta1 = 0.9,
+                                                    .beta2 = 0.99,
+                                                    .eps = 1e-8,
+                                                    .grad_scale = 1,
+                                                    .step = 1},
+                                  &e));
+        assert_memory_equal(m, want, N);
+        assert_true(fabsf(m_max[0] - 0.1f) < 1e-6f && fabsf(v_max[0] - 0.01f) < 1e-6f);
+    }
+}
+
 /* The function that the straight-through gradient is exact for (round(v) replaced by v + a residual that is held
  * fixed, a clipped v by its limit): equal to the quantizer at the point, and smooth. */
 enum { S_ROWS = 2, S_IN = 11, S_GROUP = 4, S_GROUPS = 3 };
@@ -570,6 +606,28 @@ static void step_sizes_have_the_straight_through_gradient(void **state)
     }
 }
 
+/* Both ends of the range count as clipped: codes -4 .. 3 with a step of 1/4. */
+static void a_weight_at_an_end_of_the_range_is_clipped(void **state)
+{
+    (void)state;
+    float w[3] = {-1, 0.75f, 0.25f}, scale[1] = {0.25f}, dy[3] = {1, 1, 1};
+    EACH(be)
+    {
+        float dw[3] = {0}, ds[1] = {0};
+        assert_ok(be->ops->lsq_grad(be,
+                                    &(bl_lsq_grad_args){.w = F2(w, 1, 3),
+                                                        .scale = F2(scale, 1, 1),
+                                                        .dy = F2(dy, 1, 3),
+                                                        .dw = F2(dw, 1, 3),
+                                                        .dscale = F2(ds, 1, 1),
+                                                        .group = 3,
+                                                        .bits = 3},
+                                    &e));
+        assert_true(dw[0] == 0 && dw[1] == 0 && dw[2] == 1);
+        assert_true(fabs(ds[0] - (-4 + 3 + 0) / 3.0) < 1e-6); /* 1 / sqrt(3 elements x 3) */
+    }
+}
+
 static void a_broken_shape_is_refused_by_every_op(void **state)
 {
     (void)state;
@@ -615,7 +673,9 @@ int main(void)
         cmocka_unit_test(cross_entropy_has_the_gradient_of_its_formula_and_skips_what_is_masked),
         cmocka_unit_test(dropout_keeps_the_share_it_should_whatever_the_chunks),
         cmocka_unit_test(adamw_steps_as_its_formula),
+        cmocka_unit_test(moments_of_eight_bits_keep_their_sign),
         cmocka_unit_test(step_sizes_have_the_straight_through_gradient),
+        cmocka_unit_test(a_weight_at_an_end_of_the_range_is_clipped),
         cmocka_unit_test(a_broken_shape_is_refused_by_every_op),
     };
     random_numbers = bl_rng_at(9, bl_rng_key("kernels_backward", 0), 0);

@@ -136,6 +136,34 @@ static void fill_upload_and_download_agree(void **state)
     drop(t);
 }
 
+static void an_element_of_every_type_takes_a_value(void **state)
+{
+    static const struct {
+        bl_dtype type;
+        double value;
+        unsigned char bytes[8]; /* IEEE 754 and two's complement, the low byte first */
+    } rows[] = {{BL_F32, -0.15625, {0, 0, 0x20, 0xbe}},
+                {BL_F64, -0.15625, {0, 0, 0, 0, 0, 0, 0xc4, 0xbf}},
+                {BL_F16, -0.15625, {0, 0xb1}},
+                {BL_BF16, -0.15625, {0x20, 0xbe}},
+                {BL_U8, 200, {200}},
+                {BL_I8, -100, {0x9c}},
+                {BL_BOOL, 256, {1}},
+                {BL_BOOL, 0, {0}},
+                {BL_I16, -300, {0xd4, 0xfe}},
+                {BL_I32, -70000, {0x90, 0xee, 0xfe, 0xff}},
+                {BL_I64, -5e9, {0, 0x0e, 0xfa, 0xd5, 0xfe, 0xff, 0xff, 0xff}}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        size_t n = bl_dtype_bytes(rows[i].type);
+        unsigned char got[9];
+        memset(got, 0xa5, sizeof got);
+        bl_dtype_put(rows[i].type, rows[i].value, got);
+        if (memcmp(got, rows[i].bytes, n) != 0 || got[n] != 0xa5)
+            fail_msg("%s: %g has other bytes", bl_dtype_name(rows[i].type), rows[i].value);
+    }
+}
+
 static void facts_name_the_machine(void **state)
 {
     (void)state;
@@ -751,12 +779,13 @@ static void product_calls_are_counted_by_their_rows(void **state)
     static const int64_t rows[] = {1, 2, 8, 9, 64, 65, 300};
     const bl_format *f = bl_format_find("fp32");
     bl_shape g = {.out = 4, .in = 8};
-    bl_tensor dense = random_f32(4, 8, 1, 1);
+    bl_tensor dense = random_f32(4, 8, 1, 1), some = flat(random_f32(1, 4, 3, 1));
     (void)state;
     EACH(be)
     {
         uint64_t before[4], *after = be->products;
         bl_weight w;
+        const bl_transform s = {BL_T_SCALE, 4, 4, some};
         assert_ok(bl_weight_new(be, f, &g, &w, &e));
         assert_ok(be->ops->pack(be, &(bl_pack_args){.x = dense, .w = &w}, &e));
         memcpy(before, be->products, sizeof before);
@@ -766,11 +795,16 @@ static void product_calls_are_counted_by_their_rows(void **state)
             drop(x);
             drop(y);
         }
+        bl_tensor x = random_f32(300, 8, 2, 1), y = make(BL_F32, 300, 4); /* one product, however it is cut */
+        assert_ok(be->ops->linear(be, &(bl_linear_args){.x = x, .w = {&w}, .y = {y}, .s = &s, .n_s = 1}, &e));
+        drop(x);
+        drop(y);
         assert_true(after[0] - before[0] == 1 && after[1] - before[1] == 2 && after[2] - before[2] == 2 &&
-                    after[3] - before[3] == 2);
+                    after[3] - before[3] == 3);
         bl_weight_free(&w);
     }
     drop(dense);
+    drop(some);
 }
 
 /* ---- transforms of outputs ---- */
@@ -848,6 +882,7 @@ int main(void)
         cmocka_unit_test(a_device_that_is_not_there_is_refused_with_those_that_are),
         cmocka_unit_test(opening_survives_the_failure_of_every_allocation),
         cmocka_unit_test(fill_upload_and_download_agree),
+        cmocka_unit_test(an_element_of_every_type_takes_a_value),
         cmocka_unit_test(facts_name_the_machine),
         cmocka_unit_test(events_are_times_in_the_order_they_were_recorded),
         cmocka_unit_test(an_op_that_a_backend_lacks_is_refused_by_name),
