@@ -9,6 +9,8 @@
  *     40                     S of order 2 kron 20
  *     52, 156, 172           Williamson: four symmetric circulants (first rows by Baumert and Hall, and Williamson)
  *
+ * A factor and its order:
+ *
  *     int64_t k = bl_hadamard_order(1536);                // 12
  *     const int8_t *f = bl_hadamard_factor(k);            // [k, k]
  */

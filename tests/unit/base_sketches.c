@@ -122,10 +122,11 @@ static void compile(const char *dir, const char *what, const bl_text *code)
     snprintf(file, sizeof file, "%s/sketch.c", dir);
     snprintf(log, sizeof log, "%s/sketch.log", dir);
     assert_ok(bl_write_file(file, code->s, code->n, &e));
-    bl_text_addf(&command,
-                 "%s -std=c17 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Werror -Wno-unused -Wno-unused-parameter %s "
-                 "-I%s/tasks %s >%s 2>&1",
-                 BL_COMPILER, BL_INCLUDES, BL_SOURCE_DIR, file, log);
+    bl_text_addf(
+        &command,
+        "%s -std=c17 -D_GNU_SOURCE -fsyntax-only -fopenmp -Wall -Wextra -Werror -Wno-unused -Wno-unused-parameter %s "
+        "-I%s/tasks %s >%s 2>&1",
+        BL_COMPILER, BL_INCLUDES, BL_SOURCE_DIR, file, log);
     if (system(command.s) != 0) {
         bl_read_file(log, 1 << 20, &errors, &n, NULL);
         print_message("%s\n%.800s\n", what, errors ? errors : "the compiler cannot be started");
