@@ -1,5 +1,6 @@
 /* program.c - finding methods and tasks by name. */
 #include "program.h"
+#include <stdlib.h>
 #include <string.h>
 
 bl_status bl_program_method(const bl_program *p, const char *name, const bl_method **out, bl_err *e)
@@ -31,19 +32,55 @@ const char *const *bl_program_task_names(const bl_program *p, bl_arena *a, bl_er
     return names;
 }
 
+int bl_task_shots(const char *name, size_t *base)
+{
+    const char *suffix = strrchr(name, ':');
+    char *end;
+    long n;
+
+    if (base) *base = strlen(name);
+    if (!suffix || suffix[1] < '1' || suffix[1] > '9') return 0;
+    n = strtol(suffix + 1, &end, 10);
+    if (n > 64 || strcmp(end, "shot")) return 0;
+    if (base) *base = (size_t)(suffix - name);
+    return (int)n;
+}
+
+/* Which of a task's names it is; -1: none. */
+static int which_name(const bl_task *t, const char *text)
+{
+    size_t base;
+    for (int j = 0; t->names[j]; j++)
+        if (!strcmp(t->names[j], text)) return j;
+    bool few = t->few && bl_task_shots(text, &base) && strlen(t->names[0]) == base;
+    return few && !strncmp(t->names[0], text, base) ? 0 : -1;
+}
+
+int bl_task_examples(const bl_task *t, const char *name)
+{
+    int asked = t->few ? bl_task_shots(name, NULL) : 0, which = which_name(t, name);
+    return asked ? asked : t->shots && which >= 0 ? t->shots[which] : 0;
+}
+
+const char *bl_task_split(const bl_task *t, const char *name)
+{
+    int which = which_name(t, name);
+    return t->splits && which >= 0 ? t->splits[which] : "";
+}
+
 bl_status bl_program_task(const bl_program *p, const char *text, const bl_task **out, const char **name, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_arena *a = NULL;
     const char *const *names;
 
-    for (size_t i = 0; p->tasks[i]; i++)
-        for (size_t j = 0; p->tasks[i]->names[j]; j++)
-            if (strcmp(p->tasks[i]->names[j], text) == 0) {
-                *out = p->tasks[i];
-                *name = p->tasks[i]->names[j];
-                return BL_OK;
-            }
+    for (size_t i = 0; p->tasks[i]; i++) {
+        int j = which_name(p->tasks[i], text);
+        if (j < 0) continue;
+        *out = p->tasks[i];
+        *name = strcmp(p->tasks[i]->names[j], text) ? text : p->tasks[i]->names[j];
+        return BL_OK;
+    }
     BL_TRY(bl_arena_new(&a, e));
     if (!(names = bl_program_task_names(p, a, e))) {
         st = BL_E_NOMEM;

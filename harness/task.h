@@ -102,7 +102,8 @@ typedef struct bl_task_load {
 
 typedef struct bl_task {
     const char *const *splits; /* of each name: "test", "validation"; NULL: not said */
-    int shots;                 /* worked examples in front of a question */
+    const int *shots;          /* of each name: worked examples in front of a question; NULL: none */
+    bool few;                  /* "NAME:5shot" is the first name with 5 worked examples in front: bl_task_shots */
     const char *const *names;  /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
     const char *title, *cite, *doc;
     int version; /* raised whenever its numbers could change */
@@ -120,6 +121,10 @@ typedef struct bl_task {
     /* What `ask` of the command line shows as the right answer of item i; may be NULL. */
     const char *(*gold)(bl_task_data *t, int64_t i);
 } bl_task;
+
+/* How many worked examples a name asks for by itself, "foo:5shot": 5, of 1 to 64; 0: it does not. *base (may be NULL)
+ * is the length of what is before. */
+int bl_task_shots(const char *name, size_t *base);
 
 /* The sample of item i: the task's mark, its id, the texts and tokens of all replies, and the flags: truncated,
  * boundary, unscored or hit limit in any reply; tie where the least nll of a request is shared (a task adds its own:

@@ -178,6 +178,21 @@ static int64_t group_end(const bl_sample *g, int64_t from, int64_t n)
     return to;
 }
 
+/* "part" of "part/group", 0 without one; where the samples of the same part end. */
+static size_t part_of(const bl_sample *s)
+{
+    const char *slash = strchr(s->group, '/');
+    return slash ? (size_t)(slash - s->group) : 0;
+}
+
+static int64_t part_end(const bl_sample *g, int64_t from, int64_t n)
+{
+    int64_t to = from + 1;
+    size_t len = part_of(&g[from]);
+    while (to < n && part_of(&g[to]) == len && !strncmp(g[to].group, g[from].group, len)) to++;
+    return to;
+}
+
 /* The mean of the groups' values; errors of independent groups add in squares. */
 static bl_status over_groups(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
 {
@@ -208,6 +223,31 @@ out:
     return st;
 }
 
+/* The variance within the groups, pooled; not known where every group is one sample. */
+static bl_status pool(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_sample *g = NULL;
+    bl_metric one = *m;
+    int64_t n_grouped, groups = 0;
+    double squares = 0;
+
+    one.pooled = false;
+    BL_TRY(grouped(s, n, &g, &n_grouped, e));
+    for (int64_t i = 0, end; i < n_grouped; i = end, groups++) {
+        bl_value v;
+        end = group_end(g, i, n_grouped);
+        BL_TRY(over_samples(&one, g + i, end - i, &v, e));
+        squares += v.stderr_ * v.stderr_ * (double)(end - i) * (double)(end - i - 1);
+    }
+    if (n_grouped < n) goto out; /* of no groups: as it is */
+    out->has_stderr = n > groups;
+    out->stderr_ = n > groups ? sqrt(squares / (double)(n - groups) / (double)n) : 0;
+out:
+    bl_free(g);
+    return st;
+}
+
 bl_status bl_metric_of(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
 {
     bl_value v;
@@ -215,6 +255,7 @@ bl_status bl_metric_of(const bl_metric *m, const bl_sample *s, int64_t n, bl_val
 
     if (n <= 0) return bl_fail(e, BL_E_MISSING, "metric %s: there are no samples", m->name);
     if ((st = (m->macro ? over_groups : over_samples)(m, s, n, &v, e)) != BL_OK) return st;
+    if (m->pooled && (st = pool(m, s, n, &v, e)) != BL_OK) return st;
     if (!isfinite(v.value) || !isfinite(v.stderr_))
         return bl_fail(e, BL_E_NUMERIC, "metric %s: the result is %g, not a finite number", m->name, v.value);
     if (m->no_stderr) v.has_stderr = false;
@@ -299,6 +340,24 @@ out:
     return st;
 }
 
+static bl_status parts_of(const bl_metric *m, const bl_sample *g, int64_t n, bl_arena *a, bl_metric_list *out,
+                          bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int64_t k = 0, end; k < n; k = end) {
+        const char *name;
+        end = part_end(g, k, n);
+        if (!part_of(&g[k])) continue;
+        if (!(name = bl_arena_str(a, g[k].group, part_of(&g[k]), e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        BL_TRY(add(m, g + k, end - k, name, a, out, e));
+    }
+out:
+    return st;
+}
+
 bl_status bl_metrics_by_group(const bl_metric *row, int n_rows, const bl_sample *s, int64_t n, bl_arena *a,
                               bl_metric_list *out, bl_err *e)
 {
@@ -309,6 +368,7 @@ bl_status bl_metrics_by_group(const bl_metric *row, int n_rows, const bl_sample 
     BL_TRY(grouped(s, n, &g, &n_grouped, e));
     for (int i = 0; i < n_rows; i++) {
         if (row[i].steps > 0) BL_TRY(steps_of(&row[i], s, n, a, out, e));
+        if (row[i].by_group) BL_TRY(parts_of(&row[i], g, n_grouped, a, out, e));
         for (int64_t k = 0, end; row[i].by_group && k < n_grouped; k = end) {
             end = group_end(g, k, n_grouped);
             BL_TRY(add(&row[i], g + k, end - k, g[k].group, a, out, e));

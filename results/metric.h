@@ -25,11 +25,13 @@ typedef struct bl_metric {
     bool percent;     /* a share: stored as 0..1, shown times 100 */
     bl_agg agg;
     int a, b, c;
-    double factor;     /* RATIO; 0 means 1 */
-    bool no_stderr;    /* the protocol gives none */
-    int steps;         /* MEAN: of score[a] .. score[a + steps - 1], each step also as a group; 0: score[a] alone */
-    bool by_group;     /* also within each group of samples */
-    bool macro;        /* mean over the groups, each counting once; else over the samples */
+    double factor;  /* RATIO; 0 means 1 */
+    bool no_stderr; /* the protocol gives none */
+    int steps;      /* MEAN: of score[a] .. score[a + steps - 1], each step also as a group; 0: score[a] alone */
+    bool by_group;  /* also within each group of samples, and within the part of "part/group" */
+    bool pooled;    /* MEAN: stderr sqrt(sum of v_g (n_g - 1) / (N - G) / N), v_g the variance within each of G groups
+                       (lm-evaluation-harness, pooled_sample_stderr) */
+    bool macro;     /* mean over the groups, each counting once; else over the samples */
     const char *items; /* what a sample is called: "windows", "documents"; NULL: "items" */
 } bl_metric;
 

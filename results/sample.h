@@ -21,7 +21,7 @@ const char *bl_sample_flag_name(int i);
 
 typedef struct bl_sample {
     int64_t id;         /* row of the dataset, 0-based; unique in a cell */
-    const char *group;  /* what the item belongs to, a subject; NULL: nothing */
+    const char *group;  /* what the item belongs to, a subject, or "part/subject"; NULL: nothing */
     int32_t pick, gold; /* choice; -1: none */
     int32_t n_choices;
     uint32_t flags;

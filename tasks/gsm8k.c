@@ -111,7 +111,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     data *d;
 
     BL_TRY(bl_data_find(how->dirs, files, where, out->arena, &out->path, NULL, e));
-    BL_TRY(bl_rows_open(out->path, &r, e));
+    BL_TRY(bl_rows_open_as(out->path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         BL_TRY(bl_grow(&list, &cap, n + 1, sizeof *list, e));
         if ((st = read_item(j, out->arena, &list[n], e)) != BL_OK) {
@@ -213,11 +213,12 @@ static const bl_metric metrics[] = {
 
 static const char *const names[] = {"gsm8k:cot8", NULL};
 static const char *const of[] = {"test"};
+static const int examples[] = {8};
 
 const bl_task bl_task_gsm8k = {
     .names = names,
     .splits = of,
-    .shots = 8,
+    .shots = examples,
     .version = 1,
     .title = "GSM8K",
     .cite = "Cobbe et al. 2021; Wei et al. 2022",

@@ -38,7 +38,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     const char *text, *space;
 
     BL_TRY(bl_data_find(how->dirs, files, where, out->arena, &out->path, NULL, e));
-    BL_TRY(bl_rows_open(out->path, &r, e));
+    BL_TRY(bl_rows_open_as(out->path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         BL_TRY(bl_grow(&rows, &cap, n + 1, sizeof *rows, e));
         BL_TRY(bl_json_get_str(j, "text", &text, e));

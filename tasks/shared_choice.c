@@ -1,5 +1,7 @@
 /* shared_choice.c - what multiple-choice tasks share: rows as data sets spell them, and marking. */
 #include "shared_choice.h"
+#include "harness/data/pytext.h"
+#include "kernels/base/rng.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,6 +19,10 @@ bl_status bl_choice_text(const bl_json *row, const char *key, bl_arena *a, const
     const char *s, *copy;
 
     BL_TRY(bl_json_get_str(row, key, &s, e));
+    if (!s[strspn(s, " \t\r\n")]) {
+        st = bl_fail(e, BL_E_FORMAT, "'%s' is empty, expected a text", key);
+        goto out;
+    }
     if (!(copy = bl_arena_str(a, s, strlen(s), e))) {
         st = BL_E_NOMEM;
         goto out;
@@ -78,6 +84,51 @@ bl_status bl_choice_int(const bl_json *row, const char *key, int64_t *out, bl_er
     }
 out:
     return st;
+}
+
+bl_status bl_choice_strip(const char **text, bl_arena *a, bl_err *e)
+{
+    const char *s = *text;
+    size_t n = strlen(s);
+
+    bl_strip(&s, &n);
+    return (*text = bl_arena_str(a, s, n, e)) ? BL_OK : BL_E_NOMEM;
+}
+
+bl_status bl_choice_keys(const bl_json *row, const char *const *key, int n, bl_arena *a, bl_choice *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char **text = bl_alloc(a, (size_t)n, sizeof *text, e);
+
+    if (!text) return BL_E_NOMEM;
+    for (int i = 0; i < n; i++) BL_TRY(bl_choice_text(row, key[i], a, &text[i], e));
+    out->choice = text;
+    out->n_choices = n;
+out:
+    return st;
+}
+
+bl_status bl_choice_number(const bl_json *row, const char *key, int first, int n, bl_choice *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t v;
+
+    BL_TRY(bl_choice_int(row, key, &v, e));
+    if (v < first || v >= first + n) {
+        st = bl_fail(e, BL_E_FORMAT, "'%s' is %" PRId64 ", expected %d to %d", key, v, first, first + n - 1);
+        goto out;
+    }
+    out->gold = (int)v - first;
+out:
+    return st;
+}
+
+bl_status bl_choice_letter(const char *text, const char *what, int n, int *out, bl_err *e)
+{
+    if (text[0] < 'A' || text[0] >= 'A' + n || text[1])
+        return bl_fail(e, BL_E_FORMAT, "%s is \"%s\", expected a letter from A to %c", what, text, 'A' + n - 1);
+    *out = text[0] - 'A';
+    return BL_OK;
 }
 
 /* ---- ARC and OpenBookQA ---- */
@@ -168,10 +219,46 @@ out:
     return st;
 }
 
-/* ---- files ---- */
-static bl_status check_row(const bl_choice *q, bl_err *e)
+/* ---- AQuA ---- */
+bl_status bl_choice_read_aqua(const bl_json *row, bl_arena *a, bl_choice *out, bl_err *e)
 {
-    if (q->n_choices < 2) return bl_fail(e, BL_E_FORMAT, "%d choices, expected at least 2", q->n_choices);
+    bl_status st = BL_OK;
+    const bl_json *options;
+    const char *correct, **text;
+
+    BL_TRY(bl_choice_text(row, "question", a, &out->text, e));
+    BL_TRY(bl_json_need(row, "options", &options, e));
+    BL_TRY(bl_choice_texts(options, a, &out->choice, &out->n_choices, e));
+    if (!(text = bl_alloc(a, (size_t)out->n_choices + 1, sizeof *text, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int c = 0; c < out->n_choices; c++) {
+        const char *s = out->choice[c];
+        if (s[0] != 'A' + c || s[1] != ')') {
+            st = bl_fail(e, BL_E_FORMAT, "option %d is \"%s\", expected \"%c)\" in front of it", c + 1, s, 'A' + c);
+            goto out;
+        }
+        text[c] = s + 2;
+    }
+    out->choice = text;
+    BL_TRY(bl_json_get_str(row, "correct", &correct, e));
+    BL_TRY(bl_choice_letter(correct, "'correct'", BL_MAX(out->n_choices, 5), &out->gold, e));
+out:
+    return st;
+}
+
+/* ---- files ---- */
+enum { MOST_LETTERS = 26 };
+
+static bl_status check_row(const bl_choice *q, const bl_choice_task *task, bl_err *e)
+{
+    int most = task->letters ? MOST_LETTERS : INT32_MAX;
+    if (task->n_choices && q->n_choices != task->n_choices)
+        return bl_fail(e, BL_E_FORMAT, "%d choices, expected %d", q->n_choices, task->n_choices);
+    if (q->n_choices < 2 || q->n_choices > most)
+        return bl_fail(e, BL_E_FORMAT, "%d choices, expected at least 2%s", q->n_choices,
+                       task->letters ? " and at most 26" : "");
     if (!q->unlabelled && (q->gold < 0 || q->gold >= q->n_choices))
         return bl_fail(e, BL_E_FORMAT, "gold %d is not one of the %d choices", q->gold, q->n_choices);
     if (!*q->text) return bl_fail(e, BL_E_FORMAT, "the question is empty");
@@ -200,24 +287,24 @@ static bl_status check_all(const bl_choice *row, int64_t n_rows, const char *pat
     return st;
 }
 
-bl_status bl_choice_load(const bl_task_load *how, const char *const *names, const char *where,
-                         const bl_choice_task *task, bl_task_data *out, bl_err *e)
+bl_status bl_choice_file(const char *path, const bl_choice_task *task, bl_arena *a, bl_choice **row, int64_t *n_rows,
+                         bl_hash *hash, bl_err *e)
 {
     bl_status st = BL_OK;
+    bl_rows_layout layout = task->rows;
     bl_rows *r = NULL;
-    bl_choice *row = NULL;
-    bl_choice_rows *kept;
+    bl_choice *list = NULL, *kept;
     size_t n = 0, cap = 0;
     const bl_json *j;
 
-    BL_TRY(bl_data_find(how->dirs, names, where, out->arena, &out->path, NULL, e));
-    BL_TRY(bl_rows_open(out->path, &r, e));
+    if (!layout.max_row) layout.max_row = BL_ROW_MAX;
+    BL_TRY(bl_rows_open_as(path, &layout, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
-        BL_TRY(bl_grow(&row, &cap, n + 1, sizeof *row, e));
-        row[n] = (bl_choice){0};
-        st = bl_json_kind(j) == BL_JSON_OBJECT ? task->read(j, out->arena, &row[n], e)
+        BL_TRY(bl_grow(&list, &cap, n + 1, sizeof *list, e));
+        list[n] = (bl_choice){0};
+        st = bl_json_kind(j) == BL_JSON_OBJECT ? task->read(j, a, &list[n], e)
                                                : bl_fail(e, BL_E_FORMAT, "expected an object");
-        if (st == BL_OK) st = check_row(&row[n], e);
+        if (st == BL_OK) st = check_row(&list[n], task, e);
         if (st != BL_OK) {
             if (e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
             goto out;
@@ -225,53 +312,141 @@ bl_status bl_choice_load(const bl_task_load *how, const char *const *names, cons
         n++;
     }
     if (st != BL_OK) goto out;
-    BL_TRY(check_all(row, (int64_t)n, out->path, e));
-    if (!(kept = bl_alloc(out->arena, 1, sizeof *kept, e)) ||
-        !(kept->row = bl_alloc(out->arena, n, sizeof *kept->row, e))) {
+    BL_TRY(check_all(list, (int64_t)n, path, e));
+    if (!(kept = bl_alloc(a, n, sizeof *kept, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    memcpy(kept->row, row, n * sizeof *row);
-    kept->task = task;
-    out->rows = kept;
-    out->n = (int64_t)n;
-    out->hash = bl_rows_hash(r);
+    memcpy(kept, list, n * sizeof *list);
+    *row = kept;
+    *n_rows = (int64_t)n;
+    *hash = bl_rows_hash(r);
 out:
     bl_rows_close(r);
-    bl_free(row);
+    bl_free(list);
+    return st;
+}
+
+/* Of row[n] the first `want` of a random order, without replacement (Fisher and Yates). */
+static void draw(bl_choice *row, int64_t n, int want, uint64_t seed)
+{
+    bl_rng r = bl_rng_at(seed, bl_rng_key("worked examples", 0), 0);
+    for (int64_t i = 0; i < want; i++) {
+        int64_t at = i + (int64_t)bl_rng_below(&r, (uint64_t)(n - i));
+        bl_choice other = row[at];
+        row[at] = row[i];
+        row[i] = other;
+    }
+}
+
+static bl_status load_examples(const bl_task_load *how, const bl_choice_task *task, bl_task_data *out,
+                               bl_choice_rows *rows, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int want = bl_task_shots(how->name, NULL);
+    bl_choice *row;
+    int64_t n;
+    bl_hash hash, both[2];
+    const char *path;
+
+    if (!want) return BL_OK;
+    BL_TRY(bl_data_find(how->dirs, task->examples, task->where_examples, out->arena, &path, NULL, e));
+    BL_TRY(bl_choice_file(path, task, out->arena, &row, &n, &hash, e));
+    if (n < want) {
+        st = bl_fail(e, BL_E_CONFIG, "%s: %" PRId64 " rows, expected at least %d for the worked examples", path, n,
+                     want);
+        goto out;
+    }
+    draw(row, n, want, how->seed);
+    rows->example = row;
+    rows->n_examples = want;
+    both[0] = out->hash;
+    both[1] = hash;
+    out->hash = bl_hash_bytes(both, sizeof both);
+out:
+    return st;
+}
+
+bl_status bl_choice_load(const bl_task_load *how, const char *const *names, const char *where,
+                         const bl_choice_task *task, bl_task_data *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_choice_rows *rows = bl_alloc(out->arena, 1, sizeof *rows, e);
+
+    if (!rows) return BL_E_NOMEM;
+    rows->task = task;
+    BL_TRY(bl_data_find(how->dirs, names, where, out->arena, &out->path, NULL, e));
+    BL_TRY(bl_choice_file(out->path, task, out->arena, &rows->row, &out->n, &out->hash, e));
+    BL_TRY(load_examples(how, task, out, rows, e));
+    out->rows = rows;
+out:
     return st;
 }
 
 /* ---- asking ---- */
-/* "Question: {text}" with the text of the row. */
-static void put_prompt(bl_prompt *p, const char *template, const bl_choice *q)
+static const char *const letters[MOST_LETTERS] = {"A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M",
+                                                  "N", "O", "P", "Q", "R", "S", "T", "U", "V", "W", "X", "Y", "Z"};
+
+static const char *const *scored(const bl_choice_task *task, const bl_choice *q)
 {
-    while (*template) {
+    return task->letters ? letters : q->choice;
+}
+
+static void put_choices(bl_prompt *p, const bl_choice *q)
+{
+    for (int c = 0; c < q->n_choices; c++) {
+        bl_say(p, c ? "\n" : "");
+        bl_say(p, letters[c]);
+        bl_say(p, ". ");
+        bl_quote(p, q->choice[c]);
+    }
+}
+
+/* "Question: {text}" with the text of the row. */
+void bl_choice_say(bl_prompt *p, const bl_choice_task *task, const bl_choice *q)
+{
+    for (const char *template = task->prompt; *template;) {
         size_t n = strcspn(template, "{");
         bl_sayn(p, template, n);
         template += n;
+        if (!*template) return;
         if (!strncmp(template, "{text}", 6)) bl_quote(p, q->text);
         else if (!strncmp(template, "{more}", 6)) bl_quote(p, q->more);
-        else {
-            bl_say(p, template); /* a brace of the template itself, and what follows */
-            return;
-        }
-        template += 6;
+        else put_choices(p, q);
+        template += strcspn(template, "}") + 1;
     }
+}
+
+void bl_choice_example(bl_prompt *p, const bl_choice_task *task, const bl_choice *q)
+{
+    bl_choice_say(p, task, q);
+    bl_say(p, " ");
+    bl_quote(p, scored(task, q)[q->gold]);
+    bl_say(p, "\n\n");
+}
+
+bl_status bl_choice_pairs(bl_request *out, bl_prompt p, const bl_choice_task *task, const bl_choice *q, bl_err *e)
+{
+    return bl_ask_pairs(out, p, scored(task, q), q->n_choices, e);
 }
 
 bl_status bl_choice_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
 {
-    const bl_choice *q = bl_choice_at(t, i);
+    const bl_choice_rows *rows = t->rows;
 
     if (turn->step > 0) return bl_done(out);
     bl_prompt p = bl_prompt_new(turn->arena);
-    put_prompt(&p, ((const bl_choice_rows *)t->rows)->task->prompt, q);
-    return bl_ask_pairs(out, p, q->choice, q->n_choices, e);
+    for (int k = 0; k < rows->n_examples; k++) bl_choice_example(&p, rows->task, &rows->example[k]);
+    bl_choice_say(&p, rows->task, &rows->row[i]);
+    return bl_choice_pairs(out, p, rows->task, &rows->row[i], e);
 }
 
 /* ---- marking ---- */
-const char *bl_choice_gold(bl_task_data *t, int64_t i) { return bl_choice_at(t, i)->choice[bl_choice_at(t, i)->gold]; }
+const char *bl_choice_gold(bl_task_data *t, int64_t i)
+{
+    const bl_choice *q = bl_choice_at(t, i);
+    return scored(((const bl_choice_rows *)t->rows)->task, q)[q->gold];
+}
 
 bl_status bl_choice_mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
 {
@@ -297,8 +472,9 @@ bl_status bl_choice_mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sam
     out->pick = by_sum;
     out->gold = q->gold;
     out->n_choices = q->n_choices;
-    bool scored = r->tokens[q->gold] > 0; /* or it is wrong, also where no choice has anything to score */
-    BL_TRY(bl_sample_scores(out, turn->arena, (double[]){scored && by_sum == q->gold, scored && by_norm == q->gold},
+    out->group = q->group;
+    bool any = r->tokens[q->gold] > 0; /* or it is wrong, also where no choice has anything to score */
+    BL_TRY(bl_sample_scores(out, turn->arena, (double[]){any && by_sum == q->gold, any && by_norm == q->gold},
                             by_length ? 2 : 1, e));
     BL_TRY(bl_sample_values(out, turn->arena, r->nll, r->n, e));
 out:

@@ -53,9 +53,9 @@ static inline char *prompt_text(const bl_prompt *p)
 /* A reply to a request of pairs with the given scores. */
 typedef struct pair_reply {
     bl_reply r;
-    double nll[8], nll_sq[8];
-    int64_t tokens[8], chars[8], bytes[8];
-    bool greedy[8];
+    double nll[32], nll_sq[32];
+    int64_t tokens[32], chars[32], bytes[32];
+    bool greedy[32];
 } pair_reply;
 static inline void reply_to(const bl_request *q, const double *nll, pair_reply *p)
 {

@@ -46,7 +46,8 @@ static bl_status one_task(list *l, const bl_task *t, size_t which, bl_arena *a, 
     bl_text metrics = {0};
     bl_found f;
     char here[64];
-    const char *split = t->splits ? t->splits[which] : "";
+    const char *split = bl_task_split(t, t->names[which]);
+    int shots = bl_task_examples(t, t->names[which]);
     int n;
     const bl_metric *m = bl_task_metrics(t, t->names[which], &n);
 
@@ -56,14 +57,16 @@ static bl_status one_task(list *l, const bl_task *t, size_t which, bl_arena *a, 
     for (int i = 0; i < n; i++) bl_text_addf(&metrics, "%s%s", i ? "," : "", m[i].name);
     BL_TRY(bl_text_check(&metrics, e));
     if (!l->json) {
-        bl_text_addf(&l->t, "%-22s %-20s %5d  %-20s %s\n", t->names[which], split, t->shots, here, metrics.s);
+        bl_text_addf(&l->t, "%-24s %-20s %4d%s  %-20s %s\n", t->names[which], split, shots,
+                     t->few && !which ? "+" : " ", here, metrics.s);
         goto out;
     }
     bl_json_object(l->json, NULL);
     bl_json_add_str(l->json, "name", t->names[which]);
     bl_json_add_str(l->json, "doc", t->title);
     bl_json_add_str(l->json, "split", split);
-    bl_json_add_int(l->json, "shots", t->shots);
+    bl_json_add_int(l->json, "shots", shots);
+    bl_json_add_bool(l->json, "few", t->few && !which);
     bl_json_add_bool(l->json, "here", f.path != NULL);
     if (f.path && f.items >= 0) bl_json_add_int(l->json, "items", f.items);
     if (f.path) bl_json_add_str(l->json, "path", f.path);
@@ -80,7 +83,9 @@ static void tasks(const bl_program *p, list *l)
 {
     bl_arena *a = NULL;
     l->st = bl_arena_new(&a, l->e);
-    if (!l->json) bl_text_addf(&l->t, "%-22s %-20s %5s  %-20s %s\n", "task", "split", "shots", "data", "metrics");
+    if (!l->json)
+        bl_text_addf(&l->t, "%-24s %-20s %5s  %-20s %s\n", "task", "split", "shots", "data",
+                     "metrics (+: also NAME:Nshot)");
     for (size_t i = 0; p->tasks[i] && l->st == BL_OK; i++)
         for (size_t j = 0; p->tasks[i]->names[j] && l->st == BL_OK; j++) {
             bl_mark mark = bl_arena_mark(a);

@@ -161,10 +161,10 @@ static void task(const bl_task *k, const char *name, bool json, bl_json_out *j)
     field(j, json, "about", k->doc);
     field(j, json, "citation", k->cite);
     field(j, json, "metrics", text);
-    for (size_t i = 0; k->splits && k->names[i]; i++)
-        if (strcmp(k->names[i], name) == 0) field(j, json, "split", k->splits[i]);
-    snprintf(version, sizeof version, "%d", k->shots);
+    if (*bl_task_split(k, name)) field(j, json, "split", bl_task_split(k, name));
+    snprintf(version, sizeof version, "%d", bl_task_examples(k, name));
     field(j, json, "shots", version);
+    if (k->few && !strcmp(name, k->names[0])) field(j, json, "more shots", "NAME:Nshot, for as many worked examples");
     task_data(k, name, json, j);
     snprintf(version, sizeof version, "%d", k->version);
     field(j, json, "version", version);

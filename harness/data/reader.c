@@ -1,4 +1,5 @@
-/* reader.c - rows out of data files: JSON lines or one JSON array; and whole texts. */
+/* reader.c - rows out of data files: JSON lines, one JSON array or CSV; and whole texts. */
+#include "csv.h"
 #include "reader.h"
 #include "gz.h"
 #include "kernels/base/utf8.h"
@@ -40,6 +41,13 @@ bl_status bl_text_file(const char *path, uint64_t max, char **out, size_t *n, bl
             st = bl_fail(e, BL_E_FORMAT, "%s: gzip data in a file that is not named .gz; rename or unpack it", path);
             goto out;
         }
+        if (n_raw >= 4 && !memcmp(raw, "PAR1", 4)) {
+            st = bl_fail(e, BL_E_FORMAT,
+                         "%s: a parquet file, expected text; convert it: python3 -c \"import pandas; "
+                         "pandas.read_parquet('FILE.parquet').to_json('FILE.jsonl', orient='records', lines=True)\"",
+                         path);
+            goto out;
+        }
         text = raw;
         n_text = n_raw;
         raw = NULL;
@@ -69,6 +77,8 @@ struct bl_rows {
     int64_t line, next_line; /* of the row last returned; of text[at] */
     bl_json *doc;            /* the row; or the whole array */
     const bl_json *element;  /* of the array: next */
+    bl_csv *csv;             /* NULL: JSON */
+    size_t max_row;
     bl_text where;
 };
 
@@ -88,35 +98,69 @@ void bl_rows_close(bl_rows *r)
 {
     if (!r) return;
     bl_json_free(r->doc);
+    bl_csv_close(r->csv);
     bl_text_free(&r->where);
     bl_free(r->text);
     bl_free(r->path);
     bl_free(r);
 }
 
-bl_status bl_rows_open(const char *path, bl_rows **out, bl_err *e)
+static bool csv_named(const char *path)
+{
+    size_t n = strlen(path) - (bl_gz_named(path) ? 3 : 0);
+    return n > 4 && !memcmp(path + n - 4, ".csv", 4);
+}
+
+/* One array, or the array that is a member of the one object. */
+static bl_status whole_document(bl_rows *r, const char *list, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_json *array;
+
+    BL_TRY(bl_json_parse(r->text + r->at, r->n - r->at, r->path, BL_JSON_PLAIN, &r->doc, e));
+    array = r->doc;
+    if (list) BL_TRY(bl_json_need(r->doc, list, &array, e));
+    if (bl_json_kind(array) != BL_JSON_ARRAY) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: '%s' is not an array", r->path, list);
+        goto out;
+    }
+    r->element = bl_json_first(array);
+out:
+    return st;
+}
+
+bl_status bl_rows_open_as(const char *path, const bl_rows_layout *how, bl_rows **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_rows *r = bl_new(1, sizeof *r, e);
+    char first;
 
     if (!r) return BL_E_NOMEM;
     r->next_line = 1;
+    r->max_row = how->max_row ? how->max_row : SIZE_MAX;
     if (!(r->path = bl_strdup(path, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     BL_TRY(bl_text_file(path, 0, &r->text, &r->n, &r->hash, e));
     if (bl_text_oddities(r->text, r->n) & BL_TEXT_MARK) r->at = 3; /* it says how the file is written, not what */
-    r->array = r->text[r->at + strspn(r->text + r->at, " \t\r\n")] == '[';
-    if (r->array) {
-        BL_TRY(bl_json_parse(r->text + r->at, r->n - r->at, r->path, BL_JSON_PLAIN, &r->doc, e));
-        r->element = bl_json_first(r->doc);
+    first = r->text[r->at + strspn(r->text + r->at, " \t\r\n")];
+    if (csv_named(path)) {
+        BL_TRY(bl_csv_open(r->path, r->text + r->at, r->n - r->at, how->columns, r->max_row, &r->csv, e));
+    } else if (first == '[' || (first == '{' && how->list)) {
+        r->array = true;
+        BL_TRY(whole_document(r, first == '[' ? NULL : how->list, e));
     }
     *out = r;
     r = NULL;
 out:
     bl_rows_close(r);
     return st;
+}
+
+bl_status bl_rows_open(const char *path, bl_rows **out, bl_err *e)
+{
+    return bl_rows_open_as(path, &(bl_rows_layout){0}, out, e);
 }
 
 static bool only_spaces(const char *s, size_t n)
@@ -141,7 +185,19 @@ bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e)
     }
     bl_json_free(r->doc);
     r->doc = NULL;
-    for (*row = NULL; r->at < r->n;) { /* only "\n" ends a line: strings may hold U+2028 and others */
+    *row = NULL;
+    if (r->csv) {
+        const char *json;
+        size_t n;
+        BL_TRY(bl_csv_next(r->csv, &json, &n, &r->line, e));
+        if (!json) goto out;
+        place(r);
+        BL_TRY(bl_text_check(&r->where, e));
+        BL_TRY(bl_json_parse(json, n, r->where.s, BL_JSON_PLAIN, &r->doc, e));
+        *row = r->doc;
+        goto out;
+    }
+    for (; r->at < r->n;) { /* only "\n" ends a line: strings may hold U+2028 and others */
         const char *s = r->text + r->at, *end = memchr(s, '\n', r->n - r->at);
         size_t len = end ? (size_t)(end - s) : r->n - r->at;
         r->at += len + (end != NULL);
@@ -149,6 +205,10 @@ bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e)
         if (only_spaces(s, len)) continue;
         place(r);
         BL_TRY(bl_text_check(&r->where, e));
+        if (len > r->max_row) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: a row of %zu bytes, expected at most %zu", r->where.s, len, r->max_row);
+            goto out;
+        }
         BL_TRY(bl_json_parse(s, len, r->where.s, BL_JSON_PLAIN, &r->doc, e));
         *row = r->doc;
         break;

@@ -1,4 +1,4 @@
-/* reader.h - rows out of data files: JSON lines or one JSON array; whole texts; plain or gzip.
+/* reader.h - rows out of data files: JSON lines, one JSON array, CSV; whole texts; plain or gzip.
  *
  *     bl_rows *r;
  *     BL_TRY(bl_rows_open(path, &r, e));
@@ -29,6 +29,15 @@ int bl_text_oddities(const char *s, size_t n);
 /* A file whose first character is '[' is one JSON array, its elements are the rows; every other is JSON lines. A byte
  * order mark in front is passed over. (datasets 5.2 reads all of these alike.) */
 typedef struct bl_rows bl_rows;
+/* A file named .csv is RFC 4180: fields in quotes may hold commas, quotes written twice and line breaks. Its rows come
+ * as JSON objects of strings, whose keys are `columns`, or the first record where that is NULL. */
+typedef struct bl_rows_layout {
+    const char *const *columns; /* NULL-terminated; of a CSV file without a header; NULL: it has one */
+    const char *list;           /* a file that is one object has its rows in the array of this key; NULL: JSON lines */
+    size_t max_row;             /* longer lines and records are refused; 0: no limit. Elements of arrays have none */
+} bl_rows_layout;
+#define BL_ROW_MAX 1000000 /* of tasks: no question is so long */
+bl_status bl_rows_open_as(const char *path, const bl_rows_layout *how, bl_rows **out, bl_err *e); /* copied */
 bl_status bl_rows_open(const char *path, bl_rows **out, bl_err *e);
 void bl_rows_close(bl_rows *r);
 bl_hash bl_rows_hash(const bl_rows *r); /* of the unpacked bytes */

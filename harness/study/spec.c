@@ -240,6 +240,10 @@ static bl_status add_task(reader *r, const char *text, const bl_json *options, b
     snprintf(name, sizeof name, "%.*s", (int)BL_MIN(at ? (size_t)(at - text) : strlen(text), sizeof name - 1), text);
     if (at) BL_TRY(task_items(r, text, at, &c, e));
     BL_TRY(bl_program_task(r->program, name, &c.task, &c.name, e));
+    if (!(c.name = bl_arena_str(s->arena, c.name, strlen(c.name), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (!(c.opts = bl_alloc(s->arena, 1, c.task->opts_size ? c.task->opts_size : 1, e))) {
         st = BL_E_NOMEM;
         goto out;

@@ -43,9 +43,11 @@ static void choices_score_as_in_the_harness(void **state)
         const char *task;
         int first, items;
     } tasks[] = {
-        {"piqa", 0, 1},       {"arc_easy", 0, 1},          {"arc_challenge_val", 7, 1},
-        {"boolq", 1, 1},      {"winogrande_sample", 0, 2}, {"hellaswag", 3, 1},
-        {"openbookqa", 0, 1}, {"commonsense_qa", 5, 1},    {"social_iqa", 9, 1},
+        {"piqa", 0, 1},           {"arc_easy", 0, 1},          {"arc_challenge_val", 7, 1},
+        {"boolq", 1, 1},          {"winogrande_sample", 0, 2}, {"hellaswag", 3, 1},
+        {"openbookqa", 0, 1},     {"commonsense_qa", 5, 1},    {"social_iqa", 9, 1},
+        {"copa", 0, 2},           {"medmcqa", 0, 1},           {"medqa", 1, 1},
+        {"truthfulqa_mc1", 0, 1}, {"truthfulqa_mc2", 0, 1},    {"mmlu", 0, 1},
     };
     static item items[32];
     bl_request req[32];

@@ -158,6 +158,47 @@ static void groups_count_by_items_or_once_each(void **state)
     bl_arena_free(a);
 }
 
+/* "part/subject": also over the parts; and the error that is pooled over subjects, by hand: variances 1/4 of law and
+ * 1/2 of anatomy, (3 * 1/4 + 1 * 1/2) / (6 - 2) / 6. */
+static void parts_hold_groups_and_errors_are_pooled(void **state)
+{
+    (void)state;
+    const bl_sample s[] = {
+        {.id = 0, .group = "a/law", SCORES(1)}, {.id = 1, .group = "b/anatomy", SCORES(0)},
+        {.id = 2, .group = "a/law", SCORES(1)}, {.id = 3, .group = "a/law", SCORES(0)},
+        {.id = 4, .group = "a/art", SCORES(1)}, {.id = 5, .group = "b/anatomy", SCORES(1)},
+        {.id = 6, .group = "a/law", SCORES(1)},
+    };
+    const bl_metric row = {.name = "acc", .direction = 1, .agg = BL_AGG_MEAN, .by_group = true, .pooled = true};
+    static const struct {
+        const char *group;
+        double value;
+        int64_t n;
+    } want[] = {{"a", 0.8, 5}, {"b", 0.5, 2}, {"a/art", 1, 1}, {"a/law", 0.75, 4}, {"b/anatomy", 0.5, 2}};
+    bl_metric_list grouped = {0};
+    bl_arena *a;
+    bl_value v;
+
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_metrics_by_group(&row, 1, s, 7, a, &grouped, &e));
+    assert_int_equal(grouped.n, BL_COUNT(want));
+    for (size_t i = 0; i < BL_COUNT(want); i++) {
+        assert_string_equal(grouped.v[i].group, want[i].group);
+        near(grouped.v[i].value, want[i].value);
+        assert_int_equal(grouped.v[i].n, want[i].n);
+    }
+    assert_false(grouped.v[2].has_stderr); /* one item */
+    near(grouped.v[3].stderr_, 0.25);
+    const bl_sample two[] = {s[0], s[1], s[2], s[3], s[5], s[6]};
+    assert_ok(bl_metric_of(&row, two, 6, &v, &e));
+    near(v.value, 4.0 / 6);
+    near(v.stderr_, sqrt((3 * 0.25 + 0.5) / 4 / 6));
+    const bl_sample each[] = {s[0], s[1], s[4]};
+    assert_ok(bl_metric_of(&row, each, 3, &v, &e));
+    assert_false(v.has_stderr);
+    bl_arena_free(a);
+}
+
 /* A curve: the score at each of three steps, and their mean with the error between items. */
 static void steps_are_a_curve_and_its_mean(void **state)
 {
@@ -220,6 +261,7 @@ int main(void)
         cmocka_unit_test(what_is_not_finite_is_never_averaged),
         cmocka_unit_test(a_list_that_is_too_short_is_the_tasks_mistake),
         cmocka_unit_test(groups_count_by_items_or_once_each),
+        cmocka_unit_test(parts_hold_groups_and_errors_are_pooled),
         cmocka_unit_test(steps_are_a_curve_and_its_mean),
         cmocka_unit_test(percentiles_are_linear_between_neighbours),
         cmocka_unit_test(a_decimal_comma_does_not_get_into_numbers),

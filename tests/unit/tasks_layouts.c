@@ -61,6 +61,7 @@ static void layouts_give_the_items_they_should(void **state)
     (void)state;
     for (size_t i = 0; i < BL_COUNT(layouts); i++) {
         layout_write(dir, i);
+        if (!layouts[i].want) continue;
         char *got = items_of(layouts[i].task, layouts[i].root);
         if (strcmp(got, layouts[i].want)) fail_msg("%s:\n%s\nwanted\n%s", layouts[i].root, got, layouts[i].want);
         bl_free(got);
@@ -81,8 +82,8 @@ static const struct {
      BL_E_FORMAT, "1 choices"},
     {"arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"\"],\"gold\":0}",
      BL_E_FORMAT, "choice 1 is empty"},
-    {"arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"\",\"choices\":[\"one\",\"two\"],\"gold\":0}",
-     BL_E_FORMAT, "the question is empty"},
+    {"arc_easy", "arc/arc_easy_test.jsonl",
+     "{\"id\":\"x\",\"question\":\" \",\"choices\":[\"one\",\"two\"],\"gold\":0}", BL_E_FORMAT, "'question' is empty"},
     {"arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"choices\":[\"one\",\"two\"],\"gold\":0}", BL_E_FORMAT,
      "question"},
     {"arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"gold\":0}", BL_E_FORMAT,
@@ -120,6 +121,110 @@ static const struct {
     {"boolq", "boolq/val.jsonl", "{\"question\":\"q\",\"passage\":\"p\",\"label\":7}", BL_E_FORMAT, "label 7"},
     {"lambada_openai", "lambada/lambada_test.jsonl", "{\"text\":\"word\"}", BL_E_FORMAT, "no space before a last word"},
     {"gsm8k:cot8", "gsm8k/test.jsonl", "{\"question\":\"q\",\"answer\":\"2\"}", BL_E_FORMAT, "####"},
+    {"medqa", "medqa/us_4options_test.jsonl",
+     "{\"question\": \"Which bone is it?\", \"answer\": \"two\", \"options\": {\"A\": \"one\", \"B\": \"two\", \"C\": "
+     "\"three\", \"D\": \"four\"}, \"meta_info\": \"step1\", \"answer_idx\": \"B\"}\n{\"question\": \"Which bone is "
+     "it?\", \"answer\": \"two\", \"options\": {\"A\": \"one\", \"B\": \"two\", \"C\": \"three\", \"D\": \"four\", "
+     "\"E\": \"five\"}, \"meta_info\": \"step1\", \"answer_idx\": \"B\"}",
+     BL_E_FORMAT, "us_4options_test.jsonl:2: 5 choices, expected 4"},
+    {"medqa", "medqa/us_4options_test.jsonl",
+     "{\"question\": \"Which bone is it?\", \"answer\": \"two\", \"options\": {\"A\": \"one\", \"B\": \"two\", \"C\": "
+     "\"three\", \"D\": \"four\"}, \"meta_info\": \"step1\", \"answer_idx\": \"E\"}",
+     BL_E_FORMAT, "'answer_idx' is \"E\", expected a letter from A to D"},
+    {"medqa", "medqa/us_4options_test.jsonl",
+     "{\"question\": \"Which bone is it?\", \"answer\": \"two\", \"options\": {\"A\": \"1\", \"C\": \"2\"}, "
+     "\"meta_info\": \"step1\", \"answer_idx\": \"B\"}",
+     BL_E_FORMAT, "option 2 is called \"C\", expected B"},
+    {"medmcqa", "medmcqa/dev.jsonl",
+     "{\"question\": \"Which of the following is not true for myelinated nerve fibers:\", \"exp\": null, \"cop\": 0, "
+     "\"opa\": \"Impulse through myelinated fibers is slower than non-myelinated fibers\", \"opb\": \"Membrane "
+     "currents are generated at nodes of Ranvier\", \"opc\": \"Saltatory conduction of impulses is seen\", \"opd\": "
+     "\"Local anesthesia is effective only when the nerve is not covered by myelin sheath\", \"subject_name\": "
+     "\"Physiology\", \"topic_name\": null, \"id\": \"45258d3d-b974-44dd-a161-c3fccbdadd88\", \"choice_type\": "
+     "\"multi\"}",
+     BL_E_FORMAT, "dev.jsonl:1: 'cop' is 0, expected 1 to 4"},
+    {"medmcqa", "medmcqa/validation.jsonl",
+     "{\"question\": \"Which of the following is not true for myelinated nerve fibers:\", \"exp\": null, \"cop\": 4, "
+     "\"opa\": \"Impulse through myelinated fibers is slower than non-myelinated fibers\", \"opb\": \"Membrane "
+     "currents are generated at nodes of Ranvier\", \"opc\": \"Saltatory conduction of impulses is seen\", \"opd\": "
+     "\"Local anesthesia is effective only when the nerve is not covered by myelin sheath\", \"subject_name\": "
+     "\"Physiology\", \"topic_name\": null, \"id\": \"45258d3d-b974-44dd-a161-c3fccbdadd88\", \"choice_type\": "
+     "\"multi\"}",
+     BL_E_FORMAT, "'cop' is 4, expected 0 to 3"},
+    {"medmcqa", "medmcqa/dev.jsonl",
+     "{\"question\": \"Which of the following is not true for myelinated nerve fibers:\", \"exp\": null, \"cop\": 1, "
+     "\"opa\": \"Impulse through myelinated fibers is slower than non-myelinated fibers\", \"opb\": \"Membrane "
+     "currents are generated at nodes of Ranvier\", \"opc\": \"Saltatory conduction of impulses is seen\", \"opd\": "
+     "\"Local anesthesia is effective only when the nerve is not covered by myelin sheath\", \"subject_name\": "
+     "\"Physiology\", \"topic_name\": null, \"id\": \"45258d3d-b974-44dd-a161-c3fccbdadd88\", \"choice_type\": "
+     "\"multi\"}\n{\"question\": \"Which of the following is not true for myelinated nerve fibers:\", \"exp\": null, "
+     "\"cop\": 2, \"opa\": \"Impulse through myelinated fibers is slower than non-myelinated fibers\", \"opb\": "
+     "\"Membrane currents are generated at nodes of Ranvier\", \"opc\": \"Saltatory conduction of impulses is seen\", "
+     "\"opd\": \"Local anesthesia is effective only when the nerve is not covered by myelin sheath\", "
+     "\"subject_name\": \"Physiology\", \"topic_name\": null, \"id\": \"45258d3d-b974-44dd-a161-c3fccbdadd88\", "
+     "\"choice_type\": \"multi\"}",
+     BL_E_FORMAT, "comes twice"},
+    {"social_iqa", "siqa/validation.jsonl",
+     "{\"context\": \"Tracy didn't go home that evening and resisted Riley's attacks.\", \"question\": \"What does "
+     "Tracy need to do before this?\", \"answerA\": \"make a new plan\", \"answerB\": \"Go home and see Riley\", "
+     "\"answerC\": \"Find somewhere to go\", \"label\": \"4\"}",
+     BL_E_FORMAT, "'label' is 4, expected 1 to 3"},
+    {"social_iqa", "siqa/validation.jsonl",
+     "{\"context\": \"  \", \"question\": \"What does Tracy need to do before this?\", \"answerA\": \"make a new "
+     "plan\", \"answerB\": \"Go home and see Riley\", \"answerC\": \"Find somewhere to go\", \"label\": \"3\"}",
+     BL_E_FORMAT, "validation.jsonl:1: 'context' is empty, expected a text"},
+    {"copa", "copa/validation.jsonl",
+     "{\"premise\": \"The man turned on the faucet.\", \"choice1\": \"The toilet filled with water.\", \"choice2\": "
+     "\"Water flowed from the spout.\", \"question\": \"why\", \"idx\": 0, \"label\": 1}",
+     BL_E_FORMAT, "'question' is \"why\", expected cause or effect"},
+    {"copa", "copa/validation.jsonl",
+     "{\"premise\": \"The man turned on the faucet.\", \"choice1\": \"The toilet filled with water.\", \"choice2\": "
+     "\"Water flowed from the spout.\", \"question\": \"effect\", \"idx\": 0, \"label\": 2}",
+     BL_E_FORMAT, "'label' is 2, expected 0 to 1"},
+    {"copa", "copa/validation.jsonl",
+     "{\"premise\": \"The man turned on the faucet.\", \"choice1\": \"The toilet filled with water.\", \"choice2\": "
+     "\"Water flowed from the spout.\", \"question\": \"effect\", \"idx\": 0, \"label\": 1}\n{\"premise\": \"The man "
+     "turned on the faucet.\", \"choice1\": \"The toilet filled with water.\", \"choice2\": \"Water flowed from the "
+     "spout.\", \"question\": \"effect\", \"idx\": 0, \"label\": 1}\n",
+     BL_E_FORMAT, "id \"0\" comes twice"},
+    {"commonsense_qa", "commonsense_qa/validation.jsonl",
+     "{\"id\": \"x\", \"question\": \"q\", \"choices\": {\"label\": [\"A\", \"B\", \"C\", \"D\"], \"text\": [\"1\", "
+     "\"2\", \"3\", \"4\"]}, \"answerKey\": \"A\"}",
+     BL_E_FORMAT, "4 choices, expected 5"},
+    {"aqua", "aqua/test.jsonl",
+     "{\"question\": \"How far?\", \"options\": [\"A)21\", \"B)22 km\", \"C)x)\", \"D)1\", \"21\"], \"rationale\": "
+     "\"so\", \"correct\": \"C\"}",
+     BL_E_FORMAT, "option 5 is \"21\", expected \"E)\" in front of it"},
+    {"aqua", "aqua/test.jsonl",
+     "{\"question\": \"How far?\", \"options\": [\"A)21\", \"B)22 km\", \"C)x)\", \"D)1\", \"E)None\"], \"rationale\": "
+     "\"so\", \"correct\": \"F\"}",
+     BL_E_FORMAT, "'correct' is \"F\", expected a letter from A to E"},
+    {"truthfulqa_mc1", "truthfulqa/mc_task.json", "[{\"question\":\"q\",\"mc1_targets\":{\"a\":1,\"b\":1,\"c\":0}}]",
+     BL_E_FORMAT, "element 1: 2 answers are right, expected 1"},
+    {"truthfulqa_mc2", "truthfulqa/mc_task.json", "[{\"question\":\"q\",\"mc2_targets\":{\"a\":0,\"b\":1}}]",
+     BL_E_FORMAT, "the first answer is not right"},
+    {"truthfulqa_mc2", "truthfulqa/mc_task.json", "[{\"question\":\"q\",\"mc2_targets\":{\"a\":1,\"b\":2}}]",
+     BL_E_FORMAT, "the label of \"b\" is 2, expected 0 or 1"},
+    {"cosmosqa", "cosmosqa/valid.csv",
+     "id,context,question,answer0,answer1,answer2,answer3,label\nx,c,q,a,b,c,d,1\ny,\"two\nlines\",q,a,b,c,d\n",
+     BL_E_FORMAT, "valid.csv:3: 7 fields, expected 8: id, context"},
+    {"cosmosqa", "cosmosqa/valid.csv", "id,context,question,answer0,answer1,answer2,answer3,label\nx,c,q,a,b,c,d,5\n",
+     BL_E_FORMAT, "valid.csv:2: 'label' is 5, expected 0 to 3"},
+    {"cosmosqa", "cosmosqa/valid.csv", "id,context,question,answer0,answer1,answer2,answer3,label\nx,,q,a,b,c,d,1\n",
+     BL_E_FORMAT, "valid.csv:2: 'context' is empty"},
+    {"cosmosqa", "cosmosqa/valid.csv", "id,context,question,answer0,answer1,answer2,label\nx,c,q,a,b,c,1\n",
+     BL_E_FORMAT, "valid.csv:2: 'answer3' is missing"},
+    {"mmlu:0shot", "mmlu/test/abstract_algebra_test.csv", "q,1,2,3,4,5,E\n", BL_E_FORMAT,
+     "abstract_algebra_test.csv:1: 7 fields, expected 6: question, A, B, C, D, answer"},
+    {"mmlu:0shot", "mmlu/test/abstract_algebra_test.csv", "q,1,2,3,4,A\nq,1,2,3,4,E\n", BL_E_FORMAT,
+     "abstract_algebra_test.csv:2: the answer is \"E\", expected a letter from A to D"},
+    {"mmlu:0shot", "mmlu/test/abstract_algebra_test.csv", "q,1,2,3,4,A\n", BL_E_MISSING, "anatomy_test.csv"},
+    {"commonsense_qa:3shot", "commonsense_qa/validation.jsonl",
+     "{\"id\": \"x\", \"question\": \" Which? \", \"question_concept\": \"c\", \"choices\": {\"label\": [\"A\", \"B\", "
+     "\"C\", \"D\", \"E\"], \"text\": [\"one\", \"two\", \"three\", \"four\", \"five\"]}, \"answerKey\": \"D\"}",
+     BL_E_MISSING, "train_rand_split.jsonl"},
+    {"truthfulqa_mc1:3shot", "truthfulqa/mc_task.json", "[]", BL_E_CONFIG, "no task 'truthfulqa_mc1:3shot'"},
+    {"aqua:65shot", "aqua/test.jsonl", "", BL_E_CONFIG, "no task 'aqua:65shot'"},
     {"arc_challenge", "arc/arc_challenge_validation.jsonl", "{}", BL_E_MISSING,
      "arc/arc_challenge_test.jsonl"}, /* never stands in */
     {"winogrande", "winogrande/train_sample.jsonl", "{}", BL_E_MISSING, "winogrande_1.1"},
@@ -138,6 +243,158 @@ static void rows_that_cannot_be_are_refused(void **state)
         if (st != refused[i].st || !strstr(e.text, refused[i].says))
             fail_msg("row %zu: %s: '%s', wanted '%s'", i, bl_status_name(st), e.text, refused[i].says);
     }
+}
+
+/* In every layout of every task: a column that is missing is named with file and line, or the task does without it; a
+ * line of 1 MB is refused with both. */
+static void no_layout_takes_a_missing_column_or_a_line_without_end(void **state)
+{
+    (void)state;
+    enum { LONG = 1 << 20 };
+    char *line = bl_new(LONG + 64, 1, NULL);
+    for (size_t i = 0; i < BL_COUNT(layouts); i++) {
+        bl_err e = {0};
+        bl_json *row;
+        char root[16], place[64];
+        const char *file = strrchr(layouts[i].file, '/') + 1, *text = layouts[i].text;
+        size_t n = strcspn(text, "\n");
+        if (*text != '{') continue; /* JSON lines */
+        layout_write(dir, i);
+        assert_ok(bl_json_parse(text, n, "row", BL_JSON_PLAIN, &row, &e));
+        int refused_keys = 0;
+        for (const bl_json *gone = bl_json_first(row); gone; gone = bl_json_next(gone)) {
+            bl_text less = {0};
+            bl_json_out o = {.t = &less};
+            bl_json_object(&o, NULL);
+            for (const bl_json *k = bl_json_first(row); k; k = bl_json_next(k))
+                if (k != gone) bl_json_add_node(&o, bl_json_key(k), k);
+            bl_json_end(&o);
+            put(layouts[i].root, layouts[i].file, less.s);
+            snprintf(place, sizeof place, "%s:1: ", file);
+            bl_status st = task_refusal(layouts[i].task, root_of(layouts[i].root), &e);
+            if (st == BL_E_FORMAT && !strstr(e.text, place))
+                fail_msg("%s without '%s': %s", layouts[i].task, bl_json_key(gone), e.text);
+            refused_keys += st == BL_E_FORMAT;
+            bl_text_free(&less);
+        }
+        if (!refused_keys) fail_msg("%s: no column is needed", layouts[i].root);
+        bl_json_free(row);
+        snprintf(line, 16, "{\"text\": \"");
+        memset(line + strlen(line), 'x', LONG);
+        snprintf(line + LONG, 8, "\"}");
+        snprintf(root, sizeof root, "z%zu", i);
+        put(root, layouts[i].file, line);
+        if (layouts[i].also) put(root, layouts[i].also, layouts[i].also_text);
+        snprintf(place, sizeof place, "%s:1: a row of 1048578 bytes, expected at most 1000000", file);
+        assert_refused(task_refusal(layouts[i].task, root_of(root), &e), BL_E_FORMAT, place);
+        memset(line, 0, LONG + 64);
+    }
+    bl_free(line);
+}
+
+/* As many as asked for, the same for every item, other ones with another seed, never one twice; the bytes of their file
+ * count. */
+static void worked_examples_are_drawn_by_the_seed(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_text train = {0};
+    char *prompt[3];
+    bl_hash hash[3];
+    put("few", "aqua/test.jsonl",
+        "{\"question\":\"first\",\"options\":[\"A)1\",\"B)2\",\"C)3\",\"D)4\",\"E)5\"],\"correct\":\"A\"}\n"
+        "{\"question\":\"second\",\"options\":[\"A)1\",\"B)2\",\"C)3\",\"D)4\",\"E)5\"],\"correct\":\"A\"}");
+    for (int k = 10; k < 30; k++)
+        bl_text_addf(
+            &train, "{\"question\":\"n%d\",\"options\":[\"A)1\",\"B)2\",\"C)3\",\"D)4\",\"E)5\"],\"correct\":\"%c\"}\n",
+            k, 'A' + k % 5);
+    put("few", "aqua/train.jsonl", train.s);
+    bl_data_dirs d = {{root_of("few")}, 1};
+    for (int s = 0; s < 3; s++) { /* seeds 1, 1, 2 */
+        bl_task_data t = {0};
+        const bl_task *task;
+        const char *name;
+        bl_request q[2];
+        const bl_program p = {.tasks = bl_tasks};
+        assert_ok(bl_arena_new(&t.arena, &e));
+        assert_ok(bl_program_task(&p, "aqua:4shot", &task, &name, &e));
+        assert_string_equal(name, "aqua:4shot");
+        assert_int_equal(bl_task_examples(task, name), 4);
+        assert_ok(task->load(&(bl_task_load){.name = name, .dirs = &d, .seed = (uint64_t)(s == 2 ? 2 : 1)}, &t, &e));
+        for (int64_t i = 0; i < 2; i++) assert_ok(task->ask(&t, i, &(bl_turn){.arena = t.arena}, &q[i], &e));
+        prompt[s] = prompt_text(&q[0].pair[0].context);
+        char *other = prompt_text(&q[1].pair[0].context), *own = strstr(prompt[s], "Question: first");
+        assert_non_null(own);
+        assert_memory_equal(prompt[s], other, (size_t)(own - prompt[s]));
+        int seen = 0;
+        for (int k = 10; k < 30; k++) {
+            char text[16], answer[8];
+            snprintf(text, sizeof text, "Question: n%d\n", k);
+            char *at = strstr(prompt[s], text);
+            if (!at) continue;
+            snprintf(answer, sizeof answer, " %c\n\n", 'A' + k % 5);
+            assert_true(strstr(at + 1, text) == NULL && strstr(at, "Answer:") + 7 == strstr(at, answer));
+            seen++;
+        }
+        assert_int_equal(seen, 4);
+        hash[s] = t.hash;
+        bl_free(other);
+        bl_arena_free(t.arena);
+    }
+    assert_string_equal(prompt[0], prompt[1]);
+    assert_string_not_equal(prompt[0], prompt[2]);
+    assert_true(bl_hash_equal(hash[0], hash[1]));
+    put("few", "aqua/train.jsonl", train.s + 1 + strcspn(train.s, "\n"));
+    task_run less = {0};
+    less.data.n = 0;
+    bl_task_data t = {0};
+    const bl_program p = {.tasks = bl_tasks};
+    assert_ok(bl_arena_new(&t.arena, &e));
+    assert_ok(bl_program_task(&p, "aqua:4shot", &less.task, &less.name, &e));
+    assert_ok(less.task->load(&(bl_task_load){.name = less.name, .dirs = &d, .seed = 1}, &t, &e));
+    assert_false(bl_hash_equal(hash[0], t.hash));
+    bl_arena_free(t.arena);
+    assert_refused(task_refusal("aqua:20shot", root_of("few"), &e), BL_E_CONFIG, "19 rows, expected at least 20");
+    for (int s = 0; s < 3; s++) bl_free(prompt[s]);
+    bl_text_free(&train);
+}
+
+static void mmlu_goes_round_the_subjects_after_five_examples(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    size_t row = 0;
+    while (strcmp(layouts[row].root, "x1")) row++;
+    layout_write(dir, row);
+    bl_data_dirs d = {{root_of("x1")}, 1};
+    static const struct {
+        const char *name;
+        int examples;
+    } names[] = {{"mmlu", 5}, {"mmlu:0shot", 0}, {"mmlu:2shot", 2}};
+    for (size_t k = 0; k < BL_COUNT(names); k++) {
+        task_run t = task_open(names[k].name, &d);
+        assert_int_equal(t.data.n, 114);
+        assert_int_equal(bl_task_examples(t.task, t.name), names[k].examples);
+        for (int64_t i = 0; i < 114; i += 57) { /* abstract algebra */
+            bl_request q;
+            bl_text want = {0};
+            assert_ok(t.task->ask(&t.data, i, &(bl_turn){.arena = t.data.arena}, &q, &e));
+            bl_text_add(&want,
+                        "The following are multiple choice questions (with answers) about abstract algebra.\n\n");
+            for (int x = 0; x < names[k].examples; x++)
+                bl_text_addf(&want, "example %d\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer: %c\n\n", x, "ABCDA"[x]);
+            bl_text_add(&want, i ? "second\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:"
+                                 : "Is it \"so\", or not?\nA.  yes\nB. no\nC. maybe\nD. a\nb\nAnswer:");
+            char *got = prompt_text(&q.pair[0].context);
+            assert_string_equal(got, want.s);
+            assert_string_equal(q.pair[3].continuation, " D");
+            assert_string_equal(t.task->gold(&t.data, i), i ? "A" : "C");
+            bl_free(got);
+            bl_text_free(&want);
+        }
+        task_close(&t);
+    }
+    assert_refused(task_refusal("mmlu:6shot", root_of("x1"), &e), BL_E_CONFIG, "5 rows, expected at least 6");
 }
 
 static void labels_must_be_as_many_as_rows(void **state)
@@ -318,11 +575,19 @@ static void the_primer_ships_and_is_balanced(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layouts_give_the_items_they_should), cmocka_unit_test(rows_that_cannot_be_are_refused),
-        cmocka_unit_test(labels_must_be_as_many_as_rows),     cmocka_unit_test(special_token_text_in_data_stays_data),
-        cmocka_unit_test(any_number_of_choices_is_scored),    cmocka_unit_test(scores_that_are_not_numbers_are_refused),
-        cmocka_unit_test(length_is_counted_in_code_points),   cmocka_unit_test(lambada_counts_words_not_tokens),
-        cmocka_unit_test(every_task_says_what_it_is),         cmocka_unit_test(the_primer_ships_and_is_balanced),
+        cmocka_unit_test(layouts_give_the_items_they_should),
+        cmocka_unit_test(rows_that_cannot_be_are_refused),
+        cmocka_unit_test(labels_must_be_as_many_as_rows),
+        cmocka_unit_test(special_token_text_in_data_stays_data),
+        cmocka_unit_test(any_number_of_choices_is_scored),
+        cmocka_unit_test(scores_that_are_not_numbers_are_refused),
+        cmocka_unit_test(length_is_counted_in_code_points),
+        cmocka_unit_test(lambada_counts_words_not_tokens),
+        cmocka_unit_test(every_task_says_what_it_is),
+        cmocka_unit_test(no_layout_takes_a_missing_column_or_a_line_without_end),
+        cmocka_unit_test(worked_examples_are_drawn_by_the_seed),
+        cmocka_unit_test(mmlu_goes_round_the_subjects_after_five_examples),
+        cmocka_unit_test(the_primer_ships_and_is_balanced),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
