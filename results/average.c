@@ -123,6 +123,9 @@ static bl_status add_row(work *w, const bl_row *like, const char *missing, const
     c->task = w->name;
     c->task_version = 0;
     c->truncated = c->boundary = c->unscored = c->ties = c->hit_limit = c->no_answer = 0;
+    c->seconds = c->tokens_per_second = 0; /* those of one task: of all together nothing was measured */
+    c->peak_bytes = c->device_peak_bytes = c->kv_bytes = 0;
+    c->bytes_read = -1;
     row.cell = c;
     row.paired = NULL;
     row.unpaired = NULL;
@@ -145,6 +148,12 @@ static bl_status add_row(work *w, const bl_row *like, const char *missing, const
             squares += m->stderr_ * m->stderr_;
             row.has_stderr = row.has_stderr && m->has_stderr;
             row.n += m->n;
+            c->truncated += m->cell->truncated;
+            c->boundary += m->cell->boundary;
+            c->unscored += m->cell->unscored;
+            c->ties += m->cell->ties;
+            c->hit_limit += m->cell->hit_limit;
+            c->no_answer += m->cell->no_answer;
             if (!same_text(m->metric, row.metric)) row.metric = "mean";
             if (m->cell->limit != c->limit || m->cell->drawn != c->drawn) {
                 c->limit = BL_MAX(c->limit, m->cell->limit);

@@ -52,7 +52,7 @@ static void plain(double v, char out[64])
     double size = fabs(v);
     if (v == 0) snprintf(out, 64, "0");
     else if (size >= 1e5 || size < 1e-3) {
-        snprintf(out, 64, "%.3g", v);
+        snprintf(out, 64, "%.3e", v);
         dot(out);
     } else {
         int power = (int)floor(log10(size));

@@ -309,6 +309,43 @@ static void put_legend(const sheet *s, const char *end, bl_text *out)
                  s->n_compared == 1 ? "" : "s", end);
 }
 
+/* The number of all items of column k: that of every row that is not a part of them; 0: there is none, or they differ.
+ */
+static int64_t items_of(const bl_pivot *p, size_t k, const char **unit)
+{
+    int64_t n = 0;
+
+    for (size_t i = 0; i < p->n_rows; i++) {
+        const bl_row *r = p->row[i].cell[k];
+        if (!r || !r->has_value || r->cell->limit > 0 || r->cell->drawn > 0) continue;
+        if (n && n != r->n) return 0;
+        n = r->n;
+        *unit = r->over ? r->over : "items";
+    }
+    return n;
+}
+
+/* How many items the full sets have: a task once for each kind of item, "piqa 1838 items". */
+static void put_items(const bl_pivot *p, const char *end, bool terminal, bool first, bl_text *out)
+{
+    bool any = false;
+
+    for (size_t k = 0; k < p->n_columns; k++) {
+        const char *unit = NULL, *before = NULL, *task = p->column[k].first->cell->task;
+        int64_t n = items_of(p, k, &unit);
+        bool said = false;
+        for (size_t j = 0; j < k && n && !said; j++)
+            said = !strcmp(p->column[j].first->cell->task, task) && items_of(p, j, &before) == n &&
+                   !strcmp(unit, before);
+        if (!n || said) continue;
+        bl_text_add(out, any ? ", " : first ? "\nn: " : "n: ");
+        put_name(out, task, terminal);
+        bl_text_addf(out, " %lld %s", (long long)n, unit);
+        any = true;
+    }
+    if (any) bl_text_add(out, end);
+}
+
 static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
 {
     const char *end = terminal ? "\n" : "  \n"; /* two spaces: a line break in markdown */
@@ -324,6 +361,7 @@ static void put_footnotes(const sheet *s, bool terminal, bl_text *out)
             bl_text_addf(out, "%s%s%s", i ? ", " : " ", strcmp(s->over[i], "items") ? "" : "over ", s->over[i]);
         bl_text_add(out, end);
     }
+    put_items(s->p, end, terminal, !any, out);
     if (s->compared) put_legend(s, end, out);
     if (s->alone) bl_text_addf(out, "there is no %s here to compare with%s", s->alone, end);
     if (s->has_limit)

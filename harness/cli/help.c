@@ -2,6 +2,8 @@
 #include "help.h"
 #include "results/record.h"
 #include "kernels/format.h"
+#include "kernels/kernel.h"
+#include "plots/plot.h"
 #include "bl_build.h"
 #include "kernels/base/hash.h"
 #include "kernels/base/json.h"
@@ -176,10 +178,15 @@ static void task_words(const bl_program *p, bl_text *t)
         for (size_t j = 0; p->tasks[i]->names[j]; j++) bl_text_addf(t, "%s ", p->tasks[i]->names[j]);
 }
 
+static void figure_words(bl_text *t)
+{
+    for (size_t i = 0; bl_plot_at(i); i++) bl_text_addf(t, "%s ", bl_plot_at(i)->name);
+}
+
 void bl_help_bash(const bl_program *p, bl_text *t)
 {
     bl_text_add(t, "# bash completion of bitladder\n_bitladder()\n{\n    local cur=${COMP_WORDS[COMP_CWORD]} "
-                   "prev=${COMP_WORDS[COMP_CWORD-1]} verb=${COMP_WORDS[1]} words=\n"
+                   "prev=${COMP_WORDS[COMP_CWORD-1]} verb=${COMP_WORDS[1]} words= list= before=\n"
                    "    COMPREPLY=()\n    case $COMP_CWORD,$verb,$prev in\n    1,*) words='");
     for (size_t i = 0; bl_verbs[i]; i++)
         if (!bl_verbs[i]->hidden) bl_text_addf(t, "%s ", bl_verbs[i]->name);
@@ -190,9 +197,14 @@ void bl_help_bash(const bl_program *p, bl_text *t)
     bl_text_add(t, "' ;;\n    2,show,*) words='");
     method_words(p, t);
     task_words(p, t);
-    bl_text_add(t, "' ;;\n    *) case $verb,$prev in\n    *,--method) words='");
+    for (size_t i = 0; bl_format_at(i); i++) bl_text_addf(t, "%s ", bl_format_at(i)->name);
+    for (size_t i = 0; bl_kernel_at(i); i++) bl_text_addf(t, "%s ", bl_kernel_at(i)->name);
+    figure_words(t);
+    bl_text_add(t, "' ;;\n    3,plot,[^-]*) words='");
+    figure_words(t);
+    bl_text_add(t, "' ;;\n    *) case $verb,$prev in\n    *,--method) list=1 words='");
     method_words(p, t);
-    bl_text_add(t, "' ;;\n    *,--task) words='");
+    bl_text_add(t, "' ;;\n    *,--task|*,--average) list=1 words='");
     task_words(p, t);
     bl_text_add(t, "' ;;\n");
     for (size_t i = 0; bl_verbs[i]; i++) choices(bl_verbs[i], t);
@@ -203,8 +215,11 @@ void bl_help_bash(const bl_program *p, bl_text *t)
         for (const bl_opt *o = bl_verbs[i]->opts; o->type != BL_OPT_END; o++) bl_text_addf(t, "--%s ", o->name);
         bl_text_add(t, "--help' ;;\n");
     }
-    bl_text_add(t, "    esac; fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n    [ -n \"$words\" ] || "
-                   "COMPREPLY=($(compgen -f -- \"$cur\"))\n"
-                   "    type __ltrim_colon_completions >/dev/null 2>&1 && __ltrim_colon_completions \"$cur\"\n    "
-                   "return 0\n}\ncomplete -o filenames -F _bitladder bitladder\n");
+    bl_text_add(
+        t,
+        "    esac; fi\n    [[ $list && $cur == *,* ]] && before=${cur%,*},\n"
+        "    COMPREPLY=($(compgen -P \"$before\" -W \"$words\" -- \"${cur#\"$before\"}\"))\n    [ -n \"$words\" ] || "
+        "COMPREPLY=($(compgen -f -- \"$cur\"))\n"
+        "    type __ltrim_colon_completions >/dev/null 2>&1 && __ltrim_colon_completions \"$cur\"\n    "
+        "return 0\n}\ncomplete -o filenames -F _bitladder bitladder\n");
 }

@@ -96,9 +96,12 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     if (!none && !o->failed) BL_TRY(bl_table_against(table, &to, &against, e));
     if (o->average && !o->failed) BL_TRY(bl_table_average(table, o->average, e));
+    if (table->n == 0 && table->skipped == 0) {
+        st = bl_fail(e, BL_E_MISSING, "%s: no results", args->pos[0]);
+        goto out;
+    }
     BL_TRY(bl_table_print(table, &to, &t, e));
     BL_TRY(bl_output(o->out, &t, e));
-    if (table->n == 0) *exit_code = 2; /* it says that there are no results */
     bl_tell_skipped(table, exit_code);
 out:
     bl_text_free(&t);

@@ -44,13 +44,26 @@ static bl_status room(bl_arena *a, void *list, size_t n, size_t size, bl_err *e)
     return BL_OK;
 }
 
+/* A path as a shell reads it: "~" and "~/…" are in the home directory. In a study no shell has seen it. */
+static const char *path_of(reader *r, const char *text, size_t n, bl_err *e)
+{
+    const char *home = getenv("HOME");
+    char *copy = bl_arena_str(r->spec->arena, text, n, e), *joined;
+
+    if (!copy || *copy != '~' || (copy[1] && copy[1] != '/') || !home || !*home) return copy;
+    if (!(joined = bl_format_text(e, "%s%s", home, copy + 1))) return NULL;
+    copy = bl_arena_str(r->spec->arena, joined, strlen(joined), e);
+    bl_free(joined);
+    return copy;
+}
+
 static bl_status add_model(reader *r, const char *text, size_t n, bl_err *e)
 {
     bl_spec *s = r->spec;
     bl_status st = BL_OK;
     if (n == 0) return bl_fail(e, BL_E_CONFIG, "%s: a model name is empty", r->name);
     BL_TRY(room(s->arena, &s->model, s->n_models, sizeof *s->model, e));
-    if (!(s->model[s->n_models] = bl_arena_str(s->arena, text, n, e))) {
+    if (!(s->model[s->n_models] = path_of(r, text, n, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -303,7 +316,7 @@ static bl_status add_data(reader *r, const char *text, size_t n, bl_err *e)
     bl_data_dirs *d = &r->spec->data;
     if (d->n == BL_COUNT(d->dir))
         return bl_fail(e, BL_E_CONFIG, "%s: more than %zu data directories", r->name, BL_COUNT(d->dir));
-    if (!(d->dir[d->n] = bl_arena_str(r->spec->arena, text, n, e))) return BL_E_NOMEM;
+    if (!(d->dir[d->n] = path_of(r, text, n, e))) return BL_E_NOMEM;
     if (!bl_is_dir(d->dir[d->n]))
         return bl_fail(e, BL_E_CONFIG, "%s: data: there is no directory '%s'", r->name, d->dir[d->n]);
     d->n++;
@@ -516,6 +529,16 @@ out:
     return st;
 }
 
+static bl_status path_in(reader *r, const bl_json *doc, const char *key, const char **out, bl_err *e)
+{
+    bl_status st;
+    const char *text = NULL;
+    BL_TRY(text_of(r, doc, key, &text, e));
+    if (text && !(*out = path_of(r, text, strlen(text), e))) st = BL_E_NOMEM;
+out:
+    return st;
+}
+
 static bl_status calib_named(reader *r, const char *text, bl_err *e)
 {
     const bl_source *s;
@@ -539,7 +562,7 @@ static bl_status calib_of(reader *r, const bl_json *doc, bl_err *e)
     if (!v) return BL_OK;
     if (bl_json_kind(v) != BL_JSON_OBJECT) return bl_fail(e, BL_E_CONFIG, "%s: 'calib' is not an object", r->name);
     BL_TRY(bl_json_only(v, known, e));
-    BL_TRY(text_of(r, v, "data", &c->data, e));
+    BL_TRY(path_in(r, v, "data", &c->data, e));
     BL_TRY(count_of(r, v, "n", &c->n, e));
     BL_TRY(count_of(r, v, "seqlen", &c->seqlen, e));
     BL_TRY(count_of(r, v, "seed", &c->seed, e));
@@ -592,8 +615,8 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     BL_TRY(flag_of(doc, "allow_nonfinite", &s->allow_nonfinite, e));
     BL_TRY(flag_of(doc, "kl", &kl, e));
     s->no_kl = !kl;
-    BL_TRY(text_of(r, doc, "out", &s->out, e));
-    BL_TRY(text_of(r, doc, "tokenizer", &s->tokenizer, e));
+    BL_TRY(path_in(r, doc, "out", &s->out, e));
+    BL_TRY(path_in(r, doc, "tokenizer", &s->tokenizer, e));
     BL_TRY(text_of(r, doc, "device", &s->device, e));
 out:
     return st;

@@ -246,6 +246,31 @@ static void a_task_says_itself_how_many_items_are_used(void **state)
     study_end(&s);
 }
 
+/* No shell sees what a study says: "~" is the home directory there too. */
+static void a_study_may_begin_a_path_with_the_home_directory(void **state)
+{
+    (void)state;
+    study s = study_begin(4);
+    char *home = getenv("HOME") ? strdup(getenv("HOME")) : NULL, file[4300];
+    setenv("HOME", s.dir, 1);
+    study_write(s.dir, "study.json",
+                "{\"models\": \"~/none\", \"methods\": \"base\", \"tasks\": \"piqa\", \"data\": \"~/data\", \"out\": "
+                "\"~/out\"}");
+    snprintf(file, sizeof file, "%s/study.json", s.dir);
+    ran r = PROGRAM(&s, "plan", file);
+    expect(&r, 2, s.dir);
+    assert_null(strchr(r.err, '~'));
+    ran_free(&r);
+    r = PROGRAM(&s, "plan", file, "--model", s.model, "--json");
+    expect(&r, 0, NULL);
+    assert_null(strchr(r.out, '~'));
+    assert_non_null(strstr(r.out, s.dir));
+    ran_free(&r);
+    if (home) setenv("HOME", home, 1);
+    free(home);
+    study_end(&s);
+}
+
 static void a_glob_names_several_tasks(void **state)
 {
     (void)state;
@@ -604,6 +629,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(results_of_earlier_names_leave_no_second_row, begin, end),
         cmocka_unit_test_setup_teardown(a_variant_that_changed_on_disk_is_made_again, begin, end),
         cmocka_unit_test_setup_teardown(a_task_says_itself_how_many_items_are_used, begin, end),
+        cmocka_unit_test_setup_teardown(a_study_may_begin_a_path_with_the_home_directory, begin, end),
         cmocka_unit_test_setup_teardown(a_glob_names_several_tasks, begin, end),
         cmocka_unit_test_setup_teardown(items_are_drawn_by_the_seed_and_are_the_same_for_every_method, begin, end),
         cmocka_unit_test_setup_teardown(numbers_of_items_that_are_none_are_refused, begin, end),

@@ -95,7 +95,15 @@ static void pages_are_understood_by_the_programs_that_read_them(void **state)
         snprintf(command, sizeof command,
                  "bash -c 'source \"%s\" && COMP_WORDS=(bitladder table --format \"\") COMP_CWORD=3 && _bitladder && "
                  "test \"${COMPREPLY[*]}\" = \"md csv tex json\" && "
-                 "COMP_WORDS=(bitladder qua) COMP_CWORD=1 && _bitladder && test \"${COMPREPLY[*]}\" = quantize'",
+                 "COMP_WORDS=(bitladder qua) COMP_CWORD=1 && _bitladder && test \"${COMPREPLY[*]}\" = quantize && "
+                 "COMP_WORDS=(bitladder run --task piqa,boo) COMP_CWORD=3 && _bitladder && "
+                 "test \"${COMPREPLY[*]}\" = piqa,boolq && "
+                 "COMP_WORDS=(bitladder run --method base,rt) COMP_CWORD=3 && _bitladder && "
+                 "test \"${COMPREPLY[*]}\" = base,rtn && "
+                 "COMP_WORDS=(bitladder plot runs/a par) COMP_CWORD=3 && _bitladder && "
+                 "test \"${COMPREPLY[*]}\" = pareto && "
+                 "COMP_WORDS=(bitladder show nf4) COMP_CWORD=2 && _bitladder && "
+                 "test \"${COMPREPLY[*]}\" = nf4'",
                  filled("@dir/b.bash"));
         assert_int_equal(system(command), 0);
     }

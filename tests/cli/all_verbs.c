@@ -93,6 +93,7 @@ static const struct {
     {{"plot", "@out", "pareto", "-o", "@dir/x.pdf", "--format", "svg"}, NULL, 2, NULL, "in the format svg"},
     {{"plot", "@dir/none"}, NULL, 2, NULL, "no such directory"},
     {{"report", "@dir/none"}, NULL, 2, NULL, "no such directory"},
+    {{"table", "@dir/model"}, NULL, 2, NULL, "model: no results"},
     {{"report", "@dir/model"}, NULL, 2, NULL, "there are no results in it"},
     {{"report", "@out", "--data", "@dir/none"}, NULL, 2, NULL, "--data: there is no directory"},
     {{"report", "@out", "-o", "@dir/none/r.html"}, NULL, 4, NULL, "none"},

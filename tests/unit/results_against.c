@@ -216,6 +216,12 @@ static void a_cache_of_codes_is_compared_with_the_base_that_has_none(void **stat
                "not compared: base has numerics cpu-f32, this row cuda-bf16");
 }
 
+static bl_cell *cut(bl_cell *c)
+{
+    c->truncated = 2;
+    return c;
+}
+
 /* Two tasks of unequal size count the same; -5 and -1 points are -3, errors add in squares. */
 static void an_average_says_its_members_and_counts_each_once(void **state)
 {
@@ -224,13 +230,14 @@ static void an_average_says_its_members_and_counts_each_once(void **state)
     static bl_text t;
     const char *dirs[] = {dir};
     bl_table_opts o = {.terminal = true, .deltas = true};
-    write_cell(make(&m, 0, "piqa", MOST, 0, 0));
-    write_cell(make(&m, 0, "boolq", 100, 0, 0));
-    write_cell(make(&m, 4, "piqa", MOST, 20, 0));
-    write_cell(make(&m, 4, "boolq", 100, 1, 0));
-    write_cell(make(&m, 3, "piqa", MOST, 20, 0));
+    write_cell(cut(make(&m, 0, "piqa", MOST, 0, 0)));
+    write_cell(cut(make(&m, 0, "boolq", 100, 0, 0)));
+    write_cell(cut(make(&m, 4, "piqa", MOST, 20, 0)));
+    write_cell(cut(make(&m, 4, "boolq", 100, 1, 0)));
+    write_cell(cut(make(&m, 3, "piqa", MOST, 20, 0)));
     assert_ok(bl_table_read(dirs, 1, &table, &e));
     assert_ok(bl_table_against(table, &o, &(bl_against){"base", {rule, NULL}}, &e));
+    size_t averages = 0;
     assert_ok(bl_table_average(table, "p*,boolq", &e));
     assert_ok(bl_table_print(table, &o, &t, &e));
     assert_has(t.s, "average of boolq and piqa acc %");
@@ -240,6 +247,15 @@ static void an_average_says_its_members_and_counts_each_once(void **state)
     assert_has(t.s, "n/a: boolq has no result\n");
     assert_has(t.s, "Holm over 4 comparisons");
     bl_text_free(&t);
+    for (size_t i = 0; i < table->n; i++) {
+        const bl_row *r = &table->row[i];
+        if (strncmp(r->cell->task, "average", 7) || !r->has_value) continue;
+        assert_true(r->cell->seconds == 0 && r->cell->peak_bytes == 0 && r->cell->bytes_read < 0); /* of no one task */
+        assert_int_equal(r->cell->truncated, 4);                                                   /* of both */
+        assert_true(r->cell->bits_per_weight > 0);
+        averages++;
+    }
+    assert_int_equal(averages, 2);
     assert_refused(bl_table_average(table, "piqa", &e), BL_E_CONFIG, "an average needs two");
 }
 

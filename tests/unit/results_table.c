@@ -60,31 +60,31 @@ static void the_pivot_reads_as_it_should(void **state)
 {
     (void)state;
     study();
-    assert_string_equal(
-        print(&(bl_table_opts){.terminal = true}),
-        "model         method       bits_per_weight  piqa acc % \xe2\x86\x91  piqa acc_norm % "
-        "\xe2\x86\x91  wikitext2:gptq2048 perplexity \xe2\x86\x93\n"
-        "smollm2-135m  base                   16.00     68.2 \xc2\xb1"
-        "1.1          69.1 \xc2\xb1"
-        "1.1                      16.80 \xc2\xb1"
-        "0.12\n"
-        "smollm2-135m  rtn:w8g64 a             8.38     68.1 \xc2\xb1"
-        "1.1          69.0 \xc2\xb1"
-        "1.1                      16.91 \xc2\xb1"
-        "0.12\n"
-        "smollm2-135m  rtn:w4g64 a             4.31     66.5 \xc2\xb1"
-        "1.1          67.3 \xc2\xb1"
-        "1.1                      18.57 \xc2\xb1"
-        "0.13\n"
-        "smollm2-135m  rtn:w3g64 a             3.30     64.9 \xc2\xb1"
-        "1.1          65.6 \xc2\xb1"
-        "1.1                      20.52 \xc2\xb1"
-        "0.15\n"
-        "smollm2-135m  rtn:w2g64 a             2.28     62.2 \xc2\xb1"
-        "1.1          62.8 \xc2\xb1"
-        "1.1                      25.06 \xc2\xb1"
-        "0.18\n"
-        "\n\xc2\xb1 one standard error over items, of perplexity over windows\na  lm_head and embeddings as stored\n");
+    assert_string_equal(print(&(bl_table_opts){.terminal = true}),
+                        "model         method       bits_per_weight  piqa acc % \xe2\x86\x91  piqa acc_norm % "
+                        "\xe2\x86\x91  wikitext2:gptq2048 perplexity \xe2\x86\x93\n"
+                        "smollm2-135m  base                   16.00     68.2 \xc2\xb1"
+                        "1.1          69.1 \xc2\xb1"
+                        "1.1                      16.80 \xc2\xb1"
+                        "0.12\n"
+                        "smollm2-135m  rtn:w8g64 a             8.38     68.1 \xc2\xb1"
+                        "1.1          69.0 \xc2\xb1"
+                        "1.1                      16.91 \xc2\xb1"
+                        "0.12\n"
+                        "smollm2-135m  rtn:w4g64 a             4.31     66.5 \xc2\xb1"
+                        "1.1          67.3 \xc2\xb1"
+                        "1.1                      18.57 \xc2\xb1"
+                        "0.13\n"
+                        "smollm2-135m  rtn:w3g64 a             3.30     64.9 \xc2\xb1"
+                        "1.1          65.6 \xc2\xb1"
+                        "1.1                      20.52 \xc2\xb1"
+                        "0.15\n"
+                        "smollm2-135m  rtn:w2g64 a             2.28     62.2 \xc2\xb1"
+                        "1.1          62.8 \xc2\xb1"
+                        "1.1                      25.06 \xc2\xb1"
+                        "0.18\n"
+                        "\n\xc2\xb1 one standard error over items, of perplexity over windows\n"
+                        "n: piqa 1838 items, wikitext2:gptq2048 161 windows\na  lm_head and embeddings as stored\n");
     const char *md = print(&(bl_table_opts){0});
     assert_has(md, "| smollm2-135m | rtn:w4g64 a |            4.31 |");
     assert_has(md, "|--------------|-------------|----------------:|");
@@ -579,7 +579,7 @@ static const struct {
      "0.00 \xc2\xb1"
      "0.10"},
     {100, 0, true, "100.0"},
-    {1234567, 0, false, "1.23e+06"},
+    {1234567, 0, false, "1.235e+06"},
     {9.9996, 0, false, "10.00"},
 };
 static void numbers_show_no_more_digits_than_they_know(void **state)
