@@ -21,6 +21,19 @@ bool bl_answer_strict(const char *text, const char **s, size_t *n)
     return false;
 }
 
+bool bl_answer_marked(const char *text, const char **s, size_t *n)
+{
+    for (const char *p = text; (p = strstr(p, "#### ")) != NULL; p++) {
+        const char *from = p + 5, *digits = from + (*from == '-');
+        size_t run = strspn(digits, "0123456789.,");
+        if (run == 0) continue;
+        *s = from;
+        *n = (size_t)(digits - from) + run;
+        return true;
+    }
+    return false;
+}
+
 bool bl_answer_flexible(const char *text, const char **s, size_t *n)
 {
     bool found = false;

@@ -372,8 +372,12 @@ static bool answer(const bl_request *q, const char *gold, bool right, bl_arena *
         return true;
     }
     if (q->kind != BL_ASK_GENERATE) return false;
-    char *prompt = prompt_text(&q->prompt), *example = strstr(prompt, "The answer is ");
-    char *text = bl_format_text(&e, "So it is. %s%s%s.", example ? "The answer is " : "", gold, right ? "" : "7");
+    char *prompt = prompt_text(&q->prompt), *example = strstr(prompt, "he answer is ");
+    char *text = bl_format_text(&e, "So it is. %s%s%s.",
+                                example                     ? "The answer is "
+                                : strstr(prompt, "\n#### ") ? "#### "
+                                                            : "",
+                                gold, right ? "" : "7");
     *out = (bl_reply){.kind = q->kind, .n = 1, .text = bl_arena_str(a, text, strlen(text), &e)};
     bl_free(prompt);
     bl_free(text);
