@@ -10,7 +10,7 @@ enum { MOST_UNDECIDED = 12, MOST_ITEMS = 5, MOST_ROWS_NAMED = 6, MOST_TEXT = 150
 static const char style[] =
     "html{font:16px/1.5 system-ui,\"DejaVu Sans\",sans-serif;color:#1c1c1c;background:#fff;-webkit-text-size-adjust:"
     "100%}\n"
-    "body{margin:0 auto;max-width:66rem;padding:1rem 1.2rem 4rem}\n"
+    "body{margin:0 auto;max-width:76rem;padding:1rem 1.2rem 4rem}\n"
     "h1{font-size:1.6rem;line-height:1.2;margin:.6rem 0}h2{font-size:1.25rem;margin:2.6rem 0 .6rem;border-bottom:1px "
     "solid #ddd;padding-bottom:.2rem}h3{font-size:1rem;margin:1.6rem 0 .3rem}\n"
     "p{margin:.5rem 0}.note,.about{color:#555;font-size:.85rem;margin:.15rem "

@@ -1,6 +1,7 @@
 /* ruler.c - ranges and ticks of axes. */
 #include "ruler.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void point_for_comma(char *s)
@@ -85,6 +86,17 @@ static double step_for(const bl_ruler *s, int least)
     return (s->hi - s->lo) / least;
 }
 
+/* Digits after which v is itself: 7e5 is a word shorter than 7.00e5, and stays clear of the axis' title. */
+static int digits_of(double v)
+{
+    char text[40];
+    for (int n = 1; n < 10; n++) {
+        snprintf(text, sizeof text, "%.*e", n - 1, v);
+        if (fabs(strtod(text, NULL) - v) <= 1e-9 * fabs(v)) return n;
+    }
+    return 10;
+}
+
 static void steps(bl_ruler *s, int least, bool whole)
 {
     double step = step_for(s, least);
@@ -95,7 +107,7 @@ static void steps(bl_ruler *s, int least, bool whole)
         char label[64];
         double v = k * step;
         if (fabs(v) < step * 1e-9) v = 0;
-        if (most >= 1e5 || most < 1e-3) bl_figure_number(v, (int)fmax(1, ceil(log10(most / step)) + 1), label);
+        if (most >= 1e5 || most < 1e-3) bl_figure_number(v, digits_of(v), label);
         else snprintf(label, sizeof label, "%.*f", decimals, v);
         point_for_comma(label);
         label[sizeof s->tick[0].label - 1] = 0;

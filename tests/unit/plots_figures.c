@@ -498,9 +498,25 @@ static void names_cover_nothing(void **state)
     bl_page_free(&page);
 }
 
+/* An exponent makes a label wide: digits that say nothing would run into the title of the axis. */
+static void a_tick_with_an_exponent_has_no_digit_too_many(void **state)
+{
+    (void)state;
+    bl_ruler r = bl_ruler_log(640600, 1015000);
+    int labels = 0;
+    for (int i = 0; i < r.n; i++) {
+        const char *label = r.tick[i].label;
+        if (!*label) continue;
+        labels++;
+        if (strstr(label, "0×")) fail_msg("'%s' ends in a zero", label);
+    }
+    assert_true(labels >= 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_tick_with_an_exponent_has_no_digit_too_many),
         cmocka_unit_test(every_panel_can_be_read),
         cmocka_unit_test(gnuplot_draws_what_is_hard_to_draw),
         cmocka_unit_test(a_figure_without_anything_to_show_is_not_drawn),
