@@ -61,7 +61,8 @@ static bl_status stored_as(bl_checkpoint *c, bl_err *e)
             t->shape.group == best->shape.group && t->shape.in > best->shape.in)
             best = t;
     }
-    bl_stored_text(best->format, &best->shape, text);
+    if (c->packing.kind) bl_packing_text(&c->packing, text);
+    else bl_stored_text(best->format, &best->shape, text);
     c->stored_as = bl_arena_str(c->arena, text, strlen(text), e);
     return c->stored_as ? BL_OK : BL_E_NOMEM;
 }

@@ -125,4 +125,6 @@ typedef enum bl_tok_kind { BL_TOK_NONE, BL_TOK_JSON, BL_TOK_SPM, BL_TOK_LLAMA2C,
  * directory, else the only tokenizer.* or tok*.model / tok*.bin beside a .bin (.model first). BL_TOK_NONE: *why says
  * what was looked for. */
 bl_tok_kind bl_checkpoint_tokenizer(const bl_checkpoint *c, const char **path, const char **why);
+/* Its files, under the names that are looked for, into a directory; nothing when there is none. */
+bl_status bl_checkpoint_copy_tokenizer(const bl_checkpoint *c, const char *dir, bl_err *e);
 #endif

@@ -7,6 +7,7 @@
 #define BL_HARNESS_CHECKPOINT_CHECKPOINT_IMPL_H
 #include "checkpoint.h"
 #include "gguf.h"
+#include "packed.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include <string.h>
@@ -30,6 +31,8 @@ struct bl_checkpoint {
     int n_stages;
     bl_map *map; /* the files, by bl_extent.file */
     size_t n_maps, cap_maps;
+    size_t n_given;     /* files that are the checkpoint's; the map after them was made of these */
+    bl_packing packing; /* of a directory whose linears another program packed */
     bl_stored *stored;
     size_t n, cap;
     uint32_t *sorted; /* indices of `stored` by name */

@@ -82,7 +82,7 @@ static bl_status files_key(const bl_checkpoint *c, char hex[33], bl_err *e)
             bl_hash_u64(h, x.bytes);
         }
     }
-    for (size_t i = 0; i < c->n_maps; i++) {
+    for (size_t i = 0; i < c->n_given; i++) {
         const bl_map *m = &c->map[i];
         bl_hash_text(h, m->path);
         bl_hash_u64(h, m->dev);

@@ -213,18 +213,6 @@ out:
     return st;
 }
 
-static bl_status quantization(const bl_json *j, const char *file, bl_err *e)
-{
-    const bl_json *q = bl_json_get(j, "quantization_config");
-    const char *kind;
-    if (!q || bl_json_kind(q) == BL_JSON_NULL) q = bl_json_get(j, "compression_config");
-    if (!q || bl_json_kind(q) == BL_JSON_NULL) return BL_OK;
-    if (bl_json_str(bl_json_get(q, "quant_method"), &kind, NULL) != BL_OK) kind = "without a quant_method";
-    return bl_fail(e, BL_E_FORMAT,
-                   "%s: quantization_config of kind '%s' is not read; give the unquantized checkpoint or a GGUF file",
-                   file, kind);
-}
-
 static double yarn_scale(double factor, double by) { return factor <= 1 ? 1 : 0.1 * by * log(factor) + 1; }
 
 /* YaRN as transformers 5.24 reads it: defaults, and the attention factor inferred from what is given. */
@@ -363,7 +351,6 @@ bl_status bl_hf_config(const char *path, bl_config *out, bl_err *e)
     }
     BL_TRY(architecture(j, path, &c.arch, e));
     c.roles = c.arch->has;
-    BL_TRY(quantization(j, path, e));
     BL_TRY(refuse_others(j, path, &c, e));
     BL_TRY(read_switches(j, path, &c, e));
     BL_TRY(bl_json_get_int(j, "hidden_size", &c.dim, e));

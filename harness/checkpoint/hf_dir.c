@@ -279,18 +279,43 @@ static bl_status refuse(const bl_checkpoint *c, const char *file, const char *na
                    c->config.arch->name, c->config.n_layers);
 }
 
+typedef struct bytes_of {
+    const bl_checkpoint *c;
+    const dir *d;
+} bytes_of;
+static bl_found find_bytes(void *ctx, const char *name)
+{
+    const bytes_of *b = ctx;
+    const shard *in = NULL;
+    bl_st_tensor *t = find(b->d, name, &in);
+    if (!t) return (bl_found){0};
+    const bl_map *m = &b->c->map[in->file];
+    return (bl_found){.t = t, .data = m->data + t->offset, .file = m->path};
+}
+
 static bl_status weights(bl_checkpoint *c, dir *d, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_param s;
+    bl_unpacker *u = NULL;
+    bytes_of of = {c, d};
     BL_TRY(two_heads(c, d, e));
-    for (size_t i = 0; bl_param_at(&c->config, i, &s); i++) BL_TRY(put(c, d, &s, e));
+    if (c->packing.kind) BL_TRY(bl_unpacker_new(c, &c->packing, find_bytes, &of, &u, e));
+    for (size_t i = 0; bl_param_at(&c->config, i, &s); i++) {
+        bool packed = false;
+        if (u) BL_TRY(bl_unpacker_put(u, &s, &packed, e));
+        if (!packed) BL_TRY(put(c, d, &s, e));
+    }
+    if (u) BL_TRY(bl_unpacker_end(u, e));
     for (size_t i = 0; i < d->n; i++)
         for (size_t k = 0; k < bl_safetensors_count(d->s[i].st); k++) {
             const bl_st_tensor *t = bl_safetensors_at(d->s[i].st, k);
-            if (!t->used && !idle(t->name)) return refuse(c, c->map[d->s[i].file].path, t->name, e);
+            if (t->used || idle(t->name)) continue;
+            st = refuse(c, c->map[d->s[i].file].path, t->name, e);
+            goto out;
         }
 out:
+    bl_unpacker_free(u);
     return st;
 }
 
@@ -342,6 +367,7 @@ bl_status bl_read_hfdir(bl_checkpoint *c, const char *path, bl_err *e)
         goto out;
     }
     BL_TRY(bl_hf_config(config, &c->config, e));
+    BL_TRY(bl_packing_read(config, &c->packing, e));
     if (bl_exists(one)) BL_TRY(add_shard(c, d, "model.safetensors", e));
     else if (bl_exists(index)) BL_TRY(read_index(c, d, index, e));
     else {

@@ -34,7 +34,7 @@ bl_status bl_checkpoint_map(bl_checkpoint *c, const char *path, int *file, bl_er
 {
     bl_status st = bl_grow(&c->map, &c->cap_maps, c->n_maps + 1, sizeof *c->map, e);
     if (st == BL_OK) st = bl_map_open(path, &c->map[c->n_maps], e);
-    if (st == BL_OK) *file = (int)c->n_maps++;
+    if (st == BL_OK) *file = (int)(c->n_given = ++c->n_maps) - 1;
     return st;
 }
 

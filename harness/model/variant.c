@@ -4,7 +4,6 @@
  * once, in order. All files go to DIR.tmp.<pid>, each synced; renaming that directory is the commit.
  */
 #include "variant.h"
-#include "harness/checkpoint/gguf.h"
 #include "harness/checkpoint/variant_parts.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
@@ -15,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHUNK = 4 << 20, MAX_COMPANION = 256 << 20 };
+enum { CHUNK = 4 << 20 };
 
 /* A tensor to be written: contiguous, on a backend. */
 typedef struct piece {
@@ -495,70 +494,6 @@ bl_status bl_variant_file(bl_variant *v, const char *name, const void *p, size_t
     return st;
 }
 
-static bl_status copy_file(bl_variant *v, const char *from, const char *name, bl_err *e)
-{
-    char *bytes = NULL, *to = bl_join(v->temp, name, e);
-    size_t n;
-    if (!to) return BL_E_NOMEM;
-    bl_status st = bl_read_file(from, MAX_COMPANION, &bytes, &n, e);
-    if (st == BL_OK) st = bl_write_file(to, bytes, n, e);
-    bl_free(bytes);
-    bl_free(to);
-    return st;
-}
-
-/* A GGUF file of metadata alone. */
-static bl_status copy_gguf(bl_variant *v, const char *from, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_gguf *g = NULL;
-    bl_writer *w = NULL;
-    const uint8_t *p;
-    uint64_t n, counts[2] = {0};
-    char *to = bl_join(v->temp, "tokenizer.gguf", e);
-    if (!to) return BL_E_NOMEM;
-    BL_TRY(bl_gguf_open(from, &g, e));
-    bl_gguf_metadata(g, &p, &n);
-    counts[1] = bl_gguf_count(g);
-    BL_TRY(bl_writer_open(to, &w, e));
-    BL_TRY(bl_writer_add(w, "GGUF\3\0\0\0", 8, e));
-    BL_TRY(bl_writer_add(w, counts, sizeof counts, e));
-    BL_TRY(bl_writer_add(w, p, n, e));
-    BL_TRY(bl_writer_commit(w, e));
-    w = NULL;
-out:
-    bl_writer_drop(w);
-    bl_gguf_close(g);
-    bl_free(to);
-    return st;
-}
-
-static bl_status copy_tokenizer(bl_variant *v, bl_err *e)
-{
-    static const char *const beside[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                         "generation_config.json", "chat_template.jinja"};
-    bl_status st = BL_OK;
-    const char *path;
-    bl_tok_kind kind = bl_checkpoint_tokenizer(v->source, &path, NULL);
-    if (kind == BL_TOK_NONE) return BL_OK;
-    if (kind == BL_TOK_GGUF) return copy_gguf(v, path, e);
-    BL_TRY(copy_file(v, path,
-                     kind == BL_TOK_JSON  ? "tokenizer.json"
-                     : kind == BL_TOK_SPM ? "tokenizer.model"
-                                          : "tokenizer.bin",
-                     e));
-    const char *slash = strrchr(path, '/');
-    for (size_t i = 0; i < BL_COUNT(beside); i++) {
-        char *from = bl_format_text(e, "%.*s/%s", slash ? (int)(slash - path) : 1, slash ? path : ".", beside[i]);
-        if (!from) return BL_E_NOMEM;
-        if (bl_exists(from)) st = copy_file(v, from, beside[i], e);
-        bl_free(from);
-        if (st != BL_OK) return st;
-    }
-out:
-    return st;
-}
-
 bl_status bl_variant_ends(bl_variant *v, bl_model *m, bl_err *e)
 {
     bl_status st = in_turn(v, v->config.n_layers, e);
@@ -576,7 +511,7 @@ bl_status bl_variant_ends(bl_variant *v, bl_model *m, bl_err *e)
     BL_TRY(put_norm(v, &v->rest, &m->norm, e));
     if (!v->config.tied) BL_TRY(put_linear(v, &v->rest, &m->head, e));
     BL_TRY(write_pieces(v, v->config.n_layers, e));
-    BL_TRY(copy_tokenizer(v, e));
+    BL_TRY(bl_checkpoint_copy_tokenizer(v->source, v->temp, e));
     BL_TRY(bl_checkpoint_unchanged(v->source, e));
     v->next++;
 out:

@@ -1,0 +1,45 @@
+/* export.h - a checkpoint as a directory that other programs load: the packed layouts of packed.h, or dense.
+ *
+ *     bl_checkpoint *c;
+ *     BL_TRY(bl_checkpoint_open("smollm2-w4", NULL, &c, e));
+ *     BL_TRY(bl_export(c, &(bl_export_how){ .kind = BL_PACKED_GPTQ }, "smollm2-gptq", e));
+ *
+ * Codes, scales and zeros are written as they are; what a layout cannot express (other formats, widths, zeros between
+ * codes, transforms, adapters, quantized activations) is refused with parameter and reason, before anything is written.
+ * The directory appears by rename. Reading it again gives the same parameters: the same fingerprint, but for the type
+ * of a dense export.
+ */
+#ifndef BL_HARNESS_CHECKPOINT_EXPORT_H
+#define BL_HARNESS_CHECKPOINT_EXPORT_H
+#include "packed.h"
+
+typedef struct bl_export_how {
+    bl_packing_kind kind; /* NOT: dense */
+    bl_dtype type;        /* dense: F32, F16 or BF16 */
+} bl_export_how;
+bl_status bl_export(bl_checkpoint *c, const bl_export_how *how, const char *dir, bl_err *e);
+
+/* ---- its parts ---- */
+/* Text of config.json. BL_E_UNSUPPORTED: what config.json has no key for. */
+bl_status bl_export_config(const bl_checkpoint *c, const bl_packing *p, const char *dtype, bl_text *out, bl_err *e);
+/* How all block linears are packed alike in that layout. BL_E_UNSUPPORTED names the first that is not. */
+bl_status bl_export_packing(const bl_checkpoint *c, bl_packing_kind kind, bl_packing *out, bl_err *e);
+
+/* A weight whose inputs are transformed by nothing or by one permutation of all of them. */
+bool bl_export_plain(const bl_stored *t);
+/* That permutation: input that column i of the stored weight is of; NULL: i. The caller frees it. */
+bl_status bl_export_order(bl_checkpoint *c, const bl_stored *t, int32_t **out, bl_err *e);
+
+/* A tensor of a packed linear, in the order in which they are written. */
+typedef struct bl_export_tensor {
+    const char *part; /* "qweight", after the linear's name */
+    const char *dtype;
+    int ndim;
+    int64_t dim[2];
+    uint64_t bytes;
+} bl_export_tensor;
+enum { BL_EXPORT_TENSORS = 4 };
+int bl_export_tensors(const bl_packing *p, const bl_stored *t, bl_export_tensor out[BL_EXPORT_TENSORS]);
+/* Their bytes, one after another. The caller frees them. */
+bl_status bl_export_bytes(bl_checkpoint *c, const bl_packing *p, const bl_stored *t, uint8_t **out, bl_err *e);
+#endif

@@ -1,0 +1,69 @@
+/* verb_export.c - writes a model as a directory that other programs load. */
+#include "session.h"
+#include "harness/checkpoint/export.h"
+
+typedef struct opts {
+    bl_cli_common common;
+    const char *tokenizer, *out;
+    int format, type;
+} opts;
+static const char *const formats[] = {"safetensors", "gptq", "gptq_v2", "awq", "compressed-tensors", NULL};
+static const char *const types[] = {"bf16", "fp16", "fp32", NULL};
+static const bl_opt rows[] = {
+    {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o', .doc = "the new directory"},
+    {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
+     .doc = "safetensors: dense weights; the others: integers packed as GPTQModel, AutoAWQ and compressed-tensors read "
+            "them"},
+    {"type", BL_OPT_CHOICE, .choices = types, .at = offsetof(opts, type), .doc = "of dense weights, with safetensors"},
+    {"tokenizer", BL_OPT_TEXT, .at = offsetof(opts, tokenizer), .arg = "FILE",
+     .doc = "tokenizer of a model that carries none"},
+    BL_COMMON_ROWS(opts, common),
+    {0}};
+
+static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
+{
+    static const bl_packing_kind kinds[] = {BL_PACKED_NOT, BL_PACKED_GPTQ, BL_PACKED_GPTQ_V2, BL_PACKED_AWQ,
+                                            BL_PACKED_CT}; /* in the order of `formats` */
+    static const bl_dtype dtypes[] = {BL_BF16, BL_F16, BL_F32};
+    bl_status st = BL_OK;
+    const opts *o = options;
+    bl_checkpoint *c = NULL;
+    bl_text t = {0};
+    (void)p;
+    (void)exit_code;
+
+    if (!o->out || !*o->out) return bl_fail(e, BL_E_CONFIG, "export needs -o DIR");
+    BL_TRY(bl_checkpoint_open(args->pos[0], &(bl_checkpoint_opts){.tokenizer = o->tokenizer}, &c, e));
+    BL_TRY(bl_checkpoint_verify(c, e));
+    BL_TRY(bl_export(c, &(bl_export_how){.kind = kinds[o->format], .type = dtypes[o->type]}, o->out, e));
+    if (o->common.json) {
+        bl_json_out j = {.t = &t};
+        bl_json_object(&j, NULL);
+        bl_json_add_str(&j, "directory", o->out);
+        bl_json_add_str(&j, "format", formats[o->format]);
+        bl_json_end(&j);
+        bl_text_add(&t, "\n");
+    } else if (!o->common.quiet) {
+        bl_text_addf(&t, "%s: %s, as %s\n", o->out, bl_checkpoint_stored_as(c), formats[o->format]);
+    }
+    BL_TRY(bl_output(NULL, &t, e));
+out:
+    bl_text_free(&t);
+    bl_checkpoint_close(c);
+    return st;
+}
+
+const bl_verb bl_verb_export = {
+    .name = "export",
+    .args = "MODEL",
+    .line = "writes a model as a directory that other programs load",
+    .doc =
+        "Writes MODEL, as a rule a directory of `quantize`, as a Hugging Face directory: codes, scales and zero points "
+        "as they are in one of the packed layouts, or dense weights. What a layout cannot express is refused.",
+    .example = "bitladder export smollm2-w4 --format gptq -o smollm2-w4-gptq",
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};
