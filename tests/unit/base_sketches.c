@@ -54,6 +54,7 @@ static const struct {
      "bl_model *m = model; int64_t block = 0; bl_batch batch = {0}; bl_kv *kv = NULL; bl_tensor x = {0}, dx = {0}; "
      "bl_tape tape = {0}; bl_block_grads grads = {0};"},
     {"harness/train/effective.h", "", "bl_model *m = model;"},
+    {"harness/train/pretrain.h", "", "bl_trainable *t = NULL; uint64_t seed = 0;"},
     {"harness/train/optimizer.h", "harness/train/gradients.h",
      "bl_trainable *t = NULL; bl_train_batch batch = {0}; bl_schedule schedule = {0}; double nll, norm;"},
     {"harness/model/model.h", "",

@@ -1,0 +1,87 @@
+/* A model from nothing through the whole program. */
+#include "study_fixture.h"
+#include "kernels/base/json.h"
+
+static void what_pretrain_writes_is_a_model_for_the_other_verbs(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    study s = study_begin(1);
+    char out[4300], curve[4300], *text = NULL;
+    size_t n;
+    snprintf(out, sizeof out, "%s/new", s.dir);
+    snprintf(curve, sizeof curve, "%s/curve", s.dir);
+    ran r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "--steps", "3", "--tokens", "600",
+                    "--warmup", "1", "--seed", "5", "-o", out, "--curve", curve);
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "3 steps"));
+    ran_free(&r);
+
+    assert_ok(bl_read_file(curve, 1 << 20, &text, &n, &e));
+    int lines = 0;
+    for (char *rest = text, *line; (line = strsep(&rest, "\n")) && *line; lines++) {
+        bl_json *j = NULL;
+        int64_t step;
+        double loss, norm;
+        assert_ok(bl_json_parse(line, strlen(line), "curve", BL_JSON_PLAIN, &j, &e));
+        assert_ok(bl_json_get_int(j, "step", &step, &e));
+        assert_ok(bl_json_get_real(j, "loss", &loss, &e));
+        assert_ok(bl_json_get_real(j, "grad_norm", &norm, &e));
+        assert_int_equal(step, lines + 1);
+        assert_true(loss > 4 && loss < 5.5 && norm > 0);
+        bl_json_free(j);
+    }
+    assert_int_equal(lines, 3);
+    bl_free(text);
+
+    r = PROGRAM(&s, "inspect", out);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = PROGRAM(&s, "generate", "--model", out, "--max-new", "4", "--prompt", "Q: Mia has 12 pens.");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = PROGRAM(&s, "pretrain", "--shape", "lessons-tiny", "-o", out);
+    expect(&r, 2, "exists");
+    ran_free(&r);
+    r = PROGRAM(&s, "pretrain", "--shape", "lessons-tinny", "-o", curve);
+    expect(&r, 2, "lessons-tinny");
+    ran_free(&r);
+    r = PROGRAM(&s, "pretrain");
+    expect(&r, 2, "needs -o DIR");
+    ran_free(&r);
+    study_end(&s);
+}
+
+static void corpus_prints_a_part_of_one_kind(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    study s = study_begin(1);
+    ran r = PROGRAM(&s, "corpus", "--kind", "order", "--part", "test", "--n", "2", "--json");
+    expect(&r, 0, NULL);
+    bl_json *j = NULL;
+    const char *kind, *answer, *text;
+    char tail[64];
+    assert_ok(bl_json_parse(r.out, strcspn(r.out, "\n"), "line", BL_JSON_PLAIN, &j, &e));
+    assert_ok(bl_json_get_str(j, "kind", &kind, &e));
+    assert_ok(bl_json_get_str(j, "answer", &answer, &e));
+    assert_ok(bl_json_get_str(j, "text", &text, &e));
+    assert_string_equal(kind, "order");
+    snprintf(tail, sizeof tail, " The answer is %s.\n", answer);
+    assert_string_equal(text + strlen(text) - strlen(tail), tail);
+    bl_json_free(j);
+    ran_free(&r);
+    r = PROGRAM(&s, "corpus", "--part", "test");
+    expect(&r, 2, "needs one --kind");
+    ran_free(&r);
+    study_end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_pretrain_writes_is_a_model_for_the_other_verbs),
+        cmocka_unit_test(corpus_prints_a_part_of_one_kind),
+    };
+    return cmocka_run_group_tests_name("pretraining by the program", tests, NULL, NULL);
+}
