@@ -43,6 +43,7 @@ typedef enum bl_need {
     BL_NEED_TRAINING = 16
 } bl_need;
 
+typedef struct bl_trainable bl_trainable;     /* harness/train/effective.h */
 typedef struct bl_calibration bl_calibration; /* harness/quant/calibrate.h; NULL for methods that look at no data */
 typedef struct bl_method_run {
     const struct bl_method *method;
@@ -74,6 +75,9 @@ typedef struct bl_method {
     bl_status (*block)(const bl_method_run *r, int64_t block, bl_err *e);
     bl_status (*layer)(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);
     bl_status (*train)(const bl_method_run *r, bl_err *e); /* last, the whole model in memory */
+    /* What of a whole model in memory is trained, on text that `finetune` is given; a method that has it is refused
+     * where there is none to train on. */
+    bl_status (*learns)(const bl_method_run *r, bl_trainable *t, bl_err *e);
     /* The inputs of later linears of a block are gathered after the earlier ones were changed (q, k, v; o; gate, up;
      * down), not all at once; NULL: no. */
     bool (*sequential)(const bl_method_run *r);

@@ -10,7 +10,7 @@ static const char layers_file[] = "layers.json";
 
 /* ---- layers.json: what each layer got ---- */
 
-static bl_status print_layers(const bl_layer_stat *layer, int64_t n, double seconds, bl_text *t, bl_err *e)
+bl_status bl_quantize_print_layers(const bl_layer_stat *layer, int64_t n, double seconds, bl_text *t, bl_err *e)
 {
     bl_json_out o = {.t = t};
     bl_json_object(&o, NULL);
@@ -340,7 +340,7 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
     out->seconds += bl_now() - t0;
     out->bits = bl_model_bits(m);
     out->packed_bytes = bl_variant_bytes(k->v);
-    BL_TRY(print_layers(k->layer, k->n_layers, bl_now() - t0, &text, e));
+    BL_TRY(bl_quantize_print_layers(k->layer, k->n_layers, bl_now() - t0, &text, e));
     BL_TRY(bl_variant_file(k->v, layers_file, text.s, text.n, e));
     BL_TRY(bl_variant_commit(k->v, e));
     k->v = NULL;
@@ -469,6 +469,10 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
     for (int k = 0; k < chain->n; k++) {
         bl_method_run run = {.method = chain->stage[k].method, .opts = chain->stage[k].opts, .model = m, .scratch = a};
         const bl_method *method = run.method;
+        if (method->learns) {
+            st = bl_fail(e, BL_E_CONFIG, "%s is trained; bitladder finetune does that", method->name);
+            goto out;
+        }
         if (method->check) BL_TRY(method->check(&run, e));
         if (method->unties_head) BL_TRY(bl_model_untie(m, e));
         if (!method->as_stored) weigh(&run, calib, limit, &f.stage[k]);

@@ -61,7 +61,7 @@ static bool eight(const bl_adamw *o, const bl_trained *p)
     return o->eight_bits && bl_tensor_count(&p->value) >= 4096;
 }
 
-static bl_status moments(const bl_adamw *o, bl_trainable *t, bl_err *e)
+bl_status bl_adamw_moments(const bl_adamw *o, bl_trainable *t, bl_err *e)
 {
     bl_backend *be = t->m->be;
     bl_status st = BL_OK;
@@ -131,7 +131,7 @@ bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, b
     BL_TRY(norm_of(t, &length, e));
     if (!isfinite(length))
         return bl_fail(e, BL_E_NUMERIC, "step %lld: the gradient is not finite", (long long)o->step + 1);
-    BL_TRY(moments(o, t, e));
+    BL_TRY(bl_adamw_moments(o, t, e));
     const double by = o->clip > 0 ? fmin(1, o->clip / (length + 1e-6)) : 1;
     for (size_t i = 0; i < t->n_params; i++) {
         const bl_trained *p = &t->param[i];

@@ -676,9 +676,10 @@ static void every_verb_has_help_and_the_pages_name_them(void **state)
 {
     (void)state;
     study s = study_begin(1);
-    static const char *const verbs[] = {"init",    "list",   "show",    "plan",     "run",      "table",    "plot",
-                                        "samples", "ask",    "score",   "generate", "tokenize", "quantize", "inspect",
-                                        "bench",   "doctor", "compare", "rm",       "clean",    "report",   "export"};
+    static const char *const verbs[] = {"init",     "list",    "show",   "plan",    "run",      "table",
+                                        "plot",     "samples", "ask",    "score",   "generate", "tokenize",
+                                        "quantize", "inspect", "bench",  "doctor",  "compare",  "rm",
+                                        "clean",    "report",  "export", "finetune"};
     ran man = PROGRAM(&s, "internal", "man"), bash = PROGRAM(&s, "internal", "completion"), all = PROGRAM(&s, "--help");
     expect(&man, 0, NULL);
     expect(&bash, 0, NULL);

@@ -109,7 +109,7 @@ static void every_method_says_what_it_is(void **state)
     for (size_t i = 0; bl_methods[i]; i++) {
         const bl_method *m = bl_methods[i];
         assert_true(m->version > 0 && m->title && *m->title && m->cite && *m->cite && m->doc && *m->doc);
-        assert_true(m->as_stored || m->layer || m->block || m->train);
+        assert_true(m->as_stored || m->layer || m->block || m->train || m->learns);
         for (size_t k = 0; k < i; k++) assert_string_not_equal(m->name, bl_methods[k]->name);
         for (const bl_opt *o = m->opts; o && o->type != BL_OPT_END; o++) assert_true(o->doc && *o->doc);
     }
@@ -233,12 +233,18 @@ static void is_written_and_read(const bl_method *m, const char *text)
     double bytes = 0, weights = 0;
     char dir[4300];
     bl_checkpoint *c;
-    (void)m;
     snprintf(dir, sizeof dir, "%s/variant", S.dir);
     assert_ok(bl_arena_new(&a, &e));
     assert_ok(bl_chain_parse(bl_methods, text, &choice, &e));
     bl_checkpoint *from = source;
     const bl_calib_choice calib = {.data = "primer:test", .n = 3, .seqlen = 48};
+    if (m->learns) { /* there is nothing to train on */
+        assert_int_equal(bl_quantize_check(from, &choice, &calib, 0, &planned, &e), BL_E_CONFIG);
+        assert_non_null(strstr(e.text, "bitladder finetune does that"));
+        bl_chain_free(&choice);
+        bl_arena_free(a);
+        return;
+    }
     if (bl_quantize_check(from, &choice, &calib, 0, &planned, &e) != BL_OK) {
         assert_int_equal(e.status, BL_E_CONFIG); /* no such width, and it says so */
         from = even;
@@ -310,7 +316,7 @@ static void what_a_backend_lacks_is_said_before_anything_is_computed(void **stat
             for (const bl_opt *o = bl_methods[i]->opts; o && o->type != BL_OPT_END; o++)
                 groups |= strcmp(o->name, "group") == 0;
             snprintf(text, sizeof text, "%s%s", bl_methods[i]->name, groups ? ":pc" : "");
-            if (bl_methods[i]->as_stored) continue;
+            if (bl_methods[i]->as_stored || bl_methods[i]->learns) continue;
             assert_ok(bl_arena_new(&a, &e));
             assert_ok(bl_chain_parse(bl_methods, text, &chain, &e));
             memcpy((char *)&less + ops[k], &none, sizeof none);

@@ -55,6 +55,7 @@ static const struct {
      "bl_tape tape = {0}; bl_block_grads grads = {0};"},
     {"harness/train/effective.h", "", "bl_model *m = model;"},
     {"harness/train/pretrain.h", "", "bl_trainable *t = NULL; uint64_t seed = 0;"},
+    {"harness/train/trainer.h", "", "bl_trainable *t = NULL; bl_samples samples = {0};"},
     {"harness/train/optimizer.h", "harness/train/gradients.h",
      "bl_trainable *t = NULL; bl_train_batch batch = {0}; bl_schedule schedule = {0}; double nll, norm;"},
     {"harness/model/model.h", "",

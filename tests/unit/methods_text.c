@@ -145,7 +145,7 @@ static void every_method_says_what_it_is(void **state)
         bl_method_choice c;
         assert_true(m->version >= 1);
         assert_true(m->title && m->cite && m->doc);
-        assert_true(m->as_stored || m->model || m->block || m->layer || m->train);
+        assert_true(m->as_stored || m->model || m->block || m->layer || m->train || m->learns);
         assert_ok(bl_method_parse(bl_methods, m->name, &c, &e)); /* defaults are valid */
         bl_method_choice_free(&c);
     }

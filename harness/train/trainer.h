@@ -1,0 +1,55 @@
+/* trainer.h - a run of training: batches, steps, the curve, and a state file from which it goes on bit for bit.
+ *
+ *     bl_trainer r = {.t = t, .data = &samples, .batch = 4, .passes = 1, .steps = 100, .lr = 1e-3,
+ *                     .optimizer = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .clip = 1},
+ *                     .schedule = {.kind = BL_SCHEDULE_COSINE, .warmup = 10, .steps = 100}};
+ *     BL_TRY(bl_trainer_run(&r, e));
+ *     // r.curve[0 .. r.step)
+ * out: bl_trainer_end(&r);
+ *
+ * Step k takes the samples k batch .. (k + 1) batch - 1, and begins again with the first after the last. Its loss is
+ * the mean nll of the tokens of all its samples that count, whatever number of passes it is computed in.
+ */
+#ifndef BL_HARNESS_TRAIN_TRAINER_H
+#define BL_HARNESS_TRAIN_TRAINER_H
+#include "gradients.h"
+#include "optimizer.h"
+#include "samples.h"
+
+typedef struct bl_train_point {
+    double loss, lr, grad_norm; /* nats a token; of the step; of all gradients before they were clipped */
+} bl_train_point;
+
+typedef struct bl_trainer {
+    bl_trainable *t;
+    const bl_samples *data;
+    int64_t batch, passes; /* samples of a step; passes that they are spread over, a divisor of batch */
+    int64_t steps;         /* of the whole run, those of an earlier part of it included */
+    double lr;             /* of the schedule's factor 1 */
+    bl_adamw optimizer;
+    bl_schedule schedule;
+    const char *state;  /* the state file; NULL: none */
+    int64_t save_every; /* steps between two writings of it; 0: only when the run is interrupted */
+    bl_hash identity;   /* of everything that could change the run; a state of another one is refused */
+    bl_status (*told)(void *ctx, const struct bl_trainer *r, bl_err *e); /* after each step; NULL: nobody */
+    void *ctx;
+    /* the run's own: zero at first */
+    int64_t step;          /* that were made */
+    bl_train_point *curve; /* [step] */
+    size_t cap_curve;
+    int64_t tokens; /* that went through since bl_trainer_run began */
+    double t0;
+} bl_trainer;
+
+/* The steps that are left. BL_E_NUMERIC "step 7: ..." when loss or gradient are not finite: the curve up to there is
+ * kept. BL_E_INTERRUPTED between steps, after the state was written. */
+bl_status bl_trainer_run(bl_trainer *r, bl_err *e);
+/* Parameters, moments, numbers of step and pass, the curve; by rename, with a hash. */
+bl_status bl_trainer_save(const bl_trainer *r, bl_err *e);
+/* What bl_trainer_save wrote, into parameters of the same names and shapes. BL_E_CORRUPT when the file does not check,
+ * BL_E_CONFIG when it is of another run. */
+bl_status bl_trainer_load(bl_trainer *r, bl_err *e);
+void bl_trainer_end(bl_trainer *r); /* frees the curve */
+/* "step 12 of 100  loss 2.104  lr 0.001  1830 tokens/s, 41 s left" */
+void bl_trainer_line(const bl_trainer *r, char out[160]);
+#endif

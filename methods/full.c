@@ -1,0 +1,19 @@
+/* full.c - every parameter is trained: the yardstick of all finetuning. */
+#include "harness/method.h"
+#include "harness/train/effective.h"
+
+static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
+{
+    (void)r;
+    return bl_train_full(t, e);
+}
+
+const bl_method bl_method_full = {
+    .name = "full",
+    .version = 1,
+    .title = "Full finetuning",
+    .cite = "baseline",
+    .doc = "Weights, embedding, head, biases and norms are trained and kept in fp32.",
+    .needs = BL_NEED_TRAINING,
+    .learns = learns,
+};

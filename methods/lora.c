@@ -1,0 +1,29 @@
+/* lora.c - low-rank adapters beside weights that stay as they are (Hu et al. 2021). */
+#include "shared_lora.h"
+
+typedef struct opts {
+    bl_lora_opts lora;
+} opts;
+static const bl_opt rows[] = {BL_LORA_ROWS(opts, lora), {0}};
+
+static bl_status check(const bl_method_run *r, bl_err *e) { return bl_lora_check(&((const opts *)r->opts)->lora, e); }
+
+static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
+{
+    return bl_lora_learns(r, &((const opts *)r->opts)->lora, t, e);
+}
+
+const bl_method bl_method_lora = {
+    .name = "lora",
+    .version = 1,
+    .title = "Low-rank adapters",
+    .cite = "Hu et al. 2021, arXiv 2106.09685; rslora: Kalajdzievski 2023, arXiv 2312.03732",
+    .doc =
+        "y += s B A x with A and B trained and the weights as stored. A begins uniform in +-1 / sqrt(in) and B at 0, "
+        "as in peft.",
+    .needs = BL_NEED_TRAINING,
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .check = check,
+    .learns = learns,
+};

@@ -1,0 +1,52 @@
+/* qlora.c - low-rank adapters beside weights of four bits (Dettmers et al. 2023).
+ *
+ * The linears of the blocks become NF4 or FP4 in blocks of 64 along their rows, their scales 8 bits wide (double
+ * quantization: an offset and a maximum for 256 of them); the embedding, the head and the norms stay as stored.
+ */
+#include "shared_lora.h"
+
+typedef struct opts {
+    bl_lora_opts lora;
+    int code;
+    bool single;
+} opts;
+static const char *const codes[] = {"nf4", "fp4", NULL};
+static const bl_opt rows[] = {
+    BL_LORA_ROWS(opts, lora),
+    {"code", BL_OPT_CHOICE, .choices = codes, .at = offsetof(opts, code), .doc = "the sixteen values of a weight"},
+    {"single", BL_OPT_BOOL, .at = offsetof(opts, single), .doc = "scales stay fp32: no double quantization"},
+    {0}};
+
+static bl_status check(const bl_method_run *r, bl_err *e) { return bl_lora_check(&((const opts *)r->opts)->lora, e); }
+
+static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
+{
+    const opts *o = r->opts;
+    bl_status st = BL_OK;
+    bl_layer_stat stat;
+
+    for (size_t i = 0; i < r->model->n_linears; i++) {
+        bl_linear *l = &r->model->linears[i];
+        bl_shape g = {
+            .out = l->out, .in = bl_linear_width(l), .group = 64, .scale = BL_F32, .double_quant = !o->single};
+        BL_TRY(bl_method_pack(r, l, bl_format_find(codes[o->code]), &g, BL_RANGE_OWN, false, &stat, e));
+    }
+    BL_TRY(bl_lora_learns(r, &o->lora, t, e));
+out:
+    return st;
+}
+
+const bl_method bl_method_qlora = {
+    .name = "qlora",
+    .version = 1,
+    .title = "Low-rank adapters on weights of four bits",
+    .cite = "Dettmers et al. 2023, arXiv 2305.14314",
+    .doc =
+        "Weights in NF4 or FP4, blocks of 64 with double-quantized scales, and adapters beside them that are trained.",
+    .deviates = "adapters, gradients and moments are fp32, not bf16",
+    .needs = BL_NEED_TRAINING,
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .check = check,
+    .learns = learns,
+};

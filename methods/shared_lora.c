@@ -1,0 +1,36 @@
+/* shared_lora.c - from the options of adapters to adapters. */
+#include "shared_lora.h"
+#include <string.h>
+
+static bl_status targets_of(const bl_lora_opts *o, uint32_t *out, bl_err *e)
+{
+    *out = 0;
+    if (!strcmp(o->targets, "all")) return BL_OK;
+    for (const char *at = o->targets; *at;) {
+        size_t n = strcspn(at, ":");
+        uint32_t before = *out;
+        for (int k = 0; k < BL_N_ROLES; k++) {
+            const bl_role_row *row = &bl_roles[k];
+            if (row->kind == BL_KIND_LINEAR && row->block && strlen(row->part) == n && !strncmp(row->part, at, n))
+                *out |= BL_ROLE_BIT(k);
+        }
+        if (*out == before)
+            return bl_fail(e, BL_E_CONFIG, "targets: '%.*s' is no linear of a block, or comes twice", (int)n, at);
+        at += n + (at[n] == ':');
+    }
+    return BL_OK;
+}
+
+bl_status bl_lora_check(const bl_lora_opts *o, bl_err *e)
+{
+    uint32_t targets;
+    return targets_of(o, &targets, e);
+}
+
+bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, bl_trainable *t, bl_err *e)
+{
+    bl_lora l = {
+        .rank = o->rank, .alpha = o->alpha, .rank_stabilized = o->rslora, .dropout = o->dropout, .seed = r->seed};
+    bl_status st = targets_of(o, &l.targets, e);
+    return st == BL_OK ? bl_train_lora(t, &l, e) : st;
+}

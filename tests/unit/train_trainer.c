@@ -1,0 +1,243 @@
+/* Runs of training: a step in one pass or several, a run that goes on from its state, samples of ids. */
+#include "harness/train/trainer.h"
+#include "kernels/base/fs.h"
+#include "model_fixture.h"
+#include <math.h>
+#include <string.h>
+
+static char dir[4096];
+
+static int begin(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "%s", test_dir());
+    return 0;
+}
+static int end(void **state)
+{
+    (void)state;
+    bl_remove_tree(dir, NULL);
+    return 0;
+}
+
+static const char *path_of(const char *name)
+{
+    static char ring[4][4300];
+    static unsigned at;
+    char *p = ring[at++ % 4];
+    snprintf(p, sizeof ring[0], "%s/%s", dir, name);
+    return p;
+}
+
+static const char *written(const char *name, const char *text)
+{
+    bl_err e = {0};
+    const char *path = path_of(name);
+    assert_ok(bl_write_file(path, text, strlen(text), &e));
+    return path;
+}
+
+static const char lines[] = "{\"ids\": [5, 9, 2, 7, 1, 3], \"mask\": [0, 0, 1, 1, 1, 1]}\n"
+                            "{\"ids\": [11, 4, 8, 6]}\n\n"
+                            "{\"ids\": [3, 3, 12, 10, 9, 8, 7], \"mask\": [0, 1, 1, 0, 0, 1, 1]}\n";
+
+/* ---- a run on a small synthetic model ---- */
+typedef struct run {
+    fixture f;
+    bl_samples s;
+    bl_trainer r;
+} run;
+static void open_run(run *x, const bl_lora *lora, bool eight_bits, int64_t passes)
+{
+    bl_err e = {0};
+    *x = (run){.f = fixture_open("synth:tiny", "", 1, false)};
+    assert_ok(bl_samples_ids(written("three.jsonl", lines), x->f.m->config.vocab, 0, &x->s, &e));
+    x->r = (bl_trainer){.data = &x->s,
+                        .batch = 2,
+                        .passes = passes,
+                        .steps = 6,
+                        .lr = 0.01,
+                        .optimizer = {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .clip = 1, .eight_bits = eight_bits},
+                        .schedule = {.kind = BL_SCHEDULE_COSINE, .warmup = 2, .steps = 6},
+                        .identity = x->s.hash};
+    assert_ok(bl_trainable_new(x->f.m, &x->r.t, &e));
+    if (lora) assert_ok(bl_train_lora(x->r.t, lora, &e));
+    else assert_ok(bl_train_full(x->r.t, &e));
+}
+static void close_run(run *x)
+{
+    bl_trainer_end(&x->r);
+    bl_trainable_free(x->r.t);
+    bl_samples_free(&x->s);
+    fixture_close(&x->f);
+}
+
+static void assert_same_numbers(const run *a, const run *b)
+{
+    bl_err e = {0};
+    assert_int_equal(a->r.t->n_params, b->r.t->n_params);
+    for (size_t i = 0; i < a->r.t->n_params; i++) {
+        const bl_tensor *x = &a->r.t->param[i].value, *y = &b->r.t->param[i].value;
+        size_t n = bl_tensor_bytes(x);
+        char *p = malloc(n), *q = malloc(n);
+        assert_ok(a->f.be->ops->download(a->f.be, x, p, &e));
+        assert_ok(b->f.be->ops->download(b->f.be, y, q, &e));
+        if (memcmp(p, q, n) != 0) fail_msg("%s differs", a->r.t->param[i].name);
+        free(p);
+        free(q);
+    }
+    assert_int_equal(a->r.step, b->r.step);
+    assert_memory_equal(a->r.curve, b->r.curve, (size_t)a->r.step * sizeof *a->r.curve);
+}
+
+/* Stops after each step in turn, in a process that then has nothing but the state. */
+static void goes_on(const bl_lora *lora, bool eight_bits)
+{
+    bl_err e = {0};
+    run whole, part;
+    open_run(&whole, lora, eight_bits, 1);
+    assert_ok(bl_trainer_run(&whole.r, &e));
+    assert_int_equal(whole.r.step, 6);
+    for (int64_t stop = 1; stop < 6; stop++) {
+        open_run(&part, lora, eight_bits, 1);
+        part.r.state = path_of("state");
+        part.r.save_every = 1;
+        part.r.steps = stop;
+        assert_ok(bl_trainer_run(&part.r, &e));
+        close_run(&part);
+        open_run(&part, lora, eight_bits, 1);
+        part.r.state = path_of("state");
+        assert_ok(bl_trainer_load(&part.r, &e));
+        assert_int_equal(part.r.step, stop);
+        assert_ok(bl_trainer_run(&part.r, &e));
+        assert_same_numbers(&whole, &part);
+        close_run(&part);
+    }
+    close_run(&whole);
+}
+static void a_run_that_goes_on_from_its_state_is_the_same_bit_for_bit(void **state)
+{
+    (void)state;
+    goes_on(NULL, false);
+    goes_on(NULL, true);
+    goes_on(&(bl_lora){.rank = 4, .alpha = 8, .dropout = 0.25, .seed = 7}, false); /* masks go on too */
+}
+
+static void a_step_in_two_passes_is_the_step_in_one(void **state)
+{
+    bl_err e = {0};
+    run one, two;
+    (void)state;
+    open_run(&one, NULL, false, 1);
+    open_run(&two, NULL, false, 2);
+    assert_ok(bl_trainer_run(&one.r, &e));
+    assert_ok(bl_trainer_run(&two.r, &e));
+    for (int64_t i = 0; i < 6; i++) {
+        assert_true(fabs(one.r.curve[i].loss - two.r.curve[i].loss) < 1e-4);
+        assert_true(fabs(one.r.curve[i].grad_norm - two.r.curve[i].grad_norm) < 1e-3 * one.r.curve[i].grad_norm);
+    }
+    assert_true(one.r.curve[5].loss < one.r.curve[0].loss);
+    assert_true(one.r.curve[0].lr == 0 && one.r.curve[2].lr == 0.01); /* warm-up of two steps, from 0 */
+    close_run(&one);
+    close_run(&two);
+}
+
+static void a_run_that_diverges_stops_and_keeps_its_curve(void **state)
+{
+    bl_err e = {0};
+    run x;
+    (void)state;
+    open_run(&x, NULL, false, 1);
+    x.r.schedule.kind = BL_SCHEDULE_CONSTANT;
+    x.r.lr = 1e30;
+    assert_int_equal(bl_trainer_run(&x.r, &e), BL_E_NUMERIC);
+    assert_non_null(strstr(e.text, "step 2"));
+    assert_int_equal(x.r.step, 1);
+    assert_true(isfinite(x.r.curve[0].loss));
+    close_run(&x);
+}
+
+static void a_state_that_is_not_of_this_run_is_refused(void **state)
+{
+    bl_err e = {0};
+    run x;
+    char *bytes;
+    size_t n;
+    (void)state;
+    open_run(&x, NULL, false, 1);
+    x.r.state = path_of("whole");
+    x.r.save_every = 1;
+    x.r.steps = 1;
+    assert_ok(bl_trainer_run(&x.r, &e));
+    x.r.identity.lo ^= 1;
+    assert_int_equal(bl_trainer_load(&x.r, &e), BL_E_CONFIG);
+    assert_non_null(strstr(e.text, "another run"));
+    assert_ok(bl_read_file(path_of("whole"), 1 << 28, &bytes, &n, &e));
+    x.r.identity.lo ^= 1;
+    x.r.state = path_of("broken");
+    bytes[n / 2] ^= 4;
+    assert_ok(bl_write_file(x.r.state, bytes, n, &e));
+    assert_int_equal(bl_trainer_load(&x.r, &e), BL_E_CORRUPT);
+    bytes[n / 2] ^= 4;
+    assert_ok(bl_write_file(x.r.state, bytes, n - 1, &e));
+    assert_int_equal(bl_trainer_load(&x.r, &e), BL_E_CORRUPT);
+    assert_ok(bl_write_file(x.r.state, bytes, 20, &e));
+    assert_int_equal(bl_trainer_load(&x.r, &e), BL_E_CORRUPT);
+    bl_free(bytes);
+    close_run(&x);
+}
+
+/* ---- samples ---- */
+static void lines_of_ids_are_read_in_order_and_cut(void **state)
+{
+    bl_err e = {0};
+    bl_samples s;
+    (void)state;
+    assert_ok(bl_samples_ids(written("three.jsonl", lines), 13, 5, &s, &e));
+    assert_int_equal(s.n, 3);
+    assert_memory_equal(s.start, ((int64_t[]){0, 5, 9, 14}), 4 * sizeof *s.start);
+    assert_memory_equal(s.ids, ((int32_t[]){5, 9, 2, 7, 1, 11, 4, 8, 6, 3, 3, 12, 10, 9}), 14 * sizeof *s.ids);
+    assert_memory_equal(s.mask, ((uint8_t[]){0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 0, 0}), 14);
+    bl_samples_free(&s);
+}
+
+static void a_line_that_is_something_else_is_refused_by_its_number(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {"{\"ids\": [1]}\n{\"ids\": [1, 13]}\n", "line 2: id 13, expected 0 to 12"},
+        {"{\"ids\": [1, -1]}\n", "line 1: id -1"},
+        {"\n{\"ids\": [1, 2], \"mask\": [1]}\n", "line 2: 2 ids and 1 marks"},
+        {"{\"ids\": [1, 2], \"mask\": [1, 2]}\n", "line 1: mask 2, expected 0 or 1"},
+        {"{\"ids\": 3}\n", "line 1: 'ids' is no list"},
+        {"{\"ids\": []}\n", "line 1: no ids"},
+        {"{\"mask\": []}\n", "line 1: 'ids' is missing"},
+        {"{\"ids\": [1], \"weights\": [1]}\n", "weights"},
+        {"{\"ids\": [1.5]}\n", "line 1"},
+        {"{\"ids\": [1]}\n{\"ids\": [1\n", "line 2"},
+        {"\n\n", "no lines"},
+        {"", "no lines"},
+    };
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_samples s;
+        bl_status st = bl_samples_ids(written("bad.jsonl", rows[i].text), 13, 0, &s, &e);
+        assert_true(st == BL_E_FORMAT || st == BL_E_CONFIG);
+        if (!strstr(e.text, rows[i].says) || !strstr(e.text, "bad.jsonl")) fail_msg("%s", e.text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lines_of_ids_are_read_in_order_and_cut),
+        cmocka_unit_test(a_line_that_is_something_else_is_refused_by_its_number),
+        cmocka_unit_test(a_step_in_two_passes_is_the_step_in_one),
+        cmocka_unit_test(a_run_that_goes_on_from_its_state_is_the_same_bit_for_bit),
+        cmocka_unit_test(a_run_that_diverges_stops_and_keeps_its_curve),
+        cmocka_unit_test(a_state_that_is_not_of_this_run_is_refused),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
