@@ -87,7 +87,11 @@ static void every_text(each_text *use)
 {
     for (size_t i = 0; bl_methods[i]; i++) {
         const bl_method *m = bl_methods[i];
-        if (!m->wbits || m->wbits & 1) with_options(m, m->name, use);
+        if (!m->wbits || m->wbits & 1) {
+            char text[64];
+            snprintf(text, sizeof text, "%s%s", m->name, m->opts && bl_opt_find(m->opts, "group") ? ":g24" : "");
+            with_options(m, text, use);
+        }
         for (int b = 1; b <= 8; b++) {
             char text[64];
             if (!(m->wbits >> b & 1)) continue;
