@@ -265,14 +265,13 @@ static void a_plan_counts_what_calibration_takes(void **state)
     assert_true(p->variant[0].forecast->stage[1].memory < 8 << 20);
     for (int i = 0; i < 2; i++) { /* a stage that is there, then both: not made again */
         char hex[33], dir[4400];
-        double before = p->variant[0].seconds;
         bl_hash_hex(p->variant[0].stage[i], hex);
         snprintf(dir, sizeof dir, "%s/variants/%s", s.out, hex);
         assert_ok(bl_make_dirs(dir, &e));
         bl_plan_free(p);
         bl_spec_free(&spec);
         p = estimated(&s, 1 << 20, 8, &spec);
-        if (i == 0) assert_true(p->variant[0].seconds > before / 2 && p->variant[0].peak_bytes > 0);
+        if (i == 0) assert_true(p->variant[0].seconds > 0 && p->variant[0].peak_bytes > 0);
         else assert_true(p->variant[0].seconds == 0 && p->variant[0].peak_bytes == 0);
     }
     bl_plan_text(p, &t);
