@@ -343,12 +343,14 @@ static void groups_and_steps_are_in_the_shard_and_in_tables(void **state)
 
 int main(int argc, char **argv)
 {
-    static const bl_method *methods[16];
     static const bl_task *const tasks[] = {&steps, NULL};
-    int n = 0;
-    for (; bl_methods[n]; n++) methods[n] = bl_methods[n];
-    methods[n++] = &same;
-    methods[n] = &louder;
+    size_t n = 0;
+    while (bl_methods[n]) n++;
+    const bl_method *methods[n + 3]; /* two more and the end */
+    memcpy(methods, bl_methods, n * sizeof methods[0]);
+    methods[n] = &same;
+    methods[n + 1] = &louder;
+    methods[n + 2] = NULL;
     if (argc > 1) return bl_cli_main(&(bl_program){.methods = methods, .tasks = tasks}, argc, argv);
     program_path = "/proc/self/exe";
     const struct CMUnitTest tests[] = {
