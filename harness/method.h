@@ -38,9 +38,10 @@ typedef enum bl_need {
     BL_NEED_HESSIAN = 1,  /* of the inputs of a linear over calibration text */
     BL_NEED_CHANNELS = 2, /* per-channel maxima and means of them */
     BL_NEED_INPUTS = 4,   /* rows of them */
-    BL_NEED_CALIBRATION = BL_NEED_HESSIAN | BL_NEED_CHANNELS | BL_NEED_INPUTS, /* any of these */
     BL_NEED_GRADIENTS = 8,
-    BL_NEED_TRAINING = 16
+    BL_NEED_TRAINING = 16,
+    BL_NEED_MISMATCH = 32, /* how they differ from those of the model as it was */
+    BL_NEED_CALIBRATION = BL_NEED_HESSIAN | BL_NEED_CHANNELS | BL_NEED_INPUTS | BL_NEED_MISMATCH /* any of these */
 } bl_need;
 
 typedef struct bl_trainable bl_trainable;     /* harness/train/effective.h */

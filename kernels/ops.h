@@ -277,6 +277,8 @@ typedef struct bl_ops {
     bl_status (*diagonal)(bl_backend *, const bl_diagonal_args *, bl_err *);
     bl_status (*hessian)(bl_backend *, const bl_hessian_args *, bl_err *);
     bl_status (*cholesky_inverse)(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
+    bl_status (*mismatch)(bl_backend *, const bl_mismatch_args *, bl_err *);
+    bl_status (*mismatch_fold)(bl_backend *, const bl_mismatch_fold_args *, bl_err *);
     bl_status (*quad_form)(bl_backend *, const bl_quad_form_args *, bl_err *);
     bl_status (*hadamard)(bl_backend *, const bl_hadamard_args *, bl_err *);
     bl_status (*gptq_sweep)(bl_backend *, const bl_gptq_sweep_args *, bl_err *);

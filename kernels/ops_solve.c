@@ -33,6 +33,23 @@ bl_status bl_check_hessian(const bl_backend *be, const bl_hessian_args *a, bl_er
     return BL_OK;
 }
 
+bl_status bl_check_mismatch(const bl_backend *be, const bl_mismatch_args *a, bl_err *e)
+{
+    if (!bl_is_matrix(&a->x, be->act, -1, -1) || !bl_is_matrix(&a->x0, be->act, a->x.dim[0], a->x.dim[1]) ||
+        !square(&a->c, BL_F64, a->x.dim[1]))
+        return bl_broken(e, "mismatch", "x0 is not like x, or c is not square and as wide");
+    return BL_OK;
+}
+
+bl_status bl_check_mismatch_fold(const bl_mismatch_fold_args *a, bl_err *e)
+{
+    int64_t n = a->w.dim[1];
+    if (!bl_is_matrix(&a->w, BL_F32, -1, -1) || a->w.stride[0] != n || !square(&a->c, BL_F64, n) ||
+        !square(&a->u, BL_F32, n))
+        return bl_broken(e, "mismatch_fold", "w is not contiguous, or c or u is not square and as wide as w");
+    return BL_OK;
+}
+
 bl_status bl_check_cholesky_inverse(const bl_cholesky_inverse_args *a, bl_err *e)
 {
     if (!square(&a->h, BL_F64, -1) || !real(&a->u) || !square(&a->u, a->u.dtype, a->h.dim[0]) || !(a->shift >= 0))

@@ -25,6 +25,27 @@ typedef struct bl_hessian_args {
     double alpha;
 } bl_hessian_args;
 
+/* c += alpha (x0 - x)t x: how inputs x of a linear differ from those it had, x0. Sums as of `hessian`. */
+typedef struct bl_mismatch_args {
+    bl_tensor x0, x; /* act [rows, n] */
+    bl_tensor c;     /* f64 [n, n], not symmetric */
+    double alpha;
+} bl_mismatch_args;
+
+/* Folds what a sweep should make up for, beside what it rounds away, into what it is given. The sweep of GPTAQ (Li et
+ * al. 2025, arXiv 2504.02692) adds a term to that of gptq_sweep, w_i the column before it is rounded:
+ *
+ *     w[j] += w_i p[i, j] - e u[i, j] for j > i,      p = alpha strict(c ut) u, strict: the part above the diagonal
+ *
+ * All columns together are w = W + w p - e strict(u), so w = W m - e strict(u) m with m = (I - p)^-1: the plain sweep
+ * over W m with strict(u) m in the place of strict(u). In f64. */
+typedef struct bl_mismatch_fold_args {
+    bl_tensor c; /* f64 [n, n], from mismatch, rows and columns in the order of the sweep */
+    bl_tensor u; /* f32 [n, n], in: from cholesky_inverse; out: its diagonal + strict(u) m */
+    bl_tensor w; /* f32 [out, n], contiguous; in: W; out: W m */
+    double alpha;
+} bl_mismatch_fold_args;
+
 /* The upper triangular u with ut u = (h + shift I)^-1; below the diagonal it is 0. Computed in f64. A zero on the
  * diagonal of h (an input that is always zero) counts as 1. BL_E_NUMERIC when h + shift I is not positive definite. */
 typedef struct bl_cholesky_inverse_args {
@@ -77,6 +98,8 @@ typedef struct bl_gptq_sweep_args {
 bl_status bl_check_permute(const bl_permute_args *a, bl_err *e);
 bl_status bl_check_diagonal(const bl_diagonal_args *a, bl_err *e);
 bl_status bl_check_hessian(const bl_backend *be, const bl_hessian_args *a, bl_err *e);
+bl_status bl_check_mismatch(const bl_backend *be, const bl_mismatch_args *a, bl_err *e);
+bl_status bl_check_mismatch_fold(const bl_mismatch_fold_args *a, bl_err *e);
 bl_status bl_check_cholesky_inverse(const bl_cholesky_inverse_args *a, bl_err *e);
 bl_status bl_check_quad_form(const bl_quad_form_args *a, bl_err *e);
 bl_status bl_check_hadamard(const bl_hadamard_args *a, bl_err *e);

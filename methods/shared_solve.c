@@ -125,11 +125,31 @@ static bl_status clear_dead(work *k, float *w, bl_err *e)
     return k->r->ops->upload(k->r->be, &k->w, w, e);
 }
 
+/* What the inputs lost in the layers before goes into the weight and the factor (kernels/ops_solve.h). */
+static bl_status fold_mismatch(work *k, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_ops *ops = k->r->ops;
+    bl_tensor c = k->s->mismatch, ordered = {0};
+    if (k->perm) {
+        BL_TRY(bl_matrix_new(k->r, BL_F64, k->in, k->in, &ordered, e));
+        BL_TRY(ops->permute(k->r->be, &(bl_permute_args){.x = c, .y = ordered, .rows = k->order, .cols = k->order}, e));
+        c = ordered;
+    }
+    BL_TRY(
+        ops->mismatch_fold(k->r->be, &(bl_mismatch_fold_args){.c = c, .u = k->u, .w = k->w, .alpha = k->s->alpha}, e));
+    BL_TRY(ops->sync(k->r->be, e));
+out:
+    bl_matrix_free(k->r, &ordered);
+    return st;
+}
+
 static bl_status sweep(work *k, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_solve *s = k->s;
     if (k->perm) BL_TRY(permute(k, &k->w, k->order, e));
+    if (s->mismatch.buf) BL_TRY(fold_mismatch(k, e));
     BL_TRY(bl_matrix_new(k->r, BL_F32, k->out, k->groups, &k->scale, e));
     BL_TRY(bl_matrix_new(k->r, BL_F32, k->out, k->groups, &k->zero, e));
     BL_TRY(k->r->ops->gptq_sweep(k->r->be,
@@ -171,6 +191,31 @@ static void measure(const work *k, const float *w, const float *wq, double power
     stat->damp = k->damp;
     /* tr(D (H + shift I) Dt) = 2 loss, in which H has a 1 for a dead input */
     stat->out_nmse = power > 0 ? fmax(2 * k->loss - shift * alive - (1 + shift) * dead, 0) / power : 0;
+}
+
+/* Of inputs as they are, where what was swept is not all that was lost. */
+static bl_status measure_output(const work *k, const float *w, const float *wq, bl_tensor h, double power,
+                                bl_layer_stat *stat, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor d = {0};
+    double sum = 0;
+    float *lost = bl_new((size_t)(k->out * k->in), sizeof *lost, e);
+    if (!lost) return BL_E_NOMEM;
+    for (int64_t r = 0; r < k->out; r++)
+        for (int64_t i = 0; i < k->in; i++) {
+            int64_t column = k->kept ? k->perm[i] : i;
+            lost[r * k->in + column] = w[r * k->in + column] - wq[r * k->in + i];
+        }
+    BL_TRY(bl_matrix_new(k->r, BL_F32, k->out, k->in, &d, e));
+    BL_TRY(k->r->ops->upload(k->r->be, &d, lost, e));
+    BL_TRY(k->r->ops->quad_form(k->r->be, &(bl_quad_form_args){.x = d, .h = h, .sum = &sum}, e));
+    BL_TRY(k->r->ops->sync(k->r->be, e));
+    stat->out_nmse = power > 0 ? sum / power : 0;
+out:
+    bl_free(lost);
+    bl_matrix_free(k->r, &d);
+    return st;
 }
 
 static bl_status store(work *k, bl_linear *lin, bl_err *e)
@@ -221,6 +266,7 @@ bl_status bl_solve_gptq(const bl_method_run *r, bl_linear *lin, bl_tensor h, con
     if (k.perm && !k.kept) BL_TRY(permute(&k, &k.w, k.back, e));
     BL_TRY(r->ops->download(r->be, &k.w, wq, e));
     measure(&k, w, wq, power, stat);
+    if (s->mismatch.buf) BL_TRY(measure_output(&k, w, wq, h, power, stat, e));
     BL_TRY(store(&k, lin, e));
 out:
     for (size_t i = 0; i < BL_COUNT(all); i++) bl_matrix_free(k.r, all[i]);

@@ -20,6 +20,8 @@ typedef struct bl_solve {
     bool static_groups; /* ranges from the weight as it comes, groups of neighbouring inputs */
     double damp;        /* added to the diagonal of H, relative to its mean */
     int64_t block;
+    bl_tensor mismatch; /* of the inputs against the original ones (bl_calib_mismatch), made up for too; none: no */
+    double alpha;       /* how much of it */
 } bl_solve;
 
 bool bl_solve_permutes(const bl_solve *s); /* columns are stored in the order in which they are rounded */

@@ -73,6 +73,7 @@ static bl_status format_text(const bl_weight *w, bl_arena *a, const char **out, 
 
 typedef struct work {
     bl_method_run run;
+    bl_model *original; /* as `run.model` was; NULL unless calibration compares with it */
     bl_variant *v;
     bl_arena *arena;
     bl_layer_stat *layer;
@@ -213,8 +214,10 @@ static unsigned wants_of(const bl_method *m) /* bl_calib_wants */
 {
     static const struct {
         unsigned need, want;
-    } rows[] = {
-        {BL_NEED_HESSIAN, BL_CALIB_HESSIAN}, {BL_NEED_CHANNELS, BL_CALIB_CHANNELS}, {BL_NEED_INPUTS, BL_CALIB_INPUTS}};
+    } rows[] = {{BL_NEED_HESSIAN, BL_CALIB_HESSIAN},
+                {BL_NEED_CHANNELS, BL_CALIB_CHANNELS},
+                {BL_NEED_INPUTS, BL_CALIB_INPUTS},
+                {BL_NEED_MISMATCH, BL_CALIB_MISMATCH}};
     unsigned wants = 0;
     for (size_t i = 0; i < BL_COUNT(rows); i++)
         if (m->needs & rows[i].need) wants |= rows[i].want;
@@ -254,7 +257,9 @@ static bl_status calibrate(work *k, bl_checkpoint *source, const char *dir, bl_e
     BL_TRY(bl_tokenizer_of(source, &t, e));
     BL_TRY(bl_calib_draw(&c, k->how->dirs, t, k->arena, &w, e));
     BL_TRY(look_at_windows(k, &w, wants, e));
-    BL_TRY(bl_calib_begin(k->run.model, &w, wants, dir, &k->run.calib, e));
+    if (wants & BL_CALIB_MISMATCH)
+        BL_TRY(bl_model_open(source, k->run.be, &(bl_model_opts){.stream = true, .as_stored = true}, &k->original, e));
+    BL_TRY(bl_calib_begin(k->run.model, k->original, &w, wants, dir, &k->run.calib, e));
 out:
     bl_tokenizer_close(t);
     return st;
@@ -350,6 +355,8 @@ out:
     bl_calib_end(k->run.calib);
     k->run.calib = NULL;
     bl_text_free(&k->calibration);
+    bl_model_close(k->original);
+    k->original = NULL;
     bl_model_close(m);
     bl_text_free(&options);
     bl_text_free(&text);

@@ -18,6 +18,8 @@ typedef struct stat {
     bl_buffer *hessian;        /* f64 [in, in] */
     bl_buffer *channels;       /* f64 [2, in] sums of |x| and x^2, then f32 [in] largest |x| */
     bl_buffer *sample;         /* act [BL_CALIB_SAMPLE_ROWS, in] */
+    bl_buffer *mismatch;       /* f64 [in, in] */
+    bl_buffer *original;       /* act [pass rows, in]: what the original model has there, of the windows at hand */
     float *max_abs;            /* host, once asked for */
     double *mean_abs, *mean_sq;
 } stat;
@@ -28,7 +30,9 @@ struct bl_calibration {
     bl_model *m;
     int64_t n, seqlen, block;
     unsigned wants;
-    bl_calib_store *x; /* inputs of `block`, [n * seqlen, dim] */
+    bl_calib_store *x;  /* inputs of `block`, [n * seqlen, dim] */
+    bl_model *original; /* with BL_CALIB_MISMATCH: the model as it was, and its inputs of `block` */
+    bl_calib_store *x0;
     bl_buffer *pass;   /* act [pass rows, dim] */
     bl_buffer *turned; /* inputs after a linear's transforms */
     bl_kv *kv;
@@ -48,6 +52,8 @@ static void forget(bl_calibration *c)
         c->m->be->ops->buffer_free(s->hessian);
         c->m->be->ops->buffer_free(s->channels);
         c->m->be->ops->buffer_free(s->sample);
+        c->m->be->ops->buffer_free(s->mismatch);
+        c->m->be->ops->buffer_free(s->original);
         bl_free(s->max_abs);
         bl_free(s->mean_abs);
     }
@@ -77,6 +83,13 @@ static bl_status stat_new(bl_calibration *c, uint32_t roles, const bl_linear *li
         BL_TRY(ops->fill(be, &all, 0, e));
         all = bl_tensor_1d(s->channels, 2 * (uint64_t)in * sizeof(double), BL_F32, in);
         BL_TRY(ops->fill(be, &all, 0, e));
+    }
+    if (c->wants & BL_CALIB_MISMATCH) {
+        BL_TRY(ops->buffer_new(be, (uint64_t)in * (uint64_t)in * sizeof(double), &s->mismatch, e));
+        all = bl_tensor_2d(s->mismatch, 0, BL_F64, in, in);
+        BL_TRY(ops->fill(be, &all, 0, e));
+        BL_TRY(ops->buffer_new(be, (uint64_t)(c->pass_windows * c->seqlen * in) * bl_dtype_bytes(be->act), &s->original,
+                               e));
     }
     if (c->wants & BL_CALIB_INPUTS)
         BL_TRY(ops->buffer_new(be, (uint64_t)(BL_CALIB_SAMPLE_ROWS * in) * bl_dtype_bytes(be->act), &s->sample, e));
@@ -119,8 +132,35 @@ out:
     return st;
 }
 
+/* Rows row0 .. of the windows at hand, in the original model. */
+static bl_tensor original_rows(const bl_calibration *c, const stat *s, int64_t row0, int64_t n)
+{
+    return bl_tensor_rows(bl_tensor_2d(s->original, 0, c->m->be->act, c->pass_windows * c->seqlen, s->in), row0, n);
+}
+
+static bl_status keep_original(void *ctx, const bl_model *m, int64_t block, uint32_t roles, int64_t row0, bl_tensor x,
+                               bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_calibration *c = ctx;
+    bl_backend *be = m->be;
+
+    (void)block;
+    for (int i = 0; i < c->n_stats; i++) {
+        const stat *s = &c->stat[i];
+        if (!(s->roles & roles)) continue;
+        bl_tensor y = original_rows(c, s, row0, x.dim[0]);
+        if (s->lin->n_transforms)
+            BL_TRY(be->ops->transform(
+                be, &(bl_transform_args){.x = x, .t = s->lin->transform, .n_t = s->lin->n_transforms, .y = y}, e));
+        else BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = x, .dst = y, .n = x.dim[0]}, e));
+    }
+out:
+    return st;
+}
+
 /* x as the weight sees it. */
-static bl_status add_rows(bl_calibration *c, stat *s, bl_tensor x, bl_err *e)
+static bl_status add_rows(bl_calibration *c, stat *s, int64_t row0, bl_tensor x, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_backend *be = c->m->be;
@@ -138,6 +178,13 @@ static bl_status add_rows(bl_calibration *c, stat *s, bl_tensor x, bl_err *e)
                                                    .h = bl_tensor_2d(s->hessian, 0, BL_F64, s->in, s->in),
                                                    .alpha = 2.0 / (double)c->n},
                                 e));
+    if (c->wants & BL_CALIB_MISMATCH)
+        BL_TRY(be->ops->mismatch(be,
+                                 &(bl_mismatch_args){.x0 = original_rows(c, s, row0, x.dim[0]),
+                                                     .x = x,
+                                                     .c = bl_tensor_2d(s->mismatch, 0, BL_F64, s->in, s->in),
+                                                     .alpha = 2.0 / (double)c->n},
+                                 e));
     if (c->wants & BL_CALIB_CHANNELS)
         BL_TRY(be->ops->channel_stats(
             be,
@@ -157,40 +204,64 @@ static bl_status see(void *ctx, const bl_model *m, int64_t block, uint32_t roles
 
     (void)m;
     (void)block;
-    (void)row0;
     for (int i = 0; i < c->n_stats && st == BL_OK; i++)
-        if (c->stat[i].roles & roles) st = add_rows(c, &c->stat[i], x, e);
+        if (c->stat[i].roles & roles) st = add_rows(c, &c->stat[i], row0, x, e);
     return st;
 }
 
 /* ---- a block over all windows ---- */
+/* x [n windows, dim], inputs of windows w .. out of a store, go through the block of a model; with `back` what comes
+ * out is stored there. */
+static bl_status windows_through(bl_calibration *c, bl_model *m, bl_calib_store *from, int64_t w,
+                                 const bl_block_hooks *hooks, bl_tensor x, bool back, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n = x.dim[0] / c->seqlen;
+
+    BL_TRY(bl_calib_store_take(from, w * c->seqlen, x, e));
+    bl_kv_reset(c->kv);
+    for (int64_t i = 0; i < n; i++) {
+        c->start[i] = (int32_t)(i * c->seqlen);
+        BL_TRY(bl_kv_slot(c->kv, c->seqlen, -1, 0, &c->slot[i], e));
+    }
+    c->start[n] = (int32_t)(n * c->seqlen);
+    BL_TRY(bl_block_forward(m, c->block,
+                            &(bl_batch){.n_seq = (int32_t)n, .start = c->start, .past = c->past, .slot = c->slot},
+                            c->kv, x, hooks, NULL, e));
+    if (back) BL_TRY(bl_calib_store_give(from, w * c->seqlen, x, e));
+out:
+    return st;
+}
+
 /* x of the windows that `to` [rows, dim] has room for goes through the block, and what comes out is there. No tensor:
- * of all windows; with `back` what comes out replaces x. */
+ * of all windows; with `back` what comes out replaces x. Where the original model is beside it, its windows go first.
+ */
 static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bl_tensor to, bool back, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_backend *be = c->m->be;
     int64_t windows = to.buf ? to.dim[0] / c->seqlen : c->n;
+    bool both = c->original && !to.buf;
+    bl_block_hooks keep = {.input = hooks ? keep_original : NULL, .ctx = c, .until = hooks ? hooks->until : 0};
 
+    if (both) {
+        st = bl_block_acquire(c->original, c->block, e);
+        if (st != BL_OK) return st;
+    }
     for (int64_t w = 0; w < windows; w += c->pass_windows) {
         int64_t n = BL_MIN(c->pass_windows, windows - w);
         bl_tensor x = to.buf ? bl_tensor_rows(to, w * c->seqlen, n * c->seqlen)
                              : bl_tensor_2d(c->pass, 0, be->act, n * c->seqlen, c->m->config.dim);
-        if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        BL_TRY(bl_calib_store_take(c->x, w * c->seqlen, x, e));
-        bl_kv_reset(c->kv);
-        for (int64_t i = 0; i < n; i++) {
-            c->start[i] = (int32_t)(i * c->seqlen);
-            BL_TRY(bl_kv_slot(c->kv, c->seqlen, -1, 0, &c->slot[i], e));
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
         }
-        c->start[n] = (int32_t)(n * c->seqlen);
-        BL_TRY(bl_block_forward(c->m, c->block,
-                                &(bl_batch){.n_seq = (int32_t)n, .start = c->start, .past = c->past, .slot = c->slot},
-                                c->kv, x, hooks, NULL, e));
-        if (back) BL_TRY(bl_calib_store_give(c->x, w * c->seqlen, x, e));
+        if (both) BL_TRY(windows_through(c, c->original, c->x0, w, &keep, x, back, e));
+        BL_TRY(windows_through(c, c->m, c->x, w, hooks, x, back, e));
     }
     BL_TRY(be->ops->sync(be, e));
 out:
+    if (both) bl_block_release(c->original, c->block);
     return st;
 }
 
@@ -208,6 +279,7 @@ static bl_status embed(bl_calibration *c, const int32_t *ids, bl_err *e)
         BL_TRY(be->ops->upload(be, &id, ids + r, e));
         BL_TRY(be->ops->embed(be, &(bl_embed_args){.w = &c->m->embed.weight, .ids = id, .y = x}, e));
         BL_TRY(bl_calib_store_give(c->x, r, x, e));
+        if (c->x0) BL_TRY(bl_calib_store_give(c->x0, r, x, e));
     }
     BL_TRY(be->ops->sync(be, e));
 out:
@@ -215,7 +287,7 @@ out:
     return st;
 }
 
-bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants, const char *beside,
+bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows *w, unsigned wants, const char *beside,
                          bl_calibration **out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -224,9 +296,10 @@ bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants,
     bl_calib_size size;
 
     if (!c) return BL_E_NOMEM;
-    *c = (bl_calibration){.m = m, .n = w->n, .seqlen = w->seqlen, .wants = wants};
+    *c = (bl_calibration){.m = m, .original = original, .n = w->n, .seqlen = w->seqlen, .wants = wants};
     if (wants & BL_CALIB_HESSIAN) BL_TRY(bl_check_op(be, be->ops->hessian, "hessian", e));
     if (wants & BL_CALIB_CHANNELS) BL_TRY(bl_check_op(be, be->ops->channel_stats, "channel_stats", e));
+    if (wants & BL_CALIB_MISMATCH) BL_TRY(bl_check_op(be, be->ops->mismatch, "mismatch", e));
     c->pass_windows = bl_calib_pass_windows(w->n, w->seqlen);
     if (!(c->start = bl_new((size_t)c->pass_windows + 1, sizeof *c->start, e)) ||
         !(c->past = bl_new((size_t)c->pass_windows, sizeof *c->past, e)) ||
@@ -236,6 +309,7 @@ bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants,
     }
     bl_calib_size_of(&m->config, w->n, w->seqlen, wants, &size);
     BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->x, e));
+    if (original) BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->x0, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)(c->pass_windows * w->seqlen * m->config.dim) * bl_dtype_bytes(be->act),
                                &c->pass, e));
     BL_TRY(bl_kv_new(m, c->pass_windows * w->seqlen, (int32_t)c->pass_windows, true, BL_KV_ACT, &c->kv, e));
@@ -307,6 +381,7 @@ void bl_calib_end(bl_calibration *c)
     if (!c) return;
     forget(c);
     bl_calib_store_free(c->x);
+    bl_calib_store_free(c->x0);
     c->m->be->ops->buffer_free(c->pass);
     c->m->be->ops->buffer_free(c->turned);
     bl_kv_free(c->kv);
@@ -332,6 +407,14 @@ bl_status bl_calib_hessian(bl_calibration *c, const bl_linear *l, bl_tensor *h, 
     stat *s;
     bl_status st = stat_of(c, l, BL_CALIB_HESSIAN, &s, e);
     if (st == BL_OK) *h = bl_tensor_2d(s->hessian, 0, BL_F64, s->in, s->in);
+    return st;
+}
+
+bl_status bl_calib_mismatch(bl_calibration *c, const bl_linear *l, bl_tensor *m, bl_err *e)
+{
+    stat *s;
+    bl_status st = stat_of(c, l, BL_CALIB_MISMATCH, &s, e);
+    if (st == BL_OK) *m = bl_tensor_2d(s->mismatch, 0, BL_F64, s->in, s->in);
     return st;
 }
 

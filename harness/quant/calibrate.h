@@ -50,6 +50,9 @@ int64_t bl_calib_tokens(const bl_calibration *c);
  * linear. Lent until the linears of this stage are done; a method that changes it changes it for every linear that
  * shares it. */
 bl_status bl_calib_hessian(bl_calibration *c, const bl_linear *l, bl_tensor *h, bl_err *e);
+/* How x differs from x0, the inputs that the linear has in the model as it was before this method:
+ * 2 / sequences * sum of (x0 - x) xT, f64 [n, n], lent (GPTAQ, arXiv 2504.02692). */
+bl_status bl_calib_mismatch(bl_calibration *c, const bl_linear *l, bl_tensor *m, bl_err *e);
 /* Per channel of that x, bl_linear_width of them, over all tokens, host, lent: largest |x|, mean |x|, mean x^2. */
 typedef struct bl_calib_channels {
     const float *max_abs;
@@ -72,10 +75,12 @@ typedef enum bl_calib_wants {
     BL_CALIB_HESSIAN = 1,
     BL_CALIB_CHANNELS = 2,
     BL_CALIB_INPUTS = 4,
+    BL_CALIB_MISMATCH = 8,
 } bl_calib_wants;
-/* `beside`: what does not fit goes to a file without a name in the directory of this path; NULL: everything stays in
+/* `original`, with BL_CALIB_MISMATCH only, else NULL: the model as it was, opened once more; lent until the end.
+ * `beside`: what does not fit goes to a file without a name in the directory of this path; NULL: everything stays in
  * memory. What is gathered is the same, bit for bit. */
-bl_status bl_calib_begin(bl_model *m, const bl_calib_windows *w, unsigned wants, const char *beside,
+bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows *w, unsigned wants, const char *beside,
                          bl_calibration **out, bl_err *e);
 bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e);
 bl_status bl_calib_gather_advance(bl_calibration *c, uint32_t roles, bl_err *e); /* both in one pass */

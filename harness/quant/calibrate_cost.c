@@ -28,15 +28,21 @@ void bl_calib_size_of(const bl_config *c, int64_t n, int64_t seqlen, unsigned wa
     for (int i = 0; i < 4; i++) {
         if (wants & BL_CALIB_HESSIAN) pass += w.in[i] * w.in[i] * sizeof(double);
         if (wants & BL_CALIB_CHANNELS) pass += w.in[i] * 3 * sizeof(double);
+        if (wants & BL_CALIB_MISMATCH) pass += w.in[i] * (w.in[i] * sizeof(double) + rows * sizeof(float));
         if (wants & BL_CALIB_INPUTS) pass += w.in[i] * BL_CALIB_SAMPLE_ROWS * sizeof(float);
         most_in = BL_MAX(most_in, w.in[i]);
         block += w.params[i] * WEIGHT_BYTES;
     }
     double solve = (double)(c->ffn_dim * c->dim) * 2 * sizeof(float); /* a dense weight and what is made of it */
     if (wants & BL_CALIB_HESSIAN) solve += most_in * most_in * (sizeof(float) + sizeof(double)); /* factor, ordered H */
-    *out = (bl_calib_size){.stream = (uint64_t)(n * seqlen * c->dim) * sizeof(float),
+    double models = 1;
+    if (wants & BL_CALIB_MISMATCH) { /* two models side by side; ordered, factor and weight in doubles */
+        models = 2;
+        solve += (3 * most_in * most_in + (double)(c->ffn_dim * c->dim)) * sizeof(double);
+    }
+    *out = (bl_calib_size){.stream = (uint64_t)(models * (double)(n * seqlen * c->dim)) * sizeof(float),
                            .pass = (uint64_t)pass,
-                           .beside = (uint64_t)(pass + block + solve)};
+                           .beside = (uint64_t)(pass + models * block + solve)};
 }
 
 double bl_calib_work(const bl_config *c, int64_t n, int64_t seqlen, unsigned wants, bool sequential,
@@ -55,6 +61,7 @@ double bl_calib_work(const bl_config *c, int64_t n, int64_t seqlen, unsigned wan
         in += w.in[i] * w.in[i];
     }
     double work = tokens * beside * (original_inputs ? layers * before : layers * gathered + (layers - 1) * before);
+    if (wants & BL_CALIB_MISMATCH) work = 2 * work + 2 * tokens * layers * moments * in;
     if (wants & BL_CALIB_HESSIAN) work += tokens * layers * moments * in;
     return work;
 }

@@ -184,6 +184,8 @@ bl_status bl_ref_permute(bl_backend *, const bl_permute_args *, bl_err *);
 bl_status bl_ref_diagonal(bl_backend *, const bl_diagonal_args *, bl_err *);
 bl_status bl_ref_hessian(bl_backend *, const bl_hessian_args *, bl_err *);
 bl_status bl_ref_cholesky_inverse(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
+bl_status bl_ref_mismatch(bl_backend *, const bl_mismatch_args *, bl_err *);
+bl_status bl_ref_mismatch_fold(bl_backend *, const bl_mismatch_fold_args *, bl_err *);
 bl_status bl_ref_quad_form(bl_backend *, const bl_quad_form_args *, bl_err *);
 bl_status bl_ref_gptq_sweep(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
 bl_status bl_cpu_hadamard(bl_backend *, const bl_hadamard_args *, bl_err *);
@@ -195,6 +197,8 @@ bl_status bl_cpu_greedy(bl_backend *, const bl_greedy_args *, bl_err *);
 bl_status bl_cpu_range_search(bl_backend *, const bl_range_search_args *, bl_err *);
 bl_status bl_fast_hessian(bl_backend *, const bl_hessian_args *, bl_err *);
 bl_status bl_fast_cholesky_inverse(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
+bl_status bl_fast_mismatch(bl_backend *, const bl_mismatch_args *, bl_err *);
+bl_status bl_fast_mismatch_fold(bl_backend *, const bl_mismatch_fold_args *, bl_err *);
 bl_status bl_fast_quad_form(bl_backend *, const bl_quad_form_args *, bl_err *);
 bl_status bl_fast_gptq_sweep(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
 /* ---- training (ops_train.h) ---- */

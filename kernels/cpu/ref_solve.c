@@ -56,6 +56,68 @@ bl_status bl_ref_hessian(bl_backend *be, const bl_hessian_args *a, bl_err *e)
     return BL_OK;
 }
 
+bl_status bl_ref_mismatch(bl_backend *be, const bl_mismatch_args *a, bl_err *e)
+{
+    bl_status st = bl_check_mismatch(be, a, e);
+    int64_t n = a->x.dim[1];
+    double *c = bl_cpu_at(&a->c);
+    if (st != BL_OK) return st;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (int64_t r = 0; r < a->x.dim[0]; r++) {
+                const float *x0 = bl_cpu_row(&a->x0, r), *x = bl_cpu_row(&a->x, r);
+                sum += (double)(x0[i] - x[i]) * x[j];
+            }
+            c[i * n + j] += a->alpha * sum;
+        }
+    return BL_OK;
+}
+
+/* x (I - p) = x, from the first column on; p above its diagonal. */
+static void times_inverse(const double *p, int64_t n, double *x)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t i = 0; i < j; i++) x[j] += x[i] * p[i * n + j];
+}
+
+bl_status bl_ref_mismatch_fold(bl_backend *be, const bl_mismatch_fold_args *a, bl_err *e)
+{
+    bl_status st = bl_check_mismatch_fold(a, e);
+    int64_t n = a->w.dim[1];
+    const double *c = bl_cpu_at(&a->c);
+    float *u = bl_cpu_at(&a->u), *w = bl_cpu_at(&a->w);
+    double *t = NULL, *p = NULL, *x = NULL;
+    (void)be;
+    if (st != BL_OK) return st;
+    if (!(t = bl_new((size_t)(n * n), sizeof *t, e)) || !(p = bl_new((size_t)(n * n), sizeof *p, e)) ||
+        !(x = bl_new((size_t)n, sizeof *x, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = i + 1; j < n; j++)
+            for (int64_t k = j; k < n; k++) t[i * n + j] += a->alpha * c[i * n + k] * u[j * n + k];
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = i + 1; j < n; j++)
+            for (int64_t k = i + 1; k <= j; k++) p[i * n + j] += t[i * n + k] * u[k * n + j];
+    for (int64_t r = 0; r < a->w.dim[0]; r++) {
+        for (int64_t j = 0; j < n; j++) x[j] = w[r * n + j];
+        times_inverse(p, n, x);
+        for (int64_t j = 0; j < n; j++) w[r * n + j] = (float)x[j];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j < n; j++) x[j] = j > i ? u[i * n + j] : 0;
+        times_inverse(p, n, x);
+        for (int64_t j = i + 1; j < n; j++) u[i * n + j] = (float)x[j];
+    }
+out:
+    bl_free(t);
+    bl_free(p);
+    bl_free(x);
+    return st;
+}
+
 /* H = R Rt with R upper triangular, found from the last row upwards; then H^-1 = ut u with u = R^-1. */
 bl_status bl_ref_cholesky_inverse(bl_backend *be, const bl_cholesky_inverse_args *a, bl_err *e)
 {

@@ -63,7 +63,7 @@ static void losses_and_scales_are_autoawqs(void **state)
         bl_calibration *calib;
         const bl_calib_windows w = {.ids = ids, .n = WINDOWS, .seqlen = LEN};
         assert_ok(bl_method_parse(bl_methods, widths[k][0], &c, &e));
-        assert_ok(bl_calib_begin(f.m, &w, BL_CALIB_CHANNELS | BL_CALIB_INPUTS, NULL, &calib, &e));
+        assert_ok(bl_calib_begin(f.m, NULL, &w, BL_CALIB_CHANNELS | BL_CALIB_INPUTS, NULL, &calib, &e));
         assert_ok(bl_block_acquire(f.m, 0, &e));
         assert_ok(bl_calib_advance(calib, &e));
         bl_block_release(f.m, 0);

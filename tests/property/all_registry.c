@@ -298,10 +298,11 @@ static void a_written_model_has_the_bytes_that_were_promised_and_scores(void **s
 /* With one op less a method either has no use for it or is refused by its name, and nothing is left. */
 static void what_a_backend_lacks_is_said_before_anything_is_computed(void **state)
 {
-    static const size_t ops[] = {BL_OP(channel_stats), BL_OP(kl_div),    BL_OP(permute),     BL_OP(diagonal),
-                                 BL_OP(hessian),       BL_OP(quad_form), BL_OP(hadamard),    BL_OP(cholesky_inverse),
-                                 BL_OP(gptq_sweep),    BL_OP(scale),     BL_OP(sq_error),    BL_OP(clip_search),
-                                 BL_OP(hqq),           BL_OP(greedy),    BL_OP(range_search)};
+    static const size_t ops[] = {BL_OP(channel_stats), BL_OP(kl_div),    BL_OP(permute),      BL_OP(diagonal),
+                                 BL_OP(hessian),       BL_OP(quad_form), BL_OP(hadamard),     BL_OP(cholesky_inverse),
+                                 BL_OP(gptq_sweep),    BL_OP(scale),     BL_OP(sq_error),     BL_OP(clip_search),
+                                 BL_OP(hqq),           BL_OP(greedy),    BL_OP(range_search), BL_OP(mismatch),
+                                 BL_OP(mismatch_fold)};
     const bl_ops *all = be->ops;
     const bl_calib_choice calib = {.data = "primer:test", .n = 1, .seqlen = 24};
     char dir[4300], text[64];

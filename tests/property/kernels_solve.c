@@ -207,6 +207,73 @@ static void the_hessian_is_the_sum_of_squares(void **state)
     }
 }
 
+/* The sweep of GPTAQ column by column, as its paper has it, against the plain sweep over what is folded. */
+static void a_folded_mismatch_sweeps_as_the_columns_do_one_by_one(void **state)
+{
+    enum { M = 5, K = 37, T = 90 };
+    (void)state;
+    for (int b = 0; b < N_BE; b++) {
+        bl_tensor x0 = activations(T, K, 3), x = activations(T, K, 4), h = second_moment(x, 0.1),
+                  c = tensor(BL_F64, K, K), u = tensor(BL_F32, K, K), w = normals(M, K, 5),
+                  scale = tensor(BL_F32, M, 1), zero = tensor(BL_F32, M, 1);
+        static double p[K][K], v[M][K], t[K][K];
+        for (int i = 0; i < T * K; i++) f32(x0)[i] = f32(x)[i] + 0.3f * f32(x0)[i];
+        assert_ok(be[b]->ops->mismatch(be[b], &(bl_mismatch_args){.x0 = x0, .x = x, .c = c, .alpha = 0.1}, &e));
+        assert_ok(be[b]->ops->cholesky_inverse(be[b], &(bl_cholesky_inverse_args){.h = h, .u = u, .shift = 0.1}, &e));
+        for (int i = 0; i < K; i++)
+            for (int j = 0; j < K; j++) {
+                double sum = 0, size = 0;
+                for (int r = 0; r < T; r++) {
+                    double d = ((double)f32(x0)[r * K + i] - f32(x)[r * K + i]) * f32(x)[r * K + j];
+                    sum += 0.1 * d;
+                    size += 0.1 * fabs(d);
+                }
+                assert_true(fabs(f64(c)[i * K + j] - sum) <= 1e-6 * size);
+            }
+        for (int i = 0; i < K; i++)
+            for (int j = 0; j < K; j++) {
+                t[i][j] = 0;
+                for (int k = j; k < K && j > i; k++) t[i][j] += 0.5 * f64(c)[i * K + k] * f32(u)[j * K + k];
+            }
+        for (int i = 0; i < K; i++)
+            for (int j = 0; j < K; j++) {
+                p[i][j] = 0;
+                for (int k = 0; k <= j; k++) p[i][j] += t[i][k] * f32(u)[k * K + j];
+            }
+        for (int r = 0; r < M; r++) {
+            f32(scale)[r] = 0.4f;
+            f32(zero)[r] = 4;
+            for (int j = 0; j < K; j++) v[r][j] = f32(w)[r * K + j];
+            for (int i = 0; i < K; i++) {
+                double q = (fmin(fmax(rint(v[r][i] / (double)0.4f) + 4, 0), 7) - 4) * (double)0.4f,
+                       lost = (v[r][i] - q) / f32(u)[i * K + i];
+                for (int j = i + 1; j < K; j++) v[r][j] += v[r][i] * p[i][j] - lost * f32(u)[i * K + j];
+                v[r][i] = q;
+            }
+        }
+        assert_ok(be[b]->ops->mismatch_fold(be[b], &(bl_mismatch_fold_args){.c = c, .u = u, .w = w, .alpha = 0.5}, &e));
+        for (int i = 0; i < K; i++)
+            for (int j = 0; j < i; j++) assert_true(f32(u)[i * K + j] == 0);
+        assert_ok(be[b]->ops->gptq_sweep(be[b],
+                                         &(bl_gptq_sweep_args){.w = w,
+                                                               .u = u,
+                                                               .group = K,
+                                                               .bits = 3,
+                                                               .rule = BL_RANGE_GIVEN,
+                                                               .scale_type = BL_F32,
+                                                               .block = 8,
+                                                               .scale = scale,
+                                                               .zero = zero},
+                                         &e));
+        for (int i = 0; i < M * K; i++) assert_true(fabs(f32(w)[i] - v[i / K][i % K]) < 1e-5);
+        assert_refused(be[b]->ops->mismatch(be[b], &(bl_mismatch_args){.x0 = x0, .x = w, .c = c, .alpha = 1}, &e),
+                       BL_E_INTERNAL, "x0 is not like x");
+        assert_refused(be[b]->ops->mismatch_fold(be[b], &(bl_mismatch_fold_args){.c = c, .u = scale, .w = w}, &e),
+                       BL_E_INTERNAL, "c or u is not square");
+        drop(x0), drop(x), drop(h), drop(c), drop(u), drop(w), drop(scale), drop(zero);
+    }
+}
+
 static void the_factor_inverts(void **state)
 {
     static const int64_t sizes[] = {1, 5, 64, 150};
@@ -532,6 +599,7 @@ int main(void)
         cmocka_unit_test(widths_of_published_models_have_a_hadamard_matrix),
         cmocka_unit_test(the_transform_is_the_matrix),
         cmocka_unit_test(the_hessian_is_the_sum_of_squares),
+        cmocka_unit_test(a_folded_mismatch_sweeps_as_the_columns_do_one_by_one),
         cmocka_unit_test(the_factor_inverts),
         cmocka_unit_test(a_matrix_that_is_not_positive_definite_is_refused),
         cmocka_unit_test(the_quadratic_form_is_the_trace),

@@ -17,7 +17,7 @@ static void scale_only(const fixture *f, const char *text)
     const bl_calib_windows w = {.ids = ids, .n = WINDOWS, .seqlen = LEN};
     assert_ok(bl_arena_new(&a, &e));
     assert_ok(bl_method_parse(bl_methods, text, &c, &e));
-    assert_ok(bl_calib_begin(f->m, &w, BL_CALIB_CHANNELS | BL_CALIB_INPUTS, NULL, &calib, &e));
+    assert_ok(bl_calib_begin(f->m, NULL, &w, BL_CALIB_CHANNELS | BL_CALIB_INPUTS, NULL, &calib, &e));
     const bl_method_run r = {.method = c.method,
                              .opts = c.opts,
                              .model = f->m,

@@ -26,7 +26,7 @@ static void maxima(const char *dir, int64_t block, const bl_role *roles, int n, 
     const bl_calib_choice choice = {.data = "primer:test", .n = 24, .seqlen = 64};
     assert_ok(bl_arena_new(&a, &e));
     assert_ok(bl_calib_draw(&choice, NULL, f.t, a, &windows, &e));
-    assert_ok(bl_calib_begin(f.m, &windows, BL_CALIB_CHANNELS, NULL, &calib, &e));
+    assert_ok(bl_calib_begin(f.m, NULL, &windows, BL_CALIB_CHANNELS, NULL, &calib, &e));
     for (int64_t b = 0; b < block; b++) assert_ok(bl_calib_advance(calib, &e));
     assert_ok(bl_calib_gather(calib, BL_ROLE_BIT(roles[0]), &e));
     assert_ok(bl_calib_channel(calib, bl_model_linear(f.m, block, roles[0]), &seen, &e));

@@ -92,7 +92,7 @@ static bl_calibration *gathered(const fixture *f, uint32_t roles, unsigned wants
     bl_err e = {0};
     bl_calib_windows w = windows(f);
     bl_calibration *c;
-    assert_ok(bl_calib_begin(f->m, &w, wants, NULL, &c, &e));
+    assert_ok(bl_calib_begin(f->m, NULL, &w, wants, NULL, &c, &e));
     assert_int_equal(bl_calib_sequences(c), WINDOWS);
     assert_int_equal(bl_calib_tokens(c), TOKENS);
     assert_ok(bl_calib_advance(c, &e));
@@ -202,6 +202,54 @@ static void inputs_are_seen_after_the_transforms_of_a_linear(void **state)
     fixture_close(&f);
 }
 
+/* 2 / windows sum of (x0 - x) xT, x0 from the model as it was. */
+static void a_mismatch_is_against_the_inputs_of_the_original_model(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    fixture f = fixture_open("synth:tiny", "", 2, false), f0 = fixture_open("synth:tiny", "", 2, false);
+    for (int changed = 0; changed < 2; changed++) {
+        bl_calib_windows w = windows(&f);
+        bl_calibration *c;
+        if (changed) { /* block 0 is */
+            bl_linear *down = bl_model_linear(f.m, 0, BL_ROLE_DOWN);
+            bl_tensor half = bl_tensor_1d(down->weight.owned, 0, BL_U8, (int64_t)(down->weight.owned->bytes / 2));
+            assert_ok(f.be->ops->fill(f.be, &half, 0, &e));
+        }
+        assert_ok(bl_calib_begin(f.m, f0.m, &w, BL_CALIB_HESSIAN | BL_CALIB_MISMATCH, NULL, &c, &e));
+        assert_ok(bl_calib_advance(c, &e));
+        assert_ok(bl_calib_gather(c, every(), &e));
+        for (size_t k = 0; k < BL_COUNT(all); k++) {
+            const bl_linear *l = bl_model_linear(f.m, 1, all[k]);
+            float *x = inputs(&f, all[k]), *x0 = inputs(&f0, all[k]);
+            bl_tensor m;
+            double largest = 0;
+            assert_ok(bl_calib_mismatch(c, l, &m, &e));
+            double *got = malloc(bl_tensor_bytes(&m));
+            assert_ok(f.be->ops->download(f.be, &m, got, &e));
+            for (int64_t i = 0; i < l->in; i++)
+                for (int64_t j = 0; j < l->in; j++) {
+                    double want = 0, size = 0;
+                    for (int64_t r = 0; r < TOKENS; r++) {
+                        double d = ((double)x0[r * l->in + i] - x[r * l->in + i]) * x[r * l->in + j];
+                        want += 2.0 / WINDOWS * d;
+                        size += 2.0 / WINDOWS * fabs(d);
+                    }
+                    largest = fmax(largest, fabs(got[i * l->in + j]));
+                    if (fabs(got[i * l->in + j] - want) > 2e-6 * size)
+                        fail_msg("[%d, %d] is %.9g, expected %.9g", (int)i, (int)j, got[i * l->in + j], want);
+                }
+            assert_int_equal(largest > 0, changed); /* exactly nothing where nothing has changed */
+            free(x);
+            free(x0);
+            free(got);
+        }
+        bl_calib_end(c);
+    }
+    fixture_close(&f);
+    fixture_close(&f0);
+}
+
 static void what_was_not_gathered_is_refused(void **state)
 {
     (void)state;
@@ -238,6 +286,7 @@ int main(void)
         cmocka_unit_test(second_moments_and_channels_are_those_of_the_inputs),
         cmocka_unit_test(a_later_block_sees_what_became_of_the_earlier_one),
         cmocka_unit_test(inputs_are_seen_after_the_transforms_of_a_linear),
+        cmocka_unit_test(a_mismatch_is_against_the_inputs_of_the_original_model),
         cmocka_unit_test(what_was_not_gathered_is_refused),
         cmocka_unit_test(inputs_of_a_step_come_in_the_order_of_the_forward_pass),
     };

@@ -27,7 +27,7 @@ static bl_status statistics(const fixture *f, const char *beside, bl_text *out, 
     uint32_t every = 0;
 
     for (size_t i = 0; i < BL_COUNT(roles); i++) every |= BL_ROLE_BIT(roles[i]);
-    BL_TRY(bl_calib_begin(f->m, &w, WANTS, beside, &c, e));
+    BL_TRY(bl_calib_begin(f->m, NULL, &w, WANTS, beside, &c, e));
     for (int64_t b = 0; b < 2; b++) {
         BL_TRY((b == 0 ? bl_calib_gather_advance : bl_calib_gather)(c, every, e));
         for (size_t i = 0; i < BL_COUNT(roles); i++) {
@@ -101,7 +101,7 @@ static void memory_does_not_grow_with_the_text(void **state)
         f.be->opts.memory_limit = now + size.beside;
         bl_alloc_watch_reset();
         uint64_t before = bl_alloc_live();
-        assert_ok(bl_calib_begin(f.m, &w, BL_CALIB_HESSIAN, beside, &c, &e));
+        assert_ok(bl_calib_begin(f.m, NULL, &w, BL_CALIB_HESSIAN, beside, &c, &e));
         assert_ok(bl_calib_gather(c, BL_ROLE_BIT(BL_ROLE_DOWN), &e));
         assert_ok(bl_calib_advance(c, &e));
         bl_calib_end(c);
