@@ -13,6 +13,8 @@
  *     kernels         panel rows weights style family kind label bits x value low high share seconds cold gflops
  *                     gbs nmse; kind: shape, kernel (the median over its shapes), slower (of two that have the same
  *                     bits); weights: memory or cache
+ *     loss            panel run style step value mean; value: of a step, or the mean of as many as a point stands for;
+ *                     mean: over the window that the figure names
  */
 #ifndef BL_PLOTS_FIGURES_H
 #define BL_PLOTS_FIGURES_H
@@ -26,4 +28,5 @@ bl_status bl_figure_heatmap(const bl_plot_input *in, bl_page *page, bl_err *e);
 bl_status bl_figure_flips(const bl_plot_input *in, bl_page *page, bl_err *e);
 bl_status bl_figure_layers(const bl_plot_input *in, bl_page *page, bl_err *e);
 bl_status bl_figure_kernels(const bl_plot_input *in, bl_page *page, bl_err *e);
+bl_status bl_figure_loss(const bl_plot_input *in, bl_page *page, bl_err *e);
 #endif

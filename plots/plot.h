@@ -7,6 +7,7 @@
  */
 #ifndef BL_PLOTS_PLOT_H
 #define BL_PLOTS_PLOT_H
+#include "results/curve.h"
 #include "results/table.h"
 #include "results/timing.h"
 
@@ -19,6 +20,8 @@ typedef struct bl_plot_input {
     const bl_kernel_row *kernel;
     size_t n_kernels;
     const bl_kernel_facts *facts; /* of those timings; NULL: not known */
+    const bl_curve *curve;        /* [n_curves] of training */
+    size_t n_curves;
 } bl_plot_input;
 /* Reads what stands behind the table's rows, each shard once, into the arena. */
 bl_status bl_plot_read(bl_plot_input *in, bl_arena *a, bl_err *e);

@@ -694,7 +694,7 @@ bl_status bl_report_write(const bl_report *r, bl_text *html, bl_err *e)
     put(&p, "</style>\n</head>\n<body>\n<h1>");
     for (size_t i = 0; i < r->in->table->n && !model; i++)
         if (r->in->whole[i]) model = r->in->whole[i]->model;
-    text(&p, model ? "What is left of " : "Timings of kernels");
+    text(&p, model ? "What is left of " : r->in->n_curves ? "A run of training" : "Timings of kernels");
     text(&p, model ? model : "");
     put(&p, "</h1>\n<p class=\"about\">");
     text(&p, about.s ? about.s : "");

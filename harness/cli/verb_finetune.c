@@ -2,11 +2,9 @@
  *
  * Beside OUT: OUT.state, from which --resume goes on, and OUT.curve.hdf5, which a run that failed leaves too.
  */
-#include "session.h"
+#include "curve_out.h"
 #include "harness/quant/apply.h"
-#include "harness/train/trainer.h"
 #include "kernels/base/fs.h"
-#include "results/record.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -68,7 +66,7 @@ typedef struct job {
     bl_model *model;
     bl_samples samples;
     bl_variant *v;
-    char *state, *curve; /* paths beside OUT */
+    char *state; /* path beside OUT */
     bl_trainer r;
 } job;
 
@@ -164,58 +162,17 @@ out:
 }
 
 /* ---- what is left behind ---- */
-static bl_status write_lines(const job *k, bl_err *e)
-{
-    bl_text t = {0};
-    for (int64_t i = 0; i < k->r.step; i++) {
-        bl_json_out j = {.t = &t};
-        bl_json_object(&j, NULL);
-        bl_json_add_int(&j, "step", i + 1);
-        bl_json_add_real(&j, "loss", k->r.curve[i].loss);
-        bl_json_add_real(&j, "lr", k->r.curve[i].lr);
-        bl_json_add_real(&j, "grad_norm", k->r.curve[i].grad_norm);
-        bl_json_end(&j);
-        bl_text_add(&t, "\n");
-    }
-    bl_status st = bl_text_check(&t, e);
-    if (st == BL_OK) st = bl_output(k->o->curve, &t, e);
-    bl_text_free(&t);
-    return st;
-}
-
-static bl_status write_record(const job *k, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_record *r = NULL;
-    int64_t n = k->r.step;
-    double *loss = bl_new((size_t)n * 3, sizeof *loss, e), *lr = loss + n, *norm = lr + n;
-    if (!loss) return BL_E_NOMEM;
-    for (int64_t i = 0; i < n; i++) {
-        loss[i] = k->r.curve[i].loss;
-        lr[i] = k->r.curve[i].lr;
-        norm[i] = k->r.curve[i].grad_norm;
-    }
-    BL_TRY(bl_record_begin(k->curve, k->m.text, k->r.identity, &r, e));
-    BL_TRY(bl_record_text(r, "train/method", k->m.text, e));
-    BL_TRY(bl_record_text(r, "train/model", bl_checkpoint_name(k->s.ckpt), e));
-    BL_TRY(bl_record_reals(r, "train/loss", loss, n, "nat", "mean nll of the tokens of a step that count", e));
-    BL_TRY(bl_record_reals(r, "train/lr", lr, n, "1", "learning rate of a step", e));
-    BL_TRY(bl_record_reals(r, "train/grad_norm", norm, n, "1", "norm of all gradients before they are clipped", e));
-    BL_TRY(bl_record_commit(r, e));
-    r = NULL;
-out:
-    bl_record_drop(r);
-    bl_free(loss);
-    return st;
-}
-
 /* Of a run that failed too: the sentence of the failure stays. */
 static bl_status write_curve(const job *k, bl_err *e)
 {
     bl_status st = BL_OK;
     if (!k->r.step) return BL_OK;
-    if (k->o->curve) BL_TRY(write_lines(k, e));
-    BL_TRY(write_record(k, e));
+    char hash[33];
+    bl_hash_hex(k->samples.hash, hash);
+    if (k->o->curve) BL_TRY(bl_curve_lines(k->o->curve, k->r.curve, k->r.step, e));
+    BL_TRY(bl_curve_record(k->o->out, k->r.identity, &k->s,
+                           &(bl_curve){.method = k->m.text, .data = k->o->data, .data_hash = hash}, k->r.curve,
+                           k->r.step, e));
 out:
     return st;
 }
@@ -273,8 +230,7 @@ static bl_status begin(job *k, const bl_program *p, const char *model, bl_err *e
         st = bl_fail(e, BL_E_CONFIG, "%s is not trained; bitladder quantize applies it", k->m.method->name);
         goto out;
     }
-    if (!(k->state = bl_format_text(e, "%s.state", o->out)) ||
-        !(k->curve = bl_format_text(e, "%s.curve.hdf5", o->out))) {
+    if (!(k->state = bl_format_text(e, "%s.state", o->out))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -318,7 +274,6 @@ out:
     bl_session_close(&k.s);
     bl_method_choice_free(&k.m);
     bl_free(k.state);
-    bl_free(k.curve);
     return st;
 }
 
@@ -328,7 +283,8 @@ const bl_verb bl_verb_finetune = {
     .line = "trains a model, or adapters beside it, and writes it as a directory",
     .doc =
         "Trains MODEL with METHOD on FILE and writes a directory that run, score, inspect and generate load, without "
-        "the source. A run that was interrupted goes on with --resume, bit for bit on the CPU.",
+        "the source. A run that was interrupted goes on with --resume, bit for bit on the CPU. Its curve is "
+        "OUT.curve.hdf5, which plot draws.",
     .example = "bitladder finetune MODEL --method lora+rank=8 --data train.jsonl --batch 4 --steps 200 -o tuned",
     .opts = rows,
     .opts_size = sizeof(opts),

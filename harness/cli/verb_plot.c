@@ -137,7 +137,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         bl_err why = {0};
         bool fits = false;
         if (name && strcmp(bl_plot_at(i)->name, name) != 0) continue;
-        bl_status s = one(bl_plot_at(i), &results.in, o, dir, &d, &fits, &why);
+        bl_status s = one(bl_plot_at(i), &results.in, o, results.folder, &d, &fits, &why);
         fitting += fits;
         if (s == BL_E_MISSING) {
             fprintf(stderr, "bitladder: %s\n", why.text);
@@ -149,7 +149,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             goto out;
         }
     }
-    bl_tell_skipped(results.table, exit_code);
+    bl_results_tell_skipped(&results, exit_code);
     if (!fitting) {
         st = name ? bl_fail(e, BL_E_MISSING, "%s: nothing in it fits the figure '%s'", dir, name)
                   : bl_fail(e, BL_E_MISSING, "%s: nothing in it fits any figure", dir);
@@ -171,7 +171,8 @@ const bl_verb bl_verb_plot = {
     .args = "DIR [FIGURE]",
     .line = "figures of the results: png, svg, pdf or in the terminal",
     .doc = "Draws FIGURE (all that the results fit, when none is named) with gnuplot and prints where the pictures "
-           "are; data and script are written beside each.",
+           "are; data and script are written beside each. DIR may be one result file, or the curve that training left "
+           "(OUT.curve.hdf5); a directory with several shows them together.",
     .example = "bitladder plot runs/a pareto --format svg",
     .opts = rows,
     .opts_size = sizeof(opts),

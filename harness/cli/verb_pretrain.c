@@ -1,5 +1,5 @@
 /* verb_pretrain.c - trains a model from nothing on the made-up corpus, and writes it with its tokenizer. */
-#include "session.h"
+#include "curve_out.h"
 #include "harness/data/lessons.h"
 #include "harness/model/variant.h"
 #include "harness/train/pretrain.h"
@@ -42,27 +42,22 @@ static const bl_opt rows[] = {
 
 typedef struct progress {
     const opts *o;
-    bl_text curve;
-    double loss, t0;
+    bl_train_point *curve; /* [n] */
+    size_t n, cap;
+    double t0;
 } progress;
 
 static bl_status told(void *ctx, int64_t step, double loss, double lr, double norm, bl_err *e)
 {
     progress *g = ctx;
-    bl_json_out j = {.t = &g->curve};
     double each = (bl_now() - g->t0) / (double)step;
-    g->loss = loss;
-    bl_json_object(&j, NULL);
-    bl_json_add_int(&j, "step", step);
-    bl_json_add_real(&j, "loss", loss);
-    bl_json_add_real(&j, "lr", lr);
-    bl_json_add_real(&j, "grad_norm", norm);
-    bl_json_end(&j);
-    bl_text_add(&g->curve, "\n");
+    bl_status st = bl_grow(&g->curve, &g->cap, g->n + 1, sizeof *g->curve, e);
+    if (st != BL_OK) return st;
+    g->curve[g->n++] = (bl_train_point){loss, lr, norm};
     if (!g->o->common.quiet && isatty(STDERR_FILENO) == 1)
         fprintf(stderr, "\r\033[Kstep %lld of %lld  loss %.4f  lr %.2g  %.0f s left%s", (long long)step,
                 (long long)g->o->steps, loss, lr, each * (double)(g->o->steps - step), step == g->o->steps ? "\n" : "");
-    return bl_text_check(&g->curve, e);
+    return BL_OK;
 }
 
 static bl_status write_model(const opts *o, bl_checkpoint *c, bl_model *m, const bl_text *tokenizer, double seconds,
@@ -96,6 +91,32 @@ static bl_status write_model(const opts *o, bl_checkpoint *c, bl_model *m, const
 out:
     bl_variant_drop(v);
     bl_text_free(&options);
+    return st;
+}
+
+/* Of a run that failed too: the sentence of the failure stays. */
+static bl_status write_curve(const opts *o, const bl_session *s, const bl_pretrain *r, const progress *g, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char hash[33], method[160];
+    const double reals[] = {r->lr, r->optimizer.decay, r->optimizer.clip};
+    const int64_t whole[] = {r->steps, r->tokens, r->schedule.kind, r->schedule.warmup, (int64_t)r->seed};
+    bl_hash texts = bl_hash_bytes(&r->seed, sizeof r->seed);
+    bl_hasher *h = bl_hasher_new(e);
+
+    if (!h) return BL_E_NOMEM;
+    bl_hash_text(h, o->shape);
+    bl_hash_text(h, bl_backend_numerics(s->be));
+    bl_hash_add(h, reals, sizeof reals);
+    bl_hash_add(h, whole, sizeof whole);
+    bl_hash identity = bl_hasher_end(h);
+    bl_hash_hex(texts, hash);
+    snprintf(method, sizeof method, "pretrain %.120s", o->shape);
+    if (o->curve) BL_TRY(bl_curve_lines(o->curve, g->curve, (int64_t)g->n, e));
+    BL_TRY(bl_curve_record(o->out, identity, s,
+                           &(bl_curve){.method = method, .data = "the made-up corpus", .data_hash = hash}, g->curve,
+                           (int64_t)g->n, e));
+out:
     return st;
 }
 
@@ -144,8 +165,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_train_full(t, e));
     BL_TRY(bl_pretrain_begin(t, r.seed, e));
     st = bl_pretrain_run(&r, t, s.tokenizer, e);
-    if (o->curve && g.curve.n && (st == BL_OK || st == BL_E_NUMERIC || st == BL_E_INTERRUPTED)) {
-        bl_status kept = bl_output(o->curve, &g.curve, st == BL_OK ? e : NULL);
+    if (g.n && (st == BL_OK || st == BL_E_NUMERIC || st == BL_E_INTERRUPTED)) {
+        bl_status kept = write_curve(o, &s, &r, &g, st == BL_OK ? e : NULL);
         if (st == BL_OK) st = kept;
     }
     if (st != BL_OK) goto out;
@@ -156,18 +177,18 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         bl_json_add_str(&j, "directory", o->out);
         bl_json_add_int(&j, "steps", o->steps);
         bl_json_add_int(&j, "texts", (int64_t)r.document);
-        bl_json_add_real(&j, "loss", g.loss);
+        bl_json_add_real(&j, "loss", g.curve[g.n - 1].loss);
         bl_json_add_real(&j, "seconds", bl_now() - g.t0);
         bl_json_end(&j);
         bl_text_add(&line, "\n");
     } else if (!o->common.quiet)
         bl_text_addf(&line, "%s: %lld steps, %llu texts, loss of the last step %.4f nats a character, %.1f s\n", o->out,
-                     (long long)o->steps, (unsigned long long)r.document, g.loss, bl_now() - g.t0);
+                     (long long)o->steps, (unsigned long long)r.document, g.curve[g.n - 1].loss, bl_now() - g.t0);
     BL_TRY(bl_output(NULL, &line, e));
 out:
     bl_trainable_free(t);
     bl_session_close(&s);
-    bl_text_free(&g.curve);
+    bl_free(g.curve);
     bl_text_free(&tokenizer);
     bl_text_free(&line);
     bl_free(source);
@@ -181,7 +202,7 @@ const bl_verb bl_verb_pretrain = {
     .doc =
         "Random weights of a shape, then AdamW steps on the corpus that `corpus` prints: characters as tokens, every "
         "text once. Writes fp32 weights with tokenizer.json as a directory that every verb takes; quantize --method "
-        "bf16 halves it.",
+        "bf16 halves it. Its curve is DIR.curve.hdf5, which plot draws.",
     .example = "bitladder pretrain --shape lessons-tiny --steps 300 --tokens 4096 -o lessons",
     .opts = rows,
     .opts_size = sizeof(opts),

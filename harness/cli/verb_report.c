@@ -71,12 +71,12 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
 
     BL_TRY(bl_data_option(o->data, &t.dirs, e));
     BL_TRY(bl_results_read(p, dir, &results, e));
-    if (!results.table->n && !results.in.n_kernels) {
+    if (bl_results_empty(&results)) {
         st = bl_fail(e, BL_E_MISSING, "%s: there are no results in it", dir);
         goto out;
     }
     BL_TRY(bl_report_write(&(bl_report){.in = &results.in, .dir = dir, .item = item, .ctx = &t}, &html, e));
-    if (!(path = o->out ? bl_strdup(o->out, e) : bl_join(dir, "report.html", e))) {
+    if (!(path = o->out ? bl_strdup(o->out, e) : bl_join(results.folder, "report.html", e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -91,7 +91,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         bl_text_add(&said, "\n");
         BL_TRY(bl_output(NULL, &said, e));
     }
-    bl_tell_skipped(results.table, exit_code);
+    bl_results_tell_skipped(&results, exit_code);
 out:
     bl_free(path);
     bl_items_close(t.items);

@@ -218,12 +218,60 @@ static void a_run_that_diverges_leaves_its_curve_and_no_model(void **state)
     ran_free(&r);
 }
 
+static void curves_of_runs_are_one_figure(void **state)
+{
+    static const char *const methods[] = {"full", "lora+rank=2"};
+    bl_err e = {0};
+    char *csv;
+    (void)state;
+    assert_ok(bl_make_dirs(filled("@dir/runs"), &e));
+    study_write(S.dir, "runs/three.jsonl", lines);
+    for (int i = 0; i < 2; i++) {
+        ran r = SAY(NULL, "finetune", "@model", "--method", methods[i], "--data", "@dir/runs/three.jsonl", "--steps",
+                    "4", "-o", i ? "@dir/runs/lora" : "@dir/runs/full");
+        expect(&r, 0, NULL);
+        ran_free(&r);
+    }
+    ran r = SAY(NULL, "plot", "@dir/runs");
+    if (strstr(r.err, "gnuplot-nox")) assert_int_equal(r.code, 1);
+    else {
+        expect(&r, 0, NULL);
+        assert_non_null(strstr(r.out, "runs/plots/loss.png"));
+        assert_int_equal(lines_of(r.out), 1); /* nothing else fits */
+    }
+    ran_free(&r);
+    csv = text_of("@dir/runs/plots/loss.csv"); /* three panels of two runs of four steps */
+    assert_int_equal(lines_of(csv), 1 + 3 * 2 * 4);
+    assert_non_null(strstr(csv, "\"full\",1,4,"));
+    assert_non_null(strstr(csv, "\"lora\",2,4,"));
+    bl_free(csv);
+
+    r = SAY(NULL, "plot", "@dir/runs/lora/"); /* a trained model: the curve beside it */
+    assert_true(r.code == 0 || strstr(r.err, "gnuplot-nox"));
+    ran_free(&r);
+    csv = text_of("@dir/runs/plots/loss.csv");
+    assert_int_equal(lines_of(csv), 1 + 3 * 4);
+    bl_free(csv);
+    assert_false(bl_exists(filled("@dir/runs/lora/plots")));
+
+    study_write(S.dir, "runs/odd.curve.hdf5", "no curve");
+    r = SAY(NULL, "plot", "@dir/runs", "loss");
+    assert_int_equal(r.code, 1);
+    assert_non_null(strstr(r.err, "skipped: "));
+    assert_non_null(strstr(r.err, "odd.curve.hdf5"));
+    ran_free(&r);
+    r = SAY(NULL, "table", "@dir/runs");
+    expect(&r, 2, "no results");
+    ran_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_trained_is_refused_in_a_sentence),
         cmocka_unit_test(ten_losses_through_the_program_are_those_of_pytorch),
         cmocka_unit_test(what_was_trained_is_a_model_for_every_verb),
+        cmocka_unit_test(curves_of_runs_are_one_figure),
         cmocka_unit_test(a_run_that_diverges_leaves_its_curve_and_no_model),
         cmocka_unit_test(a_run_killed_twenty_times_ends_with_the_weights_of_one_that_was_not),
     };

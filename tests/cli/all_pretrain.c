@@ -1,6 +1,7 @@
 /* A model from nothing through the whole program. */
 #include "study_fixture.h"
 #include "kernels/base/json.h"
+#include "results/curve.h"
 
 static void what_pretrain_writes_is_a_model_for_the_other_verbs(void **state)
 {
@@ -33,6 +34,16 @@ static void what_pretrain_writes_is_a_model_for_the_other_verbs(void **state)
     }
     assert_int_equal(lines, 3);
     bl_free(text);
+    bl_arena *a = NULL;
+    bl_curve recorded;
+    char record[4400];
+    snprintf(record, sizeof record, "%s.curve.hdf5", out);
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_curve_read(record, a, &recorded, &e));
+    assert_int_equal(recorded.n, 3);
+    assert_true(recorded.loss[0] > 4 && recorded.loss[0] < 5.5);
+    assert_string_equal(recorded.method, "pretrain lessons-tiny");
+    bl_arena_free(a);
 
     r = PROGRAM(&s, "inspect", out);
     expect(&r, 0, NULL);

@@ -236,4 +236,35 @@ static const bl_kernel_facts invented_facts = {.device = "an invented processor"
                                                .repetitions = 5,
                                                .read_bytes_per_second = 12e9,
                                                .drift = 1.02};
+/* Three runs of training on two sets of texts: one long and rough, one short, one whose gradient was infinite once. */
+enum { INVENTED_CURVES = 3, INVENTED_STEPS = 3000 };
+static inline const bl_curve *invented_curves(bl_curve out[INVENTED_CURVES])
+{
+    static double loss[INVENTED_CURVES][INVENTED_STEPS], lr[INVENTED_STEPS], norm[INVENTED_CURVES][INVENTED_STEPS];
+    static const int64_t steps[INVENTED_CURVES] = {INVENTED_STEPS, 2, 700};
+    static const char *const name[INVENTED_CURVES] = {"full", "lora", "lsq"}, *const data[2] = {"alpaca", "sums"};
+    for (int c = 0; c < INVENTED_CURVES; c++)
+        for (int i = 0; i < INVENTED_STEPS; i++) {
+            loss[c][i] = 1 + 3 * exp(-i / 300.0) + 0.4 * (invented_draw(i, c) - 0.5);
+            norm[c][i] = 0.2 + 8 * exp(-i / 100.0) * invented_draw(c, i);
+            lr[i] = 1e-4 * (1 - (double)i / INVENTED_STEPS);
+        }
+    norm[2][5] = INFINITY;
+    for (int c = 0; c < INVENTED_CURVES; c++)
+        out[c] = (bl_curve){.name = name[c],
+                            .method = name[c],
+                            .model = "smollm2-135m",
+                            .stored_as = "BF16",
+                            .data = data[c / 2],
+                            .data_hash = data[c / 2],
+                            .device = "an invented processor",
+                            .commit = "0123456789ab",
+                            .created = "2024-05-01T12:00:00Z",
+                            .threads = 2,
+                            .n = steps[c],
+                            .loss = loss[c],
+                            .lr = lr,
+                            .grad_norm = norm[c]};
+    return out;
+}
 #endif

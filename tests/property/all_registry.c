@@ -468,11 +468,14 @@ static void an_oracle_scores_one_and_its_opposite_zero(void **state)
 static void every_figure_is_drawn(void **state)
 {
     static bl_kernel_row timings[512];
+    bl_curve curves[INVENTED_CURVES];
     invented_study *study = study_ladder();
     bl_plot_input in = study->in;
     in.kernel = timings;
     in.n_kernels = invented_timings(timings, BL_COUNT(timings));
     in.facts = &invented_facts;
+    in.curve = invented_curves(curves);
+    in.n_curves = INVENTED_CURVES;
     (void)state;
     for (size_t i = 0; bl_plot_at(i); i++) {
         bl_err e = {0};

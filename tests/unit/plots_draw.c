@@ -8,6 +8,7 @@
 
 static bl_err e;
 static bl_kernel_row timings[512];
+static bl_curve curves[INVENTED_CURVES];
 static invented_study *study;
 static bl_plot_input in;
 static char dir[4200];
@@ -22,6 +23,8 @@ static int begin(void **state)
     in.kernel = timings;
     in.n_kernels = invented_timings(timings, BL_COUNT(timings));
     in.facts = &invented_facts;
+    in.curve = invented_curves(curves);
+    in.n_curves = INVENTED_CURVES;
     return 0;
 }
 

@@ -265,12 +265,15 @@ static void check_figure(const bl_plot *p, const bl_plot_input *in, bool text, c
 static void every_panel_can_be_read(void **state)
 {
     static bl_kernel_row timings[512];
+    bl_curve curves[INVENTED_CURVES];
     (void)state;
     for (size_t i = 0; i <= BL_COUNT(studies); i++) {
         invented_study *s = i < BL_COUNT(studies) ? built(i) : study_ladder();
         s->in.kernel = timings;
         s->in.n_kernels = invented_timings(timings, BL_COUNT(timings));
         s->in.facts = &invented_facts;
+        s->in.curve = invented_curves(curves);
+        s->in.n_curves = INVENTED_CURVES;
         for (size_t k = 0; bl_plot_at(k); k++)
             for (int text = 0; text < 2; text++)
                 check_figure(bl_plot_at(k), &s->in, text, i < BL_COUNT(studies) ? studies[i].name : "the ladder");

@@ -1,0 +1,57 @@
+/* curve_out.c - the curve of a run of training as a record and as JSON lines. */
+#include "curve_out.h"
+#include "bl_build.h"
+
+bl_status bl_curve_record(const char *out, bl_hash identity, const bl_session *s, const bl_curve *what,
+                          const bl_train_point *point, int64_t n, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_device_info info;
+    char *path = bl_format_text(e, "%s%s", out, BL_CURVE_ENDING);
+    double *loss = bl_new((size_t)n * 3, sizeof *loss, e), *lr = loss + n, *norm = lr + n;
+    bl_curve c = *what;
+
+    if (!path || !loss) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        loss[i] = point[i].loss;
+        lr[i] = point[i].lr;
+        norm[i] = point[i].grad_norm;
+    }
+    s->be->ops->device_info(s->be, &info);
+    c.model = bl_checkpoint_name(s->ckpt);
+    c.stored_as = bl_checkpoint_stored_as(s->ckpt);
+    c.device = info.name;
+    c.threads = info.threads;
+    c.commit = BL_BUILD_COMMIT;
+    c.n = n;
+    c.loss = loss;
+    c.lr = lr;
+    c.grad_norm = norm;
+    st = bl_curve_write(path, identity, &c, e);
+out:
+    bl_free(loss);
+    bl_free(path);
+    return st;
+}
+
+bl_status bl_curve_lines(const char *path, const bl_train_point *point, int64_t n, bl_err *e)
+{
+    bl_text t = {0};
+    for (int64_t i = 0; i < n; i++) {
+        bl_json_out j = {.t = &t};
+        bl_json_object(&j, NULL);
+        bl_json_add_int(&j, "step", i + 1);
+        bl_json_add_real(&j, "loss", point[i].loss);
+        bl_json_add_real(&j, "lr", point[i].lr);
+        bl_json_add_real(&j, "grad_norm", point[i].grad_norm);
+        bl_json_end(&j);
+        bl_text_add(&t, "\n");
+    }
+    bl_status st = bl_text_check(&t, e);
+    if (st == BL_OK) st = bl_output(path, &t, e);
+    bl_text_free(&t);
+    return st;
+}

@@ -1,0 +1,13 @@
+/* curve_out.h - what the verbs that train leave of a run: its curve, as a record and as lines. */
+#ifndef BL_HARNESS_CLI_CURVE_OUT_H
+#define BL_HARNESS_CLI_CURVE_OUT_H
+#include "session.h"
+#include "harness/train/trainer.h"
+#include "results/curve.h"
+
+/* OUT.curve.hdf5. Of `what` method, data, data_hash are read; model and machine are those of the session. */
+bl_status bl_curve_record(const char *out, bl_hash identity, const bl_session *s, const bl_curve *what,
+                          const bl_train_point *point, int64_t n, bl_err *e);
+/* JSON lines {"step", "loss", "lr", "grad_norm"}; "-": standard output. */
+bl_status bl_curve_lines(const char *path, const bl_train_point *point, int64_t n, bl_err *e);
+#endif
