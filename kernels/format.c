@@ -75,6 +75,9 @@ bl_status bl_fmt_check(const bl_format *f, const bl_shape *g, bl_err *e)
         return bl_fail(e, BL_E_CONFIG, "%s: this format has no zero point", f->name);
     if (g->double_quant && f->kind != BL_FMT_TABLE)
         return bl_fail(e, BL_E_CONFIG, "%s: scales of this format cannot be quantized again (double_quant)", f->name);
+    if (g->salient < 0 || (g->salient && !f->salient))
+        return bl_fail(e, BL_E_CONFIG, "%s: %" PRId64 " salient weights, expected %s", f->name, g->salient,
+                       f->salient ? "0 or more" : "none in this format");
     if (f->kind == BL_FMT_BLOCK && g->in % f->block)
         return bl_fail(e, BL_E_CONFIG, "%s: %" PRId64 " inputs are not whole blocks of %d", f->name, g->in, f->block);
     if (__builtin_mul_overflow(g->out, g->in, &n) || bl_format_bytes(f, g) == 0)

@@ -36,6 +36,7 @@ typedef struct bl_shape {
     bl_zero zero;      /* integer formats; of 1 bit NONE or FLOAT */
     bl_dtype scale;    /* BL_F16, BL_BF16 or BL_F32 */
     bool double_quant; /* table formats only */
+    int64_t salient;   /* formats that say so: how many weights or columns are stored in another way; else 0 */
 } bl_shape;
 
 typedef struct bl_part_spec {
@@ -56,6 +57,7 @@ struct bl_format {
     int block, block_bytes; /* BLOCK: weights and bytes of one block, else 0 */
     int ggml_type;          /* GGUF type number, -1: none */
     const float *table;     /* TABLE: 2^bits values by code; NaN where a code is none (e4m3) */
+    bool salient;           /* shape.salient is of use */
     /* BL_OK, or BL_E_CONFIG saying which field cannot be. */
     bl_status (*check)(const bl_format *f, const bl_shape *g, bl_err *e);
     int (*parts)(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS]); /* how many */

@@ -19,15 +19,15 @@ typedef void (*op_address)(void);
 #define SLOT(at) ((at) / sizeof(op_address) - offsetof(bl_ops, linear) / sizeof(op_address))
 #define OP(name) [SLOT(BL_OP(name))] = #name
 static const char *const op_names[] = {
-    OP(linear),         OP(transform),     OP(channel_stats), OP(rmsnorm),   OP(rope),
-    OP(kv_append),      OP(attention),     OP(gather),        OP(swiglu),    OP(add),
-    OP(embed),          OP(loss),          OP(kl_div),        OP(sample),    OP(pack),
-    OP(unpack),         OP(permute),       OP(diagonal),      OP(hessian),   OP(cholesky_inverse),
-    OP(mismatch),       OP(mismatch_fold), OP(quad_form),     OP(hadamard),  OP(gptq_sweep),
-    OP(scale),          OP(sq_error),      OP(clip_search),   OP(hqq),       OP(greedy),
-    OP(range_search),   OP(weight_grad),   OP(rmsnorm_grad),  OP(rope_grad), OP(attention_grad),
-    OP(transform_grad), OP(swiglu_grad),   OP(embed_grad),    OP(loss_grad), OP(dropout),
-    OP(adamw),          OP(adamw8),        OP(lsq),           OP(lsq_grad)};
+    OP(linear),         OP(transform),      OP(channel_stats), OP(rmsnorm),      OP(rope),
+    OP(kv_append),      OP(attention),      OP(gather),        OP(swiglu),       OP(add),
+    OP(embed),          OP(loss),           OP(kl_div),        OP(sample),       OP(pack),
+    OP(unpack),         OP(permute),        OP(diagonal),      OP(hessian),      OP(cholesky_inverse),
+    OP(mismatch),       OP(mismatch_fold),  OP(quad_form),     OP(hadamard),     OP(gptq_sweep),
+    OP(scale),          OP(sq_error),       OP(clip_search),   OP(hqq),          OP(greedy),
+    OP(range_search),   OP(each),           OP(weight_grad),   OP(rmsnorm_grad), OP(rope_grad),
+    OP(attention_grad), OP(transform_grad), OP(swiglu_grad),   OP(embed_grad),   OP(loss_grad),
+    OP(dropout),        OP(adamw),          OP(adamw8),        OP(lsq),          OP(lsq_grad)};
 #undef OP
 
 const char *bl_op_at(size_t i)

@@ -288,6 +288,7 @@ typedef struct bl_ops {
     bl_status (*hqq)(bl_backend *, const bl_hqq_args *, bl_err *);
     bl_status (*greedy)(bl_backend *, const bl_greedy_args *, bl_err *);
     bl_status (*range_search)(bl_backend *, const bl_range_search_args *, bl_err *);
+    bl_status (*each)(bl_backend *, const bl_each_args *, bl_err *);
     /* training; the gradient of a product to its input is the transposed linear */
     bl_status (*weight_grad)(bl_backend *, const bl_weight_grad_args *, bl_err *);
     bl_status (*rmsnorm_grad)(bl_backend *, const bl_rmsnorm_grad_args *, bl_err *);

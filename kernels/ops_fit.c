@@ -68,3 +68,8 @@ bl_status bl_check_range_search(const bl_range_search_args *a, bl_err *e)
         return bl_broken(e, "range_search", "w, u, bits, lambda, scale or zero cannot be");
     return BL_OK;
 }
+
+bl_status bl_check_each(const bl_each_args *a, bl_err *e)
+{
+    return a->n >= 0 && a->piece ? BL_OK : bl_broken(e, "each", "no piece");
+}

@@ -76,10 +76,19 @@ typedef struct bl_range_search_args {
     bl_tensor scale, zero; /* f32 [out, 1], contiguous, out */
 } bl_range_search_args;
 
+/* Work of a method on host memory that is no product: piece(ctx, i) for i = 0 .. n-1, on the threads of the backend, in
+ * any order. A piece writes what no other one does, so that which thread did it changes nothing. */
+typedef struct bl_each_args {
+    int64_t n;
+    void (*piece)(void *ctx, int64_t i);
+    void *ctx;
+} bl_each_args;
+
 bl_status bl_check_scale(const bl_scale_args *a, bl_err *e);
 bl_status bl_check_sq_error(const bl_backend *be, const bl_sq_error_args *a, bl_err *e);
 bl_status bl_check_clip_search(const bl_clip_search_args *a, bl_err *e);
 bl_status bl_check_hqq(const bl_hqq_args *a, bl_err *e);
 bl_status bl_check_greedy(const bl_greedy_args *a, bl_err *e);
 bl_status bl_check_range_search(const bl_range_search_args *a, bl_err *e);
+bl_status bl_check_each(const bl_each_args *a, bl_err *e);
 #endif

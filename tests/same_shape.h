@@ -6,6 +6,6 @@
 static inline bool same_shape(const bl_shape *a, const bl_shape *b)
 {
     return a->out == b->out && a->in == b->in && a->group == b->group && a->zero == b->zero && a->scale == b->scale &&
-           a->double_quant == b->double_quant;
+           a->double_quant == b->double_quant && a->salient == b->salient;
 }
 #endif

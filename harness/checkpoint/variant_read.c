@@ -191,6 +191,7 @@ static bl_status read_shape(const bl_json *o, bl_stored *t, const char *file, bl
     BL_TRY(choice(o, "zero", bl_zero_names, &zero, file, e));
     BL_TRY(choice(o, "scale", bl_scale_names, &scale, file, e));
     BL_TRY(bl_json_get_bool(o, "double_quant", &t->shape.double_quant, e));
+    if (bl_json_get(o, "salient")) BL_TRY(bl_json_get_int(o, "salient", &t->shape.salient, e));
     t->shape.zero = (bl_zero)zero;
     t->shape.scale = (bl_dtype)scale;
     if (out != t->shape.out)

@@ -357,3 +357,13 @@ bl_status bl_cpu_range_search(bl_backend *be, const bl_range_search_args *a, bl_
     for (int64_t r = 0; r < a->w.dim[0]; r++) search_row(a, r, salient);
     return BL_OK;
 }
+
+bl_status bl_cpu_each(bl_backend *be, const bl_each_args *a, bl_err *e)
+{
+    bl_status st = bl_check_each(a, e);
+    bl_cpu *c = be->own;
+    if (st != BL_OK) return st;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(c->threads)
+    for (int64_t i = 0; i < a->n; i++) a->piece(a->ctx, i);
+    return BL_OK;
+}

@@ -50,6 +50,7 @@ const bl_ops bl_ops_ref = {
     .hqq = bl_cpu_hqq,
     .greedy = bl_cpu_greedy,
     .range_search = bl_cpu_range_search,
+    .each = bl_cpu_each,
     .weight_grad = bl_ref_weight_grad,
     .rmsnorm_grad = bl_ref_rmsnorm_grad,
     .rope_grad = bl_ref_rope_grad,

@@ -82,6 +82,11 @@ static void each_geometry(const bl_format *f, geometry_test *test)
         if (f->kind == BL_FMT_CODES && f->check(f, &g, NULL) != BL_OK) /* whole bytes of any width */
             g.group = BL_MIN((g.group + 7) / 8 * 8, g.in);
         test(f, g);
+        if (f->salient) {
+            bl_shape some = g;
+            some.salient = (g.out * g.in + 9) / 10;
+            test(f, some);
+        }
         for (int z = BL_ZERO_PACKED; f->kind == BL_FMT_INT && z <= BL_ZERO_MIDDLE; z++) {
             g.zero = (bl_zero)z;
             if (f->bits > 1 || z == BL_ZERO_FLOAT) test(f, g);

@@ -280,6 +280,20 @@ static void a_searched_range_is_never_worse(void **state)
     drop(zero);
 }
 
+static void tick(void *ctx, int64_t i) { ((int *)ctx)[i]++; }
+static void every_piece_is_done_once(void **state)
+{
+    int seen[100] = {0};
+    (void)state;
+    for (int b = 0; b < 2; b++) {
+        assert_ok(backends[b]->ops->each(backends[b], &(bl_each_args){.n = 99, .piece = tick, .ctx = seen}, &e));
+        assert_ok(backends[b]->ops->each(backends[b], &(bl_each_args){.n = 0, .piece = tick, .ctx = seen}, &e));
+    }
+    for (int i = 0; i < 99; i++) assert_int_equal(seen[i], 2);
+    assert_int_equal(seen[99], 0);
+    assert_refused(backends[0]->ops->each(backends[0], &(bl_each_args){.n = 1}, &e), BL_E_INTERNAL, "no piece");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +305,7 @@ int main(void)
         cmocka_unit_test(probabilities_are_not_below_the_least),
         cmocka_unit_test(greedy_rounding_makes_up_for_what_is_there),
         cmocka_unit_test(a_searched_range_is_never_worse),
+        cmocka_unit_test(every_piece_is_done_once),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
