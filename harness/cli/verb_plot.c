@@ -68,12 +68,12 @@ static bl_status choose_format(opts *o, bl_err *e)
     return BL_OK;
 }
 
-/* The picture itself on standard output. */
-static bl_status to_stdout(const bl_plot *plot, const bl_plot_input *in, const opts *o, bl_err *e)
+/* The picture itself, on standard output or into a device or a pipe. */
+static bl_status to_stream(const bl_plot *plot, const bl_plot_input *in, const opts *o, bl_err *e)
 {
     bl_text picture = {0};
     bl_status st = bl_plot_bytes(plot, in, (bl_plot_format)o->format, &picture, e);
-    if (st == BL_OK) st = bl_output(NULL, &picture, e);
+    if (st == BL_OK) st = bl_output(o->out, &picture, e);
     bl_text_free(&picture);
     return st;
 }
@@ -88,8 +88,8 @@ static bl_status one(const bl_plot *plot, const bl_plot_input *in, const opts *o
 
     BL_TRY(bl_plot_fits(plot, in, fits, e));
     if (!*fits) goto out;
-    if (o->out && strcmp(o->out, "-") == 0) {
-        st = to_stdout(plot, in, o, e);
+    if (o->out && (strcmp(o->out, "-") == 0 || bl_is_stream(o->out))) {
+        st = to_stream(plot, in, o, e);
         goto out;
     }
     path = o->out ? bl_strdup(o->out, e)

@@ -265,6 +265,12 @@ bool bl_is_dir(const char *path)
     return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
 }
 
+bool bl_is_stream(const char *path)
+{
+    struct stat s;
+    return stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+}
+
 char *bl_join(const char *dir, const char *name, bl_err *e)
 {
     size_t n = strlen(dir);

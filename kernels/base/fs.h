@@ -12,6 +12,7 @@
  *     BL_TRY(bl_writer_commit(w, e)); w = NULL;     // fsync, rename, fsync of the directory
  * out: bl_writer_drop(w);                           // removes the temporary file; NULL is fine
  *
+ * A link to a file stays one, and the file that it leads to is replaced; devices and pipes are written through.
  * Paths are bytes and never go through a shell. No call here leaves a half-written final name.
  */
 #ifndef BL_KERNELS_BASE_FS_H
@@ -69,6 +70,7 @@ bl_status bl_remove_tree(const char *path, bl_err *e);            /* absent is f
 bl_status bl_rename(const char *from, const char *to, bl_err *e); /* rename + fsync of the directory */
 bool bl_exists(const char *path);
 bool bl_is_dir(const char *path);
+bool bl_is_stream(const char *path); /* a device, a pipe, a socket: bl_writer writes it as it is, nothing is replaced */
 char *bl_join(const char *dir, const char *name, bl_err *e); /* "dir/name", bl_free */
 uint64_t bl_disk_free(const char *path);                     /* bytes */
 /* Deletes *.tmp.<pid> in `dir` whose process is gone. */

@@ -117,6 +117,7 @@ struct bl_writer {
     size_t pending;   /* bytes in the buffer */
     int fd;           /* locked: bl_clean_temps leaves it alone; -1: closed */
     bool poisoned, renamed;
+    bool through; /* a device, a pipe: it is written, there is nothing to replace */
 };
 
 static bl_status poison(bl_writer *w, const char *doing, int err, bl_err *e)
@@ -125,16 +126,45 @@ static bl_status poison(bl_writer *w, const char *doing, int err, bl_err *e)
     return bl_fail_write(e, w->path, doing, w->written + w->pending, err);
 }
 
-bl_status bl_writer_open(const char *path, bl_writer **out, bl_err *e)
+/* A link to a file stays a link: the file is replaced. */
+static char *followed(const char *path, bl_err *e)
+{
+    struct stat s;
+    char *real = lstat(path, &s) == 0 && S_ISLNK(s.st_mode) && stat(path, &s) == 0 && S_ISREG(s.st_mode)
+                     ? realpath(path, NULL)
+                     : NULL,
+         *out = bl_strdup(real ? real : path, e);
+    free(real);
+    return out;
+}
+
+static bl_status open_through(bl_writer *w, bl_err *e)
+{
+    w->through = true;
+    w->fd = bl_fs_gate() ? open(w->path, O_WRONLY | O_CLOEXEC | O_NOCTTY) : -1;
+    return w->fd >= 0 ? BL_OK : bl_fail_write(e, w->path, "open", 0, errno);
+}
+
+bl_status bl_writer_open(const char *given, bl_writer **out, bl_err *e)
 {
     bl_status st = BL_OK;
+    char *path = followed(given, e);
     bl_writer *w = bl_new(1, sizeof *w, e);
-    if (!w) return BL_E_NOMEM;
-    w->fd = -1;
+    if (w) w->fd = -1;
+    if (!w || !path) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     if (!(w->path = bl_strdup(path, e)) || !(w->dir = bl_dir_of(path, e)) || !(w->buffer = bl_new(BUFFER, 1, e)) ||
         !(w->temp = bl_format_text(e, "%s.tmp.%ld", path, (long)getpid()))) {
         st = BL_E_NOMEM;
         goto out;
+    }
+    if (bl_is_stream(path)) {
+        bl_free(w->temp);
+        w->temp = NULL;
+        BL_TRY(open_through(w, e));
+        goto made;
     }
     for (int try = 0; w->fd < 0 && try < 2; try++) {
         w->fd = bl_fs_gate() ? open(w->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
@@ -149,9 +179,11 @@ bl_status bl_writer_open(const char *path, bl_writer **out, bl_err *e)
         goto out;
     }
     (void)flock(w->fd, LOCK_EX | LOCK_NB);
+made:
     *out = w;
     w = NULL;
 out:
+    bl_free(path);
     bl_writer_drop(w);
     return st;
 }
@@ -194,6 +226,10 @@ bl_status bl_writer_commit(bl_writer *w, bl_err *e)
     if (w->poisoned) return refuse_poisoned(w, e);
     bl_status st = BL_OK;
     BL_TRY(flush(w, e));
+    if (w->through) {
+        bl_writer_drop(w);
+        return BL_OK;
+    }
     if (bl_gated_sync(w->fd) != 0) return poison(w, "sync", errno, e);
     bl_fault_point("before-rename", w->path);
     if (!bl_fs_gate() || rename(w->temp, w->path) != 0) return poison(w, "rename into place", errno, e);

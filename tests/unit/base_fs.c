@@ -448,11 +448,52 @@ static void a_process_stopped_before_the_rename_leaves_no_final_name(void **stat
     }
 }
 
+/* As /dev/stdout and /dev/null are: renaming a file over them would take them away from everybody. */
+static void a_pipe_is_written_and_not_replaced(void **state)
+{
+    (void)state;
+    bl_err e;
+    char got[16] = "";
+    struct stat s;
+    assert_int_equal(mkfifo(in_dir("pipe"), 0600), 0);
+    assert_int_equal(symlink("pipe", in_dir("link")), 0);
+    int fd = open(in_dir("pipe"), O_RDONLY | O_NONBLOCK);
+    assert_true(fd >= 0);
+    assert_ok(bl_write_file(in_dir("pipe"), "one ", 4, &e));
+    assert_ok(bl_write_file(in_dir("link"), "two", 3, &e));
+    assert_int_equal(read(fd, got, sizeof got - 1), 7);
+    assert_string_equal(got, "one two");
+    assert_int_equal(lstat(in_dir("pipe"), &s), 0);
+    assert_true(S_ISFIFO(s.st_mode) && bl_is_stream(in_dir("link")));
+    assert_int_equal(entries(), 2);
+    close(fd);
+}
+
+static void a_link_stays_a_link_to_the_new_file(void **state)
+{
+    (void)state;
+    bl_err e;
+    struct stat s;
+    char *text;
+    size_t n;
+    assert_ok(bl_write_file(in_dir("file"), "old", 3, &e));
+    assert_int_equal(symlink("file", in_dir("link")), 0);
+    assert_ok(bl_write_file(in_dir("link"), "new", 3, &e));
+    assert_int_equal(lstat(in_dir("link"), &s), 0);
+    assert_true(S_ISLNK(s.st_mode));
+    assert_ok(bl_read_file(in_dir("file"), 9, &text, &n, &e));
+    assert_string_equal(text, "new");
+    assert_int_equal(entries(), 2);
+    bl_free(text);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_file_is_read_as_it_was_written),
+        T(a_pipe_is_written_and_not_replaced),
+        T(a_link_stays_a_link_to_the_new_file),
         T(pieces_of_any_size_keep_their_order),
         T(a_map_shows_the_file_and_notices_changes),
         T(a_file_cut_short_under_the_map_is_named),
