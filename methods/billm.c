@@ -15,9 +15,7 @@
  */
 #include "billm.h"
 #include "harness/quant/calibrate.h"
-#include "shared_moments.h"
 #include "shared_solve.h"
-#include "shared_weight.h"
 
 typedef struct opts {
     int64_t group;
@@ -45,82 +43,31 @@ static void target(const opts *o, int64_t out, int64_t in, const bl_format **for
         .out = out, .in = in, .group = o->group < 0 ? in : o->group, .scale = o->scale ? BL_F32 : BL_F16};
 }
 
-typedef struct work {
-    int64_t out, in, terms;
-    float *w, *u, *scale, *mean;
-    double *diag;
-    uint8_t *salient, *bits;
-} work;
-
-static bl_status work_new(const bl_method_run *r, work *k, bl_err *e)
-{
-    size_t weights = (size_t)(k->out * k->in), terms = (size_t)(k->out * k->terms), in = (size_t)k->in;
-    bool ok = (k->w = bl_alloc(r->scratch, weights, sizeof *k->w, e)) &&
-              (k->u = bl_alloc(r->scratch, in * in, sizeof *k->u, e)) &&
-              (k->scale = bl_alloc(r->scratch, terms, sizeof *k->scale, e)) &&
-              (k->mean = bl_alloc(r->scratch, terms, sizeof *k->mean, e)) &&
-              (k->diag = bl_alloc(r->scratch, in, sizeof *k->diag, e)) &&
-              (k->salient = bl_alloc(r->scratch, in, 1, e)) && (k->bits = bl_alloc(r->scratch, in, 1, e));
-    return ok ? BL_OK : BL_E_NOMEM;
-}
-
-static bl_status store(const bl_method_run *r, bl_linear *lin, work *k, bl_tensor w, bl_tensor h, bl_layer_stat *stat,
-                       bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_format *f;
-    bl_shape g;
-    bl_weight packed = {0};
-    bl_tensor before = {0}, scale = {0}, mean = {0};
-    target(r->opts, k->out, k->in, &f, &g);
-    for (int64_t j = 0; j < k->in; j++) k->bits[j / 8] |= (uint8_t)(k->salient[j] << j % 8);
-    BL_TRY(bl_linear_dense(r->be, lin, &before, e));
-    BL_TRY(r->ops->upload(r->be, &w, k->w, e));
-    BL_TRY(bl_matrix_new(r, BL_F32, k->out, k->terms, &scale, e));
-    BL_TRY(bl_matrix_new(r, BL_F32, k->out, k->terms, &mean, e));
-    BL_TRY(r->ops->upload(r->be, &scale, k->scale, e));
-    BL_TRY(r->ops->upload(r->be, &mean, k->mean, e));
-    BL_TRY(bl_weight_new(r->be, f, &g, &packed, e));
-    BL_TRY(r->ops->upload(r->be, &packed.part[3], k->bits, e));
-    BL_TRY(r->ops->pack(
-        r->be, &(bl_pack_args){.x = w, .w = &packed, .rule = BL_RANGE_GIVEN, .scale = scale, .zero = mean}, e));
-    BL_TRY(bl_weight_error(r, before, &packed, h, stat, e));
-    bl_linear_set_weight(lin, &packed);
-out:
-    bl_weight_free(&packed);
-    bl_matrix_free(r, &before);
-    bl_matrix_free(r, &scale);
-    bl_matrix_free(r, &mean);
-    return st;
-}
-
 static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
     bl_status st = BL_OK;
     const opts *o = r->opts;
     bl_mark mark = bl_arena_mark(r->scratch);
-    bl_tensor h, u = {0}, w = {0};
-    double mean;
-    work k = {.out = lin->out, .in = bl_linear_width(lin)};
-    bl_billm how = {
-        .group = o->group < 0 ? k.in : o->group, .magnitude = o->metric != 0, .scale = o->scale ? BL_F32 : BL_F16};
-    k.terms = BL_BILLM_TERMS * ((k.in + how.group - 1) / how.group);
-
-    BL_TRY(work_new(r, &k, e));
+    const bl_format *f;
+    bl_shape g;
+    bl_tensor h;
+    bl_rows k;
+    target(o, lin->out, bl_linear_width(lin), &f, &g);
+    bl_billm how = {.group = g.group, .magnitude = o->metric != 0, .scale = g.scale};
+    int64_t terms = BL_BILLM_TERMS * bl_shape_groups(&g);
+    float *scale = bl_alloc(r->scratch, (size_t)(g.out * terms), sizeof *scale, e),
+          *mean = bl_alloc(r->scratch, (size_t)(g.out * terms), sizeof *mean, e);
+    uint8_t *salient = bl_alloc(r->scratch, (size_t)g.in, 1, e), *bits = bl_alloc(r->scratch, (size_t)g.in, 1, e);
+    if (!scale || !mean || !salient || !bits) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_calib_hessian(r->calib, lin, &h, e));
-    BL_TRY(bl_linear_dense(r->be, lin, &w, e));
-    BL_TRY(bl_moments_diagonal(r, h, k.diag, &mean, e));
-    BL_TRY(bl_matrix_new(r, BL_F32, k.in, k.in, &u, e));
-    BL_TRY(bl_moments_factor(r, h, (bl_tensor){0}, mean, o->damp, u, &stat->damp, e));
-    BL_TRY(r->ops->download(r->be, &u, k.u, e));
-    BL_TRY(r->ops->download(r->be, &w, k.w, e));
-    for (int64_t i = 0; i < k.out * k.in; i++) /* of inputs that never came, as in GPTQ */
-        if (k.diag[i % k.in] == 0) k.w[i] = 0;
-    BL_TRY(bl_billm_round(k.w, k.u, k.out, k.in, &how, k.salient, k.scale, k.mean, e));
-    BL_TRY(store(r, lin, &k, w, h, stat, e));
+    BL_TRY(bl_rows_begin(r, lin, h, o->damp, &k, e));
+    BL_TRY(bl_billm_round(r->be, &k, &how, salient, scale, mean, e));
+    for (int64_t j = 0; j < g.in; j++) bits[j / 8] |= (uint8_t)(salient[j] << j % 8);
+    BL_TRY(bl_rows_store(r, lin, &k, f, &g, 3, bits, scale, mean, terms, h, stat, e));
 out:
-    bl_matrix_free(r, &u);
-    bl_matrix_free(r, &w);
     bl_arena_release(r->scratch, mark);
     return st;
 }
@@ -132,7 +79,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
-/* The factor; the searches, 49 times four passes and 81 times two, sorts and sums of them on one thread. */
+/* The factor; the searches, 49 times four passes and 81 times two, sorts and sums of them. */
 static double flops(const bl_method_run *r, const bl_linear *lin)
 {
     double weights = (double)lin->out * (double)bl_linear_width(lin);
@@ -140,7 +87,7 @@ static double flops(const bl_method_run *r, const bl_linear *lin)
     return bl_solve_work(lin->out, bl_linear_width(lin)) + 1e5 * weights;
 }
 
-static const size_t ops[] = {BL_OP(diagonal), BL_OP(quad_form), BL_OP(cholesky_inverse), 0};
+static const size_t ops[] = {BL_OP(diagonal), BL_OP(quad_form), BL_OP(cholesky_inverse), BL_OP(each), 0};
 
 const bl_method bl_method_billm = {
     .name = "billm",

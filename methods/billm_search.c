@@ -40,44 +40,96 @@ static double two_signs(const float *x, int64_t n)
     return fmax(power - (double)n * size2 * size2, 0); /* sum (|r| - a)^2 */
 }
 
-bl_status bl_billm_columns(const float *s, int64_t rows, int64_t n, uint8_t *salient, double *error, bl_err *e)
+enum { ROWS = 16 }; /* of a piece */
+typedef struct search {
+    const float *s;
+    int64_t rows, n, most; /* candidates 1 .. most - 1 */
+    const scored *order;
+    const uint8_t *salient;
+    const float *at; /* thresholds, rising */
+    float *space;    /* [rows, n] */
+    double *sum;     /* [pieces, candidates], of the rows of a piece */
+} search;
+static int64_t pieces(int64_t rows) { return (rows + ROWS - 1) / ROWS; }
+
+static void column_errors(void *ctx, int64_t piece)
+{
+    const search *p = ctx;
+    double *sum = p->sum + piece * p->most;
+    for (int64_t i = piece * ROWS; i < BL_MIN((piece + 1) * ROWS, p->rows); i++) {
+        float *row = p->space + i * p->n;
+        for (int64_t j = 0; j < p->n; j++) row[j] = p->s[i * p->n + p->order[j].column];
+        for (int64_t k = 1; k < p->most; k++) sum[k] += two_signs(row, k) + two_signs(row + k, p->n - k);
+    }
+}
+
+/* sum[0 .. most) of all pieces becomes that of the first; the least, the first of equal ones, from candidate `from`. */
+static int64_t least(const search *p, int64_t from)
+{
+    int64_t best = from;
+    for (int64_t i = 1; i < pieces(p->rows); i++)
+        for (int64_t k = 0; k < p->most; k++) p->sum[k] += p->sum[i * p->most + k];
+    for (int64_t k = from; k < p->most; k++)
+        if (p->sum[k] < p->sum[best]) best = k;
+    return best;
+}
+
+bl_status bl_billm_columns(bl_backend *be, const float *s, int64_t rows, int64_t n, int64_t most, uint8_t *salient,
+                           double *error, bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t most = BL_MIN(BL_BILLM_COLUMNS, n), best = 0;
-    double sum[BL_BILLM_COLUMNS] = {0};
+    search p = {.s = s, .rows = rows, .n = n, .most = BL_MIN(BL_MIN(BL_BILLM_COLUMNS, most + 1), n)};
     scored *order = bl_new((size_t)n, sizeof *order, e);
-    float *row = bl_new((size_t)n, sizeof *row, e);
-    if (!order || !row) {
+    if (!order || !(p.space = bl_new((size_t)(rows * n), sizeof *p.space, e)) ||
+        !(p.sum = bl_new((size_t)(pieces(rows) * p.most), sizeof *p.sum, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     memset(salient, 0, (size_t)n);
+    p.order = order;
     for (int64_t j = 0; j < n; j++) order[j].column = j;
     for (int64_t i = 0; i < rows * n; i++) order[i % n].score += fabsf(s[i]);
     qsort(order, (size_t)n, sizeof *order, by_score);
-    for (int64_t i = 0; i < rows; i++) {
-        for (int64_t j = 0; j < n; j++) row[j] = s[i * n + order[j].column];
-        for (int64_t k = 1; k < most; k++) sum[k] += two_signs(row, k) + two_signs(row + k, n - k);
-    }
-    for (int64_t k = 1; k < most; k++)
-        if (!best || sum[k] < sum[best]) best = k;
-    for (int64_t j = 0; j < best; j++) salient[order[j].column] = 1;
-    for (int64_t k = 0; error && k < BL_BILLM_COLUMNS; k++) error[k] = sum[k] / ((double)rows * (double)n);
+    BL_TRY(be->ops->each(be, &(bl_each_args){.n = pieces(rows), .piece = column_errors, .ctx = &p}, e));
+    for (int64_t j = 0, best = p.most > 1 ? least(&p, 1) : 0; j < best; j++) salient[order[j].column] = 1;
+    for (int64_t k = 0; error && k < BL_BILLM_COLUMNS; k++)
+        error[k] = k < p.most ? p.sum[k] / ((double)rows * (double)n) : 0;
 out:
     bl_free(order);
-    bl_free(row);
+    bl_free(p.space);
+    bl_free(p.sum);
     return st;
 }
 
-/* Quantiles of n sizes, between neighbours in proportion; `all` is sorted. Levels and places in float, as published. */
+/* Sorts numbers that are not negative: their bits are in their order. `space` is as long. */
+static void sort_sizes(float *v, int64_t n, float *space)
+{
+    enum { DIGIT = 11, VALUES = 1 << DIGIT };
+    for (int shift = 0; shift < 33; shift += DIGIT) {
+        int64_t begin[VALUES + 1] = {0};
+        uint32_t u;
+        for (int64_t i = 0; i < n; i++) {
+            memcpy(&u, &v[i], sizeof u);
+            begin[(u >> shift & (VALUES - 1)) + 1]++;
+        }
+        for (int k = 0; k < VALUES; k++) begin[k + 1] += begin[k];
+        for (int64_t i = 0; i < n; i++) {
+            memcpy(&u, &v[i], sizeof u);
+            space[begin[u >> shift & (VALUES - 1)]++] = v[i];
+        }
+        memcpy(v, space, (size_t)n * sizeof *v);
+    }
+}
+
+/* Quantiles of n sizes, between neighbours in proportion. Levels and places in float, as published. */
 static bl_status quantiles(const float *s, int64_t rows, int64_t n, const uint8_t *salient, float out[BL_BILLM_SPLITS],
                            bl_err *e)
 {
     int64_t count = rows * n;
-    float *all = bl_new((size_t)count, sizeof *all, e);
+    float *all = bl_new(2 * (size_t)count, sizeof *all, e);
     if (!all) return BL_E_NOMEM;
     for (int64_t i = 0; i < count; i++) all[i] = salient[i % n] ? 0 : fabsf(s[i]);
-    qsort(all, (size_t)count, sizeof *all, by_size);
+    sort_sizes(all, count, all + count);
     for (int q = 0; q < BL_BILLM_SPLITS; q++) {
         float place = (float)(0.1 + 0.01 * q) * (float)(count - 1);
         int64_t below = BL_MIN((int64_t)place, count - 1), above = BL_MIN(below + 1, count - 1);
@@ -102,32 +154,42 @@ static double one_sign(const float *x, int64_t n)
     return fmax(power - size * size / (double)n, 0);
 }
 
-bl_status bl_billm_split(const float *s, int64_t rows, int64_t n, const uint8_t *salient, float *threshold, bl_err *e)
+static void split_errors(void *ctx, int64_t piece)
 {
-    bl_status st = BL_OK;
-    float at[BL_BILLM_SPLITS];
-    double sum[BL_BILLM_SPLITS] = {0};
-    int best = 0;
-    float *row = bl_new((size_t)n, sizeof *row, e);
-    if (!row) return BL_E_NOMEM;
-    BL_TRY(quantiles(s, rows, n, salient, at, e));
-    for (int64_t i = 0; i < rows; i++) {
+    const search *p = ctx;
+    double *sum = p->sum + piece * p->most;
+    for (int64_t i = piece * ROWS; i < BL_MIN((piece + 1) * ROWS, p->rows); i++) {
+        float *row = p->space + i * p->n;
         int64_t m = 0, cut = 0, last = -1;
         double error = 0;
-        for (int64_t j = 0; j < n; j++)
-            if (!salient[j]) row[m++] = s[i * n + j];
+        for (int64_t j = 0; j < p->n; j++)
+            if (!p->salient[j]) row[m++] = p->s[i * p->n + j];
         qsort(row, (size_t)m, sizeof *row, by_size);
-        for (int q = 0; q < BL_BILLM_SPLITS; q++) { /* candidates rise */
-            while (cut < m && fabsf(row[cut]) < at[q]) cut++;
+        for (int q = 0; q < BL_BILLM_SPLITS; q++) {
+            while (cut < m && fabsf(row[cut]) < p->at[q]) cut++;
             if (cut != last) error = one_sign(row, cut) + one_sign(row + cut, m - cut);
             last = cut;
             sum[q] += error;
         }
     }
-    for (int q = 1; q < BL_BILLM_SPLITS; q++)
-        if (sum[q] < sum[best]) best = q;
-    *threshold = at[best];
+}
+
+bl_status bl_billm_split(bl_backend *be, const float *s, int64_t rows, int64_t n, const uint8_t *salient,
+                         float *threshold, bl_err *e)
+{
+    bl_status st = BL_OK;
+    float at[BL_BILLM_SPLITS];
+    search p = {.s = s, .rows = rows, .n = n, .most = BL_BILLM_SPLITS, .salient = salient, .at = at};
+    if (!(p.space = bl_new((size_t)(rows * n), sizeof *p.space, e)) ||
+        !(p.sum = bl_new((size_t)(pieces(rows) * p.most), sizeof *p.sum, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(quantiles(s, rows, n, salient, at, e));
+    BL_TRY(be->ops->each(be, &(bl_each_args){.n = pieces(rows), .piece = split_errors, .ctx = &p}, e));
+    *threshold = at[least(&p, 0)];
 out:
-    bl_free(row);
+    bl_free(p.space);
+    bl_free(p.sum);
     return st;
 }

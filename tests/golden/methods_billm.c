@@ -1,9 +1,6 @@
 /* BiLLM against its authors' code: groups of all weights, thresholds, means and scales, values. */
-#include "golden_file.h"
-#include "method_run.h"
+#include "golden_layer.h"
 #include "methods/billm.h"
-#include "methods/shared_moments.h"
-#include <math.h>
 
 static bl_err e;
 
@@ -18,32 +15,17 @@ static const struct {
     {"outlier.b64_hessian", "outlier", 64, false}, {"outlier.b128_magnitude", "outlier", 128, true},
 };
 
-static bl_tensor upload(bl_backend *be, bl_dtype type, const void *v, int64_t rows, int64_t cols)
-{
-    bl_buffer *b;
-    assert_ok(be->ops->buffer_new(be, (uint64_t)(rows * cols) * bl_dtype_bytes(type), &b, &e));
-    bl_tensor t = bl_tensor_2d(b, 0, type, rows, cols);
-    if (v) assert_ok(be->ops->upload(be, &t, v, &e));
-    return t;
-}
-
-static const void *need(const golden *g, const char *layer, const char *what, const char *type, int64_t n)
-{
-    char key[96];
-    snprintf(key, sizeof key, "%s.%s", layer, what);
-    return golden_need(g, key, type, n);
-}
-
 /* Every block as the authors' code saw it: what it had been handed by those before, with the factor's diagonal. */
-static void blocks_agree(const golden *g, size_t c, int64_t out, int64_t in)
+static void blocks_agree(const golden *g, size_t c, golden_layer *l)
 {
     const char *name = cases[c].name;
-    int64_t width = cases[c].group, blocks = (in + width - 1) / width, apart = 0, off = 0;
-    const float *input = need(g, name, "block_input", "F32", out * in),
-                *diag = need(g, cases[c].layer, "u_diag", "F32", in),
-                *split = need(g, name, "threshold", "F32", blocks), *want = need(g, name, "dequant", "F32", out * in),
-                *params = need(g, name, "params", "F32", blocks * 8 * out);
-    const uint8_t *group = need(g, name, "group", "U8", out * in);
+    int64_t out = l->k.out, in = l->k.in, width = cases[c].group, blocks = (in + width - 1) / width, apart = 0, off = 0;
+    const float *input = golden_part(g, name, "block_input", "F32", out * in),
+                *diag = golden_part(g, cases[c].layer, "u_diag", "F32", in),
+                *split = golden_part(g, name, "threshold", "F32", blocks),
+                *want = golden_part(g, name, "dequant", "F32", out * in),
+                *params = golden_part(g, name, "params", "F32", blocks * 8 * out);
+    const uint8_t *group = golden_part(g, name, "group", "U8", out * in);
     float *v = malloc((size_t)(out * width) * sizeof *v), *u = malloc((size_t)(width * width) * sizeof *u),
           *scale = malloc((size_t)out * 4 * sizeof *scale), *mean = malloc((size_t)out * 4 * sizeof *mean), threshold;
     uint8_t *salient = malloc((size_t)width);
@@ -52,7 +34,8 @@ static void blocks_agree(const golden *g, size_t c, int64_t out, int64_t in)
         bl_billm how = {.group = n, .magnitude = cases[c].magnitude, .scale = BL_F32, .threshold = &threshold};
         for (int64_t i = 0; i < out * n; i++) v[i] = input[i / n * in + first + i % n];
         for (int64_t i = 0; i < n * n; i++) u[i] = i % (n + 1) ? 0 : diag[first + i % n];
-        assert_ok(bl_billm_round(v, u, out, n, &how, salient, scale, mean, &e));
+        assert_ok(
+            bl_billm_round(l->m.be, &(bl_rows){.out = out, .in = n, .w = v, .u = u}, &how, salient, scale, mean, &e));
         if (fabsf(threshold - split[b]) > 1e-5f * split[b])
             fail_msg("%s: block %lld is split at %g, wanted %g", name, (long long)b, (double)threshold,
                      (double)split[b]);
@@ -77,67 +60,49 @@ static void blocks_agree(const golden *g, size_t c, int64_t out, int64_t in)
     free(salient);
 }
 
-/* The whole of a layer. Its factor is in double here, so that in smol_k, whose second moments are of low rank, a sign
- * turns and later blocks drift. */
-static void whole_agrees(const golden *g, size_t c, const float *w, const float *upper, int64_t out, int64_t in)
+/* The whole of a layer. The factor is in double here: in the last case, whose second moments are of low rank and whose
+ * blocks are many, a sign turns and later ones drift, so that only what it costs is about the same. */
+static void whole_agrees(const golden *g, size_t c, golden_layer *l)
 {
-    method_run m;
-    int64_t blocks = (in + cases[c].group - 1) / cases[c].group, apart = 0;
-    double *h = malloc((size_t)(in * in) * sizeof *h), mean = 0, damped;
-    float *v = malloc((size_t)(out * in) * sizeof *v), *scale = malloc((size_t)(out * blocks * 4) * sizeof *scale),
-          *means = malloc((size_t)(out * blocks * 4) * sizeof *means), most = 0;
+    const char *name = cases[c].name;
+    int64_t out = l->k.out, in = l->k.in, blocks = (in + cases[c].group - 1) / cases[c].group, apart = 0;
+    float *scale = malloc((size_t)(out * blocks * 4) * sizeof *scale),
+          *means = malloc((size_t)(out * blocks * 4) * sizeof *means);
     uint8_t *salient = malloc((size_t)in);
-    const float *want = need(g, cases[c].name, "dequant", "F32", out * in);
-    for (int64_t i = 0; i < in; i++)
-        for (int64_t j = i; j < in; j++) h[i * in + j] = h[j * in + i] = *upper++;
-    for (int64_t j = 0; j < in; j++) mean += (h[j * (in + 1)] == 0 ? 1 : h[j * (in + 1)]) / (double)in;
-    for (int64_t i = 0; i < out * in; i++) {
-        v[i] = h[i % in * (in + 1)] == 0 ? 0 : w[i];
-        most = fmaxf(most, fabsf(w[i]));
-    }
-    method_open(&m, "billm:pc", w, out, in);
-    bl_tensor th = upload(m.be, BL_F64, h, in, in), u = upload(m.be, BL_F32, NULL, in, in);
-    assert_ok(bl_moments_factor(&m.run, th, (bl_tensor){0}, mean, 0.01, u, &damped, &e));
+    const float *want = golden_part(g, name, "dequant", "F32", out * in);
     bl_billm how = {.group = cases[c].group, .magnitude = cases[c].magnitude, .scale = BL_F32};
-    assert_ok(bl_billm_round(v, u.buf->data, out, in, &how, salient, scale, means, &e));
-    for (int64_t i = 0; i < out * in; i++) apart += fabsf(v[i] - want[i]) > 1e-4f * most;
-    if (apart * 1000 > out * in)
-        fail_msg("%s: %lld of %lld values differ", cases[c].name, (long long)apart, (long long)(out * in));
-    m.be->ops->buffer_free(th.buf);
-    m.be->ops->buffer_free(u.buf);
-    method_close(&m);
-    free(h);
-    free(v);
+    assert_ok(bl_billm_round(l->m.be, &l->k, &how, salient, scale, means, &e));
+    for (int64_t i = 0; i < out * in; i++) apart += fabsf(l->k.w[i] - want[i]) > 1e-4f * l->largest;
+    double got = golden_output_error(l, l->k.w), error = golden_output_error(l, want);
+    bool drifts = strcmp(name, "smol_k.b64_hessian") == 0;
+    if ((!drifts && apart * 1000 > out * in) || fabs(got - error) > (drifts ? 0.01 : 1e-4) * error)
+        fail_msg("%s: %lld of %lld values differ, output error %g, wanted %g", name, (long long)apart,
+                 (long long)(out * in), got, error);
     free(scale);
     free(means);
     free(salient);
 }
 
-static void compare(const golden *g, const golden *layers, size_t c)
-{
-    int ndim;
-    int64_t dim[8];
-    char key[96];
-    const golden *from = strcmp(cases[c].layer, "outlier") == 0 ? g : layers;
-    snprintf(key, sizeof key, "%s.weight", cases[c].layer);
-    const float *w = golden_get(from, key, "F32", &ndim, dim);
-    assert_non_null(w);
-    blocks_agree(g, c, dim[0], dim[1]);
-    if (strcmp(cases[c].layer, "smol_k") != 0)
-        whole_agrees(g, c, w, need(from, cases[c].layer, "hessian_upper", "F32", dim[1] * (dim[1] + 1) / 2), dim[0],
-                     dim[1]);
-}
-
 static void groups_and_values_are_those_of_the_authors(void **state)
 {
     golden g, layers;
+    bool all = getenv("BITLADDER_GOLDEN") != NULL;
+    size_t compared = 0;
     (void)state;
-    BL_NEEDS("BITLADDER_GOLDEN");
-    golden_open(&g, test_path("BITLADDER_GOLDEN", "ptq/billm.safetensors"));
-    golden_open(&layers, test_path("BITLADDER_GOLDEN", "ptq/gptq.safetensors"));
-    for (size_t c = 0; c < BL_COUNT(cases); c++) compare(&g, &layers, c);
+    golden_open(&g, golden_path("ptq/billm.safetensors"));
+    if (all) golden_open(&layers, golden_path("ptq/gptq.safetensors"));
+    for (size_t c = 0; c < BL_COUNT(cases); c++) {
+        golden_layer l;
+        if (!golden_layer_open(&l, strcmp(cases[c].layer, "outlier") == 0 || !all ? &g : &layers, cases[c].layer))
+            continue;
+        blocks_agree(&g, c, &l);
+        whole_agrees(&g, c, &l);
+        golden_layer_close(&l);
+        compared++;
+    }
+    assert_true(compared >= (all ? BL_COUNT(cases) : 3));
     golden_close(&g);
-    golden_close(&layers);
+    if (all) golden_close(&layers);
 }
 
 int main(void)

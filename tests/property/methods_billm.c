@@ -21,14 +21,35 @@ typedef struct rounded {
     float v[OUT * IN], scale[OUT * BLOCKS * 4], mean[OUT * BLOCKS * 4];
     uint8_t salient[IN];
 } rounded;
-static void round_it(rounded *k, const float *w, float beside)
+static bl_backend *backend(int threads)
+{
+    bl_backend *be;
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = threads}, &be, &e));
+    return be;
+}
+static void round_on(rounded *k, const float *w, float beside, int threads)
 {
     static float u[IN * IN];
     factor(u, beside);
     memset(k, 0, sizeof *k);
     memcpy(k->v, w, sizeof k->v);
-    assert_ok(bl_billm_round(k->v, u, OUT, IN, &(bl_billm){.group = GROUP, .scale = BL_F16}, k->salient, k->scale,
-                             k->mean, &e));
+    bl_backend *be = backend(threads);
+    assert_ok(bl_billm_round(be, &(bl_rows){.out = OUT, .in = IN, .w = k->v, .u = u},
+                             &(bl_billm){.group = GROUP, .scale = BL_F16}, k->salient, k->scale, k->mean, &e));
+    bl_backend_close(be);
+}
+
+static void round_it(rounded *k, const float *w, float beside) { round_on(k, w, beside, 1); }
+
+static void threads_change_nothing(void **state)
+{
+    static float w[OUT * IN];
+    static rounded one, three;
+    (void)state;
+    normals(w, OUT * IN, 5);
+    round_on(&one, w, 0.02f, 1);
+    round_on(&three, w, 0.02f, 3);
+    assert_memory_equal(&one, &three, sizeof one);
 }
 
 static void the_second_sign_lowers_the_error_of_every_row(void **state)
@@ -107,11 +128,13 @@ static void a_column_apart_and_one_more_are_salient(void **state)
     int n = 0;
     (void)state;
     for (int i = 0; i < OUT * IN; i++) s[i] = i % IN == 11 ? 1000 : 1 + (float)(i * 37 % 101) / 200;
-    assert_ok(bl_billm_columns(s, OUT, IN, salient, error, &e));
+    bl_backend *be = backend(1);
+    assert_ok(bl_billm_columns(be, s, OUT, IN, BL_BILLM_COLUMNS, salient, error, &e));
     for (int j = 0; j < IN; j++) n += salient[j];
     assert_true(n == 2 && salient[11]);
     assert_true(error[2] < error[1] && error[1] < error[3]);
-    assert_ok(bl_billm_split(s, OUT, IN, salient, &threshold, &e));
+    assert_ok(bl_billm_split(be, s, OUT, IN, salient, &threshold, &e));
+    bl_backend_close(be);
     assert_true(threshold > 1 && threshold < 1.5f);
 }
 
@@ -129,6 +152,7 @@ static void outputs_are_nearer_than_with_one_sign_a_weight(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(the_second_sign_lowers_the_error_of_every_row),
         cmocka_unit_test(errors_go_into_later_blocks),
         cmocka_unit_test(what_is_stored_is_what_was_rounded),
