@@ -101,7 +101,6 @@ bl_status bl_trainer_save(const bl_trainer *r, bl_err *e)
     sum = bl_hasher_end(s.h);
     s.h = NULL;
     BL_TRY(bl_writer_add(s.w, &sum, HASH, e));
-    bl_fault_point("before-rename", r->state);
     BL_TRY(bl_writer_commit(s.w, e));
     s.w = NULL;
 out:

@@ -105,47 +105,51 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
 }
 
 /* ---- killed ---- */
-static ino_t state_file(void)
+/* Starts a training that stops at a fault point; it is killed there, or a little later. */
+static void begin_and_kill(const char *point, useconds_t later, const char *const *argv)
 {
-    struct stat s;
-    return stat(filled("@dir/killed.state"), &s) == 0 ? s.st_ino ^ (ino_t)s.st_mtim.tv_nsec : 0;
+    siginfo_t is = {0};
+    setenv("BL_FAULT_POINT", point, 1);
+    started p = program_begin(&S, NULL, NULL, argv);
+    assert_int_equal(waitid(P_PID, (id_t)p.pid, &is, WSTOPPED | WEXITED | WNOWAIT), 0);
+    if (is.si_code != CLD_STOPPED) {
+        ran r = program_end(&p);
+        fail_msg("ended before it came to %s: %s", point, r.err);
+    }
+    if (later) kill(p.pid, SIGCONT);
+    usleep(later);
+    program_kill(p.pid);
 }
 
 static void a_run_killed_twenty_times_ends_with_the_weights_of_one_that_was_not(void **state)
 {
 #define TRAIN(out, ...)                                                                                                \
     "finetune", "@model", "--method", "lora+rank=4+dropout=0.2", "--data", "@dir/three.jsonl", "--batch", "2",         \
-        "--steps", "400", "--lr", "0.002", "--threads", "1", "--save-every", "1", "-o", out, __VA_ARGS__
+        "--steps", "100", "--lr", "0.002", "--threads", "1", "--save-every", "1", "-o", out, __VA_ARGS__
+    static const char *const resume[] = {TRAIN("@dir/killed", "--resume", "--curve", "@dir/killed.curve")};
+    const char *argv[32] = {"bitladder"};
     bl_err e = {0};
     char **names;
     size_t n, compared = 0;
-    int kills = 0;
     (void)state;
     study_write(S.dir, "three.jsonl", lines);
     ran r = SAY(NULL, TRAIN("@dir/whole", "--curve", "@dir/whole.curve"));
     expect(&r, 0, NULL);
     ran_free(&r);
-    for (; kills < 20; kills++) {
-        const char *argv[32] = {"bitladder"};
-        const char *const args[] = {TRAIN("@dir/killed", "--resume")};
-        for (size_t i = 0; i < BL_COUNT(args); i++) argv[i + 1] = filled(args[i]);
-        ino_t before = state_file();
-        started p = program_begin(&S, NULL, NULL, argv);
-        siginfo_t over = {0};
-        while (state_file() == before && !over.si_pid) {
-            waitid(P_PID, (id_t)p.pid, &over, WEXITED | WNOHANG | WNOWAIT);
-            usleep(500);
-        }
-        if (over.si_pid) {
-            r = program_end(&p);
-            fail_msg("ended before kill %d: %s", kills + 1, r.err);
-        }
-        usleep((useconds_t)(kills * 37 % 11 * 300)); /* some of a step later */
-        program_kill(p.pid);
+    for (size_t i = 0; i < BL_COUNT(resume); i++) argv[i + 1] = filled(resume[i]);
+    for (int kills = 0; kills < 16; kills++) { /* as a state is written, and when it is there: 32 steps at most */
+        char point[80];
+        snprintf(point, sizeof point, "%s-rename:%d@killed.state", kills % 2 ? "after" : "before", 1 + kills % 3);
+        begin_and_kill(point, 0, argv);
+        assert_int_equal(bl_exists(filled("@dir/killed.state")), kills > 0 || point[0] == 'a');
     }
-    r = SAY(NULL, TRAIN("@dir/killed", "--resume", "--curve", "@dir/killed.curve"));
-    expect(&r, 0, NULL);
-    ran_free(&r);
+    for (int kills = 0; kills < 4 && !bl_exists(filled("@dir/killed")); kills++) /* and at any other moment */
+        begin_and_kill("after-rename@killed.state", 1 + (useconds_t)(kills * 700), argv);
+    if (!bl_exists(filled("@dir/killed"))) {
+        r = program_with(&S, NULL, argv);
+        expect(&r, 0, NULL);
+        ran_free(&r);
+    }
     char *x = text_of("@dir/whole.curve"), *y = text_of("@dir/killed.curve");
     assert_string_equal(x, y);
     bl_free(x);
