@@ -1,4 +1,4 @@
-/* variant_write.h - a checkpoint, or a model that is open, written as a directory. */
+/* variant_write.h - a checkpoint, or a model that is open, written as a directory; what it says of its last stage. */
 #ifndef BL_TESTS_VARIANT_WRITE_H
 #define BL_TESTS_VARIANT_WRITE_H
 #include "model_fixture.h"
@@ -26,6 +26,21 @@ static inline bl_status variant_of_model(bl_model *m, const char *dir, const bl_
 out:
     bl_variant_drop(v);
     return st;
+}
+
+/* Of what was done last to a model that is saved in `dir`: the hash of the state that it left. */
+static inline void last_stage_hash(const char *dir, char out[33])
+{
+    bl_err e = {0};
+    bl_checkpoint *c;
+    int n = 0;
+    assert_ok(bl_checkpoint_open(dir, NULL, &c, &e));
+    const bl_stage *stage = bl_checkpoint_stages(c, &n);
+    assert_true(n > 0);
+    if (!stage[n - 1].hash) fail_msg("%s: stage %s has no hash", dir, stage[n - 1].text);
+    snprintf(out, 33, "%s", stage[n - 1].hash);
+    assert_int_equal(strspn(out, "0123456789abcdef"), 32);
+    bl_checkpoint_close(c);
 }
 
 /* As it is stored, by one stage of that text. */

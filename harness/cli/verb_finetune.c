@@ -62,7 +62,8 @@ static const bl_opt rows[] = {
 typedef struct job {
     const opts *o;
     bl_session s;
-    bl_method_choice m;
+    bl_method_chain chain;
+    const bl_method_choice *m; /* its only stage */
     bl_model *model;
     bl_samples samples;
     bl_variant *v;
@@ -104,11 +105,11 @@ static bl_status identity(job *k, bl_err *e)
     const double reals[] = {
         r->lr, r->optimizer.beta1, r->optimizer.beta2, r->optimizer.eps, r->optimizer.decay, r->optimizer.clip};
     const int64_t whole[] = {r->batch,         r->passes,          r->steps,
-                             r->schedule.kind, r->schedule.warmup, k->m.method->version,
+                             r->schedule.kind, r->schedule.warmup, k->m->method->version,
                              k->o->eight_bits, k->o->seed};
     bl_hash_of(h, model);
     bl_hash_text(h, bl_backend_numerics(k->s.be));
-    bl_hash_text(h, k->m.text);
+    bl_hash_text(h, k->m->text);
     bl_hash_of(h, k->samples.hash);
     bl_hash_add(h, reals, sizeof reals);
     bl_hash_add(h, whole, sizeof whole);
@@ -119,15 +120,15 @@ static bl_status identity(job *k, bl_err *e)
 static bl_status learn_what(job *k, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_method_run run = {.method = k->m.method,
-                         .opts = k->m.opts,
+    bl_method_run run = {.method = k->m->method,
+                         .opts = k->m->opts,
                          .model = k->model,
                          .ops = k->s.be->ops,
                          .be = k->s.be,
                          .seed = (uint64_t)k->o->seed};
-    if (k->m.method->check) BL_TRY(k->m.method->check(&run, e));
+    if (k->m->method->check) BL_TRY(k->m->method->check(&run, e));
     BL_TRY(bl_trainable_new(k->model, &k->r.t, e));
-    BL_TRY(k->m.method->learns(&run, k->r.t, e));
+    BL_TRY(k->m->method->learns(&run, k->r.t, e));
 out:
     return st;
 }
@@ -135,10 +136,8 @@ out:
 static bl_status settings(job *k, bl_err *e)
 {
     const opts *o = k->o;
-    bl_trainable *t = k->r.t;
     bl_status st = BL_OK;
     k->r = (bl_trainer){
-        .t = t,
         .data = &k->samples,
         .batch = o->batch,
         .passes = o->accumulate,
@@ -152,13 +151,15 @@ static bl_status settings(job *k, bl_err *e)
         .ctx = (void *)(uintptr_t)o};
     BL_TRY(parse_betas(o->betas, &k->r.optimizer, e));
     BL_TRY(identity(k, e));
-    if (!bl_exists(k->state)) goto out;
-    if (!o->resume)
-        return bl_fail(e, BL_E_CONFIG, "%s is there from an earlier run; --resume goes on with it, or remove it",
-                       k->state);
-    BL_TRY(bl_trainer_load(&k->r, e));
 out:
     return st;
+}
+
+static bl_status go_on(job *k, bl_err *e)
+{
+    if (!bl_exists(k->state)) return BL_OK;
+    if (k->o->resume) return bl_trainer_load(&k->r, e);
+    return bl_fail(e, BL_E_CONFIG, "%s is there from an earlier run; --resume goes on with it, or remove it", k->state);
 }
 
 /* ---- what is left behind ---- */
@@ -171,7 +172,7 @@ static bl_status write_curve(const job *k, bl_err *e)
     bl_hash_hex(k->samples.hash, hash);
     if (k->o->curve) BL_TRY(bl_curve_lines(k->o->curve, k->r.curve, k->r.step, e));
     BL_TRY(bl_curve_record(k->o->out, k->r.identity, &k->s,
-                           &(bl_curve){.method = k->m.text, .data = k->o->data, .data_hash = hash}, k->r.curve,
+                           &(bl_curve){.method = k->m->text, .data = k->o->data, .data_hash = hash}, k->r.curve,
                            k->r.step, e));
 out:
     return st;
@@ -200,14 +201,14 @@ static void say(const job *k, bl_text *t)
     uint64_t n = bl_trainable_count(k->r.t);
     if (!k->o->common.json) {
         if (!k->o->common.quiet)
-            bl_text_addf(t, "%s: %s, %llu numbers trained, loss %.4g after %lld steps, %.1f s\n", k->o->out, k->m.text,
+            bl_text_addf(t, "%s: %s, %llu numbers trained, loss %.4g after %lld steps, %.1f s\n", k->o->out, k->m->text,
                          (unsigned long long)n, loss, (long long)k->r.step, seconds);
         return;
     }
     bl_json_out j = {.t = t};
     bl_json_object(&j, NULL);
     bl_json_add_str(&j, "directory", k->o->out);
-    bl_json_add_str(&j, "method", k->m.text);
+    bl_json_add_str(&j, "method", k->m->text);
     bl_json_add_int(&j, "trained", (int64_t)n);
     bl_json_add_int(&j, "steps", k->r.step);
     bl_json_add_real(&j, "loss", loss);
@@ -221,27 +222,38 @@ static bl_status begin(job *k, const bl_program *p, const char *model, bl_err *e
     const opts *o = k->o;
     bl_status st = BL_OK;
     bl_text options = {0};
+    char hex[33];
 
     if (!o->method) return bl_fail(e, BL_E_CONFIG, "finetune needs --method METHOD, e.g. --method lora+rank=8");
     if (!o->data) return bl_fail(e, BL_E_CONFIG, "finetune needs --data FILE");
     if (!o->out) return bl_fail(e, BL_E_CONFIG, "finetune needs -o OUT");
-    BL_TRY(bl_method_parse(p->methods, o->method, &k->m, e));
-    if (!k->m.method->learns) {
-        st = bl_fail(e, BL_E_CONFIG, "%s is not trained; bitladder quantize applies it", k->m.method->name);
+    BL_TRY(bl_chain_parse(p->methods, o->method, &k->chain, e));
+    k->m = &k->chain.stage[0];
+    if (!k->m->method->learns) {
+        const char *then = k->chain.n > 1 ? " first; what follows is trained on what it wrote" : "";
+        st = bl_fail(e, BL_E_CONFIG, "%s is not trained; bitladder quantize applies it%s", k->m->method->name, then);
+        goto out;
+    }
+    if (k->chain.n > 1) {
+        st = bl_fail(e, BL_E_CONFIG, "%s: one method at a time; train %s, then apply the next to what it wrote",
+                     k->chain.text, k->m->text);
         goto out;
     }
     if (!(k->state = bl_format_text(e, "%s.state", o->out))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(bl_method_json(k->m.method, k->m.opts, &options, e));
+    BL_TRY(bl_method_json(k->m->method, k->m->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
     BL_TRY(bl_session_source(&k->s, model, &o->model, o->common.threads, e));
-    BL_TRY(bl_variant_begin(o->out, k->s.ckpt, &(bl_stage){.text = k->m.text, .options = options.s}, 1, &k->v, e));
     BL_TRY(bl_samples_ids(o->data, bl_checkpoint_config(k->s.ckpt)->vocab, o->seqlen, &k->samples, e));
+    BL_TRY(settings(k, e));
+    bl_hash_hex(k->r.identity, hex);
+    BL_TRY(bl_variant_begin(o->out, k->s.ckpt, &(bl_stage){.text = k->m->text, .hash = hex, .options = options.s}, 1,
+                            &k->v, e));
     BL_TRY(bl_model_open(k->s.ckpt, k->s.be, &(bl_model_opts){.as_stored = true}, &k->model, e));
     BL_TRY(learn_what(k, e));
-    BL_TRY(settings(k, e));
+    BL_TRY(go_on(k, e));
 out:
     bl_text_free(&options);
     return st;
@@ -272,7 +284,7 @@ out:
     bl_model_close(k.model);
     bl_samples_free(&k.samples);
     bl_session_close(&k.s);
-    bl_method_choice_free(&k.m);
+    bl_chain_free(&k.chain);
     bl_free(k.state);
     return st;
 }

@@ -2,6 +2,7 @@
 #include "curve_out.h"
 #include "harness/data/lessons.h"
 #include "harness/model/variant.h"
+#include "harness/quant/apply.h"
 #include "harness/train/pretrain.h"
 #include <string.h>
 #include <unistd.h>
@@ -60,13 +61,28 @@ static bl_status told(void *ctx, int64_t step, double loss, double lr, double no
     return BL_OK;
 }
 
-static bl_status write_model(const opts *o, bl_checkpoint *c, bl_model *m, const bl_text *tokenizer, double seconds,
-                             bl_err *e)
+/* The hash of everything that could change a number of the run. */
+static bl_status identity(const opts *o, const bl_session *s, const bl_pretrain *r, bl_hash *out, bl_err *e)
+{
+    const double reals[] = {r->lr, r->optimizer.decay, r->optimizer.clip};
+    const int64_t whole[] = {r->steps, r->tokens, r->schedule.kind, r->schedule.warmup, (int64_t)r->seed};
+    bl_hasher *h = bl_hasher_new(e);
+    if (!h) return BL_E_NOMEM;
+    bl_hash_text(h, o->shape);
+    bl_hash_text(h, bl_backend_numerics(s->be));
+    bl_hash_add(h, reals, sizeof reals);
+    bl_hash_add(h, whole, sizeof whole);
+    *out = bl_hasher_end(h);
+    return BL_OK;
+}
+
+static bl_status write_model(const opts *o, bl_hash hash, bl_checkpoint *c, bl_model *m, const bl_text *tokenizer,
+                             double seconds, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_variant *v = NULL;
-    char layers[128];
-    bl_text options = {0};
+    bl_text options = {0}, layers = {0};
+    char hex[33];
     bl_json_out j = {.t = &options};
     bl_json_object(&j, NULL);
     bl_json_add_int(&j, "steps", o->steps);
@@ -79,38 +95,30 @@ static bl_status write_model(const opts *o, bl_checkpoint *c, bl_model *m, const
     bl_json_add_int(&j, "seed", o->seed);
     bl_json_end(&j);
     BL_TRY(bl_text_check(&options, e));
-    BL_TRY(bl_variant_begin(o->out, c, &(bl_stage){.text = "pretrain", .options = options.s}, 1, &v, e));
+    bl_hash_hex(hash, hex);
+    BL_TRY(bl_variant_begin(o->out, c, &(bl_stage){.text = "pretrain", .hash = hex, .options = options.s}, 1, &v, e));
     for (int64_t b = 0; b < m->config.n_layers; b++) BL_TRY(bl_variant_block(v, m, b, e));
     BL_TRY(bl_variant_ends(v, m, e));
     BL_TRY(bl_variant_file(v, "tokenizer.json", tokenizer->s, tokenizer->n, e));
-    snprintf(layers, sizeof layers, "{\"schema\": \"bitladder-layers\", \"seconds\": %.17g, \"layers\": []}\n",
-             seconds);
-    BL_TRY(bl_variant_file(v, "layers.json", layers, strlen(layers), e));
+    BL_TRY(bl_quantize_print_layers(NULL, 0, seconds, &layers, e));
+    BL_TRY(bl_variant_file(v, "layers.json", layers.s, layers.n, e));
     BL_TRY(bl_variant_commit(v, e));
     v = NULL;
 out:
     bl_variant_drop(v);
     bl_text_free(&options);
+    bl_text_free(&layers);
     return st;
 }
 
 /* Of a run that failed too: the sentence of the failure stays. */
-static bl_status write_curve(const opts *o, const bl_session *s, const bl_pretrain *r, const progress *g, bl_err *e)
+static bl_status write_curve(const opts *o, bl_hash identity, const bl_session *s, const progress *g, bl_err *e)
 {
     bl_status st = BL_OK;
     char hash[33], method[160];
-    const double reals[] = {r->lr, r->optimizer.decay, r->optimizer.clip};
-    const int64_t whole[] = {r->steps, r->tokens, r->schedule.kind, r->schedule.warmup, (int64_t)r->seed};
-    bl_hash texts = bl_hash_bytes(&r->seed, sizeof r->seed);
-    bl_hasher *h = bl_hasher_new(e);
+    const uint64_t seed = (uint64_t)o->seed;
 
-    if (!h) return BL_E_NOMEM;
-    bl_hash_text(h, o->shape);
-    bl_hash_text(h, bl_backend_numerics(s->be));
-    bl_hash_add(h, reals, sizeof reals);
-    bl_hash_add(h, whole, sizeof whole);
-    bl_hash identity = bl_hasher_end(h);
-    bl_hash_hex(texts, hash);
+    bl_hash_hex(bl_hash_bytes(&seed, sizeof seed), hash);
     snprintf(method, sizeof method, "pretrain %.120s", o->shape);
     if (o->curve) BL_TRY(bl_curve_lines(o->curve, g->curve, (int64_t)g->n, e));
     BL_TRY(bl_curve_record(o->out, identity, s,
@@ -136,6 +144,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     bl_status st = BL_OK;
     const opts *o = options;
     bl_session s = {0};
+    bl_hash hash;
     bl_trainable *t = NULL;
     bl_text tokenizer = {0}, line = {0};
     progress g = {.o = o, .t0 = bl_now()};
@@ -163,14 +172,15 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_model_open(s.ckpt, s.be, &(bl_model_opts){.as_stored = true}, &s.model, e));
     BL_TRY(bl_trainable_new(s.model, &t, e));
     BL_TRY(bl_train_full(t, e));
+    BL_TRY(identity(o, &s, &r, &hash, e));
     BL_TRY(bl_pretrain_begin(t, r.seed, e));
     st = bl_pretrain_run(&r, t, s.tokenizer, e);
     if (g.n && (st == BL_OK || st == BL_E_NUMERIC || st == BL_E_INTERRUPTED)) {
-        bl_status kept = write_curve(o, &s, &r, &g, st == BL_OK ? e : NULL);
+        bl_status kept = write_curve(o, hash, &s, &g, st == BL_OK ? e : NULL);
         if (st == BL_OK) st = kept;
     }
     if (st != BL_OK) goto out;
-    BL_TRY(write_model(o, s.ckpt, s.model, &tokenizer, bl_now() - g.t0, e));
+    BL_TRY(write_model(o, hash, s.ckpt, s.model, &tokenizer, bl_now() - g.t0, e));
     if (o->common.json) {
         bl_json_out j = {.t = &line};
         bl_json_object(&j, NULL);

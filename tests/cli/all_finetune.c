@@ -72,6 +72,7 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
                                           "lsq:w3g24",
                                           "lsq:w2"};
     bl_err e = {0};
+    char hash[33], before[33] = "";
     (void)state;
     study_write(S.dir, "three.jsonl", lines);
     for (size_t i = 0; i < BL_COUNT(methods); i++) {
@@ -98,6 +99,9 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
         r = SAY(LINE, "score", "--model", "@dir/tuned", "-");
         expect(&r, 0, NULL);
         ran_free(&r);
+        last_stage_hash(filled("@dir/tuned"), hash);
+        assert_string_not_equal(hash, before);
+        memcpy(before, hash, sizeof before);
         assert_false(bl_exists(filled("@dir/tuned.state")));
         assert_ok(bl_remove_tree(filled("@dir/tuned"), &e));
         assert_ok(bl_remove_tree(filled("@dir/tuned.curve.hdf5"), &e));
@@ -184,6 +188,10 @@ static void what_cannot_be_trained_is_refused_in_a_sentence(void **state)
         {{"--method", "lora", "-o", "@dir/no"}, "finetune needs --data FILE"},
         {{"--method", "lora", "--data", "@dir/three.jsonl"}, "finetune needs -o OUT"},
         {{"--method", "rtn:w4", "--data", "@dir/three.jsonl", "-o", "@dir/no"}, "rtn is not trained"},
+        {{"--method", "rtn:w4+lora", "--data", "@dir/three.jsonl", "-o", "@dir/no"},
+         "bitladder quantize applies it first; what follows is trained on what it wrote"},
+        {{"--method", "lora+rtn:w4", "--data", "@dir/three.jsonl", "-o", "@dir/no"},
+         "lora+rtn:w4g128: one method at a time; train lora, then apply the next to what it wrote"},
         {{"--method", "lora+targets=q_proj:x_proj", "--data", "@dir/three.jsonl", "-o", "@dir/no"}, "'x_proj'"},
         {{"--method", "lora", "--data", "@dir/absent", "-o", "@dir/no"}, "absent"},
         {{"--method", "lora", "--data", "@dir/odd.jsonl", "-o", "@dir/no"}, "odd.jsonl: line 2: id 300"},

@@ -1,5 +1,6 @@
 /* A model from nothing through the whole program. */
 #include "study_fixture.h"
+#include "variant_write.h"
 #include "kernels/base/json.h"
 #include "results/curve.h"
 
@@ -45,6 +46,8 @@ static void what_pretrain_writes_is_a_model_for_the_other_verbs(void **state)
     assert_string_equal(recorded.method, "pretrain lessons-tiny");
     bl_arena_free(a);
 
+    char hash[33];
+    last_stage_hash(out, hash);
     r = PROGRAM(&s, "inspect", out);
     expect(&r, 0, NULL);
     ran_free(&r);
