@@ -251,8 +251,9 @@ static bl_status curves(const bl_plot_input *in, bl_pick_what what, const char *
     BL_TRY(bl_page_legend(page, 120, "base, as stored", e));
     for (size_t i = 0; i < p.n; i++) bars = bars || p.v[i].row->has_stderr;
     if (bars)
-        bl_page_note(page, what == BL_PICK_SHARES ? "Bars: one standard error over items."
-                                                  : "Bars: one standard error over windows or documents.");
+        bl_page_note(page, what == BL_PICK_SHARES
+                               ? "Bars: one standard error of the row alone, over items."
+                               : "Bars: one standard error of the row alone, over windows or documents.");
     bl_page_note(page, BITS);
     bl_note_compared(&p, page);
     for (size_t i = 0; i < p.n; i++) c[i] = (curve){.k = &p.v[i], .x = p.v[i].row->cell->bits_per_weight};

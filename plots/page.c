@@ -13,6 +13,7 @@ void bl_page_free(bl_page *p)
     bl_free(p->box);
     bl_free(p->entry);
     bl_free(p->taken);
+    bl_free(p->named);
     bl_text_free(&p->csv);
     bl_text_free(&p->script);
     bl_text_free(&p->texts);
@@ -362,11 +363,31 @@ out:
     return st;
 }
 
+static bool crosses(const bl_box *line, const bl_box *name)
+{
+    enum { STEPS = 64 };
+    for (int k = 0; k <= STEPS; k++) {
+        double x = line->left + (line->right - line->left) * k / STEPS,
+               y = line->bottom + (line->top - line->bottom) * k / STEPS;
+        if (x > name->left && x < name->right && y > name->bottom && y < name->top) return true;
+    }
+    return false;
+}
+
+/* A name over somebody's line, or a line through somebody's name. */
+static bool tangled(const bl_page *p, const struct bl_named *one)
+{
+    for (size_t i = 0; i < p->n_named; i++)
+        if (crosses(&one->line, &p->named[i].name) || crosses(&p->named[i].line, &one->name)) return true;
+    return false;
+}
+
 bool bl_page_place(bl_page *p, size_t panel, const char *s, double x, double y, const char *color, bl_err *e)
 {
     static const struct {
-        signed char x, y;
-    } side[] = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}, {1, 1}, {1, -1}, {-1, 1}, {-1, -1}};
+        double x, y;
+    } side[] = {{1, 0},  {-1, 0},  {0, 1},   {0, -1},   {1, 1},    {1, -1},    {-1, 1},    {-1, -1},
+                {.5, 1}, {.5, -1}, {-.5, 1}, {-.5, -1}, {1.5, .7}, {1.5, -.7}, {-1.5, .7}, {-1.5, -.7}};
     static const double far_[] = {5, 11, 19, 29, 41, 56, 75, 100};
     char name[160];
     bl_page_fit(p, s, bl_page_small(p), fmin(130, (p->box[panel].right - p->box[panel].left) * 0.6), name);
@@ -374,17 +395,20 @@ bool bl_page_place(bl_page *p, size_t panel, const char *s, double x, double y, 
 
     for (size_t k = 0; k < BL_COUNT(far_); k++)
         for (size_t i = 0; i < BL_COUNT(side); i++) {
-            double d = side[i].x && side[i].y ? far_[k] * 0.75 : far_[k], cx = x + side[i].x * (d + wide / 2),
+            double d = side[i].x != 0 && side[i].y != 0 ? far_[k] * 0.75 : far_[k], cx = x + side[i].x * (d + wide / 2),
                    cy = y + side[i].y * (d + high / 2);
             bl_box b = {cx - wide / 2, cx + wide / 2, cy - high / 2, cy + high / 2};
-            if (!is_free(p, &p->box[panel], &b)) continue;
-            if (bl_page_take(p, b, e) != BL_OK) return false;
+            struct bl_named one = {b, {x, x, y, y}};
+            if (k > 0)
+                one.line = (bl_box){x + side[i].x * 3, cx - fmax(-1, fmin(1, side[i].x)) * wide / 2, y + side[i].y * 3,
+                                    cy - side[i].y * high / 2};
+            if (!is_free(p, &p->box[panel], &b) || (!p->text && tangled(p, &one))) continue;
+            if (bl_page_take(p, b, e) != BL_OK ||
+                bl_grow(&p->named, &p->cap_named, p->n_named + 1, sizeof *p->named, e) != BL_OK)
+                return false;
+            p->named[p->n_named++] = one;
             bl_page_label(p, panel, name, b.left, cy, (bl_mark_at){.color = color});
-            if (k > 0 && !p->text)
-                bl_page_line(p, panel,
-                             (bl_box){x + side[i].x * 3, cx - side[i].x * wide / 2, y + side[i].y * 3,
-                                      cy - side[i].y * high / 2},
-                             "back linewidth 0.5 linecolor rgb '#999999'");
+            if (k > 0 && !p->text) bl_page_line(p, panel, one.line, "back linewidth 0.5 linecolor rgb '#999999'");
             return true;
         }
     return false;

@@ -46,6 +46,10 @@ typedef struct bl_page {
     size_t n_entries, cap_entries;
     bl_box *taken; /* what labels must not cover */
     size_t n_taken, cap_taken;
+    struct bl_named {
+        bl_box name, line; /* line: from its point (left, bottom) to it (right, top); a point where it is near */
+    } * named;             /* by bl_page_place */
+    size_t n_named, cap_named;
     double frame_top, frame_bottom;
 } bl_page;
 void bl_page_free(bl_page *p);
@@ -86,8 +90,8 @@ bl_status bl_page_level(bl_page *p, size_t panel, double y, const char *word, co
                         bl_err *e);
 /* Nothing is put over this by bl_page_place. */
 bl_status bl_page_take(bl_page *p, bl_box what, bl_err *e);
-/* Puts a name near the point (x, y) where it covers nothing, with a line to it where it is far; false: there is no such
- * place in the panel, and nothing is drawn. */
+/* Puts a name near the point (x, y) where it covers nothing, with a line to it where it is far, which crosses no other
+ * name; false: there is no such place in the panel, and nothing is drawn. */
 bool bl_page_place(bl_page *p, size_t panel, const char *s, double x, double y, const char *color, bl_err *e);
 bl_status bl_page_finish(bl_page *p, bl_err *e);
 

@@ -180,6 +180,7 @@ bl_ruler bl_ruler_bits(double lo, double hi, double length, double apart)
 
     s.lo = lo / pad;
     s.hi = hi * pad;
+    if (lo > 1 && lo < 1.4) s.lo = fmin(s.lo, 0.98); /* a tick on the left of 2 */
     for (size_t i = 0; i < BL_COUNT(named); i++) {
         char label[24];
         bool room = inside(&s, named[i]) && (named[i] == floor(named[i]) || s.n < 4);

@@ -270,7 +270,11 @@ static void put_grid(const bl_text (*cell)[COLUMNS], size_t n, const bool show[C
         }
         bl_text_add(out, terminal ? "\n" : " |\n");
         for (int k = 0; i == 0 && !terminal && k < COLUMNS; k++)
-            if (show[k]) bl_text_add(out, k >= FIRST_NUMBER && k < VERDICT ? "|---:" : "|---");
+            if (show[k]) {
+                bl_text_add(out, "|-");
+                for (size_t w = 0; w < width[k]; w++) bl_text_add(out, "-");
+                bl_text_add(out, k >= FIRST_NUMBER && k < VERDICT ? ":" : "-");
+            }
         if (i == 0 && !terminal) bl_text_add(out, "|\n");
     }
 }

@@ -79,12 +79,23 @@ out:
     return st;
 }
 
+/* Names side by side: what is missing is no more than a few lines. */
+static void put_absent(bl_text *t, const char *name)
+{
+    const char *last = t->n ? strrchr(t->s, '\n') : NULL;
+    size_t column = t->n ? strlen(last ? last + 1 : t->s) + (last ? 0 : 13) : 0;
+    if (t->n && column + 2 + strlen(name) > 79) bl_text_add(t, ",\n             ");
+    else if (t->n) bl_text_add(t, ", ");
+    bl_text_add(t, name);
+}
+
 static bl_status tasks(const bl_program *p, report *r, const char *data, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_arena *a = NULL;
     bl_data_dirs dirs;
     size_t there = 0, all = 0;
+    bl_text absent = {0};
 
     BL_TRY(bl_data_option(data, &dirs, e));
     BL_TRY(bl_arena_new(&a, e));
@@ -97,10 +108,9 @@ static bl_status tasks(const bl_program *p, report *r, const char *data, bl_err 
             bl_found_text(&f, text);
             all++;
             there += f.path != NULL;
-            if (!r->json) {
-                bl_text_addf(&r->t, "  %-22s %-20s %s\n", name, text, f.path ? f.path : "");
-                continue;
-            }
+            if (!r->json && f.path) bl_text_addf(&r->t, "  %-24s %-20s %s\n", name, text, f.path);
+            else if (!r->json) put_absent(&absent, name);
+            if (!r->json) continue;
             bl_json_object(r->json, name);
             bl_json_add_bool(r->json, "here", f.path != NULL);
             if (f.path && f.items >= 0) bl_json_add_int(r->json, "items", f.items);
@@ -108,10 +118,14 @@ static bl_status tasks(const bl_program *p, report *r, const char *data, bl_err 
             bl_json_add_str(r->json, f.path ? "path" : "reason", f.path ? f.path : f.why);
             bl_json_end(r->json);
         }
-    if (!r->json)
+    if (!r->json) {
+        if (absent.n) bl_text_addf(&r->t, "not here     %s\n", absent.s);
         bl_text_addf(&r->t, "%-12s %zu of %zu are here; where the files of one are looked for: bitladder show TASK\n",
                      "tasks", there, all);
+        st = bl_text_check(&absent, e);
+    }
 out:
+    bl_text_free(&absent);
     bl_arena_free(a);
     return st;
 }

@@ -18,9 +18,9 @@ typedef struct bl_cell_work {
     const bl_cell_job *job;
     const bl_task_choice *choice;
     bl_task_data *data;
-    int64_t n_items;
-    const int64_t *item; /* [n_items] rows of the data, ascending; NULL: the first n_items */
-    bl_arena *arena;     /* of the cell */
+    int64_t n_items, n_all; /* that are taken; that there are */
+    const int64_t *item;    /* [n_items] rows of the data, ascending; NULL: the first n_items */
+    bl_arena *arena;        /* of the cell */
     bl_journal *journal;
     bl_divergence *divergence; /* the base keeps states, others distances; NULL: neither */
     const char *kl_absent;     /* why there are no distances */

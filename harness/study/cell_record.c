@@ -224,7 +224,7 @@ static bl_status name_task(bl_cell_work *w, bl_cell *c, bl_err *e)
     c->task_options = w->choice->options;
     c->task_version = w->choice->task->version;
     c->seed = (int64_t)w->job->cell->seed;
-    c->limit = w->choice->limit > 0 && w->choice->limit <= w->n_items ? w->choice->limit : 0;
+    c->limit = w->choice->limit > 0 && w->choice->limit < w->n_all ? w->choice->limit : 0;
     c->drawn = w->item ? w->n_items : 0;
     c->bos = s->no_bos                                  ? "left out"
              : bl_tokenizer_adds_bos(w->job->tokenizer) ? "in front, by the tokenizer's rule"

@@ -139,6 +139,7 @@ static bl_status open_cell(opened *o, const bl_cell_job *job, bl_err *e)
                         .meter = bl_meter_start(job)};
     BL_TRY(bl_arena_new(&w->arena, e));
     BL_TRY(bl_engine_items(job->engine, w->choice->task, w->data, &w->n_items, e));
+    w->n_all = w->n_items;
     if (w->choice->limit > 0) w->n_items = BL_MIN(w->n_items, w->choice->limit);
     if (w->choice->sample > 0 && w->choice->sample < w->n_items) BL_TRY(draw_items(w, e));
     if (!(o->part = beside(job, BL_CELL_JOURNAL, e))) {

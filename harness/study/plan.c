@@ -181,6 +181,9 @@ out:
 
 /* ---- cells ---- */
 
+/* As many items as there are, or more, are all of them. `there` -1: not known before the text is cut into windows. */
+static int64_t part_of(int64_t asked, int64_t there) { return there > 0 && asked >= there ? 0 : asked; }
+
 /* `alone`: as earlier versions called a cell of a study without a base. */
 static bl_status identity_of(const bl_plan *p, const bl_plan_cell *c, bool alone, bl_identity *id, bl_hash *out,
                              bl_err *e)
@@ -192,8 +195,8 @@ static bl_status identity_of(const bl_plan *p, const bl_plan_cell *c, bool alone
     id->of[BL_OF_DATA] = p->task[c->task].id.of[BL_OF_DATA];
     return bl_identity_cell(v->hash,
                             &(bl_scoring){.seed = c->seed,
-                                          .limit = s->task[c->task].limit,
-                                          .sample = s->task[c->task].sample,
+                                          .limit = part_of(s->task[c->task].limit, p->task[c->task].data.n),
+                                          .sample = part_of(s->task[c->task].sample, p->task[c->task].data.n),
                                           .no_bos = s->no_bos,
                                           .base = v->base || alone,
                                           .kv = v->kv},
@@ -379,7 +382,8 @@ static bl_status no_duplicates(bl_plan *p, bl_err *e)
     qsort(list, p->n_cells, sizeof *list, by_key);
     for (size_t i = 1; i < p->n_cells && st == BL_OK; i++)
         if (strcmp(list[i - 1]->key, list[i]->key) == 0)
-            st = bl_fail(e, BL_E_CONFIG, "the cell %s comes twice", list[i]->key);
+            st = bl_fail(e, BL_E_CONFIG, "the cell %s comes twice: two of the methods, tasks or seeds mean the same",
+                         list[i]->key);
     bl_free(list);
     return st;
 }

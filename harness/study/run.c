@@ -583,7 +583,11 @@ bl_status bl_run_study(const bl_spec *s, const bl_run_opts *o, int *exit_code, b
     else if (r.n_failed || r.n_na)
         fprintf(stderr, "bitladder: of %zu cells %zu failed, %zu n/a; see them with: bitladder table %s --failed\n",
                 plan->n_cells, r.n_failed, r.n_na, s->out);
-    else if (!o->quiet) fprintf(stderr, "all %zu cells are done; next: bitladder table %s\n", plan->n_cells, s->out);
+    else if (!o->quiet) {
+        if (plan->n_cells == 1) fprintf(stderr, "the cell is");
+        else fprintf(stderr, "all %zu cells are", plan->n_cells);
+        fprintf(stderr, " done; next: bitladder table %s\n", s->out);
+    }
 out:
     bl_progress_end(&r.progress); /* of what was shown while planning, too */
     bl_text_free(&r.stop);

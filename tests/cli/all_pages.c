@@ -63,11 +63,12 @@ static void names_are_shown_with_what_one_chooses_by(void **state)
         {{"list", "shapes"}, "synth:smollm2-135m       llama, 30 blocks, 576 wide, 1.062e+08 weights in them\n"},
         {{"list", "tasks", "--json"},
          "\"name\": \"arc_easy\", \"doc\": \"ARC\", \"split\": \"test\", \"shots\": 0, \"here\": false"},
-        {{"doctor"}, "not here"},
+        {{"doctor"}, "not here     wikitext2:gptq2048, "},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         ran r = said(NULL, rows[i].args);
         if (r.code || !strstr(r.out, rows[i].out)) fail_msg("%s %s: %s", rows[i].args[0], rows[i].args[1], r.out);
+        if (i + 1 == BL_COUNT(rows)) assert_true(lines_of(r.out) < 40);
         for (const char *line = r.out; i + 1 == BL_COUNT(rows) && *line;) { /* it fits a screen */
             size_t n = strcspn(line, "\n");
             assert_true(n < 160);

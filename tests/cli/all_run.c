@@ -423,7 +423,7 @@ static void what_set_makes_of_a_method_is_what_runs(void **state)
     study s = study_begin(3); /* the range does not apply at one bit: it is no part of the name */
     ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "rtn:w4g24+range=minmax", "--set", "wbits=1", "--task",
                     "piqa", "--data", s.data, "--out", s.out);
-    expect(&r, 0, "all 1 cells are done");
+    expect(&r, 0, "the cell is done");
     ran_free(&r);
     r = PROGRAM(&s, "table", s.out, "--format", "csv");
     expect(&r, 0, NULL);
@@ -479,13 +479,21 @@ static void another_limit_or_other_data_is_another_cell(void **state)
 {
     (void)state;
     study s = study_begin(8);
-    static const char *const limit[] = {"3", "5", "0"};
+    static const char *const limit[] = {"3", "5", "0"}, *const all[] = {"--limit", "8",        "--limit",
+                                                                        "1000",    "--sample", "9"};
     for (size_t i = 0; i < BL_COUNT(limit); i++) {
         ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out",
                         s.out, "--limit", limit[i]);
         expect(&r, 0, NULL);
         ran_free(&r);
         assert_int_equal(count_ending(s.out, ".h5"), i + 1);
+    }
+    for (size_t i = 0; i < BL_COUNT(all); i += 2) { /* as many as there are, or more: the cell of all items */
+        ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out",
+                        s.out, all[i], all[i + 1]);
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        assert_int_equal(count_ending(s.out, ".h5"), BL_COUNT(limit));
     }
     study_piqa(s.data, 9); /* the same names, one row more */
     ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "piqa", "--data", s.data, "--out",
