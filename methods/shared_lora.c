@@ -1,5 +1,6 @@
 /* shared_lora.c - from the options of adapters to adapters. */
 #include "shared_lora.h"
+#include "harness/checkpoint/peft.h"
 #include <string.h>
 
 static bl_status targets_of(const bl_lora_opts *o, uint32_t *out, bl_err *e)
@@ -8,14 +9,10 @@ static bl_status targets_of(const bl_lora_opts *o, uint32_t *out, bl_err *e)
     if (!strcmp(o->targets, "all")) return BL_OK;
     for (const char *at = o->targets; *at;) {
         size_t n = strcspn(at, ":");
-        uint32_t before = *out;
-        for (int k = 0; k < BL_N_ROLES; k++) {
-            const bl_role_row *row = &bl_roles[k];
-            if (row->kind == BL_KIND_LINEAR && row->block && strlen(row->part) == n && !strncmp(row->part, at, n))
-                *out |= BL_ROLE_BIT(k);
-        }
-        if (*out == before)
+        uint32_t bit = bl_linear_named(at, n);
+        if (!bit || *out & bit)
             return bl_fail(e, BL_E_CONFIG, "targets: '%.*s' is no linear of a block, or comes twice", (int)n, at);
+        *out |= bit;
         at += n + (at[n] == ':');
     }
     return BL_OK;

@@ -19,8 +19,8 @@ static const struct room {
     {"harness/model", 6},
     {"harness", 7}, /* the contracts: task.h, method.h, program */
     {"harness/score", 8},
-    {"harness/quant", 9},
-    {"harness/train", 10},
+    {"harness/train", 9},
+    {"harness/quant", 10},
     {"harness/study", 11},
     {"harness/bench", 12},
     {"harness/cli", 13},

@@ -1,8 +1,9 @@
 /* verb_pretrain.c - trains a model from nothing on the made-up corpus, and writes it with its tokenizer. */
-#include "curve_out.h"
+#include "session.h"
 #include "harness/data/lessons.h"
 #include "harness/model/variant.h"
 #include "harness/quant/apply.h"
+#include "harness/train/curve_out.h"
 #include "harness/train/pretrain.h"
 #include <string.h>
 #include <unistd.h>
@@ -121,7 +122,7 @@ static bl_status write_curve(const opts *o, bl_hash identity, const bl_session *
     bl_hash_hex(bl_hash_bytes(&seed, sizeof seed), hash);
     snprintf(method, sizeof method, "pretrain %.120s", o->shape);
     if (o->curve) BL_TRY(bl_curve_lines(o->curve, g->curve, (int64_t)g->n, e));
-    BL_TRY(bl_curve_record(o->out, identity, s,
+    BL_TRY(bl_curve_record(o->out, identity, s->be, s->ckpt,
                            &(bl_curve){.method = method, .data = "the made-up corpus", .data_hash = hash}, g->curve,
                            (int64_t)g->n, e));
 out:

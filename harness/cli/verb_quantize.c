@@ -54,7 +54,7 @@ static bl_status states(const bl_session *s, const bl_method_chain *m, const bl_
     }
     BL_TRY(bl_checkpoint_fingerprint(s->ckpt, &fingerprint, e));
     BL_TRY(bl_identity_model(s->ckpt, fingerprint, bl_backend_numerics(s->be), &id, e));
-    BL_TRY(bl_identity_variant(m, &calib, text, how->seed, out, &id, e));
+    BL_TRY(bl_identity_variant(m, &calib, text, (bl_hash){0}, how->seed, out, &id, e));
 out:
     return st;
 }

@@ -83,6 +83,7 @@ typedef struct work {
     int64_t skipped;     /* of them, blocks of stages that were there */
     double t0;           /* when the first stage began */
     bl_text calibration; /* what a reader should know of the windows of this stage */
+    bl_train_done train;
 } work;
 
 void bl_quantize_line(const bl_quantize_at *at, char out[256])
@@ -270,12 +271,28 @@ static bl_status note_stage(work *k, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text t = {0};
+    if (k->run.method->learns)
+        bl_text_addf(&t, "trained for %lld steps to a loss of %.4g", (long long)k->train.steps, k->train.loss);
     if (k->run.method->notes) k->run.method->notes(&k->run, k->layer, k->n_layers, &t);
     if (k->calibration.n) bl_text_addf(&t, "%s%s", t.n ? "; " : "", k->calibration.s);
     BL_TRY(bl_text_check(&t, e));
     if (t.n) BL_TRY(bl_variant_note(k->v, t.s, e));
 out:
     bl_text_free(&t);
+    return st;
+}
+
+/* A method that learns has the whole model in memory and changes it at once. */
+static bl_status learn(work *k, const bl_method_choice *stage, bl_hash hash, const char *dir, bl_err *e)
+{
+    bl_status st = BL_OK;
+    if (k->run.method->check) BL_TRY(k->run.method->check(&k->run, e));
+    BL_TRY(bl_train_stage(&k->run, stage->text, dir, hash, k->how->train, k->v, &k->train, e));
+    BL_TRY(write_blocks(k, e));
+    BL_TRY(bl_variant_ends(k->v, k->run.model, e));
+    k->done += k->run.model->config.n_layers;
+    st = tell(k, 0, NULL, e);
+out:
     return st;
 }
 
@@ -311,7 +328,9 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
 {
     bl_status st = BL_OK;
     const bl_method *method = stage->method;
-    int64_t max_len = method->needs & BL_NEED_CALIBRATION ? 0 : 1; /* positions: the model's own, or none are used */
+    bool whole = method->train || method->learns;
+    /* positions: the model's own, or none are used */
+    int64_t max_len = method->learns || method->needs & BL_NEED_CALIBRATION ? 0 : 1;
     bl_model *m = NULL;
     bl_text options = {0}, text = {0};
     char hex[33];
@@ -319,8 +338,7 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
 
     BL_TRY(bl_method_json(method, stage->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
-    BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = !method->train, .as_stored = true, .max_len = max_len},
-                         &m, e));
+    BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = !whole, .as_stored = true, .max_len = max_len}, &m, e));
     if (hash) bl_hash_hex(*hash, hex);
     BL_TRY(bl_variant_begin(
         dir, source, &(bl_stage){.text = stage->text, .hash = hash ? hex : NULL, .options = options.s}, 1, &k->v, e));
@@ -336,7 +354,8 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(run_stage(k, source, dir, e));
+    if (method->learns) BL_TRY(learn(k, stage, *hash, dir, e));
+    else BL_TRY(run_stage(k, source, dir, e));
     BL_TRY(note_stage(k, e));
     if (k->n_layers) {
         out->layer = k->layer;
@@ -349,6 +368,8 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
     BL_TRY(bl_variant_file(k->v, layers_file, text.s, text.n, e));
     BL_TRY(bl_variant_commit(k->v, e));
     k->v = NULL;
+    if (method->learns) BL_TRY(bl_train_forget(dir, e));
+    out->train = k->train;
 out:
     bl_variant_drop(k->v);
     k->v = NULL;
@@ -399,7 +420,8 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
     char *path = NULL, *old = NULL; /* of the stage at hand; of the one before, when it is to be removed */
     bool made = false;              /* `path` is there and to be removed */
 
-    BL_TRY(bl_quantize_check(source, chain, NULL, 0, &(bl_quantize_forecast){0}, e));
+    BL_TRY(
+        bl_quantize_check(source, chain, NULL, how->train ? how->train->set : NULL, 0, &(bl_quantize_forecast){0}, e));
     for (int i = 0; i < chain->n; i++) {
         bl_checkpoint *from = state ? state : source;
         if (!(path = state_dir(how, dir, i, chain->n, e))) {
@@ -464,7 +486,7 @@ static void weigh(const bl_method_run *run, const bl_calib_choice *calib, uint64
 }
 
 bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, const bl_calib_choice *calib,
-                            uint64_t limit, bl_quantize_forecast *out, bl_err *e)
+                            const bl_train_settings *train, uint64_t limit, bl_quantize_forecast *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_model *m = NULL;
@@ -476,8 +498,9 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
     for (int k = 0; k < chain->n; k++) {
         bl_method_run run = {.method = chain->stage[k].method, .opts = chain->stage[k].opts, .model = m, .scratch = a};
         const bl_method *method = run.method;
-        if (method->learns) {
-            st = bl_fail(e, BL_E_CONFIG, "%s is trained; bitladder finetune does that", method->name);
+        if (method->learns && !train) {
+            st = bl_fail(e, BL_E_CONFIG, "%s is trained: bitladder finetune does that, or a study with \"train\"",
+                         method->name);
             goto out;
         }
         if (method->check) BL_TRY(method->check(&run, e));

@@ -8,6 +8,7 @@
 #include "calibrate.h"
 #include "harness/model/variant.h"
 #include "harness/program.h"
+#include "harness/train/stage.h"
 
 /* Where the work is: after every linear and every block. */
 typedef struct bl_quantize_at {
@@ -29,6 +30,7 @@ typedef struct bl_apply_how {
     const char *const *between;
     /* [stages] of everything that could change the state after each; kept in its directory. NULL: not known. */
     const bl_hash *hash;
+    const bl_train_how *train;      /* of stages that learn, which need `hash` as well; NULL: there are none */
     bl_quantize_progress *progress; /* NULL: none */
     void *ctx;
 } bl_apply_how;
@@ -38,7 +40,8 @@ typedef struct bl_quantize_result {
     int64_t n_layers;
     uint64_t packed_bytes;
     double bits, seconds;
-    const char *notes; /* of the state and what its stages noted, joined by "; "; in the arena */
+    bl_train_done train; /* of the last stage that learned */
+    const char *notes;   /* of the state and what its stages noted, joined by "; "; in the arena */
 } bl_quantize_result;
 /* On failure nothing is left at `dir`. */
 bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, const bl_apply_how *how, bl_backend *be,
@@ -56,9 +59,10 @@ typedef struct bl_quantize_forecast {
 } bl_quantize_forecast;
 /* The `check` of every stage, and whether the formats it predicts can be, against the shapes that the stages before
  * leave, without weights; bl_quantize_dir begins with it. `calib`: as bl_calib_for gave it; NULL: what is asked of it
- * does not matter. `limit`: bytes of the device's memory that may be used, 0: any. */
+ * does not matter. `train`: of stages that learn, NULL: there is nothing to train on. `limit`: bytes of the device's
+ * memory that may be used, 0: any. */
 bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, const bl_calib_choice *calib,
-                            uint64_t limit, bl_quantize_forecast *out, bl_err *e);
+                            const bl_train_settings *train, uint64_t limit, bl_quantize_forecast *out, bl_err *e);
 /* layers.json of such a directory. */
 bl_status bl_quantize_print_layers(const bl_layer_stat *layer, int64_t n, double seconds, bl_text *t, bl_err *e);
 /* Layers of a directory made by bl_quantize_dir, as recorded in it. */

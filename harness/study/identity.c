@@ -110,8 +110,8 @@ out:
 }
 
 /* One stage on top of the model that `parent` is the hash of. */
-static bl_status add_stage(const bl_method_choice *m, bl_hash calib, uint64_t seed, bl_hash parent, bl_hash *out,
-                           bl_err *e)
+static bl_status add_stage(const bl_method_choice *m, bl_hash calib, bl_hash training, uint64_t seed, bl_hash parent,
+                           bl_hash *out, bl_err *e)
 {
     bl_text options = {0};
     bl_status st = bl_method_json(m->method, m->opts, &options, e);
@@ -123,6 +123,7 @@ static bl_status add_stage(const bl_method_choice *m, bl_hash calib, uint64_t se
         bl_hash_text(h, options.s);
         bl_hash_u64(h, seed);
         bl_hash_of(h, m->method->needs & BL_NEED_CALIBRATION ? calib : (bl_hash){0});
+        if (m->method->learns) bl_hash_of(h, training);
         *out = bl_hasher_end(h);
     } else if (st == BL_OK) st = BL_E_NOMEM;
     bl_text_free(&options);
@@ -130,7 +131,7 @@ static bl_status add_stage(const bl_method_choice *m, bl_hash calib, uint64_t se
 }
 
 bl_status bl_identity_variant(const bl_method_chain *m, const bl_calib_choice *calib, bl_hash calib_bytes,
-                              uint64_t seed, bl_hash *stage, bl_identity *id, bl_err *e)
+                              bl_hash training, uint64_t seed, bl_hash *stage, bl_identity *id, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_hash parent = {0}, alone = {0};
@@ -144,14 +145,15 @@ bl_status bl_identity_variant(const bl_method_chain *m, const bl_calib_choice *c
         bl_hash_of(h, calib_bytes);
         id->of[BL_OF_CALIBRATION] = bl_hasher_end(h);
     }
-    for (int i = 0; i < m->n; i++) BL_TRY(add_stage(&m->stage[i], (bl_hash){0}, seed, alone, &alone, e));
+    id->of[BL_OF_TRAINING] = bl_chain_needs(m) & BL_NEED_TRAINING ? training : (bl_hash){0};
+    for (int i = 0; i < m->n; i++) BL_TRY(add_stage(&m->stage[i], (bl_hash){0}, (bl_hash){0}, seed, alone, &alone, e));
     id->of[BL_OF_METHOD] = alone;
     if (!(h = bl_hasher_new(e))) return BL_E_NOMEM;
     bl_hash_text(h, "variant 2");
     for (int i = 0; i < BL_OF_METHOD; i++) bl_hash_of(h, id->of[i]);
     parent = bl_hasher_end(h);
     for (int i = 0; i < m->n; i++) {
-        BL_TRY(add_stage(&m->stage[i], id->of[BL_OF_CALIBRATION], seed, parent, &stage[i], e));
+        BL_TRY(add_stage(&m->stage[i], id->of[BL_OF_CALIBRATION], training, seed, parent, &stage[i], e));
         parent = stage[i];
     }
 out:
@@ -201,6 +203,7 @@ bl_status bl_identity_same(const bl_identity *planned, const bl_identity *found,
         [BL_OF_NUMERICS] = {"arithmetic", BL_E_INTERNAL},
         [BL_OF_METHOD] = {"method", BL_E_INTERNAL},
         [BL_OF_CALIBRATION] = {"calibration", BL_E_FORMAT},
+        [BL_OF_TRAINING] = {"training", BL_E_FORMAT},
         [BL_OF_TASK] = {"task", BL_E_INTERNAL},
         [BL_OF_DATA] = {"data", BL_E_FORMAT},
         [BL_OF_SCORING] = {"scoring", BL_E_INTERNAL},

@@ -5,7 +5,7 @@
  *
  *     bl_identity id = {0};
  *     BL_TRY(bl_identity_model(ckpt, fingerprint, "cpu-f32", &id, e));
- *     BL_TRY(bl_identity_variant(method, calib, calib_bytes, seed, stage, &id, e));      // stage[method->n]
+ *     BL_TRY(bl_identity_variant(method, calib, calib_bytes, (bl_hash){0}, seed, stage, &id, e)); // stage[method->n]
  *     BL_TRY(bl_identity_task(task, data_bytes, &id, e));
  *     BL_TRY(bl_identity_cell(stage[method->n - 1], scoring, &id, &hash, e));
  */
@@ -19,6 +19,7 @@ typedef enum bl_ingredient {
     BL_OF_NUMERICS,    /* the class of the device's arithmetic: "cpu-f32" */
     BL_OF_METHOD,      /* name, version and options of every stage; seed */
     BL_OF_CALIBRATION, /* of methods that look at text: which, how many windows, its bytes */
+    BL_OF_TRAINING,    /* of methods that learn: settings, the bytes of what they learn from */
     BL_OF_TASK,        /* name, version, options */
     BL_OF_DATA,        /* the bytes of its data */
     BL_OF_SCORING,     /* seed, items, BOS, keys and values */
@@ -37,9 +38,10 @@ typedef struct bl_scoring {
 
 bl_status bl_identity_model(const bl_checkpoint *c, bl_hash fingerprint, const char *numerics, bl_identity *id,
                             bl_err *e);
-/* stage [m->n]: the model after each stage, so that chains share what they begin with; the last is the variant. */
+/* stage [m->n]: the model after each stage, so that chains share what they begin with; the last is the variant.
+ * `training`: bl_train_settings_hash, of no use where no stage learns. */
 bl_status bl_identity_variant(const bl_method_chain *m, const bl_calib_choice *calib, bl_hash calib_bytes,
-                              uint64_t seed, bl_hash *stage, bl_identity *id, bl_err *e);
+                              bl_hash training, uint64_t seed, bl_hash *stage, bl_identity *id, bl_err *e);
 bl_status bl_identity_task(const bl_task_choice *t, bl_hash data, bl_identity *id, bl_err *e);
 bl_status bl_identity_cell(bl_hash variant, const bl_scoring *s, bl_identity *id, bl_hash *out, bl_err *e);
 /* Of the files that a tokenizer is made from, without opening it. */

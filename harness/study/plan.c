@@ -150,7 +150,7 @@ bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, ui
                            .kv = p->spec->kv,
                            .id = m->id};
     if (!(v->forecast = bl_alloc(p->arena, 1, sizeof *v->forecast, e))) return BL_E_NOMEM;
-    st = bl_quantize_check(m->ckpt, chain, &m->calib, (uint64_t)p->spec->mem_limit << 20, v->forecast, &why);
+    st = bl_quantize_check(m->ckpt, chain, &m->calib, NULL, (uint64_t)p->spec->mem_limit << 20, v->forecast, &why);
     if (is_reason(st)) BL_TRY(keep(p, &why, &v->missing, e));
     else if (st != BL_OK) {
         bl_fail(e, st, "%s", why.text);
@@ -161,7 +161,7 @@ bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, ui
     v->bits = v->forecast->bits;
     if (!v->missing && bl_chain_needs(chain) & BL_NEED_CALIBRATION) v->missing = m->no_calib;
     if (!(v->stage = bl_alloc(p->arena, (size_t)chain->n, sizeof *v->stage, e))) return BL_E_NOMEM;
-    BL_TRY(bl_identity_variant(chain, &m->calib, p->calib_bytes, seed, v->stage, &v->id, e));
+    BL_TRY(bl_identity_variant(chain, &m->calib, p->calib_bytes, (bl_hash){0}, seed, v->stage, &v->id, e));
     v->hash = v->stage[chain->n - 1];
 out:
     return st;

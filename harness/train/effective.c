@@ -318,13 +318,17 @@ out:
     return st;
 }
 
+double bl_lora_scale(int64_t rank, double alpha, bool rank_stabilized)
+{
+    return alpha / (rank_stabilized ? sqrt((double)rank) : (double)rank);
+}
+
 static bl_status add_adapter(bl_trainable *t, bl_effective *w, const bl_lora *o, bl_err *e)
 {
     bl_backend *be = t->m->be;
     bl_linear *l = w->linear;
     bl_status st = BL_OK;
-    double s = o->alpha / (o->rank_stabilized ? sqrt((double)o->rank) : (double)o->rank);
-    bl_lowrank a = {.scale = (float)s};
+    bl_lowrank a = {.scale = (float)bl_lora_scale(o->rank, o->alpha, o->rank_stabilized)};
 
     BL_TRY(new_tensor(be, o->rank, l->in, &a.a, e));
     BL_TRY(new_tensor(be, l->out, o->rank, &a.b, e));
@@ -350,6 +354,7 @@ bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e)
     if (o->rank < 1) return bl_fail(e, BL_E_CONFIG, "rank is %lld; an adapter has at least one", (long long)o->rank);
     if (!(o->dropout >= 0 && o->dropout < 1))
         return bl_fail(e, BL_E_CONFIG, "dropout is %g; it is at least 0 and below 1", o->dropout);
+    t->lora = *o;
     t->dropout_key[0] = (uint32_t)o->seed;
     t->dropout_key[1] = (uint32_t)(o->seed >> 32);
     for (size_t i = 0; i < t->m->n_linears; i++)

@@ -53,6 +53,16 @@ struct bl_effective {
     double dropout;
 };
 
+typedef struct bl_lora { /* LoRA, Hu et al. 2021, arXiv 2106.09685: y += s (drop(x) At) Bt */
+    int64_t rank;
+    double alpha;
+    bool rank_stabilized; /* s = alpha / sqrt(rank) (rsLoRA, arXiv 2312.03732), else alpha / rank */
+    double dropout;       /* 0 <= p < 1 */
+    uint32_t targets;     /* BL_ROLE_BITs of the linears; 0: all of the blocks */
+    uint64_t seed;
+} bl_lora;
+double bl_lora_scale(int64_t rank, double alpha, bool rank_stabilized);
+
 struct bl_trainable {
     bl_model *m;
     bl_effective
@@ -64,6 +74,7 @@ struct bl_trainable {
     uint32_t dropout_key[2], pass; /* masks of a pass are numbered by it; bl_gradients counts it */
     bl_buffer *work[4];            /* kept between passes */
     bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */
+    bl_lora lora;                  /* as bl_train_lora was told; rank 0: it was not */
 };
 
 /* Loads all blocks and keeps them. BL_E_UNSUPPORTED for a model that is streamed. */
@@ -79,14 +90,6 @@ bl_status bl_trainable_store(bl_trainable *t, bl_err *e);
 /* ---- what is trained ---- */
 /* Every parameter of the model: weights become dense f32. */
 bl_status bl_train_full(bl_trainable *t, bl_err *e);
-typedef struct bl_lora { /* LoRA, Hu et al. 2021, arXiv 2106.09685: y += s (drop(x) At) Bt */
-    int64_t rank;
-    double alpha;
-    bool rank_stabilized; /* s = alpha / sqrt(rank) (rsLoRA, arXiv 2312.03732), else alpha / rank */
-    double dropout;       /* 0 <= p < 1 */
-    uint32_t targets;     /* BL_ROLE_BITs of the linears; 0: all of the blocks */
-    uint64_t seed;
-} bl_lora;
 /* New adapters on the targets; the rest is frozen. A is uniform in +-1 / sqrt(in) and B is 0, as in peft, so that the
  * model computes what it did. BL_E_CONFIG when settings cannot be. */
 bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e);

@@ -4,6 +4,8 @@
 #include "kernels/base/json.h"
 #include <string.h>
 
+const char *const bl_sample_formats[] = {"ids", NULL};
+
 static const uint64_t most_bytes = UINT64_C(4) << 30;
 
 typedef struct reader {

@@ -7,6 +7,9 @@
 #define BL_HARNESS_TRAIN_SAMPLES_H
 #include "kernels/base/hash.h"
 
+typedef enum bl_sample_format { BL_SAMPLES_IDS } bl_sample_format;
+extern const char *const bl_sample_formats[]; /* by bl_sample_format; NULL after the last */
+
 typedef struct bl_samples {
     int64_t n;
     int64_t *start; /* [n + 1] */

@@ -2,8 +2,15 @@
 #include "schedule.h"
 #include <math.h>
 
-const char *const bl_schedule_names[] = {"constant",           "constant_with_warmup", "linear",       "cosine",
-                                         "cosine_with_min_lr", "cosine_with_restarts", "inverse_sqrt", NULL};
+const char *const bl_schedule_names[] = {"constant",
+                                         "constant_with_warmup",
+                                         "linear",
+                                         "cosine",
+                                         "cosine_with_min_lr",
+                                         "cosine_with_restarts",
+                                         "inverse_sqrt",
+                                         "ramp",
+                                         NULL};
 
 double bl_schedule_factor(const bl_schedule *s, int64_t step)
 {
@@ -12,6 +19,7 @@ double bl_schedule_factor(const bl_schedule *s, int64_t step)
     double f = (done - warm) / BL_MAX(1, (double)s->steps - warm), wave;
 
     if (s->kind == BL_SCHEDULE_CONSTANT) return 1;
+    if (s->kind == BL_SCHEDULE_RAMP) return s->warmup ? fmin(1, (double)step / warm) : 1;
     if (done < warm) return done / warm;
     switch (s->kind) {
     case BL_SCHEDULE_LINEAR: return fmax(0, 1 - f);

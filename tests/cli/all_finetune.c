@@ -1,6 +1,8 @@
 /* finetune through the program: the losses that PyTorch recorded, runs that are killed and go on, what is refused. */
 #include "golden_file.h"
 #include "verbs_fixture.h"
+#include "harness/checkpoint/arch.h"
+#include "harness/checkpoint/peft.h"
 #include "results/record.h"
 #include <sys/stat.h>
 
@@ -17,29 +19,24 @@ static char *text_of(const char *name)
     return text;
 }
 
-/* Recorded: AdamW, decay 0.01, clipped at 1, ten batches of [4, 48]. */
-static void ten_losses_through_the_program_are_those_of_pytorch(void **state)
+/* Batches [steps, rows, length] of a recording as a file of ids. */
+static void write_ids(const golden *g, int steps, int rows, int length, const char *name)
 {
-    enum { STEPS = 10, ROWS = 4, LENGTH = 48 };
-    bl_err e = {0};
     bl_text data = {0};
-    golden g;
-    (void)state;
-    BL_NEEDS("BITLADDER_GOLDEN");
-    BL_NEEDS("BITLADDER_MODELS");
-    golden_open(&g, test_path("BITLADDER_GOLDEN", "tinystories656k/full_finetune.safetensors"));
-    const int64_t *ids = golden_need(&g, "ids", "I64", STEPS * ROWS * LENGTH);
-    const float *loss = golden_need(&g, "loss", "F32", STEPS), *norm = golden_need(&g, "grad_norm", "F32", STEPS);
-    for (int i = 0; i < STEPS * ROWS * LENGTH; i++)
-        bl_text_addf(&data, "%s%lld%s", i % LENGTH ? "," : "{\"ids\": [", (long long)ids[i],
-                     i % LENGTH == LENGTH - 1 ? "]}\n" : "");
-    study_write(S.dir, "golden.jsonl", data.s);
-    ran r = SAY(NULL, "finetune", test_path("BITLADDER_MODELS", "tinystories656K"), "--method", "full", "--data",
-                "@dir/golden.jsonl", "--batch", "4", "--accumulate", "2", "--steps", "10", "--lr", "1e-3", "--decay",
-                "0.01", "--curve", "@dir/golden.curve", "-o", "@dir/golden");
-    expect(&r, 0, NULL);
-    ran_free(&r);
-    char *curve = text_of("@dir/golden.curve"), *rest = curve, *line;
+    const int64_t *ids = golden_need(g, "ids", "I64", (int64_t)steps * rows * length);
+    for (int i = 0; i < steps * rows * length; i++)
+        bl_text_addf(&data, "%s%lld%s", i % length ? "," : "{\"ids\": [", (long long)ids[i],
+                     i % length == length - 1 ? "]}\n" : "");
+    study_write(S.dir, name, data.s);
+    bl_text_free(&data);
+}
+
+/* Losses and norms of a curve are the recorded ones. */
+static void assert_curve(const golden *g, const char *name, int steps)
+{
+    bl_err e = {0};
+    const float *loss = golden_need(g, "loss", "F32", steps), *norm = golden_need(g, "grad_norm", "F32", steps);
+    char *curve = text_of(name), *rest = curve, *line;
     int k = 0;
     for (; (line = strsep(&rest, "\n")) && *line; k++) {
         bl_json *j;
@@ -55,10 +52,205 @@ static void ten_losses_through_the_program_are_those_of_pytorch(void **state)
                      norm[k]);
         bl_json_free(j);
     }
-    assert_int_equal(k, STEPS);
+    assert_int_equal(k, steps);
     bl_free(curve);
-    bl_text_free(&data);
+}
+
+/* Recorded: AdamW, decay 0.01, clipped at 1, ten batches of [4, 48]. */
+static void ten_losses_through_the_program_are_those_of_pytorch(void **state)
+{
+    golden g;
+    (void)state;
+    BL_NEEDS("BITLADDER_GOLDEN");
+    BL_NEEDS("BITLADDER_MODELS");
+    golden_open(&g, test_path("BITLADDER_GOLDEN", "tinystories656k/full_finetune.safetensors"));
+    write_ids(&g, 10, 4, 48, "golden.jsonl");
+    ran r = SAY(NULL, "finetune", test_path("BITLADDER_MODELS", "tinystories656K"), "--method", "full", "--data",
+                "@dir/golden.jsonl", "--batch", "4", "--accumulate", "2", "--steps", "10", "--lr", "1e-3", "--decay",
+                "0.01", "--curve", "@dir/golden.curve", "-o", "@dir/golden");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_curve(&g, "@dir/golden.curve", 10);
     golden_close(&g);
+}
+
+/* ---- adapters in the files of peft ---- */
+/* Those that the recordings begin with, of SmolLM2-135M: B is 0, and A of block b and linear k
+ * (((131 i + 17 j + 29 b + 53 k) mod 97) - 48) / (48 sqrt(in)). */
+enum { BLOCKS = 30, RANK = 8, LINEARS = 7, LARGEST = RANK * 1536 };
+static void write_first_adapter(const char *dir)
+{
+    static const struct {
+        const char *part;
+        int64_t in, out;
+    } linears[LINEARS] = {{"self_attn.q_proj", 576, 576}, {"self_attn.k_proj", 576, 192},
+                          {"self_attn.v_proj", 576, 192}, {"self_attn.o_proj", 576, 576},
+                          {"mlp.gate_proj", 576, 1536},   {"mlp.up_proj", 576, 1536},
+                          {"mlp.down_proj", 1536, 576}};
+    bl_err e = {0};
+    bl_backend *be;
+    bl_buffer *buf;
+    bl_text config = {0}, weights = {0};
+    static char name[2 * BLOCKS * LINEARS][128];
+    static bl_tensor t[2 * BLOCKS * LINEARS];
+    static bl_peft_source s[2 * BLOCKS * LINEARS];
+    static float x[LARGEST];
+    uint32_t targets = 0;
+    size_t n = 0;
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, &e));
+    assert_ok(be->ops->buffer_new(be, sizeof x * BL_COUNT(t), &buf, &e));
+    bl_tensor all = bl_tensor_1d(buf, 0, BL_F32, LARGEST * BL_COUNT(t));
+    assert_ok(be->ops->fill(be, &all, 0, &e));
+    for (int b = 0; b < BLOCKS; b++)
+        for (int k = 0; k < LINEARS; k++) {
+            const int64_t in = linears[k].in;
+            const char *part = strchr(linears[k].part, '.') + 1;
+            targets |= bl_linear_named(part, strlen(part));
+            for (int64_t i = 0; i < RANK; i++)
+                for (int64_t j = 0; j < in; j++)
+                    x[i * in + j] = (float)((i * 131 + j * 17 + b * 29 + k * 53) % 97 - 48) / (48 * sqrtf((float)in));
+            for (int ab = 0; ab < 2; ab++, n++) {
+                snprintf(name[n], sizeof name[n], "model.layers.%d.%s.lora_%c", b, linears[k].part, "AB"[ab]);
+                t[n] = ab ? bl_tensor_2d(buf, n * sizeof x, BL_F32, linears[k].out, RANK)
+                          : bl_tensor_2d(buf, n * sizeof x, BL_F32, RANK, in);
+                if (!ab) assert_ok(be->ops->upload(be, &t[n], x, &e));
+                s[n] = (bl_peft_source){.name = name[n], .value = &t[n]};
+            }
+        }
+    assert_ok(bl_peft_config_text(&(bl_peft_config){.rank = RANK, .alpha = 16, .targets = targets, .base = "smollm2"},
+                                  &config, &e));
+    assert_ok(bl_peft_weights(s, n, &weights, &e));
+    assert_ok(bl_make_dirs(dir, &e));
+    char *to = bl_join(dir, "adapter_config.json", &e);
+    assert_ok(bl_write_file(to, config.s, config.n, &e));
+    bl_free(to);
+    to = bl_join(dir, "adapter_model.safetensors", &e);
+    assert_ok(bl_write_file(to, weights.s, weights.n, &e));
+    bl_free(to);
+    bl_text_free(&config);
+    bl_text_free(&weights);
+    be->ops->buffer_free(buf);
+    bl_backend_close(be);
+}
+
+/* Final A and B of the first and the last block, in the file that the program wrote. */
+static void assert_final_adapter(const golden *g, const char *dir)
+{
+    bl_err e = {0};
+    bl_peft *p;
+    size_t compared = 0;
+    char name[256];
+    assert_ok(bl_peft_read(dir, &p, &e));
+    assert_int_equal(p->n, 2 * BLOCKS * LINEARS);
+    for (size_t i = 0; i < p->n; i++) {
+        const bl_peft_tensor *t = &p->tensor[i];
+        double d = 0, all = 0;
+        if (strncmp(t->name, "model.layers.0.", 15) != 0 && strncmp(t->name, "model.layers.29.", 16) != 0) continue;
+        snprintf(name, sizeof name, "final.base_model.model.%s.default.weight", t->name);
+        const float *want = golden_need(g, name, "F32", t->rows * t->cols);
+        for (int64_t k = 0; k < t->rows * t->cols; k++) {
+            d += ((double)t->value[k] - want[k]) * ((double)t->value[k] - want[k]);
+            all += (double)want[k] * want[k];
+        }
+        if (!(sqrt(d / all) <= 0.02)) fail_msg("%s: %g apart", t->name, sqrt(d / all));
+        compared++;
+    }
+    assert_int_equal(compared, 2 * 2 * LINEARS);
+    bl_peft_free(p);
+}
+
+/* Recorded by peft on the float32 model and on bitsandbytes' NF4: rank 8, alpha 16, all seven linears, AdamW, clipped
+ * at 0.3, rate 1e-3 min(1, step / 3), ten batches of [2, 64]. */
+static void ten_steps_of_adapters_through_the_program_are_those_of_peft(void **state)
+{
+    static const struct {
+        const char *method, *recorded;
+    } rows[] = {{"lora+rank=8+alpha=16", "smollm2-135m/lora.safetensors"},
+                {"qlora+rank=8+alpha=16", "smollm2-135m/qlora_nf4.safetensors"}};
+    bl_err e = {0};
+    (void)state;
+    BL_NEEDS("BITLADDER_GOLDEN");
+    BL_NEEDS("BITLADDER_MODELS");
+    write_first_adapter(filled("@dir/first"));
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        golden g;
+        golden_open(&g, test_path("BITLADDER_GOLDEN", rows[i].recorded));
+        write_ids(&g, 10, 2, 64, "golden.jsonl");
+        ran r = SAY(NULL, "finetune", test_path("BITLADDER_MODELS", "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"),
+                    "--method", rows[i].method, "--init-adapter", "@dir/first", "--data", "@dir/golden.jsonl",
+                    "--batch", "2", "--steps", "10", "--lr", "1e-3", "--clip", "0.3", "--schedule", "ramp", "--warmup",
+                    "3", "--curve", "@dir/golden.curve", "-o", "@dir/tuned");
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        assert_curve(&g, "@dir/golden.curve", 10);
+        assert_final_adapter(&g, filled("@dir/tuned"));
+        assert_ok(bl_remove_tree(filled("@dir/tuned"), &e));
+        golden_close(&g);
+    }
+}
+
+static void an_adapter_that_was_written_begins_another_run_as_it_is(void **state)
+{
+    bl_err e = {0};
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+#define ADAPTERS(out, ...)                                                                                             \
+    "finetune", "@model", "--method", "lora+rank=3+alpha=4+rslora+dropout=0.1+targets=k_proj:down_proj", "--data",     \
+        "@dir/three.jsonl", "--batch", "3", "-o", out, __VA_ARGS__
+    ran r = SAY(NULL, ADAPTERS("@dir/first", "--steps", "5", "--lr", "0.01"));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = SAY(NULL, ADAPTERS("@dir/again", "--steps", "1", "--lr", "0", "--seed", "9", "--init-adapter", "@dir/first"));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    for (int i = 0; i < 2; i++) {
+        const char *file = i ? "adapter_model.safetensors" : "adapter_config.json";
+        char *a = bl_join(filled("@dir/first"), file, &e), *b = bl_join(filled("@dir/again"), file, &e), *p, *q;
+        size_t np, nq;
+        assert_ok(bl_read_file(a, 1 << 28, &p, &np, &e));
+        assert_ok(bl_read_file(b, 1 << 28, &q, &nq, &e));
+        assert_int_equal(np, nq);
+        assert_memory_equal(p, q, np);
+        bl_free(p);
+        bl_free(q);
+        bl_free(a);
+        bl_free(b);
+    }
+    /* the same numbers are beside the weights of the model */
+    bl_peft *p;
+    golden g;
+    assert_ok(bl_peft_read(filled("@dir/first"), &p, &e));
+    const bl_peft_tensor *t = bl_peft_find(p, "model.layers.0.mlp.down_proj.lora_B");
+    assert_non_null(t);
+    char **names, *path = NULL;
+    size_t n;
+    assert_ok(bl_dir_list(filled("@dir/first"), &names, &n, &e));
+    for (size_t i = 0; i < n && !path; i++)
+        if (!strncmp(names[i], "model-00001", 11)) path = bl_join(filled("@dir/first"), names[i], &e);
+    golden_open(&g, path);
+    assert_memory_equal(golden_need(&g, "model.layers.0.mlp.down_proj.adapter.0.b", "F32", t->rows * t->cols), t->value,
+                        (size_t)(t->rows * t->cols) * sizeof(float));
+    golden_close(&g);
+    bl_list_free(names, n);
+    bl_free(path);
+    bl_peft_free(p);
+    r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/three.jsonl", "--init-adapter",
+            "@dir/first", "-o", "@dir/no");
+    expect(&r, 2, "has rank 3");
+    ran_free(&r);
+    r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=3+alpha=4+rslora", "--data", "@dir/three.jsonl",
+            "--init-adapter", "@dir/first", "-o", "@dir/no");
+    expect(&r, 2, "which is trained");
+    ran_free(&r);
+    r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=3+alpha=4+rslora+targets=k_proj", "--data",
+            "@dir/three.jsonl", "--init-adapter", "@dir/first", "-o", "@dir/no");
+    expect(&r, 2, "tensors, the method trains");
+    ran_free(&r);
+    r = SAY(NULL, "finetune", "@model", "--method", "full", "--data", "@dir/three.jsonl", "--init-adapter",
+            "@dir/first", "-o", "@dir/no");
+    expect(&r, 2, "trains no adapters");
+    ran_free(&r);
+    assert_false(bl_exists(filled("@dir/no")));
 }
 
 /* ---- every method: trained, written, read ---- */
@@ -69,6 +261,7 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
                                           "lora+rslora",
                                           "qlora+rank=2",
                                           "qlora+code=fp4+single",
+                                          "rtn:w4g24+lora+rank=2",
                                           "lsq:w3g24",
                                           "lsq:w2"};
     bl_err e = {0};
@@ -178,6 +371,32 @@ static void a_run_killed_twenty_times_ends_with_the_weights_of_one_that_was_not(
     bl_list_free(names, n);
 }
 
+/* Killed after the model was written and before its state was removed. */
+static void a_state_that_outlived_its_run_goes_when_the_run_is_resumed(void **state)
+{
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+#define SHORT(...)                                                                                                     \
+    "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/three.jsonl", "--steps", "4", "--save-every",     \
+        "2", "-o", "@dir/short", __VA_ARGS__
+    ran r = SAY(NULL, SHORT("--quiet"));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    study_write(S.dir, "short.state", "what was left");
+    r = SAY(NULL, SHORT("--quiet"));
+    expect(&r, 2, "exists and is not empty");
+    ran_free(&r);
+    assert_true(bl_exists(filled("@dir/short.state")));
+    r = SAY(NULL, SHORT("--resume"));
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "the run had ended"));
+    ran_free(&r);
+    assert_false(bl_exists(filled("@dir/short.state")));
+    r = SAY(NULL, SHORT("--resume", "--lr", "0.5")); /* another run */
+    expect(&r, 2, "exists and is not empty");
+    ran_free(&r);
+}
+
 /* ---- refused ---- */
 static void what_cannot_be_trained_is_refused_in_a_sentence(void **state)
 {
@@ -188,16 +407,14 @@ static void what_cannot_be_trained_is_refused_in_a_sentence(void **state)
         {{"--method", "lora", "-o", "@dir/no"}, "finetune needs --data FILE"},
         {{"--method", "lora", "--data", "@dir/three.jsonl"}, "finetune needs -o OUT"},
         {{"--method", "rtn:w4", "--data", "@dir/three.jsonl", "-o", "@dir/no"}, "rtn is not trained"},
-        {{"--method", "rtn:w4+lora", "--data", "@dir/three.jsonl", "-o", "@dir/no"},
-         "bitladder quantize applies it first; what follows is trained on what it wrote"},
         {{"--method", "lora+rtn:w4", "--data", "@dir/three.jsonl", "-o", "@dir/no"},
-         "lora+rtn:w4g128: one method at a time; train lora, then apply the next to what it wrote"},
+         "lora+rtn:w4g128: rtn is not trained; bitladder quantize applies it to what training wrote"},
         {{"--method", "lora+targets=q_proj:x_proj", "--data", "@dir/three.jsonl", "-o", "@dir/no"}, "'x_proj'"},
         {{"--method", "lora", "--data", "@dir/absent", "-o", "@dir/no"}, "absent"},
         {{"--method", "lora", "--data", "@dir/odd.jsonl", "-o", "@dir/no"}, "odd.jsonl: line 2: id 300"},
         {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--betas", "0.9"}, "--betas: found '0.9'"},
         {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@dir/no", "--batch", "3", "--accumulate", "2"},
-         "a step of 3 samples cannot be spread over 2 passes"},
+         "a step of 3 sequences cannot be spread over 2 passes"},
         {{"--method", "lora", "--data", "@dir/three.jsonl", "-o", "@model"}, "output path"},
     };
     (void)state;
@@ -282,6 +499,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_trained_is_refused_in_a_sentence),
         cmocka_unit_test(ten_losses_through_the_program_are_those_of_pytorch),
+        cmocka_unit_test(an_adapter_that_was_written_begins_another_run_as_it_is),
+        cmocka_unit_test(ten_steps_of_adapters_through_the_program_are_those_of_peft),
+        cmocka_unit_test(a_state_that_outlived_its_run_goes_when_the_run_is_resumed),
         cmocka_unit_test(what_was_trained_is_a_model_for_every_verb),
         cmocka_unit_test(curves_of_runs_are_one_figure),
         cmocka_unit_test(a_run_that_diverges_leaves_its_curve_and_no_model),

@@ -267,7 +267,7 @@ static void schedules_are_those_of_transformers(void **state)
     bl_json *all;
     assert_ok(bl_read_file(test_path("BITLADDER_GOLDEN", "finetune/schedules.json"), 1 << 20, &text, &n, &e));
     assert_ok(bl_json_parse(text, n, "schedules.json", BL_JSON_PLAIN, &all, &e));
-    for (; bl_schedule_names[kinds]; kinds++) {
+    for (; kinds < BL_SCHEDULE_RAMP; kinds++) { /* which is not of transformers */
         const bl_json *list = bl_json_get(bl_json_get(all, "schedules"), bl_schedule_names[kinds]);
         bl_schedule s = {.kind = (bl_schedule_kind)kinds, .warmup = 4, .steps = 20, .cycles = 2, .least = 0.1};
         int64_t step = 0;

@@ -20,7 +20,7 @@ static uint64_t made(const study *s, const bl_calib_choice *calib, uint64_t limi
     assert_ok(bl_checkpoint_open(s->model, NULL, &c, &e));
     assert_ok(bl_backend_open(&(bl_backend_opts){.threads = 2, .memory_limit = limit}, &be, &e));
     assert_ok(bl_chain_parse(bl_methods, method_text, &chain, &e));
-    assert_ok(bl_quantize_check(c, &chain, calib, limit, f, &e));
+    assert_ok(bl_quantize_check(c, &chain, calib, NULL, limit, f, &e));
     bl_alloc_watch_reset();
     uint64_t before = bl_alloc_live();
     assert_ok(bl_quantize_dir(c, &chain, &(bl_apply_how){.calib = calib, .hash = NULL}, be, dir, a, r, &e));

@@ -243,16 +243,16 @@ static void is_written_and_read(const bl_method *m, const char *text)
     bl_checkpoint *from = source;
     const bl_calib_choice calib = {.data = "primer:test", .n = 3, .seqlen = 48};
     if (m->learns) { /* there is nothing to train on */
-        assert_int_equal(bl_quantize_check(from, &choice, &calib, 0, &planned, &e), BL_E_CONFIG);
+        assert_int_equal(bl_quantize_check(from, &choice, &calib, NULL, 0, &planned, &e), BL_E_CONFIG);
         assert_non_null(strstr(e.text, "bitladder finetune does that"));
         bl_chain_free(&choice);
         bl_arena_free(a);
         return;
     }
-    if (bl_quantize_check(from, &choice, &calib, 0, &planned, &e) != BL_OK) {
+    if (bl_quantize_check(from, &choice, &calib, NULL, 0, &planned, &e) != BL_OK) {
         assert_int_equal(e.status, BL_E_CONFIG); /* no such width, and it says so */
         from = even;
-        assert_ok(bl_quantize_check(from, &choice, &calib, 0, &planned, &e));
+        assert_ok(bl_quantize_check(from, &choice, &calib, NULL, 0, &planned, &e));
     }
     assert_ok(bl_quantize_dir(from, &choice, &(bl_apply_how){.calib = &calib}, be, dir, a, &r, &e));
     uint64_t stored = tensor_bytes(dir);

@@ -325,7 +325,7 @@ static void a_saved_turned_model_is_not_turned_again(void **state)
     assert_ok(bl_checkpoint_open(to, NULL, &c, &e));
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         assert_ok(bl_chain_parse(bl_methods, rows[i].chain, &chain, &e));
-        assert_int_equal(bl_quantize_check(c, &chain, NULL, 0, &(bl_quantize_forecast){0}, &e), rows[i].st);
+        assert_int_equal(bl_quantize_check(c, &chain, NULL, NULL, 0, &(bl_quantize_forecast){0}, &e), rows[i].st);
         if (rows[i].st != BL_OK) assert_non_null(strstr(e.text, "down_proj has transforms or adapters"));
         bl_chain_free(&chain);
     }

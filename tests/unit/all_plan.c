@@ -330,7 +330,7 @@ static bl_hash variant(const char *method, bl_identity *id, bl_hash *stage)
     bl_method_chain m;
     const bl_calib_choice calib = {.data = "ptb:train", .n = 128, .seqlen = 64};
     assert_ok(bl_chain_parse(methods, method, &m, &e));
-    assert_ok(bl_identity_variant(&m, &calib, (bl_hash){1, 2}, 0, stage, id, &e));
+    assert_ok(bl_identity_variant(&m, &calib, (bl_hash){1, 2}, (bl_hash){0}, 0, stage, id, &e));
     bl_hash last = stage[m.n - 1];
     bl_chain_free(&m);
     return last;

@@ -1,9 +1,13 @@
 /* curve_out.c - the curve of a run of training as a record and as JSON lines. */
 #include "curve_out.h"
 #include "bl_build.h"
+#include "kernels/base/fs.h"
+#include "kernels/base/json.h"
+#include <errno.h>
+#include <string.h>
 
-bl_status bl_curve_record(const char *out, bl_hash identity, const bl_session *s, const bl_curve *what,
-                          const bl_train_point *point, int64_t n, bl_err *e)
+bl_status bl_curve_record(const char *out, bl_hash identity, bl_backend *be, const bl_checkpoint *ckpt,
+                          const bl_curve *what, const bl_train_point *point, int64_t n, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_device_info info;
@@ -20,9 +24,9 @@ bl_status bl_curve_record(const char *out, bl_hash identity, const bl_session *s
         lr[i] = point[i].lr;
         norm[i] = point[i].grad_norm;
     }
-    s->be->ops->device_info(s->be, &info);
-    c.model = bl_checkpoint_name(s->ckpt);
-    c.stored_as = bl_checkpoint_stored_as(s->ckpt);
+    be->ops->device_info(be, &info);
+    c.model = bl_checkpoint_name(ckpt);
+    c.stored_as = bl_checkpoint_stored_as(ckpt);
     c.device = info.name;
     c.threads = info.threads;
     c.commit = BL_BUILD_COMMIT;
@@ -51,7 +55,9 @@ bl_status bl_curve_lines(const char *path, const bl_train_point *point, int64_t 
         bl_text_add(&t, "\n");
     }
     bl_status st = bl_text_check(&t, e);
-    if (st == BL_OK) st = bl_output(path, &t, e);
+    if (st == BL_OK && strcmp(path, "-") != 0) st = bl_write_file(path, t.s ? t.s : "", t.n, e);
+    else if (st == BL_OK && fwrite(t.s, 1, t.n, stdout) != t.n)
+        st = bl_fail(e, BL_E_DISK, "standard output could not be written: %s", strerror(errno));
     bl_text_free(&t);
     return st;
 }

@@ -1,0 +1,156 @@
+/* stage.c - a run of training as a stage of a chain, and its curve. */
+#include "stage.h"
+#include "adapter.h"
+#include "curve_out.h"
+#include "kernels/base/fs.h"
+#include <string.h>
+
+typedef struct job {
+    const bl_method_run *run;
+    const bl_train_how *how;
+    const char *text;
+    char *dir, *state; /* without a slash after it; beside it */
+    bl_samples samples;
+    bl_trainer r;
+} job;
+
+static char *bare(const char *dir, bl_err *e)
+{
+    size_t n = strlen(dir);
+    while (n > 1 && dir[n - 1] == '/') n--;
+    return bl_strndup(dir, n, e);
+}
+
+bl_status bl_train_forget(const char *dir, bl_err *e)
+{
+    bl_status st = BL_E_NOMEM;
+    char *at = bare(dir, e), *state = at ? bl_format_text(e, "%s.state", at) : NULL;
+    if (state) st = bl_remove_tree(state, e);
+    bl_free(at);
+    bl_free(state);
+    return st;
+}
+
+/* ---- before the first step ---- */
+static bl_status begin_as(job *k, bl_err *e)
+{
+    const char *dir = k->how->set->init_adapter;
+    bl_peft *p = NULL;
+    bl_status st = BL_OK;
+    if (!dir) return BL_OK;
+    BL_TRY(bl_peft_read(dir, &p, e));
+    BL_TRY(bl_adapter_take(k->r.t, p, dir, e));
+out:
+    bl_peft_free(p);
+    return st;
+}
+
+static bl_status go_on(job *k, bl_err *e)
+{
+    bl_err why = {0};
+    if (!bl_exists(k->state)) return BL_OK;
+    if (k->how->state == BL_STATE_REFUSED)
+        return bl_fail(e, BL_E_CONFIG, "%s is there from an earlier run; --resume goes on with it, or remove it",
+                       k->state);
+    if (k->how->state == BL_STATE_TAKEN) return bl_trainer_load(&k->r, e);
+    bl_status st = bl_trainer_load(&k->r, &why);
+    if (st != BL_E_CONFIG && st != BL_E_CORRUPT) return st == BL_OK ? BL_OK : bl_fail(e, st, "%s", why.text);
+    bl_log(BL_LOG_WARN, "%s; training begins anew", why.text);
+    return bl_remove_tree(k->state, e);
+}
+
+static bl_status prepare(job *k, bl_hash identity, bl_err *e)
+{
+    const bl_train_settings *s = k->how->set;
+    const bl_method_run *run = k->run;
+    bl_trainable *t = NULL;
+    bl_status st = BL_OK;
+
+    BL_TRY(bl_samples_ids(s->data, run->model->config.vocab, s->seqlen, &k->samples, e));
+    BL_TRY(bl_trainable_new(run->model, &t, e));
+    k->r = (bl_trainer){.t = t,
+                        .data = &k->samples,
+                        .batch = s->batch,
+                        .passes = s->accumulate,
+                        .steps = s->steps,
+                        .lr = s->lr,
+                        .schedule = bl_train_settings_schedule(s),
+                        .state = k->state,
+                        .save_every = s->save_every,
+                        .identity = identity,
+                        .told = k->how->told,
+                        .ctx = k->how->ctx};
+    bl_train_settings_adamw(s, &k->r.optimizer);
+    BL_TRY(run->method->learns(run, t, e));
+    BL_TRY(begin_as(k, e));
+    BL_TRY(go_on(k, e));
+out:
+    return st;
+}
+
+/* Of a run that failed too: the sentence of the failure stays. */
+static bl_status write_curve(const job *k, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_model *m = k->run->model;
+    char hash[33];
+    if (!k->r.step) return BL_OK;
+    bl_hash_hex(k->samples.hash, hash);
+    if (k->how->lines) BL_TRY(bl_curve_lines(k->how->lines, k->r.curve, k->r.step, e));
+    BL_TRY(bl_curve_record(k->dir, k->r.identity, m->be, m->ckpt,
+                           &(bl_curve){.method = k->text, .data = k->how->set->data, .data_hash = hash}, k->r.curve,
+                           k->r.step, e));
+out:
+    return st;
+}
+
+/* ---- after the last step ---- */
+static bl_status put_files(const job *k, bl_variant *v, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text config = {0}, weights = {0}, settings = {0};
+    BL_TRY(bl_adapter_give(k->r.t, bl_checkpoint_name(k->run->model->ckpt), &config, &weights, e));
+    if (config.n) BL_TRY(bl_variant_file(v, "adapter_config.json", config.s, config.n, e));
+    if (weights.n) BL_TRY(bl_variant_file(v, "adapter_model.safetensors", weights.s, weights.n, e));
+    BL_TRY(bl_train_settings_put(k->how->set, &settings, e));
+    bl_text_add(&settings, "\n");
+    BL_TRY(bl_text_check(&settings, e));
+    BL_TRY(bl_variant_file(v, "training.json", settings.s, settings.n, e));
+out:
+    bl_text_free(&config);
+    bl_text_free(&weights);
+    bl_text_free(&settings);
+    return st;
+}
+
+bl_status bl_train_stage(const bl_method_run *run, const char *text, const char *dir, bl_hash identity,
+                         const bl_train_how *how, bl_variant *v, bl_train_done *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    job k = {.run = run, .how = how, .text = text};
+
+    if (!(k.dir = bare(dir, e)) || !(k.state = bl_format_text(e, "%s.state", k.dir))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(prepare(&k, identity, e));
+    st = bl_trainer_run(&k.r, e);
+    if (st != BL_OK) {
+        (void)write_curve(&k, NULL);
+        goto out;
+    }
+    BL_TRY(write_curve(&k, e));
+    BL_TRY(put_files(&k, v, e));
+    *out = (bl_train_done){.trained = bl_trainable_count(k.r.t),
+                           .steps = k.r.step,
+                           .loss = k.r.curve[k.r.step - 1].loss,
+                           .seconds = bl_now() - k.r.t0};
+    BL_TRY(bl_trainable_store(k.r.t, e));
+out:
+    bl_trainer_end(&k.r);
+    bl_trainable_free(k.r.t);
+    bl_samples_free(&k.samples);
+    bl_free(k.state);
+    bl_free(k.dir);
+    return st;
+}
