@@ -288,7 +288,8 @@ out:
 
 static bl_status put_figures(page *p)
 {
-    static const char *const first[] = {"heatmap", "ppl_bits", "acc_bits", "pareto", "flips", "layers", "kernels"};
+    static const char *const first[] = {"heatmap", "ppl_bits", "acc_bits", "pareto",
+                                        "flips",   "layers",   "loss",     "kernels"};
     bl_status st = BL_OK;
     size_t number = 0;
 
@@ -659,7 +660,7 @@ static bl_status put_again(page *p)
     put(p, "<pre>");
     text(p, command.s ? command.s : "");
     put(p, "</pre>\n<p class=\"note\">On the CPU the numbers come out the same bit for bit, whatever batch, threads or "
-           "order. "
+           "order. Data sets are found by --data DIR or BITLADDER_DATA. "
            "The rows and every item are in the HDF5 files of the directory; <code>bitladder table</code>, "
            "<code>samples</code>, <code>compare</code> and <code>plot</code> read them.</p>\n");
     st = bl_text_check(&command, p->e);

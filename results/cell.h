@@ -48,7 +48,7 @@ bool bl_cell_compared(const char *path, bl_hash base);
 
 /* The lines of cell.def, for whoever writes, reads, shows or explains them all. */
 typedef enum bl_cell_type { BL_CELL_IS_TEXT, BL_CELL_IS_INT, BL_CELL_IS_COUNT, BL_CELL_IS_REAL } bl_cell_type;
-typedef enum bl_cell_use { BL_USE_SHARD, BL_USE_NAME, BL_USE_CONDITION, BL_USE_COST } bl_cell_use;
+typedef enum bl_cell_use { BL_USE_SHARD, BL_USE_NAME, BL_USE_CONDITION, BL_USE_COST, BL_USE_ORIGIN } bl_cell_use;
 typedef struct bl_cell_field {
     bl_cell_type type;
     const char *member;

@@ -92,6 +92,7 @@ static const bl_field fields[] = {
 #define NAME(type, member, column) COLUMN(type, member, column, false)
 #define CONDITION(...)
 #define COST(...)
+#define ORIGIN(...)
 #define BL_CELL(type, member, where, unit, absent, column, use, meaning) use(type, member, column)
 #include "cell.def"
 #undef NAME
@@ -126,6 +127,12 @@ static const bl_field fields[] = {
 #define CONDITION(...)
 #define COST(type, member, column) COLUMN(type, member, column, true)
 #include "cell.def"
+#undef COST
+#undef ORIGIN
+#define COST(...)
+#define ORIGIN(type, member, column) {column, false, false, true, &bl_cell_fields[BL_FIELD_##member], NULL, IS_##type},
+#include "cell.def"
+#undef ORIGIN
 #undef SHARD
 #undef NAME
 #undef CONDITION

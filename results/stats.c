@@ -171,6 +171,6 @@ out:
 
 double bl_items_needed(double delta, double sd)
 {
-    static const double z = 1.959963984540054 + 0.8416212335729143; /* normal quantiles 0.975 and 0.8 */
-    return delta == 0 ? 0 : ceil(z * z * sd * sd / (delta * delta));
+    static const double z = 1.959963984540054 + 0.8416212335729143;           /* normal quantiles 0.975 and 0.8 */
+    return delta == 0 ? 0 : fmax(2, ceil(z * z * sd * sd / (delta * delta))); /* one item has no spread */
 }

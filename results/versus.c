@@ -78,7 +78,9 @@ static bl_status compare_cells(work *w, size_t i, size_t k)
     BL_TRY(bl_cell_read(s->row[i].path, true, arena, &x, w->e));
     BL_TRY(bl_cell_read(t->row[k].path, true, arena, &y, w->e));
     if ((st = bl_comparable(&x, &y, w->e)) != BL_OK) {
-        bl_within(w->e, "%s and %s", x.key, y.key);
+        if (strcmp(s->row[i].dir, t->row[k].dir))
+            bl_within(w->e, "%s in %s and %s in %s", x.key, s->row[i].dir, y.key, t->row[k].dir);
+        else bl_within(w->e, "%s and %s", x.key, y.key);
         goto out;
     }
     for (size_t a = i; a < next_cell(s, i); a++)

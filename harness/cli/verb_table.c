@@ -18,8 +18,9 @@ static const char *const parts[] = {"task", "group", NULL};
 static const bl_opt rows[] = {
     {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
      .doc = "md (aligned), csv (long, one measurement a row), tex (booktabs), json"},
-    {"rows", BL_OPT_TEXT, .at = offsetof(opts, rows), .arg = "LIST", .doc = "columns that make a row"},
-    {"cols", BL_OPT_TEXT, .at = offsetof(opts, cols), .arg = "LIST", .doc = "columns that make a column"},
+    {"rows", BL_OPT_TEXT, .at = offsetof(opts, rows), .arg = "LIST",
+     .doc = "what makes a row: names of the csv form; task,metric turns the table"},
+    {"cols", BL_OPT_TEXT, .at = offsetof(opts, cols), .arg = "LIST", .doc = "what makes a column, e.g. method"},
     {"metric", BL_OPT_TEXT, .at = offsetof(opts, metric), .repeat = true, .arg = "NAME",
      .doc = "metrics to show, globs allowed; each task's headline otherwise"},
     {"by", BL_OPT_CHOICE, .choices = parts, .at = offsetof(opts, by),

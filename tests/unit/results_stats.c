@@ -98,6 +98,7 @@ static void items_needed_are_those_of_a_power_calculation(void **state)
         assert_true(fabs(bl_items_needed(v[0], v[1]) - v[2]) <= 1);
     }
     assert_true(bl_items_needed(0, 1) == 0);
+    assert_true(bl_items_needed(1, 0.01) == 2);
 }
 
 /* ---- of samples --------------------------------------------------------------------------------- */

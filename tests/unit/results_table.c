@@ -185,6 +185,8 @@ static void json_has_times_and_memory(void **state)
     assert_has(json, "\"tokens_per_second\":900");
     assert_has(json, "\"peak_bytes\":500000000");
     assert_has(json, "\"kv_bytes\":1048576");
+    assert_has(json,
+               "\"created\":\"2024-05-01T12:00:00Z\",\"device\":\"cpu\",\"commit\":\"unknown\",\"status\":\"ok\"");
     assert_has(json, "\"skipped\":[]");
 }
 
