@@ -165,19 +165,22 @@ static bl_status strata_of(const pairs *p, int32_t *stratum, int32_t *n_strata, 
     return BL_OK;
 }
 
-/* The mean over groups of the mean within each, and its error: errors of groups add in squares. */
+/* The mean over groups of the mean within each, and its error: errors of groups add in squares. *least: items of the
+ * smallest group; of a single one no spread is known. */
 static bl_status mean_of_groups(const double *v, const int32_t *stratum, int32_t n_strata, int64_t n, double *mean,
-                                double *error, bl_err *e)
+                                double *error, int64_t *least, bl_err *e)
 {
     double squares = 0, *part = bl_new((size_t)n, sizeof *part, e);
     if (!part) return BL_E_NOMEM;
     *mean = 0;
+    *least = n;
     for (int32_t k = 0; k < n_strata; k++) {
         double one, of_one;
         int64_t size = 0;
         for (int64_t i = 0; i < n; i++)
             if (stratum[i] == k) part[size++] = v[i];
         bl_mean_of(part, size, &one, &of_one);
+        *least = BL_MIN(*least, size);
         *mean += one / n_strata;
         squares += of_one * of_one;
     }
@@ -192,6 +195,7 @@ static bl_status means(const pairs *p, bl_paired *d, bl_err *e)
     size_t n = (size_t)p->n;
     double *x = bl_new(n, sizeof *x, e), *y = bl_new(n, sizeof *y, e), *diff = bl_new(n, sizeof *diff, e), unused;
     int32_t *stratum = bl_new(n, sizeof *stratum, e), n_strata = 0;
+    int64_t least = p->n; /* items of the smallest group */
     bool binary = true;
     bl_resampled r;
 
@@ -209,16 +213,16 @@ static bl_status means(const pairs *p, bl_paired *d, bl_err *e)
     }
     if (p->metric.macro) {
         BL_TRY(strata_of(p, stratum, &n_strata, e));
-        BL_TRY(mean_of_groups(x, stratum, n_strata, p->n, &d->a, &unused, e));
-        BL_TRY(mean_of_groups(y, stratum, n_strata, p->n, &d->b, &unused, e));
-        BL_TRY(mean_of_groups(diff, stratum, n_strata, p->n, &d->delta, &d->se, e));
+        BL_TRY(mean_of_groups(x, stratum, n_strata, p->n, &d->a, &unused, &least, e));
+        BL_TRY(mean_of_groups(y, stratum, n_strata, p->n, &d->b, &unused, &least, e));
+        BL_TRY(mean_of_groups(diff, stratum, n_strata, p->n, &d->delta, &d->se, &least, e));
     } else {
         bl_mean_of(x, p->n, &d->a, &unused);
         bl_mean_of(y, p->n, &d->b, &unused);
         bl_mean_of(diff, p->n, &d->delta, &d->se);
     }
     if (!binary) d->lost = d->gained = -1;
-    if (n < 2) goto out;
+    if (least < 2) goto out;
     if (binary && !p->metric.macro) {
         d->test = BL_TEST_MCNEMAR;
         bl_paired_by_t(d, (double)n - 1);

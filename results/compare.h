@@ -26,7 +26,7 @@ const char *bl_verdict_mark(bl_verdict v); /* "·", "▲", "▼" */
 #define BL_LEVEL 0.05
 
 typedef struct bl_paired {
-    bl_paired_test test;  /* NONE: fewer than two items; p is 1 */
+    bl_paired_test test;  /* NONE: fewer than two items, or a group of one in a mean of groups; p is 1 */
     int64_t n;            /* items, windows or documents of both */
     const char *over;     /* what n counts: "items", "windows" */
     int direction;        /* of the metric: +1 higher is better, -1 lower */

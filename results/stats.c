@@ -139,7 +139,7 @@ bl_status bl_bootstrap(const double *d, const int32_t *stratum, int32_t n_strata
     int32_t groups = stratum ? n_strata : 1;
     bl_rng rng = bl_rng_at(seed, bl_rng_key("bootstrap", 0), 0);
     double *sorted = bl_new((size_t)n, sizeof *sorted, e), *mean = bl_new((size_t)draws, sizeof *mean, e);
-    int64_t *first = bl_new((size_t)groups + 1, sizeof *first, e), below = 0, above = 0;
+    int64_t *first = bl_new((size_t)groups + 1, sizeof *first, e), below = 0, above = 0, moved = 0;
 
     if (!sorted || !mean || !first) {
         st = BL_E_NOMEM;
@@ -161,7 +161,9 @@ bl_status bl_bootstrap(const double *d, const int32_t *stratum, int32_t n_strata
     qsort(mean, (size_t)draws, sizeof *mean, by_value);
     out->low = bl_percentile(mean, draws, 0.025);
     out->high = bl_percentile(mean, draws, 0.975);
-    out->p = BL_MIN(2 * (double)(BL_MIN(below, above) + 1) / (draws + 1), 1);
+    for (int64_t i = 0; i < n; i++) moved += d[i] != 0;
+    double p = 2 * (double)(BL_MIN(below, above) + 1) / (draws + 1), signs = ldexp(1, 1 - (int)BL_MIN(moved, 64));
+    out->p = BL_MIN(BL_MAX(p, signs), 1);
 out:
     bl_free(sorted);
     bl_free(mean);

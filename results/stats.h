@@ -24,8 +24,9 @@ bl_status bl_holm(const double *p, size_t n, double *out, bl_err *e);
 
 /* Resampling of d[n] with replacement (Efron 1979), `draws` times, the same every time for one seed. low, high: 2.5 and
  * 97.5 percentiles of the statistic; p: twice the share of draws on the other side of zero, with one added above and
- * below the line. stratum [n]: draws keep within items of one number (0 .. n_strata-1), and the statistic is the mean
- * of the means of the strata; NULL: the mean. */
+ * below the line, and never below 2^(1-m), the chance that m items which differ all fall on one side. stratum [n]:
+ * draws keep within items of one number (0 .. n_strata-1), and the statistic is the mean of the means of the strata;
+ * NULL: the mean. */
 typedef struct bl_resampled {
     double low, high, p;
 } bl_resampled;

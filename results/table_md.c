@@ -305,7 +305,7 @@ static void put_legend(const sheet *s, const char *end, bl_text *out)
         bl_text_addf(out, "%s%s", any ? ", " : "", bl_paired_test_name((bl_paired_test)t));
         any = true;
     }
-    bl_text_addf(out, "%s), Holm over %zu comparison%s%s", any ? "" : "one item", s->n_compared,
+    bl_text_addf(out, "%s), Holm over %zu comparison%s%s", any ? "" : "too few items", s->n_compared,
                  s->n_compared == 1 ? "" : "s", end);
 }
 

@@ -97,6 +97,33 @@ static void one_group_of_items_is_compared_alone(void **state)
     assert_refused(bl_compare_metric(&acc, "sport", &x.cell, &y.cell, &d, &e), BL_E_MISSING, "sport");
 }
 
+/* Three that all fall are as likely as three coins on one side; resampling them alone would say p = 0.0002. */
+static void a_handful_of_items_is_no_proof(void **state)
+{
+    (void)state;
+    const bl_metric share = {.name = "mc2", .direction = 1, .agg = BL_AGG_MEAN};
+    clear();
+    for (int i = 0; i < 12; i++) {
+        x.score[i] = 0.9;
+        y.score[i] = 0.8 - 0.01 * i;
+    }
+    bl_paired d = compare(&share, NULL, 3);
+    assert_int_equal(d.test, BL_TEST_BOOTSTRAP);
+    assert_true(d.p == 0.25 && d.verdict == BL_UNDECIDED);
+    d = compare(&share, NULL, 12);
+    assert_true(d.p >= 1.0 / 2048 && d.verdict == BL_WORSE);
+
+    bl_metric macro = share; /* a group of one has no spread: however many groups, nothing can be resampled */
+    macro.macro = true;
+    static char name[12][4];
+    for (int i = 0; i < 12; i++) {
+        snprintf(name[i], sizeof name[i], "%d", i);
+        x.sample[i].group = y.sample[i].group = name[i];
+    }
+    d = compare(&macro, NULL, 12);
+    assert_true(d.test == BL_TEST_NONE && d.p == 1 && d.verdict == BL_UNDECIDED && d.delta < -0.1);
+}
+
 static void lower_is_better_where_the_metric_says_so(void **state)
 {
     (void)state;
@@ -189,6 +216,7 @@ int main(void)
         cmocka_unit_test(accuracy_counts_what_was_lost_and_gained),
         cmocka_unit_test(the_same_answers_are_no_difference),
         cmocka_unit_test(one_group_of_items_is_compared_alone),
+        cmocka_unit_test(a_handful_of_items_is_no_proof),
         cmocka_unit_test(lower_is_better_where_the_metric_says_so),
         cmocka_unit_test(unlike_cells_are_refused_by_name),
         cmocka_unit_test(a_planted_loss_of_one_percent_on_two_thousand_items_is_found),
