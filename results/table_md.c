@@ -159,6 +159,7 @@ static bl_status put_cell(sheet *s, const bl_pivot_column *c, const bl_pivot_row
         bl_text_addf(out, " n=%lld%c", (long long)r->n, r->cell->limit > 0 ? '*' : '~');
     s->has_limit = s->has_limit || r->cell->limit > 0;
     s->has_drawn = s->has_drawn || r->cell->drawn > 0;
+    if (*r->item_group) return BL_OK; /* what was counted is of all items, not of these */
     for (size_t k = 0; k < BL_COUNT(counters); k++) {
         int64_t n = *(const int64_t *)((const char *)r->cell + counters[k].at);
         if (n > 0) bl_text_addf(out, " %s=%lld", counters[k].name, (long long)n);

@@ -320,15 +320,18 @@ static void groups_are_shown_when_they_are_asked_for(void **state)
     g[1].value = 0.875;
     c.grouped = g;
     c.n_grouped = 2;
+    c.truncated = 3;
     write_cell(&c);
     const char *md = print(&(bl_table_opts){.terminal = true});
     assert_has(md, "66.5");
+    assert_has(md, "cut=3");
     assert_has_not(md, "anatomy");
     assert_has(print(&(bl_table_opts){.terminal = true, .by_group = true, .metric = "kl_mean"}),
                "no result is given by");
     md = print(&(bl_table_opts){.terminal = true, .by_group = true});
     assert_has(md, "m      anatomy     rtn:w4g64 a             4.31     12.5");
     assert_has(md, "m      law         rtn:w4g64 a             4.31     87.5");
+    assert_has_not(md, "cut="); /* counted over all items, so of no group */
     assert_has_not(md, "66.5");
     assert_has_not(md, "without numbers by groups");
     static const char *const others[] = {"piqa", "arc_easy", "piqa"}; /* beside results without groups */
