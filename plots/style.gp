@@ -1,5 +1,6 @@
-# Common to all figures: colours that stay apart for colour-blind readers (Okabe and Ito 2008), points apart in shape as well,
-# axes on the left and below, a light grid at the back. FRAME has heading, legend and notes, PANEL[k] the axes and words of a panel.
+# Common to all figures: colours that stay apart for colour-blind readers (Okabe and Ito 2008), points apart in shape as
+# well, axes on the left and below, a light grid at the back. FRAME has heading, legend and notes, PANEL[k] the axes and
+# words of a panel.
 set encoding utf8
 set datafile separator comma
 set datafile missing "NA"
@@ -12,7 +13,8 @@ color_of(i) = COLOR[(i - 1) % 8 + 1]
 solid_of(i) = SOLID[(i - 1) % 6 + 1]
 open_of(i) = OPEN[(i - 1) % 6 + 1]
 dash_of(i) = i > 8 ? 2 : 1
-do for [i = 1:99] { set style line i linecolor rgb color_of(i) linewidth 1.3 dashtype dash_of(i) pointtype solid_of(i) pointsize 0.75 * ps }
+do for [i = 1:99] { set style line i linecolor rgb color_of(i) linewidth 1.3 dashtype dash_of(i) \
+    pointtype solid_of(i) pointsize 0.75 * ps }
 set style line 120 linecolor rgb "#222222" linewidth 1 pointtype 6 pointsize 1.1 * ps
 set style line 121 linecolor rgb "#ebebeb" linewidth 0.6
 set style line 122 linecolor rgb "#555555" linewidth 0.9 dashtype (6, 4)
@@ -25,7 +27,8 @@ set style line 128 linecolor rgb "#0072B2" linewidth 1 pointtype 5 pointsize 1.3
 set linetype 1 linecolor rgb "#333333"
 set key off
 set multiplot
-unset border; unset tics; set lmargin at screen 0; set rmargin at screen 1; set bmargin at screen 0; set tmargin at screen 1
+unset border; unset tics; set lmargin at screen 0; set rmargin at screen 1; set bmargin at screen 0
+set tmargin at screen 1
 eval FRAME
 plot [0:1] [0:1] -1 notitle
 unset label
