@@ -251,9 +251,14 @@ bl_status tok_beside_read(const char *path, const char *model_dir, tok_beside *o
     const char *slash = strrchr(path, '/');
     tok_beside b = {.add_bos = -1, .bos_id = -1, .eos_id = -1};
     bl_json *config = NULL, *map = NULL, *added = NULL;
+    char *file = NULL, *added_file = NULL;
     char *dir = slash ? bl_strndup(path, slash == path ? 1 : (size_t)(slash - path), e) : bl_strdup(".", e);
     if (!dir) return BL_E_NOMEM;
 
+    if (!(file = bl_join(dir, "tokenizer_config.json", e)) || !(added_file = bl_join(dir, "added_tokens.json", e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
     BL_TRY(bl_arena_new(&b.arena, e));
     BL_TRY(read_one(dir, "tokenizer_config.json", &config, e));
     const bl_json *decoder = config ? bl_json_get(config, "added_tokens_decoder") : NULL;
@@ -264,8 +269,8 @@ bl_status tok_beside_read(const char *path, const char *model_dir, tok_beside *o
     b.there = config || map;
     if (config) BL_TRY(read_config(&b, config, e));
     if (map) BL_TRY(special_tokens(&b, map, e));
-    if (decoder) BL_TRY(listed_by_id(&b, decoder, "tokenizer_config.json", e));
-    if (added) BL_TRY(listed_by_text(&b, added, "added_tokens.json", e));
+    if (decoder) BL_TRY(listed_by_id(&b, decoder, file, e));
+    if (added) BL_TRY(listed_by_text(&b, added, added_file, e));
     if (b.listed.n) qsort(b.listed.token, b.listed.n, sizeof *b.listed.token, by_id);
     BL_TRY(read_ids(&b, model_dir ? model_dir : dir, e));
     *out = b;
@@ -275,6 +280,8 @@ out:
     bl_json_free(config);
     bl_json_free(map);
     bl_json_free(added);
+    bl_free(file);
+    bl_free(added_file);
     bl_free(dir);
     return st;
 }
