@@ -79,11 +79,11 @@ bl_status bl_source_for_calibration(const char *text, const bl_source **out, bl_
 const char *bl_source_note(int oddities)
 {
     static const char *const notes[] = {
-        [BL_TEXT_MARK] = "the data file begins with a byte order mark, which is scored as text",
-        [BL_TEXT_CRLF] = "lines of the data file end in CR LF; the CR is scored as text",
+        [BL_TEXT_MARK] = "the data file begins with a byte order mark, which is read as text",
+        [BL_TEXT_CRLF] = "lines of the data file end in CR LF; the CR is read as text",
         [BL_TEXT_MARK |
             BL_TEXT_CRLF] = "the data file begins with a byte order mark and its lines end in CR LF; both are "
-                            "scored as text",
+                            "read as text",
     };
     return notes[oddities];
 }

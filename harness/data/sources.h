@@ -20,7 +20,7 @@ typedef struct bl_source_text {
     const bl_source_doc *doc;
     size_t n_docs;       /* detokenized documents (harness `word`), made by bl_source_documents; 0: none */
     int64_t max_windows; /* the protocol scores the first so many windows of the stream; 0: all */
-    const char *note;    /* what the file holds that is scored as text and hardly meant; NULL */
+    const char *note;    /* what the file holds that is read as text and hardly meant; NULL */
     bl_hash hash;        /* of the file's bytes */
     const char *path;
 } bl_source_text;

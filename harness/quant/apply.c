@@ -225,8 +225,8 @@ static unsigned wants_of(const bl_method *m) /* bl_calib_wants */
     return wants;
 }
 
-/* What a reader of the row should know of the windows. Random draws of a long text overlap a little, in the published
- * protocols too; that is said when it takes a tenth of the tokens. */
+/* What a reader of the row should know of the text and the windows. Random draws of a long text overlap a little, in
+ * the published protocols too; that is said when it takes a tenth of the tokens. */
 static bl_status look_at_windows(work *k, const bl_calib_windows *w, unsigned wants, bl_err *e)
 {
     const bl_model *m = k->run.model;
@@ -236,9 +236,10 @@ static bl_status look_at_windows(work *k, const bl_calib_windows *w, unsigned wa
 
     for (size_t i = 1; i < m->n_linears; i++)
         if (bl_linear_width(&m->linears[i]) > bl_linear_width(widest)) widest = &m->linears[i];
+    if (w->note) bl_text_addf(t, "calibration text: %s", w->note);
     if (10 * w->distinct < 9 * tokens)
-        bl_text_addf(t, "calibration windows overlap: %lld distinct tokens of %lld", (long long)w->distinct,
-                     (long long)tokens);
+        bl_text_addf(t, "%scalibration windows overlap: %lld distinct tokens of %lld", t->n ? "; " : "",
+                     (long long)w->distinct, (long long)tokens);
     if (wants & BL_CALIB_HESSIAN && tokens < bl_linear_width(widest))
         bl_text_addf(t, "%sfewer calibration tokens (%lld) than inputs of %s (%lld)", t->n ? "; " : "",
                      (long long)tokens, widest->name, (long long)bl_linear_width(widest));

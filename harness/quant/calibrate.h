@@ -31,6 +31,7 @@ typedef struct bl_calib_windows {
     int32_t *ids; /* [n, seqlen] */
     int64_t n, seqlen;
     int64_t distinct; /* tokens of the text that are in at least one window */
+    const char *note; /* what the text's file holds that is hardly meant (sources.h); NULL */
 } bl_calib_windows;
 /* Hash and number of the text's bytes. */
 bl_status bl_calib_hash(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_hash *out, uint64_t *bytes, bl_err *e);

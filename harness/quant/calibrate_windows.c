@@ -94,7 +94,7 @@ bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, cons
                      ids.n, (long long)c->seqlen);
         goto out;
     }
-    *out = (bl_calib_windows){.n = c->n, .seqlen = c->seqlen};
+    *out = (bl_calib_windows){.n = c->n, .seqlen = c->seqlen, .note = text.note};
     if (!(out->ids = bl_alloc(a, (size_t)(c->n * c->seqlen), sizeof *out->ids, e))) {
         st = BL_E_NOMEM;
         goto out;

@@ -123,6 +123,15 @@ static void a_row_says_what_is_odd_about_its_calibration(void **state)
     made(&s, &(bl_calib_choice){.data = "primer:test", .n = 400, .seqlen = 64}, 0, &f, &r, a);
     assert_non_null(strstr(r.notes, "calibration windows overlap: "));
     assert_non_null(strstr(r.notes, " distinct tokens of 25600"));
+    char odd[4300], name[4400];
+    bl_text crlf = {0};
+    snprintf(odd, sizeof odd, "%s/odd.txt", s.dir);
+    snprintf(name, sizeof name, "file:%s", odd);
+    for (int i = 0; i < 90; i++) bl_text_add(&crlf, "a line that ends as lines of another system do\r\n");
+    assert_ok(bl_write_file(odd, crlf.s, crlf.n, &e));
+    made(&s, &(bl_calib_choice){.data = name, .n = 4, .seqlen = 64}, 0, &f, &r, a);
+    assert_non_null(strstr(r.notes, "calibration text: lines of the data file end in CR LF"));
+    bl_text_free(&crlf);
     bl_arena_free(a);
 
     study_write(s.data, "wiki.test.raw",

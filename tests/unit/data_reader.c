@@ -97,17 +97,16 @@ static void rows_are_the_same_however_a_file_is_written(void **state)
 }
 
 /* What llama.cpp scores of such files is the mark and the CR too: the number stays, and its row says so. */
-static void marks_and_line_ends_that_are_scored_are_said(void **state)
+static void marks_and_line_ends_of_a_text_are_said(void **state)
 {
     (void)state;
     static const struct {
         const char *name, *source, *text, *says;
     } rows[] = {
         {"wiki.test.raw", "wikitext2", " = A = \n\n b \n", NULL},
-        {"wiki.test.raw", "wikitext2", "\xef\xbb\xbf = A = \n\n b \n",
-         "begins with a byte order mark, which is scored"},
-        {"wiki.test.raw", "wikitext2", " = A = \r\n\r\n b \r\n", "end in CR LF; the CR is scored"},
-        {"wiki.test.raw", "wikitext2", "\xef\xbb\xbf = A = \r\n", "both are scored"},
+        {"wiki.test.raw", "wikitext2", "\xef\xbb\xbf = A = \n\n b \n", "begins with a byte order mark, which is read"},
+        {"wiki.test.raw", "wikitext2", " = A = \r\n\r\n b \r\n", "end in CR LF; the CR is read"},
+        {"wiki.test.raw", "wikitext2", "\xef\xbb\xbf = A = \r\n", "both are read"},
         {"ptb.test.txt", "ptb-new", "a\r\nb\r\n", NULL}, /* its lines are stripped */
         {"ptb.test.txt", "ptb-new",
          "\xef\xbb\xbf"
@@ -245,7 +244,7 @@ int main(void)
         cmocka_unit_test(only_a_newline_ends_a_row),
         cmocka_unit_test(an_array_gives_its_elements),
         cmocka_unit_test(rows_are_the_same_however_a_file_is_written),
-        cmocka_unit_test(marks_and_line_ends_that_are_scored_are_said),
+        cmocka_unit_test(marks_and_line_ends_of_a_text_are_said),
         cmocka_unit_test(the_first_directory_that_has_a_file_wins),
         cmocka_unit_test(detokenizes_by_the_rules),
         cmocka_unit_test(words_are_pieces_between_white_space),
