@@ -73,10 +73,11 @@ bl_status bl_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a,
     return BL_OK;
 }
 
-bl_status bl_check_loss_grad(const bl_loss_grad_args *a, bl_err *e)
+bl_status bl_check_loss_grad(const bl_backend *be, const bl_loss_grad_args *a, bl_err *e)
 {
     if (!bl_is_matrix(&a->logits, BL_F32, -1, -1) || a->vocab < 1 || a->vocab > a->logits.dim[1] ||
-        !bl_is_matrix(&a->grad, BL_F32, a->logits.dim[0], a->logits.dim[1]))
+        !(bl_is_matrix(&a->grad, BL_F32, a->logits.dim[0], a->logits.dim[1]) ||
+          bl_is_matrix(&a->grad, be->act, a->logits.dim[0], a->logits.dim[1])))
         return bl_broken(e, "loss_grad", "vocab is larger than the logits, or grad has another shape");
     if (!list(&a->target, BL_I32, a->logits.dim[0]) || (a->nll.buf && !list(&a->nll, BL_F64, a->logits.dim[0])))
         return bl_broken(e, "loss_grad", "target or nll has another type or is too short");

@@ -72,7 +72,7 @@ typedef struct bl_loss_grad_args {
     int64_t vocab;
     bl_tensor target; /* i32 [rows] */
     double scale;     /* 1 / (tokens that the mean is over) */
-    bl_tensor grad;   /* f32 [rows, columns]; may be logits */
+    bl_tensor grad;   /* f32 or act [rows, columns]; may be logits */
     bl_tensor nll;    /* f64 [rows], or no tensor */
 } bl_loss_grad_args;
 
@@ -135,7 +135,7 @@ bl_status bl_check_attention_grad(const bl_backend *be, const bl_attention_grad_
 bl_status bl_check_swiglu_grad(const bl_backend *be, const bl_swiglu_grad_args *a, bl_err *e);
 bl_status bl_check_transform_grad(const bl_backend *be, const bl_transform_grad_args *a, bl_err *e);
 bl_status bl_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a, bl_err *e);
-bl_status bl_check_loss_grad(const bl_loss_grad_args *a, bl_err *e);
+bl_status bl_check_loss_grad(const bl_backend *be, const bl_loss_grad_args *a, bl_err *e);
 bl_status bl_check_dropout(const bl_backend *be, const bl_dropout_args *a, bl_err *e);
 bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e);
 bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e);

@@ -44,15 +44,16 @@ bl_status bl_linear_input_grad(bl_backend *be, const bl_linear *l, bl_tensor dy,
         b = NULL;
     } else BL_TRY(transposed(be, &l->weight, dy, dx, accumulate, e));
     for (int i = 0; i < l->n_adapters; i++) rank = BL_MAX(rank, l->adapter[i].a.dim[0]);
-    if (rank) BL_TRY(be->ops->buffer_new(be, (uint64_t)((dy.dim[0] + 1) * rank) * sizeof(float) + 64, &b, e));
+    if (rank) BL_TRY(be->ops->buffer_new(be, (uint64_t)((dy.dim[0] + 1) * rank) * sizeof(float) + 128, &b, e));
     for (int i = 0; i < l->n_adapters; i++) { /* dx += scale (dy B) A */
         const bl_lowrank *a = &l->adapter[i];
         bl_weight wa = bl_weight_of(a->a), wb = bl_weight_of(a->b);
-        bl_tensor by = bl_tensor_1d(b, 0, BL_F32, wb.shape.in),
-                  h = bl_tensor_2d(b, (uint64_t)rank * sizeof(float), BL_F32, dy.dim[0], wb.shape.in);
-        BL_TRY(be->ops->fill(be, &by, (double)a->scale, e));
+        bl_tensor h = bl_tensor_2d(b, ((uint64_t)rank * sizeof(float) + 63) / 64 * 64, be->act, dy.dim[0], wb.shape.in);
+        bl_transform by = {
+            .kind = BL_T_SCALE, .in = wb.shape.in, .out = wb.shape.in, .data = bl_tensor_1d(b, 0, BL_F32, wb.shape.in)};
+        BL_TRY(be->ops->fill(be, &by.data, (double)a->scale, e));
         BL_TRY(transposed(be, &wb, dy, h, false, e));
-        BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = h, .y = h, .cols = by}, e));
+        BL_TRY(be->ops->transform(be, &(bl_transform_args){.x = h, .y = h, .t = &by, .n_t = 1}, e));
         BL_TRY(transposed(be, &wa, h, dx, true, e));
     }
 out:

@@ -129,15 +129,17 @@ static bl_status product(bl_backend *be, bl_tensor w, bl_tensor x, bl_tensor y, 
         be, &(bl_linear_args){.x = x, .w = {&v}, .y = {y}, .transpose = transpose, .accumulate = accumulate}, e);
 }
 
+/* h *= by */
 static bl_status scaled(bl_trainable *t, bl_tensor h, float by, bl_err *e)
 {
     bl_backend *be = t->m->be;
     bl_status st = BL_OK;
     bl_tensor cols;
     BL_TRY(work(t, 2, 1, h.dim[1], &cols, e));
-    cols = bl_tensor_1d(cols.buf, 0, BL_F32, h.dim[1]);
-    BL_TRY(be->ops->fill(be, &cols, (double)by, e));
-    BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = h, .y = h, .cols = cols}, e));
+    bl_transform all = {
+        .kind = BL_T_SCALE, .in = h.dim[1], .out = h.dim[1], .data = bl_tensor_1d(cols.buf, 0, BL_F32, h.dim[1])};
+    BL_TRY(be->ops->fill(be, &all.data, (double)by, e));
+    BL_TRY(be->ops->transform(be, &(bl_transform_args){.x = h, .y = h, .t = &all, .n_t = 1}, e));
 out:
     return st;
 }

@@ -142,12 +142,14 @@ static bl_status loss(pass *p, double scale, double *nll, bl_err *e)
     bl_effective *head = bl_effective_of(p->t, -1, p->m->head.weight.format ? BL_ROLE_HEAD : BL_ROLE_EMBED);
     int64_t most = BL_MIN(bl_logits_rows(p->m), p->n), columns = head->linear->out;
     uint64_t states = (uint64_t)(p->n * c->dim) * bl_dtype_bytes(be->act),
-             logits = (uint64_t)(most * columns) * sizeof(float);
+             logits = ((uint64_t)(most * columns) * sizeof(float) + 63) / 64 * 64,
+             narrow = be->act == BL_F32 ? 0 : (uint64_t)(most * columns) * bl_dtype_bytes(be->act);
     double *each = NULL, sum = 0;
     bl_status st = BL_OK;
 
     if (!(each = bl_new((size_t)p->n, sizeof *each, e))) return BL_E_NOMEM;
-    BL_TRY(be->ops->buffer_new(be, (uint64_t)p->n * sizeof *each + 3 * (states + 64) + logits + 64, &p->ends, e));
+    BL_TRY(
+        be->ops->buffer_new(be, (uint64_t)p->n * sizeof *each + 3 * (states + 64) + logits + narrow + 64, &p->ends, e));
     bl_tensor t_nll = bl_tensor_1d(p->ends, 0, BL_F64, p->n);
     uint64_t at = ((uint64_t)p->n * sizeof *each + 63) / 64 * 64;
     bl_tensor last = bl_tensor_2d(p->ends, at, be->act, p->n, c->dim);
@@ -163,16 +165,17 @@ static bl_status loss(pass *p, double scale, double *nll, bl_err *e)
     for (int64_t r = 0, n; r < p->n; r += n) {
         n = BL_MIN(p->n - r, most);
         bl_tensor y = bl_tensor_2d(p->ends, at, BL_F32, n, columns), x = bl_tensor_rows(normed, r, n);
+        bl_tensor dy = narrow ? bl_tensor_2d(p->ends, at + logits, be->act, n, columns) : y;
         BL_TRY(bl_effective_forward(p->t, head, r, x, y, false, e));
         BL_TRY(be->ops->loss_grad(be,
                                   &(bl_loss_grad_args){.logits = y,
                                                        .vocab = c->vocab,
                                                        .target = bl_tensor_part(p->t_target, r, n),
                                                        .scale = scale,
-                                                       .grad = y,
+                                                       .grad = dy,
                                                        .nll = bl_tensor_part(t_nll, r, n)},
                                   e));
-        BL_TRY(bl_effective_backward(p->t, head, x, y, bl_tensor_rows(d, r, n), false, e));
+        BL_TRY(bl_effective_backward(p->t, head, x, dy, bl_tensor_rows(d, r, n), false, e));
     }
     BL_TRY(be->ops->rmsnorm_grad(be,
                                  &(bl_rmsnorm_grad_args){.x = last,

@@ -97,8 +97,7 @@ bl_status bl_cpu_check_loss(const bl_backend *be, const bl_loss_args *a, bl_err 
 
 bl_status bl_cpu_check_loss_grad(const bl_backend *be, const bl_loss_grad_args *a, bl_err *e)
 {
-    bl_status st = bl_check_loss_grad(a, e);
-    (void)be;
+    bl_status st = bl_check_loss_grad(be, a, e);
     if (st == BL_OK && !targets_ok(&a->target, a->logits.dim[0], a->vocab, -1))
         st = bl_fail(e, BL_E_INTERNAL, "loss_grad: a target is out of range");
     return st;

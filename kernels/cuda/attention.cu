@@ -9,14 +9,7 @@
  *
  * Keys and values in int8 become bf16(code * scale) on their way in.
  */
-#include "tile.cuh"
-
-enum { TILE = 64, TILE_WARPS = 4 };
-
-static __device__ __forceinline__ uint32_t pair(float lo, float hi)
-{
-    return (uint32_t)to_bf16(lo) | (uint32_t)to_bf16(hi) << 16;
-}
+#include "sequence.cuh"
 
 /* Row of the cache that holds position p of a sequence whose segments begin at seg. */
 static __device__ __forceinline__ int64_t cache_row(const int64_t *seg, int64_t p)
@@ -47,28 +40,6 @@ static __device__ __forceinline__ uint4 load8(const void *base, const float *sca
 #pragma unroll
     for (int j = 0; j < 8; j++) o[j] = d + j < dim ? to_bf16((float)p[j] * s) : 0;
     return v;
-}
-
-/* The sequence and the tile in it that block `block` has: all threads of a warp ask together. False: none. */
-static __device__ bool find_tile(const int32_t *start, int n_seq, int block, int *seq, int *tile)
-{
-    int lane = threadIdx.x % WARP, before = 0;
-    for (int s0 = 0; s0 < n_seq; s0 += WARP) {
-        int s = s0 + lane, n = s < n_seq ? (start[s + 1] - start[s] + TILE - 1) / TILE : 0, sum = n;
-        for (int o = 1; o < WARP; o *= 2) {
-            int v = __shfl_up_sync(0xffffffffu, sum, o);
-            if (lane >= o) sum += v;
-        }
-        unsigned ours = __ballot_sync(0xffffffffu, before + sum > block);
-        if (ours) {
-            int l = __ffs((int)ours) - 1;
-            *seq = s0 + l;
-            *tile = block - before - __shfl_sync(0xffffffffu, sum - n, l);
-            return true;
-        }
-        before += __shfl_sync(0xffffffffu, sum, WARP - 1);
-    }
-    return false;
 }
 
 template <int DIM> __global__ void __launch_bounds__(TILE_WARPS *WARP) attend_tiles(bl_cu_attention a)

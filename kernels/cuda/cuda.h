@@ -166,4 +166,18 @@ bl_status bl_cuda_gptq_sweep(bl_backend *, const bl_gptq_sweep_args *, bl_err *)
 bl_status bl_cuda_scale(bl_backend *, const bl_scale_args *, bl_err *);
 bl_status bl_cuda_sq_error(bl_backend *, const bl_sq_error_args *, bl_err *);
 bl_status bl_cuda_clip_search(bl_backend *, const bl_clip_search_args *, bl_err *);
+/* backward.c */
+bl_status bl_cuda_weight_grad(bl_backend *, const bl_weight_grad_args *, bl_err *);
+bl_status bl_cuda_rmsnorm_grad(bl_backend *, const bl_rmsnorm_grad_args *, bl_err *);
+bl_status bl_cuda_attention_grad(bl_backend *, const bl_attention_grad_args *, bl_err *);
+bl_status bl_cuda_transform_grad(bl_backend *, const bl_transform_grad_args *, bl_err *);
+bl_status bl_cuda_swiglu_grad(bl_backend *, const bl_swiglu_grad_args *, bl_err *);
+bl_status bl_cuda_embed_grad(bl_backend *, const bl_embed_grad_args *, bl_err *);
+bl_status bl_cuda_loss_grad(bl_backend *, const bl_loss_grad_args *, bl_err *);
+/* train.c */
+bl_status bl_cuda_dropout(bl_backend *, const bl_dropout_args *, bl_err *);
+bl_status bl_cuda_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
+bl_status bl_cuda_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
+bl_status bl_cuda_lsq(bl_backend *, const bl_lsq_args *, bl_err *);
+bl_status bl_cuda_lsq_grad(bl_backend *, const bl_lsq_grad_args *, bl_err *);
 #endif

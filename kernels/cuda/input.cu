@@ -22,30 +22,32 @@ void bl_cu_permute_rows(bl_stream s, const float *x, int64_t ldx, float *y, int6
     if (rows) permute_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, from, rows, n);
 }
 
-/* y = x R, block by block of b */
+/* y = x R, block by block of b; turned: x Rt */
 __global__ void rotate_rows(const float *x, int64_t ldx, float *y, int64_t ldy, const float *blocks, int64_t b,
-                            int64_t rows, int64_t n)
+                            bool turned, int64_t rows, int64_t n)
 {
+    int64_t down = turned ? 1 : b, across = turned ? b : 1;
     EACH(i, rows * n)
     {
         int64_t k = i % n, at = k / b;
-        const float *xb = x + i / n * ldx + at * b, *r = blocks + at * b * b + k % b;
+        const float *xb = x + i / n * ldx + at * b, *r = blocks + at * b * b + k % b * across;
         float acc = 0;
-        for (int64_t j = 0; j < b; j++) acc = fmaf(xb[j], r[j * b], acc);
+        for (int64_t j = 0; j < b; j++) acc = fmaf(xb[j], r[j * down], acc);
         y[i / n * ldy + k] = acc;
     }
 }
 void bl_cu_rotate_rows(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, const float *blocks, int64_t b,
-                       int64_t rows, int64_t n)
+                       bool turned, int64_t rows, int64_t n)
 {
-    if (rows) rotate_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, blocks, b, rows, n);
+    if (rows) rotate_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, blocks, b, turned, rows, n);
 }
 
-/* One block a row: sums and differences in place, then a product with the factor of +-1. */
+/* One block a row: sums and differences in place, then a product with the factor of +-1, or with its transpose. */
 template <typename T>
-__global__ void hadamard_rows(T *x, int64_t ldx, T *y, int64_t ldy, const int8_t *factor, int64_t order, int64_t n)
+__global__ void hadamard_rows(T *x, int64_t ldx, T *y, int64_t ldy, const int8_t *factor, int64_t order, bool turned,
+                              int64_t n)
 {
-    int64_t m = n / order;
+    int64_t m = n / order, down = turned ? order : 1, across = turned ? 1 : order;
     T *t = x + blockIdx.x * ldx, *out = y + blockIdx.x * ldy, norm = (T)(1 / sqrt((double)n));
     for (int64_t h = 1; h < m; h *= 2) {
         for (int64_t i = threadIdx.x; i < n / 2; i += blockDim.x) {
@@ -59,19 +61,19 @@ __global__ void hadamard_rows(T *x, int64_t ldx, T *y, int64_t ldy, const int8_t
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
         int64_t k = i / m, b = i % m;
         T sum = 0;
-        for (int64_t c = 0; c < order; c++) sum += (T)factor[k * order + c] * t[c * m + b];
+        for (int64_t c = 0; c < order; c++) sum += (T)factor[k * across + c * down] * t[c * m + b];
         out[i] = sum * norm;
     }
 }
 void bl_cu_hadamard_f32(bl_stream s, float *x, int64_t ldx, float *y, int64_t ldy, const int8_t *factor, int64_t order,
-                        int64_t rows, int64_t n)
+                        bool turned, int64_t rows, int64_t n)
 {
-    if (rows) hadamard_rows<<<(unsigned)rows, n <= 128 ? 64 : 512, 0, s>>>(x, ldx, y, ldy, factor, order, n);
+    if (rows) hadamard_rows<<<(unsigned)rows, n <= 128 ? 64 : 512, 0, s>>>(x, ldx, y, ldy, factor, order, turned, n);
 }
 void bl_cu_hadamard_f64(bl_stream s, double *x, int64_t ldx, double *y, int64_t ldy, const int8_t *factor,
-                        int64_t order, int64_t rows, int64_t n)
+                        int64_t order, bool turned, int64_t rows, int64_t n)
 {
-    if (rows) hadamard_rows<<<(unsigned)rows, n <= 128 ? 64 : 512, 0, s>>>(x, ldx, y, ldy, factor, order, n);
+    if (rows) hadamard_rows<<<(unsigned)rows, n <= 128 ? 64 : 512, 0, s>>>(x, ldx, y, ldy, factor, order, turned, n);
 }
 
 /* ---- quantized activations: as bl_cpu_act_range and bl_cpu_act_code say ---- */

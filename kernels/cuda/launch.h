@@ -7,6 +7,7 @@
 #ifndef BL_KERNELS_CUDA_LAUNCH_H
 #define BL_KERNELS_CUDA_LAUNCH_H
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #ifdef __cplusplus
 extern "C" {
@@ -17,7 +18,7 @@ typedef struct CUstream_st *bl_stream; /* cudaStream_t */
 void bl_cu_rmsnorm(bl_stream s, const uint16_t *x, int64_t ldx, const float *w, uint16_t *y, int64_t ldy, int64_t rows,
                    int64_t dim, float eps);
 void bl_cu_rope(bl_stream s, uint16_t *x, int64_t ldx, int64_t rows, int64_t width, int64_t head_dim,
-                const int32_t *pos, const float *cos, const float *sin, int64_t ldt);
+                const int32_t *pos, const float *cos, const float *sin, int64_t ldt, bool back); /* back: transposed */
 void bl_cu_swiglu(bl_stream s, const uint16_t *gate, int64_t ldg, const uint16_t *up, int64_t ldu, uint16_t *y,
                   int64_t ldy, int64_t rows, int64_t n);
 void bl_cu_add(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n);
@@ -41,13 +42,14 @@ void bl_cu_channel_stats(bl_stream s, const uint16_t *x, int64_t ldx, int64_t ro
 void bl_cu_scale_rows(bl_stream s, float *x, int64_t ldx, const float *by, int64_t rows, int64_t n);
 void bl_cu_permute_rows(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, const int32_t *from,
                         int64_t rows, int64_t n);
+/* Turned: with the transposed matrix. */
 void bl_cu_rotate_rows(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, const float *blocks, int64_t b,
-                       int64_t rows, int64_t n);
+                       bool turned, int64_t rows, int64_t n);
 /* y = H x / sqrt(n), n = order * 2^k with the factor [order, order] of +-1; x is overwritten. In f32, and in f64. */
 void bl_cu_hadamard_f32(bl_stream s, float *x, int64_t ldx, float *y, int64_t ldy, const int8_t *factor, int64_t order,
-                        int64_t rows, int64_t n);
+                        bool turned, int64_t rows, int64_t n);
 void bl_cu_hadamard_f64(bl_stream s, double *x, int64_t ldx, double *y, int64_t ldy, const int8_t *factor,
-                        int64_t order, int64_t rows, int64_t n);
+                        int64_t order, bool turned, int64_t rows, int64_t n);
 /* Scale and zero of all of x into range [2]; ends is scratch [rows, 3]. */
 void bl_cu_act_range(bl_stream s, const float *x, int64_t ldx, int64_t rows, int64_t n, int bits, bool symmetric,
                      float *ends, float *range);
@@ -176,6 +178,69 @@ typedef struct bl_cu_pack {
     double *lost;            /* [2, out] sums of squares of a row: what was lost, what was there */
 } bl_cu_pack;
 void bl_cu_pack_int(bl_stream s, const bl_cu_pack *a);
+/* ---- gradients (backward.cu, attention_grad.cu); see ops_train.h ---- */
+int64_t bl_cu_parts(int64_t rows); /* runs of rows that sums over rows go by */
+/* db += alpha (sum of the rows of dy); parts: scratch [bl_cu_parts, n] */
+void bl_cu_bias_grad(bl_stream s, const void *dy, bool f32, int64_t ldy, int64_t rows, int64_t n, float alpha,
+                     float *parts, float *db);
+typedef struct bl_cu_norm_grad {
+    const uint16_t *x, *dy;
+    uint16_t *dx; /* NULL: not asked for */
+    const float *w;
+    float *dw;    /* NULL: not asked for */
+    float *scale; /* scratch [2 rows + dim bl_cu_parts] */
+    int64_t ldx, lddy, lddx, rows, dim;
+    float eps;
+    bool accumulate;
+} bl_cu_norm_grad;
+void bl_cu_rmsnorm_grad(bl_stream s, const bl_cu_norm_grad *a);
+void bl_cu_swiglu_grad(bl_stream s, const uint16_t *gate, int64_t ldg, const uint16_t *up, int64_t ldu,
+                       const uint16_t *dy, int64_t ldy, uint16_t *dgate, int64_t lddg, uint16_t *dup, int64_t lddu,
+                       int64_t rows, int64_t n);
+void bl_cu_embed_grad(bl_stream s, const int32_t *ids, int64_t rows, const uint16_t *dy, int64_t ldy, int64_t dim,
+                      float *dw, int64_t ldw, int64_t vocab);
+void bl_cu_loss_grad(bl_stream s, const float *logits, int64_t ld, int64_t rows, int64_t vocab, int64_t columns,
+                     const int32_t *target, double scale, void *grad, bool f32, int64_t ldg, double *nll);
+/* dx[from[i]] += dy[i] onto zeros */
+void bl_cu_permute_back(bl_stream s, const float *dy, int64_t ldy, float *dx, int64_t ldx, const int32_t *from,
+                        int64_t rows, int64_t in, int64_t out);
+/* y (+)= x, f32 into bf16 */
+void bl_cu_put_rows(bl_stream s, const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
+                    bool accumulate);
+typedef struct bl_cu_attention_grad {
+    const uint16_t *q, *k, *v, *y, *dy;
+    uint16_t *dq, *dk, *dv;
+    float *sums, *given; /* scratch [rows, heads] each */
+    int64_t ldq, ldk, ldv, ldy, lddy, lddq, lddk, lddv;
+    const int32_t *start; /* [n_seq + 1] */
+    int32_t n_seq, heads, kv_heads, head_dim;
+    int64_t rows;
+    float scale;
+} bl_cu_attention_grad;
+void bl_cu_attention_grad_tiles(bl_stream s, const bl_cu_attention_grad *a);
+size_t bl_cu_attention_grad_shared(int64_t head_dim); /* bytes of shared memory that it takes */
+
+/* ---- training (train.cu); see ops_train.h ---- */
+void bl_cu_dropout(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t width,
+                   int64_t row0, double p, const uint32_t key[2], const uint32_t stream[2], bool accumulate);
+typedef struct bl_cu_adamw { /* numbers as plain C rounds them */
+    float *p;
+    const float *grad;
+    int64_t n;
+    float b1, b2, new1, new2, by, eps, shrink, step, root;
+} bl_cu_adamw;
+void bl_cu_adamw_step(bl_stream s, const bl_cu_adamw *a, float *m, float *v);
+void bl_cu_adamw8_step(bl_stream s, const bl_cu_adamw *a, uint8_t *m, uint8_t *v, float *m_max, float *v_max,
+                       const float *m_table, const float *v_table);
+void bl_cu_lsq(bl_stream s, const float *w, int64_t ldw, const float *scale, int64_t lds, float *y, int64_t ldy,
+               int64_t rows, int64_t in, int64_t group, int bits);
+typedef struct bl_cu_lsq_grad {
+    const float *w, *scale, *dy;
+    float *dw, *dscale;
+    int64_t ldw, lds, ldy, lddw, ldds, rows, in, group, groups;
+    int bits;
+} bl_cu_lsq_grad;
+void bl_cu_lsq_back(bl_stream s, const bl_cu_lsq_grad *a);
 #ifdef __cplusplus
 }
 #endif

@@ -65,11 +65,13 @@ static bl_status transformed(bl_backend *be, const bl_tensor *x, const bl_transf
         switch (t[i].kind) {
         case BL_T_SCALE: bl_cu_scale_rows(c->now, from, wide, data, rows, t[i].in); continue;
         case BL_T_PERMUTE: bl_cu_permute_rows(c->now, from, wide, to, wide, data, rows, t[i].out); break;
-        case BL_T_ROTATE: bl_cu_rotate_rows(c->now, from, wide, to, wide, data, t[i].data.dim[1], rows, t[i].in); break;
+        case BL_T_ROTATE:
+            bl_cu_rotate_rows(c->now, from, wide, to, wide, data, t[i].data.dim[1], false, rows, t[i].in);
+            break;
         case BL_T_HADAMARD:
             if (data) bl_cu_scale_rows(c->now, from, wide, data, rows, t[i].in);
             BL_TRY(bl_cuda_factor(be, bl_hadamard_order(t[i].in), &factor, e));
-            bl_cu_hadamard_f32(c->now, from, wide, to, wide, factor, bl_hadamard_order(t[i].in), rows, t[i].in);
+            bl_cu_hadamard_f32(c->now, from, wide, to, wide, factor, bl_hadamard_order(t[i].in), false, rows, t[i].in);
             break;
         }
         float *done = to;

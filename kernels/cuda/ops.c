@@ -11,15 +11,17 @@ static bl_status rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
     return bl_cuda_launched(be, "rmsnorm", e);
 }
 
-static bl_status rope(bl_backend *be, const bl_rope_args *a, bl_err *e)
+static bl_status turn(bl_backend *be, const bl_rope_args *a, bool back, bl_err *e)
 {
     bl_status st = bl_check_rope(be, a, e);
     bl_cuda *c = be->own;
     if (st != BL_OK) return st;
     bl_cu_rope(c->now, bl_cuda_at(&a->x), a->x.stride[0], a->x.dim[0], a->x.dim[1], a->head_dim, bl_cuda_at(&a->pos),
-               bl_cuda_at(&a->cos), bl_cuda_at(&a->sin), a->cos.stride[0]);
+               bl_cuda_at(&a->cos), bl_cuda_at(&a->sin), a->cos.stride[0], back);
     return bl_cuda_launched(be, "rope", e);
 }
+static bl_status rope(bl_backend *be, const bl_rope_args *a, bl_err *e) { return turn(be, a, false, e); }
+static bl_status rope_grad(bl_backend *be, const bl_rope_args *a, bl_err *e) { return turn(be, a, true, e); }
 
 static void append(const bl_cuda *c, const bl_kv_view *kv, const bl_tensor *from, const bl_tensor *cache,
                    const bl_tensor *scale, const int64_t *to)
@@ -222,4 +224,17 @@ const bl_ops bl_ops_cuda = {
     .scale = bl_cuda_scale,
     .sq_error = bl_cuda_sq_error,
     .clip_search = bl_cuda_clip_search,
+    .weight_grad = bl_cuda_weight_grad,
+    .rmsnorm_grad = bl_cuda_rmsnorm_grad,
+    .rope_grad = rope_grad,
+    .attention_grad = bl_cuda_attention_grad,
+    .transform_grad = bl_cuda_transform_grad,
+    .swiglu_grad = bl_cuda_swiglu_grad,
+    .embed_grad = bl_cuda_embed_grad,
+    .loss_grad = bl_cuda_loss_grad,
+    .dropout = bl_cuda_dropout,
+    .adamw = bl_cuda_adamw,
+    .adamw8 = bl_cuda_adamw8,
+    .lsq = bl_cuda_lsq,
+    .lsq_grad = bl_cuda_lsq_grad,
 };

@@ -45,24 +45,26 @@ void bl_cu_rmsnorm(bl_stream s, const uint16_t *x, int64_t ldx, const float *w, 
 }
 
 __global__ void rope_pairs(uint16_t *x, int64_t ldx, int64_t rows, int64_t width, int64_t head_dim, const int32_t *pos,
-                           const float *cos, const float *sin, int64_t ldt)
+                           const float *cos, const float *sin, int64_t ldt, float side)
 {
     int64_t half = head_dim / 2, pairs = width / 2;
     EACH(i, rows * pairs)
     {
         int64_t r = i / pairs, k = i % pairs, h = k / half, j = k % half;
         uint16_t *p = x + r * ldx + h * head_dim + j;
-        float lo = from_bf16(p[0]), hi = from_bf16(p[half]), c = cos[pos[r] * ldt + j], n = sin[pos[r] * ldt + j];
+        float lo = from_bf16(p[0]), hi = from_bf16(p[half]), c = cos[pos[r] * ldt + j],
+              n = side * sin[pos[r] * ldt + j];
         p[0] = to_bf16(lo * c - hi * n);
         p[half] = to_bf16(hi * c + lo * n);
     }
 }
 
 void bl_cu_rope(bl_stream s, uint16_t *x, int64_t ldx, int64_t rows, int64_t width, int64_t head_dim,
-                const int32_t *pos, const float *cos, const float *sin, int64_t ldt)
+                const int32_t *pos, const float *cos, const float *sin, int64_t ldt, bool back)
 {
     if (rows)
-        rope_pairs<<<blocks_for(rows * width / 2, 256), 256, 0, s>>>(x, ldx, rows, width, head_dim, pos, cos, sin, ldt);
+        rope_pairs<<<blocks_for(rows * width / 2, 256), 256, 0, s>>>(x, ldx, rows, width, head_dim, pos, cos, sin, ldt,
+                                                                     back ? -1.0f : 1.0f);
 }
 
 static __device__ __forceinline__ float silu(float g) { return g / (1.0f + __expf(-g)); }

@@ -157,9 +157,6 @@ bl_status bl_cuda_hadamard(bl_backend *be, const bl_hadamard_args *a, bl_err *e)
     const int8_t *factor;
     void *x, *y;
     BL_TRY(bl_check_hadamard(a, e));
-    if (a->transposed && bl_hadamard_order(a->x.dim[1]) > 1) /* the others are symmetric */
-        return bl_fail(e, BL_E_UNSUPPORTED, "hadamard: a transposed matrix of order %lld is not there on this device",
-                       (long long)a->x.dim[1]);
     int64_t n = a->x.dim[1], order = bl_hadamard_order(n), rows = a->x.dim[0],
             at_once = BL_MIN(BL_MAX(AT_ONCE / n, 1), BL_MAX(rows, 1));
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, (uint64_t)(at_once * n) * sizeof(double), &x, e));
@@ -170,7 +167,7 @@ bl_status bl_cuda_hadamard(bl_backend *be, const bl_hadamard_args *a, bl_err *e)
         const bl_tensor *tx = &a->x, *ty = &a->y;
         bl_cu_gather_f64(c->now, (char *)bl_cuda_at(tx) + (size_t)(r * tx->stride[0]) * bl_dtype_bytes(tx->dtype),
                          tx->dtype == BL_F64, tx->stride[0], tx->stride[1], bl_cuda_at(&a->before), x, m, n);
-        bl_cu_hadamard_f64(c->now, x, n, y, n, factor, order, m, n);
+        bl_cu_hadamard_f64(c->now, x, n, y, n, factor, order, a->transposed, m, n);
         bl_cu_scatter_f64(c->now, y, bl_cuda_at(&a->after),
                           (char *)bl_cuda_at(ty) + (size_t)(r * ty->stride[0]) * bl_dtype_bytes(ty->dtype),
                           ty->dtype == BL_F64, ty->stride[0], ty->stride[1], m, n);

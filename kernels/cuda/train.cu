@@ -1,0 +1,149 @@
+/* train.cu - dropout, optimizer steps, learned step sizes, element by element. Compiled without contraction: the bits
+ * of plain C, but for sums in double, which go by threads. */
+#include "device.cuh"
+
+static __device__ uint32_t philox_word(uint64_t n, uint32_t s0, uint32_t s1, uint32_t k0, uint32_t k1)
+{
+    uint32_t c[4] = {(uint32_t)(n / 4), (uint32_t)(n / 4 >> 32), s0, s1};
+#pragma unroll
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = 0xd2511f53ull * c[0], b = 0xcd9e8d57ull * c[2];
+        c[0] = (uint32_t)(b >> 32) ^ c[1] ^ k0;
+        c[1] = (uint32_t)b;
+        c[2] = (uint32_t)(a >> 32) ^ c[3] ^ k1;
+        c[3] = (uint32_t)a;
+        k0 += 0x9e3779b9u;
+        k1 += 0xbb67ae85u;
+    }
+    return n % 4 == 0 ? c[0] : n % 4 == 1 ? c[1] : n % 4 == 2 ? c[2] : c[3];
+}
+
+__global__ void drop_rows(const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t width,
+                          int64_t row0, double limit, float keep, uint32_t s0, uint32_t s1, uint32_t k0, uint32_t k1,
+                          bool accumulate)
+{
+    EACH(i, rows * width)
+    {
+        uint64_t n = (uint64_t)row0 * (uint64_t)width + (uint64_t)i;
+        int64_t r = i / width, k = i % width;
+        float v = philox_word(n, s0, s1, k0, k1) >= limit ? from_bf16(x[r * ldx + k]) * keep : 0;
+        put_sum(y, false, r * ldy + k, v, accumulate);
+    }
+}
+void bl_cu_dropout(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t width,
+                   int64_t row0, double p, const uint32_t key[2], const uint32_t stream[2], bool accumulate)
+{
+    if (rows * width)
+        drop_rows<<<blocks_for(rows * width, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, width, row0, p * 0x1p32,
+                                                                (float)(1 / (1 - p)), stream[0], stream[1], key[0],
+                                                                key[1], accumulate);
+}
+
+__global__ void adamw(bl_cu_adamw a, float *m, float *v)
+{
+    EACH(i, a.n)
+    {
+        float g = a.grad[i] * a.by;
+        m[i] = a.b1 * m[i] + a.new1 * g;
+        v[i] = a.b2 * v[i] + a.new2 * (g * g);
+        a.p[i] = a.p[i] * a.shrink - a.step * (m[i] / (sqrtf(v[i]) / a.root + a.eps));
+    }
+}
+void bl_cu_adamw_step(bl_stream s, const bl_cu_adamw *a, float *m, float *v)
+{
+    if (a->n) adamw<<<blocks_for(a->n, 256), 256, 0, s>>>(*a, m, v);
+}
+
+/* The place of the nearest value, the lower one of two. */
+static __device__ int nearest(const float *table, float x)
+{
+    int lo = 0, hi = 255;
+    while (hi - lo > 1) {
+        int mid = (lo + hi) / 2;
+        if (table[mid] <= x) lo = mid;
+        else hi = mid;
+    }
+    return x - table[lo] <= table[hi] - x ? lo : hi;
+}
+
+enum { MOMENTS = 256 };
+
+/* A block of moments, a thread each. */
+__global__ void adamw8(bl_cu_adamw a, uint8_t *m, uint8_t *v, float *m_max, float *v_max, const float *m_table,
+                       const float *v_table)
+{
+    __shared__ float tm[MOMENTS], tv[MOMENTS], tmp[33];
+    int64_t i = (int64_t)blockIdx.x * MOMENTS + threadIdx.x;
+    float mi = 0, vi = 0;
+    tm[threadIdx.x] = m_table[threadIdx.x];
+    tv[threadIdx.x] = v_table[threadIdx.x];
+    float m_was = m_max[blockIdx.x], v_was = v_max[blockIdx.x];
+    __syncthreads();
+    if (i < a.n) {
+        float g = a.grad[i] * a.by;
+        mi = a.b1 * (tm[m[i]] * m_was) + a.new1 * g;
+        vi = a.b2 * (tv[v[i]] * v_was) + a.new2 * g * g;
+        a.p[i] = (a.p[i] - a.step * (mi / (sqrtf(vi) / a.root + a.eps))) * a.shrink;
+    }
+    float m_top = block_max(fabsf(mi), tmp), v_top = block_max(vi, tmp);
+    if (i < a.n) {
+        float x = m_top > 0 ? mi / m_top : 0;
+        int c = nearest(tm, x);
+        if (signbit(tm[c]) != signbit(x)) c += x > 0 ? 1 : -1; /* 0 has the sign of what is above it */
+        m[i] = (uint8_t)(c < 0 ? 0 : c > 255 ? 255 : c);
+        v[i] = (uint8_t)nearest(tv, v_top > 0 ? vi / v_top : 0);
+    }
+    if (threadIdx.x == 0) {
+        m_max[blockIdx.x] = m_top;
+        v_max[blockIdx.x] = v_top;
+    }
+}
+void bl_cu_adamw8_step(bl_stream s, const bl_cu_adamw *a, uint8_t *m, uint8_t *v, float *m_max, float *v_max,
+                       const float *m_table, const float *v_table)
+{
+    if (a->n)
+        adamw8<<<(unsigned)((a->n + MOMENTS - 1) / MOMENTS), MOMENTS, 0, s>>>(*a, m, v, m_max, v_max, m_table, v_table);
+}
+
+__global__ void lsq_round(const float *w, int64_t ldw, const float *scale, int64_t lds, float *y, int64_t ldy,
+                          int64_t rows, int64_t in, int64_t group, float low, float high)
+{
+    EACH(i, rows * in)
+    {
+        int64_t r = i / in, k = i % in;
+        float s = scale[r * lds + k / group], q = rintf(w[r * ldw + k] / s);
+        y[r * ldy + k] = (q < low ? low : q > high ? high : q) * s;
+    }
+}
+void bl_cu_lsq(bl_stream s, const float *w, int64_t ldw, const float *scale, int64_t lds, float *y, int64_t ldy,
+               int64_t rows, int64_t in, int64_t group, int bits)
+{
+    float low = -(float)(1 << (bits - 1));
+    if (rows)
+        lsq_round<<<blocks_for(rows * in, 256), 256, 0, s>>>(w, ldw, scale, lds, y, ldy, rows, in, group, low,
+                                                             -low - 1);
+}
+
+/* A warp a group. */
+__global__ void lsq_back(bl_cu_lsq_grad a, float low, float high)
+{
+    int64_t at = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, r = at / a.groups, k = at % a.groups;
+    int lane = threadIdx.x % WARP;
+    if (r >= a.rows) return;
+    int64_t i0 = k * a.group, end = i0 + a.group < a.in ? i0 + a.group : a.in;
+    float s = a.scale[r * a.lds + k];
+    double sum = 0;
+    for (int64_t i = i0 + lane; i < end; i += WARP) {
+        float v = a.w[r * a.ldw + i] / s, d = a.dy[r * a.ldy + i];
+        bool inside = v > low && v < high;
+        sum += (double)d * (inside ? rintf(v) - v : v <= low ? low : high);
+        if (inside) a.dw[r * a.lddw + i] += d;
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) a.dscale[r * a.ldds + k] += (float)(sum / sqrt((double)(end - i0) * high));
+}
+void bl_cu_lsq_back(bl_stream s, const bl_cu_lsq_grad *a)
+{
+    float low = -(float)(1 << (a->bits - 1));
+    if (a->rows) lsq_back<<<(unsigned)((a->rows * a->groups + 7) / 8), 256, 0, s>>>(*a, low, -low - 1);
+}

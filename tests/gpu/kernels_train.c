@@ -1,0 +1,414 @@
+/* The training ops of the CUDA backend against plain C: within the rounding of bf16 where they write activations, the
+ * same bits where they go element by element in f32. */
+#include "gpu.h"
+
+#define RUN(op, args_c, args_g)                                                                                        \
+    do {                                                                                                               \
+        assert_ok(cpu->ops->op(cpu, args_c, &e));                                                                      \
+        assert_ok(gpu->ops->op(gpu, args_g, &e));                                                                      \
+    } while (0)
+
+/* ---- products ---- */
+static void a_weight_takes_the_gradient_of_its_product_onto_what_is_there(void **state)
+{
+    static const struct {
+        int64_t rows, in, out;
+    } shapes[] = {{1, 1, 1}, {7, 21, 10}, {64, 64, 128}, {513, 100, 36}, {1030, 576, 192}, {0, 8, 8}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t k = 0; k < BL_COUNT(shapes); k++)
+        for (int f32 = 0; f32 < 2; f32++) {
+            int64_t rows = shapes[k].rows, in = shapes[k].in, out = shapes[k].out;
+            both x = both_random(true, rows, in, 1, 1), dy = both_random(!f32, rows, out, 2, 1),
+                 dw = both_random(false, out, in, 3, 1), db = both_flat(both_random(false, 1, out, 4, 1));
+            bl_weight_grad_args a = {.x = x.c, .dy = dy.c, .dw = dw.c, .db = db.c, .alpha = 0.5},
+                                b = {.x = x.g, .dy = dy.g, .dw = dw.g, .db = db.g, .alpha = 0.5};
+            RUN(weight_grad, &a, &b);
+            ASSERT_NEAR(dw, f32 ? BF16_ROUNDED : 1e-10); /* dy in f32 is rounded for the product */
+            ASSERT_NEAR(db, 1e-10);
+            a.dw = b.dw = (bl_tensor){0}; /* the bias alone */
+            RUN(weight_grad, &a, &b);
+            ASSERT_NEAR(db, 1e-10);
+            both_drop(x);
+            both_drop(dy);
+            both_drop(dw);
+            both_drop(db);
+        }
+}
+
+/* y = x W with W in every kind of format: what goes back through a product. */
+static void an_input_takes_the_gradient_of_its_product_with_a_packed_weight(void **state)
+{
+    static const char *const formats[] = {"fp32", "bf16", "int8", "int4", "int3", "int2", "int1", "nf4", "fp4", "q4_0"};
+    static const int64_t rows[] = {1, 17, 300};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t f = 0; f < BL_COUNT(formats); f++)
+        for (size_t k = 0; k < BL_COUNT(rows); k++) {
+            enum { OUT = 70, IN = 192 };
+            const bl_format *format = bl_format_find(formats[f]);
+            bl_shape shape = both_shape(format, OUT, IN, 64);
+            both_weight w = both_weight_new(format, &shape, 5);
+            both dy = both_random(true, rows[k], OUT, 6, 1), dx = both_random(true, rows[k], IN, 7, 1);
+            for (int onto = 0; onto < 2; onto++) {
+                RUN(linear,
+                    (&(bl_linear_args){
+                        .x = dy.c, .w = {&w.c}, .y = {dx.c}, .transpose = true, .accumulate = onto != 0}),
+                    (&(bl_linear_args){
+                        .x = dy.g, .w = {&w.g}, .y = {dx.g}, .transpose = true, .accumulate = onto != 0}));
+                double d = both_nmse(dx);
+                if (!(d <= 4 * BF16_ROUNDED)) fail_msg("%s, %d rows: error %g", formats[f], (int)rows[k], d);
+                both_send(dx);
+            }
+            both_drop(dy);
+            both_drop(dx);
+            both_weight_drop(&w);
+        }
+}
+
+/* ---- rows ---- */
+static void norm_and_gate_go_back(void **state)
+{
+    static const int64_t widths[] = {1, 7, 64, 256, 576, 1030};
+    static const int64_t heights[] = {0, 1, 9, 600};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t i = 0; i < BL_COUNT(widths); i++)
+        for (size_t k = 0; k < BL_COUNT(heights); k++) {
+            int64_t n = widths[i], rows = heights[k];
+            both x = both_random(true, rows, n, 1, 2), dy = both_random(true, rows, n, 2, 1),
+                 dx = both_random(true, rows, n, 3, 1), w = both_flat(both_random(false, 1, n, 4, 1)),
+                 dw = both_flat(both_random(false, 1, n, 5, 1));
+            bl_rmsnorm_grad_args a = {x.c, w.c, dy.c, dx.c, dw.c, 1e-5, true},
+                                 b = {x.g, w.g, dy.g, dx.g, dw.g, 1e-5, true};
+            RUN(rmsnorm_grad, &a, &b);
+            ASSERT_NEAR(dw, 1e-9);
+            ASSERT_NEAR(dx, n == 1 ? 1e-3 : 2 * BF16_ROUNDED); /* of one number it is what rounding leaves of 0 */
+            a.dx = dy.c;                                       /* in the place of dy, and nothing of the weight */
+            b.dx = dy.g;
+            a.dweight = b.dweight = (bl_tensor){0};
+            a.accumulate = b.accumulate = false;
+            if (n > 1) {
+                RUN(rmsnorm_grad, &a, &b);
+                ASSERT_NEAR(dy, 2 * BF16_ROUNDED);
+                both_send(dy);
+            }
+            both up = both_random(true, rows, n, 6, 1), dup = both_new(BL_F32, true, rows, n);
+            RUN(swiglu_grad, (&(bl_swiglu_grad_args){x.c, up.c, dy.c, dy.c, dup.c}),
+                (&(bl_swiglu_grad_args){x.g, up.g, dy.g, dy.g, dup.g}));
+            ASSERT_NEAR(dy, BF16_ROUNDED);
+            ASSERT_NEAR(dup, BF16_ROUNDED);
+            both_drop(x);
+            both_drop(dy);
+            both_drop(dx);
+            both_drop(w);
+            both_drop(dw);
+            both_drop(up);
+            both_drop(dup);
+        }
+}
+
+static void the_rotary_turn_goes_back(void **state)
+{
+    static const int64_t heads[] = {2, 6, 64, 128};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t k = 0; k < BL_COUNT(heads); k++) {
+        const int32_t pos[] = {0, 3, 1, 7, 7};
+        both x = both_random(true, 5, 3 * heads[k], 1, 1), c = both_random(false, 8, heads[k] / 2, 2, 1),
+             s = both_random(false, 8, heads[k] / 2, 3, 1), p = both_list(BL_I32, pos, 5);
+        RUN(rope_grad, (&(bl_rope_args){x.c, heads[k], p.c, c.c, s.c}),
+            (&(bl_rope_args){x.g, heads[k], p.g, c.g, s.g}));
+        ASSERT_NEAR(x, BF16_ROUNDED);
+        both_drop(x);
+        both_drop(c);
+        both_drop(s);
+        both_drop(p);
+    }
+}
+
+static void transforms_go_back(void **state)
+{
+    enum { ROWS = 9, IN = 96 };
+    (void)state;
+    BL_NEEDS_GPU;
+    int32_t from[IN + 4];
+    for (int i = 0; i < IN + 4; i++) from[i] = (i * 7 + 5) % IN; /* four of them twice */
+    both scale = both_flat(both_random(false, 1, IN, 1, 1)), order = both_list(BL_I32, from, IN + 4),
+         blocks = both_random(false, IN, 8, 2, 1);
+    bl_tensor rc = {.buf = blocks.c.buf, .dtype = BL_F32, .ndim = 3, .dim = {IN / 8, 8, 8}, .stride = {64, 8, 1}},
+              rg = rc;
+    rg.buf = blocks.g.buf;
+    const bl_transform c[] = {{BL_T_SCALE, IN, IN, scale.c},
+                              {BL_T_ROTATE, IN, IN, rc},
+                              {BL_T_HADAMARD, IN, IN, {0}}, /* of order 12 */
+                              {BL_T_HADAMARD, IN, IN, scale.c},
+                              {BL_T_PERMUTE, IN, IN + 4, order.c}};
+    bl_transform g[BL_COUNT(c)];
+    memcpy(g, c, sizeof g);
+    g[0].data = g[3].data = scale.g;
+    g[1].data = rg;
+    g[4].data = order.g;
+    for (size_t first = 0; first < BL_COUNT(c); first++)
+        for (size_t n = 1; first + n <= BL_COUNT(c); n++) {
+            both dy = both_random(true, ROWS, c[first + n - 1].out, 3, 1), dx = both_random(true, ROWS, IN, 4, 1);
+            bool onto = (first + n) % 2;
+            RUN(transform_grad, (&(bl_transform_grad_args){dy.c, dx.c, c + first, (int)n, onto}),
+                (&(bl_transform_grad_args){dy.g, dx.g, g + first, (int)n, onto}));
+            ASSERT_NEAR(dx, BF16_ROUNDED);
+            both_drop(dy);
+            both_drop(dx);
+        }
+    both_drop(scale);
+    both_drop(order);
+    both_drop(blocks);
+}
+
+/* ---- attention ---- */
+static void attention_of_ragged_sequences_goes_back(void **state)
+{
+    static const struct {
+        int64_t heads, kv, dim;
+    } shapes[] = {{1, 1, 8}, {4, 2, 16}, {4, 2, 64}, {9, 3, 64}, {6, 1, 36}, {3, 3, 5}, {4, 2, 128}, {2, 1, 256}};
+    static const struct {
+        int32_t n, start[6];
+    } all[] = {{1, {0, 1}}, {1, {0, 200}}, {4, {0, 1, 66, 66, 196}}, {2, {3, 67, 131}}, {0, {0}}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t s = 0; s < BL_COUNT(shapes); s++)
+        for (size_t l = 0; l < BL_COUNT(all); l++) {
+            int64_t rows = all[l].start[all[l].n] + 2, q = shapes[s].heads * shapes[s].dim,
+                    kv = shapes[s].kv * shapes[s].dim;
+            both t[] = {both_random(true, rows, q, 1, 1),  both_random(true, rows, kv, 2, 1),
+                        both_random(true, rows, kv, 3, 1), both_random(true, rows, q, 4, 0.3f),
+                        both_random(true, rows, q, 5, 1),  both_random(true, rows, q, 6, 1),
+                        both_random(true, rows, kv, 7, 1), both_random(true, rows, kv, 8, 1)};
+            both start = both_list(BL_I32, all[l].start, all[l].n + 1);
+            bl_attention_grad_args a = {.q = t[0].c,
+                                        .k = t[1].c,
+                                        .v = t[2].c,
+                                        .y = t[3].c,
+                                        .dy = t[4].c,
+                                        .dq = t[5].c,
+                                        .dk = t[6].c,
+                                        .dv = t[7].c,
+                                        .heads = shapes[s].heads,
+                                        .kv_heads = shapes[s].kv,
+                                        .head_dim = shapes[s].dim,
+                                        .scale = 1 / sqrt((double)shapes[s].dim),
+                                        .n_seq = all[l].n,
+                                        .start = start.c},
+                                   b = a;
+            bl_tensor *on_gpu[] = {&b.q, &b.k, &b.v, &b.y, &b.dy, &b.dq, &b.dk, &b.dv};
+            for (int i = 0; i < 8; i++) *on_gpu[i] = t[i].g;
+            b.start = start.g;
+            RUN(attention_grad, &a, &b);
+            for (int i = 5; i < 8; i++) {
+                double d = both_nmse(t[i]);
+                if (!(d <= 1e-4)) /* probabilities and their gradients are rounded too */
+                    fail_msg("%d heads of %d, %d of keys, %d rows: d%c is off by %g", (int)a.heads, (int)a.head_dim,
+                             (int)a.kv_heads, (int)rows, "qkv"[i - 5], d);
+            }
+            for (int i = 0; i < 8; i++) both_drop(t[i]);
+            both_drop(start);
+        }
+}
+
+/* ---- ends ---- */
+static void tokens_take_their_rows_of_the_gradient(void **state)
+{
+    static const struct {
+        int64_t vocab, dim, rows;
+    } shapes[] = {{5, 7, 3000}, {128, 256, 2047}, {1000, 576, 10}, {3, 300, 0}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t k = 0; k < BL_COUNT(shapes); k++) {
+        int64_t rows = shapes[k].rows;
+        int32_t *ids = malloc((size_t)rows * sizeof *ids + 4);
+        for (int64_t i = 0; i < rows; i++) ids[i] = (int32_t)(i * i % shapes[k].vocab);
+        both t = both_list(BL_I32, ids, rows), dy = both_random(true, rows, shapes[k].dim, 1, 1),
+             dw = both_random(false, shapes[k].vocab, shapes[k].dim, 2, 1);
+        RUN(embed_grad, (&(bl_embed_grad_args){t.c, dy.c, dw.c}), (&(bl_embed_grad_args){t.g, dy.g, dw.g}));
+        both_equal(dw); /* in the order of the rows */
+        both_drop(t);
+        both_drop(dy);
+        both_drop(dw);
+        free(ids);
+    }
+}
+
+static void the_loss_goes_back_into_its_logits(void **state)
+{
+    static const int64_t vocabs[] = {1, 5, 97, 1000, 49152};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t k = 0; k < BL_COUNT(vocabs); k++) {
+        enum { ROWS = 5 };
+        int64_t n = vocabs[k], wide = n + 7;
+        int32_t target[ROWS] = {0, (int32_t)n - 1, -1, (int32_t)n / 2, (int32_t)n / 3};
+        both x = both_random(false, ROWS, wide, 1, 3), t = both_list(BL_I32, target, ROWS),
+             nll = both_flat(both_new(BL_F64, false, 1, ROWS));
+        both_f32(x)[4 * wide + n / 2] = INFINITY;
+        both_send(x);
+        for (int narrow = 1; narrow >= 0; narrow--) { /* as activations, then in the place of the logits */
+            both grad = narrow ? both_new(BL_F32, true, ROWS, wide) : x;
+            RUN(loss_grad, (&(bl_loss_grad_args){x.c, n, t.c, 0.25, grad.c, nll.c}),
+                (&(bl_loss_grad_args){x.g, n, t.g, 0.25, grad.g, nll.g}));
+            ASSERT_NEAR(grad, narrow ? BF16_ROUNDED : 1e-11);
+            double *a = nll.c.buf->data, *b = (double *)both_got(nll);
+            for (int i = 0; i < ROWS; i++)
+                assert_true(isnan(a[i]) ? isnan(b[i]) : fabs(a[i] - b[i]) <= 1e-6 * (1 + fabs(a[i])));
+            free(b);
+            if (narrow) both_drop(grad);
+        }
+        both_drop(x);
+        both_drop(t);
+        both_drop(nll);
+    }
+}
+
+/* ---- element by element ---- */
+static void dropout_draws_what_plain_c_draws(void **state)
+{
+    (void)state;
+    BL_NEEDS_GPU;
+    for (int64_t row0 = 0; row0 < 12; row0 += 5) {
+        both x = both_random(true, 37, 101, 1, 1), y = both_new(BL_F32, true, 37, 101);
+        bl_dropout_args a = {.x = x.c, .y = y.c, .p = 0.25, .key = {3, 9}, .stream = {1, 2}, .row0 = row0}, b = a;
+        b.x = x.g;
+        b.y = y.g;
+        RUN(dropout, &a, &b);
+        float *got = both_got(y);
+        int dropped = 0;
+        for (int64_t i = 0; i < 37 * 101; i++) {
+            assert_true((got[i] == 0) == (both_f32(y)[i] == 0));
+            dropped += got[i] == 0;
+        }
+        assert_true(dropped > 700 && dropped < 1200); /* of 3,737 a quarter */
+        free(got);
+        ASSERT_NEAR(y, BF16_ROUNDED);
+        both_send(y);
+        a.accumulate = b.accumulate = true;
+        RUN(dropout, &a, &b);
+        ASSERT_NEAR(y, BF16_ROUNDED);
+        both_drop(x);
+        both_drop(y);
+    }
+}
+
+static void optimizer_steps_are_the_same_bits(void **state)
+{
+    static const int64_t sizes[] = {1, 255, 256, 5000};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t k = 0; k < BL_COUNT(sizes); k++) {
+        int64_t n = sizes[k], blocks = (n + 255) / 256;
+        float table[2][256];
+        bl_moment_table(true, table[0]);
+        bl_moment_table(false, table[1]);
+        both p = both_flat(both_random(false, 1, n, 1, 1)), p8 = both_flat(both_random(false, 1, n, 2, 1)),
+             m = both_flat(both_new(BL_F32, false, 1, n)), v = both_flat(both_new(BL_F32, false, 1, n)),
+             m8 = both_flat(both_new(BL_U8, false, 1, n)), v8 = both_flat(both_new(BL_U8, false, 1, n)),
+             mm = both_flat(both_new(BL_F32, false, 1, blocks)), vm = both_flat(both_new(BL_F32, false, 1, blocks)),
+             mt = both_list(BL_F32, table[0], 256), vt = both_list(BL_F32, table[1], 256);
+        for (int64_t step = 1; step <= 4; step++) {
+            both g = both_flat(both_random(false, 1, n, 10 + (uint64_t)step, 0.1f));
+            bl_adamw_args a = {.p = p.c,
+                               .grad = g.c,
+                               .m = m.c,
+                               .v = v.c,
+                               .lr = 1e-2,
+                               .beta1 = 0.9,
+                               .beta2 = 0.999,
+                               .eps = 1e-8,
+                               .decay = 0.1,
+                               .grad_scale = 0.7,
+                               .step = step},
+                          b = a;
+            b.p = p.g;
+            b.grad = g.g;
+            b.m = m.g;
+            b.v = v.g;
+            RUN(adamw, &a, &b);
+            both_equal(p);
+            both_equal(m);
+            both_equal(v);
+            bl_adamw8_args c = {.p = p8.c,
+                                .grad = g.c,
+                                .m = m8.c,
+                                .v = v8.c,
+                                .m_max = mm.c,
+                                .v_max = vm.c,
+                                .m_table = mt.c,
+                                .v_table = vt.c,
+                                .lr = 1e-2,
+                                .beta1 = 0.9,
+                                .beta2 = 0.95,
+                                .eps = 1e-8,
+                                .decay = 0.1,
+                                .grad_scale = 1,
+                                .step = step},
+                           d = c;
+            d.p = p8.g;
+            d.grad = g.g;
+            d.m = m8.g;
+            d.v = v8.g;
+            d.m_max = mm.g;
+            d.v_max = vm.g;
+            d.m_table = mt.g;
+            d.v_table = vt.g;
+            RUN(adamw8, &c, &d);
+            both_equal(p8);
+            both_equal(m8);
+            both_equal(v8);
+            both_equal(mm);
+            both_equal(vm);
+            both_drop(g);
+        }
+        both all[] = {p, p8, m, v, m8, v8, mm, vm, mt, vt};
+        for (size_t i = 0; i < BL_COUNT(all); i++) both_drop(all[i]);
+    }
+}
+
+static void learned_steps_round_and_go_back(void **state)
+{
+    enum { OUT = 11, IN = 100 };
+    (void)state;
+    BL_NEEDS_GPU;
+    for (int bits = 2; bits <= 8; bits += 3)
+        for (int64_t group = 32; group <= IN; group += IN - 32) {
+            int64_t groups = (IN + group - 1) / group;
+            both w = both_random(false, OUT, IN, 1, 0.1f), s = both_random(false, OUT, groups, 2, 1),
+                 y = both_new(BL_F32, false, OUT, IN), dy = both_random(false, OUT, IN, 3, 1),
+                 dw = both_random(false, OUT, IN, 4, 1), ds = both_random(false, OUT, groups, 5, 1);
+            for (int64_t i = 0; i < OUT * groups; i++)
+                both_f32(s)[i] = 0.1f / (float)(1 << (bits - 1)) * (1 + fabsf(both_f32(s)[i]));
+            both_send(s);
+            RUN(lsq, (&(bl_lsq_args){w.c, s.c, y.c, group, bits}), (&(bl_lsq_args){w.g, s.g, y.g, group, bits}));
+            both_equal(y);
+            RUN(lsq_grad, (&(bl_lsq_grad_args){w.c, s.c, dy.c, dw.c, ds.c, group, bits}),
+                (&(bl_lsq_grad_args){w.g, s.g, dy.g, dw.g, ds.g, group, bits}));
+            both_equal(dw);
+            ASSERT_NEAR(ds, 1e-13);
+            both all[] = {w, s, y, dy, dw, ds};
+            for (size_t i = 0; i < BL_COUNT(all); i++) both_drop(all[i]);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_weight_takes_the_gradient_of_its_product_onto_what_is_there),
+        cmocka_unit_test(an_input_takes_the_gradient_of_its_product_with_a_packed_weight),
+        cmocka_unit_test(norm_and_gate_go_back),
+        cmocka_unit_test(the_rotary_turn_goes_back),
+        cmocka_unit_test(transforms_go_back),
+        cmocka_unit_test(attention_of_ragged_sequences_goes_back),
+        cmocka_unit_test(tokens_take_their_rows_of_the_gradient),
+        cmocka_unit_test(the_loss_goes_back_into_its_logits),
+        cmocka_unit_test(dropout_draws_what_plain_c_draws),
+        cmocka_unit_test(optimizer_steps_are_the_same_bits),
+        cmocka_unit_test(learned_steps_round_and_go_back),
+    };
+    return cmocka_run_group_tests_name("gpu_train", tests, gpu_set_up, gpu_tear_down);
+}
