@@ -109,10 +109,29 @@ static void shapes(const bl_program *p, list *l)
         add(l, name, text);
     }
 }
+/* Why a kernel is not run on this machine; "": it is. */
+static const char *not_here(const bl_kernel *k, const char *simd)
+{
+    const char *isa = strrchr(k->name, '_') ? strrchr(k->name, '_') + 1 : "";
+    bl_err why = {0};
+    if (bl_device_check(k->family->backend, &why) != BL_OK) return " (not here: there is no such device)";
+    return !strncmp(isa, "avx", 3) && !strstr(simd, isa) ? " (not here: the processor has no such instructions)" : "";
+}
+
 static void kernels(const bl_program *p, list *l)
 {
+    bl_backend *be = NULL;
+    bl_device_info info = {.simd = ""};
     (void)p;
-    for (size_t i = 0; bl_kernel_at(i); i++) add(l, bl_kernel_at(i)->name, bl_kernel_at(i)->family->doc);
+    l->st = bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, l->e);
+    if (l->st != BL_OK) return;
+    be->ops->device_info(be, &info);
+    bl_backend_close(be);
+    for (size_t i = 0; bl_kernel_at(i); i++) {
+        char doc[256];
+        snprintf(doc, sizeof doc, "%s%s", bl_kernel_at(i)->family->doc, not_here(bl_kernel_at(i), info.simd));
+        add(l, bl_kernel_at(i)->name, doc);
+    }
 }
 static void formats(const bl_program *p, list *l)
 {
@@ -177,7 +196,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
 const bl_verb bl_verb_list = {
     .name = "list",
     .args = "methods|tasks|texts|kernels|formats|plots|devices|shapes",
-    .line = "methods, tasks, texts for calibration, kernels, formats, plots, devices: one line each",
+    .line = "methods, tasks, texts for calibration, kernels, formats, plots, devices, shapes: one line each",
     .example = "bitladder list tasks",
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -54,6 +54,11 @@ static bl_status open_models(bl_plan *p, const char *only_name, bl_err *e)
         bl_plan_model *m = &p->model[i];
         BL_TRY(bl_checkpoint_open(s->model[i], &o, &m->ckpt, e));
         BL_TRY(out_is_no_model(s, bl_checkpoint_path(m->ckpt), e));
+        for (size_t k = 0; k < i; k++)
+            if (!strcmp(bl_checkpoint_path(p->model[k].ckpt), bl_checkpoint_path(m->ckpt))) {
+                st = bl_fail(e, BL_E_CONFIG, "the model %s is named twice", s->model[i]);
+                goto out;
+            }
         BL_TRY(bl_checkpoint_fingerprint(m->ckpt, &m->fingerprint, e));
         BL_TRY(bl_identity_model(m->ckpt, m->fingerprint, device, &m->id, e));
         if (bl_tokenizer_there(m->ckpt, &why) != BL_OK) BL_TRY(keep(p, &why, &m->missing, e));

@@ -15,6 +15,14 @@ typedef struct check {
     bl_err *e;
 } check;
 
+/* "x.jsonl: line 3": the text is that line, and only its columns are left to say. */
+static bool is_a_line(const char *name)
+{
+    size_t n = strlen(name), k = n;
+    while (k && name[k - 1] >= '0' && name[k - 1] <= '9') k--;
+    return k < n && k >= strlen("line ") && !memcmp(name + k - strlen("line "), "line ", strlen("line "));
+}
+
 bl_status bl_json_refuse_at(const char *name, const char *s, size_t at, bl_err *e, const char *fmt, ...)
 {
     size_t line = 1, column = 1;
@@ -29,6 +37,7 @@ bl_status bl_json_refuse_at(const char *name, const char *s, size_t at, bl_err *
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
+    if (line == 1 && is_a_line(name)) return bl_fail(e, BL_E_FORMAT, "%s, column %zu: %s", name, column, what);
     return bl_fail(e, BL_E_FORMAT, "%s: line %zu, column %zu: %s", name, line, column, what);
 }
 #define REFUSE(c, place, ...) bl_json_refuse_at((c)->name, (c)->s, place, (c)->e, __VA_ARGS__)

@@ -78,6 +78,23 @@ static void names_are_shown_with_what_one_chooses_by(void **state)
     }
 }
 
+static void kernels_that_this_machine_cannot_run_are_marked(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    static const char row[] = "few_int8_cuda            decoded in registers, tensor cores, 16 outputs a block";
+    ran r = SAY(NULL, "list", "kernels");
+    expect(&r, 0, NULL);
+    const char *line = strstr(r.out, row);
+    if (line) { /* built with CUDA */
+        line += strlen(row);
+        if (bl_device_check("cuda", &e) == BL_OK) assert_true(*line == '\n');
+        else assert_memory_equal(line, " (not here: there is no such device)\n", 37);
+    }
+    assert_non_null(strstr(r.out, "linear_int8_ref          plain C\n"));
+    ran_free(&r);
+}
+
 static void pages_are_understood_by_the_programs_that_read_them(void **state)
 {
     (void)state;
@@ -115,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_manual_page_has_every_verb_and_every_option),
         cmocka_unit_test(names_are_shown_with_what_one_chooses_by),
+        cmocka_unit_test(kernels_that_this_machine_cannot_run_are_marked),
         cmocka_unit_test(pages_are_understood_by_the_programs_that_read_them),
     };
     return cmocka_run_group_tests_name("pages", tests, begin_study, end_study);

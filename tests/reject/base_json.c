@@ -210,11 +210,22 @@ static void wrong_types_are_refused_with_their_path(void **state)
     bl_json_free(j);
 }
 
+/* Files of a value a line: the line is in the name already. */
+static void of_a_line_only_the_column_is_said(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_json *j = NULL;
+    assert_refused(bl_json_parse("{\"a\": }", 7, "x.jsonl: line 3", BL_JSON_PLAIN, &j, &e), BL_E_FORMAT,
+                   "x.jsonl: line 3, column 7: ");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_strict_json_is_refused_with_its_place),
         cmocka_unit_test(comments_do_not_excuse_the_rest),
+        cmocka_unit_test(of_a_line_only_the_column_is_said),
         cmocka_unit_test(depth_ends_at_64),
         cmocka_unit_test(the_number_of_values_is_bounded),
         cmocka_unit_test(wrong_types_are_refused_with_their_path),
