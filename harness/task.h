@@ -20,6 +20,7 @@ typedef struct bl_prompt {
     bl_span *span;
     size_t n, cap;
     bl_arena *arena;
+    size_t fill; /* the span so many from 1 on is filled; 0: none */
     bool failed; /* memory ran out; the request is refused for it, so that a task need not look */
 } bl_prompt;
 bl_prompt bl_prompt_new(bl_arena *a);
@@ -27,6 +28,8 @@ void bl_sayn(bl_prompt *p, const char *template_text, size_t n);
 void bl_say(bl_prompt *p, const char *template_text); /* special tokens are recognised here only; copied */
 void bl_quote(bl_prompt *p, const char *data);
 void bl_quoten(bl_prompt *p, const char *data, size_t n);
+/* " ..." again and again, as many tokens as `data` has at this place; one a prompt. */
+void bl_filln(bl_prompt *p, const char *data, size_t n);
 
 /* ---- requests ---- */
 typedef enum bl_ask_kind { BL_ASK_DONE, BL_ASK_PAIRS, BL_ASK_ROLLING, BL_ASK_WINDOW, BL_ASK_GENERATE } bl_ask_kind;

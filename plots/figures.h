@@ -10,6 +10,7 @@
  *     heatmap         panel task method x y value delta stderr low high p p_holm verdict color ink text
  *     flips           panel task method y lost gained n p verdict
  *     layers          panel method style role block nmse
+ *     probes          panel task style method kept same n
  *     kernels         panel rows weights style family kind label bits x value low high share seconds cold gflops
  *                     gbs nmse; kind: shape, kernel (the median over its shapes), slower (of two that have the same
  *                     bits); weights: memory or cache
@@ -27,6 +28,7 @@ bl_status bl_figure_pareto(const bl_plot_input *in, bl_page *page, bl_err *e);
 bl_status bl_figure_heatmap(const bl_plot_input *in, bl_page *page, bl_err *e);
 bl_status bl_figure_flips(const bl_plot_input *in, bl_page *page, bl_err *e);
 bl_status bl_figure_layers(const bl_plot_input *in, bl_page *page, bl_err *e);
+bl_status bl_figure_probes(const bl_plot_input *in, bl_page *page, bl_err *e);
 bl_status bl_figure_kernels(const bl_plot_input *in, bl_page *page, bl_err *e);
 bl_status bl_figure_loss(const bl_plot_input *in, bl_page *page, bl_err *e);
 #endif

@@ -118,12 +118,13 @@ static bl_status choose(const bl_metric *m, const char *group, const bl_cell *a,
     for (int64_t i = 0; i < a->n_samples; i++) {
         const char *of = a->sample[i].group;
         if (group && *group && (!of || strcmp(of, group))) continue;
+        if (!bl_metric_takes(m, &a->sample[i]) || !bl_metric_takes(m, &b->sample[i])) continue;
         out->a[out->n] = &a->sample[i];
         out->b[out->n++] = &b->sample[i];
     }
     return out->n ? BL_OK
-                  : bl_fail(e, BL_E_MISSING, "%s: no item%s%s", a->task, group && *group ? " of " : "",
-                            group ? group : "");
+                  : bl_fail(e, BL_E_MISSING, "%s: no item%s%s%s%s", a->task, group && *group ? " of " : "",
+                            group ? group : "", m->given ? " for which both have " : "", m->given ? m->name : "");
 }
 
 static void free_pairs(pairs *p)

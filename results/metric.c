@@ -49,6 +49,11 @@ out:
     return st;
 }
 
+bool bl_metric_takes(const bl_metric *m, const bl_sample *s)
+{
+    return !m->given || (m->given <= s->n_scores && s->score[m->given - 1] == 1);
+}
+
 void bl_mean_of(const double *v, int64_t n, double *mean, double *error)
 {
     double sum = 0, squares = 0;
@@ -62,11 +67,18 @@ static bl_status mean(const bl_metric *m, const bl_sample *s, int64_t n, bl_valu
 {
     bl_status st = BL_OK;
     double *v = bl_new((size_t)n, sizeof *v, e);
+    int64_t k = 0;
 
     if (!v) return BL_E_NOMEM;
-    for (int64_t i = 0; i < n; i++) BL_TRY(bl_metric_entry(m, &s[i], &v[i], e));
-    bl_mean_of(v, n, &out->value, &out->stderr_);
-    out->has_stderr = n > 1;
+    for (int64_t i = 0; i < n; i++)
+        if (bl_metric_takes(m, &s[i])) BL_TRY(bl_metric_entry(m, &s[i], &v[k++], e));
+    if (!k) {
+        st = bl_fail(e, BL_E_MISSING, "metric %s: it means something for none of the %" PRId64 " items", m->name, n);
+        goto out;
+    }
+    bl_mean_of(v, k, &out->value, &out->stderr_);
+    out->has_stderr = k > 1;
+    out->n = k;
 out:
     bl_free(v);
     return st;
@@ -283,9 +295,12 @@ static bl_status add(const bl_metric *m, const bl_sample *s, int64_t n, const ch
                      bl_metric_list *out, bl_err *e)
 {
     bl_value v;
-    bl_status st = bl_metric_of(m, s, n, &v, e);
+    bl_status st;
+    int64_t enter = 0;
 
-    if (st != BL_OK) return st;
+    for (int64_t i = 0; i < n; i++) enter += bl_metric_takes(m, &s[i]);
+    if (n && !enter) return BL_OK;
+    if ((st = bl_metric_of(m, s, n, &v, e)) != BL_OK) return st;
     return bl_metric_add(out, a,
                          &(bl_cell_metric){.name = m->name,
                                            .unit = m->unit ? m->unit : "1",
@@ -314,7 +329,7 @@ bl_status bl_metrics_over_all(const bl_metric *row, int n_rows, const bl_sample 
         BL_TRY(add(&row[i], s, n, NULL, a, out, e));
         headline = headline || row[i].headline;
     }
-    if (n_rows && !headline) out->v[first].headline = true;
+    if (out->n > first && !headline) out->v[first].headline = true;
 out:
     return st;
 }

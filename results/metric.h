@@ -31,7 +31,9 @@ typedef struct bl_metric {
     bool by_group;  /* also within each group of samples, and within the part of "part/group" */
     bool pooled;    /* MEAN: stderr sqrt(sum of v_g (n_g - 1) / (N - G) / N), v_g the variance within each of G groups
                        (lm-evaluation-harness, pooled_sample_stderr) */
-    bool macro;     /* mean over the groups, each counting once; else over the samples */
+    int given;  /* MEAN: only over samples whose score[given - 1] is 1, where the metric means something; 0: over all.
+                   Where there are none the metric is left out */
+    bool macro; /* mean over the groups, each counting once; else over the samples */
     const char *items; /* what a sample is called: "windows", "documents"; NULL: "items" */
 } bl_metric;
 
@@ -40,6 +42,8 @@ typedef struct bl_value {
     int64_t n;
     bool has_stderr;
 } bl_value;
+/* Does a sample enter: bl_metric.given. */
+bool bl_metric_takes(const bl_metric *m, const bl_sample *s);
 /* What MEAN and FLAG_SHARE take the mean of, for one sample. */
 bl_status bl_metric_entry(const bl_metric *m, const bl_sample *s, double *out, bl_err *e);
 /* BL_E_NUMERIC when a sample that enters is not finite: it is never averaged. n == 0 is BL_E_MISSING. */

@@ -60,7 +60,9 @@ static bl_status add_row(work *w, const bl_row *a, const bl_row *b, const bl_cel
     bl_status st = bl_metric_rule(&w->rules, x, a->metric, &m, NULL);
 
     if (st != BL_OK) return BL_OK; /* a distance from another cell: no difference of items */
-    if ((st = bl_compare_metric(m, a->item_group, x, y, &row.paired, w->e)) != BL_OK) return st;
+    st = bl_compare_metric(m, a->item_group, x, y, &row.paired, w->e);
+    if (st == BL_E_MISSING) return BL_OK; /* no item has it in both */
+    if (st != BL_OK) return st;
     if ((st = bl_grow(&w->v->row, &w->cap, w->v->n + 1, sizeof row, w->e)) != BL_OK) return st;
     w->v->row[w->v->n++] = row;
     return BL_OK;

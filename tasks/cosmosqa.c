@@ -37,6 +37,9 @@ static const bl_choice_task row = {.read = read_row,
                                    .examples = train,
                                    .where_examples = where_train};
 
+static const bl_choice_task *const rows[] = {&row, &row, &row};
+const bl_choice_source bl_choice_cosmosqa = {files, where, rows};
+
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
     return bl_choice_load(how, files, where, &row, out, e);

@@ -21,25 +21,11 @@ static const char *const aqua[] = {"aqua/test.jsonl", "AQuA/test.json", "aqua/te
 static const char *const commonsense[] = {"commonsenseqa/dev_rand_split.jsonl", "commonsense_qa/dev_rand_split.jsonl",
                                           "dev_rand_split.jsonl", "commonsense_qa/validation.jsonl", NULL};
 
-/* "How far? Answer Choices: (A) 21 (B) 22 km …" */
 static bl_status say(const bl_choice *q, bl_arena *a, bl_cot_item *out, bl_err *e)
 {
-    static const char *const letters[] = {"A", "B", "C", "D", "E"};
-    bl_status st = BL_OK;
-    bl_text t = {0};
-
-    if (q->n_choices != (int)BL_COUNT(letters)) {
-        st = bl_fail(e, BL_E_FORMAT, "%d choices, expected 5", q->n_choices);
-        goto out;
-    }
-    bl_text_addf(&t, "%s Answer Choices:", q->text);
-    for (int c = 0; c < q->n_choices; c++) bl_text_addf(&t, " (%s) %s", letters[c], q->choice[c]);
-    BL_TRY(bl_text_check(&t, e));
-    out->gold = letters[q->gold];
-    if (!(out->question = bl_arena_str(a, t.s, t.n, e))) st = BL_E_NOMEM;
-out:
-    bl_text_free(&t);
-    return st;
+    if (q->n_choices != 5) return bl_fail(e, BL_E_FORMAT, "%d choices, expected 5", q->n_choices);
+    out->gold = bl_choice_letters[q->gold];
+    return bl_choice_line(q->text, q->choice, q->n_choices, a, &out->question, e);
 }
 
 static bl_status read_aqua(const bl_json *j, bl_arena *a, bl_cot_item *out, bl_err *e)

@@ -79,15 +79,15 @@ out:
     return st;
 }
 
-static const bl_cot_set set = {.name = "gsm8k",
-                               .read = read_item,
-                               .files = files,
-                               .where = where,
-                               .answer = BL_COT_NUMBER,
-                               .example = bl_cot_math,
-                               .n_examples = 8,
-                               .so = "The answer is ",
-                               .therefore = "Therefore, the answer (arabic numerals) is"};
+const bl_cot_set bl_cot_gsm8k = {.name = "gsm8k",
+                                 .read = read_item,
+                                 .files = files,
+                                 .where = where,
+                                 .answer = BL_COT_NUMBER,
+                                 .example = bl_cot_math,
+                                 .n_examples = 8,
+                                 .so = "The answer is ",
+                                 .therefore = "Therefore, the answer (arabic numerals) is"};
 
 /* ---- gsm8k:first5 ---- */
 enum { FIRST = 5 };
@@ -130,7 +130,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     d->first5 = !strcmp(how->name, "gsm8k:first5");
     if (d->first5) BL_TRY(load_first5(how, d, out, e));
     else {
-        BL_TRY(bl_cot_load(how, &set, 1, out, e));
+        BL_TRY(bl_cot_load(how, &bl_cot_gsm8k, 1, out, e));
         d->chains = *out;
     }
     out->rows = d;

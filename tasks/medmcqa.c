@@ -62,6 +62,9 @@ static const bl_choice_task zero = {.read = read_zero,
                                     .examples = train_zero,
                                     .where_examples = where_zero};
 
+static const bl_choice_task *const rows[] = {&one, &one, &zero, &zero};
+const bl_choice_source bl_choice_medmcqa = {files, where, rows};
+
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
     bl_status st = BL_OK;

@@ -12,6 +12,9 @@ const bl_metric bl_choice_metrics[2] = {
     {.name = "acc_norm", .direction = 1, .headline = true, .percent = true, .agg = BL_AGG_MEAN, .a = 1},
 };
 
+const char *const bl_choice_letters[26] = {"A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M",
+                                           "N", "O", "P", "Q", "R", "S", "T", "U", "V", "W", "X", "Y", "Z"};
+
 /* ---- fields ---- */
 bl_status bl_choice_text(const bl_json *row, const char *key, bl_arena *a, const char **out, bl_err *e)
 {
@@ -93,6 +96,21 @@ bl_status bl_choice_strip(const char **text, bl_arena *a, bl_err *e)
 
     bl_strip(&s, &n);
     return (*text = bl_arena_str(a, s, n, e)) ? BL_OK : BL_E_NOMEM;
+}
+
+bl_status bl_choice_line(const char *question, const char *const *choice, int n, bl_arena *a, const char **out,
+                         bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+
+    bl_text_addf(&t, "%s Answer Choices:", question);
+    for (int c = 0; c < n; c++) bl_text_addf(&t, " (%s) %s", bl_choice_letters[c], choice[c]);
+    BL_TRY(bl_text_check(&t, e));
+    if (!(*out = bl_arena_str(a, t.s, t.n, e))) st = BL_E_NOMEM;
+out:
+    bl_text_free(&t);
+    return st;
 }
 
 bl_status bl_choice_keys(const bl_json *row, const char *const *key, int n, bl_arena *a, bl_choice *out, bl_err *e)
@@ -384,19 +402,16 @@ out:
 }
 
 /* ---- asking ---- */
-static const char *const letters[MOST_LETTERS] = {"A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M",
-                                                  "N", "O", "P", "Q", "R", "S", "T", "U", "V", "W", "X", "Y", "Z"};
-
 static const char *const *scored(const bl_choice_task *task, const bl_choice *q)
 {
-    return task->letters ? letters : q->choice;
+    return task->letters ? bl_choice_letters : q->choice;
 }
 
 static void put_choices(bl_prompt *p, const bl_choice *q)
 {
     for (int c = 0; c < q->n_choices; c++) {
         bl_say(p, c ? "\n" : "");
-        bl_say(p, letters[c]);
+        bl_say(p, bl_choice_letters[c]);
         bl_say(p, ". ");
         bl_quote(p, q->choice[c]);
     }

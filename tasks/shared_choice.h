@@ -37,6 +37,14 @@ typedef struct bl_choice_task {
     const char *const *examples, *where_examples;
 } bl_choice_task;
 
+/* Where the questions of a task are, for other tasks that ask them in another way. */
+typedef struct bl_choice_source {
+    const char *const *files;
+    const char *where;
+    const bl_choice_task *const *rows; /* how each of the files is read */
+} bl_choice_source;
+extern const bl_choice_source bl_choice_aqua, bl_choice_medqa, bl_choice_medmcqa, bl_choice_cosmosqa;
+
 /* Reads the first of `names` that exists, and where how->name asks for worked examples as many rows of task->examples,
  * drawn without replacement by the seed and the same for every item. Refused: no rows, fewer than 2 choices, more or
  * fewer than task->n_choices, an empty choice or text, gold outside the choices, an id that comes twice, a row of 1 MB.
@@ -89,6 +97,9 @@ bl_status bl_choice_texts(const bl_json *array, bl_arena *a, const char *const *
 /* An integer that some layouts write as a string ("3"), or as true and false. */
 bl_status bl_choice_int(const bl_json *row, const char *key, int64_t *out, bl_err *e);
 
+/* "How far? Answer Choices: (A) 21 (B) 22 km …", in the arena; at most 26 choices. */
+bl_status bl_choice_line(const char *question, const char *const *choice, int n, bl_arena *a, const char **out,
+                         bl_err *e);
 /* The outer white space of a text goes. */
 bl_status bl_choice_strip(const char **text, bl_arena *a, bl_err *e);
 /* Choices from the texts of n keys. */
@@ -97,6 +108,8 @@ bl_status bl_choice_keys(const bl_json *row, const char *const *key, int n, bl_a
 bl_status bl_choice_number(const bl_json *row, const char *key, int first, int n, bl_choice *out, bl_err *e);
 /* "B" is 1; refused: what is none of the first n capital letters. `what` names it in the sentence. */
 bl_status bl_choice_letter(const char *text, const char *what, int n, int *out, bl_err *e);
+
+extern const char *const bl_choice_letters[26]; /* "A", "B", … */
 
 /* acc; acc and acc_norm. */
 extern const bl_metric bl_choice_metrics[2];

@@ -166,7 +166,7 @@ out:
 }
 
 /* ---- asking ---- */
-static void put_examples(bl_prompt *p, const bl_cot_set *set, bool reasoned)
+void bl_cot_say_examples(bl_prompt *p, const bl_cot_set *set, bool reasoned)
 {
     for (int k = 0; k < set->n_examples; k++) {
         const bl_cot_example *x = &set->example[k];
@@ -191,7 +191,7 @@ bl_status bl_cot_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 
     if (turn->step > (d->how == ZEROSHOT)) return bl_done(out);
     bl_prompt p = bl_prompt_new(turn->arena);
-    if (d->how != ZEROSHOT) put_examples(&p, d->set, d->how == REASONED);
+    if (d->how != ZEROSHOT) bl_cot_say_examples(&p, d->set, d->how == REASONED);
     bl_say(&p, "Q: ");
     bl_quote(&p, d->item[i].question);
     bl_say(&p, d->how == ZEROSHOT ? "\nA: Let's think step by step." : "\nA:");
@@ -235,7 +235,7 @@ static bl_cot_found first_answer(bl_cot_answer kind, const char *text, const cha
 }
 
 /* "he answer is (A)": what follows it at once, but for quotes and a bracket. */
-static bl_cot_found strict_answer(bl_cot_answer kind, const char *text)
+bl_cot_found bl_cot_strict(bl_cot_answer kind, const char *text)
 {
     static const char trigger[] = "he answer is";
     if (kind == BL_COT_NUMBER) {
@@ -275,7 +275,7 @@ static bl_cot_found flexible_answer(bl_cot_answer kind, const char *text)
 }
 
 /* -?\d+\.?\d* with commas inside passed over; a final dot goes when answers are compared. */
-static bl_cot_found first_number(const char *text)
+bl_cot_found bl_cot_first_number(const char *text)
 {
     for (const char *s = text; *s; s++) {
         size_t n = strspn(s, "0123456789,.");
@@ -292,7 +292,7 @@ static bl_cot_found cleaned_answer(bl_cot_answer kind, const char *text)
     bl_cot_found f = {0};
     const char *s = text + strspn(text, " \t\r\n"), *end = s + strcspn(s, "\n");
 
-    if (kind == BL_COT_NUMBER) return first_number(text);
+    if (kind == BL_COT_NUMBER) return bl_cot_first_number(text);
     if (kind != BL_COT_WORD) return first_answer(kind, text, text);
     for (size_t n; s < end; s += n) {
         n = 1;
@@ -337,7 +337,7 @@ bl_status bl_cot_mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample
     if (d->how == ZEROSHOT) {
         strict = cleaned_answer(kind, turn->reply[1].text ? turn->reply[1].text : "");
         if (strict.s) flexible = strict;
-    } else strict = strict_answer(kind, text);
+    } else strict = bl_cot_strict(kind, text);
     return bl_cot_score(strict, flexible, kind, d->item[i].gold, turn->arena, out, e);
 }
 

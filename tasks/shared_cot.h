@@ -53,6 +53,8 @@ bl_status bl_cot_load(const bl_task_load *how, const bl_cot_set *set, int n_sets
 /* Items of one file. */
 bl_status bl_cot_file(const char *path, bl_cot_read *read, const char *list, bl_arena *a, bl_cot_item **item,
                       int64_t *n, bl_hash *hash, bl_err *e);
+/* The worked examples of a set, "\n\n" after each. */
+void bl_cot_say_examples(bl_prompt *p, const bl_cot_set *set, bool reasoned);
 bl_status bl_cot_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e);
 bl_status bl_cot_mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e);
 const char *bl_cot_gold(bl_task_data *t, int64_t i);
@@ -64,6 +66,10 @@ typedef struct bl_cot_found {
 } bl_cot_found;
 bl_status bl_cot_score(bl_cot_found strict, bl_cot_found flexible, bl_cot_answer kind, const char *gold, bl_arena *a,
                        bl_sample *out, bl_err *e);
+/* What follows the first "he answer is" that an answer follows; of numbers as bl_answer_strict. */
+bl_cot_found bl_cot_strict(bl_cot_answer kind, const char *text);
+/* -?\d+\.?\d* with commas inside passed over. */
+bl_cot_found bl_cot_first_number(const char *text);
 extern const bl_metric bl_cot_metrics[5];
 extern const char *const bl_cot_stops[3];
 
@@ -71,6 +77,8 @@ extern const char *const bl_cot_stops[3];
 bl_status bl_cot_text(const bl_json *row, const char *key, bl_arena *a, const char **out, bl_err *e);
 /* A number as one says it: 8 for 8.0 and "8.0". */
 bl_status bl_cot_number(const bl_json *v, const char *name, bl_arena *a, const char **out, bl_err *e);
+
+extern const bl_cot_set bl_cot_gsm8k;
 
 /* Worked examples of Wei et al. 2022 (CC BY 4.0), in their order. */
 extern const bl_cot_example bl_cot_math[8], bl_cot_aqua[4], bl_cot_commonsense[7], bl_cot_strategy[6];

@@ -29,7 +29,11 @@ typedef struct view {
 
 static void spans(const bl_prompt *p, bl_text *t)
 {
-    for (size_t i = 0; i < p->n; i++) bl_text_addn(t, p->span[i].text, p->span[i].n);
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->fill == i + 1) bl_text_add(t, " ... (as many tokens as \"");
+        bl_text_addn(t, p->span[i].text, p->span[i].n);
+        if (p->fill == i + 1) bl_text_add(t, "\")");
+    }
 }
 
 static void ids(view *v, const int32_t *id, int64_t n, int64_t scored)

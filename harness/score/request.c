@@ -33,6 +33,11 @@ void bl_sayn(bl_prompt *p, const char *template_text, size_t n) { add(p, templat
 void bl_say(bl_prompt *p, const char *template_text) { add(p, template_text, strlen(template_text), false); }
 void bl_quote(bl_prompt *p, const char *data) { add(p, data, strlen(data), true); }
 void bl_quoten(bl_prompt *p, const char *data, size_t n) { add(p, data, n, true); }
+void bl_filln(bl_prompt *p, const char *data, size_t n)
+{
+    add(p, data, n, true);
+    if (n) p->fill = p->n;
+}
 
 bl_status bl_done(bl_request *out)
 {

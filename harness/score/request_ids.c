@@ -3,6 +3,8 @@
  *
  *     pair       fed: tok(context), then what tok(context + continuation) has after as many ids; that is scored. Where
  *                a token joins the two, the ids of the context stay what they are alone (lm-evaluation-harness 0.4.13)
+ *     filler     a span that is filled is " ..." repeated until the whole has as many tokens as it had with the span's
+ *                text, the last piece cut where that is needed
  *     rolling    prefix token, then the text's own: every one is predicted once, in windows that see at least one token
  *                of context
  *     GPTQ       the stream's tokens in windows of L without overlap, L-1 predictions each
@@ -37,14 +39,73 @@ static bl_status check_ids(const bl_engine *g, const bl_ids *ids, bl_err *e)
     return BL_OK;
 }
 
+/* ---- filler ---- */
+static bl_status count_with(const bl_engine *g, bl_span *span, size_t n, size_t at, const bl_text *fill, int flags,
+                            size_t *out, bl_err *e)
+{
+    bl_ids ids = {0};
+    span[at] = (bl_span){.text = fill->n ? fill->s : "", .n = fill->n, .data = true};
+    bl_status st = bl_encode_spans(g->t, span, n, flags, &ids, e);
+    *out = ids.n;
+    bl_ids_free(&ids);
+    return st;
+}
+
+/* The spans with " ..." in place of span `at`, so that there are as many tokens as with its text. The text of the
+ * filler is the caller's to free. */
+static bl_status put_filler(const bl_engine *g, bl_span *span, size_t n, size_t at, int flags, bl_text *fill, bl_err *e)
+{
+    static const char piece[] = " ...";
+    bl_text whole = {0};
+    size_t want, have;
+    bl_status st = BL_OK;
+
+    bl_text_addn(&whole, span[at].text, span[at].n);
+    BL_TRY(bl_text_check(&whole, e));
+    BL_TRY(count_with(g, span, n, at, &whole, flags, &want, e));
+    BL_TRY(count_with(g, span, n, at, fill, flags, &have, e));
+    for (size_t k = have; k < want; k++) bl_text_add(fill, piece);
+    BL_TRY(bl_text_check(fill, e));
+    BL_TRY(count_with(g, span, n, at, fill, flags, &have, e));
+    while (have < want && fill->n < 8 * whole.n + 64) {
+        bl_text_add(fill, piece);
+        BL_TRY(bl_text_check(fill, e));
+        BL_TRY(count_with(g, span, n, at, fill, flags, &have, e));
+    }
+    while (have > want && fill->n) { /* a piece of several tokens is cut */
+        fill->s[--fill->n] = 0;
+        BL_TRY(count_with(g, span, n, at, fill, flags, &have, e));
+    }
+out:
+    bl_text_free(&whole);
+    return st;
+}
+
+static bl_status encode_filled(const bl_engine *g, const bl_span *span, size_t n, size_t at, int flags, bl_ids *out,
+                               bl_err *e)
+{
+    bl_text fill = {0};
+    bl_span *own = bl_new(n, sizeof *own, e);
+    bl_status st = BL_OK;
+
+    if (!own) return BL_E_NOMEM;
+    memcpy(own, span, n * sizeof *own);
+    BL_TRY(put_filler(g, own, n, at, flags, &fill, e));
+    BL_TRY(bl_encode_spans(g->t, own, n, flags, out, e));
+out:
+    bl_free(own);
+    bl_text_free(&fill);
+    return st;
+}
+
 /* One BOS and only one: a template that spells it out is not given a second. */
-static bl_status encode_once(const bl_engine *g, const bl_span *span, size_t n, bl_ids *out, bl_err *e)
+static bl_status encode_once(const bl_engine *g, const bl_span *span, size_t n, size_t fill, bl_ids *out, bl_err *e)
 {
     bool bos = !g->no_bos && bl_tokenizer_adds_bos(g->t);
     int flags = (bos ? BL_ENCODE_BOS : 0) | (g->special ? BL_ENCODE_SPECIAL : 0);
     bl_status st = BL_OK;
 
-    BL_TRY(bl_encode_spans(g->t, span, n, flags, out, e));
+    BL_TRY(fill ? encode_filled(g, span, n, fill - 1, flags, out, e) : bl_encode_spans(g->t, span, n, flags, out, e));
     BL_TRY(check_ids(g, out, e));
     if (bos && out->n >= 2 && out->id[0] == bl_tokenizer_bos(g->t) && out->id[1] == out->id[0])
         memmove(out->id, out->id + 1, --out->n * sizeof *out->id);
@@ -79,7 +140,7 @@ static bl_status context_ids(const bl_engine *g, const bl_prompt *p, bl_context_
     }
     if (!n) goto out; /* empty */
     c->whole[n - 1].n = left;
-    st = encode_once(g, c->whole, n, &c->ids, e);
+    st = encode_once(g, c->whole, n, p->fill, &c->ids, e);
     c->whole[n - 1].n = p->span[n - 1].n;
     if (st != BL_OK) goto out;
     c->span = p->span;
@@ -112,7 +173,7 @@ bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl
     ctx->whole[n] = (bl_span){p->continuation, strlen(p->continuation), true};
     if (ctx->ids.n) {
         size_t n_context = ctx->ids.n;
-        BL_TRY(encode_once(g, ctx->whole, n + 1, &whole, e));
+        BL_TRY(encode_once(g, ctx->whole, n + 1, p->context.fill, &whole, e));
         r.boundary = n_context > whole.n || memcmp(whole.id, ctx->ids.id, n_context * sizeof *whole.id) != 0;
         while (whole.n < n_context) BL_TRY(bl_ids_push(&whole, 0, e)); /* what is left of the whole is nothing */
         memcpy(whole.id, ctx->ids.id, n_context * sizeof *whole.id);
@@ -176,7 +237,7 @@ bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new
     }
     BL_TRY(bl_request_fits(&(bl_request){.kind = BL_ASK_GENERATE, .max_new = max_new}, g->max_len, g->m->config.window,
                            e));
-    BL_TRY(encode_once(g, p->span, p->n, &ids, e));
+    BL_TRY(encode_once(g, p->span, p->n, p->fill, &ids, e));
     if (!ids.n) {
         BL_TRY(prefix_token(g, &prefix, e));
         BL_TRY(bl_ids_push(&ids, prefix, e));

@@ -156,6 +156,22 @@ static inline void study_judge(invented_study *s)
 
 static inline void study_free(invented_study *s) { bl_arena_free(s->arena); }
 
+/* Probed chains of thought of one to six steps, whose answers settle the earlier the fewer bits. */
+static inline void study_probe(invented_study *s, const char *method, int wbits)
+{
+    bl_err e = {0};
+    study_add(s, method, wbits, wbits ? wbits + 0.3 : 16, "gsm8k:faithful", 0.4, 60);
+    bl_sample *sample = (bl_sample *)(uintptr_t)s->cell[s->table.n - 1].sample;
+    for (int64_t i = 0; i < 60; i++) {
+        int n = 1 + (int)(i % 6), at = 1;
+        double v[1 + 4 * 7] = {n};
+        for (int k = 0; k < 4; k++)
+            for (int j = 0; j <= n; j++)
+                v[at++] = j == n || invented_draw(i, k) * (wbits ? wbits : 16) < 4.0 * (j + k) / n;
+        assert_ok(bl_sample_values(&sample[i], s->arena, v, at, &e));
+    }
+}
+
 /* rtn at 8 to 1 bits and the base, on two texts and four tasks of choices. */
 static inline invented_study *study_ladder(void)
 {

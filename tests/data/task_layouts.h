@@ -277,6 +277,28 @@ static const struct {
      "[Q: Letters?\nA: Let's think step by step.]=yajo\n"},
     {"coin_flip:cot4", "n3", "symbolic/coin_flip.json", "[{\"question\": \"Heads?\", \"answer\": \"no\"}]", NULL, NULL,
      "[Q: Heads?\nA:]=no\n"},
+    {"medqa:faithful", "f2", "medqa/us_4options_test.jsonl",
+     "{\"question\": \"Which bone is it?\", \"answer\": \"two\", \"options\": {\"A\": \"one\", \"B\": \"two\", \"C\": "
+     "\"three\", \"D\": \"four\"}, \"meta_info\": \"step1\", \"answer_idx\": \"B\"}",
+     NULL, NULL, NULL},
+    {"medmcqa:faithful", "f3", "medmcqa/dev.jsonl",
+     "{\"question\":\"Which of the following is not true for myelinated nerve "
+     "fibers:\",\"exp\":null,\"cop\":1,\"opa\":\"Impulse through myelinated fibers is slower than non-myelinated "
+     "fibers\",\"opb\":\"Membrane currents are generated at nodes of Ranvier\",\"opc\":\"Saltatory conduction of "
+     "impulses is seen\",\"opd\":\"Local anesthesia is effective only when the nerve is not covered by myelin "
+     "sheath\",\"subject_name\":\"Physiology\",\"topic_name\":null,\"id\":\"45258d3d-b974-44dd-a161-c3fccbdadd88\","
+     "\"choice_type\":\"multi\"}",
+     NULL, NULL, NULL},
+    {"cosmosqa:faithful", "f4", "cosmosqa/valid.csv",
+     "id,context,question,answer0,answer1,answer2,answer3,label\nx,\"He said \"\"no\"\", twice.\nHe left.\",Why "
+     "?,a,b,\"c, d\",e,2\r\n",
+     NULL, NULL, NULL},
+    {"aqua:faithful", "f5", "aqua/test.jsonl",
+     "{\"question\": \"How far?\", \"options\": [\"A)21\", \"B)22 km\", \"C)x)\", \"D)1\", \"E)None\"], \"rationale\": "
+     "\"so\", \"correct\": \"C\"}",
+     NULL, NULL, NULL},
+    {"gsm8k:faithful", "f1", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",
+     NULL, NULL, NULL},
     {"gsm8k:direct", "g2", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",
      NULL, NULL, "[Q: how\nA:]=1,002\n"},
     {"gsm8k:zeroshot", "g3", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",

@@ -763,6 +763,34 @@ static void an_interrupt_ends_the_work_after_the_pass_that_runs(void **state)
     close_bench(&b);
 }
 
+/* A filled span has the tokens that its text had, whether " ..." is one token, several, or one a byte. */
+static void filler_has_as_many_tokens_as_what_it_replaces(void **state)
+{
+    static const char *const replaced[] = {"",   " the",    " the other thing is here", " a. b. c. d. e.", "x",
+                                           "  ", " ... ..."};
+    const char *const tokenizer[] = {bytes, words};
+    bl_err e = {0};
+    (void)state;
+    for (size_t k = 0; k < BL_COUNT(tokenizer); k++) {
+        bench b = open_bench(noise, tokenizer[k], NULL);
+        for (size_t i = 0; i < BL_COUNT(replaced); i++) {
+            bl_prompt p[2] = {bl_prompt_new(b.a), bl_prompt_new(b.a)};
+            bl_ids ids[2];
+            for (int f = 0; f < 2; f++) {
+                bl_quote(&p[f], "his hat is");
+                if (f) bl_filln(&p[f], replaced[i], strlen(replaced[i]));
+                else bl_quote(&p[f], replaced[i]);
+                bl_say(&p[f], " so");
+                assert_ok(bl_engine_prompt_ids(b.g, &p[f], 1, b.a, &ids[f], NULL, &e));
+            }
+            assert_int_equal(ids[0].n, ids[1].n);
+            bool differs = memcmp(ids[0].id, ids[1].id, ids[0].n * sizeof *ids[0].id) != 0;
+            assert_int_equal(differs, i > 0 && i < 6);
+        }
+        close_bench(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -787,6 +815,7 @@ int main(void)
         cmocka_unit_test(a_model_has_no_distance_from_itself),
         cmocka_unit_test(the_base_comes_first_in_the_divergence),
         cmocka_unit_test(an_interrupt_ends_the_work_after_the_pass_that_runs),
+        cmocka_unit_test(filler_has_as_many_tokens_as_what_it_replaces),
     };
     return cmocka_run_group_tests(tests, write_models, remove_models);
 }

@@ -96,13 +96,25 @@ static void long_names(invented_study *s)
     study_add(s, "base", 0, 16, task, 0.8, 50);
 }
 
+static void probed_chains(invented_study *s)
+{
+    study_probe(s, "base", 0);
+    study_probe(s, "rtn:w3g64", 3);
+    study_add(s, "rtn:w2", 2, 2.3, "aqua:faithful", 0.5, 50); /* none of its items could be probed */
+}
+
 static const struct {
     const char *name;
     void (*build)(invented_study *s);
-} studies[] = {{"one point", one_point},       {"no base", no_base},
-               {"all equal", all_equal},       {"huge ranges", huge_ranges},
-               {"no numbers", no_numbers},     {"ends of the scale", ends_of_the_scale},
-               {"twelve tasks", twelve_tasks}, {"thirty methods", thirty_methods},
+} studies[] = {{"probed chains", probed_chains},
+               {"one point", one_point},
+               {"no base", no_base},
+               {"all equal", all_equal},
+               {"huge ranges", huge_ranges},
+               {"no numbers", no_numbers},
+               {"ends of the scale", ends_of_the_scale},
+               {"twelve tasks", twelve_tasks},
+               {"thirty methods", thirty_methods},
                {"long names", long_names}};
 
 static invented_study *built(size_t i)
