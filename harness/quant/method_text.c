@@ -127,17 +127,23 @@ static bl_status shorthand(parser *p, char *s, bl_err *e)
     char saved;
 
     for (char *end; *s; s = end) {
-        if (!strncmp(s, "pc", 2)) {
-            BL_TRY(set(p, "group", "-1", e));
-            end = s + 2;
-            continue;
-        }
+        bool pc = !strncmp(s, "pc", 2);
         size_t k = 0;
-        while (k < BL_COUNT(letters) && letters[k].letter != *s) k++;
+        while (k < BL_COUNT(letters) && letters[k].letter != (pc ? 'g' : *s)) k++;
         if (k == BL_COUNT(letters)) {
             st = bl_fail(e, BL_E_CONFIG,
                          "%s: '%s' is not like w4, a8, g64 or pc; other options are written +name=value", p->where, s);
             goto out;
+        }
+        if (!bl_opt_find(rows_of(p->m), letters[k].name)) {
+            st = bl_fail(e, BL_E_CONFIG, "%s: '%s': it has no %s; see: bitladder show %s", p->where, s, letters[k].name,
+                         p->m->name);
+            goto out;
+        }
+        if (pc) {
+            BL_TRY(set(p, "group", "-1", e));
+            end = s + 2;
+            continue;
         }
         end = s + 1 + strspn(s + 1, "0123456789.-");
         if (end == s + 1) end += strlen(end); /* no digits: the sentence shows all of it */

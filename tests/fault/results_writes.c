@@ -171,7 +171,7 @@ static void a_journal_survives_failure_of_every_allocation(void **state)
 }
 
 /* A disk that is full in the middle of a line, as the kernel does it: half of the bytes are written. */
-static void a_journal_goes_on_behind_half_a_line(void **state)
+static void a_journal_goes_on_after_half_a_line(void **state)
 {
     (void)state;
     char path[4300];
@@ -209,7 +209,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_record_survives_failure_of_every_allocation, begin, end),
         cmocka_unit_test_setup_teardown(reading_survives_failure_of_every_allocation, begin, end),
         cmocka_unit_test_setup_teardown(a_journal_survives_failure_of_every_allocation, begin, end),
-        cmocka_unit_test_setup_teardown(a_journal_goes_on_behind_half_a_line, begin, end),
+        cmocka_unit_test_setup_teardown(a_journal_goes_on_after_half_a_line, begin, end),
     };
     bl_log_set(BL_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

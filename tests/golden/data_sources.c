@@ -136,7 +136,7 @@ static void ptb_splits_are_joined_as_published(void **state)
     assert_sha(t->stream, t->n_stream, "352a9351af725c5d5d6ccdd38357a35ebfef8c79916364fdf458fa72a4fb91c3");
 }
 
-static void c4_demo_is_300_documents_with_a_blank_between(void **state)
+static void c4_demo_is_300_documents_with_a_space_between(void **state)
 {
     (void)state;
     BL_NEEDS("BITLADDER_DATA");
@@ -154,7 +154,7 @@ int main(void)
         cmocka_unit_test(wikitext2_documents_are_detokenized_as_the_harness_does),
         cmocka_unit_test(wikitext2_as_json_lines_is_the_same),
         cmocka_unit_test(ptb_splits_are_joined_as_published),
-        cmocka_unit_test(c4_demo_is_300_documents_with_a_blank_between),
+        cmocka_unit_test(c4_demo_is_300_documents_with_a_space_between),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

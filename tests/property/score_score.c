@@ -362,7 +362,7 @@ static void special_tokens_in_data_are_read_where_it_is_asked_for(void **state)
     }
 }
 
-static void a_blank_at_the_end_of_the_context_changes_nothing(void **state)
+static void a_space_at_the_end_of_the_context_changes_nothing(void **state)
 {
     bench b = open_bench(noise, words, NULL);
     (void)state;
@@ -804,7 +804,7 @@ int main(void)
         cmocka_unit_test(a_token_across_the_join_leaves_the_context_as_it_is),
         cmocka_unit_test(a_tokenizer_may_know_more_than_the_model),
         cmocka_unit_test(special_tokens_in_data_are_read_where_it_is_asked_for),
-        cmocka_unit_test(a_blank_at_the_end_of_the_context_changes_nothing),
+        cmocka_unit_test(a_space_at_the_end_of_the_context_changes_nothing),
         cmocka_unit_test(input_that_is_too_long_loses_its_beginning),
         cmocka_unit_test(scores_do_not_depend_on_batch_order_threads_or_streaming),
         cmocka_unit_test(a_context_is_computed_once_for_all_its_choices),

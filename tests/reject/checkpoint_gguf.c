@@ -863,7 +863,7 @@ static bl_status open_with_divisors(bl_checkpoint **c, bl_err *e)
     return st;
 }
 
-static void divisors_become_the_parameters_behind_them(void **state)
+static void divisors_become_the_parameters_they_come_from(void **state)
 {
     (void)state;
     bl_err e = {0};
@@ -922,7 +922,7 @@ int main(void)
         WITH(a_model_in_parts_is_read_from_the_first),
         WITH(parts_that_do_not_fit_together_are_refused),
         WITH(linear_scaling_is_read_in_both_spellings),
-        WITH(divisors_become_the_parameters_behind_them),
+        WITH(divisors_become_the_parameters_they_come_from),
         WITH(rotary_rows_come_in_half_split_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,7 +152,7 @@ static float first(bl_checkpoint *c, const char *name, int64_t row)
     return w[0];
 }
 
-static void an_unshared_head_lies_behind_the_rotary_tables(void **state)
+static void an_unshared_head_comes_after_the_rotary_tables(void **state)
 {
     (void)state;
     bl_err e = {0};
@@ -177,7 +177,7 @@ static void an_unshared_head_lies_behind_the_rotary_tables(void **state)
     bl_text_free(&t);
 }
 
-static void kinds_of_weights_lie_together_for_all_layers(void **state)
+static void kinds_of_weights_are_together_for_all_layers(void **state)
 {
     (void)state;
     bl_err e = {0};
@@ -207,7 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(headers_that_are_not_what_they_should_be_are_refused), WITH(sizes_must_be_exact),
         WITH(other_versions_and_dirty_padding_are_refused),         WITH(other_files_are_refused_by_what_they_are),
-        WITH(an_unshared_head_lies_behind_the_rotary_tables),       WITH(kinds_of_weights_lie_together_for_all_layers),
+        WITH(an_unshared_head_comes_after_the_rotary_tables),       WITH(kinds_of_weights_are_together_for_all_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

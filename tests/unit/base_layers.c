@@ -63,7 +63,7 @@ static void check(const char *path, void *ctx)
     int line = 0;
     const char *dot = strrchr(path, '.');
     int *files = ctx;
-    if (!dot || (strcmp(dot, ".h") && strcmp(dot, ".c") && strcmp(dot, ".cc") && strcmp(dot, ".cu"))) return;
+    if (!dot || (strcmp(dot, ".h") && strcmp(dot, ".c") && strcmp(dot, ".cc") && strncmp(dot, ".cu", 3))) return;
     ++*files;
     assert_ok(bl_read_file(source_path(path), 1 << 24, &source, &n, &e));
     for (char *rest = source, *text; (text = strsep(&rest, "\n"));) {

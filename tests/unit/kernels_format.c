@@ -194,7 +194,7 @@ static void bits_per_weight_are_the_published_ones(void **state)
 }
 
 /* ---- integers ---- */
-static void codes_lie_low_bits_first(void **state)
+static void codes_are_low_bits_first(void **state)
 {
     (void)state;
     const bl_format *f = bl_format_find("int3");
@@ -212,7 +212,7 @@ static void codes_lie_low_bits_first(void **state)
     assert_memory_equal(y, w + 9, sizeof y);
 }
 
-static void zeros_lie_packed_or_as_int16(void **state)
+static void zeros_are_packed_or_int16(void **state)
 {
     (void)state;
     const bl_format *f = bl_format_find("int4");
@@ -619,7 +619,7 @@ static void take(bl_buffer *b)
     free(b);
 }
 
-static void parts_of_a_weight_are_aligned_and_readable_behind(void **state)
+static void parts_of_a_weight_are_aligned_and_readable_after(void **state)
 {
     (void)state;
     static const bl_ops ops = {.buffer_new = give, .buffer_free = take};
@@ -663,8 +663,8 @@ int main(void)
         cmocka_unit_test(formats_are_found_by_name_and_number),
         cmocka_unit_test(refuses_geometry_that_cannot_be),
         cmocka_unit_test(bits_per_weight_are_the_published_ones),
-        cmocka_unit_test(codes_lie_low_bits_first),
-        cmocka_unit_test(zeros_lie_packed_or_as_int16),
+        cmocka_unit_test(codes_are_low_bits_first),
+        cmocka_unit_test(zeros_are_packed_or_int16),
         cmocka_unit_test(one_bit_is_sign_times_mean_magnitude),
         cmocka_unit_test(fits_follow_their_rules),
         cmocka_unit_test(a_shrunk_range_has_the_least_error_of_its_grid),
@@ -679,7 +679,7 @@ int main(void)
         cmocka_unit_test(groups_of_zeros_stay_zero_when_scales_are_quantized),
         cmocka_unit_test(q8_0_by_hand),
         cmocka_unit_test(blocks_of_few_bits_are_read_as_ggml_reads_them),
-        cmocka_unit_test(parts_of_a_weight_are_aligned_and_readable_behind),
+        cmocka_unit_test(parts_of_a_weight_are_aligned_and_readable_after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

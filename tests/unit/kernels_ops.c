@@ -239,7 +239,7 @@ static void norm_divides_by_the_root_mean_square(void **state)
     drop(y);
 }
 
-static void rope_turns_pairs_that_lie_half_a_head_apart(void **state)
+static void rope_turns_pairs_that_are_half_a_head_apart(void **state)
 {
     bl_tensor c = with(2, 2, (float[]){1, 1, 0, 1}), s = with(2, 2, (float[]){0, 0, 1, 0});
     bl_tensor pos = I32(1, 0), wrong = I32(2, 0);
@@ -889,7 +889,7 @@ int main(void)
         cmocka_unit_test(every_op_that_computes_has_a_name),
         cmocka_unit_test(outputs_are_transformed_before_bias_and_adapters),
         cmocka_unit_test(norm_divides_by_the_root_mean_square),
-        cmocka_unit_test(rope_turns_pairs_that_lie_half_a_head_apart),
+        cmocka_unit_test(rope_turns_pairs_that_are_half_a_head_apart),
         cmocka_unit_test(gate_and_add_follow_their_formulas),
         cmocka_unit_test(rows_are_gathered_and_scattered),
         cmocka_unit_test(embed_unpacks_the_rows_of_the_ids),

@@ -105,7 +105,8 @@ static void what_cannot_be_is_refused_with_a_sentence(void **state)
         {"rtn:w4+range", "range needs a value"},
         {"rtn:w4+range=wide", "zero, minmax, clip"},
         {"rtn:w4+group=99999999999999999999", "group"},
-        {"base:w4", "method base: unknown option 'wbits'"},
+        {"base:w4", "method base: 'w4': it has no wbits; see: bitladder show base"},
+        {"quarot:pc", "method quarot: 'pc': it has no group"},
         {"fp16+group=64", "method fp16: unknown option 'group'"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {

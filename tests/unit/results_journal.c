@@ -135,7 +135,7 @@ static void a_sample_comes_once(void **state)
     cleanup();
 }
 
-static void a_cut_anywhere_costs_the_samples_behind_it_only(void **state)
+static void a_cut_anywhere_costs_the_samples_after_it_only(void **state)
 {
     (void)state;
     enum { N = 6 };
@@ -181,7 +181,7 @@ static void a_flipped_bit_ends_the_journal_there(void **state)
     cleanup();
 }
 
-static void work_goes_on_behind_a_torn_line(void **state)
+static void work_goes_on_after_a_torn_line(void **state)
 {
     (void)state;
     bl_journal *j;
@@ -275,9 +275,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_read_back_sorted_and_bit_for_bit),
         cmocka_unit_test(a_sample_comes_once),
-        cmocka_unit_test(a_cut_anywhere_costs_the_samples_behind_it_only),
+        cmocka_unit_test(a_cut_anywhere_costs_the_samples_after_it_only),
         cmocka_unit_test(a_flipped_bit_ends_the_journal_there),
-        cmocka_unit_test(work_goes_on_behind_a_torn_line),
+        cmocka_unit_test(work_goes_on_after_a_torn_line),
         cmocka_unit_test(a_journal_of_another_cell_is_kept_as_stale),
         cmocka_unit_test(a_full_disk_costs_nothing_when_there_is_room_again),
         cmocka_unit_test(what_waits_for_the_disk_is_bounded),

@@ -2,7 +2,7 @@
 #include "test.h"
 #include "harness/score/score.h"
 
-static void choices_get_a_blank_that_does_not_count(void **state)
+static void choices_get_a_space_that_does_not_count(void **state)
 {
     static const char *const choice[] = {"copper wire", "caf\xc3\xa9 \xe6\x97\xa5\xf0\x9f\x91\x8d", ""};
     bl_err e = {0};
@@ -90,7 +90,7 @@ static void memory_that_runs_out_is_said_when_the_request_is_made(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(choices_get_a_blank_that_does_not_count),
+        cmocka_unit_test(choices_get_a_space_that_does_not_count),
         cmocka_unit_test(requests_that_no_text_makes_fit_are_refused),
         cmocka_unit_test(memory_that_runs_out_is_said_when_the_request_is_made),
     };

@@ -308,7 +308,7 @@ static void split_behaviors_cut_as_they_are_named(void **state)
         }
 }
 
-static void metaspace_puts_a_blank_in_front_as_its_scheme_says(void **state)
+static void metaspace_puts_a_space_in_front_as_its_scheme_says(void **state)
 {
     (void)state;
     static const struct {
@@ -480,7 +480,7 @@ static void blanks_stay_where_the_model_keeps_them(void **state)
     bl_tokenizer_close(t);
 }
 
-static void llama2c_files_of_characters_have_no_blank_in_front(void **state)
+static void llama2c_files_of_characters_have_no_space_in_front(void **state)
 {
     (void)state;
     bl_text file = {0};
@@ -593,12 +593,12 @@ int main(void)
         cmocka_unit_test(decoding_replaces_half_characters),
         cmocka_unit_test(byte_fallback_tokenizers_read_back),
         cmocka_unit_test(split_behaviors_cut_as_they_are_named),
-        cmocka_unit_test(metaspace_puts_a_blank_in_front_as_its_scheme_says),
+        cmocka_unit_test(metaspace_puts_a_space_in_front_as_its_scheme_says),
         cmocka_unit_test(normal_forms_are_those_of_unicode),
         cmocka_unit_test(patterns_mean_what_they_mean_to_the_reference),
         cmocka_unit_test(scores_decide_in_sentencepiece_models),
         cmocka_unit_test(blanks_stay_where_the_model_keeps_them),
-        cmocka_unit_test(llama2c_files_of_characters_have_no_blank_in_front),
+        cmocka_unit_test(llama2c_files_of_characters_have_no_space_in_front),
         cmocka_unit_test(gguf_says_how_text_is_cut_and_whether_bos_is_added),
         cmocka_unit_test(files_beside_say_which_tokens_open_and_close),
     };
