@@ -40,10 +40,32 @@ bl_status bl_curve_write(const char *path, bl_hash identity, const bl_curve *giv
     for (size_t i = 0; i < BL_COUNT(series); i++)
         BL_TRY(bl_record_reals(r, series[i].where, *(const double **)((char *)&c + series[i].at), c.n, series[i].unit,
                                series[i].meaning, e));
+    if (c.n_valid) {
+        BL_TRY(bl_record_reals(r, "train/valid_step", c.valid_step, c.n_valid, "1", "step that was made before", e));
+        BL_TRY(bl_record_reals(r, "train/valid_loss", c.valid, c.n_valid, "nat",
+                               "mean nll of the tokens of the validation text that count", e));
+    }
     BL_TRY(bl_record_commit(r, e));
     r = NULL;
 out:
     bl_record_drop(r);
+    return st;
+}
+
+static bl_status read_valid(bl_shard *s, bl_arena *a, bl_curve *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n = 0;
+    double *step = NULL, *loss = NULL;
+    if (!bl_shard_has(s, "train/valid_step")) return BL_OK;
+    BL_TRY(bl_shard_reals(s, "train/valid_step", a, &step, &n, e));
+    BL_TRY(bl_shard_reals(s, "train/valid_loss", a, &loss, &out->n_valid, e));
+    if (n != out->n_valid)
+        st = bl_fail(e, BL_E_CORRUPT, "%lld losses of a validation text after %lld steps", (long long)out->n_valid,
+                     (long long)n);
+    out->valid_step = step;
+    out->valid = loss;
+out:
     return st;
 }
 
@@ -79,6 +101,7 @@ bl_status bl_curve_read(const char *path, bl_arena *a, bl_curve *out, bl_err *e)
         out->n = steps;
         *(const double **)((char *)out + series[i].at) = v;
     }
+    if (st == BL_OK) st = read_valid(s, a, out, e);
     if (st == BL_E_MISSING && e) st = e->status = BL_E_CORRUPT;
     if (st != BL_OK) bl_within(e, "%s: not a curve of training", path);
 out:

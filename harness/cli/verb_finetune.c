@@ -23,7 +23,7 @@ static const bl_opt rows[] = {
      .doc = "of first values and dropout"},
     {"resume", BL_OPT_BOOL, .at = offsetof(opts, resume), .doc = "go on from OUT.state, where it is there"},
     {"curve", BL_OPT_TEXT, .at = offsetof(opts, curve), .arg = "FILE",
-     .doc = "JSON lines {\"step\", \"loss\", \"lr\", \"grad_norm\"}"},
+     .doc = "JSON lines {\"step\", \"loss\", \"lr\", \"grad_norm\"}, and \"valid\" where it was computed"},
     BL_SOURCE_ROWS(opts, model),
     BL_COMMON_ROWS(opts, common),
     {0}};
@@ -161,7 +161,9 @@ const bl_verb bl_verb_finetune = {
         "Trains MODEL with METHOD on FILE and writes a directory that run, score, inspect and generate load, without "
         "the source; adapters are in it as files of peft too. A run that was interrupted goes on with --resume, bit "
         "for bit on the CPU. Its curve is OUT.curve.hdf5, which plot draws.",
-    .example = "bitladder finetune MODEL --method lora+rank=8 --data train.jsonl --batch 4 --steps 200 -o tuned",
+    .example =
+        "bitladder finetune MODEL --method lora+rank=8 --data alpaca.json --data-format alpaca --batch 4 --steps 200 "
+        "-o tuned",
     .opts = rows,
     .opts_size = sizeof(opts),
     .min_args = 1,

@@ -5,6 +5,7 @@
 #include "harness/quant/apply.h"
 #include "harness/train/curve_out.h"
 #include "harness/train/pretrain.h"
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -55,7 +56,7 @@ static bl_status told(void *ctx, int64_t step, double loss, double lr, double no
     double each = (bl_now() - g->t0) / (double)step;
     bl_status st = bl_grow(&g->curve, &g->cap, g->n + 1, sizeof *g->curve, e);
     if (st != BL_OK) return st;
-    g->curve[g->n++] = (bl_train_point){loss, lr, norm};
+    g->curve[g->n++] = (bl_train_point){loss, lr, norm, NAN};
     if (!g->o->common.quiet && isatty(STDERR_FILENO) == 1)
         fprintf(stderr, "\r\033[Kstep %lld of %lld  loss %.4f  lr %.2g  %.0f s left%s", (long long)step,
                 (long long)g->o->steps, loss, lr, each * (double)(g->o->steps - step), step == g->o->steps ? "\n" : "");

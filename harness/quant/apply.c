@@ -3,6 +3,7 @@
 #include "apply.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -274,6 +275,7 @@ static bl_status note_stage(work *k, bl_err *e)
     bl_text t = {0};
     if (k->run.method->learns)
         bl_text_addf(&t, "trained for %lld steps to a loss of %.4g", (long long)k->train.steps, k->train.loss);
+    if (k->run.method->learns && isfinite(k->train.valid)) bl_text_addf(&t, ", %.4g on valid", k->train.valid);
     if (k->run.method->notes) k->run.method->notes(&k->run, k->layer, k->n_layers, &t);
     if (k->calibration.n) bl_text_addf(&t, "%s%s", t.n ? "; " : "", k->calibration.s);
     BL_TRY(bl_text_check(&t, e));

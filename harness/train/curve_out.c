@@ -4,6 +4,7 @@
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 bl_status bl_curve_record(const char *out, bl_hash identity, bl_backend *be, const bl_checkpoint *ckpt,
@@ -12,10 +13,11 @@ bl_status bl_curve_record(const char *out, bl_hash identity, bl_backend *be, con
     bl_status st = BL_OK;
     bl_device_info info;
     char *path = bl_format_text(e, "%s%s", out, BL_CURVE_ENDING);
-    double *loss = bl_new((size_t)n * 3, sizeof *loss, e), *lr = loss + n, *norm = lr + n;
+    double *loss = bl_new((size_t)n * 4, sizeof *loss, e), *lr = loss + n, *norm = lr + n, *valid = norm + n;
+    double *step = bl_new((size_t)n, sizeof *step, e);
     bl_curve c = *what;
 
-    if (!path || !loss) {
+    if (!path || !loss || !step) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -23,6 +25,9 @@ bl_status bl_curve_record(const char *out, bl_hash identity, bl_backend *be, con
         loss[i] = point[i].loss;
         lr[i] = point[i].lr;
         norm[i] = point[i].grad_norm;
+        if (!isfinite(point[i].valid)) continue;
+        valid[c.n_valid] = point[i].valid;
+        step[c.n_valid++] = (double)(i + 1);
     }
     be->ops->device_info(be, &info);
     c.model = bl_checkpoint_name(ckpt);
@@ -34,9 +39,12 @@ bl_status bl_curve_record(const char *out, bl_hash identity, bl_backend *be, con
     c.loss = loss;
     c.lr = lr;
     c.grad_norm = norm;
+    c.valid_step = step;
+    c.valid = valid;
     st = bl_curve_write(path, identity, &c, e);
 out:
     bl_free(loss);
+    bl_free(step);
     bl_free(path);
     return st;
 }
@@ -51,6 +59,7 @@ bl_status bl_curve_lines(const char *path, const bl_train_point *point, int64_t 
         bl_json_add_real(&j, "loss", point[i].loss);
         bl_json_add_real(&j, "lr", point[i].lr);
         bl_json_add_real(&j, "grad_norm", point[i].grad_norm);
+        if (isfinite(point[i].valid)) bl_json_add_real(&j, "valid", point[i].valid);
         bl_json_end(&j);
         bl_text_add(&t, "\n");
     }

@@ -152,7 +152,7 @@ bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, b
     bl_status st = BL_OK;
     bl_tensor xd, h;
 
-    if (w->adapter < 0 || w->dropout == 0) return bl_linear_apply(be, &l, x, y, accumulate, e);
+    if (w->adapter < 0 || w->dropout == 0 || t->still) return bl_linear_apply(be, &l, x, y, accumulate, e);
     /* the trained adapter, which is the last one, reads another x than the rest */
     const bl_lowrank *a = &l.adapter[w->adapter];
     l.n_adapters = w->adapter;

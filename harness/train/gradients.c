@@ -59,6 +59,7 @@ typedef struct pass {
     bl_model *m;
     bl_backend *be;
     int64_t rows, n; /* of the batch; tokens that count */
+    bool learn;      /* gradients are wanted */
     bl_batch batch;
     int32_t *past, *slot, *target;
     int64_t *want; /* rows that predict tokens that count */
@@ -104,10 +105,12 @@ static bl_status prepare(pass *p, const bl_train_batch *b, bl_err *e)
     for (int32_t s = 0; s < b->n_seq; s++)
         BL_TRY(bl_kv_slot(p->kv, b->start[s + 1] - b->start[s], -1, 0, &p->slot[s], e));
     p->batch = (bl_batch){.ids = b->ids, .n_seq = b->n_seq, .start = b->start, .past = p->past, .slot = p->slot};
-    BL_TRY(bl_tape_new(p->m, p->rows, &p->tape, e));
     BL_TRY(p->be->ops->buffer_new(p->be, each, &p->x, e));
     p->stream = bl_tensor_2d(p->x, 0, p->be->act, p->rows, c->dim);
-    BL_TRY(p->be->ops->buffer_new(p->be, (uint64_t)c->n_layers * each, &p->kept, e));
+    if (p->learn) {
+        BL_TRY(bl_tape_new(p->m, p->rows, &p->tape, e));
+        BL_TRY(p->be->ops->buffer_new(p->be, (uint64_t)c->n_layers * each, &p->kept, e));
+    }
     BL_TRY(p->be->ops->buffer_new(p->be, (uint64_t)p->n * 12 + (uint64_t)p->rows * 4, &p->lists, e));
     p->t_want = bl_tensor_1d(p->lists, 0, BL_I64, p->n);
     p->t_target = bl_tensor_1d(p->lists, (uint64_t)p->n * 8, BL_I32, p->n);
@@ -175,8 +178,12 @@ static bl_status loss(pass *p, double scale, double *nll, bl_err *e)
                                                        .grad = dy,
                                                        .nll = bl_tensor_part(t_nll, r, n)},
                                   e));
-        BL_TRY(bl_effective_backward(p->t, head, x, dy, bl_tensor_rows(d, r, n), false, e));
+        if (p->learn) BL_TRY(bl_effective_backward(p->t, head, x, dy, bl_tensor_rows(d, r, n), false, e));
     }
+    BL_TRY(be->ops->download(be, &t_nll, each, e));
+    for (int64_t i = 0; i < p->n; i++) sum += each[i];
+    *nll = sum;
+    if (!p->learn) goto out;
     BL_TRY(be->ops->rmsnorm_grad(be,
                                  &(bl_rmsnorm_grad_args){.x = last,
                                                          .weight = p->m->norm.weight,
@@ -187,9 +194,6 @@ static bl_status loss(pass *p, double scale, double *nll, bl_err *e)
                                  e));
     BL_TRY(be->ops->fill(be, &p->stream, 0, e));
     BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = d, .dst = p->stream, .to = p->t_want, .n = p->n}, e));
-    BL_TRY(be->ops->download(be, &t_nll, each, e));
-    for (int64_t i = 0; i < p->n; i++) sum += each[i];
-    *nll = sum;
     be->ops->buffer_free(p->ends); /* the blocks need room */
     p->ends = NULL;
 out:
@@ -203,7 +207,7 @@ static bl_status forward(pass *p, const bl_block_hooks *hooks, bl_err *e)
     BL_TRY(p->be->ops->embed(p->be, &(bl_embed_args){.w = &p->m->embed.weight, .ids = p->t_ids, .y = p->stream}, e));
     for (int64_t b = 0; b < p->m->config.n_layers; b++) {
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        BL_TRY(copy(p, p->stream, input_of(p, b), e));
+        if (p->learn) BL_TRY(copy(p, p->stream, input_of(p, b), e));
         BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, NULL, e));
     }
 out:
@@ -246,7 +250,8 @@ out:
 
 bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, double *nll, bl_err *e)
 {
-    pass p = {.t = t, .m = t->m, .be = t->m->be, .rows = b->start[b->n_seq], .n = bl_train_batch_tokens(b)};
+    pass p = {
+        .t = t, .m = t->m, .be = t->m->be, .rows = b->start[b->n_seq], .n = bl_train_batch_tokens(b), .learn = true};
     const bl_block_hooks hooks = {.product = product, .ctx = t};
     double sum = 0;
     bl_status st = BL_OK;
@@ -261,6 +266,27 @@ bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, d
     }
     *nll = sum;
 out:
+    release(&p);
+    return st;
+}
+
+bl_status bl_loss(bl_trainable *t, const bl_train_batch *b, double *nll, bl_err *e)
+{
+    pass p = {.t = t, .m = t->m, .be = t->m->be, .rows = b->start[b->n_seq], .n = bl_train_batch_tokens(b)};
+    const bl_block_hooks hooks = {.product = product, .ctx = t};
+    double sum = 0;
+    bl_status st = BL_OK;
+
+    t->still = true;
+    BL_TRY(check(t, b, e));
+    if (p.n) {
+        BL_TRY(prepare(&p, b, e));
+        BL_TRY(forward(&p, &hooks, e));
+        BL_TRY(loss(&p, 0, &sum, e));
+    }
+    *nll = sum;
+out:
+    t->still = false;
     release(&p);
     return st;
 }

@@ -21,4 +21,6 @@ int64_t bl_train_batch_tokens(const bl_train_batch *b); /* that count */
  * call for each of its micro-batches they are those of the mean. *nll: the sum, in nats, not scaled. BL_E_UNSUPPORTED
  * when the backend lacks an op. */
 bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, double *nll, bl_err *e);
+/* The loss alone, without dropout: the sum of nll, in nats. What training does later does not depend on it. */
+bl_status bl_loss(bl_trainable *t, const bl_train_batch *b, double *nll, bl_err *e);
 #endif

@@ -1,18 +1,46 @@
-/* samples.c - JSON lines of token ids. */
-#include "samples.h"
+/* samples.c - sequences of tokens from a file; JSON lines of ids. */
+#include "samples_impl.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include <string.h>
 
-const char *const bl_sample_formats[] = {"ids", NULL};
+const char *const bl_sample_formats[] = {"ids", "text", "alpaca", "chat", "cot", NULL};
 
 static const uint64_t most_bytes = UINT64_C(4) << 30;
 
-typedef struct reader {
-    bl_samples s;
-    size_t cap_start, cap_ids, cap_mask;
-    int64_t vocab, seqlen;
-} reader;
+bl_status bl_samples_add(bl_samples_reader *r, const int32_t *ids, const uint8_t *mask, int64_t n, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_samples *s = &r->s;
+    int64_t at = s->n ? s->start[s->n] : 0, counted = 0;
+
+    if (r->o->seqlen > 0) n = BL_MIN(n, r->o->seqlen);
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= r->o->vocab)
+            return bl_fail(e, BL_E_FORMAT, "id %d, expected 0 to %lld", (int)ids[i], (long long)r->o->vocab - 1);
+        counted += i > 0 && mask[i];
+    }
+    if (!counted && !r->all) {
+        s->skipped++;
+        return BL_OK;
+    }
+    BL_TRY(bl_grow(&s->start, &r->cap_start, (size_t)s->n + 2, sizeof *s->start, e));
+    BL_TRY(bl_grow(&s->ids, &r->cap_ids, (size_t)(at + n), sizeof *s->ids, e));
+    BL_TRY(bl_grow(&s->mask, &r->cap_mask, (size_t)(at + n), sizeof *s->mask, e));
+    memcpy(s->ids + at, ids, (size_t)n * sizeof *ids);
+    memcpy(s->mask + at, mask, (size_t)n);
+    s->start[s->n++] = at;
+    s->start[s->n] = at + n;
+out:
+    return st;
+}
+
+/* ---- ids ---- */
+typedef struct line {
+    int32_t *ids;
+    uint8_t *mask;
+    size_t cap_ids, cap_mask;
+} line;
 
 static bl_status need_list(const bl_json *v, const char *key, bl_err *e)
 {
@@ -20,13 +48,13 @@ static bl_status need_list(const bl_json *v, const char *key, bl_err *e)
     return bl_fail(e, BL_E_FORMAT, "'%s' is no list", key);
 }
 
-static bl_status one_id(const reader *r, const bl_json *v, int32_t *out, bl_err *e)
+static bl_status one_id(const bl_samples_reader *r, const bl_json *v, int32_t *out, bl_err *e)
 {
     int64_t id;
     bl_status st = bl_json_int(v, &id, e);
     if (st != BL_OK) return st;
-    if (id < 0 || id >= r->vocab)
-        return bl_fail(e, BL_E_FORMAT, "id %lld, expected 0 to %lld", (long long)id, (long long)r->vocab - 1);
+    if (id < 0 || id >= r->o->vocab)
+        return bl_fail(e, BL_E_FORMAT, "id %lld, expected 0 to %lld", (long long)id, (long long)r->o->vocab - 1);
     *out = (int32_t)id;
     return BL_OK;
 }
@@ -41,56 +69,41 @@ static bl_status one_mark(const bl_json *v, uint8_t *out, bl_err *e)
     return BL_OK;
 }
 
-static bl_status add(reader *r, const bl_json *line, bl_err *e)
+static bl_status add(bl_samples_reader *r, const bl_json *row, line *l, bl_err *e)
 {
     static const char *const known[] = {"ids", "mask", NULL};
     bl_status st = BL_OK;
-    const bl_json *ids, *mask = bl_json_get(line, "mask"), *mark = NULL;
-    bl_samples *s = &r->s;
+    const bl_json *ids, *mask = bl_json_get(row, "mask"), *mark = NULL;
 
-    BL_TRY(bl_json_need(line, "ids", &ids, e));
-    BL_TRY(bl_json_only(line, known, e));
+    BL_TRY(bl_json_need(row, "ids", &ids, e));
+    BL_TRY(bl_json_only(row, known, e));
     BL_TRY(need_list(ids, "ids", e));
     if (mask) BL_TRY(need_list(mask, "mask", e));
     if (mask && bl_json_size(mask) != bl_json_size(ids))
         return bl_fail(e, BL_E_FORMAT, "%zu ids and %zu marks of the mask", bl_json_size(ids), bl_json_size(mask));
-    if (bl_json_size(ids) == 0) return bl_fail(e, BL_E_FORMAT, "no ids");
-    int64_t at = s->n ? s->start[s->n] : 0, n = (int64_t)bl_json_size(ids);
-    if (r->seqlen > 0) n = BL_MIN(n, r->seqlen);
-    BL_TRY(bl_grow(&s->start, &r->cap_start, (size_t)s->n + 2, sizeof *s->start, e));
-    BL_TRY(bl_grow(&s->ids, &r->cap_ids, (size_t)(at + n), sizeof *s->ids, e));
-    BL_TRY(bl_grow(&s->mask, &r->cap_mask, (size_t)(at + n), sizeof *s->mask, e));
+    size_t n = bl_json_size(ids);
+    if (n == 0) return bl_fail(e, BL_E_FORMAT, "no ids");
+    BL_TRY(bl_grow(&l->ids, &l->cap_ids, n, sizeof *l->ids, e));
+    BL_TRY(bl_grow(&l->mask, &l->cap_mask, n, sizeof *l->mask, e));
     if (mask) mark = bl_json_first(mask);
     const bl_json *id = bl_json_first(ids);
-    for (int64_t i = at; i < at + n; i++, id = bl_json_next(id)) {
-        s->mask[i] = 1;
-        BL_TRY(one_id(r, id, &s->ids[i], e));
+    for (size_t i = 0; i < n; i++, id = bl_json_next(id)) {
+        l->mask[i] = 1;
+        BL_TRY(one_id(r, id, &l->ids[i], e));
         if (!mark) continue;
-        BL_TRY(one_mark(mark, &s->mask[i], e));
+        BL_TRY(one_mark(mark, &l->mask[i], e));
         mark = bl_json_next(mark);
     }
-    s->start[s->n++] = at;
-    s->start[s->n] = at + n;
+    BL_TRY(bl_samples_add(r, l->ids, l->mask, (int64_t)n, e));
 out:
     return st;
 }
 
-static bl_status hash_of(bl_samples *s, bl_err *e)
-{
-    bl_hasher *h = bl_hasher_new(e);
-    if (!h) return BL_E_NOMEM;
-    bl_hash_add(h, s->start, (size_t)(s->n + 1) * sizeof *s->start);
-    bl_hash_add(h, s->ids, (size_t)s->start[s->n] * sizeof *s->ids);
-    bl_hash_add(h, s->mask, (size_t)s->start[s->n]);
-    s->hash = bl_hasher_end(h);
-    return BL_OK;
-}
-
-bl_status bl_samples_ids(const char *path, int64_t vocab, int64_t seqlen, bl_samples *out, bl_err *e)
+static bl_status read_ids(bl_samples_reader *r, const char *path, bl_err *e)
 {
     bl_status st = BL_OK;
-    reader r = {.vocab = vocab, .seqlen = seqlen};
-    bl_json *line = NULL;
+    bl_json *row = NULL;
+    line l = {0};
     char *text = NULL, name[32];
     size_t n;
     int64_t number = 0;
@@ -101,28 +114,76 @@ bl_status bl_samples_ids(const char *path, int64_t vocab, int64_t seqlen, bl_sam
         size_t len = end ? (size_t)(end - text) - at : n - at;
         snprintf(name, sizeof name, "line %lld", (long long)++number);
         if (strspn(text + at, " \t\r") < len) {
-            st = bl_json_parse(text + at, len, name, BL_JSON_PLAIN, &line, e);
-            if (st == BL_OK && (st = add(&r, line, e)) != BL_OK && !strstr(e ? e->text : "", name))
+            st = bl_json_parse(text + at, len, name, BL_JSON_PLAIN, &row, e);
+            if (st == BL_OK && (st = add(r, row, &l, e)) != BL_OK && !strstr(e ? e->text : "", name))
                 bl_within(e, "%s", name);
             if (st != BL_OK) {
                 bl_within(e, "%s", path);
                 goto out;
             }
-            bl_json_free(line);
-            line = NULL;
+            bl_json_free(row);
+            row = NULL;
         }
         at += len + 1;
     }
+out:
+    bl_json_free(row);
+    bl_free(l.ids);
+    bl_free(l.mask);
+    bl_free(text);
+    return st;
+}
+
+/* ---- all formats ---- */
+/* Neighbours share a row while they fit. */
+static bl_status rows_of(bl_samples *s, const bl_samples_opts *o, bl_err *e)
+{
+    if (!(s->row = bl_new((size_t)s->n + 1, sizeof *s->row, e))) return BL_E_NOMEM;
+    for (int64_t i = 0; i < s->n; i++) {
+        bool fits = o->pack && s->n_rows && s->start[i + 1] - s->start[s->row[s->n_rows - 1]] <= o->seqlen;
+        if (!fits) s->row[s->n_rows++] = i;
+        s->row[s->n_rows] = i + 1;
+    }
+    return BL_OK;
+}
+
+static bl_status hash_of(bl_samples *s, bl_err *e)
+{
+    bl_hasher *h = bl_hasher_new(e);
+    if (!h) return BL_E_NOMEM;
+    bl_hash_add(h, s->start, (size_t)(s->n + 1) * sizeof *s->start);
+    bl_hash_add(h, s->ids, (size_t)s->start[s->n] * sizeof *s->ids);
+    bl_hash_add(h, s->mask, (size_t)s->start[s->n]);
+    bl_hash_add(h, s->row, (size_t)(s->n_rows + 1) * sizeof *s->row);
+    bl_hash_u64(h, s->shuffled);
+    s->hash = bl_hasher_end(h);
+    return BL_OK;
+}
+
+bl_status bl_samples_read(const char *path, bl_sample_format f, const bl_samples_opts *o, bl_samples *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_samples_opts how = *o;
+    bl_samples_reader r = {.o = &how, .all = f == BL_SAMPLES_IDS};
+
+    if (how.seqlen == 0 && f != BL_SAMPLES_IDS) how.seqlen = BL_SAMPLES_LENGTH;
+    if (how.pack && how.seqlen == 0)
+        return bl_fail(e, BL_E_CONFIG, "sequences are packed into rows of a length that is said (--seqlen)");
+    if (f == BL_SAMPLES_IDS) BL_TRY(read_ids(&r, path, e));
+    else BL_TRY(bl_samples_text(&r, path, f, e));
     if (!r.s.n) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: no lines, expected {\"ids\": [...], \"mask\": [...]}", path);
+        st = r.s.skipped ? bl_fail(e, BL_E_FORMAT, "%s: no token of its %lld examples counts within %lld tokens", path,
+                                   (long long)r.s.skipped, (long long)how.seqlen)
+                         : bl_fail(e, BL_E_FORMAT, "%s: no lines, expected %s", path,
+                                   f == BL_SAMPLES_IDS ? "{\"ids\": [...], \"mask\": [...]}" : "examples");
         goto out;
     }
+    r.s.shuffled = f != BL_SAMPLES_IDS;
+    BL_TRY(rows_of(&r.s, &how, e));
     BL_TRY(hash_of(&r.s, e));
     *out = r.s;
     r.s = (bl_samples){0};
 out:
-    bl_json_free(line);
-    bl_free(text);
     bl_samples_free(&r.s);
     return st;
 }
@@ -132,5 +193,6 @@ void bl_samples_free(bl_samples *s)
     bl_free(s->start);
     bl_free(s->ids);
     bl_free(s->mask);
+    bl_free(s->row);
     *s = (bl_samples){0};
 }

@@ -13,20 +13,27 @@
 #include "optimizer.h"
 
 typedef struct bl_train_settings {
-    const char *data, *betas, *init_adapter; /* lent */
-    int format, schedule;                    /* bl_sample_format, bl_schedule_kind */
-    int64_t seqlen, batch, accumulate, steps, warmup, cycles, save_every;
+    const char *data, *valid, *betas, *init_adapter; /* lent */
+    int format, schedule;                            /* bl_sample_format, bl_schedule_kind */
+    int64_t seqlen, batch, accumulate, steps, warmup, cycles, save_every, valid_every;
     double lr, least, eps, decay, clip;
-    bool eight_bits;
+    bool pack, eight_bits;
 } bl_train_settings;
 extern const char *const bl_sample_formats[]; /* samples.h */
 /* clang-format off */
 #define BL_TRAIN_ROWS(type, member) \
     {"data", BL_OPT_TEXT, .at = offsetof(type, member.data), .arg = "FILE", .doc = "what is trained on"}, \
     {"data-format", BL_OPT_CHOICE, .choices = bl_sample_formats, .at = offsetof(type, member.format), \
-     .doc = "ids: JSON lines {\"ids\": [...], \"mask\": [...]}, taken in order"}, \
+     .doc = "ids: JSON lines {\"ids\": [...], \"mask\": [...]}, taken in order; plain text; JSON of instructions " \
+            "(alpaca), conversations (chat), questions with reasoning (cot), of which answers count"}, \
     {"seqlen", BL_OPT_INT, .min = 0, .max = 1 << 24, .at = offsetof(type, member.seqlen), .arg = "N", \
-     .doc = "tokens of a line that are taken; 0: all"}, \
+     .doc = "tokens of an example that are taken, of a piece of text; 0: all of ids, 512 of others"}, \
+    {"pack", BL_OPT_BOOL, .at = offsetof(type, member.pack), \
+     .doc = "as many examples a sequence as seqlen holds; none sees another"}, \
+    {"valid", BL_OPT_TEXT, .at = offsetof(type, member.valid), .arg = "FILE", \
+     .doc = "text of the same format whose loss is told after the last step"}, \
+    {"valid-every", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(type, member.valid_every), .arg = "N", \
+     .doc = "and after every N steps; 0: not"}, \
     {"batch", BL_OPT_INT, .min = 1, .max = 1 << 20, .def.i = 1, .at = offsetof(type, member.batch), .arg = "N", \
      .doc = "sequences of a step"}, \
     {"accumulate", BL_OPT_INT, .min = 1, .max = 1 << 20, .def.i = 1, .at = offsetof(type, member.accumulate), \

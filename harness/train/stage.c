@@ -10,7 +10,7 @@ typedef struct job {
     const bl_train_how *how;
     const char *text;
     char *dir, *state; /* without a slash after it; beside it */
-    bl_samples samples;
+    bl_samples samples, valid;
     bl_trainer r;
 } job;
 
@@ -59,6 +59,24 @@ static bl_status go_on(job *k, bl_err *e)
     return bl_remove_tree(k->state, e);
 }
 
+static bl_status read_samples(job *k, bl_err *e)
+{
+    const bl_train_settings *s = k->how->set;
+    bl_samples_opts o = {.vocab = k->run->model->config.vocab, .seqlen = s->seqlen, .pack = s->pack};
+    bl_tokenizer *t = NULL;
+    bl_status st = BL_OK;
+    if (s->format != BL_SAMPLES_IDS) BL_TRY(bl_tokenizer_of(k->run->model->ckpt, &t, e));
+    o.tokenizer = t;
+    BL_TRY(bl_samples_read(s->data, (bl_sample_format)s->format, &o, &k->samples, e));
+    if (s->valid) BL_TRY(bl_samples_read(s->valid, (bl_sample_format)s->format, &o, &k->valid, e));
+    if (k->samples.skipped)
+        bl_log(BL_LOG_WARN, "%s: %lld examples are left out, no token of theirs counts within the length of a sequence",
+               s->data, (long long)k->samples.skipped);
+out:
+    bl_tokenizer_close(t);
+    return st;
+}
+
 static bl_status prepare(job *k, bl_hash identity, bl_err *e)
 {
     const bl_train_settings *s = k->how->set;
@@ -66,10 +84,13 @@ static bl_status prepare(job *k, bl_hash identity, bl_err *e)
     bl_trainable *t = NULL;
     bl_status st = BL_OK;
 
-    BL_TRY(bl_samples_ids(s->data, run->model->config.vocab, s->seqlen, &k->samples, e));
+    BL_TRY(read_samples(k, e));
     BL_TRY(bl_trainable_new(run->model, &t, e));
     k->r = (bl_trainer){.t = t,
                         .data = &k->samples,
+                        .valid = s->valid ? &k->valid : NULL,
+                        .valid_every = s->valid_every,
+                        .seed = run->seed,
                         .batch = s->batch,
                         .passes = s->accumulate,
                         .steps = s->steps,
@@ -144,12 +165,14 @@ bl_status bl_train_stage(const bl_method_run *run, const char *text, const char 
     *out = (bl_train_done){.trained = bl_trainable_count(k.r.t),
                            .steps = k.r.step,
                            .loss = k.r.curve[k.r.step - 1].loss,
+                           .valid = k.r.curve[k.r.step - 1].valid,
                            .seconds = bl_now() - k.r.t0};
     BL_TRY(bl_trainable_store(k.r.t, e));
 out:
     bl_trainer_end(&k.r);
     bl_trainable_free(k.r.t);
     bl_samples_free(&k.samples);
+    bl_samples_free(&k.valid);
     bl_free(k.state);
     bl_free(k.dir);
     return st;

@@ -18,14 +18,15 @@ typedef enum bl_train_state {
 typedef struct bl_train_how {
     const bl_train_settings *set; /* checked */
     bl_train_state state;
-    const char *lines; /* JSON lines {"step", "loss", "lr", "grad_norm"} of the curve; NULL: none */
+    const char *lines; /* JSON lines {"step", "loss", "lr", "grad_norm"} of the curve, "valid" where it was computed;
+                          NULL: none */
     bl_status (*told)(void *ctx, const bl_trainer *r, bl_err *e); /* after each step; NULL: nobody */
     void *ctx;
 } bl_train_how;
 typedef struct bl_train_done {
     uint64_t trained; /* numbers */
     int64_t steps;
-    double loss, seconds; /* of the last step; of this process */
+    double loss, valid, seconds; /* of the last step, the validation text's after it (NaN: none); of this process */
 } bl_train_done;
 
 /* The whole model is in memory, its weights in the layout of their formats. Afterwards it is what was learned, for

@@ -1,50 +1,101 @@
 /* trainer.c - steps of training, one after another. */
 #include "trainer.h"
+#include "kernels/base/rng.h"
 #include <math.h>
 #include <string.h>
 
-/* Samples of one pass, one after another. */
+/* Rows of one pass, one after another. */
 typedef struct gathered {
     int32_t *ids, *start;
     uint8_t *mask;
-    size_t cap_ids, cap_mask;
+    size_t cap_ids, cap_mask, cap_start;
     bl_train_batch b;
 } gathered;
 
-static int64_t sample_at(const bl_trainer *r, int64_t i) { return (r->step * r->batch + i) % r->data->n; }
-
-static bl_status gather(const bl_trainer *r, int64_t from, int64_t n, gathered *g, bl_err *e)
+/* Row i of the step after those that were made. */
+static int64_t row_at(bl_trainer *r, int64_t i)
 {
-    const bl_samples *d = r->data;
-    bl_status st = BL_OK;
-    int64_t tokens = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t s = sample_at(r, from + i), len = d->start[s + 1] - d->start[s];
-        if (tokens + len > INT32_MAX)
-            return bl_fail(e, BL_E_CONFIG, "a pass of more than %d tokens; spread a step over more passes", INT32_MAX);
-        BL_TRY(bl_grow(&g->ids, &g->cap_ids, (size_t)(tokens + len), sizeof *g->ids, e));
-        BL_TRY(bl_grow(&g->mask, &g->cap_mask, (size_t)(tokens + len), sizeof *g->mask, e));
-        memcpy(g->ids + tokens, d->ids + d->start[s], (size_t)len * sizeof *g->ids);
-        memcpy(g->mask + tokens, d->mask + d->start[s], (size_t)len);
-        g->start[i] = (int32_t)tokens;
-        tokens += len;
+    int64_t n = r->data->n_rows, at = r->step * r->batch + i, epoch = at / n;
+    if (!r->order) return at % n;
+    if (epoch != r->epoch) {
+        bl_rng g = bl_rng_at(r->seed, bl_rng_key("order of training", (uint64_t)epoch), 0);
+        for (int64_t k = 0; k < n; k++) { /* Fisher and Yates, from the inside */
+            int64_t other = (int64_t)bl_rng_below(&g, (uint64_t)k + 1);
+            r->order[k] = r->order[other];
+            r->order[other] = k;
+        }
+        r->epoch = epoch;
     }
-    g->start[n] = (int32_t)tokens;
-    g->b = (bl_train_batch){.ids = g->ids, .n_seq = (int32_t)n, .start = g->start, .mask = g->mask};
+    return r->order[at % n];
+}
+
+static bl_status add_row(const bl_samples *d, int64_t row, gathered *g, int64_t *n_seq, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t first = d->row[row], last = d->row[row + 1];
+    int64_t tokens = *n_seq ? g->start[*n_seq] : 0, from = d->start[first], len = d->start[last] - from;
+    if (tokens + len > INT32_MAX)
+        return bl_fail(e, BL_E_CONFIG, "a pass of more than %d tokens; spread a step over more passes", INT32_MAX);
+    BL_TRY(bl_grow(&g->ids, &g->cap_ids, (size_t)(tokens + len), sizeof *g->ids, e));
+    BL_TRY(bl_grow(&g->mask, &g->cap_mask, (size_t)(tokens + len), sizeof *g->mask, e));
+    BL_TRY(bl_grow(&g->start, &g->cap_start, (size_t)(*n_seq + last - first + 1), sizeof *g->start, e));
+    memcpy(g->ids + tokens, d->ids + from, (size_t)len * sizeof *g->ids);
+    memcpy(g->mask + tokens, d->mask + from, (size_t)len);
+    g->start[0] = 0;
+    for (int64_t s = first; s < last; s++) g->start[++*n_seq] = (int32_t)(tokens + d->start[s + 1] - from);
 out:
     return st;
 }
 
-/* Tokens of a step that count: the first of a sequence has nothing before it. */
-static int64_t counted(const bl_trainer *r)
+static void as_batch(gathered *g, int64_t n_seq)
 {
-    const bl_samples *d = r->data;
+    g->b = (bl_train_batch){.ids = g->ids, .n_seq = (int32_t)n_seq, .start = g->start, .mask = g->mask};
+}
+
+static bl_status gather(bl_trainer *r, int64_t from, int64_t n, gathered *g, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n_seq = 0;
+    for (int64_t i = 0; i < n; i++) BL_TRY(add_row(r->data, row_at(r, from + i), g, &n_seq, e));
+    as_batch(g, n_seq);
+out:
+    return st;
+}
+
+/* Tokens of a row that count: the first of a sequence has nothing before it. */
+static int64_t counted_in(const bl_samples *d, int64_t row)
+{
     int64_t n = 0;
-    for (int64_t i = 0; i < r->batch; i++) {
-        int64_t s = sample_at(r, i);
+    for (int64_t s = d->row[row]; s < d->row[row + 1]; s++)
         for (int64_t k = d->start[s] + 1; k < d->start[s + 1]; k++) n += d->mask[k];
-    }
     return n;
+}
+
+static int64_t counted(bl_trainer *r)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < r->batch; i++) n += counted_in(r->data, row_at(r, i));
+    return n;
+}
+
+/* The mean nll of the validation text, in passes as large as those of a step. */
+static bl_status validate(bl_trainer *r, gathered *g, double *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_samples *d = r->valid;
+    int64_t each = r->batch / r->passes, n = 0;
+    double sum = 0, nll;
+    for (int64_t row = 0; row < d->n_rows; row += each) {
+        int64_t n_seq = 0;
+        for (int64_t i = row; i < BL_MIN(row + each, d->n_rows); i++) BL_TRY(add_row(d, i, g, &n_seq, e));
+        as_batch(g, n_seq);
+        BL_TRY(bl_loss(r->t, &g->b, &nll, e));
+        n += bl_train_batch_tokens(&g->b);
+        sum += nll;
+    }
+    *out = sum / (double)n;
+out:
+    return st;
 }
 
 static bl_status one_step(bl_trainer *r, gathered *g, bl_err *e)
@@ -52,12 +103,12 @@ static bl_status one_step(bl_trainer *r, gathered *g, bl_err *e)
     bl_status st = BL_OK;
     int64_t n = counted(r), each = r->batch / r->passes;
     double sum = 0, nll;
-    bl_train_point p = {.lr = r->lr * bl_schedule_factor(&r->schedule, r->step + 1)};
+    bl_train_point p = {.lr = r->lr * bl_schedule_factor(&r->schedule, r->step + 1), .valid = NAN};
 
     if (!n) return bl_fail(e, BL_E_CONFIG, "step %lld: none of its tokens counts", (long long)r->step + 1);
     for (int64_t k = 0; k < r->passes; k++) {
         BL_TRY(gather(r, k * each, each, g, e));
-        r->tokens += g->start[each];
+        r->tokens += g->b.start[g->b.n_seq];
         if (!bl_train_batch_tokens(&g->b)) continue;
         BL_TRY(bl_gradients(r->t, &g->b, 1 / (double)n, &nll, e));
         sum += nll;
@@ -67,22 +118,40 @@ static bl_status one_step(bl_trainer *r, gathered *g, bl_err *e)
     BL_TRY(bl_adamw_step(&r->optimizer, r->t, p.lr, &p.grad_norm, e));
     BL_TRY(bl_grow(&r->curve, &r->cap_curve, (size_t)r->step + 1, sizeof *r->curve, e));
     r->curve[r->step++] = p;
+    bool due = r->step == r->steps || (r->valid_every > 0 && r->step % r->valid_every == 0);
+    if (!r->valid || !due) goto out;
+    BL_TRY(validate(r, g, &p.valid, e));
+    r->curve[r->step - 1] = p;
+    if (!isfinite(p.valid))
+        st = bl_fail(e, BL_E_NUMERIC, "step %lld: the loss of the validation text is not finite", (long long)r->step);
 out:
     return st;
 }
 
-static bl_status check(const bl_trainer *r, bl_err *e)
+static bl_status lengths(const bl_trainer *r, const bl_samples *d, bl_err *e)
 {
-    const bl_samples *d = r->data;
     int64_t most = bl_model_max_len(r->t->m);
-    if (r->batch < 1 || r->passes < 1 || r->batch % r->passes)
-        return bl_fail(e, BL_E_CONFIG, "a step of %lld samples cannot be spread over %lld passes", (long long)r->batch,
-                       (long long)r->passes);
     for (int64_t i = 0; i < d->n; i++)
         if (d->start[i + 1] - d->start[i] > most)
             return bl_fail(e, BL_E_CONFIG, "sample %lld has %lld tokens; the model takes %lld", (long long)i + 1,
                            (long long)(d->start[i + 1] - d->start[i]), (long long)most);
     return BL_OK;
+}
+
+static bl_status check(const bl_trainer *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n = 0;
+    if (r->batch < 1 || r->passes < 1 || r->batch % r->passes)
+        return bl_fail(e, BL_E_CONFIG, "a step of %lld samples cannot be spread over %lld passes", (long long)r->batch,
+                       (long long)r->passes);
+    BL_TRY(lengths(r, r->data, e));
+    if (!r->valid) goto out;
+    BL_TRY(lengths(r, r->valid, e));
+    for (int64_t i = 0; i < r->valid->n_rows; i++) n += counted_in(r->valid, i);
+    if (!n) st = bl_fail(e, BL_E_CONFIG, "no token of the validation text counts");
+out:
+    return st;
 }
 
 bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
@@ -91,7 +160,10 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
     gathered g = {0};
 
     BL_TRY(check(r, e));
-    if (!(g.start = bl_new((size_t)(r->batch / r->passes) + 1, sizeof *g.start, e))) return BL_E_NOMEM;
+    if (r->data->shuffled && !r->order) {
+        if (!(r->order = bl_new((size_t)r->data->n_rows, sizeof *r->order, e))) return BL_E_NOMEM;
+        r->epoch = -1;
+    }
     r->t0 = bl_now();
     r->tokens = 0;
     while (r->step < r->steps) {
@@ -115,7 +187,9 @@ out:
 void bl_trainer_end(bl_trainer *r)
 {
     bl_free(r->curve);
+    bl_free(r->order);
     r->curve = NULL;
+    r->order = NULL;
     r->cap_curve = 0;
 }
 
@@ -124,8 +198,10 @@ void bl_trainer_line(const bl_trainer *r, char out[160])
     const bl_train_point *p = &r->curve[r->step - 1];
     double seconds = bl_now() - r->t0, rate = (double)r->tokens / (seconds > 0 ? seconds : 1);
     double each = (double)r->tokens > 0 ? seconds / (double)r->tokens : 0; /* of a token */
-    double left = each * (double)r->data->start[r->data->n] / (double)r->data->n * (double)r->batch *
+    double left = each * (double)r->data->start[r->data->n] / (double)r->data->n_rows * (double)r->batch *
                   (double)(r->steps - r->step);
-    snprintf(out, 160, "step %lld of %lld  loss %.4g  lr %.3g  %.0f tokens/s, %.0f s left", (long long)r->step,
-             (long long)r->steps, p->loss, p->lr, rate, left);
+    char valid[40] = "";
+    if (isfinite(p->valid)) snprintf(valid, sizeof valid, ", %.4g on valid", p->valid);
+    snprintf(out, 160, "step %lld of %lld  loss %.4g%s  lr %.3g  %.0f tokens/s, %.0f s left", (long long)r->step,
+             (long long)r->steps, p->loss, valid, p->lr, rate, left);
 }

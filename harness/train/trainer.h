@@ -7,8 +7,9 @@
  *     // r.curve[0 .. r.step)
  * out: bl_trainer_end(&r);
  *
- * Step k takes the samples k batch .. (k + 1) batch - 1, and begins again with the first after the last. Its loss is
- * the mean nll of the tokens of all its samples that count, whatever number of passes it is computed in.
+ * Step k takes the rows k batch .. (k + 1) batch - 1 of the samples, in the order of the file or, where they are
+ * shuffled, in an order of seed and epoch, and begins again after the last. Its loss is the mean nll of all its tokens
+ * that count, whatever number of passes it is computed in.
  */
 #ifndef BL_HARNESS_TRAIN_TRAINER_H
 #define BL_HARNESS_TRAIN_TRAINER_H
@@ -18,14 +19,18 @@
 
 typedef struct bl_train_point {
     double loss, lr, grad_norm; /* nats a token; of the step; of all gradients before they were clipped */
+    double valid;               /* nats a token of the validation text after the step; NaN: not computed */
 } bl_train_point;
 
 typedef struct bl_trainer {
     bl_trainable *t;
     const bl_samples *data;
-    int64_t batch, passes; /* samples of a step; passes that they are spread over, a divisor of batch */
-    int64_t steps;         /* of the whole run, those of an earlier part of it included */
-    double lr;             /* of the schedule's factor 1 */
+    const bl_samples *valid; /* NULL: none */
+    int64_t valid_every;     /* steps between two losses of it; the last step has one; 0: that alone */
+    uint64_t seed;           /* of the order */
+    int64_t batch, passes;   /* rows of a step; passes that they are spread over, a divisor of batch */
+    int64_t steps;           /* of the whole run, those of an earlier part of it included */
+    double lr;               /* of the schedule's factor 1 */
     bl_adamw optimizer;
     bl_schedule schedule;
     const char *state;  /* the state file; NULL: none */
@@ -37,11 +42,13 @@ typedef struct bl_trainer {
     int64_t step;          /* that were made */
     bl_train_point *curve; /* [step] */
     size_t cap_curve;
+    int64_t *order; /* of rows, in epoch `epoch`; NULL: that of the file */
+    int64_t epoch;
     int64_t tokens; /* that went through since bl_trainer_run began */
     double t0;
 } bl_trainer;
 
-/* The steps that are left. BL_E_NUMERIC "step 7: ..." when loss or gradient are not finite: the curve up to there is
+/* The steps that are left. BL_E_NUMERIC "step 7: ..." when a loss or a gradient is not finite: the curve up to there is
  * kept. BL_E_INTERRUPTED between steps, after the state was written. */
 bl_status bl_trainer_run(bl_trainer *r, bl_err *e);
 /* Parameters, moments, numbers of step and pass, the curve; by rename, with a hash. */
@@ -49,7 +56,7 @@ bl_status bl_trainer_save(const bl_trainer *r, bl_err *e);
 /* What bl_trainer_save wrote, into parameters of the same names and shapes. BL_E_CORRUPT when the file does not check,
  * BL_E_CONFIG when it is of another run. */
 bl_status bl_trainer_load(bl_trainer *r, bl_err *e);
-void bl_trainer_end(bl_trainer *r); /* frees the curve */
-/* "step 12 of 100  loss 2.104  lr 0.001  1830 tokens/s, 41 s left" */
+void bl_trainer_end(bl_trainer *r); /* frees the curve and the order */
+/* "step 12 of 100  loss 2.104  lr 0.001  1830 tokens/s, 41 s left", "loss 2.104, 2.31 on valid" */
 void bl_trainer_line(const bl_trainer *r, char out[160]);
 #endif

@@ -3,9 +3,10 @@
 #include "trainer.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
+#include <math.h>
 #include <string.h>
 
-static const char magic[] = "bitladder-train\n";
+static const char magic[] = "bitladder-trai2\n";
 enum { MAGIC = 16, FRONT = MAGIC + 8, HASH = sizeof(bl_hash), CHUNK = 1 << 20 };
 
 /* The tensors of a parameter that a state holds. */
@@ -45,6 +46,7 @@ static void put_header(const bl_trainer *r, bl_text *out)
         bl_json_add_real(&j, NULL, r->curve[i].loss);
         bl_json_add_real(&j, NULL, r->curve[i].lr);
         bl_json_add_real(&j, NULL, r->curve[i].grad_norm);
+        bl_json_add_maybe(&j, NULL, r->curve[i].valid);
     }
     bl_json_end(&j);
     bl_json_end(&j);
@@ -115,13 +117,16 @@ out:
 static bl_status read_curve(bl_trainer *r, const bl_json *list, int64_t steps, bl_err *e)
 {
     bl_status st = BL_OK;
-    if (bl_json_size(list) != 3 * (size_t)steps)
+    if (bl_json_size(list) != 4 * (size_t)steps)
         return bl_fail(e, BL_E_CORRUPT, "%s: its curve is not of %lld steps", r->state, (long long)steps);
     BL_TRY(bl_grow(&r->curve, &r->cap_curve, (size_t)steps, sizeof *r->curve, e));
     const bl_json *v = bl_json_first(list);
     for (int64_t i = 0; i < steps; i++) {
         double *const to[] = {&r->curve[i].loss, &r->curve[i].lr, &r->curve[i].grad_norm};
         for (size_t k = 0; k < 3; k++, v = bl_json_next(v)) BL_TRY(bl_json_real(v, to[k], e));
+        r->curve[i].valid = NAN;
+        if (bl_json_kind(v) != BL_JSON_NULL) BL_TRY(bl_json_real(v, &r->curve[i].valid, e));
+        v = bl_json_next(v);
     }
 out:
     return st;

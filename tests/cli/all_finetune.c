@@ -301,6 +301,50 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
     }
 }
 
+static void examples_of_every_format_train_and_wrong_ones_are_refused_by_line(void **state)
+{
+    static const struct {
+        const char *format, *good, *bad, *says;
+    } rows[] = {
+        {"text", "one cat and two dogs, all of them here", NULL, NULL},
+        {"alpaca", "{\"instruction\": \"a\", \"output\": \"b\"}\n", "{\"instruction\": \"a\"}\n",
+         "'output' is missing"},
+        {"chat", "{\"text\": \"### Human: a ### Assistant: b\"}\n", "{\"text\": \"a\"}\n", "has no turn"},
+        {"cot", "{\"question\": \"a\", \"rationale\": \"b\", \"answer\": \"c\"}\n",
+         "{\"question\": \"a\", \"answer\": \"c\"}\n", "neither 'rationale' nor '####'"},
+    };
+    bl_err e = {0};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_text bad = {0};
+        study_write(S.dir, "train.jsonl", rows[i].good);
+        ran r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl",
+                    "--data-format", rows[i].format, "--seqlen", strcmp(rows[i].format, "text") ? "200" : "16",
+                    "--pack", "--valid", "@dir/train.jsonl", "--steps", "3", "--lr", "0.01", "--curve", "@dir/f.curve",
+                    "-o", "@dir/f");
+        if (strcmp(rows[i].format, "alpaca") == 0) expect(&r, 2, "the model takes"); /* 96 positions */
+        else {
+            expect(&r, 0, NULL);
+            char *curve = text_of("@dir/f.curve");
+            assert_int_equal(lines_of(curve), 3);
+            assert_ptr_equal(strstr(curve, "\"valid\""), strstr(strstr(curve, "\"step\": 3"), "\"valid\""));
+            bl_free(curve);
+            assert_ok(bl_remove_tree(filled("@dir/f"), &e));
+        }
+        ran_free(&r);
+        if (!rows[i].bad) continue;
+        bl_text_addf(&bad, "%s%s", rows[i].good, rows[i].bad);
+        study_write(S.dir, "train.jsonl", bad.s);
+        bl_text_free(&bad);
+        r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/train.jsonl", "--data-format",
+                rows[i].format, "-o", "@dir/f");
+        expect(&r, 2, "train.jsonl:2");
+        assert_non_null(strstr(r.err, rows[i].says));
+        assert_false(bl_exists(filled("@dir/f")));
+        ran_free(&r);
+    }
+}
+
 /* ---- killed ---- */
 /* Starts a training that stops at a fault point; it is killed there, or a little later. */
 static void begin_and_kill(const char *point, useconds_t later, const char *const *argv)
@@ -502,6 +546,7 @@ int main(void)
         cmocka_unit_test(an_adapter_that_was_written_begins_another_run_as_it_is),
         cmocka_unit_test(ten_steps_of_adapters_through_the_program_are_those_of_peft),
         cmocka_unit_test(a_state_that_outlived_its_run_goes_when_the_run_is_resumed),
+        cmocka_unit_test(examples_of_every_format_train_and_wrong_ones_are_refused_by_line),
         cmocka_unit_test(what_was_trained_is_a_model_for_every_verb),
         cmocka_unit_test(curves_of_runs_are_one_figure),
         cmocka_unit_test(a_run_that_diverges_leaves_its_curve_and_no_model),

@@ -51,7 +51,8 @@ static void open_run(run *x, const bl_lora *lora, bool eight_bits, int64_t passe
 {
     bl_err e = {0};
     *x = (run){.f = fixture_open("synth:tiny", "", 1, false)};
-    assert_ok(bl_samples_ids(written("three.jsonl", lines), x->f.m->config.vocab, 0, &x->s, &e));
+    assert_ok(bl_samples_read(written("three.jsonl", lines), BL_SAMPLES_IDS,
+                              &(bl_samples_opts){.vocab = x->f.m->config.vocab}, &x->s, &e));
     x->r = (bl_trainer){.data = &x->s,
                         .batch = 2,
                         .passes = passes,
@@ -142,6 +143,78 @@ static void a_step_in_two_passes_is_the_step_in_one(void **state)
     close_run(&two);
 }
 
+/* The loss of a text after a step is what the next step finds, when it is the same text. */
+static void the_loss_of_a_validation_text_changes_nothing_and_is_that_of_its_tokens(void **state)
+{
+    bl_err e = {0};
+    run one, two;
+    const bl_lora lora = {.rank = 4, .alpha = 8, .seed = 7};
+    (void)state;
+    open_run(&one, &lora, false, 1);
+    open_run(&two, &lora, false, 1);
+    one.r.batch = two.r.batch = 3; /* all lines */
+    two.r.valid = &two.s;
+    two.r.valid_every = 2;
+    assert_ok(bl_trainer_run(&one.r, &e));
+    assert_ok(bl_trainer_run(&two.r, &e));
+    for (int64_t i = 0; i < 6; i++) {
+        assert_true(one.r.curve[i].loss == two.r.curve[i].loss && isnan(one.r.curve[i].valid));
+        assert_true(isnan(two.r.curve[i].valid) == !(i % 2));
+        if (i % 2 && i < 5) assert_true(two.r.curve[i].valid == two.r.curve[i + 1].loss);
+    }
+    assert_true(two.r.curve[5].valid < two.r.curve[3].valid);
+    close_run(&one);
+    close_run(&two);
+
+    open_run(&two, &(bl_lora){.rank = 4, .alpha = 8, .dropout = 0.5, .seed = 7}, false, 1);
+    two.r.batch = 3;
+    two.r.lr = 0; /* what is dropped changes the loss of a step, and not that of the text */
+    two.r.valid = &two.s;
+    two.r.valid_every = 1;
+    float b[4096];
+    for (size_t i = 0; i < two.r.t->n_params; i++) {
+        const bl_tensor *p = &two.r.t->param[i].value;
+        for (int64_t k = 0; k < bl_tensor_count(p); k++) b[k] = 0.05F * (float)(k % 7 - 3);
+        assert_ok(two.f.be->ops->upload(two.f.be, p, b, &e));
+        assert_ok(two.f.be->ops->sync(two.f.be, &e));
+    }
+    assert_ok(bl_trainer_run(&two.r, &e));
+    assert_true(two.r.curve[0].valid == two.r.curve[5].valid && two.r.curve[0].loss != two.r.curve[5].loss);
+    close_run(&two);
+}
+
+/* Rows of an epoch come once each, in an order of their own; it goes on after a stop. */
+static void a_shuffled_epoch_has_every_row_once(void **state)
+{
+    bl_err e = {0};
+    run x;
+    (void)state;
+    open_run(&x, NULL, false, 1);
+    bl_samples all = x.s;
+    double loss[12], sum[4] = {0};
+    x.s.shuffled = true;
+    x.r.batch = 1;
+    x.r.lr = 0;
+    x.r.steps = 12;
+    x.r.seed = 5;
+    assert_ok(bl_trainer_run(&x.r, &e));
+    bool other = false;
+    for (int k = 0; k < 12; k++) {
+        loss[k] = x.r.curve[k].loss;
+        sum[k / 3] += loss[k];
+        other |= loss[k] != loss[k % 3];
+    }
+    assert_true(other);
+    for (int k = 1; k < 4; k++) assert_true(fabs(sum[k] - sum[0]) < 1e-9);
+    assert_true(loss[0] != loss[1] && loss[1] != loss[2] && loss[0] != loss[2]);
+    x.r.step = 7; /* as a state leaves it */
+    x.r.epoch = -1;
+    assert_ok(bl_trainer_run(&x.r, &e));
+    for (int k = 7; k < 12; k++) assert_true(x.r.curve[k].loss == loss[k]);
+    x.s = all;
+    close_run(&x);
+}
+
 static void a_run_that_diverges_stops_and_keeps_its_curve(void **state)
 {
     bl_err e = {0};
@@ -193,7 +266,8 @@ static void lines_of_ids_are_read_in_order_and_cut(void **state)
     bl_err e = {0};
     bl_samples s;
     (void)state;
-    assert_ok(bl_samples_ids(written("three.jsonl", lines), 13, 5, &s, &e));
+    assert_ok(bl_samples_read(written("three.jsonl", lines), BL_SAMPLES_IDS,
+                              &(bl_samples_opts){.vocab = 13, .seqlen = 5}, &s, &e));
     assert_int_equal(s.n, 3);
     assert_memory_equal(s.start, ((int64_t[]){0, 5, 9, 14}), 4 * sizeof *s.start);
     assert_memory_equal(s.ids, ((int32_t[]){5, 9, 2, 7, 1, 11, 4, 8, 6, 3, 3, 12, 10, 9}), 14 * sizeof *s.ids);
@@ -223,7 +297,8 @@ static void a_line_that_is_something_else_is_refused_by_its_number(void **state)
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_err e = {0};
         bl_samples s;
-        bl_status st = bl_samples_ids(written("bad.jsonl", rows[i].text), 13, 0, &s, &e);
+        bl_status st = bl_samples_read(written("bad.jsonl", rows[i].text), BL_SAMPLES_IDS,
+                                       &(bl_samples_opts){.vocab = 13}, &s, &e);
         assert_true(st == BL_E_FORMAT || st == BL_E_CONFIG);
         if (!strstr(e.text, rows[i].says) || !strstr(e.text, "bad.jsonl")) fail_msg("%s", e.text);
     }
@@ -236,6 +311,8 @@ int main(void)
         cmocka_unit_test(a_line_that_is_something_else_is_refused_by_its_number),
         cmocka_unit_test(a_step_in_two_passes_is_the_step_in_one),
         cmocka_unit_test(a_run_that_goes_on_from_its_state_is_the_same_bit_for_bit),
+        cmocka_unit_test(the_loss_of_a_validation_text_changes_nothing_and_is_that_of_its_tokens),
+        cmocka_unit_test(a_shuffled_epoch_has_every_row_once),
         cmocka_unit_test(a_run_that_diverges_stops_and_keeps_its_curve),
         cmocka_unit_test(a_state_that_is_not_of_this_run_is_refused),
     };

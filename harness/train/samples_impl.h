@@ -1,0 +1,15 @@
+/* samples_impl.h - what readers of training files share: sequences are added one after another. */
+#ifndef BL_HARNESS_TRAIN_SAMPLES_IMPL_H
+#define BL_HARNESS_TRAIN_SAMPLES_IMPL_H
+#include "samples.h"
+
+typedef struct bl_samples_reader {
+    bl_samples s;
+    size_t cap_start, cap_ids, cap_mask;
+    const bl_samples_opts *o;
+    bool all; /* sequences of which no token counts too; else they are passed over, and counted */
+} bl_samples_reader;
+/* A new sequence of n tokens; the first `seqlen` of them. BL_E_FORMAT for an id that the model lacks. */
+bl_status bl_samples_add(bl_samples_reader *r, const int32_t *ids, const uint8_t *mask, int64_t n, bl_err *e);
+bl_status bl_samples_text(bl_samples_reader *r, const char *path, bl_sample_format f, bl_err *e);
+#endif
