@@ -391,12 +391,13 @@ bool bl_page_place(bl_page *p, size_t panel, const char *s, double x, double y, 
     static const double far_[] = {5, 11, 19, 29, 41, 56, 75, 100};
     char name[160];
     bl_page_fit(p, s, bl_page_small(p), fmin(130, (p->box[panel].right - p->box[panel].left) * 0.6), name);
-    double size = bl_page_small(p), wide = bl_page_width(p, name, size), high = size * 1.05;
+    double size = bl_page_small(p), wide = bl_page_width(p, name, size), high = size * 1.05,
+           least = p->text ? 11 : 0; /* a letter from the error bar */
 
     for (size_t k = 0; k < BL_COUNT(far_); k++)
         for (size_t i = 0; i < BL_COUNT(side); i++) {
-            double d = side[i].x != 0 && side[i].y != 0 ? far_[k] * 0.75 : far_[k], cx = x + side[i].x * (d + wide / 2),
-                   cy = y + side[i].y * (d + high / 2);
+            double d = fmax(least, side[i].x != 0 && side[i].y != 0 ? far_[k] * 0.75 : far_[k]),
+                   cx = x + side[i].x * (d + wide / 2), cy = y + side[i].y * (d + high / 2);
             bl_box b = {cx - wide / 2, cx + wide / 2, cy - high / 2, cy + high / 2};
             struct bl_named one = {b, {x, x, y, y}};
             if (k > 0)

@@ -20,7 +20,7 @@ set style line 121 linecolor rgb "#ebebeb" linewidth 0.6
 set style line 122 linecolor rgb "#555555" linewidth 0.9 dashtype (6, 4)
 set style line 123 linecolor rgb "#888888" linewidth 0.9 dashtype (2, 4)
 set style line 124 linecolor rgb "#0072B2" linewidth 1 pointtype 6 pointsize 0.85 * ps
-set style line 125 linecolor rgb "#9a9a9a" linewidth 0.8 pointtype 7 pointsize 0.5 * ps
+set style line 125 linecolor rgb "#9a9a9a" linewidth 0.8 pointtype (is_text ? 24 : 7) pointsize 0.5 * ps
 set style line 126 linecolor rgb "#555555" linewidth 0.8
 set style line 127 linecolor rgb "#D55E00" linewidth 1 pointtype 5 pointsize 1.3 * ps
 set style line 128 linecolor rgb "#0072B2" linewidth 1 pointtype 5 pointsize 1.3 * ps

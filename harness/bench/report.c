@@ -275,8 +275,9 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
             bl_text_addf(out, "%9.1f | %5.1f | %7.2fx | ", r->cold * 1e6, r->bytes / r->cold / 1e9, r->cold_ratio);
         else bl_text_add(out, "          |       |          | ");
         bl_text_addf(out, "%8.1f | %7.1f | %7.2fx | ", r->seconds * 1e6, r->gflops, r->ratio);
-        if (r->seconds_max > 0) bl_text_addf(out, "%4.0f %% |\n", 100 * (r->seconds_max / r->seconds_min - 1));
-        else bl_text_add(out, "       |\n");
+        if (r->seconds_max > r->seconds_min)
+            bl_text_addf(out, "%4.0f %% |\n", 100 * (r->seconds_max / r->seconds_min - 1));
+        else bl_text_add(out, r->seconds_max > 0 ? "     - |\n" : "       |\n"); /* one repetition, or an older file */
     }
     return bl_text_check(out, e);
 }

@@ -392,11 +392,12 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
         const bl_scoring_row *r = &row[i];
         double rate = (double)r->tokens / r->seconds;
         if (!json) {
-            char of[16] = "-";
+            char of[16] = "-", spread[24] = "-"; /* of one round there is none */
             if (r->ratio > 0) snprintf(of, sizeof of, "%.0f%%", 100 * r->ratio);
-            bl_text_addf(out, "| %-*s | %-*s | %6lld | %8.4f | %8.1f | %7.1f | %8s | %4.0f %% |\n", what, r->what,
-                         method, r->method, (long long)r->tokens, r->seconds, rate, r->gflops, of,
-                         100 * (r->seconds_max / r->seconds_min - 1));
+            if (r->seconds_max > r->seconds_min)
+                snprintf(spread, sizeof spread, "%.0f %%", 100 * (r->seconds_max / r->seconds_min - 1));
+            bl_text_addf(out, "| %-*s | %-*s | %6lld | %8.4f | %8.1f | %7.1f | %8s | %6s |\n", what, r->what, method,
+                         r->method, (long long)r->tokens, r->seconds, rate, r->gflops, of, spread);
             continue;
         }
         bl_json_object(&j, NULL);

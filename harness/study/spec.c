@@ -900,7 +900,9 @@ const char *bl_spec_example(void)
 {
     return "// A study: every model x method x task x seed is one cell. Run it with: bitladder run study.json\n"
            "{\n"
-           "  // a directory, a .gguf or llama2.c .bin file, org/name in the local Hugging Face cache, or synth:SHAPE\n"
+           "  // a directory, a .gguf or llama2.c .bin file, org/name in the local Hugging Face cache, or "
+           "synth:SHAPE;\n"
+           "  // all paths are from where bitladder is started, ~ is your home\n"
            "  \"models\":  [\"SmolLM2-135M-Instruct.Q4_1.gguf\"],\n"
            "\n"
            "  // name:w<bits>[a<bits>][g<group>|pc][+option=value]; see: bitladder show rtn. In the object form lists "

@@ -438,6 +438,11 @@ static void tables_have_one_line_a_row(void **state)
         "| gemm_int4_avx2 |   16 |   576 |  1536 |    64 |  4.31 |    1600.0 |   0.3 |    2.50x |   1000.0 |    29.0 | "
         "   2.00x |   25 % |\n");
     bl_text_free(&t);
+    bl_kernel_row one = row[1];
+    one.seconds_min = one.seconds_max; /* of one repetition */
+    assert_ok(bl_bench_table(&one, 1, false, &t, &e));
+    assert_non_null(strstr(t.s, "2.00x |      - |\n"));
+    bl_text_free(&t);
     assert_ok(bl_bench_table(row, 2, true, &t, &e));
     assert_ok(bl_json_parse(t.s, t.n, "table", BL_JSON_PLAIN, &doc, &e));
     assert_int_equal(bl_json_size(doc), 2);

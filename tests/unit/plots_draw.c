@@ -187,6 +187,26 @@ static void a_picture_in_the_terminal_shows_its_points_and_names(void **state)
     bl_text_free(&out);
 }
 
+/* Colours are no help there: each kind of point has a letter of its own. */
+static void kinds_of_points_have_their_letters_in_the_terminal(void **state)
+{
+    static const char *const kinds[] = {" on the front", " not significantly beaten", " beaten"};
+    (void)state;
+    NEEDS_GNUPLOT();
+    bl_text out = {0};
+    char letter[3];
+    assert_ok(bl_plot_draw(bl_plot_find("pareto"), &in, BL_PLOT_DUMB, at("p.txt"), &out, &e));
+    const char *from = out.s;
+    for (int i = 0; i < 3; i++) {
+        from = strstr(from, kinds[i]);
+        assert_non_null(from);
+        letter[i] = from[-1];
+        from += strlen(kinds[i]);
+        for (int k = 0; k < i; k++) assert_true(letter[k] != letter[i]);
+    }
+    bl_text_free(&out);
+}
+
 static void odd_names_are_data_and_nothing_else(void **state)
 {
     (void)state;
@@ -252,6 +272,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(drawn_items_are_a_panel_of_their_own, begin, end),
         cmocka_unit_test_setup_teardown(all_pictures_are_drawn_with_data_and_script_beside_them, begin, end),
         cmocka_unit_test_setup_teardown(a_picture_in_the_terminal_shows_its_points_and_names, begin, end),
+        cmocka_unit_test_setup_teardown(kinds_of_points_have_their_letters_in_the_terminal, begin, end),
         cmocka_unit_test_setup_teardown(odd_names_are_data_and_nothing_else, begin, end),
         cmocka_unit_test_setup_teardown(without_gnuplot_data_and_script_are_written_all_the_same, begin, end),
     };
