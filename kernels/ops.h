@@ -15,11 +15,12 @@
  * on how many rows are in the call, on their offset, or on threads. A dot product over k is 8 interleaved fused
  * multiply-add chains (chain j takes k = j, j+8, …, in order, the tail padded with zeros) summed as ((0+4)+(2+6)) +
  * ((1+5)+(3+7)); the plain reference does the same with fmaf, so fast and plain paths agree bit for bit. Weights enter
- * as f32, exactly as format->unpack gives them. Integer products: for every group of the weight, lane j of 8 sums the
- * exact integers (code - zero) * x at positions i of the group with (i % 16) / 2 == j; then acc[j] = fma(lane[j],
- * scale, acc[j]) group after group, and the product is (tree of acc) * scale of the row of x. A bias is added to the
- * finished product, after the tree and the scale, in one f32 addition; then y = that or y += that; then the adapters in
- * their order.
+ * as f32, exactly as format->unpack gives them. Integer products: x is cut into segments that share every scale, the
+ * groups of the weight or those of the activations where they are shorter; the sum of (code - zero) * (code - zero)
+ * over a segment is one exact integer, and acc = fma(sum, scale, acc) segment after segment, where scale is that of the
+ * weight, with activations in groups the product of both; a scale of the whole row of x multiplies acc at the end. A
+ * bias is added to the finished product in one f32 addition; then y = that or y += that; then the adapters in their
+ * order.
  * The transposed product is the same dot product over the outputs of the weight. Attention: keys come in blocks of 64
  * aligned at position 0; a score is one fma chain over head_dim times `scale`; softmax is online over the blocks with 8
  * interleaved partial sums; the output is one fma chain over the keys. All in f32; keys and values enter as f32, an

@@ -50,31 +50,49 @@ typedef struct bl_gemm {
     void (*task)(const struct bl_gemm *g, int64_t task, void *scratch); /* task 0 .. blocks * chunks */
 } bl_gemm;
 
-/* Integer products: x as codes less zeros, every group padded with zeros to a multiple of 16. */
+/* x of integer products, cut into segments that share every scale: the group of the weight, or that of the activations
+ * where it is shorter. A segment is filled up with zeros to a multiple of 32 codes. */
+typedef struct bl_icodes {
+    bool shifted, blocked;  /* a code is 128 less than its number; a scale for each segment instead of each row */
+    int64_t seg, segs, ldx; /* inputs of a segment, segments of a row, bytes of a row */
+    int8_t *x;              /* [rows, ldx] */
+    int32_t *sum;           /* [rows, segs] of the codes less zero */
+    int32_t *shift;         /* [rows, segs] x + shift is the code less zero */
+    float *scale;           /* [rows], blocked: [rows, segs] */
+} bl_icodes;
+void bl_icodes_of(const bl_actq *q, const bl_shape *g, bl_icodes *out); /* all but the arrays */
+/* Row r of the arrays; `scale`, `zero` are those of the tensor where `q` says so. */
+void bl_icodes_row(const bl_icodes *c, int64_t r, const float *x, int64_t in, const bl_actq *q, float scale,
+                   float zero);
+
 typedef struct bl_igemm {
     const bl_source *w;
-    const int16_t *x;
-    int64_t ldx;     /* [rows, ldx] */
-    const float *sx; /* [rows] */
+    const bl_icodes *c;
     float *y;
     int64_t ldy;
     const float *bias; /* [out], or NULL */
     bl_put put;
-    int64_t rows, chunks;                                                /* all rows; tasks, each some outputs */
+    int64_t rows, chunk, chunks;                                         /* all rows; outputs of one task, tasks */
     void (*task)(const struct bl_igemm *g, int64_t task, void *scratch); /* task 0 .. chunks */
 } bl_igemm;
-int64_t bl_igemm_width(const bl_shape *g); /* ldx */
-/* Codes less zeros of a row, 16 to dst, 16 to dst + step, …, and its scales to scale, scale + scale_step, … */
-void bl_igemm_unpack(const bl_source *s, int64_t row, int16_t *dst, int64_t step, float *scale, int64_t scale_step);
-/* One row: scale and codes; `scale`, `zero` are those of the tensor unless `q` is per token. */
-void bl_igemm_row(const float *x, const bl_shape *g, const bl_actq *q, float scale, float zero, int16_t *dst,
-                  float *sx);
+/* Weights for tiles of products in integers: `outs` outputs row .. row+n, eight or sixteen, side by side.
+ *     codes u8 [ldx / 4][outs][4], scale f32 and zero i32 [groups][outs], sum i32 [segs][outs] of the codes (shifted)
+ */
+typedef struct bl_ipanel {
+    uint8_t *codes;
+    float *scale;
+    int32_t *zero, *sum;
+} bl_ipanel;
+int64_t bl_ipanel_bytes(const bl_icodes *c, const bl_shape *g, int64_t outs);
+bl_ipanel bl_ipanel_at(const bl_icodes *c, const bl_shape *g, int64_t outs, void *scratch);
+void bl_ipanel_fill(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t row, int64_t n);
+bool bl_igemm_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, int64_t outs);
 
 /* What a kernel family of the CPU brings (its `own`): how a weight is read, and how its outputs are cut into tasks. */
 typedef struct bl_cpu_product {
     void (*source)(const bl_weight *w, bl_source *out);
     void (*plan)(bl_gemm *g, int64_t rows); /* fills rows … task from v; NULL: a product in integers */
-    void (*plan_integer)(bl_igemm *g);      /* fills chunks and task */
+    void (*plan_integer)(bl_igemm *g);      /* fills chunk, chunks and task */
 } bl_cpu_product;
 /* What all families ask: the instructions are there, a row of x fits the stage, and the product is one in integers or
  * not. */

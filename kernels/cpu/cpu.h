@@ -129,6 +129,8 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
 /* Whether the products of all weights run in integers, and whether that of one does. */
 bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a);
 bool bl_cpu_integer_weight(const bl_actq *q, const bl_weight *w);
+/* Inputs of a segment of an integer product: they share the scales of the weight and of x. */
+int64_t bl_cpu_segment(const bl_actq *q, const bl_shape *g);
 
 /* ---- bl_check_*, and what the index arrays hold (index.c) ---- */
 bl_status bl_cpu_check_rope(const bl_backend *be, const bl_rope_args *a, bl_err *e);

@@ -20,13 +20,14 @@ out:
 }
 
 #if defined(__x86_64__)
-/* All by families that share the staged input, and all in integers or none. */
-static bool share(const bl_kernel_family *const k[], int n)
+/* All by families that share the staged input: all in floats, or all in integers of equal groups. */
+static bool share(const bl_linear_args *a, const bl_kernel_family *const k[], int n)
 {
     const bl_cpu_product *first = k[0]->own;
     for (int i = 0; i < n; i++) {
         const bl_cpu_product *p = k[i]->own;
         if (!p || !first || !p->plan != !first->plan) return false;
+        if (!p->plan && a->w[i]->shape.group != a->w[0]->shape.group) return false;
     }
     return true;
 }
@@ -39,7 +40,7 @@ static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
     for (int i = 0; i < n; i++)
         k[i] = bl_kernel_pick(be, a, a->w[i])->family; /* there is one: plain C takes everything */
 #if defined(__x86_64__)
-    if (share(k, n)) return bl_products(be, a, k, e);
+    if (share(a, k, n)) return bl_products(be, a, k, e);
 #endif
     return one_by_one(be, a, k, e);
 }

@@ -12,13 +12,13 @@ typedef struct job {
     int n_w;
     const bl_cpu_product *p[BL_LINEAR_MOST];
     bl_source w[BL_LINEAR_MOST];
-    bool staged, integer;         /* x goes through the stage; the products are in integers */
-    float scale, zero;            /* of the tensor */
-    int64_t in;                   /* of the weights */
-    int64_t in8, raw8, rank8, xi; /* widths in the stage: x, x for adapters, their inner products; codes */
-    int64_t rows;                 /* rows that fit the stage */
-    float *x, *raw, *low, *sx;
-    int16_t *codes;
+    bool staged, integer;     /* x goes through the stage; the products are in integers */
+    float scale, zero;        /* of the tensor */
+    int64_t in;               /* of the weights */
+    int64_t in8, raw8, rank8; /* widths in the stage: x, x for adapters, their inner products */
+    int64_t rows;             /* rows that fit the stage */
+    float *x, *raw, *low;
+    bl_icodes codes;
 } job;
 
 static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
@@ -36,10 +36,13 @@ static bool measure(const bl_linear_args *a, const bl_weight *w, job *j)
     j->raw8 = a->n_adapters && a->x.dim[1] % 8 ? up8(a->x.dim[1]) : 0;
     j->rank8 = 0;
     for (int i = 0; i < a->n_adapters; i++) j->rank8 = BL_MAX(j->rank8, up8(a->adapter[i].a.dim[0]));
-    j->xi = j->integer ? bl_igemm_width(&w->shape) : 0;
-    int64_t row = 4 * (j->in8 + j->raw8 + j->rank8) + 2 * j->xi + (j->integer ? 4 : 0);
+    int64_t row = 4 * (j->in8 + j->raw8 + j->rank8);
+    if (j->integer) {
+        bl_icodes_of(&a->act, &w->shape, &j->codes);
+        row += j->codes.ldx + 4 * (2 * j->codes.segs + (j->codes.blocked ? j->codes.segs : 1));
+    }
     j->rows = row ? (BL_CPU_STAGE - 64) / row : INT64_MAX;
-    if (j->rows > 3) j->rows = j->rows / 3 * 3;
+    if (j->rows > 24) j->rows = j->rows / 24 * 24; /* whole tiles */
     return j->rows >= 1 && (!j->staged || (j->in + bl_cpu_transform_width(a)) * 4 <= BL_CPU_SCRATCH);
 }
 
@@ -52,13 +55,15 @@ bool bl_product_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, 
 
 static void lay_out(job *j)
 {
-    bl_cpu *c = j->be->own;
     if (j->rows == INT64_MAX) return;
-    j->x = c->stage;
+    j->x = ((bl_cpu *)j->be->own)->stage;
     j->raw = j->x + j->rows * j->in8;
     j->low = j->raw + j->rows * j->raw8;
-    j->codes = (int16_t *)(j->low + j->rows * j->rank8);
-    j->sx = (float *)(j->codes + j->rows * j->xi);
+    bl_icodes *c = &j->codes;
+    c->sum = (int32_t *)(j->low + j->rows * j->rank8);
+    c->shift = c->sum + j->rows * c->segs;
+    c->scale = (float *)(c->shift + j->rows * c->segs);
+    c->x = (int8_t *)(c->scale + j->rows * (c->blocked ? c->segs : 1));
 }
 
 static void pad_copy(float *dst, const float *src, int64_t n)
@@ -81,7 +86,7 @@ static void stage_row(const job *j, int64_t r, int64_t i, float *scratch)
         x = scratch;
     }
     if (j->integer) {
-        bl_igemm_row(x, &a->w[0]->shape, &a->act, j->scale, j->zero, j->codes + i * j->xi, &j->sx[i]);
+        bl_icodes_row(&j->codes, i, x, in, &a->act, j->scale, j->zero);
     } else {
         pad_copy(j->x + i * j->in8, x, in);
         if (a->act.bits) bl_cpu_act_simulate(j->x + i * j->in8, in, &a->act, j->scale, j->zero);
@@ -106,15 +111,8 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
         float *y = bl_cpu_row(&a->y[i], row0);
         const float *bias = bl_cpu_at(&a->bias[i]);
         if (j->integer) {
-            ig[i] = (bl_igemm){.w = &j->w[i],
-                               .x = j->codes,
-                               .ldx = j->xi,
-                               .sx = j->sx,
-                               .y = y,
-                               .ldy = a->y[i].stride[0],
-                               .bias = bias,
-                               .put = put,
-                               .rows = n};
+            ig[i] = (bl_igemm){
+                .w = &j->w[i], .c = &j->codes, .y = y, .ldy = a->y[i].stride[0], .bias = bias, .put = put, .rows = n};
             j->p[i]->plan_integer(&ig[i]);
             continue;
         }

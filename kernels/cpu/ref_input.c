@@ -153,17 +153,22 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
 }
 
 /* Integer products take integer weights whose zeros are in the code range (or are none) and whose groups are whole
- * vectors, and one scale a row of x. */
+ * vectors; of the groups of weight and activations one is made of whole others. */
 bool bl_cpu_integer_weight(const bl_actq *q, const bl_weight *w)
 {
-    enum {
-        VECTOR = 16,
-        MOST_IN = 32768
-    }; /* four rows of 16-bit codes and their scales stay within a thread's scratch */
+    enum { VECTOR = 16, MOST_IN = 32768 }; /* 255 * 255 * MOST_IN is a number of 32 bits */
     const bl_shape *g = &w->shape;
-    return q->bits > 0 && q->unit != BL_ACT_GROUP && w->format->kind == BL_FMT_INT &&
-           (g->zero == BL_ZERO_NONE || g->zero == BL_ZERO_PACKED) && (g->group % VECTOR == 0 || g->group >= g->in) &&
-           g->in <= MOST_IN;
+    if (!q->bits || w->format->kind != BL_FMT_INT || (g->zero != BL_ZERO_NONE && g->zero != BL_ZERO_PACKED) ||
+        g->in > MOST_IN)
+        return false;
+    int64_t seg = bl_cpu_segment(q, g);
+    if (seg % VECTOR && seg < g->in) return false;
+    return q->unit != BL_ACT_GROUP || ((g->group >= g->in || g->group % seg == 0) && q->group % seg == 0);
+}
+
+int64_t bl_cpu_segment(const bl_actq *q, const bl_shape *g)
+{
+    return q->unit == BL_ACT_GROUP ? BL_MIN(q->group, g->group) : g->group;
 }
 
 bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a)

@@ -15,17 +15,20 @@ static float dot(const float *x, const float *w, int64_t n)
     return bl_tree8(acc);
 }
 
-/* One output of an integer product: x[k] = code - zero of the input, w[k] = code - zero of the weight. */
-static float dot_integer(const int16_t *x, const int16_t *w, const float *scale, int64_t n, int64_t group)
+/* One output of an integer product: x[k] = code - zero of the input, w[k] = code - zero of the weight, scales of the
+ * groups of the weight and, where they have their own (sx), of those of x. A segment is one exact sum. */
+static float dot_integer(const bl_shape *g, const bl_actq *q, const int16_t *x, const int16_t *w, const float *scale,
+                         const float *sx)
 {
-    float acc[8] = {0};
-    for (int64_t g = 0; g * group < n; g++) {
-        int32_t lane[8] = {0};
-        for (int64_t i = 0; i < group && g * group + i < n; i++)
-            lane[i % 16 / 2] += x[g * group + i] * w[g * group + i];
-        for (int j = 0; j < 8; j++) acc[j] = fmaf((float)lane[j], scale[g], acc[j]);
+    float acc = 0;
+    int64_t seg = bl_cpu_segment(q, g);
+    for (int64_t at = 0; at < g->in; at += seg) {
+        int32_t sum = 0;
+        for (int64_t k = at; k < BL_MIN(at + seg, g->in); k++) sum += x[k] * w[k];
+        float s = scale[at / g->group];
+        acc = fmaf((float)sum, sx ? s * sx[at / q->group] : s, acc);
     }
-    return bl_tree8(acc);
+    return acc;
 }
 
 typedef struct lane {              /* of one thread */
@@ -36,7 +39,7 @@ typedef struct lane {              /* of one thread */
 typedef struct space {
     float *x, *tmp;  /* [widest] x 2 */
     int16_t *xi;     /* [rows, in] */
-    float *all, *sx; /* [rows, in], [rows] */
+    float *all, *sx; /* [rows, in]; [rows], or [rows, in] of groups */
     lane *own;
     int threads;
 } space;
@@ -68,7 +71,7 @@ static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
     for (int i = 0; i < bl_linear_weights(a); i++) groups = BL_MAX(groups, (size_t)bl_shape_groups(&a->w[i]->shape));
     if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) ||
         !(s->xi = bl_new(rows * in, sizeof *s->xi, e)) || !(s->all = bl_new(rows * in, sizeof *s->all, e)) ||
-        !(s->sx = bl_new(rows, sizeof *s->sx, e)) || !(s->own = bl_new((size_t)s->threads, sizeof *s->own, e)))
+        !(s->sx = bl_new(rows * in, sizeof *s->sx, e)) || !(s->own = bl_new((size_t)s->threads, sizeof *s->own, e)))
         return BL_E_NOMEM;
     for (int i = 0; i < s->threads; i++) {
         lane *l = &s->own[i];
@@ -84,19 +87,25 @@ static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
 static void inputs(const bl_linear_args *a, space *s)
 {
     int64_t in = a->w[0]->shape.in;
+    bool blocked = a->act.unit == BL_ACT_GROUP;
     float scale = a->act.scale, zero = a->act.zero, lo, hi;
+    bl_cpu_act_limits(&a->act, &lo, &hi);
     if (a->act.bits && a->act.unit == BL_ACT_TENSOR && scale == 0) bl_cpu_act_tensor(a, s->x, s->tmp, &scale, &zero);
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         float *x = s->all + r * in;
         bl_cpu_transform(a, bl_cpu_row(&a->x, r), s->x, s->tmp);
         memcpy(x, s->x, (size_t)in * sizeof *x);
         if (!a->act.bits) continue;
-        if (a->act.unit != BL_ACT_GROUP) {
-            if (a->act.unit == BL_ACT_TOKEN) bl_cpu_act_range(x, in, &a->act, &scale, &zero);
-            bl_cpu_act_limits(&a->act, &lo, &hi);
-            s->sx[r] = bl_cpu_has_nan(x, in) ? NAN : scale;
-            for (int64_t k = 0; k < in; k++)
-                s->xi[r * in + k] = isnan(s->sx[r]) ? 0 : (int16_t)(bl_cpu_act_code(x[k], scale, zero, lo, hi) - zero);
+        float *sx = blocked ? s->sx + r * in : s->sx + r;
+        if (a->act.unit == BL_ACT_TOKEN) bl_cpu_act_range(x, in, &a->act, &scale, &zero);
+        if (!blocked) *sx = bl_cpu_has_nan(x, in) ? NAN : scale;
+        for (int64_t k = 0; k < in; k++) {
+            if (blocked && k % a->act.group == 0) {
+                bl_cpu_act_range(x + k, BL_MIN(in - k, a->act.group), &a->act, &scale, &zero);
+                sx[k / a->act.group] = scale;
+            }
+            bool nan = isnan(blocked ? scale : *sx);
+            s->xi[r * in + k] = nan ? 0 : (int16_t)(bl_cpu_act_code(x[k], scale, zero, lo, hi) - zero);
         }
         bl_cpu_act_simulate(x, in, &a->act, scale, zero);
     }
@@ -109,7 +118,7 @@ static void product(const bl_linear_args *a, int i, const space *s)
     const bl_format *f = a->w[i]->format;
     const bl_shape *g = &a->w[i]->shape;
     const float *bias = bl_cpu_at(&a->bias[i]);
-    bool integer = bl_cpu_integer_weight(&a->act, a->w[i]);
+    bool integer = bl_cpu_integer_weight(&a->act, a->w[i]), blocked = a->act.unit == BL_ACT_GROUP;
     const void *part[BL_MAX_PARTS];
     bl_cpu_parts(a->w[i], part);
 #pragma omp parallel for schedule(static) num_threads(s->threads)
@@ -123,8 +132,10 @@ static void product(const bl_linear_args *a, int i, const space *s)
             f->unpack(f, g, part, o, 0, g->in, l->w);
         }
         for (int64_t r = 0; r < a->x.dim[0]; r++) {
-            float v = integer ? dot_integer(s->xi + r * g->in, l->wi, l->scale, g->in, g->group) * s->sx[r]
-                              : dot(s->all + r * g->in, l->w, g->in);
+            const int16_t *xi = s->xi + r * g->in;
+            float v = !integer  ? dot(s->all + r * g->in, l->w, g->in)
+                      : blocked ? dot_integer(g, &a->act, xi, l->wi, l->scale, s->sx + r * g->in)
+                                : dot_integer(g, &a->act, xi, l->wi, l->scale, NULL) * s->sx[r];
             put(bl_cpu_row(&a->y[i], r) + o, bias ? v + bias[o] : v, a->accumulate);
         }
     }

@@ -67,18 +67,22 @@ static void products_do_not_depend_on_batch_offset_threads_or_instructions(void 
     static const struct {
         int64_t row, n;
     } piece[] = {{0, 1}, {17, 1}, {38, 2}, {5, 3}, {11, 8}, {7, 30}, {3, 4}, {0, 40}};
-    static const int64_t in[] = {576, 1216, 172};
+    static const int64_t in[] = {576, 1216, 172, 200}, group[] = {64, 64, 172, 48};
+    static const bl_actq acts[] = {{0},
+                                   {.bits = 8, .symmetric = true},
+                                   {.bits = 8},
+                                   {.bits = 8, .symmetric = true, .unit = BL_ACT_GROUP, .group = 32}};
     const bl_format *f;
     (void)state;
     for (size_t i = 0; (f = bl_format_at(i)) != NULL; i++)
         for (size_t n = 0; n < BL_COUNT(in); n++)
-            for (int bits = 0; bits <= 8; bits += 8) {
-                bl_shape g = geometry(f, OUT, in[n], n == 2 ? 172 : 64);
+            for (size_t q = 0; q < BL_COUNT(acts); q++) {
+                const bl_actq act = acts[q];
+                bl_shape g = geometry(f, OUT, in[n], group[n]);
                 bl_weight w;
                 if (!f->pack || f->check(f, &g, NULL) != BL_OK) continue;
                 bl_tensor dense = numbers(OUT, in[n], 1), x = numbers(ROWS, in[n], 2), y = numbers(ROWS, OUT, 3),
                           z = numbers(ROWS, OUT, 4);
-                bl_actq act = {.bits = bits, .symmetric = true};
                 pack(f, g, dense, &w);
                 assert_ok(two->ops->linear(two, &(bl_linear_args){.x = x, .w = {&w}, .y = {y}, .act = act}, &e));
                 for (size_t p = 0; p < BL_COUNT(piece); p++) {
@@ -164,8 +168,10 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
         {.bits = 4, .unit = BL_ACT_TENSOR},
         {.bits = 8, .unit = BL_ACT_TENSOR, .scale = 0.02f, .zero = 100},
         {.bits = 6, .unit = BL_ACT_GROUP, .group = 16},
+        {.bits = 8, .symmetric = true, .unit = BL_ACT_GROUP, .group = 64},
+        {.bits = 8, .unit = BL_ACT_GROUP, .group = 24},
     };
-    static const char *const names[] = {"fp32", "int4", "int1", "nf4", "q5_1"};
+    static const char *const names[] = {"fp32", "int8", "int4", "int3", "int1", "nf4", "q5_1"};
     for (size_t n = 0; n < BL_COUNT(names); n++) {
         const bl_format *f = bl_format_find(names[n]);
         pack(f, geometry(f, OUT, IN, 32), dense, &w);

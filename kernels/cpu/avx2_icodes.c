@@ -1,0 +1,111 @@
+/* avx2_icodes.c - x of an integer product: a row into codes, their sums and scales. */
+#include "avx2.h"
+#if defined(__x86_64__)
+#include "avx2_codes.h"
+
+void bl_icodes_of(const bl_actq *q, const bl_shape *g, bl_icodes *out)
+{
+    int64_t seg = bl_cpu_segment(q, g), rest = g->in % seg;
+    int64_t wide = (seg + BL_ICODES - 1) / BL_ICODES * BL_ICODES, last = (rest + BL_ICODES - 1) / BL_ICODES * BL_ICODES;
+    *out = (bl_icodes){.shifted = !q->symmetric,
+                       .blocked = q->unit == BL_ACT_GROUP,
+                       .seg = seg,
+                       .segs = (g->in + seg - 1) / seg,
+                       .ldx = g->in / seg * wide + last};
+}
+
+/* bl_cpu_act_range where `own`, and whether there is a NaN, in one pass. */
+static bool range_of(const float *x, int64_t n, const bl_actq *q, bool own, float *scale, float *zero)
+{
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
+    __m256 lo = _mm256_setzero_ps(), hi = lo, top = lo, nan = lo;
+    float lane[3][8], ends[3] = {0, 0, 0};
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 v = _mm256_loadu_ps(x + i);
+        lo = _mm256_min_ps(v, lo);
+        hi = _mm256_max_ps(v, hi);
+        top = _mm256_max_ps(_mm256_and_ps(v, magnitude), top);
+        nan = _mm256_or_ps(nan, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    }
+    _mm256_storeu_ps(lane[0], lo);
+    _mm256_storeu_ps(lane[1], hi);
+    _mm256_storeu_ps(lane[2], top);
+    for (int j = 0; j < 8; j++) {
+        ends[0] = fminf(ends[0], lane[0][j]);
+        ends[1] = fmaxf(ends[1], lane[1][j]);
+        ends[2] = fmaxf(ends[2], lane[2][j]);
+    }
+    bool has_nan = _mm256_movemask_ps(nan) != 0 || bl_cpu_has_nan(x + i, n - i);
+    for (; i < n; i++) {
+        ends[0] = fminf(ends[0], x[i]);
+        ends[1] = fmaxf(ends[1], x[i]);
+        ends[2] = fmaxf(ends[2], fabsf(x[i]));
+    }
+    if (!own) return has_nan;
+    if (isinf(ends[2])) ends[0] = NAN; /* the range of the two ends is that of all */
+    bl_cpu_act_range(ends, 2, q, scale, zero);
+    return has_nan;
+}
+
+/* n inputs of a segment as codes less 128 where they are shifted, zeros up to a multiple of 32; returns the sum of the
+ * codes less zero. */
+static int32_t codes_of(const float *x, int64_t n, const bl_actq *q, float scale, float zero, bool shifted, int8_t *dst)
+{
+    float lo, hi;
+    int32_t lane[8], sum = 0;
+    int64_t k = 0, wide = (n + BL_ICODES - 1) / BL_ICODES * BL_ICODES;
+    bl_cpu_act_limits(q, &lo, &hi);
+    const __m256 s = _mm256_set1_ps(scale), z = _mm256_set1_ps(zero), least = _mm256_set1_ps(lo),
+                 most = _mm256_set1_ps(hi);
+    const __m256i off = _mm256_set1_epi32(shifted ? 128 : 0);
+    __m256i all = _mm256_setzero_si256();
+    for (; k + 8 <= n; k += 8) {
+        __m256 c = _mm256_round_ps(_mm256_div_ps(_mm256_loadu_ps(x + k), s),
+                                   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        __m256i v = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(_mm256_add_ps(c, z), least), most));
+        all = _mm256_add_epi32(all, v);
+        v = _mm256_sub_epi32(v, off);
+        v = _mm256_packs_epi32(v, v);
+        v = _mm256_packs_epi16(v, v);
+        int32_t four = _mm256_extract_epi32(v, 0), more = _mm256_extract_epi32(v, 4);
+        memcpy(dst + k, &four, 4);
+        memcpy(dst + k + 4, &more, 4);
+    }
+    _mm256_storeu_si256((__m256i *)(void *)lane, all);
+    for (int j = 0; j < 8; j++) sum += lane[j];
+    for (; k < n; k++) {
+        int c = (int)bl_cpu_act_code(x[k], scale, zero, lo, hi);
+        sum += c;
+        dst[k] = (int8_t)(c - (shifted ? 128 : 0));
+    }
+    memset(dst + n, 0, (size_t)(wide - n));
+    return sum - (int32_t)(n * (int64_t)zero);
+}
+
+void bl_icodes_row(const bl_icodes *c, int64_t r, const float *x, int64_t in, const bl_actq *q, float scale, float zero)
+{
+    int8_t *dst = c->x + r * c->ldx;
+    int32_t *sum = c->sum + r * c->segs, *shift = c->shift + r * c->segs;
+    float *s = c->scale + r * (c->blocked ? c->segs : 1);
+    bool nan = false;
+    if (!c->blocked) {
+        nan = range_of(x, in, q, q->unit == BL_ACT_TOKEN, &scale, &zero);
+        *s = nan ? NAN : scale;
+    }
+    for (int64_t i = 0, k = 0; k < in; i++, k += c->seg) {
+        int64_t n = BL_MIN(c->seg, in - k);
+        if (c->blocked && k % q->group == 0 && range_of(x + k, BL_MIN(q->group, in - k), q, true, &scale, &zero))
+            scale = NAN;
+        if (c->blocked) s[i] = scale;
+        if (nan || isnan(scale)) { /* every product is NaN */
+            memset(dst, 0, (size_t)((n + BL_ICODES - 1) / BL_ICODES * BL_ICODES));
+            sum[i] = shift[i] = 0;
+        } else {
+            shift[i] = 128 - (int32_t)zero;
+            sum[i] = codes_of(x + k, n, q, scale, zero, c->shifted, dst);
+        }
+        dst += (n + BL_ICODES - 1) / BL_ICODES * BL_ICODES;
+    }
+}
+#endif

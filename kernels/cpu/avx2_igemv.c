@@ -1,0 +1,23 @@
+/* avx2_igemv.c - products in integers of a row or two. */
+#include "avx2.h"
+#if defined(__x86_64__)
+#include "avx2_igemv.h"
+
+static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return a->x.dim[0] <= 2 && bl_product_fits(be, BL_ISA_AVX2, a, w, true);
+}
+
+const bl_kernel_family bl_family_igemv_avx2 = {
+    .op = "linear",
+    .backend = "cpu",
+    .doc = "one or two rows of activations quantized to integers, exact sums of every group",
+    .bitwise = true,
+    .nmse_limit = 1e-11,
+    .decode_ns = 0.02,
+    .product_ns = 0.06,
+    .applicable = applicable,
+    .run = bl_product_run,
+    .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan},
+};
+#endif
