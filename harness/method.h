@@ -13,9 +13,9 @@
 
 /* The rows that every quantizing method shares. Method text "w4g64" / "a8" / "pc" sets them. */
 typedef struct bl_quant {
-    int64_t wbits, group, abits;
+    int64_t wbits, group, abits, act_group;
     bool symmetric;
-} bl_quant; /* group -1: whole row; abits 0: activations stay */
+} bl_quant; /* group -1: whole row; abits 0: activations stay; act_group 0: they share a scale per token */
 #define BL_QUANT_ROWS(type, member)                                                                                    \
     {"wbits",       BL_OPT_INT,                                                                                        \
      .min = 1,      .max = 8,                                                                                          \
@@ -28,10 +28,23 @@ typedef struct bl_quant {
         {"abits",       BL_OPT_INT,                                                                                    \
          .min = 0,      .max = 8,                                                                                      \
          .def.i = 0,    .at = offsetof(type, member.abits),                                                            \
-         .arg = "0..8", .doc = "bits of an activation, per token; 0: not quantized"},                                  \
+         .arg = "0..8", .doc = "bits of an activation; 0: not quantized"},                                             \
+        {"act-group", BL_OPT_INT,                                                                                      \
+         .min = 0,    .max = 65536,                                                                                    \
+         .def.i = 0,  .at = offsetof(type, member.act_group),                                                          \
+         .arg = "N",  .doc = "activations that share a scale; 0: those of a token"},                                   \
     {                                                                                                                  \
         "symmetric", BL_OPT_BOOL, .at = offsetof(type, member.symmetric), .doc = "no zero point"                       \
     }
+
+/* Activations of abits > 0: dynamic; symmetric as the weights are. */
+static inline bl_actq bl_quant_act(const bl_quant *q)
+{
+    return (bl_actq){.bits = (int)q->abits,
+                     .symmetric = q->symmetric,
+                     .unit = q->act_group ? BL_ACT_GROUP : BL_ACT_TOKEN,
+                     .group = q->act_group};
+}
 
 typedef enum bl_need {
     BL_NEED_NOTHING = 0,

@@ -387,8 +387,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     BL_TRY(r->ops->pack(r->be, &(bl_pack_args){.x = dense, .w = &packed, .rule = rule_of(o)}, e));
     BL_TRY(bl_weight_error(r, before, &packed, h, stat, e));
     bl_linear_set_weight(lin, &packed);
-    if (o->q.abits > 0) /* dynamic, a scale per token; symmetric as the weights are */
-        bl_linear_set_act(lin, (bl_actq){.bits = (int)o->q.abits, .symmetric = o->q.symmetric, .unit = BL_ACT_TOKEN});
+    if (o->q.abits > 0) bl_linear_set_act(lin, bl_quant_act(&o->q));
 out:
     bl_weight_free(&packed);
     bl_matrix_free(r, &dense);

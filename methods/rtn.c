@@ -94,8 +94,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
 
     if (!takes(r, lin)) return BL_OK;
     choose(o, lin->out, bl_linear_width(lin), &f, &g, &fit);
-    if (lin->block >= 0 && o->q.abits > 0) /* dynamic, a scale per token; symmetric as the weights are */
-        bl_linear_set_act(lin, (bl_actq){.bits = (int)o->q.abits, .symmetric = o->q.symmetric, .unit = BL_ACT_TOKEN});
+    if (lin->block >= 0 && o->q.abits > 0) bl_linear_set_act(lin, bl_quant_act(&o->q));
     return bl_method_pack(r, lin, f, &g, fit, o->mse, stat, e);
 }
 

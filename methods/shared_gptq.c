@@ -59,8 +59,7 @@ bl_status bl_gptq_layer(const bl_method_run *r, bl_linear *lin, const bl_solve *
 
     BL_TRY(bl_calib_hessian(r->calib, lin, &h, e));
     BL_TRY(bl_solve_gptq(r, lin, h, s, stat, e));
-    if (o->q.abits > 0) /* dynamic, a scale per token; symmetric as the weights are */
-        bl_linear_set_act(lin, (bl_actq){.bits = (int)o->q.abits, .symmetric = o->q.symmetric, .unit = BL_ACT_TOKEN});
+    if (o->q.abits > 0) bl_linear_set_act(lin, bl_quant_act(&o->q));
 out:
     return st;
 }

@@ -32,7 +32,7 @@ static void width_list(uint32_t mask, char out[64])
 static bl_status check(const bl_method *m, const void *opts, const char *where, bl_err *e)
 {
     const bl_opt *wbits = bl_opt_find(rows_of(m), "wbits"), *group = bl_opt_find(rows_of(m), "group"),
-                 *abits = bl_opt_find(rows_of(m), "abits");
+                 *abits = bl_opt_find(rows_of(m), "abits"), *act_group = bl_opt_find(rows_of(m), "act-group");
     char list[64];
 
     if (wbits && m->wbits && !(m->wbits >> int_at(wbits, opts) & 1)) {
@@ -44,6 +44,9 @@ static bl_status check(const bl_method *m, const void *opts, const char *where, 
                        "%s: group: 0 weights cannot share a scale; use -1 (in a name: pc) for one scale a row", where);
     if (abits && int_at(abits, opts) == 1)
         return bl_fail(e, BL_E_CONFIG, "%s: abits: activations need at least 2 bits; 0 leaves them as they are", where);
+    if (act_group && int_at(act_group, opts) && !int_at(abits, opts))
+        return bl_fail(e, BL_E_CONFIG, "%s: act-group: activations that are not quantized have no scale; set abits too",
+                       where);
     return BL_OK;
 }
 
