@@ -3,7 +3,8 @@ set datafile missing NaN
 do for [k = 1:|PANEL|] {
     unset label; unset arrow
     eval PANEL[k]
-    plot for [i = 1:n_methods] data using (column("kept")):(column("panel") == k && column("style") == i ? column("same") : NaN) \
+    plot for [i = 1:n_methods] data using (column("kept")):(column("panel") == k && column("style") == i \
+             ? column("same") : NaN) \
              with linespoints linestyle i linewidth 1 pointsize 0.45 * ps notitle
 }
 unset multiplot
