@@ -236,7 +236,7 @@ static void an_adapter_that_was_written_begins_another_run_as_it_is(void **state
     bl_peft_free(p);
     r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/three.jsonl", "--init-adapter",
             "@dir/first", "-o", "@dir/no");
-    expect(&r, 2, "has rank 3");
+    expect(&r, 2, "has rank 3"); /* R95 */
     ran_free(&r);
     r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=3+alpha=4+rslora", "--data", "@dir/three.jsonl",
             "--init-adapter", "@dir/first", "-o", "@dir/no");
@@ -244,7 +244,7 @@ static void an_adapter_that_was_written_begins_another_run_as_it_is(void **state
     ran_free(&r);
     r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=3+alpha=4+rslora+targets=k_proj", "--data",
             "@dir/three.jsonl", "--init-adapter", "@dir/first", "-o", "@dir/no");
-    expect(&r, 2, "tensors, the method trains");
+    expect(&r, 2, "tensors, the method trains"); /* R96 */
     ran_free(&r);
     r = SAY(NULL, "finetune", "@model", "--method", "full", "--data", "@dir/three.jsonl", "--init-adapter",
             "@dir/first", "-o", "@dir/no");

@@ -307,17 +307,19 @@ static const struct {
 } refused[] = {
     {{"run", "--model", "MODEL", "--method", "base", "--task", "piqaa", "--out", "OUT"}, 2, "did you mean piqa?"},
     {{"run", "--model", "MODEL", "--method", "rtm:w4", "--task", "piqa", "--out", "OUT"}, 2, "did you mean rtn?"},
-    {{"run", "--model", "MODEL", "--method", "rtn:w9", "--task", "piqa", "--out", "OUT"}, 2, "9"},
-    {{"run", "--model", "MODEL", "--method", "rtn:w4g0", "--task", "piqa", "--out", "OUT"}, 2, "group"},
+    {{"run", "--model", "MODEL", "--method", "rtn:w9", "--task", "piqa", "--out", "OUT"}, 2, "9"},       /* R86 */
+    {{"run", "--model", "MODEL", "--method", "rtn:w4g0", "--task", "piqa", "--out", "OUT"}, 2, "group"}, /* R87 */
     {{"run", "--model", "MODEL", "--method", "rtn:w4g4096", "--task", "piqa", "--out", "OUT"}, 2, "larger than"},
     {{"run", "--model", "MODEL", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", "OUT"},
      2,
      "is named twice"},
-    {{"run", "--model", "MODEL", "--method", "base,base", "--task", "piqa", "--out", "OUT"}, 2, "comes twice"},
+    {{"run", "--model", "MODEL", "--method", "base,base", "--task", "piqa", "--out", "OUT"},
+     2,
+     "comes twice"}, /* R91 */
     {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--seed", "18446744073709551616", "--out",
       "OUT"},
      2,
-     "seed"},
+     "seed"}, /* R90 */
     {{"run", "--model", "NOWHERE", "--method", "base", "--task", "piqa", "--out", "OUT"}, 2, "NOWHERE"},
     {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa"}, 2, "--out"},
     {{"run", "--model", "MODEL", "--method", "base", "--task", "piqa", "--out", ""}, 2, "no output directory"},
@@ -376,7 +378,7 @@ static const struct {
     const char *text;
     const char *phrase;
 } specs[] = {
-    {"{\"models\": [\"m\"], \"method\": [\"base\"]}", "did you mean methods?"},
+    {"{\"models\": [\"m\"], \"method\": [\"base\"]}", "did you mean methods?"}, /* R85 */
     {"{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": 2.5}}], \"tasks\": [\"piqa\"]}", "wbits"},
     {"{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbits\": \"four\"}}], \"tasks\": [\"piqa\"]}", "wbits"},
     {"{\"models\": [\"m\"], \"methods\": [{\"rtn\": {\"wbit\": 4}}], \"tasks\": [\"piqa\"]}", "did you mean wbits?"},
@@ -401,7 +403,33 @@ static void wrong_specs_are_refused(void **state)
     study_end(&s);
 }
 
-static void lists_of_a_spec_multiply(void **state)
+static void a_study_that_is_too_large_or_on_its_model_is_refused(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    char dir[4300];
+    bl_text t = {0};
+    snprintf(dir, sizeof dir, "%s/q", s.dir);
+    ran r = PROGRAM(&s, "quantize", s.model, "--method", "rtn:w4g24", "-o", dir);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = PROGRAM(&s, "run", "--model", dir, "--method", "base", "--task", "piqa", "--data", s.data, "--out", dir);
+    expect(&r, 2, "is the model's own directory"); /* R89 */
+    ran_free(&r);
+    assert_int_equal(count_ending(dir, ".h5") + count_ending(dir, "log.txt"), 0);
+
+    bl_text_addf(&t, "{\"models\": [\"%s\"], \"methods\": [\"base\", \"fp16\"], \"tasks\": [\"piqa\"], \"seeds\": [0",
+                 s.model);
+    for (int i = 1; i <= 50000; i++) bl_text_addf(&t, ", %d", i);
+    bl_text_add(&t, "]}");
+    r = program_with(&s, t.s, (const char *const[]){"bitladder", "plan", "-", NULL});
+    expect(&r, 2, "are more than 100000 cells; pass --many"); /* R88 */
+    ran_free(&r);
+    bl_text_free(&t);
+    study_end(&s);
+}
+
+static void lists_of_a_spec_multiply(void **state) /* R92 */
 {
     (void)state;
     study s = study_begin(3);
@@ -727,6 +755,7 @@ int main(void)
         cmocka_unit_test(a_stopped_journal_line_costs_one_item),
         cmocka_unit_test(wrong_words_are_refused_with_a_sentence_before_work),
         cmocka_unit_test(wrong_specs_are_refused),
+        cmocka_unit_test(a_study_that_is_too_large_or_on_its_model_is_refused),
         cmocka_unit_test(lists_of_a_spec_multiply),
         cmocka_unit_test(what_set_makes_of_a_method_is_what_runs),
         cmocka_unit_test(what_the_log_says_is_shown_when_asked_for_and_kept),

@@ -248,7 +248,7 @@ static void ids_of_a_pair_follow_the_rules(void **state)
         {"", "ab", 3, 2, false},                                       /* begin stands in */
         {"  ", "ab", 5, 4, false},    {"t", "he", 2, 0, true},         /* merged across: the count rules */
         {"ot", "hex", 4, 1, true},                                     /* begin o the x; tok("ot") = begin o t */
-        {"a", "<s>", 5, 3, false},                                     /* text of a special token stays text */
+        {"a", "<s>", 5, 3, false},                                     /* text of a special token stays text (R83) */
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_request r = pair(b.a, rows[i].context, rows[i].continuation);

@@ -358,7 +358,7 @@ static void what_cannot_be_trained_is_refused_with_a_sentence(void **state)
     f = fixture_open("synth:tiny", "", 1, false);
     bl_train_batch b = batch(f.m->config.vocab);
     assert_ok(bl_trainable_new(f.m, &t, &e));
-    assert_refused(bl_train_lora(t, &(bl_lora){.rank = 0}, &e), BL_E_CONFIG, "rank");
+    assert_refused(bl_train_lora(t, &(bl_lora){.rank = 0}, &e), BL_E_CONFIG, "rank"); /* R93 */
     assert_refused(bl_train_lora(t, &(bl_lora){.rank = 1, .dropout = 1}, &e), BL_E_CONFIG, "dropout");
     assert_refused(bl_train_lora(t, &(bl_lora){.rank = 1, .targets = BL_ROLE_BIT(BL_ROLE_EMBED)}, &e), BL_E_CONFIG,
                    "targets");

@@ -47,7 +47,7 @@ static bl_status text_of(const char *path, uint64_t max, bl_err *e)
     return st;
 }
 
-static void refuses_text_that_is_not_utf8_text(void **state)
+static void refuses_text_that_is_not_utf8_text(void **state) /* R75, R76, R79 */
 {
     (void)state;
     static const struct {
@@ -72,7 +72,7 @@ static void refuses_text_that_is_not_utf8_text(void **state)
     }
 }
 
-static void keeps_carriage_returns(void **state)
+static void keeps_carriage_returns(void **state) /* R77 */
 {
     (void)state;
     bl_err e = {0};
@@ -84,7 +84,7 @@ static void keeps_carriage_returns(void **state)
     bl_free(s);
 }
 
-static void refuses_files_above_the_bound(void **state)
+static void refuses_files_above_the_bound(void **state) /* R84 */
 {
     (void)state;
     bl_err e = {0};
@@ -99,7 +99,7 @@ static void refuses_files_above_the_bound(void **state)
     free(big);
 }
 
-static void refuses_gzip_that_is_not_whole(void **state)
+static void refuses_gzip_that_is_not_whole(void **state) /* R84 */
 {
     (void)state;
     bl_err e = {0};
@@ -144,7 +144,7 @@ static bl_status all_json(const char *path, int64_t *rows, bl_err *e)
     return st;
 }
 
-static void names_the_line_of_broken_json(void **state)
+static void names_the_line_of_broken_json(void **state) /* R80 */
 {
     (void)state;
     bl_err e = {0};

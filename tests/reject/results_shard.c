@@ -45,7 +45,7 @@ static void refused(bl_status want, const char *phrase)
 }
 
 /* Parsing from memory takes the same way as opening; a file would be written 200,000 times. */
-static void every_flipped_bit_is_noticed(void **state)
+static void every_flipped_bit_is_noticed(void **state) /* R98 */
 {
     (void)state;
     bl_shard *s = NULL;
@@ -70,7 +70,7 @@ static void a_flipped_bit_on_disk_is_told_by_open_and_by_check(void **state)
     bytes[n_bytes / 2] ^= 8;
 }
 
-static void every_length_but_the_right_one_is_refused(void **state)
+static void every_length_but_the_right_one_is_refused(void **state) /* R97 */
 {
     (void)state;
     bl_shard *s = NULL;
@@ -84,7 +84,7 @@ static void every_length_but_the_right_one_is_refused(void **state)
     refused(BL_E_CORRUPT, "0 bytes");
 }
 
-static void a_newer_schema_is_named_by_its_number(void **state)
+static void a_newer_schema_is_named_by_its_number(void **state) /* R99 */
 {
     (void)state;
     bl_hasher *h = bl_hasher_new(&e);

@@ -127,7 +127,7 @@ static void what_is_not_plain_lora_is_refused_by_name(void **state)
     }
 }
 
-static void tensors_of_something_else_are_refused_by_name(void **state)
+static void tensors_of_something_else_are_refused_by_name(void **state) /* R94 */
 {
     (void)state;
     static const struct {

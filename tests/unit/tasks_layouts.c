@@ -93,11 +93,11 @@ static const struct {
     {"arc_easy", "arc/arc_easy_test.jsonl",
      "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"a\",\"b\"],\"gold\":0}\n{\"id\":\"x\",\"question\":\"r\","
      "\"choices\":[\"a\",\"b\"],\"gold\":0}",
-     BL_E_FORMAT, "id \"x\" comes twice"},
+     BL_E_FORMAT, "id \"x\" comes twice"}, /* R82 */
     {"arc_easy", "arc/arc_easy_test.jsonl",
      "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"a\",\"b\"],\"labels\":[\"A\",\"B\"],\"answerKey\":\"B\",\"gold\":"
      "0}",
-     BL_E_FORMAT, "is choice 1"},
+     BL_E_FORMAT, "is choice 1"}, /* R81 */
     {"arc_easy", "arc/arc_easy_test.jsonl",
      "{\"id\":\"x\",\"question\":\"q\",\"choices\":{\"text\":[\"a\",\"b\"],\"label\":[\"A\",\"B\"]},\"answerKey\":"
      "\"E\"}",
@@ -301,7 +301,7 @@ static void no_layout_takes_a_missing_column_or_a_line_without_end(void **state)
         snprintf(root, sizeof root, "z%zu", i);
         put(root, layouts[i].file, line);
         if (layouts[i].also) put(root, layouts[i].also, layouts[i].also_text);
-        snprintf(place, sizeof place, "%s:1: a row of 1048578 bytes, expected at most 1000000", file);
+        snprintf(place, sizeof place, "%s:1: a row of 1048578 bytes, expected at most 1000000", file); /* R78 */
         assert_refused(task_refusal(layouts[i].task, root_of(root), &e), BL_E_FORMAT, place);
         memset(line, 0, LONG + 64);
     }
