@@ -81,6 +81,8 @@ typedef struct bl_method {
     const size_t *ops;    /* of bl_check_ops: those it runs that a backend may lack, said before anything is computed */
     const bl_opt *opts;
     size_t opts_size;
+    const char
+        *word; /* the option that what follows ':' is the value of, where it is no width: gguf:q4_k; NULL: none */
     void (*settle)(
         void *opts); /* puts options that do not apply beside the others back to their defaults; may be NULL */
     bool as_stored;  /* base: the checkpoint itself is evaluated, nothing is written */
@@ -119,7 +121,7 @@ bl_status bl_method_predict(const bl_method_run *r, bl_linear *lin, bl_err *e);
 bl_status bl_method_pack(const bl_method_run *r, bl_linear *lin, const bl_format *format, const bl_shape *shape,
                          bl_range_rule fit, bool mse, bl_layer_stat *stat, bl_err *e);
 
-/* ---- method text: name[:w4[a8][g64|pc]][+flag|+option=value…] ---- */
+/* ---- method text: name[:w4[a8][g64|pc]][+flag|+option=value…], name[:word][+…] ---- */
 typedef struct bl_method_choice {
     const bl_method *method;
     void *opts;

@@ -12,9 +12,12 @@
  *
  * The encoders give the bytes of ggml's own: codes come from the unrounded d through its reciprocal, only then is d
  * rounded to fp16. q4_0 and q5_0 map the weight of largest magnitude to the lowest code, so d has the opposite sign of
- * that weight.
+ * that weight. mxfp4 has the
+ * exponent of the largest weight, less 2, as the OCP standard has it: what is above 6 is 6, and a weight between
+ * two codes gets that nearer 0.
  */
 #include "fmt_gguf_decode.h"
+#include "fmt_gguf_fit.h"
 #include <inttypes.h>
 #include <math.h>
 
@@ -68,6 +71,8 @@ bl_status bl_block_pack(const bl_format *f, const bl_shape *g, const float *w, v
 }
 
 const int8_t bl_iq4_levels[16] = BL_IQ4_LEVELS;
+const float bl_iq4_values[16] = BL_IQ4_LEVELS;
+const float bl_iq4_mid[15] = {-115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79, 101};
 
 /* ---- encoders ---- */
 static bool put_half(float v, uint8_t *p)
@@ -172,10 +177,157 @@ static bool encode_q8_0(const float *w, uint8_t *b)
     return put_half(d, b);
 }
 
+/* e2m1: the codes of -6, -4, ... 6, and half way between them. */
+static const float e2m1_levels[15] = {-6, -4, -3, -2, -1.5f, -1, -0.5f, 0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+static const float e2m1_mid[14] = {-5,    -3.5f, -2.5f, -1.75f, -1.25f, -0.75f, -0.25f,
+                                   0.25f, 0.75f, 1.25f, 1.75f,  2.5f,   3.5f,   5};
+static uint8_t e2m1_code(int level) { return (uint8_t)(level < 7 ? 15 - level : level - 7); }
+
+static bool encode_mxfp4(const float *w, uint8_t *b)
+{
+    static const float mid[7] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5};
+    uint8_t q[QK];
+    float most = fabsf(largest(w));
+    int e = 0;
+    (void)frexpf(most, &e); /* most in 2^(e-1) .. 2^e */
+    e = most == 0 ? 0 : BL_MAX(e - 1 - 2 + 127, 0);
+    for (int j = 0; j < QK; j++) {
+        float v = ldexpf(fabsf(w[j]), 127 - e);
+        int k = 0;
+        while (k < 7 && v > mid[k]) k++;
+        q[j] = (uint8_t)(k | (w[j] < 0 && k ? 8 : 0));
+    }
+    b[0] = (uint8_t)e;
+    put_nibbles(q, b + 1);
+    return true;
+}
+
+/* ---- blocks of least error ---- */
+static const float one[1] = {1};
+
+/* A block of one scale, codes 0 .. of its codebook. */
+static bool single(const bl_codebook *c, const bl_fit_in *in, uint8_t q[QK], uint8_t *d)
+{
+    bl_scaled_fit fit;
+    if (!bl_fit_scaled(&(bl_scaled){.codes = c, .subs = 1, .steps = 1, .step = one}, in, &fit)) return false;
+    for (int j = 0; j < QK; j++) q[j] = (uint8_t)fit.code[j];
+    d[0] = (uint8_t)fit.d;
+    d[1] = (uint8_t)(fit.d >> 8);
+    return true;
+}
+static bool line(int qmax, const bl_fit_in *in, uint8_t *b, uint8_t q[QK])
+{
+    bl_affine_fit fit;
+    if (!bl_fit_affine(&(bl_affine){.subs = 1, .n = QK, .qmax = qmax}, in, &fit)) return false;
+    memcpy(q, fit.code, QK);
+    b[0] = (uint8_t)fit.d;
+    b[1] = (uint8_t)(fit.d >> 8);
+    b[2] = (uint8_t)fit.e;
+    b[3] = (uint8_t)(fit.e >> 8);
+    return true;
+}
+#define INTEGERS(lo, hi, f, t)                                                                                         \
+    {                                                                                                                  \
+        .n = QK, .nearest = bl_nearest_integer, .top = -(lo), .from = f, .to = t, .starts = 24,                        \
+        .turns = -(lo) != (hi), .low = lo, .high = hi                                                                  \
+    }
+
+static bool least_q4_0(const bl_fit_in *in, uint8_t *b)
+{
+    static const bl_codebook c = INTEGERS(-8, 7, 0.7f, 1.15f);
+    uint8_t q[QK];
+    if (!single(&c, in, q, b)) return false;
+    put_nibbles(q, b + 2);
+    return true;
+}
+
+static bool least_q5_0(const bl_fit_in *in, uint8_t *b)
+{
+    static const bl_codebook c = INTEGERS(-16, 15, 0.85f, 1.08f);
+    uint8_t q[QK];
+    if (!single(&c, in, q, b)) return false;
+    put_high(q, b + 2);
+    put_nibbles(q, b + 6);
+    return true;
+}
+
+static bool least_q8_0(const bl_fit_in *in, uint8_t *b)
+{
+    static const bl_codebook c = INTEGERS(-127, 127, 0.98f, 1.01f);
+    uint8_t q[QK];
+    if (!single(&c, in, q, b)) return false;
+    for (int j = 0; j < QK; j++) b[2 + j] = (uint8_t)(q[j] - 127);
+    return true;
+}
+
+static bool least_q4_1(const bl_fit_in *in, uint8_t *b)
+{
+    uint8_t q[QK];
+    if (!line(15, in, b, q)) return false;
+    put_nibbles(q, b + 4);
+    return true;
+}
+
+static bool least_q5_1(const bl_fit_in *in, uint8_t *b)
+{
+    uint8_t q[QK];
+    if (!line(31, in, b, q)) return false;
+    put_high(q, b + 4);
+    put_nibbles(q, b + 8);
+    return true;
+}
+
+static bool least_iq4_nl(const bl_fit_in *in, uint8_t *b)
+{
+    static const bl_codebook c = {.n = QK,
+                                  .nearest = bl_nearest_level,
+                                  .top = 127,
+                                  .from = 0.7f,
+                                  .to = 1.2f,
+                                  .starts = 24,
+                                  .turns = true,
+                                  .level = bl_iq4_values,
+                                  .mid = bl_iq4_mid,
+                                  .levels = 16};
+    uint8_t q[QK];
+    if (!single(&c, in, q, b)) return false;
+    put_nibbles(q, b + 2);
+    return true;
+}
+
+static bool least_mxfp4(const bl_fit_in *in, uint8_t *b)
+{
+    enum { BELOW = 8, STEPS = 10 }; /* scales from 2^-8 to 2 times `unit`, which is above the largest weight */
+    static const bl_codebook c = {.n = QK,
+                                  .nearest = bl_nearest_level,
+                                  .top = 6,
+                                  .from = 0.6f,
+                                  .to = 1.5f,
+                                  .starts = 24,
+                                  .level = e2m1_levels,
+                                  .mid = e2m1_mid,
+                                  .levels = 15};
+    float step[STEPS];
+    uint8_t q[QK];
+    int exponent, from;
+    bl_scaled_fit fit;
+    (void)frexpf(in->unit, &exponent);
+    exponent += 126 - BELOW; /* of step 0, as it is stored */
+    from = BL_MAX(0, -exponent);
+    for (int k = 0; k < STEPS; k++) step[k] = ldexpf(1, k - BELOW);
+    if (!bl_fit_scaled(&(bl_scaled){.codes = &c, .subs = 1, .steps = STEPS - from, .step = step + from, .fixed = true},
+                       in, &fit))
+        return false;
+    for (int j = 0; j < QK; j++) q[j] = e2m1_code((int)fit.code[j]);
+    b[0] = (uint8_t)BL_MIN(exponent + from + fit.step[0], 254);
+    put_nibbles(q, b + 1);
+    return true;
+}
+
 BL_BLOCK_FORMAT(q4_0, 2, QK, 18, "GGUF Q4_0: 4-bit blocks of 32");
 BL_BLOCK_FORMAT(q4_1, 3, QK, 20, "GGUF Q4_1: 4-bit blocks of 32 with a minimum");
 BL_BLOCK_FORMAT(q5_0, 6, QK, 22, "GGUF Q5_0: 5-bit blocks of 32");
 BL_BLOCK_FORMAT(q5_1, 7, QK, 24, "GGUF Q5_1: 5-bit blocks of 32 with a minimum");
 BL_BLOCK_FORMAT(q8_0, 8, QK, 34, "GGUF Q8_0: 8-bit blocks of 32");
-BL_BLOCK_READER(iq4_nl, 20, QK, 18, "GGUF IQ4_NL: sixteen unequal levels, blocks of 32");
-BL_BLOCK_READER(mxfp4, 39, QK, 17, "MXFP4: e2m1 with a power-of-two scale per 32");
+BL_BLOCK_SEARCHED(iq4_nl, 20, QK, 18, "GGUF IQ4_NL: sixteen unequal levels, blocks of 32");
+BL_BLOCK_FORMAT(mxfp4, 39, QK, 17, "MXFP4: e2m1 with a power-of-two scale per 32");

@@ -1,9 +1,9 @@
 /* fmt_gguf.h - what the GGUF block formats share: one part `blocks` [out, in / block * block bytes], bytes as in the
  * file.
  *
- * A format is a function that decodes one block and, for the simple ones, a function that encodes one; BL_BLOCK_FORMAT
- * makes the rest. Numbers in blocks are little-endian. Products and sums of decoders are in the order that the file
- * format's own programs use.
+ * A format is a function that decodes one block, one that finds the block of least error (fmt_gguf_fit.h) and, for the
+ * simple ones, one that encodes by a rule; BL_BLOCK_FORMAT makes the rest. Numbers in blocks are little-endian.
+ * Products and sums of decoders are in the order that the file format's own programs use.
  */
 #ifndef BL_KERNELS_FMT_GGUF_H
 #define BL_KERNELS_FMT_GGUF_H
@@ -38,6 +38,12 @@ extern const int8_t bl_iq4_levels[16];
     {                                                                                                                  \
         return bl_block_pack(f, g, w, part, encode_##id, e);                                                           \
     }
+#define BL_BLOCK_PACK_LEAST(id)                                                                                        \
+    static bl_status pack_least_##id(const bl_format *f, const bl_shape *g, const float *w, const float *importance,   \
+                                     void *const part[], bl_err *e)                                                    \
+    {                                                                                                                  \
+        return bl_block_pack_least(f, g, w, importance, part, least_##id, e);                                          \
+    }
 #define BL_BLOCK_ROW(id, type, length, bytes, packer, text)                                                            \
     const bl_format bl_format_##id = {.name = #id,                                                                     \
                                       .doc = text,                                                                     \
@@ -49,10 +55,12 @@ extern const int8_t bl_iq4_levels[16];
                                       .check = bl_fmt_check,                                                           \
                                       .parts = bl_block_parts,                                                         \
                                       .unpack = unpack_##id,                                                           \
-                                      .pack = packer}
-/* Decoded only; both ways. */
-#define BL_BLOCK_READER(id, type, length, bytes, text)                                                                 \
-    BL_BLOCK_UNPACK(id) BL_BLOCK_ROW(id, type, length, bytes, NULL, text)
+                                      .pack = packer,                                                                  \
+                                      .pack_least = pack_least_##id}
+/* Without and with a rule of its own. */
+#define BL_BLOCK_SEARCHED(id, type, length, bytes, text)                                                               \
+    BL_BLOCK_UNPACK(id) BL_BLOCK_PACK_LEAST(id) BL_BLOCK_ROW(id, type, length, bytes, NULL, text)
 #define BL_BLOCK_FORMAT(id, type, length, bytes, text)                                                                 \
-    BL_BLOCK_UNPACK(id) BL_BLOCK_PACK(id) BL_BLOCK_ROW(id, type, length, bytes, pack_##id, text)
+    BL_BLOCK_UNPACK(id)                                                                                                \
+    BL_BLOCK_PACK(id) BL_BLOCK_PACK_LEAST(id) BL_BLOCK_ROW(id, type, length, bytes, pack_##id, text)
 #endif

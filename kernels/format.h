@@ -65,8 +65,12 @@ struct bl_format {
      */
     void (*unpack)(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n,
                    float *dst);
-    /* Reference encoder of a whole weight w [out, in] with scales by the format's own rule; NULL: decode only. */
+    /* Reference encoder of a whole weight w [out, in] with scales by the format's own rule; NULL: it has none. */
     bl_status (*pack)(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e);
+    /* BLOCK: the codes and scales that were found to have the least sum of importance[k] (w - w^)^2, importance [in] of
+     * the inputs, not negative; NULL: all alike. */
+    bl_status (*pack_least)(const bl_format *f, const bl_shape *g, const float *w, const float *importance,
+                            void *const part[], bl_err *e);
     /* CODES: the same with scales and zeros that a method chose, as many as the part `scales` has. */
     bl_status (*encode)(const bl_format *f, const bl_shape *g, const float *w, const float *scale, const float *zero,
                         void *const part[], bl_err *e);

@@ -300,6 +300,12 @@ bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e)
         return bl_broken(e, "pack", "x has another shape than the weight, or is not contiguous");
     if (a->rule == BL_RANGE_OWN && !a->w->format->pack)
         return bl_fail(e, BL_E_UNSUPPORTED, "format %s can be read but not written", a->w->format->name);
+    if (a->rule == BL_RANGE_LEAST) {
+        if (!a->w->format->pack_least) return bl_broken(e, "pack", "only block formats are searched");
+        if (a->importance.buf && !is_1d(&a->importance, BL_F32, a->w->shape.in))
+            return bl_broken(e, "pack", "importance has another type or length than the inputs");
+        return BL_OK;
+    }
     bool codes = a->w->format->kind == BL_FMT_CODES;
     if (a->rule != BL_RANGE_OWN && a->w->format->kind != BL_FMT_INT && !(codes && a->rule == BL_RANGE_GIVEN))
         return bl_broken(e, "pack", "only integer formats take a range rule");

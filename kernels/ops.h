@@ -187,14 +187,16 @@ typedef enum bl_range_rule {
     BL_RANGE_SYMMETRIC,
     BL_RANGE_FULL,
     BL_RANGE_SIGN,
-    BL_RANGE_GIVEN
+    BL_RANGE_GIVEN,
+    BL_RANGE_LEAST /* GGUF blocks: whatever was found to have the least error (pack_least) */
 } bl_range_rule;
 typedef struct bl_pack_args {
     bl_tensor x;                  /* f32 [out, in] */
     bl_weight *w;                 /* format, shape and parts are there; contents are written */
     bl_range_rule rule;           /* OWN: the format's rule */
-    bool mse;                     /* the range is shrunk to the least error (bl_fit_mse); not OWN, SIGN, GIVEN */
+    bool mse;                     /* the range is shrunk to the least error (bl_fit_mse); not OWN, SIGN, GIVEN, LEAST */
     bl_tensor scale, zero;        /* GIVEN: f32, of the shape of the part `scales`: [out, groups] but for CODES */
+    bl_tensor importance;         /* LEAST: f32 [in], how much an error of an input counts; none: all alike */
     double *sq_error, *sq_weight; /* host out, may be NULL: sum (w - w^)^2, sum w^2; valid after sync */
 } bl_pack_args;
 #include "ops_fit.h"

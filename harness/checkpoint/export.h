@@ -19,6 +19,9 @@ typedef struct bl_export_how {
 } bl_export_how;
 bl_status bl_export(bl_checkpoint *c, const bl_export_how *how, const char *dir, bl_err *e);
 
+/* A GGUF file, weights in the types that they are stored in (export_gguf.c). */
+bl_status bl_export_gguf(bl_checkpoint *c, const char *path, bl_err *e);
+
 /* ---- its parts ---- */
 /* Text of config.json. BL_E_UNSUPPORTED: what config.json has no key for. */
 bl_status bl_export_config(const bl_checkpoint *c, const bl_packing *p, const char *dtype, bl_text *out, bl_err *e);

@@ -1,4 +1,4 @@
-/* verb_export.c - writes a model as a directory that other programs load. */
+/* verb_export.c - writes a model as a directory or a file that other programs load. */
 #include "session.h"
 #include "harness/checkpoint/export.h"
 
@@ -7,13 +7,16 @@ typedef struct opts {
     const char *tokenizer, *out;
     int format, type;
 } opts;
-static const char *const formats[] = {"safetensors", "gptq", "gptq_v2", "awq", "compressed-tensors", NULL};
+static const char *const formats[] = {"safetensors", "gptq", "gptq_v2", "awq", "compressed-tensors", "gguf", NULL};
+enum { GGUF = 5 };
 static const char *const types[] = {"bf16", "fp16", "fp32", NULL};
 static const bl_opt rows[] = {
-    {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o', .doc = "the new directory"},
+    {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "PATH", .letter = 'o',
+     .doc = "the new directory; of gguf the new file"},
     {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
-     .doc = "safetensors: dense weights; the others: integers packed as GPTQModel, AutoAWQ and compressed-tensors read "
-            "them"},
+     .doc = "safetensors: dense weights; gptq, gptq_v2, awq, compressed-tensors: integers packed as GPTQModel, AutoAWQ "
+            "and "
+            "compressed-tensors read them; gguf: block types, for llama.cpp"},
     {"type", BL_OPT_CHOICE, .choices = types, .at = offsetof(opts, type), .doc = "of dense weights, with safetensors"},
     {"tokenizer", BL_OPT_TEXT, .at = offsetof(opts, tokenizer), .arg = "FILE",
      .doc = "tokenizer of a model that carries none"},
@@ -32,14 +35,15 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)p;
     (void)exit_code;
 
-    if (!o->out || !*o->out) return bl_fail(e, BL_E_CONFIG, "export needs -o DIR");
+    if (!o->out || !*o->out) return bl_fail(e, BL_E_CONFIG, "export needs -o PATH");
     BL_TRY(bl_checkpoint_open(args->pos[0], &(bl_checkpoint_opts){.tokenizer = o->tokenizer}, &c, e));
     BL_TRY(bl_checkpoint_verify(c, e));
-    BL_TRY(bl_export(c, &(bl_export_how){.kind = kinds[o->format], .type = dtypes[o->type]}, o->out, e));
+    if (o->format == GGUF) BL_TRY(bl_export_gguf(c, o->out, e));
+    else BL_TRY(bl_export(c, &(bl_export_how){.kind = kinds[o->format], .type = dtypes[o->type]}, o->out, e));
     if (o->common.json) {
         bl_json_out j = {.t = &t};
         bl_json_object(&j, NULL);
-        bl_json_add_str(&j, "directory", o->out);
+        bl_json_add_str(&j, o->format == GGUF ? "file" : "directory", o->out);
         bl_json_add_str(&j, "format", formats[o->format]);
         bl_json_end(&j);
         bl_text_add(&t, "\n");
@@ -56,10 +60,11 @@ out:
 const bl_verb bl_verb_export = {
     .name = "export",
     .args = "MODEL",
-    .line = "writes a model as a directory that other programs load",
+    .line = "writes a model as a directory or a file that other programs load",
     .doc =
         "Writes MODEL, as a rule a directory of `quantize`, as a Hugging Face directory: codes, scales and zero points "
-        "as they are in one of the packed layouts, or dense weights. What a layout cannot express is refused.",
+        "as they are in one of the packed layouts, or dense weights; or as a GGUF file. What a layout cannot express "
+        "is refused.",
     .example = "bitladder export smollm2-w4 --format gptq -o smollm2-w4-gptq",
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -54,9 +54,10 @@ static void option_json(bl_json_out *j, const bl_opt *o)
     bl_json_end(j);
 }
 
-/* An option of a method as it is typed: ":w4", "a8", "g64 or pc", "+flag", "+range=zero|minmax". */
-static void spelling(const bl_opt *o, bl_text *t)
+/* An option of a method as it is typed: ":w4", "a8", "g64 or pc", ":q4_0|q4_1", "+flag", "+range=zero|minmax". */
+static void spelling(const bl_method *m, const bl_opt *o, bl_text *t)
 {
+    bool word = m->word && strcmp(o->name, m->word) == 0;
     static const char *const short_name[][2] = {{"wbits", "w"}, {"abits", "a"}, {"group", "g"}};
     for (size_t i = 0; i < BL_COUNT(short_name); i++)
         if (strcmp(o->name, short_name[i][0]) == 0) {
@@ -64,13 +65,13 @@ static void spelling(const bl_opt *o, bl_text *t)
             else bl_text_addf(t, "%s%g .. %s%g", short_name[i][1], o->min, short_name[i][1], o->max);
             return;
         }
-    bl_text_addf(t, "+%s", o->name);
+    if (!word) bl_text_addf(t, "+%s", o->name);
     if (o->type == BL_OPT_BOOL && o->def.b) bl_text_add(t, "=false");
     if (o->type == BL_OPT_INT) bl_text_add(t, "=N");
     if (o->type == BL_OPT_REAL) bl_text_add(t, "=X");
     if (o->type == BL_OPT_TEXT) bl_text_addf(t, "=%s", o->arg ? o->arg : "TEXT");
     for (size_t i = 0; o->type == BL_OPT_CHOICE && o->choices[i]; i++)
-        bl_text_addf(t, "%s%s", i ? "|" : "=", o->choices[i]);
+        bl_text_addf(t, "%s%s", i ? "|" : word ? ":" : "=", o->choices[i]);
 }
 
 /* They follow the method's name: rtn:w4a8g64+range=clip. */
@@ -83,10 +84,11 @@ static bl_status method_options(const bl_method *m, bl_text *t, bl_err *e)
     if (!opts) return BL_E_NOMEM;
     bl_opt_defaults(m->opts, opts);
     if (m->opts->type != BL_OPT_END)
-        bl_text_addf(t, "\n  options, after %s: first those of widths, then those with +\n", m->name);
+        bl_text_addf(t, "\n  options, after %s: first %s, then those with +\n", m->name,
+                     m->word ? m->word : "those of widths");
     for (const bl_opt *o = m->opts; o->type != BL_OPT_END; o++) {
         name.n = value.n = 0;
-        spelling(o, &name);
+        spelling(m, o, &name);
         BL_TRY(bl_opt_print(o, opts, &value));
         bl_text_addf(t, "  %-28s %s", name.s ? name.s : "", o->doc ? o->doc : "");
         if (value.n && o->type != BL_OPT_BOOL) bl_text_addf(t, "  (default: %s)", value.s);
@@ -180,7 +182,7 @@ static void format(const bl_format *f, bool json, bl_json_out *j)
                  f->block_bytes);
     else snprintf(text, sizeof text, "%d%s", f->bits, f->kind == BL_FMT_DENSE ? "" : " and scales");
     field(j, json, "bits", text);
-    field(j, json, "packs", f->pack ? "yes" : "no, it is only read");
+    field(j, json, "packs", f->pack ? "yes" : f->pack_least ? "yes, by search" : "no, it is only read");
 }
 
 static void kernel(const bl_kernel *k, bool json, bl_json_out *j)

@@ -1,8 +1,9 @@
-/* method_text.c - a method and its options as text and as JSON: name[:w4[a8][g64|pc]][+flag|+option=value…].
+/* method_text.c - a method and its options as text and as JSON: name[:w4[a8][g64|pc]][+flag|+option=value…], or
+ * name:word[+…] of a method whose main option is no width.
  *
- * The canonical text has only what differs from the defaults, in the order of the rows, and always the bits of a method
- * that has them. Options that do not apply beside the others (the method's `settle` knows) are back at their defaults
- * in it, so that one thing has one name.
+ * The canonical text has only what differs from the defaults, in the order of the rows, and always the bits or the word
+ * of a method that has them. Options that do not apply beside the others (the method's `settle` knows) are back at
+ * their defaults in it, so that one thing has one name.
  */
 #include "harness/method.h"
 #include "harness/program.h"
@@ -119,7 +120,8 @@ static bl_status set(parser *p, const char *name, const char *value, bl_err *e)
     return BL_OK;
 }
 
-/* "w4a8g64": letters in any order, `pc` for group -1. Cuts the text into pieces in place. */
+/* "q4_k" of a method that has a word there, or "w4a8g64": letters in any order, `pc` for group -1. Cuts the text into
+ * pieces in place. */
 static bl_status shorthand(parser *p, char *s, bl_err *e)
 {
     static const struct {
@@ -129,6 +131,7 @@ static bl_status shorthand(parser *p, char *s, bl_err *e)
     bl_status st = BL_OK;
     char saved;
 
+    if (p->m->word) return set(p, p->m->word, s, e);
     for (char *end; *s; s = end) {
         bool pc = !strncmp(s, "pc", 2);
         size_t k = 0;
@@ -275,10 +278,15 @@ out:
 static bl_status put_text(const bl_method *m, const void *opts, bool short_form, bl_text *out, bl_err *e)
 {
     const bl_opt *rows = rows_of(m), *wbits = bl_opt_find(rows, "wbits"), *abits = bl_opt_find(rows, "abits"),
-                 *group = bl_opt_find(rows, "group");
+                 *group = bl_opt_find(rows, "group"), *word = m->word ? bl_opt_find(rows, m->word) : NULL;
+    bl_status st = BL_OK;
     bool width = wbits && int_at(wbits, opts) > 0, colon = false; /* 0 bits: a stage that leaves the width to others */
 
     bl_text_add(out, m->name);
+    if (word) {
+        bl_text_add(out, ":");
+        BL_TRY(bl_opt_print(word, opts, out));
+    }
     if (width) {
         bl_text_addf(out, ":w%" PRId64, int_at(wbits, opts));
         colon = true;
@@ -294,14 +302,15 @@ static bl_status put_text(const bl_method *m, const void *opts, bool short_form,
     }
     for (size_t i = 0; i < row_count(rows); i++) {
         const bl_opt *r = &rows[i];
-        if (r == wbits || r == abits || r == group || bl_opt_is_default(r, opts)) continue;
+        if (r == wbits || r == abits || r == group || r == word || bl_opt_is_default(r, opts)) continue;
         bl_text_addf(out, "+%s", r->name);
         if (r->type == BL_OPT_BOOL && *(const bool *)((const char *)opts + r->at)) continue;
         bl_text_add(out, "=");
-        bl_status st = bl_opt_print(r, opts, out);
-        if (st != BL_OK) return st;
+        BL_TRY(bl_opt_print(r, opts, out));
     }
-    return bl_text_check(out, e);
+    st = bl_text_check(out, e);
+out:
+    return st;
 }
 
 bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_err *e)

@@ -38,6 +38,8 @@ bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, d
     g.out = rows;
     if (a->rule == BL_RANGE_OWN) {
         BL_TRY(f->pack(f, &g, x, part, e));
+    } else if (a->rule == BL_RANGE_LEAST) {
+        BL_TRY(f->pack_least(f, &g, x, a->importance.buf ? bl_cpu_at(&a->importance) : NULL, part, e));
     } else {
         const float *scale = a->rule == BL_RANGE_GIVEN ? (const float *)bl_cpu_at(&a->scale) + row0 * groups : NULL;
         const float *zero = a->rule == BL_RANGE_GIVEN && a->zero.buf

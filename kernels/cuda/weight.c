@@ -210,15 +210,19 @@ static bl_status losses(const bl_pack_args *a, const float *x, void *const *part
 static bl_status pack_on_host(bl_backend *be, const bl_pack_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    float *x = NULL;
+    const bl_format *f = a->w->format;
+    float *x = NULL, *importance = NULL;
     void *part[BL_MAX_PARTS] = {0};
     BL_TRY(to_host(be, &a->x, &x, e));
+    BL_TRY(to_host(be, &a->importance, &importance, e));
     BL_TRY(parts_on_host(a->w, part, e));
-    BL_TRY(a->w->format->pack(a->w->format, &a->w->shape, x, part, e));
+    BL_TRY(a->rule == BL_RANGE_LEAST ? f->pack_least(f, &a->w->shape, x, importance, part, e)
+                                     : f->pack(f, &a->w->shape, x, part, e));
     BL_TRY(parts_to_device(be, a->w, part, e));
     if (a->sq_error || a->sq_weight) BL_TRY(losses(a, x, part, e));
 out:
     for (int i = 0; i < BL_MAX_PARTS; i++) bl_free(part[i]);
+    bl_free(importance);
     bl_free(x);
     return st;
 }

@@ -181,7 +181,7 @@ static const struct {
     {{"quantize", "@model", "--method", "rtn:w4g24"}, NULL, 2, NULL, "quantize needs -o DIR"},
     {{"quantize", "@model", "--method", "rtn:w4g24", "-o", "@quant"}, NULL, 2, NULL, "not empty"},
     {{"quantize", "@model", "--method", "rtn:w9", "-o", "@dir/q"}, NULL, 2, NULL, "9 is not in 1..8"},
-    {{"export", "@quant"}, NULL, 2, NULL, "export needs -o DIR"},
+    {{"export", "@quant"}, NULL, 2, NULL, "export needs -o PATH"},
     {{"export", "@quant", "-o", "@dir/e", "--format", "exl3"}, NULL, 2, NULL, "exl3"},
     {{"export", "@quant", "-o", "@dir/e", "--format", "compressed-tensors"},
      NULL,

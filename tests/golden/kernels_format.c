@@ -222,6 +222,50 @@ static void blocks_quantized_by_ggml_decode_with_the_recorded_error(void **state
     assert_true(compare_blocks("ptq/ggml.safetensors", "imatrix", false, false) >= 15);
 }
 
+/* Sum of squared errors, [1] weighted. */
+static void block_error(const packed *p, const float *w, const float *importance, double error[2])
+{
+    float *y = unpacked(p);
+    error[0] = error[1] = 0;
+    for (int64_t i = 0; i < p->g.out * p->g.in; i++) {
+        double d = (double)y[i] - w[i];
+        error[0] += d * d;
+        error[1] += d * d * (importance ? importance[i % p->g.in] : 1);
+    }
+    free(y);
+}
+
+/* What is searched for is what is recorded: the sum of squares, and that weighted with the importance of inputs. */
+static void searched_blocks_are_no_further_than_those_of_ggml(void **state)
+{
+    (void)state;
+    golden g;
+    int done = 0;
+    golden_open(&g, golden_path("ptq/ggml.safetensors"));
+    for (const bl_json *t = bl_json_first(g.header); t; t = bl_json_next(t)) {
+        char name[64], type[16], rest[32];
+        int ndim;
+        int64_t dim[8];
+        if (sscanf(bl_json_key(t), "%63[^.].%15[^.].%31s", name, type, rest) != 3) continue;
+        bool weighted = !strcmp(rest, "imatrix");
+        if (!weighted && strcmp(rest, "plain")) continue;
+        const double *want = golden_need(&g, key("%s.error", bl_json_key(t)), "F64", 2);
+        for (char *c = type; *c; c++) *c = (char)tolower(*c);
+        const float *w = golden_get(&g, key("%s.weight", name), "F32", &ndim, dim);
+        packed p = packed_new(type, (bl_shape){.out = dim[0], .in = dim[1]});
+        const float *importance = weighted ? golden_need(&g, key("%s.imatrix", name), "F32", dim[1]) : NULL;
+        double error[2];
+        assert_ok(p.f->pack_least(p.f, &p.g, w, importance, p.part, &e));
+        block_error(&p, w, importance, error);
+        if (error[weighted] > 1.00001 * want[weighted])
+            fail_msg("%s: error %.9g, ggml's %.9g", bl_json_key(t), error[weighted], want[weighted]);
+        packed_free(&p);
+        done++;
+    }
+    assert_true(done >= 43);
+    golden_close(&g);
+}
+
 /* ---- round to nearest ---- */
 static const struct {
     const char *library;
@@ -356,6 +400,7 @@ int main(void)
         cmocka_unit_test(tables_equal_bitsandbytes),
         cmocka_unit_test(gguf_blocks_decode_and_encode_as_gguf_does),
         cmocka_unit_test(blocks_quantized_by_ggml_decode_with_the_recorded_error),
+        cmocka_unit_test(searched_blocks_are_no_further_than_those_of_ggml),
         cmocka_unit_test(rtn_codes_equal_those_of_four_libraries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,10 @@ static const struct {
     {"rtn:w4+head+embeddings", "rtn:w4g128+head+embeddings"},
     {"rtn:w1+symmetric+range=clip", "rtn:w1g128"},           /* neither applies to one bit */
     {"rtn:w4+symmetric+range=clip", "rtn:w4g128+symmetric"}, /* no zero point to clip */
+    {"gguf", "gguf:q4_k"},
+    {"gguf:q2_k+mix+head", "gguf:q2_k+mix"}, /* a mixture has a type for the head */
+    {"gguf+type=q4_k_m+mix", "gguf:q4_k_m"}, /* which this is */
+    {"gguf:iq2_xs+importance=false+embeddings", "gguf:iq2_xs+importance=false+embeddings"},
 };
 
 static void text_has_one_form(void **state)
