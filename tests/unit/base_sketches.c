@@ -212,7 +212,7 @@ static void every_example_of_the_guide_compiles(void **state)
     }
     bl_free(guide);
     assert_ok(bl_remove_tree(dir, &e));
-    assert_true(whole >= 3 && parts >= 1);
+    assert_true(whole >= 4 && parts >= 1);
     assert_int_equal(failures, 0);
 }
 
