@@ -75,6 +75,7 @@ static void cuda_close(bl_backend *be)
         if (c->scratch[i].p) cudaFreeAsync(c->scratch[i].p, c->first);
     for (size_t i = 0; i < c->n_retired; i++) cudaFreeAsync(c->retired[i], c->first);
     if (c->tables) cudaFreeAsync(c->tables, c->first);
+    if (c->stream.arrived) cudaFreeAsync(c->stream.arrived, c->first);
     for (size_t i = 0; i < BL_COUNT(c->factors); i++)
         if (c->factors[i]) cudaFreeAsync(c->factors[i], c->first);
     if (c->first) cudaStreamSynchronize(c->first);
@@ -85,6 +86,23 @@ static void cuda_close(bl_backend *be)
     if (c->pool) cudaMemPoolTrimTo(c->pool, 0);
     bl_free(c->retired);
     bl_free(c);
+}
+
+/* What products of few rows work with: the device, and counters that are zero. */
+static bl_status open_stream(bl_backend *be, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    const size_t bytes = BL_CU_STREAM_BLOCKS * sizeof *c->stream.arrived;
+    void *p;
+    c->stream.sms = c->about.multiProcessorCount;
+    c->stream.shared = (int)c->about.sharedMemPerBlockOptin;
+    c->stream.early = c->about.major >= 9;
+    BL_TRY(bl_cuda_status(be, cudaMallocAsync(&p, bytes, c->first), "allocating counters", e));
+    c->stream.arrived = p;
+    BL_TRY(bl_cuda_status(be, cudaMemsetAsync(p, 0, bytes, c->first), "counters", e));
+out:
+    return st;
 }
 
 static bl_status cuda_open(bl_backend *be, bl_err *e)
@@ -114,6 +132,7 @@ static bl_status cuda_open(bl_backend *be, bl_err *e)
     for (int i = 0; i < BL_RING; i++)
         BL_TRY(bl_cuda_status(be, cudaEventCreateWithFlags(&c->ring_free[i], cudaEventDisableTiming), "making an event",
                               e));
+    BL_TRY(open_stream(be, e));
     BL_TRY(bl_cuda_tables(be, e));
 out:
     if (st != BL_OK) cuda_close(be);

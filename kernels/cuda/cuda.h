@@ -51,14 +51,15 @@ typedef struct bl_cusolver {
 
 /* Scratch by what it is for; it grows and stays. */
 typedef enum bl_cuda_scratch {
-    BL_SCRATCH_BLAS,  /* cuBLAS's own */
-    BL_SCRATCH_SLAB,  /* decoded rows of a weight */
-    BL_SCRATCH_ROWS,  /* rows of x in f32, transformed */
-    BL_SCRATCH_ROWS2, /* the same, the other of two */
-    BL_SCRATCH_X,     /* rows of x in bf16, as the product reads them */
-    BL_SCRATCH_LOW,   /* inner products of adapters */
-    BL_SCRATCH_PARTS, /* parts of attention */
-    BL_SCRATCH_SOLVE, /* of the solving ops */
+    BL_SCRATCH_BLAS,   /* cuBLAS's own */
+    BL_SCRATCH_SLAB,   /* decoded rows of a weight */
+    BL_SCRATCH_ROWS,   /* rows of x in f32, transformed */
+    BL_SCRATCH_ROWS2,  /* the same, the other of two */
+    BL_SCRATCH_X,      /* rows of x in bf16, as the product reads them */
+    BL_SCRATCH_LOW,    /* inner products of adapters */
+    BL_SCRATCH_PARTS,  /* parts of attention */
+    BL_SCRATCH_STREAM, /* parts of sums over k */
+    BL_SCRATCH_SOLVE,  /* of the solving ops */
     BL_SCRATCH_SOLVE2,
     BL_SCRATCHES
 } bl_cuda_scratch;
@@ -83,6 +84,7 @@ typedef struct bl_cuda {
     void *ring;
     cudaEvent_t ring_free[BL_RING];
     unsigned ring_at;
+    bl_cu_device stream;                   /* what bl_cu_stream works with */
     float *tables;                         /* value tables of the table formats, one after another */
     int8_t *factors[BL_HADAMARD_MOST + 1]; /* by order; NULL: not asked for yet */
     char broken[512];                      /* the sentence of an error that spoiled the context */

@@ -105,7 +105,28 @@ void bl_cu_unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows
 void bl_cu_set_grids(const uint16_t *iq2_xxs, const uint16_t *iq2_xs, const uint16_t *iq2_s, const uint16_t *iq3_xxs,
                      const uint16_t *iq3_s, const uint16_t *iq1);
 
-/* ---- products (few.cu, gemv.cu, gemm.cu) ---- */
+/* ---- products (stream.cu, few.cu, gemv.cu, gemm.cu) ---- */
+enum { BL_CU_STREAM_ROWS = 16, BL_CU_STREAM_BLOCKS = 1024, BL_CU_STREAM_PARTS = 8, BL_CU_STREAM_PLANS = 256 };
+/* How a product is shared: blocks of R tiles of 16 outputs times S parts of k, C blocks for the whole of k. */
+typedef struct bl_cu_stream_plan {
+    int kind, bits, rows;
+    int64_t out, in;
+    int R, S, C, grid;
+    int shared, slab, sums, table; /* bytes of shared memory: all, those of x, of its sums, of a table */
+} bl_cu_stream_plan;
+typedef struct bl_cu_device {
+    int sms, shared;   /* multiprocessors; bytes of shared memory that a block may have */
+    bool early;        /* kernels may begin before the one before them ends: compute capability 9 */
+    float *parts;      /* where C > 1: f32 [C, rows, out] */
+    unsigned *arrived; /* [BL_CU_STREAM_BLOCKS], zeros; they are zeros again afterwards */
+    bl_cu_stream_plan plan[BL_CU_STREAM_PLANS]; /* those that were made */
+} bl_cu_device;
+bool bl_cu_stream_takes(const bl_cu_weight *w, int64_t rows);
+const bl_cu_stream_plan *bl_cu_stream_planned(const bl_cu_weight *w, int64_t rows, bl_cu_device *d);
+/* y (+)= x wt, at most BL_CU_STREAM_ROWS rows; x begins at multiples of 16 bytes, its rows too. The weight is read
+ * before the kernel that was launched before it has ended: no kernel just before it may write the weight. */
+void bl_cu_stream(bl_stream s, const bl_cu_weight *w, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
+                  int64_t rows, void *y, bool f32, int64_t ldy, bool accumulate, const bl_cu_device *d);
 enum { BL_CU_FEW_ROWS = 32 };
 bool bl_cu_few_takes(const bl_cu_weight *w, int64_t rows);
 /* y (+)= x wt, at most BL_CU_FEW_ROWS rows; x begins at multiples of 16 bytes, its rows too */

@@ -1,6 +1,7 @@
 /* linear.c - y = A(T x) Wt + bias + adapters: the input is made ready once, every weight takes the cheapest family that
  * can do it.
  *
+ * stream  at most 16 rows of packed weights in groups of 128, through shared memory to tensor cores
  * gemv    one row: weights are decoded in registers, exactly
  * few     at most 32 rows of packed weights: decoded in registers, on tensor cores
  * linear  any number of rows: bf16 weights as they are, others decoded into bf16 rows a slab at a time; cuBLAS, or with
@@ -237,6 +238,25 @@ out:
     return st;
 }
 
+static bl_status by_stream(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_cu_weight cw;
+    void *parts;
+    (void)turned;
+    BL_TRY(bl_cuda_weight(be, w, &cw, e));
+    const bl_cu_stream_plan *plan = bl_cu_stream_planned(&cw, p->rows, &c->stream);
+    if (plan->C > 1) {
+        BL_TRY(bl_cuda_need(be, BL_SCRATCH_STREAM, (uint64_t)(plan->C * p->rows * cw.out) * sizeof(float), &parts, e));
+        c->stream.parts = parts;
+    }
+    bl_cu_stream(c->now, &cw, plan, p->x, p->ldx, p->rows, p->y, p->f32, p->ldy, p->accumulate, &c->stream);
+    BL_TRY(bl_cuda_launched(be, "linear", e));
+out:
+    return st;
+}
+
 static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
 {
     bl_status st = BL_OK;
@@ -302,13 +322,20 @@ static bl_cu_weight outline(const bl_weight *w)
                           .bits = f->kind == BL_FMT_DENSE && f->ggml_type == 30 ? 15 : f->bits,
                           .in = w->shape.in,
                           .group = w->shape.group,
-                          .zero_type = (int)w->shape.zero};
+                          .zero_type = (int)w->shape.zero,
+                          .scale_type = w->shape.double_quant ? 3 : bl_cuda_scale_type(w->shape.scale)};
 }
 
 static bool takes_few(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     const bl_cu_weight cw = outline(w);
     return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_few_takes(&cw, a->x.dim[0]);
+}
+
+static bool takes_stream(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    const bl_cu_weight cw = outline(w);
+    return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_stream_takes(&cw, a->x.dim[0]);
 }
 
 static bool takes_gemv(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
@@ -348,6 +375,19 @@ const bl_kernel_family bl_family_few_cuda = {
     .applicable = takes_few,
     .run = run,
     .own = &(const by_family){by_few},
+};
+
+const bl_kernel_family bl_family_stream_cuda = {
+    .op = "linear",
+    .backend = "cuda",
+    .doc = "through shared memory to tensor cores, at most 16 rows, groups of 128",
+    .nmse_limit =
+        2e-5, /* table values are rounded to bf16; integer codes are exact, x of two rows at most in 24 bits */
+    .decode_ns = 5e-5,
+    .product_ns = 1e-6,
+    .applicable = takes_stream,
+    .run = run,
+    .own = &(const by_family){by_stream},
 };
 
 const bl_kernel_family bl_family_gemv_cuda = {

@@ -5,9 +5,25 @@
 
 static const bl_kernel_shape shapes[] = {
     /* rows, out, in, group: odd rows, N = 1024, K = 11008 and 576, ragged groups, widths that are no whole vectors */
-    {1, 33, 64, 32},    {2, 6, 576, 64},     {3, 40, 172, 172},   {5, 1024, 11008, 128}, {17, 1024, 576, 64},
-    {7, 9, 341, 0},     {31, 130, 1184, 16}, {1, 5, 256, 4},      {16, 77, 1536, 96},    {129, 257, 512, 512},
-    {4, 576, 1536, 64}, {9, 48, 2048, 0},    {300, 64, 256, 128},
+    {1, 33, 64, 32},
+    {2, 6, 576, 64},
+    {3, 40, 172, 172},
+    {5, 1024, 11008, 128},
+    {17, 1024, 576, 64},
+    {7, 9, 341, 0},
+    {31, 130, 1184, 16},
+    {1, 5, 256, 4},
+    {16, 77, 1536, 96},
+    {129, 257, 512, 512},
+    {4, 576, 1536, 64},
+    {9, 48, 2048, 0},
+    {300, 64, 256, 128},
+    /* few rows and groups of 128: outputs that are no whole tiles, k that one block or several share */
+    {1, 40, 512, 128},
+    {2, 33, 768, 128},
+    {3, 2130, 256, 128},
+    {8, 77, 4096, 128},
+    {16, 21, 14336, 128},
 };
 
 static void every_kernel_stays_within_its_limit(void **state)
@@ -46,7 +62,7 @@ static void a_family_takes_the_formats_of_its_rows_and_no_others(void **state)
     for (size_t i = 0; (k = bl_kernel_at(i)) != NULL; i++)
         for (size_t n = 0; !k->family->any && (f = bl_format_at(n)) != NULL; n++) {
             bl_kernel form = {.name = k->name, .family = k->family, .format = f, .abits = k->abits};
-            bl_kernel_shape s = {.rows = 1, .out = 8, .in = 256, .group = 64};
+            bl_kernel_shape s = {.rows = 1, .out = 8, .in = 256, .group = 128};
             bool listed = false;
             if (strcmp(k->family->backend, "cuda") != 0) break;
             for (size_t j = 0; (other = bl_kernel_at(j)) != NULL; j++)
@@ -95,6 +111,102 @@ static void products_of_every_format_are_those_of_plain_c(void **state)
             both_weight_drop(&w);
             both_weight_drop(&w2);
         }
+}
+
+/* Every number of rows that has its own arrangement, zeros and scales of both kinds, y that is f32, bf16, added to;
+ * what is in a row of x, NaN included, stays in its row of y; a second run gives the same bits. */
+static void few_rows_are_streamed_exactly(void **state)
+{
+    static const char *const formats[] = {"int8", "int4", "int3", "int2", "int1", "nf4", "fp4"};
+    static const int64_t rows[] = {1, 2, 3, 4, 5, 8, 9, 15, 16}, in[] = {256, 4352};
+    enum { OUT = 53 };
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t n = 0; n < BL_COUNT(formats); n++)
+        for (size_t r = 0; r < BL_COUNT(rows); r++)
+            for (int kind = 0; kind < 8; kind++) {
+                const bl_format *f = bl_format_find(formats[n]);
+                bl_shape s = both_shape(f, OUT, in[kind & 1], 128);
+                bool table = f->kind == BL_FMT_TABLE;
+                s.scale = kind & 2 ? BL_BF16 : BL_F16;
+                if (kind & 4) s.zero = BL_ZERO_NONE;
+                both_weight w = both_weight_new(f, &s, n + r);
+                both x = both_random(true, rows[r], s.in, 3, 1), y = both_new(BL_F32, false, rows[r], OUT),
+                     old = both_random(true, rows[r], OUT, 5, 1);
+                both_f32(x)[0] = 30; /* an outlier: what it shares a group with has fewer bits */
+                both_send(x);
+                bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {y.c}}, b = {.x = x.g, .w = {&w.g}, .y = {y.g}};
+                assert_memory_equal(bl_kernel_pick(gpu, &b, &w.g)->name, "stream_", 7);
+                assert_ok(cpu->ops->linear(cpu, &a, &e));
+                assert_ok(gpu->ops->linear(gpu, &b, &e));
+                double d = both_nmse(y);
+                if (!(d <= (table ? 2e-5 : 1e-8)))
+                    fail_msg("%s, %d rows, kind %d: error %g", f->name, (int)rows[r], kind, d);
+                float *first = both_got(y), *got;
+                assert_ok(gpu->ops->linear(gpu, &b, &e));
+                got = both_got(y);
+                assert_memory_equal(first, got, (size_t)(rows[r] * OUT) * sizeof *got);
+                free(got);
+                a.y[0] = old.c;
+                b.y[0] = old.g;
+                a.accumulate = b.accumulate = true;
+                assert_ok(cpu->ops->linear(cpu, &a, &e));
+                assert_ok(gpu->ops->linear(gpu, &b, &e));
+                ASSERT_NEAR(old, 3e-5);
+                both_f32(x)[(rows[r] - 1) * s.in + 100] = NAN;
+                both_send(x);
+                b.accumulate = false;
+                b.y[0] = y.g;
+                assert_ok(gpu->ops->linear(gpu, &b, &e));
+                got = both_got(y);
+                assert_memory_equal(first, got, (size_t)((rows[r] - 1) * OUT) * sizeof *got);
+                for (int o = 0; o < OUT; o++) assert_true(isnan(got[(rows[r] - 1) * OUT + o]));
+                free(first);
+                free(got);
+                both_drop(x);
+                both_drop(y);
+                both_drop(old);
+                both_weight_drop(&w);
+            }
+}
+
+/* What the kernels before it in a graph write is there when a product reads it. */
+static void products_of_a_graph_wait_for_each_other(void **state)
+{
+    enum { N = 1024, STEPS = 40 };
+    const bl_format *f = bl_format_find("int4");
+    bl_shape s = both_shape(f, N, N, 128);
+    bl_graph *g;
+    (void)state;
+    BL_NEEDS_GPU;
+    both_weight w = both_weight_new(f, &s, 1);
+    both x = both_random(true, 1, N, 3, 1), y = both_new(BL_F32, true, 1, N), z = both_new(BL_F32, true, 1, N);
+    bl_linear_args there = {.x = x.g, .w = {&w.g}, .y = {y.g}}, on = {.x = y.g, .w = {&w.g}, .y = {z.g}},
+                   back = {.x = z.g, .w = {&w.g}, .y = {y.g}};
+    assert_ok(gpu->ops->linear(gpu, &there, &e));
+    for (int i = 0; i < STEPS; i++) {
+        assert_ok(gpu->ops->sync(gpu, &e));
+        assert_ok(gpu->ops->linear(gpu, i % 2 ? &back : &on, &e));
+    }
+    float *want = both_got(y);
+    assert_ok(gpu->ops->graph_begin(gpu, &e));
+    assert_ok(gpu->ops->linear(gpu, &there, &e));
+    for (int i = 0; i < STEPS; i++) assert_ok(gpu->ops->linear(gpu, i % 2 ? &back : &on, &e));
+    assert_ok(gpu->ops->graph_end(gpu, &g, &e));
+    for (int i = 0; i < 20; i++) {
+        assert_ok(gpu->ops->fill(gpu, &y.g, 1, &e));
+        assert_ok(gpu->ops->fill(gpu, &z.g, 1, &e));
+        assert_ok(gpu->ops->graph_replay(gpu, g, &e));
+        float *got = both_got(y);
+        assert_memory_equal(want, got, N * sizeof *got);
+        free(got);
+    }
+    gpu->ops->graph_free(g);
+    free(want);
+    both_drop(x);
+    both_drop(y);
+    both_drop(z);
+    both_weight_drop(&w);
 }
 
 static void transposed_products_of_every_format(void **state)
@@ -360,6 +472,8 @@ int main(void)
         cmocka_unit_test(every_kernel_stays_within_its_limit),
         cmocka_unit_test(a_family_takes_the_formats_of_its_rows_and_no_others),
         cmocka_unit_test(products_of_every_format_are_those_of_plain_c),
+        cmocka_unit_test(few_rows_are_streamed_exactly),
+        cmocka_unit_test(products_of_a_graph_wait_for_each_other),
         cmocka_unit_test(transposed_products_of_every_format),
         cmocka_unit_test(inputs_are_transformed_and_quantized_as_plain_c_does),
         cmocka_unit_test(adapters_are_added),

@@ -1,0 +1,618 @@
+/* stream.cu - y = x wt for at most 16 rows of x and packed weights in groups of 128, as fast as memory gives them:
+ * weights go through shared memory in rings that are always full, and into tensor cores as the 16-row operand.
+ *
+ * Layout: as format.h has it. In each group of 128 lane t of four takes 32 neighbouring codes of a row; which numbers
+ * of k meet in an instruction is free as long as both operands agree, so a block arranges x once, in shared memory, for
+ * what the unpacking of a word yields.
+ *
+ * Integers stay integers: one AND takes four codes out of a word, at 2^p. x of a group of 128 becomes integers X of 15
+ * bits of its largest, in two digits of 8 bits that are columns of their own; up to two rows have 24 bits and four
+ * digits, times 2^(top - p), so that no code is shifted. Sums are exact, and a group's zero is taken off by sum X:
+ *
+ *     sum (q - z) x = unit (sum q X - z sum X)
+ *
+ * Values of a table of 16 are rounded to bf16 and looked up two at a time, x is bf16.
+ *
+ * A block is R tiles of 16 outputs times S parts of k, a warp each; C blocks share k. Sums are added in order, those of
+ * blocks by whoever comes last.
+ */
+#include "tile.cuh"
+#include "weight.cuh"
+
+enum { TILE_OUT = 16, GROUP = 128, MOST_WARPS = 16, ZEROS = 256, MOST_SHARED_K = BL_CU_STREAM_PARTS };
+enum { MOST_X = MOST_SHARED_K << 16 }; /* rows * in: a part of k has 128 KB of x */
+
+bool bl_cu_stream_takes(const bl_cu_weight *w, int64_t rows)
+{
+    bool narrow = w->kind == BL_CU_INT && (w->bits <= 4 || w->bits == 8) && w->zero_type <= 1,
+         table = w->kind == BL_CU_TABLE && w->bits == 4;
+    return rows <= BL_CU_STREAM_ROWS && rows * w->in <= MOST_X && (narrow || table) && w->in % (2 * GROUP) == 0 &&
+           w->group == GROUP && (w->scale_type == 1 || w->scale_type == 2);
+}
+
+/* ---- what a word becomes ---- */
+enum way { TABLE, NARROW, WIDE }; /* x in bf16; in two digits; in four */
+
+template <int BITS, way WAY> struct codes {
+    static constexpr int GROUPS = BITS == 8 || WAY == TABLE ? 1 : 2; /* of a step */
+    static constexpr int ROW = GROUPS * 16 * BITS;                   /* bytes of a row in a step */
+    static constexpr int PIECES = ROW / 32;                          /* of 16 bytes, a lane */
+    static constexpr int STEP = 16 * ROW + 64;                       /* the scales of two groups after the codes */
+    static constexpr int DEPTH = BITS == 8 || (BITS == 4 && WAY != TABLE) ? 3
+                                 : BITS == 2 && WAY == WIDE               ? 6
+                                 : BITS == 1                              ? (WAY == WIDE ? 10 : 6)
+                                                                          : 4;                           /* steps of a ring */
+    static constexpr int RING = DEPTH * STEP;                               /* bytes, of a warp */
+    static constexpr int LINE = WAY == TABLE ? 256 : 128;                   /* bytes of a column of x in a group */
+    static constexpr int OF_ROW = WAY == TABLE ? 1 : WAY == NARROW ? 2 : 4; /* columns of a row of x */
+    static constexpr int EACH = WAY == TABLE ? 4 : 2;                       /* sums of a lane in a tile of 8 columns */
+    /* Integers: register r of 8 has four codes, at 2^power(r); those of four registers from 4 i on are 16 neighbouring
+     * ones, or four from each 8, and `local` counts them. */
+    static constexpr bool SPREAD = BITS == 1 || BITS == 3;
+    static __host__ __device__ constexpr int local(int r, int b)
+    {
+        return BITS == 8 ? 4 * r + b : BITS == 4 ? r / 2 * 8 + 2 * b + r % 2 : 4 * b + r;
+    }
+    static __host__ __device__ constexpr int power(int r)
+    {
+        return WAY == NARROW || BITS == 8 ? 0
+               : BITS == 4                ? r % 2 * 4
+               : BITS == 2                ? r % 4 * 2
+               : BITS == 1                ? r
+                                          : (r == 1   ? 3
+                                             : r == 3 ? 1
+                                             : r == 4 ? 4
+                                             : r == 6 ? 2
+                                             : r == 7 ? 5
+                                                      : 0);
+    }
+    static constexpr int TOP = WAY == NARROW || BITS == 8 ? 0 : BITS == 4 ? 4 : BITS == 2 ? 6 : BITS == 1 ? 7 : 5;
+};
+
+/* Four codes, where they are or, NARROW, in the low bits of their bytes. */
+template <way WAY> static __device__ __forceinline__ uint32_t field(uint32_t v, int at, uint32_t mask)
+{
+    return WAY == NARROW ? v >> at & mask * 0x01010101u : v & (mask << at) * 0x01010101u;
+}
+
+/* Register r of a row's 32 codes v, four of them. */
+template <int BITS, way WAY> static __device__ __forceinline__ uint32_t four_codes(const uint32_t v[BITS], int r)
+{
+    if (BITS == 8) return v[r % BITS];
+    if (BITS == 4) return field<WAY>(v[r / 2 % BITS], r % 2 * 4, 15);
+    if (BITS == 2) return field<WAY>(v[r / 4 % BITS], r % 4 * 2, 3);
+    if (BITS == 1) return field<WAY>(v[0], r, 1);
+    /* 24 bits a byte lane: bytes 0, 3, 6, 9 of the run, then those after them */
+    uint32_t v1 = v[1 % BITS], v2 = v[2 % BITS];
+    uint32_t a = __byte_perm(__byte_perm(v[0], v1, 0x0630), v2, 0x5210),
+             b = __byte_perm(__byte_perm(v[0], v1, 0x0741), v2, 0x6210),
+             c = __byte_perm(__byte_perm(v[0], v1, 0x0052), v2, 0x7410);
+    switch (r) {
+    case 0: return field<WAY>(a, 0, 7);
+    case 1: return field<WAY>(a, 3, 7);
+    case 2: return (a >> 6 & 0x03030303u) | (b << 2 & 0x04040404u);
+    case 3: return field<WAY>(b, 1, 7);
+    case 4: return field<WAY>(b, 4, 7);
+    case 5: return (b >> 7 & 0x01010101u) | (c << 1 & 0x06060606u);
+    case 6: return field<WAY>(c, 2, 7);
+    default: return field<WAY>(c, 5, 7);
+    }
+}
+
+/* Values of codes 2 r and 2 r + 1; table: this lane's column. */
+static __device__ __forceinline__ uint32_t two_values(const uint32_t v[4], int r, uint32_t table)
+{
+    uint32_t two;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(two) : "r"(__byte_perm(v[r / 4], 0, 0x4440 + r % 4) * 128 + table));
+    return two;
+}
+
+static __device__ __forceinline__ void mma_bytes(int c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* Where piece `part` of row r is among those of a step, so that no two lanes that read together meet in a bank. */
+template <int BITS, way WAY> static __device__ __forceinline__ int placed(int r, int part)
+{
+    if (BITS == 8) return part ^ (r & 1);
+    if (WAY == TABLE) return part;
+    if (BITS == 4) return part ^ (r & 1) * 4;
+    if (BITS == 2) return part ^ (r >> 1 & 1) * 2;
+    if (BITS == 1) return part ^ (r >> 2 & 1);
+    return part; /* 3 bits: turned when read and written in words, see below */
+}
+
+/* ---- copies that are waited for ---- */
+static __device__ __forceinline__ void copy16(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
+}
+static __device__ __forceinline__ void copy4(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from));
+}
+static __device__ __forceinline__ void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int N> static __device__ __forceinline__ void await() /* at most N of what was committed are under way */
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
+
+/* ---- the products before and after this one ---- */
+static __device__ __forceinline__ void let_next_begin()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+static __device__ __forceinline__ void wait_for_last()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* ---- x ---- */
+/* Columns of a group of 128 are lines of LINE bytes, [piece][lane t] of 16; pieces of odd columns in pairs the other
+ * way round, so that the lines that are read together do not meet in a bank. */
+template <int BITS, way WAY>
+static __device__ __forceinline__ uint4 *piece_of(uint8_t *slab, int group, int columns, int column, int piece, int t)
+{
+    return (uint4 *)(slab + (group * columns + column) * codes<BITS, WAY>::LINE) + (piece ^ (column & 1)) * 4 + t;
+}
+
+/* bf16: piece i is x of codes 8 i .. 8 i + 7 of the lane's run. */
+static __device__ __forceinline__ void arrange_bf16(const uint16_t *x, int64_t ldx, int rows, int groups, uint8_t *slab)
+{
+    int each = groups * 16;
+    for (int u = threadIdx.x; u < rows * each; u += blockDim.x) {
+        int n = u / each, rest = u % each;
+        *piece_of<4, TABLE>(slab, rest / 16, rows, n, rest % 4,
+                            rest / 4 % 4) = *(const uint4 *)(x + n * ldx + (int64_t)rest * 8);
+    }
+}
+
+/* Of a group and a row, or of a half of 16 bits of one: sum X, what an integer is worth. */
+struct worth {
+    int sum;
+    float unit;
+};
+
+/* Four numbers of four bytes: byte i of all. */
+static __device__ __forceinline__ void transpose4(const uint32_t v[4], uint32_t byte[4])
+{
+    uint32_t ab = __byte_perm(v[0], v[1], 0x5140), cd = __byte_perm(v[2], v[3], 0x5140),
+             ab2 = __byte_perm(v[0], v[1], 0x7362), cd2 = __byte_perm(v[2], v[3], 0x7362);
+    byte[0] = __byte_perm(ab, cd, 0x5410);
+    byte[1] = __byte_perm(ab, cd, 0x7632);
+    byte[2] = __byte_perm(ab2, cd2, 0x5410);
+    byte[3] = __byte_perm(ab2, cd2, 0x7632);
+}
+
+/* A signed digit is a byte of X + 0x80.. less 0x80, so that what is below it has been taken into account. */
+template <int BITS, way WAY>
+static __device__ __forceinline__ void arrange_digits(const uint16_t *x, int64_t ldx, int rows, int groups,
+                                                      int tile_rows, uint8_t *slab, worth *sums)
+{
+    typedef codes<BITS, WAY> C;
+    const int HALVES = C::OF_ROW / 2, UNIT = WAY == WIDE ? 22 : 13;
+    int each = groups * 8, n = 0, rest = threadIdx.x; /* pieces of 16 of a row */
+    for (; rest >= each && n < rows; rest -= each) n++;
+    while (__any_sync(0xffffffffu, n < rows)) {
+        bool there = n < rows;
+        int group = rest / 8, t = rest / 2 % 4, i = rest % 2, sum = 0;
+        uint32_t v[8] = {0, 0, 0, 0, 0, 0, 0, 0}, high[4] = {0, 0, 0, 0}, digit[4][4]; /* [register][digit] */
+        if (there) {
+            const uint16_t *from = x + n * ldx + (int64_t)group * GROUP + t * 32;
+            if (C::SPREAD)
+#pragma unroll
+                for (int b = 0; b < 4; b++) *(uint2 *)&v[2 * b] = *(const uint2 *)(from + 8 * b + 4 * i);
+            else
+#pragma unroll
+                for (int b = 0; b < 2; b++) *(uint4 *)&v[4 * b] = *(const uint4 *)(from + 16 * i + 8 * b);
+        }
+        /* the largest of the group, as an integer, so that NaN is larger than all */
+#pragma unroll
+        for (int k = 0; k < 4; k++) high[k] = __vmaxu2(v[k] & 0x7fff7fffu, v[k + 4] & 0x7fff7fffu);
+        uint32_t top = __vmaxu2(__vmaxu2(high[0], high[1]), __vmaxu2(high[2], high[3]));
+#pragma unroll
+        for (int o = 1; o < 8; o *= 2) top = __vmaxu2(top, __shfl_xor_sync(0xffffffffu, top, o));
+        top = max(top >> 16, top & 0xffff);
+        int e = max((int)(top >> 7), 40) - 127; /* all are below 2^(e + 1) */
+        float by = __uint_as_float((uint32_t)(UNIT - e + 127) << 23);
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+            uint32_t q[4];
+#pragma unroll
+            for (int b = 0; b < 4; b++) {
+                const int k = C::local(r, b);
+                float f = __uint_as_float(k % 2 ? v[k / 2] & 0xffff0000u : v[k / 2] << 16);
+                if (WAY == WIDE) {
+                    int X = __float2int_rn(f * by);
+                    sum += X;
+                    q[b] = ((uint32_t)X << (C::TOP - (C::power(r) == C::power(4 + r) ? C::power(r)
+                                                      : i                            ? C::power(4 + r)
+                                                                                     : C::power(r)))) +
+                           0x00808080u;
+                } else { /* X + 128 in the low bits */
+                    q[b] = __float_as_uint(fmaf(f, by, 12582912.0f + 128));
+                    sum += (int)(q[b] - 0x4b400080u);
+                }
+            }
+            transpose4(q, digit[r]);
+        }
+        if (there)
+#pragma unroll
+            for (int d = 0; d < C::OF_ROW; d++) {
+                uint32_t flip = d < C::OF_ROW - 1 ? 0x80808080u : 0;
+                *piece_of<BITS, WAY>(slab, group, rows * C::OF_ROW, n * C::OF_ROW + d, i, t) = make_uint4(
+                    digit[0][d] ^ flip, digit[1][d] ^ flip, digit[2][d] ^ flip, digit[3][d] ^ flip);
+            }
+#pragma unroll
+        for (int o = 1; o < 8; o *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, o);
+        if (there && rest % 8 == 0) {
+            float unit = top < 0x7f80 ? __uint_as_float((uint32_t)(e - UNIT - C::TOP + 127) << 23) : CUDART_NAN_F;
+            worth *to = sums + group * tile_rows + n * HALVES;
+            if (WAY == WIDE) {
+                to[0] = {(sum & ((1 << (16 - C::TOP)) - 1)) << C::TOP, unit};
+                to[1] = {sum >> (16 - C::TOP), unit};
+            } else to[0] = {sum, unit};
+        }
+        rest += blockDim.x;
+        for (; rest >= each && n < rows; rest -= each) n++;
+    }
+}
+
+/* ---- the product ---- */
+template <int BITS, way WAY, int TILES>
+__global__ void __maxnreg__(TILES == 1 ? 72 : 128)
+    stream_rows(bl_cu_weight w, bl_cu_stream_plan p, const uint16_t *x, int64_t ldx, int rows, void *y, bool f32,
+                int64_t ldy, bool accumulate, float *parts, unsigned *arrived)
+{
+    typedef codes<BITS, WAY> C;
+    enum { SUMS = TILES * C::EACH };
+    extern __shared__ __align__(128) uint8_t shared[];
+    __shared__ bool last;
+    int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, R = p.R;
+    uint8_t *slab = shared + p.table, *sums = slab + p.slab, *ring = sums + p.sums + warp * C::RING;
+    /* k in pairs of groups: those of the block from `lowest` on, of the warp from `begin` on */
+    int pairs = (int)(w.in / (2 * GROUP)), at_k = blockIdx.y * p.S + warp / R, of_k = p.S * p.C;
+    int lowest = (int)blockIdx.y * pairs / p.C, highest = ((int)blockIdx.y + 1) * pairs / p.C;
+    int begin = at_k * pairs / of_k, steps = ((at_k + 1) * pairs / of_k - begin) * (2 / C::GROUPS);
+    int64_t o0 = ((int64_t)blockIdx.x * R + warp % R) * TILE_OUT;
+    int left = (int)min(w.out - 1 - o0, (int64_t)TILE_OUT); /* rows after the last are read as the last */
+    if (left < 0) steps = 0;
+
+    /* ---- the ring: pieces of this lane, and the scales of row `lane` ---- */
+    uint32_t to[C::PIECES], off[C::PIECES], ring_at = shared_at(ring);
+    const uint8_t *from = w.codes + o0 * w.row_bytes + (int64_t)begin * (2 * 16 * BITS);
+    const uint16_t *scale_from = (const uint16_t *)w.scales + (o0 + min(lane, left)) * w.groups + begin * 2;
+#pragma unroll
+    for (int j = 0; j < C::PIECES; j++) {
+        int i = j * WARP + lane, row = i / (C::ROW / 16), part = i % (C::ROW / 16);
+        to[j] = ring_at + row * C::ROW +
+                16 * (BITS == 3 ? (part + (row >> 2 & 1) * 3) % 6 : placed<BITS, WAY>(row, part));
+        off[j] = (uint32_t)(min(row, left) * (int)w.row_bytes + part * 16);
+    }
+    int fetched = 0;
+    uint32_t slot_in = 0, slot_out = 0; /* bytes */
+    auto fetch = [&]() {
+        if (fetched < steps) {
+#pragma unroll
+            for (int j = 0; j < C::PIECES; j++) copy16(to[j] + slot_in, from + off[j]);
+            if (lane < TILE_OUT) copy4(ring_at + slot_in + 16 * C::ROW + lane * 4, scale_from);
+            from += C::ROW;
+            if (C::GROUPS == 2 || fetched % 2) scale_from += 2;
+            slot_in = slot_in == (C::DEPTH - 1) * C::STEP ? 0 : slot_in + C::STEP;
+        } else let_next_begin(); /* there is room on the bus */
+        fetched++;
+        commit();
+    };
+#pragma unroll
+    for (int i = 0; i < C::DEPTH - 1; i++) fetch();
+
+    /* ---- x, once the product before has written it ---- */
+    wait_for_last();
+    uint32_t table = 0;
+    if (WAY == TABLE) { /* pair i of values in column `lane` of line i */
+        table = shared_at(shared) + lane * 4;
+        for (int i = warp; i < 256; i += blockDim.x / WARP)
+            ((uint32_t *)shared)[i * WARP + lane] = to_bf16(w.table[i & 15]) | (uint32_t)to_bf16(w.table[i >> 4]) << 16;
+        arrange_bf16(x + (int64_t)lowest * 2 * GROUP, ldx, rows, (highest - lowest) * 2, slab);
+    } else
+        arrange_digits<BITS, WAY>(x + (int64_t)lowest * 2 * GROUP, ldx, rows, (highest - lowest) * 2, TILES * 4, slab,
+                                  (worth *)sums);
+    if (threadIdx.x < ZEROS / 16) ((uint4 *)(slab + p.slab - ZEROS))[threadIdx.x] = make_uint4(0, 0, 0, 0);
+    __syncthreads();
+
+    /* ---- steps ---- */
+    const uint8_t *zeros[2] = {NULL, NULL};
+    if (WAY != TABLE && BITS > 1 && w.zero_type == 1)
+        for (int i = 0; i < 2; i++) zeros[i] = (const uint8_t *)w.zeros + (o0 + min(g + 8 * i, left)) * w.zero_bytes;
+    uint32_t z_next[2] = {0, 0};
+    int z_bit = begin * 2 * BITS;
+    auto fetch_zeros = [&]() {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            uint32_t v = zeros[i][z_bit >> 3];
+            if (BITS == 3) v |= (uint32_t)zeros[i][(z_bit >> 3) + 1] << 8;
+            z_next[i] = v >> (z_bit & 7);
+        }
+        z_bit += C::GROUPS * BITS;
+    };
+    if (zeros[0] && steps) fetch_zeros();
+    bool half = w.scale_type == 1;
+    /* pieces of column n 8 + g: 0, 2 from `even` on, 1, 3 from `odd` on; a column that is not there is zero */
+    int columns = rows * C::OF_ROW;
+    const uint8_t *even[TILES], *odd[TILES];
+    int stride[TILES];
+    const worth *sum = (const worth *)sums + (begin - lowest) * 2 * TILES * 4 + t;
+#pragma unroll
+    for (int n = 0; n < TILES; n++) {
+        int m = n * 8 + g;
+        const uint8_t *line = slab + ((begin - lowest) * 2 * columns + m) * C::LINE + t * 16;
+        even[n] = m < columns ? line + (m & 1) * 64 : slab + p.slab - ZEROS + t * 16;
+        odd[n] = m < columns ? line + 64 - (m & 1) * 64 : even[n];
+        stride[n] = m < columns ? columns * C::LINE : 0;
+    }
+    float total[SUMS] = {};
+#pragma unroll 1
+    for (int step = 0; step < steps; step++) {
+        await<C::DEPTH - 2>();
+        __syncwarp(); /* the step is there, and who read the one before is done */
+        fetch();
+        const uint8_t *slot = ring + slot_out;
+        slot_out = slot_out == (C::DEPTH - 1) * C::STEP ? 0 : slot_out + C::STEP;
+        uint32_t z_now[2] = {z_next[0], z_next[1]}, scale_two[2];
+        if (zeros[0] && step + 1 < steps) fetch_zeros();
+#pragma unroll
+        for (int i = 0; i < 2; i++) scale_two[i] = *(const uint32_t *)(slot + 16 * C::ROW + (g + 8 * i) * 4);
+#pragma unroll
+        for (int q = 0; q < C::GROUPS; q++) {
+            uint32_t v[2][BITS];
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                const uint8_t *line = slot + (g + 8 * i) * C::ROW;
+                if (BITS == 8) {
+                    *(uint4 *)&v[i][0] = *(const uint4 *)(line + placed<BITS, WAY>(g, 2 * t) * 16);
+                    *(uint4 *)&v[i][BITS - 4] = *(const uint4 *)(line + placed<BITS, WAY>(g, 2 * t + 1) * 16);
+                } else if (BITS == 4) {
+                    *(uint4 *)&v[i][0] = *(const uint4 *)(line + placed<BITS, WAY>(g, q * 4 + t) * 16);
+                } else if (BITS == 2) {
+                    *(uint2 *)&v[i][0] = *(const uint2 *)(line + placed<BITS, WAY>(g, q * 2 + t / 2) * 16 + t % 2 * 8);
+                } else if (BITS == 1) {
+                    v[i][0] = *(const uint32_t *)(line + placed<BITS, WAY>(g, q) * 16 + t * 4);
+                } else {
+                    const uint32_t *three = (const uint32_t *)(line + (q ^ (g >> 2 & 1)) * 48 + t * 12);
+#pragma unroll
+                    for (int j = 0; j < BITS; j++) v[i][j] = three[j];
+                }
+            }
+            float s[2];
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                bool high = C::GROUPS == 2 ? q : step & 1;
+                uint32_t h = high ? scale_two[i] >> 16 : scale_two[i] & 0xffff;
+                s[i] = half ? from_f16((uint16_t)h) : from_bf16((uint16_t)h);
+            }
+            if (WAY == TABLE) {
+                float acc[2][TILES][4] = {}; /* two chains */
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    uint4 xs[TILES];
+#pragma unroll
+                    for (int n = 0; n < TILES; n++) xs[n] = *(const uint4 *)((i % 2 ? odd[n] : even[n]) + i / 2 * 128);
+#pragma unroll
+                    for (int h = 0; h < 2; h++) {
+                        uint32_t a[4];
+#pragma unroll
+                        for (int j = 0; j < 4; j++) a[j] = two_values(v[j % 2], 4 * i + 2 * h + j / 2, table);
+#pragma unroll
+                        for (int n = 0; n < TILES; n++) mma(acc[h][n], a, h ? xs[n].z : xs[n].x, h ? xs[n].w : xs[n].y);
+                    }
+                }
+#pragma unroll
+                for (int n = 0; n < TILES; n++)
+#pragma unroll
+                    for (int j = 0; j < 4; j++)
+                        total[n * C::EACH + j] = fmaf(s[j / 2], acc[0][n][j] + acc[1][n][j], total[n * C::EACH + j]);
+            } else {
+                int acc[TILES][4] = {}, zero[2];
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    uint4 xs[TILES];
+                    zero[i] = BITS == 1  ? 1
+                              : zeros[0] ? (int)(z_now[i] >> q * BITS & ((1u << BITS) - 1))
+                                         : 1 << (BITS - 1);
+#pragma unroll
+                    for (int n = 0; n < TILES; n++) xs[n] = *(const uint4 *)(i ? odd[n] : even[n]);
+#pragma unroll
+                    for (int h = 0; h < 2; h++) {
+                        uint32_t a[4];
+#pragma unroll
+                        for (int j = 0; j < 4; j++) a[j] = four_codes<BITS, WAY>(v[j % 2], 4 * i + 2 * h + j / 2);
+#pragma unroll
+                        for (int n = 0; n < TILES; n++)
+                            mma_bytes(acc[n], a, h ? xs[n].z : xs[n].x, h ? xs[n].w : xs[n].y);
+                    }
+                }
+#pragma unroll
+                for (int n = 0; n < TILES; n++) {
+                    worth of = sum[n * 4];
+#pragma unroll
+                    for (int i = 0; i < 2; i++) { /* +-1 is 2 q - 1 */
+                        int exact = (acc[n][2 * i + 1] * 256 + acc[n][2 * i]) * (BITS == 1 ? 2 : 1) - zero[i] * of.sum;
+                        total[n * C::EACH + i] = fmaf(s[i] * of.unit, (float)exact, total[n * C::EACH + i]);
+                    }
+                }
+                sum += TILES * 4;
+            }
+#pragma unroll
+            for (int n = 0; n < TILES; n++) {
+                even[n] += stride[n];
+                odd[n] += stride[n];
+            }
+        }
+    }
+    await<0>();
+    if (WAY == WIDE) /* halves of 16 bits in neighbouring lanes */
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            total[i] *= t % 2 ? 65536.0f : 1.0f;
+            total[i] += __shfl_xor_sync(0xffffffffu, total[i], 1);
+        }
+    /* row of x and output of sum i of lane l; rows past the end are nobody's */
+    auto row_of = [](int i, int l) {
+        return WAY == TABLE  ? i / 4 * 8 + l % 4 * 2 + i % 2
+               : WAY == WIDE ? (l % 2 ? BL_CU_STREAM_ROWS : l % 4 / 2)
+                             : i / 2 * 4 + l % 4;
+    };
+    auto out_of = [](int i, int l) { return l / 4 + (WAY == TABLE ? i / 2 % 2 : i % 2) * 8; };
+    if (p.S * p.C == 1) {
+#pragma unroll
+        for (int i = 0; i < SUMS; i++) {
+            int m = row_of(i, lane), o = out_of(i, lane);
+            if (m < rows && o <= left) put_sum(y, f32, m * ldy + o0 + o, total[i], accumulate);
+        }
+        return;
+    }
+    /* into what was this warp's ring */
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < SUMS; i++) ((float *)ring)[i * WARP + lane] = total[i];
+    __syncthreads();
+    auto each =
+        [&](auto what) { /* of the block's outputs */
+                         for (int u = threadIdx.x; u < R * SUMS * WARP; u += blockDim.x) {
+                             int r = u / (SUMS * WARP), at = u % (SUMS * WARP), m = row_of(at / WARP, at % WARP);
+                             int64_t o = ((int64_t)blockIdx.x * R + r) * TILE_OUT + out_of(at / WARP, at % WARP);
+                             if (m < rows && o < w.out) what(r, at, m, o);
+                         }
+        };
+    const uint8_t *rings = sums + p.sums;
+    each([&](int r, int at, int m, int64_t o) {
+        float all = 0;
+        for (int i = 0; i < p.S; i++) all += ((const float *)(rings + (i * R + r) * C::RING))[at];
+        if (p.C == 1) put_sum(y, f32, m * ldy + o, all, accumulate);
+        else parts[((int64_t)blockIdx.y * rows + m) * w.out + o] = all;
+    });
+    if (p.C == 1) return;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) last = atomicAdd(&arrived[blockIdx.x], 1) == (unsigned)p.C - 1;
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    each([&](int, int, int m, int64_t o) {
+        float all = 0;
+        for (int c = 0; c < p.C; c++) all += __ldcg(parts + ((int64_t)c * rows + m) * w.out + o);
+        put_sum(y, f32, m * ldy + o, all, accumulate);
+    });
+    if (threadIdx.x == 0) arrived[blockIdx.x] = 0;
+}
+
+/* ---- how the work is shared ---- */
+static inline int ceil_of(int64_t a, int64_t b) { return (int)((a + b - 1) / b); }
+
+/* What an instance of the kernel asks for. */
+typedef struct instance {
+    int tiles, ring, x_bytes, resident; /* of 8 columns; bytes of a ring, of a number of x; warps at once */
+    bool table;
+    void (*launch)(bl_stream s, const bl_cu_weight *w, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
+                   int rows, void *y, bool f32, int64_t ldy, bool accumulate, const bl_cu_device *d);
+} instance;
+
+/* The least time of a multiprocessor, counted in steps of a warp: the steps of its blocks and what they do to x,
+ * beginning and end of a wave of blocks, sums through shared memory, more for those through global memory; few warps at
+ * once wait for each other. */
+static bl_cu_stream_plan plan_of(const bl_cu_weight *w, int rows, const instance *k, const bl_cu_device *d)
+{
+    bl_cu_stream_plan best = {};
+    double least = 1e30;
+    int tiles = ceil_of(w->out, TILE_OUT), pairs = (int)(w->in / (2 * GROUP));
+    for (int C = 1; C <= MOST_SHARED_K && C <= pairs; C++)
+        for (int R = 1; R <= MOST_WARPS && R <= tiles; R++)
+            for (int S = 1; S * R <= MOST_WARPS && S * C <= pairs; S++) {
+                bl_cu_stream_plan p = {w->kind, w->bits, rows, w->out, w->in, R, S, C, ceil_of(tiles, R)};
+                int part = ceil_of(pairs, C), warps = R * S, len = ceil_of(pairs, C * S);
+                if (C > 1 && p.grid > BL_CU_STREAM_BLOCKS) continue;
+                p.table = k->table ? 32 << 10 : 0;
+                p.slab = rows * part * 2 * GROUP * k->x_bytes + ZEROS;
+                p.sums = k->table ? 0 : part * 2 * k->tiles * 4 * (int)sizeof(worth);
+                p.shared = p.table + p.slab + p.sums + warps * k->ring;
+                int fit = (d->shared + 1024) / (p.shared + 1024 + 128); /* a block has 1 KB of its own */
+                if (fit > k->resident / warps) fit = k->resident / warps;
+                if (fit < 1) continue;
+                int each = ceil_of((int64_t)p.grid * C, d->sms), together = each < fit ? each : fit;
+                double cost = (double)each * (warps * len + 0.06 * rows * part * k->x_bytes) +
+                              10.0 * ceil_of(each, fit) + (S > 1 ? 4 : 0) + (C > 1 ? 40 + 6 * C : 0);
+                cost *= 1 + 3.0 / (together * warps);
+                if (cost >= least) continue;
+                least = cost;
+                best = p;
+            }
+    return best;
+}
+
+template <int BITS, way WAY, int TILES>
+static void launch(bl_stream s, const bl_cu_weight *w, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
+                   int rows, void *y, bool f32, int64_t ldy, bool accumulate, const bl_cu_device *d)
+{
+    cudaLaunchAttribute early = {};
+    cudaLaunchConfig_t c = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    c.gridDim = dim3((unsigned)p->grid, (unsigned)p->C);
+    c.blockDim = dim3((unsigned)(p->R * p->S * WARP));
+    c.dynamicSmemBytes = (size_t)p->shared;
+    c.stream = s;
+    c.attrs = &early;
+    c.numAttrs = d->early ? 1 : 0;
+    cudaFuncSetAttribute(stream_rows<BITS, WAY, TILES>, cudaFuncAttributeMaxDynamicSharedMemorySize, p->shared);
+    cudaLaunchKernelEx(&c, stream_rows<BITS, WAY, TILES>, *w, *p, x, ldx, rows, y, f32, ldy, accumulate, d->parts,
+                       d->arrived);
+}
+
+template <int BITS, way WAY, int TILES> static instance make()
+{
+    return {TILES,        codes<BITS, WAY>::RING,  WAY == WIDE ? 4 : 2, TILES == 1 ? 28 : 16,
+            WAY == TABLE, launch<BITS, WAY, TILES>};
+}
+template <int BITS> static instance integers(int rows)
+{
+    return rows <= 2   ? make<BITS, WIDE, 1>()
+           : rows <= 4 ? make<BITS, NARROW, 1>()
+           : rows <= 8 ? make<BITS, NARROW, 2>()
+                       : make<BITS, NARROW, 4>();
+}
+static instance instance_of(const bl_cu_weight *w, int rows)
+{
+    if (w->kind == BL_CU_TABLE) return rows <= 8 ? make<4, TABLE, 1>() : make<4, TABLE, 2>();
+    switch (w->bits) {
+    case 1: return integers<1>(rows);
+    case 2: return integers<2>(rows);
+    case 3: return integers<3>(rows);
+    case 4: return integers<4>(rows);
+    default: return integers<8>(rows);
+    }
+}
+
+const bl_cu_stream_plan *bl_cu_stream_planned(const bl_cu_weight *w, int64_t rows, bl_cu_device *d)
+{
+    uint64_t at = (uint64_t)(w->out * 31 + w->in) * 31 + (uint64_t)(rows * 16 + w->bits + 8 * w->kind);
+    bl_cu_stream_plan *p = &d->plan[(at ^ at >> 7) % BL_CU_STREAM_PLANS];
+    if (p->R && p->kind == w->kind && p->bits == w->bits && p->rows == rows && p->out == w->out && p->in == w->in)
+        return p;
+    instance k = instance_of(w, (int)rows);
+    *p = plan_of(w, (int)rows, &k, d);
+    return p;
+}
+
+void bl_cu_stream(bl_stream s, const bl_cu_weight *w, const bl_cu_stream_plan *p, const uint16_t *x, int64_t ldx,
+                  int64_t rows, void *y, bool f32, int64_t ldy, bool accumulate, const bl_cu_device *d)
+{
+    if (rows >= 1) instance_of(w, (int)rows).launch(s, w, p, x, ldx, (int)rows, y, f32, ldy, accumulate, d);
+}
