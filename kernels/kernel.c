@@ -102,12 +102,15 @@ bl_status bl_kernel_run(const bl_kernel *k, bl_backend *be, const bl_kernel_case
 static void random_numbers(float *p, int64_t n, uint32_t stream, float by)
 {
     const uint32_t key[2] = {0x6b65726e, stream};
-    uint32_t four[4];
-    for (int64_t i = 0; i < n; i++) {
-        if (i % 4 == 0) bl_philox((uint32_t[4]){(uint32_t)(i / 4), (uint32_t)((uint64_t)i >> 34), 0, 0}, key, four);
-        uint32_t u = four[i % 4];
-        int sum = (int)((u & 255) + (u >> 8 & 255) + (u >> 16 & 255) + (u >> 24));
-        p[i] = ((float)sum - 510.0f) * (by / 147.8f);
+#pragma omp parallel for schedule(static) if (n > 1 << 20)
+    for (int64_t i = 0; i < n; i += 4) {
+        uint32_t four[4];
+        bl_philox((uint32_t[4]){(uint32_t)(i / 4), (uint32_t)((uint64_t)i >> 34), 0, 0}, key, four);
+        for (int64_t j = i; j < n && j < i + 4; j++) {
+            uint32_t u = four[j % 4];
+            int sum = (int)((u & 255) + (u >> 8 & 255) + (u >> 16 & 255) + (u >> 24));
+            p[j] = ((float)sum - 510.0f) * (by / 147.8f);
+        }
     }
 }
 

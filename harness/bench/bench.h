@@ -17,14 +17,17 @@
 #define BL_BENCH_JSON "kernels.json"
 
 typedef struct bl_bench_opts {
-    const char *shape;  /* MODEL or synth:SHAPE whose linears give the shapes; NULL: synth:smollm2-135m */
+    const char *shape;  /* MODEL or synth:SHAPE whose linears give the shapes, or a list OUTxIN,OUTxIN; NULL:
+                           synth:smollm2-135m */
     const char *filter; /* comma list of globs over kernel names; NULL: all */
     const int64_t *m;
     size_t n_m;                          /* rows; NULL: 1, 16, 128, 512 */
     int64_t group, threads, repetitions; /* group 0: 64, -1: whole row; repetitions 0: 5 */
     double min_time;                     /* seconds a measurement; 0: 0.05 */
     uint64_t cold_bytes;                 /* of the copies of a weight that comes from memory; 0: twice the last cache */
-    const char *out; /* directory: kernels.h5 and kernels.json (Google Benchmark's); NULL: nothing is written */
+    const char *out;    /* directory: kernels.h5 and kernels.json (Google Benchmark's); NULL: nothing is written */
+    const char *device; /* NULL: cpu. On others graphs are replayed, and cuBLAS with bf16 weights is the baseline:
+                           ratios and drift are of it, kernels.json is empty */
     bool quiet;
 } bl_bench_opts;
 
@@ -41,7 +44,7 @@ typedef struct bl_bench_result {
     size_t n_left_out; /* how many of kernels x shapes x M were not timed: the kernel does not take them, or they are
                           larger than its timings may be */
     bl_device_info device;
-    double read_bytes_per_second; /* of memory, by two long vectors on the same threads */
+    double read_bytes_per_second; /* of memory, by two long vectors on the same threads; on a GPU the most of a row */
     double drift; /* slowest over fastest repetition of OpenBLAS, median over shapes: how quiet the machine was */
     double load;  /* of the machine in the minute before; 0: not known */
     const char *blas_core; /* the processor that OpenBLAS believes to be on: "Zen" */

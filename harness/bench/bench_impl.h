@@ -8,6 +8,14 @@ bl_status bl_bench_list(const bl_bench_opts *o, const bl_kernel *const *kernel, 
                         bl_bench_result *out, bl_err *e);
 bl_status bl_bench_write(const bl_bench_opts *o, const bl_bench_result *r, const bl_text *json, bl_err *e);
 
+/* The kernels of the backend of o->device at these shapes (rows 0), with o->m and o->repetitions set (device.c). The
+ * baseline of the ratios is the row that takes every format, with bf16 weights; there is no report of Google Benchmark.
+ */
+enum { BL_BENCH_ROWS = 64 }; /* numbers of rows at most */
+bl_status bl_bench_on_device(const bl_bench_opts *o, const bl_kernel *const *kernel, size_t n,
+                             const bl_kernel_shape *shape, size_t n_shapes, bl_arena *a, bl_bench_result *out,
+                             bl_err *e);
+
 /* ---- OpenBLAS (openblas.c) ---- */
 /* y [m, out] = x [m, in] times w [out, in] transposed; one row is a matrix-vector product. */
 void bl_blas_product(int64_t m, int64_t out, int64_t in, const float *x, const float *w, float *y);

@@ -72,11 +72,42 @@ static bool chosen(const char *filter, const char *name, bl_arena *a, bl_err *e)
     return yes;
 }
 
+static void add_shape(bench *b, int64_t out, int64_t in)
+{
+    int64_t group = b->o->group ? b->o->group : 64;
+    size_t k = 0;
+    while (k < b->n_shapes && (b->shape[k].out != out || b->shape[k].in != in)) k++;
+    if (k == b->n_shapes)
+        b->shape[b->n_shapes++] = (bl_kernel_shape){.out = out, .in = in, .group = group > 0 ? BL_MIN(group, in) : in};
+}
+
+/* "28672x4096,4096x14336"; false: a model */
+static bool listed_shapes(bench *b, const char *text)
+{
+    size_t n = 0;
+    for (const char *p = text; *p;) {
+        char *end;
+        long long out = strtoll(p, &end, 10), in;
+        if (end == p || *end != 'x') return false;
+        in = strtoll(p = end + 1, &end, 10);
+        if (end == p || (*end && *end != ',') || out < 1 || in < 1 || out > 1 << 20 || in > 1 << 20) return false;
+        p = *end ? end + 1 : end;
+        if (b->shape) add_shape(b, out, in);
+        n++;
+    }
+    return n > 0;
+}
+
 static bl_status find_shapes(bench *b, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_checkpoint *c = NULL;
 
+    if (b->o->shape && listed_shapes(b, b->o->shape)) {
+        if (!(b->shape = bl_alloc(b->a, strlen(b->o->shape), sizeof *b->shape, e))) return BL_E_NOMEM;
+        listed_shapes(b, b->o->shape);
+        return BL_OK;
+    }
     BL_TRY(bl_checkpoint_open(b->o->shape ? b->o->shape : "synth:smollm2-135m", NULL, &c, e));
     if (!(b->shape = bl_alloc(b->a, bl_checkpoint_count(c), sizeof *b->shape, e))) {
         st = BL_E_NOMEM;
@@ -84,13 +115,7 @@ static bl_status find_shapes(bench *b, bl_err *e)
     }
     for (size_t i = 0; i < bl_checkpoint_count(c); i++) {
         const bl_stored *t = bl_checkpoint_at(c, i);
-        size_t k = 0;
-        if (bl_roles[t->role].kind != BL_KIND_LINEAR) continue;
-        while (k < b->n_shapes && (b->shape[k].out != t->shape.out || b->shape[k].in != t->shape.in)) k++;
-        if (k < b->n_shapes) continue;
-        int64_t group = b->o->group ? b->o->group : 64;
-        b->shape[b->n_shapes++] = (bl_kernel_shape){
-            .out = t->shape.out, .in = t->shape.in, .group = group > 0 ? BL_MIN(group, t->shape.in) : t->shape.in};
+        if (bl_roles[t->role].kind == BL_KIND_LINEAR) add_shape(b, t->shape.out, t->shape.in);
     }
 out:
     bl_checkpoint_close(c);
@@ -377,20 +402,30 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     size_t n_chosen = 0;
     bool *pick;
 
-    if (!bl_gbench_there()) return bl_gbench_run(NULL, 0, NULL, NULL, e);
+    bool cpu = !o.device || strcmp(o.device, "cpu") == 0;
+    if (cpu && !bl_gbench_there()) return bl_gbench_run(NULL, 0, NULL, NULL, e);
     if (!o.m) {
         o.m = usual_rows;
         o.n_m = BL_COUNT(usual_rows);
     }
     if (!o.repetitions) o.repetitions = 5;
     if (o.min_time <= 0) o.min_time = 0.05;
-    if (!o.cold_bytes) o.cold_bytes = bl_copies_bytes();
+    if (!o.cold_bytes && cpu) o.cold_bytes = bl_copies_bytes();
     if (o.out) BL_TRY(bl_dir_usable(o.out, e));
     if (!(pick = bl_alloc(a, n_kernels, sizeof *pick, e))) return BL_E_NOMEM;
     for (size_t k = 0; k < n_kernels; k++) n_chosen += pick[k] = chosen(o.filter, kernel[k]->name, a, e);
     if (!n_chosen)
         return bl_fail(e, BL_E_CONFIG, "no kernel is called '%s'; see: bitladder list kernels",
                        o.filter ? o.filter : "");
+    if (!cpu) {
+        size_t n = 0;
+        const bl_kernel **list = bl_alloc(a, n_chosen, sizeof *list, e);
+        if (!list) return BL_E_NOMEM;
+        for (size_t k = 0; k < n_kernels; k++)
+            if (pick[k]) list[n++] = kernel[k];
+        BL_TRY(find_shapes(&b, e));
+        return bl_bench_on_device(&o, list, n, b.shape, b.n_shapes, a, out, e);
+    }
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o.threads}, &b.be, e));
     b.be->ops->device_info(b.be, &r.device);
     o.threads = r.device.threads;

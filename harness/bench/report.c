@@ -76,7 +76,8 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
     BL_TRY(bl_record_begin(path, "kernels", bl_hash_bytes(shape, strlen(shape)), &rec, e));
     BL_TRY(bl_record_text(rec, "env/device", r->device.name, e));
     BL_TRY(bl_record_text(rec, "env/simd", r->device.simd, e));
-    BL_TRY(bl_record_text(rec, "env/blas", bl_blas_name(), e));
+    bool gpu = o->device && strcmp(o->device, "cpu") != 0;
+    BL_TRY(bl_record_text(rec, "env/blas", gpu ? "cuBLAS, bf16 weights" : bl_blas_name(), e));
     BL_TRY(bl_record_text(rec, "env/commit", BL_BUILD_COMMIT, e));
     BL_TRY(bl_record_int(rec, "env/threads", r->device.threads, "1", e));
     BL_TRY(bl_record_text(rec, "run/shape", shape, e));
@@ -257,10 +258,12 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
         return bl_text_check(out, e);
     }
     for (size_t i = 0; i < n; i++) wide = BL_MAX(wide, (int)strlen(row[i].kernel));
+    bool blas = !n || strcmp(row[0].backend, "cpu") == 0 || strcmp(row[0].backend, "openblas") == 0;
+    const char *base = blas ? "OpenBLAS" : "cuBLAS";
     bl_text_addf(out,
-                 "| %-*s |    M |   out |    in | group |  bits | memory us |  GB/s | OpenBLAS | cache us | GFLOP/s | "
-                 "OpenBLAS | spread |\n",
-                 wide, "kernel");
+                 "| %-*s |    M |   out |    in | group |  bits | memory us |  GB/s | %8s | cache us | GFLOP/s | "
+                 "%8s | spread |\n",
+                 wide, "kernel", base, base);
     bl_text_addf(out,
                  "|:%.*s-|-----:|------:|------:|------:|------:|----------:|------:|---------:|---------:|--------:|"
                  "---------:|-------:|\n",

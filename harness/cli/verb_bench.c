@@ -14,7 +14,7 @@ typedef struct opts {
 } opts;
 static const bl_opt rows[] = {
     {"shape", BL_OPT_TEXT, .def.s = "synth:smollm2-135m", .at = offsetof(opts, shape), .arg = "MODEL",
-     .doc = "kernels: whose layers give the shapes; synth:llama3-8b needs no file"},
+     .doc = "kernels: whose layers give the shapes; synth:llama3-8b needs no file; or 28672x4096,4096x14336"},
     {"filter", BL_OPT_TEXT, .at = offsetof(opts, filter), .repeat = true, .arg = "GLOB",
      .doc = "kernels: names to time, e.g. 'gemm_int*'"},
     {"rows", BL_OPT_TEXT, .def.s = "1,16,128,512", .at = offsetof(opts, rows), .arg = "LIST",
@@ -35,7 +35,7 @@ static const bl_opt rows[] = {
     {"repetitions", BL_OPT_INT, .min = 1, .max = 1000, .def.i = 5, .at = offsetof(opts, repetitions), .arg = "N",
      .doc = "measurements of each; the median counts"},
     {"device", BL_OPT_TEXT, .def.s = "cpu", .at = offsetof(opts, device), .arg = "NAME",
-     .doc = "scoring: where; see: bitladder list devices"},
+     .doc = "where; see: bitladder list devices"},
     {"stream", BL_OPT_BOOL, .at = offsetof(opts, stream), .doc = "scoring: keep only one block's weights in memory"},
     {"deterministic", BL_OPT_BOOL, .at = offsetof(opts, deterministic), .doc = "scoring: as run --deterministic"},
     {"mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(opts, mem_limit), .arg = "MIB",
@@ -78,11 +78,24 @@ static bl_status kernels(const bl_program *p, const opts *o, bl_arena *a, bl_err
                         .repetitions = o->repetitions,
                         .min_time = o->min_time,
                         .out = o->out,
+                        .device = o->device,
                         .quiet = o->common.quiet};
+    bool gpu = strcmp(o->device, "cpu") != 0;
     BL_TRY(bl_bench_kernels(&bo, a, &r, e));
     BL_TRY(bl_bench_table(r.row, r.n, o->common.json, &t, e));
     BL_TRY(bl_output(NULL, &t, e));
-    if (!o->common.quiet && !o->common.json) {
+    if (gpu && !o->common.json) {
+        char facts[256], now[32];
+        BL_TRY(bl_device_facts(o->device, 0, facts, e));
+        bl_utc(now);
+        printf("\n%s; commit %s, %s; median of %lld replays of a graph; at most %.0f GB/s come from memory.\n"
+               "memory: each product of a graph has another copy of the weight, more of them than four second-level "
+               "caches hold; cache: one weight. cuBLAS: its time with bf16 weights in the same run over the kernel's; "
+               "it was timed before and after the others, at most %.1f %% apart. spread: slowest over fastest replay "
+               "in cache.\n",
+               facts, BL_BUILD_COMMIT, now, (long long)o->repetitions, r.read_bytes_per_second / 1e9,
+               100 * (r.drift - 1));
+    } else if (!o->common.quiet && !o->common.json) {
         printf(
             "\n%s, %s, %d threads; median of %lld repetitions, all kernels in turn; memory is read with %.1f GB/s.\n"
             "memory: the weight comes from memory, as in a model; cache: it stays in the cache, as in none. OpenBLAS: "
@@ -203,7 +216,7 @@ const bl_verb bl_verb_bench = {
     .args = "kernels|scoring",
     .line = "time kernels or whole models next to OpenBLAS",
     .doc = "kernels: every kernel at the layer shapes of a model, checked first, next to OpenBLAS fp32 on the same "
-           "threads. Exit 1 when one is wrong. "
+           "threads, with --device next to cuBLAS with bf16 weights. Exit 1 when one is wrong. "
            "scoring: windows, short requests and greedy text of a model next to cblas_sgemm on the same products; "
            "with --device without it.",
     .example = "bitladder bench kernels --shape synth:llama3-8b --filter 'gem*_int4*' -o runs/a",

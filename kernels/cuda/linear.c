@@ -332,10 +332,14 @@ static bool takes_few(const bl_backend *be, const bl_linear_args *a, const bl_we
     return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_few_takes(&cw, a->x.dim[0]);
 }
 
+/* Whether a block has room for its part of x beside a ring and a table. */
 static bool takes_stream(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     const bl_cu_weight cw = outline(w);
-    return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_stream_takes(&cw, a->x.dim[0]);
+    const bl_cuda *c = be->own;
+    int64_t part = (cw.in + BL_CU_STREAM_PARTS * 256 - 1) / (BL_CU_STREAM_PARTS * 256) * 256, rows = a->x.dim[0];
+    return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_stream_takes(&cw, rows) &&
+           rows * part * (rows <= 2 ? 4 : 2) + (56 << 10) <= c->stream.shared;
 }
 
 static bool takes_gemv(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)

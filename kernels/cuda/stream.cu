@@ -38,11 +38,13 @@ template <int BITS, way WAY> struct codes {
     static constexpr int ROW = GROUPS * 16 * BITS;                   /* bytes of a row in a step */
     static constexpr int PIECES = ROW / 32;                          /* of 16 bytes, a lane */
     static constexpr int STEP = 16 * ROW + 64;                       /* the scales of two groups after the codes */
-    static constexpr int DEPTH = BITS == 8 || (BITS == 4 && WAY != TABLE) ? 3
-                                 : BITS == 2 && WAY == WIDE               ? 6
-                                 : BITS == 1                              ? (WAY == WIDE ? 10 : 6)
-                                                                          : 4;                           /* steps of a ring */
-    static constexpr int RING = DEPTH * STEP;                               /* bytes, of a warp */
+    /* Steps of a ring; bytes of one, of a warp. */
+    static constexpr int DEPTH = WAY == TABLE ? 4
+                                 : BITS >= 4  ? 3
+                                 : BITS == 3  ? 4
+                                 : BITS == 2  ? (WAY == WIDE ? 6 : 4)
+                                              : (WAY == WIDE ? 10 : 6);
+    static constexpr int RING = DEPTH * STEP;
     static constexpr int LINE = WAY == TABLE ? 256 : 128;                   /* bytes of a column of x in a group */
     static constexpr int OF_ROW = WAY == TABLE ? 1 : WAY == NARROW ? 2 : 4; /* columns of a row of x */
     static constexpr int EACH = WAY == TABLE ? 4 : 2;                       /* sums of a lane in a tile of 8 columns */

@@ -1,0 +1,239 @@
+/* device.c - the kernels of a GPU at the layer shapes of a model, each judged first, then timed beside cuBLAS with bf16
+ * weights.
+ *
+ * A measurement is a replay of a recorded graph of products one after another, over its number. From memory: every
+ * product has another copy of the weight, more of them than four second-level caches hold; in cache: one weight again
+ * and again. cuBLAS is timed before and after the kernels of a shape; the faster counts.
+ */
+#include "bench_impl.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COPIES_BYTES = 256 << 20, IN_CACHE = 16 };
+
+typedef struct bench {
+    const bl_bench_opts *o;
+    bl_backend *be;
+    bl_arena *a;
+    bl_event *from, *to;
+    double *t; /* of repetitions */
+    bl_bench_result r;
+} bench;
+
+typedef struct times {
+    double median, least, most;
+} times;
+
+static int by_value(const void *x, const void *y)
+{
+    double a = *(const double *)x, b = *(const double *)y;
+    return (a > b) - (a < b);
+}
+
+/* Seconds of one of the `n` products that `g` has. */
+static bl_status time_graph(bench *b, const bl_graph *g, size_t n, times *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_ops *ops = b->be->ops;
+    int64_t all = b->o->repetitions;
+    BL_TRY(ops->graph_replay(b->be, g, e));
+    for (int64_t i = 0; i < all; i++) {
+        BL_TRY(ops->event_record(b->be, b->from, e));
+        BL_TRY(ops->graph_replay(b->be, g, e));
+        BL_TRY(ops->event_record(b->be, b->to, e));
+        BL_TRY(ops->event_seconds(b->from, b->to, &b->t[i], e));
+        b->t[i] /= (double)n;
+    }
+    qsort(b->t, (size_t)all, sizeof *b->t, by_value);
+    *out = (times){b->t[all / 2], b->t[0], b->t[all - 1]};
+out:
+    return st;
+}
+
+/* Products with the weights w[0 .. n), one after another. */
+static bl_status time_weights(bench *b, const bl_kernel *k, const bl_kernel_case *c, const bl_weight *w, size_t n,
+                              size_t distinct, times *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_graph *g = NULL;
+    bl_kernel_case one = *c;
+    BL_TRY(b->be->ops->graph_begin(b->be, e));
+    for (size_t i = 0; i < n && st == BL_OK; i++) {
+        one.w = w[i % distinct];
+        st = bl_kernel_run(k, b->be, &one, e);
+    }
+    if (st == BL_OK) st = b->be->ops->graph_end(b->be, &g, e);
+    else b->be->ops->graph_end(b->be, &g, NULL);
+    if (st == BL_OK) st = time_graph(b, g, n, out, e);
+out:
+    b->be->ops->graph_free(g);
+    return st;
+}
+
+static bl_kernel_case view(const bl_kernel_case *full, int64_t rows)
+{
+    bl_kernel_case c = *full;
+    c.shape.rows = rows;
+    c.x = bl_tensor_rows(c.x, 0, rows);
+    c.y = bl_tensor_rows(c.y, 0, rows);
+    return c;
+}
+
+/* Nothing is timed that does not compute: y is NaN before, and compared with double sums after. */
+static bl_status judge(bench *b, const bl_kernel *k, const bl_kernel_case *c, bool *right, double *nmse, bl_err *e)
+{
+    bl_status st = BL_OK;
+    BL_TRY(b->be->ops->fill(b->be, &c->y, (double)NAN, e));
+    BL_TRY(bl_kernel_run(k, b->be, c, e));
+    BL_TRY(bl_kernel_check(b->be, c, nmse, e));
+    *right = *nmse <= k->family->nmse_limit;
+    if (!*right)
+        b->r.wrong[b->r.n_wrong++] = (bl_bench_wrong){.kernel = k->name,
+                                                      .m = c->shape.rows,
+                                                      .out = c->shape.out,
+                                                      .in = c->shape.in,
+                                                      .nmse = *nmse,
+                                                      .limit = k->family->nmse_limit};
+out:
+    return st;
+}
+
+/* One kernel at one shape with every number of rows it takes; rows are added to the result. */
+static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape *shape, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_bench_opts *o = b->o;
+    bl_kernel_shape s = *shape;
+    bl_kernel_case full = {0};
+    bl_copies copies = {0};
+    bool takes[BL_BENCH_ROWS];
+    s.rows = 0;
+    for (size_t i = 0; i < o->n_m; i++) {
+        bl_kernel_shape one = *shape;
+        one.rows = o->m[i];
+        takes[i] = bl_kernel_takes(k, b->be, &one);
+        if (takes[i]) s.rows = BL_MAX(s.rows, one.rows);
+        else b->r.n_left_out++;
+    }
+    if (!s.rows) return BL_OK;
+    BL_TRY(bl_kernel_prepare(k, b->be, &s, &full, e));
+    BL_TRY(bl_copies_of_weight(b->be, &full.w, o->cold_bytes, &copies, e));
+    for (size_t i = 0; i < o->n_m; i++) {
+        bool right;
+        double nmse;
+        times cold, warm;
+        if (!takes[i]) continue;
+        bl_kernel_case c = view(&full, o->m[i]);
+        BL_TRY(judge(b, k, &c, &right, &nmse, e));
+        if (!right) continue;
+        BL_TRY(time_weights(b, k, &c, copies.w, copies.n, copies.n, &cold, e));
+        BL_TRY(time_weights(b, k, &c, &full.w, IN_CACHE, 1, &warm, e));
+        bool grouped = k->format->kind == BL_FMT_INT || k->format->kind == BL_FMT_TABLE;
+        double bytes = bl_kernel_bytes(k, &c.shape);
+        b->r.row[b->r.n++] = (bl_kernel_row){.kernel = k->name,
+                                             .op = k->family->op,
+                                             .format = k->format->name,
+                                             .backend = k->family->backend,
+                                             .m = o->m[i],
+                                             .out = s.out,
+                                             .in = s.in,
+                                             .group = grouped ? s.group : 0,
+                                             .bits = bl_format_bits(k->format, &full.w.shape),
+                                             .seconds = warm.median,
+                                             .seconds_min = warm.least,
+                                             .seconds_max = warm.most,
+                                             .cold = cold.median,
+                                             .cold_min = cold.least,
+                                             .cold_max = cold.most,
+                                             .bytes = bytes,
+                                             .gbs = bytes / warm.median / 1e9,
+                                             .gflops = bl_kernel_flops(&c.shape) / warm.median / 1e9,
+                                             .nmse = nmse};
+    }
+out:
+    bl_copies_free(&copies);
+    bl_kernel_release(b->be, &full);
+    return st;
+}
+
+static bl_kernel_row *row_of(bench *b, size_t from, size_t to, const char *kernel, int64_t m)
+{
+    for (size_t i = from; i < to; i++)
+        if (b->r.row[i].m == m && strcmp(b->r.row[i].kernel, kernel) == 0) return &b->r.row[i];
+    return NULL;
+}
+
+static bl_status time_shape(bench *b, const bl_kernel *base, const bl_kernel *const *kernel, size_t n,
+                            const bl_kernel_shape *s, bl_err *e)
+{
+    bl_status st = BL_OK;
+    size_t first = b->r.n, last;
+    BL_TRY(time_kernel(b, base, s, e));
+    for (size_t i = 0; i < n; i++)
+        if (kernel[i] != base) BL_TRY(time_kernel(b, kernel[i], s, e));
+    last = b->r.n;
+    BL_TRY(time_kernel(b, base, s, e));
+    for (size_t i = last; i < b->r.n; i++) {
+        bl_kernel_row *before = row_of(b, first, last, base->name, b->r.row[i].m), *after = &b->r.row[i];
+        if (!before) continue;
+        b->r.drift = fmax(b->r.drift, fmax(before->cold / after->cold, after->cold / before->cold));
+        if (after->cold < before->cold) *before = *after;
+    }
+    b->r.n = last;
+    for (size_t i = first; i < last; i++) {
+        bl_kernel_row *r = &b->r.row[i], *blas = row_of(b, first, last, base->name, r->m);
+        if (!blas) continue;
+        r->ratio = blas->seconds / r->seconds;
+        r->cold_ratio = blas->cold / r->cold;
+    }
+out:
+    return st;
+}
+
+bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *kernel, size_t n,
+                             const bl_kernel_shape *shape, size_t n_shapes, bl_arena *a, bl_bench_result *out,
+                             bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_bench_opts o = *opts;
+    bench b = {.o = &o, .a = a, .r = {.blas_core = "cuBLAS"}};
+    const bl_kernel **mine, *base = NULL;
+    size_t n_mine = 0;
+    o.cold_bytes = o.cold_bytes ? o.cold_bytes : COPIES_BYTES;
+    if (!(mine = bl_alloc(a, n, sizeof *mine, e))) return BL_E_NOMEM;
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o.device}, &b.be, e));
+    b.be->ops->device_info(b.be, &b.r.device);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(kernel[i]->family->backend, b.be->ops->name) == 0) mine[n_mine++] = kernel[i];
+    for (size_t i = 0; bl_kernel_at(i); i++) {
+        const bl_kernel *k = bl_kernel_at(i);
+        if (strcmp(k->family->backend, b.be->ops->name) == 0 && k->family->any && strcmp(k->format->name, "bf16") == 0)
+            base = k;
+    }
+    if (!n_mine || !base) {
+        st = bl_fail(e, BL_E_CONFIG, "no kernel of %s is called '%s'; see: bitladder list kernels", o.device,
+                     o.filter ? o.filter : "");
+        goto out;
+    }
+    size_t most = n_shapes * (n_mine + 2) * o.n_m;
+    if (!(b.r.row = bl_alloc(a, most, sizeof *b.r.row, e)) || !(b.r.wrong = bl_alloc(a, most, sizeof *b.r.wrong, e)) ||
+        !(b.t = bl_alloc(a, (size_t)o.repetitions, sizeof *b.t, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(b.be->ops->event_new(b.be, &b.from, e));
+    BL_TRY(b.be->ops->event_new(b.be, &b.to, e));
+    for (size_t i = 0; i < n_shapes; i++) BL_TRY(time_shape(&b, base, mine, n_mine, &shape[i], e));
+    for (size_t i = 0; i < b.r.n; i++)
+        b.r.read_bytes_per_second = fmax(b.r.read_bytes_per_second, b.r.row[i].bytes / b.r.row[i].cold);
+    if (o.out) BL_TRY(bl_bench_write(&o, &b.r, &(bl_text){0}, e));
+    *out = b.r;
+out:
+    if (b.be) {
+        b.be->ops->event_free(b.from);
+        b.be->ops->event_free(b.to);
+    }
+    bl_backend_close(b.be);
+    return st;
+}
