@@ -8,6 +8,20 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
     return bl_train_full(t, e);
 }
 
+static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    (void)r;
+    *format = bl_format_find("fp32");
+    *shape = (bl_shape){.out = lin->out, .in = lin->in};
+    return true;
+}
+
+static bool wants_head(const bl_method_run *r)
+{
+    (void)r;
+    return true;
+}
+
 const bl_method bl_method_full = {
     .name = "full",
     .version = 1,
@@ -16,4 +30,6 @@ const bl_method bl_method_full = {
     .doc = "Weights, embedding, head, biases and norms are trained and kept in fp32.",
     .needs = BL_NEED_TRAINING,
     .learns = learns,
+    .predict = predict,
+    .wants_head = wants_head,
 };

@@ -13,6 +13,14 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
     return bl_lora_learns(r, &((const opts *)r->opts)->lora, t, e);
 }
 
+static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    (void)format;
+    (void)shape;
+    bl_lora_predict(&((const opts *)r->opts)->lora, lin);
+    return false; /* the weight stays */
+}
+
 const bl_method bl_method_lora = {
     .name = "lora",
     .version = 1,
@@ -26,4 +34,5 @@ const bl_method bl_method_lora = {
     .opts_size = sizeof(opts),
     .check = check,
     .learns = learns,
+    .predict = predict,
 };

@@ -17,6 +17,16 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
     return bl_train_lsq(t, (int)o->wbits, o->group, e);
 }
 
+static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    const opts *o = r->opts;
+    char name[8];
+    snprintf(name, sizeof name, "int%d", (int)o->wbits);
+    *format = bl_format_find(name);
+    *shape = (bl_shape){.out = lin->out, .in = lin->in, .group = o->group > 0 ? o->group : lin->in, .scale = BL_F32};
+    return true;
+}
+
 const bl_method bl_method_lsq = {
     .name = "lsq",
     .version = 1,
@@ -31,4 +41,5 @@ const bl_method bl_method_lsq = {
     .opts = rows,
     .opts_size = sizeof(opts),
     .learns = learns,
+    .predict = predict,
 };

@@ -19,6 +19,12 @@ static const bl_opt rows[] = {
 
 static bl_status check(const bl_method_run *r, bl_err *e) { return bl_lora_check(&((const opts *)r->opts)->lora, e); }
 
+static bl_shape shape_of(const opts *o, const bl_linear *l)
+{
+    return (bl_shape){
+        .out = l->out, .in = bl_linear_width(l), .group = 64, .scale = BL_F32, .double_quant = !o->single};
+}
+
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
 {
     const opts *o = r->opts;
@@ -27,13 +33,21 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
 
     for (size_t i = 0; i < r->model->n_linears; i++) {
         bl_linear *l = &r->model->linears[i];
-        bl_shape g = {
-            .out = l->out, .in = bl_linear_width(l), .group = 64, .scale = BL_F32, .double_quant = !o->single};
+        const bl_shape g = shape_of(o, l);
         BL_TRY(bl_method_pack(r, l, bl_format_find(codes[o->code]), &g, BL_RANGE_OWN, false, &stat, e));
     }
     BL_TRY(bl_lora_learns(r, &o->lora, t, e));
 out:
     return st;
+}
+
+static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    const opts *o = r->opts;
+    *format = bl_format_find(codes[o->code]);
+    *shape = shape_of(o, lin);
+    bl_lora_predict(&o->lora, lin);
+    return true;
 }
 
 const bl_method bl_method_qlora = {
@@ -49,4 +63,5 @@ const bl_method bl_method_qlora = {
     .opts_size = sizeof(opts),
     .check = check,
     .learns = learns,
+    .predict = predict,
 };

@@ -24,6 +24,15 @@ bl_status bl_lora_check(const bl_lora_opts *o, bl_err *e)
     return targets_of(o, &targets, e);
 }
 
+void bl_lora_predict(const bl_lora_opts *o, bl_linear *lin)
+{
+    uint32_t targets = 0;
+    const bl_lowrank a = {.a = bl_tensor_2d(NULL, 0, BL_F32, o->rank, lin->in),
+                          .b = bl_tensor_2d(NULL, 0, BL_F32, lin->out, o->rank)};
+    if (targets_of(o, &targets, NULL) == BL_OK && (!targets || targets & BL_ROLE_BIT(lin->role)))
+        (void)bl_linear_add_adapter(lin, &a, NULL); /* without memory a plan says less */
+}
+
 bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, bl_trainable *t, bl_err *e)
 {
     bl_lora l = {

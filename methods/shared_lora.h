@@ -25,6 +25,8 @@ typedef struct bl_lora_opts {
 
 /* BL_E_CONFIG, naming it, for a target that no linear of a block is called. */
 bl_status bl_lora_check(const bl_lora_opts *o, bl_err *e);
+/* A linear of an outline gets the adapter that it will have, without buffers. */
+void bl_lora_predict(const bl_lora_opts *o, bl_linear *lin);
 /* New adapters as the options say. */
 bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, bl_trainable *t, bl_err *e);
 #endif

@@ -488,6 +488,35 @@ static void weigh(const bl_method_run *run, const bl_calib_choice *calib, uint64
                                run->method->original_inputs);
 }
 
+/* A stage that learns, on the outline as it leaves it: adapters, or every weight where it adds none. A step goes
+ * through the products forward, again, and back; and to the weights' own gradients where they are learned. */
+static void weigh_training(const bl_model *m, const bl_train_settings *s, int adapters_before, bl_stage_forecast *out)
+{
+    const bl_config *c = &m->config;
+    double weights = 0, adapters = 0, rows = (double)bl_train_settings_tokens(s) / (double)(s->steps * s->accumulate);
+    for (size_t i = 0; i < m->n_linears; i++) {
+        const bl_linear *l = &m->linears[i];
+        weights += (double)l->out * (double)l->in;
+        for (int k = adapters_before; k < l->n_adapters; k++)
+            adapters += (double)l->adapter[k].a.dim[0] * (double)(l->in + l->out);
+    }
+    double head = (double)c->vocab * (double)c->dim, trained = adapters > 0 ? adapters : weights + head;
+    double products = adapters > 0 ? 6 : 8, moments = s->eight_bits ? 2 : 8;
+    out->weights = 0;
+    out->work = (double)bl_train_settings_tokens(s) * (products * (weights + adapters) + 4 * head);
+    out->memory = (uint64_t)((double)bl_model_bytes(m) + trained * (8 + moments) +
+                             rows * (double)sizeof(float) *
+                                 ((double)(c->n_layers + 12) * (double)c->dim + 6 * (double)c->ffn_dim) +
+                             (double)(64 << 20));
+}
+
+static int most_adapters(const bl_model *m)
+{
+    int n = 0;
+    for (size_t i = 0; i < m->n_linears; i++) n = BL_MAX(n, m->linears[i].n_adapters);
+    return n;
+}
+
 bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain, const bl_calib_choice *calib,
                             const bl_train_settings *train, uint64_t limit, bl_quantize_forecast *out, bl_err *e)
 {
@@ -509,7 +538,9 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
         if (method->check) BL_TRY(method->check(&run, e));
         if (method->unties_head) BL_TRY(bl_model_untie(m, e));
         if (!method->as_stored) weigh(&run, calib, limit, &f.stage[k]);
+        int adapters = most_adapters(m);
         for (size_t i = 0; i < m->n_linears; i++) BL_TRY(bl_method_predict(&run, &m->linears[i], e));
+        if (method->learns) weigh_training(m, train, adapters, &f.stage[k]);
         if (!method->wants_head || !method->wants_head(&run)) continue;
         BL_TRY(bl_method_predict(&run, &m->embed, e));
         BL_TRY(bl_method_predict(&run, &m->head, e));

@@ -82,6 +82,17 @@ static bl_status on_blocks(void *ctx, const bl_quantize_at *at, bl_err *e)
     return BL_OK;
 }
 
+static bl_status on_steps(void *ctx, const bl_trainer *r, bl_err *e)
+{
+    char line[96];
+    (void)ctx;
+    (void)e;
+    snprintf(line, sizeof line, "training step %lld/%lld, loss %.4g", (long long)r->step, (long long)r->steps,
+             r->curve[r->step - 1].loss);
+    event("quantize", NO_CELL, "line", line, (double)r->step, r->steps, 0);
+    return BL_OK;
+}
+
 static void failed(const child *c, size_t cell, const char *reason)
 {
     bl_run_note_failure(c->plan, &c->job.cell[cell].cell, "failed", reason);
@@ -102,6 +113,7 @@ static bl_status as_planned(const child *c, const bl_job_cell *j, bl_err *e)
                                            [BL_OF_NUMERICS] = c->plan->numerics,
                                            [BL_OF_METHOD] = s->method[0].text,
                                            [BL_OF_CALIBRATION] = s->calib.data,
+                                           [BL_OF_TRAINING] = s->train.data,
                                            [BL_OF_TASK] = s->task[j->cell.task].name,
                                            [BL_OF_DATA] = t->data.path,
                                            [BL_OF_SCORING] = j->cell.key};
@@ -183,12 +195,14 @@ static bl_status make_variant(child *c, const bl_plan_variant *v, const char *co
 {
     const bl_method_chain *chain = &c->job.spec.method[0];
     bl_quantize_result r;
+    const bl_train_how train = {.set = &c->job.spec.train, .state = BL_STATE_TRIED, .told = on_steps, .ctx = c};
     bl_status st = bl_quantize_dir(c->plan->model[0].ckpt, chain,
                                    &(bl_apply_how){.seed = v->seed,
                                                    .calib = &c->plan->model[0].calib,
                                                    .dirs = &c->job.spec.data,
                                                    .between = dir,
                                                    .hash = v->stage,
+                                                   .train = c->job.spec.trains ? &train : NULL,
                                                    .progress = on_blocks,
                                                    .ctx = c},
                                    c->be, dir[chain->n - 1], c->arena, &r, e);
@@ -215,6 +229,7 @@ static bl_status variant_dir(child *c, const bl_plan_variant *v, const char **ou
         BL_TRY(stage_dir(c, v->stage[i], &dir[i], e));
         BL_TRY(lock_stage(c, v->stage[i], &lock[i], e));
         BL_TRY(drop_unusable(dir[i], v->stage[i], e));
+        if (bl_is_dir(dir[i])) BL_TRY(bl_train_forget(dir[i], e)); /* of a child that was killed in between */
     }
     *out = dir[n - 1];
     if (bl_is_dir(*out)) {

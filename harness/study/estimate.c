@@ -128,7 +128,7 @@ void bl_estimate_variant(const bl_spec *s, bl_plan_variant *v, int there, double
     v->peak_bytes = 0;
     for (int i = there; i < s->method[v->method].n; i++) {
         double memory = program_bytes + (double)v->forecast->stage[i].memory;
-        if (v->forecast->stage[i].weights == 0) continue; /* base */
+        if (v->forecast->stage[i].memory == 0) continue; /* base */
         v->seconds += v->forecast->stage[i].work / rate + quantize_s * v->forecast->stage[i].weights;
         v->peak_bytes = BL_MAX(v->peak_bytes, (int64_t)memory);
     }

@@ -140,6 +140,21 @@ out:
     return st;
 }
 
+/* What methods learn from; without it they are no study by themselves, and others go on. */
+static bl_status open_training(bl_plan *p, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_spec *s = p->spec;
+    bool any = false;
+    bl_err why = {0};
+
+    for (size_t k = 0; k < s->n_methods; k++) any |= (bl_chain_needs(&s->method[k]) & BL_NEED_TRAINING) != 0;
+    if (!any || !s->trains) return BL_OK;
+    st = bl_train_settings_hash(&s->train, &p->training, &why);
+    if (st == BL_E_MISSING) return keep(p, &why, &p->no_training, e);
+    return st == BL_OK ? BL_OK : bl_fail(e, st, "%s", why.text);
+}
+
 bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, uint64_t seed, bl_plan_variant *v,
                                bl_err *e)
 {
@@ -155,7 +170,8 @@ bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, ui
                            .kv = p->spec->kv,
                            .id = m->id};
     if (!(v->forecast = bl_alloc(p->arena, 1, sizeof *v->forecast, e))) return BL_E_NOMEM;
-    st = bl_quantize_check(m->ckpt, chain, &m->calib, NULL, (uint64_t)p->spec->mem_limit << 20, v->forecast, &why);
+    st = bl_quantize_check(m->ckpt, chain, &m->calib, p->spec->trains ? &p->spec->train : NULL,
+                           (uint64_t)p->spec->mem_limit << 20, v->forecast, &why);
     if (is_reason(st)) BL_TRY(keep(p, &why, &v->missing, e));
     else if (st != BL_OK) {
         bl_fail(e, st, "%s", why.text);
@@ -165,8 +181,9 @@ bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, ui
     v->packed_bytes = v->forecast->packed_bytes;
     v->bits = v->forecast->bits;
     if (!v->missing && bl_chain_needs(chain) & BL_NEED_CALIBRATION) v->missing = m->no_calib;
+    if (!v->missing && bl_chain_needs(chain) & BL_NEED_TRAINING) v->missing = p->no_training;
     if (!(v->stage = bl_alloc(p->arena, (size_t)chain->n, sizeof *v->stage, e))) return BL_E_NOMEM;
-    BL_TRY(bl_identity_variant(chain, &m->calib, p->calib_bytes, (bl_hash){0}, seed, v->stage, &v->id, e));
+    BL_TRY(bl_identity_variant(chain, &m->calib, p->calib_bytes, p->training, seed, v->stage, &v->id, e));
     v->hash = v->stage[chain->n - 1];
 out:
     return st;
@@ -541,6 +558,7 @@ bl_status bl_plan_open(const bl_spec *s, const char *name, bl_plan **out, bl_err
     }
     BL_TRY(open_models(p, name, e));
     BL_TRY(open_calibration(p, e));
+    BL_TRY(open_training(p, e));
     BL_TRY(make_variants(p, e));
     BL_TRY(open_tasks(p, e));
     *out = p;
@@ -602,6 +620,13 @@ static int64_t calibration_tokens(const bl_plan *p, const bl_plan_variant *v)
     return bl_chain_needs(&p->spec->method[v->method]) & BL_NEED_CALIBRATION ? c->n * c->seqlen : 0;
 }
 
+/* Tokens that are learned from, at most. */
+static int64_t training_tokens(const bl_plan *p, const bl_plan_variant *v)
+{
+    const bl_method_chain *m = &p->spec->method[v->method];
+    return bl_chain_needs(m) & BL_NEED_TRAINING ? bl_train_settings_tokens(&p->spec->train) : 0;
+}
+
 bl_plan_todo bl_plan_sum(const bl_plan *p)
 {
     bl_plan_todo t = {0};
@@ -656,7 +681,8 @@ void bl_plan_text(const bl_plan *p, bl_text *t)
         if (v->first == i && to_make(p, c->variant)) {
             bl_progress_time(v->seconds, time);
             bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB\n", (int)wide, made_name(p, c->variant, name), "make",
-                         (long long)calibration_tokens(p, v), time, (double)v->peak_bytes / 1e6);
+                         (long long)(calibration_tokens(p, v) + training_tokens(p, v)), time,
+                         (double)v->peak_bytes / 1e6);
         }
         bl_progress_time(c->seconds, time);
         bl_text_addf(t, "%-*s  %-6s  %10lld  %8s  %5.0f MB%s%s%s\n", (int)wide, c->key, bl_cell_states[c->state],
@@ -686,6 +712,7 @@ static void cell_json(const bl_plan *p, const bl_plan_cell *c, bl_json_out *o)
     bl_json_add_real(o, "quantize_seconds", v->seconds);
     bl_json_add_int(o, "quantize_peak_bytes", v->peak_bytes);
     bl_json_add_int(o, "calibration_tokens", v->peak_bytes > 0 ? calibration_tokens(p, v) : 0);
+    bl_json_add_int(o, "training_tokens", v->peak_bytes > 0 ? training_tokens(p, v) : 0);
     bl_json_add_int(o, "packed_bytes", v->packed_bytes);
     bl_json_add_int(o, "peak_bytes", c->peak_bytes);
     bl_json_add_real(o, "bits_per_weight", v->bits);

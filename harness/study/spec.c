@@ -14,9 +14,9 @@ typedef struct reader {
 } reader;
 
 static const char *const keys[] = {
-    "models", "methods",         "tasks",        "seeds",      "calib",     "limit",  "sample",     "out",
-    "data",   "threads",         "batch_tokens", "batch_size", "stream",    "no_bos", "kernel_ref", "deterministic",
-    "kl",     "allow_nonfinite", "tokenizer",    "device",     "mem_limit", "kv",     NULL};
+    "models",        "methods", "tasks",           "seeds",        "calib",      "train",     "limit",  "sample",
+    "out",           "data",    "threads",         "batch_tokens", "batch_size", "stream",    "no_bos", "kernel_ref",
+    "deterministic", "kl",      "allow_nonfinite", "tokenizer",    "device",     "mem_limit", "kv",     NULL};
 
 const bl_spec_from bl_spec_nothing = {.limit = -1,
                                       .sample = -1,
@@ -571,6 +571,33 @@ out:
     return st;
 }
 
+/* What the rows say is text of the document is kept, paths as a shell reads them. */
+static bl_status keep_texts(reader *r, bl_train_settings *t, bl_err *e)
+{
+    const char **paths[] = {&t->data, &t->valid, &t->init_adapter};
+    for (size_t i = 0; i < BL_COUNT(paths); i++)
+        if (*paths[i] && !(*paths[i] = path_of(r, *paths[i], strlen(*paths[i]), e))) return BL_E_NOMEM;
+    t->betas = bl_arena_str(r->spec->arena, t->betas, strlen(t->betas), e);
+    return t->betas ? BL_OK : BL_E_NOMEM;
+}
+
+static bl_status train_of(reader *r, const bl_json *doc, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_spec *s = r->spec;
+    const bl_json *v = bl_json_get(doc, "train");
+    char where[160];
+    if (!v) return BL_OK;
+    if (bl_json_kind(v) != BL_JSON_OBJECT) return bl_fail(e, BL_E_CONFIG, "%s: 'train' is not an object", r->name);
+    snprintf(where, sizeof where, "%s: train", r->name);
+    for (const bl_json *o = bl_json_first(v); o; o = bl_json_next(o))
+        BL_TRY(bl_opt_set_json(bl_train_rows, &s->train, bl_json_key(o), o, where, e));
+    BL_TRY(keep_texts(r, &s->train, e));
+    s->trains = true;
+out:
+    return st;
+}
+
 static bl_status kv_of(reader *r, const bl_json *doc, bl_kv_format *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -603,6 +630,7 @@ static bl_status document(reader *r, const bl_json *doc, const bl_spec_from *fro
     if ((v = bl_json_get(doc, "data")) && (bl_json_kind(v) != BL_JSON_ARRAY || bl_json_size(v) > 0))
         BL_TRY(one_or_list(r, v, json_data, e));
     BL_TRY(calib_of(r, doc, e));
+    BL_TRY(train_of(r, doc, e));
     BL_TRY(count_of(r, doc, "threads", &s->threads, e));
     BL_TRY(count_of(r, doc, "batch_tokens", &s->batch_tokens, e));
     BL_TRY(count_of(r, doc, "batch_size", &s->batch_size, e));
@@ -655,6 +683,10 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
             return st;
         }
     }
+    if (!used && s->trains && strncmp(pair, "train.", 6) == 0) {
+        BL_TRY(bl_opt_set(bl_train_rows, &s->train, pair + 6, value, "--set train", e));
+        used = true;
+    }
     if (!used) {
         char *end;
         long long v = strtoll(value, &end, 10);
@@ -684,6 +716,7 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
                             near)
                   : bl_fail(e, BL_E_CONFIG, "--set %s: no method of this study has that option", pair);
     }
+out:
     return st;
 }
 
@@ -724,6 +757,7 @@ bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_sp
     reader r = {.program = p, .spec = &s, .name = from->file ? from->file : "command line"};
 
     s.calib.n = BL_CALIB_WINDOWS;
+    bl_opt_defaults(bl_train_rows, &s.train);
     BL_TRY(bl_arena_new(&s.arena, e));
     if (doc) BL_TRY(document(&r, doc, from, e));
     r.name = "command line";
@@ -788,6 +822,10 @@ bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_sp
     }
     if (!s.n_seeds) BL_TRY(add_seed(&r, 0, e));
     if (from->set) BL_TRY(set_all(&r, from->set, e));
+    if (s.trains && (st = bl_train_settings_check(&s.train, e)) != BL_OK) {
+        bl_within(e, "%s: train", from->file ? from->file : r.name);
+        goto out;
+    }
     BL_TRY(items_of_all(&s, from->file ? from->file : r.name, e));
     BL_TRY(add_base(&r, e));
     *out = s;
@@ -855,7 +893,10 @@ static void print_task(bl_json_out *o, const bl_spec *s, const bl_task_choice *t
 
 bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
 {
+    bl_status st = BL_OK;
+    bl_text train = {0};
     bl_json_out o = {.t = t};
+    if (s->trains) BL_TRY(bl_train_settings_put(&s->train, &train, e));
     bl_json_object(&o, NULL);
     texts(&o, "models", s->model, s->n_models);
     bl_json_array(&o, "methods");
@@ -876,6 +917,7 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
         bl_json_add_int(&o, "seed", s->calib.seed);
         bl_json_end(&o);
     }
+    if (s->trains) bl_json_add_text(&o, "train", train.s);
     if (s->out) bl_json_add_str(&o, "out", s->out);
     if (s->tokenizer) bl_json_add_str(&o, "tokenizer", s->tokenizer);
     if (s->device) bl_json_add_str(&o, "device", s->device);
@@ -893,7 +935,10 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
     bl_json_add_bool(&o, "kl", !s->no_kl);
     bl_json_add_bool(&o, "allow_nonfinite", s->allow_nonfinite);
     bl_json_end(&o);
-    return bl_text_check(t, e);
+    st = bl_text_check(t, e);
+out:
+    bl_text_free(&train);
+    return st;
 }
 
 const char *bl_spec_example(void)
@@ -915,6 +960,9 @@ const char *bl_spec_example(void)
            "  \"seeds\":   [0],\n"
            "  // for methods that look at text; see: bitladder list texts\n"
            "  // \"calib\": {\"data\": \"wikitext2:train\", \"n\": 128, \"seqlen\": 2048, \"seed\": 0},\n"
+           "  // for methods that learn, the options of finetune: \"lora+rank=8\", and \"lora+rank=8+merge\" beside "
+           "it\n"
+           "  // \"train\": {\"data\": \"alpaca.json\", \"data_format\": \"alpaca\", \"batch\": 16, \"steps\": 200},\n"
            "  \"limit\":   0,          // first N items of each task, or {\"piqa\": 200}; 0: all. Limited rows are "
            "marked\n"
            "  \"sample\":  0,          // or so many drawn at random by the seed; 0: all\n"

@@ -5,7 +5,11 @@
  *                   "quarot+gptq:w4", {"chain": ["quarot", {"gptq": {"wbits": [4, 3]}}]}],    // one after another
  *       "tasks":   ["wikitext2:gptq2048", "piqa"],
  *       "calib":   {"data": "wikitext2:train", "n": 128, "seqlen": 2048, "seed": 0},
+ *       "train":   {"data": "alpaca.json", "data_format": "alpaca", "batch": 16, "steps": 200, "lr": 2e-4},
  *       "seeds":   [0], "limit": {"piqa": 200}, "sample": 0, "out": "runs/a", "data": ["DIR"] }
+ *
+ * "train" is what methods that learn learn from, and how: the options of `finetune`. "lora+rank=8" is a row with its
+ * adapters beside the weights, "lora+rank=8+merge" the same training with them in the weights.
  *
  * "limit" is how many items of each task are used, from the first on, "sample" how many are drawn at random by the seed
  * of the cell; a number for all tasks, or one for each that is named. The same in the name of a task: piqa@200 and
@@ -17,6 +21,7 @@
 #define BL_HARNESS_STUDY_SPEC_H
 #include "harness/program.h"
 #include "harness/quant/calibrate.h"
+#include "harness/train/settings.h"
 
 typedef struct bl_task_choice {
     const bl_task *task;
@@ -35,6 +40,8 @@ typedef struct bl_spec {
     size_t n_tasks;
     uint64_t *seed;
     size_t n_seeds;
+    bl_train_settings train;          /* enters the identity of methods that learn only */
+    bool trains;                      /* it is said */
     bl_calib_choice calib;            /* enters the identity of methods that need calibration only */
     int64_t limit, sample;            /* of tasks that do not say themselves; 0: all */
     int64_t threads;                  /* 0: all cores */

@@ -1,5 +1,6 @@
 /* settings.c - settings of a run of training: checked, printed, hashed. */
 #include "settings.h"
+#include "samples.h"
 #include "kernels/base/fs.h"
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,11 @@ bl_schedule bl_train_settings_schedule(const bl_train_settings *s)
                          .steps = s->steps,
                          .cycles = s->cycles,
                          .least = s->least};
+}
+
+int64_t bl_train_settings_tokens(const bl_train_settings *s)
+{
+    return s->steps * s->batch * (s->seqlen ? s->seqlen : BL_SAMPLES_LENGTH);
 }
 
 bl_status bl_train_settings_put(const bl_train_settings *s, bl_text *out, bl_err *e)

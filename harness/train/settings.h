@@ -71,6 +71,8 @@ extern const bl_opt bl_train_rows[]; /* of a bl_train_settings */
 bl_status bl_train_settings_check(const bl_train_settings *s, bl_err *e);
 void bl_train_settings_adamw(const bl_train_settings *s, bl_adamw *out); /* after the check */
 bl_schedule bl_train_settings_schedule(const bl_train_settings *s);
+/* Tokens of all steps, when each sequence is as long as it may be; of ids without a length one of 512 is meant. */
+int64_t bl_train_settings_tokens(const bl_train_settings *s);
 /* The settings that are not their defaults, as one JSON object that bl_opt_set_json takes, key by key. */
 bl_status bl_train_settings_put(const bl_train_settings *s, bl_text *out, bl_err *e);
 /* Of all that could change what comes of it: settings, and the bytes of the files that they name. BL_E_MISSING. */

@@ -345,6 +345,130 @@ static void examples_of_every_format_train_and_wrong_ones_are_refused_by_line(vo
     }
 }
 
+/* ---- in a study ---- */
+static const char study_text[] =
+    "{\"models\": [\"%s\"], \"methods\": [\"base\", \"lora+rank=2\", \"lora+rank=2+merge+as=fp32\", \"qlora+rank=2\"], "
+    "\"tasks\": [\"piqa\"], \"data\": [\"%s\"], \"seeds\": [3], \"out\": \"%s\", \"threads\": 1, "
+    "\"train\": {\"data\": \"%s/three.jsonl\", \"batch\": 3, \"steps\": 5, \"lr\": %s, \"save_every\": 1}}";
+
+static void write_study(const char *rate)
+{
+    char text[20000];
+    snprintf(text, sizeof text, study_text, S.model, S.data, S.out, S.dir, rate);
+    study_write(S.dir, "study.json", text);
+}
+
+/* nll of one text by a model. */
+static double nll_by(const char *model)
+{
+    bl_err e = {0};
+    double nll;
+    bl_json *j;
+    ran r = SAY(LINE, "score", "--model", model, "-");
+    expect(&r, 0, NULL);
+    assert_ok(bl_json_parse(r.out, strcspn(r.out, "\n"), "score", BL_JSON_PLAIN, &j, &e));
+    assert_ok(bl_json_get_real(j, "loglikelihood", &nll, &e));
+    bl_json_free(j);
+    ran_free(&r);
+    return nll;
+}
+
+static void methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merged(void **state)
+{
+    bl_err e = {0};
+    char hash[33], other[33];
+    char **names;
+    size_t n;
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+    write_study("0.01");
+    ran r = SAY(NULL, "plan", "@dir/study.json");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "noise/lora+rank=2  "));
+    assert_non_null(strstr(r.out, " 7680 ")); /* five steps of three sequences of 512 tokens at most */
+    ran_free(&r);
+    r = SAY(NULL, "run", "@dir/study.json", "--quiet");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(S.out, ".h5"), 4);
+    assert_int_equal(count_ending(filled("@dir/out/variants"), ".curve.hdf5"), 2); /* one training of two rows */
+    assert_int_equal(count_ending(filled("@dir/out/variants"), ".state"), 0);
+
+    /* what the study trained is what the verb trains */
+    r = SAY(NULL, "finetune", "@model", "--method", "lora+rank=2", "--data", "@dir/three.jsonl", "--batch", "3",
+            "--steps", "5", "--lr", "0.01", "--seed", "3", "--threads", "1", "-o", "@dir/same");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    last_stage_hash(filled("@dir/same"), hash);
+    snprintf(other, sizeof other, "%s", hash);
+    char *dir = bl_join(filled("@dir/out/variants"), other, &e);
+    assert_true(bl_is_dir(dir));
+    bl_free(dir);
+
+    /* the same again has nothing to do; another rate is another training */
+    r = SAY(NULL, "plan", "@dir/study.json");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "4 done, 0 open"));
+    ran_free(&r);
+    r = SAY(NULL, "plan", "@dir/study.json", "--set", "train.lr=0.02");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "1 done, 3 open"));
+    ran_free(&r);
+    r = SAY(NULL, "plan", "@dir/study.json", "--set", "train.save_every=2"); /* changes no number */
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "4 done, 0 open"));
+    ran_free(&r);
+
+    /* a state that outlived its child goes with the next run */
+    char state_file[80];
+    snprintf(state_file, sizeof state_file, "out/variants/%s.state", hash);
+    study_write(S.dir, state_file, "what was left");
+    assert_ok(bl_dir_list(S.out, &names, &n, &e));
+    for (size_t i = 0; i < n; i++)
+        if (strstr(names[i], "lora+rank=2__piqa") && strstr(names[i], ".h5")) {
+            char *shard = bl_join(S.out, names[i], &e);
+            assert_ok(bl_remove_tree(shard, &e));
+            bl_free(shard);
+        }
+    bl_list_free(names, n);
+    r = SAY(NULL, "run", "@dir/study.json", "--quiet");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(filled("@dir/out/variants"), ".state"), 0);
+
+    /* adapters merged in fp32 compute what they did beside the weights; in bf16 not quite */
+    static const struct {
+        const char *method;
+        double limit;
+    } merged[] = {{"merge+as=fp32", 1e-5}, {"merge", 0.1}};
+    double beside = nll_by("@dir/same"), size = fabs(beside);
+    assert_true(fabs(beside - nll_by("@model")) > 1e-3);
+    for (size_t i = 0; i < BL_COUNT(merged); i++) {
+        r = SAY(NULL, "quantize", "@dir/same", "--method", merged[i].method, "-o", "@dir/merged");
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        double d = fabs(nll_by("@dir/merged") - beside);
+        if (!(d <= merged[i].limit * size) || (i && d == 0)) fail_msg("%s: %g apart", merged[i].method, d);
+        assert_ok(bl_remove_tree(filled("@dir/merged"), &e));
+    }
+
+    /* without "train" these rows are n/a, and it is said why */
+    r = SAY(NULL, "plan", "--model", "@model", "--method", "base,lora", "--task", "piqa", "--out", "@dir/none",
+            "--data", "@dir/data");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "lora is trained: bitladder finetune does that, or a study with"));
+    ran_free(&r);
+    study_write(S.dir, "bad.json",
+                "{\"models\": [\"m\"], \"methods\": [\"lora\"], \"tasks\": [\"piqa\"], "
+                "\"train\": {\"data\": \"x\", \"step\": 5}}");
+    r = SAY(NULL, "run", "@dir/bad.json");
+    expect(&r, 2, "did you mean");
+    ran_free(&r);
+    r = SAY(NULL, "quantize", "@model", "--method", "merge", "-o", "@dir/no");
+    expect(&r, 2, "no linear has an adapter");
+    ran_free(&r);
+}
+
 /* ---- killed ---- */
 /* Starts a training that stops at a fault point; it is killed there, or a little later. */
 static void begin_and_kill(const char *point, useconds_t later, const char *const *argv)
@@ -546,6 +670,7 @@ int main(void)
         cmocka_unit_test(an_adapter_that_was_written_begins_another_run_as_it_is),
         cmocka_unit_test(ten_steps_of_adapters_through_the_program_are_those_of_peft),
         cmocka_unit_test(a_state_that_outlived_its_run_goes_when_the_run_is_resumed),
+        cmocka_unit_test(methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merged),
         cmocka_unit_test(examples_of_every_format_train_and_wrong_ones_are_refused_by_line),
         cmocka_unit_test(what_was_trained_is_a_model_for_every_verb),
         cmocka_unit_test(curves_of_runs_are_one_figure),

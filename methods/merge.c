@@ -1,0 +1,94 @@
+/* merge.c - adapters beside weights become part of them: W + s B A in fp32, then the format that is asked for. After a
+ * base of four bits W is what its codes mean (Dettmers et al. 2023: the adapters learned beside that, not beside the
+ * weights that were rounded). */
+#include "harness/method.h"
+#include "harness/model/backward.h"
+
+typedef struct opts {
+    int as;
+} opts;
+static const char *const formats[] = {"bf16", "fp16", "fp32", NULL};
+static const bl_opt rows[] = {
+    {"as", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, as), .doc = "what the sum is rounded to"}, {0}};
+
+static bl_status check(const bl_method_run *r, bl_err *e)
+{
+    bool any = false;
+    for (size_t i = 0; i < r->model->n_linears; i++) {
+        const bl_linear *l = &r->model->linears[i];
+        if (!l->n_adapters) continue;
+        any = true;
+        if (l->n_transforms || l->n_after)
+            return bl_fail(e, BL_E_UNSUPPORTED, "%s: its adapter reads inputs that its weight sees transformed",
+                           l->name);
+    }
+    return any ? BL_OK : bl_fail(e, BL_E_CONFIG, "no linear has an adapter; merge follows what adds some, like lora");
+}
+
+/* w += s B A. */
+static bl_status add(const bl_method_run *r, const bl_lowrank *a, bl_tensor w, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = r->be;
+    int64_t rank = a->a.dim[0], out = a->b.dim[0];
+    uint64_t wide = ((uint64_t)(out * rank) * sizeof(float) + 63) / 64 * 64;
+    bl_buffer *buf = NULL;
+    const bl_weight down = bl_weight_of(a->a);
+
+    BL_TRY(be->ops->buffer_new(be, wide + (uint64_t)rank * sizeof(float), &buf, e));
+    bl_tensor b = bl_tensor_2d(buf, 0, be->act, out, rank), s = bl_tensor_1d(buf, wide, BL_F32, rank);
+    BL_TRY(be->ops->fill(be, &s, (double)a->scale, e));
+    BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = a->b, .y = b, .cols = s}, e));
+    BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = b, .w = {&down}, .y = {w}, .transpose = true, .accumulate = true},
+                           e));
+    BL_TRY(be->ops->sync(be, e)); /* before buf goes */
+out:
+    be->ops->buffer_free(buf);
+    return st;
+}
+
+static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
+{
+    const opts *o = r->opts;
+    bl_status st = BL_OK;
+    const bl_shape shape = {.out = lin->out, .in = lin->in};
+    bl_weight sum = {0};
+
+    if (!lin->n_adapters) return BL_OK;
+    BL_TRY(bl_weight_new(r->be, bl_format_find("fp32"), &shape, &sum, e));
+    BL_TRY(r->ops->unpack(r->be, &(bl_unpack_args){.w = &lin->weight, .rows = lin->out, .y = sum.part[0]}, e));
+    for (int i = 0; i < lin->n_adapters; i++) BL_TRY(add(r, &lin->adapter[i], sum.part[0], e));
+    BL_TRY(r->ops->sync(r->be, e)); /* before the old weight goes */
+    bl_linear_set_weight(lin, &sum);
+    bl_linear_clear_adapters(lin);
+    BL_TRY(bl_method_pack(r, lin, bl_format_find(formats[o->as]), &shape, BL_RANGE_OWN, false, stat, e));
+out:
+    bl_weight_free(&sum);
+    return st;
+}
+
+static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    if (!lin->n_adapters) return false;
+    bl_linear_clear_adapters(lin);
+    *format = bl_format_find(formats[((const opts *)r->opts)->as]);
+    *shape = (bl_shape){.out = lin->out, .in = lin->in};
+    return true;
+}
+
+static const size_t ops[] = {BL_OP(scale), 0};
+
+const bl_method bl_method_merge = {
+    .name = "merge",
+    .version = 1,
+    .title = "Merged adapters",
+    .cite = "Hu et al. 2021, arXiv 2106.09685, section 4.1",
+    .doc = "W + s B A in the place of W with its adapters, in bf16 unless another format is asked for. A last stage: "
+           "lora+rank=8+merge; rounded again: qlora+merge+rtn:w4.",
+    .ops = ops,
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .check = check,
+    .layer = layer,
+    .predict = predict,
+};
