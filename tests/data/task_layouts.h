@@ -299,6 +299,14 @@ static const struct {
      NULL, NULL, NULL},
     {"gsm8k:faithful", "f1", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",
      NULL, NULL, NULL},
+    {"sciq:own", "y1", "sciq/validation.jsonl",
+     "{\"question\": \"How?\", \"distractor3\": \"c\", \"distractor1\": \"a\", \"distractor2\": \"b\", "
+     "\"correct_answer\": "
+     "\"so\", \"support\": \"As it is.\"}",
+     NULL, NULL,
+     "[As it is.\nQuestion: How?\nAnswer:| a][As it is.\nQuestion: How?\nAnswer:| b][As it is.\nQuestion: "
+     "How?\nAnswer:| "
+     "c][As it is.\nQuestion: How?\nAnswer:| so]=so\n"},
     {"gsm8k:direct", "g2", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",
      NULL, NULL, "[Q: how\nA:]=1,002\n"},
     {"gsm8k:zeroshot", "g3", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",
