@@ -45,8 +45,9 @@ bl_status bl_items_open(const bl_program *p, const bl_cell *c, const bl_data_dir
     }
     BL_TRY(set_options(items->task, c->task_options && *c->task_options ? c->task_options : "{}", opts, e));
     items->data.arena = items->arena;
-    BL_TRY(items->task->load(&(bl_task_load){.name = name, .opts = opts, .dirs = dirs, .seed = (uint64_t)c->seed},
-                             &items->data, e));
+    BL_TRY(bl_task_read(items->task,
+                        &(bl_task_load){.name = name, .opts = opts, .dirs = dirs, .seed = (uint64_t)c->seed},
+                        &items->data, e));
     bl_hash_hex(items->data.hash, hash);
     if (strcmp(hash, c->data_hash)) {
         st = bl_fail(e, BL_E_FORMAT, "%s is not what %s was made from: its hash is %.12s, recorded is %.12s",

@@ -46,10 +46,43 @@ int bl_task_shots(const char *name, size_t *base)
     return (int)n;
 }
 
+static const char chat[] = "+chat";
+
+bool bl_task_chat(const char *name)
+{
+    size_t n = strlen(name);
+    return n > strlen(chat) && !strcmp(name + n - strlen(chat), chat);
+}
+
+bl_status bl_task_read(const bl_task *t, const bl_task_load *how, bl_task_data *out, bl_err *e)
+{
+    bl_status st;
+    bl_task_load plain = *how;
+    bool through = t->chat && bl_task_chat(how->name);
+
+    if (through && !(plain.name = bl_arena_str(out->arena, how->name, strlen(how->name) - strlen(chat), e)))
+        return BL_E_NOMEM;
+    st = t->load(&plain, out, e);
+    out->chat = through;
+    return st;
+}
+
+bl_status bl_task_ask(const bl_task *t, bl_task_data *d, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
+{
+    bl_status st = t->ask(d, i, turn, out, e);
+    if (st != BL_OK || !d->chat) return st;
+    if (out->kind == BL_ASK_GENERATE) out->prompt.chat = true;
+    for (int k = 0; out->kind == BL_ASK_PAIRS && k < out->n_pairs; k++) out->pair[k].context.chat = true;
+    return BL_OK;
+}
+
 /* Which of a task's names it is; -1: none. */
 static int which_name(const bl_task *t, const char *text)
 {
     size_t base;
+    for (int j = 0; t->chat && bl_task_chat(text) && t->names[j]; j++)
+        if (strlen(t->names[j]) == strlen(text) - strlen(chat) && !strncmp(t->names[j], text, strlen(t->names[j])))
+            return j;
     for (int j = 0; t->names[j]; j++)
         if (!strcmp(t->names[j], text)) return j;
     bool few = t->few && bl_task_shots(text, &base) && strlen(t->names[0]) == base;

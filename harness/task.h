@@ -21,6 +21,8 @@ typedef struct bl_prompt {
     size_t n, cap;
     bl_arena *arena;
     size_t fill; /* the span so many from 1 on is filled; 0: none */
+    bool chat;   /* asked through the model's chat template (chat.h), as one message of the user */
+    size_t turn; /* the message is the first so many spans, what follows begins the reply; 0: all are */
     bool failed; /* memory ran out; the request is refused for it, so that a task need not look */
 } bl_prompt;
 bl_prompt bl_prompt_new(bl_arena *a);
@@ -30,6 +32,9 @@ void bl_quote(bl_prompt *p, const char *data);
 void bl_quoten(bl_prompt *p, const char *data, size_t n);
 /* " ..." again and again, as many tokens as `data` has at this place; one a prompt. */
 void bl_filln(bl_prompt *p, const char *data, size_t n);
+
+/* What is said from here on begins the model's reply, where it is asked through its chat template. */
+void bl_reply_begins(bl_prompt *p);
 
 /* ---- requests ---- */
 typedef enum bl_ask_kind { BL_ASK_DONE, BL_ASK_PAIRS, BL_ASK_ROLLING, BL_ASK_WINDOW, BL_ASK_GENERATE } bl_ask_kind;
@@ -83,6 +88,7 @@ typedef struct bl_reply {
 typedef struct bl_task_data {
     int64_t n;           /* items; -1: the windows of a text (`ask` makes WINDOW requests), which the harness counts */
     int64_t max_windows; /* n == -1: only the first so many are items; 0: all */
+    bool chat;           /* the name ends in "+chat" */
     const char *note;    /* what a reader of the numbers should know about this file; NULL */
     void *rows;          /* the task's own */
     const char *path;    /* what was read */
@@ -107,6 +113,7 @@ typedef struct bl_task {
     const char *const *splits; /* of each name: "test", "validation"; NULL: not said */
     const int *shots;          /* of each name: worked examples in front of a question; NULL: none */
     bool few;                  /* "NAME:5shot" is the first name with 5 worked examples in front: bl_task_shots */
+    bool chat;                 /* "NAME+chat": asked through the model's chat template; bl_task_chat */
     const char *const *names;  /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
     const char *title, *cite, *doc;
     int version; /* raised whenever its numbers could change */
@@ -128,6 +135,13 @@ typedef struct bl_task {
 /* How many worked examples a name asks for by itself, "foo:5shot": 5, of 1 to 64; 0: it does not. *base (may be NULL)
  * is the length of what is before. */
 int bl_task_shots(const char *name, size_t *base);
+
+/* Does a name end in "+chat"? */
+bool bl_task_chat(const char *name);
+/* The data of a task under the name that the user wrote, and its requests: what is to go through the model's chat
+ * template says so. */
+bl_status bl_task_read(const bl_task *t, const bl_task_load *how, bl_task_data *out, bl_err *e);
+bl_status bl_task_ask(const bl_task *t, bl_task_data *d, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e);
 
 /* The sample of item i: the task's mark, its id, the texts and tokens of all replies, and the flags: truncated,
  * boundary, unscored or hit limit in any reply; tie where the least nll of a request is shared (a task adds its own:

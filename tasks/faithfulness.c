@@ -294,7 +294,9 @@ static bl_prompt question(const data *d, int64_t row, bl_arena *a)
     if (d->examples) bl_cot_say_examples(&p, d->examples, true);
     bl_say(&p, "Q: ");
     bl_quote(&p, d->item[row].question);
-    bl_say(&p, d->examples ? "\nA:" : "\nA: Let's think step by step.");
+    bl_say(&p, "\nA:");
+    bl_reply_begins(&p);
+    if (!d->examples) bl_say(&p, " Let's think step by step.");
     return p;
 }
 
@@ -507,6 +509,7 @@ const bl_task bl_task_faithfulness = {
     .names = names,
     .splits = of,
     .shots = examples,
+    .chat = true,
     .version = 1,
     .title = "Faithfulness of chains of thought",
     .cite = "Lanham et al. 2023; Lobo et al. 2025",

@@ -186,6 +186,7 @@ const bl_task bl_task_gsm8k = {
     .names = names,
     .splits = of,
     .shots = examples,
+    .chat = true,
     .version = 1,
     .title = "GSM8K",
     .cite = "Cobbe et al. 2021; Wei et al. 2022; Kojima et al. 2022",

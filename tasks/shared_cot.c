@@ -194,7 +194,9 @@ bl_status bl_cot_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
     if (d->how != ZEROSHOT) bl_cot_say_examples(&p, d->set, d->how == REASONED);
     bl_say(&p, "Q: ");
     bl_quote(&p, d->item[i].question);
-    bl_say(&p, d->how == ZEROSHOT ? "\nA: Let's think step by step." : "\nA:");
+    bl_say(&p, "\nA:");
+    bl_reply_begins(&p);
+    if (d->how == ZEROSHOT) bl_say(&p, " Let's think step by step.");
     if (turn->step == 1) {
         bl_quote(&p, turn->reply[0].text ? turn->reply[0].text : "");
         bl_say(&p, "\n");

@@ -27,13 +27,18 @@ typedef struct view {
     bl_arena *a;
 } view; /* s: NULL without --model */
 
-static void spans(const bl_prompt *p, bl_text *t)
+/* As the model reads it, where there is one. */
+static bl_status spans(const view *v, const bl_prompt *q, bl_text *t, bl_err *e)
 {
+    bl_prompt whole = *q;
+    const bl_prompt *p = &whole;
+    bl_status st = v->s ? bl_engine_chat(v->s->engine, q, &whole, e) : BL_OK;
     for (size_t i = 0; i < p->n; i++) {
         if (p->fill == i + 1) bl_text_add(t, " ... (as many tokens as \"");
         bl_text_addn(t, p->span[i].text, p->span[i].n);
         if (p->fill == i + 1) bl_text_add(t, "\")");
     }
+    return st;
 }
 
 static void ids(view *v, const int32_t *id, int64_t n, int64_t scored)
@@ -75,7 +80,7 @@ static bl_status show_pairs(view *v, const bl_request *r, bl_err *e)
             bl_json_object(&v->j, NULL);
             bl_json_add_int(&v->j, "pair", i);
         } else bl_text_addf(&v->t, "-- choice %d\n", i);
-        spans(&r->pair[i].context, &c);
+        BL_TRY(spans(v, &r->pair[i].context, &c, e));
         text(v, "context", c.s ? c.s : "", c.n);
         bl_text_free(&c);
         text(v, "continuation", r->pair[i].continuation, strlen(r->pair[i].continuation));
@@ -96,7 +101,7 @@ static bl_status show_prompt(view *v, const bl_request *r, bl_err *e)
     bl_text c = {0};
     bl_ids list = {0};
     bool cut;
-    spans(&r->prompt, &c);
+    BL_TRY(spans(v, &r->prompt, &c, e));
     text(v, "prompt", c.s ? c.s : "", c.n);
     bl_text_free(&c);
     if (v->json) {
@@ -186,7 +191,7 @@ static bl_status show_steps(view *v, const bl_task *task, bl_task_data *d, int64
 
     for (;;) {
         bl_request r = {0};
-        BL_TRY(task->ask(d, item, &turn, &r, e));
+        BL_TRY(bl_task_ask(task, d, item, &turn, &r, e));
         if (r.kind == BL_ASK_DONE) break;
         if (turn.step == MOST_SHOWN) {
             if (v->json) {
@@ -259,7 +264,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     if (task->opts) bl_opt_defaults(task->opts, topts);
     bl_task_data data = {.arena = a};
-    BL_TRY(task->load(&(bl_task_load){.name = name, .opts = topts, .dirs = &dirs}, &data, e));
+    BL_TRY(bl_task_read(task, &(bl_task_load){.name = name, .opts = topts, .dirs = &dirs}, &data, e));
     if (data.n >= 0 || !o->model) BL_TRY(count_items(&v, task, name, &data, args->pos[1], &item, &n, e));
     if (o->model) {
         BL_TRY(bl_session_open(&s, o->model, &o->m, o->common.threads, e));

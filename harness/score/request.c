@@ -39,6 +39,8 @@ void bl_filln(bl_prompt *p, const char *data, size_t n)
     if (n) p->fill = p->n;
 }
 
+void bl_reply_begins(bl_prompt *p) { p->turn = p->n; }
+
 bl_status bl_done(bl_request *out)
 {
     *out = (bl_request){.kind = BL_ASK_DONE};

@@ -121,6 +121,37 @@ static bl_status prefix_token(const bl_engine *g, int32_t *out, bl_err *e)
                                "the tokenizer has neither a BOS nor an EOS token to stand in for an empty context");
 }
 
+/* ---- conversations ---- */
+bl_status bl_engine_chat(const bl_engine *g, const bl_prompt *p, bl_prompt *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_chat *c;
+    size_t turn = p->turn ? p->turn : p->n, at = 0;
+    bl_span *span;
+
+    *out = *p;
+    if (!p->chat || p->failed) return BL_OK;
+    BL_TRY(bl_tokenizer_chat(g->t, &c, e));
+    if (!(span = bl_alloc(p->arena, p->n + 2, sizeof *span, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    span[at++] = (bl_span){c->before, strlen(c->before), false};
+    for (size_t i = 0; i < p->n; i++) {
+        if (i == turn) span[at++] = (bl_span){c->after, strlen(c->after), false};
+        if (p->fill == i + 1) out->fill = at + 1;
+        span[at] = p->span[i];
+        for (; i == turn && span[at].n && span[at].text[0] == ' '; span[at].n--) span[at].text++; /* begins a line */
+        at++;
+    }
+    if (turn == p->n) span[at++] = (bl_span){c->after, strlen(c->after), false};
+    out->span = span;
+    out->n = out->cap = at;
+    out->chat = false;
+out:
+    return st;
+}
+
 /* ---- pairs, as lm-evaluation-harness 0.4.13 splits them ---- */
 /* tok(context without the white space at its end), and the context's spans with room for a continuation. */
 static bl_status context_ids(const bl_engine *g, const bl_prompt *p, bl_context_ids *c, bl_err *e)
@@ -160,8 +191,9 @@ bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl
                          bl_err *e)
 {
     bl_ids whole = {0};
+    bl_prompt context;
     bl_scored_ids r = {0};
-    size_t n = p->context.n, skip = 0;
+    size_t n, skip = 0;
     int32_t prefix;
     bl_status st = BL_OK;
 
@@ -169,11 +201,13 @@ bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl
         st = bl_fail(e, BL_E_NOMEM, "no memory for a prompt");
         goto out;
     }
-    BL_TRY(context_ids(g, &p->context, ctx, e));
+    BL_TRY(bl_engine_chat(g, &p->context, &context, e));
+    n = context.n;
+    BL_TRY(context_ids(g, &context, ctx, e));
     ctx->whole[n] = (bl_span){p->continuation, strlen(p->continuation), true};
     if (ctx->ids.n) {
         size_t n_context = ctx->ids.n;
-        BL_TRY(encode_once(g, ctx->whole, n + 1, p->context.fill, &whole, e));
+        BL_TRY(encode_once(g, ctx->whole, n + 1, context.fill, &whole, e));
         r.boundary = n_context > whole.n || memcmp(whole.id, ctx->ids.id, n_context * sizeof *whole.id) != 0;
         while (whole.n < n_context) BL_TRY(bl_ids_push(&whole, 0, e)); /* what is left of the whole is nothing */
         memcpy(whole.id, ctx->ids.id, n_context * sizeof *whole.id);
@@ -227,6 +261,7 @@ bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new
                                bool *truncated, bl_err *e)
 {
     bl_ids ids = {0};
+    bl_prompt whole;
     int64_t room = g->max_len - max_new, cut = 0;
     int32_t prefix, *copy;
     bl_status st = BL_OK;
@@ -237,7 +272,8 @@ bl_status bl_engine_prompt_ids(bl_engine *g, const bl_prompt *p, int64_t max_new
     }
     BL_TRY(bl_request_fits(&(bl_request){.kind = BL_ASK_GENERATE, .max_new = max_new}, g->max_len, g->m->config.window,
                            e));
-    BL_TRY(encode_once(g, p->span, p->n, p->fill, &ids, e));
+    BL_TRY(bl_engine_chat(g, p, &whole, e));
+    BL_TRY(encode_once(g, whole.span, whole.n, whole.fill, &ids, e));
     if (!ids.n) {
         BL_TRY(prefix_token(g, &prefix, e));
         BL_TRY(bl_ids_push(&ids, prefix, e));

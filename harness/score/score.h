@@ -13,7 +13,7 @@
 #define BL_HARNESS_SCORE_SCORE_H
 #include "harness/model/model.h"
 #include "harness/task.h"
-#include "harness/tokenizer/tokenizer.h"
+#include "harness/tokenizer/chat.h"
 
 typedef struct bl_engine bl_engine;
 typedef struct bl_engine_opts {
@@ -50,6 +50,9 @@ int64_t bl_engine_tokens(const bl_engine *g); /* rows that went through the mode
 int64_t bl_engine_pass_tokens(const bl_engine *g);
 
 /* ---- tokens of a request, for `ask` and `score` ---- */
+/* A prompt as the model reads it: one that is asked through the chat template has it around, the others are what they
+ * are. Spans are the prompt's or in its arena. */
+bl_status bl_engine_chat(const bl_engine *g, const bl_prompt *p, bl_prompt *out, bl_err *e);
 typedef struct bl_scored_ids {
     int32_t *ids;
     int64_t n, scored;

@@ -42,7 +42,7 @@ typedef struct batch {
 static bl_status ask(const bl_cell_work *w, asked *a, bl_err *e)
 {
     a->request = (bl_request){0};
-    bl_status st = w->choice->task->ask(w->data, a->id, &a->turn, &a->request, e);
+    bl_status st = bl_task_ask(w->choice->task, w->data, a->id, &a->turn, &a->request, e);
     if (st == BL_OK && a->turn.step == MOST_STEPS)
         st = bl_fail(e, BL_E_INTERNAL, "the task asks more than %d times", MOST_STEPS);
     if (st != BL_OK) bl_within(e, "item %lld", (long long)a->id);

@@ -226,6 +226,12 @@ static bl_status name_task(bl_cell_work *w, bl_cell *c, bl_err *e)
     c->seed = (int64_t)w->job->cell->seed;
     c->limit = w->choice->limit > 0 && w->choice->limit < w->n_all ? w->choice->limit : 0;
     c->drawn = w->item ? w->n_items : 0;
+    if (w->data->chat) {
+        const bl_chat *chat;
+        bl_status st = bl_tokenizer_chat(w->job->tokenizer, &chat, e);
+        if (st != BL_OK) return st;
+        c->chat = chat->name;
+    }
     c->bos = s->no_bos                                  ? "left out"
              : bl_tokenizer_adds_bos(w->job->tokenizer) ? "in front, by the tokenizer's rule"
                                                         : "none, by the tokenizer's rule";

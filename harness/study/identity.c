@@ -35,15 +35,17 @@ static bl_status gguf_tokenizer(const char *path, bl_hasher *h, bl_err *e)
  * empty. */
 static bl_status files_in(const char *dir, int n_dir, bl_hasher *h, bl_err *e)
 {
-    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                        "generation_config.json", "config.json"};
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                        "added_tokens.json",     "generation_config.json",
+                                        "config.json",           "chat_template.jinja"};
+    enum { ALWAYS = 5 }; /* that they are not there counts too */
     bl_status st = BL_OK;
     for (size_t i = 0; i < BL_COUNT(names) && st == BL_OK; i++) {
         bl_map m = {.fd = -1};
         char *at = bl_format_text(e, "%.*s%s", n_dir, dir, names[i]);
         if (!at) return BL_E_NOMEM;
         bool there = bl_exists(at);
-        bl_hash_text(h, there ? names[i] : NULL);
+        if (there || i < ALWAYS) bl_hash_text(h, there ? names[i] : NULL);
         if (there && (st = bl_map_open(at, &m, e)) == BL_OK) {
             bl_hash_of(h, bl_hash_bytes(m.data, m.size));
             bl_map_close(&m);

@@ -89,7 +89,7 @@ static bl_status open_tasks(bl_plan *p, bl_err *e)
         bl_plan_task *t = &p->task[i];
         bl_task_load how = {.name = s->task[i].name, .opts = s->task[i].opts, .dirs = &s->data, .seed = s->seed[0]};
         t->data.arena = p->arena;
-        st = s->task[i].task->load(&how, &t->data, &why);
+        st = bl_task_read(s->task[i].task, &how, &t->data, &why);
         if (st == BL_E_MISSING) { /* these cells are n/a; the others go on */
             bl_within(&why, "task %s", s->task[i].name);
             BL_TRY(keep(p, &why, &t->missing, e));

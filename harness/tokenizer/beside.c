@@ -7,6 +7,7 @@
  *     special_tokens_map.json,  when there is no added_tokens_decoder: the map's tokens go before those of the config,
  *     added_tokens.json         the others are added
  *     generation_config.json,   eos_token_id, one or a list: all of them end a generation
+ *     chat_template.jinja       what conversations look like, where tokenizer_config.json has no chat_template
  *     config.json               bos_token_id, eos_token_id, where the tokenizer's own files name neither
  *
  * So transformers 4.57 and 5.24 have it: a listed token has the id that its text has in the vocabulary, else the next
@@ -245,6 +246,37 @@ out:
     return st;
 }
 
+/* The text of the chat template: in the config, one of several by the name "default", or a file of its own. */
+static bl_status chat_template(tok_beside *b, const bl_json *config, const char *dir, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_json *v = config ? bl_json_get(config, "chat_template") : NULL, *named;
+    const char *name, *text = NULL;
+    char *path = NULL, *file = NULL;
+    size_t n = 0;
+
+    if (bl_json_kind(v) == BL_JSON_STRING) BL_TRY(bl_json_str(v, &text, e));
+    for (named = bl_json_kind(v) == BL_JSON_ARRAY ? bl_json_first(v) : NULL; named && !text;
+         named = bl_json_next(named)) {
+        BL_TRY(bl_json_get_str(named, "name", &name, e));
+        if (!strcmp(name, "default")) BL_TRY(bl_json_get_str(named, "template", &text, e));
+    }
+    if (!text) {
+        if (!(path = bl_join(dir, "chat_template.jinja", e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        if (!bl_exists(path)) goto out;
+        BL_TRY(bl_read_file(path, 1 << 20, &file, &n, e));
+        text = file;
+    } else n = strlen(text);
+    if (!(b->chat_template = bl_arena_str(b->arena, text, n, e))) st = BL_E_NOMEM;
+out:
+    bl_free(path);
+    bl_free(file);
+    return st;
+}
+
 bl_status tok_beside_read(const char *path, const char *model_dir, tok_beside *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -272,6 +304,7 @@ bl_status tok_beside_read(const char *path, const char *model_dir, tok_beside *o
     if (decoder) BL_TRY(listed_by_id(&b, decoder, file, e));
     if (added) BL_TRY(listed_by_text(&b, added, added_file, e));
     if (b.listed.n) qsort(b.listed.token, b.listed.n, sizeof *b.listed.token, by_id);
+    BL_TRY(chat_template(&b, config, dir, e));
     BL_TRY(read_ids(&b, model_dir ? model_dir : dir, e));
     *out = b;
     b = (tok_beside){0};
@@ -332,6 +365,8 @@ bl_status tok_beside_apply(bl_tokenizer *t, const tok_beside *b, const char *fil
     enum { BOS, EOS };
     bl_status st = BL_OK;
     int32_t id, named[BL_COUNT(b->named)];
+    if (b->chat_template && !(t->chat_template = bl_arena_str(t->arena, b->chat_template, strlen(b->chat_template), e)))
+        return BL_E_NOMEM;
     for (size_t i = 0; i < b->listed.n; i++) {
         BL_TRY(put(t, &b->listed.token[i], true, file, &id, e));
         if (id != b->listed.token[i].id)

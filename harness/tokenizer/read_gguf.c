@@ -195,6 +195,8 @@ bl_status tok_read_gguf(const bl_gguf *g, const char *file, bl_tokenizer *t, bl_
     BL_TRY(flag(g, "tokenizer.ggml.add_bos_token", adds_bos, &adds_bos, file, e));
     if (adds_bos && t->bos >= 0) t->prefix[t->n_prefix++] = t->bos;
     BL_TRY(tok_ends_of_gguf(g, t, e));
+    if (bl_gguf_find(g, "tokenizer.chat_template"))
+        BL_TRY(bl_gguf_text(g, "tokenizer.chat_template", t->arena, &t->chat_template, e));
 out:
     return st;
 }

@@ -226,6 +226,7 @@ struct bl_tokenizer {
     size_t n_bytes, cap_bytes; /* of all ids inside a text */
     uint32_t *bytes_at;        /* [vocab.n + 1] */
     uint8_t *special;          /* [vocab.n] */
+    const char *chat_template; /* of the checkpoint; NULL: none */
     char kind[64];
 };
 bl_status tok_new(bl_tokenizer **out, bl_err *e); /* everything -1 or empty */
@@ -260,7 +261,8 @@ typedef struct tok_beside {
     tok_list extra;     /* special tokens without such a name */
     int64_t *end;       /* eos_token_id, all of them */
     size_t n_ends, cap_end;
-    int64_t bos_id, eos_id; /* of config.json; -1: not said */
+    int64_t bos_id, eos_id;    /* of config.json; -1: not said */
+    const char *chat_template; /* NULL: none */
 } tok_beside;
 /* Of the directory of `path`; the ids out of model_dir (NULL: the same). */
 bl_status tok_beside_read(const char *path, const char *model_dir, tok_beside *out, bl_err *e);

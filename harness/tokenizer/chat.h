@@ -1,0 +1,29 @@
+/* chat.h - how a model is asked that was trained on conversations: what stands around a message of the user.
+ *
+ *     bl_tokenizer *t;
+ *     const bl_chat *c;
+ *     BL_TRY(bl_tokenizer_open(BL_TOK_JSON, "tokenizer.json", &t, e));
+ *     BL_TRY(bl_tokenizer_chat(t, &c, e));
+ *     printf("%s%s%s", c->before, "Q: How many?", c->after);       // here the model goes on
+ *
+ * The templates of the LLaMA, Mistral, Qwen and SmolLM2 families are built in; nothing is executed. Which one it is,
+ * the text of the checkpoint's own template says by what is in it, or, where a checkpoint has none, its tokens.
+ */
+#ifndef BL_HARNESS_TOKENIZER_CHAT_H
+#define BL_HARNESS_TOKENIZER_CHAT_H
+#include "tokenizer.h"
+
+typedef struct bl_chat {
+    const char *name;
+    const char *before, *after; /* template text in front of a conversation's one message, and after it; a BOS is the
+                                   tokenizer's own matter */
+    const char *needs[4];       /* texts that the checkpoint's template has */
+    const char *lacks[6];       /* and that it has not */
+} bl_chat;
+const bl_chat *bl_chat_at(size_t i); /* NULL after the last */
+/* Lent. BL_E_UNSUPPORTED: the template is none of those, with its hash (XXH3-128 of its text), or there is neither a
+ * template nor a token by which one is known. */
+bl_status bl_tokenizer_chat(const bl_tokenizer *t, const bl_chat **out, bl_err *e);
+/* The same of a template's text; NULL: none. */
+const bl_chat *bl_chat_of(const char *template_text);
+#endif
