@@ -85,8 +85,10 @@ static int which_name(const bl_task *t, const char *text)
             return j;
     for (int j = 0; t->names[j]; j++)
         if (!strcmp(t->names[j], text)) return j;
-    bool few = t->few && bl_task_shots(text, &base) && strlen(t->names[0]) == base;
-    return few && !strncmp(t->names[0], text, base) ? 0 : -1;
+    bool few = t->few && bl_task_shots(text, &base);
+    for (int j = 0; few && t->names[j]; j++)
+        if (strlen(t->names[j]) == base && !strncmp(t->names[j], text, base)) return j;
+    return -1;
 }
 
 int bl_task_examples(const bl_task *t, const char *name)

@@ -36,6 +36,22 @@ static const char *const challenge_val[] = {"arc/ARC-Challenge-Dev.jsonl",
                                             "arc/ARC-Challenge/validation.jsonl",
                                             "ai2_arc/ARC-Challenge/validation.jsonl",
                                             NULL};
+static const char *const easy_train[] = {"arc/ARC-Easy-Train.jsonl",
+                                         "ARC-V1-Feb2018-2/ARC-Easy/ARC-Easy-Train.jsonl",
+                                         "ARC-V1-Feb2018/ARC-Easy/ARC-Easy-Train.jsonl",
+                                         "arc/ARC-Easy/ARC-Easy-Train.jsonl",
+                                         "arc/arc_easy_train.jsonl",
+                                         "arc/ARC-Easy/train.jsonl",
+                                         "ai2_arc/ARC-Easy/train.jsonl",
+                                         NULL};
+static const char *const challenge_train[] = {"arc/ARC-Challenge-Train.jsonl",
+                                              "ARC-V1-Feb2018-2/ARC-Challenge/ARC-Challenge-Train.jsonl",
+                                              "ARC-V1-Feb2018/ARC-Challenge/ARC-Challenge-Train.jsonl",
+                                              "arc/ARC-Challenge/ARC-Challenge-Train.jsonl",
+                                              "arc/arc_challenge_train.jsonl",
+                                              "arc/ARC-Challenge/train.jsonl",
+                                              "ai2_arc/ARC-Challenge/train.jsonl",
+                                              NULL};
 static const struct {
     const char *name;
     const char *const *files;
@@ -51,12 +67,20 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     return bl_choice_read_science(j, "question", a, out, e);
 }
 
-static const bl_choice_task row = {.read = read_row, .prompt = "Question: {text}\nAnswer:", .by_length = true};
+#define PROMPT "Question: {text}\nAnswer:"
+static const bl_choice_task of_easy = {
+    .read = read_row, .prompt = PROMPT, .by_length = true, .examples = easy_train, .where_examples = where};
+static const bl_choice_task of_challenge = {
+    .read = read_row, .prompt = PROMPT, .by_length = true, .examples = challenge_train, .where_examples = where};
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
+    size_t base;
+    bl_task_shots(how->name, &base);
     for (size_t i = 0; i < BL_COUNT(splits); i++)
-        if (!strcmp(splits[i].name, how->name)) return bl_choice_load(how, splits[i].files, where, &row, out, e);
+        if (strlen(splits[i].name) == base && !strncmp(splits[i].name, how->name, base))
+            return bl_choice_load(how, splits[i].files, where, splits[i].files == easy ? &of_easy : &of_challenge, out,
+                                  e);
     return bl_fail(e, BL_E_INTERNAL, "no split '%s'", how->name);
 }
 
@@ -66,6 +90,7 @@ static const char *const of[] = {"test", "test", "validation"};
 const bl_task bl_task_arc = {
     .names = names,
     .splits = of,
+    .few = true,
     .version = 1,
     .title = "ARC",
     .cite = "Clark et al. 2018",

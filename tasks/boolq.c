@@ -54,7 +54,11 @@ out:
     return st;
 }
 
-static const bl_choice_task row = {.read = read_row, .prompt = "{text}\nQuestion: {more}?\nAnswer:"};
+static const char *const train[] = {"super_glue/boolq/train.jsonl", "boolq/train.jsonl", "BoolQ/train.jsonl", NULL};
+static const char where_train[] =
+    "BoolQ.zip of SuperGLUE (train.jsonl), or the boolq train split of aps/super_glue as JSON lines";
+static const bl_choice_task row = {
+    .read = read_row, .prompt = "{text}\nQuestion: {more}?\nAnswer:", .examples = train, .where_examples = where_train};
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
@@ -67,6 +71,7 @@ static const char *const of[] = {"validation"};
 const bl_task bl_task_boolq = {
     .names = names,
     .splits = of,
+    .few = true,
     .version = 1,
     .title = "BoolQ",
     .cite = "Clark et al. 2019; Wang et al. 2019",

@@ -98,11 +98,15 @@ out:
     return st;
 }
 
-static const bl_choice_task row = {.read = read_row, .prompt = "{text}", .by_length = true};
+static const char *const train[] = {"hellaswag/hellaswag_train.jsonl", "hellaswag/train.jsonl",
+                                    "hellaswag/data/hellaswag_train.jsonl", NULL};
+static const char where_train[] = "hellaswag_train.jsonl of rowanz/hellaswag, or its train split as JSON lines";
+static const bl_choice_task row = {
+    .read = read_row, .prompt = "{text}", .by_length = true, .examples = train, .where_examples = where_train};
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
-    bool small = !strcmp(how->name, "hellaswag:olmes1000");
+    bool small = !strncmp(how->name, "hellaswag:olmes1000", strlen("hellaswag:olmes1000"));
     bl_status st = bl_choice_load(how, small ? olmes : full, where, &row, out, e);
     if (st == BL_OK && !small && bl_choice_at(out, 0)->more)
         out->note = "preprocessed HellaSwag file: endings without the leading spaces of the original";
@@ -115,6 +119,7 @@ static const char *const of[] = {"validation", "1,000 of validation"};
 const bl_task bl_task_hellaswag = {
     .names = names,
     .splits = of,
+    .few = true,
     .version = 2,
     .title = "HellaSwag",
     .cite = "Zellers et al. 2019",

@@ -23,7 +23,12 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     return bl_choice_read_science(j, "question_stem", a, out, e);
 }
 
-static const bl_choice_task row = {.read = read_row, .prompt = "{text}", .by_length = true};
+static const char *const train[] = {"openbookqa/Main/train.jsonl", "OpenBookQA-V1-Sep2018/Data/Main/train.jsonl",
+                                    "openbookqa/train.jsonl", "openbookqa/main/train.jsonl", NULL};
+static const char where_train[] = "OpenBookQA-V1-Sep2018.zip of the Allen Institute (Main/train.jsonl), or "
+                                  "allenai/openbookqa, main, train, as JSON lines";
+static const bl_choice_task row = {
+    .read = read_row, .prompt = "{text}", .by_length = true, .examples = train, .where_examples = where_train};
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
@@ -36,6 +41,7 @@ static const char *const of[] = {"test"};
 const bl_task bl_task_openbookqa = {
     .names = names,
     .splits = of,
+    .few = true,
     .version = 1,
     .title = "OpenBookQA",
     .cite = "Mihaylov et al. 2018",

@@ -48,7 +48,7 @@ typedef struct bl_cot_opts {
 extern const bl_opt bl_cot_rows[];
 
 /* Items of the set that how->name begins with. One that is a worked example is left out, and out->note says so.
- * Refused: no rows, an empty question or answer, a row of 1 MB. */
+ * Refused: no rows, an empty question or answer, an id that comes twice, a row of 1 MB. */
 bl_status bl_cot_load(const bl_task_load *how, const bl_cot_set *set, int n_sets, bl_task_data *out, bl_err *e);
 /* Items of one file. */
 bl_status bl_cot_file(const char *path, bl_cot_read *read, const char *list, bl_arena *a, bl_cot_item **item,

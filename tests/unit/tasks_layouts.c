@@ -225,6 +225,33 @@ static const struct {
      BL_E_MISSING, "train_rand_split.jsonl"},
     {"truthfulqa_mc1:3shot", "truthfulqa/mc_task.json", "[]", BL_E_CONFIG, "no task 'truthfulqa_mc1:3shot'"},
     {"aqua:65shot", "aqua/test.jsonl", "", BL_E_CONFIG, "no task 'aqua:65shot'"},
+    {"svamp:cot8", "math_word/SVAMP.json",
+     "[{\"ID\":\"chal-1\",\"Body\":\"b\",\"Question\":\"q\",\"Answer\":1},{\"ID\":\"chal-1\",\"Body\":\"c\","
+     "\"Question\":\"q\","
+     "\"Answer\":2}]",
+     BL_E_FORMAT, "SVAMP.json: id \"chal-1\" comes twice"},
+    {"addsub:cot8", "math_word/AddSub.json",
+     "[{\"iIndex\":7,\"sQuestion\":\"q\",\"lSolutions\":[1]},{\"iIndex\":7,\"sQuestion\":\"r\",\"lSolutions\":[1]}]",
+     BL_E_FORMAT, "AddSub.json: id \"7\" comes twice"},
+    {"gsm8k:cot8", "gsm8k/test.jsonl", "PAR1 and bytes PAR1", BL_E_FORMAT,
+     "test.jsonl: a parquet file, expected text; convert it: python3 -c"},
+    {"gsm8k:faithful", "gsm8k/test.jsonl", "{\"question\":\"q\",\"answer\":\"5\"}", BL_E_FORMAT,
+     "test.jsonl:1: the answer has no \"####\" line"},
+    {"medqa:faithful", "medqa/us_4options_test.jsonl",
+     "{\"question\":\"q\",\"options\":{\"A\":\"1\",\"B\":\"2\",\"C\":\"3\",\"D\":\"4\",\"E\":\"5\"},\"answer_idx\":"
+     "\"B\"}",
+     BL_E_FORMAT, "us_4options_test.jsonl:1: 5 choices, expected 4"},
+    {"sciq:own", "sciq/validation.jsonl",
+     "{\"question\":\"q\",\"distractor1\":\"a\",\"distractor2\":\"b\",\"distractor3\":\"c\",\"correct_answer\":\"d\"}",
+     BL_E_FORMAT, "validation.jsonl:1: 'support' is missing"},
+    {"sciq:bm25", "sciq/validation.jsonl",
+     "{\"question\":\"q\",\"distractor1\":\"a\",\"distractor2\":\"\",\"distractor3\":\"c\",\"correct_answer\":\"d\","
+     "\"support\":\"s\"}",
+     BL_E_FORMAT, "validation.jsonl:1: 'distractor2' is empty"},
+    {"arc_challenge:val:2shot", "arc/arc_challenge_validation.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"two\"],\"gold\":1}", BL_E_MISSING,
+     "ARC-Challenge-Train.jsonl"},
+    {"winogrande:2shot", "winogrande/dev.jsonl", "", BL_E_CONFIG, "no task 'winogrande:2shot'"},
     {"svamp:cot8", "math_word/SVAMP.json", "[{\"Body\":\"b\",\"Question\":\"q\",\"Answer\":\"many\"}]", BL_E_FORMAT,
      "element 1: 'Answer' is \"many\", expected a number"},
     {"svamp:cot8", "math_word/SVAMP.json", "[{\"Body\":\" \",\"Question\":\"q\",\"Answer\":1}]", BL_E_FORMAT,
@@ -306,6 +333,54 @@ static void no_layout_takes_a_missing_column_or_a_line_without_end(void **state)
         memset(line, 0, LONG + 64);
     }
     bl_free(line);
+}
+
+/* One training row, one example: the prompt as lm-evaluation-harness joins it. */
+static void examples_come_from_the_training_split(void **state)
+{
+    static const struct {
+        const char *task, *file, *text, *train, *train_text, *prompt;
+    } rows[] = {
+        {"arc_easy:1shot", "arc/arc_easy_test.jsonl",
+         "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"two\"],\"gold\":1}", "arc/arc_easy_train.jsonl",
+         "{\"id\":\"y\",\"question\":\"t\",\"choices\":[\"three\",\"four\"],\"gold\":1}",
+         "Question: t\nAnswer: four\n\nQuestion: q\nAnswer:"},
+        {"arc_challenge:1shot", "arc/arc_challenge_test.jsonl",
+         "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"one\",\"two\"],\"gold\":1}", "arc/arc_challenge_train.jsonl",
+         "{\"id\":\"y\",\"question\":\"t\",\"choices\":[\"three\",\"four\"],\"gold\":0}",
+         "Question: t\nAnswer: three\n\nQuestion: q\nAnswer:"},
+        {"openbookqa:1shot", "openbookqa/main/test.jsonl",
+         "{\"id\":\"x\",\"question_stem\":\"q\",\"choices\":[\"one\",\"two\"],\"gold\":1}",
+         "openbookqa/main/train.jsonl",
+         "{\"id\":\"y\",\"question_stem\":\"t\",\"choices\":[\"three\",\"four\"],\"gold\":1}", "t four\n\nq"},
+        {"boolq:1shot", "boolq/val.jsonl", "{\"question\":\"is it\",\"passage\":\"p\",\"label\":1}",
+         "boolq/train.jsonl", "{\"question\":\"was it\",\"passage\":\"t\",\"label\":0}",
+         "t\nQuestion: was it?\nAnswer: no\n\np\nQuestion: is it?\nAnswer:"},
+        {"hellaswag:1shot", "hellaswag/hellaswag_val.jsonl",
+         "{\"ind\":4,\"activity_label\":\"A\",\"ctx_a\":\"b\",\"ctx_b\":\"\",\"label\":0,\"endings\":[\"c\",\"d\","
+         "\"e\",\"f\"]}",
+         "hellaswag/hellaswag_train.jsonl",
+         "{\"ind\":5,\"activity_label\":\"T\",\"ctx_a\":\"u\",\"ctx_b\":\"\",\"label\":2,\"endings\":[\"g\",\"h\","
+         "\"i\",\"j\"]}",
+         "T: u i\n\nA: b"},
+    };
+    bl_err e = {0};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        char root[16];
+        bl_request q;
+        snprintf(root, sizeof root, "shots%zu", i);
+        put(root, rows[i].file, rows[i].text);
+        put(root, rows[i].train, rows[i].train_text);
+        bl_data_dirs d = {{root_of(root)}, 1};
+        task_run t = task_open(rows[i].task, &d);
+        assert_int_equal(bl_task_examples(t.task, t.name), 1);
+        assert_ok(t.task->ask(&t.data, 0, &(bl_turn){.arena = t.data.arena}, &q, &e));
+        char *text = prompt_text(&q.pair[0].context);
+        assert_string_equal(text, rows[i].prompt);
+        bl_free(text);
+        task_close(&t);
+    }
 }
 
 /* As many as asked for, the same for every item, other ones with another seed, never one twice; the bytes of their file
@@ -602,6 +677,7 @@ int main(void)
         cmocka_unit_test(every_task_says_what_it_is),
         cmocka_unit_test(no_layout_takes_a_missing_column_or_a_line_without_end),
         cmocka_unit_test(worked_examples_are_drawn_by_the_seed),
+        cmocka_unit_test(examples_come_from_the_training_split),
         cmocka_unit_test(mmlu_goes_round_the_subjects_after_five_examples),
         cmocka_unit_test(the_primer_ships_and_is_balanced),
     };
