@@ -176,6 +176,8 @@ static bl_status panel(const bl_plot_input *in, const families *f, const timing 
     const bl_box *b = &page->box[at];
     double *share = bl_alloc(a, n, sizeof *share, e);
     bool one = t->row->m == 1;
+    size_t family = SIZE_MAX; /* of the last point on a line, which is at … */
+    double last_x = 0, last_y = 0;
 
     if (!share) return BL_E_NOMEM;
     snprintf(text, sizeof text, "%lld row%s, weights %s", (long long)t->row->m, one ? "" : "s",
@@ -228,6 +230,15 @@ static bl_status panel(const bl_plot_input *in, const families *f, const timing 
         put_line(&page->csv, at, f, &t[i], is_fastest(t, n, i, end) ? "kernel" : "slower", t[i].row->kernel, at_x,
                  (double[]){middle, ratio_of(&t[i]), ratio_of(&t[end - 1]), middle_share});
         BL_TRY(bl_page_take(page, (bl_box){X(at_x) - 3, X(at_x) + 3, Y(middle) - 3, Y(middle) + 3}, e));
+        if (is_fastest(t, n, i, end)) { /* the line from the last point of the family */
+            for (int k = 1; k < 30 && family == t[i].family; k++) {
+                double ax = last_x + (X(at_x) - last_x) * k / 30, ay = last_y + (Y(middle) - last_y) * k / 30;
+                BL_TRY(bl_page_take(page, (bl_box){ax - 2, ax + 2, ay - 1, ay + 1}, e));
+            }
+            family = t[i].family;
+            last_x = X(at_x);
+            last_y = Y(middle);
+        }
         BL_TRY(bl_page_take(page, (bl_box){X(at_x) - 1, X(at_x) + 1, Y(ratio_of(&t[i])), Y(ratio_of(&t[end - 1]))}, e));
     }
     BL_TRY(bl_page_level(page, at, Y(1), "OpenBLAS fp32", "back linestyle 122", "#555555", e));

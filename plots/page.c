@@ -340,7 +340,7 @@ static bool is_free(const bl_page *p, const bl_box *panel, const bl_box *b)
 bl_status bl_page_level(bl_page *p, size_t panel, double y, const char *word, const char *style, const char *color,
                         bl_err *e)
 {
-    enum { STEPS = 12 };
+    enum { STEPS = 60 };
     const bl_box *b = &p->box[panel];
     double size = bl_page_small(p), wide = bl_page_width(p, word, size);
     bl_box best = {0};

@@ -528,6 +528,26 @@ static void names_cover_nothing(void **state)
     bl_page_free(&page);
 }
 
+/* The word of a level stands where there is room for it, however little that is. */
+static void the_word_of_a_level_finds_the_gap(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        bl_page page = {0};
+        assert_ok(bl_page_grid(&page, 1, 200, &e));
+        bl_box b = page.box[0];
+        double y = b.bottom + 90, wide = bl_page_width(&page, "OpenBLAS fp32", bl_page_small(&page)) + 16,
+               gap = b.left + 10 + (b.right - b.left - wide - 20) * i / 19;
+        assert_ok(bl_page_take(&page, (bl_box){b.left, gap, b.bottom, b.top}, &e));
+        assert_ok(bl_page_take(&page, (bl_box){gap + wide, b.right, b.bottom, b.top}, &e));
+        assert_ok(bl_page_level(&page, 0, y, "OpenBLAS fp32", "", NULL, &e));
+        bl_box word = page.taken[2];
+        if (word.left < gap || word.right > gap + wide)
+            fail_msg("the word is at %g .. %g, the gap at %g .. %g", word.left, word.right, gap, gap + wide);
+        bl_page_free(&page);
+    }
+}
+
 /* An exponent makes a label wide: digits that say nothing would run into the title of the axis. */
 static void a_tick_with_an_exponent_has_no_digit_too_many(void **state)
 {
@@ -556,6 +576,7 @@ int main(void)
         cmocka_unit_test(differences_are_those_of_the_comparison),
         cmocka_unit_test(axes_have_ticks_over_any_range),
         cmocka_unit_test(names_cover_nothing),
+        cmocka_unit_test(the_word_of_a_level_finds_the_gap),
     };
     FILE *f = popen("gnuplot --version 2>/dev/null", "r");
     char line[64];
