@@ -30,6 +30,14 @@ static const bl_opt rows[] = {
 
 static bool shown(const opts *o) { return !o->common.quiet && isatty(STDERR_FILENO) == 1; }
 
+static void planned(void *ctx, const bl_train_memory *m)
+{
+    const opts *o = ctx;
+    char line[320];
+    bl_train_memory_line(m, line);
+    if (!o->common.quiet) fprintf(stderr, "%s\n", line);
+}
+
 static bl_status steps(void *ctx, const bl_trainer *r, bl_err *e)
 {
     char line[160];
@@ -89,6 +97,8 @@ static void say(const opts *o, const char *method, const bl_train_done *d, bl_te
     bl_json_add_int(&j, "steps", d->steps);
     bl_json_add_real(&j, "loss", d->loss);
     bl_json_add_real(&j, "seconds", d->seconds);
+    bl_json_add_int(&j, "planned_bytes", (int64_t)d->planned_bytes);
+    bl_json_add_int(&j, "peak_bytes", (int64_t)d->peak_bytes);
     bl_json_end(&j);
     bl_text_add(t, "\n");
 }
@@ -129,6 +139,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     const bl_train_how train = {.set = &o->train,
                                 .state = o->resume ? BL_STATE_TAKEN : BL_STATE_REFUSED,
                                 .lines = o->curve,
+                                .planned = planned,
                                 .told = steps,
                                 .ctx = (void *)(uintptr_t)o};
     (void)exit_code;
@@ -160,7 +171,8 @@ const bl_verb bl_verb_finetune = {
     .doc =
         "Trains MODEL with METHOD on FILE and writes a directory that run, score, inspect and generate load, without "
         "the source; adapters are in it as files of peft too. A run that was interrupted goes on with --resume, bit "
-        "for bit on the CPU. Its curve is OUT.curve.hdf5, which plot draws.",
+        "for bit on the CPU. Its curve is OUT.curve.hdf5, which plot draws. What memory it will "
+        "take is said before the first step.",
     .example =
         "bitladder finetune MODEL --method lora+rank=8 --data alpaca.json --data-format alpaca --batch 4 --steps 200 "
         "-o tuned",

@@ -201,10 +201,17 @@ out:
     return st;
 }
 
+uint64_t bl_block_backward_bytes(const bl_model *m, int64_t rows)
+{
+    const bl_config *c = &m->config;
+    int64_t q = bl_width_of(c, BL_WIDTH_Q), kv = bl_width_of(c, BL_WIDTH_KV);
+    int64_t most = BL_MAX(2 * c->ffn_dim, 2 * q + 2 * kv) + c->dim;
+    return (uint64_t)(rows * most) * bl_dtype_bytes(m->be->act) + 5 * 64;
+}
+
 bl_status bl_block_backward(bl_model *m, int64_t block, const bl_batch *b, bl_kv *kv, const bl_tape *t, bl_tensor dx,
                             bool below, const bl_block_grads *g, bl_err *e)
 {
-    const bl_config *c = &m->config;
     bl_buffer *start = NULL;
     bl_status st = BL_OK;
     back k = {.p = {.m = m, .b = b, .kv = kv, .block = block, .be = m->blocks[block].be}, .t = t, .g = g, .d = dx};
@@ -213,8 +220,7 @@ bl_status bl_block_backward(bl_model *m, int64_t block, const bl_batch *b, bl_kv
     BL_TRY(check(m, b, e));
     k.rows = b->start[b->n_seq];
     BL_TRY(bl_pass_prepare(&k.p, e));
-    int64_t most = BL_MAX(2 * c->ffn_dim, 2 * k.p.q_dim + 2 * k.p.kv_dim) + c->dim;
-    BL_TRY(m->be->ops->buffer_new(m->be, (uint64_t)(k.rows * most) * bl_dtype_bytes(m->be->act) + 5 * 64, &k.work, e));
+    BL_TRY(m->be->ops->buffer_new(m->be, bl_block_backward_bytes(m, k.rows), &k.work, e));
     BL_TRY(m->be->ops->buffer_new(m->be, (uint64_t)(b->n_seq + 1) * sizeof *b->start, &start, e));
     k.start = bl_tensor_1d(start, 0, BL_I32, b->n_seq + 1);
     BL_TRY(m->be->ops->upload(m->be, &k.start, b->start, e));

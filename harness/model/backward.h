@@ -27,6 +27,8 @@ typedef struct bl_block_grads {
  * be acquired. */
 bl_status bl_block_backward(bl_model *m, int64_t block, const bl_batch *b, bl_kv *kv, const bl_tape *t, bl_tensor dx,
                             bool below, const bl_block_grads *g, bl_err *e);
+/* Most bytes of buffers that it makes beside what it is given. */
+uint64_t bl_block_backward_bytes(const bl_model *m, int64_t rows);
 /* dx = dy W of a linear as it is, its adapters included, or dx += that. BL_E_UNSUPPORTED where its input is
  * quantized. */
 bl_status bl_linear_input_grad(bl_backend *be, const bl_linear *l, bl_tensor dy, bl_tensor dx, bool accumulate,

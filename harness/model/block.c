@@ -259,6 +259,13 @@ out:
 }
 
 /* ---- tape ---- */
+uint64_t bl_tape_bytes(const bl_model *m, int64_t rows)
+{
+    const bl_config *c = &m->config;
+    int64_t q = bl_width_of(c, BL_WIDTH_Q), kv = bl_width_of(c, BL_WIDTH_KV);
+    return (uint64_t)(rows * (4 * c->dim + 2 * q + 2 * kv + 3 * c->ffn_dim)) * bl_dtype_bytes(m->be->act) + 11 * 64;
+}
+
 bl_status bl_tape_new(const bl_model *m, int64_t rows, bl_tape *out, bl_err *e)
 {
     const bl_config *c = &m->config;
@@ -280,9 +287,7 @@ bl_status bl_tape_new(const bl_model *m, int64_t rows, bl_tape *out, bl_err *e)
                {&t.up, c->ffn_dim},
                {&t.act, c->ffn_dim}};
 
-    for (size_t i = 0; i < BL_COUNT(all); i++) at += ((uint64_t)(rows * all[i].cols) * size + 63) / 64 * 64;
-    BL_TRY(m->be->ops->buffer_new(m->be, at, &t.owned, e));
-    at = 0;
+    BL_TRY(m->be->ops->buffer_new(m->be, bl_tape_bytes(m, rows), &t.owned, e));
     for (size_t i = 0; i < BL_COUNT(all); i++) {
         *all[i].t = bl_tensor_2d(t.owned, at, m->be->act, rows, all[i].cols);
         at += ((uint64_t)(rows * all[i].cols) * size + 63) / 64 * 64;

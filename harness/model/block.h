@@ -41,6 +41,7 @@ typedef struct bl_tape {
     bl_tensor act;      /* [rows, ffn_dim] silu(gate) * up, input of down_proj */
     bl_buffer *owned;
 } bl_tape;
+uint64_t bl_tape_bytes(const bl_model *m, int64_t rows);
 bl_status bl_tape_new(const bl_model *m, int64_t rows, bl_tape *out, bl_err *e);
 void bl_tape_free(const bl_model *m, bl_tape *t);
 

@@ -56,7 +56,7 @@ out:
     return st;
 }
 
-static bool eight(const bl_adamw *o, const bl_trained *p)
+bool bl_adamw_is_eight(const bl_adamw *o, const bl_trained *p)
 {
     return o->eight_bits && bl_tensor_count(&p->value) >= 4096;
 }
@@ -72,7 +72,7 @@ bl_status bl_adamw_moments(const bl_adamw *o, bl_trainable *t, bl_err *e)
     for (size_t i = 0; i < t->n_params; i++) {
         bl_trained *p = &t->param[i];
         int64_t n = bl_tensor_count(&p->value), blocks = (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK;
-        bl_dtype type = eight(o, p) ? BL_U8 : BL_F32;
+        bl_dtype type = bl_adamw_is_eight(o, p) ? BL_U8 : BL_F32;
         BL_TRY(moment(be, type, n, &p->m, e));
         BL_TRY(moment(be, type, n, &p->v, e));
         if (type != BL_U8) continue;
@@ -135,7 +135,7 @@ bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, b
     const double by = o->clip > 0 ? fmin(1, o->clip / (length + 1e-6)) : 1;
     for (size_t i = 0; i < t->n_params; i++) {
         const bl_trained *p = &t->param[i];
-        BL_TRY((eight(o, p) ? step8 : step)(o, t, p, lr, by, e));
+        BL_TRY((bl_adamw_is_eight(o, p) ? step8 : step)(o, t, p, lr, by, e));
         BL_TRY(be->ops->fill(be, &p->grad, 0, e));
     }
     BL_TRY(bl_trainable_make(t, e));

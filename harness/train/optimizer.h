@@ -22,4 +22,6 @@ typedef struct bl_adamw {
 bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, bl_err *e);
 /* Makes the moments that are not there, of zeros; the first step does. For who reads them from a file. */
 bl_status bl_adamw_moments(const bl_adamw *o, bl_trainable *t, bl_err *e);
+/* Its moments take 8 bits. */
+bool bl_adamw_is_eight(const bl_adamw *o, const bl_trained *p);
 #endif

@@ -149,12 +149,19 @@ bl_status bl_train_stage(const bl_method_run *run, const char *text, const char 
 {
     bl_status st = BL_OK;
     job k = {.run = run, .how = how, .text = text};
+    bl_train_memory memory;
+    uint64_t peak;
+    char line[320];
 
     if (!(k.dir = bare(dir, e)) || !(k.state = bl_format_text(e, "%s.state", k.dir))) {
         st = BL_E_NOMEM;
         goto out;
     }
     BL_TRY(prepare(&k, identity, e));
+    BL_TRY(bl_trainer_memory(&k.r, &memory, e));
+    bl_train_memory_line(&memory, line);
+    bl_log(BL_LOG_INFO, "%s: %s", text, line);
+    if (how->planned) how->planned(how->ctx, &memory);
     st = bl_trainer_run(&k.r, e);
     if (st != BL_OK) {
         (void)write_curve(&k, NULL);
@@ -162,7 +169,10 @@ bl_status bl_train_stage(const bl_method_run *run, const char *text, const char 
     }
     BL_TRY(write_curve(&k, e));
     BL_TRY(put_files(&k, v, e));
-    *out = (bl_train_done){.trained = bl_trainable_count(k.r.t),
+    run->be->ops->memory(run->be, NULL, &peak);
+    *out = (bl_train_done){.planned_bytes = bl_train_memory_sum(&memory),
+                           .peak_bytes = peak,
+                           .trained = bl_trainable_count(k.r.t),
                            .steps = k.r.step,
                            .loss = k.r.curve[k.r.step - 1].loss,
                            .valid = k.r.curve[k.r.step - 1].valid,

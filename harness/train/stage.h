@@ -20,6 +20,7 @@ typedef struct bl_train_how {
     bl_train_state state;
     const char *lines; /* JSON lines {"step", "loss", "lr", "grad_norm"} of the curve, "valid" where it was computed;
                           NULL: none */
+    void (*planned)(void *ctx, const bl_train_memory *m);         /* before the first step; NULL: nobody */
     bl_status (*told)(void *ctx, const bl_trainer *r, bl_err *e); /* after each step; NULL: nobody */
     void *ctx;
 } bl_train_how;
@@ -27,6 +28,7 @@ typedef struct bl_train_done {
     uint64_t trained; /* numbers */
     int64_t steps;
     double loss, valid, seconds; /* of the last step, the validation text's after it (NaN: none); of this process */
+    uint64_t planned_bytes, peak_bytes; /* of buffers on the backend */
 } bl_train_done;
 
 /* The whole model is in memory, its weights in the layout of their formats. Afterwards it is what was learned, for

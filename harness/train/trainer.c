@@ -173,7 +173,13 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
                          (long long)r->steps);
             goto out;
         }
-        BL_TRY(one_step(r, &g, e));
+        const uint32_t pass = r->t->pass;
+        st = one_step(r, &g, e);
+        if (st == BL_E_INTERRUPTED) { /* within the step: it is made again */
+            r->t->pass = pass;
+            continue;
+        }
+        if (st != BL_OK) goto out;
         if (r->state && r->save_every > 0 && r->step % r->save_every == 0) BL_TRY(bl_trainer_save(r, e));
         if (r->told) BL_TRY(r->told(r->ctx, r, e));
     }

@@ -56,6 +56,15 @@ bl_status bl_trainer_save(const bl_trainer *r, bl_err *e);
 /* What bl_trainer_save wrote, into parameters of the same names and shapes. BL_E_CORRUPT when the file does not check,
  * BL_E_CONFIG when it is of another run. */
 bl_status bl_trainer_load(bl_trainer *r, bl_err *e);
+/* Bytes of buffers on the backend while it runs, before the first step: adapters are all parameters that are beside the
+ * weights, activations the most of a pass. */
+typedef struct bl_train_memory {
+    uint64_t weights, adapters, gradients, optimizer, activations;
+} bl_train_memory;
+bl_status bl_trainer_memory(const bl_trainer *r, bl_train_memory *out, bl_err *e);
+uint64_t bl_train_memory_sum(const bl_train_memory *m);
+/* "memory: weights 88 MB, adapters 4.9 MB, gradients 4.9 MB, optimizer 9.8 MB, activations 41 MB; 149 MB in all" */
+void bl_train_memory_line(const bl_train_memory *m, char out[320]);
 void bl_trainer_end(bl_trainer *r); /* frees the curve and the order */
 /* "step 12 of 100  loss 2.104  lr 0.001  1830 tokens/s, 41 s left", "loss 2.104, 2.31 on valid" */
 void bl_trainer_line(const bl_trainer *r, char out[160]);

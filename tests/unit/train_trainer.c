@@ -3,7 +3,10 @@
 #include "kernels/base/fs.h"
 #include "model_fixture.h"
 #include <math.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static char dir[4096];
 
@@ -183,6 +186,104 @@ static void the_loss_of_a_validation_text_changes_nothing_and_is_that_of_its_tok
     close_run(&two);
 }
 
+/* What buffers take at most, beside what was planned before the first step. */
+static void memory_is_what_was_planned(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t rank;
+        double dropout;
+        bool eight, lsq;
+        int64_t rows, length;
+    } rows[] = {{"full", 0, 0, false, false, 4, 60},      {"full, few tokens", 0, 0, false, false, 1, 4},
+                {"eight bits", 0, 0, true, false, 4, 60}, {"lora", 8, 0, false, false, 6, 60},
+                {"dropout", 8, 0.1, false, false, 6, 60}, {"lsq", 0, 0, false, true, 4, 60}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        run x = {.f = fixture_open("synth:tiny", "", 1, false)};
+        bl_text t = {0};
+        bl_train_memory planned;
+        uint64_t peak;
+        for (int64_t r = 0; r < rows[i].rows; r++)
+            for (int64_t k = 0; k < rows[i].length; k++)
+                bl_text_addf(&t, "%s%d%s", k ? "," : "{\"ids\": [", (int)((r + k) % 12),
+                             k + 1 == rows[i].length ? "]}\n" : "");
+        assert_ok(
+            bl_samples_read(written("long.jsonl", t.s), BL_SAMPLES_IDS, &(bl_samples_opts){.vocab = 13}, &x.s, &e));
+        x.r = (bl_trainer){.data = &x.s,
+                           .batch = rows[i].rows,
+                           .passes = 1,
+                           .steps = 2,
+                           .lr = 0.001,
+                           .optimizer = {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .eight_bits = rows[i].eight},
+                           .schedule = {.kind = BL_SCHEDULE_CONSTANT}};
+        assert_ok(bl_trainable_new(x.f.m, &x.r.t, &e));
+        if (rows[i].rank)
+            assert_ok(
+                bl_train_lora(x.r.t, &(bl_lora){.rank = rows[i].rank, .alpha = 8, .dropout = rows[i].dropout}, &e));
+        else if (rows[i].lsq) assert_ok(bl_train_lsq(x.r.t, 4, 0, &e));
+        else assert_ok(bl_train_full(x.r.t, &e));
+        assert_ok(bl_trainer_memory(&x.r, &planned, &e));
+        assert_ok(bl_trainer_run(&x.r, &e));
+        x.f.be->ops->memory(x.f.be, NULL, &peak);
+        double said = (double)bl_train_memory_sum(&planned), was = (double)peak;
+        if (!(fabs(said - was) <= 0.05 * was)) {
+            char line[320];
+            bl_train_memory_line(&planned, line);
+            fail_msg("%s: %s; %.0f bytes at most", rows[i].name, line, was);
+        }
+        bl_text_free(&t);
+        close_run(&x);
+    }
+}
+
+/* An interrupt that comes within a step: the state is that before it, and what follows is the same. */
+static const bl_ops *whole_ops;
+static int losses;
+static bl_status interrupts(bl_backend *be, const bl_loss_grad_args *a, bl_err *e)
+{
+    if (++losses == 3) raise(SIGINT);
+    return whole_ops->loss_grad(be, a, e);
+}
+static int interrupted_run(const bl_lora *lora) /* 0: as it should be */
+{
+    bl_err e = {0};
+    run x;
+    bl_ops ops;
+    bl_process_init();
+    open_run(&x, lora, false, 1);
+    x.r.state = path_of("interrupted");
+    whole_ops = x.f.be->ops;
+    ops = *whole_ops;
+    ops.loss_grad = interrupts;
+    x.f.be->ops = &ops;
+    if (bl_trainer_run(&x.r, &e) != BL_E_INTERRUPTED) return 1;
+    return strstr(e.text, "interrupted after step 2 of 6") ? 0 : 2;
+}
+static void a_run_interrupted_within_a_step_goes_on_as_if_it_was_not(void **state)
+{
+    bl_err e = {0};
+    run whole, part;
+    int how;
+    const bl_lora lora = {.rank = 4, .alpha = 8, .dropout = 0.25, .seed = 7};
+    (void)state;
+    pid_t pid = fork();
+    if (pid == 0) _exit(interrupted_run(&lora));
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+    open_run(&whole, &lora, false, 1);
+    assert_ok(bl_trainer_run(&whole.r, &e));
+    open_run(&part, &lora, false, 1);
+    part.r.state = path_of("interrupted");
+    assert_ok(bl_trainer_load(&part.r, &e));
+    assert_int_equal(part.r.step, 2);
+    assert_ok(bl_trainer_run(&part.r, &e));
+    assert_same_numbers(&whole, &part);
+    close_run(&part);
+    close_run(&whole);
+}
+
 /* Rows of an epoch come once each, in an order of their own; it goes on after a stop. */
 static void a_shuffled_epoch_has_every_row_once(void **state)
 {
@@ -312,6 +413,8 @@ int main(void)
         cmocka_unit_test(a_step_in_two_passes_is_the_step_in_one),
         cmocka_unit_test(a_run_that_goes_on_from_its_state_is_the_same_bit_for_bit),
         cmocka_unit_test(the_loss_of_a_validation_text_changes_nothing_and_is_that_of_its_tokens),
+        cmocka_unit_test(memory_is_what_was_planned),
+        cmocka_unit_test(a_run_interrupted_within_a_step_goes_on_as_if_it_was_not),
         cmocka_unit_test(a_shuffled_epoch_has_every_row_once),
         cmocka_unit_test(a_run_that_diverges_stops_and_keeps_its_curve),
         cmocka_unit_test(a_state_that_is_not_of_this_run_is_refused),
