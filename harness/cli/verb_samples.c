@@ -13,8 +13,8 @@ typedef struct opts {
     bool wrong;
     int format;
 } opts;
-enum { JSONL, JSON, TEXT };
-static const char *const formats[] = {"jsonl", "json", "text", NULL};
+enum { JSONL, JSON, TEXT, FASTCHAT };
+static const char *const formats[] = {"jsonl", "json", "text", "fastchat", NULL};
 static const bl_opt rows[] = {
     {"task", BL_OPT_TEXT, .at = offsetof(opts, task), .arg = "TASK", .doc = "only this task; globs allowed"},
     {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .arg = "METHOD",
@@ -27,7 +27,8 @@ static const bl_opt rows[] = {
     {"data", BL_OPT_TEXT, .at = offsetof(opts, data), .arg = "DIR",
      .doc = "where data sets are, before BITLADDER_DATA: question and choices are read from them"},
     {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
-     .doc = "jsonl: a line each; json: one list, as --json; text: for people"},
+     .doc = "jsonl: a line each; json: one list, as --json; text: for people; fastchat: replies as its "
+            "llm_judge reads answers"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
      .doc = "write there instead of standard output"},
     BL_COMMON_ROWS(opts, common),
@@ -261,6 +262,27 @@ static bl_status nothing_fits(const bl_program *p, const opts *o, const char *di
     return st;
 }
 
+/* An answer as FastChat 0.2.36 writes and reads it (llm_judge, model_answer/MODEL.jsonl); the question's number is the
+ * one value of an instruction's sample, else that of the item. */
+static void print_answer(const bl_cell *c, const bl_sample *s, bl_json_out *j)
+{
+    char hash[33], id[64], model[512];
+    bl_hash_hex(c->hash, hash);
+    snprintf(id, sizeof id, "%.16s-%lld", hash, (long long)s->id);
+    snprintf(model, sizeof model, "%.200s/%.300s", c->model, c->method);
+    bl_json_object(j, NULL);
+    bl_json_add_int(j, "question_id", s->n_values == 1 ? (int64_t)s->value[0] : s->id);
+    bl_json_add_str(j, "answer_id", id);
+    bl_json_add_str(j, "model_id", model);
+    bl_json_array(j, "choices");
+    bl_json_object(j, NULL);
+    bl_json_add_int(j, "index", 0);
+    print_texts(j, "turns", s->reply, s->n_replies);
+    bl_json_end(j);
+    bl_json_end(j);
+    bl_json_end(j);
+}
+
 /* The items of one cell that are asked for, printed. */
 static bl_status show_cell(const bl_program *p, const opts *o, const bl_cell *c, const bl_cell *b, const scores *k,
                            const bl_data_dirs *dirs, bl_json_out *list, bl_text *t, bl_err *e)
@@ -285,7 +307,12 @@ static bl_status show_cell(const bl_program *p, const opts *o, const bl_cell *c,
             continue;
         if (b) w.base = &b->sample[m];
         if (items && bl_items_get(items, s->id, a, &item, NULL) == BL_OK) w.item = &item;
-        if (o->format == TEXT && !list) put_sample(&w, t);
+        if (o->format == FASTCHAT && !list) {
+            bl_json_out line = {.t = t};
+            if (!s->n_replies) continue;
+            print_answer(c, s, &line);
+            bl_text_add(t, "\n");
+        } else if (o->format == TEXT && !list) put_sample(&w, t);
         else {
             bl_json_out line = {.t = t};
             print_sample(&w, list ? list : &line);

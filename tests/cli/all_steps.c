@@ -165,6 +165,43 @@ static void assert_text(const bl_json *v, const char *before, const char *said, 
     assert_string_equal(text, want);
 }
 
+/* A line an item, as FastChat's llm_judge reads answers: question_id, answer_id, model_id, choices with their turns. */
+static void replies_leave_as_answers_for_another_judge(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    bl_arena *a;
+    ran r = PROGRAM(&s, STEPS(&s, "base", s.out));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_ok(bl_arena_new(&a, &e));
+    bl_cell c = cell_of(s.out, "base", a);
+    r = PROGRAM(&s, "samples", s.out, "--format", "fastchat");
+    expect(&r, 0, NULL);
+    char *line = r.out;
+    for (int64_t i = 0; i < ITEMS; i++, line = strchr(line, '\n') + 1) {
+        bl_json *doc;
+        const char *text, *id;
+        int64_t question;
+        assert_non_null(strchr(line, '\n'));
+        assert_ok(bl_json_parse(line, (size_t)(strchr(line, '\n') - line), "answer", BL_JSON_PLAIN, &doc, &e));
+        assert_ok(bl_json_get_int(doc, "question_id", &question, &e));
+        assert_int_equal(question, c.sample[i].id);
+        assert_ok(bl_json_get_str(doc, "answer_id", &id, &e));
+        assert_ok(bl_json_get_str(doc, "model_id", &text, &e));
+        assert_true(strlen(id) > 8 && strstr(text, "/base"));
+        const bl_json *choice = bl_json_first(bl_json_get(doc, "choices")), *turns = bl_json_get(choice, "turns");
+        assert_int_equal(bl_json_size(turns), 2);
+        assert_ok(bl_json_str(bl_json_first(turns), &text, &e));
+        assert_string_equal(text, c.sample[i].reply[0]);
+        bl_json_free(doc);
+    }
+    assert_int_equal(*line, 0);
+    ran_free(&r);
+    bl_arena_free(a);
+    study_end(&s);
+}
+
 /* What `run` recorded is what `ask` shows, step after step: each prompt holds the text of the reply before it. */
 static void each_step_is_asked_with_the_replies_before_it(void **state)
 {
@@ -358,6 +395,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(steps_do_not_depend_on_batches_and_go_on_after_a_kill),
         cmocka_unit_test(distances_are_from_the_base_itself_and_only_after_the_same_text),
         cmocka_unit_test(groups_and_steps_are_in_the_shard_and_in_tables),
+        cmocka_unit_test(replies_leave_as_answers_for_another_judge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
