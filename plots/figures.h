@@ -14,8 +14,8 @@
  *     kernels         panel rows weights style family kind label bits x value low high share seconds cold gflops
  *                     gbs nmse; kind: shape, kernel (the median over its shapes), slower (of two that have the same
  *                     bits); weights: memory or cache
- *     loss            panel run style step value mean; value: of a step, or the mean of as many as a point stands for;
- *                     mean: over the window that the figure names
+ *     loss            panel run style step value mean valid; value: of a step, or the mean of as many as a point stands
+ * for; mean: over the window that the figure names; valid: of the validation text, lines of its own
  */
 #ifndef BL_PLOTS_FIGURES_H
 #define BL_PLOTS_FIGURES_H

@@ -59,12 +59,27 @@ static void put_run(bl_page *page, size_t panel, size_t run, const bl_curve *c, 
         bl_text_addf(&page->csv, ",%zu,%lld", run + 1, (long long)middle + 1);
         put_real(&page->csv, value);
         put_real(&page->csv, mean);
-        bl_text_add(&page->csv, "\n");
+        bl_text_add(&page->csv, ",NA\n");
         if (isfinite(value)) {
             *lo = fmin(*lo, value);
             *hi = fmax(*hi, value);
             page->n_points++;
         }
+    }
+}
+
+/* What a validation text lost, at the steps after which it was asked. */
+static void put_valid(bl_page *page, size_t panel, size_t run, const bl_curve *c, double *lo, double *hi)
+{
+    for (int64_t i = 0; i < c->n_valid; i++) {
+        if (!isfinite(c->valid[i])) continue;
+        bl_text_addf(&page->csv, "%zu,", panel + 1);
+        bl_put_field(&page->csv, c->name);
+        bl_text_addf(&page->csv, ",%zu,%.0f,NA,NA", run + 1, c->valid_step[i]);
+        put_real(&page->csv, c->valid[i]);
+        bl_text_add(&page->csv, "\n");
+        *lo = fmin(*lo, c->valid[i]);
+        *hi = fmax(*hi, c->valid[i]);
     }
 }
 
@@ -83,6 +98,7 @@ static void put_panel(bl_page *page, size_t panel, const place *p, size_t n, siz
         if (!first) first = p[i].c;
         steps = BL_MAX(steps, p[i].c->n);
         put_run(page, panel, i, p[i].c, which, each, which == 1 ? 1 : window, &lo, &hi);
+        if (!which) put_valid(page, panel, i, p[i].c, &lo, &hi);
     }
     for (size_t i = 0; i < n; i++) alone = alone && (p[i].group == group || !same(p[i].c->data, first->data));
     snprintf(title, sizeof title, "%.160s",
@@ -91,6 +107,7 @@ static void put_panel(bl_page *page, size_t panel, const place *p, size_t n, siz
              : alone && *first->data ? first->data
                                      : first->model);
     bl_page_panel(page, panel, title, "step", name[which]);
+    if (which == 1 && lo > 0) lo = 0; /* a rate that stays is a level, not a slope */
     bl_ruler x = bl_ruler_count((double)BL_MAX(steps, 3) + 1),
              y = !(lo <= hi)                           ? bl_ruler_linear(0, 1, 0, INFINITY)
                  : lo > 0 && hi > 8 * lo && which != 1 ? bl_ruler_log(lo, hi)
@@ -106,7 +123,11 @@ static bl_status put_legend(bl_page *page, const place *p, size_t n, bl_err *e)
         const bl_curve *c = p[i].c;
         char text[400], number[32];
         bl_figure_number(mean_of(c->loss, c->n, c->n - 1, c->n), 4, number);
-        snprintf(text, sizeof text, "%.100s: %.160s, last loss %s", c->name, c->method, number);
+        int k = snprintf(text, sizeof text, "%.100s: %.160s, last loss %s", c->name, c->method, number);
+        if (c->n_valid) {
+            bl_figure_number(c->valid[c->n_valid - 1], 4, number);
+            snprintf(text + k, sizeof text - (size_t)k, ", validation %s", number);
+        }
         BL_TRY(bl_page_legend(page, (int)i + 1, text, e));
     }
 out:
@@ -146,6 +167,7 @@ bl_status bl_figure_loss(const bl_plot_input *in, bl_page *page, bl_err *e)
     size_t n = 0, n_groups = 0, at = 0;
     int64_t most = 0;
     char note[200];
+    bool valid = false;
 
     BL_TRY(bl_arena_new(&a, e));
     place *p = bl_alloc(a, in->n_curves, sizeof *p, e);
@@ -175,10 +197,12 @@ bl_status bl_figure_loss(const bl_plot_input *in, bl_page *page, bl_err *e)
         else snprintf(note, sizeof note, "Thin: a step.");
         if (!page->text) bl_page_note(page, note);
     }
+    for (size_t i = 0; i < n && !valid; i++) valid = p[i].c->n_valid > 0;
+    if (valid) bl_page_note(page, "Marks: the loss of a validation text.");
     bl_page_note(page, "Loss: of the texts that the step is trained on, before it; gradients before they are clipped.");
     page->columns = 3;
     BL_TRY(bl_page_grid(page, 3 * n_groups, page->text ? 180 : 130, e));
-    bl_text_add(&page->csv, "panel,run,style,step,value,mean\n");
+    bl_text_add(&page->csv, "panel,run,style,step,value,mean,valid\n");
     for (size_t g = 0; g < n_groups; g++)
         for (int which = 0; which < 3; which++) put_panel(page, at++, p, n, g, n_groups == 1, which, each, window);
     BL_TRY(bl_page_finish(page, e));

@@ -266,6 +266,7 @@ static inline const bl_curve *invented_curves(bl_curve out[INVENTED_CURVES])
             lr[i] = 1e-4 * (1 - (double)i / INVENTED_STEPS);
         }
     norm[2][5] = INFINITY;
+    static const double valid_step[] = {1000, 2000, 3000}, valid[] = {1.5, 1.25, 7.125};
     for (int c = 0; c < INVENTED_CURVES; c++)
         out[c] = (bl_curve){.name = name[c],
                             .method = name[c],
@@ -280,7 +281,10 @@ static inline const bl_curve *invented_curves(bl_curve out[INVENTED_CURVES])
                             .n = steps[c],
                             .loss = loss[c],
                             .lr = lr,
-                            .grad_norm = norm[c]};
+                            .grad_norm = norm[c],
+                            .n_valid = c ? 0 : 3,
+                            .valid_step = valid_step,
+                            .valid = valid};
     return out;
 }
 #endif

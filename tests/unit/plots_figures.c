@@ -528,6 +528,36 @@ static void names_cover_nothing(void **state)
     bl_page_free(&page);
 }
 
+static void a_validation_text_has_marks_inside_the_panel_of_the_loss(void **state)
+{
+    (void)state;
+    bl_curve curves[INVENTED_CURVES];
+    invented_study *s = study_new();
+    s->in.curve = invented_curves(curves);
+    s->in.n_curves = INVENTED_CURVES;
+    bl_page page = made("loss", s);
+    axis y = {0};
+    char *panel = panel_of(page.script.s, 0);
+    assert_non_null(strstr(page.csv.s, "\n1,\"full\",1,3000,NA,NA,7.125\n"));
+    assert_true(axis_of(panel, 'y', &y, "loss") && y.hi >= 7.125);
+    assert_non_null(strstr(page.script.s, "validation 7.125"));
+    bl_free(panel);
+    panel = panel_of(page.script.s, 1); /* the rate: from 0 */
+    assert_true(axis_of(panel, 'y', &y, "rate") && y.lo == 0);
+    assert_non_null(strstr(page.script.s, "Marks: the loss of a validation text."));
+    bl_free(panel);
+    bl_page_free(&page);
+    s->in.n_curves = 0;
+    study_free(s);
+    s = study_new();
+    s->in.curve = curves + 1; /* without one */
+    s->in.n_curves = INVENTED_CURVES - 1;
+    page = made("loss", s);
+    assert_null(strstr(page.script.s, "Marks"));
+    bl_page_free(&page);
+    study_free(s);
+}
+
 /* The word of a level stands where there is room for it, however little that is. */
 static void the_word_of_a_level_finds_the_gap(void **state)
 {
@@ -577,6 +607,7 @@ int main(void)
         cmocka_unit_test(axes_have_ticks_over_any_range),
         cmocka_unit_test(names_cover_nothing),
         cmocka_unit_test(the_word_of_a_level_finds_the_gap),
+        cmocka_unit_test(a_validation_text_has_marks_inside_the_panel_of_the_loss),
     };
     FILE *f = popen("gnuplot --version 2>/dev/null", "r");
     char line[64];
