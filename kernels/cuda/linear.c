@@ -161,7 +161,9 @@ static bl_status by_slabs(bl_backend *be, const bl_weight *w, const product *p, 
                             p->ldy, p->accumulate, e));
         goto out;
     }
-    int64_t at_once = BL_MIN(BL_MAX(SLAB_BYTES / (ld * (int64_t)sizeof(uint16_t)), 1), out);
+    int64_t at_once = BL_MAX(SLAB_BYTES / (ld * (int64_t)sizeof(uint16_t)), 1);
+    if (at_once > 128) at_once -= at_once % 128; /* cuBLAS is slow where outputs are no whole vectors */
+    at_once = BL_MIN(at_once, out);
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)(at_once * ld) * sizeof(uint16_t), &slab, e));
     for (int64_t o = 0; o < out; o += at_once) {
         int64_t n = BL_MIN(at_once, out - o);
