@@ -21,6 +21,22 @@ bool bl_answer_strict(const char *text, const char **s, size_t *n)
     return false;
 }
 
+bool bl_answer_ends_in_digit(const char *text, const char **s, size_t *n)
+{
+    static const char trigger[] = "The answer is ";
+
+    for (const char *p = text; (p = strstr(p, trigger)) != NULL; p++) {
+        const char *from = p + strlen(trigger), *digits = from + (*from == '-');
+        size_t run = strspn(digits, "0123456789.,");
+        while (run && strchr(".,", digits[run - 1])) run--;
+        if (run == 0) continue;
+        *s = from;
+        *n = (size_t)(digits - from) + run;
+        return true;
+    }
+    return false;
+}
+
 bool bl_answer_marked(const char *text, const char **s, size_t *n)
 {
     for (const char *p = text; (p = strstr(p, "#### ")) != NULL; p++) {

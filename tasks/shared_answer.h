@@ -6,6 +6,8 @@
 
 /* First match of `The answer is (-?[0-9.,]+).`; the final dot is any character but a newline. *s points into text. */
 bool bl_answer_strict(const char *text, const char **s, size_t *n);
+/* First match of `The answer is (-?[0-9.,]*[0-9]+)`: the answer is over at its last digit. */
+bool bl_answer_ends_in_digit(const char *text, const char **s, size_t *n);
 /* First match of `#### (-?[0-9.,]+)`. */
 bool bl_answer_marked(const char *text, const char **s, size_t *n);
 /* Last match of `(-?[$0-9.,]{2,})|(-?[0-9]+)`. */

@@ -307,6 +307,8 @@ static const struct {
      "[As it is.\nQuestion: How?\nAnswer:| a][As it is.\nQuestion: How?\nAnswer:| b][As it is.\nQuestion: "
      "How?\nAnswer:| "
      "c][As it is.\nQuestion: How?\nAnswer:| so]=so\n"},
+    {"gsm8k:maj8", "g9", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",
+     NULL, NULL, "[Q: how\nA:]=1,002\n"},
     {"gsm8k:direct", "g2", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",
      NULL, NULL, "[Q: how\nA:]=1,002\n"},
     {"gsm8k:zeroshot", "g3", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",

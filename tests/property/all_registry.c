@@ -410,7 +410,7 @@ static bool answer(const bl_request *q, const char *gold, bool right, bl_arena *
     return true;
 }
 
-enum { MOST_STEPS = 16 };
+enum { MOST_STEPS = 64 };
 
 /* The first items of a task: how many were marked; none when its data is not there. */
 static int oracle(const bl_task *task, const char *name, const char *dir)

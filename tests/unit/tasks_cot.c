@@ -1,6 +1,7 @@
 /* Chains of thought: prompts with, without and in two requests, and what is read out of replies. */
 #include "task_run.h"
 #include "data/task_layouts.h"
+#include "tasks/shared_answer.h"
 
 static const char *dir;
 static int setup(void **state)
@@ -189,6 +190,69 @@ static void answers_are_found_strictly_and_flexibly(void **state)
     }
 }
 
+/* Eight replies, "x" nothing found; the answer 1,050 is right. */
+static void the_majority_answers(void **state)
+{
+    static const struct {
+        const char *reply[8];
+        double majority, valid, single, agreement, none;
+    } rows[] = {
+        {{"1050", "7", "7", "1050", "8", "9", "2", "3"}, 1, 1, 0.25, 0.25, 0}, /* two and two: the first seen wins */
+        {{"7", "1050", "1050", "7", "8", "9", "2", "3"}, 0, 0, 0.25, 0.25, 0},
+        {{"x", "x", "x", "1050", "1050", "8", "9", "2"}, 0, 1, 0.25, 0.375, 0.375}, /* nothing found votes too */
+        {{"1,050", "1050", "1050", "7", "7", "1,050", "1,050", "2"}, 1, 1, 0.625, 0.375, 0}, /* votes are texts */
+        {{"x", "x", "x", "x", "x", "x", "x", "x"}, 0, 0, 0, 1, 1},
+    };
+    bl_err e = {0};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        task_run t = open_one("gsm8k:maj8");
+        bl_reply r[8] = {{0}};
+        uint64_t seed[8];
+        for (int k = 0; k < 8; k++) {
+            bl_request q;
+            char text[64];
+            assert_ok(t.task->ask(&t.data, 0, &(bl_turn){.step = k, .arena = t.data.arena}, &q, &e));
+            assert_true(q.temperature == 0.7 && q.top_p == 1 && q.n_stops == 4);
+            seed[k] = q.seed;
+            for (int j = 0; j < k; j++) assert_true(seed[j] != seed[k]);
+            snprintf(text, sizeof text, rows[i].reply[k][0] == 'x' ? " So." : " So. The answer is %s.",
+                     rows[i].reply[k]);
+            r[k] = (bl_reply){
+                .kind = BL_ASK_GENERATE, .n = 1, .text = bl_arena_str(t.data.arena, text, strlen(text), &e)};
+        }
+        bl_turn turn = {.step = 8, .reply = r, .n_replies = 8, .arena = t.data.arena};
+        bl_request q;
+        bl_sample s;
+        assert_ok(t.task->ask(&t.data, 0, &turn, &q, &e));
+        assert_int_equal(q.kind, BL_ASK_DONE);
+        assert_ok(bl_mark_item(t.task, &t.data, 0, &turn, &s, &e));
+        const double want[] = {rows[i].majority, rows[i].valid, rows[i].single, rows[i].agreement, rows[i].none};
+        for (int k = 0; k < 5; k++)
+            if (s.score[k] != want[k]) fail_msg("row %zu: score %d is %g", i, k, s.score[k]);
+        assert_int_equal(s.n_replies, 8);
+        task_close(&t);
+    }
+}
+
+static void an_answer_may_end_with_the_reply(void **state)
+{
+    static const struct {
+        const char *text, *want;
+    } rows[] = {{"The answer is 18", "18"},    {"The answer is 1,234.5.", "1,234.5"},
+                {"The answer is -3. Q", "-3"}, {"The answer is $5. The answer is 6", "6"},
+                {"The answer is .,", NULL},    {"answer is 5", NULL}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        const char *s;
+        size_t n;
+        bool found = bl_answer_ends_in_digit(rows[i].text, &s, &n);
+        assert_int_equal(found, rows[i].want != NULL);
+        if (found && (strlen(rows[i].want) != n || memcmp(s, rows[i].want, n) != 0))
+            fail_msg("row %zu: %.*s", i, (int)n, s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +260,8 @@ int main(void)
         cmocka_unit_test(without_examples_the_answer_is_a_second_request),
         cmocka_unit_test(the_first_five_training_examples_are_as_they_are),
         cmocka_unit_test(answers_are_found_strictly_and_flexibly),
+        cmocka_unit_test(the_majority_answers),
+        cmocka_unit_test(an_answer_may_end_with_the_reply),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
