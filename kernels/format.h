@@ -58,6 +58,7 @@ struct bl_format {
     int ggml_type;          /* GGUF type number, -1: none */
     const float *table;     /* TABLE: 2^bits values by code; NaN where a code is none (e4m3) */
     bool salient;           /* shape.salient is of use */
+    bool no_zeros;          /* CODES: `encode` takes none */
     /* BL_OK, or BL_E_CONFIG saying which field cannot be. */
     bl_status (*check)(const bl_format *f, const bl_shape *g, bl_err *e);
     int (*parts)(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS]); /* how many */

@@ -314,7 +314,8 @@ bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e)
     a->w->format->parts(a->w->format, &a->w->shape, spec);
     int64_t rows = spec[1].rows, groups = spec[1].cols; /* of the part `scales` */
     if (!bl_is_matrix(&a->scale, BL_F32, rows, groups) || a->scale.stride[0] != groups ||
-        (a->zero.buf ? !bl_is_matrix(&a->zero, BL_F32, rows, groups) || a->zero.stride[0] != groups : codes))
+        (a->zero.buf ? !bl_is_matrix(&a->zero, BL_F32, rows, groups) || a->zero.stride[0] != groups
+                     : codes && !a->w->format->no_zeros))
         return bl_broken(e, "pack", "the given scales or zeros have another shape");
     return BL_OK;
 }

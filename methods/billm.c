@@ -66,7 +66,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     BL_TRY(bl_rows_begin(r, lin, h, o->damp, &k, e));
     BL_TRY(bl_billm_round(r->be, &k, &how, salient, scale, mean, e));
     for (int64_t j = 0; j < g.in; j++) bits[j / 8] |= (uint8_t)(salient[j] << j % 8);
-    BL_TRY(bl_rows_store(r, lin, &k, f, &g, 3, bits, scale, mean, terms, h, stat, e));
+    BL_TRY(bl_rows_store(r, lin, &k, f, &g, (const void *[BL_MAX_PARTS]){[3] = bits}, scale, mean, terms, h, stat, e));
 out:
     bl_arena_release(r->scratch, mark);
     return st;

@@ -11,9 +11,11 @@ enum { BL_BILLM_COLUMNS = 50, BL_BILLM_SPLITS = 81, BL_BILLM_TERMS = 4 };
 bl_status bl_billm_columns(bl_backend *be, const float *s, int64_t rows, int64_t n, int64_t most, uint8_t *salient,
                            double *error, bl_err *e);
 /* *threshold of |s|: outside salient columns weights below it and the others, each with one sign, leave the least
- * squared error of s, among 81 quantiles 0.10 ... 0.90 of |s| with 0 in salient columns. */
+ * squared error of s, among 81 quantiles 0.10 ... 0.90 of |s| with 0 in salient columns. `of_salient`: the same inside
+ * them, with two signs, among quantiles of |s| there without zeros; candidates whose errors differ by less than 1e-7 of
+ * the whole are equal, and the first of equal ones wins. */
 bl_status bl_billm_split(bl_backend *be, const float *s, int64_t rows, int64_t n, const uint8_t *salient,
-                         float *threshold, bl_err *e);
+                         bool of_salient, float *threshold, bl_err *e);
 
 typedef struct bl_billm {
     int64_t group;    /* columns of a block */

@@ -91,7 +91,7 @@ bl_status bl_billm_round(bl_backend *be, bl_rows *k, const bl_billm *how, uint8_
         }
         bl_billm_matter(k, p.first, p.n, how->magnitude, p.s);
         BL_TRY(bl_billm_columns(be, p.s, k->out, p.n, BL_BILLM_COLUMNS, salient + p.first, NULL, e));
-        BL_TRY(bl_billm_split(be, p.s, k->out, p.n, salient + p.first, &p.threshold, e));
+        BL_TRY(bl_billm_split(be, p.s, k->out, p.n, salient + p.first, false, &p.threshold, e));
         if (how->threshold) how->threshold[p.block] = p.threshold;
         BL_TRY(be->ops->each(be, &(bl_each_args){.n = (k->out + ROWS - 1) / ROWS, .piece = round_rows, .ctx = &p}, e));
     }

@@ -43,7 +43,8 @@ static double two_signs(const float *x, int64_t n)
 enum { ROWS = 16 }; /* of a piece */
 typedef struct search {
     const float *s;
-    int64_t rows, n, most; /* candidates 1 .. most - 1 */
+    int64_t rows, n, most; /* candidates 0 .. most - 1, less those that there are not */
+    bool of_salient;       /* salient columns are split, else the others */
     const scored *order;
     const uint8_t *salient;
     const float *at; /* thresholds, rising */
@@ -63,14 +64,18 @@ static void column_errors(void *ctx, int64_t piece)
     }
 }
 
-/* sum[0 .. most) of all pieces becomes that of the first; the least, the first of equal ones, from candidate `from`. */
-static int64_t least(const search *p, int64_t from)
+/* Sums of all pieces become those of the first. */
+static void add_up(const search *p)
 {
-    int64_t best = from;
     for (int64_t i = 1; i < pieces(p->rows); i++)
         for (int64_t k = 0; k < p->most; k++) p->sum[k] += p->sum[i * p->most + k];
-    for (int64_t k = from; k < p->most; k++)
-        if (p->sum[k] < p->sum[best]) best = k;
+}
+/* The least of candidates from .. to, the first of those that do not differ by more than `same`. */
+static int64_t least(const double *sum, int64_t from, int64_t to, double same)
+{
+    int64_t best = from;
+    for (int64_t k = from; k < to; k++)
+        if (sum[k] < sum[best] - same) best = k;
     return best;
 }
 
@@ -91,7 +96,8 @@ bl_status bl_billm_columns(bl_backend *be, const float *s, int64_t rows, int64_t
     for (int64_t i = 0; i < rows * n; i++) order[i % n].score += fabsf(s[i]);
     qsort(order, (size_t)n, sizeof *order, by_score);
     BL_TRY(be->ops->each(be, &(bl_each_args){.n = pieces(rows), .piece = column_errors, .ctx = &p}, e));
-    for (int64_t j = 0, best = p.most > 1 ? least(&p, 1) : 0; j < best; j++) salient[order[j].column] = 1;
+    add_up(&p);
+    for (int64_t j = 0, best = p.most > 1 ? least(p.sum, 1, p.most, 0) : 0; j < best; j++) salient[order[j].column] = 1;
     for (int64_t k = 0; error && k < BL_BILLM_COLUMNS; k++)
         error[k] = k < p.most ? p.sum[k] / ((double)rows * (double)n) : 0;
 out:
@@ -122,18 +128,21 @@ static void sort_sizes(float *v, int64_t n, float *space)
 }
 
 /* Quantiles of n sizes, between neighbours in proportion. Levels and places in float, as published. */
-static bl_status quantiles(const float *s, int64_t rows, int64_t n, const uint8_t *salient, float out[BL_BILLM_SPLITS],
-                           bl_err *e)
+static bl_status quantiles(const search *p, float out[BL_BILLM_SPLITS], bl_err *e)
 {
-    int64_t count = rows * n;
-    float *all = bl_new(2 * (size_t)count, sizeof *all, e);
+    int64_t count = 0;
+    float *all = bl_new(2 * (size_t)(p->rows * p->n), sizeof *all, e);
     if (!all) return BL_E_NOMEM;
-    for (int64_t i = 0; i < count; i++) all[i] = salient[i % n] ? 0 : fabsf(s[i]);
+    for (int64_t i = 0; i < p->rows * p->n; i++) {
+        bool salient = p->salient[i % p->n];
+        if (!p->of_salient) all[count++] = salient ? 0 : fabsf(p->s[i]);
+        else if (salient && p->s[i] != 0) all[count++] = fabsf(p->s[i]);
+    }
     sort_sizes(all, count, all + count);
     for (int q = 0; q < BL_BILLM_SPLITS; q++) {
         float place = (float)(0.1 + 0.01 * q) * (float)(count - 1);
         int64_t below = BL_MIN((int64_t)place, count - 1), above = BL_MIN(below + 1, count - 1);
-        out[q] = all[below] + (place - (float)below) * (all[above] - all[below]);
+        out[q] = count ? all[below] + (place - (float)below) * (all[above] - all[below]) : 0;
     }
     bl_free(all);
     return BL_OK;
@@ -160,34 +169,45 @@ static void split_errors(void *ctx, int64_t piece)
     double *sum = p->sum + piece * p->most;
     for (int64_t i = piece * ROWS; i < BL_MIN((piece + 1) * ROWS, p->rows); i++) {
         float *row = p->space + i * p->n;
-        int64_t m = 0, cut = 0, last = -1;
+        int64_t m = 0, rest = p->n, cut = 0, last = -1;
         double error = 0;
-        for (int64_t j = 0; j < p->n; j++)
-            if (!p->salient[j]) row[m++] = p->s[i * p->n + j];
+        for (int64_t j = 0; j < p->n; j++) /* those that are split, then the others from the end */
+            if (p->salient[j] == p->of_salient) row[m++] = p->s[i * p->n + j];
+            else row[--rest] = p->s[i * p->n + j];
         qsort(row, (size_t)m, sizeof *row, by_size);
         for (int q = 0; q < BL_BILLM_SPLITS; q++) {
             while (cut < m && fabsf(row[cut]) < p->at[q]) cut++;
-            if (cut != last) error = one_sign(row, cut) + one_sign(row + cut, m - cut);
+            if (cut != last && p->of_salient) error = two_signs(row, cut) + two_signs(row + cut, m - cut);
+            else if (cut != last) error = one_sign(row, cut) + one_sign(row + cut, m - cut);
             last = cut;
             sum[q] += error;
         }
+        if (p->of_salient) sum[BL_BILLM_SPLITS] += two_signs(row + rest, p->n - rest);
     }
 }
 
 bl_status bl_billm_split(bl_backend *be, const float *s, int64_t rows, int64_t n, const uint8_t *salient,
-                         float *threshold, bl_err *e)
+                         bool of_salient, float *threshold, bl_err *e)
 {
     bl_status st = BL_OK;
     float at[BL_BILLM_SPLITS];
-    search p = {.s = s, .rows = rows, .n = n, .most = BL_BILLM_SPLITS, .salient = salient, .at = at};
+    search p = {.s = s,
+                .rows = rows,
+                .n = n,
+                .most = BL_BILLM_SPLITS + 1, /* the last is the error outside what is split */
+                .of_salient = of_salient,
+                .salient = salient,
+                .at = at};
     if (!(p.space = bl_new((size_t)(rows * n), sizeof *p.space, e)) ||
         !(p.sum = bl_new((size_t)(pieces(rows) * p.most), sizeof *p.sum, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(quantiles(s, rows, n, salient, at, e));
+    BL_TRY(quantiles(&p, at, e));
     BL_TRY(be->ops->each(be, &(bl_each_args){.n = pieces(rows), .piece = split_errors, .ctx = &p}, e));
-    *threshold = at[least(&p, 0)];
+    add_up(&p);
+    double whole = p.sum[0] + p.sum[BL_BILLM_SPLITS];
+    *threshold = at[least(p.sum, 0, BL_BILLM_SPLITS, of_salient ? 1e-7 * whole : 0)];
 out:
     bl_free(p.space);
     bl_free(p.sum);

@@ -82,7 +82,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     BL_TRY(bl_pb_round(r, &k, &how, salient, scale, mean, e));
     for (int64_t i = 0; i < lin->out * in; i++)
         bits[i / in * bytes + i % in / 8] |= (uint8_t)(salient[i] << i % in % 8);
-    BL_TRY(bl_rows_store(r, lin, &k, f, &g, 3, bits, scale, mean, terms, h, stat, e));
+    BL_TRY(bl_rows_store(r, lin, &k, f, &g, (const void *[BL_MAX_PARTS]){[3] = bits}, scale, mean, terms, h, stat, e));
 out:
     bl_arena_release(r->scratch, mark);
     return st;

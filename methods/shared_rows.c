@@ -49,7 +49,7 @@ out:
 }
 
 bl_status bl_rows_store(const bl_method_run *r, bl_linear *lin, const bl_rows *k, const bl_format *f, const bl_shape *g,
-                        int given, const uint8_t *bytes, const float *scale, const float *mean, int64_t terms,
+                        const void *const given[BL_MAX_PARTS], const float *scale, const float *mean, int64_t terms,
                         bl_tensor h, bl_layer_stat *stat, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -58,12 +58,13 @@ bl_status bl_rows_store(const bl_method_run *r, bl_linear *lin, const bl_rows *k
     BL_TRY(bl_linear_dense(r->be, lin, &before, e));
     BL_TRY(bl_matrix_new(r, BL_F32, k->out, k->in, &w, e));
     BL_TRY(bl_matrix_new(r, BL_F32, k->out, terms, &s, e));
-    BL_TRY(bl_matrix_new(r, BL_F32, k->out, terms, &m, e));
+    if (mean) BL_TRY(bl_matrix_new(r, BL_F32, k->out, terms, &m, e));
     BL_TRY(r->ops->upload(r->be, &w, k->w, e));
     BL_TRY(r->ops->upload(r->be, &s, scale, e));
-    BL_TRY(r->ops->upload(r->be, &m, mean, e));
+    if (mean) BL_TRY(r->ops->upload(r->be, &m, mean, e));
     BL_TRY(bl_weight_new(r->be, f, g, &packed, e));
-    BL_TRY(r->ops->upload(r->be, &packed.part[given], bytes, e));
+    for (int i = 0; i < packed.n_parts; i++)
+        if (given[i]) BL_TRY(r->ops->upload(r->be, &packed.part[i], given[i], e));
     BL_TRY(
         r->ops->pack(r->be, &(bl_pack_args){.x = w, .w = &packed, .rule = BL_RANGE_GIVEN, .scale = s, .zero = m}, e));
     BL_TRY(bl_weight_error(r, before, &packed, h, stat, e));

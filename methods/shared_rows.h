@@ -17,9 +17,9 @@ typedef struct bl_rows {
     double damp;  /* what the factor took */
 } bl_rows;
 bl_status bl_rows_begin(const bl_method_run *r, const bl_linear *lin, bl_tensor h, double damp, bl_rows *k, bl_err *e);
-/* The weight of `lin` becomes w, in a format whose part `given` (bytes of it) and scales and means [out, terms] are
- * there. Fills mse, nmse and out_nmse of `stat`. */
+/* The weight of `lin` becomes w, in a format whose given parts (those not NULL, as they are stored) and scales and
+ * means [out, terms] are there; mean NULL: it has none. Fills mse, nmse and out_nmse of `stat`. */
 bl_status bl_rows_store(const bl_method_run *r, bl_linear *lin, const bl_rows *k, const bl_format *f, const bl_shape *g,
-                        int given, const uint8_t *bytes, const float *scale, const float *mean, int64_t terms,
+                        const void *const given[BL_MAX_PARTS], const float *scale, const float *mean, int64_t terms,
                         bl_tensor h, bl_layer_stat *stat, bl_err *e);
 #endif

@@ -84,7 +84,7 @@ static void each_geometry(const bl_format *f, geometry_test *test)
         test(f, g);
         if (f->salient) {
             bl_shape some = g;
-            some.salient = (g.out * g.in + 9) / 10;
+            some.salient = BL_MIN((g.out * g.in + 9) / 10, g.group);
             test(f, some);
         }
         for (int z = BL_ZERO_PACKED; f->kind == BL_FMT_INT && z <= BL_ZERO_MIDDLE; z++) {

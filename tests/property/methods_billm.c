@@ -133,7 +133,7 @@ static void a_column_apart_and_one_more_are_salient(void **state)
     for (int j = 0; j < IN; j++) n += salient[j];
     assert_true(n == 2 && salient[11]);
     assert_true(error[2] < error[1] && error[1] < error[3]);
-    assert_ok(bl_billm_split(be, s, OUT, IN, salient, &threshold, &e));
+    assert_ok(bl_billm_split(be, s, OUT, IN, salient, false, &threshold, &e));
     bl_backend_close(be);
     assert_true(threshold > 1 && threshold < 1.5f);
 }
