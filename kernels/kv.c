@@ -2,7 +2,8 @@
  * v, each at a multiple of 64 bytes. */
 #include "ops.h"
 
-const char *const bl_kv_formats[] = {[BL_KV_ACT] = "act", [BL_KV_INT8] = "int8", NULL};
+const char *const bl_kv_formats[] = {[BL_KV_ACT] = "act",   [BL_KV_INT8] = "int8", [BL_KV_INT4] = "int4",
+                                     [BL_KV_INT3] = "int3", [BL_KV_INT2] = "int2", NULL};
 
 enum { PARTS = 4, ALIGN = 64 };
 
@@ -11,11 +12,37 @@ typedef struct part {
     int64_t cols;
 } part;
 
+int bl_kv_bits(bl_kv_format f)
+{
+    static const int bits[] = {[BL_KV_INT8] = 8, [BL_KV_INT4] = 4, [BL_KV_INT3] = 3, [BL_KV_INT2] = 2};
+    return bits[f];
+}
+
+static int64_t scales_of(bl_kv_format f, int64_t head_dim) /* of a head */
+{
+    int bits = bl_kv_bits(f);
+    return bits == 8 ? 1 : bits ? (head_dim + BL_KV_GROUP - 1) / BL_KV_GROUP * 2 : 0;
+}
+
+int64_t bl_kv_code_bytes(bl_kv_format f, int64_t head_dim, int64_t act)
+{
+    int bits = bl_kv_bits(f);
+    return bits ? (head_dim * bits + 7) / 8 : head_dim * act;
+}
+
+int64_t bl_kv_head_bytes(bl_kv_format f, int64_t head_dim, int64_t act)
+{
+    int64_t scale = (int64_t)(bl_kv_bits(f) == 8 ? sizeof(float) : sizeof(uint16_t));
+    return bl_kv_code_bytes(f, head_dim, act) + scales_of(f, head_dim) * scale;
+}
+
 static void parts_of(bl_kv_format f, bl_dtype act, int64_t heads, int64_t head_dim, part out[PARTS])
 {
-    bl_dtype type = f == BL_KV_INT8 ? BL_I8 : act;
-    out[0] = out[1] = (part){type, heads * head_dim};
-    out[2] = out[3] = (part){BL_F32, f == BL_KV_INT8 ? heads : 0};
+    int bits = bl_kv_bits(f);
+    bool low = bits && bits < 8;
+    out[0] = out[1] = low ? (part){BL_U8, heads * bl_kv_code_bytes(f, head_dim, 0)}
+                          : (part){bits ? BL_I8 : act, heads * head_dim};
+    out[2] = out[3] = (part){low ? BL_F16 : BL_F32, heads * scales_of(f, head_dim)};
 }
 
 static bool part_bytes(const part *p, int64_t rows, uint64_t *out)

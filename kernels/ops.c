@@ -184,12 +184,17 @@ bl_status bl_check_rope(const bl_backend *be, const bl_rope_args *a, bl_err *e)
 
 bl_status bl_check_kv(const bl_backend *be, const bl_kv_view *v, bl_err *e)
 {
-    bool coded = v->format == BL_KV_INT8;
-    bl_dtype type = coded ? BL_I8 : be->act;
-    if (v->heads < 1 || v->head_dim < 1 || !bl_is_matrix(&v->k, type, v->rows, v->heads * v->head_dim) ||
-        !bl_is_matrix(&v->v, type, v->rows, v->heads * v->head_dim) ||
-        (coded && (!bl_is_matrix(&v->k_scale, BL_F32, v->rows, v->heads) ||
-                   !bl_is_matrix(&v->v_scale, BL_F32, v->rows, v->heads))))
+    int bits = bl_kv_bits(v->format);
+    bool low = bits && bits < 8;
+    bl_dtype type = low ? BL_U8 : bits ? BL_I8 : be->act, scale = low ? BL_F16 : BL_F32;
+    int64_t width = v->heads * (low ? bl_kv_code_bytes(v->format, v->head_dim, 0) : v->head_dim),
+            scales = v->heads * (low ? (v->head_dim + BL_KV_GROUP - 1) / BL_KV_GROUP * 2 : 1);
+    if (low && !be->ops->kv_low)
+        return bl_fail(e, BL_E_UNSUPPORTED, "keys and values of %d bits are not there on %s", bits, be->ops->name);
+    if (v->heads < 1 || v->head_dim < 1 || !bl_is_matrix(&v->k, type, v->rows, width) ||
+        !bl_is_matrix(&v->v, type, v->rows, width) ||
+        (bits &&
+         (!bl_is_matrix(&v->k_scale, scale, v->rows, scales) || !bl_is_matrix(&v->v_scale, scale, v->rows, scales))))
         return bl_broken(e, "keys and values", "shapes that do not fit the format");
     return BL_OK;
 }

@@ -112,12 +112,20 @@ typedef enum bl_kv_format {
     BL_KV_ACT,  /* as activations are */
     BL_KV_INT8, /* symmetric, a scale for every row and head: scale = max |x| / 127 (1 where all are 0), code = x /
                    scale rounded half to even within -127..127; where a value is not finite the scale is NaN */
+    BL_KV_INT4, /* a step and a least value, both rounded to fp16, for every 32 values of a row and head: step = (max -
+                   least) / (2^bits - 1), 1 where that is 0, code = (x - least) / step rounded half to even and clamped,
+                   value = code step + least; where a value is not finite or not in fp16 the step is NaN */
+    BL_KV_INT3,
+    BL_KV_INT2,
 } bl_kv_format;
+enum { BL_KV_GROUP = 32 };
 typedef struct bl_kv_view {
     bl_kv_format format;
     int64_t rows, heads, head_dim;
-    bl_tensor k, v;             /* ACT: act [rows, heads * head_dim]; INT8: codes, i8 of the same shape */
-    bl_tensor k_scale, v_scale; /* INT8: f32 [rows, heads]; else no tensor */
+    bl_tensor k, v; /* ACT: act [rows, heads * head_dim]; INT8: codes, i8 of the same shape; INT4, 3, 2: codes, u8
+                       [rows, heads * bytes], a head's codes packed low bits first into whole bytes */
+    bl_tensor k_scale, v_scale; /* INT8: f32 [rows, heads]; INT4, 3, 2: f16 [rows, heads * groups * 2], step and least;
+                                   else no tensor */
 } bl_kv_view;
 typedef struct bl_kv_append_args { /* rows of keys and values, or of one of them, into the cache */
     bl_kv_view kv;
@@ -258,6 +266,7 @@ typedef struct bl_ops {
                                                                   weights that are only computed with */
     /* compute */
     bool linear_turns; /* `linear` applies S; else a call that has one is refused */
+    bool kv_low;       /* keys and values may have less than 8 bits; else such a cache is refused */
     bl_status (*linear)(bl_backend *, const bl_linear_args *, bl_err *);
     bool (*linear_is_integer)(const bl_backend *,
                               const bl_linear_args *); /* else quantized activations are simulated */
@@ -378,7 +387,12 @@ bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e);
 bl_status bl_check_unpack(const bl_backend *be, const bl_unpack_args *a, bl_err *e);
 
 /* ---- a cache of keys and values in one buffer (kv.c) ---- */
-extern const char *const bl_kv_formats[]; /* "act", "int8": names by bl_kv_format, NULL after the last */
+extern const char *const bl_kv_formats[]; /* "act", "int8", ...: names by bl_kv_format, NULL after the last */
+int bl_kv_bits(bl_kv_format f);           /* of a code; 0: as activations */
+/* Of the keys, or the values, of one head in one row: its codes, all that is stored of it; act: bytes of an activation.
+ */
+int64_t bl_kv_code_bytes(bl_kv_format f, int64_t head_dim, int64_t act);
+int64_t bl_kv_head_bytes(bl_kv_format f, int64_t head_dim, int64_t act);
 /* Bytes of the keys and values of one layer, all parts and their alignment included; 0 when 64 bits do not hold them.
  */
 uint64_t bl_kv_view_bytes(const bl_backend *be, bl_kv_format f, int64_t rows, int64_t heads, int64_t head_dim);

@@ -68,7 +68,7 @@ typedef struct bl_cli_model {
     {"no-bos", BL_OPT_BOOL, .at = offsetof(type, member.no_bos), .doc = "put no BOS in front"}, \
     {"stream", BL_OPT_BOOL, .at = offsetof(type, member.stream), .doc = "keep only one block's weights in memory"}, \
     {"kv", BL_OPT_CHOICE, .choices = bl_kv_formats, .at = offsetof(type, member.kv), \
-     .doc = "keys and values in the cache: as activations are, or codes of 8 bits"}, \
+     .doc = "keys and values in the cache: as activations are, or codes of 8, 4, 3 or 2 bits"}, \
     {"batch-tokens", BL_OPT_INT, .min = 0, .max = 1 << 24, .at = offsetof(type, member.batch_tokens), .arg = "N", \
      .doc = "tokens of one forward pass; 0: chosen"}, \
     {"batch-size", BL_OPT_INT, .min = 0, .max = 1 << 20, .at = offsetof(type, member.batch_size), .arg = "N", \

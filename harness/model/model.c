@@ -286,6 +286,9 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
     bl_model *m = NULL;
     bl_model_own *own;
 
+    if (o && bl_kv_bits(o->kv) && bl_kv_bits(o->kv) < 8 && !be->ops->kv_low)
+        return bl_fail(e, BL_E_UNSUPPORTED, "keys and values of %d bits are not there on %s; expected act or int8",
+                       bl_kv_bits(o->kv), be->ops->name);
     BL_TRY(bl_checkpoint_verify(c, e));
     BL_TRY(outline(c, be, &m, e));
     m->stream = o && o->stream;

@@ -16,10 +16,10 @@ int64_t bl_chunk_rows(const bl_config *c)
     return BL_MIN(BL_MAX(CHUNK_BYTES / bl_chunk_row_bytes(c), LEAST_CHUNK), MOST_CHUNK);
 }
 
-/* Keys and values of one position in one block: codes with a scale a head, or as activations. */
+/* Keys and values of one position in one block. */
 static int64_t kv_bytes(const bl_config *c, bl_kv_format kv)
 {
-    return 2 * c->n_kv_heads * (kv == BL_KV_INT8 ? c->head_dim + f32 : c->head_dim * f32);
+    return 2 * c->n_kv_heads * bl_kv_head_bytes(kv, c->head_dim, f32);
 }
 
 int64_t bl_pass_row_bytes(const bl_config *c, bl_kv_format kv) { return f32 * 2 * c->dim + kv_bytes(c, kv); }

@@ -609,7 +609,7 @@ static bl_status kv_of(reader *r, const bl_json *doc, bl_kv_format *out, bl_err 
             *out = (bl_kv_format)i;
             goto out;
         }
-    st = bl_fail(e, BL_E_CONFIG, "%s: 'kv' is \"%s\", expected \"act\" or \"int8\"", r->name, name);
+    st = bl_fail(e, BL_E_CONFIG, "%s: 'kv' is \"%s\", expected act, int8, int4, int3 or int2", r->name, name);
 out:
     return st;
 }

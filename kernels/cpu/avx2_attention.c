@@ -81,7 +81,7 @@ static int64_t next_row(walk *w)
 BL_INLINE void prefetch_row(const bl_attend *t, walk *w)
 {
     const bl_kv_view *kv = &t->a->kv;
-    const int64_t row = next_row(w), bytes = kv->head_dim * (kv->format == BL_KV_INT8 ? 1 : 4);
+    const int64_t row = next_row(w), bytes = bl_kv_code_bytes(kv->format, kv->head_dim, sizeof(float));
     const char *k = (const char *)bl_cpu_at(&kv->k) + row * kv->heads * bytes + t->kv * bytes,
                *v = (const char *)bl_cpu_at(&kv->v) + row * kv->heads * bytes + t->kv * bytes;
     for (int64_t i = 0; i < bytes; i += 64) {
@@ -98,6 +98,11 @@ BL_INLINE void copy_values(const float *x, float *to, int64_t dim, int64_t dim8)
 }
 BL_INLINE void decode_values(const bl_cpu_kv *x, float *to, int64_t dim, int64_t dim8)
 {
+    if (x->bits) {
+        bl_cpu_kv_unpack(x, dim, to);
+        for (int64_t d = dim; d < dim8; d++) to[d] = 0;
+        return;
+    }
     for (int64_t d = 0; d + 8 <= dim; d += 8) {
         __m256i codes = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(x->codes + d)));
         _mm256_storeu_ps(to + d, _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_set1_ps(x->scale)));
@@ -111,7 +116,7 @@ static void load_block(const bl_attend *t, walk *w, int64_t n, const space *p)
 {
     static const float zeros[8] = {0};
     const bl_kv_view *kv = &t->a->kv;
-    const bool coded = kv->format == BL_KV_INT8;
+    const bool coded = kv->format != BL_KV_ACT;
     int64_t dim = kv->head_dim, dim8 = up8(dim);
     for (int64_t j = 0; j < up8(n); j += 8) {
         const float *k[8], *from[8];
@@ -122,8 +127,8 @@ static void load_block(const bl_attend *t, walk *w, int64_t n, const space *p)
             float *to = p->v + (j + i) * dim8;
             k[i] = NULL;
             if (row < 0) continue;
-            const bl_cpu_kv key = bl_cpu_kv_at(&kv->k, &kv->k_scale, dim, row, t->kv);
-            v[i] = bl_cpu_kv_at(&kv->v, &kv->v_scale, dim, row, t->kv);
+            const bl_cpu_kv key = bl_cpu_kv_at(kv->format, &kv->k, &kv->k_scale, dim, row, t->kv);
+            v[i] = bl_cpu_kv_at(kv->format, &kv->v, &kv->v_scale, dim, row, t->kv);
             k[i] = coded ? to : key.values;
             if (coded) decode_values(&key, to, dim, dim8);
             else copy_values(v[i].values, to, dim, dim8);

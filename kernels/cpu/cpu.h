@@ -40,16 +40,27 @@ static inline bl_cpu_seqs bl_cpu_seqs_of(const bl_attention_args *a)
 /* Keys or values of one head in one cache row. */
 typedef struct bl_cpu_kv {
     const float *values; /* ACT, else NULL */
-    const int8_t *codes;
+    const int8_t *codes; /* INT8, else NULL */
     float scale;
+    int bits; /* INT4, 3, 2 */
+    const uint8_t *packed;
+    const uint16_t *steps; /* fp16: step and least value of each group */
 } bl_cpu_kv;
-static inline bl_cpu_kv bl_cpu_kv_at(const bl_tensor *t, const bl_tensor *scale, int64_t dim, int64_t row, int64_t head)
+static inline bl_cpu_kv bl_cpu_kv_at(bl_kv_format f, const bl_tensor *t, const bl_tensor *scale, int64_t dim,
+                                     int64_t row, int64_t head)
 {
-    if (!scale->buf) return (bl_cpu_kv){.values = bl_cpu_row(t, row) + head * dim};
+    int bits = bl_kv_bits(f);
+    if (!bits) return (bl_cpu_kv){.values = bl_cpu_row(t, row) + head * dim};
+    if (bits < 8)
+        return (bl_cpu_kv){.bits = bits,
+                           .packed = (const uint8_t *)bl_cpu_at(t) + row * t->stride[0] + head * ((dim * bits + 7) / 8),
+                           .steps = (const uint16_t *)bl_cpu_at(scale) + row * scale->stride[0] +
+                                    head * ((dim + BL_KV_GROUP - 1) / BL_KV_GROUP * 2)};
     return (bl_cpu_kv){.codes = (const int8_t *)bl_cpu_at(t) + row * t->stride[0] + head * dim,
                        .scale = bl_cpu_row(scale, row)[head]};
 }
 /* One row of kv_append into codes and scales, n heads. */
+void bl_cpu_kv_unpack(const bl_cpu_kv *x, int64_t dim, float *to); /* of INT4, 3, 2 */
 typedef void bl_cpu_kv_row(const float *x, int64_t heads, int64_t dim, int8_t *codes, float *scale);
 bl_status bl_cpu_kv_append(bl_backend *be, const bl_kv_append_args *a, bl_cpu_kv_row *encode, bl_err *e);
 

@@ -6,6 +6,7 @@
  * after a row of q in the call has no influence on its bits.
  */
 #include "cpu.h"
+#include "kernels/format_impl.h"
 
 enum { BLOCK = 64 };
 
@@ -17,7 +18,13 @@ static int64_t cache_row(const bl_cpu_seqs *l, int32_t seq, int64_t p)
     return s->row + p;
 }
 
-static float value(const bl_cpu_kv *x, int64_t d) { return x->values ? x->values[d] : (float)x->codes[d] * x->scale; }
+static float value(const bl_cpu_kv *x, int64_t d)
+{
+    if (x->values) return x->values[d];
+    if (x->codes) return (float)x->codes[d] * x->scale;
+    const uint16_t *step = x->steps + d / BL_KV_GROUP * 2;
+    return (float)bl_code_at(x->packed, x->bits, d) * bl_f16_to_f32(step[0]) + bl_f16_to_f32(step[1]);
+}
 
 static void attend(const bl_attention_args *a, const bl_cpu_seqs *s, int32_t seq, int64_t row, int64_t head, float *y)
 {
@@ -29,7 +36,8 @@ static void attend(const bl_attention_args *a, const bl_cpu_seqs *s, int32_t seq
         int64_t n = BL_MIN(keys - k0, BLOCK);
         float top = m;
         for (int64_t j = 0; j < n; j++) {
-            const bl_cpu_kv k = bl_cpu_kv_at(&a->kv.k, &a->kv.k_scale, dim, cache_row(s, seq, k0 + j), kv);
+            const bl_cpu_kv k = bl_cpu_kv_at(a->kv.format, &a->kv.k, &a->kv.k_scale, dim, cache_row(s, seq, k0 + j),
+                                             kv);
             float score = 0;
             for (int64_t d = 0; d < dim; d++) score = fmaf(q[d], value(&k, d), score);
             p[j] = score * (float)a->scale;
@@ -42,7 +50,8 @@ static void attend(const bl_attention_args *a, const bl_cpu_seqs *s, int32_t seq
         for (int64_t j = 0; j < n; j++) {
             p[j] = bl_exp(p[j] - m);
             l[j % 8] += p[j];
-            const bl_cpu_kv v = bl_cpu_kv_at(&a->kv.v, &a->kv.v_scale, dim, cache_row(s, seq, k0 + j), kv);
+            const bl_cpu_kv v = bl_cpu_kv_at(a->kv.format, &a->kv.v, &a->kv.v_scale, dim, cache_row(s, seq, k0 + j),
+                                             kv);
             for (int64_t d = 0; d < dim; d++) y[d] = fmaf(p[j], value(&v, d), y[d]);
         }
     }

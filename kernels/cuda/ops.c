@@ -28,7 +28,7 @@ static void append(const bl_cuda *c, const bl_kv_view *kv, const bl_tensor *from
 {
     const int64_t size = (int64_t)sizeof(uint16_t);
     if (!from->buf) return;
-    if (kv->format == BL_KV_INT8)
+    if (kv->format == BL_KV_INT8) /* formats of less than 8 bits were refused */
         bl_cu_kv_int8(c->now, bl_cuda_at(from), from->stride[0], from->dim[0], kv->heads, kv->head_dim,
                       bl_cuda_at(cache), cache->stride[0], bl_cuda_at(scale), scale->stride[0], to);
     else

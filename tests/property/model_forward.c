@@ -58,10 +58,11 @@ static void tokens_one_by_one_give_what_a_whole_prompt_gives(void **state)
     bl_err e = {0};
     int32_t ids[LEN], slot;
     (void)state;
-    for (size_t m = 0; m < 2 * BL_COUNT(models); m++) {
-        const char *model = models[m / 2];
+    for (size_t m = 0; m < 3 * BL_COUNT(models); m++) {
+        static const bl_kv_format formats[] = {BL_KV_ACT, BL_KV_INT8, BL_KV_INT3};
+        const char *model = models[m / 3];
         fixture f = fixture_open(*model ? model : noise, "", 1, false);
-        f.m->kv = m % 2 ? BL_KV_INT8 : BL_KV_ACT;
+        f.m->kv = formats[m % 3];
         int64_t dim = f.m->config.dim;
         random_ids(ids, LEN, 1, f.m->config.vocab);
         float *want = alone(&f, ids, LEN), *got = malloc(LEN * (size_t)dim * sizeof *got);
@@ -216,6 +217,49 @@ static void an_int8_cache_gives_nearly_the_same_states(void **state)
     free(got);
     free(plain);
     bl_model_close(p.m);
+    bl_backend_close(p.be);
+    fixture_close(&f);
+}
+
+/* Fewer bits are further away, with the same bits on every backend and the bytes that they say. */
+static void a_cache_of_fewer_bits_is_smaller_and_further_away(void **state)
+{
+    bl_err e = {0};
+    int32_t ids[LEN];
+    double before = 0;
+    (void)state;
+    fixture f = fixture_open(noise, "", 2, false), p = {.ckpt = f.ckpt};
+    int64_t heads = f.m->config.n_kv_heads, dim = f.m->config.head_dim, layers = f.m->config.n_layers;
+    random_ids(ids, LEN, 9, f.m->config.vocab);
+    float *want = alone(&f, ids, LEN);
+    assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 2, .isa = BL_ISA_PLAIN}, &p.be, &e));
+    for (int kv = BL_KV_INT8; kv <= BL_KV_INT2; kv++) {
+        bl_kv *cache;
+        double far = 0;
+        int64_t bits = bl_kv_bits((bl_kv_format)kv);
+        f.m->kv = (bl_kv_format)kv;
+        assert_ok(bl_model_open(p.ckpt, p.be, &(bl_model_opts){.kv = (bl_kv_format)kv}, &p.m, &e));
+        float *got = alone(&f, ids, LEN), *plain = alone(&p, ids, LEN);
+        assert_rows(got, plain, LEN, f.m->config.dim, bl_kv_formats[kv]);
+        for (int64_t i = 0; i < LEN * f.m->config.dim; i++)
+            far += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        assert_true(far > 2 * before);
+        before = far;
+        assert_ok(bl_kv_new(f.m, 64, 1, false, (bl_kv_format)kv, &cache, &e));
+        if (bits < 8)
+            assert_int_equal(bl_kv_bytes(cache),
+                             layers * 2 * 64 * heads * ((dim * bits + 7) / 8 + (dim + 31) / 32 * 4));
+        bl_kv_free(cache);
+        free(got);
+        free(plain);
+        bl_model_close(p.m);
+    }
+    bl_ops less = *p.be->ops;
+    less.kv_low = false;
+    p.be->ops = &less;
+    assert_refused(bl_model_open(p.ckpt, p.be, &(bl_model_opts){.kv = BL_KV_INT4}, &p.m, &e), BL_E_UNSUPPORTED,
+                   "4 bits are not there on cpu; expected act or int8");
+    free(want);
     bl_backend_close(p.be);
     fixture_close(&f);
 }
@@ -403,6 +447,7 @@ int main(void)
         cmocka_unit_test(a_ragged_batch_gives_what_its_sequences_give_alone),
         cmocka_unit_test(fast_and_plain_backends_agree),
         cmocka_unit_test(an_int8_cache_gives_nearly_the_same_states),
+        cmocka_unit_test(a_cache_of_fewer_bits_is_smaller_and_further_away),
         cmocka_unit_test(linears_of_one_input_give_together_what_they_give_alone),
         cmocka_unit_test(weights_are_prepared_when_they_are_loaded),
         cmocka_unit_test(what_is_not_a_batch_is_refused),

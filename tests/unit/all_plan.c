@@ -306,8 +306,8 @@ static void a_spec_with_calibration_is_printed_as_it_is_read(void **state)
     bl_text_free(&b);
     bl_spec_free(&s);
     bl_spec_free(&again);
-    assert_refused(parse("{\"models\": \"m\", \"tasks\": \"piqa\", \"kv\": \"int4\"}", &s, &e), BL_E_CONFIG,
-                   "'kv' is \"int4\", expected \"act\" or \"int8\"");
+    assert_refused(parse("{\"models\": \"m\", \"tasks\": \"piqa\", \"kv\": \"int5\"}", &s, &e), BL_E_CONFIG,
+                   "'kv' is \"int5\", expected act, int8, int4, int3 or int2");
 }
 
 /* ---- identities ---- */
@@ -454,7 +454,7 @@ static void every_key_of_a_tokenizer_inside_a_model_is_part_of_it(void **state)
 static void keys_and_values_are_counted_in_their_format(void **state)
 {
     (void)state;
-    static const bl_kv_format formats[] = {BL_KV_ACT, BL_KV_INT8};
+    static const bl_kv_format formats[] = {BL_KV_ACT, BL_KV_INT8, BL_KV_INT4, BL_KV_INT3, BL_KV_INT2};
     enum { ROWS = 64 }; /* parts of a cache fill whole 64 bytes */
     const bl_config c = {.n_layers = 3, .n_kv_heads = 2, .head_dim = 18};
     bl_err e = {0};
@@ -464,6 +464,7 @@ static void keys_and_values_are_counted_in_their_format(void **state)
         assert_int_equal(ROWS * bl_kv_row_bytes(&c, formats[i]),
                          c.n_layers * (int64_t)bl_kv_view_bytes(be, formats[i], ROWS, c.n_kv_heads, c.head_dim));
     assert_int_equal(bl_kv_row_bytes(&c, BL_KV_INT8), 3 * 2 * 2 * (18 + 4)); /* codes and a scale a head */
+    assert_int_equal(bl_kv_row_bytes(&c, BL_KV_INT3), 3 * 2 * 2 * (7 + 4));  /* codes, a step and a least value */
     bl_backend_close(be);
 }
 

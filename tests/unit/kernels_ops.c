@@ -592,6 +592,113 @@ static void attention_over_an_int8_cache_is_that_over_its_values(void **state)
     }
 }
 
+/* Two bits from 1 to 2.5: a step of 1/2. What fp16 cannot hold makes the step NaN; codes of a group that is one number
+ * are 0. */
+static void a_cache_of_few_bits_holds_a_step_and_the_least_of_every_32(void **state)
+{
+    bl_tensor k = with(2, 4, (float[]){1, 2.5f, 1.5f, 2.2f, -3, -3, -3, -3}),
+              v = with(2, 4, (float[]){0, 15, 7, 8.5f, 1, 1e6f, 0, 0});
+    (void)state;
+    EACH(be)
+    {
+        bl_buffer *b;
+        bl_kv_view c;
+        assert_ok(be->ops->buffer_new(be, bl_kv_view_bytes(be, BL_KV_INT2, 2, 1, 4), &b, &e));
+        c = bl_kv_view_at(b, 0, BL_KV_INT2, 2, 1, 4);
+        assert_ok(be->ops->kv_append(be, &(bl_kv_append_args){.kv = c, .k = k, .to = I64(1, 0)}, &e));
+        const uint8_t *codes = (uint8_t *)b->data + c.k.offset;
+        const uint16_t *step = (uint16_t *)(void *)((char *)b->data + c.k_scale.offset);
+        assert_int_equal(codes[1], 0 | 3 << 2 | 1 << 4 | 2 << 6);
+        assert_true(bl_f16_to_f32(step[2]) == 0.5f && bl_f16_to_f32(step[3]) == 1);
+        assert_true(codes[0] == 0 && bl_f16_to_f32(step[0]) == 1 && bl_f16_to_f32(step[1]) == -3);
+        be->ops->buffer_free(b);
+        assert_int_equal(bl_kv_view_bytes(be, BL_KV_INT4, 2, 1, 4), 4 * 64);
+        assert_ok(be->ops->buffer_new(be, 4 * 64, &b, &e));
+        c = bl_kv_view_at(b, 0, BL_KV_INT4, 2, 1, 4);
+        assert_ok(be->ops->kv_append(be, &(bl_kv_append_args){.kv = c, .v = v, .to = I64(0, 1)}, &e));
+        codes = (uint8_t *)b->data + c.v.offset;
+        step = (uint16_t *)(void *)((char *)b->data + c.v_scale.offset);
+        assert_true(codes[0] == (0 | 15 << 4) && codes[1] == (7 | 8 << 4)); /* 8.5 to the even one */
+        assert_true(bl_f16_to_f32(step[0]) == 1 && isnan(bl_f16_to_f32(step[2])));
+        be->ops->buffer_free(b);
+    }
+    drop(k);
+    drop(v);
+}
+
+/* Decoded here, a bit at a time. */
+static float low_value(const bl_kv_view *c, const bl_tensor *codes, const bl_tensor *steps, int64_t row, int64_t head,
+                       int64_t d)
+{
+    int bits = bl_kv_bits(c->format), q = 0;
+    const uint8_t *p = (const uint8_t *)codes->buf->data + codes->offset + row * codes->stride[0] +
+                       head * ((c->head_dim * bits + 7) / 8);
+    const uint16_t *s = (const uint16_t *)(const void *)((const char *)steps->buf->data + steps->offset) +
+                        row * steps->stride[0] + head * ((c->head_dim + 31) / 32 * 2) + d / 32 * 2;
+    for (int i = 0; i < bits; i++) q |= (p[(d * bits + i) / 8] >> (d * bits + i) % 8 & 1) << i;
+    return (float)q * bl_f16_to_f32(s[0]) + bl_f16_to_f32(s[1]);
+}
+
+static void attention_over_few_bits_is_that_over_their_values(void **state)
+{
+    enum { N = 70 };
+    static const struct {
+        int64_t heads, kv, dim;
+    } shape[] = {{4, 2, 64}, {2, 1, 20}, {3, 1, 34}};
+    static const double most[] = {[BL_KV_INT4] = 0.01, [BL_KV_INT3] = 0.05, [BL_KV_INT2] = 0.2};
+    (void)state;
+    for (size_t s = 0; s < BL_COUNT(shape); s++)
+        for (int f = BL_KV_INT4; f <= BL_KV_INT2; f++) {
+            int64_t h = shape[s].heads, kv = shape[s].kv, d = shape[s].dim, rows[N];
+            bl_tensor q = random_f32(N, h * d, 1, 2), k = random_f32(N, kv * d, 2, 2), v = random_f32(N, kv * d, 3, 2),
+                      ku = make(BL_F32, N, kv * d), vu = make(BL_F32, N, kv * d), y = make(BL_F32, N, h * d),
+                      z = make(BL_F32, N, h * d);
+            for (int i = 0; i < N; i++) rows[i] = (i * 3 + 1) % N;
+            EACH(be)
+            {
+                bl_buffer *b;
+                double far = 0, power = 0;
+                assert_ok(be->ops->buffer_new(be, bl_kv_view_bytes(be, (bl_kv_format)f, N, kv, d), &b, &e));
+                bl_kv_view c = bl_kv_view_at(b, 0, (bl_kv_format)f, N, kv, d);
+                assert_ok(be->ops->kv_append(
+                    be, &(bl_kv_append_args){.kv = c, .k = k, .v = v, .to = VIEW_OF(rows, BL_I64, N)}, &e));
+                for (int64_t r = 0; r < N; r++)
+                    for (int64_t i = 0; i < kv * d; i++) {
+                        f32(ku)[r * kv * d + i] = low_value(&c, &c.k, &c.k_scale, r, i / d, i % d);
+                        f32(vu)[r * kv * d + i] = low_value(&c, &c.v, &c.v_scale, r, i / d, i % d);
+                    }
+                for (int64_t r = 0; r < N; r++)
+                    for (int64_t i = 0; i < kv * d; i++) {
+                        double x = f32(k)[r * kv * d + i] - f32(ku)[rows[r] * kv * d + i];
+                        far += x * x;
+                        power += (double)f32(k)[r * kv * d + i] * f32(k)[r * kv * d + i];
+                    }
+                assert_true(far > 0 && far / power < most[f]);
+                bl_attention_args a = attention_of(q, ku, vu, y, h, kv, d);
+                a.n_seq = 1;
+                a.start = I32(0, N);
+                a.past = I32(0);
+                a.seg = SEGMENTS(0, N);
+                a.seg_start = I32(0, 1);
+                assert_ok(be->ops->attention(be, &a, &e));
+                a.kv = c;
+                a.y = z;
+                assert_ok(be->ops->attention(be, &a, &e));
+                assert_equal_bits(y, z);
+                bl_ops less = *be->ops;
+                const bl_ops *all_ops = be->ops;
+                less.kv_low = false;
+                be->ops = &less;
+                bl_status st = less.attention(be, &a, &e);
+                be->ops = all_ops;
+                assert_refused(st, BL_E_UNSUPPORTED, "bits are not there on cpu");
+                be->ops->buffer_free(b);
+            }
+            bl_tensor all[] = {q, k, v, ku, vu, y, z};
+            for (size_t i = 0; i < BL_COUNT(all); i++) drop(all[i]);
+        }
+}
+
 /* What a recorded sequence of ops rests on: the same arguments follow what their lists hold, and a drawn id is embedded
  * from where it was written. */
 static void the_same_arguments_follow_what_their_lists_hold(void **state)
@@ -902,6 +1009,8 @@ int main(void)
         cmocka_unit_test(keys_and_values_go_to_their_rows_of_the_cache),
         cmocka_unit_test(an_int8_cache_holds_codes_and_a_scale_for_every_row_and_head),
         cmocka_unit_test(attention_over_an_int8_cache_is_that_over_its_values),
+        cmocka_unit_test(a_cache_of_few_bits_holds_a_step_and_the_least_of_every_32),
+        cmocka_unit_test(attention_over_few_bits_is_that_over_their_values),
         cmocka_unit_test(the_same_arguments_follow_what_their_lists_hold),
         cmocka_unit_test(attention_does_not_depend_on_chunks_segments_or_neighbours),
         cmocka_unit_test(a_position_does_not_see_what_comes_later),
