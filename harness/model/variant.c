@@ -3,10 +3,9 @@
  * A block's parameters are listed with their tensors, then the header of its file is known and everything is written
  * once, in order. All files go to DIR.tmp.<pid>, each synced; renaming that directory is the commit.
  */
-#include "variant.h"
+#include "variant_impl.h"
 #include "harness/checkpoint/variant_parts.h"
 #include "kernels/base/fs.h"
-#include "kernels/base/json.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -16,54 +15,7 @@
 
 enum { CHUNK = 4 << 20 };
 
-/* A tensor to be written: contiguous, on a backend. */
-typedef struct piece {
-    char name[192];
-    bl_tensor t;
-    const bl_format *as; /* an f32 vector that is stored in this dense format; NULL: as it is */
-} piece;
-
-struct bl_variant {
-    bl_checkpoint *source;
-    char *dir, *temp;
-    bl_arena *arena; /* of the stages */
-    bl_stage *stage; /* the source's, then those that follow */
-    int n_stages;
-    bl_config config; /* of the model; has a bias where any of its blocks has */
-    int64_t next;     /* block that is written next; n_layers: the ends; n_layers + 1: all is written */
-    piece *piece;     /* of the file at hand */
-    size_t n, cap;
-    bl_text embed, blocks, rest; /* entries of bitladder.json */
-    bl_text sums;                /* of its list of tensors: name and hash */
-    bl_hasher *hash;             /* of the tensor at hand */
-    uint64_t bytes;              /* of tensors so far */
-    uint8_t *buf;
-    size_t buf_bytes;
-};
-
 /* ---- beginning ---- */
-/* Removes DIR.tmp.<pid> of processes that are gone. */
-static void clean_temps(const char *dir)
-{
-    char **names = NULL;
-    size_t n = 0;
-    const char *slash = strrchr(dir, '/'), *base = slash ? slash + 1 : dir;
-    char *parent = slash ? bl_strndup(dir, slash == dir ? 1 : (size_t)(slash - dir), NULL) : bl_strdup(".", NULL);
-    if (parent && bl_dir_list(parent, &names, &n, NULL) == BL_OK)
-        for (size_t i = 0; i < n; i++) {
-            char *end;
-            size_t k = strlen(base);
-            if (strncmp(names[i], base, k) || strncmp(names[i] + k, ".tmp.", 5)) continue;
-            long pid = strtol(names[i] + k + 5, &end, 10);
-            if (*end || pid <= 0 || bl_pid_alive(pid)) continue;
-            char *path = bl_join(parent, names[i], NULL);
-            if (path) (void)bl_remove_tree(path, NULL);
-            bl_free(path);
-        }
-    bl_list_free(names, n);
-    bl_free(parent);
-}
-
 static bl_status check_target(const char *dir, const bl_checkpoint *source, bl_err *e)
 {
     char real[PATH_MAX];
@@ -83,9 +35,11 @@ static bl_status check_target(const char *dir, const bl_checkpoint *source, bl_e
 static bl_status make_temp(bl_variant *v, bl_err *e)
 {
     bl_status st = BL_OK;
-    clean_temps(v->dir);
+    bool taken;
     BL_TRY(bl_remove_tree(v->temp, e)); /* of an earlier process that had our pid */
-    BL_TRY(bl_make_dirs(v->temp, e));
+    BL_TRY(bl_variant_adopt(v, &taken, e));
+    if (taken) BL_TRY(bl_variant_recall(v, e));
+    else BL_TRY(bl_make_dirs(v->temp, e));
 out:
     return st;
 }
@@ -475,6 +429,8 @@ bl_status bl_variant_block(bl_variant *v, bl_model *m, int64_t block, bl_err *e)
     bl_status st = in_turn(v, block, e);
     if (st != BL_OK) return st;
     v->n = 0;
+    v->params = v->blocks.n;
+    v->tensors = v->sums.n;
     for (int role = 0; role < BL_N_ROLES; role++)
         if (bl_roles[role].block) BL_TRY(put_role(v, m, block, (bl_role)role, e));
     BL_TRY(write_pieces(v, block, e));
@@ -499,8 +455,10 @@ bl_status bl_variant_ends(bl_variant *v, bl_model *m, bl_err *e)
 {
     bl_status st = in_turn(v, v->config.n_layers, e);
     uint32_t roles = v->config.roles;
+    int64_t layers = v->config.n_layers;
     if (st != BL_OK) return st;
     v->config = m->config;
+    v->config.n_layers = layers;
     v->config.roles |= roles;
     v->config.tied = !m->head.weight.format;
     v->n = 0;
@@ -520,7 +478,7 @@ out:
 }
 
 /* ---- the end ---- */
-static bl_status write_list(bl_variant *v, bl_err *e)
+bl_status bl_variant_list(bl_variant *v, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text t = {0}, config = {0}, stages = {0};
@@ -569,7 +527,8 @@ bl_status bl_variant_commit(bl_variant *v, bl_err *e)
     BL_TRY(bl_text_check(&v->blocks, e));
     BL_TRY(bl_text_check(&v->rest, e));
     BL_TRY(bl_text_check(&v->sums, e));
-    BL_TRY(write_list(v, e));
+    bl_variant_forget(v);
+    BL_TRY(bl_variant_list(v, e));
     bl_fault_point("before-rename", v->dir);
     BL_TRY(bl_rename(v->temp, v->dir, e));
     bl_free(v->temp);

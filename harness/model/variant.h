@@ -25,6 +25,15 @@ bl_status bl_variant_ends(bl_variant *v, bl_model *m, bl_err *e);
 bl_status bl_variant_note(bl_variant *v, const char *note, bl_err *e);
 /* One more file of the directory (layers.json). */
 bl_status bl_variant_file(bl_variant *v, const char *name, const void *p, size_t n, bl_err *e);
+/* Going on where an interrupted writer of the same state stopped, if the last of `stages` has a hash: the blocks that
+ * it kept are there already, and the next one to write is the one after them. Keeping follows bl_variant_block; `more`
+ * is what the caller wants to know then. */
+bl_status bl_variant_keep(bl_variant *v, int64_t block, const char *more, bl_err *e);
+int64_t bl_variant_left(const bl_variant *v);                    /* how many are there */
+const char *bl_variant_more(const bl_variant *v, int64_t block); /* of one of them; lent */
+/* Those blocks, with the ends of m, as a model: to be closed before v. */
+bl_status bl_variant_view(const bl_variant *v, bl_model *m, bl_checkpoint **out, bl_err *e);
+void bl_variant_leave(bl_variant *v); /* in the place of bl_variant_drop: what was kept stays for who goes on */
 uint64_t bl_variant_bytes(const bl_variant *v); /* tensor bytes so far; after bl_variant_ends: bl_model_bytes */
 bl_status bl_variant_commit(bl_variant *v, bl_err *e);
 void bl_variant_drop(bl_variant *v); /* removes what was written; NULL is fine */

@@ -175,9 +175,77 @@ out:
     return st;
 }
 
+/* What was done to a block, for who goes on after it when this process does not. */
+static bl_status keep_block(work *k, int64_t b, int64_t first_layer, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+    bl_json_out o = {.t = &t, .compact = true};
+    bl_json_array(&o, NULL);
+    for (int64_t i = first_layer; i < k->n_layers; i++) bl_layer_put_json(&k->layer[i], &o);
+    bl_json_end(&o);
+    BL_TRY(bl_text_check(&t, e));
+    st = bl_variant_keep(k->v, b, t.s, e);
+out:
+    bl_text_free(&t);
+    return st;
+}
+
+/* What goes on from a block whose inputs are those of the original model went through it as the hook `block` left it:
+ * the hook is called again, so that bits are the same. */
+static bl_status again(work *k, int64_t b, bl_err *e)
+{
+    bl_model *m = k->run.model;
+    bl_status st = bl_block_acquire(m, b, e);
+    if (st != BL_OK) return st;
+    st = bl_calib_gather(k->run.calib, linear_roles(m, b), e);
+    if (st == BL_OK) st = k->run.method->block(&k->run, b, e);
+    if (st == BL_OK) st = bl_calib_advance(k->run.calib, e);
+    bl_block_release(m, b);
+    return st;
+}
+
+/* The blocks that an interrupted process left: what it said of their layers, and the calibration text goes through them
+ * as they are by now. */
+static bl_status go_on(work *k, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t n = bl_variant_left(k->v);
+    bl_checkpoint *done = NULL;
+    bl_model *m = NULL;
+    bl_json *j = NULL;
+
+    for (int64_t b = 0; b < n; b++) {
+        const char *text = bl_variant_more(k->v, b);
+        BL_TRY(bl_json_parse(text, strlen(text), "layers of a block", BL_JSON_PLAIN, &j, e));
+        for (const bl_json *v = bl_json_first(j); v && k->n_layers < (int64_t)k->run.model->n_linears;
+             v = bl_json_next(v))
+            BL_TRY(bl_layer_get_json(v, k->arena, &k->layer[k->n_layers++], e));
+        bl_json_free(j);
+        j = NULL;
+    }
+    k->done += n;
+    k->skipped += n;
+    if (!n || !k->run.calib || n == k->run.model->config.n_layers) goto out;
+    if (!k->run.method->original_inputs) {
+        BL_TRY(bl_variant_view(k->v, k->run.model, &done, e));
+        BL_TRY(bl_model_open(done, k->run.be, &(bl_model_opts){.stream = true, .as_stored = true}, &m, e));
+    }
+    for (int64_t b = 0; b < n; b++) {
+        if (m || !k->run.method->block) BL_TRY(bl_calib_pass_by(k->run.calib, m, e));
+        else BL_TRY(again(k, b, e));
+    }
+out:
+    bl_json_free(j);
+    bl_model_close(m);
+    bl_checkpoint_close(done);
+    return st;
+}
+
 static bl_status one_block(work *k, int64_t b, bl_err *e)
 {
     bl_status st = BL_OK;
+    int64_t before = k->n_layers;
     const bl_method *method = k->run.method;
     bl_model *m = k->run.model;
     bl_calibration *calib = k->run.calib;
@@ -189,6 +257,7 @@ static bl_status one_block(work *k, int64_t b, bl_err *e)
     if (st == BL_OK && method->layer) st = layers(k, b, e);
     if (st == BL_OK && calib && !method->original_inputs && b + 1 < m->config.n_layers) st = bl_calib_advance(calib, e);
     if (st == BL_OK && !method->train) st = bl_variant_block(k->v, m, b, e);
+    if (st == BL_OK && !method->train) st = keep_block(k, b, before, e);
     bl_block_release(m, b);
     if (st == BL_OK) {
         k->done++;
@@ -312,7 +381,8 @@ static bl_status run_stage(work *k, bl_checkpoint *source, const char *dir, bl_e
     if (method->ops) BL_TRY(bl_check_ops(k->run.be, method->ops, e));
     if (method->model) BL_TRY(method->model(&k->run, e));
     BL_TRY(calibrate(k, source, dir, e));
-    for (int64_t b = 0; b < m->config.n_layers; b++) BL_TRY(one_block(k, b, e));
+    BL_TRY(go_on(k, e));
+    for (int64_t b = bl_variant_left(k->v); b < m->config.n_layers; b++) BL_TRY(one_block(k, b, e));
     if (method->layer && method->wants_head && method->wants_head(&k->run)) {
         BL_TRY(one(k, &m->embed, e));
         if (m->head.weight.format) BL_TRY(one(k, &m->head, e));
@@ -365,7 +435,6 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
         out->n_layers = k->n_layers;
     }
     out->seconds += bl_now() - t0;
-    out->bits = bl_model_bits(m);
     out->packed_bytes = bl_variant_bytes(k->v);
     BL_TRY(bl_quantize_print_layers(k->layer, k->n_layers, bl_now() - t0, &text, e));
     BL_TRY(bl_variant_file(k->v, layers_file, text.s, text.n, e));
@@ -374,7 +443,8 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
     if (method->learns) BL_TRY(bl_train_forget(dir, e));
     out->train = k->train;
 out:
-    bl_variant_drop(k->v);
+    if (st == BL_E_INTERRUPTED) bl_variant_leave(k->v); /* the same command goes on */
+    else bl_variant_drop(k->v);
     k->v = NULL;
     bl_calib_end(k->run.calib);
     k->run.calib = NULL;
@@ -396,8 +466,8 @@ static char *state_dir(const bl_apply_how *how, const char *dir, int i, int n, b
     return how->between ? bl_strdup(how->between[i], e) : bl_format_text(e, "%s.stage%d.%ld", dir, i, (long)getpid());
 }
 
-/* Of the state that was written: what it is, and what its stages noted. */
-static bl_status state_notes(bl_checkpoint *state, bl_arena *a, const char **out, bl_err *e)
+/* Of the state that was written: its bits, what it is, and what its stages noted. */
+static bl_status look_at_state(bl_checkpoint *state, bl_arena *a, bl_quantize_result *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_model *m = NULL;
@@ -406,7 +476,8 @@ static bl_status state_notes(bl_checkpoint *state, bl_arena *a, const char **out
     bl_model_notes(m, &t);
     bl_stage_notes(state, &t);
     BL_TRY(bl_text_check(&t, e));
-    if (!(*out = bl_arena_str(a, t.s ? t.s : "", t.n, e))) st = BL_E_NOMEM;
+    out->bits = bl_model_bits(m);
+    if (!(out->notes = bl_arena_str(a, t.s ? t.s : "", t.n, e))) st = BL_E_NOMEM;
 out:
     bl_text_free(&t);
     bl_model_close(m);
@@ -440,7 +511,7 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
         bl_checkpoint_close(state);
         state = next;
         next = NULL;
-        if (i + 1 == chain->n) BL_TRY(state_notes(state, a, &res.notes, e));
+        if (i + 1 == chain->n) BL_TRY(look_at_state(state, a, &res, e));
         if (old) BL_TRY(bl_remove_tree(old, e));
         bl_free(old);
         old = how->between || i + 1 == chain->n ? NULL : path;

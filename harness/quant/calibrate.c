@@ -371,6 +371,19 @@ bl_status bl_calib_advance(bl_calibration *c, bl_err *e)
     return st;
 }
 
+bl_status bl_calib_pass_by(bl_calibration *c, bl_model *done, bl_err *e)
+{
+    bl_model *m = c->m, *through_it = done ? done : m;
+    int64_t block = c->block;
+    bl_status st = bl_block_acquire(through_it, block, e);
+    if (st != BL_OK) return st;
+    c->m = through_it;
+    st = bl_calib_advance(c, e);
+    c->m = m;
+    bl_block_release(through_it, block);
+    return st;
+}
+
 bl_status bl_calib_residual(bl_calibration *c, uint32_t until, bl_tensor y, bl_err *e)
 {
     return through(c, &(bl_block_hooks){.until = until}, y, false, e);

@@ -86,6 +86,8 @@ bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows
 bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e);
 bl_status bl_calib_gather_advance(bl_calibration *c, uint32_t roles, bl_err *e); /* both in one pass */
 bl_status bl_calib_advance(bl_calibration *c, bl_err *e);
+/* The same through the block of a model that has it as it will be; NULL: of the model itself, as it is stored. */
+bl_status bl_calib_pass_by(bl_calibration *c, bl_model *done, bl_err *e);
 void bl_calib_end(bl_calibration *c); /* NULL is fine */
 /* Of `roles`, those whose input a forward pass reaches first. */
 uint32_t bl_calib_step(uint32_t roles);

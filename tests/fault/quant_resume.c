@@ -1,0 +1,139 @@
+/* quant_resume.c - quantizing that is killed between two blocks: the same command goes on after the last block that was
+ * whole, and what it writes is what it would have written.
+ */
+#include "study_fixture.h"
+#include <dirent.h>
+
+enum { LAYERS = 4 };
+static char model[4300], whole[4300], again[4300];
+
+static study begin(void)
+{
+    study s = study_begin(2);
+    static const tiny t = {
+        .dim = 72, .hidden = 160, .layers = LAYERS, .heads = 9, .kv_heads = 3, .vocab = 300, .max_len = 96};
+    static const uint64_t seed[2] = {100, 101};
+    snprintf(model, sizeof model, "%s/model/four.bin", s.dir);
+    tiny_write(model, &t, tiny_random, &seed[0], tiny_random, tiny_random, &seed[1]);
+    snprintf(whole, sizeof whole, "%s/whole", s.dir);
+    snprintf(again, sizeof again, "%s/again", s.dir);
+    return s;
+}
+
+#define QUANTIZE(method, dir)                                                                                          \
+    "quantize", model, "--method", method, "-o", dir, "--threads", "1", "--calib", "primer:test", "--calib-n", "3",    \
+        "--calib-seqlen", "48", "--verbose"
+
+/* Kills the program where it has itself stopped, at a point after a block. */
+#define KILL_AT(s, point, method) kill_at(s, point, (const char *const[]){"bitladder", QUANTIZE(method, again), NULL})
+static void kill_at(const study *s, const char *point, const char *const *argv)
+{
+    char out[4300], err[4300];
+    int status;
+    snprintf(out, sizeof out, "%s/killed.out", s->dir);
+    snprintf(err, sizeof err, "%s/killed.err", s->dir);
+    setenv("BL_FAULT_POINT", point, 1);
+    pid_t pid = program_start(argv, NULL, out, err);
+    unsetenv("BL_FAULT_POINT");
+    while (waitpid(pid, &status, WUNTRACED) < 0 && errno == EINTR) {}
+    if (!WIFSTOPPED(status)) fail_msg("%s ended before it came to %s", argv[3], point);
+    program_kill(pid);
+}
+
+/* Directories that begin with the name of the output: what is on the way. */
+static int on_the_way(const study *s)
+{
+    int n = 0;
+    DIR *d = opendir(s->dir);
+    for (struct dirent *f; (f = readdir(d));) n += strncmp(f->d_name, "again.tmp.", 10) == 0;
+    closedir(d);
+    return n;
+}
+
+/* Every file but the times of layers.json. */
+static void assert_same_model(const char *method)
+{
+    bl_err e = {0};
+    char **name[2];
+    size_t n[2];
+    assert_ok(bl_dir_list(whole, &name[0], &n[0], &e));
+    assert_ok(bl_dir_list(again, &name[1], &n[1], &e));
+    assert_int_equal(n[0], n[1]);
+    for (size_t i = 0; i < n[0]; i++) {
+        char *a, *b, path[4700];
+        size_t na, nb;
+        assert_string_equal(name[0][i], name[1][i]);
+        snprintf(path, sizeof path, "%s/%s", whole, name[0][i]);
+        assert_ok(bl_read_file(path, 1 << 26, &a, &na, &e));
+        snprintf(path, sizeof path, "%s/%s", again, name[0][i]);
+        assert_ok(bl_read_file(path, 1 << 26, &b, &nb, &e));
+        if (strcmp(name[0][i], "layers.json") == 0) { /* as many layers, each with its error */
+            int layers[2] = {0};
+            for (const char *p = a; (p = strstr(p, "\"nmse\"")); p++) layers[0]++;
+            for (const char *p = b; (p = strstr(p, "\"nmse\"")); p++) layers[1]++;
+            assert_true(layers[0] == 7 * LAYERS && layers[1] == layers[0]);
+        } else if (na != nb || memcmp(a, b, na)) fail_msg("%s: %s is another file", method, name[0][i]);
+        bl_free(a);
+        bl_free(b);
+    }
+    bl_list_free(name[0], n[0]);
+    bl_list_free(name[1], n[1]);
+}
+
+static void a_killed_quantization_goes_on_at_the_next_block_with_the_same_bytes(void **state)
+{
+    /* Without text; inputs of blocks as they were changed, step by step, beside those of the original, and as they were
+     * before. */
+    static const char *const methods[] = {"rtn:w4g24", "gptq:w3g24+true-sequential", "gptaq:w3g24", "awq:w3g24",
+                                          "quarot+gptq:w4pc"};
+    (void)state;
+    study s = begin();
+    for (size_t m = 0; m < BL_COUNT(methods); m++) {
+        char point[64], phrase[64];
+        ran r = PROGRAM(&s, QUANTIZE(methods[m], whole));
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        for (int kill = 1; kill < LAYERS; kill += 2) {
+            snprintf(point, sizeof point, "after-block:%d", kill);
+            KILL_AT(&s, point, methods[m]);
+            assert_false(bl_is_dir(again));
+            r = PROGRAM(&s, QUANTIZE(methods[m], again));
+            snprintf(phrase, sizeof phrase, "goes on at block %d of %d", kill + 1, LAYERS);
+            expect(&r, 0, strchr(methods[m], '+') && strstr(methods[m], "quarot") ? NULL : phrase);
+            ran_free(&r);
+            assert_same_model(methods[m]);
+            assert_int_equal(on_the_way(&s), 0);
+            bl_remove_tree(again, NULL);
+        }
+        bl_remove_tree(whole, NULL);
+    }
+    study_end(&s);
+}
+
+/* What another method, or another text, left is of no use, and goes. */
+static void what_another_command_left_is_not_taken(void **state)
+{
+    (void)state;
+    study s = begin();
+    KILL_AT(&s, "after-block:2", "gptq:w3g24");
+    assert_int_equal(on_the_way(&s), 1);
+    ran r = PROGRAM(&s, QUANTIZE("gptq:w4g24", again));
+    expect(&r, 0, NULL);
+    assert_null(strstr(r.err, "goes on at block"));
+    ran_free(&r);
+    assert_int_equal(on_the_way(&s), 0);
+    r = PROGRAM(&s, QUANTIZE("gptq:w4g24", whole));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_same_model("gptq:w4g24");
+    study_end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_killed_quantization_goes_on_at_the_next_block_with_the_same_bytes),
+        cmocka_unit_test(what_another_command_left_is_not_taken),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
