@@ -11,7 +11,10 @@
  *     w_k -= e_j U_jk / U_jj                 for the columns of later blocks; none inside the block
  *
  * Bits of a weight: 2 for its sign and for which, and eight numbers a row and block, one bit at groups of 128; the
- * paper's 1.08 counts signs only.
+ * paper's 1.08 counts signs only. At those three bits rounding to nearest is far better: the paper has a perplexity of
+ * 32.5 on LLaMA-2-7B (WikiText-2), where three bits to nearest in groups of 128 have 6.7. Of the squares S the search
+ * puts nine tenths of the weights into the small set; by magnitude two thirds, and the errors at the outputs of
+ * SmolLM2-135M are 0.070 of their power instead of 0.084, those of arb-llm 0.054 (8 x 512 tokens).
  */
 #include "billm.h"
 #include "harness/quant/calibrate.h"

@@ -24,9 +24,12 @@ static study begin(void)
     "quantize", model, "--method", method, "-o", dir, "--threads", "1", "--calib", "primer:test", "--calib-n", "3",    \
         "--calib-seqlen", "48", "--verbose"
 
-/* Kills the program where it has itself stopped, at a point after a block. */
-#define KILL_AT(s, point, method) kill_at(s, point, (const char *const[]){"bitladder", QUANTIZE(method, again), NULL})
-static void kill_at(const study *s, const char *point, const char *const *argv)
+/* Starts the program, which stops itself at a point after a block, and kills it there; or interrupts it. */
+#define KILL_AT(s, point, method)                                                                                      \
+    end_at(s, point, SIGKILL, (const char *const[]){"bitladder", QUANTIZE(method, again), NULL})
+#define INTERRUPT_AT(s, point, method)                                                                                 \
+    end_at(s, point, SIGINT, (const char *const[]){"bitladder", QUANTIZE(method, again), NULL})
+static void end_at(const study *s, const char *point, int sig, const char *const *argv)
 {
     char out[4300], err[4300];
     int status;
@@ -37,7 +40,15 @@ static void kill_at(const study *s, const char *point, const char *const *argv)
     unsetenv("BL_FAULT_POINT");
     while (waitpid(pid, &status, WUNTRACED) < 0 && errno == EINTR) {}
     if (!WIFSTOPPED(status)) fail_msg("%s ended before it came to %s", argv[3], point);
-    program_kill(pid);
+    if (sig == SIGKILL) program_kill(pid);
+    else {
+        kill(pid, sig);
+        program_signalled(pid, sig);
+        kill(pid, SIGCONT);
+        ran r = program_wait(pid, out, err);
+        expect(&r, 130, NULL);
+        ran_free(&r);
+    }
 }
 
 /* Directories that begin with the name of the output: what is on the way. */
@@ -110,6 +121,24 @@ static void a_killed_quantization_goes_on_at_the_next_block_with_the_same_bytes(
     study_end(&s);
 }
 
+/* What was done by then is kept too when the program is asked to end. */
+static void an_interrupted_quantization_goes_on_too(void **state)
+{
+    (void)state;
+    study s = begin();
+    ran r = PROGRAM(&s, QUANTIZE("gptq:w3g24", whole));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    INTERRUPT_AT(&s, "after-block:2", "gptq:w3g24");
+    assert_int_equal(on_the_way(&s), 1);
+    r = PROGRAM(&s, QUANTIZE("gptq:w3g24", again));
+    expect(&r, 0, "goes on at block 3 of 4");
+    ran_free(&r);
+    assert_same_model("gptq:w3g24");
+    assert_int_equal(on_the_way(&s), 0);
+    study_end(&s);
+}
+
 /* What another method, or another text, left is of no use, and goes. */
 static void what_another_command_left_is_not_taken(void **state)
 {
@@ -133,6 +162,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_killed_quantization_goes_on_at_the_next_block_with_the_same_bytes),
+        cmocka_unit_test(an_interrupted_quantization_goes_on_too),
         cmocka_unit_test(what_another_command_left_is_not_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
