@@ -71,7 +71,8 @@ struct bl_trainable {
     int *norm; /* [m->n_norms + 1] parameter of each norm, the final one last; -1: frozen */
     bl_trained *param;
     size_t n_params, cap_params;
-    bool still;                    /* no dropout: the loss of a validation text */
+    bool still; /* no dropout: the loss of a validation text */
+    bool keep;  /* activations of all blocks between forward and backward pass; else a block is computed again */
     uint32_t dropout_key[2], pass; /* masks of a pass are numbered by it; bl_gradients counts it */
     bl_buffer *work[4];            /* kept between passes */
     bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */

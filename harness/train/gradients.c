@@ -64,7 +64,8 @@ typedef struct pass {
     int32_t *past, *slot, *target;
     int64_t *want; /* rows that predict tokens that count */
     bl_kv *kv;
-    bl_tape tape;
+    bl_tape *tape;                      /* of the block at hand, or of each from `low` on */
+    int64_t low;                        /* the lowest block that is gone back through */
     bl_buffer *x, *kept, *lists, *ends; /* residual stream; inputs of blocks; ids, targets, wanted rows; of the loss */
     bl_tensor stream, t_ids, t_target, t_want;
 } pass;
@@ -79,6 +80,20 @@ static bl_tensor input_of(const pass *p, int64_t block)
 static bl_status copy(const pass *p, bl_tensor from, bl_tensor to, bl_err *e)
 {
     return p->be->ops->gather(p->be, &(bl_gather_args){.src = from, .dst = to, .n = from.dim[0]}, e);
+}
+
+static bl_status prepare_back(pass *p, uint64_t each, bl_err *e)
+{
+    const int64_t n = p->m->config.n_layers;
+    bl_status st = BL_OK;
+    p->low = BL_MAX(lowest(p->t), 0);
+    if (!(p->tape = bl_new((size_t)n, sizeof *p->tape, e))) return BL_E_NOMEM;
+    for (int64_t b = p->low; p->t->keep && b < n; b++) BL_TRY(bl_tape_new(p->m, p->rows, &p->tape[b], e));
+    if (p->t->keep) goto out;
+    BL_TRY(bl_tape_new(p->m, p->rows, &p->tape[0], e));
+    BL_TRY(p->be->ops->buffer_new(p->be, (uint64_t)n * each, &p->kept, e));
+out:
+    return st;
 }
 
 static bl_status prepare(pass *p, const bl_train_batch *b, bl_err *e)
@@ -107,10 +122,7 @@ static bl_status prepare(pass *p, const bl_train_batch *b, bl_err *e)
     p->batch = (bl_batch){.ids = b->ids, .n_seq = b->n_seq, .start = b->start, .past = p->past, .slot = p->slot};
     BL_TRY(p->be->ops->buffer_new(p->be, each, &p->x, e));
     p->stream = bl_tensor_2d(p->x, 0, p->be->act, p->rows, c->dim);
-    if (p->learn) {
-        BL_TRY(bl_tape_new(p->m, p->rows, &p->tape, e));
-        BL_TRY(p->be->ops->buffer_new(p->be, (uint64_t)c->n_layers * each, &p->kept, e));
-    }
+    if (p->learn) BL_TRY(prepare_back(p, each, e));
     BL_TRY(p->be->ops->buffer_new(p->be, (uint64_t)p->n * 12 + (uint64_t)p->rows * 4, &p->lists, e));
     p->t_want = bl_tensor_1d(p->lists, 0, BL_I64, p->n);
     p->t_target = bl_tensor_1d(p->lists, (uint64_t)p->n * 8, BL_I32, p->n);
@@ -129,7 +141,8 @@ static void release(pass *p)
     o->buffer_free(p->kept);
     o->buffer_free(p->lists);
     o->buffer_free(p->ends);
-    bl_tape_free(p->m, &p->tape);
+    for (int64_t b = 0; p->tape && b < p->m->config.n_layers; b++) bl_tape_free(p->m, &p->tape[b]);
+    bl_free(p->tape);
     bl_kv_free(p->kv);
     bl_free(p->past);
     bl_free(p->slot);
@@ -207,8 +220,9 @@ static bl_status forward(pass *p, const bl_block_hooks *hooks, bl_err *e)
     BL_TRY(p->be->ops->embed(p->be, &(bl_embed_args){.w = &p->m->embed.weight, .ids = p->t_ids, .y = p->stream}, e));
     for (int64_t b = 0; b < p->m->config.n_layers; b++) {
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        if (p->learn) BL_TRY(copy(p, p->stream, input_of(p, b), e));
-        BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, NULL, e));
+        if (p->kept) BL_TRY(copy(p, p->stream, input_of(p, b), e));
+        bl_tape *tape = p->learn && p->t->keep && b >= p->low ? &p->tape[b] : NULL;
+        BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, tape, e));
     }
 out:
     return st;
@@ -222,8 +236,9 @@ static bl_status backward(pass *p, const bl_block_hooks *hooks, bl_err *e)
 
     for (int64_t b = p->m->config.n_layers - 1; b >= BL_MAX(low, 0); b--) {
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, input_of(p, b), hooks, &p->tape, e));
-        BL_TRY(bl_block_backward(p->m, b, &p->batch, p->kv, &p->tape, p->stream, b > low, &grads, e));
+        bl_tape *tape = &p->tape[p->t->keep ? b : 0];
+        if (!p->t->keep) BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, input_of(p, b), hooks, tape, e));
+        BL_TRY(bl_block_backward(p->m, b, &p->batch, p->kv, tape, p->stream, b > low, &grads, e));
     }
     if (low < 0) {
         const bl_effective *w = bl_effective_of(p->t, -1, BL_ROLE_EMBED);

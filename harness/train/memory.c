@@ -92,7 +92,8 @@ bl_status bl_trainer_memory(const bl_trainer *r, bl_train_memory *out, bl_err *e
     ends = 3 * (uint64_t)(n * c->dim) * act + (uint64_t)n * sizeof(double) +
            (uint64_t)(logits * c->vocab) * (sizeof(float) + (be->act == BL_F32 ? 0 : act));
     blocks = bl_block_backward_bytes(t->m, rows);
-    m.activations = (uint64_t)(c->n_layers + 1) * states + bl_tape_bytes(t->m, rows) + (uint64_t)rows * 16 +
+    uint64_t layers = (uint64_t)c->n_layers, tape = bl_tape_bytes(t->m, rows);
+    m.activations = states + (t->keep ? layers * tape : layers * states + tape) + (uint64_t)rows * 16 +
                     bl_kv_view_bytes(be, BL_KV_ACT, rows, c->n_kv_heads, c->head_dim) +
                     (uint64_t)(chunk * bl_chunk_row_bytes(c)) + kept_by_products(t, rows) + BL_MAX(ends, blocks);
     *out = m;

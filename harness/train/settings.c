@@ -110,6 +110,7 @@ bl_status bl_train_settings_hash(const bl_train_settings *s, bl_hash *out, bl_er
     told.data = told.init_adapter = NULL; /* their bytes say which */
     told.valid = NULL;                    /* nothing depends on it, nor on when it is looked at */
     told.save_every = told.valid_every = 0;
+    told.keep_activations = false; /* the same numbers */
     BL_TRY(bl_train_settings_put(&told, &text, e));
     if (!(h = bl_hasher_new(e))) {
         st = BL_E_NOMEM;

@@ -17,7 +17,7 @@ typedef struct bl_train_settings {
     int format, schedule;                            /* bl_sample_format, bl_schedule_kind */
     int64_t seqlen, batch, accumulate, steps, warmup, cycles, save_every, valid_every;
     double lr, least, eps, decay, clip;
-    bool pack, eight_bits;
+    bool pack, eight_bits, keep_activations;
 } bl_train_settings;
 extern const char *const bl_sample_formats[]; /* samples.h */
 /* clang-format off */
@@ -38,6 +38,8 @@ extern const char *const bl_sample_formats[]; /* samples.h */
      .doc = "sequences of a step"}, \
     {"accumulate", BL_OPT_INT, .min = 1, .max = 1 << 20, .def.i = 1, .at = offsetof(type, member.accumulate), \
      .arg = "N", .doc = "passes that the sequences of a step are spread over; less memory, the same step"}, \
+    {"keep-activations", BL_OPT_BOOL, .at = offsetof(type, member.keep_activations), \
+     .doc = "of all blocks in a pass: no block is computed again; more memory, the same numbers"}, \
     {"steps", BL_OPT_INT, .min = 1, .max = 1 << 30, .def.i = 100, .at = offsetof(type, member.steps), .arg = "N", \
      .doc = "of the optimizer"}, \
     {"lr", BL_OPT_REAL, .min = 0, .max = 1e6, .def.r = 2e-4, .at = offsetof(type, member.lr), .arg = "X", \

@@ -86,6 +86,7 @@ static bl_status prepare(job *k, bl_hash identity, bl_err *e)
 
     BL_TRY(read_samples(k, e));
     BL_TRY(bl_trainable_new(run->model, &t, e));
+    t->keep = s->keep_activations;
     k->r = (bl_trainer){.t = t,
                         .data = &k->samples,
                         .valid = s->valid ? &k->valid : NULL,

@@ -193,11 +193,12 @@ static void memory_is_what_was_planned(void **state)
         const char *name;
         int64_t rank;
         double dropout;
-        bool eight, lsq;
+        bool eight, lsq, keep;
         int64_t rows, length;
-    } rows[] = {{"full", 0, 0, false, false, 4, 60},      {"full, few tokens", 0, 0, false, false, 1, 4},
-                {"eight bits", 0, 0, true, false, 4, 60}, {"lora", 8, 0, false, false, 6, 60},
-                {"dropout", 8, 0.1, false, false, 6, 60}, {"lsq", 0, 0, false, true, 4, 60}};
+    } rows[] = {{"full", 0, 0, false, false, false, 4, 60},    {"full, few tokens", 0, 0, false, false, false, 1, 4},
+                {"all kept", 0, 0, false, false, true, 4, 60}, {"eight bits", 0, 0, true, false, false, 4, 60},
+                {"lora", 8, 0, false, false, true, 6, 60},     {"dropout", 8, 0.1, false, false, false, 6, 60},
+                {"lsq", 0, 0, false, true, false, 4, 60}};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_err e = {0};
@@ -224,6 +225,7 @@ static void memory_is_what_was_planned(void **state)
                 bl_train_lora(x.r.t, &(bl_lora){.rank = rows[i].rank, .alpha = 8, .dropout = rows[i].dropout}, &e));
         else if (rows[i].lsq) assert_ok(bl_train_lsq(x.r.t, 4, 0, &e));
         else assert_ok(bl_train_full(x.r.t, &e));
+        x.r.t->keep = rows[i].keep;
         assert_ok(bl_trainer_memory(&x.r, &planned, &e));
         assert_ok(bl_trainer_run(&x.r, &e));
         x.f.be->ops->memory(x.f.be, NULL, &peak);
@@ -314,6 +316,24 @@ static void a_shuffled_epoch_has_every_row_once(void **state)
     for (int k = 7; k < 12; k++) assert_true(x.r.curve[k].loss == loss[k]);
     x.s = all;
     close_run(&x);
+}
+
+static void a_run_that_keeps_all_activations_is_the_same_bit_for_bit(void **state)
+{
+    bl_err e = {0};
+    const bl_lora lora = {.rank = 4, .alpha = 8, .dropout = 0.25, .seed = 7, .targets = BL_ROLE_BIT(BL_ROLE_DOWN)};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        run one, two;
+        open_run(&one, i ? &lora : NULL, false, 1);
+        open_run(&two, i ? &lora : NULL, false, 1);
+        two.r.t->keep = true;
+        assert_ok(bl_trainer_run(&one.r, &e));
+        assert_ok(bl_trainer_run(&two.r, &e));
+        assert_same_numbers(&one, &two);
+        close_run(&one);
+        close_run(&two);
+    }
 }
 
 static void a_run_that_diverges_stops_and_keeps_its_curve(void **state)
@@ -413,6 +433,7 @@ int main(void)
         cmocka_unit_test(a_step_in_two_passes_is_the_step_in_one),
         cmocka_unit_test(a_run_that_goes_on_from_its_state_is_the_same_bit_for_bit),
         cmocka_unit_test(the_loss_of_a_validation_text_changes_nothing_and_is_that_of_its_tokens),
+        cmocka_unit_test(a_run_that_keeps_all_activations_is_the_same_bit_for_bit),
         cmocka_unit_test(memory_is_what_was_planned),
         cmocka_unit_test(a_run_interrupted_within_a_step_goes_on_as_if_it_was_not),
         cmocka_unit_test(a_shuffled_epoch_has_every_row_once),
