@@ -101,6 +101,39 @@ static void requests_are_split_as_the_evaluation_harness_does(void **state)
     bl_text_free(&in);
 }
 
+/* The candidate that is the question has cosine 1; what is short scores 0; equal ones go to the first. */
+static void a_judge_picks_what_is_like_the_question(void **state)
+{
+    bl_err e = {0};
+    bl_json *doc;
+    int64_t pick;
+    double v;
+    (void)state;
+    ran r = SAY("{\"question\": \"make a list\", \"candidates\": [\"abc\", \"so it goes\", \"make a list\", \"make a "
+                "list\"]}\n",
+                "judge", "--model", "@model", "-");
+    expect(&r, 0, NULL);
+    assert_ok(bl_json_parse(r.out, strlen(r.out), "verdict", BL_JSON_PLAIN, &doc, &e));
+    assert_ok(bl_json_get_int(doc, "pick_cosine", &pick, &e));
+    assert_int_equal(pick, 2);
+    const bl_json *cosine = bl_json_first(bl_json_get(doc, "cosine"));
+    assert_ok(bl_json_real(cosine, &v, &e));
+    assert_true(v == 0);
+    cosine = bl_json_next(bl_json_next(cosine));
+    assert_ok(bl_json_real(cosine, &v, &e));
+    assert_true(v > 1 - 1e-9 && v < 1 + 1e-9);
+    assert_ok(bl_json_real(bl_json_first(bl_json_get(doc, "qim")), &v, &e));
+    assert_true(v == 0);
+    bl_json_free(doc);
+    ran_free(&r);
+    r = SAY("{\"question\": \"q\", \"candidates\": \"x\"}\n", "judge", "--model", "@model", "-");
+    expect(&r, 2, "standard input: line 1: 'candidates' is no list of texts");
+    ran_free(&r);
+    r = SAY("{\"question\": \"q\", \"candidates\": [\"x\"]}\n", "judge", "-");
+    expect(&r, 2, "judge needs --model MODEL");
+    ran_free(&r);
+}
+
 static void replies_come_in_the_order_of_the_requests_whatever_the_batch(void **state)
 {
     (void)state;
@@ -237,6 +270,7 @@ int main(void)
         cmocka_unit_test(text_comes_back_from_its_ids),
         cmocka_unit_test(a_seed_gives_the_same_text_again_and_a_stop_ends_it),
         cmocka_unit_test(a_method_can_be_tried_on_the_fly),
+        cmocka_unit_test(a_judge_picks_what_is_like_the_question),
     };
     return cmocka_run_group_tests_name("requests", tests, begin_study, end_study);
 }

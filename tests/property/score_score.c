@@ -791,9 +791,57 @@ static void filler_has_as_many_tokens_as_what_it_replaces(void **state)
     }
 }
 
+/* The state of the only token of a text is the one that predicts what comes after it: through the head it gives the
+ * likelihood that a score of that pair has. */
+static void the_vector_of_a_token_predicts_what_follows_it(void **state)
+{
+    bl_err e = {0};
+    (void)state;
+    bench b = open_bench(noise, words, NULL);
+    int64_t dim = b.f.m->config.dim, vocab = b.f.m->config.vocab;
+    double *v = bl_alloc(b.a, (size_t)dim, sizeof *v, &e);
+    float *row = bl_alloc(b.a, (size_t)dim, sizeof *row, &e),
+          *logits = bl_alloc(b.a, (size_t)vocab, sizeof *logits, &e);
+    bl_backend *be = b.f.m->be;
+    bl_buffer *buf;
+    bl_prompt p = bl_prompt_new(b.a);
+    bl_ids ids;
+    bl_scored_ids pair_ids;
+    bl_quote(&p, "a");
+    assert_ok(bl_engine_prompt_ids(b.g, &p, 0, b.a, &ids, NULL, &e));
+    size_t own = ids.n - (ids.id[0] == bl_tokenizer_bos(b.f.t));
+    assert_ok(bl_engine_embed(b.g, "a", 1, v, &e));
+    assert_int_equal(own, 1);
+    {
+        bl_pair two = {.context = p, .continuation = "b"};
+        assert_ok(bl_engine_pair_ids(b.g, &two, b.a, &pair_ids, &e));
+        assert_int_equal(pair_ids.scored, 1);
+        assert_ok(be->ops->buffer_new(be, (uint64_t)(dim + vocab) * sizeof(float), &buf, &e));
+        bl_tensor x = bl_tensor_2d(buf, 0, BL_F32, 1, dim),
+                  y = bl_tensor_2d(buf, (uint64_t)dim * sizeof(float), BL_F32, 1, vocab);
+        for (int64_t d = 0; d < dim; d++) row[d] = (float)v[d];
+        assert_ok(be->ops->upload(be, &x, row, &e));
+        assert_ok(bl_logits(b.f.m, x, 0, 1, y, &e));
+        assert_ok(be->ops->download(be, &y, logits, &e));
+        double sum = 0;
+        for (int64_t i = 0; i < vocab; i++) sum += exp(logits[i]);
+        double nll = log(sum) - logits[pair_ids.ids[pair_ids.n - 1]];
+        assert_true(fabs(nll - reply(&b, pair(b.a, "a", "b")).nll[0]) < 1e-5);
+        be->ops->buffer_free(buf);
+    }
+    double *again = bl_alloc(b.a, (size_t)dim, sizeof *again, &e),
+           *empty = bl_alloc(b.a, (size_t)dim, sizeof *empty, &e);
+    assert_ok(bl_engine_embed(b.g, "a", 1, again, &e));
+    assert_memory_equal(v, again, (size_t)dim * sizeof *v);
+    assert_ok(bl_engine_embed(b.g, "", 0, empty, &e));
+    assert_true(memcmp(v, empty, (size_t)dim * sizeof *v) != 0);
+    close_bench(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_vector_of_a_token_predicts_what_follows_it),
         cmocka_unit_test(equal_logits_make_the_vocabulary_the_perplexity_in_every_convention),
         cmocka_unit_test(a_token_is_predicted_from_the_one_before_it),
         cmocka_unit_test(rolling_windows_are_those_of_the_protocol),

@@ -1,0 +1,27 @@
+/* qim.h - the Quantized Influence Measure of two vectors of one length (Rangan and Yin 2024, arXiv 2402.17081), as the
+ * authors' program computes it.
+ *
+ * Each vector is put into k levels by itself, q(v)_i = round((v_i - min v) / (max v - min v) (k - 1)), half to even.
+ * With a = q(x), b = q(y), cells j the values of a, n_j members of mean b_j, and m and sd the mean and the population
+ * standard deviation of b:
+ *
+ *     QIM(x, y; k) = sum_j (b_j - m)^2 n_j^2 / (n sd)
+ *
+ * It is not symmetric, does not see the sign of y, has no largest value and grows with n: compare within one model
+ * only. A few coordinates that are far larger than the others leave few cells; how many are occupied is told beside it.
+ */
+#ifndef BL_RESULTS_QIM_H
+#define BL_RESULTS_QIM_H
+#include "kernels/base/bl.h"
+
+enum { BL_QIM_LEVELS = 256 };
+typedef struct bl_qim {
+    double value; /* 0 where it is undefined: x or the levels of y are constant */
+    bool undefined;
+    int cells; /* of x that have a member */
+} bl_qim;
+/* x, y [n]; 2 <= k <= BL_QIM_LEVELS. */
+bl_qim bl_qim_of(const double *x, const double *y, int64_t n, int k);
+/* x . y / (|x| |y|); 0 where one of them is zero. */
+double bl_cosine(const double *x, const double *y, int64_t n);
+#endif
