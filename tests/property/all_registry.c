@@ -64,7 +64,11 @@ static void with_options(const bl_method *m, const char *text, each_text *use)
             use(m, longer);
         }
         bool in_name = !strcmp(o->name, "wbits") || !strcmp(o->name, "group") || !strcmp(o->name, "abits");
-        if (o->type == BL_OPT_INT && !in_name) {
+        if (!strcmp(o->name, "act-group")) { /* of activations that are quantized */
+            const char *group = strstr(text, "g24") ? strstr(text, "g24") : text + strlen(text);
+            snprintf(longer, sizeof longer, "%.*sa8%s+act-group=4", (int)(group - text), text, group);
+            use(m, longer);
+        } else if (o->type == BL_OPT_INT && !in_name) {
             long long other = o->min != o->max && o->min != (double)o->def.i ? (long long)o->min : o->def.i + 1;
             snprintf(longer, sizeof longer, "%s+%s=%lld", text, o->name, other);
             use(m, longer);
