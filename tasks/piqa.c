@@ -45,25 +45,23 @@ out:
     return st;
 }
 
-static const bl_choice_task row = {.read = read_row, .prompt = "Question: {text}\nAnswer:", .by_length = true};
-
 /* "valid-labels.lst" beside "valid.jsonl": a line of 0 or 1 for each row. */
-static bl_status read_labels(bl_task_data *t, bl_err *e)
+static bl_status read_labels(const char *of, bl_choice *row, int64_t n_rows, bl_hash *data, bl_err *e)
 {
     bl_status st = BL_OK;
     char *s = NULL, path[4200];
-    size_t n = 0, at = 0, stem = strlen(t->path);
+    size_t n = 0, at = 0, stem = strlen(of);
     int64_t i = 0;
     bl_hash hash;
 
-    if (stem > 3 && !strcmp(t->path + stem - 3, ".gz")) stem -= 3;
+    if (stem > 3 && !strcmp(of + stem - 3, ".gz")) stem -= 3;
     stem -= strlen(".jsonl"); /* every name in `files` ends so */
-    snprintf(path, sizeof path, "%.*s-labels.lst", (int)stem, t->path);
+    snprintf(path, sizeof path, "%.*s-labels.lst", (int)stem, of);
     if (!bl_exists(path)) {
-        snprintf(path, sizeof path, "%.*s-labels.lst.gz", (int)stem, t->path);
+        snprintf(path, sizeof path, "%.*s-labels.lst.gz", (int)stem, of);
         if (!bl_exists(path)) {
             st = bl_fail(e, BL_E_MISSING, "%s: its rows have no label and there is no %.*s-labels.lst beside it; %s",
-                         t->path, (int)stem, t->path, where);
+                         of, (int)stem, of, where);
             goto out;
         }
     }
@@ -74,16 +72,16 @@ static bl_status read_labels(bl_task_data *t, bl_err *e)
             st = bl_fail(e, BL_E_FORMAT, "%s:%" PRId64 ": expected 0 or 1", path, i + 1);
             goto out;
         }
-        if (i < t->n) {
-            bl_choice_at(t, i)->gold = s[at] - '0';
-            bl_choice_at(t, i)->unlabelled = false;
+        if (i < n_rows) {
+            row[i].gold = s[at] - '0';
+            row[i].unlabelled = false;
         }
         at += len;
         if (s[at] == '\r') at++;
         if (s[at] == '\n') at++;
     }
-    if (i != t->n) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " labels for %" PRId64 " rows of %s", path, i, t->n, t->path);
+    if (i != n_rows) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " labels for %" PRId64 " rows of %s", path, i, n_rows, of);
         goto out;
     }
 
@@ -92,28 +90,37 @@ static bl_status read_labels(bl_task_data *t, bl_err *e)
         st = BL_E_NOMEM;
         goto out;
     }
-    bl_hash_of(h, t->hash);
+    bl_hash_of(h, *data);
     bl_hash_of(h, hash);
-    t->hash = bl_hasher_end(h);
+    *data = bl_hasher_end(h);
 out:
     bl_free(s);
     return st;
 }
 
-static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
+static bl_status labels(const char *path, bl_choice *rows, int64_t n, bl_hash *hash, bl_err *e)
 {
-    bl_status st = BL_OK;
     int64_t without = 0;
 
-    BL_TRY(bl_choice_load(how, files, where, &row, out, e));
-    for (int64_t i = 0; i < out->n; i++) without += bl_choice_at(out, i)->unlabelled;
-    if (without > 0 && without < out->n) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " of %" PRId64 " rows have no label", out->path, without, out->n);
-        goto out;
-    }
-    if (without > 0) BL_TRY(read_labels(out, e));
-out:
-    return st;
+    for (int64_t i = 0; i < n; i++) without += rows[i].unlabelled;
+    if (without > 0 && without < n)
+        return bl_fail(e, BL_E_FORMAT, "%s: %" PRId64 " of %" PRId64 " rows have no label", path, without, n);
+    return without ? read_labels(path, rows, n, hash, e) : BL_OK;
+}
+
+static const char *const train[] = {"piqa/train.jsonl", "physicaliqa-train-dev/train.jsonl", NULL};
+static const char where_train[] =
+    "train.jsonl and train-labels.lst of yonatanbisk.com/piqa, or ybisk/piqa, train, as JSON lines";
+static const bl_choice_task row = {.read = read_row,
+                                   .prompt = "Question: {text}\nAnswer:",
+                                   .by_length = true,
+                                   .beside = labels,
+                                   .examples = train,
+                                   .where_examples = where_train};
+
+static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
+{
+    return bl_choice_load(how, files, where, &row, out, e);
 }
 
 static const char *const names[] = {"piqa", NULL};
@@ -122,6 +129,7 @@ static const char *const of[] = {"validation"};
 const bl_task bl_task_piqa = {
     .names = names,
     .splits = of,
+    .few = true,
     .version = 1,
     .title = "PIQA",
     .cite = "Bisk et al. 2020",

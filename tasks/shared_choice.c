@@ -336,9 +336,10 @@ bl_status bl_choice_file(const char *path, const bl_choice_task *task, bl_arena 
         goto out;
     }
     memcpy(kept, list, n * sizeof *list);
+    *hash = bl_rows_hash(r);
+    if (task->beside) BL_TRY(task->beside(path, kept, (int64_t)n, hash, e));
     *row = kept;
     *n_rows = (int64_t)n;
-    *hash = bl_rows_hash(r);
 out:
     bl_rows_close(r);
     bl_free(list);

@@ -33,6 +33,9 @@ typedef struct bl_choice_task {
     bool letters;        /* A, B, … are scored in place of the texts of the choices */
     int n_choices;       /* every row has so many; 0: any number */
     bl_rows_layout rows; /* of its files */
+    /* What a file's rows lack is beside it (labels in a file of their own): called once all of them are read; *hash is
+     * of the data and may be changed. NULL: they are whole. */
+    bl_status (*beside)(const char *path, bl_choice *row, int64_t n, bl_hash *hash, bl_err *e);
     /* Where worked examples come from, for names with ":5shot"; and where to get that. NULL: it takes none. */
     const char *const *examples, *where_examples;
 } bl_choice_task;

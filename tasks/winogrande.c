@@ -72,24 +72,42 @@ out:
     return st;
 }
 
-static const bl_choice_task row = {.read = read_row};
+static const char *const train[] = {"winogrande/train_xl.jsonl", "winogrande_1.1/train_xl.jsonl",
+                                    "winogrande_xl/train.jsonl", "winogrande/train.jsonl", NULL};
+static const char where_train[] = "winogrande_1.1.zip of the Allen Institute (train_xl.jsonl), or allenai/winogrande, "
+                                  "winogrande_xl, train, as JSON lines";
+static const bl_choice_task row = {.read = read_row, .examples = train, .where_examples = where_train};
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
-    if (!strcmp(how->name, "winogrande:sample")) return bl_choice_load(how, sample, where_sample, &row, out, e);
+    if (!strncmp(how->name, "winogrande:sample", strlen("winogrande:sample")))
+        return bl_choice_load(how, sample, where_sample, &row, out, e);
     return bl_choice_load(how, dev, where, &row, out, e);
+}
+
+/* Up to and with option c. */
+static void say(bl_prompt *p, const bl_choice *q, int c)
+{
+    bl_quoten(p, q->text, strcspn(q->text, "_"));
+    bl_quote(p, q->choice[c]);
 }
 
 static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
 {
+    const bl_choice_rows *rows = t->rows;
     const bl_choice *q = bl_choice_at(t, i);
     bl_prompt p[2];
 
     if (turn->step > 0) return bl_done(out);
     for (int c = 0; c < 2; c++) {
         p[c] = bl_prompt_new(turn->arena);
-        bl_quoten(&p[c], q->text, strcspn(q->text, "_"));
-        bl_quote(&p[c], q->choice[c]);
+        for (int k = 0; k < rows->n_examples; k++) {
+            say(&p[c], &rows->example[k], rows->example[k].gold);
+            bl_say(&p[c], " ");
+            bl_quote(&p[c], rows->example[k].more);
+            bl_say(&p[c], "\n\n");
+        }
+        say(&p[c], q, c);
     }
     return bl_ask_contexts(out, p, 2, q->more, e);
 }
@@ -100,6 +118,7 @@ static const char *const of[] = {"validation", "sample of validation"};
 const bl_task bl_task_winogrande = {
     .names = names,
     .splits = of,
+    .few = true,
     .version = 1,
     .title = "WinoGrande",
     .cite = "Sakaguchi et al. 2019",
