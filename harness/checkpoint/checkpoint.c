@@ -1,5 +1,6 @@
 /* checkpoint.c - opening a model whatever its container, and the list of its weights. */
 #include "checkpoint_impl.h"
+#include "bl_build.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -124,12 +125,19 @@ static bl_status read_dir(bl_checkpoint *c, bl_err *e)
     return st;
 }
 
-/* Where the model is: an existing path, else the local Hugging Face cache. Sets path and name. */
+/* The checkpoint that comes with the program: beside its source, or installed. */
+static const char *own_model(void)
+{
+    return bl_is_dir(BL_SOURCE_MODEL_DIR) ? BL_SOURCE_MODEL_DIR : BL_SHARE_DIR "/ladder-tiny";
+}
+
+/* Where the model is: an existing path, "default", else the local Hugging Face cache. Sets path and name. */
 static bl_status resolve(bl_checkpoint *c, const char *model, bool *is_dir, bl_err *e)
 {
     char real[PATH_MAX];
     const char *at = model, *base = model;
-    if (!bl_exists(model)) {
+    if (!bl_exists(model) && !strcmp(model, "default")) at = base = model = own_model();
+    else if (!bl_exists(model)) {
         bl_status st = bl_hub_find(model, c->arena, &at, e);
         if (st != BL_OK) return st;
     }

@@ -1,8 +1,8 @@
 /* checkpoint.h - one model on disk, whatever its format, as named weights in HF names and HF row order.
  *
- * MODEL is a directory (Hugging Face, or one written by `quantize`), a .gguf or llama2.c .bin file, `org/name` in the
- * local Hugging Face cache (never the network), or `synth:SHAPE[:TYPE]` (weights of that shape from a counter, TYPE
- * bf16 by default).
+ * MODEL is a directory (Hugging Face, or one written by `quantize`), a .gguf or llama2.c .bin file, `default` (the one
+ * that comes with the program), `org/name` in the local Hugging Face cache (never the network), or `synth:SHAPE[:TYPE]`
+ * (weights of that shape from a counter, TYPE bf16 by default).
  *
  *     bl_checkpoint *c;
  *     BL_TRY(bl_checkpoint_open("SmolLM2-135M-Instruct.Q4_1.gguf", NULL, &c, e));     // checked, nothing decoded

@@ -10,10 +10,10 @@ typedef struct opts {
     const char *out;
 } opts;
 enum { MIXED }; /* then the kinds of lessons */
-static const char *const kinds[] = {"mixed", "sums", "order", "story", "tale", NULL};
+static const char *const kinds[] = {"mixed", "sums", "order", "story", "tale", "life", "fact", NULL};
 static const bl_opt rows[] = {
     {"kind", BL_OPT_CHOICE, .choices = kinds, .at = offsetof(opts, kind),
-     .doc = "sums, order, story or tale alone; mixed: what pretrain reads"},
+     .doc = "sums, order, story, tale, life or fact alone; mixed: what pretrain reads"},
     {"part", BL_OPT_CHOICE, .choices = bl_lesson_parts, .at = offsetof(opts, part),
      .doc = "of one kind: no question of the test part is ever in a training text"},
     {"n", BL_OPT_INT, .min = 1, .max = 1 << 30, .def.i = 10, .at = offsetof(opts, n), .arg = "N", .doc = "how many"},
@@ -77,7 +77,8 @@ const bl_verb bl_verb_corpus = {
     .line = "prints the made-up corpus that pretrain reads",
     .doc =
         "Texts that a small model can learn: sums of one to eight steps with their reasoning, orders, stories with a "
-        "question, narrative. With --json a line each: kind, question, rationale, answer, text.",
+        "question, narrative, lives of people that never change and questions about them. With --json a line each: "
+        "kind, question, rationale, answer, text.",
     .example = "bitladder corpus --kind sums --part test --n 100 --json -o sums-test.jsonl",
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -5,25 +5,26 @@
 #include "harness/quant/apply.h"
 #include "harness/train/curve_out.h"
 #include "harness/train/pretrain.h"
-#include <math.h>
+#include "kernels/base/fs.h"
 #include <string.h>
 #include <unistd.h>
 
 typedef struct opts {
     bl_cli_common common;
     const char *shape, *out, *curve, *device;
-    int64_t steps, tokens, warmup, seed;
+    int64_t steps, batch, warmup, seed, save_every;
     double lr, decay, clip;
     int schedule;
+    bool resume;
 } opts;
 static const bl_opt rows[] = {
     {"shape", BL_OPT_TEXT, .def.s = "lessons-5m", .at = offsetof(opts, shape), .arg = "NAME",
      .doc = "lessons-5m, lessons-tiny, or another of the shapes of synth:"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o', .doc = "the new directory"},
-    {"steps", BL_OPT_INT, .min = 1, .max = 1 << 30, .def.i = 6000, .at = offsetof(opts, steps), .arg = "N",
+    {"steps", BL_OPT_INT, .min = 1, .max = 1 << 30, .def.i = 12000, .at = offsetof(opts, steps), .arg = "N",
      .doc = "steps of the optimizer"},
-    {"tokens", BL_OPT_INT, .min = 1, .max = 1 << 24, .def.i = 65536, .at = offsetof(opts, tokens), .arg = "N",
-     .doc = "characters of a step, at most: whole texts"},
+    {"batch", BL_OPT_INT, .min = 1, .max = 1 << 20, .def.i = 160, .at = offsetof(opts, batch), .arg = "N",
+     .doc = "texts of a step; one has about 200 characters"},
     {"lr", BL_OPT_REAL, .min = 0, .max = 1, .def.r = 2e-3, .at = offsetof(opts, lr), .arg = "X",
      .doc = "largest learning rate"},
     {"schedule", BL_OPT_CHOICE, .choices = bl_schedule_names, .def.choice = BL_SCHEDULE_COSINE,
@@ -36,6 +37,9 @@ static const bl_opt rows[] = {
      .doc = "most that the norm of a gradient may be; 0: any"},
     {"seed", BL_OPT_INT, .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N",
      .doc = "of the first weights and of the texts"},
+    {"save-every", BL_OPT_INT, .min = 0, .max = 1 << 30, .def.i = 1000, .at = offsetof(opts, save_every), .arg = "N",
+     .doc = "steps between two writings of DIR.state; 0: only when interrupted"},
+    {"resume", BL_OPT_BOOL, .at = offsetof(opts, resume), .doc = "go on from DIR.state, where it is there"},
     {"curve", BL_OPT_TEXT, .at = offsetof(opts, curve), .arg = "FILE",
      .doc = "JSON lines of step, loss (nats a token), lr, grad_norm"},
     {"device", BL_OPT_TEXT, .at = offsetof(opts, device), .arg = "NAME",
@@ -43,52 +47,40 @@ static const bl_opt rows[] = {
     BL_COMMON_ROWS(opts, common),
     {0}};
 
-typedef struct progress {
+typedef struct job {
     const opts *o;
-    bl_train_point *curve; /* [n] */
-    size_t n, cap;
+    bl_session s;
+    bl_text tokenizer;
+    char *state; /* path beside DIR */
+    bl_pretrain_texts texts;
+    bl_trainer r;
     double t0;
-} progress;
+} job;
 
-static bl_status told(void *ctx, int64_t step, double loss, double lr, double norm, bl_err *e)
+static bl_status progress(void *ctx, const bl_trainer *r, bl_err *e)
 {
-    progress *g = ctx;
-    double each = (bl_now() - g->t0) / (double)step;
-    bl_status st = bl_grow(&g->curve, &g->cap, g->n + 1, sizeof *g->curve, e);
-    if (st != BL_OK) return st;
-    g->curve[g->n++] = (bl_train_point){loss, lr, norm, NAN};
-    if (!g->o->common.quiet && isatty(STDERR_FILENO) == 1)
-        fprintf(stderr, "\r\033[Kstep %lld of %lld  loss %.4f  lr %.2g  %.0f s left%s", (long long)step,
-                (long long)g->o->steps, loss, lr, each * (double)(g->o->steps - step), step == g->o->steps ? "\n" : "");
+    const opts *o = ctx;
+    char line[160];
+    (void)e;
+    if (o->common.quiet || isatty(STDERR_FILENO) != 1) return BL_OK;
+    bl_trainer_line(r, line);
+    fprintf(stderr, "\r\033[K%s%s", line, r->step == r->steps ? "\n" : "");
     return BL_OK;
 }
 
-/* The hash of everything that could change a number of the run. */
-static bl_status identity(const opts *o, const bl_session *s, const bl_pretrain *r, bl_hash *out, bl_err *e)
+static bl_status write_model(const job *k, bl_err *e)
 {
-    const double reals[] = {r->lr, r->optimizer.decay, r->optimizer.clip};
-    const int64_t whole[] = {r->steps, r->tokens, r->schedule.kind, r->schedule.warmup, (int64_t)r->seed};
-    bl_hasher *h = bl_hasher_new(e);
-    if (!h) return BL_E_NOMEM;
-    bl_hash_text(h, o->shape);
-    bl_hash_text(h, bl_backend_numerics(s->be));
-    bl_hash_add(h, reals, sizeof reals);
-    bl_hash_add(h, whole, sizeof whole);
-    *out = bl_hasher_end(h);
-    return BL_OK;
-}
-
-static bl_status write_model(const opts *o, bl_hash hash, bl_checkpoint *c, bl_model *m, const bl_text *tokenizer,
-                             double seconds, bl_err *e)
-{
+    const opts *o = k->o;
     bl_status st = BL_OK;
     bl_variant *v = NULL;
-    bl_text options = {0}, layers = {0};
+    bl_model *m = k->s.model;
     char hex[33];
+    bl_text options = {0}, layers = {0};
     bl_json_out j = {.t = &options};
     bl_json_object(&j, NULL);
+    bl_json_add_int(&j, "texts", BL_LESSON_VERSION);
     bl_json_add_int(&j, "steps", o->steps);
-    bl_json_add_int(&j, "tokens", o->tokens);
+    bl_json_add_int(&j, "batch", o->batch);
     bl_json_add_real(&j, "lr", o->lr);
     bl_json_add_str(&j, "schedule", bl_schedule_names[o->schedule]);
     bl_json_add_int(&j, "warmup", o->warmup);
@@ -97,15 +89,17 @@ static bl_status write_model(const opts *o, bl_hash hash, bl_checkpoint *c, bl_m
     bl_json_add_int(&j, "seed", o->seed);
     bl_json_end(&j);
     BL_TRY(bl_text_check(&options, e));
-    bl_hash_hex(hash, hex);
-    BL_TRY(bl_variant_begin(o->out, c, &(bl_stage){.text = "pretrain", .hash = hex, .options = options.s}, 1, &v, e));
+    bl_hash_hex(k->r.identity, hex);
+    BL_TRY(bl_variant_begin(o->out, k->s.ckpt, &(bl_stage){.text = "pretrain", .hash = hex, .options = options.s}, 1,
+                            &v, e));
     for (int64_t b = 0; b < m->config.n_layers; b++) BL_TRY(bl_variant_block(v, m, b, e));
     BL_TRY(bl_variant_ends(v, m, e));
-    BL_TRY(bl_variant_file(v, "tokenizer.json", tokenizer->s, tokenizer->n, e));
-    BL_TRY(bl_quantize_print_layers(NULL, 0, seconds, &layers, e));
+    BL_TRY(bl_variant_file(v, "tokenizer.json", k->tokenizer.s, k->tokenizer.n, e));
+    BL_TRY(bl_quantize_print_layers(NULL, 0, bl_now() - k->t0, &layers, e));
     BL_TRY(bl_variant_file(v, "layers.json", layers.s, layers.n, e));
     BL_TRY(bl_variant_commit(v, e));
     v = NULL;
+    if (bl_exists(k->state)) BL_TRY(bl_remove_tree(k->state, e));
 out:
     bl_variant_drop(v);
     bl_text_free(&options);
@@ -114,96 +108,157 @@ out:
 }
 
 /* Of a run that failed too: the sentence of the failure stays. */
-static bl_status write_curve(const opts *o, bl_hash identity, const bl_session *s, const progress *g, bl_err *e)
+static bl_status write_curve(const job *k, bl_err *e)
 {
+    const bl_trainer *r = &k->r;
     bl_status st = BL_OK;
     char hash[33], method[160];
-    const uint64_t seed = (uint64_t)o->seed;
+    const uint64_t texts[] = {BL_LESSON_VERSION, k->texts.seed};
 
-    bl_hash_hex(bl_hash_bytes(&seed, sizeof seed), hash);
-    snprintf(method, sizeof method, "pretrain %.120s", o->shape);
-    if (o->curve) BL_TRY(bl_curve_lines(o->curve, g->curve, (int64_t)g->n, e));
-    BL_TRY(bl_curve_record(o->out, identity, s->be, s->ckpt,
-                           &(bl_curve){.method = method, .data = "the made-up corpus", .data_hash = hash}, g->curve,
-                           (int64_t)g->n, e));
+    if (!r->step) return BL_OK;
+    bl_hash_hex(bl_hash_bytes(texts, sizeof texts), hash);
+    snprintf(method, sizeof method, "pretrain %.120s", k->o->shape);
+    if (k->o->curve) BL_TRY(bl_curve_lines(k->o->curve, r->curve, r->step, e));
+    BL_TRY(bl_curve_record(k->o->out, r->identity, k->s.be, k->s.ckpt,
+                           &(bl_curve){.method = method, .data = "the made-up corpus", .data_hash = hash}, r->curve,
+                           r->step, e));
 out:
     return st;
 }
 
 /* What would fail at the end is refused at the beginning. */
-static bl_status check(const opts *o, const bl_config *c, bl_err *e)
+static bl_status check(job *k, bl_err *e)
 {
-    if (!o->out) return bl_fail(e, BL_E_CONFIG, "pretrain needs -o DIR");
+    const opts *o = k->o;
+    int64_t vocab = bl_checkpoint_config(k->s.ckpt)->vocab, tokens;
+    bl_status st = BL_OK;
     if (bl_exists(o->out)) return bl_fail(e, BL_E_CONFIG, "output path %s exists", o->out);
-    if (c->vocab < BL_LESSON_TOKENS)
-        return bl_fail(e, BL_E_CONFIG, "shape %s has %lld tokens, the corpus has %d", o->shape, (long long)c->vocab,
-                       (int)BL_LESSON_TOKENS);
+    bl_lesson_tokenizer(&k->tokenizer);
+    BL_TRY(bl_text_check(&k->tokenizer, e));
+    BL_TRY(bl_tokenizer_parse(BL_TOK_JSON, (const uint8_t *)k->tokenizer.s, k->tokenizer.n, "tokenizer.json",
+                              &k->s.tokenizer, e));
+    tokens = bl_tokenizer_vocab(k->s.tokenizer);
+    if (vocab < tokens)
+        st = bl_fail(e, BL_E_CONFIG, "shape %s has %lld tokens, the corpus has %lld", o->shape, (long long)vocab,
+                     (long long)tokens);
+out:
+    return st;
+}
+
+/* Everything that could change a number of the run. */
+static bl_status identity(job *k, bl_err *e)
+{
+    const bl_trainer *r = &k->r;
+    const double reals[] = {r->lr, r->optimizer.decay, r->optimizer.clip};
+    const int64_t whole[] = {BL_LESSON_VERSION, r->steps,           r->batch,
+                             r->schedule.kind,  r->schedule.warmup, (int64_t)k->texts.seed};
+    bl_hasher *h = bl_hasher_new(e);
+    if (!h) return BL_E_NOMEM;
+    bl_hash_text(h, k->o->shape);
+    bl_hash_text(h, bl_backend_numerics(k->s.be));
+    bl_hash_add(h, reals, sizeof reals);
+    bl_hash_add(h, whole, sizeof whole);
+    k->r.identity = bl_hasher_end(h);
     return BL_OK;
+}
+
+static bl_status begin(job *k, bl_err *e)
+{
+    const opts *o = k->o;
+    bl_status st = BL_OK;
+    char *source = bl_format_text(e, "synth:%s:f32", o->shape);
+
+    if (!source) return BL_E_NOMEM;
+    if (!o->out) {
+        st = bl_fail(e, BL_E_CONFIG, "pretrain needs -o DIR");
+        goto out;
+    }
+    if (!(k->state = bl_format_text(e, "%s.state", o->out))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(bl_checkpoint_open(source, NULL, &k->s.ckpt, e));
+    BL_TRY(check(k, e));
+    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device, .threads = (int)o->common.threads}, &k->s.be, e));
+    BL_TRY(bl_model_open(k->s.ckpt, k->s.be, &(bl_model_opts){.as_stored = true}, &k->s.model, e));
+    k->r = (bl_trainer){.make = bl_pretrain_step,
+                        .make_ctx = &k->texts,
+                        .batch = o->batch,
+                        .passes = 1,
+                        .steps = o->steps,
+                        .lr = o->lr,
+                        .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = o->decay, .clip = o->clip},
+                        .schedule = {.kind = (bl_schedule_kind)o->schedule, .warmup = o->warmup, .steps = o->steps},
+                        .state = k->state,
+                        .save_every = o->save_every,
+                        .told = progress,
+                        .ctx = (void *)(uintptr_t)o};
+    BL_TRY(bl_trainable_new(k->s.model, &k->r.t, e));
+    BL_TRY(bl_train_full(k->r.t, e));
+    BL_TRY(bl_pretrain_begin(k->r.t, k->texts.seed, e));
+    BL_TRY(identity(k, e));
+    if (!bl_exists(k->state)) goto out;
+    if (!o->resume) {
+        st = bl_fail(e, BL_E_CONFIG, "%s is there from an earlier run; --resume goes on with it, or remove it",
+                     k->state);
+        goto out;
+    }
+    BL_TRY(bl_trainer_load(&k->r, e));
+out:
+    bl_free(source);
+    return st;
+}
+
+static void say(const job *k, bl_text *t)
+{
+    const opts *o = k->o;
+    long long texts = (long long)(k->r.step * k->r.batch);
+    double loss = k->r.curve[k->r.step - 1].loss, seconds = bl_now() - k->t0;
+    if (!o->common.json) {
+        if (!o->common.quiet)
+            bl_text_addf(t, "%s: %lld steps, %lld texts, loss of the last step %.4f nats a character, %.1f s\n", o->out,
+                         (long long)o->steps, texts, loss, seconds);
+        return;
+    }
+    bl_json_out j = {.t = t};
+    bl_json_object(&j, NULL);
+    bl_json_add_str(&j, "directory", o->out);
+    bl_json_add_int(&j, "steps", o->steps);
+    bl_json_add_int(&j, "texts", texts);
+    bl_json_add_real(&j, "loss", loss);
+    bl_json_add_real(&j, "seconds", seconds);
+    bl_json_end(&j);
+    bl_text_add(t, "\n");
 }
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
     const opts *o = options;
-    bl_session s = {0};
-    bl_hash hash;
-    bl_trainable *t = NULL;
-    bl_text tokenizer = {0}, line = {0};
-    progress g = {.o = o, .t0 = bl_now()};
-    char *source = bl_format_text(e, "synth:%s:f32", o->shape);
-    bl_pretrain r = {.steps = o->steps,
-                     .tokens = o->tokens,
-                     .lr = o->lr,
-                     .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = o->decay, .clip = o->clip},
-                     .schedule = {.kind = (bl_schedule_kind)o->schedule, .warmup = o->warmup, .steps = o->steps},
-                     .seed = (uint64_t)o->seed,
-                     .told = told,
-                     .ctx = &g};
+    job k = {.o = o, .texts = {.seed = (uint64_t)o->seed, .batch = o->batch}, .t0 = bl_now()};
+    bl_text line = {0};
     (void)p;
     (void)args;
     (void)exit_code;
 
-    if (!source) return BL_E_NOMEM;
-    BL_TRY(bl_checkpoint_open(source, NULL, &s.ckpt, e));
-    BL_TRY(check(o, bl_checkpoint_config(s.ckpt), e));
-    bl_lesson_tokenizer(&tokenizer);
-    BL_TRY(bl_text_check(&tokenizer, e));
-    BL_TRY(
-        bl_tokenizer_parse(BL_TOK_JSON, (const uint8_t *)tokenizer.s, tokenizer.n, "tokenizer.json", &s.tokenizer, e));
-    BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device, .threads = (int)o->common.threads}, &s.be, e));
-    BL_TRY(bl_model_open(s.ckpt, s.be, &(bl_model_opts){.as_stored = true}, &s.model, e));
-    BL_TRY(bl_trainable_new(s.model, &t, e));
-    BL_TRY(bl_train_full(t, e));
-    BL_TRY(identity(o, &s, &r, &hash, e));
-    BL_TRY(bl_pretrain_begin(t, r.seed, e));
-    st = bl_pretrain_run(&r, t, s.tokenizer, e);
-    if (g.n && (st == BL_OK || st == BL_E_NUMERIC || st == BL_E_INTERRUPTED)) {
-        bl_status kept = write_curve(o, hash, &s, &g, st == BL_OK ? e : NULL);
-        if (st == BL_OK) st = kept;
+    BL_TRY(begin(&k, e));
+    st = bl_trainer_run(&k.r, e);
+    if (st != BL_OK) {
+        (void)write_curve(&k, NULL);
+        goto out;
     }
-    if (st != BL_OK) goto out;
-    BL_TRY(write_model(o, hash, s.ckpt, s.model, &tokenizer, bl_now() - g.t0, e));
-    if (o->common.json) {
-        bl_json_out j = {.t = &line};
-        bl_json_object(&j, NULL);
-        bl_json_add_str(&j, "directory", o->out);
-        bl_json_add_int(&j, "steps", o->steps);
-        bl_json_add_int(&j, "texts", (int64_t)r.document);
-        bl_json_add_real(&j, "loss", g.curve[g.n - 1].loss);
-        bl_json_add_real(&j, "seconds", bl_now() - g.t0);
-        bl_json_end(&j);
-        bl_text_add(&line, "\n");
-    } else if (!o->common.quiet)
-        bl_text_addf(&line, "%s: %lld steps, %llu texts, loss of the last step %.4f nats a character, %.1f s\n", o->out,
-                     (long long)o->steps, (unsigned long long)r.document, g.curve[g.n - 1].loss, bl_now() - g.t0);
+    BL_TRY(write_curve(&k, e));
+    BL_TRY(write_model(&k, e));
+    say(&k, &line);
     BL_TRY(bl_output(NULL, &line, e));
 out:
-    bl_trainable_free(t);
-    bl_session_close(&s);
-    bl_free(g.curve);
-    bl_text_free(&tokenizer);
+    bl_trainer_end(&k.r);
+    bl_pretrain_texts_free(&k.texts);
+    bl_trainable_free(k.r.t);
+    bl_session_close(&k.s);
+    bl_text_free(&k.tokenizer);
     bl_text_free(&line);
-    bl_free(source);
+    bl_free(k.state);
     return st;
 }
 
@@ -214,8 +269,10 @@ const bl_verb bl_verb_pretrain = {
     .doc =
         "Random weights of a shape, then AdamW steps on the corpus that `corpus` prints: characters as tokens, every "
         "text once. Writes fp32 weights with tokenizer.json as a directory that every verb takes; quantize --method "
-        "bf16 halves it. Its curve is DIR.curve.hdf5, which plot draws.",
-    .example = "bitladder pretrain --shape lessons-tiny --steps 300 --tokens 4096 -o lessons",
+        "bf16 halves it. Its curve is DIR.curve.hdf5, which plot draws. What was interrupted goes on with --resume, "
+        "bit for "
+        "bit on the CPU.",
+    .example = "bitladder pretrain --shape lessons-tiny --steps 300 --batch 16 -o lessons",
     .opts = rows,
     .opts_size = sizeof(opts),
     .computes = true,

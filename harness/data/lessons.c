@@ -3,30 +3,42 @@
 #include "kernels/base/hash.h"
 #include "kernels/base/json.h"
 #include "kernels/base/rng.h"
+#include <string.h>
 
 enum { TEST_OF = 8, MOST = 999, MOST_STEPS = 8, MOST_PEOPLE = 5 };
 
-const char *const bl_lesson_kinds[] = {"sums", "order", "story", "tale", NULL};
+const char *const bl_lesson_kinds[] = {"sums", "order", "story", "tale", "life", "fact", NULL};
 const char *const bl_lesson_parts[] = {"train", "test", NULL};
 
 static const char *const names[] = {"Ada",  "Ben",  "Cleo", "Dan", "Eva",  "Finn", "Gwen", "Hugo", "Ida",  "Jack",
                                     "Kira", "Leo",  "Mia",  "Ned", "Olga", "Paul", "Rosa", "Sam",  "Tina", "Udo",
                                     "Vera", "Will", "Yara", "Zoe", "Anna", "Bert", "Cora", "Emil", "Fay",  "Karl"};
+static const char *const last_names[] = {
+    "Alder",  "Barlow", "Castell", "Dray",  "Elwood", "Farr",  "Gorse", "Hale",  "Ingram", "Jarvis", "Keller", "Lunt",
+    "Marlow", "Nash",   "Orford",  "Pell",  "Quill",  "Roth",  "Stone", "Thorn", "Upton",  "Vance",  "Wells",  "Yates",
+    "Zeller", "Ames",   "Birch",   "Crane", "Dunn",   "Ember", "Frost", "Gale",  "Holt",   "Irving", "Judd",   "Kemp",
+    "Lark",   "Moss",   "North",   "Oakes", "Pike",   "Reed",  "Slate", "Tern",  "Usher",  "Vale",   "Ward",   "York",
+    "Ashby",  "Blake",  "Clay",    "Dale",  "Eaton",  "Finch", "Grove", "Hart",  "Ives",   "Jessop", "Knox",   "Lane"};
+static const char *const more_names[] = {"Abel", "Beth", "Carl",  "Dora", "Elsa", "Fred", "Gina", "Hans",
+                                         "Iris", "Jane", "Kurt",  "Lena", "Max",  "Nora", "Otto", "Pia",
+                                         "Ralf", "Sara", "Tom",   "Uma",  "Vito", "Wes",  "Xena", "Yves",
+                                         "Zita", "Alma", "Boris", "Cyd",  "Dirk", "Edna"};
 static const char *const things[] = {"pens",  "apples", "coins", "cards", "books", "shells", "stamps", "eggs",
                                      "plums", "nails",  "beads", "cups",  "balls", "keys",   "stones", "seeds"};
-static const char *const towns[] = {"Oslo", "Rome",  "Paris", "Kyiv", "Lima",  "Delhi",
-                                    "Bern", "Cairo", "Tokyo", "Riga", "Quito", "Accra"};
-static const char *const pets[] = {"cat",    "dog",   "goat", "horse", "parrot", "rabbit",
-                                   "turtle", "mouse", "duck", "snake", "lamb",   "fox"};
-static const char *const jobs[] = {"baker",  "doctor", "farmer", "pilot", "painter", "teacher",
-                                   "tailor", "singer", "smith",  "nurse", "guard",   "sailor"};
-static const char *const colours[] = {"red", "blue", "green", "white", "black", "yellow", "brown", "grey"};
+static const char *const towns[] = {"Oslo",  "Rome",  "Paris", "Kyiv",  "Lima",  "Delhi", "Bern",
+                                    "Cairo", "Tokyo", "Riga",  "Quito", "Accra", NULL};
+static const char *const pets[] = {"cat",   "dog",  "goat",  "horse", "parrot", "rabbit", "turtle",
+                                   "mouse", "duck", "snake", "lamb",  "fox",    NULL};
+static const char *const jobs[] = {"baker",  "doctor", "farmer", "pilot", "painter", "teacher", "tailor",
+                                   "singer", "smith",  "nurse",  "guard", "sailor",  NULL};
+static const char *const colours[] = {"red", "blue", "green", "white", "black", "yellow", "brown", "grey", NULL};
 static const char *const places[] = {"forest", "river",  "market", "harbour", "hill",   "garden",
                                      "bridge", "castle", "valley", "lake",    "school", "mill"};
 static const char *const moods[] = {"glad", "sad", "tired", "proud", "afraid", "calm", "curious", "angry"};
 static const char *const times[] = {"morning", "evening", "night", "summer day", "winter day", "spring day"};
 
-#define PICK(r, list) ((list)[bl_rng_below(r, BL_COUNT(list))])
+#define PICK(r, list)      ((list)[bl_rng_below(r, BL_COUNT(list))])
+#define PICK_WORD(r, list) ((list)[bl_rng_below(r, BL_COUNT(list) - 1)]) /* of one that NULL ends */
 static int64_t between(bl_rng *r, int64_t least, int64_t most)
 {
     return least + (int64_t)bl_rng_below(r, (uint64_t)(most - least + 1));
@@ -123,10 +135,10 @@ static void story(bl_rng *r, bl_lesson *l)
         const char *say, *ask;
         const char *const *word;
         size_t n;
-    } facts[] = {{"%s lives in %s. ", "Where does %s live?", towns, BL_COUNT(towns)},
-                 {"%s has a small %s. ", "Which animal does %s have?", pets, BL_COUNT(pets)},
-                 {"%s works as a %s. ", "What is the work of %s?", jobs, BL_COUNT(jobs)},
-                 {"%s wears a %s coat. ", "Which colour is the coat of %s?", colours, BL_COUNT(colours)}};
+    } facts[] = {{"%s lives in %s. ", "Where does %s live?", towns, BL_COUNT(towns) - 1},
+                 {"%s has a small %s. ", "Which animal does %s have?", pets, BL_COUNT(pets) - 1},
+                 {"%s works as a %s. ", "What is the work of %s?", jobs, BL_COUNT(jobs) - 1},
+                 {"%s wears a %s coat. ", "Which colour is the coat of %s?", colours, BL_COUNT(colours) - 1}};
     enum { PEOPLE = 3, FACTS = 4 };
     size_t who[PEOPLE], word[FACTS][PEOPLE], turn[PEOPLE * FACTS], n = (size_t)between(r, 2, PEOPLE), told = 0;
     different(r, who, n, BL_COUNT(names));
@@ -149,19 +161,77 @@ static void tale(bl_rng *r, bl_lesson *l)
     bl_text *t = &l->question;
     size_t who[2];
     different(r, who, 2, BL_COUNT(names));
-    const char *a = names[who[0]], *b = names[who[1]], *pet = PICK(r, pets), *place = PICK(r, places);
+    const char *a = names[who[0]], *b = names[who[1]], *pet = PICK_WORD(r, pets), *place = PICK(r, places);
     const char *what = PICK(r, things);
-    bl_text_addf(t, "One %s %s, the %s of %s, went to the %s.", PICK(r, times), a, PICK(r, jobs), PICK(r, towns),
-                 place);
+    bl_text_addf(t, "One %s %s, the %s of %s, went to the %s.", PICK(r, times), a, PICK_WORD(r, jobs),
+                 PICK_WORD(r, towns), place);
     for (int64_t i = between(r, 2, 5); i > 0; i--) switch (bl_rng_below(r, 6)) {
-        case 0: bl_text_addf(t, " A %s %s sat there and looked %s.", PICK(r, colours), pet, PICK(r, moods)); break;
+        case 0: bl_text_addf(t, " A %s %s sat there and looked %s.", PICK_WORD(r, colours), pet, PICK(r, moods)); break;
         case 1: bl_text_addf(t, " %s met %s, who carried %d %s.", a, b, (int)between(r, 2, 99), what); break;
-        case 2: bl_text_addf(t, " Near the %s stood a %s house.", PICK(r, places), PICK(r, colours)); break;
+        case 2: bl_text_addf(t, " Near the %s stood a %s house.", PICK(r, places), PICK_WORD(r, colours)); break;
         case 3: bl_text_addf(t, " \"Have you seen my %s?\" asked %s.", pet, b); break;
         case 4: bl_text_addf(t, " %s was %s, but %s was %s.", a, PICK(r, moods), b, PICK(r, moods)); break;
         default: bl_text_addf(t, " Then %s walked on to the %s.", a, PICK(r, places)); break;
         }
     bl_text_addf(t, " At last %s and %s came home and were %s.", a, b, PICK(r, moods));
+}
+
+/* ---- lives ---- */
+/* What is true of somebody follows from a number of theirs alone, whatever the seed of a corpus. */
+typedef struct life {
+    char name[32];
+    const char *word[3]; /* town, pet, work */
+    int year;
+} life;
+
+static life life_of(uint64_t person)
+{
+    bl_rng r = bl_rng_at(0, bl_rng_key("life", person), 0);
+    size_t first = (size_t)(person / BL_COUNT(last_names));
+    life l;
+    snprintf(l.name, sizeof l.name, "%s %s",
+             first < BL_COUNT(names) ? names[first] : more_names[first - BL_COUNT(names)],
+             last_names[person % BL_COUNT(last_names)]);
+    l.word[0] = PICK_WORD(&r, towns);
+    l.word[1] = PICK_WORD(&r, pets);
+    l.word[2] = PICK_WORD(&r, jobs);
+    l.year = (int)between(&r, 1500, 1999);
+    return l;
+}
+
+enum { LIFE_FACTS = 4 };
+static const struct {
+    const char *say, *ask;
+} life_facts[LIFE_FACTS] = {{"%s lived in %s.", "Where did %s live?"},
+                            {"%s owned a %s.", "Which animal did %s own?"},
+                            {"%s was a %s.", "What was the work of %s?"},
+                            {"%s was born in %s.", "When was %s born?"}};
+
+static const char *life_word(const life *l, size_t fact, char year[8])
+{
+    snprintf(year, 8, "%d", l->year);
+    return fact < 3 ? l->word[fact] : year;
+}
+
+static void life_story(bl_rng *r, bl_lesson *out)
+{
+    life l = life_of(bl_rng_below(r, BL_LESSON_PEOPLE));
+    size_t turn[LIFE_FACTS];
+    char year[8];
+    different(r, turn, LIFE_FACTS, LIFE_FACTS);
+    for (size_t i = 0; i < LIFE_FACTS; i++) {
+        if (i) bl_text_add(&out->question, " ");
+        bl_text_addf(&out->question, life_facts[turn[i]].say, l.name, life_word(&l, turn[i], year));
+    }
+}
+
+static void fact(bl_rng *r, bl_lesson *out)
+{
+    life l = life_of(bl_rng_below(r, BL_LESSON_PEOPLE));
+    size_t f = (size_t)bl_rng_below(r, LIFE_FACTS);
+    char year[8];
+    bl_text_addf(&out->question, life_facts[f].ask, l.name);
+    bl_text_add(&out->answer, life_word(&l, f, year));
 }
 
 /* ---- lessons ---- */
@@ -174,7 +244,7 @@ static void empty(bl_text *t)
 bl_status bl_lesson_make(bl_lesson_kind kind, bl_lesson_part part, uint64_t seed, uint64_t number, bl_lesson *out,
                          bl_err *e)
 {
-    static void (*const make[])(bl_rng *, bl_lesson *) = {sums, order, story, tale};
+    static void (*const make[])(bl_rng *, bl_lesson *) = {sums, order, story, tale, life_story, fact};
     bl_status st = BL_OK;
     bl_rng r = bl_rng_at(seed, bl_rng_key(bl_lesson_kinds[kind], number), 0);
     bool test;
@@ -191,6 +261,16 @@ bl_status bl_lesson_make(bl_lesson_kind kind, bl_lesson_part part, uint64_t seed
     } while (test != (part == BL_LESSON_TEST));
 out:
     return st;
+}
+
+const char *const *bl_lesson_choices(const bl_lesson *l)
+{
+    static const char *const *const lists[] = {towns, pets, jobs, colours};
+    if (l->kind != BL_LESSON_STORY && l->kind != BL_LESSON_FACT) return NULL;
+    for (size_t k = 0; k < BL_COUNT(lists); k++)
+        for (const char *const *w = lists[k]; *w; w++)
+            if (strcmp(*w, l->answer.s) == 0) return lists[k];
+    return NULL;
 }
 
 void bl_lesson_free(bl_lesson *l)
@@ -210,15 +290,17 @@ void bl_lesson_text(const bl_lesson *l, bool reasoned, bl_text *out)
 
 bl_status bl_lesson_document(uint64_t seed, uint64_t number, bl_text *out, bl_err *e)
 {
-    static const bl_lesson_kind of_ten[] = {BL_LESSON_SUMS,  BL_LESSON_SUMS, BL_LESSON_SUMS,  BL_LESSON_SUMS,
-                                            BL_LESSON_SUMS,  BL_LESSON_SUMS, BL_LESSON_ORDER, BL_LESSON_STORY,
-                                            BL_LESSON_STORY, BL_LESSON_TALE};
+    static const bl_lesson_kind kinds[] = {BL_LESSON_SUMS, BL_LESSON_ORDER, BL_LESSON_STORY,
+                                           BL_LESSON_TALE, BL_LESSON_LIFE,  BL_LESSON_FACT};
+    static const uint64_t until[] = {10, 11, 13, 14, 17, 20}; /* of twenty */
     bl_status st = BL_OK;
     bl_lesson l = {0};
     bl_rng r = bl_rng_at(seed, bl_rng_key("lesson document", number), 0);
-    bl_lesson_kind kind = PICK(&r, of_ten);
+    uint64_t drawn = bl_rng_below(&r, until[BL_COUNT(until) - 1]);
+    size_t k = 0;
+    while (drawn >= until[k]) k++;
     bool reasoned = bl_rng_below(&r, 100) >= 35;
-    BL_TRY(bl_lesson_make(kind, BL_LESSON_TRAIN, seed, number, &l, e));
+    BL_TRY(bl_lesson_make(kinds[k], BL_LESSON_TRAIN, seed, number, &l, e));
     bl_lesson_text(&l, reasoned, out);
     st = bl_text_check(out, e);
 out:

@@ -1,10 +1,9 @@
-/* pretrain.c - random weights, and steps on texts that are made as they are needed. */
+/* pretrain.c - random weights, and texts that are made as they are needed. */
 #include "pretrain.h"
-#include "gradients.h"
 #include "harness/data/lessons.h"
 #include "kernels/base/rng.h"
-#include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 /* ---- weights ---- */
 static bl_status set(bl_trainable *t, const bl_trained *p, double deviation, double mean, uint64_t seed, bl_err *e)
@@ -41,69 +40,41 @@ out:
 }
 
 /* ---- texts ---- */
-typedef struct batch {
-    bl_ids ids;
-    int32_t *start; /* [n + 1] */
-    size_t n, cap;
-    bl_text text;
-} batch;
-
-/* Whole texts from p->document on, each between two end tokens. The one that does not fit any more begins the next. */
-static bl_status fill(bl_pretrain *p, const bl_model *m, const bl_tokenizer *tokenizer, batch *b, bl_err *e)
+static bl_status add(bl_pretrain_texts *p, int64_t i, const bl_text *text, bl_err *e)
 {
+    bl_samples *s = &p->s;
     bl_status st = BL_OK;
-    b->n = b->ids.n = 0;
-    for (;;) {
-        size_t from = b->ids.n;
-        b->text.n = 0;
-        BL_TRY(bl_grow(&b->start, &b->cap, b->n + 2, sizeof *b->start, e));
-        BL_TRY(bl_lesson_document(p->seed, p->document, &b->text, e));
-        BL_TRY(bl_encode(tokenizer, b->text.s, b->text.n, BL_ENCODE_BOS, &b->ids, e));
-        BL_TRY(bl_ids_push(&b->ids, bl_tokenizer_bos(tokenizer), e));
-        if ((int64_t)(b->ids.n - from) > bl_model_max_len(m)) {
-            st = bl_fail(e, BL_E_CONFIG, "text %" PRIu64 " has %zu tokens, the model reads %" PRId64, p->document,
-                         b->ids.n - from, bl_model_max_len(m));
-            goto out;
-        }
-        if (b->n && (int64_t)b->ids.n > p->tokens) {
-            b->ids.n = from;
-            goto out;
-        }
-        b->start[b->n++] = (int32_t)from;
-        b->start[b->n] = (int32_t)b->ids.n;
-        p->document++;
-    }
+    int64_t at = s->start[i], n = (int64_t)text->n + 2;
+    BL_TRY(bl_grow(&s->ids, &p->cap_ids, (size_t)(at + n), sizeof *s->ids, e));
+    BL_TRY(bl_grow(&s->mask, &p->cap_mask, (size_t)(at + n), sizeof *s->mask, e));
+    s->ids[at] = s->ids[at + n - 1] = 0;
+    for (size_t k = 0; k < text->n; k++) s->ids[at + 1 + (int64_t)k] = bl_lesson_token(text->s[k]);
+    memset(s->mask + at, 1, (size_t)n);
+    s->start[i + 1] = at + n;
+    s->row[i + 1] = i + 1;
 out:
     return st;
 }
 
-bl_status bl_pretrain_run(bl_pretrain *p, bl_trainable *t, const bl_tokenizer *tokenizer, bl_err *e)
+bl_status bl_pretrain_step(void *texts, int64_t step, const bl_samples **data, bl_err *e)
 {
+    bl_pretrain_texts *p = texts;
+    bl_samples *s = &p->s;
     bl_status st = BL_OK;
-    batch b = {0};
-    int64_t s = 0;
-    while (s < p->steps) {
-        if (bl_interrupted()) {
-            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted after %" PRId64 " of %" PRId64 " steps", s, p->steps);
-            goto out;
-        }
-        s++;
-        double nll = 0, norm = 0, lr = p->lr * bl_schedule_factor(&p->schedule, s);
-        BL_TRY(fill(p, t->m, tokenizer, &b, e));
-        bl_train_batch batch = {.ids = b.ids.id, .n_seq = (int32_t)b.n, .start = b.start};
-        double tokens = (double)bl_train_batch_tokens(&batch);
-        BL_TRY(bl_gradients(t, &batch, 1 / tokens, &nll, e));
-        if (!isfinite(nll)) {
-            st = bl_fail(e, BL_E_NUMERIC, "the loss is not finite");
-            goto out;
-        }
-        BL_TRY(bl_adamw_step(&p->optimizer, t, lr, &norm, e));
-        if (p->told) BL_TRY(p->told(p->ctx, s, nll / tokens, lr, norm, e));
+    bl_text text = {0};
+    if (!s->start && (!(s->start = bl_new((size_t)p->batch + 1, sizeof *s->start, e)) ||
+                      !(s->row = bl_new((size_t)p->batch + 1, sizeof *s->row, e))))
+        return BL_E_NOMEM;
+    for (int64_t i = 0; i < p->batch; i++) {
+        text.n = 0;
+        BL_TRY(bl_lesson_document(p->seed, (uint64_t)(step * p->batch + i), &text, e));
+        BL_TRY(add(p, i, &text, e));
     }
+    s->n = s->n_rows = p->batch;
+    *data = s;
 out:
-    if (st == BL_E_NUMERIC) bl_within(e, "step %" PRId64, s);
-    bl_text_free(&b.text);
-    bl_ids_free(&b.ids);
-    bl_free(b.start);
+    bl_text_free(&text);
     return st;
 }
+
+void bl_pretrain_texts_free(bl_pretrain_texts *t) { bl_samples_free(&t->s); }

@@ -145,7 +145,7 @@ static bl_status check(const bl_trainer *r, bl_err *e)
     if (r->batch < 1 || r->passes < 1 || r->batch % r->passes)
         return bl_fail(e, BL_E_CONFIG, "a step of %lld samples cannot be spread over %lld passes", (long long)r->batch,
                        (long long)r->passes);
-    BL_TRY(lengths(r, r->data, e));
+    if (!r->make) BL_TRY(lengths(r, r->data, e));
     if (!r->valid) goto out;
     BL_TRY(lengths(r, r->valid, e));
     for (int64_t i = 0; i < r->valid->n_rows; i++) n += counted_in(r->valid, i);
@@ -160,7 +160,7 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
     gathered g = {0};
 
     BL_TRY(check(r, e));
-    if (r->data->shuffled && !r->order) {
+    if (!r->make && r->data->shuffled && !r->order) {
         if (!(r->order = bl_new((size_t)r->data->n_rows, sizeof *r->order, e))) return BL_E_NOMEM;
         r->epoch = -1;
     }
@@ -172,6 +172,10 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
             st = bl_fail(e, BL_E_INTERRUPTED, "interrupted after step %lld of %lld", (long long)r->step,
                          (long long)r->steps);
             goto out;
+        }
+        if (r->make) {
+            BL_TRY(r->make(r->make_ctx, r->step, &r->data, e));
+            BL_TRY(lengths(r, r->data, e));
         }
         const uint32_t pass = r->t->pass;
         st = one_step(r, &g, e);

@@ -25,6 +25,9 @@ typedef struct bl_train_point {
 typedef struct bl_trainer {
     bl_trainable *t;
     const bl_samples *data;
+    /* Before each step: *data of `batch` rows for it, where samples are made as they are needed; NULL: data has all. */
+    bl_status (*make)(void *ctx, int64_t step, const bl_samples **data, bl_err *e);
+    void *make_ctx;
     const bl_samples *valid; /* NULL: none */
     int64_t valid_every;     /* steps between two losses of it; the last step has one; 0: that alone */
     uint64_t seed;           /* of the order */

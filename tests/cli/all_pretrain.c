@@ -13,7 +13,7 @@ static void what_pretrain_writes_is_a_model_for_the_other_verbs(void **state)
     size_t n;
     snprintf(out, sizeof out, "%s/new", s.dir);
     snprintf(curve, sizeof curve, "%s/curve", s.dir);
-    ran r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "--steps", "3", "--tokens", "600",
+    ran r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "--steps", "3", "--batch", "3",
                     "--warmup", "1", "--seed", "5", "-o", out, "--curve", curve);
     expect(&r, 0, NULL);
     assert_non_null(strstr(r.out, "3 steps"));
@@ -53,6 +53,16 @@ static void what_pretrain_writes_is_a_model_for_the_other_verbs(void **state)
     ran_free(&r);
     r = PROGRAM(&s, "generate", "--model", out, "--max-new", "4", "--prompt", "Q: Mia has 12 pens.");
     expect(&r, 0, NULL);
+    ran_free(&r);
+    char state_of[4500], other[4400];
+    snprintf(other, sizeof other, "%s/other", s.dir);
+    snprintf(state_of, sizeof state_of, "%s.state", other);
+    assert_ok(bl_write_file(state_of, "?", 1, &e)); /* of an earlier run, it says */
+    r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "-o", other);
+    expect(&r, 2, "--resume goes on with it");
+    ran_free(&r);
+    r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "--resume", "-o", other);
+    expect(&r, 2, "not a whole state");
     ran_free(&r);
     r = PROGRAM(&s, "pretrain", "--shape", "lessons-tiny", "-o", out);
     expect(&r, 2, "exists");

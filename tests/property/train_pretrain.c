@@ -1,8 +1,10 @@
 /* A model from nothing. */
 #include "test.h"
 #include "harness/data/lessons.h"
+#include "harness/tokenizer/tokenizer.h"
 #include "harness/train/pretrain.h"
 #include <math.h>
+#include <unistd.h>
 
 static bl_tokenizer *tokenizer_of_lessons(void)
 {
@@ -33,7 +35,7 @@ static void a_token_is_a_character_and_gives_it_back(void **state)
         assert_ok(bl_encode(tok, t.s, t.n, BL_ENCODE_BOS, &ids, &e));
         assert_int_equal(ids.n, t.n + 1);
         assert_int_equal(ids.id[0], 0);
-        for (size_t k = 0; k < t.n; k++) assert_int_equal(ids.id[k + 1], t.s[k] == '\n' ? 1 : t.s[k] - ' ' + 2);
+        for (size_t k = 0; k < t.n; k++) assert_int_equal(ids.id[k + 1], bl_lesson_token(t.s[k]));
         assert_ok(bl_decode(tok, ids.id, ids.n, false, &back, &n, &e));
         assert_int_equal(n, t.n);
         assert_memory_equal(back, t.s, n);
@@ -63,23 +65,6 @@ static double unigram_entropy(void)
     return h;
 }
 
-typedef struct seen {
-    double first, last;
-    int64_t steps;
-} seen;
-static bl_status look(void *ctx, int64_t step, double loss, double lr, double norm, bl_err *e)
-{
-    seen *s = ctx;
-    (void)e;
-    if (step == 1) {
-        s->first = loss;
-        assert_true(norm > 0 && lr == 0); /* warm-up begins at 0 */
-    }
-    s->last = loss;
-    s->steps++;
-    return BL_OK;
-}
-
 typedef struct made {
     bl_backend *be;
     bl_checkpoint *c;
@@ -106,30 +91,78 @@ static void end(made *k)
     bl_backend_close(k->be);
 }
 
+static bl_trainer trainer(bl_trainable *t, bl_pretrain_texts *texts, int64_t steps)
+{
+    return (bl_trainer){.t = t,
+                        .make = bl_pretrain_step,
+                        .make_ctx = texts,
+                        .batch = 5,
+                        .passes = 1,
+                        .steps = steps,
+                        .lr = 1e-2,
+                        .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .clip = 1},
+                        .schedule = {.kind = BL_SCHEDULE_COSINE, .warmup = 5, .steps = steps}};
+}
+static bl_status stop_at_five(void *ctx, const bl_trainer *r, bl_err *e)
+{
+    (void)ctx;
+    return r->step == 5 ? bl_fail(e, BL_E_INTERRUPTED, "enough") : BL_OK;
+}
+
 /* Of a residual stream of small numbers the first guess is nearly uniform: ln 128 nats. */
 static void learning_gets_below_what_counting_characters_gives(void **state)
 {
     (void)state;
     bl_err e = {0};
     made k = begin(3);
-    seen s = {0};
-    bl_tokenizer *tok = tokenizer_of_lessons();
+    bl_pretrain_texts texts = {.seed = 0, .batch = 5};
     double counted = unigram_entropy();
-    bl_pretrain p = {.steps = 120,
-                     .tokens = 1024,
-                     .lr = 1e-2,
-                     .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .clip = 1},
-                     .schedule = {.kind = BL_SCHEDULE_COSINE, .warmup = 5, .steps = 120},
-                     .told = look,
-                     .ctx = &s};
-    assert_ok(bl_pretrain_run(&p, k.t, tok, &e));
-    print_message("characters alone %.3f; first %.3f, last %.3f nats\n", counted, s.first, s.last);
-    assert_int_equal(s.steps, 120);
-    assert_true(fabs(s.first - log(128)) < 0.1);
-    assert_true(s.last < counted - 0.5);
-    assert_true(p.document >= 120);
-    bl_tokenizer_close(tok);
+    bl_trainer r = trainer(k.t, &texts, 120);
+    assert_ok(bl_trainer_run(&r, &e));
+    print_message("characters alone %.3f; first %.3f, last %.3f nats\n", counted, r.curve[0].loss, r.curve[119].loss);
+    assert_int_equal(r.step, 120);
+    assert_true(r.curve[0].grad_norm > 0 && r.curve[0].lr == 0); /* warm-up begins at 0 */
+    assert_true(fabs(r.curve[0].loss - log(128)) < 0.1);
+    assert_true(r.curve[119].loss < counted - 0.5);
+    bl_trainer_end(&r);
+    bl_pretrain_texts_free(&texts);
     end(&k);
+}
+
+/* Texts are numbered by step: a run that goes on reads those that it would have read. */
+static void a_run_in_two_parts_is_one_run_bit_for_bit(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    char path[] = "/tmp/bl_pretrain_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    made k[3] = {begin(4), begin(4), begin(4)};
+    bl_pretrain_texts texts[3] = {{.seed = 9, .batch = 5}, {.seed = 9, .batch = 5}, {.seed = 9, .batch = 5}};
+    bl_trainer whole = trainer(k[0].t, &texts[0], 8), first = trainer(k[1].t, &texts[1], 8),
+               rest = trainer(k[2].t, &texts[2], 8);
+    assert_ok(bl_trainer_run(&whole, &e));
+    first.state = rest.state = path;
+    first.save_every = 5;
+    first.told = stop_at_five;
+    assert_int_equal(bl_trainer_run(&first, &e), BL_E_INTERRUPTED);
+    assert_ok(bl_trainer_load(&rest, &e));
+    assert_int_equal(rest.step, 5);
+    assert_ok(bl_trainer_run(&rest, &e));
+    for (int i = 0; i < 8; i++) assert_true(whole.curve[i].loss == rest.curve[i].loss);
+    for (size_t p = 0; p < k[0].t->n_params; p++) {
+        const bl_tensor *a = &k[0].t->param[p].value, *b = &k[2].t->param[p].value;
+        assert_memory_equal((char *)a->buf->data + a->offset, (char *)b->buf->data + b->offset, bl_tensor_bytes(a));
+    }
+    bl_trainer_end(&whole);
+    bl_trainer_end(&first);
+    bl_trainer_end(&rest);
+    for (int i = 0; i < 3; i++) {
+        bl_pretrain_texts_free(&texts[i]);
+        end(&k[i]);
+    }
+    remove(path);
 }
 
 static void first_weights_have_their_deviation_and_follow_from_the_seed(void **state)
@@ -166,6 +199,7 @@ int main(void)
         cmocka_unit_test(a_token_is_a_character_and_gives_it_back),
         cmocka_unit_test(first_weights_have_their_deviation_and_follow_from_the_seed),
         cmocka_unit_test(learning_gets_below_what_counting_characters_gives),
+        cmocka_unit_test(a_run_in_two_parts_is_one_run_bit_for_bit),
     };
     return cmocka_run_group_tests_name("pretraining", tests, NULL, NULL);
 }
