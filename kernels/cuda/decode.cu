@@ -67,36 +67,29 @@ static __device__ __forceinline__ void put8(uint16_t *y, const float f[8])
     *(uint4 *)y = v;
 }
 
-/* 32 codes a thread, of one scale, into whole vectors of bf16. */
+/* Eight codes a thread, of one scale, into a whole vector of bf16: neighbouring threads read and write neighbours. */
 template <int BITS, bool TABLE>
-__global__ void unpack_runs(bl_cu_weight w, int64_t row0, int64_t rows, uint16_t *y, int64_t ldy)
+__global__ void unpack_eights(bl_cu_weight w, int64_t row0, int64_t rows, uint16_t *y, int64_t ldy)
 {
     __shared__ float table[TABLE ? 1 << BITS : 1];
-    int64_t runs = w.in / 32;
+    int eights = (int)(w.in / 8);
     if (TABLE) {
         for (int i = threadIdx.x; i < 1 << BITS; i += blockDim.x) table[i] = w.table[i];
         __syncthreads();
     }
-    EACH(i, rows * runs)
-    {
-        int64_t r = i / runs, c = i % runs, row = row0 + r, group = c * 32 / w.group;
-        const uint32_t *p = (const uint32_t *)(w.codes + row * w.row_bytes) + c * BITS;
-        uint32_t v[BITS];
-#pragma unroll
-        for (int j = 0; j < BITS; j++) v[j] = p[j];
-        float s = stored_scale(w, row, group);
-        int z = !TABLE && BITS > 1 ? stored_zero(w, row, group) : 0;
-#pragma unroll
-        for (int k = 0; k < 32; k += 8) {
-            float f[8];
+    for (int64_t r = blockIdx.y; r < rows; r += gridDim.y)
+        for (int c = blockIdx.x * blockDim.x + threadIdx.x; c < eights; c += gridDim.x * blockDim.x) {
+            int64_t row = row0 + r, group = (int64_t)c * 8 / w.group;
+            auto v = eight_codes<BITS>((const uint32_t *)(w.codes + row * w.row_bytes) + c / 4 * BITS, c % 4);
+            float s = stored_scale(w, row, group), f[8];
+            int z = !TABLE && BITS > 1 ? stored_zero(w, row, group) : 0;
 #pragma unroll
             for (int j = 0; j < 8; j++) {
-                uint32_t q = code_of_run<BITS>(v, k + j);
+                uint32_t q = (uint32_t)(v >> j * BITS) & ((1u << BITS) - 1);
                 f[j] = (TABLE ? table[q] : BITS == 1 ? (float)((int)(2 * q) - 1) : (float)((int)q - z)) * s;
             }
-            put8(y + r * ldy + c * 32 + k, f);
+            put8(y + r * ldy + (int64_t)c * 8, f);
         }
-    }
 }
 
 /* The simple blocks of 32, a thread each, in registers. */
@@ -133,7 +126,8 @@ static bool unpack_vectors(bl_stream s, const bl_cu_weight *w, int64_t row0, int
         return true;
     }
     if (w->group % 32 != 0 && w->group < w->in) return false;
-#define RUNS(bits, table) unpack_runs<bits, table><<<grid, 128, 0, s>>>(*w, row0, rows, y, ldy)
+    dim3 eights((unsigned)((w->in / 8 + 127) / 128), (unsigned)(rows < MOST_BLOCKS ? rows : MOST_BLOCKS));
+#define RUNS(bits, table) unpack_eights<bits, table><<<eights, 128, 0, s>>>(*w, row0, rows, y, ldy)
     bool table = w->kind == BL_CU_TABLE;
     switch (w->bits) {
     case 1: RUNS(1, false); return true;

@@ -13,7 +13,6 @@
  */
 #include "tile.cuh"
 #include "weight.cuh"
-#include <type_traits>
 
 enum { FEW_WARPS = 8, TILE_OUT = 16, CHUNK = 32 };
 
@@ -21,23 +20,6 @@ bool bl_cu_few_takes(const bl_cu_weight *w, int64_t rows)
 {
     return rows <= BL_CU_FEW_ROWS && (w->kind == BL_CU_INT || w->kind == BL_CU_TABLE) && w->in % CHUNK == 0 &&
            (w->group % CHUNK == 0 || w->group >= w->in) && w->zero_type <= 1;
-}
-
-/* Eight codes of b bits, those of lane t of a run of 32 that begins at p. */
-template <int BITS> struct codes_of {
-    typedef typename std::conditional<(BITS <= 4), uint32_t, uint64_t>::type word;
-};
-template <int BITS>
-static __device__ __forceinline__ typename codes_of<BITS>::word eight_codes(const uint32_t *p, int t)
-{
-    if (BITS == 4) return p[t];
-    if (BITS <= 2) return p[t * BITS / 4] >> t * 8 * BITS % 32;
-    if (BITS == 3) return __funnelshift_r(p[t * 24 / 32], p[t < 2 ? 1 : 2], t * 24 % 32);
-    const int bit = t * 8 * BITS, i = bit / 32, at = bit % 32;
-    uint32_t lo = p[i], hi = i + 1 < BITS ? p[i + 1] : 0;
-    uint64_t v = ((uint64_t)hi << 32 | lo) >> at;
-    if (BITS == 7 && at > 8) v |= (uint64_t)p[i + 2] << (64 - at); /* 56 bits that begin late */
-    return v;
 }
 
 /* Codes 2 j and 2 j + 1, less their zero, as two bf16. */

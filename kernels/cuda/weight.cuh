@@ -2,6 +2,7 @@
 #ifndef BL_KERNELS_CUDA_WEIGHT_CUH
 #define BL_KERNELS_CUDA_WEIGHT_CUH
 #include "device.cuh"
+#include <type_traits>
 
 static __device__ __forceinline__ float stored_scale(const bl_cu_weight &w, int64_t row, int64_t group)
 {
@@ -30,6 +31,23 @@ template <int BITS> static __device__ __forceinline__ uint32_t code_of_run(const
     uint32_t q = v[word] >> at;
     if (at + BITS > 32) q |= v[word + 1 < BITS ? word + 1 : word] << (32 - at);
     return q & ((1u << BITS) - 1);
+}
+
+/* Eight codes of b bits, those of lane t of a run of 32 that begins at p. */
+template <int BITS> struct codes_of {
+    typedef typename std::conditional<(BITS <= 4), uint32_t, uint64_t>::type word;
+};
+template <int BITS>
+static __device__ __forceinline__ typename codes_of<BITS>::word eight_codes(const uint32_t *p, int t)
+{
+    if (BITS == 4) return p[t];
+    if (BITS <= 2) return p[t * BITS / 4] >> t * 8 * BITS % 32;
+    if (BITS == 3) return __funnelshift_r(p[t * 24 / 32], p[t < 2 ? 1 : 2], t * 24 % 32);
+    const int bit = t * 8 * BITS, i = bit / 32, at = bit % 32;
+    uint32_t lo = p[i], hi = i + 1 < BITS ? p[i + 1] : 0;
+    uint64_t v = ((uint64_t)hi << 32 | lo) >> at;
+    if (BITS == 7 && at > 8) v |= (uint64_t)p[i + 2] << (64 - at); /* 56 bits that begin late */
+    return v;
 }
 
 static __device__ __forceinline__ int stored_zero(const bl_cu_weight &w, int64_t row, int64_t group)
