@@ -2,7 +2,7 @@
  *
  * A mixture gives more bits to what is small or hurts most: the head, the values of attention where several heads share
  * them, the last product of the MLP in some blocks. Which, is llama.cpp's choice (its quantizer as of late 2026, for
- * models without experts).
+ * models without experts); tests/golden/methods_gguf.c has what it gave.
  */
 #include "gguf.h"
 #include <string.h>

@@ -50,6 +50,9 @@ static void put_gptq(bl_json_out *j, const bl_packing *p)
     bl_json_object(j, "meta");
     bl_json_array(j, "quantizer");
     bl_json_add_str(j, NULL, "bitladder:" BL_VERSION);
+    /* GPTQModel reads zero points of format 1 only from files that name the version of itself whose way of storing them
+     * they have; it is the way of packed.h. */
+    if (p->kind == BL_PACKED_GPTQ && !p->symmetric) bl_json_add_str(j, NULL, "gptqmodel:0.9.0");
     bl_json_end(j);
     bl_json_end(j);
 }

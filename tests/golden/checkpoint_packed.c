@@ -170,9 +170,34 @@ static void nothing_is_written_over(void **state)
     bl_checkpoint_close(c);
 }
 
+/* GPTQModel 7.7.0 refuses zero points of format 1 where `meta` does not name it from 0.9.0 on (tests/tools). */
+static void zero_points_of_format_1_say_how_they_are_stored(void **state)
+{
+    static const struct {
+        const char *from;
+        bl_packing_kind kind;
+        bool said;
+    } cases[] = {{"gptq-w4g16", BL_PACKED_GPTQ, true},
+                 {"gptq-w4g16", BL_PACKED_GPTQ_V2, false},
+                 {"gptq-w4g32-sym", BL_PACKED_GPTQ, false}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(cases); i++) {
+        bl_err e = {0};
+        char to[4200], config[4300], *text;
+        size_t n;
+        snprintf(to, sizeof to, "%s/said%zu", dir, i);
+        snprintf(config, sizeof config, "%s/config.json", to);
+        write_again(at(PACKED, cases[i].from), &(bl_export_how){.kind = cases[i].kind}, to);
+        assert_ok(bl_read_file(config, 1 << 20, &text, &n, &e));
+        assert_true((strstr(text, "\"gptqmodel:0.9.0\"") != NULL) == cases[i].said);
+        bl_free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(zero_points_of_format_1_say_how_they_are_stored),
         cmocka_unit_test(what_other_programs_packed_has_their_weights),
         cmocka_unit_test(written_again_it_is_the_same_bytes),
         cmocka_unit_test(four_layouts_hold_the_same_codes),
