@@ -262,7 +262,7 @@ static bl_status nothing_fits(const bl_program *p, const opts *o, const char *di
     return st;
 }
 
-/* An answer as FastChat 0.2.36 writes and reads it (llm_judge, model_answer/MODEL.jsonl); the question's number is the
+/* An answer as FastChat writes and reads it (llm_judge, model_answer/MODEL.jsonl); the question's number is the
  * one value of an instruction's sample, else that of the item. */
 static void print_answer(const bl_cell *c, const bl_sample *s, bl_json_out *j)
 {

@@ -64,7 +64,7 @@ static bl_status winner(const bl_json *row, const char *key, double *out, bl_err
     return bl_fail(e, BL_E_FORMAT, "'%s' is \"%s\", expected model_1, model_2, tie or error", key, s);
 }
 
-/* Both orders have to agree, else it is a tie (FastChat 0.2.36, llm_judge/show_result.py). */
+/* Both orders have to agree, else it is a tie (FastChat, llm_judge/show_result.py). */
 static bl_status add(verdicts *v, const bl_json *row, bl_err *e)
 {
     bl_status st = BL_OK;

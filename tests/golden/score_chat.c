@@ -1,5 +1,5 @@
 /* score_chat.c - prompts through the chat templates of real checkpoints: the ids are those of the text that the
- * template's own text makes (rendered once with jinja2 3.1, add_generation_prompt). */
+ * template's own text makes (rendered once with jinja2 3.1.6, add_generation_prompt). */
 #include "model_fixture.h"
 #include "harness/score/score.h"
 #include "harness/checkpoint/checkpoint.h"

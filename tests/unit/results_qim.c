@@ -1,4 +1,4 @@
-/* results_qim.c - the Quantized Influence Measure against the numbers of the authors' program (numpy, double). */
+/* results_qim.c - the Quantized Influence Measure against numbers of the formula in the authors' code, in double. */
 #include "test.h"
 #include "results/qim.h"
 #include <math.h>
@@ -17,7 +17,7 @@ static void near(double got, double want)
     if (!(fabs(got - want) <= 1e-12 * fmax(1, fabs(want)))) fail_msg("%.17g, wanted %.17g", got, want);
 }
 
-static void numbers_are_those_of_the_authors(void **state)
+static void numbers_are_those_of_the_formula(void **state)
 {
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
@@ -80,7 +80,7 @@ static void the_cosine_is_the_cosine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers_are_those_of_the_authors), cmocka_unit_test(what_changes_nothing_changes_nothing),
+        cmocka_unit_test(numbers_are_those_of_the_formula), cmocka_unit_test(what_changes_nothing_changes_nothing),
         cmocka_unit_test(halves_go_to_the_even_level),      cmocka_unit_test(constant_vectors_are_undefined_and_no_nan),
         cmocka_unit_test(the_cosine_is_the_cosine),
     };
