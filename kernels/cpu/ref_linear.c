@@ -88,8 +88,8 @@ static void inputs(const bl_linear_args *a, space *s)
 {
     int64_t in = a->w[0]->shape.in;
     bool blocked = a->act.unit == BL_ACT_GROUP;
-    float scale = a->act.scale, zero = a->act.zero, lo, hi;
-    bl_cpu_act_limits(&a->act, &lo, &hi);
+    float scale = a->act.scale, zero = a->act.zero, lo = 0, hi = 0;
+    if (a->act.bits) bl_cpu_act_limits(&a->act, &lo, &hi);
     if (a->act.bits && a->act.unit == BL_ACT_TENSOR && scale == 0) bl_cpu_act_tensor(a, s->x, s->tmp, &scale, &zero);
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
         float *x = s->all + r * in;

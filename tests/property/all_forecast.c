@@ -179,9 +179,12 @@ static void a_method_that_solves_or_searches_says_what_that_takes(void **state)
         if (!m->work) fail_msg("%s has no .work", m->name);
         const bl_linear small = {.out = 64, .in = 64, .weight.shape = {.out = 64, .in = 64}},
                         large = {.out = 128, .in = 64, .weight.shape = {.out = 128, .in = 64}};
-        double one = m->work(&(bl_method_run){.method = m}, &small),
-               two = m->work(&(bl_method_run){.method = m}, &large);
+        char *opts = calloc(1, m->opts_size + 1);
+        if (m->opts) bl_opt_defaults(m->opts, opts);
+        const bl_method_run run = {.method = m, .opts = opts};
+        double one = m->work(&run, &small), two = m->work(&run, &large);
         assert_true(one > 64 * 64 && two > one);
+        free(opts);
     }
 }
 

@@ -117,7 +117,7 @@ static void every_method_says_what_it_is(void **state)
     for (size_t i = 0; bl_methods[i]; i++) {
         const bl_method *m = bl_methods[i];
         assert_true(m->version > 0 && m->title && *m->title && m->cite && *m->cite && m->doc && *m->doc);
-        assert_true(m->as_stored || m->layer || m->block || m->train || m->learns);
+        assert_true(m->as_stored || m->layer || m->block || m->learns);
         for (size_t k = 0; k < i; k++) assert_string_not_equal(m->name, bl_methods[k]->name);
         for (const bl_opt *o = m->opts; o && o->type != BL_OPT_END; o++) assert_true(o->doc && *o->doc);
     }
@@ -404,10 +404,8 @@ static bool answer(const bl_request *q, const char *gold, bool right, bl_arena *
     if (q->kind != BL_ASK_GENERATE) return false;
     char *prompt = prompt_text(&q->prompt), *example = strstr(prompt, "he answer is ");
     char *text = bl_format_text(&e, "So it is. %s%s%s.",
-                                example                     ? "The answer is "
-                                : strstr(prompt, "\n#### ") ? "#### "
-                                                            : "",
-                                gold, right ? "" : "7");
+                                !example && strstr(prompt, "\n#### ") ? "#### " : "The answer is ", gold,
+                                right ? "" : "7");
     *out = (bl_reply){.kind = q->kind, .n = 1, .text = bl_arena_str(a, text, strlen(text), &e)};
     bl_free(prompt);
     bl_free(text);

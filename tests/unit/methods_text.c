@@ -78,8 +78,9 @@ static void options_as_json_show_every_row(void **state)
     bl_text t = {0};
     assert_ok(bl_method_parse(bl_methods, "rtn:w3g64", &c, &e));
     assert_ok(bl_method_json(c.method, c.opts, &t, &e));
-    assert_string_equal(t.s, "{\"wbits\":3,\"group\":64,\"abits\":0,\"symmetric\":false,\"range\":\"zero\",\"scale\":"
-                             "\"fp16\",\"mse\":false,\"head\":false,\"embeddings\":false}");
+    assert_string_equal(
+        t.s, "{\"wbits\":3,\"group\":64,\"abits\":0,\"act-group\":0,\"symmetric\":false,\"range\":\"zero\",\"scale\":"
+             "\"fp16\",\"mse\":false,\"head\":false,\"embeddings\":false}");
     bl_text_free(&t);
     bl_method_choice_free(&c);
 }
@@ -150,7 +151,7 @@ static void every_method_says_what_it_is(void **state)
         bl_method_choice c;
         assert_true(m->version >= 1);
         assert_true(m->title && m->cite && m->doc);
-        assert_true(m->as_stored || m->model || m->block || m->layer || m->train || m->learns);
+        assert_true(m->as_stored || m->model || m->block || m->layer || m->learns);
         assert_ok(bl_method_parse(bl_methods, m->name, &c, &e)); /* defaults are valid */
         bl_method_choice_free(&c);
     }
@@ -331,7 +332,7 @@ static void options_of_a_chain_are_recorded_by_stage(void **state)
     assert_ok(bl_chain_json(&c, &t, &e));
     assert_string_equal(
         t.s, "[{\"turn\": {\"flag\":true,\"alpha\":0.5,\"note\":null}}, {\"pack\": {\"wbits\":3,\"group\":-1,"
-             "\"abits\":0,\"symmetric\":false,\"flag\":false}}]");
+             "\"abits\":0,\"act-group\":0,\"symmetric\":false,\"flag\":false}}]");
     bl_text_free(&t);
     bl_chain_free(&c);
 }
