@@ -1,9 +1,10 @@
 /* method.h - the contract of a method: it changes a model one linear layer at a time. It never sees a task.
  *
  * Hooks at four scales, each may be NULL: `model` (before the blocks), `block` (a transformer block and the statistics
- * of its inputs, which are gathered anew for `layer`), `layer` (one linear), `train`. `check` says no in a millisecond,
- * before hours of work, to what its options and the model rule out; a format that cannot be of the predicted shape (a
- * group larger than a row) is refused for it. methods/rtn.c is a whole one; how one is added: CONTRIBUTING.md.
+ * of its inputs, which are gathered anew for `layer`), `layer` (one linear), `learns`. `check` says no in a
+ * millisecond, before hours of work, to what its options and the model rule out; a format that cannot be of the
+ * predicted shape (a group larger than a row) is refused for it. methods/rtn.c is a whole one; how one is added:
+ * CONTRIBUTING.md.
  */
 #ifndef BL_HARNESS_METHOD_H
 #define BL_HARNESS_METHOD_H
@@ -90,7 +91,6 @@ typedef struct bl_method {
     bl_status (*model)(const bl_method_run *r, bl_err *e);
     bl_status (*block)(const bl_method_run *r, int64_t block, bl_err *e);
     bl_status (*layer)(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);
-    bl_status (*train)(const bl_method_run *r, bl_err *e); /* last, the whole model in memory */
     /* What of a whole model in memory is trained, on text that `finetune` is given; a method that has it is refused
      * where there is none to train on. */
     bl_status (*learns)(const bl_method_run *r, bl_trainable *t, bl_err *e);

@@ -1,5 +1,5 @@
 /* apply.c - a chain of methods over a checkpoint: each stage block by block, so that only one block is in memory,
- * unless it trains. */
+ * unless it learns. */
 #include "apply.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
@@ -256,8 +256,8 @@ static bl_status one_block(work *k, int64_t b, bl_err *e)
     if (st == BL_OK && method->block) st = method->block(&k->run, b, e);
     if (st == BL_OK && method->layer) st = layers(k, b, e);
     if (st == BL_OK && calib && !method->original_inputs && b + 1 < m->config.n_layers) st = bl_calib_advance(calib, e);
-    if (st == BL_OK && !method->train) st = bl_variant_block(k->v, m, b, e);
-    if (st == BL_OK && !method->train) st = keep_block(k, b, before, e);
+    if (st == BL_OK) st = bl_variant_block(k->v, m, b, e);
+    if (st == BL_OK) st = keep_block(k, b, before, e);
     bl_block_release(m, b);
     if (st == BL_OK) {
         k->done++;
@@ -387,10 +387,6 @@ static bl_status run_stage(work *k, bl_checkpoint *source, const char *dir, bl_e
         BL_TRY(one(k, &m->embed, e));
         if (m->head.weight.format) BL_TRY(one(k, &m->head, e));
     }
-    if (method->train) {
-        BL_TRY(method->train(&k->run, e));
-        BL_TRY(write_blocks(k, e));
-    }
     BL_TRY(bl_variant_ends(k->v, m, e));
 out:
     return st;
@@ -401,7 +397,6 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
 {
     bl_status st = BL_OK;
     const bl_method *method = stage->method;
-    bool whole = method->train || method->learns;
     /* positions: the model's own, or none are used */
     int64_t max_len = method->learns || method->needs & BL_NEED_CALIBRATION ? 0 : 1;
     bl_model *m = NULL;
@@ -411,7 +406,8 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
 
     BL_TRY(bl_method_json(method, stage->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
-    BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = !whole, .as_stored = true, .max_len = max_len}, &m, e));
+    BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = !method->learns, .as_stored = true, .max_len = max_len},
+                         &m, e));
     if (hash) bl_hash_hex(*hash, hex);
     BL_TRY(bl_variant_begin(
         dir, source, &(bl_stage){.text = stage->text, .hash = hash ? hex : NULL, .options = options.s}, 1, &k->v, e));

@@ -49,26 +49,6 @@ static bl_status norms_block(const bl_method_run *r, int64_t block, bl_err *e)
 }
 static const bl_method norms = {.name = "norms", .version = 1, .model = norms_model, .block = norms_block};
 
-static bl_status train_model(const bl_method_run *r, bl_err *e)
-{
-    for (int64_t b = 0; b < r->model->config.n_layers; b++) {
-        if (!bl_linear_resident(bl_model_linear(r->model, b, BL_ROLE_Q)))
-            return bl_fail(e, BL_E_INTERNAL, "block %d is not in memory", (int)b);
-        double_norm(r, bl_model_norm(r->model, b, BL_ROLE_ATTN_NORM));
-    }
-    called("train");
-    return BL_OK;
-}
-static bl_status train_block(const bl_method_run *r, int64_t block, bl_err *e)
-{
-    (void)r;
-    (void)block;
-    (void)e;
-    called("block");
-    return BL_OK;
-}
-static const bl_method trained = {.name = "trained", .version = 1, .block = train_block, .train = train_model};
-
 static bl_status breaks(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
     (void)r;
@@ -111,8 +91,8 @@ static const bl_method strains = {.name = "strains", .version = 1, .layer = stra
 
 static const bl_method *const *methods(void)
 {
-    static const bl_method *all[32] = {&norms, &trained, &broken, &looks, &strains};
-    for (int i = 0; bl_methods[i]; i++) all[5 + i] = bl_methods[i];
+    static const bl_method *all[32] = {&norms, &broken, &looks, &strains};
+    for (int i = 0; bl_methods[i]; i++) all[4 + i] = bl_methods[i];
     return all;
 }
 
@@ -234,19 +214,6 @@ static void a_state_that_is_kept_is_taken_as_it_is(void **state)
     bl_free(b);
 }
 
-static void training_comes_last_with_the_whole_model_in_memory(void **state)
-{
-    (void)state;
-    char *to = under("trained");
-    apply("trained", &(bl_apply_how){0}, to, BL_OK, NULL);
-    assert_string_equal(trail, "block block train ");
-    float *x = hidden(to), *y = hidden("synth:tiny");
-    assert_true(memcmp(x, y, hidden_bytes()) != 0); /* what it changed last is written */
-    free(x);
-    free(y);
-    bl_free(to);
-}
-
 static void a_stage_that_fails_leaves_nothing(void **state)
 {
     (void)state;
@@ -312,7 +279,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_chain_is_its_stages_one_by_one),
         cmocka_unit_test(a_state_that_is_kept_is_taken_as_it_is),
-        cmocka_unit_test(training_comes_last_with_the_whole_model_in_memory),
         cmocka_unit_test(a_stage_that_fails_leaves_nothing),
         cmocka_unit_test(notes_say_what_the_state_is),
         cmocka_unit_test(methods_that_look_at_data_need_a_text),
