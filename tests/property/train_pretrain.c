@@ -3,8 +3,8 @@
 #include "harness/data/lessons.h"
 #include "harness/tokenizer/tokenizer.h"
 #include "harness/train/pretrain.h"
+#include "kernels/base/fs.h"
 #include <math.h>
-#include <unistd.h>
 
 static bl_tokenizer *tokenizer_of_lessons(void)
 {
@@ -134,10 +134,9 @@ static void a_run_in_two_parts_is_one_run_bit_for_bit(void **state)
 {
     (void)state;
     bl_err e = {0};
-    char path[] = "/tmp/bl_pretrain_XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
+    const char *dir = test_dir();
+    char path[4200];
+    snprintf(path, sizeof path, "%s/state", dir);
     made k[3] = {begin(4), begin(4), begin(4)};
     bl_pretrain_texts texts[3] = {{.seed = 9, .batch = 5}, {.seed = 9, .batch = 5}, {.seed = 9, .batch = 5}};
     bl_trainer whole = trainer(k[0].t, &texts[0], 8), first = trainer(k[1].t, &texts[1], 8),
@@ -162,7 +161,7 @@ static void a_run_in_two_parts_is_one_run_bit_for_bit(void **state)
         bl_pretrain_texts_free(&texts[i]);
         end(&k[i]);
     }
-    remove(path);
+    assert_ok(bl_remove_tree(dir, &e));
 }
 
 static void first_weights_have_their_deviation_and_follow_from_the_seed(void **state)
