@@ -183,14 +183,15 @@ static const float e2m1_mid[14] = {-5,    -3.5f, -2.5f, -1.75f, -1.25f, -0.75f, 
                                    0.25f, 0.75f, 1.25f, 1.75f,  2.5f,   3.5f,   5};
 static uint8_t e2m1_code(int level) { return (uint8_t)(level < 7 ? 15 - level : level - 7); }
 
-static bool encode_mxfp4(const float *w, uint8_t *b)
+static bool mxfp4_by(const float *w, bl_exponent rule, uint8_t *b)
 {
     static const float mid[7] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5};
     uint8_t q[QK];
     float most = fabsf(largest(w));
     int e = 0;
-    (void)frexpf(most, &e); /* most in 2^(e-1) .. 2^e */
-    e = most == 0 ? 0 : BL_MAX(e - 1 - 2 + 127, 0);
+    float m = 2 * frexpf(most, &e); /* most = m 2^(e-1), m in 1 .. 2 */
+    e += (rule == BL_EXPONENT_CEIL && m > 1.5f) || (rule == BL_EXPONENT_EVEN && m >= 1.75f);
+    e = most == 0 ? 0 : BL_MIN(BL_MAX(e - 1 - 2 + 127, 0), 254);
     for (int j = 0; j < QK; j++) {
         float v = ldexpf(fabsf(w[j]), 127 - e);
         int k = 0;
@@ -200,6 +201,16 @@ static bool encode_mxfp4(const float *w, uint8_t *b)
     b[0] = (uint8_t)e;
     put_nibbles(q, b + 1);
     return true;
+}
+
+static bool encode_mxfp4(const float *w, uint8_t *b) { return mxfp4_by(w, BL_EXPONENT_FLOOR, b); }
+static bool encode_ceil(const float *w, uint8_t *b) { return mxfp4_by(w, BL_EXPONENT_CEIL, b); }
+static bool encode_even(const float *w, uint8_t *b) { return mxfp4_by(w, BL_EXPONENT_EVEN, b); }
+static bl_status pack_exponent_mxfp4(const bl_format *f, const bl_shape *g, const float *w, bl_exponent rule,
+                                     void *const part[], bl_err *e)
+{
+    static bl_block_encode *const by[] = {encode_mxfp4, encode_ceil, encode_even};
+    return bl_block_pack(f, g, w, part, by[rule], e);
 }
 
 /* ---- blocks of least error ---- */
@@ -330,4 +341,7 @@ BL_BLOCK_FORMAT(q5_0, 6, QK, 22, "GGUF Q5_0: 5-bit blocks of 32");
 BL_BLOCK_FORMAT(q5_1, 7, QK, 24, "GGUF Q5_1: 5-bit blocks of 32 with a minimum");
 BL_BLOCK_FORMAT(q8_0, 8, QK, 34, "GGUF Q8_0: 8-bit blocks of 32");
 BL_BLOCK_SEARCHED(iq4_nl, 20, QK, 18, "GGUF IQ4_NL: sixteen unequal levels, blocks of 32");
-BL_BLOCK_FORMAT(mxfp4, 39, QK, 17, "MXFP4: e2m1 with a power-of-two scale per 32");
+BL_BLOCK_UNPACK(mxfp4)
+BL_BLOCK_PACK(mxfp4)
+BL_BLOCK_PACK_LEAST(mxfp4)
+BL_BLOCK_ROW(mxfp4, 39, QK, 17, pack_mxfp4, pack_exponent_mxfp4, "MXFP4: e2m1 with a power-of-two scale per 32");

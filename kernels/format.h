@@ -48,6 +48,10 @@ typedef struct bl_part_spec {
 /* CODES: integers with scales and zeros in an arrangement of the format's own, given by a method. */
 typedef enum bl_fmt_kind { BL_FMT_DENSE, BL_FMT_INT, BL_FMT_TABLE, BL_FMT_BLOCK, BL_FMT_CODES } bl_fmt_kind;
 
+/* Which power of two scales a group of e2m1, from its largest weight: FLOOR brings it into 4..8, where what is above 6
+ * is 6 (OCP); CEIL into 3..6; EVEN into 3.5..7 (the largest rounded to a power of two with e2m1's mantissa). */
+typedef enum bl_exponent { BL_EXPONENT_FLOOR, BL_EXPONENT_CEIL, BL_EXPONENT_EVEN } bl_exponent;
+
 typedef struct bl_format bl_format;
 struct bl_format {
     const char *name; /* "int4", "nf4", "q4_k", "fp16" */
@@ -68,10 +72,13 @@ struct bl_format {
                    float *dst);
     /* Reference encoder of a whole weight w [out, in] with scales by the format's own rule; NULL: it has none. */
     bl_status (*pack)(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e);
-    /* BLOCK: the codes and scales that were found to have the least sum of importance[k] (w - w^)^2, importance [in] of
+    /* The codes and scales that were found to have the least sum of importance[k] (w - w^)^2, importance [in] of
      * the inputs, not negative; NULL: all alike. */
     bl_status (*pack_least)(const bl_format *f, const bl_shape *g, const float *w, const float *importance,
                             void *const part[], bl_err *e);
+    /* Scales that are powers of two: their exponent by that rule. */
+    bl_status (*pack_exponent)(const bl_format *f, const bl_shape *g, const float *w, bl_exponent rule,
+                               void *const part[], bl_err *e);
     /* CODES: the same with scales and zeros that a method chose, as many as the part `scales` has. */
     bl_status (*encode)(const bl_format *f, const bl_shape *g, const float *w, const float *scale, const float *zero,
                         void *const part[], bl_err *e);

@@ -306,13 +306,16 @@ bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e)
     if (a->rule == BL_RANGE_OWN && !a->w->format->pack)
         return bl_fail(e, BL_E_UNSUPPORTED, "format %s can be read but not written", a->w->format->name);
     if (a->rule == BL_RANGE_LEAST) {
-        if (!a->w->format->pack_least) return bl_broken(e, "pack", "only block formats are searched");
+        if (!a->w->format->pack_least) return bl_broken(e, "pack", "codes of this format are not searched");
         if (a->importance.buf && !is_1d(&a->importance, BL_F32, a->w->shape.in))
             return bl_broken(e, "pack", "importance has another type or length than the inputs");
         return BL_OK;
     }
+    if (a->rule == BL_RANGE_EXPONENT_CEIL || a->rule == BL_RANGE_EXPONENT_EVEN)
+        return a->w->format->pack_exponent ? BL_OK : bl_broken(e, "pack", "scales of this format are no powers of two");
     bool codes = a->w->format->kind == BL_FMT_CODES;
-    if (a->rule != BL_RANGE_OWN && a->w->format->kind != BL_FMT_INT && !(codes && a->rule == BL_RANGE_GIVEN))
+    if (a->rule != BL_RANGE_OWN && a->w->format->kind != BL_FMT_INT &&
+        !(codes && a->rule == BL_RANGE_GIVEN && a->w->format->encode))
         return bl_broken(e, "pack", "only integer formats take a range rule");
     if (a->rule != BL_RANGE_GIVEN) return BL_OK;
     bl_part_spec spec[BL_MAX_PARTS];

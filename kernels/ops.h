@@ -196,7 +196,9 @@ typedef enum bl_range_rule {
     BL_RANGE_FULL,
     BL_RANGE_SIGN,
     BL_RANGE_GIVEN,
-    BL_RANGE_LEAST /* GGUF blocks: whatever was found to have the least error (pack_least) */
+    BL_RANGE_LEAST,         /* whatever was found to have the least error (pack_least) */
+    BL_RANGE_EXPONENT_CEIL, /* pack_exponent */
+    BL_RANGE_EXPONENT_EVEN
 } bl_range_rule;
 typedef struct bl_pack_args {
     bl_tensor x;                  /* f32 [out, in] */

@@ -40,6 +40,9 @@ bl_status bl_cpu_pack_range(const bl_pack_args *a, int64_t row0, int64_t rows, d
         BL_TRY(f->pack(f, &g, x, part, e));
     } else if (a->rule == BL_RANGE_LEAST) {
         BL_TRY(f->pack_least(f, &g, x, a->importance.buf ? bl_cpu_at(&a->importance) : NULL, part, e));
+    } else if (a->rule == BL_RANGE_EXPONENT_CEIL || a->rule == BL_RANGE_EXPONENT_EVEN) {
+        BL_TRY(f->pack_exponent(f, &g, x, a->rule == BL_RANGE_EXPONENT_CEIL ? BL_EXPONENT_CEIL : BL_EXPONENT_EVEN, part,
+                                e));
     } else {
         const float *scale = a->rule == BL_RANGE_GIVEN ? (const float *)bl_cpu_at(&a->scale) + row0 * groups : NULL;
         const float *zero = a->rule == BL_RANGE_GIVEN && a->zero.buf

@@ -216,8 +216,10 @@ static bl_status pack_on_host(bl_backend *be, const bl_pack_args *a, bl_err *e)
     BL_TRY(to_host(be, &a->x, &x, e));
     BL_TRY(to_host(be, &a->importance, &importance, e));
     BL_TRY(parts_on_host(a->w, part, e));
-    BL_TRY(a->rule == BL_RANGE_LEAST ? f->pack_least(f, &a->w->shape, x, importance, part, e)
-                                     : f->pack(f, &a->w->shape, x, part, e));
+    if (a->rule == BL_RANGE_LEAST) BL_TRY(f->pack_least(f, &a->w->shape, x, importance, part, e));
+    else if (a->rule == BL_RANGE_EXPONENT_CEIL) BL_TRY(f->pack_exponent(f, &a->w->shape, x, BL_EXPONENT_CEIL, part, e));
+    else if (a->rule == BL_RANGE_EXPONENT_EVEN) BL_TRY(f->pack_exponent(f, &a->w->shape, x, BL_EXPONENT_EVEN, part, e));
+    else BL_TRY(f->pack(f, &a->w->shape, x, part, e));
     BL_TRY(parts_to_device(be, a->w, part, e));
     if (a->sq_error || a->sq_weight) BL_TRY(losses(a, x, part, e));
 out:

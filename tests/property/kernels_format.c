@@ -231,7 +231,8 @@ static void idempotent(const bl_format *f, bl_shape g)
     float *w;
     if (g.double_quant || f->table == bl_format_find("dyn8")->table) return;
     bl_part_spec spec[BL_MAX_PARTS];
-    if (f->kind == BL_FMT_CODES && f->parts(f, &g, spec) > 3) return; /* widths are a method's: methods_slim_llm.c */
+    if (f->kind == BL_FMT_CODES && (f->parts(f, &g, spec) > 3 || !f->encode))
+        return; /* widths are a method's: methods_slim_llm.c; nvfp4_tensor: golden/kernels_fp4.c */
     packed p = random_packed(f, g, &w), again = packed_new(f, g);
     float *y = unpacked(&p);
     bool given = f->kind == BL_FMT_CODES || (f->kind == BL_FMT_INT && (f->bits > 1 || g.zero == BL_ZERO_FLOAT));
@@ -330,7 +331,7 @@ static void searched_blocks_take_any_finite_weight(void **state)
     for (size_t i = 0; (f = bl_format_at(i)); i++)
         for (size_t s = 0; f->pack_least && s < BL_COUNT(size); s++)
             for (int kind = 0; kind < 3; kind++) {
-                bl_shape g = {.out = 1, .in = 256};
+                bl_shape g = {.out = 1, .in = 256, .group = f->kind == BL_FMT_BLOCK ? 0 : 16, .scale = BL_F32};
                 packed p = packed_new(f, g);
                 float *w = gaussian(3, 256, 0.3), importance[256] = {0};
                 for (int k = 0; k < 256; k++) {

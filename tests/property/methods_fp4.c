@@ -1,0 +1,104 @@
+/* 4-bit floats as methods: which rows get them, what a factor of the weight does, and that the search finds no worse.
+ */
+#include "method_run.h"
+#include "kernels/base/rng.h"
+
+enum { OUT = 6, IN = 96 };
+
+static float *weights(int64_t in, float factor)
+{
+    float *w = malloc((size_t)(OUT * in) * sizeof *w);
+    bl_rng r = bl_rng_at(9, bl_rng_key("methods_fp4", 0), 0);
+    for (int64_t i = 0; i < OUT * in; i++) w[i] = factor * (float)bl_rng_normal(&r) * (i % 29 ? 1 : 6);
+    return w;
+}
+
+/* Parts of the weight that a method made of it; lent until method_close. */
+static void apply(method_run *m, const char *method, int64_t in, float factor, const void *part[BL_MAX_PARTS])
+{
+    const bl_format *f;
+    bl_shape g = {0};
+    float *w = weights(in, factor);
+    method_open(m, method, w, OUT, in);
+    assert_true(m->run.method->predict(&m->run, &m->lin, &f, &g)); /* what `plan` counts with */
+    method_apply(m);
+    assert_ptr_equal(f, m->lin.weight.format);
+    assert_true(bl_format_bytes(f, &g) == bl_weight_bytes(&m->lin.weight));
+    method_parts(m, part);
+    free(w);
+}
+
+static void rows_that_32_does_not_divide_are_fp16(void **state)
+{
+    const void *part[BL_MAX_PARTS];
+    method_run m;
+    (void)state;
+    static const char *const methods[] = {"mxfp4", "mxfp4+rule=ceil", "mxfp4+rule=even", "mxfp4+rule=least"};
+    for (size_t i = 0; i < BL_COUNT(methods); i++) {
+        apply(&m, methods[i], 40, 0.1f, part);
+        assert_string_equal(m.lin.weight.format->name, "fp16");
+        float *w = weights(40, 0.1f), *y = method_dense(&m);
+        for (int k = 0; k < OUT * 40; k++) assert_true(y[k] == bl_f16_to_f32(bl_f32_to_f16(w[k])));
+        free(w);
+        method_close(&m);
+    }
+    apply(&m, "nvfp4", 40, 0.1f, part); /* groups of 16, the last of a row short */
+    assert_string_equal(m.lin.weight.format->name, "nvfp4_tensor");
+    assert_true(bl_weight_bytes(&m.lin.weight) == OUT * (20 + 3) + 4);
+    method_close(&m);
+}
+
+/* The exponents take a power of two, the codes stay; an nvfp4 weight takes any factor into its one scale. */
+static void a_power_of_two_changes_exponents_only(void **state)
+{
+    static const char *const methods[] = {"mxfp4", "mxfp4+rule=ceil", "mxfp4+rule=even", "mxfp4+rule=least"};
+    const void *a[BL_MAX_PARTS], *b[BL_MAX_PARTS];
+    method_run one, eight;
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(methods); i++) {
+        apply(&one, methods[i], IN, 0.1f, a);
+        apply(&eight, methods[i], IN, 0.1f * 8, b);
+        const uint8_t *p = a[0], *q = b[0];
+        for (int k = 0; k < OUT * IN / 32; k++, p += 17, q += 17) {
+            assert_int_equal(p[0] + 3, q[0]);
+            assert_memory_equal(p + 1, q + 1, 16);
+        }
+        method_close(&one);
+        method_close(&eight);
+    }
+    apply(&one, "nvfp4", IN, 0.1f, a);
+    apply(&eight, "nvfp4", IN, 0.1f * 8, b);
+    assert_memory_equal(a[0], b[0], OUT * IN / 2);
+    assert_memory_equal(a[1], b[1], OUT * IN / 16);
+    assert_true(*(const float *)a[2] * 8 == *(const float *)b[2]);
+    method_close(&one);
+    method_close(&eight);
+}
+
+static double loss(const char *method)
+{
+    const void *part[BL_MAX_PARTS];
+    method_run m;
+    apply(&m, method, IN, 0.1f, part);
+    double nmse = m.stat.nmse;
+    method_close(&m);
+    return nmse;
+}
+
+static void the_search_finds_no_worse_than_the_rules(void **state)
+{
+    (void)state;
+    double least = loss("mxfp4+rule=least");
+    assert_true(least > 0 && least <= loss("mxfp4") && least <= loss("mxfp4+rule=ceil"));
+    assert_true(least <= loss("mxfp4+rule=even") && loss("nvfp4+rule=least") <= loss("nvfp4"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_that_32_does_not_divide_are_fp16),
+        cmocka_unit_test(a_power_of_two_changes_exponents_only),
+        cmocka_unit_test(the_search_finds_no_worse_than_the_rules),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
