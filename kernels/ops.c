@@ -18,6 +18,7 @@ static bool is_act(const bl_backend *be, const bl_tensor *t, int64_t rows, int64
 typedef void (*op_address)(void);
 #define SLOT(at) ((at) / sizeof(op_address) - offsetof(bl_ops, linear) / sizeof(op_address))
 #define OP(name) [SLOT(BL_OP(name))] = #name
+/* clang-format off */
 static const char *const op_names[] = {
     OP(linear),         OP(transform),      OP(channel_stats), OP(rmsnorm),      OP(rope),
     OP(kv_append),      OP(attention),      OP(gather),        OP(swiglu),       OP(add),
@@ -27,7 +28,9 @@ static const char *const op_names[] = {
     OP(scale),          OP(sq_error),       OP(clip_search),   OP(hqq),          OP(greedy),
     OP(range_search),   OP(each),           OP(weight_grad),   OP(rmsnorm_grad), OP(rope_grad),
     OP(attention_grad), OP(transform_grad), OP(swiglu_grad),   OP(embed_grad),   OP(loss_grad),
-    OP(dropout),        OP(adamw),          OP(adamw8),        OP(lsq),          OP(lsq_grad)};
+    OP(dropout),        OP(adamw),          OP(adamw8),        OP(lsq),          OP(lsq_grad),
+    OP(layernorm),      OP(gelu)};
+/* clang-format on */
 #undef OP
 
 const char *bl_op_at(size_t i)

@@ -209,6 +209,7 @@ typedef struct bl_pack_args {
     bl_tensor importance;         /* LEAST: f32 [in], how much an error of an input counts; none: all alike */
     double *sq_error, *sq_weight; /* host out, may be NULL: sum (w - w^)^2, sum w^2; valid after sync */
 } bl_pack_args;
+#include "ops_encode.h"
 #include "ops_fit.h"
 #include "ops_solve.h"
 #include "ops_train.h"
@@ -303,6 +304,8 @@ typedef struct bl_ops {
     bl_status (*greedy)(bl_backend *, const bl_greedy_args *, bl_err *);
     bl_status (*range_search)(bl_backend *, const bl_range_search_args *, bl_err *);
     bl_status (*each)(bl_backend *, const bl_each_args *, bl_err *);
+    bl_status (*layernorm)(bl_backend *, const bl_layernorm_args *, bl_err *);
+    bl_status (*gelu)(bl_backend *, const bl_gelu_args *, bl_err *);
     /* training; the gradient of a product to its input is the transposed linear */
     bl_status (*weight_grad)(bl_backend *, const bl_weight_grad_args *, bl_err *);
     bl_status (*rmsnorm_grad)(bl_backend *, const bl_rmsnorm_grad_args *, bl_err *);

@@ -1,8 +1,9 @@
 /* test.h - what every test program includes: cmocka, and where real data is.
  *
  * Real data, models and golden numbers are found through BITLADDER_DATA, BITLADDER_MODELS, BITLADDER_GOLDEN and
- * BITLADDER_QWEN (a file). A test that needs one of them begins with BL_NEEDS and is skipped, saying so, when it is
- * unset. A program whose tests were all skipped exits with 77, which ctest shows as skipped.
+ * BITLADDER_QWEN (a file) and BITLADDER_MINILM (a directory). A test that needs one of them begins with BL_NEEDS and is
+ * skipped, saying so, when it is unset. A program whose tests were all skipped exits with 77, which ctest shows as
+ * skipped.
  */
 #ifndef BL_TESTS_TEST_H
 #define BL_TESTS_TEST_H

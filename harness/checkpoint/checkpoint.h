@@ -120,7 +120,14 @@ void bl_checkpoint_want(bl_checkpoint *c, const bl_stored *t); /* will be loaded
 uint64_t bl_checkpoint_bytes_read(const bl_checkpoint *c);     /* by load and dense since open */
 
 /* ---- what the tokenizer reader needs (harness/text) ---- */
-typedef enum bl_tok_kind { BL_TOK_NONE, BL_TOK_JSON, BL_TOK_SPM, BL_TOK_LLAMA2C, BL_TOK_GGUF } bl_tok_kind;
+typedef enum bl_tok_kind {
+    BL_TOK_NONE,
+    BL_TOK_JSON,
+    BL_TOK_SPM,
+    BL_TOK_LLAMA2C,
+    BL_TOK_GGUF,
+    BL_TOK_VOCAB /* vocab.txt of a text encoder */
+} bl_tok_kind;
 /* Where this model's tokenizer is: --tokenizer, the file's own (GGUF), tokenizer.json / tokenizer.model in the
  * directory, else the only tokenizer.* or tok*.model / tok*.bin beside a .bin (.model first). BL_TOK_NONE: *why says
  * what was looked for. */

@@ -1,5 +1,7 @@
-/* verb_judge.c - which of several answers fits a question best, by the vectors that a model makes of them. */
+/* verb_judge.c - which of several answers fits a question best, by the vectors that a model or a text encoder makes of
+ * them. */
 #include "session.h"
+#include "harness/encoder/encoder.h"
 #include "kernels/base/utf8.h"
 #include "results/qim.h"
 #include <string.h>
@@ -7,11 +9,13 @@
 typedef struct opts {
     bl_cli_common common;
     bl_cli_model m;
-    const char *model;
+    const char *model, *encoder;
     int64_t levels;
 } opts;
 static const bl_opt rows[] = {
     {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL", .doc = "makes the vectors"},
+    {"encoder", BL_OPT_TEXT, .at = offsetof(opts, encoder), .arg = "DIR",
+     .doc = "makes the vectors instead of a model: a text encoder, e.g. all-MiniLM-L6-v2"},
     {"levels", BL_OPT_INT, .min = 2, .max = BL_QIM_LEVELS, .def.i = 16, .at = offsetof(opts, levels), .arg = "K",
      .doc = "of the Quantized Influence Measure"},
     BL_MODEL_ROWS(opts, m),
@@ -35,14 +39,51 @@ static void put_list(bl_json_out *j, const char *key, const double *v, size_t n)
     bl_json_end(j);
 }
 
-static bl_status vector(bl_session *s, bl_arena *a, const char *text, double **out, bl_err *e)
+/* One of the two makes the vectors. */
+typedef struct maker {
+    bl_session s; /* of a model */
+    bl_backend *be;
+    bl_encoder *x;
+    int64_t dim;
+} maker;
+
+static bl_status maker_open(maker *m, const opts *o, bl_err *e)
 {
-    if (!(*out = bl_alloc(a, (size_t)s->model->config.dim, sizeof **out, e))) return BL_E_NOMEM;
-    return bl_engine_embed(s->engine, text, strlen(text), *out, e);
+    bl_status st = BL_OK;
+    if (o->model) {
+        BL_TRY(bl_session_open(&m->s, o->model, &o->m, o->common.threads, e));
+        m->dim = m->s.model->config.dim;
+    } else {
+        BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o->common.threads}, &m->be, e));
+        BL_TRY(bl_encoder_open(o->encoder, m->be, &m->x, e));
+        m->dim = bl_encoder_dim(m->x);
+    }
+out:
+    return st;
+}
+
+static void maker_close(maker *m)
+{
+    bl_encoder_close(m->x);
+    bl_backend_close(m->be);
+    bl_session_close(&m->s);
+}
+
+static bl_status vector(maker *m, bl_arena *a, const char *text, double **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    float *f;
+    if (!(*out = bl_alloc(a, (size_t)m->dim, sizeof **out, e)) || !(f = bl_alloc(a, (size_t)m->dim, sizeof *f, e)))
+        return BL_E_NOMEM;
+    if (!m->x) return bl_engine_embed(m->s.engine, text, strlen(text), *out, e);
+    BL_TRY(bl_encoder_embed(m->x, &text, 1, f, e));
+    for (int64_t i = 0; i < m->dim; i++) (*out)[i] = f[i];
+out:
+    return st;
 }
 
 /* {"question": …, "candidates": […]} */
-static bl_status judge(bl_session *s, const opts *o, const bl_json *line, bl_text *t, bl_err *e)
+static bl_status judge(maker *m, const opts *o, const bl_json *line, bl_text *t, bl_err *e)
 {
     static const char *const keys[] = {"question", "candidates", NULL};
     bl_status st = BL_OK;
@@ -50,7 +91,7 @@ static bl_status judge(bl_session *s, const opts *o, const bl_json *line, bl_tex
     const bl_json *list;
     const char *text;
     double *question, *answer, *qim, *cosine;
-    int64_t dim = s->model->config.dim;
+    int64_t dim = m->dim;
     int cells = 0;
     size_t n = 0;
 
@@ -67,10 +108,10 @@ static bl_status judge(bl_session *s, const opts *o, const bl_json *line, bl_tex
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(vector(s, a, text, &question, e));
+    BL_TRY(vector(m, a, text, &question, e));
     for (const bl_json *c = bl_json_first(list); c; c = bl_json_next(c), n++) {
         BL_TRY(bl_json_str(c, &text, e));
-        BL_TRY(vector(s, a, text, &answer, e));
+        BL_TRY(vector(m, a, text, &answer, e));
         bl_qim q = bl_qim_of(question, answer, dim, (int)o->levels);
         cells = q.cells;
         if (bl_utf8_count(text, strlen(text)) <= SHORT) continue;
@@ -95,20 +136,20 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
 {
     bl_status st = BL_OK;
     const opts *o = options;
-    bl_session s = {0};
+    maker m = {0};
     bl_lines lines = {0};
     bl_text t = {0};
     bl_json *line = NULL;
     (void)p;
     (void)exit_code;
 
-    if (!o->model) return bl_fail(e, BL_E_CONFIG, "judge needs --model MODEL");
+    if (!o->model == !o->encoder) return bl_fail(e, BL_E_CONFIG, "judge needs one of --model MODEL and --encoder DIR");
     BL_TRY(bl_lines_open(args->pos[0], &lines, e));
-    BL_TRY(bl_session_open(&s, o->model, &o->m, o->common.threads, e));
+    BL_TRY(maker_open(&m, o, e));
     for (;;) {
         BL_TRY(bl_lines_json(&lines, &line, e));
         if (!line) break;
-        if ((st = judge(&s, o, line, &t, e)) != BL_OK) {
+        if ((st = judge(&m, o, line, &t, e)) != BL_OK) {
             bl_lines_within(&lines, e);
             goto out;
         }
@@ -120,18 +161,19 @@ out:
     bl_json_free(line);
     bl_text_free(&t);
     bl_lines_close(&lines);
-    bl_session_close(&s);
+    maker_close(&m);
     return st;
 }
 
 const bl_verb bl_verb_judge = {
     .name = "judge",
     .args = "FILE|-",
-    .line = "which answer fits a question, by the vectors of a model",
+    .line = "which answer fits a question, by the vectors of a model or an encoder",
     .doc =
         "Of each line {\"question\": ..., \"candidates\": [...]} the candidate that fits best: by the Quantized "
         "Influence Measure and by the cosine of the vectors of question and candidate (the mean of the model's final "
-        "states over the tokens, without BOS). A candidate of three characters or fewer scores 0; the first of equal "
+        "states over the tokens, without BOS; of an encoder the mean over all tokens). A candidate of three characters "
+        "or fewer scores 0; the first of equal "
         "ones is picked. cells: levels of the question that are occupied.",
     .example = "bitladder judge --model smollm2.gguf answers.jsonl",
     .opts = rows,

@@ -196,6 +196,14 @@ static bl_status read_config(tok_beside *b, const bl_json *j, bl_err *e)
         BL_TRY(bl_json_bool(v, &yes, e));
         b->add_bos = yes;
     }
+    static const char *const bert[] = {"do_lower_case", "strip_accents", "tokenize_chinese_chars"};
+    int *const said[] = {&b->lower, &b->unmark, &b->cjk};
+    for (size_t i = 0; i < BL_COUNT(bert); i++) {
+        v = bl_json_get(j, bert[i]);
+        if (!v || bl_json_kind(v) != BL_JSON_BOOL) continue;
+        BL_TRY(bl_json_bool(v, &yes, e));
+        *said[i] = yes;
+    }
     v = bl_json_get(j, "legacy");
     if (v && bl_json_kind(v) == BL_JSON_BOOL) {
         BL_TRY(bl_json_bool(v, &yes, e));
@@ -281,7 +289,7 @@ bl_status tok_beside_read(const char *path, const char *model_dir, tok_beside *o
 {
     bl_status st = BL_OK;
     const char *slash = strrchr(path, '/');
-    tok_beside b = {.add_bos = -1, .bos_id = -1, .eos_id = -1};
+    tok_beside b = {.add_bos = -1, .lower = -1, .unmark = -1, .cjk = -1, .bos_id = -1, .eos_id = -1};
     bl_json *config = NULL, *map = NULL, *added = NULL;
     char *file = NULL, *added_file = NULL;
     char *dir = slash ? bl_strndup(path, slash == path ? 1 : (size_t)(slash - path), e) : bl_strdup(".", e);

@@ -146,6 +146,11 @@ static bl_status token_bytes(bl_tokenizer *t, int32_t id, bool added, bl_text *o
         bl_text_addn(out, s, v->n);
     } else if (t->model == TOK_RANK_BYTES) {
         if (!tok_letters(s, v->n, out)) bl_text_addn(out, s, v->n);
+    } else if (t->model == TOK_WORDPIECE) {
+        size_t mark = strlen(t->inside);
+        bool inside = v->n > mark && !memcmp(s, t->inside, mark);
+        if (!inside) bl_text_add(out, " ");
+        bl_text_addn(out, inside ? s + mark : s, inside ? v->n - mark : v->n);
     } else if (id == t->unk && t->unk_surface) {
         bl_text_add(out, t->unk_surface);
     } else if ((byte = tok_byte_piece(s, v->n)) >= 0 && t->byte_fallback) {

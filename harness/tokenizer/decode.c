@@ -196,6 +196,45 @@ out:
     return st;
 }
 
+/* Words with a space between them; what is inside one loses its mark. */
+static bl_status wordpiece(const tok_dec *d, const list *in, list *out, bl_err *e)
+{
+    static const char *const tidy[][2] = {{" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+                                          {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+                                          {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    bl_status st = BL_OK;
+    bl_text one = {0}, next = {0};
+    for (size_t i = 0; i < in->n; i++) {
+        const char *s = in->text.s + in->part[i].at;
+        size_t n = in->part[i].n;
+        bool inside = i && n >= d->n_find && !memcmp(s, d->find, d->n_find);
+        one.n = 0;
+        if (i && !inside) bl_text_add(&one, " ");
+        bl_text_addn(&one, inside ? s + d->n_find : s, inside ? n - d->n_find : n);
+        for (size_t k = 0; d->cleanup && k < BL_COUNT(tidy); k++) {
+            const char *from = one.s, *found;
+            BL_TRY(bl_text_check(&one, e));
+            if (!(found = strstr(from, tidy[k][0]))) continue;
+            for (next.n = 0; found; found = strstr(from, tidy[k][0])) {
+                bl_text_addn(&next, from, (size_t)(found - from));
+                bl_text_add(&next, tidy[k][1]);
+                from = found + strlen(tidy[k][0]);
+            }
+            bl_text_add(&next, from);
+            BL_TRY(bl_text_check(&next, e));
+            bl_text swap = one;
+            one = next;
+            next = swap;
+        }
+        BL_TRY(bl_text_check(&one, e));
+        BL_TRY(put(out, one.s, one.n, -1, e));
+    }
+out:
+    bl_text_free(&one);
+    bl_text_free(&next);
+    return st;
+}
+
 static bl_status fuse(const list *in, list *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -236,6 +275,7 @@ bl_status bl_decode(const bl_tokenizer *t, const int32_t *id, size_t n, bool kee
         case DEC_BYTEFALLBACK: BL_TRY(byte_fallback(&a, &b, e)); break;
         case DEC_STRIP: BL_TRY(strip(d, &a, &b, e)); break;
         case DEC_FUSE: BL_TRY(fuse(&a, &b, e)); break;
+        case DEC_WORDPIECE: BL_TRY(wordpiece(d, &a, &b, e)); break;
         case DEC_SPM: BL_TRY(spm(t, d, &a, &b, e)); break;
         case DEC_REPLACE:
         case DEC_META: BL_TRY(replace(d, &a, &b, e)); break;

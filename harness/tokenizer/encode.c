@@ -14,6 +14,7 @@ typedef struct run {
     const bl_tokenizer *t;
     special special;
     bpe_work *work;
+    bl_text piece; /* of wordpiece */
     tok_matcher *matcher;
     tok_text norm, spare;
     tok_text step_text[TOK_MAX_STEPS];
@@ -25,6 +26,7 @@ typedef struct run {
 static void run_free(run *r)
 {
     bpe_work_free(r->work);
+    bl_text_free(&r->piece);
     tok_matcher_free(r->matcher);
     tok_text_free(&r->norm);
     tok_text_free(&r->spare);
@@ -94,7 +96,9 @@ static bl_status pieces(run *r, size_t k, const char *s, size_t n, bool first, b
 {
     bl_status st = BL_OK;
     if (!n) return BL_OK;
-    if (k == r->t->n_pre) return bpe_encode(r->t, s, n, r->work, r->out, e);
+    if (k == r->t->n_pre)
+        return r->t->model == TOK_WORDPIECE ? tok_wordpiece(r->t, s, n, &r->piece, r->out, e)
+                                            : bpe_encode(r->t, s, n, r->work, r->out, e);
 
     const tok_pre *p = &r->t->pre[k];
     tok_text *text = &r->step_text[k];

@@ -90,6 +90,8 @@ out:
     return st;
 }
 
+const tok_norm tok_nfd = {.op = NORM_UNICODE, .unicode = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE};
+
 /* One stretch that no composition crosses: at most its first character is ASCII. */
 static bl_status normal_form(int options, const char *s, size_t n, uint8_t data, tok_text *out, bl_err *e)
 {
@@ -133,6 +135,69 @@ static bl_status unicode(const tok_norm *step, const char *s, const uint8_t *dat
         BL_TRY(normal_form(step->unicode, s + plain, end - plain, any_mark(data ? data + plain : NULL, end - plain),
                            out, e));
         i = end;
+    }
+out:
+    return st;
+}
+
+/* ---- character by character -------------------------------------------------------------------------------- */
+
+/* The blocks of ideographs that BERT takes apart, as tokenizers 0.23 has them (U+2B820 to U+2B91F are not among them).
+ */
+static bool is_ideograph(uint32_t c)
+{
+    static const struct {
+        uint32_t first, last;
+    } blocks[] = {{0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},   {0x20000, 0x2A6DF},
+                  {0x2A700, 0x2B73F}, {0x2B740, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F}};
+    for (size_t i = 0; i < BL_COUNT(blocks); i++)
+        if (c >= blocks[i].first && c <= blocks[i].last) return true;
+    return false;
+}
+
+static bl_status one_by_one(const tok_norm *step, const char *s, const uint8_t *data, size_t n, tok_text *out,
+                            bl_err *e)
+{
+    bl_status st = BL_OK;
+    char utf8[8];
+    for (size_t i = 0, k; i < n; i += k) {
+        uint8_t mark = data ? data[i] : 0;
+        k = (size_t)tok_utf8(s + i, n - i);
+        uint32_t c = tok_get_utf8(s + i, (int)k);
+        const char *put = s + i;
+        size_t n_put = k;
+        utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
+        switch (step->op) {
+        case NORM_CLEAN:
+            if (c != '\t' && c != '\n' && c != '\r' &&
+                (category == UTF8PROC_CATEGORY_CC || category == UTF8PROC_CATEGORY_CF ||
+                 category == UTF8PROC_CATEGORY_CO || c == 0xFFFD))
+                continue;
+            if (tok_space_at_start(s + i, k)) {
+                put = " ";
+                n_put = 1;
+            }
+            break;
+        case NORM_CJK:
+            if (!is_ideograph(c)) break;
+            BL_TRY(tok_text_put(out, " ", 1, mark, e));
+            BL_TRY(tok_text_put(out, put, n_put, mark, e));
+            put = " ";
+            n_put = 1;
+            break;
+        case NORM_UNMARK:
+            if (category == UTF8PROC_CATEGORY_MN) continue;
+            break;
+        default: /* NORM_LOWER; one letter has two characters in lower case */
+            if (c == 0x130) {
+                put = "i\xCC\x87";
+                n_put = 3;
+            } else {
+                n_put = (size_t)bl_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), utf8);
+                put = utf8;
+            }
+        }
+        BL_TRY(tok_text_put(out, put, n_put, mark, e));
     }
 out:
     return st;
@@ -217,6 +282,10 @@ bl_status tok_normalize(const tok_norm *step, size_t n_steps, bool dummy, const 
         switch (step[k].op) {
         case NORM_UNICODE: BL_TRY(unicode(&step[k], s, data, n, out, e)); break;
         case NORM_REPLACE: BL_TRY(replace(&step[k], s, data, n, out, e)); break;
+        case NORM_CLEAN:
+        case NORM_CJK:
+        case NORM_UNMARK:
+        case NORM_LOWER: BL_TRY(one_by_one(&step[k], s, data, n, out, e)); break;
         case NORM_SPM: BL_TRY(spm(&step[k], dummy, s, data, n, out, e)); break;
         case NORM_PREPEND:
             if (n) BL_TRY(tok_text_put(out, step[k].with, step[k].n_with, data ? data[0] : 0, e));

@@ -24,6 +24,7 @@ static bl_status parse(bl_tok_kind kind, const uint8_t *p, size_t n, const char 
     switch (kind) {
     case BL_TOK_JSON: BL_TRY(tok_read_json((const char *)p, n, name, t, e)); break;
     case BL_TOK_SPM: BL_TRY(tok_read_spm(p, n, name, t, e)); break;
+    case BL_TOK_VOCAB: BL_TRY(tok_read_vocab((const char *)p, n, name, beside, t, e)); break;
     case BL_TOK_LLAMA2C: BL_TRY(tok_read_llama2c(p, n, name, t, e)); break;
     case BL_TOK_GGUF:
         BL_TRY(bl_gguf_parse(p, n, name, &g, e));
@@ -64,7 +65,7 @@ static bl_status open_file(bl_tok_kind kind, const char *path, const char *model
         st = bl_fail(e, BL_E_FORMAT, "%s: %" PRIu64 " bytes are too many for a tokenizer", path, m.size);
         goto out;
     }
-    bool files = kind == BL_TOK_JSON || kind == BL_TOK_SPM;
+    bool files = kind == BL_TOK_JSON || kind == BL_TOK_SPM || kind == BL_TOK_VOCAB;
     if (files) BL_TRY(tok_beside_read(path, model_dir, &beside, e));
     BL_TRY(parse(kind, m.data, m.size, path, files ? &beside : NULL, config, &t, e));
     BL_TRY(bl_map_check(&m, NULL, e));
@@ -121,6 +122,11 @@ bool bl_tokenizer_ends(const bl_tokenizer *t, int32_t id)
     return false;
 }
 bool bl_tokenizer_adds_bos(const bl_tokenizer *t) { return t->n_prefix > 0; }
+const int32_t *bl_tokenizer_after(const bl_tokenizer *t, size_t *n)
+{
+    *n = t->n_suffix;
+    return t->suffix;
+}
 bool bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id)
 {
     return tok_vocab_has(&t->vocab, id) && t->special[id];

@@ -1,4 +1,5 @@
-/* read_json.c - tokenizer.json: a BPE model with its normalizers, pre-tokenizer, added tokens, template and decoder.
+/* read_json.c - tokenizer.json: a BPE or WordPiece model with its normalizers, pre-tokenizer, added tokens, template
+ * and decoder.
  *
  * Every type, and every option that would change an id, is either carried out or refused by name.
  */
@@ -84,6 +85,15 @@ static bl_status normalizer(reader *r, const bl_json *v, bl_err *e)
         s.n_with = strlen(s.with);
         if (!literal) BL_TRY(tok_regex_new(s.find, s.n_find, false, r->file, &s.regex, e));
         BL_TRY(tok_add_norm(r->t, &s, r->file, e));
+    } else if (!strcmp(type, "Lowercase")) {
+        BL_TRY(tok_add_norm(r->t, &(tok_norm){.op = NORM_LOWER}, r->file, e));
+    } else if (!strcmp(type, "BertNormalizer")) {
+        bool clean, cjk, unmark, lower;
+        BL_TRY(flag(v, "clean_text", true, &clean, e));
+        BL_TRY(flag(v, "handle_chinese_chars", true, &cjk, e));
+        BL_TRY(flag(v, "lowercase", true, &lower, e));
+        BL_TRY(flag(v, "strip_accents", lower, &unmark, e));
+        BL_TRY(tok_add_bert_norm(r->t, clean, cjk, unmark, lower, r->file, e));
     } else {
         for (size_t i = 0; i < BL_COUNT(forms); i++)
             if (!strcmp(type, forms[i].name))
@@ -176,6 +186,9 @@ static bl_status pre_tokenizer(reader *r, const bl_json *v, bl_err *e)
         BL_TRY(split(r, v, e));
     } else if (!strcmp(type, "Metaspace")) {
         BL_TRY(metaspace(r, v, e));
+    } else if (!strcmp(type, "BertPreTokenizer")) {
+        BL_TRY(tok_add_bert_split(r->t, r->file, e));
+        r->pattern = "bert";
     } else {
         st = refuse(r, "pre-tokenizer", type, e);
     }
@@ -209,14 +222,60 @@ out:
     return st;
 }
 
+static bl_status vocabulary(reader *r, const bl_json *m, size_t n_added, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const bl_json *vocab;
+    BL_TRY(bl_json_need(m, "vocab", &vocab, e));
+    if (bl_json_kind(vocab) != BL_JSON_OBJECT)
+        return bl_fail(e, BL_E_FORMAT, "%s: model.vocab is not an object", r->file);
+    size_t n = bl_json_size(vocab) + n_added;
+    for (const bl_json *c = bl_json_first(vocab); c; c = bl_json_next(c)) {
+        int64_t id;
+        BL_TRY(bl_json_int(c, &id, e));
+        BL_TRY(tok_vocab_add(&r->t->vocab, id, bl_json_key(c), strlen(bl_json_key(c)), 0, TOK_NORMAL, n, r->file, e));
+    }
+out:
+    return st;
+}
+
+static bl_status unknown_token(reader *r, const char *s, bl_err *e)
+{
+    if (s && (r->t->unk = tok_vocab_find(&r->t->vocab, s, strlen(s))) < 0)
+        return bl_fail(e, BL_E_FORMAT, "%s: the unknown token '%s' is not in the vocabulary", r->file, s);
+    return BL_OK;
+}
+
+static bl_status wordpiece(reader *r, const bl_json *m, size_t n_added, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tokenizer *t = r->t;
+    const char *s;
+    t->model = TOK_WORDPIECE;
+    t->longest = 100;
+    if (!absent(bl_json_get(m, "max_input_chars_per_word")))
+        BL_TRY(bl_json_get_int(m, "max_input_chars_per_word", &t->longest, e));
+    if (t->longest < 1 || t->longest > 10000)
+        return bl_fail(e, BL_E_FORMAT, "%s: max_input_chars_per_word is %" PRId64 ", expected 1 to 10000", r->file,
+                       t->longest);
+    BL_TRY(text_or(m, "continuing_subword_prefix", "##", &s, e));
+    if (!(t->inside = bl_arena_str(t->arena, s, strlen(s), e))) return BL_E_NOMEM;
+    BL_TRY(vocabulary(r, m, n_added, e));
+    BL_TRY(text_or(m, "unk_token", "[UNK]", &s, e));
+    BL_TRY(unknown_token(r, s, e));
+out:
+    return st;
+}
+
 static bl_status model(reader *r, const bl_json *m, size_t n_added, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tokenizer *t = r->t;
-    const bl_json *vocab, *merges;
+    const bl_json *merges;
     const char *type, *s;
 
     BL_TRY(text_or(m, "type", "BPE", &type, e));
+    if (!strcmp(type, "WordPiece")) return wordpiece(r, m, n_added, e);
     if (strcmp(type, "BPE")) return refuse(r, "model", type, e);
     if (!absent(bl_json_get(m, "dropout"))) {
         double p;
@@ -232,22 +291,13 @@ static bl_status model(reader *r, const bl_json *m, size_t n_added, bl_err *e)
     BL_TRY(flag(m, "byte_fallback", false, &t->byte_fallback, e));
     BL_TRY(flag(m, "ignore_merges", false, &t->ignore_merges, e));
 
-    BL_TRY(bl_json_need(m, "vocab", &vocab, e));
+    BL_TRY(vocabulary(r, m, n_added, e));
     BL_TRY(bl_json_need(m, "merges", &merges, e));
-    if (bl_json_kind(vocab) != BL_JSON_OBJECT)
-        return bl_fail(e, BL_E_FORMAT, "%s: model.vocab is not an object", r->file);
     if (bl_json_kind(merges) != BL_JSON_ARRAY)
         return bl_fail(e, BL_E_FORMAT, "%s: model.merges is not an array", r->file);
-    size_t n = bl_json_size(vocab) + n_added;
-    for (const bl_json *c = bl_json_first(vocab); c; c = bl_json_next(c)) {
-        int64_t id;
-        BL_TRY(bl_json_int(c, &id, e));
-        BL_TRY(tok_vocab_add(&t->vocab, id, bl_json_key(c), strlen(bl_json_key(c)), 0, TOK_NORMAL, n, r->file, e));
-    }
     for (const bl_json *c = bl_json_first(merges); c; c = bl_json_next(c)) BL_TRY(merge(r, c, e));
     BL_TRY(text_or(m, "unk_token", NULL, &s, e));
-    if (s && (t->unk = tok_vocab_find(&t->vocab, s, strlen(s))) < 0)
-        return bl_fail(e, BL_E_FORMAT, "%s: the unknown token '%s' is not in the vocabulary", r->file, s);
+    BL_TRY(unknown_token(r, s, e));
 out:
     return st;
 }
@@ -274,16 +324,23 @@ out:
 
 /* ---- template and decoder ------------------------------------------------------------------------ */
 
-/* TemplateProcessing: what stands in front of the text. Tokens after the text are not added by anything here. */
+/* TemplateProcessing: what stands in front of the text. Tokens after it are a text encoder's alone (WordPiece): nothing
+ * else here adds them. */
 static bl_status template(reader *r, const bl_json *v, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tokenizer *t = r->t;
     const bl_json *single, *tokens, *token, *ids;
+    bool after = false;
     BL_TRY(bl_json_need(v, "single", &single, e));
-    for (const bl_json *c = bl_json_first(single); c && !bl_json_get(c, "Sequence"); c = bl_json_next(c)) {
+    for (const bl_json *c = bl_json_first(single); c; c = bl_json_next(c)) {
         const bl_json *s = bl_json_get(c, "SpecialToken");
         const char *name;
+        if (bl_json_get(c, "Sequence")) {
+            if (after || t->model != TOK_WORDPIECE) break;
+            after = true;
+            continue;
+        }
         if (!s)
             return refuse(r, "template piece",
                           bl_json_first(c) && bl_json_key(bl_json_first(c)) ? bl_json_key(bl_json_first(c)) : "?", e);
@@ -297,12 +354,37 @@ static bl_status template(reader *r, const bl_json *v, bl_err *e)
             if (!tok_vocab_has(&t->vocab, id))
                 return bl_fail(e, BL_E_FORMAT, "%s: template token '%s' has id %" PRId64 ", which is no token", r->file,
                                name, id);
-            if (t->n_prefix == TOK_MAX_PREFIX)
-                return bl_fail(e, BL_E_UNSUPPORTED, "%s: a template with more than %d tokens in front", r->file,
-                               TOK_MAX_PREFIX);
-            t->prefix[t->n_prefix++] = (int32_t)id;
+            if ((after ? t->n_suffix : t->n_prefix) == TOK_MAX_PREFIX)
+                return bl_fail(e, BL_E_UNSUPPORTED, "%s: a template with more than %d tokens %s", r->file,
+                               TOK_MAX_PREFIX, after ? "after the text" : "in front");
+            if (after) t->suffix[t->n_suffix++] = (int32_t)id;
+            else t->prefix[t->n_prefix++] = (int32_t)id;
         }
     }
+out:
+    return st;
+}
+
+/* BertProcessing: [ "[CLS]", 101 ] in front, [ "[SEP]", 102 ] after. */
+static bl_status bert_template(reader *r, const bl_json *v, bl_err *e)
+{
+    static const char *const keys[] = {"cls", "sep"};
+    bl_status st = BL_OK;
+    bl_tokenizer *t = r->t;
+    int32_t *const to[] = {t->prefix, t->suffix};
+    for (size_t k = 0; k < BL_COUNT(keys); k++) {
+        const bl_json *pair;
+        int64_t id;
+        BL_TRY(bl_json_need(v, keys[k], &pair, e));
+        if (bl_json_kind(pair) != BL_JSON_ARRAY || bl_json_size(pair) != 2)
+            return bl_fail(e, BL_E_FORMAT, "%s: '%s' of BertProcessing is no pair of text and id", r->file, keys[k]);
+        BL_TRY(bl_json_int(bl_json_next(bl_json_first(pair)), &id, e));
+        if (!tok_vocab_has(&t->vocab, id))
+            return bl_fail(e, BL_E_FORMAT, "%s: '%s' of BertProcessing has id %" PRId64 ", which is no token", r->file,
+                           keys[k], id);
+        to[k][0] = (int32_t)id;
+    }
+    t->n_prefix = t->n_suffix = 1;
 out:
     return st;
 }
@@ -315,6 +397,7 @@ static bl_status post_processor(reader *r, const bl_json *v, bl_err *e)
     BL_TRY(bl_json_get_str(v, "type", &type, e));
     if (!strcmp(type, "ByteLevel")) return BL_OK; /* it only moves offsets */
     if (!strcmp(type, "TemplateProcessing")) return template(r, v, e);
+    if (!strcmp(type, "BertProcessing")) return bert_template(r, v, e);
     if (strcmp(type, "Sequence")) return refuse(r, "post-processor", type, e);
     const bl_json *all;
     BL_TRY(bl_json_need(v, "processors", &all, e));
@@ -354,6 +437,10 @@ static bl_status decoder(reader *r, const bl_json *v, bl_err *e)
         BL_TRY(bl_json_get_int(v, "start", &d.start, e));
         BL_TRY(bl_json_get_int(v, "stop", &d.stop, e));
         if (!*d.find) return bl_fail(e, BL_E_FORMAT, "%s: the Strip decoder has an empty content", r->file);
+    } else if (!strcmp(type, "WordPiece")) {
+        d.op = DEC_WORDPIECE;
+        BL_TRY(text_or(v, "prefix", "##", &d.find, e));
+        BL_TRY(flag(v, "cleanup", true, &d.cleanup, e));
     } else if (!strcmp(type, "Metaspace")) {
         const char *scheme;
         bool add;
@@ -394,10 +481,11 @@ bl_status tok_read_json(const char *p, size_t n, const char *name, bl_tokenizer 
     BL_TRY(post_processor(&r, bl_json_get(j, "post_processor"), e));
     BL_TRY(decoder(&r, bl_json_get(j, "decoder"), e));
     if (t->n_prefix) t->bos = t->prefix[0];
-    snprintf(t->kind, sizeof t->kind, "%s BPE (%s)",
-             r.byte_level       ? "byte-level"
-             : t->byte_fallback ? "byte-fallback"
-                                : "character",
+    snprintf(t->kind, sizeof t->kind, "%s (%s)",
+             t->model == TOK_WORDPIECE ? "WordPiece"
+             : r.byte_level            ? "byte-level BPE"
+             : t->byte_fallback        ? "byte-fallback BPE"
+                                       : "character BPE",
              r.pattern ? r.pattern : "no pre-tokenizer");
 out:
     bl_json_free(j);

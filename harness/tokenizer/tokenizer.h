@@ -8,11 +8,12 @@
  *     bl_ids_free(&ids); bl_tokenizer_close(t);
  *
  * Read: tokenizer.json (byte-level BPE with the LLaMA-3, GPT-2, Qwen2, SmolLM2 and other patterns, byte-fallback BPE,
- * Metaspace, Prepend, Replace and Unicode normalizers, added tokens, TemplateProcessing), sentencepiece tokenizer.model
- * (BPE), GGUF (gpt2 and llama models) and llama2.c. Anything else is refused by name. Invalid UTF-8 becomes U+FFFD as
- * the reference does: one for each maximal subpart, or for each byte (sentencepiece, llama2.c). What a vocabulary can
- * neither spell nor call unknown is left out, as the references do. Letters and digits are those of the Unicode version
- * of PCRE2 and utf8proc. Cost is n log n in the longest piece.
+ * Metaspace, Prepend, Replace and Unicode normalizers, added tokens, TemplateProcessing, and WordPiece with what BERT
+ * has around it), vocab.txt (WordPiece), sentencepiece tokenizer.model (BPE), GGUF (gpt2 and llama models) and
+ * llama2.c. Anything else is refused by name. Invalid UTF-8 becomes U+FFFD as the reference does: one for each maximal
+ * subpart, or for each byte (sentencepiece, llama2.c). What a vocabulary can neither spell nor call unknown is left
+ * out, as the references do. Letters and digits are those of the Unicode version of PCRE2 and utf8proc. Cost is n log n
+ * in the longest piece.
  */
 #ifndef BL_HARNESS_TOKENIZER_TOKENIZER_H
 #define BL_HARNESS_TOKENIZER_TOKENIZER_H
@@ -69,6 +70,8 @@ int32_t bl_tokenizer_prefix(const bl_tokenizer *t);
 /* The token ends a generation: the EOS, the end of a turn and whatever else the model's files say (ends.c). */
 bool bl_tokenizer_ends(const bl_tokenizer *t, int32_t id);
 bool bl_tokenizer_adds_bos(const bl_tokenizer *t); /* the rule puts BOS in front */
+/* The tokens that a text encoder has after a text; the rule of BL_ENCODE_BOS has those in front. Lent. */
+const int32_t *bl_tokenizer_after(const bl_tokenizer *t, size_t *n);
 bool bl_tokenizer_is_special(const bl_tokenizer *t, int32_t id);
 int64_t bl_tokenizer_vocab(const bl_tokenizer *t);    /* highest id + 1 */
 const char *bl_tokenizer_kind(const bl_tokenizer *t); /* "byte-level BPE (smollm)", for doctor and inspect */

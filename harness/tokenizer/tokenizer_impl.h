@@ -1,7 +1,8 @@
 /* tokenizer_impl.h - the parts a tokenizer is made of, between the files that read one and those that run it.
  *
  * text -> valid UTF-8 -> sections between added tokens -> normalizers -> sections between normalized added tokens ->
- * pre-tokenizer steps -> pieces -> merges (by rank of a pair, or by score of the result) -> ids.
+ * pre-tokenizer steps -> pieces -> merges (by rank of a pair, or by score of the result), or the longest tokens from
+ * the left (WordPiece) -> ids.
  */
 #ifndef BL_HARNESS_TOKENIZER_TOKENIZER_IMPL_H
 #define BL_HARNESS_TOKENIZER_TOKENIZER_IMPL_H
@@ -11,7 +12,7 @@
 #include "kernels/base/utf8.h"
 
 #define TOK_MAX_STEPS  16             /* normalizers, pre-tokenizer steps, decoders: each */
-#define TOK_MAX_PREFIX 8              /* ids that a rule puts in front */
+#define TOK_MAX_PREFIX 8              /* ids that a rule puts in front, and after */
 #define TOK_MAX_FILE   (1ull << 30)   /* bytes of a tokenizer file */
 #define TOK_SPACE      "\xE2\x96\x81" /* U+2581, how sentencepiece writes a space */
 #define TOK_BAD        "\xEF\xBF\xBD" /* U+FFFD */
@@ -98,7 +99,16 @@ bl_status tok_text_put(tok_text *t, const char *s, size_t n, uint8_t data, bl_er
 void tok_text_free(tok_text *t);
 /* Appends text with U+FFFD for what is not UTF-8: one a byte (sentencepiece), or one a maximal subpart. */
 bl_status tok_repair(const char *s, const uint8_t *data, size_t n, bool each_byte, tok_text *out, bl_err *e);
-typedef enum tok_norm_op { NORM_UNICODE, NORM_PREPEND, NORM_REPLACE, NORM_SPM } tok_norm_op;
+typedef enum tok_norm_op {
+    NORM_UNICODE,
+    NORM_PREPEND,
+    NORM_REPLACE,
+    NORM_SPM,
+    NORM_CLEAN,  /* characters of categories Cc, Cf, Co and U+FFFD go, tab, line breaks and other spaces are a space */
+    NORM_CJK,    /* a space on both sides of a CJK ideograph */
+    NORM_UNMARK, /* characters of category Mn go */
+    NORM_LOWER   /* each character by itself */
+} tok_norm_op;
 typedef struct tok_regex tok_regex;
 typedef struct tok_norm {
     tok_norm_op op;
@@ -108,6 +118,7 @@ typedef struct tok_norm {
     tok_regex *regex;                        /* replace by pattern */
     bool dummy_prefix, remove_extra, escape; /* sentencepiece */
 } tok_norm;
+extern const tok_norm tok_nfd;
 /* `dummy`: a dummy prefix is put in front where a step has one. */
 bl_status tok_normalize(const tok_norm *step, size_t n_steps, bool dummy, const char *s, const uint8_t *data, size_t n,
                         tok_text *out, tok_text *spare, bl_err *e);
@@ -181,7 +192,8 @@ typedef enum tok_dec_op {
     DEC_FUSE,
     DEC_STRIP,
     DEC_META,
-    DEC_SPM
+    DEC_SPM,
+    DEC_WORDPIECE
 } tok_dec_op;
 typedef struct tok_dec {
     tok_dec_op op;
@@ -190,10 +202,11 @@ typedef struct tok_dec {
     int64_t start, stop; /* strip: at most so many */
     bool prefix;         /* meta, spm: a space in front of the text is the tokenizer's own */
     bool all_leading;    /* spm: all of them are */
+    bool cleanup;        /* wordpiece, whose mark inside words is `find`: no space before punctuation */
 } tok_dec;
 
 /* ---- the tokenizer ------------------------------------------------------------------------------- */
-typedef enum tok_model { TOK_RANK_BYTES, TOK_RANK_CHARS, TOK_SCORES } tok_model;
+typedef enum tok_model { TOK_RANK_BYTES, TOK_RANK_CHARS, TOK_SCORES, TOK_WORDPIECE } tok_model;
 struct bl_tokenizer {
     bl_arena *arena; /* texts of steps and added tokens */
     tok_vocab vocab;
@@ -215,8 +228,10 @@ struct bl_tokenizer {
     tok_trie raw, normalized; /* of `added` */
     tok_trie user;            /* sentencepiece: symbols that never merge; value is the id */
     const char *unk_surface;  /* what the unknown token reads as; NULL: nothing, it is special */
-    int32_t prefix[TOK_MAX_PREFIX];
-    size_t n_prefix;
+    int32_t prefix[TOK_MAX_PREFIX], suffix[TOK_MAX_PREFIX];
+    size_t n_prefix, n_suffix;
+    const char *inside; /* wordpiece: the mark of a token inside a word, "##" */
+    int64_t longest;    /* wordpiece: characters; a longer word is unknown */
     int32_t bos, eos;
     bool bos_unnamed; /* the files beside say that no token is the BOS, whatever the template puts in front */
     bool prefix_once; /* a dummy prefix in front of the text only, not after each added token */
@@ -246,6 +261,14 @@ bl_status bpe_work_new(bpe_work **out, bl_err *e);
 void bpe_work_free(bpe_work *w);
 bl_status bpe_encode(const bl_tokenizer *t, const char *s, size_t n, bpe_work *w, bl_ids *out, bl_err *e);
 
+/* ---- the longest tokens from the left (wordpiece.c) ------------------------------------------------ */
+bl_status tok_wordpiece(const bl_tokenizer *t, const char *s, size_t n, bl_text *work, bl_ids *out, bl_err *e);
+/* What BERT has before it: words and punctuation marks; by flags, texts are cleaned, ideographs are words, accents go,
+ * letters are in lower case. */
+bl_status tok_add_bert_norm(bl_tokenizer *t, bool clean, bool cjk, bool unmark, bool lower, const char *file,
+                            bl_err *e);
+bl_status tok_add_bert_split(bl_tokenizer *t, const char *file, bl_err *e);
+
 /* ---- what stands beside a tokenizer file (beside.c) ------------------------------------------------ */
 typedef struct tok_list {
     tok_added *token;
@@ -255,11 +278,12 @@ typedef struct tok_beside {
     bl_arena *arena; /* texts */
     bool there;      /* a tokenizer_config.json or special_tokens_map.json */
     bool llama, prefix_once, bos_said;
-    int add_bos;        /* -1: not said */
-    tok_list listed;    /* by id */
-    tok_added named[7]; /* bos, eos, unk, sep, pad, cls, mask; n 0: none */
-    tok_list extra;     /* special tokens without such a name */
-    int64_t *end;       /* eos_token_id, all of them */
+    int add_bos;            /* -1: not said */
+    int lower, unmark, cjk; /* do_lower_case, strip_accents, tokenize_chinese_chars; -1: not said */
+    tok_list listed;        /* by id */
+    tok_added named[7];     /* bos, eos, unk, sep, pad, cls, mask; n 0: none */
+    tok_list extra;         /* special tokens without such a name */
+    int64_t *end;           /* eos_token_id, all of them */
     size_t n_ends, cap_end;
     int64_t bos_id, eos_id;    /* of config.json; -1: not said */
     const char *chat_template; /* NULL: none */
@@ -272,6 +296,7 @@ bl_status tok_beside_apply(bl_tokenizer *t, const tok_beside *b, const char *fil
 /* ---- readers ------------------------------------------------------------------------------------- */
 bl_status tok_read_json(const char *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);
 bl_status tok_read_spm(const uint8_t *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);
+bl_status tok_read_vocab(const char *p, size_t n, const char *name, const tok_beside *b, bl_tokenizer *t, bl_err *e);
 bl_status tok_read_llama2c(const uint8_t *p, size_t n, const char *name, bl_tokenizer *t, bl_err *e);
 bl_status tok_read_gguf(const bl_gguf *g, const char *name, bl_tokenizer *t, bl_err *e);
 #endif

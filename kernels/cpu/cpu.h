@@ -209,6 +209,8 @@ bl_status bl_cpu_hqq(bl_backend *, const bl_hqq_args *, bl_err *);
 bl_status bl_cpu_greedy(bl_backend *, const bl_greedy_args *, bl_err *);
 bl_status bl_cpu_range_search(bl_backend *, const bl_range_search_args *, bl_err *);
 bl_status bl_cpu_each(bl_backend *, const bl_each_args *, bl_err *);
+bl_status bl_cpu_layernorm(bl_backend *, const bl_layernorm_args *, bl_err *);
+bl_status bl_cpu_gelu(bl_backend *, const bl_gelu_args *, bl_err *);
 bl_status bl_fast_hessian(bl_backend *, const bl_hessian_args *, bl_err *);
 bl_status bl_fast_cholesky_inverse(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
 bl_status bl_fast_mismatch(bl_backend *, const bl_mismatch_args *, bl_err *);

@@ -130,7 +130,13 @@ static void a_judge_picks_what_is_like_the_question(void **state)
     expect(&r, 2, "standard input: line 1: 'candidates' is no list of texts");
     ran_free(&r);
     r = SAY("{\"question\": \"q\", \"candidates\": [\"x\"]}\n", "judge", "-");
-    expect(&r, 2, "judge needs --model MODEL");
+    expect(&r, 2, "judge needs one of --model MODEL and --encoder DIR");
+    ran_free(&r);
+    /* by an encoder: capital letters are nothing to this one */
+    r = SAY("{\"question\": \"The cat sat\", \"candidates\": [\"mars has moons\", \"the CAT sat\"]}\n", "judge",
+            "--encoder", BL_SOURCE_DIR "/tests/data/encoder", "-");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "\"pick_qim\":1,\"pick_cosine\":1"));
     ran_free(&r);
 }
 

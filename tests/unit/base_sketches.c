@@ -46,6 +46,7 @@ static const struct {
     {"harness/checkpoint/arch.h", "harness/checkpoint/config.h", "bl_config config = {0};"},
     {"harness/checkpoint/safetensors.h", "kernels/base/fs.h", "bl_map map = {0};"},
     {"harness/tokenizer/tokenizer.h", "", "size_t n_bytes = n; char *out = NULL;"},
+    {"harness/encoder/encoder.h", "", "const char *texts[] = {text}; float *vectors = NULL;"},
     {"harness/data/windows.h", "", "int64_t seqlen = 2048;"},
     {"harness/model/block.h", "",
      "bl_model *m = model; int64_t block = 0; bl_batch batch = {0}; bl_kv *kv = NULL; bl_tensor x = {0}; int c = 0; "

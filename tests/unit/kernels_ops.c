@@ -239,6 +239,32 @@ static void norm_divides_by_the_root_mean_square(void **state)
     drop(y);
 }
 
+static void layernorm_and_gelu_follow_their_formulas(void **state)
+{
+    bl_tensor x = with(2, 4, (float[]){1, 3, 5, 7, 2, 2, 2, 2}), w = with(1, 4, (float[]){1, 1, 2, 1}),
+              b = with(1, 4, (float[]){0, 10, 0, 0}), y = make(BL_F32, 2, 4), g = with(1, 4, (float[]){0, 1, -2, 30});
+    (void)state;
+    EACH(be)
+    { /* mean 4, variance 5 */
+        assert_ok(be->ops->layernorm(be, &(bl_layernorm_args){x, flat(w), flat(b), y, 0.0001}, &e));
+        const double want[] = {-3 / 2.23609034, 10 - 1 / 2.23609034, 2 / 2.23609034, 3 / 2.23609034, 0, 10, 0, 0};
+        for (int i = 0; i < 8; i++) assert_true(fabs(f32(y)[i] - want[i]) < 1e-6);
+        bl_tensor to = with(1, 4, (float[]){9, 9, 9, 9});
+        assert_ok(be->ops->gelu(be, &(bl_gelu_args){g, to}, &e)); /* x times the normal distribution's share below it */
+        const double gelu[] = {0, 0.8413447461, -2 * 0.0227501319, 30};
+        for (int i = 0; i < 4; i++) assert_true(fabs(f32(to)[i] - gelu[i]) < 1e-6);
+        assert_refused(be->ops->layernorm(be, &(bl_layernorm_args){x, flat(g), flat(to), to, 0}, &e), BL_E_INTERNAL,
+                       "layernorm: shapes");
+        assert_refused(be->ops->gelu(be, &(bl_gelu_args){x, to}, &e), BL_E_INTERNAL, "gelu: shapes");
+        drop(to);
+    }
+    drop(x);
+    drop(w);
+    drop(b);
+    drop(y);
+    drop(g);
+}
+
 static void rope_turns_pairs_that_are_half_a_head_apart(void **state)
 {
     bl_tensor c = with(2, 2, (float[]){1, 1, 0, 1}), s = with(2, 2, (float[]){0, 0, 1, 0});
@@ -996,6 +1022,7 @@ int main(void)
         cmocka_unit_test(every_op_that_computes_has_a_name),
         cmocka_unit_test(outputs_are_transformed_before_bias_and_adapters),
         cmocka_unit_test(norm_divides_by_the_root_mean_square),
+        cmocka_unit_test(layernorm_and_gelu_follow_their_formulas),
         cmocka_unit_test(rope_turns_pairs_that_are_half_a_head_apart),
         cmocka_unit_test(gate_and_add_follow_their_formulas),
         cmocka_unit_test(rows_are_gathered_and_scattered),
