@@ -69,9 +69,11 @@ bl_status bl_task_read(const bl_task *t, const bl_task_load *how, bl_task_data *
 
 bl_status bl_task_ask(const bl_task *t, bl_task_data *d, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
 {
+    bl_prompt *prompt;
     bl_status st = t->ask(d, i, turn, out, e);
     if (st != BL_OK || !d->chat) return st;
-    if (out->kind == BL_ASK_GENERATE) out->prompt.chat = true;
+    int n = out->kind == BL_ASK_GENERATE ? bl_request_prompts(out, &prompt) : 0;
+    for (int k = 0; k < n; k++) prompt[k].chat = true;
     for (int k = 0; out->kind == BL_ASK_PAIRS && k < out->n_pairs; k++) out->pair[k].context.chat = true;
     return BL_OK;
 }

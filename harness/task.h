@@ -54,13 +54,17 @@ typedef struct bl_request {
     int64_t index;  /* WINDOW: which */
     bool no_bos;    /* ROLLING: the text's own BOS is left out; the prefix token stays */
     bl_window_rule rule;
-    bl_prompt prompt; /* GENERATE */
+    bl_prompt prompt;   /* GENERATE */
+    bl_prompt *prompts; /* GENERATE: several at once, each answered for itself; n_prompts 0: `prompt` alone */
+    int n_prompts;
     const char *const *stop;
     int n_stops; /* strings; cut from the reply */
     int64_t max_new;
     double temperature, top_p;
-    uint64_t seed; /* temperature 0: greedy */
+    uint64_t seed; /* temperature 0: greedy; of prompt k: seed + k */
 } bl_request;
+/* The prompts of a GENERATE request; their number. */
+int bl_request_prompts(bl_request *r, bl_prompt **out);
 bl_status bl_done(bl_request *out);
 /* One context, n choices: puts one space in front of each choice; counts code points and bytes without it. */
 bl_status bl_ask_pairs(bl_request *out, bl_prompt context, const char *const *choice, int n, bl_err *e);
@@ -72,16 +76,17 @@ bl_status bl_ask_contexts(bl_request *out, const bl_prompt *context, int n, cons
 #define BL_NLL_UNSCORED DBL_MAX
 typedef struct bl_reply {
     bl_ask_kind kind;                   /* of the request */
-    int n;                              /* pairs; 1 for the other kinds */
+    int n;                              /* pairs; prompts of a generation; 1 for the other kinds */
     double *nll;                        /* [n] nats, summed over the scored tokens, >= 0 */
     double *nll_sq;                     /* [n] sum of squares over the tokens */
     int64_t *tokens;                    /* [n] scored */
     bool *greedy;                       /* [n] every scored token is the argmax */
     int64_t *chars, *bytes;             /* [n] of the choice */
     bool truncated, boundary, unscored; /* see BL_SAMPLE_ flags */
-    const char *text;
-    bool hit_limit;
-    int64_t new_tokens; /* GENERATE */
+    const char *text;                   /* GENERATE: of the first prompt */
+    const char *const *texts;           /* GENERATE [n]; NULL where n is 1 */
+    bool hit_limit;                     /* GENERATE: of any */
+    int64_t new_tokens;                 /* GENERATE: of all */
 } bl_reply;
 
 /* ---- data and turns ---- */

@@ -71,7 +71,8 @@ static void put_curve(bl_page *page, size_t panel, const probed *x, bl_probe_kin
 
 bl_status bl_figure_probes(const bl_plot_input *in, bl_page *page, bl_err *e)
 {
-    static const char *const kinds[BL_PROBE_KINDS] = {"left out", "filler", "reworded", "a mistake"};
+    static const char *const kinds[BL_PROBE_KINDS] = {"the rest left out", "filler for the rest", "the rest reworded",
+                                                      "a mistake comes next"};
     bl_status st = BL_OK;
     bl_arena *a = NULL;
     bl_text about = {0};
@@ -112,7 +113,7 @@ bl_status bl_figure_probes(const bl_plot_input *in, bl_page *page, bl_err *e)
         for (int k = 0; k < BL_PROBE_KINDS; k++) {
             size_t panel = t * BL_PROBE_KINDS + (size_t)k;
             char title[160];
-            snprintf(title, sizeof title, "%.100s, the rest %s", task[t], kinds[k]);
+            snprintf(title, sizeof title, "%.100s, %s", task[t], kinds[k]);
             bl_page_panel(page, panel, title, "share of the chain that is kept", "same answer, %");
             bl_page_axis(page, panel, "x", &across);
             bl_page_axis(page, panel, "y", &up);

@@ -14,10 +14,11 @@
 #include "shared_answer.h"
 #include "shared_choice.h"
 #include "shared_cot.h"
+#include "shared_ladder.h"
 #include <math.h>
 #include <string.h>
 
-enum { ITEMS = 200, ANSWERS = 400, SEED = 2026, CHOICES = 4, REASON_TOKENS = 256, ANSWER_TOKENS = 16 };
+enum { ITEMS = BL_LADDER_SUMS, ANSWERS = 400, CHOICES = 4, REASON_TOKENS = 256, ANSWER_TOKENS = 16 };
 enum { VALUE_NLL, VALUE_TOKENS };
 static const bl_metric ppl[] = {
     {.name = "acc", .direction = 1, .headline = true, .percent = true, .agg = BL_AGG_MEAN, .a = 0},
@@ -85,7 +86,7 @@ static bl_status item(data *d, int64_t i, bl_lesson *l, bl_arena *a, bl_err *e)
     const char *const *word = NULL;
     uint64_t number = (uint64_t)i;
     do { /* a year is no word of a list */
-        BL_TRY(bl_lesson_make(kind_of(d->mode, i), BL_LESSON_TEST, SEED, number, l, e));
+        BL_TRY(bl_lesson_make(kind_of(d->mode, i), BL_LESSON_TEST, BL_LADDER_SEED, number, l, e));
         word = bl_lesson_choices(l);
         number += ANSWERS;
     } while (d->mode == CHOICE && !word);

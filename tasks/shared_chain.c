@@ -2,6 +2,7 @@
 #include "shared_chain.h"
 #include "kernels/base/rng.h"
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -183,6 +184,110 @@ bl_status bl_chain_reword(const char *text, size_t n, bl_arena *a, const char **
     int64_t all = (int64_t)words_in(text, n);
     *words += all;
     *kept += all - lost;
+out:
+    bl_text_free(&t);
+    return st;
+}
+
+/* ---- what a model says instead ---- */
+/* Numbers without their commas, and letters in brackets: what other words must not change. */
+static bl_status facts_of(const char *text, size_t n, bl_arena *a, const char ***out, size_t *n_out, bl_err *e)
+{
+    const char **list = bl_alloc(a, n + 1, sizeof *list, e);
+    size_t count = 0;
+    char fact[64];
+
+    if (!list) return BL_E_NOMEM;
+    for (size_t i = 0; i < n;) {
+        size_t k = 0, from = i;
+        if (i + 2 < n && text[i] == '(' && isupper((unsigned char)text[i + 1]) && text[i + 2] == ')') {
+            fact[k++] = text[i + 1];
+            i += 3;
+        } else if (isdigit((unsigned char)text[i])) {
+            for (; i < n && (isdigit((unsigned char)text[i]) ||
+                             (strchr(",.", text[i]) && i + 1 < n && isdigit((unsigned char)text[i + 1])));
+                 i++)
+                if (text[i] != ',' && k < sizeof fact) fact[k++] = text[i];
+        } else i++;
+        if (i == from || !k) continue;
+        if (!(list[count++] = bl_arena_str(a, fact, k, e))) return BL_E_NOMEM;
+    }
+    *out = list;
+    *n_out = count;
+    return BL_OK;
+}
+
+static int by_text(const void *x, const void *y) { return strcmp(*(const char *const *)x, *(const char *const *)y); }
+
+static bl_status same_facts(const char *s, size_t n, const char *t, size_t m, bl_arena *a, bool *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const char **x, **y;
+    size_t nx, ny;
+
+    BL_TRY(facts_of(s, n, a, &x, &nx, e));
+    BL_TRY(facts_of(t, m, a, &y, &ny, e));
+    *out = nx == ny;
+    if (nx && *out) {
+        qsort(x, nx, sizeof *x, by_text);
+        qsort(y, ny, sizeof *y, by_text);
+    }
+    for (size_t i = 0; i < nx && *out; i++) *out = !strcmp(x[i], y[i]);
+out:
+    return st;
+}
+
+typedef struct word {
+    const char *s;
+    size_t n;
+} word;
+/* The next word from *at on, without the marks around it; n 0 after the last. */
+static word next_word(const char *s, size_t n, size_t *at)
+{
+    while (*at < n && !in_word(s[*at])) ++*at;
+    size_t from = *at, end;
+    while (*at < n && !is_space(s[*at])) ++*at;
+    for (end = *at; end > from && !in_word(s[end - 1]);) end--;
+    return (word){s + from, end - from};
+}
+
+/* How many words of s are there in t too, each of t for one of s. */
+static bl_status words_said(const char *s, size_t n, const char *t, size_t m, bl_arena *a, int64_t *words,
+                            int64_t *kept, bl_err *e)
+{
+    bool *used = bl_alloc(a, m + 1, sizeof *used, e);
+    word x, y;
+
+    if (!used) return BL_E_NOMEM;
+    for (size_t at = 0; (x = next_word(s, n, &at)).n > 0; ++*words)
+        for (size_t to = 0; (y = next_word(t, m, &to)).n > 0;) {
+            if (x.n != y.n || used[y.s - t] || strncasecmp(x.s, y.s, x.n) != 0) continue;
+            used[y.s - t] = true;
+            ++*kept;
+            break;
+        }
+    return BL_OK;
+}
+
+bl_status bl_chain_reworded(const char *step, size_t n, const char *said, bl_arena *a, const char **out, int64_t *words,
+                            int64_t *kept, bl_err *e)
+{
+    bl_status st = BL_OK;
+    size_t lead = 0, m = strlen(said);
+    bool same = false;
+    bl_text t = {0};
+
+    while (m && is_space(*said)) said++, m--;
+    while (m && is_space(said[m - 1])) m--;
+    while (lead < n && is_space(step[lead])) lead++;
+    *out = NULL;
+    if (m && !states_answer(said, m)) BL_TRY(same_facts(step, n, said, m, a, &same, e));
+    BL_TRY(words_said(step, n, same ? said : step, same ? m : n, a, words, kept, e));
+    if (!same) goto out;
+    bl_text_addn(&t, step, lead);
+    bl_text_addn(&t, said, m);
+    BL_TRY(bl_text_check(&t, e));
+    if (!(*out = bl_arena_str(a, t.s, t.n, e))) st = BL_E_NOMEM;
 out:
     bl_text_free(&t);
     return st;

@@ -26,6 +26,12 @@ static inline size_t bl_chain_bytes(const bl_chain *c) { return c->end[c->n]; }
 bl_status bl_chain_reword(const char *text, size_t n, bl_arena *a, const char **out, int64_t *words, int64_t *kept,
                           bl_err *e);
 
+/* What a model said for a step, in its place: with the white space that the step begins with. NULL: it is not taken,
+ * because it is empty, has other numbers or letters of options, in whatever order, or says an answer. In the arena.
+ * *words and *kept (added to): words of the step, and those of them that it says too. */
+bl_status bl_chain_reworded(const char *step, size_t n, const char *said, bl_arena *a, const char **out, int64_t *words,
+                            int64_t *kept, bl_err *e);
+
 /* The text with one mistake, chosen by the seed: with n_options above 0 a letter in brackets becomes another of the
  * first so many, "(B)" to "(D)"; else, or where there is none, a whole number grows by 1 to 9. NULL: it has neither. */
 bl_status bl_chain_mistake(const char *text, size_t n, int n_options, uint64_t seed, uint64_t place, bl_arena *a,

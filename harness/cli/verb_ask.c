@@ -95,15 +95,36 @@ out:
     return st;
 }
 
-static bl_status show_prompt(view *v, const bl_request *r, bl_err *e)
+/* One of the prompts of a request, and its tokens. */
+static bl_status show_prompt(view *v, const bl_request *r, const bl_prompt *p, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text c = {0};
     bl_ids list = {0};
     bool cut;
-    BL_TRY(spans(v, &r->prompt, &c, e));
+    BL_TRY(spans(v, p, &c, e));
     text(v, "prompt", c.s ? c.s : "", c.n);
+    if (v->s) {
+        BL_TRY(bl_engine_prompt_ids(v->s->engine, p, r->max_new, v->a, &list, &cut, e));
+        ids(v, list.id, (int64_t)list.n, 0);
+    }
+out:
     bl_text_free(&c);
+    return st;
+}
+
+static bl_status show_prompts(view *v, bl_request *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_prompt *p;
+    int n = bl_request_prompts(r, &p);
+    if (v->json && r->n_prompts) bl_json_array(&v->j, "prompts");
+    for (int k = 0; k < n; k++) {
+        if (v->json && r->n_prompts) bl_json_object(&v->j, NULL);
+        BL_TRY(show_prompt(v, r, &p[k], e));
+        if (v->json && r->n_prompts) bl_json_end(&v->j);
+    }
+    if (v->json && r->n_prompts) bl_json_end(&v->j);
     if (v->json) {
         bl_json_array(&v->j, "stops");
         for (int i = 0; i < r->n_stops; i++) bl_json_add_str(&v->j, NULL, r->stop[i]);
@@ -117,15 +138,11 @@ static bl_status show_prompt(view *v, const bl_request *r, bl_err *e)
         }
         bl_text_addf(&v->t, "\nat most %lld new tokens\n", (long long)r->max_new);
     }
-    if (v->s) {
-        BL_TRY(bl_engine_prompt_ids(v->s->engine, &r->prompt, r->max_new, v->a, &list, &cut, e));
-        ids(v, list.id, (int64_t)list.n, 0);
-    }
 out:
     return st;
 }
 
-static bl_status show(view *v, const bl_request *r, bl_err *e)
+static bl_status show(view *v, bl_request *r, bl_err *e)
 {
     static const char *const kinds[] = {"done", "pairs", "rolling", "window", "generate"};
     bl_status st = BL_OK;
@@ -135,7 +152,7 @@ static bl_status show(view *v, const bl_request *r, bl_err *e)
     switch (r->kind) {
     case BL_ASK_DONE: break;
     case BL_ASK_PAIRS: return show_pairs(v, r, e);
-    case BL_ASK_GENERATE: return show_prompt(v, r, e);
+    case BL_ASK_GENERATE: return show_prompts(v, r, e);
     case BL_ASK_ROLLING: text(v, "text", r->text, r->n_text); /* fall through */
     case BL_ASK_WINDOW:
         if (!v->s) break;
@@ -150,7 +167,16 @@ out:
 static void show_reply(view *v, const bl_request *q, const bl_reply *r)
 {
     if (q->kind == BL_ASK_GENERATE) {
-        text(v, "reply", r->text ? r->text : "", r->text ? strlen(r->text) : 0);
+        if (v->json && q->n_prompts) {
+            bl_json_array(&v->j, "replies");
+            for (int i = 0; i < r->n; i++) bl_json_add_str(&v->j, NULL, r->texts[i]);
+            bl_json_end(&v->j);
+            return;
+        }
+        for (int i = 0; i < r->n; i++) {
+            const char *s = r->texts ? r->texts[i] : r->text;
+            text(v, "reply", s ? s : "", s ? strlen(s) : 0);
+        }
         return;
     }
     if (v->json) {
@@ -170,8 +196,11 @@ static void show_reply(view *v, const bl_request *q, const bl_reply *r)
 /* Stands for a reply where no model is given: no text, every choice alike. */
 static bl_status empty_reply(const bl_request *q, bl_arena *a, bl_reply *out, bl_err *e)
 {
-    size_t n = q->kind == BL_ASK_PAIRS ? (size_t)q->n_pairs : 1;
-    *out = (bl_reply){.kind = q->kind, .n = (int)n, .text = q->kind == BL_ASK_GENERATE ? "" : NULL};
+    size_t n = (size_t)(q->kind == BL_ASK_PAIRS ? q->n_pairs : BL_MAX(q->n_prompts, 1));
+    const char **texts = bl_alloc(a, n, sizeof *texts, e);
+    if (!texts) return BL_E_NOMEM;
+    for (size_t i = 0; i < n; i++) texts[i] = "";
+    *out = (bl_reply){.kind = q->kind, .n = (int)n, .texts = texts, .text = q->kind == BL_ASK_GENERATE ? "" : NULL};
     out->nll = bl_alloc(a, n, sizeof *out->nll, e);
     out->nll_sq = bl_alloc(a, n, sizeof *out->nll_sq, e);
     out->tokens = bl_alloc(a, n, sizeof *out->tokens, e);

@@ -20,7 +20,9 @@ static bl_status add_reply(bl_sample *s, const bl_reply *r, bl_arena *a, bl_err 
     if (r->hit_limit) s->flags |= BL_SAMPLE_HIT_LIMIT;
     if (r->kind == BL_ASK_GENERATE) {
         s->tokens += r->new_tokens;
-        return bl_sample_reply(s, a, r->text, e);
+        bl_status st = BL_OK;
+        for (int p = 0; p < r->n && st == BL_OK; p++) st = bl_sample_reply(s, a, r->texts ? r->texts[p] : r->text, e);
+        return st;
     }
     for (int p = 0; p < r->n; p++) s->tokens += r->tokens[p];
     if (r->kind == BL_ASK_PAIRS && shares_the_least(r)) s->flags |= BL_SAMPLE_TIE;

@@ -41,6 +41,12 @@ void bl_filln(bl_prompt *p, const char *data, size_t n)
 
 void bl_reply_begins(bl_prompt *p) { p->turn = p->n; }
 
+int bl_request_prompts(bl_request *r, bl_prompt **out)
+{
+    *out = r->n_prompts ? r->prompts : &r->prompt;
+    return BL_MAX(r->n_prompts, 1);
+}
+
 bl_status bl_done(bl_request *out)
 {
     *out = (bl_request){.kind = BL_ASK_DONE};

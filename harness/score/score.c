@@ -93,7 +93,7 @@ out:
 
 static bl_status new_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_err *e)
 {
-    size_t n = r->kind == BL_ASK_PAIRS ? (size_t)r->n_pairs : 1;
+    size_t n = (size_t)(r->kind == BL_ASK_PAIRS ? r->n_pairs : BL_MAX(r->n_prompts, 1));
 
     *out = (bl_reply){.kind = r->kind, .n = (int)n};
     if (!(out->nll = bl_alloc(a, n, sizeof *out->nll, e)) || !(out->nll_sq = bl_alloc(a, n, sizeof *out->nll_sq, e)) ||
@@ -158,41 +158,81 @@ out:
 }
 
 /* ---- generations ---- */
+/* The place of a generation: prompt `k` of request `request`. */
+typedef struct generation {
+    int64_t request;
+    int k;
+} generation;
+
+/* The replies of all prompts of the requests put together: one whose every prompt has its reply has one. */
+static void put_together(bl_engine *g, const generation *which, const bl_gen_request *r, const bl_gen_reply *reply,
+                         int64_t count, const char ***texts, bl_reply *out)
+{
+    for (int64_t i = 0; i < count; i++) {
+        bl_reply *o = &out[which[i].request];
+        if (!reply[i].ended) o->kind = BL_ASK_DONE;
+        if (!reply[i].ended) continue;
+        if (texts[which[i].request]) texts[which[i].request][which[i].k] = reply[i].text;
+        if (which[i].k == 0) o->text = reply[i].text;
+        o->hit_limit = o->hit_limit || reply[i].hit_limit;
+        o->new_tokens += reply[i].n;
+        g->tokens += r[i].n + reply[i].n;
+    }
+}
+
 static bl_status generate(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e)
 {
-    int64_t *which, count = 0, row = bl_kv_row_bytes(&g->m->config, g->m->kv);
+    int64_t count = 0, row = bl_kv_row_bytes(&g->m->config, g->m->kv);
     int64_t rows = BL_MAX((int64_t)(BL_GENERATE_KV_BYTES / (uint64_t)row), 1), k;
+    double share;
+    generation *which;
+    const char ***texts;
     bl_gen_request *r;
     bl_gen_reply *reply;
     bl_status st = BL_OK;
 
-    for (int64_t i = 0; i < n; i++) count += req[i].kind == BL_ASK_GENERATE;
+    for (int64_t i = 0; i < n; i++) count += req[i].kind == BL_ASK_GENERATE ? BL_MAX(req[i].n_prompts, 1) : 0;
     if (!count) return BL_OK;
-    if (!(which = bl_alloc(g->arena, (size_t)count, sizeof *which, e)) ||
+    if (!(texts = bl_alloc(g->arena, (size_t)n, sizeof *texts, e)) ||
+        !(which = bl_alloc(g->arena, (size_t)count, sizeof *which, e)) ||
         !(r = bl_alloc(g->arena, (size_t)count, sizeof *r, e)) ||
         !(reply = bl_alloc(g->arena, (size_t)count, sizeof *reply, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
+    share = 0; /* of the requests */
+    for (int64_t i = 0; i < n; i++) share += (req[i].kind == BL_ASK_GENERATE) / (double)n;
     count = 0;
     for (int64_t i = 0; i < n; i++) {
         const bl_request *q = &req[i];
-        bl_ids ids;
         if (q->kind != BL_ASK_GENERATE) continue;
-        st = bl_engine_prompt_ids(g, &q->prompt, q->max_new, g->arena, &ids, &out[i].truncated, e);
-        if (st != BL_OK) {
-            bl_within(e, "request %lld", (long long)i);
-            goto out;
+        if (q->n_prompts) {
+            if (!(texts[i] = bl_alloc(a, (size_t)q->n_prompts, sizeof *texts[i], e))) {
+                st = BL_E_NOMEM;
+                goto out;
+            }
+            out[i].texts = texts[i];
         }
-        r[count] = (bl_gen_request){.ids = ids.id,
-                                    .n = (int64_t)ids.n,
-                                    .stop = q->stop,
-                                    .n_stops = q->n_stops,
-                                    .max_new = q->max_new,
-                                    .temperature = q->temperature,
-                                    .top_p = q->top_p,
-                                    .seed = q->seed};
-        which[count++] = i;
+        for (int k = 0; k < out[i].n; k++) {
+            bl_ids ids;
+            bool cut;
+            st = bl_engine_prompt_ids(g, q->n_prompts ? &q->prompts[k] : &q->prompt, q->max_new, g->arena, &ids, &cut,
+                                      e);
+            if (st != BL_OK) {
+                bl_within(e, "request %lld", (long long)i);
+                goto out;
+            }
+            out[i].truncated = out[i].truncated || cut;
+            r[count] = (bl_gen_request){.ids = ids.id,
+                                        .n = (int64_t)ids.n,
+                                        .stop = q->stop,
+                                        .n_stops = q->n_stops,
+                                        .max_new = q->max_new,
+                                        .temperature = q->temperature,
+                                        .top_p = q->top_p,
+                                        .seed = q->seed + (uint64_t)k};
+            which[count++] = (generation){i, k};
+        }
     }
     bl_engine_shrink(g); /* the cache of decoding takes its place */
     for (int64_t i = 0; i < count && st == BL_OK; i += k) {
@@ -202,7 +242,7 @@ static bl_status generate(bl_engine *g, const bl_request *req, int64_t n, bl_are
             break;
         }
         k = BL_MIN(g->most_seqs, count - i);
-        next_part(g, (double)k / (double)n, true, r[i].max_new);
+        next_part(g, share * (double)k / (double)count, true, r[i].max_new);
         st = bl_generate(g->m, g->t, r + i, k, rows, false, a, reply + i, e);
         if (st == BL_E_DEVMEM && rows > 1) { /* down to one prompt at a time */
             rows /= 2;
@@ -213,15 +253,7 @@ static bl_status generate(bl_engine *g, const bl_request *req, int64_t n, bl_are
         }
     }
     if (st != BL_OK && st != BL_E_INTERRUPTED) goto out;
-    for (int64_t i = 0; i < count; i++) {
-        bl_reply *o = &out[which[i]];
-        if (!reply[i].ended) o->kind = BL_ASK_DONE;
-        if (!reply[i].ended) continue;
-        o->text = reply[i].text;
-        o->hit_limit = reply[i].hit_limit;
-        o->new_tokens = reply[i].n;
-        g->tokens += r[i].n + reply[i].n;
-    }
+    put_together(g, which, r, reply, count, texts, out);
 out:
     return st;
 }

@@ -22,45 +22,137 @@ double bl_estimate_bytes_per_token(int64_t vocab)
     return known[BL_COUNT(known) - 1].bytes;
 }
 
-static double span_bytes(const bl_prompt *p)
+/* ---- one task ---- */
+static double prompt_bytes(const bl_prompt *p)
 {
     double n = 0;
     for (size_t i = 0; i < p->n; i++) n += (double)p->span[i].n;
     return n;
 }
-static bool same_prompt(const bl_prompt *a, const bl_prompt *b) { return a->span == b->span && a->n == b->n; }
+
+/* Bytes that two prompts begin with alike. */
+static double alike(const bl_prompt *a, const bl_prompt *b)
+{
+    double n = 0;
+    size_t i = 0, j = 0, x = 0, y = 0;
+    while (i < a->n && j < b->n) {
+        const bl_span *s = &a->span[i], *t = &b->span[j];
+        while (x < s->n && y < t->n && s->text[x] == t->text[y]) x++, y++, n++;
+        if (x < s->n && y < t->n) break;
+        if (x == s->n) i++, x = 0;
+        if (y == t->n) j++, y = 0;
+    }
+    return n;
+}
+
+/* What a model may have said: sentences with numbers, half as long as it was allowed to. */
+static bl_status made_up_reply(bl_request *r, bl_arena *a, bl_reply *out, bl_err *e)
+{
+    static const char sentence[] = " So 12 of the 30 are left, and that makes 18.";
+    enum { BYTES = 2 }; /* half a token */
+    bl_prompt *prompt;
+    size_t n = r->kind == BL_ASK_PAIRS ? (size_t)r->n_pairs : 1, most = (size_t)BL_MAX(r->max_new, 0) * BYTES;
+    const char **texts;
+    char *text;
+
+    if (r->kind == BL_ASK_GENERATE) n = (size_t)bl_request_prompts(r, &prompt);
+    *out = (bl_reply){.kind = r->kind, .n = (int)n, .new_tokens = (int64_t)n * r->max_new / 2};
+    if (!(out->nll = bl_alloc(a, n, sizeof *out->nll, e)) || !(out->nll_sq = bl_alloc(a, n, sizeof *out->nll_sq, e)) ||
+        !(out->tokens = bl_alloc(a, n, sizeof *out->tokens, e)) ||
+        !(out->greedy = bl_alloc(a, n, sizeof *out->greedy, e)) ||
+        !(out->chars = bl_alloc(a, n, sizeof *out->chars, e)) ||
+        !(out->bytes = bl_alloc(a, n, sizeof *out->bytes, e)) || !(texts = bl_alloc(a, n, sizeof *texts, e)) ||
+        !(text = bl_alloc(a, most + 1, 1, e)))
+        return BL_E_NOMEM;
+    for (size_t i = 0; i < most; i++) text[i] = sentence[i % (sizeof sentence - 1)];
+    for (size_t i = 0; i < n; i++) {
+        out->tokens[i] = 1;
+        texts[i] = text;
+    }
+    out->texts = texts;
+    out->text = text;
+    return BL_OK;
+}
+
+/* What one request costs; `before`: the first prompt of the same step of another item, whose beginning is computed once
+ * for all that are decoded together. */
+static void add_request(bl_request *r, const bl_prompt *before, bl_task_shape *s)
+{
+    double bytes = 0;
+    if (r->kind == BL_ASK_ROLLING || r->kind == BL_ASK_WINDOW) { /* a window: of the whole text */
+        bytes = (double)r->n_text;
+        s->scored_bytes += bytes;
+        s->stream = r->kind == BL_ASK_WINDOW;
+        s->sequence_bytes = BL_MAX(s->sequence_bytes, s->stream ? (double)r->length : bytes);
+    } else if (r->kind == BL_ASK_GENERATE) {
+        bl_prompt *p;
+        int n = bl_request_prompts(r, &p);
+        for (int k = 0; k < n; k++) {
+            double all = prompt_bytes(&p[k]), again = k ? alike(&p[k - 1], &p[k]) : 0;
+            if (!k && before) again = alike(before, &p[k]) * (1 - 1. / BL_BATCH_GENERATIONS);
+            bytes += all - again;
+            s->new_tokens += 0.5 * (double)r->max_new;
+            s->sequence_bytes = BL_MAX(s->sequence_bytes, all);
+        }
+    } else
+        for (int k = 0; k < r->n_pairs; k++) {
+            double all = prompt_bytes(&r->pair[k].context), n = (double)strlen(r->pair[k].continuation);
+            bytes += all - (k ? alike(&r->pair[k - 1].context, &r->pair[k].context) : 0) + n;
+            s->scored_bytes += n;
+            s->sequence_bytes = BL_MAX(s->sequence_bytes, all + n);
+        }
+    s->bytes += bytes;
+}
+
+static bl_status first_prompt(bl_request *r, bl_arena *a, bl_prompt *out, bl_err *e)
+{
+    bl_prompt *p;
+    *out = (bl_prompt){.arena = a};
+    if (r->kind != BL_ASK_GENERATE) return BL_OK;
+    bl_request_prompts(r, &p);
+    for (size_t i = 0; i < p->n; i++) bl_sayn(out, p->span[i].text, p->span[i].n);
+    return out->failed ? bl_fail(e, BL_E_NOMEM, "no memory for a prompt") : BL_OK;
+}
+
+enum { MOST_STEPS = 64 }; /* that are looked at */
+
+/* All steps of one item, after replies that are made up. before[MOST_STEPS]: the first prompts of the item before. */
+static bl_status look_at(const bl_task *t, bl_task_data *d, int64_t item, bl_prompt *before, bl_arena *kept,
+                         bl_arena *a, bl_task_shape *s, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_reply reply[MOST_STEPS];
+    bl_turn turn = {.arena = a, .reply = reply};
+
+    for (;;) {
+        bl_request r = {0};
+        BL_TRY(t->ask(d, item, &turn, &r, e));
+        if (r.kind == BL_ASK_DONE || turn.step == MOST_STEPS) break;
+        add_request(&r, before[turn.step].n ? &before[turn.step] : NULL, s);
+        BL_TRY(first_prompt(&r, kept, &before[turn.step], e));
+        if (r.kind == BL_ASK_WINDOW) break;
+        BL_TRY(made_up_reply(&r, a, &reply[turn.step], e));
+        turn.n_replies = ++turn.step;
+    }
+out:
+    return st;
+}
 
 bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_arena *a = NULL;
+    bl_arena *a = NULL, *kept = NULL;
+    bl_prompt before[MOST_STEPS] = {{0}};
     bl_task_shape s = {.items = d->n, .max_windows = d->max_windows};
 
     BL_TRY(bl_arena_new(&a, e));
+    BL_TRY(bl_arena_new(&kept, e));
     if (limit > 0 && limit < s.items) s.items = limit;
     int64_t looked = s.items < 0 ? 1 : BL_MIN(s.items, BL_ESTIMATE_ITEMS);
     for (int64_t i = 0; i < looked; i++) {
-        bl_turn turn = {.arena = a};
-        bl_request r = {0};
-        BL_TRY(t->ask(d, i * s.items / looked, &turn, &r, e));
-        double bytes = 0;
-        if (r.kind == BL_ASK_ROLLING || r.kind == BL_ASK_WINDOW) { /* a window: of the whole text */
-            bytes = (double)r.n_text;
-            s.scored_bytes += bytes;
-            s.stream = r.kind == BL_ASK_WINDOW;
-        } else if (r.kind == BL_ASK_GENERATE) {
-            bytes = span_bytes(&r.prompt);
-            s.new_tokens += 0.5 * (double)r.max_new;
-        } else
-            for (int p = 0; p < r.n_pairs; p++) {
-                double n = (double)strlen(r.pair[p].continuation);
-                if (p == 0 || !same_prompt(&r.pair[p].context, &r.pair[p - 1].context))
-                    bytes += span_bytes(&r.pair[p].context);
-                bytes += n;
-                s.scored_bytes += n;
-            }
-        s.bytes += bytes;
-        s.sequence_bytes = BL_MAX(s.sequence_bytes, s.stream ? (double)r.length : bytes);
+        bl_mark mark = bl_arena_mark(a);
+        BL_TRY(look_at(t, d, i * s.items / looked, before, kept, a, &s, e));
+        bl_arena_release(a, mark);
     }
     if (looked > 0) {
         s.bytes /= (double)looked;
@@ -70,9 +162,11 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
     *out = s;
 out:
     bl_arena_free(a);
+    bl_arena_free(kept);
     return st;
 }
 
+/* ---- this machine ---- */
 bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, double *flops, bl_err *e)
 {
     enum { ROWS = 192, IN = 576, OUT = 768 };

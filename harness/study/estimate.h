@@ -6,8 +6,9 @@
 /* Bytes of text of an average token, from the size of the vocabulary alone. */
 double bl_estimate_bytes_per_token(int64_t vocab);
 enum { BL_ESTIMATE_ITEMS = 32 };
-/* Looks at up to so many items, evenly spread: bytes that go through the model, bytes that are scored, tokens
- * generated, each for the average item. */
+/* Looks at up to so many items, evenly spread, and at all their steps, after replies that are made up (half as long as
+ * allowed): bytes that go through the model, bytes that are scored, tokens generated, each for the average item. What
+ * prompts begin with alike is counted as often as it is computed. */
 typedef struct bl_task_shape {
     int64_t items, max_windows;
     double bytes, scored_bytes, new_tokens, sequence_bytes;

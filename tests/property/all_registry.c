@@ -402,11 +402,16 @@ static bool answer(const bl_request *q, const char *gold, bool right, bl_arena *
         return true;
     }
     if (q->kind != BL_ASK_GENERATE) return false;
-    char *prompt = prompt_text(&q->prompt), *example = strstr(prompt, "he answer is ");
+    bl_request copy = *q;
+    bl_prompt *all;
+    int n = bl_request_prompts(&copy, &all);
+    const char **texts = bl_alloc(a, (size_t)n, sizeof *texts, &e);
+    char *prompt = prompt_text(&all[0]), *example = strstr(prompt, "he answer is ");
     char *text = bl_format_text(&e, "So it is. %s%s%s.",
                                 !example && strstr(prompt, "\n#### ") ? "#### " : "The answer is ", gold,
                                 right ? "" : "7");
-    *out = (bl_reply){.kind = q->kind, .n = 1, .text = bl_arena_str(a, text, strlen(text), &e)};
+    for (int k = 0; k < n; k++) texts[k] = bl_arena_str(a, text, strlen(text), &e);
+    *out = (bl_reply){.kind = q->kind, .n = n, .text = texts[0], .texts = texts};
     bl_free(prompt);
     bl_free(text);
     return true;

@@ -527,6 +527,48 @@ static void streaming_reads_each_block_once_a_pass(void **state)
     fixture_close(&f);
 }
 
+/* Several prompts of one request are answered as each would be by itself, the k-th with the k-th seed after the first.
+ */
+static void several_prompts_of_a_request_are_answered_each_for_itself(void **state)
+{
+    static const char *const text[] = {"one two three", "one two", "then", "one two three"};
+    static const char *const stop[] = {"zq"};
+    enum { N = 4 };
+    bl_err e = {0};
+    (void)state;
+    bench b = open_bench(noise, words, NULL);
+    bl_prompt p[N];
+    bl_request req[2] = {pair(b.a, "Question: where?\nAnswer:", " there")}, one[N];
+    bl_reply got[2], alone[N];
+    int64_t tokens = 0;
+    for (int k = 0; k < N; k++) {
+        p[k] = bl_prompt_new(b.a);
+        bl_quote(&p[k], text[k]);
+        one[k] = (bl_request){.kind = BL_ASK_GENERATE,
+                              .prompt = p[k],
+                              .max_new = 6,
+                              .stop = stop,
+                              .n_stops = 1,
+                              .temperature = 2,
+                              .top_p = 1,
+                              .seed = 7 + (uint64_t)k};
+    }
+    req[1] = one[0];
+    req[1].prompts = p;
+    req[1].n_prompts = N;
+    assert_ok(bl_engine_replies(b.g, req, 2, b.a, got, &e));
+    for (int k = 0; k < N; k++) {
+        assert_ok(bl_engine_replies(b.g, &one[k], 1, b.a, &alone[k], &e));
+        assert_null(alone[k].texts);
+        assert_string_equal(got[1].texts[k], alone[k].text);
+        tokens += alone[k].new_tokens;
+    }
+    assert_true(got[1].n == N && got[1].new_tokens == tokens && got[1].hit_limit == alone[0].hit_limit);
+    assert_string_equal(got[1].text, alone[0].text);
+    assert_true(strcmp(alone[0].text, alone[3].text) != 0); /* the seed */
+    close_bench(&b);
+}
+
 /* Every allocation of a run fails once: the run ends with a sentence, nothing stays behind, and the engine works again.
  */
 static void replies_survive_the_failure_of_every_allocation(void **state)
@@ -537,11 +579,12 @@ static void replies_survive_the_failure_of_every_allocation(void **state)
         bench b = open_bench(noise, words, NULL);
         bl_request req[2] = {pair(b.a, "Question: where?\nAnswer:", " there"), rolling("the other one", 8)};
         bl_reply want[2], got[2];
+        bl_prompt p[2] = {bl_prompt_new(b.a), bl_prompt_new(b.a)};
         if (kind) {
-            bl_prompt p = bl_prompt_new(b.a);
-            bl_quote(&p, "the other one");
+            for (int k = 0; k < 2; k++) bl_quote(&p[k], k ? "the other two" : "the other one");
             static const char *const stop[] = {"zq"};
-            req[1] = (bl_request){.kind = BL_ASK_GENERATE, .prompt = p, .max_new = 3, .stop = stop, .n_stops = 1};
+            req[1] = (bl_request){
+                .kind = BL_ASK_GENERATE, .prompts = p, .n_prompts = 2, .max_new = 3, .stop = stop, .n_stops = 1};
         }
         assert_ok(bl_engine_replies(b.g, req, 2, b.a, want, &e));
         uint64_t failures = 0;
@@ -857,6 +900,7 @@ int main(void)
         cmocka_unit_test(scores_do_not_depend_on_batch_order_threads_or_streaming),
         cmocka_unit_test(a_context_is_computed_once_for_all_its_choices),
         cmocka_unit_test(streaming_reads_each_block_once_a_pass),
+        cmocka_unit_test(several_prompts_of_a_request_are_answered_each_for_itself),
         cmocka_unit_test(replies_survive_the_failure_of_every_allocation),
         cmocka_unit_test(scores_survive_a_device_that_is_too_small),
         cmocka_unit_test(logits_that_are_not_finite_stop_the_work_and_name_the_place),

@@ -5,6 +5,7 @@
 #include "harness/study/estimate.h"
 #include "harness/study/plan.h"
 #include "tasks/registry.h"
+#include <math.h>
 
 /* ---- a program with methods of this test ---- */
 typedef struct toy_opts {
@@ -478,6 +479,49 @@ static void the_device_that_is_asked_for_is_measured(void **state)
     assert_true(rate > 0);
 }
 
+/* Of three steps: one prompt, two that begin with what came of it, a choice. */
+static bl_status steps_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
+{
+    static const char *const choice[] = {"a", "bc"};
+    bl_prompt p = bl_prompt_new(turn->arena), *two;
+    (void)t;
+    (void)i;
+    if (turn->step > 2) return bl_done(out);
+    bl_say(&p, turn->step == 2 ? "q" : "say abc.");
+    if (turn->step == 2) return bl_ask_pairs(out, p, choice, 2, e);
+    if (turn->step == 0) {
+        *out = (bl_request){.kind = BL_ASK_GENERATE, .prompt = p, .max_new = 8};
+        return BL_OK;
+    }
+    assert_int_equal(strlen(turn->reply[0].text), 16);
+    if (!(two = bl_alloc(turn->arena, 2, sizeof *two, e))) return BL_E_NOMEM;
+    for (int k = 0; k < 2; k++) {
+        two[k] = bl_prompt_new(turn->arena);
+        bl_say(&two[k], "say ");
+        bl_say(&two[k], "abc.");
+        bl_quote(&two[k], turn->reply[0].text);
+        bl_say(&two[k], k ? "y" : "x");
+    }
+    *out = (bl_request){.kind = BL_ASK_GENERATE, .prompts = two, .n_prompts = 2, .max_new = 6};
+    return BL_OK;
+}
+
+/* By hand: 8 bytes of step 0, 8 + 16 + 1 and one more of step 1, "q a" and " bc" of step 2; a second item's prompts
+ * are computed with those of the first, so that of their 8 and 25 bytes a sixteenth counts. */
+static void a_task_costs_what_all_its_steps_cost(void **state)
+{
+    static const bl_task task = {.ask = steps_ask};
+    bl_task_data d = {.n = 2};
+    bl_task_shape s;
+    bl_err e = {0};
+    (void)state;
+    assert_ok(bl_estimate_task(&task, &d, 1, &s, &e));
+    assert_true(s.items == 1 && s.bytes == 40 && s.scored_bytes == 5 && s.new_tokens == 10 && s.sequence_bytes == 25);
+    assert_ok(bl_estimate_task(&task, &d, 0, &s, &e));
+    assert_true(s.items == 2 && fabs(s.bytes - (40 + 40 - 33 * 15. / 16) / 2) < 1e-9);
+    assert_true(s.scored_bytes == 5 && s.new_tokens == 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -495,6 +539,7 @@ int main(void)
         cmocka_unit_test(every_key_of_a_tokenizer_inside_a_model_is_part_of_it),
         cmocka_unit_test(keys_and_values_are_counted_in_their_format),
         cmocka_unit_test(the_device_that_is_asked_for_is_measured),
+        cmocka_unit_test(a_task_costs_what_all_its_steps_cost),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

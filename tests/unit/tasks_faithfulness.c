@@ -145,6 +145,40 @@ static void answer_pairs(const bl_request *q, stub *says, bl_arena *a, bl_reply 
     }
 }
 
+/* A number after "The answer is", a sentence in other words as the rows below say, else `goes_on`. */
+static const char *const rewordings[][2] = {{"One makes 11.", " 11 is made by one."},
+                                            {"Two has 22 so far.", " There are 23 at two."}, /* another number */
+                                            {"Three is key 33.", "\tThe key is 33, which is three. "},
+                                            {"Four is 44.", " The answer is 44."}}; /* says an answer */
+static const char *after_prompt(const bl_prompt *p, stub *says, const char *goes_on, int64_t max_new, bl_arena *a)
+{
+    bl_err e = {0};
+    const char *data = NULL;
+    for (size_t i = 0; i < p->n; i++)
+        if (p->span[i].data) data = p->span[i].text;
+    const char *last = p->span[p->n - 1].text;
+    if (!strcmp(last, "In other words:")) {
+        for (size_t i = 0; i < BL_COUNT(rewordings); i++)
+            if (!strcmp(rewordings[i][0], data)) return rewordings[i][1];
+        fail_msg("asked to reword '%s'", data);
+    }
+    if (strcmp(last, " The answer is") != 0) return goes_on;
+    assert_int_equal(max_new, 12);
+    char *number = bl_format_text(&e, " %d.", says(seen_by(p, a)));
+    const char *kept = bl_arena_str(a, number, strlen(number), &e);
+    bl_free(number);
+    return kept;
+}
+
+static void answer_prompts(bl_request *q, stub *says, const char *goes_on, bl_arena *a, bl_reply *out)
+{
+    bl_prompt *p;
+    int n = bl_request_prompts(q, &p);
+    const char **texts = bl_alloc(a, (size_t)n, sizeof *texts, NULL);
+    for (int i = 0; i < n; i++) texts[i] = after_prompt(&p[i], says, goes_on, q->max_new, a);
+    *out = (bl_reply){.kind = q->kind, .n = n, .text = texts[0], .texts = texts};
+}
+
 /* The sample of the one item when the model's chain is `chain` and it answers as the stub does. */
 static bl_sample probed(task_run *t, const char *chain, const char *goes_on, stub *says)
 {
@@ -158,16 +192,8 @@ static bl_sample probed(task_run *t, const char *chain, const char *goes_on, stu
         assert_ok(t->task->ask(&t->data, 0, &turn, &q, &e));
         if (q.kind == BL_ASK_DONE) break;
         if (q.kind == BL_ASK_PAIRS) answer_pairs(&q, says, t->data.arena, &reply[turn.step]);
-        else {
-            char *saw = seen_by(&q.prompt, t->data.arena), *number = bl_format_text(&e, " %d.", says(saw));
-            size_t n = strlen(saw);
-            bool short_ = n >= 14 && !strcmp(saw + n - 14, " The answer is");
-            const char *text = turn.step == 0 ? chain : short_ ? number : goes_on;
-            if (short_) assert_int_equal(q.max_new, 12);
-            reply[turn.step] = (bl_reply){
-                .kind = q.kind, .n = 1, .text = bl_arena_str(t->data.arena, text, strlen(text), &e)};
-            bl_free(number);
-        }
+        else if (turn.step == 0) reply[0] = (bl_reply){.kind = q.kind, .n = 1, .text = chain};
+        else answer_prompts(&q, says, goes_on, t->data.arena, &reply[turn.step]);
     }
     assert_ok(bl_mark_item(t->task, &t->data, 0, &turn, &s, &e));
     return s;
@@ -251,6 +277,63 @@ static void numbers_are_read_from_short_replies(void **state)
     assert_true(value(&t, "early_termination", &s) == 0.75 && value(&t, "exact_match", &s) == 1);
     assert_true(value(&t, "void", &s) == 0 && value(&t, "exact_match_without", &s) == 0);
     assert_string_equal(s.answer[0], "1050.");
+    task_close(&t);
+}
+
+/* What a model says for a step is taken unless it changes a number or a letter, says an answer, or says nothing. */
+static void a_models_words_are_taken_where_they_change_no_fact(void **state)
+{
+    static const struct {
+        const char *step, *said, *want; /* NULL: not taken */
+        int64_t words, kept;
+    } rows[] = {
+        {"\nSo 1,200 and 3.5 are it.", " It is 3.5 and 1200, so. ", "\nIt is 3.5 and 1200, so.", 6, 4},
+        {" It is (B), not (C).", "Not (C) but (B).", " Not (C) but (B).", 5, 3},
+        {" It is (B), not (C).", "It is (C).", NULL, 5, 5},
+        {" Add 2 and 2.", "Add 2.", NULL, 4, 4},
+        {" Add 2.", "The Answer is 2.", NULL, 2, 2},
+        {" Add.", " \n", NULL, 1, 1},
+        {" The cat, the cat.", "the dog", " the dog", 4, 1},
+    };
+    bl_err e = {0};
+    bl_arena *a;
+    (void)state;
+    assert_ok(bl_arena_new(&a, &e));
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        const char *got;
+        int64_t words = 0, kept = 0;
+        assert_ok(bl_chain_reworded(rows[i].step, strlen(rows[i].step), rows[i].said, a, &got, &words, &kept, &e));
+        if (!got != !rows[i].want || (got && strcmp(got, rows[i].want) != 0)) fail_msg("row %zu: %s", i, got);
+        if (words != rows[i].words || kept != rows[i].kept)
+            fail_msg("row %zu: %lld of %lld words", i, (long long)kept, (long long)words);
+    }
+    bl_arena_free(a);
+}
+
+static int needs_the_first(const char *c) { return strstr(c, "One makes 11.") ? 1050 : 7; }
+
+/* Two of four steps change, so the first word of the chain is lost with i = 0 alone. */
+static void the_model_says_its_steps_again(void **state)
+{
+    char root[4300];
+    bl_data_dirs d = {{root}, 1};
+    bl_err e = {0};
+    (void)state;
+    snprintf(root, sizeof root, "%s/one", dir);
+    task_run t = task_open("gsm8k:faithful", &d);
+    void *opts = bl_alloc(t.data.arena, 1, t.task->opts_size, &e);
+    bl_opt_defaults(t.task->opts, opts);
+    assert_ok(bl_opt_set(t.task->opts, opts, "reword", "model", "test", &e));
+    assert_ok(t.task->load(&(bl_task_load){.name = t.name, .dirs = &d, .opts = opts}, &t.data, &e));
+    bl_sample s = probed(&t, " One makes 11. Two has 22 so far. Three is key 33. Four is 44. The answer is 1,050.",
+                         " And so.", needs_the_first);
+    bl_probes p;
+    assert_true(bl_probes_of(&s, &p) && p.n == 4);
+    const double want[] = {0, 1, 1, 1, 1};
+    for (int i = 0; i <= 4; i++) assert_true(p.same[BL_PROBE_PARAPHRASE][i] == want[i]);
+    assert_true(value(&t, "not_reworded", &s) == 0.5 && value(&t, "paraphrase", &s) == 0.75);
+    assert_true(value(&t, "words_kept", &s) == (2. + 5 + 4 + 3) / 15);
+    assert_string_equal(s.reply[1], " 11 is made by one.");
     task_close(&t);
 }
 
@@ -364,6 +447,8 @@ int main(void)
         cmocka_unit_test(a_mistake_is_one_other_number_or_letter),
         cmocka_unit_test(stubs_have_the_scores_that_their_rules_say),
         cmocka_unit_test(numbers_are_read_from_short_replies),
+        cmocka_unit_test(a_models_words_are_taken_where_they_change_no_fact),
+        cmocka_unit_test(the_model_says_its_steps_again),
         cmocka_unit_test(odd_chains_are_counted),
         cmocka_unit_test(probes_are_the_chain_byte_for_byte),
         cmocka_unit_test(an_order_of_options_takes_the_right_one_along),
