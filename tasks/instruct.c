@@ -15,7 +15,8 @@
  * MT-bench, whose categories have temperatures of their own (FastChat: writing and roleplay 0.7, stem and humanities
  * 0.1, the others 0), with a seed of its own for each item.
  *
- * There is no judge in here: `samples --format fastchat` writes the answers for an outside one. What is counted:
+ * There is no judge in here: `duel` has a model judge the recorded answers, `samples --format fastchat` writes them for
+ * an outside one. What is counted:
  *     token_f1          of the words of the reply and of a reference answer, where there is one (self_instruct: its
  *                       output; else the answers of GPT-4 in reference_gpt4.jsonl beside the questions): lower case,
  *                       without punctuation and articles

@@ -1,6 +1,8 @@
 /* rows.c - names of methods, as users write them and as results have them. */
 #include "rows.h"
+#include "kernels/base/fs.h"
 #include <fnmatch.h>
+#include <stdio.h>
 #include <string.h>
 
 /* The canonical text of a method in out; false when it is no method. */
@@ -41,5 +43,41 @@ bl_status bl_method_of_rows(const bl_program *p, const bl_table *t, const char *
     if (st == BL_OK)
         st = bl_fail(e, BL_E_CONFIG, "no result has the method '%s'; there are: %s", text, list.n ? list.s : "none");
     bl_text_free(&list);
+    return st;
+}
+
+bl_status bl_cells_read(const char *dir, bl_arena *a, bl_cell **out, size_t *n, int *exit_code, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char **name = NULL;
+    size_t n_names = 0;
+    bl_cell *all;
+
+    *n = 0;
+    BL_TRY(bl_dir_list(dir, &name, &n_names, e));
+    if (!(all = bl_alloc(a, n_names, sizeof *all, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (size_t i = 0; i < n_names; i++) {
+        size_t len = strlen(name[i]);
+        bl_err why = {0};
+        if (len < 3 || strcmp(name[i] + len - 3, ".h5") != 0 || strcmp(name[i], "kernels.h5") == 0) continue;
+        char *path = bl_join(dir, name[i], e);
+        if (!path) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        bl_status s = bl_cell_read(path, true, a, &all[*n], &why);
+        bl_free(path);
+        if (s == BL_OK) ++*n;
+        else {
+            fprintf(stderr, "bitladder: skipped: %s\n", why.text);
+            *exit_code = 1;
+        }
+    }
+    *out = all;
+out:
+    bl_list_free(name, n_names);
     return st;
 }

@@ -2,7 +2,6 @@
 #include "session.h"
 #include "rows.h"
 #include "harness/items.h"
-#include "kernels/base/fs.h"
 #include "results/cell.h"
 #include <fnmatch.h>
 #include <string.h>
@@ -188,42 +187,6 @@ static const bl_cell *partner(const bl_cell *all, size_t n, const bl_cell *c, co
     return NULL;
 }
 
-static bl_status read_cells(const char *dir, bl_arena *a, bl_cell **out, size_t *n, int *exit_code, bl_err *e)
-{
-    bl_status st = BL_OK;
-    char **name = NULL;
-    size_t n_names = 0;
-    bl_cell *all;
-
-    *n = 0;
-    BL_TRY(bl_dir_list(dir, &name, &n_names, e));
-    if (!(all = bl_alloc(a, n_names, sizeof *all, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    for (size_t i = 0; i < n_names; i++) {
-        size_t len = strlen(name[i]);
-        bl_err why = {0};
-        if (len < 3 || strcmp(name[i] + len - 3, ".h5") != 0 || strcmp(name[i], "kernels.h5") == 0) continue;
-        char *path = bl_join(dir, name[i], e);
-        if (!path) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-        bl_status s = bl_cell_read(path, true, a, &all[*n], &why);
-        bl_free(path);
-        if (s == BL_OK) ++*n;
-        else {
-            fprintf(stderr, "bitladder: skipped: %s\n", why.text);
-            *exit_code = 1;
-        }
-    }
-    *out = all;
-out:
-    bl_list_free(name, n_names);
-    return st;
-}
-
 /* Why nothing was shown, by the first choice that left nothing. */
 static bl_status nothing_fits(const bl_program *p, const opts *o, const char *dir, const bl_cell *all, size_t n,
                               bl_err *e)
@@ -341,7 +304,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_data_option(o->data, &dirs, e));
     BL_TRY(bl_arena_new(&a, e));
     if (list) bl_json_lines(&all_lines, NULL);
-    BL_TRY(read_cells(args->pos[0], a, &all, &n, exit_code, e));
+    BL_TRY(bl_cells_read(args->pos[0], a, &all, &n, exit_code, e));
     for (size_t i = 0; i < n; i++) {
         const bl_cell *c = &all[i], *b = NULL;
         const bl_task *task;

@@ -1,5 +1,6 @@
-/* all_verdicts.c - verdicts of a judge, as FastChat writes them, through the whole program. */
+/* all_verdicts.c - verdicts of a judge, as FastChat writes them, and a judge of our own, through the whole program. */
 #include "study_fixture.h"
+#include "kernels/base/json.h"
 
 static bl_err e;
 
@@ -82,11 +83,148 @@ static void verdicts_that_say_nothing_are_refused_with_their_place(void **state)
     study_end(&s);
 }
 
+/* ---- a judge of our own ---- */
+enum { QUESTIONS = 3 };
+static const char *const question[QUESTIONS] = {"make a of b", "cut 7", "fold c and d"};
+
+/* Two rows with answers to Koala's questions. */
+static void answered(const study *s)
+{
+    bl_text rows = {0};
+    char spec[4300], *dir = bl_join(s->data, "koala", &e);
+    for (int i = 0; i < QUESTIONS; i++) bl_text_addf(&rows, "{\"prompt\": \"%s\"}\n", question[i]);
+    assert_ok(bl_make_dirs(dir, &e));
+    study_write(dir, "koala_test_set.jsonl", rows.s);
+    bl_text_free(&rows);
+    bl_free(dir);
+    snprintf(spec, sizeof spec, "%s/spec.json", s->dir);
+    study_write(s->dir, "spec.json",
+                "{\"tasks\": [{\"koala\": {\"max_new\": 3}}], \"methods\": [\"base\", \"rtn:w1g32\"]}");
+    ran r = PROGRAM(s, "run", spec, "--model", s->model, "--data", s->data, "--out", s->out);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+}
+
+static char *string_of(const bl_json *j, const char *key)
+{
+    const char *s;
+    assert_ok(bl_json_get_str(j, key, &s, &e));
+    return bl_strdup(s, &e);
+}
+
+/* The replies of one row, by `samples`. */
+static void replies_of(const study *s, const char *method, char *out[QUESTIONS])
+{
+    ran r = PROGRAM(s, "samples", s->out, "--method", method, "--format", "json");
+    bl_json *doc;
+    int n = 0;
+    expect(&r, 0, NULL);
+    assert_ok(bl_json_parse(r.out, strlen(r.out), "samples", BL_JSON_PLAIN, &doc, &e));
+    for (const bl_json *j = bl_json_first(doc); j; j = bl_json_next(j)) {
+        const char *text;
+        assert_true(n < QUESTIONS);
+        assert_ok(bl_json_str(bl_json_first(bl_json_get(j, "replies")), &text, &e));
+        out[n++] = bl_strdup(text, &e);
+    }
+    assert_int_equal(n, QUESTIONS);
+    bl_json_free(doc);
+    ran_free(&r);
+}
+
+/* Which of A, B and C `score` finds likeliest after the prompt that the judge should have been asked. */
+static int likeliest(const study *s, const char *q, const char *first, const char *second)
+{
+    bl_text in = {0};
+    for (int k = 0; k < 3; k++) {
+        bl_text context = {0};
+        bl_text_addf(&context, "is a or b?\n\n%s\nA: %s\nB: %s\n\n[[", q, first, second);
+        bl_text_add(&in, "{\"context\": ");
+        bl_json_put_str(&in, context.s, context.n);
+        bl_text_addf(&in, ", \"continuation\": \"%c\"}\n", 'A' + k);
+        bl_text_free(&context);
+    }
+    ran r = program_with(s, in.s, (const char *const[]){"bitladder", "score", "--model", s->model, "-", NULL});
+    expect(&r, 0, NULL);
+    const char *at = r.out;
+    double best = -1e9;
+    int which = 0;
+    for (int k = 0; k < 3; k++) {
+        double ll = strtod(strstr(at, "loglikelihood\":") + 15, NULL);
+        if (ll > best) best = ll, which = k;
+        at = strchr(at, '\n') + 1;
+    }
+    ran_free(&r);
+    bl_text_free(&in);
+    return which;
+}
+
+/* Each verdict is the letter that `score` says is likeliest, in both orders, and `verdicts` reads the lines. */
+static void a_model_judges_both_orders(void **state)
+{
+    static const char *const wins[2][3] = {{"model_1", "model_2", "tie"}, {"model_2", "model_1", "tie"}};
+    (void)state;
+    study s = study_begin(1);
+    char *reply[2][QUESTIONS],
+        *prompts = verdict_file(
+            &s, "prompts.jsonl",
+            "{\"name\": \"p\", \"type\": \"pairwise\", \"system_prompt\": \"is a or b?\", \"prompt_template\": "
+            "\"{question}\\nA: {answer_a}\\nB: {answer_b}\"}\n");
+    answered(&s);
+    replies_of(&s, "base", reply[0]);
+    replies_of(&s, "rtn:w1g32", reply[1]);
+    ran r = PROGRAM(&s, "duel", s.out, "--model", s.model, "--data", s.data, "--prompts", prompts, "--read", "letters");
+    expect(&r, 0, NULL);
+    char *line = r.out;
+    for (int i = 0; i < QUESTIONS; i++) {
+        bl_json *j;
+        char *end = strchr(line, '\n');
+        int64_t id;
+        assert_non_null(end);
+        assert_ok(bl_json_parse(line, (size_t)(end - line), "line", BL_JSON_PLAIN, &j, &e));
+        assert_ok(bl_json_get_int(j, "question_id", &id, &e));
+        assert_int_equal(id, i);
+        char *one = string_of(j, "model_1"), *two = string_of(j, "model_2");
+        int first = strcmp(one, "noise/base") != 0; /* rows come in the order of their files */
+        assert_string_equal(first ? two : one, "noise/base");
+        assert_string_equal(first ? one : two, "noise/rtn:w1g32");
+        for (int order = 0; order < 2; order++) {
+            char *won = string_of(j, order ? "g2_winner" : "g1_winner");
+            int said = likeliest(&s, question[i], reply[first ^ order][i], reply[!first ^ order][i]);
+            assert_string_equal(won, wins[order][said]);
+            bl_free(won);
+        }
+        bl_free(one);
+        bl_free(two);
+        bl_json_free(j);
+        line = end + 1;
+    }
+    assert_int_equal(*line, 0);
+    char *path = verdict_file(&s, "own.jsonl", r.out);
+    ran_free(&r);
+    r = PROGRAM(&s, "verdicts", path);
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "noise/base"));
+    ran_free(&r);
+    bl_free(path);
+    r = PROGRAM(&s, "duel", s.out, "--model", s.model, "--data", s.data, "--prompts", prompts, "--max-new", "2");
+    expect(&r, 0, NULL); /* a judge that never says [[A]] */
+    assert_non_null(strstr(r.out, "\"g1_winner\":\"error\",\"g2_winner\":\"error\""));
+    assert_non_null(strstr(r.out, "\"g2_judgment\":"));
+    ran_free(&r);
+    r = PROGRAM(&s, "duel", s.out, "--model", s.model, "--data", s.data, "--prompts", prompts, "--against", "rtn:w4");
+    assert_true(r.code != 0 && strstr(r.err, "no two rows, one of them rtn:w4 with answers to the same instructions"));
+    ran_free(&r);
+    for (int k = 0; k < 2 * QUESTIONS; k++) bl_free(reply[k / QUESTIONS][k % QUESTIONS]);
+    bl_free(prompts);
+    study_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(verdicts_of_both_orders_become_strengths),
         cmocka_unit_test(verdicts_that_say_nothing_are_refused_with_their_place),
+        cmocka_unit_test(a_model_judges_both_orders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
