@@ -2,9 +2,8 @@
  *
  *     bl_judge_prompts p;
  *     BL_TRY(bl_judge_prompts_read("judge_prompts.jsonl", arena, &p, e));
- *     bl_prompt ask = bl_judge_ask(&p.general, &(bl_duel){.question = q, .answer = {a, b}}, arena);
- *     … the judge's reply …
- *     bl_judged said = bl_judged_text(reply);
+ *     bl_prompt ask = bl_judge_ask(&p.general, &(bl_duel){.question = "Why?", .answer = {"So.", "Ask."}}, arena);
+ *     bl_judged said = bl_judged_text("The second is polite. [[B]]");
  *
  * The prompts are FastChat's (llm_judge/data/judge_prompts.jsonl, Zheng et al. 2023): the first of type pairwise that
  * has {question}, {answer_a} and {answer_b}, and the first that has {ref_answer_1} as well. Where a judge is asked
