@@ -355,6 +355,22 @@ out:
     return done(r, st, e);
 }
 
+bl_status bl_record_floats(bl_record *r, const char *where, const float *v, int64_t rows, int64_t cols,
+                           const char *long_name, bl_err *e)
+{
+    bl_status st;
+    hid_t d = H5I_INVALID_HID;
+
+    if (r->poisoned) return refuse(r, e);
+    BL_TRY(put_dataset(r, where, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, sizeof *v, 2,
+                       (hsize_t[2]){(hsize_t)rows, (hsize_t)cols}, v, false, &d));
+    BL_TRY(put_caption(r, d, NULL, long_name));
+out:
+    if (d >= 0 && H5Dclose(d) < 0 && st == BL_OK)
+        st = bl_h5_fail(&r->why, BL_E_INTERNAL, "%s: dataset '%s' cannot be closed", r->path, where);
+    return done(r, st, e);
+}
+
 bl_status bl_record_texts(bl_record *r, const char *where, const char *const *v, int64_t n, const char *long_name,
                           bl_err *e)
 {

@@ -49,6 +49,9 @@ bl_status bl_record_reals(bl_record *r, const char *where, const double *v, int6
                           const char *long_name, bl_err *e);
 bl_status bl_record_ints(bl_record *r, const char *where, const int64_t *v, int64_t n, const char *unit,
                          const char *long_name, bl_err *e);
+/* v [rows, cols] of 32 bits, as they are. */
+bl_status bl_record_floats(bl_record *r, const char *where, const float *v, int64_t rows, int64_t cols,
+                           const char *long_name, bl_err *e);
 bl_status bl_record_texts(bl_record *r, const char *where, const char *const *v, int64_t n, const char *long_name,
                           bl_err *e);
 /* v [rows, cols], or [rows] when cols is NULL, with dimension scales `<where>_<axis name>`: an axis is a name, a unit
@@ -84,6 +87,9 @@ bl_status bl_shard_text(const bl_shard *s, const char *where, bl_arena *a, const
 bl_status bl_shard_int(const bl_shard *s, const char *where, int64_t *out, bl_err *e);
 bl_status bl_shard_real(const bl_shard *s, const char *where, double *out, bl_err *e);
 bl_status bl_shard_reals(const bl_shard *s, const char *where, bl_arena *a, double **out, int64_t *n, bl_err *e);
+/* Of two dimensions. */
+bl_status bl_shard_floats(const bl_shard *s, const char *where, bl_arena *a, float **out, int64_t *rows, int64_t *cols,
+                          bl_err *e);
 /* One column of a table (by name), or a texts dataset. */
 bl_status bl_shard_column_int(const bl_shard *s, const char *where, const char *column, bl_arena *a, int64_t **out,
                               int64_t *n, bl_err *e);

@@ -391,6 +391,32 @@ bl_status bl_shard_reals(const bl_shard *s, const char *where, bl_arena *a, doub
     return st;
 }
 
+bl_status bl_shard_floats(const bl_shard *s, const char *where, bl_arena *a, float **out, int64_t *rows, int64_t *cols,
+                          bl_err *e)
+{
+    hid_t d, space;
+    hsize_t dim[2] = {0};
+    int64_t count;
+    float *v;
+    bl_status st = open_dataset(s, where, H5T_FLOAT, "a dataset of numbers", &d, &count, e);
+
+    if (st != BL_OK) return st;
+    space = H5Dget_space(d);
+    bool two = space >= 0 && H5Sget_simple_extent_ndims(space) == 2 && H5Sget_simple_extent_dims(space, dim, NULL) == 2;
+    if (space >= 0) H5Sclose(space);
+    if (!two) st = wrong(s, where, "a dataset of two dimensions", e);
+    else if (!(v = bl_alloc(a, (size_t)count, sizeof *v, e))) st = BL_E_NOMEM;
+    else if (count && H5Dread(d, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, v) < 0)
+        st = bl_h5_fail(e, BL_E_CORRUPT, "%s: dataset '%s' cannot be read", s->name, where);
+    else {
+        *out = v;
+        *rows = (int64_t)dim[0];
+        *cols = (int64_t)dim[1];
+    }
+    H5Dclose(d);
+    return st;
+}
+
 /* One column of a compound dataset; HDF5 picks the member by its name. */
 static bl_status column(const bl_shard *s, const char *where, const char *name, H5T_class_t class, hid_t value_type,
                         bl_arena *a, void **out, int64_t *n, bl_err *e)

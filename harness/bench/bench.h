@@ -84,4 +84,20 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
 /* Why ops are not in the table: "transform, ... have no rows: ...". */
 void bl_bench_unlisted(bl_text *out);
 const char *bl_blas_name(void); /* "OpenBLAS 0.3.21 … Zen": version, options, core */
+
+/* ---- the index of vectors (kernels/index.h) ---- */
+typedef struct bl_search_opts {
+    int64_t vectors, dim, threads, repetitions; /* repetitions 0: 5 */
+} bl_search_opts;
+typedef struct bl_search_result {
+    double find, fastest, batch; /* seconds of one query, median and least, and of each of several in one call */
+    double processor;            /* of one query, all threads together: what it takes where others compute too */
+    double scan, gemv, make;     /* all vectors in full; cblas_sgemv of them; making the index */
+    double whole;                /* vectors that a query looked at in full, mean */
+    bool same;                   /* every answer was that of looking at all */
+    bl_device_info device;
+} bl_search_result;
+/* Made-up vectors of unit length around 1,000 centres. */
+bl_status bl_bench_search(const bl_search_opts *o, bl_search_result *out, bl_err *e);
+void bl_search_text(const bl_search_opts *o, const bl_search_result *r, bool json, bl_text *out);
 #endif

@@ -1,4 +1,4 @@
-/* verb_bench.c - times kernels, or whole models, next to OpenBLAS. */
+/* verb_bench.c - times kernels, whole models, or the index of vectors, next to OpenBLAS. */
 #include "session.h"
 #include "harness/bench/bench.h"
 #include "bl_build.h"
@@ -8,7 +8,7 @@
 typedef struct opts {
     bl_cli_common common;
     const char *shape, *filter, *rows, *out, *model, *method, *device;
-    int64_t group, repetitions, request, decode, mem_limit;
+    int64_t group, repetitions, request, decode, mem_limit, vectors, dim;
     bool stream, deterministic;
     double min_time;
 } opts;
@@ -40,6 +40,10 @@ static const bl_opt rows[] = {
     {"deterministic", BL_OPT_BOOL, .at = offsetof(opts, deterministic), .doc = "scoring: as run --deterministic"},
     {"mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(opts, mem_limit), .arg = "MIB",
      .doc = "scoring: most memory on the device; 0: all there is"},
+    {"vectors", BL_OPT_INT, .min = 1, .max = 1 << 26, .def.i = 1000000, .at = offsetof(opts, vectors), .arg = "N",
+     .doc = "search: how many vectors"},
+    {"dim", BL_OPT_INT, .min = 1, .max = 65536, .def.i = 384, .at = offsetof(opts, dim), .arg = "N",
+     .doc = "search: their width"},
     BL_COMMON_ROWS(opts, common),
     {0}};
 
@@ -184,10 +188,29 @@ out:
     return st;
 }
 
+static bl_status search(const bl_program *p, const opts *o, bl_arena *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_search_opts so = {o->vectors, o->dim, o->common.threads, o->repetitions};
+    bl_search_result r;
+    bl_text t = {0};
+    (void)p;
+    (void)a;
+    if (o->out) return bl_fail(e, BL_E_CONFIG, "--output: bench search writes no files; bench kernels does");
+    BL_TRY(bl_bench_search(&so, &r, e));
+    bl_search_text(&so, &r, o->common.json, &t);
+    BL_TRY(bl_text_check(&t, e));
+    BL_TRY(bl_output(NULL, &t, e));
+    if (!r.same) st = bl_fail(e, BL_E_NUMERIC, "the index answered otherwise than looking at all vectors does");
+out:
+    bl_text_free(&t);
+    return st;
+}
+
 static const struct {
     const char *name;
     bl_status (*run)(const bl_program *, const opts *, bl_arena *, bl_err *);
-} kinds[] = {{"kernels", kernels}, {"scoring", scoring}};
+} kinds[] = {{"kernels", kernels}, {"scoring", scoring}, {"search", search}};
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
@@ -205,7 +228,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     const char *near = bl_nearest(args->pos[0], names);
     st = bl_fail(e, BL_E_CONFIG, "'%s' cannot be timed; %s%s?", args->pos[0],
-                 near ? "did you mean " : "kernels or scoring", near ? near : "");
+                 near ? "did you mean " : "kernels, scoring or search", near ? near : "");
 out:
     bl_arena_free(a);
     return st;
@@ -213,12 +236,13 @@ out:
 
 const bl_verb bl_verb_bench = {
     .name = "bench",
-    .args = "kernels|scoring",
-    .line = "time kernels or whole models next to OpenBLAS",
+    .args = "kernels|scoring|search",
+    .line = "time kernels, whole models or the search of vectors next to OpenBLAS",
     .doc = "kernels: every kernel at the layer shapes of a model, checked first, next to OpenBLAS fp32 on the same "
            "threads, with --device next to cuBLAS with bf16 weights. Exit 1 when one is wrong. "
            "scoring: windows, short requests and greedy text of a model next to cblas_sgemm on the same products; "
-           "with --device without it.",
+           "with --device without it. "
+           "search: the 10 nearest of many vectors, checked against looking at all of them; exit 1 when they differ.",
     .example = "bitladder bench kernels --shape synth:llama3-8b --filter 'gem*_int4*' -o runs/a",
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -1,26 +1,20 @@
 /* verb_judge.c - which of several answers fits a question best, by the vectors that a model or a text encoder makes of
  * them. */
-#include "session.h"
-#include "harness/encoder/encoder.h"
+#include "maker.h"
 #include "kernels/base/utf8.h"
 #include "results/qim.h"
 #include <string.h>
 
 typedef struct opts {
     bl_cli_common common;
-    bl_cli_model m;
-    const char *model, *encoder;
+    bl_cli_maker maker;
     int64_t levels;
 } opts;
-static const bl_opt rows[] = {
-    {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL", .doc = "makes the vectors"},
-    {"encoder", BL_OPT_TEXT, .at = offsetof(opts, encoder), .arg = "DIR",
-     .doc = "makes the vectors instead of a model: a text encoder, e.g. all-MiniLM-L6-v2"},
-    {"levels", BL_OPT_INT, .min = 2, .max = BL_QIM_LEVELS, .def.i = 16, .at = offsetof(opts, levels), .arg = "K",
-     .doc = "of the Quantized Influence Measure"},
-    BL_MODEL_ROWS(opts, m),
-    BL_COMMON_ROWS(opts, common),
-    {0}};
+static const bl_opt rows[] = {{"levels", BL_OPT_INT, .min = 2, .max = BL_QIM_LEVELS, .def.i = 16,
+                               .at = offsetof(opts, levels), .arg = "K", .doc = "of the Quantized Influence Measure"},
+                              BL_MAKER_ROWS(opts, maker),
+                              BL_COMMON_ROWS(opts, common),
+                              {0}};
 
 enum { SHORT = 3 }; /* characters: an answer of so many scores 0 */
 
@@ -39,51 +33,20 @@ static void put_list(bl_json_out *j, const char *key, const double *v, size_t n)
     bl_json_end(j);
 }
 
-/* One of the two makes the vectors. */
-typedef struct maker {
-    bl_session s; /* of a model */
-    bl_backend *be;
-    bl_encoder *x;
-    int64_t dim;
-} maker;
-
-static bl_status maker_open(maker *m, const opts *o, bl_err *e)
+static bl_status vector(bl_maker *m, bl_arena *a, const char *text, double **out, bl_err *e)
 {
     bl_status st = BL_OK;
-    if (o->model) {
-        BL_TRY(bl_session_open(&m->s, o->model, &o->m, o->common.threads, e));
-        m->dim = m->s.model->config.dim;
-    } else {
-        BL_TRY(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = (int)o->common.threads}, &m->be, e));
-        BL_TRY(bl_encoder_open(o->encoder, m->be, &m->x, e));
-        m->dim = bl_encoder_dim(m->x);
-    }
-out:
-    return st;
-}
-
-static void maker_close(maker *m)
-{
-    bl_encoder_close(m->x);
-    bl_backend_close(m->be);
-    bl_session_close(&m->s);
-}
-
-static bl_status vector(maker *m, bl_arena *a, const char *text, double **out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    float *f;
-    if (!(*out = bl_alloc(a, (size_t)m->dim, sizeof **out, e)) || !(f = bl_alloc(a, (size_t)m->dim, sizeof *f, e)))
-        return BL_E_NOMEM;
+    float *f = bl_alloc(a, (size_t)m->dim, sizeof *f, e);
+    if (!f || !(*out = bl_alloc(a, (size_t)m->dim, sizeof **out, e))) return BL_E_NOMEM;
     if (!m->x) return bl_engine_embed(m->s.engine, text, strlen(text), *out, e);
-    BL_TRY(bl_encoder_embed(m->x, &text, 1, f, e));
+    BL_TRY(bl_maker_vectors(m, &text, 1, f, e));
     for (int64_t i = 0; i < m->dim; i++) (*out)[i] = f[i];
 out:
     return st;
 }
 
 /* {"question": …, "candidates": […]} */
-static bl_status judge(maker *m, const opts *o, const bl_json *line, bl_text *t, bl_err *e)
+static bl_status judge(bl_maker *m, const opts *o, const bl_json *line, bl_text *t, bl_err *e)
 {
     static const char *const keys[] = {"question", "candidates", NULL};
     bl_status st = BL_OK;
@@ -136,16 +99,15 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
 {
     bl_status st = BL_OK;
     const opts *o = options;
-    maker m = {0};
+    bl_maker m = {0};
     bl_lines lines = {0};
     bl_text t = {0};
     bl_json *line = NULL;
     (void)p;
     (void)exit_code;
 
-    if (!o->model == !o->encoder) return bl_fail(e, BL_E_CONFIG, "judge needs one of --model MODEL and --encoder DIR");
     BL_TRY(bl_lines_open(args->pos[0], &lines, e));
-    BL_TRY(maker_open(&m, o, e));
+    BL_TRY(bl_maker_open(&m, "judge", &o->maker, o->common.threads, e));
     for (;;) {
         BL_TRY(bl_lines_json(&lines, &line, e));
         if (!line) break;
@@ -161,7 +123,7 @@ out:
     bl_json_free(line);
     bl_text_free(&t);
     bl_lines_close(&lines);
-    maker_close(&m);
+    bl_maker_close(&m);
     return st;
 }
 

@@ -55,6 +55,7 @@ void bl_encoder_close(bl_encoder *x)
 }
 
 int64_t bl_encoder_dim(const bl_encoder *x) { return x->dim; }
+bl_hash bl_encoder_hash(const bl_encoder *x) { return x->hash; }
 
 typedef struct text_ids {
     bl_ids ids;

@@ -1,0 +1,110 @@
+/* all_search.c - index and search: the rows nearest to a question, by an encoder and by a model; rows that are refused
+ * with file, line and what was expected. */
+#include "verbs_fixture.h"
+
+#define ENCODER BL_SOURCE_DIR "/tests/data/encoder"
+
+static const char rows[] = "{\"id\": 1, \"text\": \"how many moons has mars\", \"answer\": \"two\"}\n"
+                           "{\"id\": 2, \"text\": \"water boils at sea level\", \"answer\": \"100\"}\n"
+                           "\n"
+                           "{\"id\": \"2\", \"text\": \"the cat sat\", \"answer\": \"mat\"}\n";
+
+static const char *put(const char *name, const char *text, size_t n)
+{
+    static char path[4300];
+    bl_err e = {0};
+    snprintf(path, sizeof path, "%s/%s", S.dir, name);
+    assert_ok(bl_write_file(path, text, n, &e));
+    return path;
+}
+
+/* A vector does not know capital letters (of this encoder), and a text is nearest to itself. */
+static void a_search_finds_the_row_that_is_the_question(void **state)
+{
+    (void)state;
+    put("rows.jsonl", rows, strlen(rows));
+    ran r = SAY(NULL, "index", "--encoder", ENCODER, "-o", "@dir/e.h5", "@dir/rows.jsonl");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "e.h5: 3 vectors of 24, by encoder"));
+    ran_free(&r);
+    static const char *const by[] = {"cosine", "qim"};
+    for (size_t i = 0; i < BL_COUNT(by); i++) {
+        r = SAY("{\"question\": \"Water boils at SEA level\"}\n{\"question\": \"The cat sat\"}\n", "search",
+                "--encoder", ENCODER, "--by", by[i], "-k", "2", "@dir/e.h5", "-");
+        expect(&r, 0, NULL);
+        assert_int_equal(lines_of(r.out), 2);
+        const char *first = strstr(r.out, "\"found\":[{\"row\":2,"), *second = strstr(r.out, "\"found\":[{\"row\":3,");
+        assert_true(first && second && first < second);
+        assert_non_null(strstr(r.out, "\"entry\":{\"id\":\"2\",\"text\":\"the cat sat\",\"answer\":\"mat\"}}"));
+        ran_free(&r);
+    }
+    r = SAY(NULL, "index", "--model", "@model", "--field", "answer", "-o", "@dir/m.h5", "@dir/rows.jsonl");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = SAY("{\"question\": \"mat\"}\n", "search", "--model", "@model", "-k", "9", "@dir/m.h5", "-");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "\"found\":[{\"row\":3,\"cosine\":1.0000000000000"));
+    ran_free(&r);
+    r = SAY("{\"question\": \"mat\"}\n", "search", "--model", "@model", "@dir/e.h5", "-");
+    expect(&r, 2, "e.h5: its vectors were made by encoder, which is not this");
+    ran_free(&r);
+    r = SAY("{\"query\": \"mat\"}\n", "search", "--encoder", ENCODER, "@dir/e.h5", "-");
+    expect(&r, 2, "standard input: line 1: ");
+    ran_free(&r);
+    r = SAY(NULL, "index", "--encoder", ENCODER, "@dir/rows.jsonl");
+    expect(&r, 2, "index needs --output FILE");
+    ran_free(&r);
+}
+
+static void rows_that_cannot_be_searched_are_refused_with_their_line(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } bad[] = {
+        {"{\"text\": \"a\"}\n{\"texts\": \"b\"}\n", "bad.jsonl:2: 'text' is missing"},
+        {"{\"text\": \"a\"}\n\n{\"text\": \" \\n\"}\n", "bad.jsonl:3: 'text' is empty, expected a text"},
+        {"{\"text\": \"a\", \"id\": 7}\n{\"text\": \"b\", \"id\": 8}\n{\"text\": \"c\", \"id\": 7}\n",
+         "bad.jsonl: rows 1 and 3 have the same 'id' 7, expected another in each"},
+        {"{\"text\": 5}\n", "bad.jsonl:1: "},
+        {"\n", "bad.jsonl: no rows"},
+    };
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(bad); i++) {
+        put("bad.jsonl", bad[i].text, strlen(bad[i].text));
+        ran r = SAY(NULL, "index", "--encoder", ENCODER, "-o", "@dir/bad.h5", "@dir/bad.jsonl");
+        expect(&r, 2, bad[i].says);
+        ran_free(&r);
+    }
+    bl_text t = {0};
+    bl_text_add(&t, "{\"text\": \"a\"}\n{\"text\": \"");
+    for (int i = 0; i < 1 << 20; i++) bl_text_add(&t, "b");
+    bl_text_add(&t, "\"}\n");
+    put("bad.jsonl", t.s, t.n);
+    ran r = SAY(NULL, "index", "--encoder", ENCODER, "-o", "@dir/bad.h5", "@dir/bad.jsonl");
+    expect(&r, 2, "bad.jsonl:2: ");
+    assert_non_null(strstr(r.err, "1000000"));
+    ran_free(&r);
+    bl_text_free(&t);
+    char path[4300];
+    snprintf(path, sizeof path, "%s/bad.h5", S.dir);
+    assert_false(bl_exists(path));
+}
+
+static void a_benchmark_of_the_search_checks_its_answers(void **state)
+{
+    (void)state;
+    ran r = SAY(NULL, "bench", "search", "--vectors", "3000", "--dim", "40", "--repetitions", "2", "--json");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "\"exact\": true"));
+    ran_free(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_search_finds_the_row_that_is_the_question),
+        cmocka_unit_test(rows_that_cannot_be_searched_are_refused_with_their_line),
+        cmocka_unit_test(a_benchmark_of_the_search_checks_its_answers),
+    };
+    return cmocka_run_group_tests(tests, begin_study, end_study);
+}
