@@ -30,8 +30,12 @@ static inline const char *filled(const char *arg)
 
 static inline ran said(const char *input, const char *const *args)
 {
-    const char *argv[24] = {"bitladder"};
-    for (int i = 0; args[i]; i++) argv[i + 1] = filled(args[i]);
+    const char *argv[64] = {"bitladder"};
+    size_t n = 1;
+    for (; args[n - 1]; n++) {
+        assert_true(n < BL_COUNT(argv) - 1);
+        argv[n] = filled(args[n - 1]);
+    }
     return program_with(&S, input, argv);
 }
 #define SAY(input, ...) said(input, (const char *const[]){__VA_ARGS__, NULL})
