@@ -70,7 +70,7 @@ static bl_actq act_of(const bl_kernel *k) { return (bl_actq){.bits = k->abits, .
 
 bool bl_kernel_takes(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s)
 {
-    bl_weight w = {.format = k->format, .shape = shape_of(k, s)};
+    bl_weight w = {.format = k->format, .shape = shape_of(k, s), .layout = k->family->layout};
     int64_t wide = k->family->transpose ? s->out : s->in;
     bl_linear_args a = {.x = bl_tensor_2d(NULL, 0, be->act, s->rows, wide),
                         .w = {&w},
@@ -176,6 +176,7 @@ bl_status bl_kernel_prepare(const bl_kernel *k, bl_backend *be, const bl_kernel_
         BL_TRY(random_tensor(be, BL_F32, s->out, s->in, 1, 0.05f, &dense, e));
         BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = dense, .w = &c.w}, e));
     } else BL_TRY(random_blocks(be, &c.w, e));
+    if (k->family->layout) BL_TRY(be->ops->prepare(be, &c.w, e));
     BL_TRY(be->ops->sync(be, e));
     BL_TRY(random_tensor(be, be->act, s->rows, from, 2, 1.0f, &c.x, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)(s->rows * to) * sizeof(float), &y, e));

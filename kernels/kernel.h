@@ -11,6 +11,7 @@
 /* What rows share that differ in the format only. */
 typedef struct bl_kernel_family {
     const char *op, *backend, *doc; /* "linear", "cpu" */
+    int layout;                     /* of its weights: 0 as their format says, else as `prepare` arranges them */
     bool any;                       /* takes every format, its rows are examples; else the formats of its rows */
     bool transpose;                 /* for x W only: its cases have x [rows, out] and y [rows, in] */
     bool bitwise;                   /* gives the bits of the plain reference */

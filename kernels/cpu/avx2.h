@@ -21,6 +21,7 @@ struct bl_source {
     const bl_format *format;
     bl_shape shape;
     const void *part[BL_MAX_PARTS];
+    int layout;
     int64_t groups, code_bytes, zero_bytes; /* of a row */
     bl_unpack8 *unpack;
     bl_gemv4 *gemv[2]; /* one row, two rows; NULL: through panels */
@@ -30,6 +31,7 @@ bool bl_source_narrow(const bl_weight *w);  /* and AVX-512 has code of its own f
 void bl_source_of(const bl_weight *w, bl_source *out);
 void bl_source_512(const bl_weight *w, bl_source *out); /* with AVX-512 where that is narrow */
 void bl_source_any(const bl_weight *w, bl_source *out); /* of any format, by its own decoder */
+bl_unpack8 *bl_lanes_unpack(const bl_format *f);        /* in the layout of lanes.h */
 
 /* What to do with a product: y = v, y += v or y += scale * v. */
 typedef enum bl_put { BL_PUT, BL_PUT_ADD, BL_PUT_ADD_SCALED } bl_put;
@@ -86,6 +88,7 @@ typedef struct bl_ipanel {
 int64_t bl_ipanel_bytes(const bl_icodes *c, const bl_shape *g, int64_t outs);
 bl_ipanel bl_ipanel_at(const bl_icodes *c, const bl_shape *g, int64_t outs, void *scratch);
 void bl_ipanel_fill(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t row, int64_t n);
+void bl_lanes_panel(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t row); /* in the layout of lanes.h */
 bool bl_igemm_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, int64_t outs);
 
 /* What a kernel family of the CPU brings (its `own`): how a weight is read, and how its outputs are cut into tasks. */

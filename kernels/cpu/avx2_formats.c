@@ -150,7 +150,7 @@ static int kind_of(const bl_format *f, const bl_shape *g)
 static bl_source source_of(const bl_weight *w)
 {
     const bl_format *f = w->format;
-    bl_source s = {.format = f, .shape = w->shape, .unpack = unpack_plain};
+    bl_source s = {.format = f, .shape = w->shape, .layout = w->layout, .unpack = unpack_plain};
     bl_cpu_parts(w, s.part);
     s.groups = w->shape.group ? bl_shape_groups(&w->shape) : 0;
     s.code_bytes = f->kind == BL_FMT_BLOCK ? w->shape.in / f->block * f->block_bytes
@@ -168,6 +168,10 @@ void bl_source_of(const bl_weight *w, bl_source *out)
     int kd = kind_of(w->format, &w->shape);
     *out = source_of(w);
     if (kd < 0) return;
+    if (w->layout) {
+        out->unpack = bl_lanes_unpack(w->format);
+        return;
+    }
     out->unpack = fast[kd].unpack;
     out->gemv[0] = fast[kd].gemv[0];
     out->gemv[1] = fast[kd].gemv[1];
@@ -193,7 +197,7 @@ void bl_gemv_plan(bl_gemm *g, int64_t rows)
 
 static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
-    return a->x.dim[0] <= 2 && bl_product_fits(be, BL_ISA_AVX2, a, w, false) && bl_source_decoded(w);
+    return a->x.dim[0] <= 2 && !w->layout && bl_product_fits(be, BL_ISA_AVX2, a, w, false) && bl_source_decoded(w);
 }
 
 const bl_kernel_family bl_family_gemv_avx2 = {

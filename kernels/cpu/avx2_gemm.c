@@ -136,6 +136,10 @@ static bool any(const bl_backend *be, const bl_linear_args *a, const bl_weight *
 {
     return bl_product_fits(be, BL_ISA_AVX2, a, w, false);
 }
+static bool read(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return !w->layout && any(be, a, w);
+}
 static bool decoded(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     return a->x.dim[0] > 2 && any(be, a, w) && bl_source_decoded(w);
@@ -162,7 +166,7 @@ const bl_kernel_family bl_family_gemm_any_avx2 = {
     .nmse_limit = 1e-11,
     .decode_ns = 2,
     .product_ns = 0.05,
-    .applicable = any,
+    .applicable = read,
     .run = bl_product_run,
     .own = &(const bl_cpu_product){.source = bl_source_any, .plan = plan},
 };

@@ -61,6 +61,10 @@ BL_INLINE void fill8(int bits, const bl_ipanel *p, const bl_igemm *g, int64_t ou
 
 void bl_ipanel_fill(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t row, int64_t n)
 {
+    if (g->w->layout) { /* whole bands */
+        bl_lanes_panel(p, g, outs, row);
+        return;
+    }
     for (int64_t first = 0; first < outs; first += 8) {
         int64_t o[8];
         for (int j = 0; j < 8; j++) o[j] = row + BL_MIN(first + j, n - 1); /* past the last output the last one again */

@@ -148,7 +148,8 @@ KIND(TABLE4)
 bool bl_source_narrow(const bl_weight *w)
 {
     const bl_format *f = w->format;
-    return (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) && f->bits >= 2 && f->bits <= 4 && bl_source_decoded(w);
+    return !w->layout && (f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE) && f->bits >= 2 && f->bits <= 4 &&
+           bl_source_decoded(w);
 }
 
 void bl_source_512(const bl_weight *w, bl_source *out)

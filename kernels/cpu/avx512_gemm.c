@@ -135,6 +135,10 @@ static bool any(const bl_backend *be, const bl_linear_args *a, const bl_weight *
 {
     return a->x.dim[0] > 2 && bl_product_fits(be, BL_ISA_AVX512, a, w, false);
 }
+static bool read(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return !w->layout && any(be, a, w);
+}
 static bool decoded(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     return any(be, a, w) && bl_source_decoded(w);
@@ -161,7 +165,7 @@ const bl_kernel_family bl_family_gemm_any_avx512 = {
     .nmse_limit = 1e-11,
     .decode_ns = 2,
     .product_ns = 0.025,
-    .applicable = any,
+    .applicable = read,
     .run = bl_product_run,
     .own = &(const bl_cpu_product){.source = bl_source_any, .plan = plan},
 };

@@ -169,7 +169,10 @@ bl_status bl_cpu_event_new(bl_backend *, bl_event **, bl_err *);
 void bl_cpu_event_free(bl_event *);
 bl_status bl_cpu_event_record(bl_backend *, bl_event *, bl_err *);
 bl_status bl_cpu_event_seconds(const bl_event *, const bl_event *, double *, bl_err *);
-bl_status bl_cpu_prepare(bl_backend *, bl_weight *, bl_err *);
+bl_status bl_cpu_prepare(bl_backend *, bl_weight *, bl_err *); /* into the layout of lanes.h, if it can have it */
+/* format->unpack and bl_int_decode of a weight in either layout (lanes.c). */
+void bl_cpu_unpack(const bl_weight *w, int64_t row, int64_t k0, int64_t n, float *dst);
+void bl_cpu_int_decode(const bl_weight *w, int64_t row, uint8_t *codes, float *scale, float *zero);
 bl_status bl_cpu_linear(bl_backend *, const bl_linear_args *, bl_err *);
 bl_status bl_ref_adapters(bl_backend *, const bl_linear_args *, bl_err *); /* y += what the adapters make of x */
 bl_status bl_ref_transform(bl_backend *, const bl_transform_args *, bl_err *);

@@ -101,12 +101,3 @@ bl_status bl_cpu_linear(bl_backend *be, const bl_linear_args *a, bl_err *e)
     bl_count_products(be, a);
     return a->n_s ? turned(be, a, e) : product(be, a, e);
 }
-
-/* The kernels read every format as it is. */
-bl_status bl_cpu_prepare(bl_backend *be, bl_weight *w, bl_err *e)
-{
-    (void)be;
-    (void)w;
-    (void)e;
-    return BL_OK;
-}

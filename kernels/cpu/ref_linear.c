@@ -119,17 +119,15 @@ static void product(const bl_linear_args *a, int i, const space *s)
     const bl_shape *g = &a->w[i]->shape;
     const float *bias = bl_cpu_at(&a->bias[i]);
     bool integer = bl_cpu_integer_weight(&a->act, a->w[i]), blocked = a->act.unit == BL_ACT_GROUP;
-    const void *part[BL_MAX_PARTS];
-    bl_cpu_parts(a->w[i], part);
 #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t o = 0; o < g->out; o++) {
         const lane *l = &s->own[omp_get_thread_num()];
         if (integer) {
-            bl_int_decode(f, g, part, o, l->codes, l->scale, l->zero);
+            bl_cpu_int_decode(a->w[i], o, l->codes, l->scale, l->zero);
             for (int64_t k = 0; k < g->in; k++)
                 l->wi[k] = (int16_t)(f->bits == 1 ? 2 * l->codes[k] - 1 : l->codes[k] - (int)l->zero[k / g->group]);
         } else {
-            f->unpack(f, g, part, o, 0, g->in, l->w);
+            bl_cpu_unpack(a->w[i], o, 0, g->in, l->w);
         }
         for (int64_t r = 0; r < a->x.dim[0]; r++) {
             const int16_t *xi = s->xi + r * g->in;
@@ -171,21 +169,18 @@ static bl_status transposed(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     enum { RUN = 64 }; /* inputs; formats may be unpacked from multiples of 32 on */
     const bl_weight *w = a->w[0];
-    const bl_format *f = w->format;
     const bl_shape *g = &w->shape;
     int64_t rows = a->x.dim[0], runs = (g->in + RUN - 1) / RUN;
     int threads = bl_cpu_threads(be, (double)rows * (double)g->out * (double)g->in);
-    const void *part[BL_MAX_PARTS];
     float *all = bl_new((size_t)(threads * rows), sizeof *all * 8 * RUN, e);
     if (!all) return BL_E_NOMEM;
-    bl_cpu_parts(w, part);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < runs; i++) {
         int64_t k0 = i * RUN, n = BL_MIN(g->in - k0, RUN);
         float *acc = all + omp_get_thread_num() * rows * 8 * RUN, v[RUN]; /* acc [rows][8][RUN] */
         memset(acc, 0, (size_t)(rows * 8 * RUN) * sizeof *acc);
         for (int64_t o = 0; o < g->out; o++) {
-            f->unpack(f, g, part, o, k0, n, v);
+            bl_cpu_unpack(w, o, k0, n, v);
             for (int64_t r = 0; r < rows; r++) {
                 float x = bl_cpu_row(&a->x, r)[o], *to = acc + (r * 8 + o % 8) * RUN;
                 for (int64_t k = 0; k < n; k++) to[k] = fmaf(x, v[k], to[k]);

@@ -100,11 +100,8 @@ out:
 bl_status bl_ref_unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    const void *part[BL_MAX_PARTS];
     BL_TRY(bl_check_unpack(be, a, e));
-    bl_cpu_parts(a->w, part);
-    for (int64_t r = 0; r < a->rows; r++)
-        a->w->format->unpack(a->w->format, &a->w->shape, part, a->row0 + r, 0, a->w->shape.in, bl_cpu_row(&a->y, r));
+    for (int64_t r = 0; r < a->rows; r++) bl_cpu_unpack(a->w, a->row0 + r, 0, a->w->shape.in, bl_cpu_row(&a->y, r));
 out:
     return st;
 }

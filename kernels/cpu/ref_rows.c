@@ -86,11 +86,8 @@ bl_status bl_ref_embed(bl_backend *be, const bl_embed_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     const int32_t *ids = bl_cpu_at(&a->ids);
-    const void *part[BL_MAX_PARTS];
     BL_TRY(bl_cpu_check_embed(be, a, e));
-    bl_cpu_parts(a->w, part);
-    for (int64_t i = 0; i < a->y.dim[0]; i++)
-        a->w->format->unpack(a->w->format, &a->w->shape, part, ids[i], 0, a->w->shape.in, bl_cpu_row(&a->y, i));
+    for (int64_t i = 0; i < a->y.dim[0]; i++) bl_cpu_unpack(a->w, ids[i], 0, a->w->shape.in, bl_cpu_row(&a->y, i));
 out:
     return st;
 }

@@ -103,6 +103,82 @@ static void products_do_not_depend_on_batch_offset_threads_or_instructions(void 
             }
 }
 
+/* What `prepare` makes of a weight has the values of what is stored, and its products the bits, in all backends, with
+ * zeros of every kind and scales of every type. */
+static void a_prepared_weight_has_the_bits_of_the_stored_one(void **state)
+{
+    enum { ROWS = 30, OUT = 32 };
+    static const struct {
+        int64_t in, group;
+        bl_zero zero;
+        bl_dtype scale;
+    } shape[] = {{192, 32, BL_ZERO_NONE, BL_F16},    {320, 64, BL_ZERO_PACKED, BL_F32},
+                 {96, 96, BL_ZERO_I16, BL_BF16},     {160, 64, BL_ZERO_FLOAT, BL_F16},
+                 {224, 32, BL_ZERO_MIDDLE, BL_F32},  {96, 48, BL_ZERO_PACKED, BL_F16},
+                 {608, 32, BL_ZERO_PACKED, BL_BF16}, {100, 100, BL_ZERO_NONE, BL_F16}};
+    static const bl_actq acts[] = {{0},
+                                   {.bits = 8, .symmetric = true},
+                                   {.bits = 8},
+                                   {.bits = 8, .symmetric = true, .unit = BL_ACT_GROUP, .group = 32},
+                                   {.bits = 4, .symmetric = true, .unit = BL_ACT_GROUP, .group = 16}};
+    static const int64_t rows[] = {1, 2, 3, 5, 8, 9, 30};
+    const bl_format *f;
+    int turned = 0;
+    (void)state;
+    for (size_t i = 0; (f = bl_format_at(i)) != NULL; i++)
+        for (size_t n = 0; n < BL_COUNT(shape); n++) {
+            const int64_t in = shape[n].in;
+            bl_shape g = {.out = OUT, .in = in, .scale = shape[n].scale};
+            bl_weight w, p;
+            if (f->kind != BL_FMT_DENSE && f->kind != BL_FMT_BLOCK) g.group = shape[n].group;
+            if (f->kind == BL_FMT_INT) g.zero = shape[n].zero;
+            if ((f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE) || f->check(f, &g, NULL) != BL_OK) continue;
+            bl_tensor dense = numbers(OUT, in, 1), x = numbers(ROWS, in, 2), y = numbers(ROWS, OUT, 3),
+                      z = numbers(ROWS, OUT, 3), u = numbers(OUT, in, 4), v = numbers(OUT, in, 5),
+                      back = numbers(ROWS, in, 6), forth = numbers(ROWS, in, 6), up = numbers(ROWS, OUT, 7);
+            pack(f, g, dense, &w);
+            pack(f, g, dense, &p);
+            assert_ok(two->ops->prepare(two, &p, &e));
+            turned += p.layout != 0;
+            bl_backend *const all[] = {plain, one, two, other};
+            for (size_t b = 0; b < BL_COUNT(all); b++) {
+                bl_backend *be = all[b];
+                assert_ok(plain->ops->unpack(plain, &(bl_unpack_args){.w = &w, .rows = OUT, .y = u}, &e));
+                assert_ok(be->ops->unpack(be, &(bl_unpack_args){.w = &p, .rows = OUT, .y = v}, &e));
+                assert_same(u, 0, v, 0, OUT, f->name);
+                for (size_t q = 0; q < BL_COUNT(acts); q++)
+                    for (size_t r = 0; r < BL_COUNT(rows); r++) {
+                        if (b % 3 == 0 ? rows[r] != 2 : !p.layout) continue;
+                        bl_linear_args a = {.x = bl_tensor_rows(x, 0, rows[r]),
+                                            .w = {&w},
+                                            .y = {bl_tensor_rows(y, 0, rows[r])},
+                                            .act = acts[q],
+                                            .accumulate = q % 2};
+                        memcpy(row_of(y, 0), row_of(up, 0), ROWS * OUT * 4);
+                        memcpy(row_of(z, 0), row_of(up, 0), ROWS * OUT * 4);
+                        assert_ok(be->ops->linear(be, &a, &e));
+                        a.w[0] = &p;
+                        a.y[0] = bl_tensor_rows(z, 0, rows[r]);
+                        assert_ok(be->ops->linear(be, &a, &e));
+                        assert_same(y, 0, z, 0, rows[r], f->name);
+                    }
+                bl_linear_args a = {.x = up, .w = {&w}, .y = {back}, .transpose = true};
+                assert_ok(be->ops->linear(be, &a, &e));
+                a.w[0] = &p;
+                a.y[0] = forth;
+                assert_ok(be->ops->linear(be, &a, &e));
+                assert_same(back, 0, forth, 0, ROWS, f->name);
+            }
+            bl_weight_free(&w);
+            bl_weight_free(&p);
+            const bl_tensor space[] = {dense, x, y, z, u, v, back, forth, up};
+            for (size_t b = 0; b < BL_COUNT(space); b++) drop(space[b]);
+        }
+    bl_device_info info;
+    two->ops->device_info(two, &info);
+    assert_true(turned > 0 || strcmp(info.simd, "plain") == 0);
+}
+
 static void a_packed_product_allocates_at_most_a_mebibyte_per_thread(void **state)
 {
     static const char *const names[] = {"int4", "int8", "nf4", "q8_0", "q6_k", "fp16", "fp32"};
@@ -425,6 +501,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_do_not_depend_on_batch_offset_threads_or_instructions),
+        cmocka_unit_test(a_prepared_weight_has_the_bits_of_the_stored_one),
         cmocka_unit_test(a_packed_product_allocates_at_most_a_mebibyte_per_thread),
         cmocka_unit_test(a_whole_linear_has_the_bits_of_the_reference),
         cmocka_unit_test(several_weights_of_one_input_have_the_bits_of_single_calls),
