@@ -72,12 +72,32 @@ static bl_status check_batch(const bl_model *m, const bl_batch *b, const bl_kv *
     return BL_OK;
 }
 
+/* Pages that follow each other are one segment. */
+static bl_status add_pages(bl_pass_plan *p, const bl_kv *kv, int32_t slot, int64_t end, bl_err *e)
+{
+    size_t first = p->n_seg;
+    bl_status st = BL_OK;
+
+    for (int64_t at = 0; at < end; at += BL_KV_PAGE) {
+        int64_t row = bl_kv_row(kv, slot, at), len = BL_MIN(end - at, BL_KV_PAGE);
+        if (p->n_seg > first && p->seg[p->n_seg - 1].row + p->seg[p->n_seg - 1].len == row) {
+            p->seg[p->n_seg - 1].len += len;
+            continue;
+        }
+        BL_TRY(bl_grow(&p->seg, &p->cap_seg, p->n_seg + 1, sizeof *p->seg, e));
+        p->seg[p->n_seg++] = (bl_kv_seg){row, len};
+    }
+out:
+    return st;
+}
+
 /* Segments that hold positions 0 .. end-1 of a slot, in order. */
 static bl_status add_segments(bl_pass_plan *p, const bl_kv *kv, int32_t slot, int64_t end, bl_err *e)
 {
     int64_t n = 0;
     bl_status st = BL_OK;
 
+    if (kv->page) return add_pages(p, kv, slot, end, e);
     for (int32_t s = slot; s >= 0; s = kv->slot[s].parent) n++;
     BL_TRY(bl_grow(&p->seg, &p->cap_seg, p->n_seg + (size_t)n, sizeof *p->seg, e));
     n = 0;
@@ -215,6 +235,17 @@ out:
     return st;
 }
 
+/* Empty segments at the end, so that lists of steps that differ by a page are cut alike (replay.c). */
+static bl_status round_segments(bl_pass_plan *p, bl_err *e)
+{
+    size_t n = (p->n_seg + 255) / 256 * 256;
+    bl_status st = BL_OK;
+    BL_TRY(bl_grow(&p->seg, &p->cap_seg, n, sizeof *p->seg, e));
+    while (p->n_seg < n) p->seg[p->n_seg++] = (bl_kv_seg){0};
+out:
+    return st;
+}
+
 bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e)
 {
     int64_t rows = b->start[b->n_seq], most = m->own->chunk_rows, want = 0;
@@ -231,12 +262,13 @@ bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_
         for (int64_t r = b->start[s]; r < b->start[s + 1]; r++) {
             int64_t pos = b->past[s] + r - b->start[s];
             p->pos[r] = (int32_t)pos;
-            p->kv_row[r] = kv->slot[b->slot[s]].row0 + pos - kv->slot[b->slot[s]].parent_len;
+            p->kv_row[r] = bl_kv_row(kv, b->slot[s], pos);
         }
     for (int64_t n = (rows + most - 1) / most, each = n ? ((rows + n - 1) / n + 47) / 48 * 48 : 0, r = 0; r < rows;
          r += each)
         BL_TRY(add_chunk(b, kv, p, r, BL_MIN(each, rows - r), &seq, &want, e));
     BL_TRY(bl_rope_sequences(m, b, p, e));
+    if (kv->page) BL_TRY(round_segments(p, e));
     BL_TRY(upload(m, b, p, e));
 out:
     return st;

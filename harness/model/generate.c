@@ -1,139 +1,379 @@
-/* generate.c - prompts are taken in order, as many as the cache holds, and decoded together one token a step; those
- * that have ended leave the batch. */
+/* generate.c - continuous batching: a pass takes the next token of every sequence that is decoded and, while there is
+ * room, the prompts of those that wait.
+ *
+ *     pass 1   a a a a a a | b b b c c          prompts; b and c begin like a and bring only what is their own
+ *     pass 2   a | b | c                        one token each
+ *     pass 3   a | c | d d d d                  b has ended, d joins
+ *
+ * A sequence has its tokens, those of the prompt and the new ones, and as many of them as its slot holds are in the
+ * cache; what is missing is fed. So one that must leave the cache, when those before it need its pages, later goes on
+ * where it was.
+ */
 #include "generate.h"
+#include "gen_text.h"
 #include "model_impl.h"
 #include "kernels/base/rng.h"
-#include "kernels/base/utf8.h"
 #include <math.h>
 #include <string.h>
 
-enum { MOST_AT_ONCE = 32, LEAST_SHARED = 16 }; /* sequences; tokens worth a slot of their own */
-
-/* One stop string and how much of it the stream ends with (Knuth, Morris, Pratt). */
-typedef struct stop {
-    const char *s;
-    size_t n, at, *fall;
-} stop;
-typedef struct range {
-    size_t from, to;
-} range;
+enum {
+    MOST_AT_ONCE = 32,
+    PASS_ROWS = 2048,
+    LEAST_PASS_ROWS = 64,
+    SPARE_PAGES = 4 /* for each that is decoded, before another joins */
+};
 
 typedef struct seq {
-    const bl_gen_request *req;
+    bl_gen_request req; /* its ids are not looked at */
+    int64_t tag;
+    bl_arena *a;
     bl_gen_reply *out;
-    int32_t slot, next; /* next: token to feed */
-    int64_t most;       /* new tokens allowed */
-    bl_text stream;     /* bytes of all new tokens, special ones included: a stop may be the text of one */
-    range *special;
-    size_t n_special, cap_special; /* where those are */
-    stop *stops;
-    int n_stops;
-    size_t cut; /* where the first stop begins; SIZE_MAX: none yet */
-    bool done;
+    int32_t *ids; /* [prompt + most] */
+    int64_t n, prompt, most;
+    double *margin;
+    bl_gen_text text;
+    int32_t slot; /* -1: not in the cache */
+    bool whole;   /* its turns depend on its length: the prompt is fed at once, nothing of it is shared or fed again */
+    struct seq *next;
 } seq;
+typedef struct queue {
+    seq *first, *last;
+} queue;
 
-typedef struct group {
+struct bl_decoder {
     bl_model *m;
     const bl_tokenizer *t;
-    bl_arena *a;
     bool margins;
-    seq *seq;
-    int32_t n_seq;
+    int64_t most_rows, pass_rows;
+    int32_t most; /* sequences at once */
+    queue waiting, ended;
+    seq **active; /* [most] in the order they joined */
+    int32_t n_active;
+    int64_t n_open, n_put, n_done; /* put and done: since it was idle */
+    int64_t rows;
     bl_kv *kv;
+    int64_t kv_rows;
     bl_buffer *buf; /* hidden act [n, dim], logits f32 [n, vocab], nll f64 [n], u f64 [n], picked i32 [n] */
     bl_tensor hidden, logits, nll, u, picked;
     double *host_nll, *host_u;
     int32_t *host_picked;
     float *host_logits;
-    int32_t *ids, *start, *past, *slot;
-    int64_t *want; /* of a batch */
-} group;
+    /* of a pass */
+    int32_t *ids;
+    size_t cap_ids;
+    int32_t *start, *past, *slot;
+    int64_t *want;
+    seq **fed; /* [n_seq] */
+    int32_t n_seq, n_want;
+};
 
-/* ---- stops and text ---- */
-static bl_status new_stops(seq *q, bl_arena *a, bl_err *e)
+/* ---- sequences ---- */
+static void append(queue *q, seq *s)
 {
-    q->cut = SIZE_MAX;
-    if (!(q->stops = bl_alloc(a, (size_t)q->req->n_stops, sizeof *q->stops, e))) return BL_E_NOMEM;
-    for (int i = 0; i < q->req->n_stops; i++) {
-        stop *s = &q->stops[q->n_stops];
-        s->s = q->req->stop[i];
-        if (!(s->n = strlen(s->s))) continue; /* an empty one stops nothing */
-        if (!(s->fall = bl_alloc(a, s->n + 1, sizeof *s->fall, e))) return BL_E_NOMEM;
-        for (size_t k = 1, at = 0; k < s->n; k++) {
-            while (at && s->s[k] != s->s[at]) at = s->fall[at];
-            s->fall[k + 1] = at += s->s[k] == s->s[at];
-        }
-        q->n_stops++;
-    }
+    s->next = NULL;
+    if (q->last) q->last->next = s;
+    else q->first = s;
+    q->last = s;
+}
+
+static void prepend(queue *q, seq *s)
+{
+    s->next = q->first;
+    q->first = s;
+    if (!q->last) q->last = s;
+}
+
+static seq *pop(queue *q)
+{
+    seq *s = q->first;
+    if (s && !(q->first = s->next)) q->last = NULL;
+    return s;
+}
+
+static void free_seq(seq *s)
+{
+    if (!s) return;
+    bl_gen_text_free(&s->text);
+    bl_free(s->ids);
+    bl_free(s->margin);
+    bl_free(s);
+}
+
+static int64_t new_tokens(const bl_model *m, const bl_gen_request *r)
+{
+    return BL_MAX(BL_MIN(r->max_new, bl_model_max_len(m) - r->n + 1), 0); /* the last new token is never fed */
+}
+
+static int64_t pages(int64_t positions) { return (positions + BL_KV_PAGE - 1) / BL_KV_PAGE; }
+
+/* Positions it may come to. */
+static int64_t reach(const seq *s) { return s->prompt + s->most - 1; }
+
+static bl_status check_request(const bl_decoder *d, const bl_gen_request *r, bl_err *e)
+{
+    if (r->n < 1) return bl_fail(e, BL_E_CONFIG, "a prompt needs at least one token");
+    if (r->n > bl_model_max_len(d->m))
+        return bl_fail(e, BL_E_CONFIG, "a prompt of %lld tokens does not fit the model's %lld positions",
+                       (long long)r->n, (long long)bl_model_max_len(d->m));
+    if (r->n_stops && !d->t) return bl_fail(e, BL_E_CONFIG, "stop strings need a tokenizer");
     return BL_OK;
 }
 
-/* Feeds bytes that are at stream[from..]; the earliest beginning of a stop that ends in them is where the text is cut.
- */
-static void match_stops(seq *q, size_t from)
+/* Its reply, into the arena. */
+static bl_status finish(bl_decoder *d, seq *s, bl_err *e)
 {
-    for (int i = 0; i < q->n_stops; i++) {
-        stop *s = &q->stops[i];
-        for (size_t p = from; p < q->stream.n; p++) {
-            while (s->at && (s->at == s->n || q->stream.s[p] != s->s[s->at])) s->at = s->fall[s->at];
-            s->at += q->stream.s[p] == s->s[s->at];
-            if (s->at == s->n) q->cut = BL_MIN(q->cut, p + 1 - s->n);
-        }
-    }
-}
-
-static bl_status add_token(const group *g, seq *q, int32_t id, bl_err *e)
-{
-    size_t n, from = q->stream.n;
-    const char *bytes;
+    bl_gen_reply *o = s->out;
     bl_status st = BL_OK;
 
-    q->out->ids[q->out->n++] = id;
-    if (!g->t) return BL_OK;
-    bytes = bl_token_bytes(g->t, id, &n);
-    bl_text_addn(&q->stream, bytes, n);
-    BL_TRY(bl_text_check(&q->stream, e));
-    if (bl_tokenizer_is_special(g->t, id)) {
-        BL_TRY(bl_grow(&q->special, &q->cap_special, q->n_special + 1, sizeof *q->special, e));
-        q->special[q->n_special++] = (range){from, q->stream.n};
+    o->n = s->n - s->prompt;
+    if (!(o->ids = bl_alloc(s->a, (size_t)o->n, sizeof *o->ids, e)) ||
+        (d->margins && !(o->margin = bl_alloc(s->a, (size_t)o->n, sizeof *o->margin, e)))) {
+        st = BL_E_NOMEM;
+        goto out;
     }
-    match_stops(q, from);
+    if (o->n) memcpy(o->ids, s->ids + s->prompt, (size_t)o->n * sizeof *o->ids);
+    if (o->n && d->margins) memcpy(o->margin, s->margin, (size_t)o->n * sizeof *o->margin);
+    BL_TRY(bl_gen_text_end(&s->text, s->a, &o->text, &o->n_text, e));
+    o->ended = true;
+    append(&d->ended, s);
+    d->n_open--;
+    d->n_done++;
 out:
     return st;
 }
 
-/* s[0..n) without the special ranges and what comes after the cut; what is not UTF-8, and NUL, becomes U+FFFD. */
-static bl_status finish_text(seq *q, bl_arena *a, bl_err *e)
+bl_status bl_decoder_put(bl_decoder *d, const bl_gen_request *r, int64_t tag, bl_arena *a, bl_gen_reply *out, bl_err *e)
 {
-    bl_text t = {0};
-    size_t end = BL_MIN(q->stream.n, q->cut), kept = 0, r = 0, n = 0;
+    const bl_config *c = &d->m->config;
     bl_status st = BL_OK;
+    seq *s = NULL;
 
-    for (size_t i = 0; i < end; i++) {
-        while (r < q->n_special && q->special[r].to <= i) r++;
-        if (r < q->n_special && q->special[r].from <= i) continue;
-        q->stream.s[kept++] = q->stream.s[i];
+    *out = (bl_gen_reply){0};
+    BL_TRY(check_request(d, r, e));
+    if (!(s = bl_new(1, sizeof *s, e))) {
+        st = BL_E_NOMEM;
+        goto out;
     }
-    while (n < kept) {
-        uint32_t c;
-        size_t k = bl_utf8_get(q->stream.s + n, kept - n, &c);
-        if (k == 0 || !c) {
-            bl_text_add(&t, "\xef\xbf\xbd");
-            n++;
-        } else {
-            bl_text_addn(&t, q->stream.s + n, k);
-            n += k;
-        }
+    *s = (seq){.req = *r, .tag = tag, .a = a, .out = out, .n = r->n, .prompt = r->n, .slot = -1};
+    s->most = new_tokens(d->m, r);
+    s->whole = c->rope == BL_ROPE_DYNAMIC && s->prompt + s->most > c->rope_original;
+    if (!(s->ids = bl_new((size_t)(s->prompt + s->most), sizeof *s->ids, e)) ||
+        (d->margins && !(s->margin = bl_new((size_t)s->most + 1, sizeof *s->margin, e)))) {
+        st = BL_E_NOMEM;
+        goto out;
     }
-    BL_TRY(bl_text_check(&t, e));
-    q->out->n_text = t.n;
-    if (!(q->out->text = bl_arena_str(a, t.s ? t.s : "", t.n, e))) st = BL_E_NOMEM;
+    memcpy(s->ids, r->ids, (size_t)r->n * sizeof *s->ids);
+    BL_TRY(bl_gen_text_begin(&s->text, r->stop, r->n_stops, e));
+    if (!d->n_open++) d->n_put = d->n_done = 0;
+    d->n_put++;
+    if (s->most) append(&d->waiting, s);
+    else {
+        out->hit_limit = true;
+        st = finish(d, s, e);
+        if (st != BL_OK) d->n_open--;
+        else s = NULL;
+        goto out;
+    }
+    s = NULL;
 out:
-    bl_text_free(&t);
+    free_seq(s);
     return st;
 }
 
-/* ---- steps ---- */
+bool bl_decoder_take(bl_decoder *d, int64_t *tag)
+{
+    seq *s = pop(&d->ended);
+    if (!s) return false;
+    *tag = s->tag;
+    free_seq(s);
+    return true;
+}
+
+/* The active sequence i leaves the cache and waits to come back. */
+static void take_back(bl_decoder *d, int32_t i)
+{
+    seq *s = d->active[i];
+    bl_kv_leave(d->kv, s->slot);
+    s->slot = -1;
+    prepend(&d->waiting, s);
+    memmove(d->active + i, d->active + i + 1, (size_t)(--d->n_active - i) * sizeof(seq *));
+}
+
+/* None is in the cache, and nothing in it is known. */
+static void start_over(bl_decoder *d)
+{
+    while (d->n_active) take_back(d, d->n_active - 1);
+    if (d->kv) bl_kv_reset(d->kv);
+}
+
+void bl_decoder_drop(bl_decoder *d)
+{
+    while (d->n_active) take_back(d, d->n_active - 1);
+    for (seq *s; (s = pop(&d->waiting));) free_seq(s);
+    for (seq *s; (s = pop(&d->ended));) free_seq(s);
+    d->n_open = d->n_put = d->n_done = 0;
+}
+
+/* ---- memory ---- */
+static void free_room(bl_decoder *d)
+{
+    bl_kv_free(d->kv);
+    d->kv = NULL;
+    d->kv_rows = 0;
+    d->m->be->ops->buffer_free(d->buf);
+    d->buf = NULL;
+}
+
+static bl_status make_buffers(bl_decoder *d, bl_err *e)
+{
+    bl_backend *be = d->m->be;
+    int64_t dim = d->m->config.dim, vocab = d->m->config.vocab, n = d->most;
+    uint64_t rows = (uint64_t)n, at_logits = (rows * (uint64_t)dim * bl_dtype_bytes(be->act) + 63) / 64 * 64,
+             at_nll = (at_logits + rows * (uint64_t)vocab * sizeof(float) + 63) / 64 * 64,
+             at_u = at_nll + rows * sizeof(double), at_picked = at_u + rows * sizeof(double);
+    bl_status st = BL_OK;
+
+    BL_TRY(be->ops->buffer_new(be, at_picked + rows * sizeof(int32_t), &d->buf, e));
+    d->hidden = bl_tensor_2d(d->buf, 0, be->act, n, dim);
+    d->logits = bl_tensor_2d(d->buf, at_logits, BL_F32, n, vocab);
+    d->nll = bl_tensor_1d(d->buf, at_nll, BL_F64, n);
+    d->u = bl_tensor_1d(d->buf, at_u, BL_F64, n);
+    d->picked = bl_tensor_1d(d->buf, at_picked, BL_I32, n);
+out:
+    return st;
+}
+
+/* Tokens that s begins with and `first` has, in whole pages. */
+static int64_t shared(const seq *first, const seq *s)
+{
+    int64_t k = 0, most = BL_MIN(first->prompt, s->prompt - 1);
+    if (s == first || s->whole || first->whole) return 0;
+    while (k < most && first->ids[k] == s->ids[k]) k++;
+    return k / BL_KV_PAGE * BL_KV_PAGE;
+}
+
+/* Rows for those that wait and may come at once. */
+static int64_t rows_wanted(const bl_decoder *d)
+{
+    const seq *first = d->waiting.first;
+    int64_t rows = 0, n = 0;
+    for (const seq *s = first; s && n < d->most; s = s->next, n++)
+        rows += pages(reach(s) - shared(first, s)) * BL_KV_PAGE;
+    return BL_MAX(BL_MIN(rows, d->most_rows), pages(reach(first)) * BL_KV_PAGE);
+}
+
+/* A cache and buffers for what waits; an existing cache only goes when it is too small and nobody is in it. */
+static bl_status fit(bl_decoder *d, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t rows = !d->n_active && d->waiting.first ? rows_wanted(d) : 0;
+
+    if (!d->kv || rows > d->kv_rows) {
+        rows = BL_MAX(rows, BL_MIN(2 * d->kv_rows, d->most_rows));
+        bl_kv_free(d->kv);
+        d->kv = NULL;
+        d->kv_rows = 0;
+        BL_TRY(bl_kv_new_paged(d->m, rows, d->most, d->m->kv, &d->kv, e));
+        d->kv_rows = rows;
+    }
+    if (!d->buf) BL_TRY(make_buffers(d, e));
+out:
+    return st;
+}
+
+/* Half of everything; false when it was little already. */
+static bool shrink(bl_decoder *d)
+{
+    const seq *first;
+
+    start_over(d);
+    first = d->waiting.first;
+    if (d->most == 1 && d->pass_rows <= LEAST_PASS_ROWS && (!first || d->most_rows < reach(first))) return false;
+    free_room(d);
+    d->most = BL_MAX(d->most / 2, 1);
+    d->most_rows = BL_MAX(d->most_rows / 2, 1);
+    d->pass_rows = BL_MAX(d->pass_rows / 2, BL_MIN(d->pass_rows, LEAST_PASS_ROWS));
+    bl_log(BL_LOG_INFO, "sequences=%d rows=%lld reason=memory", (int)d->most, (long long)d->most_rows);
+    return true;
+}
+
+/* ---- a pass ---- */
+/* Rows of s into the pass: as many as are missing, at most `room`. */
+static bl_status feed(bl_decoder *d, seq *s, int64_t room, bl_err *e)
+{
+    int64_t past = bl_kv_len(d->kv, s->slot), n = s->whole ? s->n - past : BL_MIN(s->n - past, room);
+    int32_t row = d->start[d->n_seq];
+    bl_status st = BL_OK;
+
+    BL_TRY(bl_grow(&d->ids, &d->cap_ids, (size_t)(row + n), sizeof *d->ids, e));
+    memcpy(d->ids + row, s->ids + past, (size_t)n * sizeof *d->ids);
+    d->past[d->n_seq] = (int32_t)past;
+    d->slot[d->n_seq] = s->slot;
+    d->fed[d->n_seq] = s;
+    if (past + n == s->n) d->want[d->n_want++] = row + n - 1;
+    d->start[++d->n_seq] = row + (int32_t)n;
+    if (!s->whole) bl_kv_know(d->kv, s->slot, s->ids, past + n);
+out:
+    return st;
+}
+
+/* Pages for the next rows of active sequence i; those that joined last make room. false: it went itself. */
+static bool make_room(bl_decoder *d, int32_t i, int64_t len)
+{
+    while (!bl_kv_extend(d->kv, d->active[i]->slot, len)) {
+        int32_t last = d->n_active - 1;
+        while (last > i && d->active[last]->whole) last--;
+        take_back(d, last);
+        if (last == i) return false;
+    }
+    return true;
+}
+
+/* The next that waits gets a slot, if there is room for it beside those that are there. */
+static bl_status join(bl_decoder *d, bool *joined, bl_err *e)
+{
+    seq *s = d->waiting.first;
+    int64_t own, spare;
+    bl_status st = BL_OK;
+
+    *joined = false;
+    if (pages(reach(s)) * BL_KV_PAGE > d->kv_rows) return BL_OK; /* a larger cache, when this one is empty */
+    BL_TRY(bl_kv_join(d->kv, s->ids, s->whole ? 0 : s->n - 1, &s->slot, e));
+    own = pages(s->whole ? reach(s) : s->n) - bl_kv_len(d->kv, s->slot) / BL_KV_PAGE;
+    spare = SPARE_PAGES * d->n_active;
+    if ((d->n_active && bl_kv_free_pages(d->kv) < own + spare) ||
+        !bl_kv_extend(d->kv, s->slot, s->whole ? reach(s) : s->n)) {
+        bl_kv_leave(d->kv, s->slot);
+        s->slot = -1;
+        return BL_OK;
+    }
+    d->active[d->n_active++] = pop(&d->waiting);
+    *joined = true;
+out:
+    return st;
+}
+
+static bl_status gather(bl_decoder *d, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bool joined = true;
+
+    d->n_seq = d->n_want = 0;
+    for (int32_t i = 0; i < d->n_active && d->start[d->n_seq] < d->pass_rows; i++) {
+        seq *s = d->active[i];
+        int64_t room = d->pass_rows - d->start[d->n_seq];
+        if (!s->whole && !make_room(d, i, BL_MIN(s->n, bl_kv_len(d->kv, s->slot) + room))) break;
+        BL_TRY(feed(d, s, room, e));
+    }
+    while (d->waiting.first && d->n_active < d->most && d->start[d->n_seq] < d->pass_rows) {
+        BL_TRY(join(d, &joined, e));
+        if (!joined) break;
+        BL_TRY(feed(d, d->active[d->n_active - 1], d->pass_rows - d->start[d->n_seq], e));
+    }
+out:
+    return st;
+}
+
 static double margin(const float *x, int64_t vocab, int32_t top)
 {
     double second = -INFINITY;
@@ -142,278 +382,223 @@ static double margin(const float *x, int64_t vocab, int32_t top)
     return x[top] - second;
 }
 
-static bool ends(const group *g, int32_t id) { return g->t ? bl_tokenizer_ends(g->t, id) : id == g->m->config.eos; }
-
-/* Tokens for the n sequences of `active`, whose final hidden states are in g->hidden. */
-static bl_status pick(group *g, const int32_t *active, int32_t n, bl_err *e)
+static bool ends(const bl_decoder *d, int32_t id)
 {
-    bl_backend *be = g->m->be;
-    int64_t vocab = g->m->config.vocab;
-    bl_tensor logits = bl_tensor_rows(g->logits, 0, n), nll = bl_tensor_part(g->nll, 0, n);
-    bl_tensor picked = bl_tensor_part(g->picked, 0, n), u = bl_tensor_part(g->u, 0, n);
-    bool drawn = false;
+    return d->t ? bl_tokenizer_ends(d->t, id) : id == d->m->config.eos;
+}
+
+/* Draws for rows that want one; rows of one temperature and top_p that follow each other in one call. */
+static bl_status draw(bl_decoder *d, seq *const *s, int32_t n, bl_err *e)
+{
+    bl_backend *be = d->m->be;
     bl_status st = BL_OK;
 
-    BL_TRY(bl_logits(g->m, g->hidden, 0, n, logits, e));
-    BL_TRY(be->ops->loss(be, &(bl_loss_args){.logits = logits, .vocab = vocab, .nll = nll, .argmax = picked}, e));
-    BL_TRY(be->ops->download(be, &nll, g->host_nll, e));
-    for (int32_t i = 0; i < n; i++) {
-        const seq *q = &g->seq[active[i]];
-        if (!isfinite(g->host_nll[i])) {
-            st = bl_fail(e, BL_E_NUMERIC, "the logits after %lld new tokens are not finite", (long long)q->out->n);
-            goto out;
-        }
-        bl_rng rng = bl_rng_at(q->req->seed, bl_rng_key("generate", 0), (uint64_t)q->out->n);
-        g->host_u[i] = bl_rng_uniform(&rng);
-        drawn = drawn || q->req->temperature > 0;
-    }
-    if (drawn) BL_TRY(be->ops->upload(be, &u, g->host_u, e));
-    for (int32_t i = 0; i < n && drawn; i++) {
-        const bl_gen_request *r = g->seq[active[i]].req;
+    for (int32_t i = 0, k; i < n; i += k) {
+        const bl_gen_request *r = &s[i]->req;
+        for (k = 1; i + k < n && s[i + k]->req.temperature == r->temperature && s[i + k]->req.top_p == r->top_p;) k++;
         if (r->temperature <= 0) continue;
         BL_TRY(be->ops->sample(be,
-                               &(bl_sample_args){.logits = bl_tensor_rows(logits, i, 1),
-                                                 .vocab = vocab,
+                               &(bl_sample_args){.logits = bl_tensor_rows(d->logits, i, k),
+                                                 .vocab = d->m->config.vocab,
                                                  .temperature = r->temperature,
                                                  .top_p = r->top_p,
-                                                 .u = bl_tensor_part(u, i, 1),
-                                                 .ids = bl_tensor_part(picked, i, 1)},
+                                                 .u = bl_tensor_part(d->u, i, k),
+                                                 .ids = bl_tensor_part(d->picked, i, k)},
                                e));
     }
-    BL_TRY(be->ops->download(be, &picked, g->host_picked, e));
-    if (g->margins) BL_TRY(be->ops->download(be, &logits, g->host_logits, e));
+out:
+    return st;
+}
+
+/* One more token; *done when it was the last, or is none. */
+static bl_status add(bl_decoder *d, seq *s, int32_t id, bool *done, bl_err *e)
+{
+    int64_t n;
+    bl_status st = BL_OK;
+
+    *done = !s->req.ignore_end && ends(d, id);
+    if (*done) return BL_OK;
+    s->ids[s->n++] = id;
+    n = s->n - s->prompt;
+    if (d->t) BL_TRY(bl_gen_text_add(&s->text, d->t, id, e));
+    s->out->hit_limit = n == s->most && s->text.cut == SIZE_MAX;
+    *done = n == s->most || s->text.cut != SIZE_MAX;
+out:
+    return st;
+}
+
+/* The tokens that follow the fed ones, of sequences that are up to date. */
+static bl_status pick(bl_decoder *d, bl_err *e)
+{
+    bl_backend *be = d->m->be;
+    int64_t vocab = d->m->config.vocab;
+    int32_t n = 0;
+    bool drawn = false, done;
+    bl_tensor logits = bl_tensor_rows(d->logits, 0, d->n_want), nll = bl_tensor_part(d->nll, 0, d->n_want);
+    bl_tensor picked = bl_tensor_part(d->picked, 0, d->n_want), u = bl_tensor_part(d->u, 0, d->n_want);
+    bl_status st = BL_OK;
+
+    for (int32_t i = 0; i < d->n_seq; i++)
+        if (bl_kv_len(d->kv, d->fed[i]->slot) == d->fed[i]->n) d->fed[n++] = d->fed[i];
+    if (!n) return BL_OK;
+    BL_TRY(bl_logits(d->m, d->hidden, 0, n, logits, e));
+    BL_TRY(be->ops->loss(be, &(bl_loss_args){.logits = logits, .vocab = vocab, .nll = nll, .argmax = picked}, e));
+    BL_TRY(be->ops->download(be, &nll, d->host_nll, e));
     for (int32_t i = 0; i < n; i++) {
-        seq *q = &g->seq[active[i]];
-        if (g->margins) q->out->margin[q->out->n] = margin(g->host_logits + i * vocab, vocab, g->host_picked[i]);
-        q->next = g->host_picked[i];
-        if (!q->req->ignore_end && ends(g, q->next)) {
-            q->done = true;
-            continue;
-        }
-        BL_TRY(add_token(g, q, q->next, e));
-        q->out->hit_limit = q->out->n == q->most && q->cut == SIZE_MAX;
-        q->done = q->out->n == q->most || q->cut != SIZE_MAX;
-    }
-out:
-    return st;
-}
-
-/* Tokens at the beginning of every prompt, each of which keeps at least one of its own. */
-static int64_t shared_beginning(const bl_gen_request *r, int64_t n)
-{
-    int64_t shared = r[0].n - 1;
-    for (int64_t i = 1; i < n; i++) {
-        int64_t k = 0;
-        while (k < BL_MIN(shared, r[i].n - 1) && r[i].ids[k] == r[0].ids[k]) k++;
-        shared = k;
-    }
-    return n > 1 && shared >= LEAST_SHARED ? shared : 0;
-}
-
-static int64_t new_tokens(const bl_model *m, const bl_gen_request *r)
-{
-    return BL_MAX(BL_MIN(r->max_new, bl_model_max_len(m) - r->n + 1), 0); /* the last new token is never fed */
-}
-
-/* Cache rows of the first n requests when they go together. */
-static int64_t rows_of(const bl_model *m, const bl_gen_request *r, int64_t n)
-{
-    int64_t shared = shared_beginning(r, n), rows = shared;
-    for (int64_t i = 0; i < n; i++) rows += r[i].n - shared + new_tokens(m, &r[i]);
-    return rows;
-}
-
-static bl_status prefill(group *g, const bl_gen_request *r, bl_err *e)
-{
-    int64_t shared = shared_beginning(r, g->n_seq);
-    int32_t n = 0, row = 0, parent = -1;
-    bl_status st = BL_OK;
-
-    g->start[0] = 0;
-    if (shared) {
-        BL_TRY(bl_kv_slot(g->kv, shared, -1, 0, &parent, e));
-        memcpy(g->ids, r[0].ids, (size_t)shared * sizeof *g->ids);
-        g->past[n] = 0;
-        g->slot[n++] = parent;
-        g->start[n] = row = (int32_t)shared;
-    }
-    for (int32_t i = 0; i < g->n_seq; i++) {
-        int64_t own = r[i].n - shared;
-        BL_TRY(bl_kv_slot(g->kv, own + g->seq[i].most, parent, shared, &g->seq[i].slot, e));
-        memcpy(g->ids + row, r[i].ids + shared, (size_t)own * sizeof *g->ids);
-        row += (int32_t)own;
-        g->past[n] = (int32_t)shared;
-        g->slot[n++] = g->seq[i].slot;
-        g->start[n] = row;
-        g->want[i] = row - 1;
-    }
-    BL_TRY(bl_forward(g->m,
-                      &(bl_batch){.ids = g->ids,
-                                  .n_seq = n,
-                                  .start = g->start,
-                                  .past = g->past,
-                                  .slot = g->slot,
-                                  .want = g->want,
-                                  .n_want = g->n_seq},
-                      g->kv, g->hidden, e));
-out:
-    return st;
-}
-
-static bl_status decode(group *g, const bl_gen_request *r, bl_err *e)
-{
-    int32_t active[MOST_AT_ONCE], n = g->n_seq;
-    bl_status st = BL_OK;
-
-    for (int32_t i = 0; i < n; i++) active[i] = i;
-    BL_TRY(prefill(g, r, e));
-    for (;;) {
-        int32_t left = 0;
-        BL_TRY(pick(g, active, n, e));
-        for (int32_t i = 0; i < n; i++)
-            if (!g->seq[active[i]].done) active[left++] = active[i];
-        if (!(n = left)) break;
-        if (bl_interrupted()) {
-            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+        const seq *s = d->fed[i];
+        int64_t k = s->n - s->prompt;
+        if (!isfinite(d->host_nll[i])) {
+            st = bl_fail(e, BL_E_NUMERIC, "the logits after %lld new tokens are not finite", (long long)k);
             goto out;
         }
-        for (int32_t i = 0; i < n; i++) {
-            const seq *q = &g->seq[active[i]];
-            g->ids[i] = q->next;
-            g->start[i] = i;
-            g->past[i] = (int32_t)bl_kv_len(g->kv, q->slot);
-            g->slot[i] = q->slot;
-            g->want[i] = i;
-        }
-        g->start[n] = n;
-        BL_TRY(bl_forward(g->m,
-                          &(bl_batch){.ids = g->ids,
-                                      .n_seq = n,
-                                      .start = g->start,
-                                      .past = g->past,
-                                      .slot = g->slot,
-                                      .want = g->want,
-                                      .n_want = n},
-                          g->kv, g->hidden, e));
+        bl_rng rng = bl_rng_at(s->req.seed, bl_rng_key("generate", 0), (uint64_t)k);
+        d->host_u[i] = bl_rng_uniform(&rng);
+        drawn = drawn || s->req.temperature > 0;
     }
+    if (drawn) {
+        BL_TRY(be->ops->upload(be, &u, d->host_u, e));
+        BL_TRY(draw(d, d->fed, n, e));
+    }
+    BL_TRY(be->ops->download(be, &picked, d->host_picked, e));
+    if (d->margins) BL_TRY(be->ops->download(be, &logits, d->host_logits, e));
+    for (int32_t i = 0; i < n; i++) {
+        seq *s = d->fed[i];
+        if (d->margins) s->margin[s->n - s->prompt] = margin(d->host_logits + i * vocab, vocab, d->host_picked[i]);
+        BL_TRY(add(d, s, d->host_picked[i], &done, e));
+        if (!done) continue;
+        BL_TRY(finish(d, s, e));
+        bl_kv_leave(d->kv, s->slot);
+        s->slot = -1;
+    }
+out:
+    n = d->n_active;
+    d->n_active = 0;
+    for (int32_t i = 0; i < n; i++)
+        if (d->active[i]->slot >= 0) d->active[d->n_active++] = d->active[i];
+    return st;
+}
+
+static bl_status step(bl_decoder *d, bl_err *e)
+{
+    bl_status st = BL_OK;
+
+    BL_TRY(fit(d, e));
+    BL_TRY(gather(d, e));
+    BL_TRY(bl_forward(d->m,
+                      &(bl_batch){.ids = d->ids,
+                                  .n_seq = d->n_seq,
+                                  .start = d->start,
+                                  .past = d->past,
+                                  .slot = d->slot,
+                                  .want = d->want,
+                                  .n_want = d->n_want},
+                      d->kv, d->hidden, e));
+    d->rows += d->start[d->n_seq];
+    BL_TRY(pick(d, e));
 out:
     return st;
 }
 
-/* ---- one group ---- */
-static bl_status new_group(group *g, const bl_gen_request *r, int32_t n, bl_gen_reply *out, bl_err *e)
+bl_status bl_decoder_step(bl_decoder *d, bl_err *e)
 {
-    bl_backend *be = g->m->be;
-    uint64_t dim = (uint64_t)g->m->config.dim, vocab = (uint64_t)g->m->config.vocab, rows = (uint64_t)n;
-    uint64_t at_logits = (rows * dim * bl_dtype_bytes(be->act) + 63) / 64 * 64,
-             at_nll = (at_logits + rows * vocab * sizeof(float) + 63) / 64 * 64, at_u = at_nll + rows * sizeof(double),
-             at_picked = at_u + rows * sizeof(double);
-    int64_t prompt = 0;
-    bl_status st = BL_OK;
+    bl_status st;
 
-    g->n_seq = n;
-    if (!(g->seq = bl_new(rows, sizeof *g->seq, e))) {
+    if (!d->n_open) return BL_OK;
+    st = step(d, e);
+    if (st == BL_OK) return BL_OK;
+    if (st == BL_E_DEVMEM && shrink(d)) return BL_OK; /* the next step tries again */
+    start_over(d);
+    return st;
+}
+
+/* ---- a decoder ---- */
+int64_t bl_decoder_open(const bl_decoder *d) { return d->n_open; }
+int64_t bl_decoder_rows(const bl_decoder *d) { return d->rows; }
+int64_t bl_decoder_most(const bl_model *m) { return BL_MIN((int64_t)MOST_AT_ONCE, bl_logits_rows(m)); }
+
+double bl_decoder_share(const bl_decoder *d)
+{
+    double done = (double)d->n_done;
+    for (int32_t i = 0; i < d->n_active; i++)
+        done += (double)(d->active[i]->n - d->active[i]->prompt) / (double)d->active[i]->most;
+    return done / (double)BL_MAX(d->n_put, 1);
+}
+
+bl_status bl_decoder_new(bl_model *m, const bl_tokenizer *t, const bl_decoder_opts *o, bl_decoder **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_decoder *d = bl_new(1, sizeof *d, e);
+    int64_t most = bl_decoder_most(m);
+
+    if (!d) return BL_E_NOMEM;
+    if (o->sequences > 0) most = BL_MIN(most, o->sequences);
+    d->m = m;
+    d->t = t;
+    d->margins = o->margins;
+    d->most = (int32_t)most;
+    d->most_rows = o->rows;
+    d->pass_rows = o->pass_rows > 0 ? o->pass_rows : PASS_ROWS;
+    if (!(d->active = bl_new((size_t)most, sizeof *d->active, e)) ||
+        !(d->fed = bl_new((size_t)most, sizeof *d->fed, e)) ||
+        !(d->start = bl_new((size_t)most + 1, sizeof *d->start, e)) ||
+        !(d->past = bl_new((size_t)most, sizeof *d->past, e)) ||
+        !(d->slot = bl_new((size_t)most, sizeof *d->slot, e)) ||
+        !(d->want = bl_new((size_t)most, sizeof *d->want, e)) ||
+        !(d->host_nll = bl_new((size_t)most, sizeof *d->host_nll, e)) ||
+        !(d->host_u = bl_new((size_t)most, sizeof *d->host_u, e)) ||
+        !(d->host_picked = bl_new((size_t)most, sizeof *d->host_picked, e)) ||
+        (d->margins && !(d->host_logits = bl_new((size_t)(most * m->config.vocab), sizeof *d->host_logits, e)))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    for (int32_t i = 0; i < n; i++) {
-        seq *q = &g->seq[i];
-        q->req = &r[i];
-        q->out = &out[i];
-        q->most = new_tokens(g->m, &r[i]);
-        prompt += r[i].n;
-        BL_TRY(new_stops(q, g->a, e));
-        if (!(q->out->ids = bl_alloc(g->a, (size_t)q->most, sizeof *q->out->ids, e)) ||
-            (g->margins && !(q->out->margin = bl_alloc(g->a, (size_t)q->most + 1, sizeof *q->out->margin, e)))) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-    }
-    if (!(g->ids = bl_new((size_t)prompt, sizeof *g->ids, e)) || !(g->start = bl_new(rows + 2, sizeof *g->start, e)) ||
-        !(g->past = bl_new(rows + 1, sizeof *g->past, e)) || !(g->slot = bl_new(rows + 1, sizeof *g->slot, e)) ||
-        !(g->want = bl_new(rows, sizeof *g->want, e)) || !(g->host_nll = bl_new(rows, sizeof *g->host_nll, e)) ||
-        !(g->host_u = bl_new(rows, sizeof *g->host_u, e)) ||
-        !(g->host_picked = bl_new(rows, sizeof *g->host_picked, e)) ||
-        (g->margins && !(g->host_logits = bl_new(rows * vocab, sizeof *g->host_logits, e)))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    BL_TRY(be->ops->buffer_new(be, at_picked + rows * sizeof(int32_t), &g->buf, e));
-    g->hidden = bl_tensor_2d(g->buf, 0, be->act, n, (int64_t)dim);
-    g->logits = bl_tensor_2d(g->buf, at_logits, BL_F32, n, (int64_t)vocab);
-    g->nll = bl_tensor_1d(g->buf, at_nll, BL_F64, n);
-    g->u = bl_tensor_1d(g->buf, at_u, BL_F64, n);
-    g->picked = bl_tensor_1d(g->buf, at_picked, BL_I32, n);
-    BL_TRY(bl_kv_new(g->m, rows_of(g->m, r, n), n + 1, false, g->m->kv, &g->kv, e));
+    *out = d;
+    d = NULL;
 out:
+    bl_decoder_free(d);
     return st;
 }
 
-static void drop_group(group *g)
+void bl_decoder_free(bl_decoder *d)
 {
-    for (int32_t i = 0; i < g->n_seq && g->seq; i++) {
-        bl_text_free(&g->seq[i].stream);
-        bl_free(g->seq[i].special);
-    }
-    bl_kv_free(g->kv);
-    g->m->be->ops->buffer_free(g->buf);
-    bl_free(g->seq);
-    bl_free(g->ids);
-    bl_free(g->start);
-    bl_free(g->past);
-    bl_free(g->slot);
-    bl_free(g->want);
-    bl_free(g->host_nll);
-    bl_free(g->host_u);
-    bl_free(g->host_picked);
-    bl_free(g->host_logits);
-}
-
-static bl_status check_request(const bl_model *m, const bl_tokenizer *t, const bl_gen_request *r, bl_err *e)
-{
-    if (r->n < 1) return bl_fail(e, BL_E_CONFIG, "a prompt needs at least one token");
-    if (r->n > bl_model_max_len(m))
-        return bl_fail(e, BL_E_CONFIG, "a prompt of %lld tokens does not fit the model's %lld positions",
-                       (long long)r->n, (long long)bl_model_max_len(m));
-    if (r->n_stops && !t) return bl_fail(e, BL_E_CONFIG, "stop strings need a tokenizer");
-    return BL_OK;
+    if (!d) return;
+    bl_decoder_drop(d);
+    free_room(d);
+    bl_free(d->active);
+    bl_free(d->fed);
+    bl_free(d->ids);
+    bl_free(d->start);
+    bl_free(d->past);
+    bl_free(d->slot);
+    bl_free(d->want);
+    bl_free(d->host_nll);
+    bl_free(d->host_u);
+    bl_free(d->host_picked);
+    bl_free(d->host_logits);
+    bl_free(d);
 }
 
 bl_status bl_generate(bl_model *m, const bl_tokenizer *t, const bl_gen_request *req, int64_t n, int64_t max_rows,
                       bool margins, bl_arena *a, bl_gen_reply *out, bl_err *e)
 {
-    int64_t most = BL_MIN((int64_t)MOST_AT_ONCE, bl_logits_rows(m));
-    group g = {.m = m};
+    bl_decoder *d = NULL;
+    int64_t tag;
     bl_status st = BL_OK;
 
-    for (int64_t i = 0; i < n; i++) {
-        out[i] = (bl_gen_reply){0};
-        if ((st = check_request(m, t, &req[i], e)) != BL_OK) {
+    BL_TRY(bl_decoder_new(m, t, &(bl_decoder_opts){.rows = max_rows, .margins = margins}, &d, e));
+    for (int64_t i = 0; i < n; i++)
+        if ((st = bl_decoder_put(d, &req[i], i, a, &out[i], e)) != BL_OK) {
             bl_within(e, "request %lld", (long long)i);
-            return st;
+            goto out;
         }
-    }
-    for (int64_t i = 0, k; i < n; i += k) {
-        bool none = new_tokens(m, &req[i]) == 0; /* nothing to decode: alone */
-        for (k = 1; !none && k < most && i + k < n && new_tokens(m, &req[i + k]) > 0 &&
-                    rows_of(m, req + i, k + 1) <= max_rows;)
-            k++;
-        g = (group){.m = m, .t = t, .a = a, .margins = margins};
-        BL_TRY(new_group(&g, req + i, (int32_t)k, out + i, e));
-        if (none) out[i].hit_limit = g.seq[0].done = true;
-        else st = decode(&g, req + i, e);
-        if (st != BL_OK && st != BL_E_INTERRUPTED) goto out;
-        for (int64_t j = 0; j < k; j++) {
-            if (!g.seq[j].done) continue;
-            bl_status text = finish_text(&g.seq[j], a, e);
-            out[i + j].ended = text == BL_OK;
-            if (text != BL_OK) st = text;
+    while (bl_decoder_open(d)) {
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
         }
-        if (st != BL_OK) goto out;
-        drop_group(&g);
-        g = (group){.m = m};
+        BL_TRY(bl_decoder_step(d, e));
+        while (bl_decoder_take(d, &tag)) continue;
     }
 out:
-    drop_group(&g);
+    bl_decoder_free(d);
     return st;
 }

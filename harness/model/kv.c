@@ -6,6 +6,8 @@
  *     slot 0   context         rows 0..39            positions 0..39
  *     slot 1   first choice    rows 40..47, after 40 positions of slot 0
  *     slot 2   second choice   rows 48..59, after 40 positions of slot 0
+ *
+ * kv_pages.c hands rows out in another way.
  */
 #include "model_impl.h"
 
@@ -47,7 +49,10 @@ void bl_kv_free(bl_kv *kv)
 {
     if (!kv) return;
     kv->model->be->ops->buffer_free(kv->buf);
+    for (int32_t s = 0; s < kv->slots && kv->slot; s++) bl_free(kv->slot[s].page);
     bl_free(kv->slot);
+    bl_free(kv->page);
+    bl_free(kv->bucket);
     bl_free(kv);
 }
 
@@ -56,6 +61,7 @@ void bl_kv_reset(bl_kv *kv)
     kv->model->kv_peak = BL_MAX(kv->model->kv_peak, bl_kv_bytes(kv));
     kv->used = 0;
     kv->n_slots = 0;
+    if (kv->page) bl_kv_reset_pages(kv);
 }
 
 bl_status bl_kv_slot(bl_kv *kv, int64_t cap, int32_t parent, int64_t parent_len, int32_t *slot, bl_err *e)

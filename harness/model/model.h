@@ -151,6 +151,21 @@ void bl_kv_reset(bl_kv *kv); /* every slot is empty, every row free */
 /* A new slot with room for `cap` own positions after the first `parent_len` positions of `parent` (-1: none).
  * BL_E_DEVMEM when rows or slots are used up. */
 bl_status bl_kv_slot(bl_kv *kv, int64_t cap, int32_t parent, int64_t parent_len, int32_t *slot, bl_err *e);
+/* A cache of pages: rows come when they are needed, slots come and go, and slots whose tokens begin alike share the
+ * full pages of that beginning, also with slots that have left. `rows` is rounded up to whole pages. bl_kv_slot is not
+ * for it. */
+enum { BL_KV_PAGE = 16 }; /* positions */
+bl_status bl_kv_new_paged(bl_model *m, int64_t rows, int32_t slots, bl_kv_format f, bl_kv **out, bl_err *e);
+/* A slot with the known pages that ids[0..n) begin with: bl_kv_len says how many positions these are. */
+bl_status bl_kv_join(bl_kv *kv, const int32_t *ids, int64_t n, int32_t *slot, bl_err *e);
+/* Room for positions 0 .. len-1; false when no page is free: then there is room for fewer. */
+bool bl_kv_extend(bl_kv *kv, int32_t slot, int64_t len);
+/* The first `len` positions hold these tokens, or will after the pass that is being put together: sequences that come
+ * later in it may join already. A pass that fails leaves pages that must not be known: bl_kv_reset. */
+void bl_kv_know(bl_kv *kv, int32_t slot, const int32_t *ids, int64_t len);
+void bl_kv_leave(bl_kv *kv, int32_t slot);
+int64_t bl_kv_free_pages(const bl_kv *kv); /* that no slot has */
+
 int64_t bl_kv_len(const bl_kv *kv, int32_t slot); /* positions in it, the parent's included */
 uint64_t bl_kv_bytes(const bl_kv *kv);
 

@@ -61,10 +61,14 @@ typedef struct bl_model_own {
     bool ends_too; /* streaming, embedding and head come and go as well: the memory limit leaves no room for them */
 } bl_model_own;
 
+typedef struct bl_kv_page bl_kv_page;
 typedef struct bl_kv_part {
     int32_t parent;
-    int64_t parent_len, row0, cap, len;
-} bl_kv_part; /* len: own positions */
+    int64_t parent_len, row0, cap, len; /* len: own positions; row0: of a cache without pages */
+    int32_t *page;
+    int32_t n_pages, n_known; /* pages that can be found by their tokens are the first n_known; -1: no more will */
+    bool open;
+} bl_kv_part;
 struct bl_kv {
     bl_model *model;
     bl_buffer *buf; /* layer after layer */
@@ -74,7 +78,19 @@ struct bl_kv {
     int32_t n_layers; /* 1: shared by all blocks */
     bl_kv_part *slot;
     int32_t n_slots, slots;
+    bl_kv_page *page;                 /* NULL: a cache without pages */
+    int32_t n_pages, n_free, n_empty; /* free: no slot has it; empty: and it is not known */
+    int32_t *bucket;                  /* [n_pages] first page of each */
+    uint64_t clock;
 };
+/* Cache row of a position that slot `slot` has itself. */
+static inline int64_t bl_kv_row(const bl_kv *kv, int32_t slot, int64_t pos)
+{
+    const bl_kv_part *s = &kv->slot[slot];
+    if (kv->page) return (int64_t)s->page[pos / BL_KV_PAGE] * BL_KV_PAGE + pos % BL_KV_PAGE;
+    return s->row0 + pos - s->parent_len;
+}
+void bl_kv_reset_pages(bl_kv *kv);
 
 /* A batch on its way through the blocks. */
 typedef struct bl_pass {

@@ -361,6 +361,12 @@ bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
             goto out;
         }
         st = run_pass(g, sorted + i, k, e);
+        if (st == BL_E_DEVMEM && g->decoder && !g->n_put) {
+            bl_decoder_free(g->decoder);
+            g->decoder = NULL;
+            st = BL_OK;
+            continue;
+        }
         if (st == BL_E_DEVMEM && k > 1) {
             bl_engine_shrink(g);
             g->most_seqs = (int64_t)k / 2;

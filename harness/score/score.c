@@ -1,6 +1,5 @@
 /* score.c - the engine: requests are turned into sequences and prompts, run, and put together again in their order. */
 #include "score_impl.h"
-#include "harness/model/generate.h"
 #include "harness/model/size.h"
 #include <string.h>
 
@@ -35,6 +34,8 @@ void bl_engine_free(bl_engine *g)
 {
     if (!g) return;
     bl_engine_shrink(g);
+    bl_decoder_free(g->decoder);
+    bl_free(g->put);
     bl_ids_free(&g->stream.ids);
     bl_arena_free(g->arena);
     bl_free(g);
@@ -48,9 +49,9 @@ size_t bl_engine_state_bytes(const bl_engine *g) { return (size_t)g->m->config.d
 static void on_block(void *ctx, int64_t block)
 {
     bl_engine *g = ctx;
-    if (g->decoding && block == 0) g->over++;
-    double work = (double)g->over + (double)g->now * (double)block / (double)g->m->config.n_layers;
-    g->watch(g->watch_ctx, g->before + g->part * BL_MIN(work / (double)BL_MAX(g->all, 1), 1));
+    double rows = (double)g->over + (double)g->now * (double)block / (double)g->m->config.n_layers;
+    double done = g->decoding ? bl_decoder_share(g->decoder) : rows / (double)BL_MAX(g->all, 1);
+    g->watch(g->watch_ctx, g->before + g->part * BL_MIN(done, 1));
 }
 
 void bl_engine_set_watch(bl_engine *g, bl_engine_watch *watch, void *ctx)
@@ -61,11 +62,10 @@ void bl_engine_set_watch(bl_engine *g, bl_engine_watch *watch, void *ctx)
     g->m->watch_ctx = g;
 }
 
-static void next_part(bl_engine *g, double part, bool decoding, int64_t all)
+static void next_part(bl_engine *g, double part, int64_t all)
 {
     g->before += g->part;
     g->part = part;
-    g->decoding = decoding;
     g->all = all;
     g->over = g->now = 0;
 }
@@ -131,7 +131,7 @@ static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_arena 
         out[i].boundary = boundary;
         if (cmp) BL_TRY(bl_comparison_begin(g, units.u + first, units.n - first, i, &cmp[i], a, e));
     }
-    next_part(g, (double)count / (double)n, false, 0); /* the passes say how much it is */
+    next_part(g, (double)count / (double)n, 0); /* the passes say how much it is */
     st = bl_engine_pass(g, units.u, units.n, e);
     if (st != BL_OK && st != BL_E_INTERRUPTED) goto out;
     for (size_t k = 0; k < units.n;
@@ -158,102 +158,142 @@ out:
 }
 
 /* ---- generations ---- */
-/* The place of a generation: prompt `k` of request `request`. */
-typedef struct generation {
-    int64_t request;
-    int k;
-} generation;
+int64_t bl_engine_open(const bl_engine *g) { return g->n_put; }
 
-/* The replies of all prompts of the requests put together: one whose every prompt has its reply has one. */
-static void put_together(bl_engine *g, const generation *which, const bl_gen_request *r, const bl_gen_reply *reply,
-                         int64_t count, const char ***texts, bl_reply *out)
+int64_t bl_engine_most_open(const bl_engine *g) { return BL_MIN(bl_decoder_most(g->m), g->most_seqs); }
+
+static bl_status need_decoder(bl_engine *g, bl_err *e)
 {
-    for (int64_t i = 0; i < count; i++) {
-        bl_reply *o = &out[which[i].request];
-        if (!reply[i].ended) o->kind = BL_ASK_DONE;
-        if (!reply[i].ended) continue;
-        if (texts[which[i].request]) texts[which[i].request][which[i].k] = reply[i].text;
-        if (which[i].k == 0) o->text = reply[i].text;
-        o->hit_limit = o->hit_limit || reply[i].hit_limit;
-        o->new_tokens += reply[i].n;
-        g->tokens += r[i].n + reply[i].n;
+    int64_t row = bl_kv_row_bytes(&g->m->config, g->m->kv);
+    const bl_decoder_opts o = {.rows = BL_MAX((int64_t)(BL_GENERATE_KV_BYTES / (uint64_t)row), 1),
+                               .sequences = bl_engine_most_open(g),
+                               .pass_rows = g->most_rows};
+    if (g->n_put == 0) bl_engine_shrink(g); /* decoding takes its place */
+    return g->decoder ? BL_OK : bl_decoder_new(g->m, g->t, &o, &g->decoder, e);
+}
+
+void bl_engine_drop(bl_engine *g)
+{
+    if (g->decoder) bl_decoder_drop(g->decoder);
+    for (size_t i = 0; i < g->cap_put; i++) g->put[i].left = 0;
+    g->n_put = 0;
+}
+
+bl_status bl_engine_put(bl_engine *g, const bl_request *r, int64_t tag, bl_arena *a, bl_err *e)
+{
+    bl_mark mark = bl_arena_mark(g->arena);
+    size_t at = 0, cap = g->cap_put;
+    bl_put *p;
+    bl_status st = BL_OK;
+
+    BL_TRY(need_decoder(g, e));
+    while (at < g->cap_put && g->put[at].left) at++;
+    BL_TRY(bl_grow(&g->put, &g->cap_put, at + 1, sizeof *g->put, e));
+    for (; cap < g->cap_put; cap++) g->put[cap].left = 0;
+    p = &g->put[at];
+    *p = (bl_put){.tag = tag};
+    BL_TRY(new_reply(r, a, &p->reply, e));
+    if (!(p->said = bl_alloc(a, (size_t)p->reply.n, sizeof *p->said, e)) ||
+        (r->n_prompts && !(p->texts = bl_alloc(a, (size_t)r->n_prompts, sizeof *p->texts, e)))) {
+        st = BL_E_NOMEM;
+        goto out;
     }
+    for (int k = 0; k < p->reply.n; k++) {
+        const bl_prompt *prompt = r->n_prompts ? &r->prompts[k] : &r->prompt;
+        bl_ids ids;
+        bool cut;
+        BL_TRY(bl_engine_prompt_ids(g, prompt, r->max_new, g->arena, &ids, &cut, e));
+        p->reply.truncated = p->reply.truncated || cut;
+        BL_TRY(bl_decoder_put(g->decoder,
+                              &(bl_gen_request){.ids = ids.id,
+                                                .n = (int64_t)ids.n,
+                                                .stop = r->stop,
+                                                .n_stops = r->n_stops,
+                                                .max_new = r->max_new,
+                                                .temperature = r->temperature,
+                                                .top_p = r->top_p,
+                                                .seed = r->seed + (uint64_t)k},
+                              (int64_t)at, a, &p->said[k], e));
+    }
+    p->reply.texts = p->texts;
+    p->left = p->reply.n;
+    g->n_put++;
+out:
+    if (st != BL_OK) bl_engine_drop(g);
+    bl_arena_release(g->arena, mark);
+    return st;
+}
+
+/* The put that the decoder ended something of, when that was the last of it; else NULL. */
+static bl_put *ended(bl_engine *g, int64_t at)
+{
+    bl_put *p = &g->put[at];
+    bl_reply *o = &p->reply;
+    if (--p->left) return NULL;
+    o->text = p->said[0].text;
+    for (int k = 0; k < o->n; k++) {
+        if (p->texts) p->texts[k] = p->said[k].text;
+        o->hit_limit = o->hit_limit || p->said[k].hit_limit;
+        o->new_tokens += p->said[k].n;
+    }
+    g->n_put--;
+    return p;
+}
+
+static bl_status take(bl_engine *g, int64_t *tag, bl_reply *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_put *p = NULL;
+    int64_t at, rows;
+
+    g->decoding = true;
+    while (!p) {
+        if (bl_decoder_take(g->decoder, &at)) {
+            p = ended(g, at);
+            continue;
+        }
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
+        }
+        rows = bl_decoder_rows(g->decoder);
+        BL_TRY(bl_decoder_step(g->decoder, e));
+        g->tokens += bl_decoder_rows(g->decoder) - rows;
+    }
+    *tag = p->tag;
+    *out = p->reply;
+out:
+    if (st != BL_OK) bl_engine_drop(g);
+    g->decoding = false;
+    return st;
+}
+
+bl_status bl_engine_take(bl_engine *g, int64_t *tag, bl_reply *out, bl_err *e)
+{
+    g->before = 0;
+    g->part = 1;
+    return take(g, tag, out, e);
 }
 
 static bl_status generate(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e)
 {
-    int64_t count = 0, row = bl_kv_row_bytes(&g->m->config, g->m->kv);
-    int64_t rows = BL_MAX((int64_t)(BL_GENERATE_KV_BYTES / (uint64_t)row), 1), k;
-    double share;
-    generation *which;
-    const char ***texts;
-    bl_gen_request *r;
-    bl_gen_reply *reply;
+    int64_t count = 0, tag;
     bl_status st = BL_OK;
 
-    for (int64_t i = 0; i < n; i++) count += req[i].kind == BL_ASK_GENERATE ? BL_MAX(req[i].n_prompts, 1) : 0;
-    if (!count) return BL_OK;
-    if (!(texts = bl_alloc(g->arena, (size_t)n, sizeof *texts, e)) ||
-        !(which = bl_alloc(g->arena, (size_t)count, sizeof *which, e)) ||
-        !(r = bl_alloc(g->arena, (size_t)count, sizeof *r, e)) ||
-        !(reply = bl_alloc(g->arena, (size_t)count, sizeof *reply, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    share = 0; /* of the requests */
-    for (int64_t i = 0; i < n; i++) share += (req[i].kind == BL_ASK_GENERATE) / (double)n;
-    count = 0;
     for (int64_t i = 0; i < n; i++) {
-        const bl_request *q = &req[i];
-        if (q->kind != BL_ASK_GENERATE) continue;
-        if (q->n_prompts) {
-            if (!(texts[i] = bl_alloc(a, (size_t)q->n_prompts, sizeof *texts[i], e))) {
-                st = BL_E_NOMEM;
-                goto out;
-            }
-            out[i].texts = texts[i];
-        }
-        for (int k = 0; k < out[i].n; k++) {
-            bl_ids ids;
-            bool cut;
-            st = bl_engine_prompt_ids(g, q->n_prompts ? &q->prompts[k] : &q->prompt, q->max_new, g->arena, &ids, &cut,
-                                      e);
-            if (st != BL_OK) {
-                bl_within(e, "request %lld", (long long)i);
-                goto out;
-            }
-            out[i].truncated = out[i].truncated || cut;
-            r[count] = (bl_gen_request){.ids = ids.id,
-                                        .n = (int64_t)ids.n,
-                                        .stop = q->stop,
-                                        .n_stops = q->n_stops,
-                                        .max_new = q->max_new,
-                                        .temperature = q->temperature,
-                                        .top_p = q->top_p,
-                                        .seed = q->seed + (uint64_t)k};
-            which[count++] = (generation){i, k};
+        if (req[i].kind != BL_ASK_GENERATE) continue;
+        out[i].kind = BL_ASK_DONE;
+        count++;
+        if ((st = bl_engine_put(g, &req[i], i, a, e)) != BL_OK) {
+            bl_within(e, "request %lld", (long long)i);
+            goto out;
         }
     }
-    bl_engine_shrink(g); /* the cache of decoding takes its place */
-    for (int64_t i = 0; i < count && st == BL_OK; i += k) {
-        bl_mark mark = bl_arena_mark(a);
-        if (bl_interrupted()) {
-            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-            break;
-        }
-        k = BL_MIN(g->most_seqs, count - i);
-        next_part(g, share * (double)k / (double)count, true, r[i].max_new);
-        st = bl_generate(g->m, g->t, r + i, k, rows, false, a, reply + i, e);
-        if (st == BL_E_DEVMEM && rows > 1) { /* down to one prompt at a time */
-            rows /= 2;
-            k = 0;
-            bl_arena_release(a, mark);
-            bl_log(BL_LOG_INFO, "rows=%lld reason=memory", (long long)rows);
-            st = BL_OK;
-        }
+    if (count) next_part(g, (double)count / (double)n, 0);
+    for (bl_reply r; count; count--) {
+        BL_TRY(take(g, &tag, &r, e));
+        out[tag] = r;
     }
-    if (st != BL_OK && st != BL_E_INTERRUPTED) goto out;
-    put_together(g, which, r, reply, count, texts, out);
 out:
     return st;
 }

@@ -36,6 +36,18 @@ void bl_engine_set_watch(bl_engine *g, bl_engine_watch *watch, void *ctx); /* NU
  * BL_E_INTERRUPTED between passes and between steps of decoding: the requests that were answered until then have their
  * replies, the others one of the kind BL_ASK_DONE. On BL_E_DEVMEM the batch is halved inside, down to one. */
 bl_status bl_engine_replies(bl_engine *g, const bl_request *req, int64_t n, bl_arena *a, bl_reply *out, bl_err *e);
+
+/* ---- generations that come and go ----
+ * What is put is decoded together with what is there already, whenever there is room. The request and the arena, in
+ * which the reply will be, stay there until it is taken. */
+bl_status bl_engine_put(bl_engine *g, const bl_request *r, int64_t tag, bl_arena *a, bl_err *e);
+/* Decodes until one has its reply. BL_E_INTERRUPTED between steps. After an error those that were put are dropped.
+ * Pairs and texts may be asked in between, generations not. */
+bl_status bl_engine_take(bl_engine *g, int64_t *tag, bl_reply *out, bl_err *e);
+void bl_engine_drop(bl_engine *g);               /* all that were put */
+int64_t bl_engine_open(const bl_engine *g);      /* put and not taken */
+int64_t bl_engine_most_open(const bl_engine *g); /* more than these only wait */
+
 /* The same passes over ids [n, length + 1] whose last `scored` tokens are scored: for timing. */
 bl_status bl_engine_score_ids(bl_engine *g, const int32_t *ids, int64_t n, int64_t length, int64_t scored, bl_err *e);
 /* Items of a task: its rows, or the windows of its stream. */

@@ -2,6 +2,7 @@
 #ifndef BL_HARNESS_SCORE_SCORE_IMPL_H
 #define BL_HARNESS_SCORE_SCORE_IMPL_H
 #include "score.h"
+#include "harness/model/generate.h"
 
 /* ids[0..n] of which the first n are fed and the last `scored` of n+1 are predicted: position p predicts ids[p+1]. */
 typedef struct bl_scored {
@@ -26,6 +27,15 @@ typedef struct bl_stream {
     bool there;
 } bl_stream;
 
+/* A request that was put. */
+typedef struct bl_put {
+    int64_t tag;
+    int left; /* prompts without their reply; 0: the place is free */
+    bl_reply reply;
+    const char **texts; /* those of the reply; NULL: it has none */
+    bl_gen_reply *said; /* [reply.n] */
+} bl_put;
+
 struct bl_engine {
     bl_model *m;
     bl_tokenizer *t;
@@ -36,7 +46,7 @@ struct bl_engine {
     bl_engine_watch *watch;
     void *watch_ctx;
     double before, part;    /* shares of the call: what is over, what runs */
-    bool decoding;          /* counted in steps, else in rows: */
+    bool decoding;          /* the decoder says how much, else it is counted in rows: */
     int64_t all, over, now; /* of what runs, done of it, in the running pass */
     const bl_linear *base_head;
     bl_arena *arena; /* of one call */
@@ -46,6 +56,10 @@ struct bl_engine {
     int32_t kv_slots;
     bl_buffer *hidden, *chunk, *lists;
     bl_buffer *base; /* states and logits of the base, and what is computed from them */ /* kept between passes */
+    bl_decoder *decoder; /* NULL: nothing was generated yet */
+    bl_put *put;         /* [cap_put] */
+    size_t cap_put;
+    int64_t n_put;
 };
 
 /* A context's tokens, kept for the pairs that share it. */

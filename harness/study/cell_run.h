@@ -6,8 +6,9 @@
 #include "harness/score/score.h"
 #include "results/cell.h"
 
-/* Items whose replies are asked for together; generations are long, so that less is lost with fewer. */
-enum { BL_BATCH_ITEMS = 64, BL_BATCH_WINDOWS = 4, BL_BATCH_GENERATIONS = 16 };
+/* Items whose replies are asked for together; windows are long, so that less is lost with fewer. Of generations, which
+ * come and go one by one, as many as are decoded at once. */
+enum { BL_BATCH_ITEMS = 64, BL_BATCH_WINDOWS = 4, BL_BATCH_GENERATIONS = 32 };
 /* Endings of the files beside OUT/<file>.h5 that a stopped cell goes on with; one that is done needs them no more. */
 #define BL_CELL_JOURNAL   ".part.jsonl"
 #define BL_CELL_DISTANCES ".part.distances"

@@ -333,6 +333,53 @@ static void weights_are_prepared_when_they_are_loaded(void **state)
     fixture_close(&f);
 }
 
+/* Six pages of 16. */
+static void pages_are_shared_while_they_are_known_and_the_oldest_go_first(void **state)
+{
+    bl_err e = {0};
+    int32_t ids[LEN], other[LEN], a, b, c;
+    bl_kv *kv;
+    (void)state;
+    fixture f = fixture_open(noise, "", 1, false);
+    random_ids(ids, LEN, 2, f.m->config.vocab);
+    random_ids(other, LEN, 3, f.m->config.vocab);
+    memcpy(other, ids, 20 * sizeof *ids); /* alike in one page and a part of the next */
+    assert_ok(bl_kv_new_paged(f.m, 90, 2, BL_KV_ACT, &kv, &e));
+    assert_int_equal(bl_kv_free_pages(kv), 6);
+    assert_ok(bl_kv_join(kv, ids, 50, &a, &e));
+    assert_int_equal(bl_kv_len(kv, a), 0); /* nothing is known yet */
+    assert_true(bl_kv_extend(kv, a, 50));
+    assert_int_equal(bl_kv_free_pages(kv), 2);
+    bl_kv_know(kv, a, ids, 40); /* two full pages */
+    assert_ok(bl_kv_join(kv, other, 50, &b, &e));
+    assert_int_equal(bl_kv_len(kv, b), 16);
+    assert_int_equal(bl_kv_free_pages(kv), 2); /* the shared one is taken already */
+    assert_refused(bl_kv_join(kv, ids, 1, &c, &e), BL_E_DEVMEM, "2 slots");
+    assert_false(bl_kv_extend(kv, b, 49)); /* 16 + 33 positions are four pages, one is there, two are free */
+    assert_true(bl_kv_extend(kv, b, 48));
+    assert_int_equal(bl_kv_free_pages(kv), 0);
+    bl_kv_leave(kv, b); /* not known: its own two are empty, the shared one stays with a */
+    assert_int_equal(bl_kv_free_pages(kv), 2);
+    bl_kv_leave(kv, a);
+    assert_int_equal(bl_kv_free_pages(kv), 6);
+    assert_ok(bl_kv_join(kv, ids, 31, &a, &e)); /* one less than two pages */
+    assert_int_equal(bl_kv_len(kv, a), 16);
+    bl_kv_leave(kv, a);
+    assert_ok(bl_kv_join(kv, ids, LEN, &a, &e)); /* nobody has them, they are known still */
+    assert_int_equal(bl_kv_len(kv, a), 32);
+    bl_kv_leave(kv, a);
+    assert_ok(bl_kv_join(kv, other + 20, 64, &b, &e));
+    assert_true(bl_kv_extend(kv, b, 5 * 16)); /* four empty pages, then one of those that are known: the later */
+    assert_ok(bl_kv_join(kv, ids, LEN, &a, &e));
+    assert_int_equal(bl_kv_len(kv, a), 16);
+    bl_kv_reset(kv);
+    assert_int_equal(bl_kv_free_pages(kv), 6);
+    assert_ok(bl_kv_join(kv, ids, LEN, &a, &e));
+    assert_int_equal(bl_kv_len(kv, a), 0);
+    bl_kv_free(kv);
+    fixture_close(&f);
+}
+
 static void what_is_not_a_batch_is_refused(void **state)
 {
     bl_err e = {0};
@@ -450,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_cache_of_fewer_bits_is_smaller_and_further_away),
         cmocka_unit_test(linears_of_one_input_give_together_what_they_give_alone),
         cmocka_unit_test(weights_are_prepared_when_they_are_loaded),
+        cmocka_unit_test(pages_are_shared_while_they_are_known_and_the_oldest_go_first),
         cmocka_unit_test(what_is_not_a_batch_is_refused),
         cmocka_unit_test(streaming_reads_each_block_once_a_call_and_keeps_one),
     };

@@ -206,6 +206,159 @@ static void a_reply_does_not_depend_on_what_is_decoded_with_it(void **state)
     }
 }
 
+/* ---- many at once ---- */
+typedef struct crowd {
+    int32_t ids[MANY][PROMPT];
+    bl_gen_request req[MANY];
+} crowd;
+
+/* Prompts of 36 to 40 tokens, the first 25 of them the same. */
+static void crowd_make(crowd *c, double temperature)
+{
+    bl_rng rng = bl_rng_at(3, 0, 0);
+    for (int i = 0; i < MANY; i++) {
+        for (int k = 0; k < PROMPT; k++) c->ids[i][k] = i && k < 25 ? c->ids[0][k] : (int32_t)bl_rng_below(&rng, 300);
+        c->req[i] = (bl_gen_request){.ids = c->ids[i],
+                                     .n = PROMPT - i % 5,
+                                     .max_new = 10 + 4 * (i % 4),
+                                     .temperature = temperature,
+                                     .top_p = i % 2 ? 0.9 : 0,
+                                     .seed = (uint64_t)i,
+                                     .ignore_end = true};
+    }
+}
+
+/* Puts `from` .. MANY - 1 from the last to the first, `late` of them only after others have ended. */
+static void decode(bl_decoder *d, const crowd *c, int from, int late, bl_arena *a, bl_gen_reply *out)
+{
+    bl_err e = {0};
+    int64_t tag;
+    int next = MANY - 1, took = 0;
+    for (; next >= from + late; next--) assert_ok(bl_decoder_put(d, &c->req[next], next, a, &out[next], &e));
+    while (bl_decoder_open(d)) {
+        assert_ok(bl_decoder_step(d, &e));
+        for (; bl_decoder_take(d, &tag); took++) {
+            assert_true(out[tag].ended);
+            if (next >= from) {
+                assert_ok(bl_decoder_put(d, &c->req[next], next, a, &out[next], &e));
+                next--;
+            }
+        }
+    }
+    assert_int_equal(took, MANY - from);
+}
+
+static void assert_crowd(const bl_gen_reply *want, const bl_gen_reply *got, const char *what)
+{
+    for (int i = 0; i < MANY; i++)
+        if (want[i].n != got[i].n || memcmp(want[i].ids, got[i].ids, (size_t)got[i].n * sizeof(int32_t)))
+            fail_msg("%s: reply %d differs", what, i);
+}
+
+static void sequences_that_come_and_go_say_what_each_says_alone(void **state)
+{
+    static const struct {
+        const char *what;
+        bl_decoder_opts o;
+        int late;
+    } ways[] = {{"one at once", {.rows = 2000, .sequences = 1}, 0},
+                {"eight at once", {.rows = 2000, .sequences = 8}, 4},
+                {"all at once", {.rows = 2000}, 0},
+                {"passes of 7 rows", {.rows = 2000, .pass_rows = 7}, 3},
+                {"passes of one row", {.rows = 2000, .pass_rows = 1}, 0},
+                {"a cache of 160 rows", {.rows = 160}, 3}};
+    static crowd c;
+    bl_err e = {0};
+    (void)state;
+    for (int warm = 0; warm < 2; warm++) {
+        bl_gen_reply want[MANY], got[MANY];
+        bl_arena *a;
+        fixture f = fixture_open(noise, "", 1, false);
+        assert_ok(bl_arena_new(&a, &e));
+        crowd_make(&c, warm ? 1.3 : 0);
+        for (int i = 0; i < MANY; i++) assert_ok(bl_generate(f.m, NULL, &c.req[i], 1, 1, false, a, &want[i], &e));
+        for (size_t w = 0; w < BL_COUNT(ways); w++) {
+            bl_decoder *d;
+            assert_ok(bl_decoder_new(f.m, NULL, &ways[w].o, &d, &e));
+            for (int again = 0; again < 2; again++) {
+                decode(d, &c, 0, ways[w].late, a, got);
+                assert_crowd(want, got, ways[w].what);
+            }
+            bl_decoder_free(d);
+        }
+        bl_arena_free(a);
+        fixture_close(&f);
+    }
+}
+
+/* Pages of 16: the first is in all prompts, the second is each one's own, the third is never full at the first token. A
+ * new token is fed unless it is the last. */
+static void what_prompts_have_in_common_is_computed_once(void **state)
+{
+    static crowd c;
+    bl_err e = {0};
+    bl_gen_reply got[MANY];
+    bl_arena *a;
+    bl_decoder *d;
+    int64_t rows = 16, before;
+    (void)state;
+    fixture f = fixture_open(noise, "", 1, false);
+    assert_ok(bl_arena_new(&a, &e));
+    crowd_make(&c, 0);
+    for (int i = 0; i < MANY; i++) rows += c.req[i].n - 16 + c.req[i].max_new - 1;
+    assert_ok(bl_decoder_new(f.m, NULL, &(bl_decoder_opts){.rows = 2000}, &d, &e));
+    decode(d, &c, 0, 0, a, got);
+    assert_int_equal(bl_decoder_rows(d), rows);
+    before = rows;
+    rows = 0;
+    for (int i = 0; i < MANY; i++) rows += c.req[i].n - 32 + c.req[i].max_new - 1;
+    decode(d, &c, 0, 0, a, got); /* they have left, their pages are there */
+    assert_int_equal(bl_decoder_rows(d) - before, rows);
+    before += rows;
+    decode(d, &c, MANY - 1, 0, a, got); /* what was said before counts as well: 32 of 39 tokens and 4 of 22 */
+    assert_int_equal(bl_decoder_rows(d) - before, c.req[MANY - 1].n - 32 + c.req[MANY - 1].max_new - 1);
+    bl_decoder_free(d);
+    bl_arena_free(a);
+    fixture_close(&f);
+}
+
+/* Six pages, and each of the sequences comes to four: the second must leave the cache and is fed again later. */
+static void a_cache_that_is_too_small_for_two_is_used_in_turn(void **state)
+{
+    enum { N = 5, NEW = 56 };
+    static crowd c;
+    bl_err e = {0};
+    bl_gen_reply want[N], got[N];
+    bl_arena *a;
+    bl_decoder *d;
+    uint64_t bytes;
+    int64_t tag;
+    (void)state;
+    fixture f = fixture_open(noise, "", 1, false);
+    assert_ok(bl_arena_new(&a, &e));
+    crowd_make(&c, 0);
+    for (int i = 0; i < N; i++)
+        c.req[i] = (bl_gen_request){.ids = c.ids[i] + 25, .n = 8, .max_new = NEW, .ignore_end = true};
+    for (int i = 0; i < N; i++) assert_ok(bl_generate(f.m, NULL, &c.req[i], 1, 1, false, a, &want[i], &e));
+    bytes = bl_kv_view_bytes(f.be, f.m->kv, 96, f.m->config.n_kv_heads, f.m->config.head_dim) *
+            (uint64_t)f.m->config.n_layers;
+    f.m->kv_peak = 0;
+    assert_ok(bl_decoder_new(f.m, NULL, &(bl_decoder_opts){.rows = 96}, &d, &e));
+    for (int round = 0; round < 2; round++) {
+        int64_t before = bl_decoder_rows(d);
+        for (int i = 0; i < N; i++) assert_ok(bl_decoder_put(d, &c.req[i], i, a, &got[i], &e));
+        while (bl_decoder_open(d)) assert_ok(bl_decoder_step(d, &e));
+        for (int i = 0; i < N; i++) assert_true(bl_decoder_take(d, &tag));
+        assert_false(bl_decoder_take(d, &tag));
+        assert_true(bl_decoder_rows(d) - before > N * (8 + NEW - 1));
+        for (int i = 0; i < N; i++) assert_memory_equal(got[i].ids, want[i].ids, NEW * sizeof(int32_t));
+    }
+    assert_int_equal(f.m->kv_peak, bytes);
+    bl_decoder_free(d);
+    bl_arena_free(a);
+    fixture_close(&f);
+}
+
 static void draws_follow_the_seed(void **state)
 {
     static int32_t cold[MANY][64], warm[MANY][64];
@@ -227,6 +380,9 @@ int main(void)
         cmocka_unit_test(text_ends_where_the_model_ends),
         cmocka_unit_test(text_ends_at_every_end_token),
         cmocka_unit_test(a_reply_does_not_depend_on_what_is_decoded_with_it),
+        cmocka_unit_test(sequences_that_come_and_go_say_what_each_says_alone),
+        cmocka_unit_test(what_prompts_have_in_common_is_computed_once),
+        cmocka_unit_test(a_cache_that_is_too_small_for_two_is_used_in_turn),
         cmocka_unit_test(draws_follow_the_seed),
     };
     return cmocka_run_group_tests(tests, write_models, remove_models);

@@ -495,6 +495,74 @@ static void a_context_is_computed_once_for_all_its_choices(void **state)
     close_bench(&b);
 }
 
+static bl_request told_after(bench *b, const char *prompt, int64_t max_new)
+{
+    bl_prompt p = bl_prompt_new(b->a);
+    bl_quote(&p, prompt);
+    return (bl_request){.kind = BL_ASK_GENERATE, .prompt = p, .max_new = max_new};
+}
+
+/* A call that comes later finds what an earlier one computed: of begin and 39 bytes two pages of 16 tokens. (The cache
+ * is as large as the first call wants it.) */
+static void a_beginning_is_computed_once_for_all_calls(void **state)
+{
+    static const char *const prompts[] = {ALPHABET " and so on, a", ALPHABET " and so on, b", ALPHABET " and so on, c"};
+    bl_err e = {0};
+    (void)state;
+    bench b = open_bench(oracle, bytes, NULL);
+    bl_request one[] = {told_after(&b, prompts[0], 4), told_after(&b, "x", 60)},
+               two[] = {told_after(&b, prompts[1], 4), told_after(&b, prompts[2], 1)};
+    bl_reply got[2];
+    int64_t rows = 1 + 39 + 3 + 2 + 59;
+    assert_ok(bl_engine_replies(b.g, one, 2, b.a, got, &e));
+    assert_int_equal(bl_engine_tokens(b.g), rows);
+    reply(&b, pair(b.a, "ab", "cd"));
+    assert_int_equal(bl_engine_tokens(b.g), rows += 4);
+    assert_ok(bl_engine_replies(b.g, two, 2, b.a, got, &e));
+    assert_int_equal(bl_engine_tokens(b.g), rows + (8 + 3) + 8);
+    close_bench(&b);
+}
+
+/* Put in any order and while others run, with scores in between: the replies are those of one call. */
+static void generations_come_and_go(void **state)
+{
+    enum { N = 9 };
+    bl_err e = {0};
+    bl_request r[N];
+    bl_reply want[N], got;
+    int64_t tag;
+    bool seen[N] = {false};
+    (void)state;
+    bench b = open_bench(noise, words, &(bl_engine_opts){.batch_size = 4});
+    assert_int_equal(bl_engine_most_open(b.g), 4);
+    for (int i = 0; i < N; i++) {
+        r[i] = told_after(&b, &"the other thing is here"[2 * i], 3 + i % 4);
+        r[i].temperature = i % 2;
+        r[i].seed = (uint64_t)i;
+    }
+    assert_ok(bl_engine_replies(b.g, r, N, b.a, want, &e));
+    bl_reply score = reply(&b, pair(b.a, "the", " other"));
+    int next = N - 1;
+    for (; next >= 4; next--) assert_ok(bl_engine_put(b.g, &r[next], 100 + next, b.a, &e));
+    while (bl_engine_open(b.g)) {
+        assert_ok(bl_engine_take(b.g, &tag, &got, &e));
+        assert_true(tag >= 100 && tag < 100 + N && !seen[tag - 100]);
+        seen[tag - 100] = true;
+        assert_same_replies(&want[tag - 100], &got, 1, "one by one");
+        if (next >= 0) {
+            bl_reply again = reply(&b, pair(b.a, "the", " other"));
+            assert_same_replies(&score, &again, 1, "in between");
+            assert_ok(bl_engine_put(b.g, &r[next], 100 + next, b.a, &e));
+            next--;
+        }
+    }
+    for (int i = 0; i < N; i++) assert_true(seen[i]);
+    assert_ok(bl_engine_put(b.g, &r[0], 0, b.a, &e));
+    bl_engine_drop(b.g);
+    assert_int_equal(bl_engine_open(b.g), 0);
+    close_bench(&b);
+}
+
 static void streaming_reads_each_block_once_a_pass(void **state)
 {
     bl_err e = {0};
@@ -899,6 +967,8 @@ int main(void)
         cmocka_unit_test(input_that_is_too_long_loses_its_beginning),
         cmocka_unit_test(scores_do_not_depend_on_batch_order_threads_or_streaming),
         cmocka_unit_test(a_context_is_computed_once_for_all_its_choices),
+        cmocka_unit_test(a_beginning_is_computed_once_for_all_calls),
+        cmocka_unit_test(generations_come_and_go),
         cmocka_unit_test(streaming_reads_each_block_once_a_pass),
         cmocka_unit_test(several_prompts_of_a_request_are_answered_each_for_itself),
         cmocka_unit_test(replies_survive_the_failure_of_every_allocation),
