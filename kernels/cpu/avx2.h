@@ -105,7 +105,7 @@ bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_f
 void bl_gemv_plan(bl_gemm *g, int64_t rows); /* one row or two, by the source's gemv */
 bl_status bl_product_run(const bl_kernel_family *k, bl_backend *be, const bl_linear_args *a, bl_err *e);
 
-/* Attention of one tile: the queries q0 .. q0+n of a sequence, all heads that share one head of keys. */
+/* Attention. */
 enum { BL_ATTEND_BLOCK = 64 };   /* keys */
 typedef struct bl_attend_steps { /* the two products, by rows: [1] .. [rows] */
     int64_t rows;
@@ -115,16 +115,7 @@ typedef struct bl_attend_steps { /* the two products, by rows: [1] .. [rows] */
                       int64_t dim8); /* y += s v, keys from .. to */
 } bl_attend_steps;
 extern const bl_attend_steps bl_attend_avx2, bl_attend_avx512;
-typedef struct bl_attend {
-    const bl_attend_steps *steps;
-    const bl_attention_args *a;
-    const bl_cpu_seqs *l;
-    int32_t seq;
-    int64_t q0, n, kv;
-} bl_attend;
-int64_t bl_attend_rows(
-    const bl_attention_args *a); /* most queries times heads of a tile; 0: heads too many or too wide for it */
-void bl_attend_tile(const bl_attend *t, void *scratch);
+bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *e);
 
 void bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double eps);
 void bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);

@@ -1,7 +1,8 @@
-/* avx2_attention.c - causal attention of a tile: some queries of a sequence, with all heads that share a head of keys.
+/* avx2_attention.c - causal attention of a tile: some queries, with all heads that share a head of keys.
  *
- * Rows of the tile are (query, head), query first, so the rows that see a block of keys are the last ones. Per block of
- * 64 keys:
+ * Rows of the tile are (query, head), query first, so the rows of a sequence that see a block of keys are its last
+ * ones. Keys that all sequences of a tile begin with are read once for all of its rows, then those of each for its own.
+ * Per block of 64 keys:
  *
  *     kt [dim][64]     the keys, transposed, so 8 keys are a vector and a score is one chain over dim
  *     v  [64][dim8]    the values, dense
@@ -13,6 +14,7 @@
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx2_math.h"
+#include <omp.h>
 
 enum { BLOCK = BL_ATTEND_BLOCK, MOST_ROWS = 384, RUN = 48 };
 
@@ -22,7 +24,22 @@ typedef struct space {
 
 static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
 
-int64_t bl_attend_rows(const bl_attention_args *a)
+/* One tile: queries of a sequence, or a few of several that begin with the same keys. */
+typedef struct part {
+    int32_t seq;
+    int64_t q0, n;
+} part; /* queries q0 .. q0+n of a sequence */
+typedef struct tile {
+    const bl_attend_steps *steps;
+    const bl_attention_args *a;
+    const bl_cpu_seqs *l;
+    const part *part;
+    int64_t n_parts, kv;
+    int64_t shared; /* positions, whole blocks, whose cache rows are those of the first part in all, before any query */
+} tile;
+
+/* Most queries times heads of a tile; 0: heads too many or too wide for it. */
+static int64_t most_rows(const bl_attention_args *a)
 {
     int64_t heads = a->heads / a->kv.heads, dim = up8(a->kv.head_dim),
             room = BL_CPU_SCRATCH / 4 - 2 * BLOCK * dim - RUN * BLOCK;
@@ -78,7 +95,7 @@ static int64_t next_row(walk *w)
 }
 
 /* Asks for the next key and value, which will be read with the next block. */
-BL_INLINE void prefetch_row(const bl_attend *t, walk *w)
+BL_INLINE void prefetch_row(const tile *t, walk *w)
 {
     const bl_kv_view *kv = &t->a->kv;
     const int64_t row = next_row(w), bytes = bl_kv_code_bytes(kv->format, kv->head_dim, sizeof(float));
@@ -112,7 +129,7 @@ BL_INLINE void decode_values(const bl_cpu_kv *x, float *to, int64_t dim, int64_t
 
 /* The next n <= 64 keys, transposed, and values; what is missing to a multiple of 8 keys becomes zero. Coded keys
  * become floats where their values will be. */
-static void load_block(const bl_attend *t, walk *w, int64_t n, const space *p)
+static void load_block(const tile *t, walk *w, int64_t n, const space *p)
 {
     static const float zeros[8] = {0};
     const bl_kv_view *kv = &t->a->kv;
@@ -289,59 +306,157 @@ static void softmax1(float *s, int64_t n, float *m, float *l, float *y, int64_t 
     softmax(1, s, n, m, l, y, dim8);
 }
 
-void bl_attend_tile(const bl_attend *t, void *scratch)
+/* Rows r0 .. r0+rows of the tile over the keys from .. to, which w walks; `first`: position of the first query. */
+static void attend(const tile *t, const space *p, walk *w, int64_t r_first, int64_t rows, int64_t first, int64_t from,
+                   int64_t to)
 {
     const bl_attention_args *a = t->a;
-    int64_t dim = a->kv.head_dim, dim8 = up8(dim), heads = a->heads / a->kv.heads, rows = t->n * heads;
-    int64_t first = t->l->past[t->seq] + t->q0; /* position of the first query */
     const bl_attend_steps *steps = t->steps;
-    const space p = lay_out(scratch, dim8, rows);
-    walk w = {t->l->seg + t->l->seg_start[t->seq], 0};
-    for (int64_t r = 0; r < rows; r++) {
-        memcpy(p.q + r * dim8,
-               bl_cpu_row(&a->q, t->l->start[t->seq] + t->q0 + r / heads) + (t->kv * heads + r % heads) * dim,
-               (size_t)dim * sizeof *p.q);
-        p.m[r] = -INFINITY;
-    }
-    memset(p.y, 0, (size_t)(rows * dim8) * sizeof *p.y);
-    memset(p.l, 0, (size_t)(rows * 8) * sizeof *p.l);
+    int64_t dim = a->kv.head_dim, dim8 = up8(dim), heads = a->heads / a->kv.heads;
 
-    for (int64_t k0 = 0; k0 < first + t->n; k0 += BLOCK) {
-        int64_t n = BL_MIN(first + t->n - k0, BLOCK), r0 = BL_MAX(k0 - first, 0) * heads;
-        int64_t more = BL_MIN(first + t->n - k0 - n, BLOCK); /* keys of the next block */
-        load_block(t, &w, n, &p);
-        walk ahead = w;
-        for (int64_t r = r0, run; r < rows; r += run) {
-            const float *q = p.q + r * dim8;
-            float *y = p.y + r * dim8;
+    for (int64_t k0 = from; k0 < to; k0 += BLOCK) {
+        int64_t n = BL_MIN(to - k0, BLOCK), more = BL_MIN(to - k0 - n, BLOCK); /* keys of the next block */
+        load_block(t, w, n, p);
+        walk ahead = *w;
+        for (int64_t r = BL_MAX(k0 - first, 0) * heads, run; r < rows; r += run) {
+            const float *q = p->q + (r_first + r) * dim8;
+            float *y = p->y + (r_first + r) * dim8, *m = p->m + r_first + r, *l = p->l + (r_first + r) * 8;
             int64_t seen[RUN];
             run = BL_MIN(rows - r, RUN);
             for (int64_t i = 0; i < run; i++) seen[i] = BL_MIN(first + (r + i) / heads + 1 - k0, n);
-            for (int64_t i = 0, m; i < run; i += m) {
-                m = BL_MIN(run - i, steps->rows);
-                steps->scores[m](q + i * dim8, p.kt, p.s + i * BLOCK, n, dim, dim8, (float)a->scale);
+            for (int64_t i = 0, k; i < run; i += k) {
+                k = BL_MIN(run - i, steps->rows);
+                steps->scores[k](q + i * dim8, p->kt, p->s + i * BLOCK, n, dim, dim8, (float)a->scale);
             }
-            for (int64_t i = 0, m; i < run; i += m) {
-                m = i + 3 <= run && seen[i] == seen[i + 2] ? 3 : 1;
-                (m == 3 ? softmax3 : softmax1)(p.s + i * BLOCK, seen[i], p.m + r + i, p.l + (r + i) * 8, y + i * dim8,
-                                               dim8);
+            for (int64_t i = 0, k; i < run; i += k) {
+                k = i + 3 <= run && seen[i] == seen[i + 2] ? 3 : 1;
+                (k == 3 ? softmax3 : softmax1)(p->s + i * BLOCK, seen[i], m + i, l + i * 8, y + i * dim8, dim8);
                 if (more-- > 0) prefetch_row(t, &ahead);
             }
-            for (int64_t i = 0, m; i < run; i += m) {
-                m = BL_MIN(run - i, steps->rows);
-                steps->values[m](p.s + i * BLOCK, p.v, y + i * dim8, 0, seen[i], dim8); /* the first sees least */
-                for (int64_t j = i + 1; j < i + m; j++)
-                    steps->values[1](p.s + j * BLOCK, p.v, y + j * dim8, seen[i], seen[j], dim8);
+            for (int64_t i = 0, k; i < run; i += k) {
+                k = BL_MIN(run - i, steps->rows);
+                steps->values[k](p->s + i * BLOCK, p->v, y + i * dim8, 0, seen[i], dim8); /* the first sees least */
+                for (int64_t j = i + 1; j < i + k; j++)
+                    steps->values[1](p->s + j * BLOCK, p->v, y + j * dim8, seen[i], seen[j], dim8);
             }
         }
     }
-    for (int64_t r = 0; r < rows; r++) {
-        float *y = bl_cpu_row(&a->y, t->l->start[t->seq] + t->q0 + r / heads) + (t->kv * heads + r % heads) * dim;
-        float sum = bl_sum1(_mm256_loadu_ps(p.l + r * 8));
-        int64_t d = 0;
-        for (; d + 8 <= dim; d += 8)
-            _mm256_storeu_ps(y + d, _mm256_div_ps(_mm256_loadu_ps(p.y + r * dim8 + d), _mm256_set1_ps(sum)));
-        for (; d < dim; d++) y[d] = p.y[r * dim8 + d] / sum;
+}
+
+static walk walk_of(const tile *t, int32_t seq, int64_t at) { return (walk){t->l->seg + t->l->seg_start[seq], at}; }
+
+static void attend_tile(const tile *t, void *scratch)
+{
+    const bl_attention_args *a = t->a;
+    int64_t dim = a->kv.head_dim, dim8 = up8(dim), heads = a->heads / a->kv.heads, rows = 0, at = 0;
+    space p;
+    for (int64_t i = 0; i < t->n_parts; i++) rows += t->part[i].n * heads;
+    p = lay_out(scratch, dim8, rows);
+    for (int64_t i = 0; i < t->n_parts; i++)
+        for (int64_t r = 0; r < t->part[i].n * heads; r++, at++) {
+            memcpy(p.q + at * dim8,
+                   bl_cpu_row(&a->q, t->l->start[t->part[i].seq] + t->part[i].q0 + r / heads) +
+                       (t->kv * heads + r % heads) * dim,
+                   (size_t)dim * sizeof *p.q);
+            p.m[at] = -INFINITY;
+        }
+    memset(p.y, 0, (size_t)(rows * dim8) * sizeof *p.y);
+    memset(p.l, 0, (size_t)(rows * 8) * sizeof *p.l);
+
+    walk w = walk_of(t, t->part[0].seq, 0);
+    attend(t, &p, &w, 0, rows, t->shared, 0, t->shared);
+    at = 0;
+    for (int64_t i = 0; i < t->n_parts; i++) {
+        const part *part = &t->part[i];
+        int64_t first = t->l->past[part->seq] + part->q0;
+        w = walk_of(t, part->seq, t->shared);
+        attend(t, &p, &w, at, part->n * heads, first, t->shared, first + part->n);
+        for (int64_t r = 0; r < part->n * heads; r++, at++) {
+            float *y = bl_cpu_row(&a->y, t->l->start[part->seq] + part->q0 + r / heads) +
+                       (t->kv * heads + r % heads) * dim;
+            float sum = bl_sum1(_mm256_loadu_ps(p.l + at * 8));
+            int64_t d = 0;
+            for (; d + 8 <= dim; d += 8)
+                _mm256_storeu_ps(y + d, _mm256_div_ps(_mm256_loadu_ps(p.y + at * dim8 + d), _mm256_set1_ps(sum)));
+            for (; d < dim; d++) y[d] = p.y[at * dim8 + d] / sum;
+        }
     }
+}
+
+/* ---- tiles ---- */
+/* Positions, in whole blocks and before any query, that two sequences have in the same cache rows. */
+static int64_t in_common(const bl_cpu_seqs *l, int32_t a, int32_t b)
+{
+    const bl_kv_seg *x = l->seg + l->seg_start[a], *y = l->seg + l->seg_start[b];
+    int64_t most = BL_MIN(l->past[a], l->past[b]), n = 0, k;
+    for (; n < most && x->row == y->row; x++, y++) {
+        n += k = BL_MIN(x->len, y->len);
+        if (x->len != y->len) break;
+    }
+    return BL_MIN(n, most) / BLOCK * BLOCK;
+}
+
+/* Sequences into tiles; few: queries of those that are read together, at most. tile and list hold as many as there can
+ * be. */
+static int64_t make_tiles(const bl_attention_args *a, const bl_cpu_seqs *l, int64_t most, int64_t few, tile *tiles,
+                          part *list)
+{
+    int64_t n_tiles = 0, n_parts = 0, queries = 0; /* of the last tile */
+    for (int32_t s = 0; s < a->n_seq; s++) {
+        int64_t n = l->start[s + 1] - l->start[s], common = 0;
+        tile *last = n_tiles ? &tiles[n_tiles - 1] : NULL;
+        if (last && n && queries + n <= few) common = in_common(l, last->part->seq, s);
+        if (common && (last->n_parts == 1 || 2 * common >= last->shared)) {
+            last->shared = last->n_parts++ == 1 ? common : BL_MIN(last->shared, common);
+            list[n_parts++] = (part){s, 0, n};
+            queries += n;
+            continue;
+        }
+        for (int64_t q0 = 0; q0 < n; q0 += most) {
+            queries = BL_MIN(n - q0, most);
+            tiles[n_tiles++] = (tile){.a = a, .l = l, .part = &list[n_parts], .n_parts = 1};
+            list[n_parts++] = (part){s, q0, queries};
+        }
+    }
+    return n_tiles;
+}
+
+bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
+{
+    bl_status st = bl_cpu_check_attention(be, a, e);
+    bl_cpu *c = be->own;
+    bl_cpu_seqs l = bl_cpu_seqs_of(a);
+    int64_t heads, most, few, n = 0;
+    tile *tiles = NULL;
+    part *list = NULL;
+    double work = 0;
+    if (st != BL_OK || !a->n_seq) return st;
+    heads = a->heads / a->kv.heads;
+    most = most_rows(a) / heads; /* queries of a tile */
+    if (most < 1) return bl_ref_attention(be, a, e);
+    for (int32_t s = 0; s < a->n_seq; s++) {
+        int64_t rows = l.start[s + 1] - l.start[s];
+        n += (rows + most - 1) / most;
+        work += (double)rows * (double)(l.past[s] + rows) * (double)(a->heads * a->kv.head_dim);
+    }
+    /* So many that all threads are busy. */
+    few = (l.start[a->n_seq] - l.start[0]) * a->kv.heads / (2 * bl_cpu_threads(be, work));
+    few = BL_MIN(BL_MIN(RUN / heads, most), few);
+    if (!(tiles = bl_new((size_t)n, sizeof *tiles, e)) || !(list = bl_new((size_t)n, sizeof *list, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    n = make_tiles(a, &l, most, few, tiles, list);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(bl_cpu_threads(be, work))
+    for (int64_t i = 0; i < n * a->kv.heads; i++) {
+        tile t = tiles[n - 1 - i / a->kv.heads]; /* late tiles see most keys: they go first */
+        t.steps = c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2;
+        t.kv = i % a->kv.heads;
+        attend_tile(&t, c->scratch[omp_get_thread_num()]);
+    }
+out:
+    bl_free(tiles);
+    bl_free(list);
+    return st;
 }
 #endif

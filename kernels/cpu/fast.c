@@ -75,49 +75,6 @@ static bl_status kv_append(bl_backend *be, const bl_kv_append_args *a, bl_err *e
     return bl_cpu_kv_append(be, a, bl_avx2_kv_row, e);
 }
 
-static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
-{
-    bl_status st = bl_cpu_check_attention(be, a, e);
-    bl_cpu *c = be->own;
-    bl_cpu_seqs l = bl_cpu_seqs_of(a);
-    int64_t heads, most, tiles = 0, *first;
-    double work = 0;
-    if (st != BL_OK) return st;
-    heads = a->heads / a->kv.heads;
-    most = bl_attend_rows(a) / heads; /* queries of a tile */
-    if (most < 1) return bl_ref_attention(be, a, e);
-    if (!(first = bl_new((size_t)a->n_seq + 1, sizeof *first, e))) return BL_E_NOMEM;
-    for (int32_t s = 0; s < a->n_seq; s++) { /* first[s]: tiles before sequence s */
-        int64_t n = l.start[s + 1] - l.start[s];
-        first[s] = tiles;
-        tiles += (n + most - 1) / most;
-        work += (double)n * (double)(l.past[s] + n) * (double)(a->heads * a->kv.head_dim);
-    }
-    if (a->n_seq > 0) first[a->n_seq] = tiles;
-
-#pragma omp parallel for schedule(dynamic, 1) num_threads(bl_cpu_threads(be, work))
-    for (int64_t i = 0; i < tiles * a->kv.heads; i++) {
-        int64_t tile = tiles - 1 - i / a->kv.heads, lo = 0,
-                hi = a->n_seq - 1; /* late tiles see most keys: they go first */
-        while (lo < hi) {          /* the last sequence that begins at or before the tile */
-            int64_t mid = (lo + hi + 1) / 2;
-            if (first[mid] <= tile) lo = mid;
-            else hi = mid - 1;
-        }
-        int64_t q0 = (tile - first[lo]) * most, n = l.start[lo + 1] - l.start[lo];
-        bl_attend_tile(&(bl_attend){.steps = c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2,
-                                    .a = a,
-                                    .l = &l,
-                                    .seq = (int32_t)lo,
-                                    .q0 = q0,
-                                    .n = BL_MIN(n - q0, most),
-                                    .kv = i % a->kv.heads},
-                       c->scratch[omp_get_thread_num()]);
-    }
-    bl_free(first);
-    return BL_OK;
-}
-
 static bl_status loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_loss(be, a, e);
@@ -234,7 +191,7 @@ const bl_ops bl_ops_cpu = {
     .rmsnorm = rmsnorm,
     .rope = rope,
     .kv_append = kv_append,
-    .attention = attention,
+    .attention = bl_fast_attention,
     .gather = bl_ref_gather,
     .swiglu = swiglu,
     .add = add,

@@ -820,6 +820,40 @@ static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **st
         a.seg_start = I32(0, 2, 6);
         assert_ok(backends[0]->ops->attention(backends[0], &a, &e));
         assert_equal_bits(y[0], y[3]);
+
+        /* each of 21 late queries as a sequence of its own, which has the first 100 keys in common with the others;
+         * every fifth reads them in pieces, every seventh has the next query as well */
+        enum { ONES = 21 };
+        int32_t start[ONES + 1] = {0}, past[ONES], seg_start[ONES + 1] = {0};
+        bl_kv_seg seg[3 * ONES];
+        int32_t n_seg = 0, row[2 * ONES];
+        for (int32_t i = 0; i < ONES; i++) {
+            int32_t at = 128 + i, two = i % 7 == 0;
+            past[i] = at;
+            for (int32_t r = 0; r <= two; r++) row[start[i] + r] = at + r;
+            start[i + 1] = start[i] + 1 + two;
+            if (i % 5 == 0) seg[n_seg++] = (bl_kv_seg){0, 80};
+            seg[n_seg++] = i % 5 ? (bl_kv_seg){0, 100} : (bl_kv_seg){80, 20};
+            seg[n_seg++] = (bl_kv_seg){237, at + 1 + two - 100};
+            seg_start[i + 1] = n_seg;
+        }
+        a.n_seq = ONES;
+        a.start = VIEW_OF(start, BL_I32, ONES + 1);
+        a.past = VIEW_OF(past, BL_I32, ONES);
+        a.seg = bl_tensor_2d(&(bl_buffer){.data = seg}, 0, BL_I64, n_seg, 2);
+        a.seg_start = VIEW_OF(seg_start, BL_I32, ONES + 1);
+        a.q = make(BL_F32, start[ONES], h * d);
+        a.y = make(BL_F32, start[ONES], h * d);
+        for (int32_t r = 0; r < start[ONES]; r++)
+            memcpy(f32(a.q) + r * h * d, f32(q) + row[r] * h * d, (size_t)(h * d) * sizeof(float));
+        for (size_t i = 0; i < BL_COUNT(backends); i++) {
+            assert_ok(backends[i]->ops->fill(backends[i], &a.y, 1e30, &e));
+            assert_ok(backends[i]->ops->attention(backends[i], &a, &e));
+            for (int32_t r = 0; r < start[ONES]; r++)
+                assert_memory_equal(f32(a.y) + r * h * d, f32(y[0]) + row[r] * h * d, (size_t)(h * d) * sizeof(float));
+        }
+        drop(a.q);
+        drop(a.y);
         for (int i = 0; i < 4; i++) drop(y[i]);
         drop(q);
         drop(k);
