@@ -122,6 +122,20 @@ static bl_status prefix_token(const bl_engine *g, int32_t *out, bl_err *e)
 }
 
 /* ---- conversations ---- */
+/* The text that n spans make loses the white space at its ends. */
+static void strip(bl_span *s, size_t n)
+{
+    size_t bytes;
+    for (size_t i = 0; i < n; i++) {
+        while ((bytes = bl_space_at(s[i].text, s[i].n)) > 0) s[i].text += bytes, s[i].n -= bytes;
+        if (s[i].n) break;
+    }
+    for (size_t i = n; i-- > 0;) {
+        bl_rstrip(s[i].text, &s[i].n);
+        if (s[i].n) break;
+    }
+}
+
 bl_status bl_engine_chat(const bl_engine *g, const bl_prompt *p, bl_prompt *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -145,6 +159,7 @@ bl_status bl_engine_chat(const bl_engine *g, const bl_prompt *p, bl_prompt *out,
         at++;
     }
     if (turn == p->n) span[at++] = (bl_span){c->after, strlen(c->after), false};
+    if (c->strip) strip(span + 1, turn);
     out->span = span;
     out->n = out->cap = at;
     out->chat = false;

@@ -9,6 +9,7 @@
 #define SMOLLM2             "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 #define QWEN25              "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 #define QWEN2               "You are a helpful assistant."
+#define QWEN15              "You are a helpful assistant"
 #define LLAMA3_USER         "<|start_header_id|>user<|end_header_id|>\n\n"
 #define LLAMA3_REPLY        "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 #define LLAMA31_SYSTEM                                                                                                 \
@@ -17,30 +18,87 @@
 
 /* The first that fits counts. What a family's template says without a system message is in `before`. */
 static const bl_chat chats[] = {
-    {"smollm2", CHATML_SYSTEM(SMOLLM2), CHATML_REPLY, {"<|im_start|>", SMOLLM2}, {"tools"}},
-    {"qwen2.5", CHATML_SYSTEM(QWEN25), CHATML_REPLY, {"<|im_start|>", QWEN25}, {"enable_thinking"}},
-    {"qwen2", CHATML_SYSTEM(QWEN2), CHATML_REPLY, {"<|im_start|>", QWEN2 "<|im_end|>"}, {"enable_thinking", "Qwen, "}},
-    {"qwen3", CHATML_USER, CHATML_REPLY, {"<|im_start|>", "enable_thinking", "</think>"}, {"You are"}},
-    {"chatml", CHATML_USER, CHATML_REPLY, {"<|im_start|>", "<|im_end|>"}, {"You are", "<think>", "You're", "date"}},
+    {"smollm2", CHATML_SYSTEM(SMOLLM2), CHATML_REPLY, false, {"<|im_start|>", SMOLLM2}, {"tools"}},
+    {"qwen2.5", CHATML_SYSTEM(QWEN25), CHATML_REPLY, false, {"<|im_start|>", QWEN25}, {"enable_thinking"}},
+    {"qwen2",
+     CHATML_SYSTEM(QWEN2),
+     CHATML_REPLY,
+     false,
+     {"<|im_start|>", QWEN2 "<|im_end|>"},
+     {"enable_thinking", "Qwen, "}},
+    {"qwen1.5", CHATML_SYSTEM(QWEN15), CHATML_REPLY, false, {"<|im_start|>", QWEN15 "<|im_end|>"}, {"enable_thinking"}},
+    {"qwen3",
+     CHATML_USER,
+     CHATML_REPLY,
+     false,
+     {"<|im_start|>", "enable_thinking", "</think>"},
+     {"You are a ", "You are Qwen", "assistant\\n<think>", "'<think>\\n' }}"}},
+    {"chatml",
+     CHATML_USER,
+     CHATML_REPLY,
+     false,
+     {"<|im_start|>", "<|im_end|>"},
+     {"You are", "<think>", "You're", "date"}},
     /* LLaMA 3.1's date is a constant; a template that takes that of the day is none of these. */
     {"llama3.1",
      LLAMA31_SYSTEM LLAMA3_USER,
      LLAMA3_REPLY,
-     {"<|start_header_id|>", "Cutting Knowledge Date: December 2023", "26 Jul 2024"},
+     true,
+     {"<|start_header_id|>", "Cutting Knowledge Date: December 2023", "26 Jul 2024", "trim"},
      {"strftime_now"}},
     {"llama3",
      LLAMA3_USER,
      LLAMA3_REPLY,
-     {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
-     {"Cutting Knowledge", "You are", "strftime_now", "date"}},
-    {"llama2", "[INST] ", " [/INST]", {"'[INST] '", "' [/INST]'", "<<SYS>>"}, {"[AVAILABLE_TOOLS]"}},
-    {"mistral-tekken", "[INST]", "[/INST]", {"\"[INST]\"", "\"[/INST]\"", "[AVAILABLE_TOOLS]"}, {"[SYSTEM_PROMPT]"}},
-    {"mistral-v3", "[INST] ", "[/INST]", {"\"[INST] \"", "\"[/INST]\"", "[AVAILABLE_TOOLS]"}, {"[SYSTEM_PROMPT]"}},
+     true,
+     {"'<|start_header_id|>' + message['role'] + '<|end_header_id|>", "message['content'] | trim", "<|eot_id|>"},
+     {"Cutting Knowledge", "You are", "strftime_now", "date", "UNSAFE"}},
+    {"llama2",
+     "[INST] ",
+     " [/INST]",
+     true,
+     {"bos_token + '[INST] ' + content.strip() + ' [/INST]'", "<<SYS>>"},
+     {"[AVAILABLE_TOOLS]"}},
+    {"mistral-tekken",
+     "[INST]",
+     "[/INST]",
+     false,
+     {"\"[INST]\"", "\"[/INST]\"", "[AVAILABLE_TOOLS]"},
+     {"[SYSTEM_PROMPT]"}},
+    {"mistral-v3",
+     "[INST] ",
+     "[/INST]",
+     false,
+     {"\"[INST] \"", "\"[/INST]\"", "[AVAILABLE_TOOLS]"},
+     {"[SYSTEM_PROMPT]"}},
+    {"mistral-v1", " [INST] ", " [/INST]", false, {"' [INST] ' + message['content'] + ' [/INST]'"}, {"<<SYS>>"}},
     {"mistral",
      "[INST] ",
      " [/INST]",
-     {"'[INST] '", "' [/INST]'"},
+     false,
+     {"'[INST] ' + message['content'] + ' [/INST]'"},
      {"<<SYS>>", "[AVAILABLE_TOOLS]", "[SYSTEM_PROMPT]"}},
+};
+
+/* Texts as they are distributed: of each the conversation of one message was rendered with jinja2 and is the same as
+ * what is said here. */
+static const struct {
+    const char *hash, *name;
+} compared[] = {
+    {"4adb1f81f5c508ea24f6d97f87d647f5", "llama2"},         /* Llama-2-13b-chat-hf */
+    {"276bc5228eb011513ec23d8d21f962b0", "llama2"},         /* hf-internal-testing/llama-tokenizer */
+    {"09facc0e4aa943189799ad6e2dea0594", "llama3"},         /* Meta-Llama-3-8B-Instruct */
+    {"8f20b9eda669ce10b97891b7adc1beb8", "llama3"},         /* the same, which always opens a reply */
+    {"0c2fe941e01674f5a8344fceb19d98ce", "llama3.1"},       /* Llama-3.1-8B-Instruct */
+    {"70bf874ad98f31f4b7f52373b11c60d7", "mistral"},        /* Mistral-7B-Instruct-v0.1 */
+    {"f395fc5daa794129a5d004210ebce758", "mistral"},        /* Mixtral-8x7B-Instruct-v0.1 */
+    {"9436379226e4001b11cfaab721dff7f2", "mistral-v1"},     /* Mistral-7B-Instruct-v0.3 with spaces */
+    {"e4ecf9f516b59c8e1a382f7b55f0b080", "mistral-tekken"}, /* Mistral-Nemo-Instruct-2407 */
+    {"e172667461b75b81f40d3b263dcc40bf", "qwen1.5"},        /* Qwen1.5-72B-Chat */
+    {"c63bde148c12b98b639547fe4d33fa67", "qwen2.5"},        /* Qwen2.5 and its Coder */
+    {"4457e3d12b367a860283f874ff58d644", "qwen3"},          /* Qwen3-0.6B */
+    {"98f63cc3d421d28f99ab995e9629dacd", "smollm2"},        /* SmolLM2-135M-Instruct */
+    {"f0a6a8278439fdb056191e205a440263", "chatml"},         /* ChatML */
+    {"dec8569071f8a2423907c0c56d05a68f", "chatml"},         /* zephyr-7b-gemma-v0.1, internlm2-chat-7b */
 };
 
 const bl_chat *bl_chat_at(size_t i) { return i < BL_COUNT(chats) ? &chats[i] : NULL; }
@@ -61,9 +119,19 @@ static bool fits(const bl_chat *c, const char *text)
     return true;
 }
 
+const bl_chat *bl_chat_of_hash(bl_hash h)
+{
+    char hex[33];
+    bl_hash_hex(h, hex);
+    for (size_t i = 0; i < BL_COUNT(compared); i++)
+        if (!strcmp(compared[i].hash, hex)) return named(compared[i].name);
+    return NULL;
+}
+
 const bl_chat *bl_chat_of(const char *template_text)
 {
-    const bl_chat *c;
+    const bl_chat *c = bl_chat_of_hash(bl_hash_bytes(template_text, strlen(template_text)));
+    if (c) return c;
     for (size_t i = 0; (c = bl_chat_at(i)) && !fits(c, template_text);) i++;
     return c;
 }

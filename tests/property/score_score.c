@@ -637,6 +637,52 @@ static void several_prompts_of_a_request_are_answered_each_for_itself(void **sta
     close_bench(&b);
 }
 
+/* LLaMA's templates strip the message, whatever spans it is made of; what begins the reply is no part of it. */
+static void a_message_is_stripped_where_its_template_does_it(void **state)
+{
+    static const char tokenizer[] = "{\"added_tokens\":[],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},"
+                                    "\"merges\":[]},\"pre_tokenizer\":null,\"decoder\":null}";
+    static const struct {
+        const char *config, *want;
+    } rows[] = {
+        {"{\"chat_template\":\"<<SYS>>{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}\"}",
+         "[INST] why? [/INST]So \n"},
+        {"{\"chat_template\":\"{{ '[INST] ' + message['content'] + ' [/INST]' }}\"}",
+         "[INST]  \n why? \n \t [/INST]So \n"},
+    };
+    bl_err e = {0};
+    char folder[4200], path[4300];
+    (void)state;
+    bench b = open_bench(noise, words, NULL);
+    snprintf(folder, sizeof folder, "%s/chat", dir);
+    assert_ok(bl_make_dirs(folder, &e));
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_tokenizer *t;
+        bl_engine *g;
+        bl_prompt p = bl_prompt_new(b.a), around;
+        bl_text all = {0};
+        snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
+        assert_ok(bl_write_file(path, rows[i].config, strlen(rows[i].config), &e));
+        snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+        assert_ok(bl_write_file(path, tokenizer, sizeof tokenizer - 1, &e));
+        assert_ok(bl_tokenizer_open(BL_TOK_JSON, path, &t, &e));
+        assert_ok(bl_engine_new(b.f.m, t, NULL, &g, &e));
+        bl_say(&p, " ");
+        bl_quote(&p, "\n why? \n");
+        bl_say(&p, " \t");
+        bl_reply_begins(&p);
+        bl_say(&p, " So \n");
+        p.chat = true;
+        assert_ok(bl_engine_chat(g, &p, &around, &e));
+        for (size_t k = 0; k < around.n; k++) bl_text_addn(&all, around.span[k].text, around.span[k].n);
+        assert_string_equal(all.s, rows[i].want);
+        bl_text_free(&all);
+        bl_engine_free(g);
+        bl_tokenizer_close(t);
+    }
+    close_bench(&b);
+}
+
 /* Every allocation of a run fails once: the run ends with a sentence, nothing stays behind, and the engine works again.
  */
 static void replies_survive_the_failure_of_every_allocation(void **state)
@@ -971,6 +1017,7 @@ int main(void)
         cmocka_unit_test(generations_come_and_go),
         cmocka_unit_test(streaming_reads_each_block_once_a_pass),
         cmocka_unit_test(several_prompts_of_a_request_are_answered_each_for_itself),
+        cmocka_unit_test(a_message_is_stripped_where_its_template_does_it),
         cmocka_unit_test(replies_survive_the_failure_of_every_allocation),
         cmocka_unit_test(scores_survive_a_device_that_is_too_small),
         cmocka_unit_test(logits_that_are_not_finite_stop_the_work_and_name_the_place),

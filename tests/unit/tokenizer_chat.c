@@ -18,16 +18,24 @@ static void templates_are_known_by_what_is_in_them(void **state)
          "}}",
          "qwen2.5"},
         {"{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}", "qwen2"},
-        {"{{- '<|im_start|>' }}{%- if enable_thinking is defined %}{{- '<think>\\n\\n</think>\\n\\n' }}", "qwen3"},
+        {"You are provided with function signatures{{- '<|im_start|>' }}{%- if enable_thinking is defined %}{{- "
+         "'<think>\\n\\n</think>\\n\\n' }}",
+         "qwen3"},
+        {"{{- '<|im_start|>' }}{%- if enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- else "
+         "%}{{- '<think>\\n' }}",
+         NULL}, /* Qwen3.5 opens the thinking */
+        {"{{ '<|im_start|>system\nYou are a helpful assistant<|im_end|>\n' }}", "qwen1.5"},
         {"{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}", "chatml"},
         {"{{'<|im_start|>system\nYou are a pirate.<|im_end|>\n'}}", NULL}, /* says more than is known */
         {"{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | "
          "trim + "
          "'<|eot_id|>' %}",
          "llama3"},
+        {"{{ '<|start_header_id|>' + role + '<|end_header_id|>\n\n<BEGIN UNSAFE CONTENT CATEGORIES><|eot_id|>' }}",
+         NULL}, /* a guard has questions of its own */
         {"{{- \"<|start_header_id|>system<|end_header_id|>\" }}{{- \"Cutting Knowledge Date: December 2023\\n\" }}{%- "
          "set "
-         "date_string = \"26 Jul 2024\" %}",
+         "date_string = \"26 Jul 2024\" %}{{ content | trim }}",
          "llama3.1"},
         {"{{- \"<|start_header_id|>\" }}Cutting Knowledge Date: December 2023{%- set date_string = "
          "strftime_now(\"%d\") "
@@ -35,6 +43,8 @@ static void templates_are_known_by_what_is_in_them(void **state)
          NULL}, /* the day's date */
         {"{% set content = '<<SYS>>\\n' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}", "llama2"},
         {"{{ '[INST] ' + message['content'] + ' [/INST]' }}", "mistral"},
+        {"{{- ' [INST] ' + message['content'] + ' [/INST]' }}", "mistral-v1"},
+        {"{{ bos_token + '[INST] ' + messages[idx]['content'] + ' [/INST]' }}{{ '[INST] <<SYS>>' }}", NULL}, /* Smaug */
         {"{{- \"[AVAILABLE_TOOLS] [\" }}{{- \"[INST] \" + message[\"content\"] + \"[/INST]\" }}", "mistral-v3"},
         {"{{- \"[AVAILABLE_TOOLS][\" }}{{- \"[INST]\" + message[\"content\"] + \"[/INST]\" }}", "mistral-tekken"},
         {"{{ '<start_of_turn>' }}", NULL},
@@ -61,30 +71,63 @@ static void every_template_is_found_by_its_own_marks(void **state)
     }
 }
 
-/* The conversation of one message as the families' documents print it. */
-static void a_message_stands_as_it_is_printed(void **state)
+/* Texts as they are distributed (in huggingface/huggingface.js, packages/jinja, and Future-House/ldp; those of LLaMA 2
+ * and 3 as others print them; of SmolLM2 and Qwen2.5-Coder from GGUF files), by their hash, and what jinja2 3.1.6 made
+ * of them: one message of the user, " Why?\n", add_generation_prompt, the BOS left out. */
+static void a_message_stands_where_the_templates_put_it(void **state)
 {
+    static const char message[] = " Why?\n", stripped[] = "Why?";
     static const struct {
-        const char *name, *text;
+        uint64_t hi, lo;
+        const char *rendered;
     } rows[] = {
-        {"llama3",
-         "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>"
-         "\n\n"},
-        {"llama2", "[INST] Hi [/INST]"},
-        {"mistral-tekken", "[INST]Hi[/INST]"},
-        {"chatml", "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"},
-        {"qwen2.5",
-         "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
-         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"},
+        {UINT64_C(0x4adb1f81f5c508ea), UINT64_C(0x24f6d97f87d647f5), "[INST] Why? [/INST]"}, /* Llama-2-13b-chat-hf */
+        {UINT64_C(0x276bc5228eb01151), UINT64_C(0x3ec23d8d21f962b0),
+         "[INST] Why? [/INST]"}, /* hf-internal-testing/llama-tokenizer */
+        {UINT64_C(0x09facc0e4aa94318), UINT64_C(0x9799ad6e2dea0594),
+         "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|end_header_id|>"
+         "\n\n"}, /* Meta-Llama-3-8B-Instruct */
+        {UINT64_C(0x8f20b9eda669ce10), UINT64_C(0xb97891b7adc1beb8),
+         "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|end_header_id|>"
+         "\n\n"}, /* the same, which always opens a reply */
+        {UINT64_C(0x0c2fe941e01674f5), UINT64_C(0xa8344fceb19d98ce),
+         "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul "
+         "2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|"
+         "end_header_id|>\n\n"}, /* Llama-3.1-8B-Instruct */
+        {UINT64_C(0x70bf874ad98f31f4), UINT64_C(0xb7f52373b11c60d7),
+         "[INST]  Why?\n [/INST]"}, /* Mistral-7B-Instruct-v0.1 */
+        {UINT64_C(0xf395fc5daa794129), UINT64_C(0xa5d004210ebce758),
+         "[INST]  Why?\n [/INST]"}, /* Mixtral-8x7B-Instruct-v0.1 */
+        {UINT64_C(0x9436379226e4001b), UINT64_C(0x11cfaab721dff7f2),
+         " [INST]  Why?\n [/INST]"}, /* Mistral-7B-Instruct-v0.3 with spaces */
+        {UINT64_C(0xe4ecf9f516b59c8e), UINT64_C(0x1a382f7b55f0b080),
+         "[INST] Why?\n[/INST]"}, /* Mistral-Nemo-Instruct-2407 */
+        {UINT64_C(0xe172667461b75b81), UINT64_C(0xf40d3b263dcc40bf),
+         "<|im_start|>system\nYou are a helpful assistant<|im_end|>\n<|im_start|>user\n "
+         "Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen1.5-72B-Chat */
+        {UINT64_C(0xc63bde148c12b98b), UINT64_C(0x639547fe4d33fa67),
+         "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
+         "assistant.<|im_end|>\n<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen2.5 and its Coder
+                                                                                                 */
+        {UINT64_C(0x4457e3d12b367a86), UINT64_C(0x0283f874ff58d644),
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen3-0.6B */
+        {UINT64_C(0x98f63cc3d421d28f), UINT64_C(0x99ab995e9629dacd),
+         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
+         "Face<|im_end|>\n<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* SmolLM2-135M-Instruct */
+        {UINT64_C(0xf0a6a8278439fdb0), UINT64_C(0x56191e205a440263),
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* ChatML */
+        {UINT64_C(0xdec8569071f8a242), UINT64_C(0x3907c0c56d05a68f),
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* zephyr-7b-gemma-v0.1, internlm2-chat-7b */
     };
     (void)state;
-    for (size_t i = 0; i < BL_COUNT(rows); i++)
-        for (size_t k = 0; bl_chat_at(k); k++) {
-            char text[512];
-            if (strcmp(bl_chat_at(k)->name, rows[i].name) != 0) continue;
-            snprintf(text, sizeof text, "%sHi%s", bl_chat_at(k)->before, bl_chat_at(k)->after);
-            assert_string_equal(text, rows[i].text);
-        }
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        const bl_chat *c = bl_chat_of_hash((bl_hash){.hi = rows[i].hi, .lo = rows[i].lo});
+        char text[512];
+        if (!c) fail_msg("row %zu is not known", i);
+        snprintf(text, sizeof text, "%s%s%s", c->before, c->strip ? stripped : message, c->after);
+        assert_string_equal(text, rows[i].rendered);
+    }
+    assert_null(bl_chat_of_hash((bl_hash){0}));
 }
 
 static void the_text_is_found_in_the_config_or_beside_it(void **state)
@@ -95,11 +138,11 @@ static void the_text_is_found_in_the_config_or_beside_it(void **state)
     static const struct {
         const char *config, *file, *name, *says;
     } rows[] = {
-        {"{\"chat_template\":\"[INST] '[INST] ' ' [/INST]'\"}", NULL, "mistral", NULL},
-        {"{\"chat_template\":[{\"name\":\"rag\",\"template\":\"x\"},{\"name\":\"default\",\"template\":\"'[INST] ' ' "
-         "[/INST]' <<SYS>>\"}]}",
+        {"{\"chat_template\":\"{{ '[INST] ' + message['content'] + ' [/INST]' }}\"}", NULL, "mistral", NULL},
+        {"{\"chat_template\":[{\"name\":\"rag\",\"template\":\"x\"},{\"name\":\"default\",\"template\":\"<<SYS>>{{ "
+         "bos_token + '[INST] ' + content.strip() + ' [/INST]' }}\"}]}",
          NULL, "llama2", NULL},
-        {"{}", "'[INST] ' ' [/INST]'", "mistral", NULL},
+        {"{}", "{{ '[INST] ' + message['content'] + ' [/INST]' }}", "mistral", NULL},
         {"{}", NULL, "chatml", NULL}, /* by its token */
         {"{\"chat_template\":\"unheard of\"}", NULL, NULL, "the chat template of the model (hash "},
     };
@@ -134,7 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(templates_are_known_by_what_is_in_them),
         cmocka_unit_test(every_template_is_found_by_its_own_marks),
-        cmocka_unit_test(a_message_stands_as_it_is_printed),
+        cmocka_unit_test(a_message_stands_where_the_templates_put_it),
         cmocka_unit_test(the_text_is_found_in_the_config_or_beside_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
