@@ -37,7 +37,7 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     }
     BL_TRY(bl_choice_text(j, "passage", a, &out->text, e));
     if (bl_json_get(j, "title")) {
-        BL_TRY(bl_json_get_str(j, "title", &title, e));
+        BL_TRY(bl_choice_text(j, "title", a, &title, e));
         passage = out->text;
         bl_text_addf(&t, "%s -- %s", title, passage);
         BL_TRY(bl_text_check(&t, e));

@@ -47,6 +47,10 @@ static bl_status read_item(const bl_json *j, bl_arena *a, bl_cot_item *out, bl_e
 
     BL_TRY(bl_json_get_str(j, "question", &question, e));
     BL_TRY(bl_json_get_str(j, "answer", &answer, e));
+    if (!question[strspn(question, " \t\r\n")]) {
+        st = bl_fail(e, BL_E_FORMAT, "'question' is empty, expected a text");
+        goto out;
+    }
     if (!(gold = strstr(answer, "####"))) {
         st = bl_fail(e, BL_E_FORMAT, "the answer has no \"####\" line");
         goto out;

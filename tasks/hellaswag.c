@@ -64,6 +64,11 @@ static bl_status query_of(const bl_json *j, bl_arena *a, const char **out, bl_er
     BL_TRY(bl_json_get_str(j, "activity_label", &activity, e));
     BL_TRY(bl_json_get_str(j, "ctx_a", &ctx_a, e));
     BL_TRY(bl_json_get_str(j, "ctx_b", &ctx_b, e));
+    if (!activity[strspn(activity, " ")] || !ctx_a[strspn(ctx_a, " ")]) {
+        st = bl_fail(e, BL_E_FORMAT, "'%s' is empty, expected a text",
+                     activity[strspn(activity, " ")] ? "ctx_a" : "activity_label");
+        goto out;
+    }
     bl_text_addf(&t, "%s: %s ", activity, ctx_a);
     BL_TRY(bl_capitalize(&t, ctx_b, e));
     BL_TRY(preprocess(t.s, a, out, e));

@@ -12,6 +12,7 @@
 #include "plots/plot.h"
 #include "harness/quant/apply.h"
 #include "harness/score/score.h"
+#include "harness/study/spec.h"
 
 static study S;
 static const char *data; /* BITLADDER_DATA, which the fixture unsets */
@@ -565,6 +566,31 @@ static void the_program_lists_and_shows_everything(void **state)
     }
 }
 
+/* The specs of published studies are read, whatever was renamed since. */
+static void published_studies_are_read(void **state)
+{
+    const bl_program program = {.methods = bl_methods, .tasks = bl_tasks};
+    bl_err e = {0};
+    char **name, path[4200];
+    size_t n;
+    int read = 0;
+    (void)state;
+    assert_ok(bl_dir_list(BL_SOURCE_DIR "/results/studies", &name, &n, &e));
+    for (size_t i = 0; i < n; i++) {
+        bl_spec s;
+        bl_spec_from from = bl_spec_nothing;
+        size_t len = strlen(name[i]);
+        if (len < 5 || strcmp(name[i] + len - 5, ".json") != 0) continue;
+        snprintf(path, sizeof path, BL_SOURCE_DIR "/results/studies/%s", name[i]);
+        from.file = path;
+        assert_ok(bl_spec_read(&program, &from, &s, &e));
+        bl_spec_free(&s);
+        read++;
+    }
+    assert_true(read >= 2);
+    bl_list_free(name, n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -579,6 +605,7 @@ int main(void)
         cmocka_unit_test(every_figure_is_drawn),
         cmocka_unit_test(every_format_and_kernel_is_found_by_its_name),
         cmocka_unit_test(the_program_lists_and_shows_everything),
+        cmocka_unit_test(published_studies_are_read),
     };
     return cmocka_run_group_tests_name("everything registered", tests, begin, end);
 }

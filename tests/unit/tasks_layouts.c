@@ -336,6 +336,167 @@ static void no_layout_takes_a_missing_column_or_a_line_without_end(void **state)
     bl_free(line);
 }
 
+/* ---- rows that are changed a little ---- */
+/* The first row of a layout that is JSON, parsed; before and after it, what makes a file of it; NULL: it is none. */
+static bl_json *first_row(const char *text, const char **before, const char **after)
+{
+    bl_err e = {0};
+    bl_json *whole;
+    size_t n = *text == '{' && strcspn(text, "\n") < strlen(text) ? strcspn(text, "\n") : strlen(text);
+    *before = *after = "";
+    if (*text != '{' && *text != '[') return NULL;
+    assert_ok(bl_json_parse(text, n, "row", BL_JSON_PLAIN, &whole, &e));
+    const bl_json *row = whole, *first = bl_json_first(whole);
+    if (*text == '[') {
+        *before = "[";
+        *after = "]";
+        row = first;
+    } else if (bl_json_kind(first) == BL_JSON_ARRAY && !strcmp(bl_json_key(first), "examples")) {
+        *before = "{\"examples\":[";
+        *after = "]}";
+        row = bl_json_first(first);
+    } else return whole;
+    bl_text t = {0};
+    bl_json *copy;
+    bl_json_out o = {.t = &t, .compact = true};
+    bl_json_add_node(&o, NULL, row);
+    assert_ok(bl_json_parse(t.s, t.n, "row", BL_JSON_PLAIN, &copy, &e));
+    bl_text_free(&t);
+    bl_json_free(whole);
+    return copy;
+}
+
+/* The row with the value of one key replaced (NULL: as it is), `times` times. */
+static void put_row(size_t i, const bl_json *row, const char *before, const char *after, const bl_json *changed,
+                    const char *value, int times)
+{
+    bl_text t = {0};
+    bl_text_add(&t, before);
+    for (int k = 0; k < times; k++) {
+        bl_text_add(&t, !k ? "{" : *before ? ",{" : "\n{");
+        for (const bl_json *j = bl_json_first(row); j; j = bl_json_next(j)) {
+            bl_json_out o = {.t = &t, .compact = true};
+            bl_json_put_str(&t, bl_json_key(j), strlen(bl_json_key(j)));
+            bl_text_add(&t, ":");
+            if (j == changed) bl_text_add(&t, value);
+            else bl_json_add_node(&o, NULL, j);
+            bl_text_add(&t, bl_json_next(j) ? "," : "}");
+        }
+    }
+    bl_text_add(&t, after);
+    put(layouts[i].root, layouts[i].file, t.s);
+    bl_text_free(&t);
+}
+
+/* The items, or NULL and the sentence that refuses them, which must name the file and the row. */
+static char *items_or_refusal(size_t i, const char *what, const char *before, bl_err *e)
+{
+    char place[200];
+    bl_status st = task_refusal(layouts[i].task, root_of(layouts[i].root), e);
+    if (st == BL_OK) return items_of(layouts[i].task, layouts[i].root);
+    snprintf(place, sizeof place, *before ? "%s: element " : "%s:", strrchr(layouts[i].file, '/') + 1);
+    if (st != BL_E_FORMAT || !(strstr(e->text, place) || strstr(e->text, "comes twice")))
+        fail_msg("%s (%s), %s: %s: %s", layouts[i].task, layouts[i].root, what, bl_status_name(st), e->text);
+    return NULL;
+}
+
+/* One more of the last element of an array, or of both arrays of {"text": [...], "label": [...]}; false: it has none.
+ */
+static bool one_more(const bl_json *value, bl_text *out)
+{
+    static const char *const parts[] = {"text", "label"};
+    bl_json_out o = {.t = out, .compact = true};
+    bool choices = bl_json_kind(value) == BL_JSON_OBJECT && bl_json_kind(bl_json_get(value, "text")) == BL_JSON_ARRAY;
+    if (bl_json_kind(value) != BL_JSON_ARRAY && !choices) return false;
+    if (choices) bl_text_add(out, "{");
+    for (int k = 0; k < (choices ? 2 : 1); k++) {
+        const bl_json *list = choices ? bl_json_get(value, parts[k]) : value, *last = NULL;
+        if (choices) bl_text_addf(out, "%s\"%s\":", k ? "," : "", parts[k]);
+        bl_text_add(out, "[");
+        for (const bl_json *j = bl_json_first(list); j; j = bl_json_next(j)) {
+            bl_json_add_node(&o, NULL, j);
+            o = (bl_json_out){.t = out, .compact = true};
+            bl_text_add(out, ",");
+            last = j;
+        }
+        if (choices && k) bl_text_add(out, "\"Z\"");
+        else bl_json_add_node(&o, NULL, last);
+        o = (bl_json_out){.t = out, .compact = true};
+        bl_text_add(out, "]");
+    }
+    if (choices) bl_text_add(out, "}");
+    return true;
+}
+
+static size_t pairs_in(const char *items)
+{
+    size_t n = 0;
+    for (; *items; items++) n += *items == '|';
+    return n;
+}
+
+/* The second half of HellaSwag's contexts; a ninth of SciQ's questions have no passage. */
+static bool may_be_empty(const char *key) { return !strcmp(key, "ctx_b") || !strcmp(key, "support"); }
+
+/* In every layout of every task, a value that means something is seen or refused, with file and row: a text or a number
+ * of no sense either shows in the items or is refused, and so is one option more; a text that is shown may not be
+ * empty; a row that has a number of its own may not come twice. */
+static void no_layout_takes_a_row_that_makes_no_sense(void **state)
+{
+    static const char *const ids[] = {"id", "ID", "qid", "qID", "iIndex"};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(layouts); i++) {
+        const char *before, *after;
+        bl_json *row = first_row(layouts[i].text, &before, &after);
+        bl_err e = {0};
+        bool numbered = false, labels = layouts[i].also && strstr(layouts[i].also, "labels");
+        char what[200];
+        if (!row) continue;
+        layout_write(dir, i);
+        put_row(i, row, before, after, NULL, NULL, 1);
+        if (labels) put(layouts[i].root, layouts[i].also, "1\n");
+        char *plain = items_or_refusal(i, "as it is", before, &e);
+        assert_non_null(plain);
+        for (const bl_json *j = bl_json_first(row); j; j = bl_json_next(j)) {
+            const char *key = bl_json_key(j);
+            bool text = bl_json_kind(j) == BL_JSON_STRING, shown = false;
+            bl_text more = {0};
+            for (size_t k = 0; k < BL_COUNT(ids); k++) numbered = numbered || !strcmp(key, ids[k]);
+            if (text || bl_json_kind(j) == BL_JSON_NUMBER) {
+                const char *odd = text ? "\"Zq9 it\"" : "979";
+                put_row(i, row, before, after, j, odd, 1);
+                snprintf(what, sizeof what, "'%s' is %s", key, odd);
+                char *got = items_or_refusal(i, what, before, &e);
+                shown = got && strcmp(got, plain) != 0;
+                if (shown && !strstr(got, text ? "q9" : "979")) fail_msg("%s, %s:\n%s", layouts[i].task, what, got);
+                bl_free(got);
+            }
+            if (text && shown && !may_be_empty(key)) {
+                put_row(i, row, before, after, j, "\" \"", 1);
+                snprintf(what, sizeof what, "'%s' is empty", key);
+                char *got = items_or_refusal(i, what, before, &e);
+                if (got) fail_msg("%s (%s), %s:\n%s", layouts[i].task, layouts[i].root, what, got);
+            }
+            if (one_more(j, &more)) {
+                put_row(i, row, before, after, j, more.s, 1);
+                snprintf(what, sizeof what, "'%s' has one more", key);
+                char *got = items_or_refusal(i, what, before, &e);
+                if (got && strcmp(got, plain) != 0 && pairs_in(got) != pairs_in(plain) + 1)
+                    fail_msg("%s, %s:\n%s", layouts[i].task, what, got);
+                bl_free(got);
+            }
+            bl_text_free(&more);
+        }
+        put_row(i, row, before, after, NULL, NULL, 2);
+        if (labels) put(layouts[i].root, layouts[i].also, "1\n1\n");
+        char *twice = items_or_refusal(i, "twice", before, &e);
+        if (numbered && twice) fail_msg("%s (%s): a row that comes twice is taken", layouts[i].task, layouts[i].root);
+        bl_free(twice);
+        bl_free(plain);
+        bl_json_free(row);
+    }
+}
+
 /* One training row, one example: the prompt as lm-evaluation-harness joins it. */
 static void examples_come_from_the_training_split(void **state)
 {
@@ -685,6 +846,7 @@ int main(void)
         cmocka_unit_test(lambada_counts_words_not_tokens),
         cmocka_unit_test(every_task_says_what_it_is),
         cmocka_unit_test(no_layout_takes_a_missing_column_or_a_line_without_end),
+        cmocka_unit_test(no_layout_takes_a_row_that_makes_no_sense),
         cmocka_unit_test(worked_examples_are_drawn_by_the_seed),
         cmocka_unit_test(examples_come_from_the_training_split),
         cmocka_unit_test(mmlu_goes_round_the_subjects_after_five_examples),
