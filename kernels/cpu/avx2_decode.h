@@ -29,12 +29,20 @@ typedef enum kind {
     Q4_1,
     Q5_0,
     Q5_1,
-    Q8_0
+    Q8_0,
+    Q2_K,
+    Q3_K,
+    Q4_K,
+    Q5_K,
+    Q6_K
 } kind;
 
 typedef struct shared {
-    __m256 scale, zero;
-} shared; /* zero: of integers, to subtract; of q4_1 and q5_1 the minimum, to add */
+    __m256 scale, zero;   /* zero: of integers and blocks of 256, to subtract; of q4_1 and q5_1 the minimum, to add */
+    __m256 scale2, zero2; /* of the second half, where scales are of 16 */
+    const uint8_t *low, *high; /* blocks of 256: codes of the 32, a byte each, and their upper bits */
+    __m128i low_by, high_by;   /* how far these are from bit 0 */
+} shared;
 typedef struct tables {
     __m256 lo, hi;
 } tables; /* TABLE2 … TABLE4 */
@@ -43,8 +51,21 @@ BL_INLINE bool is_int(kind k) { return k <= INT8; }
 BL_INLINE bool is_table(kind k) { return k >= TABLE2 && k <= TABLE8; }
 BL_INLINE bool is_dense(kind k) { return k >= FP32 && k <= BF16; }
 BL_INLINE bool is_block(kind k) { return k >= Q4_0; }
+BL_INLINE bool is_super(kind k) { return k >= Q2_K; } /* blocks of 256 */
 BL_INLINE int bits_of(kind k) { return is_int(k) ? (int)k + 1 : k == TABLE8 ? 8 : (int)(k - TABLE2) + 2; }
-BL_INLINE int block_bytes(kind k) { return k == Q4_0 ? 18 : k == Q4_1 ? 20 : k == Q5_0 ? 22 : k == Q5_1 ? 24 : 34; }
+BL_INLINE int block_bytes(kind k)
+{
+    return k == Q4_0   ? 18
+           : k == Q4_1 ? 20
+           : k == Q5_0 ? 22
+           : k == Q5_1 ? 24
+           : k == Q8_0 ? 34
+           : k == Q2_K ? 84
+           : k == Q3_K ? 110
+           : k == Q4_K ? 144
+           : k == Q5_K ? 176
+                       : 210;
+}
 
 BL_INLINE __m256 half8(const void *p) { return _mm256_cvtph_ps(_mm_set1_epi16(*(const short *)p)); }
 
@@ -79,7 +100,7 @@ BL_INLINE const uint8_t *segment_of(kind k, const bl_source *s, const uint8_t *r
 {
     return is_dense(k)                ? row
            : is_int(k) || is_table(k) ? row + i * (s->shape.group / 8 * bits_of(k))
-                                      : row + i * block_bytes(k);
+                                      : row + (is_super(k) ? i / 8 : i) * block_bytes(k);
 }
 
 /* The 8 codes of step `i` in 32-bit lanes. Reads up to 8 bytes from the first. `clean`: bits above the code are zero.
@@ -146,10 +167,52 @@ BL_INLINE void groups8(kind k, const bl_source *s, int64_t row, int64_t i, float
     _mm256_storeu_ps(zero, z);
 }
 
-/* The head of a block of 32. */
-BL_INLINE shared head_of(kind k, const uint8_t *b)
+/* What the 32 weights `at` of a block of 256 share. */
+BL_INLINE __m256 times(const uint8_t *half, int by) { return _mm256_mul_ps(half8(half), _mm256_set1_ps((float)by)); }
+BL_INLINE int scale_of_q3_k(const uint8_t *scales, int i)
 {
-    shared h = {half8(b), _mm256_setzero_ps()};
+    return ((scales[i % 8] >> i / 8 * 4 & 15) | (scales[8 + i % 4] >> i / 4 * 2 & 3) << 4) - 32;
+}
+BL_INLINE shared super_head(kind k, const uint8_t *b, int at)
+{
+    const int pair = at % 4 * 2; /* two bits in a byte of 32 that follow each other, four times, then the next 32 */
+    shared h = {.low_by = _mm_cvtsi32_si128(pair), .high_by = _mm_cvtsi32_si128(at)};
+    if (k == Q2_K) {
+        h.low = b + 16 + at / 4 * 32;
+        h.scale = times(b + 80, b[2 * at] & 15);
+        h.zero = times(b + 82, b[2 * at] >> 4);
+        h.scale2 = times(b + 80, b[2 * at + 1] & 15);
+        h.zero2 = times(b + 82, b[2 * at + 1] >> 4);
+    } else if (k == Q3_K) {
+        h.low = b + 32 + at / 4 * 32;
+        h.high = b;
+        h.scale = times(b + 108, scale_of_q3_k(b + 96, 2 * at));
+        h.scale2 = times(b + 108, scale_of_q3_k(b + 96, 2 * at + 1));
+    } else if (k == Q6_K) {
+        h.low = b + at / 4 * 64 + at % 2 * 32;
+        h.low_by = _mm_cvtsi32_si128(at / 2 % 2 * 4);
+        h.high = b + 128 + at / 4 * 32;
+        h.high_by = _mm_cvtsi32_si128(pair);
+        h.scale = times(b + 208, (int8_t)b[192 + 2 * at]);
+        h.scale2 = times(b + 208, (int8_t)b[193 + 2 * at]);
+    } else {
+        const uint8_t *p = b + 4;
+        const int s = at < 4 ? p[at] & 63 : (p[at + 4] & 15) | p[at - 4] >> 6 << 4;
+        const int m = at < 4 ? p[at + 4] & 63 : p[at + 4] >> 4 | p[at] >> 6 << 4;
+        h.low = b + (k == Q4_K ? 16 : 48) + at / 2 * 32;
+        h.low_by = _mm_cvtsi32_si128(at % 2 * 4);
+        h.high = b + 16;
+        h.scale = h.scale2 = times(b, s);
+        h.zero = h.zero2 = times(b + 2, m);
+    }
+    return h;
+}
+
+/* The head of the segment `i` of a row, which is in the block at b. */
+BL_INLINE shared head_of(kind k, const uint8_t *b, int64_t i)
+{
+    if (is_super(k)) return super_head(k, b, (int)(i % 8));
+    shared h = {.scale = half8(b)};
     if (k == Q4_1 || k == Q5_1) h.zero = half8(b + 2);
     return h;
 }
@@ -165,6 +228,24 @@ BL_INLINE __m256i fifth8(const uint8_t *p, int step) /* high bits 8 step … 8 s
     __m256i v = _mm256_sllv_epi32(_mm256_set1_epi32(p[step]), _mm256_setr_epi32(4, 3, 2, 1, 0, 0, 0, 0));
     v = _mm256_srlv_epi32(v, _mm256_setr_epi32(0, 0, 0, 0, 0, 1, 2, 3));
     return _mm256_and_si256(v, _mm256_set1_epi32(16));
+}
+
+/* The 8 weights of step `i` of 32 in a block of 256. */
+BL_INLINE __m256 super_next(kind kd, int i, const shared *h)
+{
+#define BYTES8(p) _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((p) + 8 * i)))
+    const int bits = kd == Q2_K || kd == Q3_K ? 2 : 4;
+    __m256i q = _mm256_and_si256(_mm256_srl_epi32(BYTES8(h->low), h->low_by), _mm256_set1_epi32((1 << bits) - 1));
+    if (kd == Q3_K || kd == Q5_K || kd == Q6_K) {
+        const __m256i high = _mm256_and_si256(_mm256_srl_epi32(BYTES8(h->high), h->high_by),
+                                              _mm256_set1_epi32(kd == Q6_K ? 3 : 1));
+        q = _mm256_or_si256(q, _mm256_slli_epi32(high, bits));
+    }
+#undef BYTES8
+    if (kd == Q3_K) q = _mm256_sub_epi32(q, _mm256_set1_epi32(4));
+    if (kd == Q6_K) q = _mm256_sub_epi32(q, _mm256_set1_epi32(32));
+    const __m256 v = _mm256_mul_ps(i < 2 ? h->scale : h->scale2, _mm256_cvtepi32_ps(q));
+    return kd == Q3_K || kd == Q6_K ? v : _mm256_sub_ps(v, i < 2 ? h->zero : h->zero2);
 }
 
 /* The 8 weights of step `i` of a segment that begins at p. */
@@ -191,6 +272,7 @@ BL_INLINE __m256 next(kind kd, const bl_source *s, const uint8_t *p, int64_t i, 
     }
     int step = (int)i;
     __m256i q;
+    if (is_super(kd)) return super_next(kd, step, h);
     switch (kd) {
     case Q4_0: q = _mm256_sub_epi32(nibbles8(p + 2, step), _mm256_set1_epi32(8)); break;
     case Q4_1: q = nibbles8(p + 4, step); break;

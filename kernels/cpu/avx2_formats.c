@@ -14,7 +14,7 @@ BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, i
     if (is_block(kd)) {
         for (int64_t i = k0 / 32; i < end / 32; i++) {
             const uint8_t *b = segment_of(kd, s, p, i);
-            const shared h = head_of(kd, b);
+            const shared h = head_of(kd, b, i);
 #pragma GCC unroll 4
             for (int step = 0; step < 4; step++, dst += stride) _mm256_storeu_ps(dst, next(kd, s, b, step, &h, &t));
         }
@@ -23,7 +23,7 @@ BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, i
     for (int64_t k = k0; k < end;) {
         int64_t i = k / len, stop = BL_MIN((i + 1) * len, end), step = (k - i * len) / 8, whole = step + (stop - k) / 8;
         if (!is_dense(kd) && known != i / 8) groups8(kd, s, row, (known = i / 8) * 8, scale, zero);
-        const shared h = {_mm256_broadcast_ss(scale + i % 8), _mm256_broadcast_ss(zero + i % 8)};
+        const shared h = {.scale = _mm256_broadcast_ss(scale + i % 8), .zero = _mm256_broadcast_ss(zero + i % 8)};
         const uint8_t *b = segment_of(kd, s, p, i);
 #pragma GCC unroll 4
         for (; step < whole; step++, dst += stride) _mm256_storeu_ps(dst, next(kd, s, b, step, &h, &t));
@@ -75,10 +75,12 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
             b[j] = segment_of(kd, s, p[j], i);
-            h[j] = is_block(kd) ? head_of(kd, b[j])
-                                : (shared){_mm256_broadcast_ss(&scale[j][i % 8]), _mm256_broadcast_ss(&zero[j][i % 8])};
+            h[j] = is_block(kd) ? head_of(kd, b[j], i)
+                                : (shared){.scale = _mm256_broadcast_ss(&scale[j][i % 8]),
+                                           .zero = _mm256_broadcast_ss(&zero[j][i % 8])};
         }
-        for (int j = 0; j < 4; j++) /* short rows end before the hardware has learnt to run ahead */
+        for (int j = 0; j < 4 && !(is_super(kd) && i % 8); j++) /* short rows end before the hardware has learnt to run
+                                                                    ahead */
             for (int64_t at = 0; at < bytes; at += 64) _mm_prefetch((const char *)b[j] + ahead + at, _MM_HINT_T0);
         const __m256 part = _mm256_castsi256_ps(bl_first(m % 8));
         if (is_block(kd)) {
@@ -106,7 +108,8 @@ BL_INLINE void gemv_as(kind kd, int rows, const bl_gemv *g, int64_t row, int64_t
 /* clang-format off */
 #define KINDS(X)                                                                                                       \
     X(INT1) X(INT2) X(INT3) X(INT4) X(INT5) X(INT6) X(INT7) X(INT8) X(TABLE2) X(TABLE3) X(TABLE4) X(TABLE8)            \
-    X(FP32) X(FP16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0)
+    X(FP32) X(FP16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K)                                    \
+    X(Q4_K) X(Q5_K) X(Q6_K)
 /* clang-format on */
 KINDS(KIND)
 
@@ -135,8 +138,8 @@ static int kind_of(const bl_format *f, const bl_shape *g)
         const char *name;
         kind kd;
     } blocks[] = {
-        {"fp32", FP32}, {"fp16", FP16}, {"bf16", BF16}, {"q4_0", Q4_0},
-        {"q4_1", Q4_1}, {"q5_0", Q5_0}, {"q5_1", Q5_1}, {"q8_0", Q8_0},
+        {"fp32", FP32}, {"fp16", FP16}, {"bf16", BF16}, {"q4_0", Q4_0}, {"q4_1", Q4_1}, {"q5_0", Q5_0}, {"q5_1", Q5_1},
+        {"q8_0", Q8_0}, {"q2_k", Q2_K}, {"q3_k", Q3_K}, {"q4_k", Q4_K}, {"q5_k", Q5_K}, {"q6_k", Q6_K},
     };
     for (size_t i = 0; i < BL_COUNT(blocks); i++)
         if (strcmp(f->name, blocks[i].name) == 0) return (int)blocks[i].kd;
