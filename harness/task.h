@@ -37,7 +37,24 @@ void bl_filln(bl_prompt *p, const char *data, size_t n);
 void bl_reply_begins(bl_prompt *p);
 
 /* ---- requests ---- */
-typedef enum bl_ask_kind { BL_ASK_DONE, BL_ASK_PAIRS, BL_ASK_ROLLING, BL_ASK_WINDOW, BL_ASK_GENERATE } bl_ask_kind;
+typedef enum bl_ask_kind {
+    BL_ASK_DONE,
+    BL_ASK_PAIRS,
+    BL_ASK_ROLLING,
+    BL_ASK_WINDOW,
+    BL_ASK_GENERATE,
+    BL_ASK_NEAR
+} bl_ask_kind;
+/* Texts that others are compared with, by vectors: those of the model that is asked, or of a text encoder. */
+typedef struct bl_near_texts {
+    const char *const *text;
+    int64_t n;
+    const char *encoder; /* its directory; NULL: the model */
+    bool kept;           /* asked about again, by this pointer: the vectors are kept */
+} bl_near_texts;
+/* The levels of the Quantized Influence Measure that is told beside the cosine (results/qim.h). */
+enum { BL_NEAR_RULES = 3 };
+extern const int bl_near_levels[BL_NEAR_RULES]; /* 2, 3, 16 */
 typedef struct bl_pair {
     bl_prompt context;
     const char *continuation; /* its delimiter space included */
@@ -61,7 +78,9 @@ typedef struct bl_request {
     int n_stops; /* strings; cut from the reply */
     int64_t max_new;
     double temperature, top_p;
-    uint64_t seed; /* temperature 0: greedy; of prompt k: seed + k */
+    uint64_t seed;     /* temperature 0: greedy; of prompt k: seed + k */
+    const char *query; /* NEAR: how near is each text of `near` to it? */
+    const bl_near_texts *near;
 } bl_request;
 /* The prompts of a GENERATE request; their number. */
 int bl_request_prompts(bl_request *r, bl_prompt **out);
@@ -87,6 +106,8 @@ typedef struct bl_reply {
     const char *const *texts;           /* GENERATE [n]; NULL where n is 1 */
     bool hit_limit;                     /* GENERATE: of any */
     int64_t new_tokens;                 /* GENERATE: of all */
+    int64_t n_near;
+    double *cosine, *qim[BL_NEAR_RULES]; /* NEAR: [n_near] each, of the query (x) and each text (y) */
 } bl_reply;
 
 /* ---- data and turns ---- */

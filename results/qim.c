@@ -2,9 +2,33 @@
 #include "qim.h"
 #include <math.h>
 
-static int level(double v, double lo, double hi, int k) { return (int)nearbyint((v - lo) / (hi - lo) * (k - 1)); }
+typedef struct tally {
+    int64_t sum[BL_QIM_LEVELS], members[BL_QIM_LEVELS], all, squares;
+} tally;
 
-static void range(const double *v, int64_t n, double *lo, double *hi)
+static void count(tally *t, int a, int b)
+{
+    t->sum[a] += b;
+    t->members[a]++;
+    t->all += b;
+    t->squares += b * b;
+}
+
+static bl_qim measure(const tally *t, int64_t n, int k)
+{
+    bl_qim r = {0};
+    double mean = (double)t->all / (double)n, sd = sqrt((double)t->squares / (double)n - mean * mean);
+    for (int j = 0; j < k; j++) r.cells += t->members[j] > 0;
+    for (int j = 0; j < k; j++) {
+        if (t->members[j] == 0) continue;
+        double off = ((double)t->sum[j] / (double)t->members[j] - mean) * (double)t->members[j];
+        r.value += off * off;
+    }
+    r.value /= (double)n * sd;
+    return r;
+}
+
+static bool range(const double *v, int64_t n, double *lo, double *hi)
 {
     *lo = INFINITY;
     *hi = -INFINITY;
@@ -12,36 +36,34 @@ static void range(const double *v, int64_t n, double *lo, double *hi)
         *lo = fmin(*lo, v[i]);
         *hi = fmax(*hi, v[i]);
     }
+    return n > 0 && *hi > *lo;
 }
+
+static int level(double v, double lo, double hi, int k) { return (int)nearbyint((v - lo) / (hi - lo) * (k - 1)); }
 
 bl_qim bl_qim_of(const double *x, const double *y, int64_t n, int k)
 {
-    bl_qim r = {0};
-    double lo[2], hi[2], sum[BL_QIM_LEVELS] = {0}, members[BL_QIM_LEVELS] = {0}, mean = 0, squares = 0;
+    tally t = {0};
+    double lo[2], hi[2];
+    if (!range(x, n, &lo[0], &hi[0]) || !range(y, n, &lo[1], &hi[1])) return (bl_qim){.undefined = true};
+    for (int64_t i = 0; i < n; i++) count(&t, level(x[i], lo[0], hi[0], k), level(y[i], lo[1], hi[1], k));
+    return measure(&t, n, k);
+}
 
-    range(x, n, &lo[0], &hi[0]);
-    range(y, n, &lo[1], &hi[1]);
-    if (n < 1 || !(hi[0] > lo[0]) || !(hi[1] > lo[1])) {
-        r.undefined = true;
-        return r;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        int a = level(x[i], lo[0], hi[0], k), b = level(y[i], lo[1], hi[1], k);
-        sum[a] += b;
-        members[a]++;
-        mean += b;
-        squares += (double)b * b;
-    }
-    mean /= (double)n;
-    double sd = sqrt(squares / (double)n - mean * mean);
-    for (int j = 0; j < k; j++) {
-        if (members[j] == 0) continue;
-        double off = (sum[j] / members[j] - mean) * members[j];
-        r.value += off * off;
-        r.cells++;
-    }
-    r.value /= (double)n * sd;
-    return r;
+bool bl_qim_levels(const double *v, int64_t n, int k, uint8_t *out)
+{
+    double lo, hi;
+    bool spread = range(v, n, &lo, &hi);
+    for (int64_t i = 0; i < n; i++) out[i] = spread ? (uint8_t)level(v[i], lo, hi, k) : 0;
+    return spread;
+}
+
+bl_qim bl_qim_of_levels(const uint8_t *a, const uint8_t *b, int64_t n, int k)
+{
+    tally t = {0};
+    for (int64_t i = 0; i < n; i++) count(&t, a[i], b[i]);
+    if (n < 1 || t.members[a[0]] == n || t.squares * n == t.all * t.all) return (bl_qim){.undefined = true};
+    return measure(&t, n, k);
 }
 
 double bl_cosine(const double *x, const double *y, int64_t n)

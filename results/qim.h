@@ -22,6 +22,10 @@ typedef struct bl_qim {
 } bl_qim;
 /* x, y [n]; 2 <= k <= BL_QIM_LEVELS. */
 bl_qim bl_qim_of(const double *x, const double *y, int64_t n, int k);
+/* The same in two parts, for vectors that are compared many times: the levels of one, false where it is constant or n
+ * is 0 (then they are all 0), and the measure of the levels of two. */
+bool bl_qim_levels(const double *v, int64_t n, int k, uint8_t *level);
+bl_qim bl_qim_of_levels(const uint8_t *a, const uint8_t *b, int64_t n, int k);
 /* x . y / (|x| |y|); 0 where one of them is zero. */
 double bl_cosine(const double *x, const double *y, int64_t n);
 #endif

@@ -9,7 +9,7 @@
  * The SuperGLUE passage begins with the article's title and two hyphens; a file of the original release, where the
  * title is a field of its own, is brought into that form.
  */
-#include "shared_choice.h"
+#include "shared_passages.h"
 #include <inttypes.h>
 
 static const char *const files[] = {"super_glue/boolq/validation.jsonl",
@@ -59,6 +59,13 @@ static const char where_train[] =
     "BoolQ.zip of SuperGLUE (train.jsonl), or the boolq train split of aps/super_glue as JSON lines";
 static const bl_choice_task row = {
     .read = read_row, .prompt = "{text}\nQuestion: {more}?\nAnswer:", .examples = train, .where_examples = where_train};
+
+const bl_passage_task bl_choice_boolq = {.with = {.read = read_row, .prompt = "{text}\nQuestion: {more}?\nAnswer:"},
+                                         .without = {.read = read_row, .prompt = "Question: {more}?\nAnswer:"},
+                                         .passage_is_text = true,
+                                         .files = files,
+                                         .where = where,
+                                         .field = "passage"};
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {

@@ -144,7 +144,7 @@ out:
 
 static bl_status show(view *v, bl_request *r, bl_err *e)
 {
-    static const char *const kinds[] = {"done", "pairs", "rolling", "window", "generate"};
+    static const char *const kinds[] = {"done", "pairs", "rolling", "window", "generate", "near"};
     bl_status st = BL_OK;
     bl_scored_ids si;
     if (v->json) bl_json_add_str(&v->j, "kind", kinds[r->kind]);
@@ -153,6 +153,11 @@ static bl_status show(view *v, bl_request *r, bl_err *e)
     case BL_ASK_DONE: break;
     case BL_ASK_PAIRS: return show_pairs(v, r, e);
     case BL_ASK_GENERATE: return show_prompts(v, r, e);
+    case BL_ASK_NEAR:
+        text(v, "query", r->query, strlen(r->query));
+        if (v->json) bl_json_add_int(&v->j, "texts", r->near->n);
+        else bl_text_addf(&v->t, "%lld texts\n", (long long)r->near->n);
+        break;
     case BL_ASK_ROLLING: text(v, "text", r->text, r->n_text); /* fall through */
     case BL_ASK_WINDOW:
         if (!v->s) break;
@@ -179,6 +184,13 @@ static void show_reply(view *v, const bl_request *q, const bl_reply *r)
         }
         return;
     }
+    if (q->kind == BL_ASK_NEAR) {
+        int64_t best = 0;
+        for (int64_t i = 1; i < r->n_near; i++)
+            if (r->cosine[i] > r->cosine[best]) best = i;
+        text(v, "nearest", q->near->n ? q->near->text[best] : "", q->near->n ? strlen(q->near->text[best]) : 0);
+        return;
+    }
     if (v->json) {
         bl_json_array(&v->j, "nll");
         for (int i = 0; i < r->n; i++) bl_json_add_real(&v->j, NULL, r->nll[i]);
@@ -201,6 +213,7 @@ static bl_status empty_reply(const bl_request *q, bl_arena *a, bl_reply *out, bl
     if (!texts) return BL_E_NOMEM;
     for (size_t i = 0; i < n; i++) texts[i] = "";
     *out = (bl_reply){.kind = q->kind, .n = (int)n, .texts = texts, .text = q->kind == BL_ASK_GENERATE ? "" : NULL};
+    if (q->kind == BL_ASK_NEAR) return bl_near_reply(q, a, out, e);
     out->nll = bl_alloc(a, n, sizeof *out->nll, e);
     out->nll_sq = bl_alloc(a, n, sizeof *out->nll_sq, e);
     out->tokens = bl_alloc(a, n, sizeof *out->tokens, e);

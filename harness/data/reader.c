@@ -111,8 +111,8 @@ static bool csv_named(const char *path)
     return n > 4 && !memcmp(path + n - 4, ".csv", 4);
 }
 
-/* One array, or the array that is a member of the one object. */
-static bl_status whole_document(bl_rows *r, const char *list, bl_err *e)
+/* One array, the array that is a member of the one object, or the object itself. */
+static bl_status whole_document(bl_rows *r, const char *list, bool keyed, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_json *array;
@@ -120,7 +120,7 @@ static bl_status whole_document(bl_rows *r, const char *list, bl_err *e)
     BL_TRY(bl_json_parse(r->text + r->at, r->n - r->at, r->path, BL_JSON_PLAIN, &r->doc, e));
     array = r->doc;
     if (list) BL_TRY(bl_json_need(r->doc, list, &array, e));
-    if (bl_json_kind(array) != BL_JSON_ARRAY) {
+    if (bl_json_kind(array) != (keyed ? BL_JSON_OBJECT : BL_JSON_ARRAY)) {
         st = bl_fail(e, BL_E_FORMAT, "%s: '%s' is not an array", r->path, list);
         goto out;
     }
@@ -147,9 +147,9 @@ bl_status bl_rows_open_as(const char *path, const bl_rows_layout *how, bl_rows *
     first = r->text[r->at + strspn(r->text + r->at, " \t\r\n")];
     if (csv_named(path)) {
         BL_TRY(bl_csv_open(r->path, r->text + r->at, r->n - r->at, how->columns, r->max_row, &r->csv, e));
-    } else if (first == '[' || (first == '{' && how->list)) {
+    } else if (first == '[' || (first == '{' && (how->list || how->keyed))) {
         r->array = true;
-        BL_TRY(whole_document(r, first == '[' ? NULL : how->list, e));
+        BL_TRY(whole_document(r, first == '[' ? NULL : how->list, first == '{' && how->keyed, e));
     }
     *out = r;
     r = NULL;

@@ -34,6 +34,7 @@ typedef struct bl_rows bl_rows;
 typedef struct bl_rows_layout {
     const char *const *columns; /* NULL-terminated; of a CSV file without a header; NULL: it has one */
     const char *list;           /* a file that is one object has its rows in the array of this key; NULL: JSON lines */
+    bool keyed;                 /* a file is one object whose members are its rows, their keys the ids */
     size_t max_row;             /* longer lines and records are refused; 0: no limit. Elements of arrays have none */
 } bl_rows_layout;
 #define BL_ROW_MAX 1000000 /* of tasks: no question is so long */

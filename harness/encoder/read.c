@@ -9,17 +9,15 @@
 enum { MAX_CONFIG = 1 << 20, MOST = 1 << 20 };
 
 /* One file of the directory; *j NULL where it is not there. */
-static bl_status read_json(const char *dir, const char *name, bl_hasher *h, bl_json **j, bl_err *e)
+static bl_status read_json(const char *dir, const char *name, bl_json **j, bl_err *e)
 {
     bl_status st = BL_OK;
     char *path = bl_join(dir, name, e), *text = NULL;
     size_t n = 0;
     *j = NULL;
     if (!path) return BL_E_NOMEM;
-    bl_hash_text(h, name);
     if (!bl_exists(path)) goto out;
     BL_TRY(bl_read_file(path, MAX_CONFIG, &text, &n, e));
-    bl_hash_add(h, text, n);
     BL_TRY(bl_json_parse(text, n, path, BL_JSON_PLAIN, j, e));
 out:
     bl_free(text);
@@ -49,13 +47,13 @@ out:
     return st;
 }
 
-static bl_status config(bl_encoder *x, const char *dir, bl_hasher *h, bl_err *e)
+static bl_status config(bl_encoder *x, const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_json *j = NULL;
     char *file = bl_join(dir, "config.json", e);
     if (!file) return BL_E_NOMEM;
-    BL_TRY(read_json(dir, "config.json", h, &j, e));
+    BL_TRY(read_json(dir, "config.json", &j, e));
     if (!j) {
         st = bl_fail(e, BL_E_MISSING,
                      "%s: no config.json; an encoder is a directory with config.json, "
@@ -88,12 +86,12 @@ out:
 }
 
 /* What sentence-transformers says beside the model. */
-static bl_status beside(bl_encoder *x, const char *dir, bl_hasher *h, bl_err *e)
+static bl_status beside(bl_encoder *x, const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_json *j = NULL, *pooling = NULL;
     x->longest = x->positions;
-    BL_TRY(read_json(dir, "sentence_bert_config.json", h, &j, e));
+    BL_TRY(read_json(dir, "sentence_bert_config.json", &j, e));
     if (j && bl_json_get(j, "max_seq_length") && bl_json_kind(bl_json_get(j, "max_seq_length")) != BL_JSON_NULL)
         BL_TRY(bl_json_get_int(j, "max_seq_length", &x->longest, e));
     if (x->longest < 3 || x->longest > x->positions) {
@@ -103,7 +101,7 @@ static bl_status beside(bl_encoder *x, const char *dir, bl_hasher *h, bl_err *e)
                      dir, x->longest, x->positions);
         goto out;
     }
-    BL_TRY(read_json(dir, "1_Pooling/config.json", h, &pooling, e));
+    BL_TRY(read_json(dir, "1_Pooling/config.json", &pooling, e));
     for (const bl_json *v = pooling ? bl_json_first(pooling) : NULL; v; v = bl_json_next(v)) {
         bool yes, mean = !strcmp(bl_json_key(v), "pooling_mode_mean_tokens");
         if (strncmp(bl_json_key(v), "pooling_mode_", 13)) continue;
@@ -240,7 +238,7 @@ out:
     return st;
 }
 
-static bl_status weights(bl_encoder *x, const char *dir, bl_hasher *h, bl_err *e)
+static bl_status weights(bl_encoder *x, const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
     char *path = bl_join(dir, "model.safetensors", e);
@@ -263,7 +261,6 @@ static bl_status weights(bl_encoder *x, const char *dir, bl_hasher *h, bl_err *e
         goto out;
     }
     for (int64_t i = 0; i < x->n_layers; i++) BL_TRY(layer(x, &s, i, &x->layer[i], e));
-    bl_hash_add(h, s.map.data, s.map.size);
     BL_TRY(bl_map_check(&s.map, NULL, e));
 out:
     bl_safetensors_close(s.st);
@@ -274,7 +271,7 @@ out:
 
 /* ---- tokenizer ----------------------------------------------------------------------------------- */
 
-static bl_status tokenizer(bl_encoder *x, const char *dir, bl_hasher *h, bl_err *e)
+static bl_status tokenizer(bl_encoder *x, const char *dir, bl_err *e)
 {
     static const struct {
         const char *name;
@@ -282,8 +279,6 @@ static bl_status tokenizer(bl_encoder *x, const char *dir, bl_hasher *h, bl_err 
     } files[] = {{"tokenizer.json", BL_TOK_JSON}, {"vocab.txt", BL_TOK_VOCAB}};
     bl_status st = BL_OK;
     char *path = NULL;
-    bl_json *settings = NULL;
-    bl_map m = {0};
     size_t i = 0, n;
     for (; i < BL_COUNT(files); i++) {
         bl_free(path);
@@ -294,10 +289,6 @@ static bl_status tokenizer(bl_encoder *x, const char *dir, bl_hasher *h, bl_err 
         st = bl_fail(e, BL_E_MISSING, "%s: neither tokenizer.json nor vocab.txt", dir);
         goto out;
     }
-    BL_TRY(read_json(dir, "tokenizer_config.json", h, &settings, e));
-    BL_TRY(bl_map_open(path, &m, e));
-    bl_hash_add(h, m.data, m.size);
-    bl_map_close(&m);
     BL_TRY(bl_tokenizer_open(files[i].kind, path, &x->tokenizer, e));
     bl_tokenizer_after(x->tokenizer, &n);
     if (!n) {
@@ -308,21 +299,43 @@ static bl_status tokenizer(bl_encoder *x, const char *dir, bl_hasher *h, bl_err 
                      bl_tokenizer_vocab(x->tokenizer), x->vocab);
     }
 out:
-    bl_json_free(settings);
     bl_free(path);
+    return st;
+}
+
+bl_status bl_encoder_fingerprint(const char *dir, bl_hash *out, bl_err *e)
+{
+    static const char *const files[] = {"config.json",       "model.safetensors",         "tokenizer.json",
+                                        "vocab.txt",         "tokenizer_config.json",     "special_tokens_map.json",
+                                        "added_tokens.json", "sentence_bert_config.json", "1_Pooling/config.json"};
+    bl_status st = BL_OK;
+    bl_hasher *h = bl_hasher_new(e);
+    if (!h) return BL_E_NOMEM;
+    for (size_t i = 0; i < BL_COUNT(files) && st == BL_OK; i++) {
+        char *path = bl_join(dir, files[i], e);
+        bl_map m;
+        if (!path) st = BL_E_NOMEM;
+        else if (bl_exists(path) && (st = bl_map_open(path, &m, e)) == BL_OK) {
+            bl_hash_text(h, files[i]);
+            bl_hash_u64(h, m.size);
+            bl_hash_add(h, m.data, m.size);
+            bl_map_close(&m);
+        }
+        bl_free(path);
+    }
+    bl_hash hash = bl_hasher_end(h);
+    if (st == BL_OK) *out = hash;
     return st;
 }
 
 bl_status enc_read(bl_encoder *x, const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_hasher *h = bl_hasher_new(e);
-    if (!h) return BL_E_NOMEM;
-    BL_TRY(config(x, dir, h, e));
-    BL_TRY(beside(x, dir, h, e));
-    BL_TRY(tokenizer(x, dir, h, e));
-    BL_TRY(weights(x, dir, h, e));
+    BL_TRY(config(x, dir, e));
+    BL_TRY(beside(x, dir, e));
+    BL_TRY(tokenizer(x, dir, e));
+    BL_TRY(weights(x, dir, e));
+    BL_TRY(bl_encoder_fingerprint(dir, &x->hash, e));
 out:
-    x->hash = bl_hasher_end(h);
     return st;
 }

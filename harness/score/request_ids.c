@@ -485,6 +485,7 @@ bl_status bl_engine_sequences(bl_engine *g, const bl_request *r, int64_t request
     case BL_ASK_ROLLING: return rolling_units(g, r, request, a, out, e);
     case BL_ASK_WINDOW: return window_units(g, r, request, a, out, e);
     case BL_ASK_GENERATE:
+    case BL_ASK_NEAR:
     case BL_ASK_DONE: break;
     }
     return BL_OK;

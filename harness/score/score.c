@@ -37,6 +37,7 @@ void bl_engine_free(bl_engine *g)
     bl_decoder_free(g->decoder);
     bl_free(g->put);
     bl_ids_free(&g->stream.ids);
+    bl_engine_near_free(g);
     bl_arena_free(g->arena);
     bl_free(g);
 }
@@ -96,6 +97,7 @@ static bl_status new_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_e
     size_t n = (size_t)(r->kind == BL_ASK_PAIRS ? r->n_pairs : BL_MAX(r->n_prompts, 1));
 
     *out = (bl_reply){.kind = r->kind, .n = (int)n};
+    if (r->kind == BL_ASK_NEAR) return bl_near_reply(r, a, out, e);
     if (!(out->nll = bl_alloc(a, n, sizeof *out->nll, e)) || !(out->nll_sq = bl_alloc(a, n, sizeof *out->nll_sq, e)) ||
         !(out->tokens = bl_alloc(a, n, sizeof *out->tokens, e)) ||
         !(out->greedy = bl_alloc(a, n, sizeof *out->greedy, e)) ||
@@ -120,7 +122,7 @@ static bl_status score(bl_engine *g, const bl_request *req, int64_t n, bl_arena 
     for (int64_t i = 0; i < n; i++) {
         bool truncated, boundary;
         size_t first = units.n;
-        if (req[i].kind == BL_ASK_GENERATE) continue;
+        if (req[i].kind == BL_ASK_GENERATE || req[i].kind == BL_ASK_NEAR) continue;
         count++;
         st = bl_engine_sequences(g, &req[i], i, g->arena, &units, &truncated, &boundary, e);
         if (st != BL_OK) {
@@ -307,6 +309,10 @@ bl_status bl_engine_compare(bl_engine *g, const bl_request *req, int64_t n, bl_a
     g->before = g->part = 0;
     for (int64_t i = 0; i < n; i++) BL_TRY(new_reply(&req[i], a, &out[i], e));
     st = score(g, req, n, a, out, cmp, e);
+    for (int64_t i = 0; st == BL_E_INTERRUPTED && i < n; i++)
+        if (req[i].kind == BL_ASK_GENERATE || req[i].kind == BL_ASK_NEAR) out[i].kind = BL_ASK_DONE;
+    if (st != BL_OK) goto out;
+    st = bl_engine_near(g, req, n, out, e);
     for (int64_t i = 0; st == BL_E_INTERRUPTED && i < n; i++)
         if (req[i].kind == BL_ASK_GENERATE) out[i].kind = BL_ASK_DONE;
     if (st != BL_OK) goto out;

@@ -59,6 +59,8 @@ bl_status bl_engine_windows(bl_engine *g, const char *text, size_t n, int64_t le
 /* The vector of a text: the mean of the final normed states of its tokens, without BOS unless there is nothing else;
  * out[dim]. Cut on the left where it is longer than the model. */
 bl_status bl_engine_embed(bl_engine *g, const char *text, size_t n, double *out, bl_err *e);
+/* Room for the reply of a NEAR request, zeros; in the arena. */
+bl_status bl_near_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_err *e);
 int64_t bl_engine_tokens(const bl_engine *g); /* rows that went through the model since new */
 /* Rows of a pass. A call with fewer than this leaves the model idle between passes; when streaming, every pass reads
  * every block. */

@@ -54,6 +54,8 @@ struct bl_engine {
     bl_kv *kv;
     int64_t kv_rows;
     int32_t kv_slots;
+    struct bl_near_store *near; /* vectors of texts that are asked about again (near.c) */
+    struct bl_near_encoder *encoder;
     bl_buffer *hidden, *chunk, *lists;
     bl_buffer *base; /* states and logits of the base, and what is computed from them */ /* kept between passes */
     bl_decoder *decoder; /* NULL: nothing was generated yet */
@@ -89,6 +91,10 @@ bl_status bl_comparison_begin(bl_engine *g, bl_scored *u, size_t n, int64_t requ
  */
 bl_status bl_comparison_rows(bl_engine *g, bl_tensor x, bl_tensor logits, bl_tensor target, int64_t n,
                              bl_comparison *const *cmp, const int64_t *row, bl_err *e);
+
+/* Answers the NEAR requests (near.c); what was kept for them goes with the engine. */
+bl_status bl_engine_near(bl_engine *g, const bl_request *req, int64_t n, bl_reply *out, bl_err *e);
+void bl_engine_near_free(bl_engine *g);
 
 /* Feeds all units and fills nll, nll_sq, greedy, done. */
 bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e);

@@ -21,6 +21,7 @@ static int64_t weight_of(const bl_request *r)
     case BL_ASK_ROLLING:
     case BL_ASK_WINDOW: return BL_BATCH_ITEMS / BL_BATCH_WINDOWS;
     case BL_ASK_GENERATE: return BL_BATCH_ITEMS / BL_BATCH_GENERATIONS;
+    case BL_ASK_NEAR:
     case BL_ASK_PAIRS:
     case BL_ASK_DONE: break;
     }

@@ -55,6 +55,7 @@ static bl_status made_up_reply(bl_request *r, bl_arena *a, bl_reply *out, bl_err
     const char **texts;
     char *text;
 
+    if (r->kind == BL_ASK_NEAR) return bl_near_reply(r, a, out, e);
     if (r->kind == BL_ASK_GENERATE) n = (size_t)bl_request_prompts(r, &prompt);
     *out = (bl_reply){.kind = r->kind, .n = (int)n, .new_tokens = (int64_t)n * r->max_new / 2};
     if (!(out->nll = bl_alloc(a, n, sizeof *out->nll, e)) || !(out->nll_sq = bl_alloc(a, n, sizeof *out->nll_sq, e)) ||
@@ -94,6 +95,9 @@ static void add_request(bl_request *r, const bl_prompt *before, bl_task_shape *s
             s->new_tokens += 0.5 * (double)r->max_new;
             s->sequence_bytes = BL_MAX(s->sequence_bytes, all);
         }
+    } else if (r->kind == BL_ASK_NEAR) { /* texts that are kept are looked at once */
+        bytes = (double)strlen(r->query);
+        for (int64_t k = 0; !r->near->kept && k < r->near->n; k++) bytes += (double)strlen(r->near->text[k]);
     } else
         for (int k = 0; k < r->n_pairs; k++) {
             double all = prompt_bytes(&r->pair[k].context), n = (double)strlen(r->pair[k].continuation);

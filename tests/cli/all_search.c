@@ -1,6 +1,7 @@
 /* all_search.c - index and search: the rows nearest to a question, by an encoder and by a model; rows that are refused
  * with file, line and what was expected. */
 #include "verbs_fixture.h"
+#include <unistd.h>
 
 #define ENCODER BL_SOURCE_DIR "/tests/data/encoder"
 
@@ -90,6 +91,50 @@ static void rows_that_cannot_be_searched_are_refused_with_their_line(void **stat
     assert_false(bl_exists(path));
 }
 
+/* A study by vectors: questions that are their own passages are found by all; what an encoder made is kept, and used
+ * again by another variant. */
+static void a_study_retrieves_by_the_model_and_by_an_encoder(void **state)
+{
+    bl_err e = {0};
+    bl_text t = {0};
+    char path[4300], **names;
+    size_t n;
+    (void)state;
+    for (int i = 0; i < 6; i++)
+        bl_text_addf(&t,
+                     "{\"question\": \"%s cat\", \"distractor1\": \"a\", \"distractor2\": \"b\", \"distractor3\": "
+                     "\"c\", \"correct_answer\": \"d\", \"support\": \"%s cat\"}\n",
+                     (const char *[]){"the", "a red", "two", "mars", "water", "sea"}[i],
+                     (const char *[]){"the", "a red", "two", "mars", "water", "sea"}[i]);
+    snprintf(path, sizeof path, "%s/rag", S.data);
+    assert_ok(bl_make_dirs(path, &e));
+    snprintf(path, sizeof path, "%s/rag/sciq_validation.jsonl", S.data);
+    assert_ok(bl_write_file(path, t.s, t.n, &e));
+    bl_text_free(&t);
+    snprintf(path, sizeof path, "%s/encoder", S.data);
+    assert_int_equal(symlink(ENCODER, path), 0);
+    snprintf(path, sizeof path, "%s/cache", S.dir);
+    setenv("XDG_CACHE_HOME", path, 1);
+    ran r = SAY(NULL, "run", "--model", "@model", "--method", "base,rtn:w4g24", "--task",
+                "sciq:dense,sciq:encoder,sciq:bm25", "--data", "@data", "--out", "@dir/near");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = SAY(NULL, "table", "@dir/near", "--format", "csv");
+    expect(&r, 0, NULL);
+    int found = 0;
+    for (const char *at = r.out; (at = strstr(at, ",recall@1,,1,0,6,")); at++) found++;
+    assert_int_equal(found, 6);
+    ran_free(&r);
+    snprintf(path, sizeof path, "%s/cache/bitladder/vectors", S.dir);
+    assert_ok(bl_dir_list(path, &names, &n, &e));
+    assert_int_equal(n, 1);
+    bl_list_free(names, n);
+    r = SAY(NULL, "ask", "sciq:encoder", "3", "--model", "@model", "--data", "@data");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "request: near\nquery: \"mars cat\"\n6 texts\nnearest: \"mars cat\""));
+    ran_free(&r);
+}
+
 static void a_benchmark_of_the_search_checks_its_answers(void **state)
 {
     (void)state;
@@ -104,6 +149,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_search_finds_the_row_that_is_the_question),
         cmocka_unit_test(rows_that_cannot_be_searched_are_refused_with_their_line),
+        cmocka_unit_test(a_study_retrieves_by_the_model_and_by_an_encoder),
         cmocka_unit_test(a_benchmark_of_the_search_checks_its_answers),
     };
     return cmocka_run_group_tests(tests, begin_study, end_study);

@@ -307,6 +307,16 @@ static const struct {
      "[As it is.\nQuestion: How?\nAnswer:| a][As it is.\nQuestion: How?\nAnswer:| b][As it is.\nQuestion: "
      "How?\nAnswer:| "
      "c][As it is.\nQuestion: How?\nAnswer:| so]=so\n"},
+    {"pubmedqa:own", "y2", "pubmedqa/test_set.json",
+     "{\"17\": {\"QUESTION\": \"Does it?\", \"CONTEXTS\": [\"We saw.\", \"It did not.\"], \"LABELS\": [\"A\", "
+     "\"B\"], \"final_decision\": \"no\"}}",
+     NULL, NULL,
+     "[Abstract: We saw.\nIt did not.\nQuestion: Does it?\nAnswer:| yes][Abstract: We saw.\nIt did not.\nQuestion: "
+     "Does it?\nAnswer:| no][Abstract: We saw.\nIt did not.\nQuestion: Does it?\nAnswer:| maybe]=no\n"},
+    {"boolq:own", "y3", "boolq/validation.jsonl", "{\"question\": \"is it\", \"passage\": \"It is.\", \"label\": 1}",
+     NULL, NULL, "[It is.\nQuestion: is it?\nAnswer:| no][It is.\nQuestion: is it?\nAnswer:| yes]=yes\n"},
+    {"boolq:closed", "y3", "boolq/validation.jsonl", "{\"question\": \"is it\", \"passage\": \"It is.\", \"label\": 1}",
+     NULL, NULL, "[Question: is it?\nAnswer:| no][Question: is it?\nAnswer:| yes]=yes\n"},
     {"gsm8k:maj8", "g9", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",
      NULL, NULL, "[Q: how\nA:]=1,002\n"},
     {"gsm8k:direct", "g2", "gsm8k/test.jsonl", "{\"question\": \"how\", \"answer\": \"1+1=<<1+1=2>>2\\n#### 1,002\"}",

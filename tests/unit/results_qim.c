@@ -66,6 +66,15 @@ static void constant_vectors_are_undefined_and_no_nan(void **state)
     q = bl_qim_of(x, c, 8, 16);
     assert_true(q.undefined && q.value == 0);
     assert_false(bl_qim_of(x, y, 8, 16).undefined);
+    /* in two parts: the same */
+    for (int k = 2; k <= 16; k += 7) {
+        uint8_t a[8], b[8];
+        assert_true(bl_qim_levels(x, 8, k, a) && bl_qim_levels(y, 8, k, b));
+        assert_true(bl_qim_of_levels(a, b, 8, k).value == bl_qim_of(x, y, 8, k).value);
+        assert_int_equal(bl_qim_of_levels(a, b, 8, k).cells, bl_qim_of(x, y, 8, k).cells);
+        assert_false(bl_qim_levels((double[8]){0}, 8, k, b));
+        assert_true(bl_qim_of_levels(a, b, 8, k).undefined && bl_qim_of_levels(b, a, 8, k).undefined);
+    }
 }
 
 static void the_cosine_is_the_cosine(void **state)

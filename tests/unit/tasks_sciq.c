@@ -1,6 +1,7 @@
 /* tasks_sciq.c - BM25 against recorded scores, places of passages, and questions with the passage that was found. */
 #include "task_run.h"
 #include "data/task_layouts.h"
+#include "kernels/base/fs.h"
 #include "tasks/shared_bm25.h"
 #include <math.h>
 
@@ -65,6 +66,78 @@ static const char rows[] =
     "\"correct_answer\":\"land\",\"support\":\" A frog lives in water. \"}\n"
     "{\"question\":\"What is light?\",\"distractor1\":\"a\",\"distractor2\":\"b\",\"distractor3\":\"c\","
     "\"correct_answer\":\"a wave\",\"support\":\"\"}\n";
+
+/* What is asked of vectors: the question against each passage once; what is nearest is in front of the question, and
+ * places are by the cosine and by each measure. */
+static void vectors_choose_the_passage_and_places_are_by_every_measure(void **state)
+{
+    static double cosine[2] = {0.1, 0.9}, qim[BL_NEAR_RULES][2] = {{3, 2}, {2, 2}, {1, 5}};
+    bl_err e = {0};
+    const char *dir = strdup(test_dir());
+    char root[4300];
+    bl_data_dirs d = {{root}, 1};
+    bl_request q;
+    pair_reply r;
+    bl_sample s[2] = {{0}};
+    (void)state;
+    unsetenv("BITLADDER_DATA");
+    layout_file(dir, "one", "rag/sciq_validation.jsonl", rows);
+    snprintf(root, sizeof root, "%s/one", dir);
+    task_run t = task_open("sciq:dense", &d);
+    for (int i = 0; i < 2; i++) {
+        assert_ok(t.task->ask(&t.data, i, &(bl_turn){.arena = t.data.arena}, &q, &e));
+        assert_int_equal(q.kind, BL_ASK_NEAR);
+        assert_string_equal(q.query, i ? "Where do plants live?" : "What do plants turn light into?");
+        assert_true(q.near->n == 2 && q.near->kept && !q.near->encoder);
+        assert_string_equal(q.near->text[0], "Plants turn light into sugar.");
+        assert_string_equal(q.near->text[1], "A frog lives in water.");
+        bl_reply reply[2] = {{.kind = BL_ASK_NEAR, .n_near = 2, .cosine = cosine, .qim = {qim[0], qim[1], qim[2]}},
+                             {0}};
+        bl_turn turn = {.step = 1, .reply = reply, .n_replies = 1, .arena = t.data.arena};
+        assert_ok(t.task->ask(&t.data, i, &turn, &q, &e));
+        char *text = prompt_text(&q.pair[0].context);
+        assert_non_null(strstr(text, "A frog lives in water.\nQuestion: "));
+        bl_free(text);
+        reply_to(&q, (double[]){4, 3, 2, 1}, &r);
+        reply[1] = r.r;
+        turn.step = turn.n_replies = 2;
+        assert_ok(t.task->mark(&t.data, i, &turn, &s[i], &e));
+        assert_ok(t.task->ask(&t.data, i, &turn, &q, &e));
+        assert_int_equal(q.kind, BL_ASK_DONE);
+    }
+    /* places by the cosine 2 and 1, by two levels 1 and 2, by three (equal) 1 and 2, by sixteen 2 and 1 */
+    static const double places[2][5] = {{2, 1, 1, 1, 2}, {1, 1, 2, 2, 1}};
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < 5; k++) assert_true(s[i].value[4 + k] == places[i][k]);
+    assert_true(metric_of(&t, "acc", s, 2).value == 1 && metric_of(&t, "recall@1", s, 2).value == 0.5);
+    assert_true(metric_of(&t, "mrr", s, 2).value == 0.75 && metric_of(&t, "mrr_qim16", s, 2).value == 0.75);
+    assert_true(metric_of(&t, "recall@1_qim2", s, 1).value == 1 && metric_of(&t, "recall@1_qim16", s, 1).value == 0);
+    assert_true(metric_of(&t, "mrr_qim3", s, 2).value == 0.75);
+    bl_hash dense = t.data.hash;
+    task_close(&t);
+
+    /* an encoder beside the data is asked instead, and is part of what the numbers are of */
+    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json",
+                                        "sentence_bert_config.json"};
+    for (size_t i = 0; i < BL_COUNT(files); i++) {
+        char from[4300], to[4400], *bytes;
+        size_t n;
+        snprintf(from, sizeof from, BL_SOURCE_DIR "/tests/data/encoder/%s", files[i]);
+        snprintf(to, sizeof to, "%s/encoder", root);
+        assert_ok(bl_make_dirs(to, &e));
+        snprintf(to, sizeof to, "%s/encoder/%s", root, files[i]);
+        assert_ok(bl_read_file(from, 1 << 20, &bytes, &n, &e));
+        assert_ok(bl_write_file(to, bytes, n, &e));
+        bl_free(bytes);
+    }
+    t = task_open("sciq:encoder", &d);
+    assert_ok(t.task->ask(&t.data, 0, &(bl_turn){.arena = t.data.arena}, &q, &e));
+    assert_non_null(strstr(q.near->encoder, "/one/encoder"));
+    assert_false(bl_hash_equal(dense, t.data.hash));
+    task_close(&t);
+    assert_ok(bl_remove_tree(dir, &e));
+    free((void *)(uintptr_t)dir);
+}
 
 static void questions_come_with_the_passage_that_was_found(void **state)
 {
@@ -131,6 +204,7 @@ int main(void)
         cmocka_unit_test(scores_and_ranking_are_those_of_an_independent_program),
         cmocka_unit_test(a_score_fits_on_paper),
         cmocka_unit_test(questions_come_with_the_passage_that_was_found),
+        cmocka_unit_test(vectors_choose_the_passage_and_places_are_by_every_measure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
