@@ -480,7 +480,7 @@ out:
 }
 
 /* Each step by itself in other words. */
-static bl_status ask_wordings(const plan *p, bl_arena *a, bl_request *out, bl_err *e)
+static bl_status ask_wordings(const plan *p, bool letters, bl_arena *a, bl_request *out, bl_err *e)
 {
     static const char *const stops[] = {"\n"};
     bl_status st = BL_OK;
@@ -494,10 +494,12 @@ static bl_status ask_wordings(const plan *p, bl_arena *a, bl_request *out, bl_er
         *q = bl_prompt_new(a);
         bl_say(q, "Say each sentence in other words and keep every number as it is.\n\n"
                   "Sentence: Mary has 3 apples left, so she needs 12 - 3 = 9 more.\n"
-                  "In other words: Since 3 apples are left to Mary, she is short of 12 - 3 = 9.\n\n"
-                  "Sentence: The total cost is $15 and it is not (B).\n"
-                  "In other words: Altogether it costs $15, which is not (B).\n\n"
-                  "Sentence: ");
+                  "In other words: Since 3 apples are left to Mary, she is short of 12 - 3 = 9.\n\n");
+        bl_say(q, letters ? "Sentence: The total cost is $15 and it is not (B).\n"
+                            "In other words: Altogether it costs $15, which is not (B).\n\n"
+                          : "Sentence: So the total cost is $15.\n"
+                            "In other words: Altogether it therefore costs $15.\n\n");
+        bl_say(q, "Sentence: ");
         bl_quoten(q, s, n);
         bl_say(q, "\n");
         bl_reply_begins(q);
@@ -539,7 +541,7 @@ static bl_status ask(bl_task_data *t, int64_t row, const bl_turn *turn, bl_reque
         return BL_OK;
     }
     BL_TRY(count_steps(d, turn, &p, e));
-    if (step == p.reword_at) return ask_wordings(&p, a, out, e);
+    if (step == p.reword_at) return ask_wordings(&p, d->item[row].n_options > 0, a, out, e);
     BL_TRY(make_plan(d, row, turn, &p, e));
     if (step >= p.end) return bl_done(out);
     if (step == p.more_at) return ask_more(d, row, &p, a, out, e);
