@@ -242,9 +242,15 @@ typedef struct bl_ops {
     bl_status (*upload)(bl_backend *, const bl_tensor *dst, const void *host,
                         bl_err *); /* whole contiguous tensor; host has been read when it returns */
     bl_status (*download)(bl_backend *, const bl_tensor *src, void *host, bl_err *); /* waits */
+    /* Memory of the host that copies to and from the device are fastest with; NULL: the device's memory is the host's,
+     * and bl_new does. */
+    bl_status (*host_new)(bl_backend *, uint64_t bytes, void **out, bl_err *);
+    void (*host_free)(bl_backend *, void *); /* NULL is fine */
     bl_status (*fill)(bl_backend *, const bl_tensor *dst, double value, bl_err *);
     bl_status (*sync)(bl_backend *, bl_err *);
     void (*memory)(const bl_backend *, uint64_t *now, uint64_t *peak); /* bytes of buffers */
+    /* Bytes of scratch that training as `args` says will ask for, beyond what is there; NULL: none is counted. */
+    uint64_t (*train_scratch)(const bl_backend *, const bl_train_scratch_args *args);
     void (*device_info)(const bl_backend *, bl_device_info *out);
     bl_status (*flush)(bl_backend *, bl_err *); /* drop caches, for cold timings */
     /* time and order */

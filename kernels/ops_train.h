@@ -13,6 +13,17 @@
 
 enum { BL_GRAD_ROWS = 256 };
 
+typedef struct bl_train_scratch_args {
+    int64_t rows, dim, heads, head_dim; /* of a pass; of the residual stream; of queries */
+    struct {
+        const bl_weight *w; /* of products, forwards and back; rows of the pass */
+        int64_t rank;       /* of a trained adapter beside it; 0: none */
+        bool bias;          /* is trained */
+    } * of;                 /* [n] */
+    size_t n;
+    int64_t most_rows; /* of the gradient of a parameter as a matrix */
+} bl_train_scratch_args;
+
 typedef struct bl_weight_grad_args { /* of y = x wt + b: dw += alpha dyt x; db += alpha (sum of the rows of dy) */
     bl_tensor x, dy;                 /* act [rows, in], act or f32 [rows, out] */
     bl_tensor dw;                    /* f32 [out, in], or no tensor */

@@ -40,12 +40,12 @@ void bl_trainable_free(bl_trainable *t)
     const bl_ops *o = t->m->be->ops;
     for (size_t i = 0; i < t->n_params; i++) {
         o->buffer_free(t->param[i].grad.buf);
-        o->buffer_free(t->param[i].m.buf);
-        o->buffer_free(t->param[i].v.buf);
-        o->buffer_free(t->param[i].m_max.buf);
-        o->buffer_free(t->param[i].v_max.buf);
+        o->buffer_free(t->param[i].moments);
         o->buffer_free(t->param[i].own);
+        if (o->host_free) o->host_free(t->m->be, t->param[i].host);
+        else bl_free(t->param[i].host);
     }
+    o->buffer_free(t->page);
     for (size_t i = 0; i < BL_COUNT(t->work); i++) o->buffer_free(t->work[i]);
     for (size_t i = 0; i < BL_COUNT(t->moment_table); i++) o->buffer_free(t->moment_table[i].buf);
     for (int64_t b = 0; b < t->m->config.n_layers; b++) bl_block_release(t->m, b);
@@ -102,8 +102,9 @@ out:
 /* ---- products ---- */
 static bl_status work(bl_trainable *t, int i, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
 {
-    bl_status st = bl_buffer_fit(t->m->be, &t->work[i], (uint64_t)(rows * cols) * sizeof(float) + 64, e);
-    if (st == BL_OK) *out = bl_tensor_2d(t->work[i], 0, t->m->be->act, rows, cols);
+    bl_dtype type = i < 2 ? t->m->be->act : BL_F32;
+    bl_status st = bl_buffer_fit(t->m->be, &t->work[i], (uint64_t)(rows * cols) * bl_dtype_bytes(type) + 64, e);
+    if (st == BL_OK) *out = bl_tensor_2d(t->work[i], 0, type, rows, cols);
     return st;
 }
 
@@ -179,7 +180,6 @@ static bl_status weight_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, 
     if (w->rule && !w->rule->chain) a.dw = t->param[w->param[0]].grad;
     else if (w->rule) {
         BL_TRY(work(t, 3, w->linear->out, w->linear->in, &a.dw, e));
-        a.dw.dtype = BL_F32;
         BL_TRY(be->ops->fill(be, &a.dw, 0, e));
     }
     BL_TRY(be->ops->weight_grad(be, &a, e));

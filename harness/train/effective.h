@@ -21,7 +21,9 @@ typedef struct bl_trained {
     bl_tensor value, grad; /* f32, contiguous, of one shape */
     bl_tensor m, v;        /* of the optimizer: f32, or u8 with m_max, v_max; no tensor before its first step */
     bl_tensor m_max, v_max;
-    bl_buffer *own; /* of the value, when it is not part of the model */
+    bl_buffer *moments; /* that those are parts of */
+    void *host;         /* the moments are here and not on the backend; NULL: they are there */
+    bl_buffer *own;     /* of the value, when it is not part of the model */
 } bl_trained;
 
 typedef struct bl_trainable bl_trainable;
@@ -74,8 +76,9 @@ struct bl_trainable {
     bool still; /* no dropout: the loss of a validation text */
     bool keep;  /* activations of all blocks between forward and backward pass; else a block is computed again */
     uint32_t dropout_key[2], pass; /* masks of a pass are numbered by it; bl_gradients counts it */
-    bl_buffer *work[4];            /* kept between passes */
+    bl_buffer *work[4];            /* kept between passes: two of activations, two of f32 */
     bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */
+    bl_buffer *page;               /* where moments that the host keeps are for a step of their parameter */
     bl_lora lora;                  /* as bl_train_lora was told; rank 0: it was not */
 };
 

@@ -1,6 +1,9 @@
-/* optimizer.c - the norm of all gradients, clipping, and a step of each parameter. Moments come with the first step. */
+/* optimizer.c - the norm of all gradients, clipping, and a step of each parameter. Moments come with the first step, on
+ * the backend or, those that it has no room for, in the host's memory: paged as in QLoRA (Dettmers et al. 2023, section
+ * 3), with copies of our own in the place of managed memory. */
 #include "optimizer.h"
 #include <math.h>
+#include <string.h>
 
 /* As a matrix of one row where it is a list. */
 static bl_tensor matrix(bl_tensor t)
@@ -24,30 +27,16 @@ out:
     return st;
 }
 
-static bl_status moment(bl_backend *be, bl_dtype type, int64_t n, bl_tensor *m, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_buffer *b = NULL;
-    bl_tensor t;
-    if (m->buf) return BL_OK;
-    BL_TRY(be->ops->buffer_new(be, (uint64_t)n * bl_dtype_bytes(type), &b, e));
-    t = bl_tensor_1d(b, 0, type, n);
-    BL_TRY(be->ops->fill(be, &t, 0, e));
-    *m = t;
-    b = NULL;
-out:
-    be->ops->buffer_free(b);
-    return st;
-}
-
 static bl_status tables(bl_trainable *t, bl_err *e)
 {
     bl_backend *be = t->m->be;
     bl_status st = BL_OK;
     float table[256];
     for (int k = 0; k < 2; k++) {
+        bl_buffer *b;
         if (t->moment_table[k].buf) continue;
-        BL_TRY(moment(be, BL_F32, 256, &t->moment_table[k], e));
+        BL_TRY(be->ops->buffer_new(be, sizeof table, &b, e));
+        t->moment_table[k] = bl_tensor_1d(b, 0, BL_F32, 256);
         bl_moment_table(!k, table);
         BL_TRY(be->ops->upload(be, &t->moment_table[k], table, e));
         BL_TRY(be->ops->sync(be, e)); /* before it goes */
@@ -61,26 +50,124 @@ bool bl_adamw_is_eight(const bl_adamw *o, const bl_trained *p)
     return o->eight_bits && bl_tensor_count(&p->value) >= 4096;
 }
 
+/* ---- where moments are ---- */
+typedef struct layout { /* of the moments of a parameter, one after another */
+    bl_dtype type;
+    int64_t n[4];
+    uint64_t at[4], bytes;
+    int count;
+} layout;
+
+static layout layout_of(const bl_adamw *o, const bl_trained *p)
+{
+    const int64_t n = bl_tensor_count(&p->value), blocks = (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK;
+    const bool eight = bl_adamw_is_eight(o, p);
+    layout l = {.type = eight ? BL_U8 : BL_F32, .n = {n, n, blocks, blocks}, .count = eight ? 4 : 2};
+    for (int k = 0; k < l.count; k++) {
+        l.at[k] = l.bytes;
+        l.bytes += ((uint64_t)l.n[k] * bl_dtype_bytes(k < 2 ? l.type : BL_F32) + 63) / 64 * 64;
+    }
+    return l;
+}
+
+uint64_t bl_adamw_bytes(const bl_adamw *o, const bl_trained *p) { return layout_of(o, p).bytes; }
+
+static bool fits(const bl_adamw *o, uint64_t bytes, uint64_t *left)
+{
+    if (!o->paged) return true;
+    if (bytes > *left) return false;
+    *left -= bytes;
+    return true;
+}
+
+uint64_t bl_adamw_resident(const bl_adamw *o, const bl_trainable *t, uint64_t *host)
+{
+    uint64_t left = o->resident, here = 0, there = 0, page = 0;
+    for (size_t i = 0; i < t->n_params; i++) {
+        uint64_t n = bl_adamw_bytes(o, &t->param[i]);
+        if (fits(o, n, &left)) here += n;
+        else {
+            there += n;
+            page = BL_MAX(page, n);
+        }
+    }
+    if (host) *host = there;
+    return here + page;
+}
+
+bool bl_adamw_moment(const bl_adamw *o, const bl_trained *p, int k, bl_tensor *tensor, void **at, uint64_t *bytes)
+{
+    const bl_tensor all[] = {p->m, p->v, p->m_max, p->v_max};
+    const layout l = layout_of(o, p);
+    if (k >= l.count || (!p->host && !all[k].buf)) return false;
+    *bytes = (uint64_t)l.n[k] * bl_dtype_bytes(k < 2 ? l.type : BL_F32);
+    *at = p->host ? (char *)p->host + l.at[k] : NULL;
+    *tensor = p->host ? (bl_tensor){0} : all[k];
+    return true;
+}
+
+/* The moments as tensors of a buffer. */
+static void views(const layout *l, bl_buffer *b, bl_trained *p)
+{
+    bl_tensor *const to[] = {&p->m, &p->v, &p->m_max, &p->v_max};
+    for (int k = 0; k < l->count; k++) *to[k] = bl_tensor_1d(b, l->at[k], k < 2 ? l->type : BL_F32, l->n[k]);
+}
+
+static bl_status on_host(bl_trainable *t, bl_trained *p, const layout *l, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_status st = BL_OK;
+    void *host = NULL;
+    BL_TRY(bl_buffer_fit(be, &t->page, l->bytes, e));
+    if (be->ops->host_new) BL_TRY(be->ops->host_new(be, l->bytes, &host, e));
+    else if (!(host = bl_new(l->bytes, 1, e))) return BL_E_NOMEM;
+    memset(host, 0, l->bytes);
+    p->host = host;
+out:
+    return st;
+}
+
+static bl_status on_backend(bl_backend *be, bl_trained *p, const layout *l, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_buffer *b = NULL;
+    BL_TRY(be->ops->buffer_new(be, l->bytes, &b, e));
+    bl_tensor all = bl_tensor_1d(b, 0, BL_U8, (int64_t)l->bytes);
+    BL_TRY(be->ops->fill(be, &all, 0, e));
+    views(l, b, p);
+    p->moments = b;
+    b = NULL;
+out:
+    be->ops->buffer_free(b);
+    return st;
+}
+
 bl_status bl_adamw_moments(const bl_adamw *o, bl_trainable *t, bl_err *e)
 {
     bl_backend *be = t->m->be;
     bl_status st = BL_OK;
+    uint64_t left = o->resident;
     if (o->eight_bits) {
         BL_TRY(bl_check_op(be, be->ops->adamw8, "adamw8", e));
         BL_TRY(tables(t, e));
     }
     for (size_t i = 0; i < t->n_params; i++) {
         bl_trained *p = &t->param[i];
-        int64_t n = bl_tensor_count(&p->value), blocks = (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK;
-        bl_dtype type = bl_adamw_is_eight(o, p) ? BL_U8 : BL_F32;
-        BL_TRY(moment(be, type, n, &p->m, e));
-        BL_TRY(moment(be, type, n, &p->v, e));
-        if (type != BL_U8) continue;
-        BL_TRY(moment(be, BL_F32, blocks, &p->m_max, e));
-        BL_TRY(moment(be, BL_F32, blocks, &p->v_max, e));
+        const layout l = layout_of(o, p);
+        const bool here = fits(o, l.bytes, &left);
+        if (p->moments || p->host) continue;
+        BL_TRY(here ? on_backend(be, p, &l, e) : on_host(t, p, &l, e));
     }
 out:
     return st;
+}
+
+/* Between the host and t->page. */
+static bl_status page(bl_trainable *t, const bl_trained *p, const layout *l, bool in, bl_err *e)
+{
+    const bl_ops *ops = t->m->be->ops;
+    bl_tensor all = bl_tensor_1d(t->page, 0, BL_U8, (int64_t)l->bytes);
+    return in ? ops->upload(t->m->be, &all, p->host, e) : ops->download(t->m->be, &all, p->host, e);
 }
 
 static bl_status step8(const bl_adamw *o, const bl_trainable *t, const bl_trained *p, double lr, double by, bl_err *e)
@@ -134,9 +221,15 @@ bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, b
     BL_TRY(bl_adamw_moments(o, t, e));
     const double by = o->clip > 0 ? fmin(1, o->clip / (length + 1e-6)) : 1;
     for (size_t i = 0; i < t->n_params; i++) {
-        const bl_trained *p = &t->param[i];
-        BL_TRY((bl_adamw_is_eight(o, p) ? step8 : step)(o, t, p, lr, by, e));
-        BL_TRY(be->ops->fill(be, &p->grad, 0, e));
+        bl_trained p = t->param[i];
+        const layout l = layout_of(o, &p);
+        if (p.host) {
+            BL_TRY(page(t, &p, &l, true, e));
+            views(&l, t->page, &p);
+        }
+        BL_TRY((bl_adamw_is_eight(o, &p) ? step8 : step)(o, t, &p, lr, by, e));
+        if (p.host) BL_TRY(page(t, &p, &l, false, e));
+        BL_TRY(be->ops->fill(be, &p.grad, 0, e));
     }
     BL_TRY(bl_trainable_make(t, e));
     o->step++;

@@ -14,7 +14,10 @@ typedef struct bl_adamw {
     double beta1, beta2, eps, decay; /* of bl_adamw_args */
     double clip;                     /* gradients are scaled so that their norm is at most this; 0: they are not */
     bool eight_bits;                 /* moments of parameters of 4,096 elements and more take 8 bits (bl_adamw8_args) */
-    int64_t step;                    /* that were made; 0 at first */
+    bool paged;        /* moments beyond `resident` bytes are kept in the host's memory and come to the backend for the
+                          step of their parameter, one after another: the same numbers */
+    uint64_t resident; /* where paged: most bytes of moments on the backend, beside room for those of one parameter */
+    int64_t step;      /* that were made; 0 at first */
 } bl_adamw;
 /* One step with the gradients that have come together, which are 0 afterwards; the weights that rules make follow.
  * *norm, may be NULL: of all gradients before they were clipped, by clip / (norm + 1e-6) as torch's clip_grad_norm_.
@@ -24,4 +27,10 @@ bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, b
 bl_status bl_adamw_moments(const bl_adamw *o, bl_trainable *t, bl_err *e);
 /* Its moments take 8 bits. */
 bool bl_adamw_is_eight(const bl_adamw *o, const bl_trained *p);
+uint64_t bl_adamw_bytes(const bl_adamw *o, const bl_trained *p); /* of its moments */
+/* Of the moments of all: bytes on the backend, and, may be NULL, in the host's memory. */
+uint64_t bl_adamw_resident(const bl_adamw *o, const bl_trainable *t, uint64_t *host);
+/* Moment k of a parameter, wherever it is: its bytes; false after the last, and where there are none yet. Not both
+ * `at`, a place of the host, and `tensor` are set. */
+bool bl_adamw_moment(const bl_adamw *o, const bl_trained *p, int k, bl_tensor *tensor, void **at, uint64_t *bytes);
 #endif

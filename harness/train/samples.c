@@ -196,3 +196,11 @@ void bl_samples_free(bl_samples *s)
     bl_free(s->row);
     *s = (bl_samples){0};
 }
+
+int64_t bl_samples_counted(const bl_samples *d, int64_t row)
+{
+    int64_t n = 0;
+    for (int64_t s = d->row[row]; s < d->row[row + 1]; s++)
+        for (int64_t k = d->start[s] + 1; k < d->start[s + 1]; k++) n += d->mask[k];
+    return n;
+}

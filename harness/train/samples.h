@@ -45,4 +45,6 @@ enum { BL_SAMPLES_LENGTH = 512 };
  * id outside 0..vocab-1, or a file of which no token counts. bl_samples_free. */
 bl_status bl_samples_read(const char *path, bl_sample_format f, const bl_samples_opts *o, bl_samples *out, bl_err *e);
 void bl_samples_free(bl_samples *s);
+/* Tokens of a row that count: the first of a sequence has nothing before it. */
+int64_t bl_samples_counted(const bl_samples *s, int64_t row);
 #endif

@@ -105,6 +105,7 @@ static bl_status prepare(job *k, bl_hash identity, bl_err *e)
     bl_train_settings_adamw(s, &k->r.optimizer);
     BL_TRY(run->method->learns(run, t, e));
     BL_TRY(begin_as(k, e));
+    BL_TRY(bl_trainer_page(&k->r, e));
     BL_TRY(go_on(k, e));
 out:
     return st;

@@ -12,21 +12,27 @@ typedef struct gathered {
     bl_train_batch b;
 } gathered;
 
+int64_t bl_row_at(bl_row_order *o, int64_t at)
+{
+    const int64_t epoch = at / o->n;
+    if (!o->of) return at % o->n;
+    if (epoch != o->epoch) {
+        bl_rng g = bl_rng_at(o->seed, bl_rng_key("order of training", (uint64_t)epoch), 0);
+        for (int64_t k = 0; k < o->n; k++) { /* Fisher and Yates, from the inside */
+            int64_t other = (int64_t)bl_rng_below(&g, (uint64_t)k + 1);
+            o->of[k] = o->of[other];
+            o->of[other] = k;
+        }
+        o->epoch = epoch;
+    }
+    return o->of[at % o->n];
+}
+
 /* Row i of the step after those that were made. */
 static int64_t row_at(bl_trainer *r, int64_t i)
 {
-    int64_t n = r->data->n_rows, at = r->step * r->batch + i, epoch = at / n;
-    if (!r->order) return at % n;
-    if (epoch != r->epoch) {
-        bl_rng g = bl_rng_at(r->seed, bl_rng_key("order of training", (uint64_t)epoch), 0);
-        for (int64_t k = 0; k < n; k++) { /* Fisher and Yates, from the inside */
-            int64_t other = (int64_t)bl_rng_below(&g, (uint64_t)k + 1);
-            r->order[k] = r->order[other];
-            r->order[other] = k;
-        }
-        r->epoch = epoch;
-    }
-    return r->order[at % n];
+    r->order.n = r->data->n_rows;
+    return bl_row_at(&r->order, r->step * r->batch + i);
 }
 
 static bl_status add_row(const bl_samples *d, int64_t row, gathered *g, int64_t *n_seq, bl_err *e)
@@ -62,19 +68,10 @@ out:
     return st;
 }
 
-/* Tokens of a row that count: the first of a sequence has nothing before it. */
-static int64_t counted_in(const bl_samples *d, int64_t row)
-{
-    int64_t n = 0;
-    for (int64_t s = d->row[row]; s < d->row[row + 1]; s++)
-        for (int64_t k = d->start[s] + 1; k < d->start[s + 1]; k++) n += d->mask[k];
-    return n;
-}
-
 static int64_t counted(bl_trainer *r)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < r->batch; i++) n += counted_in(r->data, row_at(r, i));
+    for (int64_t i = 0; i < r->batch; i++) n += bl_samples_counted(r->data, row_at(r, i));
     return n;
 }
 
@@ -148,8 +145,31 @@ static bl_status check(const bl_trainer *r, bl_err *e)
     if (!r->make) BL_TRY(lengths(r, r->data, e));
     if (!r->valid) goto out;
     BL_TRY(lengths(r, r->valid, e));
-    for (int64_t i = 0; i < r->valid->n_rows; i++) n += counted_in(r->valid, i);
+    for (int64_t i = 0; i < r->valid->n_rows; i++) n += bl_samples_counted(r->valid, i);
     if (!n) st = bl_fail(e, BL_E_CONFIG, "no token of the validation text counts");
+out:
+    return st;
+}
+
+bl_status bl_trainer_page(bl_trainer *r, bl_err *e)
+{
+    bl_backend *be = r->t->m->be;
+    bl_device_info info;
+    bl_train_memory m;
+    uint64_t limit = be->opts.memory_limit, page = 0;
+    bl_status st = BL_OK;
+
+    if (!limit && be->ops->host_new) {
+        be->ops->device_info(be, &info);
+        limit = info.memory_bytes;
+    }
+    limit -= limit / 32; /* a plan is near, not exact */
+    BL_TRY(bl_trainer_memory(r, &m, e));
+    if (!limit || bl_train_memory_sum(&m) <= limit) goto out;
+    for (size_t i = 0; i < r->t->n_params; i++) page = BL_MAX(page, bl_adamw_bytes(&r->optimizer, &r->t->param[i]));
+    const uint64_t rest = bl_train_memory_sum(&m) - m.optimizer + page;
+    r->optimizer.paged = true;
+    r->optimizer.resident = limit - BL_MIN(limit, rest);
 out:
     return st;
 }
@@ -160,9 +180,9 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
     gathered g = {0};
 
     BL_TRY(check(r, e));
-    if (!r->make && r->data->shuffled && !r->order) {
-        if (!(r->order = bl_new((size_t)r->data->n_rows, sizeof *r->order, e))) return BL_E_NOMEM;
-        r->epoch = -1;
+    if (!r->make && r->data->shuffled && !r->order.of) {
+        r->order = (bl_row_order){.seed = r->seed, .epoch = -1};
+        if (!(r->order.of = bl_new((size_t)r->data->n_rows, sizeof *r->order.of, e))) return BL_E_NOMEM;
     }
     r->t0 = bl_now();
     r->tokens = 0;
@@ -197,9 +217,9 @@ out:
 void bl_trainer_end(bl_trainer *r)
 {
     bl_free(r->curve);
-    bl_free(r->order);
+    bl_free(r->order.of);
     r->curve = NULL;
-    r->order = NULL;
+    r->order.of = NULL;
     r->cap_curve = 0;
 }
 

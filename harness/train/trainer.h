@@ -22,6 +22,15 @@ typedef struct bl_train_point {
     double valid;               /* nats a token of the validation text after the step; NaN: not computed */
 } bl_train_point;
 
+/* Rows of a file one epoch after another. */
+typedef struct bl_row_order {
+    int64_t n;
+    uint64_t seed;
+    int64_t epoch; /* that `of` is the order of; -1: of none yet */
+    int64_t *of;   /* [n], owned by who made it; NULL: as in the file */
+} bl_row_order;
+int64_t bl_row_at(bl_row_order *o, int64_t at); /* row `at` of all epochs, from 0 */
+
 typedef struct bl_trainer {
     bl_trainable *t;
     const bl_samples *data;
@@ -45,8 +54,7 @@ typedef struct bl_trainer {
     int64_t step;          /* that were made */
     bl_train_point *curve; /* [step] */
     size_t cap_curve;
-    int64_t *order; /* of rows, in epoch `epoch`; NULL: that of the file */
-    int64_t epoch;
+    bl_row_order order;
     int64_t tokens; /* that went through since bl_trainer_run began */
     double t0;
 } bl_trainer;
@@ -63,8 +71,13 @@ bl_status bl_trainer_load(bl_trainer *r, bl_err *e);
  * weights, activations the most of a pass. */
 typedef struct bl_train_memory {
     uint64_t weights, adapters, gradients, optimizer, activations;
+    uint64_t scratch; /* of the backend's own, beyond what is there */
+    uint64_t paged;   /* of the optimizer, in the host's memory: not in the sum */
 } bl_train_memory;
 bl_status bl_trainer_memory(const bl_trainer *r, bl_train_memory *out, bl_err *e);
+/* Pages moments out to the host, as many as it takes for the plan to fit the limit of the backend's memory; before the
+ * first step and before a state is loaded. On a device without a limit: its memory. */
+bl_status bl_trainer_page(bl_trainer *r, bl_err *e);
 uint64_t bl_train_memory_sum(const bl_train_memory *m);
 /* "memory: weights 88 MB, adapters 4.9 MB, gradients 4.9 MB, optimizer 9.8 MB, activations 41 MB; 149 MB in all" */
 void bl_train_memory_line(const bl_train_memory *m, char out[320]);

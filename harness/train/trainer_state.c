@@ -9,22 +9,23 @@
 static const char magic[] = "bitladder-trai2\n";
 enum { MAGIC = 16, FRONT = MAGIC + 8, HASH = sizeof(bl_hash), CHUNK = 1 << 20 };
 
-/* The tensors of a parameter that a state holds. */
-static int tensors_of(const bl_trained *p, bl_tensor out[5])
+/* Part k of a parameter in a state, on the backend or in the host's memory; false after the last. */
+static bool part_of(const bl_trainer *r, const bl_trained *p, int k, bl_tensor *tensor, void **at, uint64_t *bytes)
 {
-    const bl_tensor all[] = {p->value, p->m, p->v, p->m_max, p->v_max};
-    int n = 0;
-    for (size_t i = 0; i < BL_COUNT(all); i++)
-        if (all[i].buf) out[n++] = all[i];
-    return n;
+    if (k) return bl_adamw_moment(&r->optimizer, p, k - 1, tensor, at, bytes);
+    *tensor = p->value;
+    *at = NULL;
+    *bytes = bl_tensor_bytes(&p->value);
+    return true;
 }
 
-static uint64_t bytes_of(const bl_trainable *t)
+static uint64_t bytes_of(const bl_trainer *r)
 {
-    uint64_t n = 0;
-    bl_tensor x[5];
-    for (size_t i = 0; i < t->n_params; i++)
-        for (int k = tensors_of(&t->param[i], x); k-- > 0;) n += bl_tensor_bytes(&x[k]);
+    uint64_t n = 0, one;
+    bl_tensor x;
+    void *at;
+    for (size_t i = 0; i < r->t->n_params; i++)
+        for (int k = 0; part_of(r, &r->t->param[i], k, &x, &at, &one); k++) n += one;
     return n;
 }
 
@@ -83,7 +84,9 @@ bl_status bl_trainer_save(const bl_trainer *r, bl_err *e)
     bl_text header = {0};
     sink s = {0};
     uint8_t *buf = NULL;
-    bl_tensor x[5];
+    void *at;
+    uint64_t bytes;
+    bl_tensor x;
     bl_hash sum;
 
     put_header(r, &header);
@@ -96,10 +99,9 @@ bl_status bl_trainer_save(const bl_trainer *r, bl_err *e)
     BL_TRY(put(&s, magic, MAGIC, e));
     BL_TRY(put(&s, &(uint64_t){header.n}, 8, e));
     BL_TRY(put(&s, header.s, header.n, e));
-    for (size_t i = 0; i < r->t->n_params; i++) {
-        int n = tensors_of(&r->t->param[i], x);
-        for (int k = 0; k < n; k++) BL_TRY(put_tensor(&s, r->t->m->be, x[k], buf, e));
-    }
+    for (size_t i = 0; i < r->t->n_params; i++)
+        for (int k = 0; part_of(r, &r->t->param[i], k, &x, &at, &bytes); k++)
+            BL_TRY(at ? put(&s, at, bytes, e) : put_tensor(&s, r->t->m->be, x, buf, e));
     sum = bl_hasher_end(s.h);
     s.h = NULL;
     BL_TRY(bl_writer_add(s.w, &sum, HASH, e));
@@ -161,16 +163,19 @@ static bl_status take(bl_trainer *r, const uint8_t *p, const bl_json *header, bl
     bl_backend *be = r->t->m->be;
     const bl_json *curve;
     int64_t step, pass;
-    bl_tensor x[5];
+    uint64_t bytes;
+    void *at;
+    bl_tensor x;
 
     BL_TRY(bl_json_get_int(header, "step", &step, e));
     BL_TRY(bl_json_get_int(header, "pass", &pass, e));
     BL_TRY(bl_json_need(header, "curve", &curve, e));
     BL_TRY(read_curve(r, curve, step, e));
-    for (size_t i = 0; i < r->t->n_params; i++) {
-        int n = tensors_of(&r->t->param[i], x);
-        for (int k = 0; k < n; p += bl_tensor_bytes(&x[k++])) BL_TRY(be->ops->upload(be, &x[k], p, e));
-    }
+    for (size_t i = 0; i < r->t->n_params; i++)
+        for (int k = 0; part_of(r, &r->t->param[i], k, &x, &at, &bytes); k++, p += bytes) {
+            if (at) memcpy(at, p, bytes);
+            else BL_TRY(be->ops->upload(be, &x, p, e));
+        }
     BL_TRY(be->ops->sync(be, e)); /* before the file goes */
     BL_TRY(bl_trainable_make(r->t, e));
     r->step = r->optimizer.step = step;
@@ -201,9 +206,9 @@ bl_status bl_trainer_load(bl_trainer *r, bl_err *e)
     BL_TRY(bl_json_parse((const char *)m.data + FRONT, n, r->state, BL_JSON_PLAIN, &header, e));
     BL_TRY(same_run(r, header, e));
     BL_TRY(bl_adamw_moments(&r->optimizer, r->t, e));
-    if (m.size - FRONT - HASH - n != bytes_of(r->t)) {
+    if (m.size - FRONT - HASH - n != bytes_of(r)) {
         st = bl_fail(e, BL_E_CONFIG, "%s holds %llu bytes of parameters and moments, this run has %llu", r->state,
-                     (unsigned long long)(m.size - FRONT - HASH - n), (unsigned long long)bytes_of(r->t));
+                     (unsigned long long)(m.size - FRONT - HASH - n), (unsigned long long)bytes_of(r));
         goto out;
     }
     BL_TRY(take(r, m.data + FRONT + n, header, e));

@@ -63,6 +63,7 @@ typedef enum bl_cuda_scratch {
     BL_SCRATCH_SOLVE2,
     BL_SCRATCHES
 } bl_cuda_scratch;
+enum { BL_CUDA_BLAS_BYTES = 32 << 20 };        /* workspace: what NVIDIA recommends for Hopper */
 enum { BL_RING = 4, BL_RING_BYTES = 4 << 20 }; /* pinned pieces that uploads go through */
 
 typedef struct bl_cuda {
@@ -130,6 +131,9 @@ bl_status bl_cuda_buffer_new(bl_backend *, uint64_t, bl_buffer **, bl_err *);
 void bl_cuda_buffer_free(bl_buffer *);
 bl_status bl_cuda_upload(bl_backend *, const bl_tensor *, const void *, bl_err *);
 bl_status bl_cuda_download(bl_backend *, const bl_tensor *, void *, bl_err *);
+bl_status bl_cuda_host_new(bl_backend *, uint64_t bytes, void **out, bl_err *);
+void bl_cuda_host_free(bl_backend *, void *);
+uint64_t bl_cuda_train_scratch(const bl_backend *, const bl_train_scratch_args *);
 bl_status bl_cuda_fill(bl_backend *, const bl_tensor *, double, bl_err *);
 bl_status bl_cuda_sync(bl_backend *, bl_err *);
 void bl_cuda_memory(const bl_backend *, uint64_t *, uint64_t *);

@@ -4,8 +4,6 @@
 #include <dlfcn.h>
 #include <string.h>
 
-enum { BLAS_BYTES = 32 << 20 }; /* workspace: what NVIDIA recommends for Hopper */
-
 static bl_status open_library(const char *name, int version, void **out, bl_err *e)
 {
     char path[4096];
@@ -51,13 +49,13 @@ bl_status bl_cuda_blas(bl_backend *be, bl_err *e)
         }
     }
     if (!b->handle) {
-        BL_TRY(bl_cuda_need(be, BL_SCRATCH_BLAS, BLAS_BYTES, &work, e));
+        BL_TRY(bl_cuda_need(be, BL_SCRATCH_BLAS, BL_CUDA_BLAS_BYTES, &work, e));
         BL_TRY(bl_cuda_blas_status(b->cublasCreate_v2(&b->handle), "opening cuBLAS", e));
         BL_TRY(bl_cuda_blas_status(b->cublasSetMathMode(b->handle, CUBLAS_DEFAULT_MATH), "opening cuBLAS", e));
     }
     BL_TRY(bl_cuda_blas_status(b->cublasSetStream_v2(b->handle, c->now), "cuBLAS", e));
-    BL_TRY(bl_cuda_blas_status(b->cublasSetWorkspace_v2(b->handle, c->scratch[BL_SCRATCH_BLAS].p, BLAS_BYTES), "cuBLAS",
-                               e)); /* a new stream forgets it */
+    BL_TRY(bl_cuda_blas_status(b->cublasSetWorkspace_v2(b->handle, c->scratch[BL_SCRATCH_BLAS].p, BL_CUDA_BLAS_BYTES),
+                               "cuBLAS", e)); /* a new stream forgets it */
 out:
     return st;
 }

@@ -146,6 +146,50 @@ typedef struct product {
     bool accumulate;
 } product;
 
+/* Rows of a weight that are decoded together, each `ld` numbers of bf16. */
+static int64_t slab_rows(int64_t out, int64_t ld)
+{
+    int64_t at_once = BL_MAX(SLAB_BYTES / (ld * (int64_t)sizeof(uint16_t)), 1);
+    if (at_once > 128) at_once -= at_once % 128; /* cuBLAS is slow where outputs are no whole vectors */
+    return BL_MIN(at_once, out);
+}
+
+static int64_t eights(int64_t n) { return (n + 7) / 8 * 8; }
+static uint64_t low_bytes(int64_t rows, int64_t rank)
+{
+    return (uint64_t)(rows * eights(rank)) * (sizeof(float) + sizeof(uint16_t));
+}
+
+/* What the ops of a training pass ask for, by its use: as by_slabs, adapter, transformed, and those of backward.c and
+ * solve.c do. */
+uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args *a)
+{
+    const bl_cuda *c = be->own;
+    uint64_t need[BL_SCRATCHES] = {[BL_SCRATCH_BLAS] = BL_CUDA_BLAS_BYTES}, sum = 0, parts = (uint64_t)a->rows;
+    const int64_t of_heads = a->rows * a->heads;
+    for (size_t i = 0; i < a->n; i++) {
+        const bl_shape *s = &a->of[i].w->shape;
+        const int64_t ld = eights(s->in), rank = a->of[i].rank;
+        const bool as_is = a->of[i].w->format->kind == BL_FMT_DENSE && a->of[i].w->part[0].dtype == BL_BF16;
+        uint64_t slab = as_is ? 0 : (uint64_t)(slab_rows(s->out, ld) * ld) * sizeof(uint16_t);
+        if (rank) {
+            slab = BL_MAX(slab, (uint64_t)BL_MAX(rank * ld, s->out * eights(rank)) * sizeof(uint16_t));
+            need[BL_SCRATCH_LOW] = BL_MAX(need[BL_SCRATCH_LOW], low_bytes(a->rows, rank));
+            need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], (uint64_t)(a->rows * rank) * sizeof(float));
+        }
+        need[BL_SCRATCH_SLAB] = BL_MAX(need[BL_SCRATCH_SLAB], slab);
+        if (a->of[i].bias) parts = BL_MAX(parts, (uint64_t)(bl_cu_parts(a->rows) * s->out));
+    }
+    need[BL_SCRATCH_ROWS2] = need[BL_SCRATCH_ROWS];
+    parts = BL_MAX(parts, (uint64_t)(2 * of_heads)); /* attention, then the norms of rows and of heads */
+    parts = BL_MAX(parts, (uint64_t)(2 * a->rows + a->dim * bl_cu_parts(a->rows)));
+    parts = BL_MAX(parts, (uint64_t)(2 * of_heads + a->head_dim * bl_cu_parts(of_heads)));
+    need[BL_SCRATCH_PARTS] = parts * sizeof(float);
+    need[BL_SCRATCH_SOLVE] = (uint64_t)a->most_rows * sizeof(double);
+    for (int i = 0; i < BL_SCRATCHES; i++) sum += need[i] - BL_MIN(need[i], c->scratch[i].bytes);
+    return sum;
+}
+
 /* bf16 weights as they are, others a slab of decoded rows at a time. */
 static bl_status by_slabs(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
 {
@@ -161,9 +205,7 @@ static bl_status by_slabs(bl_backend *be, const bl_weight *w, const product *p, 
                             p->ldy, p->accumulate, e));
         goto out;
     }
-    int64_t at_once = BL_MAX(SLAB_BYTES / (ld * (int64_t)sizeof(uint16_t)), 1);
-    if (at_once > 128) at_once -= at_once % 128; /* cuBLAS is slow where outputs are no whole vectors */
-    at_once = BL_MIN(at_once, out);
+    int64_t at_once = slab_rows(out, ld);
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)(at_once * ld) * sizeof(uint16_t), &slab, e));
     for (int64_t o = 0; o < out; o += at_once) {
         int64_t n = BL_MIN(at_once, out - o);
@@ -190,7 +232,7 @@ static bl_status adapter(bl_backend *be, const bl_linear_args *a, const bl_lowra
     void *slab, *low;
     BL_TRY(
         bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)BL_MAX(rank * ld_in, out * ld_rank) * sizeof(uint16_t), &slab, e));
-    BL_TRY(bl_cuda_need(be, BL_SCRATCH_LOW, (uint64_t)(rows * ld_rank) * (sizeof(float) + sizeof(uint16_t)), &low, e));
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_LOW, low_bytes(rows, rank), &low, e));
     uint16_t *low16 = (uint16_t *)((float *)low + rows * ld_rank);
     bl_cu_to_bf16(c->now, bl_cuda_at(&l->a), in, slab, ld_in, rank, in, 1);
     BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->x), a->x.stride[0], slab, ld_in, false, rows, rank, in, low, true, ld_rank,

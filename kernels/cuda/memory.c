@@ -113,6 +113,17 @@ out:
     return st;
 }
 
+bl_status bl_cuda_host_new(bl_backend *be, uint64_t bytes, void **out, bl_err *e)
+{
+    return bl_cuda_status(be, cudaMallocHost(out, (size_t)BL_MAX(bytes, 1)), "pinning host memory", e);
+}
+
+void bl_cuda_host_free(bl_backend *be, void *p)
+{
+    (void)be;
+    if (p) cudaFreeHost(p);
+}
+
 bl_status bl_cuda_fill(bl_backend *be, const bl_tensor *dst, double value, bl_err *e)
 {
     bl_cuda *c = be->own;

@@ -127,6 +127,46 @@ static void a_run_that_goes_on_from_its_state_is_the_same_bit_for_bit(void **sta
     goes_on(&(bl_lora){.rank = 4, .alpha = 8, .dropout = 0.25, .seed = 7}, false); /* masks go on too */
 }
 
+/* No room for moments, and room for a few; the state of the one goes on in the other. */
+static void moments_in_the_memory_of_the_host_are_the_same_bit_for_bit(void **state)
+{
+    (void)state;
+    for (int eight = 0; eight < 2; eight++) {
+        bl_err e = {0};
+        run whole;
+        open_run(&whole, NULL, eight, 1);
+        assert_ok(bl_trainer_run(&whole.r, &e));
+        for (uint64_t resident = 0; resident <= 200000; resident += 200000) {
+            run part;
+            uint64_t host = 0;
+            open_run(&part, NULL, eight, 1);
+            part.r.optimizer.paged = true;
+            part.r.optimizer.resident = resident;
+            part.r.state = path_of("paged");
+            part.r.save_every = 3;
+            part.r.steps = 3;
+            assert_true(bl_adamw_resident(&part.r.optimizer, part.r.t, &host) >= resident && host > 0);
+            assert_ok(bl_trainer_run(&part.r, &e));
+            size_t here = 0, there = 0;
+            for (size_t i = 0; i < part.r.t->n_params; i++) {
+                here += part.r.t->param[i].moments != NULL;
+                there += part.r.t->param[i].host != NULL;
+            }
+            assert_true(there > 0 && (here > 0) == (resident > 0));
+            assert_int_equal(here + there, part.r.t->n_params);
+            close_run(&part);
+            open_run(&part, NULL, eight, 1);
+            part.r.optimizer.paged = resident == 0; /* it may go on elsewhere */
+            part.r.state = path_of("paged");
+            assert_ok(bl_trainer_load(&part.r, &e));
+            assert_ok(bl_trainer_run(&part.r, &e));
+            assert_same_numbers(&whole, &part);
+            close_run(&part);
+        }
+        close_run(&whole);
+    }
+}
+
 static void a_step_in_two_passes_is_the_step_in_one(void **state)
 {
     bl_err e = {0};
@@ -195,10 +235,18 @@ static void memory_is_what_was_planned(void **state)
         double dropout;
         bool eight, lsq, keep;
         int64_t rows, length;
-    } rows[] = {{"full", 0, 0, false, false, false, 4, 60},    {"full, few tokens", 0, 0, false, false, false, 1, 4},
-                {"all kept", 0, 0, false, false, true, 4, 60}, {"eight bits", 0, 0, true, false, false, 4, 60},
-                {"lora", 8, 0, false, false, true, 6, 60},     {"dropout", 8, 0.1, false, false, false, 6, 60},
-                {"lsq", 0, 0, false, true, false, 4, 60}};
+        int64_t batch;  /* 0: all rows, of one length; else so many of rows of every length, shuffled */
+        uint64_t limit; /* of buffers */
+    } rows[] = {{"full", 0, 0, false, false, false, 4, 60, 0, 0},
+                {"full, few tokens", 0, 0, false, false, false, 1, 4, 0, 0},
+                {"all kept", 0, 0, false, false, true, 4, 60, 0, 0},
+                {"eight bits", 0, 0, true, false, false, 4, 60, 0, 0},
+                {"lora", 8, 0, false, false, true, 6, 60, 0, 0},
+                {"dropout", 8, 0.1, false, false, false, 6, 60, 0, 0},
+                {"lsq", 0, 0, false, true, false, 4, 60, 0, 0},
+                {"lengths", 4, 0, false, false, true, 24, 90, 3, 0},
+                {"some in the host's memory", 0, 0, false, false, false, 1, 4, 0, 1900000},
+                {"all in the host's memory", 0, 0, true, false, false, 1, 4, 0, 1400000}};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_err e = {0};
@@ -207,13 +255,13 @@ static void memory_is_what_was_planned(void **state)
         bl_train_memory planned;
         uint64_t peak;
         for (int64_t r = 0; r < rows[i].rows; r++)
-            for (int64_t k = 0; k < rows[i].length; k++)
-                bl_text_addf(&t, "%s%d%s", k ? "," : "{\"ids\": [", (int)((r + k) % 12),
-                             k + 1 == rows[i].length ? "]}\n" : "");
+            for (int64_t k = 0, n = rows[i].batch ? rows[i].length * (r + 1) / rows[i].rows : rows[i].length; k < n;
+                 k++)
+                bl_text_addf(&t, "%s%d%s", k ? "," : "{\"ids\": [", (int)((r + k) % 12), k + 1 == n ? "]}\n" : "");
         assert_ok(
             bl_samples_read(written("long.jsonl", t.s), BL_SAMPLES_IDS, &(bl_samples_opts){.vocab = 13}, &x.s, &e));
         x.r = (bl_trainer){.data = &x.s,
-                           .batch = rows[i].rows,
+                           .batch = rows[i].batch ? rows[i].batch : rows[i].rows,
                            .passes = 1,
                            .steps = 2,
                            .lr = 0.001,
@@ -226,7 +274,11 @@ static void memory_is_what_was_planned(void **state)
         else if (rows[i].lsq) assert_ok(bl_train_lsq(x.r.t, 4, 0, &e));
         else assert_ok(bl_train_full(x.r.t, &e));
         x.r.t->keep = rows[i].keep;
+        x.s.shuffled = rows[i].batch > 0;
+        x.f.be->opts.memory_limit = rows[i].limit;
+        assert_ok(bl_trainer_page(&x.r, &e));
         assert_ok(bl_trainer_memory(&x.r, &planned, &e));
+        assert_int_equal(planned.paged > 0, rows[i].limit > 0);
         assert_ok(bl_trainer_run(&x.r, &e));
         x.f.be->ops->memory(x.f.be, NULL, &peak);
         double said = (double)bl_train_memory_sum(&planned), was = (double)peak;
@@ -311,7 +363,7 @@ static void a_shuffled_epoch_has_every_row_once(void **state)
     for (int k = 1; k < 4; k++) assert_true(fabs(sum[k] - sum[0]) < 1e-9);
     assert_true(loss[0] != loss[1] && loss[1] != loss[2] && loss[0] != loss[2]);
     x.r.step = 7; /* as a state leaves it */
-    x.r.epoch = -1;
+    x.r.order.epoch = -1;
     assert_ok(bl_trainer_run(&x.r, &e));
     for (int k = 7; k < 12; k++) assert_true(x.r.curve[k].loss == loss[k]);
     x.s = all;
@@ -430,6 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_of_ids_are_read_in_order_and_cut),
         cmocka_unit_test(a_line_that_is_something_else_is_refused_by_its_number),
+        cmocka_unit_test(moments_in_the_memory_of_the_host_are_the_same_bit_for_bit),
         cmocka_unit_test(a_step_in_two_passes_is_the_step_in_one),
         cmocka_unit_test(a_run_that_goes_on_from_its_state_is_the_same_bit_for_bit),
         cmocka_unit_test(the_loss_of_a_validation_text_changes_nothing_and_is_that_of_its_tokens),
