@@ -50,9 +50,14 @@ static bl_status embed(bl_backend *be, const bl_embed_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_embed(be, a, e);
     const int32_t *ids = bl_cpu_at(&a->ids);
+    bl_source s;
     if (st != BL_OK) return st;
+    bl_source_of(a->w, &s);
 #pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->y)))
-    for (int64_t r = 0; r < a->y.dim[0]; r++) bl_cpu_unpack(a->w, ids[r], 0, a->w->shape.in, bl_cpu_row(&a->y, r));
+    for (int64_t r = 0; r < a->y.dim[0]; r++) {
+        if (s.shape.in % 8 == 0) s.unpack(&s, ids[r], 0, s.shape.in, bl_cpu_row(&a->y, r), 8);
+        else bl_cpu_unpack(a->w, ids[r], 0, s.shape.in, bl_cpu_row(&a->y, r));
+    }
     return BL_OK;
 }
 

@@ -15,14 +15,6 @@ bool bl_lanes_fit(const bl_format *f, const bl_shape *g)
 /* Bytes of a row of part i, which has a row for each output. */
 static int64_t row_bytes(const bl_tensor *t) { return t->dim[1] * (int64_t)bl_dtype_bytes(t->dtype); }
 
-static void put_code(uint32_t *run, int bits, int64_t lane, int k, unsigned code)
-{
-    int width[3], n = bl_lanes_planes(bits, width);
-    for (int i = 0; i < n; code >>= width[i], run += BL_BAND * width[i], i++)
-        run[bl_lanes_word(width[i], k) * BL_BAND + lane] |= (code & ((1u << width[i]) - 1))
-                                                            << bl_lanes_shift(width[i], k);
-}
-
 static uint8_t code_at(const uint32_t *run, int bits, int64_t lane, int k)
 {
     int width[3], n = bl_lanes_planes(bits, width), at = 0;
@@ -34,16 +26,49 @@ static uint8_t code_at(const uint32_t *run, int bits, int64_t lane, int k)
     return (uint8_t)code;
 }
 
-/* The rows of a band in `from` to their places in `to`. */
+/* The rows of a band in `from` to their places in `to`. Four codes are a word with a byte each, that is a quad. */
+static inline __attribute__((always_inline)) void turn_as(int bits, int64_t in, const uint8_t *from, int64_t bytes,
+                                                          uint32_t *to)
+{
+    for (int64_t k = 0; k < in; k += BL_RUN)
+        for (int64_t lane = 0; lane < BL_BAND; lane++) {
+            const uint8_t *p = from + lane * bytes + k / 8 * bits;
+            uint8_t q[BL_RUN];
+            uint32_t quad[BL_RUN / 4];
+#pragma GCC unroll 4
+            for (int i = 0; i < BL_RUN; i += 8) {
+                uint64_t v = 0;
+                memcpy(&v, p + i / 8 * bits, (size_t)bits);
+#pragma GCC unroll 8
+                for (int j = 0; j < 8; j++) q[i + j] = (uint8_t)(v >> j * bits & ((1u << bits) - 1));
+            }
+            memcpy(quad, q, sizeof quad);
+            uint32_t *word = to + k / BL_RUN * bits * BL_BAND + lane;
+            int known = 0;
+#pragma GCC unroll 4
+            for (int plane = 8; plane; plane /= 2) {
+                if (!(bits & plane)) continue;
+#pragma GCC unroll 8
+                for (int w = 0; w < plane; w++, word += BL_BAND) {
+                    uint32_t v = 0;
+#pragma GCC unroll 8
+                    for (int t = 0; t < 8 / plane; t++)
+                        v |= (quad[w * (8 / plane) + t] >> known & ((1u << plane) - 1) * 0x01010101u) << plane * t;
+                    *word = v;
+                }
+                known += plane;
+            }
+        }
+}
 static void turn_codes(int bits, int64_t in, const uint8_t *from, int64_t bytes, uint32_t *to)
 {
-    uint8_t q[BL_RUN];
-    memset(to, 0, (size_t)(BL_BAND * bytes));
-    for (int64_t lane = 0; lane < BL_BAND; lane++)
-        for (int64_t k = 0; k < in; k += BL_RUN) {
-            bl_codes_read(from + lane * bytes, bits, k, BL_RUN, q);
-            for (int i = 0; i < BL_RUN; i++) put_code(to + k / BL_RUN * bits * BL_BAND, bits, lane, i, q[i]);
-        }
+    switch (bits) {
+#define BITS(b)                                                                                                        \
+    case b: turn_as(b, in, from, bytes, to); break;
+        BITS(1)
+        BITS(2) BITS(3) BITS(4) BITS(5) BITS(6) BITS(7) BITS(8)
+#undef BITS
+    }
 }
 static void turn_numbers(int64_t size, int64_t groups, const uint8_t *from, uint8_t *to)
 {

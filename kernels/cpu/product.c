@@ -93,9 +93,10 @@ static void stage_row(const job *j, int64_t r, int64_t i, float *scratch)
     }
 }
 
+/* Who is done goes on to the next product. */
 static void run_gemm(const bl_gemm *g, void *scratch)
 {
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, 1) nowait
     for (int64_t t = 0; t < g->blocks * g->chunks; t++) g->task(g, t, scratch);
 }
 
@@ -138,7 +139,7 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
                 run_gemm(&g[i], scratch);
                 continue;
             }
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, 1) nowait
             for (int64_t t = 0; t < ig[i].chunks; t++) ig[i].task(&ig[i], t, scratch);
         }
     }
@@ -183,6 +184,7 @@ static void run_adapter(const job *j, const bl_lowrank *l, int64_t row0, int64_t
     {
         void *scratch = c->scratch[omp_get_thread_num()];
         run_gemm(&la, scratch);
+#pragma omp barrier
         run_gemm(&lb, scratch);
     }
 }
