@@ -22,8 +22,10 @@ typedef struct bl_prompt {
     bl_arena *arena;
     size_t fill; /* the span so many from 1 on is filled; 0: none */
     bool chat;   /* asked through the model's chat template (chat.h), as one message of the user */
-    size_t turn; /* the message is the first so many spans, what follows begins the reply; 0: all are */
-    bool failed; /* memory ran out; the request is refused for it, so that a task need not look */
+    size_t turn; /* the message ends after so many spans, what follows begins the reply; 0: all are the message */
+    size_t said, again; /* one exchange before it: the first so many spans are its message, those up to `again` what
+                           was replied; again 0: there is none */
+    bool failed;        /* memory ran out; the request is refused for it, so that a task need not look */
 } bl_prompt;
 bl_prompt bl_prompt_new(bl_arena *a);
 void bl_sayn(bl_prompt *p, const char *template_text, size_t n);
@@ -35,6 +37,9 @@ void bl_filln(bl_prompt *p, const char *data, size_t n);
 
 /* What is said from here on begins the model's reply, where it is asked through its chat template. */
 void bl_reply_begins(bl_prompt *p);
+/* The message so far had a reply, which is said next; then comes another message. At most once a prompt. */
+void bl_reply_was(bl_prompt *p);
+void bl_message_again(bl_prompt *p);
 
 /* ---- requests ---- */
 typedef enum bl_ask_kind {

@@ -1,6 +1,5 @@
-/* instruct.c - instructions that are answered freely: the questions of Vicuna's benchmark and of MT-bench (their first
- * turns), Koala's, Self-Instruct's and WizardLM's test sets (Zheng et al. 2023, Geng et al. 2023, Wang et al. 2023, Xu
- * et al. 2023).
+/* instruct.c - instructions that are answered freely: the questions of Vicuna's benchmark and of MT-bench, Koala's,
+ * Self-Instruct's and WizardLM's test sets (Zheng et al. 2023, Geng et al. 2023, Wang et al. 2023, Xu et al. 2023).
  *
  *     Below is an instruction that describes a task. Write a response that appropriately completes the request.
  *
@@ -11,9 +10,11 @@
  *
  * That is the template of Stanford Alpaca, with its other first sentence and "### Input:" where an instruction has an
  * input (self_instruct). NAME+chat asks through the model's own chat template instead: the instruction alone, an input
- * after an empty line. Replies end at "### Instruction", "### Human", "</s>" or "<|im_end|>". They are greedy but for
- * MT-bench, whose categories have temperatures of their own (FastChat: writing and roleplay 0.7, stem and humanities
- * 0.1, the others 0), with a seed of its own for each item.
+ * after an empty line. mt_bench is a conversation of two questions: the reply and the second instruction follow the
+ * first ("\n\n### Instruction:\n"), or stand in the chat template; mt_bench:first is its first question. Replies end at
+ * "### Instruction", "### Human", "</s>" or "<|im_end|>". They are greedy but for MT-bench, whose categories have
+ * temperatures of their own (FastChat: writing and roleplay 0.7, stem and humanities 0.1, the others 0), with a seed of
+ * its own for each item.
  *
  * There is no judge in here: `duel` has a model judge the recorded answers, `samples --format fastchat` writes them for
  * an outside one. What is counted:
@@ -65,11 +66,13 @@ static const bl_opt rows[] = {{"max-new", BL_OPT_INT, .min = 1, .max = 4096, .de
 typedef struct item {
     int64_t id;
     const char *text, *input, *category; /* NULL: none */
-    const char *reference;               /* NULL: none */
+    const char *second;                  /* question of a conversation of two; NULL: none */
+    const char *reference[2];            /* of each question; NULL: none */
     double temperature;
 } item;
 typedef struct data {
     item *item;
+    int turns; /* questions that are asked, one after another */
     int64_t max_new;
     uint64_t seed;
 } data;
@@ -116,7 +119,13 @@ static bl_status read_bench(const bl_json *j, bl_arena *a, item *out, bl_err *e)
         goto out;
     }
     BL_TRY(bl_json_str(bl_json_first(turns), &s, e));
-    if (!(out->text = bl_arena_str(a, s, strlen(s), e))) st = BL_E_NOMEM;
+    if (!(out->text = bl_arena_str(a, s, strlen(s), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (!bl_json_next(bl_json_first(turns))) goto out;
+    BL_TRY(bl_json_str(bl_json_next(bl_json_first(turns)), &s, e));
+    if (!(out->second = bl_arena_str(a, s, strlen(s), e))) st = BL_E_NOMEM;
 out:
     return st;
 }
@@ -125,6 +134,13 @@ static bl_status read_mt_bench(const bl_json *j, bl_arena *a, item *out, bl_err 
 {
     bl_status st = read_bench(j, a, out, e);
     if (st == BL_OK) out->temperature = temperature_of(out->category);
+    return st;
+}
+
+static bl_status read_two_turns(const bl_json *j, bl_arena *a, item *out, bl_err *e)
+{
+    bl_status st = read_mt_bench(j, a, out, e);
+    if (st == BL_OK && !out->second) st = bl_fail(e, BL_E_FORMAT, "'turns' has one question, expected two");
     return st;
 }
 
@@ -155,7 +171,7 @@ static bl_status read_self_instruct(const bl_json *j, bl_arena *a, item *out, bl
     }
     BL_TRY(bl_json_get_str(first, "input", &input, e));
     if (*input) BL_TRY(copy(first, "input", a, &out->input, e));
-    BL_TRY(copy(first, "output", a, &out->reference, e));
+    BL_TRY(copy(first, "output", a, &out->reference[0], e));
 out:
     return st;
 }
@@ -177,6 +193,7 @@ static const struct {
     const char *const *files, *const *answers; /* answers: NULL: none of their own */
     const char *where;
 } sets[] = {
+    {"mt_bench", read_two_turns, mt_bench, mt_bench_answers, "question.jsonl of lm-sys/FastChat, llm_judge, mt_bench"},
     {"vicuna_bench", read_bench, vicuna, vicuna_answers, "question.jsonl of lm-sys/FastChat, llm_judge, vicuna_bench"},
     {"mt_bench:first", read_mt_bench, mt_bench, mt_bench_answers,
      "question.jsonl of lm-sys/FastChat, llm_judge, mt_bench"},
@@ -243,8 +260,12 @@ static bl_status read_answer(const bl_json *j, bl_arena *a, item *out, bl_err *e
         st = bl_fail(e, BL_E_FORMAT, "'turns' is no list of answers");
         goto out;
     }
-    BL_TRY(bl_json_str(bl_json_first(turns), &s, e));
-    if (!(out->reference = bl_arena_str(a, s, strlen(s), e))) st = BL_E_NOMEM;
+    turns = bl_json_first(turns);
+    for (int k = 0; k < 2 && turns; k++, turns = bl_json_next(turns)) {
+        BL_TRY(bl_json_str(turns, &s, e));
+        if (!(out->reference[k] = bl_arena_str(a, s, strlen(s), e))) st = BL_E_NOMEM;
+        if (st != BL_OK) goto out;
+    }
 out:
     return st;
 }
@@ -263,7 +284,8 @@ static bl_status add_answers(const bl_task_load *how, const char *const *files, 
     BL_TRY(read_all(path, read_answer, out->arena, &answer, &n, &hash[1], e));
     for (int64_t i = 0; i < out->n; i++)
         for (int64_t k = 0; k < n; k++)
-            if (answer[k].id == d->item[i].id) d->item[i].reference = answer[k].reference;
+            if (answer[k].id == d->item[i].id)
+                memcpy(d->item[i].reference, answer[k].reference, sizeof answer[k].reference);
     hash[0] = out->hash;
     out->hash = bl_hash_bytes(hash, sizeof hash);
 out:
@@ -280,6 +302,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     while (k + 1 < BL_COUNT(sets) && strcmp(sets[k].name, how->name) != 0) k++;
     d->max_new = how->opts ? ((const opts *)how->opts)->max_new : rows[0].def.i;
     d->seed = how->seed;
+    d->turns = sets[k].read == read_two_turns ? 2 : 1;
     BL_TRY(bl_data_find(how->dirs, sets[k].files, sets[k].where, out->arena, &out->path, NULL, e));
     BL_TRY(read_all(out->path, sets[k].read, out->arena, &d->item, &out->n, &out->hash, e));
     if (sets[k].answers) BL_TRY(add_answers(how, sets[k].answers, d, out, e));
@@ -297,7 +320,7 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
     bl_prompt p = bl_prompt_new(turn->arena);
     (void)e;
 
-    if (turn->step > 0) return bl_done(out);
+    if (turn->step >= d->turns) return bl_done(out);
     if (!t->chat)
         bl_say(&p, q->input
                        ? "Below is an instruction that describes a task, paired with an input that provides further "
@@ -310,6 +333,14 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
         bl_quote(&p, q->input);
     }
     if (!t->chat) bl_say(&p, "\n\n### Response:");
+    if (turn->step) {
+        if (t->chat) bl_reply_was(&p);
+        bl_quote(&p, turn->reply[0].text ? turn->reply[0].text : "");
+        if (t->chat) bl_message_again(&p);
+        else bl_say(&p, "\n\n### Instruction:\n");
+        bl_quote(&p, q->second);
+        if (!t->chat) bl_say(&p, "\n\n### Response:");
+    }
     *out = (bl_request){.kind = BL_ASK_GENERATE,
                         .prompt = p,
                         .stop = stops,
@@ -317,7 +348,7 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
                         .max_new = d->max_new,
                         .temperature = q->temperature,
                         .top_p = 1,
-                        .seed = d->seed + bl_rng_key("instruction", (uint64_t)i)};
+                        .seed = d->seed + bl_rng_key(turn->step ? "second" : "instruction", (uint64_t)i)};
     return BL_OK;
 }
 
@@ -376,29 +407,47 @@ static double repeated(const words *w)
     return runs ? (double)again / (double)runs : 0;
 }
 
-static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
+/* What is counted of one reply, added up. */
+static bl_status count(const char *text, const char *reference, bl_arena *a, double *score, bl_err *e)
 {
-    const item *q = &((const data *)t->rows)->item[i];
-    const char *text = turn->reply[0].text ? turn->reply[0].text : "";
-    double score[N_SCORES] = {0};
     words said, plain, right;
     bl_status st = BL_OK;
     bool *used;
 
-    BL_TRY(words_of(text, false, turn->arena, &said, e));
-    score[WORDS] = (double)said.n;
-    score[EMPTY] = said.n == 0;
-    score[REPEATED] = repeated(&said);
-    score[HAS_REFERENCE] = q->reference != NULL;
-    if (q->reference) {
-        BL_TRY(words_of(text, true, turn->arena, &plain, e));
-        BL_TRY(words_of(q->reference, true, turn->arena, &right, e));
-        if (!(used = bl_alloc(turn->arena, right.n + 1, sizeof *used, e))) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-        score[TOKEN_F1] = f1(&plain, &right, used);
+    BL_TRY(words_of(text, false, a, &said, e));
+    score[WORDS] += (double)said.n;
+    score[EMPTY] += said.n == 0;
+    score[REPEATED] += repeated(&said);
+    score[HAS_REFERENCE] += reference != NULL;
+    if (!reference) goto out;
+    BL_TRY(words_of(text, true, a, &plain, e));
+    BL_TRY(words_of(reference, true, a, &right, e));
+    if (!(used = bl_alloc(a, right.n + 1, sizeof *used, e))) {
+        st = BL_E_NOMEM;
+        goto out;
     }
+    score[TOKEN_F1] += f1(&plain, &right, used);
+out:
+    return st;
+}
+
+/* The mean over the replies. */
+static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)
+{
+    const data *d = t->rows;
+    const item *q = &d->item[i];
+    double score[N_SCORES] = {0};
+    bl_status st = BL_OK;
+
+    for (int k = 0; k < d->turns; k++) {
+        const char *text = turn->reply[k].text ? turn->reply[k].text : "";
+        BL_TRY(count(text, q->reference[k], turn->arena, score, e));
+    }
+    if (score[HAS_REFERENCE] > 0) score[TOKEN_F1] /= score[HAS_REFERENCE];
+    score[HAS_REFERENCE] = score[HAS_REFERENCE] > 0;
+    score[REPEATED] /= d->turns;
+    score[EMPTY] /= d->turns;
+    score[WORDS] /= d->turns;
     out->group = q->category;
     BL_TRY(bl_sample_scores(out, turn->arena, score, N_SCORES, e));
     BL_TRY(bl_sample_values(out, turn->arena, (double[]){(double)q->id}, 1, e));
@@ -406,8 +455,9 @@ out:
     return st;
 }
 
-static const char *const names[] = {"vicuna_bench", "mt_bench:first", "koala", "self_instruct", "wizardlm", NULL};
-static const char *const of[] = {"test", "test", "test", "test", "test"};
+static const char *const names[] = {"vicuna_bench", "mt_bench", "mt_bench:first", "koala", "self_instruct",
+                                    "wizardlm",     NULL};
+static const char *const of[] = {"test", "test", "test", "test", "test", "test"};
 
 const bl_task bl_task_instruct = {
     .names = names,

@@ -322,7 +322,8 @@ const bl_verb bl_verb_duel = {
         "Shows a judge, any model, the answers that two rows of DIR gave to the same instruction (vicuna_bench, koala, "
         "...), in both orders, and writes who won as FastChat's llm_judge does: JSON lines with question_id, model_1, "
         "model_2, g1_winner, g2_winner, where g2 is the other order; bitladder verdicts makes strengths of them. The "
-        "judge is asked through its chat template where it has one that is known. A verdict that cannot be read, or "
+        "judge is asked through its chat template where it has one that is known. Of a "
+        "conversation the first replies are judged. A verdict that cannot be read, or "
         "that was given on a prompt too long for the judge, is an error and counts for nobody.",
     .example = "bitladder duel runs/a --model judge.gguf --read letters > pairs.jsonl && bitladder verdicts "
                "pairs.jsonl",

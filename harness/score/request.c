@@ -40,6 +40,8 @@ void bl_filln(bl_prompt *p, const char *data, size_t n)
 }
 
 void bl_reply_begins(bl_prompt *p) { p->turn = p->n; }
+void bl_reply_was(bl_prompt *p) { p->said = p->n; }
+void bl_message_again(bl_prompt *p) { p->again = p->n; }
 
 int bl_request_prompts(bl_request *r, bl_prompt **out)
 {

@@ -140,29 +140,35 @@ bl_status bl_engine_chat(const bl_engine *g, const bl_prompt *p, bl_prompt *out,
 {
     bl_status st = BL_OK;
     const bl_chat *c;
-    size_t turn = p->turn ? p->turn : p->n, at = 0;
+    size_t turn = p->turn ? p->turn : p->n, at = 0, from = 1; /* from: where what is said now begins */
     bl_span *span;
 
     *out = *p;
     if (!p->chat || p->failed) return BL_OK;
     BL_TRY(bl_tokenizer_chat(g->t, &c, e));
-    if (!(span = bl_alloc(p->arena, p->n + 2, sizeof *span, e))) {
+    if (!(span = bl_alloc(p->arena, p->n + 5, sizeof *span, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     span[at++] = (bl_span){c->before, strlen(c->before), false};
-    for (size_t i = 0; i < p->n; i++) {
-        if (i == turn) span[at++] = (bl_span){c->after, strlen(c->after), false};
+    for (size_t i = 0; i <= p->n; i++) {
+        bool said = p->again && i == p->said, again = p->again && i == p->again;
+        if ((said || i == turn) && c->strip) strip(span + from, at - from);
+        if (again && c->strip_reply) strip(span + from, at - from);
+        if (said || i == turn) span[at++] = (bl_span){c->after, strlen(c->after), false};
+        if (said) span[at++] = (bl_span){c->reply, strlen(c->reply), false};
+        if (again) span[at++] = (bl_span){c->again, strlen(c->again), false};
+        if (said || again || i == turn) from = at;
+        if (i == p->n) break;
         if (p->fill == i + 1) out->fill = at + 1;
         span[at] = p->span[i];
         for (; i == turn && span[at].n && span[at].text[0] == ' '; span[at].n--) span[at].text++; /* begins a line */
         at++;
     }
-    if (turn == p->n) span[at++] = (bl_span){c->after, strlen(c->after), false};
-    if (c->strip) strip(span + 1, turn);
     out->span = span;
     out->n = out->cap = at;
     out->chat = false;
+    out->turn = out->said = out->again = 0;
 out:
     return st;
 }

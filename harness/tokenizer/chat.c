@@ -5,6 +5,7 @@
 
 #define CHATML_USER         "<|im_start|>user\n"
 #define CHATML_REPLY        "<|im_end|>\n<|im_start|>assistant\n"
+#define CHATML_AGAIN        "", "<|im_end|>\n" CHATML_USER
 #define CHATML_SYSTEM(text) "<|im_start|>system\n" text "<|im_end|>\n" CHATML_USER
 #define SMOLLM2             "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 #define QWEN25              "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
@@ -12,30 +13,51 @@
 #define QWEN15              "You are a helpful assistant"
 #define LLAMA3_USER         "<|start_header_id|>user<|end_header_id|>\n\n"
 #define LLAMA3_REPLY        "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+#define LLAMA3_AGAIN        "", "<|eot_id|>" LLAMA3_USER
 #define LLAMA31_SYSTEM                                                                                                 \
     "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n" \
     "<|eot_id|>"
 
 /* The first that fits counts. What a family's template says without a system message is in `before`. */
 static const bl_chat chats[] = {
-    {"smollm2", CHATML_SYSTEM(SMOLLM2), CHATML_REPLY, false, {"<|im_start|>", SMOLLM2}, {"tools"}},
-    {"qwen2.5", CHATML_SYSTEM(QWEN25), CHATML_REPLY, false, {"<|im_start|>", QWEN25}, {"enable_thinking"}},
+    {"smollm2", CHATML_SYSTEM(SMOLLM2), CHATML_REPLY, CHATML_AGAIN, false, false, {"<|im_start|>", SMOLLM2}, {"tools"}},
+    {"qwen2.5",
+     CHATML_SYSTEM(QWEN25),
+     CHATML_REPLY,
+     CHATML_AGAIN,
+     false,
+     false,
+     {"<|im_start|>", QWEN25},
+     {"enable_thinking"}},
     {"qwen2",
      CHATML_SYSTEM(QWEN2),
      CHATML_REPLY,
+     CHATML_AGAIN,
+     false,
      false,
      {"<|im_start|>", QWEN2 "<|im_end|>"},
      {"enable_thinking", "Qwen, "}},
-    {"qwen1.5", CHATML_SYSTEM(QWEN15), CHATML_REPLY, false, {"<|im_start|>", QWEN15 "<|im_end|>"}, {"enable_thinking"}},
+    {"qwen1.5",
+     CHATML_SYSTEM(QWEN15),
+     CHATML_REPLY,
+     CHATML_AGAIN,
+     false,
+     false,
+     {"<|im_start|>", QWEN15 "<|im_end|>"},
+     {"enable_thinking"}},
     {"qwen3",
      CHATML_USER,
      CHATML_REPLY,
+     CHATML_AGAIN,
+     false,
      false,
      {"<|im_start|>", "enable_thinking", "</think>"},
-     {"You are a ", "You are Qwen", "assistant\\n<think>", "'<think>\\n' }}"}},
+     {"You are a ", "You are Qwen", "assistant\\n<think>", "'<think>\\n' }}", "'<think>\n' }}"}},
     {"chatml",
      CHATML_USER,
      CHATML_REPLY,
+     CHATML_AGAIN,
+     false,
      false,
      {"<|im_start|>", "<|im_end|>"},
      {"You are", "<think>", "You're", "date"}},
@@ -43,44 +65,77 @@ static const bl_chat chats[] = {
     {"llama3.1",
      LLAMA31_SYSTEM LLAMA3_USER,
      LLAMA3_REPLY,
+     LLAMA3_AGAIN,
+     true,
      true,
      {"<|start_header_id|>", "Cutting Knowledge Date: December 2023", "26 Jul 2024", "trim"},
      {"strftime_now"}},
     {"llama3",
      LLAMA3_USER,
      LLAMA3_REPLY,
+     LLAMA3_AGAIN,
+     true,
      true,
      {"'<|start_header_id|>' + message['role'] + '<|end_header_id|>", "message['content'] | trim", "<|eot_id|>"},
      {"Cutting Knowledge", "You are", "strftime_now", "date", "UNSAFE"}},
     {"llama2",
      "[INST] ",
      " [/INST]",
+     " ",
+     " </s><s>[INST] ",
+     true,
      true,
      {"bos_token + '[INST] ' + content.strip() + ' [/INST]'", "<<SYS>>"},
      {"[AVAILABLE_TOOLS]"}},
     {"mistral-tekken",
      "[INST]",
      "[/INST]",
+     "",
+     "</s>[INST]",
+     false,
      false,
      {"\"[INST]\"", "\"[/INST]\"", "[AVAILABLE_TOOLS]"},
      {"[SYSTEM_PROMPT]"}},
     {"mistral-v3",
      "[INST] ",
      "[/INST]",
+     " ",
+     "</s>[INST] ",
      false,
+     true,
      {"\"[INST] \"", "\"[/INST]\"", "[AVAILABLE_TOOLS]"},
      {"[SYSTEM_PROMPT]"}},
-    {"mistral-v1", " [INST] ", " [/INST]", false, {"' [INST] ' + message['content'] + ' [/INST]'"}, {"<<SYS>>"}},
+    {"mistral-v1",
+     " [INST] ",
+     " [/INST]",
+     " ",
+     " </s> [INST] ",
+     false,
+     false,
+     {"' [INST] ' + message['content'] + ' [/INST]'"},
+     {"<<SYS>>"}},
     {"mistral",
      "[INST] ",
      " [/INST]",
+     "",
+     "</s> [INST] ",
+     false,
+     false,
+     {"'[INST] ' + message['content'] + ' [/INST]'", "eos_token + ' '"},
+     {"<<SYS>>", "[AVAILABLE_TOOLS]", "[SYSTEM_PROMPT]"}},
+    {"mixtral",
+     "[INST] ",
+     " [/INST]",
+     "",
+     "</s>[INST] ",
+     false,
      false,
      {"'[INST] ' + message['content'] + ' [/INST]'"},
-     {"<<SYS>>", "[AVAILABLE_TOOLS]", "[SYSTEM_PROMPT]"}},
+     {"<<SYS>>", "[AVAILABLE_TOOLS]", "[SYSTEM_PROMPT]", "eos_token + ' '"}},
 };
 
-/* Texts as they are distributed: of each the conversation of one message was rendered with jinja2 and is the same as
- * what is said here. */
+/* Texts as they are distributed: of each, conversations of one message and of two were rendered with jinja2 and are
+ * the same as what is said here. */
 static const struct {
     const char *hash, *name;
 } compared[] = {
@@ -90,7 +145,7 @@ static const struct {
     {"8f20b9eda669ce10b97891b7adc1beb8", "llama3"},         /* the same, which always opens a reply */
     {"0c2fe941e01674f5a8344fceb19d98ce", "llama3.1"},       /* Llama-3.1-8B-Instruct */
     {"70bf874ad98f31f4b7f52373b11c60d7", "mistral"},        /* Mistral-7B-Instruct-v0.1 */
-    {"f395fc5daa794129a5d004210ebce758", "mistral"},        /* Mixtral-8x7B-Instruct-v0.1 */
+    {"f395fc5daa794129a5d004210ebce758", "mixtral"},        /* Mixtral-8x7B-Instruct-v0.1 */
     {"9436379226e4001b11cfaab721dff7f2", "mistral-v1"},     /* Mistral-7B-Instruct-v0.3 with spaces */
     {"e4ecf9f516b59c8e1a382f7b55f0b080", "mistral-tekken"}, /* Mistral-Nemo-Instruct-2407 */
     {"e172667461b75b81f40d3b263dcc40bf", "qwen1.5"},        /* Qwen1.5-72B-Chat */

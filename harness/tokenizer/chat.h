@@ -18,7 +18,8 @@ typedef struct bl_chat {
     const char *name;
     const char *before, *after; /* template text in front of a conversation's one message, and after it; a BOS is the
                                    tokenizer's own matter */
-    bool strip;                 /* the message loses the white space at its ends */
+    const char *reply, *again;  /* in front of what was replied before, and from there to another message */
+    bool strip, strip_reply;    /* a message, a reply before it, lose the white space at their ends */
     const char *needs[4];       /* texts that the checkpoint's template has */
     const char *lacks[6];       /* and that it has not */
 } bl_chat;

@@ -643,12 +643,12 @@ static void a_message_is_stripped_where_its_template_does_it(void **state)
     static const char tokenizer[] = "{\"added_tokens\":[],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},"
                                     "\"merges\":[]},\"pre_tokenizer\":null,\"decoder\":null}";
     static const struct {
-        const char *config, *want;
+        const char *config, *want, *again;
     } rows[] = {
         {"{\"chat_template\":\"<<SYS>>{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}\"}",
-         "[INST] why? [/INST]So \n"},
+         "[INST] why? [/INST]So \n", "[INST] why? [/INST] So </s><s>[INST] and? [/INST]Then"},
         {"{\"chat_template\":\"{{ '[INST] ' + message['content'] + ' [/INST]' }}\"}",
-         "[INST]  \n why? \n \t [/INST]So \n"},
+         "[INST]  \n why? \n \t [/INST]So \n", "[INST]  \n why? \n \t [/INST] So \n</s>[INST] and? \n [/INST]Then"},
     };
     bl_err e = {0};
     char folder[4200], path[4300];
@@ -676,6 +676,21 @@ static void a_message_is_stripped_where_its_template_does_it(void **state)
         assert_ok(bl_engine_chat(g, &p, &around, &e));
         for (size_t k = 0; k < around.n; k++) bl_text_addn(&all, around.span[k].text, around.span[k].n);
         assert_string_equal(all.s, rows[i].want);
+        bl_text_free(&all);
+        p = bl_prompt_new(b.a); /* after an exchange */
+        bl_say(&p, " ");
+        bl_quote(&p, "\n why? \n");
+        bl_say(&p, " \t");
+        bl_reply_was(&p);
+        bl_quote(&p, " So \n");
+        bl_message_again(&p);
+        bl_quote(&p, "and? \n");
+        bl_reply_begins(&p);
+        bl_say(&p, " Then");
+        p.chat = true;
+        assert_ok(bl_engine_chat(g, &p, &around, &e));
+        for (size_t k = 0; k < around.n; k++) bl_text_addn(&all, around.span[k].text, around.span[k].n);
+        assert_string_equal(all.s, rows[i].again);
         bl_text_free(&all);
         bl_engine_free(g);
         bl_tokenizer_close(t);

@@ -17,6 +17,10 @@ static int setup(void **state)
         "{\"id\":\"a\",\"instruction\":\"Write {it}.\",\"instances\":[{\"input\":\"\",\"output\":\"The cat, a "
         "dog.\"}]}\n"
         "{\"id\":\"b\",\"instruction\":\"Sort <|im_end|>.\",\"instances\":[{\"input\":\"b a\",\"output\":\"a b\"}]}\n");
+    layout_file(dir, "two", "instruct_eval/mt_bench_questions.jsonl",
+                "{\"question_id\":81,\"category\":\"writing\",\"turns\":[\"First?\",\"Second?\"]}\n");
+    layout_file(dir, "two", "instruct_eval/mt_bench_reference_gpt4.jsonl",
+                "{\"question_id\":81,\"choices\":[{\"index\":0,\"turns\":[\"It is four\",\"two\"]}]}\n");
     layout_file(dir, "one", "instruct_eval/mt_bench_questions.jsonl",
                 "{\"question_id\":81,\"category\":\"writing\",\"turns\":[\"First?\",\"Second?\"]}\n"
                 "{\"question_id\":101,\"category\":\"math\",\"turns\":[\"Two and two?\"]}\n");
@@ -108,6 +112,42 @@ static void answers_are_counted(void **state)
     }
 }
 
+/* The second question comes after the first and what was replied; what is counted is the mean of both. */
+static void a_conversation_has_two_questions(void **state)
+{
+    static const char alpaca[] = "Below is an instruction that describes a task. Write a response that appropriately "
+                                 "completes the request.\n\n### Instruction:\nFirst?\n\n### Response: four\n\n### "
+                                 "Instruction:\nSecond?\n\n### Response:";
+    char two[4300];
+    bl_data_dirs d = {{two}, 1};
+    bl_err e = {0};
+    bl_request q[3];
+    bl_reply r[2] = {{.kind = BL_ASK_GENERATE, .n = 1, .text = " four"},
+                     {.kind = BL_ASK_GENERATE, .n = 1, .text = "a b"}};
+    bl_turn turn = {.reply = r};
+    bl_sample s;
+    (void)state;
+    snprintf(two, sizeof two, "%s/two", dir);
+    task_run t = task_open("mt_bench", &d);
+    turn.arena = t.data.arena;
+    for (int chat = 0; chat < 2; chat++) {
+        t.data.chat = chat;
+        for (int k = 0; k < 3; k++) {
+            turn.step = turn.n_replies = k;
+            assert_ok(bl_task_ask(t.task, &t.data, 0, &turn, &q[k], &e));
+        }
+        assert_true(q[0].seed != q[1].seed && q[1].temperature == 0.7 && q[2].kind == BL_ASK_DONE);
+        assert_true(q[0].prompt.again == 0 && (q[1].prompt.again > 0) == chat);
+        char *text = prompt_text(&q[1].prompt);
+        assert_string_equal(text, chat ? "First? fourSecond?" : alpaca);
+        if (chat) assert_true(q[1].prompt.said == 1 && q[1].prompt.again == 2 && q[1].prompt.turn == 0);
+        bl_free(text);
+    }
+    assert_ok(bl_mark_item(t.task, &t.data, 0, &turn, &s, &e));
+    assert_true(s.n_replies == 2 && s.score[0] == 0.25 && s.score[3] == 1.5); /* f1 of 1/2 and 0; one and two words */
+    task_close(&t);
+}
+
 static void wrong_rows_are_refused_with_their_place(void **state)
 {
     static const struct {
@@ -119,6 +159,8 @@ static void wrong_rows_are_refused_with_their_place(void **state)
          "mt_bench_questions.jsonl: question 1 comes twice"},
         {"mt_bench:first", "mt_bench_questions.jsonl", "{\"question_id\":1,\"category\":\"a\",\"turns\":[]}\n",
          "mt_bench_questions.jsonl:1: 'turns' is no list of questions"},
+        {"mt_bench", "mt_bench_questions.jsonl", "{\"question_id\":1,\"category\":\"a\",\"turns\":[\"x\"]}\n",
+         "mt_bench_questions.jsonl:1: 'turns' has one question, expected two"},
         {"koala", "koala_test.jsonl", "{\"id\":\"k\",\"prompt\":\" \"}\n", "koala_test.jsonl:1: 'prompt' is empty"},
         {"wizardlm", "wizardlm_test.jsonl", "{\"idx\":1,\"Instruction\":\"x\"}\n",
          "wizardlm_test.jsonl:1: 'Skill' is missing"},
@@ -143,6 +185,7 @@ int main(void)
         cmocka_unit_test(an_instruction_stands_in_the_template_of_alpaca),
         cmocka_unit_test(categories_have_their_temperature_and_items_their_seed),
         cmocka_unit_test(answers_are_counted),
+        cmocka_unit_test(a_conversation_has_two_questions),
         cmocka_unit_test(wrong_rows_are_refused_with_their_place),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

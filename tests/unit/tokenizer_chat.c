@@ -42,7 +42,8 @@ static void templates_are_known_by_what_is_in_them(void **state)
          "%}26 Jul 2024",
          NULL}, /* the day's date */
         {"{% set content = '<<SYS>>\\n' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}", "llama2"},
-        {"{{ '[INST] ' + message['content'] + ' [/INST]' }}", "mistral"},
+        {"{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token + ' ' }}", "mistral"},
+        {"{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token }}", "mixtral"},
         {"{{- ' [INST] ' + message['content'] + ' [/INST]' }}", "mistral-v1"},
         {"{{ bos_token + '[INST] ' + messages[idx]['content'] + ' [/INST]' }}{{ '[INST] <<SYS>>' }}", NULL}, /* Smaug */
         {"{{- \"[AVAILABLE_TOOLS] [\" }}{{- \"[INST] \" + message[\"content\"] + \"[/INST]\" }}", "mistral-v3"},
@@ -73,51 +74,65 @@ static void every_template_is_found_by_its_own_marks(void **state)
 
 /* Texts as they are distributed (in huggingface/huggingface.js, packages/jinja, and Future-House/ldp; those of LLaMA 2
  * and 3 as others print them; of SmolLM2 and Qwen2.5-Coder from GGUF files), by their hash, and what jinja2 3.1.6 made
- * of them: one message of the user, " Why?\n", add_generation_prompt, the BOS left out. */
+ * of them: one message of the user, " Why?\n", add_generation_prompt, the BOS left out; and what comes to that when it
+ * was replied to with " So. " and " And?\n" was said. */
 static void a_message_stands_where_the_templates_put_it(void **state)
 {
-    static const char message[] = " Why?\n", stripped[] = "Why?";
+    static const char message[] = " Why?\n", stripped[] = "Why?", reply[] = " So. ", short_reply[] = "So.",
+                      other[] = " And?\n", short_other[] = "And?";
     static const struct {
         uint64_t hi, lo;
-        const char *rendered;
+        const char *rendered, *more;
     } rows[] = {
-        {UINT64_C(0x4adb1f81f5c508ea), UINT64_C(0x24f6d97f87d647f5), "[INST] Why? [/INST]"}, /* Llama-2-13b-chat-hf */
-        {UINT64_C(0x276bc5228eb01151), UINT64_C(0x3ec23d8d21f962b0),
-         "[INST] Why? [/INST]"}, /* hf-internal-testing/llama-tokenizer */
+        {UINT64_C(0x4adb1f81f5c508ea), UINT64_C(0x24f6d97f87d647f5), "[INST] Why? [/INST]",
+         " So. </s><s>[INST] And? [/INST]"}, /* Llama-2-13b-chat-hf */
+        {UINT64_C(0x276bc5228eb01151), UINT64_C(0x3ec23d8d21f962b0), "[INST] Why? [/INST]",
+         " So. </s><s>[INST] And? [/INST]"}, /* hf-internal-testing/llama-tokenizer */
         {UINT64_C(0x09facc0e4aa94318), UINT64_C(0x9799ad6e2dea0594),
-         "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|end_header_id|>"
-         "\n\n"}, /* Meta-Llama-3-8B-Instruct */
+         "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+         "So.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd?<|eot_id|><|start_header_id|>assistant<|end_"
+         "header_id|>\n\n"}, /* Meta-Llama-3-8B-Instruct */
         {UINT64_C(0x8f20b9eda669ce10), UINT64_C(0xb97891b7adc1beb8),
-         "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|end_header_id|>"
-         "\n\n"}, /* the same, which always opens a reply */
+         "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+         "So.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd?<|eot_id|><|start_header_id|>assistant<|end_"
+         "header_id|>\n\n"}, /* the same, which always opens a reply */
         {UINT64_C(0x0c2fe941e01674f5), UINT64_C(0xa8344fceb19d98ce),
          "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul "
          "2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|"
-         "end_header_id|>\n\n"}, /* Llama-3.1-8B-Instruct */
-        {UINT64_C(0x70bf874ad98f31f4), UINT64_C(0xb7f52373b11c60d7),
-         "[INST]  Why?\n [/INST]"}, /* Mistral-7B-Instruct-v0.1 */
-        {UINT64_C(0xf395fc5daa794129), UINT64_C(0xa5d004210ebce758),
-         "[INST]  Why?\n [/INST]"}, /* Mixtral-8x7B-Instruct-v0.1 */
-        {UINT64_C(0x9436379226e4001b), UINT64_C(0x11cfaab721dff7f2),
-         " [INST]  Why?\n [/INST]"}, /* Mistral-7B-Instruct-v0.3 with spaces */
-        {UINT64_C(0xe4ecf9f516b59c8e), UINT64_C(0x1a382f7b55f0b080),
-         "[INST] Why?\n[/INST]"}, /* Mistral-Nemo-Instruct-2407 */
+         "end_header_id|>\n\n",
+         "So.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd?<|eot_id|><|start_header_id|>assistant<|end_"
+         "header_id|>\n\n"}, /* Llama-3.1-8B-Instruct */
+        {UINT64_C(0x70bf874ad98f31f4), UINT64_C(0xb7f52373b11c60d7), "[INST]  Why?\n [/INST]",
+         " So. </s> [INST]  And?\n [/INST]"}, /* Mistral-7B-Instruct-v0.1 */
+        {UINT64_C(0xf395fc5daa794129), UINT64_C(0xa5d004210ebce758), "[INST]  Why?\n [/INST]",
+         " So. </s>[INST]  And?\n [/INST]"}, /* Mixtral-8x7B-Instruct-v0.1 */
+        {UINT64_C(0x9436379226e4001b), UINT64_C(0x11cfaab721dff7f2), " [INST]  Why?\n [/INST]",
+         "  So.  </s> [INST]  And?\n [/INST]"}, /* Mistral-7B-Instruct-v0.3 with spaces */
+        {UINT64_C(0xe4ecf9f516b59c8e), UINT64_C(0x1a382f7b55f0b080), "[INST] Why?\n[/INST]",
+         " So. </s>[INST] And?\n[/INST]"}, /* Mistral-Nemo-Instruct-2407 */
         {UINT64_C(0xe172667461b75b81), UINT64_C(0xf40d3b263dcc40bf),
          "<|im_start|>system\nYou are a helpful assistant<|im_end|>\n<|im_start|>user\n "
-         "Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen1.5-72B-Chat */
+         "Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen1.5-72B-Chat */
         {UINT64_C(0xc63bde148c12b98b), UINT64_C(0x639547fe4d33fa67),
          "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
-         "assistant.<|im_end|>\n<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen2.5 and its Coder
-                                                                                                 */
+         "assistant.<|im_end|>\n<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen2.5 and its Coder
+                                                                                            */
         {UINT64_C(0x4457e3d12b367a86), UINT64_C(0x0283f874ff58d644),
-         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen3-0.6B */
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen3-0.6B */
         {UINT64_C(0x98f63cc3d421d28f), UINT64_C(0x99ab995e9629dacd),
          "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
-         "Face<|im_end|>\n<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* SmolLM2-135M-Instruct */
+         "Face<|im_end|>\n<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* SmolLM2-135M-Instruct */
         {UINT64_C(0xf0a6a8278439fdb0), UINT64_C(0x56191e205a440263),
-         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* ChatML */
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* ChatML */
         {UINT64_C(0xdec8569071f8a242), UINT64_C(0x3907c0c56d05a68f),
-         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n"}, /* zephyr-7b-gemma-v0.1, internlm2-chat-7b */
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* zephyr-7b-gemma-v0.1,
+                                                                                              internlm2-chat-7b */
     };
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
@@ -126,6 +141,9 @@ static void a_message_stands_where_the_templates_put_it(void **state)
         if (!c) fail_msg("row %zu is not known", i);
         snprintf(text, sizeof text, "%s%s%s", c->before, c->strip ? stripped : message, c->after);
         assert_string_equal(text, rows[i].rendered);
+        snprintf(text, sizeof text, "%s%s%s%s%s", c->reply, c->strip_reply ? short_reply : reply, c->again,
+                 c->strip ? short_other : other, c->after);
+        assert_string_equal(text, rows[i].more);
     }
     assert_null(bl_chat_of_hash((bl_hash){0}));
 }
@@ -138,11 +156,11 @@ static void the_text_is_found_in_the_config_or_beside_it(void **state)
     static const struct {
         const char *config, *file, *name, *says;
     } rows[] = {
-        {"{\"chat_template\":\"{{ '[INST] ' + message['content'] + ' [/INST]' }}\"}", NULL, "mistral", NULL},
+        {"{\"chat_template\":\"{{ '[INST] ' + message['content'] + ' [/INST]' }}\"}", NULL, "mixtral", NULL},
         {"{\"chat_template\":[{\"name\":\"rag\",\"template\":\"x\"},{\"name\":\"default\",\"template\":\"<<SYS>>{{ "
          "bos_token + '[INST] ' + content.strip() + ' [/INST]' }}\"}]}",
          NULL, "llama2", NULL},
-        {"{}", "{{ '[INST] ' + message['content'] + ' [/INST]' }}", "mistral", NULL},
+        {"{}", "{{ '[INST] ' + message['content'] + ' [/INST]' }}", "mixtral", NULL},
         {"{}", NULL, "chatml", NULL}, /* by its token */
         {"{\"chat_template\":\"unheard of\"}", NULL, NULL, "the chat template of the model (hash "},
     };
