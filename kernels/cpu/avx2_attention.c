@@ -306,19 +306,25 @@ static void softmax1(float *s, int64_t n, float *m, float *l, float *y, int64_t 
     softmax(1, s, n, m, l, y, dim8);
 }
 
-/* Rows r0 .. r0+rows of the tile over the keys from .. to, which w walks; `first`: position of the first query. */
+/* Rows r_first .. of the tile over the keys from .. to, which w walks; `first`: position of the first query. While it
+ * computes it asks for the keys of the next block, after the last one for n_after keys of `after`. */
 static void attend(const tile *t, const space *p, walk *w, int64_t r_first, int64_t rows, int64_t first, int64_t from,
-                   int64_t to)
+                   int64_t to, walk after, int64_t n_after)
 {
     const bl_attention_args *a = t->a;
     const bl_attend_steps *steps = t->steps;
     int64_t dim = a->kv.head_dim, dim8 = up8(dim), heads = a->heads / a->kv.heads;
 
     for (int64_t k0 = from; k0 < to; k0 += BLOCK) {
-        int64_t n = BL_MIN(to - k0, BLOCK), more = BL_MIN(to - k0 - n, BLOCK); /* keys of the next block */
+        int64_t n = BL_MIN(to - k0, BLOCK), next = BL_MIN(to - k0 - n, BLOCK), r = BL_MAX(k0 - first, 0) * heads;
         load_block(t, w, n, p);
         walk ahead = *w;
-        for (int64_t r = BL_MAX(k0 - first, 0) * heads, run; r < rows; r += run) {
+        if (!next) {
+            next = BL_MIN(n_after, BLOCK);
+            ahead = after;
+        }
+        const int64_t each = (next * 3 + rows - r - 1) / (rows - r); /* for every three rows */
+        for (int64_t run; r < rows; r += run) {
             const float *q = p->q + (r_first + r) * dim8;
             float *y = p->y + (r_first + r) * dim8, *m = p->m + r_first + r, *l = p->l + (r_first + r) * 8;
             int64_t seen[RUN];
@@ -331,7 +337,7 @@ static void attend(const tile *t, const space *p, walk *w, int64_t r_first, int6
             for (int64_t i = 0, k; i < run; i += k) {
                 k = i + 3 <= run && seen[i] == seen[i + 2] ? 3 : 1;
                 (k == 3 ? softmax3 : softmax1)(p->s + i * BLOCK, seen[i], m + i, l + i * 8, y + i * dim8, dim8);
-                if (more-- > 0) prefetch_row(t, &ahead);
+                for (int64_t j = 0; j < each && next > 0; j++, next--) prefetch_row(t, &ahead);
             }
             for (int64_t i = 0, k; i < run; i += k) {
                 k = BL_MIN(run - i, steps->rows);
@@ -344,6 +350,12 @@ static void attend(const tile *t, const space *p, walk *w, int64_t r_first, int6
 }
 
 static walk walk_of(const tile *t, int32_t seq, int64_t at) { return (walk){t->l->seg + t->l->seg_start[seq], at}; }
+
+/* Keys of its own that part i sees. */
+static int64_t keys_of(const tile *t, int64_t i)
+{
+    return t->l->past[t->part[i].seq] + t->part[i].q0 + t->part[i].n - t->shared;
+}
 
 static void attend_tile(const tile *t, void *scratch)
 {
@@ -364,13 +376,15 @@ static void attend_tile(const tile *t, void *scratch)
     memset(p.l, 0, (size_t)(rows * 8) * sizeof *p.l);
 
     walk w = walk_of(t, t->part[0].seq, 0);
-    attend(t, &p, &w, 0, rows, t->shared, 0, t->shared);
+    attend(t, &p, &w, 0, rows, t->shared, 0, t->shared, walk_of(t, t->part[0].seq, t->shared), keys_of(t, 0));
     at = 0;
     for (int64_t i = 0; i < t->n_parts; i++) {
         const part *part = &t->part[i];
         int64_t first = t->l->past[part->seq] + part->q0;
+        bool more = i + 1 < t->n_parts;
         w = walk_of(t, part->seq, t->shared);
-        attend(t, &p, &w, at, part->n * heads, first, t->shared, first + part->n);
+        attend(t, &p, &w, at, part->n * heads, first, t->shared, first + part->n,
+               walk_of(t, t->part[more ? i + 1 : i].seq, t->shared), more ? keys_of(t, i + 1) : 0);
         for (int64_t r = 0; r < part->n * heads; r++, at++) {
             float *y = bl_cpu_row(&a->y, t->l->start[part->seq] + part->q0 + r / heads) +
                        (t->kv * heads + r % heads) * dim;
