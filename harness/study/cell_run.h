@@ -8,7 +8,7 @@
 
 /* Items whose replies are asked for together; windows are long, so that less is lost with fewer. Of generations, which
  * come and go one by one, as many as are decoded at once. */
-enum { BL_BATCH_ITEMS = 64, BL_BATCH_WINDOWS = 4, BL_BATCH_GENERATIONS = 32 };
+enum { BL_BATCH_ITEMS = 64, BL_BATCH_WINDOWS = 4, BL_BATCH_GENERATIONS = 64 };
 /* Endings of the files beside OUT/<file>.h5 that a stopped cell goes on with; one that is done needs them no more. */
 #define BL_CELL_JOURNAL   ".part.jsonl"
 #define BL_CELL_DISTANCES ".part.distances"
