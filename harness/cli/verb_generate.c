@@ -96,7 +96,7 @@ static bl_status plain(bl_lines *l, bl_err *e)
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
-    static const bl_line_io io = {.batch = 16, .ask = ask, .tell = tell};
+    static const bl_line_io io = {.batch = 256, .ask = ask, .tell = tell};
     bl_status st = BL_OK;
     const opts *o = options;
     bl_session s = {0};

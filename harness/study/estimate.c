@@ -76,7 +76,7 @@ static bl_status made_up_reply(bl_request *r, bl_arena *a, bl_reply *out, bl_err
 }
 
 /* What one request costs; `before`: the first prompt of the same step of another item, whose beginning is computed once
- * for all that are decoded together. */
+ * for the cell. */
 static void add_request(bl_request *r, const bl_prompt *before, bl_task_shape *s)
 {
     double bytes = 0;
@@ -89,8 +89,8 @@ static void add_request(bl_request *r, const bl_prompt *before, bl_task_shape *s
         bl_prompt *p;
         int n = bl_request_prompts(r, &p);
         for (int k = 0; k < n; k++) {
-            double all = prompt_bytes(&p[k]), again = k ? alike(&p[k - 1], &p[k]) : 0;
-            if (!k && before) again = alike(before, &p[k]) * (1 - 1. / BL_BATCH_GENERATIONS);
+            const bl_prompt *last = k ? &p[k - 1] : before;
+            double all = prompt_bytes(&p[k]), again = last ? alike(last, &p[k]) : 0;
             bytes += all - again;
             s->new_tokens += 0.5 * (double)r->max_new;
             s->sequence_bytes = BL_MAX(s->sequence_bytes, all);
