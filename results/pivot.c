@@ -105,6 +105,13 @@ static bl_status add_column(builder *b, const bl_row *r, const char *key)
     return BL_OK;
 }
 
+static bool rows_have_metrics(const bl_pivot *p)
+{
+    bool any = false;
+    for (int k = 0; k < p->n_keys; k++) any = any || bl_pivot_names_metric(p, k);
+    return any;
+}
+
 /* Columns in the order of their first row, but all of one task together. Failed rows make one only where their task has
  * none. */
 static bl_status make_columns(builder *b)
@@ -125,6 +132,10 @@ static bl_status make_columns(builder *b)
         }
         if (k == p->n_columns && (st = add_column(b, r, key)) != BL_OK) return st;
         if (r->has_value && p->column[k].direction != r->direction) p->column[k].direction = 0;
+    }
+    for (size_t k = 0; k < p->n_columns && rows_have_metrics(p); k++) { /* each row says its own */
+        p->column[k].percent = false;
+        p->column[k].direction = 0;
     }
     for (size_t i = 1; i < p->n_columns; i++) { /* stable insertion: after the last column with the same first field */
         size_t to = i;

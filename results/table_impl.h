@@ -58,6 +58,8 @@ typedef struct bl_pivot {
     size_t n_rows;
     bl_arena *arena;
 } bl_pivot;
+/* Does this label say the metric? Then unit and direction are its row's, and no column's. */
+static inline bool bl_pivot_names_metric(const bl_pivot *p, int key) { return !strcmp(p->key[key]->name, "metric"); }
 bl_status bl_pivot_of(const bl_table *t, const bl_table_opts *o, bl_pivot **out, bl_err *e);
 void bl_pivot_free(bl_pivot *p);
 bool bl_is_base(const bl_row *r);

@@ -221,6 +221,12 @@ static int mark_column(const bl_pivot *p)
     return 0;
 }
 
+static void put_unit(bool percent, int direction, bl_text *t)
+{
+    bl_text_add(t, percent ? " %" : "");
+    bl_text_add(t, direction > 0 ? " \xe2\x86\x91" : direction < 0 ? " \xe2\x86\x93" : "");
+}
+
 static bl_status fill(sheet *s, bool terminal, bl_err *e)
 {
     const bl_pivot *p = s->p;
@@ -236,13 +242,14 @@ static bl_status fill(sheet *s, bool terminal, bl_err *e)
     for (size_t k = 0; k < p->n_columns; k++) {
         const bl_pivot_column *c = &p->column[k];
         put_name(&t, c->label, terminal);
-        bl_text_add(&t, c->percent ? " %" : "");
-        bl_text_add(&t, c->direction > 0 ? " \xe2\x86\x91" : c->direction < 0 ? " \xe2\x86\x93" : "");
+        put_unit(c->percent, c->direction, &t);
         BL_TRY(keep(s, 0, keys + k, &t, e));
     }
     for (size_t i = 0; i < p->n_rows; i++) {
+        const bl_row *first = p->row[i].first;
         for (size_t k = 0; k < keys; k++) {
             put_name(&t, p->row[i].label[k], terminal);
+            if (bl_pivot_names_metric(p, (int)k) && first->has_value) put_unit(first->percent, first->direction, &t);
             if ((int)k == mark_column(p)) BL_TRY(put_marks(s, &p->row[i], &t, e));
             BL_TRY(keep(s, i + 1, k, &t, e));
         }

@@ -175,6 +175,12 @@ static bl_status put_not_grouped(const bl_table *t, const bl_table_opts *o, bl_t
     return st;
 }
 
+static void put_unit(bool percent, int direction, bl_text *out)
+{
+    if (percent) bl_text_add(out, " \\%");
+    bl_text_add(out, direction > 0 ? " $\\uparrow$" : direction < 0 ? " $\\downarrow$" : "");
+}
+
 bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, bl_err *e)
 {
     bl_pivot *p = NULL;
@@ -201,14 +207,15 @@ bl_status bl_table_tex(const bl_table *t, const bl_table_opts *o, bl_text *out, 
         const bl_pivot_column *c = &p->column[k];
         bl_text_add(out, " & ");
         put_tex(out, c->label);
-        if (c->percent) bl_text_add(out, " \\%");
-        bl_text_add(out, c->direction > 0 ? " $\\uparrow$" : c->direction < 0 ? " $\\downarrow$" : "");
+        put_unit(c->percent, c->direction, out);
     }
     bl_text_add(out, " \\\\\n\\midrule\n");
     for (size_t i = 0; i < p->n_rows; i++) {
         for (int k = 0; k < p->n_keys; k++) {
             bl_text_add(out, k ? " & " : "");
             put_tex(out, p->row[i].label[k]);
+            if (bl_pivot_names_metric(p, k) && p->row[i].first->has_value)
+                put_unit(p->row[i].first->percent, p->row[i].first->direction, out);
         }
         for (size_t k = 0; k < p->n_columns; k++) {
             const bl_row *r = p->row[i].cell[k];

@@ -511,6 +511,15 @@ static void rows_columns_and_metrics_can_be_chosen(void **state)
     bl_text text = {0};
     const char *dirs[] = {dir};
     assert_ok(bl_table_read(dirs, 1, &t, &e));
+    md = print(&(bl_table_opts){.rows = "task,metric", .cols = "method"}); /* a column of shares and perplexities */
+    assert_has(md, "| task ");
+    assert_has(md, " base |");
+    assert_has_not(md, " base %");
+    assert_has(md, "| acc % \xe2\x86\x91");
+    assert_has(md, "| perplexity \xe2\x86\x93");
+    md = print(&(bl_table_opts){.format = BL_TABLE_TEX, .rows = "task,metric", .cols = "method"});
+    assert_has(md, "acc \\% $\\uparrow$ &");
+    assert_has_not(md, "base \\%");
     assert_refused(bl_table_print(t, &(bl_table_opts){.rows = "methods"}, &text, &e), BL_E_CONFIG,
                    "did you mean method?");
     bl_table_free(t);
