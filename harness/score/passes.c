@@ -1,7 +1,8 @@
 /* passes.c - sequences through the model in passes: what begins alike is computed once, only scored rows meet the head.
  *
- * Units are sorted by length, so that passes are even and the largest comes first. In a pass, a unit that begins like
- * the one before it continues that one's cache slot:
+ * Units are sorted by length, so that passes are even and the largest comes first, but those that begin with the same
+ * worked examples follow each other. In a pass, a unit that begins like the one before it continues that one's cache
+ * slot:
  *
  *     unit 0    Question: … Answer: a copper wire          all rows
  *     unit 1    Question: … Answer: a rubber eraser        only " rubber eraser"
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEAST_SHARED = 8 }; /* tokens worth a segment of their own */
+enum { LEAST_SHARED = 8, FAMILY = 32 }; /* tokens worth a segment of their own; that a family has in common */
 
 /* A unit in a pass: `shared` of its tokens are those of member `parent`, the others are rows row0 .. of the batch. */
 typedef struct member {
@@ -42,6 +43,8 @@ typedef struct feed {
 static int by_length(const void *x, const void *y)
 {
     const bl_scored *a = *(bl_scored *const *)x, *b = *(bl_scored *const *)y;
+    if (a->reach != b->reach) return a->reach < b->reach ? 1 : -1;
+    if (a->family != b->family) return a->family < b->family ? -1 : 1;
     if (a->longest != b->longest) return a->longest < b->longest ? 1 : -1;
     if (a->request != b->request) return a->request < b->request ? -1 : 1;
     if (a->pair != b->pair) return a->pair < b->pair ? -1 : 1;
@@ -49,6 +52,45 @@ static int by_length(const void *x, const void *y)
 }
 
 /* ---- which units go together ---- */
+static int by_beginning(const void *x, const void *y)
+{
+    const bl_scored *a = *(bl_scored *const *)x, *b = *(bl_scored *const *)y;
+    for (int64_t i = 0; i < BL_MIN(BL_MIN(a->n, b->n), FAMILY); i++)
+        if (a->ids[i] != b->ids[i]) return a->ids[i] < b->ids[i] ? -1 : 1;
+    return a->n < FAMILY || b->n < FAMILY ? (a->n > b->n) - (a->n < b->n) : 0;
+}
+
+static bool one_group(const bl_scored *a, const bl_scored *b) { return a->group >= 0 && a->group == b->group; }
+
+/* Units whose group begins with the same FAMILY tokens as others become a family; a group of u is in one piece. */
+static bl_status find_families(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
+{
+    bl_scored **first = bl_alloc(g->arena, n, sizeof *first, e);
+    size_t n_first = 0;
+    if (!first) return BL_E_NOMEM;
+    for (size_t i = 0; i < n; i++)
+        if (!i || !one_group(&u[i - 1], &u[i])) first[n_first++] = &u[i];
+    if (n_first) qsort(first, n_first, sizeof *first, by_beginning);
+    for (size_t i = 0, k; i < n_first; i += k) {
+        int64_t reach = 0, family = INT64_MAX;
+        for (k = 0; i + k < n_first && (!k || (first[i]->n >= FAMILY && !by_beginning(&first[i], &first[i + k])));
+             k++) {
+            reach = BL_MAX(reach, first[i + k]->longest);
+            family = BL_MIN(family, first[i + k] - u);
+        }
+        for (size_t j = i; j < i + k; j++) {
+            first[j]->reach = reach;
+            first[j]->family = family;
+        }
+    }
+    for (size_t i = 1; i < n; i++)
+        if (one_group(&u[i - 1], &u[i])) {
+            u[i].reach = u[i - 1].reach;
+            u[i].family = u[i - 1].family;
+        }
+    return BL_OK;
+}
+
 static int64_t begins_alike(const bl_scored *a, const bl_scored *b)
 {
     int64_t n = 0, most = BL_MIN(a->n, b->n);
@@ -351,6 +393,7 @@ bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
         st = BL_E_NOMEM;
         goto out;
     }
+    BL_TRY(find_families(g, u, n, e));
     for (size_t i = 0; i < n; i++) sorted[i] = &u[i];
     qsort(sorted, n, sizeof *sorted, by_length);
     for (size_t i = 0; i < n; i++) g->all += own_rows(i ? sorted[i - 1] : NULL, sorted[i]);

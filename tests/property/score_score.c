@@ -495,6 +495,36 @@ static void a_context_is_computed_once_for_all_its_choices(void **state)
     close_bench(&b);
 }
 
+/* Questions of two subjects, of mixed lengths: the 33 tokens (begin and 32 bytes) that those of a subject begin with
+ * are computed once each. A question has 4 to 12 bytes after them, the last of which " x" predicts; its own rows go
+ * with none of the others. */
+static void worked_examples_of_two_subjects_are_computed_once_each(void **state)
+{
+    static const char *const subject[] = {"abcdefghijklmnopqrstuvwxyz012345", "543210zyxwvutsrqponmlkjihgfedcba"},
+                             question[] = "?!#%&*+,-/;:";
+    enum { N = 8 };
+    bl_err e = {0};
+    bl_request r[N];
+    bl_reply got[N], alone;
+    int64_t rows = 2 * 33;
+    (void)state;
+    bench b = open_bench(noise, bytes, NULL);
+    for (int i = 0; i < N; i++) {
+        char *text = bl_alloc(b.a, 64, 1, &e);
+        int own = (int)strlen(question) - i;
+        snprintf(text, 64, "%s%s", subject[i % 2], question + i);
+        r[i] = pair(b.a, text, " x");
+        rows += own + 1; /* the space is fed, x is not */
+    }
+    assert_ok(bl_engine_replies(b.g, r, N, b.a, got, &e));
+    assert_int_equal(bl_engine_tokens(b.g), rows);
+    for (int i = 0; i < N; i++) {
+        alone = reply(&b, r[i]);
+        assert_same_replies(&alone, &got[i], 1, "of two subjects");
+    }
+    close_bench(&b);
+}
+
 static bl_request told_after(bench *b, const char *prompt, int64_t max_new)
 {
     bl_prompt p = bl_prompt_new(b->a);
@@ -1028,6 +1058,7 @@ int main(void)
         cmocka_unit_test(input_that_is_too_long_loses_its_beginning),
         cmocka_unit_test(scores_do_not_depend_on_batch_order_threads_or_streaming),
         cmocka_unit_test(a_context_is_computed_once_for_all_its_choices),
+        cmocka_unit_test(worked_examples_of_two_subjects_are_computed_once_each),
         cmocka_unit_test(a_beginning_is_computed_once_for_all_calls),
         cmocka_unit_test(generations_come_and_go),
         cmocka_unit_test(streaming_reads_each_block_once_a_pass),

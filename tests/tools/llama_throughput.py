@@ -170,6 +170,7 @@ def main():
                                   stdout=subprocess.DEVNULL)
         prompts = prompts_of(args.program, args.data, args.items)
         llama = Llama(q4, args.threads)
+        print("llama.cpp: " + L.llama_print_system_info().decode(), flush=True)
         best = {}
         for _ in range(args.rounds):
             for i, m in enumerate(methods):
