@@ -183,23 +183,34 @@ static const float e2m1_mid[14] = {-5,    -3.5f, -2.5f, -1.75f, -1.25f, -0.75f, 
                                    0.25f, 0.75f, 1.25f, 1.75f,  2.5f,   3.5f,   5};
 static uint8_t e2m1_code(int level) { return (uint8_t)(level < 7 ? 15 - level : level - 7); }
 
-static bool mxfp4_by(const float *w, bl_exponent rule, uint8_t *b)
+/* The exponent as it is stored, scale 2^(e - 127). */
+static int mxfp4_exponent(const float *w, int n, bl_exponent rule)
 {
-    static const float mid[7] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5};
-    uint8_t q[QK];
-    float most = fabsf(largest(w));
+    float most = 0;
     int e = 0;
+    for (int j = 0; j < n; j++) most = fmaxf(most, fabsf(w[j]));
     float m = 2 * frexpf(most, &e); /* most = m 2^(e-1), m in 1 .. 2 */
     e += (rule == BL_EXPONENT_CEIL && m > 1.5f) || (rule == BL_EXPONENT_EVEN && m >= 1.75f);
-    e = most == 0 ? 0 : BL_MIN(BL_MAX(e - 1 - 2 + 127, 0), 254);
+    return most == 0 ? 0 : BL_MIN(BL_MAX(e - 1 - 2 + 127, 0), 254);
+}
+
+/* Codes of 32 weights at that exponent. */
+static void mxfp4_codes(const float *w, int e, uint8_t *b)
+{
+    uint8_t q[QK];
     for (int j = 0; j < QK; j++) {
         float v = ldexpf(fabsf(w[j]), 127 - e);
         int k = 0;
-        while (k < 7 && v > mid[k]) k++;
+        while (k < 7 && v > e2m1_mid[7 + k]) k++;
         q[j] = (uint8_t)(k | (w[j] < 0 && k ? 8 : 0));
     }
     b[0] = (uint8_t)e;
     put_nibbles(q, b + 1);
+}
+
+static bool mxfp4_by(const float *w, bl_exponent rule, uint8_t *b)
+{
+    mxfp4_codes(w, mxfp4_exponent(w, QK, rule), b);
     return true;
 }
 
@@ -211,6 +222,35 @@ static bl_status pack_exponent_mxfp4(const bl_format *f, const bl_shape *g, cons
 {
     static bl_block_encode *const by[] = {encode_mxfp4, encode_ceil, encode_even};
     return bl_block_pack(f, g, w, part, by[rule], e);
+}
+
+static void scales_mxfp4(const bl_format *f, const bl_shape *g, const void *const part[], float *dst)
+{
+    const uint8_t *b = part[0];
+    for (int64_t i = 0; i < g->out * g->in / QK; i++) dst[i] = ldexpf(1, b[i * f->block_bytes] - 127);
+}
+static void recode_mxfp4(const bl_format *f, const bl_shape *g, const float *w, void *const part[])
+{
+    uint8_t *b = part[0];
+    for (int64_t i = 0; i < g->out * g->in / QK; i++, b += f->block_bytes) mxfp4_codes(w + i * QK, b[0], b);
+}
+
+float bl_e2m1_round(float v, bool even)
+{
+    float a = fabsf(v);
+    int k = 0;
+    while (k < 7 && (even && k % 2 ? a >= e2m1_mid[7 + k] : a > e2m1_mid[7 + k])) k++;
+    return v < 0 && k ? -e2m1_levels[7 + k] : e2m1_levels[7 + k];
+}
+
+void bl_mxfp4_round(float *x, int64_t n)
+{
+    bool finite = bl_all_finite(x, n);
+    for (int64_t k = 0; k < n; k += QK) {
+        int m = (int)BL_MIN(QK, n - k), e = finite ? mxfp4_exponent(x + k, m, BL_EXPONENT_FLOOR) : 0;
+        for (int64_t j = k; j < k + m; j++)
+            x[j] = finite ? ldexpf(bl_e2m1_round(ldexpf(x[j], 127 - e), false), e - 127) : NAN;
+    }
 }
 
 /* ---- blocks of least error ---- */
@@ -344,4 +384,18 @@ BL_BLOCK_SEARCHED(iq4_nl, 20, QK, 18, "GGUF IQ4_NL: sixteen unequal levels, bloc
 BL_BLOCK_UNPACK(mxfp4)
 BL_BLOCK_PACK(mxfp4)
 BL_BLOCK_PACK_LEAST(mxfp4)
-BL_BLOCK_ROW(mxfp4, 39, QK, 17, pack_mxfp4, pack_exponent_mxfp4, "MXFP4: e2m1 with a power-of-two scale per 32");
+const bl_format bl_format_mxfp4 = {.name = "mxfp4",
+                                   .doc = "MXFP4: e2m1 with a power-of-two scale per 32",
+                                   .kind = BL_FMT_BLOCK,
+                                   .bits = 4,
+                                   .block = QK,
+                                   .block_bytes = 17,
+                                   .ggml_type = 39,
+                                   .check = bl_fmt_check,
+                                   .parts = bl_block_parts,
+                                   .unpack = unpack_mxfp4,
+                                   .pack = pack_mxfp4,
+                                   .pack_least = pack_least_mxfp4,
+                                   .pack_exponent = pack_exponent_mxfp4,
+                                   .scales = scales_mxfp4,
+                                   .recode = recode_mxfp4};

@@ -44,7 +44,7 @@ extern const int8_t bl_iq4_levels[16];
     {                                                                                                                  \
         return bl_block_pack_least(f, g, w, importance, part, least_##id, e);                                          \
     }
-#define BL_BLOCK_ROW(id, type, length, bytes, packer, by_exponent, text)                                               \
+#define BL_BLOCK_ROW(id, type, length, bytes, packer, text)                                                            \
     const bl_format bl_format_##id = {.name = #id,                                                                     \
                                       .doc = text,                                                                     \
                                       .kind = BL_FMT_BLOCK,                                                            \
@@ -56,12 +56,11 @@ extern const int8_t bl_iq4_levels[16];
                                       .parts = bl_block_parts,                                                         \
                                       .unpack = unpack_##id,                                                           \
                                       .pack = packer,                                                                  \
-                                      .pack_least = pack_least_##id,                                                   \
-                                      .pack_exponent = by_exponent}
+                                      .pack_least = pack_least_##id}
 /* Without and with a rule of its own. */
 #define BL_BLOCK_SEARCHED(id, type, length, bytes, text)                                                               \
-    BL_BLOCK_UNPACK(id) BL_BLOCK_PACK_LEAST(id) BL_BLOCK_ROW(id, type, length, bytes, NULL, NULL, text)
+    BL_BLOCK_UNPACK(id) BL_BLOCK_PACK_LEAST(id) BL_BLOCK_ROW(id, type, length, bytes, NULL, text)
 #define BL_BLOCK_FORMAT(id, type, length, bytes, text)                                                                 \
     BL_BLOCK_UNPACK(id)                                                                                                \
-    BL_BLOCK_PACK(id) BL_BLOCK_PACK_LEAST(id) BL_BLOCK_ROW(id, type, length, bytes, pack_##id, NULL, text)
+    BL_BLOCK_PACK(id) BL_BLOCK_PACK_LEAST(id) BL_BLOCK_ROW(id, type, length, bytes, pack_##id, text)
 #endif

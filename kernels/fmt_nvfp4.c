@@ -15,7 +15,6 @@
 
 enum { BITS = 4, NEVER = 0x7f };
 static const float value[16] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6, 0, -0.5f, -1, -1.5f, -2, -3, -4, -6};
-static const float middle[7] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5};
 
 static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
@@ -26,6 +25,8 @@ static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_
     return 3;
 }
 
+static float scale_of(uint8_t s, float tensor) { return ((s & 0x7f) == NEVER ? 0 : bl_fp8_e4m3[s & 0x7f]) * tensor; }
+
 static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n,
                    float *dst)
 {
@@ -33,11 +34,15 @@ static void unpack(const bl_format *f, const bl_shape *g, const void *const part
                   *scales = (const uint8_t *)part[1] + row * bl_shape_groups(g);
     float tensor = bl_scale_at(part[2], BL_F32, 0);
     (void)f;
-    for (int64_t k = k0; k < k0 + n; k++) {
-        uint8_t s = scales[k / g->group] & 0x7f;
-        float scale = s == NEVER ? 0 : bl_fp8_e4m3[s];
-        *dst++ = value[bl_code_at(codes, BITS, k)] * (scale * tensor);
-    }
+    for (int64_t k = k0; k < k0 + n; k++)
+        *dst++ = value[bl_code_at(codes, BITS, k)] * scale_of(scales[k / g->group], tensor);
+}
+
+static void scales(const bl_format *f, const bl_shape *g, const void *const part[], float *dst)
+{
+    float tensor = bl_scale_at(part[2], BL_F32, 0);
+    (void)f;
+    for (int64_t i = 0; i < g->out * bl_shape_groups(g); i++) dst[i] = scale_of(((const uint8_t *)part[1])[i], tensor);
 }
 
 /* The nearest e4m3 that is not negative, half to the even mantissa. */
@@ -56,9 +61,9 @@ static uint8_t e4m3(float v)
 
 static uint8_t e2m1(float v)
 {
-    float a = fabsf(v);
+    float a = fabsf(bl_e2m1_round(v, true));
     uint8_t k = 0;
-    while (k < 7 && (k % 2 ? a >= middle[k] : a > middle[k])) k++;
+    while (value[k] < a) k++;
     return (uint8_t)(k | (v < 0 && k ? 8 : 0));
 }
 
@@ -133,6 +138,37 @@ static bl_status pack_least(const bl_format *f, const bl_shape *g, const float *
     return pack_as(f, g, w, importance, true, part, e);
 }
 
+static void recode(const bl_format *f, const bl_shape *g, const float *w, void *const part[])
+{
+    int64_t groups = bl_shape_groups(g), bytes = bl_code_bytes(g->in, BITS);
+    float tensor = bl_scale_at(part[2], BL_F32, 0);
+    (void)f;
+    for (int64_t r = 0; r < g->out; r++) {
+        uint8_t *row = (uint8_t *)part[0] + r * bytes;
+        memset(row, 0, (size_t)bytes);
+        for (int64_t k = 0; k < g->in; k++) {
+            float s = scale_of(((const uint8_t *)part[1])[r * groups + k / g->group], tensor);
+            row[k / 2] |= (uint8_t)((s > 0 ? e2m1(w[r * g->in + k] / s) : 0) << k % 2 * BITS);
+        }
+    }
+}
+
+void bl_nvfp4_round(float *x, int64_t n)
+{
+    enum { GROUP = 16 };
+    bool finite = bl_all_finite(x, n);
+    float most = 0;
+    for (int64_t k = 0; k < n; k++) most = fmaxf(most, fabsf(x[k]));
+    float tensor = most > 0 ? most / (6 * 448) : 1;
+    for (int64_t k = 0; k < n; k += GROUP) {
+        int64_t end = BL_MIN(k + GROUP, n);
+        float top = 0;
+        for (int64_t j = k; j < end && finite; j++) top = fmaxf(top, fabsf(x[j]));
+        float s = finite ? bl_fp8_e4m3[e4m3(top / 6 / tensor)] * tensor : 0;
+        for (int64_t j = k; j < end; j++) x[j] = !finite ? NAN : s > 0 ? bl_e2m1_round(x[j] / s, true) * s : 0;
+    }
+}
+
 const bl_format bl_format_nvfp4_tensor = {.name = "nvfp4_tensor",
                                           .doc = "NVFP4: e2m1 in groups, e4m3 scales, an fp32 scale of the weight",
                                           .kind = BL_FMT_CODES,
@@ -142,4 +178,6 @@ const bl_format bl_format_nvfp4_tensor = {.name = "nvfp4_tensor",
                                           .parts = parts,
                                           .unpack = unpack,
                                           .pack = pack,
-                                          .pack_least = pack_least};
+                                          .pack_least = pack_least,
+                                          .scales = scales,
+                                          .recode = recode};

@@ -79,10 +79,22 @@ struct bl_format {
     /* Scales that are powers of two: their exponent by that rule. */
     bl_status (*pack_exponent)(const bl_format *f, const bl_shape *g, const float *w, bl_exponent rule,
                                void *const part[], bl_err *e);
-    /* CODES: the same with scales and zeros that a method chose, as many as the part `scales` has. */
+    /* Formats of e2m1: the scale of every group of a packed weight, dst [out, groups], and the codes of w anew at the
+     * scales that are there. Groups are of 32 inputs, of shape.group where that is not 0. */
+    void (*scales)(const bl_format *f, const bl_shape *g, const void *const part[], float *dst);
+    void (*recode)(const bl_format *f, const bl_shape *g, const float *w, void *const part[]);
+    /* CODES: the same as `pack` with scales and zeros that a method chose, as many as the part `scales` has. */
     bl_status (*encode)(const bl_format *f, const bl_shape *g, const float *w, const float *scale, const float *zero,
                         void *const part[], bl_err *e);
 };
+
+/* The nearest value of e2m1, 0 1/2 1 3/2 2 3 4 6 with a sign; half way the one nearer 0 or, `even`, that of even code.
+ */
+float bl_e2m1_round(float v, bool even);
+/* A row as these formats would keep it, mxfp4 by the rule FLOOR, nvfp4_tensor in groups of 16; all of it NaN where a
+ * value is not finite. */
+void bl_mxfp4_round(float *x, int64_t n);
+void bl_nvfp4_round(float *x, int64_t n);
 
 const bl_format *bl_format_at(size_t i);                         /* NULL after the last; order of formats.def */
 const bl_format *bl_format_find(const char *name);               /* NULL */

@@ -78,7 +78,8 @@ bool bl_transform_fits(const bl_transform *t)
     switch (t->kind) {
     case BL_T_SCALE: return d->dtype == BL_F32 && n == t->in;
     case BL_T_PERMUTE: return d->dtype == BL_I32 && n == t->out;
-    case BL_T_HADAMARD: return bl_hadamard_order(t->in) && (!n || (d->dtype == BL_F32 && n == t->in));
+    case BL_T_HADAMARD:
+        return n ? d->dtype == BL_F32 && t->in % n == 0 && bl_hadamard_order(n) : bl_hadamard_order(t->in) > 0;
     case BL_T_ROTATE:
         return d->dtype == BL_F32 && d->ndim == 3 && d->dim[1] == d->dim[2] && d->dim[0] * d->dim[1] == t->in;
     }
@@ -151,6 +152,8 @@ bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err 
                    : bl_broken(e, "linear", "the width of x is not that of the transposed weight");
     if (a->act.bits < 0 || a->act.bits == 1 || a->act.bits > 8)
         return bl_broken(e, "linear", "activations have 0 or 2 to 8 bits");
+    if (a->act.bits && bl_act_is_float(a->act.unit) && !be->ops->act_fp4)
+        return bl_fail(e, BL_E_UNSUPPORTED, "activations that are 4-bit floats are not there on %s", be->ops->name);
     if (a->act.bits && a->act.unit == BL_ACT_GROUP && a->act.group < 1)
         return bl_broken(e, "linear", "the activation group is not positive");
     bl_status st = check_transforms(a->s, a->n_s, a->w[0]->shape.out, a->w[0]->shape.out, "linear", e);

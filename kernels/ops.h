@@ -40,12 +40,16 @@ typedef struct bl_transform {
     bl_transform_kind kind;
     int64_t in, out; /* widths; they differ for channel reassembly */
     bl_tensor data;  /* SCALE f32 [in]: x[i] * data[i]; PERMUTE i32 [out]: x[data[i]]; HADAMARD f32 [in], multiplied
-                        with x before it, or none; ROTATE f32 [blocks, b, b] */
+                        with x before it, or none; or [b], b divides in: every b inputs are turned apart, and
+                        multiplied with these before; ROTATE f32 [blocks, b, b] */
 } bl_transform;
 /* Widths are positive, and type and shape of the data (its buffer is not looked at) are those of the kind. */
 bool bl_transform_fits(const bl_transform *t);
 
-typedef enum bl_act_unit { BL_ACT_TOKEN, BL_ACT_TENSOR, BL_ACT_GROUP } bl_act_unit;
+/* MXFP4, NVFP4: 4-bit floats as in the formats mxfp4 (exponent by the rule FLOOR) and nvfp4_tensor, a token as a weight
+ * of one row; bits are 4. */
+typedef enum bl_act_unit { BL_ACT_TOKEN, BL_ACT_TENSOR, BL_ACT_GROUP, BL_ACT_MXFP4, BL_ACT_NVFP4 } bl_act_unit;
+static inline bool bl_act_is_float(bl_act_unit u) { return u == BL_ACT_MXFP4 || u == BL_ACT_NVFP4; }
 typedef struct bl_actq {
     int bits;       /* 0: activations stay f32; 2..8 */
     bool symmetric; /* symmetric: restricted range, max|x| / (2^(b-1)-1) */
@@ -275,6 +279,7 @@ typedef struct bl_ops {
                                                                   weights that are only computed with */
     /* compute */
     bool linear_turns; /* `linear` applies S; else a call that has one is refused */
+    bool act_fp4;      /* activations may be 4-bit floats; else a call with them is refused */
     bool kv_low;       /* keys and values may have less than 8 bits; else such a cache is refused */
     bl_status (*linear)(bl_backend *, const bl_linear_args *, bl_err *);
     bool (*linear_is_integer)(const bl_backend *,

@@ -171,10 +171,14 @@ static void beside(const bl_stored *w, bl_text *t)
     for (int i = 0; i < w->n_transforms + w->n_after; i++) {
         const bl_transform *x = &w->transform[i].t;
         bl_text_addf(t, "%s%s of %lld", t->n > begin ? "; " : "", bl_transform_names[x->kind], (long long)x->in);
+        if (x->kind == BL_T_HADAMARD && x->data.ndim && bl_tensor_count(&x->data) < x->in)
+            bl_text_addf(t, " in blocks of %lld", (long long)bl_tensor_count(&x->data));
         if (x->out != x->in) bl_text_addf(t, " to %lld", (long long)x->out);
         if (i >= w->n_transforms) bl_text_add(t, " after");
     }
-    if (w->act.bits)
+    if (w->act.bits && bl_act_is_float(w->act.unit))
+        bl_text_addf(t, "%sactivations in %s", t->n > begin ? "; " : "", bl_unit_names[w->act.unit]);
+    else if (w->act.bits)
         bl_text_addf(t, "%sactivations of %d bits per %s", t->n > begin ? "; " : "", w->act.bits,
                      bl_unit_names[w->act.unit]);
     for (int i = 0; i < w->n_adapters; i++)

@@ -19,6 +19,7 @@ const bl_ops bl_ops_ref = {
     .prepare = bl_cpu_prepare,
     .linear = bl_cpu_linear,
     .linear_turns = true,
+    .act_fp4 = true,
     .kv_low = true,
     .linear_is_integer = bl_cpu_integer,
     .transform = bl_ref_transform,

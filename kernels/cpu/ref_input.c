@@ -13,10 +13,12 @@ static void apply(const bl_transform *t, const float *x, float *y)
     case BL_T_PERMUTE:
         for (int64_t i = 0; i < t->out; i++) y[i] = x[from[i]];
         break;
-    case BL_T_HADAMARD:
-        for (int64_t i = 0; i < t->in; i++) y[i] = f ? x[i] * f[i] : x[i];
-        bl_cpu_hadamard_row(y, t->in, false);
+    case BL_T_HADAMARD: {
+        int64_t b = f ? bl_tensor_count(&t->data) : t->in;
+        for (int64_t i = 0; i < t->in; i++) y[i] = f ? x[i] * f[i % b] : x[i];
+        for (int64_t i = 0; i < t->in; i += b) bl_cpu_hadamard_row(y + i, b, false);
         break;
+    }
     case BL_T_ROTATE: {
         int64_t b = t->data.dim[1];
         for (int64_t i = 0; i < t->in; i++) { /* y = x R, block by block */
@@ -42,11 +44,13 @@ static void apply_back(const bl_transform *t, const float *dy, float *dx)
         memset(dx, 0, (size_t)t->in * sizeof *dx);
         for (int64_t i = 0; i < t->out; i++) dx[from[i]] += dy[i];
         break;
-    case BL_T_HADAMARD:
+    case BL_T_HADAMARD: {
+        int64_t b = f ? bl_tensor_count(&t->data) : t->in;
         memcpy(dx, dy, (size_t)t->in * sizeof *dx);
-        bl_cpu_hadamard_row(dx, t->in, true);
-        for (int64_t i = 0; f && i < t->in; i++) dx[i] *= f[i];
+        for (int64_t i = 0; i < t->in; i += b) bl_cpu_hadamard_row(dx + i, b, true);
+        for (int64_t i = 0; f && i < t->in; i++) dx[i] *= f[i % b];
         break;
+    }
     case BL_T_ROTATE: {
         int64_t b = t->data.dim[1];
         for (int64_t k = 0; k < t->in; k++) {
@@ -144,6 +148,10 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
 {
     int64_t group = q->unit == BL_ACT_GROUP ? q->group : n;
     float lo, hi;
+    if (bl_act_is_float(q->unit)) {
+        (q->unit == BL_ACT_MXFP4 ? bl_mxfp4_round : bl_nvfp4_round)(x, n);
+        return;
+    }
     bl_cpu_act_limits(q, &lo, &hi);
     for (int64_t i = 0; i < n; i += group) {
         int64_t end = BL_MIN(i + group, n);
@@ -158,8 +166,8 @@ bool bl_cpu_integer_weight(const bl_actq *q, const bl_weight *w)
 {
     enum { VECTOR = 16, MOST_IN = 32768 }; /* 255 * 255 * MOST_IN is a number of 32 bits */
     const bl_shape *g = &w->shape;
-    if (!q->bits || w->format->kind != BL_FMT_INT || (g->zero != BL_ZERO_NONE && g->zero != BL_ZERO_PACKED) ||
-        g->in > MOST_IN)
+    if (!q->bits || bl_act_is_float(q->unit) || w->format->kind != BL_FMT_INT ||
+        (g->zero != BL_ZERO_NONE && g->zero != BL_ZERO_PACKED) || g->in > MOST_IN)
         return false;
     int64_t seg = bl_cpu_segment(q, g);
     if (seg % VECTOR && seg < g->in) return false;

@@ -96,6 +96,10 @@ static void inputs(const bl_linear_args *a, space *s)
         bl_cpu_transform(a, bl_cpu_row(&a->x, r), s->x, s->tmp);
         memcpy(x, s->x, (size_t)in * sizeof *x);
         if (!a->act.bits) continue;
+        if (bl_act_is_float(a->act.unit)) {
+            bl_cpu_act_simulate(x, in, &a->act, 0, 0);
+            continue;
+        }
         float *sx = blocked ? s->sx + r * in : s->sx + r;
         if (a->act.unit == BL_ACT_TOKEN) bl_cpu_act_range(x, in, &a->act, &scale, &zero);
         if (!blocked) *sx = bl_cpu_has_nan(x, in) ? NAN : scale;

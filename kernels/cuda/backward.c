@@ -157,11 +157,15 @@ static bl_status turn_back(bl_backend *be, const bl_transform *t, float *from, f
         break;
     case BL_T_PERMUTE: bl_cu_permute_back(c->now, from, wide, to, wide, data, rows, t->in, t->out); break;
     case BL_T_ROTATE: bl_cu_rotate_rows(c->now, from, wide, to, wide, data, t->data.dim[1], true, rows, t->in); break;
-    case BL_T_HADAMARD:
-        BL_TRY(bl_cuda_factor(be, bl_hadamard_order(t->in), &factor, e));
-        bl_cu_hadamard_f32(c->now, from, wide, to, wide, factor, bl_hadamard_order(t->in), true, rows, t->in);
-        if (data) bl_cu_scale_rows(c->now, to, wide, data, rows, t->in);
+    case BL_T_HADAMARD: {
+        int64_t n = data ? bl_tensor_count(&t->data) : t->in, order = bl_hadamard_order(n);
+        BL_TRY(bl_cuda_factor(be, order, &factor, e));
+        for (int64_t k = 0; k < t->in; k += n) {
+            bl_cu_hadamard_f32(c->now, from + k, wide, to + k, wide, factor, order, true, rows, n);
+            if (data) bl_cu_scale_rows(c->now, to + k, wide, data, rows, n);
+        }
         break;
+    }
     }
     BL_TRY(bl_cuda_launched(be, "transform_grad", e));
 out:

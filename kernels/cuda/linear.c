@@ -69,11 +69,15 @@ static bl_status transformed(bl_backend *be, const bl_tensor *x, const bl_transf
         case BL_T_ROTATE:
             bl_cu_rotate_rows(c->now, from, wide, to, wide, data, t[i].data.dim[1], false, rows, t[i].in);
             break;
-        case BL_T_HADAMARD:
-            if (data) bl_cu_scale_rows(c->now, from, wide, data, rows, t[i].in);
-            BL_TRY(bl_cuda_factor(be, bl_hadamard_order(t[i].in), &factor, e));
-            bl_cu_hadamard_f32(c->now, from, wide, to, wide, factor, bl_hadamard_order(t[i].in), false, rows, t[i].in);
+        case BL_T_HADAMARD: {
+            int64_t n = data ? bl_tensor_count(&t[i].data) : t[i].in, order = bl_hadamard_order(n);
+            BL_TRY(bl_cuda_factor(be, order, &factor, e));
+            for (int64_t k = 0; k < t[i].in; k += n) {
+                if (data) bl_cu_scale_rows(c->now, from + k, wide, data, rows, n);
+                bl_cu_hadamard_f32(c->now, from + k, wide, to + k, wide, factor, order, false, rows, n);
+            }
             break;
+        }
         }
         float *done = to;
         to = from;

@@ -231,11 +231,10 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
     turn.stride[0] = 256;
     turn.stride[1] = 16;
     turn.stride[2] = 1;
+    bl_tensor few = bl_tensor_1d(factor.buf, factor.offset, BL_F32, 16);
     const bl_transform t[] = {
-        {BL_T_SCALE, IN, IN, factor},
-        {BL_T_PERMUTE, IN, IN, order},
-        {BL_T_HADAMARD, IN, IN, factor},
-        {BL_T_ROTATE, IN, IN, turn},
+        {BL_T_SCALE, IN, IN, factor}, {BL_T_PERMUTE, IN, IN, order}, {BL_T_HADAMARD, IN, IN, factor},
+        {BL_T_ROTATE, IN, IN, turn},  {BL_T_HADAMARD, IN, IN, few},
     };
     static const bl_actq acts[] = {
         {0},
@@ -246,12 +245,14 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
         {.bits = 6, .unit = BL_ACT_GROUP, .group = 16},
         {.bits = 8, .symmetric = true, .unit = BL_ACT_GROUP, .group = 64},
         {.bits = 8, .unit = BL_ACT_GROUP, .group = 24},
+        {.bits = 4, .unit = BL_ACT_MXFP4},
+        {.bits = 4, .unit = BL_ACT_NVFP4},
     };
     static const char *const names[] = {"fp32", "int8", "int4", "int3", "int1", "nf4", "q5_1"};
     for (size_t n = 0; n < BL_COUNT(names); n++) {
         const bl_format *f = bl_format_find(names[n]);
         pack(f, geometry(f, OUT, IN, 32), dense, &w);
-        for (int n_t = 0; n_t <= 4; n_t++)
+        for (int n_t = 0; n_t <= 5; n_t++)
             for (size_t q = 0; q < BL_COUNT(acts); q++)
                 for (int mode = 0; mode < 6; mode++) {
                     bl_linear_args args = {.x = x,

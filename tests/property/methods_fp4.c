@@ -2,6 +2,7 @@
  */
 #include "method_run.h"
 #include "kernels/base/rng.h"
+#include <math.h>
 
 enum { OUT = 6, IN = 96 };
 
@@ -21,6 +22,7 @@ static void apply(method_run *m, const char *method, int64_t in, float factor, c
     float *w = weights(in, factor);
     method_open(m, method, w, OUT, in);
     assert_true(m->run.method->predict(&m->run, &m->lin, &f, &g)); /* what `plan` counts with */
+    bl_linear_clear_transforms(&m->lin); /* of the outline */
     method_apply(m);
     assert_ptr_equal(f, m->lin.weight.format);
     assert_true(bl_format_bytes(f, &g) == bl_weight_bytes(&m->lin.weight));
@@ -93,12 +95,91 @@ static void the_search_finds_no_worse_than_the_rules(void **state)
     assert_true(least <= loss("mxfp4+rule=even") && loss("nvfp4+rule=least") <= loss("nvfp4"));
 }
 
+/* W' H x with the inputs turned in blocks is W x, whatever the width of the blocks. */
+static void turned_blocks_leave_the_product_as_it_is(void **state)
+{
+    static const struct {
+        const char *method;
+        int64_t in, block;
+    } rows[] = {{"mxfp4+rotate=32", IN, 32}, {"nvfp4+rotate=128", IN, 32}, {"nvfp4+rotate=16", 40, 8}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        int64_t in = rows[i].in;
+        const void *part[BL_MAX_PARTS];
+        method_run m;
+        apply(&m, rows[i].method, in, 0.1f, part);
+        assert_true(m.lin.n_transforms == 1 && bl_tensor_count(&m.lin.transform[0].data) == rows[i].block);
+        float *w = weights(in, 0.1f), *turned = method_dense(&m);
+        double scale = 1 / sqrt((double)rows[i].block);
+        for (int r = 0; r < OUT; r++) { /* H of order 2^k: entry (i, j) has the sign of the parity of i & j */
+            double off = 0, power = 0;
+            for (int64_t k = 0; k < in; k++) {
+                double want = 0;
+                for (int64_t j = 0; j < rows[i].block; j++) {
+                    int64_t first = k / rows[i].block * rows[i].block;
+                    want += (__builtin_parityll((unsigned long long)((k - first) & j)) ? -scale : scale) *
+                            w[r * in + first + j];
+                }
+                off += pow(want - turned[r * in + k], 2);
+                power += want * want;
+            }
+            assert_true(off < 0.03 * power); /* of 4-bit floats; another order of rows would be off by all of it */
+        }
+        free(w);
+        method_close(&m);
+    }
+}
+
+/* Inputs in 4-bit floats: what a product sees is the row as the format would keep it, and it is simulated. */
+static void activations_are_rows_of_the_format(void **state)
+{
+    static const char *const methods[] = {"mxfp4+activations", "nvfp4+activations"};
+    static const char *const formats[] = {"mxfp4", "nvfp4_tensor"};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(methods); i++) {
+        const bl_format *f = bl_format_find(formats[i]);
+        const bl_shape g = {.out = 1, .in = IN, .group = i ? 16 : 0, .scale = BL_F32};
+        const void *part[BL_MAX_PARTS];
+        uint8_t codes[IN], scales[IN];
+        float tensor, row[IN], other[IN];
+        bl_err e = {0};
+        method_run m;
+        apply(&m, methods[i], IN, 0.1f, part);
+        float *x = weights(IN, 3), y[2][OUT], *w = method_dense(&m);
+        assert_ok(f->pack(f, &g, x, (void *[]){codes, scales, &tensor}, &e));
+        f->unpack(f, &g, (const void *[]){codes, scales, &tensor}, 0, 0, IN, row);
+        memcpy(other, x, sizeof other);
+        (i ? bl_nvfp4_round : bl_mxfp4_round)(other, IN);
+        assert_memory_equal(row, other, sizeof row);
+        bl_buffer *bx, *by;
+        assert_ok(m.be->ops->buffer_new(m.be, 2 * IN * 4, &bx, &e));
+        assert_ok(m.be->ops->buffer_new(m.be, 2 * OUT * 4, &by, &e));
+        bl_tensor tx = bl_tensor_2d(bx, 0, BL_F32, 2, IN), ty = bl_tensor_2d(by, 0, BL_F32, 2, OUT);
+        assert_ok(m.be->ops->upload(m.be, &tx, x, &e)); /* two rows: each has its own range */
+        assert_ok(
+            m.be->ops->linear(m.be, &(bl_linear_args){.x = tx, .w = {&m.lin.weight}, .y = {ty}, .act = m.lin.act}, &e));
+        assert_ok(m.be->ops->download(m.be, &ty, y, &e));
+        for (int r = 0; r < OUT; r++) {
+            double want = 0;
+            for (int k = 0; k < IN; k++) want += (double)row[k] * w[r * IN + k];
+            assert_true(fabs(y[0][r] - want) < 1e-5 * (1 + fabs(want)));
+        }
+        assert_false(m.be->ops->linear_is_integer(m.be, &(bl_linear_args){.w = {&m.lin.weight}, .act = m.lin.act}));
+        m.be->ops->buffer_free(bx);
+        m.be->ops->buffer_free(by);
+        free(x);
+        method_close(&m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_that_32_does_not_divide_are_fp16),
         cmocka_unit_test(a_power_of_two_changes_exponents_only),
         cmocka_unit_test(the_search_finds_no_worse_than_the_rules),
+        cmocka_unit_test(turned_blocks_leave_the_product_as_it_is),
+        cmocka_unit_test(activations_are_rows_of_the_format),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -242,6 +242,7 @@ static void the_gradient_of_transforms_is_their_transpose(void **state)
         {.kind = BL_T_SCALE, .in = IN, .out = IN, .data = F1(scale, IN)},
         {.kind = BL_T_PERMUTE, .in = IN, .out = MID, .data = VIEW_OF(from, BL_I32, MID)},
         {.kind = BL_T_HADAMARD, .in = MID, .out = MID, .data = F1(signs, MID)}, /* of order 36, not symmetric */
+        {.kind = BL_T_HADAMARD, .in = MID, .out = MID, .data = F1(signs, 12)},  /* each 12 apart */
         {.kind = BL_T_ROTATE,
          .in = MID,
          .out = OUT,
@@ -250,7 +251,7 @@ static void the_gradient_of_transforms_is_their_transpose(void **state)
                   .ndim = 3,
                   .dim = {MID / 4, 4, 4},
                   .stride = {16, 4, 1}}}};
-    EACH(be) for (int from_t = 0; from_t < 4; from_t++) for (int to_t = from_t + 1; to_t <= 4; to_t++)
+    EACH(be) for (int from_t = 0; from_t < 5; from_t++) for (int to_t = from_t + 1; to_t <= 5; to_t++)
     {
         float y[ROWS * OUT], dx[ROWS * MID];
         int64_t in = t[from_t].in, out = t[to_t - 1].out;

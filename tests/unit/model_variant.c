@@ -134,6 +134,8 @@ static void activations(const fixture *f)
     bl_linear_set_act(linear(f, 0, BL_ROLE_O), (bl_actq){.bits = 6, .unit = BL_ACT_GROUP, .group = 16});
     bl_linear_set_act(linear(f, 0, BL_ROLE_UP),
                       (bl_actq){.bits = 8, .unit = BL_ACT_TENSOR, .scale = 0.03f, .zero = 117});
+    bl_linear_set_act(linear(f, 0, BL_ROLE_DOWN), (bl_actq){.bits = 4, .unit = BL_ACT_MXFP4});
+    bl_linear_set_act(linear(f, 1, BL_ROLE_DOWN), (bl_actq){.bits = 4, .unit = BL_ACT_NVFP4});
 }
 static void a_norm_of_a_block(const fixture *f)
 {
@@ -172,7 +174,9 @@ static void hadamard_with_and_without_signs(const fixture *f)
 {
     bl_linear *o = linear(f, 0, BL_ROLE_O), *q = linear(f, 0, BL_ROLE_Q);
     add_transform(o, (bl_transform){.kind = BL_T_HADAMARD, .in = o->in, .out = o->in});
+    bl_linear *k = linear(f, 0, BL_ROLE_K);
     add_transform(q, (bl_transform){BL_T_HADAMARD, q->in, q->in, vector(f, q->in, 7, 1, 0)});
+    add_transform(k, (bl_transform){BL_T_HADAMARD, k->in, k->in, vector(f, 8, 7, 1, 0)}); /* in blocks of 8 */
 }
 static void outputs_that_are_turned(const fixture *f)
 {
@@ -326,7 +330,7 @@ static const struct {
     {biases_of_some_blocks, (64 + 64) * 4, (64 + 64) * 4},
     {a_scale_of_the_input, 64 * 4, 64 * 4},
     {channels_that_are_reassembled, 13024 - 22528 + 128 * 4, 13024 - 22528 + 128 * 4},
-    {hadamard_with_and_without_signs, 64 * 4, 64 * 4},
+    {hadamard_with_and_without_signs, (64 + 8) * 4, (64 + 8) * 4},
     {outputs_that_are_turned, 2 * 64 * 4, 2 * 64 * 4},
     {a_block_rotation_after_a_scale, 176 * 4 + 22 * 64 * 4, 176 * 4 + 22 * 64 * 4},
     {adapters_on_a_packed_weight, 608 - 4096 + (3 + 7) * (64 + 32) * 4 + (64 + 176) * 4,

@@ -1,0 +1,31 @@
+/* MR-GPTQ: the model is nearer to the original than with the same floats to the nearest, and the turn alone changes
+ * nothing but where the errors are. */
+#include "method_model.h"
+
+static void errors_handed_on_bring_the_model_nearer(void **state)
+{
+    (void)state;
+    double nearest = model_distance(model_shared, "nvfp4+rule=least"),
+           swept = model_distance(model_shared, "mr-gptq+format=nvfp4+rotate=0"),
+           turned = model_distance(model_shared, "mr-gptq+format=nvfp4");
+    if (!(swept < 0.95 * nearest && turned < 0.8 * nearest))
+        fail_msg("to the nearest %g, swept %g, turned %g", nearest, swept, turned);
+}
+
+/* Of values that are the grid's already, in its own scales, nothing is lost and nothing handed on. */
+static void a_weight_on_the_grid_stays(void **state)
+{
+    (void)state;
+    double once = model_distance(model_shared, "nvfp4"),
+           twice = model_distance(model_shared, "nvfp4+mr-gptq+format=nvfp4+rotate=0+search=false");
+    assert_true(fabs(twice - once) < 1e-4 * once);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(errors_handed_on_bring_the_model_nearer),
+        cmocka_unit_test(a_weight_on_the_grid_stays),
+    };
+    return cmocka_run_group_tests(tests, model_begin, model_end);
+}
