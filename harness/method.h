@@ -55,7 +55,9 @@ typedef enum bl_need {
     BL_NEED_GRADIENTS = 8,
     BL_NEED_TRAINING = 16,
     BL_NEED_MISMATCH = 32, /* how they differ from those of the model as it was */
-    BL_NEED_CALIBRATION = BL_NEED_HESSIAN | BL_NEED_CHANNELS | BL_NEED_INPUTS | BL_NEED_MISMATCH /* any of these */
+    BL_NEED_ORIGINAL = 64, /* windows of the block's input, and what the model as it was makes of its own */
+    BL_NEED_CALIBRATION = BL_NEED_HESSIAN | BL_NEED_CHANNELS | BL_NEED_INPUTS | BL_NEED_MISMATCH |
+                          BL_NEED_ORIGINAL /* any of these */
 } bl_need;
 
 typedef struct bl_trainable bl_trainable;     /* harness/train/effective.h */

@@ -288,7 +288,8 @@ static unsigned wants_of(const bl_method *m) /* bl_calib_wants */
     } rows[] = {{BL_NEED_HESSIAN, BL_CALIB_HESSIAN},
                 {BL_NEED_CHANNELS, BL_CALIB_CHANNELS},
                 {BL_NEED_INPUTS, BL_CALIB_INPUTS},
-                {BL_NEED_MISMATCH, BL_CALIB_MISMATCH}};
+                {BL_NEED_MISMATCH, BL_CALIB_MISMATCH},
+                {BL_NEED_ORIGINAL, BL_CALIB_ORIGINAL}};
     unsigned wants = 0;
     for (size_t i = 0; i < BL_COUNT(rows); i++)
         if (m->needs & rows[i].need) wants |= rows[i].want;
@@ -329,7 +330,7 @@ static bl_status calibrate(work *k, bl_checkpoint *source, const char *dir, bl_e
     BL_TRY(bl_tokenizer_of(source, &t, e));
     BL_TRY(bl_calib_draw(&c, k->how->dirs, t, k->arena, &w, e));
     BL_TRY(look_at_windows(k, &w, wants, e));
-    if (wants & BL_CALIB_MISMATCH)
+    if (wants & BL_CALIB_BOTH)
         BL_TRY(bl_model_open(source, k->run.be, &(bl_model_opts){.stream = true, .as_stored = true}, &k->original, e));
     BL_TRY(bl_calib_begin(k->run.model, k->original, &w, wants, dir, &k->run.calib, e));
 out:

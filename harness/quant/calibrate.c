@@ -31,10 +31,11 @@ struct bl_calibration {
     int64_t n, seqlen, block;
     unsigned wants;
     bl_calib_store *x;  /* inputs of `block`, [n * seqlen, dim] */
-    bl_model *original; /* with BL_CALIB_MISMATCH: the model as it was, and its inputs of `block` */
+    bl_model *original; /* with BL_CALIB_BOTH: the model as it was, and its inputs of `block` */
     bl_calib_store *x0;
-    bl_buffer *pass;   /* act [pass rows, dim] */
-    bl_buffer *turned; /* inputs after a linear's transforms */
+    bl_calib_store *y0; /* with BL_CALIB_ORIGINAL: what it makes of them */
+    bl_buffer *pass;    /* act [pass rows, dim] */
+    bl_buffer *turned;  /* inputs after a linear's transforms */
     bl_kv *kv;
     int64_t pass_windows;
     int32_t *start, *past, *slot;
@@ -310,6 +311,8 @@ bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows
     bl_calib_size_of(&m->config, w->n, w->seqlen, wants, &size);
     BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->x, e));
     if (original) BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->x0, e));
+    if (wants & BL_CALIB_ORIGINAL)
+        BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->y0, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)(c->pass_windows * w->seqlen * m->config.dim) * bl_dtype_bytes(be->act),
                                &c->pass, e));
     BL_TRY(bl_kv_new(m, c->pass_windows * w->seqlen, (int32_t)c->pass_windows, true, BL_KV_ACT, &c->kv, e));
@@ -339,6 +342,7 @@ static bl_status gather(bl_calibration *c, uint32_t roles, bool advance, bl_err 
     uint32_t until = 0;
 
     forget(c);
+    if (c->wants == BL_CALIB_ORIGINAL) return advance ? bl_calib_advance(c, e) : BL_OK; /* nothing is counted */
     for (size_t i = 0; i < BL_COUNT(inputs); i++) {
         const bl_linear *first = NULL;
         uint32_t shared = 0;
@@ -389,12 +393,49 @@ bl_status bl_calib_residual(bl_calibration *c, uint32_t until, bl_tensor y, bl_e
     return through(c, &(bl_block_hooks){.until = until}, y, false, e);
 }
 
+bl_status bl_calib_targets(bl_calibration *c, bl_err *e)
+{
+    bl_status st = bl_block_acquire(c->original, c->block, e);
+    if (st != BL_OK) return st;
+    for (int64_t w = 0; w < c->n; w += c->pass_windows) {
+        int64_t n = BL_MIN(c->pass_windows, c->n - w) * c->seqlen;
+        bl_tensor x = bl_tensor_2d(c->pass, 0, c->m->be->act, n, c->m->config.dim);
+        if (bl_interrupted()) {
+            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+            goto out;
+        }
+        BL_TRY(windows_through(c, c->original, c->x0, w, NULL, x, false, e));
+        BL_TRY(bl_calib_store_give(c->y0, w * c->seqlen, x, e));
+    }
+    BL_TRY(c->m->be->ops->sync(c->m->be, e));
+out:
+    bl_block_release(c->original, c->block);
+    return st;
+}
+
+bl_status bl_calib_window(bl_calibration *c, int64_t window, bl_tensor x, bl_tensor target, bl_err *e)
+{
+    bl_status st = bl_calib_store_take(c->x, window * c->seqlen, x, e);
+    if (st == BL_OK) st = bl_calib_store_take(c->y0, window * c->seqlen, target, e);
+    return st;
+}
+
+bl_status bl_calib_original(bl_calibration *c, const bl_linear *l, bl_tensor *dense, bl_err *e)
+{
+    bl_status st = bl_block_acquire(c->original, l->block, e);
+    if (st != BL_OK) return st;
+    st = bl_linear_dense(c->m->be, bl_model_linear(c->original, l->block, l->role), dense, e);
+    bl_block_release(c->original, l->block);
+    return st;
+}
+
 void bl_calib_end(bl_calibration *c)
 {
     if (!c) return;
     forget(c);
     bl_calib_store_free(c->x);
     bl_calib_store_free(c->x0);
+    bl_calib_store_free(c->y0);
     c->m->be->ops->buffer_free(c->pass);
     c->m->be->ops->buffer_free(c->turned);
     bl_kv_free(c->kv);

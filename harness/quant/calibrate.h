@@ -69,6 +69,15 @@ bl_status bl_calib_inputs(bl_calibration *c, const bl_linear *l, bl_tensor *x, b
  * compare a block with itself. */
 bl_status bl_calib_residual(bl_calibration *c, uint32_t until, bl_tensor y, bl_err *e);
 
+/* BL_NEED_ORIGINAL, in the hook `block`: what the block of the model as it was makes of the inputs it has there, of all
+ * windows; kept until the next call. */
+bl_status bl_calib_targets(bl_calibration *c, bl_err *e);
+/* Inputs of the block at hand of one window, and after bl_calib_targets that of the model as it was: act [tokens of a
+ * window, dim] each. */
+bl_status bl_calib_window(bl_calibration *c, int64_t window, bl_tensor x, bl_tensor target, bl_err *e);
+/* The weight of that linear of the block at hand in the model as it was, f32 [out, width], with a buffer of its own. */
+bl_status bl_calib_original(bl_calibration *c, const bl_linear *l, bl_tensor *dense, bl_err *e);
+
 /* ---- for the block loop (apply.c) ----
  * c holds the inputs of a block for all windows; `gather` fills the statistics of the linears in `roles` (BL_ROLE_BITs)
  * of that block; `advance` sends the inputs through the block as it is now. */
@@ -77,8 +86,10 @@ typedef enum bl_calib_wants {
     BL_CALIB_CHANNELS = 2,
     BL_CALIB_INPUTS = 4,
     BL_CALIB_MISMATCH = 8,
+    BL_CALIB_ORIGINAL = 16,
+    BL_CALIB_BOTH = BL_CALIB_MISMATCH | BL_CALIB_ORIGINAL, /* the original model goes beside the one that is changed */
 } bl_calib_wants;
-/* `original`, with BL_CALIB_MISMATCH only, else NULL: the model as it was, opened once more; lent until the end.
+/* `original`, with BL_CALIB_BOTH only, else NULL: the model as it was, opened once more; lent until the end.
  * `beside`: what does not fit goes to a file without a name in the directory of this path; NULL: everything stays in
  * memory. What is gathered is the same, bit for bit. */
 bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows *w, unsigned wants, const char *beside,

@@ -35,12 +35,17 @@ void bl_calib_size_of(const bl_config *c, int64_t n, int64_t seqlen, unsigned wa
     }
     double solve = (double)(c->ffn_dim * c->dim) * 2 * sizeof(float); /* a dense weight and what is made of it */
     if (wants & BL_CALIB_HESSIAN) solve += most_in * most_in * (sizeof(float) + sizeof(double)); /* factor, ordered H */
-    double models = 1;
-    if (wants & BL_CALIB_MISMATCH) { /* two models side by side; ordered, factor and weight in doubles */
+    double models = 1, streams = 1;
+    if (wants & BL_CALIB_ORIGINAL) { /* and what it makes; of each weight itself, rounded, gradient, two sets learned */
         models = 2;
+        streams = 3;
+        solve += 2 * block + 2 * (double)seqlen * (double)bl_pass_row_bytes(c, BL_KV_ACT);
+    }
+    if (wants & BL_CALIB_MISMATCH) { /* two models side by side; ordered, factor and weight in doubles */
+        models = streams = 2;
         solve += (3 * most_in * most_in + (double)(c->ffn_dim * c->dim)) * sizeof(double);
     }
-    *out = (bl_calib_size){.stream = (uint64_t)(models * (double)(n * seqlen * c->dim)) * sizeof(float),
+    *out = (bl_calib_size){.stream = (uint64_t)(streams * (double)(n * seqlen * c->dim)) * sizeof(float),
                            .pass = (uint64_t)pass,
                            .beside = (uint64_t)(pass + models * block + solve)};
 }
@@ -61,6 +66,7 @@ double bl_calib_work(const bl_config *c, int64_t n, int64_t seqlen, unsigned wan
         in += w.in[i] * w.in[i];
     }
     double work = tokens * beside * (original_inputs ? layers * before : layers * gathered + (layers - 1) * before);
+    if (wants & BL_CALIB_ORIGINAL) work = 2 * work + tokens * beside * layers * before; /* and targets */
     if (wants & BL_CALIB_MISMATCH) work = 2 * work + 2 * tokens * layers * moments * in;
     if (wants & BL_CALIB_HESSIAN) work += tokens * layers * moments * in;
     return work;

@@ -22,7 +22,7 @@ static void apply(method_run *m, const char *method, int64_t in, float factor, c
     float *w = weights(in, factor);
     method_open(m, method, w, OUT, in);
     assert_true(m->run.method->predict(&m->run, &m->lin, &f, &g)); /* what `plan` counts with */
-    bl_linear_clear_transforms(&m->lin); /* of the outline */
+    bl_linear_clear_transforms(&m->lin);                           /* of the outline */
     method_apply(m);
     assert_ptr_equal(f, m->lin.weight.format);
     assert_true(bl_format_bytes(f, &g) == bl_weight_bytes(&m->lin.weight));
