@@ -11,7 +11,8 @@ typedef struct bl_fp4_opts {
 /* clang-format off */
 #define BL_FP4_TURN_ROWS(type, least, most_of) \
     {"rotate", BL_OPT_INT, .min = least, .max = 65536, .def.i = least, .at = offsetof(type, rotate), .arg = "N", \
-     .doc = "inputs are turned by Hadamard matrices in blocks of N, or of the largest power of two in N and the width; " \
+     .doc = "inputs are turned by Hadamard matrices in blocks of N, or of the largest power of two in N and "    \
+            "the width; " \
             most_of}, \
     {"activations", BL_OPT_BOOL, .at = offsetof(type, activations), \
      .doc = "the inputs of linears become 4-bit floats too, each token by its own range"}

@@ -19,8 +19,22 @@ typedef struct bl_export_how {
 } bl_export_how;
 bl_status bl_export(bl_checkpoint *c, const bl_export_how *how, const char *dir, bl_err *e);
 
-/* A GGUF file, weights in the types that they are stored in (export_gguf.c). */
-bl_status bl_export_gguf(bl_checkpoint *c, const char *path, bl_err *e);
+/* A tokenizer as llama.cpp takes it (bl_tokenizer_gguf). Arrays are lent. */
+typedef struct bl_gguf_vocab {
+    const char *model, *pre;   /* "gpt2" and how text is cut; "llama" and NULL */
+    const char *chat_template; /* NULL: none */
+    size_t n, n_merges;        /* pieces, as many as the embedding has rows */
+    const char *const *piece;  /* [n] */
+    const int32_t *type;       /* [n] as GGUF counts: 1 ordinary, 2 unknown, 3 control, 4 user, 5 unused, 6 byte */
+    const float *score;        /* llama: [n]; else NULL */
+    const char *const *merge;  /* gpt2: [n_merges] two pieces with a space between */
+    int32_t bos, eos, unk;     /* -1: none */
+    bool adds_bos;             /* in front of a text */
+    bool space_prefix, remove_extra; /* llama: a space comes in front; spaces after spaces go */
+} bl_gguf_vocab;
+/* A GGUF file, weights in the types that they are stored in (export_gguf.c). vocab: the tokenizer; NULL: that of the
+ * GGUF file that the checkpoint has one in, or none. */
+bl_status bl_export_gguf(bl_checkpoint *c, const bl_gguf_vocab *vocab, const char *path, bl_err *e);
 
 /* ---- its parts ---- */
 /* Text of config.json. BL_E_UNSUPPORTED: what config.json has no key for. */

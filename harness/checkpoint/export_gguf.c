@@ -6,8 +6,8 @@
  * Weights are written as they are stored: GGUF's block types and 16- and 32-bit floats, and integers of 4 or 8 bits in
  * groups of 32 without zero points, which are q4_0 and q8_0 bit for bit. Anything else is refused by name before the
  * file is begun. Norms and biases become fp32, as llama.cpp needs them. Rows of rotary parameters are put in the order
- * that files of the architecture have. The tokenizer is that of a GGUF file, key by key; a model without any gets
- * "no_vocab".
+ * that files of the architecture have. The tokenizer is that of a GGUF file, key by key, or one that was made for it
+ * (harness/tokenizer/write_gguf.c); a model without any gets "no_vocab".
  */
 #include "checkpoint_impl.h"
 #include "export.h"
@@ -19,7 +19,8 @@ enum { ALIGN = 32, CHUNK = 4 << 20 };
 typedef struct file {
     bl_checkpoint *c;
     bl_gguf *tokenizer; /* NULL: none */
-    bl_writer *w;       /* NULL: sizes are counted */
+    const bl_gguf_vocab *vocab;
+    bl_writer *w; /* NULL: sizes are counted */
     uint64_t at, keys;
     bl_status st; /* of the first write that failed */
     bl_err *e;
@@ -64,6 +65,21 @@ static void key_real(file *f, const char *name, double value)
 {
     begin_key(f, name, BL_GGUF_F32);
     put(f, &(float){(float)value}, 4);
+}
+static void key_flag(file *f, const char *name, bool value)
+{
+    begin_key(f, name, BL_GGUF_BOOL);
+    put(f, &(uint8_t){value}, 1);
+}
+static void key_id(file *f, const char *name, int32_t id)
+{
+    if (id >= 0) key_int(f, name, id);
+}
+static void key_array(file *f, const char *name, bl_gguf_type item, uint64_t n)
+{
+    begin_key(f, name, BL_GGUF_ARRAY);
+    put_u32(f, (uint32_t)item);
+    put_u64(f, n);
 }
 static const char *of_arch(const file *f, const char *name, char out[96])
 {
@@ -117,6 +133,33 @@ static void put_rope(file *f)
     key_real(f, of_arch(f, "rope.scaling.yarn_beta_fast", k), c->rope_high);
 }
 
+static void put_vocab(file *f, const bl_gguf_vocab *v)
+{
+    key_text(f, "tokenizer.ggml.model", v->model);
+    if (v->pre) key_text(f, "tokenizer.ggml.pre", v->pre);
+    key_array(f, "tokenizer.ggml.tokens", BL_GGUF_STRING, v->n);
+    for (size_t i = 0; i < v->n; i++) put_string(f, v->piece[i]);
+    if (v->score) {
+        key_array(f, "tokenizer.ggml.scores", BL_GGUF_F32, v->n);
+        put(f, v->score, v->n * sizeof *v->score);
+    }
+    key_array(f, "tokenizer.ggml.token_type", BL_GGUF_I32, v->n);
+    put(f, v->type, v->n * sizeof *v->type);
+    if (v->merge) {
+        key_array(f, "tokenizer.ggml.merges", BL_GGUF_STRING, v->n_merges);
+        for (size_t i = 0; i < v->n_merges; i++) put_string(f, v->merge[i]);
+    }
+    key_id(f, "tokenizer.ggml.bos_token_id", v->bos);
+    key_id(f, "tokenizer.ggml.eos_token_id", v->eos);
+    key_flag(f, "tokenizer.ggml.add_bos_token", v->adds_bos);
+    if (v->score) {
+        key_id(f, "tokenizer.ggml.unknown_token_id", v->unk);
+        key_flag(f, "tokenizer.ggml.add_space_prefix", v->space_prefix);
+        key_flag(f, "tokenizer.ggml.remove_extra_whitespaces", v->remove_extra);
+    }
+    if (v->chat_template) key_text(f, "tokenizer.chat_template", v->chat_template);
+}
+
 static void put_keys(file *f)
 {
     const bl_config *c = bl_checkpoint_config(f->c);
@@ -138,7 +181,8 @@ static void put_keys(file *f)
     put_rope(f);
     for (size_t i = 0; f->tokenizer && i < bl_gguf_count(f->tokenizer); i++)
         if (!strncmp(bl_gguf_at(f->tokenizer, i)->key, "tokenizer.", 10)) copy_key(f, bl_gguf_at(f->tokenizer, i));
-    if (!f->tokenizer) key_text(f, "tokenizer.ggml.model", "no_vocab");
+    if (f->vocab) put_vocab(f, f->vocab);
+    else if (!f->tokenizer) key_text(f, "tokenizer.ggml.model", "no_vocab");
 }
 
 /* ---- weights ---- */
@@ -358,20 +402,14 @@ out:
 static bl_status open_tokenizer(file *f, bl_err *e)
 {
     const char *path, *why;
-    bl_tok_kind kind = bl_checkpoint_tokenizer(f->c, &path, &why);
-    if (kind == BL_TOK_NONE) return BL_OK;
-    if (kind != BL_TOK_GGUF)
-        return bl_fail(e, BL_E_UNSUPPORTED,
-                       "%s: a GGUF file takes the tokenizer of another GGUF file; name one of the model's with "
-                       "--tokenizer FILE.gguf",
-                       path);
+    if (f->vocab || bl_checkpoint_tokenizer(f->c, &path, &why) != BL_TOK_GGUF) return BL_OK;
     return bl_gguf_open(path, &f->tokenizer, e);
 }
 
-bl_status bl_export_gguf(bl_checkpoint *c, const char *path, bl_err *e)
+bl_status bl_export_gguf(bl_checkpoint *c, const bl_gguf_vocab *vocab, const char *path, bl_err *e)
 {
     bl_status st = BL_OK;
-    file f = {.c = c, .e = e};
+    file f = {.c = c, .vocab = vocab, .e = e};
     uint64_t keys;
 
     if (bl_exists(path)) return bl_fail(e, BL_E_CONFIG, "output path %s exists already", path);

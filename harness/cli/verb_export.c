@@ -1,6 +1,7 @@
 /* verb_export.c - writes a model as a directory or a file that other programs load. */
 #include "session.h"
 #include "harness/checkpoint/export.h"
+#include "harness/tokenizer/tokenizer.h"
 
 typedef struct opts {
     bl_cli_common common;
@@ -23,6 +24,30 @@ static const bl_opt rows[] = {
     BL_COMMON_ROWS(opts, common),
     {0}};
 
+/* A tokenizer that is in no GGUF file is written as one. */
+static bl_status to_gguf(bl_checkpoint *c, const char *path, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tokenizer *t = NULL;
+    bl_arena *a = NULL;
+    bl_gguf_vocab vocab;
+    const char *file, *why;
+    bl_tok_kind kind = bl_checkpoint_tokenizer(c, &file, &why);
+    if (kind == BL_TOK_NONE || kind == BL_TOK_GGUF) return bl_export_gguf(c, NULL, path, e);
+    BL_TRY(bl_arena_new(&a, e));
+    BL_TRY(bl_tokenizer_of(c, &t, e));
+    st = bl_tokenizer_gguf(t, bl_checkpoint_config(c)->vocab, a, &vocab, e);
+    if (st != BL_OK) {
+        bl_within(e, "%s", file);
+        goto out;
+    }
+    st = bl_export_gguf(c, &vocab, path, e);
+out:
+    bl_tokenizer_close(t);
+    bl_arena_free(a);
+    return st;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     static const bl_packing_kind kinds[] = {BL_PACKED_NOT, BL_PACKED_GPTQ, BL_PACKED_GPTQ_V2, BL_PACKED_AWQ,
@@ -38,7 +63,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     if (!o->out || !*o->out) return bl_fail(e, BL_E_CONFIG, "export needs -o PATH");
     BL_TRY(bl_checkpoint_open(args->pos[0], &(bl_checkpoint_opts){.tokenizer = o->tokenizer}, &c, e));
     BL_TRY(bl_checkpoint_verify(c, e));
-    if (o->format == GGUF) BL_TRY(bl_export_gguf(c, o->out, e));
+    if (o->format == GGUF) BL_TRY(to_gguf(c, o->out, e));
     else BL_TRY(bl_export(c, &(bl_export_how){.kind = kinds[o->format], .type = dtypes[o->type]}, o->out, e));
     if (o->common.json) {
         bl_json_out j = {.t = &t};

@@ -81,7 +81,7 @@ out:
 
 bl_status tok_add_split(bl_tokenizer *t, const char *pattern, tok_behavior b, const char *file, bl_err *e)
 {
-    tok_pre step = {.op = PRE_SPLIT, .behavior = b};
+    tok_pre step = {.op = PRE_SPLIT, .behavior = b, .known = tok_known_pattern(pattern)};
     bl_status st = tok_regex_new(pattern, strlen(pattern), false, file, &step.regex, e);
     return st == BL_OK ? tok_add_pre(t, &step, file, e) : st;
 }

@@ -23,6 +23,14 @@ const char tok_qwen2_pattern[] =
     ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const char tok_digit_pattern[] = "\\p{N}";
 
+const char *tok_known_pattern(const char *pattern)
+{
+    static const char *const all[] = {tok_gpt2_pattern, tok_llama3_pattern, tok_qwen2_pattern, tok_digit_pattern};
+    for (size_t i = 0; i < BL_COUNT(all); i++)
+        if (!strcmp(pattern, all[i])) return all[i];
+    return NULL;
+}
+
 #define SPACES                                                                                                         \
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 #define NOT_SPACES                                                                                                     \

@@ -120,6 +120,7 @@ static bl_status split(reader *r, const bl_json *v, bl_err *e)
     while (k < BL_COUNT(names) && strcmp(behavior, names[k])) k++;
     if (k == BL_COUNT(names)) return refuse(r, "split behavior", behavior, e);
     p.behavior = (tok_behavior)k;
+    p.known = literal ? NULL : tok_known_pattern(text);
     BL_TRY(tok_regex_new(text, strlen(text), literal, r->file, &p.regex, e));
     BL_TRY(tok_add_pre(r->t, &p, r->file, e));
     r->pattern = !strcmp(text, tok_llama3_pattern)  ? "llama-3"

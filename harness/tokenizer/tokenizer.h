@@ -28,6 +28,10 @@ typedef struct bl_ids {
 bl_status bl_ids_push(bl_ids *ids, int32_t id, bl_err *e);
 void bl_ids_free(bl_ids *ids);
 
+struct bl_gguf_vocab; /* harness/checkpoint/export.h */
+/* As keys of a GGUF file, for a model whose embedding has `rows`. Texts are lent by t and the arena. BL_E_UNSUPPORTED
+ * says what llama.cpp would do in another way; BL_E_CONFIG: more tokens than rows. */
+bl_status bl_tokenizer_gguf(const bl_tokenizer *t, int64_t rows, bl_arena *a, struct bl_gguf_vocab *out, bl_err *e);
 bl_status bl_tokenizer_open(bl_tok_kind kind, const char *path, bl_tokenizer **out, bl_err *e);
 /* The tokenizer of a checkpoint; BL_E_MISSING says what was looked for. Tokens that open and close a text are taken
  * from the model's config where the tokenizer's files name neither. Its vocabulary may be larger than the model's: an

@@ -125,6 +125,7 @@ bl_status tok_normalize(const tok_norm *step, size_t n_steps, bool dummy, const 
 
 /* ---- patterns and pre-tokenizer steps (pretok.c) ------------------------------------------------- */
 extern const char tok_gpt2_pattern[], tok_llama3_pattern[], tok_qwen2_pattern[], tok_digit_pattern[];
+const char *tok_known_pattern(const char *pattern); /* that of these with the same text; NULL */
 /* Patterns as Oniguruma reads them, where PCRE2 can read the same; what it would read differently is refused by name.
  */
 bl_status tok_regex_new(const char *pattern, size_t n, bool literal, const char *file, tok_regex **out, bl_err *e);
@@ -152,6 +153,7 @@ typedef enum tok_pre_op {
 typedef struct tok_pre {
     tok_pre_op op;
     tok_regex *regex;
+    const char *known; /* the one of the patterns above that it is; NULL: of none */
     tok_behavior behavior;
     bool invert;
     const char *space; /* meta: what stands for a space */

@@ -1,5 +1,7 @@
 /* tokenizer_tok.c - tokenizers against ids that other programs gave: tokenizers, sentencepiece, llama.cpp. */
 #include "test.h"
+#include "tiny_model.h"
+#include "harness/checkpoint/export.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include "harness/tokenizer/tokenizer.h"
@@ -330,6 +332,144 @@ static void a_tokenizer_larger_than_the_model_is_opened(void **state)
     bl_checkpoint_close(c);
 }
 
+/* The tokenizer of a GGUF file that was written with it, for a model with some rows more. */
+static bl_tokenizer *written(bl_tok_kind kind, const char *path)
+{
+    bl_err e = {0};
+    bl_arena *a;
+    bl_checkpoint *c;
+    bl_gguf_vocab v;
+    char dir[4096], model[4200], file[4200];
+    uint64_t seed = 1;
+    snprintf(dir, sizeof dir, "%s", test_dir());
+    snprintf(model, sizeof model, "%s/model.bin", dir);
+    snprintf(file, sizeof file, "%s/model.gguf", dir);
+    bl_tokenizer *t = opened(kind, path);
+    tiny shape = {.dim = 8, .hidden = 8, .layers = 1, .heads = 2, .kv_heads = 1, .max_len = 16};
+    shape.vocab = (int32_t)bl_tokenizer_vocab(t) + 3;
+    tiny_write(model, &shape, tiny_random, &seed, tiny_random, tiny_random, &seed);
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_checkpoint_open(model, NULL, &c, &e));
+    assert_refused(bl_tokenizer_gguf(t, shape.vocab - 4, a, &v, &e), BL_E_CONFIG, "tokens, the model");
+    assert_ok(bl_tokenizer_gguf(t, shape.vocab, a, &v, &e));
+    assert_ok(bl_export_gguf(c, &v, file, &e));
+    bl_checkpoint_close(c);
+    bl_arena_free(a);
+    bl_tokenizer *other = opened(BL_TOK_GGUF, file);
+    assert_int_equal(bl_tokenizer_vocab(other), shape.vocab);
+    assert_int_equal(bl_tokenizer_bos(other), bl_tokenizer_bos(t));
+    if (bl_tokenizer_eos(t) >= 0) assert_int_equal(bl_tokenizer_eos(other), bl_tokenizer_eos(t)); /* llama has one */
+    assert_int_equal(bl_tokenizer_adds_bos(other), bl_tokenizer_adds_bos(t));
+    bl_tokenizer_close(t);
+    assert_ok(bl_remove_tree(dir, &e));
+    return other;
+}
+
+/* llama.cpp's way to read these keys is that of the cases above. */
+static void a_tokenizer_in_a_gguf_file_gives_the_recorded_ids(void **state)
+{
+    static const struct {
+        bl_tok_kind kind;
+        const char *file, *lines;
+        int flags;
+        size_t n;
+    } rows[] = {{BL_TOK_JSON, STORED("bpe.json"), STORED("bpe.jsonl"), BL_ENCODE_SPECIAL | BL_ENCODE_BOS, 83},
+                {BL_TOK_SPM, STORED("tok512.model"), STORED("tok512.jsonl"), BL_ENCODE_PLAIN, 83}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_tokenizer *t = written(rows[i].kind, rows[i].file);
+        assert_int_equal(compare(t, rows[i].lines, rows[i].flags, false, rows[i].n), 0);
+        bl_tokenizer_close(t);
+    }
+    if (!getenv("BITLADDER_MODELS") || !getenv("BITLADDER_GOLDEN")) return;
+    bl_tokenizer *t = written(BL_TOK_SPM, test_path("BITLADDER_MODELS", "tokenizers/llama2/tokenizer.model"));
+    cases(t, test_path("BITLADDER_MODELS", "tokenizers/gguf-vocab/ggml-vocab-llama-spm.gguf.inp"),
+          test_path("BITLADDER_MODELS", "tokenizers/gguf-vocab/ggml-vocab-llama-spm.gguf.out"));
+    bl_tokenizer_close(t);
+    t = written(BL_TOK_JSON, test_path("BITLADDER_MODELS", "tokenizers/llama3/tokenizer.json"));
+    cases(t, test_path("BITLADDER_MODELS", "tokenizers/gguf-vocab/ggml-vocab-llama-bpe.gguf.inp"),
+          test_path("BITLADDER_MODELS", "tokenizers/gguf-vocab/ggml-vocab-llama-bpe.gguf.out"));
+    bl_tokenizer_close(t);
+}
+
+/* <unk> <s> </s>, 256 bytes, then U+2581 a b c ab U+2581ab, merged as a file of sentencepiece would: what it was made
+ * from, llama.cpp reads by scores. */
+static void merges_with_bytes_become_scores(void **state)
+{
+    bl_err e = {0};
+    char dir[4096], path[4200];
+    bl_text j = {0};
+    bl_ids ids = {0};
+    /* " ab", " ", "c", then the two bytes of an e with an accent, which is no piece, "ab" */
+    static const char text[] = "ab c\xC3\xA9"
+                               "ab";
+    static const int32_t want[] = {1, 264, 259, 262, 3 + 0xC3, 3 + 0xA9, 263};
+    (void)state;
+    snprintf(dir, sizeof dir, "%s", test_dir());
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+    bl_text_add(&j, "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
+                    "\"\u2581\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\u2581\"}]},"
+                    "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":"
+                    "\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[1]}}},"
+                    "\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":1,\"content\":"
+                    "\"<s>\",\"special\":true},{\"id\":2,\"content\":\"</s>\",\"special\":true}],"
+                    "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"byte_fallback\":true,\"merges\":"
+                    "[\"a b\",\"\u2581 ab\"],\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2,");
+    for (int b = 0; b < 256; b++) bl_text_addf(&j, "\"<0x%02X>\":%d,", (unsigned)b, 3 + b);
+    bl_text_add(&j, "\"\u2581\":259,\"a\":260,\"b\":261,\"c\":262,\"ab\":263,\"\u2581ab\":264}}}");
+    assert_ok(bl_text_check(&j, &e));
+    FILE *f = fopen(path, "wb");
+    assert_int_equal(fwrite(j.s, 1, j.n, f), j.n);
+    fclose(f);
+    bl_text_free(&j);
+    bl_tokenizer *t[] = {opened(BL_TOK_JSON, path), written(BL_TOK_JSON, path)};
+    for (int i = 0; i < 2; i++) {
+        ids.n = 0;
+        assert_ok(bl_encode(t[i], text, sizeof text - 1, BL_ENCODE_BOS, &ids, &e));
+        if (ids.n != BL_COUNT(want) || memcmp(ids.id, want, sizeof want)) {
+            show("want", want, BL_COUNT(want));
+            show("got ", ids.id, ids.n);
+            fail_msg("%s", i ? "from GGUF" : "from JSON");
+        }
+        bl_tokenizer_close(t[i]);
+    }
+    bl_ids_free(&ids);
+    assert_ok(bl_remove_tree(dir, &e));
+}
+
+static void refused(const char *model, const char *why)
+{
+    bl_err e = {0};
+    bl_arena *a;
+    bl_tokenizer *t;
+    bl_gguf_vocab v;
+    char text[2048];
+    assert_ok(bl_arena_new(&a, &e));
+    snprintf(text, sizeof text, "{%s}", model);
+    assert_ok(bl_tokenizer_parse(BL_TOK_JSON, (const uint8_t *)text, strlen(text), "made-up", &t, &e));
+    assert_refused(bl_tokenizer_gguf(t, 100, a, &v, &e), BL_E_UNSUPPORTED, why);
+    bl_tokenizer_close(t);
+    bl_arena_free(a);
+}
+
+#define BYTES  "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
+#define PIECES "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"c\":3,\"bc\":4},\"merges\":[\"a b\"]"
+static void what_llama_cpp_would_cut_otherwise_is_refused(void **state)
+{
+    (void)state;
+    refused("\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}," PIECES "}",
+            "cuts text by a pattern of its own");
+    refused("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"b\"}," BYTES PIECES "}",
+            "changes the text before it cuts it");
+    refused(BYTES PIECES "},\"added_tokens\":[{\"id\":7,\"content\":\"<m>\",\"special\":true,\"lstrip\":true}]",
+            "'<m>', which takes the space beside it");
+    refused(PIECES "}", "has neither bytes nor pieces for them");
+    /* bc is no merge here, but llama.cpp would make it of b and c */
+    refused("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\u2581\"}," PIECES
+            ",\"unk_token\":\"c\",\"byte_fallback\":true}",
+            "has the piece 'bc', which it does not make of 'b'");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +483,9 @@ int main(void)
         cmocka_unit_test(llama_cpp_cases_are_reproduced),
         cmocka_unit_test(a_checkpoint_finds_its_tokenizer),
         cmocka_unit_test(a_tokenizer_larger_than_the_model_is_opened),
+        cmocka_unit_test(a_tokenizer_in_a_gguf_file_gives_the_recorded_ids),
+        cmocka_unit_test(merges_with_bytes_become_scores),
+        cmocka_unit_test(what_llama_cpp_would_cut_otherwise_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
