@@ -26,11 +26,11 @@
  * The value of a sample is the number of its question, its group the category.
  */
 #include "harness/task.h"
+#include "shared_words.h"
 #include "harness/data/pytext.h"
 #include "kernels/base/hash.h"
 #include "kernels/base/json.h"
 #include "kernels/base/rng.h"
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -353,48 +353,7 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 }
 
 /* ---- marking ---- */
-typedef struct words {
-    bl_hash *at;
-    size_t n;
-} words;
-
-/* Words in lower case without punctuation; articles left out as well where `plain`. */
-static bl_status words_of(const char *text, bool plain, bl_arena *a, words *out, bl_err *e)
-{
-    char word[256];
-    size_t n = 0, k = 0, most = strlen(text) / 2 + 2;
-
-    if (!(out->at = bl_alloc(a, most, sizeof *out->at, e))) return BL_E_NOMEM;
-    for (const char *s = text;; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c && !isspace(c)) {
-            if (!ispunct(c) && k < sizeof word - 1) word[k++] = (char)tolower(c);
-            continue;
-        }
-        word[k] = 0;
-        bool article = plain && (!strcmp(word, "a") || !strcmp(word, "an") || !strcmp(word, "the"));
-        if (k && !article) out->at[n++] = bl_hash_bytes(word, k);
-        k = 0;
-        if (!c) break;
-    }
-    out->n = n;
-    return BL_OK;
-}
-
-static double f1(const words *a, const words *b, bool *used)
-{
-    size_t common = 0;
-    for (size_t i = 0; i < a->n; i++)
-        for (size_t k = 0; k < b->n; k++)
-            if (!used[k] && bl_hash_equal(a->at[i], b->at[k])) {
-                used[k] = true;
-                common++;
-                break;
-            }
-    return common ? 2 * (double)common / (double)(a->n + b->n) : 0;
-}
-
-static double repeated(const words *w)
+static double repeated(const bl_words *w)
 {
     enum { RUN = 4 };
     size_t runs = w->n >= RUN ? w->n - RUN + 1 : 0, again = 0;
@@ -410,23 +369,23 @@ static double repeated(const words *w)
 /* What is counted of one reply, added up. */
 static bl_status count(const char *text, const char *reference, bl_arena *a, double *score, bl_err *e)
 {
-    words said, plain, right;
+    bl_words said, plain, right;
     bl_status st = BL_OK;
     bool *used;
 
-    BL_TRY(words_of(text, false, a, &said, e));
+    BL_TRY(bl_words_of(text, false, a, &said, e));
     score[WORDS] += (double)said.n;
     score[EMPTY] += said.n == 0;
     score[REPEATED] += repeated(&said);
     score[HAS_REFERENCE] += reference != NULL;
     if (!reference) goto out;
-    BL_TRY(words_of(text, true, a, &plain, e));
-    BL_TRY(words_of(reference, true, a, &right, e));
+    BL_TRY(bl_words_of(text, true, a, &plain, e));
+    BL_TRY(bl_words_of(reference, true, a, &right, e));
     if (!(used = bl_alloc(a, right.n + 1, sizeof *used, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    score[TOKEN_F1] += f1(&plain, &right, used);
+    score[TOKEN_F1] += bl_words_f1(&plain, &right, used);
 out:
     return st;
 }

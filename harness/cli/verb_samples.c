@@ -12,8 +12,8 @@ typedef struct opts {
     bool wrong;
     int format;
 } opts;
-enum { JSONL, JSON, TEXT, FASTCHAT };
-static const char *const formats[] = {"jsonl", "json", "text", "fastchat", NULL};
+enum { JSONL, JSON, TEXT, FASTCHAT, FEEDBACK };
+static const char *const formats[] = {"jsonl", "json", "text", "fastchat", "feedback", NULL};
 static const bl_opt rows[] = {
     {"task", BL_OPT_TEXT, .at = offsetof(opts, task), .arg = "TASK", .doc = "only this task; globs allowed"},
     {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .arg = "METHOD",
@@ -27,7 +27,8 @@ static const bl_opt rows[] = {
      .doc = "where data sets are, before BITLADDER_DATA: question and choices are read from them"},
     {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
      .doc = "jsonl: a line each; json: one list, as --json; text: for people; fastchat: replies as its "
-            "llm_judge reads answers"},
+            "llm_judge reads answers; feedback: questions with the answer if its score is 0.5 or more, else the right "
+            "one, to train on (alpaca) and to join a store (faq)"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
      .doc = "write there instead of standard output"},
     BL_COMMON_ROWS(opts, common),
@@ -246,6 +247,29 @@ static void print_answer(const bl_cell *c, const bl_sample *s, bl_json_out *j)
     bl_json_end(j);
 }
 
+/* A user's mark, made up of the score: what is marked well stays, for the others the right answer is there. */
+static bl_status put_rated(const shown *w, const char *why, bl_text *t, bl_err *e)
+{
+    static const double well = 0.5;
+    const bl_sample *s = w->sample;
+    if (!s->n_answers || !s->n_scores) return BL_OK;
+    if (!w->item || !w->item->gold)
+        return bl_fail(e, BL_E_MISSING, "%s: feedback needs questions and right answers%s%s", w->cell->key,
+                       *why ? ": " : "", why);
+    bool good = s->score[0] >= well && s->answer[0];
+    const char *answer = good ? s->answer[0] : w->item->gold;
+    bl_json_out j = {.t = t, .compact = true};
+    bl_json_object(&j, NULL);
+    bl_json_add_str(&j, "question", w->item->question);
+    bl_json_add_str(&j, "answer", answer);
+    bl_json_add_int(&j, "rating", good ? 1 : -1);
+    bl_json_add_str(&j, "instruction", w->item->question);
+    bl_json_add_str(&j, "output", answer);
+    bl_json_end(&j);
+    bl_text_add(t, "\n");
+    return BL_OK;
+}
+
 /* The items of one cell that are asked for, printed. */
 static bl_status show_cell(const bl_program *p, const opts *o, const bl_cell *c, const bl_cell *b, const scores *k,
                            const bl_data_dirs *dirs, bl_json_out *list, bl_text *t, bl_err *e)
@@ -270,7 +294,9 @@ static bl_status show_cell(const bl_program *p, const opts *o, const bl_cell *c,
             continue;
         if (b) w.base = &b->sample[m];
         if (items && bl_items_get(items, s->id, a, &item, NULL) == BL_OK) w.item = &item;
-        if (o->format == FASTCHAT && !list) {
+        if (o->format == FEEDBACK && !list) {
+            BL_TRY(put_rated(&w, why.text, t, e));
+        } else if (o->format == FASTCHAT && !list) {
             bl_json_out line = {.t = t};
             if (!s->n_replies) continue;
             print_answer(c, s, &line);

@@ -135,6 +135,42 @@ static void a_study_retrieves_by_the_model_and_by_an_encoder(void **state)
     ran_free(&r);
 }
 
+/* Answers of a round of feedback are marked, and what is marked joins the store and is trained on. */
+static void rated_answers_join_the_store_and_the_training_set(void **state)
+{
+    bl_err e = {0};
+    bl_text t = {0};
+    char path[4300];
+    (void)state;
+    for (int f = 0; f < 20; f++)
+        bl_text_addf(&t, "{\"file\": \"f%d\", \"question\": \"where is %c\", \"answer\": \"house number %d\"}\n", f,
+                     'a' + f, f);
+    snprintf(path, sizeof path, "%s/rag", S.data);
+    assert_ok(bl_make_dirs(path, &e));
+    snprintf(path, sizeof path, "%s/rag/ysa_qa.jsonl", S.data);
+    assert_ok(bl_write_file(path, t.s, t.n, &e));
+    bl_text_free(&t);
+    ran r = SAY(NULL, "run", "--model", "@model", "--method", "base", "--task", "feedback:bm25", "--data", "@data",
+                "--out", "@dir/round");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = SAY(NULL, "samples", "@dir/round", "--format", "feedback", "-o", "@dir/nowhere.jsonl", "--data", "@dir");
+    expect(&r, 2, "feedback needs questions and right answers");
+    ran_free(&r);
+    r = SAY(NULL, "samples", "@dir/round", "--format", "feedback", "-o", "@data/rag/ysa_feedback.jsonl", "--data",
+            "@data");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = SAY(NULL, "ask", "faq:dense", "0", "--data", "@data");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "query: \"where is j\"\n18 texts"));
+    ran_free(&r);
+    r = SAY(NULL, "finetune", "default", "--method", "lora+rank=2", "--data", "@data/rag/ysa_feedback.jsonl",
+            "--data-format", "alpaca", "--seqlen", "512", "--steps", "1", "-o", "@dir/tuned");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+}
+
 static void a_benchmark_of_the_search_checks_its_answers(void **state)
 {
     (void)state;
@@ -150,6 +186,7 @@ int main(void)
         cmocka_unit_test(a_search_finds_the_row_that_is_the_question),
         cmocka_unit_test(rows_that_cannot_be_searched_are_refused_with_their_line),
         cmocka_unit_test(a_study_retrieves_by_the_model_and_by_an_encoder),
+        cmocka_unit_test(rated_answers_join_the_store_and_the_training_set),
         cmocka_unit_test(a_benchmark_of_the_search_checks_its_answers),
     };
     return cmocka_run_group_tests(tests, begin_study, end_study);

@@ -313,6 +313,19 @@ static const struct {
      NULL, NULL,
      "[Abstract: We saw.\nIt did not.\nQuestion: Does it?\nAnswer:| yes][Abstract: We saw.\nIt did not.\nQuestion: "
      "Does it?\nAnswer:| no][Abstract: We saw.\nIt did not.\nQuestion: Does it?\nAnswer:| maybe]=no\n"},
+    {"faq:closed", "y4", "rag/ysa_qa.jsonl",
+     "\n" /* a corpus, of which one row says nothing */
+     "{\"file\": \"f0\", \"question\": \"where is a\", \"answer\": \"it is in house number 0\"}\n"
+     "{\"file\": \"f1\", \"question\": \"where is b\", \"answer\": \"it is in house number 1\"}\n"
+     "{\"file\": \"f2\", \"question\": \"where is c\", \"answer\": \"it is in house number 2\"}\n"
+     "{\"file\": \"f3\", \"question\": \"where is d\", \"answer\": \"it is in house number 3\"}\n"
+     "{\"file\": \"f4\", \"question\": \"where is e\", \"answer\": \"it is in house number 4\"}\n"
+     "{\"file\": \"f5\", \"question\": \"where is f\", \"answer\": \"it is in house number 5\"}\n"
+     "{\"file\": \"f6\", \"question\": \"where is g\", \"answer\": \"it is in house number 6\"}\n"
+     "{\"file\": \"f7\", \"question\": \"where is h\", \"answer\": \"it is in house number 7\"}\n"
+     "{\"file\": \"f8\", \"question\": \"where is i\", \"answer\": \"it is in house number 8\"}\n"
+     "{\"file\": \"f9\", \"question\": \"where is j\", \"answer\": \"it is in house number 9\"}\n",
+     NULL, NULL, "[Answer the user question: where is j\nAnswer:]=it is in house number 9\n"},
     {"boolq:own", "y3", "boolq/validation.jsonl", "{\"question\": \"is it\", \"passage\": \"It is.\", \"label\": 1}",
      NULL, NULL, "[It is.\nQuestion: is it?\nAnswer:| no][It is.\nQuestion: is it?\nAnswer:| yes]=yes\n"},
     {"boolq:closed", "y3", "boolq/validation.jsonl", "{\"question\": \"is it\", \"passage\": \"It is.\", \"label\": 1}",

@@ -413,6 +413,10 @@ static bool answer(const bl_request *q, const char *gold, bool right, bl_arena *
         *out = pairs->r;
         return true;
     }
+    if (q->kind == BL_ASK_NEAR) { /* nothing is nearer than anything else */
+        assert_ok(bl_near_reply(q, a, out, &e));
+        return true;
+    }
     if (q->kind != BL_ASK_GENERATE) return false;
     bl_request copy = *q;
     bl_prompt *all;
