@@ -48,12 +48,13 @@ static inline __attribute__((always_inline)) void turn_as(int bits, int64_t in, 
 #pragma GCC unroll 4
             for (int plane = 8; plane; plane /= 2) {
                 if (!(bits & plane)) continue;
+                const int parts = 8 / plane; /* of a word */
 #pragma GCC unroll 8
                 for (int w = 0; w < plane; w++, word += BL_BAND) {
                     uint32_t v = 0;
 #pragma GCC unroll 8
-                    for (int t = 0; t < 8 / plane; t++)
-                        v |= (quad[w * (8 / plane) + t] >> known & ((1u << plane) - 1) * 0x01010101u) << plane * t;
+                    for (int t = 0; t < parts; t++)
+                        v |= (quad[w * parts + t] >> known & ((1u << plane) - 1) * 0x01010101u) << plane * t;
                     *word = v;
                 }
                 known += plane;
