@@ -61,6 +61,7 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
 /* ---- whole models ---- */
 typedef struct bl_scoring_opts {
     const char *model, *method;   /* comma list of methods; "fp32": all weights as fp32; NULL: fp32,base,rtn:w4g64 */
+    const char *filter;           /* comma list of globs over what is timed, "greedy*"; NULL: all */
     int64_t threads, repetitions; /* repetitions 0: 5; the median counts */
     int64_t request, decode;      /* tokens of a short request, of a greedy text; 0: 24, 64 */
     const char *device;           /* NULL: cpu. On others there is no cblas_sgemm, and several windows go together */

@@ -8,6 +8,9 @@ bl_status bl_bench_list(const bl_bench_opts *o, const bl_kernel *const *kernel, 
                         bl_bench_result *out, bl_err *e);
 bl_status bl_bench_write(const bl_bench_opts *o, const bl_bench_result *r, const bl_text *json, bl_err *e);
 
+/* Whether a name matches one of a comma list of globs; NULL: all do. */
+bool bl_bench_chosen(const char *filter, const char *name, bl_arena *a, bl_err *e);
+
 /* The kernels of the backend of o->device at these shapes (rows 0), with o->m and o->repetitions set (device.c). The
  * baseline of the ratios is the row that takes every format, with bf16 weights; there is no report of Google Benchmark.
  */

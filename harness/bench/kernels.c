@@ -61,7 +61,7 @@ typedef struct timed {
 /* ---- what to time ---- */
 static bool is_blas(const bl_kernel *k) { return k == &bl_kernel_openblas; }
 
-static bool chosen(const char *filter, const char *name, bl_arena *a, bl_err *e)
+bool bl_bench_chosen(const char *filter, const char *name, bl_arena *a, bl_err *e)
 {
     bl_mark mark = bl_arena_mark(a);
     char *list = filter ? bl_arena_str(a, filter, strlen(filter), e) : NULL, *rest = NULL;
@@ -413,7 +413,7 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     if (!o.cold_bytes && cpu) o.cold_bytes = bl_copies_bytes();
     if (o.out) BL_TRY(bl_dir_usable(o.out, e));
     if (!(pick = bl_alloc(a, n_kernels, sizeof *pick, e))) return BL_E_NOMEM;
-    for (size_t k = 0; k < n_kernels; k++) n_chosen += pick[k] = chosen(o.filter, kernel[k]->name, a, e);
+    for (size_t k = 0; k < n_kernels; k++) n_chosen += pick[k] = bl_bench_chosen(o.filter, kernel[k]->name, a, e);
     if (!n_chosen)
         return bl_fail(e, BL_E_CONFIG, "no kernel is called '%s'; see: bitladder list kernels",
                        o.filter ? o.filter : "");

@@ -149,6 +149,13 @@ static bl_status plan_works(scoring *s, bl_err *e)
                         "requests of %lld, batch %lld", request, batch, e));
     BL_TRY(add_work(s, (work){.n_seq = 1, .length = PROMPT, .scored = 1, .batch = 1, .decode = decode},
                     "greedy text of %lld", decode, 0, e));
+    size_t all = s->n_w;
+    s->n_w = 0;
+    for (size_t i = 0; i < all; i++)
+        if (bl_bench_chosen(s->o->filter, s->w[i].what, s->a, e)) s->w[s->n_w++] = s->w[i];
+    if (!s->n_w)
+        return bl_fail(e, BL_E_CONFIG,
+                       "bench scoring: nothing that is timed is called '%s'; 'greedy*' is, or 'window*'", s->o->filter);
     for (size_t i = 0; i < s->n_w; i++) most = BL_MAX(most, s->w[i].n_seq * (s->w[i].length + 1));
     if (!(s->ids = bl_alloc(s->a, (size_t)most, sizeof *s->ids, e))) return BL_E_NOMEM;
     for (int64_t i = 0; i < most; i++) {

@@ -16,7 +16,7 @@ static const bl_opt rows[] = {
     {"shape", BL_OPT_TEXT, .def.s = "synth:smollm2-135m", .at = offsetof(opts, shape), .arg = "MODEL",
      .doc = "kernels: whose layers give the shapes; synth:llama3-8b needs no file; or 28672x4096,4096x14336"},
     {"filter", BL_OPT_TEXT, .at = offsetof(opts, filter), .repeat = true, .arg = "GLOB",
-     .doc = "kernels: names to time, e.g. 'gemm_int*'"},
+     .doc = "names to time: of kernels, e.g. 'gemm_int*'; scoring: of what is done, e.g. 'greedy*'"},
     {"rows", BL_OPT_TEXT, .def.s = "1,16,128,512", .at = offsetof(opts, rows), .arg = "LIST",
      .doc = "kernels: numbers of rows"},
     {"group", BL_OPT_INT, .min = -1, .max = 65536, .def.i = 64, .at = offsetof(opts, group), .arg = "N",
@@ -161,6 +161,7 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
     if (o->out) return bl_fail(e, BL_E_CONFIG, "--output: bench scoring writes no files; bench kernels does");
     bl_scoring_opts so = {.model = o->model,
                           .method = o->method,
+                          .filter = o->filter,
                           .threads = o->common.threads,
                           .repetitions = o->repetitions,
                           .request = o->request,

@@ -110,7 +110,7 @@ BL_INLINE void fill_half(int bits, const bl_ipanel *p, const bl_igemm *g, int64_
             const uint8_t *run = from + k / BL_RUN * bits * 4 * BL_BAND;
             if (k < k0 + n) switch (k % BL_RUN / 4) {
 #define QUAD(q)                                                                                                        \
-    case q: v = code_at(bits, run, 4 * q, BYTES, true); break;
+    case q: v = code_at(bits, run, 0, 4 * q, BYTES, true); break;
                     QUAD(0)
                     QUAD(1) QUAD(2) QUAD(3) QUAD(4) QUAD(5) QUAD(6) QUAD(7)
 #undef QUAD

@@ -88,20 +88,25 @@ BL_INLINE vi plane_at(int plane, const uint8_t *p, int k, int at)
 {
     return shift_i(load_i(p + bl_lanes_word(plane, k) * 4 * BL_BAND), bl_lanes_shift(plane, k) - at);
 }
-/* Code k of a run, from bit 0 on in the field of `unit` (its bits once, or in every byte); bits above it are those of
- * other codes where it is not `clean`. */
-BL_INLINE vi code_at(int bits, const uint8_t *p, int k, int unit, bool clean)
+enum { PER_INPUT = 4 * BL_BAND / BL_RUN }; /* bytes of a plane of one bit */
+/* After so many inputs the codes of all planes are in the same bits of other words. */
+BL_INLINE int step_of(int bits) { return bits & 1 ? 32 : bits & 2 ? 16 : 8; }
+
+/* Code base + k of a run, from bit 0 on in the field of `unit` (its bits once, or in every byte); bits above it are
+ * those of other codes where it is not `clean`. base is a multiple of step_of. */
+BL_INLINE vi code_at(int bits, const uint8_t *p, int base, int k, int unit, bool clean)
 {
     const int low = bits & 8 ? 8 : bits & 4 ? 4 : bits & 2 ? 2 : 1, all = (1 << bits) - 1;
-    vi v = plane_at(low, p, k, 0);
+    vi v = plane_at(low, p + base * low * PER_INPUT, k, 0);
     int known = low;
     p += low * 4 * BL_BAND;
     if (known < bits && bits & 2 && low > 2) {
-        v = pick_i(V(set1_epi32)(((1 << known) - 1) * unit), v, plane_at(2, p, k, known));
+        v = pick_i(V(set1_epi32)(((1 << known) - 1) * unit), v, plane_at(2, p + base * 2 * PER_INPUT, k, known));
         known += 2;
         p += 2 * 4 * BL_BAND;
     }
-    if (known < bits) v = pick_i(V(set1_epi32)(((1 << known) - 1) * unit), v, plane_at(1, p, k, known));
+    if (known < bits)
+        v = pick_i(V(set1_epi32)(((1 << known) - 1) * unit), v, plane_at(1, p + base * PER_INPUT, k, known));
     return clean ? and_i(v, V(set1_epi32)(all * unit)) : v;
 }
 enum { ALONE = 1, BYTES = 0x01010101 };
@@ -162,13 +167,13 @@ BL_INLINE vf value_at(values t, int bits, vi code)
  * once, as zero scale is exact: codes and packed zeros of 8 bits, scales of 16. */
 typedef enum way { FOLDED, FUSED, APART } way; /* in the table; as said; subtracted first */
 
-/* Weight k of a run; FUSED: `zero` is -zero scale. */
-BL_INLINE vf weight_at(kind kd, way how, const uint8_t *p, int k, values t, vf scale, vf zero)
+/* Weight base + k of a run; FUSED: `zero` is -zero scale. */
+BL_INLINE vf weight_at(kind kd, way how, const uint8_t *p, int base, int k, values t, vf scale, vf zero)
 {
     const int bits = bits_of(kd);
     if (kd == INT1) return signed_f(shift_i(load_i(p), bl_lanes_shift(1, k) - 31), scale);
-    vf v = bits <= 4 ? value_at(t, bits, code_at(bits, p, k, ALONE, false))
-                     : V(cvtepi32_ps)(code_at(bits, p, k, ALONE, true));
+    vf v = bits <= 4 ? value_at(t, bits, code_at(bits, p, base, k, ALONE, false))
+                     : V(cvtepi32_ps)(code_at(bits, p, base, k, ALONE, true));
     if (how == FUSED) return V(fmadd_ps)(v, scale, zero);
     return V(mul_ps)(how == APART ? V(sub_ps)(v, zero) : v, scale);
 }
@@ -202,13 +207,14 @@ BL_INLINE void floats_as(kind kd, way how, int rows, const bl_gemv *g, int64_t r
         if (how == FUSED) zero = V(mul_ps)(V(set1_ps)(-1), V(mul_ps)(zero, scale));
         const int64_t stop = BL_MIN(k + len, s->shape.in);
         for (; k < stop; k += BL_RUN, p += bits * 4 * BL_BAND)
+            for (int base = 0; base < BL_RUN; base += step_of(bits))
 #pragma GCC unroll 32
-            for (int j = 0; j < BL_RUN; j++) {
-                const vf w = weight_at(kd, how, p, j, t, scale, zero);
+                for (int j = 0; j < step_of(bits); j++) {
+                    const vf w = weight_at(kd, how, p, base, j, t, scale, zero);
 #pragma GCC unroll 3
-                for (int q = 0; q < rows; q++)
-                    acc[q][j % 8] = V(fmadd_ps)(V(set1_ps)(x[q * g->ldx + k + j]), w, acc[q][j % 8]);
-            }
+                    for (int q = 0; q < rows; q++)
+                        acc[q][j % 8] = V(fmadd_ps)(V(set1_ps)(x[q * g->ldx + k + base + j]), w, acc[q][j % 8]);
+                }
     }
 #pragma GCC unroll 3
     for (int i = 0; i < rows; i++) {
@@ -311,7 +317,7 @@ BL_INLINE void integers_as(int bits, bool shifted, int rows, const bl_igemm *g, 
         for (int64_t k = 0; k < left; k += BL_RUN, x += BL_RUN, p += bits * 4 * BL_BAND)
 #pragma GCC unroll 8
             for (int q = 0; q < BL_RUN / 4; q++) {
-                const vi w = code_at(bits, p, 4 * q, BYTES, true);
+                const vi w = code_at(bits, p, 0, 4 * q, BYTES, true);
                 if (shifted) dot(bits, &all, w, ones);
 #pragma GCC unroll 8
                 for (int i = 0; i < rows; i++) dot_of(bits, &sum[i], w, x + i * c->ldx + 4 * q);

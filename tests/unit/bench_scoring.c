@@ -91,8 +91,33 @@ static void the_products_of_a_window_are_counted_from_the_shapes(void **state)
         &program,
         &(bl_scoring_opts){.model = "synth:tiny", .method = "fp32", .threads = 1, .repetitions = 1, .quiet = true}, a,
         &row, &n, &e));
+    assert_true(n > 2);
     double flops = row[1].gflops * 1e9 * row[1].seconds;
     assert_true(flops > 2 * 511 * weights * (1 - 1e-9) && flops < 2 * 511 * weights * (1 + 1e-9));
+    bl_arena_free(a);
+}
+
+static void a_filter_chooses_what_is_timed(void **state)
+{
+    bl_err e = {0};
+    bl_arena *a = NULL;
+    bl_scoring_row *row;
+    size_t n;
+    (void)state;
+
+    assert_ok(bl_arena_new(&a, &e));
+    bl_scoring_opts o = {.model = "synth:tiny",
+                         .method = "fp32",
+                         .filter = "greedy*",
+                         .decode = 3,
+                         .threads = 1,
+                         .repetitions = 1,
+                         .quiet = true};
+    assert_ok(bl_bench_scoring(&program, &o, a, &row, &n, &e));
+    assert_int_equal(n, 2); /* sgemm and the method */
+    assert_string_equal(row[1].what, "greedy text of 3");
+    o.filter = "gready*";
+    assert_refused(bl_bench_scoring(&program, &o, a, &row, &n, &e), BL_E_CONFIG, "gready*");
     bl_arena_free(a);
 }
 
@@ -121,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_work_has_a_row_of_sgemm_and_one_of_each_method),
         cmocka_unit_test(the_products_of_a_window_are_counted_from_the_shapes),
+        cmocka_unit_test(a_filter_chooses_what_is_timed),
         cmocka_unit_test(unknown_methods_are_refused_and_leave_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
