@@ -30,7 +30,7 @@ static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
     } cases[] = {
         {"kernles", "did you mean kernels?"},
         {"scorring", "did you mean scoring?"},
-        {"xyz", "kernels or scoring"},
+        {"xyz", "kernels, scoring or search?"},
         {"", "bench needs kernels|scoring"},
         {"scoring", "--model"},
         {"scoring --model synth:tiny -o x", "bench scoring writes no files"},
