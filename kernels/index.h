@@ -22,6 +22,9 @@
  * A query reads a quarter of what the rows are; queries of one call share the reading. Only as many rows are looked at
  * in full as are near: few coordinates that are far larger than the others make the codes coarse, and the answer slow,
  * never wrong.
+ *
+ * There is no approximate search beside it: Debian 12 packs the C headers of FAISS (libfaiss-dev 1.7.3) without the
+ * library behind them, and has no other kept one with a C interface.
  */
 #ifndef BL_KERNELS_INDEX_H
 #define BL_KERNELS_INDEX_H
