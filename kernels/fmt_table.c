@@ -141,51 +141,79 @@ static void quantize_scales(float *s, int64_t n, void *const part[])
     *(float *)part[3] = mean;
 }
 
+typedef struct packing {
+    const bl_format *f;
+    const bl_shape *g;
+    const float *w;
+    void *const *part;
+    bl_codebook t;
+    float *exact; /* scales, for double_quant */
+} packing;
+
+/* Row r; q: room for its codes. */
+static bl_status pack_row(const packing *p, int64_t r, uint8_t *q, bl_err *e)
+{
+    const bl_format *f = p->f;
+    const bl_shape *g = p->g;
+    const int64_t groups = bl_shape_groups(g), row_bytes = bl_code_bytes(g->in, f->bits);
+    const float top = f->table == bl_fp8_e4m3 ? 448 : 1;
+
+    for (int64_t i = 0; i < groups; i++) {
+        int64_t k = i * g->group, n = BL_MIN(g->group, g->in - k), at = r * groups + i;
+        const float *x = p->w + r * g->in + k;
+
+        if (!bl_all_finite(x, n)) return bl_fail_nonfinite(f, x, r, k, n, e);
+        float s = max_abs(x, n) / top;
+        if (g->double_quant) p->exact[at] = s;
+        else {
+            float stored = bl_scale_put(p->part[1], g->scale, at, s, s > 0);
+            if (!isfinite(stored)) return bl_fail_scale(f, g, r, i, s, e);
+            s = stored;
+        }
+        if (g->double_quant && s == 0) memset(q + k, p->t.zero, (size_t)n); /* the scale that is read need not be 0 */
+        else encode(&p->t, x, n, s, q + k);
+    }
+    bl_codes_write((uint8_t *)p->part[0] + r * row_bytes, f->bits, g->in, q);
+    return BL_OK;
+}
+
+/* Rows on several threads; the sentence of a failure is of the first row that has one. */
 static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t groups = bl_shape_groups(g), row_bytes = bl_code_bytes(g->in, f->bits);
+    int64_t groups = bl_shape_groups(g), bad = g->out;
+    packing p = {.f = f, .g = g, .w = w, .part = part};
     uint8_t *q = NULL;
-    float *exact = NULL; /* scales, for double_quant */
-    bl_codebook t;
+    bool room = true;
 
     BL_TRY(f->check(f, g, e));
-    bl_codebook_init(&t, f->table, 1 << f->bits);
-    float top = f->table == bl_fp8_e4m3 ? 448 : 1;
+    bl_codebook_init(&p.t, f->table, 1 << f->bits);
     q = bl_new((size_t)g->in, 1, e);
-    exact = bl_new(g->double_quant ? (size_t)(g->out * groups) : 0, sizeof *exact, e);
-    if (!q || !exact) {
+    p.exact = bl_new(g->double_quant ? (size_t)(g->out * groups) : 0, sizeof *p.exact, e);
+    if (!q || !p.exact) {
         st = BL_E_NOMEM;
         goto out;
     }
-
-    for (int64_t r = 0; r < g->out; r++) {
-        for (int64_t i = 0; i < groups; i++) {
-            int64_t k = i * g->group, n = BL_MIN(g->group, g->in - k), at = r * groups + i;
-            const float *x = w + r * g->in + k;
-
-            if (!bl_all_finite(x, n)) {
-                st = bl_fail_nonfinite(f, x, r, k, n, e);
-                goto out;
-            }
-            float s = max_abs(x, n) / top;
-            if (g->double_quant) exact[at] = s;
-            else {
-                float stored = bl_scale_put(part[1], g->scale, at, s, s > 0);
-                if (!isfinite(stored)) {
-                    st = bl_fail_scale(f, g, r, i, s, e);
-                    goto out;
-                }
-                s = stored;
-            }
-            if (g->double_quant && s == 0) memset(q + k, t.zero, (size_t)n); /* the scale that is read need not be 0 */
-            else encode(&t, x, n, s, q + k);
-        }
-        bl_codes_write((uint8_t *)part[0] + r * row_bytes, f->bits, g->in, q);
+#pragma omp parallel if (g->out * g->in > 1 << 20) reduction(min : bad) reduction(&& : room)
+    {
+        uint8_t *own = bl_new((size_t)g->in, 1, NULL);
+        room = own != NULL;
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < g->out; r++)
+            if (own && bad > r && pack_row(&p, r, own, NULL) != BL_OK) bad = r;
+        bl_free(own);
     }
-    if (g->double_quant) quantize_scales(exact, g->out * groups, part);
+    if (!room) {
+        st = bl_fail(e, BL_E_NOMEM, "no memory for the codes of a row");
+        goto out;
+    }
+    if (bad < g->out) {
+        st = pack_row(&p, bad, q, e);
+        goto out;
+    }
+    if (g->double_quant) quantize_scales(p.exact, g->out * groups, part);
 out:
-    bl_free(exact);
+    bl_free(p.exact);
     bl_free(q);
     return st;
 }

@@ -269,7 +269,7 @@ static float code_scale(const bl_format *f)
     return (float)(deviation / sqrt(sq / (1 << f->bits) - mean * mean));
 }
 
-void bl_synth_bytes(const bl_synth *y, const bl_stored *t, int i, uint64_t from, uint64_t n, void *dst)
+static void bytes(const bl_synth *y, const bl_stored *t, int i, uint64_t from, uint64_t n, void *dst)
 {
     bl_part_spec spec[BL_MAX_PARTS];
     const bl_format *f = t->format;
@@ -290,6 +290,18 @@ void bl_synth_bytes(const bl_synth *y, const bl_stored *t, int i, uint64_t from,
         constant(spec[i].dtype, code_scale(f), from, n, dst);
     } else {
         middle_zeros(f->bits, (uint64_t)spec[i].cols, from, n, dst);
+    }
+}
+
+/* Pieces of a long stretch on all threads. */
+void bl_synth_bytes(const bl_synth *y, const bl_stored *t, int i, uint64_t from, uint64_t n, void *dst)
+{
+    enum { PIECE = 1 << 16 };
+    const int64_t pieces = (int64_t)((n + PIECE - 1) / PIECE);
+#pragma omp parallel for schedule(static) if (pieces > 4)
+    for (int64_t k = 0; k < pieces; k++) {
+        const uint64_t at = (uint64_t)k * PIECE;
+        bytes(y, t, i, from + at, BL_MIN(n - at, (uint64_t)PIECE), (uint8_t *)dst + at);
     }
 }
 

@@ -182,29 +182,41 @@ static bl_status to_host(bl_backend *be, const bl_tensor *t, float **out, bl_err
     return bl_cuda_download(be, t, *out, e);
 }
 
-/* What was lost: of rows, then their sum. */
+/* What was lost: of rows, on all threads, then their sum in order. */
 static bl_status losses(const bl_pack_args *a, const float *x, void *const *part, bl_err *e)
 {
     const bl_format *f = a->w->format;
     const bl_shape *g = &a->w->shape;
-    double d2 = 0, x2 = 0;
-    float *back = bl_new((size_t)g->in, sizeof *back, e);
-    if (!back) return BL_E_NOMEM;
-    for (int64_t r = 0; r < g->out; r++) {
-        double d_row = 0, x_row = 0;
-        f->unpack(f, g, (const void *const *)part, r, 0, g->in, back);
-        for (int64_t k = 0; k < g->in; k++) {
-            double v = x[r * g->in + k], d = v - back[k];
-            d_row += d * d;
-            x_row += v * v;
+    double d2 = 0, x2 = 0, *of = bl_new((size_t)g->out * 2, sizeof *of, e);
+    bool room = true;
+    if (!of) return BL_E_NOMEM;
+#pragma omp parallel reduction(&& : room)
+    {
+        float *back = bl_new((size_t)g->in, sizeof *back, NULL);
+        room = back != NULL;
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < g->out; r++) {
+            double d_row = 0, x_row = 0;
+            if (!back) continue;
+            f->unpack(f, g, (const void *const *)part, r, 0, g->in, back);
+            for (int64_t k = 0; k < g->in; k++) {
+                double v = x[r * g->in + k], d = v - back[k];
+                d_row += d * d;
+                x_row += v * v;
+            }
+            of[2 * r] = d_row;
+            of[2 * r + 1] = x_row;
         }
-        d2 += d_row;
-        x2 += x_row;
+        bl_free(back);
+    }
+    for (int64_t r = 0; r < g->out; r++) {
+        d2 += of[2 * r];
+        x2 += of[2 * r + 1];
     }
     if (a->sq_error) *a->sq_error = d2;
     if (a->sq_weight) *a->sq_weight = x2;
-    bl_free(back);
-    return BL_OK;
+    bl_free(of);
+    return room ? BL_OK : bl_fail(e, BL_E_NOMEM, "no memory for a row of the weight");
 }
 
 static bl_status pack_on_host(bl_backend *be, const bl_pack_args *a, bl_err *e)
