@@ -13,14 +13,19 @@ typedef struct opts {
 static const char *const codes[] = {"nf4", "fp4", NULL};
 static const bl_opt rows[] = {
     BL_LORA_ROWS(opts, lora),
+    BL_LORA_INIT_ROW(opts, lora),
     {"code", BL_OPT_CHOICE, .choices = codes, .at = offsetof(opts, code), .doc = "the sixteen values of a weight"},
     {"single", BL_OPT_BOOL, .at = offsetof(opts, single), .doc = "scales stay fp32: no double quantization"},
     {0}};
 
-static bl_status check(const bl_method_run *r, bl_err *e) { return bl_lora_check(&((const opts *)r->opts)->lora, e); }
-
-static bl_shape shape_of(const opts *o, const bl_linear *l)
+static bl_status check(const bl_method_run *r, bl_err *e)
 {
+    return bl_lora_check(r, &((const opts *)r->opts)->lora, e);
+}
+
+static bl_shape shape_of(const void *options, const bl_linear *l)
+{
+    const opts *o = options;
     return (bl_shape){
         .out = l->out, .in = bl_linear_width(l), .group = 64, .scale = BL_F32, .double_quant = !o->single};
 }
@@ -28,17 +33,9 @@ static bl_shape shape_of(const opts *o, const bl_linear *l)
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
 {
     const opts *o = r->opts;
-    bl_status st = BL_OK;
-    bl_layer_stat stat;
-
-    for (size_t i = 0; i < r->model->n_linears; i++) {
-        bl_linear *l = &r->model->linears[i];
-        const bl_shape g = shape_of(o, l);
-        BL_TRY(bl_method_pack(r, l, bl_format_find(codes[o->code]), &g, BL_RANGE_OWN, false, &stat, e));
-    }
-    BL_TRY(bl_lora_learns(r, &o->lora, t, e));
-out:
-    return st;
+    const bl_lora_base base = {
+        .format = bl_format_find(codes[o->code]), .shape = shape_of, .opts = o, .rule = BL_RANGE_OWN};
+    return bl_lora_learns(r, &o->lora, &base, t, e);
 }
 
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
@@ -54,9 +51,11 @@ const bl_method bl_method_qlora = {
     .name = "qlora",
     .version = 1,
     .title = "Low-rank adapters on weights of four bits",
-    .cite = "Dettmers et al. 2023, arXiv 2305.14314",
+    .cite = "Dettmers et al. 2023, arXiv 2305.14314; init=pissa: Meng et al. 2024, arXiv 2404.02948",
     .doc =
-        "Weights in NF4 or FP4, blocks of 64 with double-quantized scales, and adapters beside them that are trained.",
+        "Weights in NF4 or FP4, blocks of 64 with double-quantized scales, and adapters beside them that are trained. "
+        "With init=pissa or olora the rest that the adapters leave is rounded; no base of peft's is that rest, so no "
+        "files of peft are written.",
     .deviates = "adapters, gradients and moments are fp32, not bf16",
     .needs = BL_NEED_TRAINING,
     .opts = rows,

@@ -1,6 +1,8 @@
 /* shared_lora.c - from the options of adapters to adapters. */
 #include "shared_lora.h"
 #include "harness/checkpoint/peft.h"
+#include "kernels/factor.h"
+#include <math.h>
 #include <string.h>
 
 static bl_status targets_of(const bl_lora_opts *o, uint32_t *out, bl_err *e)
@@ -18,10 +20,34 @@ static bl_status targets_of(const bl_lora_opts *o, uint32_t *out, bl_err *e)
     return BL_OK;
 }
 
-bl_status bl_lora_check(const bl_lora_opts *o, bl_err *e)
+const char *const bl_lora_inits[] = {"zero", "pissa", "olora", NULL};
+
+bl_status bl_lora_needs_dense(const bl_method_run *r, const bl_lora_opts *o, const char *what, bl_err *e)
 {
     uint32_t targets;
-    return targets_of(o, &targets, e);
+    bl_status st = targets_of(o, &targets, e);
+    if (st != BL_OK) return st;
+    if (!(o->alpha > 0)) return bl_fail(e, BL_E_CONFIG, "%s needs an alpha above 0", what);
+    for (size_t i = 0; i < r->model->n_linears; i++) {
+        const bl_linear *l = &r->model->linears[i];
+        if (targets && !(targets & BL_ROLE_BIT(l->role))) continue;
+        if (l->weight.format->kind != BL_FMT_DENSE || l->n_transforms || l->n_after || l->act.bits)
+            return bl_fail(e, BL_E_UNSUPPORTED, "%s is %s; %s takes a part of dense weights, before they are rounded",
+                           l->name, l->weight.format->name, what);
+        if (o->rank > BL_MIN(l->in, l->out))
+            return bl_fail(e, BL_E_CONFIG, "%s is %lld x %lld; %s has no part of rank %lld", l->name, (long long)l->out,
+                           (long long)l->in, what, (long long)o->rank);
+    }
+    return BL_OK;
+}
+
+bl_status bl_lora_check(const bl_method_run *r, const bl_lora_opts *o, bl_err *e)
+{
+    uint32_t targets;
+    char what[24];
+    if (o->init == BL_INIT_ZERO) return targets_of(o, &targets, e);
+    snprintf(what, sizeof what, "init=%s", bl_lora_inits[o->init]);
+    return bl_lora_needs_dense(r, o, what, e);
 }
 
 void bl_lora_predict(const bl_lora_opts *o, bl_linear *lin)
@@ -33,10 +59,118 @@ void bl_lora_predict(const bl_lora_opts *o, bl_linear *lin)
         (void)bl_linear_add_adapter(lin, &a, NULL); /* without memory a plan says less */
 }
 
-bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, bl_trainable *t, bl_err *e)
+/* ---- a part of the weight ---- */
+/* Buffers of one linear, on the host. */
+typedef struct split {
+    float *w, *left, *a, *b;
+} split;
+
+static void split_free(split *s)
+{
+    bl_free(s->w);
+    bl_free(s->left);
+    bl_free(s->a);
+    bl_free(s->b);
+}
+
+static bl_status dense_of(const bl_method_run *r, const bl_linear *l, float *host, bl_err *e)
+{
+    bl_tensor dense = {0};
+    bl_status st = BL_OK;
+    BL_TRY(bl_linear_dense(r->be, l, &dense, e));
+    BL_TRY(r->ops->download(r->be, &dense, host, e));
+out:
+    r->ops->buffer_free(dense.buf);
+    return st;
+}
+
+/* s->left becomes the weight, in a format. */
+static bl_status store(const bl_method_run *r, bl_linear *l, const split *s, const bl_format *format,
+                       const bl_shape *shape, bl_range_rule rule, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_weight f32 = {0};
+    bl_layer_stat stat;
+    BL_TRY(bl_weight_new(r->be, bl_format_find("fp32"), &(bl_shape){.out = l->out, .in = l->in}, &f32, e));
+    BL_TRY(r->ops->upload(r->be, &f32.part[0], s->left, e));
+    BL_TRY(r->ops->sync(r->be, e));
+    bl_linear_set_weight(l, &f32); /* the linear's now */
+    BL_TRY(bl_method_pack(r, l, format, shape, rule, false, &stat, e));
+out:
+    bl_weight_free(&f32);
+    return st;
+}
+
+/* a and b with s B A the part of `of` that an adapter begins as. */
+static bl_status part(const bl_linear *l, int64_t rank, double scale, bl_lora_init init, const float *of, split *s,
+                      bl_err *e)
+{
+    if (init == BL_INIT_OLORA) return bl_factor_qr(of, l->out, l->in, rank, s->a, s->b, e);
+    bl_status st = bl_factor_svd(of, l->out, l->in, rank, s->a, s->b, e);
+    const float by = (float)(1 / sqrt(scale));
+    for (int64_t i = 0; st == BL_OK && i < rank * l->in; i++) s->a[i] *= by;
+    for (int64_t i = 0; st == BL_OK && i < l->out * rank; i++) s->b[i] *= by;
+    return st;
+}
+
+static bl_status begin(const bl_method_run *r, bl_trainable *t, bl_effective *w, bl_lora_init init,
+                       const bl_lora_base *base, bl_err *e)
+{
+    bl_linear *l = w->linear;
+    const int64_t rank = l->adapter[w->adapter].a.dim[0], n = l->out * l->in;
+    const double scale = (double)l->adapter[w->adapter].scale;
+    const bl_format *stored = l->weight.format;
+    const bl_shape plain = {.out = l->out, .in = l->in}, shape = base ? base->shape(base->opts, l) : plain;
+    const bl_format *format = base ? base->format : stored;
+    const bl_range_rule rule = base ? base->rule : BL_RANGE_OWN;
+    bl_status st = BL_OK;
+    split s = {0};
+
+    if (!(s.w = bl_new((size_t)n, sizeof *s.w, e)) || !(s.left = bl_new((size_t)n, sizeof *s.left, e)) ||
+        !(s.a = bl_new((size_t)(rank * l->in), sizeof *s.a, e)) ||
+        !(s.b = bl_new((size_t)(l->out * rank), sizeof *s.b, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(dense_of(r, l, s.w, e));
+    if (!base || !base->rounds) {
+        BL_TRY(part(l, rank, scale, init, s.w, &s, e));
+        bl_factor_rest(s.w, l->out, l->in, rank, s.a, s.b, scale, s.left);
+        BL_TRY(store(r, l, &s, format, &shape, rule, e));
+    }
+    for (int k = 0; base && k < base->rounds; k++) { /* the weight is rounded first, the adapter found last */
+        if (k) bl_factor_rest(s.w, l->out, l->in, rank, s.a, s.b, scale, s.left);
+        else memcpy(s.left, s.w, (size_t)n * sizeof *s.w);
+        BL_TRY(store(r, l, &s, format, &shape, rule, e));
+        BL_TRY(dense_of(r, l, s.left, e));
+        for (int64_t i = 0; i < n; i++) s.left[i] = s.w[i] - s.left[i];
+        BL_TRY(part(l, rank, scale, BL_INIT_PISSA, s.left, &s, e));
+    }
+    BL_TRY(bl_effective_begin(t, w, s.a, s.b, !base, e));
+out:
+    bl_within(e, "%s", l->name);
+    split_free(&s);
+    return st;
+}
+
+bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, const bl_lora_base *base, bl_trainable *t,
+                         bl_err *e)
 {
     bl_lora l = {
         .rank = o->rank, .alpha = o->alpha, .rank_stabilized = o->rslora, .dropout = o->dropout, .seed = r->seed};
-    bl_status st = targets_of(o, &l.targets, e);
-    return st == BL_OK ? bl_train_lora(t, &l, e) : st;
+    const bool taken = o->init != BL_INIT_ZERO || (base && base->rounds);
+    bl_status st = BL_OK;
+    bl_layer_stat stat;
+    BL_TRY(targets_of(o, &l.targets, e));
+    BL_TRY(bl_train_lora(t, &l, e));
+    for (size_t i = 0; i < r->model->n_linears; i++) {
+        bl_effective *w = &t->w[i];
+        if (taken && w->adapter >= 0) BL_TRY(begin(r, t, w, (bl_lora_init)o->init, base, e));
+        else if (base) {
+            const bl_shape shape = base->shape(base->opts, w->linear);
+            BL_TRY(bl_method_pack(r, w->linear, base->format, &shape, base->rule, false, &stat, e));
+        }
+    }
+out:
+    return st;
 }

@@ -9,7 +9,10 @@ typedef struct bl_lora_opts {
     double alpha, dropout;
     const char *targets;
     bool rslora;
+    int init; /* bl_lora_init */
 } bl_lora_opts;
+typedef enum bl_lora_init { BL_INIT_ZERO, BL_INIT_PISSA, BL_INIT_OLORA } bl_lora_init;
+extern const char *const bl_lora_inits[]; /* by bl_lora_init; NULL after the last */
 /* clang-format off */
 #define BL_LORA_ROWS(type, member) \
     {"rank", BL_OPT_INT, .min = 1, .max = 65536, .def.i = 8, .at = offsetof(type, member.rank), .arg = "N", \
@@ -21,12 +24,29 @@ typedef struct bl_lora_opts {
     {"targets", BL_OPT_TEXT, .def.s = "all", .at = offsetof(type, member.targets), .arg = "q_proj:v_proj", \
      .doc = "the linears that get an adapter; all: those of the blocks"}, \
     {"rslora", BL_OPT_BOOL, .at = offsetof(type, member.rslora), .doc = "scaled by alpha / sqrt(rank)"}
+#define BL_LORA_INIT_ROW(type, member) \
+    {"init", BL_OPT_CHOICE, .choices = bl_lora_inits, .at = offsetof(type, member.init), \
+     .doc = "zero: B is 0; a part of the weight, which keeps the rest: its largest singular triples (pissa), the " \
+            "first columns and rows of its QR factors (olora)"}
 /* clang-format on */
 
-/* BL_E_CONFIG, naming it, for a target that no linear of a block is called. */
-bl_status bl_lora_check(const bl_lora_opts *o, bl_err *e);
+/* BL_E_CONFIG, naming it, for a target that no linear of a block is called; with `init`, as bl_lora_needs_dense. */
+bl_status bl_lora_check(const bl_method_run *r, const bl_lora_opts *o, bl_err *e);
+/* Adapters that begin as a part of the weight, which `what` asks for, need dense weights (BL_E_UNSUPPORTED) of no
+ * smaller rank, and a scale above 0 (BL_E_CONFIG). */
+bl_status bl_lora_needs_dense(const bl_method_run *r, const bl_lora_opts *o, const char *what, bl_err *e);
 /* A linear of an outline gets the adapter that it will have, without buffers. */
 void bl_lora_predict(const bl_lora_opts *o, bl_linear *lin);
-/* New adapters as the options say. */
-bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, bl_trainable *t, bl_err *e);
+/* How the weight beside adapters is stored: format and shape of a linear's; rounded again and again, `rounds` times, to
+ * the rest that the adapter leaves, the adapter to what rounding left (LoftQ); once: the rest alone is rounded. */
+typedef struct bl_lora_base {
+    const bl_format *format;
+    bl_shape (*shape)(const void *opts, const bl_linear *l);
+    const void *opts;
+    bl_range_rule rule;
+    int rounds; /* 0: the adapter is a part of the weight itself */
+} bl_lora_base;
+/* New adapters as the options say, on weights as they are (NULL) or stored so. */
+bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, const bl_lora_base *base, bl_trainable *t,
+                         bl_err *e);
 #endif

@@ -1,5 +1,6 @@
 /* adapter.c - adapters that are trained, from peft's files and to them. */
 #include "adapter.h"
+#include <math.h>
 
 static bool is_adapter(const bl_trainable *t, int param)
 {
@@ -25,7 +26,11 @@ bl_status bl_adapter_take(bl_trainable *t, const bl_peft *p, const char *dir, bl
     const bl_lora *o = &t->lora;
     size_t n = 0;
 
-    if (!o->rank) return bl_fail(e, BL_E_CONFIG, "%s: the method trains no adapters that could begin as these", dir);
+    bool taken = false;
+
+    for (size_t i = 0; i < t->n; i++) taken |= t->w[i].first[0] != NULL;
+    if (!o->rank || t->base_is_own || taken)
+        return bl_fail(e, BL_E_CONFIG, "%s: the method trains no adapters that could begin as these", dir);
     float given = (float)bl_lora_scale(p->config.rank, p->config.alpha, p->config.rank_stabilized),
           asked = (float)bl_lora_scale(o->rank, o->alpha, o->rank_stabilized);
     if (p->config.rank != o->rank || given != asked)
@@ -42,28 +47,79 @@ out:
     return st;
 }
 
+/* Adapters that began as A0, B0 of the weight tell the change of the weight as it was: B A - B0 A0 is [B, B0] times
+ * [A; -A0], of twice the rank. */
+typedef struct change {
+    bl_tensor t[2];
+} change;
+
+static bl_status change_of(const bl_trainable *t, const bl_effective *w, change *out, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_status st = BL_OK;
+    float *host = NULL, *now = NULL;
+    for (int k = 0; k < 2; k++) {
+        const bl_tensor *v = &t->param[k ? w->b : w->a].value;
+        const int64_t rows = v->dim[0], cols = v->dim[1], n = rows * cols, width = k ? 2 * cols : cols;
+        const int64_t after = k ? cols : n; /* from an element of A or B to that of A0 or B0 */
+        bl_buffer *b = NULL;
+        if (!(host = bl_new((size_t)n * 2, sizeof *host, e)) || !(now = bl_new((size_t)n, sizeof *now, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        BL_TRY(be->ops->download(be, v, now, e));
+        for (int64_t i = 0; i < n; i++) {
+            float *at = &host[i / cols * width + i % cols];
+            at[0] = now[i];
+            at[after] = k ? w->first[k][i] : -w->first[k][i];
+        }
+        BL_TRY(be->ops->buffer_new(be, (uint64_t)n * 2 * sizeof *host, &b, e));
+        out->t[k] = bl_tensor_2d(b, 0, BL_F32, k ? rows : 2 * rows, width);
+        BL_TRY(be->ops->upload(be, &out->t[k], host, e));
+        BL_TRY(be->ops->sync(be, e)); /* before host goes */
+        bl_free(host);
+        bl_free(now);
+        host = now = NULL;
+    }
+out:
+    bl_free(host);
+    bl_free(now);
+    return st;
+}
+
 bl_status bl_adapter_give(const bl_trainable *t, const char *base, bl_text *config, bl_text *weights, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_lora *o = &t->lora;
-    uint32_t targets = 0;
+    bl_peft_config c = {
+        .rank = o->rank, .alpha = o->alpha, .dropout = o->dropout, .rank_stabilized = o->rank_stabilized, .base = base};
     size_t n = 0;
-    if (!o->rank) return BL_OK;
-    bl_peft_source *s = bl_new(t->n_params, sizeof *s, e);
-    if (!s) return BL_E_NOMEM;
-    for (size_t i = 0; i < t->n; i++)
-        if (t->w[i].adapter >= 0) targets |= BL_ROLE_BIT(t->w[i].linear->role);
-    for (size_t i = 0; i < t->n_params; i++)
-        if (is_adapter(t, (int)i)) s[n++] = (bl_peft_source){.name = t->param[i].name, .value = &t->param[i].value};
-    BL_TRY(bl_peft_config_text(&(bl_peft_config){.rank = o->rank,
-                                                 .alpha = o->alpha,
-                                                 .dropout = o->dropout,
-                                                 .rank_stabilized = o->rank_stabilized,
-                                                 .targets = targets,
-                                                 .base = base},
-                               config, e));
+    if (!o->rank || t->base_is_own) return BL_OK;
+    bl_peft_source *s = bl_new(2 * t->n, sizeof *s, e);
+    change *changes = bl_new(t->n, sizeof *changes, e);
+    if (!s || !changes) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        const bl_effective *w = &t->w[i];
+        if (w->adapter < 0) continue;
+        c.targets |= BL_ROLE_BIT(w->linear->role);
+        if (w->first[0]) BL_TRY(change_of(t, w, &changes[i], e));
+        for (int k = 0; k < 2; k++) {
+            const bl_trained *p = &t->param[k ? w->b : w->a];
+            s[n++] = (bl_peft_source){.name = p->name, .value = w->first[0] ? &changes[i].t[k] : &p->value};
+        }
+        if (!w->first[0] || c.rank != o->rank) continue;
+        c.rank = 2 * o->rank; /* of the same scale */
+        c.alpha = o->alpha * (o->rank_stabilized ? sqrt(2) : 2);
+    }
+    BL_TRY(bl_peft_config_text(&c, config, e));
     BL_TRY(bl_peft_weights(s, n, weights, e));
 out:
+    for (size_t i = 0; changes && i < t->n; i++)
+        for (int k = 0; k < 2; k++) t->m->be->ops->buffer_free(changes[i].t[k].buf);
+    bl_free(changes);
     bl_free(s);
     return st;
 }

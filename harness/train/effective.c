@@ -49,6 +49,8 @@ void bl_trainable_free(bl_trainable *t)
     for (size_t i = 0; i < BL_COUNT(t->work); i++) o->buffer_free(t->work[i]);
     for (size_t i = 0; i < BL_COUNT(t->moment_table); i++) o->buffer_free(t->moment_table[i].buf);
     for (int64_t b = 0; b < t->m->config.n_layers; b++) bl_block_release(t->m, b);
+    for (size_t i = 0; i < t->n; i++)
+        for (int k = 0; k < 2; k++) bl_free(t->w[i].first[k]);
     bl_free(t->param);
     bl_free(t->norm);
     bl_free(t->w);
@@ -365,6 +367,25 @@ bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e)
             n++;
         }
     if (!n) return bl_fail(e, BL_E_CONFIG, "no linear of this model is among the targets");
+out:
+    return st;
+}
+
+bl_status bl_effective_begin(bl_trainable *t, bl_effective *w, const float *a, const float *b, bool keep, bl_err *e)
+{
+    const bl_tensor to[] = {t->param[w->a].value, t->param[w->b].value};
+    const float *const from[] = {a, b};
+    bl_backend *be = t->m->be;
+    bl_status st = BL_OK;
+    for (int k = 0; k < 2; k++) {
+        const size_t n = (size_t)bl_tensor_count(&to[k]);
+        BL_TRY(be->ops->upload(be, &to[k], from[k], e));
+        if (!keep) continue;
+        if (!w->first[k] && !(w->first[k] = bl_new(n, sizeof(float), e))) return BL_E_NOMEM;
+        memcpy(w->first[k], from[k], n * sizeof(float));
+    }
+    BL_TRY(be->ops->sync(be, e)); /* before a and b go */
+    t->base_is_own |= !keep;
 out:
     return st;
 }

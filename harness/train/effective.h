@@ -47,11 +47,12 @@ struct bl_effective {
     const bl_weight_rule *rule; /* NULL: W is frozen */
     int param[BL_RULE_PARAMS];  /* places in t->param */
     int n_params;
-    int bits;      /* settings of the rule */
-    int64_t group; /* of columns */
-    int bias;      /* -1: frozen */
-    int adapter;   /* which of the linear's adapters is trained; -1: none */
-    int a, b;      /* its parameters */
+    int bits;        /* settings of the rule */
+    int64_t group;   /* of columns */
+    int bias;        /* -1: frozen */
+    int adapter;     /* which of the linear's adapters is trained; -1: none */
+    int a, b;        /* its parameters */
+    float *first[2]; /* what a and b began as, where that was taken from the weight, on the host; NULL: nothing was */
     double dropout;
 };
 
@@ -80,6 +81,7 @@ struct bl_trainable {
     bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */
     bl_buffer *page;               /* where moments that the host keeps are for a step of their parameter */
     bl_lora lora;                  /* as bl_train_lora was told; rank 0: it was not */
+    bool base_is_own;              /* adapters began as a part of weights that were rounded without it */
 };
 
 /* Loads all blocks and keeps them. BL_E_UNSUPPORTED for a model that is streamed. */
@@ -98,6 +100,10 @@ bl_status bl_train_full(bl_trainable *t, bl_err *e);
 /* New adapters on the targets; the rest is frozen. A is uniform in +-1 / sqrt(in) and B is 0, as in peft, so that the
  * model computes what it did. BL_E_CONFIG when settings cannot be. */
 bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e);
+/* A trained adapter begins as A [rank, in] and B [out, rank] of the host; the caller takes s B A from the weight.
+ * `keep` has them for the files of peft, which then tell the change of the weight as it was: right where the rest is
+ * dense. Without it `base_is_own` says that no file can. */
+bl_status bl_effective_begin(bl_trainable *t, bl_effective *w, const float *a, const float *b, bool keep, bl_err *e);
 /* Learned step sizes (LSQ, arXiv 1902.08153) on the linears of the blocks: weights in f32 and a scale for each group of
  * inputs are learned, products are with the rounded weight; the rest is frozen. Kept as int<bits> with scales in f32.
  * group <= 0: the whole row. */

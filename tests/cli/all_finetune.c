@@ -235,6 +235,11 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
                                           "lora+rslora",
                                           "qlora+rank=2",
                                           "qlora+code=fp4+single",
+                                          "lora+rank=4+init=pissa",
+                                          "lora+rank=4+init=olora+targets=o_proj:up_proj",
+                                          "qlora+rank=4+init=pissa",
+                                          "loftq:w2+rank=4+rounds=2",
+                                          "loftq:w3+code=int+rank=4",
                                           "rtn:w4g24+lora+rank=2",
                                           "lsq:w3g24",
                                           "lsq:w2"};
@@ -443,6 +448,58 @@ static void methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merge
     ran_free(&r);
 }
 
+/* ---- adapters that begin as a part of the weight ---- */
+/* Nothing is trained yet: the model computes what it did. After training, an adapter of twice the rank beside the
+ * weights as they were computes what the adapter and the rest compute. */
+static void adapters_that_begin_as_a_part_of_the_weight_are_given_as_its_change(void **state)
+{
+    static const struct {
+        const char *method, *plain;
+    } rows[] = {
+        {"lora+rank=3+alpha=5+init=pissa", "lora+rank=6+alpha=10"},
+        {"lora+rank=2+alpha=4+init=olora+targets=q_proj:down_proj", "lora+rank=4+alpha=8+targets=q_proj:down_proj"}};
+    bl_err e = {0};
+    const double was = nll_by("@model");
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        ran r = SAY(NULL, "finetune", "@model", "--method", rows[i].method, "--data", "@dir/three.jsonl", "--steps",
+                    "1", "--lr", "0", "-o", "@dir/begun");
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        double d = fabs(nll_by("@dir/begun") - was);
+        if (!(d <= 1e-5 * fabs(was))) fail_msg("%s: %g apart before training", rows[i].method, d);
+        r = SAY(NULL, "finetune", "@model", "--method", rows[i].method, "--data", "@dir/three.jsonl", "--steps", "5",
+                "--lr", "0.01", "-o", "@dir/tuned");
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        const double tuned = nll_by("@dir/tuned");
+        if (!(fabs(tuned - was) > 1e-3 * fabs(was))) fail_msg("%s: %g, then %g", rows[i].method, was, tuned);
+        r = SAY(NULL, "finetune", "@model", "--method", rows[i].plain, "--init-adapter", "@dir/tuned", "--data",
+                "@dir/three.jsonl", "--steps", "1", "--lr", "0", "-o", "@dir/plain");
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        d = fabs(nll_by("@dir/plain") - tuned);
+        if (!(d <= 1e-5 * fabs(tuned))) fail_msg("%s: %g apart beside the weights as they were", rows[i].method, d);
+        assert_ok(bl_remove_tree(filled("@dir/begun"), &e));
+        assert_ok(bl_remove_tree(filled("@dir/tuned"), &e));
+        assert_ok(bl_remove_tree(filled("@dir/plain"), &e));
+    }
+    ran r = SAY(NULL, "finetune", "@model", "--method", "qlora+rank=4+init=pissa", "--data", "@dir/three.jsonl",
+                "--steps", "1", "-o", "@dir/rest");
+    expect(&r, 0, NULL);
+    assert_false(bl_exists(filled("@dir/rest/adapter_model.safetensors"))); /* beside that rest alone */
+    ran_free(&r);
+    r = SAY(NULL, "finetune", "@model", "--method", "rtn:w4g24+lora+init=pissa", "--data", "@dir/three.jsonl", "-o",
+            "@dir/no");
+    expect(&r, 2, "before they are rounded");
+    ran_free(&r);
+    r = SAY(NULL, "finetune", "@model", "--method", "lora+init=olora+alpha=0", "--data", "@dir/three.jsonl", "-o",
+            "@dir/no");
+    expect(&r, 2, "an alpha above 0");
+    ran_free(&r);
+}
+
 /* ---- killed ---- */
 /* Starts a training that stops at a fault point; it is killed there, or a little later. */
 static void begin_and_kill(const char *point, useconds_t later, const char *const *argv)
@@ -647,6 +704,7 @@ int main(void)
         cmocka_unit_test(methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merged),
         cmocka_unit_test(examples_of_every_format_train_and_wrong_ones_are_refused_by_line),
         cmocka_unit_test(what_was_trained_is_a_model_for_every_verb),
+        cmocka_unit_test(adapters_that_begin_as_a_part_of_the_weight_are_given_as_its_change),
         cmocka_unit_test(curves_of_runs_are_one_figure),
         cmocka_unit_test(a_run_that_diverges_leaves_its_curve_and_no_model),
         cmocka_unit_test(a_run_killed_twenty_times_ends_with_the_weights_of_one_that_was_not),

@@ -1,0 +1,21 @@
+/* factor.h - a matrix as a product of two narrow ones, on the host: what adapters begin with.
+ *
+ *     static float w[96 * 128], a[8 * 128], b[96 * 8];
+ *     BL_TRY(bl_factor_svd(w, 96, 128, 8, a, b, e));      // b a is the nearest to w of rank 8
+ *
+ * In f64 on one thread, so the same bits on any number of them. 1 <= rank <= min(out, in), else BL_E_CONFIG.
+ */
+#ifndef BL_KERNELS_FACTOR_H
+#define BL_KERNELS_FACTOR_H
+#include "kernels/base/bl.h"
+
+/* The singular triples k < rank of w = sum of s_k u_k v_kt, the largest first: a_k = sqrt(s_k) v_k, b_k = sqrt(s_k)
+ * u_k. The largest element of v_k is positive. By the eigenvectors of the smaller of w wt and wt w, so triples below
+ * 1e-7 of the largest are noise. */
+bl_status bl_factor_svd(const float *w, int64_t out, int64_t in, int64_t rank, float *a, float *b, bl_err *e);
+/* w = q r by Householder reflections: the first columns of q in b, the first rows of r in a; signs are LAPACK's. */
+bl_status bl_factor_qr(const float *w, int64_t out, int64_t in, int64_t rank, float *a, float *b, bl_err *e);
+/* left = w - scale b a, each element in f64 and rounded once. */
+void bl_factor_rest(const float *w, int64_t out, int64_t in, int64_t rank, const float *a, const float *b, double scale,
+                    float *left);
+#endif

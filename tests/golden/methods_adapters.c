@@ -1,0 +1,150 @@
+/* What adapters begin as, beside what peft recorded: PiSSA (with and without rank-stabilized scale), OLoRA and LoftQ.
+ */
+#include "golden_file.h"
+#include "harness/train/effective.h"
+#include "method_run.h"
+#include "kernels/factor.h"
+#include <math.h>
+
+enum { OUT = 96, IN = 128, RANK = 8 };
+
+/* Factors are the recorded ones, triple by triple up to their sign; with them the rest is the recorded one. */
+static void same_factors(const golden *g, const char *name, const float *a, const float *b, double by, int64_t rank)
+{
+    char key[64];
+    snprintf(key, sizeof key, "%s.lora_A", name);
+    const float *want_a = golden_need(g, key, "F32", rank * IN);
+    snprintf(key, sizeof key, "%s.lora_B", name);
+    const float *want_b = golden_need(g, key, "F32", OUT * rank);
+    snprintf(key, sizeof key, "%s.residual", name);
+    const float *want = golden_need(g, key, "F32", OUT * IN);
+    snprintf(key, sizeof key, "%s.scaling", name);
+    const double scale = *(const float *)golden_need(g, key, "F32", 1);
+    static float left[OUT * IN], mine_a[16 * IN], mine_b[OUT * 16];
+
+    for (int64_t i = 0; i < rank * IN; i++) mine_a[i] = (float)(by * a[i]);
+    for (int64_t i = 0; i < OUT * rank; i++) mine_b[i] = (float)(by * b[i]);
+    for (int64_t k = 0; k < rank; k++) {
+        double dot = 0;
+        for (int64_t i = 0; i < IN; i++) dot += (double)mine_a[k * IN + i] * want_a[k * IN + i];
+        const float sign = dot < 0 ? -1 : 1;
+        for (int64_t i = 0; i < IN; i++) assert_float_equal(sign * mine_a[k * IN + i], want_a[k * IN + i], 2e-5);
+        for (int64_t i = 0; i < OUT; i++) assert_float_equal(sign * mine_b[i * rank + k], want_b[i * rank + k], 2e-5);
+    }
+    bl_factor_rest(golden_need(g, "weight", "F32", OUT * IN), OUT, IN, rank, mine_a, mine_b, scale, left);
+    for (int64_t i = 0; i < OUT * IN; i++) assert_float_equal(left[i], want[i], 2e-5);
+}
+
+static void adapters_begin_as_those_of_peft(void **state)
+{
+    static float a[16 * IN], b[OUT * 16];
+    bl_err e = {0};
+    golden g;
+    (void)state;
+    BL_NEEDS("BITLADDER_GOLDEN");
+    golden_open(&g, test_path("BITLADDER_GOLDEN", "finetune/peft_variants.safetensors"));
+    const float *w = golden_need(&g, "weight", "F32", OUT * IN);
+    assert_ok(bl_factor_svd(w, OUT, IN, RANK, a, b, &e));
+    same_factors(&g, "pissa", a, b, 1 / sqrt(*(const float *)golden_need(&g, "pissa.scaling", "F32", 1)), RANK);
+    assert_ok(bl_factor_svd(w, OUT, IN, 16, a, b, &e));
+    same_factors(&g, "pissa_rslora", a, b, 1 / sqrt(*(const float *)golden_need(&g, "pissa_rslora.scaling", "F32", 1)),
+                 16);
+    assert_ok(bl_factor_qr(w, OUT, IN, RANK, a, b, &e));
+    same_factors(&g, "olora", a, b, 1, RANK);
+    golden_close(&g);
+}
+
+/* ---- LoftQ ---- */
+/* The weight less what a linear computes with, its adapter included or not: Frobenius norm. */
+static double apart(const method_run *m, const float *w, bool adapter)
+{
+    const float *q = method_dense(m);
+    const bl_lowrank *l = &m->lin.adapter[0];
+    const int64_t out = m->lin.out, in = m->lin.in, rank = l->a.dim[0];
+    const float *a = l->a.buf->data, *b = l->b.buf->data;
+    double sum = 0;
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t i = 0; i < in; i++) {
+            double d = (double)w[o * in + i] - q[o * in + i];
+            for (int64_t k = 0; adapter && k < rank; k++) d -= (double)l->scale * b[o * rank + k] * a[k * in + i];
+            sum += d * d;
+        }
+    return sqrt(sum);
+}
+
+/* Both errors are the recorded ones, whatever the scale; the first round is the recorded one code for code. */
+static void weights_and_adapters_of_loftq_are_those_of_peft(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t out, in, rank;
+        int rounds;
+    } rows[] = {{"smol_k", 32, 576, 8, 1},      {"smol_k", 32, 576, 8, 5},      {"tiny_gate", 128, 128, 8, 1},
+                {"tiny_gate", 128, 128, 8, 2},  {"tiny_gate", 128, 128, 8, 3},  {"tiny_gate", 128, 128, 8, 5},
+                {"tiny_gate", 128, 128, 32, 1}, {"tiny_gate", 128, 128, 32, 5}, {"smol_k", 32, 576, 32, 1}};
+    golden g;
+    (void)state;
+    BL_NEEDS("BITLADDER_GOLDEN");
+    golden_open(&g, test_path("BITLADDER_GOLDEN", "finetune/loftq.safetensors"));
+    for (size_t i = 0; i < BL_COUNT(rows); i++)
+        for (int scaled = 0; scaled < 2; scaled++) {
+            bl_err e = {0};
+            method_run m;
+            bl_trainable *t;
+            char key[96], text[96];
+            snprintf(key, sizeof key, "%s.weight", rows[i].name);
+            const float *w = golden_need(&g, key, "F32", rows[i].out * rows[i].in);
+            snprintf(text, sizeof text, "loftq:w4+rank=%d+alpha=%d+rounds=%d", (int)rows[i].rank,
+                     (int)rows[i].rank / (scaled ? 4 : 1), rows[i].rounds);
+            method_open(&m, text, w, rows[i].out, rows[i].in);
+            assert_ok(m.run.method->check(&m.run, &e));
+            assert_ok(bl_trainable_new(&m.model, &t, &e));
+            assert_ok(m.run.method->learns(&m.run, t, &e));
+            snprintf(key, sizeof key, "%s.b4r%dt%d.errors", rows[i].name, (int)rows[i].rank, rows[i].rounds);
+            const double *want = golden_need(&g, key, "F64", 2);
+            double of_base = apart(&m, w, false), of_all = apart(&m, w, true);
+            if (!(fabs(of_base - want[0]) <= 2e-4 * want[0]) || !(fabs(of_all - want[1]) <= 2e-4 * want[1] + 1e-5))
+                fail_msg("%s: errors %.9g and %.9g, recorded %.9g and %.9g", key, of_base, of_all, want[0], want[1]);
+            snprintf(key, sizeof key, "%s.b4r%dt%d.base", rows[i].name, (int)rows[i].rank, rows[i].rounds);
+            if (rows[i].rounds == 1 && rows[i].rank == 8) {
+                const float *base = golden_need(&g, key, "F32", rows[i].out * rows[i].in), *q = method_dense(&m);
+                for (int64_t k = 0; k < rows[i].out * rows[i].in; k++) assert_float_equal(q[k], base[k], 1e-6);
+            }
+            bl_trainable_free(t);
+            method_close(&m);
+        }
+    golden_close(&g);
+}
+
+/* w = diag(4, 3, 0) and its transposed neighbours, on paper. */
+static void factors_of_a_small_matrix_are_those_on_paper(void **state)
+{
+    const float tall[] = {4, 0, 0, 0, -3, 0, 0, 0, 0, 0, 0, 0}, flat[] = {0, 0, 2, 0, 0, 0, 0, 1};
+    float a[16], b[16], left[16];
+    bl_err e = {0};
+    (void)state;
+    assert_ok(bl_factor_svd(tall, 4, 3, 3, a, b, &e)); /* of rank 2: the third triple is 0 */
+    const float want_a[] = {2, 0, 0, 0, sqrtf(3), 0, 0, 0, 0}, want_b[] = {2, 0, 0, 0, -sqrtf(3), 0, 0, 0, 0, 0, 0, 0};
+    for (int i = 0; i < 9; i++) assert_float_equal(a[i], want_a[i], 1e-6);
+    for (int i = 0; i < 12; i++) assert_float_equal(b[i], want_b[i], 1e-6);
+    bl_factor_rest(tall, 4, 3, 3, a, b, 1, left);
+    for (int i = 0; i < 12; i++) assert_float_equal(left[i], 0, 1e-6);
+    assert_ok(bl_factor_svd(flat, 2, 4, 1, a, b, &e));
+    for (int i = 0; i < 4; i++) assert_float_equal(a[i], i == 2 ? sqrtf(2) : 0, 1e-6);
+    for (int i = 0; i < 2; i++) assert_float_equal(b[i], i == 0 ? sqrtf(2) : 0, 1e-6);
+    assert_ok(bl_factor_qr(tall, 4, 3, 2, a, b, &e));
+    bl_factor_rest(tall, 4, 3, 2, a, b, 1, left);
+    for (int i = 0; i < 12; i++) assert_float_equal(left[i], 0, 1e-6);
+    assert_int_equal(bl_factor_svd(tall, 4, 3, 4, a, b, &e), BL_E_CONFIG);
+    assert_int_equal(bl_factor_qr(tall, 4, 3, 0, a, b, &e), BL_E_CONFIG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(factors_of_a_small_matrix_are_those_on_paper),
+        cmocka_unit_test(adapters_begin_as_those_of_peft),
+        cmocka_unit_test(weights_and_adapters_of_loftq_are_those_of_peft),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
