@@ -9,8 +9,8 @@
  *     w^_i = Q(w_i + sum over k > i of (w_k - w^_k) L_ki)        H' = (I + L) D (I + L)t                        (LDLQ)
  *
  * which is GPTQ's sweep in that order (quip_round.c). y = Ut W^' V (x / s): V and 1/s are a transform of the linear's
- * input, Ut one of its output. They are randomized Hadamard matrices, V = Hn diag(signs) / sqrt(n), Ut = Hm diag(signs)
- * / sqrt(m).
+ * input, Ut two of its output. They are randomized Hadamard matrices, V = Hn diag(signs) / sqrt(n), U = Hmt diag(signs)
+ * / sqrt(m): signs come first, or what all rows have in common would become one large number.
  */
 #include "quip.h"
 #include "harness/quant/calibrate.h"
@@ -151,7 +151,7 @@ static bl_status turn(work *k, bl_err *e)
     BL_TRY(bl_matrix_new(r, BL_F64, k->out, k->in, &t, e));
     BL_TRY(r->ops->hadamard(r->be, &(bl_hadamard_args){.x = k->w, .y = t, .before = v}, e));
     BL_TRY(r->ops->hadamard(
-        r->be, &(bl_hadamard_args){.x = turned_over(t), .y = turned_over(k->w), .after = u, .transposed = true}, e));
+        r->be, &(bl_hadamard_args){.x = turned_over(t), .y = turned_over(k->w), .before = u, .transposed = true}, e));
     BL_TRY(r->ops->hadamard(r->be, &(bl_hadamard_args){.x = k->h, .y = k->h, .before = v}, e));
     bl_tensor over = turned_over(k->h);
     BL_TRY(r->ops->hadamard(r->be, &(bl_hadamard_args){.x = over, .y = over, .before = v}, e));
@@ -205,7 +205,9 @@ static bl_status store(work *k, bl_tensor scale, bl_tensor zero, bl_layer_stat *
         k->online_v = (bl_tensor){0}; /* the linear's now */
     }
     if (k->online_u.buf) {
-        bl_transform t = {.kind = BL_T_HADAMARD, .in = k->out, .out = k->out, .data = k->online_u};
+        bl_transform turn = {.kind = BL_T_HADAMARD, .in = k->out, .out = k->out},
+                     t = {.kind = BL_T_SCALE, .in = k->out, .out = k->out, .data = k->online_u};
+        BL_TRY(bl_linear_add_after(k->lin, &turn, e));
         BL_TRY(bl_linear_add_after(k->lin, &t, e));
         k->online_u = (bl_tensor){0};
     }
@@ -267,14 +269,16 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
                       .in = in,
                       .out = in,
                       .data = bl_tensor_1d(NULL, 0, BL_F32, in)},
-                 u = {.kind = BL_T_HADAMARD,
+                 turn = {.kind = BL_T_HADAMARD, .in = lin->out, .out = lin->out},
+                 u = {.kind = BL_T_SCALE,
                       .in = lin->out,
                       .out = lin->out,
                       .data = bl_tensor_1d(NULL, 0, BL_F32, lin->out)};
     if (lin->block < 0) return false;
     target(o, lin, format, shape);
     return (!(o->incoherent || o->rescale) || bl_linear_add_transform(lin, &v, NULL) == BL_OK) &&
-           (!o->incoherent || bl_linear_add_after(lin, &u, NULL) == BL_OK);
+           (!o->incoherent ||
+            (bl_linear_add_after(lin, &turn, NULL) == BL_OK && bl_linear_add_after(lin, &u, NULL) == BL_OK));
 }
 
 static double flops(const bl_method_run *r, const bl_linear *lin)
@@ -299,7 +303,7 @@ out:
 
 const bl_method bl_method_quip = {
     .name = "quip",
-    .version = 1,
+    .version = 2,
     .title = "QuIP",
     .cite = "Chee, Cai, Kuleshov, De Sa: QuIP: 2-Bit Quantization of Large Language Models With Guarantees, NeurIPS "
             "2023, arXiv:2307.13304",
