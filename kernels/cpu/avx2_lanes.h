@@ -107,7 +107,7 @@ BL_INLINE vi code_at(int bits, const uint8_t *p, int base, int k, int unit, bool
     }
     if (known < bits)
         v = pick_i(V(set1_epi32)(((1 << known) - 1) * unit), v, plane_at(1, p + base * PER_INPUT, k, known));
-    return clean ? and_i(v, V(set1_epi32)(all * unit)) : v;
+    return clean ? and_i(v, V(set1_epi32)((int)((unsigned)all * (unsigned)unit))) : v;
 }
 enum { ALONE = 1, BYTES = 0x01010101 };
 
