@@ -12,16 +12,25 @@ typedef struct fixture {
 } fixture;
 
 /* tokenizer NULL: the model's own, "": none. */
-static inline fixture fixture_open(const char *model, const char *tokenizer, int threads, bool stream)
+static inline fixture fixture_with(const char *model, const char *tokenizer, int threads, const bl_model_opts *o)
 {
     bl_err e = {0};
     fixture f = {0};
     bool none = tokenizer && !*tokenizer;
     assert_ok(bl_checkpoint_open(model, &(bl_checkpoint_opts){.tokenizer = none ? NULL : tokenizer}, &f.ckpt, &e));
     assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = threads}, &f.be, &e));
-    assert_ok(bl_model_open(f.ckpt, f.be, &(bl_model_opts){.stream = stream}, &f.m, &e));
+    assert_ok(bl_model_open(f.ckpt, f.be, o, &f.m, &e));
     if (!none) assert_ok(bl_tokenizer_of(f.ckpt, &f.t, &e));
     return f;
+}
+static inline fixture fixture_open(const char *model, const char *tokenizer, int threads, bool stream)
+{
+    return fixture_with(model, tokenizer, threads, &(bl_model_opts){.stream = stream});
+}
+/* To be written or compared: its weights are in the layout of their format. */
+static inline fixture fixture_stored(const char *model, const char *tokenizer, int threads, bool stream)
+{
+    return fixture_with(model, tokenizer, threads, &(bl_model_opts){.stream = stream, .as_stored = true});
 }
 
 static inline void fixture_close(fixture *f)

@@ -49,7 +49,7 @@ static inline bl_status variant_of(bl_checkpoint *c, bl_backend *be, const char 
 {
     bl_status st = BL_OK;
     bl_model *m = NULL;
-    BL_TRY(bl_model_open(c, be, &(bl_model_opts){.stream = true, .max_len = 1}, &m, e));
+    BL_TRY(bl_model_open(c, be, &(bl_model_opts){.stream = true, .as_stored = true, .max_len = 1}, &m, e));
     BL_TRY(variant_of_model(m, dir, &(bl_stage){.text = text}, 1, bytes, e));
 out:
     bl_model_close(m);

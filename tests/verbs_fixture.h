@@ -84,7 +84,7 @@ static inline void write_adapted(void)
 {
     bl_err e = {0};
     char dir[4300];
-    fixture f = fixture_open("synth:tiny:int4", "", 1, false);
+    fixture f = fixture_stored("synth:tiny:int4", "", 1, false);
     snprintf(dir, sizeof dir, "%s/adapted", S.dir);
     variant_everything(&f);
     assert_ok(variant_of_model(f.m, dir, (const bl_stage[]){{.text = "smooth", .hash = "12ab"}, {.text = "lora"}}, 2,

@@ -110,7 +110,7 @@ static void readers_survive_the_failure_of_every_allocation(void **state)
 
     snprintf(path, sizeof path, "%s/v", dir);
     bl_checkpoint_close(c);
-    fixture f = fixture_open("synth:tiny:int4", "", 1, false);
+    fixture f = fixture_stored("synth:tiny:int4", "", 1, false);
     variant_everything(&f);
     assert_ok(variant_of_model(f.m, path, &(bl_stage){.text = "all", .hash = "12"}, 1, NULL, &e));
     fixture_close(&f);

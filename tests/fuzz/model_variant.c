@@ -30,7 +30,7 @@ static void begin(void)
     setenv("XDG_CACHE_HOME", dir, 1);
     snprintf(model, sizeof model, "%s/m", dir);
     snprintf(list, sizeof list, "%s/m/bitladder.json", dir);
-    f = fixture_open("synth:tiny:int4", "", 1, false);
+    f = fixture_stored("synth:tiny:int4", "", 1, false);
     variant_everything(&f);
     must(variant_of_model(f.m, model, &(bl_stage){.text = "all", .hash = "12"}, 1, NULL, &e) == BL_OK);
     fixture_close(&f);

@@ -16,7 +16,7 @@ static int begin(void **state)
     strcpy(dir, test_dir());
     setenv("XDG_CACHE_HOME", dir, 1);
     snprintf(model, sizeof model, "%s/m", dir);
-    fixture f = fixture_open("synth:tiny:int4", "", 1, false);
+    fixture f = fixture_stored("synth:tiny:int4", "", 1, false);
     variant_everything(&f);
     assert_ok(variant_of_model(f.m, model, &(bl_stage){.text = "all", .hash = "12"}, 1, NULL, &e));
     fixture_close(&f);

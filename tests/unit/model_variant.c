@@ -344,7 +344,7 @@ static void every_change_of_the_state_is_there_after_writing_and_reading(void **
 {
     world *w = *state;
     bl_err e = {0};
-    fixture plain = fixture_open("synth:tiny", "", 1, false);
+    fixture plain = fixture_stored("synth:tiny", "", 1, false);
     float *unchanged = logits(&plain);
     size_t n = N_IDS * (size_t)plain.m->config.vocab * sizeof *unchanged;
     uint64_t before = bl_model_bytes(plain.m), written;
@@ -352,7 +352,7 @@ static void every_change_of_the_state_is_there_after_writing_and_reading(void **
     assert_true(bl_model_bits(plain.m) == 16);
     fixture_close(&plain);
     for (size_t i = 0; i < BL_COUNT(changes); i++) {
-        fixture f = fixture_open("synth:tiny", "", 1, false);
+        fixture f = fixture_stored("synth:tiny", "", 1, false);
         changes[i].change(&f);
         float *want = logits(&f);
         if ((changes[i].change == nothing) != !memcmp(want, unchanged, n)) fail_msg("change %zu: logits", i);
@@ -361,7 +361,7 @@ static void every_change_of_the_state_is_there_after_writing_and_reading(void **
         assert_ok(variant_of_model(f.m, w->out, &(bl_stage){.text = "stage"}, 1, &written, &e));
         assert_int_equal(written, bl_model_bytes(f.m));
         for (int stream = 0; stream < 2; stream++) {
-            fixture g = fixture_open(w->out, "", 1, stream);
+            fixture g = fixture_stored(w->out, "", 1, stream);
             assert_int_equal(bl_checkpoint_bytes(g.ckpt), written);
             assert_int_equal(bl_model_bytes(g.m), written);
             assert_true(bl_model_bits(g.m) == bl_model_bits(f.m));
@@ -385,13 +385,13 @@ static void every_architecture_comes_back(void **state)
     static const char *const models[] = {"synth:tiny-biases", "synth:tiny-mistral", "synth:tiny-qwen2",
                                          "synth:tiny-qwen3", "synth:tiny-qwen3:int4"};
     for (size_t i = 0; i < BL_COUNT(models); i++) {
-        fixture f = fixture_open(models[i], "", 1, false), g;
+        fixture f = fixture_stored(models[i], "", 1, false), g;
         bl_norm *norm = bl_model_norm(f.m, 1, BL_ROLE_K_NORM);
         bl_hash h;
         if (norm) bl_norm_set(norm, vector(&f, norm->weight.dim[0], 1, 1, 1));
         float *want = logits(&f), *got;
         assert_ok(variant_of_model(f.m, w->out, &base, 1, NULL, &e));
-        g = fixture_open(w->out, "", 1, true);
+        g = fixture_stored(w->out, "", 1, true);
         const bl_config *a = &f.m->config, *b = &g.m->config;
         assert_ptr_equal(a->arch, b->arch);
         assert_int_equal(a->roles, b->roles);
@@ -403,7 +403,7 @@ static void every_architecture_comes_back(void **state)
         assert_ok(bl_checkpoint_fingerprint(g.ckpt, &h, &e));
         free(got);
         fixture_close(&g);
-        g = fixture_open(w->out, "", 1, false);
+        g = fixture_stored(w->out, "", 1, false);
         assert_same_model(f.m, g.m);
         fixture_close(&g);
         fixture_close(&f);
@@ -429,11 +429,11 @@ static void notes_say_what_the_linears_are(void **state)
          "adapters beside the weights; inputs transformed; lm_head int4 pc, embeddings BF16"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        fixture f = fixture_open("synth:tiny", "", 1, false), g;
+        fixture f = fixture_stored("synth:tiny", "", 1, false), g;
         bl_text t = {0};
         rows[i].change(&f);
         assert_ok(variant_of_model(f.m, w->out, &base, 1, NULL, &e));
-        g = fixture_open(w->out, "", 1, true);
+        g = fixture_stored(w->out, "", 1, true);
         bl_model_notes(g.m, &t);
         assert_string_equal(t.s ? t.s : "", rows[i].want);
         bl_text_free(&t);
@@ -447,7 +447,7 @@ static void notes_say_what_the_linears_are(void **state)
 static void tied_tiny(world *w)
 {
     bl_err e = {0};
-    fixture f = fixture_open("synth:tiny", "", 1, false);
+    fixture f = fixture_stored("synth:tiny", "", 1, false);
     snprintf(w->tied, sizeof w->tied, "%s/tied", w->dir);
     bl_weight_free(&f.m->head.weight);
     assert_ok(variant_of_model(f.m, w->tied, &base, 1, NULL, &e));
@@ -458,7 +458,7 @@ static void a_head_of_its_own_begins_as_the_embedding(void **state)
 {
     world *w = *state;
     bl_err e = {0};
-    fixture f = fixture_open("synth:smollm2-135m", "", 1, true), g;
+    fixture f = fixture_stored("synth:smollm2-135m", "", 1, true), g;
     (void)w;
     assert_true(f.m->config.tied);
     assert_null(bl_model_linear(f.m, -1, BL_ROLE_HEAD));
@@ -470,7 +470,7 @@ static void a_head_of_its_own_begins_as_the_embedding(void **state)
     fixture_close(&f);
 
     tied_tiny(w);
-    f = fixture_open(w->tied, "", 1, false);
+    f = fixture_stored(w->tied, "", 1, false);
     float *tied = logits(&f), *got;
     size_t n = N_IDS * (size_t)f.m->config.vocab * sizeof *tied;
     assert_true(f.m->config.tied);
@@ -483,7 +483,7 @@ static void a_head_of_its_own_begins_as_the_embedding(void **state)
     float *want = logits(&f);
     assert_memory_not_equal(want, tied, n);
     assert_ok(variant_of_model(f.m, w->out, &base, 1, NULL, &e));
-    g = fixture_open(w->out, "", 1, false);
+    g = fixture_stored(w->out, "", 1, false);
     assert_false(g.m->config.tied);
     assert_same_model(f.m, g.m);
     got = logits(&g);
@@ -505,17 +505,17 @@ static void stages_follow_each_other_and_the_last_stands_alone(void **state)
     const bl_stage one = {.text = "smooth", .hash = "00ff", .options = "{\"alpha\":0.5}"},
                    two[] = {{.text = "gptq:w4g64", .options = "{\"wbits\":4}"}, {.text = "lora+merge"}};
     snprintf(second, sizeof second, "%s2", w->out);
-    fixture f = fixture_open("synth:tiny", "", 1, false);
+    fixture f = fixture_stored("synth:tiny", "", 1, false);
     a_scale_of_the_input(&f);
     assert_ok(variant_of_model(f.m, w->out, &one, 1, NULL, &e));
     fixture_close(&f);
-    f = fixture_open(w->out, "", 1, false);
+    f = fixture_stored(w->out, "", 1, false);
     adapters_on_a_packed_weight(&f);
     float *want = logits(&f);
     assert_ok(variant_of_model(f.m, second, two, 2, NULL, &e));
     assert_ok(bl_remove_tree(w->out, &e));
 
-    fixture g = fixture_open(second, "", 1, false);
+    fixture g = fixture_stored(second, "", 1, false);
     float *got = logits(&g);
     assert_memory_equal(got, want, N_IDS * (size_t)f.m->config.vocab * sizeof *want);
     assert_same_model(f.m, g.m);
@@ -550,16 +550,16 @@ static void heads_are_compared_whole(void **state)
                 {a_head_of_other_values_in_the_same_format, false},
                 {a_head_with_all_a_linear_has, false}};
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        fixture f = fixture_open("synth:tiny", "", 1, false), g;
+        fixture f = fixture_stored("synth:tiny", "", 1, false), g;
         assert_ok(bl_head_open(f.ckpt, f.be, &head, &e));
         rows[i].change(&f);
         assert_ok(bl_linear_same(&head, bl_model_head(f.m), &same, &e));
         assert_int_equal(same, rows[i].same);
         bl_linear_free(&head);
         assert_ok(variant_of_model(f.m, w->out, &base, 1, NULL, &e));
-        g = fixture_open(w->out, "", 1, true);
+        g = fixture_open(w->out, "", 1, false);
         assert_ok(bl_head_open(g.ckpt, g.be, &head, &e));
-        assert_ok(bl_linear_same(&head, bl_model_head(f.m), &same, &e));
+        assert_ok(bl_linear_same(&head, bl_model_head(g.m), &same, &e));
         assert_true(same);
         bl_linear_free(&head);
         fixture_close(&g);
@@ -567,7 +567,7 @@ static void heads_are_compared_whole(void **state)
         assert_ok(bl_remove_tree(w->out, &e));
     }
     tied_tiny(w);
-    fixture f = fixture_open(w->tied, "", 1, true);
+    fixture f = fixture_stored(w->tied, "", 1, true);
     assert_ok(bl_head_open(f.ckpt, f.be, &head, &e));
     assert_ok(bl_linear_same(&head, &f.m->embed, &same, &e));
     assert_true(same);
@@ -580,7 +580,7 @@ static void adapters_add_up_to_the_merged_weight(void **state)
 {
     (void)state;
     bl_err e = {0};
-    fixture f = fixture_open("synth:tiny:f32", "", 1, false);
+    fixture f = fixture_stored("synth:tiny:f32", "", 1, false);
     bl_linear *l = linear(&f, 0, BL_ROLE_UP);
     int64_t in = l->in, out = l->out;
     bl_tensor dense;
@@ -624,7 +624,7 @@ static void a_changed_block_is_not_read_anew(void **state)
 {
     (void)state;
     bl_err e = {0};
-    fixture f = fixture_open("synth:tiny", "", 1, true);
+    fixture f = fixture_stored("synth:tiny", "", 1, true);
     assert_ok(bl_block_acquire(f.m, 1, &e));
     a_norm_of_a_block(&f);
     uint64_t bytes = bl_model_bytes(f.m);
@@ -641,7 +641,7 @@ static void what_does_not_fit_is_not_taken_over(void **state)
 {
     (void)state;
     bl_err e = {0};
-    fixture f = fixture_open("synth:tiny", "", 1, false);
+    fixture f = fixture_stored("synth:tiny", "", 1, false);
     bl_linear *l = linear(&f, 0, BL_ROLE_Q);
     bl_transform t = {BL_T_SCALE, 63, 63, vector(&f, 63, 1, 1, 1)};
     bl_lowrank low = {numbers(&f, 2, l->in, 1, 0, 1), numbers(&f, l->out, 3, 1, 0, 1), 1};
@@ -659,7 +659,7 @@ static void one_simulated_product_makes_the_model_simulated(void **state)
 {
     world *w = *state;
     bl_err e = {0};
-    fixture f = fixture_open("synth:tiny", "", 1, false), g;
+    fixture f = fixture_stored("synth:tiny", "", 1, false), g;
     for (size_t i = 0; i < f.m->n_linears; i++) {
         bl_linear *l = &f.m->linears[i];
         if (l != linear(&f, 1, BL_ROLE_O))
@@ -668,7 +668,7 @@ static void one_simulated_product_makes_the_model_simulated(void **state)
     }
     assert_string_equal(bl_model_simulated(f.m), "activations"); /* o_proj of the last block is bf16 */
     assert_ok(variant_of_model(f.m, w->out, &base, 1, NULL, &e));
-    g = fixture_open(w->out, "", 1, true);
+    g = fixture_stored(w->out, "", 1, true);
     assert_string_equal(bl_model_simulated(g.m), "activations");
     fixture_close(&g);
     set_format(&f, linear(&f, 1, BL_ROLE_O), "int8", (bl_shape){.group = 16, .zero = BL_ZERO_PACKED, .scale = BL_F16});
@@ -781,7 +781,7 @@ static void a_weight_in_a_layout_of_the_backend_is_not_written(void **state)
 {
     world *w = *state;
     bl_err e = {0};
-    fixture f = fixture_open("synth:tiny", "", 1, false);
+    fixture f = fixture_stored("synth:tiny", "", 1, false);
     bl_variant *v = NULL;
     assert_ok(bl_variant_begin(w->out, f.ckpt, &base, 1, &v, &e));
     linear(&f, 0, BL_ROLE_K)->weight.layout = 1;
