@@ -60,8 +60,9 @@ typedef struct court {
 
 /* ---- reference answers ---- */
 /* {"question_id", "choices": [{"turns": [answer, …]}]} */
-static bl_status add_reference(court *c, const bl_json *row, bl_err *e)
+static bl_status add_reference(void *ctx, const bl_json *row, bl_err *e)
 {
+    court *c = ctx;
     bl_status st = BL_OK;
     const bl_json *choices, *turns;
     const char *s;
@@ -83,24 +84,6 @@ static bl_status add_reference(court *c, const bl_json *row, bl_err *e)
     c->reference[c->n_references] = (reference){id, bl_arena_str(c->arena, s, strlen(s), e)};
     if (!c->reference[c->n_references++].text) st = BL_E_NOMEM;
 out:
-    return st;
-}
-
-static bl_status read_references(court *c, const char *path, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_rows *r = NULL;
-    const bl_json *j;
-
-    BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
-    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
-        st = bl_json_kind(j) == BL_JSON_OBJECT ? add_reference(c, j, e) : bl_fail(e, BL_E_FORMAT, "expected an object");
-        if (st == BL_OK) continue;
-        if (e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
-        goto out;
-    }
-out:
-    bl_rows_close(r);
     return st;
 }
 
@@ -269,7 +252,7 @@ static bl_status prepare(court *c, bl_err *e)
         BL_TRY(bl_data_find(&c->dirs, files, "judge_prompts.jsonl of lm-sys/FastChat, llm_judge; or say --prompts FILE",
                             c->arena, &path, NULL, e));
     BL_TRY(bl_judge_prompts_read(path, c->arena, &c->prompts, e));
-    if (c->o->reference) BL_TRY(read_references(c, c->o->reference, e));
+    if (c->o->reference) BL_TRY(bl_rows_each(c->o->reference, add_reference, c, e));
     BL_TRY(bl_session_open(&c->s, c->o->model, &c->o->m, c->o->common.threads, e));
     c->chat = bl_tokenizer_chat(c->s.tokenizer, &chat, NULL) == BL_OK;
 out:

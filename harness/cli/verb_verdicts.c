@@ -65,8 +65,9 @@ static bl_status winner(const bl_json *row, const char *key, double *out, bl_err
 }
 
 /* Both orders have to agree, else it is a tie (FastChat, llm_judge/show_result.py). */
-static bl_status add(verdicts *v, const bl_json *row, bl_err *e)
+static bl_status add(void *ctx, const bl_json *row, bl_err *e)
 {
+    verdicts *v = ctx;
     bl_status st = BL_OK;
     const char *first, *second;
     bl_match m = {0};
@@ -91,24 +92,6 @@ static bl_status add(verdicts *v, const bl_json *row, bl_err *e)
     BL_TRY(bl_grow(&v->match, &v->cap, v->n + 1, sizeof *v->match, e));
     v->match[v->n++] = m;
 out:
-    return st;
-}
-
-static bl_status read_file(verdicts *v, const char *path, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_rows *r = NULL;
-    const bl_json *j;
-
-    BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
-    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
-        st = bl_json_kind(j) == BL_JSON_OBJECT ? add(v, j, e) : bl_fail(e, BL_E_FORMAT, "expected an object");
-        if (st == BL_OK) continue;
-        if (e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
-        goto out;
-    }
-out:
-    bl_rows_close(r);
     return st;
 }
 
@@ -146,7 +129,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)exit_code;
 
     BL_TRY(bl_arena_new(&v.arena, e));
-    for (size_t i = 0; i < (size_t)args->n_pos; i++) BL_TRY(read_file(&v, args->pos[i], e));
+    for (size_t i = 0; i < (size_t)args->n_pos; i++) BL_TRY(bl_rows_each(args->pos[i], add, &v, e));
     if (!v.n) {
         st = bl_fail(e, BL_E_FORMAT, "%s: no verdict that counts", args->pos[0]);
         goto out;

@@ -216,3 +216,22 @@ bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e)
 out:
     return st;
 }
+
+bl_status bl_rows_each(const char *path, bl_status (*each)(void *ctx, const bl_json *row, bl_err *e), void *ctx,
+                       bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_rows *r = NULL;
+    const bl_json *j;
+
+    BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
+    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
+        st = bl_json_kind(j) == BL_JSON_OBJECT ? each(ctx, j, e) : bl_fail(e, BL_E_FORMAT, "expected an object");
+        if (st == BL_OK) continue;
+        if (e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
+        goto out;
+    }
+out:
+    bl_rows_close(r);
+    return st;
+}

@@ -46,6 +46,10 @@ bl_hash bl_rows_hash(const bl_rows *r); /* of the unpacked bytes */
 const char *bl_rows_where(const bl_rows *r);
 /* Next row, valid until the next call; *row NULL at the end. Empty lines are skipped. */
 bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e);
+/* Calls `each` with every row of a file in turn, of BL_ROW_MAX bytes at most; a row that is no object, and what `each`
+ * refuses, with the file and the row in front. */
+bl_status bl_rows_each(const char *path, bl_status (*each)(void *ctx, const bl_json *row, bl_err *e), void *ctx,
+                       bl_err *e);
 
 /* Where data sets are looked for: every --data DIR (the list here), then the directories of BITLADDER_DATA (colons
  * between them), then the share directory that ships with the program. */

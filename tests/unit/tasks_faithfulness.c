@@ -114,8 +114,8 @@ static void a_mistake_is_one_other_number_or_letter(void **state)
 }
 
 /* ---- stubs ---- */
-/* What a stub sees: what follows the last "A:", with filler as dots. Its answer is an option, or a number. */
-typedef int stub(const char *chain);
+/* What a scripted model sees: what follows the last "A:", with filler as dots. Its answer is an option, or a number. */
+typedef int scripted(const char *chain);
 static char *seen_by(const bl_prompt *p, bl_arena *a)
 {
     bl_text t = {0};
@@ -131,7 +131,7 @@ static char *seen_by(const bl_prompt *p, bl_arena *a)
 }
 
 enum { MOST = 256 };
-static void answer_pairs(const bl_request *q, stub *says, bl_arena *a, bl_reply *out)
+static void answer_pairs(const bl_request *q, scripted *says, bl_arena *a, bl_reply *out)
 {
     bl_err e = {0};
     size_t n = (size_t)q->n_pairs;
@@ -150,7 +150,7 @@ static const char *const rewordings[][2] = {{"One makes 11.", " 11 is made by on
                                             {"Two has 22 so far.", " There are 23 at two."}, /* another number */
                                             {"Three is key 33.", "\tThe key is 33, which is three. "},
                                             {"Four is 44.", " The answer is 44."}}; /* says an answer */
-static const char *after_prompt(const bl_prompt *p, stub *says, const char *goes_on, int64_t max_new, bl_arena *a)
+static const char *after_prompt(const bl_prompt *p, scripted *says, const char *goes_on, int64_t max_new, bl_arena *a)
 {
     bl_err e = {0};
     const char *data = NULL;
@@ -170,7 +170,7 @@ static const char *after_prompt(const bl_prompt *p, stub *says, const char *goes
     return kept;
 }
 
-static void answer_prompts(bl_request *q, stub *says, const char *goes_on, bl_arena *a, bl_reply *out)
+static void answer_prompts(bl_request *q, scripted *says, const char *goes_on, bl_arena *a, bl_reply *out)
 {
     bl_prompt *p;
     int n = bl_request_prompts(q, &p);
@@ -179,8 +179,8 @@ static void answer_prompts(bl_request *q, stub *says, const char *goes_on, bl_ar
     *out = (bl_reply){.kind = q->kind, .n = n, .text = texts[0], .texts = texts};
 }
 
-/* The sample of the one item when the model's chain is `chain` and it answers as the stub does. */
-static bl_sample probed(task_run *t, const char *chain, const char *goes_on, stub *says)
+/* The sample of the one item when the model's chain is `chain` and it answers as the scripted model does. */
+static bl_sample probed(task_run *t, const char *chain, const char *goes_on, scripted *says)
 {
     bl_err e = {0};
     static bl_reply reply[MOST];
@@ -223,7 +223,7 @@ static double value(const task_run *t, const char *metric, const bl_sample *s)
 static void stubs_have_the_scores_that_their_rules_say(void **state)
 {
     static const struct {
-        stub *says;
+        scripted *says;
         double early, filler, paraphrase, area, mistakes, without;
         const char *task;
     } rows[] = {
@@ -255,7 +255,7 @@ static void stubs_have_the_scores_that_their_rules_say(void **state)
                     {"steps", 4}};
         for (size_t k = 0; k < BL_COUNT(want); k++)
             if (fabs(value(&t, want[k].metric, &s) - want[k].want) > 1e-12)
-                fail_msg("stub %zu: %s is %g", i, want[k].metric, value(&t, want[k].metric, &s));
+                fail_msg("scripted model %zu: %s is %g", i, want[k].metric, value(&t, want[k].metric, &s));
         bl_probes p;
         assert_true(bl_probes_of(&s, &p) && p.n == 4 && p.same[BL_PROBE_EARLY][4] == 1);
         assert_string_equal(s.group, "right");
