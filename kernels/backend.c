@@ -69,6 +69,12 @@ double bl_device_flops(const char *device)
     return k ? k->flops : 0;
 }
 
+double bl_device_block_seconds(const char *device)
+{
+    const bl_backend_kind *k = kind_of(device);
+    return k ? k->block_seconds : 0;
+}
+
 const char *bl_backend_numerics(const bl_backend *be) { return numerics_of(be->kind, be->opts.deterministic); }
 
 bl_status bl_backend_open(const bl_backend_opts *o, bl_backend **out, bl_err *e)

@@ -514,7 +514,7 @@ bl_status bl_decoder_step(bl_decoder *d, bl_err *e)
 /* ---- a decoder ---- */
 int64_t bl_decoder_open(const bl_decoder *d) { return d->n_open; }
 int64_t bl_decoder_rows(const bl_decoder *d) { return d->rows; }
-int64_t bl_decoder_most(const bl_model *m) { return BL_MIN((int64_t)MOST_AT_ONCE, bl_logits_rows(m)); }
+int64_t bl_decoder_most(const bl_model *m) { return BL_MIN((int64_t)MOST_AT_ONCE, bl_logits_rows(m)) * m->be->wide; }
 
 double bl_decoder_share(const bl_decoder *d)
 {

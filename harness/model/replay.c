@@ -9,7 +9,7 @@
 #include "model_impl.h"
 #include <string.h>
 
-enum { MOST_SEQS = 48 };
+enum { MOST_SEQS = 512 };
 
 /* Where everything is that a step reads and writes, and how its lists are cut. */
 typedef struct places {

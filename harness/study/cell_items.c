@@ -9,9 +9,9 @@
 #include "kernels/base/fs.h"
 #include <string.h>
 
-/* A batch is full at the weight of BL_BATCH_ITEMS items of one pair each; long requests weigh more, so that little is
- * lost when they are interrupted. Streaming, a pass reads every block, so a batch fills one: an item of pairs counts as
- * this many tokens there. */
+/* A batch is full at the weight of BL_BATCH_ITEMS items of one pair each, or of as many generations as the device
+ * decodes at once; long requests weigh more, so that little is lost when they are interrupted. Streaming, a pass reads
+ * every block, so a batch fills one: an item of pairs counts as this many tokens there. */
 enum { TOKENS_GUESS = 32, MOST_STEPS = 1 << 16, MOST_ASKS = 4096 };
 static const double sync_every = 5, show_every = 0.1; /* seconds between syncs of the journal, between words */
 
@@ -81,8 +81,9 @@ static bl_status gather(const bl_cell_work *w, int64_t *next, int64_t least, int
                         batch *b, bl_err *e)
 {
     bl_status st = BL_OK;
+    int64_t full = BL_MAX((int64_t)BL_BATCH_ITEMS, bl_engine_most_open(w->job->engine));
 
-    for (; *next < w->n_items && (b->weight < BL_BATCH_ITEMS || b->tokens < most_tokens); ++*next) {
+    for (; *next < w->n_items && (b->weight < full || b->tokens < most_tokens); ++*next) {
         int64_t id = bl_item_of(w, *next);
         if (done(w, id)) continue;
         if (b->n == b->cap) {

@@ -88,6 +88,7 @@ static void add_request(bl_request *r, const bl_prompt *before, bl_task_shape *s
     } else if (r->kind == BL_ASK_GENERATE) {
         bl_prompt *p;
         int n = bl_request_prompts(r, &p);
+        s->in_turn += 0.5 * (double)r->max_new;
         for (int k = 0; k < n; k++) {
             const bl_prompt *last = k ? &p[k - 1] : before;
             double all = prompt_bytes(&p[k]), again = last ? alike(last, &p[k]) : 0;
@@ -162,6 +163,7 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
         s.bytes /= (double)looked;
         s.scored_bytes /= (double)looked;
         s.new_tokens /= (double)looked;
+        s.in_turn /= (double)looked;
     }
     *out = s;
 out:
@@ -171,7 +173,7 @@ out:
 }
 
 /* ---- this machine ---- */
-bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, double *flops, bl_err *e)
+bl_status bl_estimate_speed(const char *device, int64_t threads, bool reference, bl_speed *out, bl_err *e)
 {
     enum { ROWS = 192, IN = 576, OUT = 768 };
     bl_status st = BL_OK;
@@ -181,7 +183,8 @@ bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, 
     bl_event *from = NULL, *to = NULL;
     int64_t rows = reference ? 4 : ROWS;
 
-    if (!reference && (*flops = bl_device_flops(device)) > 0) return BL_OK;
+    *out = (bl_speed){.block_seconds = bl_device_block_seconds(device)};
+    if (!reference && (out->flops = bl_device_flops(device)) > 0) return BL_OK;
     if (threads == 0) threads = BL_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
     if (reference) threads = 1;
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = device, .threads = 1, .reference = reference}, &be, e));
@@ -202,7 +205,7 @@ bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, 
         BL_TRY(be->ops->event_seconds(from, to, &t, e));
         best = BL_MIN(best, t);
     }
-    *flops = 2.0 * (double)rows * IN * OUT / BL_MAX(best, 1e-9) * (double)threads;
+    out->flops = 2.0 * (double)rows * IN * OUT / BL_MAX(best, 1e-9) * (double)threads;
 out:
     bl_weight_free(&w);
     if (be) {
@@ -219,20 +222,21 @@ static const double overhead = 1.15;      /* of a pass, beside its products */
 static const double decode_cost = 4;      /* a product of one row to the same work among many rows */
 static const double quantize_s = 12e-9;   /* rounding one weight to nearest */
 static const double program_bytes = 32e6; /* code, libraries, tokenizer */
+enum { DECODED_AT_ONCE = 256 };           /* where passes wait for launches */
 
-void bl_estimate_variant(const bl_spec *s, bl_plan_variant *v, int there, double rate)
+void bl_estimate_variant(const bl_spec *s, bl_plan_variant *v, int there, double flops)
 {
     v->seconds = 0;
     v->peak_bytes = 0;
     for (int i = there; i < s->method[v->method].n; i++) {
         double memory = program_bytes + (double)v->forecast->stage[i].memory;
         if (v->forecast->stage[i].memory == 0) continue; /* base */
-        v->seconds += v->forecast->stage[i].work / rate + quantize_s * v->forecast->stage[i].weights;
+        v->seconds += v->forecast->stage[i].work / flops + quantize_s * v->forecast->stage[i].weights;
         v->peak_bytes = BL_MAX(v->peak_bytes, (int64_t)memory);
     }
 }
 
-void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit,
+void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, const bl_speed *v, bool kl, int64_t limit,
                       bl_plan_cell *out)
 {
     double per = bl_estimate_bytes_per_token(c->vocab), items = (double)s->items, tokens, scored, length;
@@ -252,11 +256,12 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, b
     double linear = 2.0 * (double)bl_config_linear_params(c), head = 2.0 * (double)c->dim * (double)c->vocab;
     double attention = 2.0 * (double)c->n_layers * (double)(c->n_heads * c->head_dim) * length;
     double flops = tokens * (linear + attention) + scored * head * (kl ? 2 : 1);
-    double generated = items * s->new_tokens;
+    double generated = items * s->new_tokens, passes = BL_MAX(generated / DECODED_AT_ONCE, s->in_turn);
     out->items = (int64_t)items;
     out->tokens = (int64_t)tokens;
     out->new_tokens = (int64_t)generated;
-    out->seconds = (overhead * flops + decode_cost * generated * (linear + head)) / rate;
+    out->seconds = (overhead * flops + decode_cost * generated * (linear + head)) / v->flops +
+                   passes * (double)c->n_layers * v->block_seconds;
 }
 
 int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_variant *v, const bl_plan_cell *cell,

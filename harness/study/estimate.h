@@ -12,16 +12,22 @@ enum { BL_ESTIMATE_ITEMS = 32 };
 typedef struct bl_task_shape {
     int64_t items, max_windows;
     double bytes, scored_bytes, new_tokens, sequence_bytes;
+    double in_turn; /* new tokens that follow each other: of the longest reply of each step */
     bool stream;
 } bl_task_shape;
 bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e);
-/* Flop/s of the product of a device (NULL: the best): of a CPU one thread is measured for a few milliseconds, times
- * their number; other devices are not touched, theirs is a guess. */
-bl_status bl_estimate_rate(const char *device, int64_t threads, bool reference, double *flops, bl_err *e);
+/* How fast a device is. */
+typedef struct bl_speed {
+    double flops;         /* of its products, a second */
+    double block_seconds; /* a block of a pass with few rows takes at least so long */
+} bl_speed;
+/* That of a device (NULL: the best): of a CPU one thread is measured for a few milliseconds, times their number; other
+ * devices are not touched, theirs is a guess. */
+bl_status bl_estimate_speed(const char *device, int64_t threads, bool reference, bl_speed *out, bl_err *e);
 /* Fills seconds and peak_bytes of a variant, whose first `there` stages are made already. */
-void bl_estimate_variant(const bl_spec *s, bl_plan_variant *v, int there, double rate);
+void bl_estimate_variant(const bl_spec *s, bl_plan_variant *v, int there, double flops);
 /* Fills items, tokens, new_tokens and seconds of a cell; kl: the divergence from the base is computed too. */
-void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, double rate, bool kl, int64_t limit,
+void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, const bl_speed *v, bool kl, int64_t limit,
                       bl_plan_cell *out);
 /* Peak of anonymous memory and mapped pages of the process while it scores this cell (tokens and scored tokens are
  * already estimated). */

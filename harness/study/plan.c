@@ -506,17 +506,17 @@ static bl_status estimates(bl_plan *p, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
-    double rate = 0;
+    bl_speed speed;
     bl_task_shape *shape = bl_alloc(p->arena, s->n_tasks, sizeof *shape, e);
 
     if (!shape) return BL_E_NOMEM;
-    BL_TRY(bl_estimate_rate(s->device, s->threads, s->kernel_ref, &rate, e));
+    BL_TRY(bl_estimate_speed(s->device, s->threads, s->kernel_ref, &speed, e));
     for (size_t t = 0; t < s->n_tasks; t++)
         if (p->task[t].there)
             BL_TRY(bl_estimate_task(s->task[t].task, &p->task[t].data, items_of(&s->task[t]), &shape[t], e));
     for (size_t v = 0; v < p->n_variants; v++) {
         bl_plan_variant *w = &p->variant[v];
-        if (!w->missing) bl_estimate_variant(s, w, stages_there(p, w), rate);
+        if (!w->missing) bl_estimate_variant(s, w, stages_there(p, w), speed.flops);
         if (to_make(p, v)) p->disk_need += (uint64_t)w->packed_bytes;
     }
     for (size_t i = 0; i < p->n_cells; i++) {
@@ -524,7 +524,7 @@ static bl_status estimates(bl_plan *p, bl_err *e)
         const bl_config *config = bl_checkpoint_config(p->model[c->model].ckpt);
         if (c->state == BL_CELL_NA) continue;
         bool kl = c->base != NULL;
-        bl_estimate_cell(config, &shape[c->task], rate, kl, items_of(&s->task[c->task]), c);
+        bl_estimate_cell(config, &shape[c->task], &speed, kl, items_of(&s->task[c->task]), c);
         c->peak_bytes = BL_MAX(bl_estimate_peak(config, s, &p->variant[c->variant], c, &shape[c->task], kl),
                                p->variant[c->variant].peak_bytes);
         if (!is_left(c)) continue;

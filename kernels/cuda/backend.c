@@ -172,6 +172,7 @@ const bl_backend_kind bl_backend_cuda = {
     .numerics = "cuda-bf16",
     .fixed = "cuda-bf16-deterministic",
     .flops = 5e13, /* small models wait for launches, large ones come to ten times that */
+    .block_seconds = 1.1e-4,
     .count = count,
     .is = is_cuda,
     .open = cuda_open,

@@ -473,10 +473,33 @@ static void the_device_that_is_asked_for_is_measured(void **state)
 {
     (void)state;
     bl_err e = {0};
-    double rate = 0;
-    assert_refused(bl_estimate_rate("gpu:9", 1, false, &rate, &e), BL_E_UNSUPPORTED, "no device 'gpu:9'");
-    assert_ok(bl_estimate_rate("cpu", 1, false, &rate, &e));
-    assert_true(rate > 0);
+    bl_speed v = {0};
+    assert_refused(bl_estimate_speed("gpu:9", 1, false, &v, &e), BL_E_UNSUPPORTED, "no device 'gpu:9'");
+    assert_ok(bl_estimate_speed("cpu", 1, false, &v, &e));
+    assert_true(v.flops > 0 && v.block_seconds == 0);
+}
+
+/* A device that computes at once and waits for launches: 1,000 replies of 64 tokens, 256 at a time, are 250 passes; two
+ * replies are 64 passes, however few they are. */
+static void decoding_takes_a_pass_for_each_token(void **state)
+{
+    const bl_config c = {.n_layers = 10,
+                         .n_heads = 1,
+                         .n_kv_heads = 1,
+                         .head_dim = 8,
+                         .dim = 8,
+                         .ffn_dim = 8,
+                         .vocab = 256,
+                         .max_len = 512};
+    const bl_speed v = {.flops = 1e30, .block_seconds = 0.5};
+    bl_task_shape s = {.items = 1000, .new_tokens = 64, .in_turn = 64, .sequence_bytes = 1};
+    bl_plan_cell cell = {0};
+    (void)state;
+    bl_estimate_cell(&c, &s, &v, false, 0, &cell);
+    assert_float_equal(cell.seconds, 250 * 10 * 0.5, 1e-9);
+    s.items = 2;
+    bl_estimate_cell(&c, &s, &v, false, 0, &cell);
+    assert_float_equal(cell.seconds, 64 * 10 * 0.5, 1e-9);
 }
 
 /* Of three steps: one prompt, two that begin with what came of it, a choice. */
@@ -516,10 +539,11 @@ static void a_task_costs_what_all_its_steps_cost(void **state)
     bl_err e = {0};
     (void)state;
     assert_ok(bl_estimate_task(&task, &d, 1, &s, &e));
-    assert_true(s.items == 1 && s.bytes == 40 && s.scored_bytes == 5 && s.new_tokens == 10 && s.sequence_bytes == 25);
+    assert_true(s.items == 1 && s.bytes == 40 && s.scored_bytes == 5 && s.new_tokens == 10 && s.in_turn == 7 &&
+                s.sequence_bytes == 25);
     assert_ok(bl_estimate_task(&task, &d, 0, &s, &e));
     assert_true(s.items == 2 && s.bytes == (40 + 40 - 33) / 2.);
-    assert_true(s.scored_bytes == 5 && s.new_tokens == 10);
+    assert_true(s.scored_bytes == 5 && s.new_tokens == 10 && s.in_turn == 7);
 }
 
 int main(void)
@@ -539,6 +563,7 @@ int main(void)
         cmocka_unit_test(every_key_of_a_tokenizer_inside_a_model_is_part_of_it),
         cmocka_unit_test(keys_and_values_are_counted_in_their_format),
         cmocka_unit_test(the_device_that_is_asked_for_is_measured),
+        cmocka_unit_test(decoding_takes_a_pass_for_each_token),
         cmocka_unit_test(a_task_costs_what_all_its_steps_cost),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
     };
