@@ -129,6 +129,7 @@ out:
     const bl_format bl_format_int##b##_down = {.name = "int" #b "_down",                                               \
                                                .doc = #b "-bit integers, scale and zero point per group of a column",  \
                                                .kind = BL_FMT_CODES,                                                   \
+                                               .codes = BL_CODES_DOWN,                                                 \
                                                .bits = b,                                                              \
                                                .ggml_type = -1,                                                        \
                                                .check = check,                                                         \

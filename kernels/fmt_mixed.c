@@ -197,6 +197,7 @@ out:
                                                 .doc = "integers of " #b                                               \
                                                        " bits on average, one less or more in some groups",            \
                                                 .kind = BL_FMT_CODES,                                                  \
+                                                .codes = BL_CODES_MIXED,                                               \
                                                 .bits = b,                                                             \
                                                 .ggml_type = -1,                                                       \
                                                 .check = check,                                                        \

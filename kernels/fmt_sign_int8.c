@@ -204,6 +204,7 @@ out:
 const bl_format bl_format_sign_int8 = {.name = "sign_int8",
                                        .doc = "signs about the mean of a group, some weights in 8 bits",
                                        .kind = BL_FMT_CODES,
+                                       .codes = BL_CODES_SIGN_INT8,
                                        .bits = 1,
                                        .ggml_type = -1,
                                        .salient = true,

@@ -147,6 +147,7 @@ out:
 const bl_format bl_format_sign_split = {.name = "sign_split",
                                         .doc = "signs about two means of a group, in some columns the sum of two",
                                         .kind = BL_FMT_CODES,
+                                        .codes = BL_CODES_SIGN_SPLIT,
                                         .bits = 2,
                                         .ggml_type = -1,
                                         .check = bl_fmt_check,

@@ -25,6 +25,7 @@
  */
 #ifndef BL_KERNELS_FORMAT_H
 #define BL_KERNELS_FORMAT_H
+#include "fmt_codes.h"
 #include "tensor.h"
 
 enum { BL_MAX_PARTS = 6 };
@@ -61,6 +62,7 @@ struct bl_format {
     int block, block_bytes; /* BLOCK: weights and bytes of one block, else 0 */
     int ggml_type;          /* GGUF type number, -1: none */
     const float *table;     /* TABLE: 2^bits values by code; NaN where a code is none (e4m3) */
+    bl_codes_kind codes;    /* CODES: how they are arranged */
     bool salient;           /* shape.salient is of use */
     bool no_zeros;          /* CODES: `encode` takes none */
     /* BL_OK, or BL_E_CONFIG saying which field cannot be. */

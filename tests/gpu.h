@@ -179,7 +179,7 @@ static inline void both_weight_drop(both_weight *w)
 }
 static inline bl_shape both_shape(const bl_format *f, int64_t out, int64_t in, int64_t group)
 {
-    bool grouped = f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE;
+    bool grouped = f->kind == BL_FMT_INT || f->kind == BL_FMT_TABLE || f->kind == BL_FMT_CODES;
     return (bl_shape){.out = out,
                       .in = in,
                       .group = grouped ? group : 0,

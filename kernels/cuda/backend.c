@@ -70,6 +70,7 @@ static void cuda_close(bl_backend *be)
 {
     bl_cuda *c = be->own;
     if (c->first) cudaStreamSynchronize(c->first);
+    bl_backend_close(c->processor);
     bl_cuda_close_libraries(c);
     for (int i = 0; i < BL_SCRATCHES; i++)
         if (c->scratch[i].p) cudaFreeAsync(c->scratch[i].p, c->first);

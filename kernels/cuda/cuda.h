@@ -28,6 +28,7 @@
     X(cublasGemmEx)                                                                                                    \
     X(cublasSgemm_v2)                                                                                                  \
     X(cublasDgemm_v2)                                                                                                  \
+    X(cublasDtrmm_v2)                                                                                                  \
     X(cublasDtrsm_v2)                                                                                                  \
     X(cublasDdot_v2)
 #define BL_CUSOLVER(X)                                                                                                 \
@@ -88,6 +89,7 @@ typedef struct bl_cuda {
     bl_cu_device stream;                   /* what bl_cu_stream works with */
     float *tables;                         /* value tables of the table formats, one after another */
     int8_t *factors[BL_HADAMARD_MOST + 1]; /* by order; NULL: not asked for yet */
+    bl_backend *processor;                 /* NULL: not asked for yet */
     char broken[512];                      /* the sentence of an error that spoiled the context */
 } bl_cuda;
 
@@ -104,7 +106,7 @@ bl_status bl_cuda_solver(bl_backend *be, bl_err *e); /* opens cuSOLVER likewise 
 void bl_cuda_close_libraries(bl_cuda *c);
 bl_status bl_cuda_blas_status(cublasStatus_t s, const char *what, bl_err *e);
 
-/* What the kernels call a rule other than OWN and GIVEN, and a type of scales. */
+/* What the kernels call a rule other than OWN, and a type of scales. */
 int bl_cuda_rule(bl_range_rule rule);
 int bl_cuda_scale_type(bl_dtype t);
 /* The sum of n numbers of the device, in order, on the host; waits for them. */
@@ -166,12 +168,21 @@ bl_status bl_cuda_permute(bl_backend *, const bl_permute_args *, bl_err *);
 bl_status bl_cuda_diagonal(bl_backend *, const bl_diagonal_args *, bl_err *);
 bl_status bl_cuda_hessian(bl_backend *, const bl_hessian_args *, bl_err *);
 bl_status bl_cuda_cholesky_inverse(bl_backend *, const bl_cholesky_inverse_args *, bl_err *);
+bl_status bl_cuda_mismatch(bl_backend *, const bl_mismatch_args *, bl_err *);
+bl_status bl_cuda_mismatch_fold(bl_backend *, const bl_mismatch_fold_args *, bl_err *);
 bl_status bl_cuda_quad_form(bl_backend *, const bl_quad_form_args *, bl_err *);
 bl_status bl_cuda_hadamard(bl_backend *, const bl_hadamard_args *, bl_err *);
 bl_status bl_cuda_gptq_sweep(bl_backend *, const bl_gptq_sweep_args *, bl_err *);
 bl_status bl_cuda_scale(bl_backend *, const bl_scale_args *, bl_err *);
 bl_status bl_cuda_sq_error(bl_backend *, const bl_sq_error_args *, bl_err *);
 bl_status bl_cuda_clip_search(bl_backend *, const bl_clip_search_args *, bl_err *);
+/* host.c */
+bl_status bl_cuda_processor(bl_backend *, bl_backend **out, bl_err *); /* the CPU beside the device; it stays its own */
+bl_status bl_cuda_hqq(bl_backend *, const bl_hqq_args *, bl_err *);
+bl_status bl_cuda_greedy(bl_backend *, const bl_greedy_args *, bl_err *);
+bl_status bl_cuda_range_search(bl_backend *, const bl_range_search_args *, bl_err *);
+bl_status bl_cuda_each(bl_backend *, const bl_each_args *, bl_err *);
+bl_status bl_cuda_pack_there(bl_backend *, const bl_pack_args *, bl_err *); /* on the processor */
 /* backward.c */
 bl_status bl_cuda_weight_grad(bl_backend *, const bl_weight_grad_args *, bl_err *);
 bl_status bl_cuda_rmsnorm_grad(bl_backend *, const bl_rmsnorm_grad_args *, bl_err *);

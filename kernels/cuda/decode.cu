@@ -10,6 +10,8 @@ static __device__ const int8_t bl_iq4_levels[16] = {-127, -104, -83, -65, -49, -
                                                     1,    13,   25,  38,  53,  69,  89,  113};
 static __device__ __forceinline__ float bl_f16_to_f32(uint16_t h) { return from_f16(h); }
 static __device__ __forceinline__ int bl_parity(uint32_t v) { return __popc(v) & 1; }
+static __device__ __forceinline__ float bl_bf16_to_f32(uint16_t h) { return from_bf16(h); }
+#include "kernels/fmt_codes_decode.h"
 #include "kernels/fmt_gguf_decode.h"
 #include "kernels/fmt_gguf_iq_decode.h"
 #include "kernels/fmt_gguf_k_decode.h"
@@ -120,7 +122,8 @@ static bool unpack_vectors(bl_stream s, const bl_cu_weight *w, int64_t row0, int
 {
     bool whole = w->in % 32 == 0 && ldy % 8 == 0 && (uintptr_t)y % 16 == 0;
     unsigned grid = blocks_for(rows * (w->in / 32), 128);
-    if (!whole || w->kind == BL_CU_DENSE || (w->kind == BL_CU_BLOCK && w->block != 32)) return false;
+    if (!whole || w->kind == BL_CU_DENSE || w->kind == BL_CU_CODES || (w->kind == BL_CU_BLOCK && w->block != 32))
+        return false;
     if (w->kind == BL_CU_BLOCK) {
         unpack_blocks_32<<<grid, 128, 0, s>>>(*w, row0, rows, y, ldy);
         return true;
@@ -201,6 +204,21 @@ __global__ void unpack_blocks(bl_cu_weight w, int64_t row0, int64_t rows, const 
     }
 }
 
+/* A run of weights a thread. */
+template <typename T>
+__global__ void unpack_own(bl_cu_weight w, int64_t row0, int64_t rows, const int32_t *ids, T *y, int64_t ldy)
+{
+    int64_t runs = (w.in + BL_CODES_RUN - 1) / BL_CODES_RUN;
+    EACH(i, rows * runs)
+    {
+        int64_t r = i / runs, k0 = i % runs * BL_CODES_RUN;
+        int n = (int)(w.in - k0 < BL_CODES_RUN ? w.in - k0 : BL_CODES_RUN);
+        float v[BL_CODES_RUN];
+        bl_codes_decode(&w.own, ids ? ids[r] : row0 + r, k0, n, v);
+        for (int k = 0; k < n; k++) put(y + r * ldy + k0 + k, v[k]);
+    }
+}
+
 template <typename T>
 static void unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows, const int32_t *ids, T *y,
                    int64_t ldy)
@@ -208,6 +226,9 @@ static void unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t row
     if (w->kind == BL_CU_DENSE) unpack_dense<<<blocks_for(rows * w->in, 256), 256, 0, s>>>(*w, row0, rows, ids, y, ldy);
     else if (w->kind == BL_CU_BLOCK)
         unpack_blocks<<<blocks_for(rows * (w->in / w->block), 64), 64, 0, s>>>(*w, row0, rows, ids, y, ldy);
+    else if (w->kind == BL_CU_CODES)
+        unpack_own<<<blocks_for(rows * ((w->in + BL_CODES_RUN - 1) / BL_CODES_RUN), 64), 64, 0, s>>>(*w, row0, rows,
+                                                                                                     ids, y, ldy);
     else unpack_codes<<<blocks_for(rows * ((w->in + 7) / 8), 256), 256, 0, s>>>(*w, row0, rows, ids, y, ldy);
 }
 

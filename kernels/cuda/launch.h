@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "kernels/fmt_codes.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -81,12 +82,12 @@ void bl_cu_attention_rows(bl_stream s, const bl_cu_attention *a, int splits, flo
 void bl_cu_loss(bl_stream s, const float *logits, int64_t ld, int64_t rows, int64_t vocab, const int32_t *target,
                 double *nll, int32_t *argmax);
 void bl_cu_kl_div(bl_stream s, const float *p, int64_t ldp, const float *q, int64_t ldq, int64_t rows, int64_t vocab,
-                  const int32_t *target, double *kl, double *dp, int32_t *same);
+                  double least, const int32_t *target, double *kl, double *dp, int32_t *same);
 void bl_cu_sample(bl_stream s, const float *logits, int64_t ld, int64_t rows, int64_t vocab, double temperature,
                   double top_p, const double *u, int32_t *ids);
 
 /* ---- packed weights (decode.cu) ---- */
-enum { BL_CU_DENSE, BL_CU_INT, BL_CU_TABLE, BL_CU_BLOCK };
+enum { BL_CU_DENSE, BL_CU_INT, BL_CU_TABLE, BL_CU_BLOCK, BL_CU_CODES };
 typedef struct bl_cu_weight {
     int kind, bits; /* BL_CU_*; of a code; dense: 32 fp32, 16 fp16, 15 bf16 */
     int id;         /* BLOCK: GGUF type */
@@ -98,6 +99,7 @@ typedef struct bl_cu_weight {
     int zero_type;                       /* 0 none, 1 packed, 2 int16 */
     const float *table;                  /* TABLE: values by code */
     const float *map, *scales2, *offset; /* double quantized */
+    bl_codes_weight own;                 /* CODES */
 } bl_cu_weight;
 /* Rows row0 .. row0 + rows of w (or rows ids[i]) as f32 or bf16. */
 void bl_cu_unpack(bl_stream s, const bl_cu_weight *w, int64_t row0, int64_t rows, const int32_t *ids, void *y, bool f32,
@@ -149,6 +151,12 @@ void bl_cu_add_moments(bl_stream s, double *h, const float *sum, int64_t n, doub
  */
 void bl_cu_turn(bl_stream s, const double *h, double *r, double *one, double shift, int64_t n);
 void bl_cu_turn_back(bl_stream s, const double *x, void *u, bool f64, int64_t n);
+/* c [n, n] += alpha * sum */
+void bl_cu_add_f32(bl_stream s, double *c, const float *sum, int64_t n, double alpha);
+/* What is on and below the diagonal of x [n, n] becomes 0; u [n, n] = what is above it in x */
+void bl_cu_strict(bl_stream s, double *x, int64_t n);
+void bl_cu_put_strict(bl_stream s, const double *x, float *u, int64_t n);
+void bl_cu_from_f64(bl_stream s, const double *x, float *y, int64_t n);
 void bl_cu_to_f64(bl_stream s, const float *x, int64_t ldx, double *y, int64_t rows, int64_t n);
 /* y [rows, n] = x * by (by NULL: 1) of any strides; and back */
 void bl_cu_gather_f64(bl_stream s, const void *x, bool f64, int64_t sr, int64_t sc, const float *by, double *y,
@@ -156,16 +164,16 @@ void bl_cu_gather_f64(bl_stream s, const void *x, bool f64, int64_t sr, int64_t 
 void bl_cu_scatter_f64(bl_stream s, const double *x, const float *by, void *y, bool f64, int64_t sr, int64_t sc,
                        int64_t rows, int64_t n);
 
-/* Rules of a range, in the order of bl_range_rule from ZERO on. */
-enum { BL_CU_ZERO, BL_CU_MINMAX, BL_CU_CLIP, BL_CU_SYMMETRIC, BL_CU_FULL, BL_CU_SIGN };
+/* Rules of a range; GIVEN: scales and zeros are there. */
+enum { BL_CU_ZERO, BL_CU_MINMAX, BL_CU_CLIP, BL_CU_SYMMETRIC, BL_CU_FULL, BL_CU_SIGN, BL_CU_GIVEN };
 typedef struct bl_cu_sweep {
-    float *w;                /* [out, in] */
-    const float *u;          /* [in, in] */
-    float *err;              /* [out, block] */
-    float *scale, *zero;     /* [out, groups] */
-    double *loss;            /* [out] */
-    const int32_t *group_of; /* NULL: i / group */
-    int64_t out, in, group, groups, block;
+    float *w;                                     /* [out, in] */
+    const float *u;                               /* [in, in] */
+    float *err;                                   /* [out, block] */
+    float *scale, *zero;                          /* [out, groups] */
+    double *loss;                                 /* [out] */
+    const int32_t *group_of;                      /* NULL: i / group */
+    int64_t out, in, group, groups, block, first; /* the first column that is swept */
     int bits, rule, scale_type;
     bool mse, fit_first;
 } bl_cu_sweep;

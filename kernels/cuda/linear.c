@@ -364,7 +364,7 @@ static bl_cu_weight outline(const bl_weight *w)
                                 [BL_FMT_INT] = BL_CU_INT,
                                 [BL_FMT_TABLE] = BL_CU_TABLE,
                                 [BL_FMT_BLOCK] = BL_CU_BLOCK,
-                                [BL_FMT_CODES] = BL_CU_BLOCK};
+                                [BL_FMT_CODES] = BL_CU_CODES};
     const bl_format *f = w->format;
     return (bl_cu_weight){.kind = kinds[f->kind],
                           .bits = f->kind == BL_FMT_DENSE && f->ggml_type == 30 ? 15 : f->bits,

@@ -82,8 +82,9 @@ void bl_cu_loss(bl_stream s, const float *logits, int64_t ld, int64_t rows, int6
     if (rows) loss_rows<<<(unsigned)rows, THREADS, 0, s>>>(logits, ld, vocab, target, nll, argmax);
 }
 
-__global__ void kl_rows(const float *p, int64_t ldp, const float *q, int64_t ldq, int64_t vocab, const int32_t *target,
-                        double *kl, double *dp, int32_t *same)
+/* With `least` above 0 no probability is below it: sum P (log P - log Q) term by term. */
+__global__ void kl_rows(const float *p, int64_t ldp, const float *q, int64_t ldq, int64_t vocab, double least,
+                        const int32_t *target, double *kl, double *dp, int32_t *same)
 {
     __shared__ double tmp[33];
     const float *a = p + blockIdx.x * ldp, *b = q + blockIdx.x * ldq;
@@ -95,17 +96,23 @@ __global__ void kl_rows(const float *p, int64_t ldp, const float *q, int64_t ldq
         return;
     }
     double za = block_sum_exp(a, vocab, ta.value, tmp), zb = block_sum_exp(b, vocab, tb.value, tmp), sum = 0;
-    for (int64_t i = threadIdx.x; i < vocab; i += THREADS) sum += (double)expf(a[i] - ta.value) * ((double)a[i] - b[i]);
+    for (int64_t i = threadIdx.x; i < vocab; i += THREADS) {
+        double u = expf(a[i] - ta.value);
+        if (least > 0) {
+            u = fmax(u / za, least);
+            sum += u * log(u / fmax(expf(b[i] - tb.value) / zb, least));
+        } else sum += u * ((double)a[i] - b[i]);
+    }
     sum = block_sum(sum, tmp);
     if (threadIdx.x) return;
     if (goal < 0 || goal >= vocab) goal = 0;
-    kl[blockIdx.x] = sum / za - (ta.value + log(za)) + (tb.value + log(zb));
+    kl[blockIdx.x] = least > 0 ? sum : sum / za - (ta.value + log(za)) + (tb.value + log(zb));
     dp[blockIdx.x] = exp((double)b[goal] - tb.value) / zb - exp((double)a[goal] - ta.value) / za;
 }
 void bl_cu_kl_div(bl_stream s, const float *p, int64_t ldp, const float *q, int64_t ldq, int64_t rows, int64_t vocab,
-                  const int32_t *target, double *kl, double *dp, int32_t *same)
+                  double least, const int32_t *target, double *kl, double *dp, int32_t *same)
 {
-    if (rows) kl_rows<<<(unsigned)rows, THREADS, 0, s>>>(p, ldp, q, ldq, vocab, target, kl, dp, same);
+    if (rows) kl_rows<<<(unsigned)rows, THREADS, 0, s>>>(p, ldp, q, ldq, vocab, least, target, kl, dp, same);
 }
 
 /* ---- a draw ----

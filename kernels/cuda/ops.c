@@ -144,12 +144,10 @@ static bl_status loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
 static bl_status kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
 {
     bl_status st = bl_check_kl_div(be, a, e);
-    if (st == BL_OK && a->least > 0)
-        st = bl_fail(e, BL_E_UNSUPPORTED, "kl_div: least probabilities are not there on this device");
     bl_cuda *c = be->own;
     if (st != BL_OK) return st;
     bl_cu_kl_div(c->now, bl_cuda_at(&a->p), a->p.stride[0], bl_cuda_at(&a->q), a->q.stride[0], a->p.dim[0], a->vocab,
-                 bl_cuda_at(&a->target), bl_cuda_at(&a->kl), bl_cuda_at(&a->dp), bl_cuda_at(&a->same));
+                 a->least, bl_cuda_at(&a->target), bl_cuda_at(&a->kl), bl_cuda_at(&a->dp), bl_cuda_at(&a->same));
     return bl_cuda_launched(be, "kl_div", e);
 }
 
@@ -221,12 +219,18 @@ const bl_ops bl_ops_cuda = {
     .diagonal = bl_cuda_diagonal,
     .hessian = bl_cuda_hessian,
     .cholesky_inverse = bl_cuda_cholesky_inverse,
+    .mismatch = bl_cuda_mismatch,
+    .mismatch_fold = bl_cuda_mismatch_fold,
     .quad_form = bl_cuda_quad_form,
     .hadamard = bl_cuda_hadamard,
     .gptq_sweep = bl_cuda_gptq_sweep,
     .scale = bl_cuda_scale,
     .sq_error = bl_cuda_sq_error,
     .clip_search = bl_cuda_clip_search,
+    .hqq = bl_cuda_hqq,
+    .greedy = bl_cuda_greedy,
+    .range_search = bl_cuda_range_search,
+    .each = bl_cuda_each,
     .weight_grad = bl_cuda_weight_grad,
     .rmsnorm_grad = bl_cuda_rmsnorm_grad,
     .rope_grad = rope_grad,

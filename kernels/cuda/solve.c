@@ -51,6 +51,84 @@ out:
     return st;
 }
 
+/* (x0 - x)t x as x0t x less xt x: products of bf16 are exact in f32, sums as above. */
+bl_status bl_cuda_mismatch(bl_backend *be, const bl_mismatch_args *a, bl_err *e)
+{
+    enum { ROWS = 512 };
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    const float by[2] = {1, -1}, keep[2] = {0, 1};
+    int64_t n = a->x.dim[1];
+    void *sum;
+    BL_TRY(bl_check_mismatch(be, a, e));
+    if (n > INT32_MAX || BL_MAX(a->x.stride[0], a->x0.stride[0]) > INT32_MAX)
+        return bl_fail(e, BL_E_UNSUPPORTED, "mismatch: %lld columns are too many", (long long)n);
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, (uint64_t)n * (uint64_t)n * sizeof(float), &sum, e));
+    BL_TRY(bl_cuda_blas(be, e));
+    for (int64_t r = 0; r < a->x.dim[0]; r += ROWS) {
+        const bl_tensor x = bl_tensor_rows(a->x, r, BL_MIN(a->x.dim[0] - r, ROWS)),
+                        x0 = bl_tensor_rows(a->x0, r, x.dim[0]);
+        for (int k = 0; k < 2; k++) { /* by columns, as cuBLAS counts: the other way round */
+            const bl_tensor *left = k ? &x : &x0;
+            BL_TRY(bl_cuda_blas_status(c->blas.cublasGemmEx(c->blas.handle, CUBLAS_OP_N, CUBLAS_OP_T, (int)n, (int)n,
+                                                            (int)x.dim[0], &by[k], bl_cuda_at(&x), CUDA_R_16BF,
+                                                            (int)x.stride[0], bl_cuda_at(left), CUDA_R_16BF,
+                                                            (int)left->stride[0], &keep[k], sum, CUDA_R_32F, (int)n,
+                                                            CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                                       "mismatch", e));
+        }
+        bl_cu_add_f32(c->now, bl_cuda_at(&a->c), sum, n, a->alpha);
+        BL_TRY(bl_cuda_launched(be, "mismatch", e));
+    }
+out:
+    return st;
+}
+
+/* As kernels/cpu/solve.c; by columns, as cuBLAS counts, every matrix is its transpose: what is upper and to the right
+ * there is lower and to the left here. */
+bl_status bl_cuda_mismatch_fold(bl_backend *be, const bl_mismatch_fold_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    const double one = 1, less = -a->alpha;
+    int64_t m = a->w.dim[0], n = a->w.dim[1];
+    uint64_t square = (uint64_t)n * (uint64_t)n * sizeof(double), wide = (uint64_t)(BL_MAX(m, n) * n) * sizeof(double);
+    void *p = NULL, *x = NULL;
+    BL_TRY(bl_check_mismatch_fold(a, e));
+    if (BL_MAX(m, n) > INT32_MAX)
+        return bl_fail(e, BL_E_UNSUPPORTED, "mismatch_fold: %lld by %lld is too large", (long long)m, (long long)n);
+    BL_TRY(bl_cuda_blas(be, e));
+    BL_TRY(bl_cuda_alloc(be, square, &p, e));
+    BL_TRY(bl_cuda_alloc(be, wide, &x, e));
+    const int k = (int)n;
+    float *u = bl_cuda_at(&a->u), *w = bl_cuda_at(&a->w);
+    BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(p, bl_cuda_at(&a->c), square, cudaMemcpyDeviceToDevice, c->now),
+                          "mismatch_fold", e));
+    bl_cu_to_f64(c->now, u, n, x, n, n);
+    BL_TRY(bl_cuda_blas_status(c->blas.cublasDtrmm_v2(c->blas.handle, CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_LOWER,
+                                                      CUBLAS_OP_T, CUBLAS_DIAG_NON_UNIT, k, k, &less, x, k, p, k, p, k),
+                               "mismatch_fold", e));
+    bl_cu_strict(c->now, p, n);
+    BL_TRY(bl_cuda_blas_status(c->blas.cublasDtrmm_v2(c->blas.handle, CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_LOWER,
+                                                      CUBLAS_OP_N, CUBLAS_DIAG_NON_UNIT, k, k, &one, x, k, p, k, p, k),
+                               "mismatch_fold", e)); /* -P */
+    bl_cu_strict(c->now, x, n);
+    BL_TRY(bl_cuda_blas_status(c->blas.cublasDtrsm_v2(c->blas.handle, CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_LOWER,
+                                                      CUBLAS_OP_N, CUBLAS_DIAG_UNIT, k, k, &one, p, k, x, k),
+                               "mismatch_fold", e));
+    bl_cu_put_strict(c->now, x, u, n);
+    bl_cu_to_f64(c->now, w, n, x, m, n);
+    BL_TRY(bl_cuda_blas_status(c->blas.cublasDtrsm_v2(c->blas.handle, CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_LOWER,
+                                                      CUBLAS_OP_N, CUBLAS_DIAG_UNIT, k, (int)m, &one, p, k, x, k),
+                               "mismatch_fold", e));
+    bl_cu_from_f64(c->now, x, w, m * n);
+    BL_TRY(bl_cuda_launched(be, "mismatch_fold", e));
+out:
+    bl_cuda_release(be, p, square);
+    bl_cuda_release(be, x, wide);
+    return st;
+}
+
 /* As kernels/cpu/solve.c: J H J = L Lt, u = J L^-1 J; LAPACK's upper factor by columns is L by rows. */
 bl_status bl_cuda_cholesky_inverse(bl_backend *be, const bl_cholesky_inverse_args *a, bl_err *e)
 {
@@ -185,10 +263,7 @@ bl_status bl_cuda_gptq_sweep(bl_backend *be, const bl_gptq_sweep_args *a, bl_err
     double sum;
     void *err, *losses;
     BL_TRY(bl_check_gptq_sweep(a, e));
-    if (a->rule == BL_RANGE_GIVEN || a->count)
-        return bl_fail(e, BL_E_UNSUPPORTED,
-                       "gptq_sweep: scales that are given and some of the columns are not there on this device");
-    int64_t out = a->w.dim[0], in = a->w.dim[1];
+    int64_t out = a->w.dim[0], in = a->w.dim[1], last = a->count ? a->first + a->count : in;
     if (BL_MAX(out, in) > INT32_MAX || BL_MIN(a->block, in) > BL_CU_SWEEP_MOST)
         return bl_fail(e, BL_E_UNSUPPORTED, "gptq_sweep: blocks of %lld columns; at most %d on this device",
                        (long long)a->block, BL_CU_SWEEP_MOST);
@@ -206,6 +281,7 @@ bl_status bl_cuda_gptq_sweep(bl_backend *be, const bl_gptq_sweep_args *a, bl_err
                      .group = a->group,
                      .groups = a->scale.dim[1],
                      .block = a->block,
+                     .first = a->first,
                      .bits = a->bits,
                      .rule = bl_cuda_rule(a->rule),
                      .scale_type = bl_cuda_scale_type(a->scale_type),
@@ -213,9 +289,9 @@ bl_status bl_cuda_gptq_sweep(bl_backend *be, const bl_gptq_sweep_args *a, bl_err
                      .fit_first = a->fit_first};
     BL_TRY(bl_cuda_blas(be, e));
     bl_cu_fill(c->now, losses, 8, 0, out);
-    if (a->fit_first) bl_cu_sweep_fit_first(c->now, &s);
-    for (int64_t i1 = 0; i1 < in; i1 += a->block) {
-        int64_t i2 = BL_MIN(i1 + a->block, in);
+    if (a->fit_first && a->rule != BL_RANGE_GIVEN) bl_cu_sweep_fit_first(c->now, &s);
+    for (int64_t i1 = a->first; i1 < last; i1 += a->block) {
+        int64_t i2 = BL_MIN(i1 + a->block, last);
         bl_cu_sweep_block(c->now, &s, i1, i2);
         BL_TRY(bl_cuda_launched(be, "gptq_sweep", e));
         if (i2 == in) break; /* w[:, i2..] -= err u[i1 .. i2, i2..], by columns */

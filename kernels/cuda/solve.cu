@@ -40,6 +40,31 @@ void bl_cu_add_moments(bl_stream s, double *h, const float *sum, int64_t n, doub
     add_moments<<<blocks_for(n * n, 256), 256, 0, s>>>(h, sum, n, alpha);
 }
 
+__global__ void add_f32(double *c, const float *sum, int64_t n, double alpha)
+{
+    EACH(i, n * n) c[i] += alpha * (double)sum[i];
+}
+void bl_cu_add_f32(bl_stream s, double *c, const float *sum, int64_t n, double alpha)
+{
+    add_f32<<<blocks_for(n * n, 256), 256, 0, s>>>(c, sum, n, alpha);
+}
+
+__global__ void strict(double *x, int64_t n) { EACH(i, n * n) if (i % n <= i / n) x[i] = 0; }
+void bl_cu_strict(bl_stream s, double *x, int64_t n) { strict<<<blocks_for(n * n, 256), 256, 0, s>>>(x, n); }
+__global__ void put_strict(const double *x, float *u, int64_t n)
+{
+    EACH(i, n * n) if (i % n > i / n) u[i] = (float)x[i];
+}
+void bl_cu_put_strict(bl_stream s, const double *x, float *u, int64_t n)
+{
+    put_strict<<<blocks_for(n * n, 256), 256, 0, s>>>(x, u, n);
+}
+__global__ void from_f64(const double *x, float *y, int64_t n) { EACH(i, n) y[i] = (float)x[i]; }
+void bl_cu_from_f64(bl_stream s, const double *x, float *y, int64_t n)
+{
+    if (n) from_f64<<<blocks_for(n, 256), 256, 0, s>>>(x, y, n);
+}
+
 __global__ void turn(const double *h, double *r, double *one, double shift, int64_t n)
 {
     EACH(i, n * n)
@@ -150,11 +175,12 @@ void bl_cu_sweep_fit_first(bl_stream s, const bl_cu_sweep *a)
     sweep_fit_first<<<(unsigned)((a->out * a->groups + 3) / 4), 128, 0, s>>>(*a);
 }
 
-/* The nearest value of the grid; of one bit, the scale with the sign of x (0 counts as +). */
-static __device__ float nearest(float x, float s, float z, float qmax)
+/* The nearest value of the grid, whose zero may be between codes; SIGN: the scale with the sign of x (0 counts as +).
+ */
+static __device__ float nearest(int rule, float x, float s, float z, float qmax)
 {
-    if (qmax == 1) return x >= 0 ? s : -s;
-    float q = rintf(x / s) + z;
+    if (rule == BL_CU_SIGN) return x >= 0 ? s : -s;
+    float whole = rintf(z), q = rintf(x / s + (z - whole)) + whole;
     q = q < 0 ? 0 : q;
     q = q > qmax ? qmax : q;
     return (q - z) * s;
@@ -171,12 +197,12 @@ __global__ void sweep_block(bl_cu_sweep a, int64_t i1, int64_t i2)
     double loss = 0;
 #pragma unroll
     for (int p = 0; p < PER_LANE; p++) w1[p] = p * WARP + lane < n ? w[i1 + p * WARP + lane] : 0;
-    int64_t before = i1 ? group_at(a, i1 - 1) : -1;
+    int64_t before = i1 > a.first ? group_at(a, i1 - 1) : -1;
     float s = 1, z = 0;
     for (int i = 0; i < n; i++) {
         int64_t k = group_at(a, i1 + i);
         if (k != before || i == 0) {
-            if (k != before && !a.fit_first) { /* w, not w1: as the block began */
+            if (k != before && !a.fit_first && a.rule != BL_CU_GIVEN) { /* w, not w1: as the block began */
                 int64_t m = 1;
                 while (i1 + i + m < a.in && group_at(a, i1 + i + m) == k) m++;
                 const float *from = w + i1 + i;
@@ -194,7 +220,7 @@ __global__ void sweep_block(bl_cu_sweep a, int64_t i1, int64_t i2)
         for (int p = 0; p < PER_LANE; p++)
             if (p == i / WARP) x = w1[p];
         x = __shfl_sync(0xffffffffu, x, i % WARP);
-        float v = nearest(x, s, z, qmax), e = (x - v) / u[i];
+        float v = nearest(a.rule, x, s, z, qmax), e = (x - v) / u[i];
         loss += (double)e * e;
 #pragma unroll
         for (int p = 0; p < PER_LANE; p++) {

@@ -57,7 +57,8 @@ int bl_cuda_rule(bl_range_rule rule)
 {
     static const int rules[] = {
         [BL_RANGE_ZERO] = BL_CU_ZERO,           [BL_RANGE_MINMAX] = BL_CU_MINMAX, [BL_RANGE_CLIP] = BL_CU_CLIP,
-        [BL_RANGE_SYMMETRIC] = BL_CU_SYMMETRIC, [BL_RANGE_FULL] = BL_CU_FULL,     [BL_RANGE_SIGN] = BL_CU_SIGN};
+        [BL_RANGE_SYMMETRIC] = BL_CU_SYMMETRIC, [BL_RANGE_FULL] = BL_CU_FULL,     [BL_RANGE_SIGN] = BL_CU_SIGN,
+        [BL_RANGE_GIVEN] = BL_CU_GIVEN};
     return rules[rule];
 }
 
@@ -77,6 +78,22 @@ out:
     return st;
 }
 
+/* Of formats whose codes are arranged in ways of their own. */
+static void outline_codes(const bl_cuda *c, const bl_weight *w, bl_codes_kind kind, bl_cu_weight *out)
+{
+    const bl_shape *g = &w->shape;
+    out->kind = BL_CU_CODES;
+    out->own = (bl_codes_weight){.kind = kind,
+                                 .bits = w->format->bits,
+                                 .scale_type = bl_cuda_scale_type(g->scale),
+                                 .out = g->out,
+                                 .in = g->in,
+                                 .group = g->group,
+                                 .salient = g->salient,
+                                 .e4m3 = bl_cuda_table(c, bl_format_find("fp8_e4m3"))};
+    for (int i = 0; i < w->n_parts; i++) out->own.part[i] = bl_cuda_at(&w->part[i]);
+}
+
 bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, bl_err *e)
 {
     const bl_format *f = w->format;
@@ -94,10 +111,12 @@ bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, 
         out->block = f->block;
         out->block_bytes = f->block_bytes;
         return BL_OK;
-    case BL_FMT_CODES: return bl_fail(e, BL_E_UNSUPPORTED, "format %s is not read on this device", f->name);
+    case BL_FMT_CODES: outline_codes(be->own, w, f->codes, out); return BL_OK;
     case BL_FMT_INT:
-        if (g->zero == BL_ZERO_FLOAT || g->zero == BL_ZERO_MIDDLE)
-            return bl_fail(e, BL_E_UNSUPPORTED, "%s: zero points between codes are not read on this device", f->name);
+        if (g->zero == BL_ZERO_FLOAT || g->zero == BL_ZERO_MIDDLE) {
+            outline_codes(be->own, w, g->zero == BL_ZERO_FLOAT ? BL_CODES_FLOAT : BL_CODES_MIDDLE, out);
+            return BL_OK;
+        }
         out->kind = BL_CU_INT;
         out->zero_type = (int)g->zero;
         if (g->zero != BL_ZERO_NONE) {
@@ -159,7 +178,7 @@ out:
     return st;
 }
 
-/* ---- packing: integers here, the other formats by their encoders on the host ---- */
+/* ---- packing: integers here, the other formats on the processor ---- */
 static bl_status parts_on_host(const bl_weight *w, void **part, bl_err *e)
 {
     for (int i = 0; i < w->n_parts; i++)
@@ -167,78 +186,11 @@ static bl_status parts_on_host(const bl_weight *w, void **part, bl_err *e)
     return BL_OK;
 }
 
-static bl_status parts_to_device(bl_backend *be, const bl_weight *w, void *const *part, bl_err *e)
-{
-    bl_status st = BL_OK;
-    for (int i = 0; i < w->n_parts; i++) BL_TRY(bl_cuda_upload(be, &w->part[i], part[i], e));
-out:
-    return st;
-}
-
 static bl_status to_host(bl_backend *be, const bl_tensor *t, float **out, bl_err *e)
 {
     if (!t->buf) return BL_OK;
     if (!(*out = bl_new((size_t)bl_tensor_count(t), sizeof **out, e))) return BL_E_NOMEM;
     return bl_cuda_download(be, t, *out, e);
-}
-
-/* What was lost: of rows, on all threads, then their sum in order. */
-static bl_status losses(const bl_pack_args *a, const float *x, void *const *part, bl_err *e)
-{
-    const bl_format *f = a->w->format;
-    const bl_shape *g = &a->w->shape;
-    double d2 = 0, x2 = 0, *of = bl_new((size_t)g->out * 2, sizeof *of, e);
-    bool room = true;
-    if (!of) return BL_E_NOMEM;
-#pragma omp parallel reduction(&& : room)
-    {
-        float *back = bl_new((size_t)g->in, sizeof *back, NULL);
-        room = back != NULL;
-#pragma omp for schedule(static)
-        for (int64_t r = 0; r < g->out; r++) {
-            double d_row = 0, x_row = 0;
-            if (!back) continue;
-            f->unpack(f, g, (const void *const *)part, r, 0, g->in, back);
-            for (int64_t k = 0; k < g->in; k++) {
-                double v = x[r * g->in + k], d = v - back[k];
-                d_row += d * d;
-                x_row += v * v;
-            }
-            of[2 * r] = d_row;
-            of[2 * r + 1] = x_row;
-        }
-        bl_free(back);
-    }
-    for (int64_t r = 0; r < g->out; r++) {
-        d2 += of[2 * r];
-        x2 += of[2 * r + 1];
-    }
-    if (a->sq_error) *a->sq_error = d2;
-    if (a->sq_weight) *a->sq_weight = x2;
-    bl_free(of);
-    return room ? BL_OK : bl_fail(e, BL_E_NOMEM, "no memory for a row of the weight");
-}
-
-static bl_status pack_on_host(bl_backend *be, const bl_pack_args *a, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_format *f = a->w->format;
-    float *x = NULL, *importance = NULL;
-    void *part[BL_MAX_PARTS] = {0};
-    BL_TRY(to_host(be, &a->x, &x, e));
-    BL_TRY(to_host(be, &a->importance, &importance, e));
-    BL_TRY(parts_on_host(a->w, part, e));
-    if (a->rule == BL_RANGE_LEAST) BL_TRY(f->pack_least(f, &a->w->shape, x, importance, part, e));
-    else if (a->rule == BL_RANGE_EXPONENT_CEIL) BL_TRY(f->pack_exponent(f, &a->w->shape, x, BL_EXPONENT_CEIL, part, e));
-    else if (a->rule == BL_RANGE_EXPONENT_EVEN) BL_TRY(f->pack_exponent(f, &a->w->shape, x, BL_EXPONENT_EVEN, part, e));
-    else BL_TRY(f->pack(f, &a->w->shape, x, part, e));
-    BL_TRY(parts_to_device(be, a->w, part, e));
-    if (a->sq_error || a->sq_weight) BL_TRY(losses(a, x, part, e));
-out:
-    for (int i = 0; i < BL_MAX_PARTS; i++) bl_free(part[i]);
-    bl_free(importance);
-    bl_free(x);
-    return st;
 }
 
 /* The sentence about group `at`, from the encoder of plain C, which is given that row alone. */
@@ -324,5 +276,5 @@ bl_status bl_cuda_pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
     bl_cu_weight w;
     st = bl_cuda_weight(be, a->w, &w, e); /* refuses what no kernel reads */
     if (st != BL_OK) return st;
-    return a->w->format->kind == BL_FMT_INT ? pack_int(be, a, e) : pack_on_host(be, a, e);
+    return w.kind == BL_CU_INT ? pack_int(be, a, e) : bl_cuda_pack_there(be, a, e);
 }

@@ -276,7 +276,183 @@ static void scales_errors_and_clipping(void **state)
     both_drop(act);
 }
 
-static void what_the_device_lacks_is_refused(void **state)
+/* Given scales with zeros between codes, and some of the columns only, as SliM-LLM and QuIP ask for them. */
+static void a_sweep_takes_given_scales_and_some_of_the_columns(void **state)
+{
+    enum { OUT = 21, IN = 300, GROUP = 100 };
+    (void)state;
+    BL_NEEDS_GPU;
+    both x, h = moments(900, IN, 4, &x), u = both_new(BL_F32, false, IN, IN);
+    assert_ok(cpu->ops->cholesky_inverse(cpu, &(bl_cholesky_inverse_args){h.c, u.c, 0.01 * f64(h.c)[0]}, &e));
+    both_send(u);
+    for (int bits = 1; bits <= 3; bits++) {
+        both w = both_random(false, OUT, IN, 5, 0.05f), s = both_new(BL_F32, false, OUT, 3),
+             z = both_new(BL_F32, false, OUT, 3);
+        for (int i = 0; i < OUT * 3; i++) {
+            both_f32(s)[i] = 0.1f / (float)bits;
+            both_f32(z)[i] = 0.5f * (float)(1 << bits) - 0.3f;
+        }
+        both_send(s);
+        both_send(z);
+        double loss[2];
+        bl_gptq_sweep_args a = {.w = w.c,
+                                .u = u.c,
+                                .group = GROUP,
+                                .bits = bits,
+                                .rule = BL_RANGE_GIVEN,
+                                .scale_type = BL_F16,
+                                .block = 64,
+                                .first = GROUP,
+                                .count = GROUP,
+                                .scale = s.c,
+                                .zero = z.c,
+                                .loss = &loss[0]},
+                           b = a;
+        b.w = w.g;
+        b.u = u.g;
+        b.scale = s.g;
+        b.zero = z.g;
+        b.loss = &loss[1];
+        assert_ok(cpu->ops->gptq_sweep(cpu, &a, &e));
+        assert_ok(gpu->ops->gptq_sweep(gpu, &b, &e));
+        float *got = both_got(w);
+        int differ = 0;
+        for (int i = 0; i < OUT * IN; i++) {
+            if (i % IN < GROUP) assert_true(got[i] == both_f32(w)[i]); /* not reached */
+            differ += fabsf(got[i] - both_f32(w)[i]) > 1e-5f;
+        }
+        if (fabs(loss[0] - loss[1]) > 1e-3 * loss[0] || differ > OUT * IN / 50)
+            fail_msg("%d bits: loss %g and %g, %d of %d weights differ", bits, loss[0], loss[1], differ, OUT * IN);
+        free(got);
+        both_drop(w);
+        both_drop(s);
+        both_drop(z);
+    }
+    both_drop(x);
+    both_drop(h);
+    both_drop(u);
+}
+
+static void what_inputs_lost_is_gathered_and_folded(void **state)
+{
+    enum { ROWS = 700, N = 65, OUT = 70 };
+    (void)state;
+    BL_NEEDS_GPU;
+    both x, h = moments(ROWS, N, 1, &x), x0 = both_random(true, ROWS, N, 2, 1), c = both_new(BL_F64, false, N, N),
+            u = both_new(BL_F32, false, N, N), w = both_random(false, OUT, N, 3, 0.05f);
+    for (int i = 0; i < ROWS * N; i++) both_f32(x0)[i] = both_f32(x)[i] + 0.1f * both_f32(x0)[i];
+    both_send(x0);
+    assert_ok(cpu->ops->mismatch(cpu, &(bl_mismatch_args){x0.c, x.c, c.c, 2.0 / ROWS}, &e));
+    assert_ok(gpu->ops->mismatch(gpu, &(bl_mismatch_args){x0.g, x.g, c.g, 2.0 / ROWS}, &e));
+    double *got = (double *)both_got(c);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++)
+            assert_true(fabs(got[i * N + j] - f64(c.c)[i * N + j]) <=
+                        1e-5 * sqrt(f64(h.c)[i * N + i] * f64(h.c)[j * N + j]));
+    free(got);
+    both_send(c);
+    assert_ok(cpu->ops->cholesky_inverse(cpu, &(bl_cholesky_inverse_args){h.c, u.c, 0.01 * f64(h.c)[0]}, &e));
+    both_send(u);
+    assert_ok(cpu->ops->mismatch_fold(cpu, &(bl_mismatch_fold_args){c.c, u.c, w.c, 0.25}, &e));
+    assert_ok(gpu->ops->mismatch_fold(gpu, &(bl_mismatch_fold_args){c.g, u.g, w.g, 0.25}, &e));
+    ASSERT_NEAR(u, 1e-12);
+    ASSERT_NEAR(w, 1e-12);
+    both_drop(x);
+    both_drop(x0);
+    both_drop(h);
+    both_drop(c);
+    both_drop(u);
+    both_drop(w);
+}
+
+static void twice(void *ctx, int64_t i) { ((int64_t *)ctx)[i] = 2 * i; }
+
+/* The same bits: the processor does them (cuda/host.c). */
+static void searches_are_the_processors(void **state)
+{
+    enum { OUT = 16, IN = 96, GROUP = 32 };
+    (void)state;
+    BL_NEEDS_GPU;
+    for (int down = 0; down < 2; down++) {
+        both w = both_random(false, OUT, IN, 5, 0.05f), s = both_new(BL_F32, false, down ? 1 : OUT, down ? 48 : 3),
+             z = both_new(BL_F32, false, down ? 1 : OUT, down ? 48 : 3);
+        int taken[2];
+        bl_hqq_args a = {.w = w.c,
+                         .bits = 3,
+                         .group = GROUP,
+                         .down = down,
+                         .steps = 20,
+                         .p = 0.7,
+                         .beta = 10,
+                         .kappa = 1.01,
+                         .scale = s.c,
+                         .zero = z.c,
+                         .taken = &taken[0]},
+                    b = a;
+        b.w = w.g;
+        b.scale = s.g;
+        b.zero = z.g;
+        b.taken = &taken[1];
+        assert_ok(cpu->ops->hqq(cpu, &a, &e));
+        assert_ok(gpu->ops->hqq(gpu, &b, &e));
+        assert_int_equal(taken[0], taken[1]);
+        both_equal(s);
+        both_equal(z);
+        both_drop(w);
+        both_drop(s);
+        both_drop(z);
+    }
+    both x, h = moments(300, IN, 2, &x), w = both_random(false, OUT, IN, 5, 0.05f), s = both_new(BL_F32, false, OUT, 1),
+            z = both_new(BL_F32, false, OUT, 1), u = both_flat(both_random(false, 1, IN, 6, 1)),
+            target = both_random(false, OUT, IN, 7, 0.05f);
+    int32_t turn[IN];
+    both_send(h);
+    for (int i = 0; i < IN; i++) turn[i] = IN - 1 - i;
+    both order = both_list(BL_I32, turn, IN);
+    bl_range_search_args
+        a = {.w = w.c, .u = u.c, .bits = 2, .lambda = 3, .scale_type = BL_F16, .scale = s.c, .zero = z.c},
+        b = a;
+    b.w = w.g;
+    b.u = u.g;
+    b.scale = s.g;
+    b.zero = z.g;
+    assert_ok(cpu->ops->range_search(cpu, &a, &e));
+    assert_ok(gpu->ops->range_search(gpu, &b, &e));
+    both_equal(s);
+    both_equal(z);
+    bl_greedy_args g = {.w = w.c,
+                        .target = target.c,
+                        .h = h.c,
+                        .order = order.c,
+                        .scale = s.c,
+                        .zero = z.c,
+                        .bits = 2,
+                        .passes = 2},
+                   d = {.w = w.g,
+                        .target = target.g,
+                        .h = h.g,
+                        .order = order.g,
+                        .scale = s.g,
+                        .zero = z.g,
+                        .bits = 2,
+                        .passes = 2};
+    assert_ok(cpu->ops->greedy(cpu, &g, &e));
+    assert_ok(gpu->ops->greedy(gpu, &d, &e));
+    both_equal(w);
+    int64_t done[5] = {0};
+    assert_ok(gpu->ops->each(gpu, &(bl_each_args){.n = 5, .piece = twice, .ctx = done}, &e));
+    for (int i = 0; i < 5; i++) assert_int_equal(done[i], 2 * i);
+    both_drop(x);
+    both_drop(h);
+    both_drop(w);
+    both_drop(s);
+    both_drop(z);
+    both_drop(u);
+    both_drop(target);
+    both_drop(order);
+}
+
+static void blocks_that_are_too_wide_are_refused(void **state)
 {
     enum { OUT = 2, IN = 300 };
     (void)state;
@@ -293,12 +469,6 @@ static void what_the_device_lacks_is_refused(void **state)
                             .scale = s.g,
                             .zero = s.g};
     assert_refused(gpu->ops->gptq_sweep(gpu, &a, &e), BL_E_UNSUPPORTED, "blocks of 300 columns; at most 256");
-    a.block = 128;
-    a.rule = BL_RANGE_GIVEN;
-    assert_refused(gpu->ops->gptq_sweep(gpu, &a, &e), BL_E_UNSUPPORTED, "scales that are given");
-    a.rule = BL_RANGE_ZERO;
-    a.count = 128;
-    assert_refused(gpu->ops->gptq_sweep(gpu, &a, &e), BL_E_UNSUPPORTED, "some of the columns");
     both_drop(w);
     both_drop(u);
     both_drop(s);
@@ -312,7 +482,10 @@ int main(void)
         cmocka_unit_test(permutations_diagonals_forms_and_rotations),
         cmocka_unit_test(the_column_sweep_does_what_plain_c_does),
         cmocka_unit_test(scales_errors_and_clipping),
-        cmocka_unit_test(what_the_device_lacks_is_refused),
+        cmocka_unit_test(a_sweep_takes_given_scales_and_some_of_the_columns),
+        cmocka_unit_test(what_inputs_lost_is_gathered_and_folded),
+        cmocka_unit_test(searches_are_the_processors),
+        cmocka_unit_test(blocks_that_are_too_wide_are_refused),
     };
     return cmocka_run_group_tests_name("gpu_solve", tests, gpu_set_up, gpu_tear_down);
 }
