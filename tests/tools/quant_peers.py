@@ -3,10 +3,12 @@
     python quant_peers.py BITLADDER MODEL [--text FILE] [--n 8] [--seqlen 512] [--repeat 1] [--peers gptqmodel,...]
 
 MODEL is quantized by bitladder and by each peer in turn, a process each, `--repeat` times over: gptqmodel by
-GPTQModel (4 bits, groups of 128, asymmetric, natural order), hqq by hqq (4 bits, groups of 64, no data), both on the
-CPU in fp32. All see the same windows of the text, drawn as GPTQ's loader draws them. Printed: the wall time of the
-quantization alone, that of the whole process, its largest resident memory. Libraries are given the dense export of
-the model. Nothing here is a test; numbers mean something on a machine that does nothing else.
+GPTQModel (4 bits, groups of 128, asymmetric, natural order), awq by AutoAWQ (4 bits, groups of 128, clipping), hqq by
+hqq (4 bits, groups of 64, no data), all on the CPU in fp32. All see the same windows of the text, drawn as GPTQ's
+loader draws them. Printed: the wall time and the processor's time of the quantization alone (of bitladder the
+processor's time of the whole process), the wall time of the whole process, its largest resident memory. Libraries are
+given the dense export of the model. Nothing here is a test; wall times mean something on a machine that does nothing
+else, the processor's time elsewhere too.
 """
 import argparse
 import json
@@ -29,6 +31,13 @@ def windows(bitladder, model, text, n, seqlen):
     return [ids[s : s + seqlen] for s in starts]
 
 
+def timed(work):
+    """Wall and processor seconds."""
+    t, c = time.monotonic(), time.process_time()
+    work()
+    return time.monotonic() - t, time.process_time() - c
+
+
 def gptqmodel(model, samples):
     import torch
 
@@ -40,11 +49,20 @@ def gptqmodel(model, samples):
     torch.set_num_threads(int(THREADS))
     c = QuantizeConfig(bits=4, group_size=128, sym=False, desc_act=False, act_group_aware=False, damp_percent=0.01,
                        device="cpu")
-    m = GPTQModel.load(model, c, device="cpu", dtype=torch.float32, backend=BACKEND.TORCH)
+    m = GPTQModel.load(model, c, dtype=torch.float32, backend=BACKEND.TORCH)
     data = [{"input_ids": s, "attention_mask": [1] * len(s)} for s in samples]
-    t = time.monotonic()
-    m.quantize(data, batch_size=1)
-    return time.monotonic() - t
+    return timed(lambda: m.quantize(data, batch_size=1))
+
+
+def awq(model, samples):
+    import torch
+    from awq import AutoAWQForCausalLM
+
+    torch.set_num_threads(int(THREADS))
+    m = AutoAWQForCausalLM.from_pretrained(model, device_map="cpu", torch_dtype=torch.float32, safetensors=True)
+    c = {"zero_point": True, "q_group_size": 128, "w_bit": 4, "version": "GEMM"}
+    return timed(lambda: m.quantize(None, quant_config=c, calib_data=samples, max_calib_samples=len(samples),
+                                    max_calib_seq_len=len(samples[0]), duo_scaling=False))
 
 
 def hqq(model, samples):
@@ -55,25 +73,22 @@ def hqq(model, samples):
     torch.set_num_threads(int(THREADS))
     m = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     c = BaseQuantizeConfig(nbits=4, group_size=64)
-    t = time.monotonic()
-    for name, x in list(m.model.layers.named_modules()):
-        if isinstance(x, torch.nn.Linear):
-            HQQLinear(x, c, compute_dtype=torch.float32, device="cpu", del_orig=False)
-    return time.monotonic() - t
+    linears = [x for x in m.model.layers.modules() if isinstance(x, torch.nn.Linear)]
+    return timed(lambda: [HQQLinear(x, c, compute_dtype=torch.float32, device="cpu", del_orig=False) for x in linears])
 
 
-PEERS = {"gptqmodel": (gptqmodel, "gptq:w4g128"), "hqq": (hqq, "hqq:w4g64")}
+PEERS = {"gptqmodel": (gptqmodel, "gptq:w4g128"), "awq": (awq, "awq:w4g128"), "hqq": (hqq, "hqq:w4g64")}
 
 
 def measured(args, env=None):
-    """Seconds, largest resident MB, output of a process."""
+    """Wall and processor seconds, largest resident MB, output of a process."""
     t = time.monotonic()
     p = subprocess.Popen(args, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
     out = p.stdout.read()
     _, status, use = os.wait4(p.pid, 0)
     if status:
         sys.exit(f"{args[:4]}: status {status}")
-    return time.monotonic() - t, use.ru_maxrss / 1024, out
+    return time.monotonic() - t, use.ru_utime + use.ru_stime, use.ru_maxrss / 1024, out
 
 
 def main():
@@ -89,7 +104,7 @@ def main():
     a.add_argument("--samples")
     o = a.parse_args()
     if o.side:
-        print(json.dumps({"seconds": PEERS[o.side][0](o.model, json.load(open(o.samples)))}))
+        print(json.dumps(PEERS[o.side][0](o.model, json.load(open(o.samples)))))
         return
     with tempfile.TemporaryDirectory() as d:
         text = o.text or os.path.join(d, "text")
@@ -106,19 +121,20 @@ def main():
             json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<end>", "pad_token": "<end>"},
                       open(os.path.join(dense, "tokenizer_config.json"), "w"))
         json.dump(windows(o.bitladder, o.model, text, o.n, o.seqlen), open(samples, "w"))
-        print(f"{'side':10} {'quantize s':>10} {'process s':>10} {'largest MB':>10}", flush=True)
+        print(f"{'side':10} {'quantize s':>10} {'cpu s':>10} {'process s':>10} {'largest MB':>10}", flush=True)
         for i in range(o.repeat):
             for peer in o.peers.split(","):
                 out = os.path.join(d, f"{peer}{i}")
-                all_s, mb, _ = measured([o.bitladder, "quantize", o.model, "--method", PEERS[peer][1], "--calib",
-                                         "file:" + text, "--calib-n", str(o.n), "--calib-seqlen", str(o.seqlen), "-o", out,
-                                         "--threads", THREADS, "-q"])
+                calib = [] if peer == "hqq" else ["--calib", "file:" + text, "--calib-n", str(o.n), "--calib-seqlen",
+                                                  str(o.seqlen)]
+                all_s, cpu, mb, _ = measured([o.bitladder, "quantize", o.model, "--method", PEERS[peer][1], *calib, "-o",
+                                              out, "--threads", THREADS, "-q"])
                 seconds = json.load(open(os.path.join(out, "layers.json")))["seconds"]
-                print(f"{'bitladder':10} {seconds:10.1f} {all_s:10.1f} {mb:10.0f}", flush=True)
-                all_s, mb, out = measured([sys.executable, os.path.abspath(__file__), o.bitladder, dense, "--side", peer,
-                                           "--samples", samples], {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": THREADS})
-                seconds = json.loads(out.strip().splitlines()[-1])["seconds"]
-                print(f"{peer:10} {seconds:10.1f} {all_s:10.1f} {mb:10.0f}", flush=True)
+                print(f"{'bitladder':10} {seconds:10.1f} {cpu:10.1f} {all_s:10.1f} {mb:10.0f}", flush=True)
+                all_s, _, mb, out = measured([sys.executable, os.path.abspath(__file__), o.bitladder, dense, "--side", peer,
+                                              "--samples", samples], {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": THREADS})
+                seconds, cpu = json.loads(out.strip().splitlines()[-1])
+                print(f"{peer:10} {seconds:10.1f} {cpu:10.1f} {all_s:10.1f} {mb:10.0f}", flush=True)
 
 
 if __name__ == "__main__":
