@@ -100,7 +100,10 @@ typedef struct bl_method {
      * down), not all at once; NULL: no. */
     bool (*sequential)(const bl_method_run *r);
     bool original_inputs; /* calibration inputs come from blocks as they were, not as the method left them */
-    bool unties_head;     /* a tied head becomes a parameter of its own */
+    /* With `block` and original_inputs: `layer` asks for statistics of inputs as `block` left them; NULL: it does not.
+     */
+    bool (*looks_again)(const bl_method_run *r);
+    bool unties_head; /* a tied head becomes a parameter of its own */
     /* Format and geometry that a linear's weight will have, so that `plan` knows bytes without weights; false: unknown,
      * or as it was. `lin` is of an outline: it may be given the transforms it will have, without buffers. */
     bool (*predict)(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape);

@@ -410,6 +410,12 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
+static bool looks_again(const bl_method_run *r)
+{
+    (void)r;
+    return true;
+}
+
 /* Measured beside products. */
 static double work(const bl_method_run *r, const bl_linear *lin)
 {
@@ -437,6 +443,7 @@ const bl_method bl_method_awq = {
     .opts = rows,
     .opts_size = sizeof(opts),
     .original_inputs = true,
+    .looks_again = looks_again,
     .check = check,
     .ops = ops,
     .block = block,

@@ -163,6 +163,12 @@ out:
     return st;
 }
 
+static bool looks_again(const bl_method_run *r) /* scales of activations that are fixed are those of smoothed ones */
+{
+    const opts *o = r->opts;
+    return o->abits && o->fixed;
+}
+
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     const opts *o = r->opts;
@@ -178,7 +184,7 @@ static const size_t ops[] = {BL_OP(scale), 0};
 
 const bl_method bl_method_smoothquant = {
     .name = "smoothquant",
-    .version = 1,
+    .version = 2,
     .title = "SmoothQuant",
     .cite = "Xiao et al.: SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models, "
             "ICML 2023, arXiv:2211.10438",
@@ -192,6 +198,7 @@ const bl_method bl_method_smoothquant = {
     .opts_size = sizeof(opts),
     .settle = settle,
     .original_inputs = true,
+    .looks_again = looks_again,
     .check = check,
     .ops = ops,
     .block = block,

@@ -9,7 +9,8 @@ typedef struct opts {
     bool cache, variants, dry;
 } opts;
 static const bl_opt rows[] = {
-    {"cache", BL_OPT_BOOL, .at = offsetof(opts, cache), .doc = "only DIR/cache: hidden states of the base"},
+    {"cache", BL_OPT_BOOL, .at = offsetof(opts, cache),
+     .doc = "only DIR/cache: hidden states of the base, statistics that methods share"},
     {"variants", BL_OPT_BOOL, .at = offsetof(opts, variants), .doc = "only DIR/variants: quantized models"},
     {"dry-run", BL_OPT_BOOL, .at = offsetof(opts, dry), .letter = 'n', .doc = "say what would go, and its size"},
     BL_COMMON_ROWS(opts, common),
@@ -23,7 +24,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     const struct {
         const char *name, *what;
         bool wanted;
-    } parts[] = {{"cache", "states of the base; made again when a new cell is compared with it", o->cache},
+    } parts[] = {{"cache", "states of the base, shared statistics; made again when they are asked for", o->cache},
                  {"variants", "quantized models; made again when a cell of theirs is run", o->variants}};
     bool all = !o->cache && !o->variants;
     uint64_t sum = 0;

@@ -144,6 +144,14 @@ static uint32_t linear_roles(const bl_model *m, int64_t block)
     return roles;
 }
 
+/* `layer` of a method that calibrates on blocks as they were asks for statistics. Where it does not, all there is to
+ * gather and to send on is done before the hook `block`. */
+static bool looks_at_layers(const bl_method_run *r)
+{
+    const bl_method *m = r->method;
+    return !m->block || (m->looks_again && m->looks_again(r));
+}
+
 static bool is_sequential(const bl_method_run *r)
 {
     return !r->method->original_inputs && r->method->sequential && r->method->sequential(r);
@@ -160,8 +168,9 @@ static bl_status layers(work *k, int64_t block, bl_err *e)
     int ready = 0;
     uint32_t left = linear_roles(r->model, block), now;
 
-    if (r->calib && r->method->original_inputs) BL_TRY(bl_calib_gather_advance(r->calib, left, e));
-    else if (r->calib && !sequential) BL_TRY(bl_calib_gather(r->calib, left, e));
+    if (r->calib && r->method->original_inputs) {
+        if (looks_at_layers(r)) BL_TRY(bl_calib_gather_advance(r->calib, left, e));
+    } else if (r->calib && !sequential) BL_TRY(bl_calib_gather(r->calib, left, e));
     for (; left; left &= ~now) {
         now = left & bl_calib_step(left);
         if (r->calib && sequential) BL_TRY(bl_calib_gather(r->calib, now, e));
@@ -232,7 +241,7 @@ static bl_status go_on(work *k, bl_err *e)
         BL_TRY(bl_model_open(done, k->run.be, &(bl_model_opts){.stream = true, .as_stored = true}, &m, e));
     }
     for (int64_t b = 0; b < n; b++) {
-        if (m || !k->run.method->block) BL_TRY(bl_calib_pass_by(k->run.calib, m, e));
+        if (m || !k->run.method->block || !looks_at_layers(&k->run)) BL_TRY(bl_calib_pass_by(k->run.calib, m, e));
         else BL_TRY(again(k, b, e));
     }
 out:
@@ -252,7 +261,10 @@ static bl_status one_block(work *k, int64_t b, bl_err *e)
 
     if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
     BL_TRY(bl_block_acquire(m, b, e));
-    if (method->block && calib) st = bl_calib_gather(calib, linear_roles(m, b), e);
+    if (method->block && calib)
+        st = method->original_inputs && !looks_at_layers(&k->run)
+                 ? bl_calib_gather_advance(calib, linear_roles(m, b), e)
+                 : bl_calib_gather(calib, linear_roles(m, b), e);
     if (st == BL_OK && method->block) st = method->block(&k->run, b, e);
     if (st == BL_OK && method->layer) st = layers(k, b, e);
     if (st == BL_OK && calib && !method->original_inputs && b + 1 < m->config.n_layers) st = bl_calib_advance(calib, e);
@@ -317,7 +329,40 @@ static bl_status look_at_windows(work *k, const bl_calib_windows *w, unsigned wa
     return bl_text_check(t, e);
 }
 
-static bl_status calibrate(work *k, bl_checkpoint *source, const char *dir, bl_err *e)
+/* Whether every method with the same text and model has the same statistics, each block's once: of channels, of the
+ * model as it is in the first stage, not of what the method made of it. */
+static bool shares(const work *k, bool first, unsigned wants)
+{
+    const bl_method *m = k->run.method;
+    return k->how->shared && first && m->original_inputs && wants == BL_CALIB_CHANNELS &&
+           looks_at_layers(&k->run) == !m->block;
+}
+
+static bl_status begin_shared(work *k, bl_checkpoint *source, const bl_calib_windows *w, const char *dir, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_hash model, of;
+    char hex[33], *path = NULL;
+    bl_hasher *h;
+    BL_TRY(bl_checkpoint_fingerprint(source, &model, e));
+    if (!(h = bl_hasher_new(e))) return BL_E_NOMEM;
+    bl_hash_text(h, "channels 1");
+    bl_hash_of(h, model);
+    bl_hash_text(h, bl_backend_numerics(k->run.be));
+    bl_hash_u64(h, (uint64_t)w->n);
+    bl_hash_u64(h, (uint64_t)w->seqlen);
+    bl_hash_add(h, w->ids, (size_t)(w->n * w->seqlen) * sizeof *w->ids);
+    of = bl_hasher_end(h);
+    bl_hash_hex(of, hex);
+    if (!(path = bl_format_text(e, "%s/%s.channels", k->how->shared, hex))) return BL_E_NOMEM;
+    BL_TRY(bl_make_dirs(k->how->shared, e));
+    BL_TRY(bl_calib_begin_shared(k->run.model, w, dir, path, of, &k->run.calib, e));
+out:
+    bl_free(path);
+    return st;
+}
+
+static bl_status calibrate(work *k, bl_checkpoint *source, bool first, const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tokenizer *t = NULL;
@@ -330,6 +375,10 @@ static bl_status calibrate(work *k, bl_checkpoint *source, const char *dir, bl_e
     BL_TRY(bl_tokenizer_of(source, &t, e));
     BL_TRY(bl_calib_draw(&c, k->how->dirs, t, k->arena, &w, e));
     BL_TRY(look_at_windows(k, &w, wants, e));
+    if (shares(k, first, wants)) {
+        BL_TRY(begin_shared(k, source, &w, dir, e));
+        goto out;
+    }
     if (wants & BL_CALIB_BOTH)
         BL_TRY(bl_model_open(source, k->run.be, &(bl_model_opts){.stream = true, .as_stored = true}, &k->original, e));
     BL_TRY(bl_calib_begin(k->run.model, k->original, &w, wants, dir, &k->run.calib, e));
@@ -371,7 +420,7 @@ out:
 
 /* The model hook, the blocks, the ends: a method that is to change embedding and head has its `layer` called for them
  * last. */
-static bl_status run_stage(work *k, bl_checkpoint *source, const char *dir, bl_err *e)
+static bl_status run_stage(work *k, bl_checkpoint *source, bool first, const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_method *method = k->run.method;
@@ -381,7 +430,7 @@ static bl_status run_stage(work *k, bl_checkpoint *source, const char *dir, bl_e
     if (method->unties_head) BL_TRY(bl_model_untie(m, e));
     if (method->ops) BL_TRY(bl_check_ops(k->run.be, method->ops, e));
     if (method->model) BL_TRY(method->model(&k->run, e));
-    BL_TRY(calibrate(k, source, dir, e));
+    BL_TRY(calibrate(k, source, first, dir, e));
     BL_TRY(go_on(k, e));
     for (int64_t b = bl_variant_left(k->v); b < m->config.n_layers; b++) BL_TRY(one_block(k, b, e));
     if (method->layer && method->wants_head && method->wants_head(&k->run)) {
@@ -393,8 +442,9 @@ out:
     return st;
 }
 
-static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_choice *stage, const bl_hash *hash,
-                             bl_backend *be, const char *dir, bl_quantize_result *out, bl_err *e)
+/* first: the source is the checkpoint that the chain begins with. */
+static bl_status apply_stage(work *k, bl_checkpoint *source, bool first, const bl_method_choice *stage,
+                             const bl_hash *hash, bl_backend *be, const char *dir, bl_quantize_result *out, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_method *method = stage->method;
@@ -425,7 +475,7 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, const bl_method_cho
         goto out;
     }
     if (method->learns) BL_TRY(learn(k, stage, *hash, dir, e));
-    else BL_TRY(run_stage(k, source, dir, e));
+    else BL_TRY(run_stage(k, source, first, dir, e));
     BL_TRY(note_stage(k, e));
     if (k->n_layers) {
         out->layer = k->layer;
@@ -502,7 +552,9 @@ bl_status bl_quantize_dir(bl_checkpoint *source, const bl_method_chain *chain, c
         if (i + 1 < chain->n && how->between && bl_is_dir(path)) {
             k.skipped += bl_checkpoint_config(source)->n_layers;
             k.done = k.skipped;
-        } else BL_TRY(apply_stage(&k, from, &chain->stage[i], how->hash ? &how->hash[i] : NULL, be, path, &res, e));
+        } else
+            BL_TRY(
+                apply_stage(&k, from, i == 0, &chain->stage[i], how->hash ? &how->hash[i] : NULL, be, path, &res, e));
         made = i + 1 == chain->n || !how->between;
         BL_TRY(bl_checkpoint_open(path, NULL, &next, e));
         bl_checkpoint_close(state);

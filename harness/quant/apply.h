@@ -30,6 +30,9 @@ typedef struct bl_apply_how {
     const char *const *between;
     /* [stages] of everything that could change the state after each; kept in its directory. NULL: not known. */
     const bl_hash *hash;
+    /* A directory for statistics of the original model that several methods ask for: made there if they are not. NULL:
+     * they are gathered anew. */
+    const char *shared;
     const bl_train_how *train;      /* of stages that learn, which need `hash` as well; NULL: there are none */
     bl_quantize_progress *progress; /* NULL: none */
     void *ctx;

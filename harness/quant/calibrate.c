@@ -6,6 +6,7 @@
  */
 #include "calibrate_impl.h"
 #include "harness/model/block.h"
+#include <string.h>
 
 /* ---- statistics ---- */
 
@@ -41,6 +42,12 @@ struct bl_calibration {
     int32_t *start, *past, *slot;
     stat stat[MOST_INPUTS];
     int n_stats;
+    char *path; /* of statistics that are shared; NULL: they are not */
+    bl_hash of;
+    uint8_t *kept; /* those of the blocks so far; `given`: of all, and no residual stream is there */
+    size_t n_kept, cap_kept;
+    int64_t blocks_kept;
+    bool given;
 };
 
 int64_t bl_calib_sequences(const bl_calibration *c) { return c->n; }
@@ -324,6 +331,41 @@ out:
     return st;
 }
 
+bl_status bl_calib_begin_shared(bl_model *m, const bl_calib_windows *w, const char *beside, const char *path,
+                                bl_hash of, bl_calibration **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_calibration *c = NULL;
+    uint8_t *data = NULL;
+    size_t n = 0;
+    BL_TRY(bl_calib_kept_read(path, of, &data, &n, e));
+    if (!data) BL_TRY(bl_calib_begin(m, NULL, w, BL_CALIB_CHANNELS, beside, &c, e));
+    else if (!(c = bl_new(1, sizeof *c, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    } else {
+        *c = (bl_calibration){.m = m,
+                              .n = w->n,
+                              .seqlen = w->seqlen,
+                              .wants = BL_CALIB_CHANNELS,
+                              .kept = data,
+                              .n_kept = n,
+                              .given = true};
+        data = NULL;
+    }
+    c->of = of;
+    if (!(c->path = bl_strdup(path, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    *out = c;
+    c = NULL;
+out:
+    bl_calib_end(c);
+    bl_free(data);
+    return st;
+}
+
 /* Linears that read one input, in the order of the forward pass. */
 static const uint32_t inputs[] = {BL_ROLE_BIT(BL_ROLE_Q) | BL_ROLE_BIT(BL_ROLE_K) | BL_ROLE_BIT(BL_ROLE_V),
                                   BL_ROLE_BIT(BL_ROLE_O), BL_ROLE_BIT(BL_ROLE_GATE) | BL_ROLE_BIT(BL_ROLE_UP),
@@ -334,6 +376,51 @@ uint32_t bl_calib_step(uint32_t roles)
     for (size_t i = 0; i < BL_COUNT(inputs); i++)
         if (roles & inputs[i]) return roles & inputs[i];
     return roles;
+}
+
+static bl_tensor channel_bytes(const stat *s)
+{
+    return bl_tensor_1d(s->channels, 0, BL_U8, s->in * (int64_t)(2 * sizeof(double) + sizeof(float)));
+}
+
+/* What was kept of the block at hand into its statistics; of each block as much. */
+static bl_status take_kept(bl_calibration *c, bl_err *e)
+{
+    bl_status st = BL_OK;
+    size_t at = (size_t)c->block * (c->n_kept / (size_t)c->m->config.n_layers);
+    for (int i = 0; i < c->n_stats; i++) {
+        bl_tensor all = channel_bytes(&c->stat[i]);
+        size_t n = bl_tensor_bytes(&all);
+        if (at + n > c->n_kept)
+            return bl_fail(e, BL_E_FORMAT, "%s ends before the inputs of block %lld", c->path, (long long)c->block);
+        BL_TRY(c->m->be->ops->upload(c->m->be, &all, c->kept + at, e));
+        c->stat[i].rows = bl_calib_tokens(c);
+        at += n;
+    }
+out:
+    return st;
+}
+
+/* The statistics of the block at hand are kept, those of the last one with all the others in the file. A process that
+ * went on where another was interrupted has not seen the first ones; inputs that differ from block to block are not
+ * kept. */
+static bl_status keep(bl_calibration *c, bl_err *e)
+{
+    bl_status st = BL_OK;
+    size_t before = c->n_kept;
+    if (c->blocks_kept != c->block) return BL_OK;
+    for (int i = 0; i < c->n_stats; i++) {
+        bl_tensor all = channel_bytes(&c->stat[i]);
+        size_t n = bl_tensor_bytes(&all);
+        BL_TRY(bl_grow(&c->kept, &c->cap_kept, c->n_kept + n, 1, e));
+        BL_TRY(c->m->be->ops->download(c->m->be, &all, c->kept + c->n_kept, e));
+        c->n_kept += n;
+    }
+    if ((size_t)c->block * (c->n_kept - before) != before) c->blocks_kept = -1;
+    else if (++c->blocks_kept == c->m->config.n_layers)
+        BL_TRY(bl_calib_kept_write(c->path, c->of, c->kept, c->n_kept, e));
+out:
+    return st;
 }
 
 static bl_status gather(bl_calibration *c, uint32_t roles, bool advance, bl_err *e)
@@ -358,8 +445,14 @@ static bl_status gather(bl_calibration *c, uint32_t roles, bool advance, bl_err 
         }
         if (shared) BL_TRY(stat_new(c, shared, first, e));
     }
+    if (c->given) {
+        BL_TRY(take_kept(c, e));
+        if (advance) c->block++;
+        goto out;
+    }
     if (advance) until = 0;
     BL_TRY(through(c, &(bl_block_hooks){.input = see, .ctx = c, .until = until}, (bl_tensor){0}, advance, e));
+    if (c->path) BL_TRY(keep(c, e));
     if (advance) c->block++;
 out:
     return st;
@@ -370,7 +463,7 @@ bl_status bl_calib_gather_advance(bl_calibration *c, uint32_t roles, bl_err *e) 
 
 bl_status bl_calib_advance(bl_calibration *c, bl_err *e)
 {
-    bl_status st = through(c, NULL, (bl_tensor){0}, true, e);
+    bl_status st = c->given ? BL_OK : through(c, NULL, (bl_tensor){0}, true, e);
     c->block++;
     return st;
 }
@@ -442,6 +535,8 @@ void bl_calib_end(bl_calibration *c)
     bl_free(c->start);
     bl_free(c->past);
     bl_free(c->slot);
+    bl_free(c->path);
+    bl_free(c->kept);
     bl_free(c);
 }
 

@@ -94,6 +94,11 @@ typedef enum bl_calib_wants {
  * memory. What is gathered is the same, bit for bit. */
 bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows *w, unsigned wants, const char *beside,
                          bl_calibration **out, bl_err *e);
+/* The same for statistics of channels alone, in a model that stays as it is but for the block at hand: what the file
+ * `path` has of `of` (text, windows, model, numerics) is taken from there, and nothing goes through the model; else it
+ * is there when the last block was gathered. Each block is gathered once. */
+bl_status bl_calib_begin_shared(bl_model *m, const bl_calib_windows *w, const char *beside, const char *path,
+                                bl_hash of, bl_calibration **out, bl_err *e);
 bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e);
 bl_status bl_calib_gather_advance(bl_calibration *c, uint32_t roles, bl_err *e); /* both in one pass */
 bl_status bl_calib_advance(bl_calibration *c, bl_err *e);

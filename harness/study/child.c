@@ -196,16 +196,20 @@ static bl_status make_variant(child *c, const bl_plan_variant *v, const char *co
     const bl_method_chain *chain = &c->job.spec.method[0];
     bl_quantize_result r;
     const bl_train_how train = {.set = &c->job.spec.train, .state = BL_STATE_TRIED, .told = on_steps, .ctx = c};
+    char *cache = bl_join(c->job.spec.out, "cache", e);
+    if (!cache) return BL_E_NOMEM;
     bl_status st = bl_quantize_dir(c->plan->model[0].ckpt, chain,
                                    &(bl_apply_how){.seed = v->seed,
                                                    .calib = &c->plan->model[0].calib,
                                                    .dirs = &c->job.spec.data,
                                                    .between = dir,
                                                    .hash = v->stage,
+                                                   .shared = cache,
                                                    .train = c->job.spec.trains ? &train : NULL,
                                                    .progress = on_blocks,
                                                    .ctx = c},
                                    c->be, dir[chain->n - 1], c->arena, &r, e);
+    bl_free(cache);
     if (st != BL_OK) return st;
     c->layer = r.layer;
     c->n_layers = r.n_layers;

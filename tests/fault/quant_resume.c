@@ -95,8 +95,8 @@ static void a_killed_quantization_goes_on_at_the_next_block_with_the_same_bytes(
 {
     /* Without text; inputs of blocks as they were changed, step by step, beside those of the original, and as they were
      * before. */
-    static const char *const methods[] = {"rtn:w4g24", "gptq:w3g24+true-sequential", "gptaq:w3g24", "awq:w3g24",
-                                          "quarot+gptq:w4pc"};
+    static const char *const methods[] = {"rtn:w4g24", "gptq:w3g24+true-sequential", "gptaq:w3g24",
+                                          "awq:w3g24", "smoothquant:w8a8",           "quarot+gptq:w4pc"};
     (void)state;
     study s = begin();
     for (size_t m = 0; m < BL_COUNT(methods); m++) {
