@@ -225,6 +225,8 @@ static bl_status by_score(making *k, bl_err *e)
             return refuse("changes the text before it cuts it", e);
         k->v->space_prefix = t->norm[0].dummy_prefix;
         k->v->remove_extra = t->norm[0].remove_extra;
+        if (k->v->remove_extra)
+            bl_log(BL_LOG_WARN, "llama.cpp keeps runs of spaces and spaces at the ends, which the tokenizer does not");
         return BL_OK;
     }
     if (!t->byte_fallback) return refuse("has neither bytes nor pieces for them", e);
