@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if defined(__has_feature)
 #define HAS_FEATURE(x) __has_feature(x)
@@ -22,7 +23,7 @@ enum { EXACT = 1 }; /* the block ends where the allocation ends, so overruns are
 enum { EXACT = 0 };
 #endif
 
-enum { ALIGN = 64, N_SLOTS = 1024, LAZY_ZERO = 1 << 16 };
+enum { ALIGN = 64, N_SLOTS = 1024, LAZY_ZERO = 1 << 16, HUGE_PAGE = 2 << 20, LEAST_HUGE = 32 << 20 };
 #define MAGIC UINT64_C(0x626c2d626c6f636b)
 
 typedef struct owner {
@@ -82,6 +83,14 @@ static bool refused(void)
     return at != 0 && (k == at || (k > at && atomic_load(&fail_sticky)));
 }
 
+/* Weights and caches are walked whole: with large pages, where the system has them for who asks, a walk does not wait
+ * for the page table. */
+static void ask_for_large_pages(char *p, uint64_t bytes)
+{
+    size_t before = (size_t)(-(uintptr_t)p & (HUGE_PAGE - 1));
+    if (bytes >= LEAST_HUGE) (void)madvise(p + before, (bytes - before) / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+}
+
 /* A block of this many user bytes, or NULL. Large zeroed blocks come from fresh pages, untouched. */
 static void *take(uint64_t bytes, bool zero)
 {
@@ -95,6 +104,7 @@ static void *take(uint64_t bytes, bool zero)
     } else {
         if (!(raw = calloc(1, 2 * ALIGN + bytes))) return NULL;
         user = (char *)raw + 2 * ALIGN - ((uintptr_t)raw % ALIGN);
+        ask_for_large_pages(user, bytes);
     }
     *(head *)(void *)(user - ALIGN) = (head){raw, bytes, charge(bytes), MAGIC};
     return user;

@@ -1,5 +1,5 @@
 /* avx512_formats.c - codes of 2 to 4 bits where the CPU has AVX-512: rows into panels, products of one or two rows
- * without a panel.
+ * without a panel; GGUF's blocks of 32 into panels.
  *
  * The values of all codes of a group are a vector of 16, made once a group with the arithmetic of avx2_decode.h; 16
  * weights of a row are then one permutation of it. The 8 chains take the lower half first and then the upper one.
@@ -71,6 +71,47 @@ BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, i
         }
     }
 }
+
+/* Blocks of 32 with a scale of their own; k0 and n are whole blocks. A nibble has 16 values: they are made once a
+ * block, and 16 weights are one permutation of them. */
+BL_INLINE void unpack_blocks_as(kind kd, const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst,
+                                int64_t stride)
+{
+    const __m512 code = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const uint8_t *b = row_of(kd, s, row) + k0 / 32 * block_bytes(kd);
+    for (int64_t k = 0; k < n; k += 32, b += block_bytes(kd), dst += 4 * stride) {
+        const __m512 scale = _mm512_cvtph_ps(_mm256_set1_epi16(*(const short *)(const void *)b));
+        __m512 w[2];
+        if (kd == Q8_0) {
+            for (int i = 0; i < 2; i++)
+                w[i] = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(
+                                                _mm_loadu_si128((const __m128i *)(const void *)(b + 2 + 16 * i)))));
+        } else {
+            const __m512i q = _mm512_cvtepu8_epi32(
+                _mm_loadu_si128((const __m128i *)(const void *)(b + (kd == Q4_1 ? 4 : 2))));
+            const __m512 values = kd == Q4_1
+                                      ? _mm512_add_ps(
+                                            _mm512_mul_ps(scale, code),
+                                            _mm512_cvtph_ps(_mm256_set1_epi16(*(const short *)(const void *)(b + 2))))
+                                      : _mm512_mul_ps(scale, _mm512_sub_ps(code, _mm512_set1_ps(8)));
+            w[0] = _mm512_permutexvar_ps(q, values); /* it looks at four bits of an index */
+            w[1] = _mm512_permutexvar_ps(_mm512_srli_epi32(q, 4), values);
+        }
+        for (int i = 0; i < 2; i++) {
+            _mm256_storeu_ps(dst + 2 * i * stride, _mm512_castps512_ps256(w[i]));
+            _mm256_storeu_ps(dst + (2 * i + 1) * stride, _mm512_extractf32x8_ps(w[i], 1));
+        }
+    }
+}
+
+#define BLOCKS(id)                                                                                                     \
+    static void unpack_##id(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride)        \
+    {                                                                                                                  \
+        unpack_blocks_as(id, s, row, k0, n, dst, stride);                                                              \
+    }
+BLOCKS(Q4_0)
+BLOCKS(Q4_1)
+BLOCKS(Q8_0)
 
 /* ---- one or two rows of x, four outputs ---- */
 /* n of 16 weights times x. */
@@ -166,8 +207,14 @@ void bl_source_512(const bl_weight *w, bl_source *out)
         {ROW(TABLE2), ROW(TABLE3), ROW(TABLE4)},
     };
 #undef ROW
+    static const struct {
+        const char *name;
+        bl_unpack8 *unpack;
+    } blocks[] = {{"q4_0", unpack_Q4_0}, {"q4_1", unpack_Q4_1}, {"q8_0", unpack_Q8_0}};
     const bl_format *f = w->format;
     bl_source_of(w, out);
+    for (size_t i = 0; i < BL_COUNT(blocks) && !w->layout; i++)
+        if (strcmp(f->name, blocks[i].name) == 0) out->unpack = blocks[i].unpack;
     if (!bl_source_narrow(w)) return;
     out->unpack = fast[f->kind == BL_FMT_TABLE][f->bits - 2].unpack;
     for (int r = 0; r < 2; r++) out->gemv[r] = fast[f->kind == BL_FMT_TABLE][f->bits - 2].gemv[r];
