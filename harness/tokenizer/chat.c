@@ -61,7 +61,9 @@ static const bl_chat chats[] = {
      false,
      {"<|im_start|>", "<|im_end|>"},
      {"You are", "<think>", "You're", "date"}},
-    /* LLaMA 3.1's date is a constant; a template that takes that of the day is none of these. */
+    /* LLaMA 3.1's date is a constant. LLaMA 3.2's is what the caller gives as date_string, else that of the day where
+     * the renderer has a clock, else the same constant: it is given here, so that a prompt is the same on every day. A
+     * template that only has that of the day is none of these. */
     {"llama3.1",
      LLAMA31_SYSTEM LLAMA3_USER,
      LLAMA3_REPLY,
@@ -70,6 +72,15 @@ static const bl_chat chats[] = {
      true,
      {"<|start_header_id|>", "Cutting Knowledge Date: December 2023", "26 Jul 2024", "trim"},
      {"strftime_now"}},
+    {"llama3.2",
+     LLAMA31_SYSTEM LLAMA3_USER,
+     LLAMA3_REPLY,
+     LLAMA3_AGAIN,
+     true,
+     true,
+     {"Cutting Knowledge Date: December 2023", "if not date_string is defined", "strftime_now(\"%d %b %Y\")",
+      "set date_string = \"26 Jul 2024\""},
+     {"You are"}},
     {"llama3",
      LLAMA3_USER,
      LLAMA3_REPLY,
@@ -144,6 +155,7 @@ static const struct {
     {"09facc0e4aa943189799ad6e2dea0594", "llama3"},         /* Meta-Llama-3-8B-Instruct */
     {"8f20b9eda669ce10b97891b7adc1beb8", "llama3"},         /* the same, which always opens a reply */
     {"0c2fe941e01674f5a8344fceb19d98ce", "llama3.1"},       /* Llama-3.1-8B-Instruct */
+    {"0f755a597d4eb9dd41032903ea170582", "llama3.2"},       /* Llama-3.2-1B-Instruct */
     {"70bf874ad98f31f4b7f52373b11c60d7", "mistral"},        /* Mistral-7B-Instruct-v0.1 */
     {"f395fc5daa794129a5d004210ebce758", "mixtral"},        /* Mixtral-8x7B-Instruct-v0.1 */
     {"9436379226e4001b11cfaab721dff7f2", "mistral-v1"},     /* Mistral-7B-Instruct-v0.3 with spaces */

@@ -41,6 +41,9 @@ static void templates_are_known_by_what_is_in_them(void **state)
          "strftime_now(\"%d\") "
          "%}26 Jul 2024",
          NULL}, /* the day's date */
+        {"{%- if not date_string is defined %}{%- set date_string = strftime_now(\"%d %b %Y\") %}{%- set date_string = "
+         "\"26 Jul 2024\" %}{{- \"Cutting Knowledge Date: December 2023\n\" }}",
+         "llama3.2"}, /* that of the day only where none is given */
         {"{% set content = '<<SYS>>\\n' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}", "llama2"},
         {"{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token + ' ' }}", "mistral"},
         {"{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token }}", "mixtral"},
@@ -102,6 +105,12 @@ static void a_message_stands_where_the_templates_put_it(void **state)
          "end_header_id|>\n\n",
          "So.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd?<|eot_id|><|start_header_id|>assistant<|end_"
          "header_id|>\n\n"}, /* Llama-3.1-8B-Instruct */
+        {UINT64_C(0x0f755a597d4eb9dd), UINT64_C(0x41032903ea170582),
+         "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul "
+         "2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|><|start_header_id|>assistant<|"
+         "end_header_id|>\n\n",
+         "So.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd?<|eot_id|><|start_header_id|>assistant<|end_"
+         "header_id|>\n\n"}, /* Llama-3.2-1B-Instruct, with date_string="26 Jul 2024" */
         {UINT64_C(0x70bf874ad98f31f4), UINT64_C(0xb7f52373b11c60d7), "[INST]  Why?\n [/INST]",
          " So. </s> [INST]  And?\n [/INST]"}, /* Mistral-7B-Instruct-v0.1 */
         {UINT64_C(0xf395fc5daa794129), UINT64_C(0xa5d004210ebce758), "[INST]  Why?\n [/INST]",
