@@ -1,6 +1,9 @@
 /* qim.c - the Quantized Influence Measure, and the cosine it is compared with. */
 #include "qim.h"
+#include "metric.h"
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 typedef struct tally {
     int64_t sum[BL_QIM_LEVELS], members[BL_QIM_LEVELS], all, squares;
@@ -24,7 +27,9 @@ static bl_qim measure(const tally *t, int64_t n, int k)
         double off = ((double)t->sum[j] / (double)t->members[j] - mean) * (double)t->members[j];
         r.value += off * off;
     }
+    r.first_version = r.value / (r.cells * sd);
     r.value /= (double)n * sd;
+    r.i_norm = r.value / sd;
     return r;
 }
 
@@ -64,6 +69,26 @@ bl_qim bl_qim_of_levels(const uint8_t *a, const uint8_t *b, int64_t n, int k)
     for (int64_t i = 0; i < n; i++) count(&t, a[i], b[i]);
     if (n < 1 || t.members[a[0]] == n || t.squares * n == t.all * t.all) return (bl_qim){.undefined = true};
     return measure(&t, n, k);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+bl_status bl_qim_clip(double *v, int64_t n, double percent, bl_err *e)
+{
+    double *sorted, lo, hi;
+    if (percent <= 0 || n < 1) return BL_OK;
+    if (!(sorted = bl_new((size_t)n, sizeof *sorted, e))) return BL_E_NOMEM;
+    memcpy(sorted, v, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
+    lo = bl_percentile(sorted, n, percent / 100);
+    hi = bl_percentile(sorted, n, 1 - percent / 100);
+    for (int64_t i = 0; i < n; i++) v[i] = fmin(fmax(v[i], lo), hi);
+    bl_free(sorted);
+    return BL_OK;
 }
 
 double bl_cosine(const double *x, const double *y, int64_t n)

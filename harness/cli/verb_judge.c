@@ -9,12 +9,17 @@ typedef struct opts {
     bl_cli_common common;
     bl_cli_maker maker;
     int64_t levels;
+    double clip;
 } opts;
-static const bl_opt rows[] = {{"levels", BL_OPT_INT, .min = 2, .max = BL_QIM_LEVELS, .def.i = 16,
-                               .at = offsetof(opts, levels), .arg = "K", .doc = "of the Quantized Influence Measure"},
-                              BL_MAKER_ROWS(opts, maker),
-                              BL_COMMON_ROWS(opts, common),
-                              {0}};
+static const bl_opt rows[] = {
+    {"levels", BL_OPT_INT, .min = 2, .max = BL_QIM_LEVELS, .def.i = 16, .at = offsetof(opts, levels), .arg = "K",
+     .doc = "of the Quantized Influence Measure"},
+    {"clip", BL_OPT_REAL, .min = 0, .max = 49, .at = offsetof(opts, clip), .arg = "P",
+     .doc = "coordinates of a vector beyond its percentiles P and 100 - P become these before "
+            "the measure, not before the cosine; 0: none"},
+    BL_MAKER_ROWS(opts, maker),
+    BL_COMMON_ROWS(opts, common),
+    {0}};
 
 enum { SHORT = 3 }; /* characters: an answer of so many scores 0 */
 
@@ -45,6 +50,13 @@ out:
     return st;
 }
 
+static bl_status clip(const double *v, int64_t n, double percent, bl_arena *a, double **out, bl_err *e)
+{
+    if (!(*out = bl_alloc(a, (size_t)n, sizeof **out, e))) return BL_E_NOMEM;
+    memcpy(*out, v, (size_t)n * sizeof **out);
+    return bl_qim_clip(*out, n, percent, e);
+}
+
 /* {"question": …, "candidates": […]} */
 static bl_status judge(bl_maker *m, const opts *o, const bl_json *line, bl_text *t, bl_err *e)
 {
@@ -53,7 +65,7 @@ static bl_status judge(bl_maker *m, const opts *o, const bl_json *line, bl_text 
     bl_arena *a = NULL;
     const bl_json *list;
     const char *text;
-    double *question, *answer, *qim, *cosine;
+    double *question, *answer, *clipped, *qim, *first, *norm, *cosine;
     int64_t dim = m->dim;
     int cells = 0;
     size_t n = 0;
@@ -67,23 +79,32 @@ static bl_status judge(bl_maker *m, const opts *o, const bl_json *line, bl_text 
         goto out;
     }
     if (!(qim = bl_alloc(a, bl_json_size(list), sizeof *qim, e)) ||
+        !(first = bl_alloc(a, bl_json_size(list), sizeof *first, e)) ||
+        !(norm = bl_alloc(a, bl_json_size(list), sizeof *norm, e)) ||
         !(cosine = bl_alloc(a, bl_json_size(list), sizeof *cosine, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     BL_TRY(vector(m, a, text, &question, e));
+    BL_TRY(clip(question, dim, o->clip, a, &clipped, e));
     for (const bl_json *c = bl_json_first(list); c; c = bl_json_next(c), n++) {
         BL_TRY(bl_json_str(c, &text, e));
         BL_TRY(vector(m, a, text, &answer, e));
-        bl_qim q = bl_qim_of(question, answer, dim, (int)o->levels);
+        double *inside;
+        BL_TRY(clip(answer, dim, o->clip, a, &inside, e));
+        bl_qim q = bl_qim_of(clipped, inside, dim, (int)o->levels);
         cells = q.cells;
         if (bl_utf8_count(text, strlen(text)) <= SHORT) continue;
         qim[n] = q.value;
+        first[n] = q.first_version;
+        norm[n] = q.i_norm;
         cosine[n] = bl_cosine(question, answer, dim);
     }
     bl_json_out j = {.t = t, .compact = true};
     bl_json_object(&j, NULL);
     put_list(&j, "qim", qim, n);
+    put_list(&j, "qim_v1", first, n);
+    put_list(&j, "i_norm", norm, n);
     put_list(&j, "cosine", cosine, n);
     bl_json_add_int(&j, "pick_qim", first_best(qim, n));
     bl_json_add_int(&j, "pick_cosine", first_best(cosine, n));
@@ -136,7 +157,9 @@ const bl_verb bl_verb_judge = {
         "Influence Measure and by the cosine of the vectors of question and candidate (the mean of the model's final "
         "states over the tokens, without BOS; of an encoder the mean over all tokens). A candidate of three characters "
         "or fewer scores 0; the first of equal "
-        "ones is picked. cells: levels of the question that are occupied.",
+        "ones is picked. qim_v1: its authors' first version, a mean over cells; i_norm: the I-score, over the variance "
+        "instead of the deviation. cells: levels of the question that are occupied; where a few large coordinates "
+        "leave only some, --clip 1.",
     .example = "bitladder judge --model smollm2.gguf answers.jsonl",
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -7,10 +7,10 @@ static const double x[8] = {0.1, -0.4, 0.3, 0.8, -0.2, 0.05, 0.6, -0.7},
                     y[8] = {0.2, -0.1, 0.4, 0.5, -0.6, 0.3, 0.7, -0.3};
 static const struct {
     int k;
-    double xy, yx, xx;
-} rows[] = {{2, 1.161895003862225, 1.125, 2.0},
-            {3, 0.7806247497997998, 1.0606601717798214, 1.414213562373095},
-            {16, 4.860711069048868, 4.683748498798799, 4.687084502003072}};
+    double xy, yx, xx, first_version, i_norm;
+} rows[] = {{2, 1.161895003862225, 1.125, 2.0, 4.6475800154489, 2.4},
+            {3, 0.7806247497997998, 1.0606601717798214, 1.414213562373095, 2.0816659994661326, 1.0},
+            {16, 4.860711069048868, 4.683748498798799, 4.687084502003072, 5.555098364627278, 1.0080645161290323}};
 
 static void near(double got, double want)
 {
@@ -24,6 +24,8 @@ static void numbers_are_those_of_the_formula(void **state)
         near(bl_qim_of(x, y, 8, rows[i].k).value, rows[i].xy);
         near(bl_qim_of(y, x, 8, rows[i].k).value, rows[i].yx);
         near(bl_qim_of(x, x, 8, rows[i].k).value, rows[i].xx);
+        near(bl_qim_of(x, y, 8, rows[i].k).first_version, rows[i].first_version);
+        near(bl_qim_of(x, y, 8, rows[i].k).i_norm, rows[i].i_norm);
     }
     assert_int_equal(bl_qim_of(x, y, 8, 2).cells, 2);
     assert_int_equal(bl_qim_of(x, y, 8, 16).cells, 7); /* 8 twice */
@@ -77,6 +79,24 @@ static void constant_vectors_are_undefined_and_no_nan(void **state)
     }
 }
 
+/* Of 0 .. 10 the 25th percentile is 2.5 and the 75th 7.5. One coordinate of 1000 leaves two levels of 16 to the others,
+ * and all of them when it is clipped. */
+static void what_is_far_out_can_be_clipped(void **state)
+{
+    double v[11], w[101];
+    bl_err e = {0};
+    (void)state;
+    for (int i = 0; i < 11; i++) v[i] = (i * 7) % 11;
+    assert_ok(bl_qim_clip(v, 11, 0, &e));
+    for (int i = 0; i < 11; i++) assert_true(v[i] == (i * 7) % 11);
+    assert_ok(bl_qim_clip(v, 11, 25, &e));
+    for (int i = 0; i < 11; i++) near(v[i], fmin(fmax((i * 7) % 11, 2.5), 7.5));
+    for (int i = 0; i < 101; i++) w[i] = i < 100 ? i : 100000;
+    assert_int_equal(bl_qim_of(w, w, 101, 16).cells, 2);
+    assert_ok(bl_qim_clip(w, 101, 1, &e));
+    assert_int_equal(bl_qim_of(w, w, 101, 16).cells, 16);
+}
+
 static void the_cosine_is_the_cosine(void **state)
 {
     const double a[] = {3, 4}, b[] = {4, 3}, none[] = {0, 0};
@@ -91,7 +111,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_those_of_the_formula), cmocka_unit_test(what_changes_nothing_changes_nothing),
         cmocka_unit_test(halves_go_to_the_even_level),      cmocka_unit_test(constant_vectors_are_undefined_and_no_nan),
-        cmocka_unit_test(the_cosine_is_the_cosine),
+        cmocka_unit_test(what_is_far_out_can_be_clipped),   cmocka_unit_test(the_cosine_is_the_cosine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
