@@ -152,6 +152,18 @@ out:
     return st;
 }
 
+/* Empty segments after those of a list, so that steps that differ by a page have their lists in the same places
+ * (replay.c). */
+static bl_status round_segments(bl_pass_plan *p, bl_err *e)
+{
+    size_t n = (p->n_seg + 255) / 256 * 256;
+    bl_status st = BL_OK;
+    BL_TRY(bl_grow(&p->seg, &p->cap_seg, n, sizeof *p->seg, e));
+    while (p->n_seg < n) p->seg[p->n_seg++] = (bl_kv_seg){0};
+out:
+    return st;
+}
+
 static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, int64_t row0, int64_t rows,
                            int32_t *seq, int64_t *want, bl_err *e)
 {
@@ -177,6 +189,7 @@ static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, 
         ++*seq;
     }
 
+    if (kv->page) BL_TRY(round_segments(p, e));
     BL_TRY(open_lists(p, &c.run, &c.run_start, &c.run_seg, &c.run_seg_start, e));
     for (int32_t s = first; *want < b->n_want && b->want[*want] < end;) {
         int64_t w = b->want[*want], n = 1;
@@ -191,6 +204,7 @@ static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, 
         *want += n;
     }
     c.wants = *want - c.want0;
+    if (kv->page) BL_TRY(round_segments(p, e));
     BL_TRY(bl_grow(&p->chunk, &p->cap_chunk, p->n_chunks + 1, sizeof *p->chunk, e));
     p->chunk[p->n_chunks++] = c;
 out:
@@ -235,17 +249,6 @@ out:
     return st;
 }
 
-/* Empty segments at the end, so that lists of steps that differ by a page are cut alike (replay.c). */
-static bl_status round_segments(bl_pass_plan *p, bl_err *e)
-{
-    size_t n = (p->n_seg + 255) / 256 * 256;
-    bl_status st = BL_OK;
-    BL_TRY(bl_grow(&p->seg, &p->cap_seg, n, sizeof *p->seg, e));
-    while (p->n_seg < n) p->seg[p->n_seg++] = (bl_kv_seg){0};
-out:
-    return st;
-}
-
 bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e)
 {
     int64_t rows = b->start[b->n_seq], most = m->own->chunk_rows, want = 0;
@@ -268,7 +271,6 @@ bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_
          r += each)
         BL_TRY(add_chunk(b, kv, p, r, BL_MIN(each, rows - r), &seq, &want, e));
     BL_TRY(bl_rope_sequences(m, b, p, e));
-    if (kv->page) BL_TRY(round_segments(p, e));
     BL_TRY(upload(m, b, p, e));
 out:
     return st;

@@ -15,7 +15,7 @@ enum { MOST_SEQS = 512 };
 typedef struct places {
     const void *cache, *hidden, *lists, *residual, *work, *rope, *weight;
     int64_t cache_rows, rope_len;
-    size_t n_seg, n_chunks;
+    size_t n_seg, run_seg;
 } places;
 
 typedef struct record {
@@ -45,7 +45,7 @@ static places places_of(const bl_pass *p)
     at.cache_rows = p->kv->rows;
     at.rope_len = own->rope_len;
     at.n_seg = p->p->n_seg;
-    at.n_chunks = p->p->n_chunks;
+    at.run_seg = p->p->chunk[0].run_seg; /* where other lists begin follows from the number of sequences */
     return at;
 }
 
@@ -81,7 +81,7 @@ bl_status bl_replay_pass(bl_pass *p, bl_pass_fn *all, bl_err *e)
     places at = places_of(p);
 
     p->by_list = true;
-    if (p->b->n_seq > MOST_SEQS) return all(p, e);
+    if (p->b->n_seq > MOST_SEQS || p->p->n_chunks > 1) return all(p, e);
     if (!own->replay && !(own->replay = bl_new(1, sizeof *own->replay, e))) return BL_E_NOMEM;
     record *r = &own->replay->of[p->b->n_seq];
     if (!r->seen || memcmp(&r->at, &at, sizeof at) != 0) {

@@ -306,6 +306,7 @@ static bl_status run_cell(child *c, size_t i, bl_err *e)
     BL_TRY(bl_cell_run(&job, e));
     bl_failure_remove(c->job.spec.out, j->cell.file, NULL);
     event("done", (int64_t)i, "headline", headline, 0, 0, 0);
+    bl_fault_point("after-cell", j->cell.key);
 out:
     return st;
 }

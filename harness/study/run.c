@@ -277,6 +277,7 @@ static bl_status run_child(run *r, bl_plan_cell **cell, size_t n, bl_err *e)
     int fd = -1, status = 0;
     bl_text error = {0};
     char reason[512];
+    size_t closed = 0;
 
     r->cell = cell;
     r->n_cells = n;
@@ -302,9 +303,11 @@ static bl_status run_child(run *r, bl_plan_cell **cell, size_t n, bl_err *e)
                  strsignal(WTERMSIG(status)));
     else if (error.n) snprintf(reason, sizeof reason, "%s", error.s);
     else snprintf(reason, sizeof reason, "its process ended with exit code %d", WEXITSTATUS(status));
-    /* The running cell; all that are left when none was, so that nothing is tried for ever. */
+    /* The running cell. Where none was, the others are for another process, if this one closed any: else they are lost
+     * too, so that nothing is tried for ever. */
+    for (size_t i = 0; i < n; i++) closed += r->closed[index_of(r, cell[i])];
     for (size_t i = 0; i < n; i++) {
-        if (r->now && cell[i] != r->now) continue;
+        if (r->now ? cell[i] != r->now : closed > 0) continue;
         if (r->closed[index_of(r, cell[i])]) continue;
         char said[600];
         if (bl_plan_look(r->plan, cell[i], NULL) == BL_CELL_DONE) {

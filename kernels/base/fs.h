@@ -90,6 +90,7 @@ uint64_t bl_fs_count(void);
 /* For tests: a named point of what happens to `path` stops the process with SIGSTOP when the environment variable
  * BL_FAULT_POINT is its name, with ":N" the Nth time only (default 1), with "@TAIL" for paths that end so:
  * "before-rename:2@.h5". Does nothing otherwise. Points: before-rename, after-rename (of a file that is complete),
- * in-batch (before a block of a pass), after-batch (samples of a cell are computed); the path of these is its key. */
+ * in-batch (before a block of a pass), after-batch (samples of a cell are computed), after-cell (it is
+ * done and no other has begun); the path of these is its key. */
 void bl_fault_point(const char *name, const char *path);
 #endif

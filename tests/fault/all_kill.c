@@ -100,6 +100,22 @@ static void a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not(v
     study_end(&s);
 }
 
+/* A device that breaks ends the process between two cells: so does this. */
+static void cells_that_a_lost_process_left_are_run_by_another(void **state)
+{
+    (void)state;
+    study s = study_begin(20);
+    started p = BEGIN(&s, "after-cell@piqa/0", "run", "--model", s.model, "--method", "base", "--task",
+                      "piqa,primer_choice", "--data", s.data, "--out", s.out, "--threads", "1", "--limit", "10");
+    kill(p.child, SIGKILL);
+    ran r = program_end(&p);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(s.out, ".h5"), 2);
+    assert_int_equal(count_ending(s.out, ".failed.json"), 0);
+    study_end(&s);
+}
+
 static void a_full_disk_stops_the_run_says_so_and_leaves_whole_shards(void **state)
 {
     (void)state;
@@ -258,6 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_killed_at_any_time_ends_with_the_results_of_one_that_was_not),
+        cmocka_unit_test(cells_that_a_lost_process_left_are_run_by_another),
         cmocka_unit_test(a_full_disk_stops_the_run_says_so_and_leaves_whole_shards),
         cmocka_unit_test(a_checkpoint_that_changes_during_the_run_is_judged_by_its_content),
         cmocka_unit_test(a_model_with_a_value_that_is_not_finite_is_refused_by_name),
