@@ -52,69 +52,120 @@ void bl_cu_bias_grad(bl_stream s, const void *dy, bool f32, int64_t ldy, int64_t
     column_join<<<blocks_for(n, 256), 256, 0, s>>>(parts, bl_cu_parts(rows), n, alpha, db);
 }
 
-/* ---- norm ---- */
-/* A warp a row. `sums`: scale [rows] and what x is taken back by [rows] are written, else read. */
-__global__ void norm_rows(const uint16_t *x, int64_t ldx, const float *w, const uint16_t *dy, int64_t lddy,
-                          int64_t rows, int64_t dim, float eps, float *scale, float *back, uint16_t *dx, int64_t lddx,
-                          bool accumulate, bool sums)
+/* ---- eight neighbours ---- */
+/* `whole`: rows are whole vectors, which are aligned; else the last of a row may be cut. */
+static __device__ __forceinline__ void take8(const uint16_t *p, int64_t left, bool whole, float f[8])
 {
-    int64_t row = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
-    int lane = threadIdx.x % WARP;
-    if (row >= rows) return;
-    const uint16_t *xr = x + row * ldx, *dr = dy + row * lddy;
-    if (sums) {
-        float square = 0, dot = 0;
-        for (int64_t i = lane; i < dim; i += WARP) {
-            float v = from_bf16(xr[i]);
-            square = fmaf(v, v, square);
-            dot = fmaf(v, w[i] * from_bf16(dr[i]), dot);
-        }
-        square = warp_sum(square);
-        dot = warp_sum(dot);
-        float s = 1.0f / sqrtf(square / (float)dim + eps);
-        if (lane == 0) {
-            scale[row] = s;
-            back[row] = s * s * s / (float)dim * dot;
-        }
+    if (whole) {
+        const uint4 v = *(const uint4 *)p;
+        const uint16_t *h = (const uint16_t *)&v;
+#pragma unroll
+        for (int j = 0; j < 8; j++) f[j] = from_bf16(h[j]);
         return;
     }
-    float s = scale[row], b = back[row];
-    uint16_t *out = dx + row * lddx;
-    for (int64_t i = lane; i < dim; i += WARP) {
-        float d = fmaf(-b, from_bf16(xr[i]), s * (w[i] * from_bf16(dr[i])));
-        out[i] = to_bf16(accumulate ? from_bf16(out[i]) + d : d);
+#pragma unroll
+    for (int j = 0; j < 8; j++) f[j] = j < left ? from_bf16(p[j]) : 0;
+}
+
+static __device__ __forceinline__ void give8(uint16_t *p, int64_t left, bool whole, const float f[8])
+{
+    if (whole) {
+        uint4 v;
+        uint16_t *h = (uint16_t *)&v;
+#pragma unroll
+        for (int j = 0; j < 8; j++) h[j] = to_bf16(f[j]);
+        *(uint4 *)p = v;
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        if (j < left) p[j] = to_bf16(f[j]);
+}
+
+static bool are_whole(const uint16_t *p, int64_t ld, int64_t n)
+{
+    return !p || ((uintptr_t)p % 16 == 0 && ld % 8 == 0 && n % 8 == 0);
+}
+
+/* ---- norm ---- */
+enum { NORM_THREADS = 128 };
+
+/* A block a row: dx (or none), and scale [rows], 1 / rms(x), where column_parts asks for it. The second reading of a row
+ * finds it in the cache. */
+__global__ void __launch_bounds__(NORM_THREADS) norm_rows(bl_cu_norm_grad a, bool whole)
+{
+    __shared__ float tmp[33];
+    const int64_t row = blockIdx.x;
+    const uint16_t *x = a.x + row * a.ldx, *dy = a.dy + row * a.lddy;
+    float square = 0, dot = 0;
+    for (int64_t i = 8 * threadIdx.x; i < a.dim; i += 8 * NORM_THREADS) {
+        float v[8], d[8];
+        take8(x + i, a.dim - i, whole, v);
+        take8(dy + i, a.dim - i, whole, d);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            square = fmaf(v[j], v[j], square);
+            dot = fmaf(v[j], whole || i + j < a.dim ? a.w[i + j] * d[j] : 0, dot);
+        }
+    }
+    square = block_sum(square, tmp);
+    dot = block_sum(dot, tmp);
+    const float s = 1.0f / sqrtf(square / (float)a.dim + a.eps), b = s * s * s / (float)a.dim * dot;
+    if (threadIdx.x == 0) a.scale[row] = s;
+    if (!a.dx) return;
+    uint16_t *out = a.dx + row * a.lddx;
+    for (int64_t i = 8 * threadIdx.x; i < a.dim; i += 8 * NORM_THREADS) {
+        float v[8], d[8], o[8];
+        take8(x + i, a.dim - i, whole, v);
+        take8(dy + i, a.dim - i, whole, d);
+        if (a.accumulate) take8(out + i, a.dim - i, whole, o);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            float g = fmaf(-b, v[j], s * (whole || i + j < a.dim ? a.w[i + j] * d[j] : 0));
+            o[j] = a.accumulate ? o[j] + g : g;
+        }
+        give8(out + i, a.dim - i, whole, o);
     }
 }
 
 void bl_cu_rmsnorm_grad(bl_stream s, const bl_cu_norm_grad *a)
 {
-    unsigned grid = (unsigned)((a->rows + 7) / 8);
-    float *back = a->scale + a->rows, *parts = back + a->rows;
+    float *parts = a->scale + a->rows;
+    bl_cu_norm_grad sums = *a;
+    bool whole = are_whole(a->x, a->ldx, a->dim) && are_whole(a->dy, a->lddy, a->dim) &&
+                 are_whole(a->dx, a->lddx, a->dim);
     if (!a->rows) return;
-    norm_rows<<<grid, 256, 0, s>>>(a->x, a->ldx, a->w, a->dy, a->lddy, a->rows, a->dim, a->eps, a->scale, back, NULL, 0,
-                                   false, true);
     if (a->dw) { /* before dx, which may be dy */
+        sums.dx = NULL;
+        norm_rows<<<(unsigned)a->rows, NORM_THREADS, 0, s>>>(sums, whole);
         column_parts<<<column_grid(a->rows, a->dim), dim3(COLUMNS, LINES), 0, s>>>(a->dy, a->lddy, a->x, a->ldx,
                                                                                    a->scale, a->rows, a->dim, parts);
         column_join<<<blocks_for(a->dim, 256), 256, 0, s>>>(parts, bl_cu_parts(a->rows), a->dim, 1, a->dw);
     }
-    if (a->dx)
-        norm_rows<<<grid, 256, 0, s>>>(a->x, a->ldx, a->w, a->dy, a->lddy, a->rows, a->dim, a->eps, a->scale, back,
-                                       a->dx, a->lddx, a->accumulate, false);
+    if (a->dx) norm_rows<<<(unsigned)a->rows, NORM_THREADS, 0, s>>>(*a, whole);
 }
 
 /* ---- gate ---- */
 __global__ void swiglu_back(const uint16_t *gate, int64_t ldg, const uint16_t *up, int64_t ldu, const uint16_t *dy,
                             int64_t ldy, uint16_t *dgate, int64_t lddg, uint16_t *dup, int64_t lddu, int64_t rows,
-                            int64_t n)
+                            int64_t n, bool whole)
 {
-    EACH(i, rows * n)
+    const int64_t eights = (n + 7) / 8;
+    EACH(i, rows * eights)
     {
-        int64_t r = i / n, k = i % n;
-        float g = from_bf16(gate[r * ldg + k]), u = from_bf16(up[r * ldu + k]), d = from_bf16(dy[r * ldy + k]);
-        float s = 1.0f / (1.0f + __expf(-g));
-        dup[r * lddu + k] = to_bf16(g * s * d);
-        dgate[r * lddg + k] = to_bf16(u * s * fmaf(g, 1.0f - s, 1.0f) * d);
+        int64_t r = i / eights, k = i % eights * 8;
+        float g[8], u[8], d[8], a[8], b[8];
+        take8(gate + r * ldg + k, n - k, whole, g);
+        take8(up + r * ldu + k, n - k, whole, u);
+        take8(dy + r * ldy + k, n - k, whole, d);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            float s = 1.0f / (1.0f + __expf(-g[j]));
+            a[j] = u[j] * s * fmaf(g[j], 1.0f - s, 1.0f) * d[j];
+            b[j] = g[j] * s * d[j];
+        }
+        give8(dgate + r * lddg + k, n - k, whole, a);
+        give8(dup + r * lddu + k, n - k, whole, b);
     }
 }
 
@@ -122,9 +173,11 @@ void bl_cu_swiglu_grad(bl_stream s, const uint16_t *gate, int64_t ldg, const uin
                        const uint16_t *dy, int64_t ldy, uint16_t *dgate, int64_t lddg, uint16_t *dup, int64_t lddu,
                        int64_t rows, int64_t n)
 {
+    bool whole = are_whole(gate, ldg, n) && are_whole(up, ldu, n) && are_whole(dy, ldy, n) &&
+                 are_whole(dgate, lddg, n) && are_whole(dup, lddu, n);
     if (rows)
-        swiglu_back<<<blocks_for(rows * n, 256), 256, 0, s>>>(gate, ldg, up, ldu, dy, ldy, dgate, lddg, dup, lddu, rows,
-                                                              n);
+        swiglu_back<<<blocks_for(rows * ((n + 7) / 8), 256), 256, 0, s>>>(gate, ldg, up, ldu, dy, ldy, dgate, lddg, dup,
+                                                                          lddu, rows, n, whole);
 }
 
 /* ---- embedding ---- */
@@ -171,29 +224,63 @@ void bl_cu_embed_grad(bl_stream s, const int32_t *ids, int64_t rows, const uint1
 }
 
 /* ---- loss ---- */
-__global__ void loss_back(const float *logits, int64_t ld, int64_t vocab, int64_t columns, const int32_t *target,
-                          double scale, void *grad, bool f32, int64_t ldg, double *nll)
+/* Four neighbours of a row, minus infinity after its end; `whole`: the row is whole vectors, which are aligned. */
+static __device__ __forceinline__ void take4(const float *x, int64_t left, bool whole, float f[4])
 {
+    if (whole && left >= 4) {
+        const float4 v = *(const float4 *)x;
+        f[0] = v.x;
+        f[1] = v.y;
+        f[2] = v.z;
+        f[3] = v.w;
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) f[j] = j < left ? x[j] : -CUDART_INF_F;
+}
+
+/* A block a row. Every thread adds its exponentials in f32 runs of 64, those in double. */
+__global__ void loss_back(const float *logits, int64_t ld, int64_t vocab, int64_t columns, const int32_t *target,
+                          double scale, void *grad, bool f32, int64_t ldg, double *nll, bool whole)
+{
+    enum { RUN = 16 };
     __shared__ double tmp[33];
     __shared__ float tops[33];
+    const int64_t first = 4 * threadIdx.x, step = 4 * (int64_t)blockDim.x;
     const float *x = logits + blockIdx.x * ld;
     int32_t goal = target[blockIdx.x];
-    float top = -CUDART_INF_F, bad = 0, aim = goal >= 0 ? x[goal] : 0; /* before grad is written, which may be x */
+    float top = -CUDART_INF_F, bad = 0, aim = goal >= 0 ? x[goal] : 0, v[4]; /* before grad is written, which may be x */
     double sum = 0;
-    for (int64_t i = threadIdx.x; i < vocab; i += blockDim.x) {
-        top = fmaxf(top, x[i]);
-        if (!isfinite(x[i])) bad = 1;
+    for (int64_t i = first; i < vocab; i += step) {
+        take4(x + i, vocab - i, whole, v);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            top = fmaxf(top, v[j]);
+            if (i + j < vocab && !isfinite(v[j])) bad = 1;
+        }
     }
     top = block_max(top, tops);
     bad = block_max(bad, tops);
-    for (int64_t i = threadIdx.x; i < vocab; i += blockDim.x) sum += expf(x[i] - top);
+    for (int64_t i = first; i < vocab;) {
+        float run = 0;
+        for (int k = 0; k < RUN && i < vocab; k++, i += step) {
+            take4(x + i, vocab - i, whole, v);
+#pragma unroll
+            for (int j = 0; j < 4; j++) run += expf(v[j] - top);
+        }
+        sum += run;
+    }
     sum = block_sum(sum, tmp);
     double by = goal < 0 ? 0 : scale;
     if (nll && threadIdx.x == 0) nll[blockIdx.x] = bad ? CUDART_NAN : goal < 0 ? 0 : log(sum) + ((double)top - aim);
     float factor = bad ? CUDART_NAN_F : (float)(by / sum);
-    for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) {
-        float g = i < vocab ? expf(x[i] - top) * factor - (i == goal ? (float)by : 0) : 0;
-        put_sum(grad, f32, blockIdx.x * ldg + i, g, false);
+    for (int64_t i = first; i < columns; i += step) {
+        take4(x + i, vocab - i, whole, v);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            float g = i + j < vocab ? expf(v[j] - top) * factor - (i + j == goal ? (float)by : 0) : 0;
+            if (i + j < columns) put_sum(grad, f32, blockIdx.x * ldg + i + j, g, false);
+        }
     }
 }
 
@@ -201,8 +288,8 @@ void bl_cu_loss_grad(bl_stream s, const float *logits, int64_t ld, int64_t rows,
                      const int32_t *target, double scale, void *grad, bool f32, int64_t ldg, double *nll)
 {
     if (rows)
-        loss_back<<<(unsigned)rows, columns <= 512 ? 64 : 512, 0, s>>>(logits, ld, vocab, columns, target, scale, grad,
-                                                                       f32, ldg, nll);
+        loss_back<<<(unsigned)rows, columns <= 512 ? 64 : 1024, 0, s>>>(
+            logits, ld, vocab, columns, target, scale, grad, f32, ldg, nll, (uintptr_t)logits % 16 == 0 && ld % 4 == 0);
 }
 
 /* ---- transforms ---- */

@@ -217,7 +217,7 @@ typedef struct bl_cu_norm_grad {
     uint16_t *dx; /* NULL: not asked for */
     const float *w;
     float *dw;    /* NULL: not asked for */
-    float *scale; /* scratch [2 rows + dim bl_cu_parts] */
+    float *scale; /* scratch [rows + dim bl_cu_parts] */
     int64_t ldx, lddy, lddx, rows, dim;
     float eps;
     bool accumulate;

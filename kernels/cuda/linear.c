@@ -11,7 +11,7 @@
  */
 #include "cuda.h"
 
-enum { SLAB_BYTES = 64 << 20, INPUT_BYTES = 256 << 20 }; /* decoded weights; rows of x in f32 that are ready at once */
+enum { SLAB_BYTES = 112 << 20, INPUT_BYTES = 256 << 20 }; /* decoded weights; rows of x in f32 that are ready at once */
 
 bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, bool turned,
                        int64_t rows, int64_t out, int64_t in, void *y, bool f32, int64_t ldy, bool accumulate,
@@ -186,8 +186,8 @@ uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args
     }
     need[BL_SCRATCH_ROWS2] = need[BL_SCRATCH_ROWS];
     parts = BL_MAX(parts, (uint64_t)(2 * of_heads)); /* attention, then the norms of rows and of heads */
-    parts = BL_MAX(parts, (uint64_t)(2 * a->rows + a->dim * bl_cu_parts(a->rows)));
-    parts = BL_MAX(parts, (uint64_t)(2 * of_heads + a->head_dim * bl_cu_parts(of_heads)));
+    parts = BL_MAX(parts, (uint64_t)(a->rows + a->dim * bl_cu_parts(a->rows)));
+    parts = BL_MAX(parts, (uint64_t)(of_heads + a->head_dim * bl_cu_parts(of_heads)));
     need[BL_SCRATCH_PARTS] = parts * sizeof(float);
     need[BL_SCRATCH_SOLVE] = (uint64_t)a->most_rows * sizeof(double);
     for (int i = 0; i < BL_SCRATCHES; i++) sum += need[i] - BL_MIN(need[i], c->scratch[i].bytes);
