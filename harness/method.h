@@ -96,6 +96,8 @@ typedef struct bl_method {
     /* What of a whole model in memory is trained, on text that `finetune` is given; a method that has it is refused
      * where there is none to train on. */
     bl_status (*learns)(const bl_method_run *r, bl_trainable *t, bl_err *e);
+    bool packs_first; /* learns() reaches blocks one after another (bl_trainable_reach) and packs each, so that the
+                         whole model is never there as it was stored */
     /* The inputs of later linears of a block are gathered after the earlier ones were changed (q, k, v; o; gate, up;
      * down), not all at once; NULL: no. */
     bool (*sequential)(const bl_method_run *r);

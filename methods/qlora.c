@@ -62,5 +62,6 @@ const bl_method bl_method_qlora = {
     .opts_size = sizeof(opts),
     .check = check,
     .learns = learns,
+    .packs_first = true,
     .predict = predict,
 };

@@ -162,15 +162,17 @@ bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, const bl
     bl_status st = BL_OK;
     bl_layer_stat stat;
     BL_TRY(targets_of(o, &l.targets, e));
-    BL_TRY(bl_train_lora(t, &l, e));
-    for (size_t i = 0; i < r->model->n_linears; i++) {
-        bl_effective *w = &t->w[i];
-        if (taken && w->adapter >= 0) BL_TRY(begin(r, t, w, (bl_lora_init)o->init, base, e));
-        else if (base) {
-            const bl_shape shape = base->shape(base->opts, w->linear);
-            BL_TRY(bl_method_pack(r, w->linear, base->format, &shape, base->rule, false, &stat, e));
-        }
+    for (size_t i = 0; base && i < r->model->n_linears; i++) {
+        bl_linear *lin = t->w[i].linear;
+        const bl_shape shape = base->shape(base->opts, lin);
+        BL_TRY(bl_trainable_reach(t, lin->block, e));
+        if (taken && (!l.targets || l.targets & BL_ROLE_BIT(lin->role))) continue; /* it is split below */
+        BL_TRY(bl_method_pack(r, lin, base->format, &shape, base->rule, false, &stat, e));
     }
+    BL_TRY(bl_trainable_reach(t, r->model->config.n_layers - 1, e));
+    BL_TRY(bl_train_lora(t, &l, e));
+    for (size_t i = 0; taken && i < r->model->n_linears; i++)
+        if (t->w[i].adapter >= 0) BL_TRY(begin(r, t, &t->w[i], (bl_lora_init)o->init, base, e));
 out:
     return st;
 }

@@ -292,6 +292,7 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
     BL_TRY(bl_checkpoint_verify(c, e));
     BL_TRY(outline(c, be, &m, e));
     m->stream = o && o->stream;
+    m->later = o && o->later;
     if (!(own = m->own = bl_new(1, sizeof *own, e))) {
         st = BL_E_NOMEM;
         goto out;
@@ -314,7 +315,7 @@ bl_status bl_model_open(bl_checkpoint *c, bl_backend *be, const bl_model_opts *o
         BL_TRY(load_linear(m, be, &m->embed, e));
         if (m->head.weight.format) BL_TRY(load_linear(m, be, &m->head, e));
     }
-    for (int64_t b = 0; b < m->config.n_layers && !m->stream; b++) BL_TRY(load_block(m, b, e));
+    for (int64_t b = 0; b < m->config.n_layers && !m->stream && !m->later; b++) BL_TRY(load_block(m, b, e));
     *out = m;
     m = NULL;
 out:

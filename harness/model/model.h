@@ -94,7 +94,7 @@ typedef struct bl_model {
     bl_linear *linears;
     size_t n_norms; /* of all blocks */
     bl_norm *norms;
-    bool stream;
+    bool stream, later;
     bool as_stored;
     bl_kv_format kv; /* of the caches that scoring and decoding make */
     /* Told before each block of a pass. With it a pass that has begun is finished, interrupt or not; without it an
@@ -108,6 +108,7 @@ typedef struct bl_model {
 } bl_model;
 typedef struct bl_model_opts {
     bool stream;     /* only one block's weights are resident */
+    bool later;      /* a block is loaded when it is first acquired, and stays */
     bool as_stored;  /* weights stay in the layout of their format, for who writes them; else they are prepared for the
                         backend */
     int64_t max_len; /* positions to prepare; 0: the model's own */

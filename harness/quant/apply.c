@@ -457,8 +457,11 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, bool first, const b
 
     BL_TRY(bl_method_json(method, stage->opts, &options, e));
     BL_TRY(bl_text_check(&options, e));
-    BL_TRY(bl_model_open(source, be, &(bl_model_opts){.stream = !method->learns, .as_stored = true, .max_len = max_len},
-                         &m, e));
+    BL_TRY(bl_model_open(
+        source, be,
+        &(bl_model_opts){
+            .stream = !method->learns, .later = method->packs_first, .as_stored = true, .max_len = max_len},
+        &m, e));
     if (hash) bl_hash_hex(*hash, hex);
     BL_TRY(bl_variant_begin(
         dir, source, &(bl_stage){.text = stage->text, .hash = hash ? hex : NULL, .options = options.s}, 1, &k->v, e));

@@ -9,28 +9,35 @@ bl_status bl_trainable_new(bl_model *m, bl_trainable **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_trainable *t = NULL;
-    int64_t block = 0;
 
     if (m->stream)
         return bl_fail(e, BL_E_UNSUPPORTED, "training needs the whole model in memory; this one is streamed");
-    for (; block < m->config.n_layers; block++) BL_TRY(bl_block_acquire(m, block, e));
-    if (!(t = bl_new(1, sizeof *t, e)) || !(t->w = bl_new(m->n_linears + 2, sizeof *t->w, e)) ||
+    if (!(t = bl_new(1, sizeof *t, e))) return BL_E_NOMEM;
+    t->m = m;
+    if (!(t->w = bl_new(m->n_linears + 2, sizeof *t->w, e)) ||
         !(t->norm = bl_new(m->n_norms + 1, sizeof *t->norm, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    t->m = m;
     for (size_t i = 0; i < m->n_linears; i++) t->w[t->n++] = (bl_effective){.linear = &m->linears[i]};
     t->w[t->n++] = (bl_effective){.linear = &m->embed};
     if (m->head.weight.format) t->w[t->n++] = (bl_effective){.linear = &m->head};
     for (size_t i = 0; i < t->n; i++) t->w[i].bias = t->w[i].adapter = t->w[i].a = t->w[i].b = -1;
     for (size_t i = 0; i <= m->n_norms; i++) t->norm[i] = -1;
+    if (!m->later) BL_TRY(bl_trainable_reach(t, m->config.n_layers - 1, e));
     *out = t;
     return BL_OK;
 out:
-    while (block > 0) bl_block_release(m, --block);
-    if (t) bl_free(t->w);
-    bl_free(t);
+    bl_trainable_free(t);
+    return st;
+}
+
+bl_status bl_trainable_reach(bl_trainable *t, int64_t block, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (block = BL_MIN(block, t->m->config.n_layers - 1); t->n_reached <= block; t->n_reached++)
+        BL_TRY(bl_block_acquire(t->m, t->n_reached, e));
+out:
     return st;
 }
 
@@ -48,7 +55,7 @@ void bl_trainable_free(bl_trainable *t)
     o->buffer_free(t->page);
     for (size_t i = 0; i < BL_COUNT(t->work); i++) o->buffer_free(t->work[i]);
     for (size_t i = 0; i < BL_COUNT(t->moment_table); i++) o->buffer_free(t->moment_table[i].buf);
-    for (int64_t b = 0; b < t->m->config.n_layers; b++) bl_block_release(t->m, b);
+    while (t->n_reached > 0) bl_block_release(t->m, --t->n_reached);
     for (size_t i = 0; i < t->n; i++)
         for (int k = 0; k < 2; k++) bl_free(t->w[i].first[k]);
     bl_free(t->param);

@@ -74,8 +74,9 @@ struct bl_trainable {
     int *norm; /* [m->n_norms + 1] parameter of each norm, the final one last; -1: frozen */
     bl_trained *param;
     size_t n_params, cap_params;
-    bool still; /* no dropout: the loss of a validation text */
-    bool keep;  /* activations of all blocks between forward and backward pass; else a block is computed again */
+    bool still;        /* no dropout: the loss of a validation text */
+    int64_t n_reached; /* blocks that are held */
+    bool keep;         /* activations of all blocks between forward and backward pass; else a block is computed again */
     uint32_t dropout_key[2], pass; /* masks of a pass are numbered by it; bl_gradients counts it */
     bl_buffer *work[4];            /* kept between passes: two of activations, two of f32 */
     bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */
@@ -84,8 +85,10 @@ struct bl_trainable {
     bool base_is_own;              /* adapters began as a part of weights that were rounded without it */
 };
 
-/* Loads all blocks and keeps them. BL_E_UNSUPPORTED for a model that is streamed. */
+/* Loads all blocks and keeps them; of a model that loads them later, those up to `block` when bl_trainable_reach is
+ * called. BL_E_UNSUPPORTED for a model that is streamed. */
 bl_status bl_trainable_new(bl_model *m, bl_trainable **out, bl_err *e);
+bl_status bl_trainable_reach(bl_trainable *t, int64_t block, bl_err *e);
 void bl_trainable_free(bl_trainable *t);            /* NULL is fine */
 uint64_t bl_trainable_count(const bl_trainable *t); /* numbers that are learned */
 /* What the rules make of the parameters as they are now; after every change of them. */

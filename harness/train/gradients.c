@@ -150,13 +150,21 @@ static void release(pass *p)
     bl_free(p->want);
 }
 
+/* A wide device reads the whole head for each chunk: a twelfth of the pass at once is little beside the rest. */
+int64_t bl_loss_rows(const bl_model *m, int64_t rows, int64_t n)
+{
+    int64_t most = bl_logits_rows(m);
+    if (m->be->wide > 1) most = BL_MAX(most, rows / 12);
+    return BL_MIN(most, n);
+}
+
 /* The loss of the wanted rows, and its gradient to the residual stream after the last block, in its place. */
 static bl_status loss(pass *p, double scale, double *nll, bl_err *e)
 {
     bl_backend *be = p->be;
     const bl_config *c = &p->m->config;
     bl_effective *head = bl_effective_of(p->t, -1, p->m->head.weight.format ? BL_ROLE_HEAD : BL_ROLE_EMBED);
-    int64_t most = BL_MIN(bl_logits_rows(p->m), p->n), columns = head->linear->out;
+    int64_t most = bl_loss_rows(p->m, p->rows, p->n), columns = head->linear->out;
     uint64_t states = (uint64_t)(p->n * c->dim) * bl_dtype_bytes(be->act),
              logits = ((uint64_t)(most * columns) * sizeof(float) + 63) / 64 * 64,
              narrow = be->act == BL_F32 ? 0 : (uint64_t)(most * columns) * bl_dtype_bytes(be->act);

@@ -3,7 +3,7 @@
  * The loss is the cross-entropy of the next token, summed over the tokens that count. Between the forward and the
  * backward pass only what goes into each block is kept (activation checkpointing, Chen et al. 2016, arXiv 1604.06174);
  * a block is computed again when its gradient is; with `keep` of bl_trainable the activations of all are kept: a
- * quarter less work for several times the memory, and the same numbers. Logits exist in chunks (bl_logits_rows).
+ * quarter less work for several times the memory, and the same numbers. Logits exist in chunks (bl_loss_rows).
  */
 #ifndef BL_HARNESS_TRAIN_GRADIENTS_H
 #define BL_HARNESS_TRAIN_GRADIENTS_H
@@ -17,6 +17,9 @@ typedef struct bl_train_batch { /* sequences one after another; none sees anothe
                              nothing before it and never counts */
 } bl_train_batch;
 int64_t bl_train_batch_tokens(const bl_train_batch *b); /* that count */
+
+/* Rows whose logits are there at once, of a pass of `rows` tokens of which n count. */
+int64_t bl_loss_rows(const bl_model *m, int64_t rows, int64_t n);
 
 /* The gradients of scale * (sum of nll) are added to those of t's parameters: with scale 1 / (tokens of a step) and one
  * call for each of its micro-batches they are those of the mean. *nll: the sum, in nats, not scaled. BL_E_UNSUPPORTED

@@ -24,7 +24,7 @@ static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n)
     bl_backend *be = t->m->be;
     const uint64_t act = bl_dtype_bytes(be->act), states = (uint64_t)(rows * c->dim) * act,
                    layers = (uint64_t)c->n_layers, tape = bl_tape_bytes(t->m, rows);
-    const int64_t chunk = BL_MIN(rows, bl_chunk_rows(c)), logits = BL_MIN(n, bl_logits_rows(t->m));
+    const int64_t chunk = BL_MIN(rows, bl_chunk_rows(c)), logits = bl_loss_rows(t->m, rows, n);
     const uint64_t ends = 3 * (uint64_t)(n * c->dim) * act + (uint64_t)n * sizeof(double) +
                           (uint64_t)(logits * c->vocab) * (sizeof(float) + (be->act == BL_F32 ? 0 : act));
     return states + (t->keep ? layers * tape : layers * states + tape) + (uint64_t)rows * 16 +

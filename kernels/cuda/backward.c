@@ -47,8 +47,7 @@ bl_status bl_cuda_rmsnorm_grad(bl_backend *be, const bl_rmsnorm_grad_args *a, bl
     int64_t rows = a->x.dim[0], dim = a->x.dim[1];
     void *scratch;
     BL_TRY(bl_check_rmsnorm_grad(be, a, e));
-    BL_TRY(bl_cuda_need(be, BL_SCRATCH_PARTS, (uint64_t)(rows + dim * bl_cu_parts(rows)) * sizeof(float), &scratch,
-                        e));
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_PARTS, (uint64_t)(rows + dim * bl_cu_parts(rows)) * sizeof(float), &scratch, e));
     bl_cu_rmsnorm_grad(c->now, &(bl_cu_norm_grad){.x = bl_cuda_at(&a->x),
                                                   .dy = bl_cuda_at(&a->dy),
                                                   .dx = bl_cuda_at(&a->dx),

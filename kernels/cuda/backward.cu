@@ -90,8 +90,8 @@ static bool are_whole(const uint16_t *p, int64_t ld, int64_t n)
 /* ---- norm ---- */
 enum { NORM_THREADS = 128 };
 
-/* A block a row: dx (or none), and scale [rows], 1 / rms(x), where column_parts asks for it. The second reading of a row
- * finds it in the cache. */
+/* A block a row: dx (or none), and scale [rows], 1 / rms(x), where column_parts asks for it. The second reading of a
+ * row finds it in the cache. */
 __global__ void __launch_bounds__(NORM_THREADS) norm_rows(bl_cu_norm_grad a, bool whole)
 {
     __shared__ float tmp[33];
@@ -249,7 +249,8 @@ __global__ void loss_back(const float *logits, int64_t ld, int64_t vocab, int64_
     const int64_t first = 4 * threadIdx.x, step = 4 * (int64_t)blockDim.x;
     const float *x = logits + blockIdx.x * ld;
     int32_t goal = target[blockIdx.x];
-    float top = -CUDART_INF_F, bad = 0, aim = goal >= 0 ? x[goal] : 0, v[4]; /* before grad is written, which may be x */
+    float top = -CUDART_INF_F, bad = 0, aim = goal >= 0 ? x[goal] : 0,
+          v[4]; /* before grad is written, which may be x */
     double sum = 0;
     for (int64_t i = first; i < vocab; i += step) {
         take4(x + i, vocab - i, whole, v);
