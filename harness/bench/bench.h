@@ -66,6 +66,7 @@ typedef struct bl_scoring_opts {
     int64_t request, decode;      /* tokens of a short request, of a greedy text; 0: 24, 64 */
     const char *device;           /* NULL: cpu. On others there is no cblas_sgemm, and several windows go together */
     int64_t mem_limit;            /* MiB of the device; 0: all */
+    bool alone;                   /* without cblas_sgemm */
     bool stream, deterministic, quiet;
 } bl_scoring_opts;
 typedef struct bl_scoring_row {

@@ -46,7 +46,7 @@ typedef struct scoring {
     int32_t *ids; /* enough for any work */
     float *weight, *x, *y;
     size_t n_weight;
-    bool blas;                                                    /* on the CPU */
+    bool cpu, blas;                                               /* blas: OpenBLAS is timed too */
     double *times[MAX_WORKS][MAX_VARIANTS + 1], flops[MAX_WORKS]; /* [0]: OpenBLAS; a time for each round */
     size_t rounds;
 } scoring;
@@ -141,7 +141,7 @@ static bl_status plan_works(scoring *s, bl_err *e)
             BL_TRY(add_work(s, (work){.n_seq = 1, .length = n, .scored = n, .batch = 1}, "window of %lld", n, 0, e));
         last = n;
     }
-    if (!s->blas)
+    if (!s->cpu)
         BL_TRY(add_work(s, (work){.n_seq = REQUESTS, .length = last, .scored = last, .batch = REQUESTS},
                         "windows of %lld, batch %lld", last, REQUESTS, e));
     for (int64_t batch = 1; batch <= REQUESTS; batch *= REQUESTS)
@@ -273,7 +273,7 @@ static bl_status measure(scoring *s, size_t w, size_t who, size_t round, bl_err 
     /* Before OpenBLAS and after it the threads of the other must come to rest; short works are run once untimed as
      * well. */
     if (who <= 1 && s->blas) bl_blas_pause(0.05);
-    if ((who <= 1 && s->flops[w] < SHORT_FLOPS) || (!s->blas && round == 0)) BL_TRY(run_once(s, w, who, e));
+    if ((s->blas && who <= 1 && s->flops[w] < SHORT_FLOPS) || (!s->blas && round == 0)) BL_TRY(run_once(s, w, who, e));
     start = bl_now();
     BL_TRY(run_once(s, w, who, e));
     s->times[w][who][round] = bl_now() - start;
@@ -350,7 +350,8 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
                                               .memory_limit = (uint64_t)o->mem_limit << 20},
                            &s->be, e));
     s->be->ops->device_info(s->be, &facts);
-    s->blas = strcmp(s->be->ops->name, "cpu") == 0;
+    s->cpu = strcmp(s->be->ops->name, "cpu") == 0;
+    s->blas = s->cpu && !o->alone;
     if (s->blas) bl_blas_threads(facts.threads, &facts);
     BL_TRY(open_variants(s, p, e));
     BL_TRY(plan_works(s, e));

@@ -23,6 +23,7 @@ struct bl_source {
     const void *part[BL_MAX_PARTS];
     int layout;
     int64_t groups, code_bytes, zero_bytes; /* of a row */
+    int64_t scale_step;                     /* in the layout of lanes.h: scales from one band to the next */
     bl_unpack8 *unpack;
     bl_gemv4 *gemv[2]; /* one row, two rows; NULL: through panels */
 };
@@ -47,6 +48,7 @@ struct bl_gemv {
 };
 typedef struct bl_gemm {
     bl_gemv v;
+    int threads;
     int64_t rows, block_rows, blocks; /* x is cut into blocks of rows that stay in the second level cache */
     int64_t chunk, chunks;            /* outputs of one task, tasks of a block */
     void (*task)(const struct bl_gemm *g, int64_t task, void *scratch); /* task 0 .. blocks * chunks */
@@ -74,6 +76,7 @@ typedef struct bl_igemm {
     int64_t ldy;
     const float *bias; /* [out], or NULL */
     bl_put put;
+    int threads;
     int64_t rows, chunk, chunks;                                         /* all rows; outputs of one task, tasks */
     void (*task)(const struct bl_igemm *g, int64_t task, void *scratch); /* task 0 .. chunks */
 } bl_igemm;
@@ -94,7 +97,7 @@ bool bl_igemm_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, co
 /* What a kernel family of the CPU brings (its `own`): how a weight is read, and how its outputs are cut into tasks. */
 typedef struct bl_cpu_product {
     void (*source)(const bl_weight *w, bl_source *out);
-    void (*plan)(bl_gemm *g, int64_t rows); /* fills rows … task from v; NULL: a product in integers */
+    void (*plan)(bl_gemm *g, int64_t rows); /* fills rows … task from v and threads; NULL: a product in integers */
     void (*plan_integer)(bl_igemm *g);      /* fills chunk, chunks and task */
 } bl_cpu_product;
 /* What all families ask: the instructions are there, a row of x fits the stage, and the product is one in integers or

@@ -1,6 +1,7 @@
 /* avx2_formats.c - for every format with a fast decoder: rows into panels, and products of one or two rows without a
  * panel. */
 #include "avx2.h"
+#include "lanes.h"
 #if defined(__x86_64__)
 #include "avx2_decode.h"
 
@@ -159,6 +160,13 @@ static bl_source source_of(const bl_weight *w)
     s.code_bytes = f->kind == BL_FMT_BLOCK ? w->shape.in / f->block * f->block_bytes
                                            : bl_code_bytes(w->shape.in, f->bits);
     s.zero_bytes = bl_code_bytes(s.groups, f->bits);
+    s.scale_step = BL_BAND * s.groups;
+    if (w->layout && f->kind == BL_FMT_BLOCK) {
+        bl_lanes_as(&s.format, &s.shape);
+        s.groups = bl_shape_groups(&s.shape);
+        s.part[1] = (const char *)s.part[0] + BL_BAND * bl_code_bytes(s.shape.in, s.format->bits);
+        s.scale_step = BL_BAND * s.code_bytes / 2;
+    }
     return s;
 }
 
@@ -172,7 +180,7 @@ void bl_source_of(const bl_weight *w, bl_source *out)
     *out = source_of(w);
     if (kd < 0) return;
     if (w->layout) {
-        out->unpack = bl_lanes_unpack(w->format);
+        out->unpack = bl_lanes_unpack(out->format);
         return;
     }
     out->unpack = fast[kd].unpack;

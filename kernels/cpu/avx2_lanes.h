@@ -118,7 +118,7 @@ BL_INLINE const uint8_t *band_of(const bl_source *s, int part, int64_t row, int6
 /* Numbers of a type of scales, of group i. */
 BL_INLINE vf numbers_of(const bl_source *s, int part, int64_t row, int64_t i, int half)
 {
-    const int64_t at = row / BL_BAND * BL_BAND * s->groups + i * BL_BAND + half * LANES;
+    const int64_t at = row / BL_BAND * s->scale_step + i * BL_BAND + half * LANES;
     const char *p = s->part[part];
     if (s->shape.scale == BL_F32) return V(loadu_ps)((const float *)(const void *)p + at);
     if (s->shape.scale == BL_F16) return half_f(p + 2 * at);
@@ -135,6 +135,15 @@ BL_INLINE vf zeros_of(int bits, const bl_source *s, int64_t row, int64_t i, int 
     if (s->shape.zero == BL_ZERO_FLOAT) return numbers_of(s, 2, row, i, half);
     const int64_t at = row / BL_BAND * BL_BAND * s->groups + i * BL_BAND + half * LANES;
     return V(cvtepi32_ps)(short_i((const int16_t *)s->part[2] + at));
+}
+
+/* The words of a run that is read a while after the one at p: a stream of one core is not as fast as the core without
+ * it. Beyond the weight nothing is read. */
+enum { AHEAD = 3072 };
+BL_INLINE void ask_ahead(int bits, const uint8_t *p)
+{
+#pragma GCC unroll 8
+    for (int i = 0; i < bits; i++) _mm_prefetch((const char *)p + AHEAD + i * 4 * BL_BAND, _MM_HINT_T0);
 }
 
 /* ---- in floats ---- */
@@ -206,7 +215,8 @@ BL_INLINE void floats_as(kind kd, way how, int rows, const bl_gemv *g, int64_t r
         vf zero = same || how == FOLDED ? V(set1_ps)(middle) : zeros_of(bits, s, row, i, half);
         if (how == FUSED) zero = V(mul_ps)(V(set1_ps)(-1), V(mul_ps)(zero, scale));
         const int64_t stop = BL_MIN(k + len, s->shape.in);
-        for (; k < stop; k += BL_RUN, p += bits * 4 * BL_BAND)
+        for (; k < stop; k += BL_RUN, p += bits * 4 * BL_BAND) {
+            ask_ahead(bits, p);
             for (int base = 0; base < BL_RUN; base += step_of(bits))
 #pragma GCC unroll 32
                 for (int j = 0; j < step_of(bits); j++) {
@@ -215,6 +225,7 @@ BL_INLINE void floats_as(kind kd, way how, int rows, const bl_gemv *g, int64_t r
                     for (int q = 0; q < rows; q++)
                         acc[q][j % 8] = V(fmadd_ps)(V(set1_ps)(x[q * g->ldx + k + base + j]), w, acc[q][j % 8]);
                 }
+        }
     }
 #pragma GCC unroll 3
     for (int i = 0; i < rows; i++) {
@@ -285,13 +296,17 @@ static void run_floats(const bl_gemm *g, int64_t task, void *scratch)
             }
 }
 
-static int64_t chunk_of(const bl_shape *g) { return g->out >= 4096 ? 64 : BL_BAND; }
+/* Outputs of a task: long streams, but some tasks for each thread so that none is waited for. */
+static int64_t chunk_of(const bl_shape *g, int threads)
+{
+    return BL_MAX(g->out / BL_BAND / (16 * threads), 1) * BL_BAND;
+}
 
 static void plan_floats(bl_gemm *g, int64_t rows)
 {
     g->rows = g->block_rows = rows;
     g->blocks = 1;
-    g->chunk = chunk_of(&g->v.w->shape);
+    g->chunk = chunk_of(&g->v.w->shape, g->threads);
     g->chunks = (g->v.w->shape.out + g->chunk - 1) / g->chunk;
     g->task = run_floats;
 }
@@ -314,7 +329,8 @@ BL_INLINE void integers_as(int bits, bool shifted, int rows, const bl_igemm *g, 
         vi sum[INTEGER_ROWS], all = zero_i();
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) sum[i] = zero_i();
-        for (int64_t k = 0; k < left; k += BL_RUN, x += BL_RUN, p += bits * 4 * BL_BAND)
+        for (int64_t k = 0; k < left; k += BL_RUN, x += BL_RUN, p += bits * 4 * BL_BAND) {
+            ask_ahead(bits, p);
 #pragma GCC unroll 8
             for (int q = 0; q < BL_RUN / 4; q++) {
                 const vi w = code_at(bits, p, 0, 4 * q, BYTES, true);
@@ -322,6 +338,7 @@ BL_INLINE void integers_as(int bits, bool shifted, int rows, const bl_igemm *g, 
 #pragma GCC unroll 8
                 for (int i = 0; i < rows; i++) dot_of(bits, &sum[i], w, x + i * c->ldx + 4 * q);
             }
+        }
         if (known != group) {
             scale = numbers_of(s, 1, row, group, half);
             if (s->shape.zero == BL_ZERO_PACKED) zero = packed_zeros(bits, s, row, group, half);
@@ -387,7 +404,7 @@ BITS(1) BITS(2) BITS(3) BITS(4) BITS(5) BITS(6) BITS(7) BITS(8)
 
 static void plan_integers(bl_igemm *g)
 {
-    g->chunk = chunk_of(&g->w->shape);
+    g->chunk = chunk_of(&g->w->shape, g->threads);
     g->chunks = (g->w->shape.out + g->chunk - 1) / g->chunk;
     g->task = run_integers;
 }

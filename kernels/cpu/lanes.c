@@ -4,8 +4,25 @@
 #include "kernels/format_impl.h"
 #include <omp.h>
 
-bool bl_lanes_fit(const bl_format *f, const bl_shape *g)
+void bl_lanes_as(const bl_format **f, bl_shape *g)
 {
+    static const char *const of[][2] = {{"q4_0", "int4"}, {"q5_0", "int5"}, {"q8_0", "int8"}};
+    if ((*f)->kind != BL_FMT_BLOCK) return;
+    for (size_t i = 0; i < BL_COUNT(of); i++)
+        if (strcmp((*f)->name, of[i][0]) == 0) {
+            *f = bl_format_find(of[i][1]);
+            g->group = BL_RUN;
+            g->zero = BL_ZERO_NONE;
+            g->scale = BL_F16;
+            return;
+        }
+}
+
+bool bl_lanes_fit(const bl_format *f, const bl_shape *shape)
+{
+    bl_shape as = *shape;
+    const bl_shape *g = &as;
+    bl_lanes_as(&f, &as);
     bool table = f->kind == BL_FMT_TABLE && f->bits <= 4 && !g->double_quant;
     bool integer = f->kind == BL_FMT_INT && (f->bits > 1 || g->zero == BL_ZERO_NONE);
     return (table || integer) && g->out % BL_BAND == 0 && g->in % BL_RUN == 0 &&
@@ -86,13 +103,52 @@ static void turn_zeros(int bits, int64_t groups, const uint8_t *from, int64_t by
     }
 }
 
+/* Blocks of q4_0, q5_0 or q8_0 of a row: codes packed in order, and scales. */
+static void split_blocks(int bits, int64_t blocks, const uint8_t *from, uint8_t *codes, uint8_t *scales)
+{
+    const int64_t size = 2 + BL_RUN / 8 * bits;
+    for (int64_t i = 0; i < blocks; i++, from += size, codes += BL_RUN / 8 * bits) {
+        uint8_t q[BL_RUN];
+        const uint8_t *low = from + (bits == 5 ? 6 : 2);
+        uint32_t high = 0;
+        memcpy(scales + 2 * i, from, 2);
+        if (bits == 5) memcpy(&high, from + 2, 4);
+        for (int k = 0; k < BL_RUN; k++)
+            q[k] = (uint8_t)(bits == 8 ? low[k] ^ 0x80 : (low[k % 16] >> k / 16 * 4 & 15) | (high >> k & 1) << 4);
+        bl_codes_write(codes, bits, BL_RUN, q);
+    }
+}
+static bl_status prepare_blocks(bl_weight *w, int bits, int threads, bl_err *e)
+{
+    const int64_t in = w->shape.in, blocks = in / BL_RUN, bytes = row_bytes(&w->part[0]), code_bytes = in / 8 * bits;
+    uint8_t *space = bl_new((size_t)(threads * BL_BAND * bytes), 1, e), *all = bl_cpu_at(&w->part[0]);
+    if (!space) return BL_E_NOMEM;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t b = 0; b < w->shape.out / BL_BAND; b++) {
+        uint8_t *to = all + b * BL_BAND * bytes, *codes = space + omp_get_thread_num() * BL_BAND * bytes,
+                *scales = codes + BL_BAND * code_bytes;
+        for (int64_t lane = 0; lane < BL_BAND; lane++)
+            split_blocks(bits, blocks, to + lane * bytes, codes + lane * code_bytes, scales + lane * blocks * 2);
+        turn_codes(bits, in, codes, code_bytes, (uint32_t *)(void *)to);
+        turn_numbers(2, blocks, scales, to + BL_BAND * code_bytes);
+    }
+    bl_free(space);
+    w->layout = BL_LAYOUT_LANES;
+    return BL_OK;
+}
+
 bl_status bl_cpu_prepare(bl_backend *be, bl_weight *w, bl_err *e)
 {
     const bl_cpu *c = be->own;
-    const bl_shape *g = &w->shape;
+    const bl_format *f = w->format;
+    bl_shape as = w->shape;
+    const bl_shape *g = &as;
+    int threads = bl_cpu_threads(be, (double)g->out * (double)g->in);
+    if (c->isa < BL_ISA_AVX2 || w->layout || !bl_lanes_fit(f, g)) return BL_OK;
+    bl_lanes_as(&f, &as);
     int64_t groups = g->group ? bl_shape_groups(g) : 0, bands = g->out / BL_BAND;
-    int bits = w->format->bits, threads = bl_cpu_threads(be, (double)g->out * (double)g->in);
-    if (c->isa < BL_ISA_AVX2 || w->layout || !bl_lanes_fit(w->format, g)) return BL_OK;
+    int bits = f->bits;
+    if (f != w->format) return prepare_blocks(w, bits, threads, e);
     for (int i = 0; i < w->n_parts; i++) {
         int64_t bytes = row_bytes(&w->part[i]);
         uint8_t *space = bl_new((size_t)(threads * BL_BAND * bytes), 1, e), *all = bl_cpu_at(&w->part[i]);
@@ -112,31 +168,50 @@ bl_status bl_cpu_prepare(bl_backend *be, bl_weight *w, bl_err *e)
 }
 
 /* ---- a row in plain C ---- */
-static void codes_of(const bl_weight *w, int64_t row, int64_t k0, int64_t n, uint8_t *q)
+/* A weight as kernels read it, with the elements of a scale's type from one band to the next. */
+typedef struct view {
+    const bl_format *f;
+    bl_shape g;
+    const uint8_t *codes, *scales;
+    int64_t code_step, groups, scale_step; /* bytes, groups of a row, scales of 16 bits or their own type */
+} view;
+static view view_of(const bl_weight *w)
 {
-    int bits = w->format->bits;
-    const uint8_t *band = (const uint8_t *)bl_cpu_at(&w->part[0]) + row / BL_BAND * BL_BAND * row_bytes(&w->part[0]);
-    for (int64_t k = k0; k < k0 + n; k++)
-        q[k - k0] = code_at((const uint32_t *)(const void *)band + k / BL_RUN * bits * BL_BAND, bits, row % BL_BAND,
-                            (int)(k % BL_RUN));
+    view v = {.f = w->format, .g = w->shape, .codes = bl_cpu_at(&w->part[0])};
+    bl_lanes_as(&v.f, &v.g);
+    v.groups = bl_shape_groups(&v.g);
+    v.code_step = BL_BAND * row_bytes(&w->part[0]);
+    v.scale_step = BL_BAND * v.groups;
+    if (v.f == w->format) v.scales = bl_cpu_at(&w->part[1]);
+    else {
+        v.scales = v.codes + BL_BAND * (v.g.in / 8 * v.f->bits);
+        v.scale_step = v.code_step / 2;
+    }
+    return v;
 }
 
-static float scale_of(const bl_weight *w, int64_t row, int64_t groups, int64_t i)
+static uint8_t code_of(const view *v, int64_t row, int64_t k)
 {
-    return bl_scale_at(bl_cpu_at(&w->part[1]), w->shape.scale,
-                       row / BL_BAND * BL_BAND * groups + i * BL_BAND + row % BL_BAND);
+    const uint8_t *band = v->codes + row / BL_BAND * v->code_step;
+    return code_at((const uint32_t *)(const void *)band + k / BL_RUN * v->f->bits * BL_BAND, v->f->bits, row % BL_BAND,
+                   (int)(k % BL_RUN));
 }
 
-static float zero_of(const bl_weight *w, int64_t row, int64_t groups, int64_t i)
+static float scale_of(const view *v, int64_t row, int64_t i)
 {
-    const int bits = w->format->bits;
+    return bl_scale_at(v->scales, v->g.scale, row / BL_BAND * v->scale_step + i * BL_BAND + row % BL_BAND);
+}
+
+static float zero_of(const bl_weight *w, const view *v, int64_t row, int64_t i)
+{
+    const int bits = v->f->bits;
     const uint8_t *part = bl_cpu_at(&w->part[2]);
-    int64_t first = row / BL_BAND * BL_BAND, lane = row % BL_BAND, at = first * groups + i * BL_BAND + lane;
-    switch (w->shape.zero) {
+    int64_t first = row / BL_BAND * BL_BAND, lane = row % BL_BAND, at = first * v->groups + i * BL_BAND + lane;
+    switch (v->g.zero) {
     case BL_ZERO_NONE: return (float)(1 << (bits - 1));
     case BL_ZERO_PACKED: return bl_code_at(part + first * row_bytes(&w->part[2]) + i * 2 * bits, bits, lane);
     case BL_ZERO_I16: return ((const int16_t *)(const void *)part)[at];
-    case BL_ZERO_FLOAT: return bl_scale_at(part, w->shape.scale, at);
+    case BL_ZERO_FLOAT: return bl_scale_at(part, v->g.scale, at);
     case BL_ZERO_MIDDLE: break;
     }
     return (float)((1 << bits) - 1) / 2;
@@ -144,38 +219,35 @@ static float zero_of(const bl_weight *w, int64_t row, int64_t groups, int64_t i)
 
 void bl_cpu_unpack(const bl_weight *w, int64_t row, int64_t k0, int64_t n, float *dst)
 {
-    const bl_format *f = w->format;
-    const bl_shape *g = &w->shape;
-    const void *part[BL_MAX_PARTS];
-    bl_cpu_parts(w, part);
     if (!w->layout) {
-        f->unpack(f, g, part, row, k0, n, dst);
+        const void *part[BL_MAX_PARTS];
+        bl_cpu_parts(w, part);
+        w->format->unpack(w->format, &w->shape, part, row, k0, n, dst);
         return;
     }
-    int64_t groups = bl_shape_groups(g);
-    bool integer = f->kind == BL_FMT_INT, sign = integer && f->bits == 1;
+    const view v = view_of(w);
+    const bool integer = v.f->kind == BL_FMT_INT, sign = integer && v.f->bits == 1;
     for (int64_t k = k0; k < k0 + n; k++) {
-        uint8_t q;
-        float s = scale_of(w, row, groups, k / g->group);
-        codes_of(w, row, k, 1, &q);
+        const uint8_t q = code_of(&v, row, k);
+        const float s = scale_of(&v, row, k / v.g.group);
         dst[k - k0] = sign      ? (float)(2 * q - 1) * s
-                      : integer ? ((float)q - zero_of(w, row, groups, k / g->group)) * s
-                                : f->table[q] * s;
+                      : integer ? ((float)q - zero_of(w, &v, row, k / v.g.group)) * s
+                                : v.f->table[q] * s;
     }
 }
 
 void bl_cpu_int_decode(const bl_weight *w, int64_t row, uint8_t *codes, float *scale, float *zero)
 {
-    const void *part[BL_MAX_PARTS];
-    int64_t groups = bl_shape_groups(&w->shape);
-    bl_cpu_parts(w, part);
     if (!w->layout) {
+        const void *part[BL_MAX_PARTS];
+        bl_cpu_parts(w, part);
         bl_int_decode(w->format, &w->shape, part, row, codes, scale, zero);
         return;
     }
-    codes_of(w, row, 0, w->shape.in, codes);
-    for (int64_t i = 0; i < groups; i++) {
-        scale[i] = scale_of(w, row, groups, i);
-        zero[i] = w->format->bits == 1 ? 0 : zero_of(w, row, groups, i);
+    const view v = view_of(w);
+    for (int64_t k = 0; k < v.g.in; k++) codes[k] = code_of(&v, row, k);
+    for (int64_t i = 0; i < v.groups; i++) {
+        scale[i] = scale_of(&v, row, i);
+        zero[i] = v.f->bits == 1 ? 0 : zero_of(w, &v, row, i);
     }
 }

@@ -11,7 +11,9 @@
  *     codes  [bands][in / 32][bits][16]      scales [bands][groups][16]
  *     zeros  [bands][groups][16]             packed ones: 16 codes in 2 x bits bytes, low bits first
  *
- * Bands begin where their first row did, parts are as long as before.
+ * Bands begin where their first row did, parts are as long as before. The GGUF blocks of 32 that have one scale and no
+ * minimum (q4_0, q5_0, q8_0) are integers with a scale of 16 bits: a band of their only part is the codes of 16 outputs
+ * and after them the scales.
  */
 #ifndef BL_KERNELS_CPU_LANES_H
 #define BL_KERNELS_CPU_LANES_H
@@ -19,9 +21,12 @@
 
 enum { BL_LAYOUT_LANES = 1, BL_BAND = 16, BL_RUN = 32 };
 
-/* Whether weights of the format and shape can have the layout: integers and tables of up to four bits, whole bands,
- * groups of whole runs. */
+/* Whether weights of the format and shape can have the layout: integers, tables of up to four bits and the blocks named
+ * above, whole bands, groups of whole runs. */
 bool bl_lanes_fit(const bl_format *f, const bl_shape *g);
+/* The format and shape as which kernels read the codes: those of the blocks are integers in groups of 32, the others
+ * stay as they are. */
+void bl_lanes_as(const bl_format **f, bl_shape *g);
 
 /* Where input k of a run is, in the plane of its low bits and those after it. */
 static inline int bl_lanes_planes(int bits, int width[3])

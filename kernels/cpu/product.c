@@ -112,12 +112,19 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
         float *y = bl_cpu_row(&a->y[i], row0);
         const float *bias = bl_cpu_at(&a->bias[i]);
         if (j->integer) {
-            ig[i] = (bl_igemm){
-                .w = &j->w[i], .c = &j->codes, .y = y, .ldy = a->y[i].stride[0], .bias = bias, .put = put, .rows = n};
+            ig[i] = (bl_igemm){.w = &j->w[i],
+                               .c = &j->codes,
+                               .y = y,
+                               .ldy = a->y[i].stride[0],
+                               .bias = bias,
+                               .put = put,
+                               .threads = threads,
+                               .rows = n};
             j->p[i]->plan_integer(&ig[i]);
             continue;
         }
-        g[i] = (bl_gemm){.v = {.w = &j->w[i],
+        g[i] = (bl_gemm){.threads = threads,
+                         .v = {.w = &j->w[i],
                                .x = j->staged ? j->x : bl_cpu_row(&a->x, row0),
                                .ldx = j->staged ? j->in8 : a->x.stride[0],
                                .y = y,
@@ -164,13 +171,15 @@ static void run_adapter(const job *j, const bl_lowrank *l, int64_t row0, int64_t
     bl_cpu *c = j->be->own;
     int64_t rank8 = up8(l->a.dim[0]);
     bl_source wa, wb;
-    bl_gemm la = {.v = {.w = &wa,
+    bl_gemm la = {.threads = threads,
+                  .v = {.w = &wa,
                         .x = j->raw8 ? j->raw : bl_cpu_row(&a->x, row0),
                         .ldx = j->raw8 ? j->raw8 : a->x.stride[0],
                         .y = j->low,
                         .ldy = rank8,
                         .put = BL_PUT}};
-    bl_gemm lb = {.v = {.w = &wb,
+    bl_gemm lb = {.threads = threads,
+                  .v = {.w = &wb,
                         .x = j->low,
                         .ldx = rank8,
                         .y = bl_cpu_row(&a->y[0], row0),

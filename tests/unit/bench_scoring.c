@@ -97,7 +97,7 @@ static void the_products_of_a_window_are_counted_from_the_shapes(void **state)
     bl_arena_free(a);
 }
 
-static void a_filter_chooses_what_is_timed(void **state)
+static void a_filter_chooses_what_is_timed_and_openblas_can_be_left_out(void **state)
 {
     bl_err e = {0};
     bl_arena *a = NULL;
@@ -116,6 +116,11 @@ static void a_filter_chooses_what_is_timed(void **state)
     assert_ok(bl_bench_scoring(&program, &o, a, &row, &n, &e));
     assert_int_equal(n, 2); /* sgemm and the method */
     assert_string_equal(row[1].what, "greedy text of 3");
+    o.alone = true;
+    assert_ok(bl_bench_scoring(&program, &o, a, &row, &n, &e));
+    assert_int_equal(n, 1);
+    assert_string_equal(row[0].method, "fp32");
+    assert_true(row[0].ratio == 0);
     o.filter = "gready*";
     assert_refused(bl_bench_scoring(&program, &o, a, &row, &n, &e), BL_E_CONFIG, "gready*");
     bl_arena_free(a);
@@ -146,7 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_work_has_a_row_of_sgemm_and_one_of_each_method),
         cmocka_unit_test(the_products_of_a_window_are_counted_from_the_shapes),
-        cmocka_unit_test(a_filter_chooses_what_is_timed),
+        cmocka_unit_test(a_filter_chooses_what_is_timed_and_openblas_can_be_left_out),
         cmocka_unit_test(unknown_methods_are_refused_and_leave_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
