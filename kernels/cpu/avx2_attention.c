@@ -14,7 +14,6 @@
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx2_math.h"
-#include <omp.h>
 
 enum { BLOCK = BL_ATTEND_BLOCK, MOST_ROWS = 384, RUN = 48 };
 
@@ -375,7 +374,8 @@ static void attend_tile(const tile *t, void *scratch)
     memset(p.y, 0, (size_t)(rows * dim8) * sizeof *p.y);
     memset(p.l, 0, (size_t)(rows * 8) * sizeof *p.l);
 
-    walk w = walk_of(t, t->part[0].seq, 0);
+    walk w = walk_of(t, t->part[0].seq, 0), first_keys = w;
+    for (int64_t i = BL_MIN(t->shared ? t->shared : keys_of(t, 0), BLOCK); i > 0; i--) prefetch_row(t, &first_keys);
     attend(t, &p, &w, 0, rows, t->shared, 0, t->shared, walk_of(t, t->part[0].seq, t->shared), keys_of(t, 0));
     at = 0;
     for (int64_t i = 0; i < t->n_parts; i++) {
@@ -435,6 +435,20 @@ static int64_t make_tiles(const bl_attention_args *a, const bl_cpu_seqs *l, int6
     return n_tiles;
 }
 
+typedef struct tiles_of {
+    const bl_cpu *c;
+    const tile *tile;
+    int64_t n, heads;
+} tiles_of;
+static void attention_task(void *ctx, int64_t i, int lane)
+{
+    const tiles_of *all = ctx;
+    tile t = all->tile[all->n - 1 - i / all->heads]; /* late tiles see most keys: they go first */
+    t.steps = all->c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2;
+    t.kv = i % all->heads;
+    attend_tile(&t, all->c->scratch[lane]);
+}
+
 bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_attention(be, a, e);
@@ -461,13 +475,8 @@ bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *
         goto out;
     }
     n = make_tiles(a, &l, most, few, tiles, list);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(bl_cpu_threads(be, work))
-    for (int64_t i = 0; i < n * a->kv.heads; i++) {
-        tile t = tiles[n - 1 - i / a->kv.heads]; /* late tiles see most keys: they go first */
-        t.steps = c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2;
-        t.kv = i % a->kv.heads;
-        attend_tile(&t, c->scratch[omp_get_thread_num()]);
-    }
+    bl_team_run(c->team, bl_cpu_threads(be, work), attention_task, &(tiles_of){c, tiles, n, a->kv.heads},
+                n * a->kv.heads);
 out:
     bl_free(tiles);
     bl_free(list);

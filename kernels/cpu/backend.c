@@ -30,6 +30,7 @@ static void cpu_close(bl_backend *be)
     bl_cpu *c = be->own;
     for (int i = 0; c->scratch && i < c->threads; i++) bl_free(c->scratch[i]);
     bl_free(c->scratch);
+    bl_team_free(c->team);
     bl_free(c->stage);
     bl_free(c);
 }
@@ -54,6 +55,7 @@ static bl_status cpu_open(bl_backend *be, bl_err *e)
     if (be->opts.reference) c->threads = 1;
     if (c->isa < BL_ISA_AVX2) return BL_OK;
 
+    BL_TRY(bl_team_new(c->threads, &c->team, e));
     if (!(c->stage = bl_new(BL_CPU_STAGE, 1, e)) || !(c->scratch = bl_new((size_t)c->threads, sizeof *c->scratch, e))) {
         st = BL_E_NOMEM;
         goto out;

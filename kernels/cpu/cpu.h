@@ -2,6 +2,7 @@
 #ifndef BL_KERNELS_CPU_CPU_H
 #define BL_KERNELS_CPU_CPU_H
 #include "kernels/ops.h"
+#include "team.h"
 #include <math.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@ typedef struct bl_cpu {
     bl_isa isa;         /* what is used */
     uint64_t now, peak; /* bytes of buffers */
     void *stage;        /* BL_CPU_STAGE: transformed, quantized or padded rows of x */
+    bl_team *team;      /* of as many threads: those of products and attention, the other ops are OpenMP's */
     void **scratch;     /* [threads] of BL_CPU_SCRATCH bytes, each allocated by its thread */
 } bl_cpu;
 

@@ -4,8 +4,6 @@
  */
 #include "avx2.h"
 #if defined(__x86_64__)
-#include <omp.h>
-
 typedef struct job {
     bl_backend *be;
     const bl_linear_args *a;
@@ -93,11 +91,27 @@ static void stage_row(const job *j, int64_t r, int64_t i, float *scratch)
     }
 }
 
-/* Who is done goes on to the next product. */
-static void run_gemm(const bl_gemm *g, void *scratch)
+/* The tasks of all weights of a linear, one list: who is done with a weight goes on to the next. */
+typedef struct list {
+    const job *j;
+    int64_t row0;
+    bl_gemm g[BL_LINEAR_MOST];
+    bl_igemm ig[BL_LINEAR_MOST];
+    int64_t tasks[BL_LINEAR_MOST];
+} list;
+static void product_task(void *ctx, int64_t task, int lane)
 {
-#pragma omp for schedule(dynamic, 1) nowait
-    for (int64_t t = 0; t < g->blocks * g->chunks; t++) g->task(g, t, scratch);
+    const list *l = ctx;
+    void *scratch = ((const bl_cpu *)l->j->be->own)->scratch[lane];
+    int i = 0;
+    for (; task >= l->tasks[i]; i++) task -= l->tasks[i];
+    if (l->j->integer) l->ig[i].task(&l->ig[i], task, scratch);
+    else l->g[i].task(&l->g[i], task, scratch);
+}
+static void stage_task(void *ctx, int64_t i, int lane)
+{
+    const list *l = ctx;
+    stage_row(l->j, l->row0 + i, i, ((const bl_cpu *)l->j->be->own)->scratch[lane]);
 }
 
 /* Rows row0 .. row0+n. */
@@ -106,50 +120,37 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
     const bl_linear_args *a = j->a;
     bl_cpu *c = j->be->own;
     bl_put put = a->accumulate ? BL_PUT_ADD : BL_PUT;
-    bl_gemm g[BL_LINEAR_MOST];
-    bl_igemm ig[BL_LINEAR_MOST];
+    list l = {.j = j, .row0 = row0};
+    int64_t tasks = 0;
     for (int i = 0; i < j->n_w; i++) {
         float *y = bl_cpu_row(&a->y[i], row0);
         const float *bias = bl_cpu_at(&a->bias[i]);
         if (j->integer) {
-            ig[i] = (bl_igemm){.w = &j->w[i],
-                               .c = &j->codes,
-                               .y = y,
-                               .ldy = a->y[i].stride[0],
-                               .bias = bias,
-                               .put = put,
-                               .threads = threads,
-                               .rows = n};
-            j->p[i]->plan_integer(&ig[i]);
+            l.ig[i] = (bl_igemm){.w = &j->w[i],
+                                 .c = &j->codes,
+                                 .y = y,
+                                 .ldy = a->y[i].stride[0],
+                                 .bias = bias,
+                                 .put = put,
+                                 .threads = threads,
+                                 .rows = n};
+            j->p[i]->plan_integer(&l.ig[i]);
+            tasks += l.tasks[i] = l.ig[i].chunks;
             continue;
         }
-        g[i] = (bl_gemm){.threads = threads,
-                         .v = {.w = &j->w[i],
-                               .x = j->staged ? j->x : bl_cpu_row(&a->x, row0),
-                               .ldx = j->staged ? j->in8 : a->x.stride[0],
-                               .y = y,
-                               .ldy = a->y[i].stride[0],
-                               .bias = bias,
-                               .put = put}};
-        j->p[i]->plan(&g[i], n);
+        l.g[i] = (bl_gemm){.threads = threads,
+                           .v = {.w = &j->w[i],
+                                 .x = j->staged ? j->x : bl_cpu_row(&a->x, row0),
+                                 .ldx = j->staged ? j->in8 : a->x.stride[0],
+                                 .y = y,
+                                 .ldy = a->y[i].stride[0],
+                                 .bias = bias,
+                                 .put = put}};
+        j->p[i]->plan(&l.g[i], n);
+        tasks += l.tasks[i] = l.g[i].blocks * l.g[i].chunks;
     }
-
-#pragma omp parallel num_threads(threads)
-    {
-        void *scratch = c->scratch[omp_get_thread_num()];
-        if (j->staged || j->raw8) {
-#pragma omp for schedule(static)
-            for (int64_t i = 0; i < n; i++) stage_row(j, row0 + i, i, scratch);
-        }
-        for (int i = 0; i < j->n_w; i++) {
-            if (!j->integer) {
-                run_gemm(&g[i], scratch);
-                continue;
-            }
-#pragma omp for schedule(dynamic, 1) nowait
-            for (int64_t t = 0; t < ig[i].chunks; t++) ig[i].task(&ig[i], t, scratch);
-        }
-    }
+    if (j->staged || j->raw8) bl_team_run(c->team, threads, stage_task, &l, n);
+    bl_team_run(c->team, threads, product_task, &l, tasks);
 }
 
 /* A matrix of an adapter as a weight, by the cheapest family for these rows. Its input is padded by us. */
@@ -162,6 +163,17 @@ static const bl_cpu_product *dense_source(bl_backend *be, const bl_tensor *t, in
     w.part[0] = *t;
     p->source(&w, out);
     return p;
+}
+
+/* One of the two products of an adapter. */
+typedef struct half {
+    const bl_cpu *c;
+    const bl_gemm *g;
+} half;
+static void adapter_task(void *ctx, int64_t task, int lane)
+{
+    const half *h = ctx;
+    h->g->task(h->g, task, h->c->scratch[lane]);
 }
 
 /* y += an adapter of rows row0 .. row0+n, which were staged where they are not whole vectors. */
@@ -189,13 +201,8 @@ static void run_adapter(const job *j, const bl_lowrank *l, int64_t row0, int64_t
     dense_source(j->be, &l->a, n, &wa)->plan(&la, n);
     dense_source(j->be, &l->b, n, &wb)->plan(&lb, n);
     memset(j->low, 0, (size_t)(n * rank8) * sizeof *j->low);
-#pragma omp parallel num_threads(threads)
-    {
-        void *scratch = c->scratch[omp_get_thread_num()];
-        run_gemm(&la, scratch);
-#pragma omp barrier
-        run_gemm(&lb, scratch);
-    }
+    bl_team_run(c->team, threads, adapter_task, &(half){c, &la}, la.blocks * la.chunks);
+    bl_team_run(c->team, threads, adapter_task, &(half){c, &lb}, lb.blocks * lb.chunks);
 }
 
 bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)

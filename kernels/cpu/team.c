@@ -1,0 +1,156 @@
+/* team.c - tasks for threads that look for them.
+ *
+ * A job is open while its number is in `open`. Who takes part says so in `inside` first and looks at `open` then; the
+ * caller closes the job first and looks at `inside` then: so one of the two sees the other, and the fields of a job are
+ * only read by those the caller waits for.
+ */
+#include "team.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define PAUSE() _mm_pause()
+#else
+#define PAUSE() atomic_signal_fence(memory_order_seq_cst)
+#endif
+
+enum { LOOKS = 2000, LOOKS_BEFORE_YIELD = 200 }; /* a pause is some ten nanoseconds */
+
+typedef struct worker {
+    bl_team *team;
+    int lane;
+    pthread_t thread;
+} worker;
+
+struct bl_team {
+    int threads, begun; /* lanes that may be used, workers that run */
+    worker *worker;     /* [threads - 1] */
+    /* the job */
+    bl_team_task *task;
+    void *ctx;
+    int64_t n;
+    int lanes;
+    uint64_t number;
+    _Alignas(64) _Atomic uint64_t open; /* number of the job; 0: none */
+    _Atomic bool over;
+    _Alignas(64) _Atomic int64_t next;
+    _Alignas(64) _Atomic int inside;
+    _Alignas(64) _Atomic int asleep;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+};
+
+static void take_tasks(bl_team *t, int lane)
+{
+    for (int64_t i; (i = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed)) < t->n;)
+        t->task(t->ctx, i, lane);
+}
+
+static bool called(bl_team *t, uint64_t last)
+{
+    uint64_t now = atomic_load(&t->open);
+    return (now && now != last) || atomic_load(&t->over);
+}
+
+static void wait_for_call(bl_team *t, uint64_t last)
+{
+    for (int i = 0; i < LOOKS; i++) {
+        if (called(t, last)) return;
+        PAUSE();
+    }
+    pthread_mutex_lock(&t->lock);
+    atomic_fetch_add(&t->asleep, 1);
+    while (!called(t, last)) pthread_cond_wait(&t->wake, &t->lock);
+    atomic_fetch_sub(&t->asleep, 1);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void *work(void *arg)
+{
+    const worker *w = arg;
+    bl_team *t = w->team;
+    uint64_t last = 0;
+    for (;;) {
+        wait_for_call(t, last);
+        if (atomic_load(&t->over)) return NULL;
+        atomic_fetch_add(&t->inside, 1);
+        const uint64_t now = atomic_load(&t->open);
+        if (now && now != last) {
+            last = now;
+            if (w->lane < t->lanes) take_tasks(t, w->lane);
+        }
+        atomic_fetch_sub(&t->inside, 1);
+    }
+}
+
+bl_status bl_team_new(int threads, bl_team **out, bl_err *e)
+{
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    bl_team *t = bl_new(1, sizeof *t, e);
+    if (!t) return BL_E_NOMEM;
+    t->threads = processors > 0 ? (int)BL_MIN(threads, processors) : threads;
+    if (!(t->worker = bl_new((size_t)t->threads, sizeof *t->worker, e))) {
+        bl_free(t);
+        return BL_E_NOMEM;
+    }
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_cond_init(&t->wake, NULL);
+    *out = t;
+    return BL_OK;
+}
+
+static void wake_all(bl_team *t)
+{
+    pthread_mutex_lock(&t->lock);
+    pthread_cond_broadcast(&t->wake);
+    pthread_mutex_unlock(&t->lock);
+}
+
+void bl_team_free(bl_team *t)
+{
+    if (!t) return;
+    atomic_store(&t->over, true);
+    wake_all(t);
+    for (int i = 0; i < t->begun; i++) pthread_join(t->worker[i].thread, NULL);
+    pthread_cond_destroy(&t->wake);
+    pthread_mutex_destroy(&t->lock);
+    bl_free(t->worker);
+    bl_free(t);
+}
+
+static void begin(bl_team *t)
+{
+    for (; t->begun < t->threads - 1; t->begun++) {
+        worker *w = &t->worker[t->begun];
+        *w = (worker){.team = t, .lane = t->begun + 1};
+        if (pthread_create(&w->thread, NULL, work, w) != 0) {
+            t->threads = t->begun + 1;
+            return;
+        }
+    }
+}
+
+void bl_team_run(bl_team *t, int threads, bl_team_task *task, void *ctx, int64_t n)
+{
+    threads = (int)BL_MIN(BL_MIN(threads, t->threads), n);
+    if (threads <= 1) {
+        for (int64_t i = 0; i < n; i++) task(ctx, i, 0);
+        return;
+    }
+    begin(t);
+    t->task = task;
+    t->ctx = ctx;
+    t->n = n;
+    t->lanes = threads;
+    atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+    atomic_store(&t->open, ++t->number);
+    if (atomic_load(&t->asleep)) wake_all(t);
+    take_tasks(t, 0);
+    atomic_store(&t->open, 0);
+    for (int i = 1; atomic_load(&t->inside); i++) {
+        if (i % LOOKS_BEFORE_YIELD == 0) sched_yield();
+        else PAUSE();
+    }
+}

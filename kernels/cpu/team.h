@@ -1,0 +1,24 @@
+/* team.h - threads that stay awake between the products of a token and are not waited for before they come.
+ *
+ *     bl_team_run(team, threads, task, ctx, n);     task(ctx, i, lane), i = 0 .. n-1, each once, in any order
+ *
+ * The caller is lane 0 and takes tasks like the others, lanes 1 .. threads-1. The call returns when all tasks are done:
+ * who has not begun by then, because the processor runs something else, is not missed. A lane runs one task at a time,
+ * so that what belongs to a lane needs no lock. What the caller wrote before is seen by the tasks, and what they wrote
+ * by the caller after.
+ *
+ * Lanes that wait look for work for some ten microseconds and then sleep; there are never more of them awake than
+ * processors. One caller at a time; a task does not call it.
+ */
+#ifndef BL_KERNELS_CPU_TEAM_H
+#define BL_KERNELS_CPU_TEAM_H
+#include "kernels/base/bl.h"
+
+typedef struct bl_team bl_team;
+typedef void bl_team_task(void *ctx, int64_t i, int lane);
+
+/* Threads begin with the first call that has use for them; where the system has no more, there are fewer. */
+bl_status bl_team_new(int threads, bl_team **out, bl_err *e);
+void bl_team_free(bl_team *t); /* NULL is fine */
+void bl_team_run(bl_team *t, int threads, bl_team_task *task, void *ctx, int64_t n);
+#endif
