@@ -62,5 +62,8 @@ bl_status bl_kernel_prepare(const bl_kernel *k, bl_backend *be, const bl_kernel_
 bl_status bl_kernel_run(const bl_kernel *k, bl_backend *be, const bl_kernel_case *c, bl_err *e);
 /* y against double sums: normalised mean squared error. */
 bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse, bl_err *e);
+/* Multiplications and additions a second of all threads, measured in registers: of f32, or of the codes of products in
+ * integers. 0: not known, as of other devices than the CPU and of plain C. */
+double bl_kernel_peak(const bl_backend *be, bool integer);
 void bl_kernel_release(bl_backend *be, bl_kernel_case *c);
 #endif

@@ -18,6 +18,8 @@ typedef struct bl_kernel_row {
     double cold, cold_min, cold_max; /* the same with the weight in memory, in no cache; 0: not measured */
     double cold_ratio;               /* median time of OpenBLAS from memory over this one's; 0: not measured */
     double bytes;                    /* packed weight, x and y */
+    double of_memory, of_peak; /* bytes / cold over what memory is read with; operations / seconds over the most that
+                                  the processor does of the kind, floats or integers; 0: not measured */
 } bl_kernel_row;
 
 /* Where and how the rows were measured. */

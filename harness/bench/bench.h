@@ -45,6 +45,7 @@ typedef struct bl_bench_result {
                           larger than its timings may be */
     bl_device_info device;
     double read_bytes_per_second; /* of memory, by two long vectors on the same threads; on a GPU the most of a row */
+    double peak[2];               /* operations a second in registers: of floats, of integers; 0: not known */
     double drift; /* slowest over fastest repetition of OpenBLAS, median over shapes: how quiet the machine was */
     double load;  /* of the machine in the minute before; 0: not known */
     const char *blas_core; /* the processor that OpenBLAS believes to be on: "Zen" */

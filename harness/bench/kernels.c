@@ -352,6 +352,7 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
         const timed *t = sorted[i];
         const bl_gbench_case *c = &b->c[t - b->t], *cold = c + 1;
         if (t->cold) continue;
+        const double peak = out->peak[t->k->abits > 0];
         bool grouped = t->k->format->kind == BL_FMT_INT || t->k->format->kind == BL_FMT_TABLE;
         if (is_blas(t->k)) {
             blas = c->seconds;
@@ -380,6 +381,10 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
             .cold_max = cold->seconds_max,
             .cold_ratio = cold->seconds > 0 ? cold_blas / cold->seconds : 0,
             .bytes = bl_kernel_bytes(t->k, &t->s),
+            .of_memory = cold->seconds > 0 && out->read_bytes_per_second > 0
+                             ? bl_kernel_bytes(t->k, &t->s) / cold->seconds / out->read_bytes_per_second
+                             : 0,
+            .of_peak = peak > 0 ? bl_kernel_flops(&t->s) / c->seconds / peak : 0,
             .gbs = bl_kernel_bytes(t->k, &t->s) / c->seconds / 1e9,
             .gflops = bl_kernel_flops(&t->s) / c->seconds / 1e9,
             .ratio = blas / c->seconds,
@@ -445,7 +450,8 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     }
     if (getloadavg(&r.load, 1) != 1) r.load = 0;
     BL_TRY(bl_blas_bandwidth(o.cold_bytes, &r.read_bytes_per_second, e));
-    b.after_blas = true;
+    bl_blas_pause(0.05);
+    for (int integer = 0; integer < 2; integer++) r.peak[integer] = bl_kernel_peak(b.be, integer);
     b.started = bl_now();
     BL_TRY(name_cases(&b, e));
     const char *context[] = {"bitladder", BL_VERSION,     "commit", BL_BUILD_COMMIT, "simd", r.device.simd,

@@ -40,6 +40,11 @@ static const struct field {
     {"flop_per_second", "s-1", BL_COL_REAL, 1e9, AT(gflops), "2 m out in over the median time", false},
     {"openblas_ratio", "1", BL_COL_REAL, 1, AT(ratio),
      "median time of OpenBLAS fp32 at this shape over the median time", false},
+    {"memory_share", "1", BL_COL_REAL, 1, AT(of_memory),
+     "bytes over the time from memory, as a part of run/read_bytes_per_second", true},
+    {"peak_share", "1", BL_COL_REAL, 1, AT(of_peak),
+     "flop_per_second as a part of run/peak_flop_per_second, of kernels in integers of run/peak_integer_per_second",
+     true},
     {"nmse", "1", BL_COL_REAL, 1, AT(nmse),
      "squared error against sums in double over the power of those, same packed weight", false},
 };
@@ -83,6 +88,8 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
     BL_TRY(bl_record_text(rec, "run/shape", shape, e));
     BL_TRY(bl_record_text(rec, "created", now, e));
     BL_TRY(bl_record_real(rec, "run/read_bytes_per_second", r->read_bytes_per_second, "byte s-1", e));
+    BL_TRY(bl_record_real(rec, "run/peak_flop_per_second", r->peak[0], "s-1", e));
+    BL_TRY(bl_record_real(rec, "run/peak_integer_per_second", r->peak[1], "s-1", e));
     BL_TRY(bl_record_real(rec, "run/drift", r->drift, "1", e));
     BL_TRY(bl_record_real(rec, "run/load", r->load, "1", e));
     BL_TRY(bl_record_int(rec, "run/repetitions", o->repetitions, "1", e));
@@ -250,6 +257,12 @@ static void print_json(const bl_kernel_row *row, size_t n, bl_text *t)
     bl_text_add(t, "\n");
 }
 
+static const char *share(double part, char text[16])
+{
+    if (part > 0) snprintf(text, 16, "%3.0f%%", BL_MIN(100 * part, 999));
+    return part > 0 ? text : "    ";
+}
+
 bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e)
 {
     int wide = 6;
@@ -260,24 +273,28 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
     for (size_t i = 0; i < n; i++) wide = BL_MAX(wide, (int)strlen(row[i].kernel));
     bool blas = !n || strcmp(row[0].backend, "cpu") == 0 || strcmp(row[0].backend, "openblas") == 0;
     const char *base = blas ? "OpenBLAS" : "cuBLAS";
+    bl_text_addf(
+        out,
+        "| %-*s |    M |   out |    in | group |  bits | memory us |  GB/s |  max | %8s | cache us | GFLOP/s |  max | "
+        "%8s | spread |\n",
+        wide, "kernel", base, base);
     bl_text_addf(out,
-                 "| %-*s |    M |   out |    in | group |  bits | memory us |  GB/s | %8s | cache us | GFLOP/s | "
-                 "%8s | spread |\n",
-                 wide, "kernel", base, base);
-    bl_text_addf(out,
-                 "|:%.*s-|-----:|------:|------:|------:|------:|----------:|------:|---------:|---------:|--------:|"
+                 "|:%.*s-|-----:|------:|------:|------:|------:|----------:|------:|-----:|---------:|---------:|-----"
+                 "---:|-----:|"
                  "---------:|-------:|\n",
                  wide, "----------------------------------------------------------------");
     for (size_t i = 0; i < n; i++) {
         const bl_kernel_row *r = &row[i];
-        char group[24] = "";
+        char group[24] = "", part[2][16];
         if (r->group) snprintf(group, sizeof group, "%lld", (long long)r->group);
         bl_text_addf(out, "| %-*s | %4lld | %5lld | %5lld | %5s | %5.2f | ", wide, r->kernel, (long long)r->m,
                      (long long)r->out, (long long)r->in, group, r->bits);
         if (r->cold > 0)
-            bl_text_addf(out, "%9.1f | %5.1f | %7.2fx | ", r->cold * 1e6, r->bytes / r->cold / 1e9, r->cold_ratio);
-        else bl_text_add(out, "          |       |          | ");
-        bl_text_addf(out, "%8.1f | %7.1f | %7.2fx | ", r->seconds * 1e6, r->gflops, r->ratio);
+            bl_text_addf(out, "%9.1f | %5.1f | %s | %7.2fx | ", r->cold * 1e6, r->bytes / r->cold / 1e9,
+                         share(r->of_memory, part[0]), r->cold_ratio);
+        else bl_text_add(out, "          |       |      |          | ");
+        bl_text_addf(out, "%8.1f | %7.1f | %s | %7.2fx | ", r->seconds * 1e6, r->gflops, share(r->of_peak, part[1]),
+                     r->ratio);
         if (r->seconds_max > r->seconds_min)
             bl_text_addf(out, "%4.0f %% |\n", 100 * (r->seconds_max / r->seconds_min - 1));
         else bl_text_add(out, r->seconds_max > 0 ? "     - |\n" : "       |\n"); /* one repetition, or an older file */

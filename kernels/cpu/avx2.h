@@ -120,6 +120,10 @@ typedef struct bl_attend_steps { /* the two products, by rows: [1] .. [rows] */
 extern const bl_attend_steps bl_attend_avx2, bl_attend_avx512;
 bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *e);
 
+/* n steps of products in registers, of floats or integers: how many operations, two a product and sum. */
+double bl_avx2_peak(bool integer, int64_t n);
+double bl_avx512_peak(bool integer, int64_t n);
+
 void bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double eps);
 void bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);
 void bl_avx2_kv_row(const float *x, int64_t heads, int64_t dim, int8_t *codes, float *scale);

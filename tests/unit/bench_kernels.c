@@ -256,6 +256,10 @@ static void the_shard_reads_back_as_the_same_rows(void **state)
                     x->cold_ratio == y->cold_ratio && x->seconds_max == y->seconds_max && x->bytes == y->bytes);
         assert_true(y->cold > 0 && y->cold_min <= y->cold && y->cold <= y->cold_max);
         assert_true(y->seconds_min <= y->seconds && y->seconds <= y->seconds_max);
+        assert_true(x->of_memory == y->of_memory && x->of_peak == y->of_peak);
+        assert_true(fabs(y->of_memory * r.read_bytes_per_second / (y->bytes / y->cold) - 1) < 1e-12);
+        if (strcmp(r.device.simd, "plain") != 0 && y->gflops > 0)
+            assert_true(fabs(y->of_peak * r.peak[strstr(y->kernel, "_w") != NULL] / (y->gflops * 1e9) - 1) < 1e-12);
         assert_true(fabs(x->gbs / y->gbs - 1) < 1e-14 &&
                     fabs(x->gflops / y->gflops - 1) < 1e-14); /* stored per second, not in thousands of millions */
     }
@@ -418,7 +422,9 @@ static void tables_have_one_line_a_row(void **state)
          .seconds_max = 1e-3,
          .cold = 1.6e-3,
          .cold_ratio = 2.5,
-         .bytes = 480e3},
+         .bytes = 480e3,
+         .of_memory = 0.12,
+         .of_peak = 0.58},
     };
     bl_err e = {0};
     bl_text t = {0};
@@ -427,16 +433,18 @@ static void tables_have_one_line_a_row(void **state)
     (void)state;
 
     assert_ok(bl_bench_table(row, 2, false, &t, &e));
-    assert_string_equal(
-        t.s,
-        "| kernel         |    M |   out |    in | group |  bits | memory us |  GB/s | OpenBLAS | cache us | GFLOP/s | "
-        "OpenBLAS | spread |\n"
-        "|:---------------|-----:|------:|------:|------:|------:|----------:|------:|---------:|---------:|--------:|"
-        "---------:|-------:|\n"
-        "| openblas       |   16 |   576 |  1536 |       | 32.00 |           |       |          |   2000.0 |    14.5 | "
-        "   1.00x |        |\n"
-        "| gemm_int4_avx2 |   16 |   576 |  1536 |    64 |  4.31 |    1600.0 |   0.3 |    2.50x |   1000.0 |    29.0 | "
-        "   2.00x |   25 % |\n");
+    assert_string_equal(t.s, "| kernel         |    M |   out |    in | group |  bits | memory us |  GB/s |  max | "
+                             "OpenBLAS | cache us | GFLOP/s "
+                             "|  max | OpenBLAS | spread |\n"
+                             "|:---------------|-----:|------:|------:|------:|------:|----------:|------:|-----:|-----"
+                             "----:|---------:|--------:"
+                             "|-----:|---------:|-------:|\n"
+                             "| openblas       |   16 |   576 |  1536 |       | 32.00 |           |       |      |     "
+                             "     |   2000.0 |    14.5 "
+                             "|      |    1.00x |        |\n"
+                             "| gemm_int4_avx2 |   16 |   576 |  1536 |    64 |  4.31 |    1600.0 |   0.3 |  12% |    "
+                             "2.50x |   1000.0 |    29.0 "
+                             "|  58% |    2.00x |   25 % |\n");
     bl_text_free(&t);
     bl_kernel_row one = row[1];
     one.seconds_min = one.seconds_max; /* of one repetition */

@@ -1,0 +1,29 @@
+/* avx2_peak.c - as fast as this core multiplies: twelve chains in registers, nothing from memory. */
+#include "avx2.h"
+#if defined(__x86_64__)
+#include "avx2_math.h"
+
+enum { CHAINS = 12 };
+
+double bl_avx2_peak(bool integer, int64_t n)
+{
+    __m256 f[CHAINS], x = _mm256_set1_ps(0.5f), y = _mm256_set1_ps(1);
+    __m256i s[CHAINS], w = _mm256_set1_epi8(3), v = _mm256_set1_epi8(-5), one = _mm256_set1_epi16(1);
+    for (int i = 0; i < CHAINS; i++) f[i] = _mm256_setzero_ps(), s[i] = _mm256_setzero_si256();
+    for (int64_t k = 0; k < n; k++) {
+        __asm__ volatile("" : "+x"(x), "+x"(y), "+x"(w), "+x"(v)); /* values that the compiler does not know */
+        if (integer)
+#pragma GCC unroll 12
+            for (int i = 0; i < CHAINS; i++) {
+                __m256i p = _mm256_maddubs_epi16(w, v);
+                __asm__ volatile("" : "+x"(p)); /* for each chain anew */
+                s[i] = _mm256_add_epi32(s[i], _mm256_madd_epi16(p, one));
+            }
+        else
+#pragma GCC unroll 12
+            for (int i = 0; i < CHAINS; i++) f[i] = _mm256_fmadd_ps(x, y, f[i]);
+    }
+    for (int i = 0; i < CHAINS; i++) __asm__ volatile("" ::"x"(f[i]), "x"(s[i]));
+    return (double)n * CHAINS * (integer ? 64 : 16);
+}
+#endif
