@@ -1,17 +1,38 @@
 /* ref_sample.c - the next token: the most likely one, or a draw from the softmax at a temperature, cut to its top_p
  * share. */
 #include "cpu.h"
-#include <stdlib.h>
 
 typedef struct entry {
     double p;
     int32_t id;
 } entry;
 
-static int by_probability(const void *x, const void *y)
+/* Order of the draw: the most likely first, the first of equal ones. */
+static bool before(const entry *a, const entry *b) { return a->p != b->p ? a->p > b->p : a->id < b->id; }
+
+/* list[at] to its place in a heap of n entries whose others are in theirs, the first of all on top. */
+static void sift(entry *list, int64_t at, int64_t n)
 {
-    const entry *a = x, *b = y;
-    return a->p != b->p ? (a->p < b->p ? 1 : -1) : a->id < b->id ? -1 : a->id > b->id;
+    for (int64_t next; (next = 2 * at + 1) < n; at = next) {
+        if (next + 1 < n && before(&list[next + 1], &list[next])) next++;
+        if (before(&list[at], &list[next])) return;
+        const entry swap = list[at];
+        list[at] = list[next];
+        list[next] = swap;
+    }
+}
+static void make_heap(entry *list, int64_t n)
+{
+    for (int64_t i = n / 2; i-- > 0;) sift(list, i, n);
+}
+/* The top of a heap of n entries to its end. */
+static entry *take_first(entry *list, int64_t n)
+{
+    const entry first = list[0];
+    list[0] = list[n - 1];
+    list[n - 1] = first;
+    sift(list, 0, n - 1);
+    return &list[n - 1];
 }
 
 /* Index of the draw u in list[0..n) whose weights sum to total. */
@@ -27,7 +48,7 @@ static int32_t pick(const bl_sample_args *a, const float *x, double u, entry *li
 {
     int64_t n = a->vocab, kept = 0;
     int32_t top = 0;
-    double sum = 0, share = 0;
+    double sum = 0, share = 0, at = 0;
     for (int64_t i = 0; i < n; i++)
         if (x[i] > x[top]) top = (int32_t)i;
     if (a->temperature == 0) return top;
@@ -41,9 +62,11 @@ static int32_t pick(const bl_sample_args *a, const float *x, double u, entry *li
                    sum; /* smaller ones cannot be inside: all of them together weigh less than 1 - top_p */
     for (int64_t i = 0; i < n; i++)
         if (list[i].p >= least) list[kept++] = list[i];
-    qsort(list, (size_t)kept, sizeof *list, by_probability);
-    for (n = 0; n < kept && share < a->top_p * sum; n++) share += list[n].p;
-    return draw(list, n, share, u);
+    make_heap(list, kept);
+    for (n = 0; n < kept && share < a->top_p * sum; n++) share += take_first(list, kept - n)->p;
+    for (int64_t i = kept - 1; i > kept - n; i--) /* the first ones are at the end, the last of them before */
+        if ((at += list[i].p) > u * share) return list[i].id;
+    return list[kept - n].id;
 }
 
 bl_status bl_ref_sample(bl_backend *be, const bl_sample_args *a, bl_err *e)

@@ -1042,6 +1042,39 @@ static void outputs_are_transformed_before_bias_and_adapters(void **state)
     drop(back);
 }
 
+/* The share of the most likely ones, the first of equal ones before the others, found here one by one. */
+static void samples_of_many_follow_the_order_of_their_probabilities(void **state)
+{
+    enum { VOCAB = 1000, DRAWS = 40 };
+    const double top_p = 0.6;
+    double p[VOCAB], sum = 0, share = 0;
+    int order[VOCAB], n = 0;
+    bool taken[VOCAB] = {false};
+    bl_tensor l = make(BL_F32, 1, VOCAB), ids = make(BL_I32, 1, 1);
+    (void)state;
+    for (int i = 0; i < VOCAB; i++) f32(l)[i] = (float)(i * 7919 % 97) / 16; /* each about ten times */
+    for (int i = 0; i < VOCAB; i++) sum += p[i] = exp((double)f32(l)[i] - 96.0 / 16);
+    while (share < top_p * sum) {
+        int best = -1;
+        for (int i = 0; i < VOCAB; i++)
+            if (!taken[i] && (best < 0 || p[i] > p[best])) best = i;
+        taken[order[n++] = best] = true;
+        share += p[best];
+    }
+    assert_true(n > 50 && n < VOCAB / 2);
+    EACH(be)
+    for (int d = 0; d < DRAWS; d++) {
+        const double u = (d + 0.5) / DRAWS;
+        double at = 0;
+        int want = 0;
+        while ((at += p[order[want]]) <= u * share) want++;
+        assert_ok(be->ops->sample(be, &(bl_sample_args){l, VOCAB, 1, top_p, F64(u), ids}, &e));
+        assert_int_equal(i32(ids)[0], order[want]);
+    }
+    drop(l);
+    drop(ids);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1066,6 +1099,7 @@ int main(void)
         cmocka_unit_test(loss_is_the_negative_log_of_the_softmax),
         cmocka_unit_test(fast_losses_have_the_bits_of_the_reference),
         cmocka_unit_test(samples_follow_temperature_and_top_p),
+        cmocka_unit_test(samples_of_many_follow_the_order_of_their_probabilities),
         cmocka_unit_test(attention_is_a_weighted_mean_of_what_came_before),
         cmocka_unit_test(keys_and_values_go_to_their_rows_of_the_cache),
         cmocka_unit_test(an_int8_cache_holds_codes_and_a_scale_for_every_row_and_head),
