@@ -181,8 +181,10 @@ BL_INLINE vf weight_at(kind kd, way how, const uint8_t *p, int base, int k, valu
 {
     const int bits = bits_of(kd);
     if (kd == INT1) return signed_f(shift_i(load_i(p), bl_lanes_shift(1, k) - 31), scale);
-    vf v = bits <= 4 ? value_at(t, bits, code_at(bits, p, base, k, ALONE, false))
-                     : V(cvtepi32_ps)(code_at(bits, p, base, k, ALONE, true));
+    /* one look-up with AVX-512 needs no mask; with AVX2 it is two and a choice, and a conversion is less */
+    const bool look = bits <= 4 && (LANES == 16 || is_table(kd) || how == FOLDED);
+    vf v = look ? value_at(t, bits, code_at(bits, p, base, k, ALONE, false))
+                : V(cvtepi32_ps)(code_at(bits, p, base, k, ALONE, true));
     if (how == FUSED) return V(fmadd_ps)(v, scale, zero);
     return V(mul_ps)(how == APART ? V(sub_ps)(v, zero) : v, scale);
 }
@@ -190,8 +192,10 @@ BL_INLINE vf weight_at(kind kd, way how, const uint8_t *p, int base, int k, valu
 static way way_of(const bl_source *s)
 {
     const bool same = s->shape.zero == BL_ZERO_NONE || s->shape.zero == BL_ZERO_MIDDLE;
-    if (s->format->kind == BL_FMT_TABLE || (same && s->format->bits <= 4)) return FOLDED;
-    return s->shape.scale != BL_F32 && (same || s->shape.zero == BL_ZERO_PACKED) ? FUSED : APART;
+    const bool fused = s->shape.scale != BL_F32 && (same || s->shape.zero == BL_ZERO_PACKED);
+    const int folded = LANES == 8 && fused ? 3 : 4; /* bits, at most */
+    if (s->format->kind == BL_FMT_TABLE || (same && s->format->bits <= folded)) return FOLDED;
+    return fused ? FUSED : APART;
 }
 
 /* Outputs row + half * LANES … of `rows` rows of x from r on. */
