@@ -139,7 +139,7 @@ BL_INLINE vf zeros_of(int bits, const bl_source *s, int64_t row, int64_t i, int 
 
 /* The words of a run that is read a while after the one at p: a stream of one core is not as fast as the core without
  * it. Beyond the weight nothing is read. */
-enum { AHEAD = 3072 };
+enum { AHEAD = 6144 };
 BL_INLINE void ask_ahead(int bits, const uint8_t *p)
 {
 #pragma GCC unroll 8

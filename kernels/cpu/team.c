@@ -1,5 +1,8 @@
 /* team.c - tasks for threads that look for them.
  *
+ * Every lane has a run of neighbouring tasks and takes them in order, so that what it reads is one stream, and the same
+ * part of a weight comes to the same lane each time; who has done its own takes the last ones of others.
+ *
  * A job is open while its number is in `open`. Who takes part says so in `inside` first and looks at `open` then; the
  * caller closes the job first and looks at `inside` then: so one of the two sees the other, and the fields of a job are
  * only read by those the caller waits for.
@@ -23,29 +26,49 @@ typedef struct worker {
     int lane;
     pthread_t thread;
 } worker;
+/* Tasks first .. last-1 of a lane, in one word: first in its upper half. */
+typedef struct share {
+    _Alignas(64) _Atomic uint64_t tasks;
+} share;
 
 struct bl_team {
     int threads, begun; /* lanes that may be used, workers that run */
     worker *worker;     /* [threads - 1] */
+    share *share;       /* [threads] */
     /* the job */
     bl_team_task *task;
     void *ctx;
-    int64_t n;
+    int64_t base; /* shares count from there */
     int lanes;
     uint64_t number;
     _Alignas(64) _Atomic uint64_t open; /* number of the job; 0: none */
     _Atomic bool over;
-    _Alignas(64) _Atomic int64_t next;
     _Alignas(64) _Atomic int inside;
     _Alignas(64) _Atomic int asleep;
     pthread_mutex_t lock;
     pthread_cond_t wake;
 };
 
+/* The next task of a share, or its last one; false: there is none. */
+static bool take(share *s, bool last, int64_t *task)
+{
+    uint64_t old = atomic_load_explicit(&s->tasks, memory_order_relaxed);
+    for (;;) {
+        const uint32_t from = (uint32_t)(old >> 32), to = (uint32_t)old;
+        if (from >= to) return false;
+        const uint64_t left = last ? old - 1 : old + (UINT64_C(1) << 32);
+        if (!atomic_compare_exchange_weak_explicit(&s->tasks, &old, left, memory_order_relaxed, memory_order_relaxed))
+            continue;
+        *task = last ? to - 1 : from;
+        return true;
+    }
+}
+
 static void take_tasks(bl_team *t, int lane)
 {
-    for (int64_t i; (i = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed)) < t->n;)
-        t->task(t->ctx, i, lane);
+    int64_t i;
+    for (int k = 0; k < t->lanes; k++)
+        while (take(&t->share[(lane + k) % t->lanes], k > 0, &i)) t->task(t->ctx, t->base + i, lane);
 }
 
 static bool called(bl_team *t, uint64_t last)
@@ -91,7 +114,9 @@ bl_status bl_team_new(int threads, bl_team **out, bl_err *e)
     bl_team *t = bl_new(1, sizeof *t, e);
     if (!t) return BL_E_NOMEM;
     t->threads = processors > 0 ? (int)BL_MIN(threads, processors) : threads;
-    if (!(t->worker = bl_new((size_t)t->threads, sizeof *t->worker, e))) {
+    if (!(t->worker = bl_new((size_t)t->threads, sizeof *t->worker, e)) ||
+        !(t->share = bl_new((size_t)t->threads, sizeof *t->share, e))) {
+        bl_free(t->worker);
         bl_free(t);
         return BL_E_NOMEM;
     }
@@ -116,6 +141,7 @@ void bl_team_free(bl_team *t)
     for (int i = 0; i < t->begun; i++) pthread_join(t->worker[i].thread, NULL);
     pthread_cond_destroy(&t->wake);
     pthread_mutex_destroy(&t->lock);
+    bl_free(t->share);
     bl_free(t->worker);
     bl_free(t);
 }
@@ -132,19 +158,15 @@ static void begin(bl_team *t)
     }
 }
 
-void bl_team_run(bl_team *t, int threads, bl_team_task *task, void *ctx, int64_t n)
+static void run_job(bl_team *t, int lanes, bl_team_task *task, void *ctx, int64_t base, int64_t n)
 {
-    threads = (int)BL_MIN(BL_MIN(threads, t->threads), n);
-    if (threads <= 1) {
-        for (int64_t i = 0; i < n; i++) task(ctx, i, 0);
-        return;
-    }
-    begin(t);
     t->task = task;
     t->ctx = ctx;
-    t->n = n;
-    t->lanes = threads;
-    atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+    t->base = base;
+    t->lanes = lanes;
+    for (int i = 0; i < lanes; i++)
+        atomic_store_explicit(&t->share[i].tasks, (uint64_t)(n * i / lanes) << 32 | (uint64_t)(n * (i + 1) / lanes),
+                              memory_order_relaxed);
     atomic_store(&t->open, ++t->number);
     if (atomic_load(&t->asleep)) wake_all(t);
     take_tasks(t, 0);
@@ -153,4 +175,17 @@ void bl_team_run(bl_team *t, int threads, bl_team_task *task, void *ctx, int64_t
         if (i % LOOKS_BEFORE_YIELD == 0) sched_yield();
         else PAUSE();
     }
+}
+
+void bl_team_run(bl_team *t, int threads, bl_team_task *task, void *ctx, int64_t n)
+{
+    const int64_t most = INT32_MAX; /* of a job */
+    threads = (int)BL_MIN(BL_MIN(threads, t->threads), n);
+    if (threads > 1) begin(t);
+    threads = BL_MIN(threads, t->threads);
+    if (threads <= 1) {
+        for (int64_t i = 0; i < n; i++) task(ctx, i, 0);
+        return;
+    }
+    for (int64_t base = 0; base < n; base += most) run_job(t, threads, task, ctx, base, BL_MIN(n - base, most));
 }

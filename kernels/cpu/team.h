@@ -1,11 +1,11 @@
 /* team.h - threads that stay awake between the products of a token and are not waited for before they come.
  *
- *     bl_team_run(team, threads, task, ctx, n);     task(ctx, i, lane), i = 0 .. n-1, each once, in any order
- *
- * The caller is lane 0 and takes tasks like the others, lanes 1 .. threads-1. The call returns when all tasks are done:
- * who has not begun by then, because the processor runs something else, is not missed. A lane runs one task at a time,
- * so that what belongs to a lane needs no lock. What the caller wrote before is seen by the tasks, and what they wrote
- * by the caller after.
+ * bl_team_run calls task(ctx, i, lane) for i = 0 .. n-1, each once, in any order; every lane begins with a run of
+ * neighbouring tasks, the same in every call of as many, so that a part of a weight is read by the same core each time.
+ * The caller is lane 0 and takes tasks like the others, lanes 1 .. threads-1. It returns when all tasks are done: who
+ * has not begun by then, because the processor runs something else, is not missed. A lane runs one task at a time, so
+ * that what belongs to a lane needs no lock. What the caller wrote before is seen by the tasks, and what they wrote by
+ * the caller after.
  *
  * Lanes that wait look for work for some ten microseconds and then sleep; there are never more of them awake than
  * processors. One caller at a time; a task does not call it.
