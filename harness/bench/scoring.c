@@ -141,6 +141,8 @@ static bl_status plan_works(scoring *s, bl_err *e)
             BL_TRY(add_work(s, (work){.n_seq = 1, .length = n, .scored = n, .batch = 1}, "window of %lld", n, 0, e));
         last = n;
     }
+    int64_t prompt = BL_MIN(windows[0], longest - 1);
+    BL_TRY(add_work(s, (work){.n_seq = 1, .length = prompt, .scored = 1, .batch = 1}, "prompt of %lld", prompt, 0, e));
     if (!s->cpu)
         BL_TRY(add_work(s, (work){.n_seq = REQUESTS, .length = last, .scored = last, .batch = REQUESTS},
                         "windows of %lld, batch %lld", last, REQUESTS, e));

@@ -14,12 +14,19 @@ void bl_icodes_of(const bl_actq *q, const bl_shape *g, bl_icodes *out)
                        .ldx = g->in / seg * wide + last};
 }
 
+BL_INLINE float max8(__m256 v)
+{
+    v = _mm256_max_ps(v, _mm256_permute2f128_ps(v, v, 1));
+    v = _mm256_max_ps(v, _mm256_shuffle_ps(v, v, 0x4e));
+    return _mm256_cvtss_f32(_mm256_max_ps(v, _mm256_shuffle_ps(v, v, 0xb1)));
+}
+
 /* bl_cpu_act_range where `own`, and whether there is a NaN, in one pass. */
 static bool range_of(const float *x, int64_t n, const bl_actq *q, bool own, float *scale, float *zero)
 {
     const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
     __m256 lo = _mm256_setzero_ps(), hi = lo, top = lo, nan = lo;
-    float lane[3][8], ends[3] = {0, 0, 0};
+    float ends[3];
     int64_t i = 0;
     for (; i + 8 <= n; i += 8) {
         __m256 v = _mm256_loadu_ps(x + i);
@@ -28,14 +35,9 @@ static bool range_of(const float *x, int64_t n, const bl_actq *q, bool own, floa
         top = _mm256_max_ps(_mm256_and_ps(v, magnitude), top);
         nan = _mm256_or_ps(nan, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
     }
-    _mm256_storeu_ps(lane[0], lo);
-    _mm256_storeu_ps(lane[1], hi);
-    _mm256_storeu_ps(lane[2], top);
-    for (int j = 0; j < 8; j++) {
-        ends[0] = fminf(ends[0], lane[0][j]);
-        ends[1] = fmaxf(ends[1], lane[1][j]);
-        ends[2] = fmaxf(ends[2], lane[2][j]);
-    }
+    ends[0] = 0 - max8(_mm256_sub_ps(_mm256_setzero_ps(), lo)); /* none of them is NaN */
+    ends[1] = max8(hi);
+    ends[2] = max8(top);
     bool has_nan = _mm256_movemask_ps(nan) != 0 || bl_cpu_has_nan(x + i, n - i);
     for (; i < n; i++) {
         ends[0] = fminf(ends[0], x[i]);

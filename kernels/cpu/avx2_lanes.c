@@ -32,20 +32,30 @@ BL_INLINE __m256i run8(int bits, const uint8_t *p, int step)
     return v;
 }
 
+/* A number of a type of scales in all lanes. */
+BL_INLINE __m256 number8(const bl_source *s, int part, int64_t at)
+{
+    const char *p = s->part[part];
+    int32_t bits = 0;
+    if (s->shape.scale == BL_F32) return _mm256_broadcast_ss((const float *)(const void *)p + at);
+    memcpy(&bits, p + 2 * at, 2);
+    if (s->shape.scale == BL_F16) return _mm256_cvtph_ps(_mm_set1_epi16((short)bits));
+    return _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)((uint32_t)bits << 16)));
+}
 /* Scale and zero of a group. */
 static void group_of(int bits, const bl_source *s, int64_t row, int64_t i, __m256 *scale, __m256 *zero)
 {
-    const int half = (int)(row % BL_BAND / LANES);
-    float v[LANES];
-    _mm256_storeu_ps(v, numbers_of(s, 1, row, i, half));
-    *scale = _mm256_set1_ps(v[row % LANES]);
+    const int64_t lane = row % BL_BAND, at = row / BL_BAND * s->scale_step + i * BL_BAND + lane;
+    *scale = number8(s, 1, at);
     if (s->format->kind == BL_FMT_TABLE) return;
-    if (s->shape.zero == BL_ZERO_NONE) *zero = _mm256_set1_ps((float)(1 << (bits - 1)));
-    else if (s->shape.zero == BL_ZERO_MIDDLE) *zero = _mm256_set1_ps((float)((1 << bits) - 1) / 2);
-    else {
-        _mm256_storeu_ps(v, zeros_of(bits, s, row, i, half));
-        *zero = _mm256_set1_ps(v[row % LANES]);
+    switch (s->shape.zero) {
+    case BL_ZERO_NONE: *zero = _mm256_set1_ps((float)(1 << (bits - 1))); return;
+    case BL_ZERO_MIDDLE: *zero = _mm256_set1_ps((float)((1 << bits) - 1) / 2); return;
+    case BL_ZERO_FLOAT: *zero = number8(s, 2, at); return;
+    case BL_ZERO_I16: *zero = _mm256_set1_ps(((const int16_t *)s->part[2])[at]); return;
+    case BL_ZERO_PACKED: break;
     }
+    *zero = _mm256_set1_ps((float)bl_code_at(band_of(s, 2, row, s->zero_bytes) + i * 2 * bits, bits, lane));
 }
 
 BL_INLINE void unpack_as(kind kd, const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride)

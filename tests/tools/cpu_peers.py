@@ -7,7 +7,8 @@ llama.cpp is llama-cpp-python 0.3.36, which is installed into a temporary enviro
 has none. SMOL is written anew for it by llama.cpp itself (Q4_0, Q2_K, F32); ours is the same file and `rtn` with groups
 of 32, or its numbers as fp32. OTHER is run as it is stored by both. Both sides take turns, models are loaded and both
 have run before the clock starts, and the fastest of the rounds counts: neighbours can only make a round slower. Decoding
-is a greedy text of 64 tokens after 8; a prompt has 512 tokens, of which ours computes all logits, llama.cpp the last.
+is a greedy text of 64 tokens after 8; a prompt has 512 tokens, of which both compute the last logits, in the row of fp32
+llama.cpp the last and ours all of them.
 
 Memory is the most that was resident while decoding: ours of the whole program, llama.cpp's less what its Python had
 before the model was opened.
@@ -136,7 +137,7 @@ class Llama:
 
 def ours(c):
     rows = json.loads(run([c["bitladder"], "bench", "scoring", "--alone", "--model", c["model"], "--method", c["run"],
-                           "--decode", str(c["decode"]), "--filter", "greedy*,window of 512", "--repetitions", "2",
+                           "--decode", str(c["decode"]), "--filter", "greedy*,%s of 512" % ("window" if c["run"] == "fp32" else "prompt"), "--repetitions", "2",
                            "--threads", str(c["threads"]), "--json", "--quiet"]))
     return {"decode" if r["what"].startswith("greedy") else "prompt": r["tokens"] / r["seconds_min"] for r in rows}
 
@@ -205,7 +206,7 @@ def report(o, done, used, kernels):
            "Made by `tests/tools/cpu_peers.py` on %s; %s, %d threads; %s, %s." % (datetime.date.today(), cpu, o.threads,
                                                                               version, PINNED),
            "Both sides in turn on the same file, %d rounds, the fastest of each. In brackets: what was asked. A prompt has"
-           % o.rounds, "512 tokens, of which llama.cpp computes the last logits, bitladder all.", "",
+           % o.rounds, "512 tokens and ends with the last logits; of fp32 bitladder computes all 512.", "",
            "| model | llama.cpp | bitladder | decode, tokens/s | | ratio | prompt, tokens/s | | ratio |",
            "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for c, (theirs, mine) in done:

@@ -25,6 +25,7 @@ static void every_work_has_a_row_of_sgemm_and_one_of_each_method(void **state)
         const char *what;
         int64_t tokens;
     } works[] = {{"window of 511", 511},
+                 {"prompt of 511", 511},
                  {"requests of 12, batch 1", 96},
                  {"requests of 12, batch 8", 96},
                  {"greedy text of 6", 6}};
