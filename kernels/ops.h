@@ -213,6 +213,7 @@ typedef struct bl_pack_args {
     bl_tensor importance;         /* LEAST: f32 [in], how much an error of an input counts; none: all alike */
     double *sq_error, *sq_weight; /* host out, may be NULL: sum (w - w^)^2, sum w^2; valid after sync */
 } bl_pack_args;
+#include "ops_adapter.h"
 #include "ops_encode.h"
 #include "ops_fit.h"
 #include "ops_solve.h"
@@ -331,6 +332,13 @@ typedef struct bl_ops {
     bl_status (*adamw8)(bl_backend *, const bl_adamw8_args *, bl_err *);
     bl_status (*lsq)(bl_backend *, const bl_lsq_args *, bl_err *);
     bl_status (*lsq_grad)(bl_backend *, const bl_lsq_grad_args *, bl_err *);
+    /* what adapters are made of */
+    bl_status (*dora)(bl_backend *, const bl_dora_args *, bl_err *);
+    bl_status (*dora_grad)(bl_backend *, const bl_dora_grad_args *, bl_err *);
+    bl_status (*pool)(bl_backend *, const bl_pool_args *, bl_err *);
+    bl_status (*pool_grad)(bl_backend *, const bl_pool_grad_args *, bl_err *);
+    bl_status (*band)(bl_backend *, const bl_band_args *, bl_err *);
+    bl_status (*band_grad)(bl_backend *, const bl_band_grad_args *, bl_err *);
 } bl_ops;
 
 typedef enum bl_isa {

@@ -18,7 +18,7 @@ typedef struct bl_train_scratch_args {
     struct {
         const bl_weight *w; /* of products, forwards and back; rows of the pass */
         int64_t rank;       /* of a trained adapter beside it; 0: none */
-        bool bias;          /* is trained */
+        bool bias, turned;  /* is trained; its outputs are transformed */
     } * of;                 /* [n] */
     size_t n;
     int64_t most_rows; /* of the gradient of a parameter as a matrix */

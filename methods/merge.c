@@ -11,6 +11,14 @@ static const char *const formats[] = {"bf16", "fp16", "fp32", NULL};
 static const bl_opt rows[] = {
     {"as", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, as), .doc = "what the sum is rounded to"}, {0}};
 
+/* Outputs that DoRA scales. */
+static bool only_scales(const bl_linear *l)
+{
+    for (int i = 0; i < l->n_after; i++)
+        if (l->transform[l->n_transforms + i].kind != BL_T_SCALE) return false;
+    return true;
+}
+
 static bl_status check(const bl_method_run *r, bl_err *e)
 {
     bool any = false;
@@ -18,7 +26,7 @@ static bl_status check(const bl_method_run *r, bl_err *e)
         const bl_linear *l = &r->model->linears[i];
         if (!l->n_adapters) continue;
         any = true;
-        if (l->n_transforms || l->n_after)
+        if (l->n_transforms || !only_scales(l))
             return bl_fail(e, BL_E_UNSUPPORTED, "%s: its adapter reads inputs that its weight sees transformed",
                            l->name);
     }
@@ -57,10 +65,14 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     if (!lin->n_adapters) return BL_OK;
     BL_TRY(bl_weight_new(r->be, bl_format_find("fp32"), &shape, &sum, e));
     BL_TRY(r->ops->unpack(r->be, &(bl_unpack_args){.w = &lin->weight, .rows = lin->out, .y = sum.part[0]}, e));
+    for (int i = 0; i < lin->n_after; i++)
+        BL_TRY(r->ops->scale(r->be,
+                             &(bl_scale_args){.x = sum.part[0], .y = sum.part[0], .rows = lin->transform[i].data}, e));
     for (int i = 0; i < lin->n_adapters; i++) BL_TRY(add(r, &lin->adapter[i], sum.part[0], e));
     BL_TRY(r->ops->sync(r->be, e)); /* before the old weight goes */
     bl_linear_set_weight(lin, &sum);
     bl_linear_clear_adapters(lin);
+    if (lin->n_after) bl_linear_clear_transforms(lin);
     BL_TRY(bl_method_pack(r, lin, bl_format_find(formats[o->as]), &shape, BL_RANGE_OWN, false, stat, e));
 out:
     bl_weight_free(&sum);
@@ -71,6 +83,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 {
     if (!lin->n_adapters) return false;
     bl_linear_clear_adapters(lin);
+    bl_linear_clear_transforms(lin);
     *format = bl_format_find(formats[((const opts *)r->opts)->as]);
     *shape = (bl_shape){.out = lin->out, .in = lin->in};
     return true;
@@ -83,7 +96,8 @@ const bl_method bl_method_merge = {
     .version = 1,
     .title = "Merged adapters",
     .cite = "Hu et al. 2021, arXiv 2106.09685, section 4.1",
-    .doc = "W + s B A in the place of W with its adapters, in bf16 unless another format is asked for. A last stage: "
+    .doc = "W + s B A, its rows scaled as dora learned, in the place of W with its adapters, in bf16 unless another "
+           "format is asked for. A last stage: "
            "lora+rank=8+merge; rounded again: qlora+merge+rtn:w4.",
     .ops = ops,
     .opts = rows,

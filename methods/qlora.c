@@ -14,6 +14,7 @@ static const char *const codes[] = {"nf4", "fp4", NULL};
 static const bl_opt rows[] = {
     BL_LORA_ROWS(opts, lora),
     BL_LORA_INIT_ROW(opts, lora),
+    BL_LORA_DORA_ROW(opts, lora),
     {"code", BL_OPT_CHOICE, .choices = codes, .at = offsetof(opts, code), .doc = "the sixteen values of a weight"},
     {"single", BL_OPT_BOOL, .at = offsetof(opts, single), .doc = "scales stay fp32: no double quantization"},
     {0}};
@@ -51,12 +52,13 @@ const bl_method bl_method_qlora = {
     .name = "qlora",
     .version = 1,
     .title = "Low-rank adapters on weights of four bits",
-    .cite = "Dettmers et al. 2023, arXiv 2305.14314; init=pissa: Meng et al. 2024, arXiv 2404.02948",
+    .cite = "Dettmers et al. 2023, arXiv 2305.14314; init=pissa: Meng et al. 2024, arXiv 2404.02948; "
+            "dora: Liu et al. 2024, arXiv 2402.09353",
     .doc =
         "Weights in NF4 or FP4, blocks of 64 with double-quantized scales, and adapters beside them that are trained. "
         "With init=pissa or olora the rest that the adapters leave is rounded; no base of peft's is that rest, so no "
         "files of peft are written.",
-    .deviates = "adapters, gradients and moments are fp32, not bf16",
+    .deviates = "adapters, gradients and moments are fp32, not bf16; dora: as lora's",
     .needs = BL_NEED_TRAINING,
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -41,10 +41,27 @@ bl_status bl_lora_needs_dense(const bl_method_run *r, const bl_lora_opts *o, con
     return BL_OK;
 }
 
+/* What DoRA asks for: a row of the weight is what makes an output. */
+static bl_status plain_linears(const bl_method_run *r, const bl_lora_opts *o, bl_err *e)
+{
+    uint32_t targets;
+    bl_status st = targets_of(o, &targets, e);
+    for (size_t i = 0; st == BL_OK && i < r->model->n_linears; i++) {
+        const bl_linear *l = &r->model->linears[i];
+        if (targets && !(targets & BL_ROLE_BIT(l->role))) continue;
+        if (l->n_transforms || l->n_after || l->act.bits || l->n_adapters)
+            st = bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; dora learns the lengths of the rows of a weight alone",
+                         l->name, l->n_adapters ? "an adapter" : "transformed or quantized inputs or outputs");
+    }
+    return st;
+}
+
 bl_status bl_lora_check(const bl_method_run *r, const bl_lora_opts *o, bl_err *e)
 {
     uint32_t targets;
     char what[24];
+    bl_status st = o->dora ? plain_linears(r, o, e) : BL_OK;
+    if (st != BL_OK) return st;
     if (o->init == BL_INIT_ZERO) return targets_of(o, &targets, e);
     snprintf(what, sizeof what, "init=%s", bl_lora_inits[o->init]);
     return bl_lora_needs_dense(r, o, what, e);
@@ -55,8 +72,11 @@ void bl_lora_predict(const bl_lora_opts *o, bl_linear *lin)
     uint32_t targets = 0;
     const bl_lowrank a = {.a = bl_tensor_2d(NULL, 0, BL_F32, o->rank, lin->in),
                           .b = bl_tensor_2d(NULL, 0, BL_F32, lin->out, o->rank)};
-    if (targets_of(o, &targets, NULL) == BL_OK && (!targets || targets & BL_ROLE_BIT(lin->role)))
-        (void)bl_linear_add_adapter(lin, &a, NULL); /* without memory a plan says less */
+    const bl_transform by = {
+        .kind = BL_T_SCALE, .in = lin->out, .out = lin->out, .data = bl_tensor_1d(NULL, 0, BL_F32, lin->out)};
+    if (targets_of(o, &targets, NULL) != BL_OK || (targets && !(targets & BL_ROLE_BIT(lin->role)))) return;
+    (void)bl_linear_add_adapter(lin, &a, NULL); /* without memory a plan says less */
+    if (o->dora) (void)bl_linear_add_after(lin, &by, NULL);
 }
 
 /* ---- a part of the weight ---- */
@@ -173,6 +193,7 @@ bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, const bl
     BL_TRY(bl_train_lora(t, &l, e));
     for (size_t i = 0; taken && i < r->model->n_linears; i++)
         if (t->w[i].adapter >= 0) BL_TRY(begin(r, t, &t->w[i], (bl_lora_init)o->init, base, e));
+    if (o->dora) BL_TRY(bl_train_dora(t, e));
 out:
     return st;
 }

@@ -8,7 +8,7 @@ typedef struct bl_lora_opts {
     int64_t rank;
     double alpha, dropout;
     const char *targets;
-    bool rslora;
+    bool rslora, dora;
     int init; /* bl_lora_init */
 } bl_lora_opts;
 typedef enum bl_lora_init { BL_INIT_ZERO, BL_INIT_PISSA, BL_INIT_OLORA } bl_lora_init;
@@ -28,6 +28,9 @@ extern const char *const bl_lora_inits[]; /* by bl_lora_init; NULL after the las
     {"init", BL_OPT_CHOICE, .choices = bl_lora_inits, .at = offsetof(type, member.init), \
      .doc = "zero: B is 0; a part of the weight, which keeps the rest: its largest singular triples (pissa), the " \
             "first columns and rows of its QR factors (olora)"}
+#define BL_LORA_DORA_ROW(type, member) \
+    {"dora", BL_OPT_BOOL, .at = offsetof(type, member.dora), \
+     .doc = "the length of each row of W + s B A is learned beside it (DoRA)"}
 /* clang-format on */
 
 /* BL_E_CONFIG, naming it, for a target that no linear of a block is called; with `init`, as bl_lora_needs_dense. */

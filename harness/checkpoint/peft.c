@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const char prefix[] = "base_model.model.", suffix[] = ".weight";
+static const char prefix[] = "base_model.model.", suffix[] = ".weight", lengths[] = ".lora_magnitude_vector";
 
 uint32_t bl_linear_named(const char *part, size_t n)
 {
@@ -86,6 +86,7 @@ static bl_status one_field(const bl_json *v, const char *file, bl_peft_config *c
     if (!strcmp(key, "lora_alpha")) return bl_json_real(v, &c->alpha, e);
     if (!strcmp(key, "lora_dropout")) return bl_json_real(v, &c->dropout, e);
     if (!strcmp(key, "use_rslora")) return bl_json_bool(v, &c->rank_stabilized, e);
+    if (!strcmp(key, "use_dora")) return bl_json_bool(v, &c->dora, e);
     if (!strcmp(key, "bias")) return word(v, file, "none", e);
     if (!strcmp(key, "init_lora_weights")) return initialization(v, file, e);
     if (!strcmp(key, "target_modules")) return targets(v, file, &c->targets, e);
@@ -126,6 +127,7 @@ bl_status bl_peft_config_text(const bl_peft_config *c, bl_text *out, bl_err *e)
     bl_json_add_real(&j, "lora_alpha", c->alpha);
     bl_json_add_real(&j, "lora_dropout", c->dropout);
     bl_json_add_bool(&j, "use_rslora", c->rank_stabilized);
+    bl_json_add_bool(&j, "use_dora", c->dora);
     bl_json_add_str(&j, "bias", "none");
     bl_json_add_bool(&j, "fan_in_fan_out", false);
     bl_json_add_bool(&j, "init_lora_weights", true);
@@ -152,19 +154,28 @@ static float element(const bl_st_tensor *t, const uint8_t *p, int64_t i)
     return t->dtype == BL_F16 ? bl_f16_to_f32(h) : bl_bf16_to_f32(h);
 }
 
+static bool ends(const char *s, const char *with)
+{
+    const size_t n = strlen(s), m = strlen(with);
+    return n >= m && !strcmp(s + n - m, with);
+}
+
 static bl_status one_tensor(const bl_st_tensor *t, const bl_map *m, const char *file, bl_peft_tensor *out, bl_err *e)
 {
-    size_t n = strlen(t->name), head = sizeof prefix - 1, tail = sizeof suffix - 1;
-    if (n <= head + tail || strncmp(t->name, prefix, head) != 0 || strcmp(t->name + n - tail, suffix) != 0 ||
+    const bool is_length = ends(t->name, lengths); /* peft leaves the suffix out of these */
+    size_t n = strlen(t->name), head = sizeof prefix - 1, tail = is_length ? 0 : sizeof suffix - 1;
+    if (n <= head + tail || strncmp(t->name, prefix, head) != 0 || (!is_length && !ends(t->name, suffix)) ||
         n - head - tail >= sizeof out->name)
         return bl_fail(e, BL_E_UNSUPPORTED, "%s: '%s' is not the name of an adapter's tensor, %s…%s", file, t->name,
                        prefix, suffix);
     snprintf(out->name, sizeof out->name, "%.*s", (int)(n - head - tail), t->name + head);
     if (t->dtype != BL_F32 && t->dtype != BL_F16 && t->dtype != BL_BF16)
         return bl_fail(e, BL_E_UNSUPPORTED, "%s: '%s' is %s, expected F32, F16 or BF16", file, t->name, t->dtype_name);
-    if (t->ndim != 2) return bl_fail(e, BL_E_FORMAT, "%s: '%s' has %d dimensions, expected 2", file, t->name, t->ndim);
-    out->rows = t->dim[0];
-    out->cols = t->dim[1];
+    if (t->ndim != (is_length ? 1 : 2))
+        return bl_fail(e, BL_E_FORMAT, "%s: '%s' has %d dimensions, expected %d", file, t->name, t->ndim,
+                       is_length ? 1 : 2);
+    out->rows = is_length ? 1 : t->dim[0];
+    out->cols = t->dim[t->ndim - 1];
     int64_t count = out->rows * out->cols;
     if (!(out->value = bl_new((size_t)count, sizeof *out->value, e))) return BL_E_NOMEM;
     for (int64_t i = 0; i < count; i++) {
@@ -240,7 +251,7 @@ bl_status bl_peft_weights(const bl_peft_source *t, size_t n, bl_text *out, bl_er
         goto out;
     }
     for (size_t i = 0; i < n; i++) {
-        snprintf(name[i], sizeof name[i], "%s%s%s", prefix, t[i].name, suffix);
+        snprintf(name[i], sizeof name[i], "%s%s%s", prefix, t[i].name, ends(t[i].name, lengths) ? "" : suffix);
         x[i] = (bl_st_source){.name = name[i], .tensor = t[i].value};
     }
     BL_TRY(bl_safetensors_put(x, n, out, e));

@@ -5,7 +5,7 @@
  *     const bl_peft_tensor *a = bl_peft_find(p, "model.layers.0.self_attn.q_proj.lora_A");    // f32 on the host
  *     bl_peft_free(p);
  *
- * Read are LoRA adapters of linears alone: what else a configuration asks for (DoRA, other ranks of some modules,
+ * Read are LoRA and DoRA adapters of linears alone: what else a configuration asks for (other ranks of some modules,
  * trained biases, ...) is refused by the name of its field, and so is a field that is not known unless it is null,
  * false or empty.
  */
@@ -17,11 +17,13 @@ typedef struct bl_peft_config {
     int64_t rank;
     double alpha, dropout;
     bool rank_stabilized; /* scale alpha / sqrt(rank), else alpha / rank */
+    bool dora;            /* lengths of rows are beside A and B (Liu et al. 2024, arXiv 2402.09353) */
     uint32_t targets;     /* BL_ROLE_BITs of the linears in the blocks */
     const char *base;     /* name of the model that they belong to; only written */
 } bl_peft_config;
 typedef struct bl_peft_tensor {
-    char name[128]; /* "model.layers.0.self_attn.q_proj.lora_A", A [rank, in] and B [out, rank] */
+    char name[128]; /* "model.layers.0.self_attn.q_proj.lora_A", A [rank, in], B [out, rank], and as
+                       lora_magnitude_vector the lengths [1, out] */
     int64_t rows, cols;
     float *value; /* [rows, cols] */
 } bl_peft_tensor;

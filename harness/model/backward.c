@@ -24,11 +24,22 @@ bl_status bl_linear_input_grad(bl_backend *be, const bl_linear *l, bl_tensor dy,
                                bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_buffer *b = NULL;
+    bl_buffer *b = NULL, *before = NULL;
+    const bl_tensor after = dy;
     int64_t rank = 0;
 
     if (l->act.bits)
         return bl_fail(e, BL_E_UNSUPPORTED, "%s: there is no gradient through quantized activations", l->name);
+    if (l->n_after) {
+        BL_TRY(bl_check_op(be, be->ops->transform_grad, "transform_grad", e));
+        BL_TRY(be->ops->buffer_new(be, (uint64_t)bl_tensor_count(&dy) * bl_dtype_bytes(be->act) + 64, &before, e));
+        bl_tensor turned = bl_tensor_2d(before, 0, be->act, dy.dim[0], dy.dim[1]);
+        BL_TRY(be->ops->transform_grad(
+            be,
+            &(bl_transform_grad_args){.dy = dy, .dx = turned, .t = l->transform + l->n_transforms, .n_t = l->n_after},
+            e));
+        dy = turned;
+    }
     if (l->n_transforms) {
         int64_t width = l->weight.shape.in;
         BL_TRY(bl_check_op(be, be->ops->transform_grad, "transform_grad", e));
@@ -43,6 +54,7 @@ bl_status bl_linear_input_grad(bl_backend *be, const bl_linear *l, bl_tensor dy,
         be->ops->buffer_free(b);
         b = NULL;
     } else BL_TRY(transposed(be, &l->weight, dy, dx, accumulate, e));
+    dy = after;
     for (int i = 0; i < l->n_adapters; i++) rank = BL_MAX(rank, l->adapter[i].a.dim[0]);
     if (rank) BL_TRY(be->ops->buffer_new(be, (uint64_t)((dy.dim[0] + 1) * rank) * sizeof(float) + 128, &b, e));
     for (int i = 0; i < l->n_adapters; i++) { /* dx += scale (dy B) A */
@@ -58,6 +70,7 @@ bl_status bl_linear_input_grad(bl_backend *be, const bl_linear *l, bl_tensor dy,
     }
 out:
     be->ops->buffer_free(b);
+    be->ops->buffer_free(before);
     return st;
 }
 

@@ -2,10 +2,14 @@
 #include "adapter.h"
 #include <math.h>
 
+/* The parameter that peft keeps beside A and B, the lengths of DoRA; -1: none. */
+static int magnitude(const bl_trainable *t, const bl_effective *w) { return t->lora.dora ? w->param[0] : -1; }
+
 static bool is_adapter(const bl_trainable *t, int param)
 {
     for (size_t i = 0; i < t->n; i++)
-        if (t->w[i].adapter >= 0 && (t->w[i].a == param || t->w[i].b == param)) return true;
+        if (t->w[i].adapter >= 0 && (t->w[i].a == param || t->w[i].b == param || magnitude(t, &t->w[i]) == param))
+            return true;
     return false;
 }
 
@@ -13,9 +17,10 @@ static bl_status take_one(bl_backend *be, const bl_trained *p, const bl_peft *fr
 {
     const bl_peft_tensor *x = bl_peft_find(from, p->name);
     if (!x) return bl_fail(e, BL_E_CONFIG, "%s has no %s, which is trained", dir, p->name);
-    if (x->rows != p->value.dim[0] || x->cols != p->value.dim[1])
+    const int64_t rows = p->value.ndim == 1 ? 1 : p->value.dim[0], cols = p->value.dim[p->value.ndim - 1];
+    if (x->rows != rows || x->cols != cols)
         return bl_fail(e, BL_E_CONFIG, "%s: %s is [%lld, %lld], expected [%lld, %lld]", dir, p->name,
-                       (long long)x->rows, (long long)x->cols, (long long)p->value.dim[0], (long long)p->value.dim[1]);
+                       (long long)x->rows, (long long)x->cols, (long long)rows, (long long)cols);
     return be->ops->upload(be, &p->value, x->value, e);
 }
 
@@ -33,6 +38,9 @@ bl_status bl_adapter_take(bl_trainable *t, const bl_peft *p, const char *dir, bl
         return bl_fail(e, BL_E_CONFIG, "%s: the method trains no adapters that could begin as these", dir);
     float given = (float)bl_lora_scale(p->config.rank, p->config.alpha, p->config.rank_stabilized),
           asked = (float)bl_lora_scale(o->rank, o->alpha, o->rank_stabilized);
+    if (p->config.dora != o->dora)
+        return bl_fail(e, BL_E_CONFIG, "%s has %s lengths of rows (DoRA), the method trains %s", dir,
+                       p->config.dora ? "learned" : "no", o->dora ? "them" : "none");
     if (p->config.rank != o->rank || given != asked)
         return bl_fail(e, BL_E_CONFIG, "%s has rank %lld and scale %g, the method rank %lld and scale %g", dir,
                        (long long)p->config.rank, (double)given, (long long)o->rank, (double)asked);
@@ -42,7 +50,11 @@ bl_status bl_adapter_take(bl_trainable *t, const bl_peft *p, const char *dir, bl
             n++;
         }
     BL_TRY(be->ops->sync(be, e)); /* before p goes */
-    if (n != p->n) st = bl_fail(e, BL_E_CONFIG, "%s has %zu tensors, the method trains %zu of adapters", dir, p->n, n);
+    if (n != p->n) {
+        st = bl_fail(e, BL_E_CONFIG, "%s has %zu tensors, the method trains %zu of adapters", dir, p->n, n);
+        goto out;
+    }
+    BL_TRY(bl_trainable_make(t, e));
 out:
     return st;
 }
@@ -91,11 +103,15 @@ bl_status bl_adapter_give(const bl_trainable *t, const char *base, bl_text *conf
 {
     bl_status st = BL_OK;
     const bl_lora *o = &t->lora;
-    bl_peft_config c = {
-        .rank = o->rank, .alpha = o->alpha, .dropout = o->dropout, .rank_stabilized = o->rank_stabilized, .base = base};
+    bl_peft_config c = {.rank = o->rank,
+                        .alpha = o->alpha,
+                        .dropout = o->dropout,
+                        .rank_stabilized = o->rank_stabilized,
+                        .dora = o->dora,
+                        .base = base};
     size_t n = 0;
     if (!o->rank || t->base_is_own) return BL_OK;
-    bl_peft_source *s = bl_new(2 * t->n, sizeof *s, e);
+    bl_peft_source *s = bl_new(3 * t->n, sizeof *s, e);
     change *changes = bl_new(t->n, sizeof *changes, e);
     if (!s || !changes) {
         st = BL_E_NOMEM;
@@ -109,6 +125,10 @@ bl_status bl_adapter_give(const bl_trainable *t, const char *base, bl_text *conf
         for (int k = 0; k < 2; k++) {
             const bl_trained *p = &t->param[k ? w->b : w->a];
             s[n++] = (bl_peft_source){.name = p->name, .value = w->first[0] ? &changes[i].t[k] : &p->value};
+        }
+        if (magnitude(t, w) >= 0) {
+            const bl_trained *p = &t->param[magnitude(t, w)];
+            s[n++] = (bl_peft_source){.name = p->name, .value = &p->value};
         }
         if (!w->first[0] || c.rank != o->rank) continue;
         c.rank = 2 * o->rank; /* of the same scale */

@@ -56,8 +56,10 @@ void bl_trainable_free(bl_trainable *t)
     for (size_t i = 0; i < BL_COUNT(t->work); i++) o->buffer_free(t->work[i]);
     for (size_t i = 0; i < BL_COUNT(t->moment_table); i++) o->buffer_free(t->moment_table[i].buf);
     while (t->n_reached > 0) bl_block_release(t->m, --t->n_reached);
-    for (size_t i = 0; i < t->n; i++)
+    for (size_t i = 0; i < t->n; i++) {
+        o->buffer_free(t->w[i].constant);
         for (int k = 0; k < 2; k++) bl_free(t->w[i].first[k]);
+    }
     bl_free(t->param);
     bl_free(t->norm);
     bl_free(t->w);
@@ -109,7 +111,7 @@ out:
 }
 
 /* ---- products ---- */
-static bl_status work(bl_trainable *t, int i, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
+bl_status bl_effective_work(bl_trainable *t, int i, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
 {
     bl_dtype type = i < 2 ? t->m->be->act : BL_F32;
     bl_status st = bl_buffer_fit(t->m->be, &t->work[i], (uint64_t)(rows * cols) * bl_dtype_bytes(type) + 64, e);
@@ -145,7 +147,7 @@ static bl_status scaled(bl_trainable *t, bl_tensor h, float by, bl_err *e)
     bl_backend *be = t->m->be;
     bl_status st = BL_OK;
     bl_tensor cols;
-    BL_TRY(work(t, 2, 1, h.dim[1], &cols, e));
+    BL_TRY(bl_effective_work(t, 2, 1, h.dim[1], &cols, e));
     bl_transform all = {
         .kind = BL_T_SCALE, .in = h.dim[1], .out = h.dim[1], .data = bl_tensor_1d(cols.buf, 0, BL_F32, h.dim[1])};
     BL_TRY(be->ops->fill(be, &all.data, (double)by, e));
@@ -167,8 +169,8 @@ bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, b
     const bl_lowrank *a = &l.adapter[w->adapter];
     l.n_adapters = w->adapter;
     BL_TRY(bl_linear_apply(be, &l, x, y, accumulate, e));
-    BL_TRY(work(t, 0, x.dim[0], x.dim[1], &xd, e));
-    BL_TRY(work(t, 1, x.dim[0], a->a.dim[0], &h, e));
+    BL_TRY(bl_effective_work(t, 0, x.dim[0], x.dim[1], &xd, e));
+    BL_TRY(bl_effective_work(t, 1, x.dim[0], a->a.dim[0], &h, e));
     BL_TRY(drop(t, w, row0, x, xd, false, e));
     BL_TRY(product(be, a->a, xd, h, false, false, e));
     BL_TRY(scaled(t, h, a->scale, e));
@@ -188,11 +190,21 @@ static bl_status weight_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, 
     if (w->bias >= 0) a.db = t->param[w->bias].grad;
     if (w->rule && !w->rule->chain) a.dw = t->param[w->param[0]].grad;
     else if (w->rule) {
-        BL_TRY(work(t, 3, w->linear->out, w->linear->in, &a.dw, e));
+        BL_TRY(bl_effective_work(t, 3, w->linear->out, w->linear->in, &a.dw, e));
         BL_TRY(be->ops->fill(be, &a.dw, 0, e));
     }
     BL_TRY(be->ops->weight_grad(be, &a, e));
     if (w->rule && w->rule->chain) BL_TRY(w->rule->chain(t, w, a.dw, e));
+out:
+    return st;
+}
+
+/* A zeroed place for the gradient of the model's A or B, where a form makes them of others. */
+static bl_status of_form(bl_trainable *t, int i, bl_tensor like, bl_tensor *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    BL_TRY(bl_effective_work(t, i, like.dim[0], like.dim[1], out, e));
+    BL_TRY(t->m->be->ops->fill(t->m->be, out, 0, e));
 out:
     return st;
 }
@@ -203,24 +215,25 @@ static bl_status adapter_gradient(bl_trainable *t, bl_effective *w, bl_tensor x,
     bl_backend *be = t->m->be;
     const bl_lowrank *l = &w->linear->adapter[w->adapter];
     bl_status st = BL_OK;
-    bl_tensor xd = x, h, back;
+    bl_tensor xd = x, h, back, da = t->param[w->a].grad, db = t->param[w->b].grad;
 
-    BL_TRY(work(t, 1, x.dim[0], l->a.dim[0], &h, e));
+    if (t->param[w->a].own) BL_TRY(of_form(t, 4, l->a, &da, e));
+    if (t->param[w->b].own) BL_TRY(of_form(t, 5, l->b, &db, e));
+    BL_TRY(bl_effective_work(t, 1, x.dim[0], l->a.dim[0], &h, e));
     if (w->dropout > 0) {
-        BL_TRY(work(t, 0, x.dim[0], x.dim[1], &xd, e));
+        BL_TRY(bl_effective_work(t, 0, x.dim[0], x.dim[1], &xd, e));
         BL_TRY(drop(t, w, 0, x, xd, false, e));
     }
     BL_TRY(product(be, l->a, xd, h, false, false, e));
-    BL_TRY(be->ops->weight_grad(
-        be, &(bl_weight_grad_args){.x = h, .dy = dy, .dw = t->param[w->b].grad, .alpha = (double)l->scale}, e));
+    BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = h, .dy = dy, .dw = db, .alpha = (double)l->scale}, e));
     BL_TRY(product(be, l->b, dy, h, true, false, e));
     BL_TRY(scaled(t, h, l->scale, e));
-    BL_TRY(
-        be->ops->weight_grad(be, &(bl_weight_grad_args){.x = xd, .dy = h, .dw = t->param[w->a].grad, .alpha = 1}, e));
+    BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = xd, .dy = h, .dw = da, .alpha = 1}, e));
+    if (w->form) BL_TRY(w->form->chain(t, w, x, dy, da, db, e));
     if (!dx.buf) goto out;
     if (w->dropout == 0) BL_TRY(product(be, l->a, h, dx, true, true, e));
     else {
-        BL_TRY(work(t, 0, x.dim[0], x.dim[1], &back, e));
+        BL_TRY(bl_effective_work(t, 0, x.dim[0], x.dim[1], &back, e));
         BL_TRY(product(be, l->a, h, back, true, false, e));
         BL_TRY(drop(t, w, 0, back, dx, true, e));
     }
@@ -245,8 +258,11 @@ out:
 bl_status bl_trainable_make(bl_trainable *t, bl_err *e)
 {
     bl_status st = BL_OK;
-    for (size_t i = 0; i < t->n; i++)
-        if (t->w[i].rule && t->w[i].rule->make) BL_TRY(t->w[i].rule->make(t, &t->w[i], e));
+    for (size_t i = 0; i < t->n; i++) {
+        bl_effective *w = &t->w[i];
+        if (w->rule && w->rule->make) BL_TRY(w->rule->make(t, w, e));
+        if (w->form) BL_TRY(w->form->make(t, w, e));
+    }
 out:
     return st;
 }
@@ -257,6 +273,7 @@ bl_status bl_trainable_store(bl_trainable *t, bl_err *e)
     bl_weight kept = {0};
     for (size_t i = 0; i < t->n; i++) {
         bl_effective *w = &t->w[i];
+        if (w->form && w->form->store) BL_TRY(w->form->store(t, w, e));
         if (!w->rule || !w->rule->store) continue;
         BL_TRY(w->rule->store(t, w, &kept, e));
         bl_linear_set_weight(w->linear, &kept);
@@ -393,6 +410,22 @@ bl_status bl_effective_begin(bl_trainable *t, bl_effective *w, const float *a, c
     }
     BL_TRY(be->ops->sync(be, e)); /* before a and b go */
     t->base_is_own |= !keep;
+out:
+    return st;
+}
+
+bl_status bl_effective_apart(bl_trainable *t, bl_effective *w, bool a, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_status st = BL_OK;
+    for (int k = !a; k < 2; k++) {
+        bl_trained *p = &t->param[k ? w->b : w->a];
+        bl_tensor own;
+        BL_TRY(new_tensor(be, p->value.dim[0], p->value.dim[1], &own, e));
+        p->own = own.buf;
+        BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = p->value, .dst = own, .n = own.dim[0]}, e));
+        p->value = own;
+    }
 out:
     return st;
 }

@@ -8,7 +8,8 @@
  *
  * A linear computes y = x Wt + b + s (drop(x) At) Bt. W is frozen, dense or packed, or made by a rule from parameters
  * (bl_weight_rule): the rule says how W comes of them and how dL/dW becomes their gradient, and nothing else here knows
- * the scheme. W of a frozen linear stays packed; the gradient to its input is the transposed product with it.
+ * the scheme. W of a frozen linear stays packed; the gradient to its input is the transposed product with it. A and B
+ * are learned, or made by a rule too (bl_adapter_rule): DoRA, pooled inputs, short cuts.
  * Parameters are views into the model where it has a place for them, so that what is trained is what is scored and
  * saved; others, those that a weight is made of, live here.
  */
@@ -41,11 +42,28 @@ typedef struct bl_weight_rule {
     bl_status (*store)(bl_trainable *t, const bl_effective *w, bl_weight *out, bl_err *e);
 } bl_weight_rule;
 
+/* An adapter whose A and B, those of the model, are computed from parameters: w->a and w->b, which are of the rule's
+ * own shapes, and w->param. W is frozen beside it. */
+typedef struct bl_adapter_rule {
+    const char *name;
+    bool product; /* `chain` takes room 3 for a product of the linear's own */
+    /* Parameters to the model's A and B, and what else the linear computes with, after each change of them. */
+    bl_status (*make)(bl_trainable *t, bl_effective *w, bl_err *e);
+    /* da, db, f32, the gradients of the model's A and B over a pass of x with the gradient dy of the output, become
+     * those of the parameters, added to what is there. */
+    bl_status (*chain)(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor da, bl_tensor db,
+                       bl_err *e);
+    /* What is kept in the adapter's place once training ends; NULL: it is. */
+    bl_status (*store)(bl_trainable *t, bl_effective *w, bl_err *e);
+} bl_adapter_rule;
+
 enum { BL_RULE_PARAMS = 4 };
 struct bl_effective {
     bl_linear *linear;
-    const bl_weight_rule *rule; /* NULL: W is frozen */
-    int param[BL_RULE_PARAMS];  /* places in t->param */
+    const bl_weight_rule *rule;  /* NULL: W is frozen */
+    const bl_adapter_rule *form; /* NULL: A and B are learned as they are */
+    bl_buffer *constant;         /* of the form, on the backend */
+    int param[BL_RULE_PARAMS];   /* places in t->param */
     int n_params;
     int bits;        /* settings of the rule */
     int64_t group;   /* of columns */
@@ -63,6 +81,7 @@ typedef struct bl_lora { /* LoRA, Hu et al. 2021, arXiv 2106.09685: y += s (drop
     double dropout;       /* 0 <= p < 1 */
     uint32_t targets;     /* BL_ROLE_BITs of the linears; 0: all of the blocks */
     uint64_t seed;
+    bool dora; /* set by bl_train_dora */
 } bl_lora;
 double bl_lora_scale(int64_t rank, double alpha, bool rank_stabilized);
 
@@ -78,7 +97,7 @@ struct bl_trainable {
     int64_t n_reached; /* blocks that are held */
     bool keep;         /* activations of all blocks between forward and backward pass; else a block is computed again */
     uint32_t dropout_key[2], pass; /* masks of a pass are numbered by it; bl_gradients counts it */
-    bl_buffer *work[4];            /* kept between passes: two of activations, two of f32 */
+    bl_buffer *work[6];            /* kept between passes: two of activations, four of f32 */
     bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */
     bl_buffer *page;               /* where moments that the host keeps are for a step of their parameter */
     bl_lora lora;                  /* as bl_train_lora was told; rank 0: it was not */
@@ -107,6 +126,11 @@ bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e);
  * `keep` has them for the files of peft, which then tell the change of the weight as it was: right where the rest is
  * dense. Without it `base_is_own` says that no file can. */
 bl_status bl_effective_begin(bl_trainable *t, bl_effective *w, const float *a, const float *b, bool keep, bl_err *e);
+/* Adapters that are there, and not begun yet, are DoRA's (Liu et al. 2024, arXiv 2402.09353): the length m of each row
+ * of V = W + s B A is learned beside its direction, y = (m / |V|) (x Vt) + b. It begins as |V|, so that the model
+ * computes what it did. A transform of the outputs and B m / |V| are what the model has. The last to be called: W is as
+ * it will stay. BL_E_UNSUPPORTED where a linear sees transformed inputs. */
+bl_status bl_train_dora(bl_trainable *t, bl_err *e);
 /* Learned step sizes (LSQ, arXiv 1902.08153) on the linears of the blocks: weights in f32 and a scale for each group of
  * inputs are learned, products are with the rounded weight; the rest is frozen. Kept as int<bits> with scales in f32.
  * group <= 0: the whole row. */
@@ -122,5 +146,11 @@ bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, b
                                bool accumulate, bl_err *e);
 bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx,
                                 bool accumulate, bl_err *e);
+/* B of a trained adapter, and with `a` A, become parameters of their own with its values, so that a form can make those
+ * of the model. The gradients that `chain` is given are those of the parameters themselves where they are not apart. */
+bl_status bl_effective_apart(bl_trainable *t, bl_effective *w, bool a, bl_err *e);
+/* Room of rows x cols that lasts until it is asked for again: 0, 1 of activations; 2 .. 5 f32, of which the products
+ * use 2, and 4 and 5 hold da and db. */
+bl_status bl_effective_work(bl_trainable *t, int i, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e);
 bl_effective *bl_effective_of(bl_trainable *t, int64_t block, bl_role role); /* NULL: this model has none */
 #endif

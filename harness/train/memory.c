@@ -6,15 +6,29 @@
 /* What products with trained weights keep between passes and steps. */
 static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
 {
-    uint64_t dropped = 0, low = 0, weight = 0, act = bl_dtype_bytes(t->m->be->act);
+    uint64_t dropped = 0, low = 0, weight = 0, a = 0, b = 0, act = bl_dtype_bytes(t->m->be->act);
     for (size_t i = 0; i < t->n; i++) {
         const bl_effective *w = &t->w[i];
         const uint64_t in = (uint64_t)w->linear->in;
         if (w->adapter >= 0 && w->dropout > 0) dropped = BL_MAX(dropped, (uint64_t)rows * in * act);
         if (w->adapter >= 0) low = BL_MAX(low, (uint64_t)(rows * w->linear->adapter[w->adapter].a.dim[0]) * act);
         if (w->rule && w->rule->chain) weight = BL_MAX(weight, in * (uint64_t)w->linear->out * sizeof(float));
+        if (!w->form) continue;
+        const bl_lowrank *l = &w->linear->adapter[w->adapter];
+        if (w->form->product) weight = BL_MAX(weight, (uint64_t)(rows * w->linear->out) * sizeof(float));
+        if (t->param[w->a].own) a = BL_MAX(a, bl_tensor_bytes(&l->a));
+        if (t->param[w->b].own) b = BL_MAX(b, bl_tensor_bytes(&l->b));
     }
-    return dropped + low + weight;
+    return dropped + low + weight + a + b;
+}
+
+/* Of the gradient of outputs before they were transformed. */
+static uint64_t turned_back(const bl_trainable *t, int64_t rows)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < t->n; i++)
+        if (t->w[i].linear->n_after) most = BL_MAX(most, (uint64_t)(rows * t->w[i].linear->out));
+    return most * bl_dtype_bytes(t->m->be->act);
 }
 
 /* Buffers of a pass of `rows` tokens of which n count. */
@@ -30,7 +44,7 @@ static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n)
     return states + (t->keep ? layers * tape : layers * states + tape) + (uint64_t)rows * 16 +
            bl_kv_view_bytes(be, BL_KV_ACT, rows, c->n_kv_heads, c->head_dim) +
            (uint64_t)(chunk * bl_chunk_row_bytes(c)) + kept_by_products(t, rows) +
-           BL_MAX(ends, bl_block_backward_bytes(t->m, rows));
+           BL_MAX(ends, bl_block_backward_bytes(t->m, rows) + turned_back(t, rows));
 }
 
 /* ---- the largest pass ---- */
@@ -98,6 +112,7 @@ static bl_status scratch(const bl_trainer *r, int64_t rows, uint64_t *out, bl_er
         a.of[i].w = &w->linear->weight;
         a.of[i].rank = w->adapter < 0 ? 0 : w->linear->adapter[w->adapter].a.dim[0];
         a.of[i].bias = w->bias >= 0;
+        a.of[i].turned = w->linear->n_after > 0;
     }
     for (size_t i = 0; i < t->n_params; i++)
         if (t->param[i].grad.ndim == 2) a.most_rows = BL_MAX(a.most_rows, t->param[i].grad.dim[0]);

@@ -238,5 +238,11 @@ const bl_ops bl_ops_cpu = {
     .adamw8 = bl_cpu_adamw8,
     .lsq = bl_cpu_lsq,
     .lsq_grad = bl_cpu_lsq_grad,
+    .dora = bl_cpu_dora,
+    .dora_grad = bl_cpu_dora_grad,
+    .pool = bl_cpu_pool,
+    .pool_grad = bl_cpu_pool_grad,
+    .band = bl_cpu_band,
+    .band_grad = bl_cpu_band_grad,
 };
 #endif

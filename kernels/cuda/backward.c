@@ -193,7 +193,7 @@ bl_status bl_cuda_transform_grad(bl_backend *be, const bl_transform_grad_args *a
             from = to;
             to = was;
         }
-        bl_cu_put_rows(c->now, from, wide, bl_cuda_at(&dx), dx.stride[0], n, dx.dim[1], a->accumulate);
+        bl_cu_put_rows(c->now, from, wide, bl_cuda_at(&dx), false, dx.stride[0], n, dx.dim[1], a->accumulate);
         BL_TRY(bl_cuda_launched(be, "transform_grad", e));
     }
 out:

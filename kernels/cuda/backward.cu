@@ -311,13 +311,13 @@ void bl_cu_permute_back(bl_stream s, const float *dy, int64_t ldy, float *dx, in
     if (rows) permute_back<<<blocks_for(rows, 64), 64, 0, s>>>(dy, ldy, dx, ldx, from, rows, in, out);
 }
 
-__global__ void put_rows(const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
+__global__ void put_rows(const float *x, int64_t ldx, void *y, bool f32, int64_t ldy, int64_t rows, int64_t n,
                          bool accumulate)
 {
-    EACH(i, rows * n) put_sum(y, false, i / n * ldy + i % n, x[i / n * ldx + i % n], accumulate);
+    EACH(i, rows * n) put_sum(y, f32, i / n * ldy + i % n, x[i / n * ldx + i % n], accumulate);
 }
-void bl_cu_put_rows(bl_stream s, const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
+void bl_cu_put_rows(bl_stream s, const float *x, int64_t ldx, void *y, bool f32, int64_t ldy, int64_t rows, int64_t n,
                     bool accumulate)
 {
-    if (rows) put_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, n, accumulate);
+    if (rows) put_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, f32, ldy, rows, n, accumulate);
 }

@@ -197,4 +197,11 @@ bl_status bl_cuda_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
 bl_status bl_cuda_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
 bl_status bl_cuda_lsq(bl_backend *, const bl_lsq_args *, bl_err *);
 bl_status bl_cuda_lsq_grad(bl_backend *, const bl_lsq_grad_args *, bl_err *);
+/* adapter.c */
+bl_status bl_cuda_dora(bl_backend *, const bl_dora_args *, bl_err *);
+bl_status bl_cuda_dora_grad(bl_backend *, const bl_dora_grad_args *, bl_err *);
+bl_status bl_cuda_pool(bl_backend *, const bl_pool_args *, bl_err *);
+bl_status bl_cuda_pool_grad(bl_backend *, const bl_pool_grad_args *, bl_err *);
+bl_status bl_cuda_band(bl_backend *, const bl_band_args *, bl_err *);
+bl_status bl_cuda_band_grad(bl_backend *, const bl_band_grad_args *, bl_err *);
 #endif

@@ -233,8 +233,8 @@ void bl_cu_loss_grad(bl_stream s, const float *logits, int64_t ld, int64_t rows,
 /* dx[from[i]] += dy[i] onto zeros */
 void bl_cu_permute_back(bl_stream s, const float *dy, int64_t ldy, float *dx, int64_t ldx, const int32_t *from,
                         int64_t rows, int64_t in, int64_t out);
-/* y (+)= x, f32 into bf16 */
-void bl_cu_put_rows(bl_stream s, const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
+/* y (+)= x, f32 into f32 or bf16 */
+void bl_cu_put_rows(bl_stream s, const float *x, int64_t ldx, void *y, bool f32, int64_t ldy, int64_t rows, int64_t n,
                     bool accumulate);
 typedef struct bl_cu_attention_grad {
     const uint16_t *q, *k, *v, *y, *dy;
@@ -270,6 +270,31 @@ typedef struct bl_cu_lsq_grad {
     int bits;
 } bl_cu_lsq_grad;
 void bl_cu_lsq_back(bl_stream s, const bl_cu_lsq_grad *a);
+
+/* ---- what adapters are made of (adapter.cu); see ops_adapter.h ---- */
+typedef struct bl_cu_dora {
+    const float *sq, *m, *cross, *gram, *b;
+    float *norm, *by, *y;
+    int64_t ldc, ldg, ldb, ldy, out, rank;
+    double scale;
+} bl_cu_dora;
+void bl_cu_dora_rows(bl_stream s, const bl_cu_dora *a);
+typedef struct bl_cu_dora_grad {
+    const float *z, *b, *dy, *norm, *by;
+    const void *dz; /* f32 or bf16 */
+    float *db, *dm;
+    int64_t ldz, lddz, ldb, lddy, lddb, rows, out, rank;
+    bool f32;
+} bl_cu_dora_grad;
+void bl_cu_dora_back(bl_stream s, const bl_cu_dora_grad *a);
+void bl_cu_pool(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, int64_t rank, int64_t in,
+                int64_t group, float by);
+void bl_cu_pool_back(bl_stream s, const float *dy, int64_t lddy, float *dx, int64_t lddx, int64_t rank, int64_t in,
+                     int64_t groups, int64_t group, double by);
+void bl_cu_band(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, const float *beta, int64_t m,
+                int64_t n, int64_t group, double by, bool tall);
+void bl_cu_band_back(bl_stream s, const float *dy, int64_t lddy, float *dx, int64_t lddx, float *dbeta, int64_t m,
+                     int64_t n, int64_t group, double by, bool tall);
 #ifdef __cplusplus
 }
 #endif

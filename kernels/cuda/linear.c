@@ -49,17 +49,12 @@ static int64_t widest(const bl_tensor *x, const bl_transform *t, int n_t)
     return wide;
 }
 
-/* T x of rows x in bf16, f32 [rows, widest], in one of the two scratch places. */
-static bl_status transformed(bl_backend *be, const bl_tensor *x, const bl_transform *t, int n_t, float **out, bl_err *e)
+/* Transforms of rows in f32, from one of two places [rows, wide] to the other and back; *out: where they end. */
+static bl_status turn(bl_backend *be, float *from, float *to, int64_t wide, int64_t rows, const bl_transform *t,
+                      int n_t, float **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    int64_t rows = x->dim[0], wide = widest(x, t, n_t);
-    void *a, *b;
-    BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS, (uint64_t)(rows * wide) * sizeof(float), &a, e));
-    if (n_t) BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS2, (uint64_t)(rows * wide) * sizeof(float), &b, e));
-    float *from = a, *to = n_t ? b : NULL;
-    bl_cu_to_f32(c->now, bl_cuda_at(x), x->stride[0], from, wide, rows, x->dim[1]);
     for (int i = 0; i < n_t; i++) {
         const void *data = bl_cuda_at(&t[i].data);
         const int8_t *factor;
@@ -85,6 +80,21 @@ static bl_status transformed(bl_backend *be, const bl_tensor *x, const bl_transf
     }
     BL_TRY(bl_cuda_launched(be, "transform", e));
     *out = from;
+out:
+    return st;
+}
+
+/* T x of rows x in bf16, f32 [rows, widest], in one of the two scratch places. */
+static bl_status transformed(bl_backend *be, const bl_tensor *x, const bl_transform *t, int n_t, float **out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    int64_t rows = x->dim[0], wide = widest(x, t, n_t);
+    void *a, *b = NULL;
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS, (uint64_t)(rows * wide) * sizeof(float), &a, e));
+    if (n_t) BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS2, (uint64_t)(rows * wide) * sizeof(float), &b, e));
+    bl_cu_to_f32(c->now, bl_cuda_at(x), x->stride[0], a, wide, rows, x->dim[1]);
+    BL_TRY(turn(be, a, b, wide, rows, t, n_t, out, e));
 out:
     return st;
 }
@@ -164,6 +174,12 @@ static uint64_t low_bytes(int64_t rows, int64_t rank)
     return (uint64_t)(rows * eights(rank)) * (sizeof(float) + sizeof(uint16_t));
 }
 
+/* Rows at a time whose products are turned in f32. */
+static int64_t turned_rows(int64_t rows, int64_t out)
+{
+    return BL_MIN(rows, BL_MAX(INPUT_BYTES / (out * (int64_t)sizeof(float)), 1));
+}
+
 /* What the ops of a training pass ask for, by its use: as by_slabs, adapter, transformed, and those of backward.c and
  * solve.c do. */
 uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args *a)
@@ -182,6 +198,10 @@ uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args
             need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], (uint64_t)(a->rows * rank) * sizeof(float));
         }
         need[BL_SCRATCH_SLAB] = BL_MAX(need[BL_SCRATCH_SLAB], slab);
+        if (a->of[i].turned) {
+            const uint64_t bytes = (uint64_t)(turned_rows(a->rows, s->out) * s->out) * sizeof(float);
+            need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], bytes);
+        }
         if (a->of[i].bias) parts = BL_MAX(parts, (uint64_t)(bl_cu_parts(a->rows) * s->out));
     }
     need[BL_SCRATCH_ROWS2] = need[BL_SCRATCH_ROWS];
@@ -305,6 +325,36 @@ out:
     return st;
 }
 
+/* y (+)= S(x Wt) + bias, some rows at a time. */
+static bl_status turned(bl_backend *be, const bl_linear_args *a, const by_family *how, const product *whole, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    const int64_t out = a->w[0]->shape.out, at_once = turned_rows(whole->rows, out);
+    const size_t size = whole->f32 ? sizeof(float) : sizeof(uint16_t);
+    void *v, *other;
+    float *done;
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS, (uint64_t)(at_once * out) * sizeof(float), &v, e));
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_ROWS2, (uint64_t)(at_once * out) * sizeof(float), &other, e));
+    for (int64_t r = 0; r < whole->rows; r += at_once) {
+        product p = *whole;
+        p.rows = BL_MIN(at_once, whole->rows - r);
+        p.x += r * p.ldx;
+        p.y = v;
+        p.ldy = out;
+        p.f32 = true;
+        p.accumulate = false;
+        BL_TRY(how->run(be, a->w[0], &p, false, e));
+        BL_TRY(turn(be, v, other, out, p.rows, a->s, a->n_s, &done, e));
+        if (a->bias[0].buf) bl_cu_add_bias(c->now, done, true, out, bl_cuda_at(&a->bias[0]), p.rows, out);
+        bl_cu_put_rows(c->now, done, out, (char *)whole->y + (size_t)(r * whole->ldy) * size, whole->f32, whole->ldy,
+                       p.rows, out, whole->accumulate);
+        BL_TRY(bl_cuda_launched(be, "linear", e));
+    }
+out:
+    return st;
+}
+
 static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
 {
     bl_status st = BL_OK;
@@ -322,8 +372,9 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
                      .f32 = a->y[i].dtype == BL_F32,
                      .ldy = a->y[i].stride[0],
                      .accumulate = a->accumulate};
-        BL_TRY(how->run(be, a->w[i], &p, a->transpose, e));
-        if (a->bias[i].buf) {
+        if (a->n_s) BL_TRY(turned(be, a, how, &p, e));
+        else BL_TRY(how->run(be, a->w[i], &p, a->transpose, e));
+        if (a->bias[i].buf && !a->n_s) {
             bl_cu_add_bias(c->now, p.y, p.f32, p.ldy, bl_cuda_at(&a->bias[i]), rows, a->w[i]->shape.out);
             BL_TRY(bl_cuda_launched(be, "linear", e));
         }

@@ -235,6 +235,8 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
                                           "lora+rslora",
                                           "qlora+rank=2",
                                           "qlora+code=fp4+single",
+                                          "lora+rank=4+dora+dropout=0.1",
+                                          "qlora+rank=4+dora+init=pissa",
                                           "lora+rank=4+init=pissa",
                                           "lora+rank=4+init=olora+targets=o_proj:up_proj",
                                           "qlora+rank=4+init=pissa",
@@ -457,7 +459,8 @@ static void adapters_that_begin_as_a_part_of_the_weight_are_given_as_its_change(
         const char *method, *plain;
     } rows[] = {
         {"lora+rank=3+alpha=5+init=pissa", "lora+rank=6+alpha=10"},
-        {"lora+rank=2+alpha=4+init=olora+targets=q_proj:down_proj", "lora+rank=4+alpha=8+targets=q_proj:down_proj"}};
+        {"lora+rank=2+alpha=4+init=olora+targets=q_proj:down_proj", "lora+rank=4+alpha=8+targets=q_proj:down_proj"},
+        {"lora+rank=2+alpha=4+dora+init=pissa", "lora+rank=4+alpha=8+dora"}};
     bl_err e = {0};
     const double was = nll_by("@model");
     (void)state;

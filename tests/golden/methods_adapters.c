@@ -54,6 +54,102 @@ static void adapters_begin_as_those_of_peft(void **state)
     golden_close(&g);
 }
 
+/* ---- what an adapter computes, and its gradients ---- */
+static void assert_near(const char *what, const float *got, const float *want, int64_t n)
+{
+    double top = 0;
+    for (int64_t i = 0; i < n; i++) top = fmax(top, fabs((double)want[i]));
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs((double)got[i] - want[i]) <= 1e-5 * top))
+            fail_msg("%s[%d] is %.9g, recorded %.9g", what, (int)i, (double)got[i], (double)want[i]);
+}
+
+static const float *recorded(const golden *g, const char *name, const char *what, int64_t n)
+{
+    char key[64];
+    snprintf(key, sizeof key, "%s.%s", name, what);
+    return golden_need(g, key, "F32", n);
+}
+
+static bl_tensor on_backend(bl_backend *be, const float *from, int64_t rows, int64_t cols)
+{
+    bl_err e = {0};
+    bl_buffer *b;
+    assert_ok(be->ops->buffer_new(be, (uint64_t)(rows * cols) * sizeof(float) + 64, &b, &e));
+    bl_tensor t = bl_tensor_2d(b, 0, BL_F32, rows, cols);
+    if (from) assert_ok(be->ops->upload(be, &t, from, &e));
+    else assert_ok(be->ops->fill(be, &t, 0, &e));
+    return t;
+}
+
+/* Forward pass, gradients, and the weight with the adapter merged, of one linear with the recorded A and B and, where
+ * rows have lengths, the recorded ones; before them they are those of the weight. */
+static void adapters_and_their_gradients_are_those_of_peft(void **state)
+{
+    enum { ROWS = 10 };
+    static const struct {
+        const char *name, *method;
+        bool dora;
+    } rows[] = {{"lora", "lora+rank=8", false},
+                {"rslora", "lora+rank=8+rslora", false},
+                {"dora", "lora+rank=8+dora", true},
+                {"dora_rslora", "lora+rank=8+dora+rslora", true}};
+    golden g;
+    (void)state;
+    BL_NEEDS("BITLADDER_GOLDEN");
+    golden_open(&g, test_path("BITLADDER_GOLDEN", "finetune/peft_variants.safetensors"));
+    const float *w = golden_need(&g, "weight", "F32", OUT * IN);
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        const char *name = rows[i].name;
+        bl_err e = {0};
+        method_run m;
+        bl_trainable *t;
+        bl_method_choice merge;
+        method_open(&m, rows[i].method, w, OUT, IN);
+        m.lin.weight.shape = (bl_shape){.out = OUT, .in = IN};
+        assert_ok(m.run.method->check(&m.run, &e));
+        assert_ok(bl_trainable_new(&m.model, &t, &e));
+        assert_ok(m.run.method->learns(&m.run, t, &e));
+        bl_lowrank *l = &m.lin.adapter[0];
+        l->scale = *recorded(&g, name, "scaling", 1);
+        assert_ok(m.be->ops->upload(m.be, &t->param[t->w[0].a].value, golden_need(&g, "lora_A", "F32", RANK * IN), &e));
+        assert_ok(
+            m.be->ops->upload(m.be, &t->param[t->w[0].b].value, golden_need(&g, "lora_B", "F32", OUT * RANK), &e));
+        if (rows[i].dora) {
+            const bl_tensor *length = &t->param[t->w[0].param[0]].value;
+            for (int64_t o = 0; o < OUT; o++) {
+                double sum = 0;
+                for (int64_t k = 0; k < IN; k++) sum += (double)w[o * IN + k] * w[o * IN + k];
+                assert_float_equal(((const float *)length->buf->data)[o], sqrt(sum), 1e-5);
+            }
+            assert_ok(m.be->ops->upload(m.be, length, recorded(&g, name, "magnitude", OUT), &e));
+        }
+        assert_ok(bl_trainable_make(t, &e));
+        bl_tensor x = on_backend(m.be, golden_need(&g, "x", "F32", ROWS * IN), ROWS, IN),
+                  dy = on_backend(m.be, golden_need(&g, "grad_y", "F32", ROWS * OUT), ROWS, OUT),
+                  y = on_backend(m.be, NULL, ROWS, OUT), dx = on_backend(m.be, NULL, ROWS, IN);
+        assert_ok(bl_effective_forward(t, &t->w[0], 0, x, y, false, &e));
+        assert_near("y", y.buf->data, recorded(&g, name, "y", ROWS * OUT), ROWS * OUT);
+        assert_ok(bl_effective_backward(t, &t->w[0], x, dy, dx, false, &e));
+        assert_near("grad_x", dx.buf->data, recorded(&g, name, "grad_x", ROWS * IN), ROWS * IN);
+        assert_near("grad_A", t->param[t->w[0].a].grad.buf->data, recorded(&g, name, "grad_A", RANK * IN), RANK * IN);
+        assert_near("grad_B", t->param[t->w[0].b].grad.buf->data, recorded(&g, name, "grad_B", OUT * RANK), OUT * RANK);
+        if (rows[i].dora)
+            assert_near("grad_magnitude", t->param[t->w[0].param[0]].grad.buf->data,
+                        recorded(&g, name, "grad_magnitude", OUT), OUT);
+        bl_trainable_free(t);
+        assert_ok(bl_method_parse(bl_methods, "merge+as=fp32", &merge, &e));
+        m.run.opts = merge.opts;
+        assert_ok(merge.method->layer(&m.run, &m.lin, &m.stat, &e));
+        assert_true(m.lin.n_adapters == 0 && m.lin.n_after == 0);
+        assert_near("merged", method_dense(&m), recorded(&g, name, "merged", OUT * IN), OUT * IN);
+        bl_method_choice_free(&merge);
+        for (int k = 0; k < 4; k++) m.be->ops->buffer_free((k == 0 ? x : k == 1 ? dy : k == 2 ? y : dx).buf);
+        method_close(&m);
+    }
+    golden_close(&g);
+}
+
 /* ---- LoftQ ---- */
 /* The weight less what a linear computes with, its adapter included or not: Frobenius norm. */
 static double apart(const method_run *m, const float *w, bool adapter)
@@ -144,6 +240,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(factors_of_a_small_matrix_are_those_on_paper),
         cmocka_unit_test(adapters_begin_as_those_of_peft),
+        cmocka_unit_test(adapters_and_their_gradients_are_those_of_peft),
         cmocka_unit_test(weights_and_adapters_of_loftq_are_those_of_peft),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -395,6 +395,54 @@ static void learned_steps_round_and_go_back(void **state)
         }
 }
 
+static void what_adapters_are_made_of_is_what_plain_c_makes(void **state)
+{
+    static const struct {
+        int64_t rows, out, in, rank, group;
+    } shapes[] = {{1, 1, 1, 1, 1}, {9, 70, 96, 8, 32}, {300, 130, 100, 48, 24}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t i = 0; i < BL_COUNT(shapes); i++) {
+        const int64_t out = shapes[i].out, in = shapes[i].in, rank = shapes[i].rank, group = shapes[i].group;
+        const int64_t groups = (in + group - 1) / group;
+        both b = both_random(false, out, rank, 1, 0.1f), cross = both_random(false, rank, out, 2, 1),
+             gram = both_random(false, rank, rank, 3, 1), y = both_new(BL_F32, false, out, rank),
+             dy = both_random(false, out, rank, 4, 1), db = both_random(false, out, rank, 5, 1);
+        both sq = both_flat(both_random(false, 1, out, 6, 1)), m = both_flat(both_random(false, 1, out, 7, 1)),
+             norm = both_flat(both_new(BL_F32, false, 1, out)), by = both_flat(both_new(BL_F32, false, 1, out)),
+             dm = both_flat(both_random(false, 1, out, 8, 1)), beta = both_flat(both_random(false, 1, 1, 9, 1));
+        both z = both_random(false, shapes[i].rows, out, 10, 1), dz = both_random(true, shapes[i].rows, out, 11, 1),
+             x = both_random(false, rank, groups, 12, 1), wide = both_new(BL_F32, false, rank, in),
+             dwide = both_random(false, rank, in, 13, 1), dx = both_random(false, rank, groups, 14, 1);
+        for (int64_t k = 0; k < out; k++) both_f32(sq)[k] = 10 + fabsf(both_f32(sq)[k]);
+        both_send(sq);
+        RUN(dora, (&(bl_dora_args){sq.c, m.c, cross.c, gram.c, b.c, norm.c, by.c, y.c, 0.5}),
+            (&(bl_dora_args){sq.g, m.g, cross.g, gram.g, b.g, norm.g, by.g, y.g, 0.5}));
+        ASSERT_NEAR(norm, 1e-12);
+        ASSERT_NEAR(y, 1e-12);
+        RUN(dora_grad, (&(bl_dora_grad_args){z.c, dz.c, b.c, dy.c, norm.c, by.c, db.c, dm.c}),
+            (&(bl_dora_grad_args){z.g, dz.g, b.g, dy.g, norm.g, by.g, db.g, dm.g}));
+        ASSERT_NEAR(db, 1e-12);
+        ASSERT_NEAR(dm, 1e-11);
+        RUN(pool, (&(bl_pool_args){x.c, wide.c, group, 0.25}), (&(bl_pool_args){x.g, wide.g, group, 0.25}));
+        both_equal(wide);
+        RUN(pool_grad, (&(bl_pool_grad_args){dwide.c, dx.c, group, 0.25}),
+            (&(bl_pool_grad_args){dwide.g, dx.g, group, 0.25}));
+        ASSERT_NEAR(dx, 1e-12);
+        for (int tall = 0; tall < 2; tall++) {
+            RUN(band, (&(bl_band_args){dwide.c, wide.c, beta.c, group, 0.25, tall != 0}),
+                (&(bl_band_args){dwide.g, wide.g, beta.g, group, 0.25, tall != 0}));
+            both_equal(wide);
+            RUN(band_grad, (&(bl_band_grad_args){dwide.c, wide.c, beta.c, group, 0.25, tall != 0}),
+                (&(bl_band_grad_args){dwide.g, wide.g, beta.g, group, 0.25, tall != 0}));
+            both_equal(wide);
+            ASSERT_NEAR(beta, 1e-10);
+        }
+        both all[] = {b, cross, gram, y, dy, db, sq, m, norm, by, dm, beta, z, dz, x, wide, dwide, dx};
+        for (size_t k = 0; k < BL_COUNT(all); k++) both_drop(all[k]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +457,7 @@ int main(void)
         cmocka_unit_test(dropout_draws_what_plain_c_draws),
         cmocka_unit_test(optimizer_steps_are_the_same_bits),
         cmocka_unit_test(learned_steps_round_and_go_back),
+        cmocka_unit_test(what_adapters_are_made_of_is_what_plain_c_makes),
     };
     return cmocka_run_group_tests_name("gpu_train", tests, gpu_set_up, gpu_tear_down);
 }

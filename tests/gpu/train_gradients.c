@@ -32,6 +32,11 @@ static bl_status full(bl_trainable *t, const bl_lora *o)
     return bl_train_full(t, &e);
 }
 static bl_status lora(bl_trainable *t, const bl_lora *o) { return bl_train_lora(t, o, &e); }
+static bl_status dora(bl_trainable *t, const bl_lora *o)
+{
+    bl_status st = bl_train_lora(t, o, &e);
+    return st == BL_OK ? bl_train_dora(t, &e) : st;
+}
 static bl_status steps(bl_trainable *t, const bl_lora *o)
 {
     (void)o;
@@ -79,6 +84,8 @@ static void loss_and_gradients_are_those_of_the_cpu(void **state)
                {"synth:tiny", lora, {.rank = 3, .alpha = 6, .seed = 1}},
                {"synth:tiny:int4", lora, {.rank = 8, .alpha = 16, .seed = 2, .rank_stabilized = true}},
                {"synth:tiny-qwen2:nf4", lora, {.rank = 4, .alpha = 8, .seed = 3, .dropout = 0.2}},
+               {"synth:tiny", dora, {.rank = 4, .alpha = 8, .seed = 4}},
+               {"synth:tiny-qwen2:nf4", dora, {.rank = 8, .alpha = 8, .seed = 5}},
                {"synth:tiny", steps, {0}}};
     (void)state;
     BL_NEEDS_GPU;

@@ -133,8 +133,8 @@ static void gradients_of_adapters_are_those_of_central_differences(void **state)
     }
 }
 
-/* Inputs that are scaled and turned before a product with a packed weight; an adapter that is there already, and one
- * that is trained, read them as they come. */
+/* Inputs that are scaled and turned before a product with a packed weight, outputs that are scaled after it; an adapter
+ * that is there already, and one that is trained, read them as they come. */
 static void gradients_go_through_transformed_inputs_and_adapters_that_are_there(void **state)
 {
     (void)state;
@@ -159,6 +159,11 @@ static void gradients_go_through_transformed_inputs_and_adapters_that_are_there(
             assert_ok(
                 bl_linear_add_transform(l, &(bl_transform){.kind = BL_T_HADAMARD, .in = l->in, .out = l->in}, &e));
         assert_ok(bl_linear_add_adapter(l, &(bl_lowrank){.a = a, .b = v, .scale = 2}, &e));
+        bl_tensor by = fixture_tensor(&f, BL_F32, 1, l->out);
+        by = bl_tensor_1d(by.buf, 0, BL_F32, l->out);
+        for (int64_t k = 0; k < l->out; k++) numbers(&by)[k] = (float)(0.5 + bl_rng_uniform(&r));
+        assert_ok(
+            bl_linear_add_after(l, &(bl_transform){.kind = BL_T_SCALE, .in = l->out, .out = l->out, .data = by}, &e));
     }
     f.m->config.turned_keys = true;
     assert_ok(bl_trainable_new(f.m, &t, &e));

@@ -91,6 +91,26 @@ static void an_adapter_that_peft_saved_is_read(void **state)
     bl_peft_free(p);
 }
 
+/* As peft 0.21 saves DoRA: the vector of lengths has no suffix. */
+static void lengths_of_rows_are_read_beside_an_adapter(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_peft *p;
+    const float bytes[6] = {1, 2, 3, 4, 0.5F, 7};
+    tensors("{\"" Q "lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,8]},"
+            "\"" Q "lora_B.weight\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[8,16]},"
+            "\"" Q "lora_magnitude_vector\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[16,24]}}",
+            bytes, sizeof bytes);
+    config(
+        "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 6, \"target_modules\": [\"q_proj\"], \"use_dora\": true}");
+    assert_ok(bl_peft_read(dir, &p, &e));
+    assert_true(p->config.dora);
+    const bl_peft_tensor *t = bl_peft_find(p, "model.layers.0.self_attn.q_proj.lora_magnitude_vector");
+    assert_true(t && t->rows == 1 && t->cols == 2 && t->value[0] == 0.5F && t->value[1] == 7);
+    bl_peft_free(p);
+}
+
 static void what_is_not_plain_lora_is_refused_by_name(void **state)
 {
     (void)state;
@@ -99,8 +119,6 @@ static void what_is_not_plain_lora_is_refused_by_name(void **state)
     } rows[] = {
         {CONFIG(", \"new_thing\": 3"), "'new_thing'"},
         {CONFIG(", \"layers_to_transform\": [1]"), "'layers_to_transform'"},
-        {"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 6, \"target_modules\": [\"q_proj\"], \"use_dora\": true}",
-         "'use_dora'"},
         {"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 6, \"target_modules\": [\"q_proj\"], "
          "\"rank_pattern\": {\"q_proj\": 4}}",
          "'rank_pattern'"},
@@ -202,6 +220,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_adapter_that_peft_saved_is_read, begin, end),
+        cmocka_unit_test_setup_teardown(lengths_of_rows_are_read_beside_an_adapter, begin, end),
         cmocka_unit_test_setup_teardown(what_is_not_plain_lora_is_refused_by_name, begin, end),
         cmocka_unit_test_setup_teardown(tensors_of_something_else_are_refused_by_name, begin, end),
         cmocka_unit_test_setup_teardown(what_is_written_has_the_names_of_peft_and_is_read_again, begin, end),

@@ -629,6 +629,170 @@ static void a_weight_at_an_end_of_the_range_is_clipped(void **state)
     }
 }
 
+/* ---- what adapters are made of ---- */
+enum { DORA_OUT = 18, DORA_RANK = 3, DORA_IN = 11, DORA_ROWS = 5 };
+static float a_z[DORA_ROWS * DORA_OUT], a_norm[DORA_OUT];
+
+/* Rows of y = (m / norm) (z + x At Bt) with what x At is kept, and the lengths too: B, then m. */
+static float a_h[DORA_ROWS * DORA_RANK];
+static void scaled_rows(const double *x, double *y)
+{
+    for (int r = 0; r < DORA_ROWS; r++)
+        for (int o = 0; o < DORA_OUT; o++) {
+            double sum = a_z[r * DORA_OUT + o];
+            for (int k = 0; k < DORA_RANK; k++) sum += x[o * DORA_RANK + k] * a_h[r * DORA_RANK + k];
+            y[r * DORA_OUT + o] = x[DORA_OUT * DORA_RANK + o] / a_norm[o] * sum;
+        }
+}
+
+static void lengths_of_rows_and_their_gradient_are_those_of_the_formula(void **state)
+{
+    enum { N = DORA_OUT * DORA_RANK };
+    const double scale = 0.75;
+    float w[DORA_OUT * DORA_IN], a[DORA_RANK * DORA_IN], x[N + DORA_OUT], sq[DORA_OUT], cross[DORA_RANK * DORA_OUT],
+        gram[DORA_RANK * DORA_RANK];
+    float dz[DORA_ROWS * DORA_OUT];
+    double at[N + DORA_OUT];
+    (void)state;
+    fill(w, DORA_OUT * DORA_IN, 1);
+    fill(a, DORA_RANK * DORA_IN, 1);
+    fill(x, N + DORA_OUT, 1);
+    fill(a_z, DORA_ROWS * DORA_OUT, 1);
+    fill(a_h, DORA_ROWS * DORA_RANK, 1);
+    fill(dz, DORA_ROWS * DORA_OUT, 1);
+    memset(w + 2 * DORA_IN, 0, DORA_IN * sizeof *w); /* a row of V that is 0 */
+    memset(x + 2 * DORA_RANK, 0, DORA_RANK * sizeof *x);
+    for (int o = 0; o < DORA_OUT; o++) {
+        double sum = 0;
+        for (int i = 0; i < DORA_IN; i++) sum += (double)w[o * DORA_IN + i] * w[o * DORA_IN + i];
+        sq[o] = (float)sum;
+        for (int k = 0; k < DORA_RANK; k++) {
+            sum = 0;
+            for (int i = 0; i < DORA_IN; i++) sum += (double)w[o * DORA_IN + i] * a[k * DORA_IN + i];
+            cross[k * DORA_OUT + o] = (float)sum;
+        }
+    }
+    for (int k = 0; k < DORA_RANK * DORA_RANK; k++) {
+        double sum = 0;
+        for (int i = 0; i < DORA_IN; i++)
+            sum += (double)a[k / DORA_RANK * DORA_IN + i] * a[k % DORA_RANK * DORA_IN + i];
+        gram[k] = (float)sum;
+    }
+    EACH(be)
+    {
+        float by[DORA_OUT], y[N], g[N + DORA_OUT] = {0}, dy[N];
+        assert_ok(be->ops->dora(be,
+                                &(bl_dora_args){.sq = F1(sq, DORA_OUT),
+                                                .m = F1(x + N, DORA_OUT),
+                                                .cross = F2(cross, DORA_RANK, DORA_OUT),
+                                                .gram = F2(gram, DORA_RANK, DORA_RANK),
+                                                .b = F2(x, DORA_OUT, DORA_RANK),
+                                                .norm = F1(a_norm, DORA_OUT),
+                                                .by = F1(by, DORA_OUT),
+                                                .y = F2(y, DORA_OUT, DORA_RANK),
+                                                .scale = scale},
+                                &e));
+        for (int o = 0; o < DORA_OUT; o++) {
+            double sum = 0;
+            for (int i = 0; i < DORA_IN; i++) {
+                double v = w[o * DORA_IN + i];
+                for (int k = 0; k < DORA_RANK; k++) v += scale * x[o * DORA_RANK + k] * a[k * DORA_IN + i];
+                sum += v * v;
+            }
+            assert_true(fabs(a_norm[o] - sqrt(sum)) < 1e-5);
+            assert_true(o == 2 ? by[o] == 0 : fabs(by[o] - x[N + o] / sqrt(sum)) < 1e-5);
+            for (int k = 0; k < DORA_RANK; k++)
+                assert_true(fabs(y[o * DORA_RANK + k] - by[o] * x[o * DORA_RANK + k]) < 1e-6);
+            for (int k = 0; k < DORA_RANK; k++) { /* of by B, as a product's gradient gives it */
+                dy[o * DORA_RANK + k] = 0;
+                for (int r = 0; r < DORA_ROWS; r++)
+                    dy[o * DORA_RANK + k] += dz[r * DORA_OUT + o] * a_h[r * DORA_RANK + k];
+            }
+        }
+        assert_ok(be->ops->dora_grad(be,
+                                     &(bl_dora_grad_args){.z = F2(a_z, DORA_ROWS, DORA_OUT),
+                                                          .dz = F2(dz, DORA_ROWS, DORA_OUT),
+                                                          .b = F2(x, DORA_OUT, DORA_RANK),
+                                                          .dy = F2(dy, DORA_OUT, DORA_RANK),
+                                                          .norm = F1(a_norm, DORA_OUT),
+                                                          .by = F1(by, DORA_OUT),
+                                                          .db = F2(g, DORA_OUT, DORA_RANK),
+                                                          .dm = F1(g + N, DORA_OUT)},
+                                     &e));
+        in_double(x, N + DORA_OUT, at);
+        assert_true(g[N + 2] == 0 && g[2 * DORA_RANK] == 0); /* the row of length 0 learns nothing */
+        a_norm[2] = INFINITY;
+        assert_gradient("lengths", scaled_rows, at, N + DORA_OUT, DORA_ROWS * DORA_OUT, dz, g, 1e-5);
+    }
+}
+
+enum { BAND_GROUP = 4, BAND_GROUPS = 3, BAND_IN = 11, BAND_RANK = 3 };
+static bool b_tall;
+static void pooled(const double *x, double *y)
+{
+    for (int i = 0; i < BAND_RANK * BAND_IN; i++) y[i] = 0.25 * x[i / BAND_IN * BAND_GROUPS + i % BAND_IN / BAND_GROUP];
+}
+static void banded(const double *x, double *y) /* x, then beta */
+{
+    const int n = b_tall ? BAND_RANK : BAND_IN;
+    for (int k = 0; k < BAND_RANK * BAND_IN; k++) {
+        const int i = k / n, j = k % n;
+        y[k] = x[k] + ((b_tall ? i / BAND_GROUP == j : j / BAND_GROUP == i) ? 0.25 * x[BAND_RANK * BAND_IN] : 0);
+    }
+}
+
+static void pooled_columns_and_short_cuts_have_their_gradients(void **state)
+{
+    enum { N = BAND_RANK * BAND_IN };
+    float x[N + 1], dy[N], made[N];
+    double at[N + 1], want[N];
+    (void)state;
+    fill(x, N + 1, 1);
+    fill(dy, N, 1);
+    in_double(x, N + 1, at);
+    EACH(be)
+    {
+        float g[N + 1] = {0};
+        assert_ok(be->ops->pool(
+            be,
+            &(bl_pool_args){
+                .x = F2(x, BAND_RANK, BAND_GROUPS), .y = F2(made, BAND_RANK, BAND_IN), .group = BAND_GROUP, .by = 0.25},
+            &e));
+        pooled(at, want);
+        for (int i = 0; i < N; i++) assert_true(fabs(made[i] - want[i]) < 1e-6);
+        assert_ok(be->ops->pool_grad(
+            be,
+            &(bl_pool_grad_args){
+                .dy = F2(dy, BAND_RANK, BAND_IN), .dx = F2(g, BAND_RANK, BAND_GROUPS), .group = BAND_GROUP, .by = 0.25},
+            &e));
+        assert_gradient("pool", pooled, at, BAND_RANK * BAND_GROUPS, N, dy, g, 1e-5);
+        for (int tall = 0; tall < 2; tall++) {
+            const int m = tall ? BAND_IN : BAND_RANK, n = tall ? BAND_RANK : BAND_IN;
+            b_tall = tall;
+            memset(g, 0, sizeof g);
+            assert_ok(be->ops->band(be,
+                                    &(bl_band_args){.x = F2(x, m, n),
+                                                    .y = F2(made, m, n),
+                                                    .beta = F1(x + N, 1),
+                                                    .group = BAND_GROUP,
+                                                    .by = 0.25,
+                                                    .tall = tall},
+                                    &e));
+            banded(at, want);
+            for (int i = 0; i < N; i++) assert_true(fabs(made[i] - want[i]) < 1e-6);
+            assert_ok(be->ops->band_grad(be,
+                                         &(bl_band_grad_args){.dy = F2(dy, m, n),
+                                                              .dx = F2(g, m, n),
+                                                              .dbeta = F1(g + N, 1),
+                                                              .group = BAND_GROUP,
+                                                              .by = 0.25,
+                                                              .tall = tall},
+                                         &e));
+            assert_gradient("band", banded, at, N + 1, N, dy, g, 1e-5);
+        }
+    }
+}
+
 static void a_broken_shape_is_refused_by_every_op(void **state)
 {
     (void)state;
@@ -657,6 +821,15 @@ static void a_broken_shape_is_refused_by_every_op(void **state)
         assert_refused(
             be->ops->lsq_grad(be, &(bl_lsq_grad_args){.w = a, .scale = b, .dy = a, .group = 1, .bits = 3}, &e),
             BL_E_INTERNAL, "lsq_grad");
+        assert_refused(be->ops->dora(be, &(bl_dora_args){.b = a, .y = b}, &e), BL_E_INTERNAL, "dora");
+        assert_refused(be->ops->dora_grad(be, &(bl_dora_grad_args){.b = a, .z = a, .dz = b}, &e), BL_E_INTERNAL,
+                       "dora_grad");
+        assert_refused(be->ops->pool(be, &(bl_pool_args){.x = a, .y = b, .group = 2}, &e), BL_E_INTERNAL, "pool");
+        assert_refused(be->ops->pool_grad(be, &(bl_pool_grad_args){.dx = a, .dy = b, .group = 2}, &e), BL_E_INTERNAL,
+                       "pool_grad");
+        assert_refused(be->ops->band(be, &(bl_band_args){.x = a, .y = a, .group = 2}, &e), BL_E_INTERNAL, "band");
+        assert_refused(be->ops->band_grad(be, &(bl_band_grad_args){.dx = a, .dy = b, .group = 2}, &e), BL_E_INTERNAL,
+                       "band_grad");
     }
 }
 
@@ -677,6 +850,8 @@ int main(void)
         cmocka_unit_test(moments_of_eight_bits_keep_their_sign),
         cmocka_unit_test(step_sizes_have_the_straight_through_gradient),
         cmocka_unit_test(a_weight_at_an_end_of_the_range_is_clipped),
+        cmocka_unit_test(lengths_of_rows_and_their_gradient_are_those_of_the_formula),
+        cmocka_unit_test(pooled_columns_and_short_cuts_have_their_gradients),
         cmocka_unit_test(a_broken_shape_is_refused_by_every_op),
     };
     random_numbers = bl_rng_at(9, bl_rng_key("kernels_backward", 0), 0);

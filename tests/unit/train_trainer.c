@@ -244,6 +244,8 @@ static void memory_is_what_was_planned(void **state)
                 {"lora", 8, 0, false, false, true, 6, 60, 0, 0},
                 {"dropout", 8, 0.1, false, false, false, 6, 60, 0, 0},
                 {"lsq", 0, 0, false, true, false, 4, 60, 0, 0},
+                {"dora", 8, 0, false, false, false, 6, 60, 0, 0},
+                {"dora, dropout", 4, 0.1, false, false, true, 6, 60, 0, 0},
                 {"lengths", 4, 0, false, false, true, 24, 90, 3, 0},
                 {"some in the host's memory", 0, 0, false, false, false, 1, 4, 0, 1900000},
                 {"all in the host's memory", 0, 0, true, false, false, 1, 4, 0, 1400000}};
@@ -273,6 +275,7 @@ static void memory_is_what_was_planned(void **state)
                 bl_train_lora(x.r.t, &(bl_lora){.rank = rows[i].rank, .alpha = 8, .dropout = rows[i].dropout}, &e));
         else if (rows[i].lsq) assert_ok(bl_train_lsq(x.r.t, 4, 0, &e));
         else assert_ok(bl_train_full(x.r.t, &e));
+        if (!strncmp(rows[i].name, "dora", 4)) assert_ok(bl_train_dora(x.r.t, &e));
         x.r.t->keep = rows[i].keep;
         x.s.shuffled = rows[i].batch > 0;
         x.f.be->opts.memory_limit = rows[i].limit;
