@@ -1,10 +1,10 @@
 /* method.h - the contract of a method: it changes a model one linear layer at a time. It never sees a task.
  *
  * Hooks at four scales, each may be NULL: `model` (before the blocks), `block` (a transformer block and the statistics
- * of its inputs, which are gathered anew for `layer`), `layer` (one linear), `learns`. `check` says no in a
- * millisecond, before hours of work, to what its options and the model rule out; a format that cannot be of the
- * predicted shape (a group larger than a row) is refused for it. methods/rtn.c is a whole one; how one is added:
- * CONTRIBUTING.md.
+ * of its inputs, which are gathered anew for `layer`), `layer` (one linear), `learns`. Of a method that has `learns`
+ * only `layer` comes before it. `check` says no in a millisecond, before hours of work, to what its options and the
+ * model rule out; a format that cannot be of the predicted shape (a group larger than a row) is refused for it.
+ * methods/rtn.c is a whole one; how one is added: CONTRIBUTING.md.
  */
 #ifndef BL_HARNESS_METHOD_H
 #define BL_HARNESS_METHOD_H

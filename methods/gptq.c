@@ -28,9 +28,6 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     return bl_gptq_layer(r, lin, &s, stat, e);
 }
 
-static const size_t ops[] = {BL_OP(permute),          BL_OP(diagonal),   BL_OP(quad_form),
-                             BL_OP(cholesky_inverse), BL_OP(gptq_sweep), 0};
-
 const bl_method bl_method_gptq = {
     .name = "gptq",
     .version = 2,
@@ -48,7 +45,7 @@ const bl_method bl_method_gptq = {
     .opts_size = sizeof(opts),
     .settle = bl_gptq_settle,
     .check = bl_gptq_check,
-    .ops = ops,
+    .ops = bl_gptq_ops,
     .layer = layer,
     .sequential = bl_gptq_sequential,
     .predict = bl_gptq_predict,

@@ -64,6 +64,16 @@ out:
     return st;
 }
 
+bl_status bl_gptq_base_layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
+{
+    bl_solve s = bl_gptq_solve(r->opts, lin->out, bl_linear_width(lin));
+    s.block = 128;
+    return bl_gptq_layer(r, lin, &s, stat, e);
+}
+
+const size_t bl_gptq_ops[] = {BL_OP(permute),          BL_OP(diagonal),   BL_OP(quad_form),
+                              BL_OP(cholesky_inverse), BL_OP(gptq_sweep), 0};
+
 bool bl_gptq_sequential(const bl_method_run *r) { return ((const bl_gptq *)r->opts)->true_sequential; }
 
 bool bl_gptq_predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)

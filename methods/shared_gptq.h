@@ -34,6 +34,14 @@ extern const char *const bl_gptq_ranges[], *const bl_gptq_scales[]; /* as `range
      .doc = "added to the diagonal of H, relative to its mean; tenfold where that is not enough"},                     \
     {"block", BL_OPT_INT, .min = 1, .max = 65536, .def.i = 128, .at = offsetof(type, member.block), .arg = "N",        \
      .doc = "columns whose errors are handed on together"}
+/* Those of methods that train beside a base that GPTQ rounded: columns in their order, ranges that contain 0. */
+#define BL_GPTQ_BASE_ROWS(type, member, bits, size)                                                                    \
+    {"wbits", BL_OPT_INT, .min = 2, .max = 8, .def.i = (bits), .at = offsetof(type, member.q.wbits), .arg = "2|3|4|8", \
+     .doc = "bits of a weight"},                                                                                       \
+    {"group", BL_OPT_INT, .min = -1, .max = 65536, .def.i = (size), .at = offsetof(type, member.q.group), .arg = "N",  \
+     .doc = "weights that share a scale; -1: one scale a row"},                                                        \
+    {"damp", BL_OPT_REAL, .min = 0, .max = 1, .def.r = 0.01, .at = offsetof(type, member.damp), .arg = "D",            \
+     .doc = "added to the diagonal of H, relative to its mean; tenfold where that is not enough"}
 /* clang-format on */
 
 /* The hooks of bl_method with these names, of a method whose options begin with a bl_gptq. */
@@ -47,4 +55,7 @@ double bl_gptq_work(const bl_method_run *r, const bl_linear *lin);
 bl_solve bl_gptq_solve(const bl_gptq *o, int64_t out, int64_t in);
 /* Most of a hook `layer`: the sweep, and activations as the options say. */
 bl_status bl_gptq_layer(const bl_method_run *r, bl_linear *lin, const bl_solve *s, bl_layer_stat *stat, bl_err *e);
+/* All of one, for BL_GPTQ_BASE_ROWS. */
+bl_status bl_gptq_base_layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);
+extern const size_t bl_gptq_ops[]; /* that the sweep runs, for bl_method.ops */
 #endif

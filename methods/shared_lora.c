@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-static bl_status targets_of(const bl_lora_opts *o, uint32_t *out, bl_err *e)
+bl_status bl_lora_targets(const bl_lora_opts *o, uint32_t *out, bl_err *e)
 {
     *out = 0;
     if (!strcmp(o->targets, "all")) return BL_OK;
@@ -25,7 +25,7 @@ const char *const bl_lora_inits[] = {"zero", "pissa", "olora", NULL};
 bl_status bl_lora_needs_dense(const bl_method_run *r, const bl_lora_opts *o, const char *what, bl_err *e)
 {
     uint32_t targets;
-    bl_status st = targets_of(o, &targets, e);
+    bl_status st = bl_lora_targets(o, &targets, e);
     if (st != BL_OK) return st;
     if (!(o->alpha > 0)) return bl_fail(e, BL_E_CONFIG, "%s needs an alpha above 0", what);
     for (size_t i = 0; i < r->model->n_linears; i++) {
@@ -45,7 +45,7 @@ bl_status bl_lora_needs_dense(const bl_method_run *r, const bl_lora_opts *o, con
 static bl_status plain_linears(const bl_method_run *r, const bl_lora_opts *o, bl_err *e)
 {
     uint32_t targets;
-    bl_status st = targets_of(o, &targets, e);
+    bl_status st = bl_lora_targets(o, &targets, e);
     for (size_t i = 0; st == BL_OK && i < r->model->n_linears; i++) {
         const bl_linear *l = &r->model->linears[i];
         if (targets && !(targets & BL_ROLE_BIT(l->role))) continue;
@@ -62,7 +62,7 @@ bl_status bl_lora_check(const bl_method_run *r, const bl_lora_opts *o, bl_err *e
     char what[24];
     bl_status st = o->dora ? plain_linears(r, o, e) : BL_OK;
     if (st != BL_OK) return st;
-    if (o->init == BL_INIT_ZERO) return targets_of(o, &targets, e);
+    if (o->init == BL_INIT_ZERO) return bl_lora_targets(o, &targets, e);
     snprintf(what, sizeof what, "init=%s", bl_lora_inits[o->init]);
     return bl_lora_needs_dense(r, o, what, e);
 }
@@ -74,7 +74,7 @@ void bl_lora_predict(const bl_lora_opts *o, bl_linear *lin)
                           .b = bl_tensor_2d(NULL, 0, BL_F32, lin->out, o->rank)};
     const bl_transform by = {
         .kind = BL_T_SCALE, .in = lin->out, .out = lin->out, .data = bl_tensor_1d(NULL, 0, BL_F32, lin->out)};
-    if (targets_of(o, &targets, NULL) != BL_OK || (targets && !(targets & BL_ROLE_BIT(lin->role)))) return;
+    if (bl_lora_targets(o, &targets, NULL) != BL_OK || (targets && !(targets & BL_ROLE_BIT(lin->role)))) return;
     (void)bl_linear_add_adapter(lin, &a, NULL); /* without memory a plan says less */
     if (o->dora) (void)bl_linear_add_after(lin, &by, NULL);
 }
@@ -181,7 +181,7 @@ bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, const bl
     const bool taken = o->init != BL_INIT_ZERO || (base && base->rounds);
     bl_status st = BL_OK;
     bl_layer_stat stat;
-    BL_TRY(targets_of(o, &l.targets, e));
+    BL_TRY(bl_lora_targets(o, &l.targets, e));
     for (size_t i = 0; base && i < r->model->n_linears; i++) {
         bl_linear *lin = t->w[i].linear;
         const bl_shape shape = base->shape(base->opts, lin);

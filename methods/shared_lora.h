@@ -14,10 +14,11 @@ typedef struct bl_lora_opts {
 typedef enum bl_lora_init { BL_INIT_ZERO, BL_INIT_PISSA, BL_INIT_OLORA } bl_lora_init;
 extern const char *const bl_lora_inits[]; /* by bl_lora_init; NULL after the last */
 /* clang-format off */
-#define BL_LORA_ROWS(type, member) \
-    {"rank", BL_OPT_INT, .min = 1, .max = 65536, .def.i = 8, .at = offsetof(type, member.rank), .arg = "N", \
-     .doc = "of the adapters"}, \
-    {"alpha", BL_OPT_REAL, .min = 0, .max = 65536, .def.r = 16, .at = offsetof(type, member.alpha), .arg = "X", \
+#define BL_LORA_ROWS(type, member) BL_LORA_ROWS_OF(type, member, 8, 16)
+#define BL_LORA_ROWS_OF(type, member, of_rank, of_alpha) \
+    {"rank", BL_OPT_INT, .min = 1, .max = 65536, .def.i = (of_rank), .at = offsetof(type, member.rank), \
+     .arg = "N", .doc = "of the adapters"}, \
+    {"alpha", BL_OPT_REAL, .min = 0, .max = 65536, .def.r = (of_alpha), .at = offsetof(type, member.alpha), .arg = "X", \
      .doc = "an adapter is scaled by alpha / rank"}, \
     {"dropout", BL_OPT_REAL, .min = 0, .max = 0.99, .at = offsetof(type, member.dropout), .arg = "P", \
      .doc = "share of an adapter's inputs that are dropped in training"}, \
@@ -33,6 +34,8 @@ extern const char *const bl_lora_inits[]; /* by bl_lora_init; NULL after the las
      .doc = "the length of each row of W + s B A is learned beside it (DoRA)"}
 /* clang-format on */
 
+/* The linears that get an adapter as BL_ROLE_BITs, 0: all; BL_E_CONFIG as below. */
+bl_status bl_lora_targets(const bl_lora_opts *o, uint32_t *out, bl_err *e);
 /* BL_E_CONFIG, naming it, for a target that no linear of a block is called; with `init`, as bl_lora_needs_dense. */
 bl_status bl_lora_check(const bl_method_run *r, const bl_lora_opts *o, bl_err *e);
 /* Adapters that begin as a part of the weight, which `what` asks for, need dense weights (BL_E_UNSUPPORTED) of no

@@ -1,6 +1,6 @@
 /* session.c - opens what a verb needs to run a model by hand. */
 #include "session.h"
-#include "harness/quant/apply.h"
+#include "harness/study/identity.h"
 #include "kernels/base/fs.h"
 #include <errno.h>
 #include <signal.h>
@@ -11,6 +11,35 @@ static bool ends_with(const char *s, const char *tail)
 {
     size_t n = strlen(s), k = strlen(tail);
     return n >= k && strcmp(s + n - k, tail) == 0;
+}
+
+bl_calib_choice bl_cli_calib_choice(const bl_cli_calib *o)
+{
+    return (bl_calib_choice){.data = o->text,
+                             .n = o->n > 0 ? o->n : BL_CALIB_WINDOWS,
+                             .seqlen = BL_MAX(o->seqlen, 0),
+                             .seed = BL_MAX(o->seed, 0)};
+}
+
+bl_status bl_session_states(const bl_session *s, const bl_method_chain *m, const bl_apply_how *how, bl_hash training,
+                            bl_hash *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_identity id = {0};
+    bl_hash fingerprint, text = {0};
+    bl_calib_choice calib = *how->calib;
+    uint64_t bytes;
+
+    if (bl_chain_needs(m) & BL_NEED_CALIBRATION) {
+        BL_TRY(bl_calib_for(how->calib, m->text, s->ckpt, &calib, e));
+        BL_TRY(bl_calib_hash(&calib, how->dirs, &text, &bytes, e));
+        BL_TRY(bl_calib_fits(&calib, bytes, e));
+    }
+    BL_TRY(bl_checkpoint_fingerprint(s->ckpt, &fingerprint, e));
+    BL_TRY(bl_identity_model(s->ckpt, fingerprint, bl_backend_numerics(s->be), &id, e));
+    BL_TRY(bl_identity_variant(m, &calib, text, training, how->seed, out, &id, e));
+out:
+    return st;
 }
 
 bl_status bl_session_tokenizer(const char *model, const bl_cli_model *o, bl_tokenizer **out, bl_err *e)
@@ -86,11 +115,8 @@ static bl_status make_model(bl_session *s, const bl_method_chain *m, const bl_cl
     const char *tmp = getenv("TMPDIR");
     char *dir = NULL;
     bl_data_dirs dirs;
-    const bl_apply_how how = {.calib = &(bl_calib_choice){.data = make->calib.text,
-                                                          .n = make->calib.n > 0 ? make->calib.n : BL_CALIB_WINDOWS,
-                                                          .seqlen = BL_MAX(make->calib.seqlen, 0),
-                                                          .seed = BL_MAX(make->calib.seed, 0)},
-                              .dirs = &dirs};
+    const bl_calib_choice calib = bl_cli_calib_choice(&make->calib);
+    const bl_apply_how how = {.calib = &calib, .dirs = &dirs};
 
     BL_TRY(bl_data_option(make->data, &dirs, e));
     BL_TRY(bl_arena_new(&a, e));

@@ -2,6 +2,7 @@
 #ifndef BL_HARNESS_CLI_SESSION_H
 #define BL_HARNESS_CLI_SESSION_H
 #include "cli.h"
+#include "harness/quant/apply.h"
 #include "harness/score/score.h"
 
 typedef struct bl_session {
@@ -20,6 +21,12 @@ bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *
 bl_status bl_session_make(bl_session *s, const bl_program *p, const char *model, const bl_cli_model *o,
                           const bl_cli_make *make, int64_t threads, bl_err *e);
 void bl_session_close(bl_session *s);
+/* The hash of the state after each stage of a chain on s->ckpt, the same as a study's: `how` says which text methods
+ * look at, training what they learn from. */
+bl_status bl_session_states(const bl_session *s, const bl_method_chain *m, const bl_apply_how *how, bl_hash training,
+                            bl_hash *out, bl_err *e);
+/* What the options of calibration say. */
+bl_calib_choice bl_cli_calib_choice(const bl_cli_calib *o);
 
 /* A tokenizer alone: of a model, of a GGUF file without tensors, or of a tokenizer file. */
 bl_status bl_session_tokenizer(const char *model, const bl_cli_model *o, bl_tokenizer **out, bl_err *e);

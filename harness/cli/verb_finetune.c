@@ -1,7 +1,5 @@
 /* verb_finetune.c - trains a model with a method that learns, and writes it as a directory that every verb loads. */
 #include "session.h"
-#include "harness/quant/apply.h"
-#include "harness/study/identity.h"
 #include "kernels/base/fs.h"
 #include <string.h>
 #include <unistd.h>
@@ -10,13 +8,14 @@ typedef struct opts {
     bl_cli_common common;
     bl_cli_model model;
     bl_train_settings train;
+    bl_cli_calib calib;
     const char *method, *out, *curve;
     int64_t seed;
     bool resume;
 } opts;
 static const bl_opt rows[] = {
     {"method", BL_OPT_TEXT, .at = offsetof(opts, method), .arg = "METHOD",
-     .doc = "e.g. lora+rank=8+alpha=16+targets=q_proj:v_proj, qlora, full, lsq:w4; rtn:w4+lora"},
+     .doc = "e.g. lora+rank=8+alpha=16+targets=q_proj:v_proj, qlora, full, lsq:w4; rtn:w4+lora, gptq:w4g128+lora"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "OUT", .letter = 'o', .doc = "the new directory"},
     BL_TRAIN_ROWS(opts, train),
     {"seed", BL_OPT_INT, .min = 0, .max = 9007199254740992.0, .at = offsetof(opts, seed), .arg = "N",
@@ -24,6 +23,7 @@ static const bl_opt rows[] = {
     {"resume", BL_OPT_BOOL, .at = offsetof(opts, resume), .doc = "go on from OUT.state, where it is there"},
     {"curve", BL_OPT_TEXT, .at = offsetof(opts, curve), .arg = "FILE",
      .doc = "JSON lines {\"step\", \"loss\", \"lr\", \"grad_norm\"}, and \"valid\" where it was computed"},
+    BL_CALIB_ROWS(opts, calib),
     BL_SOURCE_ROWS(opts, model),
     BL_COMMON_ROWS(opts, common),
     {0}};
@@ -46,20 +46,6 @@ static bl_status steps(void *ctx, const bl_trainer *r, bl_err *e)
     bl_trainer_line(r, line);
     fprintf(stderr, "\r\033[K%s%s", line, r->step == r->steps ? "\n" : "");
     return BL_OK;
-}
-
-/* The hash of the state after each stage: the same as a study's. */
-static bl_status states(const bl_session *s, const opts *o, const bl_method_chain *m, bl_hash *out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_identity id = {0};
-    bl_hash fingerprint, training;
-    BL_TRY(bl_train_settings_hash(&o->train, &training, e));
-    BL_TRY(bl_checkpoint_fingerprint(s->ckpt, &fingerprint, e));
-    BL_TRY(bl_identity_model(s->ckpt, fingerprint, bl_backend_numerics(s->be), &id, e));
-    BL_TRY(bl_identity_variant(m, &(bl_calib_choice){0}, (bl_hash){0}, training, (uint64_t)o->seed, out, &id, e));
-out:
-    return st;
 }
 
 /* A run that was killed when its model was written and its state not yet removed has nothing left to do. */
@@ -118,9 +104,6 @@ static bl_status parse(const bl_program *p, const opts *o, bl_method_chain *m, b
     else if (!m->stage[m->n - 1].method->learns)
         st = bl_fail(e, BL_E_CONFIG, "%s is not trained; bitladder quantize applies it",
                      m->stage[m->n - 1].method->name);
-    else if (bl_chain_needs(m) & BL_NEED_CALIBRATION)
-        st = bl_fail(e, BL_E_CONFIG, "%s looks at text; apply it with bitladder quantize, and train what that writes",
-                     m->text);
 out:
     return st;
 }
@@ -142,16 +125,20 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
                                 .planned = planned,
                                 .told = steps,
                                 .ctx = (void *)(uintptr_t)o};
+    const bl_calib_choice calib = bl_cli_calib_choice(&o->calib);
+    const bl_apply_how how = {
+        .seed = (uint64_t)o->seed, .calib = &calib, .dirs = &(bl_data_dirs){.n = 0}, .hash = state, .train = &train};
+    bl_hash training;
     (void)exit_code;
 
     BL_TRY(parse(p, o, &m, e));
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_session_source(&s, args->pos[0], &o->model, o->common.threads, e));
-    BL_TRY(states(&s, o, &m, state, e));
+    BL_TRY(bl_train_settings_hash(&o->train, &training, e));
+    BL_TRY(bl_session_states(&s, &m, &how, training, state, e));
     if (o->resume) BL_TRY(is_done(o->out, state[m.n - 1], &done, e));
     if (!done) {
-        BL_TRY(bl_quantize_dir(s.ckpt, &m, &(bl_apply_how){.seed = (uint64_t)o->seed, .hash = state, .train = &train},
-                               s.be, o->out, a, &r, e));
+        BL_TRY(bl_quantize_dir(s.ckpt, &m, &how, s.be, o->out, a, &r, e));
         say(o, m.text, &r.train, &t);
     } else if (o->common.json) bl_text_addf(&t, "{\"ended_before\": true}\n");
     else if (!o->common.quiet) bl_text_addf(&t, "%s is there: the run had ended\n", o->out);

@@ -1,7 +1,5 @@
 /* verb_quantize.c - writes a quantized model as a directory that every verb loads, without the source. */
 #include "session.h"
-#include "harness/quant/apply.h"
-#include "harness/study/identity.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -38,27 +36,6 @@ static bl_status blocks(void *ctx, const bl_quantize_at *at, bl_err *e)
     return BL_OK;
 }
 
-/* The hash of the state after each stage: the same as a study's. */
-static bl_status states(const bl_session *s, const bl_method_chain *m, const bl_apply_how *how, bl_hash *out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_identity id = {0};
-    bl_hash fingerprint, text = {0};
-    bl_calib_choice calib = *how->calib;
-    uint64_t bytes;
-
-    if (bl_chain_needs(m) & BL_NEED_CALIBRATION) {
-        BL_TRY(bl_calib_for(how->calib, m->text, s->ckpt, &calib, e));
-        BL_TRY(bl_calib_hash(&calib, how->dirs, &text, &bytes, e));
-        BL_TRY(bl_calib_fits(&calib, bytes, e));
-    }
-    BL_TRY(bl_checkpoint_fingerprint(s->ckpt, &fingerprint, e));
-    BL_TRY(bl_identity_model(s->ckpt, fingerprint, bl_backend_numerics(s->be), &id, e));
-    BL_TRY(bl_identity_variant(m, &calib, text, (bl_hash){0}, how->seed, out, &id, e));
-out:
-    return st;
-}
-
 static void as_json(const char *dir, const char *method, const bl_quantize_result *r, bl_text *t)
 {
     bl_json_out j = {.t = t};
@@ -93,16 +70,14 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_session_source(&s, args->pos[0], &o->model, o->common.threads, e));
     BL_TRY(bl_arena_new(&a, e));
     bl_hash state[BL_MAX_STAGES];
+    const bl_calib_choice calib = bl_cli_calib_choice(&o->calib);
     const bl_apply_how how = {.seed = (uint64_t)o->seed,
-                              .calib = &(bl_calib_choice){.data = o->calib.text,
-                                                          .n = o->calib.n > 0 ? o->calib.n : BL_CALIB_WINDOWS,
-                                                          .seqlen = BL_MAX(o->calib.seqlen, 0),
-                                                          .seed = BL_MAX(o->calib.seed, 0)},
+                              .calib = &calib,
                               .dirs = &(bl_data_dirs){.dir = {o->data}, .n = o->data != NULL},
                               .hash = state,
                               .progress = blocks,
                               .ctx = (void *)(uintptr_t)o};
-    BL_TRY(states(&s, &m, &how, state, e));
+    BL_TRY(bl_session_states(&s, &m, &how, (bl_hash){0}, state, e));
     BL_TRY(bl_quantize_dir(s.ckpt, &m, &how, s.be, o->out, a, &r, e));
     BL_TRY(bl_checkpoint_unchanged(s.ckpt, e));
     if (o->common.json) as_json(o->out, m.text, &r, &t);

@@ -404,11 +404,35 @@ out:
     return st;
 }
 
+/* What a method that learns does to the linears first: they stay in memory. A run that goes on does it again, to the
+ * same bits. */
+static bl_status before_learning(work *k, bl_checkpoint *source, bool first, const char *dir, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_model *m = k->run.model;
+    if (k->run.method->ops) BL_TRY(bl_check_ops(k->run.be, k->run.method->ops, e));
+    BL_TRY(calibrate(k, source, first, dir, e));
+    for (int64_t b = 0; b < m->config.n_layers; b++) {
+        if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+        BL_TRY(bl_block_acquire(m, b, e));
+        st = layers(k, b, e);
+        if (st == BL_OK && k->run.calib && b + 1 < m->config.n_layers) st = bl_calib_advance(k->run.calib, e);
+        bl_block_release(m, b);
+        if (st != BL_OK) goto out;
+    }
+out:
+    bl_calib_end(k->run.calib);
+    k->run.calib = NULL;
+    return st;
+}
+
 /* A method that learns has the whole model in memory and changes it at once. */
-static bl_status learn(work *k, const bl_method_choice *stage, bl_hash hash, const char *dir, bl_err *e)
+static bl_status learn(work *k, bl_checkpoint *source, bool first, const bl_method_choice *stage, bl_hash hash,
+                       const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
     if (k->run.method->check) BL_TRY(k->run.method->check(&k->run, e));
+    if (k->run.method->layer) BL_TRY(before_learning(k, source, first, dir, e));
     BL_TRY(bl_train_stage(&k->run, stage->text, dir, hash, k->how->train, k->v, &k->train, e));
     BL_TRY(write_blocks(k, e));
     BL_TRY(bl_variant_ends(k->v, k->run.model, e));
@@ -477,7 +501,7 @@ static bl_status apply_stage(work *k, bl_checkpoint *source, bool first, const b
         st = BL_E_NOMEM;
         goto out;
     }
-    if (method->learns) BL_TRY(learn(k, stage, *hash, dir, e));
+    if (method->learns) BL_TRY(learn(k, source, first, stage, *hash, dir, e));
     else BL_TRY(run_stage(k, source, first, dir, e));
     BL_TRY(note_stage(k, e));
     if (k->n_layers) {
@@ -612,8 +636,10 @@ static void weigh(const bl_method_run *run, const bl_calib_choice *calib, uint64
 }
 
 /* A stage that learns, on the outline as it leaves it: adapters, or every weight where it adds none. A step goes
- * through the products forward, again, and back; and to the weights' own gradients where they are learned. */
-static void weigh_training(const bl_model *m, const bl_train_settings *s, int adapters_before, bl_stage_forecast *out)
+ * through the products forward, again, and back; and to the weights' own gradients where they are learned. `rounds`:
+ * what its `layer` takes comes first. */
+static void weigh_training(const bl_model *m, const bl_train_settings *s, int adapters_before, bool rounds,
+                           bl_stage_forecast *out)
 {
     const bl_config *c = &m->config;
     double weights = 0, adapters = 0, rows = (double)bl_train_settings_tokens(s) / (double)(s->steps * s->accumulate);
@@ -625,12 +651,14 @@ static void weigh_training(const bl_model *m, const bl_train_settings *s, int ad
     }
     double head = (double)c->vocab * (double)c->dim, trained = adapters > 0 ? adapters : weights + head;
     double products = adapters > 0 ? 6 : 8, moments = s->eight_bits ? 2 : 8;
+    const double memory = (double)bl_model_bytes(m) + trained * (8 + moments) +
+                          rows * (double)sizeof(float) *
+                              ((double)(c->n_layers + 12) * (double)c->dim + 6 * (double)c->ffn_dim) +
+                          (double)(64 << 20);
     out->weights = 0;
-    out->work = (double)bl_train_settings_tokens(s) * (products * (weights + adapters) + 4 * head);
-    out->memory = (uint64_t)((double)bl_model_bytes(m) + trained * (8 + moments) +
-                             rows * (double)sizeof(float) *
-                                 ((double)(c->n_layers + 12) * (double)c->dim + 6 * (double)c->ffn_dim) +
-                             (double)(64 << 20));
+    out->work = (rounds ? out->work : 0) +
+                (double)bl_train_settings_tokens(s) * (products * (weights + adapters) + 4 * head);
+    out->memory = BL_MAX(rounds ? out->memory : 0, (uint64_t)memory);
 }
 
 static int most_adapters(const bl_model *m)
@@ -663,7 +691,7 @@ bl_status bl_quantize_check(bl_checkpoint *source, const bl_method_chain *chain,
         if (!method->as_stored) weigh(&run, calib, limit, &f.stage[k]);
         int adapters = most_adapters(m);
         for (size_t i = 0; i < m->n_linears; i++) BL_TRY(bl_method_predict(&run, &m->linears[i], e));
-        if (method->learns) weigh_training(m, train, adapters, &f.stage[k]);
+        if (method->learns) weigh_training(m, train, adapters, method->layer != NULL, &f.stage[k]);
         if (!method->wants_head || !method->wants_head(&run)) continue;
         BL_TRY(bl_method_predict(&run, &m->embed, e));
         BL_TRY(bl_method_predict(&run, &m->head, e));

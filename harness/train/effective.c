@@ -414,17 +414,34 @@ out:
     return st;
 }
 
-bl_status bl_effective_apart(bl_trainable *t, bl_effective *w, bool a, bl_err *e)
+bl_status bl_effective_replace(bl_trainable *t, int param, int64_t rows, int64_t cols, bl_err *e)
 {
     bl_backend *be = t->m->be;
+    bl_trained *p = &t->param[param];
+    bl_status st = BL_OK;
+    bl_tensor own = {0}, grad;
+    BL_TRY(new_tensor(be, rows, cols, &own, e));
+    BL_TRY(new_tensor(be, rows, cols, &grad, e));
+    be->ops->buffer_free(p->grad.buf);
+    be->ops->buffer_free(p->own);
+    p->value = own;
+    p->grad = grad;
+    p->own = own.buf;
+    own.buf = NULL;
+out:
+    be->ops->buffer_free(own.buf);
+    return st;
+}
+
+bl_status bl_effective_apart(bl_trainable *t, bl_effective *w, bool a, bl_err *e)
+{
+    const bl_ops *o = t->m->be->ops;
     bl_status st = BL_OK;
     for (int k = !a; k < 2; k++) {
-        bl_trained *p = &t->param[k ? w->b : w->a];
-        bl_tensor own;
-        BL_TRY(new_tensor(be, p->value.dim[0], p->value.dim[1], &own, e));
-        p->own = own.buf;
-        BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = p->value, .dst = own, .n = own.dim[0]}, e));
-        p->value = own;
+        const int at = k ? w->b : w->a;
+        const bl_tensor was = t->param[at].value;
+        BL_TRY(bl_effective_replace(t, at, was.dim[0], was.dim[1], e));
+        BL_TRY(o->gather(t->m->be, &(bl_gather_args){.src = was, .dst = t->param[at].value, .n = was.dim[0]}, e));
     }
 out:
     return st;

@@ -131,6 +131,10 @@ bl_status bl_effective_begin(bl_trainable *t, bl_effective *w, const float *a, c
  * computes what it did. A transform of the outputs and B m / |V| are what the model has. The last to be called: W is as
  * it will stay. BL_E_UNSUPPORTED where a linear sees transformed inputs. */
 bl_status bl_train_dora(bl_trainable *t, bl_err *e);
+/* Adapters that are there read means, or sums, of the inputs of each group of the weight's, which are integers with
+ * zero points; A is [rank, groups], uniform in Xavier's bounds. With `merge` they end in the zero points, which are
+ * numbers then (QA-LoRA, Xu et al. 2023, arXiv 2309.14717). */
+bl_status bl_train_pooled(bl_trainable *t, bool means, bool merge, bl_err *e);
 /* Learned step sizes (LSQ, arXiv 1902.08153) on the linears of the blocks: weights in f32 and a scale for each group of
  * inputs are learned, products are with the rounded weight; the rest is frozen. Kept as int<bits> with scales in f32.
  * group <= 0: the whole row. */
@@ -149,6 +153,8 @@ bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, b
 /* B of a trained adapter, and with `a` A, become parameters of their own with its values, so that a form can make those
  * of the model. The gradients that `chain` is given are those of the parameters themselves where they are not apart. */
 bl_status bl_effective_apart(bl_trainable *t, bl_effective *w, bool a, bl_err *e);
+/* A parameter becomes zeros of its own, f32 [rows, cols]. */
+bl_status bl_effective_replace(bl_trainable *t, int param, int64_t rows, int64_t cols, bl_err *e);
 /* Room of rows x cols that lasts until it is asked for again: 0, 1 of activations; 2 .. 5 f32, of which the products
  * use 2, and 4 and 5 hold da and db. */
 bl_status bl_effective_work(bl_trainable *t, int i, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e);

@@ -503,6 +503,66 @@ static void adapters_that_begin_as_a_part_of_the_weight_are_given_as_its_change(
     ran_free(&r);
 }
 
+/* ---- a base that looks at text ---- */
+#define LOOKS(method, out, ...)                                                                                        \
+    "finetune", "@model", "--method", method, "--data", "@dir/three.jsonl", "--calib", "primer:test", "--calib-n",     \
+        "3", "--calib-seqlen", "48", "--batch", "3", "--steps", "8", "--lr", "0.005", "-o", out, __VA_ARGS__
+
+/* GPTQ as a stage before, or as the beginning of the same stage, is one base: the bytes of both runs are the same. */
+static void adapters_are_trained_beside_what_gptq_rounds(void **state)
+{
+    static const char *const methods[] = {"gptq:w4g24+lora+rank=2", "gptq-lora:w4g24+rank=2+alpha=16"};
+    bl_err e = {0};
+    char *file[2] = {NULL}, *bytes[2];
+    size_t n[2];
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+    for (int i = 0; i < 2; i++) {
+        ran r = SAY(NULL, LOOKS(methods[i], i ? "@dir/one" : "@dir/two", "--json"));
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        file[i] = bl_join(filled(i ? "@dir/one" : "@dir/two"), "adapter_model.safetensors", &e);
+        assert_ok(bl_read_file(file[i], 1 << 28, &bytes[i], &n[i], &e));
+    }
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(bytes[0], bytes[1], n[0]);
+    assert_true(nll_by("@dir/one") == nll_by("@dir/two"));
+    for (int i = 0; i < 2; i++) {
+        bl_free(file[i]);
+        bl_free(bytes[i]);
+    }
+}
+
+/* The adapter of QA-LoRA beside the integers, and within their zero points, computes the same; with sums too. */
+static void zero_points_take_an_adapter_in(void **state)
+{
+    static const char *const methods[] = {"qa-lora:w4g24+rank=2+scale=fp32", "qa-lora:w3g24+rank=2+pool=sum+scale=fp32",
+                                          "qa-lora:w4g24+rank=2+targets=q_proj:down_proj"};
+    bl_err e = {0};
+    char text[128];
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+    for (size_t i = 0; i < BL_COUNT(methods); i++) {
+        ran r = SAY(NULL, LOOKS(methods[i], "@dir/within", "--json"));
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        snprintf(text, sizeof text, "%s+beside", methods[i]);
+        r = SAY(NULL, LOOKS(text, "@dir/beside", "--json"));
+        expect(&r, 0, NULL);
+        ran_free(&r);
+        const double within = nll_by("@dir/within"), beside = nll_by("@dir/beside");
+        const double limit = strstr(methods[i], "fp32") ? 1e-5 : 2e-3; /* zero points in fp16 are rounded */
+        if (!(fabs(within - beside) <= limit * fabs(beside)) || !(fabs(beside - nll_by("@model")) > 1e-2))
+            fail_msg("%s: %.9g within, %.9g beside", methods[i], within, beside);
+        r = SAY(NULL, "inspect", "@dir/within");
+        expect(&r, 0, NULL);
+        assert_true(!strstr(r.out, "adapter") || strstr(methods[i], "targets"));
+        ran_free(&r);
+        assert_ok(bl_remove_tree(filled("@dir/within"), &e));
+        assert_ok(bl_remove_tree(filled("@dir/beside"), &e));
+    }
+}
+
 /* ---- killed ---- */
 /* Starts a training that stops at a fault point; it is killed there, or a little later. */
 static void begin_and_kill(const char *point, useconds_t later, const char *const *argv)
@@ -703,6 +763,8 @@ int main(void)
         cmocka_unit_test(ten_losses_through_the_program_are_those_of_pytorch),
         cmocka_unit_test(an_adapter_that_was_written_begins_another_run_as_it_is),
         cmocka_unit_test(steps_of_adapters_through_the_program_are_those_of_peft),
+        cmocka_unit_test(adapters_are_trained_beside_what_gptq_rounds),
+        cmocka_unit_test(zero_points_take_an_adapter_in),
         cmocka_unit_test(a_state_that_outlived_its_run_goes_when_the_run_is_resumed),
         cmocka_unit_test(methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merged),
         cmocka_unit_test(examples_of_every_format_train_and_wrong_ones_are_refused_by_line),

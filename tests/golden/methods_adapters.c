@@ -150,6 +150,117 @@ static void adapters_and_their_gradients_are_those_of_peft(void **state)
     golden_close(&g);
 }
 
+/* ---- QA-LoRA ---- */
+/* A linear of integers with the recorded codes, scales and zero points. */
+static void recorded_integers(method_run *m, const golden *g, const char *name, int64_t out, int64_t in, int bits,
+                              int64_t group)
+{
+    const int64_t groups = in / group;
+    const float *scales = recorded(g, name, "scales", groups * out), *zeros = recorded(g, name, "zeros", groups * out);
+    bl_shape shape = {.out = out, .in = in, .group = group, .zero = BL_ZERO_FLOAT, .scale = BL_F32};
+    char key[64], format[8];
+    bl_err e = {0};
+    bl_weight w;
+    float *x = malloc((size_t)(out * in) * sizeof *x), *s = malloc((size_t)(out * groups) * sizeof *s),
+          *z = malloc((size_t)(out * groups) * sizeof *z);
+    snprintf(key, sizeof key, "%s.codes", name);
+    const uint8_t *codes = golden_need(g, key, "U8", out * in);
+    for (int64_t o = 0; o < out; o++) {
+        for (int64_t j = 0; j < groups; j++) { /* recorded group after group */
+            s[o * groups + j] = scales[j * out + o];
+            z[o * groups + j] = zeros[j * out + o];
+        }
+        for (int64_t i = 0; i < in; i++)
+            x[o * in + i] = (codes[o * in + i] - z[o * groups + i / group]) * s[o * groups + i / group];
+    }
+    snprintf(format, sizeof format, "int%d", bits);
+    assert_ok(bl_weight_new(m->be, bl_format_find(format), &shape, &w, &e));
+    bl_tensor tx = on_backend(m->be, x, out, in), ts = on_backend(m->be, s, out, groups),
+              tz = on_backend(m->be, z, out, groups);
+    assert_ok(m->be->ops->pack(m->be,
+                               &(bl_pack_args){.x = tx, .w = &w, .rule = BL_RANGE_GIVEN, .scale = ts, .zero = tz}, &e));
+    bl_linear_set_weight(&m->lin, &w);
+    m->be->ops->buffer_free(tx.buf);
+    m->be->ops->buffer_free(ts.buf);
+    m->be->ops->buffer_free(tz.buf);
+    free(x);
+    free(s);
+    free(z);
+}
+
+/* Forward pass and gradients of the published code; in the end its zero points, and the same outputs without an
+ * adapter. */
+static void adapters_of_qa_lora_end_in_the_zero_points_of_the_published_code(void **state)
+{
+    enum { ROWS = 16 };
+    static const struct {
+        const char *weight;
+        int64_t out, in;
+        int bits;
+        int64_t group, rank;
+    } rows[] = {{"tiny_gate", 128, 128, 4, 32, 16}, {"tiny_gate", 128, 128, 2, 32, 64},
+                {"tiny_gate", 128, 128, 4, 64, 16}, {"smol_k", 32, 576, 4, 32, 16},
+                {"smol_k", 32, 576, 2, 32, 64},     {"smol_k", 32, 576, 4, 64, 16}};
+    golden g;
+    (void)state;
+    BL_NEEDS("BITLADDER_GOLDEN");
+    golden_open(&g, test_path("BITLADDER_GOLDEN", "finetune/qalora.safetensors"));
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        const int64_t out = rows[i].out, in = rows[i].in, groups = in / rows[i].group, rank = rows[i].rank;
+        bl_err e = {0};
+        method_run m;
+        bl_trainable *t;
+        char name[64], text[64];
+        float *none = calloc((size_t)(out * in), sizeof *none);
+        snprintf(name, sizeof name, "%s.w%dg%dr%d", rows[i].weight, rows[i].bits, (int)rows[i].group, (int)rank);
+        snprintf(text, sizeof text, "qa-lora:w%dg%d+rank=%d", rows[i].bits, (int)rows[i].group, (int)rank);
+        method_open(&m, text, none, out, in);
+        recorded_integers(&m, &g, name, out, in, rows[i].bits, rows[i].group);
+        assert_ok(m.run.method->check(&m.run, &e));
+        assert_ok(bl_trainable_new(&m.model, &t, &e));
+        assert_ok(m.run.method->learns(&m.run, t, &e));
+        m.lin.adapter[0].scale = *recorded(&g, name, "scaling", 1);
+        const bl_trained *a = &t->param[t->w[0].a], *b = &t->param[t->w[0].b];
+        const float *start = a->value.buf->data, bound = sqrtf(6 / (float)(rank + groups));
+        float top = 0;
+        for (int64_t k = 0; k < rank * groups; k++) top = fmaxf(top, fabsf(start[k]));
+        assert_true(top <= bound && top > 0.9f * bound);
+        assert_ok(m.be->ops->upload(m.be, &a->value, recorded(&g, name, "A", rank * groups), &e));
+        assert_ok(m.be->ops->upload(m.be, &b->value, recorded(&g, name, "B", out * rank), &e));
+        assert_ok(bl_trainable_make(t, &e));
+        bl_tensor x = on_backend(m.be, recorded(&g, rows[i].weight, "x", ROWS * in), ROWS, in),
+                  dy = on_backend(m.be, recorded(&g, rows[i].weight, "grad_y", ROWS * out), ROWS, out),
+                  y = on_backend(m.be, NULL, ROWS, out), dx = on_backend(m.be, NULL, ROWS, in);
+        assert_ok(bl_effective_forward(t, &t->w[0], 0, x, y, false, &e));
+        assert_near("y", y.buf->data, recorded(&g, name, "y", ROWS * out), ROWS * out);
+        assert_ok(bl_effective_backward(t, &t->w[0], x, dy, dx, false, &e));
+        assert_near("grad_x", dx.buf->data, recorded(&g, name, "grad_x", ROWS * in), ROWS * in);
+        assert_near("grad_A", a->grad.buf->data, recorded(&g, name, "grad_A", rank * groups), rank * groups);
+        assert_near("grad_B", b->grad.buf->data, recorded(&g, name, "grad_B", out * rank), out * rank);
+        const size_t bytes = bl_tensor_bytes(&m.lin.weight.part[0]);
+        void *codes = malloc(bytes);
+        memcpy(codes, m.lin.weight.part[0].buf->data, bytes);
+        assert_ok(bl_trainable_store(t, &e));
+        assert_int_equal(m.lin.n_adapters, 0);
+        const void *part[BL_MAX_PARTS];
+        method_parts(&m, part);
+        assert_memory_equal(part[0], codes, bytes); /* integers stay */
+        const float *zero = part[2], *want = recorded(&g, name, "merged_zeros", groups * out);
+        for (int64_t o = 0; o < out; o++)
+            for (int64_t j = 0; j < groups; j++)
+                assert_float_equal(zero[o * groups + j], want[j * out + o],
+                                   1e-5 * (1 + fabs((double)want[j * out + o])));
+        assert_ok(bl_linear_apply(m.be, &m.lin, x, y, false, &e));
+        assert_near("merged", y.buf->data, recorded(&g, name, "y", ROWS * out), ROWS * out);
+        bl_trainable_free(t);
+        for (int k = 0; k < 4; k++) m.be->ops->buffer_free((k == 0 ? x : k == 1 ? dy : k == 2 ? y : dx).buf);
+        free(codes);
+        free(none);
+        method_close(&m);
+    }
+    golden_close(&g);
+}
+
 /* ---- LoftQ ---- */
 /* The weight less what a linear computes with, its adapter included or not: Frobenius norm. */
 static double apart(const method_run *m, const float *w, bool adapter)
@@ -241,6 +352,7 @@ int main(void)
         cmocka_unit_test(factors_of_a_small_matrix_are_those_on_paper),
         cmocka_unit_test(adapters_begin_as_those_of_peft),
         cmocka_unit_test(adapters_and_their_gradients_are_those_of_peft),
+        cmocka_unit_test(adapters_of_qa_lora_end_in_the_zero_points_of_the_published_code),
         cmocka_unit_test(weights_and_adapters_of_loftq_are_those_of_peft),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
