@@ -18,8 +18,8 @@ extern const char *const bl_lora_inits[]; /* by bl_lora_init; NULL after the las
 #define BL_LORA_ROWS_OF(type, member, of_rank, of_alpha) \
     {"rank", BL_OPT_INT, .min = 1, .max = 65536, .def.i = (of_rank), .at = offsetof(type, member.rank), \
      .arg = "N", .doc = "of the adapters"}, \
-    {"alpha", BL_OPT_REAL, .min = 0, .max = 65536, .def.r = (of_alpha), .at = offsetof(type, member.alpha), .arg = "X", \
-     .doc = "an adapter is scaled by alpha / rank"}, \
+    {"alpha", BL_OPT_REAL, .min = 0, .max = 65536, .def.r = (of_alpha), .at = offsetof(type, member.alpha), \
+     .arg = "X", .doc = "an adapter is scaled by alpha / rank"}, \
     {"dropout", BL_OPT_REAL, .min = 0, .max = 0.99, .at = offsetof(type, member.dropout), .arg = "P", \
      .doc = "share of an adapter's inputs that are dropped in training"}, \
     {"targets", BL_OPT_TEXT, .def.s = "all", .at = offsetof(type, member.targets), .arg = "q_proj:v_proj", \

@@ -1,5 +1,6 @@
 /* effective.c - products with weights that are trained, and their gradients; what is trained and what is not. */
 #include "effective.h"
+#include "taught.h"
 #include "kernels/base/rng.h"
 #include <math.h>
 #include <string.h>
@@ -52,6 +53,7 @@ void bl_trainable_free(bl_trainable *t)
         if (o->host_free) o->host_free(t->m->be, t->param[i].host);
         else bl_free(t->param[i].host);
     }
+    bl_teacher_free(t->teacher);
     o->buffer_free(t->page);
     for (size_t i = 0; i < BL_COUNT(t->work); i++) o->buffer_free(t->work[i]);
     for (size_t i = 0; i < BL_COUNT(t->moment_table); i++) o->buffer_free(t->moment_table[i].buf);

@@ -85,6 +85,7 @@ typedef struct bl_lora { /* LoRA, Hu et al. 2021, arXiv 2106.09685: y += s (drop
 } bl_lora;
 double bl_lora_scale(int64_t rank, double alpha, bool rank_stabilized);
 
+typedef struct bl_teacher bl_teacher; /* taught.h */
 struct bl_trainable {
     bl_model *m;
     bl_effective
@@ -101,7 +102,11 @@ struct bl_trainable {
     bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */
     bl_buffer *page;               /* where moments that the host keeps are for a step of their parameter */
     bl_lora lora;                  /* as bl_train_lora was told; rank 0: it was not */
-    bool base_is_own;              /* adapters began as a part of weights that were rounded without it */
+    bl_teacher *teacher;           /* the loss is kl (divergence from its distribution) + ce (cross-entropy); NULL: the
+                                      latter alone */
+    double kl, ce;     /* of a sum over the tokens of a sequence, a mean over sequences; of a mean over tokens */
+    int64_t sequences; /* rows of a step, which the divergence is divided by; the trainer sets it; 0: one */
+    bool base_is_own;  /* adapters began as a part of weights that were rounded without it */
 };
 
 /* Loads all blocks and keeps them; of a model that loads them later, those up to `block` when bl_trainable_reach is
@@ -135,6 +140,10 @@ bl_status bl_train_dora(bl_trainable *t, bl_err *e);
  * zero points; A is [rank, groups], uniform in Xavier's bounds. With `merge` they end in the zero points, which are
  * numbers then (QA-LoRA, Xu et al. 2023, arXiv 2309.14717). */
 bl_status bl_train_pooled(bl_trainable *t, bool means, bool merge, bl_err *e);
+/* The loss of training becomes kl KL(P | Q) / (rows of a step) + ce (mean nll), P the distribution of the model in c
+ * (INT2.1, arXiv 2306.08162: the divergence is summed over tokens). c is lent until the end. That of a validation text
+ * stays. */
+bl_status bl_train_taught(bl_trainable *t, bl_checkpoint *c, double kl, double ce, bl_err *e);
 /* Learned step sizes (LSQ, arXiv 1902.08153) on the linears of the blocks: weights in f32 and a scale for each group of
  * inputs are learned, products are with the rounded weight; the rest is frozen. Kept as int<bits> with scales in f32.
  * group <= 0: the whole row. */

@@ -1,5 +1,6 @@
 /* gradients.c - forward through all blocks, the loss, and back. */
 #include "gradients.h"
+#include "taught.h"
 #include <string.h>
 
 static bool counts(const bl_train_batch *b, int32_t seq, int32_t token)
@@ -158,67 +159,160 @@ int64_t bl_loss_rows(const bl_model *m, int64_t rows, int64_t n)
     return BL_MIN(most, n);
 }
 
+/* Buffers of the loss, parts of one. */
+typedef struct ends {
+    bl_tensor nll, kl, dp, same;     /* f64 [n] each, i32 [n]; the last three beside a teacher alone */
+    bl_tensor last, normed, d;       /* act [n, dim] */
+    bl_tensor taught;                /* act [n, dim], the teacher's states */
+    uint64_t logits, narrow, theirs; /* where a chunk's logits are; their gradient in act, where that is not f32; the
+                                        teacher's of both */
+    uint64_t bytes;
+} ends;
+
+static uint64_t place(uint64_t *at, uint64_t bytes)
+{
+    const uint64_t here = *at;
+    *at += (bytes + 63) / 64 * 64;
+    return here;
+}
+
+static ends ends_of(const pass *p, bl_buffer *b, int64_t most, int64_t columns)
+{
+    const bool taught = p->t->teacher && p->learn;
+    const bl_dtype act = p->be->act;
+    const int64_t n = p->n, dim = p->m->config.dim;
+    const uint64_t states = (uint64_t)(n * dim) * bl_dtype_bytes(act),
+                   logits = (uint64_t)(most * columns) * sizeof(float),
+                   narrow = act == BL_F32 ? 0 : (uint64_t)(most * columns) * bl_dtype_bytes(act);
+    ends x = {0};
+    uint64_t at = 0;
+    x.nll = bl_tensor_1d(b, place(&at, (uint64_t)n * 8), BL_F64, n);
+    x.last = bl_tensor_2d(b, place(&at, states), act, n, dim);
+    x.normed = bl_tensor_2d(b, place(&at, states), act, n, dim);
+    x.d = bl_tensor_2d(b, place(&at, states), act, n, dim);
+    x.logits = place(&at, logits);
+    x.narrow = place(&at, narrow);
+    if (taught) {
+        x.kl = bl_tensor_1d(b, place(&at, (uint64_t)n * 8), BL_F64, n);
+        x.dp = bl_tensor_1d(b, place(&at, (uint64_t)n * 8), BL_F64, n);
+        x.same = bl_tensor_1d(b, place(&at, (uint64_t)n * 4), BL_I32, n);
+        x.taught = bl_tensor_2d(b, place(&at, states), act, n, dim);
+        x.theirs = place(&at, logits + narrow);
+    }
+    x.bytes = at + 64;
+    return x;
+}
+
+/* The gradient of a chunk's logits y, rows r .. r + n, beside a teacher with logits t. With q and p their distributions
+ * and 1 the token that is there, a (q - 1) + b (q - p) = (a + b) (q - 1) - b (p - 1): twice that of cross-entropy. */
+static bl_status taught_chunk(pass *p, const ends *x, bl_tensor y, bl_tensor dy, int64_t r, double a, double b,
+                              bl_err *e)
+{
+    bl_backend *be = p->be;
+    const int64_t n = y.dim[0], columns = y.dim[1];
+    const bl_tensor t = bl_tensor_2d(p->ends, x->theirs, BL_F32, n, columns),
+                    target = bl_tensor_part(p->t_target, r, n);
+    const bl_tensor dt = be->act == BL_F32 ? t
+                                           : bl_tensor_2d(p->ends, x->theirs + (uint64_t)(n * columns) * sizeof(float),
+                                                          be->act, n, columns);
+    const int64_t vocab = p->m->config.vocab;
+    bl_status st = BL_OK;
+    BL_TRY(bl_teacher_logits(p->t->teacher, x->taught, r, n, t, e));
+    BL_TRY(be->ops->kl_div(be,
+                           &(bl_kl_div_args){.p = t,
+                                             .q = y,
+                                             .vocab = vocab,
+                                             .target = target,
+                                             .kl = bl_tensor_part(x->kl, r, n),
+                                             .dp = bl_tensor_part(x->dp, r, n),
+                                             .same = bl_tensor_part(x->same, r, n)},
+                           e));
+    BL_TRY(be->ops->loss_grad(
+        be, &(bl_loss_grad_args){.logits = t, .vocab = vocab, .target = target, .scale = -b, .grad = dt}, e));
+    BL_TRY(be->ops->loss_grad(be,
+                              &(bl_loss_grad_args){.logits = y,
+                                                   .vocab = vocab,
+                                                   .target = target,
+                                                   .scale = a + b,
+                                                   .grad = dy,
+                                                   .nll = bl_tensor_part(x->nll, r, n)},
+                              e));
+    BL_TRY(be->ops->add(be, &(bl_add_args){.x = dt, .y = dy}, e));
+out:
+    return st;
+}
+
+/* The sum over the wanted rows of a list. */
+static bl_status summed(pass *p, bl_tensor list, double *sum, bl_err *e)
+{
+    double *each = bl_new((size_t)p->n, sizeof *each, e);
+    if (!each) return BL_E_NOMEM;
+    bl_status st = p->be->ops->download(p->be, &list, each, e);
+    *sum = 0;
+    for (int64_t i = 0; st == BL_OK && i < p->n; i++) *sum += each[i];
+    bl_free(each);
+    return st;
+}
+
 /* The loss of the wanted rows, and its gradient to the residual stream after the last block, in its place. */
-static bl_status loss(pass *p, double scale, double *nll, bl_err *e)
+static bl_status loss(pass *p, double scale, double *out, bl_err *e)
 {
     bl_backend *be = p->be;
     const bl_config *c = &p->m->config;
+    const bl_trainable *t = p->t;
     bl_effective *head = bl_effective_of(p->t, -1, p->m->head.weight.format ? BL_ROLE_HEAD : BL_ROLE_EMBED);
+    const bool taught = t->teacher && p->learn;
+    const double rows = (double)BL_MAX(t->sequences, 1), a = taught ? t->ce * scale : scale,
+                 b = taught ? t->kl / rows : 0;
     int64_t most = bl_loss_rows(p->m, p->rows, p->n), columns = head->linear->out;
-    uint64_t states = (uint64_t)(p->n * c->dim) * bl_dtype_bytes(be->act),
-             logits = ((uint64_t)(most * columns) * sizeof(float) + 63) / 64 * 64,
-             narrow = be->act == BL_F32 ? 0 : (uint64_t)(most * columns) * bl_dtype_bytes(be->act);
-    double *each = NULL, sum = 0;
+    double nll, kl = 0;
     bl_status st = BL_OK;
 
-    if (!(each = bl_new((size_t)p->n, sizeof *each, e))) return BL_E_NOMEM;
-    BL_TRY(
-        be->ops->buffer_new(be, (uint64_t)p->n * sizeof *each + 3 * (states + 64) + logits + narrow + 64, &p->ends, e));
-    bl_tensor t_nll = bl_tensor_1d(p->ends, 0, BL_F64, p->n);
-    uint64_t at = ((uint64_t)p->n * sizeof *each + 63) / 64 * 64;
-    bl_tensor last = bl_tensor_2d(p->ends, at, be->act, p->n, c->dim);
-    at += (states + 63) / 64 * 64;
-    bl_tensor normed = bl_tensor_2d(p->ends, at, be->act, p->n, c->dim);
-    at += (states + 63) / 64 * 64;
-    bl_tensor d = bl_tensor_2d(p->ends, at, be->act, p->n, c->dim);
-    at += (states + 63) / 64 * 64;
-
-    BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = p->stream, .dst = last, .from = p->t_want, .n = p->n}, e));
-    BL_TRY(be->ops->rmsnorm(be, &(bl_rmsnorm_args){.x = last, .weight = p->m->norm.weight, .y = normed, .eps = c->eps},
-                            e));
+    BL_TRY(be->ops->buffer_new(be, ends_of(p, NULL, most, columns).bytes, &p->ends, e));
+    const ends x = ends_of(p, p->ends, most, columns);
+    if (taught) {
+        bl_batch whole = p->batch;
+        whole.want = p->want;
+        whole.n_want = p->n;
+        BL_TRY(bl_teacher_states(t->teacher, &whole, x.taught, e));
+    }
+    BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = p->stream, .dst = x.last, .from = p->t_want, .n = p->n}, e));
+    BL_TRY(be->ops->rmsnorm(
+        be, &(bl_rmsnorm_args){.x = x.last, .weight = p->m->norm.weight, .y = x.normed, .eps = c->eps}, e));
     for (int64_t r = 0, n; r < p->n; r += n) {
         n = BL_MIN(p->n - r, most);
-        bl_tensor y = bl_tensor_2d(p->ends, at, BL_F32, n, columns), x = bl_tensor_rows(normed, r, n);
-        bl_tensor dy = narrow ? bl_tensor_2d(p->ends, at + logits, be->act, n, columns) : y;
-        BL_TRY(bl_effective_forward(p->t, head, r, x, y, false, e));
-        BL_TRY(be->ops->loss_grad(be,
-                                  &(bl_loss_grad_args){.logits = y,
-                                                       .vocab = c->vocab,
-                                                       .target = bl_tensor_part(p->t_target, r, n),
-                                                       .scale = scale,
-                                                       .grad = dy,
-                                                       .nll = bl_tensor_part(t_nll, r, n)},
-                                  e));
-        if (p->learn) BL_TRY(bl_effective_backward(p->t, head, x, dy, bl_tensor_rows(d, r, n), false, e));
+        bl_tensor y = bl_tensor_2d(p->ends, x.logits, BL_F32, n, columns), h = bl_tensor_rows(x.normed, r, n);
+        bl_tensor dy = be->act == BL_F32 ? y : bl_tensor_2d(p->ends, x.narrow, be->act, n, columns);
+        BL_TRY(bl_effective_forward(p->t, head, r, h, y, false, e));
+        if (taught) BL_TRY(taught_chunk(p, &x, y, dy, r, a, b, e));
+        else
+            BL_TRY(be->ops->loss_grad(be,
+                                      &(bl_loss_grad_args){.logits = y,
+                                                           .vocab = c->vocab,
+                                                           .target = bl_tensor_part(p->t_target, r, n),
+                                                           .scale = scale,
+                                                           .grad = dy,
+                                                           .nll = bl_tensor_part(x.nll, r, n)},
+                                      e));
+        if (p->learn) BL_TRY(bl_effective_backward(p->t, head, h, dy, bl_tensor_rows(x.d, r, n), false, e));
     }
-    BL_TRY(be->ops->download(be, &t_nll, each, e));
-    for (int64_t i = 0; i < p->n; i++) sum += each[i];
-    *nll = sum;
+    BL_TRY(summed(p, x.nll, &nll, e));
+    if (taught) BL_TRY(summed(p, x.kl, &kl, e));
+    *out = taught ? t->ce * nll + b * kl / scale : nll;
     if (!p->learn) goto out;
     BL_TRY(be->ops->rmsnorm_grad(be,
-                                 &(bl_rmsnorm_grad_args){.x = last,
+                                 &(bl_rmsnorm_grad_args){.x = x.last,
                                                          .weight = p->m->norm.weight,
-                                                         .dy = d,
-                                                         .dx = d,
+                                                         .dy = x.d,
+                                                         .dx = x.d,
                                                          .dweight = norm_grad(p->t, p->m, -1, BL_ROLE_NORM),
                                                          .eps = c->eps},
                                  e));
     BL_TRY(be->ops->fill(be, &p->stream, 0, e));
-    BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = d, .dst = p->stream, .to = p->t_want, .n = p->n}, e));
+    BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = x.d, .dst = p->stream, .to = p->t_want, .n = p->n}, e));
     be->ops->buffer_free(p->ends); /* the blocks need room */
     p->ends = NULL;
 out:
-    bl_free(each);
     return st;
 }
 

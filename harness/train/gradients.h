@@ -22,8 +22,9 @@ int64_t bl_train_batch_tokens(const bl_train_batch *b); /* that count */
 int64_t bl_loss_rows(const bl_model *m, int64_t rows, int64_t n);
 
 /* The gradients of scale * (sum of nll) are added to those of t's parameters: with scale 1 / (tokens of a step) and one
- * call for each of its micro-batches they are those of the mean. *nll: the sum, in nats, not scaled. BL_E_UNSUPPORTED
- * when the backend lacks an op. */
+ * call for each of its micro-batches they are those of the mean. *nll: the sum, in nats, not scaled. With a teacher it
+ * is the loss of bl_train_taught that has these gradients, and *nll that loss / scale. BL_E_UNSUPPORTED when the
+ * backend lacks an op. */
 bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, double *nll, bl_err *e);
 /* The loss alone, without dropout: the sum of nll, in nats. What training does later does not depend on it. */
 bl_status bl_loss(bl_trainable *t, const bl_train_batch *b, double *nll, bl_err *e);

@@ -39,10 +39,14 @@ static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n)
     const uint64_t act = bl_dtype_bytes(be->act), states = (uint64_t)(rows * c->dim) * act,
                    layers = (uint64_t)c->n_layers, tape = bl_tape_bytes(t->m, rows);
     const int64_t chunk = BL_MIN(rows, bl_chunk_rows(c)), logits = bl_loss_rows(t->m, rows, n);
-    const uint64_t ends = 3 * (uint64_t)(n * c->dim) * act + (uint64_t)n * sizeof(double) +
-                          (uint64_t)(logits * c->vocab) * (sizeof(float) + (be->act == BL_F32 ? 0 : act));
-    return states + (t->keep ? layers * tape : layers * states + tape) + (uint64_t)rows * 16 +
-           bl_kv_view_bytes(be, BL_KV_ACT, rows, c->n_kv_heads, c->head_dim) +
+    const uint64_t of_logits = (uint64_t)(logits * c->vocab) * (sizeof(float) + (be->act == BL_F32 ? 0 : act)),
+                   kv = bl_kv_view_bytes(be, BL_KV_ACT, rows, c->n_kv_heads, c->head_dim);
+    uint64_t ends = 3 * (uint64_t)(n * c->dim) * act + (uint64_t)n * sizeof(double) + of_logits, kept = 0;
+    if (t->teacher) { /* its states and logits; its keys, values and residual stream, which it keeps */
+        ends += (uint64_t)(n * c->dim) * act + (uint64_t)n * 20 + of_logits + kv;
+        kept = states + (uint64_t)(chunk * bl_chunk_row_bytes(c));
+    }
+    return states + (t->keep ? layers * tape : layers * states + tape) + (uint64_t)rows * 16 + kv + kept +
            (uint64_t)(chunk * bl_chunk_row_bytes(c)) + kept_by_products(t, rows) +
            BL_MAX(ends, bl_block_backward_bytes(t->m, rows) + turned_back(t, rows));
 }

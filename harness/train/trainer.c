@@ -184,6 +184,7 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
         r->order = (bl_row_order){.seed = r->seed, .epoch = -1};
         if (!(r->order.of = bl_new((size_t)r->data->n_rows, sizeof *r->order.of, e))) return BL_E_NOMEM;
     }
+    r->t->sequences = r->batch;
     r->t0 = bl_now();
     r->tokens = 0;
     while (r->step < r->steps) {

@@ -533,6 +533,34 @@ static void adapters_are_trained_beside_what_gptq_rounds(void **state)
     }
 }
 
+/* Two bits break the model; the divergence from what it was, and the next token, lead back. */
+static void adapters_correct_what_two_bits_broke(void **state)
+{
+    bl_err e = {0};
+    double loss[2];
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+    ran r = SAY(NULL, LOOKS("int2.1:w2g24+rank=4", "@dir/corrected", "--curve", "@dir/corrected.curve", "--json"));
+    expect(&r, 0, NULL);
+    bl_json *j;
+    int64_t planned, peak;
+    assert_ok(bl_json_parse(r.out, strlen(r.out), "finetune", BL_JSON_PLAIN, &j, &e));
+    assert_ok(bl_json_get_int(j, "planned_bytes", &planned, &e));
+    assert_ok(bl_json_get_int(j, "peak_bytes", &peak, &e));
+    assert_true(planned > 0 && peak > 0);
+    bl_json_free(j);
+    ran_free(&r);
+    char *curve = text_of("@dir/corrected.curve"), *rest = curve, *line;
+    for (int k = 0; (line = strsep(&rest, "\n")) && *line; k++) {
+        assert_ok(bl_json_parse(line, strlen(line), "curve", BL_JSON_PLAIN, &j, &e));
+        assert_ok(bl_json_get_real(j, "loss", &loss[k > 0], &e));
+        bl_json_free(j);
+    }
+    assert_true(loss[1] < loss[0]);
+    bl_free(curve);
+    assert_ok(bl_remove_tree(filled("@dir/corrected"), &e));
+}
+
 /* The adapter of QA-LoRA beside the integers, and within their zero points, computes the same; with sums too. */
 static void zero_points_take_an_adapter_in(void **state)
 {
@@ -765,6 +793,7 @@ int main(void)
         cmocka_unit_test(steps_of_adapters_through_the_program_are_those_of_peft),
         cmocka_unit_test(adapters_are_trained_beside_what_gptq_rounds),
         cmocka_unit_test(zero_points_take_an_adapter_in),
+        cmocka_unit_test(adapters_correct_what_two_bits_broke),
         cmocka_unit_test(a_state_that_outlived_its_run_goes_when_the_run_is_resumed),
         cmocka_unit_test(methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merged),
         cmocka_unit_test(examples_of_every_format_train_and_wrong_ones_are_refused_by_line),

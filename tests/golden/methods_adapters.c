@@ -66,7 +66,7 @@ static void assert_near(const char *what, const float *got, const float *want, i
 
 static const float *recorded(const golden *g, const char *name, const char *what, int64_t n)
 {
-    char key[64];
+    char key[128];
     snprintf(key, sizeof key, "%s.%s", name, what);
     return golden_need(g, key, "F32", n);
 }
@@ -158,7 +158,7 @@ static void recorded_integers(method_run *m, const golden *g, const char *name, 
     const int64_t groups = in / group;
     const float *scales = recorded(g, name, "scales", groups * out), *zeros = recorded(g, name, "zeros", groups * out);
     bl_shape shape = {.out = out, .in = in, .group = group, .zero = BL_ZERO_FLOAT, .scale = BL_F32};
-    char key[64], format[8];
+    char key[128], format[8];
     bl_err e = {0};
     bl_weight w;
     float *x = malloc((size_t)(out * in) * sizeof *x), *s = malloc((size_t)(out * groups) * sizeof *s),

@@ -174,6 +174,41 @@ static void gradients_go_through_transformed_inputs_and_adapters_that_are_there(
     fixture_close(&f);
 }
 
+/* Beside itself a model has nothing to learn from the divergence; beside another the gradients are those of the loss,
+ * whose divergence is a sum over tokens and a mean over the sequences of a step. */
+static void gradients_towards_a_teacher_are_those_of_central_differences(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    for (int other = 0; other < 2; other++) {
+        fixture f = fixture_open(other ? "synth:tiny:int2" : "synth:tiny", "", 2, false);
+        bl_train_batch b = batch(f.m->config.vocab);
+        bl_checkpoint *teacher;
+        bl_trainable *t;
+        assert_ok(bl_checkpoint_open("synth:tiny", NULL, &teacher, &e));
+        assert_ok(bl_trainable_new(f.m, &t, &e));
+        assert_ok(bl_train_lora(t, &(bl_lora){.rank = 4, .alpha = 8, .seed = 3}, &e));
+        assert_refused(bl_train_taught(t, teacher, 0, 0, &e), BL_E_CONFIG, "above 0");
+        assert_ok(bl_train_taught(t, teacher, other ? 0.05 : 1, other, &e));
+        if (other) {
+            set_b(t);
+            assert_gradients("a teacher", t, &b, 0.01);
+            t->ce = 0;
+            const double one = loss_of(t, &b, 1);
+            t->sequences = 2;
+            assert_true(one > 0.01 && fabs(loss_of(t, &b, 1) - one / 2) < 1e-9 * one);
+        } else {
+            assert_true(loss_of(t, &b, 1) == 0);
+            for (size_t i = 0; i < t->n_params; i++)
+                for (int64_t k = 0; k < bl_tensor_count(&t->param[i].grad); k++)
+                    assert_true(numbers(&t->param[i].grad)[k] == 0);
+        }
+        bl_trainable_free(t);
+        bl_checkpoint_close(teacher);
+        fixture_close(&f);
+    }
+}
+
 static void new_adapters_change_nothing_and_learn_from_b_on(void **state)
 {
     (void)state;
@@ -402,6 +437,7 @@ int main(void)
         cmocka_unit_test(gradients_of_every_architecture_are_those_of_central_differences),
         cmocka_unit_test(gradients_of_adapters_are_those_of_central_differences),
         cmocka_unit_test(gradients_go_through_transformed_inputs_and_adapters_that_are_there),
+        cmocka_unit_test(gradients_towards_a_teacher_are_those_of_central_differences),
         cmocka_unit_test(new_adapters_change_nothing_and_learn_from_b_on),
         cmocka_unit_test(moments_of_eight_bits_learn_as_well),
         cmocka_unit_test(step_sizes_are_learned_through_the_rounding),

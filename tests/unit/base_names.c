@@ -168,7 +168,6 @@ static const struct {
     {"bl_safetensors_data", "looks at what was read"},
     {"bl_shard_same", "compares two runs"},
     {"bl_spec_parse", "bytes to fuzz"},
-    {"bl_linear_clear_transforms", offered},
 };
 
 enum { MOST_NAMES = 4096 };
