@@ -13,7 +13,8 @@ typedef enum bl_codes_kind {
     BL_CODES_SIGN_OUTER, /* fmt_sign_outer.c */
     BL_CODES_NVFP4,      /* fmt_nvfp4.c */
     BL_CODES_FLOAT,      /* fmt_int.c, zero points that are stored as numbers */
-    BL_CODES_MIDDLE      /* the same, the zero point in the middle */
+    BL_CODES_MIDDLE,     /* the same, the zero point in the middle */
+    BL_CODES_SHIFT       /* fmt_shift.c */
 } bl_codes_kind;
 
 typedef struct bl_codes_weight {
@@ -22,5 +23,7 @@ typedef struct bl_codes_weight {
     int64_t out, in, group, salient;
     const void *part[6]; /* in the order of the format's parts */
     const float *e4m3;   /* NVFP4: values by code */
+    const float *table;  /* SHIFT: the format's values by code */
+    const float *map;    /* SHIFT: the signed dynamic map */
 } bl_codes_weight;
 #endif

@@ -162,6 +162,21 @@ BL_BOTH static inline void bl_codes_nvfp4(const bl_codes_weight *w, int64_t row,
     }
 }
 
+BL_BOTH static inline void bl_codes_shift(const bl_codes_weight *w, int64_t row, int64_t k0, int n, float *dst)
+{
+    enum { BLOCK2 = 256 };
+    const uint8_t *codes = (const uint8_t *)w->part[0] + row * bl_codes_bytes(w->in, w->bits),
+                  *scales = (const uint8_t *)w->part[1], *shifts = (const uint8_t *)w->part[4];
+    const float *scales2 = (const float *)w->part[2], *shifts2 = (const float *)w->part[5],
+                offset = *(const float *)w->part[3];
+    for (int j = 0; j < n; j++) {
+        int64_t at = row * bl_codes_groups(w) + (k0 + j) / w->group;
+        float scale = w->map[scales[at]] * scales2[at / BLOCK2] + offset,
+              shift = w->map[shifts[at]] * shifts2[at / BLOCK2];
+        dst[j] = w->table[bl_codes_at(codes, w->bits, k0 + j)] * scale + shift;
+    }
+}
+
 /* Weights k0 .. k0 + n of a row, n <= BL_CODES_RUN. */
 BL_BOTH static inline void bl_codes_decode(const bl_codes_weight *w, int64_t row, int64_t k0, int n, float *dst)
 {
@@ -172,6 +187,7 @@ BL_BOTH static inline void bl_codes_decode(const bl_codes_weight *w, int64_t row
     case BL_CODES_SIGN_INT8: bl_codes_sign_int8(w, row, k0, n, dst); return;
     case BL_CODES_SIGN_OUTER: bl_codes_sign_outer(w, row, k0, n, dst); return;
     case BL_CODES_NVFP4: bl_codes_nvfp4(w, row, k0, n, dst); return;
+    case BL_CODES_SHIFT: bl_codes_shift(w, row, k0, n, dst); return;
     case BL_CODES_NONE: return;
     default: bl_codes_between(w, row, k0, n, dst); return;
     }

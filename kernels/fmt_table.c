@@ -121,8 +121,7 @@ static float max_abs(const float *w, int64_t n)
     return m;
 }
 
-/* Scales s[0 .. n) into codes, one float per 256 of them, and the mean. `s` is left less the mean. */
-static void quantize_scales(float *s, int64_t n, void *const part[])
+void bl_scales_double(float *s, int64_t n, uint8_t *code, float *tops, float *of_all)
 {
     bl_codebook map;
     double sum = 0;
@@ -135,10 +134,10 @@ static void quantize_scales(float *s, int64_t n, void *const part[])
     for (int64_t i = 0; i < n; i += BLOCK2) {
         int64_t m = BL_MIN(n - i, BLOCK2);
         float top = max_abs(s + i, m);
-        encode(&map, s + i, m, top, (uint8_t *)part[1] + i);
-        ((float *)part[2])[i / BLOCK2] = top;
+        encode(&map, s + i, m, top, code + i);
+        tops[i / BLOCK2] = top;
     }
-    *(float *)part[3] = mean;
+    *of_all = mean;
 }
 
 typedef struct packing {
@@ -211,7 +210,7 @@ static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, voi
         st = pack_row(&p, bad, q, e);
         goto out;
     }
-    if (g->double_quant) quantize_scales(p.exact, g->out * groups, part);
+    if (g->double_quant) bl_scales_double(p.exact, g->out * groups, part[1], part[2], part[3]);
 out:
     bl_free(p.exact);
     bl_free(q);

@@ -16,4 +16,7 @@ typedef struct bl_codebook {
 } bl_codebook;
 void bl_codebook_init(bl_codebook *t, const float *table, int n);
 uint8_t bl_codebook_code(const bl_codebook *t, float x);
+/* Scales s[0 .. n) as codes of the signed dynamic map, the largest of every 256 of them, and their mean, as
+ * bitsandbytes does it. `s` is left less the mean. */
+void bl_scales_double(float *s, int64_t n, uint8_t *code, float *tops, float *mean);
 #endif

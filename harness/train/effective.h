@@ -140,6 +140,9 @@ bl_status bl_train_dora(bl_trainable *t, bl_err *e);
  * zero points; A is [rank, groups], uniform in Xavier's bounds. With `merge` they end in the zero points, which are
  * numbers then (QA-LoRA, Xu et al. 2023, arXiv 2309.14717). */
 bl_status bl_train_pooled(bl_trainable *t, bool means, bool merge, bl_err *e);
+/* Adapters that are there get short cuts past A and past B, each with a learned factor that begins at 0; the model's A
+ * and B have them in them (IR-QLoRA, Qin et al. 2024, arXiv 2402.05445). */
+bl_status bl_train_shortcuts(bl_trainable *t, bl_err *e);
 /* The loss of training becomes kl KL(P | Q) / (rows of a step) + ce (mean nll), P the distribution of the model in c
  * (INT2.1, arXiv 2306.08162: the divergence is summed over tokens). c is lent until the end. That of a validation text
  * stays. */

@@ -90,7 +90,9 @@ static void outline_codes(const bl_cuda *c, const bl_weight *w, bl_codes_kind ki
                                  .in = g->in,
                                  .group = g->group,
                                  .salient = g->salient,
-                                 .e4m3 = bl_cuda_table(c, bl_format_find("fp8_e4m3"))};
+                                 .e4m3 = bl_cuda_table(c, bl_format_find("fp8_e4m3")),
+                                 .table = bl_cuda_table(c, w->format),
+                                 .map = bl_cuda_table(c, bl_format_find("dyn8"))};
     for (int i = 0; i < w->n_parts; i++) out->own.part[i] = bl_cuda_at(&w->part[i]);
 }
 

@@ -261,6 +261,120 @@ static void adapters_of_qa_lora_end_in_the_zero_points_of_the_published_code(voi
     golden_close(&g);
 }
 
+/* ---- IR-QLoRA ---- */
+enum { BLOCK = 64 };
+static double entropy(const uint8_t *codes, int64_t n)
+{
+    int count[16] = {0};
+    double h = 0;
+    for (int64_t i = 0; i < n; i++) count[codes[i]]++;
+    for (int c = 0; c < 16; c++)
+        if (count[c]) h -= count[c] / (double)n * log2(count[c] / (double)n);
+    return h;
+}
+
+/* Each block's codes tell as much as those of the published search, never less than about the median; where they are
+ * the same codes, the weights are the recorded ones. */
+static void shifted_codes_tell_as_much_as_those_of_the_published_search(void **state)
+{
+    enum { SIDE = 128, BLOCKS = SIDE * SIDE / BLOCK };
+    golden g;
+    bl_err e = {0};
+    const bl_format *f = bl_format_find("nf4_shift");
+    const bl_shape shape = {.out = SIDE, .in = SIDE, .group = BLOCK, .scale = BL_F32};
+    bl_part_spec spec[BL_MAX_PARTS];
+    void *part[BL_MAX_PARTS];
+    static float dense[SIDE * SIDE];
+    double apart = 0;
+    int same = 0;
+    (void)state;
+    BL_NEEDS("BITLADDER_GOLDEN");
+    golden_open(&g, test_path("BITLADDER_GOLDEN", "finetune/irqlora.safetensors"));
+    const float *w = recorded(&g, "tiny_gate", "weight", SIDE * SIDE),
+                *of_median = recorded(&g, "tiny_gate", "entropy_at_tau0", BLOCKS),
+                *want = recorded(&g, "tiny_gate.lambda0.1.n100", "entropy", BLOCKS),
+                *values = recorded(&g, "tiny_gate.lambda0.1.n100", "dequant", SIDE * SIDE);
+    const uint8_t *packed = golden_need(&g, "tiny_gate.lambda0.1.n100.packed", "U8", SIDE * SIDE / 2);
+    assert_int_equal(f->parts(f, &shape, spec), 6);
+    for (int i = 0; i < 6; i++)
+        part[i] = calloc((size_t)(spec[i].rows * spec[i].cols) * bl_dtype_bytes(spec[i].dtype) + 64, 1);
+    assert_true(fabs(bl_format_bits(f, &shape) - 4.254) < 3e-3); /* one number of the tensor counts here */
+    assert_ok(f->pack(f, &shape, w, part, &e));
+    for (int64_t r = 0; r < SIDE; r++) f->unpack(f, &shape, (const void *const *)part, r, 0, SIDE, dense + r * SIDE);
+    for (int b = 0; b < BLOCKS; b++) {
+        uint8_t mine[BLOCK], theirs[BLOCK];
+        for (int i = 0; i < BLOCK; i++) {
+            const int at = b * BLOCK + i;
+            mine[i] = ((const uint8_t *)part[0])[at / 2] >> 4 * (at % 2) & 15;
+            theirs[i] = packed[at / 2] >> 4 * (1 - at % 2) & 15; /* the first in the high half */
+        }
+        const double h = entropy(mine, BLOCK);
+        if (!(fabs(h - want[b]) <= 1e-5) || h < of_median[b] - 1e-5)
+            fail_msg("block %d: entropy %.7g, recorded %.7g", b, h, (double)want[b]);
+        if (memcmp(mine, theirs, BLOCK)) continue;
+        same++;
+        for (int i = 0; i < BLOCK; i++) apart = fmax(apart, fabs((double)dense[b * BLOCK + i] - values[b * BLOCK + i]));
+    }
+    if (same < BLOCKS * 9 / 10 || apart > 2e-3)
+        fail_msg("%d of %d blocks have the recorded codes, their weights are %g apart", same, (int)BLOCKS, apart);
+    for (int i = 0; i < 6; i++) free(part[i]);
+    golden_close(&g);
+}
+
+static void short_cuts_and_their_gradients_are_those_of_the_published_code(void **state)
+{
+    enum { SIDE = 128, ROWS = 16 };
+    golden g;
+    (void)state;
+    BL_NEEDS("BITLADDER_GOLDEN");
+    golden_open(&g, test_path("BITLADDER_GOLDEN", "finetune/irqlora.safetensors"));
+    for (int rank = 8; rank <= 32; rank += 24) {
+        bl_err e = {0};
+        method_run m;
+        bl_trainable *t;
+        bl_weight dense;
+        char name[32], text[64];
+        const float *base = golden_need(&g, "iec.base", "F32", SIDE * SIDE);
+        snprintf(name, sizeof name, "iec.r%d", rank);
+        snprintf(text, sizeof text, "ir-qlora+rank=%d", rank);
+        method_open(&m, text, base, SIDE, SIDE);
+        assert_ok(m.run.method->check(&m.run, &e));
+        assert_ok(bl_trainable_new(&m.model, &t, &e));
+        assert_ok(m.run.method->learns(&m.run, t, &e));
+        assert_string_equal(m.lin.weight.format->name, "nf4_shift");
+        const bl_shape shape = {.out = SIDE, .in = SIDE}; /* the recording has the weight as it is */
+        assert_ok(bl_weight_new(m.be, bl_format_find("fp32"), &shape, &dense, &e));
+        assert_ok(m.be->ops->upload(m.be, &dense.part[0], base, &e));
+        bl_linear_set_weight(&m.lin, &dense);
+        m.lin.adapter[0].scale = *recorded(&g, name, "scaling", 1);
+        const bl_trained *a = &t->param[t->w[0].a], *b = &t->param[t->w[0].b], *beta[2];
+        const float *factors = recorded(&g, name, "beta", 2);
+        assert_ok(m.be->ops->upload(m.be, &a->value, recorded(&g, name, "A", rank * SIDE), &e));
+        assert_ok(m.be->ops->upload(m.be, &b->value, recorded(&g, name, "B", SIDE * rank), &e));
+        for (int k = 0; k < 2; k++) {
+            beta[k] = &t->param[t->w[0].param[k]];
+            assert_true(*(const float *)beta[k]->value.buf->data == 0);
+            assert_ok(m.be->ops->upload(m.be, &beta[k]->value, &factors[k], &e));
+        }
+        assert_ok(bl_trainable_make(t, &e));
+        bl_tensor x = on_backend(m.be, recorded(&g, name, "x", ROWS * SIDE), ROWS, SIDE),
+                  dy = on_backend(m.be, recorded(&g, name, "grad_y", ROWS * SIDE), ROWS, SIDE),
+                  y = on_backend(m.be, NULL, ROWS, SIDE), dx = on_backend(m.be, NULL, ROWS, SIDE);
+        assert_ok(bl_effective_forward(t, &t->w[0], 0, x, y, false, &e));
+        assert_near("y", y.buf->data, recorded(&g, name, "y", ROWS * SIDE), ROWS * SIDE);
+        assert_ok(bl_effective_backward(t, &t->w[0], x, dy, dx, false, &e));
+        assert_near("grad_x", dx.buf->data, recorded(&g, name, "grad_x", ROWS * SIDE), ROWS * SIDE);
+        assert_near("grad_A", a->grad.buf->data, recorded(&g, name, "grad_A", rank * SIDE), rank * SIDE);
+        assert_near("grad_B", b->grad.buf->data, recorded(&g, name, "grad_B", SIDE * rank), SIDE * rank);
+        assert_near("grad_beta1", beta[0]->grad.buf->data, recorded(&g, name, "grad_beta1", 1), 1);
+        assert_near("grad_beta2", beta[1]->grad.buf->data, recorded(&g, name, "grad_beta2", 1), 1);
+        bl_trainable_free(t);
+        for (int k = 0; k < 4; k++) m.be->ops->buffer_free((k == 0 ? x : k == 1 ? dy : k == 2 ? y : dx).buf);
+        method_close(&m);
+    }
+    golden_close(&g);
+}
+
 /* ---- LoftQ ---- */
 /* The weight less what a linear computes with, its adapter included or not: Frobenius norm. */
 static double apart(const method_run *m, const float *w, bool adapter)
@@ -353,6 +467,8 @@ int main(void)
         cmocka_unit_test(adapters_begin_as_those_of_peft),
         cmocka_unit_test(adapters_and_their_gradients_are_those_of_peft),
         cmocka_unit_test(adapters_of_qa_lora_end_in_the_zero_points_of_the_published_code),
+        cmocka_unit_test(shifted_codes_tell_as_much_as_those_of_the_published_search),
+        cmocka_unit_test(short_cuts_and_their_gradients_are_those_of_the_published_code),
         cmocka_unit_test(weights_and_adapters_of_loftq_are_those_of_peft),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

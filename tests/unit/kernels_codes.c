@@ -44,7 +44,9 @@ static void compare(const bl_format *f, const bl_shape *g, bl_rng *r)
                          .in = g->in,
                          .group = g->group,
                          .salient = g->salient,
-                         .e4m3 = table};
+                         .e4m3 = table,
+                         .table = f->table,
+                         .map = bl_format_find("dyn8")->table};
     memcpy(table, bl_format_find("fp8_e4m3")->table, sizeof table);
     for (int i = 0; i < n; i++) w.part[i] = part[i] = random_part(&spec[i], r);
     for (int64_t row = 0; row < g->out; row++)

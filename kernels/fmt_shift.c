@@ -1,0 +1,213 @@
+/* fmt_shift.c - nf2_shift nf3_shift nf4_shift: quantiles of a normal distribution about a number of each group, which
+ * is chosen so that the codes tell most (IR-QLoRA, Qin et al. 2024, arXiv 2402.05445, section 3.2).
+ *
+ *     codes   [out, ceil(in b / 8)]    as in nf4
+ *     scales  u8 [out groups]          as in nf4 with double_quant: with
+ *     scales2 f32 [blocks]             their maximum in blocks of 256 groups
+ *     offset  f32 [1]                  and their mean
+ *     shifts  u8 [out groups]          signed dynamic map of shift / shifts2
+ *     shifts2 f32 [blocks]             max |shift| of 256 groups in row order
+ *
+ * value = table[code] scale + shift. Of 201 shifts, median + f max|w - median| with f equally spaced over
+ * +-0.1 / 1.8481, the first whose codes have the largest entropy (the published search, 100 steps to a side). Codes
+ * come from the exact scale and shift, not from those that will be read. The table's largest value is 1: `scale` of the
+ * shape is not used.
+ */
+#include "fmt_table.h"
+#include <math.h>
+#include <stdlib.h>
+
+enum { CHUNK = 256, BLOCK2 = 256, SIDE = 100, TRIES = 2 * SIDE + 1 };
+
+static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
+{
+    int64_t all, blocks;
+    if (__builtin_mul_overflow(g->out, bl_shape_groups(g), &all)) all = -1; /* refused as too large */
+    blocks = all < 0 ? all : all / BLOCK2 + (all % BLOCK2 != 0);
+    out[0] = (bl_part_spec){"codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits)};
+    out[1] = (bl_part_spec){"scales", BL_U8, 1, all};
+    out[2] = (bl_part_spec){"scales2", BL_F32, 1, blocks};
+    out[3] = (bl_part_spec){"offset", BL_F32, 1, 1};
+    out[4] = (bl_part_spec){"shifts", BL_U8, 1, all};
+    out[5] = (bl_part_spec){"shifts2", BL_F32, 1, blocks};
+    return 6;
+}
+
+static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n,
+                   float *dst)
+{
+    const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits);
+    const int64_t groups = bl_shape_groups(g);
+    uint8_t q[CHUNK];
+
+    for (int64_t k = k0, end; k < k0 + n; k = end) {
+        const int64_t i = k / g->group, at = row * groups + i, stop = BL_MIN(k0 + n, (i + 1) * g->group);
+        const float scale = bl_dynamic_map[((const uint8_t *)part[1])[at]] * ((const float *)part[2])[at / BLOCK2] +
+                            *(const float *)part[3],
+                    shift = bl_dynamic_map[((const uint8_t *)part[4])[at]] * ((const float *)part[5])[at / BLOCK2];
+        end = BL_MIN(stop, k + CHUNK);
+        bl_codes_read(codes, f->bits, k, end - k, q);
+        for (int64_t j = 0; j < end - k; j++) dst[k - k0 + j] = f->table[q[j]] * scale + shift;
+    }
+}
+
+/* ---- the search ---- */
+static int ascending(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sum of c log2 c over how many of the sorted weights, less the shift, have each code: the smaller, the more they tell.
+ */
+static double repeats(const bl_codebook *t, const float *sorted, int64_t n, float shift, float inverse)
+{
+    double sum = 0;
+    int64_t before = 0;
+    for (int i = 0; before < n; i++) {
+        int64_t lo = before, hi = n; /* the first that is above the bound */
+        while (i + 1 < t->span && lo < hi) {
+            const int64_t mid = (lo + hi) / 2;
+            if (t->bound[i] < (sorted[mid] - shift) * inverse) hi = mid;
+            else lo = mid + 1;
+        }
+        const int64_t end = i + 1 < t->span ? lo : n;
+        if (end > before) sum += (double)(end - before) * log2((double)(end - before));
+        before = end;
+    }
+    return sum;
+}
+
+/* The shift of a group; `sorted` has room for it. */
+static float best_shift(const bl_codebook *t, const float *w, int64_t n, float *sorted)
+{
+    const float width = (float)(0.1 * 0.5410872368978237), step = 2 * width / (TRIES - 1);
+    float best = 0;
+    double least = INFINITY;
+    memcpy(sorted, w, (size_t)n * sizeof *w);
+    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
+    const float middle = sorted[(n - 1) / 2], reach = fmaxf(middle - sorted[0], sorted[n - 1] - middle);
+    if (reach == 0) return middle;
+    for (int i = 0; i < TRIES; i++) {
+        const float f = i <= SIDE ? -width + step * (float)i : width - step * (float)(TRIES - 1 - i);
+        const float shift = middle + f * reach, top = fmaxf(shift - sorted[0], sorted[n - 1] - shift);
+        const double sum = repeats(t, sorted, n, shift, 1 / top);
+        if (sum < least - 1e-9) { /* the first of equal ones */
+            least = sum;
+            best = shift;
+        }
+    }
+    return best;
+}
+
+typedef struct packing {
+    const bl_format *f;
+    const bl_shape *g;
+    const float *w;
+    void *const *part;
+    bl_codebook t;
+    float *scale, *shift; /* [out groups] */
+} packing;
+
+/* Row r; q and sorted: room for its codes and for a group. */
+static bl_status pack_row(const packing *p, int64_t r, uint8_t *q, float *sorted, bl_err *e)
+{
+    const bl_shape *g = p->g;
+    const int64_t groups = bl_shape_groups(g);
+    for (int64_t i = 0; i < groups; i++) {
+        const int64_t k = i * g->group, n = BL_MIN(g->group, g->in - k), at = r * groups + i;
+        const float *x = p->w + r * g->in + k;
+        if (!bl_all_finite(x, n)) return bl_fail_nonfinite(p->f, x, r, k, n, e);
+        const float shift = best_shift(&p->t, x, n, sorted);
+        float top = 0;
+        for (int64_t j = 0; j < n; j++) top = fmaxf(top, fabsf(x[j] - shift));
+        const float inverse = 1 / top;
+        for (int64_t j = 0; j < n; j++)
+            q[k + j] = top == 0 || isinf(inverse) ? p->t.zero : bl_codebook_code(&p->t, (x[j] - shift) * inverse);
+        p->scale[at] = top;
+        p->shift[at] = shift;
+    }
+    bl_codes_write((uint8_t *)p->part[0] + r * bl_code_bytes(g->in, p->f->bits), p->f->bits, g->in, q);
+    return BL_OK;
+}
+
+static void quantize_shifts(const packing *p)
+{
+    const int64_t all = p->g->out * bl_shape_groups(p->g);
+    bl_codebook map;
+    bl_codebook_init(&map, bl_dynamic_map, 256);
+    map.coarse = false;
+    for (int64_t i = 0; i < all; i += BLOCK2) {
+        const int64_t n = BL_MIN(all - i, BLOCK2);
+        float top = 0;
+        for (int64_t j = 0; j < n; j++) top = fmaxf(top, fabsf(p->shift[i + j]));
+        for (int64_t j = 0; j < n; j++)
+            ((uint8_t *)p->part[4])[i + j] = bl_codebook_code(&map, top > 0 ? p->shift[i + j] / top : 0);
+        ((float *)p->part[5])[i / BLOCK2] = top;
+    }
+}
+
+static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e)
+{
+    bl_status st = BL_OK;
+    const int64_t all = g->out * bl_shape_groups(g);
+    int64_t bad = g->out;
+    packing p = {.f = f, .g = g, .w = w, .part = part};
+    uint8_t *q = NULL;
+    float *sorted = NULL;
+    bool room = true;
+
+    BL_TRY(f->check(f, g, e));
+    bl_codebook_init(&p.t, f->table, 1 << f->bits);
+    q = bl_new((size_t)g->in, 1, e);
+    sorted = bl_new((size_t)g->group, sizeof *sorted, e);
+    p.scale = bl_new((size_t)all, sizeof *p.scale, e);
+    p.shift = bl_new((size_t)all, sizeof *p.shift, e);
+    if (!q || !sorted || !p.scale || !p.shift) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+#pragma omp parallel if (g->out * g->in > 1 << 14) reduction(min : bad) reduction(&& : room)
+    {
+        uint8_t *own = bl_new((size_t)g->in, 1, NULL);
+        float *mine = bl_new((size_t)g->group, sizeof *mine, NULL);
+        room = own && mine;
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < g->out; r++)
+            if (own && mine && bad > r && pack_row(&p, r, own, mine, NULL) != BL_OK) bad = r;
+        bl_free(own);
+        bl_free(mine);
+    }
+    if (!room) {
+        st = bl_fail(e, BL_E_NOMEM, "no memory for the codes of a row");
+        goto out;
+    }
+    if (bad < g->out) {
+        st = pack_row(&p, bad, q, sorted, e);
+        goto out;
+    }
+    bl_scales_double(p.scale, all, part[1], part[2], part[3]);
+    quantize_shifts(&p);
+out:
+    bl_free(p.shift);
+    bl_free(p.scale);
+    bl_free(sorted);
+    bl_free(q);
+    return st;
+}
+
+#define SHIFT(b, text)                                                                                                 \
+    const bl_format bl_format_nf##b##_shift = {.name = "nf" #b "_shift",                                               \
+                                               .doc = text,                                                            \
+                                               .kind = BL_FMT_CODES,                                                   \
+                                               .codes = BL_CODES_SHIFT,                                                \
+                                               .bits = b,                                                              \
+                                               .ggml_type = -1,                                                        \
+                                               .table = bl_nf##b,                                                      \
+                                               .check = bl_fmt_check,                                                  \
+                                               .parts = parts,                                                         \
+                                               .unpack = unpack,                                                       \
+                                               .pack = pack}
+SHIFT(4, "NormalFloat of 16 values about a number of each group, whose codes tell most");
+SHIFT(3, "the same with 8 values");
+SHIFT(2, "the same with 4 values");
