@@ -386,6 +386,15 @@ const char *bl_model_simulated(const bl_model *m)
     return any ? "activations" : NULL;
 }
 
+void bl_model_rest(bl_model *m)
+{
+    bl_buffer **const kept[] = {&m->own->residual, &m->own->work};
+    for (size_t i = 0; i < BL_COUNT(kept); i++) {
+        m->be->ops->buffer_free(*kept[i]);
+        *kept[i] = NULL;
+    }
+}
+
 static bool is_ragged(const bl_linear *l) { return l->weight.format && bl_shape_ragged(&l->weight.shape); }
 static bool is_adapted(const bl_linear *l) { return l->n_adapters > 0; }
 static bool is_transformed(const bl_linear *l) { return l->n_transforms > 0; }

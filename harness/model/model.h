@@ -140,6 +140,7 @@ const char *bl_model_simulated(const bl_model *m); /* "activations" when a produ
  * seen in the model as it is now, whatever made it so. Nothing is added when there is nothing. */
 void bl_model_notes(const bl_model *m, bl_text *out);
 int64_t bl_model_max_len(const bl_model *m); /* positions a sequence may have */
+void bl_model_rest(bl_model *m);             /* lets go of what passes keep for the next one */
 
 /* ---- KV cache: rows of keys and values; a slot is a chain of segments, so choices and few-shot prefixes share a
  * context ---- */

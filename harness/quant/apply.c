@@ -423,6 +423,7 @@ static bl_status before_learning(work *k, bl_checkpoint *source, bool first, con
 out:
     bl_calib_end(k->run.calib);
     k->run.calib = NULL;
+    bl_model_rest(m); /* training is planned without it */
     return st;
 }
 

@@ -548,7 +548,8 @@ static void adapters_correct_what_two_bits_broke(void **state)
     assert_ok(bl_json_parse(r.out, strlen(r.out), "finetune", BL_JSON_PLAIN, &j, &e));
     assert_ok(bl_json_get_int(j, "planned_bytes", &planned, &e));
     assert_ok(bl_json_get_int(j, "peak_bytes", &peak, &e));
-    assert_true(planned > 0 && peak > 0);
+    if (!(fabs((double)(planned - peak)) <= 0.1 * (double)peak)) /* of rows of different lengths: not of 5% */
+        fail_msg("%lld bytes planned, %lld at most", (long long)planned, (long long)peak);
     bl_json_free(j);
     ran_free(&r);
     char *curve = text_of("@dir/corrected.curve"), *rest = curve, *line;
