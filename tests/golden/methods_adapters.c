@@ -285,8 +285,8 @@ static void shifted_codes_tell_as_much_as_those_of_the_published_search(void **s
     bl_part_spec spec[BL_MAX_PARTS];
     void *part[BL_MAX_PARTS];
     static float dense[SIDE * SIDE];
-    double apart = 0;
-    int same = 0;
+    double most = 0;
+    int same = 0, near = 0;
     (void)state;
     BL_NEEDS("BITLADDER_GOLDEN");
     golden_open(&g, test_path("BITLADDER_GOLDEN", "finetune/irqlora.safetensors"));
@@ -313,66 +313,96 @@ static void shifted_codes_tell_as_much_as_those_of_the_published_search(void **s
             fail_msg("block %d: entropy %.7g, recorded %.7g", b, h, (double)want[b]);
         if (memcmp(mine, theirs, BLOCK)) continue;
         same++;
+        double apart = 0;
         for (int i = 0; i < BLOCK; i++) apart = fmax(apart, fabs((double)dense[b * BLOCK + i] - values[b * BLOCK + i]));
+        near += apart <= 1e-3; /* the mean of the scales moves a little with the few blocks that differ */
+        most = fmax(most, apart);
     }
-    if (same < BLOCKS * 9 / 10 || apart > 2e-3)
-        fail_msg("%d of %d blocks have the recorded codes, their weights are %g apart", same, (int)BLOCKS, apart);
+    if (same < BLOCKS * 95 / 100 || near < same * 8 / 10 || most > 8e-3) /* else a scale has the next code */
+        fail_msg("%d of %d blocks have the recorded codes, %d of them the weights; the others are %g apart", same,
+                 (int)BLOCKS, near, most);
     for (int i = 0; i < 6; i++) free(part[i]);
     golden_close(&g);
 }
 
-static void short_cuts_and_their_gradients_are_those_of_the_published_code(void **state)
+/* Of the gradients those that do not depend on B, which the recording holds no more; at the start, where B and the
+ * factors are 0, all of them. */
+static void short_cuts_have_the_gradients_of_the_published_code(void **state)
 {
     enum { SIDE = 128, ROWS = 16 };
     golden g;
     (void)state;
     BL_NEEDS("BITLADDER_GOLDEN");
     golden_open(&g, test_path("BITLADDER_GOLDEN", "finetune/irqlora.safetensors"));
-    for (int rank = 8; rank <= 32; rank += 24) {
-        bl_err e = {0};
-        method_run m;
-        bl_trainable *t;
-        bl_weight dense;
-        char name[32], text[64];
-        const float *base = golden_need(&g, "iec.base", "F32", SIDE * SIDE);
-        snprintf(name, sizeof name, "iec.r%d", rank);
-        snprintf(text, sizeof text, "ir-qlora+rank=%d", rank);
-        method_open(&m, text, base, SIDE, SIDE);
-        assert_ok(m.run.method->check(&m.run, &e));
-        assert_ok(bl_trainable_new(&m.model, &t, &e));
-        assert_ok(m.run.method->learns(&m.run, t, &e));
-        assert_string_equal(m.lin.weight.format->name, "nf4_shift");
-        const bl_shape shape = {.out = SIDE, .in = SIDE}; /* the recording has the weight as it is */
-        assert_ok(bl_weight_new(m.be, bl_format_find("fp32"), &shape, &dense, &e));
-        assert_ok(m.be->ops->upload(m.be, &dense.part[0], base, &e));
-        bl_linear_set_weight(&m.lin, &dense);
-        m.lin.adapter[0].scale = *recorded(&g, name, "scaling", 1);
-        const bl_trained *a = &t->param[t->w[0].a], *b = &t->param[t->w[0].b], *beta[2];
-        const float *factors = recorded(&g, name, "beta", 2);
-        assert_ok(m.be->ops->upload(m.be, &a->value, recorded(&g, name, "A", rank * SIDE), &e));
-        assert_ok(m.be->ops->upload(m.be, &b->value, recorded(&g, name, "B", SIDE * rank), &e));
-        for (int k = 0; k < 2; k++) {
-            beta[k] = &t->param[t->w[0].param[k]];
-            assert_true(*(const float *)beta[k]->value.buf->data == 0);
-            assert_ok(m.be->ops->upload(m.be, &beta[k]->value, &factors[k], &e));
+    for (int rank = 8; rank <= 32; rank += 24)
+        for (int start = 0; start < 2; start++) {
+            bl_err e = {0};
+            method_run m;
+            bl_trainable *t;
+            char name[32], first[40], text[64];
+            const float *base = golden_need(&g, "iec.base", "F32", SIDE * SIDE), none[2] = {0};
+            snprintf(name, sizeof name, "iec.r%d", rank);
+            snprintf(first, sizeof first, "%s%s", name, start ? ".start" : "");
+            snprintf(text, sizeof text, "ir-qlora+rank=%d", rank);
+            method_open(&m, text, base, SIDE, SIDE);
+            assert_ok(m.run.method->check(&m.run, &e));
+            assert_ok(bl_trainable_new(&m.model, &t, &e));
+            assert_ok(m.run.method->learns(&m.run, t, &e));
+            assert_string_equal(m.lin.weight.format->name, "nf4_shift");
+            m.lin.adapter[0].scale = *recorded(&g, name, "scaling", 1);
+            const bl_trained *b = &t->param[t->w[0].b], *beta[2];
+            const float *factors = start ? none : recorded(&g, name, "beta", 2);
+            assert_ok(m.be->ops->upload(m.be, &t->param[t->w[0].a].value, recorded(&g, name, "A", rank * SIDE), &e));
+            for (int k = 0; k < 2; k++) {
+                beta[k] = &t->param[t->w[0].param[k]];
+                assert_true(*(const float *)beta[k]->value.buf->data == 0);
+                assert_ok(m.be->ops->upload(m.be, &beta[k]->value, &factors[k], &e));
+            }
+            assert_ok(bl_trainable_make(t, &e));
+            bl_tensor x = on_backend(m.be, recorded(&g, name, "x", ROWS * SIDE), ROWS, SIDE),
+                      dy = on_backend(m.be, recorded(&g, name, "grad_y", ROWS * SIDE), ROWS, SIDE);
+            assert_ok(bl_effective_backward(t, &t->w[0], x, dy, (bl_tensor){0}, false, &e));
+            assert_near("grad_B", b->grad.buf->data, recorded(&g, first, "grad_B", SIDE * rank), SIDE * rank);
+            const float *got[2] = {beta[0]->grad.buf->data, beta[1]->grad.buf->data};
+            if (start) {
+                const float *want = recorded(&g, first, "grad_beta", 2);
+                assert_true(*got[0] == 0 && want[0] == 0);
+                assert_near("grad_beta2", got[1], &want[1], 1);
+            } else assert_near("grad_beta2", got[1], recorded(&g, name, "grad_beta2", 1), 1);
+            bl_trainable_free(t);
+            m.be->ops->buffer_free(x.buf);
+            m.be->ops->buffer_free(dy.buf);
+            method_close(&m);
         }
-        assert_ok(bl_trainable_make(t, &e));
-        bl_tensor x = on_backend(m.be, recorded(&g, name, "x", ROWS * SIDE), ROWS, SIDE),
-                  dy = on_backend(m.be, recorded(&g, name, "grad_y", ROWS * SIDE), ROWS, SIDE),
-                  y = on_backend(m.be, NULL, ROWS, SIDE), dx = on_backend(m.be, NULL, ROWS, SIDE);
-        assert_ok(bl_effective_forward(t, &t->w[0], 0, x, y, false, &e));
-        assert_near("y", y.buf->data, recorded(&g, name, "y", ROWS * SIDE), ROWS * SIDE);
-        assert_ok(bl_effective_backward(t, &t->w[0], x, dy, dx, false, &e));
-        assert_near("grad_x", dx.buf->data, recorded(&g, name, "grad_x", ROWS * SIDE), ROWS * SIDE);
-        assert_near("grad_A", a->grad.buf->data, recorded(&g, name, "grad_A", rank * SIDE), rank * SIDE);
-        assert_near("grad_B", b->grad.buf->data, recorded(&g, name, "grad_B", SIDE * rank), SIDE * rank);
-        assert_near("grad_beta1", beta[0]->grad.buf->data, recorded(&g, name, "grad_beta1", 1), 1);
-        assert_near("grad_beta2", beta[1]->grad.buf->data, recorded(&g, name, "grad_beta2", 1), 1);
-        bl_trainable_free(t);
-        for (int k = 0; k < 4; k++) m.be->ops->buffer_free((k == 0 ? x : k == 1 ? dy : k == 2 ? y : dx).buf);
-        method_close(&m);
-    }
     golden_close(&g);
+}
+
+/* With factors that are not 0, the adapter that is kept is A + beta1 P beside B + beta2 E. */
+static void short_cuts_end_in_the_adapter(void **state)
+{
+    enum { OUT8 = 8, IN8 = 12, RANK8 = 4 };
+    static const float w[OUT8 * IN8] = {0};
+    bl_err e = {0};
+    method_run m;
+    bl_trainable *t;
+    const float beta[2] = {0.5f, -2};
+    (void)state;
+    method_open(&m, "ir-qlora+rank=4", w, OUT8, IN8);
+    m.lin.weight.shape.group = 0;
+    assert_ok(bl_trainable_new(&m.model, &t, &e));
+    assert_ok(bl_train_lora(t, &(bl_lora){.rank = RANK8, .alpha = 4, .seed = 1}, &e));
+    assert_ok(bl_train_shortcuts(t, &e));
+    for (int k = 0; k < 2; k++) assert_ok(m.be->ops->upload(m.be, &t->param[t->w[0].param[k]].value, &beta[k], &e));
+    assert_ok(bl_trainable_make(t, &e));
+    const float *a = t->param[t->w[0].a].value.buf->data, *kept_a = m.lin.adapter[0].a.buf->data,
+                *kept_b = m.lin.adapter[0].b.buf->data;
+    for (int k = 0; k < RANK8; k++)
+        for (int i = 0; i < IN8; i++)
+            assert_float_equal(kept_a[k * IN8 + i], a[k * IN8 + i] + (i / 3 == k ? 0.5 / 3 : 0), 1e-6);
+    for (int o = 0; o < OUT8; o++)
+        for (int k = 0; k < RANK8; k++) assert_float_equal(kept_b[o * RANK8 + k], (o / 2 == k ? -2 : 0), 1e-6);
+    bl_trainable_free(t);
+    method_close(&m);
 }
 
 /* ---- LoftQ ---- */
@@ -468,7 +498,8 @@ int main(void)
         cmocka_unit_test(adapters_and_their_gradients_are_those_of_peft),
         cmocka_unit_test(adapters_of_qa_lora_end_in_the_zero_points_of_the_published_code),
         cmocka_unit_test(shifted_codes_tell_as_much_as_those_of_the_published_search),
-        cmocka_unit_test(short_cuts_and_their_gradients_are_those_of_the_published_code),
+        cmocka_unit_test(short_cuts_have_the_gradients_of_the_published_code),
+        cmocka_unit_test(short_cuts_end_in_the_adapter),
         cmocka_unit_test(weights_and_adapters_of_loftq_are_those_of_peft),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
