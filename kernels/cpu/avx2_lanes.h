@@ -20,6 +20,8 @@ BL_INLINE vi and_i(vi a, vi b) { return _mm512_and_si512(a, b); }
 BL_INLINE vi zero_i(void) { return _mm512_setzero_si512(); }
 /* a where the mask has ones, else b */
 BL_INLINE vi pick_i(vi mask, vi a, vi b) { return _mm512_ternarylogic_epi32(mask, a, b, 0xca); }
+/* b and the bits of a that are in the mask */
+BL_INLINE vi join_i(vi a, int mask, vi b) { return _mm512_ternarylogic_epi32(a, _mm512_set1_epi32(mask), b, 0xea); }
 /* s where the top bit of a is one, else -s */
 BL_INLINE vf signed_f(vi a, vf s)
 {
@@ -54,6 +56,7 @@ BL_INLINE vi load_i(const void *p) { return _mm256_loadu_si256((const __m256i *)
 BL_INLINE vi and_i(vi a, vi b) { return _mm256_and_si256(a, b); }
 BL_INLINE vi zero_i(void) { return _mm256_setzero_si256(); }
 BL_INLINE vi pick_i(vi mask, vi a, vi b) { return _mm256_or_si256(and_i(mask, a), _mm256_andnot_si256(mask, b)); }
+BL_INLINE vi join_i(vi a, int mask, vi b) { return _mm256_or_si256(and_i(a, _mm256_set1_epi32(mask)), b); }
 BL_INLINE vf signed_f(vi a, vf s)
 {
     return _mm256_xor_ps(s, _mm256_castsi256_ps(_mm256_andnot_si256(a, _mm256_set1_epi32(INT32_MIN))));
@@ -173,8 +176,44 @@ BL_INLINE vf value_at(values t, int bits, vi code)
 }
 
 /* How the zero comes in. FUSED: (code - zero) scale as fma(code, scale, -zero scale), which is the same number rounded
- * once, as zero scale is exact: codes and packed zeros of 8 bits, scales of 16. */
-typedef enum way { FOLDED, FUSED, APART } way; /* in the table; as said; subtracted first */
+ * once, as zero scale is exact: codes and packed zeros of 8 bits, scales of 16. PLACED: the code is not converted but
+ * put at bit P of 2^23, P is 12 or 16, and that number is fused with scale / 2^P and -(2^(23-P) + zero) scale; the sum
+ * has at most 13 bits (a zero of a half included) and a scale of fp16 11, so that this is exact too. */
+typedef enum way { FOLDED, FUSED, APART, PLACED } way; /* in the table; as said; subtracted first; as said */
+/* What the codes of a group are fused with, for P = 12 and 16. */
+typedef struct place {
+    vf by[2], add[2];
+} place;
+BL_INLINE place place_of(vf scale, vf zero)
+{
+    place p;
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        const float least = i ? 128 : 2048; /* 2^(23-P) */
+        p.by[i] = V(mul_ps)(scale, V(set1_ps)(least / 8388608));
+        p.add[i] = V(mul_ps)(V(set1_ps)(-1), V(mul_ps)(V(add_ps)(zero, V(set1_ps)(least)), scale));
+    }
+    return p;
+}
+/* Whether code k of a run is put at 16. */
+BL_INLINE int placed_high(int bits, int k) { return bits & 8 ? 0 : bl_lanes_shift(4, k) % 8 == 0; }
+/* 2^23 and at bit P code base + k of a run, of five bits or more. */
+BL_INLINE vf placed_at(int bits, const uint8_t *p, int base, int k)
+{
+    const int low = bits & 8 ? 8 : 4, at = placed_high(bits, k) ? 16 : 12;
+    vi v = join_i(plane_at(low, p + base * low * PER_INPUT, k, at), ((1 << low) - 1) << at, V(set1_epi32)(0x4b000000));
+    int known = low;
+    p += low * 4 * BL_BAND;
+#pragma GCC unroll 2
+    for (int plane = 2; plane; plane /= 2)
+        if (bits & plane && plane < low) {
+            v = join_i(plane_at(plane, p + base * plane * PER_INPUT, k, at + known), ((1 << plane) - 1) << (at + known),
+                       v);
+            known += plane;
+            p += plane * 4 * BL_BAND;
+        }
+    return (vf)v;
+}
 
 /* Weight base + k of a run; FUSED: `zero` is -zero scale. */
 BL_INLINE vf weight_at(kind kd, way how, const uint8_t *p, int base, int k, values t, vf scale, vf zero)
@@ -192,6 +231,9 @@ BL_INLINE vf weight_at(kind kd, way how, const uint8_t *p, int base, int k, valu
 static way way_of(const bl_source *s)
 {
     const bool same = s->shape.zero == BL_ZERO_NONE || s->shape.zero == BL_ZERO_MIDDLE;
+    if (s->format->kind == BL_FMT_INT && s->format->bits > 4 && s->shape.scale == BL_F16 &&
+        (same || s->shape.zero == BL_ZERO_PACKED))
+        return PLACED;
     const bool fused = s->shape.scale != BL_F32 && (same || s->shape.zero == BL_ZERO_PACKED);
     const int folded = LANES == 8 && fused ? 3 : 4; /* bits, at most */
     if (s->format->kind == BL_FMT_TABLE || (same && s->format->bits <= folded)) return FOLDED;
@@ -217,6 +259,7 @@ BL_INLINE void floats_as(kind kd, way how, int rows, const bl_gemv *g, int64_t r
     for (int64_t k = 0, i = 0; k < s->shape.in; i++) {
         const vf scale = numbers_of(s, 1, row, i, half);
         vf zero = same || how == FOLDED ? V(set1_ps)(middle) : zeros_of(bits, s, row, i, half);
+        const place to = place_of(scale, zero);
         if (how == FUSED) zero = V(mul_ps)(V(set1_ps)(-1), V(mul_ps)(zero, scale));
         const int64_t stop = BL_MIN(k + len, s->shape.in);
         for (; k < stop; k += BL_RUN, p += bits * 4 * BL_BAND) {
@@ -224,7 +267,9 @@ BL_INLINE void floats_as(kind kd, way how, int rows, const bl_gemv *g, int64_t r
             for (int base = 0; base < BL_RUN; base += step_of(bits))
 #pragma GCC unroll 32
                 for (int j = 0; j < step_of(bits); j++) {
-                    const vf w = weight_at(kd, how, p, base, j, t, scale, zero);
+                    const int high = placed_high(bits, j);
+                    const vf w = how == PLACED ? V(fmadd_ps)(placed_at(bits, p, base, j), to.by[high], to.add[high])
+                                               : weight_at(kd, how, p, base, j, t, scale, zero);
 #pragma GCC unroll 3
                     for (int q = 0; q < rows; q++)
                         acc[q][j % 8] = V(fmadd_ps)(V(set1_ps)(x[q * g->ldx + k + base + j]), w, acc[q][j % 8]);
@@ -264,21 +309,22 @@ typedef void floats(const bl_gemv *g, int64_t r, int64_t row, int half);
     }
 #endif
 #define NARROW(id) BY_ROWS(id, FOLDED) BY_ROWS(id, FUSED) BY_ROWS(id, APART)
-#define WIDE(id)   BY_ROWS(id, FUSED) BY_ROWS(id, APART)
+#define WIDE(id)   BY_ROWS(id, FUSED) BY_ROWS(id, APART) BY_ROWS(id, PLACED)
 #define NARROW_OF(id)                                                                                                  \
     {                                                                                                                  \
         ROWS_OF(id, FOLDED), ROWS_OF(id, FUSED), ROWS_OF(id, APART)                                                    \
     }
 #define WIDE_OF(id)                                                                                                    \
     {                                                                                                                  \
-        {NULL}, ROWS_OF(id, FUSED), ROWS_OF(id, APART)                                                                 \
+        {NULL}, ROWS_OF(id, FUSED), ROWS_OF(id, APART), ROWS_OF(id, PLACED)                                            \
     }
 /* clang-format off */
 BY_ROWS(INT1, FOLDED)
 NARROW(INT2) NARROW(INT3) NARROW(INT4) WIDE(INT5) WIDE(INT6) WIDE(INT7) WIDE(INT8)
 BY_ROWS(TABLE2, FOLDED) BY_ROWS(TABLE3, FOLDED) BY_ROWS(TABLE4, FOLDED)
-static floats *const integer_code[8][3][FLOAT_ROWS] = {
-    {ROWS_OF(INT1, FOLDED)}, NARROW_OF(INT2), NARROW_OF(INT3), NARROW_OF(INT4),
+static floats *const integer_code[8][4][FLOAT_ROWS] = {
+    {ROWS_OF(INT1, FOLDED)}, NARROW_OF(INT2), NARROW_OF(INT3),
+    NARROW_OF(INT4),
     WIDE_OF(INT5), WIDE_OF(INT6), WIDE_OF(INT7), WIDE_OF(INT8),
 };
 /* clang-format on */
