@@ -4,14 +4,16 @@
                         [--keep DIR] [--wrap COMMAND]
 
 llama.cpp is llama-cpp-python 0.3.36, which is installed into a temporary environment where the Python that runs this
-has none. SMOL is written anew for it by llama.cpp itself (Q4_0, Q2_K, F32); ours is the same file and `rtn` with groups
-of 32, or its numbers as fp32. OTHER is run as it is stored by both. Both sides take turns, models are loaded and both
-have run before the clock starts, and the fastest of the rounds counts: neighbours can only make a round slower. Decoding
-is a greedy text of 64 tokens after 8; a prompt has 512 tokens, of which both compute the last logits, in the row of fp32
-llama.cpp the last and ours all of them.
+has none. SMOL is written anew for it by llama.cpp itself (Q4_0, Q2_K, F32); ours is the same file and `rtn` with
+groups of 32, or its numbers as fp32. OTHER is run as it is stored by both. Both sides take turns, models are loaded and
+both have run before the clock starts, and the fastest of the rounds counts: neighbours can only make a round slower.
+Decoding is a greedy text of 64 tokens after 8; a prompt has 512 tokens, of which both compute the last logits, in the
+row of fp32 llama.cpp the last and ours all of them.
 
 Memory is the most that was resident while decoding: ours of the whole program, llama.cpp's less what its Python had
 before the model was opened.
+
+What is in FILE from its first "## " on, notes about the numbers, stays.
 
 Files are made in DIR and used again where they are there. COMMAND runs each measurement and may wait for a quiet
 machine: /usr/bin/chrt, a lock, a queue.
@@ -136,9 +138,10 @@ class Llama:
 
 
 def ours(c):
+    what = "greedy*,%s of 512" % ("window" if c["run"] == "fp32" else "prompt")
     rows = json.loads(run([c["bitladder"], "bench", "scoring", "--alone", "--model", c["model"], "--method", c["run"],
-                           "--decode", str(c["decode"]), "--filter", "greedy*,%s of 512" % ("window" if c["run"] == "fp32" else "prompt"), "--repetitions", "2",
-                           "--threads", str(c["threads"]), "--json", "--quiet"]))
+                           "--decode", str(c["decode"]), "--filter", what, "--repetitions", "2", "--threads",
+                           str(c["threads"]), "--json", "--quiet"]))
     return {"decode" if r["what"].startswith("greedy") else "prompt": r["tokens"] / r["seconds_min"] for r in rows}
 
 
@@ -188,9 +191,10 @@ def cases(o, python, folder):
                           str(o.threads)])
         if method.startswith("rtn"):
             model = os.path.join(folder, method)
-            made(model, [o.bitladder, "quantize", source, "--method", method, "-o", model, "--quiet", "--device", "cpu"])
-        out.append(dict(bitladder=o.bitladder, python=python, threads=o.threads, decode=o.decode, rounds=o.rounds, name=name,
-                        kind=kind or "as stored", method=method, theirs=theirs, model=model,
+            made(model, [o.bitladder, "quantize", source, "--method", method, "-o", model, "--quiet", "--device",
+                         "cpu"])
+        out.append(dict(bitladder=o.bitladder, python=python, threads=o.threads, decode=o.decode, rounds=o.rounds,
+                        name=name, kind=kind or "as stored", method=method, theirs=theirs, model=model,
                         run="fp32" if method == "fp32" else "base", asked=(decode, prompt)))
     return out
 
@@ -205,8 +209,8 @@ def report(o, done, used, kernels):
     out = ["# Beside llama.cpp and OpenBLAS on a CPU", "",
            "Made by `tests/tools/cpu_peers.py` on %s; %s, %d threads; %s, %s." % (datetime.date.today(), cpu, o.threads,
                                                                               version, PINNED),
-           "Both sides in turn on the same file, %d rounds, the fastest of each. In brackets: what was asked. A prompt has"
-           % o.rounds, "512 tokens and ends with the last logits; of fp32 bitladder computes all 512.", "",
+           "Both sides in turn on the same file, %d rounds, the fastest of each. In brackets: what was asked. A prompt"
+           " has" % o.rounds, "512 tokens and ends with the last logits; of fp32 bitladder computes all 512.", "",
            "| model | llama.cpp | bitladder | decode, tokens/s | | ratio | prompt, tokens/s | | ratio |",
            "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for c, (theirs, mine) in done:
@@ -226,7 +230,8 @@ def report(o, done, used, kernels):
                     weight, act, r["kernel"], r["cold_seconds"] * 1e6, r["bytes"] / r["cold_seconds"] / 1e9,
                     against(r["cold_openblas_ratio"], asked)))
     blas = [r for r in kernels if r["kernel"] == "openblas"][0]
-    out += ["| fp32 | fp32 | OpenBLAS | %.0f | %.1f | 1 |" % (blas["cold_seconds"] * 1e6, blas["bytes"] / blas["cold_seconds"] / 1e9)]
+    out.append("| fp32 | fp32 | OpenBLAS | %.0f | %.1f | 1 |" % (blas["cold_seconds"] * 1e6,
+                                                                  blas["bytes"] / blas["cold_seconds"] / 1e9))
     return "\n".join(out) + "\n"
 
 
@@ -258,8 +263,13 @@ def main():
                    ",".join(p[2] for p in PRODUCTS)]
         text = report(o, done, used, measured(o, {"kernels": command}))
     if o.out:
+        notes = ""
+        if os.path.exists(o.out):
+            with open(o.out) as f:
+                before = f.read()
+            notes = before[before.find("\n## "):] if "\n## " in before else ""
         with open(o.out, "w") as f:
-            f.write(text)
+            f.write(text + notes)
     print(text, end="")
 
 
