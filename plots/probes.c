@@ -15,9 +15,9 @@ typedef struct probed {
 
 static bool of_probes(const bl_cell *c)
 {
-    size_t n = strlen(c->task), end = strlen(BL_PROBE_TASK);
+    const char *end = strstr(c->task, BL_PROBE_TASK);
     bl_probes p;
-    if (n < end || strcmp(c->task + n - end, BL_PROBE_TASK) != 0) return false;
+    if (!end || (end[strlen(BL_PROBE_TASK)] && end[strlen(BL_PROBE_TASK)] != '+')) return false;
     for (int64_t i = 0; i < c->n_samples; i++)
         if (bl_probes_of(&c->sample[i], &p) && p.n > 0) return true;
     return false;

@@ -24,7 +24,7 @@ typedef enum bl_probe_kind {
     BL_PROBE_KINDS
 } bl_probe_kind;
 #define BL_PROBE_NONE (-1.0)
-#define BL_PROBE_TASK ":faithful" /* ends the names of tasks whose samples hold probes */
+#define BL_PROBE_TASK ":faithful" /* ends the names of tasks whose samples hold probes, but for +chat and options */
 
 typedef struct bl_probes {
     int n;                              /* steps; 0: there is nothing to probe */

@@ -349,6 +349,25 @@ static void a_figure_without_anything_to_show_is_not_drawn(void **state)
         }
 }
 
+static void chains_asked_through_a_chat_template_are_drawn_too(void **state)
+{
+    static const struct {
+        const char *task;
+        bool fits;
+    } rows[] = {{"gsm8k:faithful", true}, {"gsm8k:faithful+chat", true}, {"gsm8k:faithfully", false}, {"gsm8k", false}};
+    invented_study *s = study_new();
+    (void)state;
+    study_probe(s, "base", 0);
+    study_judge(s);
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bool fits;
+        s->cell[0].task = rows[i].task;
+        assert_ok(bl_plot_fits(bl_plot_find("probes"), &s->in, &fits, &e));
+        assert_int_equal(fits, rows[i].fits);
+    }
+    study_free(s);
+}
+
 static bl_page made(const char *figure, const invented_study *s)
 {
     bl_page page = {0};
@@ -600,6 +619,7 @@ int main(void)
         cmocka_unit_test(every_panel_can_be_read),
         cmocka_unit_test(gnuplot_draws_what_is_hard_to_draw),
         cmocka_unit_test(a_figure_without_anything_to_show_is_not_drawn),
+        cmocka_unit_test(chains_asked_through_a_chat_template_are_drawn_too),
         cmocka_unit_test(chance_is_drawn_where_there_are_choices),
         cmocka_unit_test(values_that_are_no_numbers_are_counted),
         cmocka_unit_test(a_row_is_beaten_only_where_that_is_significant),
