@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum {
-    MOST_AT_ONCE = 48,
+    MOST_AT_ONCE = 64,
     PASS_ROWS = 2048,
     LEAST_PASS_ROWS = 64,
     SPARE_PAGES = 4 /* for each that is decoded, before another joins */

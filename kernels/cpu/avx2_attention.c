@@ -8,6 +8,9 @@
  *     v  [64][dim8]    the values, dense
  *     s  [48][64]      scores, then probabilities, of a run of rows
  *
+ * Where many sequences bring a few queries each, what they begin with comes first, head by head, and then the keys of
+ * each sequence for all heads in turn: a row of the cache holds all of them, and is read while it is near.
+ *
  * Scores are tiles of 3 rows by 32 keys, outputs tiles of 3 rows by 32 dims, or what avx512_attention.c does.
  * Arithmetic as in ref_attention.c, to the bit.
  */
@@ -15,7 +18,7 @@
 #if defined(__x86_64__)
 #include "avx2_math.h"
 
-enum { BLOCK = BL_ATTEND_BLOCK, MOST_ROWS = 384, RUN = 48 };
+enum { BLOCK = BL_ATTEND_BLOCK, MOST_ROWS = 384, RUN = 48, FEW_QUERIES = 4, FEW_ROWS = 12 };
 
 typedef struct space {
     float *q, *kt, *v, *s, *y, *l, *m;
@@ -33,7 +36,8 @@ typedef struct tile {
     const bl_attention_args *a;
     const bl_cpu_seqs *l;
     const part *part;
-    int64_t n_parts, kv;
+    int64_t n_parts, kv, kv_ahead; /* its head; heads whose next keys are asked for: 0 this one, else so many */
+    bool own;                      /* keys of its parts' own come later, for all heads in turn */
     int64_t shared; /* positions, whole blocks, whose cache rows are those of the first part in all, before any query */
 } tile;
 
@@ -93,14 +97,16 @@ static int64_t next_row(walk *w)
     return w->seg->row + w->at++;
 }
 
+static walk walk_on(walk w, int64_t n) { return (walk){w.seg, w.at + n}; }
+
 /* Asks for the next key and value, which will be read with the next block. */
 BL_INLINE void prefetch_row(const tile *t, walk *w)
 {
     const bl_kv_view *kv = &t->a->kv;
-    const int64_t row = next_row(w), bytes = bl_kv_code_bytes(kv->format, kv->head_dim, sizeof(float));
-    const char *k = (const char *)bl_cpu_at(&kv->k) + row * kv->heads * bytes + t->kv * bytes,
-               *v = (const char *)bl_cpu_at(&kv->v) + row * kv->heads * bytes + t->kv * bytes;
-    for (int64_t i = 0; i < bytes; i += 64) {
+    const int64_t row = next_row(w), bytes = bl_kv_code_bytes(kv->format, kv->head_dim, sizeof(float)),
+                  at = row * kv->heads * bytes + (t->kv_ahead ? 0 : t->kv * bytes);
+    const char *k = (const char *)bl_cpu_at(&kv->k) + at, *v = (const char *)bl_cpu_at(&kv->v) + at;
+    for (int64_t i = 0; i < BL_MAX(t->kv_ahead, 1) * bytes; i += 64) {
         _mm_prefetch(k + i, _MM_HINT_T1);
         _mm_prefetch(v + i, _MM_HINT_T1);
     }
@@ -305,6 +311,103 @@ static void softmax1(float *s, int64_t n, float *m, float *l, float *y, int64_t 
     softmax(1, s, n, m, l, y, dim8);
 }
 
+/* ---- few rows: keys and values are read where they are, each once ---- */
+
+/* Scores of up to 3 rows with n keys, 8 of them turned at a time. */
+BL_INLINE void scores_at(int rows, const float *const *k, int64_t n, const float *q, float *s, int64_t dim,
+                         int64_t dim8, float scale)
+{
+    for (int64_t j = 0; j < n; j += 8) {
+        const float *at[8], *from[8];
+        __m256 acc[3];
+        for (int64_t i = 0; i < 8; i++) at[i] = k[BL_MIN(j + i, n - 1)]; /* past the last one, what nobody sees */
+#pragma GCC unroll 3
+        for (int r = 0; r < rows; r++) acc[r] = _mm256_setzero_ps();
+        for (int64_t d = 0; d < dim; d += 8) {
+            float t[64];
+            for (int i = 0; i < 8; i++) from[i] = at[i] + d;
+            transpose8(from, t, 8);
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++)
+#pragma GCC unroll 3
+                for (int r = 0; r < rows; r++)
+                    acc[r] = _mm256_fmadd_ps(_mm256_broadcast_ss(q + r * dim8 + d + i), _mm256_loadu_ps(t + 8 * i),
+                                             acc[r]);
+        }
+#pragma GCC unroll 3
+        for (int r = 0; r < rows; r++)
+            _mm256_storeu_ps(s + r * BLOCK + j, _mm256_mul_ps(acc[r], _mm256_set1_ps(scale)));
+    }
+}
+
+/* y += p v over the keys from .. to, 8 * vectors dims from d on. */
+BL_INLINE void values_at(int rows, int vectors, const float *s, const float *const *v, int64_t d, float *y,
+                         int64_t from, int64_t to, int64_t dim8)
+{
+    __m256 acc[3][4];
+#pragma GCC unroll 3
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < vectors; c++) acc[r][c] = _mm256_loadu_ps(y + r * dim8 + d + 8 * c);
+    for (int64_t j = from; j < to; j++) {
+        const float *x = v[j] + d;
+#pragma GCC unroll 3
+        for (int r = 0; r < rows; r++) {
+            const __m256 b = _mm256_broadcast_ss(s + r * BLOCK + j);
+#pragma GCC unroll 4
+            for (int c = 0; c < vectors; c++) acc[r][c] = _mm256_fmadd_ps(b, _mm256_loadu_ps(x + 8 * c), acc[r][c]);
+        }
+    }
+#pragma GCC unroll 3
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < vectors; c++) _mm256_storeu_ps(y + r * dim8 + d + 8 * c, acc[r][c]);
+}
+
+#define AT_ROWS(rows)                                                                                                  \
+    static void scores_at##rows(const float *const *k, int64_t n, const float *q, float *s, int64_t dim, int64_t dim8, \
+                                float scale)                                                                           \
+    {                                                                                                                  \
+        scores_at(rows, k, n, q, s, dim, dim8, scale);                                                                 \
+    }                                                                                                                  \
+    static void values_at##rows(const float *s, const float *const *v, float *y, int64_t from, int64_t to,             \
+                                int64_t dim8)                                                                          \
+    {                                                                                                                  \
+        int64_t d = 0;                                                                                                 \
+        for (; d + 32 <= dim8; d += 32) values_at(rows, 4, s, v, d, y, from, to, dim8);                                \
+        for (; d < dim8; d += 8) values_at(rows, 1, s, v, d, y, from, to, dim8);                                       \
+    }
+AT_ROWS(1)
+AT_ROWS(2)
+AT_ROWS(3)
+
+static void (*const few_scores[])(const float *const *, int64_t, const float *, float *, int64_t, int64_t,
+                                  float) = {NULL, scores_at1, scores_at2, scores_at3};
+static void (*const few_values[])(const float *, const float *const *, float *, int64_t, int64_t,
+                                  int64_t) = {NULL, values_at1, values_at2, values_at3};
+
+/* One block of n keys for rows of queries that begin at `first`; k0: the first key. */
+static void attend_few(const tile *t, const space *p, walk *w, int64_t r_first, int64_t rows, int64_t first, int64_t k0,
+                       int64_t n)
+{
+    const bl_kv_view *kv = &t->a->kv;
+    int64_t dim = kv->head_dim, heads = t->a->heads / kv->heads;
+    const float *k[BLOCK], *v[BLOCK];
+    for (int64_t j = 0; j < n; j++) {
+        int64_t row = next_row(w);
+        k[j] = bl_cpu_row(&kv->k, row) + t->kv * dim;
+        v[j] = bl_cpu_row(&kv->v, row) + t->kv * dim;
+    }
+    for (int64_t i = BL_MAX(k0 - first, 0) * heads, m; i < rows; i += m) {
+        int64_t at = r_first + i, seen = BL_MIN(first + i / heads + 1 - k0, n); /* rows of one query at a time */
+        m = BL_MIN(BL_MIN(rows, (i / heads + 1) * heads) - i, 3);
+        few_scores[m](k, seen, p->q + at * dim, p->s, dim, dim, (float)t->a->scale);
+        (m == 3 ? softmax3 : softmax1)(p->s, seen, p->m + at, p->l + at * 8, p->y + at * dim, dim);
+        if (m == 2) softmax1(p->s + BLOCK, seen, p->m + at + 1, p->l + (at + 1) * 8, p->y + (at + 1) * dim, dim);
+        few_values[m](p->s, v, p->y + at * dim, 0, seen, dim);
+    }
+}
+
 /* Rows r_first .. of the tile over the keys from .. to, which w walks; `first`: position of the first query. While it
  * computes it asks for the keys of the next block, after the last one for n_after keys of `after`. */
 static void attend(const tile *t, const space *p, walk *w, int64_t r_first, int64_t rows, int64_t first, int64_t from,
@@ -316,12 +419,17 @@ static void attend(const tile *t, const space *p, walk *w, int64_t r_first, int6
 
     for (int64_t k0 = from; k0 < to; k0 += BLOCK) {
         int64_t n = BL_MIN(to - k0, BLOCK), next = BL_MIN(to - k0 - n, BLOCK), r = BL_MAX(k0 - first, 0) * heads;
-        load_block(t, w, n, p);
-        walk ahead = *w;
+        walk ahead = walk_on(*w, n);
         if (!next) {
             next = BL_MIN(n_after, BLOCK);
             ahead = after;
         }
+        if (rows - r <= FEW_ROWS && a->kv.format == BL_KV_ACT && dim % 8 == 0) {
+            for (; next > 0; next--) prefetch_row(t, &ahead);
+            attend_few(t, p, w, r_first, rows, first, k0, n);
+            continue;
+        }
+        load_block(t, w, n, p);
         const int64_t each = (next * 3 + rows - r - 1) / (rows - r); /* for every three rows */
         for (int64_t run; r < rows; r += run) {
             const float *q = p->q + (r_first + r) * dim8;
@@ -356,44 +464,142 @@ static int64_t keys_of(const tile *t, int64_t i)
     return t->l->past[t->part[i].seq] + t->part[i].q0 + t->part[i].n - t->shared;
 }
 
-static void attend_tile(const tile *t, void *scratch)
+/* Rows of head t->kv of queries q0 .. q0+n of a sequence, which is the order of rows in a tile. */
+static float *head_row(const tile *t, const bl_tensor *x, const part *part, int64_t r)
 {
-    const bl_attention_args *a = t->a;
-    int64_t dim = a->kv.head_dim, dim8 = up8(dim), heads = a->heads / a->kv.heads, rows = 0, at = 0;
+    int64_t heads = t->a->heads / t->a->kv.heads;
+    return bl_cpu_row(x, t->l->start[part->seq] + part->q0 + r / heads) +
+           (t->kv * heads + r % heads) * t->a->kv.head_dim;
+}
+
+static void begin_rows(const tile *t, const space *p, const part *part, int64_t at, int64_t rows)
+{
+    int64_t dim = t->a->kv.head_dim, dim8 = up8(dim);
+    for (int64_t r = 0; r < rows; r++) {
+        memcpy(p->q + (at + r) * dim8, head_row(t, &t->a->q, part, r), (size_t)dim * sizeof *p->q);
+        p->m[at + r] = -INFINITY;
+    }
+    memset(p->y + at * dim8, 0, (size_t)(rows * dim8) * sizeof *p->y);
+    memset(p->l + at * 8, 0, (size_t)(rows * 8) * sizeof *p->l);
+}
+
+static void end_rows(const tile *t, const space *p, const part *part, int64_t at, int64_t rows)
+{
+    int64_t dim = t->a->kv.head_dim, dim8 = up8(dim);
+    for (int64_t r = 0; r < rows; r++, at++) {
+        float *y = head_row(t, &t->a->y, part, r), sum = bl_sum1(_mm256_loadu_ps(p->l + at * 8));
+        int64_t d = 0;
+        for (; d + 8 <= dim; d += 8)
+            _mm256_storeu_ps(y + d, _mm256_div_ps(_mm256_loadu_ps(p->y + at * dim8 + d), _mm256_set1_ps(sum)));
+        for (; d < dim; d++) y[d] = p->y[at * dim8 + d] / sum;
+    }
+}
+
+/* What is known of a row after the keys that several begin with: m and l, and in a->y what is summed of the values. */
+typedef struct partly {
+    float m, l[8];
+} partly;
+static partly *partly_of(const tile *t, partly *all, const part *part, int64_t r)
+{
+    int64_t heads = t->a->heads / t->a->kv.heads;
+    return all + (t->l->start[part->seq] + part->q0 + r / heads - t->l->start[0]) * t->a->heads + t->kv * heads +
+           r % heads;
+}
+
+static void put_partly(const tile *t, const space *p, const part *part, int64_t at, int64_t rows, partly *all)
+{
+    int64_t dim = t->a->kv.head_dim, dim8 = up8(dim);
+    for (int64_t r = 0; r < rows; r++, at++) {
+        partly *to = partly_of(t, all, part, r);
+        to->m = p->m[at];
+        memcpy(to->l, p->l + at * 8, sizeof to->l);
+        memcpy(head_row(t, &t->a->y, part, r), p->y + at * dim8, (size_t)dim * sizeof(float));
+    }
+}
+
+static void get_partly(const tile *t, const space *p, const part *part, int64_t at, int64_t rows, partly *all)
+{
+    int64_t dim = t->a->kv.head_dim, dim8 = up8(dim);
+    for (int64_t r = 0; r < rows; r++, at++) {
+        const partly *from = partly_of(t, all, part, r);
+        p->m[at] = from->m;
+        memcpy(p->l + at * 8, from->l, sizeof from->l);
+        memcpy(p->y + at * dim8, head_row(t, &t->a->y, part, r), (size_t)dim * sizeof(float));
+    }
+}
+
+/* All of it, or, where there is `all`, as far as the parts begin alike. */
+static void attend_tile(const tile *t, void *scratch, partly *all)
+{
+    int64_t heads = t->a->heads / t->a->kv.heads, rows = 0, at = 0;
     space p;
+    if (all && !t->shared) return;
     for (int64_t i = 0; i < t->n_parts; i++) rows += t->part[i].n * heads;
-    p = lay_out(scratch, dim8, rows);
-    for (int64_t i = 0; i < t->n_parts; i++)
-        for (int64_t r = 0; r < t->part[i].n * heads; r++, at++) {
-            memcpy(p.q + at * dim8,
-                   bl_cpu_row(&a->q, t->l->start[t->part[i].seq] + t->part[i].q0 + r / heads) +
-                       (t->kv * heads + r % heads) * dim,
-                   (size_t)dim * sizeof *p.q);
-            p.m[at] = -INFINITY;
-        }
-    memset(p.y, 0, (size_t)(rows * dim8) * sizeof *p.y);
-    memset(p.l, 0, (size_t)(rows * 8) * sizeof *p.l);
+    p = lay_out(scratch, up8(t->a->kv.head_dim), rows);
+    for (int64_t i = 0; i < t->n_parts; at += t->part[i++].n * heads)
+        begin_rows(t, &p, &t->part[i], at, t->part[i].n * heads);
 
     walk w = walk_of(t, t->part[0].seq, 0), first_keys = w;
     for (int64_t i = BL_MIN(t->shared ? t->shared : keys_of(t, 0), BLOCK); i > 0; i--) prefetch_row(t, &first_keys);
-    attend(t, &p, &w, 0, rows, t->shared, 0, t->shared, walk_of(t, t->part[0].seq, t->shared), keys_of(t, 0));
+    attend(t, &p, &w, 0, rows, t->shared, 0, t->shared, walk_of(t, t->part[0].seq, t->shared), all ? 0 : keys_of(t, 0));
     at = 0;
-    for (int64_t i = 0; i < t->n_parts; i++) {
+    for (int64_t i = 0; i < t->n_parts; at += t->part[i++].n * heads) {
         const part *part = &t->part[i];
         int64_t first = t->l->past[part->seq] + part->q0;
         bool more = i + 1 < t->n_parts;
+        if (all) {
+            put_partly(t, &p, part, at, part->n * heads, all);
+            continue;
+        }
         w = walk_of(t, part->seq, t->shared);
         attend(t, &p, &w, at, part->n * heads, first, t->shared, first + part->n,
                walk_of(t, t->part[more ? i + 1 : i].seq, t->shared), more ? keys_of(t, i + 1) : 0);
-        for (int64_t r = 0; r < part->n * heads; r++, at++) {
-            float *y = bl_cpu_row(&a->y, t->l->start[part->seq] + part->q0 + r / heads) +
-                       (t->kv * heads + r % heads) * dim;
-            float sum = bl_sum1(_mm256_loadu_ps(p.l + at * 8));
-            int64_t d = 0;
-            for (; d + 8 <= dim; d += 8)
-                _mm256_storeu_ps(y + d, _mm256_div_ps(_mm256_loadu_ps(p.y + at * dim8 + d), _mm256_set1_ps(sum)));
-            for (; d < dim; d++) y[d] = p.y[at * dim8 + d] / sum;
+        end_rows(t, &p, part, at, part->n * heads);
+    }
+}
+
+/* Keys that a part does not share, for all heads. */
+typedef struct own {
+    const tile *t;
+    const part *part;
+} own;
+static int64_t own_keys(const own *o) { return o->t->l->past[o->part->seq] + o->part->q0 + o->part->n - o->t->shared; }
+
+/* n of them; while one is computed the next keys are asked for, its own and then those of the one after it. */
+static void attend_own(const bl_attend_steps *steps, const own *o, int64_t n, void *scratch, partly *all)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const part *part = o[i].part;
+        const bl_attention_args *a = o[i].t->a;
+        tile t = *o[i].t;
+        int64_t kv_heads = a->kv.heads, rows = part->n * (a->heads / kv_heads), keys = own_keys(&o[i]);
+        int64_t first = t.l->past[part->seq] + part->q0;
+        const space p = lay_out(scratch, up8(a->kv.head_dim), rows * kv_heads);
+        walk w = walk_of(&t, part->seq, t.shared), ahead = w;
+
+        t.steps = steps;
+        t.kv_ahead = kv_heads;
+        for (int64_t j = BL_MIN(keys, BLOCK); i == 0 && j > 0; j--) prefetch_row(&t, &ahead);
+        for (t.kv = 0; t.kv < kv_heads; t.kv++) {
+            begin_rows(&t, &p, part, t.kv * rows, rows);
+            if (t.shared) get_partly(&t, &p, part, t.kv * rows, rows, all);
         }
+        for (int64_t k = 0; k < keys; k += BLOCK) {
+            int64_t here = BL_MIN(keys - k, BLOCK), next = BL_MIN(keys - k - here, BLOCK), share;
+            ahead = walk_on(w, here);
+            if (!next && i + 1 < n) {
+                next = BL_MIN(own_keys(&o[i + 1]), BLOCK);
+                ahead = walk_of(o[i + 1].t, o[i + 1].part->seq, o[i + 1].t->shared);
+            }
+            share = (next + kv_heads - 1) / kv_heads;
+            for (t.kv = 0; t.kv < kv_heads; t.kv++) {
+                walk from = w;
+                attend(&t, &p, &from, t.kv * rows, rows, first, t.shared + k, t.shared + k + here,
+                       walk_on(ahead, t.kv * share), BL_MAX(BL_MIN(share, next - t.kv * share), 0));
+            }
+            w = walk_on(w, here);
+        }
+        for (t.kv = 0; t.kv < kv_heads; t.kv++) end_rows(&t, &p, part, t.kv * rows, rows);
     }
 }
 
@@ -435,28 +641,55 @@ static int64_t make_tiles(const bl_attention_args *a, const bl_cpu_seqs *l, int6
     return n_tiles;
 }
 
-typedef struct tiles_of {
-    const bl_cpu *c;
-    const tile *tile;
-    int64_t n, heads;
-} tiles_of;
-static void attention_task(void *ctx, int64_t i, int lane)
+/* Parts of tiles whose sequences all bring few queries, unless they are too few for the threads. */
+static int64_t make_own(const tile *tiles, int64_t n, int64_t most, int64_t least, own *out)
 {
-    const tiles_of *all = ctx;
-    tile t = all->tile[all->n - 1 - i / all->heads]; /* late tiles see most keys: they go first */
-    t.steps = all->c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2;
-    t.kv = i % all->heads;
-    attend_tile(&t, all->c->scratch[lane]);
+    int64_t n_own = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const tile *t = &tiles[i];
+        int64_t k = 0;
+        while (k < t->n_parts && t->part[k].n <= BL_MIN(FEW_QUERIES, most)) k++;
+        if (k < t->n_parts) continue;
+        for (k = 0; k < t->n_parts; k++) out[n_own++] = (own){t, &t->part[k]};
+    }
+    return n_own < least ? 0 : n_own;
+}
+
+typedef struct job {
+    const bl_cpu *c;
+    const bl_attend_steps *steps;
+    const tile *tile;
+    const own *own;
+    int64_t n, heads, n_own, own_tasks;
+    partly *all;
+} job;
+static void tile_task(void *ctx, int64_t i, int lane)
+{
+    const job *j = ctx;
+    tile t = j->tile[j->n - 1 - i / j->heads]; /* late tiles see most keys: they go first */
+    t.steps = j->steps;
+    t.kv = i % j->heads;
+    attend_tile(&t, j->c->scratch[lane], t.own ? j->all : NULL);
+}
+static void own_task(void *ctx, int64_t i, int lane)
+{
+    const job *j = ctx;
+    int64_t from = j->n_own * i / j->own_tasks, to = j->n_own * (i + 1) / j->own_tasks;
+    attend_own(j->steps, j->own + from, to - from, j->c->scratch[lane], j->all);
 }
 
 bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
 {
+    enum { OWN_TASKS = 4 }; /* for each thread */
     bl_status st = bl_cpu_check_attention(be, a, e);
     bl_cpu *c = be->own;
     bl_cpu_seqs l = bl_cpu_seqs_of(a);
-    int64_t heads, most, few, n = 0;
+    int64_t heads, most, few, n = 0, n_own;
+    int threads;
     tile *tiles = NULL;
     part *list = NULL;
+    own *owns = NULL;
+    partly *all = NULL;
     double work = 0;
     if (st != BL_OK || !a->n_seq) return st;
     heads = a->heads / a->kv.heads;
@@ -467,19 +700,37 @@ bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *
         n += (rows + most - 1) / most;
         work += (double)rows * (double)(l.past[s] + rows) * (double)(a->heads * a->kv.head_dim);
     }
-    /* So many that all threads are busy. */
-    few = (l.start[a->n_seq] - l.start[0]) * a->kv.heads / (2 * bl_cpu_threads(be, work));
+    threads = bl_cpu_threads(be, work);
+    few = (l.start[a->n_seq] - l.start[0]) * a->kv.heads / (2 * threads); /* so many that all threads are busy */
     few = BL_MIN(BL_MIN(RUN / heads, most), few);
-    if (!(tiles = bl_new((size_t)n, sizeof *tiles, e)) || !(list = bl_new((size_t)n, sizeof *list, e))) {
+    if (!(tiles = bl_new((size_t)n, sizeof *tiles, e)) || !(list = bl_new((size_t)n, sizeof *list, e)) ||
+        !(owns = bl_new((size_t)n, sizeof *owns, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     n = make_tiles(a, &l, most, few, tiles, list);
-    bl_team_run(c->team, bl_cpu_threads(be, work), attention_task, &(tiles_of){c, tiles, n, a->kv.heads},
-                n * a->kv.heads);
+    n_own = make_own(tiles, n, most / a->kv.heads, 2 * threads, owns);
+    for (int64_t i = 0; i < n_own; i++) tiles[owns[i].t - tiles].own = true;
+    if (n_own && !(all = bl_new((size_t)((l.start[a->n_seq] - l.start[0]) * a->heads), sizeof *all, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    job j = {.c = c,
+             .steps = c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2,
+             .tile = tiles,
+             .own = owns,
+             .n = n,
+             .heads = a->kv.heads,
+             .n_own = n_own,
+             .own_tasks = BL_MIN(n_own, OWN_TASKS * threads),
+             .all = all};
+    bl_team_run(c->team, threads, tile_task, &j, n * a->kv.heads);
+    if (n_own) bl_team_run(c->team, threads, own_task, &j, j.own_tasks);
 out:
     bl_free(tiles);
     bl_free(list);
+    bl_free(owns);
+    bl_free(all);
     return st;
 }
 #endif
