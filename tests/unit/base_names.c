@@ -150,7 +150,6 @@ static void rules_are_in_the_list_and_each_has_a_test(void **state)
 
 /* ---- functions ---- */
 /* Called by tests alone, and why they are there all the same. */
-static const char offered[] = "the contract offers it to methods";
 static const struct {
     const char *name, *why;
 } for_tests[] = {
