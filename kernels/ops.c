@@ -28,7 +28,7 @@ static const char *const op_names[] = {
     OP(scale),          OP(sq_error),       OP(clip_search),   OP(hqq),          OP(greedy),
     OP(range_search),   OP(each),           OP(weight_grad),   OP(rmsnorm_grad), OP(rope_grad),
     OP(attention_grad), OP(transform_grad), OP(swiglu_grad),   OP(embed_grad),   OP(loss_grad),
-    OP(dropout),        OP(adamw),          OP(adamw8),        OP(lsq),          OP(lsq_grad),
+    OP(dropout),        OP(adamw),          OP(adamw8),        OP(grid),         OP(grid_grad),
     OP(layernorm),      OP(gelu),           OP(dora),          OP(dora_grad),    OP(pool),
     OP(pool_grad),      OP(band),           OP(band_grad)};
 /* clang-format on */

@@ -330,8 +330,8 @@ typedef struct bl_ops {
     bl_status (*dropout)(bl_backend *, const bl_dropout_args *, bl_err *);
     bl_status (*adamw)(bl_backend *, const bl_adamw_args *, bl_err *);
     bl_status (*adamw8)(bl_backend *, const bl_adamw8_args *, bl_err *);
-    bl_status (*lsq)(bl_backend *, const bl_lsq_args *, bl_err *);
-    bl_status (*lsq_grad)(bl_backend *, const bl_lsq_grad_args *, bl_err *);
+    bl_status (*grid)(bl_backend *, const bl_grid_args *, bl_err *);
+    bl_status (*grid_grad)(bl_backend *, const bl_grid_grad_args *, bl_err *);
     /* what adapters are made of */
     bl_status (*dora)(bl_backend *, const bl_dora_args *, bl_err *);
     bl_status (*dora_grad)(bl_backend *, const bl_dora_grad_args *, bl_err *);

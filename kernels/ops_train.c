@@ -130,24 +130,27 @@ void bl_moment_table(bool is_signed, float table[256])
     table[n++] = 1;
 }
 
-static bool steps_fit(const bl_tensor *w, const bl_tensor *scale, int64_t group, int bits)
+static bool grid_fits(const bl_grid *g, const bl_tensor *w, const bl_tensor *scale, const bl_tensor *offset)
 {
-    return bl_is_matrix(w, BL_F32, -1, -1) && group > 0 && bits >= 2 && bits <= 8 &&
-           bl_is_matrix(scale, BL_F32, w->dim[0], (w->dim[1] + group - 1) / group);
+    const bool offsets = g->kind == BL_GRID_AFFINE || g->kind == BL_GRID_OFFSET;
+    if (!bl_is_matrix(w, BL_F32, -1, -1) || g->group < 1 || g->bits < 2 || g->bits > 8) return false;
+    const int64_t groups = (w->dim[1] + g->group - 1) / g->group;
+    return bl_is_matrix(scale, BL_F32, w->dim[0], groups) &&
+           (offsets ? bl_is_matrix(offset, BL_F32, w->dim[0], groups) : !offset->buf);
 }
 
-bl_status bl_check_lsq(const bl_lsq_args *a, bl_err *e)
+bl_status bl_check_grid(const bl_grid_args *a, bl_err *e)
 {
-    if (!steps_fit(&a->w, &a->scale, a->group, a->bits) || !bl_is_matrix(&a->y, BL_F32, a->w.dim[0], a->w.dim[1]))
-        return bl_broken(e, "lsq", "weight, scales, bits and y do not fit");
+    if (!grid_fits(&a->grid, &a->w, &a->scale, &a->offset) || !bl_is_matrix(&a->y, BL_F32, a->w.dim[0], a->w.dim[1]))
+        return bl_broken(e, "grid", "weight, scales, offsets, bits and y do not fit");
     return BL_OK;
 }
 
-bl_status bl_check_lsq_grad(const bl_lsq_grad_args *a, bl_err *e)
+bl_status bl_check_grid_grad(const bl_grid_grad_args *a, bl_err *e)
 {
-    if (!steps_fit(&a->w, &a->scale, a->group, a->bits) || !bl_is_matrix(&a->dy, BL_F32, a->w.dim[0], a->w.dim[1]) ||
-        !bl_is_matrix(&a->dw, BL_F32, a->w.dim[0], a->w.dim[1]) ||
-        !bl_is_matrix(&a->dscale, BL_F32, a->w.dim[0], a->scale.dim[1]))
-        return bl_broken(e, "lsq_grad", "weight, scales, bits and gradients do not fit");
+    if (!grid_fits(&a->grid, &a->w, &a->scale, &a->offset) || !grid_fits(&a->grid, &a->dy, &a->dscale, &a->doffset) ||
+        !bl_is_matrix(&a->dy, BL_F32, a->w.dim[0], a->w.dim[1]) ||
+        !bl_is_matrix(&a->dw, BL_F32, a->w.dim[0], a->w.dim[1]))
+        return bl_broken(e, "grid_grad", "weight, scales, offsets, bits and gradients do not fit");
     return BL_OK;
 }

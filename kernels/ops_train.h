@@ -1,5 +1,5 @@
 /* ops_train.h - arguments of the ops that training needs: gradients of the computing ops, optimizer steps, dropout,
- * learned step sizes. Part of ops.h, which includes it.
+ * learned grids. Part of ops.h, which includes it.
  *
  * L is the loss, dX its gradient dL/dX. The gradient of a product to its input is the transposed `linear`. Gradients of
  * parameters are added to what is there, so that micro-batches accumulate; they and the parameters are f32.
@@ -123,22 +123,47 @@ typedef struct bl_adamw8_args {
  * from 0.1 to 1, times 10^(i - 6); 2^i of them with both signs, or 2^(i + 1), and 0 and 1. */
 void bl_moment_table(bool is_signed, float table[256]);
 
-/* Learned step sizes (LSQ, Esser et al. 2020, arXiv 1902.08153) with codes -2^(bits-1) .. 2^(bits-1) - 1:
- * y = s clamp(round(w / s)), half to even. */
-typedef struct bl_lsq_args {
-    bl_tensor w, scale; /* f32 [out, in], f32 [out, groups] */
-    bl_tensor y;        /* f32 [out, in] */
-    int64_t group;      /* inputs that share a scale; the last group may be short */
-    int bits;           /* 2..8 */
-} bl_lsq_args;
-/* Straight through the rounding, v = w / s: dw += dy where low < v < high, else 0; dscale += g (sum over the group of
- * dy (round(v) - v) inside, dy low or dy high where v is clipped), g = 1 / sqrt(elements of the group * high). */
-typedef struct bl_lsq_grad_args {
-    bl_tensor w, scale, dy; /* as above, f32 [out, in] */
-    bl_tensor dw, dscale;   /* f32 [out, in], f32 [out, groups] */
-    int64_t group;
-    int bits;
-} bl_lsq_grad_args;
+/* Weights on a grid whose numbers are learned. With s the scale of a group, low = -2^(bits-1), high = -low - 1,
+ * Q = 2^bits - 1, rounding half to even, straight through which gradients go:
+ *
+ *     STEP    y = s clamp(round(w / s), low, high)                (LSQ, Esser et al. 2020, arXiv 1902.08153)
+ *     AFFINE  y = (clamp(round(w / s) + z, 0, Q) - z) s,          z the offset rounded and kept in 0..Q, s at least
+ *             1e-4, straight through both                         (EfficientQAT, Chen et al. 2024, arXiv 2407.11062)
+ *     OFFSET  y = (round(clamp(w / s + z, 0, Q)) - z) s,          z = -low - offset / s: round(clamp((w - offset) / s,
+ *             low, high)) s + offset                              (L4Q, Jeon et al. 2024, arXiv 2402.04902)
+ *     INSIDE  y = s clamp(round(w), low, high),                   w in steps (LR-QAT, Bondarenko et al. 2024,
+ *                                                                 arXiv 2406.06385)
+ *
+ * `half`: s, and z of OFFSET, are rounded to f16, as they are stored then. */
+typedef enum bl_grid_kind { BL_GRID_STEP, BL_GRID_AFFINE, BL_GRID_OFFSET, BL_GRID_INSIDE } bl_grid_kind;
+typedef struct bl_grid {
+    bl_grid_kind kind;
+    int bits;      /* 2..8 */
+    int64_t group; /* inputs that share a scale; the last group may be short */
+    bool half;     /* not STEP */
+} bl_grid;
+typedef struct bl_grid_args {
+    bl_tensor w;             /* f32 [out, in] */
+    bl_tensor scale, offset; /* f32 [out, groups]; no offset: STEP, INSIDE */
+    bl_tensor y;             /* f32 [out, in]; may be w */
+    bl_grid grid;
+} bl_grid_args;
+/* With n the elements of a group:
+ *     STEP    dw = dy where low < w / s < high, else 0;  ds = sum of dy (round(w / s) - w / s) there, dy low, dy high
+ *     AFFINE  dw = dy where 0 <= round(w / s) + z <= Q;  ds = sum of dy (round(w / s) - w / s) there, dy (code - z)
+ *             elsewhere;  doffset = -s (sum of dy elsewhere)
+ *     OFFSET  dw = dy where 0 <= w / s + z <= Q;  ds = sum of dy (round(q) - q) there, q = w / s + z, dy low, dy high
+ *             elsewhere;  doffset = sum of dy elsewhere
+ *     INSIDE  dw = s dy where low <= round(w) <= high;  ds = sum of dy code
+ * and of STEP and OFFSET ds and doffset times 1 / sqrt(n high), as LSQ has it. Ends of AFFINE, OFFSET and INSIDE are
+ * inside. */
+typedef struct bl_grid_grad_args {
+    bl_tensor w, scale, offset, dy; /* as above, f32 [out, in] */
+    bl_tensor dw;                   /* f32 [out, in]: += alpha dw; where it is dy itself: = alpha dw */
+    bl_tensor dscale, doffset;      /* f32 [out, groups], +=; no doffset: STEP, INSIDE */
+    double alpha;
+    bl_grid grid;
+} bl_grid_grad_args;
 
 bl_status bl_check_weight_grad(const bl_backend *be, const bl_weight_grad_args *a, bl_err *e);
 bl_status bl_check_rmsnorm_grad(const bl_backend *be, const bl_rmsnorm_grad_args *a, bl_err *e);
@@ -150,6 +175,6 @@ bl_status bl_check_loss_grad(const bl_backend *be, const bl_loss_grad_args *a, b
 bl_status bl_check_dropout(const bl_backend *be, const bl_dropout_args *a, bl_err *e);
 bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e);
 bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e);
-bl_status bl_check_lsq(const bl_lsq_args *a, bl_err *e);
-bl_status bl_check_lsq_grad(const bl_lsq_grad_args *a, bl_err *e);
+bl_status bl_check_grid(const bl_grid_args *a, bl_err *e);
+bl_status bl_check_grid_grad(const bl_grid_grad_args *a, bl_err *e);
 #endif

@@ -10,9 +10,8 @@
  * a code is at most one away from the nearest.
  */
 #include "autoround.h"
-#include "harness/model/backward.h"
 #include "harness/quant/calibrate.h"
-#include "kernels/base/rng.h"
+#include "shared_block.h"
 #include "shared_weight.h"
 #include <math.h>
 #include <string.h>
@@ -95,11 +94,8 @@ typedef struct work {
     const opts *o;
     learned lin[BL_N_ROLES];
     int n;
-    int64_t tokens;      /* of a window */
-    bl_tensor x, target; /* act [tokens, dim] */
-    bl_buffer *turned;   /* inputs after a linear's transforms */
-    bl_kv *kv;
-    bl_tape tape;
+    bl_buffer *turned; /* inputs after a linear's transforms */
+    bl_block_learner by;
     float step;
 } work;
 
@@ -185,47 +181,6 @@ static bl_tensor norm_grad(void *ctx, bl_model *m, int64_t block, bl_role role)
     return (bl_tensor){0};
 }
 
-/* x becomes its difference to y, rows of f32 or bf16; *sum += of the squares. */
-static void differ(bl_dtype act, int64_t n, void *x, const void *y, double *sum)
-{
-    for (int64_t i = 0; i < n; i++) {
-        float d;
-        if (act == BL_F32) {
-            ((float *)x)[i] = d = ((const float *)x)[i] - ((const float *)y)[i];
-        } else {
-            d = bl_bf16_to_f32(((const uint16_t *)x)[i]) - bl_bf16_to_f32(((const uint16_t *)y)[i]);
-            ((uint16_t *)x)[i] = bl_f32_to_bf16(d);
-        }
-        *sum += (double)d * d;
-    }
-}
-
-/* One window forward and, with `learn`, back; *sum: of the squared differences. The gradient has the scale of the sum,
- * of which a sign takes no notice. */
-static bl_status window(work *k, int64_t w, bool learn, void *host_x, void *host_y, double *sum, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const bl_method_run *r = k->r;
-    bl_model *m = r->model;
-    int64_t block = k->lin[0].lin->block;
-    const int32_t start[] = {0, (int32_t)k->tokens}, past[] = {0};
-    const bl_block_grads grads = {.linear = linear_grad, .norm = norm_grad, .ctx = k};
-    int32_t slot;
-    BL_TRY(bl_calib_window(r->calib, w, k->x, k->target, e));
-    bl_kv_reset(k->kv);
-    BL_TRY(bl_kv_slot(k->kv, k->tokens, -1, 0, &slot, e));
-    const bl_batch b = {.n_seq = 1, .start = start, .past = past, .slot = &slot};
-    BL_TRY(bl_block_forward(m, block, &b, k->kv, k->x, NULL, learn ? &k->tape : NULL, e));
-    BL_TRY(r->ops->download(r->be, &k->x, host_x, e));
-    BL_TRY(r->ops->download(r->be, &k->target, host_y, e));
-    differ(r->be->act, k->tokens * m->config.dim, host_x, host_y, sum);
-    if (!learn) goto out;
-    BL_TRY(r->ops->upload(r->be, &k->x, host_x, e));
-    BL_TRY(bl_block_backward(m, block, &b, k->kv, &k->tape, k->x, false, &grads, e));
-out:
-    return st;
-}
-
 static void keep(learned *l)
 {
     memcpy(l->best_v, l->v, (size_t)(l->lin->out * l->k.in) * sizeof *l->v);
@@ -264,30 +219,17 @@ static bl_status learn(work *k, bl_err *e)
     const bl_method_run *r = k->r;
     const opts *o = k->o;
     int64_t block = k->lin[0].lin->block, windows = bl_calib_sequences(r->calib), batch = BL_MIN(o->batch, windows);
-    size_t bytes = (size_t)bl_tensor_bytes(&k->x);
     double least = INFINITY, first = o->lr > 0 ? o->lr : 1 / (double)o->iters;
     bl_rng random = bl_rng_at(r->seed, bl_rng_key("autoround", (uint64_t)block), 0);
-    void *host_x = bl_alloc(r->scratch, bytes, 1, e), *host_y = bl_alloc(r->scratch, bytes, 1, e);
     int64_t *order = bl_alloc(r->scratch, (size_t)windows, sizeof *order, e);
-    if (!host_x || !host_y || !order) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
+    if (!order) return BL_E_NOMEM;
     for (int64_t i = 0; i < windows; i++) order[i] = i;
     for (int64_t i = 0; i < o->iters; i++) {
         double sum = 0;
         BL_TRY(make(k, e));
         for (int l = 0; l < k->n; l++) BL_TRY(r->ops->fill(r->be, &k->lin[l].dw, 0, e));
-        for (int64_t b = 0; b < batch; b++) { /* without putting back */
-            int64_t at = b + (int64_t)bl_rng_below(&random, (uint64_t)(windows - b)), w = order[at];
-            order[at] = order[b];
-            order[b] = w;
-            if (bl_interrupted()) {
-                st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-                goto out;
-            }
-            BL_TRY(window(k, w, true, host_x, host_y, &sum, e));
-        }
+        bl_block_draw(&random, order, windows, batch);
+        for (int64_t b = 0; b < batch; b++) BL_TRY(bl_block_learner_window(&k->by, order[b], 1, &sum, e));
         if (!isfinite(sum)) {
             st = bl_fail(e, BL_E_NUMERIC, "block %lld: the difference to the original block is not finite",
                          (long long)block);
@@ -378,27 +320,21 @@ out:
 static bl_status block(const bl_method_run *r, int64_t b, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_model *m = r->model;
-    bl_block *bl = &m->blocks[b];
+    bl_block *bl = &r->model->blocks[b];
     bl_mark mark = bl_arena_mark(r->scratch);
-    work k = {.r = r, .o = r->opts, .tokens = bl_calib_tokens(r->calib) / bl_calib_sequences(r->calib)};
+    work k = {.r = r, .o = r->opts};
+    const bl_block_grads grads = {.linear = linear_grad, .norm = norm_grad, .ctx = &k};
+    k.by = (bl_block_learner){.run = r, .block = b, .grads = &grads};
     for (; k.n < bl->n_linears; k.n++) BL_TRY(begin(&k, &k.lin[k.n], &bl->linear[k.n], e));
     if (k.o->iters > 0) {
-        BL_TRY(bl_calib_targets(r->calib, e));
-        BL_TRY(bl_matrix_new(r, r->be->act, k.tokens, m->config.dim, &k.x, e));
-        BL_TRY(bl_matrix_new(r, r->be->act, k.tokens, m->config.dim, &k.target, e));
-        BL_TRY(bl_kv_new(m, k.tokens, 1, true, BL_KV_ACT, &k.kv, e));
-        BL_TRY(bl_tape_new(m, k.tokens, &k.tape, e));
+        BL_TRY(bl_block_learner_begin(&k.by, e));
         BL_TRY(learn(&k, e));
     }
     for (int i = 0; i < k.n; i++) BL_TRY(store(&k, &k.lin[i], e));
 out:
     for (int i = 0; i < bl->n_linears; i++) bl_matrix_free(r, &k.lin[i].dw);
-    bl_matrix_free(r, &k.x);
-    bl_matrix_free(r, &k.target);
     r->ops->buffer_free(k.turned);
-    bl_tape_free(m, &k.tape);
-    bl_kv_free(k.kv);
+    bl_block_learner_end(&k.by);
     bl_arena_release(r->scratch, mark);
     return st;
 }

@@ -14,7 +14,8 @@ static const bl_opt rows[] = {{"wbits", BL_OPT_INT, .min = 2, .max = 8, .def.i =
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
 {
     const opts *o = r->opts;
-    return bl_train_lsq(t, (int)o->wbits, o->group, e);
+    return bl_train_grid(
+        t, &(bl_grid_learned){.grid = {.kind = BL_GRID_STEP, .bits = (int)o->wbits, .group = o->group}}, e);
 }
 
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)

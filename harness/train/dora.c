@@ -32,9 +32,9 @@ static bl_status make(bl_trainable *t, bl_effective *w, bl_err *e)
     bl_status st = BL_OK;
     bl_tensor x, cross, gram;
 
-    BL_TRY(bl_effective_work(t, 0, rank, l->in, &x, e));
-    BL_TRY(bl_effective_work(t, 3, rank, l->out, &cross, e));
-    BL_TRY(bl_effective_work(t, 4, rank, rank, &gram, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_X, rank, l->in, &x, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_DW, rank, l->out, &cross, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_DA, rank, rank, &gram, e));
     BL_TRY(be->ops->embed(be, &(bl_embed_args){.w = &of_a, .ids = rows_of_a(w, rank), .y = x}, e)); /* A as rows of x */
     BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = x, .w = {&l->weight}, .y = {cross}}, e));
     BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = x, .w = {&of_a}, .y = {gram}}, e));
@@ -62,7 +62,7 @@ static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor 
     bl_tensor z;
 
     (void)da; /* A is learned as it is */
-    BL_TRY(bl_effective_work(t, 3, x.dim[0], w->linear->out, &z, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_DW, x.dim[0], w->linear->out, &z, e));
     BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = x, .w = {&w->linear->weight}, .y = {z}}, e));
     BL_TRY(be->ops->dora_grad(be,
                               &(bl_dora_grad_args){.z = z,

@@ -6,6 +6,29 @@
 #include <string.h>
 
 /* ---- making and letting go ---- */
+/* Everything is frozen. */
+static bl_status make_empty(bl_model *m, int64_t block, bl_trainable **out, bl_err *e)
+{
+    bl_trainable *t = NULL;
+    if (!(t = bl_new(1, sizeof *t, e)) || !(t->w = bl_new(m->n_linears + 2, sizeof *t->w, e)) ||
+        !(t->norm = bl_new(m->n_norms + 1, sizeof *t->norm, e))) {
+        if (t) bl_free(t->w);
+        bl_free(t);
+        return BL_E_NOMEM;
+    }
+    t->m = m;
+    t->block = block;
+    for (size_t i = 0; i < m->n_linears; i++)
+        if (block < 0 || m->linears[i].block == block) t->w[t->n++] = (bl_effective){.linear = &m->linears[i]};
+    t->n_linears = t->n;
+    if (block < 0) t->w[t->n++] = (bl_effective){.linear = &m->embed};
+    if (block < 0 && m->head.weight.format) t->w[t->n++] = (bl_effective){.linear = &m->head};
+    for (size_t i = 0; i < t->n; i++) t->w[i].bias = t->w[i].adapter = t->w[i].a = t->w[i].b = -1;
+    for (size_t i = 0; i <= m->n_norms; i++) t->norm[i] = -1;
+    *out = t;
+    return BL_OK;
+}
+
 bl_status bl_trainable_new(bl_model *m, bl_trainable **out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -13,18 +36,7 @@ bl_status bl_trainable_new(bl_model *m, bl_trainable **out, bl_err *e)
 
     if (m->stream)
         return bl_fail(e, BL_E_UNSUPPORTED, "training needs the whole model in memory; this one is streamed");
-    if (!(t = bl_new(1, sizeof *t, e))) return BL_E_NOMEM;
-    t->m = m;
-    if (!(t->w = bl_new(m->n_linears + 2, sizeof *t->w, e)) ||
-        !(t->norm = bl_new(m->n_norms + 1, sizeof *t->norm, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    for (size_t i = 0; i < m->n_linears; i++) t->w[t->n++] = (bl_effective){.linear = &m->linears[i]};
-    t->w[t->n++] = (bl_effective){.linear = &m->embed};
-    if (m->head.weight.format) t->w[t->n++] = (bl_effective){.linear = &m->head};
-    for (size_t i = 0; i < t->n; i++) t->w[i].bias = t->w[i].adapter = t->w[i].a = t->w[i].b = -1;
-    for (size_t i = 0; i <= m->n_norms; i++) t->norm[i] = -1;
+    BL_TRY(make_empty(m, -1, &t, e));
     if (!m->later) BL_TRY(bl_trainable_reach(t, m->config.n_layers - 1, e));
     *out = t;
     return BL_OK;
@@ -40,6 +52,11 @@ bl_status bl_trainable_reach(bl_trainable *t, int64_t block, bl_err *e)
         BL_TRY(bl_block_acquire(t->m, t->n_reached, e));
 out:
     return st;
+}
+
+bl_status bl_trainable_of_block(bl_model *m, int64_t block, bl_trainable **out, bl_err *e)
+{
+    return make_empty(m, block, out, e);
 }
 
 void bl_trainable_free(bl_trainable *t)
@@ -99,7 +116,7 @@ out:
 bl_status bl_trained_add(bl_trainable *t, const char *name, const char *part, bl_tensor value, int *place, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_trained p = {.value = value};
+    bl_trained p = {.value = value, .rate = 1};
     int64_t n = bl_tensor_count(&value);
 
     BL_TRY(bl_grow(&t->param, &t->cap_params, t->n_params + 1, sizeof *t->param, e));
@@ -113,11 +130,11 @@ out:
 }
 
 /* ---- products ---- */
-bl_status bl_effective_work(bl_trainable *t, int i, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
+bl_status bl_effective_room(bl_trainable *t, int which, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
 {
-    bl_dtype type = i < 2 ? t->m->be->act : BL_F32;
-    bl_status st = bl_buffer_fit(t->m->be, &t->work[i], (uint64_t)(rows * cols) * bl_dtype_bytes(type) + 64, e);
-    if (st == BL_OK) *out = bl_tensor_2d(t->work[i], 0, type, rows, cols);
+    bl_dtype type = which <= BL_WORK_ACT ? t->m->be->act : BL_F32;
+    bl_status st = bl_buffer_fit(t->m->be, &t->work[which], (uint64_t)(rows * cols) * bl_dtype_bytes(type) + 64, e);
+    if (st == BL_OK) *out = bl_tensor_2d(t->work[which], 0, type, rows, cols);
     return st;
 }
 
@@ -149,11 +166,25 @@ static bl_status scaled(bl_trainable *t, bl_tensor h, float by, bl_err *e)
     bl_backend *be = t->m->be;
     bl_status st = BL_OK;
     bl_tensor cols;
-    BL_TRY(bl_effective_work(t, 2, 1, h.dim[1], &cols, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_COLS, 1, h.dim[1], &cols, e));
     bl_transform all = {
         .kind = BL_T_SCALE, .in = h.dim[1], .out = h.dim[1], .data = bl_tensor_1d(cols.buf, 0, BL_F32, h.dim[1])};
     BL_TRY(be->ops->fill(be, &all.data, (double)by, e));
     BL_TRY(be->ops->transform(be, &(bl_transform_args){.x = h, .y = h, .t = &all, .n_t = 1}, e));
+out:
+    return st;
+}
+
+/* The weight that products are computed with. */
+static bl_status weight_of(bl_trainable *t, bl_effective *w, bl_weight *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor y;
+    *out = w->linear->weight;
+    if (!w->rule || !w->rule->make) return BL_OK;
+    BL_TRY(bl_effective_room(t, BL_WORK_W, w->linear->out, w->linear->in, &y, e));
+    BL_TRY(w->rule->make(t, w, y, e));
+    *out = bl_weight_of(y);
 out:
     return st;
 }
@@ -166,13 +197,14 @@ bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, b
     bl_status st = BL_OK;
     bl_tensor xd, h;
 
+    BL_TRY(weight_of(t, w, &l.weight, e));
     if (w->adapter < 0 || w->dropout == 0 || t->still) return bl_linear_apply(be, &l, x, y, accumulate, e);
     /* the trained adapter, which is the last one, reads another x than the rest */
     const bl_lowrank *a = &l.adapter[w->adapter];
     l.n_adapters = w->adapter;
     BL_TRY(bl_linear_apply(be, &l, x, y, accumulate, e));
-    BL_TRY(bl_effective_work(t, 0, x.dim[0], x.dim[1], &xd, e));
-    BL_TRY(bl_effective_work(t, 1, x.dim[0], a->a.dim[0], &h, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_X, x.dim[0], x.dim[1], &xd, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_LOW, x.dim[0], a->a.dim[0], &h, e));
     BL_TRY(drop(t, w, row0, x, xd, false, e));
     BL_TRY(product(be, a->a, xd, h, false, false, e));
     BL_TRY(scaled(t, h, a->scale, e));
@@ -192,7 +224,7 @@ static bl_status weight_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, 
     if (w->bias >= 0) a.db = t->param[w->bias].grad;
     if (w->rule && !w->rule->chain) a.dw = t->param[w->param[0]].grad;
     else if (w->rule) {
-        BL_TRY(bl_effective_work(t, 3, w->linear->out, w->linear->in, &a.dw, e));
+        BL_TRY(bl_effective_room(t, BL_WORK_DW, w->linear->out, w->linear->in, &a.dw, e));
         BL_TRY(be->ops->fill(be, &a.dw, 0, e));
     }
     BL_TRY(be->ops->weight_grad(be, &a, e));
@@ -202,10 +234,10 @@ out:
 }
 
 /* A zeroed place for the gradient of the model's A or B, where a form makes them of others. */
-static bl_status of_form(bl_trainable *t, int i, bl_tensor like, bl_tensor *out, bl_err *e)
+static bl_status of_form(bl_trainable *t, int which, bl_tensor like, bl_tensor *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    BL_TRY(bl_effective_work(t, i, like.dim[0], like.dim[1], out, e));
+    BL_TRY(bl_effective_room(t, which, like.dim[0], like.dim[1], out, e));
     BL_TRY(t->m->be->ops->fill(t->m->be, out, 0, e));
 out:
     return st;
@@ -219,11 +251,11 @@ static bl_status adapter_gradient(bl_trainable *t, bl_effective *w, bl_tensor x,
     bl_status st = BL_OK;
     bl_tensor xd = x, h, back, da = t->param[w->a].grad, db = t->param[w->b].grad;
 
-    if (t->param[w->a].own) BL_TRY(of_form(t, 4, l->a, &da, e));
-    if (t->param[w->b].own) BL_TRY(of_form(t, 5, l->b, &db, e));
-    BL_TRY(bl_effective_work(t, 1, x.dim[0], l->a.dim[0], &h, e));
+    if (t->param[w->a].own) BL_TRY(of_form(t, BL_WORK_DA, l->a, &da, e));
+    if (t->param[w->b].own) BL_TRY(of_form(t, BL_WORK_DB, l->b, &db, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_LOW, x.dim[0], l->a.dim[0], &h, e));
     if (w->dropout > 0) {
-        BL_TRY(bl_effective_work(t, 0, x.dim[0], x.dim[1], &xd, e));
+        BL_TRY(bl_effective_room(t, BL_WORK_X, x.dim[0], x.dim[1], &xd, e));
         BL_TRY(drop(t, w, 0, x, xd, false, e));
     }
     BL_TRY(product(be, l->a, xd, h, false, false, e));
@@ -235,7 +267,7 @@ static bl_status adapter_gradient(bl_trainable *t, bl_effective *w, bl_tensor x,
     if (!dx.buf) goto out;
     if (w->dropout == 0) BL_TRY(product(be, l->a, h, dx, true, true, e));
     else {
-        BL_TRY(bl_effective_work(t, 0, x.dim[0], x.dim[1], &back, e));
+        BL_TRY(bl_effective_room(t, BL_WORK_X, x.dim[0], x.dim[1], &back, e));
         BL_TRY(product(be, l->a, h, back, true, false, e));
         BL_TRY(drop(t, w, 0, back, dx, true, e));
     }
@@ -251,6 +283,7 @@ bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, b
 
     BL_TRY(weight_gradient(t, w, x, dy, e));
     if (w->adapter >= 0) rest.n_adapters = w->adapter;
+    if (dx.buf) BL_TRY(weight_of(t, w, &rest.weight, e));
     if (dx.buf) BL_TRY(bl_linear_input_grad(t->m->be, &rest, dy, dx, accumulate, e));
     if (w->adapter >= 0) BL_TRY(adapter_gradient(t, w, x, dy, dx, e));
 out:
@@ -261,9 +294,7 @@ bl_status bl_trainable_make(bl_trainable *t, bl_err *e)
 {
     bl_status st = BL_OK;
     for (size_t i = 0; i < t->n; i++) {
-        bl_effective *w = &t->w[i];
-        if (w->rule && w->rule->make) BL_TRY(w->rule->make(t, w, e));
-        if (w->form) BL_TRY(w->form->make(t, w, e));
+        if (t->w[i].form) BL_TRY(t->w[i].form->make(t, &t->w[i], e));
     }
 out:
     return st;
@@ -310,7 +341,6 @@ out:
 
 bl_status bl_train_full(bl_trainable *t, bl_err *e)
 {
-    bl_model *m = t->m;
     bl_status st = BL_OK;
     bl_tensor value;
 
@@ -322,8 +352,18 @@ bl_status bl_train_full(bl_trainable *t, bl_err *e)
         w->rule = &dense;
         if (w->linear->bias.ndim) BL_TRY(bl_trained_add(t, w->linear->name, "bias", w->linear->bias, &w->bias, e));
     }
+    BL_TRY(bl_train_norms(t, e));
+out:
+    return st;
+}
+
+bl_status bl_train_norms(bl_trainable *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_model *m = t->m;
     for (size_t i = 0; i <= m->n_norms; i++) {
         bl_norm *n = i < m->n_norms ? &m->norms[i] : &m->norm;
+        if (t->block >= 0 && (n == &m->norm || n->block != t->block)) continue;
         BL_TRY(bl_trained_add(t, n->name, "weight", n->weight, &t->norm[i], e));
         n->format = bl_format_find("fp32");
         n->changed = true;
@@ -333,7 +373,7 @@ out:
 }
 
 /* ---- adapters ---- */
-static bl_status uniform(bl_backend *be, bl_tensor t, double bound, uint64_t seed, uint64_t stream, bl_err *e)
+bl_status bl_effective_uniform(bl_backend *be, bl_tensor t, double bound, uint64_t seed, uint64_t stream, bl_err *e)
 {
     bl_status st = BL_OK;
     int64_t n = bl_tensor_count(&t);
@@ -362,7 +402,8 @@ static bl_status add_adapter(bl_trainable *t, bl_effective *w, const bl_lora *o,
 
     BL_TRY(new_tensor(be, o->rank, l->in, &a.a, e));
     BL_TRY(new_tensor(be, l->out, o->rank, &a.b, e));
-    BL_TRY(uniform(be, a.a, 1 / sqrt((double)l->in), o->seed, bl_rng_key("lora", (uint64_t)(w - t->w)), e));
+    BL_TRY(
+        bl_effective_uniform(be, a.a, 1 / sqrt((double)l->in), o->seed, bl_rng_key("lora", (uint64_t)(w - t->w)), e));
     BL_TRY(bl_linear_add_adapter(l, &a, e));
     bl_tensor va = a.a, vb = a.b;
     a = (bl_lowrank){0};
@@ -387,7 +428,7 @@ bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e)
     t->lora = *o;
     t->dropout_key[0] = (uint32_t)o->seed;
     t->dropout_key[1] = (uint32_t)(o->seed >> 32);
-    for (size_t i = 0; i < t->m->n_linears; i++)
+    for (size_t i = 0; i < t->n_linears; i++)
         if (!o->targets || (o->targets & BL_ROLE_BIT(t->w[i].linear->role))) {
             BL_TRY(add_adapter(t, &t->w[i], o, e));
             n++;

@@ -25,6 +25,7 @@ typedef struct bl_trained {
     bl_buffer *moments; /* that those are parts of */
     void *host;         /* the moments are here and not on the backend; NULL: they are there */
     bl_buffer *own;     /* of the value, when it is not part of the model */
+    double rate;        /* learning rate as a share of the run's; 1 */
 } bl_trained;
 
 typedef struct bl_trainable bl_trainable;
@@ -33,20 +34,21 @@ typedef struct bl_effective bl_effective;
 /* A weight that is computed from parameters. Those of w are w->param[0 .. n_params) in the rule's own order. */
 typedef struct bl_weight_rule {
     const char *name;
-    /* Parameters to w->linear's weight, after each change of them; NULL: the weight is the parameter. */
-    bl_status (*make)(bl_trainable *t, bl_effective *w, bl_err *e);
-    /* dw, f32 [out, in], the gradient of the weight, is turned into theirs, added to what is there; NULL: param[0] is
-     * the weight, and the gradient is added to its directly. */
+    /* Parameters to the weight that products are computed with, written to y, f32 [out, in]. It is made whenever it is
+     * needed and never kept: y is one buffer for all linears. NULL: the linear's weight is what products are with. */
+    bl_status (*make)(bl_trainable *t, bl_effective *w, bl_tensor y, bl_err *e);
+    /* dw, f32 [out, in], the gradient of the weight, is turned into theirs, added to what is there; what dw holds
+     * afterwards is of no use. NULL: param[0] is the weight, and the gradient is added to its directly. */
     bl_status (*chain)(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e);
     /* The weight in the format that it is kept in; NULL: it stays as it is. */
-    bl_status (*store)(bl_trainable *t, const bl_effective *w, bl_weight *out, bl_err *e);
+    bl_status (*store)(bl_trainable *t, bl_effective *w, bl_weight *out, bl_err *e);
 } bl_weight_rule;
 
 /* An adapter whose A and B, those of the model, are computed from parameters: w->a and w->b, which are of the rule's
  * own shapes, and w->param. W is frozen beside it. */
 typedef struct bl_adapter_rule {
     const char *name;
-    bool product; /* `chain` takes room 3 for a product of the linear's own */
+    bool product; /* `chain` takes room DW for a product of the linear's own */
     /* Parameters to the model's A and B, and what else the linear computes with, after each change of them. */
     bl_status (*make)(bl_trainable *t, bl_effective *w, bl_err *e);
     /* da, db, f32, the gradients of the model's A and B over a pass of x with the gradient dy of the output, become
@@ -65,8 +67,11 @@ struct bl_effective {
     bl_buffer *constant;         /* of the form, on the backend */
     int param[BL_RULE_PARAMS];   /* places in t->param */
     int n_params;
-    int bits;        /* settings of the rule */
-    int64_t group;   /* of columns */
+    bl_grid grid;    /* settings of rules that round: the grid, */
+    bl_dtype stored; /* what scales were and will be */
+    double low_rank; /* and of those with factors in the place of the weight, what is before B A */
+    int64_t group;   /* settings of forms with groups of inputs: how many there are in one, */
+    double share;    /* and what their sum is taken times */
     int bias;        /* -1: frozen */
     int adapter;     /* which of the linear's adapters is trained; -1: none */
     int a, b;        /* its parameters */
@@ -86,19 +91,23 @@ typedef struct bl_lora { /* LoRA, Hu et al. 2021, arXiv 2106.09685: y += s (drop
 double bl_lora_scale(int64_t rank, double alpha, bool rank_stabilized);
 
 typedef struct bl_teacher bl_teacher; /* taught.h */
+/* Rooms of a trainable: the first three of activations, the others f32. DA and DB hold the gradients of A and B where a
+ * form makes them of others. */
+enum { BL_WORK_X, BL_WORK_LOW, BL_WORK_ACT, BL_WORK_COLS, BL_WORK_DW, BL_WORK_W, BL_WORK_DA, BL_WORK_DB, BL_WORK };
 struct bl_trainable {
     bl_model *m;
     bl_effective
         *w; /* [n] the linears of the blocks in the model's order, then the embedding, then a head of its own */
-    size_t n;
-    int *norm; /* [m->n_norms + 1] parameter of each norm, the final one last; -1: frozen */
+    size_t n, n_linears; /* all; linears of blocks, which are first */
+    int *norm;           /* [m->n_norms + 1] parameter of each norm, the final one last; -1: frozen */
     bl_trained *param;
     size_t n_params, cap_params;
     bool still;        /* no dropout: the loss of a validation text */
     int64_t n_reached; /* blocks that are held */
     bool keep;         /* activations of all blocks between forward and backward pass; else a block is computed again */
     uint32_t dropout_key[2], pass; /* masks of a pass are numbered by it; bl_gradients counts it */
-    bl_buffer *work[6];            /* kept between passes: two of activations, four of f32 */
+    bl_buffer *work[BL_WORK];      /* kept between passes */
+    int64_t block;                 /* that alone is trained; -1: the whole model */
     bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */
     bl_buffer *page;               /* where moments that the host keeps are for a step of their parameter */
     bl_lora lora;                  /* as bl_train_lora was told; rank 0: it was not */
@@ -113,9 +122,11 @@ struct bl_trainable {
  * called. BL_E_UNSUPPORTED for a model that is streamed. */
 bl_status bl_trainable_new(bl_model *m, bl_trainable **out, bl_err *e);
 bl_status bl_trainable_reach(bl_trainable *t, int64_t block, bl_err *e);
+/* Of one block that is in memory: its linears and norms are all there is. */
+bl_status bl_trainable_of_block(bl_model *m, int64_t block, bl_trainable **out, bl_err *e);
 void bl_trainable_free(bl_trainable *t);            /* NULL is fine */
 uint64_t bl_trainable_count(const bl_trainable *t); /* numbers that are learned */
-/* What the rules make of the parameters as they are now; after every change of them. */
+/* What forms make of the parameters as they are now; after every change of them. */
 bl_status bl_trainable_make(bl_trainable *t, bl_err *e);
 /* The end of training: weights that rules made take the format that they are kept in, with the same values, and are
  * frozen. */
@@ -147,16 +158,43 @@ bl_status bl_train_shortcuts(bl_trainable *t, bl_err *e);
  * (INT2.1, arXiv 2306.08162: the divergence is summed over tokens). c is lent until the end. That of a validation text
  * stays. */
 bl_status bl_train_taught(bl_trainable *t, bl_checkpoint *c, double kl, double ce, bl_err *e);
-/* Learned step sizes (LSQ, arXiv 1902.08153) on the linears of the blocks: weights in f32 and a scale for each group of
- * inputs are learned, products are with the rounded weight; the rest is frozen. Kept as int<bits> with scales in f32.
- * group <= 0: the whole row. */
-bl_status bl_train_lsq(bl_trainable *t, int bits, int64_t group, bl_err *e);
+/* Norms: all, of a block those of the block. */
+bl_status bl_train_norms(bl_trainable *t, bl_err *e);
+/* Weights of the linears of the blocks on a grid of which everything is learned (bl_grid of ops_train.h); the rest is
+ * frozen. Kept as int<bits>. STEP and AFFINE learn the weights themselves; OFFSET and INSIDE factors B A beside weights
+ * that stay:
+ *
+ *     OFFSET  what is rounded is W + alpha / rank B A
+ *     INSIDE  P + alpha / rank B A, P = W / s in steps of the scale s that it begins with, stored as `phi` says
+ *
+ * A begins uniform in +-1 / sqrt(in), B at 0. Scales begin at 2 mean|w| / sqrt(high) of a group (STEP); the ends of the
+ * group and 0 (AFFINE); the larger of max / high and min / low (OFFSET); the one of 100, i / 100 of max|w| over high,
+ * that has the least sum of |error|^4 (INSIDE). */
+typedef enum bl_phi { BL_PHI_FIXED8, BL_PHI_INT, BL_PHI_BF16, BL_PHI_F32 } bl_phi;
+extern const char *const bl_phis[]; /* fixed8: steps of 2^(bits - 8), kept within the codes; int: whole steps */
+typedef struct bl_grid_learned {
+    bl_grid grid; /* group < 1: the whole row */
+    double rate;  /* of scales and offsets; 0: 1 */
+    int64_t rank; /* OFFSET, INSIDE */
+    double alpha;
+    uint64_t seed;
+    bl_phi phi;
+} bl_grid_learned;
+bl_status bl_train_grid(bl_trainable *t, const bl_grid_learned *o, bl_err *e);
+/* Scales alone: integers of the blocks' weights stay as they are, whatever made them; scales are f32 while they are
+ * trained, and have their type again afterwards. BL_E_UNSUPPORTED for weights that are no integers with scales. */
+bl_status bl_train_scales(bl_trainable *t, bl_err *e);
 
 /* ---- for rules ---- */
 /* A parameter whose value the model holds, or, set afterwards, `own`; its gradient is new and 0. */
 bl_status bl_trained_add(bl_trainable *t, const char *name, const char *part, bl_tensor value, int *place, bl_err *e);
 /* The linear's weight becomes dense f32 with its present values; *value is a view of it. */
 bl_status bl_effective_dense(bl_trainable *t, bl_effective *w, bl_tensor *value, bl_err *e);
+/* Room that is kept between passes, contiguous: act [rows, cols] of the first three, f32 of the others; 64 bytes after
+ * it belong to it. */
+bl_status bl_effective_room(bl_trainable *t, int which, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e);
+/* Uniform in +-bound, of a seed and a stream. */
+bl_status bl_effective_uniform(bl_backend *be, bl_tensor t, double bound, uint64_t seed, uint64_t stream, bl_err *e);
 /* y = x Wt, the forward pass of a product, and its gradients; see block.h and backward.h for the arguments. */
 bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, bl_tensor x, bl_tensor y,
                                bool accumulate, bl_err *e);
@@ -167,8 +205,5 @@ bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, b
 bl_status bl_effective_apart(bl_trainable *t, bl_effective *w, bool a, bl_err *e);
 /* A parameter becomes zeros of its own, f32 [rows, cols]. */
 bl_status bl_effective_replace(bl_trainable *t, int param, int64_t rows, int64_t cols, bl_err *e);
-/* Room of rows x cols that lasts until it is asked for again: 0, 1 of activations; 2 .. 5 f32, of which the products
- * use 2, and 4 and 5 hold da and db. */
-bl_status bl_effective_work(bl_trainable *t, int i, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e);
 bl_effective *bl_effective_of(bl_trainable *t, int64_t block, bl_role role); /* NULL: this model has none */
 #endif

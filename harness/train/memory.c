@@ -6,20 +6,26 @@
 /* What products with trained weights keep between passes and steps. */
 static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
 {
-    uint64_t dropped = 0, low = 0, weight = 0, a = 0, b = 0, act = bl_dtype_bytes(t->m->be->act);
+    uint64_t dropped = 0, low = 0, grad = 0, made = 0, narrow = 0, a = 0, b = 0;
+    const uint64_t act = bl_dtype_bytes(t->m->be->act);
     for (size_t i = 0; i < t->n; i++) {
         const bl_effective *w = &t->w[i];
         const uint64_t in = (uint64_t)w->linear->in;
         if (w->adapter >= 0 && w->dropout > 0) dropped = BL_MAX(dropped, (uint64_t)rows * in * act);
         if (w->adapter >= 0) low = BL_MAX(low, (uint64_t)(rows * w->linear->adapter[w->adapter].a.dim[0]) * act);
-        if (w->rule && w->rule->chain) weight = BL_MAX(weight, in * (uint64_t)w->linear->out * sizeof(float));
-        if (!w->form) continue;
-        const bl_lowrank *l = &w->linear->adapter[w->adapter];
-        if (w->form->product) weight = BL_MAX(weight, (uint64_t)(rows * w->linear->out) * sizeof(float));
-        if (t->param[w->a].own) a = BL_MAX(a, bl_tensor_bytes(&l->a));
-        if (t->param[w->b].own) b = BL_MAX(b, bl_tensor_bytes(&l->b));
+        const uint64_t n = in * (uint64_t)w->linear->out;
+        if (w->form) {
+            const bl_lowrank *l = &w->linear->adapter[w->adapter];
+            if (w->form->product) grad = BL_MAX(grad, (uint64_t)(rows * w->linear->out) * sizeof(float));
+            if (t->param[w->a].own) a = BL_MAX(a, bl_tensor_bytes(&l->a));
+            if (t->param[w->b].own) b = BL_MAX(b, bl_tensor_bytes(&l->b));
+        }
+        if (!w->rule || !w->rule->chain) continue;
+        grad = BL_MAX(grad, n * sizeof(float));
+        made = BL_MAX(made, n * sizeof(float));
+        if (w->low_rank > 0) narrow = BL_MAX(narrow, n * (act < sizeof(float) ? act : 0));
     }
-    return dropped + low + weight + a + b;
+    return dropped + low + grad + made + narrow + a + b;
 }
 
 /* Of the gradient of outputs before they were transformed. */

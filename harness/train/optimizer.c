@@ -227,7 +227,7 @@ bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, b
             BL_TRY(page(t, &p, &l, true, e));
             views(&l, t->page, &p);
         }
-        BL_TRY((bl_adamw_is_eight(o, &p) ? step8 : step)(o, t, &p, lr, by, e));
+        BL_TRY((bl_adamw_is_eight(o, &p) ? step8 : step)(o, t, &p, lr * p.rate, by, e));
         if (p.host) BL_TRY(page(t, &p, &l, false, e));
         BL_TRY(be->ops->fill(be, &p.grad, 0, e));
     }

@@ -19,9 +19,9 @@ typedef struct bl_adamw {
     uint64_t resident; /* where paged: most bytes of moments on the backend, beside room for those of one parameter */
     int64_t step;      /* that were made; 0 at first */
 } bl_adamw;
-/* One step with the gradients that have come together, which are 0 afterwards; the weights that rules make follow.
- * *norm, may be NULL: of all gradients before they were clipped, by clip / (norm + 1e-6) as torch's clip_grad_norm_.
- * BL_E_NUMERIC, and nothing is changed, when it is not finite. */
+/* One step with the gradients that have come together, which are 0 afterwards, at the rate of a parameter times lr;
+ * adapters that forms make follow. *norm, may be NULL: of all gradients before they were clipped, by clip / (norm +
+ * 1e-6) as torch's clip_grad_norm_. BL_E_NUMERIC, and nothing is changed, when it is not finite. */
 bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, bl_err *e);
 /* Makes the moments that are not there, of zeros; the first step does. For who reads them from a file. */
 bl_status bl_adamw_moments(const bl_adamw *o, bl_trainable *t, bl_err *e);

@@ -11,14 +11,12 @@
 #include "kernels/base/rng.h"
 #include <math.h>
 
-static double share(const bl_effective *w) { return w->bits ? 1 / (double)w->group : 1; } /* bits: means */
-
 static bl_status make(bl_trainable *t, bl_effective *w, bl_err *e)
 {
     return t->m->be->ops->pool(
         t->m->be,
         &(bl_pool_args){
-            .x = t->param[w->a].value, .y = w->linear->adapter[w->adapter].a, .group = w->group, .by = share(w)},
+            .x = t->param[w->a].value, .y = w->linear->adapter[w->adapter].a, .group = w->group, .by = w->share},
         e);
 }
 
@@ -29,7 +27,7 @@ static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor 
     (void)dy;
     (void)db; /* B is learned as it is */
     return t->m->be->ops->pool_grad(
-        t->m->be, &(bl_pool_grad_args){.dy = da, .dx = t->param[w->a].grad, .group = w->group, .by = share(w)}, e);
+        t->m->be, &(bl_pool_grad_args){.dy = da, .dx = t->param[w->a].grad, .group = w->group, .by = w->share}, e);
 }
 
 static bl_status taken(bl_backend *be, const bl_tensor *t, void **out, bl_err *e)
@@ -84,7 +82,7 @@ static bl_status store(bl_trainable *t, bl_effective *w, bl_err *e)
         st = BL_E_NOMEM;
         goto out;
     }
-    merged_zeros(l, (const void *const *)part, of_a, of_b, rank, (double)a->scale * share(w), shape.scale, scale, zeros,
+    merged_zeros(l, (const void *const *)part, of_a, of_b, rank, (double)a->scale * w->share, shape.scale, scale, zeros,
                  numbers);
     BL_TRY(bl_weight_new(be, l->weight.format, &shape, &kept, e));
     BL_TRY(be->ops->upload(be, &kept.part[0], part[0], e)); /* codes and scales stay */
@@ -111,13 +109,11 @@ static const bl_adapter_rule merging = {.name = "pool", .make = make, .chain = c
 
 static bl_status learn(bl_trainable *t, bl_effective *w, bool means, bool merge, uint64_t seed, bl_err *e)
 {
-    bl_backend *be = t->m->be;
     const bl_linear *l = w->linear;
     const bl_shape *s = &l->weight.shape;
     const int64_t rank = l->adapter[w->adapter].a.dim[0], groups = bl_shape_groups(s);
     const bool ints = l->weight.format->kind == BL_FMT_INT && l->weight.format->bits > 1;
     bl_status st = BL_OK;
-    float *host = NULL;
 
     if (!ints || s->zero == BL_ZERO_MIDDLE || l->n_transforms || l->n_after || l->act.bits || w->adapter)
         return bl_fail(e, BL_E_UNSUPPORTED, "%s is %s%s; pooled adapters go into the zero points of plain integers",
@@ -126,18 +122,14 @@ static bl_status learn(bl_trainable *t, bl_effective *w, bool means, bool merge,
                        : l->n_transforms || l->n_after ? " with transformed inputs or outputs"
                                                        : "");
     w->group = s->group;
-    w->bits = means;
+    w->share = means ? 1 / (double)s->group : 1;
     w->form = merge ? &merging : &beside;
     BL_TRY(bl_effective_replace(t, w->a, rank, groups, e));
-    if (!(host = bl_new((size_t)(rank * groups), sizeof *host, e))) return BL_E_NOMEM;
-    bl_rng r = bl_rng_at(seed, bl_rng_key("pooled", (uint64_t)(w - t->w)), 0);
     const double bound = sqrt(6 / (double)(rank + groups)); /* Xavier's, as in the published code */
-    for (int64_t i = 0; i < rank * groups; i++) host[i] = (float)(bound * (2 * bl_rng_uniform(&r) - 1));
-    BL_TRY(be->ops->upload(be, &t->param[w->a].value, host, e));
-    BL_TRY(be->ops->sync(be, e)); /* before host goes */
+    BL_TRY(bl_effective_uniform(t->m->be, t->param[w->a].value, bound, seed, bl_rng_key("pooled", (uint64_t)(w - t->w)),
+                                e));
     BL_TRY(make(t, w, e));
 out:
-    bl_free(host);
     return st;
 }
 

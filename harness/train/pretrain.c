@@ -34,7 +34,6 @@ bl_status bl_pretrain_begin(bl_trainable *t, uint64_t seed, bl_err *e)
         if (w->bias >= 0) BL_TRY(set(t, &t->param[w->bias], 0, 0, seed, e));
     }
     for (size_t i = 0; i <= m->n_norms; i++) BL_TRY(set(t, &t->param[t->norm[i]], 0, 1, seed, e));
-    st = bl_trainable_make(t, e);
 out:
     return st;
 }

@@ -234,8 +234,8 @@ bl_status bl_cpu_transform_grad(bl_backend *, const bl_transform_grad_args *, bl
 bl_status bl_cpu_dropout(bl_backend *, const bl_dropout_args *, bl_err *);
 bl_status bl_cpu_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
 bl_status bl_cpu_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
-bl_status bl_cpu_lsq(bl_backend *, const bl_lsq_args *, bl_err *);
-bl_status bl_cpu_lsq_grad(bl_backend *, const bl_lsq_grad_args *, bl_err *);
+bl_status bl_cpu_grid(bl_backend *, const bl_grid_args *, bl_err *);
+bl_status bl_cpu_grid_grad(bl_backend *, const bl_grid_grad_args *, bl_err *);
 bl_status bl_cpu_dora(bl_backend *, const bl_dora_args *, bl_err *);
 bl_status bl_cpu_dora_grad(bl_backend *, const bl_dora_grad_args *, bl_err *);
 bl_status bl_cpu_pool(bl_backend *, const bl_pool_args *, bl_err *);

@@ -1,5 +1,5 @@
 /* train.c - the training ops that need no faster form than plain C on all threads (ops_train.h): dropout, optimizer
- * steps, learned step sizes. Compiled with -O3: loops over elements take vectors. */
+ * steps. Compiled with -O3: loops over elements take vectors. */
 #include "cpu.h"
 #include "kernels/base/rng.h"
 
@@ -100,46 +100,5 @@ bl_status bl_cpu_adamw8(bl_backend *be, const bl_adamw8_args *a, bl_err *e)
 #pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 30 * (double)n))
     for (int64_t b = 0; b < (n + BL_MOMENT_BLOCK - 1) / BL_MOMENT_BLOCK; b++)
         step8(a, b, BL_MIN(n - b * BL_MOMENT_BLOCK, BL_MOMENT_BLOCK));
-    return BL_OK;
-}
-
-bl_status bl_cpu_lsq(bl_backend *be, const bl_lsq_args *a, bl_err *e)
-{
-    bl_status st = bl_check_lsq(a, e);
-    const float low = -(float)(1 << (a->bits - 1)), high = -low - 1;
-    if (st != BL_OK) return st;
-#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->w)))
-    for (int64_t r = 0; r < a->w.dim[0]; r++) {
-        const float *w = bl_cpu_row(&a->w, r), *scale = bl_cpu_row(&a->scale, r);
-        float *y = bl_cpu_row(&a->y, r);
-        for (int64_t i = 0; i < a->w.dim[1]; i++) {
-            float s = scale[i / a->group], q = rintf(w[i] / s);
-            y[i] = (q < low ? low : q > high ? high : q) * s;
-        }
-    }
-    return BL_OK;
-}
-
-bl_status bl_cpu_lsq_grad(bl_backend *be, const bl_lsq_grad_args *a, bl_err *e)
-{
-    bl_status st = bl_check_lsq_grad(a, e);
-    const float low = -(float)(1 << (a->bits - 1)), high = -low - 1;
-    if (st != BL_OK) return st;
-#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->w)))
-    for (int64_t r = 0; r < a->w.dim[0]; r++) {
-        const float *w = bl_cpu_row(&a->w, r), *scale = bl_cpu_row(&a->scale, r), *dy = bl_cpu_row(&a->dy, r);
-        float *dw = bl_cpu_row(&a->dw, r), *ds = bl_cpu_row(&a->dscale, r);
-        for (int64_t i0 = 0, k = 0; i0 < a->w.dim[1]; i0 += a->group, k++) {
-            int64_t end = BL_MIN(i0 + a->group, a->w.dim[1]);
-            double sum = 0;
-            for (int64_t i = i0; i < end; i++) {
-                float v = w[i] / scale[k];
-                bool inside = v > low && v < high;
-                sum += (double)dy[i] * (inside ? rintf(v) - v : v <= low ? low : high);
-                if (inside) dw[i] += dy[i];
-            }
-            ds[k] += (float)(sum / sqrt((double)(end - i0) * high));
-        }
-    }
     return BL_OK;
 }

@@ -195,8 +195,8 @@ bl_status bl_cuda_loss_grad(bl_backend *, const bl_loss_grad_args *, bl_err *);
 bl_status bl_cuda_dropout(bl_backend *, const bl_dropout_args *, bl_err *);
 bl_status bl_cuda_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
 bl_status bl_cuda_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
-bl_status bl_cuda_lsq(bl_backend *, const bl_lsq_args *, bl_err *);
-bl_status bl_cuda_lsq_grad(bl_backend *, const bl_lsq_grad_args *, bl_err *);
+bl_status bl_cuda_grid(bl_backend *, const bl_grid_args *, bl_err *);
+bl_status bl_cuda_grid_grad(bl_backend *, const bl_grid_grad_args *, bl_err *);
 /* adapter.c */
 bl_status bl_cuda_dora(bl_backend *, const bl_dora_args *, bl_err *);
 bl_status bl_cuda_dora_grad(bl_backend *, const bl_dora_grad_args *, bl_err *);

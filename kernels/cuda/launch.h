@@ -261,15 +261,16 @@ typedef struct bl_cu_adamw { /* numbers as plain C rounds them */
 void bl_cu_adamw_step(bl_stream s, const bl_cu_adamw *a, float *m, float *v);
 void bl_cu_adamw8_step(bl_stream s, const bl_cu_adamw *a, uint8_t *m, uint8_t *v, float *m_max, float *v_max,
                        const float *m_table, const float *v_table);
-void bl_cu_lsq(bl_stream s, const float *w, int64_t ldw, const float *scale, int64_t lds, float *y, int64_t ldy,
-               int64_t rows, int64_t in, int64_t group, int bits);
-typedef struct bl_cu_lsq_grad {
-    const float *w, *scale, *dy;
-    float *dw, *dscale;
-    int64_t ldw, lds, ldy, lddw, ldds, rows, in, group, groups;
-    int bits;
-} bl_cu_lsq_grad;
-void bl_cu_lsq_back(bl_stream s, const bl_cu_lsq_grad *a);
+typedef struct bl_cu_grid_args { /* y: values, or the gradient of w; NULL where the op has none */
+    const float *w, *scale, *offset, *dy;
+    float *y, *dscale, *doffset;
+    int64_t ldw, lds, ldo, ldy, lddy, ldds, lddo, rows, in, groups, group;
+    int kind, bits; /* a bl_grid_kind */
+    bool half;
+    float by;
+} bl_cu_grid_args;
+void bl_cu_grid(bl_stream s, const bl_cu_grid_args *a);
+void bl_cu_grid_back(bl_stream s, const bl_cu_grid_args *a);
 
 /* ---- what adapters are made of (adapter.cu); see ops_adapter.h ---- */
 typedef struct bl_cu_dora {

@@ -57,35 +57,55 @@ bl_status bl_cuda_adamw8(bl_backend *be, const bl_adamw8_args *a, bl_err *e)
     return bl_cuda_launched(be, "adamw8", e);
 }
 
-bl_status bl_cuda_lsq(bl_backend *be, const bl_lsq_args *a, bl_err *e)
+bl_status bl_cuda_grid(bl_backend *be, const bl_grid_args *a, bl_err *e)
 {
-    bl_status st = bl_check_lsq(a, e);
+    bl_status st = bl_check_grid(a, e);
     bl_cuda *c = be->own;
     if (st != BL_OK) return st;
-    bl_cu_lsq(c->now, bl_cuda_at(&a->w), a->w.stride[0], bl_cuda_at(&a->scale), a->scale.stride[0], bl_cuda_at(&a->y),
-              a->y.stride[0], a->w.dim[0], a->w.dim[1], a->group, a->bits);
-    return bl_cuda_launched(be, "lsq", e);
+    bl_cu_grid(c->now, &(bl_cu_grid_args){.w = bl_cuda_at(&a->w),
+                                          .scale = bl_cuda_at(&a->scale),
+                                          .offset = a->offset.buf ? bl_cuda_at(&a->offset) : NULL,
+                                          .y = bl_cuda_at(&a->y),
+                                          .ldw = a->w.stride[0],
+                                          .lds = a->scale.stride[0],
+                                          .ldo = a->offset.stride[0],
+                                          .ldy = a->y.stride[0],
+                                          .rows = a->w.dim[0],
+                                          .in = a->w.dim[1],
+                                          .groups = a->scale.dim[1],
+                                          .group = a->grid.group,
+                                          .kind = (int)a->grid.kind,
+                                          .bits = a->grid.bits,
+                                          .half = a->grid.half});
+    return bl_cuda_launched(be, "grid", e);
 }
 
-bl_status bl_cuda_lsq_grad(bl_backend *be, const bl_lsq_grad_args *a, bl_err *e)
+bl_status bl_cuda_grid_grad(bl_backend *be, const bl_grid_grad_args *a, bl_err *e)
 {
-    bl_status st = bl_check_lsq_grad(a, e);
+    bl_status st = bl_check_grid_grad(a, e);
     bl_cuda *c = be->own;
     if (st != BL_OK) return st;
-    bl_cu_lsq_back(c->now, &(bl_cu_lsq_grad){.w = bl_cuda_at(&a->w),
-                                             .scale = bl_cuda_at(&a->scale),
-                                             .dy = bl_cuda_at(&a->dy),
-                                             .dw = bl_cuda_at(&a->dw),
-                                             .dscale = bl_cuda_at(&a->dscale),
-                                             .ldw = a->w.stride[0],
-                                             .lds = a->scale.stride[0],
-                                             .ldy = a->dy.stride[0],
-                                             .lddw = a->dw.stride[0],
-                                             .ldds = a->dscale.stride[0],
-                                             .rows = a->w.dim[0],
-                                             .in = a->w.dim[1],
-                                             .group = a->group,
-                                             .groups = a->scale.dim[1],
-                                             .bits = a->bits});
-    return bl_cuda_launched(be, "lsq_grad", e);
+    bl_cu_grid_back(c->now, &(bl_cu_grid_args){.w = bl_cuda_at(&a->w),
+                                               .scale = bl_cuda_at(&a->scale),
+                                               .offset = a->offset.buf ? bl_cuda_at(&a->offset) : NULL,
+                                               .dy = bl_cuda_at(&a->dy),
+                                               .y = bl_cuda_at(&a->dw),
+                                               .dscale = bl_cuda_at(&a->dscale),
+                                               .doffset = a->doffset.buf ? bl_cuda_at(&a->doffset) : NULL,
+                                               .ldw = a->w.stride[0],
+                                               .lds = a->scale.stride[0],
+                                               .ldo = a->offset.stride[0],
+                                               .ldy = a->dw.stride[0],
+                                               .lddy = a->dy.stride[0],
+                                               .ldds = a->dscale.stride[0],
+                                               .lddo = a->doffset.stride[0],
+                                               .rows = a->w.dim[0],
+                                               .in = a->w.dim[1],
+                                               .groups = a->scale.dim[1],
+                                               .group = a->grid.group,
+                                               .kind = (int)a->grid.kind,
+                                               .bits = a->grid.bits,
+                                               .half = a->grid.half,
+                                               .by = (float)a->alpha});
+    return bl_cuda_launched(be, "grid_grad", e);
 }

@@ -1,6 +1,7 @@
-/* train.cu - dropout, optimizer steps, learned step sizes, element by element. Compiled without contraction: the bits
+/* train.cu - dropout, optimizer steps, learned grids, element by element. Compiled without contraction: the bits
  * of plain C, but for sums in double, which go by threads. */
 #include "device.cuh"
+#include "kernels/grid_both.h"
 
 static __device__ uint32_t philox_word(uint64_t n, uint32_t s0, uint32_t s1, uint32_t k0, uint32_t k1)
 {
@@ -105,45 +106,68 @@ void bl_cu_adamw8_step(bl_stream s, const bl_cu_adamw *a, uint8_t *m, uint8_t *v
         adamw8<<<(unsigned)((a->n + MOMENTS - 1) / MOMENTS), MOMENTS, 0, s>>>(*a, m, v, m_max, v_max, m_table, v_table);
 }
 
-__global__ void lsq_round(const float *w, int64_t ldw, const float *scale, int64_t lds, float *y, int64_t ldy,
-                          int64_t rows, int64_t in, int64_t group, float low, float high)
+template <int KIND> __global__ void grid_values(bl_cu_grid_args a)
 {
-    EACH(i, rows * in)
+    EACH(i, a.rows * a.in)
     {
-        int64_t r = i / in, k = i % in;
-        float s = scale[r * lds + k / group], q = rintf(w[r * ldw + k] / s);
-        y[r * ldy + k] = (q < low ? low : q > high ? high : q) * s;
+        const int64_t r = i / a.in, k = i % a.in, group = k / a.group;
+        const bl_grid_group g = bl_grid_of((bl_grid_kind)KIND, a.bits, a.half, a.scale[r * a.lds + group],
+                                           a.offset ? a.offset[r * a.ldo + group] : 0);
+        a.y[r * a.ldy + k] = bl_grid_value((bl_grid_kind)KIND, &g, a.w[r * a.ldw + k]);
     }
-}
-void bl_cu_lsq(bl_stream s, const float *w, int64_t ldw, const float *scale, int64_t lds, float *y, int64_t ldy,
-               int64_t rows, int64_t in, int64_t group, int bits)
-{
-    float low = -(float)(1 << (bits - 1));
-    if (rows)
-        lsq_round<<<blocks_for(rows * in, 256), 256, 0, s>>>(w, ldw, scale, lds, y, ldy, rows, in, group, low,
-                                                             -low - 1);
 }
 
 /* A warp a group. */
-__global__ void lsq_back(bl_cu_lsq_grad a, float low, float high)
+template <int KIND> __global__ void grid_back(bl_cu_grid_args a)
 {
-    int64_t at = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, r = at / a.groups, k = at % a.groups;
-    int lane = threadIdx.x % WARP;
+    const int64_t at = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, r = at / a.groups,
+                  k = at % a.groups;
+    const int lane = threadIdx.x % WARP;
     if (r >= a.rows) return;
-    int64_t i0 = k * a.group, end = i0 + a.group < a.in ? i0 + a.group : a.in;
-    float s = a.scale[r * a.lds + k];
-    double sum = 0;
+    const int64_t i0 = k * a.group, end = i0 + a.group < a.in ? i0 + a.group : a.in;
+    const bl_grid_group g = bl_grid_of((bl_grid_kind)KIND, a.bits, a.half, a.scale[r * a.lds + k],
+                                       a.offset ? a.offset[r * a.ldo + k] : 0);
+    const bool instead = a.y == a.dy;
+    double s = 0, o = 0;
     for (int64_t i = i0 + lane; i < end; i += WARP) {
-        float v = a.w[r * a.ldw + i] / s, d = a.dy[r * a.ldy + i];
-        bool inside = v > low && v < high;
-        sum += (double)d * (inside ? rintf(v) - v : v <= low ? low : high);
-        if (inside) a.dw[r * a.lddw + i] += d;
+        const float d = a.dy[r * a.lddy + i];
+        const bl_grid_slopes to = bl_grid_slopes_at((bl_grid_kind)KIND, &g, a.w[r * a.ldw + i]);
+        const float back = a.by * (to.w * d);
+        float *dw = a.y + r * a.ldy + i;
+        s += (double)d * (double)to.s;
+        o += (double)d * (double)to.o;
+        *dw = instead ? back : *dw + back;
     }
-    sum = warp_sum(sum);
-    if (lane == 0) a.dscale[r * a.ldds + k] += (float)(sum / sqrt((double)(end - i0) * high));
+    s = warp_sum(s);
+    o = warp_sum(o);
+    if (lane != 0) return;
+    const double damp = KIND == BL_GRID_STEP || KIND == BL_GRID_OFFSET
+                            ? sqrt((double)(end - i0) * ((1 << (a.bits - 1)) - 1))
+                            : 1;
+    a.dscale[r * a.ldds + k] += (float)(s / damp);
+    if (a.doffset) a.doffset[r * a.lddo + k] += (float)(o / damp);
 }
-void bl_cu_lsq_back(bl_stream s, const bl_cu_lsq_grad *a)
+
+void bl_cu_grid(bl_stream s, const bl_cu_grid_args *a)
 {
-    float low = -(float)(1 << (a->bits - 1));
-    if (a->rows) lsq_back<<<(unsigned)((a->rows * a->groups + 7) / 8), 256, 0, s>>>(*a, low, -low - 1);
+    const unsigned n = a->rows * a->in ? blocks_for(a->rows * a->in, 256) : 0;
+    if (!n) return;
+    switch (a->kind) {
+    case BL_GRID_STEP: grid_values<BL_GRID_STEP><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_AFFINE: grid_values<BL_GRID_AFFINE><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_OFFSET: grid_values<BL_GRID_OFFSET><<<n, 256, 0, s>>>(*a); break;
+    default: grid_values<BL_GRID_INSIDE><<<n, 256, 0, s>>>(*a); break;
+    }
+}
+
+void bl_cu_grid_back(bl_stream s, const bl_cu_grid_args *a)
+{
+    const unsigned n = (unsigned)((a->rows * a->groups + 7) / 8);
+    if (!n) return;
+    switch (a->kind) {
+    case BL_GRID_STEP: grid_back<BL_GRID_STEP><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_AFFINE: grid_back<BL_GRID_AFFINE><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_OFFSET: grid_back<BL_GRID_OFFSET><<<n, 256, 0, s>>>(*a); break;
+    default: grid_back<BL_GRID_INSIDE><<<n, 256, 0, s>>>(*a); break;
+    }
 }

@@ -245,7 +245,12 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
                                           "ir-qlora:w3+rank=4+dropout=0.1",
                                           "rtn:w4g24+lora+rank=2",
                                           "lsq:w3g24",
-                                          "lsq:w2"};
+                                          "lsq:w2",
+                                          "l4q:w3g24+rank=2",
+                                          "l4q:w4pc+rank=2+scale=fp32+scale-rate=0.02",
+                                          "lr-qat:w2g24+rank=4+alpha=16",
+                                          "lr-qat:w4+rank=4+alpha=16+phi=int+scale=fp32",
+                                          "rtn:w3g24+e2e-qp"};
     bl_err e = {0};
     char hash[33], before[33] = "";
     (void)state;

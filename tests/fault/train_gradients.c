@@ -16,7 +16,8 @@ static bl_status train(const fixture *f, int scheme, bl_err *e)
     BL_TRY(bl_trainable_new(f->m, &t, e));
     if (scheme == FULL) BL_TRY(bl_train_full(t, e));
     if (scheme == LORA) BL_TRY(bl_train_lora(t, &(bl_lora){.rank = 2, .alpha = 2, .dropout = 0.1}, e));
-    if (scheme == LSQ) BL_TRY(bl_train_lsq(t, 4, 32, e));
+    if (scheme == LSQ)
+        BL_TRY(bl_train_grid(t, &(bl_grid_learned){.grid = {.kind = BL_GRID_STEP, .bits = 4, .group = 32}}, e));
     BL_TRY(bl_gradients(t, &b, 0.1, &nll, e));
     BL_TRY(bl_adamw_step(&o, t, 1e-3, &norm, e));
     BL_TRY(bl_trainable_store(t, e));

@@ -370,29 +370,43 @@ static void optimizer_steps_are_the_same_bits(void **state)
     }
 }
 
-static void learned_steps_round_and_go_back(void **state)
+static void learned_grids_round_and_go_back(void **state)
 {
     enum { OUT = 11, IN = 100 };
     (void)state;
     BL_NEEDS_GPU;
-    for (int bits = 2; bits <= 8; bits += 3)
-        for (int64_t group = 32; group <= IN; group += IN - 32) {
-            int64_t groups = (IN + group - 1) / group;
-            both w = both_random(false, OUT, IN, 1, 0.1f), s = both_random(false, OUT, groups, 2, 1),
-                 y = both_new(BL_F32, false, OUT, IN), dy = both_random(false, OUT, IN, 3, 1),
-                 dw = both_random(false, OUT, IN, 4, 1), ds = both_random(false, OUT, groups, 5, 1);
-            for (int64_t i = 0; i < OUT * groups; i++)
-                both_f32(s)[i] = 0.1f / (float)(1 << (bits - 1)) * (1 + fabsf(both_f32(s)[i]));
-            both_send(s);
-            RUN(lsq, (&(bl_lsq_args){w.c, s.c, y.c, group, bits}), (&(bl_lsq_args){w.g, s.g, y.g, group, bits}));
-            both_equal(y);
-            RUN(lsq_grad, (&(bl_lsq_grad_args){w.c, s.c, dy.c, dw.c, ds.c, group, bits}),
-                (&(bl_lsq_grad_args){w.g, s.g, dy.g, dw.g, ds.g, group, bits}));
-            both_equal(dw);
-            ASSERT_NEAR(ds, 1e-13);
-            both all[] = {w, s, y, dy, dw, ds};
-            for (size_t i = 0; i < BL_COUNT(all); i++) both_drop(all[i]);
-        }
+    for (bl_grid_kind kind = BL_GRID_STEP; kind <= BL_GRID_INSIDE; kind++)
+        for (int bits = 2; bits <= 8; bits += 3)
+            for (int64_t group = 32; group <= IN; group += IN - 32) {
+                const bool offsets = kind == BL_GRID_AFFINE || kind == BL_GRID_OFFSET, half = kind != BL_GRID_STEP;
+                const bl_grid grid = {.kind = kind, .bits = bits, .group = group, .half = half && bits < 8};
+                const bl_tensor none = {0};
+                int64_t groups = (IN + group - 1) / group;
+                both w = both_random(false, OUT, IN, 1, kind == BL_GRID_INSIDE ? (float)(1 << (bits - 1)) : 0.1f),
+                     s = both_random(false, OUT, groups, 2, 1), o = both_random(false, OUT, groups, 7, 0.02f),
+                     y = both_new(BL_F32, false, OUT, IN), dy = both_random(false, OUT, IN, 3, 1),
+                     dw = both_random(false, OUT, IN, 4, 1), ds = both_random(false, OUT, groups, 5, 1),
+                     d_o = both_random(false, OUT, groups, 6, 1);
+                for (int64_t i = 0; i < OUT * groups; i++) {
+                    both_f32(s)[i] = 0.1f / (float)(1 << (bits - 1)) * (1 + fabsf(both_f32(s)[i]));
+                    if (kind == BL_GRID_AFFINE) both_f32(o)[i] = (float)(1 << (bits - 1)) + 100 * both_f32(o)[i];
+                }
+                both_send(s);
+                both_send(o);
+                RUN(grid, (&(bl_grid_args){w.c, s.c, offsets ? o.c : none, y.c, grid}),
+                    (&(bl_grid_args){w.g, s.g, offsets ? o.g : none, y.g, grid}));
+                both_equal(y);
+                RUN(grid_grad,
+                    (&(bl_grid_grad_args){w.c, s.c, offsets ? o.c : none, dy.c, dw.c, ds.c, offsets ? d_o.c : none, 0.5,
+                                          grid}),
+                    (&(bl_grid_grad_args){w.g, s.g, offsets ? o.g : none, dy.g, dw.g, ds.g, offsets ? d_o.g : none, 0.5,
+                                          grid}));
+                both_equal(dw);
+                ASSERT_NEAR(ds, 1e-13);
+                ASSERT_NEAR(d_o, 1e-13);
+                both all[] = {w, s, o, y, dy, dw, ds, d_o};
+                for (size_t i = 0; i < BL_COUNT(all); i++) both_drop(all[i]);
+            }
 }
 
 static void what_adapters_are_made_of_is_what_plain_c_makes(void **state)
@@ -456,7 +470,7 @@ int main(void)
         cmocka_unit_test(the_loss_goes_back_into_its_logits),
         cmocka_unit_test(dropout_draws_what_plain_c_draws),
         cmocka_unit_test(optimizer_steps_are_the_same_bits),
-        cmocka_unit_test(learned_steps_round_and_go_back),
+        cmocka_unit_test(learned_grids_round_and_go_back),
         cmocka_unit_test(what_adapters_are_made_of_is_what_plain_c_makes),
     };
     return cmocka_run_group_tests_name("gpu_train", tests, gpu_set_up, gpu_tear_down);

@@ -40,7 +40,7 @@ static bl_status dora(bl_trainable *t, const bl_lora *o)
 static bl_status steps(bl_trainable *t, const bl_lora *o)
 {
     (void)o;
-    return bl_train_lsq(t, 4, 32, &e);
+    return bl_train_grid(t, &(bl_grid_learned){.grid = {.kind = BL_GRID_STEP, .bits = 4, .group = 32}}, &e);
 }
 
 static learner learner_new(bl_backend *be, const char *model, what *w, const bl_lora *o)
@@ -61,7 +61,7 @@ static learner learner_new(bl_backend *be, const char *model, what *w, const bl_
         assert_ok(be->ops->sync(be, &e));
         free(x);
     }
-    assert_ok(bl_trainable_make(l.t, &e));
+    assert_ok(bl_trainable_make(l.t, &e)); /* of dora */
     return l;
 }
 static void learner_drop(learner *l)

@@ -169,7 +169,10 @@ static void a_method_is_written_as_it_is_read(void **state)
 }
 
 /* What a method needs to follow: something adds the adapters that are merged. */
-static const char *what_is_before(const bl_method *m) { return strcmp(m->name, "merge") ? "" : "qlora+rank=2+"; }
+static const char *what_is_before(const bl_method *m)
+{
+    return strcmp(m->name, "merge") == 0 ? "qlora+rank=2+" : strcmp(m->name, "e2e-qp") == 0 ? "rtn:w4pc+" : "";
+}
 
 static int n_predicted;
 

@@ -3,6 +3,7 @@
 #include "harness/train/gradients.h"
 #include "harness/train/optimizer.h"
 #include "kernels/base/rng.h"
+#include "kernels/grid_both.h"
 #include "model_fixture.h"
 #include <math.h>
 
@@ -28,7 +29,6 @@ static double loss_of(bl_trainable *t, const bl_train_batch *b, uint32_t pass)
     double nll, n = (double)bl_train_batch_tokens(b);
     for (size_t i = 0; i < t->n_params; i++) assert_ok(t->m->be->ops->fill(t->m->be, &t->param[i].grad, 0, &e));
     t->pass = pass;
-    assert_ok(bl_trainable_make(t, &e));
     assert_ok(bl_gradients(t, b, 1 / n, &nll, &e));
     return nll / n;
 }
@@ -284,59 +284,156 @@ static void moments_of_eight_bits_learn_as_well(void **state)
     assert_true(fabs(later[1] - later[0]) < 0.05 * (first[0] - later[0]));
 }
 
-static void step_sizes_are_learned_through_the_rounding(void **state)
+/* What products of a linear are with, made from its parameters. */
+static float *effective(bl_trainable *t, bl_effective *w)
 {
+    bl_err e = {0};
+    bl_backend *be = t->m->be;
+    bl_buffer *buf;
+    float *y = malloc((size_t)(w->linear->out * w->linear->in) * sizeof *y);
+    assert_ok(be->ops->buffer_new(be, (uint64_t)(w->linear->out * w->linear->in) * sizeof *y + 64, &buf, &e));
+    bl_tensor made = bl_tensor_2d(buf, 0, BL_F32, w->linear->out, w->linear->in);
+    assert_ok(w->rule->make(t, w, made, &e));
+    assert_ok(be->ops->download(be, &made, y, &e));
+    be->ops->buffer_free(buf);
+    return y;
+}
+
+/* Parameter k of a linear whose weight is on a grid, its numbers or its gradient's. */
+static float *of(bl_trainable *t, const bl_effective *w, int k, bool grad)
+{
+    const bl_trained *p = &t->param[w->param[k]];
+    return numbers(grad ? &p->grad : &p->value);
+}
+
+/* g = dL/d(what is rounded) from want = dL/dW: in g's place of the factors' gradients dB = s g At, dA = s Bt g. */
+static void assert_factors(bl_trainable *t, const bl_effective *w, const float *g)
+{
+    const int64_t out = w->linear->out, in = w->linear->in, rank = t->param[w->param[0]].value.dim[0];
+    const float *a = of(t, w, 0, false), *b = of(t, w, 1, false), *da = of(t, w, 0, true), *db = of(t, w, 1, true);
+    double error = 0, all = 0;
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t k = 0; k < rank; k++) {
+            double sum = 0;
+            for (int64_t i = 0; i < in; i++) sum += w->low_rank * (double)g[o * in + i] * a[k * in + i];
+            error += pow(sum - db[o * rank + k], 2);
+            all += sum * sum;
+        }
+    for (int64_t k = 0; k < rank; k++)
+        for (int64_t i = 0; i < in; i++) {
+            double sum = 0;
+            for (int64_t o = 0; o < out; o++) sum += w->low_rank * (double)g[o * in + i] * b[o * rank + k];
+            error += pow(sum - da[k * in + i], 2);
+            all += sum * sum;
+        }
+    if (!(error <= 1e-10 * all && all > 0)) fail_msg("%s: error %g of %g", w->linear->name, error, all);
+}
+
+/* Gradients of parameters from dL/dW of a model that has the rounded weights and trains all of them. */
+static void assert_chained(bl_trainable *t, bl_effective *w, const float *want)
+{
+    const int64_t out = w->linear->out, in = w->linear->in, groups = (in + w->grid.group - 1) / w->grid.group;
+    const bool factors = w->grid.kind == BL_GRID_OFFSET || w->grid.kind == BL_GRID_INSIDE;
+    const int at = factors ? 2 : 1;
+    bl_err e = {0};
+    float *x = malloc((size_t)(out * in) * sizeof *x), *g = malloc((size_t)(out * in) * sizeof *g);
+    if (factors) { /* what is rounded */
+        bl_buffer *buf;
+        assert_ok(t->m->be->ops->buffer_new(t->m->be, (uint64_t)(out * in) * sizeof *x + 64, &buf, &e));
+        bl_tensor dense = bl_tensor_2d(buf, 0, BL_F32, out, in);
+        assert_ok(
+            t->m->be->ops->unpack(t->m->be, &(bl_unpack_args){.w = &w->linear->weight, .rows = out, .y = dense}, &e));
+        assert_ok(t->m->be->ops->download(t->m->be, &dense, x, &e));
+        t->m->be->ops->buffer_free(buf);
+        const int64_t rank = t->param[w->param[0]].value.dim[0];
+        for (int64_t o = 0; o < out; o++)
+            for (int64_t i = 0; i < in; i++) {
+                double sum = 0;
+                for (int64_t k = 0; k < rank; k++)
+                    sum += (double)of(t, w, 1, false)[o * rank + k] * of(t, w, 0, false)[k * in + i];
+                x[o * in + i] += (float)(w->low_rank * sum);
+            }
+    } else memcpy(x, of(t, w, 0, false), (size_t)(out * in) * sizeof *x);
+    for (int64_t r = 0; r < out; r++)
+        for (int64_t k = 0; k < groups; k++) {
+            const bl_grid_group as = bl_grid_of(w->grid.kind, w->grid.bits, w->grid.half,
+                                                of(t, w, at, false)[r * groups + k],
+                                                w->n_params > at + 1 ? of(t, w, at + 1, false)[r * groups + k] : 0);
+            double ds = 0, most = 0;
+            const int64_t end = BL_MIN((k + 1) * w->grid.group, in);
+            for (int64_t i = k * w->grid.group; i < end; i++) {
+                const bl_grid_slopes d = bl_grid_slopes_at(w->grid.kind, &as, x[r * in + i]);
+                g[r * in + i] = d.w * want[r * in + i];
+                ds += (double)d.s * want[r * in + i];
+                most += fabs((double)d.s * want[r * in + i]);
+            }
+            if (w->grid.kind == BL_GRID_STEP || w->grid.kind == BL_GRID_OFFSET)
+                ds /= sqrt((double)(end - k * w->grid.group) * ((1 << (w->grid.bits - 1)) - 1));
+            assert_true(fabs(ds - of(t, w, at, true)[r * groups + k]) <= 1e-4 * most);
+        }
+    if (factors) assert_factors(t, w, g);
+    for (int64_t i = 0; !factors && i < out * in; i++) assert_true(of(t, w, 0, true)[i] == g[i]);
+    free(x);
+    free(g);
+}
+
+static void grids_are_learned_through_the_rounding(void **state)
+{
+    static const struct {
+        bl_grid grid;
+        bl_phi phi;
+        double bits; /* stored: a scale, an offset for at most 32 codes */
+    } rows[] = {{{BL_GRID_STEP, 2, 32, false}, 0, 3.2},           {{BL_GRID_STEP, 8, 32, false}, 0, 9.2},
+                {{BL_GRID_AFFINE, 2, 32, true}, 0, 2.7},          {{BL_GRID_AFFINE, 4, 32, false}, 0, 5.3},
+                {{BL_GRID_OFFSET, 3, 32, true}, 0, 4.2},          {{BL_GRID_OFFSET, 4, 32, false}, 0, 6.2},
+                {{BL_GRID_INSIDE, 2, 0, true}, 0, 2.6},           {{BL_GRID_INSIDE, 4, 32, false}, BL_PHI_INT, 5.2},
+                {{BL_GRID_INSIDE, 3, 32, true}, BL_PHI_BF16, 3.7}};
     (void)state;
     bl_err e = {0};
     char name[16];
-    for (int bits = 2; bits <= 8; bits += 3) {
+    for (size_t row = 0; row < BL_COUNT(rows); row++) {
+        const bl_grid grid = rows[row].grid;
+        const bool factors = grid.kind == BL_GRID_OFFSET || grid.kind == BL_GRID_INSIDE;
         fixture f = fixture_open("synth:tiny", "", 2, false), g = fixture_open("synth:tiny", "", 2, false);
         bl_train_batch b = batch(f.m->config.vocab);
         bl_trainable *t, *full;
         bl_adamw o = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+        double later = 0, last;
+        bl_rng r = bl_rng_at(8, 1, row);
         assert_ok(bl_trainable_new(f.m, &t, &e));
-        assert_ok(bl_train_lsq(t, bits, 32, &e));
-        assert_int_equal(t->n_params, 2 * f.m->n_linears);
+        assert_ok(bl_train_grid(
+            t,
+            &(bl_grid_learned){
+                .grid = grid, .rank = 3, .alpha = 6, .seed = 4, .phi = rows[row].phi, .rate = factors ? 0.1 : 1},
+            &e));
+        assert_int_equal(t->n_params, f.m->n_linears * (2 + (size_t)factors +
+                                                        (grid.kind == BL_GRID_AFFINE || grid.kind == BL_GRID_OFFSET)));
+        for (size_t i = 0; factors && i < f.m->n_linears; i++) /* B is 0 at first: A would have no gradient */
+            for (int64_t k = 0; k < 3 * f.m->linears[i].out; k++)
+                of(t, &t->w[i], 1, false)[k] = (float)(0.02 * (bl_rng_uniform(&r) - 0.5));
         assert_ok(bl_trainable_new(g.m, &full, &e));
         assert_ok(bl_train_full(full, &e));
-        double first = loss_of(t, &b, 0), later = 0;
         for (size_t i = 0; i < f.m->n_linears; i++) { /* the other model gets the rounded weights */
-            const bl_tensor *w = &f.m->linears[i].weight.part[0];
-            memcpy(numbers(&g.m->linears[i].weight.part[0]), numbers(w), bl_tensor_bytes(w));
+            float *w = effective(t, &t->w[i]);
+            memcpy(numbers(&g.m->linears[i].weight.part[0]), w, bl_tensor_bytes(&g.m->linears[i].weight.part[0]));
+            free(w);
         }
+        const double first = loss_of(t, &b, 0);
         assert_true(loss_of(full, &b, 0) == first);
-        size_t open = 0, clipped = 0;
-        for (size_t i = 0; i < f.m->n_linears; i++) {
-            const bl_trained *w = &t->param[t->w[i].param[0]], *s = &t->param[t->w[i].param[1]];
-            const float *dw = numbers(&w->grad), *want = numbers(&full->param[full->w[i].param[0]].grad);
-            double low = -(1 << (bits - 1)), high = -low - 1;
-            for (int64_t k = 0, in = f.m->linears[i].in; k < bl_tensor_count(&w->value); k++) {
-                double step = numbers(&s->value)[k / in * ((in + 31) / 32) + k % in / 32];
-                double v = numbers(&w->value)[k] / step;
-                bool inside = v > low && v < high;
-                if (fabs(v - low) < 1e-4 || fabs(v - high) < 1e-4) continue;
-                assert_true(dw[k] == (inside ? want[k] : 0));
-                open += inside;
-                clipped += !inside;
-                assert_true(fabs(numbers(&f.m->linears[i].weight.part[0])[k] / step - fmin(fmax(rint(v), low), high)) <
-                            1e-3);
-            }
-        }
-        assert_true(open > 0 && (clipped > 0 || bits > 2));
+        for (size_t i = 0; i < f.m->n_linears; i++)
+            assert_chained(t, &t->w[i], numbers(&full->param[full->w[i].param[0]].grad));
         for (int step = 0; step < 12; step++) {
             later = loss_of(t, &b, 0);
             assert_ok(bl_adamw_step(&o, t, 2e-3, NULL, &e));
         }
-        if (!(later < first - 0.05)) fail_msg("%d bits: loss %g, at first %g", bits, later, first);
-        bl_tensor trained = fixture_hidden(&f, ids, LEN), kept; /* what is kept has the same values */
+        if (!(later < first - 0.02)) fail_msg("row %zu: loss %g, at first %g", row, later, first);
+        assert_ok(bl_loss(t, &b, &last, &e)); /* what is kept has the same values, bit for bit */
         assert_ok(bl_trainable_store(t, &e));
-        kept = fixture_hidden(&f, ids, LEN);
-        assert_memory_equal(numbers(&trained), numbers(&kept), bl_tensor_bytes(&kept));
-        snprintf(name, sizeof name, "int%d", bits);
+        assert_ok(bl_loss(t, &b, &later, &e));
+        assert_true(last == later);
+        snprintf(name, sizeof name, "int%d", grid.bits);
         for (size_t i = 0; i < f.m->n_linears; i++) assert_string_equal(f.m->linears[i].weight.format->name, name);
-        assert_true(bl_model_bits(f.m) < bits + 1.2); /* a scale in f32 for at most 32 codes */
-        fixture_drop(&f, &trained);
-        fixture_drop(&f, &kept);
+        assert_true(bl_model_bits(f.m) < rows[row].bits);
         bl_trainable_free(t);
         bl_trainable_free(full);
         fixture_close(&f);
@@ -402,7 +499,8 @@ static void what_cannot_be_trained_is_refused_with_a_sentence(void **state)
     assert_refused(bl_train_lora(t, &(bl_lora){.rank = 1, .dropout = 1}, &e), BL_E_CONFIG, "dropout");
     assert_refused(bl_train_lora(t, &(bl_lora){.rank = 1, .targets = BL_ROLE_BIT(BL_ROLE_EMBED)}, &e), BL_E_CONFIG,
                    "targets");
-    assert_refused(bl_train_lsq(t, 1, 32, &e), BL_E_CONFIG, "bits");
+    assert_refused(bl_train_grid(t, &(bl_grid_learned){.grid = {.kind = BL_GRID_STEP, .bits = 1, .group = 32}}, &e),
+                   BL_E_CONFIG, "bits");
     assert_ok(bl_train_lora(t, &(bl_lora){.rank = 2, .alpha = 2}, &e));
     ids[3] = (int32_t)f.m->config.vocab;
     assert_refused(bl_gradients(t, &b, 1, &nll, &e), BL_E_FORMAT, "token id 512 is outside the vocabulary");
@@ -440,7 +538,7 @@ int main(void)
         cmocka_unit_test(gradients_towards_a_teacher_are_those_of_central_differences),
         cmocka_unit_test(new_adapters_change_nothing_and_learn_from_b_on),
         cmocka_unit_test(moments_of_eight_bits_learn_as_well),
-        cmocka_unit_test(step_sizes_are_learned_through_the_rounding),
+        cmocka_unit_test(grids_are_learned_through_the_rounding),
         cmocka_unit_test(micro_batches_add_up_and_threads_change_no_bit),
         cmocka_unit_test(what_cannot_be_trained_is_refused_with_a_sentence),
     };

@@ -552,81 +552,143 @@ static void moments_of_eight_bits_keep_their_sign(void **state)
     }
 }
 
-/* The function that the straight-through gradient is exact for (round(v) replaced by v + a residual that is held
- * fixed, a clipped v by its limit): equal to the quantizer at the point, and smooth. */
-enum { S_ROWS = 2, S_IN = 11, S_GROUP = 4, S_GROUPS = 3 };
-static double s_residual[S_ROWS * S_IN];
-static int s_clipped[S_ROWS * S_IN];
-static void quantizer(const double *x, double *y) /* w, then the scales */
+/* The function that the straight-through gradient is exact for: round(v) replaced by v + a residual that is held fixed,
+ * a clipped v by its end, rounded and kept offsets by themselves + what rounding and keeping did. Equal to the
+ * quantizer at the point, and smooth. */
+enum { S_ROWS = 2, S_IN = 11, S_GROUP = 4, S_GROUPS = 3, S_N = S_ROWS * S_IN, S_S = S_ROWS * S_GROUPS, S_BITS = 3 };
+static bl_grid_kind s_kind;
+static double s_residual[S_N], s_offset[S_S]; /* round(v) - v; used offset - offset */
+static int s_clipped[S_N];
+static const double s_low = -(1 << (S_BITS - 1)), s_high = (1 << (S_BITS - 1)) - 1, s_top = (1 << S_BITS) - 1;
+
+/* What is rounded of weight k, at x: weights, scales, offsets. */
+static double s_before(const double *x, int k)
 {
-    for (int r = 0; r < S_ROWS; r++)
-        for (int i = 0; i < S_IN; i++) {
-            int k = r * S_IN + i;
-            double s = x[S_ROWS * S_IN + r * S_GROUPS + i / S_GROUP];
-            y[k] = s_clipped[k] < 0 ? -4 * s : s_clipped[k] > 0 ? 3 * s : (x[k] / s + s_residual[k]) * s;
-        }
+    const int g = k / S_IN * S_GROUPS + k % S_IN / S_GROUP;
+    const double s = x[S_N + g];
+    if (s_kind == BL_GRID_INSIDE) return x[k];
+    return s_kind == BL_GRID_OFFSET ? (x[k] - x[S_N + S_S + g]) / s : x[k] / s;
 }
-static void step_sizes_have_the_straight_through_gradient(void **state)
+
+static void quantizer(const double *x, double *y)
 {
-    (void)state;
-    enum { N = S_ROWS * S_IN, S = S_ROWS * S_GROUPS };
-    float x[N + S], dy[N];
-    double at[N + S], made[N];
-    fill(x, N, 1.5f);
-    fill(dy, N, 1);
-    for (int i = 0; i < S; i++) x[N + i] = 0.2f + 0.05f * (float)i;
-    x[3] = 2; /* far above, far below */
-    x[5] = -2;
-    in_double(x, N + S, at);
-    for (int r = 0; r < S_ROWS; r++)
-        for (int i = 0; i < S_IN; i++) {
-            double v = at[r * S_IN + i] / at[N + r * S_GROUPS + i / S_GROUP];
-            s_clipped[r * S_IN + i] = v <= -4 ? -1 : v >= 3 ? 1 : 0;
-            s_residual[r * S_IN + i] = rint(v) - v;
-        }
-    quantizer(at, made);
-    EACH(be)
-    {
-        float y[N], g[N + S] = {0};
-        bl_tensor w = F2(x, S_ROWS, S_IN), scale = F2(x + N, S_ROWS, S_GROUPS);
-        assert_ok(be->ops->lsq(
-            be, &(bl_lsq_args){.w = w, .scale = scale, .y = F2(y, S_ROWS, S_IN), .group = S_GROUP, .bits = 3}, &e));
-        for (int i = 0; i < N; i++) assert_true(fabs(y[i] - made[i]) < 1e-6);
-        assert_ok(be->ops->lsq_grad(be,
-                                    &(bl_lsq_grad_args){.w = w,
-                                                        .scale = scale,
-                                                        .dy = F2(dy, S_ROWS, S_IN),
-                                                        .dw = F2(g, S_ROWS, S_IN),
-                                                        .dscale = F2(g + N, S_ROWS, S_GROUPS),
-                                                        .group = S_GROUP,
-                                                        .bits = 3},
-                                    &e));
-        for (int r = 0; r < S_ROWS; r++) /* g = 1 / sqrt(N Qp), of the short group too */
-            for (int k = 0; k < S_GROUPS; k++) g[N + r * S_GROUPS + k] *= sqrtf(k == 2 ? 3 * 3 : 4 * 3);
-        assert_gradient("step sizes", quantizer, at, N + S, N, dy, g, 1e-5);
+    for (int k = 0; k < S_N; k++) {
+        const int g = k / S_IN * S_GROUPS + k % S_IN / S_GROUP;
+        const double s = x[S_N + g], o = x[S_N + S_S + g];
+        const double v = s_before(x, k) + s_residual[k], z = o + s_offset[g];
+        const bool affine = s_kind == BL_GRID_AFFINE;
+        const double end = s_clipped[k] < 0 ? (affine ? 0 : s_low) : affine ? s_top : s_high;
+        y[k] = s * (s_clipped[k] ? end - (affine ? z : 0) : v) + (s_kind == BL_GRID_OFFSET ? o : 0);
     }
 }
 
-/* Both ends of the range count as clipped: codes -4 .. 3 with a step of 1/4. */
-static void a_weight_at_an_end_of_the_range_is_clipped(void **state)
+static void hold(const double *at)
+{
+    for (int g = 0; g < S_S; g++) {
+        const double o = at[S_N + S_S + g], z = fmin(fmax(rint(o), 0), s_top);
+        s_offset[g] = s_kind == BL_GRID_AFFINE ? z - o : 0;
+    }
+    for (int k = 0; k < S_N; k++) {
+        const int g = k / S_IN * S_GROUPS + k % S_IN / S_GROUP;
+        const double v = s_before(at, k), whole = rint(v), z = at[S_N + S_S + g] + s_offset[g];
+        s_residual[k] = whole - v;
+        if (s_kind == BL_GRID_STEP) s_clipped[k] = v <= s_low ? -1 : v >= s_high;
+        if (s_kind == BL_GRID_AFFINE) s_clipped[k] = whole + z < 0 ? -1 : whole + z > s_top;
+        if (s_kind == BL_GRID_OFFSET) s_clipped[k] = v < s_low ? -1 : v > s_high;
+        if (s_kind == BL_GRID_INSIDE) s_clipped[k] = whole < s_low ? -1 : whole > s_high;
+    }
+}
+
+static void grids_have_the_straight_through_gradient(void **state)
 {
     (void)state;
-    float w[3] = {-1, 0.75f, 0.25f}, scale[1] = {0.25f}, dy[3] = {1, 1, 1};
-    EACH(be)
-    {
-        float dw[3] = {0}, ds[1] = {0};
-        assert_ok(be->ops->lsq_grad(be,
-                                    &(bl_lsq_grad_args){.w = F2(w, 1, 3),
-                                                        .scale = F2(scale, 1, 1),
-                                                        .dy = F2(dy, 1, 3),
-                                                        .dw = F2(dw, 1, 3),
-                                                        .dscale = F2(ds, 1, 1),
-                                                        .group = 3,
-                                                        .bits = 3},
-                                    &e));
-        assert_true(dw[0] == 0 && dw[1] == 0 && dw[2] == 1);
-        assert_true(fabs(ds[0] - (-4 + 3 + 0) / 3.0) < 1e-6); /* 1 / sqrt(3 elements x 3) */
+    for (s_kind = BL_GRID_STEP; s_kind <= BL_GRID_INSIDE; s_kind++) {
+        const bool offsets = s_kind == BL_GRID_AFFINE || s_kind == BL_GRID_OFFSET,
+                   damped = s_kind == BL_GRID_STEP || s_kind == BL_GRID_OFFSET;
+        const bl_grid grid = {.kind = s_kind, .bits = S_BITS, .group = S_GROUP};
+        float x[S_N + 2 * S_S], dy[S_N];
+        double at[S_N + 2 * S_S], made[S_N];
+        int clipped = 0;
+        fill(x, S_N, s_kind == BL_GRID_INSIDE ? 6 : 1.5f);
+        fill(dy, S_N, 1);
+        for (int i = 0; i < S_S; i++) {
+            x[S_N + i] = 0.2f + 0.05f * (float)i;
+            x[S_N + S_S + i] = s_kind == BL_GRID_OFFSET ? 0.03f * (float)i - 0.05f : 1.6f * (float)i - 1.1f;
+        }
+        x[3] = 8; /* far above, far below */
+        x[5] = -8;
+        in_double(x, S_N + 2 * S_S, at);
+        hold(at);
+        quantizer(at, made);
+        for (int k = 0; k < S_N; k++) clipped += s_clipped[k] != 0;
+        assert_true(clipped >= 2 && clipped < S_N);
+        EACH(be)
+        {
+            float y[S_N], g[S_N + 2 * S_S] = {0}, in_place[S_N], again[2 * S_S] = {0};
+            bl_tensor w = F2(x, S_ROWS, S_IN), scale = F2(x + S_N, S_ROWS, S_GROUPS), none = {0};
+            bl_tensor offset = offsets ? F2(x + S_N + S_S, S_ROWS, S_GROUPS) : none;
+            assert_ok(be->ops->grid(
+                be, &(bl_grid_args){.w = w, .scale = scale, .offset = offset, .y = F2(y, S_ROWS, S_IN), .grid = grid},
+                &e));
+            for (int i = 0; i < S_N; i++) assert_true(fabs(y[i] - made[i]) < 2e-6);
+            bl_grid_grad_args a = {.w = w,
+                                   .scale = scale,
+                                   .offset = offset,
+                                   .dy = F2(dy, S_ROWS, S_IN),
+                                   .dw = F2(g, S_ROWS, S_IN),
+                                   .dscale = F2(g + S_N, S_ROWS, S_GROUPS),
+                                   .doffset = offsets ? F2(g + S_N + S_S, S_ROWS, S_GROUPS) : none,
+                                   .alpha = 1,
+                                   .grid = grid};
+            assert_ok(be->ops->grid_grad(be, &a, &e));
+            memcpy(in_place, dy, sizeof dy);
+            a.dy = a.dw = F2(in_place, S_ROWS, S_IN);
+            a.dscale = F2(again, S_ROWS, S_GROUPS);
+            a.doffset = offsets ? F2(again + S_S, S_ROWS, S_GROUPS) : none;
+            a.alpha = 0.5;
+            assert_ok(be->ops->grid_grad(be, &a, &e));
+            for (int k = 0; k < S_N; k++) assert_true(in_place[k] == 0.5f * g[k]);
+            assert_memory_equal(again, g + S_N, (offsets ? 2 : 1) * S_S * sizeof *again);
+            for (int i = 0; damped && i < S_S; i++) { /* 1 / sqrt(n high), of the short group too */
+                const float damp = sqrtf(i % S_GROUPS == 2 ? 3 * 3 : 4 * 3);
+                g[S_N + i] *= damp;
+                if (offsets) g[S_N + S_S + i] *= damp;
+            }
+            assert_gradient("a grid", quantizer, at, S_N + 2 * S_S, S_N, dy, g, 1e-5);
+        }
     }
+}
+
+/* Codes -4 .. 3, a step of 1/4 and weights on both ends: clipped for learned steps, inside for the others, as PyTorch's
+ * clamp had it when their authors ran theirs. */
+static void a_weight_at_an_end_of_the_range_is_inside_but_for_learned_steps(void **state)
+{
+    (void)state;
+    float ends[3] = {-1, 0.75f, 0.25f}, whole[3] = {-4, 3, 1}, scale[1] = {0.25f}, zero[1] = {4}, none[1] = {0},
+          dy[3] = {1, 1, 1};
+    for (bl_grid_kind kind = BL_GRID_STEP; kind <= BL_GRID_INSIDE; kind++) EACH(be)
+        {
+            float dw[3] = {0}, ds[1] = {0}, d_o[1] = {0};
+            const bool step = kind == BL_GRID_STEP, inside = kind == BL_GRID_INSIDE, offsets = !step && !inside;
+            bl_tensor nothing = {0};
+            assert_ok(be->ops->grid_grad(
+                be,
+                &(bl_grid_grad_args){.w = F2(inside ? whole : ends, 1, 3),
+                                     .scale = F2(scale, 1, 1),
+                                     .offset = offsets ? F2(kind == BL_GRID_AFFINE ? zero : none, 1, 1) : nothing,
+                                     .dy = F2(dy, 1, 3),
+                                     .dw = F2(dw, 1, 3),
+                                     .dscale = F2(ds, 1, 1),
+                                     .doffset = offsets ? F2(d_o, 1, 1) : nothing,
+                                     .alpha = 1,
+                                     .grid = {.kind = kind, .bits = 3, .group = 3}},
+                &e));
+            const float one = inside ? 0.25f : 1;
+            assert_true(dw[0] == (step ? 0 : one) && dw[1] == (step ? 0 : one) && dw[2] == one);
+            assert_true(d_o[0] == 0);
+            if (step) assert_true(fabs(ds[0] - (-4 + 3 + 0) / 3.0) < 1e-6); /* 1 / sqrt(3 elements x 3) */
+            else assert_true(ds[0] == (inside ? -4 + 3 + 1 : 0));
+        }
 }
 
 /* ---- what adapters are made of ---- */
@@ -816,11 +878,19 @@ static void a_broken_shape_is_refused_by_every_op(void **state)
             be->ops->loss_grad(be, &(bl_loss_grad_args){.logits = a, .vocab = 3, .grad = a, .target = I32(0, 3)}, &e),
             BL_E_INTERNAL, "target");
         assert_refused(be->ops->dropout(be, &(bl_dropout_args){.x = a, .y = a, .p = 1}, &e), BL_E_INTERNAL, "dropout");
-        assert_refused(be->ops->lsq(be, &(bl_lsq_args){.w = a, .scale = none, .y = a, .group = 2, .bits = 3}, &e),
-                       BL_E_INTERNAL, "lsq");
         assert_refused(
-            be->ops->lsq_grad(be, &(bl_lsq_grad_args){.w = a, .scale = b, .dy = a, .group = 1, .bits = 3}, &e),
-            BL_E_INTERNAL, "lsq_grad");
+            be->ops->grid(be, &(bl_grid_args){.w = a, .scale = none, .y = a, .grid = {.bits = 3, .group = 2}}, &e),
+            BL_E_INTERNAL, "grid");
+        assert_refused(
+            be->ops->grid(
+                be,
+                &(bl_grid_args){
+                    .w = a, .scale = F2(x, 2, 2), .offset = F2(x, 2, 2), .y = a, .grid = {.bits = 3, .group = 2}},
+                &e),
+            BL_E_INTERNAL, "grid"); /* steps have no offsets */
+        assert_refused(be->ops->grid_grad(
+                           be, &(bl_grid_grad_args){.w = a, .scale = b, .dy = a, .grid = {.bits = 3, .group = 1}}, &e),
+                       BL_E_INTERNAL, "grid_grad");
         assert_refused(be->ops->dora(be, &(bl_dora_args){.b = a, .y = b}, &e), BL_E_INTERNAL, "dora");
         assert_refused(be->ops->dora_grad(be, &(bl_dora_grad_args){.b = a, .z = a, .dz = b}, &e), BL_E_INTERNAL,
                        "dora_grad");
@@ -848,8 +918,8 @@ int main(void)
         cmocka_unit_test(dropout_keeps_the_share_it_should_whatever_the_chunks),
         cmocka_unit_test(adamw_steps_as_its_formula),
         cmocka_unit_test(moments_of_eight_bits_keep_their_sign),
-        cmocka_unit_test(step_sizes_have_the_straight_through_gradient),
-        cmocka_unit_test(a_weight_at_an_end_of_the_range_is_clipped),
+        cmocka_unit_test(grids_have_the_straight_through_gradient),
+        cmocka_unit_test(a_weight_at_an_end_of_the_range_is_inside_but_for_learned_steps),
         cmocka_unit_test(lengths_of_rows_and_their_gradient_are_those_of_the_formula),
         cmocka_unit_test(pooled_columns_and_short_cuts_have_their_gradients),
         cmocka_unit_test(a_broken_shape_is_refused_by_every_op),

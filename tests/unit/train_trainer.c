@@ -273,7 +273,9 @@ static void memory_is_what_was_planned(void **state)
         if (rows[i].rank)
             assert_ok(
                 bl_train_lora(x.r.t, &(bl_lora){.rank = rows[i].rank, .alpha = 8, .dropout = rows[i].dropout}, &e));
-        else if (rows[i].lsq) assert_ok(bl_train_lsq(x.r.t, 4, 0, &e));
+        else if (rows[i].lsq)
+            assert_ok(
+                bl_train_grid(x.r.t, &(bl_grid_learned){.grid = {.kind = BL_GRID_STEP, .bits = 4, .group = 0}}, &e));
         else assert_ok(bl_train_full(x.r.t, &e));
         if (!strncmp(rows[i].name, "dora", 4)) assert_ok(bl_train_dora(x.r.t, &e));
         x.r.t->keep = rows[i].keep;

@@ -1,0 +1,513 @@
+/* grid.c - weights on a grid that is learned, as a rule: LSQ, EfficientQAT, L4Q, LR-QAT (bl_grid_kind of ops_train.h).
+ *
+ * Parameters: of STEP and AFFINE the weights themselves, in the linear; of OFFSET and INSIDE the factors A and B, and
+ * the linear keeps what they are added to. Then the scales, and offsets where the kind has some. The weight that is
+ * kept at the end is what products were computed with, bit for bit: codes are read off it with scales as the ops round
+ * them.
+ */
+#include "effective.h"
+#include "kernels/base/rng.h"
+#include "kernels/grid_both.h"
+#include <math.h>
+#include <string.h>
+
+static bool has_offset(const bl_grid *g) { return g->kind == BL_GRID_AFFINE || g->kind == BL_GRID_OFFSET; }
+static bool has_factors(const bl_grid *g) { return g->kind == BL_GRID_OFFSET || g->kind == BL_GRID_INSIDE; }
+
+typedef struct parts { /* the parameters of a linear */
+    const bl_trained *weight, *a, *b, *scale, *offset;
+} parts;
+
+static parts parts_of(const bl_trainable *t, const bl_effective *w)
+{
+    const bl_trained *p[BL_RULE_PARAMS] = {NULL};
+    for (int i = 0; i < w->n_params; i++) p[i] = &t->param[w->param[i]];
+    if (has_factors(&w->grid)) return (parts){.a = p[0], .b = p[1], .scale = p[2], .offset = p[3]};
+    return (parts){.weight = p[0], .scale = p[1], .offset = p[2]};
+}
+
+/* x as activations in `room`, each column times by. */
+static bl_status as_act(bl_trainable *t, bl_tensor x, double by, bl_tensor *out, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_status st = BL_OK;
+    bl_tensor cols;
+    if (be->act == BL_F32 && by == 1) {
+        *out = x;
+        return BL_OK;
+    }
+    BL_TRY(bl_effective_room(t, BL_WORK_COLS, 1, x.dim[1], &cols, e));
+    cols = bl_tensor_1d(cols.buf, 0, BL_F32, x.dim[1]);
+    BL_TRY(be->ops->fill(be, &cols, by, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_ACT, x.dim[0], x.dim[1], out, e));
+    BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = x, .y = *out, .cols = cols}, e));
+out:
+    return st;
+}
+
+/* What is rounded: the weights that are learned, or in y the frozen ones and what the factors add. */
+static bl_status before(bl_trainable *t, const bl_effective *w, bl_tensor y, bl_tensor *x, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    const parts p = parts_of(t, w);
+    bl_status st = BL_OK;
+    bl_tensor b;
+    *x = p.weight ? p.weight->value : y;
+    if (p.weight) return BL_OK;
+    BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &w->linear->weight, .rows = w->linear->out, .y = y}, e));
+    BL_TRY(as_act(t, p.b->value, w->low_rank, &b, e));
+    const bl_weight a = bl_weight_of(p.a->value);
+    BL_TRY(
+        be->ops->linear(be, &(bl_linear_args){.x = b, .w = {&a}, .y = {y}, .transpose = true, .accumulate = true}, e));
+out:
+    return st;
+}
+
+static bl_status make(bl_trainable *t, bl_effective *w, bl_tensor y, bl_err *e)
+{
+    const parts p = parts_of(t, w);
+    bl_status st = BL_OK;
+    bl_tensor x;
+    BL_TRY(before(t, w, y, &x, e));
+    BL_TRY(t->m->be->ops->grid(t->m->be,
+                               &(bl_grid_args){.w = x,
+                                               .scale = p.scale->value,
+                                               .offset = p.offset ? p.offset->value : (bl_tensor){0},
+                                               .y = y,
+                                               .grid = w->grid},
+                               e));
+out:
+    return st;
+}
+
+/* g = dL/d(what is rounded): dA = s Bt g, dB = s g At. */
+static bl_status to_factors(bl_trainable *t, const parts *p, bl_tensor g, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    const bl_weight a = bl_weight_of(p->a->value);
+    bl_status st = BL_OK;
+    BL_TRY(as_act(t, g, 1, &g, e));
+    BL_TRY(
+        be->ops->weight_grad(be, &(bl_weight_grad_args){.x = g, .dy = p->b->value, .dw = p->a->grad, .alpha = 1}, e));
+    BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = g, .w = {&a}, .y = {p->b->grad}, .accumulate = true}, e));
+out:
+    return st;
+}
+
+static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e)
+{
+    const parts p = parts_of(t, w);
+    bl_status st = BL_OK;
+    bl_tensor x, y = {0};
+    if (!p.weight) BL_TRY(bl_effective_room(t, BL_WORK_W, w->linear->out, w->linear->in, &y, e));
+    BL_TRY(before(t, w, y, &x, e));
+    BL_TRY(t->m->be->ops->grid_grad(t->m->be,
+                                    &(bl_grid_grad_args){.w = x,
+                                                         .scale = p.scale->value,
+                                                         .offset = p.offset ? p.offset->value : (bl_tensor){0},
+                                                         .dy = dw,
+                                                         .dw = p.weight ? p.weight->grad : dw,
+                                                         .dscale = p.scale->grad,
+                                                         .doffset = p.offset ? p.offset->grad : (bl_tensor){0},
+                                                         .alpha = p.weight ? 1 : w->low_rank,
+                                                         .grid = w->grid},
+                                    e));
+    if (!p.weight) BL_TRY(to_factors(t, &p, dw, e));
+out:
+    return st;
+}
+
+/* ---- what is kept ---- */
+static bl_status new_matrix(bl_backend *be, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
+{
+    bl_buffer *b;
+    bl_status st = be->ops->buffer_new(be, (uint64_t)(rows * cols) * sizeof(float) + 64, &b, e);
+    if (st == BL_OK) *out = bl_tensor_2d(b, 0, BL_F32, rows, cols);
+    return st;
+}
+
+/* From a dense y [out, in] of the backend and scales and zeros of the host. */
+static bl_status pack_given(bl_backend *be, bl_tensor y, const float *scale, const float *zero, const bl_format *f,
+                            const bl_shape *shape, bl_weight *out, bl_err *e)
+{
+    const int64_t groups = bl_shape_groups(shape);
+    bl_tensor s = {0}, z = {0};
+    bl_weight kept = {0};
+    bl_status st = BL_OK;
+    BL_TRY(new_matrix(be, shape->out, groups, &s, e));
+    BL_TRY(be->ops->upload(be, &s, scale, e));
+    if (zero) {
+        BL_TRY(new_matrix(be, shape->out, groups, &z, e));
+        BL_TRY(be->ops->upload(be, &z, zero, e));
+    }
+    BL_TRY(bl_weight_new(be, f, shape, &kept, e));
+    BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = y, .w = &kept, .rule = BL_RANGE_GIVEN, .scale = s, .zero = z}, e));
+    BL_TRY(be->ops->sync(be, e));
+    *out = kept;
+    kept = (bl_weight){0};
+out:
+    bl_weight_free(&kept);
+    be->ops->buffer_free(s.buf);
+    be->ops->buffer_free(z.buf);
+    return st;
+}
+
+static bl_status store(bl_trainable *t, bl_effective *w, bl_weight *out, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    const bl_grid *g = &w->grid;
+    const bl_linear *l = w->linear;
+    const parts p = parts_of(t, w);
+    const bl_shape shape = {.out = l->out,
+                            .in = l->in,
+                            .group = g->group,
+                            .zero = g->kind == BL_GRID_AFFINE   ? BL_ZERO_PACKED
+                                    : g->kind == BL_GRID_OFFSET ? BL_ZERO_FLOAT
+                                                                : BL_ZERO_NONE,
+                            .scale = g->half ? BL_F16 : BL_F32};
+    const size_t n = (size_t)(l->out * bl_shape_groups(&shape));
+    float *scale = bl_new(n, sizeof *scale, e), *zero = bl_new(n, sizeof *zero, e);
+    char name[8];
+    bl_status st = BL_OK;
+    bl_tensor y;
+
+    if (!scale || !zero) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(be->ops->download(be, &p.scale->value, scale, e));
+    if (p.offset) BL_TRY(be->ops->download(be, &p.offset->value, zero, e));
+    for (size_t i = 0; i < n; i++) {
+        const bl_grid_group as = bl_grid_of(g->kind, g->bits, g->half, scale[i], zero[i]);
+        scale[i] = as.s;
+        zero[i] = as.z;
+    }
+    BL_TRY(bl_effective_room(t, BL_WORK_W, l->out, l->in, &y, e));
+    BL_TRY(make(t, w, y, e));
+    snprintf(name, sizeof name, "int%d", g->bits);
+    BL_TRY(pack_given(be, y, scale, has_offset(g) ? zero : NULL, bl_format_find(name), &shape, out, e));
+out:
+    bl_free(scale);
+    bl_free(zero);
+    if (st != BL_OK) bl_within(e, "%s", l->name);
+    return st;
+}
+
+static const bl_weight_rule on_grid = {.name = "grid", .make = make, .chain = chain, .store = store};
+
+/* ---- where it begins ---- */
+typedef struct start { /* rows of a weight on the host */
+    const float *w;
+    int64_t out, in, groups;
+    bl_grid g;
+    float *scale, *offset;
+    bl_phi phi;
+} start;
+
+static float step_of(const float *w, int64_t n, float high)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += fabs((double)w[i]);
+    return sum > 0 ? (float)(2 * (sum / (double)n) / sqrt((double)high)) : 1;
+}
+
+static float covering(const float *w, int64_t n, float high)
+{
+    float lo = 0, hi = 0;
+    for (int64_t i = 0; i < n; i++) {
+        lo = fminf(lo, w[i]);
+        hi = fmaxf(hi, w[i]);
+    }
+    float s = fmaxf(lo / (-high - 1), hi / high);
+    return s > 0 ? s : 1;
+}
+
+/* The first of s = i / 100 max|w| / high with the least sum of |w - s clamp(round(w / s))|^4. */
+static float of_least_fourth_power(const float *w, int64_t n, float high)
+{
+    float most = 0, best = 1, least = INFINITY;
+    for (int64_t i = 0; i < n; i++) most = fmaxf(most, fabsf(w[i]));
+    for (int k = 1; k <= 100 && most > 0; k++) {
+        const float s = most * ((float)k / 100) / high;
+        const bl_grid_group g = {s, 0, -high - 1, high};
+        float sum = 0;
+        for (int64_t i = 0; i < n; i++) {
+            const float d = bl_grid_within(bl_grid_round(w[i] / s), &g) * s - w[i], dd = d * d;
+            sum += dd * dd;
+        }
+        if (sum < least) {
+            least = sum;
+            best = s;
+        }
+    }
+    return best;
+}
+
+static void start_row(void *ctx, int64_t r)
+{
+    const start *s = ctx;
+    const float high = (float)((1 << (s->g.bits - 1)) - 1);
+    for (int64_t k = 0; k < s->groups; k++) {
+        const float *w = s->w + r * s->in + k * s->g.group;
+        const int64_t n = BL_MIN(s->g.group, s->in - k * s->g.group);
+        float *scale = &s->scale[r * s->groups + k], *offset = &s->offset[r * s->groups + k];
+        *offset = 0;
+        if (s->g.kind == BL_GRID_STEP) *scale = step_of(w, n, high);
+        else if (s->g.kind == BL_GRID_OFFSET) *scale = covering(w, n, high);
+        else if (s->g.kind == BL_GRID_INSIDE) *scale = of_least_fourth_power(w, n, high);
+        else bl_fit_zero(w, n, (1 << s->g.bits) - 1, scale, offset);
+    }
+}
+
+/* w / s of a row in the steps of its groups, in place; for fixed point kept within the codes. */
+static void divide_row(void *ctx, int64_t r)
+{
+    const start *s = ctx;
+    float *w = (float *)s->w + r * s->in;
+    const float high = (float)((1 << (s->g.bits - 1)) - 1);
+    const bl_grid_group codes = {1, 0, -high - 1, high};
+    for (int64_t i = 0; i < s->in; i++) {
+        w[i] /= s->scale[r * s->groups + i / s->g.group];
+        if (s->phi == BL_PHI_FIXED8) w[i] = bl_grid_within(w[i], &codes);
+    }
+}
+
+const char *const bl_phis[] = {"fixed8", "int", "bf16", "fp32", NULL};
+
+/* P of INSIDE, w / s on the backend, becomes the weight of the linear. */
+static bl_status keep_steps(bl_trainable *t, bl_linear *l, bl_tensor p, const bl_grid *g, bl_phi phi, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    const bool whole = phi == BL_PHI_INT, dense = phi == BL_PHI_BF16 || phi == BL_PHI_F32;
+    const bl_shape shape = {.out = l->out, .in = l->in, .group = dense ? 0 : l->in, .scale = BL_F32};
+    const int bits = whole ? g->bits : 8;
+    bl_weight kept = {0};
+    float *scale = NULL;
+    char name[8];
+    bl_status st = BL_OK;
+
+    snprintf(name, sizeof name, "int%d", bits);
+    if (dense) {
+        BL_TRY(bl_weight_new(be, bl_format_find(phi == BL_PHI_BF16 ? "bf16" : "fp32"), &shape, &kept, e));
+        BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = p, .w = &kept, .rule = BL_RANGE_OWN}, e));
+        BL_TRY(be->ops->sync(be, e));
+    } else {
+        if (!(scale = bl_new((size_t)l->out, sizeof *scale, e))) return BL_E_NOMEM;
+        for (int64_t r = 0; r < l->out; r++) scale[r] = whole ? 1 : (float)(1.0 / (1 << (8 - g->bits)));
+        BL_TRY(pack_given(be, p, scale, NULL, bl_format_find(name), &shape, &kept, e));
+    }
+    bl_linear_set_weight(l, &kept);
+out:
+    bl_weight_free(&kept);
+    bl_free(scale);
+    return st;
+}
+
+static bl_status add(bl_trainable *t, bl_effective *w, const char *part, bl_tensor *own, double rate, bl_err *e)
+{
+    const int at = w->n_params;
+    bl_status st = bl_trained_add(t, w->linear->name, part, *own, &w->param[at], e);
+    if (st != BL_OK) return st;
+    t->param[w->param[at]].own = own->buf;
+    t->param[w->param[at]].rate = rate;
+    own->buf = NULL;
+    w->n_params++;
+    return BL_OK;
+}
+
+static bl_status add_factors(bl_trainable *t, bl_effective *w, const bl_grid_learned *o, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_linear *l = w->linear;
+    bl_tensor a = {0}, b = {0};
+    bl_status st = BL_OK;
+    BL_TRY(new_matrix(be, o->rank, l->in, &a, e));
+    BL_TRY(new_matrix(be, l->out, o->rank, &b, e));
+    BL_TRY(be->ops->fill(be, &b, 0, e));
+    BL_TRY(bl_effective_uniform(be, a, 1 / sqrt((double)l->in), o->seed, bl_rng_key("lora", (uint64_t)(w - t->w)), e));
+    BL_TRY(add(t, w, "lora_A", &a, 1, e));
+    BL_TRY(add(t, w, "lora_B", &b, 1, e));
+    w->low_rank = o->alpha / (double)o->rank;
+out:
+    be->ops->buffer_free(a.buf);
+    be->ops->buffer_free(b.buf);
+    return st;
+}
+
+static bl_status learn(bl_trainable *t, bl_effective *w, const bl_grid_learned *o, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_linear *l = w->linear;
+    bl_status st = BL_OK;
+    bl_tensor dense = {0}, scale = {0}, offset = {0};
+    start s = {.out = l->out, .in = l->in, .g = o->grid, .phi = o->phi};
+    float *host = NULL;
+
+    if (s.g.group < 1) s.g.group = l->in;
+    s.groups = (l->in + s.g.group - 1) / s.g.group;
+    if (l->n_transforms || l->act.bits || l->n_adapters || l->n_after)
+        return bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; its weight cannot be trained", l->name,
+                       l->n_adapters ? "an adapter" : "transformed or quantized inputs or outputs");
+    if (!(host = bl_new((size_t)(l->out * l->in), sizeof *host, e)) ||
+        !(s.scale = bl_new((size_t)(l->out * s.groups), sizeof *s.scale, e)) ||
+        !(s.offset = bl_new((size_t)(l->out * s.groups), sizeof *s.offset, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    if (has_factors(&s.g)) BL_TRY(bl_linear_dense(be, l, &dense, e));
+    else {
+        bl_tensor value;
+        BL_TRY(bl_effective_dense(t, w, &value, e));
+        BL_TRY(bl_trained_add(t, l->name, "weight", value, &w->param[w->n_params++], e));
+        dense = value;
+    }
+    BL_TRY(be->ops->download(be, &dense, host, e));
+    s.w = host;
+    BL_TRY(be->ops->each(be, &(bl_each_args){.n = l->out, .piece = start_row, .ctx = &s}, e));
+    BL_TRY(new_matrix(be, l->out, s.groups, &scale, e));
+    BL_TRY(new_matrix(be, l->out, s.groups, &offset, e));
+    BL_TRY(be->ops->upload(be, &scale, s.scale, e));
+    BL_TRY(be->ops->upload(be, &offset, s.offset, e));
+    if (s.g.kind == BL_GRID_INSIDE) {
+        BL_TRY(be->ops->each(be, &(bl_each_args){.n = l->out, .piece = divide_row, .ctx = &s}, e));
+        BL_TRY(be->ops->upload(be, &dense, host, e));
+    }
+    BL_TRY(be->ops->sync(be, e)); /* before they go */
+    if (s.g.kind == BL_GRID_INSIDE) BL_TRY(keep_steps(t, l, dense, &s.g, o->phi, e));
+    if (has_factors(&s.g)) BL_TRY(add_factors(t, w, o, e));
+    BL_TRY(add(t, w, "scale", &scale, o->rate > 0 ? o->rate : 1, e));
+    if (has_offset(&s.g)) BL_TRY(add(t, w, "offset", &offset, o->rate > 0 ? o->rate : 1, e));
+    w->grid = s.g;
+    w->rule = &on_grid;
+out:
+    if (has_factors(&s.g)) be->ops->buffer_free(dense.buf);
+    be->ops->buffer_free(scale.buf);
+    be->ops->buffer_free(offset.buf);
+    bl_free(host);
+    bl_free(s.scale);
+    bl_free(s.offset);
+    return st;
+}
+
+bl_status bl_train_grid(bl_trainable *t, const bl_grid_learned *o, bl_err *e)
+{
+    static const size_t ops[] = {BL_OP(grid), BL_OP(grid_grad), BL_OP(each), BL_OP(scale), 0};
+    bl_status st = BL_OK;
+    if (o->grid.bits < 2 || o->grid.bits > 8)
+        return bl_fail(e, BL_E_CONFIG, "bits is %d; a grid is learned of 2 to 8", o->grid.bits);
+    if (has_factors(&o->grid) && o->rank < 1)
+        return bl_fail(e, BL_E_CONFIG, "rank is %lld; factors have at least one", (long long)o->rank);
+    BL_TRY(bl_check_ops(t->m->be, ops, e));
+    for (size_t i = 0; i < t->n_linears; i++) BL_TRY(learn(t, &t->w[i], o, e));
+out:
+    return st;
+}
+
+/* ---- scales alone ---- */
+static int scales_part(const bl_weight *w)
+{
+    bl_part_spec spec[BL_MAX_PARTS];
+    const int n = w->format->kind == BL_FMT_INT ? w->format->parts(w->format, &w->shape, spec) : 0;
+    for (int i = 0; i < n; i++)
+        if (strcmp(spec[i].name, "scales") == 0) return i;
+    return -1;
+}
+
+/* ds = sum of dW (code - zero): what the weight is where all scales are 1. */
+static bl_status to_scales(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    const bl_trained *p = &t->param[w->param[0]];
+    bl_weight codes = w->linear->weight;
+    bl_status st = BL_OK;
+    bl_tensor ones, y;
+    BL_TRY(bl_effective_room(t, BL_WORK_COLS, p->value.dim[0], p->value.dim[1], &ones, e));
+    BL_TRY(be->ops->fill(be, &ones, 1, e));
+    codes.part[scales_part(&codes)] = ones;
+    BL_TRY(bl_effective_room(t, BL_WORK_W, w->linear->out, w->linear->in, &y, e));
+    BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &codes, .rows = w->linear->out, .y = y}, e));
+    BL_TRY(be->ops->grid_grad(
+        be,
+        &(bl_grid_grad_args){.w = y, .scale = ones, .dy = dw, .dw = dw, .dscale = p->grad, .alpha = 1, .grid = w->grid},
+        e));
+out:
+    return st;
+}
+
+/* The same codes and zeros with scales of another type. */
+static bl_status retype(bl_backend *be, const bl_weight *from, bl_dtype type, bl_weight *out, bl_err *e)
+{
+    bl_shape shape = from->shape;
+    const int64_t groups = bl_shape_groups(&shape);
+    void *part[BL_MAX_PARTS] = {NULL};
+    float *scale = NULL, *zero = NULL;
+    bl_tensor y = {0};
+    bl_status st = BL_OK;
+
+    for (int i = 0; i < from->n_parts; i++) {
+        if (!(part[i] = bl_new(bl_tensor_bytes(&from->part[i]) + 64, 1, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        BL_TRY(be->ops->download(be, &from->part[i], part[i], e));
+    }
+    if (!(scale = bl_new((size_t)(shape.out * groups), sizeof *scale, e)) ||
+        !(zero = bl_new((size_t)(shape.out * groups), sizeof *zero, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int64_t r = 0; r < shape.out; r++)
+        bl_int_decode(from->format, &shape, (const void *const *)part, r, NULL, scale + r * groups, zero + r * groups);
+    BL_TRY(new_matrix(be, shape.out, shape.in, &y, e));
+    BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = from, .rows = shape.out, .y = y}, e));
+    shape.scale = type;
+    BL_TRY(pack_given(be, y, scale, shape.zero == BL_ZERO_NONE ? NULL : zero, from->format, &shape, out, e));
+out:
+    for (int i = 0; i < BL_MAX_PARTS; i++) bl_free(part[i]);
+    bl_free(scale);
+    bl_free(zero);
+    be->ops->buffer_free(y.buf);
+    return st;
+}
+
+static bl_status store_scales(bl_trainable *t, bl_effective *w, bl_weight *out, bl_err *e)
+{
+    bl_status st = retype(t->m->be, &w->linear->weight, w->stored, out, e);
+    if (st != BL_OK) bl_within(e, "%s", w->linear->name);
+    return st;
+}
+
+static const bl_weight_rule scales_only = {.name = "scales", .chain = to_scales, .store = store_scales};
+
+bl_status bl_train_scales(bl_trainable *t, bl_err *e)
+{
+    static const size_t ops[] = {BL_OP(grid_grad), 0};
+    bl_status st = BL_OK;
+    bl_weight kept = {0};
+    BL_TRY(bl_check_ops(t->m->be, ops, e));
+    for (size_t i = 0; i < t->n_linears; i++) {
+        bl_effective *w = &t->w[i];
+        bl_linear *l = w->linear;
+        const bl_weight *was = &l->weight;
+        const bool whole = was->shape.zero == BL_ZERO_NONE || was->shape.zero == BL_ZERO_PACKED;
+        const int bits = was->format->bits + (was->shape.zero == BL_ZERO_PACKED);
+        if (scales_part(was) < 0 || !whole || was->format->bits < 2 || bits > 8 || l->n_transforms || l->n_after ||
+            l->act.bits || l->n_adapters)
+            return bl_fail(e, BL_E_UNSUPPORTED,
+                           "%s is %s%s; scales are learned of integers of 2 to 7 bits with whole zeros, of 8 without",
+                           l->name, was->format->name,
+                           l->n_transforms || l->n_after || l->act.bits || l->n_adapters
+                               ? " with transforms, adapters or quantized inputs"
+                               : "");
+        w->stored = was->shape.scale;
+        BL_TRY(retype(t->m->be, was, BL_F32, &kept, e));
+        bl_linear_set_weight(l, &kept);
+        BL_TRY(bl_trained_add(t, l->name, "scale", l->weight.part[scales_part(&l->weight)], &w->param[0], e));
+        w->n_params = 1;
+        w->grid = (bl_grid){.kind = BL_GRID_INSIDE, .bits = bits, .group = l->weight.shape.group};
+        w->rule = &scales_only;
+    }
+out:
+    bl_weight_free(&kept);
+    return st;
+}

@@ -1,0 +1,88 @@
+/* grid.c - weights on a grid that is learned, and its gradients. Compiled with -O3: loops over weights take vectors. */
+#include "cpu.h"
+#include "kernels/grid_both.h"
+
+static inline void round_group(bl_grid_kind kind, const bl_grid_group *g, const float *w, float *y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = bl_grid_value(kind, g, w[i]);
+}
+
+bl_status bl_cpu_grid(bl_backend *be, const bl_grid_args *a, bl_err *e)
+{
+    bl_status st = bl_check_grid(a, e);
+    const bl_grid d = a->grid;
+    if (st != BL_OK) return st;
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->w)))
+    for (int64_t r = 0; r < a->w.dim[0]; r++) {
+        const float *w = bl_cpu_row(&a->w, r), *s = bl_cpu_row(&a->scale, r),
+                    *o = a->offset.buf ? bl_cpu_row(&a->offset, r) : NULL;
+        float *y = bl_cpu_row(&a->y, r);
+        for (int64_t i = 0, k = 0; i < a->w.dim[1]; i += d.group, k++) {
+            const int64_t n = BL_MIN(d.group, a->w.dim[1] - i);
+            const bl_grid_group g = bl_grid_of(d.kind, d.bits, d.half, s[k], o ? o[k] : 0);
+            switch (d.kind) { /* a loop each, without a choice inside */
+            case BL_GRID_STEP: round_group(BL_GRID_STEP, &g, w + i, y + i, n); break;
+            case BL_GRID_AFFINE: round_group(BL_GRID_AFFINE, &g, w + i, y + i, n); break;
+            case BL_GRID_OFFSET: round_group(BL_GRID_OFFSET, &g, w + i, y + i, n); break;
+            case BL_GRID_INSIDE: round_group(BL_GRID_INSIDE, &g, w + i, y + i, n); break;
+            }
+        }
+    }
+    return BL_OK;
+}
+
+typedef struct sums {
+    double s, o;
+} sums;
+enum { CHAINS = 8 }; /* of a sum */
+
+/* dw += by dw or, in place of dy, = by dw. */
+static inline sums group_grad(bl_grid_kind kind, const bl_grid_group *g, const float *w, const float *dy, float *dw,
+                              float by, int64_t n)
+{
+    double s[CHAINS] = {0}, o[CHAINS] = {0};
+    const bool instead = dw == dy;
+    for (int64_t i = 0; i < n; i++) {
+        const bl_grid_slopes d = bl_grid_slopes_at(kind, g, w[i]);
+        s[i % CHAINS] += (double)dy[i] * (double)d.s;
+        o[i % CHAINS] += (double)dy[i] * (double)d.o;
+        const float back = by * (d.w * dy[i]);
+        dw[i] = instead ? back : dw[i] + back;
+    }
+    for (int c = 1; c < CHAINS; c++) {
+        s[0] += s[c];
+        o[0] += o[c];
+    }
+    return (sums){s[0], o[0]};
+}
+
+bl_status bl_cpu_grid_grad(bl_backend *be, const bl_grid_grad_args *a, bl_err *e)
+{
+    bl_status st = bl_check_grid_grad(a, e);
+    const bl_grid d = a->grid;
+    const bool damped = d.kind == BL_GRID_STEP || d.kind == BL_GRID_OFFSET;
+    const float by = (float)a->alpha;
+    if (st != BL_OK) return st;
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 8 * (double)bl_tensor_count(&a->w)))
+    for (int64_t r = 0; r < a->w.dim[0]; r++) {
+        const float *w = bl_cpu_row(&a->w, r), *s = bl_cpu_row(&a->scale, r), *dy = bl_cpu_row(&a->dy, r),
+                    *o = a->offset.buf ? bl_cpu_row(&a->offset, r) : NULL;
+        float *dw = bl_cpu_row(&a->dw, r), *ds = bl_cpu_row(&a->dscale, r),
+              *d_o = a->doffset.buf ? bl_cpu_row(&a->doffset, r) : NULL;
+        for (int64_t i = 0, k = 0; i < a->w.dim[1]; i += d.group, k++) {
+            const int64_t n = BL_MIN(d.group, a->w.dim[1] - i);
+            const bl_grid_group g = bl_grid_of(d.kind, d.bits, d.half, s[k], o ? o[k] : 0);
+            sums sum = {0};
+            switch (d.kind) {
+            case BL_GRID_STEP: sum = group_grad(BL_GRID_STEP, &g, w + i, dy + i, dw + i, by, n); break;
+            case BL_GRID_AFFINE: sum = group_grad(BL_GRID_AFFINE, &g, w + i, dy + i, dw + i, by, n); break;
+            case BL_GRID_OFFSET: sum = group_grad(BL_GRID_OFFSET, &g, w + i, dy + i, dw + i, by, n); break;
+            case BL_GRID_INSIDE: sum = group_grad(BL_GRID_INSIDE, &g, w + i, dy + i, dw + i, by, n); break;
+            }
+            const double damp = damped ? sqrt((double)n * ((1 << (d.bits - 1)) - 1)) : 1;
+            ds[k] += (float)(sum.s / damp);
+            if (d_o) d_o[k] += (float)(sum.o / damp);
+        }
+    }
+    return BL_OK;
+}

@@ -1,0 +1,206 @@
+/* efficientqat.c - a block is trained as a whole, weights, scales and zeros, to do what it did (Chen et al. 2024).
+ *
+ *     L = mean |B^(x^) - B(x)|^2     (shared_block.h)
+ *     w^ = (clamp(round(w / s) + z, 0, 2^b - 1) - z) s      (AFFINE of ops_train.h)
+ *
+ * Block by block: AdamW without decay over `epochs` passes of all windows, in an order of each, of w and the norms with
+ * `lr`, of s and z with `scale-lr`, both down to a twentieth by a half cosine. This is the paper's first phase,
+ * Block-AP; the second, E2E-QP, trains the scales of all blocks end to end: efficientqat:w2g64+e2e-qp.
+ */
+#include "harness/quant/calibrate.h"
+#include "harness/train/optimizer.h"
+#include "shared_block.h"
+#include "shared_weight.h"
+#include <math.h>
+
+typedef struct opts {
+    int64_t wbits, group, epochs, batch;
+    double lr, scale_lr;
+    bool norms;
+} opts;
+static const bl_opt rows[] = {
+    {"wbits", BL_OPT_INT, .min = 2, .max = 8, .def.i = 4, .at = offsetof(opts, wbits), .arg = "2..8",
+     .doc = "bits of a weight"},
+    {"group", BL_OPT_INT, .min = -1, .max = 65536, .def.i = 64, .at = offsetof(opts, group), .arg = "N",
+     .doc = "weights that share a scale; -1: one scale a row"},
+    {"epochs", BL_OPT_INT, .min = 0, .max = 1000, .def.i = 2, .at = offsetof(opts, epochs), .arg = "N",
+     .doc = "passes of a block over the text; 0: to the nearest"},
+    {"batch", BL_OPT_INT, .min = 1, .max = 4096, .def.i = 2, .at = offsetof(opts, batch), .arg = "N",
+     .doc = "windows of a step"},
+    {"lr", BL_OPT_REAL, .min = 0, .max = 1, .at = offsetof(opts, lr), .arg = "X",
+     .doc = "learning rate of weights; 0: 2e-5 at 2 bits, else 1e-5"},
+    {"scale-lr", BL_OPT_REAL, .min = 1e-12, .max = 1, .def.r = 1e-4, .at = offsetof(opts, scale_lr), .arg = "X",
+     .doc = "of scales and zeros"},
+    {"norms", BL_OPT_BOOL, .def.b = true, .at = offsetof(opts, norms), .doc = "norms of the block learn as weights do"},
+    {0}};
+
+static void settle(void *options)
+{
+    opts *o = options;
+    if (o->epochs) return;
+    o->batch = 2;
+    o->lr = 0;
+    o->scale_lr = 1e-4;
+    o->norms = true;
+}
+
+static void target(const opts *o, const bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    char name[8];
+    snprintf(name, sizeof name, "int%d", (int)o->wbits);
+    *format = bl_format_find(name);
+    *shape = (bl_shape){.out = lin->out,
+                        .in = lin->in,
+                        .group = o->group > 0 ? o->group : lin->in,
+                        .zero = BL_ZERO_PACKED,
+                        .scale = BL_F16};
+}
+
+static bl_status check(const bl_method_run *r, bl_err *e)
+{
+    for (size_t i = 0; i < r->model->n_linears; i++) {
+        const bl_linear *l = &r->model->linears[i];
+        if (l->n_transforms || l->n_after || l->n_adapters || l->act.bits)
+            return bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; efficientqat trains plain weights", l->name,
+                           l->n_adapters ? "an adapter" : "transformed or quantized inputs or outputs");
+    }
+    return BL_OK;
+}
+
+/* ---- what the block asks ---- */
+static bl_status product(void *ctx, bl_model *m, int64_t block, bl_role role, int64_t row0, bl_tensor x, bl_tensor y,
+                         bool accumulate, bl_err *e)
+{
+    (void)m;
+    return bl_effective_forward(ctx, bl_effective_of(ctx, block, role), row0, x, y, accumulate, e);
+}
+
+static bl_status linear_grad(void *ctx, bl_model *m, int64_t block, bl_role role, bl_tensor x, bl_tensor dy,
+                             bl_tensor dx, bool accumulate, bl_err *e)
+{
+    (void)m;
+    return bl_effective_backward(ctx, bl_effective_of(ctx, block, role), x, dy, dx, accumulate, e);
+}
+
+static bl_tensor norm_grad(void *ctx, bl_model *m, int64_t block, bl_role role)
+{
+    const bl_trainable *t = ctx;
+    const int at = t->norm[bl_model_norm(m, block, role) - m->norms];
+    return at < 0 ? (bl_tensor){0} : t->param[at].grad;
+}
+
+/* lr(t) = (1 + 19 (1 + cos(pi t / steps)) / 2) / 20 of the first, t = 0 .. steps - 1 */
+static double share(int64_t step, int64_t steps)
+{
+    return 0.05 + 0.95 * 0.5 * (1 + cos(3.14159265358979323846 * (double)step / (double)steps));
+}
+
+static bl_status learn(const bl_method_run *r, bl_trainable *t, int64_t block, bl_err *e)
+{
+    const opts *o = r->opts;
+    const bl_block_hooks hooks = {.product = product, .ctx = t};
+    const bl_block_grads grads = {.linear = linear_grad, .norm = norm_grad, .product = product, .ctx = t};
+    bl_block_learner k = {.run = r, .block = block, .hooks = &hooks, .grads = &grads};
+    bl_adamw adam = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+    bl_rng random = bl_rng_at(r->seed, bl_rng_key("efficientqat", (uint64_t)block), 0);
+    const int64_t windows = bl_calib_sequences(r->calib), batch = BL_MIN(o->batch, windows), each = windows / batch,
+                  steps = o->epochs * each;
+    const double lr = o->lr > 0 ? o->lr : o->wbits == 2 ? 2e-5 : 1e-5;
+    int64_t *order = bl_alloc(r->scratch, (size_t)windows, sizeof *order, e);
+    bl_status st = BL_OK;
+
+    if (!order) return BL_E_NOMEM;
+    for (int64_t i = 0; i < windows; i++) order[i] = i;
+    BL_TRY(bl_block_learner_begin(&k, e));
+    const double scale = 2 / ((double)(batch * k.tokens) * (double)r->model->config.dim);
+    for (int64_t step = 0; step < steps; step++) {
+        double sum = 0;
+        if (step % each == 0) bl_block_draw(&random, order, windows, windows);
+        for (int64_t b = 0; b < batch; b++)
+            BL_TRY(bl_block_learner_window(&k, order[step % each * batch + b], scale, &sum, e));
+        if (!isfinite(sum)) {
+            st = bl_fail(e, BL_E_NUMERIC, "block %lld, step %lld: the difference to the original block is not finite",
+                         (long long)block, (long long)step + 1);
+            goto out;
+        }
+        BL_TRY(bl_adamw_step(&adam, t, lr * share(step, steps), NULL, e));
+    }
+out:
+    bl_block_learner_end(&k);
+    return st;
+}
+
+static bl_status block(const bl_method_run *r, int64_t b, bl_err *e)
+{
+    const opts *o = r->opts;
+    const double lr = o->lr > 0 ? o->lr : o->wbits == 2 ? 2e-5 : 1e-5;
+    bl_trainable *t = NULL;
+    bl_mark mark = bl_arena_mark(r->scratch);
+    bl_status st = BL_OK;
+    BL_TRY(bl_trainable_of_block(r->model, b, &t, e));
+    BL_TRY(bl_train_grid(
+        t,
+        &(bl_grid_learned){.grid = {.kind = BL_GRID_AFFINE, .bits = (int)o->wbits, .group = o->group, .half = true},
+                           .rate = o->scale_lr / lr},
+        e));
+    if (o->norms && o->epochs) BL_TRY(bl_train_norms(t, e));
+    if (o->epochs) BL_TRY(learn(r, t, b, e));
+    BL_TRY(bl_trainable_store(t, e));
+out:
+    bl_trainable_free(t);
+    bl_arena_release(r->scratch, mark);
+    return st;
+}
+
+/* The block was rounded; what it lost. */
+static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
+{
+    bl_tensor dense = {0};
+    bl_status st = bl_calib_original(r->calib, lin, &dense, e);
+    if (st == BL_OK) st = bl_weight_error(r, dense, &lin->weight, (bl_tensor){0}, stat, e);
+    bl_matrix_free(r, &dense);
+    return st;
+}
+
+static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    if (lin->block < 0) return false;
+    target(r->opts, lin, format, shape);
+    return true;
+}
+
+/* Forward, back to inputs and to weights, of all windows of all epochs, as long as windows may be by themselves. */
+static double flops(const bl_method_run *r, const bl_linear *lin)
+{
+    const opts *o = r->opts;
+    double tokens = (double)(o->epochs * 128) * (double)BL_MIN(r->model->config.max_len, 2048);
+    return 6 * tokens * (double)lin->out * (double)lin->in;
+}
+
+static const size_t ops[] = {
+    BL_OP(grid),         BL_OP(grid_grad),   BL_OP(adamw), BL_OP(weight_grad), BL_OP(attention_grad),
+    BL_OP(rmsnorm_grad), BL_OP(swiglu_grad), BL_OP(each),  BL_OP(sq_error),    0};
+
+const bl_method bl_method_efficientqat = {
+    .name = "efficientqat",
+    .version = 1,
+    .title = "EfficientQAT",
+    .cite = "Chen et al. 2024, arXiv 2407.11062",
+    .doc = "Weights, scales and zeros of a block trained together to do what the block did. Its second phase, scales "
+           "trained end to end, is a stage of its own: efficientqat:w2g64+e2e-qp.",
+    .deviates = "everything in fp32 but scales, which are rounded to fp16 in training too, so that what is stored is "
+                "what was trained; the library rounds again after a cast of the weights\n"
+                "ranges hold 0: a group of weights of one sign would saturate otherwise\n"
+                "zeros are stored as they are used, kept within the codes",
+    .wbits = 0x1fc, /* 2..8 */
+    .needs = BL_NEED_ORIGINAL,
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .settle = settle,
+    .check = check,
+    .ops = ops,
+    .block = block,
+    .layer = layer,
+    .predict = predict,
+    .work = flops,
+};

@@ -1,0 +1,38 @@
+/* shared_block.h - a block beside itself as it was, window by window: the difference of what both leave, and its
+ * gradient (the loss of methods that learn block by block).
+ *
+ *     L = mean |B^(x^) - B(x)|^2     B the block of the model as it was on the inputs x it has there, B^ the block as
+ * it is on the inputs x^ that the blocks before leave by now
+ *
+ *     bl_block_learner k = {.run = r, .block = b, .grads = &grads};
+ *     BL_TRY(bl_block_learner_begin(&k, e));                  // the method says needs = BL_NEED_ORIGINAL
+ *     BL_TRY(bl_block_learner_window(&k, w, 1, &sum, e));     // forward, and back through grads
+ * out: bl_block_learner_end(&k);
+ */
+#ifndef BL_METHODS_SHARED_BLOCK_H
+#define BL_METHODS_SHARED_BLOCK_H
+#include "harness/method.h"
+#include "harness/model/backward.h"
+#include "kernels/base/rng.h"
+
+typedef struct bl_block_learner {
+    const bl_method_run *run;
+    int64_t block;
+    const bl_block_hooks *hooks; /* of the forward pass; NULL: linears as they are */
+    const bl_block_grads *grads;
+    /* its own */
+    int64_t tokens;      /* of a window */
+    bl_tensor x, target; /* act [tokens, dim] */
+    bl_kv *kv;
+    bl_tape tape;
+    void *host_x, *host_y; /* in the run's scratch */
+} bl_block_learner;
+
+bl_status bl_block_learner_begin(bl_block_learner *k, bl_err *e);
+/* One window forward; *sum += the squared differences of its elements. Unless scale is 0, back: the gradient of the
+ * block's output is scale times the difference. */
+bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double scale, double *sum, bl_err *e);
+void bl_block_learner_end(bl_block_learner *k);
+/* A draw of `n` of the windows 0 .. windows - 1 without putting back: order[0 .. n), order a permutation of all. */
+void bl_block_draw(bl_rng *random, int64_t *order, int64_t windows, int64_t n);
+#endif
