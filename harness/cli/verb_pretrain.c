@@ -11,15 +11,18 @@
 
 typedef struct opts {
     bl_cli_common common;
-    const char *shape, *out, *curve, *device;
+    const char *shape, *method, *out, *curve, *device;
     int64_t steps, batch, warmup, seed, save_every;
     double lr, decay, clip;
     int schedule;
-    bool resume;
+    bool resume, eight_bits;
 } opts;
 static const bl_opt rows[] = {
     {"shape", BL_OPT_TEXT, .def.s = "lessons-5m", .at = offsetof(opts, shape), .arg = "NAME",
      .doc = "lessons-5m, lessons-tiny, or another of the shapes of synth:"},
+    {"method", BL_OPT_TEXT, .def.s = "full", .at = offsetof(opts, method), .arg = "METHOD",
+     .doc = "full, or galore+rank=32+every=50: moments of gradients within subspaces"},
+    {"eight-bits", BL_OPT_BOOL, .at = offsetof(opts, eight_bits), .doc = "moments of AdamW in 8 bits"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o', .doc = "the new directory"},
     {"steps", BL_OPT_INT, .min = 1, .max = 1 << 30, .def.i = 12000, .at = offsetof(opts, steps), .arg = "N",
      .doc = "steps of the optimizer"},
@@ -50,6 +53,7 @@ static const bl_opt rows[] = {
 typedef struct job {
     const opts *o;
     bl_session s;
+    bl_method_chain method;
     bl_text tokenizer;
     char *state; /* path beside DIR */
     bl_pretrain_texts texts;
@@ -79,6 +83,8 @@ static bl_status write_model(const job *k, bl_err *e)
     bl_json_out j = {.t = &options};
     bl_json_object(&j, NULL);
     bl_json_add_int(&j, "texts", BL_LESSON_VERSION);
+    if (strcmp(k->method.text, "full")) bl_json_add_str(&j, "method", k->method.text);
+    if (o->eight_bits) bl_json_add_bool(&j, "eight_bits", true);
     bl_json_add_int(&j, "steps", o->steps);
     bl_json_add_int(&j, "batch", o->batch);
     bl_json_add_real(&j, "lr", o->lr);
@@ -112,12 +118,15 @@ static bl_status write_curve(const job *k, bl_err *e)
 {
     const bl_trainer *r = &k->r;
     bl_status st = BL_OK;
-    char hash[33], method[160];
+    char hash[33], method[240];
     const uint64_t texts[] = {BL_LESSON_VERSION, k->texts.seed};
 
     if (!r->step) return BL_OK;
     bl_hash_hex(bl_hash_bytes(texts, sizeof texts), hash);
-    snprintf(method, sizeof method, "pretrain %.120s", k->o->shape);
+    if (strcmp(k->method.text, "full") || k->o->eight_bits)
+        snprintf(method, sizeof method, "pretrain %.80s %.80s%s", k->o->shape, k->method.text,
+                 k->o->eight_bits ? " eight-bits" : "");
+    else snprintf(method, sizeof method, "pretrain %.120s", k->o->shape);
     if (k->o->curve) BL_TRY(bl_curve_lines(k->o->curve, r->curve, r->step, e));
     BL_TRY(bl_curve_record(k->o->out, r->identity, k->s.be, k->s.ckpt,
                            &(bl_curve){.method = method, .data = "the made-up corpus", .data_hash = hash}, r->curve,
@@ -156,9 +165,34 @@ static bl_status identity(job *k, bl_err *e)
     if (!h) return BL_E_NOMEM;
     bl_hash_text(h, k->o->shape);
     bl_hash_text(h, bl_backend_numerics(k->s.be));
+    if (strcmp(k->method.text, "full")) bl_hash_text(h, k->method.text); /* identities of runs of before stay */
+    if (k->o->eight_bits) bl_hash_text(h, "eight-bits");
     bl_hash_add(h, reals, sizeof reals);
     bl_hash_add(h, whole, sizeof whole);
     k->r.identity = bl_hasher_end(h);
+    return BL_OK;
+}
+
+/* What is trained: everything, by one of the methods that do so. */
+static bl_status learn(job *k, bl_err *e)
+{
+    const bl_method_choice *c = &k->method.stage[0];
+    const bl_method_run run = {.method = c->method,
+                               .opts = c->opts,
+                               .model = k->s.model,
+                               .ops = k->s.be->ops,
+                               .be = k->s.be,
+                               .seed = (uint64_t)k->o->seed};
+    return c->method->learns(&run, k->r.t, e);
+}
+
+static bl_status parse(job *k, const bl_program *p, bl_err *e)
+{
+    bl_status st = bl_chain_parse(p->methods, k->o->method, &k->method, e);
+    if (st != BL_OK) return st;
+    const char *name = k->method.stage[0].method->name;
+    if (k->method.n > 1 || (strcmp(name, "full") && strcmp(name, "galore")))
+        return bl_fail(e, BL_E_CONFIG, "%s: a model is trained from nothing by full or galore", k->method.text);
     return BL_OK;
 }
 
@@ -181,20 +215,22 @@ static bl_status begin(job *k, bl_err *e)
     BL_TRY(check(k, e));
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device, .threads = (int)o->common.threads}, &k->s.be, e));
     BL_TRY(bl_model_open(k->s.ckpt, k->s.be, &(bl_model_opts){.as_stored = true}, &k->s.model, e));
-    k->r = (bl_trainer){.make = bl_pretrain_step,
-                        .make_ctx = &k->texts,
-                        .batch = o->batch,
-                        .passes = 1,
-                        .steps = o->steps,
-                        .lr = o->lr,
-                        .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = o->decay, .clip = o->clip},
-                        .schedule = {.kind = (bl_schedule_kind)o->schedule, .warmup = o->warmup, .steps = o->steps},
-                        .state = k->state,
-                        .save_every = o->save_every,
-                        .told = progress,
-                        .ctx = (void *)(uintptr_t)o};
+    k->r = (bl_trainer){
+        .make = bl_pretrain_step,
+        .make_ctx = &k->texts,
+        .batch = o->batch,
+        .passes = 1,
+        .steps = o->steps,
+        .lr = o->lr,
+        .optimizer =
+            {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = o->decay, .clip = o->clip, .eight_bits = o->eight_bits},
+        .schedule = {.kind = (bl_schedule_kind)o->schedule, .warmup = o->warmup, .steps = o->steps},
+        .state = k->state,
+        .save_every = o->save_every,
+        .told = progress,
+        .ctx = (void *)(uintptr_t)o};
     BL_TRY(bl_trainable_new(k->s.model, &k->r.t, e));
-    BL_TRY(bl_train_full(k->r.t, e));
+    BL_TRY(learn(k, e));
     BL_TRY(bl_pretrain_begin(k->r.t, k->texts.seed, e));
     BL_TRY(identity(k, e));
     if (!bl_exists(k->state)) goto out;
@@ -214,6 +250,8 @@ static void say(const job *k, bl_text *t)
     const opts *o = k->o;
     long long texts = (long long)(k->r.step * k->r.batch);
     double loss = k->r.curve[k->r.step - 1].loss, seconds = bl_now() - k->t0;
+    uint64_t peak;
+    k->s.be->ops->memory(k->s.be, NULL, &peak);
     if (!o->common.json) {
         if (!o->common.quiet)
             bl_text_addf(t, "%s: %lld steps, %lld texts, loss of the last step %.4f nats a character, %.1f s\n", o->out,
@@ -227,6 +265,8 @@ static void say(const job *k, bl_text *t)
     bl_json_add_int(&j, "texts", texts);
     bl_json_add_real(&j, "loss", loss);
     bl_json_add_real(&j, "seconds", seconds);
+    bl_json_add_int(&j, "optimizer_bytes", (int64_t)bl_adamw_resident(&k->r.optimizer, k->r.t, NULL));
+    bl_json_add_int(&j, "peak_bytes", (int64_t)peak);
     bl_json_end(&j);
     bl_text_add(t, "\n");
 }
@@ -237,10 +277,10 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     const opts *o = options;
     job k = {.o = o, .texts = {.seed = (uint64_t)o->seed, .batch = o->batch}, .t0 = bl_now()};
     bl_text line = {0};
-    (void)p;
     (void)args;
     (void)exit_code;
 
+    BL_TRY(parse(&k, p, e));
     BL_TRY(begin(&k, e));
     st = bl_trainer_run(&k.r, e);
     if (st != BL_OK) {
@@ -256,6 +296,7 @@ out:
     bl_pretrain_texts_free(&k.texts);
     bl_trainable_free(k.r.t);
     bl_session_close(&k.s);
+    bl_chain_free(&k.method);
     bl_text_free(&k.tokenizer);
     bl_text_free(&line);
     bl_free(k.state);

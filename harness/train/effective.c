@@ -67,6 +67,7 @@ void bl_trainable_free(bl_trainable *t)
         o->buffer_free(t->param[i].grad.buf);
         o->buffer_free(t->param[i].moments);
         o->buffer_free(t->param[i].own);
+        o->buffer_free(t->param[i].low.p.buf);
         if (o->host_free) o->host_free(t->m->be, t->param[i].host);
         else bl_free(t->param[i].host);
     }
@@ -135,6 +136,34 @@ bl_status bl_effective_room(bl_trainable *t, int which, int64_t rows, int64_t co
     bl_dtype type = which <= BL_WORK_ACT ? t->m->be->act : BL_F32;
     bl_status st = bl_buffer_fit(t->m->be, &t->work[which], (uint64_t)(rows * cols) * bl_dtype_bytes(type) + 64, e);
     if (st == BL_OK) *out = bl_tensor_2d(t->work[which], 0, type, rows, cols);
+    return st;
+}
+
+bl_status bl_effective_act(bl_trainable *t, int which, bl_tensor x, double by, bl_tensor *out, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    const int64_t rows = x.dim[0], cols = x.dim[1];
+    const bl_weight w = bl_weight_of(x);
+    bl_status st = BL_OK;
+    bl_tensor list;
+    int32_t *ids = NULL;
+    if (be->act == BL_F32 && by == 1) {
+        *out = x;
+        return BL_OK;
+    }
+    if (!(ids = bl_new((size_t)rows, sizeof *ids, e))) return BL_E_NOMEM;
+    for (int64_t i = 0; i < rows; i++) ids[i] = (int32_t)i;
+    BL_TRY(bl_effective_room(t, BL_WORK_COLS, 1, BL_MAX(rows, cols), &list, e));
+    const bl_tensor all = bl_tensor_1d(list.buf, 0, BL_I32, rows), scale = bl_tensor_1d(list.buf, 0, BL_F32, cols);
+    BL_TRY(be->ops->upload(be, &all, ids, e));
+    BL_TRY(bl_effective_room(t, which, rows, cols, out, e));
+    BL_TRY(be->ops->embed(be, &(bl_embed_args){.w = &w, .ids = all, .y = *out}, e)); /* rows as activations */
+    if (by == 1) goto out;
+    const bl_transform times = {.kind = BL_T_SCALE, .in = cols, .out = cols, .data = scale};
+    BL_TRY(be->ops->fill(be, &scale, by, e));
+    BL_TRY(be->ops->transform(be, &(bl_transform_args){.x = *out, .y = *out, .t = &times, .n_t = 1}, e));
+out:
+    bl_free(ids);
     return st;
 }
 
@@ -353,6 +382,20 @@ bl_status bl_train_full(bl_trainable *t, bl_err *e)
         if (w->linear->bias.ndim) BL_TRY(bl_trained_add(t, w->linear->name, "bias", w->linear->bias, &w->bias, e));
     }
     BL_TRY(bl_train_norms(t, e));
+out:
+    return st;
+}
+
+bl_status bl_train_galore(bl_trainable *t, const bl_low *o, bl_err *e)
+{
+    bl_status st = BL_OK;
+    BL_TRY(bl_train_full(t, e));
+    for (size_t i = 0; i < t->n_linears; i++) {
+        const bl_linear *l = t->w[i].linear;
+        bl_low *low = &t->param[t->w[i].param[0]].low;
+        *low = *o;
+        low->rank = BL_MIN(o->rank, BL_MIN(l->out, l->in));
+    }
 out:
     return st;
 }

@@ -17,6 +17,16 @@
 #define BL_HARNESS_TRAIN_EFFECTIVE_H
 #include "harness/model/backward.h"
 
+/* The gradient G [rows, cols] of a matrix within a subspace (GaLore, Zhao et al. 2024, arXiv 2403.03507), of which the
+ * moments are and in which the step is: R = G Pt, P the first right singular vectors of G, where rows >= cols, else R =
+ * Pt G with the left ones; found anew every so many steps, moments stay. The step is scale times that of R, turned
+ * back. */
+typedef struct bl_low {
+    int64_t rank, every;
+    double scale;
+    bl_tensor p; /* f32 [rank, cols] or [rows, rank]; no tensor before the first step */
+} bl_low;
+
 typedef struct bl_trained {
     char name[128];        /* "model.layers.0.mlp.up_proj.weight", "….lora_A" */
     bl_tensor value, grad; /* f32, contiguous, of one shape */
@@ -26,6 +36,7 @@ typedef struct bl_trained {
     void *host;         /* the moments are here and not on the backend; NULL: they are there */
     bl_buffer *own;     /* of the value, when it is not part of the model */
     double rate;        /* learning rate as a share of the run's; 1 */
+    bl_low low;         /* rank 0: steps are of the gradient itself */
 } bl_trained;
 
 typedef struct bl_trainable bl_trainable;
@@ -135,6 +146,8 @@ bl_status bl_trainable_store(bl_trainable *t, bl_err *e);
 /* ---- what is trained ---- */
 /* Every parameter of the model: weights become dense f32. */
 bl_status bl_train_full(bl_trainable *t, bl_err *e);
+/* The same, and steps of the blocks' matrices are within subspaces of that rank, or all of a smaller one. */
+bl_status bl_train_galore(bl_trainable *t, const bl_low *o, bl_err *e);
 /* New adapters on the targets; the rest is frozen. A is uniform in +-1 / sqrt(in) and B is 0, as in peft, so that the
  * model computes what it did. BL_E_CONFIG when settings cannot be. */
 bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e);
@@ -193,6 +206,8 @@ bl_status bl_effective_dense(bl_trainable *t, bl_effective *w, bl_tensor *value,
 /* Room that is kept between passes, contiguous: act [rows, cols] of the first three, f32 of the others; 64 bytes after
  * it belong to it. */
 bl_status bl_effective_room(bl_trainable *t, int which, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e);
+/* f32 x [rows, cols] times `by` as activations in room `which`; x itself where that is the same. */
+bl_status bl_effective_act(bl_trainable *t, int which, bl_tensor x, double by, bl_tensor *out, bl_err *e);
 /* Uniform in +-bound, of a seed and a stream. */
 bl_status bl_effective_uniform(bl_backend *be, bl_tensor t, double bound, uint64_t seed, uint64_t stream, bl_err *e);
 /* y = x Wt, the forward pass of a product, and its gradients; see block.h and backward.h for the arguments. */

@@ -26,25 +26,6 @@ static parts parts_of(const bl_trainable *t, const bl_effective *w)
     return (parts){.weight = p[0], .scale = p[1], .offset = p[2]};
 }
 
-/* x as activations in `room`, each column times by. */
-static bl_status as_act(bl_trainable *t, bl_tensor x, double by, bl_tensor *out, bl_err *e)
-{
-    bl_backend *be = t->m->be;
-    bl_status st = BL_OK;
-    bl_tensor cols;
-    if (be->act == BL_F32 && by == 1) {
-        *out = x;
-        return BL_OK;
-    }
-    BL_TRY(bl_effective_room(t, BL_WORK_COLS, 1, x.dim[1], &cols, e));
-    cols = bl_tensor_1d(cols.buf, 0, BL_F32, x.dim[1]);
-    BL_TRY(be->ops->fill(be, &cols, by, e));
-    BL_TRY(bl_effective_room(t, BL_WORK_ACT, x.dim[0], x.dim[1], out, e));
-    BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = x, .y = *out, .cols = cols}, e));
-out:
-    return st;
-}
-
 /* What is rounded: the weights that are learned, or in y the frozen ones and what the factors add. */
 static bl_status before(bl_trainable *t, const bl_effective *w, bl_tensor y, bl_tensor *x, bl_err *e)
 {
@@ -55,7 +36,7 @@ static bl_status before(bl_trainable *t, const bl_effective *w, bl_tensor y, bl_
     *x = p.weight ? p.weight->value : y;
     if (p.weight) return BL_OK;
     BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &w->linear->weight, .rows = w->linear->out, .y = y}, e));
-    BL_TRY(as_act(t, p.b->value, w->low_rank, &b, e));
+    BL_TRY(bl_effective_act(t, BL_WORK_ACT, p.b->value, w->low_rank, &b, e));
     const bl_weight a = bl_weight_of(p.a->value);
     BL_TRY(
         be->ops->linear(be, &(bl_linear_args){.x = b, .w = {&a}, .y = {y}, .transpose = true, .accumulate = true}, e));
@@ -86,7 +67,7 @@ static bl_status to_factors(bl_trainable *t, const parts *p, bl_tensor g, bl_err
     bl_backend *be = t->m->be;
     const bl_weight a = bl_weight_of(p->a->value);
     bl_status st = BL_OK;
-    BL_TRY(as_act(t, g, 1, &g, e));
+    BL_TRY(bl_effective_act(t, BL_WORK_ACT, g, 1, &g, e));
     BL_TRY(
         be->ops->weight_grad(be, &(bl_weight_grad_args){.x = g, .dy = p->b->value, .dw = p->a->grad, .alpha = 1}, e));
     BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = g, .w = {&a}, .y = {p->b->grad}, .accumulate = true}, e));
@@ -391,7 +372,7 @@ out:
 
 bl_status bl_train_grid(bl_trainable *t, const bl_grid_learned *o, bl_err *e)
 {
-    static const size_t ops[] = {BL_OP(grid), BL_OP(grid_grad), BL_OP(each), BL_OP(scale), 0};
+    static const size_t ops[] = {BL_OP(grid), BL_OP(grid_grad), BL_OP(each), 0};
     bl_status st = BL_OK;
     if (o->grid.bits < 2 || o->grid.bits > 8)
         return bl_fail(e, BL_E_CONFIG, "bits is %d; a grid is learned of 2 to 8", o->grid.bits);

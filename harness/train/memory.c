@@ -25,6 +25,16 @@ static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
         made = BL_MAX(made, n * sizeof(float));
         if (w->low_rank > 0) narrow = BL_MAX(narrow, n * (act < sizeof(float) ? act : 0));
     }
+    for (size_t i = 0; i < t->n_params; i++) { /* R and U of a step in a subspace, and both as activations */
+        const bl_trained *p = &t->param[i];
+        if (!p->low.rank) continue;
+        const uint64_t n = (uint64_t)(p->low.rank * BL_MAX(p->value.dim[0], p->value.dim[1]));
+        grad = BL_MAX(grad, n * sizeof(float));
+        made = BL_MAX(made, n * sizeof(float));
+        if (act == sizeof(float)) continue;
+        narrow = BL_MAX(narrow, (uint64_t)bl_tensor_count(&p->value) * act);
+        dropped = BL_MAX(dropped, n * act);
+    }
     return dropped + low + grad + made + narrow + a + b;
 }
 

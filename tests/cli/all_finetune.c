@@ -250,7 +250,8 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
                                           "l4q:w4pc+rank=2+scale=fp32+scale-rate=0.02",
                                           "lr-qat:w2g24+rank=4+alpha=16",
                                           "lr-qat:w4+rank=4+alpha=16+phi=int+scale=fp32",
-                                          "rtn:w3g24+e2e-qp"};
+                                          "rtn:w3g24+e2e-qp",
+                                          "galore+rank=4+every=3"};
     bl_err e = {0};
     char hash[33], before[33] = "";
     (void)state;

@@ -73,6 +73,47 @@ static void what_pretrain_writes_is_a_model_for_the_other_verbs(void **state)
     r = PROGRAM(&s, "pretrain");
     expect(&r, 2, "needs -o DIR");
     ran_free(&r);
+    r = PROGRAM(&s, "pretrain", "--method", "lora", "-o", curve);
+    expect(&r, 2, "by full or galore");
+    ran_free(&r);
+    study_end(&s);
+}
+
+/* Moments within subspaces take less room than moments of everything, of 8 bits less again; the first losses are those
+ * of the same weights on the same texts. */
+static void galore_trains_from_nothing_with_less_room(void **state)
+{
+    static const char *const how[][3] = {{"full", NULL},
+                                         {"full", "--eight-bits", NULL},
+                                         {"galore+rank=8+every=2", NULL},
+                                         {"galore+rank=8+every=2", "--eight-bits", NULL}};
+    (void)state;
+    bl_err e = {0};
+    study s = study_begin(1);
+    int64_t bytes[4];
+    double loss[4];
+    for (int i = 0; i < 4; i++) {
+        char out[4300], record[4400];
+        bl_json *j = NULL;
+        bl_arena *a = NULL;
+        bl_curve curve;
+        snprintf(out, sizeof out, "%s/new%d", s.dir, i);
+        ran r = PROGRAM(&s, "pretrain", "--device", "cpu", "--shape", "lessons-tiny", "--steps", "6", "--batch", "2",
+                        "--warmup", "1", "--seed", "5", "--json", "-o", out, "--method", how[i][0], how[i][1]);
+        expect(&r, 0, NULL);
+        assert_ok(bl_json_parse(r.out, strlen(r.out), "said", BL_JSON_PLAIN, &j, &e));
+        assert_ok(bl_json_get_int(j, "optimizer_bytes", &bytes[i], &e));
+        bl_json_free(j);
+        ran_free(&r);
+        snprintf(record, sizeof record, "%s.curve.hdf5", out);
+        assert_ok(bl_arena_new(&a, &e));
+        assert_ok(bl_curve_read(record, a, &curve, &e));
+        loss[i] = curve.loss[0];
+        assert_true(curve.n == 6 && curve.loss[5] < curve.loss[0]);
+        bl_arena_free(a);
+    }
+    for (int i = 1; i < 4; i++) assert_true(loss[i] == loss[0]);
+    assert_true(bytes[1] < bytes[0] && bytes[2] < bytes[0] && bytes[3] < bytes[2]);
     study_end(&s);
 }
 
@@ -105,6 +146,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_pretrain_writes_is_a_model_for_the_other_verbs),
+        cmocka_unit_test(galore_trains_from_nothing_with_less_room),
         cmocka_unit_test(corpus_prints_a_part_of_one_kind),
     };
     return cmocka_run_group_tests_name("pretraining by the program", tests, NULL, NULL);

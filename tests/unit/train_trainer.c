@@ -50,6 +50,34 @@ typedef struct run {
     bl_samples s;
     bl_trainer r;
 } run;
+/* What is trained where there are no adapters. */
+typedef bl_status learns(bl_trainable *t, bl_err *e);
+static learns *learned = bl_train_full;
+static bl_status in_subspaces(bl_trainable *t, bl_err *e)
+{
+    return bl_train_galore(t, &(bl_low){.rank = 24, .every = 2, .scale = 0.25}, e);
+}
+static bl_status steps(bl_trainable *t, bl_err *e)
+{
+    return bl_train_grid(t, &(bl_grid_learned){.grid = {.kind = BL_GRID_STEP, .bits = 4}}, e);
+}
+static bl_status merged(bl_trainable *t, bl_err *e)
+{
+    return bl_train_grid(
+        t,
+        &(bl_grid_learned){
+            .grid = {.kind = BL_GRID_OFFSET, .bits = 3, .group = 32, .half = true}, .rank = 4, .alpha = 8, .rate = 0.1},
+        e);
+}
+static bl_status inside(bl_trainable *t, bl_err *e)
+{
+    return bl_train_grid(
+        t,
+        &(bl_grid_learned){
+            .grid = {.kind = BL_GRID_INSIDE, .bits = 4, .half = true}, .rank = 4, .alpha = 8, .rate = 0.01},
+        e);
+}
+
 static void open_run(run *x, const bl_lora *lora, bool eight_bits, int64_t passes)
 {
     bl_err e = {0};
@@ -66,7 +94,7 @@ static void open_run(run *x, const bl_lora *lora, bool eight_bits, int64_t passe
                         .identity = x->s.hash};
     assert_ok(bl_trainable_new(x->f.m, &x->r.t, &e));
     if (lora) assert_ok(bl_train_lora(x->r.t, lora, &e));
-    else assert_ok(bl_train_full(x->r.t, &e));
+    else assert_ok(learned(x->r.t, &e));
 }
 static void close_run(run *x)
 {
@@ -125,6 +153,12 @@ static void a_run_that_goes_on_from_its_state_is_the_same_bit_for_bit(void **sta
     goes_on(NULL, false);
     goes_on(NULL, true);
     goes_on(&(bl_lora){.rank = 4, .alpha = 8, .dropout = 0.25, .seed = 7}, false); /* masks go on too */
+    learns *const others[] = {in_subspaces, steps, merged, inside};
+    for (size_t i = 0; i < BL_COUNT(others); i++) {
+        learned = others[i];
+        goes_on(NULL, i == 0); /* subspaces stay between two that are found anew */
+    }
+    learned = bl_train_full;
 }
 
 /* No room for moments, and room for a few; the state of the one goes on in the other. */
@@ -233,22 +267,28 @@ static void memory_is_what_was_planned(void **state)
         const char *name;
         int64_t rank;
         double dropout;
-        bool eight, lsq, keep;
+        bool eight;
+        learns *learn; /* without adapters; NULL: everything */
+        bool keep;
         int64_t rows, length;
         int64_t batch;  /* 0: all rows, of one length; else so many of rows of every length, shuffled */
         uint64_t limit; /* of buffers */
-    } rows[] = {{"full", 0, 0, false, false, false, 4, 60, 0, 0},
-                {"full, few tokens", 0, 0, false, false, false, 1, 4, 0, 0},
-                {"all kept", 0, 0, false, false, true, 4, 60, 0, 0},
-                {"eight bits", 0, 0, true, false, false, 4, 60, 0, 0},
-                {"lora", 8, 0, false, false, true, 6, 60, 0, 0},
-                {"dropout", 8, 0.1, false, false, false, 6, 60, 0, 0},
-                {"lsq", 0, 0, false, true, false, 4, 60, 0, 0},
-                {"dora", 8, 0, false, false, false, 6, 60, 0, 0},
-                {"dora, dropout", 4, 0.1, false, false, true, 6, 60, 0, 0},
-                {"lengths", 4, 0, false, false, true, 24, 90, 3, 0},
-                {"some in the host's memory", 0, 0, false, false, false, 1, 4, 0, 1900000},
-                {"all in the host's memory", 0, 0, true, false, false, 1, 4, 0, 1400000}};
+    } rows[] = {{"full", 0, 0, false, NULL, false, 4, 60, 0, 0},
+                {"full, few tokens", 0, 0, false, NULL, false, 1, 4, 0, 0},
+                {"all kept", 0, 0, false, NULL, true, 4, 60, 0, 0},
+                {"eight bits", 0, 0, true, NULL, false, 4, 60, 0, 0},
+                {"lora", 8, 0, false, NULL, true, 6, 60, 0, 0},
+                {"dropout", 8, 0.1, false, NULL, false, 6, 60, 0, 0},
+                {"lsq", 0, 0, false, steps, false, 4, 60, 0, 0},
+                {"subspaces", 0, 0, false, in_subspaces, false, 4, 60, 0, 0},
+                {"subspaces of eight bits", 0, 0, true, in_subspaces, false, 1, 4, 0, 0},
+                {"merged before rounding", 0, 0, false, merged, false, 4, 60, 0, 0},
+                {"inside the rounding", 0, 0, false, inside, false, 1, 4, 0, 0},
+                {"dora", 8, 0, false, NULL, false, 6, 60, 0, 0},
+                {"dora, dropout", 4, 0.1, false, NULL, true, 6, 60, 0, 0},
+                {"lengths", 4, 0, false, NULL, true, 24, 90, 3, 0},
+                {"some in the host's memory", 0, 0, false, NULL, false, 1, 4, 0, 1900000},
+                {"all in the host's memory", 0, 0, true, NULL, false, 1, 4, 0, 1400000}};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_err e = {0};
@@ -273,10 +313,7 @@ static void memory_is_what_was_planned(void **state)
         if (rows[i].rank)
             assert_ok(
                 bl_train_lora(x.r.t, &(bl_lora){.rank = rows[i].rank, .alpha = 8, .dropout = rows[i].dropout}, &e));
-        else if (rows[i].lsq)
-            assert_ok(
-                bl_train_grid(x.r.t, &(bl_grid_learned){.grid = {.kind = BL_GRID_STEP, .bits = 4, .group = 0}}, &e));
-        else assert_ok(bl_train_full(x.r.t, &e));
+        else assert_ok((rows[i].learn ? rows[i].learn : bl_train_full)(x.r.t, &e));
         if (!strncmp(rows[i].name, "dora", 4)) assert_ok(bl_train_dora(x.r.t, &e));
         x.r.t->keep = rows[i].keep;
         x.s.shuffled = rows[i].batch > 0;

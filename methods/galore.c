@@ -1,0 +1,61 @@
+/* galore.c - every weight is trained, with moments of the gradient within a subspace (Zhao et al. 2024).
+ *
+ * Of a matrix of a block, with P the first singular vectors of its gradient G on the shorter side, found anew every so
+ * many steps:
+ *
+ *     R = G Pt;  m, v of AdamW from R, which stay when P changes;  W <- W - lr scale (m / (sqrt(v) + eps), corrected) P
+ *
+ * Embedding, head and norms take AdamW's steps. In 8 bits with eight-bits of the training.
+ */
+#include "harness/method.h"
+#include "harness/train/effective.h"
+
+typedef struct opts {
+    int64_t rank, every;
+    double scale;
+} opts;
+static const bl_opt rows[] = {{"rank", BL_OPT_INT, .min = 1, .max = 65536, .def.i = 128, .at = offsetof(opts, rank),
+                               .arg = "N", .doc = "of the subspaces; all of a matrix that has less"},
+                              {"every", BL_OPT_INT, .min = 1, .max = 1 << 30, .def.i = 200, .at = offsetof(opts, every),
+                               .arg = "N", .doc = "steps that a subspace stays"},
+                              {"step-scale", BL_OPT_REAL, .min = 1e-6, .max = 1000, .def.r = 0.25,
+                               .at = offsetof(opts, scale), .arg = "X",
+                               .doc = "learning rate in subspaces, as a share of the others'"},
+                              {0}};
+
+static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
+{
+    const opts *o = r->opts;
+    return bl_train_galore(t, &(bl_low){.rank = o->rank, .every = o->every, .scale = o->scale}, e);
+}
+
+static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
+{
+    (void)r;
+    *format = bl_format_find("fp32");
+    *shape = (bl_shape){.out = lin->out, .in = lin->in};
+    return true;
+}
+
+static bool wants_head(const bl_method_run *r)
+{
+    (void)r;
+    return true;
+}
+
+const bl_method bl_method_galore = {
+    .name = "galore",
+    .version = 1,
+    .title = "Gradients in subspaces",
+    .cite = "Zhao et al. 2024, arXiv 2403.03507",
+    .doc = "Every parameter is trained; the optimizer's moments of the blocks' matrices are of their gradients within "
+           "subspaces, so that they take little memory.",
+    .deviates = "weights, gradients and subspaces are fp32, not bf16\n"
+                "gradients of all weights are held at once, no step is made within the backward pass",
+    .needs = BL_NEED_TRAINING,
+    .opts = rows,
+    .opts_size = sizeof(opts),
+    .learns = learns,
+    .predict = predict,
+    .wants_head = wants_head,
+};
