@@ -76,7 +76,8 @@ static const struct {
      "= {0}; bl_method_chain *method = NULL; bl_calib_choice *calib = NULL; uint64_t seed = 0; bl_task_choice *task = "
      "NULL; bl_scoring *scoring = NULL;"},
     {"harness/bench/bench.h", "", "bl_text out = {0};"},
-    {"methods/shared_block.h", "", "bl_method_run *r = NULL; int64_t b = 0, w = 0; bl_block_grads grads = {0};"},
+    {"methods/shared_block.h", "",
+     "bl_method_run *r = NULL; int64_t b = 0, w = 0; bl_block_grads grads = {0}; double sum = 0;"},
     {"tasks/shared_choice.h", "",
      "const bl_task_load *how = NULL; const char *const names[] = {NULL}; const char *where = NULL; "
      "bl_choice_read *read_row = NULL; bl_task_data *out = NULL;"},
