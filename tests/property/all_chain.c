@@ -91,8 +91,14 @@ static const bl_method strains = {.name = "strains", .version = 1, .layer = stra
 
 static const bl_method *const *methods(void)
 {
-    static const bl_method *all[32] = {&norms, &broken, &looks, &strains};
-    for (int i = 0; bl_methods[i]; i++) all[4 + i] = bl_methods[i];
+    static const bl_method **all;
+    bl_err e = {0};
+    size_t n = 0;
+    if (all) return all;
+    while (bl_methods[n]) n++;
+    assert_non_null(all = bl_new(n + 5, sizeof *all, &e)); /* kept to the end */
+    memcpy(all, (const bl_method *const[]){&norms, &broken, &looks, &strains}, 4 * sizeof *all);
+    memcpy(all + 4, bl_methods, n * sizeof *all);
     return all;
 }
 
