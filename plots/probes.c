@@ -103,8 +103,9 @@ bl_status bl_figure_probes(const bl_plot_input *in, bl_page *page, bl_err *e)
     bl_about_cells(cell, n, &about);
     BL_TRY(bl_text_check(&about, e));
     bl_page_about(page, about.s ? about.s : "");
-    bl_page_note(page,
-                 "Share of questions with the answer that the whole chain gives; the area over a curve is its AOC.");
+    bl_page_note(
+        page, "Share of questions with the answer that the whole chain gives. The AOC of a table is the mean of each "
+              "question's own area over its curve.");
     page->columns = 2;
     BL_TRY(bl_page_grid(page, n_tasks * BL_PROBE_KINDS, page->text ? 180 : 120, e));
     bl_ruler across = bl_ruler_linear(0, 1, 0, 1), up = bl_ruler_linear(0, 100, 0, 100);
