@@ -339,16 +339,6 @@ out:
     return st;
 }
 
-/* The block was rounded; what it lost. */
-static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
-{
-    bl_tensor dense = {0};
-    bl_status st = bl_calib_original(r->calib, lin, &dense, e);
-    if (st == BL_OK) st = bl_weight_error(r, dense, &lin->weight, (bl_tensor){0}, stat, e);
-    bl_matrix_free(r, &dense);
-    return st;
-}
-
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     if (lin->block < 0) return false;
@@ -391,7 +381,7 @@ const bl_method bl_method_autoround = {
     .check = check,
     .ops = ops,
     .block = block,
-    .layer = layer,
+    .layer = bl_block_lost,
     .predict = predict,
     .work = flops,
 };

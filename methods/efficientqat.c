@@ -8,6 +8,7 @@
  * Block-AP; the second, E2E-QP, trains the scales of all blocks end to end: efficientqat:w2g64+e2e-qp.
  */
 #include "harness/quant/calibrate.h"
+#include "harness/train/gradients.h"
 #include "harness/train/optimizer.h"
 #include "shared_block.h"
 #include "shared_weight.h"
@@ -67,28 +68,6 @@ static bl_status check(const bl_method_run *r, bl_err *e)
     return BL_OK;
 }
 
-/* ---- what the block asks ---- */
-static bl_status product(void *ctx, bl_model *m, int64_t block, bl_role role, int64_t row0, bl_tensor x, bl_tensor y,
-                         bool accumulate, bl_err *e)
-{
-    (void)m;
-    return bl_effective_forward(ctx, bl_effective_of(ctx, block, role), row0, x, y, accumulate, e);
-}
-
-static bl_status linear_grad(void *ctx, bl_model *m, int64_t block, bl_role role, bl_tensor x, bl_tensor dy,
-                             bl_tensor dx, bool accumulate, bl_err *e)
-{
-    (void)m;
-    return bl_effective_backward(ctx, bl_effective_of(ctx, block, role), x, dy, dx, accumulate, e);
-}
-
-static bl_tensor norm_grad(void *ctx, bl_model *m, int64_t block, bl_role role)
-{
-    const bl_trainable *t = ctx;
-    const int at = t->norm[bl_model_norm(m, block, role) - m->norms];
-    return at < 0 ? (bl_tensor){0} : t->param[at].grad;
-}
-
 /* lr(t) = (1 + 19 (1 + cos(pi t / steps)) / 2) / 20 of the first, t = 0 .. steps - 1 */
 static double share(int64_t step, int64_t steps)
 {
@@ -98,8 +77,8 @@ static double share(int64_t step, int64_t steps)
 static bl_status learn(const bl_method_run *r, bl_trainable *t, int64_t block, bl_err *e)
 {
     const opts *o = r->opts;
-    const bl_block_hooks hooks = {.product = product, .ctx = t};
-    const bl_block_grads grads = {.linear = linear_grad, .norm = norm_grad, .product = product, .ctx = t};
+    const bl_block_hooks hooks = bl_trainable_hooks(t);
+    const bl_block_grads grads = bl_trainable_grads(t);
     bl_block_learner k = {.run = r, .block = block, .hooks = &hooks, .grads = &grads};
     bl_adamw adam = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
     bl_rng random = bl_rng_at(r->seed, bl_rng_key("efficientqat", (uint64_t)block), 0);
@@ -152,16 +131,6 @@ out:
     return st;
 }
 
-/* The block was rounded; what it lost. */
-static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
-{
-    bl_tensor dense = {0};
-    bl_status st = bl_calib_original(r->calib, lin, &dense, e);
-    if (st == BL_OK) st = bl_weight_error(r, dense, &lin->weight, (bl_tensor){0}, stat, e);
-    bl_matrix_free(r, &dense);
-    return st;
-}
-
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     if (lin->block < 0) return false;
@@ -200,7 +169,7 @@ const bl_method bl_method_efficientqat = {
     .check = check,
     .ops = ops,
     .block = block,
-    .layer = layer,
+    .layer = bl_block_lost,
     .predict = predict,
     .work = flops,
 };

@@ -77,3 +77,12 @@ void bl_block_draw(bl_rng *random, int64_t *order, int64_t windows, int64_t n)
         order[i] = w;
     }
 }
+
+bl_status bl_block_lost(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
+{
+    bl_tensor dense = {0};
+    bl_status st = bl_calib_original(r->calib, lin, &dense, e);
+    if (st == BL_OK) st = bl_weight_error(r, dense, &lin->weight, (bl_tensor){0}, stat, e);
+    bl_matrix_free(r, &dense);
+    return st;
+}

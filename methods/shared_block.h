@@ -33,6 +33,8 @@ bl_status bl_block_learner_begin(bl_block_learner *k, bl_err *e);
  * block's output is scale times the difference. */
 bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double scale, double *sum, bl_err *e);
 void bl_block_learner_end(bl_block_learner *k);
+/* `layer` of a method whose `block` rounds all linears: what this one lost. */
+bl_status bl_block_lost(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);
 /* A draw of `n` of the windows 0 .. windows - 1 without putting back: order[0 .. n), order a permutation of all. */
 void bl_block_draw(bl_rng *random, int64_t *order, int64_t windows, int64_t n);
 #endif

@@ -39,6 +39,13 @@ static bl_tensor norm_grad(void *ctx, bl_model *m, int64_t block, bl_role role)
     return at < 0 ? (bl_tensor){0} : t->param[at].grad;
 }
 
+bl_block_hooks bl_trainable_hooks(bl_trainable *t) { return (bl_block_hooks){.product = product, .ctx = t}; }
+
+bl_block_grads bl_trainable_grads(bl_trainable *t)
+{
+    return (bl_block_grads){.linear = linear_grad, .norm = norm_grad, .product = product, .ctx = t};
+}
+
 /* The lowest block in which something is trained, -1: the embedding is, n_layers: nothing below the head. */
 static int64_t lowest(bl_trainable *t)
 {
@@ -332,7 +339,7 @@ out:
 
 static bl_status backward(pass *p, const bl_block_hooks *hooks, bl_err *e)
 {
-    const bl_block_grads grads = {.linear = linear_grad, .norm = norm_grad, .product = hooks->product, .ctx = p->t};
+    const bl_block_grads grads = bl_trainable_grads(p->t);
     int64_t low = lowest(p->t);
     bl_status st = BL_OK;
 
@@ -369,7 +376,7 @@ bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, d
 {
     pass p = {
         .t = t, .m = t->m, .be = t->m->be, .rows = b->start[b->n_seq], .n = bl_train_batch_tokens(b), .learn = true};
-    const bl_block_hooks hooks = {.product = product, .ctx = t};
+    const bl_block_hooks hooks = bl_trainable_hooks(t);
     double sum = 0;
     bl_status st = BL_OK;
 
@@ -390,7 +397,7 @@ out:
 bl_status bl_loss(bl_trainable *t, const bl_train_batch *b, double *nll, bl_err *e)
 {
     pass p = {.t = t, .m = t->m, .be = t->m->be, .rows = b->start[b->n_seq], .n = bl_train_batch_tokens(b)};
-    const bl_block_hooks hooks = {.product = product, .ctx = t};
+    const bl_block_hooks hooks = bl_trainable_hooks(t);
     double sum = 0;
     bl_status st = BL_OK;
 

@@ -8,6 +8,7 @@
 #ifndef BL_HARNESS_TRAIN_GRADIENTS_H
 #define BL_HARNESS_TRAIN_GRADIENTS_H
 #include "effective.h"
+#include "harness/model/backward.h"
 
 typedef struct bl_train_batch { /* sequences one after another; none sees another */
     const int32_t *ids;         /* [start[n_seq]] */
@@ -17,6 +18,10 @@ typedef struct bl_train_batch { /* sequences one after another; none sees anothe
                              nothing before it and never counts */
 } bl_train_batch;
 int64_t bl_train_batch_tokens(const bl_train_batch *b); /* that count */
+
+/* What a block's passes ask of the weights that are trained, for whoever goes through blocks by themselves. */
+bl_block_hooks bl_trainable_hooks(bl_trainable *t);
+bl_block_grads bl_trainable_grads(bl_trainable *t);
 
 /* Rows whose logits are there at once, of a pass of `rows` tokens of which n count. */
 int64_t bl_loss_rows(const bl_model *m, int64_t rows, int64_t n);
