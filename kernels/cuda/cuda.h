@@ -60,6 +60,7 @@ typedef enum bl_cuda_scratch {
     BL_SCRATCH_LOW,    /* inner products of adapters */
     BL_SCRATCH_PARTS,  /* parts of attention */
     BL_SCRATCH_STREAM, /* parts of sums over k */
+    BL_SCRATCH_MID,    /* rows of x in the order of decoding */
     BL_SCRATCH_SOLVE,  /* of the solving ops */
     BL_SCRATCH_SOLVE2,
     BL_SCRATCHES

@@ -3,6 +3,7 @@
  *
  * stream  at most 16 rows of packed weights in groups of 128, through shared memory to tensor cores
  * gemv    one row: weights are decoded in registers, exactly
+ * mid     at most 256 rows of packed weights, on Hopper: decoded in registers, as an operand of four warps
  * few     at most 32 rows of packed weights: decoded in registers, on tensor cores
  * linear  any number of rows: bf16 weights as they are, others decoded into bf16 rows a slab at a time; cuBLAS, or with
  *         `deterministic` our own product, whose bits do not depend on the number of rows
@@ -10,6 +11,7 @@
  * Quantized activations are simulated: no product runs in integers.
  */
 #include "cuda.h"
+#include "mid.h"
 
 enum { SLAB_BYTES = 112 << 20, INPUT_BYTES = 256 << 20 }; /* decoded weights; rows of x in f32 that are ready at once */
 
@@ -325,6 +327,26 @@ out:
     return st;
 }
 
+static bl_status by_mid(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_cu_weight cw;
+    void *parts, *space;
+    (void)turned;
+    BL_TRY(bl_cuda_weight(be, w, &cw, e));
+    const bl_cu_mid_plan plan = bl_cu_mid_planned(&cw, p->rows, &c->stream);
+    if (plan.part_bytes) {
+        BL_TRY(bl_cuda_need(be, BL_SCRATCH_STREAM, plan.part_bytes, &parts, e));
+        c->stream.parts = parts;
+    }
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_MID, plan.space_bytes, &space, e));
+    bl_cu_mid(c->now, &cw, &plan, p->x, p->ldx, p->rows, space, p->y, p->f32, p->ldy, p->accumulate, &c->stream);
+    BL_TRY(bl_cuda_launched(be, "linear", e));
+out:
+    return st;
+}
+
 /* y (+)= S(x Wt) + bias, some rows at a time. */
 static bl_status turned(bl_backend *be, const bl_linear_args *a, const by_family *how, const product *whole, bl_err *e)
 {
@@ -441,6 +463,14 @@ static bool takes_stream(const bl_backend *be, const bl_linear_args *a, const bl
            rows * part * (rows <= 2 ? 4 : 2) + (56 << 10) <= c->stream.shared;
 }
 
+static bool takes_mid(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    const bl_cu_weight cw = outline(w);
+    const bl_cuda *c = be->own;
+    return c->about.major == 9 && c->about.minor == 0 && !a->transpose && !be->opts.deterministic && whole(a) &&
+           bl_cu_mid_takes(&cw, a->x.dim[0]);
+}
+
 static bool takes_gemv(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     const bl_cu_weight cw = outline(w);
@@ -478,6 +508,18 @@ const bl_kernel_family bl_family_few_cuda = {
     .applicable = takes_few,
     .run = run,
     .own = &(const by_family){by_few},
+};
+
+const bl_kernel_family bl_family_mid_cuda = {
+    .op = "linear",
+    .backend = "cuda",
+    .doc = "decoded in registers, tensor cores, 256 outputs a block, at most 256 rows, Hopper",
+    .nmse_limit = 2e-5,  /* weights are rounded to bf16 */
+    .decode_ns = 5.8e-5, /* from nine rows on before `stream` */
+    .product_ns = 1e-7,
+    .applicable = takes_mid,
+    .run = run,
+    .own = &(const by_family){by_mid},
 };
 
 const bl_kernel_family bl_family_stream_cuda = {
