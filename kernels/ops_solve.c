@@ -61,6 +61,8 @@ bl_status bl_check_quad_form(const bl_quad_form_args *a, bl_err *e)
 {
     if (!bl_is_matrix(&a->x, BL_F32, -1, -1) || !square(&a->h, BL_F64, a->x.dim[1]) || !a->sum)
         return bl_broken(e, "quad_form", "h is not square and as wide as x");
+    if (a->y.buf && !bl_is_matrix(&a->y, BL_F32, a->x.dim[0], a->x.dim[1]))
+        return bl_broken(e, "quad_form", "x and y are not of one shape");
     return BL_OK;
 }
 

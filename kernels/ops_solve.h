@@ -54,8 +54,8 @@ typedef struct bl_cholesky_inverse_args {
     double shift;
 } bl_cholesky_inverse_args;
 
-typedef struct bl_quad_form_args { /* sum over the rows of x: row h rowt, in f64 */
-    bl_tensor x;                   /* f32 [m, n] */
+typedef struct bl_quad_form_args { /* sum over the rows of x - y: row h rowt, in f64 */
+    bl_tensor x, y;                /* f32 [m, n] each; y none: 0 */
     bl_tensor h;                   /* f64 [n, n] */
     double *sum;                   /* host out */
 } bl_quad_form_args;

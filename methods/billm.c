@@ -90,7 +90,8 @@ static double flops(const bl_method_run *r, const bl_linear *lin)
     return bl_solve_work(lin->out, bl_linear_width(lin)) + 1e5 * weights;
 }
 
-static const size_t ops[] = {BL_OP(diagonal), BL_OP(quad_form), BL_OP(cholesky_inverse), BL_OP(each), 0};
+static const size_t ops[] = {BL_OP(diagonal),         BL_OP(quad_form), BL_OP(sq_error),
+                             BL_OP(cholesky_inverse), BL_OP(each),      0};
 
 const bl_method bl_method_billm = {
     .name = "billm",

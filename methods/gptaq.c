@@ -39,8 +39,9 @@ static double work(const bl_method_run *r, const bl_linear *lin)
     return bl_gptq_work(r, lin) + products * n * n * (n + (double)lin->out / 3);
 }
 
-static const size_t ops[] = {BL_OP(permute),    BL_OP(diagonal), BL_OP(quad_form),     BL_OP(cholesky_inverse),
-                             BL_OP(gptq_sweep), BL_OP(mismatch), BL_OP(mismatch_fold), 0};
+static const size_t ops[] = {
+    BL_OP(permute),  BL_OP(diagonal),      BL_OP(quad_form), BL_OP(cholesky_inverse), BL_OP(gptq_sweep),
+    BL_OP(mismatch), BL_OP(mismatch_fold), BL_OP(scale),     BL_OP(sq_error),         0};
 
 const bl_method bl_method_gptaq = {
     .name = "gptaq",

@@ -117,7 +117,7 @@ static double work(const bl_method_run *r, const bl_linear *lin)
     return 7e3 * (double)lin->out * (double)lin->in;
 }
 
-static const size_t ops[] = {BL_OP(hqq), 0};
+static const size_t ops[] = {BL_OP(hqq), BL_OP(sq_error), 0};
 
 const bl_method bl_method_hqq = {
     .name = "hqq",

@@ -71,8 +71,8 @@ bl_status bl_gptq_base_layer(const bl_method_run *r, bl_linear *lin, bl_layer_st
     return bl_gptq_layer(r, lin, &s, stat, e);
 }
 
-const size_t bl_gptq_ops[] = {BL_OP(permute),          BL_OP(diagonal),   BL_OP(quad_form),
-                              BL_OP(cholesky_inverse), BL_OP(gptq_sweep), 0};
+const size_t bl_gptq_ops[] = {BL_OP(permute),    BL_OP(diagonal), BL_OP(quad_form), BL_OP(cholesky_inverse),
+                              BL_OP(gptq_sweep), BL_OP(scale),    BL_OP(sq_error),  0};
 
 bool bl_gptq_sequential(const bl_method_run *r) { return ((const bl_gptq *)r->opts)->true_sequential; }
 

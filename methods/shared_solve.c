@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef struct work {
     const bl_method_run *r;
@@ -13,6 +12,7 @@ typedef struct work {
     int64_t out, in, groups;
     double *diag; /* [in], of an input that is always zero 1, as the published code has it */
     bool *dead;   /* [in] */
+    bool any_dead;
     double mean;
     int32_t *perm; /* [in] column swept at step i; NULL: natural order */
     bool kept;     /* columns are stored in the order of the sweep */
@@ -50,6 +50,7 @@ static bl_status look_at(work *k, bl_tensor h, bl_err *e)
     if (st != BL_OK) return st;
     for (int64_t i = 0; i < k->in; i++) {
         k->dead[i] = k->diag[i] == 0;
+        k->any_dead |= k->dead[i];
         if (k->dead[i]) k->diag[i] = 1;
     }
     return BL_OK;
@@ -113,16 +114,22 @@ out:
 
 /* ---- solving ---- */
 
-/* Weights of inputs that never came are of no use and would only widen the ranges: they become 0. */
-static bl_status clear_dead(work *k, float *w, bl_err *e)
+/* Columns of x whose inputs never came, or the others; the rest of y is 0. `perm`: the order they have in x; NULL:
+ * their own. */
+static bl_status keep(const work *k, bool dead, const int32_t *perm, bl_tensor x, bl_tensor y, bl_err *e)
 {
-    bool any = false;
-    for (int64_t i = 0; i < k->in; i++) any |= k->dead[i];
-    if (!any) return BL_OK;
-    for (int64_t r = 0; r < k->out; r++)
-        for (int64_t i = 0; i < k->in; i++)
-            if (k->dead[i]) w[r * k->in + i] = 0;
-    return k->r->ops->upload(k->r->be, &k->w, w, e);
+    bl_status st = BL_OK;
+    bl_tensor by = {0};
+    float *one = bl_new((size_t)k->in, sizeof *one, e);
+    if (!one) return BL_E_NOMEM;
+    for (int64_t i = 0; i < k->in; i++) one[i] = k->dead[perm ? perm[i] : i] == dead;
+    BL_TRY(bl_list_new(k->r, one, k->in, &by, e));
+    BL_TRY(k->r->ops->scale(k->r->be, &(bl_scale_args){.x = x, .y = y, .cols = by}, e));
+    BL_TRY(k->r->ops->sync(k->r->be, e));
+out:
+    bl_free(one);
+    bl_matrix_free(k->r, &by);
+    return st;
 }
 
 /* What the inputs lost in the layers before goes into the weight and the factor (kernels/ops_solve.h). */
@@ -172,49 +179,60 @@ out:
     return st;
 }
 
-/* D = W - W^ with the columns where they were; of dead inputs apart, whose D costs nothing at the output. `w` is the
- * weight as it came, `wq` the rounded one as it is stored. */
-static void measure(const work *k, const float *w, const float *wq, double power, bl_layer_stat *stat)
+static bl_status sq_error(const work *k, bl_tensor x, bl_tensor y, double *sum, bl_err *e)
 {
-    double all = 0, alive = 0, dead = 0, sum = 0, shift = k->damp * k->mean;
-    for (int64_t r = 0; r < k->out; r++)
-        for (int64_t i = 0; i < k->in; i++) {
-            int64_t column = k->kept ? k->perm[i] : i;
-            double v = w[r * k->in + column], d = v - wq[r * k->in + i];
-            sum += v * v;
-            all += d * d;
-            if (k->dead[column]) dead += (double)wq[r * k->in + i] * wq[r * k->in + i]; /* of the 0 that was swept */
-            else alive += d * d;
-        }
+    return k->r->ops->sq_error(k->r->be, &(bl_sq_error_args){.x = x, .y = y, .sum = sum}, e);
+}
+
+/* D = W - W^ of the weight as it came, its columns as they are stored by now, and the rounded one; of dead inputs
+ * apart, whose D costs nothing at the output. */
+static bl_status measure(const work *k, bl_tensor before, double power, bl_layer_stat *stat, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor none = {0}, part = {0}, now = {0};
+    double all, alive, dead = 0, sum, shift = k->damp * k->mean;
+    BL_TRY(sq_error(k, before, k->w, &all, e));
+    BL_TRY(sq_error(k, before, none, &sum, e));
+    alive = all;
+    if (k->any_dead) {
+        const int32_t *perm = k->kept ? k->perm : NULL;
+        BL_TRY(bl_matrix_new(k->r, BL_F32, k->out, k->in, &part, e));
+        BL_TRY(bl_matrix_new(k->r, BL_F32, k->out, k->in, &now, e));
+        BL_TRY(keep(k, true, perm, k->w, now, e));
+        BL_TRY(sq_error(k, now, none, &dead, e)); /* of the 0 that was swept */
+        BL_TRY(keep(k, false, perm, k->w, now, e));
+        BL_TRY(keep(k, false, perm, before, part, e));
+        BL_TRY(sq_error(k, part, now, &alive, e));
+    }
     stat->mse = all / ((double)k->out * (double)k->in);
     stat->nmse = sum > 0 ? all / sum : 0;
     stat->damp = k->damp;
     /* tr(D (H + shift I) Dt) = 2 loss, in which H has a 1 for a dead input */
     stat->out_nmse = power > 0 ? fmax(2 * k->loss - shift * alive - (1 + shift) * dead, 0) / power : 0;
+out:
+    bl_matrix_free(k->r, &part);
+    bl_matrix_free(k->r, &now);
+    return st;
 }
 
 /* Of inputs as they are, where what was swept is not all that was lost. */
-static bl_status measure_output(const work *k, const float *w, const float *wq, bl_tensor h, double power,
-                                bl_layer_stat *stat, bl_err *e)
+static bl_status measure_output(const work *k, bl_tensor before, bl_tensor h, double power, bl_layer_stat *stat,
+                                bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_tensor d = {0};
-    double sum = 0;
-    float *lost = bl_new((size_t)(k->out * k->in), sizeof *lost, e);
-    if (!lost) return BL_E_NOMEM;
-    for (int64_t r = 0; r < k->out; r++)
-        for (int64_t i = 0; i < k->in; i++) {
-            int64_t column = k->kept ? k->perm[i] : i;
-            lost[r * k->in + column] = w[r * k->in + column] - wq[r * k->in + i];
-        }
-    BL_TRY(bl_matrix_new(k->r, BL_F32, k->out, k->in, &d, e));
-    BL_TRY(k->r->ops->upload(k->r->be, &d, lost, e));
-    BL_TRY(k->r->ops->quad_form(k->r->be, &(bl_quad_form_args){.x = d, .h = h, .sum = &sum}, e));
+    bl_tensor ordered = {0};
+    double sum;
+    if (k->kept) {
+        BL_TRY(bl_matrix_new(k->r, BL_F64, k->in, k->in, &ordered, e));
+        BL_TRY(k->r->ops->permute(k->r->be,
+                                  &(bl_permute_args){.x = h, .y = ordered, .rows = k->order, .cols = k->order}, e));
+        h = ordered;
+    }
+    BL_TRY(k->r->ops->quad_form(k->r->be, &(bl_quad_form_args){.x = before, .y = k->w, .h = h, .sum = &sum}, e));
     BL_TRY(k->r->ops->sync(k->r->be, e));
     stat->out_nmse = power > 0 ? sum / power : 0;
 out:
-    bl_free(lost);
-    bl_matrix_free(k->r, &d);
+    bl_matrix_free(k->r, &ordered);
     return st;
 }
 
@@ -243,30 +261,25 @@ bl_status bl_solve_gptq(const bl_method_run *r, bl_linear *lin, bl_tensor h, con
 {
     bl_status st = BL_OK;
     work k = {.r = r, .s = s, .out = s->shape.out, .in = s->shape.in, .groups = bl_shape_groups(&s->shape)};
-    size_t weights = (size_t)(k.out * k.in);
     bl_mark mark = bl_arena_mark(r->scratch);
-    bl_tensor *all[] = {&k.w, &k.u, &k.scale, &k.zero, &k.order, &k.back, &k.group_of};
-    float *w, *wq;
+    bl_tensor before = {0}, *all[] = {&k.w, &k.u, &k.scale, &k.zero, &k.order, &k.back, &k.group_of, &before};
     double power = 0;
 
-    if (!(w = bl_alloc(r->scratch, weights, sizeof *w, e)) || !(wq = bl_alloc(r->scratch, weights, sizeof *wq, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
     BL_TRY(look_at(&k, h, e));
     BL_TRY(choose_order(&k, e));
     BL_TRY(bl_linear_dense(r->be, lin, &k.w, e));
     BL_TRY(r->ops->quad_form(r->be, &(bl_quad_form_args){.x = k.w, .h = h, .sum = &power}, e));
-    BL_TRY(r->ops->download(r->be, &k.w, w, e));
-    memcpy(wq, w, weights * sizeof *w);
-    BL_TRY(clear_dead(&k, wq, e));
+    BL_TRY(bl_matrix_new(r, BL_F32, k.out, k.in, &before, e));
+    BL_TRY(r->ops->permute(r->be, &(bl_permute_args){.x = k.w, .y = before, .cols = k.kept ? k.order : (bl_tensor){0}},
+                           e));
+    /* Weights of inputs that never came are of no use and would only widen the ranges: they become 0. */
+    if (k.any_dead) BL_TRY(keep(&k, false, NULL, k.w, k.w, e));
     BL_TRY(bl_matrix_new(r, BL_F32, k.in, k.in, &k.u, e));
     BL_TRY(bl_moments_factor(r, h, k.order, k.mean, s->damp, k.u, &k.damp, e));
     BL_TRY(sweep(&k, e));
     if (k.perm && !k.kept) BL_TRY(permute(&k, &k.w, k.back, e));
-    BL_TRY(r->ops->download(r->be, &k.w, wq, e));
-    measure(&k, w, wq, power, stat);
-    if (s->mismatch.buf) BL_TRY(measure_output(&k, w, wq, h, power, stat, e));
+    BL_TRY(measure(&k, before, power, stat, e));
+    if (s->mismatch.buf) BL_TRY(measure_output(&k, before, h, power, stat, e));
     BL_TRY(store(&k, lin, e));
 out:
     for (size_t i = 0; i < BL_COUNT(all); i++) bl_matrix_free(k.r, all[i]);

@@ -93,34 +93,22 @@ bl_status bl_weight_error(const bl_method_run *r, bl_tensor before, const bl_wei
 {
     bl_status st = BL_OK;
     int64_t out = before.dim[0], in = before.dim[1];
-    bl_tensor d = {0};
-    float *v = bl_new((size_t)(out * in), sizeof *v, e), *u = bl_new((size_t)(out * in), sizeof *u, e);
-    double error = 0, power = 0, out_error = 0, out_power = 0;
+    bl_tensor now = {0};
+    double error, power, out_error, out_power;
 
-    if (!v || !u) {
-        st = BL_E_NOMEM;
-        goto out;
+    BL_TRY(bl_matrix_new(r, BL_F32, out, in, &now, e));
+    BL_TRY(r->ops->unpack(r->be, &(bl_unpack_args){.w = after, .rows = out, .y = now}, e));
+    BL_TRY(r->ops->sq_error(r->be, &(bl_sq_error_args){.x = before, .y = now, .sum = &error}, e));
+    BL_TRY(r->ops->sq_error(r->be, &(bl_sq_error_args){.x = before, .sum = &power}, e));
+    if (h.buf) {
+        BL_TRY(r->ops->quad_form(r->be, &(bl_quad_form_args){.x = before, .y = now, .h = h, .sum = &out_error}, e));
+        BL_TRY(r->ops->quad_form(r->be, &(bl_quad_form_args){.x = before, .h = h, .sum = &out_power}, e));
     }
-    BL_TRY(bl_matrix_new(r, BL_F32, out, in, &d, e));
-    BL_TRY(r->ops->unpack(r->be, &(bl_unpack_args){.w = after, .rows = out, .y = d}, e));
-    BL_TRY(r->ops->download(r->be, &d, v, e));
-    BL_TRY(r->ops->download(r->be, &before, u, e));
-    for (int64_t i = 0; i < out * in; i++) {
-        v[i] -= u[i];
-        error += (double)v[i] * v[i];
-        power += (double)u[i] * u[i];
-    }
+    BL_TRY(r->ops->sync(r->be, e));
     stat->mse = error / ((double)out * (double)in);
     stat->nmse = power > 0 ? error / power : 0;
-    if (!h.buf) goto out;
-    BL_TRY(r->ops->upload(r->be, &d, v, e));
-    BL_TRY(r->ops->quad_form(r->be, &(bl_quad_form_args){.x = d, .h = h, .sum = &out_error}, e));
-    BL_TRY(r->ops->quad_form(r->be, &(bl_quad_form_args){.x = before, .h = h, .sum = &out_power}, e));
-    BL_TRY(r->ops->sync(r->be, e));
-    stat->out_nmse = out_power > 0 ? out_error / out_power : 0;
+    if (h.buf) stat->out_nmse = out_power > 0 ? out_error / out_power : 0;
 out:
-    bl_matrix_free(r, &d);
-    bl_free(v);
-    bl_free(u);
+    bl_matrix_free(r, &now);
     return st;
 }

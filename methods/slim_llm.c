@@ -149,8 +149,9 @@ static double work(const bl_method_run *r, const bl_linear *lin)
     return bl_solve_work(lin->out, bl_linear_width(lin)) + (3e4 + 4.0 * BL_CALIB_SAMPLE_ROWS) * weights;
 }
 
-static const size_t ops[] = {BL_OP(permute),    BL_OP(diagonal), BL_OP(quad_form),    BL_OP(cholesky_inverse),
-                             BL_OP(gptq_sweep), BL_OP(kl_div),   BL_OP(range_search), 0};
+static const size_t ops[] = {BL_OP(permute),          BL_OP(diagonal),   BL_OP(quad_form),
+                             BL_OP(cholesky_inverse), BL_OP(gptq_sweep), BL_OP(kl_div),
+                             BL_OP(range_search),     BL_OP(sq_error),   0};
 
 const bl_method bl_method_slim_llm = {
     .name = "slim-llm",

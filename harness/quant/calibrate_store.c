@@ -12,11 +12,17 @@ struct bl_calib_store {
     size_t room;
 };
 
-/* Bytes it may take on the backend: with a limit what that leaves. */
+/* Bytes it may take on the backend: with a limit what that leaves; without one a quarter of a memory that the host does
+ * not share, where going to a file and back would take longer than the block. */
 static uint64_t allowed(bl_backend *be, uint64_t others)
 {
     uint64_t now, peak, limit = be->opts.memory_limit;
-    if (!limit) return BL_CALIB_RESIDENT;
+    bl_device_info info;
+    if (!limit && !be->ops->host_new) return BL_CALIB_RESIDENT;
+    if (!limit) {
+        be->ops->device_info(be, &info);
+        return info.memory_bytes / 4;
+    }
     be->ops->memory(be, &now, &peak);
     return limit > now + others ? limit - now - others : 0;
 }

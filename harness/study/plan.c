@@ -170,8 +170,11 @@ bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, ui
                            .kv = p->spec->kv,
                            .id = m->id};
     if (!(v->forecast = bl_alloc(p->arena, 1, sizeof *v->forecast, e))) return BL_E_NOMEM;
-    st = bl_quantize_check(m->ckpt, chain, &m->calib, p->spec->trains ? &p->spec->train : NULL,
-                           (uint64_t)p->spec->mem_limit << 20, v->forecast, &why);
+    uint64_t limit = (uint64_t)p->spec->mem_limit << 20;
+    if (!limit && bl_device_flops(p->spec->device) > 0)
+        limit = UINT64_MAX; /* a memory of its own: nothing is spilled */
+    st = bl_quantize_check(m->ckpt, chain, &m->calib, p->spec->trains ? &p->spec->train : NULL, limit, v->forecast,
+                           &why);
     if (is_reason(st)) BL_TRY(keep(p, &why, &v->missing, e));
     else if (st != BL_OK) {
         bl_fail(e, st, "%s", why.text);

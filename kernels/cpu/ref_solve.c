@@ -171,11 +171,11 @@ bl_status bl_ref_quad_form(bl_backend *be, const bl_quad_form_args *a, bl_err *e
     (void)be;
     if (st != BL_OK) return st;
     for (int64_t r = 0; r < a->x.dim[0]; r++) {
-        const float *x = bl_cpu_row(&a->x, r);
+        const float *x = bl_cpu_row(&a->x, r), *y = a->y.buf ? bl_cpu_row(&a->y, r) : NULL;
         for (int64_t i = 0; i < n; i++) {
             double t = 0;
-            for (int64_t j = 0; j < n; j++) t += h[i * n + j] * x[j];
-            sum += x[i] * t;
+            for (int64_t j = 0; j < n; j++) t += h[i * n + j] * (y ? (double)x[j] - y[j] : x[j]);
+            sum += (y ? (double)x[i] - y[i] : x[i]) * t;
         }
     }
     *a->sum = sum;

@@ -201,8 +201,10 @@ bl_status bl_fast_quad_form(bl_backend *be, const bl_quad_form_args *a, bl_err *
     for (int64_t t = 0; t < tiles; t++) {
         double(*x)[ROWS] = xt + omp_get_thread_num() * n;
         for (int r = 0; r < ROWS; r++) {
-            const float *from = t * ROWS + r < m ? bl_cpu_row(&a->x, t * ROWS + r) : NULL;
+            const float *from = t * ROWS + r < m ? bl_cpu_row(&a->x, t * ROWS + r) : NULL,
+                        *less = from && a->y.buf ? bl_cpu_row(&a->y, t * ROWS + r) : NULL;
             for (int64_t j = 0; j < n; j++) x[j][r] = from ? from[j] : 0;
+            for (int64_t j = 0; j < n && less; j++) x[j][r] -= less[j];
         }
         bl_avx2_quad_form((const double(*)[8])x, bl_cpu_at(&a->h), n, sum + t * ROWS);
     }

@@ -146,7 +146,8 @@ void bl_cu_permute(bl_stream s, const void *x, int64_t ldx, void *y, int64_t ldy
                    const int32_t *cols, int64_t n_rows, int64_t n_cols);
 void bl_cu_diagonal(bl_stream s, const double *x, double *y, int64_t n);
 /* h [n, n] += alpha * sum, the upper triangle of sum for both */
-void bl_cu_add_moments(bl_stream s, double *h, const float *sum, int64_t n, double alpha);
+void bl_cu_add_upper(bl_stream s, double *h, const float *sum, int64_t n, double alpha);
+void bl_cu_mirror(bl_stream s, double *h, int64_t n);
 /* r = J (h + shift I) J, a zero of the diagonal counting as 1; one = the unit matrix; u [n, n] = J x J, its upper part
  */
 void bl_cu_turn(bl_stream s, const double *h, double *r, double *one, double shift, int64_t n);
@@ -157,7 +158,8 @@ void bl_cu_add_f32(bl_stream s, double *c, const float *sum, int64_t n, double a
 void bl_cu_strict(bl_stream s, double *x, int64_t n);
 void bl_cu_put_strict(bl_stream s, const double *x, float *u, int64_t n);
 void bl_cu_from_f64(bl_stream s, const double *x, float *y, int64_t n);
-void bl_cu_to_f64(bl_stream s, const float *x, int64_t ldx, double *y, int64_t rows, int64_t n);
+void bl_cu_to_f64(bl_stream s, const float *x, int64_t ldx, const float *less, int64_t ldl, double *y, int64_t rows,
+                  int64_t n);
 /* y [rows, n] = x * by (by NULL: 1) of any strides; and back */
 void bl_cu_gather_f64(bl_stream s, const void *x, bool f64, int64_t sr, int64_t sc, const float *by, double *y,
                       int64_t rows, int64_t n);

@@ -22,10 +22,12 @@ bl_status bl_cuda_diagonal(bl_backend *be, const bl_diagonal_args *a, bl_err *e)
     return bl_cuda_launched(be, "diagonal", e);
 }
 
-/* Products of bf16 are exact in f32; their sums over at most ROWS rows are in f32, those in f64. */
+/* Products of bf16 are exact in f32; their sums over so many rows are in f32, which tensor cores cut off after each 16
+ * rows: few enough that what is lost stays below 1e-6. Those are summed in f64, of a Hessian one triangle. */
+enum { ROWS = 256 };
+
 bl_status bl_cuda_hessian(bl_backend *be, const bl_hessian_args *a, bl_err *e)
 {
-    enum { ROWS = 512 };
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     const float one = 1, none = 0;
@@ -44,9 +46,11 @@ bl_status bl_cuda_hessian(bl_backend *be, const bl_hessian_args *a, bl_err *e)
                                                      bl_cuda_at(&x), CUDA_R_16BF, (int)x.stride[0], &none, sum,
                                                      CUDA_R_32F, (int)n, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
                                 "hessian", e));
-        bl_cu_add_moments(c->now, bl_cuda_at(&a->h), sum, n, a->alpha);
+        bl_cu_add_upper(c->now, bl_cuda_at(&a->h), sum, n, a->alpha);
         BL_TRY(bl_cuda_launched(be, "hessian", e));
     }
+    bl_cu_mirror(c->now, bl_cuda_at(&a->h), n);
+    BL_TRY(bl_cuda_launched(be, "hessian", e));
 out:
     return st;
 }
@@ -54,7 +58,6 @@ out:
 /* (x0 - x)t x as x0t x less xt x: products of bf16 are exact in f32, sums as above. */
 bl_status bl_cuda_mismatch(bl_backend *be, const bl_mismatch_args *a, bl_err *e)
 {
-    enum { ROWS = 512 };
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     const float by[2] = {1, -1}, keep[2] = {0, 1};
@@ -104,7 +107,7 @@ bl_status bl_cuda_mismatch_fold(bl_backend *be, const bl_mismatch_fold_args *a, 
     float *u = bl_cuda_at(&a->u), *w = bl_cuda_at(&a->w);
     BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(p, bl_cuda_at(&a->c), square, cudaMemcpyDeviceToDevice, c->now),
                           "mismatch_fold", e));
-    bl_cu_to_f64(c->now, u, n, x, n, n);
+    bl_cu_to_f64(c->now, u, n, NULL, 0, x, n, n);
     BL_TRY(bl_cuda_blas_status(c->blas.cublasDtrmm_v2(c->blas.handle, CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_LOWER,
                                                       CUBLAS_OP_T, CUBLAS_DIAG_NON_UNIT, k, k, &less, x, k, p, k, p, k),
                                "mismatch_fold", e));
@@ -117,7 +120,7 @@ bl_status bl_cuda_mismatch_fold(bl_backend *be, const bl_mismatch_fold_args *a, 
                                                       CUBLAS_OP_N, CUBLAS_DIAG_UNIT, k, k, &one, p, k, x, k),
                                "mismatch_fold", e));
     bl_cu_put_strict(c->now, x, u, n);
-    bl_cu_to_f64(c->now, w, n, x, m, n);
+    bl_cu_to_f64(c->now, w, n, NULL, 0, x, m, n);
     BL_TRY(bl_cuda_blas_status(c->blas.cublasDtrsm_v2(c->blas.handle, CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_LOWER,
                                                       CUBLAS_OP_N, CUBLAS_DIAG_UNIT, k, (int)m, &one, p, k, x, k),
                                "mismatch_fold", e));
@@ -210,9 +213,11 @@ bl_status bl_cuda_quad_form(bl_backend *be, const bl_quad_form_args *a, bl_err *
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE2, (uint64_t)(at_once * n) * sizeof(double), &t, e));
     BL_TRY(bl_cuda_blas(be, e));
     for (int64_t r = 0; r < m; r += at_once) {
-        const bl_tensor rows = bl_tensor_rows(a->x, r, BL_MIN(at_once, m - r));
+        const bl_tensor rows = bl_tensor_rows(a->x, r, BL_MIN(at_once, m - r)),
+                        less = a->y.buf ? bl_tensor_rows(a->y, r, rows.dim[0]) : a->y;
         double part = 0;
-        bl_cu_to_f64(c->now, bl_cuda_at(&rows), rows.stride[0], x, rows.dim[0], n);
+        bl_cu_to_f64(c->now, bl_cuda_at(&rows), rows.stride[0], a->y.buf ? bl_cuda_at(&less) : NULL, less.stride[0], x,
+                     rows.dim[0], n);
         BL_TRY(bl_cuda_launched(be, "quad_form", e));
         BL_TRY(bl_cuda_blas_status(c->blas.cublasDgemm_v2(c->blas.handle, CUBLAS_OP_T, CUBLAS_OP_N, (int)n,
                                                           (int)rows.dim[0], (int)n, &one, bl_cuda_at(&a->h), (int)n, x,

@@ -27,18 +27,35 @@ void bl_cu_diagonal(bl_stream s, const double *x, double *y, int64_t n)
     diagonal_of<<<blocks_for(n, 256), 256, 0, s>>>(x, y, n);
 }
 
-__global__ void add_moments(double *h, const float *sum, int64_t n, double alpha)
+/* Squares of a matrix, those on and above the diagonal: the others' blocks end at once. */
+enum { SIDE = 32, SIDE_ROWS = 8 };
+static dim3 squares(int64_t n) { return dim3((unsigned)((n + SIDE - 1) / SIDE), (unsigned)((n + SIDE - 1) / SIDE)); }
+
+__global__ void add_upper(double *h, const float *sum, int64_t n, double alpha)
 {
-    EACH(i, n * n)
-    {
-        int64_t r = i / n, c = i % n;
-        h[i] += alpha * (double)(r <= c ? sum[r * n + c] : sum[c * n + r]);
-    }
+    int64_t c = blockIdx.x * (int64_t)SIDE + threadIdx.x, r0 = blockIdx.y * (int64_t)SIDE;
+    if (blockIdx.x < blockIdx.y || c >= n) return;
+    for (int64_t r = r0 + threadIdx.y; r < min(r0 + SIDE, c + 1); r += SIDE_ROWS)
+        h[r * n + c] += alpha * (double)sum[r * n + c];
 }
-void bl_cu_add_moments(bl_stream s, double *h, const float *sum, int64_t n, double alpha)
+void bl_cu_add_upper(bl_stream s, double *h, const float *sum, int64_t n, double alpha)
 {
-    add_moments<<<blocks_for(n * n, 256), 256, 0, s>>>(h, sum, n, alpha);
+    add_upper<<<squares(n), dim3(SIDE, SIDE_ROWS), 0, s>>>(h, sum, n, alpha);
 }
+
+/* The lower triangle is the upper one. */
+__global__ void mirror(double *h, int64_t n)
+{
+    __shared__ double square[SIDE][SIDE + 1];
+    int64_t r0 = blockIdx.y * (int64_t)SIDE, c0 = blockIdx.x * (int64_t)SIDE;
+    if (c0 < r0) return;
+    for (int64_t k = threadIdx.y; k < SIDE; k += SIDE_ROWS)
+        if (r0 + k < n && c0 + threadIdx.x < n) square[k][threadIdx.x] = h[(r0 + k) * n + c0 + threadIdx.x];
+    __syncthreads();
+    for (int64_t k = threadIdx.y; k < SIDE; k += SIDE_ROWS)
+        if (c0 + k < n && r0 + threadIdx.x < c0 + k) h[(c0 + k) * n + r0 + threadIdx.x] = square[threadIdx.x][k];
+}
+void bl_cu_mirror(bl_stream s, double *h, int64_t n) { mirror<<<squares(n), dim3(SIDE, SIDE_ROWS), 0, s>>>(h, n); }
 
 __global__ void add_f32(double *c, const float *sum, int64_t n, double alpha)
 {
@@ -93,13 +110,14 @@ void bl_cu_turn_back(bl_stream s, const double *x, void *u, bool f64, int64_t n)
     else turn_back<<<blocks_for(n * n, 256), 256, 0, s>>>(x, (float *)u, n);
 }
 
-__global__ void to_f64(const float *x, int64_t ldx, double *y, int64_t rows, int64_t n)
+__global__ void to_f64(const float *x, int64_t ldx, const float *less, int64_t ldl, double *y, int64_t rows, int64_t n)
 {
-    EACH(i, rows * n) y[i] = x[i / n * ldx + i % n];
+    EACH(i, rows * n) y[i] = (double)x[i / n * ldx + i % n] - (less ? (double)less[i / n * ldl + i % n] : 0);
 }
-void bl_cu_to_f64(bl_stream s, const float *x, int64_t ldx, double *y, int64_t rows, int64_t n)
+void bl_cu_to_f64(bl_stream s, const float *x, int64_t ldx, const float *less, int64_t ldl, double *y, int64_t rows,
+                  int64_t n)
 {
-    if (rows * n) to_f64<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, y, rows, n);
+    if (rows * n) to_f64<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, less, ldl, y, rows, n);
 }
 
 template <typename T>

@@ -345,7 +345,16 @@ static void the_quadratic_form_is_the_trace(void **state)
             if (b == 0) first = got;
             if (b == 1) assert_true(got == first);
         }
-        drop(x), drop(h), drop(w);
+        bl_tensor twice = tensor(BL_F32, 11, n); /* 3 w - 2 w is w */
+        for (int64_t i = 0; i < 11 * n; i++) f32(twice)[i] = 2 * f32(w)[i];
+        for (int64_t i = 0; i < 11 * n; i++) f32(w)[i] *= 3;
+        for (int b = 0; b < N_BE; b++) {
+            assert_ok(be[b]->ops->quad_form(be[b], &(bl_quad_form_args){.x = w, .y = twice, .h = h, .sum = &got}, &e));
+            assert_true(fabs(got - want) <= 1e-6 * want);
+            if (b == 0) first = got;
+            if (b == 1) assert_true(got == first);
+        }
+        drop(x), drop(h), drop(w), drop(twice);
     }
 }
 
