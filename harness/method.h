@@ -1,7 +1,8 @@
 /* method.h - the contract of a method: it changes a model one linear layer at a time. It never sees a task.
  *
  * Hooks at four scales, each may be NULL: `model` (before the blocks), `block` (a transformer block and the statistics
- * of its inputs, which are gathered anew for `layer`), `layer` (one linear), `learns`. Of a method that has `learns`
+ * of its inputs, which are gathered anew for `layer` unless they are the original model's), `layer` (one linear),
+ * `learns`. Of a method that has `learns`
  * only `layer` comes before it. `check` says no in a millisecond, before hours of work, to what its options and the
  * model rule out; a format that cannot be of the predicted shape (a group larger than a row) is refused for it.
  * methods/rtn.c is a whole one; how one is added: CONTRIBUTING.md.
@@ -101,10 +102,9 @@ typedef struct bl_method {
     /* The inputs of later linears of a block are gathered after the earlier ones were changed (q, k, v; o; gate, up;
      * down), not all at once; NULL: no. */
     bool (*sequential)(const bl_method_run *r);
-    bool original_inputs; /* calibration inputs come from blocks as they were, not as the method left them */
-    /* With `block` and original_inputs: `layer` asks for statistics of inputs as `block` left them; NULL: it does not.
-     */
-    bool (*looks_again)(const bl_method_run *r);
+    /* Calibration inputs come from blocks as they were, not as the method left them; they are gathered once, before
+     * `block`, which says by bl_calib_divide what it did to them. */
+    bool original_inputs;
     bool unties_head; /* a tied head becomes a parameter of its own */
     /* Format and geometry that a linear's weight will have, so that `plan` knows bytes without weights; false: unknown,
      * or as it was. `lin` is of an outline: it may be given the transforms it will have, without buffers. */

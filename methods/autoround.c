@@ -354,13 +354,8 @@ static double flops(const bl_method_run *r, const bl_linear *lin)
     return 6 * tokens * (double)lin->out * (double)bl_linear_width(lin);
 }
 
-static const size_t ops[] = {BL_OP(weight_grad),
-                             BL_OP(attention_grad),
-                             BL_OP(rmsnorm_grad),
-                             BL_OP(swiglu_grad),
-                             BL_OP(transform_grad),
-                             BL_OP(each),
-                             0};
+static const size_t ops[] = {BL_OP(weight_grad),    BL_OP(attention_grad), BL_OP(rmsnorm_grad), BL_OP(swiglu_grad),
+                             BL_OP(transform_grad), BL_OP(each),           BL_OP(sq_error),     0};
 
 const bl_method bl_method_autoround = {
     .name = "autoround",

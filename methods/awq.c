@@ -202,13 +202,6 @@ out:
     return st;
 }
 
-/* Windows whose tokens are as many as the rows of other samples, at least one. */
-static int64_t search_tokens(const bl_calibration *c)
-{
-    int64_t window = bl_calib_tokens(c) / bl_calib_sequences(c);
-    return BL_MIN(BL_MAX(BL_CALIB_SAMPLE_ROWS / window, 1), bl_calib_sequences(c)) * window;
-}
-
 static bl_status open_search(search *s, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -235,7 +228,7 @@ static bl_status open_search(search *s, bl_err *e)
     BL_TRY(bl_calib_inputs(r->calib, s->reader[0].lin, &s->x, e));
     int64_t rows_out = s->x.dim[0],
             width = s->place == BL_AWQ_DOWN || s->place == BL_AWQ_O ? s->reader[0].lin->out : r->model->config.dim;
-    if (s->place == BL_AWQ_ATTN) rows_out = search_tokens(r->calib);
+    if (s->place == BL_AWQ_ATTN) rows_out = bl_calib_residual_rows(r->calib);
     BL_TRY(bl_matrix_new(r, act, rows_out, width, &s->want, e));
     BL_TRY(bl_matrix_new(r, act, rows_out, width, &s->got, e));
     if (s->place != BL_AWQ_MLP) goto out;
@@ -319,6 +312,7 @@ static bl_status apply(const bl_method_run *r, int64_t block, bl_awq_place place
 
     if (!inverse) return BL_E_NOMEM;
     for (int64_t j = 0; j < in; j++) inverse[j] = 1 / s[j];
+    BL_TRY(bl_calib_divide(r->calib, first, s, e));
     for (int i = 0; i < 3 && g->reader[i] != BL_N_ROLES; i++) {
         bl_linear *lin = bl_model_linear(m, block, g->reader[i]);
         BL_TRY(bl_linear_rescale(r, lin, NULL, s, e));
@@ -410,12 +404,6 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
-static bool looks_again(const bl_method_run *r)
-{
-    (void)r;
-    return true;
-}
-
 /* Measured beside products. */
 static double work(const bl_method_run *r, const bl_linear *lin)
 {
@@ -427,7 +415,7 @@ static const size_t ops[] = {BL_OP(hessian), BL_OP(quad_form), BL_OP(scale), BL_
 
 const bl_method bl_method_awq = {
     .name = "awq",
-    .version = 1,
+    .version = 2,
     .title = "AWQ",
     .cite = "Lin et al.: AWQ: Activation-aware Weight Quantization, MLSys 2024, arXiv:2306.00978",
     .doc = "Scales up the inputs that see large activations before rounding, then clips ranges; both searched by what "
@@ -443,7 +431,6 @@ const bl_method bl_method_awq = {
     .opts = rows,
     .opts_size = sizeof(opts),
     .original_inputs = true,
-    .looks_again = looks_again,
     .check = check,
     .ops = ops,
     .block = block,

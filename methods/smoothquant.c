@@ -123,6 +123,8 @@ static bl_status smooth(const bl_method_run *r, int64_t b, size_t place, bl_err 
     for (int i = 0; i < 3 && reader[i] != BL_N_ROLES; i++)
         BL_TRY(bl_linear_rescale(r, bl_model_linear(m, b, reader[i]), NULL, s, e));
     BL_TRY(bl_norm_divide(r, bl_model_norm(m, b, places[place].norm), s, e));
+    BL_TRY(
+        bl_calib_divide(r->calib, first, s, e)); /* scales of activations that are fixed are those of smoothed ones */
 out:
     bl_free(most);
     return st;
@@ -163,12 +165,6 @@ out:
     return st;
 }
 
-static bool looks_again(const bl_method_run *r) /* scales of activations that are fixed are those of smoothed ones */
-{
-    const opts *o = r->opts;
-    return o->abits && o->fixed;
-}
-
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     const opts *o = r->opts;
@@ -184,7 +180,7 @@ static const size_t ops[] = {BL_OP(scale), 0};
 
 const bl_method bl_method_smoothquant = {
     .name = "smoothquant",
-    .version = 2,
+    .version = 3,
     .title = "SmoothQuant",
     .cite = "Xiao et al.: SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models, "
             "ICML 2023, arXiv:2211.10438",
@@ -198,7 +194,6 @@ const bl_method bl_method_smoothquant = {
     .opts_size = sizeof(opts),
     .settle = settle,
     .original_inputs = true,
-    .looks_again = looks_again,
     .check = check,
     .ops = ops,
     .block = block,

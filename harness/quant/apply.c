@@ -144,14 +144,6 @@ static uint32_t linear_roles(const bl_model *m, int64_t block)
     return roles;
 }
 
-/* `layer` of a method that calibrates on blocks as they were asks for statistics. Where it does not, all there is to
- * gather and to send on is done before the hook `block`. */
-static bool looks_at_layers(const bl_method_run *r)
-{
-    const bl_method *m = r->method;
-    return !m->block || (m->looks_again && m->looks_again(r));
-}
-
 static bool is_sequential(const bl_method_run *r)
 {
     return !r->method->original_inputs && r->method->sequential && r->method->sequential(r);
@@ -168,9 +160,7 @@ static bl_status layers(work *k, int64_t block, bl_err *e)
     int ready = 0;
     uint32_t left = linear_roles(r->model, block), now;
 
-    if (r->calib && r->method->original_inputs) {
-        if (looks_at_layers(r)) BL_TRY(bl_calib_gather_advance(r->calib, left, e));
-    } else if (r->calib && !sequential) BL_TRY(bl_calib_gather(r->calib, left, e));
+    if (r->calib && !r->method->original_inputs && !sequential) BL_TRY(bl_calib_gather(r->calib, left, e));
     for (; left; left &= ~now) {
         now = left & bl_calib_step(left);
         if (r->calib && sequential) BL_TRY(bl_calib_gather(r->calib, now, e));
@@ -200,20 +190,6 @@ out:
     return st;
 }
 
-/* What goes on from a block whose inputs are those of the original model went through it as the hook `block` left it:
- * the hook is called again, so that bits are the same. */
-static bl_status again(work *k, int64_t b, bl_err *e)
-{
-    bl_model *m = k->run.model;
-    bl_status st = bl_block_acquire(m, b, e);
-    if (st != BL_OK) return st;
-    st = bl_calib_gather(k->run.calib, linear_roles(m, b), e);
-    if (st == BL_OK) st = k->run.method->block(&k->run, b, e);
-    if (st == BL_OK) st = bl_calib_advance(k->run.calib, e);
-    bl_block_release(m, b);
-    return st;
-}
-
 /* The blocks that an interrupted process left: what it said of their layers, and the calibration text goes through them
  * as they are by now. */
 static bl_status go_on(work *k, bl_err *e)
@@ -240,10 +216,7 @@ static bl_status go_on(work *k, bl_err *e)
         BL_TRY(bl_variant_view(k->v, k->run.model, &done, e));
         BL_TRY(bl_model_open(done, k->run.be, &(bl_model_opts){.stream = true, .as_stored = true}, &m, e));
     }
-    for (int64_t b = 0; b < n; b++) {
-        if (m || !k->run.method->block || !looks_at_layers(&k->run)) BL_TRY(bl_calib_pass_by(k->run.calib, m, e));
-        else BL_TRY(again(k, b, e));
-    }
+    for (int64_t b = 0; b < n; b++) BL_TRY(bl_calib_pass_by(k->run.calib, m, e));
 out:
     bl_json_free(j);
     bl_model_close(m);
@@ -261,10 +234,10 @@ static bl_status one_block(work *k, int64_t b, bl_err *e)
 
     if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
     BL_TRY(bl_block_acquire(m, b, e));
-    if (method->block && calib)
-        st = method->original_inputs && !looks_at_layers(&k->run)
-                 ? bl_calib_gather_advance(calib, linear_roles(m, b), e)
-                 : bl_calib_gather(calib, linear_roles(m, b), e);
+    /* Of a method that calibrates on blocks as they were all is gathered and sent on before it changes anything. */
+    if (calib && method->original_inputs && b + 1 < m->config.n_layers)
+        st = bl_calib_gather_advance(calib, linear_roles(m, b), e);
+    else if (calib && (method->block || method->original_inputs)) st = bl_calib_gather(calib, linear_roles(m, b), e);
     if (st == BL_OK && method->block) st = method->block(&k->run, b, e);
     if (st == BL_OK && method->layer) st = layers(k, b, e);
     if (st == BL_OK && calib && !method->original_inputs && b + 1 < m->config.n_layers) st = bl_calib_advance(calib, e);
@@ -329,16 +302,18 @@ static bl_status look_at_windows(work *k, const bl_calib_windows *w, unsigned wa
     return bl_text_check(t, e);
 }
 
-/* Whether every method with the same text and model has the same statistics, each block's once: of channels, of the
- * model as it is in the first stage, not of what the method made of it. */
-static bool shares(const work *k, bool first, unsigned wants)
+/* How many blocks have inputs that are those of the model as it is in the first stage, so that their statistics are the
+ * same for every method with the same text that asks for the same: the first has, where nothing changes before all of
+ * its linears are gathered. */
+static int64_t shared_blocks(const work *k, bool first, unsigned wants)
 {
     const bl_method *m = k->run.method;
-    return k->how->shared && first && m->original_inputs && wants == BL_CALIB_CHANNELS &&
-           looks_at_layers(&k->run) == !m->block;
+    if (!k->how->shared || !first || m->model || m->learns || wants & BL_CALIB_BOTH || is_sequential(&k->run)) return 0;
+    return m->original_inputs ? k->run.model->config.n_layers : 1;
 }
 
-static bl_status begin_shared(work *k, bl_checkpoint *source, const bl_calib_windows *w, const char *dir, bl_err *e)
+static bl_status begin_shared(work *k, bl_checkpoint *source, const bl_calib_windows *w, unsigned wants, int64_t blocks,
+                              const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_hash model, of;
@@ -346,17 +321,18 @@ static bl_status begin_shared(work *k, bl_checkpoint *source, const bl_calib_win
     bl_hasher *h;
     BL_TRY(bl_checkpoint_fingerprint(source, &model, e));
     if (!(h = bl_hasher_new(e))) return BL_E_NOMEM;
-    bl_hash_text(h, "channels 1");
+    bl_hash_text(h, "statistics 2");
     bl_hash_of(h, model);
     bl_hash_text(h, bl_backend_numerics(k->run.be));
+    bl_hash_u64(h, wants);
     bl_hash_u64(h, (uint64_t)w->n);
     bl_hash_u64(h, (uint64_t)w->seqlen);
     bl_hash_add(h, w->ids, (size_t)(w->n * w->seqlen) * sizeof *w->ids);
     of = bl_hasher_end(h);
     bl_hash_hex(of, hex);
-    if (!(path = bl_format_text(e, "%s/%s.channels", k->how->shared, hex))) return BL_E_NOMEM;
+    if (!(path = bl_format_text(e, "%s/%s.inputs", k->how->shared, hex))) return BL_E_NOMEM;
     BL_TRY(bl_make_dirs(k->how->shared, e));
-    BL_TRY(bl_calib_begin_shared(k->run.model, w, dir, path, of, &k->run.calib, e));
+    BL_TRY(bl_calib_begin_shared(k->run.model, w, wants, dir, path, of, blocks, &k->run.calib, e));
 out:
     bl_free(path);
     return st;
@@ -375,8 +351,9 @@ static bl_status calibrate(work *k, bl_checkpoint *source, bool first, const cha
     BL_TRY(bl_tokenizer_of(source, &t, e));
     BL_TRY(bl_calib_draw(&c, k->how->dirs, t, k->arena, &w, e));
     BL_TRY(look_at_windows(k, &w, wants, e));
-    if (shares(k, first, wants)) {
-        BL_TRY(begin_shared(k, source, &w, dir, e));
+    int64_t blocks = shared_blocks(k, first, wants);
+    if (blocks) {
+        BL_TRY(begin_shared(k, source, &w, wants, blocks, dir, e));
         goto out;
     }
     if (wants & BL_CALIB_BOTH)

@@ -42,12 +42,12 @@ struct bl_calibration {
     int32_t *start, *past, *slot;
     stat stat[MOST_INPUTS];
     int n_stats;
-    char *path; /* of statistics that are shared; NULL: they are not */
+    bl_buffer *head; /* with BL_CALIB_INPUTS: inputs of block `head_block` of the first windows, act [rows, dim] */
+    int64_t head_block;
+    char *path; /* of statistics of the first `shared` blocks that others have too; NULL: nobody has */
     bl_hash of;
-    uint8_t *kept; /* those of the blocks so far; `given`: of all, and no residual stream is there */
-    size_t n_kept, cap_kept;
-    int64_t blocks_kept;
-    bool given;
+    int64_t shared;
+    bool given; /* those of all blocks: no residual stream is there */
 };
 
 int64_t bl_calib_sequences(const bl_calibration *c) { return c->n; }
@@ -218,58 +218,58 @@ static bl_status see(void *ctx, const bl_model *m, int64_t block, uint32_t roles
 }
 
 /* ---- a block over all windows ---- */
-/* x [n windows, dim], inputs of windows w .. out of a store, go through the block of a model; with `back` what comes
- * out is stored there. */
-static bl_status windows_through(bl_calibration *c, bl_model *m, bl_calib_store *from, int64_t w,
-                                 const bl_block_hooks *hooks, bl_tensor x, bool back, bl_err *e)
+/* x [n windows, dim], inputs of a block, become what it makes of them. */
+static bl_status block_of(bl_calibration *c, bl_model *m, int64_t block, const bl_block_hooks *hooks, bl_tensor x,
+                          bl_err *e)
 {
     bl_status st = BL_OK;
     int64_t n = x.dim[0] / c->seqlen;
 
-    BL_TRY(bl_calib_store_take(from, w * c->seqlen, x, e));
+    if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
     bl_kv_reset(c->kv);
     for (int64_t i = 0; i < n; i++) {
         c->start[i] = (int32_t)(i * c->seqlen);
         BL_TRY(bl_kv_slot(c->kv, c->seqlen, -1, 0, &c->slot[i], e));
     }
     c->start[n] = (int32_t)(n * c->seqlen);
-    BL_TRY(bl_block_forward(m, c->block,
+    BL_TRY(bl_block_forward(m, block,
                             &(bl_batch){.n_seq = (int32_t)n, .start = c->start, .past = c->past, .slot = c->slot},
                             c->kv, x, hooks, NULL, e));
-    if (back) BL_TRY(bl_calib_store_give(from, w * c->seqlen, x, e));
 out:
     return st;
 }
 
-/* x of the windows that `to` [rows, dim] has room for goes through the block, and what comes out is there. No tensor:
- * of all windows; with `back` what comes out replaces x. Where the original model is beside it, its windows go first.
- */
-static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bl_tensor to, bool back, bl_err *e)
+/* The same of windows w .. out of a store; with `back` what comes out is stored there. */
+static bl_status windows_through(bl_calibration *c, bl_model *m, bl_calib_store *from, int64_t w,
+                                 const bl_block_hooks *hooks, bl_tensor x, bool back, bl_err *e)
+{
+    bl_status st = bl_calib_store_take(from, w * c->seqlen, x, e);
+    if (st == BL_OK) st = block_of(c, m, c->block, hooks, x, e);
+    if (st == BL_OK && back) st = bl_calib_store_give(from, w * c->seqlen, x, e);
+    return st;
+}
+
+/* The inputs of the block of all windows go through it; with `back` what comes out replaces them. Where the original
+ * model is beside it, its windows go first. */
+static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bool back, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_backend *be = c->m->be;
-    int64_t windows = to.buf ? to.dim[0] / c->seqlen : c->n;
-    bool both = c->original && !to.buf;
     bl_block_hooks keep = {.input = hooks ? keep_original : NULL, .ctx = c, .until = hooks ? hooks->until : 0};
 
-    if (both) {
+    if (c->original) {
         st = bl_block_acquire(c->original, c->block, e);
         if (st != BL_OK) return st;
     }
-    for (int64_t w = 0; w < windows; w += c->pass_windows) {
-        int64_t n = BL_MIN(c->pass_windows, windows - w);
-        bl_tensor x = to.buf ? bl_tensor_rows(to, w * c->seqlen, n * c->seqlen)
-                             : bl_tensor_2d(c->pass, 0, be->act, n * c->seqlen, c->m->config.dim);
-        if (bl_interrupted()) {
-            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-            goto out;
-        }
-        if (both) BL_TRY(windows_through(c, c->original, c->x0, w, &keep, x, back, e));
+    for (int64_t w = 0; w < c->n; w += c->pass_windows) {
+        int64_t n = BL_MIN(c->pass_windows, c->n - w);
+        bl_tensor x = bl_tensor_2d(c->pass, 0, be->act, n * c->seqlen, c->m->config.dim);
+        if (c->original) BL_TRY(windows_through(c, c->original, c->x0, w, &keep, x, back, e));
         BL_TRY(windows_through(c, c->m, c->x, w, hooks, x, back, e));
     }
     BL_TRY(be->ops->sync(be, e));
 out:
-    if (both) bl_block_release(c->original, c->block);
+    if (c->original) bl_block_release(c->original, c->block);
     return st;
 }
 
@@ -295,8 +295,9 @@ out:
     return st;
 }
 
-bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows *w, unsigned wants, const char *beside,
-                         bl_calibration **out, bl_err *e)
+/* stream: the text goes through the model. */
+static bl_status begin(bl_model *m, bl_model *original, const bl_calib_windows *w, unsigned wants, bool stream,
+                       const char *beside, bl_calibration **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_backend *be = m->be;
@@ -315,6 +316,8 @@ bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows
         st = BL_E_NOMEM;
         goto out;
     }
+    BL_TRY(bl_kv_new(m, c->pass_windows * w->seqlen, (int32_t)c->pass_windows, true, BL_KV_ACT, &c->kv, e));
+    if (!stream) goto begun;
     bl_calib_size_of(&m->config, w->n, w->seqlen, wants, &size);
     BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->x, e));
     if (original) BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->x0, e));
@@ -322,8 +325,8 @@ bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows
         BL_TRY(bl_calib_store_new(be, bl_calib_tokens(c), m->config.dim, beside, size.beside, &c->y0, e));
     BL_TRY(be->ops->buffer_new(be, (uint64_t)(c->pass_windows * w->seqlen * m->config.dim) * bl_dtype_bytes(be->act),
                                &c->pass, e));
-    BL_TRY(bl_kv_new(m, c->pass_windows * w->seqlen, (int32_t)c->pass_windows, true, BL_KV_ACT, &c->kv, e));
     BL_TRY(embed(c, w->ids, e));
+begun:
     *out = c;
     c = NULL;
 out:
@@ -331,29 +334,47 @@ out:
     return st;
 }
 
-bl_status bl_calib_begin_shared(bl_model *m, const bl_calib_windows *w, const char *beside, const char *path,
-                                bl_hash of, bl_calibration **out, bl_err *e)
+bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows *w, unsigned wants, const char *beside,
+                         bl_calibration **out, bl_err *e)
+{
+    return begin(m, original, w, wants, true, beside, out, e);
+}
+
+static char *kept_path(const char *path, int64_t block, bl_err *e)
+{
+    return bl_format_text(e, "%s.%lld", path, (long long)block);
+}
+
+/* Whether all of a model's blocks are kept. */
+static bl_status all_kept(const bl_model *m, const char *path, bl_hash of, bool *all, bl_err *e)
+{
+    bl_status st = BL_OK;
+    *all = true;
+    for (int64_t b = 0; b < m->config.n_layers && *all; b++) {
+        uint8_t *data = NULL;
+        size_t n = 0;
+        char *file = kept_path(path, b, e);
+        if (!file) return BL_E_NOMEM;
+        st = bl_calib_kept_read(file, of, &data, &n, e);
+        bl_free(file);
+        if (st != BL_OK) return st;
+        *all = data != NULL;
+        bl_free(data);
+    }
+    return st;
+}
+
+bl_status bl_calib_begin_shared(bl_model *m, const bl_calib_windows *w, unsigned wants, const char *beside,
+                                const char *path, bl_hash of, int64_t blocks, bl_calibration **out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_calibration *c = NULL;
-    uint8_t *data = NULL;
-    size_t n = 0;
-    BL_TRY(bl_calib_kept_read(path, of, &data, &n, e));
-    if (!data) BL_TRY(bl_calib_begin(m, NULL, w, BL_CALIB_CHANNELS, beside, &c, e));
-    else if (!(c = bl_new(1, sizeof *c, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    } else {
-        *c = (bl_calibration){.m = m,
-                              .n = w->n,
-                              .seqlen = w->seqlen,
-                              .wants = BL_CALIB_CHANNELS,
-                              .kept = data,
-                              .n_kept = n,
-                              .given = true};
-        data = NULL;
-    }
+    bool all = false;
+    if (blocks == m->config.n_layers) BL_TRY(all_kept(m, path, of, &all, e));
+    BL_TRY(begin(m, NULL, w, wants, !all, beside, &c, e));
     c->of = of;
+    c->shared = blocks;
+    c->given = all;
     if (!(c->path = bl_strdup(path, e))) {
         st = BL_E_NOMEM;
         goto out;
@@ -362,7 +383,6 @@ bl_status bl_calib_begin_shared(bl_model *m, const bl_calib_windows *w, const ch
     c = NULL;
 out:
     bl_calib_end(c);
-    bl_free(data);
     return st;
 }
 
@@ -378,48 +398,97 @@ uint32_t bl_calib_step(uint32_t roles)
     return roles;
 }
 
-static bl_tensor channel_bytes(const stat *s)
+int64_t bl_calib_residual_rows(const bl_calibration *c)
 {
-    return bl_tensor_1d(s->channels, 0, BL_U8, s->in * (int64_t)(2 * sizeof(double) + sizeof(float)));
+    return BL_MIN(BL_MAX(BL_CALIB_SAMPLE_ROWS / c->seqlen, 1), c->n) * c->seqlen;
 }
 
-/* What was kept of the block at hand into its statistics; of each block as much. */
-static bl_status take_kept(bl_calibration *c, bl_err *e)
+static bl_tensor head_of(const bl_calibration *c)
+{
+    return bl_tensor_2d(c->head, 0, c->m->be->act, bl_calib_residual_rows(c), c->m->config.dim);
+}
+
+/* Room for the inputs of the block of the first windows. */
+static bl_status head_new(bl_calibration *c, bl_err *e)
+{
+    uint64_t bytes = (uint64_t)(bl_calib_residual_rows(c) * c->m->config.dim) * bl_dtype_bytes(c->m->be->act);
+    c->head_block = c->block;
+    return bl_buffer_fit(c->m->be, &c->head, bytes, e);
+}
+
+/* ---- statistics that others have too ---- */
+enum { MOST_PIECES = 3 * MOST_INPUTS + 1 };
+
+/* All that was gathered of a block. */
+static int pieces(const bl_calibration *c, bl_tensor out[MOST_PIECES])
+{
+    int n = 0;
+    for (int i = 0; i < c->n_stats; i++) {
+        const stat *s = &c->stat[i];
+        if (s->hessian) out[n++] = bl_tensor_2d(s->hessian, 0, BL_F64, s->in, s->in);
+        if (s->channels)
+            out[n++] = bl_tensor_1d(s->channels, 0, BL_U8, s->in * (int64_t)(2 * sizeof(double) + sizeof(float)));
+        if (s->sample) out[n++] = bl_tensor_2d(s->sample, 0, c->m->be->act, s->sampled, s->in);
+    }
+    if (c->wants & BL_CALIB_INPUTS) out[n++] = head_of(c);
+    return n;
+}
+
+/* *taken: the statistics of the block at hand are those that a file has. */
+static bl_status take_kept(bl_calibration *c, bool *taken, bl_err *e)
 {
     bl_status st = BL_OK;
-    size_t at = (size_t)c->block * (c->n_kept / (size_t)c->m->config.n_layers);
+    bl_tensor piece[MOST_PIECES];
+    uint8_t *data = NULL;
+    size_t n = 0, at = 0, all = 0;
+    char *file = kept_path(c->path, c->block, e);
+    if (!file) return BL_E_NOMEM;
+    BL_TRY(bl_calib_kept_read(file, c->of, &data, &n, e));
+    *taken = data != NULL;
+    if (!data) goto out;
     for (int i = 0; i < c->n_stats; i++) {
-        bl_tensor all = channel_bytes(&c->stat[i]);
-        size_t n = bl_tensor_bytes(&all);
-        if (at + n > c->n_kept)
-            return bl_fail(e, BL_E_FORMAT, "%s ends before the inputs of block %lld", c->path, (long long)c->block);
-        BL_TRY(c->m->be->ops->upload(c->m->be, &all, c->kept + at, e));
         c->stat[i].rows = bl_calib_tokens(c);
-        at += n;
+        c->stat[i].sampled = BL_MIN(bl_calib_tokens(c), BL_CALIB_SAMPLE_ROWS);
+    }
+    if (c->wants & BL_CALIB_INPUTS) BL_TRY(head_new(c, e));
+    int k = pieces(c, piece);
+    for (int i = 0; i < k; i++) all += bl_tensor_bytes(&piece[i]);
+    if (all != n) {
+        st = bl_fail(e, BL_E_FORMAT, "%s has %zu bytes of statistics, expected %zu", file, n, all);
+        goto out;
+    }
+    for (int i = 0; i < k; i++) {
+        BL_TRY(c->m->be->ops->upload(c->m->be, &piece[i], data + at, e));
+        at += bl_tensor_bytes(&piece[i]);
     }
 out:
+    bl_free(file);
+    bl_free(data);
     return st;
 }
 
-/* The statistics of the block at hand are kept, those of the last one with all the others in the file. A process that
- * went on where another was interrupted has not seen the first ones; inputs that differ from block to block are not
- * kept. */
 static bl_status keep(bl_calibration *c, bl_err *e)
 {
     bl_status st = BL_OK;
-    size_t before = c->n_kept;
-    if (c->blocks_kept != c->block) return BL_OK;
-    for (int i = 0; i < c->n_stats; i++) {
-        bl_tensor all = channel_bytes(&c->stat[i]);
-        size_t n = bl_tensor_bytes(&all);
-        BL_TRY(bl_grow(&c->kept, &c->cap_kept, c->n_kept + n, 1, e));
-        BL_TRY(c->m->be->ops->download(c->m->be, &all, c->kept + c->n_kept, e));
-        c->n_kept += n;
+    bl_tensor piece[MOST_PIECES];
+    int k = pieces(c, piece);
+    size_t n = 0, at = 0;
+    uint8_t *data = NULL;
+    char *file = NULL;
+    for (int i = 0; i < k; i++) n += bl_tensor_bytes(&piece[i]);
+    if (n > BL_CALIB_KEPT_MOST) return BL_OK;
+    if (!(file = kept_path(c->path, c->block, e)) || !(data = bl_new(n, 1, e))) {
+        st = BL_E_NOMEM;
+        goto out;
     }
-    if ((size_t)c->block * (c->n_kept - before) != before) c->blocks_kept = -1;
-    else if (++c->blocks_kept == c->m->config.n_layers)
-        BL_TRY(bl_calib_kept_write(c->path, c->of, c->kept, c->n_kept, e));
+    for (int i = 0; i < k; i++) {
+        BL_TRY(c->m->be->ops->download(c->m->be, &piece[i], data + at, e));
+        at += bl_tensor_bytes(&piece[i]);
+    }
+    BL_TRY(bl_calib_kept_write(file, c->of, data, n, e));
 out:
+    bl_free(file);
+    bl_free(data);
     return st;
 }
 
@@ -445,14 +514,23 @@ static bl_status gather(bl_calibration *c, uint32_t roles, bool advance, bl_err 
         }
         if (shared) BL_TRY(stat_new(c, shared, first, e));
     }
-    if (c->given) {
-        BL_TRY(take_kept(c, e));
-        if (advance) c->block++;
+    bool shared = c->path && c->block < c->shared, taken = false;
+    if (shared) BL_TRY(take_kept(c, &taken, e));
+    if (taken) {
+        if (advance) BL_TRY(bl_calib_advance(c, e));
         goto out;
     }
+    if (c->given) { /* when the first block was taken it was there */
+        st = bl_fail(e, BL_E_IO, "%s.%lld: the statistics of this block are gone", c->path, (long long)c->block);
+        goto out;
+    }
+    if (c->wants & BL_CALIB_INPUTS) {
+        BL_TRY(head_new(c, e));
+        BL_TRY(bl_calib_store_take(c->x, 0, head_of(c), e));
+    }
     if (advance) until = 0;
-    BL_TRY(through(c, &(bl_block_hooks){.input = see, .ctx = c, .until = until}, (bl_tensor){0}, advance, e));
-    if (c->path) BL_TRY(keep(c, e));
+    BL_TRY(through(c, &(bl_block_hooks){.input = see, .ctx = c, .until = until}, advance, e));
+    if (shared) BL_TRY(keep(c, e));
     if (advance) c->block++;
 out:
     return st;
@@ -463,7 +541,7 @@ bl_status bl_calib_gather_advance(bl_calibration *c, uint32_t roles, bl_err *e) 
 
 bl_status bl_calib_advance(bl_calibration *c, bl_err *e)
 {
-    bl_status st = c->given ? BL_OK : through(c, NULL, (bl_tensor){0}, true, e);
+    bl_status st = c->given ? BL_OK : through(c, NULL, true, e);
     c->block++;
     return st;
 }
@@ -483,7 +561,17 @@ bl_status bl_calib_pass_by(bl_calibration *c, bl_model *done, bl_err *e)
 
 bl_status bl_calib_residual(bl_calibration *c, uint32_t until, bl_tensor y, bl_err *e)
 {
-    return through(c, &(bl_block_hooks){.until = until}, y, false, e);
+    bl_status st = BL_OK;
+    bl_backend *be = c->m->be;
+    if (!c->head) return bl_fail(e, BL_E_INTERNAL, "inputs of block %lld were not gathered", (long long)c->block);
+    bl_tensor head = head_of(c);
+    BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = head, .dst = y, .n = head.dim[0]}, e));
+    for (int64_t r = 0, rows = c->pass_windows * c->seqlen; r < head.dim[0]; r += rows)
+        BL_TRY(block_of(c, c->m, c->head_block, &(bl_block_hooks){.until = until},
+                        bl_tensor_rows(y, r, BL_MIN(rows, head.dim[0] - r)), e));
+    BL_TRY(be->ops->sync(be, e));
+out:
+    return st;
 }
 
 bl_status bl_calib_targets(bl_calibration *c, bl_err *e)
@@ -493,10 +581,6 @@ bl_status bl_calib_targets(bl_calibration *c, bl_err *e)
     for (int64_t w = 0; w < c->n; w += c->pass_windows) {
         int64_t n = BL_MIN(c->pass_windows, c->n - w) * c->seqlen;
         bl_tensor x = bl_tensor_2d(c->pass, 0, c->m->be->act, n, c->m->config.dim);
-        if (bl_interrupted()) {
-            st = bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-            goto out;
-        }
         BL_TRY(windows_through(c, c->original, c->x0, w, NULL, x, false, e));
         BL_TRY(bl_calib_store_give(c->y0, w * c->seqlen, x, e));
     }
@@ -535,8 +619,8 @@ void bl_calib_end(bl_calibration *c)
     bl_free(c->start);
     bl_free(c->past);
     bl_free(c->slot);
+    c->m->be->ops->buffer_free(c->head);
     bl_free(c->path);
-    bl_free(c->kept);
     bl_free(c);
 }
 
@@ -596,5 +680,44 @@ bl_status bl_calib_channel(bl_calibration *c, const bl_linear *l, bl_calib_chann
     }
     *out = (bl_calib_channels){s->max_abs, s->mean_abs, s->mean_sq};
 out:
+    return st;
+}
+
+bl_status bl_calib_divide(bl_calibration *c, const bl_linear *l, const float *v, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = c->m->be;
+    bl_calib_channels channels;
+    bl_buffer *data = NULL;
+    float *inverse = NULL;
+    stat *s;
+
+    BL_TRY(stat_of(c, l, BL_CALIB_CHANNELS | BL_CALIB_INPUTS, &s, e));
+    if (c->wants & BL_CALIB_CHANNELS) {
+        BL_TRY(bl_calib_channel(c, l, &channels, e));
+        for (int64_t i = 0; i < s->in; i++) {
+            s->max_abs[i] /= v[i];
+            s->mean_abs[i] /= v[i];
+            s->mean_sq[i] /= (double)v[i] * v[i];
+        }
+    }
+    if (!(c->wants & BL_CALIB_INPUTS)) goto out;
+    if (!(inverse = bl_new((size_t)s->in, sizeof *inverse, e))) return BL_E_NOMEM;
+    for (int64_t i = 0; i < s->in; i++) inverse[i] = 1 / v[i];
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)s->in * sizeof *inverse, &data, e));
+    BL_TRY(bl_buffer_fit(be, &c->turned, (uint64_t)(s->sampled * s->in) * bl_dtype_bytes(be->act), e));
+    bl_tensor by = bl_tensor_1d(data, 0, BL_F32, s->in), x = bl_tensor_2d(s->sample, 0, be->act, s->sampled, s->in),
+              y = bl_tensor_2d(c->turned, 0, be->act, s->sampled, s->in);
+    BL_TRY(be->ops->upload(be, &by, inverse, e));
+    BL_TRY(be->ops->transform(
+        be,
+        &(bl_transform_args){
+            .x = x, .t = &(bl_transform){.kind = BL_T_SCALE, .in = s->in, .out = s->in, .data = by}, .n_t = 1, .y = y},
+        e));
+    BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = y, .dst = x, .n = s->sampled}, e));
+    BL_TRY(be->ops->sync(be, e));
+out:
+    bl_free(inverse);
+    be->ops->buffer_free(data);
     return st;
 }

@@ -64,10 +64,14 @@ bl_status bl_calib_channel(bl_calibration *c, const bl_linear *l, bl_calib_chann
  * lent. */
 enum { BL_CALIB_SAMPLE_ROWS = 1024 };
 bl_status bl_calib_inputs(bl_calibration *c, const bl_linear *l, bl_tensor *x, bl_err *e);
-/* The residual stream after the block at hand as it is now, of the first windows: act [windows x tokens of a window,
- * dim] into y. `until` BL_ROLE_BITs of gate and up: between the halves of the block; 0: after it. For methods that
- * compare a block with itself. */
+/* With BL_NEED_INPUTS, the residual stream after the block at hand as it is now, of the first windows: act
+ * [bl_calib_residual_rows, dim] into y. `until` BL_ROLE_BITs of gate and up: between the halves of the block; 0: after
+ * it. For methods that compare a block with itself. */
 bl_status bl_calib_residual(bl_calibration *c, uint32_t until, bl_tensor y, bl_err *e);
+int64_t bl_calib_residual_rows(const bl_calibration *c); /* of whole windows, about as many as a sample of inputs has */
+/* The input of `l`, and of those that share it, is x / s from now on: what is before it was divided by s, or a
+ * transform that does it was added. Channels and rows that were gathered follow. */
+bl_status bl_calib_divide(bl_calibration *c, const bl_linear *l, const float *s, bl_err *e);
 
 /* BL_NEED_ORIGINAL, in the hook `block`: what the block of the model as it was makes of the inputs it has there, of all
  * windows; kept until the next call. */
@@ -94,11 +98,12 @@ typedef enum bl_calib_wants {
  * memory. What is gathered is the same, bit for bit. */
 bl_status bl_calib_begin(bl_model *m, bl_model *original, const bl_calib_windows *w, unsigned wants, const char *beside,
                          bl_calibration **out, bl_err *e);
-/* The same for statistics of channels alone, in a model that stays as it is but for the block at hand: what the file
- * `path` has of `of` (text, windows, model, numerics) is taken from there, and nothing goes through the model; else it
- * is there when the last block was gathered. Each block is gathered once. */
-bl_status bl_calib_begin_shared(bl_model *m, const bl_calib_windows *w, const char *beside, const char *path,
-                                bl_hash of, bl_calibration **out, bl_err *e);
+/* The same, without another model beside it, where the inputs of the first `blocks` blocks are those of the model as it
+ * was: what the files `path`.0, `path`.1, ... have of `of` (text, windows, model, numerics, wants) is taken from there;
+ * where all blocks are, nothing goes through the model. What is gathered of such a block, all its linears at once, is
+ * kept there. */
+bl_status bl_calib_begin_shared(bl_model *m, const bl_calib_windows *w, unsigned wants, const char *beside,
+                                const char *path, bl_hash of, int64_t blocks, bl_calibration **out, bl_err *e);
 bl_status bl_calib_gather(bl_calibration *c, uint32_t roles, bl_err *e);
 bl_status bl_calib_gather_advance(bl_calibration *c, uint32_t roles, bl_err *e); /* both in one pass */
 bl_status bl_calib_advance(bl_calibration *c, bl_err *e);

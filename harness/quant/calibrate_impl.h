@@ -14,11 +14,11 @@ bl_status bl_calib_store_take(bl_calib_store *s, int64_t row0, bl_tensor x, bl_e
 bl_status bl_calib_store_give(bl_calib_store *s, int64_t row0, bl_tensor x, bl_err *e);
 void bl_calib_store_free(bl_calib_store *s); /* NULL is fine */
 
-/* The statistics that a file has of what the hash says: *data NULL where there are none or the file is damaged;
- * bl_free.
- */
+/* The statistics of a block that a file has of what the hash says: *data NULL where there are none or the file is
+ * damaged; bl_free. */
 bl_status bl_calib_kept_read(const char *path, bl_hash of, uint8_t **data, size_t *n, bl_err *e);
 bl_status bl_calib_kept_write(const char *path, bl_hash of, const uint8_t *data, size_t n, bl_err *e);
+enum { BL_CALIB_KEPT_MOST = 1 << 29 }; /* bytes; those of a block that are more are not kept */
 
 /* Windows that go through a block together. */
 int64_t bl_calib_pass_windows(int64_t n, int64_t seqlen);

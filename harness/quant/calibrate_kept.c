@@ -1,15 +1,15 @@
-/* calibrate_kept.c - statistics of channels that rows of a study share, in a file: of inputs of the original model,
- * which are the same for every method that asks for no more.
+/* calibrate_kept.c - statistics that rows of a study share, a file a block: of inputs of the original model, which are
+ * the same for every method that asks for the same.
  *
  *     32 bytes    hash of what they are of
- *     for each block and input, in the order in which they are gathered: as the buffer of the statistics has them
+ *     the tensors of its inputs, in the order in which calibrate.c lists them
  *     32 bytes    hash of all that
  */
 #include "calibrate_impl.h"
 #include "kernels/base/fs.h"
 #include <string.h>
 
-enum { HEX = 32, MOST = 1 << 30 };
+enum { HEX = 32 };
 
 bl_status bl_calib_kept_read(const char *path, bl_hash of, uint8_t **data, size_t *n, bl_err *e)
 {
@@ -18,7 +18,7 @@ bl_status bl_calib_kept_read(const char *path, bl_hash of, uint8_t **data, size_
     size_t size = 0;
     *data = NULL;
     if (!bl_exists(path)) return BL_OK;
-    BL_TRY(bl_read_file(path, MOST, &all, &size, e));
+    BL_TRY(bl_read_file(path, BL_CALIB_KEPT_MOST + 2 * HEX, &all, &size, e));
     bl_hash_hex(of, hex);
     if (size < 2 * HEX || memcmp(all, hex, HEX) != 0) goto out; /* of something else */
     bl_hash_hex(bl_hash_bytes(all, size - HEX), hex);
