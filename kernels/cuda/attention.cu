@@ -7,7 +7,8 @@
  * Rows, for few rows: one row and one head of keys a block, with all query heads that share it; lanes share a key's
  * dimensions eight at a time. Keys are cut into parts, joined in order by a second kernel.
  *
- * Keys and values in int8 become bf16(code * scale) on their way in.
+ * Keys and values in codes of 8, 4, 3 or 2 bits become bf16 of what they stand for on their way in: nothing is unpacked
+ * to memory.
  */
 #include "sequence.cuh"
 
@@ -21,24 +22,44 @@ static __device__ __forceinline__ int64_t cache_row(const int64_t *seg, int64_t 
     return seg[0] + p;
 }
 
-/* Eight numbers of a head in a cache row, from d on; zeros past the end. `fast`: whole vectors. */
-static __device__ __forceinline__ uint4 load8(const void *base, const float *scale, int64_t ld, int64_t lds,
-                                              int64_t row, int head, int dim, int d, bool fast)
+/* Eight numbers of a head in a row, from d on, a multiple of 8; zeros past the end. `fast`: whole vectors. */
+static __device__ __forceinline__ uint4 load8(const void *base, int64_t ld, int64_t row, int head, int dim, int d,
+                                              bool fast)
 {
     uint4 v = {0, 0, 0, 0};
     uint16_t *o = (uint16_t *)&v;
     if (d >= dim) return v;
-    if (!scale) {
-        const uint16_t *p = (const uint16_t *)base + row * ld + head * dim + d;
-        if (fast) return *(const uint4 *)p;
+    const uint16_t *p = (const uint16_t *)base + row * ld + head * dim + d;
+    if (fast) return *(const uint4 *)p;
 #pragma unroll
-        for (int j = 0; j < 8; j++) o[j] = d + j < dim ? p[j] : 0;
+    for (int j = 0; j < 8; j++) o[j] = d + j < dim ? p[j] : 0;
+    return v;
+}
+
+/* The same of a cache: codes become bf16 of what they stand for. */
+static __device__ __forceinline__ uint4 cached8(int bits, const void *base, const void *scale, int64_t ld, int64_t lds,
+                                                int64_t row, int head, int dim, int d, bool fast)
+{
+    uint4 v = {0, 0, 0, 0};
+    uint16_t *o = (uint16_t *)&v;
+    if (!bits) return load8(base, ld, row, head, dim, d, fast);
+    if (d >= dim) return v;
+    if (bits == 8) {
+        const int8_t *p = (const int8_t *)base + row * ld + head * dim + d;
+        float s = ((const float *)scale)[row * lds + head];
+#pragma unroll
+        for (int j = 0; j < 8; j++) o[j] = d + j < dim ? to_bf16((float)p[j] * s) : 0;
         return v;
     }
-    const int8_t *p = (const int8_t *)base + row * ld + head * dim + d;
-    float s = scale[row * lds + head];
+    int bytes = (dim * bits + 7) / 8, at = d / 8 * bits, groups = (dim + BL_CU_KV_GROUP - 1) / BL_CU_KV_GROUP;
+    const uint8_t *p = (const uint8_t *)base + row * ld + (int64_t)head * bytes;
+    const uint16_t *s = (const uint16_t *)scale + row * lds + (head * groups + d / BL_CU_KV_GROUP) * 2;
+    float step = from_f16(s[0]), least = from_f16(s[1]);
+    uint32_t codes = 0, most = (1u << bits) - 1;
+    for (int j = 0; j < bits; j++)
+        if (at + j < bytes) codes |= (uint32_t)p[at + j] << 8 * j;
 #pragma unroll
-    for (int j = 0; j < 8; j++) o[j] = d + j < dim ? to_bf16((float)p[j] * s) : 0;
+    for (int j = 0; j < 8; j++) o[j] = d + j < dim ? to_bf16(fmaf((float)(codes >> bits * j & most), step, least)) : 0;
     return v;
 }
 
@@ -61,7 +82,7 @@ template <int DIM> __global__ void __launch_bounds__(TILE_WARPS *WARP) attend_ti
     for (int i = threadIdx.x; i < TILE * (DIM / 8); i += THREADS) {
         int r = i / (DIM / 8), d = i % (DIM / 8) * 8;
         uint4 v = {0, 0, 0, 0};
-        if (r < rows) v = load8(a.q, NULL, a.ldq, 0, row0 + r, head, dim, d, fast_q);
+        if (r < rows) v = load8(a.q, a.ldq, row0 + r, head, dim, d, fast_q);
         *(uint4 *)(sq + r * LD + d) = v;
     }
 
@@ -81,8 +102,8 @@ template <int DIM> __global__ void __launch_bounds__(TILE_WARPS *WARP) attend_ti
             int64_t row = key_row[r];
             uint4 k = {0, 0, 0, 0}, v = {0, 0, 0, 0};
             if (row >= 0) {
-                k = load8(a.k, a.k_scale, a.ldk, a.ldks, row, kv, dim, d, fast_kv);
-                v = load8(a.v, a.v_scale, a.ldv, a.ldvs, row, kv, dim, d, fast_kv);
+                k = cached8(a.kv_bits, a.k, a.k_scale, a.ldk, a.ldks, row, kv, dim, d, fast_kv);
+                v = cached8(a.kv_bits, a.v, a.v_scale, a.ldv, a.ldvs, row, kv, dim, d, fast_kv);
             }
             *(uint4 *)(sk + r * LD + d) = k;
             *(uint4 *)(sv + r * LD + d) = v;
@@ -216,7 +237,7 @@ __global__ void __launch_bounds__(ROW_WARPS *WARP) attend_rows(bl_cu_attention a
 #pragma unroll
     for (int h = 0; h < HEADS; h++) {
         uint4 v = {0, 0, 0, 0};
-        if (h < n_heads) v = load8(a.q, NULL, a.ldq, 0, row, h0 + h, dim, d0, fast_q);
+        if (h < n_heads) v = load8(a.q, a.ldq, row, h0 + h, dim, d0, fast_q);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             q[h][j] = from_bf16(((uint16_t *)&v)[j]) * a.scale * 1.44269504088896341f;
@@ -231,8 +252,8 @@ __global__ void __launch_bounds__(ROW_WARPS *WARP) attend_rows(bl_cu_attention a
         uint4 kk = {0, 0, 0, 0}, vv = {0, 0, 0, 0};
         if (key < end) {
             int64_t at = cache_row(seg, key);
-            kk = load8(a.k, a.k_scale, a.ldk, a.ldks, at, kv, dim, d0, fast);
-            vv = load8(a.v, a.v_scale, a.ldv, a.ldvs, at, kv, dim, d0, fast);
+            kk = cached8(a.kv_bits, a.k, a.k_scale, a.ldk, a.ldks, at, kv, dim, d0, fast);
+            vv = cached8(a.kv_bits, a.v, a.v_scale, a.ldv, a.ldvs, at, kv, dim, d0, fast);
         }
         float kf[8], vf[8];
 #pragma unroll

@@ -32,6 +32,10 @@ void bl_cu_gather(bl_stream s, const void *src, int64_t lds, void *dst, int64_t 
 void bl_cu_fill(bl_stream s, void *p, int size, uint64_t bits, int64_t n);
 void bl_cu_kv_int8(bl_stream s, const uint16_t *x, int64_t ldx, int64_t rows, int64_t heads, int64_t dim, int8_t *codes,
                    int64_t ldc, float *scale, int64_t lds, const int64_t *to);
+/* 4, 3 or 2 bits: a step and a least value for every BL_CU_KV_GROUP of them */
+enum { BL_CU_KV_GROUP = 32 };
+void bl_cu_kv_low(bl_stream s, int bits, const uint16_t *x, int64_t ldx, int64_t rows, int64_t heads, int64_t dim,
+                  uint8_t *codes, int64_t ldc, uint16_t *steps, int64_t lds, const int64_t *to);
 /* y = bf16(x * by), f32 and bf16 rows; y = f32(x) */
 void bl_cu_to_bf16(bl_stream s, const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
                    float by);
@@ -63,8 +67,9 @@ void bl_cu_act_simulate(bl_stream s, float *x, int64_t ldx, int64_t rows, int64_
 typedef struct bl_cu_attention {
     const uint16_t *q;
     uint16_t *y;
-    const void *k, *v;              /* bf16, or i8 with scales */
-    const float *k_scale, *v_scale; /* NULL: bf16 */
+    int kv_bits;                   /* 0: keys and values are bf16; 8: i8; 4, 3, 2: packed */
+    const void *k, *v;             /* of those types */
+    const void *k_scale, *v_scale; /* i8: f32; packed: f16, step and least of each group */
     int64_t ldq, ldy, ldk, ldv, ldks, ldvs;
     const int32_t *start, *past, *seg_start;
     const int64_t *seg; /* [.., 2] row, length */

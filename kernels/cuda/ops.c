@@ -23,12 +23,18 @@ static bl_status turn(bl_backend *be, const bl_rope_args *a, bool back, bl_err *
 static bl_status rope(bl_backend *be, const bl_rope_args *a, bl_err *e) { return turn(be, a, false, e); }
 static bl_status rope_grad(bl_backend *be, const bl_rope_args *a, bl_err *e) { return turn(be, a, true, e); }
 
+_Static_assert((int)BL_CU_KV_GROUP == (int)BL_KV_GROUP, "groups of keys and values are those of ops.h");
+
 static void append(const bl_cuda *c, const bl_kv_view *kv, const bl_tensor *from, const bl_tensor *cache,
                    const bl_tensor *scale, const int64_t *to)
 {
     const int64_t size = (int64_t)sizeof(uint16_t);
     if (!from->buf) return;
-    if (kv->format == BL_KV_INT8) /* formats of less than 8 bits were refused */
+    const int bits = bl_kv_bits(kv->format);
+    if (bits && bits < 8)
+        bl_cu_kv_low(c->now, bits, bl_cuda_at(from), from->stride[0], from->dim[0], kv->heads, kv->head_dim,
+                     bl_cuda_at(cache), cache->stride[0], bl_cuda_at(scale), scale->stride[0], to);
+    else if (bits)
         bl_cu_kv_int8(c->now, bl_cuda_at(from), from->stride[0], from->dim[0], kv->heads, kv->head_dim,
                       bl_cuda_at(cache), cache->stride[0], bl_cuda_at(scale), scale->stride[0], to);
     else
@@ -73,6 +79,7 @@ static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e
                        (long long)a->kv.head_dim, BL_CU_HEAD_MOST);
     const bl_cu_attention k = {.q = bl_cuda_at(&a->q),
                                .y = bl_cuda_at(&a->y),
+                               .kv_bits = bl_kv_bits(a->kv.format),
                                .k = bl_cuda_at(&a->kv.k),
                                .v = bl_cuda_at(&a->kv.v),
                                .k_scale = bl_cuda_at(&a->kv.k_scale),
@@ -199,6 +206,7 @@ const bl_ops bl_ops_cuda = {
     .graph_free = bl_cuda_graph_free,
     .prepare = bl_cuda_prepare,
     .linear_turns = true,
+    .kv_low = true,
     .linear = bl_cuda_linear,
     .linear_is_integer = bl_cuda_integer,
     .transform = bl_cuda_transform,

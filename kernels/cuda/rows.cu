@@ -207,6 +207,49 @@ void bl_cu_kv_int8(bl_stream s, const uint16_t *x, int64_t ldx, int64_t rows, in
                                                                    to);
 }
 
+/* A thread for each group of a row and head: whole bytes, of any width. */
+__global__ void kv_low(int bits, const uint16_t *x, int64_t ldx, int64_t rows, int64_t heads, int64_t dim,
+                       uint8_t *codes, int64_t ldc, uint16_t *steps, int64_t lds, const int64_t *to)
+{
+    const int64_t groups = (dim + BL_CU_KV_GROUP - 1) / BL_CU_KV_GROUP, bytes = (dim * bits + 7) / 8;
+    EACH(i, rows * heads * groups)
+    {
+        int64_t g = i % groups, h = i / groups % heads, row = i / groups / heads, first = g * BL_CU_KV_GROUP;
+        int n = (int)min(dim - first, (int64_t)BL_CU_KV_GROUP);
+        const uint16_t *xr = x + row * ldx + h * dim + first;
+        const float most = (float)((1 << bits) - 1);
+        float lo = from_bf16(xr[0]), hi = lo;
+        bool finite = true;
+        for (int d = 0; d < n; d++) {
+            float v = from_bf16(xr[d]);
+            finite = finite && isfinite(v);
+            lo = v < lo ? v : lo;
+            hi = v > hi ? v : hi;
+        }
+        float least = finite ? from_f16(to_f16(lo)) : CUDART_NAN_F, step = from_f16(to_f16((hi - least) / most));
+        if (!(step > 0)) step = 1;
+        bool known = isfinite(least) && isfinite(step);
+        uint16_t *s = steps + to[row] * lds + (h * groups + g) * 2;
+        s[0] = known ? to_f16(step) : 0x7e00; /* not a number */
+        s[1] = known ? to_f16(least) : 0;
+        uint8_t *c = codes + to[row] * ldc + h * bytes + first / 8 * bits;
+        uint32_t word = 0;
+        int held = 0;
+        for (int d = 0; d < n; d++) {
+            uint32_t q = known ? (uint32_t)fminf(fmaxf(rintf((from_bf16(xr[d]) - least) / step), 0), most) : 0;
+            word |= q << held;
+            for (held += bits; held >= 8; held -= 8, word >>= 8) *c++ = (uint8_t)word;
+        }
+        if (held) *c = (uint8_t)word;
+    }
+}
+void bl_cu_kv_low(bl_stream s, int bits, const uint16_t *x, int64_t ldx, int64_t rows, int64_t heads, int64_t dim,
+                  uint8_t *codes, int64_t ldc, uint16_t *steps, int64_t lds, const int64_t *to)
+{
+    int64_t n = rows * heads * ((dim + BL_CU_KV_GROUP - 1) / BL_CU_KV_GROUP);
+    if (n) kv_low<<<blocks_for(n, 256), 256, 0, s>>>(bits, x, ldx, rows, heads, dim, codes, ldc, steps, lds, to);
+}
+
 __global__ void f32_to_bf16(const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n, float by)
 {
     EACH(i, rows * n) y[i / n * ldy + i % n] = to_bf16(x[i / n * ldx + i % n] * by);
