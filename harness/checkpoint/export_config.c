@@ -63,7 +63,10 @@ static void put_awq(bl_json_out *j, const bl_packing *p)
     bl_json_add_int(j, "group_size", p->group);
     bl_json_add_bool(j, "zero_point", !p->symmetric);
     bl_json_add_str(j, "version", "gemm");
+    bl_json_add_str(j, "method", "awq");
     bl_json_add_str(j, "quant_method", "awq");
+    bl_json_add_str(j, "format", "gemm");
+    bl_json_add_str(j, "checkpoint_format", "gemm");
     bl_json_array(j, "modules_to_not_convert");
     bl_json_add_str(j, NULL, "lm_head");
     bl_json_end(j);

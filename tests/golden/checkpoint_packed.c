@@ -2,6 +2,7 @@
  * the weights that they hold, and their bytes when they are written again. */
 #include "test.h"
 #include "harness/checkpoint/export.h"
+#include "kernels/base/json.h"
 #include "kernels/base/fs.h"
 
 #define PACKED BL_SOURCE_DIR "/tests/data/packed/"
@@ -102,6 +103,25 @@ static void what_other_programs_packed_has_their_weights(void **state)
     }
 }
 
+/* What GPTQModel calls the layout, beside the words of the program that first had it (AutoAWQ: quant_method, version).
+ */
+static void assert_named(const char *config, bl_packing_kind kind)
+{
+    static const char *const names[][2] = {[BL_PACKED_GPTQ] = {"gptq", "gptq"},
+                                           [BL_PACKED_GPTQ_V2] = {"gptq", "gptq_v2"},
+                                           [BL_PACKED_AWQ] = {"awq", "gemm"}};
+    bl_err e = {0};
+    bl_json *doc;
+    const char *s, *const keys[] = {"method", "quant_method", "format", "checkpoint_format"};
+    if (kind == BL_PACKED_CT) return;
+    assert_ok(bl_json_read(config, 1 << 20, BL_JSON_PLAIN, &doc, &e));
+    for (size_t k = 0; k < BL_COUNT(keys); k++) {
+        assert_ok(bl_json_get_str(bl_json_get(doc, "quantization_config"), keys[k], &s, &e));
+        assert_string_equal(s, names[kind][k / 2]);
+    }
+    bl_json_free(doc);
+}
+
 static void written_again_it_is_the_same_bytes(void **state)
 {
     (void)state;
@@ -113,6 +133,7 @@ static void written_again_it_is_the_same_bytes(void **state)
         size_t n = contains(at(from, "model.safetensors"), at(to, "model.safetensors"));
         assert_int_equal(n, contains(at(to, "model.safetensors"), at(from, "model.safetensors")));
         assert_in_range(n, 4 + 3 * 7, 4 + 4 * 7);
+        assert_named(at(to, "config.json"), rows[i].kind);
     }
 }
 
