@@ -283,6 +283,11 @@ bl_status bl_awq_search(const bl_method_run *r, int64_t block, bl_awq_place plac
         BL_TRY(r->ops->sync(r->be, e));
         swap(&s);
         swapped = false;
+        if (!isfinite(error)) {
+            st = bl_fail(e, BL_E_NUMERIC, "%s: what it makes of the calibration text is not finite",
+                         s.reader[0].lin->name);
+            goto out;
+        }
         out->loss[i] = error / (double)bl_tensor_count(&s.got);
         if (i && !(out->loss[i] < out->loss[out->best])) continue;
         out->best = (int)i;

@@ -1,6 +1,7 @@
 /* shared_moments.c - second moments of inputs: their diagonal, and the factor that a sweep over columns takes. */
 #include "shared_moments.h"
 #include "shared_weight.h"
+#include <math.h>
 
 bl_status bl_moments_diagonal(const bl_method_run *r, bl_tensor h, double *diag, double *mean, bl_err *e)
 {
@@ -10,6 +11,12 @@ bl_status bl_moments_diagonal(const bl_method_run *r, bl_tensor h, double *diag,
     BL_TRY(bl_vector_new(r, BL_F64, n, &d, e));
     BL_TRY(r->ops->diagonal(r->be, &(bl_diagonal_args){.x = h, .y = d}, e));
     BL_TRY(r->ops->download(r->be, &d, diag, e));
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(diag[i])) {
+            st = bl_fail(e, BL_E_NUMERIC, "second moments of the inputs are not finite: %g of input %lld", diag[i],
+                         (long long)i);
+            goto out;
+        }
     if (!mean) goto out;
     *mean = 0;
     for (int64_t i = 0; i < n; i++) *mean += (diag[i] == 0 ? 1 : diag[i]) / (double)n;

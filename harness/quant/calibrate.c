@@ -6,6 +6,7 @@
  */
 #include "calibrate_impl.h"
 #include "harness/model/block.h"
+#include <math.h>
 #include <string.h>
 
 /* ---- statistics ---- */
@@ -677,6 +678,16 @@ bl_status bl_calib_channel(bl_calibration *c, const bl_linear *l, bl_calib_chann
         BL_TRY(be->ops->download(be, &most, s->max_abs, e));
         BL_TRY(be->ops->download(be, &sums, s->mean_abs, e));
         for (int64_t i = 0; i < 2 * s->in; i++) s->mean_abs[i] /= (double)s->rows;
+        for (int64_t i = 0; i < s->in; i++)
+            if (!isfinite(s->max_abs[i]) || !isfinite(s->mean_sq[i])) {
+                st = bl_fail(e, BL_E_NUMERIC, "%s: the calibration text has inputs that are not finite: number %lld",
+                             l->name, (long long)i);
+                bl_free(s->max_abs);
+                bl_free(s->mean_abs);
+                s->max_abs = NULL;
+                s->mean_abs = NULL;
+                goto out;
+            }
     }
     *out = (bl_calib_channels){s->max_abs, s->mean_abs, s->mean_sq};
 out:
