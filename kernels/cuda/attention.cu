@@ -71,7 +71,7 @@ template <int DIM> __global__ void __launch_bounds__(TILE_WARPS *WARP) attend_ti
     __shared__ int64_t key_row[TILE];
     int seq, tile, head = blockIdx.y, kv = head / (a.heads / a.kv_heads), dim = a.head_dim;
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (!find_tile(a.start, a.n_seq, blockIdx.x, &seq, &tile)) return;
+    if (!find_tile(a.start, a.n_seq, blockIdx.x, TILE, &seq, &tile)) return;
 
     int row0 = a.start[seq] + tile * TILE, rows = min(a.start[seq + 1] - row0, TILE);
     int pos0 = a.past[seq] + tile * TILE; /* of row 0 of the tile */

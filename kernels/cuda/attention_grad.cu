@@ -113,7 +113,7 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) grad_rows(bl_cu_at
     uint16_t *sq = shared, *sk = sq + TILE * LD;
     int seq, tile, head = blockIdx.y, kv = head / (a.heads / a.kv_heads), dim = a.head_dim;
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (!find_tile(a.start, a.n_seq, blockIdx.x, &seq, &tile)) return;
+    if (!find_tile(a.start, a.n_seq, blockIdx.x, TILE, &seq, &tile)) return;
     int first = a.start[seq], row0 = first + tile * TILE, rows = min(a.start[seq + 1] - row0, TILE);
     const float by = a.scale * 1.44269504088896341f;
     int p0 = tile * TILE + warp * 16 + lane / 4; /* this thread's positions: p0 and p0 + 8 */
@@ -171,7 +171,7 @@ template <int DIM> __global__ void __launch_bounds__(THREADS) grad_queries(bl_cu
     uint16_t *sq = shared, *sd = sq + TILE * LD, *sk = sd + TILE * LD, *sv = sk + TILE * LD;
     int seq, tile, head = blockIdx.y, kv = head / (a.heads / a.kv_heads), dim = a.head_dim;
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (!find_tile(a.start, a.n_seq, blockIdx.x, &seq, &tile)) return;
+    if (!find_tile(a.start, a.n_seq, blockIdx.x, TILE, &seq, &tile)) return;
     int first = a.start[seq], row0 = first + tile * TILE, rows = min(a.start[seq + 1] - row0, TILE);
     const float by = a.scale * 1.44269504088896341f;
     int r0 = warp * 16 + lane / 4;
@@ -218,7 +218,7 @@ template <int DIM, int OUT> __global__ void __launch_bounds__(THREADS) grad_keys
     __shared__ float sum[TILE], given[TILE];
     int seq, tile, kv = blockIdx.y, of_kv = a.heads / a.kv_heads, dim = a.head_dim, c0 = blockIdx.z * OUT;
     int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-    if (!find_tile(a.start, a.n_seq, blockIdx.x, &seq, &tile)) return;
+    if (!find_tile(a.start, a.n_seq, blockIdx.x, TILE, &seq, &tile)) return;
     int first = a.start[seq], all = a.start[seq + 1] - first, k0 = tile * TILE, keys = min(all - k0, (int)TILE);
     const float by = a.scale * 1.44269504088896341f;
     float dk[OUT / 8][4], dv[OUT / 8][4];

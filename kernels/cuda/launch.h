@@ -79,6 +79,8 @@ typedef struct bl_cu_attention {
 } bl_cu_attention;
 enum { BL_CU_HEAD_MOST = 256 }; /* head_dim */
 void bl_cu_attention_tiles(bl_stream s, const bl_cu_attention *a);
+/* The same for compute capability 9.0. False: not for this head_dim, these strides. */
+bool bl_cu_attention_hopper(bl_stream s, const bl_cu_attention *a);
 /* For few rows; keys are split into `splits` parts, whose results go through part f32 [rows, heads, splits,
  * head_dim + 2]. */
 void bl_cu_attention_rows(bl_stream s, const bl_cu_attention *a, int splits, float *part);
@@ -254,7 +256,8 @@ typedef struct bl_cu_attention_grad {
     float scale;
 } bl_cu_attention_grad;
 void bl_cu_attention_grad_tiles(bl_stream s, const bl_cu_attention_grad *a);
-size_t bl_cu_attention_grad_shared(int64_t head_dim); /* bytes of shared memory that it takes */
+bool bl_cu_attention_grad_hopper(bl_stream s, const bl_cu_attention_grad *a); /* as bl_cu_attention_hopper */
+size_t bl_cu_attention_grad_shared(int64_t head_dim);                         /* bytes of shared memory that it takes */
 
 /* ---- training (train.cu); see ops_train.h ---- */
 void bl_cu_dropout(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t width,

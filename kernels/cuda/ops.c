@@ -102,7 +102,7 @@ static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e
                                .scale = (float)a->scale};
     if (!a->n_seq || !k.rows) return BL_OK;
     if (k.rows <= 2LL * a->n_seq && !be->opts.deterministic) BL_TRY(attend_rows(be, &k, a->kv.rows, e));
-    else bl_cu_attention_tiles(c->now, &k);
+    else if (c->about.major != 9 || !bl_cu_attention_hopper(c->now, &k)) bl_cu_attention_tiles(c->now, &k);
     BL_TRY(bl_cuda_launched(be, "attention", e));
 out:
     return st;

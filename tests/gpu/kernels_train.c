@@ -169,7 +169,8 @@ static void attention_of_ragged_sequences_goes_back(void **state)
 {
     static const struct {
         int64_t heads, kv, dim;
-    } shapes[] = {{1, 1, 8}, {4, 2, 16}, {4, 2, 64}, {9, 3, 64}, {6, 1, 36}, {3, 3, 5}, {4, 2, 128}, {2, 1, 256}};
+    } shapes[] = {{1, 1, 8}, {4, 2, 16},  {4, 2, 64}, {9, 3, 64}, {6, 1, 36},
+                  {3, 3, 5}, {4, 2, 128}, {4, 1, 96}, {2, 1, 256}};
     static const struct {
         int32_t n, start[6];
     } all[] = {{1, {0, 1}}, {1, {0, 200}}, {4, {0, 1, 66, 66, 196}}, {2, {3, 67, 131}}, {0, {0}}};

@@ -1,0 +1,431 @@
+/* attention_hopper.cu - causal attention and its gradient on compute capability 9.0, heads of up to 128 numbers.
+ *
+ * A block has 128 rows of a sequence and a head: a group of warps copies tiles of the other side into shared memory,
+ * a few ahead; two groups have 64 rows each and compute (after Shah et al. 2024, arXiv 2407.08608, section 3.1). A
+ * group goes over tiles that its mask leaves something of, tiles aligned at position 0, so what a row gets does not
+ * depend on the other rows of the call.
+ *
+ *     forward  rows of queries; over the keys before them
+ *     dq       the same once more, with the rows' sums of exponentials, which dk and dv need, as a by-product:
+ *              dq = scale / l sum_k e_k (dy . v_k - dy . y) k,  l = sum_k e_k
+ *     dk dv    rows of keys; over the queries after them, of all heads that share the keys
+ *
+ * Each owns what it writes: the result is the same every time.
+ */
+#include "hopper.cuh"
+
+enum { ROWS = 2 * GROUP_ROWS, BLOCK_THREADS = 3 * GROUP, STAGES = 4, LOADING = 24, COMPUTING = 240 };
+enum { FORWARD_KEYS = 128, FORWARD_STAGES = 3, FORWARD_LOADING = 40, FORWARD_COMPUTING = 232 };
+
+#ifdef BL_HOPPER
+template <int STAGES> struct pipeline {
+    uint64_t full[STAGES], empty[STAGES], once;
+};
+template <int STAGES> static __device__ __forceinline__ uint32_t pipeline_new(pipeline<STAGES> *p, void *shared)
+{
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < STAGES; i++) {
+            barrier_new(p->full + i, GROUP);
+            barrier_new(p->empty + i, 2 * GROUP / WARP);
+        }
+        barrier_new(&p->once, GROUP);
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    __syncthreads();
+    return (shared_at(shared) + 1023) / 1024 * 1024;
+}
+template <int STAGES> static __device__ __forceinline__ void wait_full(pipeline<STAGES> *p, int i)
+{
+    barrier_wait(p->full + i % STAGES, i / STAGES % 2);
+    written_for_products();
+}
+template <int STAGES> static __device__ __forceinline__ void wait_empty(pipeline<STAGES> *p, int i)
+{
+    if (i >= STAGES) barrier_wait(p->empty + i % STAGES, (i / STAGES - 1) % 2);
+}
+template <int STAGES> static __device__ __forceinline__ void release(pipeline<STAGES> *p, int i)
+{
+    if (threadIdx.x % WARP == 0) barrier_arrive(p->empty + i % STAGES);
+}
+/* Tiles from .. to - 1 are not for this group. */
+template <int STAGES> static __device__ __forceinline__ void pass(pipeline<STAGES> *p, int from, int to)
+{
+    for (int i = from; i < to; i++) {
+        barrier_wait(p->full + i % STAGES, i / STAGES % 2);
+        release(p, i);
+    }
+}
+
+/* Where rows of a cache are, of positions asked for in rising order. */
+struct cursor {
+    const int64_t *seg;
+    int64_t end, shift; /* of the segment: the first position after it; row - position */
+};
+static __device__ __forceinline__ void enter(cursor *c, const int64_t *seg, int64_t first)
+{
+    c->seg = seg;
+    c->end = first + seg[1];
+    c->shift = seg[0] - first;
+}
+static __device__ __forceinline__ int64_t row_at(cursor *c, int64_t p)
+{
+    while (p >= c->end) enter(c, c->seg + 2, c->end);
+    return p + c->shift;
+}
+#endif
+
+template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) attend_hopper(bl_cu_attention a)
+{
+#ifdef BL_HOPPER
+    enum { N = FORWARD_KEYS, STAGES = FORWARD_STAGES, TILE_BYTES = N * DIM * 2 };
+    extern __shared__ uint8_t shared[];
+    __shared__ pipeline<STAGES> pipe;
+    int seq, tile, head = blockIdx.x, kv = head / (a.heads / a.kv_heads), dim = a.head_dim;
+    if (!find_tile(a.start, a.n_seq, gridDim.y - 1 - blockIdx.y, ROWS, &seq, &tile)) return;
+    uint32_t at = pipeline_new(&pipe, shared);
+    int row0 = a.start[seq] + tile * ROWS, rows = min(a.start[seq + 1] - row0, (int)ROWS);
+    int pos0 = a.past[seq] + tile * ROWS, keys = pos0 + rows, tiles = (keys + N - 1) / N;
+    int group = threadIdx.x / GROUP - 1;
+
+    if (group < 0) {
+        enum { EACH_ROW = DIM / 8, STEP = GROUP / EACH_ROW };
+        registers_fewer<FORWARD_LOADING>();
+        int t = threadIdx.x, c = t % EACH_ROW, r0 = t / EACH_ROW;
+        const uint16_t *k = (const uint16_t *)a.k + (int64_t)kv * dim, *v = (const uint16_t *)a.v + (int64_t)kv * dim;
+        uint32_t to = at + c / 8 * N * PANEL_ROW + r0 * PANEL_ROW + (c % 8 ^ r0 % 8) * 16;
+        cursor where;
+        enter(&where, a.seg + 2 * (int64_t)a.seg_start[seq], 0);
+        for (int i = 0; i < tiles; i++) {
+            int p = i * N;
+            int64_t row = row_at(&where, p);
+            uint32_t sk = i % STAGES * 2 * TILE_BYTES;
+            wait_empty(&pipe, i);
+            if (min(p + N, keys) <= where.end) { /* rows one after another */
+                copy_tile<DIM, N>(at + sk, k + row * a.ldk, a.ldk, keys - p, dim, t);
+                copy_tile<DIM, N>(at + sk + TILE_BYTES, v + row * a.ldv, a.ldv, keys - p, dim, t);
+            } else {
+#pragma unroll 1
+                for (int r = 0; r < N / STEP; r++) {
+                    bool there = p + r0 + r * STEP < keys && 8 * c < dim;
+                    if (there) row = row_at(&where, p + r0 + r * STEP);
+                    copy16(to + sk + r * STEP * PANEL_ROW, k + row * a.ldk + (there ? 8 * c : 0), there ? 16 : 0);
+                    copy16(to + sk + TILE_BYTES + r * STEP * PANEL_ROW, v + row * a.ldv + (there ? 8 * c : 0),
+                           there ? 16 : 0);
+                }
+            }
+            barrier_arrive_copied(pipe.full + i % STAGES);
+        }
+    } else {
+        registers_more<FORWARD_COMPUTING>();
+        row0 += group * GROUP_ROWS;
+        pos0 += group * GROUP_ROWS;
+        rows = min(rows - group * GROUP_ROWS, (int)GROUP_ROWS);
+        int mine = rows > 0 ? (pos0 + rows + N - 1) / N : 0;
+        int p0 = pos0 + threadIdx.x % GROUP / WARP * 16 + threadIdx.x % WARP / 4;
+        const float by = a.scale * 1.44269504088896341f; /* exponentials in base 2 */
+        float o[DIM / 8][4], m[2] = {-CUDART_INF_F, -CUDART_INF_F}, l[2] = {0, 0}, shrink[2];
+        uint32_t q[DIM / 16][4];
+        read_rows<DIM>(q, a.q + (int64_t)row0 * a.ldq + (int64_t)head * dim, a.ldq, rows, dim);
+#pragma unroll
+        for (int i = 0; i < DIM / 8; i++) o[i][0] = o[i][1] = o[i][2] = o[i][3] = 0;
+        float s[N / 8][4];
+        uint32_t p[N / 16][4];
+        if (mine) {
+            wait_full(&pipe, 0);
+            products_begin();
+            scores<DIM, N>(s, q, at);
+            products_commit();
+            products_wait<0>();
+            settled(s);
+            soften<N>(s, m, l, shrink, 0, p0, N - 1 > pos0, by);
+            narrow(p, s);
+        }
+        for (int i = 1; i < mine; i++) { /* scores of a tile while the one before is summed */
+            uint32_t sk = at + i % STAGES * 2 * TILE_BYTES, before = at + (i - 1) % STAGES * 2 * TILE_BYTES;
+            wait_full(&pipe, i);
+            settled(o);
+            products_begin();
+            scores<DIM, N>(s, q, sk);
+            products_commit();
+            weigh<DIM, N>(o, p, before + TILE_BYTES);
+            products_commit();
+            products_wait<1>();
+            settled(s);
+            soften<N>(s, m, l, shrink, i * N, p0, i * N + N - 1 > pos0, by);
+            products_wait<0>();
+            settled(o);
+            release(&pipe, i - 1);
+#pragma unroll
+            for (int n = 0; n < DIM / 8; n++)
+#pragma unroll
+                for (int j = 0; j < 4; j++) o[n][j] *= shrink[j / 2];
+            narrow(p, s);
+        }
+        if (mine) {
+            settled(o);
+            products_begin();
+            weigh<DIM, N>(o, p, at + (mine - 1) % STAGES * 2 * TILE_BYTES + TILE_BYTES);
+            products_commit();
+            products_wait<0>();
+            settled(o);
+            release(&pipe, mine - 1);
+        }
+        pass(&pipe, mine, tiles);
+        write_rows<DIM>(a.y + (int64_t)row0 * a.ldy + (int64_t)head * dim, a.ldy, rows, dim, o, 1 / quad_sum(l[0]),
+                        1 / quad_sum(l[1]));
+    }
+#endif
+}
+
+template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) grad_queries_hopper(bl_cu_attention_grad a)
+{
+#ifdef BL_HOPPER
+    enum { N = GROUP_ROWS, TILE_BYTES = N * DIM * 2 };
+    extern __shared__ uint8_t shared[];
+    __shared__ pipeline<STAGES> pipe;
+    int seq, tile, head = blockIdx.x, kv = head / (a.heads / a.kv_heads), dim = a.head_dim;
+    if (!find_tile(a.start, a.n_seq, gridDim.y - 1 - blockIdx.y, ROWS, &seq, &tile)) return;
+    uint32_t at = pipeline_new(&pipe, shared);
+    int first = a.start[seq], row0 = first + tile * ROWS, rows = min(a.start[seq + 1] - row0, (int)ROWS);
+    int pos0 = tile * ROWS, keys = pos0 + rows, tiles = (keys + N - 1) / N, group = threadIdx.x / GROUP - 1;
+
+    if (group < 0) {
+        registers_fewer<LOADING>();
+        const uint16_t *k = a.k + first * a.ldk + (int64_t)kv * dim, *v = a.v + first * a.ldv + (int64_t)kv * dim;
+        for (int i = 0; i < tiles; i++, k += N * a.ldk, v += N * a.ldv) {
+            uint32_t sk = at + i % STAGES * 2 * TILE_BYTES;
+            wait_empty(&pipe, i);
+            copy_tile<DIM, N>(sk, k, a.ldk, keys - i * N, dim, threadIdx.x);
+            copy_tile<DIM, N>(sk + TILE_BYTES, v, a.ldv, keys - i * N, dim, threadIdx.x);
+            barrier_arrive_copied(pipe.full + i % STAGES);
+        }
+    } else {
+        registers_more<COMPUTING>();
+        row0 += group * GROUP_ROWS;
+        pos0 += group * GROUP_ROWS;
+        rows = min(rows - group * GROUP_ROWS, (int)GROUP_ROWS);
+        int mine = rows > 0 ? (pos0 + rows + N - 1) / N : 0;
+        int lane = threadIdx.x % WARP, r0 = threadIdx.x % GROUP / WARP * 16;
+        const float by = a.scale * 1.44269504088896341f;
+        float o[DIM / 8][4], m[2] = {-CUDART_INF_F, -CUDART_INF_F}, l[2] = {0, 0}, shrink[2], given[2];
+        uint32_t q[DIM / 16][4], dy[DIM / 16][4];
+        read_rows<DIM>(q, a.q + (int64_t)row0 * a.ldq + (int64_t)head * dim, a.ldq, rows, dim);
+        read_rows<DIM>(dy, a.dy + (int64_t)row0 * a.lddy + (int64_t)head * dim, a.lddy, rows, dim);
+        {
+            uint32_t y[DIM / 16][4];
+            read_rows<DIM>(y, a.y + (int64_t)row0 * a.ldy + (int64_t)head * dim, a.ldy, rows, dim);
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                float sum = 0;
+#pragma unroll
+                for (int k = 0; k < DIM / 16; k++)
+#pragma unroll
+                    for (int j = i; j < 4; j += 2) {
+                        sum = fmaf(__uint_as_float(y[k][j] << 16), __uint_as_float(dy[k][j] << 16), sum);
+                        sum = fmaf(__uint_as_float(y[k][j] & 0xffff0000u), __uint_as_float(dy[k][j] & 0xffff0000u),
+                                   sum);
+                    }
+                given[i] = quad_sum(sum);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < DIM / 8; i++) o[i][0] = o[i][1] = o[i][2] = o[i][3] = 0;
+        for (int i = 0; i < mine; i++) {
+            uint32_t sk = at + i % STAGES * 2 * TILE_BYTES;
+            float s[N / 8][4], dp[N / 8][4];
+            uint32_t ds[N / 16][4];
+            wait_full(&pipe, i);
+            products_begin();
+            scores<DIM, N>(s, q, sk);
+            products_commit();
+            scores<DIM, N>(dp, dy, sk + TILE_BYTES);
+            products_commit();
+            products_wait<1>();
+            settled(s);
+            soften<N>(s, m, l, shrink, i * N, pos0 + r0 + lane / 4, i * N + N - 1 > pos0, by);
+#pragma unroll
+            for (int n = 0; n < DIM / 8; n++)
+#pragma unroll
+                for (int j = 0; j < 4; j++) o[n][j] *= shrink[j / 2];
+            products_wait<0>();
+            settled(dp);
+#pragma unroll
+            for (int n = 0; n < N / 8; n++)
+#pragma unroll
+                for (int j = 0; j < 4; j++) dp[n][j] = s[n][j] * (dp[n][j] - given[j / 2]);
+            narrow(ds, dp);
+            settled(o);
+            products_begin();
+            weigh<DIM, N>(o, ds, sk);
+            products_commit();
+            products_wait<0>();
+            settled(o);
+            release(&pipe, i);
+        }
+        pass(&pipe, mine, tiles);
+        l[0] = quad_sum(l[0]);
+        l[1] = quad_sum(l[1]);
+        write_rows<DIM>(a.dq + (int64_t)row0 * a.lddq + (int64_t)head * dim, a.lddq, rows, dim, o, a.scale / l[0],
+                        a.scale / l[1]);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            int r = r0 + lane / 4 + 8 * i;
+            if (lane % 4 || r >= rows) continue;
+            a.sums[head * a.rows + row0 + r] = m[i] * by + log2f(l[i]);
+            a.given[head * a.rows + row0 + r] = given[i];
+        }
+    }
+#endif
+}
+
+template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) grad_keys_hopper(bl_cu_attention_grad a)
+{
+#ifdef BL_HOPPER
+    enum { N = GROUP_ROWS, TILE_BYTES = N * DIM * 2, STAGE = 2 * TILE_BYTES };
+    extern __shared__ uint8_t shared[];
+    __shared__ pipeline<STAGES> pipe;
+    __shared__ __align__(16) float numbers[STAGES][2][N];
+    int seq, tile, kv = blockIdx.x, of_kv = a.heads / a.kv_heads, dim = a.head_dim;
+    if (!find_tile(a.start, a.n_seq, blockIdx.y, ROWS, &seq, &tile)) return;
+    uint32_t at = pipeline_new(&pipe, shared);
+    int first = a.start[seq], all = a.start[seq + 1] - first, k0 = tile * ROWS, keys = min(all - k0, (int)ROWS);
+    int tiles = (all - k0 + N - 1) / N, group = threadIdx.x / GROUP - 1; /* tiles of queries of one head */
+    uint32_t sk = at, sv = at + 2 * TILE_BYTES;
+    at += 4 * TILE_BYTES;
+
+    if (group < 0) {
+        int t = threadIdx.x;
+        registers_fewer<LOADING>();
+        copy_tile<DIM, ROWS>(sk, a.k + (first + k0) * a.ldk + (int64_t)kv * dim, a.ldk, keys, dim, t);
+        copy_tile<DIM, ROWS>(sv, a.v + (first + k0) * a.ldv + (int64_t)kv * dim, a.ldv, keys, dim, t);
+        barrier_arrive_copied(&pipe.once);
+        for (int i = 0; i < of_kv * tiles; i++) {
+            int head = kv * of_kv + i / tiles, q0 = k0 + i % tiles * N, row = first + q0;
+            uint32_t sq = at + i % STAGES * STAGE;
+            wait_empty(&pipe, i);
+            copy_tile<DIM, N>(sq, a.q + row * a.ldq + (int64_t)head * dim, a.ldq, all - q0, dim, t);
+            copy_tile<DIM, N>(sq + TILE_BYTES, a.dy + row * a.lddy + (int64_t)head * dim, a.lddy, all - q0, dim, t);
+            const float *from = (t < N ? a.sums : a.given) + head * a.rows + row;
+            copy4(shared_at(&numbers[i % STAGES][t / N][t % N]), q0 + t % N < all ? from + t % N : from,
+                  q0 + t % N < all ? 4 : 0);
+            barrier_arrive_copied(pipe.full + i % STAGES);
+        }
+    } else {
+        registers_more<COMPUTING>();
+        int lane = threadIdx.x % WARP;
+        const float by = a.scale * 1.44269504088896341f;
+        float dk[DIM / 8][4], dv[DIM / 8][4];
+#pragma unroll
+        for (int i = 0; i < DIM / 8; i++)
+#pragma unroll
+            for (int j = 0; j < 4; j++) dk[i][j] = dv[i][j] = 0;
+        k0 += group * GROUP_ROWS;
+        keys = min(keys - group * GROUP_ROWS, (int)GROUP_ROWS);
+        sk += group * GROUP_ROWS * PANEL_ROW;
+        sv += group * GROUP_ROWS * PANEL_ROW;
+        int key = threadIdx.x % GROUP / WARP * 16 + lane / 4; /* this thread's keys: this and that + 8 */
+        barrier_wait(&pipe.once, 0);
+        written_for_products();
+        for (int h = 0; h < of_kv; h++) {
+            int skip = keys > 0 ? group : tiles; /* tiles of queries before our keys */
+            pass(&pipe, h * tiles, h * tiles + skip);
+            for (int above = skip; above < tiles; above++) { /* the first crosses the diagonal */
+                int i = h * tiles + above;
+                uint32_t sq = at + i % STAGES * STAGE;
+                float s[N / 8][4], dp[N / 8][4];
+                uint32_t p[N / 16][4];
+                wait_full(&pipe, i);
+                products_begin();
+                scores<DIM, ROWS>(s, sk, sq);
+                products_commit();
+                scores<DIM, ROWS>(dp, sv, sq + TILE_BYTES);
+                products_commit();
+                products_wait<1>();
+                settled(s);
+                const float2 *sum = (const float2 *)numbers[i % STAGES][0] + lane % 4,
+                             *given = (const float2 *)numbers[i % STAGES][1] + lane % 4;
+#pragma unroll
+                for (int n = 0; n < N / 8; n++) {
+                    float2 less = sum[n * 4];
+#pragma unroll
+                    for (int j = 0; j < 4; j++) {
+                        s[n][j] = exp2_fast(fmaf(s[n][j], by, j % 2 ? -less.y : -less.x));
+                        if (above == skip && key + j / 2 * 8 > n * 8 + lane % 4 * 2 + j % 2) s[n][j] = 0;
+                    }
+                }
+                narrow(p, s);
+                settled(dv);
+                products_begin();
+                weigh<DIM, N>(dv, p, sq + TILE_BYTES);
+                products_commit();
+                products_wait<1>();
+                settled(dp);
+#pragma unroll
+                for (int n = 0; n < N / 8; n++) {
+                    float2 less = given[n * 4];
+#pragma unroll
+                    for (int j = 0; j < 4; j++) dp[n][j] = s[n][j] * (dp[n][j] - (j % 2 ? less.y : less.x));
+                }
+                uint32_t ds[N / 16][4];
+                narrow(ds, dp);
+                settled(dk);
+                products_begin();
+                weigh<DIM, N>(dk, ds, sq);
+                products_commit();
+                products_wait<0>();
+                settled(dk);
+                settled(dv);
+                release(&pipe, i);
+            }
+        }
+        write_rows<DIM>(a.dk + (first + k0) * a.lddk + (int64_t)kv * dim, a.lddk, keys, dim, dk, a.scale, a.scale);
+        write_rows<DIM>(a.dv + (first + k0) * a.lddv + (int64_t)kv * dim, a.lddv, keys, dim, dv, 1, 1);
+    }
+#endif
+}
+
+static bool whole(const void *p, int64_t ld) { return ld % 8 == 0 && (uintptr_t)p % 16 == 0; }
+
+template <int DIM> static unsigned bytes(bool keys)
+{
+    return 1024 + (2 * STAGES * GROUP_ROWS + (keys ? 2 * ROWS : 0)) * DIM * 2;
+}
+
+template <int DIM> static void forward(bl_stream s, const bl_cu_attention *a)
+{
+    dim3 grid((unsigned)a->heads, (unsigned)((a->rows + ROWS - 1) / ROWS + a->n_seq));
+    int bytes = 1024 + FORWARD_STAGES * 2 * FORWARD_KEYS * DIM * 2;
+    cudaFuncSetAttribute(attend_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    attend_hopper<DIM><<<grid, BLOCK_THREADS, (unsigned)bytes, s>>>(*a);
+}
+
+template <int DIM> static void backward(bl_stream s, const bl_cu_attention_grad *a)
+{
+    unsigned tiles = (unsigned)((a->rows + ROWS - 1) / ROWS + a->n_seq);
+    cudaFuncSetAttribute(grad_queries_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes<DIM>(false));
+    cudaFuncSetAttribute(grad_keys_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes<DIM>(true));
+    grad_queries_hopper<DIM><<<dim3((unsigned)a->heads, tiles), BLOCK_THREADS, bytes<DIM>(false), s>>>(*a);
+    grad_keys_hopper<DIM><<<dim3((unsigned)a->kv_heads, tiles), BLOCK_THREADS, bytes<DIM>(true), s>>>(*a);
+}
+
+bool bl_cu_attention_hopper(bl_stream s, const bl_cu_attention *a)
+{
+    if (a->k_scale || a->head_dim <= 32 || a->head_dim > 128 || a->head_dim % 8) return false;
+    if (!whole(a->q, a->ldq) || !whole(a->k, a->ldk) || !whole(a->v, a->ldv) || !whole(a->y, a->ldy)) return false;
+    if (!a->rows || !a->n_seq) return true;
+    if (a->head_dim <= 64) forward<64>(s, a);
+    else forward<128>(s, a);
+    return true;
+}
+
+bool bl_cu_attention_grad_hopper(bl_stream s, const bl_cu_attention_grad *a)
+{
+    if (a->head_dim <= 32 || a->head_dim > 128 || a->head_dim % 8) return false;
+    if (!whole(a->q, a->ldq) || !whole(a->k, a->ldk) || !whole(a->v, a->ldv) || !whole(a->y, a->ldy) ||
+        !whole(a->dy, a->lddy) || !whole(a->dq, a->lddq) || !whole(a->dk, a->lddk) || !whole(a->dv, a->lddv))
+        return false;
+    if (!a->rows || !a->n_seq) return true;
+    if (a->head_dim <= 64) backward<64>(s, a);
+    else backward<128>(s, a);
+    return true;
+}
