@@ -231,20 +231,27 @@ static bl_status upload(bl_model *m, const bl_batch *b, bl_pass_plan *p, bl_err 
         {p->seg_start, &p->t_seg_start, BL_I32, p->n_seg_start},
     };
     bl_status st = BL_OK;
+    bool there = p->staged > 0; /* the lists of the pass before are these */
 
     for (size_t i = 0; i < BL_COUNT(list); i++) end += list[i].n * bl_dtype_bytes(list[i].type);
     BL_TRY(bl_grow(&p->staging, &p->cap_staging, end, 1, e));
-    BL_TRY(bl_buffer_fit(m->be, &p->lists, end, e));
+    if (!p->lists || p->staged != end) {
+        there = false;
+        BL_TRY(bl_buffer_fit(m->be, &p->lists, end, e));
+    }
+    p->staged = 0;
     end = 0;
     for (size_t i = 0; i < BL_COUNT(list); i++) { /* wide types come first, so each begins at a multiple of its size */
         size_t bytes = list[i].n * bl_dtype_bytes(list[i].type);
-        if (bytes) memcpy(p->staging + end, list[i].host, bytes);
+        there = there && (!bytes || memcmp(p->staging + end, list[i].host, bytes) == 0);
+        if (bytes && !there) memcpy(p->staging + end, list[i].host, bytes);
         *list[i].out = bl_tensor_1d(p->lists, end, list[i].type, (int64_t)list[i].n);
         end += bytes;
     }
     p->t_seg = bl_tensor_2d(p->lists, p->t_seg.offset, BL_I64, (int64_t)p->n_seg, 2);
     bl_tensor all = bl_tensor_1d(p->lists, 0, BL_U8, (int64_t)end);
-    BL_TRY(m->be->ops->upload(m->be, &all, p->staging, e));
+    if (!there) BL_TRY(m->be->ops->upload(m->be, &all, p->staging, e));
+    p->staged = end;
 out:
     return st;
 }

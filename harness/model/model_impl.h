@@ -38,7 +38,7 @@ typedef struct bl_pass_plan {
     /* The same lists and the ids on the backend, uploaded together. */
     bl_buffer *lists;
     unsigned char *staging;
-    size_t cap_staging;
+    size_t cap_staging, staged; /* bytes of it that the lists hold */
     bl_tensor t_ids, t_past, t_start, t_seg, t_seg_start, t_pos, t_kv_row, t_from, t_want_pos;
 } bl_pass_plan;
 

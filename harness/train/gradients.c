@@ -323,6 +323,14 @@ out:
     return st;
 }
 
+/* Where the forward pass leaves what the way back through a block reads; NULL: it is made again. The one tape of a pass
+ * that keeps none is the last block's first. */
+static bl_tape *tape_of(const pass *p, int64_t block)
+{
+    if (p->t->keep) return &p->tape[block];
+    return block == p->m->config.n_layers - 1 ? &p->tape[0] : NULL;
+}
+
 static bl_status forward(pass *p, const bl_block_hooks *hooks, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -330,7 +338,7 @@ static bl_status forward(pass *p, const bl_block_hooks *hooks, bl_err *e)
     for (int64_t b = 0; b < p->m->config.n_layers; b++) {
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
         if (p->kept) BL_TRY(copy(p, p->stream, input_of(p, b), e));
-        bl_tape *tape = p->learn && p->t->keep && b >= p->low ? &p->tape[b] : NULL;
+        bl_tape *tape = p->learn && b >= p->low ? tape_of(p, b) : NULL;
         BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, tape, e));
     }
 out:
@@ -340,13 +348,18 @@ out:
 static bl_status backward(pass *p, const bl_block_hooks *hooks, bl_err *e)
 {
     const bl_block_grads grads = bl_trainable_grads(p->t);
+    bl_block_hooks again = *hooks;
     int64_t low = lowest(p->t);
     bl_status st = BL_OK;
 
+    again.until = BL_ROLE_BIT(BL_ROLE_DOWN); /* nothing reads what a block puts out */
     for (int64_t b = p->m->config.n_layers - 1; b >= BL_MAX(low, 0); b--) {
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        bl_tape *tape = &p->tape[p->t->keep ? b : 0];
-        if (!p->t->keep) BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, input_of(p, b), hooks, tape, e));
+        bl_tape *tape = tape_of(p, b);
+        if (!tape) {
+            tape = &p->tape[0];
+            BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, input_of(p, b), &again, tape, e));
+        }
         BL_TRY(bl_block_backward(p->m, b, &p->batch, p->kv, tape, p->stream, b > low, &grads, e));
     }
     if (low < 0) {
