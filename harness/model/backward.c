@@ -227,7 +227,8 @@ bl_status bl_block_backward(bl_model *m, int64_t block, const bl_batch *b, bl_kv
 {
     bl_buffer *start = NULL;
     bl_status st = BL_OK;
-    back k = {.p = {.m = m, .b = b, .kv = kv, .block = block, .be = m->blocks[block].be}, .t = t, .g = g, .d = dx};
+    back k = {
+        .p = {.m = m, .b = b, .kv = kv, .tape = t, .block = block, .be = m->blocks[block].be}, .t = t, .g = g, .d = dx};
 
     if (b->n_seq == 0 || b->start[b->n_seq] == 0) return BL_OK;
     BL_TRY(check(m, b, e));

@@ -256,9 +256,9 @@ out:
     return st;
 }
 
-bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e)
+bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t most, bl_pass_plan *p, bl_err *e)
 {
-    int64_t rows = b->start[b->n_seq], most = m->own->chunk_rows, want = 0;
+    int64_t rows = b->start[b->n_seq], want = 0;
     int32_t seq = 0;
     bl_status st = BL_OK;
 

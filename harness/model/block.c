@@ -222,12 +222,14 @@ bl_status bl_pass_prepare(bl_pass *p, bl_err *e)
 
     p->q_dim = m->config.n_heads * m->config.head_dim;
     p->kv_dim = m->config.n_kv_heads * m->config.head_dim;
-    BL_TRY(bl_pass_plan_batch(m, p->b, p->kv, &own->plan, e));
+    const bool whole = p->tape && m->be->wide > 1; /* the tape has room for all rows, and weights are decoded once */
+    BL_TRY(bl_pass_plan_batch(m, p->b, p->kv, whole ? BL_MAX(rows, 1) : own->chunk_rows, &own->plan, e));
     p->p = &own->plan;
     for (int64_t i = 0; i < rows; i++) longest = BL_MAX(longest, p->p->pos[i] + 1);
     for (size_t i = 0; i < p->p->n_chunks; i++) most = BL_MAX(most, p->p->chunk[i].rows);
     BL_TRY(bl_rope_prepare(m, longest, e));
-    BL_TRY(bl_buffer_fit(m->be, &own->work, (uint64_t)work_values(p, most) * bl_dtype_bytes(m->be->act), e));
+    if (!whole)
+        BL_TRY(bl_buffer_fit(m->be, &own->work, (uint64_t)work_values(p, most) * bl_dtype_bytes(m->be->act), e));
     p->cos = bl_tensor_2d(own->rope, 0, BL_F32, own->rope_len, half);
     p->sin = bl_tensor_2d(own->rope, (uint64_t)(own->rope_len * half) * sizeof(float), BL_F32, own->rope_len, half);
 out:

@@ -138,8 +138,9 @@ bl_status bl_rope_prepare(bl_model *m, int64_t n, bl_err *e);
  */
 bl_status bl_rope_sequences(bl_model *m, const bl_batch *b, bl_pass_plan *p, bl_err *e);
 void bl_pass_plan_free(bl_backend *be, bl_pass_plan *p);
-/* Chunks, positions, cache rows and segments of a batch, and its lists on the backend; checks it against the cache. */
-bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, bl_pass_plan *p, bl_err *e);
+/* Chunks of at most `most` rows, positions, cache rows and segments of a batch, and its lists on the backend; checks it
+ * against the cache. */
+bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t most, bl_pass_plan *p, bl_err *e);
 bl_kv_view bl_kv_layer(const bl_kv *kv, int64_t layer);
 /* What belongs to a linear or a norm, from the checkpoint onto the backend; and back to what is known without it. */
 const bl_stored *bl_linear_stored_bias(const bl_checkpoint *c, const bl_linear *l); /* NULL: none */

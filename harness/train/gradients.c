@@ -323,12 +323,14 @@ out:
     return st;
 }
 
-/* Where the forward pass leaves what the way back through a block reads; NULL: it is made again. The one tape of a pass
- * that keeps none is the last block's first. */
+/* Where a pass leaves what the way back through a block reads; NULL: nowhere. Wide devices take all rows of a block at
+ * once, which needs the room of a tape, so blocks that none is kept for use that of a later one. */
 static bl_tape *tape_of(const pass *p, int64_t block)
 {
-    if (p->t->keep) return &p->tape[block];
-    return block == p->m->config.n_layers - 1 ? &p->tape[0] : NULL;
+    const int64_t n = p->m->config.n_layers;
+    if (!p->learn || (p->t->keep && p->low >= n)) return NULL;
+    if (p->be->wide <= 1 && (p->t->keep ? block < p->low : block < n - 1)) return NULL;
+    return &p->tape[p->t->keep ? BL_MAX(block, p->low) : 0];
 }
 
 static bl_status forward(pass *p, const bl_block_hooks *hooks, bl_err *e)
@@ -338,8 +340,7 @@ static bl_status forward(pass *p, const bl_block_hooks *hooks, bl_err *e)
     for (int64_t b = 0; b < p->m->config.n_layers; b++) {
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
         if (p->kept) BL_TRY(copy(p, p->stream, input_of(p, b), e));
-        bl_tape *tape = p->learn && b >= p->low ? tape_of(p, b) : NULL;
-        BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, tape, e));
+        BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, tape_of(p, b), e));
     }
 out:
     return st;
@@ -355,11 +356,9 @@ static bl_status backward(pass *p, const bl_block_hooks *hooks, bl_err *e)
     again.until = BL_ROLE_BIT(BL_ROLE_DOWN); /* nothing reads what a block puts out */
     for (int64_t b = p->m->config.n_layers - 1; b >= BL_MAX(low, 0); b--) {
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        bl_tape *tape = tape_of(p, b);
-        if (!tape) {
-            tape = &p->tape[0];
+        bl_tape *tape = &p->tape[p->t->keep ? b : 0];
+        if (!p->t->keep && b < p->m->config.n_layers - 1) /* the last block's is there */
             BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, input_of(p, b), &again, tape, e));
-        }
         BL_TRY(bl_block_backward(p->m, b, &p->batch, p->kv, tape, p->stream, b > low, &grads, e));
     }
     if (low < 0) {

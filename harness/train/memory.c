@@ -47,8 +47,8 @@ static uint64_t turned_back(const bl_trainable *t, int64_t rows)
     return most * bl_dtype_bytes(t->m->be->act);
 }
 
-/* Buffers of a pass of `rows` tokens of which n count. */
-static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n)
+/* Buffers of a pass of `rows` tokens of which n count; valid: some passes leave nothing for a way back. */
+static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n, bool valid)
 {
     const bl_config *c = &t->m->config;
     bl_backend *be = t->m->be;
@@ -63,7 +63,7 @@ static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n)
         kept = states + (uint64_t)(chunk * bl_chunk_row_bytes(c));
     }
     return states + (t->keep ? layers * tape : layers * states + tape) + (uint64_t)rows * 16 + kv + kept +
-           (uint64_t)(chunk * bl_chunk_row_bytes(c)) + kept_by_products(t, rows) +
+           (valid || be->wide <= 1 ? (uint64_t)(chunk * bl_chunk_row_bytes(c)) : 0) + kept_by_products(t, rows) +
            BL_MAX(ends, bl_block_backward_bytes(t->m, rows) + turned_back(t, rows));
 }
 
@@ -72,11 +72,12 @@ typedef struct largest {
     const bl_trainable *t;
     int64_t rows, n; /* most of any pass */
     uint64_t bytes;
+    bool valid;
 } largest;
 
 static void see(largest *l, int64_t rows, int64_t n)
 {
-    if (rows > l->rows || n > l->n) l->bytes = BL_MAX(l->bytes, activations(l->t, rows, n));
+    if (rows > l->rows || n > l->n) l->bytes = BL_MAX(l->bytes, activations(l->t, rows, n, l->valid));
     l->rows = BL_MAX(l->rows, rows);
     l->n = BL_MAX(l->n, n);
 }
@@ -147,7 +148,7 @@ bl_status bl_trainer_memory(const bl_trainer *r, bl_train_memory *out, bl_err *e
     const bl_trainable *t = r->t;
     uint64_t now;
     bl_train_memory m = {0};
-    largest l = {.t = t};
+    largest l = {.t = t, .valid = r->valid};
 
     for (size_t i = 0; i < t->n_params; i++) {
         m.gradients += bl_tensor_bytes(&t->param[i].grad);

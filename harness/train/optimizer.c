@@ -15,16 +15,22 @@ static bl_tensor matrix(bl_tensor t)
 static bl_status norm_of(const bl_trainable *t, double *norm, bl_err *e)
 {
     bl_backend *be = t->m->be;
+    const int64_t n = (int64_t)t->n_params;
+    double sum = 0, *each = bl_new((size_t)n, sizeof *each, e);
     bl_status st = BL_OK;
-    double sum = 0;
-    for (size_t i = 0; i < t->n_params; i++) {
-        double one = 0;
-        BL_TRY(be->ops->sq_error(be, &(bl_sq_error_args){.x = matrix(t->param[i].grad), .sum = &one}, e));
-        BL_TRY(be->ops->sync(be, e));
-        sum += one;
-    }
+    bl_buffer *b = NULL;
+    if (!each) return BL_E_NOMEM;
+    BL_TRY(be->ops->buffer_new(be, (uint64_t)n * sizeof *each, &b, e));
+    const bl_tensor all = bl_tensor_1d(b, 0, BL_F64, n);
+    for (int64_t i = 0; i < n; i++) /* all are under way before one is waited for */
+        BL_TRY(be->ops->sq_error(
+            be, &(bl_sq_error_args){.x = matrix(t->param[i].grad), .to = bl_tensor_part(all, i, 1)}, e));
+    BL_TRY(be->ops->download(be, &all, each, e));
+    for (int64_t i = 0; i < n; i++) sum += each[i];
     *norm = sqrt(sum);
 out:
+    be->ops->buffer_free(b);
+    bl_free(each);
     return st;
 }
 

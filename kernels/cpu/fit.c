@@ -44,7 +44,7 @@ bl_status bl_cpu_sq_error(bl_backend *be, const bl_sq_error_args *a, bl_err *e)
         sum[i] = bl_tree8d(part);
     }
     for (int64_t i = 0; i < rows; i++) total += sum[i];
-    *a->sum = total;
+    *(a->sum ? a->sum : (double *)bl_cpu_at(&a->to)) = total;
     bl_free(sum);
     return BL_OK;
 }

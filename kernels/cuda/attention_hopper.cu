@@ -1,9 +1,9 @@
 /* attention_hopper.cu - causal attention and its gradient on compute capability 9.0, heads of up to 128 numbers.
  *
- * A block has 128 rows of a sequence and a head: a group of warps copies tiles of the other side into shared memory,
- * a few ahead; two groups have 64 rows each and compute (after Shah et al. 2024, arXiv 2407.08608, section 3.1). A
- * group goes over tiles that its mask leaves something of, tiles aligned at position 0, so what a row gets does not
- * depend on the other rows of the call.
+ * A block has two or three times 64 rows of a sequence and a head: a group of warps copies tiles of the other side into
+ * shared memory, a few ahead; the other groups have 64 rows each and compute, in turn (after Shah et al. 2024, arXiv
+ * 2407.08608, section 3.1). A group goes over tiles that its mask leaves something of, tiles aligned at position 0, so
+ * what a row gets does not depend on the other rows of the call.
  *
  *     forward  rows of queries; over the keys before them
  *     dq       the same once more, with the rows' sums of exponentials, which dk and dv need, as a by-product:
@@ -14,19 +14,38 @@
  */
 #include "hopper.cuh"
 
-enum { ROWS = 2 * GROUP_ROWS, BLOCK_THREADS = 3 * GROUP, STAGES = 4, LOADING = 24, COMPUTING = 240 };
-enum { FORWARD_KEYS = 128, FORWARD_STAGES = 3, FORWARD_LOADING = 40, FORWARD_COMPUTING = 232 };
+/* By what sums of DIM numbers leave of the registers: computing groups, and registers of a thread. */
+template <int DIM> struct plan {
+    enum {
+        GROUPS = DIM <= 64 ? 3 : 2,
+        ROWS = GROUPS * GROUP_ROWS,
+        THREADS = (GROUPS + 1) * GROUP,
+        STAGES = 4,
+        LOADING = 24,
+        COMPUTING = DIM <= 64 ? 160 : 240,
+        KEY_GROUPS = 2,
+        KEY_ROWS = KEY_GROUPS * GROUP_ROWS,
+        KEY_THREADS = (KEY_GROUPS + 1) * GROUP,
+        KEY_COMPUTING = 240,
+        KEYS_HELD = DIM <= 64, /* keys and values of a group are in its registers, else in shared memory */
+        FORWARD_KEYS = DIM <= 64 ? 64 : 128,
+        FORWARD_STAGES = DIM <= 64 ? 4 : 3,
+        FORWARD_LOADING = DIM <= 64 ? 32 : 40,
+        FORWARD_COMPUTING = DIM <= 64 ? 160 : 232
+    };
+};
 
 #ifdef BL_HOPPER
 template <int STAGES> struct pipeline {
     uint64_t full[STAGES], empty[STAGES], once;
 };
-template <int STAGES> static __device__ __forceinline__ uint32_t pipeline_new(pipeline<STAGES> *p, void *shared)
+template <int STAGES>
+static __device__ __forceinline__ uint32_t pipeline_new(pipeline<STAGES> *p, int groups, void *shared)
 {
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
             barrier_new(p->full + i, GROUP);
-            barrier_new(p->empty + i, 2 * GROUP / WARP);
+            barrier_new(p->empty + i, (unsigned)groups * (GROUP / WARP));
         }
         barrier_new(&p->once, GROUP);
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
@@ -47,10 +66,24 @@ template <int STAGES> static __device__ __forceinline__ void release(pipeline<ST
 {
     if (threadIdx.x % WARP == 0) barrier_arrive(p->empty + i % STAGES);
 }
+/* Computing groups begin a tile in turn: one has its products while others are at their exponentials. */
+template <int GROUPS> static __device__ __forceinline__ void turn_begin(int group)
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"(2 * GROUP) : "memory");
+}
+template <int GROUPS> static __device__ __forceinline__ void turn_end(int group)
+{
+    asm volatile("bar.arrive %0, %1;" ::"r"(1 + (group + 1) % GROUPS), "n"(2 * GROUP) : "memory");
+}
 /* Tiles from .. to - 1 are not for this group. */
-template <int STAGES> static __device__ __forceinline__ void pass(pipeline<STAGES> *p, int from, int to)
+template <int GROUPS, bool TURNS, int STAGES>
+static __device__ __forceinline__ void pass(pipeline<STAGES> *p, int group, int from, int to)
 {
     for (int i = from; i < to; i++) {
+        if (TURNS) {
+            turn_begin<GROUPS>(group);
+            turn_end<GROUPS>(group);
+        }
         barrier_wait(p->full + i % STAGES, i / STAGES % 2);
         release(p, i);
     }
@@ -74,22 +107,23 @@ static __device__ __forceinline__ int64_t row_at(cursor *c, int64_t p)
 }
 #endif
 
-template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) attend_hopper(bl_cu_attention a)
+template <int DIM> __global__ void __launch_bounds__(plan<DIM>::THREADS, 1) attend_hopper(bl_cu_attention a)
 {
 #ifdef BL_HOPPER
-    enum { N = FORWARD_KEYS, STAGES = FORWARD_STAGES, TILE_BYTES = N * DIM * 2 };
+    typedef plan<DIM> P;
+    enum { N = P::FORWARD_KEYS, STAGES = P::FORWARD_STAGES, ROWS = P::ROWS, TILE_BYTES = N * DIM * 2 };
     extern __shared__ uint8_t shared[];
     __shared__ pipeline<STAGES> pipe;
     int seq, tile, head = blockIdx.x, kv = head / (a.heads / a.kv_heads), dim = a.head_dim;
     if (!find_tile(a.start, a.n_seq, gridDim.y - 1 - blockIdx.y, ROWS, &seq, &tile)) return;
-    uint32_t at = pipeline_new(&pipe, shared);
+    uint32_t at = pipeline_new(&pipe, P::GROUPS, shared);
     int row0 = a.start[seq] + tile * ROWS, rows = min(a.start[seq + 1] - row0, (int)ROWS);
     int pos0 = a.past[seq] + tile * ROWS, keys = pos0 + rows, tiles = (keys + N - 1) / N;
     int group = threadIdx.x / GROUP - 1;
 
     if (group < 0) {
         enum { EACH_ROW = DIM / 8, STEP = GROUP / EACH_ROW };
-        registers_fewer<FORWARD_LOADING>();
+        registers_fewer<P::FORWARD_LOADING>();
         int t = threadIdx.x, c = t % EACH_ROW, r0 = t / EACH_ROW;
         const uint16_t *k = (const uint16_t *)a.k + (int64_t)kv * dim, *v = (const uint16_t *)a.v + (int64_t)kv * dim;
         uint32_t to = at + c / 8 * N * PANEL_ROW + r0 * PANEL_ROW + (c % 8 ^ r0 % 8) * 16;
@@ -116,7 +150,8 @@ template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) attend_ho
             barrier_arrive_copied(pipe.full + i % STAGES);
         }
     } else {
-        registers_more<FORWARD_COMPUTING>();
+        registers_more<P::FORWARD_COMPUTING>();
+        if (group == P::GROUPS - 1) turn_end<P::GROUPS>(group);
         row0 += group * GROUP_ROWS;
         pos0 += group * GROUP_ROWS;
         rows = min(rows - group * GROUP_ROWS, (int)GROUP_ROWS);
@@ -132,9 +167,11 @@ template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) attend_ho
         uint32_t p[N / 16][4];
         if (mine) {
             wait_full(&pipe, 0);
+            turn_begin<P::GROUPS>(group);
             products_begin();
             scores<DIM, N>(s, q, at);
             products_commit();
+            turn_end<P::GROUPS>(group);
             products_wait<0>();
             settled(s);
             soften<N>(s, m, l, shrink, 0, p0, N - 1 > pos0, by);
@@ -144,11 +181,13 @@ template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) attend_ho
             uint32_t sk = at + i % STAGES * 2 * TILE_BYTES, before = at + (i - 1) % STAGES * 2 * TILE_BYTES;
             wait_full(&pipe, i);
             settled(o);
+            turn_begin<P::GROUPS>(group);
             products_begin();
             scores<DIM, N>(s, q, sk);
             products_commit();
             weigh<DIM, N>(o, p, before + TILE_BYTES);
             products_commit();
+            turn_end<P::GROUPS>(group);
             products_wait<1>();
             settled(s);
             soften<N>(s, m, l, shrink, i * N, p0, i * N + N - 1 > pos0, by);
@@ -170,27 +209,28 @@ template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) attend_ho
             settled(o);
             release(&pipe, mine - 1);
         }
-        pass(&pipe, mine, tiles);
+        pass<P::GROUPS, true>(&pipe, group, mine, tiles);
         write_rows<DIM>(a.y + (int64_t)row0 * a.ldy + (int64_t)head * dim, a.ldy, rows, dim, o, 1 / quad_sum(l[0]),
                         1 / quad_sum(l[1]));
     }
 #endif
 }
 
-template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) grad_queries_hopper(bl_cu_attention_grad a)
+template <int DIM> __global__ void __launch_bounds__(plan<DIM>::THREADS, 1) grad_queries_hopper(bl_cu_attention_grad a)
 {
 #ifdef BL_HOPPER
-    enum { N = GROUP_ROWS, TILE_BYTES = N * DIM * 2 };
+    typedef plan<DIM> P;
+    enum { N = GROUP_ROWS, STAGES = P::STAGES, ROWS = P::ROWS, TILE_BYTES = N * DIM * 2 };
     extern __shared__ uint8_t shared[];
     __shared__ pipeline<STAGES> pipe;
     int seq, tile, head = blockIdx.x, kv = head / (a.heads / a.kv_heads), dim = a.head_dim;
     if (!find_tile(a.start, a.n_seq, gridDim.y - 1 - blockIdx.y, ROWS, &seq, &tile)) return;
-    uint32_t at = pipeline_new(&pipe, shared);
+    uint32_t at = pipeline_new(&pipe, P::GROUPS, shared);
     int first = a.start[seq], row0 = first + tile * ROWS, rows = min(a.start[seq + 1] - row0, (int)ROWS);
     int pos0 = tile * ROWS, keys = pos0 + rows, tiles = (keys + N - 1) / N, group = threadIdx.x / GROUP - 1;
 
     if (group < 0) {
-        registers_fewer<LOADING>();
+        registers_fewer<P::LOADING>();
         const uint16_t *k = a.k + first * a.ldk + (int64_t)kv * dim, *v = a.v + first * a.ldv + (int64_t)kv * dim;
         for (int i = 0; i < tiles; i++, k += N * a.ldk, v += N * a.ldv) {
             uint32_t sk = at + i % STAGES * 2 * TILE_BYTES;
@@ -200,7 +240,7 @@ template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) grad_quer
             barrier_arrive_copied(pipe.full + i % STAGES);
         }
     } else {
-        registers_more<COMPUTING>();
+        registers_more<P::COMPUTING>();
         row0 += group * GROUP_ROWS;
         pos0 += group * GROUP_ROWS;
         rows = min(rows - group * GROUP_ROWS, (int)GROUP_ROWS);
@@ -262,7 +302,7 @@ template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) grad_quer
             settled(o);
             release(&pipe, i);
         }
-        pass(&pipe, mine, tiles);
+        pass<P::GROUPS, false>(&pipe, group, mine, tiles);
         l[0] = quad_sum(l[0]);
         l[1] = quad_sum(l[1]);
         write_rows<DIM>(a.dq + (int64_t)row0 * a.lddq + (int64_t)head * dim, a.lddq, rows, dim, o, a.scale / l[0],
@@ -278,27 +318,32 @@ template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) grad_quer
 #endif
 }
 
-template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) grad_keys_hopper(bl_cu_attention_grad a)
+template <int DIM> __global__ void __launch_bounds__(plan<DIM>::KEY_THREADS, 1) grad_keys_hopper(bl_cu_attention_grad a)
 {
 #ifdef BL_HOPPER
-    enum { N = GROUP_ROWS, TILE_BYTES = N * DIM * 2, STAGE = 2 * TILE_BYTES };
+    typedef plan<DIM> P;
+    enum { N = GROUP_ROWS, STAGES = P::STAGES, ROWS = P::KEY_ROWS, TILE_BYTES = N * DIM * 2, STAGE = 2 * TILE_BYTES };
     extern __shared__ uint8_t shared[];
     __shared__ pipeline<STAGES> pipe;
     __shared__ __align__(16) float numbers[STAGES][2][N];
     int seq, tile, kv = blockIdx.x, of_kv = a.heads / a.kv_heads, dim = a.head_dim;
     if (!find_tile(a.start, a.n_seq, blockIdx.y, ROWS, &seq, &tile)) return;
-    uint32_t at = pipeline_new(&pipe, shared);
+    uint32_t at = pipeline_new(&pipe, P::KEY_GROUPS, shared);
     int first = a.start[seq], all = a.start[seq + 1] - first, k0 = tile * ROWS, keys = min(all - k0, (int)ROWS);
     int tiles = (all - k0 + N - 1) / N, group = threadIdx.x / GROUP - 1; /* tiles of queries of one head */
-    uint32_t sk = at, sv = at + 2 * TILE_BYTES;
-    at += 4 * TILE_BYTES;
+    uint32_t sk = at, sv = at + ROWS * DIM * 2;
+    const uint16_t *k = a.k + (first + k0) * a.ldk + (int64_t)kv * dim,
+                   *v = a.v + (first + k0) * a.ldv + (int64_t)kv * dim;
+    if (!P::KEYS_HELD) at += 2 * ROWS * DIM * 2;
 
     if (group < 0) {
         int t = threadIdx.x;
-        registers_fewer<LOADING>();
-        copy_tile<DIM, ROWS>(sk, a.k + (first + k0) * a.ldk + (int64_t)kv * dim, a.ldk, keys, dim, t);
-        copy_tile<DIM, ROWS>(sv, a.v + (first + k0) * a.ldv + (int64_t)kv * dim, a.ldv, keys, dim, t);
-        barrier_arrive_copied(&pipe.once);
+        registers_fewer<P::LOADING>();
+        if (!P::KEYS_HELD) {
+            copy_tile<DIM, ROWS>(sk, k, a.ldk, keys, dim, t);
+            copy_tile<DIM, ROWS>(sv, v, a.ldv, keys, dim, t);
+            barrier_arrive_copied(&pipe.once);
+        }
         for (int i = 0; i < of_kv * tiles; i++) {
             int head = kv * of_kv + i / tiles, q0 = k0 + i % tiles * N, row = first + q0;
             uint32_t sq = at + i % STAGES * STAGE;
@@ -311,7 +356,8 @@ template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) grad_keys
             barrier_arrive_copied(pipe.full + i % STAGES);
         }
     } else {
-        registers_more<COMPUTING>();
+        registers_more<P::KEY_COMPUTING>();
+        if (group == P::KEY_GROUPS - 1) turn_end<P::KEY_GROUPS>(group);
         int lane = threadIdx.x % WARP;
         const float by = a.scale * 1.44269504088896341f;
         float dk[DIM / 8][4], dv[DIM / 8][4];
@@ -324,34 +370,47 @@ template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) grad_keys
         sk += group * GROUP_ROWS * PANEL_ROW;
         sv += group * GROUP_ROWS * PANEL_ROW;
         int key = threadIdx.x % GROUP / WARP * 16 + lane / 4; /* this thread's keys: this and that + 8 */
-        barrier_wait(&pipe.once, 0);
-        written_for_products();
+        uint32_t held[2][DIM / 16][4];
+        if (P::KEYS_HELD) {
+            read_rows<DIM>(held[0], k + group * GROUP_ROWS * a.ldk, a.ldk, keys, dim);
+            read_rows<DIM>(held[1], v + group * GROUP_ROWS * a.ldv, a.ldv, keys, dim);
+        } else {
+            barrier_wait(&pipe.once, 0);
+            written_for_products();
+        }
         for (int h = 0; h < of_kv; h++) {
             int skip = keys > 0 ? group : tiles; /* tiles of queries before our keys */
-            pass(&pipe, h * tiles, h * tiles + skip);
+            pass<P::KEY_GROUPS, true>(&pipe, group, h * tiles, h * tiles + skip);
             for (int above = skip; above < tiles; above++) { /* the first crosses the diagonal */
                 int i = h * tiles + above;
                 uint32_t sq = at + i % STAGES * STAGE;
                 float s[N / 8][4], dp[N / 8][4];
                 uint32_t p[N / 16][4];
                 wait_full(&pipe, i);
+                turn_begin<P::KEY_GROUPS>(group);
                 products_begin();
-                scores<DIM, ROWS>(s, sk, sq);
+                if (P::KEYS_HELD) scores<DIM, N>(s, held[0], sq);
+                else scores<DIM, ROWS>(s, sk, sq);
                 products_commit();
-                scores<DIM, ROWS>(dp, sv, sq + TILE_BYTES);
+                if (P::KEYS_HELD) scores<DIM, N>(dp, held[1], sq + TILE_BYTES);
+                else scores<DIM, ROWS>(dp, sv, sq + TILE_BYTES);
                 products_commit();
+                turn_end<P::KEY_GROUPS>(group);
                 products_wait<1>();
                 settled(s);
                 const float2 *sum = (const float2 *)numbers[i % STAGES][0] + lane % 4,
                              *given = (const float2 *)numbers[i % STAGES][1] + lane % 4;
+                if (above == skip)
+#pragma unroll
+                    for (int n = 0; n < N / 8; n++)
+#pragma unroll
+                        for (int j = 0; j < 4; j++)
+                            if (key + j / 2 * 8 > n * 8 + lane % 4 * 2 + j % 2) s[n][j] = -CUDART_INF_F;
 #pragma unroll
                 for (int n = 0; n < N / 8; n++) {
                     float2 less = sum[n * 4];
 #pragma unroll
-                    for (int j = 0; j < 4; j++) {
-                        s[n][j] = exp2_fast(fmaf(s[n][j], by, j % 2 ? -less.y : -less.x));
-                        if (above == skip && key + j / 2 * 8 > n * 8 + lane % 4 * 2 + j % 2) s[n][j] = 0;
-                    }
+                    for (int j = 0; j < 4; j++) s[n][j] = exp2_fast(fmaf(s[n][j], by, j % 2 ? -less.y : -less.x));
                 }
                 narrow(p, s);
                 settled(dv);
@@ -386,26 +445,27 @@ template <int DIM> __global__ void __launch_bounds__(BLOCK_THREADS, 1) grad_keys
 
 static bool whole(const void *p, int64_t ld) { return ld % 8 == 0 && (uintptr_t)p % 16 == 0; }
 
-template <int DIM> static unsigned bytes(bool keys)
+static dim3 tiles(int heads, int64_t rows, int n_seq, int each)
 {
-    return 1024 + (2 * STAGES * GROUP_ROWS + (keys ? 2 * ROWS : 0)) * DIM * 2;
+    return dim3((unsigned)heads, (unsigned)((rows + each - 1) / each + n_seq));
 }
 
 template <int DIM> static void forward(bl_stream s, const bl_cu_attention *a)
 {
-    dim3 grid((unsigned)a->heads, (unsigned)((a->rows + ROWS - 1) / ROWS + a->n_seq));
-    int bytes = 1024 + FORWARD_STAGES * 2 * FORWARD_KEYS * DIM * 2;
+    typedef plan<DIM> P;
+    int bytes = 1024 + 2 * P::FORWARD_STAGES * P::FORWARD_KEYS * DIM * 2;
     cudaFuncSetAttribute(attend_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    attend_hopper<DIM><<<grid, BLOCK_THREADS, (unsigned)bytes, s>>>(*a);
+    attend_hopper<DIM><<<tiles(a->heads, a->rows, a->n_seq, P::ROWS), P::THREADS, (unsigned)bytes, s>>>(*a);
 }
 
 template <int DIM> static void backward(bl_stream s, const bl_cu_attention_grad *a)
 {
-    unsigned tiles = (unsigned)((a->rows + ROWS - 1) / ROWS + a->n_seq);
-    cudaFuncSetAttribute(grad_queries_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes<DIM>(false));
-    cudaFuncSetAttribute(grad_keys_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes<DIM>(true));
-    grad_queries_hopper<DIM><<<dim3((unsigned)a->heads, tiles), BLOCK_THREADS, bytes<DIM>(false), s>>>(*a);
-    grad_keys_hopper<DIM><<<dim3((unsigned)a->kv_heads, tiles), BLOCK_THREADS, bytes<DIM>(true), s>>>(*a);
+    typedef plan<DIM> P;
+    int q = 1024 + 2 * P::STAGES * GROUP_ROWS * DIM * 2, k = q + (P::KEYS_HELD ? 0 : 2 * P::KEY_ROWS * DIM * 2);
+    cudaFuncSetAttribute(grad_queries_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, q);
+    cudaFuncSetAttribute(grad_keys_hopper<DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, k);
+    grad_queries_hopper<DIM><<<tiles(a->heads, a->rows, a->n_seq, P::ROWS), P::THREADS, (unsigned)q, s>>>(*a);
+    grad_keys_hopper<DIM><<<tiles(a->kv_heads, a->rows, a->n_seq, P::KEY_ROWS), P::KEY_THREADS, (unsigned)k, s>>>(*a);
 }
 
 bool bl_cu_attention_hopper(bl_stream s, const bl_cu_attention *a)

@@ -248,6 +248,7 @@ __global__ void loss_back(const float *logits, int64_t ld, int64_t vocab, int64_
     __shared__ float tops[33];
     const int64_t first = 4 * threadIdx.x, step = 4 * (int64_t)blockDim.x;
     const float *x = logits + blockIdx.x * ld;
+    const bool fours = !f32 && ldg % 4 == 0 && (uintptr_t)grad % 8 == 0;
     int32_t goal = target[blockIdx.x];
     float top = -CUDART_INF_F, bad = 0, aim = goal >= 0 ? x[goal] : 0,
           v[4]; /* before grad is written, which may be x */
@@ -278,10 +279,16 @@ __global__ void loss_back(const float *logits, int64_t ld, int64_t vocab, int64_
     for (int64_t i = first; i < columns; i += step) {
         take4(x + i, vocab - i, whole, v);
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            float g = i + j < vocab ? expf(v[j] - top) * factor - (i + j == goal ? (float)by : 0) : 0;
-            if (i + j < columns) put_sum(grad, f32, blockIdx.x * ldg + i + j, g, false);
+        for (int j = 0; j < 4; j++)
+            v[j] = i + j < vocab ? expf(v[j] - top) * factor - (i + j == goal ? (float)by : 0) : 0;
+        if (fours && i + 4 <= columns) {
+            const ushort4 narrow = {to_bf16(v[0]), to_bf16(v[1]), to_bf16(v[2]), to_bf16(v[3])};
+            *(ushort4 *)((uint16_t *)grad + blockIdx.x * ldg + i) = narrow;
+            continue;
         }
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (i + j < columns) put_sum(grad, f32, blockIdx.x * ldg + i + j, v[j], false);
     }
 }
 

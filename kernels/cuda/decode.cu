@@ -69,29 +69,43 @@ static __device__ __forceinline__ void put8(uint16_t *y, const float f[8])
     *(uint4 *)y = v;
 }
 
-/* Eight codes a thread, of one scale, into a whole vector of bf16: neighbouring threads read and write neighbours. */
+/* Eight codes, of one scale, of each of LINES rows a thread, into whole vectors of bf16: neighbouring threads read and
+ * write neighbours. */
+enum { LINES = 4 };
 template <int BITS, bool TABLE>
 __global__ void unpack_eights(bl_cu_weight w, int64_t row0, int64_t rows, uint16_t *y, int64_t ldy)
 {
     __shared__ float table[TABLE ? 1 << BITS : 1];
-    int eights = (int)(w.in / 8);
+    const int eights = (int)(w.in / 8), c = blockIdx.x * blockDim.x + threadIdx.x,
+              group = c * 8 / (int)min(w.group, w.in);
     if (TABLE) {
         for (int i = threadIdx.x; i < 1 << BITS; i += blockDim.x) table[i] = w.table[i];
         __syncthreads();
     }
-    for (int64_t r = blockIdx.y; r < rows; r += gridDim.y)
-        for (int c = blockIdx.x * blockDim.x + threadIdx.x; c < eights; c += gridDim.x * blockDim.x) {
-            int64_t row = row0 + r, group = (int64_t)c * 8 / w.group;
-            auto v = eight_codes<BITS>((const uint32_t *)(w.codes + row * w.row_bytes) + c / 4 * BITS, c % 4);
-            float s = stored_scale(w, row, group), f[8];
-            int z = !TABLE && BITS > 1 ? stored_zero(w, row, group) : 0;
+    if (c >= eights) return;
+    for (int64_t r0 = (int64_t)blockIdx.y * LINES; r0 < rows; r0 += (int64_t)gridDim.y * LINES) {
+        typename codes_of<BITS>::word v[LINES];
+        float s[LINES];
+        int z[LINES];
+#pragma unroll
+        for (int l = 0; l < LINES; l++) {
+            int64_t row = row0 + min(r0 + l, rows - 1);
+            v[l] = eight_codes<BITS>((const uint32_t *)(w.codes + row * w.row_bytes) + c / 4 * BITS, c % 4);
+            s[l] = stored_scale(w, row, group);
+            z[l] = !TABLE && BITS > 1 ? stored_zero(w, row, group) : 0;
+        }
+#pragma unroll
+        for (int l = 0; l < LINES; l++) {
+            float f[8];
+            if (r0 + l >= rows) break;
 #pragma unroll
             for (int j = 0; j < 8; j++) {
-                uint32_t q = (uint32_t)(v >> j * BITS) & ((1u << BITS) - 1);
-                f[j] = (TABLE ? table[q] : BITS == 1 ? (float)((int)(2 * q) - 1) : (float)((int)q - z)) * s;
+                uint32_t q = (uint32_t)(v[l] >> j * BITS) & ((1u << BITS) - 1);
+                f[j] = (TABLE ? table[q] : BITS == 1 ? (float)((int)(2 * q) - 1) : (float)((int)q - z[l])) * s[l];
             }
-            put8(y + r * ldy + (int64_t)c * 8, f);
+            put8(y + (r0 + l) * ldy + (int64_t)c * 8, f);
         }
+    }
 }
 
 /* The simple blocks of 32, a thread each, in registers. */
@@ -129,7 +143,8 @@ static bool unpack_vectors(bl_stream s, const bl_cu_weight *w, int64_t row0, int
         return true;
     }
     if (w->group % 32 != 0 && w->group < w->in) return false;
-    dim3 eights((unsigned)((w->in / 8 + 127) / 128), (unsigned)(rows < MOST_BLOCKS ? rows : MOST_BLOCKS));
+    int64_t lines = (rows + LINES - 1) / LINES;
+    dim3 eights((unsigned)((w->in / 8 + 127) / 128), (unsigned)(lines < MOST_BLOCKS ? lines : MOST_BLOCKS));
 #define RUNS(bits, table) unpack_eights<bits, table><<<eights, 128, 0, s>>>(*w, row0, rows, y, ldy)
     bool table = w->kind == BL_CU_TABLE;
     switch (w->bits) {

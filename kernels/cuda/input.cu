@@ -11,6 +11,21 @@ void bl_cu_scale_rows(bl_stream s, float *x, int64_t ldx, const float *by, int64
     if (rows) scale_rows<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, by, rows, n);
 }
 
+__global__ void scale_narrow(const uint16_t *x, int64_t ldx, const float *by, uint16_t *y, int64_t ldy, int64_t rows,
+                             int64_t n)
+{
+    EACH(i, rows * n)
+    {
+        int64_t r = i / n, k = i % n;
+        y[r * ldy + k] = to_bf16(from_bf16(x[r * ldx + k]) * by[k]);
+    }
+}
+void bl_cu_scale_bf16(bl_stream s, const uint16_t *x, int64_t ldx, const float *by, uint16_t *y, int64_t ldy,
+                      int64_t rows, int64_t n)
+{
+    if (rows) scale_narrow<<<blocks_for(rows * n, 256), 256, 0, s>>>(x, ldx, by, y, ldy, rows, n);
+}
+
 __global__ void permute_rows(const float *x, int64_t ldx, float *y, int64_t ldy, const int32_t *from, int64_t rows,
                              int64_t n)
 {

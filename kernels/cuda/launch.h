@@ -45,6 +45,9 @@ void bl_cu_channel_stats(bl_stream s, const uint16_t *x, int64_t ldx, int64_t ro
 
 /* ---- inputs of a product (input.cu), in f32 ---- */
 void bl_cu_scale_rows(bl_stream s, float *x, int64_t ldx, const float *by, int64_t rows, int64_t n);
+/* The same from bf16 to bf16; y may be x */
+void bl_cu_scale_bf16(bl_stream s, const uint16_t *x, int64_t ldx, const float *by, uint16_t *y, int64_t ldy,
+                      int64_t rows, int64_t n);
 void bl_cu_permute_rows(bl_stream s, const float *x, int64_t ldx, float *y, int64_t ldy, const int32_t *from,
                         int64_t rows, int64_t n);
 /* Turned: with the transposed matrix. */
@@ -196,6 +199,8 @@ void bl_cu_scale(bl_stream s, const void *x, int64_t ldx, void *y, int64_t ldy, 
 /* sum [rows] of (x - y)^2 of a row; y NULL: 0 */
 void bl_cu_sq_error(bl_stream s, const void *x, bool x32, int64_t ldx, const void *y, bool y32, int64_t ldy,
                     double *sum, int64_t rows, int64_t n);
+/* *sum = the sum of n numbers, in an order of its own that is always the same */
+void bl_cu_sum(bl_stream s, const double *x, int64_t n, double *sum);
 typedef struct bl_cu_clip {
     float *w;        /* [out, in] */
     const double *h; /* [in, in] */
@@ -216,6 +221,23 @@ typedef struct bl_cu_pack {
     double *lost;            /* [2, out] sums of squares of a row: what was lost, what was there */
 } bl_cu_pack;
 void bl_cu_pack_int(bl_stream s, const bl_cu_pack *a);
+typedef struct bl_cu_codebook { /* bl_codebook */
+    float bound[256];
+    uint8_t code[256], zero;
+    int span;
+    bool coarse;
+} bl_cu_codebook;
+typedef struct bl_cu_pack_codes { /* as bl_cu_pack */
+    const float *x;
+    bl_cu_weight w;           /* TABLE */
+    bl_cu_codebook book, map; /* of w; of double-quantized scales */
+    float top;                /* the largest value of the table */
+    float *exact;             /* scratch [out, groups] */
+    unsigned long long *bad;
+    double *lost;
+} bl_cu_pack_codes;
+void bl_cu_pack_table(bl_stream s, const bl_cu_pack_codes *a);
+
 /* ---- gradients (backward.cu, attention_grad.cu); see ops_train.h ---- */
 int64_t bl_cu_parts(int64_t rows); /* runs of rows that sums over rows go by */
 /* db += alpha (sum of the rows of dy); parts: scratch [bl_cu_parts, n] */

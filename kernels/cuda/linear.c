@@ -106,6 +106,12 @@ bl_status bl_cuda_transform(bl_backend *be, const bl_transform_args *a, bl_err *
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     BL_TRY(bl_check_transform(be, a, e));
+    if (a->n_t == 1 && a->t->kind == BL_T_SCALE) {
+        bl_cu_scale_bf16(c->now, bl_cuda_at(&a->x), a->x.stride[0], bl_cuda_at(&a->t->data), bl_cuda_at(&a->y),
+                         a->y.stride[0], a->x.dim[0], a->x.dim[1]);
+        BL_TRY(bl_cuda_launched(be, "transform", e));
+        goto out;
+    }
     int64_t wide = widest(&a->x, a->t, a->n_t), at_once = BL_MAX(INPUT_BYTES / (wide * (int64_t)sizeof(float)), 1);
     for (int64_t r = 0; r < a->x.dim[0]; r += at_once) {
         int64_t n = BL_MIN(at_once, a->x.dim[0] - r);

@@ -2,6 +2,8 @@
  * columns. In f32; bf16 is rounded once, when it is written. */
 #include "device.cuh"
 
+static bool whole(const void *p, int64_t ld) { return (uintptr_t)p % 16 == 0 && ld % 8 == 0; }
+
 /* One block a row; the sum of squares goes over the threads in a fixed tree. */
 __global__ void rmsnorm_rows(const uint16_t *x, int64_t ldx, const float *w, uint16_t *y, int64_t ldy, int64_t dim,
                              float eps)
@@ -16,6 +18,36 @@ __global__ void rmsnorm_rows(const uint16_t *x, int64_t ldx, const float *w, uin
     }
     float scale = 1.0f / sqrtf(block_sum(sum, tmp) / (float)dim + eps);
     for (int64_t i = threadIdx.x; i < dim; i += blockDim.x) yr[i] = to_bf16(from_bf16(xr[i]) * scale * w[i]);
+}
+
+/* The same where rows are whole vectors: each is read once. */
+template <int EACH>
+__global__ void rmsnorm_vectors(const uint4 *x, int64_t ldx, const float4 *w, uint4 *y, int64_t ldy, int vectors,
+                                float dim, float eps)
+{
+    __shared__ float tmp[33];
+    uint4 v[EACH];
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        int k = threadIdx.x + i * blockDim.x;
+        v[i] = k < vectors ? x[blockIdx.x * ldx + k] : make_uint4(0, 0, 0, 0);
+        const uint16_t *h = (const uint16_t *)&v[i];
+#pragma unroll
+        for (int j = 0; j < 8; j++) sum = fmaf(from_bf16(h[j]), from_bf16(h[j]), sum);
+    }
+    float scale = 1.0f / sqrtf(block_sum(sum, tmp) / dim + eps);
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        int k = threadIdx.x + i * blockDim.x;
+        if (k >= vectors) break;
+        float4 lo = w[2 * k], hi = w[2 * k + 1];
+        const float f[8] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
+        uint16_t *h = (uint16_t *)&v[i];
+#pragma unroll
+        for (int j = 0; j < 8; j++) h[j] = to_bf16(from_bf16(h[j]) * scale * f[j]);
+        y[blockIdx.x * ldy + k] = v[i];
+    }
 }
 
 /* The same for short rows, the heads of a query: a warp each. */
@@ -40,7 +72,15 @@ void bl_cu_rmsnorm(bl_stream s, const uint16_t *x, int64_t ldx, const float *w, 
                    int64_t dim, float eps)
 {
     if (!rows) return;
+    int vectors = (int)(dim / 8);
+    bool fast = dim % 8 == 0 && dim <= 8192 && whole(x, ldx) && whole(y, ldy) && (uintptr_t)w % 16 == 0;
     if (dim <= 256) rmsnorm_heads<<<(unsigned)((rows + 7) / 8), 256, 0, s>>>(x, ldx, w, y, ldy, rows, dim, eps);
+    else if (fast && vectors <= 256)
+        rmsnorm_vectors<1><<<(unsigned)rows, (unsigned)(vectors + 31) / 32 * 32, 0, s>>>(
+            (const uint4 *)x, ldx / 8, (const float4 *)w, (uint4 *)y, ldy / 8, vectors, (float)dim, eps);
+    else if (fast)
+        rmsnorm_vectors<4><<<(unsigned)rows, 256, 0, s>>>((const uint4 *)x, ldx / 8, (const float4 *)w, (uint4 *)y,
+                                                          ldy / 8, vectors, (float)dim, eps);
     else rmsnorm_rows<<<(unsigned)rows, dim <= 1024 ? 128 : 256, 0, s>>>(x, ldx, w, y, ldy, dim, eps);
 }
 
@@ -59,12 +99,44 @@ __global__ void rope_pairs(uint16_t *x, int64_t ldx, int64_t rows, int64_t width
     }
 }
 
+/* Eight pairs a thread where halves of heads are whole vectors. */
+__global__ void rope_vectors(uint16_t *x, int64_t ldx, int64_t rows, int width, int half, const int32_t *pos,
+                             const float *cos, const float *sin, int64_t ldt, float side)
+{
+    int each = width / 16;
+    EACH(i, rows * each)
+    {
+        int64_t r = i / each;
+        int k = (int)(i % each) * 8, j = k % half;
+        uint16_t *p = x + r * ldx + k / half * 2 * half + j;
+        uint4 a = *(uint4 *)p, b = *(uint4 *)(p + half);
+        uint16_t *lo = (uint16_t *)&a, *hi = (uint16_t *)&b;
+        const float4 *pc = (const float4 *)(cos + pos[r] * ldt + j), *ps = (const float4 *)(sin + pos[r] * ldt + j);
+        const float4 c0 = pc[0], c1 = pc[1], s0 = ps[0], s1 = ps[1];
+        const float c[8] = {c0.x, c0.y, c0.z, c0.w, c1.x, c1.y, c1.z, c1.w},
+                    n[8] = {s0.x, s0.y, s0.z, s0.w, s1.x, s1.y, s1.z, s1.w};
+#pragma unroll
+        for (int t = 0; t < 8; t++) {
+            float l = from_bf16(lo[t]), h = from_bf16(hi[t]), sn = side * n[t];
+            lo[t] = to_bf16(l * c[t] - h * sn);
+            hi[t] = to_bf16(h * c[t] + l * sn);
+        }
+        *(uint4 *)p = a;
+        *(uint4 *)(p + half) = b;
+    }
+}
+
 void bl_cu_rope(bl_stream s, uint16_t *x, int64_t ldx, int64_t rows, int64_t width, int64_t head_dim,
                 const int32_t *pos, const float *cos, const float *sin, int64_t ldt, bool back)
 {
-    if (rows)
+    float side = back ? -1.0f : 1.0f;
+    if (!rows) return;
+    if (head_dim % 16 == 0 && ldt % 4 == 0 && whole(x, ldx) && ((uintptr_t)cos | (uintptr_t)sin) % 16 == 0)
+        rope_vectors<<<blocks_for(rows * width / 16, 256), 256, 0, s>>>(x, ldx, rows, (int)width, (int)head_dim / 2,
+                                                                        pos, cos, sin, ldt, side);
+    else
         rope_pairs<<<blocks_for(rows * width / 2, 256), 256, 0, s>>>(x, ldx, rows, width, head_dim, pos, cos, sin, ldt,
-                                                                     back ? -1.0f : 1.0f);
+                                                                     side);
 }
 
 static __device__ __forceinline__ float silu(float g) { return g / (1.0f + __expf(-g)); }
@@ -93,8 +165,6 @@ __global__ void swiglu_single(const uint16_t *gate, int64_t ldg, const uint16_t 
         y[r * ldy + k] = to_bf16(silu(from_bf16(gate[r * ldg + k])) * from_bf16(up[r * ldu + k]));
     }
 }
-
-static bool whole(const void *p, int64_t ld) { return (uintptr_t)p % 16 == 0 && ld % 8 == 0; }
 
 void bl_cu_swiglu(bl_stream s, const uint16_t *gate, int64_t ldg, const uint16_t *up, int64_t ldu, uint16_t *y,
                   int64_t ldy, int64_t rows, int64_t n)

@@ -325,16 +325,22 @@ bl_status bl_cuda_scale(bl_backend *be, const bl_scale_args *a, bl_err *e)
 
 bl_status bl_cuda_sq_error(bl_backend *be, const bl_sq_error_args *a, bl_err *e)
 {
+    enum { PIECE = 1024 };
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    int64_t rows = a->x.dim[0];
+    int64_t rows = a->x.dim[0], n = a->x.dim[1], ldx = a->x.stride[0];
     void *sums;
     BL_TRY(bl_check_sq_error(be, a, e));
+    if (!a->y.buf && ldx == n && rows * n % PIECE == 0) { /* in pieces that do not depend on its shape */
+        rows = rows * n / PIECE;
+        n = ldx = PIECE;
+    }
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, (uint64_t)rows * sizeof(double), &sums, e));
-    bl_cu_sq_error(c->now, bl_cuda_at(&a->x), a->x.dtype == BL_F32, a->x.stride[0], bl_cuda_at(&a->y),
-                   a->y.dtype == BL_F32, a->y.stride[0], sums, rows, a->x.dim[1]);
+    bl_cu_sq_error(c->now, bl_cuda_at(&a->x), a->x.dtype == BL_F32, ldx, bl_cuda_at(&a->y), a->y.dtype == BL_F32,
+                   a->y.stride[0], sums, rows, n);
+    if (a->to.buf) bl_cu_sum(c->now, sums, rows, bl_cuda_at(&a->to));
     BL_TRY(bl_cuda_launched(be, "sq_error", e));
-    BL_TRY(bl_cuda_sum(be, sums, rows, "sq_error", a->sum, e));
+    if (a->sum) BL_TRY(bl_cuda_sum(be, sums, rows, "sq_error", a->sum, e));
 out:
     return st;
 }

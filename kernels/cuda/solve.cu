@@ -303,6 +303,19 @@ void bl_cu_sq_error(bl_stream s, const void *x, bool x32, int64_t ldx, const voi
     if (rows) sq_error_rows<<<(unsigned)rows, 256, 0, s>>>(x, x32, ldx, y, y32, ldy, sum, n);
 }
 
+__global__ void sum_all(const double *x, int64_t n, double *sum)
+{
+    __shared__ double tmp[33];
+    double all = 0;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) all += x[i];
+    all = block_sum(all, tmp);
+    if (threadIdx.x == 0) *sum = all;
+}
+void bl_cu_sum(bl_stream s, const double *x, int64_t n, double *sum)
+{
+    sum_all<<<1, n <= 256 ? 256 : 1024, 0, s>>>(x, n, sum);
+}
+
 /* A block a row and group. t = d H in f32, a column a thread, in order; t dt in double. */
 __global__ void clip_groups(bl_cu_clip a)
 {

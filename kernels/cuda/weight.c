@@ -180,7 +180,7 @@ out:
     return st;
 }
 
-/* ---- packing: integers here, the other formats on the processor ---- */
+/* ---- packing: integers and tables here, the other formats on the processor ---- */
 static bl_status parts_on_host(const bl_weight *w, void **part, bl_err *e)
 {
     for (int i = 0; i < w->n_parts; i++)
@@ -236,6 +236,17 @@ static int rule_of(const bl_pack_args *a)
     return bl_cuda_rule(a->rule);
 }
 
+/* From the sums of rows: what was lost, then what was there. */
+static bl_status give_sums(bl_backend *be, const bl_pack_args *a, const double *lost, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t out = a->w->shape.out;
+    if (a->sq_error) BL_TRY(bl_cuda_sum(be, lost, out, "pack", a->sq_error, e));
+    if (a->sq_weight) BL_TRY(bl_cuda_sum(be, lost + out, out, "pack", a->sq_weight, e));
+out:
+    return st;
+}
+
 static bl_status pack_int(bl_backend *be, const bl_pack_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -263,8 +274,51 @@ static bl_status pack_int(bl_backend *be, const bl_pack_args *a, bl_err *e)
         st = refused(be, a, (int64_t)~bad, e);
         goto out;
     }
-    if (a->sq_error) BL_TRY(bl_cuda_sum(be, p.lost, g->out, "pack", a->sq_error, e));
-    if (a->sq_weight) BL_TRY(bl_cuda_sum(be, p.lost + out, g->out, "pack", a->sq_weight, e));
+    BL_TRY(give_sums(be, a, p.lost, e));
+out:
+    return st;
+}
+
+static bl_cu_codebook book_of(const float *table, int bits)
+{
+    bl_codebook b;
+    bl_cu_codebook out;
+    bl_codebook_init(&b, table, 1 << bits);
+    out = (bl_cu_codebook){.zero = b.zero, .span = b.span, .coarse = b.coarse};
+    memcpy(out.bound, b.bound, sizeof out.bound);
+    memcpy(out.code, b.code, sizeof out.code);
+    return out;
+}
+
+static bl_status pack_table(bl_backend *be, const bl_pack_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    const bl_shape *g = &a->w->shape;
+    const float *table = a->w->format->table;
+    uint64_t out = (uint64_t)g->out, bytes = sizeof(unsigned long long) + 2 * out * sizeof(double) +
+                                             out * (uint64_t)bl_shape_groups(g) * sizeof(float);
+    unsigned long long bad = 0;
+    void *space;
+    bl_cu_pack_codes p = {.x = bl_cuda_at(&a->x),
+                          .book = book_of(table, a->w->format->bits),
+                          .map = book_of(bl_dynamic_map, 8),
+                          .top = table == bl_fp8_e4m3 ? 448 : 1};
+    BL_TRY(bl_cuda_weight(be, a->w, &p.w, e));
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SOLVE, bytes, &space, e));
+    p.bad = space;
+    p.lost = (double *)space + 1;
+    p.exact = (float *)(p.lost + 2 * out);
+    bl_cu_fill(c->now, space, 8, 0, 1);
+    bl_cu_pack_table(c->now, &p);
+    BL_TRY(bl_cuda_launched(be, "pack", e));
+    BL_TRY(bl_cuda_status(be, cudaMemcpyAsync(&bad, p.bad, sizeof bad, cudaMemcpyDeviceToHost, c->now), "pack", e));
+    BL_TRY(bl_cuda_sync(be, e));
+    if (bad) {
+        st = bl_cuda_pack_there(be, a, e); /* it has the sentence */
+        goto out;
+    }
+    BL_TRY(give_sums(be, a, p.lost, e));
 out:
     return st;
 }
@@ -278,5 +332,6 @@ bl_status bl_cuda_pack(bl_backend *be, const bl_pack_args *a, bl_err *e)
     bl_cu_weight w;
     st = bl_cuda_weight(be, a->w, &w, e); /* refuses what no kernel reads */
     if (st != BL_OK) return st;
-    return w.kind == BL_CU_INT ? pack_int(be, a, e) : bl_cuda_pack_there(be, a, e);
+    if (w.kind == BL_CU_INT) return pack_int(be, a, e);
+    return w.kind == BL_CU_TABLE ? pack_table(be, a, e) : bl_cuda_pack_there(be, a, e);
 }

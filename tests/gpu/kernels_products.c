@@ -448,16 +448,23 @@ static void weights_are_packed_to_the_same_bits(void **state)
                     bl_range_rule rule = rules[k];
                     bool own = rule == BL_RANGE_OWN, sign = rule == BL_RANGE_SIGN,
                          symmetric = rule == BL_RANGE_SYMMETRIC || rule == BL_RANGE_FULL;
-                    bl_shape s = both_shape(f, 9, f->kind == BL_FMT_BLOCK ? 256 : 150, 64);
+                    bool table = f->kind == BL_FMT_TABLE;
+                    int64_t rows = table ? 200 : 9; /* more scales than share one of their own */
+                    bl_shape s = both_shape(f, rows, f->kind == BL_FMT_BLOCK ? 256 : 150, 64);
                     double lost[2], there[2];
                     if (f->kind == BL_FMT_INT && f->bits > 1) s.zero = (bl_zero)zero;
+                    else if (table && zero < 2) s.double_quant = zero;
                     else if (zero) continue;
                     if (!f->pack || (f->kind != BL_FMT_INT && !own) || (mse && (own || sign)) ||
                         (f->bits == 1 ? !own && !sign : sign) ||
                         (f->bits > 1 && !own && symmetric != (s.zero == BL_ZERO_NONE)) ||
                         (rule == BL_RANGE_MINMAX && s.zero != BL_ZERO_I16) || f->check(f, &s, NULL) != BL_OK)
                         continue;
-                    both x = both_random(false, 9, s.in, n + 7, 0.05f);
+                    both x = both_random(false, rows, s.in, n + 7, 0.05f);
+                    if (table) { /* a group of zeros */
+                        memset(both_f32(x) + 3 * s.in, 0, 64 * sizeof(float));
+                        both_send(x);
+                    }
                     both_weight w = both_weight_new(f, &s, 99);
                     bl_pack_args a = {
                         .x = x.c, .w = &w.c, .rule = rule, .mse = mse, .sq_error = &lost[0], .sq_weight = &there[0]};
@@ -492,6 +499,10 @@ static void a_weight_that_cannot_be_stored_is_refused_by_row(void **state)
     both_f32(x)[7 * 64 + 3] = INFINITY;
     both_send(x);
     assert_refused(gpu->ops->pack(gpu, &(bl_pack_args){.x = x.g, .w = &w.g}, &e), BL_E_NUMERIC, "row 7");
+    s.zero = BL_ZERO_NONE;
+    both_weight t = both_weight_new(bl_format_find("nf4"), &s, 1);
+    assert_refused(gpu->ops->pack(gpu, &(bl_pack_args){.x = x.g, .w = &t.g}, &e), BL_E_NUMERIC, "row 7");
+    both_weight_drop(&t);
     both_f32(x)[7 * 64 + 3] = 1e9f;
     both_send(x);
     assert_refused(gpu->ops->pack(gpu, &(bl_pack_args){.x = x.g, .w = &w.g}, &e), BL_E_NUMERIC, "row 7");
