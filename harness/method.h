@@ -50,19 +50,20 @@ static inline bl_actq bl_quant_act(const bl_quant *q)
 
 typedef enum bl_need {
     BL_NEED_NOTHING = 0,
-    BL_NEED_HESSIAN = 1,  /* of the inputs of a linear over calibration text */
-    BL_NEED_CHANNELS = 2, /* per-channel maxima and means of them */
-    BL_NEED_INPUTS = 4,   /* rows of them */
-    BL_NEED_GRADIENTS = 8,
+    BL_NEED_HESSIAN = 1,   /* of the inputs of a linear over calibration text */
+    BL_NEED_CHANNELS = 2,  /* per-channel maxima and means of them */
+    BL_NEED_INPUTS = 4,    /* rows of them */
+    BL_NEED_GRADIENTS = 8, /* windows of calibration text, in `learns`, to compute gradients on */
     BL_NEED_TRAINING = 16,
     BL_NEED_MISMATCH = 32, /* how they differ from those of the model as it was */
     BL_NEED_ORIGINAL = 64, /* windows of the block's input, and what the model as it was makes of its own */
-    BL_NEED_CALIBRATION = BL_NEED_HESSIAN | BL_NEED_CHANNELS | BL_NEED_INPUTS | BL_NEED_MISMATCH |
+    BL_NEED_CALIBRATION = BL_NEED_HESSIAN | BL_NEED_CHANNELS | BL_NEED_INPUTS | BL_NEED_GRADIENTS | BL_NEED_MISMATCH |
                           BL_NEED_ORIGINAL /* any of these */
 } bl_need;
 
 typedef struct bl_trainable bl_trainable;     /* harness/train/effective.h */
 typedef struct bl_calibration bl_calibration; /* harness/quant/calibrate.h; NULL for methods that look at no data */
+struct bl_calib_windows;                      /* the same */
 typedef struct bl_method_run {
     const struct bl_method *method;
     const void *opts; /* filled from method->opts */
@@ -71,6 +72,7 @@ typedef struct bl_method_run {
     const bl_ops *ops;
     bl_backend *be;
     bl_calibration *calib;
+    const struct bl_calib_windows *windows; /* BL_NEED_GRADIENTS: of the calibration text; else NULL */
     bl_arena *scratch;
     uint64_t seed;
 } bl_method_run;
@@ -79,10 +81,11 @@ typedef struct bl_method {
     const char *name;
     int version; /* raised whenever its numbers could change */
     const char *title, *cite, *doc;
-    const char *deviates; /* how it differs from its paper, a line each; NULL: it does not */
-    uint32_t wbits;       /* bit b: works at b bits; bit 0: without a width too; 0: has no width */
-    unsigned needs;       /* bl_need */
-    const size_t *ops;    /* of bl_check_ops: those it runs that a backend may lack, said before anything is computed */
+    const char *deviates;                 /* how it differs from its paper, a line each; NULL: it does not */
+    uint32_t wbits;                       /* bit b: works at b bits; bit 0: without a width too; 0: has no width */
+    unsigned needs;                       /* bl_need */
+    unsigned (*spares)(const void *opts); /* of `needs`, what these options do without; NULL: nothing */
+    const size_t *ops; /* of bl_check_ops: those it runs that a backend may lack, said before anything is computed */
     const bl_opt *opts;
     size_t opts_size;
     const char
@@ -109,6 +112,8 @@ typedef struct bl_method {
     /* Format and geometry that a linear's weight will have, so that `plan` knows bytes without weights; false: unknown,
      * or as it was. `lin` is of an outline: it may be given the transforms it will have, without buffers. */
     bool (*predict)(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape);
+    bool about; /* what `predict` says depends on the weights, and is right within a twentieth for all of them together
+                 */
     /* Flops of `layer` on one linear, as of products among many rows, beside calibration and rounding; NULL: nothing to
      * speak of. For plans: what a method solves or searches belongs here. */
     double (*work)(const bl_method_run *r, const bl_linear *lin);
@@ -164,8 +169,9 @@ bl_status bl_chain_set(bl_method_chain *c, const char *name, const char *value, 
 bl_status bl_chain_renew(bl_method_chain *c, bl_err *e);
 /* All options, for records: the object of a single stage; of more stages a list [{"quarot": {…}}, {"gptq": {…}}]. */
 bl_status bl_chain_json(const bl_method_chain *c, bl_text *out, bl_err *e);
-bool bl_chain_as_stored(const bl_method_chain *c); /* `base` */
-unsigned bl_chain_needs(const bl_method_chain *c); /* bl_need of all stages */
+bool bl_chain_as_stored(const bl_method_chain *c);   /* `base` */
+unsigned bl_choice_needs(const bl_method_choice *c); /* bl_need, as its options are */
+unsigned bl_chain_needs(const bl_method_chain *c);   /* of all stages */
 /* Bits and group of the last stage that quantizes, for records; without one -1, -1, "". Group in words: "64", "pc". */
 void bl_chain_width(const bl_method_chain *c, int64_t *wbits, int64_t *group, char group_text[32]);
 void bl_chain_free(bl_method_chain *c);

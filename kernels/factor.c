@@ -115,6 +115,79 @@ out:
     return st;
 }
 
+int64_t bl_factor_width(int64_t out, int64_t in, int64_t rank) { return BL_MIN(rank + 10, BL_MIN(out, in)); }
+
+/* k rows of n numbers become an orthonormal basis of their span; the leading ones first. */
+static bl_status orthonormal(float *x, int64_t k, int64_t n, float *tau, bl_err *e)
+{
+    int bad = LAPACKE_sgeqrf(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)k, x, (lapack_int)n, tau);
+    if (!bad)
+        bad = LAPACKE_sorgqr(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)k, (lapack_int)k, x, (lapack_int)n, tau);
+    return bad ? bl_fail(e, BL_E_NUMERIC, "no QR factorization was found (%d)", bad) : BL_OK;
+}
+
+/* With w near qt z, q [k, out] of orthonormal rows and z [k, in]: the triples of that product. `gram` [k, k], `turn`
+ * [k, rank], value [k]. */
+static bl_status triples(const float *q, const float *z, int64_t out, int64_t in, int64_t k, int64_t rank, double *gram,
+                         double *value, float *turn, float *a, float *b, bl_err *e)
+{
+    for (int64_t i = 0; i < k; i++)
+        for (int64_t j = i; j < k; j++) {
+            double sum = 0;
+            for (int64_t l = 0; l < in; l++) sum += (double)z[i * in + l] * z[j * in + l];
+            gram[i * k + j] = sum;
+        }
+    int bad = LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'V', 'U', (lapack_int)k, gram, (lapack_int)k, value);
+    if (bad) return bl_fail(e, BL_E_NUMERIC, "no singular vectors were found (dsyev: %d)", bad);
+    for (int side = 0; side < 2; side++) { /* values come in ascending order, vectors in columns */
+        for (int64_t j = 0; j < rank; j++) {
+            const int64_t from = k - 1 - j;
+            const double s = value[from] > 0 ? sqrt(sqrt(value[from])) : 0, by = side ? s : s > 0 ? 1 / s : 0;
+            for (int64_t i = 0; i < k; i++) turn[i * rank + j] = (float)(by * gram[i * k + from]);
+        }
+        if (side)
+            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)out, (int)rank, (int)k, 1, q, (int)out, turn,
+                        (int)rank, 0, b, (int)rank);
+        else
+            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rank, (int)in, (int)k, 1, turn, (int)rank, z,
+                        (int)in, 0, a, (int)in);
+    }
+    return BL_OK;
+}
+
+bl_status bl_factor_svd_near(const float *w, int64_t out, int64_t in, int64_t rank, int passes, float *basis, float *a,
+                             float *b, bl_err *e)
+{
+    const int64_t k = bl_factor_width(out, in, rank);
+    bl_status st = check(out, in, rank, e);
+    float *y = NULL, *tau = NULL, *turn = NULL;
+    double *gram = NULL, *value = NULL;
+
+    if (st != BL_OK) return st;
+    if (!(y = bl_new((size_t)(k * out), sizeof *y, e)) || !(tau = bl_new((size_t)k, sizeof *tau, e)) ||
+        !(turn = bl_new((size_t)(k * rank), sizeof *turn, e)) || !(value = bl_new((size_t)k, sizeof *value, e)) ||
+        !(gram = bl_new((size_t)(k * k), sizeof *gram, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int i = 0; i < passes; i++) {
+        if (i) BL_TRY(orthonormal(basis, k, in, tau, e));
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)k, (int)out, (int)in, 1, basis, (int)in, w, (int)in,
+                    0, y, (int)out);
+        BL_TRY(orthonormal(y, k, out, tau, e));
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)in, (int)out, 1, y, (int)out, w, (int)in, 0,
+                    basis, (int)in);
+    }
+    st = triples(y, basis, out, in, k, rank, gram, value, turn, a, b, e);
+out:
+    bl_free(gram);
+    bl_free(value);
+    bl_free(turn);
+    bl_free(tau);
+    bl_free(y);
+    return st;
+}
+
 void bl_factor_rest(const float *w, int64_t out, int64_t in, int64_t rank, const float *a, const float *b, double scale,
                     float *left)
 {

@@ -15,6 +15,14 @@
 bl_status bl_factor_svd(const float *w, int64_t out, int64_t in, int64_t rank, float *a, float *b, bl_err *e);
 /* w = q r by Householder reflections: the first columns of q in b, the first rows of r in a; signs are LAPACK's. */
 bl_status bl_factor_qr(const float *w, int64_t out, int64_t in, int64_t rank, float *a, float *b, bl_err *e);
+/* Near bl_factor_svd, and faster: the triples of w within the span of w wt ... w times `basis` [width, in], a row a
+ * vector, after so many passes >= 1 of products with w and wt (Halko, Martinsson, Tropp 2011, arXiv 0909.4061,
+ * algorithms 4.4 and 5.1); width = bl_factor_width is a little more than the rank. The basis is left as what was found:
+ * for a matrix near this one a single pass from there is enough. In f32. Products are on as many threads as OpenBLAS is
+ * set to. */
+int64_t bl_factor_width(int64_t out, int64_t in, int64_t rank);
+bl_status bl_factor_svd_near(const float *w, int64_t out, int64_t in, int64_t rank, int passes, float *basis, float *a,
+                             float *b, bl_err *e);
 /* left = w - scale b a, each element in f64 and rounded once. */
 void bl_factor_rest(const float *w, int64_t out, int64_t in, int64_t rank, const float *a, const float *b, double scale,
                     float *left);

@@ -14,16 +14,19 @@ typedef enum bl_codes_kind {
     BL_CODES_NVFP4,      /* fmt_nvfp4.c */
     BL_CODES_FLOAT,      /* fmt_int.c, zero points that are stored as numbers */
     BL_CODES_MIDDLE,     /* the same, the zero point in the middle */
-    BL_CODES_SHIFT       /* fmt_shift.c */
+    BL_CODES_SHIFT,      /* fmt_shift.c */
+    BL_CODES_LQ          /* fmt_lq.c */
 } bl_codes_kind;
 
 typedef struct bl_codes_weight {
     bl_codes_kind kind;
     int bits, scale_type; /* 0 f32, 1 fp16, 2 bf16 */
     int64_t out, in, group, salient;
+    int scale_bits;      /* LQ: of a scale, not 0 */
+    int64_t scale_group; /* LQ: scales that share a maximum, not 0 */
     const void *part[6]; /* in the order of the format's parts */
     const float *e4m3;   /* NVFP4: values by code */
-    const float *table;  /* SHIFT: the format's values by code */
+    const float *table;  /* SHIFT, LQ: the format's values by code */
     const float *map;    /* SHIFT: the signed dynamic map */
 } bl_codes_weight;
 #endif

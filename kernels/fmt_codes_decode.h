@@ -177,6 +177,19 @@ BL_BOTH static inline void bl_codes_shift(const bl_codes_weight *w, int64_t row,
     }
 }
 
+BL_BOTH static inline void bl_codes_lq(const bl_codes_weight *w, int64_t row, int64_t k0, int n, float *dst)
+{
+    const uint8_t *codes = (const uint8_t *)w->part[0] + row * bl_codes_bytes(w->in, w->bits),
+                  *scales = (const uint8_t *)w->part[1];
+    const float step = 1 / (float)((1 << w->scale_bits) - 1), offset = *(const float *)w->part[3];
+    for (int j = 0; j < n; j++) {
+        int64_t at = row * bl_codes_groups(w) + (k0 + j) / w->group;
+        float top = bl_codes_scale(w, 2, at / w->scale_group) * step,
+              part = (float)bl_codes_at(scales, w->scale_bits, at) * top, scale = part + offset;
+        dst[j] = w->table[bl_codes_at(codes, w->bits, k0 + j)] * scale;
+    }
+}
+
 /* Weights k0 .. k0 + n of a row, n <= BL_CODES_RUN. */
 BL_BOTH static inline void bl_codes_decode(const bl_codes_weight *w, int64_t row, int64_t k0, int n, float *dst)
 {
@@ -188,6 +201,7 @@ BL_BOTH static inline void bl_codes_decode(const bl_codes_weight *w, int64_t row
     case BL_CODES_SIGN_OUTER: bl_codes_sign_outer(w, row, k0, n, dst); return;
     case BL_CODES_NVFP4: bl_codes_nvfp4(w, row, k0, n, dst); return;
     case BL_CODES_SHIFT: bl_codes_shift(w, row, k0, n, dst); return;
+    case BL_CODES_LQ: bl_codes_lq(w, row, k0, n, dst); return;
     case BL_CODES_NONE: return;
     default: bl_codes_between(w, row, k0, n, dst); return;
     }

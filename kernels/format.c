@@ -78,6 +78,13 @@ bl_status bl_fmt_check(const bl_format *f, const bl_shape *g, bl_err *e)
     if (g->salient < 0 || (g->salient && !f->salient))
         return bl_fail(e, BL_E_CONFIG, "%s: %" PRId64 " salient weights, expected %s", f->name, g->salient,
                        f->salient ? "0 or more" : "none in this format");
+    if ((g->scale_bits || g->scale_group) && !f->coded_scales)
+        return bl_fail(e, BL_E_CONFIG, "%s: scales of this format are not coded, nothing is to be chosen of it",
+                       f->name);
+    if ((g->scale_bits && (g->scale_bits < 2 || g->scale_bits > 8)) || g->scale_group < 0)
+        return bl_fail(e, BL_E_CONFIG,
+                       "%s: scales of %d bits, %" PRId64 " of which share a maximum; expected 2..8 bits", f->name,
+                       g->scale_bits, g->scale_group);
     if (f->kind == BL_FMT_BLOCK && g->in % f->block)
         return bl_fail(e, BL_E_CONFIG, "%s: %" PRId64 " inputs are not whole blocks of %d", f->name, g->in, f->block);
     if (__builtin_mul_overflow(g->out, g->in, &n) || bl_format_bytes(f, g) == 0)

@@ -33,11 +33,13 @@ typedef enum bl_zero { BL_ZERO_NONE, BL_ZERO_PACKED, BL_ZERO_I16, BL_ZERO_FLOAT,
 
 typedef struct bl_shape {
     int64_t out, in;
-    int64_t group;     /* inputs that share a scale, 1..in; formats without scales: 0 */
-    bl_zero zero;      /* integer formats; of 1 bit NONE or FLOAT */
-    bl_dtype scale;    /* BL_F16, BL_BF16 or BL_F32 */
-    bool double_quant; /* table formats only */
-    int64_t salient;   /* formats that say so: how many weights or columns are stored in another way; else 0 */
+    int64_t group;       /* inputs that share a scale, 1..in; formats without scales: 0 */
+    bl_zero zero;        /* integer formats; of 1 bit NONE or FLOAT */
+    bl_dtype scale;      /* BL_F16, BL_BF16 or BL_F32 */
+    bool double_quant;   /* table formats only */
+    int64_t salient;     /* formats that say so: how many weights or columns are stored in another way; else 0 */
+    int scale_bits;      /* formats with coded scales (nf*_lq): bits of one, 2..8; 0: 8 */
+    int64_t scale_group; /* and how many of them share their maximum; 0: 256 */
 } bl_shape;
 
 typedef struct bl_part_spec {
@@ -65,6 +67,7 @@ struct bl_format {
     bl_codes_kind codes;    /* CODES: how they are arranged */
     bool salient;           /* shape.salient is of use */
     bool no_zeros;          /* CODES: `encode` takes none */
+    bool coded_scales;      /* shape.scale_bits and scale_group are of use */
     /* BL_OK, or BL_E_CONFIG saying which field cannot be. */
     bl_status (*check)(const bl_format *f, const bl_shape *g, bl_err *e);
     int (*parts)(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS]); /* how many */
@@ -104,6 +107,8 @@ const bl_format *bl_format_ggml(int type);                       /* by GGUF type
 uint64_t bl_format_bytes(const bl_format *f, const bl_shape *g); /* all parts; 0 when it does not fit 64 bits */
 double bl_format_bits(const bl_format *f, const bl_shape *g);    /* per weight, everything included */
 int64_t bl_shape_groups(const bl_shape *g);
+static inline int bl_shape_scale_bits(const bl_shape *g) { return g->scale_bits ? g->scale_bits : 8; }
+static inline int64_t bl_shape_scale_group(const bl_shape *g) { return g->scale_group ? g->scale_group : 256; }
 bool bl_shape_ragged(const bl_shape *g);
 
 /* ---- integer formats with scales and zeros that a method chose ----------------------------------

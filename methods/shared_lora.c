@@ -93,7 +93,7 @@ static void split_free(split *s)
     bl_free(s->b);
 }
 
-static bl_status dense_of(const bl_method_run *r, const bl_linear *l, float *host, bl_err *e)
+bl_status bl_lora_dense(const bl_method_run *r, const bl_linear *l, float *host, bl_err *e)
 {
     bl_tensor dense = {0};
     bl_status st = BL_OK;
@@ -104,15 +104,14 @@ out:
     return st;
 }
 
-/* s->left becomes the weight, in a format. */
-static bl_status store(const bl_method_run *r, bl_linear *l, const split *s, const bl_format *format,
-                       const bl_shape *shape, bl_range_rule rule, bl_err *e)
+bl_status bl_lora_store(const bl_method_run *r, bl_linear *l, const float *rest, const bl_format *format,
+                        const bl_shape *shape, bl_range_rule rule, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_weight f32 = {0};
     bl_layer_stat stat;
     BL_TRY(bl_weight_new(r->be, bl_format_find("fp32"), &(bl_shape){.out = l->out, .in = l->in}, &f32, e));
-    BL_TRY(r->ops->upload(r->be, &f32.part[0], s->left, e));
+    BL_TRY(r->ops->upload(r->be, &f32.part[0], rest, e));
     BL_TRY(r->ops->sync(r->be, e));
     bl_linear_set_weight(l, &f32); /* the linear's now */
     BL_TRY(bl_method_pack(r, l, format, shape, rule, false, &stat, e));
@@ -152,17 +151,17 @@ static bl_status begin(const bl_method_run *r, bl_trainable *t, bl_effective *w,
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(dense_of(r, l, s.w, e));
+    BL_TRY(bl_lora_dense(r, l, s.w, e));
     if (!base || !base->rounds) {
         BL_TRY(part(l, rank, scale, init, s.w, &s, e));
         bl_factor_rest(s.w, l->out, l->in, rank, s.a, s.b, scale, s.left);
-        BL_TRY(store(r, l, &s, format, &shape, rule, e));
+        BL_TRY(bl_lora_store(r, l, s.left, format, &shape, rule, e));
     }
     for (int k = 0; base && k < base->rounds; k++) { /* the weight is rounded first, the adapter found last */
         if (k) bl_factor_rest(s.w, l->out, l->in, rank, s.a, s.b, scale, s.left);
         else memcpy(s.left, s.w, (size_t)n * sizeof *s.w);
-        BL_TRY(store(r, l, &s, format, &shape, rule, e));
-        BL_TRY(dense_of(r, l, s.left, e));
+        BL_TRY(bl_lora_store(r, l, s.left, format, &shape, rule, e));
+        BL_TRY(bl_lora_dense(r, l, s.left, e));
         for (int64_t i = 0; i < n; i++) s.left[i] = s.w[i] - s.left[i];
         BL_TRY(part(l, rank, scale, BL_INIT_PISSA, s.left, &s, e));
     }

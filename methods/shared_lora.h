@@ -52,6 +52,10 @@ typedef struct bl_lora_base {
     bl_range_rule rule;
     int rounds; /* 0: the adapter is a part of the weight itself */
 } bl_lora_base;
+/* A linear's weight as it is, to the host; and what adapters leave of it from there, in a format. */
+bl_status bl_lora_dense(const bl_method_run *r, const bl_linear *l, float *host, bl_err *e);
+bl_status bl_lora_store(const bl_method_run *r, bl_linear *l, const float *rest, const bl_format *format,
+                        const bl_shape *shape, bl_range_rule rule, bl_err *e);
 /* New adapters as the options say, on weights as they are (NULL) or stored so. */
 bl_status bl_lora_learns(const bl_method_run *r, const bl_lora_opts *o, const bl_lora_base *base, bl_trainable *t,
                          bl_err *e);

@@ -40,6 +40,10 @@ static void hash_shape(bl_hasher *h, const bl_stored *t)
                          t->act.group};
     bl_hash_add(h, v, sizeof v);
     if (t->shape.salient) bl_hash_u64(h, (uint64_t)t->shape.salient);
+    if (t->shape.scale_bits || t->shape.scale_group) {
+        bl_hash_u64(h, (uint64_t)t->shape.scale_bits);
+        bl_hash_u64(h, (uint64_t)t->shape.scale_group);
+    }
     const float s[] = {t->act.scale, t->act.zero};
     bl_hash_add(h, s, sizeof s);
     for (int i = 0; i < t->n_transforms + t->n_after; i++) {

@@ -47,8 +47,10 @@ void bl_stored_text(const bl_format *f, const bl_shape *shape, char out[64])
     int n = snprintf(out, 64, "%s", f->name);
     if (f->kind == BL_FMT_BLOCK)
         for (char *p = out; *p; p++) *p = (char)toupper((unsigned char)*p);
-    else if (shape->group >= shape->in) snprintf(out + n, 64 - (size_t)n, " pc");
-    else if (shape->group) snprintf(out + n, 64 - (size_t)n, " g%" PRId64, shape->group);
+    else if (shape->group >= shape->in) n += snprintf(out + n, 64 - (size_t)n, " pc");
+    else if (shape->group) n += snprintf(out + n, 64 - (size_t)n, " g%" PRId64, shape->group);
+    if (f->coded_scales)
+        snprintf(out + n, 64 - (size_t)n, " s%d/%" PRId64, bl_shape_scale_bits(shape), bl_shape_scale_group(shape));
 }
 
 bl_status bl_checkpoint_note(bl_checkpoint *c, bl_log_level level, const char *sentence, bl_err *e)

@@ -184,7 +184,7 @@ static bl_status read_shape(const bl_json *o, bl_stored *t, const char *file, bl
 {
     bl_status st = BL_OK;
     int zero, scale;
-    int64_t out;
+    int64_t out, scale_bits = 0;
     BL_TRY(bl_json_get_int(o, "out", &out, e));
     BL_TRY(bl_json_get_int(o, "in", &t->shape.in, e));
     BL_TRY(bl_json_get_int(o, "group", &t->shape.group, e));
@@ -192,6 +192,9 @@ static bl_status read_shape(const bl_json *o, bl_stored *t, const char *file, bl
     BL_TRY(choice(o, "scale", bl_scale_names, &scale, file, e));
     BL_TRY(bl_json_get_bool(o, "double_quant", &t->shape.double_quant, e));
     if (bl_json_get(o, "salient")) BL_TRY(bl_json_get_int(o, "salient", &t->shape.salient, e));
+    if (bl_json_get(o, "scale_bits")) BL_TRY(bl_json_get_int(o, "scale_bits", &scale_bits, e));
+    if (bl_json_get(o, "scale_group")) BL_TRY(bl_json_get_int(o, "scale_group", &t->shape.scale_group, e));
+    t->shape.scale_bits = scale_bits < 0 || scale_bits > 8 ? -1 : (int)scale_bits; /* refused with the shape */
     t->shape.zero = (bl_zero)zero;
     t->shape.scale = (bl_dtype)scale;
     if (out != t->shape.out)

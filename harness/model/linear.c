@@ -121,7 +121,8 @@ out:
 static bool same_shape(const bl_shape *a, const bl_shape *b)
 {
     return a->out == b->out && a->in == b->in && a->group == b->group && a->zero == b->zero && a->scale == b->scale &&
-           a->double_quant == b->double_quant && a->salient == b->salient;
+           a->double_quant == b->double_quant && a->salient == b->salient && a->scale_bits == b->scale_bits &&
+           a->scale_group == b->scale_group;
 }
 
 static bool same_act(const bl_actq *a, const bl_actq *b)

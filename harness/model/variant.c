@@ -157,6 +157,8 @@ static void put_shape(bl_json_out *j, const char *name, const bl_format *f, cons
     bl_json_add_str(j, "scale", bl_scale_names[g->scale]);
     bl_json_add_bool(j, "double_quant", g->double_quant);
     if (g->salient) bl_json_add_int(j, "salient", g->salient);
+    if (g->scale_bits) bl_json_add_int(j, "scale_bits", g->scale_bits);
+    if (g->scale_group) bl_json_add_int(j, "scale_group", g->scale_group);
 }
 
 static bl_status put_vector(bl_variant *v, bl_text *t, const char *name, const bl_tensor *x, const bl_format *f,

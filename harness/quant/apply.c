@@ -338,19 +338,28 @@ out:
     return st;
 }
 
-static bl_status calibrate(work *k, bl_checkpoint *source, bool first, const char *dir, bl_err *e)
+static bl_status draw(work *k, bl_checkpoint *source, unsigned wants, bl_calib_windows *w, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tokenizer *t = NULL;
-    bl_calib_windows w = {0};
     bl_calib_choice c;
+    BL_TRY(bl_calib_for(k->how->calib ? k->how->calib : &(bl_calib_choice){0}, k->run.method->name, source, &c, e));
+    BL_TRY(bl_tokenizer_of(source, &t, e));
+    BL_TRY(bl_calib_draw(&c, k->how->dirs, t, k->arena, w, e));
+    st = look_at_windows(k, w, wants, e);
+out:
+    bl_tokenizer_close(t);
+    return st;
+}
+
+static bl_status calibrate(work *k, bl_checkpoint *source, bool first, const char *dir, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_calib_windows w = {0};
     unsigned wants = wants_of(k->run.method);
 
     if (!wants) return BL_OK;
-    BL_TRY(bl_calib_for(k->how->calib ? k->how->calib : &(bl_calib_choice){0}, k->run.method->name, source, &c, e));
-    BL_TRY(bl_tokenizer_of(source, &t, e));
-    BL_TRY(bl_calib_draw(&c, k->how->dirs, t, k->arena, &w, e));
-    BL_TRY(look_at_windows(k, &w, wants, e));
+    BL_TRY(draw(k, source, wants, &w, e));
     int64_t blocks = shared_blocks(k, first, wants);
     if (blocks) {
         BL_TRY(begin_shared(k, source, &w, wants, blocks, dir, e));
@@ -360,7 +369,6 @@ static bl_status calibrate(work *k, bl_checkpoint *source, bool first, const cha
         BL_TRY(bl_model_open(source, k->run.be, &(bl_model_opts){.stream = true, .as_stored = true}, &k->original, e));
     BL_TRY(bl_calib_begin(k->run.model, k->original, &w, wants, dir, &k->run.calib, e));
 out:
-    bl_tokenizer_close(t);
     return st;
 }
 
@@ -409,7 +417,12 @@ static bl_status learn(work *k, bl_checkpoint *source, bool first, const bl_meth
                        const char *dir, bl_err *e)
 {
     bl_status st = BL_OK;
+    bl_calib_windows windows = {0};
     if (k->run.method->check) BL_TRY(k->run.method->check(&k->run, e));
+    if (bl_choice_needs(stage) & BL_NEED_GRADIENTS) {
+        BL_TRY(draw(k, source, 0, &windows, e));
+        k->run.windows = &windows;
+    }
     if (k->run.method->layer) BL_TRY(before_learning(k, source, first, dir, e));
     BL_TRY(bl_train_stage(&k->run, stage->text, dir, hash, k->how->train, k->v, &k->train, e));
     BL_TRY(write_blocks(k, e));
@@ -417,6 +430,7 @@ static bl_status learn(work *k, bl_checkpoint *source, bool first, const bl_meth
     k->done += k->run.model->config.n_layers;
     st = tell(k, 0, NULL, e);
 out:
+    k->run.windows = NULL;
     return st;
 }
 

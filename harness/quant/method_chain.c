@@ -193,10 +193,15 @@ out:
 
 bool bl_chain_as_stored(const bl_method_chain *c) { return c->n == 1 && c->stage[0].method->as_stored; }
 
+unsigned bl_choice_needs(const bl_method_choice *c)
+{
+    return c->method->needs & ~(c->method->spares ? c->method->spares(c->opts) : 0u);
+}
+
 unsigned bl_chain_needs(const bl_method_chain *c)
 {
     unsigned needs = BL_NEED_NOTHING;
-    for (int i = 0; i < c->n; i++) needs |= c->stage[i].method->needs;
+    for (int i = 0; i < c->n; i++) needs |= bl_choice_needs(&c->stage[i]);
     return needs;
 }
 

@@ -124,7 +124,7 @@ static bl_status add_stage(const bl_method_choice *m, bl_hash calib, bl_hash tra
         bl_hash_u64(h, (uint64_t)m->method->version);
         bl_hash_text(h, options.s);
         bl_hash_u64(h, seed);
-        bl_hash_of(h, m->method->needs & BL_NEED_CALIBRATION ? calib : (bl_hash){0});
+        bl_hash_of(h, bl_choice_needs(m) & BL_NEED_CALIBRATION ? calib : (bl_hash){0});
         if (m->method->learns) bl_hash_of(h, training);
         *out = bl_hasher_end(h);
     } else if (st == BL_OK) st = BL_E_NOMEM;

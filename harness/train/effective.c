@@ -368,17 +368,30 @@ out:
     return st;
 }
 
-bl_status bl_train_full(bl_trainable *t, bl_err *e)
+static bl_status learn_weights(bl_trainable *t, size_t n, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tensor value;
-
-    for (size_t i = 0; i < t->n; i++) {
+    for (size_t i = 0; i < n; i++) {
         bl_effective *w = &t->w[i];
         BL_TRY(bl_effective_dense(t, w, &value, e));
         BL_TRY(bl_trained_add(t, w->linear->name, "weight", value, &w->param[0], e));
         w->n_params = 1;
         w->rule = &dense;
+    }
+out:
+    return st;
+}
+
+bl_status bl_train_linears(bl_trainable *t, bl_err *e) { return learn_weights(t, t->n_linears, e); }
+
+bl_status bl_train_full(bl_trainable *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+
+    BL_TRY(learn_weights(t, t->n, e));
+    for (size_t i = 0; i < t->n; i++) {
+        bl_effective *w = &t->w[i];
         if (w->linear->bias.ndim) BL_TRY(bl_trained_add(t, w->linear->name, "bias", w->linear->bias, &w->bias, e));
     }
     BL_TRY(bl_train_norms(t, e));

@@ -146,7 +146,9 @@ bl_status bl_trainable_store(bl_trainable *t, bl_err *e);
 /* ---- what is trained ---- */
 /* Every parameter of the model: weights become dense f32. */
 bl_status bl_train_full(bl_trainable *t, bl_err *e);
-/* The same, and steps of the blocks' matrices are within subspaces of that rank, or all of a smaller one. */
+/* The weights of the blocks' linears alone. */
+bl_status bl_train_linears(bl_trainable *t, bl_err *e);
+/* bl_train_full, and steps of the blocks' matrices are within subspaces of that rank, or all of a smaller one. */
 bl_status bl_train_galore(bl_trainable *t, const bl_low *o, bl_err *e);
 /* New adapters on the targets; the rest is frozen. A is uniform in +-1 / sqrt(in) and B is 0, as in peft, so that the
  * model computes what it did. BL_E_CONFIG when settings cannot be. */

@@ -160,7 +160,7 @@ bl_status bl_trainer_memory(const bl_trainer *r, bl_train_memory *out, bl_err *e
             m.adapters += bl_tensor_bytes(&a->a) + bl_tensor_bytes(&a->b);
         }
     m.optimizer = bl_adamw_resident(&r->optimizer, t, &m.paged);
-    t->m->be->ops->memory(t->m->be, &now, NULL);
+    t->m->be->ops->memory(t->m->be, &now, &m.before);
     for (size_t i = 0; i < t->n_params; i++) /* of a run that goes on */
         if (t->param[i].moments) now -= BL_MIN(now, t->param[i].moments->bytes);
     if (t->page) now -= BL_MIN(now, t->page->bytes);
@@ -181,15 +181,19 @@ uint64_t bl_train_memory_sum(const bl_train_memory *m)
     return m->weights + m->adapters + m->gradients + m->optimizer + m->activations + m->scratch;
 }
 
+uint64_t bl_train_memory_most(const bl_train_memory *m) { return BL_MAX(bl_train_memory_sum(m), m->before); }
+
 void bl_train_memory_line(const bl_train_memory *m, char out[320])
 {
-    const uint64_t bytes[] = {m->weights,     m->adapters, m->gradients,           m->optimizer,
-                              m->activations, m->scratch,  bl_train_memory_sum(m), m->paged};
+    const uint64_t bytes[] = {
+        m->weights, m->adapters, m->gradients, m->optimizer, m->activations, m->scratch, bl_train_memory_most(m),
+        m->paged};
     char text[BL_COUNT(bytes)][32];
     for (size_t i = 0; i < BL_COUNT(bytes); i++) bl_bytes_text(bytes[i], text[i]);
     int n = snprintf(out, 320, "memory: weights %s, adapters %s, gradients %s, optimizer %s, activations %s", text[0],
                      text[1], text[2], text[3], text[4]);
     if (m->scratch) n += snprintf(out + n, 320 - (size_t)n, ", scratch %s", text[5]);
-    n += snprintf(out + n, 320 - (size_t)n, "; %s in all", text[6]);
+    n += snprintf(out + n, 320 - (size_t)n, "; %s %s", text[6],
+                  m->before <= bl_train_memory_sum(m) ? "in all" : "were taken before the first step");
     if (m->paged) snprintf(out + n, 320 - (size_t)n, ", and %s of the optimizer in the host's memory", text[7]);
 }

@@ -172,7 +172,7 @@ bl_status bl_train_stage(const bl_method_run *run, const char *text, const char 
     BL_TRY(write_curve(&k, e));
     BL_TRY(put_files(&k, v, e));
     run->be->ops->memory(run->be, NULL, &peak);
-    *out = (bl_train_done){.planned_bytes = bl_train_memory_sum(&memory),
+    *out = (bl_train_done){.planned_bytes = bl_train_memory_most(&memory),
                            .peak_bytes = peak,
                            .trained = bl_trainable_count(k.r.t),
                            .steps = k.r.step,

@@ -73,12 +73,14 @@ typedef struct bl_train_memory {
     uint64_t weights, adapters, gradients, optimizer, activations;
     uint64_t scratch; /* of the backend's own, beyond what is there */
     uint64_t paged;   /* of the optimizer, in the host's memory: not in the sum */
+    uint64_t before;  /* the most that there was by then, not in the sum */
 } bl_train_memory;
 bl_status bl_trainer_memory(const bl_trainer *r, bl_train_memory *out, bl_err *e);
 /* Pages moments out to the host, as many as it takes for the plan to fit the limit of the backend's memory; before the
  * first step and before a state is loaded. On a device without a limit: its memory. */
 bl_status bl_trainer_page(bl_trainer *r, bl_err *e);
 uint64_t bl_train_memory_sum(const bl_train_memory *m);
+uint64_t bl_train_memory_most(const bl_train_memory *m); /* of the whole run: that, or what there was before */
 /* "memory: weights 88 MB, adapters 4.9 MB, gradients 4.9 MB, optimizer 9.8 MB, activations 41 MB; 149 MB in all" */
 void bl_train_memory_line(const bl_train_memory *m, char out[320]);
 void bl_trainer_end(bl_trainer *r); /* frees the curve and the order */

@@ -90,6 +90,8 @@ static void outline_codes(const bl_cuda *c, const bl_weight *w, bl_codes_kind ki
                                  .in = g->in,
                                  .group = g->group,
                                  .salient = g->salient,
+                                 .scale_bits = bl_shape_scale_bits(g),
+                                 .scale_group = bl_shape_scale_group(g),
                                  .e4m3 = bl_cuda_table(c, bl_format_find("fp8_e4m3")),
                                  .table = bl_cuda_table(c, w->format),
                                  .map = bl_cuda_table(c, bl_format_find("dyn8"))};

@@ -242,6 +242,7 @@ static void what_was_trained_is_a_model_for_every_verb(void **state)
                                           "qlora+rank=4+init=pissa",
                                           "loftq:w2+rank=4+rounds=2",
                                           "loftq:w3+code=int+rank=4",
+                                          "lq-lora:2.75+rank=4+plain+solver=hull",
                                           "ir-qlora:w3+rank=4+dropout=0.1",
                                           "rtn:w4g24+lora+rank=2",
                                           "lsq:w3g24",

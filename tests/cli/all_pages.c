@@ -120,7 +120,7 @@ static void pages_are_understood_by_the_programs_that_read_them(void **state)
                  "test \"${COMPREPLY[*]}\" = base,rtn && "
                  "COMP_WORDS=(bitladder plot runs/a par) COMP_CWORD=3 && _bitladder && "
                  "test \"${COMPREPLY[*]}\" = pareto && "
-                 "COMP_WORDS=(bitladder show nf4_) COMP_CWORD=2 && _bitladder && "
+                 "COMP_WORDS=(bitladder show nf4_s) COMP_CWORD=2 && _bitladder && "
                  "test \"${COMPREPLY[*]}\" = nf4_shift'",
                  filled("@dir/b.bash"));
         assert_int_equal(system(command), 0);

@@ -245,6 +245,8 @@ static void shorten(bl_method_chain *c, const char *text)
     bl_err e = {0};
     bool used = false;
     if (!strstr(text, "iters=")) assert_ok(bl_chain_set(c, "iters", "2", &used, &e));
+    if (!strstr(text, "lq-lora+rank")) assert_ok(bl_chain_set(c, "grid-rounds", "1", &used, &e));
+    if (used && strstr(text, "lq-lora")) assert_ok(bl_chain_set(c, "rank", "2", &used, &e));
     if (used) assert_ok(bl_chain_renew(c, &e));
 }
 
@@ -287,10 +289,11 @@ static void is_written_and_read(const bl_method *m, const char *method)
                               &(bl_apply_how){.calib = &calib, .hash = state, .train = learns ? &train : NULL}, be, dir,
                               a, &r, &e));
     uint64_t stored = tensor_bytes(dir);
-    if (planned.packed_bytes != (int64_t)stored || r.packed_bytes != stored)
+    const double off = fabs((double)planned.packed_bytes - (double)stored);
+    if (off > (m->about ? (double)stored / 20 : 0) || r.packed_bytes != stored)
         fail_msg("%s: %lld bytes planned, %llu reported, %llu in the file", text, (long long)planned.packed_bytes,
                  (unsigned long long)r.packed_bytes, (unsigned long long)stored);
-    assert_true(planned.bits == r.bits);
+    assert_true(m->about ? fabs(planned.bits - r.bits) < r.bits / 20 : planned.bits == r.bits);
     assert_ok(bl_checkpoint_open(dir, NULL, &c, &e));
     assert_ok(bl_checkpoint_verify(c, &e));
     bytes = (double)stored; /* all that is in the file for the linears of the blocks, transforms included */

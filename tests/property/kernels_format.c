@@ -87,6 +87,12 @@ static void each_geometry(const bl_format *f, geometry_test *test)
             some.salient = BL_MIN((g.out * g.in + 9) / 10, g.group);
             test(f, some);
         }
+        if (f->coded_scales) {
+            bl_shape some = g;
+            some.scale_bits = 3;
+            some.scale_group = 5;
+            test(f, some);
+        }
         for (int z = BL_ZERO_PACKED; f->kind == BL_FMT_INT && z <= BL_ZERO_MIDDLE; z++) {
             g.zero = (bl_zero)z;
             if (f->bits > 1 || z == BL_ZERO_FLOAT) test(f, g);

@@ -44,6 +44,8 @@ static void compare(const bl_format *f, const bl_shape *g, bl_rng *r)
                          .in = g->in,
                          .group = g->group,
                          .salient = g->salient,
+                         .scale_bits = bl_shape_scale_bits(g),
+                         .scale_group = bl_shape_scale_group(g),
                          .e4m3 = table,
                          .table = f->table,
                          .map = bl_format_find("dyn8")->table};
@@ -82,6 +84,10 @@ static void codes_are_decoded_as_unpack_does(void **state)
                 if (kind_of(f, g.zero) == BL_CODES_NONE || f->check(f, &g, &e) != BL_OK) continue;
                 compare(f, &g, &r);
                 seen++;
+                if (!f->coded_scales) continue;
+                g.scale_bits = 3;
+                g.scale_group = 4;
+                compare(f, &g, &r);
             }
     assert_true(seen > 200);
 }
