@@ -3,11 +3,12 @@
 
 static bool list_or_none(const bl_tensor *t, bl_dtype type, int64_t n) { return !t->buf || bl_is_list(t, type, n); }
 
-bl_status bl_check_scale(const bl_scale_args *a, bl_err *e)
+bl_status bl_check_scale(const bl_backend *be, const bl_scale_args *a, bl_err *e)
 {
+    const bool narrow = a->x.dtype == BL_F32 && a->y.dtype == be->act;
     if ((a->x.dtype != BL_F32 && a->x.dtype != BL_F64) || !bl_is_matrix(&a->x, a->x.dtype, -1, -1) ||
-        !bl_is_matrix(&a->y, a->x.dtype, a->x.dim[0], a->x.dim[1]))
-        return bl_broken(e, "scale", "x and y are not matrices of one real type and shape");
+        !bl_is_matrix(&a->y, narrow ? be->act : a->x.dtype, a->x.dim[0], a->x.dim[1]))
+        return bl_broken(e, "scale", "x and y are not matrices of one real type and shape, nor f32 and act");
     if (!list_or_none(&a->rows, BL_F32, a->x.dim[0]) || !list_or_none(&a->cols, BL_F32, a->x.dim[1]))
         return bl_broken(e, "scale", "a list is not as long as a row or a column of x");
     return BL_OK;

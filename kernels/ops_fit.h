@@ -9,7 +9,7 @@
 #include "format.h"
 
 typedef struct bl_scale_args { /* y[i, j] = x[i, j] rows[i] cols[j], each product rounded to the type of x */
-    bl_tensor x, y;            /* f32 or f64 [m, n], both the same; y may be x */
+    bl_tensor x, y;            /* f32 or f64 [m, n], both the same; y may be x, or act where x is f32, rounded once */
     bl_tensor rows, cols;      /* f32 [m], [n]; none: 1 */
 } bl_scale_args;
 
@@ -85,7 +85,7 @@ typedef struct bl_each_args {
     void *ctx;
 } bl_each_args;
 
-bl_status bl_check_scale(const bl_scale_args *a, bl_err *e);
+bl_status bl_check_scale(const bl_backend *be, const bl_scale_args *a, bl_err *e);
 bl_status bl_check_sq_error(const bl_backend *be, const bl_sq_error_args *a, bl_err *e);
 bl_status bl_check_clip_search(const bl_clip_search_args *a, bl_err *e);
 bl_status bl_check_hqq(const bl_hqq_args *a, bl_err *e);

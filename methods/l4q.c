@@ -3,7 +3,8 @@
  *     y = x Wqt,  Wq = round(clamp((W + s B A - o) / d, low, high)) d + o,  low = -2^(b-1), high = 2^(b-1) - 1
  *
  * A, B, and d and o of each group are learned; what is kept is the integers, d and o, the weight of the last step bit
- * for bit: no adapter is left. d begins as the larger of min / low and max / high, o at 0.
+ * for bit: no adapter is left. d and o begin so that the codes span the group, as round-to-nearest has them; or, as in
+ * the paper, d as the larger of min / low and max / high, and o at 0.
  */
 #include "harness/method.h"
 #include "harness/train/effective.h"
@@ -11,9 +12,10 @@
 typedef struct opts {
     int64_t wbits, group, rank;
     double alpha, rate;
-    int scale;
+    int scale, init;
 } opts;
 static const char *const scales[] = {"fp16", "fp32", NULL};
+static const char *const inits[] = {"span", "cover", NULL};
 static const bl_opt rows[] = {{"wbits", BL_OPT_INT, .min = 2, .max = 8, .def.i = 4, .at = offsetof(opts, wbits),
                                .arg = "2..8", .doc = "bits of a weight"},
                               {"group", BL_OPT_INT, .min = -1, .max = 65536, .def.i = 128, .at = offsetof(opts, group),
@@ -27,6 +29,9 @@ static const bl_opt rows[] = {{"wbits", BL_OPT_INT, .min = 2, .max = 8, .def.i =
                                .doc = "learning rate of steps and offsets, as a share of that of A and B"},
                               {"scale", BL_OPT_CHOICE, .choices = scales, .at = offsetof(opts, scale),
                                .doc = "type that steps and zeros are rounded to, in training too"},
+                              {"init", BL_OPT_CHOICE, .choices = inits, .at = offsetof(opts, init),
+                               .doc = "steps and offsets that span a group, or steps that cover it about 0 (the "
+                                      "paper's)"},
                               {0}};
 
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
@@ -39,7 +44,8 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
             .rate = o->rate,
             .rank = o->rank,
             .alpha = o->alpha,
-            .seed = r->seed},
+            .seed = r->seed,
+            .span = o->init == 0},
         e);
 }
 
@@ -59,14 +65,17 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_l4q = {
     .name = "l4q",
-    .version = 1,
+    .version = 2,
     .title = "Adapters merged before rounding",
     .cite = "Jeon et al. 2024, arXiv 2402.04902",
     .doc = "Low-rank factors are added to the weight, the sum is rounded to a grid whose steps and offsets are learned "
            "with them; integers, steps and zeros are kept, exactly what was trained, and no adapter.",
-    .deviates = "the gradients of steps and offsets are divided by sqrt(weights of a group * largest code), where the "
-                "paper does not say of how many weights\n"
-                "steps and zeros are rounded to fp16 in training too, so that what is stored is what was trained",
+    .deviates =
+        "init=cover is the paper's: at 2 bits, of which it has no numbers, its steps are as large as the largest "
+        "weight above 0, most weights begin as 0, and training does not bring back what that loses\n"
+        "the gradients of steps and offsets are divided by sqrt(weights of a group * largest code), where the "
+        "paper does not say of how many weights\n"
+        "steps and zeros are rounded to fp16 in training too, so that what is stored is what was trained",
     .wbits = 0x1fc, /* 2..8 */
     .needs = BL_NEED_TRAINING,
     .opts = rows,

@@ -194,6 +194,7 @@ typedef struct bl_grid_learned {
     double alpha;
     uint64_t seed;
     bl_phi phi;
+    bool span; /* OFFSET begins with steps and offsets of which the codes span each group and 0 */
 } bl_grid_learned;
 bl_status bl_train_grid(bl_trainable *t, const bl_grid_learned *o, bl_err *e);
 /* Scales alone: integers of the blocks' weights stay as they are, whatever made them; scales are f32 while they are

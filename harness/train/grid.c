@@ -183,6 +183,7 @@ typedef struct start { /* rows of a weight on the host */
     bl_grid g;
     float *scale, *offset;
     bl_phi phi;
+    bool span;
 } start;
 
 static float step_of(const float *w, int64_t n, float high)
@@ -201,6 +202,19 @@ static float covering(const float *w, int64_t n, float high)
     }
     float s = fmaxf(lo / (-high - 1), hi / high);
     return s > 0 ? s : 1;
+}
+
+/* The codes from the least to the largest of a group, 0 among them: the step, and the offset of code 0 in OFFSET. */
+static void spanning(const float *w, int64_t n, float high, float *scale, float *offset)
+{
+    float lo = 0, hi = 0;
+    for (int64_t i = 0; i < n; i++) {
+        lo = fminf(lo, w[i]);
+        hi = fmaxf(hi, w[i]);
+    }
+    const float s = (hi - lo) / (2 * high + 1);
+    *scale = s > 0 ? s : 1;
+    *offset = s > 0 ? lo + (high + 1) * s : 0;
 }
 
 /* The first of s = i / 100 max|w| / high with the least sum of |w - s clamp(round(w / s))|^4. */
@@ -234,6 +248,7 @@ static void start_row(void *ctx, int64_t r)
         float *scale = &s->scale[r * s->groups + k], *offset = &s->offset[r * s->groups + k];
         *offset = 0;
         if (s->g.kind == BL_GRID_STEP) *scale = step_of(w, n, high);
+        else if (s->g.kind == BL_GRID_OFFSET && s->span) spanning(w, n, high, scale, offset);
         else if (s->g.kind == BL_GRID_OFFSET) *scale = covering(w, n, high);
         else if (s->g.kind == BL_GRID_INSIDE) *scale = of_least_fourth_power(w, n, high);
         else bl_fit_zero(w, n, (1 << s->g.bits) - 1, scale, offset);
@@ -321,7 +336,7 @@ static bl_status learn(bl_trainable *t, bl_effective *w, const bl_grid_learned *
     bl_linear *l = w->linear;
     bl_status st = BL_OK;
     bl_tensor dense = {0}, scale = {0}, offset = {0};
-    start s = {.out = l->out, .in = l->in, .g = o->grid, .phi = o->phi};
+    start s = {.out = l->out, .in = l->in, .g = o->grid, .phi = o->phi, .span = o->span};
     float *host = NULL;
 
     if (s.g.group < 1) s.g.group = l->in;

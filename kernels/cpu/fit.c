@@ -6,7 +6,7 @@
 
 bl_status bl_cpu_scale(bl_backend *be, const bl_scale_args *a, bl_err *e)
 {
-    bl_status st = bl_check_scale(a, e);
+    bl_status st = bl_check_scale(be, a, e);
     const float *rows = bl_cpu_at(&a->rows), *cols = bl_cpu_at(&a->cols);
     int64_t n = a->x.dim[1];
     if (st != BL_OK) return st;

@@ -193,9 +193,9 @@ void bl_cu_sweep_fit_first(bl_stream s, const bl_cu_sweep *a);
 void bl_cu_sweep_block(bl_stream s, const bl_cu_sweep *a, int64_t i1, int64_t i2); /* columns i1 .. i2 */
 enum { BL_CU_SWEEP_MOST = 256 };                                                   /* columns of a block */
 
-/* y = x rows cols, as bl_scale_args; f32 or f64 */
-void bl_cu_scale(bl_stream s, const void *x, int64_t ldx, void *y, int64_t ldy, bool f64, const float *rows,
-                 const float *cols, int64_t m, int64_t n);
+/* y = x rows cols, as bl_scale_args; f32 or f64; narrow: y is bf16 */
+void bl_cu_scale(bl_stream s, const void *x, int64_t ldx, void *y, int64_t ldy, bool f64, bool narrow,
+                 const float *rows, const float *cols, int64_t m, int64_t n);
 /* sum [rows] of (x - y)^2 of a row; y NULL: 0 */
 void bl_cu_sq_error(bl_stream s, const void *x, bool x32, int64_t ldx, const void *y, bool y32, int64_t ldy,
                     double *sum, int64_t rows, int64_t n);

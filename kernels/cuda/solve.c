@@ -315,11 +315,12 @@ out:
 
 bl_status bl_cuda_scale(bl_backend *be, const bl_scale_args *a, bl_err *e)
 {
-    bl_status st = bl_check_scale(a, e);
+    bl_status st = bl_check_scale(be, a, e);
     bl_cuda *c = be->own;
     if (st != BL_OK) return st;
     bl_cu_scale(c->now, bl_cuda_at(&a->x), a->x.stride[0], bl_cuda_at(&a->y), a->y.stride[0], a->x.dtype == BL_F64,
-                bl_cuda_at(&a->rows), bl_cuda_at(&a->cols), a->x.dim[0], a->x.dim[1]);
+                a->x.dtype == BL_F32 && a->y.dtype != BL_F32, bl_cuda_at(&a->rows), bl_cuda_at(&a->cols), a->x.dim[0],
+                a->x.dim[1]);
     return bl_cuda_launched(be, "scale", e);
 }
 

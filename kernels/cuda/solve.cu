@@ -262,22 +262,26 @@ void bl_cu_sweep_block(bl_stream s, const bl_cu_sweep *a, int64_t i1, int64_t i2
 }
 
 /* ---- searching ---- */
-template <typename T>
-__global__ void scale_all(const T *x, int64_t ldx, T *y, int64_t ldy, const float *rows, const float *cols, int64_t m,
+static __device__ __forceinline__ void put(double *y, double v) { *y = v; }
+static __device__ __forceinline__ void put(float *y, float v) { *y = v; }
+static __device__ __forceinline__ void put(uint16_t *y, float v) { *y = to_bf16(v); }
+template <typename T, typename Y>
+__global__ void scale_all(const T *x, int64_t ldx, Y *y, int64_t ldy, const float *rows, const float *cols, int64_t m,
                           int64_t n)
 {
     EACH(i, m * n)
     {
         int64_t r = i / n, c = i % n;
-        y[r * ldy + c] = x[r * ldx + c] * (T)(rows ? rows[r] : 1) * (T)(cols ? cols[c] : 1);
+        put(&y[r * ldy + c], x[r * ldx + c] * (T)(rows ? rows[r] : 1) * (T)(cols ? cols[c] : 1));
     }
 }
-void bl_cu_scale(bl_stream s, const void *x, int64_t ldx, void *y, int64_t ldy, bool f64, const float *rows,
-                 const float *cols, int64_t m, int64_t n)
+void bl_cu_scale(bl_stream s, const void *x, int64_t ldx, void *y, int64_t ldy, bool f64, bool narrow,
+                 const float *rows, const float *cols, int64_t m, int64_t n)
 {
     unsigned b = blocks_for(m * n, 256);
     if (!(m * n)) return;
-    if (f64) scale_all<<<b, 256, 0, s>>>((const double *)x, ldx, (double *)y, ldy, rows, cols, m, n);
+    if (narrow) scale_all<<<b, 256, 0, s>>>((const float *)x, ldx, (uint16_t *)y, ldy, rows, cols, m, n);
+    else if (f64) scale_all<<<b, 256, 0, s>>>((const double *)x, ldx, (double *)y, ldy, rows, cols, m, n);
     else scale_all<<<b, 256, 0, s>>>((const float *)x, ldx, (float *)y, ldy, rows, cols, m, n);
 }
 

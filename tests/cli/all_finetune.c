@@ -541,6 +541,37 @@ static void adapters_are_trained_beside_what_gptq_rounds(void **state)
     }
 }
 
+/* EfficientQAT's two phases, one after the other in a chain or by two commands, are the same; the second learns. */
+static void scales_are_trained_end_to_end_after_blocks(void **state)
+{
+    bl_err e = {0};
+    double loss[2];
+    (void)state;
+    study_write(S.dir, "three.jsonl", lines);
+    ran r = SAY(NULL, LOOKS("efficientqat:w2g24+e2e-qp", "@dir/chain", "--curve", "@dir/chain.curve"));
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = SAY(NULL, "quantize", "@model", "--method", "efficientqat:w2g24", "--calib", "primer:test", "--calib-n", "3",
+            "--calib-seqlen", "48", "-o", "@dir/blocks");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = SAY(NULL, "finetune", "@dir/blocks", "--method", "e2e-qp", "--data", "@dir/three.jsonl", "--batch", "3",
+            "--steps", "8", "--lr", "0.005", "-o", "@dir/scales");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_true(nll_by("@dir/chain") == nll_by("@dir/scales"));
+    assert_true(nll_by("@dir/chain") != nll_by("@dir/blocks"));
+    char *curve = text_of("@dir/chain.curve"), *rest = curve, *line;
+    for (int k = 0; (line = strsep(&rest, "\n")) && *line; k++) {
+        bl_json *j;
+        assert_ok(bl_json_parse(line, strlen(line), "curve", BL_JSON_PLAIN, &j, &e));
+        assert_ok(bl_json_get_real(j, "loss", &loss[k > 0], &e));
+        bl_json_free(j);
+    }
+    assert_true(loss[1] < loss[0]);
+    bl_free(curve);
+}
+
 /* Two bits break the model; the divergence from what it was, and the next token, lead back. */
 static void adapters_correct_what_two_bits_broke(void **state)
 {
@@ -802,6 +833,7 @@ int main(void)
         cmocka_unit_test(steps_of_adapters_through_the_program_are_those_of_peft),
         cmocka_unit_test(adapters_are_trained_beside_what_gptq_rounds),
         cmocka_unit_test(zero_points_take_an_adapter_in),
+        cmocka_unit_test(scales_are_trained_end_to_end_after_blocks),
         cmocka_unit_test(adapters_correct_what_two_bits_broke),
         cmocka_unit_test(a_state_that_outlived_its_run_goes_when_the_run_is_resumed),
         cmocka_unit_test(methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merged),

@@ -230,6 +230,12 @@ static void scales_errors_and_clipping(void **state)
     assert_ok(cpu->ops->scale(cpu, &(bl_scale_args){w.c, y.c, rows.c, cols.c}, &e));
     assert_ok(gpu->ops->scale(gpu, &(bl_scale_args){w.g, y.g, rows.g, cols.g}, &e));
     both_equal(y);
+    both narrow = both_new(BL_F32, true, OUT, IN); /* the same, rounded to the type of activations */
+    assert_ok(gpu->ops->scale(gpu, &(bl_scale_args){w.g, narrow.g, rows.g, cols.g}, &e));
+    float *rounded = both_got(narrow);
+    for (int64_t i = 0; i < OUT * IN; i++) assert_true(rounded[i] == bl_bf16_to_f32(bl_f32_to_bf16(both_f32(y)[i])));
+    free(rounded);
+    both_drop(narrow);
     assert_ok(cpu->ops->scale(cpu, &(bl_scale_args){h.c, h.c, {0}, cols.c}, &e));
     assert_ok(gpu->ops->scale(gpu, &(bl_scale_args){h.g, h.g, {0}, cols.g}, &e));
     both_equal(h);
