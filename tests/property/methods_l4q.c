@@ -1,6 +1,7 @@
 /* l4q before its first step: what the steps and offsets that it begins with make of the weights. */
 #include "method_run.h"
 #include "harness/train/effective.h"
+#include "kernels/base/rng.h"
 #include <math.h>
 
 enum { OUT = 6, IN = 64, GROUP = 32 };
