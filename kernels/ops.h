@@ -218,6 +218,22 @@ typedef struct bl_pack_args {
 #include "ops_fit.h"
 #include "ops_solve.h"
 #include "ops_train.h"
+/* y = A x, rounded activations as a product simulates them (bl_linear_args), scales of a token or of a group. */
+typedef struct bl_act_round_args {
+    bl_tensor x, y; /* act [rows, n]; y may be x */
+    bl_actq act;    /* integers, TOKEN or GROUP */
+} bl_act_round_args;
+/* Straight through the rounding: dx = dy, or dx += dy, where |x| < within. `ends`: and what the scale of a group brings
+ * to its ends, sum of dy (round(x / s) - x / s) / Q to its largest and minus that to its least of asymmetric ones, over
+ * the largest code to the largest magnitude of symmetric ones, in equal parts where there are several; nothing through
+ * the zero. */
+typedef struct bl_act_round_grad_args {
+    bl_tensor x, dy, dx; /* act [rows, n]; dx may be dy */
+    bl_actq act;
+    bool ends;
+    double within; /* 0: anywhere */
+    bool accumulate;
+} bl_act_round_grad_args;
 typedef struct bl_unpack_args {
     const bl_weight *w;
     int64_t row0, rows;
@@ -332,6 +348,9 @@ typedef struct bl_ops {
     bl_status (*adamw8)(bl_backend *, const bl_adamw8_args *, bl_err *);
     bl_status (*grid)(bl_backend *, const bl_grid_args *, bl_err *);
     bl_status (*grid_grad)(bl_backend *, const bl_grid_grad_args *, bl_err *);
+    bl_status (*scale_grad)(bl_backend *, const bl_scale_grad_args *, bl_err *);
+    bl_status (*act_round)(bl_backend *, const bl_act_round_args *, bl_err *);
+    bl_status (*act_round_grad)(bl_backend *, const bl_act_round_grad_args *, bl_err *);
     /* what adapters are made of */
     bl_status (*dora)(bl_backend *, const bl_dora_args *, bl_err *);
     bl_status (*dora_grad)(bl_backend *, const bl_dora_grad_args *, bl_err *);
@@ -411,6 +430,8 @@ bl_status bl_check_kl_div(const bl_backend *be, const bl_kl_div_args *a, bl_err 
 bl_status bl_check_sample(const bl_backend *be, const bl_sample_args *a, bl_err *e);
 bl_status bl_check_pack(const bl_backend *be, const bl_pack_args *a, bl_err *e);
 bl_status bl_check_unpack(const bl_backend *be, const bl_unpack_args *a, bl_err *e);
+bl_status bl_check_act_round(const bl_backend *be, const bl_act_round_args *a, bl_err *e);
+bl_status bl_check_act_round_grad(const bl_backend *be, const bl_act_round_grad_args *a, bl_err *e);
 
 /* ---- a cache of keys and values in one buffer (kv.c) ---- */
 extern const char *const bl_kv_formats[]; /* "act", "int8", ...: names by bl_kv_format, NULL after the last */

@@ -132,11 +132,12 @@ void bl_moment_table(bool is_signed, float table[256])
 
 static bool grid_fits(const bl_grid *g, const bl_tensor *w, const bl_tensor *scale, const bl_tensor *offset)
 {
-    const bool offsets = g->kind == BL_GRID_AFFINE || g->kind == BL_GRID_OFFSET;
-    if (!bl_is_matrix(w, BL_F32, -1, -1) || g->group < 1 || g->bits < 2 || g->bits > 8) return false;
+    if (!bl_is_matrix(w, BL_F32, -1, -1) || g->group < 1 || g->bits < 2 ||
+        g->bits > (g->kind == BL_GRID_PLANES ? 2 : 8))
+        return false;
     const int64_t groups = (w->dim[1] + g->group - 1) / g->group;
-    return bl_is_matrix(scale, BL_F32, w->dim[0], groups) &&
-           (offsets ? bl_is_matrix(offset, BL_F32, w->dim[0], groups) : !offset->buf);
+    return (bl_grid_has_scale(g->kind) ? bl_is_matrix(scale, BL_F32, w->dim[0], groups) : !scale->buf) &&
+           (bl_grid_has_offset(g->kind) ? bl_is_matrix(offset, BL_F32, w->dim[0], groups) : !offset->buf);
 }
 
 bl_status bl_check_grid(const bl_grid_args *a, bl_err *e)
@@ -152,5 +153,37 @@ bl_status bl_check_grid_grad(const bl_grid_grad_args *a, bl_err *e)
         !bl_is_matrix(&a->dy, BL_F32, a->w.dim[0], a->w.dim[1]) ||
         !bl_is_matrix(&a->dw, BL_F32, a->w.dim[0], a->w.dim[1]))
         return bl_broken(e, "grid_grad", "weight, scales, offsets, bits and gradients do not fit");
+    return BL_OK;
+}
+
+static bool list_or_none(const bl_tensor *t, int64_t n) { return !t->buf || list(t, BL_F32, n); }
+
+bl_status bl_check_scale_grad(const bl_scale_grad_args *a, bl_err *e)
+{
+    if (!bl_is_matrix(&a->x, BL_F32, -1, -1) || !bl_is_matrix(&a->dy, BL_F32, a->x.dim[0], a->x.dim[1]) ||
+        !list_or_none(&a->rows, a->x.dim[0]) || !list_or_none(&a->cols, a->x.dim[1]) ||
+        !list_or_none(&a->drows, a->x.dim[0]) || !list_or_none(&a->dcols, a->x.dim[1]))
+        return bl_broken(e, "scale_grad", "x, dy, rows, cols and their gradients do not fit");
+    return BL_OK;
+}
+
+static bool rounds_as_it_comes(const bl_actq *q)
+{
+    return q->bits >= 2 && q->bits <= 8 && (q->unit == BL_ACT_TOKEN || (q->unit == BL_ACT_GROUP && q->group > 0));
+}
+
+bl_status bl_check_act_round(const bl_backend *be, const bl_act_round_args *a, bl_err *e)
+{
+    if (!bl_is_matrix(&a->x, be->act, -1, -1) || !bl_is_matrix(&a->y, be->act, a->x.dim[0], a->x.dim[1]) ||
+        !rounds_as_it_comes(&a->act))
+        return bl_broken(e, "act_round", "x, y and how they are rounded do not fit");
+    return BL_OK;
+}
+
+bl_status bl_check_act_round_grad(const bl_backend *be, const bl_act_round_grad_args *a, bl_err *e)
+{
+    if (!bl_is_matrix(&a->x, be->act, -1, -1) || !bl_is_matrix(&a->dy, be->act, a->x.dim[0], a->x.dim[1]) ||
+        !bl_is_matrix(&a->dx, be->act, a->x.dim[0], a->x.dim[1]) || !rounds_as_it_comes(&a->act))
+        return bl_broken(e, "act_round_grad", "x, its gradients and how it is rounded do not fit");
     return BL_OK;
 }

@@ -133,18 +133,40 @@ void bl_moment_table(bool is_signed, float table[256]);
  *             low, high)) s + offset                              (L4Q, Jeon et al. 2024, arXiv 2402.04902)
  *     INSIDE  y = s clamp(round(w), low, high),                   w in steps (LR-QAT, Bondarenko et al. 2024,
  *                                                                 arXiv 2406.06385)
+ *     CLIP    y = (clamp(round(w / s) + z, 0, Q) - z) s,          s = (p hi - q lo) / Q within 1e-5 .. 1e4, z =
+ *             round(-q lo / s), lo <= 0 <= hi the ends of the group and p, q the sigmoids of `scale` and `offset`;
+ *             straight through the rounding of w / s, nothing through z (OmniQuant, Shao et al. 2023, arXiv 2308.13137)
+ *     LARGEST y = s clamp(round(w / s), -high, high),             s = max|w| / high of the group, nothing of it is
+ *             learned (LLM-QAT, Liu et al. 2023, arXiv 2305.17888)
+ *     PLANES  y = s b1 + z b2, b1 = [w >= (s + z) / 2], b2 = [w - s b1 <= z / 2], 2 bits: the nearest of z, 0, s + z
+ *             and s, s > 0, z the offset kept in -s .. 0; straight through both (DB-LLM, Chen et al. 2024,
+ *             arXiv 2402.11960)
  *
- * `half`: s, and z of OFFSET, are rounded to f16, as they are stored then. */
-typedef enum bl_grid_kind { BL_GRID_STEP, BL_GRID_AFFINE, BL_GRID_OFFSET, BL_GRID_INSIDE } bl_grid_kind;
+ * `half`: s, and z of OFFSET and PLANES, are rounded to f16, as they are stored then. */
+typedef enum bl_grid_kind {
+    BL_GRID_STEP,
+    BL_GRID_AFFINE,
+    BL_GRID_OFFSET,
+    BL_GRID_INSIDE,
+    BL_GRID_CLIP,
+    BL_GRID_LARGEST,
+    BL_GRID_PLANES
+} bl_grid_kind;
 typedef struct bl_grid {
     bl_grid_kind kind;
     int bits;      /* 2..8 */
     int64_t group; /* inputs that share a scale; the last group may be short */
     bool half;     /* not STEP */
 } bl_grid;
+/* Which of the two it has. */
+static inline bool bl_grid_has_scale(bl_grid_kind k) { return k != BL_GRID_LARGEST; }
+static inline bool bl_grid_has_offset(bl_grid_kind k)
+{
+    return k == BL_GRID_AFFINE || k == BL_GRID_OFFSET || k == BL_GRID_CLIP || k == BL_GRID_PLANES;
+}
 typedef struct bl_grid_args {
     bl_tensor w;             /* f32 [out, in] */
-    bl_tensor scale, offset; /* f32 [out, groups]; no offset: STEP, INSIDE */
+    bl_tensor scale, offset; /* f32 [out, groups], where the kind has one */
     bl_tensor y;             /* f32 [out, in]; may be w */
     bl_grid grid;
 } bl_grid_args;
@@ -155,15 +177,28 @@ typedef struct bl_grid_args {
  *     OFFSET  dw = dy where 0 <= w / s + z <= Q;  ds = sum of dy (round(q) - q) there, q = w / s + z, dy low, dy high
  *             elsewhere;  doffset = sum of dy elsewhere
  *     INSIDE  dw = s dy where low <= round(w) <= high;  ds = sum of dy code
- * and of STEP and OFFSET ds and doffset times 1 / sqrt(n high), as LSQ has it. Ends of AFFINE, OFFSET and INSIDE are
- * inside. */
+ *     CLIP    dw = dy where 0 <= round(w / s) + z <= Q;  ds = as AFFINE, 0 where s is at 1e-5 or 1e4;  dscale = ds hi
+ *             p (1 - p) / Q;  doffset = -ds lo q (1 - q) / Q;  and ds p / Q, -ds q / Q go to the weights that are hi
+ *             and lo, in equal parts where there are several
+ *     LARGEST dw = dy where |w| < 2, as published
+ *     PLANES  dw = dy where 1.5 z <= w <= s - z / 2;  dscale = sum of
+ * dy b1;  doffset = sum of dy b2 and of STEP and OFFSET ds and doffset times 1 / sqrt(n high), as LSQ has it. Ends of
+ * AFFINE, OFFSET and INSIDE are inside, and those of CLIP. */
 typedef struct bl_grid_grad_args {
     bl_tensor w, scale, offset, dy; /* as above, f32 [out, in] */
     bl_tensor dw;                   /* f32 [out, in]: += alpha dw; where it is dy itself: = alpha dw */
-    bl_tensor dscale, doffset;      /* f32 [out, groups], +=; no doffset: STEP, INSIDE */
+    bl_tensor dscale, doffset;      /* f32 [out, groups], +=, where the kind has one */
     double alpha;
     bl_grid grid;
 } bl_grid_grad_args;
+
+/* Of y[i, j] = x[i, j] rows[i] cols[j]: drows[i] += sum of dy x cols[j], dcols[j] += sum of dy x rows[i]; sums in f64.
+ */
+typedef struct bl_scale_grad_args {
+    bl_tensor x, dy;        /* f32 [m, n] */
+    bl_tensor rows, cols;   /* f32 [m], [n]; none: 1 */
+    bl_tensor drows, dcols; /* f32 [m], [n]; none: not wanted */
+} bl_scale_grad_args;
 
 bl_status bl_check_weight_grad(const bl_backend *be, const bl_weight_grad_args *a, bl_err *e);
 bl_status bl_check_rmsnorm_grad(const bl_backend *be, const bl_rmsnorm_grad_args *a, bl_err *e);
@@ -177,4 +212,5 @@ bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e);
 bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e);
 bl_status bl_check_grid(const bl_grid_args *a, bl_err *e);
 bl_status bl_check_grid_grad(const bl_grid_grad_args *a, bl_err *e);
+bl_status bl_check_scale_grad(const bl_scale_grad_args *a, bl_err *e);
 #endif

@@ -256,21 +256,23 @@ static bl_status through(bl_calibration *c, const bl_block_hooks *hooks, bool ba
 {
     bl_status st = BL_OK;
     bl_backend *be = c->m->be;
-    bl_block_hooks keep = {.input = hooks ? keep_original : NULL, .ctx = c, .until = hooks ? hooks->until : 0};
+    const bool differ = c->wants & BL_CALIB_MISMATCH, both = c->original && (back || differ);
+    bl_block_hooks keep = {
+        .input = hooks && differ ? keep_original : NULL, .ctx = c, .until = hooks ? hooks->until : 0};
 
-    if (c->original) {
+    if (both) {
         st = bl_block_acquire(c->original, c->block, e);
         if (st != BL_OK) return st;
     }
     for (int64_t w = 0; w < c->n; w += c->pass_windows) {
         int64_t n = BL_MIN(c->pass_windows, c->n - w);
         bl_tensor x = bl_tensor_2d(c->pass, 0, be->act, n * c->seqlen, c->m->config.dim);
-        if (c->original) BL_TRY(windows_through(c, c->original, c->x0, w, &keep, x, back, e));
+        if (both) BL_TRY(windows_through(c, c->original, c->x0, w, &keep, x, back, e));
         BL_TRY(windows_through(c, c->m, c->x, w, hooks, x, back, e));
     }
     BL_TRY(be->ops->sync(be, e));
 out:
-    if (c->original) bl_block_release(c->original, c->block);
+    if (both) bl_block_release(c->original, c->block);
     return st;
 }
 

@@ -133,7 +133,7 @@ out:
 /* ---- products ---- */
 bl_status bl_effective_room(bl_trainable *t, int which, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
 {
-    bl_dtype type = which <= BL_WORK_ACT ? t->m->be->act : BL_F32;
+    bl_dtype type = which <= BL_WORK_BACK ? t->m->be->act : BL_F32;
     bl_status st = bl_buffer_fit(t->m->be, &t->work[which], (uint64_t)(rows * cols) * bl_dtype_bytes(type) + 64, e);
     if (st == BL_OK) *out = bl_tensor_2d(t->work[which], 0, type, rows, cols);
     return st;
@@ -218,6 +218,20 @@ out:
     return st;
 }
 
+/* Where the linear rounds its input: that, and `l` does not any more. */
+static bl_status rounded(bl_trainable *t, bl_linear *l, bl_tensor *x, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor y;
+    if (!l->act.bits) return BL_OK;
+    BL_TRY(bl_effective_room(t, BL_WORK_X, x->dim[0], x->dim[1], &y, e));
+    BL_TRY(t->m->be->ops->act_round(t->m->be, &(bl_act_round_args){.x = *x, .y = y, .act = l->act}, e));
+    *x = y;
+    l->act = (bl_actq){0};
+out:
+    return st;
+}
+
 bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, bl_tensor x, bl_tensor y,
                                bool accumulate, bl_err *e)
 {
@@ -227,6 +241,7 @@ bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, b
     bl_tensor xd, h;
 
     BL_TRY(weight_of(t, w, &l.weight, e));
+    BL_TRY(rounded(t, &l, &x, e));
     if (w->adapter < 0 || w->dropout == 0 || t->still) return bl_linear_apply(be, &l, x, y, accumulate, e);
     /* the trained adapter, which is the last one, reads another x than the rest */
     const bl_lowrank *a = &l.adapter[w->adapter];
@@ -308,14 +323,44 @@ bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, b
                                 bool accumulate, bl_err *e)
 {
     bl_linear rest = *w->linear;
+    const bl_actq act = rest.act;
+    const bl_tensor seen = x, to = dx;
     bl_status st = BL_OK;
 
+    BL_TRY(rounded(t, &rest, &x, e));
+    if (act.bits && dx.buf) BL_TRY(bl_effective_room(t, BL_WORK_BACK, x.dim[0], x.dim[1], &dx, e));
     BL_TRY(weight_gradient(t, w, x, dy, e));
     if (w->adapter >= 0) rest.n_adapters = w->adapter;
     if (dx.buf) BL_TRY(weight_of(t, w, &rest.weight, e));
-    if (dx.buf) BL_TRY(bl_linear_input_grad(t->m->be, &rest, dy, dx, accumulate, e));
+    if (dx.buf) BL_TRY(bl_linear_input_grad(t->m->be, &rest, dy, dx, !act.bits && accumulate, e));
     if (w->adapter >= 0) BL_TRY(adapter_gradient(t, w, x, dy, dx, e));
+    if (act.bits && dx.buf)
+        BL_TRY(t->m->be->ops->act_round_grad(t->m->be,
+                                             &(bl_act_round_grad_args){.x = seen,
+                                                                       .dy = dx,
+                                                                       .dx = to,
+                                                                       .act = act,
+                                                                       .ends = w->act_ends,
+                                                                       .within = w->act_within,
+                                                                       .accumulate = accumulate},
+                                             e));
 out:
+    return st;
+}
+
+bl_status bl_train_rounded_inputs(bl_trainable *t, const bl_actq *act, bool ends, double within, bl_err *e)
+{
+    static const size_t ops[] = {BL_OP(act_round), BL_OP(act_round_grad), 0};
+    bl_status st = bl_check_ops(t->m->be, ops, e);
+    for (size_t i = 0; st == BL_OK && i < t->n_linears; i++) {
+        bl_effective *w = &t->w[i];
+        if (w->linear->n_transforms || (w->adapter >= 0 && w->dropout > 0))
+            return bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; its inputs are not rounded in training", w->linear->name,
+                           w->linear->n_transforms ? "transformed inputs" : "dropout");
+        bl_linear_set_act(w->linear, *act);
+        w->act_ends = ends;
+        w->act_within = within;
+    }
     return st;
 }
 

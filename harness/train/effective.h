@@ -70,6 +70,12 @@ typedef struct bl_adapter_rule {
     bl_status (*store)(bl_trainable *t, bl_effective *w, bl_err *e);
 } bl_adapter_rule;
 
+/* diag(rows) W diag(cols) is what is rounded, W frozen: vectors that others make, and where their gradients go. */
+typedef struct bl_scaled {
+    bl_tensor rows, cols;   /* f32 [out], [in]; none: 1 */
+    bl_tensor drows, dcols; /* as long; none: not wanted */
+} bl_scaled;
+
 enum { BL_RULE_PARAMS = 4 };
 struct bl_effective {
     bl_linear *linear;
@@ -78,9 +84,13 @@ struct bl_effective {
     bl_buffer *constant;         /* of the form, on the backend */
     int param[BL_RULE_PARAMS];   /* places in t->param */
     int n_params;
-    bl_grid grid;    /* settings of rules that round: the grid, */
-    bl_dtype stored; /* what scales were and will be */
-    double low_rank; /* and of those with factors in the place of the weight, what is before B A */
+    bl_grid grid;            /* settings of rules that round: the grid, */
+    bl_dtype stored;         /* what scales were and will be */
+    bool frozen;             /* of those: the linear's weight is rounded and stays as it is, */
+    const bl_scaled *scaled; /* lent: so scaled; NULL: as it is */
+    double low_rank;         /* and of those with factors in the place of the weight, what is before B A */
+    bool act_ends; /* where the linear's input is rounded, how gradients go through it (bl_act_round_grad_args) */
+    double act_within;
     int64_t group;   /* settings of forms with groups of inputs: how many there are in one, */
     double share;    /* and what their sum is taken times */
     int bias;        /* -1: frozen */
@@ -102,9 +112,20 @@ typedef struct bl_lora { /* LoRA, Hu et al. 2021, arXiv 2106.09685: y += s (drop
 double bl_lora_scale(int64_t rank, double alpha, bool rank_stabilized);
 
 typedef struct bl_teacher bl_teacher; /* taught.h */
-/* Rooms of a trainable: the first three of activations, the others f32. DA and DB hold the gradients of A and B where a
- * form makes them of others. */
-enum { BL_WORK_X, BL_WORK_LOW, BL_WORK_ACT, BL_WORK_COLS, BL_WORK_DW, BL_WORK_W, BL_WORK_DA, BL_WORK_DB, BL_WORK };
+/* Rooms of a trainable: the first four of activations, the others f32. BACK holds the gradient of an input that was
+ * rounded, DA and DB those of A and B where a form makes them of others. */
+enum {
+    BL_WORK_X,
+    BL_WORK_LOW,
+    BL_WORK_ACT,
+    BL_WORK_BACK,
+    BL_WORK_COLS,
+    BL_WORK_DW,
+    BL_WORK_W,
+    BL_WORK_DA,
+    BL_WORK_DB,
+    BL_WORK
+};
 struct bl_trainable {
     bl_model *m;
     bl_effective
@@ -183,8 +204,9 @@ bl_status bl_train_norms(bl_trainable *t, bl_err *e);
  *     INSIDE  P + alpha / rank B A, P = W / s in steps of the scale s that it begins with, stored as `phi` says
  *
  * A begins uniform in +-1 / sqrt(in), B at 0. Scales begin at 2 mean|w| / sqrt(high) of a group (STEP); the ends of the
- * group and 0 (AFFINE); the larger of max / high and min / low (OFFSET); the one of 100, i / 100 of max|w| over high,
- * that has the least sum of |error|^4 (INSIDE). */
+ * group and 0 (AFFINE); open to sigmoid(4) = 0.982 where not said otherwise (CLIP, beside weights that stay); 2 / 3 and
+ * -1 / 3 of max|w| (PLANES), so that nearest of four are those of integers of 2 bits; the larger of max / high and min
+ * / low (OFFSET); the one of 100, i / 100 of max|w| over high, that has the least sum of |error|^4 (INSIDE). */
 typedef enum bl_phi { BL_PHI_FIXED8, BL_PHI_INT, BL_PHI_BF16, BL_PHI_F32 } bl_phi;
 extern const char *const bl_phis[]; /* fixed8: steps of 2^(bits - 8), kept within the codes; int: whole steps */
 typedef struct bl_grid_learned {
@@ -195,8 +217,13 @@ typedef struct bl_grid_learned {
     uint64_t seed;
     bl_phi phi;
     bool span; /* OFFSET begins with steps and offsets of which the codes span each group and 0 */
+    bool frozen; /* PLANES: the weights stay, only scales are learned; CLIP always so */
+    double open; /* CLIP: ends begin at its sigmoid times the group's; 0: 4 */
 } bl_grid_learned;
 bl_status bl_train_grid(bl_trainable *t, const bl_grid_learned *o, bl_err *e);
+/* Inputs of the blocks' linears are rounded, in training and afterwards: products and the gradients of weights are with
+ * rounded ones, the adapter's too. Integers that come with each token. */
+bl_status bl_train_rounded_inputs(bl_trainable *t, const bl_actq *act, bool ends, double within, bl_err *e);
 /* Scales alone: integers of the blocks' weights stay as they are, whatever made them; scales are f32 while they are
  * trained, and have their type again afterwards. BL_E_UNSUPPORTED for weights that are no integers with scales. */
 bl_status bl_train_scales(bl_trainable *t, bl_err *e);

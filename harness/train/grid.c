@@ -1,9 +1,10 @@
-/* grid.c - weights on a grid that is learned, as a rule: LSQ, EfficientQAT, L4Q, LR-QAT (bl_grid_kind of ops_train.h).
+/* grid.c - weights on a grid that is learned, as a rule: LSQ, EfficientQAT, L4Q, LR-QAT, OmniQuant, LLM-QAT, DB-LLM
+ * (bl_grid_kind of ops_train.h).
  *
- * Parameters: of STEP and AFFINE the weights themselves, in the linear; of OFFSET and INSIDE the factors A and B, and
- * the linear keeps what they are added to. Then the scales, and offsets where the kind has some. The weight that is
- * kept at the end is what products were computed with, bit for bit: codes are read off it with scales as the ops round
- * them.
+ * Parameters: of STEP, AFFINE, LARGEST and PLANES the weights themselves, in the linear, unless they are frozen; of
+ * OFFSET and INSIDE the factors A and B, and the linear keeps what they are added to. Then the scales, and offsets
+ * where the kind has some. The weight that is kept at the end is what products were computed with, bit for bit: codes
+ * are read off it with scales as the ops round them.
  */
 #include "effective.h"
 #include "kernels/base/rng.h"
@@ -11,7 +12,6 @@
 #include <math.h>
 #include <string.h>
 
-static bool has_offset(const bl_grid *g) { return g->kind == BL_GRID_AFFINE || g->kind == BL_GRID_OFFSET; }
 static bool has_factors(const bl_grid *g) { return g->kind == BL_GRID_OFFSET || g->kind == BL_GRID_INSIDE; }
 
 typedef struct parts { /* the parameters of a linear */
@@ -23,10 +23,17 @@ static parts parts_of(const bl_trainable *t, const bl_effective *w)
     const bl_trained *p[BL_RULE_PARAMS] = {NULL};
     for (int i = 0; i < w->n_params; i++) p[i] = &t->param[w->param[i]];
     if (has_factors(&w->grid)) return (parts){.a = p[0], .b = p[1], .scale = p[2], .offset = p[3]};
-    return (parts){.weight = p[0], .scale = p[1], .offset = p[2]};
+    const int k = w->frozen ? 0 : 1;
+    return (parts){.weight = w->frozen ? NULL : p[0],
+                   .scale = bl_grid_has_scale(w->grid.kind) ? p[k] : NULL,
+                   .offset = bl_grid_has_offset(w->grid.kind) ? p[k + 1] : NULL};
 }
 
-/* What is rounded: the weights that are learned, or in y the frozen ones and what the factors add. */
+static bl_tensor value_of(const bl_trained *p) { return p ? p->value : (bl_tensor){0}; }
+static bl_tensor grad_of(const bl_trained *p) { return p ? p->grad : (bl_tensor){0}; }
+
+/* What is rounded: the weights that are learned or, frozen, of the linear, or in y those as they are scaled, or those
+ * and what the factors add. */
 static bl_status before(bl_trainable *t, const bl_effective *w, bl_tensor y, bl_tensor *x, bl_err *e)
 {
     bl_backend *be = t->m->be;
@@ -35,6 +42,13 @@ static bl_status before(bl_trainable *t, const bl_effective *w, bl_tensor y, bl_
     bl_tensor b;
     *x = p.weight ? p.weight->value : y;
     if (p.weight) return BL_OK;
+    if (w->frozen) {
+        const bl_tensor as_it_is = w->linear->weight.part[0];
+        const bl_scaled *by = w->scaled;
+        *x = by ? y : as_it_is;
+        if (!by) return BL_OK;
+        return be->ops->scale(be, &(bl_scale_args){.x = as_it_is, .y = y, .rows = by->rows, .cols = by->cols}, e);
+    }
     BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &w->linear->weight, .rows = w->linear->out, .y = y}, e));
     BL_TRY(bl_effective_act(t, BL_WORK_ACT, p.b->value, w->low_rank, &b, e));
     const bl_weight a = bl_weight_of(p.a->value);
@@ -50,13 +64,9 @@ static bl_status make(bl_trainable *t, bl_effective *w, bl_tensor y, bl_err *e)
     bl_status st = BL_OK;
     bl_tensor x;
     BL_TRY(before(t, w, y, &x, e));
-    BL_TRY(t->m->be->ops->grid(t->m->be,
-                               &(bl_grid_args){.w = x,
-                                               .scale = p.scale->value,
-                                               .offset = p.offset ? p.offset->value : (bl_tensor){0},
-                                               .y = y,
-                                               .grid = w->grid},
-                               e));
+    BL_TRY(t->m->be->ops->grid(
+        t->m->be,
+        &(bl_grid_args){.w = x, .scale = value_of(p.scale), .offset = value_of(p.offset), .y = y, .grid = w->grid}, e));
 out:
     return st;
 }
@@ -84,16 +94,25 @@ static bl_status chain(bl_trainable *t, bl_effective *w, bl_tensor dw, bl_err *e
     BL_TRY(before(t, w, y, &x, e));
     BL_TRY(t->m->be->ops->grid_grad(t->m->be,
                                     &(bl_grid_grad_args){.w = x,
-                                                         .scale = p.scale->value,
-                                                         .offset = p.offset ? p.offset->value : (bl_tensor){0},
+                                                         .scale = value_of(p.scale),
+                                                         .offset = value_of(p.offset),
                                                          .dy = dw,
                                                          .dw = p.weight ? p.weight->grad : dw,
-                                                         .dscale = p.scale->grad,
-                                                         .doffset = p.offset ? p.offset->grad : (bl_tensor){0},
-                                                         .alpha = p.weight ? 1 : w->low_rank,
+                                                         .dscale = grad_of(p.scale),
+                                                         .doffset = grad_of(p.offset),
+                                                         .alpha = has_factors(&w->grid) ? w->low_rank : 1,
                                                          .grid = w->grid},
                                     e));
-    if (!p.weight) BL_TRY(to_factors(t, &p, dw, e));
+    if (has_factors(&w->grid)) BL_TRY(to_factors(t, &p, dw, e));
+    if (w->scaled)
+        BL_TRY(t->m->be->ops->scale_grad(t->m->be,
+                                         &(bl_scale_grad_args){.x = w->linear->weight.part[0],
+                                                               .dy = dw,
+                                                               .rows = w->scaled->rows,
+                                                               .cols = w->scaled->cols,
+                                                               .drows = w->scaled->drows,
+                                                               .dcols = w->scaled->dcols},
+                                         e));
 out:
     return st;
 }
@@ -133,18 +152,51 @@ out:
     return st;
 }
 
+/* Scales and zeros of the host, as the ops use them. y: room for what is rounded, whose ends some kinds look at. */
+static bl_status as_used(bl_trainable *t, const bl_effective *w, bl_tensor y, float *scale, float *zero, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    const bl_grid *g = &w->grid;
+    const parts p = parts_of(t, w);
+    const int64_t out = w->linear->out, in = w->linear->in, groups = (in + g->group - 1) / g->group;
+    float *host = NULL;
+    bl_tensor x;
+    bl_status st = BL_OK;
+    if (p.scale) BL_TRY(be->ops->download(be, &p.scale->value, scale, e));
+    if (p.offset) BL_TRY(be->ops->download(be, &p.offset->value, zero, e));
+    if (bl_grid_sees_ends(g->kind)) {
+        if (!(host = bl_new((size_t)(out * in), sizeof *host, e))) return BL_E_NOMEM;
+        BL_TRY(before(t, w, y, &x, e));
+        BL_TRY(be->ops->download(be, &x, host, e));
+    }
+    for (int64_t i = 0; i < out * groups; i++) {
+        bl_grid_ends ends = {0};
+        const int64_t first = i / groups * in + i % groups * g->group, n = BL_MIN(g->group, in - i % groups * g->group);
+        for (int64_t k = first; host && k < first + n; k++) {
+            ends.lo = fminf(ends.lo, host[k]);
+            ends.hi = fmaxf(ends.hi, host[k]);
+        }
+        const bl_grid_group as = host ? bl_grid_between(g->kind, g->bits, g->half, scale[i], zero[i], &ends)
+                                      : bl_grid_of(g->kind, g->bits, g->half, scale[i], zero[i]);
+        scale[i] = as.s;
+        zero[i] = as.z;
+    }
+out:
+    bl_free(host);
+    return st;
+}
+
 static bl_status store(bl_trainable *t, bl_effective *w, bl_weight *out, bl_err *e)
 {
     bl_backend *be = t->m->be;
     const bl_grid *g = &w->grid;
     const bl_linear *l = w->linear;
-    const parts p = parts_of(t, w);
     const bl_shape shape = {.out = l->out,
                             .in = l->in,
                             .group = g->group,
-                            .zero = g->kind == BL_GRID_AFFINE   ? BL_ZERO_PACKED
-                                    : g->kind == BL_GRID_OFFSET ? BL_ZERO_FLOAT
-                                                                : BL_ZERO_NONE,
+                            .zero = g->kind == BL_GRID_AFFINE || g->kind == BL_GRID_CLIP ? BL_ZERO_PACKED
+                                    : g->kind == BL_GRID_OFFSET                          ? BL_ZERO_FLOAT
+                                                                                         : BL_ZERO_NONE,
                             .scale = g->half ? BL_F16 : BL_F32};
     const size_t n = (size_t)(l->out * bl_shape_groups(&shape));
     float *scale = bl_new(n, sizeof *scale, e), *zero = bl_new(n, sizeof *zero, e);
@@ -156,17 +208,11 @@ static bl_status store(bl_trainable *t, bl_effective *w, bl_weight *out, bl_err 
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(be->ops->download(be, &p.scale->value, scale, e));
-    if (p.offset) BL_TRY(be->ops->download(be, &p.offset->value, zero, e));
-    for (size_t i = 0; i < n; i++) {
-        const bl_grid_group as = bl_grid_of(g->kind, g->bits, g->half, scale[i], zero[i]);
-        scale[i] = as.s;
-        zero[i] = as.z;
-    }
     BL_TRY(bl_effective_room(t, BL_WORK_W, l->out, l->in, &y, e));
+    BL_TRY(as_used(t, w, y, scale, zero, e));
     BL_TRY(make(t, w, y, e));
     snprintf(name, sizeof name, "int%d", g->bits);
-    BL_TRY(pack_given(be, y, scale, has_offset(g) ? zero : NULL, bl_format_find(name), &shape, out, e));
+    BL_TRY(pack_given(be, y, scale, bl_grid_has_offset(g->kind) ? zero : NULL, bl_format_find(name), &shape, out, e));
 out:
     bl_free(scale);
     bl_free(zero);
@@ -181,7 +227,7 @@ typedef struct start { /* rows of a weight on the host */
     const float *w;
     int64_t out, in, groups;
     bl_grid g;
-    float *scale, *offset;
+    float *scale, *offset, open;
     bl_phi phi;
     bool span;
 } start;
@@ -247,7 +293,9 @@ static void start_row(void *ctx, int64_t r)
         const int64_t n = BL_MIN(s->g.group, s->in - k * s->g.group);
         float *scale = &s->scale[r * s->groups + k], *offset = &s->offset[r * s->groups + k];
         *offset = 0;
-        if (s->g.kind == BL_GRID_STEP) *scale = step_of(w, n, high);
+        if (s->g.kind == BL_GRID_CLIP) *scale = *offset = s->open;
+        else if (s->g.kind == BL_GRID_LARGEST) continue;
+        else if (s->g.kind == BL_GRID_STEP) *scale = step_of(w, n, high);
         else if (s->g.kind == BL_GRID_OFFSET && s->span) spanning(w, n, high, scale, offset);
         else if (s->g.kind == BL_GRID_OFFSET) *scale = covering(w, n, high);
         else if (s->g.kind == BL_GRID_INSIDE) *scale = of_least_fourth_power(w, n, high);
@@ -336,7 +384,12 @@ static bl_status learn(bl_trainable *t, bl_effective *w, const bl_grid_learned *
     bl_linear *l = w->linear;
     bl_status st = BL_OK;
     bl_tensor dense = {0}, scale = {0}, offset = {0};
-    start s = {.out = l->out, .in = l->in, .g = o->grid, .phi = o->phi, .span = o->span};
+    start s = {.out = l->out,
+               .in = l->in,
+               .g = o->grid,
+               .phi = o->phi,
+               .open = o->open != 0 ? (float)o->open : 4,
+               .span = o->span};
     float *host = NULL;
 
     if (s.g.group < 1) s.g.group = l->in;
@@ -350,11 +403,12 @@ static bl_status learn(bl_trainable *t, bl_effective *w, const bl_grid_learned *
         st = BL_E_NOMEM;
         goto out;
     }
+    w->frozen = o->grid.kind == BL_GRID_CLIP || (o->grid.kind == BL_GRID_PLANES && o->frozen);
     if (has_factors(&s.g)) BL_TRY(bl_linear_dense(be, l, &dense, e));
     else {
         bl_tensor value;
         BL_TRY(bl_effective_dense(t, w, &value, e));
-        BL_TRY(bl_trained_add(t, l->name, "weight", value, &w->param[w->n_params++], e));
+        if (!w->frozen) BL_TRY(bl_trained_add(t, l->name, "weight", value, &w->param[w->n_params++], e));
         dense = value;
     }
     BL_TRY(be->ops->download(be, &dense, host, e));
@@ -371,8 +425,8 @@ static bl_status learn(bl_trainable *t, bl_effective *w, const bl_grid_learned *
     BL_TRY(be->ops->sync(be, e)); /* before they go */
     if (s.g.kind == BL_GRID_INSIDE) BL_TRY(keep_steps(t, l, dense, &s.g, o->phi, e));
     if (has_factors(&s.g)) BL_TRY(add_factors(t, w, o, e));
-    BL_TRY(add(t, w, "scale", &scale, o->rate > 0 ? o->rate : 1, e));
-    if (has_offset(&s.g)) BL_TRY(add(t, w, "offset", &offset, o->rate > 0 ? o->rate : 1, e));
+    if (bl_grid_has_scale(s.g.kind)) BL_TRY(add(t, w, "scale", &scale, o->rate > 0 ? o->rate : 1, e));
+    if (bl_grid_has_offset(s.g.kind)) BL_TRY(add(t, w, "offset", &offset, o->rate > 0 ? o->rate : 1, e));
     w->grid = s.g;
     w->rule = &on_grid;
 out:

@@ -6,13 +6,17 @@
 /* What products with trained weights keep between passes and steps. */
 static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
 {
-    uint64_t dropped = 0, low = 0, grad = 0, made = 0, narrow = 0, a = 0, b = 0;
+    uint64_t dropped = 0, low = 0, grad = 0, made = 0, narrow = 0, a = 0, b = 0, rounded = 0;
     const uint64_t act = bl_dtype_bytes(t->m->be->act);
     for (size_t i = 0; i < t->n; i++) {
         const bl_effective *w = &t->w[i];
         const uint64_t in = (uint64_t)w->linear->in;
         if (w->adapter >= 0 && w->dropout > 0) dropped = BL_MAX(dropped, (uint64_t)rows * in * act);
         if (w->adapter >= 0) low = BL_MAX(low, (uint64_t)(rows * w->linear->adapter[w->adapter].a.dim[0]) * act);
+        if (w->linear->act.bits) { /* inputs, and the gradient of those */
+            dropped = BL_MAX(dropped, (uint64_t)rows * in * act);
+            rounded = BL_MAX(rounded, (uint64_t)rows * in * act);
+        }
         const uint64_t n = in * (uint64_t)w->linear->out;
         if (w->form) {
             const bl_lowrank *l = &w->linear->adapter[w->adapter];
@@ -35,7 +39,7 @@ static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
         narrow = BL_MAX(narrow, (uint64_t)bl_tensor_count(&p->value) * act);
         dropped = BL_MAX(dropped, n * act);
     }
-    return dropped + low + grad + made + narrow + a + b;
+    return dropped + low + grad + made + narrow + a + b + rounded;
 }
 
 /* Of the gradient of outputs before they were transformed. */

@@ -2,6 +2,20 @@
 #include "cpu.h"
 #include "kernels/grid_both.h"
 
+/* Numbers of a group; of kinds that look at its ends, those too. */
+static bl_grid_group group_of(const bl_grid *d, const float *s, const float *o, int64_t k, const float *w, int64_t n,
+                              bl_grid_ends *ends)
+{
+    const float scale = s ? s[k] : 0, offset = o ? o[k] : 0;
+    *ends = (bl_grid_ends){0};
+    if (!bl_grid_sees_ends(d->kind)) return bl_grid_of(d->kind, d->bits, d->half, scale, offset);
+    for (int64_t i = 0; i < n; i++) {
+        ends->lo = w[i] < ends->lo ? w[i] : ends->lo;
+        ends->hi = w[i] > ends->hi ? w[i] : ends->hi;
+    }
+    return bl_grid_between(d->kind, d->bits, d->half, scale, offset, ends);
+}
+
 static inline void round_group(bl_grid_kind kind, const bl_grid_group *g, const float *w, float *y, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) y[i] = bl_grid_value(kind, g, w[i]);
@@ -14,17 +28,21 @@ bl_status bl_cpu_grid(bl_backend *be, const bl_grid_args *a, bl_err *e)
     if (st != BL_OK) return st;
 #pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->w)))
     for (int64_t r = 0; r < a->w.dim[0]; r++) {
-        const float *w = bl_cpu_row(&a->w, r), *s = bl_cpu_row(&a->scale, r),
+        const float *w = bl_cpu_row(&a->w, r), *s = a->scale.buf ? bl_cpu_row(&a->scale, r) : NULL,
                     *o = a->offset.buf ? bl_cpu_row(&a->offset, r) : NULL;
         float *y = bl_cpu_row(&a->y, r);
         for (int64_t i = 0, k = 0; i < a->w.dim[1]; i += d.group, k++) {
             const int64_t n = BL_MIN(d.group, a->w.dim[1] - i);
-            const bl_grid_group g = bl_grid_of(d.kind, d.bits, d.half, s[k], o ? o[k] : 0);
+            bl_grid_ends ends;
+            const bl_grid_group g = group_of(&d, s, o, k, w + i, n, &ends);
             switch (d.kind) { /* a loop each, without a choice inside */
             case BL_GRID_STEP: round_group(BL_GRID_STEP, &g, w + i, y + i, n); break;
             case BL_GRID_AFFINE: round_group(BL_GRID_AFFINE, &g, w + i, y + i, n); break;
             case BL_GRID_OFFSET: round_group(BL_GRID_OFFSET, &g, w + i, y + i, n); break;
             case BL_GRID_INSIDE: round_group(BL_GRID_INSIDE, &g, w + i, y + i, n); break;
+            case BL_GRID_CLIP: round_group(BL_GRID_CLIP, &g, w + i, y + i, n); break;
+            case BL_GRID_LARGEST: round_group(BL_GRID_LARGEST, &g, w + i, y + i, n); break;
+            case BL_GRID_PLANES: round_group(BL_GRID_PLANES, &g, w + i, y + i, n); break;
             }
         }
     }
@@ -56,6 +74,20 @@ static inline sums group_grad(bl_grid_kind kind, const bl_grid_group *g, const f
     return (sums){s[0], o[0]};
 }
 
+/* What the gradient of the scale brings to the weights at the ends of the group. */
+static void to_ends(const bl_grid_ends *e, const float *w, float *dw, float by, double ds, int64_t n)
+{
+    int64_t at_lo = 0, at_hi = 0;
+    for (int64_t i = 0; i < n; i++) {
+        at_lo += w[i] < 0 && w[i] == e->lo;
+        at_hi += w[i] > 0 && w[i] == e->hi;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (w[i] < 0 && w[i] == e->lo) dw[i] += by * (float)(ds * e->to_lo / (double)at_lo);
+        if (w[i] > 0 && w[i] == e->hi) dw[i] += by * (float)(ds * e->to_hi / (double)at_hi);
+    }
+}
+
 bl_status bl_cpu_grid_grad(bl_backend *be, const bl_grid_grad_args *a, bl_err *e)
 {
     bl_status st = bl_check_grid_grad(a, e);
@@ -65,22 +97,30 @@ bl_status bl_cpu_grid_grad(bl_backend *be, const bl_grid_grad_args *a, bl_err *e
     if (st != BL_OK) return st;
 #pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 8 * (double)bl_tensor_count(&a->w)))
     for (int64_t r = 0; r < a->w.dim[0]; r++) {
-        const float *w = bl_cpu_row(&a->w, r), *s = bl_cpu_row(&a->scale, r), *dy = bl_cpu_row(&a->dy, r),
-                    *o = a->offset.buf ? bl_cpu_row(&a->offset, r) : NULL;
-        float *dw = bl_cpu_row(&a->dw, r), *ds = bl_cpu_row(&a->dscale, r),
+        const float *w = bl_cpu_row(&a->w, r), *s = a->scale.buf ? bl_cpu_row(&a->scale, r) : NULL,
+                    *dy = bl_cpu_row(&a->dy, r), *o = a->offset.buf ? bl_cpu_row(&a->offset, r) : NULL;
+        float *dw = bl_cpu_row(&a->dw, r), *ds = a->dscale.buf ? bl_cpu_row(&a->dscale, r) : NULL,
               *d_o = a->doffset.buf ? bl_cpu_row(&a->doffset, r) : NULL;
         for (int64_t i = 0, k = 0; i < a->w.dim[1]; i += d.group, k++) {
             const int64_t n = BL_MIN(d.group, a->w.dim[1] - i);
-            const bl_grid_group g = bl_grid_of(d.kind, d.bits, d.half, s[k], o ? o[k] : 0);
+            bl_grid_ends ends;
+            const bl_grid_group g = group_of(&d, s, o, k, w + i, n, &ends);
             sums sum = {0};
             switch (d.kind) {
             case BL_GRID_STEP: sum = group_grad(BL_GRID_STEP, &g, w + i, dy + i, dw + i, by, n); break;
             case BL_GRID_AFFINE: sum = group_grad(BL_GRID_AFFINE, &g, w + i, dy + i, dw + i, by, n); break;
             case BL_GRID_OFFSET: sum = group_grad(BL_GRID_OFFSET, &g, w + i, dy + i, dw + i, by, n); break;
             case BL_GRID_INSIDE: sum = group_grad(BL_GRID_INSIDE, &g, w + i, dy + i, dw + i, by, n); break;
+            case BL_GRID_CLIP: sum = group_grad(BL_GRID_CLIP, &g, w + i, dy + i, dw + i, by, n); break;
+            case BL_GRID_LARGEST: sum = group_grad(BL_GRID_LARGEST, &g, w + i, dy + i, dw + i, by, n); break;
+            case BL_GRID_PLANES: sum = group_grad(BL_GRID_PLANES, &g, w + i, dy + i, dw + i, by, n); break;
+            }
+            if (d.kind == BL_GRID_CLIP) {
+                to_ends(&ends, w + i, dw + i, by, sum.s, n);
+                sum = (sums){sum.s * ends.to_scale, sum.s * ends.to_offset};
             }
             const double damp = damped ? sqrt((double)n * ((1 << (d.bits - 1)) - 1)) : 1;
-            ds[k] += (float)(sum.s / damp);
+            if (ds) ds[k] += (float)(sum.s / damp);
             if (d_o) d_o[k] += (float)(sum.o / damp);
         }
     }

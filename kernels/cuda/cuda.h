@@ -198,6 +198,10 @@ bl_status bl_cuda_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
 bl_status bl_cuda_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
 bl_status bl_cuda_grid(bl_backend *, const bl_grid_args *, bl_err *);
 bl_status bl_cuda_grid_grad(bl_backend *, const bl_grid_grad_args *, bl_err *);
+/* round.c */
+bl_status bl_cuda_scale_grad(bl_backend *, const bl_scale_grad_args *, bl_err *);
+bl_status bl_cuda_act_round(bl_backend *, const bl_act_round_args *, bl_err *);
+bl_status bl_cuda_act_round_grad(bl_backend *, const bl_act_round_grad_args *, bl_err *);
 /* adapter.c */
 bl_status bl_cuda_dora(bl_backend *, const bl_dora_args *, bl_err *);
 bl_status bl_cuda_dora_grad(bl_backend *, const bl_dora_grad_args *, bl_err *);

@@ -304,6 +304,25 @@ typedef struct bl_cu_grid_args { /* y: values, or the gradient of w; NULL where 
 void bl_cu_grid(bl_stream s, const bl_cu_grid_args *a);
 void bl_cu_grid_back(bl_stream s, const bl_cu_grid_args *a);
 
+/* ---- rounded activations and scaled weights in training (round.cu); see ops_train.h ---- */
+typedef struct bl_cu_act_back {
+    const uint16_t *x, *dy;
+    uint16_t *dx;
+    int64_t ldx, lddy, lddx, rows, n, group;
+    int bits;
+    bool symmetric, ends, accumulate;
+    float within;
+} bl_cu_act_back;
+typedef struct bl_cu_scale_back {
+    const float *x, *dy, *rows, *cols; /* rows, cols, drows, dcols may be NULL */
+    float *drows, *dcols;
+    int64_t ldx, lddy, m, n;
+} bl_cu_scale_back;
+void bl_cu_act_round(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n,
+                     int64_t group, int bits, bool symmetric);
+void bl_cu_act_round_back(bl_stream s, const bl_cu_act_back *a);
+void bl_cu_scale_back_of(bl_stream s, const bl_cu_scale_back *a);
+
 /* ---- what adapters are made of (adapter.cu); see ops_adapter.h ---- */
 typedef struct bl_cu_dora {
     const float *sq, *m, *cross, *gram, *b;

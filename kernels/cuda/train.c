@@ -63,7 +63,7 @@ bl_status bl_cuda_grid(bl_backend *be, const bl_grid_args *a, bl_err *e)
     bl_cuda *c = be->own;
     if (st != BL_OK) return st;
     bl_cu_grid(c->now, &(bl_cu_grid_args){.w = bl_cuda_at(&a->w),
-                                          .scale = bl_cuda_at(&a->scale),
+                                          .scale = a->scale.buf ? bl_cuda_at(&a->scale) : NULL,
                                           .offset = a->offset.buf ? bl_cuda_at(&a->offset) : NULL,
                                           .y = bl_cuda_at(&a->y),
                                           .ldw = a->w.stride[0],
@@ -72,7 +72,7 @@ bl_status bl_cuda_grid(bl_backend *be, const bl_grid_args *a, bl_err *e)
                                           .ldy = a->y.stride[0],
                                           .rows = a->w.dim[0],
                                           .in = a->w.dim[1],
-                                          .groups = a->scale.dim[1],
+                                          .groups = (a->w.dim[1] + a->grid.group - 1) / a->grid.group,
                                           .group = a->grid.group,
                                           .kind = (int)a->grid.kind,
                                           .bits = a->grid.bits,
@@ -86,11 +86,11 @@ bl_status bl_cuda_grid_grad(bl_backend *be, const bl_grid_grad_args *a, bl_err *
     bl_cuda *c = be->own;
     if (st != BL_OK) return st;
     bl_cu_grid_back(c->now, &(bl_cu_grid_args){.w = bl_cuda_at(&a->w),
-                                               .scale = bl_cuda_at(&a->scale),
+                                               .scale = a->scale.buf ? bl_cuda_at(&a->scale) : NULL,
                                                .offset = a->offset.buf ? bl_cuda_at(&a->offset) : NULL,
                                                .dy = bl_cuda_at(&a->dy),
                                                .y = bl_cuda_at(&a->dw),
-                                               .dscale = bl_cuda_at(&a->dscale),
+                                               .dscale = a->dscale.buf ? bl_cuda_at(&a->dscale) : NULL,
                                                .doffset = a->doffset.buf ? bl_cuda_at(&a->doffset) : NULL,
                                                .ldw = a->w.stride[0],
                                                .lds = a->scale.stride[0],
@@ -101,7 +101,7 @@ bl_status bl_cuda_grid_grad(bl_backend *be, const bl_grid_grad_args *a, bl_err *
                                                .lddo = a->doffset.stride[0],
                                                .rows = a->w.dim[0],
                                                .in = a->w.dim[1],
-                                               .groups = a->scale.dim[1],
+                                               .groups = (a->w.dim[1] + a->grid.group - 1) / a->grid.group,
                                                .group = a->grid.group,
                                                .kind = (int)a->grid.kind,
                                                .bits = a->grid.bits,

@@ -106,6 +106,36 @@ void bl_cu_adamw8_step(bl_stream s, const bl_cu_adamw *a, uint8_t *m, uint8_t *v
         adamw8<<<(unsigned)((a->n + MOMENTS - 1) / MOMENTS), MOMENTS, 0, s>>>(*a, m, v, m_max, v_max, m_table, v_table);
 }
 
+/* Numbers of group k of row r, by a warp: of kinds that look at its ends, those too. */
+template <int KIND>
+static __device__ bl_grid_group group_of(const bl_cu_grid_args &a, int64_t r, int64_t k, int64_t i0, int64_t end,
+                                         bl_grid_ends *ends)
+{
+    const float scale = a.scale ? a.scale[r * a.lds + k] : 0, offset = a.offset ? a.offset[r * a.ldo + k] : 0;
+    if (!bl_grid_sees_ends((bl_grid_kind)KIND)) return bl_grid_of((bl_grid_kind)KIND, a.bits, a.half, scale, offset);
+    float lo = 0, hi = 0;
+    for (int64_t i = i0 + threadIdx.x % WARP; i < end; i += WARP) {
+        lo = fminf(lo, a.w[r * a.ldw + i]);
+        hi = fmaxf(hi, a.w[r * a.ldw + i]);
+    }
+    ends->lo = -warp_max(-lo);
+    ends->hi = warp_max(hi);
+    return bl_grid_between((bl_grid_kind)KIND, a.bits, a.half, scale, offset, ends);
+}
+
+/* A warp a group. */
+template <int KIND> __global__ void grid_values_of_groups(bl_cu_grid_args a)
+{
+    const int64_t at = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, r = at / a.groups,
+                  k = at % a.groups;
+    if (r >= a.rows) return;
+    const int64_t i0 = k * a.group, end = i0 + a.group < a.in ? i0 + a.group : a.in;
+    bl_grid_ends ends;
+    const bl_grid_group g = group_of<KIND>(a, r, k, i0, end, &ends);
+    for (int64_t i = i0 + threadIdx.x % WARP; i < end; i += WARP)
+        a.y[r * a.ldy + i] = bl_grid_value((bl_grid_kind)KIND, &g, a.w[r * a.ldw + i]);
+}
+
 template <int KIND> __global__ void grid_values(bl_cu_grid_args a)
 {
     EACH(i, a.rows * a.in)
@@ -125,8 +155,8 @@ template <int KIND> __global__ void grid_back(bl_cu_grid_args a)
     const int lane = threadIdx.x % WARP;
     if (r >= a.rows) return;
     const int64_t i0 = k * a.group, end = i0 + a.group < a.in ? i0 + a.group : a.in;
-    const bl_grid_group g = bl_grid_of((bl_grid_kind)KIND, a.bits, a.half, a.scale[r * a.lds + k],
-                                       a.offset ? a.offset[r * a.ldo + k] : 0);
+    bl_grid_ends ends = {0, 0, 0, 0, 0, 0};
+    const bl_grid_group g = group_of<KIND>(a, r, k, i0, end, &ends);
     const bool instead = a.y == a.dy;
     double s = 0, o = 0;
     for (int64_t i = i0 + lane; i < end; i += WARP) {
@@ -140,23 +170,44 @@ template <int KIND> __global__ void grid_back(bl_cu_grid_args a)
     }
     s = warp_sum(s);
     o = warp_sum(o);
+    if (KIND == BL_GRID_CLIP) {
+        double at_lo = 0, at_hi = 0;
+        for (int64_t i = i0 + lane; i < end; i += WARP) {
+            const float w = a.w[r * a.ldw + i];
+            at_lo += w < 0 && w == ends.lo;
+            at_hi += w > 0 && w == ends.hi;
+        }
+        at_lo = warp_sum(at_lo);
+        at_hi = warp_sum(at_hi);
+        for (int64_t i = i0 + lane; i < end; i += WARP) {
+            const float w = a.w[r * a.ldw + i];
+            if (w < 0 && w == ends.lo) a.y[r * a.ldy + i] += a.by * (float)(s * ends.to_lo / at_lo);
+            if (w > 0 && w == ends.hi) a.y[r * a.ldy + i] += a.by * (float)(s * ends.to_hi / at_hi);
+        }
+        o = s * ends.to_offset;
+        s = s * ends.to_scale;
+    }
     if (lane != 0) return;
     const double damp = KIND == BL_GRID_STEP || KIND == BL_GRID_OFFSET
                             ? sqrt((double)(end - i0) * ((1 << (a.bits - 1)) - 1))
                             : 1;
-    a.dscale[r * a.ldds + k] += (float)(s / damp);
+    if (a.dscale) a.dscale[r * a.ldds + k] += (float)(s / damp);
     if (a.doffset) a.doffset[r * a.lddo + k] += (float)(o / damp);
 }
 
 void bl_cu_grid(bl_stream s, const bl_cu_grid_args *a)
 {
-    const unsigned n = a->rows * a->in ? blocks_for(a->rows * a->in, 256) : 0;
+    const unsigned n = a->rows * a->in ? blocks_for(a->rows * a->in, 256) : 0,
+                   warps = (unsigned)((a->rows * a->groups + 7) / 8);
     if (!n) return;
     switch (a->kind) {
     case BL_GRID_STEP: grid_values<BL_GRID_STEP><<<n, 256, 0, s>>>(*a); break;
     case BL_GRID_AFFINE: grid_values<BL_GRID_AFFINE><<<n, 256, 0, s>>>(*a); break;
     case BL_GRID_OFFSET: grid_values<BL_GRID_OFFSET><<<n, 256, 0, s>>>(*a); break;
-    default: grid_values<BL_GRID_INSIDE><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_INSIDE: grid_values<BL_GRID_INSIDE><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_CLIP: grid_values_of_groups<BL_GRID_CLIP><<<warps, 256, 0, s>>>(*a); break;
+    case BL_GRID_LARGEST: grid_values_of_groups<BL_GRID_LARGEST><<<warps, 256, 0, s>>>(*a); break;
+    default: grid_values<BL_GRID_PLANES><<<n, 256, 0, s>>>(*a); break;
     }
 }
 
@@ -168,6 +219,9 @@ void bl_cu_grid_back(bl_stream s, const bl_cu_grid_args *a)
     case BL_GRID_STEP: grid_back<BL_GRID_STEP><<<n, 256, 0, s>>>(*a); break;
     case BL_GRID_AFFINE: grid_back<BL_GRID_AFFINE><<<n, 256, 0, s>>>(*a); break;
     case BL_GRID_OFFSET: grid_back<BL_GRID_OFFSET><<<n, 256, 0, s>>>(*a); break;
-    default: grid_back<BL_GRID_INSIDE><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_INSIDE: grid_back<BL_GRID_INSIDE><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_CLIP: grid_back<BL_GRID_CLIP><<<n, 256, 0, s>>>(*a); break;
+    case BL_GRID_LARGEST: grid_back<BL_GRID_LARGEST><<<n, 256, 0, s>>>(*a); break;
+    default: grid_back<BL_GRID_PLANES><<<n, 256, 0, s>>>(*a); break;
     }
 }

@@ -410,6 +410,91 @@ static void learned_grids_round_and_go_back(void **state)
             }
 }
 
+/* Exponentials differ in the last place: a code in a thousand may be the next one. */
+static void grids_that_look_at_ends_round_and_go_back(void **state)
+{
+    enum { OUT = 11, IN = 100 };
+    static const bl_grid_kind kinds[] = {BL_GRID_CLIP, BL_GRID_LARGEST, BL_GRID_PLANES};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t kind = 0; kind < BL_COUNT(kinds); kind++)
+        for (int bits = 2; bits <= (kinds[kind] == BL_GRID_PLANES ? 2 : 8); bits += 3)
+            for (int64_t group = 32; group <= IN; group += IN - 32) {
+                const bl_grid grid = {.kind = kinds[kind], .bits = bits, .group = group, .half = bits < 8};
+                const bool has_scale = bl_grid_has_scale(grid.kind), has_offset = bl_grid_has_offset(grid.kind);
+                const bl_tensor none = {0};
+                int64_t groups = (IN + group - 1) / group;
+                both w = both_random(false, OUT, IN, 1, 0.1f), s = both_random(false, OUT, groups, 2, 2),
+                     o = both_random(false, OUT, groups, 7, 2), y = both_new(BL_F32, false, OUT, IN),
+                     dy = both_random(false, OUT, IN, 3, 1), dw = both_random(false, OUT, IN, 4, 1),
+                     ds = both_random(false, OUT, groups, 5, 1), d_o = both_random(false, OUT, groups, 6, 1);
+                for (int64_t i = 0; i < OUT * groups && grid.kind == BL_GRID_PLANES; i++) {
+                    both_f32(s)[i] = 0.05f + 0.01f * fabsf(both_f32(s)[i]);
+                    both_f32(o)[i] = -0.02f - 0.01f * fabsf(both_f32(o)[i]);
+                }
+                both_send(s);
+                both_send(o);
+                RUN(grid, (&(bl_grid_args){w.c, has_scale ? s.c : none, has_offset ? o.c : none, y.c, grid}),
+                    (&(bl_grid_args){w.g, has_scale ? s.g : none, has_offset ? o.g : none, y.g, grid}));
+                ASSERT_NEAR(y, 1e-5);
+                RUN(grid_grad,
+                    (&(bl_grid_grad_args){w.c, has_scale ? s.c : none, has_offset ? o.c : none, dy.c, dw.c,
+                                          has_scale ? ds.c : none, has_offset ? d_o.c : none, 0.5, grid}),
+                    (&(bl_grid_grad_args){w.g, has_scale ? s.g : none, has_offset ? o.g : none, dy.g, dw.g,
+                                          has_scale ? ds.g : none, has_offset ? d_o.g : none, 0.5, grid}));
+                ASSERT_NEAR(dw, 1e-5);
+                ASSERT_NEAR(ds, 1e-5);
+                ASSERT_NEAR(d_o, 1e-5);
+                both all[] = {w, s, o, y, dy, dw, ds, d_o};
+                for (size_t i = 0; i < BL_COUNT(all); i++) both_drop(all[i]);
+            }
+}
+
+static void activations_round_and_go_back(void **state)
+{
+    static const int64_t widths[] = {1, 7, 64, 576, 1030};
+    static const bl_actq acts[] = {
+        {.bits = 4}, {.bits = 8, .symmetric = true}, {.bits = 5, .unit = BL_ACT_GROUP, .group = 48}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t i = 0; i < BL_COUNT(widths); i++)
+        for (size_t k = 0; k < BL_COUNT(acts); k++) {
+            const int64_t n = widths[i], rows = 9;
+            both x = both_random(true, rows, n, 1, 2), y = both_new(BL_F32, true, rows, n),
+                 dy = both_random(true, rows, n, 2, 1), dx = both_random(true, rows, n, 3, 1);
+            RUN(act_round, (&(bl_act_round_args){x.c, y.c, acts[k]}), (&(bl_act_round_args){x.g, y.g, acts[k]}));
+            ASSERT_NEAR(y, BF16_ROUNDED);
+            for (int onto = 0; onto < 2; onto++) {
+                RUN(act_round_grad, (&(bl_act_round_grad_args){x.c, dy.c, dx.c, acts[k], true, onto ? 1.5 : 0, onto}),
+                    (&(bl_act_round_grad_args){x.g, dy.g, dx.g, acts[k], true, onto ? 1.5 : 0, onto}));
+                ASSERT_NEAR(dx, 4 * BF16_ROUNDED);
+            }
+            both all[] = {x, y, dy, dx};
+            for (size_t j = 0; j < BL_COUNT(all); j++) both_drop(all[j]);
+        }
+}
+
+static void scales_of_rows_and_columns_take_their_gradients(void **state)
+{
+    static const struct {
+        int64_t m, n;
+    } shapes[] = {{1, 1}, {9, 70}, {300, 1030}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t i = 0; i < BL_COUNT(shapes); i++) {
+        const int64_t m = shapes[i].m, n = shapes[i].n;
+        both x = both_random(false, m, n, 1, 1), dy = both_random(false, m, n, 2, 1),
+             rows = both_flat(both_random(false, 1, m, 3, 1)), cols = both_flat(both_random(false, 1, n, 4, 1)),
+             dr = both_flat(both_random(false, 1, m, 5, 1)), dc = both_flat(both_random(false, 1, n, 6, 1));
+        RUN(scale_grad, (&(bl_scale_grad_args){x.c, dy.c, rows.c, cols.c, dr.c, dc.c}),
+            (&(bl_scale_grad_args){x.g, dy.g, rows.g, cols.g, dr.g, dc.g}));
+        ASSERT_NEAR(dr, 1e-12);
+        ASSERT_NEAR(dc, 1e-12);
+        both all[] = {x, dy, rows, cols, dr, dc};
+        for (size_t j = 0; j < BL_COUNT(all); j++) both_drop(all[j]);
+    }
+}
+
 static void what_adapters_are_made_of_is_what_plain_c_makes(void **state)
 {
     static const struct {
@@ -472,6 +557,9 @@ int main(void)
         cmocka_unit_test(dropout_draws_what_plain_c_draws),
         cmocka_unit_test(optimizer_steps_are_the_same_bits),
         cmocka_unit_test(learned_grids_round_and_go_back),
+        cmocka_unit_test(grids_that_look_at_ends_round_and_go_back),
+        cmocka_unit_test(activations_round_and_go_back),
+        cmocka_unit_test(scales_of_rows_and_columns_take_their_gradients),
         cmocka_unit_test(what_adapters_are_made_of_is_what_plain_c_makes),
     };
     return cmocka_run_group_tests_name("gpu_train", tests, gpu_set_up, gpu_tear_down);

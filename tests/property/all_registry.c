@@ -243,8 +243,13 @@ static uint64_t tensor_bytes(const char *dir)
 static void shorten(bl_method_chain *c, const char *text)
 {
     bl_err e = {0};
+    static const char *const steps[][2] = {{"iters", "2"}, {"epochs", "1"}};
+    for (size_t i = 0; i < BL_COUNT(steps); i++) {
+        bool used = false;
+        if (!strstr(text, steps[i][0])) assert_ok(bl_chain_set(c, steps[i][0], steps[i][1], &used, &e));
+        if (used) assert_ok(bl_chain_renew(c, &e));
+    }
     bool used = false;
-    if (!strstr(text, "iters=")) assert_ok(bl_chain_set(c, "iters", "2", &used, &e));
     if (!strstr(text, "lq-lora+rank")) assert_ok(bl_chain_set(c, "grid-rounds", "1", &used, &e));
     if (used && strstr(text, "lq-lora")) assert_ok(bl_chain_set(c, "rank", "2", &used, &e));
     if (used) assert_ok(bl_chain_renew(c, &e));
