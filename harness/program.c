@@ -78,6 +78,13 @@ bl_status bl_task_ask(const bl_task *t, bl_task_data *d, int64_t i, const bl_tur
     return BL_OK;
 }
 
+bool bl_task_few(const bl_task *t, const char *name)
+{
+    const char *suffix = strrchr(name, ':');
+    size_t n = suffix ? strlen(suffix) : 0;
+    return t->few && !(n > 4 && !strcmp(suffix + n - 4, "shot"));
+}
+
 /* Which of a task's names it is; -1: none. */
 static int which_name(const bl_task *t, const char *text)
 {
@@ -89,7 +96,7 @@ static int which_name(const bl_task *t, const char *text)
         if (!strcmp(t->names[j], text)) return j;
     bool few = t->few && bl_task_shots(text, &base);
     for (int j = 0; few && t->names[j]; j++)
-        if (strlen(t->names[j]) == base && !strncmp(t->names[j], text, base)) return j;
+        if (bl_task_few(t, t->names[j]) && strlen(t->names[j]) == base && !strncmp(t->names[j], text, base)) return j;
     return -1;
 }
 

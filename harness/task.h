@@ -143,7 +143,7 @@ typedef struct bl_task_load {
 typedef struct bl_task {
     const char *const *splits; /* of each name: "test", "validation"; NULL: not said */
     const int *shots;          /* of each name: worked examples in front of a question; NULL: none */
-    bool few;                  /* "NAME:5shot" is a name with 5 worked examples in front: bl_task_shots */
+    bool few;                  /* "NAME:5shot" is a name with 5 worked examples in front: bl_task_shots, bl_task_few */
     bool chat;                 /* "NAME+chat": asked through the model's chat template; bl_task_chat */
     const char *const *names;  /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
     const char *title, *cite, *doc;
@@ -166,6 +166,9 @@ typedef struct bl_task {
 /* How many worked examples a name asks for by itself, "foo:5shot": 5, of 1 to 64; 0: it does not. *base (may be NULL)
  * is the length of what is before. */
 int bl_task_shots(const char *name, size_t *base);
+
+/* Is NAME:5shot a name too? Not where NAME says how many by itself ("mmlu:0shot"). */
+bool bl_task_few(const bl_task *t, const char *name);
 
 /* Does a name end in "+chat"? */
 bool bl_task_chat(const char *name);

@@ -8,7 +8,6 @@
  *     acc       lowest summed negative log-likelihood
  */
 #include "shared_choice.h"
-#include <inttypes.h>
 #include <string.h>
 
 static const char *const files[] = {"COPA/val.jsonl", "super_glue/copa/validation.jsonl", "copa/val.jsonl",
@@ -56,17 +55,7 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     static const char *const keys[] = {"choice1", "choice2"};
     bl_status st = BL_OK;
     const char *premise, *question, **choice;
-    int64_t idx;
-    char id[24];
 
-    if (bl_json_get(j, "idx")) {
-        BL_TRY(bl_choice_int(j, "idx", &idx, e));
-        snprintf(id, sizeof id, "%" PRId64, idx);
-        if (!(out->id = bl_arena_str(a, id, strlen(id), e))) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-    }
     BL_TRY(bl_choice_text(j, "premise", a, &premise, e));
     BL_TRY(bl_choice_strip(&premise, a, e));
     BL_TRY(bl_json_get_str(j, "question", &question, e));

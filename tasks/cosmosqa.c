@@ -22,7 +22,6 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     static const char *const answers[] = {"answer0", "answer1", "answer2", "answer3"};
     bl_status st = BL_OK;
 
-    BL_TRY(bl_choice_text(j, "id", a, &out->id, e));
     BL_TRY(bl_choice_text(j, "context", a, &out->text, e));
     BL_TRY(bl_choice_text(j, "question", a, &out->more, e));
     BL_TRY(bl_choice_keys(j, answers, 4, a, out, e));

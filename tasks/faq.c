@@ -82,13 +82,10 @@ static bl_status read_pairs(const char *path, bool files, bl_arena *a, pair **ou
         st = copy(j, "question", a, &list[n].question, e);
         if (st == BL_OK) st = copy(j, "answer", a, &list[n].answer, e);
         if (st == BL_OK && files) st = copy(j, "file", a, &list[n].file, e);
-        if (st != BL_OK) {
-            bl_within(e, "%s", bl_rows_where(r));
-            goto out;
-        }
+        if (bl_rows_within(r, st, e) != BL_OK) goto out;
         n++;
     }
-    if (st == BL_OK && !n) st = bl_fail(e, BL_E_FORMAT, "%s: no rows", path);
+    if (st == BL_OK && !n) st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
     if (st != BL_OK) goto out;
     if (!(kept = bl_alloc(a, n, sizeof *kept, e))) {
         st = BL_E_NOMEM;

@@ -63,6 +63,10 @@ static bl_status read_item(const bl_json *j, bl_arena *a, bl_cot_item *out, bl_e
         st = bl_fail(e, BL_E_FORMAT, "nothing follows \"####\" in the answer");
         goto out;
     }
+    if (!bl_answer_is_number(gold, n)) {
+        st = bl_fail(e, BL_E_FORMAT, "\"%.*s\" follows \"####\" in the answer, expected a number", (int)n, gold);
+        goto out;
+    }
     out->question = bl_arena_str(a, question, strlen(question), e);
     out->gold = bl_arena_str(a, gold, n, e);
     if (!out->question || !out->gold) st = BL_E_NOMEM;

@@ -218,18 +218,11 @@ static bl_status read_all(const char *path, read_item *read, bl_arena *a, item *
         list[n] = (item){.id = (int64_t)n};
         st = bl_json_kind(j) == BL_JSON_OBJECT ? read(j, a, &list[n], e)
                                                : bl_fail(e, BL_E_FORMAT, "expected an object");
-        if (st != BL_OK) {
-            if (e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
-            goto out;
-        }
-        for (size_t k = 0; k < n; k++)
-            if (list[k].id == list[n].id) {
-                st = bl_fail(e, BL_E_FORMAT, "%s: question %lld comes twice", path, (long long)list[n].id);
-                goto out;
-            }
+        if (st == BL_OK) st = bl_rows_once(r, j, e);
+        if (bl_rows_within(r, st, e) != BL_OK) goto out;
         n++;
     }
-    if (st == BL_OK && !n) st = bl_fail(e, BL_E_FORMAT, "%s: no rows", path);
+    if (st == BL_OK && !n) st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
     if (st == BL_OK && !(kept = bl_alloc(a, n, sizeof *kept, e))) st = BL_E_NOMEM;
     if (st != BL_OK) goto out;
     memcpy(kept, list, n * sizeof *list);

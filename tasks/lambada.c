@@ -42,9 +42,10 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         BL_TRY(bl_grow(&rows, &cap, n + 1, sizeof *rows, e));
         BL_TRY(bl_json_get_str(j, "text", &text, e));
+        BL_TRY(bl_rows_once(r, j, e));
         space = strrchr(text, ' ');
         if (!space || !space[1]) {
-            st = bl_fail(e, BL_E_FORMAT, "%s: no space before a last word", bl_rows_where(r));
+            st = bl_rows_within(r, bl_fail(e, BL_E_FORMAT, "no space before a last word"), e);
             goto out;
         }
         rows[n].context = bl_arena_str(out->arena, text, (size_t)(space - text), e);
@@ -57,7 +58,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     }
     if (st != BL_OK) goto out;
     if (n == 0) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: no rows", out->path);
+        st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", out->path);
         goto out;
     }
     if (!(kept = bl_alloc(out->arena, n, sizeof *kept, e))) {

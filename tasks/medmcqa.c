@@ -29,7 +29,6 @@ static bl_status read_from(int first, const bl_json *j, bl_arena *a, bl_choice *
     static const char *const options[] = {"opa", "opb", "opc", "opd"};
     bl_status st = BL_OK;
 
-    if (bl_json_get(j, "id")) BL_TRY(bl_choice_text(j, "id", a, &out->id, e));
     BL_TRY(bl_choice_text(j, "question", a, &out->text, e));
     BL_TRY(bl_choice_keys(j, options, 4, a, out, e));
     BL_TRY(bl_choice_number(j, "cop", first, 4, out, e));

@@ -58,7 +58,6 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     const bl_json *options;
     const char *answer;
 
-    if (bl_json_get(j, "id")) BL_TRY(bl_choice_text(j, "id", a, &out->id, e));
     if (bl_json_get(j, "sent1")) { /* Hugging Face */
         BL_TRY(bl_choice_text(j, "sent1", a, &out->text, e));
         BL_TRY(bl_choice_keys(j, endings, 4, a, out, e));

@@ -88,7 +88,11 @@ static const char *const subjects[] = {
     "humanities/world_religions",
 };
 enum { SUBJECTS = BL_COUNT(subjects), EXAMPLES = 5 };
-static const char where[] = "data.tar of hendrycks/test (data/dev, data/test)";
+static const char where[] =
+    "data.tar of hendrycks/test (data/dev, data/test); of cais/mmlu, all, write CSV: python3 -c \"import os, pandas; "
+    "[(os.makedirs(f'mmlu/{d}', exist_ok=True), [pandas.DataFrame([[q, *c, 'ABCD'[a]] for q, c, a in zip(g.question, "
+    "g.choices, g.answer)]).to_csv(f'mmlu/{d}/{s}_{d}.csv', header=False, index=False) for s, g in "
+    "pandas.read_parquet(f'all/{d}-00000-of-00001.parquet').groupby('subject')]) for d in ['dev', 'test']]\"";
 
 typedef struct data {
     bl_choice_rows rows; /* first: what tasks with choices share looks there */
@@ -165,6 +169,38 @@ static bl_status take_turns(data *d, bl_choice *const *list, const int64_t *n, b
     return BL_OK;
 }
 
+static bool is_subject(const char *name, size_t n)
+{
+    int s = 0;
+    while (s < SUBJECTS && (strlen(short_name(s)) != n || strncmp(short_name(s), name, n) != 0)) s++;
+    return s < SUBJECTS;
+}
+
+/* Files in the directory of the first subject's that are called as a subject's would be, and are none. */
+static bl_status note_others(bl_task_data *t, bl_err *e)
+{
+    static const char ending[] = "_test.csv";
+    bl_status st = BL_OK;
+    char **names = NULL, *dir = bl_format_text(e, "%.*s", (int)(strrchr(t->path, '/') - t->path), t->path);
+    size_t n = 0;
+    bl_text note = {0};
+
+    if (!dir) return BL_E_NOMEM;
+    BL_TRY(bl_dir_list(dir, &names, &n, e));
+    for (size_t i = 0; i < n; i++) {
+        char *end = strstr(names[i], ending);
+        if (!end || is_subject(names[i], (size_t)(end - names[i]))) continue;
+        bl_text_addf(&note, "%s%s", note.n ? ", " : "left out, as none of the 57 subjects: ", names[i]);
+    }
+    BL_TRY(bl_text_check(&note, e));
+    if (note.n && !(t->note = bl_arena_str(t->arena, note.s, note.n, e))) st = BL_E_NOMEM;
+out:
+    bl_text_free(&note);
+    bl_list_free(names, n);
+    bl_free(dir);
+    return st;
+}
+
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -191,6 +227,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
         }
     }
     BL_TRY(take_turns(d, list, n, out, e));
+    BL_TRY(note_others(out, e));
     out->rows = d;
 out:
     if (h) out->hash = bl_hasher_end(h);

@@ -18,17 +18,12 @@ static const char where[] =
 
 static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e)
 {
+    static const char *const keys[] = {"sol1", "sol2"};
     bl_status st = BL_OK;
-    const char **sol;
     int64_t label = 0;
 
-    if (!(sol = bl_alloc(a, 2, sizeof *sol, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
     BL_TRY(bl_choice_text(j, "goal", a, &out->text, e));
-    BL_TRY(bl_choice_text(j, "sol1", a, &sol[0], e));
-    BL_TRY(bl_choice_text(j, "sol2", a, &sol[1], e));
+    BL_TRY(bl_choice_keys(j, keys, 2, a, out, e));
     out->unlabelled = true; /* the labels are in a file of their own */
     if (bl_json_get(j, "label")) {
         BL_TRY(bl_choice_int(j, "label", &label, e));
@@ -38,8 +33,6 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
         }
         out->unlabelled = false;
     }
-    out->choice = sol;
-    out->n_choices = 2;
     out->gold = (int)label;
 out:
     return st;

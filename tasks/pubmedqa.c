@@ -24,7 +24,6 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     const char *s;
     int k = 0;
 
-    if (bl_json_key(j) && !(out->id = bl_arena_str(a, bl_json_key(j), strlen(bl_json_key(j)), e))) return BL_E_NOMEM;
     BL_TRY(bl_choice_text(j, "QUESTION", a, &out->text, e));
     BL_TRY(bl_json_need(j, "CONTEXTS", &parts, e));
     if (bl_json_kind(parts) != BL_JSON_ARRAY || !bl_json_size(parts)) {

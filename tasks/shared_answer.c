@@ -70,6 +70,21 @@ bool bl_answer_flexible(const char *text, const char **s, size_t *n)
     return found;
 }
 
+bool bl_answer_is_number(const char *s, size_t n)
+{
+    static const char digits[] = "0123456789";
+    size_t i = n > 0 && s[0] == '-';
+    i += i < n && s[i] == '$';
+    if (i == n || !memchr(digits, s[i], 10)) return false;
+    while (i < n && (s[i] == ',' || memchr(digits, s[i], 10))) i++;
+    if (i < n && s[i] == '.') {
+        size_t from = ++i;
+        while (i < n && memchr(digits, s[i], 10)) i++;
+        if (i == from) return false;
+    }
+    return i == n;
+}
+
 /* The next character of s[*i .. n) that counts; 0 at the end. */
 static char next(const char *s, size_t *i, size_t n)
 {

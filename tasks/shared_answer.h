@@ -12,6 +12,8 @@ bool bl_answer_ends_in_digit(const char *text, const char **s, size_t *n);
 bool bl_answer_marked(const char *text, const char **s, size_t *n);
 /* Last match of `(-?[$0-9.,]{2,})|(-?[0-9]+)`. */
 bool bl_answer_flexible(const char *text, const char **s, size_t *n);
+/* Is all of s[n] one number, -?$?[0-9][0-9,]*(.[0-9]+)? */
+bool bl_answer_is_number(const char *s, size_t n);
 /* Commas, dollar signs, everything up to the last "#### " and one final dot removed on both sides, ASCII lower case;
  * then compared as strings. */
 bool bl_answer_equal(const char *s, size_t n, const char *gold);

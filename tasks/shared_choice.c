@@ -113,6 +113,21 @@ out:
     return st;
 }
 
+/* The options of a row are called opa to opd: a fifth, ope, is not passed over. */
+static bl_status no_more_keys(const bl_json *row, const char *const *key, int n, bl_err *e)
+{
+    for (int i = 0; i < n; i++) {
+        char next[32];
+        int k = 0;
+        snprintf(next, sizeof next, "%s", key[i]);
+        next[strlen(next) - 1]++;
+        while (k < n && strcmp(key[k], next) != 0) k++;
+        if (k < n || bl_json_kind(bl_json_get(row, next)) == BL_JSON_NULL) continue;
+        return bl_fail(e, BL_E_FORMAT, "an option '%s', expected %d: %s to %s", next, n, key[0], key[n - 1]);
+    }
+    return BL_OK;
+}
+
 bl_status bl_choice_keys(const bl_json *row, const char *const *key, int n, bl_arena *a, bl_choice *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -120,6 +135,7 @@ bl_status bl_choice_keys(const bl_json *row, const char *const *key, int n, bl_a
 
     if (!text) return BL_E_NOMEM;
     for (int i = 0; i < n; i++) BL_TRY(bl_choice_text(row, key[i], a, &text[i], e));
+    BL_TRY(no_more_keys(row, key, n, e));
     out->choice = text;
     out->n_choices = n;
 out:
@@ -206,7 +222,6 @@ bl_status bl_choice_read_science(const bl_json *row, const char *key, bl_arena *
     int64_t gold;
     int by_key;
 
-    if (bl_json_get(row, "id")) BL_TRY(bl_choice_text(row, "id", a, &out->id, e));
     if (bl_json_kind(bl_json_get(row, "question")) == BL_JSON_OBJECT) {
         BL_TRY(bl_json_get_str(row, "answerKey", &answer, e));
         BL_TRY(read_original(bl_json_get(row, "question"), answer, a, out, e));
@@ -285,26 +300,6 @@ static bl_status check_row(const bl_choice *q, const bl_choice_task *task, bl_er
     return BL_OK;
 }
 
-static int by_id(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
-/* No rows, or an id twice. */
-static bl_status check_all(const bl_choice *row, int64_t n_rows, const char *path, bl_err *e)
-{
-    bl_status st = BL_OK;
-    const char **id = NULL;
-    int64_t n = 0;
-
-    if (n_rows == 0) return bl_fail(e, BL_E_FORMAT, "%s: no rows", path);
-    if (!(id = bl_new((size_t)n_rows, sizeof *id, e))) return BL_E_NOMEM;
-    for (int64_t i = 0; i < n_rows; i++)
-        if (row[i].id) id[n++] = row[i].id;
-    qsort(id, (size_t)n, sizeof *id, by_id);
-    for (int64_t i = 1; i < n && st == BL_OK; i++)
-        if (!strcmp(id[i - 1], id[i])) st = bl_fail(e, BL_E_FORMAT, "%s: id \"%s\" comes twice", path, id[i]);
-    bl_free(id);
-    return st;
-}
-
 bl_status bl_choice_file(const char *path, const bl_choice_task *task, bl_arena *a, bl_choice **row, int64_t *n_rows,
                          bl_hash *hash, bl_err *e)
 {
@@ -323,14 +318,15 @@ bl_status bl_choice_file(const char *path, const bl_choice_task *task, bl_arena 
         st = bl_json_kind(j) == BL_JSON_OBJECT ? task->read(j, a, &list[n], e)
                                                : bl_fail(e, BL_E_FORMAT, "expected an object");
         if (st == BL_OK) st = check_row(&list[n], task, e);
-        if (st != BL_OK) {
-            if (e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
-            goto out;
-        }
+        if (st == BL_OK) st = bl_rows_once(r, j, e);
+        if (bl_rows_within(r, st, e) != BL_OK) goto out;
         n++;
     }
     if (st != BL_OK) goto out;
-    BL_TRY(check_all(list, (int64_t)n, path, e));
+    if (n == 0) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
+        goto out;
+    }
     if (!(kept = bl_alloc(a, n, sizeof *kept, e))) {
         st = BL_E_NOMEM;
         goto out;
@@ -362,7 +358,7 @@ static bl_status load_examples(const bl_task_load *how, const bl_choice_task *ta
                                bl_choice_rows *rows, bl_err *e)
 {
     bl_status st = BL_OK;
-    int want = bl_task_shots(how->name, NULL);
+    int want = bl_task_shots(how->name, NULL), drawn = want + task->examples_are_asked;
     bl_choice *row;
     int64_t n;
     bl_hash hash, both[2];
@@ -371,12 +367,12 @@ static bl_status load_examples(const bl_task_load *how, const bl_choice_task *ta
     if (!want) return BL_OK;
     BL_TRY(bl_data_find(how->dirs, task->examples, task->where_examples, out->arena, &path, NULL, e));
     BL_TRY(bl_choice_file(path, task, out->arena, &row, &n, &hash, e));
-    if (n < want) {
+    if (n < drawn) {
         st = bl_fail(e, BL_E_CONFIG, "%s: %" PRId64 " rows, expected at least %d for the worked examples", path, n,
-                     want);
+                     drawn);
         goto out;
     }
-    draw(row, n, want, how->seed);
+    draw(row, n, drawn, how->seed);
     rows->example = row;
     rows->n_examples = want;
     both[0] = out->hash;
@@ -452,7 +448,11 @@ bl_status bl_choice_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_requ
 
     if (turn->step > 0) return bl_done(out);
     bl_prompt p = bl_prompt_new(turn->arena);
-    for (int k = 0; k < rows->n_examples; k++) bl_choice_example(&p, rows->task, &rows->example[k]);
+    for (int k = 0, said = 0; said < rows->n_examples; k++) {
+        if (rows->task->examples_are_asked && !strcmp(rows->example[k].text, rows->row[i].text)) continue;
+        bl_choice_example(&p, rows->task, &rows->example[k]);
+        said++;
+    }
     bl_choice_say(&p, rows->task, &rows->row[i]);
     return bl_choice_pairs(out, p, rows->task, &rows->row[i], e);
 }

@@ -10,7 +10,6 @@
 #include "harness/task.h"
 
 typedef struct bl_choice {
-    const char *id;   /* the data set's own; NULL: it has none */
     const char *text; /* question, goal, query, passage: what the task needs */
     const char *more; /* a second text (BoolQ's question); NULL */
     const char *const *choice;
@@ -38,6 +37,7 @@ typedef struct bl_choice_task {
     bl_status (*beside)(const char *path, bl_choice *row, int64_t n, bl_hash *hash, bl_err *e);
     /* Where worked examples come from, for names with ":5shot"; and where to get that. NULL: it takes none. */
     const char *const *examples, *where_examples;
+    bool examples_are_asked; /* they are of the questions that are asked: one is passed over where it is the item */
 } bl_choice_task;
 
 /* Where the questions of a task are, for other tasks that ask them in another way. */
@@ -49,9 +49,9 @@ typedef struct bl_choice_source {
 extern const bl_choice_source bl_choice_aqua, bl_choice_medqa, bl_choice_medmcqa, bl_choice_cosmosqa;
 
 /* Reads the first of `names` that exists, and where how->name asks for worked examples as many rows of task->examples,
- * drawn without replacement by the seed and the same for every item. Refused: no rows, fewer than 2 choices, more or
- * fewer than task->n_choices, an empty choice or text, gold outside the choices, an id that comes twice, a row of 1 MB.
- * `task` is lent as long as the data. */
+ * drawn without replacement by the seed and the same for every item, but for one that is the item itself: the next
+ * stands in for it. Refused: no rows, fewer than 2 choices, more or fewer than task->n_choices, an empty choice or
+ * text, gold outside the choices, an id that comes twice, a row of 1 MB. `task` is lent as long as the data. */
 bl_status bl_choice_load(const bl_task_load *how, const char *const *names, const char *where,
                          const bl_choice_task *task, bl_task_data *out, bl_err *e);
 
@@ -59,7 +59,7 @@ bl_status bl_choice_load(const bl_task_load *how, const char *const *names, cons
 typedef struct bl_choice_rows {
     const bl_choice_task *task;
     bl_choice *row;
-    const bl_choice *example; /* in front of every question; [n_examples] */
+    const bl_choice *example; /* in front of every question; [n_examples], one more where examples_are_asked */
     int n_examples;
 } bl_choice_rows;
 /* Rows of one file, in the arena; hash of its bytes. */
@@ -105,7 +105,7 @@ bl_status bl_choice_line(const char *question, const char *const *choice, int n,
                          bl_err *e);
 /* The outer white space of a text goes. */
 bl_status bl_choice_strip(const char **text, bl_arena *a, bl_err *e);
-/* Choices from the texts of n keys. */
+/* Choices from the texts of n keys; refused: one more that is called as the next of them would be. */
 bl_status bl_choice_keys(const bl_json *row, const char *const *key, int n, bl_arena *a, bl_choice *out, bl_err *e);
 /* gold from a number that counts the n choices from `first`. */
 bl_status bl_choice_number(const bl_json *row, const char *key, int first, int n, bl_choice *out, bl_err *e);

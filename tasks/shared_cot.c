@@ -85,67 +85,27 @@ out:
     return st;
 }
 
-/* The number or text by which a set counts its rows, in the arena; NULL: it does not. */
-static bl_status id_of(const bl_json *row, bl_arena *a, const char **out, bl_err *e)
-{
-    static const char *const keys[] = {"id", "ID", "qid", "iIndex"};
-    bl_status st = BL_OK;
-    const bl_json *v = NULL;
-    const char *s;
-    char text[32];
-    double x;
-
-    *out = NULL;
-    for (size_t k = 0; k < BL_COUNT(keys) && !v; k++) v = bl_json_get(row, keys[k]);
-    if (bl_json_kind(v) == BL_JSON_NUMBER) {
-        BL_TRY(bl_json_real(v, &x, e));
-        snprintf(text, sizeof text, "%.17g", x);
-        s = text;
-    } else if (bl_json_kind(v) == BL_JSON_STRING) BL_TRY(bl_json_str(v, &s, e));
-    else goto out;
-    if (!(*out = bl_arena_str(a, s, strlen(s), e))) st = BL_E_NOMEM;
-out:
-    return st;
-}
-
-static int by_text(const void *x, const void *y) { return strcmp(*(const char *const *)x, *(const char *const *)y); }
-
-static bl_status no_id_twice(const char **id, size_t n, const char *path, bl_err *e)
-{
-    if (n) qsort(id, n, sizeof *id, by_text);
-    for (size_t i = 1; i < n; i++)
-        if (!strcmp(id[i - 1], id[i])) return bl_fail(e, BL_E_FORMAT, "%s: id \"%s\" comes twice", path, id[i]);
-    return BL_OK;
-}
-
 bl_status bl_cot_file(const char *path, bl_cot_read *read, const char *array, bl_arena *a, bl_cot_item **item,
                       int64_t *n_items, bl_hash *hash, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_rows *r = NULL;
     bl_cot_item *list = NULL, *kept;
-    size_t n = 0, cap = 0, n_ids = 0, cap_ids = 0;
-    const char **id = NULL;
+    size_t n = 0, cap = 0;
     const bl_json *j;
 
     BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.list = array, .max_row = BL_ROW_MAX}, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         BL_TRY(bl_grow(&list, &cap, n + 1, sizeof *list, e));
-        BL_TRY(bl_grow(&id, &cap_ids, n_ids + 1, sizeof *id, e));
         st = bl_json_kind(j) == BL_JSON_OBJECT ? read(j, a, &list[n], e)
                                                : bl_fail(e, BL_E_FORMAT, "expected an object");
-        if (st != BL_OK) {
-            if (e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
-            goto out;
-        }
-        BL_TRY(id_of(j, a, &id[n_ids], e));
-        n_ids += id[n_ids] != NULL;
+        if (st == BL_OK) st = bl_rows_once(r, j, e);
+        if (bl_rows_within(r, st, e) != BL_OK) goto out;
         n++;
     }
     if (st != BL_OK) goto out;
-    BL_TRY(no_id_twice(id, n_ids, path, e));
     if (n == 0) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: no rows", path);
+        st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
         goto out;
     }
     if (!(kept = bl_alloc(a, n, sizeof *kept, e))) {
@@ -159,7 +119,6 @@ bl_status bl_cot_file(const char *path, bl_cot_read *read, const char *array, bl
 out:
     bl_rows_close(r);
     bl_free(list);
-    bl_free(id);
     return st;
 }
 

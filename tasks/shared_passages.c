@@ -110,6 +110,20 @@ out:
     return st;
 }
 
+/* Rows without a passage are no mistake of the file, but not to be passed over in silence. */
+static bl_status note_empty(const data *d, bl_task_data *t, bl_err *e)
+{
+    char text[160];
+    int64_t empty = 0;
+    for (int64_t i = 0; i < t->n; i++) empty += !*passage_of(d, i);
+    if (!empty) return BL_OK;
+    snprintf(text, sizeof text, "%" PRId64 " of %" PRId64 " questions have an empty '%s': %s", empty, t->n,
+             d->task->field,
+             d->kind == BL_PASSAGE_OWN ? "they are asked without a passage"
+                                       : "they are not counted in recall, mrr and ndcg");
+    return (t->note = bl_arena_str(t->arena, text, strlen(text), e)) ? BL_OK : BL_E_NOMEM;
+}
+
 bl_status bl_passage_load(const bl_task_load *how, const bl_passage_task *task, bl_task_data *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -122,6 +136,7 @@ bl_status bl_passage_load(const bl_task_load *how, const bl_passage_task *task, 
                           out, e));
     d->rows = *(bl_choice_rows *)out->rows;
     out->rows = d;
+    if (d->kind != BL_PASSAGE_CLOSED) BL_TRY(note_empty(d, out, e));
     if (d->kind < BL_PASSAGE_BM25) goto out;
     BL_TRY(distinct(d, out->n, out->arena, &d->p, e));
     if (!d->p.n) {

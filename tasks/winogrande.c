@@ -31,19 +31,14 @@ static const char where_sample[] = "2,000 rows of train_xl.jsonl of winogrande_1
 /* text: the whole sentence; choice: the options; more: what is after "_", stripped. */
 static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err *e)
 {
+    static const char *const keys[] = {"option1", "option2"};
     bl_status st = BL_OK;
-    const char **option, *gap, *rest;
+    const char *gap, *rest;
     size_t n;
     int64_t answer;
 
-    if (!(option = bl_alloc(a, 2, sizeof *option, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    if (bl_json_get(j, "qID")) BL_TRY(bl_choice_text(j, "qID", a, &out->id, e));
     BL_TRY(bl_choice_text(j, "sentence", a, &out->text, e));
-    BL_TRY(bl_choice_text(j, "option1", a, &option[0], e));
-    BL_TRY(bl_choice_text(j, "option2", a, &option[1], e));
+    BL_TRY(bl_choice_keys(j, keys, 2, a, out, e));
     BL_TRY(bl_choice_int(j, "answer", &answer, e));
     if (answer != 1 && answer != 2) {
         st = bl_fail(e, BL_E_FORMAT, "answer %" PRId64 " is not 1 or 2", answer);
@@ -65,8 +60,6 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
         st = BL_E_NOMEM;
         goto out;
     }
-    out->choice = option;
-    out->n_choices = 2;
     out->gold = (int)answer - 1;
 out:
     return st;

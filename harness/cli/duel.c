@@ -49,11 +49,7 @@ bl_status bl_judge_prompts_read(const char *path, bl_arena *a, bl_judge_prompts 
     const bl_json *j;
 
     BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
-    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
-        if ((st = read_row(j, a, &p, e)) == BL_OK) continue;
-        if (e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
-        goto out;
-    }
+    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) BL_TRY(bl_rows_within(r, read_row(j, a, &p, e), e));
     if (st == BL_OK && !p.general.name)
         st = bl_fail(e, BL_E_FORMAT, "%s: no prompt of type pairwise with {question}, {answer_a} and {answer_b}", path);
     if (st == BL_OK) *out = p;

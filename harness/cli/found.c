@@ -22,6 +22,7 @@ bl_status bl_task_found(const bl_task *t, const char *name, const bl_data_dirs *
     }
     out->items = d.n;
     out->path = d.path ? d.path : "";
+    out->note = d.note;
     if (d.n >= 0) return BL_OK;
     st = t->ask(&d, 0, &(bl_turn){.arena = a}, &r, e); /* every window is of the same text */
     out->bytes = r.n_text;

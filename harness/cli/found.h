@@ -8,6 +8,7 @@ typedef struct bl_found {
     size_t bytes;     /* of such a text */
     const char *path; /* what was read; NULL: nothing */
     const char *why;  /* path NULL: the sentence that says what was looked for */
+    const char *note; /* what a reader of the numbers should know about the file; NULL */
 } bl_found;
 /* Texts are in the arena. */
 bl_status bl_task_found(const bl_task *t, const char *name, const bl_data_dirs *dirs, bl_arena *a, bl_found *out,

@@ -1,5 +1,6 @@
 /* lines.c - verbs that read JSON lines: one after another, or as requests in batches. */
 #include "session.h"
+#include "harness/data/parquet.h"
 #include "harness/data/reader.h"
 #include "kernels/base/utf8.h"
 #include <string.h>
@@ -8,6 +9,7 @@ bl_status bl_lines_open(const char *path, bl_lines *out, bl_err *e)
 {
     *out = (bl_lines){.name = strcmp(path, "-") == 0 ? "standard input" : path};
     bl_status st = bl_read_file(path, 4ull << 30, &out->text, &out->n, e);
+    if (st == BL_OK && out->n >= 4 && !memcmp(out->text, "PAR1", 4)) return bl_parquet_refuse(out->name, e);
     if (st == BL_OK && (bl_text_oddities(out->text, out->n) & BL_TEXT_MARK)) {
         out->n -= 3; /* the mark says how the file is written */
         memmove(out->text, out->text + 3, out->n + 1);

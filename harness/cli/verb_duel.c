@@ -54,7 +54,7 @@ typedef struct court {
     reference *reference;
     size_t n_references, cap_references;
     bool chat;
-    int64_t judged;
+    int64_t judged, cut; /* questions; prompts that were longer than the judge reads */
     bl_arena *arena;
 } court;
 
@@ -185,12 +185,13 @@ enum { ROUNDS = 16 }; /* questions at a time */
 static bl_status judge_batch(court *c, const round *r, int n, const bl_cell *const cell[2], bl_arena *a, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_request req[2 * ROUNDS];
-    bl_reply reply[2 * ROUNDS];
+    bl_request req[2 * ROUNDS] = {0};
+    bl_reply reply[2 * ROUNDS] = {0};
     bl_text t = {0};
 
     for (int k = 0; k < 2 * n; k++) req[k] = r[k / 2].request[k % 2];
     BL_TRY(bl_engine_replies(c->s.engine, req, 2 * n, a, reply, e));
+    for (int k = 0; k < 2 * n; k++) c->cut += reply[k].truncated;
     for (int k = 0; k < n; k++) put_verdict(c, &r[k], cell, &reply[2 * k], &t);
     c->judged += n;
     BL_TRY(bl_output(NULL, &t, e));
@@ -290,6 +291,18 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     if (st == BL_OK && !c.judged)
         st = bl_fail(e, BL_E_MISSING, "%s: no question that two rows have answered", args->pos[0]);
+    if (st == BL_OK && c.cut == 2 * c.judged)
+        st = bl_fail(
+            e, BL_E_CONFIG,
+            "the judge %s reads %lld tokens, and each of the %lld prompts is longer: it judged nothing; expected a "
+            "model that reads more, or shorter answers",
+            bl_checkpoint_name(c.s.ckpt), (long long)bl_config_reach(bl_checkpoint_config(c.s.ckpt)), (long long)c.cut);
+    else if (st == BL_OK && c.cut)
+        fprintf(
+            stderr,
+            "bitladder: %lld of %lld prompts are longer than the %lld tokens that the judge reads: their verdicts are "
+            "errors\n",
+            (long long)c.cut, (long long)(2 * c.judged), (long long)bl_config_reach(bl_checkpoint_config(c.s.ckpt)));
 out:
     bl_session_close(&c.s);
     bl_free(c.reference);

@@ -2,7 +2,6 @@
 #include "maker.h"
 #include "harness/data/reader.h"
 #include "results/vectors.h"
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct opts {
@@ -21,42 +20,15 @@ static const bl_opt rows[] = {
 enum { TOGETHER = 256 }; /* texts of a call */
 
 typedef struct entries {
-    const char **text, **entry, **id; /* id NULL: the row has none */
-    int64_t *line;
-    size_t n, cap[4];
+    const char **text, **entry;
+    size_t n, cap[2];
 } entries;
 
-typedef struct id_at {
-    const char *id;
-    int64_t line;
-} id_at;
-static int by_id(const void *a, const void *b)
-{
-    const id_at *x = a, *y = b;
-    int order = strcmp(x->id, y->id);
-    return order ? order : x->line < y->line ? -1 : 1;
-}
-
-static bl_status distinct_ids(const entries *s, const char *path, bl_arena *a, bl_err *e)
-{
-    id_at *list = bl_alloc(a, s->n, sizeof *list, e);
-    size_t n = 0;
-    if (!list) return BL_E_NOMEM;
-    for (size_t i = 0; i < s->n; i++)
-        if (s->id[i]) list[n++] = (id_at){s->id[i], s->line[i]};
-    qsort(list, n, sizeof *list, by_id);
-    for (size_t i = 1; i < n; i++)
-        if (!strcmp(list[i - 1].id, list[i].id))
-            return bl_fail(e, BL_E_FORMAT, "%s: rows %lld and %lld have the same 'id' %.80s, expected another in each",
-                           path, (long long)list[i - 1].line, (long long)list[i].line, list[i].id);
-    return BL_OK;
-}
-
-static bl_status take(const bl_json *j, const char *field, int64_t row, bl_arena *a, entries *s, bl_err *e)
+static bl_status take(const bl_json *j, const char *field, bl_arena *a, entries *s, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text t = {0};
-    const char *text, *id = NULL;
+    const char *text;
     BL_TRY(bl_json_get_str(j, field, &text, e));
     if (!text[strspn(text, " \t\r\n")]) {
         st = bl_fail(e, BL_E_FORMAT, "'%s' is empty, expected a text", field);
@@ -64,21 +36,10 @@ static bl_status take(const bl_json *j, const char *field, int64_t row, bl_arena
     }
     BL_TRY(bl_grow(&s->text, &s->cap[0], s->n + 1, sizeof *s->text, e));
     BL_TRY(bl_grow(&s->entry, &s->cap[1], s->n + 1, sizeof *s->entry, e));
-    BL_TRY(bl_grow(&s->id, &s->cap[2], s->n + 1, sizeof *s->id, e));
-    BL_TRY(bl_grow(&s->line, &s->cap[3], s->n + 1, sizeof *s->line, e));
-    if (bl_json_get(j, "id")) {
-        bl_json_put_node(&t, bl_json_get(j, "id"));
-        BL_TRY(bl_text_check(&t, e));
-        if (!(id = bl_arena_str(a, t.s, t.n, e))) st = BL_E_NOMEM;
-        t.n = 0;
-    }
     bl_json_put_node(&t, j);
-    if (st == BL_OK) st = bl_text_check(&t, e);
-    if (st != BL_OK) goto out;
+    BL_TRY(bl_text_check(&t, e));
     s->text[s->n] = bl_arena_str(a, text, strlen(text), e);
     s->entry[s->n] = bl_arena_str(a, t.s, t.n, e);
-    s->id[s->n] = id;
-    s->line[s->n] = row;
     if (!s->text[s->n] || !s->entry[s->n]) st = BL_E_NOMEM;
     s->n++;
 out:
@@ -92,13 +53,12 @@ static bl_status read_rows(const char *path, const char *field, bl_arena *a, ent
     bl_rows *r = NULL;
     const bl_json *j;
     BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
-    for (int64_t row = 1; (st = bl_rows_json(r, &j, e)) == BL_OK && j; row++)
-        if ((st = take(j, field, row, a, s, e)) != BL_OK) {
-            bl_within(e, "%s", bl_rows_where(r));
-            goto out;
-        }
-    if (st == BL_OK && !s->n) st = bl_fail(e, BL_E_FORMAT, "%s: no rows", path);
-    if (st == BL_OK) st = distinct_ids(s, path, a, e);
+    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
+        st = take(j, field, a, s, e);
+        BL_TRY(bl_rows_within(r, st, e));
+        BL_TRY(bl_rows_once(r, j, e));
+    }
+    if (st == BL_OK && !s->n) st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
 out:
     bl_rows_close(r);
     return st;
@@ -145,8 +105,6 @@ out:
     bl_free(row);
     bl_free(s.text);
     bl_free(s.entry);
-    bl_free(s.id);
-    bl_free(s.line);
     bl_maker_close(&m);
     bl_arena_free(a);
     return st;

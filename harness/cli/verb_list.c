@@ -57,8 +57,8 @@ static bl_status one_task(list *l, const bl_task *t, size_t which, bl_arena *a, 
     for (int i = 0; i < n; i++) bl_text_addf(&metrics, "%s%s", i ? "," : "", m[i].name);
     BL_TRY(bl_text_check(&metrics, e));
     if (!l->json) {
-        bl_text_addf(&l->t, "%-24s %-20s %5d%s %-20s %s\n", t->names[which], split, shots, t->few && !which ? "+" : " ",
-                     here, metrics.s);
+        bl_text_addf(&l->t, "%-24s %-20s %5d%s %-20s %s\n", t->names[which], split, shots,
+                     bl_task_few(t, t->names[which]) ? "+" : " ", here, metrics.s);
         goto out;
     }
     bl_json_object(l->json, NULL);
@@ -67,7 +67,7 @@ static bl_status one_task(list *l, const bl_task *t, size_t which, bl_arena *a, 
     bl_json_add_str(l->json, "split", split);
     bl_json_add_int(l->json, "shots", shots);
     bl_json_add_bool(l->json, "here", f.path != NULL);
-    bl_json_add_bool(l->json, "few", t->few && !which);
+    bl_json_add_bool(l->json, "few", bl_task_few(t, t->names[which]));
     if (f.path && f.items >= 0) bl_json_add_int(l->json, "items", f.items);
     if (f.path) bl_json_add_str(l->json, "path", f.path);
     bl_json_array(l->json, "metrics");

@@ -145,6 +145,7 @@ static void task_data(const bl_task *k, const char *name, bool json, bl_json_out
         bl_found_text(&f, text);
         field(j, json, "data", text);
         field(j, json, f.path ? "file" : "why", f.path ? f.path : f.why);
+        field(j, json, "note", f.note);
     }
     bl_arena_free(a);
 }
@@ -166,7 +167,7 @@ static void task(const bl_task *k, const char *name, bool json, bl_json_out *j)
     if (*bl_task_split(k, name)) field(j, json, "split", bl_task_split(k, name));
     snprintf(version, sizeof version, "%d", bl_task_examples(k, name));
     field(j, json, "shots", version);
-    if (k->few && !strcmp(name, k->names[0])) field(j, json, "more shots", "NAME:Nshot, for as many worked examples");
+    if (bl_task_few(k, name)) field(j, json, "more shots", "NAME:Nshot, for as many worked examples");
     task_data(k, name, json, j);
     snprintf(version, sizeof version, "%d", k->version);
     field(j, json, "version", version);

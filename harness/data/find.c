@@ -4,6 +4,7 @@
  * moved; a program in a build folder uses the source tree it was built from.
  */
 #include "reader.h"
+#include "parquet.h"
 #include "bl_build.h"
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,7 @@ bl_status bl_data_find(const bl_data_dirs *given, const char *const *names, cons
 {
     bl_status st = BL_OK;
     dirs d = {0};
-    bl_text p = {0}, looked = {0};
+    bl_text p = {0}, looked = {0}, beside = {0}, line = {0};
 
     BL_TRY(list(given, a, &d, e));
     for (size_t j = 0; j < d.n; j++)
@@ -89,6 +90,17 @@ bl_status bl_data_find(const bl_data_dirs *given, const char *const *names, cons
                 if (which) *which = i;
                 goto out;
             }
+    for (size_t j = 0; j < d.n; j++)
+        for (int i = 0; names[i]; i++) {
+            p.n = 0;
+            bl_text_addf(&p, "%s/%s", d.dir[j], names[i]);
+            BL_TRY(bl_text_check(&p, e));
+            BL_TRY(bl_parquet_beside(p.s, &beside, &line, e));
+            if (!beside.n) continue;
+            st = bl_fail(e, BL_E_MISSING, "not found: %s, but %s, a parquet file; convert it: %s", names[i], beside.s,
+                         line.s);
+            goto out;
+        }
     for (int i = 0; names[i]; i++) bl_text_addf(&looked, "%s%s", i ? ", " : "", names[i]);
     bl_text_add(&looked, " (plain or .gz) in ");
     for (size_t j = 0; j < d.n; j++) bl_text_addf(&looked, "%s%s", j ? ", " : "", d.dir[j]);
@@ -96,6 +108,8 @@ bl_status bl_data_find(const bl_data_dirs *given, const char *const *names, cons
     st = bl_fail(e, BL_E_MISSING, "not found: %s; source: %s; name its directory with --data or BITLADDER_DATA",
                  looked.s, where_to_get);
 out:
+    bl_text_free(&line);
+    bl_text_free(&beside);
     bl_text_free(&looked);
     bl_text_free(&p);
     bl_free(d.dir);

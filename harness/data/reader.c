@@ -1,7 +1,10 @@
 /* reader.c - rows out of data files: JSON lines, one JSON array or CSV; and whole texts. */
 #include "csv.h"
+#include "elements.h"
 #include "reader.h"
 #include "gz.h"
+#include "seen.h"
+#include "parquet.h"
 #include "kernels/base/utf8.h"
 #include <inttypes.h>
 #include <string.h>
@@ -42,10 +45,7 @@ bl_status bl_text_file(const char *path, uint64_t max, char **out, size_t *n, bl
             goto out;
         }
         if (n_raw >= 4 && !memcmp(raw, "PAR1", 4)) {
-            st = bl_fail(e, BL_E_FORMAT,
-                         "%s: a parquet file, expected text; convert it: python3 -c \"import pandas; "
-                         "pandas.read_parquet('FILE.parquet').to_json('FILE.jsonl', orient='records', lines=True)\"",
-                         path);
+            st = bl_parquet_refuse(path, e);
             goto out;
         }
         text = raw;
@@ -75,10 +75,12 @@ struct bl_rows {
     bl_hash hash;
     bool array;
     int64_t line, next_line; /* of the row last returned; of text[at] */
-    bl_json *doc;            /* the row; or the whole array */
-    const bl_json *element;  /* of the array: next */
+    bl_json *doc;            /* the row */
+    bl_elements elements;    /* of the array */
+    int64_t element;         /* its number, from 1 */
     bl_csv *csv;             /* NULL: JSON */
     size_t max_row;
+    bl_seen seen; /* of the rows so far, bl_rows_once */
     bl_text where;
 };
 
@@ -88,7 +90,8 @@ static void place(bl_rows *r)
         r->where.n = 0;
         r->where.s[0] = 0;
     }
-    bl_text_addf(&r->where, r->array ? "%s: element %" PRId64 : "%s:%" PRId64, r->path, r->line);
+    bl_text_addf(&r->where, "%s:%" PRId64, r->path, r->line);
+    if (r->array) bl_text_addf(&r->where, ": element %" PRId64, r->element);
 }
 
 const char *bl_rows_where(const bl_rows *r) { return r->where.s ? r->where.s : r->path; }
@@ -99,6 +102,7 @@ void bl_rows_close(bl_rows *r)
     if (!r) return;
     bl_json_free(r->doc);
     bl_csv_close(r->csv);
+    bl_seen_free(&r->seen);
     bl_text_free(&r->where);
     bl_free(r->text);
     bl_free(r->path);
@@ -111,21 +115,54 @@ static bool csv_named(const char *path)
     return n > 4 && !memcmp(path + n - 4, ".csv", 4);
 }
 
-/* One array, the array that is a member of the one object, or the object itself. */
+/* No row's key may be another's. */
+static bl_status distinct_keys(bl_rows *r, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_elements all = bl_elements_of(r->text + r->at, r->n - r->at, -1, 1);
+    int64_t first;
+    char *key = NULL;
+
+    while (st == BL_OK && bl_elements_next(&all)) {
+        bl_free(key);
+        if (!(key = bl_format_text(e, "%.*s", (int)all.n_key, all.key))) return BL_E_NOMEM;
+        st = bl_seen_add(&r->seen, key, all.line, &first, e);
+        if (st == BL_OK && first)
+            st = bl_fail(e, BL_E_FORMAT,
+                         "%s:%" PRId64 ": key %s comes twice, first in line %" PRId64
+                         "; expected another for every row",
+                         r->path, all.line, key, first);
+    }
+    bl_free(key);
+    return st;
+}
+
+/* One array, the array that is a member of the one object, or the object itself: checked as a whole, so that a file is
+ * refused before its first row is used. */
 static bl_status whole_document(bl_rows *r, const char *list, bool keyed, bl_err *e)
 {
     bl_status st = BL_OK;
+    bl_json *doc = NULL;
     const bl_json *array;
+    int member = -1;
 
-    BL_TRY(bl_json_parse(r->text + r->at, r->n - r->at, r->path, BL_JSON_PLAIN, &r->doc, e));
-    array = r->doc;
-    if (list) BL_TRY(bl_json_need(r->doc, list, &array, e));
+    if (keyed) BL_TRY(distinct_keys(r, e));
+    BL_TRY(bl_json_parse(r->text + r->at, r->n - r->at, r->path, BL_JSON_PLAIN, &doc, e));
+    array = doc;
+    if (list) {
+        BL_TRY(bl_json_need(doc, list, &array, e));
+        for (const bl_json *m = bl_json_first(doc); m; m = bl_json_next(m)) {
+            member++;
+            if (m == array) break;
+        }
+    }
     if (bl_json_kind(array) != (keyed ? BL_JSON_OBJECT : BL_JSON_ARRAY)) {
         st = bl_fail(e, BL_E_FORMAT, "%s: '%s' is not an array", r->path, list);
         goto out;
     }
-    r->element = bl_json_first(array);
+    r->elements = bl_elements_of(r->text + r->at, r->n - r->at, member, 1);
 out:
+    bl_json_free(doc);
     return st;
 }
 
@@ -170,51 +207,98 @@ static bool only_spaces(const char *s, size_t n)
     return true;
 }
 
-bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e)
+/* A row that is JSON text, at `where`. */
+static bl_status take(bl_rows *r, const char *s, size_t n, bl_err *e)
 {
-    bl_status st = BL_OK;
+    bl_status st = bl_text_check(&r->where, e);
+    if (st == BL_OK && n > r->max_row)
+        st = bl_fail(e, BL_E_FORMAT, "%s: a row of %zu bytes, expected at most %zu", r->where.s, n, r->max_row);
+    return st == BL_OK ? bl_json_parse(s, n, r->where.s, BL_JSON_PLAIN, &r->doc, e) : st;
+}
 
-    if (r->array) {
-        *row = r->element;
-        if (r->element) {
-            r->element = bl_json_next(r->element);
-            r->line++;
-            place(r);
-        }
-        return bl_text_check(&r->where, e);
-    }
-    bl_json_free(r->doc);
-    r->doc = NULL;
-    *row = NULL;
-    if (r->csv) {
-        const char *json;
-        size_t n;
-        BL_TRY(bl_csv_next(r->csv, &json, &n, &r->line, e));
-        if (!json) goto out;
-        place(r);
-        BL_TRY(bl_text_check(&r->where, e));
-        BL_TRY(bl_json_parse(json, n, r->where.s, BL_JSON_PLAIN, &r->doc, e));
-        *row = r->doc;
-        goto out;
-    }
-    for (; r->at < r->n;) { /* only "\n" ends a line: strings may hold U+2028 and others */
+/* The next row of a file, r->doc NULL at its end. */
+static bl_status next_element(bl_rows *r, bl_err *e)
+{
+    if (!bl_elements_next(&r->elements)) return BL_OK;
+    r->line = r->elements.line;
+    r->element++;
+    place(r);
+    return take(r, r->elements.value, r->elements.n_value, e);
+}
+
+static bl_status next_record(bl_rows *r, bl_err *e)
+{
+    const char *json;
+    size_t n;
+    bl_status st = bl_csv_next(r->csv, &json, &n, &r->line, e);
+    if (st != BL_OK || !json) return st;
+    place(r);
+    st = bl_text_check(&r->where, e);
+    return st == BL_OK ? bl_json_parse(json, n, r->where.s, BL_JSON_PLAIN, &r->doc, e) : st;
+}
+
+static bl_status next_line(bl_rows *r, bl_err *e)
+{
+    while (r->at < r->n) { /* only "\n" ends a line: strings may hold U+2028 and others */
         const char *s = r->text + r->at, *end = memchr(s, '\n', r->n - r->at);
         size_t len = end ? (size_t)(end - s) : r->n - r->at;
         r->at += len + (end != NULL);
         r->line = r->next_line++;
         if (only_spaces(s, len)) continue;
         place(r);
-        BL_TRY(bl_text_check(&r->where, e));
-        if (len > r->max_row) {
-            st = bl_fail(e, BL_E_FORMAT, "%s: a row of %zu bytes, expected at most %zu", r->where.s, len, r->max_row);
+        return take(r, s, len, e);
+    }
+    return BL_OK;
+}
+
+bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e)
+{
+    bl_status st;
+
+    bl_json_free(r->doc);
+    r->doc = NULL;
+    st = r->array ? next_element(r, e) : r->csv ? next_record(r, e) : next_line(r, e);
+    *row = st == BL_OK ? r->doc : NULL;
+    return st;
+}
+
+/* ---- what is wrong with a row ---- */
+bl_status bl_rows_within(const bl_rows *r, bl_status st, bl_err *e)
+{
+    if (st != BL_OK && e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
+    return st;
+}
+
+bl_status bl_rows_once(bl_rows *r, const bl_json *row, bl_err *e)
+{
+    static const char *const keys[] = {"id", "ID", "qid", "qID", "iIndex", "idx", "ind", "question_id"};
+    bl_status st = BL_OK;
+    const bl_json *v = NULL;
+    const char *key = NULL, *id;
+    bl_text text = {0}; /* as JSON has it: 7 is another than "7" */
+    int64_t first;
+    double x;
+
+    for (size_t k = 0; k < BL_COUNT(keys) && !v; k++) v = bl_json_get(row, key = keys[k]);
+    if (bl_json_kind(v) == BL_JSON_NUMBER) {
+        BL_TRY(bl_json_real(v, &x, e));
+        bl_text_addf(&text, "%.17g", x);
+    } else if (bl_json_kind(v) == BL_JSON_STRING) {
+        BL_TRY(bl_json_str(v, &id, e));
+        if (!id[strspn(id, " \t\r\n")]) {
+            st = bl_fail(e, BL_E_FORMAT, "'%s' is empty, expected a text", key);
             goto out;
         }
-        BL_TRY(bl_json_parse(s, len, r->where.s, BL_JSON_PLAIN, &r->doc, e));
-        *row = r->doc;
-        break;
-    }
+        bl_json_put_str(&text, id, strlen(id));
+    } else goto out; /* it has none */
+    BL_TRY(bl_text_check(&text, e));
+    BL_TRY(bl_seen_add(&r->seen, text.s, r->line, &first, e));
+    if (first)
+        st = bl_fail(e, BL_E_FORMAT, "%s %s comes twice, first in line %" PRId64 "; expected another for every row",
+                     key, text.s, first);
 out:
-    return st;
+    bl_text_free(&text);
+    return bl_rows_within(r, st, e);
 }
 
 bl_status bl_rows_each(const char *path, bl_status (*each)(void *ctx, const bl_json *row, bl_err *e), void *ctx,
@@ -227,9 +311,7 @@ bl_status bl_rows_each(const char *path, bl_status (*each)(void *ctx, const bl_j
     BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
     while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
         st = bl_json_kind(j) == BL_JSON_OBJECT ? each(ctx, j, e) : bl_fail(e, BL_E_FORMAT, "expected an object");
-        if (st == BL_OK) continue;
-        if (e && !strstr(e->text, bl_rows_where(r))) bl_within(e, "%s", bl_rows_where(r));
-        goto out;
+        if (bl_rows_within(r, st, e) != BL_OK) goto out;
     }
 out:
     bl_rows_close(r);

@@ -35,15 +35,21 @@ typedef struct bl_rows_layout {
     const char *const *columns; /* NULL-terminated; of a CSV file without a header; NULL: it has one */
     const char *list;           /* a file that is one object has its rows in the array of this key; NULL: JSON lines */
     bool keyed;                 /* a file is one object whose members are its rows, their keys the ids */
-    size_t max_row;             /* longer lines and records are refused; 0: no limit. Elements of arrays have none */
+    size_t max_row;             /* longer lines, records and elements are refused; 0: no limit */
 } bl_rows_layout;
 #define BL_ROW_MAX 1000000 /* of tasks: no question is so long */
 bl_status bl_rows_open_as(const char *path, const bl_rows_layout *how, bl_rows **out, bl_err *e); /* copied */
 bl_status bl_rows_open(const char *path, bl_rows **out, bl_err *e);
 void bl_rows_close(bl_rows *r);
 bl_hash bl_rows_hash(const bl_rows *r); /* of the unpacked bytes */
-/* "piqa/valid.jsonl:17", for sentences about the row last returned; lent until the next call */
+/* "piqa/valid.jsonl:17" or "SVAMP.json:52: element 3", for sentences about the row last returned; lent until the next
+ * call */
 const char *bl_rows_where(const bl_rows *r);
+/* What was said against that row, with its place in front unless it is there; returns `st`. */
+bl_status bl_rows_within(const bl_rows *r, bl_status st, bl_err *e);
+/* Refuses a row whose number (id, ID, qid, qID, iIndex, idx, ind or question_id, the first of them that it has) a row
+ * before it had, with both places; one without a number is taken. To be called once a row. */
+bl_status bl_rows_once(bl_rows *r, const bl_json *row, bl_err *e);
 /* Next row, valid until the next call; *row NULL at the end. Empty lines are skipped. */
 bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e);
 /* Calls `each` with every row of a file in turn, of BL_ROW_MAX bytes at most; a row that is no object, and what `each`
@@ -58,7 +64,8 @@ typedef struct bl_data_dirs {
     size_t n;
 } bl_data_dirs;
 /* First existing of the relative paths `names` (NULL-terminated; each also tried with .gz) in the first directory that
- * has any of them. BL_E_MISSING: lists what was looked for and adds `where_to_get`. *path is in the arena; *which (may
+ * has any of them. BL_E_MISSING: lists what was looked for and adds `where_to_get`, or names a parquet file beside one
+ * of them and the line that makes that of it. *path is in the arena; *which (may
  * be NULL) is the index into names. d may be NULL: no --data. */
 bl_status bl_data_find(const bl_data_dirs *d, const char *const *names, const char *where_to_get, bl_arena *a,
                        const char **path, int *which, bl_err *e);

@@ -7,6 +7,7 @@
 #include "harness/data/sources.h"
 #include "harness/quant/apply.h"
 #include "harness/score/score.h"
+#include "harness/tokenizer/chat.h"
 #include <fnmatch.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -108,6 +109,30 @@ static bl_status open_tasks(bl_plan *p, bl_err *e)
             goto out;
         }
     }
+out:
+    return st;
+}
+
+/* The template that prompts with "+chat" go through: a model whose own is not known is not asked so, which is said
+ * before anything is computed. */
+static bl_status open_chats(bl_plan *p, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bool any = false;
+    bl_err why = {0};
+
+    for (size_t t = 0; t < p->spec->n_tasks; t++) any = any || p->task[t].data.chat;
+    for (size_t m = 0; m < p->spec->n_models && any; m++) {
+        bl_tokenizer *t = NULL;
+        const bl_chat *c;
+        if (p->model[m].missing) continue;
+        st = bl_tokenizer_of(p->model[m].ckpt, &t, &why);
+        if (st == BL_OK) st = bl_tokenizer_chat(t, &c, &why);
+        bl_tokenizer_close(t);
+        if (st == BL_E_NOMEM) return bl_fail(e, st, "%s", why.text);
+        if (st != BL_OK) BL_TRY(keep(p, &why, &p->model[m].no_chat, e));
+    }
+    st = BL_OK;
 out:
     return st;
 }
@@ -375,7 +400,8 @@ static bl_status why_not(const bl_plan *p, const bl_plan_cell *c, const char **o
     const bl_plan_model *m = &p->model[c->model];
     const bl_plan_task *t = &p->task[c->task];
     const bl_config *config = bl_checkpoint_config(m->ckpt);
-    const char *const reasons[] = {t->missing, m->missing, p->variant[c->variant].missing};
+    const char *const reasons[] = {t->missing, m->missing, t->data.chat ? m->no_chat : NULL,
+                                   p->variant[c->variant].missing};
     bl_err why = {0};
 
     *out = NULL;
@@ -564,6 +590,7 @@ bl_status bl_plan_open(const bl_spec *s, const char *name, bl_plan **out, bl_err
     BL_TRY(open_training(p, e));
     BL_TRY(make_variants(p, e));
     BL_TRY(open_tasks(p, e));
+    BL_TRY(open_chats(p, e));
     *out = p;
     p = NULL;
 out:

@@ -51,6 +51,7 @@ typedef struct bl_plan_model {
     bl_identity id;                 /* weights, tokenizer, numerics */
     bl_calib_choice calib;          /* as the spec says, for this model; data NULL: no method of the study needs it */
     const char *missing, *no_calib; /* why no task can be run, no calibration text looked at; NULL: it can */
+    const char *no_chat; /* why it cannot be asked through its chat template; NULL: it can, or no task asks so */
 } bl_plan_model;
 typedef struct bl_plan_task {
     bl_task_data data;

@@ -15,12 +15,14 @@ typedef struct check {
     bl_err *e;
 } check;
 
-/* "x.jsonl: line 3": the text is that line, and only its columns are left to say. */
+/* "x.jsonl: line 3", "x.jsonl:3": the text is that line, and only its columns are left to say. */
 static bool is_a_line(const char *name)
 {
     size_t n = strlen(name), k = n;
     while (k && name[k - 1] >= '0' && name[k - 1] <= '9') k--;
-    return k < n && k >= strlen("line ") && !memcmp(name + k - strlen("line "), "line ", strlen("line "));
+    if (k == n || k == 0) return false;
+    return name[k - 1] == ':' ||
+           (k >= strlen("line ") && !memcmp(name + k - strlen("line "), "line ", strlen("line ")));
 }
 
 bl_status bl_json_refuse_at(const char *name, const char *s, size_t at, bl_err *e, const char *fmt, ...)

@@ -268,6 +268,20 @@ static void a_method_can_be_tried_on_the_fly(void **state)
     ran_free(&got);
 }
 
+/* Requests that were saved as parquet are no text to go on with: the sentence has the line that makes JSON lines. */
+static void a_parquet_file_of_requests_is_refused_with_the_line_that_converts_it(void **state)
+{
+    (void)state;
+    static const char *const verbs[] = {"generate", "score", "tokenize"};
+    study_write(S.dir, "p.parquet", "PAR1 and bytes PAR1");
+    for (size_t i = 0; i < BL_COUNT(verbs); i++) {
+        ran r = SAY(NULL, verbs[i], "--model", "@model", "@dir/p.parquet");
+        expect(&r, 2, "/p.parquet: a parquet file, expected text; convert it: python3 -c \"import pandas; ");
+        assert_non_null(strstr(r.err, "/p.jsonl', orient='records', lines=True)\""));
+        ran_free(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +291,7 @@ int main(void)
         cmocka_unit_test(a_seed_gives_the_same_text_again_and_a_stop_ends_it),
         cmocka_unit_test(a_method_can_be_tried_on_the_fly),
         cmocka_unit_test(a_judge_picks_what_is_like_the_question),
+        cmocka_unit_test(a_parquet_file_of_requests_is_refused_with_the_line_that_converts_it),
     };
     return cmocka_run_group_tests_name("requests", tests, begin_study, end_study);
 }

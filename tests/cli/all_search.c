@@ -65,7 +65,7 @@ static void rows_that_cannot_be_searched_are_refused_with_their_line(void **stat
         {"{\"text\": \"a\"}\n{\"texts\": \"b\"}\n", "bad.jsonl:2: 'text' is missing"},
         {"{\"text\": \"a\"}\n\n{\"text\": \" \\n\"}\n", "bad.jsonl:3: 'text' is empty, expected a text"},
         {"{\"text\": \"a\", \"id\": 7}\n{\"text\": \"b\", \"id\": 8}\n{\"text\": \"c\", \"id\": 7}\n",
-         "bad.jsonl: rows 1 and 3 have the same 'id' 7, expected another in each"},
+         "bad.jsonl:3: id 7 comes twice, first in line 1; expected another for every row"},
         {"{\"text\": 5}\n", "bad.jsonl:1: "},
         {"\n", "bad.jsonl: no rows"},
     };

@@ -214,6 +214,23 @@ static void a_model_judges_both_orders(void **state)
     r = PROGRAM(&s, "duel", s.out, "--model", s.model, "--data", s.data, "--prompts", prompts, "--against", "rtn:w4");
     assert_true(r.code != 0 && strstr(r.err, "no two rows, one of them rtn:w4 with answers to the same instructions"));
     ran_free(&r);
+    bl_free(prompts);
+    bl_text rule = {0}; /* longer than all that the judge reads */
+    bl_text_add(&rule,
+                "{\"name\": \"p\", \"type\": \"pairwise\", \"prompt_template\": \"{question} {answer_a} {answer_b}\", "
+                "\"system_prompt\": \"");
+    for (int i = 0; i < 5000; i++) bl_text_add(&rule, "so ");
+    bl_text_add(&rule, "\"}\n");
+    prompts = verdict_file(&s, "long.jsonl", rule.s);
+    bl_text_free(&rule);
+    for (int by = 0; by < 2; by++) {
+        r = PROGRAM(&s, "duel", s.out, "--model", s.model, "--data", s.data, "--prompts", prompts, "--max-new", "2",
+                    "--read", by ? "letters" : "text");
+        assert_int_not_equal(r.code, 0);
+        if (!strstr(r.err, " tokens, and each of the ") || !strstr(r.err, "it judged nothing")) fail_msg("%s", r.err);
+        assert_non_null(strstr(r.out, "\"g1_winner\":\"error\",\"g2_winner\":\"error\""));
+        ran_free(&r);
+    }
     for (int k = 0; k < 2 * QUESTIONS; k++) bl_free(reply[k / QUESTIONS][k % QUESTIONS]);
     bl_free(prompts);
     study_end(&s);

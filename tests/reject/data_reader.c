@@ -176,6 +176,88 @@ static void a_missing_data_set_says_what_was_looked_for_and_where_it_is(void **s
     bl_arena_free(a);
 }
 
+/* Files as the Hub has them: the sentence is the way out. */
+static void a_parquet_file_beside_the_wanted_one_is_named_with_the_line_that_converts_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *there, *wanted, *says; /* NULL: the file is not one of the wanted split */
+    } rows[] = {
+        {"hub1/test-00000-of-00001.parquet", "hub1/test.jsonl", ".to_json('%s/hub1/test.jsonl', orient='records', "},
+        {"hub2/validation-00000-of-00001.parquet", "hub2/val.jsonl",
+         ".to_json('%s/hub2/val.jsonl', orient='records', "},
+        {"hub3/data/train-00000-of-00001.parquet", "hub3/train.csv", ".to_csv('%s/hub3/train.csv', index=False)"},
+        {"hub4/train-00000-of-00001.parquet", "hub4/test.jsonl", NULL},
+        {"hub5/test-00000-of-00001.parquet", "hub5/test-labels.lst", NULL},
+    };
+    bl_data_dirs d = {{dir}, 1};
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_arena *a;
+        const char *path, *const names[] = {"nowhere/test.jsonl", rows[i].wanted, NULL};
+        char want[9000], folder[4300];
+        assert_ok(bl_arena_new(&a, &e));
+        snprintf(folder, sizeof folder, "%s/%.*s", dir, (int)(strrchr(rows[i].there, '/') - rows[i].there),
+                 rows[i].there);
+        assert_ok(bl_make_dirs(folder, &e));
+        put(rows[i].there, "PAR1 and bytes PAR1", 19);
+        assert_int_equal(bl_data_find(&d, names, "the source", a, &path, NULL, &e), BL_E_MISSING);
+        if (rows[i].says) {
+            snprintf(want, sizeof want, "not found: %s, but %s/%s, a parquet file; convert it: ", rows[i].wanted, dir,
+                     rows[i].there);
+            if (strncmp(e.text, want, strlen(want)) != 0) fail_msg("%s\nwanted\n%s", e.text, want);
+            snprintf(want, sizeof want, rows[i].says, dir);
+            assert_non_null(strstr(e.text, want));
+            snprintf(want, sizeof want, "pandas.read_parquet('%s/%s')", dir, rows[i].there);
+            assert_non_null(strstr(e.text, want));
+        } else assert_null(strstr(e.text, "parquet"));
+        bl_arena_free(a);
+    }
+}
+
+/* Duplicates are told by both lines, in every kind of file; so is a row that is too long. */
+static void a_number_that_comes_twice_is_refused_with_both_places(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *text, *says;
+        bl_rows_layout layout;
+    } rows[] = {
+        {"n.jsonl",
+         "{\"id\":1}\n{\"id\":\"2\"}\n\n{\"id\":1}\n",
+         "n.jsonl:4: id 1 comes twice, first in line 1; ",
+         {0}},
+        {"n.csv", "id,a\n5,b\n5,c\n", "n.csv:3: id \"5\" comes twice, first in line 2; ", {0}},
+        {"n.json",
+         "[{\"idx\":7,\"a\":\"]}\\\"\"},\n {\"b\":[{\"idx\":7}]},\n\n{\"idx\":7}]",
+         "n.json:4: element 3: idx 7 comes twice, first in line 1; ",
+         {0}},
+        {"m.json",
+         "{\"a\": [1,\n2], \"rows\": [\n{\"question_id\":\"x\"},{\"question_id\":\"x\"}]}",
+         "m.json:3: element 2: question_id \"x\" comes twice, first in line 3; ",
+         {.list = "rows"}},
+        {"k.json",
+         "{\"17\": {},\n\"18\": {},\n \"17\": {}}",
+         "k.json:3: key \"17\" comes twice, first in line 1; expected another for every row",
+         {.keyed = true}},
+        {"e.jsonl", "{\"id\":\" \"}\n", "e.jsonl:1: 'id' is empty", {0}},
+        {"l.json",
+         "[{},\n{\"long\": \"element\"}]",
+         "l.json:2: element 2: a row of 19 bytes, expected at most 10",
+         {.max_row = 10}},
+    };
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        bl_err e = {0};
+        bl_rows *r = NULL;
+        const bl_json *j;
+        bl_status st = bl_rows_open_as(put(rows[i].name, rows[i].text, strlen(rows[i].text)), &rows[i].layout, &r, &e);
+        while (st == BL_OK && (st = bl_rows_json(r, &j, &e)) == BL_OK && j) st = bl_rows_once(r, j, &e);
+        assert_int_equal(st, BL_E_FORMAT);
+        if (!strstr(e.text, rows[i].says)) fail_msg("%s\nwanted\n%s", e.text, rows[i].says);
+        bl_rows_close(r);
+    }
+}
+
 static void survives_failure_of_every_allocation(void **state)
 {
     (void)state;
@@ -208,6 +290,8 @@ int main(void)
         cmocka_unit_test(refuses_files_above_the_bound),
         cmocka_unit_test(refuses_gzip_that_is_not_whole),
         cmocka_unit_test(names_the_line_of_broken_json),
+        cmocka_unit_test(a_parquet_file_beside_the_wanted_one_is_named_with_the_line_that_converts_it),
+        cmocka_unit_test(a_number_that_comes_twice_is_refused_with_both_places),
         cmocka_unit_test(a_missing_data_set_says_what_was_looked_for_and_where_it_is),
         cmocka_unit_test(survives_failure_of_every_allocation),
     };

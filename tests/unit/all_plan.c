@@ -546,6 +546,35 @@ static void a_task_costs_what_all_its_steps_cost(void **state)
     assert_true(s.scored_bytes == 5 && s.new_tokens == 10 && s.in_turn == 7);
 }
 
+/* A model whose chat template is not known is not asked through one: said by the plan, with nothing computed. */
+static void a_model_without_a_known_chat_template_is_not_planned_to_chat(void **state)
+{
+    (void)state;
+    study s = study_begin(2);
+    bl_err e = {0};
+    bl_spec spec;
+    bl_plan *p;
+    char dir[4300];
+    bl_spec_from from = bl_spec_nothing;
+    snprintf(dir, sizeof dir, "%s/gsm8k", s.data);
+    assert_ok(bl_make_dirs(dir, &e));
+    study_write(dir, "test.jsonl", "{\"question\":\"q\",\"answer\":\"#### 2\"}\n");
+    from.model = s.model;
+    from.method = "base";
+    from.task = "svamp:cot8+chat,gsm8k:direct+chat,gsm8k:direct";
+    from.data = s.data;
+    assert_ok(bl_spec_read(&program, &from, &spec, &e));
+    assert_ok(bl_plan_make(&spec, &(bl_plan_opts){.no_estimate = true}, &p, &e));
+    assert_int_equal(p->n_cells, 3);
+    assert_int_equal(p->cell[1].state, BL_CELL_NA);
+    assert_non_null(
+        strstr(p->cell[1].reason, "the model has no chat template, nor a token by which one of those built in"));
+    assert_int_not_equal(p->cell[2].state, BL_CELL_NA);
+    bl_plan_free(p);
+    bl_spec_free(&spec);
+    study_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -566,6 +595,7 @@ int main(void)
         cmocka_unit_test(decoding_takes_a_pass_for_each_token),
         cmocka_unit_test(a_task_costs_what_all_its_steps_cost),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
+        cmocka_unit_test(a_model_without_a_known_chat_template_is_not_planned_to_chat),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

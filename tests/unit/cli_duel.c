@@ -76,7 +76,7 @@ static void prompts_are_known_by_what_they_have_places_for(void **state)
          "p.jsonl: no prompt of type pairwise with {question}, {answer_a} and {answer_b}"},
         {ROW("one", "pairwise", "x") "{\"name\": \"two\", \"type\": \"pairwise\", \"system_prompt\": \"\"}\n",
          "p.jsonl:2: 'prompt_template' is missing"},
-        {"[3]", "p.jsonl: element 1: expected an object"},
+        {"[3]", "p.jsonl:1: element 1: expected an object"},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         assert_ok(bl_write_file(path, rows[i].text, strlen(rows[i].text), &e));

@@ -88,12 +88,13 @@ static const struct {
      "question"},
     {"arc_easy", "arc/arc_easy_test.jsonl", "{\"id\":\"x\",\"question\":\"q\",\"gold\":0}", BL_E_FORMAT,
      "'choices' is missing"},
-    {"arc_easy", "arc/arc_easy_test.jsonl", "[1]", BL_E_FORMAT, "arc_easy_test.jsonl: element 1: expected an object"},
+    {"arc_easy", "arc/arc_easy_test.jsonl", "[1]", BL_E_FORMAT, "arc_easy_test.jsonl:1: element 1: expected an object"},
     {"arc_easy", "arc/arc_easy_test.jsonl", "\n\n", BL_E_FORMAT, "no rows"},
     {"arc_easy", "arc/arc_easy_test.jsonl",
      "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"a\",\"b\"],\"gold\":0}\n{\"id\":\"x\",\"question\":\"r\","
      "\"choices\":[\"a\",\"b\"],\"gold\":0}",
-     BL_E_FORMAT, "id \"x\" comes twice"}, /* R82 */
+     BL_E_FORMAT,
+     "arc_easy_test.jsonl:2: id \"x\" comes twice, first in line 1; expected another for every row"}, /* R82 */
     {"arc_easy", "arc/arc_easy_test.jsonl",
      "{\"id\":\"x\",\"question\":\"q\",\"choices\":[\"a\",\"b\"],\"labels\":[\"A\",\"B\"],\"answerKey\":\"B\",\"gold\":"
      "0}",
@@ -186,7 +187,55 @@ static const struct {
      "\"Water flowed from the spout.\", \"question\": \"effect\", \"idx\": 0, \"label\": 1}\n{\"premise\": \"The man "
      "turned on the faucet.\", \"choice1\": \"The toilet filled with water.\", \"choice2\": \"Water flowed from the "
      "spout.\", \"question\": \"effect\", \"idx\": 0, \"label\": 1}\n",
-     BL_E_FORMAT, "id \"0\" comes twice"},
+     BL_E_FORMAT, "validation.jsonl:2: idx 0 comes twice, first in line 1; expected another for every row"},
+    {"boolq", "boolq/val.jsonl",
+     "{\"question\":\"q\",\"passage\":\"p\",\"idx\":3,\"label\":0}\n\n{\"question\":\"r\",\"passage\":\"p\","
+     "\"idx\":3,\"label\":1}",
+     BL_E_FORMAT, "val.jsonl:3: idx 3 comes twice, first in line 1; expected another for every row"},
+    {"koala", "instruct_eval/koala_test.jsonl", "{\"id\":\"k\",\"prompt\":\"p\"}\n{\"id\":\"k\",\"prompt\":\"q\"}",
+     BL_E_FORMAT, "koala_test.jsonl:2: id \"k\" comes twice, first in line 1; expected another for every row"},
+    {"self_instruct", "instruct_eval/self_instruct_test.jsonl",
+     "{\"id\":\"u\",\"instruction\":\"p\",\"instances\":[{\"input\":\"\",\"output\":\"o\"}]}\n"
+     "{\"id\":\"u\",\"instruction\":\"q\",\"instances\":[{\"input\":\"\",\"output\":\"o\"}]}",
+     BL_E_FORMAT, "self_instruct_test.jsonl:2: id \"u\" comes twice, first in line 1; expected another for every row"},
+    {"vicuna_bench", "vicuna_bench/question.jsonl",
+     "{\"question_id\":1,\"category\":\"c\",\"turns\":[\"a\"]}\n{\"question_id\":1,\"category\":\"c\",\"turns\":[\"b\"]"
+     "}",
+     BL_E_FORMAT, "question.jsonl:2: question_id 1 comes twice, first in line 1; expected another for every row"},
+    {"vicuna_bench", "vicuna_bench/question.jsonl", "{\"question_id\":1,\"category\":\"c\",\"turns\":[\"a\"",
+     BL_E_FORMAT, "question.jsonl:1, column 45: "},
+    {"pubmedqa:own", "pubmedqa/test_set.json",
+     "{\"17\": {\"QUESTION\": \"q\", \"CONTEXTS\": [\"c\"], \"final_decision\": \"no\"},\n\"17\": {}}", BL_E_FORMAT,
+     "test_set.json:2: key \"17\" comes twice, first in line 1; expected another for every row"},
+    /* one option more than there are */
+    {"medmcqa", "medmcqa/dev.jsonl",
+     "{\"question\":\"q\",\"cop\":1,\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\",\"ope\":\"e\"}",
+     BL_E_FORMAT, "dev.jsonl:1: an option 'ope', expected 4: opa to opd"},
+    {"social_iqa", "siqa/validation.jsonl",
+     "{\"context\":\"c\",\"question\":\"q\",\"answerA\":\"a\",\"answerB\":\"b\",\"answerC\":\"c\",\"answerD\":\"d\","
+     "\"label\":\"1\"}",
+     BL_E_FORMAT, "validation.jsonl:1: an option 'answerD', expected 3: answerA to answerC"},
+    {"copa", "copa/validation.jsonl",
+     "{\"premise\":\"p.\",\"choice1\":\"a\",\"choice2\":\"b\",\"choice3\":\"c\",\"question\":\"cause\",\"label\":1}",
+     BL_E_FORMAT, "validation.jsonl:1: an option 'choice3', expected 2"},
+    {"cosmosqa", "cosmosqa/valid.csv",
+     "id,context,question,answer0,answer1,answer2,answer3,answer4,label\nx,c,q,a,b,c,d,e,1\n", BL_E_FORMAT,
+     "valid.csv:2: an option 'answer4', expected 4"},
+    {"piqa", "piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"sol3\":\"c\",\"label\":1}",
+     BL_E_FORMAT, "valid.jsonl:1: an option 'sol3', expected 2"},
+    {"winogrande", "winogrande/dev.jsonl",
+     "{\"sentence\":\"a _ b\",\"option1\":\"a\",\"option2\":\"b\",\"option3\":\"c\",\"answer\":\"1\"}", BL_E_FORMAT,
+     "dev.jsonl:1: an option 'option3', expected 2"},
+    {"sciq:closed", "sciq/validation.jsonl",
+     "{\"question\":\"q\",\"distractor1\":\"a\",\"distractor2\":\"b\",\"distractor3\":\"c\",\"distractor4\":\"e\","
+     "\"correct_answer\":\"d\",\"support\":\"s\"}",
+     BL_E_FORMAT, "validation.jsonl:1: an option 'distractor4', expected 4"},
+    {"gsm8k:cot8", "gsm8k/test.jsonl", "{\"question\":\"q\",\"answer\":\"so\\n#### apples\"}", BL_E_FORMAT,
+     "test.jsonl:1: \"apples\" follows \"####\" in the answer, expected a number"},
+    {"mmlu:0shot:5shot", "mmlu/test/abstract_algebra_test.csv", "q,1,2,3,4,A\n", BL_E_CONFIG,
+     "no task 'mmlu:0shot:5shot'"},
+    {"mmlu:3shot:5shot", "mmlu/test/abstract_algebra_test.csv", "q,1,2,3,4,A\n", BL_E_CONFIG,
+     "no task 'mmlu:3shot:5shot'"},
     {"commonsense_qa", "commonsense_qa/validation.jsonl",
      "{\"id\": \"x\", \"question\": \"q\", \"choices\": {\"label\": [\"A\", \"B\", \"C\", \"D\"], \"text\": [\"1\", "
      "\"2\", \"3\", \"4\"]}, \"answerKey\": \"A\"}",
@@ -223,16 +272,17 @@ static const struct {
      "{\"id\": \"x\", \"question\": \" Which? \", \"question_concept\": \"c\", \"choices\": {\"label\": [\"A\", \"B\", "
      "\"C\", \"D\", \"E\"], \"text\": [\"one\", \"two\", \"three\", \"four\", \"five\"]}, \"answerKey\": \"D\"}",
      BL_E_MISSING, "train_rand_split.jsonl"},
-    {"truthfulqa_mc1:3shot", "truthfulqa/mc_task.json", "[]", BL_E_CONFIG, "no task 'truthfulqa_mc1:3shot'"},
+    {"truthfulqa_mc1:1shot", "truthfulqa/mc_task.json", "[{\"question\":\"q\",\"mc1_targets\":{\"a\":1,\"b\":0}}]",
+     BL_E_CONFIG, "mc_task.json: 1 rows, expected at least 2 for the worked examples"},
     {"aqua:65shot", "aqua/test.jsonl", "", BL_E_CONFIG, "no task 'aqua:65shot'"},
     {"svamp:cot8", "math_word/SVAMP.json",
-     "[{\"ID\":\"chal-1\",\"Body\":\"b\",\"Question\":\"q\",\"Answer\":1},{\"ID\":\"chal-1\",\"Body\":\"c\","
+     "[{\"ID\":\"chal-1\",\"Body\":\"b\",\"Question\":\"q\",\"Answer\":1},\n\n{\"ID\":\"chal-1\",\"Body\":\"c\","
      "\"Question\":\"q\","
      "\"Answer\":2}]",
-     BL_E_FORMAT, "SVAMP.json: id \"chal-1\" comes twice"},
+     BL_E_FORMAT, "SVAMP.json:3: element 2: ID \"chal-1\" comes twice, first in line 1"},
     {"addsub:cot8", "math_word/AddSub.json",
      "[{\"iIndex\":7,\"sQuestion\":\"q\",\"lSolutions\":[1]},{\"iIndex\":7,\"sQuestion\":\"r\",\"lSolutions\":[1]}]",
-     BL_E_FORMAT, "AddSub.json: id \"7\" comes twice"},
+     BL_E_FORMAT, "AddSub.json:1: element 2: iIndex 7 comes twice, first in line 1"},
     {"gsm8k:cot8", "gsm8k/test.jsonl", "PAR1 and bytes PAR1", BL_E_FORMAT,
      "test.jsonl: a parquet file, expected text; convert it: python3 -c"},
     {"gsm8k:faithful", "gsm8k/test.jsonl", "{\"question\":\"q\",\"answer\":\"5\"}", BL_E_FORMAT,
@@ -245,11 +295,11 @@ static const struct {
      "{\"question\":\"q\",\"distractor1\":\"a\",\"distractor2\":\"b\",\"distractor3\":\"c\",\"correct_answer\":\"d\"}",
      BL_E_FORMAT, "validation.jsonl:1: 'support' is missing"},
     {"pubmedqa:own", "pubmedqa/test_set.json", "{\"17\": {\"CONTEXTS\": [\"c\"], \"final_decision\": \"no\"}}",
-     BL_E_FORMAT, "17: 'QUESTION' is missing"},
+     BL_E_FORMAT, "test_set.json:1: element 1: 'QUESTION' is missing"},
     {"pubmedqa:own", "pubmedqa/test_set.json",
      "{\"17\": {\"QUESTION\": \"q\", \"CONTEXTS\": [\"c\"], \"final_decision\": \"no\"},\n\"18\": {\"QUESTION\": "
      "\"q\", \"CONTEXTS\": [\"c\", \" \"], \"final_decision\": \"no\"}}",
-     BL_E_FORMAT, "test_set.json: element 2: a text of 'CONTEXTS' is empty, expected a passage"},
+     BL_E_FORMAT, "test_set.json:2: element 2: a text of 'CONTEXTS' is empty, expected a passage"},
     {"pubmedqa:bm25", "pubmedqa/test_set.json",
      "{\"17\": {\"QUESTION\": \"q\", \"CONTEXTS\": [], \"final_decision\": \"no\"}}", BL_E_FORMAT,
      "element 1: 'CONTEXTS' is no list of texts, or an empty one"},
@@ -417,15 +467,15 @@ static void put_row(size_t i, const bl_json *row, const char *before, const char
     bl_text_free(&t);
 }
 
-/* The items, or NULL and the sentence that refuses them, which must name the file and the row. */
+/* The items, or NULL and the sentence that refuses them, which must name the file and the row, once. */
 static char *items_or_refusal(size_t i, const char *what, const char *before, bl_err *e)
 {
     char place[200];
     bl_status st = task_refusal(layouts[i].task, root_of(layouts[i].root), e);
     if (st == BL_OK) return items_of(layouts[i].task, layouts[i].root);
-    snprintf(place, sizeof place, *before ? "%s: element " : "%s:", strrchr(layouts[i].file, '/') + 1);
+    snprintf(place, sizeof place, *before ? "%s:1: element " : "%s:", strrchr(layouts[i].file, '/') + 1);
     if (st == BL_E_MISSING && strstr(e->text, "no label")) return NULL; /* they may be in a file beside it */
-    if (st != BL_E_FORMAT || !(strstr(e->text, place) || strstr(e->text, "comes twice")))
+    if (st != BL_E_FORMAT || !strstr(e->text, place) || strstr(strstr(e->text, place) + 1, place))
         fail_msg("%s (%s), %s: %s: %s", layouts[i].task, layouts[i].root, what, bl_status_name(st), e->text);
     return NULL;
 }
@@ -477,7 +527,7 @@ static bool may_be_missing(const char *key) { return !strcmp(key, "title") || !s
  */
 static void no_layout_takes_a_row_that_makes_no_sense(void **state)
 {
-    static const char *const ids[] = {"id", "ID", "qid", "qID", "iIndex"};
+    static const char *const ids[] = {"id", "ID", "qid", "qID", "iIndex", "idx", "ind", "question_id"};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(layouts); i++) {
         const char *before, *after;
@@ -696,6 +746,49 @@ static void mmlu_goes_round_the_subjects_after_five_examples(void **state)
         task_close(&t);
     }
     assert_refused(task_refusal("mmlu:6shot", root_of("x1"), &e), BL_E_CONFIG, "5 rows, expected at least 6");
+    put("x1", "mmlu/test/astrology_test.csv", "q,1,2,3,4,A\n"); /* a subject that MMLU has not */
+    task_run t = task_open("mmlu:0shot", &d);
+    assert_int_equal(t.data.n, 114);
+    assert_string_equal(t.data.note, "left out, as none of the 57 subjects: astrology_test.csv");
+    task_close(&t);
+}
+
+/* TruthfulQA has one split: its worked examples are other questions of it, in place of the fixed pairs. */
+static void a_question_is_never_its_own_worked_example(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    bl_text rows = {0};
+    for (int k = 0; k < 4; k++)
+        bl_text_addf(
+            &rows,
+            "%s{\"question\":\"q%d\",\"mc1_targets\":{\"r%d\":1,\"w%d\":0},\"mc2_targets\":{\"r%d\":1,\"s%d\":1,"
+            "\"w%d\":0}}",
+            k ? "," : "[", k, k, k, k, k, k);
+    bl_text_add(&rows, "]");
+    put("tqa", "truthfulqa/mc_task.json", rows.s);
+    bl_text_free(&rows);
+    bl_data_dirs d = {{root_of("tqa")}, 1};
+    static const char *const names[] = {"truthfulqa_mc1:3shot", "truthfulqa_mc2:3shot"};
+    for (size_t n = 0; n < BL_COUNT(names); n++) {
+        task_run t = task_open(names[n], &d);
+        assert_int_equal(bl_task_examples(t.task, t.name), 3);
+        for (int i = 0; i < 4; i++) { /* three of four: all but itself */
+            bl_request q;
+            assert_ok(t.task->ask(&t.data, i, &(bl_turn){.arena = t.data.arena}, &q, &e));
+            assert_int_equal(q.n_pairs, n ? 3 : 2);
+            char *text = prompt_text(&q.pair[0].context), line[40];
+            for (int k = 0; k < 4; k++) {
+                snprintf(line, sizeof line, k == i ? "Q: q%d\nA:" : "Q: q%d\nA: r%d\n\n", k, k);
+                char *at = strstr(text, line);
+                assert_non_null(at);
+                assert_true(k != i || !at[strlen(line)]);
+            }
+            assert_int_equal(strlen(text), 3 * strlen("Q: q0\nA: r0\n\n") + strlen("Q: q0\nA:"));
+            bl_free(text);
+        }
+        task_close(&t);
+    }
 }
 
 static void labels_must_be_as_many_as_rows(void **state)
@@ -889,6 +982,7 @@ int main(void)
         cmocka_unit_test(no_layout_takes_a_row_that_makes_no_sense),
         cmocka_unit_test(worked_examples_are_drawn_by_the_seed),
         cmocka_unit_test(examples_come_from_the_training_split),
+        cmocka_unit_test(a_question_is_never_its_own_worked_example),
         cmocka_unit_test(mmlu_goes_round_the_subjects_after_five_examples),
         cmocka_unit_test(the_primer_ships_and_is_balanced),
     };
