@@ -1,91 +1,11 @@
-/* score_score.c - log-likelihoods of real items against lm-evaluation-harness, perplexity windows against PyTorch. */
+/* score_score.c - a document against lm-evaluation-harness, perplexity windows against PyTorch. The items of tasks are
+ * in all_harness.c. */
 #include "model_fixture.h"
 #include "harness/score/score.h"
 #include "harness/data/sources.h"
 #include <math.h>
 
 #define SMOLLM "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-/* Items of one task file as requests: pairs of (context, continuation), with the recorded log-likelihoods. */
-typedef struct item {
-    bl_pair pair[8];
-    double ll[8];
-    bool greedy[8];
-    int n;
-} item;
-
-static void read_item(const char *line, bl_arena *a, item *out)
-{
-    bl_err e = {0};
-    bl_json *j;
-    int k = 0;
-    assert_ok(bl_json_parse(line, strlen(line), "item", BL_JSON_PLAIN, &j, &e));
-    for (const bl_json *r = bl_json_first(bl_json_get(j, "requests")); r; r = bl_json_next(r), out->n++) {
-        const char *context, *continuation;
-        assert_ok(bl_json_str(bl_json_first(r), &context, &e));
-        assert_ok(bl_json_str(bl_json_next(bl_json_first(r)), &continuation, &e));
-        bl_prompt p = bl_prompt_new(a);
-        bl_quote(&p, context);
-        out->pair[out->n] = (bl_pair){.context = p,
-                                      .continuation = bl_arena_str(a, continuation, strlen(continuation), NULL)};
-    }
-    for (const bl_json *r = bl_json_first(bl_json_get(j, "replies")); r; r = bl_json_next(r), k++) {
-        assert_ok(bl_json_real(bl_json_first(r), &out->ll[k], &e));
-        assert_ok(bl_json_bool(bl_json_next(bl_json_first(r)), &out->greedy[k], &e));
-    }
-    assert_int_equal(out->n, k);
-    bl_json_free(j);
-}
-
-static void choices_score_as_in_the_harness(void **state)
-{
-    static const struct {
-        const char *task;
-        int first, items;
-    } tasks[] = {
-        {"piqa", 0, 1},           {"arc_easy", 0, 1},          {"arc_challenge_val", 7, 1},
-        {"boolq", 1, 1},          {"winogrande_sample", 0, 2}, {"hellaswag", 3, 1},
-        {"openbookqa", 0, 1},     {"commonsense_qa", 5, 1},    {"social_iqa", 9, 1},
-        {"copa", 0, 2},           {"medmcqa", 0, 1},           {"medqa", 1, 1},
-        {"truthfulqa_mc1", 0, 1}, {"truthfulqa_mc2", 0, 1},    {"mmlu", 0, 1},
-    };
-    static item items[32];
-    bl_request req[32];
-    bl_reply got[32];
-    bl_err e = {0};
-    bl_arena *a;
-    bl_engine *g;
-    int n = 0;
-    (void)state;
-    BL_NEEDS("BITLADDER_GOLDEN");
-    BL_NEEDS("BITLADDER_MODELS");
-    assert_ok(bl_arena_new(&a, &e));
-    for (size_t t = 0; t < BL_COUNT(tasks); t++) {
-        char path[96], *text, *line, *rest;
-        size_t size;
-        snprintf(path, sizeof path, "smollm2-135m/harness/%s.jsonl", tasks[t].task);
-        assert_ok(bl_read_file(test_path("BITLADDER_GOLDEN", path), 64 << 20, &text, &size, &e));
-        rest = text;
-        for (int i = 0; i < tasks[t].first + tasks[t].items && (line = strsep(&rest, "\n")); i++)
-            if (i >= tasks[t].first) read_item(line, a, &items[n++]);
-        bl_free(text);
-    }
-    fixture f = fixture_open(test_path("BITLADDER_MODELS", SMOLLM), NULL, 2, false);
-    assert_ok(bl_engine_new(f.m, f.t, NULL, &g, &e));
-    for (int i = 0; i < n; i++)
-        req[i] = (bl_request){.kind = BL_ASK_PAIRS, .pair = items[i].pair, .n_pairs = items[i].n};
-    assert_ok(bl_engine_replies(g, req, n, a, got, &e));
-    for (int i = 0; i < n; i++)
-        for (int c = 0; c < items[i].n; c++) {
-            if (!(fabs(got[i].nll[c] + items[i].ll[c]) <= 0.01))
-                fail_msg("item %d, choice %d: log-likelihood %.5f, recorded %.5f", i, c, -got[i].nll[c],
-                         items[i].ll[c]);
-            assert_int_equal(got[i].greedy[c], items[i].greedy[c]);
-        }
-    bl_engine_free(g);
-    fixture_close(&f);
-    bl_arena_free(a);
-}
 
 /* One number of the recorded perplexities: sum of nll of a window. */
 static double window_sum(const char *name, int64_t index)
@@ -168,7 +88,6 @@ static void windows_and_documents_sum_to_the_recorded_losses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(choices_score_as_in_the_harness),
         cmocka_unit_test(windows_and_documents_sum_to_the_recorded_losses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
