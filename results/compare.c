@@ -48,18 +48,11 @@ static void items_text(const bl_cell *c, char out[40])
     else snprintf(out, 40, "all");
 }
 
-bl_status bl_comparable(const bl_cell *a, const bl_cell *b, bl_err *e)
+bl_status bl_same_items(const bl_cell *a, const bl_cell *b, bl_err *e)
 {
     bl_status st = BL_OK;
     char x[40], y[40];
 
-    if (strcmp(a->task, b->task)) return bl_fail(e, BL_E_CONFIG, "tasks %s and %s do not compare", a->task, b->task);
-    if (a->task_version != b->task_version) {
-        snprintf(x, sizeof x, "%lld", (long long)a->task_version);
-        snprintf(y, sizeof y, "%lld", (long long)b->task_version);
-        return unlike(a, "version of the task", x, y, e);
-    }
-    BL_TRY(same_text(a, "options of the task", a->task_options, b->task_options, e));
     BL_TRY(same_text(a, "hash of the data", a->data_hash, b->data_hash, e));
     BL_TRY(same_text(a, "BOS", a->bos, b->bos, e));
     items_text(a, x);
@@ -72,6 +65,23 @@ bl_status bl_comparable(const bl_cell *a, const bl_cell *b, bl_err *e)
         if (a->sample[i].id != b->sample[i].id)
             return bl_fail(e, BL_E_CONFIG, "%s: not the same items: place %lld is item %lld and item %lld", a->task,
                            (long long)i, (long long)a->sample[i].id, (long long)b->sample[i].id);
+out:
+    return st;
+}
+
+bl_status bl_comparable(const bl_cell *a, const bl_cell *b, bl_err *e)
+{
+    bl_status st = BL_OK;
+    char x[40], y[40];
+
+    if (strcmp(a->task, b->task)) return bl_fail(e, BL_E_CONFIG, "tasks %s and %s do not compare", a->task, b->task);
+    if (a->task_version != b->task_version) {
+        snprintf(x, sizeof x, "%lld", (long long)a->task_version);
+        snprintf(y, sizeof y, "%lld", (long long)b->task_version);
+        return unlike(a, "version of the task", x, y, e);
+    }
+    BL_TRY(same_text(a, "options of the task", a->task_options, b->task_options, e));
+    BL_TRY(bl_same_items(a, b, e));
 out:
     return st;
 }

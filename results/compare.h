@@ -47,6 +47,9 @@ typedef struct bl_paired {
 /* The same task, version, options, data, items, place of BOS; BL_E_CONFIG with the first that differs by name. What
  * may differ: model, method, arithmetic. Both cells have their samples. */
 bl_status bl_comparable(const bl_cell *a, const bl_cell *b, bl_err *e);
+/* The same data, items, place of BOS, of whatever tasks: what one task says about an item has a partner in the other.
+ */
+bl_status bl_same_items(const bl_cell *a, const bl_cell *b, bl_err *e);
 /* One metric of comparable cells; `group`: only these items, or "step 2" (NULL or "": all). BL_E_CONFIG for a metric by
  * tokens of two tokenizers, BL_E_MISSING without items of that group. */
 bl_status bl_compare_metric(const bl_metric *m, const char *group, const bl_cell *a, const bl_cell *b, bl_paired *out,

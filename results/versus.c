@@ -20,7 +20,8 @@ typedef struct work {
 
 static bool is_of(const bl_side *s, const bl_row *r)
 {
-    return r->has_value && (!s->method || !strcmp(r->cell->method, s->method));
+    return r->has_value && (!s->method || !strcmp(r->cell->method, s->method)) &&
+           (!s->task || !strcmp(r->cell->task, s->task));
 }
 
 /* Do all rows of a side have one model (method)? */
@@ -39,7 +40,7 @@ static bool is_one(const bl_side *s, bool model)
 
 static bool belong(const work *w, const bl_row *a, const bl_row *b)
 {
-    return !strcmp(a->cell->task, b->cell->task) && a->cell->seed == b->cell->seed &&
+    return (w->side[0]->task || !strcmp(a->cell->task, b->cell->task)) && a->cell->seed == b->cell->seed &&
            (w->one_model || !strcmp(a->cell->model, b->cell->model)) &&
            (w->one_method || w->side[0]->method || !strcmp(a->cell->method, b->cell->method));
 }
@@ -60,6 +61,12 @@ static bl_status add_row(work *w, const bl_row *a, const bl_row *b, const bl_cel
     bl_status st = bl_metric_rule(&w->rules, x, a->metric, &m, NULL);
 
     if (st != BL_OK) return BL_OK; /* a distance from another cell: no difference of items */
+    if (w->side[0]->task) {        /* of another task the same name may be made of other scores */
+        const bl_metric *other;
+        if (bl_metric_rule(&w->rules, y, b->metric, &other, NULL) != BL_OK || other->agg != m->agg ||
+            other->a != m->a || other->b != m->b || other->given != m->given || other->steps != m->steps)
+            return BL_OK;
+    }
     st = bl_compare_metric(m, a->item_group, x, y, &row.paired, w->e);
     if (st == BL_E_MISSING) return BL_OK; /* no item has it in both */
     if (st != BL_OK) return st;
@@ -79,7 +86,8 @@ static bl_status compare_cells(work *w, size_t i, size_t k)
     BL_TRY(bl_arena_new(&arena, w->e));
     BL_TRY(bl_cell_read(s->row[i].path, true, arena, &x, w->e));
     BL_TRY(bl_cell_read(t->row[k].path, true, arena, &y, w->e));
-    if ((st = bl_comparable(&x, &y, w->e)) != BL_OK) {
+    st = w->side[0]->task ? bl_same_items(&x, &y, w->e) : bl_comparable(&x, &y, w->e);
+    if (st != BL_OK) {
         if (strcmp(s->row[i].dir, t->row[k].dir))
             bl_within(w->e, "%s in %s and %s in %s", x.key, s->row[i].dir, y.key, t->row[k].dir);
         else bl_within(w->e, "%s and %s", x.key, y.key);
@@ -233,7 +241,8 @@ static void put_line(const bl_versus_row *r, bl_text *cell)
 
     bl_text_add(&cell[0], r->a->cell->model);
     bl_text_add(&cell[1], r->a->cell->method);
-    bl_text_addf(&cell[2], "%s %s%s", r->a->cell->task, r->a->metric, d->percent ? " %" : "");
+    if (!strcmp(r->a->cell->task, r->b->cell->task)) bl_text_addf(&cell[2], "%s ", r->a->cell->task);
+    bl_text_addf(&cell[2], "%s%s", r->a->metric, d->percent ? " %" : "");
     if (*r->a->item_group) bl_text_addf(&cell[2], " %s", r->a->item_group);
     bl_text_addf(&cell[3], "%lld %s", (long long)d->n, d->over);
     bl_metric_text(d->a, 0, false, d->percent, text);

@@ -9,12 +9,13 @@
 #define BL_RESULTS_VERSUS_H
 #include "table.h"
 
-/* Rows of a table; `method` NULL: all methods. */
+/* Rows of a table; `method`, `task` NULL: all of them. */
 typedef struct bl_side {
     const bl_table *table;
-    const char *method;
+    const char *method, *task;
 } bl_side;
-/* The same metric of the same task, model and seed on both sides. A side with one method, or one model, alone is
+/* The same metric of the same task, model and seed on both sides; where the sides are two tasks (with reasoning and
+ * without), of the same items, model, method and seed. A side with one method, or one model, alone is
  * compared with whatever one the other has. */
 typedef struct bl_versus_row {
     const bl_row *a, *b;

@@ -29,6 +29,13 @@ static const bl_opt rows[] = {
 
 enum { EXIT_WORSE = 3 };
 
+static const char *task_of_rows(const bl_table *t, const char *name)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (!strcmp(t->row[i].cell->task, name)) return t->row[i].cell->task;
+    return NULL;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -43,7 +50,16 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
 
     BL_TRY(bl_table_read(&args->pos[0], 1, &a, e));
     side[0].table = side[1].table = a;
-    if (args->n_pos == 3) { /* two rows of one directory */
+    if (args->n_pos == 3) { /* two tasks of one directory, or two rows */
+        for (int i = 0; i < 2; i++) side[i].task = task_of_rows(a, args->pos[i + 1]);
+        if (!side[0].task || !side[1].task) side[0].task = side[1].task = NULL;
+        if (side[0].task && !strcmp(side[0].task, side[1].task)) {
+            st = bl_fail(e, BL_E_CONFIG, "'%s' is both tasks; expected two", args->pos[1]);
+            goto out;
+        }
+        for (int i = 0; i < 2 && side[0].task; i++) name[i] = side[i].task;
+    }
+    if (args->n_pos == 3 && !side[0].task) {
         for (int i = 0; i < 2; i++) {
             BL_TRY(bl_method_of_rows(p, a, args->pos[i + 1], method[i], sizeof method[i], e));
             name[i] = side[i].method = method[i];
@@ -52,11 +68,13 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             st = bl_fail(e, BL_E_CONFIG, "'%s' and '%s' are the same rows", args->pos[1], args->pos[2]);
             goto out;
         }
-    } else {
+    } else if (args->n_pos == 2) {
         if (!bl_exists(args->pos[1])) {
-            st = bl_fail(e, BL_E_MISSING,
-                         "%s: there is no such directory; two rows of one are compared with: compare DIR METHOD METHOD",
-                         args->pos[1]);
+            st = bl_fail(
+                e, BL_E_MISSING,
+                "%s: there is no such directory; two rows of one are compared with: compare DIR METHOD METHOD, two "
+                "tasks with: compare DIR TASK TASK",
+                args->pos[1]);
             goto out;
         }
         BL_TRY(bl_table_read(&args->pos[1], 1, &b, e));
@@ -84,10 +102,12 @@ out:
 
 const bl_verb bl_verb_compare = {
     .name = "compare",
-    .args = "DIR DIR | DIR METHOD METHOD",
+    .args = "DIR DIR | DIR METHOD METHOD | DIR TASK TASK",
     .line = "is one set of results better or worse than another",
     .doc =
-        "Compares the second of two directories with the first, or the second of two methods of one directory, item by "
+        "Compares the second of two directories with the first, the second of two methods of one directory, or of two "
+        "tasks that ask the same items (gsm8k:direct gsm8k:cot8: what the reasoning is worth, with each method), item "
+        "by "
         "item: differences with their own errors, exact tests, a verdict for each task and one over all. Exit 3 when "
         "something is worse. Refuses what does not compare: other data, items or conventions.",
     .example = "bitladder compare runs/a rtn:w4g64 rtn:w4g32",

@@ -25,6 +25,8 @@ bl_status bl_encoder_open(const char *dir, bl_backend *be, bl_encoder **out, bl_
 void bl_encoder_close(bl_encoder *x); /* NULL is fine */
 int64_t bl_encoder_dim(const bl_encoder *x);
 bl_hash bl_encoder_hash(const bl_encoder *x); /* its fingerprint */
+/* Floating-point operations of its products for one token; from config.json alone. */
+bl_status bl_encoder_work(const char *dir, double *out, bl_err *e);
 /* Of the bytes of all files that could change a vector. */
 bl_status bl_encoder_fingerprint(const char *dir, bl_hash *out, bl_err *e);
 bl_status bl_encoder_embed(bl_encoder *x, const char *const *text, int64_t n, float *out, bl_err *e);

@@ -85,6 +85,15 @@ out:
     return st;
 }
 
+bl_status bl_encoder_work(const char *dir, double *out, bl_err *e)
+{
+    bl_encoder x = {0};
+    bl_status st = config(&x, dir, e);
+    double dim = (double)x.dim;
+    if (st == BL_OK) *out = 2 * (double)x.n_layers * (4 * dim * dim + 2 * dim * (double)x.ffn);
+    return st;
+}
+
 /* What sentence-transformers says beside the model. */
 static bl_status beside(bl_encoder *x, const char *dir, bl_err *e)
 {

@@ -1,5 +1,6 @@
 /* estimate.c - arithmetic on shapes, one short measurement of this machine's product. */
 #include "estimate.h"
+#include "harness/encoder/encoder.h"
 #include "harness/model/size.h"
 #include "cell_run.h"
 #include "kernels/format.h"
@@ -75,6 +76,27 @@ static bl_status made_up_reply(bl_request *r, bl_arena *a, bl_reply *out, bl_err
     return BL_OK;
 }
 
+/* A query and the texts it is compared with. */
+static bl_status add_near(const bl_near_texts *t, const char *query, const bl_near_texts **kept, bl_task_shape *s,
+                          bl_err *e)
+{
+    bl_status st = BL_OK;
+    double texts = 0;
+    bool once = t->kept && *kept != t;
+
+    for (int64_t k = 0; (once || !t->kept) && k < t->n; k++) texts += (double)strlen(t->text[k]);
+    if (t->encoder) BL_TRY(bl_encoder_work(t->encoder, &s->encoder_work, e));
+    s->compared += (double)t->n;
+    *(t->encoder ? &s->encoded_bytes : &s->bytes) += (double)strlen(query) + (t->kept ? 0 : texts);
+    if (!t->encoder) s->vectors += 1 + (t->kept ? 0 : (double)t->n);
+    if (!once) goto out;
+    *kept = t;
+    if (!t->encoder) s->kept_vectors += (double)t->n;
+    *(t->encoder ? &s->kept_encoded_bytes : &s->kept_bytes) += texts;
+out:
+    return st;
+}
+
 /* What one request costs; `before`: the first prompt of the same step of another item, whose beginning is computed once
  * for the cell. */
 static void add_request(bl_request *r, const bl_prompt *before, bl_task_shape *s)
@@ -96,10 +118,7 @@ static void add_request(bl_request *r, const bl_prompt *before, bl_task_shape *s
             s->new_tokens += 0.5 * (double)r->max_new;
             s->sequence_bytes = BL_MAX(s->sequence_bytes, all);
         }
-    } else if (r->kind == BL_ASK_NEAR) { /* texts that are kept are looked at once */
-        bytes = (double)strlen(r->query);
-        for (int64_t k = 0; !r->near->kept && k < r->near->n; k++) bytes += (double)strlen(r->near->text[k]);
-    } else
+    } else if (r->kind != BL_ASK_NEAR)
         for (int k = 0; k < r->n_pairs; k++) {
             double all = prompt_bytes(&r->pair[k].context), n = (double)strlen(r->pair[k].continuation);
             bytes += all - (k ? alike(&r->pair[k - 1].context, &r->pair[k].context) : 0) + n;
@@ -122,8 +141,8 @@ static bl_status first_prompt(bl_request *r, bl_arena *a, bl_prompt *out, bl_err
 enum { MOST_STEPS = 64 }; /* that are looked at */
 
 /* All steps of one item, after replies that are made up. before[MOST_STEPS]: the first prompts of the item before. */
-static bl_status look_at(const bl_task *t, bl_task_data *d, int64_t item, bl_prompt *before, bl_arena *kept,
-                         bl_arena *a, bl_task_shape *s, bl_err *e)
+static bl_status look_at(const bl_task *t, bl_task_data *d, int64_t item, bl_prompt *before, const bl_near_texts **near,
+                         bl_arena *kept, bl_arena *a, bl_task_shape *s, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_reply reply[MOST_STEPS];
@@ -133,6 +152,7 @@ static bl_status look_at(const bl_task *t, bl_task_data *d, int64_t item, bl_pro
         bl_request r = {0};
         BL_TRY(t->ask(d, item, &turn, &r, e));
         if (r.kind == BL_ASK_DONE || turn.step == MOST_STEPS) break;
+        if (r.kind == BL_ASK_NEAR) BL_TRY(add_near(r.near, r.query, near, s, e));
         add_request(&r, before[turn.step].n ? &before[turn.step] : NULL, s);
         BL_TRY(first_prompt(&r, kept, &before[turn.step], e));
         if (r.kind == BL_ASK_WINDOW) break;
@@ -149,6 +169,7 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
     bl_arena *a = NULL, *kept = NULL;
     bl_prompt before[MOST_STEPS] = {{0}};
     bl_task_shape s = {.items = d->n, .max_windows = d->max_windows};
+    const bl_near_texts *near = NULL;
 
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_arena_new(&kept, e));
@@ -156,7 +177,7 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
     int64_t looked = s.items < 0 ? 1 : BL_MIN(s.items, BL_ESTIMATE_ITEMS);
     for (int64_t i = 0; i < looked; i++) {
         bl_mark mark = bl_arena_mark(a);
-        BL_TRY(look_at(t, d, i * s.items / looked, before, kept, a, &s, e));
+        BL_TRY(look_at(t, d, i * s.items / looked, before, &near, kept, a, &s, e));
         bl_arena_release(a, mark);
     }
     if (looked > 0) {
@@ -164,6 +185,9 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
         s.scored_bytes /= (double)looked;
         s.new_tokens /= (double)looked;
         s.in_turn /= (double)looked;
+        s.compared /= (double)looked;
+        s.vectors /= (double)looked;
+        s.encoded_bytes /= (double)looked;
     }
     *out = s;
 out:
@@ -173,7 +197,7 @@ out:
 }
 
 /* ---- this machine ---- */
-bl_status bl_estimate_speed(const char *device, int64_t threads, bool reference, bl_speed *out, bl_err *e)
+static bl_status measure(const char *device, int64_t threads, bool reference, double *out, bl_err *e)
 {
     enum { ROWS = 192, IN = 576, OUT = 768 };
     bl_status st = BL_OK;
@@ -183,8 +207,6 @@ bl_status bl_estimate_speed(const char *device, int64_t threads, bool reference,
     bl_event *from = NULL, *to = NULL;
     int64_t rows = reference ? 4 : ROWS;
 
-    *out = (bl_speed){.block_seconds = bl_device_block_seconds(device)};
-    if (!reference && (out->flops = bl_device_flops(device)) > 0) return BL_OK;
     if (threads == 0) threads = BL_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
     if (reference) threads = 1;
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = device, .threads = 1, .reference = reference}, &be, e));
@@ -205,7 +227,7 @@ bl_status bl_estimate_speed(const char *device, int64_t threads, bool reference,
         BL_TRY(be->ops->event_seconds(from, to, &t, e));
         best = BL_MIN(best, t);
     }
-    out->flops = 2.0 * (double)rows * IN * OUT / BL_MAX(best, 1e-9) * (double)threads;
+    *out = 2.0 * (double)rows * IN * OUT / BL_MAX(best, 1e-9) * (double)threads;
 out:
     bl_weight_free(&w);
     if (be) {
@@ -217,11 +239,24 @@ out:
     return st;
 }
 
+bl_status bl_estimate_speed(const char *device, int64_t threads, bool reference, bl_speed *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    double known = reference ? 0 : bl_device_flops(device);
+    *out = (bl_speed){.flops = known, .block_seconds = bl_device_block_seconds(device)};
+    if (known <= 0) BL_TRY(measure(device, threads, reference, &out->flops, e));
+    out->host_flops = out->flops;
+    if (known > 0) BL_TRY(measure("cpu", threads, false, &out->host_flops, e));
+out:
+    return st;
+}
+
 /* Rough, as seen with small models on CPUs. */
 static const double overhead = 1.15;      /* of a pass, beside its products */
 static const double decode_cost = 4;      /* a product of one row to the same work among many rows */
 static const double quantize_s = 12e-9;   /* rounding one weight to nearest */
 static const double program_bytes = 32e6; /* code, libraries, tokenizer */
+static const double compare_s = 5e-9;     /* two vectors by cosine and all measures, of each coordinate */
 enum { DECODED_AT_ONCE = 256 };           /* where passes wait for launches */
 
 void bl_estimate_variant(const bl_spec *s, bl_plan_variant *v, int there, double flops)
@@ -249,7 +284,7 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, const bl_speed
         tokens = items * length;
         scored = tokens;
     } else {
-        tokens = items * (s->bytes / per + 1);
+        tokens = items * (s->bytes / per + 1) + s->kept_bytes / per;
         scored = items * s->scored_bytes / per;
         length = BL_MIN(s->sequence_bytes / per + 2, (double)bl_config_reach(c));
     }
@@ -260,8 +295,12 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, const bl_speed
     out->items = (int64_t)items;
     out->tokens = (int64_t)tokens;
     out->new_tokens = (int64_t)generated;
+    passes += items * s->vectors + s->kept_vectors; /* a text at a time */
     out->seconds = (overhead * flops + decode_cost * generated * (linear + head)) / v->flops +
-                   passes * (double)c->n_layers * v->block_seconds;
+                   passes * (double)c->n_layers * v->block_seconds + items * s->compared * (double)c->dim * compare_s;
+    if (s->encoder_work > 0)
+        out->seconds += overhead * s->encoder_work * (items * s->encoded_bytes + s->kept_encoded_bytes) / per /
+                        v->host_flops;
 }
 
 int64_t bl_estimate_peak(const bl_config *c, const bl_spec *s, const bl_plan_variant *v, const bl_plan_cell *cell,

@@ -14,11 +14,18 @@ typedef struct bl_task_shape {
     double bytes, scored_bytes, new_tokens, sequence_bytes;
     double in_turn; /* new tokens that follow each other: of the longest reply of each step */
     bool stream;
+    /* Texts that are found by their vectors: how many vectors the average item's are compared with, how many are made
+     * for it by passes of their own, and by what; those of texts that are kept are made once a cell, `kept`. Bytes that
+     * the model makes vectors of are in `bytes`, but for the kept ones. */
+    double compared, vectors, encoded_bytes;
+    double kept_vectors, kept_bytes, kept_encoded_bytes;
+    double encoder_work; /* of a token; 0: no encoder */
 } bl_task_shape;
 bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e);
 /* How fast a device is. */
 typedef struct bl_speed {
     double flops;         /* of its products, a second */
+    double host_flops;    /* of this machine's processor, where encoders are */
     double block_seconds; /* a block of a pass with few rows takes at least so long */
 } bl_speed;
 /* That of a device (NULL: the best): of a CPU one thread is measured for a few milliseconds, times their number; other

@@ -554,6 +554,26 @@ static void two_rows_of_a_directory_are_judged(void **state)
     r = PROGRAM(&s, "compare", s.out, "base", "base");
     expect(&r, 2, "are the same rows");
     ran_free(&r);
+    bl_err e = {0};
+    bl_text rows = {0};
+    char folder[4300];
+    for (int i = 0; i < 8; i++)
+        bl_text_addf(&rows, "{\"idx\":%d,\"question\":\"is it %c\",\"passage\":\"it is %c\",\"label\":%d}\n", i,
+                     'a' + i, 'b' + i, i % 2);
+    snprintf(folder, sizeof folder, "%s/boolq", s.data);
+    assert_ok(bl_make_dirs(folder, &e));
+    study_write(folder, "val.jsonl", rows.s);
+    bl_text_free(&rows);
+    done(RUN(&s, "base,rtn:w8g24", "boolq:closed,boolq:own")); /* with a passage minus without */
+    r = PROGRAM(&s, "compare", s.out, "boolq:closed", "boolq:own", "--json", "--threshold", "100");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "{\"a\":\"boolq:closed\",\"b\":\"boolq:own\","));
+    assert_non_null(strstr(r.out, "{\"a\":\"noise/base/boolq:closed/0\",\"b\":\"noise/base/boolq:own/0\","));
+    assert_non_null(strstr(r.out, "{\"a\":\"noise/rtn:w8g24/boolq:closed/0\",\"b\":\"noise/rtn:w8g24/boolq:own/0\","));
+    ran_free(&r);
+    r = PROGRAM(&s, "compare", s.out, "boolq:own", "boolq:own");
+    expect(&r, 2, "'boolq:own' is both tasks; expected two");
+    ran_free(&r);
     study_end(&s);
 }
 

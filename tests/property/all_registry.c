@@ -617,6 +617,25 @@ static void published_studies_are_read(void **state)
     bl_list_free(name, n);
 }
 
+/* One spec has them all, so that each has been written once as a study is: the name, or one of its forms. */
+static void every_task_is_in_the_study_of_all_tasks(void **state)
+{
+    bl_err e = {0};
+    char *text;
+    size_t n;
+    (void)state;
+    assert_ok(bl_read_file(BL_SOURCE_DIR "/results/studies/smollm2-135m-all-tasks.json", 1 << 20, &text, &n, &e));
+    for (size_t t = 0; bl_tasks[t]; t++)
+        for (size_t k = 0; bl_tasks[t]->names[k]; k++) {
+            const char *name = bl_tasks[t]->names[k], *at = text;
+            bool found = false;
+            for (; (at = strstr(at, name)) && !found; at++)
+                found = at[-1] == '"' && strchr("\"@+", at[strlen(name)]) != NULL;
+            if (!found) fail_msg("%s is not in results/studies/smollm2-135m-all-tasks.json", name);
+        }
+    bl_free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -632,6 +651,7 @@ int main(void)
         cmocka_unit_test(every_format_and_kernel_is_found_by_its_name),
         cmocka_unit_test(the_program_lists_and_shows_everything),
         cmocka_unit_test(published_studies_are_read),
+        cmocka_unit_test(every_task_is_in_the_study_of_all_tasks),
     };
     return cmocka_run_group_tests_name("everything registered", tests, begin, end);
 }

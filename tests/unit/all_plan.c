@@ -546,6 +546,60 @@ static void a_task_costs_what_all_its_steps_cost(void **state)
     assert_true(s.scored_bytes == 5 && s.new_tokens == 10 && s.in_turn == 7);
 }
 
+/* Vectors of kept texts are made once, however few the items; those of an encoder are its own work. By hand: 3 texts of
+ * 10 bytes, a query of 5, one more text of 7 that is not kept. */
+static const bl_near_texts *near_texts;
+static bl_status near_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
+{
+    (void)t;
+    (void)i;
+    (void)e;
+    if (turn->step > 1) return bl_done(out);
+    *out = (bl_request){.kind = BL_ASK_NEAR, .query = "which", .near = &near_texts[turn->step]};
+    return BL_OK;
+}
+
+static void vectors_of_texts_are_part_of_what_a_task_costs(void **state)
+{
+    static const char *const kept[] = {"0123456789", "abcdefghij", "ABCDEFGHIJ"}, *const other[] = {"another"};
+    static const bl_task task = {.ask = near_ask};
+    const bl_config c = {.n_layers = 2,
+                         .n_heads = 1,
+                         .n_kv_heads = 1,
+                         .head_dim = 8,
+                         .dim = 8,
+                         .ffn_dim = 8,
+                         .vocab = 256, /* a byte a token */
+                         .max_len = 512};
+    bl_task_data d = {.n = 4};
+    bl_task_shape s;
+    bl_plan_cell cell = {0};
+    bl_err e = {0};
+    (void)state;
+    near_texts = (bl_near_texts[]){{.text = kept, .n = 3, .kept = true}, {.text = other, .n = 1}};
+    assert_ok(bl_estimate_task(&task, &d, 0, &s, &e));
+    assert_true(s.items == 4 && s.bytes == 5 + 5 + 7 && s.kept_bytes == 30 && s.compared == 4 && s.vectors == 1 + 2 &&
+                s.kept_vectors == 3 && s.encoder_work == 0);
+    bl_estimate_cell(&c, &s, &(bl_speed){.flops = 1e30, .host_flops = 1e30, .block_seconds = 1}, false, 0, &cell);
+    assert_int_equal(cell.tokens, 4 * (17 + 1) + 30);
+    assert_float_equal(cell.seconds, 2 * (4 * 3 + 3), 1e-4); /* blocks of passes of their own */
+
+    near_texts = (bl_near_texts[]){{.text = kept, .n = 3, .kept = true, .encoder = BL_SOURCE_DIR "/tests/data/encoder"},
+                                   {.text = other, .n = 1, .encoder = BL_SOURCE_DIR "/tests/data/encoder"}};
+    assert_ok(bl_estimate_task(&task, &d, 0, &s, &e));
+    assert_true(s.bytes == 0 && s.encoded_bytes == 17 && s.kept_encoded_bytes == 30 && s.vectors == 0);
+    bl_json *j;
+    int64_t dim, ffn, layers;
+    assert_ok(bl_json_read(BL_SOURCE_DIR "/tests/data/encoder/config.json", 1 << 20, BL_JSON_PLAIN, &j, &e));
+    assert_ok(bl_json_get_int(j, "hidden_size", &dim, &e));
+    assert_ok(bl_json_get_int(j, "intermediate_size", &ffn, &e));
+    assert_ok(bl_json_get_int(j, "num_hidden_layers", &layers, &e));
+    bl_json_free(j);
+    assert_true(s.encoder_work == 2. * (double)(layers * (4 * dim * dim + 2 * dim * ffn)));
+    bl_estimate_cell(&c, &s, &(bl_speed){.flops = 1e30, .host_flops = s.encoder_work}, false, 0, &cell);
+    assert_float_equal(cell.seconds, 1.15 * (4 * 17 + 30), 0.01); /* a token a second */
+}
+
 /* A model whose chat template is not known is not asked through one: said by the plan, with nothing computed. */
 static void a_model_without_a_known_chat_template_is_not_planned_to_chat(void **state)
 {
@@ -595,6 +649,7 @@ int main(void)
         cmocka_unit_test(decoding_takes_a_pass_for_each_token),
         cmocka_unit_test(a_task_costs_what_all_its_steps_cost),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
+        cmocka_unit_test(vectors_of_texts_are_part_of_what_a_task_costs),
         cmocka_unit_test(a_model_without_a_known_chat_template_is_not_planned_to_chat),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -156,7 +156,7 @@ static void wrong_rows_are_refused_with_their_place(void **state)
         {"mt_bench:first", "mt_bench_questions.jsonl",
          "{\"question_id\":1,\"category\":\"a\",\"turns\":[\"x\"]}\n{\"question_id\":1,\"category\":\"a\",\"turns\":["
          "\"y\"]}\n",
-         "mt_bench_questions.jsonl: question 1 comes twice"},
+         "mt_bench_questions.jsonl:2: question_id 1 comes twice, first in line 1; "},
         {"mt_bench:first", "mt_bench_questions.jsonl", "{\"question_id\":1,\"category\":\"a\",\"turns\":[]}\n",
          "mt_bench_questions.jsonl:1: 'turns' is no list of questions"},
         {"mt_bench", "mt_bench_questions.jsonl", "{\"question_id\":1,\"category\":\"a\",\"turns\":[\"x\"]}\n",
