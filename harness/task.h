@@ -120,11 +120,13 @@ typedef struct bl_task_data {
     int64_t n;           /* items; -1: the windows of a text (`ask` makes WINDOW requests), which the harness counts */
     int64_t max_windows; /* n == -1: only the first so many are items; 0: all */
     bool chat;           /* the name ends in "+chat" */
-    const char *note;    /* what a reader of the numbers should know about this file; NULL */
-    void *rows;          /* the task's own */
-    const char *path;    /* what was read */
-    bl_hash hash;        /* of the bytes read */
-    bl_arena *arena;     /* lifetime of the data; the harness owns it */
+    const int *family; /* [n] items of one number begin with the same worked examples: they are asked one after another,
+                          so that these are computed once for many; NULL: one order is as good as another */
+    const char *note;  /* what a reader of the numbers should know about this file; NULL */
+    void *rows;        /* the task's own */
+    const char *path;  /* what was read */
+    bl_hash hash;      /* of the bytes read */
+    bl_arena *arena;   /* lifetime of the data; the harness owns it */
 } bl_task_data;
 typedef struct bl_turn {
     int step;

@@ -1,7 +1,8 @@
 /* versus.h - one set of rows against another, with a verdict for each task and one over all.
  *
  *     bl_versus *v;
- *     BL_TRY(bl_versus_of(&(bl_side){t, "rtn:w4g64"}, &(bl_side){t, "rtn:w4g32"}, &(bl_table_opts){0}, rules, &v, e));
+ *     bl_side a = {.table = t, .method = "rtn:w4g64"}, b = {.table = t, .method = "rtn:w4g32"};
+ *     BL_TRY(bl_versus_of(&a, &b, &(bl_table_opts){0}, rules, &v, e));
  *     if (bl_versus_loss(v) > 0.5) puts("worse by more than half a percent");
  *     bl_versus_free(v);
  */

@@ -228,6 +228,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     }
     BL_TRY(take_turns(d, list, n, out, e));
     BL_TRY(note_others(out, e));
+    out->family = d->subject;
     out->rows = d;
 out:
     if (h) out->hash = bl_hasher_end(h);

@@ -1,8 +1,8 @@
 /* passes.c - sequences through the model in passes: what begins alike is computed once, only scored rows meet the head.
  *
  * Units are sorted by length, so that passes are even and the largest comes first, but those that begin with the same
- * worked examples follow each other. In a pass, a unit that begins like the one before it continues that one's cache
- * slot:
+ * worked examples follow each other, those that share most of them as neighbours. In a pass, a unit that begins like
+ * the one before it continues that one's cache slot:
  *
  *     unit 0    Question: … Answer: a copper wire          all rows
  *     unit 1    Question: … Answer: a rubber eraser        only " rubber eraser"
@@ -45,19 +45,25 @@ static int by_length(const void *x, const void *y)
     const bl_scored *a = *(bl_scored *const *)x, *b = *(bl_scored *const *)y;
     if (a->reach != b->reach) return a->reach < b->reach ? 1 : -1;
     if (a->family != b->family) return a->family < b->family ? -1 : 1;
-    if (a->longest != b->longest) return a->longest < b->longest ? 1 : -1;
+    if (a->place != b->place) return a->place < b->place ? -1 : 1;
     if (a->request != b->request) return a->request < b->request ? -1 : 1;
     if (a->pair != b->pair) return a->pair < b->pair ? -1 : 1;
     return a->position < b->position ? -1 : a->position > b->position;
 }
 
 /* ---- which units go together ---- */
+static int by_tokens(const bl_scored *a, const bl_scored *b, int64_t most)
+{
+    for (int64_t i = 0; i < BL_MIN(BL_MIN(a->n, b->n), most); i++)
+        if (a->ids[i] != b->ids[i]) return a->ids[i] < b->ids[i] ? -1 : 1;
+    return a->n < most || b->n < most ? (a->n > b->n) - (a->n < b->n) : 0;
+}
+
 static int by_beginning(const void *x, const void *y)
 {
     const bl_scored *a = *(bl_scored *const *)x, *b = *(bl_scored *const *)y;
-    for (int64_t i = 0; i < BL_MIN(BL_MIN(a->n, b->n), FAMILY); i++)
-        if (a->ids[i] != b->ids[i]) return a->ids[i] < b->ids[i] ? -1 : 1;
-    return a->n < FAMILY || b->n < FAMILY ? (a->n > b->n) - (a->n < b->n) : 0;
+    int order = by_tokens(a, b, INT64_MAX);
+    return order ? order : a < b ? -1 : a > b;
 }
 
 static bool one_group(const bl_scored *a, const bl_scored *b) { return a->group >= 0 && a->group == b->group; }
@@ -73,7 +79,7 @@ static bl_status find_families(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
     if (n_first) qsort(first, n_first, sizeof *first, by_beginning);
     for (size_t i = 0, k; i < n_first; i += k) {
         int64_t reach = 0, family = INT64_MAX;
-        for (k = 0; i + k < n_first && (!k || (first[i]->n >= FAMILY && !by_beginning(&first[i], &first[i + k])));
+        for (k = 0; i + k < n_first && (!k || (first[i]->n >= FAMILY && !by_tokens(first[i], first[i + k], FAMILY)));
              k++) {
             reach = BL_MAX(reach, first[i + k]->longest);
             family = BL_MIN(family, first[i + k] - u);
@@ -81,12 +87,14 @@ static bl_status find_families(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
         for (size_t j = i; j < i + k; j++) {
             first[j]->reach = reach;
             first[j]->family = family;
+            first[j]->place = (int64_t)j;
         }
     }
     for (size_t i = 1; i < n; i++)
         if (one_group(&u[i - 1], &u[i])) {
             u[i].reach = u[i - 1].reach;
             u[i].family = u[i - 1].family;
+            u[i].place = u[i - 1].place;
         }
     return BL_OK;
 }

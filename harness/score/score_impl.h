@@ -13,6 +13,7 @@ typedef struct bl_scored {
     int64_t position;       /* of its first scored token within the pair */
     int64_t group, longest; /* units of a group go together; the longest of them */
     int64_t family, reach;  /* groups that begin alike are a family; the longest of it */
+    int64_t place;          /* of the group in its family: those that begin alike for long are neighbours */
     double nll, nll_sq;
     bool greedy, done;
     bl_comparison *cmp; /* NULL: none */

@@ -20,6 +20,7 @@ typedef struct bl_cell_work {
     bl_task_data *data;
     int64_t n_items, n_all; /* that are taken; that there are */
     const int64_t *item;    /* [n_items] rows of the data, ascending; NULL: the first n_items */
+    const int64_t *turn;    /* [n_items] the same in the order in which they are asked; NULL: as above */
     bl_arena *arena;        /* of the cell */
     bl_journal *journal;
     bl_divergence *divergence; /* the base keeps states, others distances; NULL: neither */

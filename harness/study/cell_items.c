@@ -84,7 +84,7 @@ static bl_status gather(const bl_cell_work *w, int64_t *next, int64_t least, int
     int64_t full = BL_MAX((int64_t)BL_BATCH_ITEMS, bl_engine_most_open(w->job->engine));
 
     for (; *next < w->n_items && (b->weight < full || b->tokens < most_tokens); ++*next) {
-        int64_t id = bl_item_of(w, *next);
+        int64_t id = w->turn ? w->turn[*next] : bl_item_of(w, *next);
         if (done(w, id)) continue;
         if (b->n == b->cap) {
             b->cap = b->cap ? 2 * b->cap : BL_BATCH_ITEMS;

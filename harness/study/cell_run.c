@@ -127,6 +127,35 @@ static bl_status draw_items(bl_cell_work *w, bl_err *e)
     return BL_OK;
 }
 
+typedef struct turn {
+    int family;
+    int64_t item;
+} turn;
+static int by_family(const void *a, const void *b)
+{
+    const turn *x = a, *y = b;
+    if (x->family != y->family) return x->family < y->family ? -1 : 1;
+    return (x->item > y->item) - (x->item < y->item);
+}
+
+/* What begins alike is asked one after another; what is recorded is in the order of the items. */
+static bl_status order_items(bl_cell_work *w, bl_err *e)
+{
+    size_t n = (size_t)w->n_items;
+    turn *by = bl_alloc(w->arena, n, sizeof *by, e);
+    int64_t *out = bl_alloc(w->arena, n, sizeof *out, e);
+
+    if (!by || !out) return BL_E_NOMEM;
+    for (size_t k = 0; k < n; k++) {
+        by[k].item = bl_item_of(w, (int64_t)k);
+        by[k].family = w->data->family[by[k].item];
+    }
+    qsort(by, n, sizeof *by, by_family);
+    for (size_t k = 0; k < n; k++) out[k] = by[k].item;
+    w->turn = out;
+    return BL_OK;
+}
+
 static bl_status open_cell(opened *o, const bl_cell_job *job, bl_err *e)
 {
     bl_status st;
@@ -142,6 +171,7 @@ static bl_status open_cell(opened *o, const bl_cell_job *job, bl_err *e)
     w->n_all = w->n_items;
     if (w->choice->limit > 0) w->n_items = BL_MIN(w->n_items, w->choice->limit);
     if (w->choice->sample > 0 && w->choice->sample < w->n_items) BL_TRY(draw_items(w, e));
+    if (w->data->family) BL_TRY(order_items(w, e));
     if (!(o->part = beside(job, BL_CELL_JOURNAL, e))) {
         st = BL_E_NOMEM;
         goto out;

@@ -525,6 +525,35 @@ static void worked_examples_of_two_subjects_are_computed_once_each(void **state)
     close_bench(&b);
 }
 
+/* Subjects whose examples begin with the same 34 tokens, and go on differently for 12 (MMLU: "The following are …
+ * about"): the common beginning is computed once, and each subject's own, whatever the lengths and the order of the
+ * questions. */
+static void examples_that_begin_alike_and_part_are_computed_once_each(void **state)
+{
+    static const char common[] = "abcdefghijklmnopqrstuvwxyz0123456",
+                      *const subject[] = {"ABCDEFGHIJKL", "MNOPQRSTUVWX"}, question[] = "?!#%&*+,-/;:";
+    enum { N = 8 };
+    bl_err e = {0};
+    bl_request r[N];
+    bl_reply got[N], alone;
+    int64_t rows = 1 + 33 + 2 * 12;
+    (void)state;
+    bench b = open_bench(noise, bytes, NULL);
+    for (int i = 0; i < N; i++) {
+        char *text = bl_alloc(b.a, 80, 1, &e);
+        snprintf(text, 80, "%s%s%s", common, subject[i % 2], question + i);
+        r[i] = pair(b.a, text, " x");
+        rows += (int64_t)strlen(question) - i + 1;
+    }
+    assert_ok(bl_engine_replies(b.g, r, N, b.a, got, &e));
+    assert_int_equal(bl_engine_tokens(b.g), rows);
+    for (int i = 0; i < N; i++) {
+        alone = reply(&b, r[i]);
+        assert_same_replies(&alone, &got[i], 1, "of two subjects that begin alike");
+    }
+    close_bench(&b);
+}
+
 static bl_request told_after(bench *b, const char *prompt, int64_t max_new)
 {
     bl_prompt p = bl_prompt_new(b->a);
@@ -1059,6 +1088,7 @@ int main(void)
         cmocka_unit_test(scores_do_not_depend_on_batch_order_threads_or_streaming),
         cmocka_unit_test(a_context_is_computed_once_for_all_its_choices),
         cmocka_unit_test(worked_examples_of_two_subjects_are_computed_once_each),
+        cmocka_unit_test(examples_that_begin_alike_and_part_are_computed_once_each),
         cmocka_unit_test(a_beginning_is_computed_once_for_all_calls),
         cmocka_unit_test(generations_come_and_go),
         cmocka_unit_test(streaming_reads_each_block_once_a_pass),

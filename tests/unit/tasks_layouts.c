@@ -725,6 +725,8 @@ static void mmlu_goes_round_the_subjects_after_five_examples(void **state)
     for (size_t k = 0; k < BL_COUNT(names); k++) {
         task_run t = task_open(names[k].name, &d);
         assert_int_equal(t.data.n, 114);
+        for (int64_t i = 0; i < 57; i++) assert_int_equal(t.data.family[i], t.data.family[57 + i]);
+        for (int64_t i = 1; i < 57; i++) assert_int_not_equal(t.data.family[i], t.data.family[0]);
         assert_int_equal(bl_task_examples(t.task, t.name), names[k].examples);
         for (int64_t i = 0; i < 114; i += 57) { /* abstract algebra */
             bl_request q;
