@@ -1,21 +1,24 @@
 /* maker.c - see maker.h. */
 #include "maker.h"
+#include "harness/study/identity.h"
 #include <math.h>
 #include <string.h>
 
 static bl_status open_model(bl_maker *m, const bl_cli_maker *o, int64_t threads, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_hash weights;
+    bl_hash weights, tokenizer;
     bl_hasher *h;
     BL_TRY(bl_session_open(&m->s, o->model, &o->m, threads, e));
     BL_TRY(bl_checkpoint_fingerprint(m->s.ckpt, &weights, e));
+    BL_TRY(bl_identity_tokenizer(m->s.ckpt, &tokenizer, e));
     if (!(h = bl_hasher_new(e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     bl_hash_text(h, "mean of the final states");
     bl_hash_of(h, weights);
+    bl_hash_of(h, tokenizer);
     bl_hash_text(h, bl_backend_numerics(m->s.be));
     bl_hash_u64(h, (uint64_t)o->m.kv << 1 | o->m.no_bos);
     m->hash = bl_hasher_end(h);

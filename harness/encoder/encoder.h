@@ -20,7 +20,8 @@
 #include "kernels/ops.h"
 
 typedef struct bl_encoder bl_encoder;
-/* The backend, which outlives it, needs layernorm and gelu (BL_E_UNSUPPORTED). */
+/* The backend, which outlives it, needs layernorm and gelu (BL_E_UNSUPPORTED): those of CPUs have them, CUDA has not.
+ */
 bl_status bl_encoder_open(const char *dir, bl_backend *be, bl_encoder **out, bl_err *e);
 void bl_encoder_close(bl_encoder *x); /* NULL is fine */
 int64_t bl_encoder_dim(const bl_encoder *x);

@@ -98,7 +98,9 @@ out:
 }
 
 /* What one request costs; `before`: the first prompt of the same step of another item, whose beginning is computed once
- * for the cell. */
+ * for the cell, or of choices for many items together. */
+enum { EXAMPLES = 64 }; /* bytes that begin more than one question: worked examples */
+
 static void add_request(bl_request *r, const bl_prompt *before, bl_task_shape *s)
 {
     double bytes = 0;
@@ -120,8 +122,10 @@ static void add_request(bl_request *r, const bl_prompt *before, bl_task_shape *s
         }
     } else if (r->kind != BL_ASK_NEAR)
         for (int k = 0; k < r->n_pairs; k++) {
+            const bl_prompt *last = k ? &r->pair[k - 1].context : before;
             double all = prompt_bytes(&r->pair[k].context), n = (double)strlen(r->pair[k].continuation);
-            bytes += all - (k ? alike(&r->pair[k - 1].context, &r->pair[k].context) : 0) + n;
+            double again = last ? alike(last, &r->pair[k].context) : 0;
+            bytes += all - (k || again >= EXAMPLES ? again : 0) + n;
             s->scored_bytes += n;
             s->sequence_bytes = BL_MAX(s->sequence_bytes, all + n);
         }
@@ -132,8 +136,9 @@ static bl_status first_prompt(bl_request *r, bl_arena *a, bl_prompt *out, bl_err
 {
     bl_prompt *p;
     *out = (bl_prompt){.arena = a};
-    if (r->kind != BL_ASK_GENERATE) return BL_OK;
-    bl_request_prompts(r, &p);
+    if (r->kind == BL_ASK_PAIRS && r->n_pairs) p = &r->pair[0].context;
+    else if (r->kind != BL_ASK_GENERATE) return BL_OK;
+    else bl_request_prompts(r, &p);
     for (size_t i = 0; i < p->n; i++) bl_sayn(out, p->span[i].text, p->span[i].n);
     return out->failed ? bl_fail(e, BL_E_NOMEM, "no memory for a prompt") : BL_OK;
 }
@@ -163,6 +168,22 @@ out:
     return st;
 }
 
+/* The first prompt of another item with the worked examples of `item`, into *before. */
+static bl_status look_beside(const bl_task *t, bl_task_data *d, int64_t item, bl_prompt *before, bl_arena *kept,
+                             bl_arena *a, bl_err *e)
+{
+    bl_request r = {0};
+    bl_status st = BL_OK;
+    int64_t k = 0;
+
+    while (k < d->n && (k == item || d->family[k] != d->family[item])) k++;
+    if (k == d->n) return BL_OK;
+    BL_TRY(t->ask(d, k, &(bl_turn){.arena = a}, &r, e));
+    BL_TRY(first_prompt(&r, kept, before, e));
+out:
+    return st;
+}
+
 bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -177,6 +198,7 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
     int64_t looked = s.items < 0 ? 1 : BL_MIN(s.items, BL_ESTIMATE_ITEMS);
     for (int64_t i = 0; i < looked; i++) {
         bl_mark mark = bl_arena_mark(a);
+        if (d->family) BL_TRY(look_beside(t, d, i * s.items / looked, &before[0], kept, a, e));
         BL_TRY(look_at(t, d, i * s.items / looked, before, &near, kept, a, &s, e));
         bl_arena_release(a, mark);
     }

@@ -49,6 +49,20 @@ static void a_search_finds_the_row_that_is_the_question(void **state)
     r = SAY("{\"question\": \"mat\"}\n", "search", "--model", "@model", "@dir/e.h5", "-");
     expect(&r, 2, "e.h5: its vectors were made by encoder, which is not this");
     ran_free(&r);
+    char copy[9000]; /* an encoder of the same name and shape, one weight another */
+    snprintf(copy, sizeof copy, "mkdir -p '%s/other' && cp -r '%s' '%s/other/'", S.dir, ENCODER, S.dir);
+    assert_int_equal(system(copy), 0);
+    snprintf(copy, sizeof copy, "%s/other/encoder/model.safetensors", S.dir);
+    FILE *f = fopen(copy, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, -1, SEEK_END), 0);
+    int last = fgetc(f);
+    assert_int_equal(fseek(f, -1, SEEK_END), 0);
+    fputc(last ^ 1, f);
+    fclose(f);
+    r = SAY("{\"question\": \"mat\"}\n", "search", "--encoder", "@dir/other/encoder", "@dir/e.h5", "-");
+    expect(&r, 2, "e.h5: its vectors were made by encoder, which is not this encoder");
+    ran_free(&r);
     r = SAY("{\"query\": \"mat\"}\n", "search", "--encoder", ENCODER, "@dir/e.h5", "-");
     expect(&r, 2, "standard input: line 1: ");
     ran_free(&r);

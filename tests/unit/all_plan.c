@@ -546,6 +546,32 @@ static void a_task_costs_what_all_its_steps_cost(void **state)
     assert_true(s.scored_bytes == 5 && s.new_tokens == 10 && s.in_turn == 7);
 }
 
+/* Choices after worked examples: of 4 items of two subjects each but the first few bytes are there already. By hand: 70
+ * bytes that a subject begins with, a letter, " x" and " yz" of which the second begins where the first does. */
+static bl_status subjects_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e)
+{
+    static const char *const choice[] = {"x", "yz"};
+    char text[80];
+    bl_prompt p = bl_prompt_new(turn->arena);
+    if (turn->step) return bl_done(out);
+    memset(text, 'a' + t->family[i], 70);
+    snprintf(text + 70, 10, "%c", 'p' + (int)i);
+    bl_say(&p, text);
+    return bl_ask_pairs(out, p, choice, 2, e);
+}
+
+static void examples_of_a_subject_are_counted_once(void **state)
+{
+    static const bl_task task = {.ask = subjects_ask};
+    static const int family[] = {0, 1, 0, 1};
+    bl_task_data d = {.n = 4, .family = family};
+    bl_task_shape s;
+    bl_err e = {0};
+    (void)state;
+    assert_ok(bl_estimate_task(&task, &d, 0, &s, &e));
+    assert_true(s.items == 4 && s.bytes == 1 + 2 + 3 && s.sequence_bytes == 71 + 3);
+}
+
 /* Vectors of kept texts are made once, however few the items; those of an encoder are its own work. By hand: 3 texts of
  * 10 bytes, a query of 5, one more text of 7 that is not kept. */
 static const bl_near_texts *near_texts;
@@ -649,6 +675,7 @@ int main(void)
         cmocka_unit_test(decoding_takes_a_pass_for_each_token),
         cmocka_unit_test(a_task_costs_what_all_its_steps_cost),
         cmocka_unit_test(files_beside_a_tokenizer_are_part_of_it),
+        cmocka_unit_test(examples_of_a_subject_are_counted_once),
         cmocka_unit_test(vectors_of_texts_are_part_of_what_a_task_costs),
         cmocka_unit_test(a_model_without_a_known_chat_template_is_not_planned_to_chat),
     };
