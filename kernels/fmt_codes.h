@@ -15,7 +15,8 @@ typedef enum bl_codes_kind {
     BL_CODES_FLOAT,      /* fmt_int.c, zero points that are stored as numbers */
     BL_CODES_MIDDLE,     /* the same, the zero point in the middle */
     BL_CODES_SHIFT,      /* fmt_shift.c */
-    BL_CODES_LQ          /* fmt_lq.c */
+    BL_CODES_LQ,         /* fmt_lq.c */
+    BL_CODES_PLANES      /* fmt_planes.c */
 } bl_codes_kind;
 
 typedef struct bl_codes_weight {

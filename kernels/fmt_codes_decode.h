@@ -190,6 +190,17 @@ BL_BOTH static inline void bl_codes_lq(const bl_codes_weight *w, int64_t row, in
     }
 }
 
+BL_BOTH static inline void bl_codes_planes(const bl_codes_weight *w, int64_t row, int64_t k0, int n, float *dst)
+{
+    const int64_t bytes = bl_codes_bytes(w->in, 1);
+    const uint8_t *first = (const uint8_t *)w->part[0] + row * 2 * bytes, *second = first + bytes;
+    for (int j = 0; j < n; j++) {
+        int64_t at = row * bl_codes_groups(w) + (k0 + j) / w->group;
+        dst[j] = (bl_codes_at(first, 1, k0 + j) ? bl_codes_scale(w, 1, at) : 0) +
+                 (bl_codes_at(second, 1, k0 + j) ? bl_codes_scale(w, 2, at) : 0);
+    }
+}
+
 /* Weights k0 .. k0 + n of a row, n <= BL_CODES_RUN. */
 BL_BOTH static inline void bl_codes_decode(const bl_codes_weight *w, int64_t row, int64_t k0, int n, float *dst)
 {
@@ -202,6 +213,7 @@ BL_BOTH static inline void bl_codes_decode(const bl_codes_weight *w, int64_t row
     case BL_CODES_NVFP4: bl_codes_nvfp4(w, row, k0, n, dst); return;
     case BL_CODES_SHIFT: bl_codes_shift(w, row, k0, n, dst); return;
     case BL_CODES_LQ: bl_codes_lq(w, row, k0, n, dst); return;
+    case BL_CODES_PLANES: bl_codes_planes(w, row, k0, n, dst); return;
     case BL_CODES_NONE: return;
     default: bl_codes_between(w, row, k0, n, dst); return;
     }

@@ -125,6 +125,8 @@ bl_fit_range bl_fit_sign; /* 1 bit: scale = mean |w| */
 bl_fit_range bl_fit_zero_mse, bl_fit_minmax_mse, bl_fit_clip_mse, bl_fit_symmetric_mse, bl_fit_full_mse;
 bl_fit_range bl_fit_float;  /* as the group is, the zero point not rounded (BL_ZERO_FLOAT) */
 bl_fit_range bl_fit_middle; /* 2 max|w| / qmax, zero qmax / 2 (BL_ZERO_MIDDLE) */
+/* Where the two numbers of a group of `planes` begin (fmt_planes.c). */
+void bl_planes_fit(const float *w, int64_t n, float *scale, float *second);
 /* Encodes w [out, in]: for every group fit, then the scale (and a FLOAT zero) rounded to shape.scale, then codes q =
  * clamp(rint(w / s) + z, 0, qmax), with FLOAT and MIDDLE clamp(rint(w / s + z), 0, qmax). scale or zero may be given
  * instead (host, [out, groups], fit == NULL). One bit has one rule: any fit means bl_fit_sign. A zero point that

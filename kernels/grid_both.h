@@ -37,10 +37,16 @@ BL_GRID_BOTH bl_grid_group bl_grid_of(bl_grid_kind kind, int bits, bool half, fl
     if (kind == BL_GRID_STEP) return g;
     if (kind == BL_GRID_PLANES) {
         const float most = half ? 65504.0f : 3e38f, least = half ? 5.9604645e-8f : 1e-8f;
+        const float side = g.s < 0 ? -1.0f : 1.0f; /* kept in `high` */
+        g.s *= side;
         g.s = g.s > least ? g.s < most ? g.s : most : least;
         if (half) g.s = BL_GRID_HALF(g.s);
-        g.z = offset > 0 ? 0 : offset > -g.s ? offset : -g.s;
+        g.z = offset * side;
+        g.z = g.z > 0 ? 0 : g.z > -g.s ? g.z : -g.s;
         if (half) g.z = BL_GRID_HALF(g.z);
+        g.s *= side;
+        g.z *= side;
+        g.high = side;
         return g;
     }
     const float least = kind == BL_GRID_AFFINE ? 1e-4f : half ? 5.9604645e-8f : 1e-8f; /* 2^-24: the least of f16 */
@@ -97,8 +103,8 @@ BL_GRID_BOTH float bl_grid_within(float c, const bl_grid_group *g)
 
 BL_GRID_BOTH int bl_grid_plane(const bl_grid_group *g, float w, int plane)
 {
-    const int first = w >= (g->s + g->z) / 2;
-    return plane ? w - (first ? g->s : 0) <= g->z / 2 : first;
+    const int first = g->high * w >= g->high * (g->s + g->z) / 2;
+    return plane ? g->high * (w - (first ? g->s : 0)) <= g->high * g->z / 2 : first;
 }
 
 BL_GRID_BOTH float bl_grid_value(bl_grid_kind kind, const bl_grid_group *g, float w)
@@ -120,7 +126,7 @@ BL_GRID_BOTH bl_grid_slopes bl_grid_slopes_at(bl_grid_kind kind, const bl_grid_g
         return d;
     }
     if (kind == BL_GRID_PLANES) {
-        d.w = w >= 1.5f * g->z && w <= g->s - g->z / 2 ? 1 : 0;
+        d.w = g->high * w >= g->high * 1.5f * g->z && g->high * w <= g->high * (g->s - g->z / 2) ? 1 : 0;
         d.s = (float)bl_grid_plane(g, w, 0);
         d.o = (float)bl_grid_plane(g, w, 1);
         return d;

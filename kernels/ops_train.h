@@ -139,8 +139,8 @@ void bl_moment_table(bool is_signed, float table[256]);
  *     LARGEST y = s clamp(round(w / s), -high, high),             s = max|w| / high of the group, nothing of it is
  *             learned (LLM-QAT, Liu et al. 2023, arXiv 2305.17888)
  *     PLANES  y = s b1 + z b2, b1 = [w >= (s + z) / 2], b2 = [w - s b1 <= z / 2], 2 bits: the nearest of z, 0, s + z
- *             and s, s > 0, z the offset kept in -s .. 0; straight through both (DB-LLM, Chen et al. 2024,
- *             arXiv 2402.11960)
+ *             and s, z the offset kept in -s .. 0; all of it mirrored where s < 0; straight through both (DB-LLM, Chen
+ *             et al. 2024, arXiv 2402.11960)
  *
  * `half`: s, and z of OFFSET and PLANES, are rounded to f16, as they are stored then. */
 typedef enum bl_grid_kind {
@@ -181,7 +181,7 @@ typedef struct bl_grid_args {
  *             p (1 - p) / Q;  doffset = -ds lo q (1 - q) / Q;  and ds p / Q, -ds q / Q go to the weights that are hi
  *             and lo, in equal parts where there are several
  *     LARGEST dw = dy where |w| < 2, as published
- *     PLANES  dw = dy where 1.5 z <= w <= s - z / 2;  dscale = sum of
+ *     PLANES  dw = dy where w is at most half a level beyond the outer ones, 1.5 z <= w <= s - z / 2;  dscale = sum of
  * dy b1;  doffset = sum of dy b2 and of STEP and OFFSET ds and doffset times 1 / sqrt(n high), as LSQ has it. Ends of
  * AFFINE, OFFSET and INSIDE are inside, and those of CLIP. */
 typedef struct bl_grid_grad_args {

@@ -242,7 +242,11 @@ bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, b
 
     BL_TRY(weight_of(t, w, &l.weight, e));
     BL_TRY(rounded(t, &l, &x, e));
-    if (w->adapter < 0 || w->dropout == 0 || t->still) return bl_linear_apply(be, &l, x, y, accumulate, e);
+    if (w->adapter < 0 || w->dropout == 0 || t->still) {
+        BL_TRY(bl_linear_apply(be, &l, x, y, accumulate, e));
+        if (w->out.bits) BL_TRY(be->ops->act_round(be, &(bl_act_round_args){.x = y, .y = y, .act = w->out}, e));
+        goto out;
+    }
     /* the trained adapter, which is the last one, reads another x than the rest */
     const bl_lowrank *a = &l.adapter[w->adapter];
     l.n_adapters = w->adapter;
@@ -413,11 +417,12 @@ out:
     return st;
 }
 
-static bl_status learn_weights(bl_trainable *t, size_t n, bl_err *e)
+/* Weights of linears first .. n become dense parameters. */
+static bl_status learn_weights(bl_trainable *t, size_t first, size_t n, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_tensor value;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = first; i < n; i++) {
         bl_effective *w = &t->w[i];
         BL_TRY(bl_effective_dense(t, w, &value, e));
         BL_TRY(bl_trained_add(t, w->linear->name, "weight", value, &w->param[0], e));
@@ -428,19 +433,30 @@ out:
     return st;
 }
 
-bl_status bl_train_linears(bl_trainable *t, bl_err *e) { return learn_weights(t, t->n_linears, e); }
-
-bl_status bl_train_full(bl_trainable *t, bl_err *e)
+/* From linear `first` on weights and biases, before it biases, and norms. */
+static bl_status train_from(bl_trainable *t, size_t first, bl_err *e)
 {
     bl_status st = BL_OK;
 
-    BL_TRY(learn_weights(t, t->n, e));
+    BL_TRY(learn_weights(t, first, t->n, e));
     for (size_t i = 0; i < t->n; i++) {
         bl_effective *w = &t->w[i];
         if (w->linear->bias.ndim) BL_TRY(bl_trained_add(t, w->linear->name, "bias", w->linear->bias, &w->bias, e));
     }
     BL_TRY(bl_train_norms(t, e));
 out:
+    return st;
+}
+
+bl_status bl_train_linears(bl_trainable *t, bl_err *e) { return learn_weights(t, 0, t->n_linears, e); }
+bl_status bl_train_full(bl_trainable *t, bl_err *e) { return train_from(t, 0, e); }
+bl_status bl_train_rest(bl_trainable *t, bl_err *e) { return train_from(t, t->n_linears, e); }
+
+bl_status bl_train_rounded_keys(bl_trainable *t, const bl_actq *act, bl_err *e)
+{
+    bl_status st = bl_check_op(t->m->be, t->m->be->ops->act_round, "act_round", e);
+    for (size_t i = 0; st == BL_OK && i < t->n_linears; i++)
+        if (t->w[i].linear->role == BL_ROLE_K || t->w[i].linear->role == BL_ROLE_V) t->w[i].out = *act;
     return st;
 }
 

@@ -91,6 +91,7 @@ struct bl_effective {
     double low_rank;         /* and of those with factors in the place of the weight, what is before B A */
     bool act_ends; /* where the linear's input is rounded, how gradients go through it (bl_act_round_grad_args) */
     double act_within;
+    bl_actq out;     /* in training, of the product; bits 0: it is not rounded */
     int64_t group;   /* settings of forms with groups of inputs: how many there are in one, */
     double share;    /* and what their sum is taken times */
     int bias;        /* -1: frozen */
@@ -145,6 +146,8 @@ struct bl_trainable {
     bl_lora lora;                  /* as bl_train_lora was told; rank 0: it was not */
     bl_teacher *teacher;           /* the loss is kl (divergence from its distribution) + ce (cross-entropy); NULL: the
                                       latter alone */
+    bool unsure;                   /* bl_train_unsure was called, with */
+    double power, even;
     double kl, ce;     /* of a sum over the tokens of a sequence, a mean over sequences; of a mean over tokens */
     int64_t sequences; /* rows of a step, which the divergence is divided by; the trainer sets it; 0: one */
     bool base_is_own;  /* adapters began as a part of weights that were rounded without it */
@@ -167,8 +170,9 @@ bl_status bl_trainable_store(bl_trainable *t, bl_err *e);
 /* ---- what is trained ---- */
 /* Every parameter of the model: weights become dense f32. */
 bl_status bl_train_full(bl_trainable *t, bl_err *e);
-/* The weights of the blocks' linears alone. */
+/* The weights of the blocks' linears alone; all but them: embedding, head, biases, norms. */
 bl_status bl_train_linears(bl_trainable *t, bl_err *e);
+bl_status bl_train_rest(bl_trainable *t, bl_err *e);
 /* bl_train_full, and steps of the blocks' matrices are within subspaces of that rank, or all of a smaller one. */
 bl_status bl_train_galore(bl_trainable *t, const bl_low *o, bl_err *e);
 /* New adapters on the targets; the rest is frozen. A is uniform in +-1 / sqrt(in) and B is 0, as in peft, so that the
@@ -194,6 +198,9 @@ bl_status bl_train_shortcuts(bl_trainable *t, bl_err *e);
  * (INT2.1, arXiv 2306.08162: the divergence is summed over tokens). c is lent until the end. That of a validation text
  * stays. */
 bl_status bl_train_taught(bl_trainable *t, bl_checkpoint *c, double kl, double ce, bl_err *e);
+/* With a teacher: the divergence of a token counts (h_P h_Q)^power + even times, h the entropies of both over ln of the
+ * vocabulary, no gradient through them: what both are unsure of counts more. */
+bl_status bl_train_unsure(bl_trainable *t, double power, double even, bl_err *e);
 /* Norms: all, of a block those of the block. */
 bl_status bl_train_norms(bl_trainable *t, bl_err *e);
 /* Weights of the linears of the blocks on a grid of which everything is learned (bl_grid of ops_train.h); the rest is
@@ -224,6 +231,9 @@ bl_status bl_train_grid(bl_trainable *t, const bl_grid_learned *o, bl_err *e);
 /* Inputs of the blocks' linears are rounded, in training and afterwards: products and the gradients of weights are with
  * rounded ones, the adapter's too. Integers that come with each token. */
 bl_status bl_train_rounded_inputs(bl_trainable *t, const bl_actq *act, bool ends, double within, bl_err *e);
+/* Keys and values as their products leave them are rounded in training, a token at a time, keys before they are turned;
+ * gradients go straight through. What is kept of the model does not say so: its cache has a format of its own. */
+bl_status bl_train_rounded_keys(bl_trainable *t, const bl_actq *act, bl_err *e);
 /* Scales alone: integers of the blocks' weights stay as they are, whatever made them; scales are f32 while they are
  * trained, and have their type again afterwards. BL_E_UNSUPPORTED for weights that are no integers with scales. */
 bl_status bl_train_scales(bl_trainable *t, bl_err *e);

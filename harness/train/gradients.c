@@ -1,6 +1,7 @@
 /* gradients.c - forward through all blocks, the loss, and back. */
 #include "gradients.h"
 #include "taught.h"
+#include <math.h>
 #include <string.h>
 
 static bool counts(const bl_train_batch *b, int32_t seq, int32_t token)
@@ -171,6 +172,8 @@ typedef struct ends {
     bl_tensor nll, kl, dp, same;     /* f64 [n] each, i32 [n]; the last three beside a teacher alone */
     bl_tensor last, normed, d;       /* act [n, dim] */
     bl_tensor taught;                /* act [n, dim], the teacher's states */
+    bl_tensor count;                 /* f32 [n], how much a token counts */
+    uint64_t flat;                   /* where logits of no preference are; both where tokens count differently alone */
     uint64_t logits, narrow, theirs; /* where a chunk's logits are; their gradient in act, where that is not f32; the
                                         teacher's of both */
     uint64_t bytes;
@@ -205,14 +208,85 @@ static ends ends_of(const pass *p, bl_buffer *b, int64_t most, int64_t columns)
         x.same = bl_tensor_1d(b, place(&at, (uint64_t)n * 4), BL_I32, n);
         x.taught = bl_tensor_2d(b, place(&at, states), act, n, dim);
         x.theirs = place(&at, logits + narrow);
+        if (p->t->unsure) {
+            x.count = bl_tensor_1d(b, place(&at, (uint64_t)n * 4), BL_F32, n);
+            x.flat = place(&at, logits);
+        }
     }
     x.bytes = at + 64;
     return x;
 }
 
+/* The divergence of logits p from q, rows r .. r + n, f64 on the host too where that is asked for. */
+static bl_status divergence(pass *p, const ends *x, bl_tensor of, bl_tensor from, int64_t r, double *host, bl_err *e)
+{
+    bl_backend *be = p->be;
+    const int64_t n = of.dim[0];
+    const bl_tensor kl = bl_tensor_part(x->kl, r, n);
+    bl_status st = be->ops->kl_div(be,
+                                   &(bl_kl_div_args){.p = of,
+                                                     .q = from,
+                                                     .vocab = p->m->config.vocab,
+                                                     .target = bl_tensor_part(p->t_target, r, n),
+                                                     .kl = kl,
+                                                     .dp = bl_tensor_part(x->dp, r, n),
+                                                     .same = bl_tensor_part(x->same, r, n)},
+                                   e);
+    return st == BL_OK && host ? be->ops->download(be, &kl, host, e) : st;
+}
+
+/* taught_chunk where tokens count differently: f of each, from the entropies, which are ln of the vocabulary less the
+ * divergence from none preferred. The gradient is (a + f b) (q - 1) - f b (p - 1), *dy f32 or act as y is kept. */
+static bl_status unsure_chunk(pass *p, const ends *x, bl_tensor y, bl_tensor t, bl_tensor *dy, int64_t r, double a,
+                              double b, bl_err *e)
+{
+    bl_backend *be = p->be;
+    const int64_t n = y.dim[0], vocab = p->m->config.vocab;
+    const double most = log((double)vocab);
+    const bl_tensor flat = bl_tensor_2d(p->ends, x->flat, BL_F32, n, y.dim[1]),
+                    target = bl_tensor_part(p->t_target, r, n), kl = bl_tensor_part(x->kl, r, n),
+                    count = bl_tensor_part(x->count, r, n);
+    double *f = bl_new(2 * (size_t)n, sizeof *f, e), *other = f + n;
+    float *by = bl_new((size_t)n, sizeof *by, e);
+    bl_status st = BL_OK;
+    bl_tensor dt;
+    if (!f || !by) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(be->ops->fill(be, &flat, 0, e));
+    BL_TRY(divergence(p, x, t, flat, r, f, e));
+    BL_TRY(divergence(p, x, y, flat, r, other, e));
+    for (int64_t i = 0; i < n; i++)
+        f[i] = pow(fmax(1 - f[i] / most, 0) * fmax(1 - other[i] / most, 0), p->t->power) + p->t->even;
+    BL_TRY(divergence(p, x, t, y, r, other, e));
+    for (int64_t i = 0; i < n; i++) other[i] *= f[i];
+    BL_TRY(be->ops->upload(be, &kl, other, e));
+    BL_TRY(be->ops->loss_grad(
+        be, &(bl_loss_grad_args){.logits = t, .vocab = vocab, .target = target, .scale = -1, .grad = t}, e));
+    for (int64_t i = 0; i < n; i++) by[i] = (float)(f[i] * b);
+    BL_TRY(be->ops->upload(be, &count, by, e));
+    BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = t, .y = t, .rows = count}, e));
+    BL_TRY(be->ops->loss_grad(
+        be,
+        &(bl_loss_grad_args){
+            .logits = y, .vocab = vocab, .target = target, .scale = 1, .grad = y, .nll = bl_tensor_part(x->nll, r, n)},
+        e));
+    for (int64_t i = 0; i < n; i++) by[i] = (float)(a + f[i] * b);
+    BL_TRY(be->ops->upload(be, &count, by, e));
+    BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = y, .y = y, .rows = count}, e));
+    BL_TRY(bl_effective_act(p->t, BL_WORK_BACK, t, 1, &dt, e));
+    BL_TRY(bl_effective_act(p->t, BL_WORK_LOW, y, 1, dy, e));
+    BL_TRY(be->ops->add(be, &(bl_add_args){.x = dt, .y = *dy}, e));
+out:
+    bl_free(f);
+    bl_free(by);
+    return st;
+}
+
 /* The gradient of a chunk's logits y, rows r .. r + n, beside a teacher with logits t. With q and p their distributions
  * and 1 the token that is there, a (q - 1) + b (q - p) = (a + b) (q - 1) - b (p - 1): twice that of cross-entropy. */
-static bl_status taught_chunk(pass *p, const ends *x, bl_tensor y, bl_tensor dy, int64_t r, double a, double b,
+static bl_status taught_chunk(pass *p, const ends *x, bl_tensor y, bl_tensor *dy, int64_t r, double a, double b,
                               bl_err *e)
 {
     bl_backend *be = p->be;
@@ -225,15 +299,8 @@ static bl_status taught_chunk(pass *p, const ends *x, bl_tensor y, bl_tensor dy,
     const int64_t vocab = p->m->config.vocab;
     bl_status st = BL_OK;
     BL_TRY(bl_teacher_logits(p->t->teacher, x->taught, r, n, t, e));
-    BL_TRY(be->ops->kl_div(be,
-                           &(bl_kl_div_args){.p = t,
-                                             .q = y,
-                                             .vocab = vocab,
-                                             .target = target,
-                                             .kl = bl_tensor_part(x->kl, r, n),
-                                             .dp = bl_tensor_part(x->dp, r, n),
-                                             .same = bl_tensor_part(x->same, r, n)},
-                           e));
+    if (p->t->unsure) return unsure_chunk(p, x, y, t, dy, r, a, b, e);
+    BL_TRY(divergence(p, x, t, y, r, NULL, e));
     BL_TRY(be->ops->loss_grad(
         be, &(bl_loss_grad_args){.logits = t, .vocab = vocab, .target = target, .scale = -b, .grad = dt}, e));
     BL_TRY(be->ops->loss_grad(be,
@@ -241,10 +308,10 @@ static bl_status taught_chunk(pass *p, const ends *x, bl_tensor y, bl_tensor dy,
                                                    .vocab = vocab,
                                                    .target = target,
                                                    .scale = a + b,
-                                                   .grad = dy,
+                                                   .grad = *dy,
                                                    .nll = bl_tensor_part(x->nll, r, n)},
                               e));
-    BL_TRY(be->ops->add(be, &(bl_add_args){.x = dt, .y = dy}, e));
+    BL_TRY(be->ops->add(be, &(bl_add_args){.x = dt, .y = *dy}, e));
 out:
     return st;
 }
@@ -291,7 +358,7 @@ static bl_status loss(pass *p, double scale, double *out, bl_err *e)
         bl_tensor y = bl_tensor_2d(p->ends, x.logits, BL_F32, n, columns), h = bl_tensor_rows(x.normed, r, n);
         bl_tensor dy = be->act == BL_F32 ? y : bl_tensor_2d(p->ends, x.narrow, be->act, n, columns);
         BL_TRY(bl_effective_forward(p->t, head, r, h, y, false, e));
-        if (taught) BL_TRY(taught_chunk(p, &x, y, dy, r, a, b, e));
+        if (taught) BL_TRY(taught_chunk(p, &x, y, &dy, r, a, b, e));
         else
             BL_TRY(be->ops->loss_grad(be,
                                       &(bl_loss_grad_args){.logits = y,

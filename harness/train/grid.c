@@ -211,7 +211,8 @@ static bl_status store(bl_trainable *t, bl_effective *w, bl_weight *out, bl_err 
     BL_TRY(bl_effective_room(t, BL_WORK_W, l->out, l->in, &y, e));
     BL_TRY(as_used(t, w, y, scale, zero, e));
     BL_TRY(make(t, w, y, e));
-    snprintf(name, sizeof name, "int%d", g->bits);
+    if (g->kind == BL_GRID_PLANES) snprintf(name, sizeof name, "planes");
+    else snprintf(name, sizeof name, "int%d", g->bits);
     BL_TRY(pack_given(be, y, scale, bl_grid_has_offset(g->kind) ? zero : NULL, bl_format_find(name), &shape, out, e));
 out:
     bl_free(scale);
@@ -295,6 +296,7 @@ static void start_row(void *ctx, int64_t r)
         *offset = 0;
         if (s->g.kind == BL_GRID_CLIP) *scale = *offset = s->open;
         else if (s->g.kind == BL_GRID_LARGEST) continue;
+        else if (s->g.kind == BL_GRID_PLANES) bl_planes_fit(w, n, scale, offset);
         else if (s->g.kind == BL_GRID_STEP) *scale = step_of(w, n, high);
         else if (s->g.kind == BL_GRID_OFFSET && s->span) spanning(w, n, high, scale, offset);
         else if (s->g.kind == BL_GRID_OFFSET) *scale = covering(w, n, high);

@@ -65,6 +65,8 @@ static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n, bool
     if (t->teacher) { /* its states and logits; its keys, values and residual stream, which it keeps */
         ends += (uint64_t)(n * c->dim) * act + (uint64_t)n * 20 + of_logits + kv;
         kept = states + (uint64_t)(chunk * bl_chunk_row_bytes(c));
+        if (t->unsure) ends += (uint64_t)(logits * c->vocab) * sizeof(float) + (uint64_t)n * sizeof(float);
+        if (t->unsure && be->act != BL_F32) kept += 2 * (uint64_t)(logits * c->vocab) * act;
     }
     return states + (t->keep ? layers * tape : layers * states + tape) + (uint64_t)rows * 16 + kv + kept +
            (valid || be->wide <= 1 ? (uint64_t)(chunk * bl_chunk_row_bytes(c)) : 0) + kept_by_products(t, rows) +

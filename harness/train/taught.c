@@ -32,6 +32,19 @@ out:
     return st;
 }
 
+bl_status bl_train_unsure(bl_trainable *t, double power, double even, bl_err *e)
+{
+    bl_status st = bl_check_op(t->m->be, t->m->be->ops->scale, "scale", e);
+    if (st != BL_OK) return st;
+    if (!t->teacher) return bl_fail(e, BL_E_INTERNAL, "there is no teacher to be unsure with");
+    if (!(power >= 0) || !(even >= 0))
+        return bl_fail(e, BL_E_CONFIG, "power is %g and even %g; neither is negative", power, even);
+    t->unsure = true;
+    t->power = power;
+    t->even = even;
+    return BL_OK;
+}
+
 void bl_teacher_free(bl_teacher *k)
 {
     if (!k) return;

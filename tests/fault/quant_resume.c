@@ -82,7 +82,8 @@ static void assert_same_model(const char *method)
             int layers[2] = {0};
             for (const char *p = a; (p = strstr(p, "\"nmse\"")); p++) layers[0]++;
             for (const char *p = b; (p = strstr(p, "\"nmse\"")); p++) layers[1]++;
-            assert_true(layers[0] == 7 * LAYERS && layers[1] == layers[0]);
+            /* but of weights that are scaled on purpose */
+            assert_true(layers[0] == (strstr(method, "omniquant") ? 1 : 7) * LAYERS && layers[1] == layers[0]);
         } else if (na != nb || memcmp(a, b, na)) fail_msg("%s: %s is another file", method, name[0][i]);
         bl_free(a);
         bl_free(b);
@@ -94,18 +95,27 @@ static void assert_same_model(const char *method)
 static void a_killed_quantization_goes_on_at_the_next_block_with_the_same_bytes(void **state)
 {
     /* Without text; inputs of blocks as they were changed, step by step, beside those of the original, and as they were
-     * before. */
+     * before; blocks that are trained, in an order of windows of each. */
     static const struct {
         const char *method;
         int kills; /* after the first block, and after the third */
-    } rows[] = {{"rtn:w4g24", 2},        {"gptq:w3g24+true-sequential", 2},
-                {"gptaq:w3g24", 2},      {"awq:w3g24", 2},
-                {"smoothquant:w8a8", 1}, {"smoothquant:w8a8+static", 1},
-                {"quip:w3", 1},          {"slim-llm:w3g24", 1},
-                {"pb-llm", 1},           {"billm:pc", 1},
-                {"arb-llm:pc", 1},       {"mr-gptq", 1},
-                {"gguf:q4_0", 1},        {"autoround:w3g24+iters=3", 1},
-                {"quarot+gptq:w4pc", 2}};
+    } rows[] = {{"rtn:w4g24", 2},
+                {"gptq:w3g24+true-sequential", 2},
+                {"gptaq:w3g24", 2},
+                {"awq:w3g24", 2},
+                {"smoothquant:w8a8", 1},
+                {"smoothquant:w8a8+static", 1},
+                {"quip:w3", 1},
+                {"slim-llm:w3g24", 1},
+                {"pb-llm", 1},
+                {"billm:pc", 1},
+                {"arb-llm:pc", 1},
+                {"mr-gptq", 1},
+                {"gguf:q4_0", 1},
+                {"autoround:w3g24+iters=3", 1},
+                {"quarot+gptq:w4pc", 2},
+                {"efficientqat:w3g24+epochs=1", 2},
+                {"omniquant:w3a6g24+epochs=1", 2}};
     (void)state;
     study s = begin();
     for (size_t m = 0; m < BL_COUNT(rows); m++) {
