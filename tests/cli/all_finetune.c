@@ -458,36 +458,6 @@ static void methods_that_learn_are_rows_of_a_study_with_their_adapters_and_merge
     ran_free(&r);
 }
 
-/* One training of a study comes to numbers that are none: its curve stays, the other rows go on. Of the training file
- * one answer is empty. */
-static void a_row_that_diverges_keeps_its_curve_and_the_others_go_on(void **state)
-{
-    char text[20000];
-    (void)state;
-    study_write(S.dir, "answers.jsonl",
-                "{\"instruction\": \"make a cut\", \"input\": \"\", \"output\": \"use a saw\"}\n"
-                "{\"instruction\": \"make a fold\", \"input\": \"\", \"output\": \"\"}\n"
-                "{\"instruction\": \"make a knot\", \"input\": \"of rope\", \"output\": \"cross the ends\"}\n");
-    snprintf(text, sizeof text,
-             "{\"models\": [\"%s\"], \"methods\": [\"lora+rank=2+alpha=1e+30\", \"llm-qat:w4a8\", \"lora+rank=2\"], "
-             "\"tasks\": [\"piqa\"], \"data\": [\"%s\"], \"seeds\": [3], \"out\": \"%s/wild\", \"threads\": 1, "
-             "\"train\": {\"data\": \"%s/answers.jsonl\", \"data_format\": \"alpaca\", \"batch\": 3, \"steps\": 4, "
-             "\"lr\": 0.001}}",
-             S.model, S.data, S.dir, S.dir);
-    study_write(S.dir, "wild.json", text);
-    ran r = SAY(NULL, "run", "@dir/wild.json");
-    assert_int_not_equal(r.code, 0);
-    assert_non_null(strstr(r.err, "is not finite"));
-    assert_non_null(strstr(r.err, "of 3 cells 1 failed"));
-    ran_free(&r);
-    assert_int_equal(count_ending(filled("@dir/wild/variants"), ".curve.hdf5"), 3);
-    r = SAY(NULL, "table", "@dir/wild", "--rows", "method");
-    expect(&r, 0, NULL);
-    assert_non_null(strstr(r.out, "failed"));
-    assert_non_null(strstr(r.out, "llm-qat:w4"));
-    ran_free(&r);
-}
-
 /* ---- adapters that begin as a part of the weight ---- */
 /* Nothing is trained yet: the model computes what it did. After training, an adapter of twice the rank beside the
  * weights as they were computes what the adapter and the rest compute. */
@@ -872,7 +842,6 @@ int main(void)
         cmocka_unit_test(adapters_that_begin_as_a_part_of_the_weight_are_given_as_its_change),
         cmocka_unit_test(curves_of_runs_are_one_figure),
         cmocka_unit_test(a_run_that_diverges_leaves_its_curve_and_no_model),
-        cmocka_unit_test(a_row_that_diverges_keeps_its_curve_and_the_others_go_on),
         cmocka_unit_test(a_run_killed_twenty_times_ends_with_the_weights_of_one_that_was_not),
     };
     return cmocka_run_group_tests(tests, begin_study, end_study);

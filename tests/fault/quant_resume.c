@@ -83,7 +83,8 @@ static void assert_same_model(const char *method)
             for (const char *p = a; (p = strstr(p, "\"nmse\"")); p++) layers[0]++;
             for (const char *p = b; (p = strstr(p, "\"nmse\"")); p++) layers[1]++;
             /* but of weights that are scaled on purpose */
-            assert_true(layers[0] == (strstr(method, "omniquant") ? 1 : 7) * LAYERS && layers[1] == layers[0]);
+            if (layers[0] != (strstr(method, "omniquant") ? 1 : 7) * LAYERS || layers[1] != layers[0])
+                fail_msg("%s: %d and %d layers", method, layers[0], layers[1]);
         } else if (na != nb || memcmp(a, b, na)) fail_msg("%s: %s is another file", method, name[0][i]);
         bl_free(a);
         bl_free(b);

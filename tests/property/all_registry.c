@@ -70,7 +70,9 @@ static void with_options(const bl_method *m, const char *text, each_text *use)
             snprintf(longer, sizeof longer, "%.*sa8%s+act-group=4", (int)(group - text), text, group);
             use(m, longer);
         } else if (o->type == BL_OPT_INT && !in_name) {
-            long long other = o->min != o->max && o->min != (double)o->def.i ? (long long)o->min : o->def.i + 1;
+            long long other = o->min != o->max && o->min != (double)o->def.i ? (long long)o->min
+                              : strstr(o->name, "bits") ? (long long)o->max /* after none comes 2 */
+                                                        : o->def.i + 1;
             snprintf(longer, sizeof longer, "%s+%s=%lld", text, o->name, other);
             use(m, longer);
         }
