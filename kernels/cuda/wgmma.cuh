@@ -17,9 +17,10 @@ template <int N> static __device__ __forceinline__ void wgmma_await() /* at most
 {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
-#define BL_8(i) "+f"(d[i]), "+f"(d[i + 1]), \
-    "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define BL_TO_64 BL_8(0), BL_8(8), BL_8(16), BL_8(24), BL_8(32), BL_8(40), BL_8(48), BL_8(56)
+#define BL_8(i)                                                                                                        \
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]),        \
+        "+f"(d[i + 7])
+#define BL_TO_64  BL_8(0), BL_8(8), BL_8(16), BL_8(24), BL_8(32), BL_8(40), BL_8(48), BL_8(56)
 #define BL_TO_128 BL_TO_64, BL_8(64), BL_8(72), BL_8(80), BL_8(88), BL_8(96), BL_8(104), BL_8(112), BL_8(120)
 template <int N> struct wgmma_of;
 template <> struct wgmma_of<16> {
