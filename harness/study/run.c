@@ -242,8 +242,9 @@ static void listen_to(run *r, pid_t pid, int fd, bl_text *error)
     char buf[4096];
     for (;;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
-        int n = poll(&p, 1, 200);
-        if (bl_interrupted() && !r->interrupted) {
+        const bool asked = bl_interrupted() && !r->interrupted;
+        int n = poll(&p, 1, asked ? 0 : 200);
+        if (asked && n == 0) { /* all that was said before is heard */
             r->interrupted = true;
             kill(pid, SIGINT);
             bl_progress_note(&r->progress, "interrupted: %s (again: at once)",
