@@ -346,16 +346,13 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
-/* Forward, back to inputs and to weights, of all windows of all steps, as long as windows may be by themselves. */
 static double flops(const bl_method_run *r, const bl_linear *lin)
 {
     const opts *o = r->opts;
-    double tokens = (double)(o->iters * o->batch) * (double)BL_MIN(r->model->config.max_len, 2048);
-    return 6 * tokens * (double)lin->out * (double)bl_linear_width(lin);
+    return bl_block_work(r, lin, o->iters * o->batch);
 }
 
-static const size_t ops[] = {BL_OP(weight_grad),    BL_OP(attention_grad), BL_OP(rmsnorm_grad), BL_OP(swiglu_grad),
-                             BL_OP(transform_grad), BL_OP(each),           BL_OP(sq_error),     0};
+static const size_t ops[] = {BL_BLOCK_OPS, BL_OP(transform_grad), 0};
 
 const bl_method bl_method_autoround = {
     .name = "autoround",

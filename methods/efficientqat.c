@@ -138,17 +138,13 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
-/* Forward, back to inputs and to weights, of all windows of all epochs, as long as windows may be by themselves. */
 static double flops(const bl_method_run *r, const bl_linear *lin)
 {
     const opts *o = r->opts;
-    double tokens = (double)(o->epochs * 128) * (double)BL_MIN(r->model->config.max_len, 2048);
-    return 6 * tokens * (double)lin->out * (double)lin->in;
+    return bl_block_work(r, lin, o->epochs * 128);
 }
 
-static const size_t ops[] = {
-    BL_OP(grid),         BL_OP(grid_grad),   BL_OP(adamw), BL_OP(weight_grad), BL_OP(attention_grad),
-    BL_OP(rmsnorm_grad), BL_OP(swiglu_grad), BL_OP(each),  BL_OP(sq_error),    0};
+static const size_t ops[] = {BL_BLOCK_OPS, BL_OP(grid), BL_OP(grid_grad), BL_OP(adamw), 0};
 
 const bl_method bl_method_efficientqat = {
     .name = "efficientqat",

@@ -78,6 +78,12 @@ void bl_block_draw(bl_rng *random, int64_t *order, int64_t windows, int64_t n)
     }
 }
 
+double bl_block_work(const bl_method_run *r, const bl_linear *lin, int64_t windows)
+{
+    double tokens = (double)windows * (double)BL_MIN(r->model->config.max_len, 2048);
+    return 6 * tokens * (double)lin->out * (double)bl_linear_width(lin);
+}
+
 bl_status bl_block_lost(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
     bl_tensor dense = {0};

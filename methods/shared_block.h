@@ -35,6 +35,11 @@ bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double sc
 void bl_block_learner_end(bl_block_learner *k);
 /* `layer` of a method whose `block` rounds all linears: what this one lost. */
 bl_status bl_block_lost(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);
+/* `work` of a method that trains blocks: forward, back to inputs and to weights, of that many windows, as long as
+ * windows may be by themselves. Its `ops` begin with BL_BLOCK_OPS. */
+double bl_block_work(const bl_method_run *r, const bl_linear *lin, int64_t windows);
+#define BL_BLOCK_OPS                                                                                                   \
+    BL_OP(weight_grad), BL_OP(attention_grad), BL_OP(rmsnorm_grad), BL_OP(swiglu_grad), BL_OP(each), BL_OP(sq_error)
 /* A draw of `n` of the windows 0 .. windows - 1 without putting back: order[0 .. n), order a permutation of all. */
 void bl_block_draw(bl_rng *random, int64_t *order, int64_t windows, int64_t n);
 #endif
