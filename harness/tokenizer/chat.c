@@ -60,7 +60,7 @@ static const bl_chat chats[] = {
      false,
      false,
      {"<|im_start|>", "<|im_end|>"},
-     {"You are", "<think>", "You're", "date"}},
+     {"You are", "<think>", "You're", "date", "<|im_start|>system"}},
     /* LLaMA 3.1's date is a constant. LLaMA 3.2's is what the caller gives as date_string, else that of the day where
      * the renderer has a clock, else the same constant: it is given here, so that a prompt is the same on every day. A
      * template that only has that of the day is none of these. */
@@ -88,7 +88,7 @@ static const bl_chat chats[] = {
      true,
      true,
      {"'<|start_header_id|>' + message['role'] + '<|end_header_id|>", "message['content'] | trim", "<|eot_id|>"},
-     {"Cutting Knowledge", "You are", "strftime_now", "date", "UNSAFE"}},
+     {"Cutting Knowledge", "You are", "strftime_now", "date", "UNSAFE", "<|start_header_id|>system"}},
     {"llama2",
      "[INST] ",
      " [/INST]",

@@ -27,6 +27,10 @@ static void templates_are_known_by_what_is_in_them(void **state)
         {"{{ '<|im_start|>system\nYou are a helpful assistant<|im_end|>\n' }}", "qwen1.5"},
         {"{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}", "chatml"},
         {"{{'<|im_start|>system\nYou are a pirate.<|im_end|>\n'}}", NULL}, /* says more than is known */
+        {"{{'<|im_start|>system\nBe brief.<|im_end|>\n'}}{{'<|im_start|>' + message['role'] + '\n'}}", NULL},
+        {"{{'<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>'}}{{'<|start_header_id|>' + "
+         "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>'}}",
+         NULL},
         {"{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | "
          "trim + "
          "'<|eot_id|>' %}",
