@@ -104,6 +104,16 @@ static double temperature_of(const char *category)
     return 0;
 }
 
+static bl_status turn_of(const bl_json *j, const char **out, bl_err *e)
+{
+    bl_status st = bl_json_str(j, out, e);
+    if (st != BL_OK) return st;
+    const char *s = *out;
+    size_t n = strlen(s);
+    bl_strip(&s, &n);
+    return n ? BL_OK : bl_fail(e, BL_E_FORMAT, "a question of 'turns' is empty, expected a text");
+}
+
 /* {"question_id", "category", "turns": [first, …]} */
 static bl_status read_bench(const bl_json *j, bl_arena *a, item *out, bl_err *e)
 {
@@ -118,13 +128,13 @@ static bl_status read_bench(const bl_json *j, bl_arena *a, item *out, bl_err *e)
         st = bl_fail(e, BL_E_FORMAT, "'turns' is no list of questions");
         goto out;
     }
-    BL_TRY(bl_json_str(bl_json_first(turns), &s, e));
+    BL_TRY(turn_of(bl_json_first(turns), &s, e));
     if (!(out->text = bl_arena_str(a, s, strlen(s), e))) {
         st = BL_E_NOMEM;
         goto out;
     }
     if (!bl_json_next(bl_json_first(turns))) goto out;
-    BL_TRY(bl_json_str(bl_json_next(bl_json_first(turns)), &s, e));
+    BL_TRY(turn_of(bl_json_next(bl_json_first(turns)), &s, e));
     if (!(out->second = bl_arena_str(a, s, strlen(s), e))) st = BL_E_NOMEM;
 out:
     return st;
