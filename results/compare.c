@@ -219,8 +219,8 @@ static bl_status means(const pairs *p, bl_paired *d, bl_err *e)
         BL_TRY(bl_metric_entry(&p->metric, p->b[i], &y[i], e));
         diff[i] = y[i] - x[i];
         binary = binary && (x[i] == 0 || x[i] == 1) && (y[i] == 0 || y[i] == 1);
-        d->lost += diff[i] < 0;
-        d->gained += diff[i] > 0;
+        d->lost += p->metric.direction < 0 ? diff[i] > 0 : diff[i] < 0;
+        d->gained += p->metric.direction < 0 ? diff[i] < 0 : diff[i] > 0;
     }
     if (p->metric.macro) {
         BL_TRY(strata_of(p, stratum, &n_strata, e));

@@ -67,6 +67,22 @@ static void accuracy_counts_what_was_lost_and_gained(void **state)
                               "25");
 }
 
+/* Of a share that is better low, an item is lost where it goes up. */
+static void a_share_that_is_better_low_loses_where_it_rises(void **state)
+{
+    (void)state;
+    static const bl_metric none = {.name = "no_answer", .direction = -1, .percent = true, .agg = BL_AGG_MEAN};
+    static const double before[] = {0, 0, 0, 0, 1, 0, 0, 0}, after[] = {1, 1, 1, 0, 0, 0, 0, 0};
+    clear();
+    memcpy(x.score, before, sizeof before);
+    memcpy(y.score, after, sizeof after);
+    bl_paired d = compare(&none, NULL, 8);
+    assert_int_equal(d.test, BL_TEST_MCNEMAR);
+    assert_int_equal(d.lost, 3);
+    assert_int_equal(d.gained, 1);
+    assert_true(d.delta == 0.25);
+}
+
 static void the_same_answers_are_no_difference(void **state)
 {
     (void)state;
@@ -214,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accuracy_counts_what_was_lost_and_gained),
+        cmocka_unit_test(a_share_that_is_better_low_loses_where_it_rises),
         cmocka_unit_test(the_same_answers_are_no_difference),
         cmocka_unit_test(one_group_of_items_is_compared_alone),
         cmocka_unit_test(a_handful_of_items_is_no_proof),
