@@ -52,7 +52,11 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     side[0].table = side[1].table = a;
     if (args->n_pos == 3) { /* two tasks of one directory, or two rows */
         for (int i = 0; i < 2; i++) side[i].task = task_of_rows(a, args->pos[i + 1]);
-        if (!side[0].task || !side[1].task) side[0].task = side[1].task = NULL;
+        if (!side[0].task != !side[1].task) {
+            st = bl_fail(e, BL_E_CONFIG, "%s has results of the task '%s', none of a task '%s'", args->pos[0],
+                         args->pos[side[0].task ? 1 : 2], args->pos[side[0].task ? 2 : 1]);
+            goto out;
+        }
         if (side[0].task && !strcmp(side[0].task, side[1].task)) {
             st = bl_fail(e, BL_E_CONFIG, "'%s' is both tasks; expected two", args->pos[1]);
             goto out;

@@ -574,6 +574,9 @@ static void two_rows_of_a_directory_are_judged(void **state)
     r = PROGRAM(&s, "compare", s.out, "boolq:own", "boolq:own");
     expect(&r, 2, "'boolq:own' is both tasks; expected two");
     ran_free(&r);
+    r = PROGRAM(&s, "compare", s.out, "boolq:own", "boolq:bm25");
+    expect(&r, 2, "has results of the task 'boolq:own', none of a task 'boolq:bm25'");
+    ran_free(&r);
     study_end(&s);
 }
 
