@@ -126,6 +126,17 @@ bl_status bl_program_task(const bl_program *p, const char *text, const bl_task *
         return BL_OK;
     }
     BL_TRY(bl_arena_new(&a, e));
+    char *plain = NULL;
+    if (bl_task_chat(text) && !(plain = bl_arena_str(a, text, strlen(text) - strlen(chat), e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (size_t i = 0; plain && !bl_task_chat(plain) && p->tasks[i]; i++) {
+        if (which_name(p->tasks[i], plain) < 0) continue;
+        st = bl_fail(e, BL_E_CONFIG, "task '%s' is not asked through a chat template; without %s it is there", plain,
+                     chat);
+        goto out;
+    }
     if (!(names = bl_program_task_names(p, a, e))) {
         st = BL_E_NOMEM;
         goto out;

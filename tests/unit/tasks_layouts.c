@@ -275,6 +275,9 @@ static const struct {
     {"truthfulqa_mc1:1shot", "truthfulqa/mc_task.json", "[{\"question\":\"q\",\"mc1_targets\":{\"a\":1,\"b\":0}}]",
      BL_E_CONFIG, "mc_task.json: 1 rows, expected at least 2 for the worked examples"},
     {"aqua:65shot", "aqua/test.jsonl", "", BL_E_CONFIG, "no task 'aqua:65shot'"},
+    {"piqa+chat", "piqa/valid.jsonl", "", BL_E_CONFIG,
+     "task 'piqa' is not asked through a chat template; without +chat"},
+    {"gsm8k:cot8+chat+chat", "gsm8k/test.jsonl", "", BL_E_CONFIG, "no task 'gsm8k:cot8+chat+chat'"},
     {"svamp:cot8", "math_word/SVAMP.json",
      "[{\"ID\":\"chal-1\",\"Body\":\"b\",\"Question\":\"q\",\"Answer\":1},\n\n{\"ID\":\"chal-1\",\"Body\":\"c\","
      "\"Question\":\"q\","
