@@ -18,7 +18,14 @@
 #if defined(__x86_64__)
 #include "avx2_math.h"
 
-enum { BLOCK = BL_ATTEND_BLOCK, MOST_ROWS = 384, RUN = 48, FEW_QUERIES = 4, FEW_ROWS = 12 };
+enum {
+    BLOCK = BL_ATTEND_BLOCK,
+    MOST_ROWS = 384,
+    MOST_SHARED = 96, /* rows of several sequences */
+    RUN = 48,
+    FEW_QUERIES = 4,
+    FEW_ROWS = 12
+};
 
 typedef struct space {
     float *q, *kt, *v, *s, *y, *l, *m;
@@ -616,6 +623,15 @@ static int64_t in_common(const bl_cpu_seqs *l, int32_t a, int32_t b)
     return BL_MIN(n, most) / BLOCK * BLOCK;
 }
 
+/* Queries of a tile of several sequences: all tiles as large as each other, as few as keep the threads busy. */
+static int64_t few_queries(int64_t queries, int64_t kv_heads, int threads, int64_t most)
+{
+    int64_t least = threads > 1 ? (2 * threads + kv_heads - 1) / kv_heads : 1, tiles;
+    if (most < 1) return 0;
+    tiles = BL_MAX(least, (queries + most - 1) / most);
+    return (queries + tiles - 1) / tiles;
+}
+
 /* Sequences into tiles; few: queries of those that are read together, at most. tile and list hold as many as there can
  * be. */
 static int64_t make_tiles(const bl_attention_args *a, const bl_cpu_seqs *l, int64_t most, int64_t few, tile *tiles,
@@ -701,8 +717,7 @@ bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *
         work += (double)rows * (double)(l.past[s] + rows) * (double)(a->heads * a->kv.head_dim);
     }
     threads = bl_cpu_threads(be, work);
-    few = (l.start[a->n_seq] - l.start[0]) * a->kv.heads / (2 * threads); /* so many that all threads are busy */
-    few = BL_MIN(BL_MIN(RUN / heads, most), few);
+    few = few_queries(l.start[a->n_seq] - l.start[0], a->kv.heads, threads, BL_MIN(MOST_SHARED / heads, most));
     if (!(tiles = bl_new((size_t)n, sizeof *tiles, e)) || !(list = bl_new((size_t)n, sizeof *list, e)) ||
         !(owns = bl_new((size_t)n, sizeof *owns, e))) {
         st = BL_E_NOMEM;

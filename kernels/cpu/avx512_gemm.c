@@ -10,6 +10,7 @@
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx512_math.h"
+#include "lanes.h"
 
 enum {
     TILE_ROWS = 6,
@@ -22,7 +23,7 @@ enum {
 };
 
 typedef struct spot { /* where a tile reads and writes */
-    const float *x, *w, *before, *ahead;
+    const float *x, *w, *before;
     float *keep; /* NULL: this was the last block of k */
     const float *bias;
     float *y;
@@ -86,6 +87,23 @@ static int64_t tile_rows(int64_t left)
     return left >= 2 * TILE_ROWS || left <= TILE_ROWS ? BL_MIN(left, TILE_ROWS) : (left + 1) / 2;
 }
 
+/* Codes of the outputs from `row` on, those of the next task: this thread most likely takes it, and their first reads
+ * would wait for memory. */
+typedef struct coming {
+    const char *at;
+    int64_t left; /* bytes */
+} coming;
+static coming coming_of(const bl_source *s, int64_t row)
+{
+    const int64_t rows = s->layout ? BL_BAND : CHUNK; /* the outputs of a band are read together */
+    if (row >= s->shape.out || row % rows) return (coming){0};
+    return (coming){(const char *)s->part[0] + row * s->code_bytes, BL_MIN(rows, s->shape.out - row) * s->code_bytes};
+}
+static void ask_for(coming *c, int64_t bytes)
+{
+    for (; c->left > 0 && bytes > 0; c->at += 64, c->left -= 64, bytes -= 64) _mm_prefetch(c->at, _MM_HINT_T1);
+}
+
 static void run_task(const bl_gemm *g, int64_t task, void *scratch)
 {
     const bl_gemv *v = &g->v;
@@ -95,12 +113,15 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
     int64_t k_blocks = (in + K_BLOCK - 1) / K_BLOCK, k_len = ((in + k_blocks - 1) / k_blocks + 31) / 32 * 32,
             tiles = (outs + 7) / 8;
     float *panel = scratch, *kept = panel + CHUNK * K_BLOCK; /* kept [rows][tiles][4][16], rows of a tile together */
+    coming next = coming_of(s, o0 + CHUNK);
+    const int64_t each = next.left * TILE_ROWS / rows + 64;
     for (int64_t k0 = 0; k0 < in; k0 += k_len) {
         int64_t n = BL_MIN(k_len, in - k0), steps = (n + 7) / 8;
         for (int64_t o = 0; o < 8 * tiles; o++)
             s->unpack(s, o0 + BL_MIN(o, outs - 1), k0, n, panel + o / 8 * steps * 64 + o % 8 * 8, 64);
         for (int64_t r = 0, m; r < rows; r += m) {
             m = tile_rows(rows - r);
+            ask_for(&next, each);
             for (int64_t t = 0; t < tiles; t++) {
                 float *lanes = kept + (r * tiles + t * m) * 64;
                 spot at = {

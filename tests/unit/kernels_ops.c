@@ -821,14 +821,15 @@ static void attention_does_not_depend_on_chunks_segments_or_neighbours(void **st
         assert_ok(backends[0]->ops->attention(backends[0], &a, &e));
         assert_equal_bits(y[0], y[3]);
 
-        /* each of 21 late queries as a sequence of its own, which has the first 100 keys in common with the others;
-         * every fifth reads them in pieces, every seventh has the next query as well */
-        enum { ONES = 21 };
+        /* each of 21 late queries as a sequence of its own, several times, so that they fill tiles of the fast way; all
+         * have the first 100 keys in common; every fifth reads them in pieces, every seventh has the next query as well
+         */
+        enum { LATE = 21, ONES = 3 * LATE };
         int32_t start[ONES + 1] = {0}, past[ONES], seg_start[ONES + 1] = {0};
         bl_kv_seg seg[3 * ONES];
         int32_t n_seg = 0, row[2 * ONES];
         for (int32_t i = 0; i < ONES; i++) {
-            int32_t at = 128 + i, two = i % 7 == 0;
+            int32_t at = 128 + i % LATE, two = i % 7 == 0;
             past[i] = at;
             for (int32_t r = 0; r <= two; r++) row[start[i] + r] = at + r;
             start[i + 1] = start[i] + 1 + two;
