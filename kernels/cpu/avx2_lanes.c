@@ -43,7 +43,7 @@ BL_INLINE __m256 number8(const bl_source *s, int part, int64_t at)
     return _mm256_castsi256_ps(_mm256_set1_epi32((int32_t)((uint32_t)bits << 16)));
 }
 /* Scale and zero of a group. */
-static void group_of(int bits, const bl_source *s, int64_t row, int64_t i, __m256 *scale, __m256 *zero)
+BL_INLINE void group_of(int bits, const bl_source *s, int64_t row, int64_t i, __m256 *scale, __m256 *zero)
 {
     const int64_t lane = row % BL_BAND, at = row / BL_BAND * s->scale_step + i * BL_BAND + lane;
     *scale = number8(s, 1, at);

@@ -80,7 +80,10 @@ BL_INLINE void unpack_blocks_as(kind kd, const bl_source *s, int64_t row, int64_
     const __m512 code = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const uint8_t *b = row_of(kd, s, row) + k0 / 32 * block_bytes(kd);
     for (int64_t k = 0; k < n; k += 32, b += block_bytes(kd), dst += 4 * stride) {
-        const __m512 scale = _mm512_cvtph_ps(_mm256_set1_epi16(*(const short *)(const void *)b));
+        int32_t head; /* scale, and of q4_1 the minimum */
+        memcpy(&head, b, sizeof head);
+        const __m128 h = _mm_cvtph_ps(_mm_cvtsi32_si128(head));
+        const __m512 scale = _mm512_broadcastss_ps(h);
         __m512 w[2];
         if (kd == Q8_0) {
             for (int i = 0; i < 2; i++)
@@ -89,11 +92,9 @@ BL_INLINE void unpack_blocks_as(kind kd, const bl_source *s, int64_t row, int64_
         } else {
             const __m512i q = _mm512_cvtepu8_epi32(
                 _mm_loadu_si128((const __m128i *)(const void *)(b + (kd == Q4_1 ? 4 : 2))));
-            const __m512 values = kd == Q4_1
-                                      ? _mm512_add_ps(
-                                            _mm512_mul_ps(scale, code),
-                                            _mm512_cvtph_ps(_mm256_set1_epi16(*(const short *)(const void *)(b + 2))))
-                                      : _mm512_mul_ps(scale, _mm512_sub_ps(code, _mm512_set1_ps(8)));
+            const __m512 values = kd == Q4_1 ? _mm512_add_ps(_mm512_mul_ps(scale, code),
+                                                             _mm512_broadcastss_ps(_mm_movehdup_ps(h)))
+                                             : _mm512_mul_ps(scale, _mm512_sub_ps(code, _mm512_set1_ps(8)));
             w[0] = _mm512_permutexvar_ps(q, values); /* it looks at four bits of an index */
             w[1] = _mm512_permutexvar_ps(_mm512_srli_epi32(q, 4), values);
         }
