@@ -53,15 +53,7 @@ static void settle(void *options)
 
 static void target(const opts *o, const bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
-    char name[8];
-    int64_t in = bl_linear_width(lin);
-    snprintf(name, sizeof name, "int%d", (int)o->wbits);
-    *format = bl_format_find(name);
-    *shape = (bl_shape){.out = lin->out,
-                        .in = in,
-                        .group = o->group < 0 ? in : o->group,
-                        .zero = o->symmetric ? BL_ZERO_NONE : BL_ZERO_PACKED,
-                        .scale = o->scale ? BL_F32 : BL_F16};
+    bl_int_target(lin, o->wbits, o->group, o->symmetric, o->scale ? BL_F32 : BL_F16, format, shape);
 }
 
 static bl_status check(const bl_method_run *r, bl_err *e)

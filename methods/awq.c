@@ -59,15 +59,7 @@ static bool is_online(const bl_model *m, const bl_linear *lin)
 
 static void target(const opts *o, const bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
-    char name[8];
-    int64_t in = bl_linear_width(lin);
-    snprintf(name, sizeof name, "int%d", (int)o->q.wbits);
-    *format = bl_format_find(name);
-    *shape = (bl_shape){.out = lin->out,
-                        .in = in,
-                        .group = o->q.group < 0 ? in : o->q.group,
-                        .zero = o->q.symmetric ? BL_ZERO_NONE : BL_ZERO_PACKED,
-                        .scale = o->scale ? BL_F32 : BL_F16};
+    bl_int_target(lin, o->q.wbits, o->q.group, o->q.symmetric, o->scale ? BL_F32 : BL_F16, format, shape);
 }
 static bl_range_rule rule_of(const opts *o) { return o->q.symmetric ? BL_RANGE_SYMMETRIC : BL_RANGE_CLIP; }
 

@@ -8,6 +8,7 @@
  */
 #include "harness/method.h"
 #include "harness/train/effective.h"
+#include "shared_weight.h"
 
 typedef struct opts {
     int64_t wbits, group;
@@ -30,13 +31,7 @@ static const bl_opt rows[] = {
 
 static bl_status check(const bl_method_run *r, bl_err *e)
 {
-    for (size_t i = 0; i < r->model->n_linears; i++) {
-        const bl_linear *l = &r->model->linears[i];
-        if (l->n_transforms || l->n_after || l->n_adapters || l->act.bits)
-            return bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; db-llm trains plain weights", l->name,
-                           l->n_adapters ? "an adapter" : "transformed or quantized inputs or outputs");
-    }
-    return BL_OK;
+    return bl_plain_linears(r, 0, "db-llm trains plain weights", e);
 }
 
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)

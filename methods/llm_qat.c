@@ -9,6 +9,7 @@
  */
 #include "harness/method.h"
 #include "harness/train/effective.h"
+#include "shared_weight.h"
 
 typedef struct opts {
     int64_t wbits, group, abits, kvbits;
@@ -50,13 +51,7 @@ static bl_status check(const bl_method_run *r, bl_err *e)
         return bl_fail(e, BL_E_CONFIG, "llm-qat: %s is 1; activations are rounded to 2 bits and more",
                        o->abits == 1 ? "abits" : "kvbits");
     if (!(o->kl + o->ce > 0)) return bl_fail(e, BL_E_CONFIG, "llm-qat: kl and ce are both 0; there is no loss");
-    for (size_t i = 0; i < r->model->n_linears; i++) {
-        const bl_linear *l = &r->model->linears[i];
-        if (l->n_transforms || l->n_after || l->n_adapters || l->act.bits)
-            return bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; llm-qat trains plain weights", l->name,
-                           l->n_adapters ? "an adapter" : "transformed or quantized inputs or outputs");
-    }
-    return BL_OK;
+    return bl_plain_linears(r, 0, "llm-qat trains plain weights", e);
 }
 
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)

@@ -72,25 +72,12 @@ static bool transforms(const opts *o) { return o->abits && o->transform; }
 
 static void target(const opts *o, const bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
-    char name[8];
-    snprintf(name, sizeof name, "int%d", (int)o->wbits);
-    *format = bl_format_find(name);
-    *shape = (bl_shape){.out = lin->out,
-                        .in = lin->in,
-                        .group = o->group > 0 ? o->group : lin->in,
-                        .zero = BL_ZERO_PACKED,
-                        .scale = BL_F16};
+    bl_int_target(lin, o->wbits, o->group, false, BL_F16, format, shape);
 }
 
 static bl_status check(const bl_method_run *r, bl_err *e)
 {
-    for (size_t i = 0; i < r->model->n_linears; i++) {
-        const bl_linear *l = &r->model->linears[i];
-        if (l->n_transforms || l->n_after || l->n_adapters || l->act.bits)
-            return bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; omniquant learns on plain weights", l->name,
-                           l->n_adapters ? "an adapter" : "transformed or quantized inputs or outputs");
-    }
-    return BL_OK;
+    return bl_plain_linears(r, 0, "omniquant learns on plain weights", e);
 }
 
 /* ---- the equivalent transform of a block ---- */

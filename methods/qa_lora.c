@@ -3,6 +3,7 @@
  */
 #include "shared_gptq.h"
 #include "shared_lora.h"
+#include "shared_weight.h"
 
 typedef struct opts {
     bl_gptq gptq; /* first: the hooks of GPTQ read it */
@@ -29,13 +30,8 @@ static bl_status check(const bl_method_run *r, bl_err *e)
     const opts *o = r->opts;
     uint32_t targets;
     bl_status st = bl_lora_targets(&o->lora, &targets, e);
-    for (size_t i = 0; st == BL_OK && i < r->model->n_linears; i++) {
-        const bl_linear *l = &r->model->linears[i];
-        if (targets && !(targets & BL_ROLE_BIT(l->role))) continue;
-        if (l->n_transforms || l->n_after || l->n_adapters || l->act.bits)
-            st = bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; a pooled adapter goes into the zero points of a plain linear",
-                         l->name, l->n_adapters ? "an adapter" : "transformed or quantized inputs or outputs");
-    }
+    if (st == BL_OK)
+        st = bl_plain_linears(r, targets, "a pooled adapter goes into the zero points of a plain linear", e);
     return st;
 }
 

@@ -1,5 +1,6 @@
 /* shared_lora.c - from the options of adapters to adapters. */
 #include "shared_lora.h"
+#include "shared_weight.h"
 #include "harness/checkpoint/peft.h"
 #include "kernels/factor.h"
 #include <math.h>
@@ -46,13 +47,7 @@ static bl_status plain_linears(const bl_method_run *r, const bl_lora_opts *o, bl
 {
     uint32_t targets;
     bl_status st = bl_lora_targets(o, &targets, e);
-    for (size_t i = 0; st == BL_OK && i < r->model->n_linears; i++) {
-        const bl_linear *l = &r->model->linears[i];
-        if (targets && !(targets & BL_ROLE_BIT(l->role))) continue;
-        if (l->n_transforms || l->n_after || l->act.bits || l->n_adapters)
-            st = bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; dora learns the lengths of the rows of a weight alone",
-                         l->name, l->n_adapters ? "an adapter" : "transformed or quantized inputs or outputs");
-    }
+    if (st == BL_OK) st = bl_plain_linears(r, targets, "dora learns the lengths of the rows of a weight alone", e);
     return st;
 }
 

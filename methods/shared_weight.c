@@ -88,6 +88,32 @@ out:
     return st;
 }
 
+bl_status bl_plain_linears(const bl_method_run *r, uint32_t roles, const char *why, bl_err *e)
+{
+    for (size_t i = 0; i < r->model->n_linears; i++) {
+        const bl_linear *l = &r->model->linears[i];
+        if (roles && !(roles & BL_ROLE_BIT(l->role))) continue;
+        if (l->n_transforms || l->n_after || l->n_adapters || l->act.bits)
+            return bl_fail(e, BL_E_UNSUPPORTED, "%s has %s; %s", l->name,
+                           l->n_adapters ? "an adapter" : "transformed or quantized inputs or outputs", why);
+    }
+    return BL_OK;
+}
+
+void bl_int_target(const bl_linear *lin, int64_t wbits, int64_t group, bool symmetric, bl_dtype scale,
+                   const bl_format **format, bl_shape *shape)
+{
+    char name[8];
+    const int64_t in = bl_linear_width(lin);
+    snprintf(name, sizeof name, "int%d", (int)wbits);
+    *format = bl_format_find(name);
+    *shape = (bl_shape){.out = lin->out,
+                        .in = in,
+                        .group = group > 0 ? group : in,
+                        .zero = symmetric ? BL_ZERO_NONE : BL_ZERO_PACKED,
+                        .scale = scale};
+}
+
 bl_status bl_weight_error(const bl_method_run *r, bl_tensor before, const bl_weight *after, bl_tensor h,
                           bl_layer_stat *stat, bl_err *e)
 {

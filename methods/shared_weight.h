@@ -14,6 +14,12 @@ void bl_matrix_free(const bl_method_run *r, bl_tensor *t); /* no tensor is fine 
 bl_status bl_linear_rescale(const bl_method_run *r, bl_linear *lin, const float *rows, const float *cols, bl_err *e);
 /* The weight of a norm divided by s [n]. */
 bl_status bl_norm_divide(const bl_method_run *r, bl_norm *norm, const float *s, bl_err *e);
+/* BL_E_UNSUPPORTED, saying `why`, where a linear of those roles (bits, 0: all) has an adapter, transforms, or inputs
+ * that are quantized. */
+bl_status bl_plain_linears(const bl_method_run *r, uint32_t roles, const char *why, bl_err *e);
+/* intN of what `lin` multiplies, group below 1: a row. */
+void bl_int_target(const bl_linear *lin, int64_t wbits, int64_t group, bool symmetric, bl_dtype scale,
+                   const bl_format **format, bl_shape *shape);
 /* mse and nmse of `after` against the dense weight it stands for, f32 [out, in]; with second moments h f64 [in, in] of
  * the inputs (else no tensor) out_nmse too. */
 bl_status bl_weight_error(const bl_method_run *r, bl_tensor before, const bl_weight *after, bl_tensor h,
