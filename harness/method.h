@@ -137,9 +137,11 @@ bl_status bl_method_pack(const bl_method_run *r, bl_linear *lin, const bl_format
 typedef struct bl_method_choice {
     const bl_method *method;
     void *opts;
+    char *on; /* of a method that learns, +on=NAME: which of a study's sets it learns from; NULL: what "train" says */
     char *text;
-} bl_method_choice; /* text: canonical, only what differs from the defaults, row order */
+} bl_method_choice; /* text: canonical, only what differs from the defaults, row order, `on` last */
 bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_method_choice *out, bl_err *e);
+bool bl_is_set_name(const char *s); /* of what follows +on= */
 /* From a spec's JSON object of options {"wbits": 4, …}: one value each; NULL: all defaults. */
 bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_method_choice *out, bl_err *e);
 bl_status bl_method_text(const bl_method *m, const void *opts, bl_text *out, bl_err *e);
@@ -172,6 +174,7 @@ bl_status bl_chain_json(const bl_method_chain *c, bl_text *out, bl_err *e);
 bool bl_chain_as_stored(const bl_method_chain *c);   /* `base` */
 unsigned bl_choice_needs(const bl_method_choice *c); /* bl_need, as its options are */
 unsigned bl_chain_needs(const bl_method_chain *c);   /* of all stages */
+const char *bl_chain_on(const bl_method_chain *c);   /* `on` of its stages, which is one; NULL: none */
 /* Bits and group of the last stage that quantizes, for records; without one -1, -1, "". Group in words: "64", "pc". */
 void bl_chain_width(const bl_method_chain *c, int64_t *wbits, int64_t *group, char group_text[32]);
 void bl_chain_free(bl_method_chain *c);

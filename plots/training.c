@@ -123,7 +123,8 @@ static bl_status put_legend(bl_page *page, const place *p, size_t n, bl_err *e)
         const bl_curve *c = p[i].c;
         char text[400], number[32];
         bl_figure_number(mean_of(c->loss, c->n, c->n - 1, c->n), 4, number);
-        int k = snprintf(text, sizeof text, "%.100s: %.160s, last loss %s", c->name, c->method, number);
+        int k = snprintf(text, sizeof text, "%.100s%s%.160s, last loss %s", c->name, *c->name ? ": " : "", c->method,
+                         number);
         if (c->n_valid) {
             bl_figure_number(c->valid[c->n_valid - 1], 4, number);
             snprintf(text + k, sizeof text - (size_t)k, ", validation %s", number);

@@ -8,7 +8,7 @@
 #define BL_CURVE_ENDING ".curve.hdf5"
 
 typedef struct bl_curve {
-    const char *name;                      /* read: of the file, without its ending */
+    const char *name;                      /* read: of the file, without its ending; "": method alone */
     const char *method, *model;            /* model: what training began with */
     const char *stored_as, *data;          /* data: what was trained on; "" when a file is older than these */
     const char *data_hash;                 /* 32 hex digits; of the texts that were trained on */

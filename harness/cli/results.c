@@ -20,6 +20,22 @@ static bl_status curve_beside(const char *dir, const char **out, bl_arena *a, bl
     return st;
 }
 
+/* Those that the rows of a study left beside their variants, each named by its method alone; more than a figure can
+ * tell apart are passed over. */
+enum { MOST_CURVES = 12 };
+static bl_status curves_of_study(const char *dir, bl_results *out, bl_curve **curve, bl_err *e)
+{
+    char *variants = bl_join(dir, "variants", e);
+    if (!variants) return BL_E_NOMEM;
+    bl_status st = bl_is_dir(variants)
+                       ? bl_curves_read(variants, out->arena, curve, &out->in.n_curves, &out->skipped, e)
+                       : BL_OK;
+    bl_free(variants);
+    if (out->in.n_curves > MOST_CURVES) out->in.n_curves = 0;
+    for (size_t i = 0; i < out->in.n_curves; i++) (*curve)[i].name = "";
+    return st;
+}
+
 static const char *folder_of(const char *path, bl_arena *a, bl_err *e)
 {
     const char *slash = strrchr(path, '/');
@@ -41,6 +57,7 @@ bl_status bl_results_read(const bl_program *p, const char *dir, bl_results *out,
     out->in = (bl_plot_input){.table = out->table, .rules = &out->rules};
     BL_TRY(bl_plot_read(&out->in, out->arena, e));
     BL_TRY(bl_curves_read(dir, out->arena, &curve, &out->in.n_curves, &out->skipped, e));
+    if (!out->in.n_curves && out->table->n) BL_TRY(curves_of_study(dir, out, &curve, e));
     if (!out->in.n_curves && !out->table->n) {
         const char *beside = NULL;
         BL_TRY(curve_beside(dir, &beside, out->arena, e));

@@ -21,6 +21,11 @@ bl_calib_choice bl_cli_calib_choice(const bl_cli_calib *o)
                              .seed = BL_MAX(o->seed, 0)};
 }
 
+bl_status bl_session_no_set(const bl_method_chain *m, const char *instead, bl_err *e)
+{
+    return bl_chain_on(m) ? bl_fail(e, BL_E_CONFIG, "%s: sets are a study's; %s", m->text, instead) : BL_OK;
+}
+
 bl_status bl_session_states(const bl_session *s, const bl_method_chain *m, const bl_apply_how *how, bl_hash training,
                             bl_hash *out, bl_err *e)
 {

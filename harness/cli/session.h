@@ -21,6 +21,8 @@ bl_status bl_session_open(bl_session *s, const char *model, const bl_cli_model *
 bl_status bl_session_make(bl_session *s, const bl_program *p, const char *model, const bl_cli_model *o,
                           const bl_cli_make *make, int64_t threads, bl_err *e);
 void bl_session_close(bl_session *s);
+/* What a verb trains has no +on=SET; `instead`: what the verb learns from. */
+bl_status bl_session_no_set(const bl_method_chain *m, const char *instead, bl_err *e);
 /* The hash of the state after each stage of a chain on s->ckpt, the same as a study's: `how` says which text methods
  * look at, training what they learn from. */
 bl_status bl_session_states(const bl_session *s, const bl_method_chain *m, const bl_apply_how *how, bl_hash training,

@@ -24,14 +24,14 @@ static const bl_opt rows[] = {
     BL_COMMON_ROWS(opts, common),
     {0}};
 
-static void as_json(const bl_lesson *l, const char *text, bl_text *t)
+static void as_json(const bl_lesson *l, bool direct, const char *text, bl_text *t)
 {
     bl_json_out j = {.t = t};
     bl_json_object(&j, NULL);
     if (l) {
         bl_json_add_str(&j, "kind", bl_lesson_kinds[l->kind]);
         bl_json_add_str(&j, "question", l->question.s);
-        bl_json_add_str(&j, "rationale", l->reasoning.n ? l->reasoning.s : "");
+        bl_json_add_str(&j, "rationale", l->reasoning.n && !direct ? l->reasoning.s : "");
         bl_json_add_str(&j, "answer", l->answer.n ? l->answer.s : "");
     }
     bl_json_add_str(&j, "text", text);
@@ -60,7 +60,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
             bl_lesson_text(&l, !o->direct, &one);
         }
         BL_TRY(bl_text_check(&one, e));
-        if (o->common.json) as_json(o->kind == MIXED ? NULL : &l, one.s, &all);
+        if (o->common.json) as_json(o->kind == MIXED ? NULL : &l, o->direct, one.s, &all);
         else bl_text_addf(&all, "%s\n", one.s);
     }
     BL_TRY(bl_output(o->out, &all, e));

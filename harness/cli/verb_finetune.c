@@ -98,6 +98,7 @@ static bl_status parse(const bl_program *p, const opts *o, bl_method_chain *m, b
     if (!o->out) return bl_fail(e, BL_E_CONFIG, "finetune needs -o OUT");
     BL_TRY(bl_train_settings_check(&o->train, e));
     BL_TRY(bl_chain_parse(p->methods, o->method, m, e));
+    BL_TRY(bl_session_no_set(m, "finetune learns from --data", e));
     if (!m->stage[m->n - 1].method->learns && bl_chain_needs(m) & BL_NEED_TRAINING)
         st = bl_fail(e, BL_E_CONFIG, "%s: %s is not trained; bitladder quantize applies it to what training wrote",
                      m->text, m->stage[m->n - 1].method->name);

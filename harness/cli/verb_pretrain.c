@@ -189,6 +189,7 @@ static bl_status learn(job *k, bl_err *e)
 static bl_status parse(job *k, const bl_program *p, bl_err *e)
 {
     bl_status st = bl_chain_parse(p->methods, k->o->method, &k->method, e);
+    if (st == BL_OK) st = bl_session_no_set(&k->method, "pretrain learns from its own corpus", e);
     if (st != BL_OK) return st;
     const char *name = k->method.stage[0].method->name;
     if (k->method.n > 1 || (strcmp(name, "full") && strcmp(name, "galore")))

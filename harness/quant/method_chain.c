@@ -43,6 +43,10 @@ static bl_status join(bl_method_chain *c, bl_err *e)
         if (c->n > 1 && c->stage[i].method->as_stored)
             return bl_fail(e, BL_E_CONFIG, "method %s: the checkpoint as stored is no stage of a chain",
                            c->stage[i].method->name);
+        const char *on = bl_chain_on(c);
+        if (c->stage[i].method->learns && on && (!c->stage[i].on || strcmp(on, c->stage[i].on)))
+            return bl_fail(e, BL_E_CONFIG, "method %s: the stages of a chain learn from one set, not from %s and %s",
+                           c->stage[i].method->name, on, c->stage[i].on ? c->stage[i].on : "what \"train\" says");
     }
     for (int i = 0; i < c->n; i++) {
         if (i) bl_text_add(&t, "+");
@@ -203,6 +207,13 @@ unsigned bl_chain_needs(const bl_method_chain *c)
     unsigned needs = BL_NEED_NOTHING;
     for (int i = 0; i < c->n; i++) needs |= bl_choice_needs(&c->stage[i]);
     return needs;
+}
+
+const char *bl_chain_on(const bl_method_chain *c)
+{
+    for (int i = 0; i < c->n; i++)
+        if (c->stage[i].on) return c->stage[i].on;
+    return NULL;
 }
 
 void bl_chain_width(const bl_method_chain *c, int64_t *wbits, int64_t *group, char group_text[32])

@@ -2,8 +2,8 @@
  * name:word[+…] of a method whose main option is no width.
  *
  * The canonical text has only what differs from the defaults, in the order of the rows, and always the bits or the word
- * of a method that has them. Options that do not apply beside the others (the method's `settle` knows) are back at
- * their defaults in it, so that one thing has one name.
+ * of a method that has them; last +on=NAME, which every method that learns takes. Options that do not apply beside the
+ * others (the method's `settle` knows) are back at their defaults in it, so that one thing has one name.
  */
 #include "harness/method.h"
 #include "harness/program.h"
@@ -72,6 +72,23 @@ static bl_status texts_fit(const bl_method *m, const void *opts, const char *whe
     return BL_OK;
 }
 
+bool bl_is_set_name(const char *s) { return *s && !s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_-")]; }
+
+/* The name of a set is part of the text. */
+static bl_status take_on(const bl_method *m, char **on, const char *name, const char *where, bl_err *e)
+{
+    if (!m->learns) return bl_fail(e, BL_E_CONFIG, "%s: on: it learns from nothing", where);
+    if (*on) return bl_fail(e, BL_E_CONFIG, "%s: on is given twice", where);
+    if (!bl_is_set_name(name))
+        return bl_fail(e, BL_E_CONFIG, "%s: on: '%.100s' is no name of small letters, digits, - and _", where, name);
+    return (*on = bl_strndup(name, strlen(name), e)) ? BL_OK : BL_E_NOMEM;
+}
+
+static void put_on(const char *on, bl_text *out)
+{
+    if (on) bl_text_addf(out, "+on=%s", on);
+}
+
 bl_status bl_method_renew(bl_method_choice *c, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -83,6 +100,8 @@ bl_status bl_method_renew(bl_method_choice *c, bl_err *e)
     BL_TRY(texts_fit(c->method, c->opts, where, e));
     if (c->method->settle) c->method->settle(c->opts);
     BL_TRY(bl_method_text(c->method, c->opts, &text, e));
+    put_on(c->on, &text);
+    BL_TRY(bl_text_check(&text, e));
     bl_free(c->text);
     c->text = text.s;
     text = (bl_text){0};
@@ -91,9 +110,9 @@ out:
     return st;
 }
 
-static bl_status finish(const bl_method *m, void *opts, bl_method_choice *out, bl_err *e)
+static bl_status finish(const bl_method *m, void *opts, char *on, bl_method_choice *out, bl_err *e)
 {
-    bl_method_choice c = {.method = m, .opts = opts};
+    bl_method_choice c = {.method = m, .opts = opts, .on = on};
     bl_status st = bl_method_renew(&c, e);
     if (st == BL_OK) *out = c;
     return st;
@@ -104,6 +123,7 @@ typedef struct parser {
     const bl_method *const *methods;
     const bl_method *m;
     void *opts;
+    char *on;
     bool seen[64];     /* by row */
     const char *where; /* "method rtn" */
 } parser;
@@ -184,6 +204,7 @@ static bl_status flag_or_value(parser *p, char *s, bl_err *e)
     if (eq) *eq = 0;
     if (!*s) return bl_fail(e, BL_E_CONFIG, "%s: nothing after '+'", p->where);
     row = bl_opt_find(rows_of(p->m), s);
+    if (eq && !row && !strcmp(s, "on")) return take_on(p->m, &p->on, eq + 1, p->where, e);
     if (!eq && !row) return no_such_word(p, s, e);
     if (!eq && row && row->type != BL_OPT_BOOL)
         return bl_fail(e, BL_E_CONFIG, "%s: %s needs a value: +%s=…", p->where, row->name, row->name);
@@ -227,10 +248,12 @@ bl_status bl_method_parse(const bl_method *const *methods, const char *text, bl_
         s[n] = 0;
         BL_TRY(flag_or_value(&p, s, e));
     }
-    BL_TRY(finish(m, p.opts, out, e));
+    BL_TRY(finish(m, p.opts, p.on, out, e));
     p.opts = NULL;
+    p.on = NULL;
 out:
     bl_free(p.opts);
+    bl_free(p.on);
     return st;
 }
 
@@ -239,7 +262,7 @@ bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_met
 {
     bl_status st = BL_OK;
     const bl_opt *rows = rows_of(m);
-    char where[96], *tail;
+    char where[96], *tail, *on = NULL;
     void *opts = NULL;
     size_t extra = 0;
     const char *s;
@@ -256,6 +279,11 @@ bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_met
         goto out;
     }
     for (const bl_json *v = bl_json_first(options); v; v = bl_json_next(v)) {
+        if (!strcmp(bl_json_key(v), "on") && !bl_opt_find(rows, "on")) {
+            BL_TRY(bl_json_str(v, &s, e));
+            BL_TRY(take_on(m, &on, s, where, e));
+            continue;
+        }
         BL_TRY(bl_opt_set_json(rows, opts, bl_json_key(v), v, where, e));
         const bl_opt *row = bl_opt_find(rows, bl_json_key(v));
         if (row->type != BL_OPT_TEXT) continue;
@@ -266,10 +294,12 @@ bl_status bl_method_from_json(const bl_method *m, const bl_json *options, bl_met
         *at = tail;
         tail += len;
     }
-    BL_TRY(finish(m, opts, out, e));
+    BL_TRY(finish(m, opts, on, out, e));
     opts = NULL;
+    on = NULL;
 out:
     bl_free(opts);
+    bl_free(on);
     return st;
 }
 
@@ -324,7 +354,9 @@ bl_status bl_chain_short_text(const bl_method_chain *c, bl_text *out, bl_err *e)
     for (int i = 0; i < c->n; i++) {
         if (i) bl_text_add(out, "+");
         BL_TRY(put_text(c->stage[i].method, c->stage[i].opts, true, out, e));
+        put_on(c->stage[i].on, out);
     }
+    st = bl_text_check(out, e);
 out:
     return st;
 }
@@ -353,6 +385,7 @@ void bl_method_choice_free(bl_method_choice *c)
 {
     if (!c) return;
     bl_free(c->opts);
+    bl_free(c->on);
     bl_free(c->text);
     *c = (bl_method_choice){0};
 }

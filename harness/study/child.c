@@ -113,7 +113,8 @@ static bl_status as_planned(const child *c, const bl_job_cell *j, bl_err *e)
                                            [BL_OF_NUMERICS] = c->plan->numerics,
                                            [BL_OF_METHOD] = s->method[0].text,
                                            [BL_OF_CALIBRATION] = s->calib.data,
-                                           [BL_OF_TRAINING] = s->train.data,
+                                           [BL_OF_TRAINING] = s->trains ? bl_spec_training(s, &s->method[0])->data
+                                                                        : NULL,
                                            [BL_OF_TASK] = s->task[j->cell.task].name,
                                            [BL_OF_DATA] = t->data.path,
                                            [BL_OF_SCORING] = j->cell.key};
@@ -195,7 +196,8 @@ static bl_status make_variant(child *c, const bl_plan_variant *v, const char *co
 {
     const bl_method_chain *chain = &c->job.spec.method[0];
     bl_quantize_result r;
-    const bl_train_how train = {.set = &c->job.spec.train, .state = BL_STATE_TRIED, .told = on_steps, .ctx = c};
+    const bl_train_how train = {
+        .set = bl_spec_training(&c->job.spec, chain), .state = BL_STATE_TRIED, .told = on_steps, .ctx = c};
     char *cache = bl_join(c->job.spec.out, "cache", e);
     if (!cache) return BL_E_NOMEM;
     bl_status st = bl_quantize_dir(c->plan->model[0].ckpt, chain,
@@ -205,7 +207,7 @@ static bl_status make_variant(child *c, const bl_plan_variant *v, const char *co
                                                    .between = dir,
                                                    .hash = v->stage,
                                                    .shared = cache,
-                                                   .train = c->job.spec.trains ? &train : NULL,
+                                                   .train = train.set ? &train : NULL,
                                                    .progress = on_blocks,
                                                    .ctx = c},
                                    c->be, dir[chain->n - 1], c->arena, &r, e);

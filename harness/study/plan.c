@@ -170,14 +170,20 @@ static bl_status open_training(bl_plan *p, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_spec *s = p->spec;
-    bool any = false;
     bl_err why = {0};
 
-    for (size_t k = 0; k < s->n_methods; k++) any |= (bl_chain_needs(&s->method[k]) & BL_NEED_TRAINING) != 0;
-    if (!any || !s->trains) return BL_OK;
-    st = bl_train_settings_hash(&s->train, &p->training, &why);
-    if (st == BL_E_MISSING) return keep(p, &why, &p->no_training, e);
-    return st == BL_OK ? BL_OK : bl_fail(e, st, "%s", why.text);
+    if (!(p->training = bl_alloc(p->arena, 1 + s->n_sets, sizeof *p->training, e))) return BL_E_NOMEM;
+    for (size_t k = 0; k < s->n_methods && s->trains; k++) {
+        size_t set = bl_spec_set(s, &s->method[k]);
+        if (!(bl_chain_needs(&s->method[k]) & BL_NEED_TRAINING) || p->training[set].missing ||
+            !bl_hash_equal(p->training[set].hash, (bl_hash){0}))
+            continue;
+        st = bl_train_settings_hash(bl_spec_training(s, &s->method[k]), &p->training[set].hash, &why);
+        if (st == BL_E_MISSING) BL_TRY(keep(p, &why, &p->training[set].missing, e));
+        else if (st != BL_OK) return bl_fail(e, st, "%s", why.text);
+    }
+out:
+    return st;
 }
 
 bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, uint64_t seed, bl_plan_variant *v,
@@ -186,6 +192,7 @@ bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, ui
     bl_status st;
     const bl_plan_model *m = &p->model[model];
     const bl_method_chain *chain = &p->spec->method[method];
+    size_t set = bl_spec_set(p->spec, chain);
     bl_err why = {0};
 
     *v = (bl_plan_variant){.model = model,
@@ -198,8 +205,7 @@ bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, ui
     uint64_t limit = (uint64_t)p->spec->mem_limit << 20;
     if (!limit && bl_device_flops(p->spec->device) > 0)
         limit = UINT64_MAX; /* a memory of its own: nothing is spilled */
-    st = bl_quantize_check(m->ckpt, chain, &m->calib, p->spec->trains ? &p->spec->train : NULL, limit, v->forecast,
-                           &why);
+    st = bl_quantize_check(m->ckpt, chain, &m->calib, bl_spec_training(p->spec, chain), limit, v->forecast, &why);
     if (is_reason(st)) BL_TRY(keep(p, &why, &v->missing, e));
     else if (st != BL_OK) {
         bl_fail(e, st, "%s", why.text);
@@ -209,9 +215,9 @@ bl_status bl_plan_make_variant(const bl_plan *p, size_t model, size_t method, ui
     v->packed_bytes = v->forecast->packed_bytes;
     v->bits = v->forecast->bits;
     if (!v->missing && bl_chain_needs(chain) & BL_NEED_CALIBRATION) v->missing = m->no_calib;
-    if (!v->missing && bl_chain_needs(chain) & BL_NEED_TRAINING) v->missing = p->no_training;
+    if (!v->missing && bl_chain_needs(chain) & BL_NEED_TRAINING) v->missing = p->training[set].missing;
     if (!(v->stage = bl_alloc(p->arena, (size_t)chain->n, sizeof *v->stage, e))) return BL_E_NOMEM;
-    BL_TRY(bl_identity_variant(chain, &m->calib, p->calib_bytes, p->training, seed, v->stage, &v->id, e));
+    BL_TRY(bl_identity_variant(chain, &m->calib, p->calib_bytes, p->training[set].hash, seed, v->stage, &v->id, e));
     v->hash = v->stage[chain->n - 1];
 out:
     return st;
@@ -654,7 +660,8 @@ static int64_t calibration_tokens(const bl_plan *p, const bl_plan_variant *v)
 static int64_t training_tokens(const bl_plan *p, const bl_plan_variant *v)
 {
     const bl_method_chain *m = &p->spec->method[v->method];
-    return bl_chain_needs(m) & BL_NEED_TRAINING ? bl_train_settings_tokens(&p->spec->train) : 0;
+    const bl_train_settings *set = bl_spec_training(p->spec, m);
+    return set && bl_chain_needs(m) & BL_NEED_TRAINING ? bl_train_settings_tokens(set) : 0;
 }
 
 bl_plan_todo bl_plan_sum(const bl_plan *p)

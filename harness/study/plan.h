@@ -68,11 +68,13 @@ typedef struct bl_plan {
     size_t n_variants; /* in the order of the spec: model, method, seed; bases that are made again without being asked
                           for, or with keys and values as they are, come last */
     bl_plan_cell *cell;
-    size_t n_cells;          /* in the order of their variants, then tasks */
-    const char *numerics;    /* class of the device, and how keys and values are kept when not as activations are */
-    bl_hash calib_bytes;     /* of the calibration text */
-    bl_hash training;        /* of settings and files of training, where a method of the study learns */
-    const char *no_training; /* why there is nothing to learn from; NULL: there is */
+    size_t n_cells;       /* in the order of their variants, then tasks */
+    const char *numerics; /* class of the device, and how keys and values are kept when not as activations are */
+    bl_hash calib_bytes;  /* of the calibration text */
+    struct {
+        bl_hash hash;              /* of settings and files of training, where a method of the study learns from them */
+        const char *missing;       /* why there is nothing to learn from; NULL: there is */
+    } * training;                  /* [1 + sets of the spec], as bl_spec_set counts */
     uint64_t disk_free, disk_need; /* bytes; need: of what is left to do */
     bl_arena *arena;
 } bl_plan;

@@ -1,7 +1,6 @@
 /* spec.c - reads a study's specification: a JSON file, command line options, or both; lists multiply. */
-#include "spec.h"
+#include "spec_impl.h"
 #include "kernels/base/fs.h"
-#include "kernels/base/json.h"
 #include "harness/data/sources.h"
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -44,15 +43,14 @@ static bl_status room(bl_arena *a, void *list, size_t n, size_t size, bl_err *e)
     return BL_OK;
 }
 
-/* A path as a shell reads it: "~" and "~/…" are in the home directory. In a study no shell has seen it. */
-static const char *path_of(reader *r, const char *text, size_t n, bl_err *e)
+const char *bl_spec_path(bl_spec *s, const char *text, size_t n, bl_err *e)
 {
     const char *home = getenv("HOME");
-    char *copy = bl_arena_str(r->spec->arena, text, n, e), *joined;
+    char *copy = bl_arena_str(s->arena, text, n, e), *joined;
 
     if (!copy || *copy != '~' || (copy[1] && copy[1] != '/') || !home || !*home) return copy;
     if (!(joined = bl_format_text(e, "%s%s", home, copy + 1))) return NULL;
-    copy = bl_arena_str(r->spec->arena, joined, strlen(joined), e);
+    copy = bl_arena_str(s->arena, joined, strlen(joined), e);
     bl_free(joined);
     return copy;
 }
@@ -63,7 +61,7 @@ static bl_status add_model(reader *r, const char *text, size_t n, bl_err *e)
     bl_status st = BL_OK;
     if (n == 0) return bl_fail(e, BL_E_CONFIG, "%s: a model name is empty", r->name);
     BL_TRY(room(s->arena, &s->model, s->n_models, sizeof *s->model, e));
-    if (!(s->model[s->n_models] = path_of(r, text, n, e))) {
+    if (!(s->model[s->n_models] = bl_spec_path(r->spec, text, n, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
@@ -316,7 +314,7 @@ static bl_status add_data(reader *r, const char *text, size_t n, bl_err *e)
     bl_data_dirs *d = &r->spec->data;
     if (d->n == BL_COUNT(d->dir))
         return bl_fail(e, BL_E_CONFIG, "%s: more than %zu data directories", r->name, BL_COUNT(d->dir));
-    if (!(d->dir[d->n] = path_of(r, text, n, e))) return BL_E_NOMEM;
+    if (!(d->dir[d->n] = bl_spec_path(r->spec, text, n, e))) return BL_E_NOMEM;
     if (!bl_is_dir(d->dir[d->n]))
         return bl_fail(e, BL_E_CONFIG, "%s: data: there is no directory '%s'", r->name, d->dir[d->n]);
     d->n++;
@@ -534,7 +532,7 @@ static bl_status path_in(reader *r, const bl_json *doc, const char *key, const c
     bl_status st;
     const char *text = NULL;
     BL_TRY(text_of(r, doc, key, &text, e));
-    if (text && !(*out = path_of(r, text, strlen(text), e))) st = BL_E_NOMEM;
+    if (text && !(*out = bl_spec_path(r->spec, text, strlen(text), e))) st = BL_E_NOMEM;
 out:
     return st;
 }
@@ -571,16 +569,6 @@ out:
     return st;
 }
 
-/* What the rows say is text of the document is kept, paths as a shell reads them. */
-static bl_status keep_texts(reader *r, bl_train_settings *t, bl_err *e)
-{
-    const char **paths[] = {&t->data, &t->valid, &t->init_adapter};
-    for (size_t i = 0; i < BL_COUNT(paths); i++)
-        if (*paths[i] && !(*paths[i] = path_of(r, *paths[i], strlen(*paths[i]), e))) return BL_E_NOMEM;
-    t->betas = bl_arena_str(r->spec->arena, t->betas, strlen(t->betas), e);
-    return t->betas ? BL_OK : BL_E_NOMEM;
-}
-
 static bl_status train_of(reader *r, const bl_json *doc, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -590,10 +578,7 @@ static bl_status train_of(reader *r, const bl_json *doc, bl_err *e)
     if (!v) return BL_OK;
     if (bl_json_kind(v) != BL_JSON_OBJECT) return bl_fail(e, BL_E_CONFIG, "%s: 'train' is not an object", r->name);
     snprintf(where, sizeof where, "%s: train", r->name);
-    for (const bl_json *o = bl_json_first(v); o; o = bl_json_next(o))
-        BL_TRY(bl_opt_set_json(bl_train_rows, &s->train, bl_json_key(o), o, where, e));
-    BL_TRY(keep_texts(r, &s->train, e));
-    s->trains = true;
+    BL_TRY(bl_spec_train_read(s, where, v, e));
 out:
     return st;
 }
@@ -684,7 +669,7 @@ static bl_status set_one(reader *r, const char *text, size_t n, bl_err *e)
         }
     }
     if (!used && s->trains && strncmp(pair, "train.", 6) == 0) {
-        BL_TRY(bl_opt_set(bl_train_rows, &s->train, pair + 6, value, "--set train", e));
+        BL_TRY(bl_spec_train_set(s, pair + 6, value, e));
         used = true;
     }
     if (!used) {
@@ -822,10 +807,7 @@ bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_sp
     }
     if (!s.n_seeds) BL_TRY(add_seed(&r, 0, e));
     if (from->set) BL_TRY(set_all(&r, from->set, e));
-    if (s.trains && (st = bl_train_settings_check(&s.train, e)) != BL_OK) {
-        bl_within(e, "%s: train", from->file ? from->file : r.name);
-        goto out;
-    }
+    BL_TRY(bl_spec_train_check(&s, from->file ? from->file : r.name, e));
     BL_TRY(items_of_all(&s, from->file ? from->file : r.name, e));
     BL_TRY(add_base(&r, e));
     *out = s;
@@ -894,9 +876,7 @@ static void print_task(bl_json_out *o, const bl_spec *s, const bl_task_choice *t
 bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_text train = {0};
     bl_json_out o = {.t = t};
-    if (s->trains) BL_TRY(bl_train_settings_put(&s->train, &train, e));
     bl_json_object(&o, NULL);
     texts(&o, "models", s->model, s->n_models);
     bl_json_array(&o, "methods");
@@ -917,7 +897,7 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
         bl_json_add_int(&o, "seed", s->calib.seed);
         bl_json_end(&o);
     }
-    if (s->trains) bl_json_add_text(&o, "train", train.s);
+    BL_TRY(bl_spec_train_put(s, &o, e));
     if (s->out) bl_json_add_str(&o, "out", s->out);
     if (s->tokenizer) bl_json_add_str(&o, "tokenizer", s->tokenizer);
     if (s->device) bl_json_add_str(&o, "device", s->device);
@@ -937,7 +917,6 @@ bl_status bl_spec_print(const bl_spec *s, bl_text *t, bl_err *e)
     bl_json_end(&o);
     st = bl_text_check(t, e);
 out:
-    bl_text_free(&train);
     return st;
 }
 

@@ -9,7 +9,9 @@
  *       "seeds":   [0], "limit": {"piqa": 200}, "sample": 0, "out": "runs/a", "data": ["DIR"] }
  *
  * "train" is what methods that learn learn from, and how: the options of `finetune`. "lora+rank=8" is a row with its
- * adapters beside the weights, "lora+rank=8+merge" the same training with them in the weights.
+ * adapters beside the weights, "lora+rank=8+merge" the same training with them in the weights. Where rows learn from
+ * different texts, each is a set that takes over what "train" says beside it: {"steps": 200, "sets": {"answers":
+ * {"data": "a.jsonl"}, "stories": {"data": "s.txt", "data_format": "text"}}}, and "lora+on=answers" learns on one.
  *
  * "limit" is how many items of each task are used, from the first on, "sample" how many are drawn at random by the seed
  * of the cell; a number for all tasks, or one for each that is named. The same in the name of a task: piqa@200 and
@@ -30,6 +32,11 @@ typedef struct bl_task_choice {
     const char *options;   /* JSON of all, "{}" */
     int64_t limit, sample; /* the first so many items; so many at random; 0: all; never both */
 } bl_task_choice;
+typedef struct bl_train_set {
+    const char *name;
+    bl_train_settings settings; /* whole: with what "train" says */
+    uint64_t said;              /* bit i: row i of bl_train_rows is its own */
+} bl_train_set;
 typedef struct bl_spec {
     const char **model;
     size_t n_models;
@@ -40,8 +47,10 @@ typedef struct bl_spec {
     size_t n_tasks;
     uint64_t *seed;
     size_t n_seeds;
-    bl_train_settings train;          /* enters the identity of methods that learn only */
-    bool trains;                      /* it is said */
+    bl_train_settings train; /* enters the identity of methods that learn only */
+    bool trains;             /* it is said */
+    bl_train_set *set;
+    size_t n_sets;
     bl_calib_choice calib;            /* enters the identity of methods that need calibration only */
     int64_t limit, sample;            /* of tasks that do not say themselves; 0: all */
     int64_t threads;                  /* 0: all cores */
@@ -75,6 +84,10 @@ bl_status bl_spec_parse(const bl_program *p, const char *text, size_t n, const b
 bl_status bl_spec_from_json(const bl_program *p, const bl_json *doc, const bl_spec_from *from, bl_spec *out,
                             bl_err *e); /* doc may be NULL */
 void bl_spec_free(bl_spec *s);
+/* What a method learns from: 0, what "train" says itself, or 1 + its set; and the settings of it, NULL when the study
+ * does not say. */
+size_t bl_spec_set(const bl_spec *s, const bl_method_chain *m);
+const bl_train_settings *bl_spec_training(const bl_spec *s, const bl_method_chain *m);
 /* The effective spec, as JSON that bl_spec_read takes. */
 bl_status bl_spec_print(const bl_spec *s, bl_text *out, bl_err *e);
 /* A commented spec to start from. */

@@ -219,8 +219,10 @@ static bl_status cot(const bl_json *row, example *x, bl_err *e)
     }
     bl_text_addf(&x->text, "Q: %s\nA:", question);
     size_t from = x->text.n;
+    size_t before = x->text.n;
     bl_text_add(&x->text, " ");
     add_flat(&x->text, rationale, n);
+    if (x->text.n == before + 1) x->text.n = before; /* no reasoning: the answer at once */
     bl_text_add(&x->text, " The answer is ");
     add_flat(&x->text, answer, strlen(answer));
     bl_text_add(&x->text, ".");

@@ -85,6 +85,8 @@ static void the_text_of_an_example_is_that_of_its_template_and_its_answer_counts
          "^### Human: Hi ### Assistant: Hello$", " Hello$"},
         {BL_SAMPLES_COT, "{\"question\": \"What is 2 + 3?\", \"rationale\": \"2 + 3 = 5.\", \"answer\": \"5\"}",
          "^Q: What is 2 + 3?\nA: 2 + 3 = 5. The answer is 5.$", " 2 + 3 = 5. The answer is 5.$"},
+        {BL_SAMPLES_COT, "{\"question\": \"What is 2 + 3?\", \"rationale\": \" \", \"answer\": \"5\"}",
+         "^Q: What is 2 + 3?\nA: The answer is 5.$", " The answer is 5.$"}, /* answers alone */
         {BL_SAMPLES_COT,
          "{\"question\": \"How many?\", \"answer\": \"Half is 48/2 = <<48/2=24>>24.\\nSo 24 < 30.\\n#### 24\"}",
          "^Q: How many?\nA: Half is 48/2 = 24. So 24 < 30. The answer is 24.$",
@@ -129,13 +131,13 @@ static void an_example_whose_prompt_fills_its_length_is_left_out_and_counted(voi
     assert_ok(read_text(COT("1", "1") COT("a longer question", "2"), BL_SAMPLES_COT, 12, false, &s, &e));
     assert_int_equal(s.n, 1);
     assert_int_equal(s.skipped, 1);
-    assert_string_equal(shown(&s, 0, false), "^Q: 1\nA:  Th");
+    assert_string_equal(shown(&s, 0, false), "^Q: 1\nA: The");
     bl_samples_free(&s);
     assert_int_equal(read_text(COT("a longer question", "2"), BL_SAMPLES_COT, 12, false, &s, &e), BL_E_FORMAT);
     assert_non_null(strstr(e.text, "no token of its 1 examples counts within 12 tokens"));
 }
 
-/* Texts "^Q: 1\nA:  The answer is 1.$" have 27 tokens each. */
+/* Texts "^Q: 1\nA: The answer is 1.$" have 26 tokens each. */
 static void neighbours_share_a_row_while_they_fit(void **state)
 {
     bl_err e = {0};
@@ -144,7 +146,7 @@ static void neighbours_share_a_row_while_they_fit(void **state)
     assert_ok(read_text(COT("1", "1") COT("2", "2") COT("3", "3") COT("4", "4") COT("5", "5"), BL_SAMPLES_COT, 60, true,
                         &s, &e));
     assert_int_equal(s.n, 5);
-    assert_int_equal(s.start[1], 27);
+    assert_int_equal(s.start[1], 26);
     assert_int_equal(s.n_rows, 3);
     assert_memory_equal(s.row, ((int64_t[]){0, 2, 4, 5}), 4 * sizeof *s.row);
     bl_samples_free(&s);

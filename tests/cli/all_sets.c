@@ -1,0 +1,107 @@
+/* Rows of one study that learn from different sets; one whose set makes it diverge fails alone, its curve kept. */
+#include "verbs_fixture.h"
+
+static const char data[] = "{\"ids\": [5, 9, 2, 7, 1, 3]}\n{\"ids\": [11, 4, 8, 6]}\n{\"ids\": [3, 3, 12, 10, 9]}\n";
+
+static void write_study(const char *methods, const char *sets)
+{
+    char text[40000];
+    snprintf(text, sizeof text,
+             "{\"models\": [\"%s\"], \"methods\": [%s], \"tasks\": [\"piqa\"], \"data\": [\"%s\"], \"out\": \"%s\", "
+             "\"threads\": 1, \"train\": {\"batch\": 3, \"steps\": 4, \"lr\": 0.01, \"data\": \"%s/a.jsonl\", "
+             "\"sets\": {%s}}}",
+             S.model, methods, S.data, S.out, S.dir, sets);
+    study_write(S.dir, "study.json", text);
+}
+
+static void each_row_learns_from_its_set(void **state)
+{
+    (void)state;
+    char sets[5000];
+    study_write(S.dir, "a.jsonl", data);
+    study_write(S.dir, "b.jsonl", "{\"ids\": [1, 2, 3, 4]}\n");
+    snprintf(sets, sizeof sets, "\"same\": {}, \"other\": {\"data\": \"%s/b.jsonl\"}, \"slow\": {\"lr\": 0.001}",
+             S.dir);
+    write_study("\"base\", {\"lora\": {\"rank\": 2, \"on\": [\"same\", \"other\", \"slow\"]}}, \"lora+rank=2\"", sets);
+    ran r = SAY(NULL, "run", "@dir/study.json", "--quiet");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    assert_int_equal(count_ending(S.out, ".h5"), 5);
+    /* what learns the same is trained once */
+    assert_int_equal(count_ending(filled("@dir/out/variants"), ".curve.hdf5"), 3);
+    r = SAY(NULL, "table", "@dir/out", "--rows", "method");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "lora+rank=2+on=other"));
+    ran_free(&r);
+    r = SAY(NULL, "plot", "@dir/out", "loss"); /* the curves of the rows, three panels of three runs of four steps */
+    assert_true(r.code == 0 || strstr(r.err, "gnuplot-nox"));
+    ran_free(&r);
+
+    /* what a set does not say is what "train" says, on the command line too */
+    r = SAY(NULL, "plan", "@dir/study.json", "--set", "train.lr=0.001");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "2 done, 3 open")); /* base and slow */
+    ran_free(&r);
+}
+
+static void a_row_that_diverges_fails_alone_with_its_curve(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    study_write(S.dir, "a.jsonl", data);
+    assert_ok(bl_remove_tree(S.out, &e));
+    write_study("\"base\", \"full+on=wild\", \"full+on=calm\"",
+                "\"wild\": {\"lr\": 1e6, \"decay\": 1e6, \"clip\": 0, \"steps\": 9}, \"calm\": {}");
+    ran r = SAY(NULL, "run", "@dir/study.json", "--quiet");
+    assert_int_equal(r.code, 1);
+    ran_free(&r);
+    assert_int_equal(count_ending(S.out, ".h5"), 2);
+    assert_int_equal(count_ending(S.out, ".failed.json"), 1);
+    assert_int_equal(count_ending(filled("@dir/out/variants"), ".curve.hdf5"), 2);
+    r = SAY(NULL, "table", "@dir/out", "--failed");
+    assert_non_null(strstr(r.out, "full+on=wild"));
+    assert_non_null(strstr(r.out, "is not finite"));
+    ran_free(&r);
+}
+
+static void what_no_set_can_be_is_refused(void **state)
+{
+    static const struct {
+        const char *methods, *sets, *says;
+    } rows[] = {
+        {"\"lora+on=there\"", "\"here\": {}", "\"train\" has no set 'there'; one of its sets is here"},
+        {"\"rtn:w4+on=here\"", "\"here\": {}", "method rtn: on: it learns from nothing"},
+        {"\"lora+on=A b\"", "\"here\": {}", "'A b' is no name of small letters"},
+        {"\"lora+on=a+on=b\"", "\"here\": {}", "on is given twice"},
+        {"\"lora+on=here+full\"", "\"here\": {}", "learn from one set, not from here and what \"train\" says"},
+        {"\"lora\"", "\"here\": {\"dat\": \"x\"}", "sets: here: unknown option 'dat'"},
+        {"\"lora\"", "\"Here\": {}", "sets: Here: a set's name is of small letters"},
+        {"\"lora\"", "\"here\": 3", "sets: here: a set is an object"},
+        {"\"lora\"", "\"here\": {\"steps\": 0}", "steps: 0 is not in"},
+        {"\"lora\"", "", "'sets' is an object of 1 to"},
+    };
+    (void)state;
+    study_write(S.dir, "a.jsonl", data);
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        write_study(rows[i].methods, rows[i].sets);
+        ran r = SAY(NULL, "run", "@dir/study.json");
+        expect(&r, 2, rows[i].says);
+        ran_free(&r);
+    }
+    ran r = SAY(NULL, "finetune", "@model", "--method", "lora+on=here", "--data", "@dir/a.jsonl", "-o", "@dir/no");
+    expect(&r, 2, "lora+on=here: sets are a study's; finetune learns from --data");
+    ran_free(&r);
+    r = SAY(NULL, "pretrain", "--shape", "lessons-tiny", "--method", "full+on=here", "-o", "@dir/no");
+    expect(&r, 2, "sets are a study's");
+    ran_free(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_row_learns_from_its_set),
+        cmocka_unit_test(a_row_that_diverges_fails_alone_with_its_curve),
+        cmocka_unit_test(what_no_set_can_be_is_refused),
+    };
+    return cmocka_run_group_tests_name("all_sets", tests, begin_study, end_study);
+}
