@@ -1,6 +1,7 @@
 /* verb_verdicts.c - what a judge said about pairs of answers, as strengths of those who answered. */
 #include "session.h"
 #include "harness/data/reader.h"
+#include "harness/data/seen.h"
 #include "kernels/base/json.h"
 #include "results/strength.h"
 #include <stdlib.h>
@@ -24,6 +25,9 @@ typedef struct verdicts {
     bl_match *match;
     size_t n, cap;
     int64_t left_out;
+    bl_seen seen;
+    const char **place; /* [n_places] of every verdict, the k-th that was seen has "line" k + 1 */
+    size_t n_places, cap_places;
 } verdicts;
 
 static bl_status player_of(verdicts *v, const char *name, int *out, bl_err *e)
@@ -64,10 +68,62 @@ static bl_status winner(const bl_json *row, const char *key, double *out, bl_err
     return bl_fail(e, BL_E_FORMAT, "'%s' is \"%s\", expected model_1, model_2, tie or error", key, s);
 }
 
-/* Both orders have to agree, else it is a tie (FastChat, llm_judge/show_result.py). */
-static bl_status add(void *ctx, const bl_json *row, bl_err *e)
+/* Who judged, as text: FastChat writes the model and the name of its prompt, in an array. */
+static bl_status judge_of(const bl_json *row, bl_text *out, bl_err *e)
 {
-    verdicts *v = ctx;
+    bl_status st = BL_OK;
+    const bl_json *j = bl_json_get(row, "judge"), *one;
+    const char *s;
+
+    if (bl_json_kind(j) == BL_JSON_STRING) {
+        BL_TRY(bl_json_str(j, &s, e));
+        bl_text_addf(out, "\n%s", s);
+    }
+    for (one = bl_json_kind(j) == BL_JSON_ARRAY ? bl_json_first(j) : NULL; one; one = bl_json_next(one)) {
+        BL_TRY(bl_json_str(one, &s, e));
+        bl_text_addf(out, "\n%s", s);
+    }
+out:
+    return st;
+}
+
+/* One judge says once what it finds of two models, a question and a turn, in whichever order they stand; a file that a
+ * judge was run on again has it twice. */
+static bl_status once(verdicts *v, const bl_rows *r, const bl_json *row, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text key = {0};
+    const char *first, *second, *place = bl_rows_where(r);
+    int64_t item, turn = 1, before; /* a file without turns is of the first */
+
+    BL_TRY(bl_json_get_int(row, "question_id", &item, e));
+    BL_TRY(bl_json_get_str(row, "model_1", &first, e));
+    BL_TRY(bl_json_get_str(row, "model_2", &second, e));
+    if (bl_json_get(row, "turn")) BL_TRY(bl_json_get_int(row, "turn", &turn, e));
+    bool turned = strcmp(first, second) > 0;
+    bl_text_addf(&key, "%lld %lld\n%s\n%s", (long long)item, (long long)turn, turned ? second : first,
+                 turned ? first : second);
+    BL_TRY(judge_of(row, &key, e));
+    BL_TRY(bl_text_check(&key, e));
+    BL_TRY(bl_seen_add(&v->seen, key.s, (int64_t)v->n_places + 1, &before, e));
+    if (before) {
+        st = bl_fail(e, BL_E_FORMAT,
+                     "question_id %lld, turn %lld of \"%s\" and \"%s\" comes twice, first in %s; expected one verdict "
+                     "of a judge",
+                     (long long)item, (long long)turn, first, second, v->place[before - 1]);
+        goto out;
+    }
+    BL_TRY(bl_grow(&v->place, &v->cap_places, v->n_places + 1, sizeof *v->place, e));
+    if (!(v->place[v->n_places] = bl_arena_str(v->arena, place, strlen(place), e))) st = BL_E_NOMEM;
+    else v->n_places++;
+out:
+    bl_text_free(&key);
+    return st;
+}
+
+/* Both orders have to agree, else it is a tie (FastChat, llm_judge/show_result.py). */
+static bl_status add(verdicts *v, const bl_json *row, bl_err *e)
+{
     bl_status st = BL_OK;
     const char *first, *second;
     bl_match m = {0};
@@ -92,6 +148,23 @@ static bl_status add(void *ctx, const bl_json *row, bl_err *e)
     BL_TRY(bl_grow(&v->match, &v->cap, v->n + 1, sizeof *v->match, e));
     v->match[v->n++] = m;
 out:
+    return st;
+}
+
+static bl_status read_file(verdicts *v, const char *path, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_rows *r = NULL;
+    const bl_json *j;
+
+    BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
+    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
+        if (bl_json_kind(j) != BL_JSON_OBJECT) st = bl_fail(e, BL_E_FORMAT, "expected an object");
+        else if ((st = once(v, r, j, e)) == BL_OK) st = add(v, j, e);
+        if (bl_rows_within(r, st, e) != BL_OK) goto out;
+    }
+out:
+    bl_rows_close(r);
     return st;
 }
 
@@ -129,7 +202,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)exit_code;
 
     BL_TRY(bl_arena_new(&v.arena, e));
-    for (size_t i = 0; i < (size_t)args->n_pos; i++) BL_TRY(bl_rows_each(args->pos[i], add, &v, e));
+    for (size_t i = 0; i < (size_t)args->n_pos; i++) BL_TRY(read_file(&v, args->pos[i], e));
     if (!v.n) {
         st = bl_fail(e, BL_E_FORMAT, "%s: no verdict that counts", args->pos[0]);
         goto out;
@@ -162,6 +235,8 @@ out:
     bl_free(order);
     bl_free(v.player);
     bl_free(v.match);
+    bl_free(v.place);
+    bl_seen_free(&v.seen);
     bl_arena_free(v.arena);
     bl_text_free(&t);
     return st;
@@ -174,7 +249,9 @@ const bl_verb bl_verb_verdicts = {
     .doc =
         "Reads verdicts on pairs of answers as FastChat's llm_judge writes them (JSON lines: question_id, model_1, "
         "model_2, g1_winner, g2_winner) and prints the strength of every model, by Bradley and Terry: 400 points are "
-        "odds of ten to one, the mean is 1000. A verdict that differs between the two orders is a tie.",
+        "odds of ten to one, the mean is 1000. A verdict that differs between the two orders is a tie; one that comes "
+        "twice (question, models, turn, judge) is "
+        "refused.",
     .example = "bitladder verdicts gpt-4_pair.jsonl",
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -11,9 +11,10 @@ static char *verdict_file(const study *s, const char *name, const char *text)
     assert_ok(bl_write_file(path, text, strlen(text), &e));
     return path;
 }
-#define VERDICT(q, one, two, g1, g2)                                                                                   \
+#define VERDICT_OF(q, one, two, g1, g2, judge, turn)                                                                   \
     "{\"question_id\": " q ", \"model_1\": \"" one "\", \"model_2\": \"" two "\", \"g1_winner\": \"" g1                \
-    "\", \"g2_winner\": \"" g2 "\", \"judge\": [\"gpt-4\", \"pair-v2\"], \"turn\": 1}\n"
+    "\", \"g2_winner\": \"" g2 "\", \"judge\": [\"" judge "\", \"pair-v2\"], \"turn\": " turn "}\n"
+#define VERDICT(q, one, two, g1, g2) VERDICT_OF(q, one, two, g1, g2, "gpt-4", "1")
 
 /* Orders that agree count, orders that differ are a tie, what the judge failed at is left out and said. */
 static void verdicts_of_both_orders_become_strengths(void **state)
@@ -49,6 +50,14 @@ static void verdicts_of_both_orders_become_strengths(void **state)
     assert_int_equal(n, 1);
     bl_json_free(doc);
     ran_free(&r);
+    char *three = verdict_file(&s, "three.jsonl",
+                               VERDICT("84", "x", "y", "tie", "tie")
+                                   VERDICT("82", "m/base", "m/rtn:w3", "model_1", "model_1"));
+    r = PROGRAM(&s, "verdicts", one, two, three); /* of several files, too */
+    assert_true(r.code != 0 && strstr(r.err, "three.jsonl:2: question_id 82, turn 1 of \"m/base\" and ") &&
+                strstr(r.err, " comes twice, first in ") && strstr(r.err, "one.jsonl:2; expected one verdict"));
+    bl_free(three);
+    ran_free(&r);
     r = PROGRAM(&s, "verdicts", one, two);
     expect(&r, 0, NULL);
     assert_non_null(strstr(r.out, "left out, the judge failed: 1"));
@@ -56,6 +65,28 @@ static void verdicts_of_both_orders_become_strengths(void **state)
     ran_free(&r);
     bl_free(one);
     bl_free(two);
+    study_end(&s);
+}
+
+/* Another turn, another judge: another verdict. */
+static void a_question_counts_once_a_turn_and_a_judge(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    char *path = verdict_file(&s, "v.jsonl",
+                              VERDICT_OF("81", "a", "b", "model_1", "model_1", "gpt-4", "1")
+                                  VERDICT_OF("81", "a", "b", "model_1", "model_1", "gpt-4", "2")
+                                      VERDICT_OF("81", "a", "b", "model_1", "model_1", "claude", "2"));
+    bl_json *doc;
+    int64_t n;
+    ran r = PROGRAM(&s, "verdicts", path, "--json");
+    expect(&r, 0, NULL);
+    assert_ok(bl_json_parse(r.out, strlen(r.out), "verdicts", BL_JSON_PLAIN, &doc, &e));
+    assert_ok(bl_json_get_int(bl_json_first(bl_json_get(doc, "models")), "won", &n, &e));
+    assert_int_equal(n, 3);
+    bl_json_free(doc);
+    ran_free(&r);
+    bl_free(path);
     study_end(&s);
 }
 
@@ -70,6 +101,11 @@ static void verdicts_that_say_nothing_are_refused_with_their_place(void **state)
          "v.jsonl:2: model_1 and model_2 are both \"a\""},
         {"{\"question_id\": 1}\n", "v.jsonl:1: 'model_1' is missing"},
         {VERDICT("81", "a", "b", "error", "error"), "v.jsonl: no verdict that counts"},
+        {VERDICT("81", "a", "b", "tie", "tie") VERDICT("82", "a", "b", "tie", "tie")
+             VERDICT("81", "a", "b", "model_1", "model_1"),
+         "v.jsonl:3: question_id 81, turn 1 of \"a\" and \"b\" comes twice, first in "},
+        {VERDICT("81", "a", "b", "tie", "tie") VERDICT("81", "b", "a", "tie", "tie"),
+         "v.jsonl:2: question_id 81, turn 1 of \"b\" and \"a\""},
     };
     (void)state;
     study s = study_begin(1);
@@ -240,6 +276,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(verdicts_of_both_orders_become_strengths),
+        cmocka_unit_test(a_question_counts_once_a_turn_and_a_judge),
         cmocka_unit_test(verdicts_that_say_nothing_are_refused_with_their_place),
         cmocka_unit_test(a_model_judges_both_orders),
     };
