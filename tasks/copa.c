@@ -77,7 +77,7 @@ out:
 }
 
 static const bl_choice_task row = {
-    .read = read_row, .prompt = "{text}", .examples = train, .where_examples = where_train};
+    .read = read_row, .prompt = "{text}", .right_once = true, .examples = train, .where_examples = where_train};
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {

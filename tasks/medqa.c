@@ -12,6 +12,7 @@
  * lm-evaluation-harness calls it medqa_4options.
  */
 #include "shared_choice.h"
+#include <string.h>
 
 static const char *const files[] = {"medqa/us_4options_test.jsonl",
                                     "data_clean/questions/US/4_options/phrases_no_exclude_test.jsonl",
@@ -37,6 +38,10 @@ static bl_status read_options(const bl_json *options, bl_arena *a, bl_choice *ou
     const char **text = bl_alloc(a, bl_json_size(options) + 1, sizeof *text, e);
 
     if (!text) return BL_E_NOMEM;
+    if (bl_json_kind(options) != BL_JSON_OBJECT) {
+        st = bl_fail(e, BL_E_FORMAT, "'options' is no object, expected one of four texts: A, B, C, D");
+        goto out;
+    }
     for (const bl_json *o = bl_json_first(options); o; o = bl_json_next(o), out->n_choices++) {
         const char *key = bl_json_key(o);
         if (!key || key[0] != 'A' + out->n_choices || key[1]) {
@@ -56,7 +61,7 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     static const char *const endings[] = {"ending0", "ending1", "ending2", "ending3"};
     bl_status st = BL_OK;
     const bl_json *options;
-    const char *answer;
+    const char *answer, *text;
 
     if (bl_json_get(j, "sent1")) { /* Hugging Face */
         BL_TRY(bl_choice_text(j, "sent1", a, &out->text, e));
@@ -69,6 +74,12 @@ static bl_status read_row(const bl_json *j, bl_arena *a, bl_choice *out, bl_err 
     BL_TRY(read_options(options, a, out, e));
     BL_TRY(bl_json_get_str(j, "answer_idx", &answer, e));
     BL_TRY(bl_choice_letter(answer, "'answer_idx'", BL_MAX(out->n_choices, 4), &out->gold, e));
+    if (bl_json_get(j, "answer") && out->gold < out->n_choices) { /* said twice */
+        BL_TRY(bl_json_get_str(j, "answer", &text, e));
+        if (strcmp(text, out->choice[out->gold]) != 0)
+            st = bl_fail(e, BL_E_FORMAT, "'answer' is \"%s\", but option %s is \"%s\"", text, answer,
+                         out->choice[out->gold]);
+    }
 out:
     return st;
 }

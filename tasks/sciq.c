@@ -36,8 +36,16 @@ out:
 }
 
 static const bl_passage_task row = {
-    .with = {.read = read_row, .prompt = "{more}\nQuestion: {text}\nAnswer:", .by_length = true, .n_choices = 4},
-    .without = {.read = read_row, .prompt = "Question: {text}\nAnswer:", .by_length = true, .n_choices = 4},
+    .with = {.read = read_row,
+             .prompt = "{more}\nQuestion: {text}\nAnswer:",
+             .by_length = true,
+             .n_choices = 4,
+             .right_once = true},
+    .without = {.read = read_row,
+                .prompt = "Question: {text}\nAnswer:",
+                .by_length = true,
+                .n_choices = 4,
+                .right_once = true},
     .files = files,
     .where = "valid.json of SciQ.zip (allenai.org/data/sciq), or allenai/sciq, validation, as JSON lines",
     .field = "support"};

@@ -166,21 +166,27 @@ bl_status bl_choice_letter(const char *text, const char *what, int n, int *out, 
 }
 
 /* ---- ARC and OpenBookQA ---- */
-/* Position of the answer key in the labels. */
-static bl_status gold_of(const bl_json *labels, const char *key, int *out, bl_err *e)
+/* Position of the answer key in the labels of `array`, which are its texts or, where `member` is given, that of each
+ * object in it. */
+static bl_status gold_of(const bl_json *array, const char *member, const char *key, int *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    const char *s;
-    int i = 0;
+    const bl_json *l, *before;
+    const char *s, *other;
+    int i = 0, gold = -1;
 
-    for (const bl_json *l = bl_json_first(labels); l; l = bl_json_next(l), i++) {
-        BL_TRY(bl_json_str(l, &s, e));
-        if (!strcmp(s, key)) {
-            *out = i;
+    for (l = bl_json_first(array); l; l = bl_json_next(l), i++) {
+        BL_TRY(member ? bl_json_get_str(l, member, &s, e) : bl_json_str(l, &s, e));
+        for (before = bl_json_first(array); before != l; before = bl_json_next(before)) {
+            BL_TRY(member ? bl_json_get_str(before, member, &other, e) : bl_json_str(before, &other, e));
+            if (strcmp(s, other)) continue;
+            st = bl_fail(e, BL_E_FORMAT, "label \"%s\" comes twice, expected another for every choice", s);
             goto out;
         }
+        if (!strcmp(s, key)) gold = i;
     }
-    st = bl_fail(e, BL_E_FORMAT, "answerKey \"%s\" is none of the %d labels", key, i);
+    if (gold < 0) st = bl_fail(e, BL_E_FORMAT, "answerKey \"%s\" is none of the %d labels", key, i);
+    else *out = gold;
 out:
     return st;
 }
@@ -189,7 +195,7 @@ static bl_status read_original(const bl_json *question, const char *key, bl_aren
 {
     bl_status st = BL_OK;
     const bl_json *choices;
-    const char **text, *label;
+    const char **text;
 
     BL_TRY(bl_choice_text(question, "stem", a, &out->text, e));
     BL_TRY(bl_json_need(question, "choices", &choices, e));
@@ -201,15 +207,10 @@ static bl_status read_original(const bl_json *question, const char *key, bl_aren
         st = BL_E_NOMEM;
         goto out;
     }
-    out->gold = -1;
-    for (const bl_json *c = bl_json_first(choices); c; c = bl_json_next(c)) {
+    for (const bl_json *c = bl_json_first(choices); c; c = bl_json_next(c), out->n_choices++)
         BL_TRY(bl_choice_text(c, "text", a, &text[out->n_choices], e));
-        BL_TRY(bl_json_get_str(c, "label", &label, e));
-        if (!strcmp(label, key)) out->gold = out->n_choices;
-        out->n_choices++;
-    }
     out->choice = text;
-    if (out->gold < 0) st = bl_fail(e, BL_E_FORMAT, "answerKey \"%s\" is none of the %d labels", key, out->n_choices);
+    BL_TRY(gold_of(choices, "label", key, &out->gold, e));
 out:
     return st;
 }
@@ -235,14 +236,14 @@ bl_status bl_choice_read_science(const bl_json *row, const char *key, bl_arena *
     if (bl_json_kind(choices) == BL_JSON_OBJECT) {
         BL_TRY(bl_json_get_str(row, "answerKey", &answer, e));
         BL_TRY(bl_choice_texts(bl_json_get(choices, "text"), a, &out->choice, &out->n_choices, e));
-        BL_TRY(gold_of(bl_json_get(choices, "label"), answer, &out->gold, e));
+        BL_TRY(gold_of(bl_json_get(choices, "label"), NULL, answer, &out->gold, e));
     } else {
         BL_TRY(bl_choice_texts(choices, a, &out->choice, &out->n_choices, e));
         BL_TRY(bl_choice_int(row, "gold", &gold, e));
         out->gold = gold < 0 || gold > INT32_MAX ? -1 : (int)gold;
         if ((labels = bl_json_get(row, "labels")) != NULL && bl_json_get(row, "answerKey")) {
             BL_TRY(bl_json_get_str(row, "answerKey", &answer, e));
-            BL_TRY(gold_of(labels, answer, &by_key, e));
+            BL_TRY(gold_of(labels, NULL, answer, &by_key, e));
             if (by_key != out->gold)
                 st = bl_fail(e, BL_E_FORMAT, "gold is %d, but the answer key \"%s\" is choice %d", out->gold, answer,
                              by_key);
@@ -297,6 +298,10 @@ static bl_status check_row(const bl_choice *q, const bl_choice_task *task, bl_er
     if (!*q->text) return bl_fail(e, BL_E_FORMAT, "the question is empty");
     for (int c = 0; c < q->n_choices; c++)
         if (!*q->choice[c]) return bl_fail(e, BL_E_FORMAT, "choice %d is empty", c);
+    for (int c = 0; c < q->n_choices && task->right_once && !q->unlabelled; c++)
+        if (c != q->gold && !strcmp(q->choice[c], q->choice[q->gold]))
+            return bl_fail(e, BL_E_FORMAT, "choice %d is \"%s\", as the right one is; expected another", c,
+                           q->choice[c]);
     return BL_OK;
 }
 

@@ -28,9 +28,10 @@ typedef struct bl_choice_task {
     /* Template text in which {text} and {more} stand for the row's own and {choices} for all of them, "A. …" each on a
      * line of its own; every choice is scored after it. NULL: the task has an `ask` of its own. */
     const char *prompt;
-    bool by_length;      /* acc_norm is reported too */
-    bool letters;        /* A, B, … are scored in place of the texts of the choices */
-    int n_choices;       /* every row has so many; 0: any number */
+    bool by_length;  /* acc_norm is reported too */
+    bool letters;    /* A, B, … are scored in place of the texts of the choices */
+    int n_choices;   /* every row has so many; 0: any number */
+    bool right_once; /* a choice that is the right one's text again is refused; some published sets have such rows */
     bl_rows_layout rows; /* of its files */
     /* What a file's rows lack is beside it (labels in a file of their own): called once all of them are read; *hash is
      * of the data and may be changed. NULL: they are whole. */

@@ -28,6 +28,10 @@ static bl_status read_item(const bl_json *j, bl_arena *a, bl_cot_item *out, bl_e
     BL_TRY(bl_json_need(j, "target_scores", &scores, e));
     BL_TRY(bl_json_get_int(scores, "Yes", &yes, e));
     BL_TRY(bl_json_get_int(scores, "No", &no, e));
+    if (bl_json_size(scores) != 2) {
+        st = bl_fail(e, BL_E_FORMAT, "'target_scores' has %zu answers, expected Yes and No", bl_json_size(scores));
+        goto out;
+    }
     if (yes + no != 1 || yes < 0 || no < 0) {
         st = bl_fail(e, BL_E_FORMAT, "Yes is %" PRId64 " and No is %" PRId64 ", expected 1 and 0 or 0 and 1", yes, no);
         goto out;

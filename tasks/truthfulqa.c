@@ -22,7 +22,8 @@
 #include <string.h>
 
 static const char *const files[] = {"truthfulqa/mc_task.json", "TruthfulQA/data/mc_task.json",
-                                    "truthful_qa/multiple_choice/validation.jsonl", NULL};
+                                    "truthful_qa/multiple_choice/validation.jsonl",
+                                    "truthfulqa/multiple_choice/validation.jsonl", NULL};
 static const char where[] =
     "data/mc_task.json of sylinrl/TruthfulQA, or truthfulqa/truthful_qa, multiple_choice, as JSON lines";
 

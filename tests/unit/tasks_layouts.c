@@ -207,6 +207,35 @@ static const struct {
     {"pubmedqa:own", "pubmedqa/test_set.json",
      "{\"17\": {\"QUESTION\": \"q\", \"CONTEXTS\": [\"c\"], \"final_decision\": \"no\"},\n\"17\": {}}", BL_E_FORMAT,
      "test_set.json:2: key \"17\" comes twice, first in line 1; expected another for every row"},
+    /* a row that says two things */
+    {"commonsense_qa", "commonsense_qa/validation.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":{\"label\":[\"A\",\"A\",\"C\",\"D\",\"E\"],\"text\":[\"1\",\"2\","
+     "\"3\","
+     "\"4\",\"5\"]},\"answerKey\":\"A\"}",
+     BL_E_FORMAT, "validation.jsonl:1: label \"A\" comes twice, expected another for every choice"},
+    {"commonsense_qa", "commonsenseqa/dev_rand_split.jsonl",
+     "{\"answerKey\":\"C\",\"id\":\"x\",\"question\":{\"stem\":\"q\",\"choices\":[{\"label\":\"A\",\"text\":\"1\"},{"
+     "\"label\":\"B\",\"text\":\"2\"},{\"label\":\"C\",\"text\":\"3\"},{\"label\":\"D\",\"text\":\"4\"},{\"label\":"
+     "\"D\",\"text\":\"5\"}]}}",
+     BL_E_FORMAT, "dev_rand_split.jsonl:1: label \"D\" comes twice"},
+    {"medqa", "medqa/us_4options_test.jsonl",
+     "{\"question\":\"q\",\"options\":{\"A\":\"1\",\"B\":\"2\",\"C\":\"3\",\"D\":\"4\"},\"answer\":\"3\",\"answer_"
+     "idx\":"
+     "\"B\"}",
+     BL_E_FORMAT, "us_4options_test.jsonl:1: 'answer' is \"3\", but option B is \"2\""},
+    {"medqa", "medqa/us_4options_test.jsonl",
+     "{\"question\":\"q\",\"options\":[\"1\",\"2\",\"3\",\"4\"],\"answer\":\"2\",\"answer_idx\":\"B\"}", BL_E_FORMAT,
+     "us_4options_test.jsonl:1: 'options' is no object, expected one of four texts: A, B, C, D"},
+    {"sciq:own", "sciq/validation.jsonl",
+     "{\"question\":\"q\",\"distractor1\":\"a\",\"distractor2\":\"d\",\"distractor3\":\"c\",\"correct_answer\":\"d\","
+     "\"support\":\"s\"}",
+     BL_E_FORMAT, "validation.jsonl:1: choice 1 is \"d\", as the right one is; expected another"},
+    {"copa", "copa/validation.jsonl",
+     "{\"premise\":\"p.\",\"choice1\":\"A.\",\"choice2\":\"A.\",\"question\":\"cause\",\"label\":1}", BL_E_FORMAT,
+     "validation.jsonl:1: choice 0 is \" a.\", as the right one is"},
+    {"strategyqa:cot6", "strategyqa/bigbench_task.json",
+     "{\"examples\":[{\"input\":\"q\",\"target_scores\":{\"Yes\":1,\"No\":0,\"Maybe\":0}}]}", BL_E_FORMAT,
+     "bigbench_task.json:1: element 1: 'target_scores' has 3 answers, expected Yes and No"},
     /* one option more than there are */
     {"medmcqa", "medmcqa/dev.jsonl",
      "{\"question\":\"q\",\"cop\":1,\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\",\"ope\":\"e\"}",
@@ -288,6 +317,10 @@ static const struct {
      BL_E_FORMAT, "AddSub.json:1: element 2: iIndex 7 comes twice, first in line 1"},
     {"gsm8k:cot8", "gsm8k/test.jsonl", "PAR1 and bytes PAR1", BL_E_FORMAT,
      "test.jsonl: a parquet file, expected text; convert it: python3 -c"},
+    {"truthfulqa_mc1", "truthfulqa/multiple_choice/validation-00000-of-00001.parquet", "PAR1", BL_E_MISSING,
+     "multiple_choice/validation-00000-of-00001.parquet, a parquet file; convert it: python3 -c"},
+    {"truthfulqa_mc2", "truthful_qa/multiple_choice/validation-00000-of-00001.parquet", "PAR1", BL_E_MISSING,
+     "multiple_choice/validation-00000-of-00001.parquet, a parquet file; convert it: python3 -c"},
     {"gsm8k:faithful", "gsm8k/test.jsonl", "{\"question\":\"q\",\"answer\":\"5\"}", BL_E_FORMAT,
      "test.jsonl:1: the answer has no \"####\" line"},
     {"medqa:faithful", "medqa/us_4options_test.jsonl",
