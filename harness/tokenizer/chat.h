@@ -7,8 +7,8 @@
  *     printf("%s%s%s", c->before, "Q: How many?", c->after);       // here the model goes on
  *
  * The templates of the LLaMA, Mistral, Qwen and SmolLM2 families are built in; nothing is executed. Which one it is,
- * the text of the checkpoint's own template says: by its hash, where it is one that was rendered and compared
- * (tests/unit/tokenizer_chat.c), else by what is in it; or, where a checkpoint has none, its tokens.
+ * the text of the checkpoint's own template says, by its hash: it is one that was rendered and compared
+ * (tests/unit/tokenizer_chat.c), to the letter; or, where a checkpoint has none, its tokens.
  */
 #ifndef BL_HARNESS_TOKENIZER_CHAT_H
 #define BL_HARNESS_TOKENIZER_CHAT_H
@@ -20,14 +20,11 @@ typedef struct bl_chat {
                                    tokenizer's own matter */
     const char *reply, *again;  /* in front of what was replied before, and from there to another message */
     bool strip, strip_reply;    /* a message, a reply before it, lose the white space at their ends */
-    const char *needs[4];       /* texts that the checkpoint's template has */
-    const char *lacks[6];       /* and that it has not */
 } bl_chat;
-const bl_chat *bl_chat_at(size_t i); /* NULL after the last */
 /* Lent. BL_E_UNSUPPORTED: the template is none of those, with its hash (XXH3-128 of its text), or there is neither a
  * template nor a token by which one is known. */
 bl_status bl_tokenizer_chat(const bl_tokenizer *t, const bl_chat **out, bl_err *e);
 /* The same of a template's text, and of the hash of one that was compared; NULL: none. */
-const bl_chat *bl_chat_of(const char *template_text);
+bl_status bl_chat_of(const char *template_text, const bl_chat **out, bl_err *e);
 const bl_chat *bl_chat_of_hash(bl_hash h);
 #endif

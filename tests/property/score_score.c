@@ -699,14 +699,28 @@ static void several_prompts_of_a_request_are_answered_each_for_itself(void **sta
 /* LLaMA's templates strip the message, whatever spans it is made of; what begins the reply is no part of it. */
 static void a_message_is_stripped_where_its_template_does_it(void **state)
 {
-    static const char tokenizer[] = "{\"added_tokens\":[],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},"
-                                    "\"merges\":[]},\"pre_tokenizer\":null,\"decoder\":null}";
+    static const char tokenizer[] =
+        "{\"added_tokens\":[{\"id\":2,\"content\":\"<|start_header_id|>\",\"special\":true,\"normalized\":false}],"
+        "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]},\"pre_tokenizer\":null,\"decoder\":"
+        "null}";
     static const struct {
         const char *config, *want, *again;
     } rows[] = {
-        {"{\"chat_template\":\"<<SYS>>{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}\"}",
-         "[INST] why? [/INST]So \n", "[INST] why? [/INST] So </s><s>[INST] and? [/INST]Then"},
-        {"{\"chat_template\":\"{{ '[INST] ' + message['content'] + ' [/INST]' }}\"}",
+        {"{}", /* LLaMA 3's, by its token */
+         "<|start_header_id|>user<|end_header_id|>\n\nwhy?<|eot_id|><|start_header_id|>assistant<|end_header_id|>"
+         "\n\nSo \n",
+         "<|start_header_id|>user<|end_header_id|>\n\nwhy?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nSo"
+         "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nand?<|eot_id|><|start_header_id|>assistant<|end_header_"
+         "id|>"
+         "\n\nThen"},
+        {"{\"chat_template\":\"{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != "
+         "(loop.index0 % "
+         "2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% "
+         "endif "
+         "%}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] "
+         "== "
+         "'assistant' %}{{ message['content'] + eos_token}}{% else %}{{ raise_exception('Only user and assistant roles "
+         "are supported!') }}{% endif %}{% endfor %}\"}",
          "[INST]  \n why? \n \t [/INST]So \n", "[INST]  \n why? \n \t [/INST] So \n</s>[INST] and? \n [/INST]Then"},
     };
     bl_err e = {0};

@@ -4,83 +4,54 @@
 #include "kernels/base/fs.h"
 #include <unistd.h>
 
-/* What is characteristic of templates as they are distributed, cut down to it. */
-static void templates_are_known_by_what_is_in_them(void **state)
+/* ChatML as it is distributed (OpenHermes-2.5), and what it becomes. */
+#define CHATML_(start, role)                                                                                           \
+    "{% for message in messages %}{{'" start "' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "      \
+    "'\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>" role "\\n' }}{% endif %}"
+#define CHATML CHATML_("<|im_start|>", "assistant")
+/* Mixtral-8x7B-Instruct-v0.1 (Apache-2.0) */
+#define MIXTRAL                                                                                                        \
+    "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ "    \
+    "raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if "       \
+    "message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == "         \
+    "'assistant' %}{{ message['content'] + eos_token}}{% else %}{{ raise_exception('Only user and assistant roles "    \
+    "are supported!') }}{% endif %}{% endfor %}"
+static void a_template_is_known_to_the_letter(void **state)
 {
     static const struct {
         const char *text, *name; /* NULL: none */
     } rows[] = {
-        {"{% for m in messages %}{% if loop.first and m.role != 'system' %}{{ '<|im_start|>system\nYou are a helpful "
-         "AI "
-         "assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}",
-         "smollm2"},
-        {"{{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\\n' "
-         "}}",
-         "qwen2.5"},
-        {"{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}", "qwen2"},
-        {"You are provided with function signatures{{- '<|im_start|>' }}{%- if enable_thinking is defined %}{{- "
-         "'<think>\\n\\n</think>\\n\\n' }}",
-         "qwen3"},
-        {"{{- '<|im_start|>' }}{%- if enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- else "
-         "%}{{- '<think>\\n' }}",
-         NULL}, /* Qwen3.5 opens the thinking */
-        {"{{ '<|im_start|>system\nYou are a helpful assistant<|im_end|>\n' }}", "qwen1.5"},
-        {"{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}", "chatml"},
-        {"{{'<|im_start|>system\nYou are a pirate.<|im_end|>\n'}}", NULL}, /* says more than is known */
-        {"{{'<|im_start|>system\nBe brief.<|im_end|>\n'}}{{'<|im_start|>' + message['role'] + '\n'}}", NULL},
-        {"{{'<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>'}}{{'<|start_header_id|>' + "
-         "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>'}}",
+        {CHATML, "chatml"},
+        {CHATML "\n", "chatml"}, /* as jinja2 reads it, that is the same */
+        {CHATML "\r\n", "chatml"},
+        {CHATML "\n\n", NULL},
+        {CHATML " ", NULL},
+        {MIXTRAL, "mixtral"},
+        {CHATML_("<|im_start|>", "bot"), NULL},           /* another role replies */
+        {CHATML_("<|im_start|>the_", "assistant"), NULL}, /* all roles have another name */
+        {"{% set names = {'user': 'human', 'assistant': 'bot'} %}{% for message in messages %}{{'<|im_start|>' + "
+         "names[message['role']] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}",
          NULL},
-        {"{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | "
-         "trim + "
-         "'<|eot_id|>' %}",
-         "llama3"},
-        {"{{ '<|start_header_id|>' + role + '<|end_header_id|>\n\n<BEGIN UNSAFE CONTENT CATEGORIES><|eot_id|>' }}",
-         NULL}, /* a guard has questions of its own */
-        {"{{- \"<|start_header_id|>system<|end_header_id|>\" }}{{- \"Cutting Knowledge Date: December 2023\\n\" }}{%- "
-         "set "
-         "date_string = \"26 Jul 2024\" %}{{ content | trim }}",
-         "llama3.1"},
-        {"{{- \"<|start_header_id|>\" }}Cutting Knowledge Date: December 2023{%- set date_string = "
-         "strftime_now(\"%d\") "
-         "%}26 Jul 2024",
-         NULL}, /* the day's date */
-        {"{%- if not date_string is defined %}{%- set date_string = strftime_now(\"%d %b %Y\") %}{%- set date_string = "
-         "\"26 Jul 2024\" %}{{- \"Cutting Knowledge Date: December 2023\n\" }}",
-         "llama3.2"}, /* that of the day only where none is given */
-        {"{% set content = '<<SYS>>\\n' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}", "llama2"},
-        {"{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token + ' ' }}", "mistral"},
-        {"{{ '[INST] ' + message['content'] + ' [/INST]' }}{{ message['content'] + eos_token }}", "mixtral"},
-        {"{{- ' [INST] ' + message['content'] + ' [/INST]' }}", "mistral-v1"},
-        {"{{ bos_token + '[INST] ' + messages[idx]['content'] + ' [/INST]' }}{{ '[INST] <<SYS>>' }}", NULL}, /* Smaug */
-        {"{{- \"[AVAILABLE_TOOLS] [\" }}{{- \"[INST] \" + message[\"content\"] + \"[/INST]\" }}", "mistral-v3"},
-        {"{{- \"[AVAILABLE_TOOLS][\" }}{{- \"[INST]\" + message[\"content\"] + \"[/INST]\" }}", "mistral-tekken"},
+        {"{{'<|im_start|>system\nYou are a pirate.<|im_end|>\n'}}" CHATML, NULL},
+        {"{{'<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + "
+         "'<|eot_id|>'}}",
+         NULL},
         {"{{ '<start_of_turn>' }}", NULL},
         {"", NULL},
     };
+    bl_err e = {0};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
-        const bl_chat *c = bl_chat_of(rows[i].text);
+        const bl_chat *c;
+        assert_ok(bl_chat_of(rows[i].text, &c, &e));
         const char *got = c ? c->name : "none", *want = rows[i].name ? rows[i].name : "none";
         if (strcmp(got, want) != 0) fail_msg("row %zu: %s, wanted %s", i, got, want);
     }
 }
 
-/* Each is a template that its own marks pick, so none hides another. */
-static void every_template_is_found_by_its_own_marks(void **state)
-{
-    (void)state;
-    for (size_t i = 0; bl_chat_at(i); i++) {
-        const bl_chat *c = bl_chat_at(i);
-        char text[1024] = "";
-        for (size_t k = 0; k < BL_COUNT(c->needs) && c->needs[k]; k++) strcat(text, c->needs[k]);
-        assert_ptr_equal(bl_chat_of(text), c);
-        assert_true(*c->before && *c->after);
-    }
-}
-
-/* Texts as they are distributed (in huggingface/huggingface.js, packages/jinja, and Future-House/ldp; those of LLaMA 2
- * and 3 as others print them; of SmolLM2 and Qwen2.5-Coder from GGUF files), by their hash, and what jinja2 3.1.6 made
+/* Texts as they are distributed (in huggingface/huggingface.js, packages/jinja, Future-House/ldp, ollama's
+ * template/index.json and llama.cpp's tests; those of LLaMA 2 and 3 as others print them; of SmolLM2 and Qwen2.5-Coder
+ * from GGUF files), by their hash, and what jinja2 3.1.6 made
  * of them: one message of the user, " Why?\n", add_generation_prompt, the BOS left out; and what comes to that when it
  * was replied to with " So. " and " And?\n" was said. */
 static void a_message_stands_where_the_templates_put_it(void **state)
@@ -146,6 +117,46 @@ static void a_message_stands_where_the_templates_put_it(void **state)
          "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
          " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* zephyr-7b-gemma-v0.1,
                                                                                               internlm2-chat-7b */
+        {UINT64_C(0x97d57a60f9ff4045), UINT64_C(0x8e30cf11bd23649b), "[INST] Why? [/INST]",
+         " So. </s><s>[INST] And? [/INST]"}, /* LLaMA 2's in ollama's list */
+        {UINT64_C(0x41483b6734ed0021), UINT64_C(0xd40f466f5b2860c8), " [INST]  Why?\n [/INST]",
+         "  So. </s> [INST]  And?\n [/INST]"}, /* Mistral-7B-Instruct-v0.2 with a system message */
+        {UINT64_C(0x745a3db876d82cba), UINT64_C(0x411248e379369751), "[INST]  Why?\n[/INST]",
+         "  So. </s>[INST]  And?\n[/INST]"}, /* Mistral-7B-Instruct-v0.3 with tools */
+        {UINT64_C(0xdf3ebcd92fa9a63f), UINT64_C(0xc6614466504d495b), "[INST]  Why?\n[/INST]",
+         " So.</s>[INST]  And?\n[/INST]"}, /* Mistral-Large-Instruct-2407 */
+        {UINT64_C(0x68c860e7356f7ab3), UINT64_C(0x20f20c2b5139eaee),
+         "<|im_start|>system\nYou are a helpful assistant<|im_end|>\n<|im_start|>user\n "
+         "Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen1.5's in ollama's list
+                                                                                            */
+        {UINT64_C(0xe580c2da83415028), UINT64_C(0xd5d943bd0bd9082f),
+         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n "
+         "Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen2's in ollama's list
+                                                                                            */
+        {UINT64_C(0xb2f9f2a38d479216), UINT64_C(0x41420706576a45ea),
+         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n "
+         "Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* Qwen2's in ollama's list
+                                                                                            */
+        {UINT64_C(0x577a7fce73f72e1e), UINT64_C(0xe2be9fd6966bb5eb),
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* OpenHermes-2.5-Mistral-7B
+                                                                                            */
+        {UINT64_C(0xa344e8c84fb0282d), UINT64_C(0xda206a9e46a4ac01),
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* dolphin-2.5-mixtral-8x7b
+                                                                                            */
+        {UINT64_C(0xb46a6a757068a7f2), UINT64_C(0x9f47d07099232147),
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* ChatML in ollama's list */
+        {UINT64_C(0x383cca9dbcba1246), UINT64_C(0x203ccc43ca77a32e),
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* the same */
+        {UINT64_C(0x4bfc9d3d5cea4688), UINT64_C(0xcb74434bff709dd9),
+         "<|im_start|>user\n Why?\n<|im_end|>\n<|im_start|>assistant\n",
+         " So. <|im_end|>\n<|im_start|>user\n And?\n<|im_end|>\n<|im_start|>assistant\n"}, /* the same */
     };
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
@@ -169,11 +180,11 @@ static void the_text_is_found_in_the_config_or_beside_it(void **state)
     static const struct {
         const char *config, *file, *name, *says;
     } rows[] = {
-        {"{\"chat_template\":\"{{ '[INST] ' + message['content'] + ' [/INST]' }}\"}", NULL, "mixtral", NULL},
-        {"{\"chat_template\":[{\"name\":\"rag\",\"template\":\"x\"},{\"name\":\"default\",\"template\":\"<<SYS>>{{ "
-         "bos_token + '[INST] ' + content.strip() + ' [/INST]' }}\"}]}",
-         NULL, "llama2", NULL},
-        {"{}", "{{ '[INST] ' + message['content'] + ' [/INST]' }}", "mixtral", NULL},
+        {"{\"chat_template\":\"" MIXTRAL "\"}", NULL, "mixtral", NULL},
+        {"{\"chat_template\":[{\"name\":\"rag\",\"template\":\"x\"},{\"name\":\"default\",\"template\":\"" MIXTRAL
+         "\"}]}",
+         NULL, "mixtral", NULL},
+        {"{}", CHATML, "chatml", NULL},
         {"{}", NULL, "chatml", NULL}, /* by its token */
         {"{\"chat_template\":\"unheard of\"}", NULL, NULL, "the chat template of the model (hash "},
     };
@@ -206,8 +217,7 @@ static void the_text_is_found_in_the_config_or_beside_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(templates_are_known_by_what_is_in_them),
-        cmocka_unit_test(every_template_is_found_by_its_own_marks),
+        cmocka_unit_test(a_template_is_known_to_the_letter),
         cmocka_unit_test(a_message_stands_where_the_templates_put_it),
         cmocka_unit_test(the_text_is_found_in_the_config_or_beside_it),
     };
