@@ -123,14 +123,16 @@ out:
 }
 
 /* Some examples have "Yes or no: " in front of what is an item. */
-static bool is_example(const bl_cot_set *set, const char *question)
+static const char *bare(const char *question)
 {
     static const char prefix[] = "Yes or no: ";
-    for (int k = 0; k < set->n_examples; k++) {
-        const char *own = set->example[k].question;
-        if (!strncmp(own, prefix, strlen(prefix))) own += strlen(prefix);
-        if (!strcmp(own, question)) return true;
-    }
+    return question + (strncmp(question, prefix, strlen(prefix)) ? 0 : strlen(prefix));
+}
+
+static bool is_example(const bl_cot_set *set, const char *question)
+{
+    for (int k = 0; k < set->n_examples; k++)
+        if (!strcmp(bare(set->example[k].question), bare(question))) return true;
     return false;
 }
 
@@ -156,6 +158,11 @@ bl_status bl_cot_load(const bl_task_load *how, const bl_cot_set *set, int n_sets
     BL_TRY(bl_cot_file(out->path, d->set->read, d->set->list, out->arena, &d->item, &n, &out->hash, e));
     for (int64_t i = 0; i < n; i++)
         if (!is_example(d->set, d->item[i].question)) d->item[kept++] = d->item[i];
+    if (kept == 0) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: each of its questions is one of the worked examples, expected others",
+                     out->path);
+        goto out;
+    }
     if (kept < n) out->note = "a question that is one of the worked examples is left out";
     out->rows = d;
     out->n = kept;

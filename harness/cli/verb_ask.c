@@ -276,7 +276,8 @@ static bl_status count_items(view *v, const bl_task *task, const char *name, bl_
     if (d->n < 0 && !v->s) return bl_fail(e, BL_E_CONFIG, "%s is cut into windows of tokens; give --model MODEL", name);
     *n = d->n;
     if (d->n < 0) BL_TRY(bl_engine_items(v->s->engine, task, d, n, e));
-    if (!number || *item >= *n)
+    if (*n == 0) st = bl_fail(e, BL_E_FORMAT, "%s has no item", name);
+    else if (!number || *item >= *n)
         st = bl_fail(e, BL_E_CONFIG, "item '%s' of %s: expected a number in 0..%lld", text, name, (long long)*n - 1);
 out:
     return st;

@@ -55,6 +55,7 @@ typedef struct court {
     size_t n_references, cap_references;
     bool chat;
     int64_t judged, cut; /* questions; prompts that were longer than the judge reads */
+    bl_text long_ones;   /* which these were of */
     bl_arena *arena;
 } court;
 
@@ -163,8 +164,20 @@ static void put_verdict(const court *c, const round *r, const bl_cell *const cel
         bl_json_add_str(&j, "g2_judgment", reply[1].text ? reply[1].text : "");
     }
     bl_json_add_int(&j, "turn", 1);
+    for (int k = 0; k < 2; k++)
+        if (reply[k].truncated) bl_json_add_bool(&j, k ? "g2_too_long" : "g1_too_long", true);
     bl_json_end(&j);
     bl_text_add(t, "\n");
+}
+
+/* "82 of m/base and m/rtn:w3g64", "83 of … in one order" */
+static void list_long(court *c, const round *r, const bl_cell *const cell[2], const bl_reply *reply)
+{
+    char name[2][512];
+    if (!reply[0].truncated && !reply[1].truncated) return;
+    for (int k = 0; k < 2; k++) name_of(cell[k], name[k]);
+    bl_text_addf(&c->long_ones, "%s%lld of %s and %s%s", c->long_ones.n ? "; " : "", (long long)r->question, name[0],
+                 name[1], reply[0].truncated && reply[1].truncated ? "" : " in one order");
 }
 
 /* ---- two cells ---- */
@@ -192,7 +205,10 @@ static bl_status judge_batch(court *c, const round *r, int n, const bl_cell *con
     for (int k = 0; k < 2 * n; k++) req[k] = r[k / 2].request[k % 2];
     BL_TRY(bl_engine_replies(c->s.engine, req, 2 * n, a, reply, e));
     for (int k = 0; k < 2 * n; k++) c->cut += reply[k].truncated;
-    for (int k = 0; k < n; k++) put_verdict(c, &r[k], cell, &reply[2 * k], &t);
+    for (int k = 0; k < n; k++) {
+        put_verdict(c, &r[k], cell, &reply[2 * k], &t);
+        list_long(c, &r[k], cell, &reply[2 * k]);
+    }
     c->judged += n;
     BL_TRY(bl_output(NULL, &t, e));
     fflush(stdout);
@@ -255,7 +271,12 @@ static bl_status prepare(court *c, bl_err *e)
     BL_TRY(bl_judge_prompts_read(path, c->arena, &c->prompts, e));
     if (c->o->reference) BL_TRY(bl_rows_each(c->o->reference, add_reference, c, e));
     BL_TRY(bl_session_open(&c->s, c->o->model, &c->o->m, c->o->common.threads, e));
-    c->chat = bl_tokenizer_chat(c->s.tokenizer, &chat, NULL) == BL_OK;
+    st = bl_tokenizer_chat(c->s.tokenizer, &chat, e);
+    c->chat = st == BL_OK;
+    if (st != BL_E_UNSUPPORTED) goto out;
+    st = BL_OK;
+    fprintf(stderr, "bitladder: the judge is asked without a chat template: %s\n", e->text);
+    *e = (bl_err){0};
 out:
     return st;
 }
@@ -301,11 +322,13 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
         fprintf(
             stderr,
             "bitladder: %lld of %lld prompts are longer than the %lld tokens that the judge reads: their verdicts are "
-            "errors\n",
-            (long long)c.cut, (long long)(2 * c.judged), (long long)bl_config_reach(bl_checkpoint_config(c.s.ckpt)));
+            "errors, which count for nobody (question_id %s)\n",
+            (long long)c.cut, (long long)(2 * c.judged), (long long)bl_config_reach(bl_checkpoint_config(c.s.ckpt)),
+            c.long_ones.s ? c.long_ones.s : "");
 out:
     bl_session_close(&c.s);
     bl_free(c.reference);
+    bl_text_free(&c.long_ones);
     bl_arena_free(c.arena);
     return st;
 }
@@ -320,7 +343,8 @@ const bl_verb bl_verb_duel = {
         "model_2, g1_winner, g2_winner, where g2 is the other order; bitladder verdicts makes strengths of them. The "
         "judge is asked through its chat template where it has one that is known. Of a "
         "conversation the first replies are judged. A verdict that cannot be read, or "
-        "that was given on a prompt too long for the judge, is an error and counts for nobody.",
+        "that was given on a prompt too long for the judge, is an error and counts for nobody; such prompts are "
+        "listed at the end, and marked g1_too_long and g2_too_long. Exit 1 when all of them are too long.",
     .example = "bitladder duel runs/a --model judge.gguf --read letters > pairs.jsonl && bitladder verdicts "
                "pairs.jsonl",
     .opts = rows,

@@ -123,12 +123,16 @@ static void verdicts_that_say_nothing_are_refused_with_their_place(void **state)
 enum { QUESTIONS = 3 };
 static const char *const question[QUESTIONS] = {"make a of b", "cut 7", "fold c and d"};
 
-/* Two rows with answers to Koala's questions. */
-static void answered(const study *s)
+/* Two rows with answers to Koala's questions, the last of them with as many words more. */
+static void answered(const study *s, int more)
 {
     bl_text rows = {0};
     char spec[4300], *dir = bl_join(s->data, "koala", &e);
-    for (int i = 0; i < QUESTIONS; i++) bl_text_addf(&rows, "{\"prompt\": \"%s\"}\n", question[i]);
+    for (int i = 0; i < QUESTIONS; i++) {
+        bl_text_addf(&rows, "{\"prompt\": \"%s", question[i]);
+        for (int k = 0; i == QUESTIONS - 1 && k < more; k++) bl_text_add(&rows, " so");
+        bl_text_add(&rows, "\"}\n");
+    }
     assert_ok(bl_make_dirs(dir, &e));
     study_write(dir, "koala_test_set.jsonl", rows.s);
     bl_text_free(&rows);
@@ -205,7 +209,7 @@ static void a_model_judges_both_orders(void **state)
             &s, "prompts.jsonl",
             "{\"name\": \"p\", \"type\": \"pairwise\", \"system_prompt\": \"is a or b?\", \"prompt_template\": "
             "\"{question}\\nA: {answer_a}\\nB: {answer_b}\"}\n");
-    answered(&s);
+    answered(&s, 0);
     replies_of(&s, "base", reply[0]);
     replies_of(&s, "rtn:w1g32", reply[1]);
     ran r = PROGRAM(&s, "duel", s.out, "--model", s.model, "--data", s.data, "--prompts", prompts, "--read", "letters");
@@ -272,6 +276,31 @@ static void a_model_judges_both_orders(void **state)
     study_end(&s);
 }
 
+/* What did not fit is an error, marked and listed; the rest is judged. */
+static void a_prompt_that_is_too_long_is_listed(void **state)
+{
+    (void)state;
+    study s = study_begin(1);
+    char *prompts = verdict_file(&s, "prompts.jsonl",
+                                 "{\"name\": \"p\", \"type\": \"pairwise\", \"system_prompt\": \"a or b?\", "
+                                 "\"prompt_template\": \"{question}\\nA: {answer_a}\\nB: {answer_b}\"}\n");
+    answered(&s, 5000);
+    ran r = PROGRAM(&s, "duel", s.out, "--model", s.model, "--data", s.data, "--prompts", prompts, "--read", "letters");
+    expect(&r, 0, NULL);
+    if (!strstr(r.err, "2 of 6 prompts are longer than the ") ||
+        !strstr(r.err, " count for nobody (question_id 2 of noise/") || !strstr(r.err, "noise/rtn:w1g32"))
+        fail_msg("%s", r.err);
+    const char *last = strstr(r.out, "\"question_id\":2");
+    assert_non_null(last);
+    assert_non_null(strstr(last, "\"g1_winner\":\"error\",\"g2_winner\":\"error\""));
+    assert_non_null(strstr(last, "\"g1_too_long\":true,\"g2_too_long\":true"));
+    const char *mark = strstr(r.out, "too_long");
+    assert_true(mark > last);
+    ran_free(&r);
+    bl_free(prompts);
+    study_end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +308,7 @@ int main(void)
         cmocka_unit_test(a_question_counts_once_a_turn_and_a_judge),
         cmocka_unit_test(verdicts_that_say_nothing_are_refused_with_their_place),
         cmocka_unit_test(a_model_judges_both_orders),
+        cmocka_unit_test(a_prompt_that_is_too_long_is_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

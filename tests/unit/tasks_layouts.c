@@ -236,6 +236,11 @@ static const struct {
     {"strategyqa:cot6", "strategyqa/bigbench_task.json",
      "{\"examples\":[{\"input\":\"q\",\"target_scores\":{\"Yes\":1,\"No\":0,\"Maybe\":0}}]}", BL_E_FORMAT,
      "bigbench_task.json:1: element 1: 'target_scores' has 3 answers, expected Yes and No"},
+    {"strategyqa:cot6", "strategyqa/bigbench_task.json",
+     "{\"examples\":[{\"input\":\"Would a pear sink in "
+     "water?\",\"target_scores\":{\"Yes\":0,\"No\":1}},{\"input\":\"Yes "
+     "or no: Would a pear sink in water?\",\"target_scores\":{\"Yes\":0,\"No\":1}}]}",
+     BL_E_FORMAT, "bigbench_task.json: each of its questions is one of the worked examples, expected others"},
     /* one option more than there are */
     {"medmcqa", "medmcqa/dev.jsonl",
      "{\"question\":\"q\",\"cop\":1,\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\",\"ope\":\"e\"}",
