@@ -235,7 +235,8 @@ out:
     return st;
 }
 
-/* The variance within the groups, pooled; not known where every group is one sample. */
+/* The variance within the groups, pooled; not known where a group is one sample, whose own is not (there
+ * lm-evaluation-harness says N/A of the group and of the pool). */
 static bl_status pool(const bl_metric *m, const bl_sample *s, int64_t n, bl_value *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -243,6 +244,7 @@ static bl_status pool(const bl_metric *m, const bl_sample *s, int64_t n, bl_valu
     bl_metric one = *m;
     int64_t n_grouped, groups = 0;
     double squares = 0;
+    bool known = true;
 
     one.pooled = false;
     BL_TRY(grouped(s, n, &g, &n_grouped, e));
@@ -251,10 +253,11 @@ static bl_status pool(const bl_metric *m, const bl_sample *s, int64_t n, bl_valu
         end = group_end(g, i, n_grouped);
         BL_TRY(over_samples(&one, g + i, end - i, &v, e));
         squares += v.stderr_ * v.stderr_ * (double)(end - i) * (double)(end - i - 1);
+        known = known && v.has_stderr;
     }
     if (n_grouped < n) goto out; /* of no groups: as it is */
-    out->has_stderr = n > groups;
-    out->stderr_ = n > groups ? sqrt(squares / (double)(n - groups) / (double)n) : 0;
+    out->has_stderr = known;
+    out->stderr_ = known ? sqrt(squares / (double)(n - groups) / (double)n) : 0;
 out:
     bl_free(g);
     return st;

@@ -30,7 +30,7 @@ typedef struct bl_metric {
     int steps;      /* MEAN: of score[a] .. score[a + steps - 1], each step also as a group; 0: score[a] alone */
     bool by_group;  /* also within each group of samples, and within the part of "part/group" */
     bool pooled;    /* MEAN: stderr sqrt(sum of v_g (n_g - 1) / (N - G) / N), v_g the variance within each of G groups
-                       (lm-evaluation-harness, pooled_sample_stderr) */
+                       (lm-evaluation-harness, pooled_sample_stderr); none where a group is one sample */
     int given;  /* MEAN: only over samples whose score[given - 1] is 1, where the metric means something; 0: over all.
                    Where there are none the metric is left out */
     bool macro; /* mean over the groups, each counting once; else over the samples */

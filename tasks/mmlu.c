@@ -19,7 +19,8 @@
  * goes, as in lm-evaluation-harness; the original scripts have two spaces and keep it.
  *     acc        lowest summed negative log-likelihood; every question counts once (micro). Also for each subject and
  *                for STEM, humanities, social sciences and other, with anatomy under STEM, as in
- *                lm-evaluation-harness (the original has it under other). Its standard error is pooled over subjects.
+ *                lm-evaluation-harness (the original has it under other). Its standard error is pooled over subjects;
+ *                none where a subject has one item.
  *     acc_macro  mean of the subjects
  * `mmlu` has five worked examples, mmlu:0shot none, mmlu:3shot the first three. Items go round the subjects, the first
  * question of each and then the second of each, so that `--limit` takes of all of them.

@@ -193,6 +193,13 @@ static void parts_hold_groups_and_errors_are_pooled(void **state)
     assert_ok(bl_metric_of(&row, two, 6, &v, &e));
     near(v.value, 4.0 / 6);
     near(v.stderr_, sqrt((3 * 0.25 + 0.5) / 4 / 6));
+    assert_ok(bl_metric_of(&row, s, 7, &v, &e)); /* of art there is one: nothing is known of its spread */
+    assert_false(v.has_stderr);
+    assert_false(grouped.v[0].has_stderr);
+    near(grouped.v[1].stderr_, 0.5);
+    const bl_sample alike[] = {s[0], s[2], s[4]}; /* and two that are alike do not make it 0 */
+    assert_ok(bl_metric_of(&row, alike, 3, &v, &e));
+    assert_false(v.has_stderr);
     const bl_sample each[] = {s[0], s[1], s[4]};
     assert_ok(bl_metric_of(&row, each, 3, &v, &e));
     assert_false(v.has_stderr);
