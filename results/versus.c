@@ -333,8 +333,9 @@ bl_status bl_versus_md(const bl_versus *v, const char *const name[2], bool termi
     const char *end = terminal ? "\n" : "  \n";
 
     if (!cell) return BL_E_NOMEM;
+    bool two_tasks = v->n && strcmp(v->row[0].a->cell->task, v->row[0].b->cell->task) != 0; /* named by the sides */
     for (int k = 0; k < COLUMNS; k++) {
-        bl_text_add(&cell[0][k], k == 4 ? name[0] : k == 5 ? name[1] : head[k]);
+        bl_text_add(&cell[0][k], k == 2 && two_tasks ? "metric" : k == 4 ? name[0] : k == 5 ? name[1] : head[k]);
         show[k] = k > 1 || varies(v, k == 0);
     }
     for (size_t i = 0; i < v->n; i++) put_line(&v->row[i], cell[i + 1]);

@@ -571,6 +571,10 @@ static void two_rows_of_a_directory_are_judged(void **state)
     assert_non_null(strstr(r.out, "{\"a\":\"noise/base/boolq:closed/0\",\"b\":\"noise/base/boolq:own/0\","));
     assert_non_null(strstr(r.out, "{\"a\":\"noise/rtn:w8g24/boolq:closed/0\",\"b\":\"noise/rtn:w8g24/boolq:own/0\","));
     ran_free(&r);
+    r = PROGRAM(&s, "compare", s.out, "boolq:closed", "boolq:own", "--threshold", "100");
+    expect(&r, 0, NULL);
+    assert_true(strstr(r.out, "| method ") && strstr(r.out, " | metric ") && !strstr(r.out, " | task "));
+    ran_free(&r);
     r = PROGRAM(&s, "compare", s.out, "boolq:own", "boolq:own");
     expect(&r, 2, "'boolq:own' is both tasks; expected two");
     ran_free(&r);
