@@ -364,7 +364,8 @@ typedef enum bl_isa {
     BL_ISA_BEST,
     BL_ISA_PLAIN,
     BL_ISA_AVX2,
-    BL_ISA_AVX512
+    BL_ISA_AVX512,
+    BL_ISA_AMX
 } bl_isa; /* each has what those before it have */
 typedef struct bl_backend_opts {
     const char *device;    /* "cpu", "cuda", "cuda:1"; NULL: what BITLADDER_DEVICE says, else the best there is */

@@ -123,6 +123,7 @@ bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *
 /* n steps of products in registers, of floats or integers: how many operations, two a product and sum. */
 double bl_avx2_peak(bool integer, int64_t n);
 double bl_avx512_peak(bool integer, int64_t n);
+double bl_amx_peak(bool integer, int64_t n); /* of integers */
 
 void bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double eps);
 void bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);

@@ -6,6 +6,24 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#endif
+
+#if defined(__x86_64__)
+/* The CPU has matrices of bytes, and the system gives this process the room for them, which it does when asked. */
+static bool has_matrices(void)
+{
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    enum { TILE = 1 << 24, INT8 = 1 << 25, ASK = 0x1023, ROOM = 18 }; /* of leaf 7; ARCH_REQ_XCOMP_PERM, XTILEDATA */
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & TILE) && (d & INT8) &&
+           syscall(SYS_arch_prctl, ASK, ROOM) == 0;
+#else
+    return false;
+#endif
+}
+#endif
 
 static bl_isa best_isa(void)
 {
@@ -19,7 +37,7 @@ static bl_isa best_isa(void)
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
         !__builtin_cpu_supports("avx512vnni"))
         return BL_ISA_AVX2;
-    return BL_ISA_AVX512;
+    return has_matrices() ? BL_ISA_AMX : BL_ISA_AVX512;
 #else
     return BL_ISA_PLAIN;
 #endif
@@ -78,9 +96,10 @@ void bl_cpu_device_info(const bl_backend *be, bl_device_info *out)
     const bl_cpu *c = be->own;
     *out = (bl_device_info){.name = "unknown CPU", .threads = c->threads, .deterministic = true};
     snprintf(out->simd, sizeof out->simd, "%s",
-             c->isa == BL_ISA_AVX512 ? "avx2+fma+f16c+avx512+vnni"
-             : c->isa == BL_ISA_AVX2 ? "avx2+fma+f16c"
-                                     : "plain");
+             c->isa == BL_ISA_AMX      ? "avx2+fma+f16c+avx512+vnni+amx"
+             : c->isa == BL_ISA_AVX512 ? "avx2+fma+f16c+avx512+vnni"
+             : c->isa == BL_ISA_AVX2   ? "avx2+fma+f16c"
+                                       : "plain");
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     if (pages > 0 && size > 0) out->memory_bytes = (uint64_t)pages * (uint64_t)size;
     FILE *f = fopen("/proc/cpuinfo", "re");

@@ -29,6 +29,7 @@ double bl_kernel_peak(const bl_backend *be, bool integer)
     if (strcmp(be->ops->name, "cpu") != 0) return 0;
 #if defined(__x86_64__)
     const bl_cpu *c = be->own;
+    if (c->isa >= BL_ISA_AMX && integer) return measured(c, bl_amx_peak, integer);
     if (c->isa >= BL_ISA_AVX512) return measured(c, bl_avx512_peak, integer);
     if (c->isa >= BL_ISA_AVX2) return measured(c, bl_avx2_peak, integer);
 #endif

@@ -1,0 +1,95 @@
+"""How decoding, prompts and single products gain from more threads of one CPU.
+
+    python cpu_scaling.py BITLADDER [--model MODEL] [--threads 1,2,4,8,16] [--rounds 3] [--methods LIST]
+                          [--shapes LIST] [--kernels LIST] [--rows 1,128] [--out FILE.md]
+
+Runs `bitladder bench` once for each number of threads and prints, for everything that is timed, the rate and its
+efficiency: rate / (threads x rate of one thread). Whole programs: greedy text and a prompt of 512 tokens, each method
+as it is made in memory. Products: the kernels named, from memory (nothing of them in a cache). MODEL may be synth:...,
+which needs no file. The share of the memory bandwidth that all threads have together is beside products of one row, as
+those end where it does. What is in FILE from its first "## " on stays.
+"""
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+
+
+def run(command):
+    r = subprocess.run(command, capture_output=True, text=True)
+    if r.returncode:
+        sys.exit("%s\nended with %d: %s" % (" ".join(command), r.returncode, r.stderr[-2000:]))
+    return r.stdout
+
+
+def programs(o, threads):
+    rows = json.loads(run([o.bitladder, "bench", "scoring", "--alone", "--model", o.model, "--method", o.methods,
+                           "--filter", "greedy*,prompt*", "--repetitions", str(o.rounds), "--threads", str(threads),
+                           "--json", "--quiet"]))
+    return {("%s, %s" % (r["method"], "decoding" if r["what"].startswith("greedy") else "prompt"), "tokens/s"):
+            (r["tokens"] / r["seconds_min"], None) for r in rows}
+
+
+def products(o, threads):
+    rows = json.loads(run([o.bitladder, "bench", "kernels", "--shape", o.shapes, "--rows", o.rows, "--filter",
+                           o.kernels, "--repetitions", str(o.rounds), "--threads", str(threads), "--json", "--quiet"]))
+    return {("`%s` %dx%d, M = %d" % (r["kernel"], r["out"], r["in"], r["m"]), "GFLOP/s"):
+            (2e-9 * r["m"] * r["out"] * r["in"] / r["cold_seconds_min"], r["memory_share"])
+            for r in rows if r["kernel"] != "openblas"}
+
+
+def table(o, counts, found, share):
+    out = ["| | " + " | ".join("%d" % n for n in counts) + " | unit | " +
+           " | ".join("eff. %d" % n for n in counts[1:]) + (" | memory" if share else "") + " |",
+           "| --- |" + " ---: |" * len(counts) + " --- |" + " ---: |" * (len(counts) - 1 + share)]
+    for key in found[counts[0]]:
+        rates = [found[n][key][0] for n in counts]
+        base = rates[0] / counts[0]
+        out.append("| %s | %s | %s | %s |" % (
+            key[0], " | ".join("%.1f" % r for r in rates), key[1],
+            " | ".join(["%.0f%%" % (100 * r / (n * base)) for n, r in list(zip(counts, rates))[1:]] +
+                       (["%.0f%%" % (100 * found[counts[-1]][key][1])] if share else []))))
+    return out
+
+
+def main():
+    a = argparse.ArgumentParser()
+    a.add_argument("bitladder")
+    a.add_argument("--model", default="synth:smollm2-135m")
+    a.add_argument("--threads", default="1,2,4,8,16")
+    a.add_argument("--rounds", type=int, default=3)
+    a.add_argument("--methods", default="fp32,rtn:w4g32+symmetric,rtn:w4a8g32+act-group=32+symmetric")
+    a.add_argument("--shapes", default="4096x14336")
+    a.add_argument("--kernels", default="lanes_w4a8_*,lanes_int4_*,gemm_w4a8_*,gemm_fp32_*,gemm_int4_*")
+    a.add_argument("--rows", default="1,128")
+    a.add_argument("--out")
+    o = a.parse_args()
+    counts = [int(n) for n in o.threads.split(",") if int(n) <= os.cpu_count()]
+    whole, single = {}, {}
+    for n in counts:
+        whole[n], single[n] = programs(o, n), products(o, n)
+        print(n, "threads:", whole[n], single[n], file=sys.stderr)
+    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown")
+    text = "\n".join(
+        ["# Threads of a CPU", "",
+         "Made by `tests/tools/cpu_scaling.py` on %s; %s, %d cores; %s." % (
+             datetime.date.today(), cpu, os.cpu_count(), run([o.bitladder, "--version"]).splitlines()[0]),
+         "The fastest of %d rounds. Efficiency is the rate over threads times the rate of one." % o.rounds, "",
+         "Whole programs, %s:" % o.model, ""] + table(o, counts, whole, False) +
+        ["", "Products from memory; memory: share of the measured bandwidth at the most threads, in cache for many"
+         " rows:", ""] + table(o, counts, single, True)) + "\n"
+    if o.out:
+        notes = ""
+        if os.path.exists(o.out):
+            with open(o.out) as f:
+                before = f.read()
+            notes = before[before.find("\n## "):] if "\n## " in before else ""
+        with open(o.out, "w") as f:
+            f.write(text + notes)
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    main()
