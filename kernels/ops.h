@@ -358,6 +358,7 @@ typedef struct bl_ops {
     bl_status (*pool_grad)(bl_backend *, const bl_pool_grad_args *, bl_err *);
     bl_status (*band)(bl_backend *, const bl_band_args *, bl_err *);
     bl_status (*band_grad)(bl_backend *, const bl_band_grad_args *, bl_err *);
+    bl_status (*lowrank_grad)(bl_backend *, const bl_lowrank_grad_args *, bl_err *);
 } bl_ops;
 
 typedef enum bl_isa {

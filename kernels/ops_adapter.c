@@ -56,3 +56,26 @@ bl_status bl_check_band_grad(const bl_band_grad_args *a, bl_err *e)
     return bands(&a->dy, &a->dx, &a->dbeta, a->group) ? BL_OK
                                                       : bl_broken(e, "band_grad", "gradients and group do not fit");
 }
+
+int64_t bl_lowrank_width(int64_t rank) { return (rank + 7) / 8 * 8; }
+
+bl_status bl_check_lowrank_grad(const bl_backend *be, const bl_lowrank_grad_args *a, bl_err *e)
+{
+    int64_t width = 0;
+    if (a->n < 1 || a->n > BL_LOWRANK_MOST || !bl_is_matrix(&a->x, be->act, -1, -1))
+        return bl_broken(e, "lowrank_grad", "x is no matrix, or adapters are too many or none");
+    const int64_t rows = a->x.dim[0], in = a->x.dim[1];
+    for (int i = 0; i < a->n; i++) {
+        const bl_tensor *A = &a->of[i].a, *B = &a->of[i].b;
+        if (!matrix(A, -1, in) || !matrix(B, -1, A->dim[0]) || !matrix(&a->of[i].da, A->dim[0], in) ||
+            !matrix(&a->of[i].db, B->dim[0], A->dim[0]) || !bl_is_matrix(&a->of[i].dy, be->act, rows, B->dim[0]))
+            return bl_broken(e, "lowrank_grad", "A, B and their gradients do not fit x and dy");
+        width += bl_lowrank_width(A->dim[0]);
+    }
+    if (a->dx.buf && !bl_is_matrix(&a->dx, be->act, rows, in))
+        return bl_broken(e, "lowrank_grad", "dx has not the shape of x");
+    if (!a->work.buf || a->work.dtype != be->act || !bl_tensor_contiguous(&a->work) ||
+        bl_tensor_count(&a->work) < rows * width)
+        return bl_broken(e, "lowrank_grad", "there is too little room for the inner products");
+    return BL_OK;
+}

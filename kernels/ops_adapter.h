@@ -1,6 +1,6 @@
 /* ops_adapter.h - arguments of the ops that make a low-rank adapter, y += s (x At) Bt, of what is learned beside or
- * instead of A and B, and their gradients. Part of ops.h, which includes it. All are f32; gradients are added to what
- * is there.
+ * instead of A and B, and their gradients. Part of ops.h, which includes it. All are f32 where nothing else is said;
+ * gradients are added to what is there.
  */
 #ifndef BL_KERNELS_OPS_ADAPTER_H
 #define BL_KERNELS_OPS_ADAPTER_H
@@ -53,10 +53,28 @@ typedef struct bl_band_grad_args {
     bool tall;
 } bl_band_grad_args;
 
+/* Gradients of y_i = scale_i (x A_it) B_it, adapters that read the same x: with h_i = x A_it and g_i = scale_i dy_i
+ * B_i, dB_i += scale_i dy_it h_i;   dA_i += g_it x;   dx += the sum of g_i A_i, or = that. dx is written after x was
+ * read, so it may be x. */
+enum { BL_LOWRANK_MOST = 3 }; /* q, k and v */
+typedef struct bl_lowrank_grad_args {
+    bl_tensor x, dx; /* act [rows, in] each; no dx: it is not wanted */
+    int n;
+    struct {
+        bl_tensor a, b, da, db; /* [rank_i, in], [out_i, rank_i]; f32 */
+        bl_tensor dy;           /* act [rows, out_i] */
+        double scale;
+    } of[BL_LOWRANK_MOST];
+    bl_tensor work; /* act, contiguous, lent: rows times the ranks, each rounded up to eights (bl_lowrank_width) */
+    bool accumulate;
+} bl_lowrank_grad_args;
+int64_t bl_lowrank_width(int64_t rank); /* columns of an adapter in `work` */
+
 bl_status bl_check_dora(const bl_dora_args *a, bl_err *e);
 bl_status bl_check_dora_grad(const bl_backend *be, const bl_dora_grad_args *a, bl_err *e);
 bl_status bl_check_pool(const bl_pool_args *a, bl_err *e);
 bl_status bl_check_pool_grad(const bl_pool_grad_args *a, bl_err *e);
 bl_status bl_check_band(const bl_band_args *a, bl_err *e);
 bl_status bl_check_band_grad(const bl_band_grad_args *a, bl_err *e);
+bl_status bl_check_lowrank_grad(const bl_backend *be, const bl_lowrank_grad_args *a, bl_err *e);
 #endif

@@ -142,14 +142,12 @@ out:
     return st;
 }
 
-static bl_status linear_grad(void *ctx, bl_model *m, int64_t block, bl_role role, bl_tensor x, bl_tensor dy,
-                             bl_tensor dx, bool accumulate, bl_err *e)
+static bl_status linear_grad(work *k, bl_model *m, bl_role role, bl_tensor x, bl_tensor dy, bl_tensor dx,
+                             bool accumulate, bl_err *e)
 {
     bl_status st = BL_OK;
-    work *k = ctx;
     bl_backend *be = m->be;
     learned *l = k->lin;
-    (void)block;
     while (l->lin->role != role) l++;
     bl_tensor seen = x;
     if (l->lin->n_transforms) {
@@ -161,6 +159,15 @@ static bl_status linear_grad(void *ctx, bl_model *m, int64_t block, bl_role role
     BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = seen, .dy = dy, .dw = l->dw, .alpha = 1}, e));
     if (dx.buf) BL_TRY(bl_linear_input_grad(be, l->lin, dy, dx, accumulate, e));
 out:
+    return st;
+}
+
+static bl_status linear_grads(void *ctx, bl_model *m, int64_t block, const bl_role *role, int n, bl_tensor x,
+                              const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
+{
+    bl_status st = BL_OK;
+    (void)block;
+    for (int i = 0; i < n && st == BL_OK; i++) st = linear_grad(ctx, m, role[i], x, dy[i], dx, accumulate || i, e);
     return st;
 }
 
@@ -315,7 +322,7 @@ static bl_status block(const bl_method_run *r, int64_t b, bl_err *e)
     bl_block *bl = &r->model->blocks[b];
     bl_mark mark = bl_arena_mark(r->scratch);
     work k = {.r = r, .o = r->opts};
-    const bl_block_grads grads = {.linear = linear_grad, .norm = norm_grad, .ctx = &k};
+    const bl_block_grads grads = {.linears = linear_grads, .norm = norm_grad, .ctx = &k};
     k.by = (bl_block_learner){.run = r, .block = b, .grads = &grads};
     for (; k.n < bl->n_linears; k.n++) BL_TRY(begin(&k, &k.lin[k.n], &bl->linear[k.n], e));
     if (k.o->iters > 0) {

@@ -92,10 +92,15 @@ static bl_tensor work(back *b, int64_t rows, int64_t cols)
     return t;
 }
 
-static bl_status linear(const back *b, bl_role role, bl_tensor x, bl_tensor dy, bl_tensor dx, bool accumulate,
-                        bl_err *e)
+static bl_status linears(const back *b, const bl_role *role, int n, bl_tensor x, const bl_tensor *dy, bl_tensor dx,
+                         bl_err *e)
 {
-    return b->g->linear(b->g->ctx, b->p.m, b->p.block, role, x, dy, dx, accumulate, e);
+    return b->g->linears(b->g->ctx, b->p.m, b->p.block, role, n, x, dy, dx, false, e);
+}
+
+static bl_status linear(const back *b, bl_role role, bl_tensor x, bl_tensor dy, bl_tensor dx, bl_err *e)
+{
+    return linears(b, &role, 1, x, &dy, dx, e);
 }
 
 static bl_tensor norm_grad(const back *b, bl_role role)
@@ -125,11 +130,10 @@ static bl_status mlp(back *b, bl_err *e)
     b->at = 0;
     bl_tensor dgate = work(b, b->rows, c->ffn_dim), dup = work(b, b->rows, c->ffn_dim), dh = work(b, b->rows, c->dim);
 
-    BL_TRY(linear(b, BL_ROLE_DOWN, t->act, b->d, dgate, false, e));
+    BL_TRY(linear(b, BL_ROLE_DOWN, t->act, b->d, dgate, e));
     BL_TRY(b->p.be->ops->swiglu_grad(
         b->p.be, &(bl_swiglu_grad_args){.gate = t->gate, .up = t->up, .dy = dgate, .dgate = dgate, .dup = dup}, e));
-    BL_TRY(linear(b, BL_ROLE_GATE, t->mlp_in, dgate, dh, false, e));
-    BL_TRY(linear(b, BL_ROLE_UP, t->mlp_in, dup, dh, true, e));
+    BL_TRY(linears(b, (const bl_role[]){BL_ROLE_GATE, BL_ROLE_UP}, 2, t->mlp_in, (bl_tensor[]){dgate, dup}, dh, e));
     BL_TRY(norm(b, BL_ROLE_MLP_NORM, t->mid, dh, b->d, true, e));
 out:
     return st;
@@ -172,7 +176,7 @@ static bl_status attention(back *b, bool below, bl_err *e)
     bl_tensor dy = work(b, b->rows, b->p.q_dim), dq = work(b, b->rows, b->p.q_dim), dk = work(b, b->rows, b->p.kv_dim),
               dv = work(b, b->rows, b->p.kv_dim), dh = work(b, b->rows, c->dim);
 
-    BL_TRY(linear(b, BL_ROLE_O, t->attn_out, b->d, dy, false, e));
+    BL_TRY(linear(b, BL_ROLE_O, t->attn_out, b->d, dy, e));
     BL_TRY(b->p.be->ops->attention_grad(b->p.be,
                                         &(bl_attention_grad_args){.q = t->q,
                                                                   .k = t->k,
@@ -192,9 +196,8 @@ static bl_status attention(back *b, bool below, bl_err *e)
     BL_TRY(heads(b, BL_ROLE_Q, BL_ROLE_Q_NORM, dq, dy, e)); /* dy has been read */
     BL_TRY(heads(b, BL_ROLE_K, BL_ROLE_K_NORM, dk, bl_tensor_2d(dy.buf, dy.offset, dy.dtype, b->rows, b->p.kv_dim), e));
     if (!on) dh = (bl_tensor){0};
-    BL_TRY(linear(b, BL_ROLE_Q, t->attn_in, dq, dh, false, e));
-    BL_TRY(linear(b, BL_ROLE_K, t->attn_in, dk, dh, true, e));
-    BL_TRY(linear(b, BL_ROLE_V, t->attn_in, dv, dh, true, e));
+    BL_TRY(linears(b, (const bl_role[]){BL_ROLE_Q, BL_ROLE_K, BL_ROLE_V}, 3, t->attn_in, (bl_tensor[]){dq, dk, dv}, dh,
+                   e));
     if (on) BL_TRY(norm(b, BL_ROLE_ATTN_NORM, t->x, dh, b->d, true, e));
 out:
     return st;

@@ -12,9 +12,10 @@
 #include "block.h"
 
 typedef struct bl_block_grads {
-    /* Of y = linear(x), rows of the whole batch: dx = dy W, or dx += that; no tensor: not wanted. */
-    bl_status (*linear)(void *ctx, bl_model *m, int64_t block, bl_role role, bl_tensor x, bl_tensor dy, bl_tensor dx,
-                        bool accumulate, bl_err *e);
+    /* Of y_i = linear_i(x), those of n roles that read the same x, rows of the whole batch: dx = the sum of dy_i W_i,
+     * or dx += that; no tensor: not wanted. */
+    bl_status (*linears)(void *ctx, bl_model *m, int64_t block, const bl_role *role, int n, bl_tensor x,
+                         const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e);
     bl_tensor (*norm)(void *ctx, bl_model *m, int64_t block,
                       bl_role role); /* f32 [n], what its gradient is added to; no tensor: it is not wanted */
     bl_block_product *product;       /* as in the forward pass */

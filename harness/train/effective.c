@@ -291,53 +291,82 @@ out:
     return st;
 }
 
-/* h = drop(x) At, dh = s dy B: dB += s dyt h, dA += dht drop(x), dx += drop(dh A). */
-static bl_status adapter_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx, bl_err *e)
+/* Of the trained adapters of linears that read the same x; dropped: what they read instead, its gradient dropped as it
+ * was. */
+static bl_status adapter_gradients(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *dy,
+                                   bl_tensor dx, bool accumulate, bl_err *e)
 {
-    bl_backend *be = t->m->be;
-    const bl_lowrank *l = &w->linear->adapter[w->adapter];
+    bl_lowrank_grad_args a = {.x = x, .dx = dx, .accumulate = accumulate};
     bl_status st = BL_OK;
-    bl_tensor xd = x, h, back, da = t->param[w->a].grad, db = t->param[w->b].grad;
+    int64_t width = 0;
 
-    if (t->param[w->a].own) BL_TRY(of_form(t, BL_WORK_DA, l->a, &da, e));
-    if (t->param[w->b].own) BL_TRY(of_form(t, BL_WORK_DB, l->b, &db, e));
-    BL_TRY(bl_effective_room(t, BL_WORK_LOW, x.dim[0], l->a.dim[0], &h, e));
-    if (w->dropout > 0) {
-        BL_TRY(bl_effective_room(t, BL_WORK_X, x.dim[0], x.dim[1], &xd, e));
-        BL_TRY(drop(t, w, 0, x, xd, false, e));
+    for (int i = 0; i < n; i++) {
+        if (w[i]->adapter < 0) continue;
+        const bl_lowrank *l = &w[i]->linear->adapter[w[i]->adapter];
+        bl_tensor da = t->param[w[i]->a].grad, db = t->param[w[i]->b].grad;
+        if (t->param[w[i]->a].own) BL_TRY(of_form(t, BL_WORK_DA, l->a, &da, e));
+        if (t->param[w[i]->b].own) BL_TRY(of_form(t, BL_WORK_DB, l->b, &db, e));
+        a.of[a.n].a = l->a;
+        a.of[a.n].b = l->b;
+        a.of[a.n].da = da;
+        a.of[a.n].db = db;
+        a.of[a.n].dy = dy[i];
+        a.of[a.n++].scale = (double)l->scale;
+        width += bl_lowrank_width(l->a.dim[0]);
     }
-    BL_TRY(product(be, l->a, xd, h, false, false, e));
-    BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = h, .dy = dy, .dw = db, .alpha = (double)l->scale}, e));
-    BL_TRY(product(be, l->b, dy, h, true, false, e));
-    BL_TRY(scaled(t, h, l->scale, e));
-    BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = xd, .dy = h, .dw = da, .alpha = 1}, e));
-    if (w->form) BL_TRY(w->form->chain(t, w, x, dy, da, db, e));
-    if (!dx.buf) goto out;
-    if (w->dropout == 0) BL_TRY(product(be, l->a, h, dx, true, true, e));
-    else {
-        BL_TRY(bl_effective_room(t, BL_WORK_X, x.dim[0], x.dim[1], &back, e));
-        BL_TRY(product(be, l->a, h, back, true, false, e));
-        BL_TRY(drop(t, w, 0, back, dx, true, e));
+    if (!a.n) return BL_OK;
+    BL_TRY(bl_effective_room(t, BL_WORK_LOW, x.dim[0], width, &a.work, e));
+    BL_TRY(t->m->be->ops->lowrank_grad(t->m->be, &a, e));
+    for (int i = 0, k = 0; i < n; i++) {
+        if (w[i]->adapter < 0) continue;
+        if (w[i]->form) BL_TRY(w[i]->form->chain(t, w[i], x, dy[i], a.of[k].da, a.of[k].db, e));
+        k++;
     }
 out:
     return st;
 }
 
-bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx,
-                                bool accumulate, bl_err *e)
+static bl_status dropped_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_tensor xd;
+    BL_TRY(bl_effective_room(t, BL_WORK_X, x.dim[0], x.dim[1], &xd, e));
+    BL_TRY(drop(t, w, 0, x, xd, false, e));
+    BL_TRY(adapter_gradients(t, &w, 1, xd, &dy, dx.buf ? xd : dx, false, e));
+    if (dx.buf) BL_TRY(drop(t, w, 0, xd, dx, true, e));
+out:
+    return st;
+}
+
+/* All but the trained adapter. */
+static bl_status rest_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx,
+                               bool accumulate, bl_err *e)
 {
     bl_linear rest = *w->linear;
-    const bl_actq act = rest.act;
-    const bl_tensor seen = x, to = dx;
     bl_status st = BL_OK;
-
-    BL_TRY(rounded(t, &rest, &x, e));
-    if (act.bits && dx.buf) BL_TRY(bl_effective_room(t, BL_WORK_BACK, x.dim[0], x.dim[1], &dx, e));
+    rest.act = (bl_actq){0};
     BL_TRY(weight_gradient(t, w, x, dy, e));
     if (w->adapter >= 0) rest.n_adapters = w->adapter;
     if (dx.buf) BL_TRY(weight_of(t, w, &rest.weight, e));
-    if (dx.buf) BL_TRY(bl_linear_input_grad(t->m->be, &rest, dy, dx, !act.bits && accumulate, e));
-    if (w->adapter >= 0) BL_TRY(adapter_gradient(t, w, x, dy, dx, e));
+    if (dx.buf) BL_TRY(bl_linear_input_grad(t->m->be, &rest, dy, dx, accumulate, e));
+out:
+    return st;
+}
+
+/* Of one whose input was rounded, or whose adapter dropped some of it. */
+static bl_status apart(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx, bool accumulate,
+                       bl_err *e)
+{
+    bl_linear l = *w->linear;
+    const bl_actq act = l.act;
+    const bl_tensor seen = x, to = dx;
+    bl_status st = BL_OK;
+
+    BL_TRY(rounded(t, &l, &x, e));
+    if (act.bits && dx.buf) BL_TRY(bl_effective_room(t, BL_WORK_BACK, x.dim[0], x.dim[1], &dx, e));
+    BL_TRY(rest_backward(t, w, x, dy, dx, !act.bits && accumulate, e));
+    if (w->adapter >= 0 && w->dropout > 0) BL_TRY(dropped_gradient(t, w, x, dy, dx, e));
+    else BL_TRY(adapter_gradients(t, &w, 1, x, &dy, dx, true, e));
     if (act.bits && dx.buf)
         BL_TRY(t->m->be->ops->act_round_grad(t->m->be,
                                              &(bl_act_round_grad_args){.x = seen,
@@ -350,6 +379,25 @@ bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, b
                                              e));
 out:
     return st;
+}
+
+bl_status bl_effectives_backward(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *dy,
+                                 bl_tensor dx, bool accumulate, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bool together = true;
+    for (int i = 0; i < n; i++) /* a form has one place for what it makes its gradients of */
+        together = together && !w[i]->linear->act.bits && (w[i]->adapter < 0 || (w[i]->dropout == 0 && !w[i]->form));
+    for (int i = 0; i < n; i++) BL_TRY((together ? rest_backward : apart)(t, w[i], x, dy[i], dx, accumulate || i, e));
+    if (together) BL_TRY(adapter_gradients(t, w, n, x, dy, dx, true, e));
+out:
+    return st;
+}
+
+bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx,
+                                bool accumulate, bl_err *e)
+{
+    return bl_effectives_backward(t, &w, 1, x, &dy, dx, accumulate, e);
 }
 
 bl_status bl_train_rounded_inputs(bl_trainable *t, const bl_actq *act, bool ends, double within, bl_err *e)

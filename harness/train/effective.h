@@ -255,6 +255,8 @@ bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, b
                                bool accumulate, bl_err *e);
 bl_status bl_effective_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_tensor dx,
                                 bool accumulate, bl_err *e);
+bl_status bl_effectives_backward(bl_trainable *t, bl_effective *const *w, int n, bl_tensor x, const bl_tensor *dy,
+                                 bl_tensor dx, bool accumulate, bl_err *e);
 /* B of a trained adapter, and with `a` A, become parameters of their own with its values, so that a form can make those
  * of the model. The gradients that `chain` is given are those of the parameters themselves where they are not apart. */
 bl_status bl_effective_apart(bl_trainable *t, bl_effective *w, bool a, bl_err *e);

@@ -25,11 +25,13 @@ static bl_status product(void *ctx, bl_model *m, int64_t block, bl_role role, in
     return bl_effective_forward(ctx, bl_effective_of(ctx, block, role), row0, x, y, accumulate, e);
 }
 
-static bl_status linear_grad(void *ctx, bl_model *m, int64_t block, bl_role role, bl_tensor x, bl_tensor dy,
-                             bl_tensor dx, bool accumulate, bl_err *e)
+static bl_status linear_grads(void *ctx, bl_model *m, int64_t block, const bl_role *role, int n, bl_tensor x,
+                              const bl_tensor *dy, bl_tensor dx, bool accumulate, bl_err *e)
 {
+    bl_effective *w[BL_LINEAR_MOST];
     (void)m;
-    return bl_effective_backward(ctx, bl_effective_of(ctx, block, role), x, dy, dx, accumulate, e);
+    for (int i = 0; i < n; i++) w[i] = bl_effective_of(ctx, block, role[i]);
+    return bl_effectives_backward(ctx, w, n, x, dy, dx, accumulate, e);
 }
 
 static bl_tensor norm_grad(void *ctx, bl_model *m, int64_t block, bl_role role)
@@ -44,7 +46,7 @@ bl_block_hooks bl_trainable_hooks(bl_trainable *t) { return (bl_block_hooks){.pr
 
 bl_block_grads bl_trainable_grads(bl_trainable *t)
 {
-    return (bl_block_grads){.linear = linear_grad, .norm = norm_grad, .product = product, .ctx = t};
+    return (bl_block_grads){.linears = linear_grads, .norm = norm_grad, .product = product, .ctx = t};
 }
 
 /* The lowest block in which something is trained, -1: the embedding is, n_layers: nothing below the head. */

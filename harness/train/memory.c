@@ -3,16 +3,32 @@
 #include "harness/model/size.h"
 
 /* ---- what a pass takes ---- */
+static bool read_alike(const bl_effective *a, const bl_effective *b)
+{
+    const uint32_t together[] = {BL_ROLE_BIT(BL_ROLE_Q) | BL_ROLE_BIT(BL_ROLE_K) | BL_ROLE_BIT(BL_ROLE_V),
+                                 BL_ROLE_BIT(BL_ROLE_GATE) | BL_ROLE_BIT(BL_ROLE_UP)};
+    if (!b || a->linear->block != b->linear->block || a->linear->block < 0) return false;
+    const uint32_t both = BL_ROLE_BIT(a->linear->role) | BL_ROLE_BIT(b->linear->role);
+    return (both & ~together[0]) == 0 || (both & ~together[1]) == 0;
+}
+
 /* What products with trained weights keep between passes and steps. */
 static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
 {
     uint64_t dropped = 0, low = 0, grad = 0, made = 0, narrow = 0, a = 0, b = 0, rounded = 0;
+    const bl_effective *before = NULL;
+    int64_t beside = 0; /* columns of the inner products of adapters that read the same input */
     const uint64_t act = bl_dtype_bytes(t->m->be->act);
     for (size_t i = 0; i < t->n; i++) {
         const bl_effective *w = &t->w[i];
         const uint64_t in = (uint64_t)w->linear->in;
         if (w->adapter >= 0 && w->dropout > 0) dropped = BL_MAX(dropped, (uint64_t)rows * in * act);
-        if (w->adapter >= 0) low = BL_MAX(low, (uint64_t)(rows * w->linear->adapter[w->adapter].a.dim[0]) * act);
+        if (w->adapter >= 0) {
+            const int64_t width = bl_lowrank_width(w->linear->adapter[w->adapter].a.dim[0]);
+            beside = read_alike(w, before) ? beside + width : width;
+            low = BL_MAX(low, (uint64_t)(rows * beside) * act);
+            before = w;
+        }
         if (w->linear->act.bits) { /* inputs, and the gradient of those */
             dropped = BL_MAX(dropped, (uint64_t)rows * in * act);
             rounded = BL_MAX(rounded, (uint64_t)rows * in * act);

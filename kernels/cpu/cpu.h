@@ -245,6 +245,7 @@ bl_status bl_cpu_pool(bl_backend *, const bl_pool_args *, bl_err *);
 bl_status bl_cpu_pool_grad(bl_backend *, const bl_pool_grad_args *, bl_err *);
 bl_status bl_cpu_band(bl_backend *, const bl_band_args *, bl_err *);
 bl_status bl_cpu_band_grad(bl_backend *, const bl_band_grad_args *, bl_err *);
+bl_status bl_cpu_lowrank_grad(bl_backend *, const bl_lowrank_grad_args *, bl_err *);
 bl_status bl_fast_weight_grad(bl_backend *, const bl_weight_grad_args *, bl_err *);
 bl_status bl_fast_rmsnorm_grad(bl_backend *, const bl_rmsnorm_grad_args *, bl_err *);
 bl_status bl_fast_attention_grad(bl_backend *, const bl_attention_grad_args *, bl_err *);

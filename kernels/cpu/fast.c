@@ -247,5 +247,6 @@ const bl_ops bl_ops_cpu = {
     .pool_grad = bl_cpu_pool_grad,
     .band = bl_cpu_band,
     .band_grad = bl_cpu_band_grad,
+    .lowrank_grad = bl_cpu_lowrank_grad,
 };
 #endif

@@ -77,4 +77,5 @@ const bl_ops bl_ops_ref = {
     .pool_grad = bl_cpu_pool_grad,
     .band = bl_cpu_band,
     .band_grad = bl_cpu_band_grad,
+    .lowrank_grad = bl_cpu_lowrank_grad,
 };

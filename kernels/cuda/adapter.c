@@ -88,3 +88,50 @@ bl_status bl_cuda_band_grad(bl_backend *be, const bl_band_grad_args *a, bl_err *
                     bl_cuda_at(&a->dbeta), a->dy.dim[0], a->dy.dim[1], a->group, a->by, a->tall);
     return bl_cuda_launched(be, "band_grad", e);
 }
+
+/* All A one below the other, so that x is read once and dx written once; the inner products of adapter i are columns
+ * at[i] .. of `work`, first h, then g. */
+bl_status bl_cuda_lowrank_grad(bl_backend *be, const bl_lowrank_grad_args *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    const int64_t rows = a->x.dim[0], in = a->x.dim[1], ld_in = bl_lowrank_width(in), ldx = a->x.stride[0];
+    int64_t at[BL_LOWRANK_MOST + 1] = {0}, widest = 0;
+    void *slab;
+
+    BL_TRY(bl_check_lowrank_grad(be, a, e));
+    if (!rows) return BL_OK;
+    for (int i = 0; i < a->n; i++) {
+        const int64_t width = bl_lowrank_width(a->of[i].a.dim[0]);
+        at[i + 1] = at[i] + width;
+        widest = BL_MAX(widest, a->of[i].b.dim[0] * width);
+    }
+    const int64_t all = at[a->n];
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)(all * ld_in + widest) * sizeof(uint16_t), &slab, e));
+    uint16_t *A = slab, *B = A + all * ld_in, *work = bl_cuda_at(&a->work), *x = bl_cuda_at(&a->x);
+    for (int i = 0; i < a->n; i++) {
+        const int64_t rank = a->of[i].a.dim[0];
+        bl_cu_to_bf16(c->now, bl_cuda_at(&a->of[i].a), a->of[i].a.stride[0], A + at[i] * ld_in, ld_in, rank, in, 1);
+        if (at[i] + rank < at[i + 1])
+            bl_cu_fill(c->now, A + (at[i] + rank) * ld_in, sizeof *A, 0, (at[i + 1] - at[i] - rank) * ld_in);
+    }
+    BL_TRY(bl_cuda_gemm(be, x, ldx, A, ld_in, false, rows, all, in, work, false, all, false, e));
+    for (int i = 0; i < a->n; i++)
+        BL_TRY(bl_cuda_outer(be, work + at[i], all, bl_cuda_at(&a->of[i].dy), a->of[i].dy.stride[0], rows,
+                             a->of[i].a.dim[0], a->of[i].b.dim[0], a->of[i].scale, bl_cuda_at(&a->of[i].db),
+                             a->of[i].db.stride[0], e));
+    for (int i = 0; i < a->n; i++) {
+        const int64_t rank = a->of[i].a.dim[0], out = a->of[i].b.dim[0], ld = at[i + 1] - at[i];
+        bl_cu_to_bf16(c->now, bl_cuda_at(&a->of[i].b), a->of[i].b.stride[0], B, ld, out, rank, (float)a->of[i].scale);
+        BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->of[i].dy), a->of[i].dy.stride[0], B, ld, true, rows, out, rank,
+                            work + at[i], false, all, false, e));
+        BL_TRY(bl_cuda_outer(be, x, ldx, work + at[i], all, rows, in, rank, 1, bl_cuda_at(&a->of[i].da),
+                             a->of[i].da.stride[0], e));
+    }
+    if (a->dx.buf)
+        BL_TRY(bl_cuda_gemm(be, work, all, A, ld_in, true, rows, all, in, bl_cuda_at(&a->dx), false, a->dx.stride[0],
+                            a->accumulate, e));
+    BL_TRY(bl_cuda_launched(be, "lowrank_grad", e));
+out:
+    return st;
+}

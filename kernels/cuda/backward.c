@@ -1,11 +1,30 @@
 /* backward.c - gradients on the device (ops_train.h): dense ones by cuBLAS, the others by a launch or two. */
 #include "cuda.h"
 
+bl_status bl_cuda_outer(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *dy, int64_t ldy, int64_t rows,
+                        int64_t in, int64_t out, double alpha, float *dw, int64_t ldw, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    const float by = (float)alpha, one = 1;
+    if (BL_MAX(BL_MAX(rows, out), BL_MAX(in, BL_MAX(BL_MAX(ldx, ldy), ldw))) > INT32_MAX)
+        return bl_fail(e, BL_E_UNSUPPORTED, "weight_grad: a product of %lld x %lld x %lld is too large",
+                       (long long)rows, (long long)out, (long long)in);
+    BL_TRY(bl_cuda_blas(be, e));
+    /* By columns, as cuBLAS counts: dwt += alpha xt dy. */
+    BL_TRY(
+        bl_cuda_blas_status(c->blas.cublasGemmEx(c->blas.handle, CUBLAS_OP_N, CUBLAS_OP_T, (int)in, (int)out, (int)rows,
+                                                 &by, x, CUDA_R_16BF, (int)ldx, dy, CUDA_R_16BF, (int)ldy, &one, dw,
+                                                 CUDA_R_32F, (int)ldw, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                            "weight_grad", e));
+out:
+    return st;
+}
+
 bl_status bl_cuda_weight_grad(bl_backend *be, const bl_weight_grad_args *a, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
-    const float alpha = (float)a->alpha, one = 1;
     int64_t rows = a->x.dim[0], in = a->x.dim[1], out = a->dy.dim[1], ld = a->dy.stride[0];
     bool f32 = a->dy.dtype == BL_F32;
     void *dy = bl_cuda_at(&a->dy), *parts, *narrow;
@@ -14,7 +33,7 @@ bl_status bl_cuda_weight_grad(bl_backend *be, const bl_weight_grad_args *a, bl_e
     if (!rows) return BL_OK;
     if (a->db.buf) {
         BL_TRY(bl_cuda_need(be, BL_SCRATCH_PARTS, (uint64_t)(bl_cu_parts(rows) * out) * sizeof(float), &parts, e));
-        bl_cu_bias_grad(c->now, dy, f32, ld, rows, out, alpha, parts, bl_cuda_at(&a->db));
+        bl_cu_bias_grad(c->now, dy, f32, ld, rows, out, (float)a->alpha, parts, bl_cuda_at(&a->db));
         BL_TRY(bl_cuda_launched(be, "weight_grad", e));
     }
     if (!a->dw.buf) return BL_OK;
@@ -25,17 +44,8 @@ bl_status bl_cuda_weight_grad(bl_backend *be, const bl_weight_grad_args *a, bl_e
         BL_TRY(bl_cuda_launched(be, "weight_grad", e));
         dy = narrow;
     }
-    if (BL_MAX(BL_MAX(rows, out), BL_MAX(in, BL_MAX(BL_MAX(a->x.stride[0], ld), a->dw.stride[0]))) > INT32_MAX)
-        return bl_fail(e, BL_E_UNSUPPORTED, "weight_grad: a product of %lld x %lld x %lld is too large",
-                       (long long)rows, (long long)out, (long long)in);
-    BL_TRY(bl_cuda_blas(be, e));
-    /* By columns, as cuBLAS counts: dwt += alpha xt dy. */
-    BL_TRY(
-        bl_cuda_blas_status(c->blas.cublasGemmEx(c->blas.handle, CUBLAS_OP_N, CUBLAS_OP_T, (int)in, (int)out, (int)rows,
-                                                 &alpha, bl_cuda_at(&a->x), CUDA_R_16BF, (int)a->x.stride[0], dy,
-                                                 CUDA_R_16BF, (int)ld, &one, bl_cuda_at(&a->dw), CUDA_R_32F,
-                                                 (int)a->dw.stride[0], CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
-                            "weight_grad", e));
+    BL_TRY(bl_cuda_outer(be, bl_cuda_at(&a->x), a->x.stride[0], dy, ld, rows, in, out, a->alpha, bl_cuda_at(&a->dw),
+                         a->dw.stride[0], e));
 out:
     return st;
 }

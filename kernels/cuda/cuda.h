@@ -121,6 +121,9 @@ bl_status bl_cuda_tables(bl_backend *be, bl_err *e);              /* makes them 
 bl_status bl_cuda_factor(bl_backend *be, int64_t order, const int8_t **out, bl_err *e);
 
 /* y (+)= x Wt for bf16 x [rows, in] and bf16 w [out, in]; turned: y (+)= x W for x [rows, out]. */
+/* dw [out, in] += alpha dyt x, f32, of bf16 dy [rows, out] and x [rows, in]. */
+bl_status bl_cuda_outer(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *dy, int64_t ldy, int64_t rows,
+                        int64_t in, int64_t out, double alpha, float *dw, int64_t ldw, bl_err *e);
 bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *w, int64_t ldw, bool turned,
                        int64_t rows, int64_t out, int64_t in, void *y, bool f32, int64_t ldy, bool accumulate,
                        bl_err *e);
@@ -209,4 +212,5 @@ bl_status bl_cuda_pool(bl_backend *, const bl_pool_args *, bl_err *);
 bl_status bl_cuda_pool_grad(bl_backend *, const bl_pool_grad_args *, bl_err *);
 bl_status bl_cuda_band(bl_backend *, const bl_band_args *, bl_err *);
 bl_status bl_cuda_band_grad(bl_backend *, const bl_band_grad_args *, bl_err *);
+bl_status bl_cuda_lowrank_grad(bl_backend *, const bl_lowrank_grad_args *, bl_err *);
 #endif

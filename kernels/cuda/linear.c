@@ -177,10 +177,7 @@ static int64_t slab_rows(int64_t out, int64_t ld)
 }
 
 static int64_t eights(int64_t n) { return (n + 7) / 8 * 8; }
-static uint64_t low_bytes(int64_t rows, int64_t rank)
-{
-    return (uint64_t)(rows * eights(rank)) * (sizeof(float) + sizeof(uint16_t));
-}
+static uint64_t low_bytes(int64_t rows, int64_t rank) { return (uint64_t)(rows * eights(rank)) * sizeof(uint16_t); }
 
 /* Rows at a time whose products are turned in f32. */
 static int64_t turned_rows(int64_t rows, int64_t out)
@@ -201,7 +198,8 @@ uint64_t bl_cuda_train_scratch(const bl_backend *be, const bl_train_scratch_args
         const bool as_is = a->of[i].w->format->kind == BL_FMT_DENSE && a->of[i].w->part[0].dtype == BL_BF16;
         uint64_t slab = as_is ? 0 : (uint64_t)(slab_rows(s->out, ld) * ld) * sizeof(uint16_t);
         if (rank) {
-            slab = BL_MAX(slab, (uint64_t)BL_MAX(rank * ld, s->out * eights(rank)) * sizeof(uint16_t));
+            const int64_t both = BL_LOWRANK_MOST * eights(rank) * ld + s->out * eights(rank);
+            slab = BL_MAX(slab, (uint64_t)both * sizeof(uint16_t));
             need[BL_SCRATCH_LOW] = BL_MAX(need[BL_SCRATCH_LOW], low_bytes(a->rows, rank));
             need[BL_SCRATCH_ROWS] = BL_MAX(need[BL_SCRATCH_ROWS], (uint64_t)(a->rows * rank) * sizeof(float));
         }
@@ -254,24 +252,36 @@ out:
     return st;
 }
 
-/* y += scale * (x At) Bt */
+/* y (+)= scale * (x At) Bt */
 static bl_status adapter(bl_backend *be, const bl_linear_args *a, const bl_lowrank *l, const product *p, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     int64_t rank = l->a.dim[0], in = a->x.dim[1], out = l->b.dim[0], rows = p->rows;
-    int64_t ld_in = (in + 7) / 8 * 8, ld_rank = (rank + 7) / 8 * 8;
+    int64_t ld_in = eights(in), ld_rank = eights(rank);
     void *slab, *low;
     BL_TRY(
         bl_cuda_need(be, BL_SCRATCH_SLAB, (uint64_t)BL_MAX(rank * ld_in, out * ld_rank) * sizeof(uint16_t), &slab, e));
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_LOW, low_bytes(rows, rank), &low, e));
-    uint16_t *low16 = (uint16_t *)((float *)low + rows * ld_rank);
     bl_cu_to_bf16(c->now, bl_cuda_at(&l->a), in, slab, ld_in, rank, in, 1);
-    BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->x), a->x.stride[0], slab, ld_in, false, rows, rank, in, low, true, ld_rank,
+    BL_TRY(bl_cuda_gemm(be, bl_cuda_at(&a->x), a->x.stride[0], slab, ld_in, false, rows, rank, in, low, false, ld_rank,
                         false, e));
-    bl_cu_to_bf16(c->now, low, ld_rank, low16, ld_rank, rows, rank, l->scale);
-    bl_cu_to_bf16(c->now, bl_cuda_at(&l->b), rank, slab, ld_rank, out, rank, 1);
-    BL_TRY(bl_cuda_gemm(be, low16, ld_rank, slab, ld_rank, false, rows, out, rank, p->y, p->f32, p->ldy, true, e));
+    bl_cu_to_bf16(c->now, bl_cuda_at(&l->b), rank, slab, ld_rank, out, rank, l->scale);
+    BL_TRY(
+        bl_cuda_gemm(be, low, ld_rank, slab, ld_rank, false, rows, out, rank, p->y, p->f32, p->ldy, p->accumulate, e));
+out:
+    return st;
+}
+
+/* All adapters before the weight: a short product writes y at the speed of memory and the long one hides that it reads
+ * it, while a short one that adds to y takes more than twice the time. */
+static bl_status adapters(bl_backend *be, const bl_linear_args *a, product *p, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (int j = 0; j < a->n_adapters; j++) {
+        BL_TRY(adapter(be, a, &a->adapter[j], p, e));
+        p->accumulate = true;
+    }
 out:
     return st;
 }
@@ -400,13 +410,13 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
                      .f32 = a->y[i].dtype == BL_F32,
                      .ldy = a->y[i].stride[0],
                      .accumulate = a->accumulate};
+        BL_TRY(adapters(be, a, &p, e));
         if (a->n_s) BL_TRY(turned(be, a, how, &p, e));
         else BL_TRY(how->run(be, a->w[i], &p, a->transpose, e));
         if (a->bias[i].buf && !a->n_s) {
             bl_cu_add_bias(c->now, p.y, p.f32, p.ldy, bl_cuda_at(&a->bias[i]), rows, a->w[i]->shape.out);
             BL_TRY(bl_cuda_launched(be, "linear", e));
         }
-        for (int j = 0; j < a->n_adapters; j++) BL_TRY(adapter(be, a, &a->adapter[j], &p, e));
     }
 out:
     return st;

@@ -262,4 +262,5 @@ const bl_ops bl_ops_cuda = {
     .pool_grad = bl_cuda_pool_grad,
     .band = bl_cuda_band,
     .band_grad = bl_cuda_band_grad,
+    .lowrank_grad = bl_cuda_lowrank_grad,
 };

@@ -543,6 +543,49 @@ static void what_adapters_are_made_of_is_what_plain_c_makes(void **state)
     }
 }
 
+static void adapters_that_read_one_input_go_back(void **state)
+{
+    static const int64_t rows[] = {1, 40, 1030}, ranks[][3] = {{1, 0, 0}, {8, 5, 0}, {64, 64, 64}};
+    static const int64_t outs[] = {130, 36, 64};
+    enum { IN = 100 };
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t k = 0; k < BL_COUNT(rows); k++)
+        for (size_t m = 0; m < BL_COUNT(ranks); m++) {
+            both x = both_random(true, rows[k], IN, 1, 1), dx = both_random(true, rows[k], IN, 2, 1), all[15];
+            bl_lowrank_grad_args c = {.x = x.c, .dx = dx.c, .accumulate = k == 1}, g = c;
+            size_t n = 0;
+            int64_t width = 0;
+            g.x = x.g;
+            g.dx = dx.g;
+            for (int i = 0; i < 3 && ranks[m][i]; i++) {
+                const int64_t rank = ranks[m][i];
+                both *b = all + n;
+                all[n++] = both_random(false, rank, IN, 3, 1);
+                all[n++] = both_random(false, outs[i], rank, 4, 1);
+                all[n++] = both_random(false, rank, IN, 5, 1);
+                all[n++] = both_random(false, outs[i], rank, 6, 1);
+                all[n++] = both_random(true, rows[k], outs[i], 7, 1);
+                c.of[i].a = b[0].c, c.of[i].b = b[1].c, c.of[i].da = b[2].c, c.of[i].db = b[3].c, c.of[i].dy = b[4].c;
+                g.of[i].a = b[0].g, g.of[i].b = b[1].g, g.of[i].da = b[2].g, g.of[i].db = b[3].g, g.of[i].dy = b[4].g;
+                c.of[i].scale = g.of[i].scale = 0.5 * (i + 1);
+                c.n = g.n = i + 1;
+                width += bl_lowrank_width(rank);
+            }
+            both work = both_new(BL_F32, true, rows[k], width);
+            c.work = work.c;
+            g.work = work.g;
+            RUN(lowrank_grad, &c, &g);
+            ASSERT_NEAR(dx, 4 * BF16_ROUNDED);
+            for (size_t i = 0; i < n; i += 5) {
+                ASSERT_NEAR(all[i + 2], 4 * BF16_ROUNDED);
+                ASSERT_NEAR(all[i + 3], 4 * BF16_ROUNDED);
+            }
+            both_drop(x), both_drop(dx), both_drop(work);
+            for (size_t i = 0; i < n; i++) both_drop(all[i]);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -561,6 +604,7 @@ int main(void)
         cmocka_unit_test(activations_round_and_go_back),
         cmocka_unit_test(scales_of_rows_and_columns_take_their_gradients),
         cmocka_unit_test(what_adapters_are_made_of_is_what_plain_c_makes),
+        cmocka_unit_test(adapters_that_read_one_input_go_back),
     };
     return cmocka_run_group_tests_name("gpu_train", tests, gpu_set_up, gpu_tear_down);
 }

@@ -855,6 +855,53 @@ static void pooled_columns_and_short_cuts_have_their_gradients(void **state)
     }
 }
 
+/* ---- adapters that read one input: x, then A and B of each ---- */
+enum { AD_ROWS = 3, AD_IN = 6, AD_N = 2, AD_A = 5 * AD_IN, AD_B = 7 * 2 + 4 * 3, AD_OUT = AD_ROWS * (7 + 4) };
+static void adapted(const double *p, double *y)
+{
+    static const int rank[] = {2, 3}, out[] = {7, 4};
+    const double *x = p, *a = p + AD_ROWS * AD_IN, *b = a + AD_A;
+    for (int i = 0; i < AD_N; a += rank[i] * AD_IN, b += out[i] * rank[i], y += AD_ROWS * out[i], i++)
+        for (int r = 0; r < AD_ROWS; r++)
+            for (int o = 0; o < out[i]; o++) {
+                y[r * out[i] + o] = 0;
+                for (int k = 0; k < rank[i]; k++)
+                    for (int j = 0; j < AD_IN; j++)
+                        y[r * out[i] + o] += 0.5 * (i + 1) * b[o * rank[i] + k] * a[k * AD_IN + j] * x[r * AD_IN + j];
+            }
+}
+
+static void adapters_of_one_input_have_their_gradients(void **state)
+{
+    enum { N = AD_ROWS * AD_IN + AD_A + AD_B };
+    float p[N], dy[AD_OUT], work[AD_ROWS * 16];
+    double at[N];
+    (void)state;
+    fill(p, N, 1);
+    fill(dy, AD_OUT, 1);
+    in_double(p, N, at);
+    EACH(be)
+    {
+        float g[N] = {0}, twice[N], *a = p + AD_ROWS * AD_IN, *b = a + AD_A, *da = g + AD_ROWS * AD_IN, *db = da + AD_A;
+        bl_lowrank_grad_args l = {
+            .x = F2(p, AD_ROWS, AD_IN), .dx = F2(g, AD_ROWS, AD_IN), .n = AD_N, .accumulate = true};
+        l.work = F2(work, AD_ROWS, 16);
+        l.of[0].a = F2(a, 2, AD_IN), l.of[0].da = F2(da, 2, AD_IN), l.of[0].scale = 0.5;
+        l.of[0].b = F2(b, 7, 2), l.of[0].db = F2(db, 7, 2), l.of[0].dy = F2(dy, AD_ROWS, 7);
+        l.of[1].a = F2(a + 2 * AD_IN, 3, AD_IN), l.of[1].da = F2(da + 2 * AD_IN, 3, AD_IN), l.of[1].scale = 1;
+        l.of[1].b = F2(b + 14, 4, 3), l.of[1].db = F2(db + 14, 4, 3), l.of[1].dy = F2(dy + AD_ROWS * 7, AD_ROWS, 4);
+        assert_ok(be->ops->lowrank_grad(be, &l, &e));
+        assert_gradient("adapters", adapted, at, N, AD_OUT, dy, g, 1e-5);
+        memcpy(twice, g, sizeof g);
+        l.accumulate = false; /* dx alone is written anew */
+        assert_ok(be->ops->lowrank_grad(be, &l, &e));
+        for (int i = 0; i < N; i++) assert_true(fabsf(g[i] - (i < AD_ROWS * AD_IN ? 1 : 2) * twice[i]) <= 1e-5f);
+        l.dx = (bl_tensor){0}; /* not wanted */
+        assert_ok(be->ops->lowrank_grad(be, &l, &e));
+        for (int i = 0; i < N; i++) assert_true(fabsf(g[i] - (i < AD_ROWS * AD_IN ? 1 : 3) * twice[i]) <= 2e-5f);
+    }
+}
+
 static void a_broken_shape_is_refused_by_every_op(void **state)
 {
     (void)state;
@@ -900,6 +947,8 @@ static void a_broken_shape_is_refused_by_every_op(void **state)
         assert_refused(be->ops->band(be, &(bl_band_args){.x = a, .y = a, .group = 2}, &e), BL_E_INTERNAL, "band");
         assert_refused(be->ops->band_grad(be, &(bl_band_grad_args){.dx = a, .dy = b, .group = 2}, &e), BL_E_INTERNAL,
                        "band_grad");
+        assert_refused(be->ops->lowrank_grad(be, &(bl_lowrank_grad_args){.x = a, .n = 1}, &e), BL_E_INTERNAL,
+                       "lowrank_grad");
     }
 }
 
@@ -922,6 +971,7 @@ int main(void)
         cmocka_unit_test(a_weight_at_an_end_of_the_range_is_inside_but_for_learned_steps),
         cmocka_unit_test(lengths_of_rows_and_their_gradient_are_those_of_the_formula),
         cmocka_unit_test(pooled_columns_and_short_cuts_have_their_gradients),
+        cmocka_unit_test(adapters_of_one_input_have_their_gradients),
         cmocka_unit_test(a_broken_shape_is_refused_by_every_op),
     };
     random_numbers = bl_rng_at(9, bl_rng_key("kernels_backward", 0), 0);
