@@ -45,7 +45,7 @@ static bl_status check(const bl_method *m, const void *opts, const char *where, 
                        "%s: group: 0 weights cannot share a scale; use -1 (in a name: pc) for one scale a row", where);
     if (abits && int_at(abits, opts) == 1)
         return bl_fail(e, BL_E_CONFIG, "%s: abits: activations need at least 2 bits; 0 leaves them as they are", where);
-    if (act_group && int_at(act_group, opts) && !int_at(abits, opts))
+    if (act_group && abits && int_at(act_group, opts) && !int_at(abits, opts))
         return bl_fail(e, BL_E_CONFIG, "%s: act-group: activations that are not quantized have no scale; set abits too",
                        where);
     return BL_OK;

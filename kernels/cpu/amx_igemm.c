@@ -1,23 +1,25 @@
 /* amx_igemm.c - products in integers of many rows where the CPU has matrices of bytes (AMX): 32 rows of x by sixteen
  * outputs, panels as in avx2_igemm.c, which are laid out as a matrix of the right side is.
  *
- * A segment is summed in two registers of 16 x 16 numbers, 64 inputs an instruction, 32 where the segment ends with
- * half of it; then its numbers go through memory into the sums in floats, in the order of every other kernel.
+ * A segment is summed in two registers of 16 x 16 numbers, 64 inputs an instruction, 32 or 16 where the segment ends
+ * with a part of it; then its numbers go through memory into the sums in floats, in the order of every other kernel.
  */
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx512_math.h"
+#include "lanes.h"
 
 enum { SIDE = 16, ROWS = 2 * SIDE, TILE_OUT = 16 };
-/* Registers: sums, then x and codes for 64 inputs, then for 32. The instructions take them as literals. */
-#define SUM0  0
-#define SUM1  1
-#define X0    2
-#define X1    3
-#define W     4
-#define X0_32 5
-#define X1_32 6
-#define W_32  7
+/* Registers: sums, then x and codes for 64 inputs, then for what is left of a segment. The instructions take them as
+ * literals. */
+#define SUM0    0
+#define SUM1    1
+#define X0      2
+#define X1      3
+#define W       4
+#define X0_REST 5
+#define X1_REST 6
+#define W_REST  7
 
 /* What the instructions look at: rows and bytes of a row of every register. */
 typedef struct shapes {
@@ -25,13 +27,13 @@ typedef struct shapes {
     uint16_t bytes[16];
     uint8_t rows[16];
 } shapes;
-/* Registers for n rows of x, 1 .. ROWS. */
-static void use_shapes(int64_t n)
+/* Registers for n rows of x, 1 .. ROWS, and segments that end with `rest` of 64 inputs. */
+static void use_shapes(int64_t n, int64_t rest)
 {
     _Alignas(64) shapes s = {.palette = 1};
     const uint8_t first = (uint8_t)BL_MIN(n, SIDE), second = (uint8_t)(n > SIDE ? n - SIDE : first);
-    const uint8_t rows[] = {first, second, first, second, 16, first, second, 8};
-    const uint8_t bytes[] = {64, 64, 64, 64, 64, 32, 32, 64};
+    const uint8_t rows[] = {first, second, first, second, 16, first, second, (uint8_t)(rest / 4)};
+    const uint8_t bytes[] = {64, 64, 64, 64, 64, (uint8_t)rest, (uint8_t)rest, 64};
     for (int i = 0; i < 8; i++) {
         s.rows[i] = rows[i];
         s.bytes[i] = bytes[i];
@@ -55,12 +57,12 @@ BL_INLINE void segment(bool two, const int8_t *x, int64_t ldx, const uint8_t *w,
         }
     }
     if (inputs) {
-        _tile_loadd(W_32, w, 4 * TILE_OUT);
-        _tile_loadd(X0_32, x, ldx);
-        _tile_dpbsud(SUM0, X0_32, W_32);
+        _tile_loadd(W_REST, w, 4 * TILE_OUT);
+        _tile_loadd(X0_REST, x, ldx);
+        _tile_dpbsud(SUM0, X0_REST, W_REST);
         if (two) {
-            _tile_loadd(X1_32, x + SIDE * ldx, ldx);
-            _tile_dpbsud(SUM1, X1_32, W_32);
+            _tile_loadd(X1_REST, x + SIDE * ldx, ldx);
+            _tile_dpbsud(SUM1, X1_REST, W_REST);
         }
     }
     _tile_stored(SUM0, sum, 4 * TILE_OUT);
@@ -81,8 +83,8 @@ BL_INLINE void tile(bool sign, bool shifted, bool blocked, const bl_igemm *g, co
     for (int64_t i = 0; i < n; i++) acc[i] = _mm512_setzero_ps();
     for (int64_t s = 0; s < c->segs; s++) {
         const int64_t group = per ? s / per : 0, left = BL_MIN(c->seg, shape->in - s * c->seg),
-                      wide = (left + 31) / 32 * 32;
-        const __m512i zero = _mm512_loadu_si512(p->zero + group * TILE_OUT),
+                      wide = bl_icodes_wide(c, left);
+        const __m512i zero = _mm512_loadu_si512(p->zero + group * p->zero_step),
                       all = shifted ? _mm512_loadu_si512(p->sum + s * TILE_OUT) : _mm512_setzero_si512();
         const __m512 scale = _mm512_loadu_ps(p->scale + group * TILE_OUT);
         const int32_t *of_x = c->sum + r * c->segs + s, *shift = c->shift + r * c->segs + s;
@@ -98,6 +100,13 @@ BL_INLINE void tile(bool sign, bool shifted, bool blocked, const bl_igemm *g, co
             v = _mm512_sub_epi32(v, _mm512_mullo_epi32(zero, _mm512_set1_epi32(of_x[i * c->segs])));
             acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(v),
                                      blocked ? _mm512_mul_ps(scale, _mm512_set1_ps(by[i * c->segs])) : scale, acc[i]);
+        }
+        if (p->least) {
+            const __m512 least = _mm512_loadu_ps(p->least + group * TILE_OUT);
+            for (int64_t i = 0; i < n; i++)
+                acc[i] = _mm512_fnmadd_ps(_mm512_set1_ps((float)of_x[i * c->segs]),
+                                          blocked ? _mm512_mul_ps(least, _mm512_set1_ps(by[i * c->segs])) : least,
+                                          acc[i]);
         }
     }
     const __mmask16 mask = (__mmask16)((1u << outs) - 1);
@@ -131,13 +140,14 @@ static void run_task(const bl_igemm *g, int64_t task, void *scratch)
     static tiles *const ways[2][2][2] = {{{plain, plain_blocked}, {shifted, shifted_blocked}},
                                          {{signs, signs_blocked}, {signs_shifted, signs_shifted_blocked}}};
     tiles *const way = ways[g->w->format->bits == 1][g->c->shifted][g->c->blocked];
-    const bl_ipanel p = bl_ipanel_at(g->c, &g->w->shape, TILE_OUT, scratch);
-    const int64_t row = TILE_OUT * task, outs = BL_MIN(g->w->shape.out - row, TILE_OUT), whole = g->rows / ROWS * ROWS;
+    const bl_ipanel p = bl_ipanel_at(g->c, g->w, TILE_OUT, scratch);
+    const int64_t row = TILE_OUT * task, outs = BL_MIN(g->w->shape.out - row, TILE_OUT), whole = g->rows / ROWS * ROWS,
+                  rest = g->c->pad; /* of 32 there is at most one part, and of 16 the segment */
     bl_ipanel_fill(&p, g, TILE_OUT, row, outs);
-    if (whole) use_shapes(ROWS);
+    if (whole) use_shapes(ROWS, rest);
     for (int64_t r = 0; r < whole; r += ROWS) way(g, &p, r, ROWS, row, outs);
     if (whole < g->rows) {
-        use_shapes(g->rows - whole);
+        use_shapes(g->rows - whole, rest);
         way(g, &p, whole, g->rows - whole, row, outs);
     }
     _tile_release();
@@ -150,21 +160,14 @@ static void plan(bl_igemm *g)
     g->task = run_task;
 }
 
-static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+static bool of_integers(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
-    return bl_igemm_fits(be, BL_ISA_AMX, a, w, TILE_OUT);
+    return bl_igemm_fits(be, BL_ISA_AMX, a, w, TILE_OUT, false);
+}
+static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return bl_igemm_fits(be, BL_ISA_AMX, a, w, TILE_OUT, true);
 }
 
-const bl_kernel_family bl_family_igemm_amx = {
-    .op = "linear",
-    .backend = "cpu",
-    .doc = "integer weights times activations quantized to integers in matrices of bytes, exact sums for every group",
-    .bitwise = true,
-    .nmse_limit = 1e-11,
-    .decode_ns = 0.16,
-    .product_ns = 0.005,
-    .applicable = applicable,
-    .run = bl_product_run,
-    .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan},
-};
+BL_IGEMM(amx, 0.16, 0.005)
 #endif

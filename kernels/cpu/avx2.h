@@ -24,15 +24,17 @@ struct bl_source {
     int layout;
     int64_t groups, code_bytes, zero_bytes; /* of a row */
     int64_t scale_step;                     /* in the layout of lanes.h: scales from one band to the next */
+    const struct bl_blocks *blocks;         /* of codes of blocks: what they are (blocks.h), else NULL */
     bl_unpack8 *unpack;
     bl_gemv4 *gemv[2]; /* one row, two rows; NULL: through panels */
 };
 bool bl_source_decoded(const bl_weight *w); /* there is code for the format; its groups are whole vectors */
 bool bl_source_narrow(const bl_weight *w);  /* and AVX-512 has code of its own for it */
 void bl_source_of(const bl_weight *w, bl_source *out);
-void bl_source_512(const bl_weight *w, bl_source *out); /* with AVX-512 where that is narrow */
-void bl_source_any(const bl_weight *w, bl_source *out); /* of any format, by its own decoder */
-bl_unpack8 *bl_lanes_unpack(const bl_format *f);        /* in the layout of lanes.h */
+void bl_source_512(const bl_weight *w, bl_source *out);    /* with AVX-512 where that is narrow */
+void bl_source_blocks(const bl_weight *w, bl_source *out); /* of the codes of blocks, prepared or as stored */
+void bl_source_any(const bl_weight *w, bl_source *out);    /* of any format, by its own decoder */
+bl_unpack8 *bl_lanes_unpack(const bl_source *s);           /* in the layout of lanes.h */
 
 /* What to do with a product: y = v, y += v or y += scale * v. */
 typedef enum bl_put { BL_PUT, BL_PUT_ADD, BL_PUT_ADD_SCALED } bl_put;
@@ -55,16 +57,20 @@ typedef struct bl_gemm {
 } bl_gemm;
 
 /* x of integer products, cut into segments that share every scale: the group of the weight, or that of the activations
- * where it is shorter. A segment is filled up with zeros to a multiple of 32 codes. */
+ * where it is shorter. A segment is filled up with zeros to a multiple of `pad` codes: 32, or 16 of large blocks with
+ * groups of 16. */
 typedef struct bl_icodes {
     bool shifted, blocked;  /* a code is 128 less than its number; a scale for each segment instead of each row */
     int64_t seg, segs, ldx; /* inputs of a segment, segments of a row, bytes of a row */
-    int8_t *x;              /* [rows, ldx] */
-    int32_t *sum;           /* [rows, segs] of the codes less zero */
-    int32_t *shift;         /* [rows, segs] x + shift is the code less zero */
-    float *scale;           /* [rows], blocked: [rows, segs] */
+    int64_t pad;
+    int8_t *x;      /* [rows, ldx] */
+    int32_t *sum;   /* [rows, segs] of the codes less zero */
+    int32_t *shift; /* [rows, segs] x + shift is the code less zero */
+    float *scale;   /* [rows], blocked: [rows, segs] */
 } bl_icodes;
-void bl_icodes_of(const bl_actq *q, const bl_shape *g, bl_icodes *out); /* all but the arrays */
+void bl_icodes_of(const bl_actq *q, const bl_weight *w, bl_icodes *out); /* all but the arrays */
+/* Bytes of a row's segment of n inputs. */
+static inline int64_t bl_icodes_wide(const bl_icodes *c, int64_t n) { return (n + c->pad - 1) / c->pad * c->pad; }
 /* Row r of the arrays; `scale`, `zero` are those of the tensor where `q` says so. */
 void bl_icodes_row(const bl_icodes *c, int64_t r, const float *x, int64_t in, const bl_actq *q, float scale,
                    float zero);
@@ -81,18 +87,51 @@ typedef struct bl_igemm {
     void (*task)(const struct bl_igemm *g, int64_t task, void *scratch); /* task 0 .. chunks */
 } bl_igemm;
 /* Weights for tiles of products in integers: `outs` outputs row .. row+n, eight or sixteen, side by side.
- *     codes u8 [ldx / 4][outs][4], scale f32 and zero i32 [groups][outs], sum i32 [segs][outs] of the codes (shifted)
+ *     codes u8 [ldx / 4][outs][4], scale f32 and zero i32 [groups][outs], sum i32 [segs][outs] of the codes (shifted);
+ *     blocks: one row of zeros for all groups, least f32 [groups][outs] where they have minima
  */
 typedef struct bl_ipanel {
     uint8_t *codes;
-    float *scale;
+    float *scale, *least; /* least NULL: none */
     int32_t *zero, *sum;
+    int64_t zero_step; /* from one group to the next: outs or 0 */
 } bl_ipanel;
-int64_t bl_ipanel_bytes(const bl_icodes *c, const bl_shape *g, int64_t outs);
-bl_ipanel bl_ipanel_at(const bl_icodes *c, const bl_shape *g, int64_t outs, void *scratch);
+int64_t bl_ipanel_bytes(const bl_icodes *c, const bl_weight *w, int64_t outs);
+bl_ipanel bl_ipanel_at(const bl_icodes *c, const bl_source *s, int64_t outs, void *scratch);
 void bl_ipanel_fill(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t row, int64_t n);
 void bl_lanes_panel(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t row); /* in the layout of lanes.h */
-bool bl_igemm_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, int64_t outs);
+/* blocks: of GGUF blocks, else of integers. */
+bool bl_igemm_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, int64_t outs,
+                   bool blocks);
+
+/* The families of products of many rows in integers, of integers and of GGUF blocks, by of_integers, of_blocks and
+ * plan. */
+#define BL_IGEMM(isa, decode, product)                                                                                 \
+    const bl_kernel_family bl_family_igemm_##isa = {                                                                   \
+        .op = "linear",                                                                                                \
+        .backend = "cpu",                                                                                              \
+        .doc = "integer weights times activations quantized to integers, exact sums for every group",                  \
+        .bitwise = true,                                                                                               \
+        .nmse_limit = 1e-11,                                                                                           \
+        .decode_ns = decode,                                                                                           \
+        .product_ns = product,                                                                                         \
+        .applicable = of_integers,                                                                                     \
+        .run = bl_product_run,                                                                                         \
+        .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan},                                  \
+    };                                                                                                                 \
+    const bl_kernel_family bl_family_iblocks_##isa = {                                                                 \
+        .op = "linear",                                                                                                \
+        .backend = "cpu",                                                                                              \
+        .doc = "codes of GGUF blocks times activations quantized to integers, exact sums for every group",             \
+        .layout = BL_LAYOUT_LANES,                                                                                     \
+        .bitwise = true,                                                                                               \
+        .nmse_limit = 1e-11,                                                                                           \
+        .decode_ns = decode,                                                                                           \
+        .product_ns = product,                                                                                         \
+        .applicable = of_blocks,                                                                                       \
+        .run = bl_product_run,                                                                                         \
+        .own = &(const bl_cpu_product){.source = bl_source_blocks, .plan_integer = plan},                              \
+    };
 
 /* What a kernel family of the CPU brings (its `own`): how a weight is read, and how its outputs are cut into tasks. */
 typedef struct bl_cpu_product {

@@ -151,6 +151,14 @@ static int kind_of(const bl_format *f, const bl_shape *g)
     return f->bits == 8 ? (int)TABLE8 : f->bits >= 2 && f->bits <= 4 ? (int)TABLE2 + f->bits - 2 : -1;
 }
 
+/* As the integers that the codes of blocks are. */
+static void as_codes(const bl_format *f, bl_source *s)
+{
+    s->blocks = bl_blocks_of(f);
+    bl_lanes_as(&s->format, &s->shape);
+    s->groups = bl_shape_groups(&s->shape);
+}
+
 static bl_source source_of(const bl_weight *w)
 {
     const bl_format *f = w->format;
@@ -162,8 +170,7 @@ static bl_source source_of(const bl_weight *w)
     s.zero_bytes = bl_code_bytes(s.groups, f->bits);
     s.scale_step = BL_BAND * s.groups;
     if (w->layout && f->kind == BL_FMT_BLOCK) {
-        bl_lanes_as(&s.format, &s.shape);
-        s.groups = bl_shape_groups(&s.shape);
+        as_codes(f, &s);
         s.part[1] = (const char *)s.part[0] + BL_BAND * bl_code_bytes(s.shape.in, s.format->bits);
         s.scale_step = BL_BAND * s.code_bytes / 2;
     }
@@ -174,13 +181,19 @@ bool bl_source_decoded(const bl_weight *w) { return kind_of(w->format, &w->shape
 
 void bl_source_any(const bl_weight *w, bl_source *out) { *out = source_of(w); }
 
+void bl_source_blocks(const bl_weight *w, bl_source *out)
+{
+    *out = source_of(w);
+    if (!w->layout) as_codes(w->format, out);
+}
+
 void bl_source_of(const bl_weight *w, bl_source *out)
 {
     int kd = kind_of(w->format, &w->shape);
     *out = source_of(w);
     if (kd < 0) return;
     if (w->layout) {
-        out->unpack = bl_lanes_unpack(out->format);
+        out->unpack = bl_lanes_unpack(out);
         return;
     }
     out->unpack = fast[kd].unpack;

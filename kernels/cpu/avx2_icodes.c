@@ -1,17 +1,20 @@
 /* avx2_icodes.c - x of an integer product: a row into codes, their sums and scales. */
 #include "avx2.h"
+#include "blocks.h"
 #if defined(__x86_64__)
 #include "avx2_codes.h"
 
-void bl_icodes_of(const bl_actq *q, const bl_shape *g, bl_icodes *out)
+void bl_icodes_of(const bl_actq *q, const bl_weight *w, bl_icodes *out)
 {
-    int64_t seg = bl_cpu_segment(q, g), rest = g->in % seg;
-    int64_t wide = (seg + BL_ICODES - 1) / BL_ICODES * BL_ICODES, last = (rest + BL_ICODES - 1) / BL_ICODES * BL_ICODES;
+    const bl_shape g = bl_cpu_integer_shape(w);
+    const bl_blocks *b = bl_blocks_of(w->format);
+    int64_t seg = bl_cpu_segment(q, &g);
     *out = (bl_icodes){.shifted = !q->symmetric,
                        .blocked = q->unit == BL_ACT_GROUP,
                        .seg = seg,
-                       .segs = (g->in + seg - 1) / seg,
-                       .ldx = g->in / seg * wide + last};
+                       .segs = (g.in + seg - 1) / seg,
+                       .pad = b && b->words ? BL_MIN(seg, BL_ICODES) : BL_ICODES};
+    out->ldx = g.in / seg * bl_icodes_wide(out, seg) + bl_icodes_wide(out, g.in % seg);
 }
 
 BL_INLINE float max8(__m256 v)
@@ -50,13 +53,14 @@ static bool range_of(const float *x, int64_t n, const bl_actq *q, bool own, floa
     return has_nan;
 }
 
-/* n inputs of a segment as codes less 128 where they are shifted, zeros up to a multiple of 32; returns the sum of the
- * codes less zero. */
-static int32_t codes_of(const float *x, int64_t n, const bl_actq *q, float scale, float zero, bool shifted, int8_t *dst)
+/* n inputs of a segment as codes less 128 where they are shifted, zeros up to `wide`; returns the sum of the codes less
+ * zero. */
+static int32_t codes_of(const float *x, int64_t n, int64_t wide, const bl_actq *q, float scale, float zero,
+                        bool shifted, int8_t *dst)
 {
     float lo, hi;
     int32_t lane[8], sum = 0;
-    int64_t k = 0, wide = (n + BL_ICODES - 1) / BL_ICODES * BL_ICODES;
+    int64_t k = 0;
     bl_cpu_act_limits(q, &lo, &hi);
     const __m256 s = _mm256_set1_ps(scale), z = _mm256_set1_ps(zero), least = _mm256_set1_ps(lo),
                  most = _mm256_set1_ps(hi);
@@ -96,18 +100,18 @@ void bl_icodes_row(const bl_icodes *c, int64_t r, const float *x, int64_t in, co
         *s = nan ? NAN : scale;
     }
     for (int64_t i = 0, k = 0; k < in; i++, k += c->seg) {
-        int64_t n = BL_MIN(c->seg, in - k);
+        int64_t n = BL_MIN(c->seg, in - k), wide = bl_icodes_wide(c, n);
         if (c->blocked && k % q->group == 0 && range_of(x + k, BL_MIN(q->group, in - k), q, true, &scale, &zero))
             scale = NAN;
         if (c->blocked) s[i] = scale;
         if (nan || isnan(scale)) { /* every product is NaN */
-            memset(dst, 0, (size_t)((n + BL_ICODES - 1) / BL_ICODES * BL_ICODES));
+            memset(dst, 0, (size_t)wide);
             sum[i] = shift[i] = 0;
         } else {
             shift[i] = 128 - (int32_t)zero;
-            sum[i] = codes_of(x + k, n, q, scale, zero, c->shifted, dst);
+            sum[i] = codes_of(x + k, n, wide, q, scale, zero, c->shifted, dst);
         }
-        dst += (n + BL_ICODES - 1) / BL_ICODES * BL_ICODES;
+        dst += wide;
     }
 }
 #endif

@@ -3,24 +3,32 @@
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx2_codes.h"
+#include "lanes.h"
 
 enum { TILE_ROWS = 4, TILE_OUT = 8 };
 
 static int64_t round64(int64_t n) { return (n + 63) / 64 * 64; }
 
-int64_t bl_ipanel_bytes(const bl_icodes *c, const bl_shape *g, int64_t outs)
+/* Rows of outs numbers: of scales or minima, and of zeros. */
+static int64_t number_rows(const bl_shape *g) { return (bl_shape_groups(g) + 7) / 8 * 8; }
+static int64_t zero_rows(const bl_shape *g, const bl_blocks *b) { return b ? 1 : number_rows(g); }
+
+int64_t bl_ipanel_bytes(const bl_icodes *c, const bl_weight *w, int64_t outs)
 {
-    int64_t groups = (bl_shape_groups(g) + 7) / 8 * 8;
-    return round64(c->ldx * outs) + 8 * groups * outs + (c->shifted ? 4 * c->segs * outs : 0);
+    const bl_shape g = bl_cpu_integer_shape(w);
+    const bl_blocks *b = bl_blocks_of(w->format);
+    const int64_t rows = number_rows(&g) * (1 + (b && b->least)) + zero_rows(&g, b) + (c->shifted ? c->segs : 0);
+    return round64(c->ldx * outs) + 4 * rows * outs;
 }
 
-bl_ipanel bl_ipanel_at(const bl_icodes *c, const bl_shape *g, int64_t outs, void *scratch)
+bl_ipanel bl_ipanel_at(const bl_icodes *c, const bl_source *s, int64_t outs, void *scratch)
 {
-    int64_t groups = (bl_shape_groups(g) + 7) / 8 * 8;
-    bl_ipanel p = {.codes = scratch};
+    const int64_t groups = number_rows(&s->shape);
+    bl_ipanel p = {.codes = scratch, .zero_step = s->blocks ? 0 : outs};
     p.scale = (float *)(void *)(p.codes + round64(c->ldx * outs));
     p.zero = (int32_t *)(p.scale + groups * outs);
-    p.sum = p.zero + groups * outs;
+    p.sum = p.zero + zero_rows(&s->shape, s->blocks) * outs;
+    if (s->blocks && s->blocks->least) p.least = (float *)(p.sum + (c->shifted ? c->segs : 0) * outs);
     return p;
 }
 
@@ -59,10 +67,44 @@ BL_INLINE void fill8(int bits, const bl_ipanel *p, const bl_igemm *g, int64_t ou
     }
 }
 
+/* Blocks as they are stored, in plain C: what is many times used is prepared. */
+static void fill_stored(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t row, int64_t n)
+{
+    const bl_source *s = g->w;
+    const bl_blocks *b = s->blocks;
+    const bl_icodes *c = g->c;
+    const int64_t block = b->words ? BL_SUPER : b->group, groups = block / b->group;
+    if (c->shifted) memset(p->sum, 0, (size_t)(c->segs * outs) * sizeof *p->sum);
+    for (int64_t lane = 0; lane < outs; lane++) {
+        const uint8_t *from = (const uint8_t *)s->part[0] + (row + BL_MIN(lane, n - 1)) * s->code_bytes;
+        p->zero[lane] = b->zero;
+        for (int64_t k0 = 0, i = 0; k0 < s->shape.in;
+             k0 += block, i += groups, from += s->code_bytes / (s->shape.in / block)) {
+            float scale[BL_SUPER_GROUPS], least[BL_SUPER_GROUPS];
+            uint8_t q[BL_SUPER];
+            bl_blocks_codes(b, from, q);
+            bl_blocks_stored(b, from, scale, least);
+            for (int64_t j = 0; j < groups; j++) {
+                p->scale[(i + j) * outs + lane] = scale[j];
+                if (p->least) p->least[(i + j) * outs + lane] = least[j];
+            }
+            for (int64_t k = 0; k < block; k++) {
+                const int64_t seg = (k0 + k) / c->seg, at = seg * bl_icodes_wide(c, c->seg) + (k0 + k) % c->seg;
+                p->codes[(at / 4 * outs + lane) * 4 + at % 4] = q[k];
+                if (c->shifted) p->sum[seg * outs + lane] += q[k];
+            }
+        }
+    }
+}
+
 void bl_ipanel_fill(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t row, int64_t n)
 {
     if (g->w->layout) { /* whole bands */
         bl_lanes_panel(p, g, outs, row);
+        return;
+    }
+    if (g->w->blocks) {
+        fill_stored(p, g, outs, row, n);
         return;
     }
     for (int64_t first = 0; first < outs; first += 8) {
@@ -78,12 +120,14 @@ void bl_ipanel_fill(const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t
     }
 }
 
-bool bl_igemm_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, int64_t outs)
+bool bl_igemm_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, int64_t outs,
+                   bool blocks)
 {
     bl_icodes c;
     if (!bl_product_fits(be, isa, a, w, true)) return false;
-    bl_icodes_of(&a->act, &w->shape, &c);
-    return bl_ipanel_bytes(&c, &w->shape, outs) <= BL_CPU_SCRATCH;
+    if (blocks != (w->format->kind == BL_FMT_BLOCK)) return false;
+    bl_icodes_of(&a->act, w, &c);
+    return bl_ipanel_bytes(&c, w, outs) <= BL_CPU_SCRATCH;
 }
 
 BL_INLINE void tile(int bits, int rows, const bl_igemm *g, const bl_ipanel *p, int64_t r, int64_t row, int64_t n)
@@ -97,7 +141,7 @@ BL_INLINE void tile(int bits, int rows, const bl_igemm *g, const bl_ipanel *p, i
     for (int i = 0; i < rows; i++) acc[i] = _mm256_setzero_ps();
     for (int64_t s = 0; s < c->segs; s++) {
         const int64_t group = per ? s / per : 0, left = BL_MIN(c->seg, shape->in - s * c->seg);
-        const int64_t steps = (left + BL_ICODES - 1) / BL_ICODES * (BL_ICODES / 4);
+        const int64_t steps = bl_icodes_wide(c, left) / 4;
         __m256i sum[TILE_ROWS];
         for (int i = 0; i < rows; i++) sum[i] = _mm256_setzero_si256();
 #pragma GCC unroll 4
@@ -110,7 +154,7 @@ BL_INLINE void tile(int bits, int rows, const bl_igemm *g, const bl_ipanel *p, i
                 dot32(bits, &sum[i], q, _mm256_set1_epi32(four));
             }
         }
-        const __m256i zero = _mm256_loadu_si256((const __m256i *)(const void *)(p->zero + group * TILE_OUT));
+        const __m256i zero = _mm256_loadu_si256((const __m256i *)(const void *)(p->zero + group * p->zero_step));
         const __m256 scale = _mm256_loadu_ps(p->scale + group * TILE_OUT);
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
@@ -124,6 +168,15 @@ BL_INLINE void tile(int bits, int rows, const bl_igemm *g, const bl_ipanel *p, i
             sum[i] = _mm256_sub_epi32(sum[i], _mm256_mullo_epi32(zero, _mm256_set1_epi32(c->sum[at])));
             acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[i]),
                                      c->blocked ? _mm256_mul_ps(scale, _mm256_set1_ps(c->scale[at])) : scale, acc[i]);
+        }
+        if (p->least) {
+            const __m256 least = _mm256_loadu_ps(p->least + group * TILE_OUT);
+            for (int i = 0; i < rows; i++) {
+                int64_t at = (r + i) * c->segs + s;
+                acc[i] = _mm256_fnmadd_ps(_mm256_set1_ps((float)c->sum[at]),
+                                          c->blocked ? _mm256_mul_ps(least, _mm256_set1_ps(c->scale[at])) : least,
+                                          acc[i]);
+            }
         }
     }
     for (int i = 0; i < rows; i++) put8(g, r + i, row, n, acc[i]);
@@ -142,7 +195,7 @@ BL_INLINE void tiles(int bits, const bl_igemm *g, const bl_ipanel *p, int64_t ro
 
 static void run_task(const bl_igemm *g, int64_t task, void *scratch)
 {
-    const bl_ipanel p = bl_ipanel_at(g->c, &g->w->shape, TILE_OUT, scratch);
+    const bl_ipanel p = bl_ipanel_at(g->c, g->w, TILE_OUT, scratch);
     int64_t row = TILE_OUT * task, n = BL_MIN(g->w->shape.out - row, TILE_OUT);
     bl_ipanel_fill(&p, g, TILE_OUT, row, n);
     if (g->w->format->bits == 1) tiles(1, g, &p, row, n);
@@ -157,21 +210,14 @@ static void plan(bl_igemm *g)
     g->task = run_task;
 }
 
-static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+static bool of_integers(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
-    return bl_igemm_fits(be, BL_ISA_AVX2, a, w, TILE_OUT);
+    return bl_igemm_fits(be, BL_ISA_AVX2, a, w, TILE_OUT, false);
+}
+static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return bl_igemm_fits(be, BL_ISA_AVX2, a, w, TILE_OUT, true);
 }
 
-const bl_kernel_family bl_family_igemm_avx2 = {
-    .op = "linear",
-    .backend = "cpu",
-    .doc = "integer weights times activations quantized to integers, exact sums for every group",
-    .bitwise = true,
-    .nmse_limit = 1e-11,
-    .decode_ns = 0.15,
-    .product_ns = 0.03,
-    .applicable = applicable,
-    .run = bl_product_run,
-    .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan},
-};
+BL_IGEMM(avx2, 0.15, 0.03)
 #endif

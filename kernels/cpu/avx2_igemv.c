@@ -5,7 +5,8 @@
 
 static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
-    return a->x.dim[0] <= 2 && !w->layout && bl_product_fits(be, BL_ISA_AVX2, a, w, true);
+    return a->x.dim[0] <= 2 && !w->layout && w->format->kind == BL_FMT_INT &&
+           bl_product_fits(be, BL_ISA_AVX2, a, w, true);
 }
 
 const bl_kernel_family bl_family_igemv_avx2 = {

@@ -89,8 +89,53 @@ KIND(INT1) KIND(INT2) KIND(INT3) KIND(INT4) KIND(INT5) KIND(INT6) KIND(INT7) KIN
 KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
     /* clang-format on */
 
-    bl_unpack8 *bl_lanes_unpack(const bl_format *f)
+    /* Blocks of 256. */
+    BL_INLINE
+    void unpack_super_as(int bits, const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst, int64_t stride)
 {
+    const int64_t lane = row % BL_BAND;
+    float scale[BL_SUPER_GROUPS], least[BL_SUPER_GROUPS];
+    for (int64_t k = k0, block = -1; k < k0 + n; k += BL_RUN) {
+        const uint8_t *p = band_of(s, 0, row, s->code_bytes) + k / BL_SUPER * super_bytes(bits);
+        if (block != k / BL_SUPER) {
+            const uint8_t *from = p + super_codes(bits) + 4 * lane,
+                          *d = p + super_codes(bits) + super_words(bits) * 4 * BL_BAND + 2 * lane;
+            uint32_t words[4] = {0};
+            uint16_t by, less = 0;
+            for (int i = 0; i < super_words(bits); i++) memcpy(&words[i], from + i * 4 * BL_BAND, 4);
+            memcpy(&by, d, 2);
+            if (has_least(bits)) memcpy(&less, d + 2 * BL_BAND, 2);
+            bl_blocks_numbers(s->blocks, words, by, less, scale, least);
+            block = k / BL_SUPER;
+        }
+        p += k % BL_SUPER / BL_RUN * bits * 4 * BL_BAND + 4 * lane;
+#pragma GCC unroll 4
+        for (int step = 0; step < BL_RUN / 8; step++, dst += stride) {
+            const int64_t i = (k % BL_SUPER + 8 * step) / group_of_super(bits);
+            const float less = has_least(bits) ? least[i] : (float)zero_of_super(bits) * scale[i];
+            _mm256_storeu_ps(dst, _mm256_fmsub_ps(_mm256_cvtepi32_ps(run8(bits, p, step)), _mm256_set1_ps(scale[i]),
+                                                  _mm256_set1_ps(less)));
+        }
+    }
+}
+#define SUPER(bits)                                                                                                    \
+    static void unpack_super_##bits(const bl_source *s, int64_t row, int64_t k0, int64_t n, float *dst,                \
+                                    int64_t stride)                                                                    \
+    {                                                                                                                  \
+        unpack_super_as(bits, s, row, k0, n, dst, stride);                                                             \
+    }
+SUPER(2)
+SUPER(3)
+SUPER(4)
+SUPER(5)
+SUPER(6)
+#undef SUPER
+
+bl_unpack8 *bl_lanes_unpack(const bl_source *s)
+{
+    static bl_unpack8 *const super[] = {unpack_super_2, unpack_super_3, unpack_super_4, unpack_super_5, unpack_super_6};
+    const bl_format *f = s->format;
+    if (s->blocks && s->blocks->words) return super[f->bits - 2];
     static bl_unpack8 *const integer[] = {unpack_INT1, unpack_INT2, unpack_INT3, unpack_INT4,
                                           unpack_INT5, unpack_INT6, unpack_INT7, unpack_INT8},
                              *const table[] = {unpack_TABLE2, unpack_TABLE3, unpack_TABLE4};
@@ -98,26 +143,51 @@ KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
 }
 
 /* ---- panels of products in integers ---- */
+/* Scales, zeros and minima of eight outputs. */
+BL_INLINE void fill_numbers(int bits, const bl_ipanel *p, const bl_source *s, int64_t outs, int64_t row, int64_t first,
+                            int half)
+{
+    if (s->blocks) /* the same everywhere */
+        _mm256_storeu_si256((__m256i *)(void *)(p->zero + first), _mm256_set1_epi32(s->blocks->zero));
+    if (bits >= 2 && bits <= 6 && s->blocks && s->blocks->words) {
+        const int64_t groups = BL_SUPER / group_of_super(bits);
+        for (int64_t block = 0; block < s->shape.in / BL_SUPER; block++) {
+            steps st;
+            steps_of(bits, band_of(s, 0, row, s->code_bytes) + block * super_bytes(bits), half, &st);
+            for (int64_t i = 0; i < groups; i++) {
+                _mm256_storeu_ps(p->scale + (block * groups + i) * outs + first, st.scale[i]);
+                if (has_least(bits)) _mm256_storeu_ps(p->least + (block * groups + i) * outs + first, st.least[i]);
+            }
+        }
+        return;
+    }
+    for (int64_t i = 0; i < s->groups; i++) {
+        _mm256_storeu_ps(p->scale + i * outs + first, numbers_of(s, 1, row, i, half));
+        if (s->blocks) continue;
+        const vi zero = bits == 1                         ? _mm256_set1_epi32(1)
+                        : s->shape.zero == BL_ZERO_PACKED ? packed_zeros(bits, s, row, i, half)
+                                                          : _mm256_set1_epi32(1 << (bits - 1));
+        _mm256_storeu_si256((__m256i *)(void *)(p->zero + i * outs + first), zero);
+    }
+}
+
 BL_INLINE void fill_half(int bits, const bl_ipanel *p, const bl_igemm *g, int64_t outs, int64_t row, int64_t first,
                          int half)
 {
     const bl_source *s = g->w;
     const bl_icodes *c = g->c;
+    const bool super = s->blocks && s->blocks->words;
     const uint8_t *from = band_of(s, 0, row, s->code_bytes) + half * LANES * 4;
     uint8_t *dst = p->codes + 4 * first;
-    for (int64_t i = 0; i < s->groups; i++) {
-        const vi zero = bits == 1                         ? _mm256_set1_epi32(1)
-                        : s->shape.zero == BL_ZERO_PACKED ? packed_zeros(bits, s, row, i, half)
-                                                          : _mm256_set1_epi32(1 << (bits - 1));
-        _mm256_storeu_ps(p->scale + i * outs + first, numbers_of(s, 1, row, i, half));
-        _mm256_storeu_si256((__m256i *)(void *)(p->zero + i * outs + first), zero);
-    }
-    for (int64_t i = 0; i < c->segs; i++) { /* a segment is filled up to whole runs */
-        const int64_t k0 = i * c->seg, n = BL_MIN(c->seg, s->shape.in - k0);
+    fill_numbers(bits, p, s, outs, row, first, half);
+    for (int64_t i = 0; i < c->segs; i++) { /* a segment is filled up */
+        const int64_t k0 = i * c->seg, n = BL_MIN(c->seg, s->shape.in - k0), wide = bl_icodes_wide(c, n);
         vi sum = zero_i();
-        for (int64_t k = k0; k < k0 + (n + BL_RUN - 1) / BL_RUN * BL_RUN; k += 4, dst += 4 * outs) {
+        for (int64_t k = k0; k < k0 + wide; k += 4, dst += 4 * outs) {
             vi v = zero_i();
-            const uint8_t *run = from + k / BL_RUN * bits * 4 * BL_BAND;
+            const uint8_t *run = super ? from + k / BL_SUPER * super_bytes(bits) +
+                                             k % BL_SUPER / BL_RUN * bits * 4 * BL_BAND
+                                       : from + k / BL_RUN * bits * 4 * BL_BAND;
             if (k < k0 + n) switch (k % BL_RUN / 4) {
 #define QUAD(q)                                                                                                        \
     case q: v = code_at(bits, run, 0, 4 * q, BYTES, true); break;

@@ -18,10 +18,17 @@ typedef __m512i vi;
 BL_INLINE vi load_i(const void *p) { return _mm512_loadu_si512(p); }
 BL_INLINE vi and_i(vi a, vi b) { return _mm512_and_si512(a, b); }
 BL_INLINE vi zero_i(void) { return _mm512_setzero_si512(); }
+BL_INLINE vi or_i(vi a, vi b) { return _mm512_or_si512(a, b); }
 /* a where the mask has ones, else b */
 BL_INLINE vi pick_i(vi mask, vi a, vi b) { return _mm512_ternarylogic_epi32(mask, a, b, 0xca); }
 /* b and the bits of a that are in the mask */
 BL_INLINE vi join_i(vi a, int mask, vi b) { return _mm512_ternarylogic_epi32(a, _mm512_set1_epi32(mask), b, 0xea); }
+/* Byte i of every word alone. */
+BL_INLINE vi spread_i(vi a, int i)
+{
+    return _mm512_shuffle_epi8(a, _mm512_set4_epi32((int)(0x80808000u | (12 + i)), (int)(0x80808000u | (8 + i)),
+                                                    (int)(0x80808000u | (4 + i)), (int)(0x80808000u | i)));
+}
 /* s where the top bit of a is one, else -s */
 BL_INLINE vf signed_f(vi a, vf s)
 {
@@ -55,8 +62,14 @@ typedef __m256i vi;
 BL_INLINE vi load_i(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 BL_INLINE vi and_i(vi a, vi b) { return _mm256_and_si256(a, b); }
 BL_INLINE vi zero_i(void) { return _mm256_setzero_si256(); }
+BL_INLINE vi or_i(vi a, vi b) { return _mm256_or_si256(a, b); }
 BL_INLINE vi pick_i(vi mask, vi a, vi b) { return _mm256_or_si256(and_i(mask, a), _mm256_andnot_si256(mask, b)); }
 BL_INLINE vi join_i(vi a, int mask, vi b) { return _mm256_or_si256(and_i(a, _mm256_set1_epi32(mask)), b); }
+BL_INLINE vi spread_i(vi a, int i)
+{
+    const int64_t low = (int64_t)(0x8080800080808000u | (uint64_t)(4 + i) << 32 | (uint64_t)i);
+    return _mm256_shuffle_epi8(a, _mm256_setr_epi64x(low, low + 0x800000008, low, low + 0x800000008));
+}
 BL_INLINE vf signed_f(vi a, vf s)
 {
     return _mm256_xor_ps(s, _mm256_castsi256_ps(_mm256_andnot_si256(a, _mm256_set1_epi32(INT32_MIN))));
@@ -176,43 +189,25 @@ BL_INLINE vf value_at(values t, int bits, vi code)
 }
 
 /* How the zero comes in. FUSED: (code - zero) scale as fma(code, scale, -zero scale), which is the same number rounded
- * once, as zero scale is exact: codes and packed zeros of 8 bits, scales of 16. PLACED: the code is not converted but
- * put at bit P of 2^23, P is 12 or 16, and that number is fused with scale / 2^P and -(2^(23-P) + zero) scale; the sum
- * has at most 13 bits (a zero of a half included) and a scale of fp16 11, so that this is exact too. */
-typedef enum way { FOLDED, FUSED, APART, PLACED } way; /* in the table; as said; subtracted first; as said */
-/* What the codes of a group are fused with, for P = 12 and 16. */
-typedef struct place {
-    vf by[2], add[2];
-} place;
-BL_INLINE place place_of(vf scale, vf zero)
+ * once, as zero scale is exact: codes and packed zeros of 8 bits, scales of 16. */
+typedef enum way { FOLDED, FUSED, APART } way; /* in the table; as said; subtracted first */
+
+/* Byte i of every word. */
+BL_INLINE vi byte_at(vi v, int i)
 {
-    place p;
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        const float least = i ? 128 : 2048; /* 2^(23-P) */
-        p.by[i] = V(mul_ps)(scale, V(set1_ps)(least / 8388608));
-        p.add[i] = V(mul_ps)(V(set1_ps)(-1), V(mul_ps)(V(add_ps)(zero, V(set1_ps)(least)), scale));
-    }
-    return p;
+    if (i == 0) return and_i(v, V(set1_epi32)(255));
+    return i == 3 ? shift_i(v, 24) : spread_i(v, i);
 }
-/* Whether code k of a run is put at 16. */
-BL_INLINE int placed_high(int bits, int k) { return bits & 8 ? 0 : bl_lanes_shift(4, k) % 8 == 0; }
-/* 2^23 and at bit P code base + k of a run, of five bits or more. */
-BL_INLINE vf placed_at(int bits, const uint8_t *p, int base, int k)
+/* Code base + k of a run: a quad is put together once, and its codes taken out of that, which the compiler sees. */
+BL_INLINE vi code_of_quad(int bits, const uint8_t *p, int base, int k)
 {
-    const int low = bits & 8 ? 8 : 4, at = placed_high(bits, k) ? 16 : 12;
-    vi v = join_i(plane_at(low, p + base * low * PER_INPUT, k, at), ((1 << low) - 1) << at, V(set1_epi32)(0x4b000000));
-    int known = low;
-    p += low * 4 * BL_BAND;
-#pragma GCC unroll 2
-    for (int plane = 2; plane; plane /= 2)
-        if (bits & plane && plane < low) {
-            v = join_i(plane_at(plane, p + base * plane * PER_INPUT, k, at + known), ((1 << plane) - 1) << (at + known),
-                       v);
-            known += plane;
-            p += plane * 4 * BL_BAND;
-        }
-    return (vf)v;
+    return byte_at(code_at(bits, p, base, k / 4 * 4, BYTES, true), k % 4);
+}
+
+/* The same with other bits above it. */
+BL_INLINE vi quad_at(int bits, const uint8_t *p, int base, int k)
+{
+    return shift_i(code_at(bits, p, base, k / 4 * 4, BYTES, false), k % 4 * 8);
 }
 
 /* Weight base + k of a run; FUSED: `zero` is -zero scale. */
@@ -222,8 +217,10 @@ BL_INLINE vf weight_at(kind kd, way how, const uint8_t *p, int base, int k, valu
     if (kd == INT1) return signed_f(shift_i(load_i(p), bl_lanes_shift(1, k) - 31), scale);
     /* one look-up with AVX-512 needs no mask; with AVX2 it is two and a choice, and a conversion is less */
     const bool look = bits <= 4 && (LANES == 16 || is_table(kd) || how == FOLDED);
-    vf v = look ? value_at(t, bits, code_at(bits, p, base, k, ALONE, false))
-                : V(cvtepi32_ps)(code_at(bits, p, base, k, ALONE, true));
+    const bool planes = bits & (bits - 1); /* more than one: put together for four inputs at once */
+    vf v;
+    if (look) v = value_at(t, bits, planes ? quad_at(bits, p, base, k) : code_at(bits, p, base, k, ALONE, false));
+    else v = V(cvtepi32_ps)(code_of_quad(bits, p, base, k));
     if (how == FUSED) return V(fmadd_ps)(v, scale, zero);
     return V(mul_ps)(how == APART ? V(sub_ps)(v, zero) : v, scale);
 }
@@ -231,13 +228,22 @@ BL_INLINE vf weight_at(kind kd, way how, const uint8_t *p, int base, int k, valu
 static way way_of(const bl_source *s)
 {
     const bool same = s->shape.zero == BL_ZERO_NONE || s->shape.zero == BL_ZERO_MIDDLE;
-    if (s->format->kind == BL_FMT_INT && s->format->bits > 4 && s->shape.scale == BL_F16 &&
-        (same || s->shape.zero == BL_ZERO_PACKED))
-        return PLACED;
     const bool fused = s->shape.scale != BL_F32 && (same || s->shape.zero == BL_ZERO_PACKED);
     const int folded = LANES == 8 && fused ? 3 : 4; /* bits, at most */
     if (s->format->kind == BL_FMT_TABLE || (same && s->format->bits <= folded)) return FOLDED;
     return fused ? FUSED : APART;
+}
+
+/* The sum of the chains of a row of x. */
+BL_INLINE void put_floats(const bl_gemv *g, int64_t r, int64_t row, int half, const vf a[8])
+{
+    float *y = g->y + r * g->ldy + row + half * LANES;
+    vf v = V(add_ps)(V(add_ps)(V(add_ps)(a[0], a[4]), V(add_ps)(a[2], a[6])),
+                     V(add_ps)(V(add_ps)(a[1], a[5]), V(add_ps)(a[3], a[7])));
+    if (g->put == BL_PUT_ADD_SCALED) v = V(mul_ps)(V(set1_ps)(g->scale), v);
+    if (g->bias) v = V(add_ps)(v, V(loadu_ps)(g->bias + row + half * LANES));
+    if (g->put != BL_PUT) v = V(add_ps)(V(loadu_ps)(y), v);
+    V(storeu_ps)(y, v);
 }
 
 /* Outputs row + half * LANES … of `rows` rows of x from r on. */
@@ -259,7 +265,6 @@ BL_INLINE void floats_as(kind kd, way how, int rows, const bl_gemv *g, int64_t r
     for (int64_t k = 0, i = 0; k < s->shape.in; i++) {
         const vf scale = numbers_of(s, 1, row, i, half);
         vf zero = same || how == FOLDED ? V(set1_ps)(middle) : zeros_of(bits, s, row, i, half);
-        const place to = place_of(scale, zero);
         if (how == FUSED) zero = V(mul_ps)(V(set1_ps)(-1), V(mul_ps)(zero, scale));
         const int64_t stop = BL_MIN(k + len, s->shape.in);
         for (; k < stop; k += BL_RUN, p += bits * 4 * BL_BAND) {
@@ -267,9 +272,7 @@ BL_INLINE void floats_as(kind kd, way how, int rows, const bl_gemv *g, int64_t r
             for (int base = 0; base < BL_RUN; base += step_of(bits))
 #pragma GCC unroll 32
                 for (int j = 0; j < step_of(bits); j++) {
-                    const int high = placed_high(bits, j);
-                    const vf w = how == PLACED ? V(fmadd_ps)(placed_at(bits, p, base, j), to.by[high], to.add[high])
-                                               : weight_at(kd, how, p, base, j, t, scale, zero);
+                    const vf w = weight_at(kd, how, p, base, j, t, scale, zero);
 #pragma GCC unroll 3
                     for (int q = 0; q < rows; q++)
                         acc[q][j % 8] = V(fmadd_ps)(V(set1_ps)(x[q * g->ldx + k + base + j]), w, acc[q][j % 8]);
@@ -277,16 +280,7 @@ BL_INLINE void floats_as(kind kd, way how, int rows, const bl_gemv *g, int64_t r
         }
     }
 #pragma GCC unroll 3
-    for (int i = 0; i < rows; i++) {
-        vf *a = acc[i];
-        float *y = g->y + (r + i) * g->ldy + row + half * LANES;
-        vf v = V(add_ps)(V(add_ps)(V(add_ps)(a[0], a[4]), V(add_ps)(a[2], a[6])),
-                         V(add_ps)(V(add_ps)(a[1], a[5]), V(add_ps)(a[3], a[7])));
-        if (g->put == BL_PUT_ADD_SCALED) v = V(mul_ps)(V(set1_ps)(g->scale), v);
-        if (g->bias) v = V(add_ps)(v, V(loadu_ps)(g->bias + row + half * LANES));
-        if (g->put != BL_PUT) v = V(add_ps)(V(loadu_ps)(y), v);
-        V(storeu_ps)(y, v);
-    }
+    for (int i = 0; i < rows; i++) put_floats(g, r + i, row, half, acc[i]);
 }
 
 typedef void floats(const bl_gemv *g, int64_t r, int64_t row, int half);
@@ -309,20 +303,20 @@ typedef void floats(const bl_gemv *g, int64_t r, int64_t row, int half);
     }
 #endif
 #define NARROW(id) BY_ROWS(id, FOLDED) BY_ROWS(id, FUSED) BY_ROWS(id, APART)
-#define WIDE(id)   BY_ROWS(id, FUSED) BY_ROWS(id, APART) BY_ROWS(id, PLACED)
+#define WIDE(id)   BY_ROWS(id, FUSED) BY_ROWS(id, APART)
 #define NARROW_OF(id)                                                                                                  \
     {                                                                                                                  \
         ROWS_OF(id, FOLDED), ROWS_OF(id, FUSED), ROWS_OF(id, APART)                                                    \
     }
 #define WIDE_OF(id)                                                                                                    \
     {                                                                                                                  \
-        {NULL}, ROWS_OF(id, FUSED), ROWS_OF(id, APART), ROWS_OF(id, PLACED)                                            \
+        {NULL}, ROWS_OF(id, FUSED), ROWS_OF(id, APART)                                                                 \
     }
 /* clang-format off */
 BY_ROWS(INT1, FOLDED)
 NARROW(INT2) NARROW(INT3) NARROW(INT4) WIDE(INT5) WIDE(INT6) WIDE(INT7) WIDE(INT8)
 BY_ROWS(TABLE2, FOLDED) BY_ROWS(TABLE3, FOLDED) BY_ROWS(TABLE4, FOLDED)
-static floats *const integer_code[8][4][FLOAT_ROWS] = {
+static floats *const integer_code[8][3][FLOAT_ROWS] = {
     {ROWS_OF(INT1, FOLDED)}, NARROW_OF(INT2), NARROW_OF(INT3),
     NARROW_OF(INT4),
     WIDE_OF(INT5), WIDE_OF(INT6), WIDE_OF(INT7), WIDE_OF(INT8),
@@ -331,37 +325,23 @@ static floats *const integer_code[8][4][FLOAT_ROWS] = {
 static floats *const table_code[3][FLOAT_ROWS] = {ROWS_OF(TABLE2, FOLDED), ROWS_OF(TABLE3, FOLDED),
                                                   ROWS_OF(TABLE4, FOLDED)};
 
-static void run_floats(const bl_gemm *g, int64_t task, void *scratch)
-{
-    const bl_source *s = g->v.w;
-    floats *const *code = s->format->kind == BL_FMT_TABLE ? table_code[s->format->bits - 2]
-                                                          : integer_code[s->format->bits - 1][way_of(s)];
-    int64_t o0 = task * g->chunk, end = BL_MIN(o0 + g->chunk, s->shape.out);
-    (void)scratch;
-    for (int64_t o = o0; o < end; o += BL_BAND)
-        for (int half = 0; half < BL_BAND / LANES; half++)
-            for (int64_t r = 0, n; r < g->rows; r += n) {
-                n = BL_MIN(g->rows - r, FLOAT_ROWS);
-                code[n - 1](&g->v, r, o, half);
-            }
-}
-
 /* Outputs of a task: long streams, but some tasks for each thread so that none is waited for. */
 static int64_t chunk_of(const bl_shape *g, int threads)
 {
     return BL_MAX(g->out / BL_BAND / (16 * threads), 1) * BL_BAND;
 }
 
-static void plan_floats(bl_gemm *g, int64_t rows)
+/* ---- in integers ---- */
+/* The sum of a row of x, before its scale. */
+BL_INLINE void put_integers(const bl_igemm *g, int64_t r, int64_t row, int half, vf v)
 {
-    g->rows = g->block_rows = rows;
-    g->blocks = 1;
-    g->chunk = chunk_of(&g->v.w->shape, g->threads);
-    g->chunks = (g->v.w->shape.out + g->chunk - 1) / g->chunk;
-    g->task = run_floats;
+    float *y = g->y + r * g->ldy + row + half * LANES;
+    if (!g->c->blocked) v = V(mul_ps)(v, V(set1_ps)(g->c->scale[r]));
+    if (g->bias) v = V(add_ps)(v, V(loadu_ps)(g->bias + row + half * LANES));
+    if (g->put != BL_PUT) v = V(add_ps)(V(loadu_ps)(y), v);
+    V(storeu_ps)(y, v);
 }
 
-/* ---- in integers ---- */
 BL_INLINE void integers_as(int bits, bool shifted, int rows, const bl_igemm *g, int64_t r, int64_t row, int half)
 {
     const bl_source *s = g->w;
@@ -408,13 +388,7 @@ BL_INLINE void integers_as(int bits, bool shifted, int rows, const bl_igemm *g, 
         }
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < rows; i++) {
-        float *y = g->y + (r + i) * g->ldy + row + half * LANES;
-        vf v = c->blocked ? acc[i] : V(mul_ps)(acc[i], V(set1_ps)(c->scale[r + i]));
-        if (g->bias) v = V(add_ps)(v, V(loadu_ps)(g->bias + row + half * LANES));
-        if (g->put != BL_PUT) v = V(add_ps)(V(loadu_ps)(y), v);
-        V(storeu_ps)(y, v);
-    }
+    for (int i = 0; i < rows; i++) put_integers(g, r + i, row, half, acc[i]);
 }
 
 typedef void integers(const bl_igemm *g, int64_t r, int64_t row, int half);
@@ -434,7 +408,34 @@ BITS(1) BITS(2) BITS(3) BITS(4) BITS(5) BITS(6) BITS(7) BITS(8)
 #undef BITS
 #undef ONE
 
-    static void run_integers(const bl_igemm *g, int64_t task, void *scratch)
+#include "avx2_super.h"
+
+    static void run_floats(const bl_gemm *g, int64_t task, void *scratch)
+{
+    const bl_source *s = g->v.w;
+    floats *const *code = s->blocks && s->blocks->words     ? super_floats[s->format->bits - 2]
+                          : s->format->kind == BL_FMT_TABLE ? table_code[s->format->bits - 2]
+                                                            : integer_code[s->format->bits - 1][way_of(s)];
+    int64_t o0 = task * g->chunk, end = BL_MIN(o0 + g->chunk, s->shape.out);
+    (void)scratch;
+    for (int64_t o = o0; o < end; o += BL_BAND)
+        for (int half = 0; half < BL_BAND / LANES; half++)
+            for (int64_t r = 0, n; r < g->rows; r += n) {
+                n = BL_MIN(g->rows - r, FLOAT_ROWS);
+                code[n - 1](&g->v, r, o, half);
+            }
+}
+
+static void plan_floats(bl_gemm *g, int64_t rows)
+{
+    g->rows = g->block_rows = rows;
+    g->blocks = 1;
+    g->chunk = chunk_of(&g->v.w->shape, g->threads);
+    g->chunks = (g->v.w->shape.out + g->chunk - 1) / g->chunk;
+    g->task = run_floats;
+}
+
+static void run_integers(const bl_igemm *g, int64_t task, void *scratch)
 {
 #define ROW(b)                                                                                                         \
     {                                                                                                                  \
@@ -442,13 +443,17 @@ BITS(1) BITS(2) BITS(3) BITS(4) BITS(5) BITS(6) BITS(7) BITS(8)
     }
     static integers *const code[8][2][3] = {ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7), ROW(8)};
 #undef ROW
-    int64_t o0 = task * g->chunk, end = BL_MIN(o0 + g->chunk, g->w->shape.out);
+    const bl_source *s = g->w;
+    integers *const *by_rows = s->blocks && s->blocks->words
+                                   ? super_integers[s->format->bits - 2][g->c->seg / 32][g->c->shifted]
+                                   : code[s->format->bits - 1][g->c->shifted];
+    int64_t o0 = task * g->chunk, end = BL_MIN(o0 + g->chunk, s->shape.out);
     (void)scratch;
     for (int64_t o = o0; o < end; o += BL_BAND)
         for (int half = 0; half < BL_BAND / LANES; half++)
             for (int64_t r = 0, n; r < g->rows; r += n) {
                 n = g->rows - r >= 4 ? 4 : g->rows - r >= 2 ? 2 : 1;
-                code[g->w->format->bits - 1][g->c->shifted][n / 2](g, r, o, half);
+                by_rows[n / 2](g, r, o, half);
             }
 }
 
@@ -461,9 +466,11 @@ static void plan_integers(bl_igemm *g)
 
 static bool fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, const bl_weight *w, bool integer)
 {
+    const bl_shape g = bl_cpu_integer_shape(w);
+    const bl_blocks *b = bl_blocks_of(w->format);
+    const int64_t seg = integer ? bl_cpu_segment(&a->act, &g) : BL_RUN;
     return a->x.dim[0] <= 8 && w->layout == BL_LAYOUT_LANES && bl_lanes_fit(w->format, &w->shape) &&
            bl_product_fits(be, isa, a, w, integer) &&
-           (!integer || bl_cpu_segment(&a->act, &w->shape) % BL_RUN == 0 ||
-            bl_cpu_segment(&a->act, &w->shape) >= w->shape.in);
+           (seg % BL_RUN == 0 || seg >= g.in || (b && b->words && seg == BL_RUN / 2));
 }
 #endif

@@ -3,6 +3,7 @@
 #include "avx2.h"
 #if defined(__x86_64__)
 #include "avx512_math.h"
+#include "lanes.h"
 
 enum { TILE_ROWS = 8, TILE_OUT = 16 };
 
@@ -28,14 +29,14 @@ BL_INLINE void tile(bool sign, int rows, const bl_igemm *g, const bl_ipanel *p, 
         __m512i sum[TILE_ROWS];
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) sum[i] = _mm512_setzero_si512();
-        for (int64_t k = 0; k < left; k += 32)
-#pragma GCC unroll 8
-            for (int t = 0; t < 8; t++, x += 4, w += 4 * TILE_OUT) {
+        for (int64_t k = 0, wide = bl_icodes_wide(c, left); k < wide; k += 16)
+#pragma GCC unroll 4
+            for (int t = 0; t < 4; t++, x += 4, w += 4 * TILE_OUT) {
                 const __m512i q = _mm512_loadu_si512(w);
 #pragma GCC unroll 8
                 for (int i = 0; i < rows; i++) dot(&sum[i], q, x + i * c->ldx);
             }
-        const __m512i zero = _mm512_loadu_si512(p->zero + group * TILE_OUT);
+        const __m512i zero = _mm512_loadu_si512(p->zero + group * p->zero_step);
         const __m512 scale = _mm512_loadu_ps(p->scale + group * TILE_OUT);
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
@@ -47,6 +48,16 @@ BL_INLINE void tile(bool sign, int rows, const bl_igemm *g, const bl_ipanel *p, 
             sum[i] = _mm512_sub_epi32(sum[i], _mm512_mullo_epi32(zero, _mm512_set1_epi32(c->sum[at])));
             acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i]),
                                      c->blocked ? _mm512_mul_ps(scale, _mm512_set1_ps(c->scale[at])) : scale, acc[i]);
+        }
+        if (p->least) {
+            const __m512 least = _mm512_loadu_ps(p->least + group * TILE_OUT);
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++) {
+                int64_t at = (r + i) * c->segs + s;
+                acc[i] = _mm512_fnmadd_ps(_mm512_set1_ps((float)c->sum[at]),
+                                          c->blocked ? _mm512_mul_ps(least, _mm512_set1_ps(c->scale[at])) : least,
+                                          acc[i]);
+            }
         }
     }
     const __mmask16 mask = (__mmask16)((1u << n) - 1);
@@ -71,7 +82,7 @@ BL_INLINE void tiles(bool sign, const bl_igemm *g, const bl_ipanel *p, int64_t r
 
 static void run_task(const bl_igemm *g, int64_t task, void *scratch)
 {
-    const bl_ipanel p = bl_ipanel_at(g->c, &g->w->shape, TILE_OUT, scratch);
+    const bl_ipanel p = bl_ipanel_at(g->c, g->w, TILE_OUT, scratch);
     int64_t row = TILE_OUT * task, n = BL_MIN(g->w->shape.out - row, TILE_OUT);
     bl_ipanel_fill(&p, g, TILE_OUT, row, n);
     if (g->w->format->bits == 1) tiles(true, g, &p, row, n);
@@ -85,21 +96,14 @@ static void plan(bl_igemm *g)
     g->task = run_task;
 }
 
-static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+static bool of_integers(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
-    return bl_igemm_fits(be, BL_ISA_AVX512, a, w, TILE_OUT);
+    return bl_igemm_fits(be, BL_ISA_AVX512, a, w, TILE_OUT, false);
+}
+static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return bl_igemm_fits(be, BL_ISA_AVX512, a, w, TILE_OUT, true);
 }
 
-const bl_kernel_family bl_family_igemm_avx512 = {
-    .op = "linear",
-    .backend = "cpu",
-    .doc = "integer weights times activations quantized to integers, exact sums for every group",
-    .bitwise = true,
-    .nmse_limit = 1e-11,
-    .decode_ns = 0.12,
-    .product_ns = 0.01,
-    .applicable = applicable,
-    .run = bl_product_run,
-    .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan},
-};
+BL_IGEMM(avx512, 0.12, 0.01)
 #endif

@@ -142,6 +142,8 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
 /* Whether the products of all weights run in integers, and whether that of one does. */
 bool bl_cpu_integer(const bl_backend *be, const bl_linear_args *a);
 bool bl_cpu_integer_weight(const bl_actq *q, const bl_weight *w);
+/* The shape of the integers that such a product sees: blocks have groups. */
+bl_shape bl_cpu_integer_shape(const bl_weight *w);
 /* Inputs of a segment of an integer product: they share the scales of the weight and of x. */
 int64_t bl_cpu_segment(const bl_actq *q, const bl_shape *g);
 
@@ -172,9 +174,10 @@ void bl_cpu_event_free(bl_event *);
 bl_status bl_cpu_event_record(bl_backend *, bl_event *, bl_err *);
 bl_status bl_cpu_event_seconds(const bl_event *, const bl_event *, double *, bl_err *);
 bl_status bl_cpu_prepare(bl_backend *, bl_weight *, bl_err *); /* into the layout of lanes.h, if it can have it */
-/* format->unpack and bl_int_decode of a weight in either layout (lanes.c). */
+/* format->unpack and bl_int_decode of a weight in either layout (lanes.c); least: of blocks.h, not written where its
+ * format has none. */
 void bl_cpu_unpack(const bl_weight *w, int64_t row, int64_t k0, int64_t n, float *dst);
-void bl_cpu_int_decode(const bl_weight *w, int64_t row, uint8_t *codes, float *scale, float *zero);
+void bl_cpu_int_decode(const bl_weight *w, int64_t row, uint8_t *codes, float *scale, float *zero, float *least);
 bl_status bl_cpu_linear(bl_backend *, const bl_linear_args *, bl_err *);
 bl_status bl_ref_adapters(bl_backend *, const bl_linear_args *, bl_err *); /* y += what the adapters make of x */
 bl_status bl_ref_transform(bl_backend *, const bl_transform_args *, bl_err *);

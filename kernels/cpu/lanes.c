@@ -6,27 +6,24 @@
 
 void bl_lanes_as(const bl_format **f, bl_shape *g)
 {
-    static const char *const of[][2] = {{"q4_0", "int4"}, {"q5_0", "int5"}, {"q8_0", "int8"}};
-    if ((*f)->kind != BL_FMT_BLOCK) return;
-    for (size_t i = 0; i < BL_COUNT(of); i++)
-        if (strcmp((*f)->name, of[i][0]) == 0) {
-            *f = bl_format_find(of[i][1]);
-            g->group = BL_RUN;
-            g->zero = BL_ZERO_NONE;
-            g->scale = BL_F16;
-            return;
-        }
+    const bl_blocks *b = bl_blocks_of(*f);
+    if (!b) return;
+    *f = bl_format_find(b->as);
+    g->group = b->group;
+    g->zero = BL_ZERO_NONE;
+    g->scale = BL_F16;
 }
 
 bool bl_lanes_fit(const bl_format *f, const bl_shape *shape)
 {
     bl_shape as = *shape;
     const bl_shape *g = &as;
+    const bl_blocks *blocks = bl_blocks_of(f);
     bl_lanes_as(&f, &as);
     bool table = f->kind == BL_FMT_TABLE && f->bits <= 4 && !g->double_quant;
     bool integer = f->kind == BL_FMT_INT && (f->bits > 1 || g->zero == BL_ZERO_NONE);
     return (table || integer) && g->out % BL_BAND == 0 && g->in % BL_RUN == 0 &&
-           (g->group % BL_RUN == 0 || g->group >= g->in);
+           (g->group % BL_RUN == 0 || g->group >= g->in || (blocks && blocks->words));
 }
 
 /* Bytes of a row of part i, which has a row for each output. */
@@ -103,34 +100,51 @@ static void turn_zeros(int bits, int64_t groups, const uint8_t *from, int64_t by
     }
 }
 
-/* Blocks of q4_0, q5_0 or q8_0 of a row: codes packed in order, and scales. */
-static void split_blocks(int bits, int64_t blocks, const uint8_t *from, uint8_t *codes, uint8_t *scales)
+/* The blocks of a band, each taken apart in `space` first. Small blocks: codes of all, then scales of all. */
+static void turn_blocks(const bl_blocks *b, int64_t in, int64_t bytes, const uint8_t *from, uint8_t *space, uint8_t *to)
 {
-    const int64_t size = 2 + BL_RUN / 8 * bits;
-    for (int64_t i = 0; i < blocks; i++, from += size, codes += BL_RUN / 8 * bits) {
-        uint8_t q[BL_RUN];
-        const uint8_t *low = from + (bits == 5 ? 6 : 2);
-        uint32_t high = 0;
-        memcpy(scales + 2 * i, from, 2);
-        if (bits == 5) memcpy(&high, from + 2, 4);
-        for (int k = 0; k < BL_RUN; k++)
-            q[k] = (uint8_t)(bits == 8 ? low[k] ^ 0x80 : (low[k % 16] >> k / 16 * 4 & 15) | (high >> k & 1) << 4);
-        bl_codes_write(codes, bits, BL_RUN, q);
+    const int64_t blocks = in / BL_RUN, code_bytes = in / 8 * b->bits, size = bytes / blocks;
+    uint8_t *scales = space + BL_BAND * code_bytes;
+    for (int64_t lane = 0; lane < BL_BAND; lane++)
+        for (int64_t i = 0; i < blocks; i++) {
+            uint8_t q[BL_RUN];
+            bl_blocks_codes(b, from + lane * bytes + i * size, q);
+            bl_codes_write(space + lane * code_bytes + i * (BL_RUN / 8 * b->bits), b->bits, BL_RUN, q);
+            memcpy(scales + (lane * blocks + i) * 2, from + lane * bytes + i * size, 2);
+        }
+    turn_codes(b->bits, in, space, code_bytes, (uint32_t *)(void *)to);
+    turn_numbers(2, blocks, scales, to + BL_BAND * code_bytes);
+}
+/* Large ones: one after another, with the words of their scales, d and dmin. */
+static void turn_super(const bl_blocks *b, int64_t in, int64_t bytes, const uint8_t *from, uint8_t *space, uint8_t *to)
+{
+    const int64_t blocks = in / BL_SUPER, code_bytes = BL_SUPER / 8 * b->bits, size = bytes / blocks;
+    for (int64_t i = 0; i < blocks; i++, from += size) {
+        for (int64_t lane = 0; lane < BL_BAND; lane++) {
+            uint8_t q[BL_SUPER];
+            bl_blocks_codes(b, from + lane * bytes, q);
+            bl_codes_write(space + lane * code_bytes, b->bits, BL_SUPER, q);
+        }
+        turn_codes(b->bits, BL_SUPER, space, code_bytes, (uint32_t *)(void *)to);
+        to += BL_BAND * code_bytes;
+        for (int word = 0; word < b->words; word++)
+            for (int64_t lane = 0; lane < BL_BAND; lane++, to += 4)
+                memcpy(to, from + lane * bytes + b->scales + 4 * word, 4);
+        for (int least = 0; least <= b->least; least++)
+            for (int64_t lane = 0; lane < BL_BAND; lane++, to += 2)
+                memcpy(to, from + lane * bytes + (least ? b->dmin : b->d), 2);
     }
 }
-static bl_status prepare_blocks(bl_weight *w, int bits, int threads, bl_err *e)
+static bl_status prepare_blocks(bl_weight *w, const bl_blocks *b, int threads, bl_err *e)
 {
-    const int64_t in = w->shape.in, blocks = in / BL_RUN, bytes = row_bytes(&w->part[0]), code_bytes = in / 8 * bits;
-    uint8_t *space = bl_new((size_t)(threads * BL_BAND * bytes), 1, e), *all = bl_cpu_at(&w->part[0]);
+    const int64_t in = w->shape.in, bytes = row_bytes(&w->part[0]);
+    uint8_t *space = bl_new((size_t)(threads * 2 * BL_BAND * bytes), 1, e), *all = bl_cpu_at(&w->part[0]);
     if (!space) return BL_E_NOMEM;
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t b = 0; b < w->shape.out / BL_BAND; b++) {
-        uint8_t *to = all + b * BL_BAND * bytes, *codes = space + omp_get_thread_num() * BL_BAND * bytes,
-                *scales = codes + BL_BAND * code_bytes;
-        for (int64_t lane = 0; lane < BL_BAND; lane++)
-            split_blocks(bits, blocks, to + lane * bytes, codes + lane * code_bytes, scales + lane * blocks * 2);
-        turn_codes(bits, in, codes, code_bytes, (uint32_t *)(void *)to);
-        turn_numbers(2, blocks, scales, to + BL_BAND * code_bytes);
+    for (int64_t band = 0; band < w->shape.out / BL_BAND; band++) {
+        uint8_t *to = all + band * BL_BAND * bytes, *from = space + omp_get_thread_num() * 2 * BL_BAND * bytes;
+        memcpy(from, to, (size_t)(BL_BAND * bytes));
+        (b->words ? turn_super : turn_blocks)(b, in, bytes, from, from + BL_BAND * bytes, to);
     }
     bl_free(space);
     w->layout = BL_LAYOUT_LANES;
@@ -148,7 +162,7 @@ bl_status bl_cpu_prepare(bl_backend *be, bl_weight *w, bl_err *e)
     bl_lanes_as(&f, &as);
     int64_t groups = g->group ? bl_shape_groups(g) : 0, bands = g->out / BL_BAND;
     int bits = f->bits;
-    if (f != w->format) return prepare_blocks(w, bits, threads, e);
+    if (f != w->format) return prepare_blocks(w, bl_blocks_of(w->format), threads, e);
     for (int i = 0; i < w->n_parts; i++) {
         int64_t bytes = row_bytes(&w->part[i]);
         uint8_t *space = bl_new((size_t)(threads * BL_BAND * bytes), 1, e), *all = bl_cpu_at(&w->part[i]);
@@ -174,17 +188,19 @@ typedef struct view {
     bl_shape g;
     const uint8_t *codes, *scales;
     int64_t code_step, groups, scale_step; /* bytes, groups of a row, scales of 16 bits or their own type */
+    const bl_blocks *super;                /* large blocks, which have their scales */
 } view;
 static view view_of(const bl_weight *w)
 {
-    view v = {.f = w->format, .g = w->shape, .codes = bl_cpu_at(&w->part[0])};
+    view v = {.f = w->format, .g = w->shape, .codes = bl_cpu_at(&w->part[0]), .super = bl_blocks_of(w->format)};
+    if (v.super && !v.super->words) v.super = NULL;
     bl_lanes_as(&v.f, &v.g);
     v.groups = bl_shape_groups(&v.g);
     v.code_step = BL_BAND * row_bytes(&w->part[0]);
     v.scale_step = BL_BAND * v.groups;
     if (v.f == w->format) v.scales = bl_cpu_at(&w->part[1]);
     else {
-        v.scales = v.codes + BL_BAND * (v.g.in / 8 * v.f->bits);
+        v.scales = v.super ? NULL : v.codes + BL_BAND * (v.g.in / 8 * v.f->bits);
         v.scale_step = v.code_step / 2;
     }
     return v;
@@ -193,6 +209,10 @@ static view view_of(const bl_weight *w)
 static uint8_t code_of(const view *v, int64_t row, int64_t k)
 {
     const uint8_t *band = v->codes + row / BL_BAND * v->code_step;
+    if (v->super) {
+        band += k / BL_SUPER * (v->code_step / (v->g.in / BL_SUPER));
+        k %= BL_SUPER;
+    }
     return code_at((const uint32_t *)(const void *)band + k / BL_RUN * v->f->bits * BL_BAND, v->f->bits, row % BL_BAND,
                    (int)(k % BL_RUN));
 }
@@ -217,6 +237,20 @@ static float zero_of(const bl_weight *w, const view *v, int64_t row, int64_t i)
     return (float)((1 << bits) - 1) / 2;
 }
 
+/* Scales and minima of large block i of a row. */
+static void super_numbers(const view *v, int64_t row, int64_t i, float *scale, float *least)
+{
+    const uint8_t *p = v->codes + row / BL_BAND * v->code_step + i * (v->code_step / (v->g.in / BL_SUPER)) +
+                       BL_BAND * (BL_SUPER / 8) * v->f->bits;
+    const int64_t lane = row % BL_BAND;
+    uint32_t words[4] = {0};
+    uint16_t d, dmin = 0;
+    for (int word = 0; word < v->super->words; word++, p += 4 * BL_BAND) memcpy(&words[word], p + 4 * lane, 4);
+    memcpy(&d, p + 2 * lane, 2);
+    if (v->super->least) memcpy(&dmin, p + 2 * (BL_BAND + lane), 2);
+    bl_blocks_numbers(v->super, words, d, dmin, scale, least);
+}
+
 void bl_cpu_unpack(const bl_weight *w, int64_t row, int64_t k0, int64_t n, float *dst)
 {
     if (!w->layout) {
@@ -227,8 +261,16 @@ void bl_cpu_unpack(const bl_weight *w, int64_t row, int64_t k0, int64_t n, float
     }
     const view v = view_of(w);
     const bool integer = v.f->kind == BL_FMT_INT, sign = integer && v.f->bits == 1;
-    for (int64_t k = k0; k < k0 + n; k++) {
+    float scale[BL_SUPER_GROUPS], least[BL_SUPER_GROUPS];
+    for (int64_t k = k0, block = -1; k < k0 + n; k++) {
         const uint8_t q = code_of(&v, row, k);
+        if (v.super) {
+            if (block != k / BL_SUPER) super_numbers(&v, row, block = k / BL_SUPER, scale, least);
+            const int64_t i = k % BL_SUPER / v.super->group;
+            dst[k - k0] = (float)(q - v.super->zero) * scale[i];
+            if (v.super->least) dst[k - k0] -= least[i];
+            continue;
+        }
         const float s = scale_of(&v, row, k / v.g.group);
         dst[k - k0] = sign      ? (float)(2 * q - 1) * s
                       : integer ? ((float)q - zero_of(w, &v, row, k / v.g.group)) * s
@@ -236,8 +278,31 @@ void bl_cpu_unpack(const bl_weight *w, int64_t row, int64_t k0, int64_t n, float
     }
 }
 
-void bl_cpu_int_decode(const bl_weight *w, int64_t row, uint8_t *codes, float *scale, float *zero)
+/* Blocks as they are stored. */
+static void decode_blocks(const bl_weight *w, const bl_blocks *b, int64_t row, uint8_t *codes, float *scale,
+                          float *zero, float *least)
 {
+    const uint8_t *p = (const uint8_t *)bl_cpu_at(&w->part[0]) + row * row_bytes(&w->part[0]);
+    const int groups = w->format->block / b->group;
+    for (int64_t k = 0; k < w->shape.in; k += w->format->block, p += w->format->block_bytes) {
+        float s[BL_SUPER_GROUPS], m[BL_SUPER_GROUPS];
+        bl_blocks_codes(b, p, codes + k);
+        bl_blocks_stored(b, p, s, m);
+        for (int i = 0; i < groups; i++) {
+            *scale++ = s[i];
+            *zero++ = (float)b->zero;
+            *least++ = m[i];
+        }
+    }
+}
+
+void bl_cpu_int_decode(const bl_weight *w, int64_t row, uint8_t *codes, float *scale, float *zero, float *least)
+{
+    const bl_blocks *b = bl_blocks_of(w->format);
+    if (!w->layout && b) {
+        decode_blocks(w, b, row, codes, scale, zero, least);
+        return;
+    }
     if (!w->layout) {
         const void *part[BL_MAX_PARTS];
         bl_cpu_parts(w, part);
@@ -246,6 +311,13 @@ void bl_cpu_int_decode(const bl_weight *w, int64_t row, uint8_t *codes, float *s
     }
     const view v = view_of(w);
     for (int64_t k = 0; k < v.g.in; k++) codes[k] = code_of(&v, row, k);
+    if (v.super) {
+        for (int64_t i = 0, per = BL_SUPER / v.super->group; i < v.groups; i += per) {
+            super_numbers(&v, row, i / per, scale + i, least + i);
+            for (int64_t j = 0; j < per; j++) zero[i + j] = (float)v.super->zero;
+        }
+        return;
+    }
     for (int64_t i = 0; i < v.groups; i++) {
         scale[i] = scale_of(&v, row, i);
         zero[i] = v.f->bits == 1 ? 0 : zero_of(w, &v, row, i);

@@ -13,11 +13,13 @@
  *
  * Bands begin where their first row did, parts are as long as before. The GGUF blocks of 32 that have one scale and no
  * minimum (q4_0, q5_0, q8_0) are integers with a scale of 16 bits: a band of their only part is the codes of 16 outputs
- * and after them the scales.
+ * and after them the scales. Those of 256 (q2_k … q6_k) come one after another, each block of a band as
+ *
+ *     codes [8 runs][bits][16]   scales [3 or 4 words of 32 bits, as in the block][16]   d, dmin fp16 [1 or 2][16]
  */
 #ifndef BL_KERNELS_CPU_LANES_H
 #define BL_KERNELS_CPU_LANES_H
-#include "cpu.h"
+#include "blocks.h"
 
 enum { BL_LAYOUT_LANES = 1, BL_BAND = 16, BL_RUN = 32 };
 

@@ -20,14 +20,18 @@ out:
 }
 
 #if defined(__x86_64__)
-/* All by families that share the staged input: all in floats, or all in integers of equal groups. */
+/* All by families that share the staged input: all in floats, or all in integers of equal segments. */
 static bool share(const bl_linear_args *a, const bl_kernel_family *const k[], int n)
 {
     const bl_cpu_product *first = k[0]->own;
     for (int i = 0; i < n; i++) {
         const bl_cpu_product *p = k[i]->own;
         if (!p || !first || !p->plan != !first->plan) return false;
-        if (!p->plan && a->w[i]->shape.group != a->w[0]->shape.group) return false;
+        if (p->plan) continue;
+        bl_icodes one, all;
+        bl_icodes_of(&a->act, a->w[i], &one);
+        bl_icodes_of(&a->act, a->w[0], &all);
+        if (one.seg != all.seg || one.pad != all.pad) return false;
     }
     return true;
 }

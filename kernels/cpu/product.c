@@ -36,7 +36,7 @@ static bool measure(const bl_linear_args *a, const bl_weight *w, job *j)
     for (int i = 0; i < a->n_adapters; i++) j->rank8 = BL_MAX(j->rank8, up8(a->adapter[i].a.dim[0]));
     int64_t row = 4 * (j->in8 + j->raw8 + j->rank8);
     if (j->integer) {
-        bl_icodes_of(&a->act, &w->shape, &j->codes);
+        bl_icodes_of(&a->act, w, &j->codes);
         row += j->codes.ldx + 4 * (2 * j->codes.segs + (j->codes.blocked ? j->codes.segs : 1));
     }
     j->rows = row ? (BL_CPU_STAGE - 64) / row : INT64_MAX;

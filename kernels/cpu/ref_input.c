@@ -1,5 +1,5 @@
 /* ref_input.c - what happens to a row of x before a product: transforms, and quantized activations. */
-#include "cpu.h"
+#include "lanes.h"
 #include <omp.h>
 
 static void apply(const bl_transform *t, const float *x, float *y)
@@ -160,13 +160,21 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
     }
 }
 
-/* Integer products take integer weights whose zeros are in the code range (or are none) and whose groups are whole
- * vectors; of the groups of weight and activations one is made of whole others. */
+bl_shape bl_cpu_integer_shape(const bl_weight *w)
+{
+    const bl_format *f = w->format;
+    bl_shape g = w->shape;
+    bl_lanes_as(&f, &g);
+    return g;
+}
+
+/* Integer products take integer weights whose zeros are in the code range (or are none) and GGUF blocks that
+ * are some, whose groups are whole vectors; of the groups of weight and activations one is made of whole others. */
 bool bl_cpu_integer_weight(const bl_actq *q, const bl_weight *w)
 {
     enum { VECTOR = 16, MOST_IN = 32768 }; /* 255 * 255 * MOST_IN is a number of 32 bits */
-    const bl_shape *g = &w->shape;
-    if (!q->bits || bl_act_is_float(q->unit) || w->format->kind != BL_FMT_INT ||
+    const bl_shape shape = bl_cpu_integer_shape(w), *g = &shape;
+    if (!q->bits || bl_act_is_float(q->unit) || (w->format->kind != BL_FMT_INT && !bl_blocks_of(w->format)) ||
         (g->zero != BL_ZERO_NONE && g->zero != BL_ZERO_PACKED) || g->in > MOST_IN)
         return false;
     int64_t seg = bl_cpu_segment(q, g);

@@ -1,6 +1,6 @@
 /* ref_linear.c - y = A(T x) Wt + bias + adapters, and y = x W, as the formulas say, for any format. Threads share the
  * outputs; each has a lane of space of its own. */
-#include "cpu.h"
+#include "blocks.h"
 #include "kernels/kernel.h"
 #include <omp.h>
 
@@ -16,25 +16,32 @@ static float dot(const float *x, const float *w, int64_t n)
 }
 
 /* One output of an integer product: x[k] = code - zero of the input, w[k] = code - zero of the weight, scales of the
- * groups of the weight and, where they have their own (sx), of those of x. A segment is one exact sum. */
+ * groups of the weight and, where they have their own (sx), of those of x. A segment is one exact sum; where groups
+ * have a minimum to subtract, another is that of its x. */
 static float dot_integer(const bl_shape *g, const bl_actq *q, const int16_t *x, const int16_t *w, const float *scale,
-                         const float *sx)
+                         const float *least, const float *sx)
 {
     float acc = 0;
     int64_t seg = bl_cpu_segment(q, g);
     for (int64_t at = 0; at < g->in; at += seg) {
-        int32_t sum = 0;
-        for (int64_t k = at; k < BL_MIN(at + seg, g->in); k++) sum += x[k] * w[k];
+        int32_t sum = 0, of_x = 0;
+        for (int64_t k = at; k < BL_MIN(at + seg, g->in); k++) {
+            sum += x[k] * w[k];
+            of_x += x[k];
+        }
         float s = scale[at / g->group];
         acc = fmaf((float)sum, sx ? s * sx[at / q->group] : s, acc);
+        if (!least) continue;
+        s = least[at / g->group];
+        acc = fmaf((float)of_x, -(sx ? s * sx[at / q->group] : s), acc);
     }
     return acc;
 }
 
-typedef struct lane {              /* of one thread */
-    float *w, *scale, *zero, *low; /* [in], [groups] x 2, [r] */
-    uint8_t *codes;                /* [in] */
-    int16_t *wi;                   /* [in] */
+typedef struct lane {                      /* of one thread */
+    float *w, *scale, *zero, *least, *low; /* [in], [groups] x 3, [r] */
+    uint8_t *codes;                        /* [in] */
+    int16_t *wi;                           /* [in] */
 } lane;
 typedef struct space {
     float *x, *tmp;  /* [widest] x 2 */
@@ -51,6 +58,7 @@ static void free_space(space *s)
         bl_free(l->w);
         bl_free(l->scale);
         bl_free(l->zero);
+        bl_free(l->least);
         bl_free(l->low);
         bl_free(l->codes);
         bl_free(l->wi);
@@ -68,7 +76,10 @@ static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
     size_t in = (size_t)a->w[0]->shape.in, rows = (size_t)a->x.dim[0], wide = (size_t)bl_cpu_transform_width(a);
     size_t groups = 0, rank = 0;
     for (int i = 0; i < a->n_adapters; i++) rank = BL_MAX(rank, (size_t)a->adapter[i].a.dim[0]);
-    for (int i = 0; i < bl_linear_weights(a); i++) groups = BL_MAX(groups, (size_t)bl_shape_groups(&a->w[i]->shape));
+    for (int i = 0; i < bl_linear_weights(a); i++) {
+        const bl_shape g = bl_cpu_integer_shape(a->w[i]);
+        groups = BL_MAX(groups, (size_t)bl_shape_groups(&g));
+    }
     if (!(s->x = bl_new(wide, sizeof *s->x, e)) || !(s->tmp = bl_new(wide, sizeof *s->tmp, e)) ||
         !(s->xi = bl_new(rows * in, sizeof *s->xi, e)) || !(s->all = bl_new(rows * in, sizeof *s->all, e)) ||
         !(s->sx = bl_new(rows * in, sizeof *s->sx, e)) || !(s->own = bl_new((size_t)s->threads, sizeof *s->own, e)))
@@ -76,8 +87,9 @@ static bl_status new_space(const bl_linear_args *a, space *s, bl_err *e)
     for (int i = 0; i < s->threads; i++) {
         lane *l = &s->own[i];
         if (!(l->w = bl_new(in, sizeof *l->w, e)) || !(l->scale = bl_new(groups, sizeof *l->scale, e)) ||
-            !(l->zero = bl_new(groups, sizeof *l->zero, e)) || !(l->low = bl_new(rank, sizeof *l->low, e)) ||
-            !(l->codes = bl_new(in, sizeof *l->codes, e)) || !(l->wi = bl_new(in, sizeof *l->wi, e)))
+            !(l->zero = bl_new(groups, sizeof *l->zero, e)) || !(l->least = bl_new(groups, sizeof *l->least, e)) ||
+            !(l->low = bl_new(rank, sizeof *l->low, e)) || !(l->codes = bl_new(in, sizeof *l->codes, e)) ||
+            !(l->wi = bl_new(in, sizeof *l->wi, e)))
             return BL_E_NOMEM;
     }
     return BL_OK;
@@ -120,14 +132,15 @@ static void put(float *y, float v, bool accumulate) { *y = accumulate ? *y + v :
 static void product(const bl_linear_args *a, int i, const space *s)
 {
     const bl_format *f = a->w[i]->format;
-    const bl_shape *g = &a->w[i]->shape;
+    const bl_shape shape = bl_cpu_integer_shape(a->w[i]), *g = &shape;
+    const bl_blocks *blocks = bl_blocks_of(f);
     const float *bias = bl_cpu_at(&a->bias[i]);
     bool integer = bl_cpu_integer_weight(&a->act, a->w[i]), blocked = a->act.unit == BL_ACT_GROUP;
 #pragma omp parallel for schedule(static) num_threads(s->threads)
     for (int64_t o = 0; o < g->out; o++) {
         const lane *l = &s->own[omp_get_thread_num()];
         if (integer) {
-            bl_cpu_int_decode(a->w[i], o, l->codes, l->scale, l->zero);
+            bl_cpu_int_decode(a->w[i], o, l->codes, l->scale, l->zero, l->least);
             for (int64_t k = 0; k < g->in; k++)
                 l->wi[k] = (int16_t)(f->bits == 1 ? 2 * l->codes[k] - 1 : l->codes[k] - (int)l->zero[k / g->group]);
         } else {
@@ -135,9 +148,10 @@ static void product(const bl_linear_args *a, int i, const space *s)
         }
         for (int64_t r = 0; r < a->x.dim[0]; r++) {
             const int16_t *xi = s->xi + r * g->in;
+            const float *least = blocks && blocks->least ? l->least : NULL;
             float v = !integer  ? dot(s->all + r * g->in, l->w, g->in)
-                      : blocked ? dot_integer(g, &a->act, xi, l->wi, l->scale, s->sx + r * g->in)
-                                : dot_integer(g, &a->act, xi, l->wi, l->scale, NULL) * s->sx[r];
+                      : blocked ? dot_integer(g, &a->act, xi, l->wi, l->scale, least, s->sx + r * g->in)
+                                : dot_integer(g, &a->act, xi, l->wi, l->scale, least, NULL) * s->sx[r];
             put(bl_cpu_row(&a->y[i], r) + o, bias ? v + bias[o] : v, a->accumulate);
         }
     }

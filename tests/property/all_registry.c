@@ -65,7 +65,7 @@ static void with_options(const bl_method *m, const char *text, each_text *use)
             use(m, longer);
         }
         bool in_name = !strcmp(o->name, "wbits") || !strcmp(o->name, "group") || !strcmp(o->name, "abits");
-        if (!strcmp(o->name, "act-group")) { /* of activations that are quantized */
+        if (!strcmp(o->name, "act-group") && bl_opt_find(m->opts, "abits")) { /* of activations that are quantized */
             const char *group = strstr(text, "g24") ? strstr(text, "g24") : text + strlen(text);
             snprintf(longer, sizeof longer, "%.*sa8%s+act-group=4", (int)(group - text), text, group);
             use(m, longer);
