@@ -194,15 +194,20 @@ bl_status bl_check_kv(const bl_backend *be, const bl_kv_view *v, bl_err *e)
 {
     int bits = bl_kv_bits(v->format);
     bool low = bits && bits < 8;
-    bl_dtype type = low ? BL_U8 : bits ? BL_I8 : be->act, scale = low ? BL_F16 : BL_F32;
-    int64_t width = v->heads * (low ? bl_kv_code_bytes(v->format, v->head_dim, 0) : v->head_dim),
+    int64_t width = v->heads * (bits ? bl_kv_code_bytes(v->format, v->head_dim, 0) : v->head_dim),
             scales = v->heads * (low ? (v->head_dim + BL_KV_GROUP - 1) / BL_KV_GROUP * 2 : 1);
     if (low && !be->ops->kv_low)
         return bl_fail(e, BL_E_UNSUPPORTED, "keys and values of %d bits are not there on %s", bits, be->ops->name);
-    if (v->heads < 1 || v->head_dim < 1 || !bl_is_matrix(&v->k, type, v->rows, width) ||
-        !bl_is_matrix(&v->v, type, v->rows, width) ||
+    if (v->heads < 1 || v->head_dim < 1 || !bl_is_matrix(&v->k, bits ? BL_U8 : be->act, v->rows, width) ||
+        !bl_is_matrix(&v->v,
+                      low    ? BL_U8
+                      : bits ? BL_I8
+                             : be->act,
+                      v->rows, width) ||
         (bits &&
-         (!bl_is_matrix(&v->k_scale, scale, v->rows, scales) || !bl_is_matrix(&v->v_scale, scale, v->rows, scales))))
+         (!bl_is_matrix(&v->k_scale, BL_F16, (v->rows + BL_KV_GROUP - 1) / BL_KV_GROUP, v->heads * 2 * v->head_dim) ||
+          !bl_is_matrix(&v->v_scale, low ? BL_F16 : BL_F32, v->rows, scales) ||
+          !bl_is_matrix(&v->k_tail, be->act, -1, v->heads * v->head_dim))))
         return bl_broken(e, "keys and values", "shapes that do not fit the format");
     return BL_OK;
 }
@@ -213,7 +218,7 @@ bl_status bl_check_kv_append(const bl_backend *be, const bl_kv_append_args *a, b
     bl_status st = bl_check_kv(be, &a->kv, e);
     if (st != BL_OK) return st;
     if ((a->k.buf && !is_act(be, &a->k, n, width)) || (a->v.buf && !is_act(be, &a->v, n, width)) ||
-        !is_1d(&a->to, BL_I64, n))
+        !is_1d(&a->to, BL_I64, n) || (a->k.buf && bl_kv_bits(a->kv.format) && !is_1d(&a->tail, BL_I64, n)))
         return bl_broken(e, "kv_append", "rows or their places have another shape");
     return BL_OK;
 }
@@ -231,6 +236,10 @@ bl_status bl_check_attention(const bl_backend *be, const bl_attention_args *a, b
         (n && (!is_1d(&a->start, BL_I32, n + 1) || !is_1d(&a->past, BL_I32, n) ||
                !is_1d(&a->seg_start, BL_I32, n + 1) || !bl_is_matrix(&a->seg, BL_I64, -1, 2) || a->seg.stride[0] != 2)))
         return bl_broken(e, "attention", "a list of the sequences has another type or is too short");
+    if (n && bl_kv_bits(a->kv.format) &&
+        (!is_act(be, &a->fresh, -1, a->kv.heads * dim) || !bl_is_matrix(&a->own, BL_I64, -1, 3) || a->own.dim[0] < n ||
+         a->own.stride[0] != 3))
+        return bl_broken(e, "attention", "the last keys have another type or are too few");
     return BL_OK;
 }
 

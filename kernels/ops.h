@@ -113,12 +113,16 @@ typedef struct bl_kv_seg {
 } bl_kv_seg;
 /* Keys and values of one layer: rows of a cache in a format. A sequence is the concatenation of its segments. */
 typedef enum bl_kv_format {
-    BL_KV_ACT,  /* as activations are */
-    BL_KV_INT8, /* symmetric, a scale for every row and head: scale = max |x| / 127 (1 where all are 0), code = x /
-                   scale rounded half to even within -127..127; where a value is not finite the scale is NaN */
-    BL_KV_INT4, /* a step and a least value, both rounded to fp16, for every 32 values of a row and head: step = (max -
-                   least) / (2^bits - 1), 1 where that is 0, code = (x - least) / step rounded half to even and clamped,
-                   value = code step + least; where a value is not finite or not in fp16 the step is NaN */
+    BL_KV_ACT, /* as activations are */
+    /* Codes. A group has a step and a least value, both rounded to fp16: step = (max - least) / (2^bits - 1), 1 where
+     * that is 0, code = (x - least) / step rounded half to even and clamped, value = code step + least; where a value
+     * is not finite or not in fp16 the step is NaN. Keys: a group is one channel of BL_KV_GROUP positions, the first of
+     * which is a multiple of it. A query sees the keys of the group that it is in itself as activations are, those
+     * before as codes, so what it sees depends on nothing that comes later. Values: BL_KV_GROUP channels of one
+     * position; INT8: */
+    BL_KV_INT8, /* values symmetric, a scale for every row and head: scale = max |x| / 127 (1 where all are 0), code =
+                   x / scale rounded half to even within -127..127; where a value is not finite the scale is NaN */
+    BL_KV_INT4,
     BL_KV_INT3,
     BL_KV_INT2,
 } bl_kv_format;
@@ -126,15 +130,25 @@ enum { BL_KV_GROUP = 32 };
 typedef struct bl_kv_view {
     bl_kv_format format;
     int64_t rows, heads, head_dim;
-    bl_tensor k, v; /* ACT: act [rows, heads * head_dim]; INT8: codes, i8 of the same shape; INT4, 3, 2: codes, u8
-                       [rows, heads * bytes], a head's codes packed low bits first into whole bytes */
-    bl_tensor k_scale, v_scale; /* INT8: f32 [rows, heads]; INT4, 3, 2: f16 [rows, heads * groups * 2], step and least;
-                                   else no tensor */
+    bl_tensor k, v;    /* ACT: act [rows, heads * head_dim]; codes: u8 [rows, heads * bytes], a head's codes packed low
+                          bits    first into whole bytes; INT8: v is i8 [rows, heads * head_dim] */
+    bl_tensor k_scale; /* codes: f16 [groups of rows, heads * 2 * head_dim], of a head the steps, then the least values.
+                          The rows of a group begin at a multiple of BL_KV_GROUP; else no tensor */
+    bl_tensor v_scale; /* INT8: f32 [rows, heads]; INT4, 3, 2: f16 [rows, heads * groups * 2], step and least */
+    bl_tensor k_tail;  /* codes: act [slots * BL_KV_GROUP, heads * head_dim]: keys of the last group of each slot */
 } bl_kv_view;
+/* Where the keys of a sequence are as activations, those of the group that its first row is in and all after it: in the
+ * row of `fresh` for position `first`, and the rows that follow it; before `first` in row tail + position % BL_KV_GROUP
+ * of k_tail. */
+typedef struct bl_kv_own {
+    int64_t tail, first, row;
+} bl_kv_own;
 typedef struct bl_kv_append_args { /* rows of keys and values, or of one of them, into the cache */
     bl_kv_view kv;
     bl_tensor k, v; /* act [n, heads * head_dim], or no tensor */
-    bl_tensor to;   /* i64 [n] cache rows */
+    bl_tensor to; /* i64 [n] cache rows. Codes of keys are made when the last row of a group comes; those before it are
+                     the rows of k before it that go to the rows of the group, and what is missing of them in k_tail */
+    bl_tensor tail; /* codes: i64 [n], rows of k_tail for these positions */
 } bl_kv_append_args;
 typedef struct bl_attention_args {
     bl_tensor q; /* act [rows, heads * head_dim] */
@@ -148,6 +162,8 @@ typedef struct bl_attention_args {
     bl_tensor seg;       /* i64 [segments, 2], a bl_kv_seg each: those of all sequences, in order; the lengths of a
                             sequence sum to past + its rows */
     bl_tensor seg_start; /* i32 [n_seq+1] into seg */
+    bl_tensor fresh;     /* codes: act [.., kv.heads * head_dim], keys of the rows that were appended last */
+    bl_tensor own;       /* codes: i64 [n_seq, 3], a bl_kv_own each */
 } bl_attention_args;
 
 typedef struct bl_gather_args { /* dst[to[i]] = src[from[i]], i = 0 .. n-1 */
@@ -438,13 +454,19 @@ bl_status bl_check_act_round_grad(const bl_backend *be, const bl_act_round_grad_
 /* ---- a cache of keys and values in one buffer (kv.c) ---- */
 extern const char *const bl_kv_formats[]; /* "act", "int8", ...: names by bl_kv_format, NULL after the last */
 int bl_kv_bits(bl_kv_format f);           /* of a code; 0: as activations */
-/* Of the keys, or the values, of one head in one row: its codes, all that is stored of it; act: bytes of an activation.
- */
+/* Of one head in one row: codes of its key, or its value; all that is stored of the two. Of one head in one slot: its
+ * last keys as activations. act: bytes of an activation. */
 int64_t bl_kv_code_bytes(bl_kv_format f, int64_t head_dim, int64_t act);
 int64_t bl_kv_head_bytes(bl_kv_format f, int64_t head_dim, int64_t act);
+int64_t bl_kv_tail_bytes(bl_kv_format f, int64_t head_dim, int64_t act);
+/* What a view of one layer is made of. */
+typedef struct bl_kv_shape {
+    bl_kv_format format;
+    int64_t rows, slots, heads, head_dim;
+} bl_kv_shape;
 /* Bytes of the keys and values of one layer, all parts and their alignment included; 0 when 64 bits do not hold them.
  */
-uint64_t bl_kv_view_bytes(const bl_backend *be, bl_kv_format f, int64_t rows, int64_t heads, int64_t head_dim);
+uint64_t bl_kv_view_bytes(const bl_backend *be, const bl_kv_shape *s);
 /* The view of one layer whose parts begin at `offset`, a multiple of 64. */
-bl_kv_view bl_kv_view_at(bl_buffer *b, uint64_t offset, bl_kv_format f, int64_t rows, int64_t heads, int64_t head_dim);
+bl_kv_view bl_kv_view_at(bl_buffer *b, uint64_t offset, const bl_kv_shape *s);
 #endif

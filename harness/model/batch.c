@@ -22,6 +22,10 @@ void bl_pass_plan_free(bl_backend *be, bl_pass_plan *p)
     bl_free(p->kv_row);
     bl_free(p->from);
     bl_free(p->want_pos);
+    bl_free(p->tail);
+    bl_free(p->own);
+    bl_free(p->keep_from);
+    bl_free(p->keep_to);
 }
 
 /* Positions that slot `slot` holds when sequence `seq` of the batch is reached: what earlier sequences bring counts. */
@@ -48,6 +52,13 @@ static bl_status check_batch(const bl_model *m, const bl_batch *b, const bl_kv *
                            "sequence %d: positions %lld..%lld do not continue slot %d, which holds %lld of %lld",
                            (int)s, (long long)b->past[s], (long long)end, (int)b->slot[s],
                            (long long)(slot->parent_len + slot->len), (long long)(slot->parent_len + slot->cap));
+        const int64_t group = bl_kv_granule(kv->format), len = slot->parent_len + slot->len;
+        if (b->past[s] % group && b->past[s] / group != len / group)
+            return bl_fail(
+                e, BL_E_INTERNAL,
+                "sequence %d goes on at position %lld of the %lld in slot %d, inside a group of %lld keys that "
+                "are codes by now",
+                (int)s, (long long)b->past[s], (long long)len, (int)b->slot[s], (long long)group);
         if (slot->parent >= 0 && held(b, kv, slot->parent, slot->parent_len, s) < slot->parent_len)
             return bl_fail(e, BL_E_INTERNAL,
                            "sequence %d continues slot %d after %lld positions, which are not there yet", (int)s,
@@ -78,8 +89,8 @@ static bl_status add_pages(bl_pass_plan *p, const bl_kv *kv, int32_t slot, int64
     size_t first = p->n_seg;
     bl_status st = BL_OK;
 
-    for (int64_t at = 0; at < end; at += BL_KV_PAGE) {
-        int64_t row = bl_kv_row(kv, slot, at), len = BL_MIN(end - at, BL_KV_PAGE);
+    for (int64_t at = 0; at < end; at += kv->page_len) {
+        int64_t row = bl_kv_row(kv, slot, at), len = BL_MIN(end - at, kv->page_len);
         if (p->n_seg > first && p->seg[p->n_seg - 1].row + p->seg[p->n_seg - 1].len == row) {
             p->seg[p->n_seg - 1].len += len;
             continue;
@@ -116,10 +127,29 @@ out:
     return st;
 }
 
-/* One more sequence of a chunk or one more run: `rows` rows after `past` positions of `slot`. Its lists begin at `seg`.
- */
+/* Row of the last keys of a slot for a position. */
+static int64_t tail_row(int32_t slot, int64_t pos) { return (int64_t)slot * BL_KV_GROUP + pos % BL_KV_GROUP; }
+
+/* Of the rows from .. to of a chunk, which are a slot's positions from `pos` on, those of its last group. */
+static bl_status add_kept(bl_pass_plan *p, int32_t slot, int64_t pos, int64_t from, int64_t to, bl_err *e)
+{
+    int64_t last = pos + to - from - 1, n = BL_MIN(last % BL_KV_GROUP + 1, to - from);
+    bl_status st = BL_OK;
+
+    BL_TRY(bl_grow(&p->keep_from, &p->cap_keep_from, p->n_keep + (size_t)n, sizeof *p->keep_from, e));
+    BL_TRY(bl_grow(&p->keep_to, &p->cap_keep_to, p->n_keep + (size_t)n, sizeof *p->keep_to, e));
+    for (int64_t i = n - 1; i >= 0; i--) {
+        p->keep_from[p->n_keep] = to - 1 - i;
+        p->keep_to[p->n_keep++] = tail_row(slot, last - i);
+    }
+out:
+    return st;
+}
+
+/* One more sequence of a chunk or one more run: `rows` rows after `past` positions of `slot`. Its lists begin at `seg`;
+ * position `first` of the slot is row `row` of the chunk. */
 static bl_status add_sequence(bl_pass_plan *p, const bl_kv *kv, int32_t slot, int64_t past, int64_t rows, size_t seg,
-                              bl_err *e)
+                              int64_t first, int64_t row, bl_err *e)
 {
     bl_status st = BL_OK;
 
@@ -127,6 +157,10 @@ static bl_status add_sequence(bl_pass_plan *p, const bl_kv *kv, int32_t slot, in
     BL_TRY(bl_grow(&p->start, &p->cap_start, p->n_start + 1, sizeof *p->start, e));
     BL_TRY(bl_grow(&p->seg_start, &p->cap_seg_start, p->n_seg_start + 1, sizeof *p->seg_start, e));
     BL_TRY(add_segments(p, kv, slot, past + rows, e));
+    if (bl_kv_bits(kv->format)) {
+        BL_TRY(bl_grow(&p->own, &p->cap_own, p->n_own + 1, sizeof *p->own, e));
+        p->own[p->n_own++] = (bl_kv_own){tail_row(slot, 0), first, row};
+    }
     p->past[p->n_past++] = (int32_t)past;
     p->start[p->n_start] = p->start[p->n_start - 1] + (int32_t)rows;
     p->n_start++;
@@ -168,7 +202,7 @@ static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, 
                            int32_t *seq, int64_t *want, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_tile c = {.row0 = row0, .rows = rows, .want0 = *want, .kv_row = p->kv_row[row0]};
+    bl_tile c = {.row0 = row0, .rows = rows, .want0 = *want, .kv_row = p->kv_row[row0], .keep = p->n_keep};
     int64_t end = row0 + rows;
     int32_t first = *seq;
 
@@ -182,7 +216,8 @@ static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, 
     for (;;) {
         int64_t from = BL_MAX(b->start[*seq], row0), to = BL_MIN(b->start[*seq + 1], end);
         if (to > from) {
-            BL_TRY(add_sequence(p, kv, b->slot[*seq], p->pos[from], to - from, c.seg, e));
+            BL_TRY(add_sequence(p, kv, b->slot[*seq], p->pos[from], to - from, c.seg, p->pos[from], from - row0, e));
+            if (bl_kv_bits(kv->format)) BL_TRY(add_kept(p, b->slot[*seq], p->pos[from], from - row0, to - row0, e));
             c.n_seq++;
         }
         if (b->start[*seq + 1] > end || *seq + 1 == b->n_seq) break; /* its other rows belong to the next chunk */
@@ -195,7 +230,8 @@ static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, 
         int64_t w = b->want[*want], n = 1;
         while (b->start[s + 1] <= w) s++;
         while (*want + n < b->n_want && b->want[*want + n] == w + n && w + n < BL_MIN(end, b->start[s + 1])) n++;
-        BL_TRY(add_sequence(p, kv, b->slot[s], p->pos[w], n, c.run_seg, e));
+        int64_t from = BL_MAX(b->start[s], row0); /* of the sequence in this chunk */
+        BL_TRY(add_sequence(p, kv, b->slot[s], p->pos[w], n, c.run_seg, p->pos[from], from - row0, e));
         c.n_runs++;
         for (int64_t i = 0; i < n; i++) {
             p->from[*want + i] = w + i - row0;
@@ -204,6 +240,7 @@ static bl_status add_chunk(const bl_batch *b, const bl_kv *kv, bl_pass_plan *p, 
         *want += n;
     }
     c.wants = *want - c.want0;
+    c.n_keep = p->n_keep - c.keep;
     if (kv->page) BL_TRY(round_segments(p, e));
     BL_TRY(bl_grow(&p->chunk, &p->cap_chunk, p->n_chunks + 1, sizeof *p->chunk, e));
     p->chunk[p->n_chunks++] = c;
@@ -211,7 +248,7 @@ out:
     return st;
 }
 
-static bl_status upload(bl_model *m, const bl_batch *b, bl_pass_plan *p, bl_err *e)
+static bl_status upload(bl_model *m, const bl_batch *b, bool coded, bl_pass_plan *p, bl_err *e)
 {
     size_t rows = (size_t)b->start[b->n_seq], wants = (size_t)b->n_want, end = 0;
     const struct {
@@ -223,6 +260,10 @@ static bl_status upload(bl_model *m, const bl_batch *b, bl_pass_plan *p, bl_err 
         {p->seg, &p->t_seg, BL_I64, 2 * p->n_seg},
         {p->kv_row, &p->t_kv_row, BL_I64, rows},
         {p->from, &p->t_from, BL_I64, wants},
+        {p->tail, &p->t_tail, BL_I64, coded ? rows : 0},
+        {p->own, &p->t_own, BL_I64, 3 * p->n_own},
+        {p->keep_from, &p->t_keep_from, BL_I64, p->n_keep},
+        {p->keep_to, &p->t_keep_to, BL_I64, p->n_keep},
         {b->ids, &p->t_ids, BL_I32, b->ids ? rows : 0},
         {p->pos, &p->t_pos, BL_I32, rows},
         {p->want_pos, &p->t_want_pos, BL_I32, wants},
@@ -249,6 +290,7 @@ static bl_status upload(bl_model *m, const bl_batch *b, bl_pass_plan *p, bl_err 
         end += bytes;
     }
     p->t_seg = bl_tensor_2d(p->lists, p->t_seg.offset, BL_I64, (int64_t)p->n_seg, 2);
+    p->t_own = bl_tensor_2d(p->lists, p->t_own.offset, BL_I64, (int64_t)p->n_own, 3);
     bl_tensor all = bl_tensor_1d(p->lists, 0, BL_U8, (int64_t)end);
     if (!there) BL_TRY(m->be->ops->upload(m->be, &all, p->staging, e));
     p->staged = end;
@@ -262,10 +304,12 @@ bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t 
     int32_t seq = 0;
     bl_status st = BL_OK;
 
-    p->n_chunks = p->n_past = p->n_start = p->n_seg = p->n_seg_start = 0;
+    const bool coded = bl_kv_bits(kv->format);
+    p->n_chunks = p->n_past = p->n_start = p->n_seg = p->n_seg_start = p->n_own = p->n_keep = 0;
     BL_TRY(check_batch(m, b, kv, e));
     BL_TRY(bl_grow(&p->pos, &p->cap_pos, (size_t)rows, sizeof *p->pos, e));
     BL_TRY(bl_grow(&p->kv_row, &p->cap_kv_row, (size_t)rows, sizeof *p->kv_row, e));
+    if (coded) BL_TRY(bl_grow(&p->tail, &p->cap_tail, (size_t)rows, sizeof *p->tail, e));
     BL_TRY(bl_grow(&p->from, &p->cap_from, (size_t)b->n_want, sizeof *p->from, e));
     BL_TRY(bl_grow(&p->want_pos, &p->cap_want_pos, (size_t)b->n_want, sizeof *p->want_pos, e));
     for (int32_t s = 0; s < b->n_seq; s++)
@@ -273,12 +317,13 @@ bl_status bl_pass_plan_batch(bl_model *m, const bl_batch *b, bl_kv *kv, int64_t 
             int64_t pos = b->past[s] + r - b->start[s];
             p->pos[r] = (int32_t)pos;
             p->kv_row[r] = bl_kv_row(kv, b->slot[s], pos);
+            if (coded) p->tail[r] = tail_row(b->slot[s], pos);
         }
     for (int64_t n = (rows + most - 1) / most, each = n ? ((rows + n - 1) / n + 47) / 48 * 48 : 0, r = 0; r < rows;
          r += each)
         BL_TRY(add_chunk(b, kv, p, r, BL_MIN(each, rows - r), &seq, &want, e));
     BL_TRY(bl_rope_sequences(m, b, p, e));
-    BL_TRY(upload(m, b, p, e));
+    BL_TRY(upload(m, b, coded, p, e));
 out:
     return st;
 }

@@ -72,6 +72,8 @@ out:
     return st;
 }
 
+static bool coded(const bl_pass *p) { return bl_kv_bits(p->cache.format); }
+
 /* Keys and values of a chunk, and the product of the queries where all rows go on (else q is no tensor). Where a cache
  * row is made as activations are and the rows are in order, the products and the rotation happen in the cache, else in
  * k and v. */
@@ -91,12 +93,33 @@ static bl_status keys_and_values(const bl_pass *p, const bl_tile *c, bl_tensor h
     BL_TRY(products(p, c, roles, q.buf ? 3 : 2, h, (bl_tensor[]){k, v, q}, e));
     BL_TRY(finish_heads(p, BL_ROLE_K_NORM, pos, k, e));
     if (!direct)
-        BL_TRY(p->be->ops->kv_append(p->be, &(bl_kv_append_args){.kv = p->cache, .k = k, .v = v, .to = to}, e));
+        BL_TRY(p->be->ops->kv_append(
+            p->be,
+            &(bl_kv_append_args){.kv = p->cache,
+                                 .k = k,
+                                 .v = v,
+                                 .to = to,
+                                 .tail = coded(p) ? bl_tensor_part(p->p->t_tail, c->row0, c->rows) : (bl_tensor){0}},
+            e));
 out:
     return st;
 }
 
-static bl_status attend(const bl_pass *p, const bl_tile *c, bool runs, bl_tensor q, bl_tensor y, bl_err *e)
+/* The keys of a chunk that may be seen as activations are later on: once its own queries have seen those of before. */
+static bl_status keep_keys(const bl_pass *p, const bl_tile *c, bl_tensor k, bl_err *e)
+{
+    if (!coded(p)) return BL_OK;
+    return p->be->ops->gather(
+        p->be,
+        &(bl_gather_args){.src = k,
+                          .dst = p->cache.k_tail,
+                          .from = bl_tensor_part(p->p->t_keep_from, (int64_t)c->keep, (int64_t)c->n_keep),
+                          .to = bl_tensor_part(p->p->t_keep_to, (int64_t)c->keep, (int64_t)c->n_keep),
+                          .n = (int64_t)c->n_keep},
+        e);
+}
+
+static bl_status attend(const bl_pass *p, const bl_tile *c, bool runs, bl_tensor q, bl_tensor k, bl_tensor y, bl_err *e)
 {
     const bl_config *f = &p->m->config;
     const bl_pass_plan *l = p->p;
@@ -113,7 +136,9 @@ static bl_status attend(const bl_pass *p, const bl_tile *c, bool runs, bl_tensor
             .start = bl_tensor_part(l->t_start, (int64_t)(runs ? c->run_start : c->start), n + 1),
             .past = bl_tensor_part(l->t_past, (int64_t)(runs ? c->run : c->seq), n),
             .seg = bl_tensor_rows(l->t_seg, seg, (int64_t)l->n_seg - seg),
-            .seg_start = bl_tensor_part(l->t_seg_start, (int64_t)(runs ? c->run_seg_start : c->seg_start), n + 1)},
+            .seg_start = bl_tensor_part(l->t_seg_start, (int64_t)(runs ? c->run_seg_start : c->seg_start), n + 1),
+            .fresh = coded(p) ? k : (bl_tensor){0},
+            .own = coded(p) ? bl_tensor_rows(l->t_own, (int64_t)(runs ? c->run : c->seq), n) : (bl_tensor){0}},
         e);
 }
 
@@ -182,7 +207,10 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
     v = place(p, &t->v, c, &at, c->rows, p->kv_dim);
     if (!p->narrow) q = place(p, &t->q, c, &at, rows, p->q_dim);
     BL_TRY(keys_and_values(p, c, h, k, v, q, e));
-    if (!rows) goto out;
+    if (!rows) {
+        st = keep_keys(p, c, k, e);
+        goto out;
+    }
     if (p->narrow) {
         BL_TRY(narrow(p, c, &at, &x, &h, e));
         q = place(p, &t->q, c, &at, rows, p->q_dim);
@@ -190,7 +218,8 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
     }
     BL_TRY(finish_heads(p, BL_ROLE_Q_NORM, pos, q, e));
     y = place(p, &t->attn_out, c, &at, rows, p->q_dim);
-    BL_TRY(attend(p, c, p->narrow, q, y, e));
+    BL_TRY(attend(p, c, p->narrow, q, k, y, e));
+    BL_TRY(keep_keys(p, c, k, e));
     BL_TRY(show(p, c, BL_ROLE_BIT(BL_ROLE_O), y, &done, e));
     if (done) goto out;
     BL_TRY(apply(p, c, BL_ROLE_O, y, x, true, e));

@@ -104,7 +104,8 @@ static int64_t new_tokens(const bl_model *m, const bl_gen_request *r)
     return BL_MAX(BL_MIN(r->max_new, bl_model_max_len(m) - r->n + 1), 0); /* the last new token is never fed */
 }
 
-static int64_t pages(int64_t positions) { return (positions + BL_KV_PAGE - 1) / BL_KV_PAGE; }
+static int64_t page_len(const bl_decoder *d) { return bl_kv_page_len(d->m->kv); }
+static int64_t pages(const bl_decoder *d, int64_t positions) { return (positions + page_len(d) - 1) / page_len(d); }
 
 /* Positions it may come to. */
 static int64_t reach(const seq *s) { return s->prompt + s->most - 1; }
@@ -244,12 +245,12 @@ out:
 }
 
 /* Tokens that s begins with and `first` has, in whole pages. */
-static int64_t shared(const seq *first, const seq *s)
+static int64_t shared(const bl_decoder *d, const seq *first, const seq *s)
 {
     int64_t k = 0, most = BL_MIN(first->prompt, s->prompt - 1);
     if (s == first || s->whole || first->whole) return 0;
     while (k < most && first->ids[k] == s->ids[k]) k++;
-    return k / BL_KV_PAGE * BL_KV_PAGE;
+    return k / page_len(d) * page_len(d);
 }
 
 /* Rows for those that wait and may come at once. */
@@ -258,8 +259,8 @@ static int64_t rows_wanted(const bl_decoder *d)
     const seq *first = d->waiting.first;
     int64_t rows = 0, n = 0;
     for (const seq *s = first; s && n < d->most; s = s->next, n++)
-        rows += pages(reach(s) - shared(first, s)) * BL_KV_PAGE;
-    return BL_MAX(BL_MIN(rows, d->most_rows), pages(reach(first)) * BL_KV_PAGE);
+        rows += pages(d, reach(s) - shared(d, first, s)) * page_len(d);
+    return BL_MAX(BL_MIN(rows, d->most_rows), pages(d, reach(first)) * page_len(d));
 }
 
 /* A cache and buffers for what waits; an existing cache only goes when it is too small and nobody is in it. */
@@ -337,9 +338,9 @@ static bl_status join(bl_decoder *d, bool *joined, bl_err *e)
     bl_status st = BL_OK;
 
     *joined = false;
-    if (pages(reach(s)) * BL_KV_PAGE > d->kv_rows) return BL_OK; /* a larger cache, when this one is empty */
+    if (pages(d, reach(s)) * page_len(d) > d->kv_rows) return BL_OK; /* a larger cache, when this one is empty */
     BL_TRY(bl_kv_join(d->kv, s->ids, s->whole ? 0 : s->n - 1, &s->slot, e));
-    own = pages(s->whole ? reach(s) : s->n) - bl_kv_len(d->kv, s->slot) / BL_KV_PAGE;
+    own = pages(d, s->whole ? reach(s) : s->n) - bl_kv_len(d->kv, s->slot) / page_len(d);
     spare = SPARE_PAGES * d->n_active;
     if ((d->n_active && bl_kv_free_pages(d->kv) < own + spare) ||
         !bl_kv_extend(d->kv, s->slot, s->whole ? reach(s) : s->n)) {

@@ -12,25 +12,29 @@
 #include "kernels/base/hash.h"
 #include <string.h>
 
+enum { LEAST_LEN = 16, MOST_LEN = BL_KV_GROUP };
+
 struct bl_kv_page {
     int32_t refs, before, next; /* slots that have it; the page before it, -1: none; the next of its bucket */
     bool known;
     uint64_t left; /* when the last slot let it go */
-    int32_t ids[BL_KV_PAGE];
+    int32_t ids[MOST_LEN];
 };
+
+int64_t bl_kv_page_len(bl_kv_format f) { return BL_MAX(bl_kv_granule(f), LEAST_LEN); }
 
 static uint32_t bucket_of(const bl_kv *kv, int32_t before, const int32_t *ids)
 {
-    int32_t key[BL_KV_PAGE + 1];
+    int32_t key[MOST_LEN + 1];
     key[0] = before;
-    memcpy(key + 1, ids, sizeof *ids * BL_KV_PAGE);
-    return (uint32_t)(bl_hash_bytes(key, sizeof key).lo % (uint64_t)kv->n_pages);
+    memcpy(key + 1, ids, sizeof *ids * (size_t)kv->page_len);
+    return (uint32_t)(bl_hash_bytes(key, sizeof *key * (size_t)(kv->page_len + 1)).lo % (uint64_t)kv->n_pages);
 }
 
 static int32_t find(const bl_kv *kv, int32_t before, const int32_t *ids)
 {
     int32_t p = kv->bucket[bucket_of(kv, before, ids)];
-    while (p >= 0 && (kv->page[p].before != before || memcmp(kv->page[p].ids, ids, sizeof *ids * BL_KV_PAGE)))
+    while (p >= 0 && (kv->page[p].before != before || memcmp(kv->page[p].ids, ids, sizeof *ids * (size_t)kv->page_len)))
         p = kv->page[p].next;
     return p;
 }
@@ -58,9 +62,11 @@ bl_status bl_kv_new_paged(bl_model *m, int64_t rows, int32_t slots, bl_kv_format
     bl_status st = BL_OK;
     bl_kv *kv = NULL;
 
-    rows = (rows + BL_KV_PAGE - 1) / BL_KV_PAGE * BL_KV_PAGE;
-    BL_TRY(bl_kv_new(m, rows, slots, false, f, &kv, e));
-    kv->n_pages = (int32_t)(rows / BL_KV_PAGE);
+    const int64_t len = bl_kv_page_len(f);
+    rows = (rows + len - 1) / len * len;
+    BL_TRY(bl_kv_of(m, rows, slots, false, f, &kv, e));
+    kv->page_len = len;
+    kv->n_pages = (int32_t)(rows / len);
     if (!(kv->page = bl_new((size_t)kv->n_pages, sizeof *kv->page, e)) ||
         !(kv->bucket = bl_new((size_t)kv->n_pages, sizeof *kv->bucket, e))) {
         st = BL_E_NOMEM;
@@ -86,7 +92,7 @@ static void hold(bl_kv *kv, bl_kv_part *s, int32_t p)
 {
     kv->n_free -= kv->page[p].refs++ == 0;
     s->page[s->n_pages++] = p;
-    s->cap = (int64_t)s->n_pages * BL_KV_PAGE;
+    s->cap = (int64_t)s->n_pages * kv->page_len;
 }
 
 bl_status bl_kv_join(bl_kv *kv, const int32_t *ids, int64_t n, int32_t *slot, bl_err *e)
@@ -97,7 +103,7 @@ bl_status bl_kv_join(bl_kv *kv, const int32_t *ids, int64_t n, int32_t *slot, bl
     if (at == kv->slots) return bl_fail(e, BL_E_DEVMEM, "the cache has %d slots; one more is needed", (int)kv->slots);
     bl_kv_part *s = &kv->slot[at];
     *s = (bl_kv_part){.parent = -1, .page = s->page, .open = true};
-    while (s->cap + BL_KV_PAGE <= n && (p = find(kv, s->n_pages ? s->page[s->n_pages - 1] : -1, ids + s->cap)) >= 0)
+    while (s->cap + kv->page_len <= n && (p = find(kv, s->n_pages ? s->page[s->n_pages - 1] : -1, ids + s->cap)) >= 0)
         hold(kv, s, p);
     s->len = s->cap;
     s->n_known = s->n_pages;
@@ -137,8 +143,8 @@ bool bl_kv_extend(bl_kv *kv, int32_t slot, int64_t len)
 void bl_kv_know(bl_kv *kv, int32_t slot, const int32_t *ids, int64_t len)
 {
     bl_kv_part *s = &kv->slot[slot];
-    while (s->n_known >= 0 && (int64_t)(s->n_known + 1) * BL_KV_PAGE <= len) {
-        const int32_t *own = ids + (int64_t)s->n_known * BL_KV_PAGE;
+    while (s->n_known >= 0 && (int64_t)(s->n_known + 1) * kv->page_len <= len) {
+        const int32_t *own = ids + (int64_t)s->n_known * kv->page_len;
         int32_t p = s->page[s->n_known], before = s->n_known ? s->page[s->n_known - 1] : -1;
         if (find(kv, before, own) >= 0) { /* another has the same; what follows ours is not found through it */
             s->n_known = -1;
@@ -147,7 +153,7 @@ void bl_kv_know(bl_kv *kv, int32_t slot, const int32_t *ids, int64_t len)
         bl_kv_page *page = &kv->page[p];
         int32_t *bucket = &kv->bucket[bucket_of(kv, before, own)];
         page->before = before;
-        memcpy(page->ids, own, sizeof page->ids);
+        memcpy(page->ids, own, sizeof *own * (size_t)kv->page_len);
         page->next = *bucket;
         page->known = true;
         *bucket = p;

@@ -150,13 +150,16 @@ typedef struct bl_kv bl_kv;
 bl_status bl_kv_new(bl_model *m, int64_t rows, int32_t slots, bool one_layer, bl_kv_format f, bl_kv **out, bl_err *e);
 void bl_kv_free(bl_kv *kv);
 void bl_kv_reset(bl_kv *kv); /* every slot is empty, every row free */
+/* Where a sequence may be parted, by what its cache is like: multiples of so many positions. A slot continues another
+ * there; and a sequence may be taken up again there, or in the group that it was left in. */
+int64_t bl_kv_granule(bl_kv_format f);
 /* A new slot with room for `cap` own positions after the first `parent_len` positions of `parent` (-1: none).
  * BL_E_DEVMEM when rows or slots are used up. */
 bl_status bl_kv_slot(bl_kv *kv, int64_t cap, int32_t parent, int64_t parent_len, int32_t *slot, bl_err *e);
 /* A cache of pages: rows come when they are needed, slots come and go, and slots whose tokens begin alike share the
  * full pages of that beginning, also with slots that have left. `rows` is rounded up to whole pages. bl_kv_slot is not
  * for it. */
-enum { BL_KV_PAGE = 16 }; /* positions */
+int64_t bl_kv_page_len(bl_kv_format f); /* positions of a page: 16, of codes a group of keys */
 bl_status bl_kv_new_paged(bl_model *m, int64_t rows, int32_t slots, bl_kv_format f, bl_kv **out, bl_err *e);
 /* A slot with the known pages that ids[0..n) begin with: bl_kv_len says how many positions these are. */
 bl_status bl_kv_join(bl_kv *kv, const int32_t *ids, int64_t n, int32_t *slot, bl_err *e);

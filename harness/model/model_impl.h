@@ -11,6 +11,7 @@ typedef struct bl_tile {
     size_t seq, start, seg,
         seg_start;        /* where its lists begin: past[seq..], start[start..], seg[seg..], seg_start[seg_start..] */
     int64_t kv_row;       /* first cache row when its rows are there in order, else -1 */
+    size_t keep, n_keep;  /* keys that stay as activations are: keep_from[keep ..], keep_to */
     int64_t want0, wants; /* its wanted rows: want[want0 .. want0 + wants) */
     int32_t n_runs;       /* runs of consecutive wanted rows, each a sequence for the attention of the last block */
     size_t run, run_start, run_seg, run_seg_start;
@@ -35,11 +36,19 @@ typedef struct bl_pass_plan {
     size_t cap_from; /* [wanted] row inside its chunk */
     int32_t *want_pos;
     size_t cap_want_pos; /* [wanted] */
+    /* Of a cache of codes: */
+    int64_t *tail;
+    size_t cap_tail; /* [rows] row of the last keys, of every row */
+    bl_kv_own *own;
+    size_t n_own, cap_own; /* beside past */
+    int64_t *keep_from, *keep_to;
+    size_t n_keep, cap_keep_from, cap_keep_to; /* rows inside a chunk, rows of the last keys */
     /* The same lists and the ids on the backend, uploaded together. */
     bl_buffer *lists;
     unsigned char *staging;
     size_t cap_staging, staged; /* bytes of it that the lists hold */
-    bl_tensor t_ids, t_past, t_start, t_seg, t_seg_start, t_pos, t_kv_row, t_from, t_want_pos;
+    bl_tensor t_ids, t_past, t_start, t_seg, t_seg_start, t_pos, t_kv_row, t_from, t_want_pos, t_tail, t_own,
+        t_keep_from, t_keep_to;
 } bl_pass_plan;
 
 typedef struct bl_replay bl_replay;
@@ -78,7 +87,8 @@ struct bl_kv {
     int32_t n_layers; /* 1: shared by all blocks */
     bl_kv_part *slot;
     int32_t n_slots, slots;
-    bl_kv_page *page;                 /* NULL: a cache without pages */
+    bl_kv_page *page; /* NULL: a cache without pages */
+    int64_t page_len;
     int32_t n_pages, n_free, n_empty; /* free: no slot has it; empty: and it is not known */
     int32_t *bucket;                  /* [n_pages] first page of each */
     uint64_t clock;
@@ -87,10 +97,11 @@ struct bl_kv {
 static inline int64_t bl_kv_row(const bl_kv *kv, int32_t slot, int64_t pos)
 {
     const bl_kv_part *s = &kv->slot[slot];
-    if (kv->page) return (int64_t)s->page[pos / BL_KV_PAGE] * BL_KV_PAGE + pos % BL_KV_PAGE;
+    if (kv->page) return s->page[pos / kv->page_len] * kv->page_len + pos % kv->page_len;
     return s->row0 + pos - s->parent_len;
 }
 void bl_kv_reset_pages(bl_kv *kv);
+bl_status bl_kv_of(bl_model *m, int64_t rows, int32_t slots, bool one_layer, bl_kv_format f, bl_kv **out, bl_err *e);
 
 /* A batch on its way through the blocks. */
 typedef struct bl_pass {

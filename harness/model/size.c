@@ -19,10 +19,13 @@ int64_t bl_chunk_rows(const bl_config *c)
 /* Keys and values of one position in one block. */
 static int64_t kv_bytes(const bl_config *c, bl_kv_format kv)
 {
-    return 2 * c->n_kv_heads * bl_kv_head_bytes(kv, c->head_dim, f32);
+    return c->n_kv_heads * bl_kv_head_bytes(kv, c->head_dim, f32);
 }
 
-int64_t bl_pass_row_bytes(const bl_config *c, bl_kv_format kv) { return f32 * 2 * c->dim + kv_bytes(c, kv); }
+int64_t bl_pass_row_bytes(const bl_config *c, bl_kv_format kv)
+{
+    return f32 * 2 * c->dim + kv_bytes(c, kv) + c->n_kv_heads * bl_kv_tail_bytes(kv, c->head_dim, f32) / BL_KV_GROUP;
+}
 
 int64_t bl_pass_rows(const bl_config *c, bool stream, uint64_t resident)
 {
@@ -34,3 +37,8 @@ int64_t bl_pass_rows(const bl_config *c, bool stream, uint64_t resident)
 int64_t bl_head_rows(const bl_config *c) { return BL_MAX(LOGITS_BYTES / (c->vocab * f32), 1); }
 
 int64_t bl_kv_row_bytes(const bl_config *c, bl_kv_format kv) { return c->n_layers * kv_bytes(c, kv); }
+
+int64_t bl_kv_slot_bytes(const bl_config *c, bl_kv_format kv)
+{
+    return c->n_layers * c->n_kv_heads * bl_kv_tail_bytes(kv, c->head_dim, f32);
+}

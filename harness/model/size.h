@@ -13,8 +13,10 @@ int64_t bl_chunk_row_bytes(const bl_config *c);
 /* Rows of one pass over all blocks. Streaming, a pass reads every block once, so as many as a third of what is resident
  * (the ends and one block, `resident` bytes) holds, within 64 and 768 MiB. */
 int64_t bl_pass_rows(const bl_config *c, bool stream, uint64_t resident);
-/* Bytes of a row of a pass between two blocks: residual stream, hidden state, keys and values of one block. */
+/* Bytes of a row of a pass between two blocks: residual stream, hidden state, keys and values of one block. Of a cache
+ * of codes the sequences count as short, with all their keys in it as activations are as well. */
 int64_t bl_pass_row_bytes(const bl_config *c, bl_kv_format kv);
 int64_t bl_head_rows(const bl_config *c); /* rows whose logits are computed together: 64 MiB of them */
-int64_t bl_kv_row_bytes(const bl_config *c, bl_kv_format kv); /* keys and values of one position in all blocks */
+int64_t bl_kv_row_bytes(const bl_config *c, bl_kv_format kv);  /* keys and values of one position in all blocks */
+int64_t bl_kv_slot_bytes(const bl_config *c, bl_kv_format kv); /* last keys of one sequence in all blocks */
 #endif

@@ -99,17 +99,20 @@ static bl_status find_families(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
     return BL_OK;
 }
 
-static int64_t begins_alike(const bl_scored *a, const bl_scored *b)
+/* Tokens that a unit takes from the one before it, as far as a cache is parted there. */
+static int64_t begins_alike(const bl_engine *g, const bl_scored *a, const bl_scored *b)
 {
-    int64_t n = 0, most = BL_MIN(a->n, b->n);
+    int64_t n = 0, most = BL_MIN(a->n, b->n), granule = bl_kv_granule(g->m->kv);
     while (n < most && a->ids[n] == b->ids[n]) n++;
+    if (n == b->n && n == a->n) return n; /* nothing of its own */
+    n = n / granule * granule;
     return n >= LEAST_SHARED || n == b->n ? n : 0;
 }
 
 /* Rows that `u` adds to a pass in which `before` (NULL: none) is the last member. */
-static int64_t own_rows(const bl_scored *before, const bl_scored *u)
+static int64_t own_rows(const bl_engine *g, const bl_scored *before, const bl_scored *u)
 {
-    return u->n - (before ? begins_alike(before, u) : 0);
+    return u->n - (before ? begins_alike(g, before, u) : 0);
 }
 
 /* How many of u[0..n) make the next pass. A group is only parted when it does not fit a pass by itself. */
@@ -122,7 +125,7 @@ static size_t next_pass(const bl_engine *g, bl_scored *const *u, size_t n)
         size_t end = k;
         int64_t more = 0;
         do {
-            int64_t own = own_rows(end ? u[end - 1] : NULL, u[end]);
+            int64_t own = own_rows(g, end ? u[end - 1] : NULL, u[end]);
             if (end && (end == seqs || rows + more + own > g->most_rows)) return k ? k : end;
             more += own;
             end++;
@@ -149,7 +152,8 @@ static bl_status arrange(feed *f, bl_scored *const *u, bl_err *e)
     if (!(f->at = bl_alloc(f->a, (size_t)f->n, sizeof *f->at, e))) return BL_E_NOMEM;
     for (int32_t i = 0; i < f->n; i++) {
         member *m = &f->at[i];
-        *m = (member){.u = u[i], .parent = i - 1, .shared = i ? begins_alike(u[i - 1], u[i]) : 0, .row0 = f->rows};
+        *m = (member){
+            .u = u[i], .parent = i - 1, .shared = i ? begins_alike(f->g, u[i - 1], u[i]) : 0, .row0 = f->rows};
         while (m->parent >= 0 && m->shared <= f->at[m->parent].shared)
             m->parent = f->at[m->parent].parent; /* the one that brings the rows */
         if (!m->shared) m->parent = -1;
@@ -404,7 +408,7 @@ bl_status bl_engine_pass(bl_engine *g, bl_scored *u, size_t n, bl_err *e)
     BL_TRY(find_families(g, u, n, e));
     for (size_t i = 0; i < n; i++) sorted[i] = &u[i];
     qsort(sorted, n, sizeof *sorted, by_length);
-    for (size_t i = 0; i < n; i++) g->all += own_rows(i ? sorted[i - 1] : NULL, sorted[i]);
+    for (size_t i = 0; i < n; i++) g->all += own_rows(g, i ? sorted[i - 1] : NULL, sorted[i]);
     for (size_t i = 0; i < n;) {
         size_t k = next_pass(g, sorted + i, n - i);
         if (bl_interrupted()) {

@@ -166,10 +166,11 @@ int64_t bl_engine_most_open(const bl_engine *g) { return BL_MIN(bl_decoder_most(
 
 static bl_status need_decoder(bl_engine *g, bl_err *e)
 {
-    int64_t row = bl_kv_row_bytes(&g->m->config, g->m->kv);
-    const bl_decoder_opts o = {.rows = BL_MAX((int64_t)(BL_GENERATE_KV_BYTES / (uint64_t)row), 1) * g->m->be->wide,
-                               .sequences = bl_engine_most_open(g),
-                               .pass_rows = g->most_rows};
+    int64_t row = bl_kv_row_bytes(&g->m->config, g->m->kv), slot = bl_kv_slot_bytes(&g->m->config, g->m->kv),
+            bytes = (int64_t)BL_GENERATE_KV_BYTES * g->m->be->wide, most = bl_engine_most_open(g);
+    if (slot) most = BL_MAX(BL_MIN(most, bytes / 2 / slot), 1); /* half of it for last keys, at most */
+    const bl_decoder_opts o = {
+        .rows = BL_MAX((bytes - most * slot) / row, 1), .sequences = most, .pass_rows = g->most_rows};
     if (g->n_put == 0) bl_engine_shrink(g); /* decoding takes its place */
     return g->decoder ? BL_OK : bl_decoder_new(g->m, g->t, &o, &g->decoder, e);
 }

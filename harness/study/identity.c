@@ -183,7 +183,10 @@ bl_status bl_identity_cell(bl_hash variant, const bl_scoring *s, bl_identity *id
         bl_hash_text(h, "sample");
         bl_hash_u64(h, (uint64_t)s->sample);
     }
-    if (s->kv != BL_KV_ACT) bl_hash_text(h, bl_kv_formats[s->kv]);
+    if (s->kv != BL_KV_ACT) {
+        bl_hash_text(h, bl_kv_formats[s->kv]);
+        bl_hash_text(h, "keys by channel");
+    }
     id->of[BL_OF_SCORING] = bl_hasher_end(h);
     if (!(h = bl_hasher_new(e))) return BL_E_NOMEM;
     bl_hash_text(h, "cell 2");

@@ -76,7 +76,7 @@ static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n, bool
                    layers = (uint64_t)c->n_layers, tape = bl_tape_bytes(t->m, rows);
     const int64_t chunk = BL_MIN(rows, bl_chunk_rows(c)), logits = bl_loss_rows(t->m, rows, n);
     const uint64_t of_logits = (uint64_t)(logits * c->vocab) * (sizeof(float) + (be->act == BL_F32 ? 0 : act)),
-                   kv = bl_kv_view_bytes(be, BL_KV_ACT, rows, c->n_kv_heads, c->head_dim);
+                   kv = bl_kv_view_bytes(be, &(bl_kv_shape){BL_KV_ACT, rows, 1, c->n_kv_heads, c->head_dim});
     uint64_t ends = 3 * (uint64_t)(n * c->dim) * act + (uint64_t)n * sizeof(double) + of_logits, kept = 0;
     if (t->teacher) { /* its states and logits; its keys, values and residual stream, which it keeps */
         ends += (uint64_t)(n * c->dim) * act + (uint64_t)n * 20 + of_logits + kv;

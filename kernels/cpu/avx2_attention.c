@@ -7,6 +7,7 @@
  *     kt [dim][64]     the keys, transposed, so 8 keys are a vector and a score is one chain over dim
  *     v  [64][dim8]    the values, dense
  *     s  [48][64]      scores, then probabilities, of a run of rows
+ *     kf [dim][64]     of a cache of codes, the keys that queries of their group see as activations are, turned too
  *
  * Where many sequences bring a few queries each, what they begin with comes first, head by head, and then the keys of
  * each sequence for all heads in turn: a row of the cache holds all of them, and is read while it is near.
@@ -28,7 +29,7 @@ enum {
 };
 
 typedef struct space {
-    float *q, *kt, *v, *s, *y, *l, *m;
+    float *q, *kt, *v, *s, *y, *l, *m, *kf;
 } space;
 
 static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
@@ -52,8 +53,8 @@ typedef struct tile {
 static int64_t most_rows(const bl_attention_args *a)
 {
     int64_t heads = a->heads / a->kv.heads, dim = up8(a->kv.head_dim),
-            room = BL_CPU_SCRATCH / 4 - 2 * BLOCK * dim - RUN * BLOCK;
-    int64_t rows = BL_MIN(room / (2 * dim + 8 + 1), MOST_ROWS);
+            room = BL_CPU_SCRATCH / 4 - 3 * BLOCK * dim - RUN * BLOCK;
+    int64_t rows = BL_MIN((room - 8) / (2 * dim + 8 + 1), MOST_ROWS);
     return BL_MAX(rows / heads * heads, 0);
 }
 
@@ -66,6 +67,7 @@ static space lay_out(void *scratch, int64_t dim8, int64_t rows)
     p.y = p.q + rows * dim8;
     p.l = p.y + rows * dim8;
     p.m = p.l + rows * 8;
+    p.kf = p.m + up8(rows);
     return p;
 }
 
@@ -125,50 +127,91 @@ BL_INLINE void copy_values(const float *x, float *to, int64_t dim, int64_t dim8)
     for (int64_t d = 0; d + 8 <= dim; d += 8) _mm256_storeu_ps(to + d, _mm256_loadu_ps(x + d));
     for (int64_t d = dim / 8 * 8; d < dim8; d++) to[d] = d < dim ? x[d] : 0;
 }
+/* Eight codes from d on, a multiple of 8. */
+BL_INLINE __m256 codes8(const bl_cpu_kv *x, int64_t d)
+{
+    uint64_t bits = 0;
+    if (x->bits == 8) {
+        memcpy(&bits, x->packed + d, 8);
+        return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bits)));
+    }
+    memcpy(&bits, x->packed + d / 8 * x->bits, (size_t)x->bits);
+    const __m256i at = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(x->bits)),
+                  all = _mm256_srlv_epi32(_mm256_set1_epi32((int)(uint32_t)bits), at);
+    return _mm256_cvtepi32_ps(_mm256_and_si256(all, _mm256_set1_epi32((1 << x->bits) - 1)));
+}
+BL_INLINE __m256 halves8(const uint16_t *x)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)x));
+}
+
 BL_INLINE void decode_values(const bl_cpu_kv *x, float *to, int64_t dim, int64_t dim8)
 {
-    if (x->bits) {
-        bl_cpu_kv_unpack(x, dim, to);
-        for (int64_t d = dim; d < dim8; d++) to[d] = 0;
-        return;
-    }
-    for (int64_t d = 0; d + 8 <= dim; d += 8) {
+    int64_t d = 0;
+    for (; d + 8 <= dim && x->codes; d += 8) {
         __m256i codes = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(x->codes + d)));
         _mm256_storeu_ps(to + d, _mm256_mul_ps(_mm256_cvtepi32_ps(codes), _mm256_set1_ps(x->scale)));
     }
-    for (int64_t d = dim / 8 * 8; d < dim8; d++) to[d] = d < dim ? (float)x->codes[d] * x->scale : 0;
+    for (; d + 8 <= dim && x->key; d += 8)
+        _mm256_storeu_ps(
+            to + d, _mm256_add_ps(_mm256_mul_ps(codes8(x, d), halves8(x->steps + d)), halves8(x->steps + dim + d)));
+    for (; d + 8 <= dim; d += 8) {
+        const uint16_t *step = x->steps + d / BL_KV_GROUP * 2;
+        _mm256_storeu_ps(to + d, _mm256_add_ps(_mm256_mul_ps(codes8(x, d), _mm256_set1_ps(bl_f16_to_f32(step[0]))),
+                                               _mm256_set1_ps(bl_f16_to_f32(step[1]))));
+    }
+    for (; d < dim; d++) to[d] = bl_cpu_kv_number(x, d, dim);
+    for (; d < dim8; d++) to[d] = 0;
+}
+
+/* Eight keys become columns of kt; NULL: zeros. */
+static void turn8(const float *const k[8], float *kt, int64_t dim)
+{
+    static const float zeros[8] = {0};
+    const float *from[8];
+    int64_t d = 0;
+    for (; d + 8 <= dim; d += 8) {
+        for (int i = 0; i < 8; i++) from[i] = k[i] ? k[i] + d : zeros;
+        transpose8(from, kt + d * BLOCK, BLOCK);
+    }
+    for (; d < dim; d++)
+        for (int i = 0; i < 8; i++) kt[d * BLOCK + i] = k[i] ? k[i][d] : 0;
 }
 
 /* The next n <= 64 keys, transposed, and values; what is missing to a multiple of 8 keys becomes zero. Coded keys
  * become floats where their values will be. */
 static void load_block(const tile *t, walk *w, int64_t n, const space *p)
 {
-    static const float zeros[8] = {0};
     const bl_kv_view *kv = &t->a->kv;
     const bool coded = kv->format != BL_KV_ACT;
     int64_t dim = kv->head_dim, dim8 = up8(dim);
     for (int64_t j = 0; j < up8(n); j += 8) {
-        const float *k[8], *from[8];
+        const float *k[8];
         bl_cpu_kv v[8];
-        int64_t d = 0;
         for (int64_t i = 0; i < 8; i++) {
             int64_t row = j + i < n ? next_row(w) : -1;
             float *to = p->v + (j + i) * dim8;
             k[i] = NULL;
             if (row < 0) continue;
-            const bl_cpu_kv key = bl_cpu_kv_at(kv->format, &kv->k, &kv->k_scale, dim, row, t->kv);
-            v[i] = bl_cpu_kv_at(kv->format, &kv->v, &kv->v_scale, dim, row, t->kv);
+            const bl_cpu_kv key = bl_cpu_key(kv, row, t->kv);
+            v[i] = bl_cpu_value(kv, row, t->kv);
             k[i] = coded ? to : key.values;
             if (coded) decode_values(&key, to, dim, dim8);
             else copy_values(v[i].values, to, dim, dim8);
         }
-        for (; d + 8 <= dim; d += 8) {
-            for (int i = 0; i < 8; i++) from[i] = k[i] ? k[i] + d : zeros;
-            transpose8(from, p->kt + d * BLOCK + j, BLOCK);
-        }
-        for (; d < dim; d++)
-            for (int i = 0; i < 8; i++) p->kt[d * BLOCK + j + i] = k[i] ? k[i][d] : 0;
+        turn8(k, p->kt + j, dim);
         for (int64_t i = 0; i < 8 && coded && k[i]; i++) decode_values(&v[i], p->v + (j + i) * dim8, dim, dim8);
+    }
+}
+
+/* Of a cache of codes, the keys of positions k0 .. k0+n-1, at most 64, that a sequence has as activations are;
+ * `least`: the first of them. */
+static void load_own(const tile *t, const bl_kv_own *own, int64_t least, int64_t k0, int64_t n, const space *p)
+{
+    for (int64_t j = BL_MAX(least - k0, 0) / 8 * 8; j < n; j += 8) {
+        const float *k[8];
+        for (int64_t i = 0; i < 8; i++) k[i] = j + i < n ? bl_cpu_own_key(t->a, own, k0 + j + i, t->kv) : NULL;
+        turn8(k, p->kf + j, t->a->kv.head_dim);
     }
 }
 
@@ -415,10 +458,26 @@ static void attend_few(const tile *t, const space *p, walk *w, int64_t r_first, 
     }
 }
 
+/* Scores of rows r .. r+run with the keys of the group that each is in itself, where it begins in the block at k0. */
+static void own_scores(const tile *t, const space *p, int64_t r_first, int64_t r, int64_t run, int64_t first,
+                       int64_t k0, int64_t n)
+{
+    const bl_attention_args *a = t->a;
+    int64_t dim = a->kv.head_dim, dim8 = up8(dim), heads = a->heads / a->kv.heads;
+    for (int64_t i = 0, k; i < run; i += k) {
+        int64_t group = (first + (r + i) / heads) / BL_KV_GROUP * BL_KV_GROUP, at = group - k0;
+        for (k = 1; k < t->steps->rows && i + k < run && first + (r + i + k) / heads < group + BL_KV_GROUP;) k++;
+        if (at >= 0 && at < n)
+            t->steps->scores[k](p->q + (r_first + r + i) * dim8, p->kf + at, p->s + i * BLOCK + at,
+                                BL_MIN(n - at, BL_KV_GROUP), dim, dim8, (float)a->scale);
+    }
+}
+
 /* Rows r_first .. of the tile over the keys from .. to, which w walks; `first`: position of the first query. While it
- * computes it asks for the keys of the next block, after the last one for n_after keys of `after`. */
+ * computes it asks for the keys of the next block, after the last one for n_after keys of `after`. own: of a cache of
+ * codes, where keys may be of the group of a query; else NULL. */
 static void attend(const tile *t, const space *p, walk *w, int64_t r_first, int64_t rows, int64_t first, int64_t from,
-                   int64_t to, walk after, int64_t n_after)
+                   int64_t to, walk after, int64_t n_after, const bl_kv_own *own)
 {
     const bl_attention_args *a = t->a;
     const bl_attend_steps *steps = t->steps;
@@ -437,6 +496,9 @@ static void attend(const tile *t, const space *p, walk *w, int64_t r_first, int6
             continue;
         }
         load_block(t, w, n, p);
+        const int64_t least = first / BL_KV_GROUP * BL_KV_GROUP; /* what is seen as activations are */
+        const bool mixed = own && k0 + n > least;
+        if (mixed) load_own(t, own, least, k0, n, p);
         const int64_t each = (next * 3 + rows - r - 1) / (rows - r); /* for every three rows */
         for (int64_t run; r < rows; r += run) {
             const float *q = p->q + (r_first + r) * dim8;
@@ -448,6 +510,7 @@ static void attend(const tile *t, const space *p, walk *w, int64_t r_first, int6
                 k = BL_MIN(run - i, steps->rows);
                 steps->scores[k](q + i * dim8, p->kt, p->s + i * BLOCK, n, dim, dim8, (float)a->scale);
             }
+            if (mixed) own_scores(t, p, r_first, r, run, first, k0, n);
             for (int64_t i = 0, k; i < run; i += k) {
                 k = i + 3 <= run && seen[i] == seen[i + 2] ? 3 : 1;
                 (k == 3 ? softmax3 : softmax1)(p->s + i * BLOCK, seen[i], m + i, l + i * 8, y + i * dim8, dim8);
@@ -464,6 +527,8 @@ static void attend(const tile *t, const space *p, walk *w, int64_t r_first, int6
 }
 
 static walk walk_of(const tile *t, int32_t seq, int64_t at) { return (walk){t->l->seg + t->l->seg_start[seq], at}; }
+
+static const bl_kv_own *own_of(const tile *t, const part *part) { return t->l->own ? &t->l->own[part->seq] : NULL; }
 
 /* Keys of its own that part i sees. */
 static int64_t keys_of(const tile *t, int64_t i)
@@ -548,7 +613,8 @@ static void attend_tile(const tile *t, void *scratch, partly *all)
 
     walk w = walk_of(t, t->part[0].seq, 0), first_keys = w;
     for (int64_t i = BL_MIN(t->shared ? t->shared : keys_of(t, 0), BLOCK); i > 0; i--) prefetch_row(t, &first_keys);
-    attend(t, &p, &w, 0, rows, t->shared, 0, t->shared, walk_of(t, t->part[0].seq, t->shared), all ? 0 : keys_of(t, 0));
+    attend(t, &p, &w, 0, rows, t->shared, 0, t->shared, walk_of(t, t->part[0].seq, t->shared), all ? 0 : keys_of(t, 0),
+           NULL);
     at = 0;
     for (int64_t i = 0; i < t->n_parts; at += t->part[i++].n * heads) {
         const part *part = &t->part[i];
@@ -560,7 +626,7 @@ static void attend_tile(const tile *t, void *scratch, partly *all)
         }
         w = walk_of(t, part->seq, t->shared);
         attend(t, &p, &w, at, part->n * heads, first, t->shared, first + part->n,
-               walk_of(t, t->part[more ? i + 1 : i].seq, t->shared), more ? keys_of(t, i + 1) : 0);
+               walk_of(t, t->part[more ? i + 1 : i].seq, t->shared), more ? keys_of(t, i + 1) : 0, own_of(t, part));
         end_rows(t, &p, part, at, part->n * heads);
     }
 }
@@ -602,7 +668,7 @@ static void attend_own(const bl_attend_steps *steps, const own *o, int64_t n, vo
             for (t.kv = 0; t.kv < kv_heads; t.kv++) {
                 walk from = w;
                 attend(&t, &p, &from, t.kv * rows, rows, first, t.shared + k, t.shared + k + here,
-                       walk_on(ahead, t.kv * share), BL_MAX(BL_MIN(share, next - t.kv * share), 0));
+                       walk_on(ahead, t.kv * share), BL_MAX(BL_MIN(share, next - t.kv * share), 0), own_of(&t, part));
             }
             w = walk_on(w, here);
         }

@@ -46,35 +46,60 @@ static inline void bl_cpu_parts(const bl_weight *w, const void *part[BL_MAX_PART
 typedef struct bl_cpu_seqs {
     const int32_t *start, *past, *seg_start;
     const bl_kv_seg *seg;
+    const bl_kv_own *own; /* codes, else NULL */
 } bl_cpu_seqs;
 static inline bl_cpu_seqs bl_cpu_seqs_of(const bl_attention_args *a)
 {
-    return (bl_cpu_seqs){bl_cpu_at(&a->start), bl_cpu_at(&a->past), bl_cpu_at(&a->seg_start), bl_cpu_at(&a->seg)};
+    return (bl_cpu_seqs){bl_cpu_at(&a->start), bl_cpu_at(&a->past), bl_cpu_at(&a->seg_start), bl_cpu_at(&a->seg),
+                         bl_cpu_at(&a->own)};
 }
-/* Keys or values of one head in one cache row. */
+/* The key or the value of one head in one cache row. */
 typedef struct bl_cpu_kv {
     const float *values; /* ACT, else NULL */
-    const int8_t *codes; /* INT8, else NULL */
+    const int8_t *codes; /* values of INT8, else NULL */
     float scale;
-    int bits; /* INT4, 3, 2 */
+    int bits; /* packed codes, else 0 */
     const uint8_t *packed;
-    const uint16_t *steps; /* fp16: step and least value of each group */
+    const uint16_t
+        *steps; /* fp16: step and least value of each group; of a key the steps of all channels, then these */
+    bool key;
 } bl_cpu_kv;
-static inline bl_cpu_kv bl_cpu_kv_at(bl_kv_format f, const bl_tensor *t, const bl_tensor *scale, int64_t dim,
-                                     int64_t row, int64_t head)
+static inline bl_cpu_kv bl_cpu_key(const bl_kv_view *kv, int64_t row, int64_t head)
 {
-    int bits = bl_kv_bits(f);
-    if (!bits) return (bl_cpu_kv){.values = bl_cpu_row(t, row) + head * dim};
-    if (bits < 8)
-        return (bl_cpu_kv){.bits = bits,
-                           .packed = (const uint8_t *)bl_cpu_at(t) + row * t->stride[0] + head * ((dim * bits + 7) / 8),
-                           .steps = (const uint16_t *)bl_cpu_at(scale) + row * scale->stride[0] +
-                                    head * ((dim + BL_KV_GROUP - 1) / BL_KV_GROUP * 2)};
-    return (bl_cpu_kv){.codes = (const int8_t *)bl_cpu_at(t) + row * t->stride[0] + head * dim,
-                       .scale = bl_cpu_row(scale, row)[head]};
+    int bits = bl_kv_bits(kv->format);
+    int64_t dim = kv->head_dim;
+    if (!bits) return (bl_cpu_kv){.values = bl_cpu_row(&kv->k, row) + head * dim};
+    return (bl_cpu_kv){.key = true,
+                       .bits = bits,
+                       .packed = (const uint8_t *)bl_cpu_at(&kv->k) + row * kv->k.stride[0] +
+                                 head * ((dim * bits + 7) / 8),
+                       .steps = (const uint16_t *)bl_cpu_at(&kv->k_scale) + row / BL_KV_GROUP * kv->k_scale.stride[0] +
+                                head * 2 * dim};
 }
-/* One row of kv_append into codes and scales, n heads. */
-void bl_cpu_kv_unpack(const bl_cpu_kv *x, int64_t dim, float *to); /* of INT4, 3, 2 */
+static inline bl_cpu_kv bl_cpu_value(const bl_kv_view *kv, int64_t row, int64_t head)
+{
+    int bits = bl_kv_bits(kv->format);
+    int64_t dim = kv->head_dim;
+    if (!bits) return (bl_cpu_kv){.values = bl_cpu_row(&kv->v, row) + head * dim};
+    if (bits == 8)
+        return (bl_cpu_kv){.codes = (const int8_t *)bl_cpu_at(&kv->v) + row * kv->v.stride[0] + head * dim,
+                           .scale = bl_cpu_row(&kv->v_scale, row)[head]};
+    return (bl_cpu_kv){.bits = bits,
+                       .packed = (const uint8_t *)bl_cpu_at(&kv->v) + row * kv->v.stride[0] +
+                                 head * ((dim * bits + 7) / 8),
+                       .steps = (const uint16_t *)bl_cpu_at(&kv->v_scale) + row * kv->v_scale.stride[0] +
+                                head * ((dim + BL_KV_GROUP - 1) / BL_KV_GROUP * 2)};
+}
+float bl_cpu_kv_number(const bl_cpu_kv *x, int64_t d, int64_t dim); /* number d of what dim numbers stand for */
+/* A key as activations are, at a position that its sequence has so. */
+static inline const float *bl_cpu_own_key(const bl_attention_args *a, const bl_kv_own *o, int64_t position,
+                                          int64_t head)
+{
+    const float *row = position >= o->first ? bl_cpu_row(&a->fresh, o->row + position - o->first)
+                                            : bl_cpu_row(&a->kv.k_tail, o->tail + position % BL_KV_GROUP);
+    return row + head * a->kv.head_dim;
+}
+/* One row of kv_append into codes and scales of INT8, n heads. */
 typedef void bl_cpu_kv_row(const float *x, int64_t heads, int64_t dim, int8_t *codes, float *scale);
 bl_status bl_cpu_kv_append(bl_backend *be, const bl_kv_append_args *a, bl_cpu_kv_row *encode, bl_err *e);
 

@@ -17,11 +17,16 @@ bl_status bl_cpu_check_rope(const bl_backend *be, const bl_rope_args *a, bl_err 
 bl_status bl_cpu_check_kv_append(const bl_backend *be, const bl_kv_append_args *a, bl_err *e)
 {
     bl_status st = bl_check_kv_append(be, a, e);
-    const int64_t *to = bl_cpu_at(&a->to);
-    for (int64_t i = 0, n = bl_tensor_count(&a->to); st == BL_OK && i < n; i++)
+    const int64_t *to = bl_cpu_at(&a->to), *tail = bl_cpu_at(&a->tail);
+    for (int64_t i = 0, n = bl_tensor_count(&a->to); st == BL_OK && i < n; i++) {
         if (to[i] < 0 || to[i] >= a->kv.rows)
             st = bl_fail(e, BL_E_INTERNAL, "kv_append: row %" PRId64 " is outside the cache of %" PRId64, to[i],
                          a->kv.rows);
+        else if (tail && (tail[i] < 0 || tail[i] >= a->kv.k_tail.dim[0] || (tail[i] - to[i]) % BL_KV_GROUP))
+            st = bl_fail(e, BL_E_INTERNAL,
+                         "kv_append: row %" PRId64 " of the last keys is not that of cache row %" PRId64, tail[i],
+                         to[i]);
+    }
     return st;
 }
 
@@ -48,6 +53,11 @@ bl_status bl_cpu_check_attention(const bl_backend *be, const bl_attention_args *
             return bl_fail(e, BL_E_INTERNAL,
                            "attention: sequence %" PRId32 ": segments hold %" PRId64 " positions, %" PRId64 " expected",
                            s, have, l.past[s] + n);
+        if (!l.own || !n) continue;
+        const bl_kv_own *o = &l.own[s];
+        if (o->first < 0 || o->first > l.past[s] || o->row < 0 || o->row + l.past[s] + n - o->first > a->fresh.dim[0] ||
+            o->tail < 0 || o->tail % BL_KV_GROUP || o->tail + BL_KV_GROUP > a->kv.k_tail.dim[0])
+            return bl_fail(e, BL_E_INTERNAL, "attention: sequence %" PRId32 ": its last keys are not there", s);
     }
     return BL_OK;
 }

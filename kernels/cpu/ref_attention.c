@@ -18,12 +18,12 @@ static int64_t cache_row(const bl_cpu_seqs *l, int32_t seq, int64_t p)
     return s->row + p;
 }
 
-static float value(const bl_cpu_kv *x, int64_t d)
+float bl_cpu_kv_number(const bl_cpu_kv *x, int64_t d, int64_t dim)
 {
     if (x->values) return x->values[d];
     if (x->codes) return (float)x->codes[d] * x->scale;
-    const uint16_t *step = x->steps + d / BL_KV_GROUP * 2;
-    return (float)bl_code_at(x->packed, x->bits, d) * bl_f16_to_f32(step[0]) + bl_f16_to_f32(step[1]);
+    const uint16_t *step = x->steps + (x->key ? d : d / BL_KV_GROUP * 2), *least = x->key ? step + dim : step + 1;
+    return (float)bl_code_at(x->packed, x->bits, d) * bl_f16_to_f32(*step) + bl_f16_to_f32(*least);
 }
 
 static void attend(const bl_attention_args *a, const bl_cpu_seqs *s, int32_t seq, int64_t row, int64_t head, float *y)
@@ -36,10 +36,11 @@ static void attend(const bl_attention_args *a, const bl_cpu_seqs *s, int32_t seq
         int64_t n = BL_MIN(keys - k0, BLOCK);
         float top = m;
         for (int64_t j = 0; j < n; j++) {
-            const bl_cpu_kv k = bl_cpu_kv_at(a->kv.format, &a->kv.k, &a->kv.k_scale, dim, cache_row(s, seq, k0 + j),
-                                             kv);
+            const bl_cpu_kv k = s->own && k0 + j >= (keys - 1) / BL_KV_GROUP * BL_KV_GROUP
+                                    ? (bl_cpu_kv){.values = bl_cpu_own_key(a, &s->own[seq], k0 + j, kv)}
+                                    : bl_cpu_key(&a->kv, cache_row(s, seq, k0 + j), kv);
             float score = 0;
-            for (int64_t d = 0; d < dim; d++) score = fmaf(q[d], value(&k, d), score);
+            for (int64_t d = 0; d < dim; d++) score = fmaf(q[d], bl_cpu_kv_number(&k, d, dim), score);
             p[j] = score * (float)a->scale;
             top = p[j] > top ? p[j] : top;
         }
@@ -50,9 +51,8 @@ static void attend(const bl_attention_args *a, const bl_cpu_seqs *s, int32_t seq
         for (int64_t j = 0; j < n; j++) {
             p[j] = bl_exp(p[j] - m);
             l[j % 8] += p[j];
-            const bl_cpu_kv v = bl_cpu_kv_at(a->kv.format, &a->kv.v, &a->kv.v_scale, dim, cache_row(s, seq, k0 + j),
-                                             kv);
-            for (int64_t d = 0; d < dim; d++) y[d] = fmaf(p[j], value(&v, d), y[d]);
+            const bl_cpu_kv v = bl_cpu_value(&a->kv, cache_row(s, seq, k0 + j), kv);
+            for (int64_t d = 0; d < dim; d++) y[d] = fmaf(p[j], bl_cpu_kv_number(&v, d, dim), y[d]);
         }
     }
     float sum = bl_tree8(l);

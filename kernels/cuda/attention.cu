@@ -8,7 +8,7 @@
  * dimensions eight at a time. Keys are cut into parts, joined in order by a second kernel.
  *
  * Keys and values in codes of 8, 4, 3 or 2 bits become bf16 of what they stand for on their way in: nothing is unpacked
- * to memory.
+ * to memory. Where rows of a tile see keys of a block as activations are, its scores are made twice, with either.
  */
 #include "sequence.cuh"
 
@@ -36,36 +36,99 @@ static __device__ __forceinline__ uint4 load8(const void *base, int64_t ld, int6
     return v;
 }
 
-/* The same of a cache: codes become bf16 of what they stand for. */
-static __device__ __forceinline__ uint4 cached8(int bits, const void *base, const void *scale, int64_t ld, int64_t lds,
-                                                int64_t row, int head, int dim, int d, bool fast)
+/* Eight packed codes of a head from d on, a multiple of 8, a head's codes at p. */
+static __device__ __forceinline__ uint64_t codes8(const uint8_t *p, int bits, int dim, int d)
 {
+    int bytes = (dim * bits + 7) / 8, at = d / 8 * bits;
+    uint64_t codes = 0;
+    for (int j = 0; j < bits; j++)
+        if (at + j < bytes) codes |= (uint64_t)p[at + j] << 8 * j;
+    return codes;
+}
+
+/* The same of the keys of a cache: codes become bf16 of what they stand for. */
+static __device__ __forceinline__ uint4 key8(const bl_cu_attention &a, int64_t row, int head, int d, bool fast)
+{
+    const int dim = a.head_dim, bits = a.kv_bits;
     uint4 v = {0, 0, 0, 0};
     uint16_t *o = (uint16_t *)&v;
-    if (!bits) return load8(base, ld, row, head, dim, d, fast);
+    if (!bits) return load8(a.k, a.ldk, row, head, dim, d, fast);
+    if (d >= dim) return v;
+    const uint64_t codes = codes8((const uint8_t *)a.k + row * a.ldk + (int64_t)head * ((dim * bits + 7) / 8), bits,
+                                  dim, d);
+    const uint16_t *s = (const uint16_t *)a.k_scale + row / BL_CU_KV_GROUP * a.ldks + (int64_t)head * 2 * dim + d;
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        if (d + j < dim)
+            o[j] = to_bf16(fmaf((float)(codes >> bits * j & ((1u << bits) - 1)), from_f16(s[j]), from_f16(s[dim + j])));
+    return v;
+}
+
+/* And of the values. */
+static __device__ __forceinline__ uint4 value8(const bl_cu_attention &a, int64_t row, int head, int d, bool fast)
+{
+    const int dim = a.head_dim, bits = a.kv_bits;
+    uint4 v = {0, 0, 0, 0};
+    uint16_t *o = (uint16_t *)&v;
+    if (!bits) return load8(a.v, a.ldv, row, head, dim, d, fast);
     if (d >= dim) return v;
     if (bits == 8) {
-        const int8_t *p = (const int8_t *)base + row * ld + head * dim + d;
-        float s = ((const float *)scale)[row * lds + head];
+        const int8_t *p = (const int8_t *)a.v + row * a.ldv + head * dim + d;
+        float s = ((const float *)a.v_scale)[row * a.ldvs + head];
 #pragma unroll
         for (int j = 0; j < 8; j++) o[j] = d + j < dim ? to_bf16((float)p[j] * s) : 0;
         return v;
     }
-    int bytes = (dim * bits + 7) / 8, at = d / 8 * bits, groups = (dim + BL_CU_KV_GROUP - 1) / BL_CU_KV_GROUP;
-    const uint8_t *p = (const uint8_t *)base + row * ld + (int64_t)head * bytes;
-    const uint16_t *s = (const uint16_t *)scale + row * lds + (head * groups + d / BL_CU_KV_GROUP) * 2;
+    const uint64_t codes = codes8((const uint8_t *)a.v + row * a.ldv + (int64_t)head * ((dim * bits + 7) / 8), bits,
+                                  dim, d);
+    int groups = (dim + BL_CU_KV_GROUP - 1) / BL_CU_KV_GROUP;
+    const uint16_t *s = (const uint16_t *)a.v_scale + row * a.ldvs + (head * groups + d / BL_CU_KV_GROUP) * 2;
     float step = from_f16(s[0]), least = from_f16(s[1]);
-    uint32_t codes = 0, most = (1u << bits) - 1;
-    for (int j = 0; j < bits; j++)
-        if (at + j < bytes) codes |= (uint32_t)p[at + j] << 8 * j;
 #pragma unroll
-    for (int j = 0; j < 8; j++) o[j] = d + j < dim ? to_bf16(fmaf((float)(codes >> bits * j & most), step, least)) : 0;
+    for (int j = 0; j < 8; j++)
+        o[j] = d + j < dim ? to_bf16(fmaf((float)(codes >> bits * j & ((1u << bits) - 1)), step, least)) : 0;
     return v;
+}
+
+/* And of a key that sequence `seq` has as activations are. */
+static __device__ __forceinline__ uint4 own8(const bl_cu_attention &a, int seq, int position, int head, int d)
+{
+    const int64_t tail = a.own[3 * seq], first = a.own[3 * seq + 1], row = a.own[3 * seq + 2];
+    if (position >= first) return load8(a.fresh, a.ldf, row + position - first, head, a.head_dim, d, false);
+    return load8(a.tail, a.ldt, tail + position % BL_CU_KV_GROUP, head, a.head_dim, d, false);
+}
+
+/* First position of the group that a position is in; past all where keys are no codes. */
+static __device__ __forceinline__ int own_from(const bl_cu_attention &a, int position)
+{
+    return a.kv_bits ? position / BL_CU_KV_GROUP * BL_CU_KV_GROUP : INT_MAX;
+}
+
+/* Scores of a warp's 16 rows with the keys of a block. */
+template <int DIM>
+static __device__ __forceinline__ void tile_scores(float s[TILE / 8][4], const uint16_t *q, const uint16_t *k)
+{
+    enum { LD = DIM + 8 };
+    const int lane = threadIdx.x % WARP;
+#pragma unroll
+    for (int i = 0; i < TILE / 8; i++) s[i][0] = s[i][1] = s[i][2] = s[i][3] = 0;
+#pragma unroll
+    for (int i = 0; i < DIM / 16; i++) {
+        uint32_t x[4];
+        load4(x, q + lane % 16 * LD + i * 16 + lane / 16 * 8);
+#pragma unroll
+        for (int n = 0; n < TILE / 16; n++) { /* 16 keys: two of 8 */
+            uint32_t b[4];
+            load4(b, k + (n * 16 + lane % 8 + lane / 16 * 8) * LD + i * 16 + lane / 8 % 2 * 8);
+            mma(s[2 * n], x, b[0], b[1]);
+            mma(s[2 * n + 1], x, b[2], b[3]);
+        }
+    }
 }
 
 template <int DIM> __global__ void __launch_bounds__(TILE_WARPS *WARP) attend_tiles(bl_cu_attention a)
 {
-    enum { LD = DIM + 8, KS = DIM / 16, THREADS = TILE_WARPS * WARP };
+    enum { LD = DIM + 8, THREADS = TILE_WARPS * WARP };
     extern __shared__ __align__(16) uint16_t shared[];
     uint16_t *sq = shared, *sk = sq + TILE * LD, *sv = sk + TILE * LD;
     __shared__ int64_t key_row[TILE];
@@ -102,8 +165,8 @@ template <int DIM> __global__ void __launch_bounds__(TILE_WARPS *WARP) attend_ti
             int64_t row = key_row[r];
             uint4 k = {0, 0, 0, 0}, v = {0, 0, 0, 0};
             if (row >= 0) {
-                k = cached8(a.kv_bits, a.k, a.k_scale, a.ldk, a.ldks, row, kv, dim, d, fast_kv);
-                v = cached8(a.kv_bits, a.v, a.v_scale, a.ldv, a.ldvs, row, kv, dim, d, fast_kv);
+                k = key8(a, row, kv, d, fast_kv);
+                v = value8(a, row, kv, d, fast_kv);
             }
             *(uint4 *)(sk + r * LD + d) = k;
             *(uint4 *)(sv + r * LD + d) = v;
@@ -111,19 +174,23 @@ template <int DIM> __global__ void __launch_bounds__(TILE_WARPS *WARP) attend_ti
         __syncthreads();
 
         float s[TILE / 8][4];
-#pragma unroll
-        for (int i = 0; i < TILE / 8; i++) s[i][0] = s[i][1] = s[i][2] = s[i][3] = 0;
-#pragma unroll
-        for (int k = 0; k < KS; k++) {
-            uint32_t q[4];
-            load4(q, sq + (warp * 16 + lane % 16) * LD + k * 16 + lane / 16 * 8);
-#pragma unroll
-            for (int n = 0; n < TILE / 16; n++) { /* 16 keys: two of 8 */
-                uint32_t b[4];
-                load4(b, sk + (n * 16 + lane % 8 + lane / 16 * 8) * LD + k * 16 + lane / 8 % 2 * 8);
-                mma(s[2 * n], q, b[0], b[1]);
-                mma(s[2 * n + 1], q, b[2], b[3]);
+        tile_scores<DIM>(s, sq + warp * 16 * LD, sk);
+        if (k0 + TILE > own_from(a, pos0)) { /* keys that some of the rows see as activations are */
+            float own[TILE / 8][4];
+            __syncthreads();
+            for (int i = threadIdx.x; i < TILE * (DIM / 8); i += THREADS) {
+                int r = i / (DIM / 8), d = i % (DIM / 8) * 8;
+                uint4 k = {0, 0, 0, 0};
+                if (k0 + r >= own_from(a, pos0) && k0 + r < keys) k = own8(a, seq, k0 + r, kv, d);
+                *(uint4 *)(sk + r * LD + d) = k;
             }
+            __syncthreads();
+            tile_scores<DIM>(own, sq + warp * 16 * LD, sk);
+#pragma unroll
+            for (int n = 0; n < TILE / 8; n++)
+#pragma unroll
+                for (int j = 0; j < 4; j++)
+                    if (k0 + n * 8 + lane % 4 * 2 + j % 2 >= own_from(a, p0 + j / 2 * 8)) s[n][j] = own[n][j];
         }
 
         float top[2] = {m[0], m[1]};
@@ -252,8 +319,8 @@ __global__ void __launch_bounds__(ROW_WARPS *WARP) attend_rows(bl_cu_attention a
         uint4 kk = {0, 0, 0, 0}, vv = {0, 0, 0, 0};
         if (key < end) {
             int64_t at = cache_row(seg, key);
-            kk = cached8(a.kv_bits, a.k, a.k_scale, a.ldk, a.ldks, at, kv, dim, d0, fast);
-            vv = cached8(a.kv_bits, a.v, a.v_scale, a.ldv, a.ldvs, at, kv, dim, d0, fast);
+            kk = key >= own_from(a, keys - 1) ? own8(a, seq, key, kv, d0) : key8(a, at, kv, d0, fast);
+            vv = value8(a, at, kv, d0, fast);
         }
         float kf[8], vf[8];
 #pragma unroll

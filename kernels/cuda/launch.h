@@ -34,6 +34,16 @@ void bl_cu_kv_int8(bl_stream s, const uint16_t *x, int64_t ldx, int64_t rows, in
                    int64_t ldc, float *scale, int64_t lds, const int64_t *to);
 /* 4, 3 or 2 bits: a step and a least value for every BL_CU_KV_GROUP of them */
 enum { BL_CU_KV_GROUP = 32 };
+/* Keys whose group ends with a row of x; of a group, a step and a least value for every channel: ops.h, kv_append. */
+typedef struct bl_cu_kv_keys {
+    int bits;
+    const uint16_t *x, *tail;
+    uint8_t *codes;
+    uint16_t *steps;
+    const int64_t *to, *tail_row;
+    int64_t ldx, ldt, ldc, lds, rows, heads, dim;
+} bl_cu_kv_keys;
+void bl_cu_kv_keys_low(bl_stream s, const bl_cu_kv_keys *k);
 void bl_cu_kv_low(bl_stream s, int bits, const uint16_t *x, int64_t ldx, int64_t rows, int64_t heads, int64_t dim,
                   uint8_t *codes, int64_t ldc, uint16_t *steps, int64_t lds, const int64_t *to);
 /* y = bf16(x * by), f32 and bf16 rows; y = f32(x) */
@@ -70,10 +80,12 @@ void bl_cu_act_simulate(bl_stream s, float *x, int64_t ldx, int64_t rows, int64_
 typedef struct bl_cu_attention {
     const uint16_t *q;
     uint16_t *y;
-    int kv_bits;                   /* 0: keys and values are bf16; 8: i8; 4, 3, 2: packed */
-    const void *k, *v;             /* of those types */
-    const void *k_scale, *v_scale; /* i8: f32; packed: f16, step and least of each group */
-    int64_t ldq, ldy, ldk, ldv, ldks, ldvs;
+    int kv_bits;                   /* 0: keys and values are bf16; else codes: 8, 4, 3, 2 */
+    const void *k, *v;             /* packed; v of 8 bits: i8 */
+    const void *k_scale, *v_scale; /* f16, step and least of each group; v of 8 bits: f32 */
+    const uint16_t *fresh, *tail;  /* codes: keys that are seen as activations are, ops.h */
+    const int64_t *own;            /* [n_seq, 3] where: bl_kv_own */
+    int64_t ldq, ldy, ldk, ldv, ldks, ldvs, ldf, ldt;
     const int32_t *start, *past, *seg_start;
     const int64_t *seg; /* [.., 2] row, length */
     int32_t n_seq, heads, kv_heads, head_dim;

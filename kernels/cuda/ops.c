@@ -25,30 +25,55 @@ static bl_status rope_grad(bl_backend *be, const bl_rope_args *a, bl_err *e) { r
 
 _Static_assert((int)BL_CU_KV_GROUP == (int)BL_KV_GROUP, "groups of keys and values are those of ops.h");
 
-static void append(const bl_cuda *c, const bl_kv_view *kv, const bl_tensor *from, const bl_tensor *cache,
-                   const bl_tensor *scale, const int64_t *to)
+static void append_rows(const bl_cuda *c, const bl_tensor *from, const bl_tensor *cache, const int64_t *to)
 {
     const int64_t size = (int64_t)sizeof(uint16_t);
-    if (!from->buf) return;
+    bl_cu_gather(c->now, bl_cuda_at(from), from->stride[0] * size, bl_cuda_at(cache), cache->stride[0] * size,
+                 from->dim[1] * size, NULL, to, from->dim[0]);
+}
+
+static void append_keys(const bl_cuda *c, const bl_kv_append_args *a)
+{
+    const bl_kv_view *kv = &a->kv;
+    const bl_cu_kv_keys k = {.bits = bl_kv_bits(kv->format),
+                             .x = bl_cuda_at(&a->k),
+                             .tail = bl_cuda_at(&kv->k_tail),
+                             .codes = bl_cuda_at(&kv->k),
+                             .steps = bl_cuda_at(&kv->k_scale),
+                             .to = bl_cuda_at(&a->to),
+                             .tail_row = bl_cuda_at(&a->tail),
+                             .ldx = a->k.stride[0],
+                             .ldt = kv->k_tail.stride[0],
+                             .ldc = kv->k.stride[0],
+                             .lds = kv->k_scale.stride[0],
+                             .rows = a->k.dim[0],
+                             .heads = kv->heads,
+                             .dim = kv->head_dim};
+    bl_cu_kv_keys_low(c->now, &k);
+}
+
+static void append_values(const bl_cuda *c, const bl_kv_view *kv, const bl_tensor *from, const int64_t *to)
+{
     const int bits = bl_kv_bits(kv->format);
-    if (bits && bits < 8)
+    if (bits < 8)
         bl_cu_kv_low(c->now, bits, bl_cuda_at(from), from->stride[0], from->dim[0], kv->heads, kv->head_dim,
-                     bl_cuda_at(cache), cache->stride[0], bl_cuda_at(scale), scale->stride[0], to);
-    else if (bits)
-        bl_cu_kv_int8(c->now, bl_cuda_at(from), from->stride[0], from->dim[0], kv->heads, kv->head_dim,
-                      bl_cuda_at(cache), cache->stride[0], bl_cuda_at(scale), scale->stride[0], to);
+                     bl_cuda_at(&kv->v), kv->v.stride[0], bl_cuda_at(&kv->v_scale), kv->v_scale.stride[0], to);
     else
-        bl_cu_gather(c->now, bl_cuda_at(from), from->stride[0] * size, bl_cuda_at(cache), cache->stride[0] * size,
-                     from->dim[1] * size, NULL, to, from->dim[0]);
+        bl_cu_kv_int8(c->now, bl_cuda_at(from), from->stride[0], from->dim[0], kv->heads, kv->head_dim,
+                      bl_cuda_at(&kv->v), kv->v.stride[0], bl_cuda_at(&kv->v_scale), kv->v_scale.stride[0], to);
 }
 
 static bl_status kv_append(bl_backend *be, const bl_kv_append_args *a, bl_err *e)
 {
     bl_status st = bl_check_kv_append(be, a, e);
     bl_cuda *c = be->own;
+    const int64_t *to = bl_cuda_at(&a->to);
+    const bool coded = bl_kv_bits(a->kv.format);
     if (st != BL_OK) return st;
-    append(c, &a->kv, &a->k, &a->kv.k, &a->kv.k_scale, bl_cuda_at(&a->to));
-    append(c, &a->kv, &a->v, &a->kv.v, &a->kv.v_scale, bl_cuda_at(&a->to));
+    if (a->k.buf && coded) append_keys(c, a);
+    else if (a->k.buf) append_rows(c, &a->k, &a->kv.k, to);
+    if (a->v.buf && coded) append_values(c, &a->kv, &a->v, to);
+    else if (a->v.buf) append_rows(c, &a->v, &a->kv.v, to);
     return bl_cuda_launched(be, "kv_append", e);
 }
 
@@ -94,6 +119,11 @@ static bl_status attention(bl_backend *be, const bl_attention_args *a, bl_err *e
                                .past = bl_cuda_at(&a->past),
                                .seg_start = bl_cuda_at(&a->seg_start),
                                .seg = bl_cuda_at(&a->seg),
+                               .fresh = bl_cuda_at(&a->fresh),
+                               .tail = bl_cuda_at(&a->kv.k_tail),
+                               .own = bl_cuda_at(&a->own),
+                               .ldf = a->fresh.stride[0],
+                               .ldt = a->kv.k_tail.stride[0],
                                .n_seq = a->n_seq,
                                .heads = (int32_t)a->heads,
                                .kv_heads = (int32_t)a->kv.heads,

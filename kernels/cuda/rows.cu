@@ -277,6 +277,26 @@ void bl_cu_kv_int8(bl_stream s, const uint16_t *x, int64_t ldx, int64_t rows, in
                                                                    to);
 }
 
+/* Step and least value of the numbers between lo and hi; false: there are none. */
+static __device__ __forceinline__ bool kv_steps(float lo, float hi, bool finite, int bits, float *step, float *least)
+{
+    *least = finite ? from_f16(to_f16(lo)) : CUDART_NAN_F;
+    *step = from_f16(to_f16((hi - *least) / (float)((1 << bits) - 1)));
+    if (!(*step > 0)) *step = 1;
+    return isfinite(*least) && isfinite(*step);
+}
+static __device__ __forceinline__ uint32_t kv_code(float x, float step, float least, int bits)
+{
+    return (uint32_t)fminf(fmaxf(rintf((x - least) / step), 0), (float)((1 << bits) - 1));
+}
+/* As f16; not known: not a number and 0. */
+static __device__ __forceinline__ void kv_put(uint16_t *step_at, uint16_t *least_at, bool known, float step,
+                                              float least)
+{
+    *step_at = known ? to_f16(step) : 0x7e00;
+    *least_at = known ? to_f16(least) : 0;
+}
+
 /* A thread for each group of a row and head: whole bytes, of any width. */
 __global__ void kv_low(int bits, const uint16_t *x, int64_t ldx, int64_t rows, int64_t heads, int64_t dim,
                        uint8_t *codes, int64_t ldc, uint16_t *steps, int64_t lds, const int64_t *to)
@@ -287,8 +307,7 @@ __global__ void kv_low(int bits, const uint16_t *x, int64_t ldx, int64_t rows, i
         int64_t g = i % groups, h = i / groups % heads, row = i / groups / heads, first = g * BL_CU_KV_GROUP;
         int n = (int)min(dim - first, (int64_t)BL_CU_KV_GROUP);
         const uint16_t *xr = x + row * ldx + h * dim + first;
-        const float most = (float)((1 << bits) - 1);
-        float lo = from_bf16(xr[0]), hi = lo;
+        float lo = from_bf16(xr[0]), hi = lo, step, least;
         bool finite = true;
         for (int d = 0; d < n; d++) {
             float v = from_bf16(xr[d]);
@@ -296,18 +315,14 @@ __global__ void kv_low(int bits, const uint16_t *x, int64_t ldx, int64_t rows, i
             lo = v < lo ? v : lo;
             hi = v > hi ? v : hi;
         }
-        float least = finite ? from_f16(to_f16(lo)) : CUDART_NAN_F, step = from_f16(to_f16((hi - least) / most));
-        if (!(step > 0)) step = 1;
-        bool known = isfinite(least) && isfinite(step);
+        bool known = kv_steps(lo, hi, finite, bits, &step, &least);
         uint16_t *s = steps + to[row] * lds + (h * groups + g) * 2;
-        s[0] = known ? to_f16(step) : 0x7e00; /* not a number */
-        s[1] = known ? to_f16(least) : 0;
+        kv_put(s, s + 1, known, step, least);
         uint8_t *c = codes + to[row] * ldc + h * bytes + first / 8 * bits;
         uint32_t word = 0;
         int held = 0;
         for (int d = 0; d < n; d++) {
-            uint32_t q = known ? (uint32_t)fminf(fmaxf(rintf((from_bf16(xr[d]) - least) / step), 0), most) : 0;
-            word |= q << held;
+            word |= (known ? kv_code(from_bf16(xr[d]), step, least, bits) : 0) << held;
             for (held += bits; held >= 8; held -= 8, word >>= 8) *c++ = (uint8_t)word;
         }
         if (held) *c = (uint8_t)word;
@@ -318,6 +333,54 @@ void bl_cu_kv_low(bl_stream s, int bits, const uint16_t *x, int64_t ldx, int64_t
 {
     int64_t n = rows * heads * ((dim + BL_CU_KV_GROUP - 1) / BL_CU_KV_GROUP);
     if (n) kv_low<<<blocks_for(n, 256), 256, 0, s>>>(bits, x, ldx, rows, heads, dim, codes, ldc, steps, lds, to);
+}
+
+/* A thread for each eight channels of a row and head; those of the last row of a group do the group. */
+__global__ void kv_keys(bl_cu_kv_keys k)
+{
+    const int64_t eights = (k.dim + 7) / 8, bytes = (k.dim * k.bits + 7) / 8;
+    EACH(i, k.rows * k.heads * eights)
+    {
+        int64_t d0 = i % eights * 8, h = i / eights % k.heads, row = i / eights / k.heads, last = k.to[row];
+        if (last % BL_CU_KV_GROUP != BL_CU_KV_GROUP - 1) continue;
+        const int n = (int)min(k.dim - d0, (int64_t)8);
+        const uint16_t *here = k.x + h * k.dim + d0, *tail = k.tail + h * k.dim + d0;
+        float lo[8], hi[8], step[8], least[8];
+        bool finite[8], known[8];
+        int64_t own = 0; /* rows of the group that are rows of x */
+        while (own < BL_CU_KV_GROUP && own <= row && k.to[row - own] == last - own) own++;
+        for (int64_t j = 0; j < BL_CU_KV_GROUP; j++) {
+            const uint16_t *x = j < own ? here + (row - j) * k.ldx : tail + (k.tail_row[row] - j) * k.ldt;
+#pragma unroll
+            for (int d = 0; d < 8; d++) {
+                float v = d < n ? from_bf16(x[d]) : 0;
+                finite[d] = (j == 0 || finite[d]) && isfinite(v);
+                lo[d] = j == 0 || v < lo[d] ? v : lo[d];
+                hi[d] = j == 0 || v > hi[d] ? v : hi[d];
+            }
+        }
+        uint16_t *s = k.steps + last / BL_CU_KV_GROUP * k.lds + h * 2 * k.dim + d0;
+#pragma unroll
+        for (int d = 0; d < 8; d++) {
+            known[d] = kv_steps(lo[d], hi[d], finite[d], k.bits, &step[d], &least[d]);
+            if (d < n) kv_put(s + d, s + k.dim + d, known[d], step[d], least[d]);
+        }
+        for (int64_t j = 0; j < BL_CU_KV_GROUP; j++) {
+            const uint16_t *x = j < own ? here + (row - j) * k.ldx : tail + (k.tail_row[row] - j) * k.ldt;
+            uint8_t *c = k.codes + (last - j) * k.ldc + h * bytes + d0 / 8 * k.bits;
+            uint64_t word = 0;
+#pragma unroll
+            for (int d = 0; d < 8; d++)
+                if (d < n && known[d])
+                    word |= (uint64_t)kv_code(from_bf16(x[d]), step[d], least[d], k.bits) << d * k.bits;
+            for (int b = 0; b < (n * k.bits + 7) / 8; b++) c[b] = (uint8_t)(word >> 8 * b);
+        }
+    }
+}
+void bl_cu_kv_keys_low(bl_stream s, const bl_cu_kv_keys *k)
+{
+    int64_t n = k->rows * k->heads * ((k->dim + 7) / 8);
+    if (n) kv_keys<<<blocks_for(n, 256), 256, 0, s>>>(*k);
 }
 
 __global__ void f32_to_bf16(const float *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t n, float by)

@@ -228,35 +228,24 @@ typedef struct lists {
     int64_t n_seg, rows, cache;
 } lists;
 
-static void attend(int64_t heads, int64_t kv_heads, int64_t dim, bl_kv_format f, const lists *l)
+static void attend(int64_t heads, int64_t kv_heads, int64_t dim, const lists *l)
 {
     bl_kv_view kc, kg;
     bl_buffer *bc, *bg;
-    uint64_t nc = bl_kv_view_bytes(cpu, f, l->cache, kv_heads, dim),
-             ng = bl_kv_view_bytes(gpu, f, l->cache, kv_heads, dim);
+    const bl_kv_shape shape = {BL_KV_ACT, l->cache, 0, kv_heads, dim};
     both q = both_random(true, l->rows, heads * dim, 1, 1), y = both_new(BL_F32, true, l->rows, heads * dim);
     both k = both_random(true, l->cache, kv_heads * dim, 2, 1), v = both_random(true, l->cache, kv_heads * dim, 3, 1);
     int64_t to[512];
-    assert_ok(cpu->ops->buffer_new(cpu, nc, &bc, &e));
-    assert_ok(gpu->ops->buffer_new(gpu, ng, &bg, &e));
-    kc = bl_kv_view_at(bc, 0, f, l->cache, kv_heads, dim);
-    kg = bl_kv_view_at(bg, 0, f, l->cache, kv_heads, dim);
+    assert_ok(cpu->ops->buffer_new(cpu, bl_kv_view_bytes(cpu, &shape), &bc, &e));
+    assert_ok(gpu->ops->buffer_new(gpu, bl_kv_view_bytes(gpu, &shape), &bg, &e));
+    kc = bl_kv_view_at(bc, 0, &shape);
+    kg = bl_kv_view_at(bg, 0, &shape);
     for (int64_t i = 0; i < l->cache; i++) to[i] = (i * 7 + 3) % l->cache; /* 7 does not divide it */
     both t = both_list(BL_I64, to, l->cache), start = both_list(BL_I32, l->start, l->n_seq + 1),
          past = both_list(BL_I32, l->past, l->n_seq), ss = both_list(BL_I32, l->seg_start, l->n_seq + 1),
          seg = both_list(BL_I64, l->seg, 2 * l->n_seg);
-    RUN(kv_append, (&(bl_kv_append_args){kc, k.c, v.c, t.c}), (&(bl_kv_append_args){kg, k.g, v.g, t.g}));
-    if (bl_kv_bits(f)) { /* codes and scales are the same bytes */
-        void *bytes = malloc(nc);
-        bl_tensor all = bl_tensor_1d(bg, 0, BL_U8, (int64_t)ng);
-        assert_int_equal(nc, ng);
-        assert_ok(gpu->ops->download(gpu, &all, bytes, &e));
-        const bl_tensor *part[] = {&kc.k, &kc.v, &kc.k_scale, &kc.v_scale};
-        for (size_t p = 0; p < BL_COUNT(part); p++)
-            assert_memory_equal((char *)bytes + part[p]->offset, (char *)bc->data + part[p]->offset,
-                                bl_tensor_bytes(part[p]));
-        free(bytes);
-    }
+    RUN(kv_append, (&(bl_kv_append_args){.kv = kc, .k = k.c, .v = v.c, .to = t.c}),
+        (&(bl_kv_append_args){.kv = kg, .k = k.g, .v = v.g, .to = t.g}));
     bl_attention_args a = {.q = q.c,
                            .kv = kc,
                            .y = y.c,
@@ -278,8 +267,7 @@ static void attend(int64_t heads, int64_t kv_heads, int64_t dim, bl_kv_format f,
     RUN(attention, &a, &b);
     double d = both_nmse(y);
     if (!(d <= 6e-5)) /* probabilities are rounded too */
-        fail_msg("%d heads of %d, %d of keys, format %d, %d rows: error %g", (int)heads, (int)dim, (int)kv_heads,
-                 (int)f, (int)l->rows, d);
+        fail_msg("%d heads of %d, %d of keys, %d rows: error %g", (int)heads, (int)dim, (int)kv_heads, (int)l->rows, d);
     both_drop(q);
     both_drop(y);
     both_drop(k);
@@ -319,9 +307,114 @@ static void attention_over_segments_of_ragged_sequences(void **state)
     (void)state;
     BL_NEEDS_GPU;
     for (size_t s = 0; s < BL_COUNT(shapes); s++)
-        for (size_t l = 0; l < BL_COUNT(all); l++)
-            for (int f = BL_KV_ACT; bl_kv_formats[f]; f++)
-                attend(shapes[s].heads, shapes[s].kv, shapes[s].dim, (bl_kv_format)f, &all[l]);
+        for (size_t l = 0; l < BL_COUNT(all); l++) attend(shapes[s].heads, shapes[s].kv, shapes[s].dim, &all[l]);
+}
+
+/* A part of a cache of codes: the same bytes. */
+static void same_bytes(const bl_tensor *c, const bl_tensor *g)
+{
+    void *bytes = malloc(bl_tensor_bytes(g));
+    assert_int_equal(bl_tensor_bytes(c), bl_tensor_bytes(g));
+    assert_ok(gpu->ops->download(gpu, g, bytes, &e));
+    assert_memory_equal(bytes, (char *)c->buf->data + c->offset, bl_tensor_bytes(c));
+    free(bytes);
+}
+
+/* Three sequences in four calls: prompts, prompts that go on inside a group of keys, and two steps of decoding, the
+ * first of which ends a group. */
+static void attend_codes(int64_t heads, int64_t kv_heads, int64_t dim, bl_kv_format f)
+{
+    enum { SEQS = 3, LONG = 192 };
+    static const int32_t more[][SEQS] = {{70, 0, 17}, {89, 130, 14}, {1, 1, 1}, {1, 1, 1}};
+    const bl_kv_shape shape = {f, SEQS * LONG, SEQS, kv_heads, dim};
+    int32_t past[SEQS] = {0};
+    bl_buffer *bc, *bg;
+    assert_ok(cpu->ops->buffer_new(cpu, bl_kv_view_bytes(cpu, &shape), &bc, &e));
+    assert_ok(gpu->ops->buffer_new(gpu, bl_kv_view_bytes(gpu, &shape), &bg, &e));
+    memset(bc->data, 0, bc->bytes);
+    bl_tensor all = bl_tensor_1d(bg, 0, BL_U8, (int64_t)bg->bytes);
+    assert_ok(gpu->ops->upload(gpu, &all, bc->data, &e));
+    const bl_kv_view kc = bl_kv_view_at(bc, 0, &shape), kg = bl_kv_view_at(bg, 0, &shape);
+    for (size_t call = 0; call < BL_COUNT(more); call++) {
+        int64_t to[SEQS * LONG], tail[SEQS * LONG], from[SEQS * 32], keep[SEQS * 32], seg[2 * SEQS], n_keep = 0;
+        int32_t start[SEQS + 1] = {0}, seg_start[SEQS + 1] = {0};
+        bl_kv_own own[SEQS];
+        for (int s = 0; s < SEQS; s++) {
+            int32_t n = more[call][s], row = start[s], last = past[s] + n - 1;
+            own[s] = (bl_kv_own){s * 32, past[s], row};
+            for (int32_t i = 0; i < n; i++) {
+                to[row + i] = s * LONG + past[s] + i;
+                tail[row + i] = s * 32 + (past[s] + i) % 32;
+                if ((past[s] + i) / 32 != last / 32) continue;
+                from[n_keep] = row + i;
+                keep[n_keep++] = tail[row + i];
+            }
+            start[s + 1] = row + n;
+            seg_start[s + 1] = s + 1;
+            seg[2 * s] = s * LONG;
+            seg[2 * s + 1] = past[s] + n;
+        }
+        int64_t rows = start[SEQS];
+        both q = both_random(true, rows, heads * dim, 4 * call + 1, 1), y = both_new(BL_F32, true, rows, heads * dim),
+             k = both_random(true, rows, kv_heads * dim, 4 * call + 2, 1),
+             v = both_random(true, rows, kv_heads * dim, 4 * call + 3, 1), t = both_list(BL_I64, to, rows),
+             tl = both_list(BL_I64, tail, rows), st = both_list(BL_I32, start, SEQS + 1),
+             pa = both_list(BL_I32, past, SEQS), ss = both_list(BL_I32, seg_start, SEQS + 1),
+             sg = both_list(BL_I64, seg, 2 * SEQS), ow = both_list(BL_I64, own, 3 * SEQS),
+             fr = both_list(BL_I64, from, n_keep), ke = both_list(BL_I64, keep, n_keep);
+        RUN(kv_append, (&(bl_kv_append_args){kc, k.c, v.c, t.c, tl.c}),
+            (&(bl_kv_append_args){kg, k.g, v.g, t.g, tl.g}));
+        same_bytes(&kc.k, &kg.k);
+        same_bytes(&kc.v, &kg.v);
+        same_bytes(&kc.k_scale, &kg.k_scale);
+        same_bytes(&kc.v_scale, &kg.v_scale);
+        bl_attention_args a = {.q = q.c,
+                               .kv = kc,
+                               .y = y.c,
+                               .heads = heads,
+                               .scale = 1 / sqrt((double)dim),
+                               .n_seq = SEQS,
+                               .start = st.c,
+                               .past = pa.c,
+                               .seg = bl_tensor_2d(sg.c.buf, 0, BL_I64, SEQS, 2),
+                               .seg_start = ss.c,
+                               .fresh = k.c,
+                               .own = bl_tensor_2d(ow.c.buf, 0, BL_I64, SEQS, 3)},
+                          b = a;
+        b.q = q.g;
+        b.kv = kg;
+        b.y = y.g;
+        b.start = st.g;
+        b.past = pa.g;
+        b.seg = bl_tensor_2d(sg.g.buf, 0, BL_I64, SEQS, 2);
+        b.seg_start = ss.g;
+        b.fresh = k.g;
+        b.own = bl_tensor_2d(ow.g.buf, 0, BL_I64, SEQS, 3);
+        RUN(attention, &a, &b);
+        double d = both_nmse(y);
+        if (!(d <= 6e-5))
+            fail_msg("%d heads of %d, %d of keys, format %d, call %d: error %g", (int)heads, (int)dim, (int)kv_heads,
+                     (int)f, (int)call, d);
+        RUN(gather, (&(bl_gather_args){k.c, kc.k_tail, fr.c, ke.c, n_keep}),
+            (&(bl_gather_args){k.g, kg.k_tail, fr.g, ke.g, n_keep}));
+        for (int s = 0; s < SEQS; s++) past[s] += more[call][s];
+        both drop[] = {q, y, k, v, t, tl, st, pa, ss, sg, ow, fr, ke};
+        for (size_t i = 0; i < BL_COUNT(drop); i++) both_drop(drop[i]);
+    }
+    cpu->ops->buffer_free(bc);
+    gpu->ops->buffer_free(bg);
+}
+
+static void attention_over_codes_of_sequences_that_go_on(void **state)
+{
+    static const struct {
+        int64_t heads, kv, dim;
+    } shapes[] = {{1, 1, 8}, {9, 3, 64}, {4, 2, 128}, {2, 1, 36}, {3, 3, 5}, {2, 2, 256}, {14, 2, 64}};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t s = 0; s < BL_COUNT(shapes); s++)
+        for (int f = BL_KV_INT8; bl_kv_formats[f]; f++)
+            attend_codes(shapes[s].heads, shapes[s].kv, shapes[s].dim, (bl_kv_format)f);
 }
 
 /* ---- logits ---- */
@@ -437,6 +530,7 @@ int main(void)
         cmocka_unit_test(rotary_positions_of_heads),
         cmocka_unit_test(statistics_of_channels_are_the_same_numbers),
         cmocka_unit_test(attention_over_segments_of_ragged_sequences),
+        cmocka_unit_test(attention_over_codes_of_sequences_that_go_on),
         cmocka_unit_test(losses_and_divergences_are_those_of_plain_c),
         cmocka_unit_test(draws_come_from_the_same_distribution),
     };

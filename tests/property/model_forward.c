@@ -84,19 +84,29 @@ static void tokens_one_by_one_give_what_a_whole_prompt_gives(void **state)
                                              .n_want = n},
                                  kv, bl_tensor_rows(h, at, n), &e));
         }
-        /* back to position 50, as if the last 40 had never been */
-        int32_t fifty = 50, n = LEN - 50;
+        /* Back, as if the last ones had never been: to any position, of a cache of codes to the beginning of a group or
+         * into the last one. */
+        static const int32_t back[2][3] = {{50, 70, 33}, {32, 70, 64}};
+        const bool coded = bl_kv_granule(f.m->kv) > 1;
         int64_t rows[LEN];
-        for (int i = 0; i < n; i++) rows[i] = i;
-        assert_ok(bl_forward(f.m,
-                             &(bl_batch){.ids = ids + 50,
-                                         .n_seq = 1,
-                                         .start = (int32_t[]){0, n},
-                                         .past = &fifty,
-                                         .slot = &slot,
-                                         .want = rows,
-                                         .n_want = n},
-                             kv, bl_tensor_rows(h, 50, n), &e));
+        for (int i = 0; i < LEN; i++) rows[i] = i;
+        for (int i = 0; i < 3; i++) {
+            int32_t at = back[coded][i], n = LEN - at;
+            bl_batch b = {.ids = ids + at,
+                          .n_seq = 1,
+                          .start = (int32_t[]){0, n},
+                          .past = &at,
+                          .slot = &slot,
+                          .want = rows,
+                          .n_want = n};
+            assert_ok(bl_forward(f.m, &b, kv, bl_tensor_rows(h, at, n), &e));
+            if (!coded) continue;
+            at = 50;
+            b.start = (int32_t[]){0, LEN - 50};
+            b.n_want = LEN - 50;
+            assert_refused(bl_forward(f.m, &b, kv, bl_tensor_rows(h, 50, LEN - 50), &e), BL_E_INTERNAL,
+                           "position 50 of the 90 in slot 0, inside a group of 32 keys that are codes by now");
+        }
         assert_int_equal(bl_kv_len(kv, slot), LEN);
         bl_kv_free(kv);
         assert_ok(f.be->ops->download(f.be, &h, got, &e));
@@ -117,12 +127,15 @@ static void a_ragged_batch_gives_what_its_sequences_give_alone(void **state)
     static int32_t ids[SEQS][LEN], packed[SEQS * LEN], start[SEQS + 1], past[SEQS], slot[SEQS], length[SEQS];
     static int64_t want[SEQS * LEN];
     (void)state;
-    for (int stream = 0; stream < 2; stream++) {
-        fixture f = fixture_open(noise, "", 1 + stream, stream);
+    for (int way = 0; way < 4; way++) {
+        const bl_kv_format format = way < 2 ? BL_KV_ACT : way == 2 ? BL_KV_INT2 : BL_KV_INT8;
+        const int64_t granule = bl_kv_granule(format);
+        fixture f = fixture_open(noise, "", 1 + way % 2, way % 2);
         int64_t dim = f.m->config.dim, n_want = 0;
         bl_kv *kv;
         bl_rng r = bl_rng_at(5, 0, 0);
-        assert_ok(bl_kv_new(f.m, SEQS * LEN, SEQS, true, BL_KV_ACT, &kv, &e));
+        f.m->kv = format;
+        assert_ok(bl_kv_new(f.m, SEQS * LEN, SEQS, true, format, &kv, &e));
         for (int s = 0; s < SEQS; s++) {
             int32_t parent = s % 3 ? slot[s - 1] : -1; /* s % 3: a root, its fork, a fork of the fork */
             int64_t shared = 0;
@@ -130,6 +143,10 @@ static void a_ragged_batch_gives_what_its_sequences_give_alone(void **state)
             random_ids(ids[s], LEN, (uint64_t)s, f.m->config.vocab);
             if (s % 3) {
                 shared = 1 + (int64_t)bl_rng_below(&r, (uint64_t)BL_MIN(length[s - 1], length[s]) - 1);
+                if (granule > 1)
+                    assert_refused(bl_kv_slot(kv, 1, parent, granule - 1, &slot[s], &e), BL_E_INTERNAL,
+                                   "cannot be continued");
+                shared = shared / granule * granule;
                 memcpy(ids[s], ids[s - 1], (size_t)shared * sizeof **ids);
             }
             assert_ok(bl_kv_slot(kv, length[s] - shared, parent, shared, &slot[s], &e));
@@ -139,7 +156,7 @@ static void a_ragged_batch_gives_what_its_sequences_give_alone(void **state)
         }
         for (int32_t i = 0; i < start[SEQS]; i++)
             if (i % 7 < 4 || i % 100 > 80) want[n_want++] = i;
-        assert_true(start[SEQS] > 2000);
+        assert_true(start[SEQS] > 2000); /* several chunks */
         bl_tensor h = fixture_tensor(&f, BL_F32, n_want, dim);
         assert_ok(bl_forward(f.m,
                              &(bl_batch){.ids = packed,
@@ -184,6 +201,8 @@ static void fast_and_plain_backends_agree(void **state)
     fixture_close(&f);
 }
 
+static int64_t whole(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
 /* Keys and values of 8 bits: close to those of 32, the same bits on every backend, a quarter of the memory and a scale
  * for every head. */
 static void an_int8_cache_gives_nearly_the_same_states(void **state)
@@ -210,7 +229,9 @@ static void an_int8_cache_gives_nearly_the_same_states(void **state)
     assert_ok(bl_kv_new(f.m, 64, 1, false, BL_KV_ACT, &wide, &e));
     assert_ok(bl_kv_new(f.m, 64, 1, false, BL_KV_INT8, &narrow, &e));
     assert_int_equal(bl_kv_bytes(wide), layers * 2 * 64 * heads * dim * 4);
-    assert_int_equal(bl_kv_bytes(narrow), layers * 2 * 64 * heads * (dim + 4));
+    /* codes of both, a scale of each value, two of each channel for 32 keys; 32 keys as they came */
+    assert_int_equal(bl_kv_bytes(narrow), layers * (2 * whole(64 * heads * dim) + whole(64 * heads * 4) +
+                                                    whole(2 * heads * dim * 4) + whole(32 * heads * dim * 4)));
     bl_kv_free(wide);
     bl_kv_free(narrow);
     free(want);
@@ -247,8 +268,9 @@ static void a_cache_of_fewer_bits_is_smaller_and_further_away(void **state)
         before = far;
         assert_ok(bl_kv_new(f.m, 64, 1, false, (bl_kv_format)kv, &cache, &e));
         if (bits < 8)
-            assert_int_equal(bl_kv_bytes(cache),
-                             layers * 2 * 64 * heads * ((dim * bits + 7) / 8 + (dim + 31) / 32 * 4));
+            assert_int_equal(bl_kv_bytes(cache), layers * (2 * whole(64 * heads * ((dim * bits + 7) / 8)) +
+                                                           whole(64 * heads * ((dim + 31) / 32) * 4) +
+                                                           whole(2 * heads * dim * 4) + whole(32 * heads * dim * 4)));
         bl_kv_free(cache);
         free(got);
         free(plain);

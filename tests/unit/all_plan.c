@@ -462,10 +462,17 @@ static void keys_and_values_are_counted_in_their_format(void **state)
     bl_backend *be;
     assert_ok(bl_backend_open(&(bl_backend_opts){.device = "cpu", .threads = 1}, &be, &e));
     for (size_t i = 0; i < BL_COUNT(formats); i++)
-        assert_int_equal(ROWS * bl_kv_row_bytes(&c, formats[i]),
-                         c.n_layers * (int64_t)bl_kv_view_bytes(be, formats[i], ROWS, c.n_kv_heads, c.head_dim));
-    assert_int_equal(bl_kv_row_bytes(&c, BL_KV_INT8), 3 * 2 * 2 * (18 + 4)); /* codes and a scale a head */
-    assert_int_equal(bl_kv_row_bytes(&c, BL_KV_INT3), 3 * 2 * 2 * (7 + 4));  /* codes, a step and a least value */
+        for (int64_t slots = 1; slots < 3; slots++) {
+            const bl_kv_shape shape = {formats[i], ROWS, slots, c.n_kv_heads, c.head_dim};
+            int64_t counted = ROWS * bl_kv_row_bytes(&c, formats[i]) + slots * bl_kv_slot_bytes(&c, formats[i]),
+                    took = c.n_layers * (int64_t)bl_kv_view_bytes(be, &shape);
+            assert_true(counted >= took &&
+                        counted - took < ROWS * c.n_layers * c.n_kv_heads); /* less than a byte a head */
+        }
+    /* codes of both; of 8 bits a scale a head, else a step and a least value; those of the keys of 32 positions */
+    assert_int_equal(bl_kv_row_bytes(&c, BL_KV_INT8), 3 * 2 * (2 * 18 + 4 + 3));
+    assert_int_equal(bl_kv_row_bytes(&c, BL_KV_INT3), 3 * 2 * (2 * 7 + 4 + 3));
+    assert_int_equal(bl_kv_slot_bytes(&c, BL_KV_INT3), 3 * 2 * 32 * 18 * 4);
     bl_backend_close(be);
 }
 

@@ -538,187 +538,227 @@ static void keys_and_values_go_to_their_rows_of_the_cache(void **state)
     drop(v);
 }
 
+static bl_kv_view cache_of(bl_backend *be, bl_kv_format f, int64_t rows, int64_t slots, int64_t heads, int64_t dim)
+{
+    const bl_kv_shape shape = {f, rows, slots, heads, dim};
+    uint64_t bytes = bl_kv_view_bytes(be, &shape);
+    bl_buffer *b;
+    assert_ok(be->ops->buffer_new(be, bytes, &b, &e));
+    memset(b->data, 0xff, bytes); /* no number in any type */
+    return bl_kv_view_at(b, 0, &shape);
+}
+static void *at(const bl_tensor *t) { return (char *)t->buf->data + t->offset; }
+
 /* scale = max |x| / 127; 2 of 4 is code 63.5, which is 64 as the even one of its neighbours. */
-static void an_int8_cache_holds_codes_and_a_scale_for_every_row_and_head(void **state)
+static void an_int8_cache_holds_codes_and_a_scale_for_the_values_of_every_row_and_head(void **state)
 {
-    bl_tensor k = with(2, 4, (float[]){4, -2, 0, 0, 1, 127, 1e-44f, 0.5f}),
-              v = with(2, 4, (float[]){1, NAN, 1, 3, 1, 2, 3, INFINITY});
+    bl_tensor v = with(2, 4, (float[]){4, -2, 0, 0, 1, 127, 1e-44f, 0.5f}),
+              odd = with(2, 4, (float[]){1, NAN, 1, 3, 1, 2, 3, INFINITY});
     (void)state;
     EACH(be)
     {
-        bl_buffer *b;
-        uint64_t bytes = bl_kv_view_bytes(be, BL_KV_INT8, 3, 2, 2);
-        assert_int_equal(bytes, 4 * 64);
-        assert_ok(be->ops->buffer_new(be, bytes, &b, &e));
-        memset(b->data, 0, bytes);
-        bl_kv_view c = bl_kv_view_at(b, 0, BL_KV_INT8, 3, 2, 2);
-        assert_ok(be->ops->kv_append(be, &(bl_kv_append_args){.kv = c, .k = k, .v = v, .to = I64(2, 0)}, &e));
-        assert_memory_equal((char *)b->data + c.k.offset, ((int8_t[]){1, 127, 0, 127, 0, 0, 0, 0, 127, -64, 0, 0}), 12);
-        const float *ks = (float *)(void *)((char *)b->data + c.k_scale.offset), *vs = ks + 16;
-        assert_true(ks[0] == 1 && ks[1] == 0.5f / 127 && ks[4] == 4.0f / 127 && ks[5] == 1);
-        assert_true(isnan(vs[4]) && vs[5] == 3.0f / 127 && vs[0] == 2.0f / 127 && isnan(vs[1]));
-        be->ops->buffer_free(b);
+        bl_kv_view c = cache_of(be, BL_KV_INT8, 3, 1, 2, 2);
+        assert_ok(be->ops->kv_append(be, &(bl_kv_append_args){.kv = c, .v = v, .to = I64(2, 0)}, &e));
+        const int8_t *codes = at(&c.v);
+        const float *scale = at(&c.v_scale);
+        assert_memory_equal(codes, ((int8_t[]){1, 127, 0, 127}), 4);
+        assert_memory_equal(codes + 8, ((int8_t[]){127, -64, 0, 0}), 4);
+        assert_true(scale[0] == 1 && scale[1] == 0.5f / 127 && scale[4] == 4.0f / 127 && scale[5] == 1);
+        assert_ok(be->ops->kv_append(be, &(bl_kv_append_args){.kv = c, .v = odd, .to = I64(2, 0)}, &e));
+        assert_true(isnan(scale[4]) && scale[5] == 3.0f / 127 && scale[0] == 2.0f / 127 && isnan(scale[1]));
+        be->ops->buffer_free(c.k.buf);
     }
-    drop(k);
     drop(v);
+    drop(odd);
 }
 
-/* Attention reads code * scale: over an int8 cache it has the bits of attention over the values written out. */
-static void attention_over_an_int8_cache_is_that_over_its_values(void **state)
+/* 8.5 of a step of 1 goes to the even one. What fp16 cannot hold makes the step NaN. */
+static void a_cache_of_few_bits_holds_a_step_and_the_least_of_every_32_values(void **state)
 {
-    enum { N = 150 };
-    static const struct {
-        int64_t heads, kv, dim;
-    } shape[] = {{9, 3, 64}, {2, 1, 20}, {5, 1, 128}};
-    (void)state;
-    for (size_t s = 0; s < BL_COUNT(shape); s++) {
-        int64_t h = shape[s].heads, kv = shape[s].kv, d = shape[s].dim, rows[N];
-        bl_tensor q = random_f32(N, h * d, 1, 2), k = random_f32(N, kv * d, 2, 2), v = random_f32(N, kv * d, 3, 2),
-                  ku = make(BL_F32, N, kv * d), vu = make(BL_F32, N, kv * d), y = make(BL_F32, N, h * d),
-                  z = make(BL_F32, N, h * d);
-        for (int i = 0; i < N; i++) rows[i] = (i * 7 + 3) % N; /* anywhere in the cache, read back in order */
-        EACH(be)
-        {
-            bl_buffer *b;
-            double far = 0, power = 0;
-            assert_ok(be->ops->buffer_new(be, bl_kv_view_bytes(be, BL_KV_INT8, N, kv, d), &b, &e));
-            bl_kv_view c = bl_kv_view_at(b, 0, BL_KV_INT8, N, kv, d);
-            assert_ok(be->ops->kv_append(
-                be, &(bl_kv_append_args){.kv = c, .k = k, .v = v, .to = VIEW_OF(rows, BL_I64, N)}, &e));
-            const int8_t *kc = (int8_t *)b->data + c.k.offset, *vc = (int8_t *)b->data + c.v.offset;
-            const float *ks = (float *)(void *)((char *)b->data + c.k_scale.offset),
-                        *vs = (float *)(void *)((char *)b->data + c.v_scale.offset);
-            for (int64_t i = 0; i < N * kv * d; i++) {
-                f32(ku)[i] = (float)kc[i] * ks[i / d];
-                f32(vu)[i] = (float)vc[i] * vs[i / d];
-            }
-            for (int64_t r = 0; r < N; r++)
-                for (int64_t i = 0; i < kv * d; i++) {
-                    double x = f32(k)[r * kv * d + i] - f32(ku)[rows[r] * kv * d + i];
-                    far += x * x;
-                    power += (double)f32(k)[r * kv * d + i] * f32(k)[r * kv * d + i];
-                }
-            assert_true(far > 0 &&
-                        far / power < 3e-5); /* uniform: (1 / 127)^2 / 12 of the largest, which is sqrt 3 of the mean */
-            bl_attention_args a = attention_of(q, ku, vu, y, h, kv, d);
-            a.n_seq = 2;
-            a.start = I32(0, 40, N);
-            a.past = I32(0, 40);
-            a.seg = SEGMENTS(0, 40, 0, 40, 40, N - 40);
-            a.seg_start = I32(0, 1, 3);
-            assert_ok(be->ops->attention(be, &a, &e));
-            a.kv = c;
-            a.y = z;
-            assert_ok(be->ops->attention(be, &a, &e));
-            assert_equal_bits(y, z);
-            be->ops->buffer_free(b);
-        }
-        bl_tensor all[] = {q, k, v, ku, vu, y, z};
-        for (size_t i = 0; i < BL_COUNT(all); i++) drop(all[i]);
-    }
-}
-
-/* Two bits from 1 to 2.5: a step of 1/2. What fp16 cannot hold makes the step NaN; codes of a group that is one number
- * are 0. */
-static void a_cache_of_few_bits_holds_a_step_and_the_least_of_every_32(void **state)
-{
-    bl_tensor k = with(2, 4, (float[]){1, 2.5f, 1.5f, 2.2f, -3, -3, -3, -3}),
-              v = with(2, 4, (float[]){0, 15, 7, 8.5f, 1, 1e6f, 0, 0});
+    bl_tensor v = with(2, 4, (float[]){0, 15, 7, 8.5f, 1, 1e6f, 0, 0});
     (void)state;
     EACH(be)
     {
-        bl_buffer *b;
-        bl_kv_view c;
-        assert_ok(be->ops->buffer_new(be, bl_kv_view_bytes(be, BL_KV_INT2, 2, 1, 4), &b, &e));
-        c = bl_kv_view_at(b, 0, BL_KV_INT2, 2, 1, 4);
-        assert_ok(be->ops->kv_append(be, &(bl_kv_append_args){.kv = c, .k = k, .to = I64(1, 0)}, &e));
-        const uint8_t *codes = (uint8_t *)b->data + c.k.offset;
-        const uint16_t *step = (uint16_t *)(void *)((char *)b->data + c.k_scale.offset);
-        assert_int_equal(codes[1], 0 | 3 << 2 | 1 << 4 | 2 << 6);
-        assert_true(bl_f16_to_f32(step[2]) == 0.5f && bl_f16_to_f32(step[3]) == 1);
-        assert_true(codes[0] == 0 && bl_f16_to_f32(step[0]) == 1 && bl_f16_to_f32(step[1]) == -3);
-        be->ops->buffer_free(b);
-        assert_int_equal(bl_kv_view_bytes(be, BL_KV_INT4, 2, 1, 4), 4 * 64);
-        assert_ok(be->ops->buffer_new(be, 4 * 64, &b, &e));
-        c = bl_kv_view_at(b, 0, BL_KV_INT4, 2, 1, 4);
+        bl_kv_view c = cache_of(be, BL_KV_INT4, 2, 1, 1, 4);
         assert_ok(be->ops->kv_append(be, &(bl_kv_append_args){.kv = c, .v = v, .to = I64(0, 1)}, &e));
-        codes = (uint8_t *)b->data + c.v.offset;
-        step = (uint16_t *)(void *)((char *)b->data + c.v_scale.offset);
-        assert_true(codes[0] == (0 | 15 << 4) && codes[1] == (7 | 8 << 4)); /* 8.5 to the even one */
-        assert_true(bl_f16_to_f32(step[0]) == 1 && isnan(bl_f16_to_f32(step[2])));
-        be->ops->buffer_free(b);
+        const uint8_t *codes = at(&c.v);
+        const uint16_t *step = at(&c.v_scale);
+        assert_true(codes[0] == (0 | 15 << 4) && codes[1] == (7 | 8 << 4));
+        assert_true(bl_f16_to_f32(step[0]) == 1 && bl_f16_to_f32(step[1]) == 0 && isnan(bl_f16_to_f32(step[2])));
+        be->ops->buffer_free(c.k.buf);
+    }
+    drop(v);
+}
+
+/* Two bits from 1 to 2.5 are a step of 1/2. Codes come with the last of 32 positions, whichever call brings the others;
+ * a channel that is one number has codes 0, one with a number that fp16 has not has no step. */
+static void keys_of_32_positions_have_a_step_and_the_least_of_every_channel(void **state)
+{
+    static const float some[] = {1, 2.5f, 1.5f, 2.2f};
+    static const uint8_t code[] = {0, 3, 1, 2};
+    bl_tensor k = make(BL_F32, 40, 4);
+    int64_t to[40], tail[40], other[40];
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        to[i] = i < 32 ? 32 + i : i - 32; /* the second group of the cache, then the first */
+        tail[i] = 32 + i % 32;            /* the second slot */
+        memcpy(f32(k) + 4 * i, ((float[]){some[i % 4], -3, i == 5 ? NAN : 1, i == 6 ? 1e6f : 1}), 16);
+    }
+    EACH(be)
+    for (int whole = 0; whole < 2; whole++) {
+        bl_kv_view c = cache_of(be, BL_KV_INT2, 70, 2, 1, 4);
+        const uint8_t *codes = at(&c.k);
+        const uint16_t *step = (uint16_t *)at(&c.k_scale) + 8;
+        int64_t n = whole ? 40 : 21;
+        bl_kv_append_args a = {
+            .kv = c, .k = bl_tensor_rows(k, 0, n), .to = VIEW_OF(to, BL_I64, n), .tail = VIEW_OF(tail, BL_I64, n)};
+        assert_ok(be->ops->kv_append(be, &a, &e));
+        if (!whole) {
+            assert_int_equal(step[0], 0xffff); /* nothing yet */
+            memcpy(bl_cpu_row(&c.k_tail, 32), f32(k), 21 * 16);
+            a.k = bl_tensor_rows(k, 21, 19);
+            a.to = VIEW_OF(to + 21, BL_I64, 19);
+            a.tail = VIEW_OF(tail + 21, BL_I64, 19);
+            assert_ok(be->ops->kv_append(be, &a, &e));
+        }
+        for (int i = 0; i < 32; i++) assert_int_equal(codes[32 + i], code[i % 4]);
+        assert_true(bl_f16_to_f32(step[0]) == 0.5f && bl_f16_to_f32(step[4]) == 1);
+        assert_true(bl_f16_to_f32(step[1]) == 1 && bl_f16_to_f32(step[5]) == -3);
+        assert_true(isnan(bl_f16_to_f32(step[2])) && isnan(bl_f16_to_f32(step[3])));
+        assert_true(codes[0] == 0xff && step[-8] == 0xffff); /* a group that is not full */
+        for (int i = 0; i < 40; i++) other[i] = 40;
+        a.tail = VIEW_OF(other, BL_I64, bl_tensor_count(&a.to));
+        assert_refused(be->ops->kv_append(be, &a, &e), BL_E_INTERNAL, "of the last keys is not that of cache row");
+        be->ops->buffer_free(c.k.buf);
     }
     drop(k);
-    drop(v);
 }
 
 /* Decoded here, a bit at a time. */
-static float low_value(const bl_kv_view *c, const bl_tensor *codes, const bl_tensor *steps, int64_t row, int64_t head,
-                       int64_t d)
+static int code_in(const uint8_t *p, int bits, int64_t i)
 {
-    int bits = bl_kv_bits(c->format), q = 0;
-    const uint8_t *p = (const uint8_t *)codes->buf->data + codes->offset + row * codes->stride[0] +
-                       head * ((c->head_dim * bits + 7) / 8);
-    const uint16_t *s = (const uint16_t *)(const void *)((const char *)steps->buf->data + steps->offset) +
-                        row * steps->stride[0] + head * ((c->head_dim + 31) / 32 * 2) + d / 32 * 2;
-    for (int i = 0; i < bits; i++) q |= (p[(d * bits + i) / 8] >> (d * bits + i) % 8 & 1) << i;
-    return (float)q * bl_f16_to_f32(s[0]) + bl_f16_to_f32(s[1]);
+    int q = 0;
+    for (int b = 0; b < bits; b++) q |= (p[(i * bits + b) / 8] >> (i * bits + b) % 8 & 1) << b;
+    return q;
+}
+static float key_in(const bl_kv_view *c, int64_t row, int64_t head, int64_t d)
+{
+    int bits = bl_kv_bits(c->format);
+    const uint16_t *s = (uint16_t *)at(&c->k_scale) + row / 32 * c->k_scale.stride[0] + head * 2 * c->head_dim + d;
+    const uint8_t *p = (uint8_t *)at(&c->k) + row * c->k.stride[0] + head * ((c->head_dim * bits + 7) / 8);
+    return (float)code_in(p, bits, d) * bl_f16_to_f32(s[0]) + bl_f16_to_f32(s[c->head_dim]);
+}
+static float value_in(const bl_kv_view *c, int64_t row, int64_t head, int64_t d)
+{
+    int bits = bl_kv_bits(c->format);
+    if (bits == 8)
+        return (float)((int8_t *)at(&c->v))[row * c->v.stride[0] + head * c->head_dim + d] *
+               ((float *)at(&c->v_scale))[row * c->heads + head];
+    const uint16_t *s = (uint16_t *)at(&c->v_scale) + row * c->v_scale.stride[0] +
+                        head * ((c->head_dim + 31) / 32 * 2) + d / 32 * 2;
+    const uint8_t *p = (uint8_t *)at(&c->v) + row * c->v.stride[0] + head * ((c->head_dim * bits + 7) / 8);
+    return (float)code_in(p, bits, d) * bl_f16_to_f32(s[0]) + bl_f16_to_f32(s[1]);
 }
 
-static void attention_over_few_bits_is_that_over_their_values(void **state)
+/* Attention over codes has the bits of attention over what they stand for, where each query sees the keys of its own 32
+ * positions as they came; in one call and in two, which part a group. */
+static void attention_over_codes_is_that_over_their_values(void **state)
 {
-    enum { N = 70 };
+    enum { N = 150, ROWS = 160, FIRST = 40 };
     static const struct {
         int64_t heads, kv, dim;
-    } shape[] = {{4, 2, 64}, {2, 1, 20}, {3, 1, 34}};
-    static const double most[] = {[BL_KV_INT4] = 0.01, [BL_KV_INT3] = 0.05, [BL_KV_INT2] = 0.2};
+    } shape[] = {{9, 3, 64}, {2, 1, 20}, {3, 1, 34}, {5, 1, 128}};
+    static const double most[] = {[BL_KV_INT8] = 3e-5, [BL_KV_INT4] = 0.01, [BL_KV_INT3] = 0.05, [BL_KV_INT2] = 0.2};
+    static const int64_t group[] = {3, 0, 4, 1, 2};
+    int64_t row[N], tail[N];
+    bl_kv_seg seg[5];
     (void)state;
+    for (int i = 0; i < N; i++) {
+        row[i] = group[i / 32] * 32 + i % 32;
+        tail[i] = 32 + i % 32;
+    }
+    for (int i = 0; i < 5; i++) seg[i] = (bl_kv_seg){group[i] * 32, BL_MIN(N - i * 32, 32)};
     for (size_t s = 0; s < BL_COUNT(shape); s++)
-        for (int f = BL_KV_INT4; f <= BL_KV_INT2; f++) {
-            int64_t h = shape[s].heads, kv = shape[s].kv, d = shape[s].dim, rows[N];
+        for (int f = BL_KV_INT8; f <= BL_KV_INT2; f++) {
+            int64_t h = shape[s].heads, kv = shape[s].kv, d = shape[s].dim;
             bl_tensor q = random_f32(N, h * d, 1, 2), k = random_f32(N, kv * d, 2, 2), v = random_f32(N, kv * d, 3, 2),
-                      ku = make(BL_F32, N, kv * d), vu = make(BL_F32, N, kv * d), y = make(BL_F32, N, h * d),
+                      ku = make(BL_F32, ROWS, kv * d), vu = make(BL_F32, ROWS, kv * d), y = make(BL_F32, N, h * d),
                       z = make(BL_F32, N, h * d);
-            for (int i = 0; i < N; i++) rows[i] = (i * 3 + 1) % N;
             EACH(be)
             {
-                bl_buffer *b;
                 double far = 0, power = 0;
-                assert_ok(be->ops->buffer_new(be, bl_kv_view_bytes(be, (bl_kv_format)f, N, kv, d), &b, &e));
-                bl_kv_view c = bl_kv_view_at(b, 0, (bl_kv_format)f, N, kv, d);
-                assert_ok(be->ops->kv_append(
-                    be, &(bl_kv_append_args){.kv = c, .k = k, .v = v, .to = VIEW_OF(rows, BL_I64, N)}, &e));
-                for (int64_t r = 0; r < N; r++)
-                    for (int64_t i = 0; i < kv * d; i++) {
-                        f32(ku)[r * kv * d + i] = low_value(&c, &c.k, &c.k_scale, r, i / d, i % d);
-                        f32(vu)[r * kv * d + i] = low_value(&c, &c.v, &c.v_scale, r, i / d, i % d);
+                bl_kv_view c = cache_of(be, (bl_kv_format)f, ROWS, 2, kv, d);
+                for (int calls = 1; calls <= 2; calls++) {
+                    bl_kv_seg *list = seg;
+                    for (int call = 0; call < calls; call++) {
+                        int64_t from = call ? FIRST : 0, to = calls == 1 || call ? N : FIRST, n = to - from;
+                        bl_kv_seg first[] = {seg[0], {seg[1].row, FIRST - 32}};
+                        if (to == FIRST) list = first;
+                        else list = seg;
+                        assert_ok(be->ops->kv_append(be,
+                                                     &(bl_kv_append_args){.kv = c,
+                                                                          .k = bl_tensor_rows(k, from, n),
+                                                                          .v = bl_tensor_rows(v, from, n),
+                                                                          .to = VIEW_OF(row + from, BL_I64, n),
+                                                                          .tail = VIEW_OF(tail + from, BL_I64, n)},
+                                                     &e));
+                        bl_attention_args a = attention_of(bl_tensor_rows(q, from, n), ku, vu,
+                                                           bl_tensor_rows(z, from, n), h, kv, d);
+                        bl_kv_own own = {32, from, 0};
+                        int64_t n_seg = to == FIRST ? 2 : 5;
+                        a.kv = c;
+                        a.n_seq = 1;
+                        a.start = I32(0, (int32_t)n);
+                        a.past = I32((int32_t)from);
+                        a.seg = VIEW_OF(list, BL_I64, 2 * n_seg);
+                        a.seg = bl_tensor_2d(a.seg.buf, 0, BL_I64, n_seg, 2);
+                        a.seg_start = I32(0, (int32_t)n_seg);
+                        a.fresh = bl_tensor_rows(k, from, n);
+                        a.own = VIEW_OF(&own, BL_I64, 3);
+                        a.own = bl_tensor_2d(a.own.buf, 0, BL_I64, 1, 3);
+                        assert_ok(be->ops->attention(be, &a, &e));
+                        for (int64_t i = 32; i < FIRST && to == FIRST; i++)
+                            memcpy(bl_cpu_row(&c.k_tail, tail[i]), bl_cpu_row(&k, i), (size_t)(kv * d) * 4);
+                        own.first = from + 1;
+                        assert_refused(be->ops->attention(be, &a, &e), BL_E_INTERNAL, "its last keys are not there");
+                        own = (bl_kv_own){33, from, 0};
+                        assert_refused(be->ops->attention(be, &a, &e), BL_E_INTERNAL, "its last keys are not there");
                     }
-                for (int64_t r = 0; r < N; r++)
-                    for (int64_t i = 0; i < kv * d; i++) {
-                        double x = f32(k)[r * kv * d + i] - f32(ku)[rows[r] * kv * d + i];
-                        far += x * x;
-                        power += (double)f32(k)[r * kv * d + i] * f32(k)[r * kv * d + i];
+                    for (int64_t g = 0; g < 5; g++) { /* queries of one group together */
+                        int64_t n = seg[g].len;
+                        for (int64_t i = 0; i < N; i++)
+                            for (int64_t x = 0; x < kv * d; x++) {
+                                float was = f32(k)[i * kv * d + x],
+                                      key = i < 32 * g ? key_in(&c, row[i], x / d, x % d) : was;
+                                f32(ku)[row[i] * kv * d + x] = key;
+                                f32(vu)[row[i] * kv * d + x] = value_in(&c, row[i], x / d, x % d);
+                                if (g < 4) continue;
+                                far += (double)(key - was) * (key - was);
+                                power += (double)was * was;
+                            }
+                        bl_attention_args a = attention_of(bl_tensor_rows(q, 32 * g, n), ku, vu,
+                                                           bl_tensor_rows(y, 32 * g, n), h, kv, d);
+                        a.n_seq = 1;
+                        a.start = I32(0, (int32_t)n);
+                        a.past = I32((int32_t)(32 * g));
+                        a.seg = VIEW_OF(seg, BL_I64, 2 * (g + 1));
+                        a.seg = bl_tensor_2d(a.seg.buf, 0, BL_I64, g + 1, 2);
+                        a.seg_start = I32(0, (int32_t)g + 1);
+                        assert_ok(be->ops->attention(be, &a, &e));
                     }
-                assert_true(far > 0 && far / power < most[f]);
-                bl_attention_args a = attention_of(q, ku, vu, y, h, kv, d);
-                a.n_seq = 1;
-                a.start = I32(0, N);
-                a.past = I32(0);
-                a.seg = SEGMENTS(0, N);
-                a.seg_start = I32(0, 1);
-                assert_ok(be->ops->attention(be, &a, &e));
-                a.kv = c;
-                a.y = z;
-                assert_ok(be->ops->attention(be, &a, &e));
-                assert_equal_bits(y, z);
+                    assert_equal_bits(y, z);
+                    assert_true(far > 0 && far / power < most[f]);
+                }
+                bl_attention_args a = attention_of(q, ku, vu, z, h, kv, d);
                 bl_ops less = *be->ops;
                 const bl_ops *all_ops = be->ops;
+                a.kv = c;
                 less.kv_low = false;
                 be->ops = &less;
                 bl_status st = less.attention(be, &a, &e);
                 be->ops = all_ops;
-                assert_refused(st, BL_E_UNSUPPORTED, "bits are not there on cpu");
-                be->ops->buffer_free(b);
+                if (f != BL_KV_INT8) assert_refused(st, BL_E_UNSUPPORTED, "bits are not there on cpu");
+                be->ops->buffer_free(c.k.buf);
             }
             bl_tensor all[] = {q, k, v, ku, vu, y, z};
             for (size_t i = 0; i < BL_COUNT(all); i++) drop(all[i]);
@@ -1103,10 +1143,10 @@ int main(void)
         cmocka_unit_test(samples_of_many_follow_the_order_of_their_probabilities),
         cmocka_unit_test(attention_is_a_weighted_mean_of_what_came_before),
         cmocka_unit_test(keys_and_values_go_to_their_rows_of_the_cache),
-        cmocka_unit_test(an_int8_cache_holds_codes_and_a_scale_for_every_row_and_head),
-        cmocka_unit_test(attention_over_an_int8_cache_is_that_over_its_values),
-        cmocka_unit_test(a_cache_of_few_bits_holds_a_step_and_the_least_of_every_32),
-        cmocka_unit_test(attention_over_few_bits_is_that_over_their_values),
+        cmocka_unit_test(an_int8_cache_holds_codes_and_a_scale_for_the_values_of_every_row_and_head),
+        cmocka_unit_test(keys_of_32_positions_have_a_step_and_the_least_of_every_channel),
+        cmocka_unit_test(a_cache_of_few_bits_holds_a_step_and_the_least_of_every_32_values),
+        cmocka_unit_test(attention_over_codes_is_that_over_their_values),
         cmocka_unit_test(the_same_arguments_follow_what_their_lists_hold),
         cmocka_unit_test(attention_does_not_depend_on_chunks_segments_or_neighbours),
         cmocka_unit_test(a_position_does_not_see_what_comes_later),
