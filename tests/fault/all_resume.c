@@ -1,6 +1,8 @@
-/* quant_resume.c - quantizing that is killed between two blocks: the same command goes on after the last block that was
+/* all_resume.c - quantizing that is killed between two blocks: the same command goes on after the last block that was
  * whole, and what it writes is what it would have written.
  */
+#include "harness/quant/apply.h"
+#include "methods/registry.h"
 #include "study_fixture.h"
 #include <dirent.h>
 
@@ -93,30 +95,53 @@ static void assert_same_model(const char *method)
     bl_list_free(name[1], n[1]);
 }
 
+/* Every method that goes block by block, with the widths that the model has room for: without text; inputs of blocks as
+ * they were changed, step by step, beside those of the original, and as they were before; blocks that are trained, in
+ * an order of windows of each. */
+static const struct {
+    const char *method;
+    int kills; /* after the first block, and after the third */
+} rows[] = {{"rtn:w4g24", 2},
+            {"hqq:w3g24", 1},
+            {"mxfp4", 1},
+            {"nvfp4", 1},
+            {"gptq:w3g24+true-sequential", 2},
+            {"gptaq:w3g24", 2},
+            {"awq:w3g24", 2},
+            {"smoothquant:w8a8", 1},
+            {"smoothquant:w8a8+static", 1},
+            {"quip:w3", 1},
+            {"slim-llm:w3g24", 1},
+            {"pb-llm", 1},
+            {"billm:pc", 1},
+            {"arb-llm:pc", 1},
+            {"mr-gptq", 1},
+            {"gguf:q4_0", 1},
+            {"autoround:w3g24+iters=3", 1},
+            {"quarot+gptq:w4pc", 2},
+            {"efficientqat:w3g24+epochs=1", 2},
+            {"omniquant:w3a6g24+epochs=1", 2}};
+
+/* A method that looks at text, without training the whole model, is a stage of a row above. */
+static void every_calibrated_method_is_killed(void **state)
+{
+    (void)state;
+    for (const bl_method *const *m = bl_methods; *m; m++) {
+        bool there = false;
+        if (!((*m)->needs & BL_NEED_CALIBRATION) || (*m)->needs & BL_NEED_TRAINING) continue;
+        for (size_t k = 0; k < BL_COUNT(rows); k++) {
+            bl_err e = {0};
+            bl_method_chain chain;
+            assert_ok(bl_chain_parse(bl_methods, rows[k].method, &chain, &e));
+            for (int i = 0; i < chain.n; i++) there = there || chain.stage[i].method == *m;
+            bl_chain_free(&chain);
+        }
+        if (!there) fail_msg("%s is not killed", (*m)->name);
+    }
+}
+
 static void a_killed_quantization_goes_on_at_the_next_block_with_the_same_bytes(void **state)
 {
-    /* Without text; inputs of blocks as they were changed, step by step, beside those of the original, and as they were
-     * before; blocks that are trained, in an order of windows of each. */
-    static const struct {
-        const char *method;
-        int kills; /* after the first block, and after the third */
-    } rows[] = {{"rtn:w4g24", 2},
-                {"gptq:w3g24+true-sequential", 2},
-                {"gptaq:w3g24", 2},
-                {"awq:w3g24", 2},
-                {"smoothquant:w8a8", 1},
-                {"smoothquant:w8a8+static", 1},
-                {"quip:w3", 1},
-                {"slim-llm:w3g24", 1},
-                {"pb-llm", 1},
-                {"billm:pc", 1},
-                {"arb-llm:pc", 1},
-                {"mr-gptq", 1},
-                {"gguf:q4_0", 1},
-                {"autoround:w3g24+iters=3", 1},
-                {"quarot+gptq:w4pc", 2},
-                {"efficientqat:w3g24+epochs=1", 2},
-                {"omniquant:w3a6g24+epochs=1", 2}};
     (void)state;
     study s = begin();
     for (size_t m = 0; m < BL_COUNT(rows); m++) {
@@ -182,6 +207,7 @@ static void what_another_command_left_is_not_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_calibrated_method_is_killed),
         cmocka_unit_test(a_killed_quantization_goes_on_at_the_next_block_with_the_same_bytes),
         cmocka_unit_test(an_interrupted_quantization_goes_on_too),
         cmocka_unit_test(what_another_command_left_is_not_taken),
