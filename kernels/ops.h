@@ -360,6 +360,7 @@ typedef struct bl_ops {
     bl_status (*embed_grad)(bl_backend *, const bl_embed_grad_args *, bl_err *);
     bl_status (*loss_grad)(bl_backend *, const bl_loss_grad_args *, bl_err *);
     bl_status (*dropout)(bl_backend *, const bl_dropout_args *, bl_err *);
+    bl_status (*round_random)(bl_backend *, const bl_round_random_args *, bl_err *);
     bl_status (*adamw)(bl_backend *, const bl_adamw_args *, bl_err *);
     bl_status (*adamw8)(bl_backend *, const bl_adamw8_args *, bl_err *);
     bl_status (*grid)(bl_backend *, const bl_grid_args *, bl_err *);

@@ -92,6 +92,15 @@ bl_status bl_check_dropout(const bl_backend *be, const bl_dropout_args *a, bl_er
     return BL_OK;
 }
 
+bl_status bl_check_round_random(const bl_round_random_args *a, bl_err *e)
+{
+    const bl_weight *w = a->w;
+    if (!w || !w->format || w->format->kind != BL_FMT_INT || w->format->bits != 8 || w->shape.zero != BL_ZERO_PACKED ||
+        w->layout || !contiguous(&a->x) || a->x.ndim != 2 || a->x.dim[0] != w->shape.out || a->x.dim[1] != w->shape.in)
+        return bl_broken(e, "round_random", "x is not of the weight's shape, or that is no int8 with packed zeros");
+    return BL_OK;
+}
+
 bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e)
 {
     const bl_tensor *all[] = {&a->p, &a->grad, &a->m, &a->v};

@@ -97,6 +97,15 @@ typedef struct bl_dropout_args {
     bool accumulate;
 } bl_dropout_args;
 
+/* Codes of int8 with packed zeros by chance, scales and zeros as they are: code = floor(x / scale) + zero, one more
+ * where u / 2^32 is below the fraction that floor left, kept within 0 .. 255: right in the mean. u is word i % 4 of
+ * Philox at counter (i / 4, stream) under key, i = row * in + column. */
+typedef struct bl_round_random_args {
+    bl_tensor x;  /* f32 [out, in], contiguous */
+    bl_weight *w; /* codes are written */
+    uint32_t key[2], stream[2];
+} bl_round_random_args;
+
 /* AdamW (Loshchilov and Hutter 2019, algorithm 2, as torch.optim.AdamW): g = grad grad_scale; p -= lr decay p;
  * m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
  * p -= lr / (1 - beta1^step) m / (sqrt(v) / sqrt(1 - beta2^step) + eps). */
@@ -208,6 +217,7 @@ bl_status bl_check_transform_grad(const bl_backend *be, const bl_transform_grad_
 bl_status bl_check_embed_grad(const bl_backend *be, const bl_embed_grad_args *a, bl_err *e);
 bl_status bl_check_loss_grad(const bl_backend *be, const bl_loss_grad_args *a, bl_err *e);
 bl_status bl_check_dropout(const bl_backend *be, const bl_dropout_args *a, bl_err *e);
+bl_status bl_check_round_random(const bl_round_random_args *a, bl_err *e);
 bl_status bl_check_adamw(const bl_adamw_args *a, bl_err *e);
 bl_status bl_check_adamw8(const bl_adamw8_args *a, bl_err *e);
 bl_status bl_check_grid(const bl_grid_args *a, bl_err *e);

@@ -21,7 +21,7 @@ static const bl_opt rows[] = {
     {"shape", BL_OPT_TEXT, .def.s = "lessons-5m", .at = offsetof(opts, shape), .arg = "NAME",
      .doc = "lessons-5m, lessons-tiny, or another of the shapes of synth:"},
     {"method", BL_OPT_TEXT, .def.s = "full", .at = offsetof(opts, method), .arg = "METHOD",
-     .doc = "full, or galore+rank=32+every=50: moments of gradients within subspaces"},
+     .doc = "full; galore+rank=32+every=50: moments of gradients within subspaces; q-galore: weights of 8 bits too"},
     {"eight-bits", BL_OPT_BOOL, .at = offsetof(opts, eight_bits), .doc = "moments of AdamW in 8 bits"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o', .doc = "the new directory"},
     {"steps", BL_OPT_INT, .min = 1, .max = 1 << 30, .def.i = 12000, .at = offsetof(opts, steps), .arg = "N",
@@ -192,8 +192,9 @@ static bl_status parse(job *k, const bl_program *p, bl_err *e)
     if (st == BL_OK) st = bl_session_no_set(&k->method, "pretrain learns from its own corpus", e);
     if (st != BL_OK) return st;
     const char *name = k->method.stage[0].method->name;
-    if (k->method.n > 1 || (strcmp(name, "full") && strcmp(name, "galore")))
-        return bl_fail(e, BL_E_CONFIG, "%s: a model is trained from nothing by full or galore", k->method.text);
+    if (k->method.n > 1 || (strcmp(name, "full") && strcmp(name, "galore") && strcmp(name, "q-galore")))
+        return bl_fail(e, BL_E_CONFIG, "%s: a model is trained from nothing by full, galore or q-galore",
+                       k->method.text);
     return BL_OK;
 }
 

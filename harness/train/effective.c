@@ -1,5 +1,6 @@
 /* effective.c - products with weights that are trained, and their gradients; what is trained and what is not. */
-#include "effective.h"
+#include "optimizer.h"
+#include "subspace.h"
 #include "taught.h"
 #include "kernels/base/rng.h"
 #include <math.h>
@@ -67,7 +68,7 @@ void bl_trainable_free(bl_trainable *t)
         o->buffer_free(t->param[i].grad.buf);
         o->buffer_free(t->param[i].moments);
         o->buffer_free(t->param[i].own);
-        o->buffer_free(t->param[i].low.p.buf);
+        bl_low_free(o, &t->param[i].low);
         if (o->host_free) o->host_free(t->m->be, t->param[i].host);
         else bl_free(t->param[i].host);
     }
@@ -261,6 +262,12 @@ out:
     return st;
 }
 
+/* The step is made within the backward pass: no gradient is kept. */
+static bool steps_now(const bl_trainable *t, const bl_effective *w)
+{
+    return w->rule && !w->rule->chain && !t->param[w->param[0]].grad.buf;
+}
+
 /* dW, from where the rule wants it; and the bias's. */
 static bl_status weight_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor dy, bl_err *e)
 {
@@ -270,7 +277,7 @@ static bl_status weight_gradient(bl_trainable *t, bl_effective *w, bl_tensor x, 
 
     if (!w->rule && w->bias < 0) return BL_OK;
     if (w->bias >= 0) a.db = t->param[w->bias].grad;
-    if (w->rule && !w->rule->chain) a.dw = t->param[w->param[0]].grad;
+    if (w->rule && !w->rule->chain && t->param[w->param[0]].grad.buf) a.dw = t->param[w->param[0]].grad;
     else if (w->rule) {
         BL_TRY(bl_effective_room(t, BL_WORK_DW, w->linear->out, w->linear->in, &a.dw, e));
         BL_TRY(be->ops->fill(be, &a.dw, 0, e));
@@ -377,6 +384,12 @@ static bl_status apart(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor 
                                                                        .within = w->act_within,
                                                                        .accumulate = accumulate},
                                              e));
+    if (steps_now(t, w)) { /* nobody reads the weight as it was any more */
+        bl_trained p = t->param[w->param[0]];
+        if (!t->stepping) return bl_fail(e, BL_E_INTERNAL, "%s: a gradient that is not kept, and no step", p.name);
+        BL_TRY(bl_effective_room(t, BL_WORK_DW, w->linear->out, w->linear->in, &p.grad, e));
+        BL_TRY(bl_adamw_one(t->stepping, t, p, t->stepping_rate, 1, e));
+    }
 out:
     return st;
 }
@@ -518,6 +531,93 @@ bl_status bl_train_galore(bl_trainable *t, const bl_low *o, bl_err *e)
         *low = *o;
         low->rank = BL_MIN(o->rank, BL_MIN(l->out, l->in));
     }
+out:
+    return st;
+}
+
+/* ---- integers without anything beside them ---- */
+static const bl_weight_rule packed = {.name = "packed"};
+
+static bl_status pack_linear(bl_trainable *t, bl_effective *w, int64_t group, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_linear *l = w->linear;
+    const bl_shape shape = {
+        .out = l->out, .in = l->in, .group = BL_MIN(group, l->in), .zero = BL_ZERO_PACKED, .scale = BL_BF16};
+    bl_status st = BL_OK;
+    bl_tensor value;
+    bl_weight kept = {0};
+    BL_TRY(bl_effective_dense(t, w, &value, e));
+    BL_TRY(bl_weight_new(be, bl_format_find("int8"), &shape, &kept, e));
+    BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = value, .w = &kept, .rule = BL_RANGE_CLIP}, e));
+    BL_TRY(be->ops->sync(be, e)); /* before the dense one goes */
+    bl_linear_set_weight(l, &kept);
+out:
+    bl_weight_free(&kept);
+    return st;
+}
+
+bl_status bl_train_packed(bl_trainable *t, const bl_low *o, int64_t group, uint64_t seed, bl_err *e)
+{
+    static const size_t ops[] = {BL_OP(pack), BL_OP(unpack), BL_OP(round_random), BL_OP(adamw8), 0};
+    bl_status st = BL_OK;
+    BL_TRY(bl_check_ops(t->m->be, ops, e));
+    for (size_t i = 0; i < t->n_linears; i++) {
+        bl_effective *w = &t->w[i];
+        bl_linear *l = w->linear;
+        BL_TRY(bl_trainable_reach(t, l->block, e));
+        BL_TRY(pack_linear(t, w, group, e));
+        BL_TRY(bl_grow(&t->param, &t->cap_params, t->n_params + 1, sizeof *t->param, e));
+        bl_trained p = {.value = bl_tensor_2d(NULL, 0, BL_F32, l->out, l->in),
+                        .rate = 1,
+                        .low = *o,
+                        .eight = true,
+                        .packed = l,
+                        .seed = seed};
+        p.grad = p.value;
+        p.low.rank = BL_MIN(o->rank, BL_MIN(l->out, l->in));
+        snprintf(p.name, sizeof p.name, "%s.weight", l->name);
+        w->param[0] = (int)t->n_params;
+        w->n_params = 1;
+        w->rule = &packed;
+        t->param[t->n_params++] = p;
+        if (l->bias.ndim) BL_TRY(bl_trained_add(t, l->name, "bias", l->bias, &w->bias, e));
+    }
+    const size_t before = t->n_params;
+    BL_TRY(bl_train_rest(t, e));
+    for (size_t i = before; i < t->n_params; i++) t->param[i].eight = true;
+out:
+    return st;
+}
+
+bool bl_trainable_steps(const bl_trainable *t)
+{
+    for (size_t i = 0; i < t->n_params; i++)
+        if (!t->param[i].grad.buf) return true;
+    return false;
+}
+
+bl_status bl_train_packed_hold(bl_trainable *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    for (size_t i = 0; i < t->n_params; i++) {
+        bl_trained *p = &t->param[i];
+        if (!p->grad.buf) BL_TRY(new_tensor(t->m->be, p->value.dim[0], p->value.dim[1], &p->grad, e));
+    }
+out:
+    return st;
+}
+
+bl_status bl_trained_put(bl_trainable *t, const bl_trained *p, const float *x, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_status st = BL_OK;
+    bl_tensor to = p->value;
+    if (p->packed) BL_TRY(bl_effective_room(t, BL_WORK_W, to.dim[0], to.dim[1], &to, e));
+    BL_TRY(be->ops->upload(be, &to, x, e));
+    if (p->packed)
+        BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = to, .w = &p->packed->weight, .rule = BL_RANGE_CLIP}, e));
+    BL_TRY(be->ops->sync(be, e)); /* before x goes */
 out:
     return st;
 }

@@ -21,10 +21,20 @@
  * moments are and in which the step is: R = G Pt, P the first right singular vectors of G, where rows >= cols, else R =
  * Pt G with the left ones; found anew every so many steps, moments stay. The step is scale times that of R, turned
  * back. */
+typedef struct bl_lazy {  /* on the host */
+    int64_t every, found; /* steps that a subspace stays by now; how many there were */
+    double cosine[5];     /* of the first vector of each with that of the one before, the newest last */
+    float first[];        /* that vector */
+} bl_lazy;
 typedef struct bl_low {
     int64_t rank, every;
     double scale;
-    bl_tensor p; /* f32 [rank, cols] or [rows, rank]; no tensor before the first step */
+    int bits;       /* P is kept as integers of so many bits; 0: as f32 */
+    int64_t group;  /* numbers of it that share a scale then; 0: 256 */
+    double same;    /* mean of the last five cosines from which on a subspace stays twice as long; 0: as long as ever */
+    bl_tensor p;    /* f32 [rank, cols] or [rows, rank]; no tensor before the first step, nor with bits */
+    bl_weight kept; /* with bits */
+    bl_lazy *lazy;  /* where `same` is not 0 */
 } bl_low;
 
 typedef struct bl_trained {
@@ -37,6 +47,10 @@ typedef struct bl_trained {
     bl_buffer *own;     /* of the value, when it is not part of the model */
     double rate;        /* learning rate as a share of the run's; 1 */
     bl_low low;         /* rank 0: steps are of the gradient itself */
+    bool eight;         /* moments take 8 bits, whatever the run says */
+    bl_linear *packed;  /* the value is this one's weight, int8 rounded by chance after each step; `value` is a shape,
+                           and `grad` too, where the step is made in the backward pass; NULL: it is `value` */
+    uint64_t seed;      /* of that chance */
 } bl_trained;
 
 typedef struct bl_trainable bl_trainable;
@@ -114,7 +128,8 @@ double bl_lora_scale(int64_t rank, double alpha, bool rank_stabilized);
 
 typedef struct bl_teacher bl_teacher; /* taught.h */
 /* Rooms of a trainable: the first four of activations, the others f32. BACK holds the gradient of an input that was
- * rounded, DA and DB those of A and B where a form makes them of others. */
+ * rounded, DA and DB those of A and B where a form makes them of others, or a step and its gradient in a subspace, P
+ * that subspace. */
 enum {
     BL_WORK_X,
     BL_WORK_LOW,
@@ -125,6 +140,7 @@ enum {
     BL_WORK_W,
     BL_WORK_DA,
     BL_WORK_DB,
+    BL_WORK_P,
     BL_WORK
 };
 struct bl_trainable {
@@ -150,7 +166,9 @@ struct bl_trainable {
     double power, even;
     double kl, ce;     /* of a sum over the tokens of a sequence, a mean over sequences; of a mean over tokens */
     int64_t sequences; /* rows of a step, which the divergence is divided by; the trainer sets it; 0: one */
-    bool base_is_own;  /* adapters began as a part of weights that were rounded without it */
+    const struct bl_adamw *stepping; /* what steps in the backward pass are made with, at that rate; NULL: none is */
+    double stepping_rate;
+    bool base_is_own; /* adapters began as a part of weights that were rounded without it */
 };
 
 /* Loads all blocks and keeps them; of a model that loads them later, those up to `block` when bl_trainable_reach is
@@ -175,6 +193,14 @@ bl_status bl_train_linears(bl_trainable *t, bl_err *e);
 bl_status bl_train_rest(bl_trainable *t, bl_err *e);
 /* bl_train_full, and steps of the blocks' matrices are within subspaces of that rank, or all of a smaller one. */
 bl_status bl_train_galore(bl_trainable *t, const bl_low *o, bl_err *e);
+/* The same with the blocks' weights as int8 in groups along the inputs, nothing kept beside them: each takes its step
+ * as soon as its gradient is there, which is not kept, and is rounded by chance (Q-GaLore). Gradients of these are in
+ * no norm and are not clipped. Blocks are reached one after another. */
+bl_status bl_train_packed(bl_trainable *t, const bl_low *o, int64_t group, uint64_t seed, bl_err *e);
+/* Gradients of those weights are kept after all: steps come after several passes. */
+bl_status bl_train_packed_hold(bl_trainable *t, bl_err *e);
+/* Some step is made in the backward pass. */
+bool bl_trainable_steps(const bl_trainable *t);
 /* New adapters on the targets; the rest is frozen. A is uniform in +-1 / sqrt(in) and B is 0, as in peft, so that the
  * model computes what it did. BL_E_CONFIG when settings cannot be. */
 bl_status bl_train_lora(bl_trainable *t, const bl_lora *o, bl_err *e);
@@ -241,6 +267,8 @@ bl_status bl_train_scales(bl_trainable *t, bl_err *e);
 /* ---- for rules ---- */
 /* A parameter whose value the model holds, or, set afterwards, `own`; its gradient is new and 0. */
 bl_status bl_trained_add(bl_trainable *t, const char *name, const char *part, bl_tensor value, int *place, bl_err *e);
+/* The value of a parameter, from the host; a packed one is rounded to nearest. */
+bl_status bl_trained_put(bl_trainable *t, const bl_trained *p, const float *x, bl_err *e);
 /* The linear's weight becomes dense f32 with its present values; *value is a view of it. */
 bl_status bl_effective_dense(bl_trainable *t, bl_effective *w, bl_tensor *value, bl_err *e);
 /* Room that is kept between passes, contiguous: act [rows, cols] of the first three, f32 of the others; 64 bytes after

@@ -424,7 +424,8 @@ static bl_status backward(pass *p, const bl_block_hooks *hooks, bl_err *e)
 
     again.until = BL_ROLE_BIT(BL_ROLE_DOWN); /* nothing reads what a block puts out */
     for (int64_t b = p->m->config.n_layers - 1; b >= BL_MAX(low, 0); b--) {
-        if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
+        if (bl_interrupted() && !p->t->stepping) /* what has made its step cannot make it again */
+            return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
         bl_tape *tape = &p->tape[p->t->keep ? b : 0];
         if (!p->t->keep && b < p->m->config.n_layers - 1) /* the last block's is there */
             BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, input_of(p, b), &again, tape, e));

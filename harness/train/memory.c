@@ -15,7 +15,7 @@ static bool read_alike(const bl_effective *a, const bl_effective *b)
 /* What products with trained weights keep between passes and steps. */
 static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
 {
-    uint64_t dropped = 0, low = 0, grad = 0, made = 0, narrow = 0, a = 0, b = 0, rounded = 0;
+    uint64_t dropped = 0, low = 0, grad = 0, made = 0, narrow = 0, a = 0, b = 0, rounded = 0, subspace = 0;
     const bl_effective *before = NULL;
     int64_t beside = 0; /* columns of the inner products of adapters that read the same input */
     const uint64_t act = bl_dtype_bytes(t->m->be->act);
@@ -47,15 +47,21 @@ static uint64_t kept_by_products(const bl_trainable *t, int64_t rows)
     }
     for (size_t i = 0; i < t->n_params; i++) { /* R and U of a step in a subspace, and both as activations */
         const bl_trained *p = &t->param[i];
+        const uint64_t whole = (uint64_t)bl_tensor_count(&p->value) * sizeof(float);
+        if (p->packed) made = BL_MAX(made, whole);
+        if (!p->grad.buf) grad = BL_MAX(grad, whole);
         if (!p->low.rank) continue;
         const uint64_t n = (uint64_t)(p->low.rank * BL_MAX(p->value.dim[0], p->value.dim[1]));
-        grad = BL_MAX(grad, n * sizeof(float));
-        made = BL_MAX(made, n * sizeof(float));
+        a = BL_MAX(a, n * sizeof(float));
+        b = BL_MAX(b, n * sizeof(float));
+        if (p->low.bits)
+            subspace = BL_MAX(subspace,
+                              (uint64_t)(p->low.rank * BL_MIN(p->value.dim[0], p->value.dim[1])) * sizeof(float));
         if (act == sizeof(float)) continue;
         narrow = BL_MAX(narrow, (uint64_t)bl_tensor_count(&p->value) * act);
         dropped = BL_MAX(dropped, n * act);
     }
-    return dropped + low + grad + made + narrow + a + b + rounded;
+    return dropped + low + grad + made + narrow + a + b + rounded + subspace;
 }
 
 /* Of the gradient of outputs before they were transformed. */
@@ -173,7 +179,7 @@ bl_status bl_trainer_memory(const bl_trainer *r, bl_train_memory *out, bl_err *e
     largest l = {.t = t, .valid = r->valid};
 
     for (size_t i = 0; i < t->n_params; i++) {
-        m.gradients += bl_tensor_bytes(&t->param[i].grad);
+        if (t->param[i].grad.buf) m.gradients += bl_tensor_bytes(&t->param[i].grad);
         if (t->param[i].own) m.adapters += t->param[i].own->bytes;
     }
     for (size_t i = 0; i < t->n; i++)

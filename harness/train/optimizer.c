@@ -2,7 +2,8 @@
  * the backend or, those that it has no room for, in the host's memory: paged as in QLoRA (Dettmers et al. 2023, section
  * 3), with copies of our own in the place of managed memory. */
 #include "optimizer.h"
-#include "kernels/factor.h"
+#include "subspace.h"
+#include "kernels/base/rng.h"
 #include <math.h>
 #include <string.h>
 
@@ -23,10 +24,12 @@ static bl_status norm_of(const bl_trainable *t, double *norm, bl_err *e)
     BL_TRY(be->ops->buffer_new(be, (uint64_t)n * sizeof *each, &b, e));
     const bl_tensor all = bl_tensor_1d(b, 0, BL_F64, n);
     for (int64_t i = 0; i < n; i++) /* all are under way before one is waited for */
-        BL_TRY(be->ops->sq_error(
-            be, &(bl_sq_error_args){.x = matrix(t->param[i].grad), .to = bl_tensor_part(all, i, 1)}, e));
+        if (t->param[i].grad.buf)
+            BL_TRY(be->ops->sq_error(
+                be, &(bl_sq_error_args){.x = matrix(t->param[i].grad), .to = bl_tensor_part(all, i, 1)}, e));
     BL_TRY(be->ops->download(be, &all, each, e));
-    for (int64_t i = 0; i < n; i++) sum += each[i];
+    for (int64_t i = 0; i < n; i++)
+        if (t->param[i].grad.buf) sum += each[i];
     *norm = sqrt(sum);
 out:
     be->ops->buffer_free(b);
@@ -54,7 +57,7 @@ out:
 
 bool bl_adamw_is_eight(const bl_adamw *o, const bl_trained *p)
 {
-    return o->eight_bits && bl_tensor_count(&p->value) >= 4096;
+    return (o->eight_bits || p->eight) && bl_tensor_count(&p->value) >= 4096;
 }
 
 /* ---- where moments are ---- */
@@ -64,9 +67,6 @@ typedef struct layout { /* of the moments of a parameter, one after another */
     uint64_t at[4], bytes;
     int count;
 } layout;
-
-/* Its step is in a subspace of right singular vectors: R is [rows, rank], else [rank, cols]. */
-static bool is_right(const bl_trained *p) { return p->value.dim[0] >= p->value.dim[1]; }
 
 /* Numbers that moments are of: of R where there is one. */
 static int64_t count_of(const bl_trained *p)
@@ -89,12 +89,6 @@ static layout layout_of(const bl_adamw *o, const bl_trained *p)
 
 uint64_t bl_adamw_bytes(const bl_adamw *o, const bl_trained *p) { return layout_of(o, p).bytes; }
 
-/* Of P, which stays on the backend. */
-static uint64_t subspace_bytes(const bl_trained *p)
-{
-    return p->low.rank ? (uint64_t)(p->low.rank * BL_MIN(p->value.dim[0], p->value.dim[1])) * sizeof(float) + 64 : 0;
-}
-
 static bool fits(const bl_adamw *o, uint64_t bytes, uint64_t *left)
 {
     if (!o->paged) return true;
@@ -108,7 +102,7 @@ uint64_t bl_adamw_resident(const bl_adamw *o, const bl_trainable *t, uint64_t *h
     uint64_t left = o->resident, here = 0, there = 0, page = 0;
     for (size_t i = 0; i < t->n_params; i++) {
         uint64_t n = bl_adamw_bytes(o, &t->param[i]);
-        here += subspace_bytes(&t->param[i]);
+        here += bl_low_bytes(&t->param[i]);
         if (fits(o, n, &left)) here += n;
         else {
             there += n;
@@ -123,13 +117,8 @@ bool bl_adamw_moment(const bl_adamw *o, const bl_trained *p, int k, bl_tensor *t
 {
     const bl_tensor all[] = {p->m, p->v, p->m_max, p->v_max};
     const layout l = layout_of(o, p);
-    if (k == l.count && p->low.p.buf) {
-        *bytes = bl_tensor_bytes(&p->low.p);
-        *at = NULL;
-        *tensor = p->low.p;
-        return true;
-    }
-    if (k >= l.count || (!p->host && !all[k].buf)) return false;
+    if (k >= l.count) return bl_low_part(p, k - l.count, tensor, at, bytes);
+    if ((!p->host && !all[k].buf)) return false;
     *bytes = (uint64_t)l.n[k] * bl_dtype_bytes(k < 2 ? l.type : BL_F32);
     *at = p->host ? (char *)p->host + l.at[k] : NULL;
     *tensor = p->host ? (bl_tensor){0} : all[k];
@@ -172,22 +161,14 @@ out:
     return st;
 }
 
-static bl_status subspace_new(bl_backend *be, bl_trained *p, bl_err *e)
-{
-    const bool right = is_right(p);
-    bl_buffer *b;
-    bl_status st = be->ops->buffer_new(be, subspace_bytes(p), &b, e);
-    if (st != BL_OK) return st;
-    p->low.p = bl_tensor_2d(b, 0, BL_F32, right ? p->low.rank : p->value.dim[0], right ? p->value.dim[1] : p->low.rank);
-    return be->ops->fill(be, &p->low.p, 0, e);
-}
-
 bl_status bl_adamw_moments(const bl_adamw *o, bl_trainable *t, bl_err *e)
 {
     bl_backend *be = t->m->be;
     bl_status st = BL_OK;
     uint64_t left = o->resident;
-    if (o->eight_bits) {
+    bool eight = o->eight_bits;
+    for (size_t i = 0; i < t->n_params; i++) eight |= t->param[i].eight;
+    if (eight) {
         BL_TRY(bl_check_op(be, be->ops->adamw8, "adamw8", e));
         BL_TRY(tables(t, e));
     }
@@ -195,7 +176,7 @@ bl_status bl_adamw_moments(const bl_adamw *o, bl_trainable *t, bl_err *e)
         bl_trained *p = &t->param[i];
         const layout l = layout_of(o, p);
         const bool here = fits(o, l.bytes, &left);
-        if (p->low.rank && !p->low.p.buf) BL_TRY(subspace_new(be, p, e));
+        if (p->low.rank) BL_TRY(bl_low_new(be, p, e));
         if (p->moments || p->host) continue;
         BL_TRY(here ? on_backend(be, p, &l, e) : on_host(t, p, &l, e));
     }
@@ -250,63 +231,34 @@ static bl_status step(const bl_adamw *o, const bl_trainable *t, const bl_trained
 }
 
 /* ---- steps in subspaces ---- */
-/* P from the gradient as it is; vectors of singular values that are 0 are 0. */
-static bl_status find_subspace(const bl_trainable *t, const bl_trained *p, bl_err *e)
-{
-    const int64_t rows = p->value.dim[0], cols = p->value.dim[1], rank = p->low.rank;
-    const bool right = is_right(p);
-    float *g = bl_new((size_t)(rows * cols), sizeof *g, e), *a = bl_new((size_t)(rank * cols), sizeof *a, e),
-          *b = bl_new((size_t)(rows * rank), sizeof *b, e);
-    bl_status st = BL_OK;
-    if (!g || !a || !b) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    BL_TRY(t->m->be->ops->download(t->m->be, &p->grad, g, e));
-    BL_TRY(bl_factor_svd(g, rows, cols, rank, a, b, e));
-    for (int64_t k = 0; k < rank; k++) {
-        float *v = right ? a + k * cols : b + k;
-        const int64_t n = right ? cols : rows, step = right ? 1 : rank;
-        double sum = 0;
-        for (int64_t i = 0; i < n; i++) sum += (double)v[i * step] * v[i * step];
-        for (int64_t i = 0; i < n && sum > 0; i++) v[i * step] = (float)(v[i * step] / sqrt(sum));
-    }
-    BL_TRY(t->m->be->ops->upload(t->m->be, &p->low.p, right ? a : b, e));
-    BL_TRY(t->m->be->ops->sync(t->m->be, e)); /* before it goes */
-out:
-    bl_free(g);
-    bl_free(a);
-    bl_free(b);
-    return st;
-}
-
 /* `step` or `step8` on R and a step U that begins as 0, with the eps of GaLore, which is beside sqrt(v) as it is; then
  * W += U P or P U, and decay. */
 static bl_status low_step(const bl_adamw *o, bl_trainable *t, const bl_trained *p, double lr, double by, bl_err *e)
 {
     bl_backend *be = t->m->be;
-    const bool right = is_right(p), eight = bl_adamw_is_eight(o, p);
+    const bool right = bl_low_is_right(p), eight = bl_adamw_is_eight(o, p);
     const int64_t rows = p->value.dim[0], cols = p->value.dim[1], rank = p->low.rank;
     bl_adamw in = *o;
     bl_status st = BL_OK;
-    bl_tensor g, r, u, x, keep;
+    bl_tensor g, r, u, x, keep, to;
 
-    if (o->step % p->low.every == 0) BL_TRY(find_subspace(t, p, e));
+    BL_TRY(bl_low_find(t, p, o->step, e));
+    BL_TRY(bl_low_matrix(t, p, &to, e));
     BL_TRY(bl_effective_act(t, BL_WORK_ACT, p->grad, 1, &g, e));
-    BL_TRY(bl_effective_room(t, BL_WORK_DW, right ? rows : rank, right ? rank : cols, &r, e));
-    BL_TRY(bl_effective_room(t, BL_WORK_W, right ? rows : rank, right ? rank : cols, &u, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_DA, right ? rows : rank, right ? rank : cols, &r, e));
+    BL_TRY(bl_effective_room(t, BL_WORK_DB, right ? rows : rank, right ? rank : cols, &u, e));
     BL_TRY(be->ops->fill(be, &r, 0, e));
     BL_TRY(be->ops->fill(be, &u, 0, e));
-    const bl_weight subspace = bl_weight_of(p->low.p), step_of = bl_weight_of(u);
+    const bl_weight subspace = bl_weight_of(to), step_of = bl_weight_of(u);
     if (right) BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = g, .w = {&subspace}, .y = {r}}, e));
-    else BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = g, .dy = p->low.p, .dw = r, .alpha = 1}, e));
+    else BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = g, .dy = to, .dw = r, .alpha = 1}, e));
     bl_trained low = *p;
     low.value = bl_tensor_1d(u.buf, 0, BL_F32, bl_tensor_count(&u));
     low.grad = bl_tensor_1d(r.buf, 0, BL_F32, bl_tensor_count(&r));
     in.decay = 0;
     if (!eight) in.eps = o->eps / sqrt(1 - pow(o->beta2, (double)o->step + 1));
     BL_TRY((eight ? step8 : step)(&in, t, &low, lr * p->low.scale, by, e));
-    BL_TRY(bl_effective_act(t, BL_WORK_X, right ? u : p->low.p, 1, &x, e));
+    BL_TRY(bl_effective_act(t, BL_WORK_X, right ? u : to, 1, &x, e));
     BL_TRY(be->ops->linear(
         be,
         &(bl_linear_args){
@@ -317,6 +269,50 @@ static bl_status low_step(const bl_adamw *o, bl_trainable *t, const bl_trained *
     keep = bl_tensor_1d(keep.buf, 0, BL_F32, cols);
     BL_TRY(be->ops->fill(be, &keep, 1 - lr * o->decay, e));
     BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = p->value, .y = p->value, .cols = keep}, e));
+out:
+    return st;
+}
+
+/* ---- a step ---- */
+static bl_status dense_step(const bl_adamw *o, bl_trainable *t, const bl_trained *p, double lr, double by, bl_err *e)
+{
+    if (p->low.rank) return low_step(o, t, p, lr, by, e);
+    return (bl_adamw_is_eight(o, p) ? step8 : step)(o, t, p, lr, by, e);
+}
+
+/* That of the integers, read, stepped, and rounded up or down by chance: what is less than a step of the grid is not
+ * lost in the mean. */
+static bl_status packed_step(const bl_adamw *o, bl_trainable *t, const bl_trained *p, double lr, double by, bl_err *e)
+{
+    bl_backend *be = t->m->be;
+    bl_weight *w = &p->packed->weight;
+    bl_trained dense = *p;
+    bl_status st = BL_OK;
+    BL_TRY(bl_effective_room(t, BL_WORK_W, w->shape.out, w->shape.in, &dense.value, e));
+    BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = w, .rows = w->shape.out, .y = dense.value}, e));
+    BL_TRY(dense_step(o, t, &dense, lr, by, e));
+    BL_TRY(be->ops->pack(be, &(bl_pack_args){.x = dense.value, .w = w, .rule = BL_RANGE_CLIP}, e));
+    BL_TRY(
+        be->ops->round_random(be,
+                              &(bl_round_random_args){.x = dense.value,
+                                                      .w = w,
+                                                      .key = {(uint32_t)p->seed, (uint32_t)(p->seed >> 32)},
+                                                      .stream = {(uint32_t)o->step, (uint32_t)bl_rng_key(p->name, 0)}},
+                              e));
+out:
+    return st;
+}
+
+bl_status bl_adamw_one(const bl_adamw *o, bl_trainable *t, bl_trained p, double lr, double by, bl_err *e)
+{
+    const layout l = layout_of(o, &p);
+    bl_status st = BL_OK;
+    if (p.host) {
+        BL_TRY(page(t, &p, &l, true, e));
+        views(&l, t->page, &p);
+    }
+    BL_TRY((p.packed ? packed_step : dense_step)(o, t, &p, lr * p.rate, by, e));
+    if (p.host) BL_TRY(page(t, &p, &l, false, e));
 out:
     return st;
 }
@@ -334,16 +330,10 @@ bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, b
     BL_TRY(bl_adamw_moments(o, t, e));
     const double by = o->clip > 0 ? fmin(1, o->clip / (length + 1e-6)) : 1;
     for (size_t i = 0; i < t->n_params; i++) {
-        bl_trained p = t->param[i];
-        const layout l = layout_of(o, &p);
-        if (p.host) {
-            BL_TRY(page(t, &p, &l, true, e));
-            views(&l, t->page, &p);
-        }
-        if (p.low.rank) BL_TRY(low_step(o, t, &p, lr * p.rate, by, e));
-        else BL_TRY((bl_adamw_is_eight(o, &p) ? step8 : step)(o, t, &p, lr * p.rate, by, e));
-        if (p.host) BL_TRY(page(t, &p, &l, false, e));
-        BL_TRY(be->ops->fill(be, &p.grad, 0, e));
+        const bl_trained *p = &t->param[i];
+        if (!p->grad.buf) continue; /* its step was made */
+        BL_TRY(bl_adamw_one(o, t, *p, lr, by, e));
+        BL_TRY(be->ops->fill(be, &p->grad, 0, e));
     }
     BL_TRY(bl_trainable_make(t, e));
     o->step++;

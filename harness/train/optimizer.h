@@ -23,6 +23,8 @@ typedef struct bl_adamw {
  * adapters that forms make follow. *norm, may be NULL: of all gradients before they were clipped, by clip / (norm +
  * 1e-6) as torch's clip_grad_norm_. BL_E_NUMERIC, and nothing is changed, when it is not finite. */
 bl_status bl_adamw_step(bl_adamw *o, bl_trainable *t, double lr, double *norm, bl_err *e);
+/* The step of one parameter, its gradient times `by`; moments are there. */
+bl_status bl_adamw_one(const bl_adamw *o, bl_trainable *t, bl_trained p, double lr, double by, bl_err *e);
 /* Makes the moments that are not there, of zeros; the first step does. For who reads them from a file. */
 bl_status bl_adamw_moments(const bl_adamw *o, bl_trainable *t, bl_err *e);
 /* Its moments take 8 bits. */

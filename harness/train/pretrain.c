@@ -8,16 +8,13 @@
 /* ---- weights ---- */
 static bl_status set(bl_trainable *t, const bl_trained *p, double deviation, double mean, uint64_t seed, bl_err *e)
 {
-    bl_backend *be = t->m->be;
     bl_status st = BL_OK;
     int64_t n = bl_tensor_count(&p->value);
     bl_rng r = bl_rng_at(seed, bl_rng_key(p->name, 0), 0);
     float *x = bl_new((size_t)n, sizeof *x, e);
     if (!x) return BL_E_NOMEM;
     for (int64_t i = 0; i < n; i++) x[i] = (float)(deviation > 0 ? mean + deviation * bl_rng_normal(&r) : mean);
-    BL_TRY(be->ops->upload(be, &p->value, x, e));
-    BL_TRY(be->ops->sync(be, e)); /* before x goes */
-out:
+    st = bl_trained_put(t, p, x, e);
     bl_free(x);
     return st;
 }

@@ -104,6 +104,7 @@ static bl_status prepare(job *k, bl_hash identity, bl_err *e)
                         .ctx = k->how->ctx};
     bl_train_settings_adamw(s, &k->r.optimizer);
     BL_TRY(run->method->learns(run, t, e));
+    if (s->accumulate > 1) BL_TRY(bl_train_packed_hold(t, e));
     BL_TRY(begin_as(k, e));
     BL_TRY(bl_trainer_page(&k->r, e));
     BL_TRY(go_on(k, e));

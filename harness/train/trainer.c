@@ -103,6 +103,11 @@ static bl_status one_step(bl_trainer *r, gathered *g, bl_err *e)
     bl_train_point p = {.lr = r->lr * bl_schedule_factor(&r->schedule, r->step + 1), .valid = NAN};
 
     if (!n) return bl_fail(e, BL_E_CONFIG, "step %lld: none of its tokens counts", (long long)r->step + 1);
+    if (bl_trainable_steps(r->t)) {
+        BL_TRY(bl_adamw_moments(&r->optimizer, r->t, e));
+        r->t->stepping = &r->optimizer;
+        r->t->stepping_rate = p.lr;
+    }
     for (int64_t k = 0; k < r->passes; k++) {
         BL_TRY(gather(r, k * each, each, g, e));
         r->tokens += g->b.start[g->b.n_seq];

@@ -12,10 +12,11 @@ enum { MAGIC = 16, FRONT = MAGIC + 8, HASH = sizeof(bl_hash), CHUNK = 1 << 20 };
 /* Part k of a parameter in a state, on the backend or in the host's memory; false after the last. */
 static bool part_of(const bl_trainer *r, const bl_trained *p, int k, bl_tensor *tensor, void **at, uint64_t *bytes)
 {
-    if (k) return bl_adamw_moment(&r->optimizer, p, k - 1, tensor, at, bytes);
-    *tensor = p->value;
+    const int n = p->packed ? p->packed->weight.n_parts : 1;
+    if (k >= n) return bl_adamw_moment(&r->optimizer, p, k - n, tensor, at, bytes);
+    *tensor = p->packed ? p->packed->weight.part[k] : p->value;
     *at = NULL;
-    *bytes = bl_tensor_bytes(&p->value);
+    *bytes = bl_tensor_bytes(tensor);
     return true;
 }
 

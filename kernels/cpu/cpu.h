@@ -272,6 +272,7 @@ bl_status bl_ref_loss_grad(bl_backend *, const bl_loss_grad_args *, bl_err *);
 bl_status bl_ref_rope_grad(bl_backend *, const bl_rope_args *, bl_err *);
 bl_status bl_cpu_transform_grad(bl_backend *, const bl_transform_grad_args *, bl_err *);
 bl_status bl_cpu_dropout(bl_backend *, const bl_dropout_args *, bl_err *);
+bl_status bl_cpu_round_random(bl_backend *, const bl_round_random_args *, bl_err *);
 bl_status bl_cpu_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
 bl_status bl_cpu_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
 bl_status bl_cpu_grid(bl_backend *, const bl_grid_args *, bl_err *);

@@ -234,6 +234,7 @@ const bl_ops bl_ops_cpu = {
     .embed_grad = bl_fast_embed_grad,
     .loss_grad = bl_fast_loss_grad,
     .dropout = bl_cpu_dropout,
+    .round_random = bl_cpu_round_random,
     .adamw = bl_cpu_adamw,
     .adamw8 = bl_cpu_adamw8,
     .grid = bl_cpu_grid,

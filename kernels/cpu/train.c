@@ -2,6 +2,7 @@
  * steps. Compiled with -O3: loops over elements take vectors. */
 #include "cpu.h"
 #include "kernels/base/rng.h"
+#include "kernels/format_impl.h"
 
 bl_status bl_cpu_dropout(bl_backend *be, const bl_dropout_args *a, bl_err *e)
 {
@@ -22,6 +23,33 @@ bl_status bl_cpu_dropout(bl_backend *be, const bl_dropout_args *a, bl_err *e)
                           four);
             float v = four[n % 4] >= limit ? x[i] * keep : 0;
             y[i] = a->accumulate ? y[i] + v : v;
+        }
+    }
+    return BL_OK;
+}
+
+bl_status bl_cpu_round_random(bl_backend *be, const bl_round_random_args *a, bl_err *e)
+{
+    bl_status st = bl_check_round_random(a, e);
+    if (st != BL_OK) return st;
+    const bl_weight *w = a->w;
+    const int64_t in = w->shape.in, group = w->shape.group, groups = bl_shape_groups(&w->shape);
+    uint8_t *codes = bl_cpu_at(&w->part[0]);
+    const void *scales = bl_cpu_at(&w->part[1]);
+    const uint8_t *zeros = bl_cpu_at(&w->part[2]);
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 40 * (double)bl_tensor_count(&a->x)))
+    for (int64_t r = 0; r < w->shape.out; r++) {
+        const float *x = bl_cpu_row(&a->x, r);
+        uint32_t four[4];
+        for (int64_t k = 0; k < in; k++) {
+            const uint64_t n = (uint64_t)r * (uint64_t)in + (uint64_t)k;
+            const int64_t at = r * groups + k / group;
+            if (k == 0 || n % 4 == 0)
+                bl_philox((uint32_t[4]){(uint32_t)(n / 4), (uint32_t)(n / 4 >> 32), a->stream[0], a->stream[1]}, a->key,
+                          four);
+            const float v = x[k] / bl_scale_at(scales, w->shape.scale, at), low = floorf(v);
+            const float code = low + (float)((float)four[n % 4] * 0x1p-32f < v - low) + (float)zeros[at];
+            codes[r * in + k] = (uint8_t)(code > 0 ? code < 255 ? code : 255 : 0);
         }
     }
     return BL_OK;

@@ -197,6 +197,7 @@ bl_status bl_cuda_embed_grad(bl_backend *, const bl_embed_grad_args *, bl_err *)
 bl_status bl_cuda_loss_grad(bl_backend *, const bl_loss_grad_args *, bl_err *);
 /* train.c */
 bl_status bl_cuda_dropout(bl_backend *, const bl_dropout_args *, bl_err *);
+bl_status bl_cuda_round_random(bl_backend *, const bl_round_random_args *, bl_err *);
 bl_status bl_cuda_adamw(bl_backend *, const bl_adamw_args *, bl_err *);
 bl_status bl_cuda_adamw8(bl_backend *, const bl_adamw8_args *, bl_err *);
 bl_status bl_cuda_grid(bl_backend *, const bl_grid_args *, bl_err *);

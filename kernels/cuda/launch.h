@@ -296,6 +296,8 @@ size_t bl_cu_attention_grad_shared(int64_t head_dim);                         /*
 /* ---- training (train.cu); see ops_train.h ---- */
 void bl_cu_dropout(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int64_t ldy, int64_t rows, int64_t width,
                    int64_t row0, double p, const uint32_t key[2], const uint32_t stream[2], bool accumulate);
+void bl_cu_round_random(bl_stream s, const float *x, const bl_cu_weight *w, uint8_t *codes, const uint32_t key[2],
+                        const uint32_t stream[2]);
 typedef struct bl_cu_adamw { /* numbers as plain C rounds them */
     float *p;
     const float *grad;

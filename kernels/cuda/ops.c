@@ -279,6 +279,7 @@ const bl_ops bl_ops_cuda = {
     .embed_grad = bl_cuda_embed_grad,
     .loss_grad = bl_cuda_loss_grad,
     .dropout = bl_cuda_dropout,
+    .round_random = bl_cuda_round_random,
     .adamw = bl_cuda_adamw,
     .adamw8 = bl_cuda_adamw8,
     .grid = bl_cuda_grid,

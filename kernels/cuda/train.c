@@ -12,6 +12,19 @@ bl_status bl_cuda_dropout(bl_backend *be, const bl_dropout_args *a, bl_err *e)
     return bl_cuda_launched(be, "dropout", e);
 }
 
+bl_status bl_cuda_round_random(bl_backend *be, const bl_round_random_args *a, bl_err *e)
+{
+    bl_status st = bl_check_round_random(a, e);
+    bl_cuda *c = be->own;
+    bl_cu_weight w;
+    if (st != BL_OK) return st;
+    BL_TRY(bl_cuda_weight(be, a->w, &w, e));
+    bl_cu_round_random(c->now, bl_cuda_at(&a->x), &w, bl_cuda_at(&a->w->part[0]), a->key, a->stream);
+    st = bl_cuda_launched(be, "round_random", e);
+out:
+    return st;
+}
+
 bl_status bl_cuda_adamw(bl_backend *be, const bl_adamw_args *a, bl_err *e)
 {
     bl_status st = bl_check_adamw(a, e);

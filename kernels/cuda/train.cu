@@ -2,6 +2,7 @@
  * of plain C, but for sums in double, which go by threads. */
 #include "device.cuh"
 #include "kernels/grid_both.h"
+#include "weight.cuh"
 
 static __device__ uint32_t philox_word(uint64_t n, uint32_t s0, uint32_t s1, uint32_t k0, uint32_t k1)
 {
@@ -38,6 +39,25 @@ void bl_cu_dropout(bl_stream s, const uint16_t *x, int64_t ldx, uint16_t *y, int
         drop_rows<<<blocks_for(rows * width, 256), 256, 0, s>>>(x, ldx, y, ldy, rows, width, row0, p * 0x1p32,
                                                                 (float)(1 / (1 - p)), stream[0], stream[1], key[0],
                                                                 key[1], accumulate);
+}
+
+__global__ void round_random(const float *x, bl_cu_weight w, uint8_t *codes, uint32_t s0, uint32_t s1, uint32_t k0,
+                             uint32_t k1)
+{
+    EACH(i, w.out * w.in)
+    {
+        const int64_t row = i / w.in, group = i % w.in / w.group;
+        const float v = x[i] / stored_scale(w, row, group), low = floorf(v);
+        const float chance = (float)philox_word((uint64_t)i, s0, s1, k0, k1) * 0x1p-32f;
+        const float code = low + (float)(chance < v - low) + (float)stored_zero(w, row, group);
+        codes[i] = (uint8_t)(code > 0 ? code < 255 ? code : 255 : 0);
+    }
+}
+void bl_cu_round_random(bl_stream s, const float *x, const bl_cu_weight *w, uint8_t *codes, const uint32_t key[2],
+                        const uint32_t stream[2])
+{
+    const int64_t n = w->out * w->in;
+    if (n) round_random<<<blocks_for(n, 256), 256, 0, s>>>(x, *w, codes, stream[0], stream[1], key[0], key[1]);
 }
 
 __global__ void adamw(bl_cu_adamw a, float *m, float *v)

@@ -2,6 +2,7 @@
  * up to signs, moments; with moments of 8 bits, whose gradients in a subspace are those of its own. */
 #include "golden_file.h"
 #include "harness/train/optimizer.h"
+#include "harness/train/subspace.h"
 #include "method_run.h"
 #include <math.h>
 
@@ -126,11 +127,100 @@ static void steps_of_eight_bits_are_near_those_of_galore(void **state)
     golden_close(&g);
 }
 
+/* Q-GaLore's subspaces: 4 bits in groups of 64, a new one twice as seldom each time that the last five first vectors
+ * have hardly turned. */
+static void subspaces_of_four_bits_stay_as_long_as_those_of_q_galore(void **state)
+{
+    enum { ROWS = 48, COLS = 64, N = ROWS * COLS, RANK = 8, STEPS = 12, GROUPS = ROWS * RANK / 64 };
+    golden g;
+    bl_err e = {0};
+    method_run m;
+    bl_trainable *t;
+    bl_tensor value, p;
+    int at;
+    (void)state;
+    BL_NEEDS("BITLADDER_GOLDEN");
+    golden_open(&g, test_path("BITLADDER_GOLDEN", "finetune/galore.safetensors"));
+    const float *grads = golden_need(&g, "lazy.grads", "F32", STEPS * N),
+                *low = golden_need(&g, "lazy.low", "F32", STEPS * RANK * COLS),
+                *cosines = golden_need(&g, "lazy.cosines", "F32", 5),
+                *scales = golden_need(&g, "lazy.scales", "F32", GROUPS),
+                *zeros = golden_need(&g, "lazy.zeros", "F32", GROUPS);
+    const uint8_t *codes = golden_need(&g, "lazy.codes", "U8", ROWS * RANK);
+    const int32_t *gap = golden_need(&g, "lazy.gap", "I32", STEPS);
+    method_open(&m, "full", grads, ROWS, COLS);
+    assert_ok(bl_trainable_new(&m.model, &t, &e));
+    assert_ok(bl_effective_dense(t, t->w, &value, &e));
+    assert_ok(bl_trained_add(t, "matrix", "weight", value, &at, &e));
+    bl_trained *w = &t->param[at];
+    w->low = (bl_low){.rank = RANK, .every = 1, .scale = 0.25, .bits = 4, .group = 64, .same = 0.4};
+    assert_ok(bl_low_new(t->m->be, w, &e));
+    double worst = 1;
+    for (int step = 0; step < STEPS; step++) {
+        memcpy(w->grad.buf->data, grads + step * N, N * sizeof *grads);
+        assert_ok(bl_low_find(t, w, step, &e));
+        assert_int_equal(w->low.lazy->every, gap[step]);
+        assert_ok(bl_low_matrix(t, w, &p, &e));
+        const float *at_p = p.buf->data;
+        for (int k = 0; k < RANK; k++) { /* R = Pt G, up to the sign of a vector */
+            double dot = 0, a = 0, b = 0;
+            for (int j = 0; j < COLS; j++) {
+                double r = 0, want = low[(step * RANK + k) * COLS + j];
+                for (int i = 0; i < ROWS; i++) r += (double)at_p[i * RANK + k] * grads[step * N + i * COLS + j];
+                dot += r * want;
+                a += r * r;
+                b += want * want;
+            }
+            worst = fmin(worst, fabs(dot) / sqrt(a * b));
+        }
+    }
+    assert_true(worst > 0.95); /* columns of other signs are rounded in other groups */
+    for (int k = 0; k < 5; k++) assert_true(fabs(w->low.lazy->cosine[k] - (double)cosines[k]) < 1e-5);
+    assert_int_equal(w->low.lazy->found, *(const int32_t *)golden_need(&g, "lazy.svd_count", "I32", 1));
+
+    /* the last of them, that of step 8, with the recorded signs: its integers */
+    bl_low bits = w->low;
+    w->low = (bl_low){.rank = RANK, .every = 1};
+    memcpy(w->grad.buf->data, grads + 8 * N, N * sizeof *grads);
+    assert_ok(bl_low_new(t->m->be, w, &e));
+    assert_ok(bl_low_find(t, w, 8, &e));
+    float *v = w->low.p.buf->data;
+    for (int k = 0; k < RANK; k++) {
+        double dot = 0;
+        for (int i = 0; i < ROWS; i++) {
+            const int x = i * RANK + k;
+            dot += (double)v[x] * ((double)codes[x] - (double)zeros[x / 64]) * (double)scales[x / 64];
+        }
+        for (int i = 0; dot < 0 && i < ROWS; i++) v[i * RANK + k] *= -1;
+    }
+    const bl_tensor flat = bl_tensor_2d(w->low.p.buf, 0, BL_F32, GROUPS, 64);
+    assert_ok(t->m->be->ops->pack(t->m->be, &(bl_pack_args){.x = flat, .w = &bits.kept, .rule = BL_RANGE_CLIP}, &e));
+    const char *kept = bits.kept.owned->data;
+    const uint8_t *got = (const uint8_t *)kept + bits.kept.part[0].offset;
+    int other = 0;
+    for (int i = 0; i < ROWS * RANK; i++) {
+        const int code = got[i / 2] >> i % 2 * 4 & 15;
+        assert_true(abs(code - codes[i]) <= 1);
+        other += code != codes[i];
+    }
+    assert_true(other <= 1); /* of 384: one in a thousand */
+    for (int i = 0; i < GROUPS; i++) {
+        float s;
+        memcpy(&s, kept + bits.kept.part[1].offset + (size_t)i * sizeof s, sizeof s);
+        assert_true(fabs((double)s / (double)scales[i] - 1) < 1e-5);
+    }
+    bl_low_free(t->m->be->ops, &bits);
+    bl_trainable_free(t);
+    method_close(&m);
+    golden_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_in_subspaces_are_those_of_galore),
         cmocka_unit_test(steps_of_eight_bits_are_near_those_of_galore),
+        cmocka_unit_test(subspaces_of_four_bits_stay_as_long_as_those_of_q_galore),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

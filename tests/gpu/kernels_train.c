@@ -297,6 +297,29 @@ static void dropout_draws_what_plain_c_draws(void **state)
     }
 }
 
+static void rounding_by_chance_draws_what_plain_c_draws(void **state)
+{
+    static const bl_dtype types[] = {BL_F32, BL_F16, BL_BF16};
+    (void)state;
+    BL_NEEDS_GPU;
+    for (size_t k = 0; k < BL_COUNT(types); k++) {
+        enum { OUT = 37, IN = 203 };
+        const bl_format *f = bl_format_find("int8");
+        bl_shape s = both_shape(f, OUT, IN, 64);
+        s.zero = BL_ZERO_PACKED;
+        s.scale = types[k];
+        both_weight w = both_weight_new(f, &s, 5);
+        both x = both_random(false, OUT, IN, 6, 0.05f);
+        bl_round_random_args a = {.x = x.c, .w = &w.c, .key = {3, 9}, .stream = {1, 2}}, b = a;
+        b.x = x.g;
+        b.w = &w.g;
+        RUN(round_random, &a, &b);
+        both_equal((both){.c = w.c.part[0], .g = w.g.part[0]});
+        both_drop(x);
+        both_weight_drop(&w);
+    }
+}
+
 static void optimizer_steps_are_the_same_bits(void **state)
 {
     static const int64_t sizes[] = {1, 255, 256, 5000};
@@ -607,6 +630,7 @@ int main(void)
         cmocka_unit_test(tokens_take_their_rows_of_the_gradient),
         cmocka_unit_test(the_loss_goes_back_into_its_logits),
         cmocka_unit_test(dropout_draws_what_plain_c_draws),
+        cmocka_unit_test(rounding_by_chance_draws_what_plain_c_draws),
         cmocka_unit_test(optimizer_steps_are_the_same_bits),
         cmocka_unit_test(learned_grids_round_and_go_back),
         cmocka_unit_test(grids_that_look_at_ends_round_and_go_back),

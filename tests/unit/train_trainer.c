@@ -57,6 +57,10 @@ static bl_status in_subspaces(bl_trainable *t, bl_err *e)
 {
     return bl_train_galore(t, &(bl_low){.rank = 24, .every = 2, .scale = 0.25}, e);
 }
+static bl_status packed(bl_trainable *t, bl_err *e)
+{
+    return bl_train_packed(t, &(bl_low){.rank = 24, .every = 2, .scale = 0.25, .bits = 4, .same = 0.1}, 64, 9, e);
+}
 static bl_status steps(bl_trainable *t, bl_err *e)
 {
     return bl_train_grid(t, &(bl_grid_learned){.grid = {.kind = BL_GRID_STEP, .bits = 4}}, e);
@@ -109,7 +113,9 @@ static void assert_same_numbers(const run *a, const run *b)
     bl_err e = {0};
     assert_int_equal(a->r.t->n_params, b->r.t->n_params);
     for (size_t i = 0; i < a->r.t->n_params; i++) {
-        const bl_tensor *x = &a->r.t->param[i].value, *y = &b->r.t->param[i].value;
+        const bl_trained *v = &a->r.t->param[i], *w = &b->r.t->param[i];
+        const bl_tensor *x = v->packed ? &v->packed->weight.part[0] : &v->value,
+                        *y = w->packed ? &w->packed->weight.part[0] : &w->value;
         size_t n = bl_tensor_bytes(x);
         char *p = malloc(n), *q = malloc(n);
         assert_ok(a->f.be->ops->download(a->f.be, x, p, &e));
@@ -153,7 +159,7 @@ static void a_run_that_goes_on_from_its_state_is_the_same_bit_for_bit(void **sta
     goes_on(NULL, false);
     goes_on(NULL, true);
     goes_on(&(bl_lora){.rank = 4, .alpha = 8, .dropout = 0.25, .seed = 7}, false); /* masks go on too */
-    learns *const others[] = {in_subspaces, steps, merged, inside};
+    learns *const others[] = {in_subspaces, steps, merged, inside, packed};
     for (size_t i = 0; i < BL_COUNT(others); i++) {
         learned = others[i];
         goes_on(NULL, i == 0); /* subspaces stay between two that are found anew */
@@ -282,6 +288,8 @@ static void memory_is_what_was_planned(void **state)
                 {"lsq", 0, 0, false, steps, false, 4, 60, 0, 0},
                 {"subspaces", 0, 0, false, in_subspaces, false, 4, 60, 0, 0},
                 {"subspaces of eight bits", 0, 0, true, in_subspaces, false, 1, 4, 0, 0},
+                {"packed", 0, 0, false, packed, false, 4, 60, 0, 0},
+                {"packed, few tokens", 0, 0, false, packed, false, 1, 4, 0, 0},
                 {"merged before rounding", 0, 0, false, merged, false, 4, 60, 0, 0},
                 {"inside the rounding", 0, 0, false, inside, false, 1, 4, 0, 0},
                 {"dora", 8, 0, false, NULL, false, 6, 60, 0, 0},
