@@ -182,9 +182,9 @@ template <int BITS, bool TABLE, int ROWS, int G> struct mid {
     static constexpr int LOAD = BITS % 4 == 0 ? 16 : BITS == 2 ? 8 : 4; /* bytes that a lane reads at once */
     static constexpr int HALVES = ROWS <= 128 ? 2 : 1;                  /* of a chunk, in a step of x */
     static constexpr int STEP = ROWS * HALF * 2 * HALVES;               /* bytes of x */
-    static constexpr int STEPS = ROWS >= 256 ? 5 : ROWS >= 128 ? 3 : ROWS >= 64 ? 4 : 6;
+    static constexpr int STEPS = ROWS >= 128 ? 5 : ROWS >= 64 ? 4 : 6;
     static constexpr int ROW = 16 * BITS, SLOT = 16 * ROW; /* bytes of a row's chunk, of a warp's 16 */
-    static constexpr int DEPTH = BITS == 8 ? (ROWS >= 128 ? 3 : 4) : BITS >= 3 ? 4 : BITS == 2 ? 6 : 8;
+    static constexpr int DEPTH = BITS >= 3 ? 4 : BITS == 2 ? 6 : 8;
     static constexpr int TABLE_BYTES = TABLE ? 32 << 10 : 0;
     static constexpr int SHARED = 1024 + STEPS * STEP + TABLE_BYTES + WARPS * DEPTH * SLOT + 2 * STEPS * 8;
     /* where they are, from `base` on, a multiple of 1 KB */
@@ -527,7 +527,7 @@ template <int BITS, bool TABLE> static mid_instance mid_instance_of(int rows)
     if (rows <= 16) return {16, 256, launch_mid<BITS, TABLE, 16, 4>};
     if (rows <= 32) return {32, 256, launch_mid<BITS, TABLE, 32, 4>};
     if (rows <= 64) return {64, 256, launch_mid<BITS, TABLE, 64, 4>};
-    if (rows <= 128) return {128, 256, launch_mid<BITS, TABLE, 128, 4>};
+    if (rows <= 128) return {128, 128, launch_mid<BITS, TABLE, 128, 2>}; /* four groups have too few registers */
     return {256, 128, launch_mid<BITS, TABLE, 256, 2>};
 }
 mid_instance mid_int8(int rows), mid_int4(int rows), mid_int3(int rows), mid_int2(int rows), mid_int1(int rows),
