@@ -262,6 +262,7 @@ typedef struct bl_device_info {
     int threads;
     uint64_t memory_bytes;
     bool deterministic;
+    char bus[32]; /* where a GPU is, "0000:1a:00.0"; "" of a CPU */
 } bl_device_info;
 
 /* Made, used and freed through the table. */

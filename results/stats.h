@@ -33,6 +33,10 @@ typedef struct bl_resampled {
 bl_status bl_bootstrap(const double *d, const int32_t *stratum, int32_t n_strata, int64_t n, int draws, uint64_t seed,
                        bl_resampled *out, bl_err *e);
 
+/* Two-sided p of Mann and Whitney's (1947) test that neither of x [n] and y [m] tends to be larger: exact without ties
+ * while n m <= 2500, else by the normal distribution with corrections for ties and continuity; 1 where one is empty. */
+bl_status bl_rank_sum(const double *x, int64_t n, const double *y, int64_t m, double *p, bl_err *e);
+
 /* Items at which a difference `delta`, whose single items vary with standard deviation `sd`, would be found in four
  * studies of five at the level 0.05: (1.960 + 0.842)^2 sd^2 / delta^2, rounded up; 0 when delta is 0. */
 double bl_items_needed(double delta, double sd);

@@ -2,6 +2,7 @@
 #include "cell_impl.h"
 #include "table_impl.h"
 
+#include "timing.h"
 #include <string.h>
 
 typedef struct reader {
@@ -159,9 +160,9 @@ static bl_status read_dir(reader *r, const char *dir)
 
     BL_TRY(keep_text(r, dir, &r->dir));
     BL_TRY(bl_dir_list(dir, &names, &n, r->e));
-    for (size_t i = 0; i < n; i++) { /* kernels.h5: timings of `bench kernels`, no cell */
+    for (size_t i = 0; i < n; i++) { /* timings of `bench` are no cells */
         bool is_note = ends_with(names[i], ".failed.json");
-        if (names[i][0] == '.' || strcmp(names[i], "kernels.h5") == 0 || (!is_note && !ends_with(names[i], ".h5")) ||
+        if (names[i][0] == '.' || bl_is_timings(names[i]) || (!is_note && !ends_with(names[i], ".h5")) ||
             (is_note && has_shard(names, n, names[i])))
             continue;
         bl_free(path);

@@ -3,7 +3,13 @@
  */
 #ifndef BL_RESULTS_TIMING_H
 #define BL_RESULTS_TIMING_H
+#include <stdbool.h>
 #include <stdint.h>
+
+/* Files of timings; they stand among cells and are none. */
+#define BL_KERNELS_FILE    "kernels.h5"
+#define BL_THROUGHPUT_FILE "throughput.h5"
+bool bl_is_timings(const char *name);
 
 typedef struct bl_kernel_row {
     const char *kernel, *op, *format, *backend; /* the kernel "openblas" is fp32 by OpenBLAS */
@@ -20,7 +26,25 @@ typedef struct bl_kernel_row {
     double bytes;                    /* packed weight, x and y */
     double of_memory, of_peak; /* bytes / cold over what memory is read with; operations / seconds over the most that
                                   the processor does of the kind, floats or integers; 0: not measured */
+    const double *repeat[2];   /* seconds of each repetition, in the order of measuring: weight in cache, from memory */
+    int64_t n_repeat[2];       /* 0: not kept */
 } bl_kernel_row;
+
+/* A kernel that was not timed because its result is not right. */
+typedef struct bl_kernel_wrong {
+    const char *kernel;
+    int64_t m, out, in, group;
+    double nmse, limit;
+} bl_kernel_wrong;
+
+/* Of whole models: how long something took with a method. */
+typedef struct bl_model_row {
+    const char *what, *method; /* "window of 512", "rtn:w4g64" */
+    int64_t tokens;
+    double seconds; /* median of the repetitions */
+    const double *repeat;
+    int64_t n_repeat;
+} bl_model_row;
 
 /* Where and how the rows were measured. */
 typedef struct bl_kernel_facts {
@@ -29,5 +53,10 @@ typedef struct bl_kernel_facts {
     double read_bytes_per_second; /* of memory, on the same threads; 0: not measured */
     double drift;                 /* slowest over fastest repetition of OpenBLAS, median over shapes; 0: not known */
     double load;                  /* of the machine in the minute before; 0: not known */
+    double peak;                  /* operations of f32 a second in registers, measured; 0: not known */
+    double clock;                 /* MHz of a GPU while it was measured, median; 0: not known */
+    const char *slowed;           /* what kept the clock of a GPU down, "power cap"; "": nothing, or not known */
+    const char *driver;           /* of a GPU; "": not known */
+    const char *convention;       /* how it was measured; only times of one convention are compared */
 } bl_kernel_facts;
 #endif

@@ -8,12 +8,12 @@
 #ifndef BL_HARNESS_BENCH_BENCH_H
 #define BL_HARNESS_BENCH_BENCH_H
 #include "kernels/kernel.h"
-#include "results/timing.h"
+#include "results/speed.h"
 #include "harness/checkpoint/checkpoint.h"
 #include "harness/program.h"
 
 /* The timings of a directory; not a shard of a cell. Google Benchmark's report is beside it. */
-#define BL_BENCH_FILE "kernels.h5"
+#define BL_BENCH_FILE BL_KERNELS_FILE
 #define BL_BENCH_JSON "kernels.json"
 
 typedef struct bl_bench_opts {
@@ -31,15 +31,10 @@ typedef struct bl_bench_opts {
     bool quiet;
 } bl_bench_opts;
 
-typedef struct bl_bench_wrong {
-    const char *kernel;
-    int64_t m, out, in;
-    double nmse, limit;
-} bl_bench_wrong;
 typedef struct bl_bench_result {
     bl_kernel_row *row;
     size_t n; /* by shape, M, kernel; OpenBLAS comes first; ratio: OpenBLAS's time over this one */
-    bl_bench_wrong *wrong;
+    bl_kernel_wrong *wrong;
     size_t n_wrong;    /* not timed */
     size_t n_left_out; /* how many of kernels x shapes x M were not timed: the kernel does not take them, or they are
                           larger than its timings may be */
@@ -48,15 +43,16 @@ typedef struct bl_bench_result {
     double peak[2];               /* operations a second in registers: of floats, of integers; 0: not known */
     double drift; /* slowest over fastest repetition of OpenBLAS, median over shapes: how quiet the machine was */
     double load;  /* of the machine in the minute before; 0: not known */
-    const char *blas_core; /* the processor that OpenBLAS believes to be on: "Zen" */
+    const char *blas_core;                   /* the processor that OpenBLAS believes to be on: "Zen" */
+    double clock;                            /* of a GPU, MHz, median while it was busy; 0: not known */
+    const char *slowed, *throttled, *driver; /* what was wrong with its clock, all that held it, version; NULL or "" */
 } bl_bench_result;
 /* Every applicable row of the kernel registry at every distinct shape of the block linears x M: correctness first, then
  * time with the weight in cache and from memory, OpenBLAS fp32 between them on the same number of threads. Everything
  * lives in the arena. BL_E_UNSUPPORTED: built without Google Benchmark. */
 bl_status bl_bench_kernels(const bl_bench_opts *o, bl_arena *a, bl_bench_result *out, bl_err *e);
-/* Timings in DIR; none is fine (*n 0). */
-bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_t *n, bl_kernel_facts *facts,
-                        bl_err *e);
+/* Timings of kernels in DIR; none is fine. */
+bl_status bl_bench_read(const char *dir, bl_arena *a, bl_speed_record *out, bl_err *e);
 bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e);
 
 /* ---- whole models ---- */
@@ -69,6 +65,7 @@ typedef struct bl_scoring_opts {
     int64_t mem_limit;            /* MiB of the device; 0: all */
     bool alone;                   /* without cblas_sgemm */
     bool stream, deterministic, quiet;
+    const char *out; /* directory: throughput.h5; NULL: nothing is written */
 } bl_scoring_opts;
 typedef struct bl_scoring_row {
     const char *what,
@@ -78,6 +75,8 @@ typedef struct bl_scoring_row {
     double gflops;                            /* products of linears and head over the median; 0: not counted */
     double ratio;                             /* time of cblas_sgemm on the same products over this one; 0: none */
     uint64_t peak_bytes;                      /* of the device, all rows together */
+    const double *repeat;                     /* seconds, in the order of measuring */
+    int64_t n_repeat;
 } bl_scoring_row;
 /* Windows, short requests and greedy text of each method, in turn, with cblas_sgemm on the same list of products
  * between them. Quantized models are made in a temporary directory that is gone afterwards. */
@@ -87,6 +86,24 @@ bl_status bl_scoring_table(const bl_scoring_row *row, size_t n, bool json, bl_te
 /* Why ops are not in the table: "transform, ... have no rows: ...". */
 void bl_bench_unlisted(bl_text *out);
 const char *bl_blas_name(void); /* "OpenBLAS 0.3.21 … Zen": version, options, core */
+
+/* ---- one record against another (results/speed.h) ---- */
+#define BL_SPEED_PERCENT 2 /* of time: what matters in practice */
+bl_status bl_throughput_read(const char *dir, bl_arena *a, bl_speed_record *out, bl_err *e); /* as bl_bench_read */
+/* Whether a directory has timings of kernels or of models. */
+bool bl_speed_there(const char *dir);
+/* All timings that two directories have; percent 0: BL_SPEED_PERCENT. *worse grows by how many are slower or less
+ * exact. */
+bl_status bl_speed_of_dirs(const char *const dir[2], double percent, bool json, bl_text *out, size_t *worse, bl_err *e);
+typedef struct bl_bench_against {
+    const char *program[2];  /* base, new: two builds */
+    const char *const *args; /* of `bench`, ends with NULL; --output is added */
+    int64_t rounds;          /* 0: 9 */
+    double percent;
+    bool json, quiet;
+} bl_bench_against;
+/* Runs both programs in turn, ABBA, and compares the medians of the rounds. */
+bl_status bl_bench_against_run(const bl_bench_against *o, bl_text *out, size_t *worse, bl_err *e);
 
 /* ---- the index of vectors (kernels/index.h) ---- */
 typedef struct bl_search_opts {

@@ -2,11 +2,21 @@
 #ifndef BL_HARNESS_BENCH_BENCH_IMPL_H
 #define BL_HARNESS_BENCH_BENCH_IMPL_H
 #include "bench.h"
+#include "results/record.h"
 
 /* bl_bench_kernels over these kernels instead of the registry. */
 bl_status bl_bench_list(const bl_bench_opts *o, const bl_kernel *const *kernel, size_t n_kernels, bl_arena *a,
                         bl_bench_result *out, bl_err *e);
 bl_status bl_bench_write(const bl_bench_opts *o, const bl_bench_result *r, const bl_text *json, bl_err *e);
+
+#define BL_BENCH_NO_NUMBER 1e99 /* of an error that is none */
+bl_status bl_bench_write_facts(bl_record *rec, const bl_kernel_facts *f, bl_err *e);
+bl_status bl_bench_read_facts(const bl_shard *s, bl_arena *a, bl_kernel_facts *f, bl_err *e);
+
+bl_status bl_throughput_write(const char *dir, const bl_speed_record *r, bl_err *e);
+/* Conditions, comparison and text of two records. */
+bl_status bl_speed_gate(const bl_speed_record *a, const bl_speed_record *b, double percent, bool json, bl_arena *arena,
+                        bl_text *t, size_t *worse, bl_err *e);
 
 /* Whether a name matches one of a comma list of globs; NULL: all do. */
 bool bl_bench_chosen(const char *filter, const char *name, bl_arena *a, bl_err *e);

@@ -23,6 +23,7 @@ typedef struct bench {
 
 typedef struct times {
     double median, least, most;
+    double *repeat; /* in the order of measuring */
 } times;
 
 static int by_value(const void *x, const void *y)
@@ -45,8 +46,13 @@ static bl_status time_graph(bench *b, const bl_graph *g, size_t n, times *out, b
         BL_TRY(ops->event_seconds(b->from, b->to, &b->t[i], e));
         b->t[i] /= (double)n;
     }
+    if (!(out->repeat = bl_alloc(b->a, (size_t)all, sizeof *out->repeat, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    memcpy(out->repeat, b->t, (size_t)all * sizeof *b->t);
     qsort(b->t, (size_t)all, sizeof *b->t, by_value);
-    *out = (times){b->t[all / 2], b->t[0], b->t[all - 1]};
+    *out = (times){b->t[all / 2], b->t[0], b->t[all - 1], out->repeat};
 out:
     return st;
 }
@@ -89,12 +95,13 @@ static bl_status judge(bench *b, const bl_kernel *k, const bl_kernel_case *c, bo
     BL_TRY(bl_kernel_check(b->be, c, nmse, e));
     *right = *nmse <= k->family->nmse_limit;
     if (!*right)
-        b->r.wrong[b->r.n_wrong++] = (bl_bench_wrong){.kernel = k->name,
-                                                      .m = c->shape.rows,
-                                                      .out = c->shape.out,
-                                                      .in = c->shape.in,
-                                                      .nmse = *nmse,
-                                                      .limit = k->family->nmse_limit};
+        b->r.wrong[b->r.n_wrong++] = (bl_kernel_wrong){.kernel = k->name,
+                                                       .m = c->shape.rows,
+                                                       .out = c->shape.out,
+                                                       .in = c->shape.in,
+                                                       .group = c->w.shape.group,
+                                                       .nmse = *nmse,
+                                                       .limit = k->family->nmse_limit};
 out:
     return st;
 }
@@ -149,7 +156,9 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
                                              .bytes = bytes,
                                              .gbs = bytes / warm.median / 1e9,
                                              .gflops = bl_kernel_flops(&c.shape) / warm.median / 1e9,
-                                             .nmse = nmse};
+                                             .nmse = nmse,
+                                             .repeat = {warm.repeat, cold.repeat},
+                                             .n_repeat = {o->repetitions, o->repetitions}};
     }
 out:
     bl_copies_free(&copies);

@@ -23,6 +23,8 @@ typedef struct bl_gbench_case {
     bl_gbench_counter counter[BL_GBENCH_COUNTERS]; /* read after begin; ends at a NULL name */
     double seconds, seconds_min,
         seconds_max; /* out: median, least and most over the repetitions, of one run; 0: not timed */
+    double *repeat;  /* [repetitions] of the caller, or NULL: out, seconds of one run in each */
+    int64_t n_repeat;
 } bl_gbench_case;
 
 typedef struct bl_gbench_opts {

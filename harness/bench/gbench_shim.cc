@@ -67,9 +67,13 @@ class reporter : public benchmark::JSONReporter
                 seconds.push_back(r.real_accumulated_time / static_cast<double>(r.iterations));
         }
         if (good.empty()) return;
+        auto at = of_.find(good.front().run_name.function_name);
+        if (at != of_.end() && at->second->repeat && !seconds.empty()) {
+            std::copy(seconds.begin(), seconds.end(), at->second->repeat);
+            at->second->n_repeat = static_cast<int64_t>(seconds.size());
+        }
         std::sort(seconds.begin(), seconds.end());
         size_t n = seconds.size();
-        auto at = of_.find(good.front().run_name.function_name);
         if (n > 0 && at != of_.end()) { // the aggregates come in a call of their own
             at->second->seconds = n % 2 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
             at->second->seconds_min = seconds.front();
@@ -109,6 +113,7 @@ try {
     start(o);
     for (size_t i = 0; i < n; i++) {
         c[i].seconds = c[i].seconds_min = c[i].seconds_max = 0;
+        c[i].n_repeat = 0;
         of[c[i].name] = &c[i];
     }
     reporter report(of);

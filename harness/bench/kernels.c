@@ -317,8 +317,9 @@ static bl_status name_cases(bench *b, bl_err *e)
                                    .batch = (int64_t)t->shape,
                                    .ctx = &b->t[i],
                                    .begin = begin,
-                                   .run = run_once};
-        if (!b->c[i].name) return BL_E_NOMEM;
+                                   .run = run_once,
+                                   .repeat = bl_alloc(b->a, (size_t)b->o->repetitions, sizeof(double), e)};
+        if (!b->c[i].name || !b->c[i].repeat) return BL_E_NOMEM;
     }
     return BL_OK;
 }
@@ -360,8 +361,8 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
             if (c->seconds_min > 0) drift[n_drift++] = c->seconds_max / c->seconds_min;
         }
         if (t->wrong)
-            out->wrong[out->n_wrong++] = (bl_bench_wrong){t->k->name, t->s.rows, t->s.out,
-                                                          t->s.in,    t->nmse,   t->k->family->nmse_limit};
+            out->wrong[out->n_wrong++] = (bl_kernel_wrong){
+                t->k->name, t->s.rows, t->s.out, t->s.in, grouped ? t->s.group : 0, t->nmse, t->k->family->nmse_limit};
         if (c->seconds <= 0) continue;
         out->row[out->n++] = (bl_kernel_row){
             .kernel = t->k->name,
@@ -389,6 +390,8 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
             .gflops = bl_kernel_flops(&t->s) / c->seconds / 1e9,
             .ratio = blas / c->seconds,
             .nmse = t->nmse,
+            .repeat = {c->repeat, cold->repeat},
+            .n_repeat = {c->n_repeat, cold->n_repeat},
         };
     }
     qsort(drift, n_drift, sizeof *drift, by_value);

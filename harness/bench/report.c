@@ -3,7 +3,7 @@
 #include "bl_build.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
-#include "results/record.h"
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -48,7 +48,7 @@ static const struct field {
     {"nmse", "1", BL_COL_REAL, 1, AT(nmse),
      "squared error against sums in double over the power of those, same packed weight", false},
 };
-static const char where[] = "kernel/timings";
+static const char where[] = "kernel/timings", repeats_where[] = "kernel/repetitions", wrong_where[] = "kernel/wrong";
 
 /* ---- write ---- */
 static bl_status column_of(const struct field *f, const bl_bench_result *r, bl_arena *a, bl_column *out, bl_err *e)
@@ -66,6 +66,77 @@ static bl_status column_of(const struct field *f, const bl_bench_result *r, bl_a
     return BL_OK;
 }
 
+/* Every repetition of every row. */
+static bl_status write_repeats(bl_record *rec, const bl_bench_result *r, bl_arena *a, bl_err *e)
+{
+    size_t n = 0, k = 0;
+    for (size_t i = 0; i < r->n; i++) n += (size_t)(r->row[i].n_repeat[0] + r->row[i].n_repeat[1]);
+    int64_t *row = bl_alloc(a, n, sizeof *row, e), *memory = bl_alloc(a, n, sizeof *memory, e);
+    double *t = bl_alloc(a, n, sizeof *t, e);
+    if (!row || !memory || !t) return BL_E_NOMEM;
+    for (size_t i = 0; i < r->n; i++)
+        for (int cold = 0; cold < 2; cold++)
+            for (int64_t j = 0; j < r->row[i].n_repeat[cold]; j++, k++) {
+                row[k] = (int64_t)i;
+                memory[k] = cold;
+                t[k] = r->row[i].repeat[cold][j];
+            }
+    const bl_column column[] = {
+        {"row", "1", "of /kernel/timings, from 0", BL_COL_INT, row},
+        {"from_memory", "1", "1: the weight came from memory; 0: from the cache", BL_COL_INT, memory},
+        {"seconds", "s", "of one call, in the order of measuring", BL_COL_REAL, t}};
+    return bl_record_table(rec, repeats_where,
+                           &(bl_table_data){.n = (int64_t)n, .n_columns = (int)BL_COUNT(column), .column = column}, e);
+}
+
+static bl_status write_wrong(bl_record *rec, const bl_bench_result *r, bl_arena *a, bl_err *e)
+{
+    size_t n = r->n_wrong;
+    const char **name = bl_alloc(a, n, sizeof *name, e);
+    int64_t *whole = bl_alloc(a, 4 * n, sizeof *whole, e);
+    double *real = bl_alloc(a, 2 * n, sizeof *real, e);
+    if (!name || !whole || !real) return BL_E_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        const bl_kernel_wrong *w = &r->wrong[i];
+        const int64_t of[] = {w->m, w->out, w->in, w->group};
+        name[i] = w->kernel;
+        for (size_t j = 0; j < 4; j++) whole[j * n + i] = of[j];
+        real[i] = isfinite(w->nmse) ? w->nmse : BL_BENCH_NO_NUMBER;
+        real[n + i] = w->limit;
+    }
+    const bl_column column[] = {
+        {"kernel", NULL, "a kernel that was not timed, its result being wrong", BL_COL_TEXT, name},
+        {"m", "1", "rows of x", BL_COL_INT, whole},
+        {"out", "1", "rows of the weight", BL_COL_INT, whole + n},
+        {"in", "1", "columns of the weight", BL_COL_INT, whole + 2 * n},
+        {"group", "1", "weights that share a scale", BL_COL_INT, whole + 3 * n},
+        {"nmse", "1", "its error; 1e99: no number", BL_COL_REAL, real},
+        {"limit", "1", "what is allowed", BL_COL_REAL, real + n}};
+    return bl_record_table(rec, wrong_where,
+                           &(bl_table_data){.n = (int64_t)n, .n_columns = (int)BL_COUNT(column), .column = column}, e);
+}
+
+bl_status bl_bench_write_facts(bl_record *rec, const bl_kernel_facts *f, bl_err *e)
+{
+    const struct {
+        const char *where, *text;
+    } text[] = {{"env/device", f->device},    {"env/simd", f->simd},     {"env/blas", f->blas},
+                {"env/driver", f->driver},    {"env/commit", f->commit}, {"run/shape", f->shape},
+                {"run/slowed_by", f->slowed}, {"created", f->created},   {"run/convention", f->convention}};
+    bl_status st = BL_OK;
+    for (size_t i = 0; i < BL_COUNT(text); i++)
+        BL_TRY(bl_record_text(rec, text[i].where, text[i].text ? text[i].text : "", e));
+    BL_TRY(bl_record_int(rec, "env/threads", f->threads, "1", e));
+    BL_TRY(bl_record_int(rec, "run/repetitions", f->repetitions, "1", e));
+    BL_TRY(bl_record_real(rec, "run/read_bytes_per_second", f->read_bytes_per_second, "byte s-1", e));
+    BL_TRY(bl_record_real(rec, "run/peak_flop_per_second", f->peak, "s-1", e));
+    BL_TRY(bl_record_real(rec, "run/clock_mhz", f->clock, "MHz", e));
+    BL_TRY(bl_record_real(rec, "run/drift", f->drift, "1", e));
+    BL_TRY(bl_record_real(rec, "run/load", f->load, "1", e));
+out:
+    return st;
+}
+
 static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_bench_result *r, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -79,21 +150,28 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
     BL_TRY(bl_arena_new(&a, e));
     for (size_t i = 0; i < BL_COUNT(fields); i++) BL_TRY(column_of(&fields[i], r, a, &column[i], e));
     BL_TRY(bl_record_begin(path, "kernels", bl_hash_bytes(shape, strlen(shape)), &rec, e));
-    BL_TRY(bl_record_text(rec, "env/device", r->device.name, e));
-    BL_TRY(bl_record_text(rec, "env/simd", r->device.simd, e));
-    bool gpu = o->device && strcmp(o->device, "cpu") != 0;
-    BL_TRY(bl_record_text(rec, "env/blas", gpu ? "cuBLAS, bf16 weights" : bl_blas_name(), e));
-    BL_TRY(bl_record_text(rec, "env/commit", BL_BUILD_COMMIT, e));
-    BL_TRY(bl_record_int(rec, "env/threads", r->device.threads, "1", e));
-    BL_TRY(bl_record_text(rec, "run/shape", shape, e));
-    BL_TRY(bl_record_text(rec, "created", now, e));
-    BL_TRY(bl_record_real(rec, "run/read_bytes_per_second", r->read_bytes_per_second, "byte s-1", e));
-    BL_TRY(bl_record_real(rec, "run/peak_flop_per_second", r->peak[0], "s-1", e));
+    const bool gpu = o->device && strcmp(o->device, "cpu") != 0;
+    const bl_kernel_facts facts = {.device = r->device.name,
+                                   .simd = r->device.simd,
+                                   .blas = gpu ? "cuBLAS, bf16 weights" : bl_blas_name(),
+                                   .commit = BL_BUILD_COMMIT,
+                                   .created = now,
+                                   .shape = shape,
+                                   .threads = r->device.threads,
+                                   .repetitions = o->repetitions,
+                                   .read_bytes_per_second = r->read_bytes_per_second,
+                                   .drift = r->drift,
+                                   .load = r->load,
+                                   .peak = r->peak[0],
+                                   .clock = r->clock,
+                                   .slowed = r->slowed,
+                                   .driver = r->driver,
+                                   .convention = gpu ? "graph replays" : "calls"};
+    BL_TRY(bl_bench_write_facts(rec, &facts, e));
     BL_TRY(bl_record_real(rec, "run/peak_integer_per_second", r->peak[1], "s-1", e));
-    BL_TRY(bl_record_real(rec, "run/drift", r->drift, "1", e));
-    BL_TRY(bl_record_real(rec, "run/load", r->load, "1", e));
-    BL_TRY(bl_record_int(rec, "run/repetitions", o->repetitions, "1", e));
     BL_TRY(bl_record_real(rec, "run/min_seconds", o->min_time, "s", e));
+    BL_TRY(write_repeats(rec, r, a, e));
+    BL_TRY(write_wrong(rec, r, a, e));
     BL_TRY(bl_record_table(
         rec, where, &(bl_table_data){.n = (int64_t)r->n, .n_columns = (int)BL_COUNT(column), .column = column}, e));
     BL_TRY(bl_record_commit(rec, e));
@@ -161,17 +239,21 @@ out:
 }
 
 /* What was noted of the machine; timings made before it was are timings all the same. */
-static bl_status read_facts(const bl_shard *s, bl_arena *a, bl_kernel_facts *f, bl_err *e)
+bl_status bl_bench_read_facts(const bl_shard *s, bl_arena *a, bl_kernel_facts *f, bl_err *e)
 {
     const struct {
         const char *where, **to;
-    } text[] = {{"env/device", &f->device}, {"env/simd", &f->simd},   {"env/blas", &f->blas},
-                {"env/commit", &f->commit}, {"created", &f->created}, {"run/shape", &f->shape}};
+    } text[] = {{"env/device", &f->device},    {"env/simd", &f->simd},     {"env/blas", &f->blas},
+                {"env/commit", &f->commit},    {"created", &f->created},   {"run/shape", &f->shape},
+                {"run/slowed_by", &f->slowed}, {"env/driver", &f->driver}, {"run/convention", &f->convention}};
     const struct {
         const char *where;
         double *to;
-    } real[] = {
-        {"run/read_bytes_per_second", &f->read_bytes_per_second}, {"run/drift", &f->drift}, {"run/load", &f->load}};
+    } real[] = {{"run/read_bytes_per_second", &f->read_bytes_per_second},
+                {"run/drift", &f->drift},
+                {"run/load", &f->load},
+                {"run/peak_flop_per_second", &f->peak},
+                {"run/clock_mhz", &f->clock}};
     bl_status st = BL_OK;
 
     for (size_t i = 0; i < BL_COUNT(text); i++) {
@@ -186,7 +268,57 @@ out:
     return st;
 }
 
-bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_t *n, bl_kernel_facts *facts, bl_err *e)
+/* Repetitions of a row and a place stand together, in the order of the rows. */
+static bl_status read_repeats(const bl_shard *s, bl_arena *a, bl_kernel_row *row, int64_t n, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t *of, *memory, count;
+    double *t;
+    if (!bl_shard_has(s, repeats_where)) return BL_OK; /* an earlier file */
+    BL_TRY(bl_shard_column_int(s, repeats_where, "row", a, &of, &count, e));
+    BL_TRY(bl_shard_column_int(s, repeats_where, "from_memory", a, &memory, &count, e));
+    BL_TRY(bl_shard_column_real(s, repeats_where, "seconds", a, &t, &count, e));
+    for (int64_t i = 0, to; i < count; i = to) {
+        for (to = i + 1; to < count && of[to] == of[i] && memory[to] == memory[i];) to++;
+        if (of[i] < 0 || of[i] >= n || memory[i] < 0 || memory[i] > 1) {
+            st = bl_fail(e, BL_E_CORRUPT, "%s: repetitions of row %lld, of %lld", repeats_where, (long long)of[i],
+                         (long long)n);
+            goto out;
+        }
+        row[of[i]].repeat[memory[i]] = t + i;
+        row[of[i]].n_repeat[memory[i]] = to - i;
+    }
+out:
+    return st;
+}
+
+static bl_status read_wrong(const bl_shard *s, bl_arena *a, bl_speed_record *out, bl_err *e)
+{
+    static const char *const whole[] = {"m", "out", "in", "group"}, *const real[] = {"nmse", "limit"};
+    bl_status st = BL_OK;
+    int64_t n, *i64[4];
+    const char **name;
+    double *f64[2];
+    bl_kernel_wrong *w;
+    if (!bl_shard_has(s, wrong_where)) return BL_OK;
+    BL_TRY(bl_shard_texts(s, "kernel/wrong_kernel", a, &name, &n, e));
+    for (size_t i = 0; i < BL_COUNT(whole); i++)
+        BL_TRY(bl_shard_column_int(s, wrong_where, whole[i], a, &i64[i], &n, e));
+    for (size_t i = 0; i < BL_COUNT(real); i++)
+        BL_TRY(bl_shard_column_real(s, wrong_where, real[i], a, &f64[i], &n, e));
+    if (!(w = bl_alloc(a, (size_t)n, sizeof *w, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int64_t i = 0; i < n; i++)
+        w[i] = (bl_kernel_wrong){name[i], i64[0][i], i64[1][i], i64[2][i], i64[3][i], f64[0][i], f64[1][i]};
+    out->wrong = w;
+    out->n_wrong = (size_t)n;
+out:
+    return st;
+}
+
+bl_status bl_bench_read(const char *dir, bl_arena *a, bl_speed_record *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_shard *s = NULL;
@@ -195,21 +327,22 @@ bl_status bl_bench_read(const char *dir, bl_arena *a, bl_kernel_row **out, size_
     char *path = bl_join(dir, BL_BENCH_FILE, e);
 
     if (!path) return BL_E_NOMEM;
-    *facts = (bl_kernel_facts){.device = ""};
+    bl_speed_record r = {.name = dir, .facts = {.device = ""}};
     if (bl_exists(path)) {
         BL_TRY(bl_shard_open(path, &s, e));
-        if ((st = read_facts(s, a, facts, e)) != BL_OK) {
+        st = bl_bench_read_facts(s, a, &r.facts, e);
+        for (size_t i = 0; i < BL_COUNT(fields) && st == BL_OK; i++)
+            st = read_column(s, &fields[i], a, &row, &count, e);
+        if (st == BL_OK) st = read_repeats(s, a, row, count, e);
+        if (st == BL_OK) st = read_wrong(s, a, &r, e);
+        if (st != BL_OK) {
             bl_within(e, "%s", path);
             goto out;
         }
-        for (size_t i = 0; i < BL_COUNT(fields); i++)
-            if ((st = read_column(s, &fields[i], a, &row, &count, e)) != BL_OK) {
-                bl_within(e, "%s", path);
-                goto out;
-            }
     }
-    *out = row;
-    *n = (size_t)count;
+    r.kernel = row;
+    r.n_kernels = (size_t)count;
+    *out = r;
 out:
     bl_shard_close(s);
     bl_free(path);

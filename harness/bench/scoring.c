@@ -313,7 +313,9 @@ static bl_status rows_of(const scoring *s, bl_scoring_row **out, size_t *n, bl_e
     s->be->ops->memory(s->be, NULL, &peak);
     for (size_t w = 0; w < s->n_w; w++)
         for (size_t i = !s->blas; i <= s->n_v; i++) {
-            double *t = s->times[w][i];
+            double *t = bl_alloc(s->a, s->rounds, sizeof *t, e);
+            if (!t) return BL_E_NOMEM;
+            memcpy(t, s->times[w][i], s->rounds * sizeof *t);
             qsort(t, s->rounds, sizeof *t, by_value);
             double median = bl_percentile(t, (int64_t)s->rounds, 0.5);
             row[k] = (bl_scoring_row){
@@ -328,12 +330,46 @@ static bl_status rows_of(const scoring *s, bl_scoring_row **out, size_t *n, bl_e
                          : i      ? row[k - i].seconds / median
                                   : 1,
                 .peak_bytes = peak,
+                .repeat = s->times[w][i],
+                .n_repeat = (int64_t)s->rounds,
             };
             k++;
         }
     *out = row;
     *n = k;
     return BL_OK;
+}
+
+/* What was timed, where and how, as a file. */
+static bl_status write_rows(const scoring *s, const bl_device_info *device, const bl_scoring_row *row, size_t n,
+                            bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_model_row *of = bl_alloc(s->a, n, sizeof *of, e);
+    char *how = NULL;
+    if (!of) return BL_E_NOMEM;
+    for (size_t i = 0; i < n; i++)
+        of[i] = (bl_model_row){row[i].what,    row[i].method, row[i].tokens,
+                               row[i].seconds, row[i].repeat, row[i].n_repeat};
+    if (!(how = bl_format_text(e, "%s, wall time%s%s", s->o->model, s->o->stream ? ", a block at a time" : "",
+                               s->o->deterministic ? ", deterministic" : ""))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    BL_TRY(bl_throughput_write(s->o->out,
+                               &(bl_speed_record){.facts = {.device = device->name,
+                                                            .simd = device->simd,
+                                                            .blas = s->blas ? bl_blas_name() : "",
+                                                            .shape = s->o->model,
+                                                            .threads = device->threads,
+                                                            .repetitions = (int64_t)s->rounds,
+                                                            .convention = how},
+                                                  .model = of,
+                                                  .n_models = n},
+                               e));
+out:
+    bl_free(how);
+    return st;
 }
 
 bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_arena *a, bl_scoring_row **out, size_t *n,
@@ -346,6 +382,7 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
     if (!s) return BL_E_NOMEM;
     s->o = o;
     s->a = a;
+    if (o->out) BL_TRY(bl_dir_usable(o->out, e));
     BL_TRY(bl_backend_open(&(bl_backend_opts){.device = o->device ? o->device : "cpu",
                                               .threads = (int)o->threads,
                                               .deterministic = o->deterministic,
@@ -376,6 +413,7 @@ bl_status bl_bench_scoring(const bl_program *p, const bl_scoring_opts *o, bl_are
                 BL_TRY(measure(s, w, who, round, e));
             }
     BL_TRY(rows_of(s, out, n, e));
+    if (o->out) BL_TRY(write_rows(s, &facts, *out, *n, e));
 out:
     close_all(s);
     return st;

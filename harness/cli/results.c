@@ -47,7 +47,7 @@ static const char *folder_of(const char *path, bl_arena *a, bl_err *e)
 bl_status bl_results_read(const bl_program *p, const char *dir, bl_results *out, bl_err *e)
 {
     bl_status st;
-    bl_kernel_row *kernel = NULL;
+    bl_speed_record timed;
     bl_curve *curve = NULL;
 
     *out = (bl_results){.rules = bl_program_metrics(p)};
@@ -71,9 +71,11 @@ bl_status bl_results_read(const bl_program *p, const char *dir, bl_results *out,
         st = BL_E_NOMEM;
         goto out;
     }
-    BL_TRY(bl_bench_read(dir, out->arena, &kernel, &out->in.n_kernels, &out->facts, e));
-    out->in.kernel = kernel;
-    out->in.facts = kernel ? &out->facts : NULL;
+    BL_TRY(bl_bench_read(dir, out->arena, &timed, e));
+    out->facts = timed.facts;
+    out->in.kernel = timed.kernel;
+    out->in.n_kernels = timed.n_kernels;
+    out->in.facts = timed.n_kernels ? &out->facts : NULL;
 out:
     return st;
 }

@@ -1,6 +1,7 @@
 /* rows.c - names of methods, as users write them and as results have them. */
 #include "rows.h"
 #include "kernels/base/fs.h"
+#include "results/timing.h"
 #include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,7 +63,7 @@ bl_status bl_cells_read(const char *dir, bl_arena *a, bl_cell **out, size_t *n, 
     for (size_t i = 0; i < n_names; i++) {
         size_t len = strlen(name[i]);
         bl_err why = {0};
-        if (len < 3 || strcmp(name[i] + len - 3, ".h5") != 0 || strcmp(name[i], "kernels.h5") == 0) continue;
+        if (len < 3 || strcmp(name[i] + len - 3, ".h5") != 0 || bl_is_timings(name[i])) continue;
         char *path = bl_join(dir, name[i], e);
         if (!path) {
             st = BL_E_NOMEM;

@@ -4,11 +4,12 @@
 #include "bl_build.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct opts {
     bl_cli_common common;
-    const char *shape, *filter, *rows, *out, *model, *method, *device;
-    int64_t group, repetitions, request, decode, mem_limit, vectors, dim;
+    const char *shape, *filter, *rows, *out, *model, *method, *device, *against;
+    int64_t rounds, group, repetitions, request, decode, mem_limit, vectors, dim;
     bool alone, stream, deterministic;
     double min_time;
 } opts;
@@ -24,7 +25,12 @@ static const bl_opt rows[] = {
     {"min-time", BL_OPT_REAL, .min = 0.0001, .max = 60, .def.r = 0.05, .at = offsetof(opts, min_time), .arg = "S",
      .doc = "kernels: seconds of a repetition"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o',
-     .doc = "kernels: write kernels.h5 and kernels.json (Google Benchmark's) there"},
+     .doc = "kernels: write kernels.h5 and kernels.json (Google Benchmark's) there; scoring: throughput.h5"},
+    {"against", BL_OPT_TEXT, .at = offsetof(opts, against), .arg = "PROGRAM",
+     .doc = "kernels, scoring: time another build of bitladder and this one in turn; exit 3 when this one is slower or "
+            "less exact"},
+    {"rounds", BL_OPT_INT, .min = 2, .max = 1000, .def.i = 9, .at = offsetof(opts, rounds), .arg = "N",
+     .doc = "against: how often each is run; the medians of the rounds are compared"},
     {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL", .doc = "scoring: the model"},
     {"method", BL_OPT_TEXT, .def.s = "fp32,base,rtn:w4g64", .at = offsetof(opts, method), .repeat = true, .arg = "LIST",
      .doc = "scoring: methods; fp32: all weights as fp32"},
@@ -48,7 +54,7 @@ static const bl_opt rows[] = {
     BL_COMMON_ROWS(opts, common),
     {0}};
 
-enum { MOST_ROWS = 64 };
+enum { MOST_ROWS = 64, EXIT_WORSE = 3 };
 
 static bl_status rows_list(const char *text, int64_t *m, size_t *n, bl_err *e)
 {
@@ -162,7 +168,6 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
     bl_device_info device;
 
     if (!o->model) return bl_fail(e, BL_E_CONFIG, "bench scoring needs --model MODEL");
-    if (o->out) return bl_fail(e, BL_E_CONFIG, "--output: bench scoring writes no files; bench kernels does");
     bl_scoring_opts so = {.model = o->model,
                           .method = o->method,
                           .filter = o->filter,
@@ -175,6 +180,7 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
                           .alone = o->alone,
                           .stream = o->stream,
                           .deterministic = o->deterministic,
+                          .out = o->out,
                           .quiet = o->common.quiet};
     BL_TRY(bl_bench_scoring(p, &so, a, &row, &n, e));
     BL_TRY(bl_scoring_table(row, n, o->common.json, &t, e));
@@ -214,6 +220,68 @@ out:
     return st;
 }
 
+/* What both programs are asked: what was asked of this one, as text. */
+static bl_status against(const char *kind, const opts *o, int *exit_code, bl_err *e)
+{
+    enum { NUMBERS = 8 };
+    bl_status st = BL_OK;
+    char number[NUMBERS][32], self[4096];
+    const char *args[48];
+    size_t n = 0, k = 0, worse = 0;
+    bl_text t = {0};
+    const struct {
+        const char *name;
+        int64_t v;
+    } whole[] = {{"--group", o->group},     {"--repetitions", o->repetitions}, {"--threads", o->common.threads},
+                 {"--request", o->request}, {"--decode", o->decode},           {"--mem-limit", o->mem_limit}};
+    const struct {
+        const char *name, *s;
+    } text[] = {{"--filter", o->filter}, {"--rows", o->rows},     {"--shape", o->shape},
+                {"--model", o->model},   {"--method", o->method}, {"--device", o->device}};
+    const struct {
+        const char *name;
+        bool on;
+    } flag[] = {{"--alone", o->alone}, {"--stream", o->stream}, {"--deterministic", o->deterministic}};
+    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (len <= 0) return bl_fail(e, BL_E_IO, "--against: this program does not know where it is");
+    self[len] = 0;
+    if (strcmp(kind, "search") == 0 || o->out)
+        return bl_fail(e, BL_E_CONFIG,
+                       o->out ? "--against compares and writes no timings: without --output"
+                              : "--against: bench kernels or scoring, not search");
+    if (access(o->against, X_OK) != 0)
+        return bl_fail(e, BL_E_CONFIG, "--against: '%s' is no program that can be run", o->against);
+    args[n++] = kind;
+    for (size_t i = 0; i < BL_COUNT(text); i++)
+        if (text[i].s) {
+            args[n++] = text[i].name;
+            args[n++] = text[i].s;
+        }
+    for (size_t i = 0; i < BL_COUNT(whole); i++) {
+        if (strcmp(whole[i].name, "--threads") == 0 && !whole[i].v) continue;
+        snprintf(number[k], sizeof number[k], "%lld", (long long)whole[i].v);
+        args[n++] = whole[i].name;
+        args[n++] = number[k++];
+    }
+    snprintf(number[k], sizeof number[k], "%.17g", o->min_time);
+    args[n++] = "--min-time";
+    args[n++] = number[k];
+    for (size_t i = 0; i < BL_COUNT(flag); i++)
+        if (flag[i].on) args[n++] = flag[i].name;
+    args[n] = NULL;
+    BL_TRY(bl_bench_against_run(&(bl_bench_against){.program = {o->against, self},
+                                                    .args = args,
+                                                    .rounds = o->rounds,
+                                                    .json = o->common.json,
+                                                    .quiet = o->common.quiet},
+                                &t, &worse, e));
+    BL_TRY(bl_output(NULL, &t, e));
+    if (worse) *exit_code = EXIT_WORSE;
+out:
+    bl_text_free(&t);
+    return st;
+}
+
 static const struct {
     const char *name;
     bl_status (*run)(const bl_program *, const opts *, bl_arena *, bl_err *);
@@ -222,15 +290,16 @@ static const struct {
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
+    const opts *o = options;
     const char *names[BL_COUNT(kinds) + 1] = {0};
     bl_arena *a = NULL;
-    (void)exit_code;
 
     for (size_t i = 0; i < BL_COUNT(kinds); i++) {
         names[i] = kinds[i].name;
         if (strcmp(args->pos[0], kinds[i].name) != 0) continue;
+        if (o->against) return against(kinds[i].name, o, exit_code, e);
         BL_TRY(bl_arena_new(&a, e));
-        st = kinds[i].run(p, options, a, e);
+        st = kinds[i].run(p, o, a, e);
         goto out;
     }
     const char *near = bl_nearest(args->pos[0], names);

@@ -3,6 +3,7 @@
 #include "results.h"
 #include "rows.h"
 #include "kernels/base/fs.h"
+#include "harness/bench/bench.h"
 #include "results/versus.h"
 #include <string.h>
 #include <unistd.h>
@@ -17,7 +18,9 @@ typedef struct opts {
 static const char *const formats[] = {"md", "json", NULL};
 static const bl_opt rows[] = {
     {"threshold", BL_OPT_REAL, .min = 0, .max = 1e9, .at = offsetof(opts, threshold), .arg = "PERCENT",
-     .doc = "exit 3 only when something is worse by more: points of a share, percent of another value"},
+     .doc =
+         "exit 3 only when something is worse by more: points of a share, percent of another value; of a time 2 where "
+         "nothing is said"},
     {"metric", BL_OPT_TEXT, .at = offsetof(opts, metric), .repeat = true, .arg = "NAME",
      .doc = "metrics to compare, globs allowed; each task's headline otherwise"},
     {"all", BL_OPT_BOOL, .at = offsetof(opts, all), .doc = "all metrics"},
@@ -36,6 +39,21 @@ static const char *task_of_rows(const bl_table *t, const char *name)
     return NULL;
 }
 
+/* Two directories of timings, of `bench`. */
+static bl_status timings(const opts *o, const bl_args *args, int *exit_code, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+    size_t worse = 0;
+    BL_TRY(bl_speed_of_dirs((const char *const[]){args->pos[0], args->pos[1]}, o->threshold,
+                            o->common.json || o->format == 1, &t, &worse, e));
+    BL_TRY(bl_output(o->out, &t, e));
+    if (worse) *exit_code = EXIT_WORSE;
+out:
+    bl_text_free(&t);
+    return st;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -48,6 +66,8 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     const char *name[2] = {args->pos[0], args->pos[1]};
     bool json = o->common.json || o->format == 1;
 
+    if (args->n_pos == 2 && bl_speed_there(args->pos[0]) && bl_speed_there(args->pos[1]))
+        return timings(o, args, exit_code, e);
     BL_TRY(bl_table_read(&args->pos[0], 1, &a, e));
     side[0].table = side[1].table = a;
     if (args->n_pos == 3) { /* two tasks of one directory, or two rows */
@@ -113,7 +133,10 @@ const bl_verb bl_verb_compare = {
         "tasks that ask the same items (gsm8k:direct gsm8k:cot8: what the reasoning is worth, with each method), item "
         "by "
         "item: differences with their own errors, exact tests, a verdict for each task and one over all. Exit 3 when "
-        "something is worse. Refuses what does not compare: other data, items or conventions.",
+        "something is worse. Refuses what does not compare: other data, items or conventions. Two directories of "
+        "timings "
+        "(bench --output): what is slower, by ranks of the repetitions, and what is less exact, each a verdict of its "
+        "own; refuses other devices, clocks or conventions.",
     .example = "bitladder compare runs/a rtn:w4g64 rtn:w4g32",
     .opts = rows,
     .opts_size = sizeof(opts),

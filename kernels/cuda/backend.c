@@ -150,6 +150,8 @@ void bl_cuda_device_info(const bl_backend *be, bl_device_info *out)
                             .memory_bytes = c->about.totalGlobalMem,
                             .deterministic = be->opts.deterministic};
     snprintf(out->name, sizeof out->name, "%.120s", c->about.name);
+    snprintf(out->bus, sizeof out->bus, "%04x:%02x:%02x.0", (unsigned)c->about.pciDomainID, (unsigned)c->about.pciBusID,
+             (unsigned)c->about.pciDeviceID);
     snprintf(out->simd, sizeof out->simd, "sm_%d%d, CUDA %d.%d, driver for %d.%d", c->about.major, c->about.minor,
              runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10);
 }

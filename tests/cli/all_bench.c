@@ -33,7 +33,7 @@ static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
         {"xyz", "kernels, scoring or search?"},
         {"", "bench needs kernels|scoring"},
         {"scoring", "--model"},
-        {"scoring --model synth:tiny -o x", "bench scoring writes no files"},
+        {"search -o x", "bench search writes no files"},
         {"kernels --rows 0", "--rows"},
         {"kernels --rows 1,,2", "--rows"},
         {"kernels --rows 1,x", "--rows"},

@@ -47,5 +47,12 @@ for n in (40, 161):
                            "delta": float(quotient(a, b, tokens)), "boot_se": float(r.standard_error)})
 out["needed"] = [[d, sd, float(NormalIndPower().solve_power(d / sd, alpha=0.05, power=0.8, ratio=0))]
                  for d, sd in ((0.01, 0.35), (0.05, 0.5), (0.2, 0.7), (-0.03, 0.2))]
+ranks = np.random.default_rng(11)
+out["rank_sum"] = []
+for n, m, tied in ((1, 1, 0), (3, 4, 0), (5, 5, 0), (9, 9, 0), (9, 30, 0), (50, 50, 0), (60, 60, 0), (5, 5, 1), (20, 25, 1)):
+    x, y = ranks.normal(0, 1, n).round(1 if tied else 9), ranks.normal(0.7, 1, m).round(1 if tied else 9)
+    exact = not len(set(x) & set(y)) and len(set(x) | set(y)) == n + m and n * m <= 2500
+    p = stats.mannwhitneyu(x, y, method="exact" if exact else "asymptotic").pvalue
+    out["rank_sum"].append({"x": x.tolist(), "y": y.tolist(), "p": float(p)})
 json.dump(out, sys.stdout, separators=(",", ":"))
 print()

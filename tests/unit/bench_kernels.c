@@ -15,7 +15,6 @@
         }                                                                                                              \
     } while (0)
 
-static bl_kernel_facts facts;
 static const int64_t rows[] = {1, 16};
 static bl_bench_opts quick(const char *filter, const char *out)
 {
@@ -232,8 +231,7 @@ static void the_shard_reads_back_as_the_same_rows(void **state)
     bl_err e = {0};
     bl_arena *a = NULL;
     bl_bench_result r;
-    bl_kernel_row *got;
-    size_t n;
+    bl_speed_record read;
     const char *dir = test_dir();
     bl_bench_opts o = quick("linear_*,gem?_int4_*", dir);
     (void)state;
@@ -241,10 +239,15 @@ static void the_shard_reads_back_as_the_same_rows(void **state)
     a = arena();
 
     assert_ok(bl_bench_kernels(&o, a, &r, &e));
-    assert_ok(bl_bench_read(dir, a, &got, &n, &facts, &e));
-    assert_int_equal(n, r.n);
-    for (size_t i = 0; i < n; i++) {
-        const bl_kernel_row *x = &r.row[i], *y = &got[i];
+    assert_ok(bl_bench_read(dir, a, &read, &e));
+    const bl_kernel_facts facts = read.facts;
+    assert_int_equal(read.n_kernels, r.n);
+    for (size_t i = 0; i < read.n_kernels; i++) {
+        const bl_kernel_row *x = &r.row[i], *y = &read.kernel[i];
+        for (int cold = 0; cold < 2; cold++) {
+            assert_true(x->n_repeat[cold] == 2 && y->n_repeat[cold] == 2);
+            assert_memory_equal(x->repeat[cold], y->repeat[cold], 2 * sizeof(double));
+        }
         assert_string_equal(x->kernel, y->kernel);
         assert_string_equal(x->op, y->op);
         assert_string_equal(x->format, y->format);
@@ -363,8 +366,8 @@ static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(vo
 {
     bl_err e = {0};
     bl_arena *a = NULL;
-    bl_kernel_row *row;
-    size_t n = 7, size;
+    bl_speed_record read = {.n_kernels = 7};
+    size_t size;
     char *bytes = NULL;
     const char *dir = test_dir();
     bl_bench_opts o = quick("linear_fp32_ref", dir);
@@ -373,14 +376,14 @@ static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(vo
     NEEDS_BENCHMARK();
     a = arena();
 
-    assert_ok(bl_bench_read(dir, a, &row, &n, &facts, &e));
-    assert_int_equal(n, 0);
+    assert_ok(bl_bench_read(dir, a, &read, &e));
+    assert_int_equal(read.n_kernels, 0);
     assert_ok(bl_bench_kernels(&o, a, &r, &e));
     char *path = bl_join(dir, BL_BENCH_FILE, &e);
     assert_ok(bl_read_file(path, 1 << 24, &bytes, &size, &e));
     bytes[size / 2] ^= 4;
     assert_ok(bl_write_file(path, bytes, size, &e));
-    assert_refused(bl_bench_read(dir, a, &row, &n, &facts, &e), BL_E_CORRUPT, BL_BENCH_FILE);
+    assert_refused(bl_bench_read(dir, a, &read, &e), BL_E_CORRUPT, BL_BENCH_FILE);
     bl_free(bytes);
     bl_free(path);
     bl_remove_tree(dir, &e);

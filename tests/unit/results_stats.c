@@ -52,6 +52,19 @@ static void same(double got, double want, const char *what)
     if (!(fabs(got - want) <= 1e-9 * fabs(want) + 1e-300)) fail_msg("%s: %.17g, wanted %.17g", what, got, want);
 }
 
+static void ranks_are_compared_as_scipy_does(void **state)
+{
+    double x[64], y[64], p;
+    (void)state;
+    for (const bl_json *o = bl_json_first(list_of("rank_sum")); o; o = bl_json_next(o)) {
+        int64_t n = numbers(bl_json_get(o, "x"), x, 64), m = numbers(bl_json_get(o, "y"), y, 64);
+        assert_ok(bl_rank_sum(x, n, y, m, &p, &e));
+        same(p, number(o, "p"), "rank_sum");
+    }
+    assert_ok(bl_rank_sum(x, 0, y, 5, &p, &e));
+    assert_true(p == 1);
+}
+
 static void mcnemar_is_that_of_statsmodels(void **state)
 {
     (void)state;
@@ -188,6 +201,7 @@ static void a_quotient_of_perplexities_has_the_error_that_resampling_finds(void 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ranks_are_compared_as_scipy_does),
         cmocka_unit_test(mcnemar_is_that_of_statsmodels),
         cmocka_unit_test(student_is_that_of_scipy),
         cmocka_unit_test(holm_is_that_of_statsmodels),

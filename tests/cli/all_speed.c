@@ -1,0 +1,345 @@
+/* `bitladder compare` of two records of timings, and `bench --against`: what is told from chance, what is not, what is
+ * refused. Times are made up, with noise of a fixed seed; no test looks at the clock. */
+#include "test.h"
+#include "harness/bench/bench_impl.h"
+#include "harness/bench/gbench.h"
+#include "kernels/base/fs.h"
+#include "kernels/base/rng.h"
+#include <math.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+enum { KERNELS = 6, SHAPES = 2, ROWS = KERNELS * SHAPES, MOST_REPEATS = 30 };
+
+static bl_err e;
+static char text[1 << 16];
+
+static int run(const char *args)
+{
+    char line[8192];
+    snprintf(line, sizeof line, "'%s' %s 2>&1", BL_PROGRAM, args);
+    FILE *f = popen(line, "r");
+    assert_non_null(f);
+    text[fread(text, 1, sizeof text - 1, f)] = 0;
+    int status = pclose(f);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int compare(const char *a, const char *b, const char *more)
+{
+    char args[8192];
+    snprintf(args, sizeof args, "compare '%s' '%s' %s", a, b, more);
+    return run(args);
+}
+
+typedef struct made {
+    uint64_t seed;
+    int64_t repetitions;        /* 0: 9 */
+    double noise, all, kernel3; /* relative deviation; what all times, and those of kernel 3, are multiplied with */
+    double error;               /* added to that of kernel 3 */
+    const char *device;
+    int64_t threads;
+    double clock;
+    const char *slowed;
+    bool gpu;
+} made;
+
+/* Repetitions that a machine might have: noise, and one of ten is a fifth slower. */
+static const double *repeats(const made *m, uint64_t row, int cold, double t, double *median, bl_arena *a)
+{
+    int64_t n = m->repetitions ? m->repetitions : 9;
+    double *v = bl_alloc(a, (size_t)n, sizeof *v, &e);
+    bl_rng r = bl_rng_at(m->seed, bl_rng_key("repeats", 2 * row + (uint64_t)cold), 0);
+    assert_non_null(v);
+    for (int64_t i = 0; i < n; i++)
+        v[i] = t * exp(m->noise * bl_rng_normal(&r)) * (bl_rng_uniform(&r) < 0.1 ? 1 + 13 * m->noise : 1);
+    *median = bl_speed_median(v, n, a, &e);
+    return v;
+}
+
+static char *record(const char *dir, const char *name, const made *m)
+{
+    static const char *const kernels[KERNELS] = {"openblas",       "gemm_fp32_avx2", "gemm_int8_avx2",
+                                                 "gemm_int4_avx2", "gemv_int4_avx2", "gemm_int2_avx2"};
+    bl_arena *a;
+    bl_kernel_row row[ROWS] = {{0}};
+    char *path = bl_join(dir, name, &e);
+    assert_ok(bl_arena_new(&a, &e));
+    assert_ok(bl_make_dirs(path, &e));
+    for (int i = 0; i < ROWS; i++) {
+        bl_kernel_row *r = &row[i];
+        int k = i % KERNELS;
+        double t = 1e-4 * (1 + i) * (m->all > 0 ? m->all : 1) * (k == 3 && m->kernel3 > 0 ? m->kernel3 : 1);
+        *r = (bl_kernel_row){.kernel = kernels[k],
+                             .op = "linear",
+                             .format = "int4",
+                             .backend = "cpu",
+                             .m = 16,
+                             .out = 576,
+                             .in = i < KERNELS ? 576 : 1536,
+                             .group = k ? 64 : 0,
+                             .bits = 4.25,
+                             .nmse = 3e-14 + (k == 3 ? m->error : 0)};
+        r->repeat[0] = repeats(m, (uint64_t)i, 0, t, &r->seconds, a);
+        r->repeat[1] = repeats(m, (uint64_t)i, 1, 1.3 * t, &r->cold, a);
+        r->n_repeat[0] = r->n_repeat[1] = m->repetitions ? m->repetitions : 9;
+    }
+    bl_bench_result r = {.row = row, .n = ROWS, .clock = m->clock, .slowed = m->slowed};
+    snprintf(r.device.name, sizeof r.device.name, "%s", m->device ? m->device : "a processor");
+    r.device.threads = m->threads ? (int)m->threads : 2;
+    assert_ok(bl_bench_write(&(bl_bench_opts){.out = path, .device = m->gpu ? "cuda" : NULL, .repetitions = 9}, &r,
+                             &(bl_text){0}, &e));
+    bl_arena_free(a);
+    return path;
+}
+
+static size_t count(const char *word)
+{
+    size_t n = 0;
+    for (const char *p = text; (p = strstr(p, word)) != NULL; p++) n++;
+    return n;
+}
+
+static void ten_comparisons_of_a_program_with_itself_give_no_alarm(void **state)
+{
+    const char *dir = test_dir();
+    (void)state;
+    for (uint64_t i = 0; i < 10; i++) {
+        char *a = record(dir, "a", &(made){.seed = 2 * i, .noise = 0.015}),
+             *b = record(dir, "b", &(made){.seed = 2 * i + 1, .noise = 0.015, .all = i % 2 ? 1.01 : 0.99});
+        if (compare(a, b, "") != 0) fail_msg("%d: %s", (int)i, text);
+        assert_int_equal(count("| slower"), 0);
+        bl_free(a);
+        bl_free(b);
+    }
+    bl_remove_tree(dir, &e);
+}
+
+static void five_percent_are_found_and_nothing_else_is(void **state)
+{
+    const char *dir = test_dir();
+    char *a = record(dir, "a", &(made){.seed = 1, .noise = 0.01, .repetitions = 15}),
+         *slow = record(dir, "slow", &(made){.seed = 2, .noise = 0.01, .kernel3 = 1.05, .repetitions = 15}),
+         *one = record(dir, "one", &(made){.seed = 3, .noise = 0.001, .kernel3 = 1.012}),
+         *quiet = record(dir, "quiet", &(made){.seed = 4, .noise = 0.001}),
+         *few = record(dir, "few", &(made){.seed = 2, .noise = 0.01, .kernel3 = 1.05, .repetitions = 3});
+    (void)state;
+    assert_int_equal(compare(a, slow, ""), 3);
+    assert_int_equal(count("| slower"), 4); /* two shapes, from memory and in cache */
+    for (const char *p = text; (p = strstr(p, "| slower")) != NULL; p++) {
+        const char *line = p;
+        while (line > text && line[-1] != '\n') line--;
+        assert_memory_equal(line, "| gemm_int4_avx2 ", 17);
+    }
+    assert_int_equal(compare(slow, a, ""), 0);
+    assert_int_equal(count("| faster"), 4);
+    assert_int_equal(compare(a, slow, "--threshold 8"), 0);
+    /* what does not matter in practice is no alarm, however sure it is */
+    assert_int_equal(compare(quiet, one, ""), 0);
+    assert_int_equal(count("| slower"), 0);
+    assert_int_equal(compare(quiet, one, "--threshold 0.5"), 3);
+    /* too few to say anything: it says so, and how many can */
+    assert_int_equal(compare(a, few, ""), 0);
+    assert_non_null(strstr(text, "--repetitions 6 can"));
+    /* json has the same verdicts */
+    assert_int_equal(compare(a, slow, "--json"), 3);
+    assert_int_equal(count("\"verdict\": \"slower\"") + count("\"verdict\":\"slower\""), 4);
+    for (size_t i = 0; i < 5; i++) bl_free((char *[]){a, slow, one, quiet, few}[i]);
+    bl_remove_tree(dir, &e);
+}
+
+static void what_cannot_be_compared_is_refused_with_the_reason(void **state)
+{
+    static const struct {
+        made m;
+        const char *phrase;
+    } cases[] = {
+        {{.seed = 2, .noise = 0.01, .device = "another"}, "unlike devices, 'a processor' and 'another'"},
+        {{.seed = 2, .noise = 0.01, .threads = 4}, "2 threads and 4"},
+        {{.seed = 2, .noise = 0.01, .clock = 1700}, "unlike clocks, MHz of the device 1980 and 1700"},
+        {{.seed = 2, .noise = 0.01, .clock = 1980, .slowed = "heat"}, "unlike reasons of slow clocks, '' and 'heat'"},
+        {{.seed = 2, .noise = 0.01, .gpu = true}, "unlike baselines"},
+        {{.seed = 2, .noise = 0.01, .all = 1.2}, "the yardstick, which is the same code in both, took +2"},
+    };
+    const char *dir = test_dir();
+    char *a = record(dir, "a", &(made){.seed = 1, .noise = 0.01, .clock = 1980});
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(cases); i++) {
+        char *b = record(dir, "b", &cases[i].m);
+        if (compare(a, b, "") == 0 || !strstr(text, cases[i].phrase)) fail_msg("'%s': %s", cases[i].phrase, text);
+        bl_free(b);
+    }
+    bl_free(a);
+    bl_remove_tree(dir, &e);
+}
+
+/* ---- errors of kernels that are run ---- */
+static bl_status a_thousandth_off(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *err)
+{
+    bl_status st = bl_kernel_find("linear_fp32_ref")->family->run(f, be, a, err);
+    int64_t n = bl_tensor_count(&a->y[0]);
+    float *y = st == BL_OK ? bl_new((size_t)n, sizeof *y, err) : NULL;
+    if (!y) return st;
+    st = be->ops->download(be, &a->y[0], y, err);
+    for (int64_t i = 0; i < n; i++) y[i] *= 1.001f;
+    if (st == BL_OK) st = be->ops->upload(be, &a->y[0], y, err);
+    bl_free(y);
+    return st;
+}
+
+static void an_error_of_a_thousandth_is_a_verdict_of_its_own(void **state)
+{
+    static const int64_t rows[] = {4};
+    const char *dir = test_dir();
+    const bl_kernel *good = bl_kernel_find("linear_fp32_ref");
+    bl_kernel_family family = *good->family;
+    bl_kernel k = {.name = "planted", .family = &family, .format = good->format};
+    const bl_kernel *list[] = {&k};
+    bl_arena *a;
+    bl_bench_result r;
+    char *path[3];
+    (void)state;
+    if (!bl_gbench_there()) skip();
+    assert_ok(bl_arena_new(&a, &e));
+    family.nmse_limit = 2e-5; /* as that of products in bf16: the error passes, and is timed */
+    for (int i = 0; i < 3; i++) {
+        if (i) family.run = a_thousandth_off;
+        if (i == 2) family.nmse_limit = 1e-10; /* not allowed: not timed either */
+        path[i] = bl_join(dir, (const char *const[]){"good", "off", "wrong"}[i], &e);
+        assert_ok(bl_make_dirs(path[i], &e));
+        assert_ok(bl_bench_list(&(bl_bench_opts){.shape = "64x128",
+                                                 .m = rows,
+                                                 .n_m = 1,
+                                                 .group = 32,
+                                                 .threads = 1,
+                                                 .repetitions = 2,
+                                                 .min_time = 1e-4,
+                                                 .cold_bytes = 1 << 14,
+                                                 .out = path[i],
+                                                 .quiet = true},
+                                list, 1, a, &r, &e));
+    }
+    /* The times are the machine's: of two repetitions nothing is told, but the yardstick may be far apart. */
+    for (int i = 1; i < 3; i++) {
+        bl_speed_record x, y;
+        bl_speed_row *row;
+        size_t n, worse = 0;
+        double shift;
+        assert_ok(bl_bench_read(path[0], a, &x, &e));
+        assert_ok(bl_bench_read(path[i], a, &y, &e));
+        x.n_kernels = x.n_kernels; /* both kept; the yardstick of y as it is in x */
+        bl_kernel_row own[8];
+        assert_true(y.n_kernels <= BL_COUNT(own));
+        for (size_t j = 0; j < y.n_kernels; j++)
+            own[j] = strcmp(y.kernel[j].kernel, "openblas") ? y.kernel[j] : x.kernel[0];
+        y.kernel = own;
+        assert_ok(bl_speed_compare(&x, &y, 1e6, a, &row, &n, &shift, &e));
+        for (size_t j = 0; j < n; j++)
+            if (row[j].exact == BL_ERROR_MORE) {
+                worse++;
+                assert_memory_equal(row[j].what, "planted ", 8);
+                assert_true(fabs(row[j].error[1] - 1e-6) < 1e-8);
+            }
+        assert_int_equal(worse, 1);
+        assert_int_equal(bl_speed_loss(row, n), 1);
+    }
+    for (int i = 0; i < 3; i++) bl_free(path[i]);
+    bl_arena_free(a);
+    bl_remove_tree(dir, &e);
+}
+
+static void an_error_that_grew_is_exit_3_and_named(void **state)
+{
+    const char *dir = test_dir();
+    char *a = record(dir, "a", &(made){.seed = 1, .noise = 0.01}),
+         *b = record(dir, "b", &(made){.seed = 2, .noise = 0.01, .error = 1e-6});
+    (void)state;
+    assert_int_equal(compare(a, b, ""), 3);
+    assert_int_equal(count("| slower"), 0);
+    assert_non_null(
+        strstr(text, "gemm_int4_avx2 16 x 576 x 1536 g64: its error grew from 3e-14 to 1e-06 of the power."));
+    assert_int_equal(compare(b, a, ""), 0);
+    bl_free(a);
+    bl_free(b);
+    bl_remove_tree(dir, &e);
+}
+
+/* ---- whole models, and two programs ---- */
+static void models_are_compared_like_kernels(void **state)
+{
+    const char *dir = test_dir();
+    char *path[2];
+    bl_arena *a;
+    (void)state;
+    assert_ok(bl_arena_new(&a, &e));
+    for (int i = 0; i < 2; i++) {
+        bl_model_row row[2] = {{"window of 512", "base", 512, 0, NULL, 9},
+                               {"greedy text of 64", "base", 64, 0, NULL, 9}};
+        for (int k = 0; k < 2; k++)
+            row[k].repeat = repeats(&(made){.seed = (uint64_t)i, .noise = 0.005}, (uint64_t)k, 0, k && i ? 1.05 : 1.0,
+                                    &row[k].seconds, a);
+        path[i] = bl_join(dir, i ? "new" : "base", &e);
+        assert_ok(bl_make_dirs(path[i], &e));
+        assert_ok(bl_throughput_write(
+            path[i],
+            &(bl_speed_record){
+                .facts = {.device = "a processor", .shape = "synth:tiny", .convention = "synth:tiny, wall time"},
+                .model = row,
+                .n_models = 2},
+            &e));
+    }
+    assert_int_equal(compare(path[0], path[1], ""), 3);
+    assert_int_equal(count("| slower"), 1);
+    assert_non_null(strstr(text, "greedy text of 64, base"));
+    char *other = record(dir, "kernels", &(made){.seed = 1, .noise = 0.01});
+    assert_int_not_equal(compare(path[0], other, ""), 0);
+    assert_non_null(strstr(text, "have no timings of one kind"));
+    bl_free(other);
+    for (int i = 0; i < 2; i++) bl_free(path[i]);
+    bl_arena_free(a);
+    bl_remove_tree(dir, &e);
+}
+
+static void two_programs_are_timed_in_turn(void **state)
+{
+    static const char bench[] = "--model synth:tiny --method base --alone --request 8 --decode 4 --repetitions 1 "
+                                "--filter 'greedy*' --rounds 2";
+    const char *dir = test_dir();
+    char script[4200], args[8192], *log;
+    size_t n;
+    (void)state;
+    snprintf(script, sizeof script, "%s/other", dir);
+    FILE *f = fopen(script, "w");
+    assert_non_null(f);
+    fprintf(f, "#!/bin/sh\necho \"$@\" >> '%s/log'\nexec '%s' \"$@\"\n", dir, BL_PROGRAM);
+    fclose(f);
+    assert_int_equal(chmod(script, 0755), 0);
+    snprintf(args, sizeof args, "bench scoring %s --against '%s' --quiet", bench, script);
+    if (run(args) != 0) fail_msg("%s", text); /* of two rounds nothing is told */
+    assert_non_null(strstr(text, "greedy text of 4, base"));
+    snprintf(args, sizeof args, "%s/log", dir);
+    assert_ok(bl_read_file(args, 1 << 16, &log, &n, &e));
+    snprintf(text, sizeof text, "%s", log);
+    assert_int_equal(count("bench scoring"), 2);
+    bl_free(log);
+    snprintf(args, sizeof args, "bench scoring %s --against '%s/none'", bench, dir);
+    assert_int_equal(run(args), 2);
+    assert_non_null(strstr(text, "is no program that can be run"));
+    snprintf(args, sizeof args, "bench search --against '%s'", script);
+    assert_int_equal(run(args), 2);
+    bl_remove_tree(dir, &e);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ten_comparisons_of_a_program_with_itself_give_no_alarm),
+        cmocka_unit_test(five_percent_are_found_and_nothing_else_is),
+        cmocka_unit_test(what_cannot_be_compared_is_refused_with_the_reason),
+        cmocka_unit_test(an_error_of_a_thousandth_is_a_verdict_of_its_own),
+        cmocka_unit_test(an_error_that_grew_is_exit_3_and_named),
+        cmocka_unit_test(models_are_compared_like_kernels),
+        cmocka_unit_test(two_programs_are_timed_in_turn),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
