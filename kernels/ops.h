@@ -290,6 +290,7 @@ typedef struct bl_ops {
     /* Bytes of scratch that training as `args` says will ask for, beyond what is there; NULL: none is counted. */
     uint64_t (*train_scratch)(const bl_backend *, const bl_train_scratch_args *args);
     void (*device_info)(const bl_backend *, bl_device_info *out);
+    void *(*native_stream)(const bl_backend *); /* of CUDA the cudaStream_t in use; NULL: there are none */
     bl_status (*flush)(bl_backend *, bl_err *); /* drop caches, for cold timings */
     /* time and order */
     bl_status (*event_new)(bl_backend *, bl_event **out, bl_err *);

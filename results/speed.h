@@ -1,6 +1,6 @@
 /* speed.h - is one record of timings slower, or less exact, than another.
  *
- *     bl_speed_row *row; size_t n;
+ *     bl_speed_row *row; double shift;
  *     BL_TRY(bl_speed_same_conditions(&base, &now, e));            // BL_E_CONFIG: what differs, in one sentence
  *     BL_TRY(bl_speed_compare(&base, &now, 2, arena, &row, &n, &shift, e));
  *     if (bl_speed_loss(row, n)) exit_code = 3;

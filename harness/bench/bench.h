@@ -28,6 +28,7 @@ typedef struct bl_bench_opts {
     const char *out;    /* directory: kernels.h5 and kernels.json (Google Benchmark's); NULL: nothing is written */
     const char *device; /* NULL: cpu. On others graphs are replayed, and cuBLAS with bf16 weights is the baseline:
                            ratios and drift are of it, kernels.json is empty */
+    const char *outside, *outside_format; /* a shared object with a kernel (outside.h); NULL: none. NULL: int4 */
     bool quiet;
 } bl_bench_opts;
 

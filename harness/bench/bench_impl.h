@@ -44,6 +44,22 @@ const char *bl_blas_core(void);
  * several. */
 bl_status bl_blas_bandwidth(uint64_t bytes, double *bytes_per_second, bl_err *e);
 
+/* ---- kernels of shared objects (outside.c, outside.h) ---- */
+typedef struct bl_outside bl_outside;
+/* Its name lives in the arena. */
+bl_status bl_outside_open(const char *path, const char *format, const char *device, bl_arena *a, bl_outside **out,
+                          bl_err *e);
+void bl_outside_close(bl_outside *o); /* NULL is fine */
+bool bl_outside_is(const bl_kernel *k);
+const bl_kernel *bl_outside_kernel(const bl_outside *o);
+/* The weight of a case in its layout, with as many copies as have about cold_bytes; of other kernels nothing. *taken:
+ * whether it does this case. */
+bl_status bl_outside_make(const bl_kernel *k, bl_backend *be, const bl_kernel_case *c, uint64_t cold_bytes, bool *taken,
+                          bl_err *e);
+void bl_outside_rotate(const bl_kernel *k, bool cold);                 /* whether every run takes the next copy */
+double bl_outside_moved(const bl_kernel *k, const bl_kernel_shape *s); /* bl_kernel_bytes, by what it says itself */
+void bl_outside_drop(const bl_kernel *k);
+
 /* ---- weights in no cache (copies.c) ---- */
 typedef struct bl_copies {
     bl_weight *w;

@@ -124,7 +124,13 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
         else b->r.n_left_out++;
     }
     if (!s.rows) return BL_OK;
+    bool taken;
     BL_TRY(bl_kernel_prepare(k, b->be, &s, &full, e));
+    BL_TRY(bl_outside_make(k, b->be, &full, o->cold_bytes, &taken, e));
+    if (!taken) {
+        b->r.n_left_out += o->n_m;
+        goto out;
+    }
     BL_TRY(bl_copies_of_weight(b->be, &full.w, o->cold_bytes, &copies, e));
     for (size_t i = 0; i < o->n_m; i++) {
         bool right;
@@ -134,10 +140,12 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
         bl_kernel_case c = view(&full, o->m[i]);
         BL_TRY(judge(b, k, &c, &right, &nmse, e));
         if (!right) continue;
+        bl_outside_rotate(k, true);
         BL_TRY(time_weights(b, k, &c, copies.w, copies.n, copies.n, &cold, e));
+        bl_outside_rotate(k, false);
         BL_TRY(time_weights(b, k, &c, &full.w, IN_CACHE, 1, &warm, e));
         bool grouped = k->format->kind == BL_FMT_INT || k->format->kind == BL_FMT_TABLE;
-        double bytes = bl_kernel_bytes(k, &c.shape);
+        double bytes = bl_outside_moved(k, &c.shape);
         b->r.row[b->r.n++] = (bl_kernel_row){.kernel = k->name,
                                              .op = k->family->op,
                                              .format = k->format->name,
@@ -161,6 +169,7 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
                                              .n_repeat = {o->repetitions, o->repetitions}};
     }
 out:
+    bl_outside_drop(k);
     bl_copies_free(&copies);
     bl_kernel_release(b->be, &full);
     return st;

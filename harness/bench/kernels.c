@@ -24,7 +24,7 @@ typedef struct held {
     bl_kernel_case full; /* with as many rows as any M needs */
     float *x, *w, *y;    /* host copies for OpenBLAS */
     uint64_t bytes;
-    bool there;
+    bool there, taken; /* taken: a kernel from outside does it */
 } held;
 
 typedef struct bench {
@@ -43,7 +43,8 @@ typedef struct bench {
     const held *copied;
     size_t begun;
     double started;
-    bool tty, after_blas; /* OpenBLAS was the last that was timed */
+    bool tty, after_blas;     /* OpenBLAS was the last that was timed */
+    const bl_kernel *outside; /* of a shared object; NULL: there is none */
 } bench;
 
 /* One kernel at one shape and M. */
@@ -54,8 +55,8 @@ typedef struct timed {
     bl_kernel_shape s;
     bool cold;    /* the weight comes from memory; the case before it is the same in cache */
     int64_t most; /* rows of the case that its M's share */
-    double nmse, bits;
-    bool checked, wrong;
+    double nmse, bits, bytes;
+    bool checked, wrong; /* wrong: or not taken after all */
 } timed;
 
 /* ---- what to time ---- */
@@ -147,6 +148,7 @@ static void release(bench *b)
 {
     bl_copies_free(&b->copies);
     b->copied = NULL;
+    if (b->outside) bl_outside_drop(b->outside);
     for (size_t i = 0; i < b->n_held; i++) {
         held *h = &b->held[i];
         bl_kernel_release(b->be, &h->full);
@@ -170,6 +172,7 @@ static bl_status hold(timed *t, bl_err *e)
     if (h->there) return BL_OK;
     s.rows = t->most;
     BL_TRY(bl_kernel_prepare(t->k, b->be, &s, &h->full, e));
+    BL_TRY(bl_outside_make(t->k, b->be, &h->full, b->o->cold_bytes, &h->taken, e));
     h->there = true;
     h->bytes = bl_weight_bytes(&h->full.w);
     if (is_blas(t->k)) {
@@ -248,6 +251,7 @@ static bl_status judge(timed *t, bl_err *e)
     if (is_blas(t->k)) BL_TRY(b->be->ops->upload(b->be, &c.y, b->held[t->at].y, e));
     BL_TRY(bl_kernel_check(b->be, &c, &t->nmse, e));
     t->bits = bl_format_bits(c.w.format, &c.w.shape);
+    t->bytes = bl_outside_moved(t->k, &t->s);
     t->wrong = !(t->nmse <= t->k->family->nmse_limit);
     t->checked = true;
 out:
@@ -287,13 +291,15 @@ static bl_status begin(void *ctx, bool *skip, bl_err *e)
 
     if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
     if (!first->wrong) BL_TRY(hold(t, e));
-    if (!first->checked) BL_TRY(judge(first, e));
+    if (!first->checked && b->held[t->at].taken) BL_TRY(judge(first, e));
+    first->wrong = first->wrong || !first->checked;
+    bl_outside_rotate(t->k, t->cold);
     *skip = t->wrong = first->wrong;
     b->begun++;
     if (t->wrong) return BL_OK;
     show(b, t);
     const bl_gbench_counter counter[] = {
-        {"flop_per_second", bl_kernel_flops(&t->s), true}, {"bytes_per_second", bl_kernel_bytes(t->k, &t->s), true},
+        {"flop_per_second", bl_kernel_flops(&t->s), true}, {"bytes_per_second", first->bytes, true},
         {"bits_per_weight", first->bits, false},           {"nmse", first->nmse, false},
         {"cores", (double)b->o->threads, false},
     };
@@ -360,7 +366,7 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
             cold_blas = cold->seconds;
             if (c->seconds_min > 0) drift[n_drift++] = c->seconds_max / c->seconds_min;
         }
-        if (t->wrong)
+        if (t->wrong && t->checked)
             out->wrong[out->n_wrong++] = (bl_kernel_wrong){
                 t->k->name, t->s.rows, t->s.out, t->s.in, grouped ? t->s.group : 0, t->nmse, t->k->family->nmse_limit};
         if (c->seconds <= 0) continue;
@@ -381,12 +387,12 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
             .cold_min = cold->seconds_min,
             .cold_max = cold->seconds_max,
             .cold_ratio = cold->seconds > 0 ? cold_blas / cold->seconds : 0,
-            .bytes = bl_kernel_bytes(t->k, &t->s),
+            .bytes = t->bytes,
             .of_memory = cold->seconds > 0 && out->read_bytes_per_second > 0
-                             ? bl_kernel_bytes(t->k, &t->s) / cold->seconds / out->read_bytes_per_second
+                             ? t->bytes / cold->seconds / out->read_bytes_per_second
                              : 0,
             .of_peak = peak > 0 ? bl_kernel_flops(&t->s) / c->seconds / peak : 0,
-            .gbs = bl_kernel_bytes(t->k, &t->s) / c->seconds / 1e9,
+            .gbs = t->bytes / c->seconds / 1e9,
             .gflops = bl_kernel_flops(&t->s) / c->seconds / 1e9,
             .ratio = blas / c->seconds,
             .nmse = t->nmse,
@@ -421,7 +427,10 @@ bl_status bl_bench_list(const bl_bench_opts *opts, const bl_kernel *const *kerne
     if (!o.cold_bytes && cpu) o.cold_bytes = bl_copies_bytes();
     if (o.out) BL_TRY(bl_dir_usable(o.out, e));
     if (!(pick = bl_alloc(a, n_kernels, sizeof *pick, e))) return BL_E_NOMEM;
-    for (size_t k = 0; k < n_kernels; k++) n_chosen += pick[k] = bl_bench_chosen(o.filter, kernel[k]->name, a, e);
+    for (size_t k = 0; k < n_kernels; k++)
+        if (bl_outside_is(kernel[k])) b.outside = kernel[k];
+    for (size_t k = 0; k < n_kernels; k++)
+        n_chosen += pick[k] = bl_outside_is(kernel[k]) || bl_bench_chosen(o.filter, kernel[k]->name, a, e);
     if (!n_chosen)
         return bl_fail(e, BL_E_CONFIG, "no kernel is called '%s'; see: bitladder list kernels",
                        o.filter ? o.filter : "");
@@ -476,10 +485,19 @@ out:
 
 bl_status bl_bench_kernels(const bl_bench_opts *o, bl_arena *a, bl_bench_result *out, bl_err *e)
 {
+    bl_status st = BL_OK;
     const bl_kernel **list;
+    bl_outside *outside = NULL;
     size_t n = 0;
     while (bl_kernel_at(n)) n++;
-    if (!(list = bl_alloc(a, n, sizeof *list, e))) return BL_E_NOMEM;
+    if (!(list = bl_alloc(a, n + 1, sizeof *list, e))) return BL_E_NOMEM;
     for (size_t i = 0; i < n; i++) list[i] = bl_kernel_at(i);
-    return bl_bench_list(o, list, n, a, out, e);
+    if (o->outside) {
+        BL_TRY(bl_outside_open(o->outside, o->outside_format ? o->outside_format : "int4", o->device, a, &outside, e));
+        list[n++] = bl_outside_kernel(outside);
+    }
+    st = bl_bench_list(o, list, n, a, out, e);
+out:
+    bl_outside_close(outside);
+    return st;
 }

@@ -8,7 +8,7 @@
 
 typedef struct opts {
     bl_cli_common common;
-    const char *shape, *filter, *rows, *out, *model, *method, *device, *against;
+    const char *shape, *filter, *rows, *out, *model, *method, *device, *against, *outside, *outside_format;
     int64_t rounds, group, repetitions, request, decode, mem_limit, vectors, dim;
     bool alone, stream, deterministic;
     double min_time;
@@ -26,6 +26,10 @@ static const bl_opt rows[] = {
      .doc = "kernels: seconds of a repetition"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "DIR", .letter = 'o',
      .doc = "kernels: write kernels.h5 and kernels.json (Google Benchmark's) there; scoring: throughput.h5"},
+    {"outside", BL_OPT_TEXT, .at = offsetof(opts, outside), .arg = "FILE.so",
+     .doc = "kernels: time a kernel of a shared object as well (harness/bench/outside.h)"},
+    {"outside-format", BL_OPT_TEXT, .def.s = "int4", .at = offsetof(opts, outside_format), .arg = "FORMAT",
+     .doc = "kernels: of its weight"},
     {"against", BL_OPT_TEXT, .at = offsetof(opts, against), .arg = "PROGRAM",
      .doc = "kernels, scoring: time another build of bitladder and this one in turn; exit 3 when this one is slower or "
             "less exact"},
@@ -90,6 +94,8 @@ static bl_status kernels(const bl_program *p, const opts *o, bl_arena *a, bl_err
                         .min_time = o->min_time,
                         .out = o->out,
                         .device = o->device,
+                        .outside = o->outside,
+                        .outside_format = o->outside_format,
                         .quiet = o->common.quiet};
     bool gpu = strcmp(o->device, "cpu") != 0;
     BL_TRY(bl_bench_kernels(&bo, a, &r, e));
@@ -236,8 +242,14 @@ static bl_status against(const char *kind, const opts *o, int *exit_code, bl_err
                  {"--request", o->request}, {"--decode", o->decode},           {"--mem-limit", o->mem_limit}};
     const struct {
         const char *name, *s;
-    } text[] = {{"--filter", o->filter}, {"--rows", o->rows},     {"--shape", o->shape},
-                {"--model", o->model},   {"--method", o->method}, {"--device", o->device}};
+    } text[] = {{"--filter", o->filter},
+                {"--rows", o->rows},
+                {"--shape", o->shape},
+                {"--outside", o->outside},
+                {"--outside-format", o->outside ? o->outside_format : NULL},
+                {"--model", o->model},
+                {"--method", o->method},
+                {"--device", o->device}};
     const struct {
         const char *name;
         bool on;

@@ -156,6 +156,8 @@ void bl_cuda_device_info(const bl_backend *be, bl_device_info *out)
              runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10);
 }
 
+void *bl_cuda_native_stream(const bl_backend *be) { return ((const bl_cuda *)be->own)->now; }
+
 /* Writes twice what the second-level cache holds. */
 bl_status bl_cuda_flush(bl_backend *be, bl_err *e)
 {

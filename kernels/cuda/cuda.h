@@ -61,6 +61,7 @@ typedef enum bl_cuda_scratch {
     BL_SCRATCH_PARTS,  /* parts of attention */
     BL_SCRATCH_STREAM, /* parts of sums over k */
     BL_SCRATCH_MID,    /* rows of x in the order of decoding */
+    BL_SCRATCH_EIGHT,  /* rows of x as codes of 8 bits */
     BL_SCRATCH_SOLVE,  /* of the solving ops */
     BL_SCRATCH_SOLVE2,
     BL_SCRATCHES
@@ -131,6 +132,7 @@ bl_status bl_cuda_gemm(bl_backend *be, const uint16_t *x, int64_t ldx, const uin
 /* ---- the ops, by file ---- */
 /* backend.c */
 void bl_cuda_device_info(const bl_backend *, bl_device_info *);
+void *bl_cuda_native_stream(const bl_backend *);
 bl_status bl_cuda_flush(bl_backend *, bl_err *);
 /* memory.c */
 bl_status bl_cuda_buffer_new(bl_backend *, uint64_t, bl_buffer **, bl_err *);

@@ -221,6 +221,7 @@ const bl_ops bl_ops_cuda = {
     .memory = bl_cuda_memory,
     .train_scratch = bl_cuda_train_scratch,
     .device_info = bl_cuda_device_info,
+    .native_stream = bl_cuda_native_stream,
     .flush = bl_cuda_flush,
     .event_new = bl_cuda_event_new,
     .event_free = bl_cuda_event_free,

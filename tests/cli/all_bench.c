@@ -88,12 +88,64 @@ static void json_is_all_that_is_printed(void **state)
     }
 }
 
+#define ONE_SHAPE " --shape 64x128 --rows 1,4 --group 32 --min-time 0.0001 --repetitions 1 --filter 'linear_fp32_ref' "
+
+/* The example that is in the tree, built as its author would. */
+static void a_kernel_from_outside_is_checked_and_timed_like_all(void **state)
+{
+    bl_err e = {0};
+    bl_json *doc = NULL;
+    size_t rows = 0;
+    (void)state;
+    if (!BL_HAVE_BENCHMARK) skip();
+    said *s = bench("kernels" ONE_SHAPE "--json --outside " BL_OUTSIDE_RIGHT, false);
+    if (s->code != 0) fail_msg("exit %d: %s", s->code, s->text);
+    assert_ok(bl_json_parse(s->text, strlen(s->text), "standard output", BL_JSON_PLAIN, &doc, &e));
+    for (const bl_json *v = bl_json_first(doc); v; v = bl_json_next(v)) {
+        const char *name;
+        double nmse, bytes;
+        int64_t m;
+        assert_ok(bl_json_get_str(v, "kernel", &name, &e));
+        if (strcmp(name, "outside_int4") != 0) continue;
+        assert_ok(bl_json_get_real(v, "nmse", &nmse, &e));
+        assert_ok(bl_json_get_real(v, "bytes", &bytes, &e));
+        assert_ok(bl_json_get_int(v, "m", &m, &e));
+        assert_true(nmse < 1e-12);
+        /* its own word for the weight: codes, and two floats a group; x and y of f32 beside it */
+        assert_true(bytes == 64 * 128 / 2 + 8.0 * 64 * 4 + 4.0 * (double)m * (64 + 128));
+        rows++;
+    }
+    assert_int_equal(rows, 2);
+    bl_json_free(doc);
+    s = bench("kernels" ONE_SHAPE "--outside " BL_OUTSIDE_WRONG, true);
+    assert_int_equal(s->code, 1);
+    assert_non_null(strstr(s->text, "outside_int4 is wrong at 1 x 64 x 128 and was not timed: error 0.0004"));
+    /* groups that it does not take have no row */
+    s = bench("kernels --shape 64x130 --rows 1 --group 13 --min-time 0.0001 --repetitions 1 --filter linear_fp32_ref "
+              "--outside " BL_OUTSIDE_RIGHT,
+              false);
+    assert_int_equal(s->code, 0);
+    assert_null(strstr(s->text, "outside_int4"));
+    static const struct {
+        const char *args, *phrase;
+    } refused[] = {{"--outside /nowhere.so", "/nowhere.so"},
+                   {"--outside libm.so.6", "has no function bl_outside_name; expected the five of outside.h"},
+                   {"--outside " BL_OUTSIDE_RIGHT " --outside-format int9", "'int9' is no format of integers"}};
+    for (size_t i = 0; i < BL_COUNT(refused); i++) {
+        char args[4096];
+        snprintf(args, sizeof args, "kernels" ONE_SHAPE "%s", refused[i].args);
+        s = bench(args, true);
+        if (s->code != 2 || !strstr(s->text, refused[i].phrase)) fail_msg("%s: exit %d: %s", args, s->code, s->text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_timed_is_refused_with_a_suggestion),
         cmocka_unit_test(an_op_without_rows_is_named_with_the_reason),
         cmocka_unit_test(json_is_all_that_is_printed),
+        cmocka_unit_test(a_kernel_from_outside_is_checked_and_timed_like_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,7 @@ static const struct {
     {"results/record.h", "",
      "const char *cell_key = name; bl_hash cell_hash = {0}; double kl[2] = {0}; size_t n = 2; bl_table_data table "
      "= {0};"},
+    {"results/speed.h", "", "bl_speed_record base = {.name = dir}, now = base; int exit_code = 0; (void)exit_code;"},
     {"results/stats.h", "",
      "int64_t lost = 1, gained = 2; double mean = 1, error = 1, *list = NULL, *adjusted = NULL; n = 2;"},
     {"results/table.h", "",
