@@ -9,11 +9,11 @@
 
 struct bl_outside {
     void *lib;
-    const char *(*name)(void);
-    void *(*prepare)(const bl_outside_case *);
-    double (*bytes)(const void *);
-    int (*run)(void *, int64_t, int64_t, const void *, void *, void *);
-    void (*release)(void *);
+    __typeof__(bl_outside_name) *name; /* of the library */
+    __typeof__(bl_outside_prepare) *prepare;
+    __typeof__(bl_outside_bytes) *bytes;
+    __typeof__(bl_outside_run) *run;
+    __typeof__(bl_outside_release) *release;
     bl_kernel_family family;
     bl_kernel kernel;
     /* of the case at hand */
