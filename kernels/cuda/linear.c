@@ -5,12 +5,14 @@
  * gemv    one row: weights are decoded in registers, exactly
  * mid     at most 256 rows of packed weights, on Hopper: decoded in registers, as an operand of four warps
  * few     at most 32 rows of packed weights: decoded in registers, on tensor cores
+ * eight   any number of rows, activations of 8 bits, one scale a row: weights of 8 and 4 bits in integers, on Hopper
  * linear  any number of rows: bf16 weights as they are, others decoded into bf16 rows a slab at a time; cuBLAS, or with
  *         `deterministic` our own product, whose bits do not depend on the number of rows
  *
- * Quantized activations are simulated: no product runs in integers.
+ * Other quantized activations are simulated.
  */
 #include "cuda.h"
+#include "eight.h"
 #include "mid.h"
 
 enum { SLAB_BYTES = 112 << 20, INPUT_BYTES = 256 << 20 }; /* decoded weights; rows of x in f32 that are ready at once */
@@ -161,7 +163,8 @@ out:
 /* ---- products ---- */
 typedef struct product {
     const uint16_t *x;
-    int64_t ldx, rows;
+    const bl_cu_eight *codes; /* of all rows, of which these are from row0 on; NULL: x is */
+    int64_t ldx, row0, rows;
     void *y;
     bool f32;
     int64_t ldy;
@@ -182,7 +185,8 @@ static uint64_t low_bytes(int64_t rows, int64_t rank) { return (uint64_t)(rows *
 /* Rows at a time whose products are turned in f32. */
 static int64_t turned_rows(int64_t rows, int64_t out)
 {
-    return BL_MIN(rows, BL_MAX(INPUT_BYTES / (out * (int64_t)sizeof(float)), 1));
+    int64_t at_once = INPUT_BYTES / (out * (int64_t)sizeof(float)) / BL_CU_EIGHT_TILE * BL_CU_EIGHT_TILE;
+    return BL_MIN(rows, BL_MAX(at_once, BL_CU_EIGHT_TILE));
 }
 
 /* What the ops of a training pass ask for, by its use: as by_slabs, adapter, transformed, and those of backward.c and
@@ -286,16 +290,10 @@ out:
     return st;
 }
 
-bool bl_cuda_integer(const bl_backend *be, const bl_linear_args *a)
-{
-    (void)be;
-    (void)a;
-    return false;
-}
-
 /* The product of one weight with input x, by a family. */
 typedef struct by_family {
     bl_status (*run)(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e);
+    bool codes; /* reads x as codes */
 } by_family;
 
 static bl_status by_few(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
@@ -363,6 +361,72 @@ out:
     return st;
 }
 
+static bl_status by_eight(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_cu_weight cw;
+    bl_cu_eight some = *p->codes;
+    (void)turned;
+    BL_TRY(bl_cuda_weight(be, w, &cw, e));
+    some.codes += p->row0 * BL_CU_EIGHT_CHUNK;
+    some.scale += p->row0;
+    some.sum += p->row0;
+    some.rows = p->rows;
+    bl_cu_eight_product(c->now, &cw, &some, p->y, p->f32, p->ldy, p->accumulate);
+    BL_TRY(bl_cuda_launched(be, "linear", e));
+out:
+    return st;
+}
+
+/* Rows of x are whole vectors; what was made ready always is. */
+static bool whole(const bl_linear_args *a)
+{
+    return a->n_t || a->act.bits || !a->x.buf || (a->x.stride[0] % 8 == 0 && (uintptr_t)bl_cuda_at(&a->x) % 16 == 0);
+}
+
+/* What the kernels ask of a weight: kind, widths, groups, zeros. */
+static bl_cu_weight outline(const bl_weight *w)
+{
+    static const int kinds[] = {[BL_FMT_DENSE] = BL_CU_DENSE,
+                                [BL_FMT_INT] = BL_CU_INT,
+                                [BL_FMT_TABLE] = BL_CU_TABLE,
+                                [BL_FMT_BLOCK] = BL_CU_BLOCK,
+                                [BL_FMT_CODES] = BL_CU_CODES};
+    const bl_format *f = w->format;
+    return (bl_cu_weight){.kind = kinds[f->kind],
+                          .bits = f->kind == BL_FMT_DENSE && f->ggml_type == 30 ? 15 : f->bits,
+                          .in = w->shape.in,
+                          .group = w->shape.group,
+                          .zero_type = (int)w->shape.zero,
+                          .scale_type = w->shape.double_quant ? 3 : bl_cuda_scale_type(w->shape.scale)};
+}
+
+/* The rows of x as codes, in scratch, in the order of weight w; `codes` as it is where it is so already. */
+static bl_status eight_input(bl_backend *be, const bl_linear_args *a, const bl_weight *w, bl_cu_eight *codes, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_cu_weight cw;
+    bl_cu_eight to;
+    void *space;
+    const int64_t rows = a->x.dim[0];
+    BL_TRY(bl_cuda_weight(be, w, &cw, e));
+    const uint64_t bytes = bl_cu_eight_plan(&cw, rows, &to);
+    if (codes->codes && codes->tile == to.tile && codes->bits == to.bits) goto out;
+    BL_TRY(bl_cuda_need(be, BL_SCRATCH_EIGHT, bytes, &space, e));
+    bl_cu_eight_place(&to, space);
+    if (a->n_t || !whole(a)) {
+        float *t;
+        BL_TRY(transformed(be, &a->x, a->t, a->n_t, &t, e));
+        bl_cu_eight_codes(c->now, t, true, widest(&a->x, a->t, a->n_t), &to);
+    } else bl_cu_eight_codes(c->now, bl_cuda_at(&a->x), false, a->x.stride[0], &to);
+    BL_TRY(bl_cuda_launched(be, "linear", e));
+    *codes = to;
+out:
+    return st;
+}
+
 /* y (+)= S(x Wt) + bias, some rows at a time. */
 static bl_status turned(bl_backend *be, const bl_linear_args *a, const by_family *how, const product *whole, bl_err *e)
 {
@@ -377,7 +441,8 @@ static bl_status turned(bl_backend *be, const bl_linear_args *a, const by_family
     for (int64_t r = 0; r < whole->rows; r += at_once) {
         product p = *whole;
         p.rows = BL_MIN(at_once, whole->rows - r);
-        p.x += r * p.ldx;
+        p.row0 = r;
+        if (!p.codes) p.x += r * p.ldx;
         p.y = v;
         p.ldy = out;
         p.f32 = true;
@@ -399,11 +464,16 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
     bl_cuda *c = be->own;
     bl_tensor x = a->x;
     int64_t rows = a->x.dim[0];
+    bl_cu_eight codes = {0};
+    bool floats = false;
     if (!rows) return BL_OK;
-    if (!a->transpose) BL_TRY(input(be, a, &x, e));
+    for (int i = 0; i < bl_linear_weights(a); i++) floats = floats || !((const by_family *)k[i]->own)->codes;
+    if (!a->transpose && floats) BL_TRY(input(be, a, &x, e));
     for (int i = 0; i < bl_linear_weights(a); i++) {
         const by_family *how = k[i]->own;
-        product p = {.x = x.buf ? bl_cuda_at(&x) : c->scratch[BL_SCRATCH_X].p,
+        if (how->codes) BL_TRY(eight_input(be, a, a->w[i], &codes, e));
+        product p = {.codes = how->codes ? &codes : NULL,
+                     .x = x.buf ? bl_cuda_at(&x) : c->scratch[BL_SCRATCH_X].p,
                      .ldx = x.stride[0],
                      .rows = rows,
                      .y = bl_cuda_at(&a->y[i]),
@@ -440,33 +510,28 @@ static bl_status run(const bl_kernel_family *k, bl_backend *be, const bl_linear_
     return all_weights(be, a, all, e);
 }
 
-/* Rows of x are whole vectors; what was made ready always is. */
-static bool whole(const bl_linear_args *a)
+/* What is said to be a product of integers is one: no other family takes it then, whatever it costs. */
+static bool takes_eight(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
-    return a->n_t || a->act.bits || !a->x.buf || (a->x.stride[0] % 8 == 0 && (uintptr_t)bl_cuda_at(&a->x) % 16 == 0);
+    const bl_cuda *c = be->own;
+    const bl_cu_weight cw = outline(w);
+    return c->about.major == 9 && c->about.minor == 0 && !a->transpose && a->act.bits == 8 && a->act.symmetric &&
+           a->act.unit == BL_ACT_TOKEN && a->act.scale == 0 && bl_cu_eight_takes(&cw);
 }
 
-/* What the kernels ask of a weight: kind, widths, groups, zeros. */
-static bl_cu_weight outline(const bl_weight *w)
+bool bl_cuda_integer(const bl_backend *be, const bl_linear_args *a)
 {
-    static const int kinds[] = {[BL_FMT_DENSE] = BL_CU_DENSE,
-                                [BL_FMT_INT] = BL_CU_INT,
-                                [BL_FMT_TABLE] = BL_CU_TABLE,
-                                [BL_FMT_BLOCK] = BL_CU_BLOCK,
-                                [BL_FMT_CODES] = BL_CU_CODES};
-    const bl_format *f = w->format;
-    return (bl_cu_weight){.kind = kinds[f->kind],
-                          .bits = f->kind == BL_FMT_DENSE && f->ggml_type == 30 ? 15 : f->bits,
-                          .in = w->shape.in,
-                          .group = w->shape.group,
-                          .zero_type = (int)w->shape.zero,
-                          .scale_type = w->shape.double_quant ? 3 : bl_cuda_scale_type(w->shape.scale)};
+    int n = bl_linear_weights(a);
+    for (int i = 0; i < n; i++)
+        if (!takes_eight(be, a, a->w[i])) return false;
+    return n > 0;
 }
 
 static bool takes_few(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     const bl_cu_weight cw = outline(w);
-    return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_few_takes(&cw, a->x.dim[0]);
+    return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_few_takes(&cw, a->x.dim[0]) &&
+           !takes_eight(be, a, w);
 }
 
 /* Whether a block has room for its part of x beside a ring and a table. */
@@ -476,7 +541,7 @@ static bool takes_stream(const bl_backend *be, const bl_linear_args *a, const bl
     const bl_cuda *c = be->own;
     int64_t part = (cw.in + BL_CU_STREAM_PARTS * 256 - 1) / (BL_CU_STREAM_PARTS * 256) * 256, rows = a->x.dim[0];
     return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_stream_takes(&cw, rows) &&
-           rows * part * (rows <= 2 ? 4 : 2) + (56 << 10) <= c->stream.shared;
+           !takes_eight(be, a, w) && rows * part * (rows <= 2 ? 4 : 2) + (56 << 10) <= c->stream.shared;
 }
 
 static bool takes_mid(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
@@ -484,13 +549,14 @@ static bool takes_mid(const bl_backend *be, const bl_linear_args *a, const bl_we
     const bl_cu_weight cw = outline(w);
     const bl_cuda *c = be->own;
     return c->about.major == 9 && c->about.minor == 0 && !a->transpose && !be->opts.deterministic && whole(a) &&
-           bl_cu_mid_takes(&cw, a->x.dim[0]);
+           bl_cu_mid_takes(&cw, a->x.dim[0]) && !takes_eight(be, a, w);
 }
 
 static bool takes_gemv(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     const bl_cu_weight cw = outline(w);
-    return !a->transpose && !be->opts.deterministic && whole(a) && a->x.dim[0] == 1 && bl_cu_gemv_takes(&cw);
+    return !a->transpose && !be->opts.deterministic && whole(a) && a->x.dim[0] == 1 && bl_cu_gemv_takes(&cw) &&
+           !takes_eight(be, a, w);
 }
 
 static bool takes_any(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
@@ -511,7 +577,19 @@ const bl_kernel_family bl_family_linear_cuda = {
     .product_ns = 1e-5,
     .applicable = takes_any,
     .run = run,
-    .own = &(const by_family){by_slabs},
+    .own = &(const by_family){by_slabs, false},
+};
+
+const bl_kernel_family bl_family_eight_cuda = {
+    .op = "linear",
+    .backend = "cuda",
+    .doc = "activations of 8 bits: tensor cores in integers, 128 outputs a block, Hopper",
+    .nmse_limit = 1e-10, /* exact sums; y is f32 where it is checked */
+    .decode_ns = 1e-6,   /* before all others, see takes_eight */
+    .product_ns = 1e-9,
+    .applicable = takes_eight,
+    .run = run,
+    .own = &(const by_family){by_eight, true},
 };
 
 const bl_kernel_family bl_family_few_cuda = {
@@ -523,7 +601,7 @@ const bl_kernel_family bl_family_few_cuda = {
     .product_ns = 1e-5,
     .applicable = takes_few,
     .run = run,
-    .own = &(const by_family){by_few},
+    .own = &(const by_family){by_few, false},
 };
 
 const bl_kernel_family bl_family_mid_cuda = {
@@ -535,7 +613,7 @@ const bl_kernel_family bl_family_mid_cuda = {
     .product_ns = 1e-7,
     .applicable = takes_mid,
     .run = run,
-    .own = &(const by_family){by_mid},
+    .own = &(const by_family){by_mid, false},
 };
 
 const bl_kernel_family bl_family_stream_cuda = {
@@ -548,7 +626,7 @@ const bl_kernel_family bl_family_stream_cuda = {
     .product_ns = 1e-6,
     .applicable = takes_stream,
     .run = run,
-    .own = &(const by_family){by_stream},
+    .own = &(const by_family){by_stream, false},
 };
 
 const bl_kernel_family bl_family_gemv_cuda = {
@@ -560,5 +638,5 @@ const bl_kernel_family bl_family_gemv_cuda = {
     .product_ns = 2e-5,
     .applicable = takes_gemv,
     .run = run,
-    .own = &(const by_family){by_gemv},
+    .own = &(const by_family){by_gemv, false},
 };

@@ -83,6 +83,8 @@ template <> struct wgmma_of<256> {
 };
 
 #undef BL_8
+#undef BL_TO_64
+#undef BL_TO_128
 
 /* ---- barriers in shared memory ---- */
 static __device__ __forceinline__ void barrier_open(uint32_t b, int arrivals)

@@ -204,6 +204,117 @@ static void many_rows_are_those_of_plain_c(void **state)
                     a_family_is_exact("mid", streamed[n], rows[r], in, BL_MIN(group[i], in[kind & 1]), kind, 2e-5);
 }
 
+/* Sums of integers have no order: the bits of plain C, whatever the rows, zeros, groups and tails of k; NaN stays in
+ * its row; y in bf16 is that rounded, accumulated it is added once. */
+static void bytes_are_multiplied_to_the_bits_of_plain_c(void **state)
+{
+    enum { OUT = 205 };
+    static const struct {
+        const char *format;
+        int64_t rows, in, group;
+        bool zeros, bf16;
+    } cases[] = {
+        {"int8", 1, 96, 96, false, false},       {"int8", 32, 576, 576, true, true},
+        {"int8", 33, 4352, 4352, false, false},  {"int8", 256, 1184, 1184, true, false},
+        {"int8", 257, 640, 640, false, true},    {"int8", 31, 11008, 128, false, false},
+        {"int8", 129, 1536, 256, false, true},   {"int4", 1, 14336, 14336, true, false},
+        {"int4", 300, 576, 576, false, false},   {"int4", 5, 4352, 128, false, true},
+        {"int4", 128, 11008, 128, false, false}, {"int4", 131, 1024, 512, false, false},
+        {"int4", 64, 4096, 4096, true, true},
+    };
+    const bl_kernel_shape one = {64, 64, 256, 0};
+    (void)state;
+    BL_NEEDS_GPU;
+    if (!bl_kernel_takes(bl_kernel_find("eight_w8a8_cuda"), gpu, &one)) {
+        print_message("not Hopper: no product of bytes\n");
+        skip();
+    }
+    for (size_t i = 0; i < BL_COUNT(cases); i++) {
+        const int64_t rows = cases[i].rows, in = cases[i].in;
+        const bl_format *f = bl_format_find(cases[i].format);
+        bl_shape s = both_shape(f, OUT, in, cases[i].group);
+        s.scale = cases[i].bf16 ? BL_BF16 : BL_F16;
+        s.zero = cases[i].zeros ? BL_ZERO_PACKED : BL_ZERO_NONE;
+        both_weight w = both_weight_new(f, &s, i);
+        both x = both_random(true, rows, in, 3, 1), y = both_new(BL_F32, false, rows, OUT),
+             narrow = both_new(BL_F32, true, rows, OUT), old = both_random(false, rows, OUT, 5, 1);
+        both_f32(x)[rows * in - 1] = 40;
+        if (rows > 4) both_f32(x)[4 * in + 7] = NAN;
+        both_send(x);
+        bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {y.c}, .act = {.bits = 8, .symmetric = true}}, b = a;
+        b.x = x.g;
+        b.w[0] = &w.g;
+        b.y[0] = y.g;
+        assert_true(gpu->ops->linear_is_integer(gpu, &b));
+        assert_string_equal(bl_kernel_pick(gpu, &b, &w.g)->family->doc, bl_kernel_find("eight_w8a8_cuda")->family->doc);
+        assert_ok(cpu->ops->linear(cpu, &a, &e));
+        assert_ok(gpu->ops->linear(gpu, &b, &e));
+        float *got = both_got(y), *want = both_f32(y);
+        for (int64_t k = 0; k < rows * OUT; k++)
+            if (memcmp(&got[k], &want[k], sizeof *got) != 0 && !(isnan(got[k]) && isnan(want[k])))
+                fail_msg("%s, %d x %d x %d, group %d: [%d, %d] is %.9g, not %.9g", f->name, (int)rows, OUT, (int)in,
+                         (int)cases[i].group, (int)(k / OUT), (int)(k % OUT), got[k], want[k]);
+        b.y[0] = narrow.g;
+        assert_ok(gpu->ops->linear(gpu, &b, &e));
+        float *short_ones = both_got(narrow);
+        for (int64_t k = 0; k < rows * OUT; k++)
+            if (!isnan(got[k]) && short_ones[k] != bl_bf16_to_f32(bl_f32_to_bf16(got[k])))
+                fail_msg("%s, case %d: [%d, %d] in bf16 is %g of %g", f->name, (int)i, (int)(k / OUT), (int)(k % OUT),
+                         short_ones[k], got[k]);
+        b.y[0] = old.g;
+        b.accumulate = true;
+        assert_ok(gpu->ops->linear(gpu, &b, &e));
+        float *more = both_got(old);
+        for (int64_t k = 0; k < rows * OUT; k++)
+            if (!isnan(got[k])) assert_true(more[k] == both_f32(old)[k] + got[k]);
+        free(got);
+        free(short_ones);
+        free(more);
+        both_drop(x);
+        both_drop(y);
+        both_drop(narrow);
+        both_drop(old);
+        both_weight_drop(&w);
+    }
+}
+
+/* Weights of one input that take their rows of codes in different orders, transforms before them, S after. */
+static void codes_of_one_input_serve_several_weights(void **state)
+{
+    enum { ROWS = 70, IN = 512 };
+    static const char *const formats[BL_LINEAR_MOST] = {"int8", "int4", "int3"};
+    (void)state;
+    BL_NEEDS_GPU;
+    both_weight w[BL_LINEAR_MOST];
+    both y[BL_LINEAR_MOST], x = both_random(true, ROWS, IN, 3, 1), by = both_flat(both_random(false, 1, IN, 9, 1));
+    bl_transform t = {.kind = BL_T_SCALE, .data = by.c, .in = IN, .out = IN}, tg = t;
+    bl_linear_args a = {.x = x.c, .t = &t, .n_t = 1, .act = {.bits = 8, .symmetric = true}}, b = a;
+    tg.data = by.g;
+    b.t = &tg;
+    b.x = x.g;
+    for (int i = 0; i < BL_LINEAR_MOST; i++) {
+        const bl_format *f = bl_format_find(formats[i]);
+        bl_shape s = both_shape(f, 40, IN, i == 1 ? 128 : IN);
+        s.zero = BL_ZERO_NONE;
+        w[i] = both_weight_new(f, &s, (size_t)i);
+        y[i] = both_new(BL_F32, false, ROWS, 40);
+        a.w[i] = &w[i].c;
+        b.w[i] = &w[i].g;
+        a.y[i] = y[i].c;
+        b.y[i] = y[i].g;
+    }
+    assert_ok(cpu->ops->linear(cpu, &a, &e));
+    assert_ok(gpu->ops->linear(gpu, &b, &e));
+    for (int i = 0; i < BL_LINEAR_MOST; i++) {
+        double d = both_nmse(y[i]);
+        if (!(d <= 3e-5)) fail_msg("%s: error %g", formats[i], d);
+        both_drop(y[i]);
+        both_weight_drop(&w[i]);
+    }
+    both_drop(x);
+    both_drop(by);
+}
+
 /* What the kernels before it in a graph write is there when a product reads it. */
 static void products_of_a_graph_wait_for_each_other(void **state)
 {
@@ -518,6 +629,8 @@ int main(void)
         cmocka_unit_test(products_of_every_format_are_those_of_plain_c),
         cmocka_unit_test(few_rows_are_streamed_exactly),
         cmocka_unit_test(many_rows_are_those_of_plain_c),
+        cmocka_unit_test(bytes_are_multiplied_to_the_bits_of_plain_c),
+        cmocka_unit_test(codes_of_one_input_serve_several_weights),
         cmocka_unit_test(products_of_a_graph_wait_for_each_other),
         cmocka_unit_test(transposed_products_of_every_format),
         cmocka_unit_test(inputs_are_transformed_and_quantized_as_plain_c_does),
