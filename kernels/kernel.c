@@ -1,6 +1,6 @@
 /* kernel.c - the table of kernels, which of them a product takes, and a case to run one on: random weight and input,
  * packed, judged against double sums. */
-#include "kernel.h"
+#include "dispatch.h"
 #include "kernels/base/rng.h"
 #include <math.h>
 #include <string.h>
@@ -40,7 +40,8 @@ double bl_kernel_cost(const bl_kernel_family *f, const bl_linear_args *a, const 
 
 const bl_kernel *bl_kernel_pick(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
-    const bl_kernel *best = NULL;
+    const bl_kernel *best = bl_dispatch_pick(be, a, w);
+    if (best) return best;
     double least = INFINITY;
     for (size_t i = 0; i < BL_COUNT(kernels); i++) {
         const bl_kernel *k = &kernels[i];
@@ -68,18 +69,38 @@ static bl_shape shape_of(const bl_kernel *k, const bl_kernel_shape *s)
 
 static bl_actq act_of(const bl_kernel *k) { return (bl_actq){.bits = k->abits, .symmetric = true}; }
 
+/* The product of a case, of tensors without data. */
+static bl_linear_args outline(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s, bl_weight *w)
+{
+    int64_t wide = k->family->transpose ? s->out : s->in;
+    *w = (bl_weight){.format = k->format, .shape = shape_of(k, s), .layout = k->family->layout};
+    return (bl_linear_args){.x = bl_tensor_2d(NULL, 0, be->act, s->rows, wide),
+                            .w = {w},
+                            .act = act_of(k),
+                            .transpose = k->family->transpose};
+}
+
 bool bl_kernel_takes(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s)
 {
-    bl_weight w = {.format = k->format, .shape = shape_of(k, s), .layout = k->family->layout};
-    int64_t wide = k->family->transpose ? s->out : s->in;
-    bl_linear_args a = {.x = bl_tensor_2d(NULL, 0, be->act, s->rows, wide),
-                        .w = {&w},
-                        .act = act_of(k),
-                        .transpose = k->family->transpose};
+    bl_weight w;
+    const bl_linear_args a = outline(k, be, s, &w);
     return s->rows > 0 && strcmp(k->family->backend, be->ops->name) == 0 &&
            k->format->check(k->format, &w.shape, NULL) == BL_OK &&
            (!k->family->most || bl_kernel_flops(s) <= 2.0 * (double)k->family->most) &&
            k->family->applicable(be, &a, &w);
+}
+
+bool bl_kernel_picked(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s)
+{
+    bl_weight w;
+    const bl_linear_args a = outline(k, be, s, &w);
+    const bl_kernel *best = bl_kernel_pick(be, &a, &w);
+    for (size_t i = 0; i < BL_COUNT(kernels) && !k->family->layout; i++) { /* `prepare` would arrange the weight */
+        const bl_kernel *o = &kernels[i];
+        if (o->family->layout && o->format == k->format && o->abits == k->abits && bl_kernel_takes(o, be, s))
+            return false;
+    }
+    return best && best->family == k->family;
 }
 
 double bl_kernel_flops(const bl_kernel_shape *s) { return 2.0 * (double)s->rows * (double)s->out * (double)s->in; }

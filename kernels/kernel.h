@@ -37,7 +37,8 @@ const bl_kernel *bl_kernel_at(size_t i); /* NULL after the last */
 const bl_kernel *bl_kernel_find(const char *name);
 /* Seconds a product is expected to take on one thread; good for an order only. */
 double bl_kernel_cost(const bl_kernel_family *f, const bl_linear_args *a, const bl_weight *w);
-/* The applicable row of least cost; NULL: none. */
+/* The row that the table of the device has for the product (dispatch.h), else the applicable one of least cost; NULL:
+ * none. */
 const bl_kernel *bl_kernel_pick(const bl_backend *be, const bl_linear_args *a, const bl_weight *w);
 
 /* ---- a product to check or to time a kernel on ---- */
@@ -53,6 +54,8 @@ typedef struct bl_kernel_case {
 } bl_kernel_case;
 /* Whether the format can hold the shape, the row is applicable, and the product not larger than its checks may be. */
 bool bl_kernel_takes(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s);
+/* And whether the product takes it, of all rows. */
+bool bl_kernel_picked(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s);
 double bl_kernel_flops(const bl_kernel_shape *s);                     /* 2 rows out in */
 double bl_kernel_bytes(const bl_kernel *k, const bl_kernel_shape *s); /* least that must move: packed weight, x, y */
 /* Random weight and input of the shape (Philox, fixed seed) in the kernel's format, which is random blocks where it is

@@ -7,7 +7,7 @@
  */
 #ifndef BL_HARNESS_BENCH_BENCH_H
 #define BL_HARNESS_BENCH_BENCH_H
-#include "kernels/kernel.h"
+#include "kernels/dispatch.h"
 #include "results/speed.h"
 #include "harness/checkpoint/checkpoint.h"
 #include "harness/program.h"
@@ -27,8 +27,11 @@ typedef struct bl_bench_opts {
     uint64_t cold_bytes;                 /* of the copies of a weight that comes from memory; 0: twice the last cache */
     const char *out;    /* directory: kernels.h5 and kernels.json (Google Benchmark's); NULL: nothing is written */
     const char *device; /* NULL: cpu. On others graphs are replayed, and cuBLAS with bf16 weights is the baseline:
-                           ratios and drift are of it, kernels.json is empty */
+                           ratios and drift are of it, kernels.json is in the
+                           form of Google Benchmark's */
     const char *outside, *outside_format; /* a shared object with a kernel (outside.h); NULL: none. NULL: int4 */
+    bool picked; /* only the kernel that each product takes, at the products of one block: q, k and v are one, gate and
+                    up are one */
     bool quiet;
 } bl_bench_opts;
 
@@ -40,8 +43,9 @@ typedef struct bl_bench_result {
     size_t n_left_out; /* how many of kernels x shapes x M were not timed: the kernel does not take them, or they are
                           larger than its timings may be */
     bl_device_info device;
-    double read_bytes_per_second; /* of memory, by two long vectors on the same threads; on a GPU the most of a row */
-    double peak[2];               /* operations a second in registers: of floats, of integers; 0: not known */
+    double read_bytes_per_second; /* of memory, by two long vectors on the same threads; on a GPU by a bf16 product */
+    double peak[2];               /* operations a second in registers: of floats, of integers; 0: not known; on a GPU
+                                     of a large bf16 product */
     double drift; /* slowest over fastest repetition of OpenBLAS, median over shapes: how quiet the machine was */
     double load;  /* of the machine in the minute before; 0: not known */
     const char *blas_core;                   /* the processor that OpenBLAS believes to be on: "Zen" */
@@ -55,6 +59,14 @@ bl_status bl_bench_kernels(const bl_bench_opts *o, bl_arena *a, bl_bench_result 
 /* Timings of kernels in DIR; none is fine. */
 bl_status bl_bench_read(const char *dir, bl_arena *a, bl_speed_record *out, bl_err *e);
 bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e);
+
+/* Timings of `picked` added up over the products of a block, for each format and number of rows. */
+bl_status bl_bench_layers(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e);
+
+/* The fastest kernel of each weight and number of rows, of timings from memory; between two numbers the greater one
+ * counts. What is less than 2% faster than the kernel of fewer rows is no reason to change. */
+bl_status bl_tune_rows(const bl_kernel_row *row, size_t n, bl_arena *a, bl_dispatch_row **out, size_t *n_out,
+                       bl_err *e);
 
 /* ---- whole models ---- */
 typedef struct bl_scoring_opts {

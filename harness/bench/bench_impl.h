@@ -22,12 +22,23 @@ bl_status bl_speed_gate(const bl_speed_record *a, const bl_speed_record *b, doub
 bool bl_bench_chosen(const char *filter, const char *name, bl_arena *a, bl_err *e);
 
 /* The kernels of the backend of o->device at these shapes (rows 0), with o->m and o->repetitions set (device.c). The
- * baseline of the ratios is the row that takes every format, with bf16 weights; there is no report of Google Benchmark.
- */
+ * baseline of the ratios is the row that takes every format, with bf16 weights. */
 enum { BL_BENCH_ROWS = 64 }; /* numbers of rows at most */
 bl_status bl_bench_on_device(const bl_bench_opts *o, const bl_kernel *const *kernel, size_t n,
                              const bl_kernel_shape *shape, size_t n_shapes, bl_arena *a, bl_bench_result *out,
                              bl_err *e);
+
+/* "gemm_int4_avx2/m:16/out:576/in:1536", "…/from:memory" */
+void bl_bench_case_name(const char *kernel, int64_t m, int64_t out, int64_t in, bool cold, char name[256]);
+/* As Google Benchmark reports (google.c). */
+bl_status bl_bench_google(const bl_bench_result *r, bl_text *out, bl_err *e);
+
+/* ---- clocks of a GPU (clocks.c) ---- */
+typedef struct bl_clocks bl_clocks;
+bl_clocks *bl_clocks_open(const char *bus); /* of bl_device_info; NULL: nothing is known */
+void bl_clocks_look(bl_clocks *c);          /* while it computes; NULL is fine */
+/* What was seen goes to clock, slowed, throttled and driver of `to`, texts into the arena. */
+bl_status bl_clocks_close(bl_clocks *c, bl_arena *a, bl_bench_result *to, bl_err *e);
 
 /* ---- OpenBLAS (openblas.c) ---- */
 /* y [m, out] = x [m, in] times w [out, in] transposed; one row is a matrix-vector product. */

@@ -18,6 +18,8 @@ typedef struct bench {
     bl_arena *a;
     bl_event *from, *to;
     double *t; /* of repetitions */
+    const bl_kernel *base;
+    bl_clocks *clocks;
     bl_bench_result r;
 } bench;
 
@@ -43,6 +45,7 @@ static bl_status time_graph(bench *b, const bl_graph *g, size_t n, times *out, b
         BL_TRY(ops->event_record(b->be, b->from, e));
         BL_TRY(ops->graph_replay(b->be, g, e));
         BL_TRY(ops->event_record(b->be, b->to, e));
+        if (!i) bl_clocks_look(b->clocks);
         BL_TRY(ops->event_seconds(b->from, b->to, &b->t[i], e));
         b->t[i] /= (double)n;
     }
@@ -119,7 +122,7 @@ static bl_status time_kernel(bench *b, const bl_kernel *k, const bl_kernel_shape
     for (size_t i = 0; i < o->n_m; i++) {
         bl_kernel_shape one = *shape;
         one.rows = o->m[i];
-        takes[i] = bl_kernel_takes(k, b->be, &one);
+        takes[i] = bl_kernel_takes(k, b->be, &one) && (!o->picked || k == b->base || bl_kernel_picked(k, b->be, &one));
         if (takes[i]) s.rows = BL_MAX(s.rows, one.rows);
         else b->r.n_left_out++;
     }
@@ -209,6 +212,32 @@ out:
     return st;
 }
 
+/* What the device can: bytes that a product of one row with a weight of half a GiB reads a second, and operations of
+ * one of many rows, both by the baseline. A device without the memory for it has neither. */
+static bl_status roofline(bench *b, const bl_kernel *base, bl_err *e)
+{
+    enum { ROWS = 4096, OUT = 32768, IN = 8192 };
+    bl_status st = BL_OK;
+    const int64_t rows[] = {1, ROWS};
+    const bl_kernel_shape s = {.rows = ROWS, .out = OUT, .in = IN};
+    bl_kernel_case full = {0};
+    double best[2];
+    if (b->r.device.memory_bytes < 8ull << 30 || bl_kernel_prepare(base, b->be, &s, &full, NULL) != BL_OK) return BL_OK;
+    for (int i = 0; i < 2; i++) {
+        bl_kernel_case c = view(&full, rows[i]);
+        times t;
+        BL_TRY(time_weights(b, base, &c, &full.w, i ? 1 : IN_CACHE, 1, &t, e));
+        best[i] = t.least;
+    }
+    bl_kernel_shape one = s;
+    one.rows = 1;
+    b->r.read_bytes_per_second = bl_kernel_bytes(base, &one) / best[0];
+    b->r.peak[0] = bl_kernel_flops(&s) / best[1];
+out:
+    bl_kernel_release(b->be, &full);
+    return st;
+}
+
 bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *kernel, size_t n,
                              const bl_kernel_shape *shape, size_t n_shapes, bl_arena *a, bl_bench_result *out,
                              bl_err *e)
@@ -217,6 +246,7 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
     bl_bench_opts o = *opts;
     bench b = {.o = &o, .a = a, .r = {.blas_core = "cuBLAS"}};
     const bl_kernel **mine, *base = NULL;
+    bl_text json = {0};
     size_t n_mine = 0;
     o.cold_bytes = o.cold_bytes ? o.cold_bytes : COPIES_BYTES;
     if (!(mine = bl_alloc(a, n, sizeof *mine, e))) return BL_E_NOMEM;
@@ -234,6 +264,7 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
                      o.filter ? o.filter : "");
         goto out;
     }
+    b.base = base;
     size_t most = n_shapes * (n_mine + 2) * o.n_m;
     if (!(b.r.row = bl_alloc(a, most, sizeof *b.r.row, e)) || !(b.r.wrong = bl_alloc(a, most, sizeof *b.r.wrong, e)) ||
         !(b.t = bl_alloc(a, (size_t)o.repetitions, sizeof *b.t, e))) {
@@ -242,12 +273,26 @@ bl_status bl_bench_on_device(const bl_bench_opts *opts, const bl_kernel *const *
     }
     BL_TRY(b.be->ops->event_new(b.be, &b.from, e));
     BL_TRY(b.be->ops->event_new(b.be, &b.to, e));
+    b.clocks = bl_clocks_open(b.r.device.bus);
+    BL_TRY(roofline(&b, base, e));
     for (size_t i = 0; i < n_shapes; i++) BL_TRY(time_shape(&b, base, mine, n_mine, &shape[i], e));
-    for (size_t i = 0; i < b.r.n; i++)
-        b.r.read_bytes_per_second = fmax(b.r.read_bytes_per_second, b.r.row[i].bytes / b.r.row[i].cold);
-    if (o.out) BL_TRY(bl_bench_write(&o, &b.r, &(bl_text){0}, e));
+    for (size_t i = 0; i < b.r.n; i++) {
+        bl_kernel_row *r = &b.r.row[i];
+        if (b.r.read_bytes_per_second > 0) r->of_memory = r->bytes / r->cold / b.r.read_bytes_per_second;
+        const bl_kernel *k = bl_kernel_find(r->kernel);
+        if (b.r.peak[0] > 0 && k && !k->abits) r->of_peak = r->gflops * 1e9 / b.r.peak[0];
+    }
+    st = bl_clocks_close(b.clocks, a, &b.r, e);
+    b.clocks = NULL;
+    if (st != BL_OK) goto out;
+    if (o.out) {
+        BL_TRY(bl_bench_google(&b.r, &json, e));
+        BL_TRY(bl_bench_write(&o, &b.r, &json, e));
+    }
     *out = b.r;
 out:
+    bl_text_free(&json);
+    bl_clocks_close(b.clocks, a, &b.r, NULL);
     if (b.be) {
         b.be->ops->event_free(b.from);
         b.be->ops->event_free(b.to);

@@ -114,10 +114,22 @@ static bl_status find_shapes(bench *b, bl_err *e)
         st = BL_E_NOMEM;
         goto out;
     }
+    int64_t qkv = 0, gate_up = 0, wide = 0;
     for (size_t i = 0; i < bl_checkpoint_count(c); i++) {
         const bl_stored *t = bl_checkpoint_at(c, i);
-        if (bl_roles[t->role].kind == BL_KIND_LINEAR) add_shape(b, t->shape.out, t->shape.in);
+        if (bl_roles[t->role].kind != BL_KIND_LINEAR) continue;
+        if (!b->o->picked) add_shape(b, t->shape.out, t->shape.in);
+        else if (t->block == 0) { /* what reads one input is one product */
+            const bool q = t->role == BL_ROLE_Q || t->role == BL_ROLE_K || t->role == BL_ROLE_V,
+                       up = t->role == BL_ROLE_GATE || t->role == BL_ROLE_UP;
+            if (q || up) {
+                *(q ? &qkv : &gate_up) += t->shape.out;
+                wide = t->shape.in;
+            } else add_shape(b, t->shape.out, t->shape.in);
+        }
     }
+    if (qkv) add_shape(b, qkv, wide);
+    if (gate_up) add_shape(b, gate_up, wide);
 out:
     bl_checkpoint_close(c);
     return st;
@@ -131,7 +143,7 @@ static bl_status add_cases(bench *b, const bl_kernel *k, size_t at, size_t shape
     for (size_t i = 0; i < n_m; i++) {
         bl_kernel_shape s = b->shape[shape];
         s.rows = m[i];
-        if (!is_blas(k) && !bl_kernel_takes(k, b->be, &s)) {
+        if (!is_blas(k) && (!bl_kernel_takes(k, b->be, &s) || (b->o->picked && !bl_kernel_picked(k, b->be, &s)))) {
             ++*left_out;
             continue;
         }
@@ -311,15 +323,20 @@ out:
 }
 
 /* ---- all of them ---- */
+void bl_bench_case_name(const char *kernel, int64_t m, int64_t out, int64_t in, bool cold, char name[256])
+{
+    snprintf(name, 256, "%s/m:%lld/out:%lld/in:%lld%s", kernel, (long long)m, (long long)out, (long long)in,
+             cold ? "/from:memory" : "");
+}
+
 static bl_status name_cases(bench *b, bl_err *e)
 {
     if (!(b->c = bl_alloc(b->a, b->n, sizeof *b->c, e))) return BL_E_NOMEM;
     for (size_t i = 0; i < b->n; i++) {
         char name[256];
         const timed *t = &b->t[i];
-        int n = snprintf(name, sizeof name, "%s/m:%lld/out:%lld/in:%lld%s", t->k->name, (long long)t->s.rows,
-                         (long long)t->s.out, (long long)t->s.in, t->cold ? "/from:memory" : "");
-        b->c[i] = (bl_gbench_case){.name = bl_arena_str(b->a, name, (size_t)n, e),
+        bl_bench_case_name(t->k->name, t->s.rows, t->s.out, t->s.in, t->cold, name);
+        b->c[i] = (bl_gbench_case){.name = bl_arena_str(b->a, name, strlen(name), e),
                                    .batch = (int64_t)t->shape,
                                    .ctx = &b->t[i],
                                    .begin = begin,

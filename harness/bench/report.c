@@ -434,3 +434,59 @@ bl_status bl_bench_table(const bl_kernel_row *row, size_t n, bool json, bl_text 
     }
     return bl_text_check(out, e);
 }
+
+/* ---- a block ---- */
+static bool added_up(const bl_kernel_row *a, const bl_kernel_row *b)
+{
+    const bl_kernel *x = bl_kernel_find(a->kernel), *y = bl_kernel_find(b->kernel);
+    return x && y && x->abits == y->abits && a->m == b->m && a->group == b->group && !strcmp(a->format, b->format) &&
+           !strcmp(a->backend, b->backend);
+}
+
+bl_status bl_bench_layers(const bl_kernel_row *row, size_t n, bool json, bl_text *out, bl_err *e)
+{
+    bl_json_out j = {.t = out};
+    if (json) bl_json_lines(&j, NULL);
+    else
+        bl_text_add(out, "| format   | group | abits |    M | products | memory us |  ratio | cache us |  ratio |\n"
+                         "|:---------|------:|------:|-----:|---------:|----------:|-------:|---------:|-------:|\n");
+    for (size_t i = 0; i < n; i++) {
+        double cold = 0, warm = 0, base_cold = 0, base_warm = 0;
+        int64_t products = 0;
+        size_t first = i;
+        for (size_t k = n; k-- > 0;) {
+            const bl_kernel_row *x = &row[k];
+            if (!added_up(x, &row[i])) continue;
+            first = k;
+            products++;
+            cold += x->cold;
+            warm += x->seconds;
+            base_cold += x->cold * x->cold_ratio;
+            base_warm += x->seconds * x->ratio;
+        }
+        if (first != i || !products) continue; /* this one is in the sum of a row before it */
+        int abits = bl_kernel_find(row[i].kernel)->abits;
+        if (!json) {
+            bl_text_addf(out, "| %-8s | %5lld | %5d | %4lld | %8lld | %9.1f | %5.2fx | %8.1f | %5.2fx |\n",
+                         row[i].format, (long long)row[i].group, abits, (long long)row[i].m, (long long)products,
+                         cold * 1e6, cold > 0 ? base_cold / cold : 0, warm * 1e6, base_warm / warm);
+            continue;
+        }
+        bl_json_object(&j, NULL);
+        bl_json_add_str(&j, "format", row[i].format);
+        bl_json_add_int(&j, "group", row[i].group);
+        bl_json_add_int(&j, "activation_bits", abits);
+        bl_json_add_int(&j, "m", row[i].m);
+        bl_json_add_int(&j, "products", products);
+        bl_json_add_real(&j, "cold_seconds", cold);
+        bl_json_add_real(&j, "cold_ratio", cold > 0 ? base_cold / cold : 0);
+        bl_json_add_real(&j, "seconds", warm);
+        bl_json_add_real(&j, "ratio", base_warm / warm);
+        bl_json_end(&j);
+    }
+    if (json) {
+        bl_json_end(&j);
+        bl_text_add(out, "\n");
+    }
+    return bl_text_check(out, e);
+}

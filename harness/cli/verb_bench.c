@@ -74,14 +74,13 @@ static bl_status rows_list(const char *text, int64_t *m, size_t *n, bl_err *e)
     return *n ? BL_OK : bl_fail(e, BL_E_CONFIG, "--rows is empty");
 }
 
-static bl_status kernels(const bl_program *p, const opts *o, bl_arena *a, bl_err *e)
+static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
 {
     bl_status st = BL_OK;
     int64_t m[MOST_ROWS];
     size_t n_m;
     bl_bench_result r = {0};
     bl_text t = {0};
-    (void)p;
 
     BL_TRY(rows_list(o->rows, m, &n_m, e));
     bl_bench_opts bo = {.shape = o->shape,
@@ -94,24 +93,32 @@ static bl_status kernels(const bl_program *p, const opts *o, bl_arena *a, bl_err
                         .min_time = o->min_time,
                         .out = o->out,
                         .device = o->device,
-                        .outside = o->outside,
+                        .picked = layers,
+                        .outside = layers ? NULL : o->outside,
                         .outside_format = o->outside_format,
                         .quiet = o->common.quiet};
     bool gpu = strcmp(o->device, "cpu") != 0;
     BL_TRY(bl_bench_kernels(&bo, a, &r, e));
-    BL_TRY(bl_bench_table(r.row, r.n, o->common.json, &t, e));
+    if (layers) BL_TRY(bl_bench_layers(r.row, r.n, o->common.json, &t, e));
+    if (layers && !o->common.json) bl_text_add(&t, "\n");
+    if (!layers || !o->common.json) BL_TRY(bl_bench_table(r.row, r.n, o->common.json, &t, e));
     BL_TRY(bl_output(NULL, &t, e));
     if (gpu && !o->common.json) {
         char facts[256], now[32];
         BL_TRY(bl_device_facts(o->device, 0, facts, e));
         bl_utc(now);
-        printf("\n%s; commit %s, %s; median of %lld replays of a graph; at most %.0f GB/s come from memory.\n"
+        printf("\n%s; commit %s, %s; median of %lld replays of a graph.\n", facts, BL_BUILD_COMMIT, now,
+               (long long)o->repetitions);
+        if (r.clock > 0)
+            printf("Driver %s; clock %.0f MHz, median while it was busy; held down by: %s.\n", r.driver, r.clock,
+                   *r.throttled ? r.throttled : "nothing");
+        printf("max: of %.0f GB/s with which cuBLAS reads a bf16 weight of half a GiB for one row, and of %.0f TFLOP/s "
+               "that it does of many rows, both measured in this call.\n"
                "memory: each product of a graph has another copy of the weight, more of them than four second-level "
                "caches hold; cache: one weight. cuBLAS: its time with bf16 weights in the same run over the kernel's; "
                "it was timed before and after the others, at most %.1f %% apart. spread: slowest over fastest replay "
                "in cache.\n",
-               facts, BL_BUILD_COMMIT, now, (long long)o->repetitions, r.read_bytes_per_second / 1e9,
-               100 * (r.drift - 1));
+               r.read_bytes_per_second / 1e9, r.peak[0] / 1e12, 100 * (r.drift - 1));
     } else if (!o->common.quiet && !o->common.json) {
         printf(
             "\n%s, %s, %d threads; median of %lld repetitions, all kernels in turn.\n"
@@ -151,6 +158,19 @@ out:
     return st;
 }
 
+static bl_status kernels(const bl_program *p, const opts *o, bl_arena *a, bl_err *e)
+{
+    (void)p;
+    return kernels_of(o, false, a, e);
+}
+
+/* The products of one block, each by the kernel that the model would take. */
+static bl_status layers(const bl_program *p, const opts *o, bl_arena *a, bl_err *e)
+{
+    (void)p;
+    return kernels_of(o, true, a, e);
+}
+
 /* What numbers of a device belong to. */
 static bl_status measured_on(const opts *o, uint64_t peak, bl_text *t, bl_err *e)
 {
@@ -173,7 +193,7 @@ static bl_status scoring(const bl_program *p, const opts *o, bl_arena *a, bl_err
     bl_backend *be = NULL;
     bl_device_info device;
 
-    if (!o->model) return bl_fail(e, BL_E_CONFIG, "bench scoring needs --model MODEL");
+    if (!o->model) return bl_fail(e, BL_E_CONFIG, "bench scoring, decode and score need --model MODEL");
     bl_scoring_opts so = {.model = o->model,
                           .method = o->method,
                           .filter = o->filter,
@@ -205,6 +225,24 @@ out:
     bl_backend_close(be);
     bl_text_free(&t);
     return st;
+}
+
+/* Parts of `scoring`; --filter says otherwise. */
+static bl_status part_of_scoring(const bl_program *p, const opts *o, const char *filter, bl_arena *a, bl_err *e)
+{
+    opts part = *o;
+    if (!part.filter) part.filter = filter;
+    return scoring(p, &part, a, e);
+}
+
+static bl_status decode(const bl_program *p, const opts *o, bl_arena *a, bl_err *e)
+{
+    return part_of_scoring(p, o, "greedy*", a, e);
+}
+
+static bl_status score(const bl_program *p, const opts *o, bl_arena *a, bl_err *e)
+{
+    return part_of_scoring(p, o, "window*,prompt*,requests*", a, e);
 }
 
 static bl_status search(const bl_program *p, const opts *o, bl_arena *a, bl_err *e)
@@ -297,7 +335,8 @@ out:
 static const struct {
     const char *name;
     bl_status (*run)(const bl_program *, const opts *, bl_arena *, bl_err *);
-} kinds[] = {{"kernels", kernels}, {"scoring", scoring}, {"search", search}};
+} kinds[] = {{"kernels", kernels}, {"layers", layers},   {"decode", decode},
+             {"score", score},     {"scoring", scoring}, {"search", search}};
 
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
@@ -316,7 +355,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     }
     const char *near = bl_nearest(args->pos[0], names);
     st = bl_fail(e, BL_E_CONFIG, "'%s' cannot be timed; %s%s?", args->pos[0],
-                 near ? "did you mean " : "kernels, scoring or search", near ? near : "");
+                 near ? "did you mean " : "kernels, layers, decode, score, scoring or search", near ? near : "");
 out:
     bl_arena_free(a);
     return st;
@@ -324,11 +363,14 @@ out:
 
 const bl_verb bl_verb_bench = {
     .name = "bench",
-    .args = "kernels|scoring|search",
+    .args = "kernels|layers|decode|score|scoring|search",
     .line = "time kernels, whole models or the search of vectors next to OpenBLAS",
     .doc = "kernels: every kernel at the layer shapes of a model, checked first, next to OpenBLAS fp32 on the same "
            "threads, with --device next to cuBLAS with bf16 weights. Exit 1 when one is wrong. "
-           "scoring: windows, short requests and greedy text of a model next to cblas_sgemm on the same products; "
+           "layers: the products of one block, q, k and v as one, gate and up as one, each by the kernel that a model "
+           "would take, and their sum for each format. "
+           "decode: greedy text; score: windows, prompts and short requests; scoring: both, of a model next to "
+           "cblas_sgemm on the same products; "
            "with --device without it. "
            "search: the 10 nearest of many vectors, checked against looking at all of them; exit 1 when they differ.",
     .example = "bitladder bench kernels --shape synth:llama3-8b --filter 'gem*_int4*' -o runs/a",

@@ -1,5 +1,6 @@
 /* backend.c - which devices there are, opening and closing one, what it is, and what its errors mean. */
 #include "cuda.h"
+#include "kernels/dispatch.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,6 +70,7 @@ bl_status bl_cuda_launched(bl_backend *be, const char *what, bl_err *e)
 static void cuda_close(bl_backend *be)
 {
     bl_cuda *c = be->own;
+    bl_dispatch_close(be);
     if (c->first) cudaStreamSynchronize(c->first);
     bl_backend_close(c->processor);
     bl_cuda_close_libraries(c);
@@ -135,6 +137,7 @@ static bl_status cuda_open(bl_backend *be, bl_err *e)
                               e));
     BL_TRY(open_stream(be, e));
     BL_TRY(bl_cuda_tables(be, e));
+    BL_TRY(bl_dispatch_open(be, e));
 out:
     if (st != BL_OK) cuda_close(be);
     return st;

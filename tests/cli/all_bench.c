@@ -30,8 +30,11 @@ static void what_cannot_be_timed_is_refused_with_a_suggestion(void **state)
     } cases[] = {
         {"kernles", "did you mean kernels?"},
         {"scorring", "did you mean scoring?"},
-        {"xyz", "kernels, scoring or search?"},
-        {"", "bench needs kernels|scoring"},
+        {"xyz", "kernels, layers, decode, score, scoring or search?"},
+        {"layer", "did you mean layers?"},
+        {"decode", "--model"},
+        {"score", "--model"},
+        {"", "bench needs kernels|layers|decode|score"},
         {"scoring", "--model"},
         {"search -o x", "bench search writes no files"},
         {"kernels --rows 0", "--rows"},
@@ -139,12 +142,57 @@ static void a_kernel_from_outside_is_checked_and_timed_like_all(void **state)
     }
 }
 
+/* One sum a format and number of rows, over the products of a block: q, k and v are one, gate and up are one. */
+static void layers_are_the_products_of_a_block(void **state)
+{
+    bl_err e = {0};
+    bl_json *doc = NULL;
+    size_t n = 0;
+    (void)state;
+    if (!BL_HAVE_BENCHMARK) skip();
+    said *s = bench("layers --shape synth:tiny --rows 1,3 --group 32 --min-time 0.0001 --repetitions 1 --json", false);
+    if (s->code != 0) fail_msg("exit %d: %s", s->code, s->text);
+    assert_ok(bl_json_parse(s->text, strlen(s->text), "standard output", BL_JSON_PLAIN, &doc, &e));
+    for (const bl_json *v = bl_json_first(doc); v; v = bl_json_next(v), n++) {
+        int64_t products, m;
+        const char *format;
+        assert_ok(bl_json_get_int(v, "products", &products, &e));
+        assert_ok(bl_json_get_int(v, "m", &m, &e));
+        assert_true(m == 1 || m == 3);
+        assert_ok(bl_json_get_str(v, "format", &format, &e));
+        if (strcmp(format, "int4") == 0) assert_int_equal(products, 4);
+        else assert_true(products >= 1 && products <= 4); /* not all formats take every width */
+    }
+    assert_true(n >= 20 && n % 2 == 0);
+    bl_json_free(doc);
+}
+
+static void decode_and_score_are_parts_of_scoring(void **state)
+{
+    static const struct {
+        const char *kind, *has, *has_not;
+    } cases[] = {{"decode", "greedy text of 4", "window of"}, {"score", "window of", "greedy text"}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(cases); i++) {
+        char args[256];
+        snprintf(args, sizeof args,
+                 "%s --model synth:tiny --method base --alone --request 8 --decode 4 --repetitions 1 --quiet",
+                 cases[i].kind);
+        said *s = bench(args, false);
+        assert_int_equal(s->code, 0);
+        assert_non_null(strstr(s->text, cases[i].has));
+        assert_null(strstr(s->text, cases[i].has_not));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_timed_is_refused_with_a_suggestion),
         cmocka_unit_test(an_op_without_rows_is_named_with_the_reason),
         cmocka_unit_test(json_is_all_that_is_printed),
+        cmocka_unit_test(layers_are_the_products_of_a_block),
+        cmocka_unit_test(decode_and_score_are_parts_of_scoring),
         cmocka_unit_test(a_kernel_from_outside_is_checked_and_timed_like_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
