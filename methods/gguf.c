@@ -57,6 +57,22 @@ static bool wants_head(const bl_method_run *r)
     return is_mixed(o) || o->head || o->embeddings;
 }
 
+static bl_status check(const bl_method_run *r, bl_err *e)
+{
+    const opts *o = r->opts;
+    const char *type = bl_gguf_types[o->type];
+    const int64_t block = is_mixed(o) || strcmp(type, "q1_0") ? 1 : bl_format_find(type)->block;
+    for (size_t i = 0; i < r->model->n_linears; i++) {
+        const bl_linear *l = &r->model->linears[i];
+        if (takes(r, l) && bl_linear_width(l) % block)
+            return bl_fail(
+                e, BL_E_UNSUPPORTED,
+                "%s has %lld inputs, expected whole blocks of %lld; llama.cpp has no type to take instead of %s",
+                l->name, (long long)bl_linear_width(l), (long long)block, type);
+    }
+    return BL_OK;
+}
+
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     const opts *o = r->opts;
@@ -150,6 +166,7 @@ const bl_method bl_method_gguf = {
     .opts_size = sizeof(opts),
     .word = "type",
     .settle = settle,
+    .check = check,
     .layer = layer,
     .original_inputs = true,
     .predict = predict,

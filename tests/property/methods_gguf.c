@@ -51,6 +51,21 @@ static void rows_that_blocks_do_not_divide_get_what_llama_cpp_takes(void **state
     }
 }
 
+/* llama.cpp refuses these rows as well. */
+static void rows_that_one_bit_blocks_do_not_divide_are_refused(void **state)
+{
+    bl_err e = {0};
+    (void)state;
+    for (int64_t in = 96; in <= 128; in += 32) {
+        method_run m;
+        method_open(&m, "gguf:q1_0+importance=false", NULL, OUT, in);
+        bl_status st = m.run.method->check(&m.run, &e);
+        if (in == 128) assert_ok(st);
+        else assert_refused(st, BL_E_UNSUPPORTED, "has 96 inputs, expected whole blocks of 128");
+        method_close(&m);
+    }
+}
+
 static void blocks_are_those_of_the_format(void **state)
 {
     const bl_format *f = bl_format_find("q3_k");
@@ -75,6 +90,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_that_blocks_do_not_divide_get_what_llama_cpp_takes),
+        cmocka_unit_test(rows_that_one_bit_blocks_do_not_divide_are_refused),
         cmocka_unit_test(blocks_are_those_of_the_format),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
