@@ -2,8 +2,9 @@
  * name:word[+…] of a method whose main option is no width.
  *
  * The canonical text has only what differs from the defaults, in the order of the rows, and always the bits or the word
- * of a method that has them; last +on=NAME, which every method that learns takes. Options that do not apply beside the
- * others (the method's `settle` knows) are back at their defaults in it, so that one thing has one name.
+ * of a method that has them, of rounded activations too; last +on=NAME, which every method that learns takes. Options
+ * that do not apply beside the others (the method's `settle` knows) are back at their defaults in it, so that one thing
+ * has one name.
  */
 #include "harness/method.h"
 #include "harness/program.h"
@@ -304,7 +305,7 @@ out:
 }
 
 /* ---- to text and JSON ---- */
-/* `short_form`: without a group that is the default's, as earlier versions wrote it. */
+/* `short_form`: without a group and bits of activations that are the default's, as earlier versions wrote it. */
 static bl_status put_text(const bl_method *m, const void *opts, bool short_form, bl_text *out, bl_err *e)
 {
     const bl_opt *rows = rows_of(m), *wbits = bl_opt_find(rows, "wbits"), *abits = bl_opt_find(rows, "abits"),
@@ -321,7 +322,7 @@ static bl_status put_text(const bl_method *m, const void *opts, bool short_form,
         bl_text_addf(out, ":w%" PRId64, int_at(wbits, opts));
         colon = true;
     }
-    if (abits && !bl_opt_is_default(abits, opts)) {
+    if (abits && (!bl_opt_is_default(abits, opts) || (int_at(abits, opts) > 0 && !short_form))) {
         bl_text_addf(out, "%sa%" PRId64, colon ? "" : ":", int_at(abits, opts));
         colon = true;
     }

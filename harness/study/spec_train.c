@@ -117,7 +117,7 @@ bl_status bl_spec_train_put(const bl_spec *s, bl_json_out *o, bl_err *e)
         bl_json_object(&sets, NULL);
         for (size_t i = 0; i < s->n_sets && st == BL_OK; i++) {
             one.n = 0;
-            st = bl_train_settings_put(&s->set[i].settings, &one, e);
+            st = bl_train_settings_put_said(&s->set[i].settings, s->set[i].said, &one, e);
             if (st == BL_OK) bl_json_add_text(&sets, s->set[i].name, one.s);
         }
         bl_json_end(&sets);

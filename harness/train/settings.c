@@ -52,7 +52,7 @@ int64_t bl_train_settings_tokens(const bl_train_settings *s)
     return s->steps * s->batch * (s->seqlen ? s->seqlen : BL_SAMPLES_LENGTH);
 }
 
-bl_status bl_train_settings_put(const bl_train_settings *s, bl_text *out, bl_err *e)
+bl_status bl_train_settings_put_said(const bl_train_settings *s, uint64_t said, bl_text *out, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text value = {0};
@@ -60,7 +60,8 @@ bl_status bl_train_settings_put(const bl_train_settings *s, bl_text *out, bl_err
     bl_json_out j = {.t = out, .compact = true};
     bl_json_object(&j, NULL);
     for (const bl_opt *row = bl_train_rows; row->type != BL_OPT_END; row++) {
-        if (bl_opt_is_default(row, s)) continue;
+        const bool said_so = said >> (row - bl_train_rows) & 1;
+        if (bl_opt_is_default(row, s) && !said_so) continue;
         bl_text_free(&value);
         BL_TRY(bl_opt_print(row, s, &value));
         BL_TRY(bl_text_check(&value, e));
@@ -75,6 +76,11 @@ bl_status bl_train_settings_put(const bl_train_settings *s, bl_text *out, bl_err
 out:
     bl_text_free(&value);
     return st;
+}
+
+bl_status bl_train_settings_put(const bl_train_settings *s, bl_text *out, bl_err *e)
+{
+    return bl_train_settings_put_said(s, 0, out, e);
 }
 
 static bl_status add_file(bl_hasher *h, const char *path, bl_err *e)

@@ -77,6 +77,8 @@ bl_schedule bl_train_settings_schedule(const bl_train_settings *s);
 int64_t bl_train_settings_tokens(const bl_train_settings *s);
 /* The settings that are not their defaults, as one JSON object that bl_opt_set_json takes, key by key. */
 bl_status bl_train_settings_put(const bl_train_settings *s, bl_text *out, bl_err *e);
+/* And those of bl_train_rows whose bit is in `said`, whatever they are. */
+bl_status bl_train_settings_put_said(const bl_train_settings *s, uint64_t said, bl_text *out, bl_err *e);
 /* Of all that could change what comes of it: settings, and the bytes of the files that they name. BL_E_MISSING. */
 bl_status bl_train_settings_hash(const bl_train_settings *s, bl_hash *out, bl_err *e);
 #endif

@@ -23,6 +23,8 @@ static const struct {
     {"rtn:w4+head+embeddings", "rtn:w4g128+head+embeddings"},
     {"rtn:w1+symmetric+range=clip", "rtn:w1g128"},           /* neither applies to one bit */
     {"rtn:w4+symmetric+range=clip", "rtn:w4g128+symmetric"}, /* no zero point to clip */
+    {"llm-qat", "llm-qat:w4a8pc"},                           /* bits of activations are never hidden */
+    {"llm-qat:w4a0", "llm-qat:w4a0pc"},
     {"gguf", "gguf:q4_k"},
     {"gguf:q2_k+mix+head", "gguf:q2_k+mix"}, /* a mixture has a type for the head */
     {"gguf+type=q4_k_m+mix", "gguf:q4_k_m"}, /* which this is */
