@@ -1,5 +1,5 @@
 /* llm_qat.c - the whole model is trained with rounded weights, activations, keys and values to say what it said (Liu et
- * al. 2023, arXiv 2305.17888), on text that it may have written itself.
+ * al. 2023, arXiv 2305.17888), on text that it may have written itself (bitladder generate --own).
  *
  *     L = sum over tokens of KL(P | Q) / sequences     P of the model as it was
  *     w^ = s clamp(round(w / s)), s = max|w| / (2^(b-1) - 1) of a row, found anew each time (LARGEST of ops_train.h)
@@ -100,7 +100,7 @@ const bl_method bl_method_llm_qat = {
         "Every parameter is trained, with rounded weights, activations (llm-qat:w4a8) and, where kvbits says so, keys "
         "and values, towards the distribution of the model as it was, which is computed beside. Embedding, head, "
         "biases "
-        "and norms are kept in fp32.",
+        "and norms are kept in fp32. Text of the model's own: bitladder generate --model M --own 1000 > own.jsonl.",
     .deviates =
         "scales are max|x| / (2^(b-1) - 1), without the published code's two terms of 1e-6; those of weights are "
         "rounded to fp16 in training too\n"

@@ -1,4 +1,5 @@
 /* verb_generate.c - continues prompts: one text, or JSON lines {"prompt": ...}. */
+#include "own_text.h"
 #include "session.h"
 #include <string.h>
 
@@ -7,13 +8,18 @@ typedef struct opts {
     bl_cli_model m;
     bl_cli_make make;
     const char *model, *prompt, *stop;
-    int64_t max_new, seed;
+    int64_t max_new, seed, own;
     double temperature, top_p;
 } opts;
 static const bl_opt rows[] = {
     {"model", BL_OPT_TEXT, .at = offsetof(opts, model), .arg = "MODEL",
      .doc = "directory, .gguf, llama2.c .bin, org/name"},
     {"prompt", BL_OPT_TEXT, .at = offsetof(opts, prompt), .arg = "TEXT", .doc = "instead of FILE"},
+    {"own", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(opts, own), .arg = "N",
+     .doc =
+         "instead of FILE: N texts of the model's own, of up to max-new tokens, as JSON lines {\"ids\": ...} that "
+         "finetune takes: a token of the vocabulary, two to four that are likeliest, the rest drawn at --temperature, "
+         "1 where it is 0"},
     BL_MAKE_ROWS(opts, make),
     {"max-new", BL_OPT_INT, .min = 1, .max = 1 << 20, .def.i = 128, .at = offsetof(opts, max_new), .arg = "N",
      .doc = "most new tokens"},
@@ -86,6 +92,21 @@ out:
     return st;
 }
 
+static bl_status own(bl_session *s, const opts *o, bl_err *e)
+{
+    bl_text t = {0};
+    bl_status st = bl_own_texts(s->model, s->tokenizer,
+                                &(bl_own_text){.n = o->own,
+                                               .length = o->max_new,
+                                               .temperature = o->temperature > 0 ? o->temperature : 1,
+                                               .top_p = o->top_p,
+                                               .seed = (uint64_t)o->seed},
+                                &t, e);
+    if (st == BL_OK) st = bl_output(NULL, &t, e);
+    bl_text_free(&t);
+    return st;
+}
+
 /* A prompt that is no JSON: text, without the newline that a shell puts after it. */
 static bl_status plain(bl_lines *l, bl_err *e)
 {
@@ -104,9 +125,16 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)exit_code;
 
     if (!o->model) return bl_fail(e, BL_E_CONFIG, "generate needs --model MODEL");
-    if ((args->n_pos == 0) == !o->prompt)
+    if ((args->n_pos != 0) + (o->prompt != NULL) + (o->own > 0) != 1)
         return bl_fail(e, BL_E_CONFIG, "generate needs FILE or --prompt TEXT%s; see: bitladder generate --help",
-                       o->prompt ? ", not both" : "");
+                       o->own      ? ", or --own alone"
+                       : o->prompt ? ", not both"
+                                   : "");
+    if (o->own) {
+        BL_TRY(bl_session_make(&s, p, o->model, &o->m, &o->make, o->common.threads, e));
+        BL_TRY(own(&s, o, e));
+        goto out;
+    }
     if (!o->prompt) BL_TRY(bl_lines_open(args->pos[0], &lines, e));
     else BL_TRY(bl_text_is_utf8("--prompt", o->prompt, strlen(o->prompt), e));
     BL_TRY(bl_session_make(&s, p, o->model, &o->m, &o->make, o->common.threads, e));
@@ -132,7 +160,11 @@ const bl_verb bl_verb_generate = {
         "printed). "
         "Special "
         "tokens that a prompt spells, such as <|im_start|>, are text unless --special is given; a reply ends at every "
-        "end token that the model's files name.",
+        "end token that the model's files name. With --own the model writes what it is later trained on, as LLM-QAT "
+        "does: "
+        "bitladder generate --model M --own 1000 --max-new 256 > own.jsonl, then finetune M --method llm-qat:w4a8 "
+        "--data "
+        "own.jsonl.",
     .example = "echo 'Once upon a time' | bitladder generate --model stories.gguf --max-new 64 -",
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -282,6 +282,55 @@ static void a_parquet_file_of_requests_is_refused_with_the_line_that_converts_it
     }
 }
 
+/* Tokens of the vocabulary, three texts each, which begin alike; the same bytes whatever the batch; training reads
+ * them.
+ */
+static void a_model_writes_what_it_is_trained_on(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    ran a = SAY(NULL, "generate", "--model", "@model", "--own", "9", "--max-new", "12", "--seed", "4");
+    ran b = SAY(NULL, "generate", "--model", "@model", "--own", "9", "--max-new", "12", "--seed", "4", "--batch-size",
+                "1", "--threads", "1");
+    ran c = SAY(NULL, "generate", "--model", "@model", "--own", "9", "--max-new", "12", "--seed", "5");
+    expect(&a, 0, NULL);
+    assert_string_equal(a.out, b.out);
+    assert_string_not_equal(a.out, c.out);
+    int64_t ids[9][12], n[9];
+    char *text = bl_strdup(a.out, &e), *rest = text, *line;
+    for (int i = 0; i < 9; i++) {
+        bl_json *j;
+        line = strsep(&rest, "\n");
+        assert_ok(bl_json_parse(line, strlen(line), "own", BL_JSON_PLAIN, &j, &e));
+        const bl_json *list = bl_json_get(j, "ids");
+        n[i] = (int64_t)bl_json_size(list);
+        assert_in_range(n[i], 3, 12);
+        int k = 0;
+        for (const bl_json *v = bl_json_first(list); v; v = bl_json_next(v))
+            assert_ok(bl_json_int(v, &ids[i][k++], &e));
+        bl_json_free(j);
+        for (k = 0; k < 3; k++) assert_int_equal(ids[i][k], ids[i - i % 3][k]); /* the likeliest after one beginning */
+        if (i % 3 == 2 && n[i] > 3 && n[i - 1] > 3) assert_int_equal(ids[i][3], ids[i - 1][3]); /* of two a fourth */
+    }
+    assert_true(ids[0][0] != ids[3][0] && ids[3][0] != ids[6][0] && ids[0][0] != ids[6][0]);
+    bl_free(text);
+    study_write(S.dir, "own.jsonl", a.out);
+    ran r = SAY(NULL, "finetune", "@model", "--method", "llm-qat:w4a8", "--data", "@dir/own.jsonl", "--batch", "3",
+                "--steps", "2", "-o", "@dir/qat");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "llm-qat:w4a8pc"));
+    ran_free(&r);
+    r = SAY(NULL, "generate", "--model", "@model", "--own", "9", "--prompt", "a");
+    expect(&r, 2, "or --own alone");
+    ran_free(&r);
+    r = SAY(NULL, "generate", "--model", "@model", "--own", "9", "--max-new", "2");
+    expect(&r, 2, "a text of 2 tokens; of this model's one has 3 to");
+    ran_free(&r);
+    ran_free(&a);
+    ran_free(&b);
+    ran_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +338,7 @@ int main(void)
         cmocka_unit_test(replies_come_in_the_order_of_the_requests_whatever_the_batch),
         cmocka_unit_test(text_comes_back_from_its_ids),
         cmocka_unit_test(a_seed_gives_the_same_text_again_and_a_stop_ends_it),
+        cmocka_unit_test(a_model_writes_what_it_is_trained_on),
         cmocka_unit_test(a_method_can_be_tried_on_the_fly),
         cmocka_unit_test(a_judge_picks_what_is_like_the_question),
         cmocka_unit_test(a_parquet_file_of_requests_is_refused_with_the_line_that_converts_it),
