@@ -150,13 +150,16 @@ static void decomposed_as_published(const golden *g, const matrix *m, const conf
     assert_non_null(want);
     assert_ok(bl_split_begin(&of, &e));
     assert_ok(bl_split_all(&job, 1, &e));
-    for (int64_t i = 0; i < dim[0]; i++) least = fmin(least, want[i]);
+    /* Of the rounds that both made: a weight on a rounding boundary decides when the error first rises. The published
+     * program itself stops smol_k.b3_4 plain after 11 rounds or 17, by how its helpers are compiled; ours after 11. */
+    for (int64_t i = 0; i < BL_MIN(dim[0], (int64_t)job.made); i++) least = fmin(least, want[i]);
     for (int i = 0; i < 3; i++)
         if (fabs(error[i] - want[i]) > (!exact ? 5e-2 : i < 2 ? 1e-4 : 1e-3) * want[i])
             fail_msg("%s, round %d: error %.9g, published %.9g", name, i + 1, error[i], want[i]);
     for (int i = 1; i < job.made - 1; i++) assert_true(error[i] <= error[i - 1]); /* it ends where the error rises */
     assert_true(job.made == ROUNDS || error[job.made - 1] > error[job.made - 2]);
-    if (fabs(sqrt(job.cost) - least) > (exact ? 1.5e-2 : 4e-2) * least)
+    /* whole triples: the published errors; near ones, of one pass from those before, are measured 0.2 to 3.9 % off */
+    if (fabs(sqrt(job.cost) - least) > (exact ? 1e-3 : 4e-2) * least)
         fail_msg("%s: error %.9g in the end, published %.9g", name, sqrt(job.cost), least);
     /* what is given is W - b a of the best round, and its error is the one that is told */
     bl_factor_rest(of.w, m->out, m->in, RANK, a, b, 1, product);
