@@ -95,6 +95,7 @@ bool bl_kernel_picked(const bl_kernel *k, const bl_backend *be, const bl_kernel_
     bl_weight w;
     const bl_linear_args a = outline(k, be, s, &w);
     const bl_kernel *best = bl_kernel_pick(be, &a, &w);
+    if (k->family->transpose) return false;
     for (size_t i = 0; i < BL_COUNT(kernels) && !k->family->layout; i++) { /* `prepare` would arrange the weight */
         const bl_kernel *o = &kernels[i];
         if (o->family->layout && o->format == k->format && o->abits == k->abits && bl_kernel_takes(o, be, s))

@@ -54,7 +54,7 @@ typedef struct bl_kernel_case {
 } bl_kernel_case;
 /* Whether the format can hold the shape, the row is applicable, and the product not larger than its checks may be. */
 bool bl_kernel_takes(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s);
-/* And whether the product takes it, of all rows. */
+/* And whether a product x Wt takes it, of all rows. */
 bool bl_kernel_picked(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s);
 double bl_kernel_flops(const bl_kernel_shape *s);                     /* 2 rows out in */
 double bl_kernel_bytes(const bl_kernel *k, const bl_kernel_shape *s); /* least that must move: packed weight, x, y */

@@ -362,6 +362,55 @@ static void copies_of_a_weight_are_the_weight_and_more_than_a_cache(void **state
     bl_copies_free(&copies);
 }
 
+/* What a GPU's timings are in the form of Google Benchmark: its compare.py asks for name, run_type, real_time, cpu_time
+ * and time_unit of each run. */
+static void timings_of_a_device_have_the_form_of_google_benchmark(void **state)
+{
+    static const double t[2][3] = {{1e-6, 3e-6, 2e-6}, {4e-6, 6e-6, 5e-6}};
+    bl_err e = {0};
+    bl_json *doc = NULL;
+    bl_text text = {0};
+    bl_kernel_row row = {.kernel = "stream_int4_cuda",
+                         .m = 16,
+                         .out = 512,
+                         .in = 1024,
+                         .seconds = 2e-6,
+                         .cold = 5e-6,
+                         .bytes = 1e6,
+                         .repeat = {t[0], t[1]},
+                         .n_repeat = {3, 3}};
+    bl_bench_result r = {.row = &row, .n = 1, .clock = 1980};
+    double sum[2] = {0};
+    size_t n = 0, medians = 0;
+    (void)state;
+    assert_ok(bl_bench_google(&r, &text, &e));
+    assert_ok(bl_json_parse(text.s, text.n, "report", BL_JSON_PLAIN, &doc, &e));
+    assert_non_null(bl_json_get(doc, "context"));
+    for (const bl_json *v = bl_json_first(bl_json_get(doc, "benchmarks")); v; v = bl_json_next(v), n++) {
+        const char *name, *kind, *unit;
+        double real, cpu;
+        assert_ok(bl_json_get_str(v, "name", &name, &e));
+        assert_ok(bl_json_get_str(v, "run_type", &kind, &e));
+        assert_ok(bl_json_get_str(v, "time_unit", &unit, &e));
+        assert_ok(bl_json_get_real(v, "real_time", &real, &e));
+        assert_ok(bl_json_get_real(v, "cpu_time", &cpu, &e));
+        assert_string_equal(unit, "us");
+        assert_true(real == cpu);
+        bool cold = strstr(name, "/from:memory") != NULL;
+        if (strcmp(kind, "aggregate") == 0) {
+            medians++;
+            assert_true(fabs(real - (cold ? 5 : 2)) < 1e-9);
+        } else {
+            assert_string_equal(name, cold ? "stream_int4_cuda/m:16/out:512/in:1024/from:memory"
+                                           : "stream_int4_cuda/m:16/out:512/in:1024");
+            sum[cold] += real;
+        }
+    }
+    assert_true(n == 8 && medians == 2 && fabs(sum[0] - 6) < 1e-9 && fabs(sum[1] - 15) < 1e-9);
+    bl_json_free(doc);
+    bl_text_free(&text);
+}
+
 static void a_directory_without_timings_has_none_and_a_broken_file_is_noticed(void **state)
 {
     bl_err e = {0};
@@ -474,6 +523,7 @@ int main(void)
         cmocka_unit_test(without_google_benchmark_the_missing_package_is_named),
         cmocka_unit_test(the_shard_reads_back_as_the_same_rows),
         cmocka_unit_test(the_report_of_google_benchmark_has_every_row_with_its_counters),
+        cmocka_unit_test(timings_of_a_device_have_the_form_of_google_benchmark),
         cmocka_unit_test(a_directory_without_timings_has_none_and_a_broken_file_is_noticed),
         cmocka_unit_test(copies_of_a_weight_are_the_weight_and_more_than_a_cache),
         cmocka_unit_test(tables_have_one_line_a_row),
