@@ -356,6 +356,12 @@ static bl_status rest_backward(bl_trainable *t, bl_effective *w, bl_tensor x, bl
     if (w->adapter >= 0) rest.n_adapters = w->adapter;
     if (dx.buf) BL_TRY(weight_of(t, w, &rest.weight, e));
     if (dx.buf) BL_TRY(bl_linear_input_grad(t->m->be, &rest, dy, dx, accumulate, e));
+    if (steps_now(t, w)) { /* nobody reads the weight as it was any more */
+        bl_trained p = t->param[w->param[0]];
+        if (!t->stepping) return bl_fail(e, BL_E_INTERNAL, "%s: a gradient that is not kept, and no step", p.name);
+        BL_TRY(bl_effective_room(t, BL_WORK_DW, w->linear->out, w->linear->in, &p.grad, e));
+        BL_TRY(bl_adamw_one(t->stepping, t, p, t->stepping_rate, 1, e));
+    }
 out:
     return st;
 }
@@ -384,12 +390,6 @@ static bl_status apart(bl_trainable *t, bl_effective *w, bl_tensor x, bl_tensor 
                                                                        .within = w->act_within,
                                                                        .accumulate = accumulate},
                                              e));
-    if (steps_now(t, w)) { /* nobody reads the weight as it was any more */
-        bl_trained p = t->param[w->param[0]];
-        if (!t->stepping) return bl_fail(e, BL_E_INTERNAL, "%s: a gradient that is not kept, and no step", p.name);
-        BL_TRY(bl_effective_room(t, BL_WORK_DW, w->linear->out, w->linear->in, &p.grad, e));
-        BL_TRY(bl_adamw_one(t->stepping, t, p, t->stepping_rate, 1, e));
-    }
 out:
     return st;
 }
