@@ -51,9 +51,9 @@ static void settle(void *options)
     o->ranges = true;
 }
 
-static void target(const opts *o, const bl_linear *lin, const bl_format **format, bl_shape *shape)
+static bool target(const opts *o, const bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
-    bl_int_target(lin, o->wbits, o->group, o->symmetric, o->scale ? BL_F32 : BL_F16, format, shape);
+    return bl_int_of_block(lin, o->wbits, o->group, o->symmetric, o->scale ? BL_F32 : BL_F16, format, shape);
 }
 
 static bl_status check(const bl_method_run *r, bl_err *e)
@@ -340,9 +340,7 @@ out:
 
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
-    if (lin->block < 0) return false;
-    target(r->opts, lin, format, shape);
-    return true;
+    return target(r->opts, lin, format, shape);
 }
 
 static double flops(const bl_method_run *r, const bl_linear *lin)

@@ -70,11 +70,6 @@ static void settle(void *options)
 static bl_actq act_of(const opts *o) { return (bl_actq){.bits = (int)o->abits, .unit = BL_ACT_TOKEN}; }
 static bool transforms(const opts *o) { return o->abits && o->transform; }
 
-static void target(const opts *o, const bl_linear *lin, const bl_format **format, bl_shape *shape)
-{
-    bl_int_target(lin, o->wbits, o->group, false, BL_F16, format, shape);
-}
-
 static bl_status check(const bl_method_run *r, bl_err *e)
 {
     return bl_plain_linears(r, 0, "omniquant learns on plain weights", e);
@@ -456,9 +451,8 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
 
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
-    if (lin->block < 0) return false;
-    target(r->opts, lin, format, shape);
-    return true;
+    const opts *o = r->opts;
+    return bl_int_of_block(lin, o->wbits, o->group, false, BL_F16, format, shape);
 }
 
 static double flops(const bl_method_run *r, const bl_linear *lin)

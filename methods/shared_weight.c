@@ -114,6 +114,14 @@ void bl_int_target(const bl_linear *lin, int64_t wbits, int64_t group, bool symm
                         .scale = scale};
 }
 
+bool bl_int_of_block(const bl_linear *lin, int64_t wbits, int64_t group, bool symmetric, bl_dtype scale,
+                     const bl_format **format, bl_shape *shape)
+{
+    if (lin->block < 0) return false;
+    bl_int_target(lin, wbits, group, symmetric, scale, format, shape);
+    return true;
+}
+
 bl_status bl_weight_error(const bl_method_run *r, bl_tensor before, const bl_weight *after, bl_tensor h,
                           bl_layer_stat *stat, bl_err *e)
 {

@@ -20,6 +20,9 @@ bl_status bl_plain_linears(const bl_method_run *r, uint32_t roles, const char *w
 /* intN of what `lin` multiplies, group below 1: a row. */
 void bl_int_target(const bl_linear *lin, int64_t wbits, int64_t group, bool symmetric, bl_dtype scale,
                    const bl_format **format, bl_shape *shape);
+/* The same where `lin` is of a block; false where not. */
+bool bl_int_of_block(const bl_linear *lin, int64_t wbits, int64_t group, bool symmetric, bl_dtype scale,
+                     const bl_format **format, bl_shape *shape);
 /* mse and nmse of `after` against the dense weight it stands for, f32 [out, in]; with second moments h f64 [in, in] of
  * the inputs (else no tensor) out_nmse too. */
 bl_status bl_weight_error(const bl_method_run *r, bl_tensor before, const bl_weight *after, bl_tensor h,
