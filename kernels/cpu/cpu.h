@@ -216,7 +216,6 @@ bl_status bl_cpu_prepare(bl_backend *, bl_weight *, bl_err *); /* into the layou
 void bl_cpu_unpack(const bl_weight *w, int64_t row, int64_t k0, int64_t n, float *dst);
 void bl_cpu_int_decode(const bl_weight *w, int64_t row, uint8_t *codes, float *scale, float *zero, float *least);
 bl_status bl_cpu_linear(bl_backend *, const bl_linear_args *, bl_err *);
-bl_status bl_ref_adapters(bl_backend *, const bl_linear_args *, bl_err *); /* y += what the adapters make of x */
 bl_status bl_ref_transform(bl_backend *, const bl_transform_args *, bl_err *);
 bl_status bl_ref_channel_stats(bl_backend *, const bl_channel_stats_args *, bl_err *);
 bl_status bl_ref_rmsnorm(bl_backend *, const bl_rmsnorm_args *, bl_err *);

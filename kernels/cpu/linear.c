@@ -68,6 +68,40 @@ static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
     return one_by_one(be, a, k, e);
 }
 
+static bl_weight dense_of(bl_tensor t)
+{
+    return (bl_weight){
+        .format = bl_format_find("fp32"), .shape = {.out = t.dim[0], .in = t.dim[1]}, .n_parts = 1, .part = {t}};
+}
+
+/* y += scale (x At) Bt as two products, v room for one of them: the bits of plain C, of which each output is one chain.
+ */
+static bl_status add_adapters(bl_backend *be, const bl_linear_args *a, bl_tensor v, bl_err *e)
+{
+    const int64_t n = v.dim[0], out = v.dim[1];
+    bl_status st = BL_OK;
+    bl_buffer *b = NULL;
+    for (int i = 0; i < a->n_adapters; i++) {
+        const bl_lowrank *l = &a->adapter[i];
+        const bl_weight wa = dense_of(l->a), wb = dense_of(l->b);
+        BL_TRY(bl_cpu_buffer_new(be, (uint64_t)(n * l->a.dim[0]) * sizeof(float), &b, e));
+        const bl_tensor low = bl_tensor_2d(b, 0, BL_F32, n, l->a.dim[0]);
+        BL_TRY(product(be, &(bl_linear_args){.x = a->x, .w = {&wa}, .y = {low}}, e));
+        BL_TRY(product(be, &(bl_linear_args){.x = low, .w = {&wb}, .y = {v}}, e));
+        bl_cpu_buffer_free(b);
+        b = NULL;
+#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, (double)(n * out)))
+        for (int64_t r = 0; r < n; r++) {
+            const float *from = bl_cpu_row(&v, r);
+            float *y = bl_cpu_row(&a->y[0], r);
+            for (int64_t o = 0; o < out; o++) y[o] += l->scale * from[o];
+        }
+    }
+out:
+    bl_cpu_buffer_free(b);
+    return st;
+}
+
 /* Rows of a product without bias and adapters, transformed into y, and what is added to them. */
 static bl_status turn_rows(bl_backend *be, const bl_linear_args *a, bl_tensor v, bl_err *e)
 {
@@ -87,7 +121,7 @@ static bl_status turn_rows(bl_backend *be, const bl_linear_args *a, bl_tensor v,
         }
     }
     bl_free(space);
-    return bl_ref_adapters(be, a, e);
+    return add_adapters(be, a, v, e);
 }
 
 /* With transforms of the output: some rows at a time, so that what is between fits a cache. */

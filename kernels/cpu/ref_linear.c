@@ -169,18 +169,6 @@ static void adapter(const bl_linear_args *a, const bl_lowrank *l, const space *s
     }
 }
 
-bl_status bl_ref_adapters(bl_backend *be, const bl_linear_args *a, bl_err *e)
-{
-    bl_status st = BL_OK;
-    space s = {.threads = bl_cpu_threads(be, (double)bl_tensor_count(&a->y[0]) * (double)a->n_adapters)};
-    if (!a->n_adapters) return BL_OK;
-    BL_TRY(new_space(a, &s, e));
-    for (int i = 0; i < a->n_adapters; i++) adapter(a, &a->adapter[i], &s);
-out:
-    free_space(&s);
-    return st;
-}
-
 /* y = x W. Threads share the inputs of the weight in runs; per row of x, 8 chains over its outputs wait side by side:
  * acc[j][k] takes the outputs o with o % 8 == j. */
 static bl_status transposed(bl_backend *be, const bl_linear_args *a, bl_err *e)
