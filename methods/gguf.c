@@ -66,7 +66,7 @@ static bl_status check(const bl_method_run *r, bl_err *e)
         const bl_linear *l = &r->model->linears[i];
         if (takes(r, l) && bl_linear_width(l) % block)
             return bl_fail(
-                e, BL_E_UNSUPPORTED,
+                e, BL_E_CONFIG,
                 "%s has %lld inputs, expected whole blocks of %lld; llama.cpp has no type to take instead of %s",
                 l->name, (long long)bl_linear_width(l), (long long)block, type);
     }

@@ -109,7 +109,9 @@ static bl_status read_file(bl_checkpoint *c, bl_err *e)
         return bl_fail(e, BL_E_FORMAT,
                        "%s: one safetensors file is not a model; give the directory that holds it and config.json",
                        c->path);
-    if (n >= 4 && (!memcmp(p, "PK\3\4", 4) || p[0] == 0x80))
+    /* a width of llama2.c may begin with that byte, 128 say, but no pickle goes on with zeros */
+    const bool pickle = n >= 4 && p[0] == 0x80 && (p[2] || p[3]);
+    if (pickle || (n >= 4 && !memcmp(p, "PK\3\4", 4)))
         return bl_fail(e, BL_E_FORMAT, "%s: a PyTorch pickle, which holds code, is not read; convert it to safetensors",
                        c->path);
     return bl_read_llama2c(c, e);
