@@ -1,6 +1,5 @@
 /* speed.c - timings against timings; see speed.h. */
 #include "speed.h"
-#include "compare.h"
 #include "metric.h"
 #include "stats.h"
 #include <math.h>
@@ -9,6 +8,7 @@
 
 #define YARDSTICK_APART 0.10 /* more, and the records are of two machines */
 #define CLOCK_APART     0.03
+#define LEVEL           0.01 /* of one wrong alarm in a comparison, before the noise has its say */
 
 bool bl_is_timings(const char *name)
 {
@@ -240,14 +240,14 @@ static bl_status measure(list *l, size_t i, double shift, double *space, double 
     return bl_rank_sum(p->t[0], p->n[0], other, p->n[1], &r->p, e);
 }
 
-/* What the yardstick of the same shape, rows and place of the weight differs by, beside the others; 0: there is none.
- */
+/* The most that a yardstick differs by beside the others, weights from the same place: what two processes differ by
+ * with the same code, wherever it happens; 0: there is none. */
 static double yardstick_apart(const list *l, size_t i)
 {
     double own = 0;
     for (size_t k = 0; k < l->n; k++) {
         const pair *x = &l->of[i], *y = &l->of[k];
-        if (!l->row[k].yardstick || y->m != x->m || y->out != x->out || y->in != x->in || y->cold != x->cold) continue;
+        if (!l->row[k].yardstick || y->cold != x->cold) continue;
         own = fmax(own, apart_of(l->row[k].change));
     }
     return own;
@@ -305,7 +305,7 @@ bl_status bl_speed_compare(const bl_speed_record *a, const bl_speed_record *b, d
         r->noise = fmax(r->noise, yardstick_apart(&l, i));
         r->exact = error_verdict(r->error[0], r->error[1]);
         if (r->b <= 0 || apart_of(r->change) <= fmax(percent / 100, r->noise)) r->verdict = BL_SPEED_SAME;
-        else if (r->p_holm > BL_LEVEL) r->verdict = BL_SPEED_UNDECIDED;
+        else if (r->p_holm > LEVEL) r->verdict = BL_SPEED_UNDECIDED;
         else r->verdict = r->change > 0 ? BL_SPEED_SLOWER : BL_SPEED_FASTER;
     }
     if (!(*out = bl_alloc(arena, l.n, sizeof **out, e))) {
@@ -336,7 +336,7 @@ int64_t bl_speed_repetitions(size_t rows)
     double ways = 1; /* 2 n over n: orders of which two are the furthest apart */
     for (int64_t n = 1; n < 30; n++) {
         ways *= (double)(2 * n) * (double)(2 * n - 1) / ((double)n * (double)n);
-        if (2 / ways * (double)rows <= BL_LEVEL) return n;
+        if (2 / ways * (double)rows <= LEVEL) return n;
     }
     return 30;
 }

@@ -6,11 +6,13 @@
  *     if (bl_speed_loss(row, n)) exit_code = 3;
  *
  * A time is slower when three things hold: the ranks of its repetitions are no chance (Mann and Whitney 1947, with
- * Holm's correction over all that is compared), the median differs by more than what matters in practice, and by more
- * than the noise: what halves of the repetitions of one record, every other one, differ by, and what the yardstick of
- * the same shape, which is the same code in both, differs by. What all yardsticks differ by is taken off first: a clock
- * that is a little slower is nobody's doing. The error of a kernel is a number of its own: the data of
- * a case are always the same, so that an error that grows comes of the code.
+ * Holm's correction over all that is compared, at 0.01), the median differs by more than what matters in practice, and
+ * by more than the noise: what halves of the repetitions of one record, every other one, differ by, and the most that a
+ * yardstick, which is the same code in both, differs by. What all yardsticks differ by is taken off first: a clock that
+ * is a little slower is nobody's doing. Two processes differ by more than repetitions in one: of two records small
+ * losses stay undetected where the yardsticks say so; builds that take turns (bl_bench_against_run) tell more. The
+ * error of a kernel is a number of its own: the data of a case are always the same, so that an error that grows comes
+ * of the code.
  */
 #ifndef BL_RESULTS_SPEED_H
 #define BL_RESULTS_SPEED_H

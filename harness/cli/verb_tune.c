@@ -10,7 +10,7 @@
 enum { MOST_LIST = 32 };
 typedef struct opts {
     bl_cli_common common;
-    const char *shape, *filter, *rows, *groups, *device, *out;
+    const char *shape, *filter, *rows, *groups, *device, *out, *from, *as;
     int64_t repetitions;
 } opts;
 static const bl_opt rows[] = {
@@ -26,6 +26,10 @@ static const bl_opt rows[] = {
      .doc = "measurements of each; the median counts"},
     {"device", BL_OPT_TEXT, .def.s = "cuda", .at = offsetof(opts, device), .arg = "NAME",
      .doc = "which; see: bitladder list devices"},
+    {"from", BL_OPT_TEXT, .at = offsetof(opts, from), .arg = "DIR",
+     .doc = "measure nothing: choose from the timings in DIR/kernels.h5, of bench kernels"},
+    {"as", BL_OPT_TEXT, .at = offsetof(opts, as), .arg = "DEVICE",
+     .doc = "from: the table is for this device, on which nothing was measured"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
      .doc = "write there instead of standard output"},
     BL_COMMON_ROWS(opts, common),
@@ -44,6 +48,27 @@ static bl_status numbers(const char *name, const char *text, int64_t least, int6
     return *n ? BL_OK : bl_fail(e, BL_E_CONFIG, "--%s is empty", name);
 }
 
+/* The table of timings that were made before. */
+static bl_status from_timings(const opts *o, bl_arena *a, bl_text *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_speed_record r;
+    bl_dispatch_row *row;
+    size_t n;
+    char made[512];
+    BL_TRY(bl_bench_read(o->from, a, &r, e));
+    BL_TRY(bl_tune_rows(r.kernel, r.n_kernels, a, &row, &n, e));
+    if (!n) {
+        st = bl_fail(e, BL_E_MISSING, "%s: no timings of kernels that could be chosen from", o->from);
+        goto out;
+    }
+    snprintf(made, sizeof made, "bitladder tune --from timings of %s, commit %s, %s%s", r.facts.device, r.facts.commit,
+             r.facts.created, o->as ? "; nothing was measured on this device" : "");
+    BL_TRY(bl_dispatch_text(o->as ? o->as : r.facts.device, made, row, n, t, e));
+out:
+    return st;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -58,6 +83,13 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)args;
     (void)exit_code;
 
+    if (o->as && !o->from) return bl_fail(e, BL_E_CONFIG, "--as: a table for another device is made --from timings");
+    if (o->from) {
+        BL_TRY(bl_arena_new(&a, e));
+        BL_TRY(from_timings(o, a, &t, e));
+        BL_TRY(bl_output(o->out, &t, e));
+        goto out;
+    }
     if (strcmp(o->device, "cpu") == 0)
         return bl_fail(e, BL_E_CONFIG, "the kernels of the processor are chosen by what they cost; tune is for a GPU");
     BL_TRY(numbers("rows", o->rows, 1, m, &n_m, e));
