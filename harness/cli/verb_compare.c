@@ -66,9 +66,11 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     const char *name[2] = {args->pos[0], args->pos[1]};
     bool json = o->common.json || o->format == 1;
 
-    if (args->n_pos == 2 && bl_speed_there(args->pos[0]) && bl_speed_there(args->pos[1]))
-        return timings(o, args, exit_code, e);
     BL_TRY(bl_table_read(&args->pos[0], 1, &a, e));
+    if (args->n_pos == 2 && !a->n && bl_speed_there(args->pos[0]) && bl_speed_there(args->pos[1])) {
+        st = timings(o, args, exit_code, e);
+        goto out;
+    }
     side[0].table = side[1].table = a;
     if (args->n_pos == 3) { /* two tasks of one directory, or two rows */
         for (int i = 0; i < 2; i++) side[i].task = task_of_rows(a, args->pos[i + 1]);
