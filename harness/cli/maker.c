@@ -61,16 +61,17 @@ bl_status bl_maker_vectors(bl_maker *m, const char *const *text, int64_t n, floa
     bl_status st = BL_OK;
     double *v = NULL;
     if (m->x) return bl_encoder_embed(m->x, text, n, out, e);
-    if (!(v = bl_new((size_t)m->dim, sizeof *v, e))) return BL_E_NOMEM;
+    if (!(v = bl_new((size_t)(n * m->dim), sizeof *v, e))) return BL_E_NOMEM;
+    BL_TRY(bl_engine_embed(m->s.engine, text, n, v, e));
     for (int64_t i = 0; i < n; i++) {
+        const double *own = v + i * m->dim;
         double square = 0;
-        BL_TRY(bl_engine_embed(m->s.engine, text[i], strlen(text[i]), v, e));
-        for (int64_t d = 0; d < m->dim; d++) square += v[d] * v[d];
+        for (int64_t d = 0; d < m->dim; d++) square += own[d] * own[d];
         if (!isfinite(square)) {
             st = bl_fail(e, BL_E_NUMERIC, "the states of a text are not finite");
             goto out;
         }
-        for (int64_t d = 0; d < m->dim; d++) out[i * m->dim + d] = square > 0 ? (float)(v[d] / sqrt(square)) : 0;
+        for (int64_t d = 0; d < m->dim; d++) out[i * m->dim + d] = square > 0 ? (float)(own[d] / sqrt(square)) : 0;
     }
 out:
     bl_free(v);

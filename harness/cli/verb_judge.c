@@ -43,7 +43,7 @@ static bl_status vector(bl_maker *m, bl_arena *a, const char *text, double **out
     bl_status st = BL_OK;
     float *f = bl_alloc(a, (size_t)m->dim, sizeof *f, e);
     if (!f || !(*out = bl_alloc(a, (size_t)m->dim, sizeof **out, e))) return BL_E_NOMEM;
-    if (!m->x) return bl_engine_embed(m->s.engine, text, strlen(text), *out, e);
+    if (!m->x) return bl_engine_embed(m->s.engine, &text, 1, *out, e);
     BL_TRY(bl_maker_vectors(m, &text, 1, f, e));
     for (int64_t i = 0; i < m->dim; i++) (*out)[i] = f[i];
 out:

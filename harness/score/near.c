@@ -92,15 +92,6 @@ out:
 }
 
 /* ---- vectors ---- */
-static bl_status model_vectors(bl_engine *g, const char *const *text, int64_t n, double *out, bl_err *e)
-{
-    bl_status st = BL_OK;
-    for (int64_t i = 0; i < n && st == BL_OK; i++)
-        st = bl_interrupted() ? bl_fail(e, BL_E_INTERRUPTED, "interrupted")
-                              : bl_engine_embed(g, text[i], strlen(text[i]), out + i * g->m->config.dim, e);
-    return st;
-}
-
 static bl_status encoder_vectors(bl_encoder *x, const char *const *text, int64_t n, float *out, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -187,7 +178,7 @@ static bl_status store_new(bl_engine *g, const bl_near_texts *t, bl_encoder *x, 
         goto out;
     }
     s->of = t;
-    BL_TRY(x ? encoded(x, t, s->row, e) : model_vectors(g, t->text, t->n, s->row, e));
+    BL_TRY(x ? encoded(x, t, s->row, e) : bl_engine_embed(g, t->text, t->n, s->row, e));
     for (int k = 0; k < BL_NEAR_RULES; k++) {
         if (!(s->level[k] = bl_new(values, 1, e))) {
             st = BL_E_NOMEM;
@@ -223,42 +214,79 @@ static bl_status store_of(bl_engine *g, const bl_near_texts *t, bl_encoder *x, i
     return BL_OK;
 }
 
-static bl_status answer(bl_engine *g, const bl_request *r, bl_reply *out, bl_err *e)
+/* How near the texts of a request are to its query, which is row `at` of q. */
+static bl_status answer(bl_engine *g, const bl_request *r, bl_encoder *x, int64_t dim, const struct bl_near_store *q,
+                        int64_t at, bl_reply *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_encoder *x = NULL;
-    struct bl_near_store *s = NULL, *q = NULL;
+    struct bl_near_store *s = NULL;
+    const double *query = q->row + at * dim;
 
-    if (r->near->encoder) BL_TRY(encoder_of(g, r->near->encoder, &x, e));
-    int64_t dim = x ? bl_encoder_dim(x) : g->m->config.dim;
     BL_TRY(store_of(g, r->near, x, dim, &s, e));
-    BL_TRY(store_new(g, &(bl_near_texts){.text = &r->query, .n = 1}, x, dim, &q, e));
     for (int64_t i = 0; i < r->near->n; i++) {
-        out->cosine[i] = bl_cosine(q->row, s->row + i * dim, dim);
+        out->cosine[i] = bl_cosine(query, s->row + i * dim, dim);
         if (!isfinite(out->cosine[i])) {
             st = bl_fail(e, BL_E_NUMERIC, "the vector of a text is not finite");
             goto out;
         }
         for (int k = 0; k < BL_NEAR_RULES; k++)
-            out->qim[k][i] = bl_qim_of_levels(q->level[k], s->level[k] + i * dim, dim, bl_near_levels[k]).value;
+            out->qim[k][i] =
+                bl_qim_of_levels(q->level[k] + at * dim, s->level[k] + i * dim, dim, bl_near_levels[k]).value;
     }
 out:
     if (s && !r->near->kept) store_free(s);
+    return st;
+}
+
+static bool same_maker(const bl_request *a, const bl_request *b)
+{
+    const char *x = a->near->encoder, *y = b->near->encoder;
+    return !x || !y ? x == y : !strcmp(x, y);
+}
+
+/* The n requests whose numbers are at[]: all by one maker, so that the vectors of their queries are made together.
+ * *done of them are answered, whatever happens. */
+static bl_status answer_all(bl_engine *g, const bl_request *req, const int64_t *at, int64_t n, bl_reply *out,
+                            int64_t *done, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_encoder *x = NULL;
+    struct bl_near_store *q = NULL;
+    const char *encoder = req[at[0]].near->encoder, **query = bl_new((size_t)n, sizeof *query, e);
+
+    *done = 0;
+    if (!query) return BL_E_NOMEM;
+    for (int64_t k = 0; k < n; k++) query[k] = req[at[k]].query;
+    if (encoder) BL_TRY(encoder_of(g, encoder, &x, e));
+    int64_t dim = x ? bl_encoder_dim(x) : g->m->config.dim;
+    BL_TRY(store_new(g, &(bl_near_texts){.text = query, .n = n}, x, dim, &q, e));
+    for (; *done < n; ++*done) BL_TRY(answer(g, &req[at[*done]], x, dim, q, *done, &out[at[*done]], e));
+out:
     store_free(q);
+    bl_free(query);
     return st;
 }
 
 bl_status bl_engine_near(bl_engine *g, const bl_request *req, int64_t n, bl_reply *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    for (int64_t i = 0; i < n; i++) {
-        if (req[i].kind != BL_ASK_NEAR) continue;
-        if (st == BL_OK) st = answer(g, &req[i], &out[i], e);
-        if (st == BL_E_INTERRUPTED) out[i].kind = BL_ASK_DONE;
-        else if (st != BL_OK) {
-            bl_within(e, "request %lld", (long long)i);
-            break;
+    int64_t *at = bl_new((size_t)n, sizeof *at, e), some = 0, done;
+
+    if (!at) return BL_E_NOMEM;
+    for (int64_t i = 0; i <= n; i++) {
+        if (i < n && req[i].kind != BL_ASK_NEAR) continue;
+        if (some && (i == n || !same_maker(&req[at[0]], &req[i]))) {
+            done = 0;
+            if (st == BL_OK) st = answer_all(g, req, at, some, out, &done, e);
+            if (st != BL_OK && st != BL_E_INTERRUPTED) {
+                bl_within(e, "request %lld", (long long)at[done]);
+                break;
+            }
+            for (; done < some; done++) out[at[done]].kind = BL_ASK_DONE;
+            some = 0;
         }
+        if (i < n) at[some++] = i;
     }
+    bl_free(at);
     return st;
 }

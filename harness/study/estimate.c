@@ -88,10 +88,9 @@ static bl_status add_near(const bl_near_texts *t, const char *query, const bl_ne
     if (t->encoder) BL_TRY(bl_encoder_work(t->encoder, &s->encoder_work, e));
     s->compared += (double)t->n;
     *(t->encoder ? &s->encoded_bytes : &s->bytes) += (double)strlen(query) + (t->kept ? 0 : texts);
-    if (!t->encoder) s->vectors += 1 + (t->kept ? 0 : (double)t->n);
+    s->own_passes += !t->encoder && !t->kept;
     if (!once) goto out;
     *kept = t;
-    if (!t->encoder) s->kept_vectors += (double)t->n;
     *(t->encoder ? &s->kept_encoded_bytes : &s->kept_bytes) += texts;
 out:
     return st;
@@ -208,8 +207,8 @@ bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_
         s.new_tokens /= (double)looked;
         s.in_turn /= (double)looked;
         s.compared /= (double)looked;
-        s.vectors /= (double)looked;
         s.encoded_bytes /= (double)looked;
+        s.own_passes /= (double)looked;
     }
     *out = s;
 out:
@@ -317,7 +316,7 @@ void bl_estimate_cell(const bl_config *c, const bl_task_shape *s, const bl_speed
     out->items = (int64_t)items;
     out->tokens = (int64_t)tokens;
     out->new_tokens = (int64_t)generated;
-    passes += items * s->vectors + s->kept_vectors; /* a text at a time */
+    passes += items * s->own_passes;
     out->seconds = (overhead * flops + decode_cost * generated * (linear + head)) / v->flops +
                    passes * (double)c->n_layers * v->block_seconds + items * s->compared * (double)c->dim * compare_s;
     if (s->encoder_work > 0)

@@ -14,11 +14,11 @@ typedef struct bl_task_shape {
     double bytes, scored_bytes, new_tokens, sequence_bytes;
     double in_turn; /* new tokens that follow each other: of the longest reply of each step */
     bool stream;
-    /* Texts that are found by their vectors: how many vectors the average item's are compared with, how many are made
-     * for it by passes of their own, and by what; those of texts that are kept are made once a cell, `kept`. Bytes that
+    /* Texts that are found by their vectors: how many vectors the average item's are compared with, of what they are
+     * made, and in how many passes of its own; those of texts that are kept are made once a cell, `kept`. Bytes that
      * the model makes vectors of are in `bytes`, but for the kept ones. */
-    double compared, vectors, encoded_bytes;
-    double kept_vectors, kept_bytes, kept_encoded_bytes;
+    double compared, encoded_bytes, own_passes;
+    double kept_bytes, kept_encoded_bytes;
     double encoder_work; /* of a token; 0: no encoder */
 } bl_task_shape;
 bl_status bl_estimate_task(const bl_task *t, bl_task_data *d, int64_t limit, bl_task_shape *out, bl_err *e);

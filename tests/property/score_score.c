@@ -1055,7 +1055,7 @@ static void the_vector_of_a_token_predicts_what_follows_it(void **state)
     bl_quote(&p, "a");
     assert_ok(bl_engine_prompt_ids(b.g, &p, 0, b.a, &ids, NULL, &e));
     size_t own = ids.n - (ids.id[0] == bl_tokenizer_bos(b.f.t));
-    assert_ok(bl_engine_embed(b.g, "a", 1, v, &e));
+    assert_ok(bl_engine_embed(b.g, (const char *const[]){"a"}, 1, v, &e));
     assert_int_equal(own, 1);
     {
         bl_pair two = {.context = p, .continuation = "b"};
@@ -1076,17 +1076,44 @@ static void the_vector_of_a_token_predicts_what_follows_it(void **state)
     }
     double *again = bl_alloc(b.a, (size_t)dim, sizeof *again, &e),
            *empty = bl_alloc(b.a, (size_t)dim, sizeof *empty, &e);
-    assert_ok(bl_engine_embed(b.g, "a", 1, again, &e));
+    assert_ok(bl_engine_embed(b.g, (const char *const[]){"a"}, 1, again, &e));
     assert_memory_equal(v, again, (size_t)dim * sizeof *v);
-    assert_ok(bl_engine_embed(b.g, "", 0, empty, &e));
+    assert_ok(bl_engine_embed(b.g, (const char *const[]){""}, 1, empty, &e));
     assert_true(memcmp(v, empty, (size_t)dim * sizeof *v) != 0);
     close_bench(&b);
+}
+
+/* Vectors do not depend on what is made beside them, and a pass takes as many texts as it has rows: the tokens of all
+ * go through once. */
+static void vectors_of_many_texts_are_those_of_each(void **state)
+{
+    enum { N = 5 };
+    static const char *const text[N] = {"where the other one is", "", "a", "one two three four", "the"};
+    bl_err e = {0};
+    (void)state;
+    for (int64_t rows = 3; rows < 60; rows *= 4) {
+        bench b = open_bench(noise, words, &(bl_engine_opts){.batch_tokens = rows});
+        size_t dim = (size_t)b.f.m->config.dim;
+        double *all = bl_alloc(b.a, N * dim, sizeof *all, &e), *one = bl_alloc(b.a, dim, sizeof *one, &e);
+        int64_t before = bl_engine_tokens(b.g), each = 0;
+        assert_ok(bl_engine_embed(b.g, text, N, all, &e));
+        int64_t together = bl_engine_tokens(b.g) - before;
+        for (int i = 0; i < N; i++) {
+            before = bl_engine_tokens(b.g);
+            assert_ok(bl_engine_embed(b.g, &text[i], 1, one, &e));
+            each += bl_engine_tokens(b.g) - before;
+            assert_memory_equal(one, all + (size_t)i * dim, dim * sizeof *one);
+        }
+        assert_int_equal(together, each);
+        close_bench(&b);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_vector_of_a_token_predicts_what_follows_it),
+        cmocka_unit_test(vectors_of_many_texts_are_those_of_each),
         cmocka_unit_test(equal_logits_make_the_vocabulary_the_perplexity_in_every_convention),
         cmocka_unit_test(a_token_is_predicted_from_the_one_before_it),
         cmocka_unit_test(rolling_windows_are_those_of_the_protocol),
