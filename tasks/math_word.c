@@ -51,6 +51,10 @@ static bl_status read_solution(const bl_json *j, bl_arena *a, bl_cot_item *out, 
 
     BL_TRY(bl_cot_text(j, "sQuestion", a, &out->question, e));
     BL_TRY(bl_json_need(j, "lSolutions", &solutions, e));
+    if (bl_json_kind(solutions) != BL_JSON_ARRAY) {
+        st = bl_fail(e, BL_E_FORMAT, "'lSolutions' is no list, expected one of 1 number");
+        goto out;
+    }
     if (bl_json_size(solutions) != 1) {
         st = bl_fail(e, BL_E_FORMAT, "'lSolutions' has %zu numbers, expected 1", bl_json_size(solutions));
         goto out;

@@ -290,7 +290,11 @@ bl_status bl_rows_once(bl_rows *r, const bl_json *row, bl_err *e)
             goto out;
         }
         bl_json_put_str(&text, id, strlen(id));
-    } else goto out; /* it has none */
+    } else {
+        if (v && bl_json_kind(v) != BL_JSON_NULL)
+            st = bl_fail(e, BL_E_FORMAT, "'%s' is neither a number nor a text, expected one of them", key);
+        goto out; /* it has none */
+    }
     BL_TRY(bl_text_check(&text, e));
     BL_TRY(bl_seen_add(&r->seen, text.s, r->line, &first, e));
     if (first)

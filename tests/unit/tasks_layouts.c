@@ -241,6 +241,10 @@ static const struct {
      "water?\",\"target_scores\":{\"Yes\":0,\"No\":1}},{\"input\":\"Yes "
      "or no: Would a pear sink in water?\",\"target_scores\":{\"Yes\":0,\"No\":1}}]}",
      BL_E_FORMAT, "bigbench_task.json: each of its questions is one of the worked examples, expected others"},
+    {"multiarith:cot8", "math_word/MultiArith.json", "[{\"sQuestion\":\"q\",\"lSolutions\":{\"x\":1}}]", BL_E_FORMAT,
+     "MultiArith.json:1: element 1: 'lSolutions' is no list, expected one of 1 number"},
+    {"boolq", "boolq/val.jsonl", "{\"question\":\"q\",\"passage\":\"p\",\"idx\":[3],\"label\":0}", BL_E_FORMAT,
+     "val.jsonl:1: 'idx' is neither a number nor a text"},
     /* one option more than there are */
     {"medmcqa", "medmcqa/dev.jsonl",
      "{\"question\":\"q\",\"cop\":1,\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\",\"ope\":\"e\"}",
