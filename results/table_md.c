@@ -80,22 +80,49 @@ static bl_status put_reason(sheet *s, const char *what, const char *before, cons
     return BL_OK;
 }
 
-/* No number although the cell is done: one against the base, of the base itself or of a cell that was not compared with
- * it. */
-static bl_status put_gap(sheet *s, const bl_pivot_column *c, const bl_pivot_row *row, bl_text *out, bl_err *e)
+/* Is it a distance from the base (harness/score/divergence.h), which the base itself has not? */
+static bool is_distance(const char *metric)
 {
-    const bl_row *of = NULL; /* the same cell's other numbers */
+    return !strncmp(metric, "kl_", 3) || !strncmp(metric, "dp_", 3) || !strcmp(metric, "top1_agreement") ||
+           !strcmp(metric, "flips");
+}
 
-    for (size_t k = 0; k < s->p->n_columns && !of; k++) {
-        const bl_row *r = row->cell[k];
-        if (r && r->has_value && !strcmp(r->cell->task, c->first->cell->task)) of = r;
+/* Are two rows of the grid the same but for the metric? */
+static bool alike(const bl_pivot *p, const bl_pivot_row *a, const bl_pivot_row *b)
+{
+    for (int k = 0; k < p->n_keys; k++)
+        if (!bl_pivot_names_metric(p, k) && strcmp(a->label[k], b->label[k]) != 0) return false;
+    return true;
+}
+
+/* Another number of the cell that has none at a place of the grid: in the same row where columns are metrics, else in
+ * the same column. NULL: there is none. */
+static const bl_row *other_number(const bl_pivot *p, size_t column, const bl_pivot_row *row, bool down)
+{
+    for (size_t k = 0; k < (down ? p->n_rows : p->n_columns); k++) {
+        const bl_row *r = down ? p->row[k].cell[column] : row->cell[k];
+        if (!r || !r->has_value) continue;
+        if (down ? alike(p, &p->row[k], row) : !strcmp(r->cell->task, p->column[column].first->cell->task)) return r;
     }
-    if (of && bl_is_base(of)) {
-        bl_text_add(out, "=");
-        s->has_own = true;
-        return BL_OK;
+    return NULL;
+}
+
+/* No number although the cell is done: a distance from the base, of the base itself or of a cell that was not compared
+ * with it; or what means something for no item of this cell. */
+static bl_status put_gap(sheet *s, size_t column, const bl_pivot_row *row, bl_text *out, bl_err *e)
+{
+    bool down = false;
+    for (int k = 0; k < s->p->n_keys; k++) down = down || bl_pivot_names_metric(s->p, k);
+    const bl_row *of = other_number(s->p, column, row, down), *metric = down ? row->first : s->p->column[column].first;
+    if (of && metric->has_value && is_distance(metric->metric)) {
+        if (!bl_is_base(of) && of->cell->kl_absent)
+            return put_reason(s, "-", "not compared with the base", of->cell->kl_absent, out, e);
+        if (bl_is_base(of)) {
+            bl_text_add(out, "=");
+            s->has_own = true;
+            return BL_OK;
+        }
     }
-    if (of && of->cell->kl_absent) return put_reason(s, "-", "not compared with the base", of->cell->kl_absent, out, e);
     bl_text_add(out, "-");
     s->has_gap = true;
     return BL_OK;
@@ -140,14 +167,14 @@ static bl_status put_difference(sheet *s, const bl_row *r, bl_text *out, bl_err 
     return BL_OK;
 }
 
-static bl_status put_cell(sheet *s, const bl_pivot_column *c, const bl_pivot_row *row, const bl_row *r, bl_text *out,
-                          bl_err *e)
+static bl_status put_cell(sheet *s, size_t column, const bl_pivot_row *row, bl_text *out, bl_err *e)
 {
+    const bl_row *r = row->cell[column];
     char number[64];
     bl_status st;
     bool own_error;
 
-    if (!r) return put_gap(s, c, row, out, e);
+    if (!r) return put_gap(s, column, row, out, e);
     if (!r->has_value) return put_reason(s, r->status, r->status, r->reason, out, e);
     own_error = r->has_stderr && !(s->deltas && r->paired);
     bl_metric_text(r->value, r->stderr_, own_error, r->percent, number);
@@ -254,7 +281,7 @@ static bl_status fill(sheet *s, bool terminal, bl_err *e)
             BL_TRY(keep(s, i + 1, k, &t, e));
         }
         for (size_t k = 0; k < p->n_columns; k++) {
-            BL_TRY(put_cell(s, &p->column[k], &p->row[i], p->row[i].cell[k], &t, e));
+            BL_TRY(put_cell(s, k, &p->row[i], &t, e));
             BL_TRY(keep(s, i + 1, keys + k, &t, e));
         }
     }

@@ -26,8 +26,9 @@ static const bl_opt rows[] = {
     {"data", BL_OPT_TEXT, .at = offsetof(opts, data), .arg = "DIR",
      .doc = "where data sets are, before BITLADDER_DATA: question and choices are read from them"},
     {"format", BL_OPT_CHOICE, .choices = formats, .at = offsetof(opts, format),
-     .doc = "jsonl: a line each; json: one list, as --json; text: for people; fastchat: replies as its "
-            "llm_judge reads answers; feedback: questions with the answer if its score is 0.5 or more, else the right "
+     .doc = "jsonl: a line each; json: one list, as --json; text: for people; fastchat: replies to one task "
+            "as its llm_judge reads answers; feedback: questions with the answer if its score is 0.5 or more, else the "
+            "right "
             "one, to train on (alpaca) and to join a store (faq)"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
      .doc = "write there instead of standard output"},
@@ -270,6 +271,11 @@ static bl_status put_rated(const shown *w, const char *why, bl_text *t, bl_err *
     return BL_OK;
 }
 
+static bool is_asked_for(const bl_program *p, const opts *o, const bl_cell *c)
+{
+    return (!o->task || !fnmatch(o->task, c->task, 0)) && (!o->method || bl_method_fits(p, o->method, c->method));
+}
+
 /* The items of one cell that are asked for, printed. */
 static bl_status show_cell(const bl_program *p, const opts *o, const bl_cell *c, const bl_cell *b, const scores *k,
                            const bl_data_dirs *dirs, bl_json_out *list, bl_text *t, bl_err *e)
@@ -315,6 +321,21 @@ out:
     return st;
 }
 
+/* Numbers of questions are of a task: answers to two of them in one file would be taken for each other. */
+static bl_status of_one_task(const bl_program *p, const opts *o, const char *dir, const bl_cell *c, size_t n, bl_err *e)
+{
+    const char *task = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_asked_for(p, o, &c[i]) || !c[i].n_samples || !c[i].sample[0].n_replies) continue;
+        if (task && strcmp(task, c[i].task) != 0)
+            return bl_fail(e, BL_E_CONFIG,
+                           "%s has replies of %s and of %s; a file of answers is of one task: say --task", dir, task,
+                           c[i].task);
+        task = c[i].task;
+    }
+    return BL_OK;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -331,13 +352,13 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_arena_new(&a, e));
     if (list) bl_json_lines(&all_lines, NULL);
     BL_TRY(bl_cells_read(args->pos[0], a, &all, &n, exit_code, e));
+    if (o->format == FASTCHAT && !list) BL_TRY(of_one_task(p, o, args->pos[0], all, n, e));
     for (size_t i = 0; i < n; i++) {
         const bl_cell *c = &all[i], *b = NULL;
         const bl_task *task;
         const char *task_name;
         scores k = {0};
-        if (o->task && fnmatch(o->task, c->task, 0) != 0) continue;
-        if (o->method && !bl_method_fits(p, o->method, c->method)) continue;
+        if (!is_asked_for(p, o, c)) continue;
         for (size_t m = 0; o->flipped && m < n && !b; m++)
             if (bl_method_fits(p, o->flipped, all[m].method)) b = partner(all, n, c, all[m].method);
         if (o->flipped && (!b || strcmp(b->method, c->method) == 0)) continue;

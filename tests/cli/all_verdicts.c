@@ -297,6 +297,16 @@ static void a_prompt_that_is_too_long_is_listed(void **state)
     const char *mark = strstr(r.out, "too_long");
     assert_true(mark > last);
     ran_free(&r);
+    /* numbers of questions are of a task: answers to two are no file of FastChat's */
+    r = PROGRAM(&s, "run", "--model", s.model, "--method", "base", "--task", "ladder:direct@2", "--out", s.out);
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = PROGRAM(&s, "samples", s.out, "--format", "fastchat");
+    assert_true(r.code != 0 && strstr(r.err, " has replies of ") && strstr(r.err, "of one task: say --task"));
+    ran_free(&r);
+    r = PROGRAM(&s, "samples", s.out, "--format", "fastchat", "--task", "koala");
+    expect(&r, 0, NULL);
+    ran_free(&r);
     bl_free(prompts);
     study_end(&s);
 }

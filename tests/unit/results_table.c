@@ -526,6 +526,40 @@ static void rows_columns_and_metrics_can_be_chosen(void **state)
     bl_text_free(&text);
 }
 
+/* Does the line that `begins` is in have `part`? */
+static bool line_has(const char *text, const char *begins, const char *part)
+{
+    const char *line = strstr(text, begins), *at = line ? strstr(line, part) : NULL;
+    assert_non_null(line);
+    return at && at < line + strcspn(line, "\n");
+}
+
+/* A distance that the base cannot have from itself, and a metric that means something for no item of a cell. */
+static void a_gap_is_the_base_itself_only_of_a_distance(void **state)
+{
+    (void)state;
+    invented v;
+    bl_cell_metric some[8];
+    int64_t n = 0;
+    write_cell(invent(&v, "m", 0, 0, "piqa", 0));
+    bl_cell c = *invent(&v, "m", 4, 64, "piqa", 0);
+    for (int64_t k = 0; k < c.n_metrics; k++)
+        if (strcmp(c.metric[k].name, "acc_norm")) some[n++] = c.metric[k];
+    c.metric = some;
+    c.n_metrics = n;
+    write_cell(&c);
+    for (int down = 0; down < 2; down++) {
+        const char *md = print(&(bl_table_opts){.rows = down ? "task,metric" : NULL,
+                                                .cols = down ? "method" : NULL,
+                                                .metric = "acc_norm,kl_mean"}),
+                   *lacks = down ? "acc_norm" : "| rtn:w4g64", *base = down ? "kl_mean" : "| base";
+        assert_true(line_has(md, lacks, " - |") && !line_has(md, lacks, " = |"));
+        assert_true(line_has(md, base, " = |") && !line_has(md, base, " - |"));
+        assert_has(md, "= the base itself");
+        assert_has(md, "- no result");
+    }
+}
+
 static void files_that_do_not_check_are_named_and_skipped(void **state)
 {
     (void)state;
@@ -628,6 +662,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(versions_of_a_task_are_never_in_one_column, begin, end),
         cmocka_unit_test_setup_teardown(one_cell_in_two_directories_is_two_rows, begin, end),
         cmocka_unit_test_setup_teardown(rows_columns_and_metrics_can_be_chosen, begin, end),
+        cmocka_unit_test_setup_teardown(a_gap_is_the_base_itself_only_of_a_distance, begin, end),
         cmocka_unit_test_setup_teardown(files_that_do_not_check_are_named_and_skipped, begin, end),
         cmocka_unit_test(numbers_show_no_more_digits_than_they_know),
     };
