@@ -204,9 +204,14 @@ static void put_distinct(bl_text *out, const char *before, const bl_cell *const 
     else bl_text_addf(out, "%s%s%s", kept[0], kept[1] ? ", " : "", kept[1] ? kept[1] : "");
 }
 
+const char *bl_threads_name(const bl_cell *c)
+{
+    return c->numerics && !strncmp(c->numerics, "cuda", 4) ? "multiprocessor" : "thread";
+}
+
 void bl_about_cells(const bl_cell *const *whole, size_t n, bl_text *out)
 {
-    const char *least = NULL, *most = NULL;
+    const char *least = NULL, *most = NULL, *unit = NULL;
     int64_t threads = 0;
 
     put_distinct(out, "", whole, n, offsetof(bl_cell, model), "models");
@@ -215,12 +220,13 @@ void bl_about_cells(const bl_cell *const *whole, size_t n, bl_text *out)
     for (size_t i = 0; i < n; i++) {
         if (!whole[i]) continue;
         const char *day = whole[i]->created;
+        unit = bl_threads_name(whole[i]);
         threads = threads == 0 || threads == whole[i]->threads ? whole[i]->threads : -1;
         if (!day || strlen(day) < 10) continue;
         if (!least || strncmp(day, least, 10) < 0) least = day;
         if (!most || strncmp(day, most, 10) > 0) most = day;
     }
-    if (threads > 0) bl_text_addf(out, ", %lld thread%s", (long long)threads, threads == 1 ? "" : "s");
+    if (threads > 0) bl_text_addf(out, ", %lld %s%s", (long long)threads, unit, threads == 1 ? "" : "s");
     if (least) bl_text_addf(out, " · %.10s", least);
     if (least && strncmp(least, most, 10) != 0) bl_text_addf(out, " to %.10s", most);
     put_distinct(out, " · commit ", whole, n, offsetof(bl_cell, commit), "different ones");

@@ -37,6 +37,8 @@ typedef enum bl_pick_what { BL_PICK_SHARES = 1, BL_PICK_PERPLEXITY = 2, BL_PICK_
 bl_status bl_picks_of(const bl_plot_input *in, bl_pick_what what, bl_arena *a, bl_picks *out, bl_err *e);
 /* "piqa acc, n = 1838". */
 void bl_pick_title(const bl_pick_panel *p, bl_text *out);
+/* What a cell's number of threads counts: "thread", on a GPU "multiprocessor". */
+const char *bl_threads_name(const bl_cell *c);
 /* Model, how it was stored, machine, date, commit: the line below a heading. `whole` [n], NULL are left out. */
 void bl_about_cells(const bl_cell *const *whole, size_t n, bl_text *out);
 void bl_about_picks(const bl_picks *p, bl_page *page);

@@ -545,7 +545,7 @@ static void put_environment(page *p)
     put(p, "<div class=\"wide\"><table><tbody>\n");
     for (size_t i = 0; i < in->table->n; i++) {
         const bl_cell *c = in->whole[i];
-        char number[64];
+        char number[64], unit[32];
         bool seen = !c;
         for (size_t k = 0; k < i && !seen; k++) {
             const bl_cell *d = in->whole[k];
@@ -561,7 +561,8 @@ static void put_environment(page *p)
         pair(p, "machine", c->device);
         pair(p, "instructions", c->simd);
         snprintf(number, sizeof number, "%lld", (long long)c->threads);
-        pair(p, "threads", number);
+        snprintf(unit, sizeof unit, "%ss", bl_threads_name(c));
+        pair(p, unit, number);
         pair(p, "libraries", c->libraries);
         pair(p, "bitladder", c->commit);
         pair(p, "date", c->created);

@@ -48,7 +48,8 @@ const char *bl_rows_where(const bl_rows *r);
 /* What was said against that row, with its place in front unless it is there; returns `st`. */
 bl_status bl_rows_within(const bl_rows *r, bl_status st, bl_err *e);
 /* Refuses a row whose number (id, ID, qid, qID, iIndex, idx, ind or question_id, the first of them that it has) a row
- * before it had, with both places, and one that is neither number nor text; one without is taken. To be called once a row. */
+ * before it had, with both places, and one whose is neither number nor text; one without is taken. To be called once a
+ * row. */
 bl_status bl_rows_once(bl_rows *r, const bl_json *row, bl_err *e);
 /* Next row, valid until the next call; *row NULL at the end. Empty lines are skipped. */
 bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e);

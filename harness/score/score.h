@@ -56,8 +56,8 @@ bl_status bl_engine_items(bl_engine *g, const bl_task *t, bl_task_data *d, int64
  * looked at here; the WINDOW requests that follow with the same pointer take it as unchanged. */
 bl_status bl_engine_windows(bl_engine *g, const char *text, size_t n, int64_t length, bl_window_rule rule, int64_t *out,
                             bl_err *e);
-/* The vectors of n texts: of each the mean of the final normed states of its tokens, without BOS unless there is nothing
- * else; out[n, dim]. Cut on the left where it is longer than the model. BL_E_INTERRUPTED: a signal came. */
+/* The vectors of n texts: of each the mean of the final normed states of its tokens, without BOS unless there is
+ * nothing else; out[n, dim]. Cut on the left where it is longer than the model. BL_E_INTERRUPTED: a signal came. */
 bl_status bl_engine_embed(bl_engine *g, const char *const *text, int64_t n, double *out, bl_err *e);
 /* Room for the reply of a NEAR request, zeros; in the arena. */
 bl_status bl_near_reply(const bl_request *r, bl_arena *a, bl_reply *out, bl_err *e);

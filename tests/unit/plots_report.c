@@ -2,6 +2,7 @@
  * first, and in it what was measured.
  */
 #include "data/results_figures.h"
+#include "plots/picks.h"
 #include "plots/report.h"
 
 static bl_err e;
@@ -67,6 +68,24 @@ static const char *attribute(markup *m, const char *p, const char *tag)
     if (one_of(name, "href xlink:href") && value[0] != '#') fail_msg("<%s> leads away: %s", tag, value);
     if (strstr(value, "//") && strncmp(name, "xmlns", 5)) fail_msg("<%s %s=%s>: an address", tag, name, value);
     return p + 1;
+}
+
+/* A GPU's record has its multiprocessors where a processor's has threads. */
+static void what_is_counted_of_a_machine_has_its_name(void **state)
+{
+    (void)state;
+    bl_cell c = {.model = "m", .stored_as = "BF16", .device = "a GPU", .numerics = "cuda-bf16", .threads = 132};
+    const bl_cell *one = &c;
+    bl_text t = {0};
+    bl_about_cells(&one, 1, &t);
+    assert_non_null(strstr(t.s, "a GPU, 132 multiprocessors"));
+    t.n = 0;
+    c.numerics = "cpu-f32";
+    c.threads = 1;
+    bl_about_cells(&one, 1, &t);
+    assert_non_null(strstr(t.s, "a GPU, 1 thread"));
+    assert_null(strstr(t.s, "multi"));
+    bl_text_free(&t);
 }
 
 static void well_formed(const char *html)
@@ -371,6 +390,7 @@ static void two_pictures_share_no_id(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_counted_of_a_machine_has_its_name),
         cmocka_unit_test(the_question_comes_first_and_everything_is_there),
         cmocka_unit_test(names_and_texts_are_never_markup),
         cmocka_unit_test(how_to_make_it_again_says_what_was_asked_for),
