@@ -3,7 +3,7 @@
 #include "score_impl.h"
 #include <string.h>
 
-enum { MOST_TEXTS = 256 }; /* of a pass; short ones are many */
+enum { MOST_TEXTS = 256, MOST_ROWS = 4096 }; /* of a pass: short texts are many; more rows only take memory */
 
 typedef struct part {
     bl_ids ids;
@@ -64,7 +64,8 @@ bl_status bl_engine_embed(bl_engine *g, const char *const *text, int64_t n, doub
     bl_status st = BL_OK;
     bl_arena *a = NULL;
     part p[MOST_TEXTS];
-    int64_t dim = g->m->config.dim, rows = 0, k = 0, most = BL_MIN(MOST_TEXTS, g->most_seqs);
+    int64_t dim = g->m->config.dim, rows = 0, k = 0, most = BL_MIN(MOST_TEXTS, g->most_seqs),
+            room = BL_MIN(MOST_ROWS, g->most_rows);
 
     memset(out, 0, (size_t)(n * dim) * sizeof *out);
     BL_TRY(bl_arena_new(&a, e));
@@ -79,7 +80,7 @@ bl_status bl_engine_embed(bl_engine *g, const char *const *text, int64_t n, doub
         bl_quote(&prompt, text[i]);
         BL_TRY(bl_engine_prompt_ids(g, &prompt, 0, a, &next.ids, NULL, e));
         next.skip = next.ids.n > 1 && next.ids.id[0] == bl_tokenizer_bos(g->t);
-        if (k && (k == most || rows + (int64_t)next.ids.n > g->most_rows)) {
+        if (k && (k == most || rows + (int64_t)next.ids.n > room)) {
             BL_TRY(run_pass(g, p, k, rows, a, out + (i - k) * dim, e));
             bl_arena_release(a, mark); /* what the next text's ids were in, too */
             k = rows = 0;
