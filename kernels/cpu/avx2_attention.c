@@ -696,7 +696,7 @@ static void own_task(void *ctx, int64_t i, int lane)
 
 bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *e)
 {
-    enum { OWN_TASKS = 4 }; /* for each thread */
+    enum { OWN_TASKS = 4, LEAST_WORK = 20000 }; /* for each thread; that more than one is worth it, which are awake */
     bl_status st = bl_cpu_check_attention(be, a, e);
     bl_cpu *c = be->own;
     bl_cpu_seqs l = bl_cpu_seqs_of(a);
@@ -716,7 +716,7 @@ bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *
         n += (rows + most - 1) / most;
         work += (double)rows * (double)(l.past[s] + rows) * (double)(a->heads * a->kv.head_dim);
     }
-    threads = bl_cpu_threads(be, work);
+    threads = work < LEAST_WORK ? 1 : c->threads;
     few = few_queries(l.start[a->n_seq] - l.start[0], a->kv.heads, threads, BL_MIN(MOST_SHARED / heads, most));
     if (!(tiles = bl_new((size_t)n, sizeof *tiles, e)) || !(list = bl_new((size_t)n, sizeof *list, e)) ||
         !(owns = bl_new((size_t)n, sizeof *owns, e))) {

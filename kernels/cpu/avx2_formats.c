@@ -142,9 +142,10 @@ static int kind_of(const bl_format *f, const bl_shape *g)
         {"fp32", FP32}, {"fp16", FP16}, {"bf16", BF16}, {"q4_0", Q4_0}, {"q4_1", Q4_1}, {"q5_0", Q5_0}, {"q5_1", Q5_1},
         {"q8_0", Q8_0}, {"q2_k", Q2_K}, {"q3_k", Q3_K}, {"q4_k", Q4_K}, {"q5_k", Q5_K}, {"q6_k", Q6_K},
     };
-    for (size_t i = 0; i < BL_COUNT(blocks); i++)
+    const bool named = f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE;
+    for (size_t i = 0; named && i < BL_COUNT(blocks); i++)
         if (strcmp(f->name, blocks[i].name) == 0) return (int)blocks[i].kd;
-    if (f->kind != BL_FMT_INT && f->kind != BL_FMT_TABLE) return -1;
+    if (named) return -1;
     if (g->group % 8 && g->group < g->in) return -1;                                 /* scales change inside of 8 */
     if (f->kind == BL_FMT_INT && f->bits == 1 && g->zero != BL_ZERO_NONE) return -1; /* INT1 is of signs */
     if (f->kind == BL_FMT_INT) return (int)INT1 + f->bits - 1;

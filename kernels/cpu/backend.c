@@ -63,6 +63,7 @@ static bl_status cpu_open(bl_backend *be, bl_err *e)
     be->own = c;
     be->act = BL_F32;
     be->wide = 1;
+    c->nodes = access("/sys/devices/system/node/node1", F_OK) == 0 ? 2 : 1;
     c->threads = be->opts.threads ? be->opts.threads : omp_get_num_procs();
     c->isa = be->opts.reference ? BL_ISA_PLAIN : best_isa();
     if (be->opts.isa != BL_ISA_BEST) c->isa = BL_MIN(c->isa, be->opts.isa);

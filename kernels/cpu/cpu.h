@@ -8,13 +8,25 @@
 
 enum { BL_CPU_SCRATCH = 384 * 1024, BL_CPU_STAGE = 512 * 1024 }; /* bytes: of one thread; of staged rows of x */
 
+/* The family that a product of this kind last took: looking at every row for each of some hundred products of a token
+ * takes longer than its attention. */
+typedef struct bl_picked {
+    const bl_format *format;
+    bl_shape shape;
+    bl_actq act;
+    int64_t layout, rows, wide;
+    const struct bl_kernel_family *family;
+} bl_picked;
+enum { BL_CPU_PICKED = 64 };
+
 typedef struct bl_cpu {
-    int threads;
+    int threads, nodes; /* nodes: memories that processors have a way of their own to; 1 or 2, more count as 2 */
     bl_isa isa;         /* what is used */
     uint64_t now, peak; /* bytes of buffers */
     void *stage;        /* BL_CPU_STAGE: transformed, quantized or padded rows of x */
     bl_team *team;      /* of as many threads: those of products and attention, the other ops are OpenMP's */
     void **scratch;     /* [threads] of BL_CPU_SCRATCH bytes, each allocated by its thread */
+    bl_picked picked[BL_CPU_PICKED];
 } bl_cpu;
 
 /* Waking a thread costs some microseconds: below that much work one does it all. */

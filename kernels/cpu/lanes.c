@@ -2,7 +2,10 @@
  * know both layouts. */
 #include "lanes.h"
 #include "kernels/format_impl.h"
-#include <omp.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
+#include <unistd.h>
 
 void bl_lanes_as(const bl_format **f, bl_shape *g)
 {
@@ -135,47 +138,67 @@ static void turn_super(const bl_blocks *b, int64_t in, int64_t bytes, const uint
                 memcpy(to, from + lane * bytes + (least ? b->dmin : b->d), 2);
     }
 }
-static bl_status prepare_blocks(bl_weight *w, const bl_blocks *b, int threads, bl_err *e)
+
+/* A part of a weight, turned in place by the lanes that will read it. */
+typedef struct turning {
+    const bl_cpu *c;
+    const bl_weight *w;
+    const bl_format *f; /* of the codes */
+    bl_shape g;
+    int part;
+    int64_t tasks, bytes; /* of a row */
+    uint8_t *space;       /* two bands of each lane */
+} turning;
+
+static void turn_band(const turning *t, uint8_t *to, uint8_t *from)
 {
-    const int64_t in = w->shape.in, bytes = row_bytes(&w->part[0]);
-    uint8_t *space = bl_new((size_t)(threads * 2 * BL_BAND * bytes), 1, e), *all = bl_cpu_at(&w->part[0]);
-    if (!space) return BL_E_NOMEM;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t band = 0; band < w->shape.out / BL_BAND; band++) {
-        uint8_t *to = all + band * BL_BAND * bytes, *from = space + omp_get_thread_num() * 2 * BL_BAND * bytes;
-        memcpy(from, to, (size_t)(BL_BAND * bytes));
-        (b->words ? turn_super : turn_blocks)(b, in, bytes, from, from + BL_BAND * bytes, to);
-    }
-    bl_free(space);
-    w->layout = BL_LAYOUT_LANES;
-    return BL_OK;
+    const bl_blocks *b = bl_blocks_of(t->w->format);
+    const int64_t groups = bl_shape_groups(&t->g), in = t->g.in;
+    memcpy(from, to, (size_t)(BL_BAND * t->bytes));
+    if (b) (b->words ? turn_super : turn_blocks)(b, in, t->bytes, from, from + BL_BAND * t->bytes, to);
+    else if (t->part == 0) turn_codes(t->f->bits, in, from, t->bytes, (uint32_t *)(void *)to);
+    else if (t->part == 2 && t->g.zero == BL_ZERO_PACKED) turn_zeros(t->f->bits, groups, from, t->bytes, to);
+    else turn_numbers((int64_t)bl_dtype_bytes(t->w->part[t->part].dtype), groups, from, to);
+}
+
+/* What has been turned comes to the memory of the processors that did it, where there are several. */
+static void come_near(const bl_cpu *c, const uint8_t *p, int64_t n)
+{
+#if defined(__linux__) && defined(SYS_mbind)
+    enum { LOCAL = 4, MOVE = 2 }; /* MPOL_LOCAL, MPOL_MF_MOVE */
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)p + page - 1) / page * page,
+                    to = ((uintptr_t)p + (uintptr_t)n) / page * page;
+    if (c->nodes > 1 && from < to) (void)syscall(SYS_mbind, from, to - from, LOCAL, NULL, 0, MOVE);
+#else
+    (void)c;
+    (void)p;
+    (void)n;
+#endif
+}
+
+static void turn_task(void *ctx, int64_t i, int lane)
+{
+    const turning *t = ctx;
+    const int64_t bands = t->g.out / BL_BAND, first = bands * i / t->tasks, after = bands * (i + 1) / t->tasks,
+                  step = BL_BAND * t->bytes;
+    uint8_t *all = bl_cpu_at(&t->w->part[t->part]);
+    for (int64_t band = first; band < after; band++) turn_band(t, all + band * step, t->space + lane * 2 * step);
+    come_near(t->c, all + first * step, (after - first) * step);
 }
 
 bl_status bl_cpu_prepare(bl_backend *be, bl_weight *w, bl_err *e)
 {
     const bl_cpu *c = be->own;
-    const bl_format *f = w->format;
-    bl_shape as = w->shape;
-    const bl_shape *g = &as;
-    int threads = bl_cpu_threads(be, (double)g->out * (double)g->in);
-    if (c->isa < BL_ISA_AVX2 || w->layout || !bl_lanes_fit(f, g)) return BL_OK;
-    bl_lanes_as(&f, &as);
-    int64_t groups = g->group ? bl_shape_groups(g) : 0, bands = g->out / BL_BAND;
-    int bits = f->bits;
-    if (f != w->format) return prepare_blocks(w, bl_blocks_of(w->format), threads, e);
-    for (int i = 0; i < w->n_parts; i++) {
-        int64_t bytes = row_bytes(&w->part[i]);
-        uint8_t *space = bl_new((size_t)(threads * BL_BAND * bytes), 1, e), *all = bl_cpu_at(&w->part[i]);
-        if (!space) return BL_E_NOMEM;
-#pragma omp parallel for schedule(static) num_threads(threads)
-        for (int64_t b = 0; b < bands; b++) {
-            uint8_t *to = all + b * BL_BAND * bytes, *from = space + omp_get_thread_num() * BL_BAND * bytes;
-            memcpy(from, to, (size_t)(BL_BAND * bytes));
-            if (i == 0) turn_codes(bits, g->in, from, bytes, (uint32_t *)(void *)to);
-            else if (i == 2 && g->zero == BL_ZERO_PACKED) turn_zeros(bits, groups, from, bytes, to);
-            else turn_numbers((int64_t)bl_dtype_bytes(w->part[i].dtype), groups, from, to);
-        }
-        bl_free(space);
+    turning t = {.c = c, .w = w, .f = w->format, .g = w->shape};
+    const int threads = bl_cpu_threads(be, (double)t.g.out * (double)t.g.in);
+    if (c->isa < BL_ISA_AVX2 || w->layout || !bl_lanes_fit(w->format, &w->shape)) return BL_OK;
+    bl_lanes_as(&t.f, &t.g);
+    t.tasks = threads;
+    for (; t.part < w->n_parts; t.part++) {
+        t.bytes = row_bytes(&w->part[t.part]);
+        if (!(t.space = bl_new((size_t)(c->threads * 2 * BL_BAND * t.bytes), 1, e))) return BL_E_NOMEM;
+        bl_team_run(c->team, threads, turn_task, &t, t.tasks);
+        bl_free(t.space);
     }
     w->layout = BL_LAYOUT_LANES;
     return BL_OK;

@@ -37,12 +37,31 @@ static bool share(const bl_linear_args *a, const bl_kernel_family *const k[], in
 }
 #endif
 
+/* The cheapest family for weight w, remembered for products of x as it comes. */
+static const bl_kernel_family *family_of(bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    bl_cpu *c = be->own;
+    bl_picked key;
+    if (a->n_t || a->n_s || a->n_adapters || a->transpose) return bl_kernel_pick(be, a, w)->family;
+    memset(&key, 0, sizeof key); /* with what is between the fields */
+    key.format = w->format;
+    key.shape = w->shape;
+    key.act = a->act;
+    key.layout = w->layout;
+    key.rows = a->x.dim[0];
+    key.wide = a->x.dim[1];
+    bl_picked *p = &c->picked[(uint64_t)(key.shape.out / 16 * 7 + key.shape.in / 32 * 3 + key.rows) % BL_CPU_PICKED];
+    if (p->family && memcmp(p, &key, offsetof(bl_picked, family)) == 0) return p->family;
+    key.family = bl_kernel_pick(be, a, w)->family; /* there is one: plain C takes everything */
+    memcpy(p, &key, sizeof key);
+    return key.family;
+}
+
 static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     const bl_kernel_family *k[BL_LINEAR_MOST];
     int n = bl_linear_weights(a);
-    for (int i = 0; i < n; i++)
-        k[i] = bl_kernel_pick(be, a, a->w[i])->family; /* there is one: plain C takes everything */
+    for (int i = 0; i < n; i++) k[i] = family_of(be, a, a->w[i]);
 #if defined(__x86_64__)
     if (share(a, k, n)) return bl_products(be, a, k, e);
 #endif

@@ -3,9 +3,10 @@
  * Every lane has a run of neighbouring tasks and takes them in order, so that what it reads is one stream, and the same
  * part of a weight comes to the same lane each time; who has done its own takes the last ones of others.
  *
- * A job is open while its number is in `open`. Who takes part says so in `inside` first and looks at `open` then; the
- * caller closes the job first and looks at `inside` then: so one of the two sees the other, and the fields of a job are
- * only read by those the caller waits for.
+ * A job is open while its number is in `open`. Who takes part says so in its `inside` first and looks at `open` then;
+ * the caller closes the job first and looks at every `inside` then: so one of the two sees the other, and the fields of
+ * a job are only read by those the caller waits for. What a lane writes is in a line of its own: with one counter for
+ * all, sixteen lanes wait for each other longer than a product of a token takes.
  */
 #include "team.h"
 #include <pthread.h>
@@ -26,9 +27,10 @@ typedef struct worker {
     int lane;
     pthread_t thread;
 } worker;
-/* Tasks first .. last-1 of a lane, in one word: first in its upper half. */
+/* Tasks first .. last-1 of a lane, in one word: first in its upper half; and whether it is in a job. */
 typedef struct share {
     _Alignas(64) _Atomic uint64_t tasks;
+    _Alignas(64) _Atomic bool inside;
 } share;
 
 struct bl_team {
@@ -43,7 +45,6 @@ struct bl_team {
     uint64_t number;
     _Alignas(64) _Atomic uint64_t open; /* number of the job; 0: none */
     _Atomic bool over;
-    _Alignas(64) _Atomic int inside;
     _Alignas(64) _Atomic int asleep;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -94,17 +95,18 @@ static void *work(void *arg)
 {
     const worker *w = arg;
     bl_team *t = w->team;
+    _Atomic bool *inside = &t->share[w->lane].inside;
     uint64_t last = 0;
     for (;;) {
         wait_for_call(t, last);
         if (atomic_load(&t->over)) return NULL;
-        atomic_fetch_add(&t->inside, 1);
+        atomic_store(inside, true);
         const uint64_t now = atomic_load(&t->open);
         if (now && now != last) {
             last = now;
             if (w->lane < t->lanes) take_tasks(t, w->lane);
         }
-        atomic_fetch_sub(&t->inside, 1);
+        atomic_store_explicit(inside, false, memory_order_release);
     }
 }
 
@@ -171,10 +173,11 @@ static void run_job(bl_team *t, int lanes, bl_team_task *task, void *ctx, int64_
     if (atomic_load(&t->asleep)) wake_all(t);
     take_tasks(t, 0);
     atomic_store(&t->open, 0);
-    for (int i = 1; atomic_load(&t->inside); i++) {
-        if (i % LOOKS_BEFORE_YIELD == 0) sched_yield();
-        else PAUSE();
-    }
+    for (int lane = 1; lane <= t->begun; lane++)
+        for (int i = 1; atomic_load(&t->share[lane].inside); i++) {
+            if (i % LOOKS_BEFORE_YIELD == 0) sched_yield();
+            else PAUSE();
+        }
 }
 
 void bl_team_run(bl_team *t, int threads, bl_team_task *task, void *ctx, int64_t n)
