@@ -5,7 +5,8 @@
 
 llama.cpp is llama-cpp-python 0.3.36, which is installed into a temporary environment where the Python that runs this
 has none. SMOL is written anew for it by llama.cpp itself (Q4_0, Q2_K, F32); ours is the same file and `rtn` with
-groups of 32, or its numbers as fp32. OTHER is run as it is stored by both. Both sides take turns, models are loaded and
+groups of 32, or its numbers as fp32. OTHER is run as it is stored by both; llama.cpp rounds activations to 8 bits then,
+ours does so by `a8` and computes with fp32 without it. Both sides take turns, models are loaded and
 both have run before the clock starts, and the fastest of the rounds counts: neighbours can only make a round slower.
 Decoding is a greedy text of 64 tokens after 8; a prompt has 512 tokens, of which both compute the last logits, in the
 row of fp32 llama.cpp the last and ours all of them.
@@ -35,7 +36,10 @@ ROWS = [
     ("SmolLM2-135M, 2 bits, 8-bit activations", "Q2_K", "rtn:w2a8g32+act-group=32", 1.4, None),
     ("SmolLM2-135M, fp32", "F32", "fp32", 1.0, 1.1),
 ]
-OTHER = ("Qwen2.5-Coder-0.5B, Q4_K_M as stored", None, "base", 1.0, 1.1)
+OTHER = [
+    ("Qwen2.5-Coder-0.5B, Q4_K_M as stored, 8-bit activations", None, "a8+head", 1.0, 1.1),
+    ("Qwen2.5-Coder-0.5B, Q4_K_M as stored, fp32 activations", None, "base", 1.0, 1.1),
+]
 # weights, activations, kernels, asked
 PRODUCTS = [("int4", "8 bits", "lanes_w4a8_*", 5), ("int4", "fp32", "lanes_int4_*", 4),
             ("int2", "8 bits", "lanes_w2a8_*", 8), ("int1", "8 bits", "lanes_w1a8_*", 9)]
@@ -182,14 +186,14 @@ def made(path, command):
 
 def cases(o, python, folder):
     out = []
-    for name, kind, method, decode, prompt in ROWS + ([OTHER] if o.other else []):
+    for name, kind, method, decode, prompt in ROWS + (OTHER if o.other else []):
         source = o.model if kind else o.other
         theirs = model = source
         if kind:
             theirs = os.path.join(folder, kind + ".gguf")
             made(theirs, [python, "-c", QUANTIZE, o.model, theirs, ("ALL_" if kind == "F32" else "MOSTLY_") + kind,
                           str(o.threads)])
-        if method.startswith("rtn"):
+        if method not in ("base", "fp32"):
             model = os.path.join(folder, method)
             made(model, [o.bitladder, "quantize", source, "--method", method, "-o", model, "--quiet", "--device",
                          "cpu"])
