@@ -141,22 +141,22 @@ static void run_task(const bl_igemm *g, int64_t task, void *scratch)
                                          {{signs, signs_blocked}, {signs_shifted, signs_shifted_blocked}}};
     tiles *const way = ways[g->w->format->bits == 1][g->c->shifted][g->c->blocked];
     const bl_ipanel p = bl_ipanel_at(g->c, g->w, TILE_OUT, scratch);
-    const int64_t row = TILE_OUT * task, outs = BL_MIN(g->w->shape.out - row, TILE_OUT), whole = g->rows / ROWS * ROWS,
+    const bl_igemm_part t = bl_igemm_part_of(g, task);
+    const int64_t whole = t.first + (t.after - t.first) / ROWS * ROWS,
                   rest = g->c->pad; /* of 32 there is at most one part, and of 16 the segment */
-    bl_ipanel_fill(&p, g, TILE_OUT, row, outs);
-    if (whole) use_shapes(ROWS, rest);
-    for (int64_t r = 0; r < whole; r += ROWS) way(g, &p, r, ROWS, row, outs);
-    if (whole < g->rows) {
-        use_shapes(g->rows - whole, rest);
-        way(g, &p, whole, g->rows - whole, row, outs);
+    bl_ipanel_fill(&p, g, TILE_OUT, t.row, t.n);
+    if (whole > t.first) use_shapes(ROWS, rest);
+    for (int64_t r = t.first; r < whole; r += ROWS) way(g, &p, r, ROWS, t.row, t.n);
+    if (whole < t.after) {
+        use_shapes(t.after - whole, rest);
+        way(g, &p, whole, t.after - whole, t.row, t.n);
     }
     _tile_release();
 }
 
 static void plan(bl_igemm *g)
 {
-    g->chunk = TILE_OUT;
-    g->chunks = (g->w->shape.out + TILE_OUT - 1) / TILE_OUT;
+    bl_igemm_plan(g, TILE_OUT);
     g->task = run_task;
 }
 

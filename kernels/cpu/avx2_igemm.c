@@ -130,6 +130,17 @@ bool bl_igemm_fits(const bl_backend *be, bl_isa isa, const bl_linear_args *a, co
     return bl_ipanel_bytes(&c, w, outs) <= BL_CPU_SCRATCH;
 }
 
+void bl_igemm_plan(bl_igemm *g, int64_t outs)
+{
+    enum { TASKS = 4, LEAST = 64, WHOLE = 32 }; /* of a thread; rows that a panel is worth, and of whole tiles */
+    const int64_t panels = (g->w->shape.out + outs - 1) / outs, wanted = (TASKS * g->threads + panels - 1) / panels;
+    const int64_t blocks = g->threads > 1 ? BL_MAX(BL_MIN(wanted, g->rows / LEAST), 1) : 1;
+    g->chunk = outs;
+    g->block_rows = ((g->rows + blocks - 1) / blocks + WHOLE - 1) / WHOLE * WHOLE;
+    g->blocks = (g->rows + g->block_rows - 1) / g->block_rows;
+    g->chunks = panels * g->blocks;
+}
+
 BL_INLINE void tile(int bits, int rows, const bl_igemm *g, const bl_ipanel *p, int64_t r, int64_t row, int64_t n)
 {
     const bl_shape *shape = &g->w->shape;
@@ -182,31 +193,30 @@ BL_INLINE void tile(int bits, int rows, const bl_igemm *g, const bl_ipanel *p, i
     for (int i = 0; i < rows; i++) put8(g, r + i, row, n, acc[i]);
 }
 
-BL_INLINE void tiles(int bits, const bl_igemm *g, const bl_ipanel *p, int64_t row, int64_t n)
+BL_INLINE void tiles(int bits, const bl_igemm *g, const bl_ipanel *p, const bl_igemm_part *t)
 {
-    int64_t r = 0;
-    for (; r + 4 <= g->rows; r += 4) tile(bits, 4, g, p, r, row, n);
-    if (r + 2 <= g->rows) {
-        tile(bits, 2, g, p, r, row, n);
+    int64_t r = t->first;
+    for (; r + 4 <= t->after; r += 4) tile(bits, 4, g, p, r, t->row, t->n);
+    if (r + 2 <= t->after) {
+        tile(bits, 2, g, p, r, t->row, t->n);
         r += 2;
     }
-    if (r < g->rows) tile(bits, 1, g, p, r, row, n);
+    if (r < t->after) tile(bits, 1, g, p, r, t->row, t->n);
 }
 
 static void run_task(const bl_igemm *g, int64_t task, void *scratch)
 {
     const bl_ipanel p = bl_ipanel_at(g->c, g->w, TILE_OUT, scratch);
-    int64_t row = TILE_OUT * task, n = BL_MIN(g->w->shape.out - row, TILE_OUT);
-    bl_ipanel_fill(&p, g, TILE_OUT, row, n);
-    if (g->w->format->bits == 1) tiles(1, g, &p, row, n);
-    else if (g->w->format->bits == 8) tiles(8, g, &p, row, n);
-    else tiles(7, g, &p, row, n);
+    const bl_igemm_part t = bl_igemm_part_of(g, task);
+    bl_ipanel_fill(&p, g, TILE_OUT, t.row, t.n);
+    if (g->w->format->bits == 1) tiles(1, g, &p, &t);
+    else if (g->w->format->bits == 8) tiles(8, g, &p, &t);
+    else tiles(7, g, &p, &t);
 }
 
 static void plan(bl_igemm *g)
 {
-    g->chunk = TILE_OUT;
-    g->chunks = (g->w->shape.out + TILE_OUT - 1) / TILE_OUT;
+    bl_igemm_plan(g, TILE_OUT);
     g->task = run_task;
 }
 

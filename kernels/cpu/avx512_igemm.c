@@ -71,28 +71,27 @@ BL_INLINE void tile(bool sign, int rows, const bl_igemm *g, const bl_ipanel *p, 
     }
 }
 
-BL_INLINE void tiles(bool sign, const bl_igemm *g, const bl_ipanel *p, int64_t row, int64_t n)
+BL_INLINE void tiles(bool sign, const bl_igemm *g, const bl_ipanel *p, const bl_igemm_part *t)
 {
-    int64_t r = 0;
-    for (; r + 8 <= g->rows; r += 8) tile(sign, 8, g, p, r, row, n);
-    for (; r + 4 <= g->rows; r += 4) tile(sign, 4, g, p, r, row, n);
-    for (; r + 2 <= g->rows; r += 2) tile(sign, 2, g, p, r, row, n);
-    if (r < g->rows) tile(sign, 1, g, p, r, row, n);
+    int64_t r = t->first;
+    for (; r + 8 <= t->after; r += 8) tile(sign, 8, g, p, r, t->row, t->n);
+    for (; r + 4 <= t->after; r += 4) tile(sign, 4, g, p, r, t->row, t->n);
+    for (; r + 2 <= t->after; r += 2) tile(sign, 2, g, p, r, t->row, t->n);
+    if (r < t->after) tile(sign, 1, g, p, r, t->row, t->n);
 }
 
 static void run_task(const bl_igemm *g, int64_t task, void *scratch)
 {
     const bl_ipanel p = bl_ipanel_at(g->c, g->w, TILE_OUT, scratch);
-    int64_t row = TILE_OUT * task, n = BL_MIN(g->w->shape.out - row, TILE_OUT);
-    bl_ipanel_fill(&p, g, TILE_OUT, row, n);
-    if (g->w->format->bits == 1) tiles(true, g, &p, row, n);
-    else tiles(false, g, &p, row, n);
+    const bl_igemm_part t = bl_igemm_part_of(g, task);
+    bl_ipanel_fill(&p, g, TILE_OUT, t.row, t.n);
+    if (g->w->format->bits == 1) tiles(true, g, &p, &t);
+    else tiles(false, g, &p, &t);
 }
 
 static void plan(bl_igemm *g)
 {
-    g->chunk = TILE_OUT;
-    g->chunks = (g->w->shape.out + TILE_OUT - 1) / TILE_OUT;
+    bl_igemm_plan(g, TILE_OUT);
     g->task = run_task;
 }
 

@@ -4,75 +4,105 @@
 #if defined(__x86_64__)
 #include <omp.h>
 
+/* What is done row by row, by the threads that wait between products: those of OpenMP would have to wake up first. */
+typedef void by_row(const void *args, int64_t r);
+typedef struct rows {
+    by_row *row;
+    const void *args;
+    int64_t n, tasks;
+} rows;
+static void some_rows(void *ctx, int64_t i, int lane)
+{
+    const rows *w = ctx;
+    (void)lane;
+    for (int64_t r = w->n * i / w->tasks; r < w->n * (i + 1) / w->tasks; r++) w->row(w->args, r);
+}
+static bl_status each_row(bl_backend *be, double operations, int64_t n, by_row *row, const void *args)
+{
+    const int threads = bl_cpu_threads(be, operations);
+    rows w = {row, args, n, BL_MIN(n, 2 * threads)};
+    bl_team_run(((const bl_cpu *)be->own)->team, threads, some_rows, &w, w.tasks);
+    return BL_OK;
+}
+
+static void norm_row(const void *args, int64_t r)
+{
+    const bl_rmsnorm_args *a = args;
+    bl_avx2_rmsnorm(bl_cpu_row(&a->x, r), bl_cpu_at(&a->weight), bl_cpu_row(&a->y, r), a->x.dim[1], a->eps);
+}
 static bl_status rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
 {
     bl_status st = bl_check_rmsnorm(be, a, e);
-    if (st != BL_OK) return st;
-    const float *w = bl_cpu_at(&a->weight);
-#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, (double)bl_tensor_count(&a->x)))
-    for (int64_t r = 0; r < a->x.dim[0]; r++)
-        bl_avx2_rmsnorm(bl_cpu_row(&a->x, r), w, bl_cpu_row(&a->y, r), a->x.dim[1], a->eps);
-    return BL_OK;
+    return st != BL_OK ? st : each_row(be, (double)bl_tensor_count(&a->x), a->x.dim[0], norm_row, a);
 }
 
+static void rope_row(const void *args, int64_t r)
+{
+    const bl_rope_args *a = args;
+    const int32_t *pos = bl_cpu_at(&a->pos);
+    bl_avx2_rope(bl_cpu_row(&a->x, r), bl_cpu_row(&a->cos, pos[r]), bl_cpu_row(&a->sin, pos[r]), a->x.dim[1],
+                 a->head_dim);
+}
 static bl_status rope(bl_backend *be, const bl_rope_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_rope(be, a, e);
-    const int32_t *pos = bl_cpu_at(&a->pos);
-    if (st != BL_OK) return st;
-#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, (double)bl_tensor_count(&a->x)))
-    for (int64_t r = 0; r < a->x.dim[0]; r++)
-        bl_avx2_rope(bl_cpu_row(&a->x, r), bl_cpu_row(&a->cos, pos[r]), bl_cpu_row(&a->sin, pos[r]), a->x.dim[1],
-                     a->head_dim);
-    return BL_OK;
+    return st != BL_OK ? st : each_row(be, (double)bl_tensor_count(&a->x), a->x.dim[0], rope_row, a);
 }
 
+static void swiglu_row(const void *args, int64_t r)
+{
+    const bl_swiglu_args *a = args;
+    bl_avx2_swiglu(bl_cpu_row(&a->gate, r), bl_cpu_row(&a->up, r), bl_cpu_row(&a->y, r), a->gate.dim[1]);
+}
 static bl_status swiglu(bl_backend *be, const bl_swiglu_args *a, bl_err *e)
 {
     bl_status st = bl_check_swiglu(be, a, e);
-    if (st != BL_OK) return st;
-#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->gate)))
-    for (int64_t r = 0; r < a->gate.dim[0]; r++)
-        bl_avx2_swiglu(bl_cpu_row(&a->gate, r), bl_cpu_row(&a->up, r), bl_cpu_row(&a->y, r), a->gate.dim[1]);
-    return BL_OK;
+    return st != BL_OK ? st : each_row(be, 4 * (double)bl_tensor_count(&a->gate), a->gate.dim[0], swiglu_row, a);
 }
 
+static void add_row(const void *args, int64_t r)
+{
+    const bl_add_args *a = args;
+    bl_avx2_add(bl_cpu_row(&a->x, r), bl_cpu_row(&a->y, r), a->x.dim[1]);
+}
 static bl_status add(bl_backend *be, const bl_add_args *a, bl_err *e)
 {
     bl_status st = bl_check_add(be, a, e);
-    if (st != BL_OK) return st;
-#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, (double)bl_tensor_count(&a->x)))
-    for (int64_t r = 0; r < a->x.dim[0]; r++) bl_avx2_add(bl_cpu_row(&a->x, r), bl_cpu_row(&a->y, r), a->x.dim[1]);
-    return BL_OK;
+    return st != BL_OK ? st : each_row(be, (double)bl_tensor_count(&a->x), a->x.dim[0], add_row, a);
+}
+
+/* Rows of a weight into rows of y: those of ids, or from the first on. */
+typedef struct decoding {
+    bl_source s;
+    const bl_weight *w;
+    const bl_tensor *y;
+    const int32_t *ids;
+    int64_t row0;
+} decoding;
+static void decode_row(const void *args, int64_t r)
+{
+    const decoding *d = args;
+    const int64_t from = d->ids ? d->ids[r] : d->row0 + r, in = d->s.shape.in;
+    if (in % 8 == 0) d->s.unpack(&d->s, from, 0, in, bl_cpu_row(d->y, r), 8);
+    else bl_cpu_unpack(d->w, from, 0, in, bl_cpu_row(d->y, r));
 }
 
 static bl_status embed(bl_backend *be, const bl_embed_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_embed(be, a, e);
-    const int32_t *ids = bl_cpu_at(&a->ids);
-    bl_source s;
+    decoding d = {.w = a->w, .y = &a->y, .ids = bl_cpu_at(&a->ids)};
     if (st != BL_OK) return st;
-    bl_source_of(a->w, &s);
-#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->y)))
-    for (int64_t r = 0; r < a->y.dim[0]; r++) {
-        if (s.shape.in % 8 == 0) s.unpack(&s, ids[r], 0, s.shape.in, bl_cpu_row(&a->y, r), 8);
-        else bl_cpu_unpack(a->w, ids[r], 0, s.shape.in, bl_cpu_row(&a->y, r));
-    }
-    return BL_OK;
+    bl_source_of(a->w, &d.s);
+    return each_row(be, 4 * (double)bl_tensor_count(&a->y), a->y.dim[0], decode_row, &d);
 }
 
 static bl_status unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
 {
     bl_status st = bl_check_unpack(be, a, e);
-    bl_source s;
+    decoding d = {.w = a->w, .y = &a->y, .row0 = a->row0};
     if (st != BL_OK) return st;
-    bl_source_of(a->w, &s);
-#pragma omp parallel for schedule(static) num_threads(bl_cpu_threads(be, 4 * (double)bl_tensor_count(&a->y)))
-    for (int64_t r = 0; r < a->rows; r++) {
-        if (s.shape.in % 8 == 0) s.unpack(&s, a->row0 + r, 0, s.shape.in, bl_cpu_row(&a->y, r), 8);
-        else bl_cpu_unpack(a->w, a->row0 + r, 0, s.shape.in, bl_cpu_row(&a->y, r));
-    }
-    return BL_OK;
+    bl_source_of(a->w, &d.s);
+    return each_row(be, 4 * (double)bl_tensor_count(&a->y), a->rows, decode_row, &d);
 }
 
 static bl_status kv_append(bl_backend *be, const bl_kv_append_args *a, bl_err *e)
@@ -80,27 +110,25 @@ static bl_status kv_append(bl_backend *be, const bl_kv_append_args *a, bl_err *e
     return bl_cpu_kv_append(be, a, bl_avx2_kv_row, e);
 }
 
+static void loss_row(const void *args, int64_t r)
+{
+    const bl_loss_args *a = args;
+    double *nll = bl_cpu_at(&a->nll);
+    int32_t *argmax = bl_cpu_at(&a->argmax), at;
+    const int32_t *targets = bl_cpu_at(&a->target);
+    const float *x = bl_cpu_row(&a->logits, r);
+    const int32_t target = targets ? targets[r] : -1;
+    float top;
+    bool finite = bl_avx2_top(x, a->vocab, &top, &at);
+    if (argmax) argmax[r] = at;
+    if (nll)
+        nll[r] = target < 0 ? 0 : !finite ? NAN : log(bl_avx2_sum_exp(x, a->vocab, top)) + ((double)top - x[target]);
+}
 static bl_status loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_loss(be, a, e);
-    if (st != BL_OK) return st;
-    double *nll = bl_cpu_at(&a->nll);
-    int32_t *argmax = bl_cpu_at(&a->argmax);
-    const int32_t *targets = bl_cpu_at(&a->target);
-#pragma omp parallel for schedule(dynamic, 1)                                                                          \
-    num_threads(bl_cpu_threads(be, 4 * (double)a->logits.dim[0] * (double)a->vocab))
-    for (int64_t r = 0; r < a->logits.dim[0]; r++) {
-        const float *x = bl_cpu_row(&a->logits, r);
-        int32_t at, target = targets ? targets[r] : -1;
-        float top;
-        bool finite = bl_avx2_top(x, a->vocab, &top, &at);
-        if (argmax) argmax[r] = at;
-        if (nll)
-            nll[r] = target < 0 ? 0
-                     : !finite  ? NAN
-                                : log(bl_avx2_sum_exp(x, a->vocab, top)) + ((double)top - x[target]);
-    }
-    return BL_OK;
+    const int64_t n = a->logits.dim[0];
+    return st != BL_OK ? st : each_row(be, 4 * (double)n * (double)a->vocab, n, loss_row, a);
 }
 
 static bl_status kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
