@@ -65,5 +65,7 @@ bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse,
 /* Multiplications and additions a second of all threads, measured in registers: of f32, or of the codes of products in
  * integers. 0: not known, as of other devices than the CPU and of plain C. */
 double bl_kernel_peak(const bl_backend *be, bool integer);
+/* Bytes a second that all threads read of so many, each a part of its own: the best of nine. Of the CPU. */
+bl_status bl_kernel_bandwidth(const bl_backend *be, uint64_t bytes, double *per_second, bl_err *e);
 void bl_kernel_release(bl_backend *be, bl_kernel_case *c);
 #endif

@@ -44,7 +44,7 @@ typedef struct bl_bench_result {
     size_t n_left_out; /* how many of kernels x shapes x M were not timed: the kernel does not take them, or they are
                           larger than its timings may be */
     bl_device_info device;
-    double read_bytes_per_second; /* of memory, by two long vectors on the same threads; on a GPU the most of a row */
+    double read_bytes_per_second; /* of memory, by all threads, each a part; on a GPU the most of a row */
     double peak[2];               /* operations a second in registers: of floats, of integers; 0: not known */
     double drift; /* slowest over fastest repetition of OpenBLAS, median over shapes: how quiet the machine was */
     double load;  /* of the machine in the minute before; 0: not known */

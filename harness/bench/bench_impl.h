@@ -30,10 +30,6 @@ void bl_blas_threads(int threads, const bl_device_info *info);
 void bl_blas_pause(double seconds);
 const char *bl_blas_core(void);
 
-/* Bytes a second that two vectors of `bytes` each are read with, on the threads of bl_blas_threads; the best of
- * several. */
-bl_status bl_blas_bandwidth(uint64_t bytes, double *bytes_per_second, bl_err *e);
-
 /* ---- weights in no cache (copies.c) ---- */
 typedef struct bl_copies {
     bl_weight *w;

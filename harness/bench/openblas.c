@@ -30,31 +30,6 @@ void bl_blas_threads(int threads, const bl_device_info *info)
     openblas_set_num_threads(threads);
 }
 
-bl_status bl_blas_bandwidth(uint64_t bytes, double *bytes_per_second, bl_err *e)
-{
-    bl_status st = BL_OK;
-    size_t n = (size_t)bytes / sizeof(float);
-    float *x = bl_new(n, sizeof *x, e), *y = bl_new(n, sizeof *y, e);
-    double best = INFINITY;
-    volatile float sum = 0;
-
-    if (!x || !y) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    for (size_t i = 0; i < n; i++) x[i] = y[i] = 1; /* pages of zeros may be one page */
-    for (int i = 0; i < 9; i++) {
-        double start = bl_now();
-        sum = sum + cblas_sdot((blasint)n, x, 1, y, 1);
-        best = fmin(best, bl_now() - start);
-    }
-    *bytes_per_second = 2.0 * (double)n * sizeof *x / best;
-out:
-    bl_free(x);
-    bl_free(y);
-    return st;
-}
-
 void bl_blas_pause(double seconds) { nanosleep(&(struct timespec){.tv_nsec = (long)(seconds * 1e9)}, NULL); }
 
 const char *bl_blas_core(void) { return openblas_get_corename(); }
