@@ -112,9 +112,10 @@ KIND(TABLE2) KIND(TABLE3) KIND(TABLE4)
 #pragma GCC unroll 4
         for (int step = 0; step < BL_RUN / 8; step++, dst += stride) {
             const int64_t i = (k % BL_SUPER + 8 * step) / group_of_super(bits);
-            const float less = has_least(bits) ? least[i] : (float)zero_of_super(bits) * scale[i];
-            _mm256_storeu_ps(dst, _mm256_fmsub_ps(_mm256_cvtepi32_ps(run8(bits, p, step)), _mm256_set1_ps(scale[i]),
-                                                  _mm256_set1_ps(less)));
+            const __m256 q = _mm256_cvtepi32_ps(run8(bits, p, step)), by = _mm256_set1_ps(scale[i]);
+            const __m256 zero = _mm256_set1_ps((float)zero_of_super(bits)); /* subtracted first: zeros have a sign */
+            _mm256_storeu_ps(dst, has_least(bits) ? _mm256_fmsub_ps(q, by, _mm256_set1_ps(least[i]))
+                                                  : _mm256_mul_ps(_mm256_sub_ps(q, zero), by));
         }
     }
 }

@@ -214,18 +214,19 @@ static void activations_of_few_bits_can_be_streamed(void **state)
     char streamed[4300];
     bl_arena *a;
     snprintf(streamed, sizeof streamed, "%s/streamed", s.dir);
-    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base,rtn:w8a8,rtn:w4a8+act-group=16", "--set",
+    ran r = PROGRAM(&s, "run", "--model", s.model, "--method", "base,rtn:w8a8,rtn:w4a8+act-group=16,rtn:w4+a8", "--set",
                     "group=-1", "--task", "piqa", "--data", s.data, "--out", s.out);
     expect(&r, 0, NULL);
     ran_free(&r);
-    r = PROGRAM(&s, "run", "--model", s.model, "--method", "base,rtn:w8a8,rtn:w4a8+act-group=16", "--set", "group=-1",
-                "--task", "piqa", "--data", s.data, "--out", streamed, "--stream");
+    r = PROGRAM(&s, "run", "--model", s.model, "--method", "base,rtn:w8a8,rtn:w4a8+act-group=16,rtn:w4+a8", "--set",
+                "group=-1", "--task", "piqa", "--data", s.data, "--out", streamed, "--stream");
     expect(&r, 0, NULL);
     ran_free(&r);
-    assert_int_equal(assert_same_results(s.out, streamed), 3);
+    assert_int_equal(assert_same_results(s.out, streamed), 4);
     assert_ok(bl_arena_new(&a, &e));
     assert_null(cell_of(streamed, "rtn:w8a8pc", a).simulated); /* integer products: measured */
     assert_null(cell_of(streamed, "rtn:w4a8pc+act-group=16", a).simulated);
+    assert_null(cell_of(streamed, "rtn:w4pc+a8", a).simulated); /* a stage of its own */
     bl_arena_free(a);
     study_end(&s);
 }
