@@ -98,8 +98,23 @@ for line in sys.stdin:
 """
 
 
+def cpuinfo(key):
+    with open("/proc/cpuinfo") as f:
+        return next((l.split(":")[1].strip() for l in f if l.startswith(key)), "unknown")
+
+
+def blas_core():
+    """The code that OpenBLAS should run: it does not know every processor, and takes that of 2004 then."""
+    flags = cpuinfo("flags").split()
+    best = "SkylakeX" if "avx512f" in flags else "Haswell" if "avx2" in flags else None
+    return os.environ.get("OPENBLAS_CORETYPE", best)
+
+
 def environment():
-    return {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    kept = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    if blas_core():
+        kept["OPENBLAS_CORETYPE"] = blas_core()
+    return kept
 
 
 def run(command):
@@ -208,7 +223,7 @@ def against(ratio, asked):
 
 
 def report(o, done, used, kernels):
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown")
+    cpu = cpuinfo("model name")
     version = run([o.bitladder, "--version"]).splitlines()[0]
     out = ["# Beside llama.cpp and OpenBLAS on a CPU", "",
            "Made by `tests/tools/cpu_peers.py` on %s; %s, %d threads; %s, %s." % (datetime.date.today(), cpu, o.threads,
@@ -225,7 +240,8 @@ def report(o, done, used, kernels):
         out.append("| %s | %s | `%s` | %s |" % (c["name"], c["kind"], c["method"], " | ".join(cells)))
     out += ["", "Memory while decoding the first row: llama.cpp %.0f MB, bitladder %.0f MB, %s." % (
         used[0], used[1], against(used[1] / used[0], "at most 1.0")), "",
-        "One row of x by a weight of 4096x14336 from memory, groups of %d; OpenBLAS fp32 is 1:" % o.group, "",
+        "One row of x by a weight of 4096x14336 from memory, groups of %d; OpenBLAS fp32, its code for %s, is 1:" % (
+            o.group, blas_core()), "",
         "| weight | activations | kernel | us | GB/s | OpenBLAS |", "| --- | --- | --- | ---: | ---: | ---: |"]
     for weight, act, name, asked in PRODUCTS:
         for r in kernels:
