@@ -55,8 +55,9 @@ BL_INLINE void steps_of(int bits, const uint8_t *block, int half, steps *to)
     const uint8_t *p = block + super_codes(bits) + half * LANES * 4,
                   *d = block + super_codes(bits) + super_words(bits) * 4 * BL_BAND + half * LANES * 2;
     const vf by = half_f(d), less = has_least(bits) ? half_f(d + 2 * BL_BAND) : by;
+    const int words = BL_SUPER / group_of_super(bits) / 4;
 #pragma GCC unroll 4
-    for (int j = 0; j < BL_SUPER / group_of_super(bits) / 4; j++) {
+    for (int j = 0; j < words; j++) {
         const vi scale = scale_word(bits, p, j), least = has_least(bits) ? least_word(bits, p, j) : scale;
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
@@ -118,6 +119,7 @@ BL_INLINE void super_integers_as(int bits, int seg, bool shifted, int rows, cons
     const uint8_t *p = band_of(s, 0, row, s->code_bytes);
     const int8_t *x = c->x + r * c->ldx;
     const vi ones = V(set1_epi8)(1);
+    const int parts = BL_RUN / seg;
     vf acc[INTEGER_ROWS];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++) acc[i] = V(setzero_ps)();
@@ -128,7 +130,7 @@ BL_INLINE void super_integers_as(int bits, int seg, bool shifted, int rows, cons
         for (int run = 0; run < SUPER_RUNS; run++, codes += bits * 4 * BL_BAND, x += BL_RUN) {
             ask_ahead(bits, codes);
 #pragma GCC unroll 2
-            for (int part = 0; part < BL_RUN / seg; part++, at++) {
+            for (int part = 0; part < parts; part++, at++) {
                 const int of = group_of_super(bits) == 32 ? run : 2 * run + part;
                 vi sum[INTEGER_ROWS], all = zero_i();
 #pragma GCC unroll 8
