@@ -874,7 +874,7 @@ static void adapted(const double *p, double *y)
 static void adapters_of_one_input_have_their_gradients(void **state)
 {
     enum { N = AD_ROWS * AD_IN + AD_A + AD_B };
-    float p[N], dy[AD_OUT], work[AD_ROWS * 16];
+    float p[N + 16], dy[AD_OUT], work[AD_ROWS * 16]; /* 64 bytes after a weight are read */
     double at[N];
     (void)state;
     fill(p, N, 1);

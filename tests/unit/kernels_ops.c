@@ -616,10 +616,11 @@ static void keys_of_32_positions_have_a_step_and_the_least_of_every_channel(void
         if (!whole) {
             assert_int_equal(step[0], 0xffff); /* nothing yet */
             memcpy(bl_cpu_row(&c.k_tail, 32), f32(k), 21 * 16);
-            a.k = bl_tensor_rows(k, 21, 19);
-            a.to = VIEW_OF(to + 21, BL_I64, 19);
-            a.tail = VIEW_OF(tail + 21, BL_I64, 19);
-            assert_ok(be->ops->kv_append(be, &a, &e));
+            bl_kv_append_args rest = a;
+            rest.k = bl_tensor_rows(k, 21, 19);
+            rest.to = VIEW_OF(to + 21, BL_I64, 19);
+            rest.tail = VIEW_OF(tail + 21, BL_I64, 19);
+            assert_ok(be->ops->kv_append(be, &rest, &e));
         }
         for (int i = 0; i < 32; i++) assert_int_equal(codes[32 + i], code[i % 4]);
         assert_true(bl_f16_to_f32(step[0]) == 0.5f && bl_f16_to_f32(step[4]) == 1);
