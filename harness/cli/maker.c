@@ -77,3 +77,11 @@ out:
     bl_free(v);
     return st;
 }
+
+bl_status bl_maker_text(const bl_json *j, const char *key, const char **text, bl_err *e)
+{
+    bl_status st = bl_json_get_str(j, key, text, e);
+    if (st == BL_OK && !(*text)[strspn(*text, " \t\r\n")])
+        return bl_fail(e, BL_E_FORMAT, "'%s' is empty, expected a text", key);
+    return st;
+}

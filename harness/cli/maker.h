@@ -29,4 +29,6 @@ bl_status bl_maker_open(bl_maker *m, const char *verb, const bl_cli_maker *o, in
 void bl_maker_close(bl_maker *m);
 /* f32 [n, dim], of unit length. */
 bl_status bl_maker_vectors(bl_maker *m, const char *const *text, int64_t n, float *out, bl_err *e);
+/* The text under `key` that vectors are made of; refused where it has none but blanks. */
+bl_status bl_maker_text(const bl_json *j, const char *key, const char **text, bl_err *e);
 #endif

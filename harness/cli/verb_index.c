@@ -29,11 +29,7 @@ static bl_status take(const bl_json *j, const char *field, bl_arena *a, entries 
     bl_status st = BL_OK;
     bl_text t = {0};
     const char *text;
-    BL_TRY(bl_json_get_str(j, field, &text, e));
-    if (!text[strspn(text, " \t\r\n")]) {
-        st = bl_fail(e, BL_E_FORMAT, "'%s' is empty, expected a text", field);
-        goto out;
-    }
+    BL_TRY(bl_maker_text(j, field, &text, e));
     BL_TRY(bl_grow(&s->text, &s->cap[0], s->n + 1, sizeof *s->text, e));
     BL_TRY(bl_grow(&s->entry, &s->cap[1], s->n + 1, sizeof *s->entry, e));
     bl_json_put_node(&t, j);

@@ -72,10 +72,10 @@ static bl_status judge(bl_maker *m, const opts *o, const bl_json *line, bl_text 
 
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_json_only(line, keys, e));
-    BL_TRY(bl_json_get_str(line, "question", &text, e));
+    BL_TRY(bl_maker_text(line, "question", &text, e));
     BL_TRY(bl_json_need(line, "candidates", &list, e));
     if (bl_json_kind(list) != BL_JSON_ARRAY || !bl_json_size(list)) {
-        st = bl_fail(e, BL_E_FORMAT, "'candidates' is no list of texts");
+        st = bl_fail(e, BL_E_FORMAT, "'candidates' is no list of texts, or an empty one");
         goto out;
     }
     if (!(qim = bl_alloc(a, bl_json_size(list), sizeof *qim, e)) ||

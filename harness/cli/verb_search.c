@@ -66,7 +66,7 @@ static bl_status answer(search *s, const bl_json *line, bl_text *t, bl_err *e)
     const char *text;
 
     BL_TRY(bl_json_only(line, keys, e));
-    BL_TRY(bl_json_get_str(line, "question", &text, e));
+    BL_TRY(bl_maker_text(line, "question", &text, e));
     BL_TRY(bl_maker_vectors(&s->m, &text, 1, s->query, e));
     for (int64_t d = 0; d < s->v.dim; d++) s->x[d] = s->query[d];
     BL_TRY(nearest(s, e));

@@ -22,9 +22,11 @@ bl_status bl_parquet_refuse(const char *path, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_text to = {0}, line = {0};
-    bool named = ends_in(path, ending);
+    const char *dot = strrchr(path, '.'), *slash = strrchr(path, '/');
 
-    bl_text_addf(&to, "%.*s%s", (int)(strlen(path) - (named ? strlen(ending) : 0)), path, named ? ".jsonl" : "");
+    if (!dot || (slash && dot < slash)) dot = path + strlen(path);
+    if (ends_in(path, ending)) bl_text_addf(&to, "%.*s.jsonl", (int)(dot - path), path);
+    else bl_text_addf(&to, "%.*s.text%s", (int)(dot - path), path, *dot ? dot : ".jsonl"); /* not onto itself */
     BL_TRY(bl_text_check(&to, e));
     say_line(path, to.s, to.n, &line);
     BL_TRY(bl_text_check(&line, e));

@@ -127,7 +127,10 @@ static void a_judge_picks_what_is_like_the_question(void **state)
     bl_json_free(doc);
     ran_free(&r);
     r = SAY("{\"question\": \"q\", \"candidates\": \"x\"}\n", "judge", "--model", "@model", "-");
-    expect(&r, 2, "standard input: line 1: 'candidates' is no list of texts");
+    expect(&r, 2, "standard input: line 1: 'candidates' is no list of texts, or an empty one");
+    ran_free(&r);
+    r = SAY("{\"question\": \" \", \"candidates\": [\"x\"]}\n", "judge", "--model", "@model", "-");
+    expect(&r, 2, "standard input: line 1: 'question' is empty, expected a text");
     ran_free(&r);
     r = SAY("{\"question\": \"q\", \"candidates\": [\"x\"]}\n", "judge", "-");
     expect(&r, 2, "judge needs one of --model MODEL and --encoder DIR");
@@ -280,6 +283,11 @@ static void a_parquet_file_of_requests_is_refused_with_the_line_that_converts_it
         assert_non_null(strstr(r.err, "/p.jsonl', orient='records', lines=True)\""));
         ran_free(&r);
     }
+    study_write(S.dir, "named.jsonl", "PAR1 and bytes PAR1"); /* as text: not onto itself */
+    ran r = SAY(NULL, "score", "--model", "@model", "@dir/named.jsonl");
+    expect(&r, 2, "/named.jsonl: a parquet file, expected text");
+    assert_non_null(strstr(r.err, "/named.text.jsonl', orient='records', lines=True)\""));
+    ran_free(&r);
 }
 
 /* Tokens of the vocabulary, three texts each, which begin alike; the same bytes whatever the batch; training reads
