@@ -5,7 +5,6 @@
  * with a part of it; then its numbers go through memory into the sums in floats, in the order of every other kernel.
  */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx512_math.h"
 #include "lanes.h"
 
@@ -170,4 +169,3 @@ static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_we
 }
 
 BL_IGEMM(amx, 0.16, 0.005)
-#endif

@@ -1,6 +1,5 @@
 /* amx_peak.c - as avx2_peak.c, with matrices of bytes: integers only. */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include <immintrin.h>
 
 double bl_amx_peak(bool integer, int64_t n)
@@ -34,4 +33,3 @@ double bl_amx_peak(bool integer, int64_t n)
     _tile_release();
     return (double)((n + 7) / 8) * SUMS * 2 * SIDE * SIDE * INPUTS;
 }
-#endif

@@ -16,7 +16,6 @@
  * Arithmetic as in ref_attention.c, to the bit.
  */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx2_math.h"
 
 enum {
@@ -814,4 +813,3 @@ out:
     bl_free(all);
     return st;
 }
-#endif

@@ -2,7 +2,6 @@
  * attention goes over keys in blocks, the reference over queries. */
 #include "avx2_math.h"
 #include "backward.h"
-#if defined(__x86_64__)
 
 /* ---- dw ---- */
 /* 6 outputs by 16 inputs over `rows` rows; dy in a panel [rows][6]. */
@@ -294,4 +293,3 @@ void bl_avx2_fma(float by, const float *x, const float *y, float *sum, int64_t n
 {
     for (int64_t i = 0; i < n; i++) sum[i] = fmaf(by * x[i], y[i], sum[i]);
 }
-#endif

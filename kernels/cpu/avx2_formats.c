@@ -2,7 +2,6 @@
  * panel. */
 #include "avx2.h"
 #include "lanes.h"
-#if defined(__x86_64__)
 #include "avx2_decode.h"
 
 /* ---- into a panel ---- */
@@ -237,4 +236,3 @@ const bl_kernel_family bl_family_gemv_avx2 = {
     .run = bl_product_run,
     .own = &(const bl_cpu_product){.source = bl_source_of, .plan = bl_gemv_plan},
 };
-#endif

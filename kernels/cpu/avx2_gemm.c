@@ -5,7 +5,6 @@
  * lanes of every output wait in `kept` between blocks, so the chains are not cut.
  */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx2_math.h"
 
 enum {
@@ -170,4 +169,3 @@ const bl_kernel_family bl_family_gemm_any_avx2 = {
     .run = bl_product_run,
     .own = &(const bl_cpu_product){.source = bl_source_any, .plan = plan},
 };
-#endif

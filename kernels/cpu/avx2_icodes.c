@@ -1,7 +1,6 @@
 /* avx2_icodes.c - x of an integer product: a row into codes, their sums and scales. */
 #include "avx2.h"
 #include "blocks.h"
-#if defined(__x86_64__)
 #include "avx2_codes.h"
 
 void bl_icodes_of(const bl_actq *q, const bl_weight *w, bl_icodes *out)
@@ -114,4 +113,3 @@ void bl_icodes_row(const bl_icodes *c, int64_t r, const float *x, int64_t in, co
         dst += wide;
     }
 }
-#endif

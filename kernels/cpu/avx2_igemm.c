@@ -1,7 +1,6 @@
 /* avx2_igemm.c - products in integers of many rows: weights unpacked into panels of eight or sixteen outputs, tiles of
  * four rows by eight outputs. */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx2_codes.h"
 #include "lanes.h"
 
@@ -230,4 +229,3 @@ static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_we
 }
 
 BL_IGEMM(avx2, 0.15, 0.03)
-#endif

@@ -1,6 +1,5 @@
 /* avx2_igemv.c - products in integers of a row or two. */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx2_igemv.h"
 
 static bool applicable(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
@@ -21,4 +20,3 @@ const bl_kernel_family bl_family_igemv_avx2 = {
     .run = bl_product_run,
     .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan},
 };
-#endif

@@ -1,7 +1,6 @@
 /* avx2_lanes.c - weights in the layout of lanes.h: products of up to eight rows, eight outputs a vector; and rows of
  * them into panels. */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx2_lanes.h"
 
 /* ---- into a panel ---- */
@@ -250,4 +249,3 @@ const bl_kernel_family bl_family_ilanes_avx2 = {
     .run = bl_product_run,
     .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan_integers},
 };
-#endif

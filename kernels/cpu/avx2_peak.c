@@ -1,6 +1,5 @@
 /* avx2_peak.c - as fast as this core multiplies: twelve chains in registers, nothing from memory; and reads. */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx2_math.h"
 
 enum { CHAINS = 12 };
@@ -43,4 +42,3 @@ uint64_t bl_avx2_read(const void *p, int64_t n)
     _mm256_storeu_si256((__m256i *)(void *)out, sum[0]);
     return out[0] ^ out[1] ^ out[2] ^ out[3];
 }
-#endif

@@ -1,7 +1,6 @@
 /* avx2_rows.c - one row of norm, rotary positions, gate, sum, and of what is read off logits; the bits are those of
  * ref_rows.c and ref_loss.c. */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx2_math.h"
 
 /* The 8 chains of a sum in double: lanes 0-3 and 4-7. */
@@ -166,4 +165,3 @@ double bl_avx2_sum_cross(const float *p, const float *q, int64_t n, float top)
     }
     return sum_wide(s);
 }
-#endif

@@ -1,7 +1,6 @@
 /* avx2_search.c - the steps of search.h with AVX2. */
 #include "search.h"
 #include "cpu.h"
-#if defined(__x86_64__)
 #include <immintrin.h>
 
 static double tree(__m256d lo, __m256d hi)
@@ -94,4 +93,3 @@ double bl_avx2_score(const float *x, const float *q, int64_t n)
     }
     return tree(lo, hi);
 }
-#endif

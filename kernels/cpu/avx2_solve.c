@@ -1,7 +1,6 @@
 /* avx2_solve.c - pieces of the solving ops with AVX2: the column sweep of 16 rows, a tile of second moments, a
  * quadratic form. */
 #include "solve.h"
-#if defined(__x86_64__)
 #include <immintrin.h>
 
 #define BL_INLINE static inline __attribute__((always_inline))
@@ -188,4 +187,3 @@ void bl_avx2_quad_form(const double (*xt)[8], const double *h, int64_t n, double
     _mm256_storeu_pd(out, total[0]);
     _mm256_storeu_pd(out + 4, total[1]);
 }
-#endif

@@ -4,7 +4,6 @@
  * acc    f32 [rows][8 chains][64 columns]
  */
 #include "transposed.h"
-#if defined(__x86_64__)
 #include "avx2_math.h"
 
 enum { COLS = BL_TRANSPOSED_COLS, CHAINS = BL_TRANSPOSED_CHAINS, OUTS = 64 };
@@ -88,4 +87,3 @@ const bl_kernel_family bl_family_gemm_transposed_avx2 = {
     .applicable = applicable,
     .run = run,
 };
-#endif

@@ -2,7 +2,6 @@
  * lane is a key or a dim with a chain of its own, as in avx2_attention.c, so the bits are the same.
  */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx512_math.h"
 
 enum { BLOCK = BL_ATTEND_BLOCK, ROWS = 6 };
@@ -97,4 +96,3 @@ const bl_attend_steps bl_attend_avx512 = {
     .scores = {NULL, scores1, scores2, scores3, scores4, scores5, scores6},
     .values = {NULL, values1, values2, values3, values4, values5, values6},
 };
-#endif

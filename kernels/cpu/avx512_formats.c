@@ -5,7 +5,6 @@
  * weights of a row are then one permutation of it. The 8 chains take the lower half first and then the upper one.
  */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx2_decode.h"
 
 /* Values of the codes before scale and zero, by the low four bits of an index, of which the upper may belong to the
@@ -238,4 +237,3 @@ const bl_kernel_family bl_family_gemv_avx512 = {
     .run = bl_product_run,
     .own = &(const bl_cpu_product){.source = bl_source_512, .plan = bl_gemv_plan},
 };
-#endif

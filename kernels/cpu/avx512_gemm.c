@@ -8,7 +8,6 @@
  * the lanes wait in `kept`.
  */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx512_math.h"
 #include "lanes.h"
 
@@ -190,4 +189,3 @@ const bl_kernel_family bl_family_gemm_any_avx512 = {
     .run = bl_product_run,
     .own = &(const bl_cpu_product){.source = bl_source_any, .plan = plan},
 };
-#endif

@@ -1,7 +1,6 @@
 /* avx512_igemm.c - products in integers of many rows where the CPU has dot products of bytes: tiles of eight rows by
  * sixteen outputs, panels as in avx2_igemm.c. */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx512_math.h"
 #include "lanes.h"
 
@@ -105,4 +104,3 @@ static bool of_blocks(const bl_backend *be, const bl_linear_args *a, const bl_we
 }
 
 BL_IGEMM(avx512, 0.12, 0.01)
-#endif

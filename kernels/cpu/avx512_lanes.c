@@ -1,6 +1,5 @@
 /* avx512_lanes.c - products of up to eight rows with weights in the layout of lanes.h, sixteen outputs a vector. */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx2_lanes.h"
 
 static bool in_floats(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
@@ -38,4 +37,3 @@ const bl_kernel_family bl_family_ilanes_avx512 = {
     .run = bl_product_run,
     .own = &(const bl_cpu_product){.source = bl_source_of, .plan_integer = plan_integers},
 };
-#endif

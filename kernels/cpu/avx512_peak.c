@@ -1,6 +1,5 @@
 /* avx512_peak.c - as avx2_peak.c, with vectors of 64 bytes. */
 #include "avx2.h"
-#if defined(__x86_64__)
 #include "avx512_math.h"
 
 enum { CHAINS = 12 };
@@ -22,4 +21,3 @@ double bl_avx512_peak(bool integer, int64_t n)
     for (int i = 0; i < CHAINS; i++) __asm__ volatile("" ::"v"(f[i]), "v"(s[i]));
     return (double)n * CHAINS * (integer ? 128 : 32);
 }
-#endif

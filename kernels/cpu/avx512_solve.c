@@ -1,7 +1,6 @@
 /* avx512_solve.c - a tile of second moments with AVX-512: 8 columns by 32. The bits are those of AVX2: every sum is one
  * fused chain over the rows. */
 #include "solve.h"
-#if defined(__x86_64__)
 #include <immintrin.h>
 
 static inline void put(double *sum, __m512 v)
@@ -37,4 +36,3 @@ void bl_avx512_moment_tile(const float *a, const float *b, int64_t ld, int64_t r
             }
         }
 }
-#endif

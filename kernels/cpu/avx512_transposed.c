@@ -5,7 +5,6 @@
  * acc    f32 [rows][4 runs of 16 columns][8 chains][16]
  */
 #include "transposed.h"
-#if defined(__x86_64__)
 #include "avx512_math.h"
 
 enum { COLS = BL_TRANSPOSED_COLS, CHAINS = BL_TRANSPOSED_CHAINS, OUTS = 256, WIDE = 16, TALL = 3 };
@@ -125,4 +124,3 @@ const bl_kernel_family bl_family_gemm_transposed_avx512 = {
     .applicable = applicable,
     .run = run,
 };
-#endif

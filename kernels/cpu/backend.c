@@ -3,14 +3,14 @@
 #include "kernels/backend_impl.h"
 #include <omp.h>
 #include <unistd.h>
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
 #include <cpuid.h>
 #endif
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(BL_HAVE_X86) && defined(__linux__)
 #include <sys/syscall.h>
 #endif
 
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
 /* The CPU has matrices of bytes, and the system gives this process the room for them, which it does when asked. */
 static bool has_matrices(void)
 {
@@ -27,7 +27,7 @@ static bool has_matrices(void)
 
 static bl_isa best_isa(void)
 {
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
     unsigned a, b, c, d;
     __builtin_cpu_init();
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_F16C))
@@ -68,7 +68,7 @@ static bl_status cpu_open(bl_backend *be, bl_err *e)
     c->isa = be->opts.reference ? BL_ISA_PLAIN : best_isa();
     if (be->opts.isa != BL_ISA_BEST) c->isa = BL_MIN(c->isa, be->opts.isa);
     be->ops = &bl_ops_ref;
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
     if (c->isa >= BL_ISA_AVX2) be->ops = &bl_ops_cpu;
 #endif
     if (be->opts.reference) c->threads = 1;

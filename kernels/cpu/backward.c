@@ -1,7 +1,7 @@
 /* backward.c - gradients on all threads (ops_train.h). Which thread does a piece changes nothing in it: sums over rows
  * belong to one thread each, row after row. */
 #include "backward.h"
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
 #include <omp.h>
 
 bl_status bl_fast_weight_grad(bl_backend *be, const bl_weight_grad_args *a, bl_err *e)

@@ -1,7 +1,7 @@
 /* fast.c - the table of the CPU backend where AVX2 is there: the ops other than linear, cut into rows or tiles for the
  * threads. */
 #include "avx2.h"
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
 #include <omp.h>
 
 /* What is done row by row, by the threads that wait between products: those of OpenMP would have to wake up first. */

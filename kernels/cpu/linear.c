@@ -19,7 +19,7 @@ out:
     return st;
 }
 
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
 /* All by families that share the staged input: all in floats, or all in integers of equal segments. */
 static bool share(const bl_linear_args *a, const bl_kernel_family *const k[], int n)
 {
@@ -62,7 +62,7 @@ static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
     const bl_kernel_family *k[BL_LINEAR_MOST];
     int n = bl_linear_weights(a);
     for (int i = 0; i < n; i++) k[i] = family_of(be, a, a->w[i]);
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
     if (share(a, k, n)) return bl_products(be, a, k, e);
 #endif
     return one_by_one(be, a, k, e);

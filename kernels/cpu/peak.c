@@ -3,7 +3,7 @@
 #include "kernels/kernel.h"
 #include <omp.h>
 
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
 static double measured(const bl_cpu *c, double (*run)(bool integer, int64_t n), bool integer)
 {
     enum { ROUNDS = 5, STEPS = 200000 };
@@ -44,7 +44,7 @@ bl_status bl_kernel_bandwidth(const bl_backend *be, uint64_t bytes, double *per_
     double best = INFINITY;
     uint64_t all = 0;
     if (!p) return BL_E_NOMEM;
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
     if (c->isa >= BL_ISA_AVX2) read = bl_avx2_read;
 #endif
     for (int round = 0; round <= ROUNDS; round++) { /* the first one writes: pages of zeros may be one page */
@@ -69,11 +69,13 @@ bl_status bl_kernel_bandwidth(const bl_backend *be, uint64_t bytes, double *per_
 double bl_kernel_peak(const bl_backend *be, bool integer)
 {
     if (strcmp(be->ops->name, "cpu") != 0) return 0;
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
     const bl_cpu *c = be->own;
     if (c->isa >= BL_ISA_AMX && integer) return measured(c, bl_amx_peak, integer);
     if (c->isa >= BL_ISA_AVX512) return measured(c, bl_avx512_peak, integer);
     if (c->isa >= BL_ISA_AVX2) return measured(c, bl_avx2_peak, integer);
+#else
+    (void)integer;
 #endif
     return 0;
 }

@@ -3,7 +3,7 @@
  * task, and what a thread holds is its scratch and the stage. Several weights of one input read the same stage.
  */
 #include "avx2.h"
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
 typedef struct job {
     bl_backend *be;
     const bl_linear_args *a;

@@ -96,11 +96,11 @@ bl_status bl_index_new(bl_backend *be, const float *rows, int64_t n, int64_t dim
     x->width = (dim + 15) / 16 * 16;
     x->pieces = (n + PIECE - 1) / PIECE;
     x->steps = (bl_search_steps){bl_ref_row_codes, bl_ref_sum_codes, bl_ref_score};
-    if (be->ops != &bl_ops_ref && be->ops != &bl_ops_cpu) {
+    if (strcmp(be->ops->name, "cpu") != 0) {
         st = bl_fail(e, BL_E_UNSUPPORTED, "backend %s has no index of vectors", be->ops->name);
         goto out;
     }
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
     if (((const bl_cpu *)be->own)->isa >= BL_ISA_AVX2)
         x->steps = (bl_search_steps){bl_avx2_row_codes, bl_avx2_sum_codes, bl_avx2_score};
 #endif

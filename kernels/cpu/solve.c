@@ -1,7 +1,7 @@
 /* solve.c - the solving ops on all threads. Which thread does a piece of work changes nothing in it; LAPACK runs on one
  * thread, because what it gives depends on how many it has. */
 #include "solve.h"
-#if defined(__x86_64__)
+#if defined(BL_HAVE_X86)
 #include <cblas.h>
 #include <lapacke.h>
 #include <omp.h>

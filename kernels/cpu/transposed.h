@@ -4,7 +4,6 @@
 #ifndef BL_KERNELS_CPU_TRANSPOSED_H
 #define BL_KERNELS_CPU_TRANSPOSED_H
 #include "avx2.h"
-#if defined(__x86_64__)
 #include <omp.h>
 
 /* Columns of a task; chain j of a column takes the outputs o with o % 8 == j. */
@@ -30,5 +29,4 @@ static inline bl_status bl_transposed_run(bl_backend *be, const bl_linear_args *
                  c->scratch[omp_get_thread_num()]);
     return BL_OK;
 }
-#endif
 #endif
