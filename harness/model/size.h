@@ -5,7 +5,7 @@
 #include "harness/checkpoint/config.h"
 #include "kernels/ops.h"
 
-#define BL_GENERATE_KV_BYTES (384ull << 20) /* keys and values of the prompts that are continued together */
+#define BL_GENERATE_KV_BYTES (1ull << 30) /* keys and values of the prompts that are continued together */
 
 /* Rows that go through a block together, and bytes of activations that each of them takes meanwhile. */
 int64_t bl_chunk_rows(const bl_config *c);

@@ -105,9 +105,20 @@ static bl_status unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
     return each_row(be, 4 * (double)bl_tensor_count(&a->y), a->rows, decode_row, &d);
 }
 
+static void append_row(const void *args, int64_t r)
+{
+    const bl_kv_append_args *a = args;
+    const int64_t to = ((const int64_t *)bl_cpu_at(&a->to))[r];
+    if (a->k.buf) memmove(bl_cpu_row(&a->kv.k, to), bl_cpu_row(&a->k, r), (size_t)a->k.dim[1] * sizeof(float));
+    if (a->v.buf) memmove(bl_cpu_row(&a->kv.v, to), bl_cpu_row(&a->v, r), (size_t)a->v.dim[1] * sizeof(float));
+}
 static bl_status kv_append(bl_backend *be, const bl_kv_append_args *a, bl_err *e)
 {
-    return bl_cpu_kv_append(be, a, bl_avx2_kv_row, e);
+    const bl_tensor *rows = a->k.buf ? &a->k : &a->v;
+    bl_status st;
+    if (bl_kv_bits(a->kv.format)) return bl_cpu_kv_append(be, a, bl_avx2_kv_row, e);
+    st = bl_cpu_check_kv_append(be, a, e);
+    return st != BL_OK ? st : each_row(be, 16 * (double)bl_tensor_count(rows), rows->dim[0], append_row, a);
 }
 
 static void loss_row(const void *args, int64_t r)
