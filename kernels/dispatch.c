@@ -164,7 +164,7 @@ const char *bl_dispatch_find(const bl_dispatch *d, const char *format, int64_t g
         best = r;
     }
     for (int k = 0; best && k < best->n_runs; k++)
-        if (rows <= best->run[k].rows || k + 1 == best->n_runs) return best->run[k].kernel;
+        if (rows <= best->run[k].rows) return best->run[k].kernel;
     return NULL;
 }
 

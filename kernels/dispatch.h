@@ -5,9 +5,9 @@
  *     const char *kernel = bl_dispatch_find(d, "int4", 128, 16, 4096, 14336);   // "stream_int4_cuda"; NULL: no row
  *
  * Rows are of a format and a shape of the weight; of each, runs of numbers of rows of x with the kernel that was
- * fastest for them. What was not measured takes the row of the same format and group whose shape is nearest; what has
- * none, and every device without a table, the rule of costs (bl_kernel_pick). A kernel that cannot do a product never
- * gets it. `bitladder tune` measures and writes the file.
+ * fastest for them. A shape that was not measured takes the row of the same format and group whose shape is nearest;
+ * more rows than were measured, what has no row, and every device without a table, the rule of costs (bl_kernel_pick).
+ * A kernel that cannot do a product never gets it. `bitladder tune` measures and writes the file.
  */
 #ifndef BL_KERNELS_DISPATCH_H
 #define BL_KERNELS_DISPATCH_H
@@ -19,7 +19,7 @@ typedef struct bl_dispatch_row {
     int64_t group, out, in; /* group: inputs that share a scale; 0: the format has its own rule */
     int n_runs;
     struct {
-        int64_t rows; /* up to so many, of the last run any number */
+        int64_t rows; /* up to so many */
         const char *kernel;
     } run[BL_DISPATCH_RUNS]; /* rows go up */
 } bl_dispatch_row;

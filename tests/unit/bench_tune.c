@@ -61,7 +61,8 @@ static void the_fastest_of_each_number_of_rows_is_chosen_and_found(void **state)
     assert_int_equal(d[0].run[0].rows, 16);
     bl_dispatch *t = reread(d, n);
     assert_string_equal(bl_dispatch_find(t, "int4", 128, 7, 512, 512), a);
-    assert_string_equal(bl_dispatch_find(t, "int4", 128, 4000, 9999, 777), a); /* the nearest shape, the last run */
+    assert_string_equal(bl_dispatch_find(t, "int4", 128, 16, 9999, 777), a); /* the nearest shape */
+    assert_null(bl_dispatch_find(t, "int4", 128, 17, 512, 512));             /* more rows than were timed */
     assert_null(bl_dispatch_find(t, "int4", 64, 1, 512, 512));
     assert_null(bl_dispatch_find(t, "int4", 512, 1, 512, 512)); /* a whole row is another thing than groups */
     assert_null(bl_dispatch_find(t, "nf4", 128, 1, 512, 512));
