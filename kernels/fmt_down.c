@@ -128,15 +128,9 @@ out:
 #define DOWN(b)                                                                                                        \
     const bl_format bl_format_int##b##_down = {.name = "int" #b "_down",                                               \
                                                .doc = #b "-bit integers, scale and zero point per group of a column",  \
-                                               .kind = BL_FMT_CODES,                                                   \
-                                               .codes = BL_CODES_DOWN,                                                 \
-                                               .bits = b,                                                              \
-                                               .ggml_type = -1,                                                        \
                                                .check = check,                                                         \
-                                               .parts = parts,                                                         \
-                                               .unpack = unpack,                                                       \
-                                               .pack = pack,                                                           \
-                                               .encode = encode}
+                                               .encode = encode,                                                       \
+                                               BL_FORMAT_OF_CODES(b, BL_CODES_DOWN)}
 DOWN(1);
 DOWN(2);
 DOWN(3);

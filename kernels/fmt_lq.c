@@ -13,15 +13,10 @@
 #include "fmt_table.h"
 #include <math.h>
 
-enum { CHUNK = 256 };
-
 static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
-    const int64_t each = bl_shape_scale_group(g);
-    int64_t all, blocks, bytes;
-    if (__builtin_mul_overflow(g->out, bl_shape_groups(g), &all)) all = -1; /* refused as too large */
-    blocks = all < 0 ? all : all / each + (all % each != 0);
-    bytes = all < 0 ? all : bl_code_bytes(all, bl_shape_scale_bits(g));
+    const int64_t all = bl_fmt_all_groups(g), blocks = bl_fmt_blocks(all, bl_shape_scale_group(g)),
+                  bytes = all < 0 ? all : bl_code_bytes(all, bl_shape_scale_bits(g));
     out[0] = (bl_part_spec){"codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits)};
     out[1] = (bl_part_spec){"scales", BL_U8, 1, bytes};
     out[2] = (bl_part_spec){"scales2", g->scale, 1, blocks};
@@ -37,20 +32,15 @@ static float scale_at(const bl_shape *g, const void *const part[], int64_t i)
     return above + *(const float *)part[3];
 }
 
+static bl_table_group group_at(const bl_shape *g, const void *const part[], int64_t i)
+{
+    return (bl_table_group){scale_at(g, part, i), -0.0f};
+}
+
 static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n,
                    float *dst)
 {
-    const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits);
-    const int64_t groups = bl_shape_groups(g);
-    uint8_t q[CHUNK];
-
-    for (int64_t k = k0, end; k < k0 + n; k = end) {
-        const int64_t i = k / g->group;
-        end = BL_MIN(BL_MIN(k0 + n, (i + 1) * g->group), k + CHUNK);
-        const float s = scale_at(g, part, row * groups + i);
-        bl_codes_read(codes, f->bits, k, end - k, q);
-        for (int64_t j = 0; j < end - k; j++) dst[k - k0 + j] = f->table[q[j]] * s;
-    }
+    bl_table_unpack(f, g, part, row, k0, n, group_at, dst);
 }
 
 /* Largest |w| of each group, s [out groups]. */
@@ -129,16 +119,10 @@ out:
 #define LQ(b, text)                                                                                                    \
     const bl_format bl_format_nf##b##_lq = {.name = "nf" #b "_lq",                                                     \
                                             .doc = text,                                                               \
-                                            .kind = BL_FMT_CODES,                                                      \
-                                            .codes = BL_CODES_LQ,                                                      \
                                             .coded_scales = true,                                                      \
-                                            .bits = b,                                                                 \
-                                            .ggml_type = -1,                                                           \
                                             .table = bl_nf##b,                                                         \
                                             .check = bl_fmt_check,                                                     \
-                                            .parts = parts,                                                            \
-                                            .unpack = unpack,                                                          \
-                                            .pack = pack}
+                                            BL_FORMAT_OF_CODES(b, BL_CODES_LQ)}
 LQ(8, "NormalFloat of 256 values, scales coded above the least of them in 2 to 8 bits");
 LQ(4, "the same with 16 values");
 LQ(3, "the same with 8 values");

@@ -196,15 +196,9 @@ out:
     const bl_format bl_format_int##b##_mixed = {.name = "int" #b "_mixed",                                             \
                                                 .doc = "integers of " #b                                               \
                                                        " bits on average, one less or more in some groups",            \
-                                                .kind = BL_FMT_CODES,                                                  \
-                                                .codes = BL_CODES_MIXED,                                               \
-                                                .bits = b,                                                             \
-                                                .ggml_type = -1,                                                       \
                                                 .check = check,                                                        \
-                                                .parts = parts,                                                        \
-                                                .unpack = unpack,                                                      \
-                                                .pack = pack,                                                          \
-                                                .encode = encode}
+                                                .encode = encode,                                                      \
+                                                BL_FORMAT_OF_CODES(b, BL_CODES_MIXED)}
 MIXED(2);
 MIXED(3);
 MIXED(4);

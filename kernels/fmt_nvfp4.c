@@ -171,14 +171,8 @@ void bl_nvfp4_round(float *x, int64_t n)
 
 const bl_format bl_format_nvfp4_tensor = {.name = "nvfp4_tensor",
                                           .doc = "NVFP4: e2m1 in groups, e4m3 scales, an fp32 scale of the weight",
-                                          .kind = BL_FMT_CODES,
-                                          .codes = BL_CODES_NVFP4,
-                                          .bits = BITS,
-                                          .ggml_type = -1,
                                           .check = bl_fmt_check,
-                                          .parts = parts,
-                                          .unpack = unpack,
-                                          .pack = pack,
                                           .pack_least = pack_least,
                                           .scales = scales,
-                                          .recode = recode};
+                                          .recode = recode,
+                                          BL_FORMAT_OF_CODES(BITS, BL_CODES_NVFP4)};

@@ -113,34 +113,11 @@ void bl_planes_fit(const float *w, int64_t n, float *scale, float *second)
 
 static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e)
 {
-    bl_status st = BL_OK;
-    const int64_t groups = bl_shape_groups(g);
-    float *a = NULL, *b = NULL;
-    BL_TRY(bl_fmt_check(f, g, e));
-    if (!(a = bl_new((size_t)(g->out * groups), sizeof *a, e)) ||
-        !(b = bl_new((size_t)(g->out * groups), sizeof *b, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    for (int64_t i = 0; i < g->out * groups; i++) {
-        const int64_t k = i % groups * g->group;
-        bl_planes_fit(w + i / groups * g->in + k, BL_MIN(g->group, g->in - k), &a[i], &b[i]);
-    }
-    BL_TRY(encode(f, g, w, a, b, part, e));
-out:
-    bl_free(a);
-    bl_free(b);
-    return st;
+    return bl_fmt_pack_fit(f, g, w, 1, bl_planes_fit, part, e);
 }
 
 const bl_format bl_format_planes = {.name = "planes",
                                     .doc = "the sum of two planes of bits, each with a number of the group",
-                                    .kind = BL_FMT_CODES,
-                                    .codes = BL_CODES_PLANES,
-                                    .bits = 2,
-                                    .ggml_type = -1,
                                     .check = bl_fmt_check,
-                                    .parts = parts,
-                                    .unpack = unpack,
-                                    .pack = pack,
-                                    .encode = encode};
+                                    .encode = encode,
+                                    BL_FORMAT_OF_CODES(2, BL_CODES_PLANES)};

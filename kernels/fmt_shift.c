@@ -17,13 +17,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { CHUNK = 256, BLOCK2 = 256, SIDE = 100, TRIES = 2 * SIDE + 1 };
+enum { SIDE = 100, TRIES = 2 * SIDE + 1 };
 
 static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
-    int64_t all, blocks;
-    if (__builtin_mul_overflow(g->out, bl_shape_groups(g), &all)) all = -1; /* refused as too large */
-    blocks = all < 0 ? all : all / BLOCK2 + (all % BLOCK2 != 0);
+    const int64_t all = bl_fmt_all_groups(g), blocks = bl_fmt_blocks(all, BL_SCALES_BLOCK);
     out[0] = (bl_part_spec){"codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits)};
     out[1] = (bl_part_spec){"scales", BL_U8, 1, all};
     out[2] = (bl_part_spec){"scales2", BL_F32, 1, blocks};
@@ -33,22 +31,17 @@ static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_
     return 6;
 }
 
+static bl_table_group group_at(const bl_shape *g, const void *const part[], int64_t i)
+{
+    (void)g;
+    return (bl_table_group){bl_scale_mapped(part[1], part[2], i) + *(const float *)part[3],
+                            bl_scale_mapped(part[4], part[5], i)};
+}
+
 static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n,
                    float *dst)
 {
-    const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits);
-    const int64_t groups = bl_shape_groups(g);
-    uint8_t q[CHUNK];
-
-    for (int64_t k = k0, end; k < k0 + n; k = end) {
-        const int64_t i = k / g->group, at = row * groups + i, stop = BL_MIN(k0 + n, (i + 1) * g->group);
-        const float scale = bl_dynamic_map[((const uint8_t *)part[1])[at]] * ((const float *)part[2])[at / BLOCK2] +
-                            *(const float *)part[3],
-                    shift = bl_dynamic_map[((const uint8_t *)part[4])[at]] * ((const float *)part[5])[at / BLOCK2];
-        end = BL_MIN(stop, k + CHUNK);
-        bl_codes_read(codes, f->bits, k, end - k, q);
-        for (int64_t j = 0; j < end - k; j++) dst[k - k0 + j] = f->table[q[j]] * scale + shift;
-    }
+    bl_table_unpack(f, g, part, row, k0, n, group_at, dst);
 }
 
 /* ---- the search ---- */
@@ -109,10 +102,13 @@ typedef struct packing {
     float *scale, *shift; /* [out groups] */
 } packing;
 
-/* Row r; q and sorted: room for its codes and for a group. */
-static bl_status pack_row(const packing *p, int64_t r, uint8_t *q, float *sorted, bl_err *e)
+/* room: of a group's weights and of a row's codes. */
+static bl_status pack_row(const void *ctx, int64_t r, void *room, bl_err *e)
 {
+    const packing *p = ctx;
     const bl_shape *g = p->g;
+    float *sorted = room;
+    uint8_t *q = (uint8_t *)(sorted + g->group);
     const int64_t groups = bl_shape_groups(g);
     for (int64_t i = 0; i < groups; i++) {
         const int64_t k = i * g->group, n = BL_MIN(g->group, g->in - k), at = r * groups + i;
@@ -137,13 +133,13 @@ static void quantize_shifts(const packing *p)
     bl_codebook map;
     bl_codebook_init(&map, bl_dynamic_map, 256);
     map.coarse = false;
-    for (int64_t i = 0; i < all; i += BLOCK2) {
-        const int64_t n = BL_MIN(all - i, BLOCK2);
+    for (int64_t i = 0; i < all; i += BL_SCALES_BLOCK) {
+        const int64_t n = BL_MIN(all - i, BL_SCALES_BLOCK);
         float top = 0;
         for (int64_t j = 0; j < n; j++) top = fmaxf(top, fabsf(p->shift[i + j]));
         for (int64_t j = 0; j < n; j++)
             ((uint8_t *)p->part[4])[i + j] = bl_codebook_code(&map, top > 0 ? p->shift[i + j] / top : 0);
-        ((float *)p->part[5])[i / BLOCK2] = top;
+        ((float *)p->part[5])[i / BL_SCALES_BLOCK] = top;
     }
 }
 
@@ -151,63 +147,32 @@ static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, voi
 {
     bl_status st = BL_OK;
     const int64_t all = g->out * bl_shape_groups(g);
-    int64_t bad = g->out;
     packing p = {.f = f, .g = g, .w = w, .part = part};
-    uint8_t *q = NULL;
-    float *sorted = NULL;
-    bool room = true;
 
     BL_TRY(f->check(f, g, e));
     bl_codebook_init(&p.t, f->table, 1 << f->bits);
-    q = bl_new((size_t)g->in, 1, e);
-    sorted = bl_new((size_t)g->group, sizeof *sorted, e);
     p.scale = bl_new((size_t)all, sizeof *p.scale, e);
     p.shift = bl_new((size_t)all, sizeof *p.shift, e);
-    if (!q || !sorted || !p.scale || !p.shift) {
+    if (!p.scale || !p.shift) {
         st = BL_E_NOMEM;
         goto out;
     }
-#pragma omp parallel if (g->out * g->in > 1 << 14) reduction(min : bad) reduction(&& : room)
-    {
-        uint8_t *own = bl_new((size_t)g->in, 1, NULL);
-        float *mine = bl_new((size_t)g->group, sizeof *mine, NULL);
-        room = own && mine;
-#pragma omp for schedule(static)
-        for (int64_t r = 0; r < g->out; r++)
-            if (own && mine && bad > r && pack_row(&p, r, own, mine, NULL) != BL_OK) bad = r;
-        bl_free(own);
-        bl_free(mine);
-    }
-    if (!room) {
-        st = bl_fail(e, BL_E_NOMEM, "no memory for the codes of a row");
-        goto out;
-    }
-    if (bad < g->out) {
-        st = pack_row(&p, bad, q, sorted, e);
-        goto out;
-    }
+    BL_TRY(bl_fmt_rows(g->out, (size_t)g->group * sizeof *p.scale + (size_t)g->in, g->out * g->in > 1 << 14, pack_row,
+                       &p, e));
     bl_scales_double(p.scale, all, part[1], part[2], part[3]);
     quantize_shifts(&p);
 out:
     bl_free(p.shift);
     bl_free(p.scale);
-    bl_free(sorted);
-    bl_free(q);
     return st;
 }
 
 #define SHIFT(b, text)                                                                                                 \
     const bl_format bl_format_nf##b##_shift = {.name = "nf" #b "_shift",                                               \
                                                .doc = text,                                                            \
-                                               .kind = BL_FMT_CODES,                                                   \
-                                               .codes = BL_CODES_SHIFT,                                                \
-                                               .bits = b,                                                              \
-                                               .ggml_type = -1,                                                        \
                                                .table = bl_nf##b,                                                      \
                                                .check = bl_fmt_check,                                                  \
-                                               .parts = parts,                                                         \
-                                               .unpack = unpack,                                                       \
-                                               .pack = pack}
+                                               BL_FORMAT_OF_CODES(b, BL_CODES_SHIFT)}
 SHIFT(4, "NormalFloat of 16 values about a number of each group, whose codes tell most");
 SHIFT(3, "the same with 8 values");
 SHIFT(2, "the same with 4 values");

@@ -203,13 +203,7 @@ out:
 
 const bl_format bl_format_sign_int8 = {.name = "sign_int8",
                                        .doc = "signs about the mean of a group, some weights in 8 bits",
-                                       .kind = BL_FMT_CODES,
-                                       .codes = BL_CODES_SIGN_INT8,
-                                       .bits = 1,
-                                       .ggml_type = -1,
                                        .salient = true,
                                        .check = check,
-                                       .parts = parts,
-                                       .unpack = unpack,
-                                       .pack = pack,
-                                       .encode = encode};
+                                       .encode = encode,
+                                       BL_FORMAT_OF_CODES(1, BL_CODES_SIGN_INT8)};

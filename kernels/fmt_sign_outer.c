@@ -185,14 +185,8 @@ out:
 const bl_format bl_format_sign_outer = {.name = "sign_outer",
                                         .doc = "signs times a number of the row and one of the column, in some columns "
                                                "the sum of two",
-                                        .kind = BL_FMT_CODES,
-                                        .codes = BL_CODES_SIGN_OUTER,
-                                        .bits = 2,
-                                        .ggml_type = -1,
                                         .salient = true,
                                         .no_zeros = true,
                                         .check = check,
-                                        .parts = parts,
-                                        .unpack = unpack,
-                                        .pack = pack,
-                                        .encode = encode};
+                                        .encode = encode,
+                                        BL_FORMAT_OF_CODES(2, BL_CODES_SIGN_OUTER)};

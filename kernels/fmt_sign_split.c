@@ -104,8 +104,8 @@ out:
     return st;
 }
 
-/* No column is salient; large is what is larger than the mean size of the group. */
-static void fit(const float *w, int64_t n, float scale[TERMS], float mean[TERMS])
+/* TERMS numbers each. No column is salient; large is what is larger than the mean size of the group. */
+static void fit(const float *w, int64_t n, float *scale, float *mean)
 {
     double size = 0, sum[2] = {0}, dev[2] = {0};
     int64_t count[2] = {0};
@@ -124,34 +124,15 @@ static void fit(const float *w, int64_t n, float scale[TERMS], float mean[TERMS]
 static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t groups = bl_shape_groups(g);
-    float *scale = NULL, *mean = NULL;
     BL_TRY(bl_fmt_check(f, g, e));
     memset(part[3], 0, (size_t)bl_code_bytes(g->in, 1));
-    if (!(scale = bl_new((size_t)(g->out * groups * TERMS), sizeof *scale, e)) ||
-        !(mean = bl_new((size_t)(g->out * groups * TERMS), sizeof *mean, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    for (int64_t i = 0; i < g->out * groups; i++) {
-        int64_t k = i % groups * g->group;
-        fit(w + i / groups * g->in + k, BL_MIN(g->group, g->in - k), scale + i * TERMS, mean + i * TERMS);
-    }
-    BL_TRY(encode(f, g, w, scale, mean, part, e));
+    BL_TRY(bl_fmt_pack_fit(f, g, w, TERMS, fit, part, e));
 out:
-    bl_free(scale);
-    bl_free(mean);
     return st;
 }
 
 const bl_format bl_format_sign_split = {.name = "sign_split",
                                         .doc = "signs about two means of a group, in some columns the sum of two",
-                                        .kind = BL_FMT_CODES,
-                                        .codes = BL_CODES_SIGN_SPLIT,
-                                        .bits = 2,
-                                        .ggml_type = -1,
                                         .check = bl_fmt_check,
-                                        .parts = parts,
-                                        .unpack = unpack,
-                                        .pack = pack,
-                                        .encode = encode};
+                                        .encode = encode,
+                                        BL_FORMAT_OF_CODES(2, BL_CODES_SIGN_SPLIT)};

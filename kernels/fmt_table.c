@@ -23,44 +23,50 @@
 #include "fmt_table.h"
 #include <math.h>
 
-enum { CHUNK = 256, BLOCK2 = 256 };
+enum { CHUNK = 256 };
 
 static int parts(const bl_format *f, const bl_shape *g, bl_part_spec out[BL_MAX_PARTS])
 {
-    int64_t groups = bl_shape_groups(g), all;
+    const int64_t all = bl_fmt_all_groups(g);
 
     out[0] = (bl_part_spec){"codes", BL_U8, g->out, bl_code_bytes(g->in, f->bits)};
     if (!g->double_quant) {
-        out[1] = (bl_part_spec){"scales", g->scale, g->out, groups};
+        out[1] = (bl_part_spec){"scales", g->scale, g->out, bl_shape_groups(g)};
         return 2;
     }
-    if (__builtin_mul_overflow(g->out, groups, &all)) all = -1; /* refused as too large */
     out[1] = (bl_part_spec){"scales", BL_U8, 1, all};
-    out[2] = (bl_part_spec){"scales2", BL_F32, 1, all < 0 ? all : all / BLOCK2 + (all % BLOCK2 != 0)};
+    out[2] = (bl_part_spec){"scales2", BL_F32, 1, bl_fmt_blocks(all, BL_SCALES_BLOCK)};
     out[3] = (bl_part_spec){"offset", BL_F32, 1, 1};
     return 4;
 }
 
-static float scale_at(const bl_shape *g, const void *const part[], int64_t i)
+static bl_table_group group_at(const bl_shape *g, const void *const part[], int64_t i)
 {
-    if (!g->double_quant) return bl_scale_at(part[1], g->scale, i);
-    return bl_dynamic_map[((const uint8_t *)part[1])[i]] * ((const float *)part[2])[i / BLOCK2] +
-           *(const float *)part[3];
+    return (bl_table_group){g->double_quant ? bl_scale_mapped(part[1], part[2], i) + *(const float *)part[3]
+                                            : bl_scale_at(part[1], g->scale, i),
+                            -0.0f};
 }
 
 static void unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0, int64_t n,
                    float *dst)
 {
+    bl_table_unpack(f, g, part, row, k0, n, group_at, dst);
+}
+
+void bl_table_unpack(const bl_format *f, const bl_shape *g, const void *const part[], int64_t row, int64_t k0,
+                     int64_t n, bl_table_group_at *at, float *dst)
+{
     const uint8_t *codes = (const uint8_t *)part[0] + row * bl_code_bytes(g->in, f->bits);
-    int64_t groups = bl_shape_groups(g);
+    const int64_t groups = bl_shape_groups(g);
     uint8_t q[CHUNK];
 
     for (int64_t k = k0, end; k < k0 + n; k = end) {
-        int64_t i = k / g->group, stop = BL_MIN(k0 + n, (i + 1) * g->group);
-        end = BL_MIN(stop, k + CHUNK);
-        float s = scale_at(g, part, row * groups + i), *d = dst + (k - k0);
+        const int64_t i = k / g->group;
+        const bl_table_group t = at(g, part, row * groups + i);
+        float *d = dst + (k - k0);
+        end = BL_MIN(BL_MIN(k0 + n, (i + 1) * g->group), k + CHUNK);
         bl_codes_read(codes, f->bits, k, end - k, q);
-        for (int64_t j = 0; j < end - k; j++) d[j] = f->table[q[j]] * s;
+        for (int64_t j = 0; j < end - k; j++) d[j] = f->table[q[j]] * t.scale + t.shift;
     }
 }
 
@@ -131,11 +137,11 @@ void bl_scales_double(float *s, int64_t n, uint8_t *code, float *tops, float *of
     for (int64_t i = 0; i < n; i++) s[i] -= mean;
 
     bl_codebook_init(&map, bl_dynamic_map, 256);
-    for (int64_t i = 0; i < n; i += BLOCK2) {
-        int64_t m = BL_MIN(n - i, BLOCK2);
+    for (int64_t i = 0; i < n; i += BL_SCALES_BLOCK) {
+        int64_t m = BL_MIN(n - i, BL_SCALES_BLOCK);
         float top = max_abs(s + i, m);
         encode(&map, s + i, m, top, code + i);
-        tops[i / BLOCK2] = top;
+        tops[i / BL_SCALES_BLOCK] = top;
     }
     *of_all = mean;
 }
@@ -149,9 +155,11 @@ typedef struct packing {
     float *exact; /* scales, for double_quant */
 } packing;
 
-/* Row r; q: room for its codes. */
-static bl_status pack_row(const packing *p, int64_t r, uint8_t *q, bl_err *e)
+/* room: of a row's codes. */
+static bl_status pack_row(const void *ctx, int64_t r, void *room, bl_err *e)
 {
+    const packing *p = ctx;
+    uint8_t *q = room;
     const bl_format *f = p->f;
     const bl_shape *g = p->g;
     const int64_t groups = bl_shape_groups(g), row_bytes = bl_code_bytes(g->in, f->bits);
@@ -176,44 +184,19 @@ static bl_status pack_row(const packing *p, int64_t r, uint8_t *q, bl_err *e)
     return BL_OK;
 }
 
-/* Rows on several threads; the sentence of a failure is of the first row that has one. */
 static bl_status pack(const bl_format *f, const bl_shape *g, const float *w, void *const part[], bl_err *e)
 {
     bl_status st = BL_OK;
-    int64_t groups = bl_shape_groups(g), bad = g->out;
+    const int64_t all = g->out * bl_shape_groups(g);
     packing p = {.f = f, .g = g, .w = w, .part = part};
-    uint8_t *q = NULL;
-    bool room = true;
 
     BL_TRY(f->check(f, g, e));
     bl_codebook_init(&p.t, f->table, 1 << f->bits);
-    q = bl_new((size_t)g->in, 1, e);
-    p.exact = bl_new(g->double_quant ? (size_t)(g->out * groups) : 0, sizeof *p.exact, e);
-    if (!q || !p.exact) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-#pragma omp parallel if (g->out * g->in > 1 << 20) reduction(min : bad) reduction(&& : room)
-    {
-        uint8_t *own = bl_new((size_t)g->in, 1, NULL);
-        room = own != NULL;
-#pragma omp for schedule(static)
-        for (int64_t r = 0; r < g->out; r++)
-            if (own && bad > r && pack_row(&p, r, own, NULL) != BL_OK) bad = r;
-        bl_free(own);
-    }
-    if (!room) {
-        st = bl_fail(e, BL_E_NOMEM, "no memory for the codes of a row");
-        goto out;
-    }
-    if (bad < g->out) {
-        st = pack_row(&p, bad, q, e);
-        goto out;
-    }
-    if (g->double_quant) bl_scales_double(p.exact, g->out * groups, part[1], part[2], part[3]);
+    if (!(p.exact = bl_new(g->double_quant ? (size_t)all : 0, sizeof *p.exact, e))) return BL_E_NOMEM;
+    BL_TRY(bl_fmt_rows(g->out, (size_t)g->in, g->out * g->in > 1 << 20, pack_row, &p, e));
+    if (g->double_quant) bl_scales_double(p.exact, all, part[1], part[2], part[3]);
 out:
     bl_free(p.exact);
-    bl_free(q);
     return st;
 }
 

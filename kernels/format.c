@@ -93,6 +93,57 @@ bl_status bl_fmt_check(const bl_format *f, const bl_shape *g, bl_err *e)
     return BL_OK;
 }
 
+/* ---- what formats share ---- */
+int64_t bl_fmt_all_groups(const bl_shape *g)
+{
+    int64_t all;
+    return __builtin_mul_overflow(g->out, bl_shape_groups(g), &all) ? -1 : all;
+}
+
+bl_status bl_fmt_rows(int64_t rows, size_t room, bool threads, bl_fmt_row *row, const void *ctx, bl_err *e)
+{
+    int64_t bad = rows;
+    bool fits = true;
+#pragma omp parallel if (threads) reduction(min : bad) reduction(&& : fits)
+    {
+        void *own = bl_new(room, 1, NULL);
+        fits = own != NULL;
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < rows; r++)
+            if (own && bad > r && row(ctx, r, own, NULL) != BL_OK) bad = r;
+        bl_free(own);
+    }
+    if (!fits) return bl_fail(e, BL_E_NOMEM, "no memory for the codes of a row");
+    if (bad == rows) return BL_OK;
+    void *own = bl_new(room, 1, e);
+    bl_status st = own ? row(ctx, bad, own, e) : BL_E_NOMEM;
+    bl_free(own);
+    return st;
+}
+
+bl_status bl_fmt_pack_fit(const bl_format *f, const bl_shape *g, const float *w, int each, bl_fmt_fit *fit,
+                          void *const part[], bl_err *e)
+{
+    bl_status st = BL_OK;
+    float *scale = NULL, *second = NULL;
+    BL_TRY(f->check(f, g, e));
+    const int64_t groups = bl_shape_groups(g), all = g->out * groups;
+    if (!(scale = bl_new((size_t)(all * each), sizeof *scale, e)) ||
+        !(second = bl_new((size_t)(all * each), sizeof *second, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    for (int64_t i = 0; i < all; i++) {
+        const int64_t k = i % groups * g->group;
+        fit(w + i / groups * g->in + k, BL_MIN(g->group, g->in - k), scale + i * each, second + i * each);
+    }
+    BL_TRY(f->encode(f, g, w, scale, second, part, e));
+out:
+    bl_free(scale);
+    bl_free(second);
+    return st;
+}
+
 /* ---- codes ---- */
 void bl_codes_read(const uint8_t *row, int b, int64_t k, int64_t n, uint8_t *q)
 {

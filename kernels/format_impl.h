@@ -58,6 +58,27 @@ bl_status bl_fail_nonfinite(const bl_format *f, const float *w, int64_t row, int
 /* The sentence about a scale that its type cannot hold. */
 bl_status bl_fail_scale(const bl_format *f, const bl_shape *g, int64_t row, int64_t group, float s, bl_err *e);
 
+/* Groups of all rows, one number each; -1: more than can be counted, which is refused as too large. */
+int64_t bl_fmt_all_groups(const bl_shape *g);
+/* Blocks of `each` that hold n, -1 of -1. */
+static inline int64_t bl_fmt_blocks(int64_t n, int64_t each) { return n < 0 ? n : n / each + (n % each != 0); }
+
+/* Encodes row r of what ctx knows; room: bytes of its own. */
+typedef bl_status bl_fmt_row(const void *ctx, int64_t r, void *room, bl_err *e);
+/* All rows, on several threads where that is asked for; the sentence of a failure is of the first row that has one. */
+bl_status bl_fmt_rows(int64_t rows, size_t room, bool threads, bl_fmt_row *row, const void *ctx, bl_err *e);
+
+/* The numbers of one group w[0..n) of a format with two parts of them, as many of each as the format has. */
+typedef void bl_fmt_fit(const float *w, int64_t n, float *scale, float *second);
+/* `encode` with the numbers that `fit` finds, `each` of either part for a group. */
+bl_status bl_fmt_pack_fit(const bl_format *f, const bl_shape *g, const float *w, int each, bl_fmt_fit *fit,
+                          void *const part[], bl_err *e);
+
+/* What every format with an arrangement of codes of its own says of itself. */
+#define BL_FORMAT_OF_CODES(n_bits, arrangement)                                                                        \
+    .kind = BL_FMT_CODES, .bits = n_bits, .codes = arrangement, .ggml_type = -1, .parts = parts, .unpack = unpack,     \
+    .pack = pack
+
 /* out, in, zero kind, double_quant, group and sizes, by the format's kind. */
 bl_status bl_fmt_check(const bl_format *f, const bl_shape *g, bl_err *e);
 #endif
