@@ -119,6 +119,21 @@ static void assert_named(const char *config, bl_packing_kind kind)
         assert_ok(bl_json_get_str(bl_json_get(doc, "quantization_config"), keys[k], &s, &e));
         assert_string_equal(s, names[kind][k / 2]);
     }
+    const bl_json *q = bl_json_get(doc, "quantization_config");
+    bool zeros, symmetric;
+    if (kind == BL_PACKED_AWQ) { /* sym is a key of the others alone */
+        assert_null(bl_json_get(q, "sym"));
+        assert_ok(bl_json_get_str(q, "version", &s, &e));
+        assert_string_equal(s, "gemm");
+        assert_ok(bl_json_get_bool(q, "zero_point", &zeros, &e));
+        assert_true(zeros);
+    } else {
+        static const char *const more[] = {"bits", "group_size", "desc_act", "lm_head", "meta"};
+        for (size_t k = 0; k < BL_COUNT(more); k++) assert_non_null(bl_json_get(q, more[k]));
+        assert_ok(bl_json_get_bool(q, "sym", &symmetric, &e));
+        assert_ok(bl_json_get_str(q, "pack_dtype", &s, &e));
+        assert_string_equal(s, "int32");
+    }
     bl_json_free(doc);
 }
 
