@@ -70,27 +70,6 @@ static space lay_out(void *scratch, int64_t dim8, int64_t rows)
     return p;
 }
 
-/* dst[i][j] = src[j][i] for 8 x 8; src row j is at src + j * 8. */
-BL_INLINE void transpose8(const float *const src[8], float *dst, int64_t ld)
-{
-    __m256 a[8], b[8];
-    for (int i = 0; i < 8; i++) a[i] = _mm256_loadu_ps(src[i]);
-    for (int i = 0; i < 8; i += 2) {
-        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
-        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
-        a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
-        a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
-        a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
-    }
-    for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(dst + i * ld, _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
-        _mm256_storeu_ps(dst + (i + 4) * ld, _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
-    }
-}
-
 /* Walks the positions of a sequence. */
 typedef struct walk {
     const bl_kv_seg *seg;
@@ -171,7 +150,7 @@ static void turn8(const float *const k[8], float *kt, int64_t dim)
     int64_t d = 0;
     for (; d + 8 <= dim; d += 8) {
         for (int i = 0; i < 8; i++) from[i] = k[i] ? k[i] + d : zeros;
-        transpose8(from, kt + d * BLOCK, BLOCK);
+        bl_transpose8(from, kt + d * BLOCK, BLOCK);
     }
     for (; d < dim; d++)
         for (int i = 0; i < 8; i++) kt[d * BLOCK + i] = k[i] ? k[i][d] : 0;
@@ -375,7 +354,7 @@ BL_INLINE void scores_at(int rows, const float *const *k, int64_t n, const float
         for (int64_t d = 0; d < dim; d += 8) {
             float t[64];
             for (int i = 0; i < 8; i++) from[i] = at[i] + d;
-            transpose8(from, t, 8);
+            bl_transpose8(from, t, 8);
 #pragma GCC unroll 8
             for (int i = 0; i < 8; i++)
 #pragma GCC unroll 3

@@ -52,178 +52,178 @@ void bl_avx2_weight_grad(const bl_weight_grad_args *a, int64_t r0, int64_t rows,
 }
 
 /* ---- attention ---- */
-enum { KEYS = BL_BACK_KEYS };
+/* Tiles of 64 queries of a head by 64 keys: scores and what comes back for them are the two products of attention
+ * (bl_attend_steps), and so is what the tile gives to its queries, and, turned, to its keys. Heads are filled up with
+ * zeros to whole vectors: dim8 numbers. */
+enum { KEYS = BL_ATTEND_BLOCK };
 
-/* Heads are filled up with zeros to whole vectors: dim8 of them. */
+typedef struct grad_tile {
+    const bl_attend_steps *steps;
+    const bl_attention_grad_args *a;
+    int64_t dim8, n, rows;  /* keys and queries of it */
+    float *kt, *vt;         /* [dim][KEYS] */
+    float *k, *dk, *dv;     /* [KEYS][dim8] */
+    float *q, *dy, *dq;     /* [KEYS][dim8]: of the queries */
+    float *p, *dp, *turned; /* [KEYS][KEYS] */
+} grad_tile;
+
 static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
 size_t bl_avx2_attention_grad_space(int64_t head_dim)
 {
-    return (size_t)(5 * KEYS * up8(head_dim) + 3 * up8(head_dim) + 2 * KEYS) * sizeof(float);
+    return (size_t)(8 * KEYS * up8(head_dim) + 3 * KEYS * KEYS) * sizeof(float);
 }
 
-/* s[0 .. KEYS) = row of dim numbers times mt [dim][KEYS]. */
-BL_INLINE void times(const float *row, const float *mt, int64_t dim, float *s)
+/* Some rows of a head, filled up. */
+static void rows_of(const bl_tensor *t, int64_t row, int64_t n, int64_t head, int64_t dim, int64_t dim8, float *to)
 {
-    __m256 acc[KEYS / 8];
-#pragma GCC unroll 8
-    for (int j = 0; j < KEYS / 8; j++) acc[j] = _mm256_setzero_ps();
-    for (int64_t d = 0; d < dim; d++, mt += KEYS) {
-        const __m256 v = _mm256_broadcast_ss(row + d);
-#pragma GCC unroll 8
-        for (int j = 0; j < KEYS / 8; j++) acc[j] = _mm256_fmadd_ps(v, _mm256_loadu_ps(mt + 8 * j), acc[j]);
+    for (int64_t i = 0; i < n; i++, to += dim8) {
+        memcpy(to, bl_cpu_row(t, row + i) + head * dim, (size_t)dim * sizeof *to);
+        memset(to + dim, 0, (size_t)(dim8 - dim) * sizeof *to);
     }
-#pragma GCC unroll 8
-    for (int j = 0; j < KEYS / 8; j++) _mm256_storeu_ps(s + 8 * j, acc[j]);
 }
 
-/* y += s [n] times m [n][dim8]. */
-BL_INLINE void gather_into(const float *s, const float *m, int64_t n, int64_t dim8, float *y)
+/* to[j * KEYS + i] = from[i * ld + j] for i < n, zeros up to KEYS, and j < width, a multiple of 8. */
+static void turn(const float *from, int64_t n, int64_t width, int64_t ld, float *to)
 {
-    int64_t d = 0;
-    for (; d + 32 <= dim8; d += 32) {
-        __m256 acc[4];
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) acc[v] = _mm256_loadu_ps(y + d + 8 * v);
-        for (int64_t j = 0; j < n; j++) {
-            const __m256 by = _mm256_broadcast_ss(s + j);
-#pragma GCC unroll 4
-            for (int v = 0; v < 4; v++) acc[v] = _mm256_fmadd_ps(by, _mm256_loadu_ps(m + j * dim8 + d + 8 * v), acc[v]);
+    static const float none[8] = {0};
+    for (int64_t i = 0; i < KEYS; i += 8)
+        for (int64_t j = 0; j < width; j += 8) {
+            const float *row[8];
+            for (int64_t k = 0; k < 8; k++) row[k] = i + k < n ? from + (i + k) * ld + j : none;
+            bl_transpose8(row, to + j * KEYS + i, KEYS);
         }
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) _mm256_storeu_ps(y + d + 8 * v, acc[v]);
-    }
-    for (; d < dim8; d += 8) {
-        __m256 acc = _mm256_loadu_ps(y + d);
-        for (int64_t j = 0; j < n; j++)
-            acc = _mm256_fmadd_ps(_mm256_broadcast_ss(s + j), _mm256_loadu_ps(m + j * dim8 + d), acc);
-        _mm256_storeu_ps(y + d, acc);
-    }
 }
 
-/* m [n][dim8] += st x, m2 += tt y: what a query gives to each key. */
-BL_INLINE void scatter(const float *s, const float *x, float *m, const float *t, const float *y, float *m2, int64_t n,
-                       int64_t dim8)
+static void load_keys(grad_tile *t, int64_t row, int64_t kv)
 {
-    for (int64_t j = 0; j < n; j++) {
-        const __m256 sj = _mm256_broadcast_ss(s + j), tj = _mm256_broadcast_ss(t + j);
-        for (int64_t d = 0; d < dim8; d += 8) {
-            float *a = m + j * dim8 + d, *b = m2 + j * dim8 + d;
-            _mm256_storeu_ps(a, _mm256_fmadd_ps(sj, _mm256_loadu_ps(x + d), _mm256_loadu_ps(a)));
-            _mm256_storeu_ps(b, _mm256_fmadd_ps(tj, _mm256_loadu_ps(y + d), _mm256_loadu_ps(b)));
-        }
+    const bl_attention_grad_args *a = t->a;
+    rows_of(&a->v, row, t->n, kv, a->head_dim, t->dim8, t->k);
+    turn(t->k, t->n, t->dim8, t->dim8, t->vt);
+    rows_of(&a->k, row, t->n, kv, a->head_dim, t->dim8, t->k);
+    turn(t->k, t->n, t->dim8, t->dim8, t->kt);
+}
+
+/* to [rows][KEYS] = scale x m, m [dim][KEYS]. */
+static void times(const grad_tile *t, const float *x, const float *m, float scale, float *to)
+{
+    for (int64_t i = 0, k; i < t->rows; i += k) {
+        k = BL_MIN(t->rows - i, t->steps->rows);
+        t->steps->scores[k](x + i * t->dim8, m, to + i * KEYS, KEYS, t->a->head_dim, t->dim8, scale);
+    }
+}
+/* y [n][dim8] += s [n][KEYS] times m [sums][dim8]; below: s is zero before its diagonal. */
+static void onto(const grad_tile *t, const float *s, int64_t n, const float *m, int64_t sums, bool below, float *y)
+{
+    for (int64_t i = 0, k; i < n; i += k) {
+        k = BL_MIN(n - i, t->steps->rows);
+        t->steps->values[k](s + i * KEYS, m, y + i * t->dim8, below ? BL_MIN(i, sums) : 0, sums, t->dim8);
     }
 }
 
-static void padded(const float *x, int64_t dim, int64_t dim8, float *to)
-{
-    memcpy(to, x, (size_t)dim * sizeof *to);
-    memset(to + dim, 0, (size_t)(dim8 - dim) * sizeof *to);
-}
-
-typedef struct block { /* of keys: rows and, [dim][KEYS], columns */
-    float *kt, *vt, *k, *dk, *dv;
-    int64_t n, dim8;
-} block;
-
-static void load_block(const bl_attention_grad_args *a, int64_t row, int64_t kv, bool values, block *b)
-{
-    int64_t dim = a->head_dim;
-    for (int64_t j = 0; j < KEYS; j++) {
-        const float *k = j < b->n ? bl_cpu_row(&a->k, row + j) + kv * dim : NULL,
-                    *v = j < b->n ? bl_cpu_row(&a->v, row + j) + kv * dim : NULL;
-        for (int64_t d = 0; d < dim; d++) {
-            b->kt[d * KEYS + j] = k ? k[d] : 0;
-            if (values) b->vt[d * KEYS + j] = v ? v[d] : 0;
-        }
-        if (k && values) padded(k, dim, b->dim8, b->k + j * b->dim8);
-    }
-}
+/* Keys of the tile that its query i sees; q0, k0: the first of each. */
+static int64_t seen(const grad_tile *t, int64_t q0, int64_t k0, int64_t i) { return BL_MIN(q0 + i - k0 + 1, t->n); }
 
 /* Largest score and sum of e^(score - largest) of every query, block after block of keys. */
-static void sums(const bl_attention_grad_args *a, int64_t first, int64_t n, int64_t kv, float *top, float *sum,
-                 block *b, float *s)
+static void add_sums(const grad_tile *t, int64_t q0, int64_t k0, float *top, float *sum)
 {
-    int64_t dim = a->head_dim, group = a->heads / a->kv_heads;
-    const __m256 scale = _mm256_set1_ps((float)a->scale);
+    const __m256 none = _mm256_set1_ps(-INFINITY);
+    times(t, t->q, t->kt, (float)t->a->scale, t->p);
+    for (int64_t i = 0; i < t->rows; i++) {
+        float *s = t->p + i * KEYS, most = top[i], lane[8];
+        const int64_t keys = seen(t, q0, k0, i);
+        __m256 m = _mm256_set1_ps(most), l = _mm256_setzero_ps();
+        for (int64_t j = 0; j < keys; j += 8) {
+            const __m256 v = _mm256_blendv_ps(none, _mm256_loadu_ps(s + j), _mm256_castsi256_ps(bl_first(keys - j)));
+            _mm256_storeu_ps(s + j, v);
+            m = _mm256_max_ps(v, m);
+        }
+        _mm256_storeu_ps(lane, m);
+        for (int j = 0; j < 8; j++) most = lane[j] > most ? lane[j] : most;
+        for (int64_t j = 0; j < keys; j += 8)
+            l = _mm256_add_ps(l, bl_exp8(_mm256_sub_ps(_mm256_loadu_ps(s + j), _mm256_set1_ps(most))));
+        _mm256_storeu_ps(lane, l);
+        sum[i] = sum[i] * bl_exp(top[i] - most) + bl_tree8(lane);
+        top[i] = most;
+    }
+}
+
+/* Scores and what comes back for the probabilities, into probabilities and what comes back for the scores. */
+static void differentiate(const grad_tile *t, int64_t row, int64_t head, int64_t q0, int64_t k0, const float *top,
+                          const float *sum)
+{
+    const int64_t dim = t->a->head_dim;
+    const __m256 scale = _mm256_set1_ps((float)t->a->scale);
+    for (int64_t i = 0; i < t->rows; i++) {
+        const float *y = bl_cpu_row(&t->a->y, row + i) + head * dim, *dy = t->dy + i * t->dim8;
+        float given = 0, *s = t->p + i * KEYS, *dp = t->dp + i * KEYS;
+        for (int64_t d = 0; d < dim; d++) given = fmaf(dy[d], y[d], given);
+        const int64_t keys = seen(t, q0, k0, i);
+        const __m256 m = _mm256_set1_ps(top[i]), l = _mm256_set1_ps(1 / sum[i]), g = _mm256_set1_ps(given);
+        for (int64_t j = 0; j < KEYS; j += 8) {
+            __m256 p = bl_exp8(_mm256_sub_ps(_mm256_loadu_ps(s + j), m));
+            p = _mm256_mul_ps(_mm256_and_ps(p, _mm256_castsi256_ps(bl_first(keys - j))), l);
+            _mm256_storeu_ps(s + j, p);
+            _mm256_storeu_ps(dp + j, _mm256_mul_ps(_mm256_mul_ps(p, _mm256_sub_ps(_mm256_loadu_ps(dp + j), g)), scale));
+        }
+    }
+}
+
+static void queries(const grad_tile *t, int64_t row, int64_t head, int64_t q0, int64_t k0, const float *top,
+                    const float *sum)
+{
+    const bl_attention_grad_args *a = t->a;
+    const int64_t dim = a->head_dim;
+    const bool below = q0 < k0 + KEYS;
+    rows_of(&a->q, row, t->rows, head, dim, t->dim8, t->q);
+    rows_of(&a->dy, row, t->rows, head, dim, t->dim8, t->dy);
+    rows_of(&a->dq, row, t->rows, head, dim, t->dim8, t->dq);
+    times(t, t->q, t->kt, (float)a->scale, t->p);
+    times(t, t->dy, t->vt, 1, t->dp);
+    differentiate(t, row, head, q0, k0, top, sum);
+    onto(t, t->dp, t->rows, t->k, t->n, false, t->dq);
+    for (int64_t i = 0; i < t->rows; i++)
+        memcpy(bl_cpu_row(&a->dq, row + i) + head * dim, t->dq + i * t->dim8, (size_t)dim * sizeof(float));
+    turn(t->dp, t->rows, KEYS, KEYS, t->turned);
+    onto(t, t->turned, t->n, t->q, t->rows, below, t->dk);
+    turn(t->p, t->rows, KEYS, KEYS, t->turned);
+    onto(t, t->turned, t->n, t->dy, t->rows, below, t->dv);
+}
+
+void bl_avx2_attention_grad(const bl_attend_steps *steps, const bl_attention_grad_args *a, int64_t first, int64_t n,
+                            int64_t kv, float *state, float *scratch)
+{
+    int64_t dim = a->head_dim, dim8 = up8(dim), group = a->heads / a->kv_heads, block = KEYS * dim8;
+    float *top = state, *sum = top + group * n;
+    grad_tile t = {.steps = steps, .a = a, .dim8 = dim8, .kt = scratch, .vt = scratch + block};
+    float **const rest[] = {&t.k, &t.dk, &t.dv, &t.q, &t.dy, &t.dq};
+    for (size_t i = 0; i < BL_COUNT(rest); i++) *rest[i] = scratch + (int64_t)(2 + i) * block;
+    t.p = scratch + 8 * block;
+    t.dp = t.p + KEYS * KEYS;
+    t.turned = t.dp + KEYS * KEYS;
     for (int64_t i = 0; i < group * n; i++) {
         top[i] = -INFINITY;
         sum[i] = 0;
     }
-    for (int64_t k0 = 0; k0 < n; k0 += KEYS) {
-        b->n = BL_MIN(n - k0, KEYS);
-        load_block(a, first + k0, kv, false, b);
-        for (int64_t h = 0; h < group; h++)
-            for (int64_t r = k0; r < n; r++) {
-                float *m = top + h * n + r, most = *m, lane[8];
-                int64_t keys = BL_MIN(r - k0 + 1, b->n);
-                times(bl_cpu_row(&a->q, first + r) + (kv * group + h) * dim, b->kt, dim, s);
-                for (int64_t j = 0; j < KEYS; j += 8)
-                    _mm256_storeu_ps(s + j, _mm256_mul_ps(_mm256_loadu_ps(s + j), scale));
-                for (int64_t j = keys; j < KEYS; j++) s[j] = -INFINITY;
-                for (int64_t j = 0; j < keys; j++) most = s[j] > most ? s[j] : most;
-                __m256 l = _mm256_setzero_ps();
-                for (int64_t j = 0; j < KEYS; j += 8)
-                    l = _mm256_add_ps(l, bl_exp8(_mm256_sub_ps(_mm256_loadu_ps(s + j), _mm256_set1_ps(most))));
-                _mm256_storeu_ps(lane, l);
-                sum[h * n + r] = sum[h * n + r] * bl_exp(*m - most) + bl_tree8(lane);
-                *m = most;
-            }
-    }
-}
-
-static void query(const bl_attention_grad_args *a, int64_t row, int64_t head, int64_t keys, float top, float sum,
-                  const block *b, float *rows, float *s)
-{
-    int64_t dim = a->head_dim, dim8 = b->dim8;
-    float *q = rows, *dy = q + dim8, *dq = dy + dim8, *dp = s + KEYS, *at = bl_cpu_row(&a->dq, row) + head * dim,
-          given = 0;
-    const float *y = bl_cpu_row(&a->y, row) + head * dim;
-    padded(bl_cpu_row(&a->q, row) + head * dim, dim, dim8, q);
-    padded(bl_cpu_row(&a->dy, row) + head * dim, dim, dim8, dy);
-    padded(at, dim, dim8, dq);
-    for (int64_t d = 0; d < dim; d++) given = fmaf(dy[d], y[d], given);
-    times(q, b->kt, dim, s);
-    times(dy, b->vt, dim, dp);
-    const __m256 scale = _mm256_set1_ps((float)a->scale), m = _mm256_set1_ps(top), l = _mm256_set1_ps(1 / sum),
-                 g = _mm256_set1_ps(given);
-    for (int64_t j = 0; j < KEYS; j += 8) {
-        __m256 p = bl_exp8(_mm256_sub_ps(_mm256_mul_ps(_mm256_loadu_ps(s + j), scale), m));
-        p = _mm256_mul_ps(_mm256_and_ps(p, _mm256_castsi256_ps(bl_first(keys - j))), l);
-        _mm256_storeu_ps(s + j, p);
-        _mm256_storeu_ps(dp + j, _mm256_mul_ps(_mm256_mul_ps(p, _mm256_sub_ps(_mm256_loadu_ps(dp + j), g)), scale));
-    }
-    gather_into(dp, b->k, keys, dim8, dq);
-    scatter(dp, q, b->dk, s, dy, b->dv, keys, dim8);
-    memcpy(at, dq, (size_t)dim * sizeof *at);
-}
-
-void bl_avx2_attention_grad(const bl_attention_grad_args *a, int64_t first, int64_t n, int64_t kv, float *state,
-                            float *scratch)
-{
-    int64_t dim = a->head_dim, dim8 = up8(dim), group = a->heads / a->kv_heads;
-    float *top = state, *sum = top + group * n;
-    block b = {.kt = scratch, .dim8 = dim8};
-    b.vt = b.kt + KEYS * dim8;
-    b.k = b.vt + KEYS * dim8;
-    b.dk = b.k + KEYS * dim8;
-    b.dv = b.dk + KEYS * dim8;
-    float *rows = b.dv + KEYS * dim8, *s = rows + 3 * dim8;
-    sums(a, first, n, kv, top, sum, &b, s);
     for (int64_t r = 0; r < n; r++)
         memset(bl_cpu_row(&a->dq, first + r) + kv * group * dim, 0, (size_t)(group * dim) * sizeof(float));
-    for (int64_t k0 = 0; k0 < n; k0 += KEYS) {
-        b.n = BL_MIN(n - k0, KEYS);
-        load_block(a, first + k0, kv, true, &b);
-        memset(b.dk, 0, (size_t)(2 * KEYS * dim8) * sizeof(float)); /* and dv after it */
-        for (int64_t r = k0; r < n; r++)
-            for (int64_t h = 0; h < group; h++)
-                query(a, first + r, kv * group + h, BL_MIN(r - k0 + 1, b.n), top[h * n + r], sum[h * n + r], &b, rows,
-                      s);
-        for (int64_t j = 0; j < b.n; j++) {
-            memcpy(bl_cpu_row(&a->dk, first + k0 + j) + kv * dim, b.dk + j * dim8, (size_t)dim * sizeof(float));
-            memcpy(bl_cpu_row(&a->dv, first + k0 + j) + kv * dim, b.dv + j * dim8, (size_t)dim * sizeof(float));
+    for (int pass = 0; pass < 2; pass++) /* the sums are whole after the last block of keys */
+        for (int64_t k0 = 0; k0 < n; k0 += KEYS) {
+            t.n = BL_MIN(n - k0, KEYS);
+            load_keys(&t, first + k0, kv);
+            memset(t.dk, 0, (size_t)(2 * block) * sizeof(float)); /* and dv after it */
+            for (int64_t q0 = k0; q0 < n; q0 += KEYS)
+                for (int64_t h = 0; h < group; h++) {
+                    t.rows = BL_MIN(n - q0, KEYS);
+                    const int64_t head = kv * group + h, row = first + q0, at = h * n + q0;
+                    if (!pass) rows_of(&a->q, row, t.rows, head, dim, dim8, t.q);
+                    if (!pass) add_sums(&t, q0, k0, top + at, sum + at);
+                    else queries(&t, row, head, q0, k0, top + at, sum + at);
+                }
+            for (int64_t j = 0; pass && j < t.n; j++) {
+                memcpy(bl_cpu_row(&a->dk, first + k0 + j) + kv * dim, t.dk + j * dim8, (size_t)dim * sizeof(float));
+                memcpy(bl_cpu_row(&a->dv, first + k0 + j) + kv * dim, t.dv + j * dim8, (size_t)dim * sizeof(float));
+            }
         }
-    }
 }
 
 /* ---- rows ---- */

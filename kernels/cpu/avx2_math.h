@@ -1,4 +1,4 @@
-/* avx2_math.h - sums of 8 lanes and the exponential, with the bits of cpu.h. */
+/* avx2_math.h - sums of 8 lanes and the exponential, with the bits of cpu.h; blocks of 8 by 8 turned. */
 #ifndef BL_KERNELS_CPU_AVX2_MATH_H
 #define BL_KERNELS_CPU_AVX2_MATH_H
 #include "avx2.h"
@@ -60,5 +60,26 @@ BL_INLINE __m256 bl_exp8(__m256 x) { return bl_exp8_low(_mm256_min_ps(_mm256_set
 BL_INLINE __m256i bl_first(int64_t n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* dst[i * ld + j] = src[j][i] for 8 x 8. */
+BL_INLINE void bl_transpose8(const float *const src[8], float *dst, int64_t ld)
+{
+    __m256 a[8], b[8];
+    for (int i = 0; i < 8; i++) a[i] = _mm256_loadu_ps(src[i]);
+    for (int i = 0; i < 8; i += 2) {
+        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
+        a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
+        a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+        a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(dst + i * ld, _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
+        _mm256_storeu_ps(dst + (i + 4) * ld, _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+    }
 }
 #endif

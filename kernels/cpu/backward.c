@@ -99,8 +99,8 @@ bl_status bl_fast_attention_grad(bl_backend *be, const bl_attention_grad_args *a
 #pragma omp parallel for schedule(dynamic, 1) num_threads(bl_cpu_threads(be, work))
     for (int64_t i = 0; i < a->n_seq * a->kv_heads; i++) {
         int64_t s = i / a->kv_heads, kv = i % a->kv_heads, n = start[s + 1] - start[s];
-        bl_avx2_attention_grad(a, start[s], n, kv, state + 2 * (start[s] * a->heads + kv * group * n),
-                               c->scratch[omp_get_thread_num()]);
+        bl_avx2_attention_grad(c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2, a, start[s], n, kv,
+                               state + 2 * (start[s] * a->heads + kv * group * n), c->scratch[omp_get_thread_num()]);
     }
     bl_free(state);
     return BL_OK;

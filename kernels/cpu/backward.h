@@ -10,11 +10,10 @@ void bl_avx2_weight_grad(const bl_weight_grad_args *a, int64_t r0, int64_t rows,
                          const float *panels, float *scratch);
 
 /* ---- attention: all queries of the heads that share one head of keys, of one sequence ---- */
-enum { BL_BACK_KEYS = 64 };
 size_t bl_avx2_attention_grad_space(int64_t head_dim); /* bytes of scratch */
 /* Rows first .. first + n; state f32 [2, heads of the group, n]. */
-void bl_avx2_attention_grad(const bl_attention_grad_args *a, int64_t first, int64_t n, int64_t kv, float *state,
-                            float *scratch);
+void bl_avx2_attention_grad(const bl_attend_steps *steps, const bl_attention_grad_args *a, int64_t first, int64_t n,
+                            int64_t kv, float *state, float *scratch);
 
 /* ---- rows ---- */
 void bl_avx2_rope_grad(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);
