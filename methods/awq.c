@@ -11,6 +11,7 @@
  * and k, and rounded.
  */
 #include "awq.h"
+#include "harness/model/block.h"
 #include "harness/quant/calibrate.h"
 #include "shared_weight.h"
 #include <math.h>
@@ -180,7 +181,7 @@ static bl_status output(search *s, bl_tensor y, bl_err *e)
     bl_backend *be = s->r->be;
     switch (s->place) {
     case BL_AWQ_ATTN: /* with the input of the block, which is the same for all */
-        return bl_calib_residual(s->r->calib, BL_ROLE_BIT(BL_ROLE_GATE) | BL_ROLE_BIT(BL_ROLE_UP), y, e);
+        return bl_calib_residual(s->r->calib, BL_ROLES_AFTER_MLP_NORM, y, e);
     case BL_AWQ_MLP:
         BL_TRY(bl_linears_apply(be, (const bl_linear *const[]){linear(s, BL_ROLE_GATE), linear(s, BL_ROLE_UP)}, 2, s->x,
                                 (const bl_tensor[]){s->gate, s->up}, e));

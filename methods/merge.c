@@ -2,7 +2,7 @@
  * base of four bits W is what its codes mean (Dettmers et al. 2023: the adapters learned beside that, not beside the
  * weights that were rounded). */
 #include "harness/method.h"
-#include "harness/model/backward.h"
+#include "kernels/dense.h"
 
 typedef struct opts {
     int as;
@@ -41,14 +41,12 @@ static bl_status add(const bl_method_run *r, const bl_lowrank *a, bl_tensor w, b
     int64_t rank = a->a.dim[0], out = a->b.dim[0];
     uint64_t wide = ((uint64_t)(out * rank) * sizeof(float) + 63) / 64 * 64;
     bl_buffer *buf = NULL;
-    const bl_weight down = bl_weight_of(a->a);
 
     BL_TRY(be->ops->buffer_new(be, wide + (uint64_t)rank * sizeof(float), &buf, e));
     bl_tensor b = bl_tensor_2d(buf, 0, be->act, out, rank), s = bl_tensor_1d(buf, wide, BL_F32, rank);
     BL_TRY(be->ops->fill(be, &s, (double)a->scale, e));
     BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = a->b, .y = b, .cols = s}, e));
-    BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = b, .w = {&down}, .y = {w}, .transpose = true, .accumulate = true},
-                           e));
+    BL_TRY(bl_dense_product(be, a->a, b, w, true, true, e));
     BL_TRY(be->ops->sync(be, e)); /* before buf goes */
 out:
     be->ops->buffer_free(buf);

@@ -2,6 +2,7 @@
  * after another. */
 #include "slim_llm.h"
 #include "shared_weight.h"
+#include "kernels/dense.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,8 +98,7 @@ static bl_status open_sweep(sweep *k, bl_tensor w, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_method_run *r = k->r;
-    bl_weight dense = {
-        .format = bl_format_find("fp32"), .shape = {.out = k->out, .in = k->in}, .n_parts = 1, .part = {w}};
+    bl_weight dense = bl_weight_of(w);
     if (!(k->w = bl_new((size_t)(k->out * k->in), sizeof *k->w, e)) ||
         !(k->delta = bl_new((size_t)(k->out * BL_MIN(k->how->group, k->in)), sizeof *k->delta, e)))
         return BL_E_NOMEM;

@@ -6,6 +6,7 @@
  */
 #include "gbench.h"
 #include "bench_impl.h"
+#include "harness/model/block.h"
 #include "kernels/base/fs.h"
 #include "results/metric.h"
 #include "bl_build.h"
@@ -120,8 +121,8 @@ static bl_status find_shapes(bench *b, bl_err *e)
         if (bl_roles[t->role].kind != BL_KIND_LINEAR) continue;
         if (!b->o->picked) add_shape(b, t->shape.out, t->shape.in);
         else if (t->block == 0) { /* what reads one input is one product */
-            const bool q = t->role == BL_ROLE_Q || t->role == BL_ROLE_K || t->role == BL_ROLE_V,
-                       up = t->role == BL_ROLE_GATE || t->role == BL_ROLE_UP;
+            const bool q = BL_ROLE_BIT(t->role) & BL_ROLES_AFTER_ATTN_NORM,
+                       up = BL_ROLE_BIT(t->role) & BL_ROLES_AFTER_MLP_NORM;
             if (q || up) {
                 *(q ? &qkv : &gate_up) += t->shape.out;
                 wide = t->shape.in;

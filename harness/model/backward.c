@@ -6,13 +6,8 @@
  */
 #include "backward.h"
 #include "model_impl.h"
+#include "kernels/dense.h"
 #include <math.h>
-
-bl_weight bl_weight_of(bl_tensor t)
-{
-    return (bl_weight){
-        .format = bl_format_find("fp32"), .shape = {.out = t.dim[0], .in = t.dim[1]}, .n_parts = 1, .part = {t}};
-}
 
 static bl_status transposed(bl_backend *be, const bl_weight *w, bl_tensor dy, bl_tensor dx, bool accumulate, bl_err *e)
 {
@@ -59,14 +54,13 @@ bl_status bl_linear_input_grad(bl_backend *be, const bl_linear *l, bl_tensor dy,
     if (rank) BL_TRY(be->ops->buffer_new(be, (uint64_t)((dy.dim[0] + 1) * rank) * sizeof(float) + 128, &b, e));
     for (int i = 0; i < l->n_adapters; i++) { /* dx += scale (dy B) A */
         const bl_lowrank *a = &l->adapter[i];
-        bl_weight wa = bl_weight_of(a->a), wb = bl_weight_of(a->b);
-        bl_tensor h = bl_tensor_2d(b, ((uint64_t)rank * sizeof(float) + 63) / 64 * 64, be->act, dy.dim[0], wb.shape.in);
-        bl_transform by = {
-            .kind = BL_T_SCALE, .in = wb.shape.in, .out = wb.shape.in, .data = bl_tensor_1d(b, 0, BL_F32, wb.shape.in)};
+        const int64_t n = a->b.dim[1];
+        bl_tensor h = bl_tensor_2d(b, ((uint64_t)rank * sizeof(float) + 63) / 64 * 64, be->act, dy.dim[0], n);
+        bl_transform by = {.kind = BL_T_SCALE, .in = n, .out = n, .data = bl_tensor_1d(b, 0, BL_F32, n)};
         BL_TRY(be->ops->fill(be, &by.data, (double)a->scale, e));
-        BL_TRY(transposed(be, &wb, dy, h, false, e));
+        BL_TRY(bl_dense_product(be, a->b, dy, h, true, false, e));
         BL_TRY(be->ops->transform(be, &(bl_transform_args){.x = h, .y = h, .t = &by, .n_t = 1}, e));
-        BL_TRY(transposed(be, &wa, h, dx, true, e));
+        BL_TRY(bl_dense_product(be, a->a, h, dx, true, true, e));
     }
 out:
     be->ops->buffer_free(b);

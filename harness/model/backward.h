@@ -34,6 +34,4 @@ uint64_t bl_block_backward_bytes(const bl_model *m, int64_t rows);
  * quantized. */
 bl_status bl_linear_input_grad(bl_backend *be, const bl_linear *l, bl_tensor dy, bl_tensor dx, bool accumulate,
                                bl_err *e);
-/* A dense f32 matrix as a weight, for products with it; 64 bytes after it belong to its buffer. */
-bl_weight bl_weight_of(bl_tensor t);
 #endif

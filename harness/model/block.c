@@ -7,10 +7,14 @@
 #include "model_impl.h"
 #include <math.h>
 
-enum {
-    READS_ATTN_NORM = BL_ROLE_BIT(BL_ROLE_Q) | BL_ROLE_BIT(BL_ROLE_K) | BL_ROLE_BIT(BL_ROLE_V),
-    READS_MLP_NORM = BL_ROLE_BIT(BL_ROLE_GATE) | BL_ROLE_BIT(BL_ROLE_UP)
-};
+uint32_t bl_roles_of_one_input(uint32_t roles)
+{
+    static const uint32_t inputs[] = {BL_ROLES_AFTER_ATTN_NORM, BL_ROLE_BIT(BL_ROLE_O), BL_ROLES_AFTER_MLP_NORM,
+                                      BL_ROLE_BIT(BL_ROLE_DOWN)};
+    for (size_t i = 0; i < BL_COUNT(inputs); i++)
+        if (roles & inputs[i]) return roles & inputs[i];
+    return roles;
+}
 
 /* Activations of a chunk: h [rows, dim], then either those of the attention or those of the MLP. */
 static bl_tensor work(const bl_pass *p, int64_t *at, int64_t rows, int64_t cols)
@@ -201,7 +205,7 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
 
     BL_TRY(keep(p, &t->x, c, x, e));
     BL_TRY(normed(p, x, BL_ROLE_ATTN_NORM, h, e));
-    BL_TRY(show(p, c, READS_ATTN_NORM, h, &done, e));
+    BL_TRY(show(p, c, BL_ROLES_AFTER_ATTN_NORM, h, &done, e));
     if (done) goto out;
     k = place(p, &t->k, c, &at, c->rows, p->kv_dim);
     v = place(p, &t->v, c, &at, c->rows, p->kv_dim);
@@ -232,7 +236,7 @@ static bl_status chunk_through_block(const bl_pass *p, const bl_tile *c, bl_err 
     up = place(p, &t->up, c, &at, rows, f->ffn_dim);
     act = p->tape ? bl_tensor_rows(t->act, c->row0, rows) : gate;
     BL_TRY(normed(p, x, BL_ROLE_MLP_NORM, h, e));
-    BL_TRY(show(p, c, READS_MLP_NORM, h, &done, e));
+    BL_TRY(show(p, c, BL_ROLES_AFTER_MLP_NORM, h, &done, e));
     if (done) goto out;
     BL_TRY(products(p, c, (const bl_role[]){BL_ROLE_GATE, BL_ROLE_UP}, 2, h, (bl_tensor[]){gate, up}, e));
     BL_TRY(p->be->ops->swiglu(p->be, &(bl_swiglu_args){.gate = gate, .up = up, .y = act}, e));

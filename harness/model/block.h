@@ -14,6 +14,12 @@
 #define BL_HARNESS_MODEL_BLOCK_H
 #include "model.h"
 
+/* Linears that read one norm. */
+#define BL_ROLES_AFTER_ATTN_NORM (BL_ROLE_BIT(BL_ROLE_Q) | BL_ROLE_BIT(BL_ROLE_K) | BL_ROLE_BIT(BL_ROLE_V))
+#define BL_ROLES_AFTER_MLP_NORM  (BL_ROLE_BIT(BL_ROLE_GATE) | BL_ROLE_BIT(BL_ROLE_UP))
+/* Of linears of a block, those that read the input which a forward pass reaches first; of others, all. */
+uint32_t bl_roles_of_one_input(uint32_t roles);
+
 /* x [rows, in], rows row0 .. row0 + rows of the batch, is what the linears in `roles` (BL_ROLE_BITs: q, k and v; o;
  * gate and up; down) are about to read. It is lent during the call. */
 typedef bl_status bl_block_input(void *ctx, const bl_model *m, int64_t block, uint32_t roles, int64_t row0, bl_tensor x,

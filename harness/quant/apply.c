@@ -1,6 +1,7 @@
 /* apply.c - a chain of methods over a checkpoint: each stage block by block, so that only one block is in memory,
  * unless it learns. */
 #include "apply.h"
+#include "harness/model/block.h"
 #include "kernels/base/fs.h"
 #include "kernels/base/json.h"
 #include <math.h>
@@ -162,7 +163,7 @@ static bl_status layers(work *k, int64_t block, bl_err *e)
 
     if (r->calib && !r->method->original_inputs && !sequential) BL_TRY(bl_calib_gather(r->calib, left, e));
     for (; left; left &= ~now) {
-        now = left & bl_calib_step(left);
+        now = left & bl_roles_of_one_input(left);
         if (r->calib && sequential) BL_TRY(bl_calib_gather(r->calib, now, e));
         for (int i = 0; i < b->n_linears; i++)
             if (now & BL_ROLE_BIT(b->linear[i].role)) {

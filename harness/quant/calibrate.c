@@ -389,18 +389,6 @@ out:
     return st;
 }
 
-/* Linears that read one input, in the order of the forward pass. */
-static const uint32_t inputs[] = {BL_ROLE_BIT(BL_ROLE_Q) | BL_ROLE_BIT(BL_ROLE_K) | BL_ROLE_BIT(BL_ROLE_V),
-                                  BL_ROLE_BIT(BL_ROLE_O), BL_ROLE_BIT(BL_ROLE_GATE) | BL_ROLE_BIT(BL_ROLE_UP),
-                                  BL_ROLE_BIT(BL_ROLE_DOWN)};
-
-uint32_t bl_calib_step(uint32_t roles)
-{
-    for (size_t i = 0; i < BL_COUNT(inputs); i++)
-        if (roles & inputs[i]) return roles & inputs[i];
-    return roles;
-}
-
 int64_t bl_calib_residual_rows(const bl_calibration *c)
 {
     return BL_MIN(BL_MAX(BL_CALIB_SAMPLE_ROWS / c->seqlen, 1), c->n) * c->seqlen;
@@ -502,18 +490,19 @@ static bl_status gather(bl_calibration *c, uint32_t roles, bool advance, bl_err 
 
     forget(c);
     if (c->wants == BL_CALIB_ORIGINAL) return advance ? bl_calib_advance(c, e) : BL_OK; /* nothing is counted */
-    for (size_t i = 0; i < BL_COUNT(inputs); i++) {
+    for (uint32_t left = roles, now; left; left &= ~now) {
         const bl_linear *first = NULL;
         uint32_t shared = 0;
+        now = bl_roles_of_one_input(left);
         for (int role = 0; role < BL_N_ROLES; role++) {
-            if (!(inputs[i] & roles & BL_ROLE_BIT(role))) continue;
+            if (!(now & BL_ROLE_BIT(role))) continue;
             const bl_linear *l = bl_model_linear(c->m, c->block, (bl_role)role);
             if (l->n_transforms) BL_TRY(stat_new(c, BL_ROLE_BIT(role), l, e));
             else {
                 first = first ? first : l;
                 shared |= BL_ROLE_BIT(role);
             }
-            until = inputs[i];
+            until = now;
         }
         if (shared) BL_TRY(stat_new(c, shared, first, e));
     }

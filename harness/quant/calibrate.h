@@ -110,8 +110,6 @@ bl_status bl_calib_advance(bl_calibration *c, bl_err *e);
 /* The same through the block of a model that has it as it will be; NULL: of the model itself, as it is stored. */
 bl_status bl_calib_pass_by(bl_calibration *c, bl_model *done, bl_err *e);
 void bl_calib_end(bl_calibration *c); /* NULL is fine */
-/* Of `roles`, those whose input a forward pass reaches first. */
-uint32_t bl_calib_step(uint32_t roles);
 
 /* ---- what it takes, for the choice between memory and file, and for plans ---- */
 #define BL_CALIB_RESIDENT (256ull << 20) /* bytes of the residual stream that stay in memory without a limit */

@@ -6,6 +6,7 @@
  * not.
  */
 #include "effective.h"
+#include "kernels/dense.h"
 
 /* The constants of a linear: the squares of the lengths of the rows of W and the lengths of V, f32 [out] each; and the
  * numbers 0 .. rank - 1. */

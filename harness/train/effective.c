@@ -3,6 +3,7 @@
 #include "subspace.h"
 #include "taught.h"
 #include "kernels/base/rng.h"
+#include "kernels/dense.h"
 #include <math.h>
 #include <string.h>
 
@@ -182,14 +183,6 @@ static bl_status drop(bl_trainable *t, const bl_effective *w, int64_t row0, bl_t
                                   e);
 }
 
-static bl_status product(bl_backend *be, bl_tensor w, bl_tensor x, bl_tensor y, bool transpose, bool accumulate,
-                         bl_err *e)
-{
-    bl_weight v = bl_weight_of(w);
-    return be->ops->linear(
-        be, &(bl_linear_args){.x = x, .w = {&v}, .y = {y}, .transpose = transpose, .accumulate = accumulate}, e);
-}
-
 /* h *= by */
 static bl_status scaled(bl_trainable *t, bl_tensor h, float by, bl_err *e)
 {
@@ -255,9 +248,9 @@ bl_status bl_effective_forward(bl_trainable *t, bl_effective *w, int64_t row0, b
     BL_TRY(bl_effective_room(t, BL_WORK_X, x.dim[0], x.dim[1], &xd, e));
     BL_TRY(bl_effective_room(t, BL_WORK_LOW, x.dim[0], a->a.dim[0], &h, e));
     BL_TRY(drop(t, w, row0, x, xd, false, e));
-    BL_TRY(product(be, a->a, xd, h, false, false, e));
+    BL_TRY(bl_dense_product(be, a->a, xd, h, false, false, e));
     BL_TRY(scaled(t, h, a->scale, e));
-    BL_TRY(product(be, a->b, h, y, false, true, e));
+    BL_TRY(bl_dense_product(be, a->b, h, y, false, true, e));
 out:
     return st;
 }

@@ -8,6 +8,7 @@
  */
 #include "effective.h"
 #include "kernels/base/rng.h"
+#include "kernels/dense.h"
 #include "kernels/grid_both.h"
 #include <math.h>
 #include <string.h>
@@ -51,9 +52,7 @@ static bl_status before(bl_trainable *t, const bl_effective *w, bl_tensor y, bl_
     }
     BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &w->linear->weight, .rows = w->linear->out, .y = y}, e));
     BL_TRY(bl_effective_act(t, BL_WORK_ACT, p.b->value, w->low_rank, &b, e));
-    const bl_weight a = bl_weight_of(p.a->value);
-    BL_TRY(
-        be->ops->linear(be, &(bl_linear_args){.x = b, .w = {&a}, .y = {y}, .transpose = true, .accumulate = true}, e));
+    BL_TRY(bl_dense_product(be, p.a->value, b, y, true, true, e));
 out:
     return st;
 }
@@ -75,12 +74,11 @@ out:
 static bl_status to_factors(bl_trainable *t, const parts *p, bl_tensor g, bl_err *e)
 {
     bl_backend *be = t->m->be;
-    const bl_weight a = bl_weight_of(p->a->value);
     bl_status st = BL_OK;
     BL_TRY(bl_effective_act(t, BL_WORK_ACT, g, 1, &g, e));
     BL_TRY(
         be->ops->weight_grad(be, &(bl_weight_grad_args){.x = g, .dy = p->b->value, .dw = p->a->grad, .alpha = 1}, e));
-    BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = g, .w = {&a}, .y = {p->b->grad}, .accumulate = true}, e));
+    BL_TRY(bl_dense_product(be, p->a->value, g, p->b->grad, false, true, e));
 out:
     return st;
 }

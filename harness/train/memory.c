@@ -5,11 +5,9 @@
 /* ---- what a pass takes ---- */
 static bool read_alike(const bl_effective *a, const bl_effective *b)
 {
-    const uint32_t together[] = {BL_ROLE_BIT(BL_ROLE_Q) | BL_ROLE_BIT(BL_ROLE_K) | BL_ROLE_BIT(BL_ROLE_V),
-                                 BL_ROLE_BIT(BL_ROLE_GATE) | BL_ROLE_BIT(BL_ROLE_UP)};
     if (!b || a->linear->block != b->linear->block || a->linear->block < 0) return false;
     const uint32_t both = BL_ROLE_BIT(a->linear->role) | BL_ROLE_BIT(b->linear->role);
-    return (both & ~together[0]) == 0 || (both & ~together[1]) == 0;
+    return bl_roles_of_one_input(both) == both;
 }
 
 /* What products with trained weights keep between passes and steps. */

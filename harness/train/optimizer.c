@@ -4,6 +4,7 @@
 #include "optimizer.h"
 #include "subspace.h"
 #include "kernels/base/rng.h"
+#include "kernels/dense.h"
 #include <math.h>
 #include <string.h>
 
@@ -249,8 +250,7 @@ static bl_status low_step(const bl_adamw *o, bl_trainable *t, const bl_trained *
     BL_TRY(bl_effective_room(t, BL_WORK_DB, right ? rows : rank, right ? rank : cols, &u, e));
     BL_TRY(be->ops->fill(be, &r, 0, e));
     BL_TRY(be->ops->fill(be, &u, 0, e));
-    const bl_weight subspace = bl_weight_of(to), step_of = bl_weight_of(u);
-    if (right) BL_TRY(be->ops->linear(be, &(bl_linear_args){.x = g, .w = {&subspace}, .y = {r}}, e));
+    if (right) BL_TRY(bl_dense_product(be, to, g, r, false, false, e));
     else BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = g, .dy = to, .dw = r, .alpha = 1}, e));
     bl_trained low = *p;
     low.value = bl_tensor_1d(u.buf, 0, BL_F32, bl_tensor_count(&u));
@@ -259,11 +259,7 @@ static bl_status low_step(const bl_adamw *o, bl_trainable *t, const bl_trained *
     if (!eight) in.eps = o->eps / sqrt(1 - pow(o->beta2, (double)o->step + 1));
     BL_TRY((eight ? step8 : step)(&in, t, &low, lr * p->low.scale, by, e));
     BL_TRY(bl_effective_act(t, BL_WORK_X, right ? u : to, 1, &x, e));
-    BL_TRY(be->ops->linear(
-        be,
-        &(bl_linear_args){
-            .x = x, .w = {right ? &subspace : &step_of}, .y = {p->value}, .transpose = true, .accumulate = true},
-        e));
+    BL_TRY(bl_dense_product(be, right ? to : u, x, p->value, true, true, e));
     if (o->decay == 0) goto out;
     BL_TRY(bl_effective_room(t, BL_WORK_COLS, 1, cols, &keep, e));
     keep = bl_tensor_1d(keep.buf, 0, BL_F32, cols);

@@ -1,6 +1,7 @@
 /* adapter.c - what adapters are made of, in plain C on all threads (ops_adapter.h). A row is one sequence of
  * operations, so bits do not depend on threads. */
 #include "cpu.h"
+#include "kernels/dense.h"
 #include <math.h>
 
 bl_status bl_cpu_dora(bl_backend *be, const bl_dora_args *a, bl_err *e)
@@ -124,15 +125,6 @@ bl_status bl_cpu_band_grad(bl_backend *be, const bl_band_grad_args *a, bl_err *e
     return BL_OK;
 }
 
-static bl_status product(bl_backend *be, const bl_tensor *w, bl_tensor x, bl_tensor y, bool transpose, bool accumulate,
-                         bl_err *e)
-{
-    const bl_weight v = {
-        .format = bl_format_find("fp32"), .shape = {.out = w->dim[0], .in = w->dim[1]}, .n_parts = 1, .part = {*w}};
-    return be->ops->linear(
-        be, &(bl_linear_args){.x = x, .w = {&v}, .y = {y}, .transpose = transpose, .accumulate = accumulate}, e);
-}
-
 /* One adapter after another, by the products of this backend. */
 bl_status bl_cpu_lowrank_grad(bl_backend *be, const bl_lowrank_grad_args *a, bl_err *e)
 {
@@ -140,19 +132,19 @@ bl_status bl_cpu_lowrank_grad(bl_backend *be, const bl_lowrank_grad_args *a, bl_
     const int64_t rows = a->x.dim[0];
     if (st != BL_OK) return st;
     for (int i = 0; i < a->n; i++) {
-        const bl_tensor *A = &a->of[i].a, *B = &a->of[i].b;
-        const bl_tensor h = bl_tensor_2d(a->work.buf, a->work.offset, BL_F32, rows, A->dim[0]);
+        const bl_tensor A = a->of[i].a, B = a->of[i].b;
+        const bl_tensor h = bl_tensor_2d(a->work.buf, a->work.offset, BL_F32, rows, A.dim[0]);
         const float scale = (float)a->of[i].scale;
-        BL_TRY(product(be, A, a->x, h, false, false, e));
+        BL_TRY(bl_dense_product(be, A, a->x, h, false, false, e));
         BL_TRY(be->ops->weight_grad(
             be, &(bl_weight_grad_args){.x = h, .dy = a->of[i].dy, .dw = a->of[i].db, .alpha = a->of[i].scale}, e));
-        BL_TRY(product(be, B, a->of[i].dy, h, true, false, e));
+        BL_TRY(bl_dense_product(be, B, a->of[i].dy, h, true, false, e));
         for (int64_t r = 0; r < rows; r++) {
             float *g = bl_cpu_row(&h, r);
-            for (int64_t k = 0; k < A->dim[0]; k++) g[k] *= scale;
+            for (int64_t k = 0; k < A.dim[0]; k++) g[k] *= scale;
         }
         BL_TRY(be->ops->weight_grad(be, &(bl_weight_grad_args){.x = a->x, .dy = h, .dw = a->of[i].da, .alpha = 1}, e));
-        if (a->dx.buf) BL_TRY(product(be, A, h, a->dx, true, a->accumulate || i, e));
+        if (a->dx.buf) BL_TRY(bl_dense_product(be, A, h, a->dx, true, a->accumulate || i, e));
     }
 out:
     return st;

@@ -1,6 +1,7 @@
 /* linear.c - the linear op: for every weight the cheapest kernel row that can do it, and together what reads x the same
  * way. */
 #include "avx2.h"
+#include "kernels/dense.h"
 #include <omp.h>
 
 /* The weights one after another, each with the input made ready for it alone. */
@@ -68,12 +69,6 @@ static bl_status product(bl_backend *be, const bl_linear_args *a, bl_err *e)
     return one_by_one(be, a, k, e);
 }
 
-static bl_weight dense_of(bl_tensor t)
-{
-    return (bl_weight){
-        .format = bl_format_find("fp32"), .shape = {.out = t.dim[0], .in = t.dim[1]}, .n_parts = 1, .part = {t}};
-}
-
 /* y += scale (x At) Bt as two products, v room for one of them: the bits of plain C, of which each output is one chain.
  */
 static bl_status add_adapters(bl_backend *be, const bl_linear_args *a, bl_tensor v, bl_err *e)
@@ -83,7 +78,7 @@ static bl_status add_adapters(bl_backend *be, const bl_linear_args *a, bl_tensor
     bl_buffer *b = NULL;
     for (int i = 0; i < a->n_adapters; i++) {
         const bl_lowrank *l = &a->adapter[i];
-        const bl_weight wa = dense_of(l->a), wb = dense_of(l->b);
+        const bl_weight wa = bl_weight_of(l->a), wb = bl_weight_of(l->b);
         BL_TRY(bl_cpu_buffer_new(be, (uint64_t)(n * l->a.dim[0]) * sizeof(float), &b, e));
         const bl_tensor low = bl_tensor_2d(b, 0, BL_F32, n, l->a.dim[0]);
         BL_TRY(product(be, &(bl_linear_args){.x = a->x, .w = {&wa}, .y = {low}}, e));
