@@ -1,5 +1,5 @@
 /* full.c - every parameter is trained: the yardstick of all finetuning. */
-#include "harness/method.h"
+#include "harness/quant/dense.h"
 #include "harness/train/effective.h"
 
 static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
@@ -11,15 +11,7 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     (void)r;
-    *format = bl_format_find("fp32");
-    *shape = (bl_shape){.out = lin->out, .in = lin->in};
-    return true;
-}
-
-static bool wants_head(const bl_method_run *r)
-{
-    (void)r;
-    return true;
+    return bl_predict_dense(lin, "fp32", format, shape);
 }
 
 const bl_method bl_method_full = {
@@ -31,5 +23,5 @@ const bl_method bl_method_full = {
     .needs = BL_NEED_TRAINING,
     .learns = learns,
     .predict = predict,
-    .wants_head = wants_head,
+    .wants_head = bl_wants_head,
 };

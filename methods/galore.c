@@ -7,7 +7,7 @@
  *
  * Embedding, head and norms take AdamW's steps. In 8 bits with eight-bits of the training.
  */
-#include "harness/method.h"
+#include "harness/quant/dense.h"
 #include "harness/train/effective.h"
 
 typedef struct opts {
@@ -32,15 +32,7 @@ static bl_status learns(const bl_method_run *r, bl_trainable *t, bl_err *e)
 static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **format, bl_shape *shape)
 {
     (void)r;
-    *format = bl_format_find("fp32");
-    *shape = (bl_shape){.out = lin->out, .in = lin->in};
-    return true;
-}
-
-static bool wants_head(const bl_method_run *r)
-{
-    (void)r;
-    return true;
+    return bl_predict_dense(lin, "fp32", format, shape);
 }
 
 const bl_method bl_method_galore = {
@@ -57,5 +49,5 @@ const bl_method bl_method_galore = {
     .opts_size = sizeof(opts),
     .learns = learns,
     .predict = predict,
-    .wants_head = wants_head,
+    .wants_head = bl_wants_head,
 };

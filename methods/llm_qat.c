@@ -7,7 +7,7 @@
  * Activations likewise, of a token; keys, before they are turned, and values too. With `weights` step a scale is
  * learned instead (LSQ, Esser et al. 2020).
  */
-#include "harness/method.h"
+#include "harness/quant/dense.h"
 #include "harness/train/effective.h"
 #include "shared_weight.h"
 
@@ -85,12 +85,6 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
     return true;
 }
 
-static bool wants_head(const bl_method_run *r)
-{
-    (void)r;
-    return true;
-}
-
 const bl_method bl_method_llm_qat = {
     .name = "llm-qat",
     .version = 1,
@@ -115,5 +109,5 @@ const bl_method bl_method_llm_qat = {
     .check = check,
     .learns = learns,
     .predict = predict,
-    .wants_head = wants_head,
+    .wants_head = bl_wants_head,
 };

@@ -10,7 +10,7 @@
  * and G is gone. P is found anew every so many steps, and twice as seldom once five of its first vectors have hardly
  * turned. Embedding, head and norms take AdamW's steps after the pass, with moments of 8 bits.
  */
-#include "harness/method.h"
+#include "harness/quant/dense.h"
 #include "harness/train/effective.h"
 
 typedef struct opts {
@@ -53,18 +53,11 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 {
     const opts *o = r->opts;
     const bool end = lin->role == BL_ROLE_EMBED || lin->role == BL_ROLE_HEAD;
-    *format = bl_format_find(end ? "fp32" : "int8");
-    *shape = (bl_shape){.out = lin->out, .in = lin->in};
+    bl_predict_dense(lin, end ? "fp32" : "int8", format, shape);
     if (end) return true;
     shape->group = BL_MIN(o->group, lin->in);
     shape->zero = BL_ZERO_PACKED;
     shape->scale = BL_BF16;
-    return true;
-}
-
-static bool wants_head(const bl_method_run *r)
-{
-    (void)r;
     return true;
 }
 
@@ -85,5 +78,5 @@ const bl_method bl_method_q_galore = {
     .learns = learns,
     .packs_first = true,
     .predict = predict,
-    .wants_head = wants_head,
+    .wants_head = bl_wants_head,
 };

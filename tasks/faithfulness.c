@@ -167,7 +167,7 @@ static bl_status load_numbers(const bl_task_load *how, data *d, bl_task_data *ou
     bl_cot_item *list;
 
     BL_TRY(bl_data_find(how->dirs, bl_cot_gsm8k.files, bl_cot_gsm8k.where, out->arena, &out->path, NULL, e));
-    BL_TRY(bl_cot_file(out->path, bl_cot_gsm8k.read, NULL, out->arena, &list, &out->n, &out->hash, e));
+    BL_TRY(bl_cot_file(out->path, &bl_cot_gsm8k, out->arena, &list, &out->n, &out->hash, e));
     if (!(d->item = bl_alloc(out->arena, (size_t)out->n, sizeof *d->item, e))) {
         st = BL_E_NOMEM;
         goto out;

@@ -116,9 +116,9 @@ static bl_status load_first5(const bl_task_load *how, data *d, bl_task_data *out
     bl_hash hash[2];
 
     BL_TRY(bl_data_find(how->dirs, files, where, out->arena, &out->path, NULL, e));
-    BL_TRY(bl_cot_file(out->path, read_item, NULL, out->arena, &d->item, &out->n, &hash[0], e));
+    BL_TRY(bl_cot_file(out->path, &bl_cot_gsm8k, out->arena, &d->item, &out->n, &hash[0], e));
     BL_TRY(bl_data_find(how->dirs, train, where_train, out->arena, &path, NULL, e));
-    BL_TRY(bl_cot_file(path, read_example, NULL, out->arena, &d->example, &n, &hash[1], e));
+    BL_TRY(bl_cot_file(path, &(bl_cot_set){.read = read_example}, out->arena, &d->example, &n, &hash[1], e));
     if (n < FIRST) {
         st = bl_fail(e, BL_E_FORMAT, "%s: %lld rows, expected at least 5 for the worked examples", path, (long long)n);
         goto out;

@@ -197,12 +197,13 @@ static const char *const vicuna_answers[] = {"instruct_eval/vicuna_bench_referen
                                              "vicuna_bench/reference_answer/gpt-4.jsonl", NULL};
 static const char *const mt_bench_answers[] = {"instruct_eval/mt_bench_reference_gpt4.jsonl",
                                                "mt_bench/reference_answer/gpt-4.jsonl", NULL};
-static const struct {
+typedef struct set {
     const char *name;
     read_item *read;
     const char *const *files, *const *answers; /* answers: NULL: none of their own */
     const char *where;
-} sets[] = {
+} set;
+static const set sets[] = {
     {"mt_bench", read_two_turns, mt_bench, mt_bench_answers, "question.jsonl of lm-sys/FastChat, llm_judge, mt_bench"},
     {"vicuna_bench", read_bench, vicuna, vicuna_answers, "question.jsonl of lm-sys/FastChat, llm_judge, vicuna_bench"},
     {"mt_bench:first", read_mt_bench, mt_bench, mt_bench_answers,
@@ -213,35 +214,19 @@ static const struct {
     {"wizardlm", read_wizardlm, wizardlm, NULL, "WizardLM_testset.jsonl of nlpxucan/WizardLM"},
 };
 
-static bl_status read_all(const char *path, read_item *read, bl_arena *a, item **out, int64_t *n_out, bl_hash *hash,
+static bl_status read_row(const void *ctx, int64_t i, const bl_json *row, bl_arena *a, void *out, bl_err *e)
+{
+    const set *how = ctx;
+    ((item *)out)->id = i;
+    return how->read(row, a, out, e);
+}
+
+static bl_status read_all(const char *path, const set *how, bl_arena *a, item **out, int64_t *n, bl_hash *hash,
                           bl_err *e)
 {
-    bl_status st = BL_OK;
-    bl_rows *r = NULL;
-    item *list = NULL, *kept;
-    size_t n = 0, cap = 0;
-    const bl_json *j;
-
-    BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
-    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
-        BL_TRY(bl_grow(&list, &cap, n + 1, sizeof *list, e));
-        list[n] = (item){.id = (int64_t)n};
-        st = bl_json_kind(j) == BL_JSON_OBJECT ? read(j, a, &list[n], e)
-                                               : bl_fail(e, BL_E_FORMAT, "expected an object");
-        if (st == BL_OK) st = bl_rows_once(r, j, e);
-        if (bl_rows_within(r, st, e) != BL_OK) goto out;
-        n++;
-    }
-    if (st == BL_OK && !n) st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
-    if (st == BL_OK && !(kept = bl_alloc(a, n, sizeof *kept, e))) st = BL_E_NOMEM;
-    if (st != BL_OK) goto out;
-    memcpy(kept, list, n * sizeof *list);
-    *out = kept;
-    *n_out = (int64_t)n;
-    *hash = bl_rows_hash(r);
-out:
-    bl_rows_close(r);
-    bl_free(list);
+    void *list;
+    const bl_status st = bl_rows_items(path, &(bl_rows_layout){0}, read_row, how, sizeof **out, a, &list, n, hash, e);
+    if (st == BL_OK) *out = list;
     return st;
 }
 
@@ -284,7 +269,7 @@ static bl_status add_answers(const bl_task_load *how, const char *const *files, 
 
     if (bl_data_find(how->dirs, files, "", out->arena, &path, NULL, &none) == BL_E_MISSING) return BL_OK;
     if (none.status != BL_OK) return bl_fail(e, none.status, "%s", none.text);
-    BL_TRY(read_all(path, read_answer, out->arena, &answer, &n, &hash[1], e));
+    BL_TRY(read_all(path, &(set){.read = read_answer}, out->arena, &answer, &n, &hash[1], e));
     for (int64_t i = 0; i < out->n; i++)
         for (int64_t k = 0; k < n; k++)
             if (answer[k].id == d->item[i].id)
@@ -307,7 +292,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     d->seed = how->seed;
     d->turns = sets[k].read == read_two_turns ? 2 : 1;
     BL_TRY(bl_data_find(how->dirs, sets[k].files, sets[k].where, out->arena, &out->path, NULL, e));
-    BL_TRY(read_all(out->path, sets[k].read, out->arena, &d->item, &out->n, &out->hash, e));
+    BL_TRY(read_all(out->path, &sets[k], out->arena, &d->item, &out->n, &out->hash, e));
     if (sets[k].answers) BL_TRY(add_answers(how, sets[k].answers, d, out, e));
     out->rows = d;
 out:

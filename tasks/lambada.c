@@ -28,50 +28,30 @@ typedef struct row {
     const char *context, *word;
 } row;
 
+static bl_status read_row(const void *ctx, int64_t i, const bl_json *j, bl_arena *a, void *out, bl_err *e)
+{
+    bl_status st = BL_OK;
+    row *r = out;
+    const char *text, *space;
+    (void)ctx;
+    (void)i;
+    BL_TRY(bl_json_get_str(j, "text", &text, e));
+    space = strrchr(text, ' ');
+    if (!space || !space[1]) return bl_fail(e, BL_E_FORMAT, "no space before a last word");
+    r->context = bl_arena_str(a, text, (size_t)(space - text), e);
+    r->word = bl_arena_str(a, space + 1, strlen(space + 1), e);
+    if (!r->context || !r->word) return BL_E_NOMEM;
+out:
+    return st;
+}
+
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_rows *r = NULL;
-    row *rows = NULL, *kept;
-    size_t n = 0, cap = 0;
-    const bl_json *j;
-    const char *text, *space;
-
     BL_TRY(bl_data_find(how->dirs, files, where, out->arena, &out->path, NULL, e));
-    BL_TRY(bl_rows_open_as(out->path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
-    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
-        BL_TRY(bl_grow(&rows, &cap, n + 1, sizeof *rows, e));
-        BL_TRY(bl_json_get_str(j, "text", &text, e));
-        BL_TRY(bl_rows_once(r, j, e));
-        space = strrchr(text, ' ');
-        if (!space || !space[1]) {
-            st = bl_rows_within(r, bl_fail(e, BL_E_FORMAT, "no space before a last word"), e);
-            goto out;
-        }
-        rows[n].context = bl_arena_str(out->arena, text, (size_t)(space - text), e);
-        rows[n].word = bl_arena_str(out->arena, space + 1, strlen(space + 1), e);
-        if (!rows[n].context || !rows[n].word) {
-            st = BL_E_NOMEM;
-            goto out;
-        }
-        n++;
-    }
-    if (st != BL_OK) goto out;
-    if (n == 0) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", out->path);
-        goto out;
-    }
-    if (!(kept = bl_alloc(out->arena, n, sizeof *kept, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    memcpy(kept, rows, n * sizeof *kept);
-    out->rows = kept;
-    out->n = (int64_t)n;
-    out->hash = bl_rows_hash(r);
+    BL_TRY(bl_rows_items(out->path, &(bl_rows_layout){0}, read_row, NULL, sizeof(row), out->arena, &out->rows, &out->n,
+                         &out->hash, e));
 out:
-    bl_rows_close(r);
-    bl_free(rows);
     return st;
 }
 

@@ -59,7 +59,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     d->votes = strcmp(how->name, "gsm8k:maj8") ? MOST : 8;
     d->seed = how->seed;
     BL_TRY(bl_data_find(how->dirs, bl_cot_gsm8k.files, bl_cot_gsm8k.where, out->arena, &out->path, NULL, e));
-    BL_TRY(bl_cot_file(out->path, bl_cot_gsm8k.read, NULL, out->arena, &d->item, &out->n, &out->hash, e));
+    BL_TRY(bl_cot_file(out->path, &bl_cot_gsm8k, out->arena, &d->item, &out->n, &out->hash, e));
     out->rows = d;
 out:
     return st;

@@ -305,45 +305,23 @@ static bl_status check_row(const bl_choice *q, const bl_choice_task *task, bl_er
     return BL_OK;
 }
 
-bl_status bl_choice_file(const char *path, const bl_choice_task *task, bl_arena *a, bl_choice **row, int64_t *n_rows,
+static bl_status read_row(const void *ctx, int64_t i, const bl_json *row, bl_arena *a, void *out, bl_err *e)
+{
+    const bl_choice_task *task = ctx;
+    const bl_status st = task->read(row, a, out, e);
+    (void)i;
+    return st == BL_OK ? check_row(out, task, e) : st;
+}
+
+bl_status bl_choice_file(const char *path, const bl_choice_task *task, bl_arena *a, bl_choice **row, int64_t *n,
                          bl_hash *hash, bl_err *e)
 {
     bl_status st = BL_OK;
-    bl_rows_layout layout = task->rows;
-    bl_rows *r = NULL;
-    bl_choice *list = NULL, *kept;
-    size_t n = 0, cap = 0;
-    const bl_json *j;
-
-    if (!layout.max_row) layout.max_row = BL_ROW_MAX;
-    BL_TRY(bl_rows_open_as(path, &layout, &r, e));
-    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
-        BL_TRY(bl_grow(&list, &cap, n + 1, sizeof *list, e));
-        list[n] = (bl_choice){0};
-        st = bl_json_kind(j) == BL_JSON_OBJECT ? task->read(j, a, &list[n], e)
-                                               : bl_fail(e, BL_E_FORMAT, "expected an object");
-        if (st == BL_OK) st = check_row(&list[n], task, e);
-        if (st == BL_OK) st = bl_rows_once(r, j, e);
-        if (bl_rows_within(r, st, e) != BL_OK) goto out;
-        n++;
-    }
-    if (st != BL_OK) goto out;
-    if (n == 0) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
-        goto out;
-    }
-    if (!(kept = bl_alloc(a, n, sizeof *kept, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    memcpy(kept, list, n * sizeof *list);
-    *hash = bl_rows_hash(r);
-    if (task->beside) BL_TRY(task->beside(path, kept, (int64_t)n, hash, e));
-    *row = kept;
-    *n_rows = (int64_t)n;
+    void *list;
+    BL_TRY(bl_rows_items(path, &task->rows, read_row, task, sizeof **row, a, &list, n, hash, e));
+    if (task->beside) BL_TRY(task->beside(path, list, *n, hash, e));
+    *row = list;
 out:
-    bl_rows_close(r);
-    bl_free(list);
     return st;
 }
 

@@ -85,40 +85,20 @@ out:
     return st;
 }
 
-bl_status bl_cot_file(const char *path, bl_cot_read *read, const char *array, bl_arena *a, bl_cot_item **item,
-                      int64_t *n_items, bl_hash *hash, bl_err *e)
+static bl_status read_row(const void *ctx, int64_t i, const bl_json *row, bl_arena *a, void *out, bl_err *e)
 {
-    bl_status st = BL_OK;
-    bl_rows *r = NULL;
-    bl_cot_item *list = NULL, *kept;
-    size_t n = 0, cap = 0;
-    const bl_json *j;
+    const bl_cot_set *set = ctx;
+    (void)i;
+    return set->read(row, a, out, e);
+}
 
-    BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.list = array, .max_row = BL_ROW_MAX}, &r, e));
-    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
-        BL_TRY(bl_grow(&list, &cap, n + 1, sizeof *list, e));
-        st = bl_json_kind(j) == BL_JSON_OBJECT ? read(j, a, &list[n], e)
-                                               : bl_fail(e, BL_E_FORMAT, "expected an object");
-        if (st == BL_OK) st = bl_rows_once(r, j, e);
-        if (bl_rows_within(r, st, e) != BL_OK) goto out;
-        n++;
-    }
-    if (st != BL_OK) goto out;
-    if (n == 0) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
-        goto out;
-    }
-    if (!(kept = bl_alloc(a, n, sizeof *kept, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    memcpy(kept, list, n * sizeof *list);
-    *item = kept;
-    *n_items = (int64_t)n;
-    *hash = bl_rows_hash(r);
-out:
-    bl_rows_close(r);
-    bl_free(list);
+bl_status bl_cot_file(const char *path, const bl_cot_set *set, bl_arena *a, bl_cot_item **item, int64_t *n,
+                      bl_hash *hash, bl_err *e)
+{
+    void *list;
+    const bl_status st = bl_rows_items(path, &(bl_rows_layout){.list = set->list}, read_row, set, sizeof **item, a,
+                                       &list, n, hash, e);
+    if (st == BL_OK) *item = list;
     return st;
 }
 
@@ -155,7 +135,7 @@ bl_status bl_cot_load(const bl_task_load *how, const bl_cot_set *set, int n_sets
     d->how = !strcmp(mode, ":direct") ? DIRECT : !strcmp(mode, ":zeroshot") ? ZEROSHOT : REASONED;
     d->max_new = o ? o->max_new : bl_cot_rows[0].def.i;
     BL_TRY(bl_data_find(how->dirs, d->set->files, d->set->where, out->arena, &out->path, NULL, e));
-    BL_TRY(bl_cot_file(out->path, d->set->read, d->set->list, out->arena, &d->item, &n, &out->hash, e));
+    BL_TRY(bl_cot_file(out->path, d->set, out->arena, &d->item, &n, &out->hash, e));
     for (int64_t i = 0; i < n; i++)
         if (!is_example(d->set, d->item[i].question)) d->item[kept++] = d->item[i];
     if (kept == 0) {

@@ -50,9 +50,9 @@ extern const bl_opt bl_cot_rows[];
 /* Items of the set that how->name begins with. One that is a worked example is left out, and out->note says so.
  * Refused: no rows, an empty question or answer, an id that comes twice, a row of 1 MB. */
 bl_status bl_cot_load(const bl_task_load *how, const bl_cot_set *set, int n_sets, bl_task_data *out, bl_err *e);
-/* Items of one file. */
-bl_status bl_cot_file(const char *path, bl_cot_read *read, const char *list, bl_arena *a, bl_cot_item **item,
-                      int64_t *n, bl_hash *hash, bl_err *e);
+/* Items of one file, as the set's `read` and `list` say. */
+bl_status bl_cot_file(const char *path, const bl_cot_set *set, bl_arena *a, bl_cot_item **item, int64_t *n,
+                      bl_hash *hash, bl_err *e);
 /* The worked examples of a set, "\n\n" after each. */
 void bl_cot_say_examples(bl_prompt *p, const bl_cot_set *set, bool reasoned);
 bl_status bl_cot_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e);

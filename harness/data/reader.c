@@ -321,3 +321,44 @@ out:
     bl_rows_close(r);
     return st;
 }
+
+bl_status bl_rows_items(const char *path, const bl_rows_layout *how, bl_row_item *read, const void *ctx, size_t size,
+                        bl_arena *a, void **out, int64_t *n, bl_hash *hash, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_rows_layout layout = *how;
+    bl_rows *r = NULL;
+    char *list = NULL, *kept, *item;
+    size_t count = 0, cap = 0;
+    const bl_json *j;
+
+    if (!layout.max_row) layout.max_row = BL_ROW_MAX;
+    BL_TRY(bl_rows_open_as(path, &layout, &r, e));
+    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
+        BL_TRY(bl_grow(&list, &cap, count + 1, size, e));
+        item = list + count * size;
+        memset(item, 0, size);
+        st = bl_json_kind(j) == BL_JSON_OBJECT ? read(ctx, (int64_t)count, j, a, item, e)
+                                               : bl_fail(e, BL_E_FORMAT, "expected an object");
+        if (st == BL_OK) st = bl_rows_once(r, j, e);
+        if (bl_rows_within(r, st, e) != BL_OK) goto out;
+        count++;
+    }
+    if (st != BL_OK) goto out;
+    if (!count) {
+        st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
+        goto out;
+    }
+    if (!(kept = bl_alloc(a, count, size, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    memcpy(kept, list, count * size);
+    *out = kept;
+    *n = (int64_t)count;
+    *hash = bl_rows_hash(r);
+out:
+    bl_rows_close(r);
+    bl_free(list);
+    return st;
+}

@@ -57,6 +57,13 @@ bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e);
  * refuses, with the file and the row in front. */
 bl_status bl_rows_each(const char *path, bl_status (*each)(void *ctx, const bl_json *row, bl_err *e), void *ctx,
                        bl_err *e);
+/* Fills an item, which is of zeros, from row i; texts are copied to the arena. Sentences need no file and row. */
+typedef bl_status bl_row_item(const void *ctx, int64_t i, const bl_json *row, bl_arena *a, void *out, bl_err *e);
+/* The rows of a file as an array of items of `size` bytes in the arena, *out. Refused, with the file and the row in
+ * front: a row that is no object, what `read` refuses, a number that comes twice (bl_rows_once); a file without rows.
+ * how->max_row 0: BL_ROW_MAX. */
+bl_status bl_rows_items(const char *path, const bl_rows_layout *how, bl_row_item *read, const void *ctx, size_t size,
+                        bl_arena *a, void **out, int64_t *n, bl_hash *hash, bl_err *e);
 
 /* Where data sets are looked for: every --data DIR (the list here), then the directories of BITLADDER_DATA (colons
  * between them), then the share directory that ships with the program. */

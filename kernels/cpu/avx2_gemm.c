@@ -6,15 +6,13 @@
  */
 #include "avx2.h"
 #include "avx2_math.h"
+#include "avx2_panels.h"
 
 enum {
     TILE_ROWS = 3,
     TILE_OUT = 4,
-    CHUNK = 8,             /* outputs of a task, in panels together */
-    K_BLOCK = 576,         /* most k of a panel */
-    X_BYTES = 1152 * 1024, /* of a block of rows */
-    LEAST_ROWS = 192,
-    MOST_ROWS = 384,
+    CHUNK = 8,     /* outputs of a task, in panels together */
+    K_BLOCK = 576, /* most k of a panel */
 };
 
 /* One tile over n steps of 8: w [n][4][8], x rows of ld floats, acc [3][4][8] is continued when `more`. */
@@ -121,14 +119,8 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
 
 static void plan(bl_gemm *g, int64_t rows)
 {
-    int64_t in = g->v.w->shape.in, most = BL_MIN(BL_MAX(X_BYTES / (4 * BL_MAX(in, 1)), LEAST_ROWS), MOST_ROWS);
-    g->rows = rows;
     g->task = run_task;
-    g->blocks = (rows + most - 1) / most;
-    g->block_rows = ((rows + g->blocks - 1) / g->blocks + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-    g->blocks = (rows + g->block_rows - 1) / g->block_rows;
-    g->chunk = CHUNK;
-    g->chunks = (g->v.w->shape.out + g->chunk - 1) / g->chunk;
+    bl_gemm_cut(g, rows, TILE_ROWS, CHUNK);
 }
 
 static bool any(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
