@@ -80,4 +80,27 @@ static inline void golden_layer_close(golden_layer *l)
     free(l->k.w);
     free(l->k.u);
 }
+
+/* Calls `compare` with the layers that the cases of a file of the authors' own results speak of, each opened: an
+ * outlier is in the file itself, the others where the rest is, or all in it. */
+typedef void golden_compare(const golden *g, size_t c, golden_layer *l);
+static inline void golden_each_layer(const char *file, const char *(*layer_of)(size_t c), size_t n,
+                                     golden_compare *compare)
+{
+    golden g, layers;
+    bool all = getenv("BITLADDER_GOLDEN") != NULL;
+    size_t compared = 0;
+    golden_open(&g, golden_path(file));
+    if (all) golden_open(&layers, golden_path("ptq/gptq.safetensors"));
+    for (size_t c = 0; c < n; c++) {
+        golden_layer l;
+        if (!golden_layer_open(&l, strcmp(layer_of(c), "outlier") == 0 || !all ? &g : &layers, layer_of(c))) continue;
+        compare(&g, c, &l);
+        golden_layer_close(&l);
+        compared++;
+    }
+    assert_true(compared >= (all ? n : 3));
+    golden_close(&g);
+    if (all) golden_close(&layers);
+}
 #endif

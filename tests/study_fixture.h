@@ -285,6 +285,26 @@ static inline size_t journal_lines(const char *dir)
     return lines;
 }
 
+/* The cell of `method` in a directory, texts and lists in the arena. */
+static inline bl_cell cell_of(const char *out, const char *method, bl_arena *a)
+{
+    bl_err e = {0};
+    char **name, text[64];
+    size_t n;
+    bl_cell c = {0};
+    snprintf(text, sizeof text, "__%s__", method);
+    assert_ok(bl_dir_list(out, &name, &n, &e));
+    for (size_t i = 0; i < n && !c.key; i++) {
+        if (!strstr(name[i], text) || !strstr(name[i], ".h5")) continue;
+        char *path = bl_join(out, name[i], &e);
+        assert_ok(bl_cell_read(path, true, a, &c, &e));
+        bl_free(path);
+    }
+    bl_list_free(name, n);
+    if (!c.key) fail_msg("no cell of %s in %s", method, out);
+    return c;
+}
+
 /* The same shards in both directories, and nothing left over in `b`. Returns how many. */
 static inline size_t assert_same_results(const char *a, const char *b)
 {

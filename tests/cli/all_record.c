@@ -4,25 +4,6 @@
 
 static bl_err e;
 
-/* The cell of `method` in OUT, texts and lists in the arena. */
-static bl_cell cell_of(const char *out, const char *method, bl_arena *a)
-{
-    char **name, text[64];
-    size_t n;
-    bl_cell c = {0};
-    snprintf(text, sizeof text, "__%s__", method);
-    assert_ok(bl_dir_list(out, &name, &n, &e));
-    for (size_t i = 0; i < n && !c.key; i++) {
-        if (!strstr(name[i], text) || !strstr(name[i], ".h5")) continue;
-        char *path = bl_join(out, name[i], &e);
-        assert_ok(bl_cell_read(path, true, a, &c, &e));
-        bl_free(path);
-    }
-    bl_list_free(name, n);
-    if (!c.key) fail_msg("no cell of %s in %s", method, out);
-    return c;
-}
-
 static const bl_cell_metric *metric_of(const bl_cell *c, const char *name)
 {
     for (int64_t i = 0; i < c->n_metrics; i++)

@@ -127,24 +127,6 @@ static const bl_method louder = {.name = "louder",
 
 static bl_err e;
 
-static bl_cell cell_of(const char *out, const char *method, bl_arena *a)
-{
-    char **name, text[64];
-    size_t n;
-    bl_cell c = {0};
-    snprintf(text, sizeof text, "__%s__", method);
-    assert_ok(bl_dir_list(out, &name, &n, &e));
-    for (size_t i = 0; i < n && !c.key; i++) {
-        if (!strstr(name[i], text) || !strstr(name[i], ".h5")) continue;
-        char *path = bl_join(out, name[i], &e);
-        assert_ok(bl_cell_read(path, true, a, &c, &e));
-        bl_free(path);
-    }
-    bl_list_free(name, n);
-    if (!c.key) fail_msg("no cell of %s in %s", method, out);
-    return c;
-}
-
 #define STEPS(s, methods, out)                                                                                         \
     "run", "--model", (s)->model, "--method", methods, "--task", "steps", "--out", out, "--threads", "1"
 

@@ -1,6 +1,7 @@
 /* checkpoint_packed.c - directories packed by GPTQModel, AutoAWQ and compressed-tensors (tests/data/packed/record.py):
  * the weights that they hold, and their bytes when they are written again. */
 #include "test.h"
+#include "own_dir.h"
 #include "harness/checkpoint/export.h"
 #include "kernels/base/json.h"
 #include "kernels/base/fs.h"
@@ -20,22 +21,6 @@ static const struct {
     {"ct-w3g16", "compressed-tensors w3g16", BL_PACKED_CT},
     {"ct-w8pc", "compressed-tensors w8pc", BL_PACKED_CT},
 };
-static char dir[4096];
-
-static int begin(void **state)
-{
-    (void)state;
-    strcpy(dir, test_dir());
-    setenv("XDG_CACHE_HOME", dir, 1);
-    return 0;
-}
-
-static int end(void **state)
-{
-    bl_err e = {0};
-    (void)state;
-    return bl_remove_tree(dir, &e);
-}
 
 static const char *at(const char *a, const char *b)
 {

@@ -83,26 +83,18 @@ static void whole_agrees(const golden *g, size_t c, golden_layer *l)
     free(salient);
 }
 
+static void both_agree(const golden *g, size_t c, golden_layer *l)
+{
+    blocks_agree(g, c, l);
+    whole_agrees(g, c, l);
+}
+
+static const char *layer_of(size_t c) { return cases[c].layer; }
+
 static void groups_and_values_are_those_of_the_authors(void **state)
 {
-    golden g, layers;
-    bool all = getenv("BITLADDER_GOLDEN") != NULL;
-    size_t compared = 0;
     (void)state;
-    golden_open(&g, golden_path("ptq/billm.safetensors"));
-    if (all) golden_open(&layers, golden_path("ptq/gptq.safetensors"));
-    for (size_t c = 0; c < BL_COUNT(cases); c++) {
-        golden_layer l;
-        if (!golden_layer_open(&l, strcmp(cases[c].layer, "outlier") == 0 || !all ? &g : &layers, cases[c].layer))
-            continue;
-        blocks_agree(&g, c, &l);
-        whole_agrees(&g, c, &l);
-        golden_layer_close(&l);
-        compared++;
-    }
-    assert_true(compared >= (all ? BL_COUNT(cases) : 3));
-    golden_close(&g);
-    if (all) golden_close(&layers);
+    golden_each_layer("ptq/billm.safetensors", layer_of, BL_COUNT(cases), both_agree);
 }
 
 int main(void)

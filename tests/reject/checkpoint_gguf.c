@@ -1,25 +1,9 @@
 /* checkpoint_gguf.c - GGUF files that are refused, each with a sentence that says why, and odd ones that are fine. */
 #include "test.h"
+#include "own_dir.h"
 #include "checkpoint_build.h"
 #include "harness/checkpoint/checkpoint.h"
 #include "harness/checkpoint/gguf.h"
-
-static char dir[4096];
-
-static int begin(void **state)
-{
-    (void)state;
-    strcpy(dir, test_dir());
-    setenv("XDG_CACHE_HOME", dir, 1);
-    return 0;
-}
-
-static int end(void **state)
-{
-    bl_err e = {0};
-    (void)state;
-    return bl_remove_tree(dir, &e);
-}
 
 static bool seeding = true; /* off while many cuts of one file are tried */
 

@@ -1,27 +1,11 @@
 /* checkpoint_hf.c - Hugging Face directories: index files, configurations and weights that are refused, and spellings
  * that are fine. */
 #include "test.h"
+#include "own_dir.h"
 #include "checkpoint_build.h"
 #include "harness/checkpoint/checkpoint.h"
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char dir[4096];
-
-static int begin(void **state)
-{
-    (void)state;
-    strcpy(dir, test_dir());
-    setenv("XDG_CACHE_HOME", dir, 1);
-    return 0;
-}
-
-static int end(void **state)
-{
-    bl_err e = {0};
-    (void)state;
-    return bl_remove_tree(dir, &e);
-}
 
 static bl_status open_dir(bl_config *c, bl_err *e)
 {

@@ -1,24 +1,8 @@
 /* checkpoint_llama2c.c - llama2.c files that are refused, and both versions read. */
 #include "test.h"
+#include "own_dir.h"
 #include "checkpoint_build.h"
 #include "harness/checkpoint/checkpoint.h"
-
-static char dir[4096];
-
-static int begin(void **state)
-{
-    (void)state;
-    strcpy(dir, test_dir());
-    setenv("XDG_CACHE_HOME", dir, 1);
-    return 0;
-}
-
-static int end(void **state)
-{
-    bl_err e = {0};
-    (void)state;
-    return bl_remove_tree(dir, &e);
-}
 
 static bl_status open_bytes(const char *name, const void *p, size_t n, bl_checkpoint **c, bl_err *e)
 {

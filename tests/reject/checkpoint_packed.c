@@ -1,24 +1,8 @@
 /* checkpoint_packed.c - packed directories whose configuration is not read, or whose tensors contradict it (R48). */
 #include "test.h"
+#include "own_dir.h"
 #include "checkpoint_build.h"
 #include "harness/checkpoint/checkpoint.h"
-
-static char dir[4096];
-
-static int begin(void **state)
-{
-    (void)state;
-    strcpy(dir, test_dir());
-    setenv("XDG_CACHE_HOME", dir, 1);
-    return 0;
-}
-
-static int end(void **state)
-{
-    bl_err e = {0};
-    (void)state;
-    return bl_remove_tree(dir, &e);
-}
 
 /* A recorded directory with the first `from` of one of its files replaced by `to`, which is as long in
  * model.safetensors.

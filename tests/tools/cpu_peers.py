@@ -28,6 +28,8 @@ import sys
 import tempfile
 import venv
 
+import record
+
 PINNED = "llama-cpp-python==0.3.36"
 # name, the type of llama.cpp's file (None: as stored), our method, asked of decoding and of the prompt
 ROWS = [
@@ -98,14 +100,9 @@ for line in sys.stdin:
 """
 
 
-def cpuinfo(key):
-    with open("/proc/cpuinfo") as f:
-        return next((l.split(":")[1].strip() for l in f if l.startswith(key)), "unknown")
-
-
 def blas_core():
     """The code that OpenBLAS should run: it does not know every processor, and takes that of 2004 then."""
-    flags = cpuinfo("flags").split()
+    flags = record.cpuinfo("flags").split()
     best = "SkylakeX" if "avx512f" in flags else "Haswell" if "avx2" in flags else None
     return os.environ.get("OPENBLAS_CORETYPE", best)
 
@@ -223,7 +220,7 @@ def against(ratio, asked):
 
 
 def report(o, done, used, kernels):
-    cpu = cpuinfo("model name")
+    cpu = record.cpuinfo("model name")
     version = run([o.bitladder, "--version"]).splitlines()[0]
     out = ["# Beside llama.cpp and OpenBLAS on a CPU", "",
            "Made by `tests/tools/cpu_peers.py` on %s; %s, %d threads; %s, %s." % (datetime.date.today(), cpu, o.threads,
@@ -283,13 +280,7 @@ def main():
                    ",".join(p[2] for p in PRODUCTS)]
         text = report(o, done, used, measured(o, {"kernels": command}))
     if o.out:
-        notes = ""
-        if os.path.exists(o.out):
-            with open(o.out) as f:
-                before = f.read()
-            notes = before[before.find("\n## "):] if "\n## " in before else ""
-        with open(o.out, "w") as f:
-            f.write(text + notes)
+        record.write(o.out, text)
     print(text, end="")
 
 

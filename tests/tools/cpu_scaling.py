@@ -16,6 +16,8 @@ import os
 import subprocess
 import sys
 
+import record
+
 
 def run(command):
     r = subprocess.run(command, capture_output=True, text=True)
@@ -71,7 +73,7 @@ def main():
     for n in counts:
         whole[n], single[n] = programs(o, n), products(o, n)
         print(n, "threads:", whole[n], single[n], file=sys.stderr)
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown")
+    cpu = record.cpuinfo("model name")
     text = "\n".join(
         ["# Threads of a CPU", "",
          "Made by `tests/tools/cpu_scaling.py` on %s; %s, %d cores; %s." % (
@@ -81,13 +83,7 @@ def main():
         ["", "Products from memory; memory: share of the measured bandwidth at the most threads, in cache for many"
          " rows:", ""] + table(o, counts, single, True)) + "\n"
     if o.out:
-        notes = ""
-        if os.path.exists(o.out):
-            with open(o.out) as f:
-                before = f.read()
-            notes = before[before.find("\n## "):] if "\n## " in before else ""
-        with open(o.out, "w") as f:
-            f.write(text + notes)
+        record.write(o.out, text)
     print(text, end="")
 
 

@@ -1,25 +1,10 @@
 /* checkpoint_export_gguf.c - a checkpoint as a GGUF file: every weight and every number of the model comes back. That
  * llama.cpp reads it: tests/tools/gguf_llama.py. */
 #include "test.h"
+#include "own_dir.h"
 #include "harness/checkpoint/export.h"
 #include "harness/checkpoint/gguf.h"
 #include "kernels/base/fs.h"
-
-static char dir[4096];
-
-static int begin(void **state)
-{
-    (void)state;
-    strcpy(dir, test_dir());
-    setenv("XDG_CACHE_HOME", dir, 1);
-    return 0;
-}
-static int end(void **state)
-{
-    bl_err e = {0};
-    (void)state;
-    return bl_remove_tree(dir, &e);
-}
 
 static bl_checkpoint *open_model(const char *path, const char *tokenizer)
 {
