@@ -76,7 +76,7 @@ static void a_question_counts_once_a_turn_and_a_judge(void **state)
     char *path = verdict_file(&s, "v.jsonl",
                               VERDICT_OF("81", "a", "b", "model_1", "model_1", "gpt-4", "1")
                                   VERDICT_OF("81", "a", "b", "model_1", "model_1", "gpt-4", "2")
-                                      VERDICT_OF("81", "a", "b", "model_1", "model_1", "claude", "2"));
+                                      VERDICT_OF("81", "a", "b", "model_1", "model_1", "gpt-3.5-turbo", "2"));
     bl_json *doc;
     int64_t n;
     ran r = PROGRAM(&s, "verdicts", path, "--json");
