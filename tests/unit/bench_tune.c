@@ -66,6 +66,12 @@ static void the_fastest_of_each_number_of_rows_is_chosen_and_found(void **state)
     assert_null(bl_dispatch_find(t, "int4", 64, 1, 512, 512));
     assert_null(bl_dispatch_find(t, "int4", 512, 1, 512, 512)); /* a whole row is another thing than groups */
     assert_null(bl_dispatch_find(t, "nf4", 128, 1, 512, 512));
+    /* int8 was timed at one row of 512 x 512 and at four of 4096 x 512: what is near the one and what is near the
+     * other, in the logarithm: 1448 is half way */
+    assert_string_equal(bl_dispatch_find(t, "int8", 128, 1, 1400, 512), b);
+    assert_null(bl_dispatch_find(t, "int8", 128, 2, 1400, 512));
+    assert_string_equal(bl_dispatch_find(t, "int8", 128, 2, 1500, 512), b);
+    assert_null(bl_dispatch_find(t, "int8", 128, 2, 512, 4096)); /* the first is nearer */
     bl_dispatch_free(t);
     bl_arena_free(arena);
 }
@@ -101,8 +107,11 @@ static void runs_change_where_another_is_faster_by_more_than_noise(void **state)
 
 static void files_that_are_no_tables_are_refused_with_their_place(void **state)
 {
-#define ROW(format, runs)                                                                                              \
-    "{\"schema\":1,\"rows\":[{\"format\":\"" format "\",\"group\":128,\"out\":8,\"in\":8,\"runs\":[" runs "]}]}"
+#define SHAPED(format, group, out, in, runs)                                                                           \
+    "{\"schema\":1,\"rows\":[{\"format\":\"" format "\",\"group\":" group ",\"out\":" out ",\"in\":" in                \
+    ",\"runs\":[" runs "]}]}"
+#define ROW(format, runs) SHAPED(format, "128", "8", "8", runs)
+#define RUN               "{\"rows\":1,\"kernel\":\"linear_int4_ref\"}"
     static const struct {
         const char *text, *phrase;
     } cases[] = {
@@ -115,6 +124,12 @@ static void files_that_are_no_tables_are_refused_with_their_place(void **state)
         {ROW("nf2", "{\"rows\":1,\"kernel\":\"linear_int4_ref\"}"), NULL},
         {ROW("int4", "{\"rows\":4,\"kernel\":\"linear_int4_ref\"},{\"rows\":4,\"kernel\":\"linear_int4_ref\"}"),
          "row 0"},
+        {ROW("int4", "{\"rows\":0,\"kernel\":\"linear_int4_ref\"}"), "'rows' 0 does not come after those before it"},
+        {ROW("int4", RUN "," RUN), "'rows' 1 does not come after those before it"},
+        {SHAPED("int4", "-1", "8", "8", RUN), "8 x 8 in groups of -1 is no shape"},
+        {SHAPED("int4", "128", "0", "8", RUN), "0 x 8 in groups of 128 is no shape"},
+        {SHAPED("int4", "128", "8", "0", RUN), "8 x 0 in groups of 128 is no shape"},
+        {SHAPED("int4", "0", "8", "8", RUN), NULL},
     };
     const char *dir = test_dir();
     char *path = bl_join(dir, "t.json", &e);
@@ -123,12 +138,50 @@ static void files_that_are_no_tables_are_refused_with_their_place(void **state)
         bl_dispatch *d = NULL;
         assert_ok(bl_write_file(path, cases[i].text, strlen(cases[i].text), &e));
         bl_status st = bl_dispatch_read(path, &d, &e);
-        if (!cases[i].phrase) {
+        if (!cases[i].phrase) { /* a family that takes every format; a whole row */
+            if (st != BL_OK) fail_msg("%s: %s", cases[i].text, e.text);
             bl_dispatch_free(d);
-            continue; /* a family that takes every format */
+            continue;
         }
         if (st == BL_OK || !strstr(e.text, cases[i].phrase) || !strstr(e.text, "t.json"))
             fail_msg("%s: %s", cases[i].text, st == BL_OK ? "read" : e.text);
+    }
+    bl_free(path);
+    bl_remove_tree(dir, &e);
+}
+
+/* A row of a format that a kernel is not made for, and one with more runs than there is room for. */
+static void rows_that_no_kernel_can_run_are_refused(void **state)
+{
+    const char *dir = test_dir();
+    char *path = bl_join(dir, "t.json", &e);
+    bl_text t = {0};
+    const bl_kernel *k = NULL;
+    bl_dispatch *d;
+    (void)state;
+    for (size_t i = 0; (k = bl_kernel_at(i)) && (k->family->any || strcmp(k->format->name, "int4") != 0);) i++;
+    if (k) { /* a processor with vectors */
+        bl_text_addf(&t,
+                     "{\"schema\":1,\"rows\":[{\"format\":\"int8\",\"group\":128,\"out\":8,\"in\":8,\"runs\":["
+                     "{\"rows\":1,\"kernel\":\"%s\"}]}]}",
+                     k->name);
+        assert_ok(bl_write_file(path, t.s, t.n, &e));
+        assert_refused(bl_dispatch_read(path, &d, &e), BL_E_FORMAT, "is of the format int4, not of int8");
+        bl_text_free(&t);
+    }
+    for (int most = BL_DISPATCH_RUNS; most <= BL_DISPATCH_RUNS + 1; most++) {
+        bl_text_add(&t, "{\"schema\":1,\"rows\":[{\"format\":\"int4\",\"group\":128,\"out\":8,\"in\":8,\"runs\":[");
+        for (int i = 1; i <= most; i++)
+            bl_text_addf(&t, "%s{\"rows\":%d,\"kernel\":\"linear_int4_ref\"}", i > 1 ? "," : "", i);
+        bl_text_add(&t, "]}]}");
+        assert_ok(bl_write_file(path, t.s, t.n, &e));
+        if (most > BL_DISPATCH_RUNS)
+            assert_refused(bl_dispatch_read(path, &d, &e), BL_E_FORMAT, "'runs' has more than 32");
+        else {
+            assert_ok(bl_dispatch_read(path, &d, &e));
+            bl_dispatch_free(d);
+        }
+        bl_text_free(&t);
     }
     bl_free(path);
     bl_remove_tree(dir, &e);
@@ -163,6 +216,7 @@ int main(void)
         cmocka_unit_test(the_fastest_of_each_number_of_rows_is_chosen_and_found),
         cmocka_unit_test(runs_change_where_another_is_faster_by_more_than_noise),
         cmocka_unit_test(files_that_are_no_tables_are_refused_with_their_place),
+        cmocka_unit_test(rows_that_no_kernel_can_run_are_refused),
         cmocka_unit_test(shipped_tables_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,14 +129,28 @@ static void keys_of_32_positions_have_a_step_and_the_least_of_every_channel(void
         memcpy(f32(k) + 4 * i, ((float[]){some[i % 4], -3, i == 5 ? NAN : 1, i == 6 ? 1e6f : 1}), 16);
     }
     EACH(be)
-    for (int whole = 0; whole < 2; whole++) {
+    for (int whole = 0; whole < 3; whole++) { /* in two calls, in one, in two with another sequence before the rest */
         bl_kv_view c = cache_of(be, BL_KV_INT2, 70, 2, 1, 4);
         const uint8_t *codes = at(&c.k);
         const uint16_t *step = (uint16_t *)at(&c.k_scale) + 8;
-        int64_t n = whole ? 40 : 21;
+        int64_t n = whole == 1 ? 40 : 21;
         bl_kv_append_args a = {
             .kv = c, .k = bl_tensor_rows(k, 0, n), .to = VIEW_OF(to, BL_I64, n), .tail = VIEW_OF(tail, BL_I64, n)};
         assert_ok(be->ops->kv_append(be, &a, &e));
+        if (whole == 2) {
+            bl_tensor mixed = make(BL_F32, 19, 4);
+            const int64_t where[] = {0, 1, 2, 3, 4, 5, 6, 7, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63},
+                          last[] = {0, 1, 2, 3, 4, 5, 6, 7, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+            memcpy(bl_cpu_row(&c.k_tail, 32), f32(k), 21 * 16);
+            for (int i = 0; i < 8; i++) memcpy(f32(mixed) + 4 * i, (float[]){9, 9, 9, 9}, 16);
+            memcpy(f32(mixed) + 4 * 8, f32(k) + 4 * 21, 11 * 16);
+            bl_kv_append_args rest = a;
+            rest.k = mixed;
+            rest.to = VIEW_OF(where, BL_I64, 19);
+            rest.tail = VIEW_OF(last, BL_I64, 19);
+            assert_ok(be->ops->kv_append(be, &rest, &e));
+            drop(mixed);
+        }
         if (!whole) {
             assert_int_equal(step[0], 0xffff); /* nothing yet */
             memcpy(bl_cpu_row(&c.k_tail, 32), f32(k), 21 * 16);
