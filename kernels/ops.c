@@ -79,7 +79,7 @@ bool bl_transform_fits(const bl_transform *t)
     if (t->in < 1 || t->out < 1 || (t->kind != BL_T_PERMUTE && t->in != t->out)) return false;
     switch (t->kind) {
     case BL_T_SCALE: return d->dtype == BL_F32 && n == t->in;
-    case BL_T_PERMUTE: return d->dtype == BL_I32 && n == t->out;
+    case BL_T_PERMUTE: return d->dtype == BL_I32 && (d->ndim == 2 ? d->dim[1] == 3 && t->in == t->out : n == t->out);
     case BL_T_HADAMARD:
         return n ? d->dtype == BL_F32 && t->in % n == 0 && bl_hadamard_order(n) : bl_hadamard_order(t->in) > 0;
     case BL_T_ROTATE:

@@ -38,10 +38,10 @@
 typedef enum bl_transform_kind { BL_T_SCALE, BL_T_PERMUTE, BL_T_HADAMARD, BL_T_ROTATE } bl_transform_kind;
 typedef struct bl_transform {
     bl_transform_kind kind;
-    int64_t in, out; /* widths; they differ for channel reassembly */
-    bl_tensor data;  /* SCALE f32 [in]: x[i] * data[i]; PERMUTE i32 [out]: x[data[i]]; HADAMARD f32 [in], multiplied
-                        with x before it, or none; or [b], b divides in: every b inputs are turned apart, and
-                        multiplied with these before; ROTATE f32 [blocks, b, b] */
+    int64_t in, out; /* widths; those of a permutation without sums may differ */
+    bl_tensor data;  /* SCALE f32 [in]: x[i] * data[i]; PERMUTE i32 [out]: x[data[i]]; or [n, 3], rows (to, from, by)
+                        that rise: y[to] = sum x[from] / by, others x[to]; HADAMARD f32 [in], multiplied with x before,
+                        or none; or [b], b divides in: every b inputs are turned apart; ROTATE f32 [blocks, b, b] */
 } bl_transform;
 /* Widths are positive, and type and shape of the data (its buffer is not looked at) are those of the kind. */
 bool bl_transform_fits(const bl_transform *t);

@@ -1,8 +1,7 @@
 /* merge.c - adapters beside weights become part of them: W + s B A in fp32, then the format that is asked for. After a
  * base of four bits W is what its codes mean (Dettmers et al. 2023: the adapters learned beside that, not beside the
  * weights that were rounded). */
-#include "harness/method.h"
-#include "kernels/dense.h"
+#include "shared_weight.h"
 
 typedef struct opts {
     int as;
@@ -33,26 +32,6 @@ static bl_status check(const bl_method_run *r, bl_err *e)
     return any ? BL_OK : bl_fail(e, BL_E_CONFIG, "no linear has an adapter; merge follows what adds some, like lora");
 }
 
-/* w += s B A. */
-static bl_status add(const bl_method_run *r, const bl_lowrank *a, bl_tensor w, bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_backend *be = r->be;
-    int64_t rank = a->a.dim[0], out = a->b.dim[0];
-    uint64_t wide = ((uint64_t)(out * rank) * sizeof(float) + 63) / 64 * 64;
-    bl_buffer *buf = NULL;
-
-    BL_TRY(be->ops->buffer_new(be, wide + (uint64_t)rank * sizeof(float), &buf, e));
-    bl_tensor b = bl_tensor_2d(buf, 0, be->act, out, rank), s = bl_tensor_1d(buf, wide, BL_F32, rank);
-    BL_TRY(be->ops->fill(be, &s, (double)a->scale, e));
-    BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = a->b, .y = b, .cols = s}, e));
-    BL_TRY(bl_dense_product(be, a->a, b, w, true, true, e));
-    BL_TRY(be->ops->sync(be, e)); /* before buf goes */
-out:
-    be->ops->buffer_free(buf);
-    return st;
-}
-
 static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e)
 {
     const opts *o = r->opts;
@@ -66,7 +45,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
     for (int i = 0; i < lin->n_after; i++)
         BL_TRY(r->ops->scale(r->be,
                              &(bl_scale_args){.x = sum.part[0], .y = sum.part[0], .rows = lin->transform[i].data}, e));
-    for (int i = 0; i < lin->n_adapters; i++) BL_TRY(add(r, &lin->adapter[i], sum.part[0], e));
+    for (int i = 0; i < lin->n_adapters; i++) BL_TRY(bl_lowrank_add(r, &lin->adapter[i], sum.part[0], e));
     BL_TRY(r->ops->sync(r->be, e)); /* before the old weight goes */
     bl_linear_set_weight(lin, &sum);
     bl_linear_clear_adapters(lin);

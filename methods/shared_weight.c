@@ -1,5 +1,6 @@
 /* shared_weight.c - matrices on the backend, scaled weights, and the error of a stored one. */
 #include "shared_weight.h"
+#include "kernels/dense.h"
 
 bl_status bl_matrix_new(const bl_method_run *r, bl_dtype type, int64_t rows, int64_t cols, bl_tensor *out, bl_err *e)
 {
@@ -69,6 +70,25 @@ out:
     bl_matrix_free(r, &dense);
     bl_matrix_free(r, &by_rows);
     bl_matrix_free(r, &by_cols);
+    return st;
+}
+
+bl_status bl_lowrank_add(const bl_method_run *r, const bl_lowrank *a, bl_tensor w, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_backend *be = r->be;
+    int64_t rank = a->a.dim[0], out = a->b.dim[0];
+    uint64_t wide = ((uint64_t)(out * rank) * sizeof(float) + 63) / 64 * 64;
+    bl_buffer *buf = NULL;
+
+    BL_TRY(be->ops->buffer_new(be, wide + (uint64_t)rank * sizeof(float), &buf, e));
+    bl_tensor b = bl_tensor_2d(buf, 0, be->act, out, rank), s = bl_tensor_1d(buf, wide, BL_F32, rank);
+    BL_TRY(be->ops->fill(be, &s, (double)a->scale, e));
+    BL_TRY(be->ops->scale(be, &(bl_scale_args){.x = a->b, .y = b, .cols = s}, e));
+    BL_TRY(bl_dense_product(be, a->a, b, w, true, true, e));
+    BL_TRY(be->ops->sync(be, e)); /* before buf goes */
+out:
+    be->ops->buffer_free(buf);
     return st;
 }
 

@@ -12,6 +12,8 @@ void bl_matrix_free(const bl_method_run *r, bl_tensor *t); /* no tensor is fine 
 
 /* The weight becomes itself in fp32, w[i, j] rows[i] cols[j], and the bias follows its rows; host lists, NULL: 1. */
 bl_status bl_linear_rescale(const bl_method_run *r, bl_linear *lin, const float *rows, const float *cols, bl_err *e);
+/* w += s B A; f32 [out, in]. */
+bl_status bl_lowrank_add(const bl_method_run *r, const bl_lowrank *a, bl_tensor w, bl_err *e);
 /* The weight of a norm divided by s [n]. */
 bl_status bl_norm_divide(const bl_method_run *r, bl_norm *norm, const float *s, bl_err *e);
 /* BL_E_UNSUPPORTED, saying `why`, where a linear of those roles (bits, 0: all) has an adapter, transforms, or inputs

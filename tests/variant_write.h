@@ -81,6 +81,8 @@ static inline void variant_everything(fixture *f)
         q, &(bl_transform){BL_T_PERMUTE, 64, 64, bl_tensor_1d(variant_ones(f, BL_I32, 1, 64).buf, 0, BL_I32, 64)}, &e));
     assert_ok(bl_linear_add_transform(q, &(bl_transform){.kind = BL_T_HADAMARD, .in = 64, .out = 64}, &e));
     assert_ok(bl_linear_add_transform(q, &(bl_transform){BL_T_ROTATE, 64, 64, turn}, &e));
+    assert_ok(bl_linear_add_transform(bl_model_linear(f->m, 0, BL_ROLE_K),
+                                      &(bl_transform){BL_T_PERMUTE, 64, 64, variant_ones(f, BL_I32, 22, 3)}, &e));
     assert_ok(bl_linear_add_after(
         o, &(bl_transform){BL_T_HADAMARD, 64, 64, bl_tensor_1d(variant_ones(f, BL_F32, 1, 64).buf, 0, BL_F32, 64)},
         &e));

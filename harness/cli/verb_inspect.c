@@ -173,6 +173,8 @@ static void beside(const bl_stored *w, bl_text *t)
         bl_text_addf(t, "%s%s of %lld", t->n > begin ? "; " : "", bl_transform_names[x->kind], (long long)x->in);
         if (x->kind == BL_T_HADAMARD && x->data.ndim && bl_tensor_count(&x->data) < x->in)
             bl_text_addf(t, " in blocks of %lld", (long long)bl_tensor_count(&x->data));
+        if (x->kind == BL_T_PERMUTE && x->data.ndim == 2) /* not a permutation of all */
+            bl_text_addf(t, ", sums of %lld", (long long)x->data.dim[0]);
         if (x->out != x->in) bl_text_addf(t, " to %lld", (long long)x->out);
         if (i >= w->n_transforms) bl_text_add(t, " after");
     }

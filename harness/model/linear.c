@@ -332,6 +332,29 @@ out:
     return st;
 }
 
+/* Sums are of inputs that exist, each sum in one place. */
+static bl_status check_sums(bl_backend *be, const bl_linear *l, const bl_transform *t, bl_err *e)
+{
+    bl_status st = BL_OK;
+    const int64_t n = t->data.dim[0];
+    int32_t *m = bl_new((size_t)(3 * n), sizeof *m, e), before = 0;
+    if (!m) return BL_E_NOMEM;
+    BL_TRY(be->ops->download(be, &t->data, m, e));
+    for (int64_t k = 0; st == BL_OK && k < n; k++) {
+        const int32_t to = m[3 * k], from = m[3 * k + 1], by = m[3 * k + 2];
+        if (to < before || to >= t->out || from < 0 || from >= t->in || by < 1)
+            st = bl_fail(e, BL_E_FORMAT,
+                         "%s: row %lld of sums of inputs is (to %d, from %d, by %d); expected an output of %lld, none "
+                         "before %d, an input of %lld and a positive divisor",
+                         l->name, (long long)k, (int)to, (int)from, (int)by, (long long)t->out, (int)before,
+                         (long long)t->in);
+        before = to;
+    }
+out:
+    bl_free(m);
+    return st;
+}
+
 bl_status bl_linear_load(bl_checkpoint *c, bl_backend *be, bl_linear *l, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -342,7 +365,7 @@ bl_status bl_linear_load(bl_checkpoint *c, bl_backend *be, bl_linear *l, bl_err 
     for (int i = 0; i < all_transforms(l); i++) {
         bl_transform *t = &l->transform[i];
         if (t->data.ndim) BL_TRY(load_tensor(c, be, &s->transform[i].extent, &t->data, e));
-        if (t->kind == BL_T_PERMUTE) BL_TRY(check_permutation(be, l, t, e));
+        if (t->kind == BL_T_PERMUTE) BL_TRY((t->data.ndim == 2 ? check_sums : check_permutation)(be, l, t, e));
     }
     for (int i = 0; i < l->n_adapters; i++) {
         BL_TRY(load_tensor(c, be, &s->adapter[i].a, &l->adapter[i].a, e));

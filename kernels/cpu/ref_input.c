@@ -2,6 +2,22 @@
 #include "lanes.h"
 #include <omp.h>
 
+/* y = x, but y[to] the sum of x[from] / by of the n rows (to, from, by) that say so. */
+static void reassemble(const int32_t *row, int64_t n, int64_t in, const float *x, float *y)
+{
+    memcpy(y, x, (size_t)in * sizeof *y);
+    for (int64_t k = 0; k < n; k++, row += 3) {
+        const float part = x[row[1]] / (float)row[2];
+        y[row[0]] = k && row[-3] == row[0] ? y[row[0]] + part : part;
+    }
+}
+static void reassemble_back(const int32_t *row, int64_t n, int64_t in, const float *dy, float *dx)
+{
+    memcpy(dx, dy, (size_t)in * sizeof *dx);
+    for (int64_t k = 0; k < n; k++) dx[row[3 * k]] = 0;
+    for (int64_t k = 0; k < n; k++, row += 3) dx[row[1]] += dy[row[0]] / (float)row[2];
+}
+
 static void apply(const bl_transform *t, const float *x, float *y)
 {
     const float *f = bl_cpu_at(&t->data);
@@ -11,7 +27,9 @@ static void apply(const bl_transform *t, const float *x, float *y)
         for (int64_t i = 0; i < t->in; i++) y[i] = x[i] * f[i];
         break;
     case BL_T_PERMUTE:
-        for (int64_t i = 0; i < t->out; i++) y[i] = x[from[i]];
+        if (t->data.ndim == 2) reassemble(from, t->data.dim[0], t->in, x, y);
+        else
+            for (int64_t i = 0; i < t->out; i++) y[i] = x[from[i]];
         break;
     case BL_T_HADAMARD: {
         int64_t b = f ? bl_tensor_count(&t->data) : t->in;
@@ -41,6 +59,10 @@ static void apply_back(const bl_transform *t, const float *dy, float *dx)
         for (int64_t i = 0; i < t->in; i++) dx[i] = dy[i] * f[i];
         break;
     case BL_T_PERMUTE: /* an input may be taken more than once, or never */
+        if (t->data.ndim == 2) {
+            reassemble_back(from, t->data.dim[0], t->in, dy, dx);
+            break;
+        }
         memset(dx, 0, (size_t)t->in * sizeof *dx);
         for (int64_t i = 0; i < t->out; i++) dx[from[i]] += dy[i];
         break;

@@ -1,5 +1,6 @@
 /* backward.c - gradients on the device (ops_train.h): dense ones by cuBLAS, the others by a launch or two. */
 #include "cuda.h"
+#include "reassemble.h"
 
 bl_status bl_cuda_outer(bl_backend *be, const uint16_t *x, int64_t ldx, const uint16_t *dy, int64_t ldy, int64_t rows,
                         int64_t in, int64_t out, double alpha, float *dw, int64_t ldw, bl_err *e)
@@ -165,7 +166,10 @@ static bl_status turn_back(bl_backend *be, const bl_transform *t, float *from, f
                      t->in * (int64_t)sizeof *to, NULL, NULL, rows);
         bl_cu_scale_rows(c->now, to, wide, data, rows, t->in);
         break;
-    case BL_T_PERMUTE: bl_cu_permute_back(c->now, from, wide, to, wide, data, rows, t->in, t->out); break;
+    case BL_T_PERMUTE:
+        if (t->data.ndim == 2) bl_cu_reassemble_back(c->now, from, to, wide, data, t->data.dim[0], rows, t->in);
+        else bl_cu_permute_back(c->now, from, wide, to, wide, data, rows, t->in, t->out);
+        break;
     case BL_T_ROTATE: bl_cu_rotate_rows(c->now, from, wide, to, wide, data, t->data.dim[1], true, rows, t->in); break;
     case BL_T_HADAMARD: {
         int64_t n = data ? bl_tensor_count(&t->data) : t->in, order = bl_hadamard_order(n);

@@ -14,6 +14,7 @@
 #include "cuda.h"
 #include "eight.h"
 #include "mid.h"
+#include "reassemble.h"
 
 enum { SLAB_BYTES = 112 << 20, INPUT_BYTES = 256 << 20 }; /* decoded weights; rows of x in f32 that are ready at once */
 
@@ -64,7 +65,11 @@ static bl_status turn(bl_backend *be, float *from, float *to, int64_t wide, int6
         const int8_t *factor;
         switch (t[i].kind) {
         case BL_T_SCALE: bl_cu_scale_rows(c->now, from, wide, data, rows, t[i].in); continue;
-        case BL_T_PERMUTE: bl_cu_permute_rows(c->now, from, wide, to, wide, data, rows, t[i].out); break;
+        case BL_T_PERMUTE:
+            if (t[i].data.ndim == 2)
+                bl_cu_reassemble_rows(c->now, from, to, wide, data, t[i].data.dim[0], rows, t[i].in);
+            else bl_cu_permute_rows(c->now, from, wide, to, wide, data, rows, t[i].out);
+            break;
         case BL_T_ROTATE:
             bl_cu_rotate_rows(c->now, from, wide, to, wide, data, t[i].data.dim[1], false, rows, t[i].in);
             break;

@@ -120,7 +120,8 @@ static const struct {
             {"autoround:w3g24+iters=3", 1},
             {"quarot+gptq:w4pc", 2},
             {"efficientqat:w3g24+epochs=1", 2},
-            {"omniquant:w3a6g24+epochs=1", 2}};
+            {"omniquant:w3a6g24+epochs=1", 2},
+            {"qllm:w3a4g24+always+epochs=1", 2}};
 
 /* A method that looks at text, without training the whole model, is a stage of a row above. */
 static void every_calibrated_method_is_killed(void **state)

@@ -394,25 +394,23 @@ static void inputs_are_transformed_and_quantized_as_plain_c_does(void **state)
     BL_NEEDS_GPU;
     for (int i = 0; i < IN; i++) order[i] = (i * 7 + 5) % IN;
     both scale = both_flat(both_random(false, 1, IN, 1, 1)), from = both_list(BL_I32, order, IN),
+         sums = both_list(BL_I32, (const int32_t[]){2, 2, 2, 2, 9, 2, 9, 30, 3, 17, 30, 3, 20, 30, 3}, 15),
          blocks = both_random(false, IN, 16, 2, 0.3f);
     bl_tensor bc = {.buf = blocks.c.buf, .dtype = BL_F32, .ndim = 3, .dim = {15, 16, 16}, .stride = {256, 16, 1}},
               bg = bc;
     bg.buf = blocks.g.buf;
-    const bl_transform tc[] = {{BL_T_SCALE, IN, IN, scale.c},
-                               {BL_T_PERMUTE, IN, IN, from.c},
-                               {BL_T_HADAMARD, IN, IN, {0}},
-                               {BL_T_ROTATE, IN, IN, bc},
-                               {BL_T_HADAMARD, IN, IN, scale.c}},
-                       tg[] = {{BL_T_SCALE, IN, IN, scale.g},
-                               {BL_T_PERMUTE, IN, IN, from.g},
-                               {BL_T_HADAMARD, IN, IN, {0}},
-                               {BL_T_ROTATE, IN, IN, bg},
-                               {BL_T_HADAMARD, IN, IN, scale.g}};
+    const bl_transform
+        tc[] = {{BL_T_SCALE, IN, IN, scale.c},    {BL_T_PERMUTE, IN, IN, from.c},
+                {BL_T_HADAMARD, IN, IN, {0}},     {BL_T_ROTATE, IN, IN, bc},
+                {BL_T_HADAMARD, IN, IN, scale.c}, {BL_T_PERMUTE, IN, IN, bl_tensor_2d(sums.c.buf, 0, BL_I32, 5, 3)}},
+        tg[] = {{BL_T_SCALE, IN, IN, scale.g},    {BL_T_PERMUTE, IN, IN, from.g},
+                {BL_T_HADAMARD, IN, IN, {0}},     {BL_T_ROTATE, IN, IN, bg},
+                {BL_T_HADAMARD, IN, IN, scale.g}, {BL_T_PERMUTE, IN, IN, bl_tensor_2d(sums.g.buf, 0, BL_I32, 5, 3)}};
     const bl_format *f = bl_format_find("bf16");
     bl_shape s = both_shape(f, OUT, IN, 0);
     both_weight w = both_weight_new(f, &s, 1);
-    for (int n = 1; n <= 5; n++)
-        for (int first = 0; first + n <= 5; first++) {
+    for (int n = 1; n <= 6; n++)
+        for (int first = 0; first + n <= 6; first++) {
             both x = both_random(true, ROWS, IN, 3, 1), y = both_new(BL_F32, true, ROWS, IN);
             assert_ok(cpu->ops->transform(cpu, &(bl_transform_args){x.c, y.c, tc + first, n}, &e));
             assert_ok(gpu->ops->transform(gpu, &(bl_transform_args){x.g, y.g, tg + first, n}, &e));
@@ -421,7 +419,7 @@ static void inputs_are_transformed_and_quantized_as_plain_c_does(void **state)
             both_drop(y);
         }
     for (size_t k = 0; k < BL_COUNT(acts); k++)
-        for (int n = 0; n <= 5; n += 5) {
+        for (int n = 0; n <= 6; n += 6) {
             both x = both_random(true, ROWS, IN, 3, 1), y = both_new(BL_F32, false, ROWS, OUT);
             bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {y.c}, .t = tc, .n_t = n, .act = acts[k]}, b = a;
             b.x = x.g;
@@ -438,6 +436,7 @@ static void inputs_are_transformed_and_quantized_as_plain_c_does(void **state)
         }
     both_drop(scale);
     both_drop(from);
+    both_drop(sums);
     both_drop(blocks);
     both_weight_drop(&w);
 }

@@ -135,20 +135,22 @@ static void transforms_go_back(void **state)
     int32_t from[IN + 4];
     for (int i = 0; i < IN + 4; i++) from[i] = (i * 7 + 5) % IN; /* four of them twice */
     both scale = both_flat(both_random(false, 1, IN, 1, 1)), order = both_list(BL_I32, from, IN + 4),
+         sums = both_list(BL_I32, (const int32_t[]){2, 2, 2, 2, 9, 2, 9, 30, 3, 17, 30, 3, 20, 30, 3}, 15),
          blocks = both_random(false, IN, 8, 2, 1);
     bl_tensor rc = {.buf = blocks.c.buf, .dtype = BL_F32, .ndim = 3, .dim = {IN / 8, 8, 8}, .stride = {64, 8, 1}},
               rg = rc;
     rg.buf = blocks.g.buf;
-    const bl_transform c[] = {{BL_T_SCALE, IN, IN, scale.c},
-                              {BL_T_ROTATE, IN, IN, rc},
-                              {BL_T_HADAMARD, IN, IN, {0}}, /* of order 12 */
-                              {BL_T_HADAMARD, IN, IN, scale.c},
-                              {BL_T_PERMUTE, IN, IN + 4, order.c}};
+    const bl_transform c[] = {
+        {BL_T_SCALE, IN, IN, scale.c},      {BL_T_ROTATE, IN, IN, rc},
+        {BL_T_HADAMARD, IN, IN, {0}}, /* of order 12 */
+        {BL_T_HADAMARD, IN, IN, scale.c},   {BL_T_PERMUTE, IN, IN, bl_tensor_2d(sums.c.buf, 0, BL_I32, 5, 3)},
+        {BL_T_PERMUTE, IN, IN + 4, order.c}};
     bl_transform g[BL_COUNT(c)];
     memcpy(g, c, sizeof g);
+    g[4].data.buf = sums.g.buf;
     g[0].data = g[3].data = scale.g;
     g[1].data = rg;
-    g[4].data = order.g;
+    g[5].data = order.g;
     for (size_t first = 0; first < BL_COUNT(c); first++)
         for (size_t n = 1; first + n <= BL_COUNT(c); n++) {
             both dy = both_random(true, ROWS, c[first + n - 1].out, 3, 1), dx = both_random(true, ROWS, IN, 4, 1);
@@ -161,6 +163,7 @@ static void transforms_go_back(void **state)
         }
     both_drop(scale);
     both_drop(order);
+    both_drop(sums);
     both_drop(blocks);
 }
 

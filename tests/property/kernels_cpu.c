@@ -225,12 +225,15 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
     bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), a = numbers(RANK, IN, 3),
               b = numbers(OUT, RANK, 4), first = numbers(ROWS, OUT, 5), y = numbers(ROWS, OUT, 5),
               z = numbers(ROWS, OUT, 5), factor = numbers(1, IN, 6), turn = numbers(4 * 16, 16, 7),
-              order = numbers(1, IN, 8), a2 = numbers(RANK + 6, IN, 9), b2 = numbers(OUT, RANK + 6, 10);
+              order = numbers(1, IN, 8), sums = numbers(4, 3, 11), a2 = numbers(RANK + 6, IN, 9),
+              b2 = numbers(OUT, RANK + 6, 10);
     const bl_lowrank low[] = {{a, b, 0.5f}, {a2, b2, -1.5f}};
     bl_weight w;
     (void)state;
     for (int i = 0; i < IN; i++) ((int32_t *)order.buf->data)[i] = i * 5 % IN;
-    order.dtype = BL_I32;
+    order = bl_tensor_1d(order.buf, 0, BL_I32, IN);
+    sums.dtype = BL_I32;
+    memcpy(sums.buf->data, (const int32_t[12]){2, 2, 2, 2, 9, 2, 9, 30, 3, 17, 30, 3}, 48);
     turn.ndim = 3;
     turn.dim[0] = 4;
     turn.dim[1] = turn.dim[2] = 16;
@@ -240,7 +243,7 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
     bl_tensor few = bl_tensor_1d(factor.buf, factor.offset, BL_F32, 16);
     const bl_transform t[] = {
         {BL_T_SCALE, IN, IN, factor}, {BL_T_PERMUTE, IN, IN, order}, {BL_T_HADAMARD, IN, IN, factor},
-        {BL_T_ROTATE, IN, IN, turn},  {BL_T_HADAMARD, IN, IN, few},
+        {BL_T_ROTATE, IN, IN, turn},  {BL_T_HADAMARD, IN, IN, few},  {BL_T_PERMUTE, IN, IN, sums},
     };
     static const bl_actq acts[] = {
         {0},

@@ -3,8 +3,8 @@
 
 static void a_linear_that_is_not_plain_is_refused(void **state)
 {
-    static const char *const methods[] = {"db-llm:w2pc",    "efficientqat:w4pc",   "llm-qat:w4a8",
-                                          "omniquant:w4pc", "qa-lora:w4pc+rank=1", "lora+rank=1+dora"};
+    static const char *const methods[] = {"db-llm:w2pc", "efficientqat:w4pc",   "llm-qat:w4a8",    "omniquant:w4pc",
+                                          "qllm:w4a8",   "qa-lora:w4pc+rank=1", "lora+rank=1+dora"};
     float w[16] = {1};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(methods); i++)

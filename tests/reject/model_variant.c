@@ -233,6 +233,9 @@ static void values_that_cannot_be_are_refused(void **state)
     } bad[] = {
         {"model.layers.0.self_attn.q_proj.transform.1", 1, 64, true, "a permutation takes input 64 of 64"},
         {"model.layers.0.self_attn.q_proj.transform.1", 1, -1, true, "a permutation takes input -1 of 64"},
+        {"model.layers.0.self_attn.k_proj.transform.0", 1, 64, true,
+         "row 21 of sums of inputs is (to 64, from 1, by 1)"},
+        {"model.layers.0.self_attn.k_proj.transform.0", 1, 0, true, "expected an output of 64, none before 1,"},
         {"model.layers.0.self_attn.q_proj.transform.0", 0x3f800000, 0x7fc00000, false, "transform 0 has a value that"},
         {"model.layers.0.self_attn.q_proj.transform.3", 0x3f800000, 0x7f800000, false, "transform 3 has a value that"},
         {"model.layers.0.self_attn.o_proj.adapter.0.b", 0x3f800000, 0x7f800000, false, "adapter 0 has a value that"},

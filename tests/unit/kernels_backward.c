@@ -169,7 +169,7 @@ static void the_gradient_of_transforms_is_their_transpose(void **state)
     (void)state;
     enum { ROWS = 3, IN = 24, MID = 36, OUT = 36 };
     float scale[IN], signs[MID], turn[MID / 4 * 16], x[ROWS * MID], dy[ROWS * OUT];
-    int32_t from[MID];
+    int32_t from[MID], sums[15] = {2, 2, 2, 2, 9, 2, 9, 30, 3, 17, 30, 3, 20, 30, 3}; /* 9 joins 2, 30 is of three */
     fill(scale, IN, 2);
     fill(signs, MID, 1);
     fill(turn, MID / 4 * 16, 1);
@@ -188,8 +188,12 @@ static void the_gradient_of_transforms_is_their_transpose(void **state)
                   .dtype = BL_F32,
                   .ndim = 3,
                   .dim = {MID / 4, 4, 4},
-                  .stride = {16, 4, 1}}}};
-    EACH(be) for (int from_t = 0; from_t < 5; from_t++) for (int to_t = from_t + 1; to_t <= 5; to_t++)
+                  .stride = {16, 4, 1}}},
+        {.kind = BL_T_PERMUTE,
+         .in = OUT,
+         .out = OUT,
+         .data = {.buf = &(bl_buffer){.data = sums}, .dtype = BL_I32, .ndim = 2, .dim = {5, 3}, .stride = {3, 1}}}};
+    EACH(be) for (int from_t = 0; from_t < 6; from_t++) for (int to_t = from_t + 1; to_t <= 6; to_t++)
     {
         float y[ROWS * OUT], dx[ROWS * MID];
         int64_t in = t[from_t].in, out = t[to_t - 1].out;

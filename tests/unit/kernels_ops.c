@@ -216,7 +216,7 @@ static void outputs_are_transformed_before_bias_and_adapters(void **state)
     bl_weight weight;
     const bl_lowrank adapter = {.a = a, .b = b, .scale = 0.5f};
     for (int i = 0; i < OUT; i++) i32(back)[i] = OUT - 1 - i;
-    const bl_transform turns[] = {{.kind = BL_T_PERMUTE, .in = OUT, .out = OUT, .data = back},
+    const bl_transform turns[] = {{.kind = BL_T_PERMUTE, .in = OUT, .out = OUT, .data = flat(back)},
                                   {.kind = BL_T_SCALE, .in = OUT, .out = OUT, .data = s}};
     assert_ok(bl_weight_new(backends[0], bl_format_find("fp32"), &(bl_shape){.out = OUT, .in = IN}, &weight, &e));
     assert_ok(backends[0]->ops->upload(backends[0], &weight.part[0], f32(w), &e));

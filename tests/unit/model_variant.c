@@ -204,6 +204,16 @@ static void a_block_rotation_after_a_scale(const fixture *f)
     add_transform(l, (bl_transform){BL_T_SCALE, l->in, l->in, vector(f, l->in, 9, 1, 1)});
     add_transform(l, (bl_transform){BL_T_ROTATE, l->in, l->in, turn});
 }
+static void sums_of_the_input(const fixture *f)
+{
+    bl_err e = {0};
+    bl_linear *l = linear(f, 0, BL_ROLE_DOWN);
+    bl_tensor rows = fixture_tensor(f, BL_I32, 5, 3);
+    assert_ok(
+        f->be->ops->upload(f->be, &rows, (const int32_t[]){2, 2, 2, 2, 9, 2, 9, 30, 3, 17, 30, 3, 20, 30, 3}, &e));
+    assert_ok(f->be->ops->sync(f->be, &e));
+    add_transform(l, (bl_transform){BL_T_PERMUTE, l->in, l->in, rows});
+}
 static void adapters_on_a_packed_weight(const fixture *f)
 {
     bl_err e = {0};
@@ -333,6 +343,7 @@ static const struct {
     {hadamard_with_and_without_signs, (64 + 8) * 4, (64 + 8) * 4},
     {outputs_that_are_turned, 2 * 64 * 4, 2 * 64 * 4},
     {a_block_rotation_after_a_scale, 176 * 4 + 22 * 64 * 4, 176 * 4 + 22 * 64 * 4},
+    {sums_of_the_input, 5 * 3 * 4, 5 * 3 * 4},
     {adapters_on_a_packed_weight, 608 - 4096 + (3 + 7) * (64 + 32) * 4 + (64 + 176) * 4,
      608 - 4096 + (3 + 7) * (64 + 32) * 4 + (64 + 176) * 4},
     {the_embedding, 35840 - 65536, 0},
