@@ -600,6 +600,23 @@ static void blocks_of_few_bits_are_read_as_ggml_reads_them(void **state)
     }
 }
 
+/* 2^(e - 128) times the doubled integers, so that 1/2 at the largest exponent is a number, and the least is subnormal.
+ */
+static void mxfp4_at_both_ends_of_its_exponent(void **state)
+{
+    static const struct {
+        uint8_t e, code;
+        float value;
+    } rows[] = {{255, 0, 0},       {255, 1, 0x1p127f}, {255, 9, -0x1p127f}, {254, 2, 0x1p127f},
+                {1, 1, 0x1p-127f}, {0, 1, 0x1p-128f},  {0, 7, 0x1.8p-125f}, {0, 15, -0x1.8p-125f}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(rows); i++) {
+        const uint8_t block[17] = {rows[i].e, rows[i].code};
+        float want[32] = {rows[i].value};
+        assert_block("mxfp4", block, want, 32);
+    }
+}
+
 /* ---- weights ---- */
 static uint64_t handed_out;
 static bl_status give(bl_backend *be, uint64_t bytes, bl_buffer **out, bl_err *err)
@@ -679,6 +696,7 @@ int main(void)
         cmocka_unit_test(groups_of_zeros_stay_zero_when_scales_are_quantized),
         cmocka_unit_test(q8_0_by_hand),
         cmocka_unit_test(blocks_of_few_bits_are_read_as_ggml_reads_them),
+        cmocka_unit_test(mxfp4_at_both_ends_of_its_exponent),
         cmocka_unit_test(parts_of_a_weight_are_aligned_and_readable_after),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

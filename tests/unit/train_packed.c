@@ -131,9 +131,22 @@ static void a_step_in_the_backward_pass_is_that_of_a_gradient_that_was_kept(void
     assert_true(a[4] < a[0]);
 }
 
+/* As in bitsandbytes: parameters of fewer than 4,096 elements keep moments of 32 bits. Every part begins at 64 bytes.
+ */
+static void small_parameters_keep_moments_of_32_bits(void **state)
+{
+    const bl_adamw o = {.eight_bits = true};
+    const bl_trained small = {.value = bl_tensor_2d(NULL, 0, BL_F32, 63, 65)},
+                     large = {.value = bl_tensor_2d(NULL, 0, BL_F32, 64, 64)};
+    (void)state;
+    assert_int_equal(bl_adamw_bytes(&o, &small), 2 * 16384);
+    assert_int_equal(bl_adamw_bytes(&o, &large), 2 * 4096 + 2 * 64);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_parameters_keep_moments_of_32_bits),
         cmocka_unit_test(chance_is_right_in_the_mean_where_nearest_stands_still),
         cmocka_unit_test(a_step_in_the_backward_pass_is_that_of_a_gradient_that_was_kept),
     };
