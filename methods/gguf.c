@@ -42,13 +42,10 @@ static void settle(void *options)
 
 static bool is_mixed(const opts *o) { return o->mix || bl_gguf_only_mixed(o->type); }
 
-/* One table that serves as embedding and head is quantized when either is asked for. */
 static bool takes(const bl_method_run *r, const bl_linear *lin)
 {
     const opts *o = r->opts;
-    if (lin->block >= 0 || is_mixed(o)) return true;
-    if (lin->role == BL_ROLE_HEAD) return o->head;
-    return o->embeddings || (o->head && !r->model->head.weight.format);
+    return is_mixed(o) || bl_takes_linear(r, lin, o->head, o->embeddings);
 }
 
 static bool wants_head(const bl_method_run *r)

@@ -11,7 +11,7 @@
  *     mse            the range is shrunk until the error is least: GPTQ's search, QuaRot's clipping of weights
  *     1 bit          sign times the mean absolute value of the group; symmetric and range do not apply
  */
-#include "harness/method.h"
+#include "shared_weight.h"
 #include <string.h>
 
 typedef struct opts {
@@ -66,16 +66,10 @@ static void choose(const opts *o, int64_t out, int64_t in, const bl_format **f, 
     }
 }
 
-static bool is_tied(const bl_model *m) { return !m->head.weight.format; }
-
-/* Block linears always; the ends of the model when asked. One table that serves as both is quantized when either is
- * asked for. */
 static bool takes(const bl_method_run *r, const bl_linear *lin)
 {
     const opts *o = r->opts;
-    if (lin->block >= 0) return true;
-    if (lin->role == BL_ROLE_HEAD) return o->head;
-    return o->embeddings || (o->head && is_tied(r->model));
+    return bl_takes_linear(r, lin, o->head, o->embeddings);
 }
 
 static bool wants_head(const bl_method_run *r)

@@ -4,9 +4,7 @@
 
 bool bl_fp4_takes(const bl_method_run *r, const bl_fp4_opts *o, const bl_linear *lin)
 {
-    if (lin->block >= 0) return true;
-    if (lin->role == BL_ROLE_HEAD) return o->head;
-    return o->embeddings || (o->head && !r->model->head.weight.format);
+    return bl_takes_linear(r, lin, o->head, o->embeddings);
 }
 
 int64_t bl_fp4_block(const bl_linear *lin, int64_t n)

@@ -134,6 +134,13 @@ void bl_int_target(const bl_linear *lin, int64_t wbits, int64_t group, bool symm
                         .scale = scale};
 }
 
+bool bl_takes_linear(const bl_method_run *r, const bl_linear *lin, bool head, bool embeddings)
+{
+    if (lin->block >= 0) return true;
+    if (lin->role == BL_ROLE_HEAD) return head;
+    return embeddings || (head && !r->model->head.weight.format);
+}
+
 bool bl_int_of_block(const bl_linear *lin, int64_t wbits, int64_t group, bool symmetric, bl_dtype scale,
                      const bl_format **format, bl_shape *shape)
 {

@@ -19,6 +19,9 @@ bl_status bl_norm_divide(const bl_method_run *r, bl_norm *norm, const float *s, 
 /* BL_E_UNSUPPORTED, saying `why`, where a linear of those roles (bits, 0: all) has an adapter, transforms, or inputs
  * that are quantized. */
 bl_status bl_plain_linears(const bl_method_run *r, uint32_t roles, const char *why, bl_err *e);
+/* Of a method that takes head and embeddings where it is asked to: block linears always, one table that serves as both
+ * when either is asked for. */
+bool bl_takes_linear(const bl_method_run *r, const bl_linear *lin, bool head, bool embeddings);
 /* intN of what `lin` multiplies, group below 1: a row. */
 void bl_int_target(const bl_linear *lin, int64_t wbits, int64_t group, bool symmetric, bl_dtype scale,
                    const bl_format **format, bl_shape *shape);
