@@ -73,6 +73,12 @@ static void the_fastest_of_each_number_of_rows_is_chosen_and_found(void **state)
     assert_string_equal(bl_dispatch_find(t, "int8", 128, 2, 1500, 512), b);
     assert_null(bl_dispatch_find(t, "int8", 128, 2, 512, 4096)); /* the first is nearer */
     bl_dispatch_free(t);
+    /* a group that is a whole row there is none of a longer row, and every whole row is one */
+    t = reread(&(bl_dispatch_row){.format = "int4", .group = 512, .out = 512, .in = 512, .n_runs = 1, .run = {{1, a}}},
+               1);
+    assert_null(bl_dispatch_find(t, "int4", 512, 1, 512, 1024));
+    assert_string_equal(bl_dispatch_find(t, "int4", 1024, 1, 512, 1024), a);
+    bl_dispatch_free(t);
     bl_arena_free(arena);
 }
 

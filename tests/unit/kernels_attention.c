@@ -96,19 +96,30 @@ static void an_int8_cache_holds_codes_and_a_scale_for_the_values_of_every_row_an
     drop(odd);
 }
 
+/* Decoded here, a bit at a time. */
+static int code_in(const uint8_t *p, int bits, int64_t i)
+{
+    int q = 0;
+    for (int b = 0; b < bits; b++) q |= (p[(i * bits + b) / 8] >> (i * bits + b) % 8 & 1) << b;
+    return q;
+}
+
 /* 8.5 of a step of 1 goes to the even one. What fp16 cannot hold makes the step NaN. */
 static void a_cache_of_few_bits_holds_a_step_and_the_least_of_every_32_values(void **state)
 {
-    bl_tensor v = with(2, 4, (float[]){0, 15, 7, 8.5f, 1, 1e6f, 0, 0});
+    /* fp16 has 2048 and no 2049: the step leads from there to the largest */
+    bl_tensor v = with(3, 4, (float[]){0, 15, 7, 8.5f, 1, 1e6f, 0, 0, 2049, 2064, 2058, 2049});
     (void)state;
     EACH(be)
     {
-        bl_kv_view c = cache_of(be, BL_KV_INT4, 2, 1, 1, 4);
-        assert_ok(be->ops->kv_append(be, &(bl_kv_append_args){.kv = c, .v = v, .to = I64(0, 1)}, &e));
+        bl_kv_view c = cache_of(be, BL_KV_INT4, 3, 1, 1, 4);
+        assert_ok(be->ops->kv_append(be, &(bl_kv_append_args){.kv = c, .v = v, .to = I64(0, 1, 2)}, &e));
         const uint8_t *codes = at(&c.v);
         const uint16_t *step = at(&c.v_scale);
         assert_true(codes[0] == (0 | 15 << 4) && codes[1] == (7 | 8 << 4));
         assert_true(bl_f16_to_f32(step[0]) == 1 && bl_f16_to_f32(step[1]) == 0 && isnan(bl_f16_to_f32(step[2])));
+        assert_true(fabsf(bl_f16_to_f32(step[4]) - 16 / 15.0f) < 1e-3f && bl_f16_to_f32(step[5]) == 2048);
+        assert_true(code_in(codes + 2 * c.v.stride[0], 4, 0) == 1 && code_in(codes + 2 * c.v.stride[0], 4, 2) == 9);
         be->ops->buffer_free(c.k.buf);
     }
     drop(v);
@@ -173,13 +184,6 @@ static void keys_of_32_positions_have_a_step_and_the_least_of_every_channel(void
     drop(k);
 }
 
-/* Decoded here, a bit at a time. */
-static int code_in(const uint8_t *p, int bits, int64_t i)
-{
-    int q = 0;
-    for (int b = 0; b < bits; b++) q |= (p[(i * bits + b) / 8] >> (i * bits + b) % 8 & 1) << b;
-    return q;
-}
 static float key_in(const bl_kv_view *c, int64_t row, int64_t head, int64_t d)
 {
     int bits = bl_kv_bits(c->format);
