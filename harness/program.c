@@ -32,6 +32,8 @@ const char *const *bl_program_task_names(const bl_program *p, bl_arena *a, bl_er
     return names;
 }
 
+enum { MOST_SHOTS = 64 };
+
 int bl_task_shots(const char *name, size_t *base)
 {
     const char *suffix = strrchr(name, ':');
@@ -41,7 +43,7 @@ int bl_task_shots(const char *name, size_t *base)
     if (base) *base = strlen(name);
     if (!suffix || suffix[1] < '1' || suffix[1] > '9') return 0;
     n = strtol(suffix + 1, &end, 10);
-    if (n > 64 || strcmp(end, "shot")) return 0;
+    if (n > MOST_SHOTS || strcmp(end, "shot")) return 0;
     if (base) *base = (size_t)(suffix - name);
     return (int)n;
 }
@@ -85,19 +87,62 @@ bool bl_task_few(const bl_task *t, const char *name)
     return t->few && !(n > 4 && !strcmp(suffix + n - 4, "shot"));
 }
 
+/* Bytes of "foo" in "foo:5shot", "foo:0shot", "foo:99shot", whatever follows the last colon and ends in "shot"; 0: it
+ * is not such a name. */
+static size_t shots_of(const char *text)
+{
+    const char *suffix = strrchr(text, ':');
+    size_t n = suffix ? strlen(suffix) : 0;
+    return n > 5 && !strcmp(suffix + n - 4, "shot") ? (size_t)(suffix - text) : 0;
+}
+
+static int name_of(const bl_task *t, const char *text, size_t n)
+{
+    for (int j = 0; t->names[j]; j++)
+        if (strlen(t->names[j]) == n && !strncmp(t->names[j], text, n)) return j;
+    return -1;
+}
+
+/* What name j has in front by itself, as NAME:Nshot would draw it; -1: it would not. */
+static int own_shots(const bl_task *t, int j) { return t->fixed ? -1 : t->shots ? t->shots[j] : 0; }
+
 /* Which of a task's names it is; -1: none. */
 static int which_name(const bl_task *t, const char *text)
 {
     size_t base;
-    for (int j = 0; t->chat && bl_task_chat(text) && t->names[j]; j++)
-        if (strlen(t->names[j]) == strlen(text) - strlen(chat) && !strncmp(t->names[j], text, strlen(t->names[j])))
-            return j;
-    for (int j = 0; t->names[j]; j++)
-        if (!strcmp(t->names[j], text)) return j;
-    bool few = t->few && bl_task_shots(text, &base);
-    for (int j = 0; few && t->names[j]; j++)
-        if (bl_task_few(t, t->names[j]) && strlen(t->names[j]) == base && !strncmp(t->names[j], text, base)) return j;
-    return -1;
+    int j = t->chat && bl_task_chat(text) ? name_of(t, text, strlen(text) - strlen(chat)) : -1;
+    if (j >= 0 || (j = name_of(t, text, strlen(text))) >= 0) return j;
+    if (bl_task_shots(text, &base)) j = name_of(t, text, base);
+    else if ((base = shots_of(text)) > 0 && !strcmp(text + base, ":0shot")) {
+        j = name_of(t, text, base);
+        if (j >= 0 && own_shots(t, j) != 0) j = -1;
+    }
+    return j >= 0 && bl_task_few(t, t->names[j]) ? j : -1;
+}
+
+/* The name under which a measurement is kept: mmlu:5shot is mmlu, aqua:0shot is aqua. */
+static const char *kept_name(const bl_task *t, int j, const char *text)
+{
+    size_t base = shots_of(text);
+    bool whole = !strcmp(t->names[j], text), own = base > 0 && bl_task_shots(text, NULL) == own_shots(t, j);
+    return whole || (own && base == strlen(t->names[j])) ? t->names[j] : text;
+}
+
+bl_status bl_program_shots(const bl_program *p, const char *text, bl_err *e)
+{
+    size_t base = shots_of(text);
+    for (size_t i = 0; base && p->tasks[i]; i++) {
+        const bl_task *t = p->tasks[i];
+        int j = name_of(t, text, base);
+        if (j < 0 || which_name(t, text) >= 0) continue;
+        if (!bl_task_few(t, t->names[j]))
+            return bl_fail(e, BL_E_CONFIG, "no task '%s': '%s' takes no other worked examples than it has", text,
+                           t->names[j]);
+        if (!strcmp(text + base, ":0shot")) return bl_fail(e, BL_E_CONFIG, "no task '%s': %s", text, t->fixed);
+        return bl_fail(e, BL_E_CONFIG, "no task '%s': '%s' is no number of worked examples, expected 1shot to %dshot",
+                       text, text + base + 1, MOST_SHOTS);
+    }
+    return BL_OK;
 }
 
 int bl_task_examples(const bl_task *t, const char *name)
@@ -122,9 +167,10 @@ bl_status bl_program_task(const bl_program *p, const char *text, const bl_task *
         int j = which_name(p->tasks[i], text);
         if (j < 0) continue;
         *out = p->tasks[i];
-        *name = strcmp(p->tasks[i]->names[j], text) ? text : p->tasks[i]->names[j];
+        *name = kept_name(p->tasks[i], j, text);
         return BL_OK;
     }
+    BL_TRY(bl_program_shots(p, text, e));
     BL_TRY(bl_arena_new(&a, e));
     char *plain = NULL;
     if (bl_task_chat(text) && !(plain = bl_arena_str(a, text, strlen(text) - strlen(chat), e))) {

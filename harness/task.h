@@ -146,6 +146,9 @@ typedef struct bl_task {
     const char *const *splits; /* of each name: "test", "validation"; NULL: not said */
     const int *shots;          /* of each name: worked examples in front of a question; NULL: none */
     bool few;                  /* "NAME:5shot" is a name with 5 worked examples in front: bl_task_shots, bl_task_few */
+    /* What NAME has in front is none of what NAME:Nshot draws, and what is said to NAME:0shot. NULL: NAME:Nshot of as
+     * many as NAME has is NAME. */
+    const char *fixed;
     bool chat;                 /* "NAME+chat": asked through the model's chat template; bl_task_chat */
     const char *const *names;  /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
     const char *title, *cite, *doc;

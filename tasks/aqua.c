@@ -19,6 +19,7 @@ static const bl_choice_task row = {.read = bl_choice_read_aqua,
                                    .prompt = "Question: {text}\n{choices}\nAnswer:",
                                    .letters = true,
                                    .n_choices = 5,
+                                   .once = true,
                                    .examples = train,
                                    .where_examples = where_train};
 

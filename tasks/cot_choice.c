@@ -55,6 +55,7 @@ static const bl_cot_set sets[] = {
      .read = read_aqua,
      .files = aqua,
      .where = "test.json of google-deepmind/AQuA, or deepmind/aqua_rat, raw, test, as JSON lines",
+     .once = true,
      .answer = BL_COT_LETTER,
      .example = bl_cot_aqua,
      .n_examples = 4,

@@ -28,9 +28,11 @@ static bl_status read_from(int first, const bl_json *j, bl_arena *a, bl_choice *
 {
     static const char *const options[] = {"opa", "opb", "opc", "opd"};
     bl_status st = BL_OK;
+    int64_t cop;
 
     BL_TRY(bl_choice_text(j, "question", a, &out->text, e));
     BL_TRY(bl_choice_keys(j, options, 4, a, out, e));
+    BL_TRY(bl_json_get_int(j, "cop", &cop, e)); /* a text is of no release: from where it counts, nothing says */
     BL_TRY(bl_choice_number(j, "cop", first, 4, out, e));
 out:
     return st;
@@ -51,6 +53,7 @@ static const bl_choice_task one = {.read = read_one,
                                    .by_length = true,
                                    .letters = true,
                                    .n_choices = 4,
+                                   .once = true,
                                    .examples = train_one,
                                    .where_examples = where_one};
 static const bl_choice_task zero = {.read = read_zero,
@@ -58,6 +61,7 @@ static const bl_choice_task zero = {.read = read_zero,
                                     .by_length = true,
                                     .letters = true,
                                     .n_choices = 4,
+                                    .once = true,
                                     .examples = train_zero,
                                     .where_examples = where_zero};
 

@@ -89,6 +89,7 @@ static const bl_choice_task row = {.read = read_row,
                                    .by_length = true,
                                    .letters = true,
                                    .n_choices = 4,
+                                   .once = true,
                                    .examples = train,
                                    .where_examples = where_train};
 

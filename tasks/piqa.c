@@ -106,6 +106,7 @@ static const char where_train[] =
     "train.jsonl and train-labels.lst of yonatanbisk.com/piqa, or ybisk/piqa, train, as JSON lines";
 static const bl_choice_task row = {.read = read_row,
                                    .prompt = "Question: {text}\nAnswer:",
+                                   .once = true,
                                    .by_length = true,
                                    .beside = labels,
                                    .examples = train,

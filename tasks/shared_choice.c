@@ -313,12 +313,22 @@ static bl_status read_row(const void *ctx, int64_t i, const bl_json *row, bl_are
     return st == BL_OK ? check_row(out, task, e) : st;
 }
 
+/* What a row asks, its choices included. */
+static void asked(const void *item, bl_text *out)
+{
+    const bl_choice *q = item;
+    bl_text_addf(out, "%s\x1e%s", q->text, q->more ? q->more : "");
+    for (int c = 0; c < q->n_choices; c++) bl_text_addf(out, "\x1e%s", q->choice[c]);
+}
+
 bl_status bl_choice_file(const char *path, const bl_choice_task *task, bl_arena *a, bl_choice **row, int64_t *n,
                          bl_hash *hash, bl_err *e)
 {
     bl_status st = BL_OK;
+    bl_rows_layout layout = task->rows;
     void *list;
-    BL_TRY(bl_rows_items(path, &task->rows, read_row, task, sizeof **row, a, &list, n, hash, e));
+    if (task->once) layout.said = asked;
+    BL_TRY(bl_rows_items(path, &layout, read_row, task, sizeof **row, a, &list, n, hash, e));
     if (task->beside) BL_TRY(task->beside(path, list, *n, hash, e));
     *row = list;
 out:
@@ -346,10 +356,12 @@ static bl_status load_examples(const bl_task_load *how, const bl_choice_task *ta
     int64_t n;
     bl_hash hash, both[2];
     const char *path;
+    bl_choice_task of_examples = *task;
 
     if (!want) return BL_OK;
+    of_examples.once = task->once && task->examples_are_asked;
     BL_TRY(bl_data_find(how->dirs, task->examples, task->where_examples, out->arena, &path, NULL, e));
-    BL_TRY(bl_choice_file(path, task, out->arena, &row, &n, &hash, e));
+    BL_TRY(bl_choice_file(path, &of_examples, out->arena, &row, &n, &hash, e));
     if (n < drawn) {
         st = bl_fail(e, BL_E_CONFIG, "%s: %" PRId64 " rows, expected at least %d for the worked examples", path, n,
                      drawn);

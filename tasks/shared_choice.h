@@ -32,6 +32,7 @@ typedef struct bl_choice_task {
     bool letters;    /* A, B, … are scored in place of the texts of the choices */
     int n_choices;   /* every row has so many; 0: any number */
     bool right_once; /* a choice that is the right one's text again is refused; some published sets have such rows */
+    bool once;       /* a question that comes twice with its choices is refused; some published sets repeat rows */
     bl_rows_layout rows; /* of its files */
     /* What a file's rows lack is beside it (labels in a file of their own): called once all of them are read; *hash is
      * of the data and may be changed. NULL: they are whole. */
@@ -52,7 +53,8 @@ extern const bl_choice_source bl_choice_aqua, bl_choice_medqa, bl_choice_medmcqa
 /* Reads the first of `names` that exists, and where how->name asks for worked examples as many rows of task->examples,
  * drawn without replacement by the seed and the same for every item, but for one that is the item itself: the next
  * stands in for it. Refused: no rows, fewer than 2 choices, more or fewer than task->n_choices, an empty choice or
- * text, gold outside the choices, an id that comes twice, a row of 1 MB. `task` is lent as long as the data. */
+ * text, gold outside the choices, an id that comes twice, a row of 1 MB. Worked examples may repeat. `task` is lent as
+ * long as the data. */
 bl_status bl_choice_load(const bl_task_load *how, const char *const *names, const char *where,
                          const bl_choice_task *task, bl_task_data *out, bl_err *e);
 

@@ -92,12 +92,14 @@ static bl_status read_row(const void *ctx, int64_t i, const bl_json *row, bl_are
     return set->read(row, a, out, e);
 }
 
+static void asked(const void *item, bl_text *out) { bl_text_add(out, ((const bl_cot_item *)item)->question); }
+
 bl_status bl_cot_file(const char *path, const bl_cot_set *set, bl_arena *a, bl_cot_item **item, int64_t *n,
                       bl_hash *hash, bl_err *e)
 {
     void *list;
-    const bl_status st = bl_rows_items(path, &(bl_rows_layout){.list = set->list}, read_row, set, sizeof **item, a,
-                                       &list, n, hash, e);
+    const bl_rows_layout layout = {.list = set->list, .said = set->once ? asked : NULL};
+    const bl_status st = bl_rows_items(path, &layout, read_row, set, sizeof **item, a, &list, n, hash, e);
     if (st == BL_OK) *item = list;
     return st;
 }

@@ -35,6 +35,7 @@ typedef struct bl_cot_set {
     const char *const *files; /* where they are found, bl_data_find; each one array, JSON lines, or an object */
     const char *list;         /* key of the array when the file is an object */
     const char *where;
+    bool once; /* a question that was there before is refused; some published sets repeat rows */
     bl_cot_answer answer;
     const bl_cot_example *example;
     int n_examples;

@@ -214,6 +214,7 @@ static bl_status unknown(const bl_program *p, const char *name, bl_err *e)
     bl_arena *a = NULL;
     const char *const *task_names, **names, *near;
     size_t n = 0;
+    BL_TRY(bl_program_shots(p, name, e));
     BL_TRY(bl_arena_new(&a, e));
     if (!(task_names = bl_program_task_names(p, a, e))) {
         st = BL_E_NOMEM;

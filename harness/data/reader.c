@@ -80,7 +80,7 @@ struct bl_rows {
     int64_t element;         /* its number, from 1 */
     bl_csv *csv;             /* NULL: JSON */
     size_t max_row;
-    bl_seen seen; /* of the rows so far, bl_rows_once */
+    bl_seen seen, said; /* of the rows so far, bl_rows_once and said_once */
     bl_text where;
 };
 
@@ -103,6 +103,7 @@ void bl_rows_close(bl_rows *r)
     bl_json_free(r->doc);
     bl_csv_close(r->csv);
     bl_seen_free(&r->seen);
+    bl_seen_free(&r->said);
     bl_text_free(&r->where);
     bl_free(r->text);
     bl_free(r->path);
@@ -275,7 +276,7 @@ bl_status bl_rows_once(bl_rows *r, const bl_json *row, bl_err *e)
     bl_status st = BL_OK;
     const bl_json *v = NULL;
     const char *key = NULL, *id;
-    bl_text text = {0}; /* as JSON has it: 7 is another than "7" */
+    bl_text text = {0}, shown = {0};
     int64_t first;
     double x;
 
@@ -289,18 +290,21 @@ bl_status bl_rows_once(bl_rows *r, const bl_json *row, bl_err *e)
             st = bl_fail(e, BL_E_FORMAT, "'%s' is empty, expected a text", key);
             goto out;
         }
-        bl_json_put_str(&text, id, strlen(id));
+        bl_text_add(&text, id);
+        bl_json_put_str(&shown, id, strlen(id));
     } else {
         if (v && bl_json_kind(v) != BL_JSON_NULL)
             st = bl_fail(e, BL_E_FORMAT, "'%s' is neither a number nor a text, expected one of them", key);
         goto out; /* it has none */
     }
     BL_TRY(bl_text_check(&text, e));
+    BL_TRY(bl_text_check(&shown, e));
     BL_TRY(bl_seen_add(&r->seen, text.s, r->line, &first, e));
     if (first)
         st = bl_fail(e, BL_E_FORMAT, "%s %s comes twice, first in line %" PRId64 "; expected another for every row",
-                     key, text.s, first);
+                     key, shown.n ? shown.s : text.s, first);
 out:
+    bl_text_free(&shown);
     bl_text_free(&text);
     return bl_rows_within(r, st, e);
 }
@@ -319,6 +323,23 @@ bl_status bl_rows_each(const char *path, bl_status (*each)(void *ctx, const bl_j
     }
 out:
     bl_rows_close(r);
+    return st;
+}
+
+static bl_status said_once(bl_rows *r, const void *item, void (*said)(const void *, bl_text *), bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+    int64_t first;
+
+    said(item, &t);
+    BL_TRY(bl_text_check(&t, e));
+    BL_TRY(bl_seen_add(&r->said, t.s, r->line, &first, e));
+    if (first)
+        st = bl_fail(e, BL_E_FORMAT,
+                     "the same question comes twice, first in line %" PRId64 "; expected another for every row", first);
+out:
+    bl_text_free(&t);
     return st;
 }
 
@@ -341,6 +362,7 @@ bl_status bl_rows_items(const char *path, const bl_rows_layout *how, bl_row_item
         st = bl_json_kind(j) == BL_JSON_OBJECT ? read(ctx, (int64_t)count, j, a, item, e)
                                                : bl_fail(e, BL_E_FORMAT, "expected an object");
         if (st == BL_OK) st = bl_rows_once(r, j, e);
+        if (st == BL_OK && layout.said) st = said_once(r, item, layout.said, e);
         if (bl_rows_within(r, st, e) != BL_OK) goto out;
         count++;
     }

@@ -36,6 +36,8 @@ typedef struct bl_rows_layout {
     const char *list;           /* a file that is one object has its rows in the array of this key; NULL: JSON lines */
     bool keyed;                 /* a file is one object whose members are its rows, their keys the ids */
     size_t max_row;             /* longer lines, records and elements are refused; 0: no limit */
+    /* What an item of bl_rows_items asks, which no other may; NULL: rows may repeat. */
+    void (*said)(const void *item, bl_text *out);
 } bl_rows_layout;
 #define BL_ROW_MAX 1000000 /* of tasks: no question is so long */
 bl_status bl_rows_open_as(const char *path, const bl_rows_layout *how, bl_rows **out, bl_err *e); /* copied */
@@ -48,8 +50,8 @@ const char *bl_rows_where(const bl_rows *r);
 /* What was said against that row, with its place in front unless it is there; returns `st`. */
 bl_status bl_rows_within(const bl_rows *r, bl_status st, bl_err *e);
 /* Refuses a row whose number (id, ID, qid, qID, iIndex, idx, ind or question_id, the first of them that it has) a row
- * before it had, with both places, and one whose is neither number nor text; one without is taken. To be called once a
- * row. */
+ * before it had, with both places, and one whose is neither number nor text; one without is taken. 7 is "7" too. To be
+ * called once a row. */
 bl_status bl_rows_once(bl_rows *r, const bl_json *row, bl_err *e);
 /* Next row, valid until the next call; *row NULL at the end. Empty lines are skipped. */
 bl_status bl_rows_json(bl_rows *r, const bl_json **row, bl_err *e);
@@ -60,7 +62,8 @@ bl_status bl_rows_each(const char *path, bl_status (*each)(void *ctx, const bl_j
 /* Fills an item, which is of zeros, from row i; texts are copied to the arena. Sentences need no file and row. */
 typedef bl_status bl_row_item(const void *ctx, int64_t i, const bl_json *row, bl_arena *a, void *out, bl_err *e);
 /* The rows of a file as an array of items of `size` bytes in the arena, *out. Refused, with the file and the row in
- * front: a row that is no object, what `read` refuses, a number that comes twice (bl_rows_once); a file without rows.
+ * front: a row that is no object, what `read` refuses, a number that comes twice (bl_rows_once), how->said alike;
+ * a file without rows.
  * how->max_row 0: BL_ROW_MAX. */
 bl_status bl_rows_items(const char *path, const bl_rows_layout *how, bl_row_item *read, const void *ctx, size_t size,
                         bl_arena *a, void **out, int64_t *n, bl_hash *hash, bl_err *e);

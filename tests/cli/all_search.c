@@ -8,7 +8,7 @@
 static const char rows[] = "{\"id\": 1, \"text\": \"how many moons has mars\", \"answer\": \"two\"}\n"
                            "{\"id\": 2, \"text\": \"water boils at sea level\", \"answer\": \"100\"}\n"
                            "\n"
-                           "{\"id\": \"2\", \"text\": \"the cat sat\", \"answer\": \"mat\"}\n";
+                           "{\"id\": \"3\", \"text\": \"the cat sat\", \"answer\": \"mat\"}\n";
 
 static const char *put(const char *name, const char *text, size_t n)
 {
@@ -36,7 +36,7 @@ static void a_search_finds_the_row_that_is_the_question(void **state)
         assert_int_equal(lines_of(r.out), 2);
         const char *first = strstr(r.out, "\"found\":[{\"row\":2,"), *second = strstr(r.out, "\"found\":[{\"row\":3,");
         assert_true(first && second && first < second);
-        assert_non_null(strstr(r.out, "\"entry\":{\"id\":\"2\",\"text\":\"the cat sat\",\"answer\":\"mat\"}}"));
+        assert_non_null(strstr(r.out, "\"entry\":{\"id\":\"3\",\"text\":\"the cat sat\",\"answer\":\"mat\"}}"));
         ran_free(&r);
     }
     r = SAY(NULL, "index", "--model", "@model", "--field", "answer", "-o", "@dir/m.h5", "@dir/rows.jsonl");

@@ -40,7 +40,7 @@ static const struct {
     {"piqa", "piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":2}", BL_E_FORMAT,
      "label 2 is not 0 or 1"},
     {"piqa", "piqa/valid.jsonl",
-     "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":1}\n{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}",
+     "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":1}\n{\"goal\":\"h\",\"sol1\":\"a\",\"sol2\":\"b\"}",
      BL_E_FORMAT, "1 of 2 rows have no label"},
     {"winogrande", "winogrande/dev.jsonl",
      "{\"sentence\":\"no blank\",\"option1\":\"a\",\"option2\":\"b\",\"answer\":\"1\"}", BL_E_FORMAT, "no '_'"},
@@ -246,6 +246,34 @@ static const struct {
     {"truthfulqa_mc1:1shot", "truthfulqa/mc_task.json", "[{\"question\":\"q\",\"mc1_targets\":{\"a\":1,\"b\":0}}]",
      BL_E_CONFIG, "mc_task.json: 1 rows, expected at least 2 for the worked examples"},
     {"aqua:65shot", "aqua/test.jsonl", "", BL_E_CONFIG, "no task 'aqua:65shot'"},
+    /* rows that come twice, of sets whose rows have no number */
+    {"medqa", "medqa/us_4options_test.jsonl",
+     "{\"question\":\"q\",\"options\":{\"A\":\"1\",\"B\":\"2\",\"C\":\"3\",\"D\":\"4\"},\"answer_idx\":\"B\"}\n"
+     "{\"question\":\"q\",\"options\":{\"A\":\"1\",\"B\":\"2\",\"C\":\"3\",\"D\":\"4\"},\"answer_idx\":\"C\"}",
+     BL_E_FORMAT,
+     "us_4options_test.jsonl:2: the same question comes twice, first in line 1; expected another for every "
+     "row"},
+    {"aqua", "aqua/test.jsonl",
+     "{\"question\":\"q\",\"options\":[\"A)1\",\"B)2\",\"C)3\",\"D)4\",\"E)5\"],\"correct\":\"C\"}\n"
+     "{\"question\":\"q\",\"options\":[\"A)1\",\"B)2\",\"C)3\",\"D)4\",\"E)5\"],\"correct\":\"C\"}",
+     BL_E_FORMAT, "test.jsonl:2: the same question comes twice, first in line 1"},
+    {"aqua:cot4", "aqua/test.jsonl",
+     "{\"question\":\"q\",\"options\":[\"A)1\",\"B)2\",\"C)3\",\"D)4\",\"E)5\"],\"correct\":\"C\"}\n"
+     "{\"question\":\"q\",\"options\":[\"A)1\",\"B)2\",\"C)3\",\"D)4\",\"E)5\"],\"correct\":\"C\"}",
+     BL_E_FORMAT, "test.jsonl:2: the same question comes twice, first in line 1; expected another for every row"},
+    {"medmcqa", "medmcqa/dev.jsonl",
+     "{\"question\":\"q\",\"cop\":1,\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\"}\n"
+     "{\"question\":\"q\",\"cop\":1,\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\"}",
+     BL_E_FORMAT, "dev.jsonl:2: the same question comes twice, first in line 1"},
+    {"medmcqa", "medmcqa/dev.jsonl",
+     "{\"question\":\"q\",\"cop\":\"2\",\"opa\":\"a\",\"opb\":\"b\",\"opc\":\"c\",\"opd\":\"d\"}", BL_E_FORMAT,
+     "dev.jsonl:1: cop: found the string \"2\", expected an integer"},
+    {"arc_easy", "arc/arc_easy_test.jsonl",
+     "{\"id\":1,\"question\":\"q\",\"choices\":[\"a\",\"b\"],\"gold\":0}\n{\"id\":\"1\",\"question\":\"r\","
+     "\"choices\":[\"a\",\"b\"],\"gold\":0}",
+     BL_E_FORMAT, "arc_easy_test.jsonl:2: id \"1\" comes twice, first in line 1"},
+    {"truthfulqa_mc2", "truthfulqa/mc_task.json", "[{\"question\":\"q\",\"mc2_targets\":{\"a\":1,\"b\":1}}]",
+     BL_E_FORMAT, "mc_task.json:1: element 1: all 2 answers are right, expected a wrong one after them"},
     {"piqa+chat", "piqa/valid.jsonl", "", BL_E_CONFIG,
      "task 'piqa' is not asked through a chat template; without +chat"},
     {"gsm8k:cot8+chat+chat", "gsm8k/test.jsonl", "", BL_E_CONFIG, "no task 'gsm8k:cot8+chat+chat'"},
