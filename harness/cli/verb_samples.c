@@ -321,7 +321,8 @@ out:
     return st;
 }
 
-/* Numbers of questions are of a task: answers to two of them in one file would be taken for each other. */
+/* Numbers of questions are of a task: answers to two of them in one file would be taken for each other; and what is
+ * marked of a round of feedback may not bring along what the round is measured on. */
 static bl_status of_one_task(const bl_program *p, const opts *o, const char *dir, const bl_cell *c, size_t n, bl_err *e)
 {
     const char *task = NULL;
@@ -352,7 +353,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     BL_TRY(bl_arena_new(&a, e));
     if (list) bl_json_lines(&all_lines, NULL);
     BL_TRY(bl_cells_read(args->pos[0], a, &all, &n, exit_code, e));
-    if (o->format == FASTCHAT && !list) BL_TRY(of_one_task(p, o, args->pos[0], all, n, e));
+    if ((o->format == FASTCHAT || o->format == FEEDBACK) && !list) BL_TRY(of_one_task(p, o, args->pos[0], all, n, e));
     for (size_t i = 0; i < n; i++) {
         const bl_cell *c = &all[i], *b = NULL;
         const bl_task *task;

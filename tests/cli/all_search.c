@@ -175,6 +175,13 @@ static void rated_answers_join_the_store_and_the_training_set(void **state)
             "@data");
     expect(&r, 0, NULL);
     ran_free(&r);
+    r = SAY(NULL, "run", "--model", "@model", "--method", "base", "--task", "feedback:bm25,faq:closed", "--data",
+            "@data", "--out", "@dir/both");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = SAY(NULL, "samples", "@dir/both", "--format", "feedback", "--data", "@data");
+    expect(&r, 2, "a file of answers is of one task: say --task"); /* or the answers that are held out come along */
+    ran_free(&r);
     r = SAY(NULL, "ask", "faq:dense", "0", "--data", "@data");
     expect(&r, 0, NULL);
     assert_non_null(strstr(r.out, "query: \"where is j\"\n18 texts"));
