@@ -149,8 +149,8 @@ typedef struct bl_task {
     /* What NAME has in front is none of what NAME:Nshot draws, and what is said to NAME:0shot. NULL: NAME:Nshot of as
      * many as NAME has is NAME. */
     const char *fixed;
-    bool chat;                 /* "NAME+chat": asked through the model's chat template; bl_task_chat */
-    const char *const *names;  /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
+    bool chat;                /* "NAME+chat": asked through the model's chat template; bl_task_chat */
+    const char *const *names; /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
     const char *title, *cite, *doc;
     int version; /* raised whenever its numbers could change */
     const bl_metric *metrics;
