@@ -172,6 +172,7 @@ static void a_row_says_what_is_odd_about_its_calibration(void **state)
 /* A plan would not know of it otherwise. */
 static void a_method_that_solves_or_searches_says_what_that_takes(void **state)
 {
+    bl_model model = {.config = {.max_len = 256}}; /* methods that train a block count its windows */
     (void)state;
     for (size_t i = 0; bl_methods[i]; i++) {
         const bl_method *m = bl_methods[i];
@@ -181,7 +182,7 @@ static void a_method_that_solves_or_searches_says_what_that_takes(void **state)
                         large = {.out = 128, .in = 64, .weight.shape = {.out = 128, .in = 64}};
         char *opts = calloc(1, m->opts_size + 1);
         if (m->opts) bl_opt_defaults(m->opts, opts);
-        const bl_method_run run = {.method = m, .opts = opts};
+        const bl_method_run run = {.method = m, .model = &model, .opts = opts};
         double one = m->work(&run, &small), two = m->work(&run, &large);
         assert_true(one > 64 * 64 && two > one);
         free(opts);
