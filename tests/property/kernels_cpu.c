@@ -261,7 +261,7 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
     for (size_t n = 0; n < BL_COUNT(names); n++) {
         const bl_format *f = bl_format_find(names[n]);
         pack(f, geometry(f, OUT, IN, 32), dense, &w);
-        for (int n_t = 0; n_t <= 5; n_t++)
+        for (int n_t = 0; n_t <= (int)BL_COUNT(t); n_t++)
             for (size_t q = 0; q < BL_COUNT(acts); q++)
                 for (int mode = 0; mode < 6; mode++) {
                     bl_linear_args args = {.x = x,
@@ -298,6 +298,7 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
     drop(factor);
     drop(turn);
     drop(order);
+    drop(sums);
 }
 
 /* q, k and v, or gate and up, with one call: weights of several formats, some of which multiply in integers, with and
