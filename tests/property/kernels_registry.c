@@ -6,11 +6,10 @@ static bl_err e;
 static bl_backend *fast, *plain;
 
 static const bl_kernel_shape shapes[] = {
-    /* rows, out, in, group */
+    /* rows, out, in, group; the last ones: more rows, more outputs than a transposed product does at once */
     {1, 33, 64, 32},     {2, 6, 576, 64}, {3, 40, 172, 172}, {4, 13, 1536, 128}, {5, 7, 256, 64},
     {7, 9, 341, 0},      {1, 48, 64, 32}, {2, 16, 576, 64},  {7, 32, 1536, 0},   {30, 17, 192, 64},
-    {100, 11, 1184, 16}, {1, 5, 256, 4},  {200, 34, 72, 8}, /* more rows than a transposed product
-    does at once */
+    {100, 11, 1184, 16}, {1, 5, 256, 4},  {200, 34, 72, 8},  {7, 520, 40, 8},
 };
 
 static int set_up(void **state)
