@@ -84,12 +84,13 @@ static void shapes_have_the_parameters_they_are_named_after(void **state)
         /* as published for each model */
         {"synth:llama3-8b", 8030261248},       {"synth:llama3-70b", 70553706496},
         {"synth:llama3.1-405b", 405853388800}, {"synth:llama2-7b", 6738415616},
-        {"synth:llama2-13b", 13015864320},     {"synth:llama2-70b", 68976648192},
-        {"synth:llama3.2-1b", 1235814400},     {"synth:llama3.2-3b", 3212749824},
-        {"synth:tinyllama-1.1b", 1100048384},  {"synth:smollm2-135m", 134515008},
-        {"synth:smollm2-360m", 361821120},     {"synth:smollm2-1.7b", 1711376384},
-        {"synth:mistral-7b-v0.1", 7241732096}, {"synth:mistral-7b-v0.3", 7248023552},
-        {"synth:qwen2.5-0.5b", 494032768},     {"synth:qwen3-0.6b", 596049920},
+        {"synth:llama-65b", 65285660672},      {"synth:llama2-13b", 13015864320},
+        {"synth:llama2-70b", 68976648192},     {"synth:llama3.2-1b", 1235814400},
+        {"synth:llama3.2-3b", 3212749824},     {"synth:tinyllama-1.1b", 1100048384},
+        {"synth:smollm2-135m", 134515008},     {"synth:smollm2-360m", 361821120},
+        {"synth:smollm2-1.7b", 1711376384},    {"synth:mistral-7b-v0.1", 7241732096},
+        {"synth:mistral-7b-v0.3", 7248023552}, {"synth:qwen2.5-0.5b", 494032768},
+        {"synth:qwen3-0.6b", 596049920},
     };
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
         bl_checkpoint *c = open_model(rows[i].name);
