@@ -222,7 +222,7 @@ uint64_t bl_block_backward_bytes(const bl_model *m, int64_t rows)
 bl_status bl_block_backward(bl_model *m, int64_t block, const bl_batch *b, bl_kv *kv, const bl_tape *t, bl_tensor dx,
                             bool below, const bl_block_grads *g, bl_err *e)
 {
-    bl_buffer *start = NULL;
+    bl_buffer *start = NULL, *own = NULL, **room = g->work ? g->work : &own;
     bl_status st = BL_OK;
     back k = {
         .p = {.m = m, .b = b, .kv = kv, .tape = t, .block = block, .be = m->blocks[block].be}, .t = t, .g = g, .d = dx};
@@ -231,7 +231,8 @@ bl_status bl_block_backward(bl_model *m, int64_t block, const bl_batch *b, bl_kv
     BL_TRY(check(m, b, e));
     k.rows = b->start[b->n_seq];
     BL_TRY(bl_pass_prepare(&k.p, e));
-    BL_TRY(m->be->ops->buffer_new(m->be, bl_block_backward_bytes(m, k.rows), &k.work, e));
+    BL_TRY(bl_buffer_fit(m->be, room, bl_block_backward_bytes(m, k.rows), e));
+    k.work = *room;
     BL_TRY(m->be->ops->buffer_new(m->be, (uint64_t)(b->n_seq + 1) * sizeof *b->start, &start, e));
     k.start = bl_tensor_1d(start, 0, BL_I32, b->n_seq + 1);
     BL_TRY(m->be->ops->upload(m->be, &k.start, b->start, e));
@@ -239,7 +240,7 @@ bl_status bl_block_backward(bl_model *m, int64_t block, const bl_batch *b, bl_kv
     BL_TRY(attention(&k, below, e));
 out:
     if (st != BL_OK) bl_within(e, "gradient of block %lld", (long long)block);
-    m->be->ops->buffer_free(k.work);
+    m->be->ops->buffer_free(own);
     m->be->ops->buffer_free(start);
     return st;
 }

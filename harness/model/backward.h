@@ -20,6 +20,7 @@ typedef struct bl_block_grads {
                       bl_role role); /* f32 [n], what its gradient is added to; no tensor: it is not wanted */
     bl_block_product *product;       /* as in the forward pass */
     void *ctx;
+    bl_buffer **work; /* what it makes beside what it is given is kept here for the next one; NULL: it is not */
 } bl_block_grads;
 
 /* dx, act [rows, dim], from the gradient of the block's output to that of its input; without `below` what it holds then

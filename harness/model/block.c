@@ -303,9 +303,17 @@ uint64_t bl_tape_bytes(const bl_model *m, int64_t rows)
 
 bl_status bl_tape_new(const bl_model *m, int64_t rows, bl_tape *out, bl_err *e)
 {
+    bl_tape t = {0};
+    bl_status st = bl_tape_fit(m, rows, &t, e);
+    if (st == BL_OK) *out = t;
+    return st;
+}
+
+bl_status bl_tape_fit(const bl_model *m, int64_t rows, bl_tape *out, bl_err *e)
+{
     const bl_config *c = &m->config;
     bl_status st = BL_OK;
-    bl_tape t = {0};
+    bl_tape t = {.owned = out->owned};
     uint64_t at = 0, size = bl_dtype_bytes(m->be->act);
     const struct {
         bl_tensor *t;
@@ -322,7 +330,9 @@ bl_status bl_tape_new(const bl_model *m, int64_t rows, bl_tape *out, bl_err *e)
                {&t.up, c->ffn_dim},
                {&t.act, c->ffn_dim}};
 
-    BL_TRY(m->be->ops->buffer_new(m->be, bl_tape_bytes(m, rows), &t.owned, e));
+    *out = (bl_tape){.owned = t.owned};
+    BL_TRY(bl_buffer_fit(m->be, &out->owned, bl_tape_bytes(m, rows), e));
+    t.owned = out->owned;
     for (size_t i = 0; i < BL_COUNT(all); i++) {
         *all[i].t = bl_tensor_2d(t.owned, at, m->be->act, rows, all[i].cols);
         at += ((uint64_t)(rows * all[i].cols) * size + 63) / 64 * 64;

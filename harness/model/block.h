@@ -49,6 +49,8 @@ typedef struct bl_tape {
 } bl_tape;
 uint64_t bl_tape_bytes(const bl_model *m, int64_t rows);
 bl_status bl_tape_new(const bl_model *m, int64_t rows, bl_tape *out, bl_err *e);
+/* A tape, or none yet, for so many rows: in the room that it has where that is enough. What it held is gone. */
+bl_status bl_tape_fit(const bl_model *m, int64_t rows, bl_tape *t, bl_err *e);
 void bl_tape_free(const bl_model *m, bl_tape *t);
 
 /* x, act [rows, dim], is replaced by the block's output; when hooks->until ended it early, by what the halves before

@@ -61,10 +61,24 @@ bl_status bl_trainable_of_block(bl_model *m, int64_t block, bl_trainable **out, 
     return make_empty(m, block, out, e);
 }
 
+void bl_trainable_rest(bl_trainable *t)
+{
+    const bl_ops *o = t->m->be->ops;
+    bl_pass_room *r = &t->room;
+    o->buffer_free(r->stream);
+    o->buffer_free(r->inputs);
+    o->buffer_free(r->lists);
+    o->buffer_free(r->work);
+    for (int64_t b = 0; r->tape && b < t->m->config.n_layers; b++) bl_tape_free(t->m, &r->tape[b]);
+    bl_free(r->tape);
+    *r = (bl_pass_room){0};
+}
+
 void bl_trainable_free(bl_trainable *t)
 {
     if (!t) return;
     const bl_ops *o = t->m->be->ops;
+    bl_trainable_rest(t);
     for (size_t i = 0; i < t->n_params; i++) {
         o->buffer_free(t->param[i].grad.buf);
         o->buffer_free(t->param[i].moments);

@@ -143,6 +143,13 @@ enum {
     BL_WORK_P,
     BL_WORK
 };
+/* Activations of a pass; new memory for each would have to be cleared by the system first. */
+typedef struct bl_pass_room {
+    bl_buffer *stream, *inputs, *lists; /* residual stream; inputs of blocks; ids, targets, wanted rows */
+    bl_buffer *work;                    /* of the loss, then of the way back through a block */
+    bl_tape *tape;                      /* [n_layers], of which the first or those that are kept are made; NULL: none */
+} bl_pass_room;
+
 struct bl_trainable {
     bl_model *m;
     bl_effective
@@ -156,6 +163,7 @@ struct bl_trainable {
     bool keep;         /* activations of all blocks between forward and backward pass; else a block is computed again */
     uint32_t dropout_key[2], pass; /* masks of a pass are numbered by it; bl_gradients counts it */
     bl_buffer *work[BL_WORK];      /* kept between passes */
+    bl_pass_room room;             /* so is this, until bl_trainable_rest */
     int64_t block;                 /* that alone is trained; -1: the whole model */
     bl_tensor moment_table[2];     /* f32 [256], of moments of 8 bits */
     bl_buffer *page;               /* where moments that the host keeps are for a step of their parameter */
@@ -178,6 +186,7 @@ bl_status bl_trainable_reach(bl_trainable *t, int64_t block, bl_err *e);
 /* Of one block that is in memory: its linears and norms are all there is. */
 bl_status bl_trainable_of_block(bl_model *m, int64_t block, bl_trainable **out, bl_err *e);
 void bl_trainable_free(bl_trainable *t);            /* NULL is fine */
+void bl_trainable_rest(bl_trainable *t);            /* activations go; the next pass makes them again */
 uint64_t bl_trainable_count(const bl_trainable *t); /* numbers that are learned */
 /* What forms make of the parameters as they are now; after every change of them. */
 bl_status bl_trainable_make(bl_trainable *t, bl_err *e);

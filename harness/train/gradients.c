@@ -46,7 +46,8 @@ bl_block_hooks bl_trainable_hooks(bl_trainable *t) { return (bl_block_hooks){.pr
 
 bl_block_grads bl_trainable_grads(bl_trainable *t)
 {
-    return (bl_block_grads){.linears = linear_grads, .norm = norm_grad, .product = product, .ctx = t};
+    return (bl_block_grads){
+        .linears = linear_grads, .norm = norm_grad, .product = product, .ctx = t, .work = &t->room.work};
 }
 
 /* The lowest block in which something is trained, -1: the embedding is, n_layers: nothing below the head. */
@@ -75,9 +76,9 @@ typedef struct pass {
     int32_t *past, *slot, *target;
     int64_t *want; /* rows that predict tokens that count */
     bl_kv *kv;
-    bl_tape *tape;                      /* of the block at hand, or of each from `low` on */
-    int64_t low;                        /* the lowest block that is gone back through */
-    bl_buffer *x, *kept, *lists, *ends; /* residual stream; inputs of blocks; ids, targets, wanted rows; of the loss */
+    bl_tape *tape;      /* the room's: of the block at hand, or of each from `low` on */
+    int64_t low;        /* the lowest block that is gone back through */
+    bl_pass_room *room; /* the trainable's */
     bl_tensor stream, t_ids, t_target, t_want;
 } pass;
 
@@ -85,7 +86,7 @@ static bl_tensor input_of(const pass *p, int64_t block)
 {
     bl_dtype act = p->be->act;
     uint64_t each = (uint64_t)(p->rows * p->m->config.dim) * bl_dtype_bytes(act);
-    return bl_tensor_2d(p->kept, (uint64_t)block * each, act, p->rows, p->m->config.dim);
+    return bl_tensor_2d(p->room->inputs, (uint64_t)block * each, act, p->rows, p->m->config.dim);
 }
 
 static bl_status copy(const pass *p, bl_tensor from, bl_tensor to, bl_err *e)
@@ -98,11 +99,12 @@ static bl_status prepare_back(pass *p, uint64_t each, bl_err *e)
     const int64_t n = p->m->config.n_layers;
     bl_status st = BL_OK;
     p->low = BL_MAX(lowest(p->t), 0);
-    if (!(p->tape = bl_new((size_t)n, sizeof *p->tape, e))) return BL_E_NOMEM;
-    for (int64_t b = p->low; p->t->keep && b < n; b++) BL_TRY(bl_tape_new(p->m, p->rows, &p->tape[b], e));
+    if (!p->room->tape && !(p->room->tape = bl_new((size_t)n, sizeof *p->tape, e))) return BL_E_NOMEM;
+    p->tape = p->room->tape;
+    for (int64_t b = p->low; p->t->keep && b < n; b++) BL_TRY(bl_tape_fit(p->m, p->rows, &p->tape[b], e));
     if (p->t->keep) goto out;
-    BL_TRY(bl_tape_new(p->m, p->rows, &p->tape[0], e));
-    BL_TRY(p->be->ops->buffer_new(p->be, (uint64_t)n * each, &p->kept, e));
+    BL_TRY(bl_tape_fit(p->m, p->rows, &p->tape[0], e));
+    BL_TRY(bl_buffer_fit(p->be, &p->room->inputs, (uint64_t)n * each, e));
 out:
     return st;
 }
@@ -131,13 +133,14 @@ static bl_status prepare(pass *p, const bl_train_batch *b, bl_err *e)
     for (int32_t s = 0; s < b->n_seq; s++)
         BL_TRY(bl_kv_slot(p->kv, b->start[s + 1] - b->start[s], -1, 0, &p->slot[s], e));
     p->batch = (bl_batch){.ids = b->ids, .n_seq = b->n_seq, .start = b->start, .past = p->past, .slot = p->slot};
-    BL_TRY(p->be->ops->buffer_new(p->be, each, &p->x, e));
-    p->stream = bl_tensor_2d(p->x, 0, p->be->act, p->rows, c->dim);
+    BL_TRY(bl_buffer_fit(p->be, &p->room->stream, each, e));
+    p->stream = bl_tensor_2d(p->room->stream, 0, p->be->act, p->rows, c->dim);
     if (p->learn) BL_TRY(prepare_back(p, each, e));
-    BL_TRY(p->be->ops->buffer_new(p->be, (uint64_t)p->n * 12 + (uint64_t)p->rows * 4, &p->lists, e));
-    p->t_want = bl_tensor_1d(p->lists, 0, BL_I64, p->n);
-    p->t_target = bl_tensor_1d(p->lists, (uint64_t)p->n * 8, BL_I32, p->n);
-    p->t_ids = bl_tensor_1d(p->lists, (uint64_t)p->n * 12, BL_I32, p->rows);
+    BL_TRY(bl_buffer_fit(p->be, &p->room->lists, (uint64_t)p->n * 12 + (uint64_t)p->rows * 4, e));
+    bl_buffer *lists = p->room->lists;
+    p->t_want = bl_tensor_1d(lists, 0, BL_I64, p->n);
+    p->t_target = bl_tensor_1d(lists, (uint64_t)p->n * 8, BL_I32, p->n);
+    p->t_ids = bl_tensor_1d(lists, (uint64_t)p->n * 12, BL_I32, p->rows);
     BL_TRY(p->be->ops->upload(p->be, &p->t_want, p->want, e));
     BL_TRY(p->be->ops->upload(p->be, &p->t_target, p->target, e));
     BL_TRY(p->be->ops->upload(p->be, &p->t_ids, b->ids, e));
@@ -147,13 +150,6 @@ out:
 
 static void release(pass *p)
 {
-    const bl_ops *o = p->be->ops;
-    o->buffer_free(p->x);
-    o->buffer_free(p->kept);
-    o->buffer_free(p->lists);
-    o->buffer_free(p->ends);
-    for (int64_t b = 0; p->tape && b < p->m->config.n_layers; b++) bl_tape_free(p->m, &p->tape[b]);
-    bl_free(p->tape);
     bl_kv_free(p->kv);
     bl_free(p->past);
     bl_free(p->slot);
@@ -245,7 +241,7 @@ static bl_status unsure_chunk(pass *p, const ends *x, bl_tensor y, bl_tensor t, 
     bl_backend *be = p->be;
     const int64_t n = y.dim[0], vocab = p->m->config.vocab;
     const double most = log((double)vocab);
-    const bl_tensor flat = bl_tensor_2d(p->ends, x->flat, BL_F32, n, y.dim[1]),
+    const bl_tensor flat = bl_tensor_2d(p->room->work, x->flat, BL_F32, n, y.dim[1]),
                     target = bl_tensor_part(p->t_target, r, n), kl = bl_tensor_part(x->kl, r, n),
                     count = bl_tensor_part(x->count, r, n);
     double *f = bl_new(2 * (size_t)n, sizeof *f, e), *other = f + n;
@@ -293,11 +289,12 @@ static bl_status taught_chunk(pass *p, const ends *x, bl_tensor y, bl_tensor *dy
 {
     bl_backend *be = p->be;
     const int64_t n = y.dim[0], columns = y.dim[1];
-    const bl_tensor t = bl_tensor_2d(p->ends, x->theirs, BL_F32, n, columns),
+    const bl_tensor t = bl_tensor_2d(p->room->work, x->theirs, BL_F32, n, columns),
                     target = bl_tensor_part(p->t_target, r, n);
-    const bl_tensor dt = be->act == BL_F32 ? t
-                                           : bl_tensor_2d(p->ends, x->theirs + (uint64_t)(n * columns) * sizeof(float),
-                                                          be->act, n, columns);
+    const bl_tensor dt = be->act == BL_F32
+                             ? t
+                             : bl_tensor_2d(p->room->work, x->theirs + (uint64_t)(n * columns) * sizeof(float), be->act,
+                                            n, columns);
     const int64_t vocab = p->m->config.vocab;
     bl_status st = BL_OK;
     BL_TRY(bl_teacher_logits(p->t->teacher, x->taught, r, n, t, e));
@@ -344,8 +341,8 @@ static bl_status loss(pass *p, double scale, double *out, bl_err *e)
     double nll, kl = 0;
     bl_status st = BL_OK;
 
-    BL_TRY(be->ops->buffer_new(be, ends_of(p, NULL, most, columns).bytes, &p->ends, e));
-    const ends x = ends_of(p, p->ends, most, columns);
+    BL_TRY(bl_buffer_fit(be, &p->room->work, ends_of(p, NULL, most, columns).bytes, e));
+    const ends x = ends_of(p, p->room->work, most, columns);
     if (taught) {
         bl_batch whole = p->batch;
         whole.want = p->want;
@@ -357,8 +354,8 @@ static bl_status loss(pass *p, double scale, double *out, bl_err *e)
         be, &(bl_rmsnorm_args){.x = x.last, .weight = p->m->norm.weight, .y = x.normed, .eps = c->eps}, e));
     for (int64_t r = 0, n; r < p->n; r += n) {
         n = BL_MIN(p->n - r, most);
-        bl_tensor y = bl_tensor_2d(p->ends, x.logits, BL_F32, n, columns), h = bl_tensor_rows(x.normed, r, n);
-        bl_tensor dy = be->act == BL_F32 ? y : bl_tensor_2d(p->ends, x.narrow, be->act, n, columns);
+        bl_tensor y = bl_tensor_2d(p->room->work, x.logits, BL_F32, n, columns), h = bl_tensor_rows(x.normed, r, n);
+        bl_tensor dy = be->act == BL_F32 ? y : bl_tensor_2d(p->room->work, x.narrow, be->act, n, columns);
         BL_TRY(bl_effective_forward(p->t, head, r, h, y, false, e));
         if (taught) BL_TRY(taught_chunk(p, &x, y, &dy, r, a, b, e));
         else
@@ -386,8 +383,6 @@ static bl_status loss(pass *p, double scale, double *out, bl_err *e)
                                  e));
     BL_TRY(be->ops->fill(be, &p->stream, 0, e));
     BL_TRY(be->ops->gather(be, &(bl_gather_args){.src = x.d, .dst = p->stream, .to = p->t_want, .n = p->n}, e));
-    be->ops->buffer_free(p->ends); /* the blocks need room */
-    p->ends = NULL;
 out:
     return st;
 }
@@ -408,7 +403,7 @@ static bl_status forward(pass *p, const bl_block_hooks *hooks, bl_err *e)
     BL_TRY(p->be->ops->embed(p->be, &(bl_embed_args){.w = &p->m->embed.weight, .ids = p->t_ids, .y = p->stream}, e));
     for (int64_t b = 0; b < p->m->config.n_layers; b++) {
         if (bl_interrupted()) return bl_fail(e, BL_E_INTERRUPTED, "interrupted");
-        if (p->kept) BL_TRY(copy(p, p->stream, input_of(p, b), e));
+        if (p->learn && !p->t->keep) BL_TRY(copy(p, p->stream, input_of(p, b), e));
         BL_TRY(bl_block_forward(p->m, b, &p->batch, p->kv, p->stream, hooks, tape_of(p, b), e));
     }
 out:
@@ -456,8 +451,13 @@ out:
 
 bl_status bl_gradients(bl_trainable *t, const bl_train_batch *b, double scale, double *nll, bl_err *e)
 {
-    pass p = {
-        .t = t, .m = t->m, .be = t->m->be, .rows = b->start[b->n_seq], .n = bl_train_batch_tokens(b), .learn = true};
+    pass p = {.t = t,
+              .m = t->m,
+              .be = t->m->be,
+              .room = &t->room,
+              .rows = b->start[b->n_seq],
+              .n = bl_train_batch_tokens(b),
+              .learn = true};
     const bl_block_hooks hooks = bl_trainable_hooks(t);
     double sum = 0;
     bl_status st = BL_OK;
@@ -478,7 +478,8 @@ out:
 
 bl_status bl_loss(bl_trainable *t, const bl_train_batch *b, double *nll, bl_err *e)
 {
-    pass p = {.t = t, .m = t->m, .be = t->m->be, .rows = b->start[b->n_seq], .n = bl_train_batch_tokens(b)};
+    pass p = {
+        .t = t, .m = t->m, .be = t->m->be, .room = &t->room, .rows = b->start[b->n_seq], .n = bl_train_batch_tokens(b)};
     const bl_block_hooks hooks = bl_trainable_hooks(t);
     double sum = 0;
     bl_status st = BL_OK;

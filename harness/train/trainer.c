@@ -214,6 +214,7 @@ bl_status bl_trainer_run(bl_trainer *r, bl_err *e)
         if (r->told) BL_TRY(r->told(r->ctx, r, e));
     }
 out:
+    bl_trainable_rest(r->t);
     bl_free(g.ids);
     bl_free(g.mask);
     bl_free(g.start);

@@ -483,6 +483,59 @@ static void micro_batches_add_up_and_threads_change_no_bit(void **state)
     free(want);
 }
 
+/* A pass finds its activations where the one before left them, of more rows too, and its numbers are those of a first
+ * pass; bl_trainable_rest gives all of it back. */
+static void activations_stay_where_they_are_between_passes(void **state)
+{
+    (void)state;
+    bl_err e = {0};
+    for (int keep = 0; keep < 2; keep++) {
+        double first = 0;
+        float *g = NULL;
+        for (int again = 0; again < 2; again++) {
+            fixture f = fixture_open("synth:tiny", "", 2, false);
+            bl_train_batch b = batch(f.m->config.vocab), few = b;
+            bl_trainable *t;
+            uint64_t before, now, then;
+            few.n_seq = 1;
+            assert_ok(bl_trainable_new(f.m, &t, &e));
+            assert_ok(bl_train_lora(t, &(bl_lora){.rank = 2, .alpha = 4, .seed = 5}, &e));
+            set_b(t);
+            t->keep = keep;
+            f.m->be->ops->memory(f.m->be, &before, NULL);
+            if (again) {
+                loss_of(t, &b, 1);
+                f.m->be->ops->memory(f.m->be, &now, NULL);
+                const void *tape = t->room.tape[0].owned->data, *work = t->room.work->data;
+                loss_of(t, &b, 1);
+                f.m->be->ops->memory(f.m->be, &then, NULL);
+                assert_int_equal(then, now);
+                assert_ptr_equal(t->room.tape[0].owned->data, tape);
+                assert_ptr_equal(t->room.work->data, work);
+            }
+            const double loss = loss_of(t, &few, 1);
+            const bl_tensor *grad = &t->param[0].grad;
+            if (!again) {
+                first = loss;
+                g = malloc(bl_tensor_bytes(grad));
+                memcpy(g, numbers(grad), bl_tensor_bytes(grad));
+            } else {
+                assert_true(loss == first);
+                assert_memory_equal(g, numbers(grad), bl_tensor_bytes(grad));
+            }
+            f.m->be->ops->memory(f.m->be, &now, NULL);
+            bl_trainable_rest(t);
+            f.m->be->ops->memory(f.m->be, &then, NULL);
+            assert_true(then < now - bl_tape_bytes(f.m, few.start[1]));
+            if (again)
+                assert_true(then < before + bl_tape_bytes(f.m, LEN)); /* work of products and of the model is left */
+            bl_trainable_free(t);
+            fixture_close(&f);
+        }
+        free(g);
+    }
+}
+
 static void what_cannot_be_trained_is_refused_with_a_sentence(void **state)
 {
     (void)state;
@@ -540,6 +593,7 @@ int main(void)
         cmocka_unit_test(moments_of_eight_bits_learn_as_well),
         cmocka_unit_test(grids_are_learned_through_the_rounding),
         cmocka_unit_test(micro_batches_add_up_and_threads_change_no_bit),
+        cmocka_unit_test(activations_stay_where_they_are_between_passes),
         cmocka_unit_test(what_cannot_be_trained_is_refused_with_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
