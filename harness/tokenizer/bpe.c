@@ -29,6 +29,7 @@ struct bpe_work {
     size_t n_heap, cap_heap;
     cut *cut;
     size_t n_cut, cap_cut;
+    int32_t two[2]; /* the symbols when there were two */
     bl_text letters;
 };
 
@@ -93,8 +94,10 @@ static bl_status offer(const bl_tokenizer *t, const char *s, bpe_work *w, int32_
 static bl_status merge_all(const bl_tokenizer *t, const char *s, bpe_work *w, bl_err *e)
 {
     bl_status st = BL_OK;
+    size_t left = w->n_sym;
     w->n_heap = w->n_cut = 0;
     for (size_t i = 0; i + 1 < w->n_sym; i++) BL_TRY(offer(t, s, w, (int32_t)i, e));
+    for (int k = 0; k < 2; k++) w->two[k] = left == 2 ? w->sym[k].id : -1;
     while (w->n_heap) {
         cand c = pop(w);
         sym *a = &w->sym[c.at];
@@ -105,6 +108,10 @@ static bl_status merge_all(const bl_tokenizer *t, const char *s, bpe_work *w, bl
         a->next = b->next;
         b->n = 0;
         if (a->next >= 0) w->sym[a->next].prev = (int32_t)c.at;
+        if (--left == 2) {
+            w->two[0] = w->sym[0].id; /* the first never goes */
+            w->two[1] = w->sym[w->sym[0].next].id;
+        }
         BL_TRY(offer(t, s, w, a->prev, e));
         BL_TRY(offer(t, s, w, (int32_t)c.at, e));
     }
@@ -234,6 +241,17 @@ bl_status bpe_encode(const bl_tokenizer *t, const char *s, size_t n, bpe_work *w
         if (t->model != TOK_SCORES) BL_TRY(bl_ids_push(out, a->id, e));
         else BL_TRY(put_scored(t, s, a->id, a->at, a->n, w, out, begin, e));
     }
+out:
+    return st;
+}
+
+bl_status bpe_last_two(const bl_tokenizer *t, const char *s, size_t n, bpe_work *w, int32_t two[2], bl_err *e)
+{
+    bl_status st = BL_OK;
+    w->n_sym = 0;
+    BL_TRY(ranked(t, s, n, w, e));
+    BL_TRY(merge_all(t, s, w, e));
+    memcpy(two, w->two, sizeof w->two);
 out:
     return st;
 }

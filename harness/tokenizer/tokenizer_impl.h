@@ -262,6 +262,8 @@ typedef struct bpe_work bpe_work;
 bl_status bpe_work_new(bpe_work **out, bl_err *e);
 void bpe_work_free(bpe_work *w);
 bl_status bpe_encode(const bl_tokenizer *t, const char *s, size_t n, bpe_work *w, bl_ids *out, bl_err *e);
+/* By rank: the two symbols that merging s comes to, merged further or not; -1 twice: it never comes to two. */
+bl_status bpe_last_two(const bl_tokenizer *t, const char *s, size_t n, bpe_work *w, int32_t two[2], bl_err *e);
 
 /* ---- the longest tokens from the left (wordpiece.c) ------------------------------------------------ */
 bl_status tok_wordpiece(const bl_tokenizer *t, const char *s, size_t n, bl_text *work, bl_ids *out, bl_err *e);

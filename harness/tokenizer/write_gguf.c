@@ -5,8 +5,8 @@
  *     sentencepiece (tokenizer.model)        model llama: pieces with their scores
  *     byte-fallback BPE (tokenizer.json)     model llama, as it was made from such a file: the pieces of earlier merges
  *                                            get higher scores. llama.cpp merges every pair whose union is a piece,
- *                                            by the score of the union; so every such pair has to be a merge, and
- *                                            merges into one piece neighbours in rank
+ *                                            by the score of the union; so every such pair that merging comes to has to
+ *                                            be a merge
  *
  * Ids that the model has and the tokenizer has not are pieces that are not used.
  */
@@ -167,21 +167,31 @@ static bool spaces(const bl_tokenizer *t, bool *front)
            is(n[at].with, n[at].n_with, TOK_SPACE);
 }
 
-/* Every pair of pieces whose union is one has to be a merge. */
-static bl_status every_pair(const making *k, int32_t id, bl_err *e)
+/* What llama.cpp makes of two neighbours whose union is the piece `id` has to be what the tokenizer makes of them. Only
+ * neighbours that merging comes to matter. While nothing crosses the ends of the two, they are merged as their text
+ * alone is; so there is one such pair for a text, or none. *merge: the rule of it, NULL without one. */
+static bl_status last_merge(const making *k, bpe_work *work, int32_t id, const tok_merge **merge, bl_err *e)
 {
+    bl_status st = BL_OK;
     const tok_vocab *v = &k->t->vocab;
     const char *s = tok_vocab_text(v, id);
-    size_t n = v->entry[id].n;
-    for (size_t i = 1; i < n; i++) {
-        int32_t left = tok_vocab_find(v, s, i), right = left < 0 ? -1 : tok_vocab_find(v, s + i, n - i);
-        if (right < 0 || tok_merges_find(&k->t->merges, left, right)) continue;
-        char what[200];
-        snprintf(what, sizeof what, "has the piece '%.60s', which it does not make of '%.*s' and the rest", s,
-                 (int)BL_MIN(i, 60), s);
+    char what[200];
+    int32_t two[2];
+    for (size_t i = 0, n; i < v->entry[id].n; i += n) {
+        n = (size_t)tok_utf8(s + i, v->entry[id].n - i);
+        if (tok_vocab_find(v, s + i, n) >= 0) continue;
+        snprintf(what, sizeof what, "has the piece '%.60s', and none for its letter '%.*s'", s, (int)n, s + i);
         return refuse(what, e);
     }
-    return BL_OK;
+    BL_TRY(bpe_last_two(k->t, s, v->entry[id].n, work, two, e));
+    *merge = two[0] < 0 ? NULL : tok_merges_find(&k->t->merges, two[0], two[1]);
+    if (two[0] >= 0 && !*merge) {
+        snprintf(what, sizeof what, "has the piece '%.60s', which it does not make of '%.60s' and the rest", s,
+                 tok_vocab_text(v, two[0]));
+        st = refuse(what, e);
+    }
+out:
+    return st;
 }
 
 /* Scores that have the order of the ranks. */
@@ -189,31 +199,30 @@ static bl_status scores(making *k, bl_err *e)
 {
     bl_status st = BL_OK;
     const tok_vocab *v = &k->t->vocab;
-    const tok_merge **all;
-    int32_t last = -1;
-    float next = 0;
-    uint8_t *done = bl_alloc(k->arena, v->n, 1, e);
-    if (!done) return BL_E_NOMEM;
-    BL_TRY(in_order(k, &all, e));
-    for (size_t i = 0; i < k->t->merges.n; i++) {
-        int32_t id = all[i]->id;
-        if (id == last) continue;
-        if (done[id]) {
-            char what[160];
-            snprintf(what, sizeof what, "has merges of '%.60s' of several ranks", tok_vocab_text(v, id));
-            return refuse(what, e);
-        }
-        done[id] = 1;
-        k->score[id] = next--;
-        last = id;
-    }
+    const tok_merge **made = bl_alloc(k->arena, v->n, sizeof(const tok_merge *), e);
+    size_t n = 0;
+    bool bytes = false;
+    bpe_work *work = NULL;
+    if (!made) return BL_E_NOMEM;
+    BL_TRY(bpe_work_new(&work, e));
     for (size_t i = 0; i < v->n; i++) {
         if (v->entry[i].type != TOK_NORMAL) continue;
-        if (tok_byte_piece(tok_vocab_text(v, (int32_t)i), v->entry[i].n) >= 0) k->type[i] = TOK_BYTE;
-        else if (!done[i]) k->score[i] = next; /* letters; they are no union */
-        if (k->type[i] == TOK_NORMAL) BL_TRY(every_pair(k, (int32_t)i, e));
+        if (tok_byte_piece(tok_vocab_text(v, (int32_t)i), v->entry[i].n) >= 0) {
+            k->type[i] = TOK_BYTE;
+            bytes = true;
+            continue;
+        }
+        BL_TRY(last_merge(k, work, (int32_t)i, &made[n], e));
+        n += made[n] != NULL;
+        k->score[i] = -(float)v->n; /* letters, and what merging never comes to */
     }
+    qsort(made, n, sizeof(const tok_merge *), by_rank);
+    for (size_t i = 0; i < n; i++) k->score[made[i]->id] = -(float)i;
+    if (!bytes)
+        bl_log(BL_LOG_WARN, "the tokenizer has no pieces for bytes: llama.cpp ends at a letter that is none of its "
+                            "pieces, where the tokenizer says that it is unknown");
 out:
+    bpe_work_free(work);
     return st;
 }
 

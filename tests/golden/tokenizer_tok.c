@@ -392,18 +392,18 @@ static void a_tokenizer_in_a_gguf_file_gives_the_recorded_ids(void **state)
     bl_tokenizer_close(t);
 }
 
-/* <unk> <s> </s>, 256 bytes, then U+2581 a b c ab U+2581ab, merged as a file of sentencepiece would: what it was made
- * from, llama.cpp reads by scores. */
+/* <unk> <s> </s>, 256 bytes, then U+2581 a b c ab U+2581ab bc abc, merged as a file of sentencepiece would: what it was
+ * made from, llama.cpp reads by scores. abc is made of a and bc alone: where b is beside c, it is not a's any more. */
 static void merges_with_bytes_become_scores(void **state)
 {
     bl_err e = {0};
     char dir[4096], path[4200];
     bl_text j = {0};
     bl_ids ids = {0};
-    /* " ab", " ", "c", then the two bytes of an e with an accent, which is no piece, "ab" */
+    /* " ab", " ", "c", then the two bytes of an e with an accent, which is no piece, "ab", "abc" */
     static const char text[] = "ab c\xC3\xA9"
-                               "ab";
-    static const int32_t want[] = {1, 264, 259, 262, 3 + 0xC3, 3 + 0xA9, 263};
+                               "ababc";
+    static const int32_t want[] = {1, 264, 259, 262, 3 + 0xC3, 3 + 0xA9, 263, 266};
     (void)state;
     snprintf(dir, sizeof dir, "%s", test_dir());
     snprintf(path, sizeof path, "%s/tokenizer.json", dir);
@@ -414,9 +414,10 @@ static void merges_with_bytes_become_scores(void **state)
                     "\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":1,\"content\":"
                     "\"<s>\",\"special\":true},{\"id\":2,\"content\":\"</s>\",\"special\":true}],"
                     "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"byte_fallback\":true,\"merges\":"
-                    "[\"a b\",\"\u2581 ab\"],\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2,");
+                    "[\"b c\",\"ab c\",\"a b\",\"\u2581 ab\",\"a bc\"],\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2,");
     for (int b = 0; b < 256; b++) bl_text_addf(&j, "\"<0x%02X>\":%d,", (unsigned)b, 3 + b);
-    bl_text_add(&j, "\"\u2581\":259,\"a\":260,\"b\":261,\"c\":262,\"ab\":263,\"\u2581ab\":264}}}");
+    bl_text_add(&j, "\"\u2581\":259,\"a\":260,\"b\":261,\"c\":262,\"ab\":263,\"\u2581ab\":264,\"bc\":265,"
+                    "\"abc\":266}}}");
     assert_ok(bl_text_check(&j, &e));
     FILE *f = fopen(path, "wb");
     assert_int_equal(fwrite(j.s, 1, j.n, f), j.n);
@@ -435,6 +436,36 @@ static void merges_with_bytes_become_scores(void **state)
     }
     bl_ids_free(&ids);
     assert_ok(bl_remove_tree(dir, &e));
+}
+
+/* Its pieces have spaces at their ends ("nd_" of n and d_), and none is for bytes, so that llama.cpp ends at a letter
+ * that is none. */
+static void pieces_across_words_become_scores(void **state)
+{
+    bl_err e = {0};
+    char *text;
+    size_t n = 0, begin = 0, n_text;
+    bl_ids a = {0}, b = {0};
+    (void)state;
+    BL_NEEDS("BITLADDER_MODELS");
+    const char *file = test_path("BITLADDER_MODELS", "tinystories656K/tokenizer.json");
+    bl_tokenizer *t = opened(BL_TOK_JSON, file), *other = written(BL_TOK_JSON, file);
+    assert_ok(bl_read_file(BL_SOURCE_DIR "/tasks/data/primer/primer.txt", 1 << 20, &text, &n_text, &e));
+    for (size_t i = 0; i < n_text; i++) /* the letters that have pieces */
+        if (strchr("\n!\"$',-.0123456789:;? _ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", text[i]))
+            text[n++] = text[i];
+    for (; begin < n; begin += 500) {
+        a.n = b.n = 0;
+        assert_ok(bl_encode(t, text + begin, BL_MIN(n - begin, 500), BL_ENCODE_BOS, &a, &e));
+        assert_ok(bl_encode(other, text + begin, BL_MIN(n - begin, 500), BL_ENCODE_BOS, &b, &e));
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.id, b.id, a.n * sizeof *a.id);
+    }
+    bl_ids_free(&a);
+    bl_ids_free(&b);
+    bl_free(text);
+    bl_tokenizer_close(t);
+    bl_tokenizer_close(other);
 }
 
 static void refused(const char *model, const char *why)
@@ -468,6 +499,10 @@ static void what_llama_cpp_would_cut_otherwise_is_refused(void **state)
     refused("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\u2581\"}," PIECES
             ",\"unk_token\":\"c\",\"byte_fallback\":true}",
             "has the piece 'bc', which it does not make of 'b'");
+    refused("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\u2581\"},"
+            "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"ax\":1},\"merges\":[],\"unk_token\":\"a\",\"byte_"
+            "fallback\":true}",
+            "has the piece 'ax', and none for its letter 'x'");
 }
 
 int main(void)
@@ -485,6 +520,7 @@ int main(void)
         cmocka_unit_test(a_tokenizer_larger_than_the_model_is_opened),
         cmocka_unit_test(a_tokenizer_in_a_gguf_file_gives_the_recorded_ids),
         cmocka_unit_test(merges_with_bytes_become_scores),
+        cmocka_unit_test(pieces_across_words_become_scores),
         cmocka_unit_test(what_llama_cpp_would_cut_otherwise_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,9 +61,14 @@ TEXTS = ["Once upon a time, there was a little girl named Lily.", "  two  spaces
 
 
 def same_tokens(bitladder, model, path):
-    """How many texts have the same ids, of how many, and the others; llama.cpp keeps spaces that SentencePiece may drop."""
-    extra = gguf.GGUFReader(path).fields.get("tokenizer.ggml.remove_extra_whitespaces")
+    """How many texts have the same ids, of how many, and the others; llama.cpp keeps spaces that SentencePiece may drop,
+    and ends at a letter that has neither a piece nor bytes."""
+    keys = gguf.GGUFReader(path).fields
+    extra = keys.get("tokenizer.ggml.remove_extra_whitespaces")
     texts = [t for t in TEXTS if not (extra and extra.contents() and (t != t.strip() or "  " in t))]
+    pieces = set(keys["tokenizer.ggml.tokens"].contents()) | {" "}
+    if keys["tokenizer.ggml.model"].contents() == "llama" and "<0x00>" not in pieces:
+        texts = [t for t in texts if set(t) <= pieces]
     m = llama_cpp.Llama(model_path=path, vocab_only=True, verbose=False)
     lines = "".join(json.dumps({"text": t}) + "\n" for t in texts)
     out = subprocess.run([bitladder, "tokenize", "-", "--model", model], input=lines, check=True, capture_output=True, text=True).stdout
