@@ -24,6 +24,58 @@ static size_t stage_length(const bl_method *const *methods, const char *s)
     return n;
 }
 
+/* ---- NAME:w4+solver=gptq ----
+ * A stage that says which method rounds after it is two. The width goes to the second, and stays too where the first
+ * cannot do without one (awq looks at what rounding does). An option is of whoever has it; where both do, of the first
+ * before the word solver and of the second after it. */
+static bool has(const bl_method *m, const char *name) { return m->opts && bl_opt_find(m->opts, name); }
+
+static bool has_default_width(const bl_method *m)
+{
+    const bl_opt *w = m->opts ? bl_opt_find(m->opts, "wbits") : NULL;
+    return w && w->def.i > 0;
+}
+
+static bl_status two_stages(const bl_method *const *methods, const char *s, size_t n, bl_text *out, bl_err *e)
+{
+    static const char key[] = "+solver=";
+    bl_status st = BL_OK;
+    const char *end = s + n, *width = s + BL_MIN(strcspn(s, ":+"), n), *at = NULL;
+    const bl_method *m = named(methods, s, (size_t)(width - s)), *second = NULL;
+    size_t n_width = *width == ':' ? BL_MIN(strcspn(width, "+"), (size_t)(end - width)) : 0;
+    bl_text rest = {0};
+    char name[64];
+
+    if (!m || has(m, "solver")) return BL_OK;
+    for (const char *o = width + n_width; o < end; o += 1 + strcspn(o + 1, "+")) {
+        if (strncmp(o, key, sizeof key - 1)) continue;
+        if (at) return bl_fail(e, BL_E_CONFIG, "method %s: solver is given twice", m->name);
+        at = o;
+        o += sizeof key - 2;
+        second = named(methods, o + 1, strcspn(o + 1, "+"));
+        if (!second)
+            return bl_fail(e, BL_E_CONFIG, "method %s: solver: no method '%.*s'; see: bitladder list methods", m->name,
+                           (int)BL_MIN(strcspn(o + 1, "+"), 100), o + 1);
+    }
+    if (!at) return BL_OK;
+    bl_text_add(out, m->name);
+    if (has_default_width(m)) bl_text_addn(out, width, n_width);
+    bl_text_addf(&rest, "+%s", second->name);
+    bl_text_addn(&rest, width, n_width);
+    for (const char *o = width + n_width, *next; o < end; o = next) {
+        next = o + 1 + strcspn(o + 1, "+");
+        if (o == at) continue;
+        snprintf(name, sizeof name, "%.*s", (int)BL_MIN(strcspn(o + 1, "+="), sizeof name - 1), o + 1);
+        bl_text_addn(has(m, name) && (o < at || !has(second, name)) ? out : &rest, o, (size_t)(next - o));
+    }
+    BL_TRY(bl_text_check(&rest, e));
+    bl_text_addn(out, rest.s, rest.n);
+    BL_TRY(bl_text_check(out, e));
+out:
+    bl_text_free(&rest);
+    return st;
+}
+
 /* ---- building ---- */
 static bl_method_choice *room(bl_method_chain *c, bl_err *e)
 {
@@ -75,8 +127,21 @@ bl_status bl_chain_parse(const bl_method *const *methods, const char *text, bl_m
     bl_method_chain c = {0};
     bl_method_choice *at;
     char *one = NULL;
+    bl_text all = {0}; /* solvers as stages of their own */
 
     for (const char *s = text;; s++) {
+        size_t n = stage_length(methods, s);
+        bl_text two = {0};
+        st = two_stages(methods, s, n, &two, e);
+        bl_text_addn(&all, two.n ? two.s : s, two.n ? two.n : n);
+        if (s[n]) bl_text_add(&all, "+");
+        bl_text_free(&two);
+        if (st != BL_OK) goto out;
+        s += n;
+        if (!*s) break;
+    }
+    BL_TRY(bl_text_check(&all, e));
+    for (const char *s = all.s;; s++) {
         size_t n = stage_length(methods, s);
         if (!(at = room(&c, e))) {
             st = c.stage ? BL_E_CONFIG : BL_E_NOMEM;
@@ -95,6 +160,7 @@ bl_status bl_chain_parse(const bl_method *const *methods, const char *text, bl_m
     }
 out:
     bl_free(one);
+    bl_text_free(&all);
     return finish(&c, st, out, e);
 }
 
