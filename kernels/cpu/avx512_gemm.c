@@ -1,22 +1,22 @@
 /* avx512_gemm.c - products of many rows where the CPU has AVX-512: panels of unpacked weights, tiles of 6 rows by 8
  * outputs.
  *
- * panel  f32 [k / 8][8 outputs][8]      a vector of 16 holds 8 lanes of two outputs
- *
  * A step takes 8 of a row of x into both halves of a vector, so each half runs the 8 chains of its output: the bits are
  * those of avx2_gemm.c and of the reference. A task is a block of rows by a chunk of outputs; with several blocks of k
  * the lanes wait in `kept`.
  */
 #include "avx2.h"
-#include "avx512_math.h"
-#include "lanes.h"
 #include "avx2_panels.h"
+#include "avx512_math.h"
+#include "avx512_panels.h"
+#include "lanes.h"
 
 enum {
-    TILE_ROWS = 6,
-    TILE_OUT = 8,
-    CHUNK = 8,      /* outputs of a task, in panels together */
-    K_BLOCK = 1536, /* most k of a panel */
+    TILE_ROWS = BL_TILE_ROWS,
+    TILE_OUT = BL_TILE_OUTS,
+    NEAR = 32 * 1024,           /* bytes of panels that stay in the first level cache beside the rows of a tile */
+    PANEL = 8 * 1536,           /* weights of a task's panels */
+    K_BLOCK = PANEL / TILE_OUT, /* most k of one */
 };
 
 typedef struct spot { /* where a tile reads and writes */
@@ -25,29 +25,44 @@ typedef struct spot { /* where a tile reads and writes */
     const float *bias;
     float *y;
     int64_t n, out; /* steps of 8; outputs that exist */
+    int last;       /* numbers of a row in a step after those; 0: there is none */
 } spot;
+
+BL_INLINE void add_step(int rows, const __m256 x[TILE_ROWS], const float *w, __m512 acc[TILE_ROWS][4])
+{
+    const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16), w2 = _mm512_loadu_ps(w + 32),
+                 w3 = _mm512_loadu_ps(w + 48);
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        const __m512 v = _mm512_broadcast_f32x8(x[r]);
+        acc[r][0] = _mm512_fmadd_ps(v, w0, acc[r][0]);
+        acc[r][1] = _mm512_fmadd_ps(v, w1, acc[r][1]);
+        acc[r][2] = _mm512_fmadd_ps(v, w2, acc[r][2]);
+        acc[r][3] = _mm512_fmadd_ps(v, w3, acc[r][3]);
+    }
+}
 
 BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
 {
     const float *x = s->x, *w = s->w;
     int64_t ld = g->ldx;
     __m512 acc[TILE_ROWS][4];
+    __m256 v[TILE_ROWS];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++)
             acc[r][j] = s->before ? _mm512_loadu_ps(s->before + (r * 4 + j) * 16) : _mm512_setzero_ps();
     for (int64_t i = 0; i < s->n; i++, x += 8, w += 64) {
-        const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16), w2 = _mm512_loadu_ps(w + 32),
-                     w3 = _mm512_loadu_ps(w + 48);
 #pragma GCC unroll 6
-        for (int r = 0; r < rows; r++) {
-            const __m512 v = _mm512_broadcast_f32x8(_mm256_loadu_ps(x + r * ld));
-            acc[r][0] = _mm512_fmadd_ps(v, w0, acc[r][0]);
-            acc[r][1] = _mm512_fmadd_ps(v, w1, acc[r][1]);
-            acc[r][2] = _mm512_fmadd_ps(v, w2, acc[r][2]);
-            acc[r][3] = _mm512_fmadd_ps(v, w3, acc[r][3]);
-        }
+        for (int r = 0; r < rows; r++) v[r] = _mm256_loadu_ps(x + r * ld);
+        add_step(rows, v, w, acc);
+    }
+    if (s->last) {
+        const __mmask8 in = (__mmask8)((1u << s->last) - 1);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) v[r] = _mm256_maskz_loadu_ps(in, x + r * ld);
+        add_step(rows, v, w, acc);
     }
     if (s->keep) {
 #pragma GCC unroll 6
@@ -60,12 +75,12 @@ BL_INLINE void run_tile(int rows, const bl_gemv *g, const spot *s)
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
         float *y = s->y + r * g->ldy;
-        __m256 v = bl_sum8(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
-        if (g->put == BL_PUT_ADD_SCALED) v = _mm256_mul_ps(_mm256_set1_ps(g->scale), v);
-        if (s->bias) v = _mm256_add_ps(v, _mm256_maskz_loadu_ps(mask, s->bias));
-        if (g->put != BL_PUT) v = _mm256_add_ps(_mm256_maskz_loadu_ps(mask, y), v);
-        if (s->out == TILE_OUT) _mm256_storeu_ps(y, v);
-        else _mm256_mask_storeu_ps(y, mask, v);
+        __m256 sum = bl_sum8(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+        if (g->put == BL_PUT_ADD_SCALED) sum = _mm256_mul_ps(_mm256_set1_ps(g->scale), sum);
+        if (s->bias) sum = _mm256_add_ps(sum, _mm256_maskz_loadu_ps(mask, s->bias));
+        if (g->put != BL_PUT) sum = _mm256_add_ps(_mm256_maskz_loadu_ps(mask, y), sum);
+        if (s->out == TILE_OUT) _mm256_storeu_ps(y, sum);
+        else _mm256_mask_storeu_ps(y, mask, sum);
     }
 }
 
@@ -84,21 +99,39 @@ static int64_t tile_rows(int64_t left)
     return left >= 2 * TILE_ROWS || left <= TILE_ROWS ? BL_MIN(left, TILE_ROWS) : (left + 1) / 2;
 }
 
-/* Codes of the outputs from `row` on, those of the next task: this thread most likely takes it, and their first reads
- * would wait for memory. */
-typedef struct coming {
-    const char *at;
-    int64_t left; /* bytes */
-} coming;
-static coming coming_of(const bl_source *s, int64_t row)
+/* Tiles of outputs first .. last - 1, all rows. */
+static void some_tiles(const bl_panel_rows *p, int64_t first, int64_t last, const char **ahead)
 {
-    const int64_t rows = s->layout ? BL_BAND : CHUNK; /* the outputs of a band are read together */
-    if (row >= s->shape.out || row % rows) return (coming){0};
-    return (coming){(const char *)s->part[0] + row * s->code_bytes, BL_MIN(rows, s->shape.out - row) * s->code_bytes};
+    const bl_gemv *v = p->v;
+    const int64_t steps = (p->n + 7) / 8, tiles = (p->outs + 7) / 8, end = (int64_t)p->ahead_bytes,
+                  each = end * TILE_ROWS / p->rows + 64;
+    for (int64_t r = 0, m; r < p->rows; r += m) {
+        m = tile_rows(p->rows - r);
+        for (int64_t i = 0; i < each && *ahead < p->ahead + end; i += 64, *ahead += 64)
+            _mm_prefetch(*ahead, _MM_HINT_T1);
+        for (int64_t t = first; t < last; t++) {
+            float *lanes = p->kept + (r * tiles + t * m) * 64;
+            const spot at = {
+                .x = v->x + (p->r0 + r) * v->ldx + p->k0,
+                .w = p->panel + t * steps * 64,
+                .n = p->n / 8,
+                .last = (int)(p->n % 8),
+                .before = p->k0 > 0 ? lanes : NULL,
+                .keep = p->more ? lanes : NULL,
+                .bias = v->bias ? v->bias + p->o0 + 8 * t : NULL,
+                .y = v->y + (p->r0 + r) * v->ldy + p->o0 + 8 * t,
+                .out = BL_MIN(p->outs - 8 * t, 8),
+            };
+            tile[m](v, &at);
+        }
+    }
 }
-static void ask_for(coming *c, int64_t bytes)
+
+void bl_avx512_panel_rows(const bl_panel_rows *p)
 {
-    for (; c->left > 0 && bytes > 0; c->at += 64, c->left -= 64, bytes -= 64) _mm_prefetch(c->at, _MM_HINT_T1);
+    const int64_t steps = (p->n + 7) / 8, tiles = (p->outs + 7) / 8, each = BL_MAX(NEAR / (steps * 256), 1);
+    const char *ahead = p->ahead;
+    for (int64_t t = 0; t < tiles; t += each) some_tiles(p, t, BL_MIN(t + each, tiles), &ahead);
 }
 
 static void run_task(const bl_gemm *g, int64_t task, void *scratch)
@@ -106,41 +139,46 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
     const bl_gemv *v = &g->v;
     const bl_source *s = v->w;
     int64_t in = s->shape.in, o0 = task % g->chunks * g->chunk, outs = BL_MIN(g->chunk, s->shape.out - o0);
-    int64_t r0 = task / g->chunks * g->block_rows, rows = BL_MIN(g->block_rows, g->rows - r0);
+    int64_t r0 = task / g->chunks * g->block_rows;
     int64_t k_blocks = (in + K_BLOCK - 1) / K_BLOCK, k_len = ((in + k_blocks - 1) / k_blocks + 31) / 32 * 32,
             tiles = (outs + 7) / 8;
-    float *panel = scratch, *kept = panel + CHUNK * K_BLOCK; /* kept [rows][tiles][4][16], rows of a tile together */
-    coming next = coming_of(s, o0 + CHUNK);
-    const int64_t each = next.left * TILE_ROWS / rows + 64;
-    for (int64_t k0 = 0; k0 < in; k0 += k_len) {
-        int64_t n = BL_MIN(k_len, in - k0), steps = (n + 7) / 8;
+    float *panel = scratch;
+    bl_panel_rows p = {.v = v,
+                       .panel = panel,
+                       .o0 = o0,
+                       .outs = outs,
+                       .r0 = r0,
+                       .rows = BL_MIN(g->block_rows, g->rows - r0),
+                       .kept = panel + PANEL};
+    /* Codes of the outputs of the next task: this thread most likely takes it, and their first reads would wait for
+     * memory. */
+    const int64_t next = o0 + g->chunk, together = s->layout ? BL_BAND : g->chunk; /* a band is read together */
+    if (next < s->shape.out && next % together == 0) {
+        p.ahead = (const char *)s->part[0] + next * s->code_bytes;
+        p.ahead_bytes = BL_MIN(together, s->shape.out - next) * s->code_bytes;
+    }
+    for (p.k0 = 0; p.k0 < in; p.k0 += k_len, p.ahead_bytes = 0) {
+        p.n = BL_MIN(k_len, in - p.k0);
+        p.more = p.k0 + p.n < in;
+        const int64_t steps = (p.n + 7) / 8;
         for (int64_t o = 0; o < 8 * tiles; o++)
-            s->unpack(s, o0 + BL_MIN(o, outs - 1), k0, n, panel + o / 8 * steps * 64 + o % 8 * 8, 64);
-        for (int64_t r = 0, m; r < rows; r += m) {
-            m = tile_rows(rows - r);
-            ask_for(&next, each);
-            for (int64_t t = 0; t < tiles; t++) {
-                float *lanes = kept + (r * tiles + t * m) * 64;
-                spot at = {
-                    .x = v->x + (r0 + r) * v->ldx + k0,
-                    .w = panel + t * steps * 64,
-                    .n = steps,
-                    .before = k0 > 0 ? lanes : NULL,
-                    .keep = k0 + n < in ? lanes : NULL,
-                    .bias = v->bias ? v->bias + o0 + 8 * t : NULL,
-                    .y = v->y + (r0 + r) * v->ldy + o0 + 8 * t,
-                    .out = BL_MIN(outs - 8 * t, 8),
-                };
-                tile[m](v, &at);
-            }
-        }
+            s->unpack(s, o0 + BL_MIN(o, outs - 1), p.k0, p.n, panel + o / 8 * steps * 64 + o % 8 * 8, 64);
+        bl_avx512_panel_rows(&p);
     }
 }
 
+/* Tasks of as many outputs as a panel has room for, if there are enough of them for the threads: rows of x that are
+ * near are read once for all of them. */
 static void plan(bl_gemm *g, int64_t rows)
 {
+    enum { MOST = 4 * TILE_OUT };
+    const int64_t wide = PANEL / BL_MAX((g->v.w->shape.in + 7) / 8 * 8, 1) / TILE_OUT * TILE_OUT;
     g->task = run_task;
-    bl_gemm_cut(g, rows, TILE_ROWS, CHUNK);
+    for (int64_t chunk = BL_MIN(wide, MOST); chunk > TILE_OUT; chunk -= TILE_OUT) {
+        bl_gemm_cut(g, rows, TILE_ROWS, chunk);
+        if (g->chunks * g->blocks >= 4 * g->threads) return;
+    }
+    bl_gemm_cut(g, rows, TILE_ROWS, TILE_OUT);
 }
 
 static bool any(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)

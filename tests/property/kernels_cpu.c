@@ -391,41 +391,51 @@ static void a_bias_is_one_addition_to_the_finished_product(void **state)
 }
 
 /* The gradient's product: x W is the product of x with the weight turned by hand, to the bit. */
-static void a_transposed_product_is_that_of_the_transposed_weight(void **state)
+static void assert_transposed(int64_t rows, int64_t in, int64_t out, const char *name)
 {
-    enum { ROWS = 11, IN = 192, OUT = 37 };
-    static const char *const names[] = {"int4", "nf4", "fp32", "q8_0"};
-    const bl_format *fp32 = bl_format_find("fp32");
-    bl_tensor x = numbers(ROWS, OUT, 1), dense = numbers(OUT, IN, 2), y = numbers(ROWS, IN, 4),
-              z = numbers(ROWS, IN, 4), flat = numbers(OUT, IN, 5), turned = numbers(IN, OUT, 6);
+    const bl_format *fp32 = bl_format_find("fp32"), *f = bl_format_find(name);
+    bl_tensor x = numbers(rows, out, 1), dense = numbers(out, in, 2), y = numbers(rows, in, 4),
+              z = numbers(rows, in, 4), flat = numbers(out, in, 5), turned = numbers(in, out, 6);
     bl_backend *const all[] = {plain, one, two, other};
-    (void)state;
-    for (size_t n = 0; n < BL_COUNT(names); n++) {
-        const bl_format *f = bl_format_find(names[n]);
-        bl_weight w, wt;
-        pack(f, geometry(f, OUT, IN, 64), dense, &w);
-        assert_ok(plain->ops->unpack(plain, &(bl_unpack_args){.w = &w, .rows = OUT, .y = flat}, &e));
-        for (int64_t i = 0; i < OUT * IN; i++) row_of(turned, i % IN)[i / IN] = row_of(flat, 0)[i];
-        pack(fp32, geometry(fp32, IN, OUT, 0), turned, &wt);
-        for (size_t b = 0; b < BL_COUNT(all); b++)
-            for (int add = 0; add < 2; add++) {
-                bl_linear_args a = {.x = x, .w = {&wt}, .y = {y}, .accumulate = add};
-                assert_ok(all[b]->ops->linear(all[b], &a, &e));
-                a = (bl_linear_args){.x = x, .w = {&w}, .y = {z}, .accumulate = add, .transpose = true};
-                assert_ok(all[b]->ops->linear(all[b], &a, &e));
-                assert_same(y, 0, z, 0, ROWS, names[n]);
-                a.act.bits = 8;
-                assert_refused(all[b]->ops->linear(all[b], &a, &e), BL_E_INTERNAL, "nothing else");
-            }
-        bl_weight_free(&w);
-        bl_weight_free(&wt);
+    bl_weight w, wt;
+    row_of(x, 1)[0] = INFINITY; /* nothing of it comes to the row before */
+    pack(f, geometry(f, out, in, 64), dense, &w);
+    assert_ok(plain->ops->unpack(plain, &(bl_unpack_args){.w = &w, .rows = out, .y = flat}, &e));
+    for (int64_t i = 0; i < out * in; i++) row_of(turned, i % in)[i / in] = row_of(flat, 0)[i];
+    pack(fp32, geometry(fp32, in, out, 0), turned, &wt);
+    for (int add = 0; add < 2; add++) {
+        bl_linear_args a = {.x = x, .w = {&wt}, .y = {y}, .accumulate = add};
+        assert_ok(plain->ops->linear(plain, &a, &e));
+        for (size_t b = 0; b < BL_COUNT(all); b++) {
+            bl_tensor to = numbers(rows, in, 4);
+            if (add) assert_ok(plain->ops->gather(plain, &(bl_gather_args){.src = z, .dst = to, .n = rows}, &e));
+            a = (bl_linear_args){.x = x, .w = {&w}, .y = {to}, .accumulate = add, .transpose = true};
+            assert_ok(all[b]->ops->linear(all[b], &a, &e));
+            assert_same(y, 0, to, 0, rows, name);
+            a.act.bits = 8;
+            assert_refused(all[b]->ops->linear(all[b], &a, &e), BL_E_INTERNAL, "nothing else");
+            drop(to);
+        }
+        if (!add) assert_ok(plain->ops->gather(plain, &(bl_gather_args){.src = y, .dst = z, .n = rows}, &e));
     }
+    bl_weight_free(&w);
+    bl_weight_free(&wt);
     drop(x);
     drop(dense);
     drop(y);
     drop(z);
     drop(flat);
     drop(turned);
+}
+
+/* The last two: a rest of outputs and of columns, more rows than a task takes; and more outputs than a panel holds. */
+static void a_transposed_product_is_that_of_the_transposed_weight(void **state)
+{
+    static const char *const names[] = {"int4", "nf4", "fp32", "q8_0"};
+    (void)state;
+    for (size_t n = 0; n < BL_COUNT(names); n++) assert_transposed(11, 192, 37, names[n]);
+    assert_transposed(400, 67, 13, "fp32");
+    assert_transposed(261, 72, 1541, "int4");
 }
 
 /* A Hadamard transform and a permutation keep lengths, and the product of a transformed x with the transformed weight
