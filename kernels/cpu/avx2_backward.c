@@ -4,51 +4,109 @@
 #include "backward.h"
 
 /* ---- dw ---- */
-/* 6 outputs by 16 inputs over `rows` rows; dy in a panel [rows][6]. */
-BL_INLINE void product(const float *dy, const float *x, int64_t rows, __m256 sum[BL_DW_TALL][2])
+enum { TALL = 6, WIDE = 16 };
+
+BL_INLINE void sums(int tall, const float *b, int64_t ldb, const float *v, int64_t ldv, int64_t rows, float *out)
 {
+    __m256 sum[TALL][2];
 #pragma GCC unroll 6
-    for (int o = 0; o < BL_DW_TALL; o++) sum[o][0] = sum[o][1] = _mm256_setzero_ps();
-    for (int64_t r = 0; r < rows; r++, x += BL_DW_COLS, dy += BL_DW_TALL) {
-        const __m256 x0 = _mm256_loadu_ps(x), x1 = _mm256_loadu_ps(x + 8);
+    for (int t = 0; t < tall; t++) sum[t][0] = sum[t][1] = _mm256_setzero_ps();
+    for (int64_t r = 0; r < rows; r++, b += ldb, v += ldv) {
+        const __m256 v0 = _mm256_loadu_ps(v), v1 = _mm256_loadu_ps(v + 8);
 #pragma GCC unroll 6
-        for (int o = 0; o < BL_DW_TALL; o++) {
-            const __m256 v = _mm256_broadcast_ss(dy + o);
-            sum[o][0] = _mm256_fmadd_ps(v, x0, sum[o][0]);
-            sum[o][1] = _mm256_fmadd_ps(v, x1, sum[o][1]);
+        for (int t = 0; t < tall; t++) {
+            const __m256 x = _mm256_broadcast_ss(b + t);
+            sum[t][0] = _mm256_fmadd_ps(x, v0, sum[t][0]);
+            sum[t][1] = _mm256_fmadd_ps(x, v1, sum[t][1]);
+        }
+    }
+#pragma GCC unroll 6
+    for (int t = 0; t < tall; t++) {
+        _mm256_storeu_ps(out + t * WIDE, sum[t][0]);
+        _mm256_storeu_ps(out + t * WIDE + 8, sum[t][1]);
+    }
+}
+#define BY_TALL(n)                                                                                                     \
+    static void sums##n(const float *b, int64_t ldb, const float *v, int64_t ldv, int64_t rows, float *out)            \
+    {                                                                                                                  \
+        sums(n, b, ldb, v, ldv, rows, out);                                                                            \
+    }
+BY_TALL(1)
+BY_TALL(2)
+BY_TALL(3)
+BY_TALL(4)
+BY_TALL(5)
+BY_TALL(6)
+const bl_outer_steps bl_outer_avx2 = {
+    .tall = TALL, .wide = WIDE, .sums = {NULL, sums1, sums2, sums3, sums4, sums5, sums6}};
+
+/* Eight numbers of a row of dw. */
+BL_INLINE void add8(float *dw, __m256 alpha, __m256 sum, int64_t n)
+{
+    const __m256i in = bl_first(n);
+    if (n >= 8) _mm256_storeu_ps(dw, _mm256_fmadd_ps(alpha, sum, _mm256_loadu_ps(dw)));
+    else _mm256_maskstore_ps(dw, in, _mm256_fmadd_ps(alpha, sum, _mm256_maskload_ps(dw, in)));
+}
+
+/* Sums [tall][wide], of which n of a row exist, onto dw from row o0 and column i0 on; turned: its rows are their
+ * columns. Room after the sums is read, up to a multiple of eight rows. */
+static void onto_dw(const bl_weight_grad_args *a, const float *sum, int64_t tall, int64_t wide, int64_t n, int64_t o0,
+                    int64_t i0, bool turned)
+{
+    const __m256 alpha = _mm256_set1_ps((float)a->alpha);
+    if (!turned) {
+        for (int64_t t = 0; t < tall; t++)
+            for (int64_t j = 0; j < n; j += 8)
+                add8(bl_cpu_row(&a->dw, o0 + t) + i0 + j, alpha, _mm256_loadu_ps(sum + t * wide + j), n - j);
+        return;
+    }
+    for (int64_t t = 0; t < tall; t += 8)
+        for (int64_t j = 0; j < n; j += 8) {
+            const float *row[8];
+            float eight[64];
+            for (int64_t k = 0; k < 8; k++) row[k] = sum + (t + k) * wide + j;
+            bl_transpose8(row, eight, 8);
+            for (int64_t k = 0; k < BL_MIN(n - j, 8); k++)
+                add8(bl_cpu_row(&a->dw, o0 + j + k) + i0 + t, alpha, _mm256_loadu_ps(eight + 8 * k), tall - t);
+        }
+}
+
+void bl_avx2_weight_grad(const bl_outer_steps *s, const bl_weight_grad_args *a, bool turned, int64_t v0, float *scratch)
+{
+    const bl_tensor *v = turned ? &a->dy : &a->x, *b = turned ? &a->x : &a->dy;
+    const int64_t n = BL_MIN(v->dim[1] - v0, s->wide), all = b->dim[1];
+    float *strip = scratch, *sum = strip + BL_GRAD_ROWS * s->wide;
+    for (int64_t r0 = 0; r0 < v->dim[0]; r0 += BL_GRAD_ROWS) {
+        const int64_t rows = BL_MIN(v->dim[0] - r0, BL_GRAD_ROWS);
+        const float *from = bl_cpu_row(v, r0) + v0;
+        int64_t ld = v->stride[0];
+        if (n < s->wide || all > s->tall) { /* read more than once, or past the end of a row */
+            for (int64_t r = 0; r < rows; r++) {
+                float *to = strip + r * s->wide;
+                memcpy(to, from + r * ld, (size_t)n * sizeof *to);
+                memset(to + n, 0, (size_t)(s->wide - n) * sizeof *to);
+            }
+            from = strip;
+            ld = s->wide;
+        }
+        for (int64_t t = 0, tall; t < all; t += tall) {
+            tall = BL_MIN(all - t, s->tall);
+            s->sums[tall](bl_cpu_row(b, r0) + t, b->stride[0], from, ld, rows, sum);
+            onto_dw(a, sum, tall, s->wide, n, turned ? v0 : t, turned ? t : v0, turned);
         }
     }
 }
 
-void bl_avx2_weight_grad(const bl_weight_grad_args *a, int64_t r0, int64_t rows, int64_t o0, int64_t outs,
-                         const float *panels, float *scratch)
+void bl_avx2_bias_grad(const bl_weight_grad_args *a, int64_t o0, int64_t n)
 {
-    int64_t in = a->x.dim[1], tall = (outs + BL_DW_TALL - 1) / BL_DW_TALL;
+    float *db = (float *)bl_cpu_at(&a->db) + o0, sum[BL_BIAS_RUN];
     const float alpha = (float)a->alpha;
-    float *db = bl_cpu_at(&a->db);
-    for (int64_t t = 0; t < tall; t++)
-        for (int64_t r = 0; r < rows; r++) {
-            const float *dy = bl_cpu_row(&a->dy, r0 + r) + o0 + t * BL_DW_TALL;
-            for (int64_t o = 0; o < BL_DW_TALL; o++)
-                scratch[(t * rows + r) * BL_DW_TALL + o] = t * BL_DW_TALL + o < outs ? dy[o] : 0;
-        }
-    for (int64_t o = 0; db && o < outs; o++) {
-        float sum = 0;
-        for (int64_t r = 0; r < rows; r++) sum += scratch[(o / BL_DW_TALL * rows + r) * BL_DW_TALL + o % BL_DW_TALL];
-        db[o0 + o] = fmaf(alpha, sum, db[o0 + o]);
+    for (int64_t r0 = 0; r0 < a->dy.dim[0]; r0 += BL_GRAD_ROWS) {
+        memset(sum, 0, sizeof sum);
+        for (int64_t r = r0; r < BL_MIN(a->dy.dim[0], r0 + BL_GRAD_ROWS); r++)
+            for (int64_t o = 0; o < n; o++) sum[o] += bl_cpu_row(&a->dy, r)[o0 + o];
+        for (int64_t o = 0; o < n; o++) db[o] = fmaf(alpha, sum[o], db[o]);
     }
-    for (int64_t i = 0; i < in; i += BL_DW_COLS)
-        for (int64_t t = 0; t < tall; t++) {
-            __m256 sum[BL_DW_TALL][2];
-            float v[BL_DW_COLS];
-            product(scratch + t * rows * BL_DW_TALL, panels + i * rows, rows, sum);
-            for (int64_t o = t * BL_DW_TALL; o < BL_MIN(outs, (t + 1) * BL_DW_TALL); o++) {
-                float *dw = bl_cpu_row(&a->dw, o0 + o) + i;
-                _mm256_storeu_ps(v, sum[o % BL_DW_TALL][0]);
-                _mm256_storeu_ps(v + 8, sum[o % BL_DW_TALL][1]);
-                for (int64_t j = 0; j < BL_MIN(in - i, BL_DW_COLS); j++) dw[j] = fmaf(alpha, v[j], dw[j]);
-            }
-        }
 }
 
 /* ---- attention ---- */

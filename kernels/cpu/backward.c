@@ -4,35 +4,34 @@
 #if defined(BL_HAVE_X86)
 #include <omp.h>
 
+/* Tasks are strips of columns of x by all of dy; of few columns, as adapters have them, strips of dy by all of x. */
+typedef struct outer {
+    const bl_cpu *c;
+    const bl_outer_steps *steps;
+    const bl_weight_grad_args *a;
+    bool turned;
+    int64_t strips;
+} outer;
+static void outer_task(void *ctx, int64_t i, int lane)
+{
+    const outer *o = ctx;
+    const int64_t at = (i - o->strips) * BL_BIAS_RUN;
+    if (i < o->strips) bl_avx2_weight_grad(o->steps, o->a, o->turned, i * o->steps->wide, o->c->scratch[lane]);
+    else bl_avx2_bias_grad(o->a, at, BL_MIN(o->a->dy.dim[1] - at, BL_BIAS_RUN));
+}
+
 bl_status bl_fast_weight_grad(bl_backend *be, const bl_weight_grad_args *a, bl_err *e)
 {
     bl_status st = bl_check_weight_grad(be, a, e);
     const bl_cpu *c = be->own;
-    int64_t in = a->x.dim[1], out = a->dy.dim[1], rows = a->x.dim[0], n_panels = (in + BL_DW_COLS - 1) / BL_DW_COLS,
-            most = BL_MIN(rows, BL_GRAD_ROWS);
-    float *panels;
+    const int64_t in = a->x.dim[1], out = a->dy.dim[1], rows = a->x.dim[0];
+    outer o = {.c = c, .a = a, .steps = c->isa >= BL_ISA_AVX512 ? &bl_outer_avx512 : &bl_outer_avx2};
+    _Static_assert(BL_OUTER_SPACE * sizeof(float) <= BL_CPU_SCRATCH, "a strip fits the scratch of a thread");
     if (st != BL_OK) return st;
-    if (!a->dw.buf) return bl_ref_weight_grad(be, a, e);
-    if (!(panels = bl_new((size_t)(n_panels * most * BL_DW_COLS), sizeof *panels, e))) return BL_E_NOMEM;
-    for (int64_t r0 = 0; r0 < rows; r0 += BL_GRAD_ROWS) {
-        int64_t n = BL_MIN(rows - r0, BL_GRAD_ROWS);
-#pragma omp parallel num_threads(bl_cpu_threads(be, (double)n *(double)in *(double)out))
-        {
-#pragma omp for schedule(static)
-            for (int64_t p = 0; p < n_panels; p++) {
-                int64_t cols = BL_MIN(in - p * BL_DW_COLS, BL_DW_COLS);
-                float *to = panels + p * n * BL_DW_COLS;
-                for (int64_t r = 0; r < n; r++, to += BL_DW_COLS) {
-                    const float *x = bl_cpu_row(&a->x, r0 + r) + p * BL_DW_COLS;
-                    for (int64_t i = 0; i < BL_DW_COLS; i++) to[i] = i < cols ? x[i] : 0;
-                }
-            }
-#pragma omp for schedule(dynamic, 1)
-            for (int64_t o = 0; o < out; o += BL_DW_OUTS)
-                bl_avx2_weight_grad(a, r0, n, o, BL_MIN(out - o, BL_DW_OUTS), panels, c->scratch[omp_get_thread_num()]);
-        }
-    }
-    bl_free(panels);
+    o.turned = in < o.steps->wide && in < out;
+    if (a->dw.buf) o.strips = ((o.turned ? out : in) + o.steps->wide - 1) / o.steps->wide;
+    bl_team_run(c->team, bl_cpu_threads(be, (double)rows * (double)in * (double)out), outer_task, &o,
+                o.strips + (a->db.buf ? (out + BL_BIAS_RUN - 1) / BL_BIAS_RUN : 0));
     return BL_OK;
 }
 

@@ -3,11 +3,20 @@
 #define BL_KERNELS_CPU_BACKWARD_H
 #include "avx2.h"
 
-/* ---- dw += alpha dyt x: x in panels of 16 columns, panel[in / 16][rows][16], the last filled up with zeros ---- */
-enum { BL_DW_COLS = 16, BL_DW_TALL = 6, BL_DW_OUTS = 48 };
-/* Outputs o0 .. o0 + outs of `rows` <= BL_GRAD_ROWS rows of dy from row r0 on; scratch f32 [rows * BL_DW_OUTS]. */
-void bl_avx2_weight_grad(const bl_weight_grad_args *a, int64_t r0, int64_t rows, int64_t o0, int64_t outs,
-                         const float *panels, float *scratch);
+/* ---- dw += alpha dyt x ---- */
+enum { BL_OUTER_TALL = 12, BL_OUTER_WIDE = 32, BL_BIAS_RUN = 64 };
+typedef struct bl_outer_steps { /* out[t * wide + j] = sum over the rows r of b[r * ldb + t] v[r * ldv + j]: sums[k] of
+                                   k numbers of b, `wide` of v */
+    int64_t tall, wide;
+    void (*sums[BL_OUTER_TALL + 1])(const float *b, int64_t ldb, const float *v, int64_t ldv, int64_t rows, float *out);
+} bl_outer_steps;
+extern const bl_outer_steps bl_outer_avx2, bl_outer_avx512;
+/* Floats of scratch: a strip of rows, and sums with eight rows more than there are. */
+enum { BL_OUTER_SPACE = (BL_GRAD_ROWS + BL_OUTER_TALL + 8) * BL_OUTER_WIDE };
+/* `wide` columns of x from v0 on, or, turned, of dy, with all of the other, over all rows. */
+void bl_avx2_weight_grad(const bl_outer_steps *s, const bl_weight_grad_args *a, bool turned, int64_t v0,
+                         float *scratch);
+void bl_avx2_bias_grad(const bl_weight_grad_args *a, int64_t o0, int64_t n); /* of n <= BL_BIAS_RUN outputs */
 
 /* ---- attention: all queries of the heads that share one head of keys, of one sequence ---- */
 size_t bl_avx2_attention_grad_space(int64_t head_dim); /* bytes of scratch */

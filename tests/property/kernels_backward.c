@@ -83,7 +83,8 @@ static bl_status weight(bl_backend *be, bl_tensor *out, void *ctx)
 static void gradients_of_weights_have_the_bits_of_plain_c(void **state)
 {
     (void)state;
-    const int64_t shape[][3] = {{1, 1, 1}, {3, 7, 5}, {257, 33, 50}, {64, 16, 48}, {600, 100, 97}};
+    const int64_t shape[][3] = {{1, 1, 1},    {3, 7, 5},    {257, 33, 50}, {64, 16, 48},
+                                {300, 8, 70}, {40, 13, 21}, {270, 96, 8},  {600, 100, 97}};
     for (size_t i = 0; i < BL_COUNT(shape); i++) {
         int64_t rows = shape[i][0], in = shape[i][1], n = shape[i][2];
         bl_tensor x = random_rows(rows, in, 1, 1), dy = random_rows(rows, n, 1, 2);
