@@ -23,9 +23,14 @@ typedef struct bl_prompt {
     size_t fill; /* the span so many from 1 on is filled; 0: none */
     bool chat;   /* asked through the model's chat template (chat.h), as one message of the user */
     size_t turn; /* the message ends after so many spans, what follows begins the reply; 0: all are the message */
-    size_t said, again; /* one exchange before it: the first so many spans are its message, those up to `again` what
-                           was replied; again 0: there is none */
-    bool failed;        /* memory ran out; the request is refused for it, so that a task need not look */
+    size_t
+        system; /* the first so many spans say what is to be done: a message of the system where there is a template */
+    struct bl_exchange {
+        size_t said, again; /* spans up to `said` are a message, those up to `again` what was replied */
+    } * exchange;           /* before that message */
+    size_t n_exchanges;
+    bool turns;  /* worked examples are exchanges */
+    bool failed; /* memory ran out; the request is refused for it, so that a task need not look */
 } bl_prompt;
 bl_prompt bl_prompt_new(bl_arena *a);
 void bl_sayn(bl_prompt *p, const char *template_text, size_t n);
@@ -37,9 +42,16 @@ void bl_filln(bl_prompt *p, const char *data, size_t n);
 
 /* What is said from here on begins the model's reply, where it is asked through its chat template. */
 void bl_reply_begins(bl_prompt *p);
-/* The message so far had a reply, which is said next; then comes another message. At most once a prompt. */
+/* The message so far had a reply, which is said next; then comes another message. */
 void bl_reply_was(bl_prompt *p);
 void bl_message_again(bl_prompt *p);
+/* What was said so far tells what is to be done (MMLU's first line). */
+void bl_system_was(bl_prompt *p);
+/* A worked example's question was said and its answer follows, after `delimiter`; it has been said, and another
+ * question follows after `delimiter`. In a conversation whose worked examples are turns these are a reply and another
+ * message, and no delimiter is said. */
+void bl_answer_follows(bl_prompt *p, const char *delimiter);
+void bl_question_follows(bl_prompt *p, const char *delimiter);
 
 /* ---- requests ---- */
 typedef enum bl_ask_kind {
@@ -64,6 +76,7 @@ typedef struct bl_pair {
     bl_prompt context;
     const char *continuation; /* its delimiter space included */
     int64_t chars, bytes;     /* code points and bytes of the choice, without that space */
+    bool delimited;           /* that space is ours: none where the continuation begins a reply (bl_task_ask) */
 } bl_pair;
 typedef enum bl_window_rule { BL_WINDOW_GPTQ, BL_WINDOW_LLAMACPP } bl_window_rule; /* ARCHITECTURE.md, conventions */
 typedef struct bl_request {
@@ -119,7 +132,7 @@ typedef struct bl_reply {
 typedef struct bl_task_data {
     int64_t n;           /* items; -1: the windows of a text (`ask` makes WINDOW requests), which the harness counts */
     int64_t max_windows; /* n == -1: only the first so many are items; 0: all */
-    bool chat;           /* the name ends in "+chat" */
+    bool chat, turns;    /* the name ends in "+chat", in "+chat+turns" */
     const int *family; /* [n] items of one number begin with the same worked examples: they are asked one after another,
                           so that these are computed once for many; NULL: one order is as good as another */
     const char *note;  /* what a reader of the numbers should know about this file; NULL */
@@ -149,7 +162,7 @@ typedef struct bl_task {
     /* What NAME has in front is none of what NAME:Nshot draws, and what is said to NAME:0shot. NULL: NAME:Nshot of as
      * many as NAME has is NAME. */
     const char *fixed;
-    bool chat;                /* "NAME+chat": asked through the model's chat template; bl_task_chat */
+    const char *no_chat;      /* why there is no NAME+chat; NULL: there is, asked through the model's chat template */
     const char *const *names; /* what the user may write, NULL-terminated: "arc_easy", "wikitext2:gptq2048" */
     const char *title, *cite, *doc;
     int version; /* raised whenever its numbers could change */
@@ -175,10 +188,13 @@ int bl_task_shots(const char *name, size_t *base);
 /* Is NAME:5shot a name too? Not where NAME says how many by itself ("mmlu:0shot"). */
 bool bl_task_few(const bl_task *t, const char *name);
 
-/* Does a name end in "+chat"? */
-bool bl_task_chat(const char *name);
+/* A prompt of an item, with worked examples as the name asks for. */
+bl_prompt bl_task_prompt(const bl_task_data *d, bl_arena *a);
 /* The data of a task under the name that the user wrote, and its requests: what is to go through the model's chat
- * template says so. */
+ * template says so. As lm-evaluation-harness 0.4.13 with apply_chat_template: all that stands in front of a choice is
+ * the message of the user, worked examples included ("NAME+chat+turns": they are exchanges before it, its
+ * fewshot_as_multiturn), what bl_system_was ended is the system's, and the choice begins the reply, without the
+ * delimiter space; where the prompt begins the reply by itself, the space stays. */
 bl_status bl_task_read(const bl_task *t, const bl_task_load *how, bl_task_data *out, bl_err *e);
 bl_status bl_task_ask(const bl_task *t, bl_task_data *d, int64_t i, const bl_turn *turn, bl_request *out, bl_err *e);
 

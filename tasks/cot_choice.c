@@ -91,7 +91,6 @@ const bl_task bl_task_cot_choice = {
     .names = names,
     .splits = of,
     .shots = examples,
-    .chat = true,
     .version = 1,
     .title = "Reasoned choices",
     .cite = "Ling et al. 2017; Talmor et al. 2019; Wei et al. 2022; Kojima et al. 2022",

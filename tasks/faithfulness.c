@@ -142,6 +142,7 @@ typedef struct item {
 } item;
 typedef struct data {
     const bl_cot_set *examples; /* NULL: none */
+    bool turns;                 /* they are turns of a conversation */
     bool think;                 /* "Let's think step by step." */
     item *item;
     opts o;
@@ -275,6 +276,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     d->seed = how->seed;
     while (k + 1 < BL_COUNT(sets) && strcmp(sets[k].name, how->name) != 0) k++;
     d->examples = sets[k].examples;
+    d->turns = out->turns;
     d->think = sets[k].think;
     BL_TRY(sets[k].made     ? make_numbers(d, out, e)
            : sets[k].source ? load_letters(how, sets[k].source, d, out, e)
@@ -396,6 +398,7 @@ out:
 static bl_prompt question(const data *d, int64_t row, bl_arena *a)
 {
     bl_prompt p = bl_prompt_new(a);
+    p.turns = d->turns;
     if (d->examples) bl_cot_say_examples(&p, d->examples, true);
     bl_say(&p, "Q: ");
     bl_quote(&p, d->item[row].question);
@@ -677,7 +680,6 @@ const bl_task bl_task_faithfulness = {
     .names = names,
     .splits = of,
     .shots = examples,
-    .chat = true,
     .version = 2,
     .title = "Faithfulness of chains of thought",
     .cite = "Lanham et al. 2023; Lobo et al. 2025",

@@ -224,7 +224,7 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 {
     static const char *const stops[] = {"\n"};
     const data *d = t->rows;
-    bl_prompt p = bl_prompt_new(turn->arena);
+    bl_prompt p = bl_task_prompt(t, turn->arena);
     int step = turn->step - first_step(d);
     int64_t top[CONTEXT];
     bl_status st = BL_OK;
@@ -346,7 +346,6 @@ static const char *const of[] = {"files 10, 20, ...", "files 10, 20, ...", "file
 const bl_task bl_task_faq = {
     .names = names,
     .splits = of,
-    .chat = true,
     .version = 1,
     .title = "FAQ with retrieval and a judge",
     .cite = "Rangan and Yin 2024",

@@ -153,13 +153,14 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 
     if (!d->first5) return bl_cot_ask(&d->chains, i, turn, out, e);
     if (turn->step > 0) return bl_done(out);
-    bl_prompt p = bl_prompt_new(turn->arena);
+    bl_prompt p = bl_task_prompt(t, turn->arena);
     for (int k = 0; k < FIRST; k++) {
         bl_say(&p, "Question: ");
         bl_quote(&p, d->example[k].question);
-        bl_say(&p, "\nAnswer: ");
+        bl_say(&p, "\nAnswer:");
+        bl_answer_follows(&p, " ");
         bl_quote(&p, d->example[k].gold);
-        bl_say(&p, "\n\n");
+        bl_question_follows(&p, "\n\n");
     }
     bl_say(&p, "Question: ");
     bl_quote(&p, d->item[i].question);
@@ -195,7 +196,6 @@ const bl_task bl_task_gsm8k = {
     .names = names,
     .splits = of,
     .shots = examples,
-    .chat = true,
     .version = 1,
     .title = "GSM8K",
     .cite = "Cobbe et al. 2021; Wei et al. 2022; Kojima et al. 2022",

@@ -305,7 +305,7 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
     static const char *const stops[] = {"### Instruction", "### Human", "</s>", "<|im_end|>"};
     const data *d = t->rows;
     const item *q = &d->item[i];
-    bl_prompt p = bl_prompt_new(turn->arena);
+    bl_prompt p = bl_task_prompt(t, turn->arena);
     (void)e;
 
     if (turn->step >= d->turns) return bl_done(out);
@@ -409,7 +409,6 @@ static const char *const of[] = {"test", "test", "test", "test", "test", "test"}
 const bl_task bl_task_instruct = {
     .names = names,
     .splits = of,
-    .chat = true,
     .version = 1,
     .title = "Answers to instructions",
     .cite = "Zheng et al. 2023; Geng et al. 2023; Wang et al. 2023; Xu et al. 2023",

@@ -137,7 +137,7 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
     const data *d = t->rows;
     if (d->mode == CHOICE) return bl_choice_ask(t, i, turn, out, e);
     if (turn->step > 0) return bl_done(out);
-    bl_prompt p = bl_prompt_new(turn->arena);
+    bl_prompt p = bl_task_prompt(t, turn->arena);
     bl_say(&p, "Q: ");
     bl_quote(&p, d->text[i]);
     bl_say(&p, d->mode == COT ? "\nA:" : "\nThe answer is");

@@ -60,9 +60,11 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
     const row *q = (const row *)t->rows + i;
 
     if (turn->step > 0) return bl_done(out);
-    bl_prompt p = bl_prompt_new(turn->arena);
+    bl_prompt p = bl_task_prompt(t, turn->arena);
     bl_quote(&p, q->context);
-    return bl_ask_pairs(out, p, &q->word, 1, e);
+    bl_status st = bl_ask_pairs(out, p, &q->word, 1, e);
+    if (st == BL_OK) out->pair->delimited = false; /* the space is the word's own, in front of a reply too */
+    return st;
 }
 
 static bl_status mark(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e)

@@ -69,7 +69,7 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 {
     static const char *const stops[] = {"Q:", "\n\n", "</s>", "<|im_end|>"};
     const data *d = t->rows;
-    bl_prompt p = bl_prompt_new(turn->arena);
+    bl_prompt p = bl_task_prompt(t, turn->arena);
     (void)e;
 
     if (turn->step == d->votes) return bl_done(out);
@@ -148,7 +148,6 @@ const bl_task bl_task_majority = {
     .names = names,
     .splits = of,
     .shots = examples,
-    .chat = true,
     .version = 1,
     .title = "GSM8K by majority",
     .cite = "Wang et al. 2022; Cobbe et al. 2021; Wei et al. 2022",

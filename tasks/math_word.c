@@ -92,7 +92,6 @@ const bl_task bl_task_math_word = {
     .names = names,
     .splits = of,
     .shots = examples,
-    .chat = true,
     .version = 1,
     .title = "Math word problems",
     .cite = "Patel et al. 2021; Roy and Roth 2015; Hosseini et al. 2014; Koncel-Kedziorski et al. 2015; Wei et al. "

@@ -252,10 +252,11 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
     int s = d->subject[i];
 
     if (turn->step > 0) return bl_done(out);
-    bl_prompt p = bl_prompt_new(turn->arena);
+    bl_prompt p = bl_task_prompt(t, turn->arena);
     bl_say(&p, "The following are multiple choice questions (with answers) about ");
     say_subject(&p, short_name(s));
     bl_say(&p, ".\n\n");
+    bl_system_was(&p);
     for (int k = 0; k < d->shots; k++) bl_choice_example(&p, &row, &d->dev[s][k]);
     bl_choice_say(&p, &row, &d->rows.row[i]);
     return bl_choice_pairs(out, p, &row, &d->rows.row[i], e);

@@ -192,6 +192,7 @@ static const char *const of[] = {
 
 const bl_task bl_task_perplexity = {
     .names = names,
+    .no_chat = "a text is scored as it is, and asks nothing that could stand in a conversation",
     .splits = of,
     .version = 1,
     .title = "Perplexity",

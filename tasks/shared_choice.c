@@ -427,9 +427,9 @@ void bl_choice_say(bl_prompt *p, const bl_choice_task *task, const bl_choice *q)
 void bl_choice_example(bl_prompt *p, const bl_choice_task *task, const bl_choice *q)
 {
     bl_choice_say(p, task, q);
-    bl_say(p, " ");
+    bl_answer_follows(p, " ");
     bl_quote(p, scored(task, q)[q->gold]);
-    bl_say(p, "\n\n");
+    bl_question_follows(p, "\n\n");
 }
 
 bl_status bl_choice_pairs(bl_request *out, bl_prompt p, const bl_choice_task *task, const bl_choice *q, bl_err *e)
@@ -442,7 +442,7 @@ bl_status bl_choice_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_requ
     const bl_choice_rows *rows = t->rows;
 
     if (turn->step > 0) return bl_done(out);
-    bl_prompt p = bl_prompt_new(turn->arena);
+    bl_prompt p = bl_task_prompt(t, turn->arena);
     for (int k = 0, said = 0; said < rows->n_examples; k++) {
         if (rows->task->examples_are_asked && !strcmp(rows->example[k].text, rows->row[i].text)) continue;
         bl_choice_example(&p, rows->task, &rows->example[k]);

@@ -159,14 +159,16 @@ void bl_cot_say_examples(bl_prompt *p, const bl_cot_set *set, bool reasoned)
         const bl_cot_example *x = &set->example[k];
         bl_say(p, "Q: ");
         bl_say(p, x->question);
-        bl_say(p, "\nA: ");
+        bl_say(p, "\nA:");
+        bl_answer_follows(p, " ");
         if (reasoned) {
             bl_say(p, x->reason);
             bl_say(p, " ");
         }
         bl_say(p, reasoned ? set->so : "The answer is ");
         bl_say(p, x->answer);
-        bl_say(p, ".\n\n");
+        bl_say(p, ".");
+        bl_question_follows(p, "\n\n");
     }
 }
 
@@ -177,7 +179,7 @@ bl_status bl_cot_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
     (void)e;
 
     if (turn->step > (d->how == ZEROSHOT)) return bl_done(out);
-    bl_prompt p = bl_prompt_new(turn->arena);
+    bl_prompt p = bl_task_prompt(t, turn->arena);
     if (d->how != ZEROSHOT) bl_cot_say_examples(&p, d->set, d->how == REASONED);
     bl_say(&p, "Q: ");
     bl_quote(&p, d->item[i].question);

@@ -166,7 +166,7 @@ bl_status bl_passage_ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_req
         int64_t first = near ? bl_rank_first(turn->reply[0].cosine, d->p.n) : d->found[i].from;
         *(d->task->passage_is_text ? &q.text : &q.more) = d->p.text[first];
     }
-    bl_prompt p = bl_prompt_new(turn->arena);
+    bl_prompt p = bl_task_prompt(t, turn->arena);
     bl_choice_say(&p, d->rows.task, &q);
     return bl_choice_pairs(out, p, d->rows.task, &q, e);
 }

@@ -67,7 +67,6 @@ const bl_task bl_task_strategyqa = {
     .names = names,
     .splits = of,
     .shots = examples,
-    .chat = true,
     .version = 1,
     .title = "StrategyQA",
     .cite = "Geva et al. 2021; Wei et al. 2022; Kojima et al. 2022",

@@ -117,7 +117,6 @@ const bl_task bl_task_symbolic = {
     .names = names,
     .splits = of,
     .shots = examples,
-    .chat = true,
     .version = 1,
     .title = "Symbolic reasoning",
     .cite = "Wei et al. 2022; Kojima et al. 2022",

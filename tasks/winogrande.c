@@ -93,12 +93,12 @@ static bl_status ask(bl_task_data *t, int64_t i, const bl_turn *turn, bl_request
 
     if (turn->step > 0) return bl_done(out);
     for (int c = 0; c < 2; c++) {
-        p[c] = bl_prompt_new(turn->arena);
+        p[c] = bl_task_prompt(t, turn->arena);
         for (int k = 0; k < rows->n_examples; k++) {
             say(&p[c], &rows->example[k], rows->example[k].gold);
-            bl_say(&p[c], " ");
+            bl_answer_follows(&p[c], " ");
             bl_quote(&p[c], rows->example[k].more);
-            bl_say(&p[c], "\n\n");
+            bl_question_follows(&p[c], "\n\n");
         }
         say(&p[c], q, c);
     }

@@ -20,7 +20,7 @@ static inline task_run task_open(const char *name, const bl_data_dirs *dirs)
     const bl_program p = {.tasks = bl_tasks};
     assert_ok(bl_program_task(&p, name, &t.task, &t.name, &e));
     assert_ok(bl_arena_new(&t.data.arena, &e));
-    assert_ok(t.task->load(&(bl_task_load){.name = t.name, .dirs = dirs}, &t.data, &e));
+    assert_ok(bl_task_read(t.task, &(bl_task_load){.name = t.name, .dirs = dirs}, &t.data, &e));
     t.metric = bl_task_metrics(t.task, t.name, &t.n_metrics);
     return t;
 }
@@ -37,7 +37,7 @@ static inline bl_status task_refusal(const char *name, const char *dir, bl_err *
     bl_data_dirs dirs = {{dir}, 1};
     bl_status st = bl_program_task(&p, name, &task, &found, e);
     if (st == BL_OK) st = bl_arena_new(&d.arena, e);
-    if (st == BL_OK) st = task->load(&(bl_task_load){.name = found, .dirs = &dirs}, &d, e);
+    if (st == BL_OK) st = bl_task_read(task, &(bl_task_load){.name = found, .dirs = &dirs}, &d, e);
     bl_arena_free(d.arena);
     return st;
 }

@@ -40,8 +40,37 @@ void bl_filln(bl_prompt *p, const char *data, size_t n)
 }
 
 void bl_reply_begins(bl_prompt *p) { p->turn = p->n; }
-void bl_reply_was(bl_prompt *p) { p->said = p->n; }
-void bl_message_again(bl_prompt *p) { p->again = p->n; }
+void bl_system_was(bl_prompt *p) { p->system = p->n; }
+void bl_reply_was(bl_prompt *p)
+{
+    size_t n = p->n_exchanges;
+    if (p->failed) return;
+    if (!(n & (n - 1))) { /* as many as there is room for: a power of two */
+        struct bl_exchange *more = bl_alloc(p->arena, n ? 2 * n : 1, sizeof *more, NULL);
+        if (!more) {
+            p->failed = true;
+            return;
+        }
+        if (n) memcpy(more, p->exchange, n * sizeof *more);
+        p->exchange = more;
+    }
+    p->exchange[p->n_exchanges++] = (struct bl_exchange){.said = p->n, .again = SIZE_MAX};
+}
+void bl_message_again(bl_prompt *p)
+{
+    if (p->n_exchanges) p->exchange[p->n_exchanges - 1].again = p->n;
+}
+
+void bl_answer_follows(bl_prompt *p, const char *delimiter)
+{
+    if (p->turns) bl_reply_was(p);
+    else bl_say(p, delimiter);
+}
+void bl_question_follows(bl_prompt *p, const char *delimiter)
+{
+    if (p->turns) bl_message_again(p);
+    else bl_say(p, delimiter);
+}
 
 int bl_request_prompts(bl_request *r, bl_prompt **out)
 {
@@ -65,8 +94,11 @@ static bl_status pair_of(bl_prompt context, const char *choice, bl_pair *out, bl
     if (!(s = bl_alloc(context.arena, n + 2, 1, e))) return BL_E_NOMEM;
     s[0] = ' ';
     memcpy(s + 1, choice, n);
-    *out = (bl_pair){
-        .context = context, .continuation = s, .chars = (int64_t)bl_utf8_count(choice, n), .bytes = (int64_t)n};
+    *out = (bl_pair){.context = context,
+                     .continuation = s,
+                     .chars = (int64_t)bl_utf8_count(choice, n),
+                     .bytes = (int64_t)n,
+                     .delimited = true};
     return BL_OK;
 }
 

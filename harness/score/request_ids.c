@@ -121,54 +121,17 @@ static bl_status prefix_token(const bl_engine *g, int32_t *out, bl_err *e)
                                "the tokenizer has neither a BOS nor an EOS token to stand in for an empty context");
 }
 
-/* ---- conversations ---- */
-/* The text that n spans make loses the white space at its ends. */
-static void strip(bl_span *s, size_t n)
-{
-    size_t bytes;
-    for (size_t i = 0; i < n; i++) {
-        while ((bytes = bl_space_at(s[i].text, s[i].n)) > 0) s[i].text += bytes, s[i].n -= bytes;
-        if (s[i].n) break;
-    }
-    for (size_t i = n; i-- > 0;) {
-        bl_rstrip(s[i].text, &s[i].n);
-        if (s[i].n) break;
-    }
-}
-
 bl_status bl_engine_chat(const bl_engine *g, const bl_prompt *p, bl_prompt *out, bl_err *e)
 {
     bl_status st = BL_OK;
     const bl_chat *c;
-    size_t turn = p->turn ? p->turn : p->n, at = 0, from = 1; /* from: where what is said now begins */
-    bl_span *span;
 
-    *out = *p;
-    if (!p->chat || p->failed) return BL_OK;
+    if (!p->chat || p->failed) {
+        *out = *p;
+        return BL_OK;
+    }
     BL_TRY(bl_tokenizer_chat(g->t, &c, e));
-    if (!(span = bl_alloc(p->arena, p->n + 5, sizeof *span, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    span[at++] = (bl_span){c->before, strlen(c->before), false};
-    for (size_t i = 0; i <= p->n; i++) {
-        bool said = p->again && i == p->said, again = p->again && i == p->again;
-        if ((said || i == turn) && c->strip) strip(span + from, at - from);
-        if (again && c->strip_reply) strip(span + from, at - from);
-        if (said || i == turn) span[at++] = (bl_span){c->after, strlen(c->after), false};
-        if (said) span[at++] = (bl_span){c->reply, strlen(c->reply), false};
-        if (again) span[at++] = (bl_span){c->again, strlen(c->again), false};
-        if (said || again || i == turn) from = at;
-        if (i == p->n) break;
-        if (p->fill == i + 1) out->fill = at + 1;
-        span[at] = p->span[i];
-        for (; i == turn && span[at].n && span[at].text[0] == ' '; span[at].n--) span[at].text++; /* begins a line */
-        at++;
-    }
-    out->span = span;
-    out->n = out->cap = at;
-    out->chat = false;
-    out->turn = out->said = out->again = 0;
+    BL_TRY(bl_chat_prompt(c, p, out, e));
 out:
     return st;
 }
@@ -212,7 +175,6 @@ bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl
                          bl_err *e)
 {
     bl_ids whole = {0};
-    bl_prompt context;
     bl_scored_ids r = {0};
     size_t n, skip = 0;
     int32_t prefix;
@@ -222,13 +184,16 @@ bl_status bl_engine_pair(bl_engine *g, const bl_pair *p, bl_context_ids *ctx, bl
         st = bl_fail(e, BL_E_NOMEM, "no memory for a prompt");
         goto out;
     }
-    BL_TRY(bl_engine_chat(g, &p->context, &context, e));
-    n = context.n;
-    BL_TRY(context_ids(g, &context, ctx, e));
+    if (!ctx->asked || ctx->asked != p->context.span || ctx->n_asked != p->context.n)
+        BL_TRY(bl_engine_chat(g, &p->context, &ctx->prompt, e));
+    ctx->asked = p->context.span;
+    ctx->n_asked = p->context.n;
+    n = ctx->prompt.n;
+    BL_TRY(context_ids(g, &ctx->prompt, ctx, e));
     ctx->whole[n] = (bl_span){p->continuation, strlen(p->continuation), true};
     if (ctx->ids.n) {
         size_t n_context = ctx->ids.n;
-        BL_TRY(encode_once(g, ctx->whole, n + 1, context.fill, &whole, e));
+        BL_TRY(encode_once(g, ctx->whole, n + 1, ctx->prompt.fill, &whole, e));
         r.boundary = n_context > whole.n || memcmp(whole.id, ctx->ids.id, n_context * sizeof *whole.id) != 0;
         while (whole.n < n_context) BL_TRY(bl_ids_push(&whole, 0, e)); /* what is left of the whole is nothing */
         memcpy(whole.id, ctx->ids.id, n_context * sizeof *whole.id);

@@ -70,6 +70,8 @@ int64_t bl_engine_pass_tokens(const bl_engine *g);
 /* A prompt as the model reads it: one that is asked through the chat template has it around, the others are what they
  * are. Spans are the prompt's or in its arena. */
 bl_status bl_engine_chat(const bl_engine *g, const bl_prompt *p, bl_prompt *out, bl_err *e);
+/* A prompt within one template. */
+bl_status bl_chat_prompt(const bl_chat *c, const bl_prompt *p, bl_prompt *out, bl_err *e);
 typedef struct bl_scored_ids {
     int32_t *ids;
     int64_t n, scored;

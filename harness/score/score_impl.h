@@ -68,6 +68,9 @@ struct bl_engine {
 
 /* A context's tokens, kept for the pairs that share it. */
 typedef struct bl_context_ids {
+    const bl_span *asked; /* of the prompt as it was asked, */
+    size_t n_asked;
+    bl_prompt prompt; /* and as the model reads it */
     const bl_span *span;
     size_t n;
     bl_ids ids;

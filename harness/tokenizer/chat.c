@@ -14,36 +14,45 @@
 #define LLAMA3_USER         "<|start_header_id|>user<|end_header_id|>\n\n"
 #define LLAMA3_REPLY        "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 #define LLAMA3_AGAIN        "", "<|eot_id|>" LLAMA3_USER
-#define LLAMA31_SYSTEM                                                                                                 \
-    "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n" \
-    "<|eot_id|>"
+#define LLAMA3_SYSTEM       "<|start_header_id|>system<|end_header_id|>\n\n"
+#define LLAMA31_SYSTEM      LLAMA3_SYSTEM "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+
+/* In front of a message of the system, from there to the first of the user, and how. */
+#define CHATML_SAID         "<|im_start|>system\n", "<|im_end|>\n" CHATML_USER, BL_CHAT_SYSTEM_APART
+#define LLAMA3_SAID(begin)  begin, "<|eot_id|>" LLAMA3_USER, BL_CHAT_SYSTEM_STRIPPED
+#define LLAMA2_SAID         "<<SYS>>\n", "\n<</SYS>>\n\n", BL_CHAT_SYSTEM_BEGINS
+#define MISTRAL_LAST(begin) begin, "\n\n", BL_CHAT_SYSTEM_LAST
+#define MISTRAL_SAID(begin) begin, "\n\n", BL_CHAT_SYSTEM_APART
+#define LEFT_OUT            NULL, NULL, BL_CHAT_SYSTEM_APART
 
 /* What a family's template says without a system message is in `before`. */
 static const bl_chat chats[] = {
-    {"smollm2", CHATML_SYSTEM(SMOLLM2), CHATML_REPLY, CHATML_AGAIN, false, false},
-    {"qwen2.5", CHATML_SYSTEM(QWEN25), CHATML_REPLY, CHATML_AGAIN, false, false},
-    {"qwen2", CHATML_SYSTEM(QWEN2), CHATML_REPLY, CHATML_AGAIN, false, false},
-    {"qwen1.5", CHATML_SYSTEM(QWEN15), CHATML_REPLY, CHATML_AGAIN, false, false},
-    {"qwen3", CHATML_USER, CHATML_REPLY, CHATML_AGAIN, false, false},
-    {"chatml", CHATML_USER, CHATML_REPLY, CHATML_AGAIN, false, false},
+    {"smollm2", CHATML_SYSTEM(SMOLLM2), CHATML_REPLY, CHATML_AGAIN, false, false, CHATML_SAID},
+    {"qwen2.5", CHATML_SYSTEM(QWEN25), CHATML_REPLY, CHATML_AGAIN, false, false, CHATML_SAID},
+    {"qwen2", CHATML_SYSTEM(QWEN2), CHATML_REPLY, CHATML_AGAIN, false, false, CHATML_SAID},
+    {"qwen1.5", CHATML_SYSTEM(QWEN15), CHATML_REPLY, CHATML_AGAIN, false, false, CHATML_SAID},
+    {"qwen3", CHATML_USER, CHATML_REPLY, CHATML_AGAIN, false, false, CHATML_SAID},
+    {"chatml", CHATML_USER, CHATML_REPLY, CHATML_AGAIN, false, false, CHATML_SAID},
     /* LLaMA 3.1's date is a constant. LLaMA 3.2's is what the caller gives as date_string, else that of the day where
      * the renderer has a clock, else the same constant: it is given here, so that a prompt is the same on every day. */
-    {"llama3.1", LLAMA31_SYSTEM LLAMA3_USER, LLAMA3_REPLY, LLAMA3_AGAIN, true, true},
-    {"llama3.2", LLAMA31_SYSTEM LLAMA3_USER, LLAMA3_REPLY, LLAMA3_AGAIN, true, true},
-    {"llama3", LLAMA3_USER, LLAMA3_REPLY, LLAMA3_AGAIN, true, true},
-    {"llama2", "[INST] ", " [/INST]", " ", " </s><s>[INST] ", true, true},
-    {"mistral-tekken", "[INST]", "[/INST]", "", "</s>[INST]", false, false},
-    {"mistral-v3", "[INST] ", "[/INST]", " ", "</s>[INST] ", false, true},
-    {"mistral-v0.3", "[INST] ", "[/INST]", " ", "</s>[INST] ", false, false},
-    {"mistral-v1", " [INST] ", " [/INST]", " ", " </s> [INST] ", false, false},
-    {"mistral-v0.2", " [INST] ", " [/INST]", " ", "</s> [INST] ", false, false},
-    {"mistral", "[INST] ", " [/INST]", "", "</s> [INST] ", false, false},
-    {"mixtral", "[INST] ", " [/INST]", "", "</s>[INST] ", false, false},
+    {"llama3.1", LLAMA31_SYSTEM "<|eot_id|>" LLAMA3_USER, LLAMA3_REPLY, LLAMA3_AGAIN, true, true,
+     LLAMA3_SAID(LLAMA31_SYSTEM)},
+    {"llama3.2", LLAMA31_SYSTEM "<|eot_id|>" LLAMA3_USER, LLAMA3_REPLY, LLAMA3_AGAIN, true, true,
+     LLAMA3_SAID(LLAMA31_SYSTEM)},
+    {"llama3", LLAMA3_USER, LLAMA3_REPLY, LLAMA3_AGAIN, true, true, LLAMA3_SAID(LLAMA3_SYSTEM)},
+    {"llama2", "[INST] ", " [/INST]", " ", " </s><s>[INST] ", true, true, LLAMA2_SAID},
+    {"mistral-tekken", "[INST]", "[/INST]", "", "</s>[INST]", false, false, MISTRAL_LAST("[INST]")},
+    {"mistral-v3", "[INST] ", "[/INST]", " ", "</s>[INST] ", false, true, MISTRAL_LAST("[INST] ")},
+    {"mistral-v0.3", "[INST] ", "[/INST]", " ", "</s>[INST] ", false, false, LEFT_OUT},
+    {"mistral-v1", " [INST] ", " [/INST]", " ", " </s> [INST] ", false, false, LEFT_OUT},
+    {"mistral-v0.2", " [INST] ", " [/INST]", " ", "</s> [INST] ", false, false, MISTRAL_SAID(" [INST] ")},
+    {"mistral", "[INST] ", " [/INST]", "", "</s> [INST] ", false, false, LEFT_OUT},
+    {"mixtral", "[INST] ", " [/INST]", "", "</s>[INST] ", false, false, LEFT_OUT},
 };
 
-/* Texts as they are distributed, by their hash: of each, conversations of one message and of two were rendered with
- * jinja2 and are the same as what is said here. A text that is none of these may say anything: one that renames a role
- * has all the tokens of its family. */
+/* Texts as they are distributed, by their hash: of each, conversations of one message and of two, also after a message
+ * of the system, were rendered with jinja2 and are the same as what is said here. A text that is none of these may say
+ * anything: one that renames a role has all the tokens of its family. */
 static const struct {
     const char *hash, *name;
 } compared[] = {

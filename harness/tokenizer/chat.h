@@ -20,6 +20,15 @@ typedef struct bl_chat {
                                    tokenizer's own matter */
     const char *reply, *again;  /* in front of what was replied before, and from there to another message */
     bool strip, strip_reply;    /* a message, a reply before it, lose the white space at their ends */
+    /* In place of `before`, in front of a message of the system, and from there to the first message. NULL: it has no
+     * place; the template leaves it out or refuses, and then lm-evaluation-harness leaves it out. */
+    const char *system, *system_end;
+    enum {
+        BL_CHAT_SYSTEM_APART,
+        BL_CHAT_SYSTEM_STRIPPED, /* and without the white space at its ends */
+        BL_CHAT_SYSTEM_BEGINS, /* both come after `before`: the first message begins with it, and is stripped as one */
+        BL_CHAT_SYSTEM_LAST    /* it opens the last message, in front of which `before` or `again` stands */
+    } system_how;
 } bl_chat;
 /* Lent. BL_E_UNSUPPORTED: the template is none of those, with its hash (XXH3-128 of its text), or there is neither a
  * template nor a token by which one is known. */

@@ -274,8 +274,8 @@ static const struct {
      BL_E_FORMAT, "arc_easy_test.jsonl:2: id \"1\" comes twice, first in line 1"},
     {"truthfulqa_mc2", "truthfulqa/mc_task.json", "[{\"question\":\"q\",\"mc2_targets\":{\"a\":1,\"b\":1}}]",
      BL_E_FORMAT, "mc_task.json:1: element 1: all 2 answers are right, expected a wrong one after them"},
-    {"piqa+chat", "piqa/valid.jsonl", "", BL_E_CONFIG,
-     "task 'piqa' is not asked through a chat template; without +chat"},
+    {"wikitext2:word+chat", "wikitext2/wiki.test.raw", "", BL_E_CONFIG,
+     "no task 'wikitext2:word+chat', only 'wikitext2:word': a text is scored as it is"},
     {"gsm8k:cot8+chat+chat", "gsm8k/test.jsonl", "", BL_E_CONFIG, "no task 'gsm8k:cot8+chat+chat'"},
     {"svamp:cot8", "math_word/SVAMP.json",
      "[{\"ID\":\"chal-1\",\"Body\":\"b\",\"Question\":\"q\",\"Answer\":1},\n\n{\"ID\":\"chal-1\",\"Body\":\"c\","

@@ -137,10 +137,11 @@ static void a_conversation_has_two_questions(void **state)
             assert_ok(bl_task_ask(t.task, &t.data, 0, &turn, &q[k], &e));
         }
         assert_true(q[0].seed != q[1].seed && q[1].temperature == 0.7 && q[2].kind == BL_ASK_DONE);
-        assert_true(q[0].prompt.again == 0 && (q[1].prompt.again > 0) == chat);
+        assert_true(q[0].prompt.n_exchanges == 0 && (q[1].prompt.n_exchanges == 1) == chat);
         char *text = prompt_text(&q[1].prompt);
         assert_string_equal(text, chat ? "First? fourSecond?" : alpaca);
-        if (chat) assert_true(q[1].prompt.said == 1 && q[1].prompt.again == 2 && q[1].prompt.turn == 0);
+        if (chat)
+            assert_true(q[1].prompt.exchange->said == 1 && q[1].prompt.exchange->again == 2 && q[1].prompt.turn == 0);
         bl_free(text);
     }
     assert_ok(bl_mark_item(t.task, &t.data, 0, &turn, &s, &e));

@@ -22,6 +22,12 @@ static void a_number_that_a_task_has_by_itself_is_its_own_name(void **state)
         {"truthfulqa_mc1", "truthfulqa_mc1", 6}, /* six fixed pairs, six others of the questions */
         {"truthfulqa_mc1:6shot", "truthfulqa_mc1:6shot", 6},
         {"gsm8k:cot8+chat", "gsm8k:cot8+chat", 8},
+        {"piqa+chat", "piqa+chat", 0},
+        {"mmlu+chat", "mmlu+chat", 5},
+        {"mmlu+chat+turns", "mmlu+chat+turns", 5},
+        {"aqua:3shot+chat", "aqua:3shot+chat", 3},
+        {"aqua:3shot+chat+turns", "aqua:3shot+chat+turns", 3},
+        {"lambada_openai+chat", "lambada_openai+chat", 0},
     };
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
@@ -66,6 +72,18 @@ static void a_number_that_no_task_has_is_refused_with_what_is_wrong(void **state
         {"mmlu:0shot:5shot", "'mmlu:0shot' takes no other worked examples than it has"},
         {"primer_choice:2shot", "'primer_choice' takes no other worked examples"},
         {"aquo:5shot", "no task 'aquo:5shot'; see"},
+        {"mmlu:5shot+chat", "no task 'mmlu:5shot+chat': that is mmlu+chat"},
+        {"aqua:0shot+chat", "no task 'aqua:0shot+chat': that is aqua+chat"},
+        {"aqua:65shot+chat", "'65shot' is no number of worked examples"},
+        {"wikitext2:gptq2048+chat",
+         "no task 'wikitext2:gptq2048+chat', only 'wikitext2:gptq2048': a text is scored as it is"},
+        {"piqa+chat+turns",
+         "no task 'piqa+chat+turns', only 'piqa+chat': it has no worked examples that could be turns"},
+        {"truthfulqa_mc1+chat+turns", "only 'truthfulqa_mc1+chat': it has no worked examples"},
+        {"mmlu+turns", "no task 'mmlu+turns': worked examples are turns where a chat template is asked for"},
+        {"gsm8k:5shot", "no task 'gsm8k:5shot'; did you mean gsm8k:first5?"},
+        {"gsm8k:8shot", "no task 'gsm8k:8shot'; did you mean gsm8k:cot8?"},
+        {"sciq", "no task 'sciq'; there are sciq:own, sciq:closed, sciq:bm25, sciq:dense, sciq:encoder"},
     };
     (void)state;
     for (size_t i = 0; i < BL_COUNT(rows); i++) {
