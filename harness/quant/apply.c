@@ -282,6 +282,7 @@ static unsigned wants_of(const bl_method *m) /* bl_calib_wants */
     return wants;
 }
 
+enum { FEW_KINDS = 16 }; /* no text that is meant has so few */
 /* What a reader of the row should know of the text and the windows. Random draws of a long text overlap a little, in
  * the published protocols too; that is said when it takes a tenth of the tokens. */
 static bl_status look_at_windows(work *k, const bl_calib_windows *w, unsigned wants, bl_err *e)
@@ -294,6 +295,8 @@ static bl_status look_at_windows(work *k, const bl_calib_windows *w, unsigned wa
     for (size_t i = 1; i < m->n_linears; i++)
         if (bl_linear_width(&m->linears[i]) > bl_linear_width(widest)) widest = &m->linears[i];
     if (w->note) bl_text_addf(t, "calibration text: %s", w->note);
+    if (w->kinds < FEW_KINDS)
+        bl_text_addf(t, "%scalibration windows of %lld different tokens", t->n ? "; " : "", (long long)w->kinds);
     if (10 * w->distinct < 9 * tokens)
         bl_text_addf(t, "%scalibration windows overlap: %lld distinct tokens of %lld", t->n ? "; " : "",
                      (long long)w->distinct, (long long)tokens);

@@ -31,6 +31,7 @@ typedef struct bl_calib_windows {
     int32_t *ids; /* [n, seqlen] */
     int64_t n, seqlen;
     int64_t distinct; /* tokens of the text that are in at least one window */
+    int64_t kinds;    /* different ids of them */
     const char *note; /* what the text's file holds that is hardly meant (sources.h); NULL */
 } bl_calib_windows;
 /* Hash and number of the text's bytes. */

@@ -36,6 +36,7 @@ static bl_status load(const bl_calib_choice *c, const bl_data_dirs *dirs, bl_are
     const bl_source *source = NULL;
     bl_status st = own ? BL_OK : bl_source_for_calibration(c->data, &source, e);
     if (st != BL_OK) return st;
+    if (own && !*own) return bl_fail(e, BL_E_CONFIG, "calibration text '%s' names no file", c->data);
     st = own ? bl_source_own(own, a, out, e) : source->load(dirs, a, out, e);
     if (st != BL_OK) bl_within(e, "calibration text %s", own ? "of your own" : source->id);
     return st;
@@ -78,6 +79,21 @@ static int64_t covered(int64_t *first, int64_t n, int64_t len)
     return sum;
 }
 
+static bl_status count_kinds(const int32_t *ids, size_t n, int64_t *out, bl_err *e)
+{
+    int32_t most = 0;
+    for (size_t i = 0; i < n; i++) most = BL_MAX(most, ids[i]);
+    uint8_t *seen = bl_new((size_t)most + 1, 1, e);
+    if (!seen) return BL_E_NOMEM;
+    *out = 0;
+    for (size_t i = 0; i < n; i++) {
+        *out += !seen[ids[i]];
+        seen[ids[i]] = 1;
+    }
+    bl_free(seen);
+    return BL_OK;
+}
+
 bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, const bl_tokenizer *t, bl_arena *a,
                         bl_calib_windows *out, bl_err *e)
 {
@@ -109,6 +125,7 @@ bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, cons
         memcpy(out->ids + i * c->seqlen, ids.id + first[i], (size_t)c->seqlen * sizeof *out->ids);
     }
     out->distinct = covered(first, c->n, c->seqlen);
+    BL_TRY(count_kinds(out->ids, (size_t)(c->n * c->seqlen), &out->kinds, e));
 out:
     bl_ids_free(&ids);
     bl_free(first);

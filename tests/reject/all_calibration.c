@@ -45,6 +45,10 @@ static void text_that_is_no_use_is_refused(void **state)
         assert_false(bl_exists(out));
         ran_free(&r);
     }
+    ran r = quantize(&s, methods[0], "file:", out);
+    expect(&r, 2, NULL);
+    assert_non_null(strstr(r.err, "calibration text 'file:' names no file"));
+    ran_free(&r);
     study_end(&s);
 }
 
@@ -70,17 +74,22 @@ static void assert_finite(const char *method, const char *out)
     bl_checkpoint_close(c);
 }
 
-/* Every method: each value of each tensor is finite; of the first also what the model says. */
-static void assert_sound(const study *s, const char *calib)
+/* Every method: each value of each tensor is finite, and `note` is recorded; of the first also what the model says. */
+static void assert_sound(const study *s, const char *calib, const char *note)
 {
     bl_err e = {0};
-    char out[4300];
+    char out[4300], path[4400], *text;
+    size_t n;
     snprintf(out, sizeof out, "%s/variant", s->dir);
     for (size_t m = 0; m < BL_COUNT(methods); m++) {
         ran r = quantize(s, methods[m], calib, out);
         if (r.code) fail_msg("%s: exit %d, '%s'", methods[m], r.code, r.err);
         ran_free(&r);
         assert_finite(methods[m], out);
+        snprintf(path, sizeof path, "%s/bitladder.json", out);
+        assert_ok(bl_read_file(path, 1 << 24, &text, &n, &e));
+        if (note && !strstr(text, note)) fail_msg("%s: no '%s' in %s", methods[m], note, path);
+        bl_free(text);
         if (m == 0) {
             r = PROGRAM(s, "run", "--model", out, "--method", "base", "--task", "piqa", "--data", s->data, "--out",
                         s->out);
@@ -102,7 +111,7 @@ static void a_text_of_one_token_gives_numbers(void **state)
     study_write(s.dir, "a.txt", text);
     snprintf(calib, sizeof calib, "file:%s/a.txt", s.dir);
     write_model(&s, tiny_random, tiny_random);
-    assert_sound(&s, calib);
+    assert_sound(&s, calib, "calibration windows of 1 different tokens");
     study_end(&s);
 }
 
@@ -111,7 +120,7 @@ static void a_channel_that_is_never_active_gives_numbers(void **state)
     (void)state;
     study s = study_begin(3);
     write_model(&s, without_channel_5, tiny_random);
-    assert_sound(&s, "primer");
+    assert_sound(&s, "primer", NULL);
     study_end(&s);
 }
 
