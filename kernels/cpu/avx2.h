@@ -176,6 +176,10 @@ uint64_t bl_avx2_read(const void *p, int64_t n); /* n bytes, as products read we
 double bl_avx512_peak(bool integer, int64_t n);
 double bl_amx_peak(bool integer, int64_t n); /* of integers */
 
+/* What is done row by row, by the threads that wait between products: those of OpenMP would have to wake up first. */
+typedef void bl_by_row(const void *args, int64_t r);
+bl_status bl_cpu_each_row(bl_backend *be, double operations, int64_t n, bl_by_row *row, const void *args);
+
 void bl_avx2_rmsnorm(const float *x, const float *w, float *y, int64_t n, double eps);
 void bl_avx2_rope(float *x, const float *c, const float *s, int64_t width, int64_t head_dim);
 void bl_avx2_kv_row(const float *x, int64_t heads, int64_t dim, int8_t *codes, float *scale);

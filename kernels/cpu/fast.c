@@ -4,10 +4,8 @@
 #if defined(BL_HAVE_X86)
 #include <omp.h>
 
-/* What is done row by row, by the threads that wait between products: those of OpenMP would have to wake up first. */
-typedef void by_row(const void *args, int64_t r);
 typedef struct rows {
-    by_row *row;
+    bl_by_row *row;
     const void *args;
     int64_t n, tasks;
 } rows;
@@ -17,7 +15,7 @@ static void some_rows(void *ctx, int64_t i, int lane)
     (void)lane;
     for (int64_t r = w->n * i / w->tasks; r < w->n * (i + 1) / w->tasks; r++) w->row(w->args, r);
 }
-static bl_status each_row(bl_backend *be, double operations, int64_t n, by_row *row, const void *args)
+bl_status bl_cpu_each_row(bl_backend *be, double operations, int64_t n, bl_by_row *row, const void *args)
 {
     const int threads = bl_cpu_threads(be, operations);
     rows w = {row, args, n, BL_MIN(n, 2 * threads)};
@@ -33,7 +31,7 @@ static void norm_row(const void *args, int64_t r)
 static bl_status rmsnorm(bl_backend *be, const bl_rmsnorm_args *a, bl_err *e)
 {
     bl_status st = bl_check_rmsnorm(be, a, e);
-    return st != BL_OK ? st : each_row(be, (double)bl_tensor_count(&a->x), a->x.dim[0], norm_row, a);
+    return st != BL_OK ? st : bl_cpu_each_row(be, (double)bl_tensor_count(&a->x), a->x.dim[0], norm_row, a);
 }
 
 static void rope_row(const void *args, int64_t r)
@@ -46,7 +44,7 @@ static void rope_row(const void *args, int64_t r)
 static bl_status rope(bl_backend *be, const bl_rope_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_rope(be, a, e);
-    return st != BL_OK ? st : each_row(be, (double)bl_tensor_count(&a->x), a->x.dim[0], rope_row, a);
+    return st != BL_OK ? st : bl_cpu_each_row(be, (double)bl_tensor_count(&a->x), a->x.dim[0], rope_row, a);
 }
 
 static void swiglu_row(const void *args, int64_t r)
@@ -57,7 +55,7 @@ static void swiglu_row(const void *args, int64_t r)
 static bl_status swiglu(bl_backend *be, const bl_swiglu_args *a, bl_err *e)
 {
     bl_status st = bl_check_swiglu(be, a, e);
-    return st != BL_OK ? st : each_row(be, 4 * (double)bl_tensor_count(&a->gate), a->gate.dim[0], swiglu_row, a);
+    return st != BL_OK ? st : bl_cpu_each_row(be, 4 * (double)bl_tensor_count(&a->gate), a->gate.dim[0], swiglu_row, a);
 }
 
 static void add_row(const void *args, int64_t r)
@@ -68,7 +66,7 @@ static void add_row(const void *args, int64_t r)
 static bl_status add(bl_backend *be, const bl_add_args *a, bl_err *e)
 {
     bl_status st = bl_check_add(be, a, e);
-    return st != BL_OK ? st : each_row(be, (double)bl_tensor_count(&a->x), a->x.dim[0], add_row, a);
+    return st != BL_OK ? st : bl_cpu_each_row(be, (double)bl_tensor_count(&a->x), a->x.dim[0], add_row, a);
 }
 
 /* Rows of a weight into rows of y: those of ids, or from the first on. */
@@ -93,7 +91,7 @@ static bl_status embed(bl_backend *be, const bl_embed_args *a, bl_err *e)
     decoding d = {.w = a->w, .y = &a->y, .ids = bl_cpu_at(&a->ids)};
     if (st != BL_OK) return st;
     bl_source_of(a->w, &d.s);
-    return each_row(be, 4 * (double)bl_tensor_count(&a->y), a->y.dim[0], decode_row, &d);
+    return bl_cpu_each_row(be, 4 * (double)bl_tensor_count(&a->y), a->y.dim[0], decode_row, &d);
 }
 
 static bl_status unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
@@ -102,7 +100,7 @@ static bl_status unpack(bl_backend *be, const bl_unpack_args *a, bl_err *e)
     decoding d = {.w = a->w, .y = &a->y, .row0 = a->row0};
     if (st != BL_OK) return st;
     bl_source_of(a->w, &d.s);
-    return each_row(be, 4 * (double)bl_tensor_count(&a->y), a->rows, decode_row, &d);
+    return bl_cpu_each_row(be, 4 * (double)bl_tensor_count(&a->y), a->rows, decode_row, &d);
 }
 
 static void append_row(const void *args, int64_t r)
@@ -118,7 +116,24 @@ static bl_status kv_append(bl_backend *be, const bl_kv_append_args *a, bl_err *e
     bl_status st;
     if (bl_kv_bits(a->kv.format)) return bl_cpu_kv_append(be, a, bl_avx2_kv_row, e);
     st = bl_cpu_check_kv_append(be, a, e);
-    return st != BL_OK ? st : each_row(be, 16 * (double)bl_tensor_count(rows), rows->dim[0], append_row, a);
+    return st != BL_OK ? st : bl_cpu_each_row(be, 16 * (double)bl_tensor_count(rows), rows->dim[0], append_row, a);
+}
+
+static void gather_row(const void *args, int64_t i)
+{
+    const bl_gather_args *a = args;
+    const size_t size = bl_dtype_bytes(a->src.dtype);
+    const int64_t *from_row = bl_cpu_at(&a->from), *to_row = bl_cpu_at(&a->to);
+    const int64_t from = from_row ? from_row[i] : i, to = to_row ? to_row[i] : i;
+    memmove((char *)bl_cpu_at(&a->dst) + (size_t)(to * a->dst.stride[0]) * size,
+            (const char *)bl_cpu_at(&a->src) + (size_t)(from * a->src.stride[0]) * size, (size_t)a->src.dim[1] * size);
+}
+static bl_status gather(bl_backend *be, const bl_gather_args *a, bl_err *e)
+{
+    bl_status st = bl_cpu_check_gather(be, a, e);
+    if (st != BL_OK) return st;
+    if (a->to.buf || a->src.buf == a->dst.buf) return bl_ref_gather(be, a, e); /* the order may matter */
+    return bl_cpu_each_row(be, (double)a->n * (double)a->src.dim[1], a->n, gather_row, a);
 }
 
 static void loss_row(const void *args, int64_t r)
@@ -139,7 +154,7 @@ static bl_status loss(bl_backend *be, const bl_loss_args *a, bl_err *e)
 {
     bl_status st = bl_cpu_check_loss(be, a, e);
     const int64_t n = a->logits.dim[0];
-    return st != BL_OK ? st : each_row(be, 4 * (double)n * (double)a->vocab, n, loss_row, a);
+    return st != BL_OK ? st : bl_cpu_each_row(be, 4 * (double)n * (double)a->vocab, n, loss_row, a);
 }
 
 static bl_status kl_div(bl_backend *be, const bl_kl_div_args *a, bl_err *e)
@@ -237,7 +252,7 @@ const bl_ops bl_ops_cpu = {
     .rope = rope,
     .kv_append = kv_append,
     .attention = bl_fast_attention,
-    .gather = bl_ref_gather,
+    .gather = gather,
     .swiglu = swiglu,
     .add = add,
     .embed = embed,

@@ -56,6 +56,10 @@ bl_status bl_cpu_fill(bl_backend *be, const bl_tensor *dst, double value, bl_err
     bl_status st = bl_check_copy(dst, "fill", e);
     if (st != BL_OK) return st;
     bl_dtype_put(dst->dtype, value, element);
+    if (value == 0 && !signbit(value)) { /* zeros in every type */
+        memset(p, 0, bl_tensor_bytes(dst));
+        return BL_OK;
+    }
     for (int64_t i = 0, n = bl_tensor_count(dst); i < n; i++) memcpy(p + (size_t)i * size, element, size);
     return BL_OK;
 }
