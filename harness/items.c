@@ -134,6 +134,7 @@ bl_status bl_items_get(bl_items *items, int64_t id, bl_arena *a, bl_item *out, b
     if (r.kind == BL_ASK_ROLLING) bl_text_addn(&t, r.text, r.n_text);
     if (r.kind == BL_ASK_NEAR) bl_text_add(&t, r.query);
     if (r.kind != BL_ASK_PAIRS) BL_TRY(keep(&t, a, &item.question, e));
+    if (items->task->question) item.alone = items->task->question(&items->data, id); /* as long as the items */
     item.gold = items->task->gold ? items->task->gold(&items->data, id) : NULL;
     if (item.gold && !(item.gold = bl_arena_str(a, item.gold, strlen(item.gold), e))) st = BL_E_NOMEM;
     if (st == BL_OK) *out = item;

@@ -16,8 +16,9 @@ typedef struct bl_item {
     const char
         *question; /* the context of all choices, or the data in the prompt of a generation; "": choices have it */
     const char *const *choice;
-    int n_choices;    /* 0: the model writes its own answer */
-    const char *gold; /* the right answer of a task without choices; NULL: not said */
+    int n_choices;     /* 0: the model writes its own answer */
+    const char *alone; /* what is asked, without a passage or worked examples in front, where the task says so; NULL */
+    const char *gold;  /* the right answer of a task without choices; NULL: not said */
 } bl_item;
 
 /* The data of the cell's task. BL_E_MISSING when it is not there or the task is not known in that version, BL_E_FORMAT

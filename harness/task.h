@@ -177,6 +177,8 @@ typedef struct bl_task {
     /* Scores, values, answers, pick, gold, n_choices, group, in turn->arena; *out is empty before. Texts of replies,
      * tokens and flags are the harness's to say (bl_mark_item). */
     bl_status (*mark)(bl_task_data *t, int64_t i, const bl_turn *turn, bl_sample *out, bl_err *e);
+    /* What item i asks, where its first request has more around it; may be NULL. */
+    const char *(*question)(bl_task_data *t, int64_t i);
     /* What `ask` of the command line shows as the right answer of item i; may be NULL. */
     const char *(*gold)(bl_task_data *t, int64_t i);
 } bl_task;

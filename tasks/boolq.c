@@ -60,12 +60,14 @@ static const char where_train[] =
 static const bl_choice_task row = {
     .read = read_row, .prompt = "{text}\nQuestion: {more}?\nAnswer:", .examples = train, .where_examples = where_train};
 
+static const char *const marked[] = {"rag/boolq_feedback.jsonl", "boolq_feedback.jsonl", NULL};
 const bl_passage_task bl_choice_boolq = {.with = {.read = read_row, .prompt = "{text}\nQuestion: {more}?\nAnswer:"},
                                          .without = {.read = read_row, .prompt = "Question: {more}?\nAnswer:"},
                                          .passage_is_text = true,
                                          .files = files,
                                          .where = where,
-                                         .field = "passage"};
+                                         .field = "passage",
+                                         .marked = marked};
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {

@@ -27,5 +27,6 @@ const bl_task bl_task_boolq_passages = {
     .load = load,
     .ask = bl_passage_ask,
     .mark = bl_passage_mark,
+    .question = bl_passage_question,
     .gold = bl_choice_gold,
 };

@@ -45,75 +45,23 @@ static const bl_opt rows[] = {{"max-new", BL_OPT_INT, .min = 1, .max = 1024, .de
                                .arg = "N", .doc = "most new tokens of an answer"},
                               {0}};
 
-typedef struct pair {
-    const char *question, *answer, *file; /* file NULL: was rated */
-} pair;
 typedef struct data {
     int kind;
     int64_t max_new;
     uint64_t seed;
-    pair *ask;                       /* [n] */
+    bl_answered *ask;                /* [n] */
     const char **question, **answer; /* of the store */
     int64_t n_store;
     bl_bm25 *index;
     bl_near_texts near;
 } data;
 
-/* ---- rows ---- */
-static bl_status copy(const bl_json *row, const char *key, bl_arena *a, const char **out, bl_err *e)
-{
-    bl_status st = bl_choice_text(row, key, a, out, e);
-    return st == BL_OK ? bl_choice_strip(out, a, e) : st;
-}
-
-static bl_status read_pairs(const char *path, bool files, bl_arena *a, pair **out, int64_t *n_out, bl_hash *hash,
-                            bl_err *e)
-{
-    bl_status st = BL_OK;
-    bl_rows *r = NULL;
-    const bl_json *j;
-    pair *list = NULL, *kept;
-    size_t n = 0, cap = 0;
-
-    BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
-    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
-        BL_TRY(bl_grow(&list, &cap, n + 1, sizeof *list, e));
-        list[n] = (pair){0};
-        st = copy(j, "question", a, &list[n].question, e);
-        if (st == BL_OK) st = copy(j, "answer", a, &list[n].answer, e);
-        if (st == BL_OK && files) st = copy(j, "file", a, &list[n].file, e);
-        if (bl_rows_within(r, st, e) != BL_OK) goto out;
-        n++;
-    }
-    if (st == BL_OK && !n) st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
-    if (st != BL_OK) goto out;
-    if (!(kept = bl_alloc(a, n, sizeof *kept, e))) {
-        st = BL_E_NOMEM;
-        goto out;
-    }
-    memcpy(kept, list, n * sizeof *kept);
-    *out = kept;
-    *n_out = (int64_t)n;
-    *hash = bl_rows_hash(r);
-out:
-    bl_rows_close(r);
-    bl_free(list);
-    return st;
-}
-
-static bool asked(const pair *list, int64_t n, const char *question)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (!strcmp(list[i].question, question)) return true;
-    return false;
-}
-
-static bl_status split(data *d, const pair *all, int64_t n, const pair *rated, int64_t n_rated, bool feedback,
-                       bl_task_data *out, bl_err *e)
+static bl_status split(data *d, const bl_answered *all, int64_t n, const bl_answered *rated, int64_t n_rated,
+                       bool feedback, bl_task_data *out, bl_err *e)
 {
     enum { TEST = 9, USERS = 4, OF = 10 };
     int64_t file = -1, asked_n = 0, apart = 0;
-    pair *other = bl_alloc(out->arena, (size_t)n, sizeof *other, e);
+    bl_answered *other = bl_alloc(out->arena, (size_t)n, sizeof *other, e);
 
     if (!other || !(d->ask = bl_alloc(out->arena, (size_t)n, sizeof *d->ask, e)) ||
         !(d->question = bl_alloc(out->arena, (size_t)(n + n_rated), sizeof *d->question, e)) ||
@@ -128,14 +76,14 @@ static bl_status split(data *d, const pair *all, int64_t n, const pair *rated, i
     file = -1;
     for (int64_t i = 0; i < n; i++) {
         if (i == 0 || strcmp(all[i].file, all[i - 1].file) != 0) file++;
-        if (file % OF == TEST || file % OF == USERS || asked(d->ask, asked_n, all[i].question) ||
-            asked(other, apart, all[i].question))
+        if (file % OF == TEST || file % OF == USERS || bl_answered_has(d->ask, asked_n, all[i].question) ||
+            bl_answered_has(other, apart, all[i].question))
             continue;
         d->question[d->n_store] = all[i].question;
         d->answer[d->n_store++] = all[i].answer;
     }
     for (int64_t i = 0; i < n_rated; i++) {
-        if (asked(d->ask, asked_n, rated[i].question)) continue;
+        if (bl_answered_has(d->ask, asked_n, rated[i].question)) continue;
         d->question[d->n_store] = rated[i].question;
         d->answer[d->n_store++] = rated[i].answer;
     }
@@ -158,7 +106,7 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     data *d = bl_alloc(out->arena, 1, sizeof *d, e);
     const char *beside = NULL;
     bl_err none = {0};
-    pair *all, *rated = NULL;
+    bl_answered *all, *rated = NULL;
     int64_t n, n_rated = 0;
     bl_hash hash[2] = {{0}};
 
@@ -168,9 +116,9 @@ static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
     d->seed = how->seed;
     BL_TRY(bl_data_find(how->dirs, files, "{\"file\", \"question\", \"answer\"} of yiqiao-yin/keshav-ai-project",
                         out->arena, &out->path, NULL, e));
-    BL_TRY(read_pairs(out->path, true, out->arena, &all, &n, &out->hash, e));
+    BL_TRY(bl_answered_read(out->path, true, out->arena, &all, &n, &out->hash, e));
     if (bl_data_find(how->dirs, more, "", out->arena, &beside, NULL, &none) == BL_OK) {
-        BL_TRY(read_pairs(beside, false, out->arena, &rated, &n_rated, &hash[1], e));
+        BL_TRY(bl_answered_read(beside, false, out->arena, &rated, &n_rated, &hash[1], e));
         hash[0] = out->hash;
         out->hash = bl_hash_bytes(hash, sizeof hash);
         out->note = "the store has rated answers of ysa_feedback.jsonl";

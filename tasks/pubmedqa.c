@@ -58,12 +58,14 @@ out:
     return st;
 }
 
+static const char *const marked[] = {"rag/pubmedqa_feedback.jsonl", "pubmedqa_feedback.jsonl", NULL};
 static const bl_passage_task row = {
     .with = {.read = read_row, .prompt = "Abstract: {more}\nQuestion: {text}\nAnswer:", .rows = {.keyed = true}},
     .without = {.read = read_row, .prompt = "Question: {text}\nAnswer:", .rows = {.keyed = true}},
     .files = files,
     .where = "test_set.json, made of ori_pqal.json by the scripts of pubmedqa/pubmedqa",
-    .field = "CONTEXTS"};
+    .field = "CONTEXTS",
+    .marked = marked};
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
@@ -87,5 +89,6 @@ const bl_task bl_task_pubmedqa = {
     .load = load,
     .ask = bl_passage_ask,
     .mark = bl_passage_mark,
+    .question = bl_passage_question,
     .gold = bl_choice_gold,
 };

@@ -35,6 +35,7 @@ out:
     return st;
 }
 
+static const char *const marked[] = {"rag/sciq_feedback.jsonl", "sciq_feedback.jsonl", NULL};
 static const bl_passage_task row = {
     .with = {.read = read_row,
              .prompt = "{more}\nQuestion: {text}\nAnswer:",
@@ -50,7 +51,8 @@ static const bl_passage_task row = {
                 .once = true},
     .files = files,
     .where = "valid.json of SciQ.zip (allenai.org/data/sciq), or allenai/sciq, validation, as JSON lines",
-    .field = "support"};
+    .field = "support",
+    .marked = marked};
 
 static bl_status load(const bl_task_load *how, bl_task_data *out, bl_err *e)
 {
@@ -73,5 +75,6 @@ const bl_task bl_task_sciq = {
     .load = load,
     .ask = bl_passage_ask,
     .mark = bl_passage_mark,
+    .question = bl_passage_question,
     .gold = bl_choice_gold,
 };

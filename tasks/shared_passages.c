@@ -7,10 +7,60 @@
 #include <math.h>
 #include <string.h>
 
+/* ---- questions that were answered ---- */
+static bl_status copy(const bl_json *row, const char *key, bl_arena *a, const char **out, bl_err *e)
+{
+    bl_status st = bl_choice_text(row, key, a, out, e);
+    return st == BL_OK ? bl_choice_strip(out, a, e) : st;
+}
+
+bl_status bl_answered_read(const char *path, bool files, bl_arena *a, bl_answered **out, int64_t *n_out, bl_hash *hash,
+                           bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_rows *r = NULL;
+    const bl_json *j;
+    bl_answered *list = NULL, *kept;
+    size_t n = 0, cap = 0;
+
+    BL_TRY(bl_rows_open_as(path, &(bl_rows_layout){.max_row = BL_ROW_MAX}, &r, e));
+    while ((st = bl_rows_json(r, &j, e)) == BL_OK && j) {
+        BL_TRY(bl_grow(&list, &cap, n + 1, sizeof *list, e));
+        list[n] = (bl_answered){0};
+        st = copy(j, "question", a, &list[n].question, e);
+        if (st == BL_OK) st = copy(j, "answer", a, &list[n].answer, e);
+        if (st == BL_OK && files) st = copy(j, "file", a, &list[n].file, e);
+        if (bl_rows_within(r, st, e) != BL_OK) goto out;
+        n++;
+    }
+    if (st == BL_OK && !n) st = bl_fail(e, BL_E_FORMAT, "%s: no rows, expected at least one", path);
+    if (st != BL_OK) goto out;
+    if (!(kept = bl_alloc(a, n, sizeof *kept, e))) {
+        st = BL_E_NOMEM;
+        goto out;
+    }
+    memcpy(kept, list, n * sizeof *kept);
+    *out = kept;
+    *n_out = (int64_t)n;
+    *hash = bl_rows_hash(r);
+out:
+    bl_rows_close(r);
+    bl_free(list);
+    return st;
+}
+
+bool bl_answered_has(const bl_answered *list, int64_t n, const char *question)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!strcmp(list[i].question, question)) return true;
+    return false;
+}
+
+/* ---- passages ---- */
 /* Passages that differ, and the row that each is first of. */
 typedef struct passages {
     const char **text;
-    int64_t *row, *of; /* of[i]: the passage of row i; -1: none */
+    int64_t *row, *of; /* row -1: a marked answer; of[i]: the passage of row i, -1: none */
     int64_t n;
 } passages;
 typedef struct found {
@@ -44,10 +94,10 @@ static const char *question_of(const data *d, int64_t i)
     return d->task->passage_is_text ? d->rows.row[i].more : d->rows.row[i].text;
 }
 
-static bl_status distinct(const data *d, int64_t n, bl_arena *a, passages *out, bl_err *e)
+static bl_status distinct(const data *d, int64_t n, int64_t more, bl_arena *a, passages *out, bl_err *e)
 {
-    passages p = {.text = bl_alloc(a, (size_t)n, sizeof *p.text, e),
-                  .row = bl_alloc(a, (size_t)n, sizeof *p.row, e),
+    passages p = {.text = bl_alloc(a, (size_t)(n + more), sizeof *p.text, e),
+                  .row = bl_alloc(a, (size_t)(n + more), sizeof *p.row, e),
                   .of = bl_alloc(a, (size_t)n, sizeof *p.of, e)};
     bl_hash *hash = bl_alloc(a, (size_t)n, sizeof *hash, e);
 
@@ -124,10 +174,64 @@ static bl_status note_empty(const data *d, bl_task_data *t, bl_err *e)
     return (t->note = bl_arena_str(t->arena, text, strlen(text), e)) ? BL_OK : BL_E_NOMEM;
 }
 
+/* A round of feedback: question and answer of every row are one more passage. */
+static bl_status add_marked(passages *p, const bl_answered *marked, int64_t n, bl_arena *a, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_text t = {0};
+    for (int64_t k = 0; k < n; k++) {
+        t.n = 0;
+        bl_text_addf(&t, "%s %s", marked[k].question, marked[k].answer);
+        BL_TRY(bl_text_check(&t, e));
+        if (!(p->text[p->n] = bl_arena_str(a, t.s, t.n, e))) {
+            st = BL_E_NOMEM;
+            goto out;
+        }
+        p->row[p->n++] = -1;
+    }
+out:
+    bl_text_free(&t);
+    return st;
+}
+
+/* What was marked is not asked: its answer is in the store. */
+static bl_status leave_out(data *d, bl_task_data *t, const bl_answered *marked, int64_t n, const char *path, bl_err *e)
+{
+    bl_status st = BL_OK;
+    int64_t kept = 0;
+    bl_text note = {0};
+
+    for (int64_t i = 0; i < t->n; i++) {
+        if (bl_answered_has(marked, n, question_of(d, i))) continue;
+        if (d->p.of) d->p.of[kept] = d->p.of[i];
+        d->rows.row[kept++] = d->rows.row[i];
+    }
+    if (!kept)
+        return bl_fail(e, BL_E_FORMAT, "%s: every question was marked in %s, expected some that are left to ask",
+                       t->path, path);
+    bl_text_addf(&note,
+                 "%s%s%" PRId64 " of %" PRId64 " questions were marked in %s: their answers are passages, and "
+                 "they are not asked",
+                 t->note ? t->note : "", t->note ? "; " : "", t->n - kept, t->n, strrchr(path, '/') + 1);
+    BL_TRY(bl_text_check(&note, e));
+    if (!(t->note = bl_arena_str(t->arena, note.s, note.n, e))) st = BL_E_NOMEM;
+    t->n = kept;
+out:
+    bl_text_free(&note);
+    return st;
+}
+
+const char *bl_passage_question(bl_task_data *t, int64_t i) { return question_of(t->rows, i); }
+
 bl_status bl_passage_load(const bl_task_load *how, const bl_passage_task *task, bl_task_data *out, bl_err *e)
 {
     bl_status st = BL_OK;
     data *d = bl_alloc(out->arena, 1, sizeof *d, e);
+    bl_answered *marked = NULL;
+    int64_t n = 0;
+    const char *path = NULL;
+    bl_hash both[2];
+    bl_err none = {0};
 
     if (!d) return BL_E_NOMEM;
     d->task = task;
@@ -137,12 +241,22 @@ bl_status bl_passage_load(const bl_task_load *how, const bl_passage_task *task, 
     d->rows = *(bl_choice_rows *)out->rows;
     out->rows = d;
     if (d->kind != BL_PASSAGE_CLOSED) BL_TRY(note_empty(d, out, e));
-    if (d->kind < BL_PASSAGE_BM25) goto out;
-    BL_TRY(distinct(d, out->n, out->arena, &d->p, e));
-    if (!d->p.n) {
-        st = bl_fail(e, BL_E_FORMAT, "%s: every '%s' is empty, expected passages to retrieve", out->path, task->field);
-        goto out;
+    if (bl_data_find(how->dirs, task->marked, "", out->arena, &path, NULL, &none) == BL_OK) {
+        both[0] = out->hash;
+        BL_TRY(bl_answered_read(path, false, out->arena, &marked, &n, &both[1], e));
+        out->hash = bl_hash_bytes(both, sizeof both);
     }
+    if (d->kind >= BL_PASSAGE_BM25) {
+        BL_TRY(distinct(d, out->n, n, out->arena, &d->p, e));
+        if (!d->p.n) {
+            st = bl_fail(e, BL_E_FORMAT, "%s: every '%s' is empty, expected passages to retrieve", out->path,
+                         task->field);
+            goto out;
+        }
+        BL_TRY(add_marked(&d->p, marked, n, out->arena, e));
+    }
+    if (n) BL_TRY(leave_out(d, out, marked, n, path, e));
+    if (d->kind < BL_PASSAGE_BM25) goto out;
     if (d->kind == BL_PASSAGE_BM25) BL_TRY(by_words(d, out, e));
     d->near = (bl_near_texts){.text = d->p.text, .n = d->p.n, .kept = true};
     if (d->kind == BL_PASSAGE_ENCODER)

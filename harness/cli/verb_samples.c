@@ -29,7 +29,7 @@ static const bl_opt rows[] = {
      .doc = "jsonl: a line each; json: one list, as --json; text: for people; fastchat: replies to one task "
             "as its llm_judge reads answers; feedback: questions with the answer if its score is 0.5 or more, else the "
             "right "
-            "one, to train on (alpaca) and to join a store (faq)"},
+            "one, to train on (alpaca) and to join a store (faq, sciq, pubmedqa, boolq)"},
     {"output", BL_OPT_TEXT, .at = offsetof(opts, out), .arg = "FILE", .letter = 'o',
      .doc = "write there instead of standard output"},
     BL_COMMON_ROWS(opts, common),
@@ -253,15 +253,19 @@ static bl_status put_rated(const shown *w, const char *why, bl_text *t, bl_err *
 {
     static const double well = 0.5;
     const bl_sample *s = w->sample;
-    if (!s->n_answers || !s->n_scores) return BL_OK;
+    if ((!s->n_answers && !s->n_choices) || !s->n_scores) return BL_OK;
     if (!w->item || !w->item->gold)
         return bl_fail(e, BL_E_MISSING, "%s: feedback needs questions and right answers%s%s", w->cell->key,
                        *why ? ": " : "", why);
-    bool good = s->score[0] >= well && s->answer[0];
-    const char *answer = good ? s->answer[0] : w->item->gold;
+    const char *asked = w->item->alone ? w->item->alone : w->item->question;
+    if (!*asked)
+        return bl_fail(e, BL_E_UNSUPPORTED, "%s: feedback needs a question, and here the choices have it",
+                       w->cell->key);
+    bool good = s->score[0] >= well && (!s->n_answers || s->answer[0]); /* a choice that is right is the right one */
+    const char *answer = good && s->n_answers ? s->answer[0] : w->item->gold;
     bl_json_out j = {.t = t, .compact = true};
     bl_json_object(&j, NULL);
-    bl_json_add_str(&j, "question", w->item->question);
+    bl_json_add_str(&j, "question", asked);
     bl_json_add_str(&j, "answer", answer);
     bl_json_add_int(&j, "rating", good ? 1 : -1);
     bl_json_add_str(&j, "instruction", w->item->question);
@@ -327,7 +331,8 @@ static bl_status of_one_task(const bl_program *p, const opts *o, const char *dir
 {
     const char *task = NULL;
     for (size_t i = 0; i < n; i++) {
-        if (!is_asked_for(p, o, &c[i]) || !c[i].n_samples || !c[i].sample[0].n_replies) continue;
+        if (!is_asked_for(p, o, &c[i]) || !c[i].n_samples) continue;
+        if (!c[i].sample[0].n_replies && (o->format != FEEDBACK || !c[i].sample[0].n_choices)) continue;
         if (task && strcmp(task, c[i].task) != 0)
             return bl_fail(e, BL_E_CONFIG,
                            "%s has replies of %s and of %s; a file of answers is of one task: say --task", dir, task,

@@ -192,6 +192,33 @@ static void rated_answers_join_the_store_and_the_training_set(void **state)
     ran_free(&r);
 }
 
+/* The same of questions with choices: what was right and what was corrected, the bare question, a store of passages. */
+static void rated_choices_join_the_store_too(void **state)
+{
+    (void)state;
+    ran r = SAY(NULL, "run", "--model", "@model", "--method", "base", "--task", "sciq:own@2", "--data", "@data",
+                "--out", "@dir/chosen");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = SAY(NULL, "ask", "sciq:dense", "0", "--data", "@data");
+    expect(&r, 0, NULL);
+    int before = atoi(strstr(r.out, "\"\n") + 2);
+    ran_free(&r);
+    r = SAY(NULL, "samples", "@dir/chosen", "--format", "feedback", "--data", "@data");
+    expect(&r, 0, NULL);
+    assert_non_null(strstr(r.out, "\"rating\""));
+    assert_null(strstr(r.out, "\"question\":\"Question:"));
+    ran_free(&r);
+    r = SAY(NULL, "samples", "@dir/chosen", "--format", "feedback", "-o", "@data/rag/sciq_feedback.jsonl", "--data",
+            "@data");
+    expect(&r, 0, NULL);
+    ran_free(&r);
+    r = SAY(NULL, "ask", "sciq:dense", "0", "--data", "@data");
+    expect(&r, 0, NULL);
+    assert_int_equal(atoi(strstr(r.out, "\"\n") + 2), before + 2);
+    ran_free(&r);
+}
+
 static void a_benchmark_of_the_search_checks_its_answers(void **state)
 {
     (void)state;
@@ -208,6 +235,7 @@ int main(void)
         cmocka_unit_test(rows_that_cannot_be_searched_are_refused_with_their_line),
         cmocka_unit_test(a_study_retrieves_by_the_model_and_by_an_encoder),
         cmocka_unit_test(rated_answers_join_the_store_and_the_training_set),
+        cmocka_unit_test(rated_choices_join_the_store_too),
         cmocka_unit_test(a_benchmark_of_the_search_checks_its_answers),
     };
     return cmocka_run_group_tests(tests, begin_study, end_study);

@@ -67,6 +67,53 @@ static const char rows[] =
     "{\"question\":\"What is light?\",\"distractor1\":\"a\",\"distractor2\":\"b\",\"distractor3\":\"c\","
     "\"correct_answer\":\"a wave\",\"support\":\"\"}\n";
 
+/* A round of feedback: what was marked is a passage more, and is not asked again, by any name. */
+static void marked_answers_are_passages_and_are_not_asked(void **state)
+{
+    static const char *const names[] = {"sciq:own", "sciq:closed", "sciq:bm25", "sciq:dense"};
+    bl_err e = {0};
+    const char *dir = strdup(test_dir());
+    char root[4300];
+    bl_data_dirs d = {{root}, 1};
+    bl_request q;
+    (void)state;
+    unsetenv("BITLADDER_DATA");
+    snprintf(root, sizeof root, "%s/marked", dir);
+    layout_file(dir, "marked", "rag/sciq_validation.jsonl", rows);
+    task_run before = task_open("sciq:bm25", &d);
+    layout_file(dir, "marked", "rag/sciq_feedback.jsonl",
+                "{\"question\":\"What is light?\",\"answer\":\"Where plants live: light\"}\n"
+                "{\"question\":\"Is it in no file?\",\"answer\":\"yes\"}\n");
+    for (size_t k = 0; k < BL_COUNT(names); k++) {
+        task_run t = task_open(names[k], &d);
+        assert_int_equal(t.data.n, 2);
+        assert_false(bl_hash_equal(t.data.hash, before.data.hash));
+        assert_non_null(strstr(t.data.note, "1 of 3 questions were marked in sciq_feedback.jsonl"));
+        assert_string_equal(t.task->question(&t.data, 1), "Where do plants live?");
+        assert_ok(t.task->ask(&t.data, 1, &(bl_turn){.arena = t.data.arena}, &q, &e));
+        if (q.kind == BL_ASK_NEAR) { /* two passages of the file, two marked answers */
+            assert_int_equal(q.near->n, 4);
+            assert_string_equal(q.near->text[2], "What is light? Where plants live: light");
+            assert_string_equal(q.near->text[3], "Is it in no file? yes");
+        } else if (!strcmp(names[k], "sciq:bm25")) {
+            char *prompt = prompt_text(&q.pair[0].context);
+            assert_string_equal(prompt,
+                                "What is light? Where plants live: light\nQuestion: Where do plants live?\nAnswer:");
+            bl_free(prompt);
+        }
+        task_close(&t);
+    }
+    layout_file(dir, "marked", "rag/sciq_feedback.jsonl",
+                "{\"question\":\"What is light?\",\"answer\":\"a\"}\n{\"question\":\"Where do plants "
+                "live?\",\"answer\":\"a\"}\n{\"question\":\"What do plants turn light into?\",\"answer\":\"a\"}\n");
+    assert_refused(task_refusal("sciq:closed", root, &e), BL_E_FORMAT, "every question was marked in");
+    layout_file(dir, "marked", "rag/sciq_feedback.jsonl", "{\"question\":\"What is light?\"}\n");
+    assert_refused(task_refusal("sciq:closed", root, &e), BL_E_FORMAT, "sciq_feedback.jsonl:1: 'answer' is missing");
+    task_close(&before);
+    assert_ok(bl_remove_tree(dir, &e));
+    free((void *)(uintptr_t)dir);
+}
+
 /* What is asked of vectors: the question against each passage once; what is nearest is in front of the question, and
  * places are by the cosine and by each measure. */
 static void vectors_choose_the_passage_and_places_are_by_every_measure(void **state)
@@ -205,6 +252,7 @@ static void questions_come_with_the_passage_that_was_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(marked_answers_are_passages_and_are_not_asked),
         cmocka_unit_test(scores_and_ranking_are_those_of_an_independent_program),
         cmocka_unit_test(a_score_fits_on_paper),
         cmocka_unit_test(questions_come_with_the_passage_that_was_found),
