@@ -53,6 +53,7 @@ typedef struct bl_gemm {
     int threads;
     int64_t rows, block_rows, blocks; /* x is cut into blocks of rows that stay in the second level cache */
     int64_t chunk, chunks;            /* outputs of one task, tasks of a block */
+    const bl_gemv *then;              /* onto what a task has made, where the family says `then`; else NULL */
     void (*task)(const struct bl_gemm *g, int64_t task, void *scratch); /* task 0 .. blocks * chunks */
 } bl_gemm;
 
@@ -149,6 +150,7 @@ typedef struct bl_cpu_product {
     void (*source)(const bl_weight *w, bl_source *out);
     void (*plan)(bl_gemm *g, int64_t rows); /* fills rows … task from v and threads; NULL: a product in integers */
     void (*plan_integer)(bl_igemm *g);      /* fills chunk, chunks and task */
+    int64_t then;                           /* most k of another product that its tasks take on */
 } bl_cpu_product;
 /* What all families ask: the instructions are there, a row of x fits the stage, and the product is one in integers or
  * not. */

@@ -5,7 +5,7 @@
  * those of avx2_gemm.c and of the reference. A task is a block of rows by a chunk of outputs; with several blocks of k
  * the lanes wait in `kept`.
  */
-#include "avx2.h"
+#include "avx2_math.h"
 #include "avx2_panels.h"
 #include "avx512_math.h"
 #include "avx512_panels.h"
@@ -134,6 +134,79 @@ void bl_avx512_panel_rows(const bl_panel_rows *p)
     for (int64_t t = 0; t < tiles; t += each) some_tiles(p, t, BL_MIN(t + each, tiles), &ahead);
 }
 
+/* ---- eight k ---- */
+/* 16 outputs, or those of the mask: ((0+4)+(2+6)) + ((1+5)+(3+7)) of the products. */
+BL_INLINE void low16(const bl_gemv *g, const __m512 x[BL_LOW_K], const float *w, int64_t ld, __mmask16 in,
+                     const float *bias, float *y)
+{
+    const __m512 none = _mm512_setzero_ps();
+    __m512 v[BL_LOW_K];
+#pragma GCC unroll 8
+    for (int j = 0; j < BL_LOW_K; j++) v[j] = _mm512_fmadd_ps(x[j], _mm512_loadu_ps(w + j * ld), none);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) v[j] = _mm512_add_ps(v[j], v[j + 4]);
+    v[0] = _mm512_add_ps(_mm512_add_ps(v[0], v[2]), _mm512_add_ps(v[1], v[3]));
+    if (g->put == BL_PUT_ADD_SCALED) v[0] = _mm512_mul_ps(_mm512_set1_ps(g->scale), v[0]);
+    if (bias) v[0] = _mm512_add_ps(v[0], _mm512_maskz_loadu_ps(in, bias));
+    if (g->put != BL_PUT) v[0] = _mm512_add_ps(_mm512_maskz_loadu_ps(in, y), v[0]);
+    _mm512_mask_storeu_ps(y, in, v[0]);
+}
+
+void bl_avx512_low_rows(const bl_low_rows *p)
+{
+    const bl_gemv *g = p->v;
+    const float *bias = g->bias ? g->bias + p->o0 : NULL;
+    for (int64_t r = p->r0; r < p->r0 + p->rows; r++) {
+        const float *from = g->x + r * g->ldx;
+        float *y = g->y + r * g->ldy + p->o0;
+        __m512 x[BL_LOW_K];
+#pragma GCC unroll 8
+        for (int j = 0; j < BL_LOW_K; j++) x[j] = j < p->k ? _mm512_set1_ps(from[j]) : _mm512_setzero_ps();
+        for (int64_t o = 0; o < p->outs; o += 16) {
+            const __mmask16 in = (__mmask16)(p->outs - o >= 16 ? 0xffff : (1u << (p->outs - o)) - 1);
+            low16(g, x, p->w + o, p->ldw, in, bias ? bias + o : NULL, y + o);
+        }
+    }
+}
+
+/* Outputs of a weight of few inputs, all rows of a task; w is room for them. */
+static void low_outputs(const bl_gemv *v, int64_t o0, int64_t outs, int64_t r0, int64_t rows, float *w)
+{
+    const int64_t ld = (outs + 15) / 16 * 16;
+    for (int64_t o = 0; o < ld; o += 8) {
+        float eight[64];
+        const float *row[8];
+        for (int64_t i = 0; i < 8; i++) {
+            row[i] = eight + 8 * i;
+            if (o + i < outs) v->w->unpack(v->w, o0 + o + i, 0, v->w->shape.in, eight + 8 * i, 8);
+            else memset(eight + 8 * i, 0, sizeof(float[8]));
+        }
+        bl_transpose8(row, w + o, ld);
+    }
+    bl_avx512_low_rows(
+        &(bl_low_rows){.v = v, .w = w, .ldw = ld, .k = v->w->shape.in, .o0 = o0, .outs = outs, .r0 = r0, .rows = rows});
+}
+
+static void run_low_task(const bl_gemm *g, int64_t task, void *scratch)
+{
+    const int64_t o0 = task % g->chunks * g->chunk, outs = BL_MIN(g->chunk, g->v.w->shape.out - o0),
+                  r0 = task / g->chunks * g->block_rows, rows = BL_MIN(g->block_rows, g->rows - r0);
+    low_outputs(&g->v, o0, outs, r0, rows, scratch);
+    if (g->then) low_outputs(g->then, o0, outs, r0, rows, scratch);
+}
+
+static void plan_low(bl_gemm *g, int64_t rows)
+{
+    enum { MOST = 1024, LEAST_ROWS = 24 };
+    g->task = run_low_task;
+    g->rows = rows;
+    g->chunk = BL_MIN(g->v.w->shape.out, MOST);
+    g->chunks = (g->v.w->shape.out + g->chunk - 1) / g->chunk;
+    g->block_rows = BL_MAX((rows + 4 * g->threads - 1) / (4 * g->threads), LEAST_ROWS);
+    g->blocks = (rows + g->block_rows - 1) / g->block_rows;
+}
+
+/* ---- tasks ---- */
 static void run_task(const bl_gemm *g, int64_t task, void *scratch)
 {
     const bl_gemv *v = &g->v;
@@ -165,6 +238,7 @@ static void run_task(const bl_gemm *g, int64_t task, void *scratch)
             s->unpack(s, o0 + BL_MIN(o, outs - 1), p.k0, p.n, panel + o / 8 * steps * 64 + o % 8 * 8, 64);
         bl_avx512_panel_rows(&p);
     }
+    if (g->then) low_outputs(g->then, o0, outs, r0, p.rows, panel);
 }
 
 /* Tasks of as many outputs as a panel has room for, if there are enough of them for the threads: rows of x that are
@@ -173,6 +247,10 @@ static void plan(bl_gemm *g, int64_t rows)
 {
     enum { MOST = 4 * TILE_OUT };
     const int64_t wide = PANEL / BL_MAX((g->v.w->shape.in + 7) / 8 * 8, 1) / TILE_OUT * TILE_OUT;
+    if (g->v.w->shape.in <= BL_LOW_K) {
+        plan_low(g, rows);
+        return;
+    }
     g->task = run_task;
     for (int64_t chunk = BL_MIN(wide, MOST); chunk > TILE_OUT; chunk -= TILE_OUT) {
         bl_gemm_cut(g, rows, TILE_ROWS, chunk);
@@ -204,7 +282,7 @@ const bl_kernel_family bl_family_gemm_avx512 = {
     .product_ns = 0.025,
     .applicable = decoded,
     .run = bl_product_run,
-    .own = &(const bl_cpu_product){.source = bl_source_512, .plan = plan},
+    .own = &(const bl_cpu_product){.source = bl_source_512, .plan = plan, .then = BL_LOW_K},
 };
 const bl_kernel_family bl_family_gemm_any_avx512 = {
     .op = "linear",
@@ -217,5 +295,5 @@ const bl_kernel_family bl_family_gemm_any_avx512 = {
     .product_ns = 0.025,
     .applicable = read,
     .run = bl_product_run,
-    .own = &(const bl_cpu_product){.source = bl_source_any, .plan = plan},
+    .own = &(const bl_cpu_product){.source = bl_source_any, .plan = plan, .then = BL_LOW_K},
 };

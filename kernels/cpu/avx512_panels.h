@@ -21,4 +21,16 @@ typedef struct bl_panel_rows {
     int64_t ahead_bytes;
 } bl_panel_rows;
 void bl_avx512_panel_rows(const bl_panel_rows *p);
+
+/* A product over at most eight k, as adapters have them: each chain is one product, so a lane is an output.
+ *
+ * w      f32 [8][ldw], zeros after k and after the outputs, up to 16 */
+enum { BL_LOW_K = 8 };
+typedef struct bl_low_rows {
+    const bl_gemv *v;
+    const float *w;
+    int64_t ldw, k;
+    int64_t o0, outs, r0, rows;
+} bl_low_rows;
+void bl_avx512_low_rows(const bl_low_rows *p);
 #endif

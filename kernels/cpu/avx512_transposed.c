@@ -14,7 +14,9 @@ enum {
     KEPT_ROWS = (SCRATCH - SOME * COLS) / TILES / 64 / BL_TILE_ROWS * BL_TILE_ROWS, /* rows */
     X_BYTES = 1152 * 1024, /* of a block of rows: what the second level cache holds */
     LEAST_ROWS = 192,
-    MOST_ROWS = 384
+    MOST_ROWS = 384,
+    LOW_COLS = 512, /* of a task of few outputs */
+    LOW_ROWS = 24   /* at least */
 };
 
 typedef struct job {
@@ -63,12 +65,33 @@ static void run_task(void *ctx, int64_t task, int lane)
     }
 }
 
+/* Of few outputs, rows of the weight are what is multiplied with: a task is a block of rows by many columns. */
+static void run_low(void *ctx, int64_t task, int lane)
+{
+    const job *j = ctx;
+    float *w = j->c->scratch[lane];
+    const int64_t k0 = task % j->cols * LOW_COLS, n = BL_MIN(j->s.shape.in - k0, LOW_COLS),
+                  r0 = task / j->cols * j->block_rows;
+    memset(w, 0, sizeof(float[BL_LOW_K * LOW_COLS]));
+    for (int64_t o = 0; o < j->s.shape.out; o++) j->s.unpack(&j->s, o, k0, n, w + o * LOW_COLS, 8);
+    bl_avx512_low_rows(&(bl_low_rows){.v = &j->v,
+                                      .w = w,
+                                      .ldw = LOW_COLS,
+                                      .k = j->s.shape.out,
+                                      .o0 = k0,
+                                      .outs = n,
+                                      .r0 = r0,
+                                      .rows = BL_MIN(j->block_rows, j->rows - r0)});
+}
+
 static bl_status run(const bl_kernel_family *f, bl_backend *be, const bl_linear_args *a, bl_err *e)
 {
     const int64_t rows = a->x.dim[0], out = a->w[0]->shape.out, in = a->w[0]->shape.in,
                   room = out > ALL ? KEPT_ROWS : MOST_ROWS,
                   most = BL_MIN(BL_MAX(X_BYTES / (4 * BL_MIN(out, ALL)), LEAST_ROWS), room);
-    job j = {.c = be->own, .rows = rows, .cols = (in + COLS - 1) / COLS, .blocks = (rows + most - 1) / most};
+    const int threads = bl_cpu_threads(be, (double)rows * (double)in * (double)out);
+    const bool low = out <= BL_LOW_K;
+    job j = {.c = be->own, .rows = rows, .blocks = low ? 4 * threads : (rows + most - 1) / most};
     (void)f;
     (void)e;
     bl_source_512(a->w[0], &j.s);
@@ -79,9 +102,10 @@ static bl_status run(const bl_kernel_family *f, bl_backend *be, const bl_linear_
                     .ldy = a->y[0].stride[0],
                     .put = a->accumulate ? BL_PUT_ADD : BL_PUT};
     j.block_rows = ((rows + j.blocks - 1) / j.blocks + BL_TILE_ROWS - 1) / BL_TILE_ROWS * BL_TILE_ROWS;
+    if (low) j.block_rows = BL_MAX(j.block_rows, LOW_ROWS);
     j.blocks = (rows + j.block_rows - 1) / j.block_rows;
-    bl_team_run(j.c->team, bl_cpu_threads(be, (double)rows * (double)in * (double)out), run_task, &j,
-                j.blocks * j.cols);
+    j.cols = low ? (in + LOW_COLS - 1) / LOW_COLS : (in + COLS - 1) / COLS;
+    bl_team_run(j.c->team, threads, low ? run_low : run_task, &j, j.blocks * j.cols);
     return BL_OK;
 }
 

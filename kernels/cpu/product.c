@@ -17,6 +17,8 @@ typedef struct job {
     int64_t rows;             /* rows that fit the stage */
     float *x, *raw, *low;
     bl_icodes codes;
+    bl_source wb; /* the matrix B of an adapter that is added in the tasks of the product, and that product */
+    bl_gemv then; /* no w: there is none */
 } job;
 
 static int64_t up8(int64_t n) { return (n + 7) / 8 * 8; }
@@ -146,6 +148,7 @@ static void run_rows(job *j, int64_t row0, int64_t n, int threads)
                                  .ldy = a->y[i].stride[0],
                                  .bias = bias,
                                  .put = put}};
+        if (j->then.w) l.g[i].then = &j->then;
         j->p[i]->plan(&l.g[i], n);
         tasks += l.tasks[i] = l.g[i].blocks * l.g[i].chunks;
     }
@@ -176,13 +179,13 @@ static void adapter_task(void *ctx, int64_t task, int lane)
     h->g->task(h->g, task, h->c->scratch[lane]);
 }
 
-/* y += an adapter of rows row0 .. row0+n, which were staged where they are not whole vectors. */
-static void run_adapter(const job *j, const bl_lowrank *l, int64_t row0, int64_t n, int threads)
+/* The inner products of an adapter with rows row0 .. row0+n, which were staged where they are not whole vectors. */
+static void run_inner(const job *j, const bl_lowrank *l, int64_t row0, int64_t n, int threads)
 {
     const bl_linear_args *a = j->a;
     bl_cpu *c = j->be->own;
-    int64_t rank8 = up8(l->a.dim[0]);
-    bl_source wa, wb;
+    const int64_t rank8 = up8(l->a.dim[0]);
+    bl_source wa;
     bl_gemm la = {.threads = threads,
                   .v = {.w = &wa,
                         .x = j->raw8 ? j->raw : bl_cpu_row(&a->x, row0),
@@ -190,19 +193,44 @@ static void run_adapter(const job *j, const bl_lowrank *l, int64_t row0, int64_t
                         .y = j->low,
                         .ldy = rank8,
                         .put = BL_PUT}};
-    bl_gemm lb = {.threads = threads,
-                  .v = {.w = &wb,
-                        .x = j->low,
-                        .ldx = rank8,
-                        .y = bl_cpu_row(&a->y[0], row0),
-                        .ldy = a->y[0].stride[0],
-                        .put = BL_PUT_ADD_SCALED,
-                        .scale = l->scale}};
     dense_source(j->be, &l->a, n, &wa)->plan(&la, n);
-    dense_source(j->be, &l->b, n, &wb)->plan(&lb, n);
-    memset(j->low, 0, (size_t)(n * rank8) * sizeof *j->low);
+    if (rank8 != l->a.dim[0]) memset(j->low, 0, (size_t)(n * rank8) * sizeof *j->low);
     bl_team_run(c->team, threads, adapter_task, &(half){c, &la}, la.blocks * la.chunks);
+}
+
+/* y += those times B, *wb. */
+static bl_gemv outer_product(const job *j, const bl_lowrank *l, int64_t row0, const bl_source *wb)
+{
+    return (bl_gemv){.w = wb,
+                     .x = j->low,
+                     .ldx = up8(l->a.dim[0]),
+                     .y = bl_cpu_row(&j->a->y[0], row0),
+                     .ldy = j->a->y[0].stride[0],
+                     .put = BL_PUT_ADD_SCALED,
+                     .scale = l->scale};
+}
+
+/* y += an adapter of the rows. */
+static void run_adapter(const job *j, const bl_lowrank *l, int64_t row0, int64_t n, int threads)
+{
+    bl_cpu *c = j->be->own;
+    bl_source wb;
+    bl_gemm lb = {.threads = threads, .v = outer_product(j, l, row0, &wb)};
+    run_inner(j, l, row0, n, threads);
+    dense_source(j->be, &l->b, n, &wb)->plan(&lb, n);
     bl_team_run(c->team, threads, adapter_task, &(half){c, &lb}, lb.blocks * lb.chunks);
+}
+
+/* The tasks of the product take the first adapter on, with what they have made still near: its inner products come
+ * before. */
+static bool taken_on(job *j, int64_t row0, int64_t n, int threads)
+{
+    const bl_linear_args *a = j->a;
+    if (!a->n_adapters || j->raw8 || a->adapter[0].a.dim[0] > j->p[0]->then) return false;
+    dense_source(j->be, &a->adapter[0].b, n, &j->wb);
+    run_inner(j, &a->adapter[0], row0, n, threads);
+    j->then = outer_product(j, &a->adapter[0], row0, &j->wb);
+    return true;
 }
 
 bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_family *const k[], bl_err *e)
@@ -225,8 +253,9 @@ bl_status bl_products(bl_backend *be, const bl_linear_args *a, const bl_kernel_f
     for (int64_t r = 0, n; r < a->x.dim[0]; r += n) {
         n = BL_MIN(a->x.dim[0] - r, j.rows);
         int threads = bl_cpu_threads(be, (double)n * outputs * (double)j.in);
+        const int done = taken_on(&j, r, n, threads);
         run_rows(&j, r, n, threads);
-        for (int i = 0; i < a->n_adapters; i++) run_adapter(&j, &a->adapter[i], r, n, threads);
+        for (int i = done; i < a->n_adapters; i++) run_adapter(&j, &a->adapter[i], r, n, threads);
     }
     return BL_OK;
 }

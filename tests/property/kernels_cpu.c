@@ -1,6 +1,7 @@
 /* What a score must not depend on: rows in the call, their offset, threads; and how much memory a packed product takes.
  */
 #include "test.h"
+#include "kernels/dense.h"
 #include "kernels/base/rng.h"
 #include "kernels/ops.h"
 #include <math.h>
@@ -301,6 +302,39 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
     drop(sums);
 }
 
+/* Sums of at most eight numbers, as those of an adapter are, with a bias and an adapter after it. */
+static void products_over_few_inputs_have_the_bits_of_the_reference(void **state)
+{
+    enum { ROWS = 61, OUT = 70 };
+    (void)state;
+    for (int64_t in = 3; in <= 16; in += in < 8 ? 5 : 8)
+        for (int64_t rank = 3; rank <= 8; rank += 5)
+            for (int mode = 0; mode < 4; mode++) {
+                bl_tensor x = numbers(ROWS, in, 1), dense = numbers(OUT, in, 2), bias = numbers(1, OUT, 3),
+                          y = numbers(ROWS, OUT, 4), z = numbers(ROWS, OUT, 4);
+                const bl_lowrank low = {numbers(rank, in, 5), numbers(OUT, rank, 6), 0.7f};
+                const bl_weight w = bl_weight_of(dense);
+                bl_backend *const all[] = {one, two, other};
+                bl_linear_args a = {.x = x,
+                                    .w = {&w},
+                                    .bias = {bl_tensor_1d(bias.buf, 0, BL_F32, OUT)},
+                                    .y = {y},
+                                    .adapter = &low,
+                                    .n_adapters = mode / 2,
+                                    .accumulate = mode % 2};
+                assert_ok(plain->ops->linear(plain, &a, &e));
+                a.y[0] = z;
+                for (size_t b = 0; b < BL_COUNT(all); b++) {
+                    bl_tensor fresh = numbers(ROWS, OUT, 4);
+                    memcpy(z.buf->data, fresh.buf->data, z.buf->bytes);
+                    assert_ok(all[b]->ops->linear(all[b], &a, &e));
+                    assert_same(y, 0, z, 0, ROWS, "few inputs");
+                    drop(fresh);
+                }
+                drop(x), drop(dense), drop(bias), drop(y), drop(z), drop(low.a), drop(low.b);
+            }
+}
+
 /* q, k and v, or gate and up, with one call: weights of several formats, some of which multiply in integers, with and
  * without a bias. */
 static void several_weights_of_one_input_have_the_bits_of_single_calls(void **state)
@@ -435,6 +469,8 @@ static void a_transposed_product_is_that_of_the_transposed_weight(void **state)
     (void)state;
     for (size_t n = 0; n < BL_COUNT(names); n++) assert_transposed(11, 192, 37, names[n]);
     assert_transposed(400, 67, 13, "fp32");
+    assert_transposed(100, 601, 5, "fp32");
+    assert_transposed(30, 48, 8, "fp32");
     assert_transposed(261, 72, 1541, "int4");
 }
 
@@ -537,6 +573,7 @@ int main(void)
         cmocka_unit_test(a_prepared_weight_has_the_bits_of_the_stored_one),
         cmocka_unit_test(a_packed_product_allocates_at_most_a_mebibyte_per_thread),
         cmocka_unit_test(a_whole_linear_has_the_bits_of_the_reference),
+        cmocka_unit_test(products_over_few_inputs_have_the_bits_of_the_reference),
         cmocka_unit_test(several_weights_of_one_input_have_the_bits_of_single_calls),
         cmocka_unit_test(a_bias_is_one_addition_to_the_finished_product),
         cmocka_unit_test(a_transposed_product_is_that_of_the_transposed_weight),
