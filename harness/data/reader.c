@@ -84,6 +84,10 @@ struct bl_rows {
     bl_text where;
 };
 
+/* What rows are counted in, for sentences. */
+static int64_t number_of(const bl_rows *r) { return r->array ? r->element : r->line; }
+static const char *counted_as(const bl_rows *r) { return r->array ? "element" : "line"; }
+
 static void place(bl_rows *r)
 {
     if (r->where.s) {
@@ -299,10 +303,10 @@ bl_status bl_rows_once(bl_rows *r, const bl_json *row, bl_err *e)
     }
     BL_TRY(bl_text_check(&text, e));
     BL_TRY(bl_text_check(&shown, e));
-    BL_TRY(bl_seen_add(&r->seen, text.s, r->line, &first, e));
+    BL_TRY(bl_seen_add(&r->seen, text.s, number_of(r), &first, e));
     if (first)
-        st = bl_fail(e, BL_E_FORMAT, "%s %s comes twice, first in line %" PRId64 "; expected another for every row",
-                     key, shown.n ? shown.s : text.s, first);
+        st = bl_fail(e, BL_E_FORMAT, "%s %s comes twice, first in %s %" PRId64 "; expected another for every row", key,
+                     shown.n ? shown.s : text.s, counted_as(r), first);
 out:
     bl_text_free(&shown);
     bl_text_free(&text);
@@ -334,10 +338,11 @@ static bl_status said_once(bl_rows *r, const void *item, void (*said)(const void
 
     said(item, &t);
     BL_TRY(bl_text_check(&t, e));
-    BL_TRY(bl_seen_add(&r->said, t.s, r->line, &first, e));
+    BL_TRY(bl_seen_add(&r->said, t.s, number_of(r), &first, e));
     if (first)
         st = bl_fail(e, BL_E_FORMAT,
-                     "the same question comes twice, first in line %" PRId64 "; expected another for every row", first);
+                     "the same question comes twice, first in %s %" PRId64 "; expected another for every row",
+                     counted_as(r), first);
 out:
     bl_text_free(&t);
     return st;

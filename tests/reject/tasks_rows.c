@@ -281,10 +281,10 @@ static const struct {
      "[{\"ID\":\"chal-1\",\"Body\":\"b\",\"Question\":\"q\",\"Answer\":1},\n\n{\"ID\":\"chal-1\",\"Body\":\"c\","
      "\"Question\":\"q\","
      "\"Answer\":2}]",
-     BL_E_FORMAT, "SVAMP.json:3: element 2: ID \"chal-1\" comes twice, first in line 1"},
+     BL_E_FORMAT, "SVAMP.json:3: element 2: ID \"chal-1\" comes twice, first in element 1"},
     {"addsub:cot8", "math_word/AddSub.json",
      "[{\"iIndex\":7,\"sQuestion\":\"q\",\"lSolutions\":[1]},{\"iIndex\":7,\"sQuestion\":\"r\",\"lSolutions\":[1]}]",
-     BL_E_FORMAT, "AddSub.json:1: element 2: iIndex 7 comes twice, first in line 1"},
+     BL_E_FORMAT, "AddSub.json:1: element 2: iIndex 7 comes twice, first in element 1"},
     {"gsm8k:cot8", "gsm8k/test.jsonl", "PAR1 and bytes PAR1", BL_E_FORMAT,
      "test.jsonl: a parquet file, expected text; convert it: python3 -c"},
     {"truthfulqa_mc1", "truthfulqa/multiple_choice/validation-00000-of-00001.parquet", "PAR1", BL_E_MISSING,
