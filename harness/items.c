@@ -74,6 +74,7 @@ static void put_spans(const bl_prompt *p, bool data_only, bl_text *out)
     for (size_t i = 0; i < p->n; i++) {
         if (data_only && !p->span[i].data) continue;
         if (data_only && out->n) bl_text_add(out, "\n");
+        if (!data_only) bl_text_add(out, bl_prompt_between(p, i));
         bl_text_addn(out, p->span[i].text, p->span[i].n);
     }
 }

@@ -190,6 +190,9 @@ int bl_task_shots(const char *name, size_t *base);
 /* Is NAME:5shot a name too? Not where NAME says how many by itself ("mmlu:0shot"). */
 bool bl_task_few(const bl_task *t, const char *name);
 
+/* What to put before span i where a conversation is shown as one text: a reply comes after a blank, a message after an
+ * empty line. "": nothing. */
+const char *bl_prompt_between(const bl_prompt *p, size_t i);
 /* A prompt of an item, with worked examples as the name asks for. */
 bl_prompt bl_task_prompt(const bl_task_data *d, bl_arena *a);
 /* The data of a task under the name that the user wrote, and its requests: what is to go through the model's chat

@@ -34,6 +34,7 @@ static bl_status spans(const view *v, const bl_prompt *q, bl_text *t, bl_err *e)
     const bl_prompt *p = &whole;
     bl_status st = v->s ? bl_engine_chat(v->s->engine, q, &whole, e) : BL_OK;
     for (size_t i = 0; i < p->n; i++) {
+        bl_text_add(t, bl_prompt_between(p, i));
         if (p->fill == i + 1) bl_text_add(t, " ... (as many tokens as \"");
         bl_text_addn(t, p->span[i].text, p->span[i].n);
         if (p->fill == i + 1) bl_text_add(t, "\")");

@@ -168,6 +168,11 @@ static void task(const bl_task *k, const char *name, bool json, bl_json_out *j)
     snprintf(version, sizeof version, "%d", bl_task_examples(k, name));
     field(j, json, "shots", version);
     if (bl_task_few(k, name)) field(j, json, "more shots", "NAME:Nshot, for as many worked examples");
+    if (!k->no_chat)
+        field(j, json, "as a chat",
+              bl_task_examples(k, name) && !k->fixed
+                  ? "NAME+chat, through the model's chat template; NAME+chat+turns, with worked examples as turns of it"
+                  : "NAME+chat, through the model's chat template");
     task_data(k, name, json, j);
     snprintf(version, sizeof version, "%d", k->version);
     field(j, json, "version", version);

@@ -61,6 +61,15 @@ void bl_message_again(bl_prompt *p)
     if (p->n_exchanges) p->exchange[p->n_exchanges - 1].again = p->n;
 }
 
+const char *bl_prompt_between(const bl_prompt *p, size_t i)
+{
+    for (size_t k = 0; k < p->n_exchanges; k++) {
+        if (p->exchange[k].said == i) return " ";
+        if (p->exchange[k].again == i) return "\n\n";
+    }
+    return "";
+}
+
 void bl_answer_follows(bl_prompt *p, const char *delimiter)
 {
     if (p->turns) bl_reply_was(p);

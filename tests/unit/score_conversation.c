@@ -111,6 +111,13 @@ static void worked_examples_are_text_or_turns(void **state)
         char *got = rendered(llama2, &p);
         assert_string_equal(got, want[turns]);
         bl_free(got);
+        bl_text shown = {0}; /* one text where there is no template */
+        for (size_t i = 0; i < p.n; i++) {
+            bl_text_add(&shown, bl_prompt_between(&p, i));
+            bl_text_addn(&shown, p.span[i].text, p.span[i].n);
+        }
+        assert_string_equal(shown.s, "1+1? 2\n\n2+2? 4\n\n3+3? 6\n\n9?");
+        bl_text_free(&shown);
     }
     bl_arena_free(a);
 }

@@ -107,6 +107,9 @@ static void lambada_counts_words_not_tokens(void **state)
         pair_reply r;
         bl_turn turn = {.arena = t.data.arena};
         assert_ok(t.task->ask(&t.data, i, &turn, &q, &e));
+        t.data.chat = true; /* the space is the word's own, in front of a reply too */
+        assert_ok(bl_task_ask(t.task, &t.data, i, &turn, &q, &e));
+        assert_true(q.pair->context.chat && q.pair->continuation[0] == ' ');
         reply_to(&q, (double[]){2.0 + 2.0 * (double)i}, &r);
         r.greedy[0] = i == 1;
         r.tokens[0] = 5;

@@ -1,6 +1,43 @@
 /* Worked examples: whose rows they are, which of them, in what order. */
 #include "layout_fixture.h"
 
+static char *spans_text(const bl_prompt *p, size_t from, size_t to)
+{
+    bl_text t = {0};
+    for (size_t i = from; i < to; i++) bl_text_addn(&t, p->span[i].text, p->span[i].n);
+    return t.s ? t.s : bl_strdup("", NULL);
+}
+
+/* The same question through a chat template: question and answer of the example are a message and its reply, with no
+ * delimiter, and a choice begins the reply that is wanted. */
+static void is_asked_in_turns(const char *task, const bl_data_dirs *dirs, const bl_request *plain, const char *prompt)
+{
+    bl_err e = {0};
+    char name[64];
+    bl_request q;
+    snprintf(name, sizeof name, "%s+chat+turns", task);
+    task_run t = task_open(name, dirs);
+    assert_int_equal(bl_task_examples(t.task, t.name), 1);
+    assert_ok(bl_task_ask(t.task, &t.data, 0, &(bl_turn){.arena = t.data.arena}, &q, &e));
+    const bl_prompt *p = &q.pair[0].context;
+    assert_true(p->chat && p->n_exchanges == 1 && p->exchange->said > 0 && p->exchange->again < p->n);
+    char *message = spans_text(p, 0, p->exchange->said), *reply = spans_text(p, p->exchange->said, p->exchange->again),
+         *rest = spans_text(p, p->exchange->again, p->n);
+    bl_text all = {0};
+    bl_text_addf(&all, "%s %s\n\n%s", message, reply, rest);
+    assert_string_equal(all.s, prompt);
+    for (int c = 0; c < q.n_pairs; c++) {
+        assert_true(plain->pair[c].continuation[0] == ' ' && q.pair[c].continuation[0] != ' ');
+        assert_string_equal(q.pair[c].continuation, plain->pair[c].continuation + 1);
+        assert_int_equal(q.pair[c].chars, plain->pair[c].chars);
+    }
+    bl_text_free(&all);
+    bl_free(message);
+    bl_free(reply);
+    bl_free(rest);
+    task_close(&t);
+}
+
 /* One training row, one example: the prompt as lm-evaluation-harness joins it. */
 static void examples_come_from_the_training_split(void **state)
 {
@@ -52,6 +89,7 @@ static void examples_come_from_the_training_split(void **state)
         assert_ok(t.task->ask(&t.data, 0, &(bl_turn){.arena = t.data.arena}, &q, &e));
         char *text = prompt_text(&q.pair[0].context);
         assert_string_equal(text, rows[i].prompt);
+        is_asked_in_turns(rows[i].task, &d, &q, rows[i].prompt);
         bl_free(text);
         task_close(&t);
     }
