@@ -202,7 +202,35 @@ static void put_letter(bl_text *out, size_t i)
     bl_text_addf(out, "%c", (char)('a' + i % 26));
 }
 
-/* What is special about the method of this row, as letters after the last of its names. */
+static bl_status put_mark(sheet *s, const char *before, const char *note, bool *any, bl_text *out, bl_err *e)
+{
+    size_t at;
+    bl_status st;
+    char *text = bl_format_text(e, "%s%s", before, note);
+    const char *kept = text ? bl_arena_str(s->p->arena, text, strlen(text), e) : NULL;
+    bl_free(text);
+    if (!kept) return BL_E_NOMEM;
+    if ((st = index_of(&s->note, &s->n_notes, &s->note_cap, kept, &at, e)) != BL_OK) return st;
+    bl_text_add(out, *any ? "," : " ");
+    put_letter(out, at);
+    *any = true;
+    return BL_OK;
+}
+
+static bool has_notes(const bl_row *r) { return r && r->cell->notes && *r->cell->notes; }
+
+/* Is the note of column k of this row said by one that is before it, or by the first? */
+static bool is_said(const bl_pivot_row *row, size_t k)
+{
+    const char *own = row->cell[k]->cell->notes;
+    size_t i = 0;
+    if (has_notes(row->first) && !strcmp(row->first->cell->notes, own)) return true;
+    while (i < k && (!has_notes(row->cell[i]) || strcmp(row->cell[i]->cell->notes, own) != 0)) i++;
+    return i < k;
+}
+
+/* What is special about the method of this row, as letters after the last of its names; and what else is to be known
+ * of the numbers in it, whose data may have notes of its own. */
 static bl_status put_marks(sheet *s, const bl_pivot_row *row, bl_text *out, bl_err *e)
 {
     const bl_cell *c = row->first->cell;
@@ -214,22 +242,14 @@ static bl_status put_marks(sheet *s, const bl_pivot_row *row, bl_text *out, bl_e
                  {"BOS ", bl_odd_bos(c)},
                  {"", bl_odd_seed(c, seed)},
                  {"", c->notes}};
-    bl_status st;
+    bl_status st = BL_OK;
     bool any = false;
 
-    for (size_t i = 0; i < BL_COUNT(marks); i++) {
-        size_t at;
-        if (!marks[i].text || !*marks[i].text) continue;
-        char *text = bl_format_text(e, "%s%s", marks[i].before, marks[i].text);
-        const char *kept = text ? bl_arena_str(s->p->arena, text, strlen(text), e) : NULL;
-        bl_free(text);
-        if (!kept) return BL_E_NOMEM;
-        if ((st = index_of(&s->note, &s->n_notes, &s->note_cap, kept, &at, e)) != BL_OK) return st;
-        bl_text_add(out, any ? "," : " ");
-        put_letter(out, at);
-        any = true;
-    }
-    return BL_OK;
+    for (size_t i = 0; i < BL_COUNT(marks) && st == BL_OK; i++)
+        if (marks[i].text && *marks[i].text) st = put_mark(s, marks[i].before, marks[i].text, &any, out, e);
+    for (size_t k = 0; k < s->p->n_columns && st == BL_OK; k++)
+        if (has_notes(row->cell[k]) && !is_said(row, k)) st = put_mark(s, "", row->cell[k]->cell->notes, &any, out, e);
+    return st;
 }
 
 static bl_status keep(sheet *s, size_t line, size_t column, bl_text *t, bl_err *e)

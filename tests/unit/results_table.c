@@ -429,6 +429,25 @@ static void a_note_beside_its_finished_cell_is_history(void **state)
     assert_has_not(print(&(bl_table_opts){.format = BL_TABLE_CSV}), "earlier");
 }
 
+/* A row of several tasks: what is to be known of the data of each is said, once. */
+static void notes_of_every_task_of_a_row_are_said(void **state)
+{
+    static const char *const task[] = {"arc_easy", "boolq", "piqa"}, *const notes[] = {"one", "two", "one"};
+    (void)state;
+
+    for (size_t i = 0; i < BL_COUNT(task); i++) {
+        invented v;
+        bl_cell c = *invent(&v, "m", 4, 64, task[i], 0);
+        c.notes = notes[i];
+        write_cell(&c);
+    }
+    const char *text = print(&(bl_table_opts){0});
+    assert_has(text, "rtn:w4g64 a,b ");
+    assert_has(text, "\na  one");
+    assert_has(text, "\nb  two");
+    assert_has_not(text, "\nc  ");
+}
+
 /* Two cells that differ in one thing: it becomes a column, and no number is lost. */
 static void cells_that_differ_in_anything_get_rows_of_their_own(void **state)
 {
@@ -658,6 +677,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(failed_cells_show_as_failed_with_their_reason, begin, end),
         cmocka_unit_test_setup_teardown(what_is_special_about_a_method_is_said_below, begin, end),
         cmocka_unit_test_setup_teardown(a_note_beside_its_finished_cell_is_history, begin, end),
+        cmocka_unit_test_setup_teardown(notes_of_every_task_of_a_row_are_said, begin, end),
         cmocka_unit_test_setup_teardown(cells_that_differ_in_anything_get_rows_of_their_own, begin, end),
         cmocka_unit_test_setup_teardown(versions_of_a_task_are_never_in_one_column, begin, end),
         cmocka_unit_test_setup_teardown(one_cell_in_two_directories_is_two_rows, begin, end),
