@@ -61,8 +61,14 @@ static void spelling(const bl_method *m, const bl_opt *o, bl_text *t)
     static const char *const short_name[][2] = {{"wbits", "w"}, {"abits", "a"}, {"group", "g"}};
     for (size_t i = 0; i < BL_COUNT(short_name); i++)
         if (strcmp(o->name, short_name[i][0]) == 0) {
+            const char *letter = short_name[i][1];
+            int low = i == 1 ? 2 : BL_MAX((int)o->min, 1), high = (int)o->max; /* no activation has one bit */
+            while (i == 0 && m->wbits && low < high && !(m->wbits >> low & 1)) low++;
+            while (i == 0 && m->wbits && low < high && !(m->wbits >> high & 1)) high--;
             if (i == 2) bl_text_add(t, "gN, pc");
-            else bl_text_addf(t, "%s%g .. %s%g", short_name[i][1], o->min, short_name[i][1], o->max);
+            else
+                bl_text_addf(t, "%s%s%s%d .. %s%d", o->min == 0 ? letter : "", o->min == 0 ? "0, " : "", letter, low,
+                             letter, high);
             return;
         }
     if (!word) bl_text_addf(t, "+%s", o->name);

@@ -48,6 +48,9 @@ static void names_are_shown_with_what_one_chooses_by(void **state)
         const char *args[4], *out;
     } rows[] = {
         {{"show", "rtn"}, "\n  w1 .. w8 "},
+        {{"show", "rtn"}, "\n  a0, a2 .. a8 "},
+        {{"show", "awq"}, "\n  w2 .. w8 "},
+        {{"show", "quip"}, "\n  w2 .. w4 "},
         {{"show", "rtn"}, "\n  gN, pc "},
         {{"show", "rtn"}, "\n  +range=zero|minmax|clip "},
         {{"show", "rtn"}, "\n  +symmetric "},
