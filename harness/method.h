@@ -128,8 +128,10 @@ typedef struct bl_method {
 /* What `predict` says of a linear of an outline becomes its format. BL_E_CONFIG, naming the linear, when that format
  * cannot be of that shape. */
 bl_status bl_method_predict(const bl_method_run *r, bl_linear *lin, bl_err *e);
+enum { BL_PACK_DENSE = 1 << 22 };
 /* What most `layer` hooks end with: replaces the weight of `lin` by itself packed in that format and fills mse and nmse
- * of `stat`. mse: the range is shrunk to the least error (bl_pack_args). */
+ * of `stat`; of an end of the model in slices of at most BL_PACK_DENSE weights. mse: the range is shrunk to the least
+ * error (bl_pack_args). */
 bl_status bl_method_pack(const bl_method_run *r, bl_linear *lin, const bl_format *format, const bl_shape *shape,
                          bl_range_rule fit, bool mse, bl_layer_stat *stat, bl_err *e);
 

@@ -132,16 +132,17 @@ out:
 /* The searches, measured beside products: grids look at all their points. */
 static double work(const bl_method_run *r, const bl_linear *lin)
 {
+    /* Measured a weight; the first that a name begins with. */
     static const struct {
         const char *name;
         double flops;
-    } slow[] = {{"iq1", 3e5}, {"iq2", 5e4}, {"iq3", 8e4}};
+    } cost[] = {{"iq1", 3e5},  {"iq2", 5e4},   {"iq3", 8e4},    {"q2_k", 5e4},   {"q4_k", 3e4},
+                {"q5_k", 3e4}, {"iq4", 2.5e4}, {"q3_k", 2.3e4}, {"q6_k", 2.3e4}, {"", 1e4}};
     const opts *o = r->opts;
     const char *name = bl_gguf_type_of(o->type, is_mixed(o), o->importance, r->model, lin, bl_linear_width(lin))->name;
-    double flops = 1e4;
-    for (size_t i = 0; i < BL_COUNT(slow); i++)
-        if (!strncmp(name, slow[i].name, 3)) flops = slow[i].flops;
-    return flops * (double)lin->out * (double)bl_linear_width(lin);
+    size_t i = 0;
+    while (strncmp(name, cost[i].name, strlen(cost[i].name))) i++;
+    return cost[i].flops * (double)lin->out * (double)bl_linear_width(lin);
 }
 
 const bl_method bl_method_gguf = {

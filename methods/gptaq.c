@@ -34,7 +34,7 @@ static bl_status layer(const bl_method_run *r, bl_linear *lin, bl_layer_stat *st
 /* The sweep; three products of the second moments' size in doubles on one thread, and one of the weight's. */
 static double work(const bl_method_run *r, const bl_linear *lin)
 {
-    static const double products = 12;
+    static const double products = 18;
     double n = (double)bl_linear_width(lin);
     return bl_gptq_work(r, lin) + products * n * n * (n + (double)lin->out / 3);
 }

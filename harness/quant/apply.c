@@ -282,7 +282,7 @@ static unsigned wants_of(const bl_method *m) /* bl_calib_wants */
     return wants;
 }
 
-enum { FEW_KINDS = 16 }; /* no text that is meant has so few */
+enum { FEW_KINDS = 16, FEW_TIMES = 32 }; /* no text that is meant has so few, each so many times */
 /* What a reader of the row should know of the text and the windows. Random draws of a long text overlap a little, in
  * the published protocols too; that is said when it takes a tenth of the tokens. */
 static bl_status look_at_windows(work *k, const bl_calib_windows *w, unsigned wants, bl_err *e)
@@ -295,7 +295,7 @@ static bl_status look_at_windows(work *k, const bl_calib_windows *w, unsigned wa
     for (size_t i = 1; i < m->n_linears; i++)
         if (bl_linear_width(&m->linears[i]) > bl_linear_width(widest)) widest = &m->linears[i];
     if (w->note) bl_text_addf(t, "calibration text: %s", w->note);
-    if (w->kinds < FEW_KINDS)
+    if (w->kinds < FEW_KINDS && tokens > FEW_TIMES * w->kinds)
         bl_text_addf(t, "%scalibration windows of %lld different tokens", t->n ? "; " : "", (long long)w->kinds);
     if (10 * w->distinct < 9 * tokens)
         bl_text_addf(t, "%scalibration windows overlap: %lld distinct tokens of %lld", t->n ? "; " : "",
@@ -604,6 +604,13 @@ out:
 
 /* ---- before any work ---- */
 
+/* Bytes of packing one of the ends: a slice of it dense, and what it will be, at most of 8 bits and scales. */
+static double pack_end(const bl_linear *l)
+{
+    double n = (double)l->out * (double)l->in;
+    return BL_MIN(n, (double)BL_PACK_DENSE) * sizeof(float) + 1.25 * n;
+}
+
 /* Flops and bytes of one stage on the outline as the stage before left it. */
 static void weigh(const bl_method_run *run, const bl_calib_choice *calib, uint64_t limit, bl_stage_forecast *out)
 {
@@ -621,7 +628,10 @@ static void weigh(const bl_method_run *run, const bl_calib_choice *calib, uint64
         most = BL_MAX(most, n);
         if (lin->block == 0) block += (double)bl_linear_bytes(lin);
     }
-    out->memory = (uint64_t)(ends + 2 * block + 2 * sizeof(float) * most); /* as it was and as it will be; dense */
+    double beside = 2 * block + 2 * sizeof(float) * most; /* as it was and as it will be; dense */
+    if (run->method->wants_head && run->method->wants_head(run))
+        beside = BL_MAX(beside, pack_end(m->head.weight.format ? &m->head : &m->embed));
+    out->memory = (uint64_t)(ends + beside);
     if (!wants || !calib || !calib->data) return;
     bl_calib_size_of(&m->config, calib->n, calib->seqlen, wants, &size);
     uint64_t others = out->memory + size.beside, room = BL_CALIB_RESIDENT;

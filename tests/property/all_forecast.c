@@ -5,11 +5,9 @@
 #include "harness/quant/apply.h"
 #include "methods/registry.h"
 
-static const char method_text[] = "gptq:w4g36";
-
 /* The most that was allocated while the variant was made, without what was there before. */
-static uint64_t made(const study *s, const bl_calib_choice *calib, uint64_t limit, bl_quantize_forecast *f,
-                     bl_quantize_result *r, bl_arena *a)
+static uint64_t made(const study *s, const char *method_text, const bl_calib_choice *calib, uint64_t limit,
+                     bl_quantize_forecast *f, bl_quantize_result *r, bl_arena *a)
 {
     bl_err e = {0};
     bl_checkpoint *c;
@@ -46,13 +44,34 @@ static void memory_is_as_planned_whether_it_is_spilled_or_not(void **state)
         bl_quantize_forecast f;
         bl_quantize_result r;
         assert_ok(bl_arena_new(&a, &e));
-        uint64_t most = made(&s, &calib, spilled ? 12 << 20 : 0, &f, &r, a), said = f.stage[0].memory;
+        uint64_t most = made(&s, "gptq:w4g36", &calib, spilled ? 12 << 20 : 0, &f, &r, a), said = f.stage[0].memory;
         if (most > said + ids + BESIDE || (!spilled && most < said - said / 4))
             fail_msg("%llu bytes at most, %llu were planned", (unsigned long long)most, (unsigned long long)said);
         assert_true(spilled ? said < 12 << 20 : said > stream);
         assert_true(f.packed_bytes == (int64_t)r.packed_bytes && f.bits == r.bits);
         bl_arena_free(a);
     }
+    study_end(&s);
+}
+
+/* A table of 7.2 million weights, as it was, a slice of it dense, and as it will be. */
+static void memory_of_the_ends_is_as_planned(void **state)
+{
+    static const tiny shape = {
+        .dim = 72, .hidden = 100, .layers = 1, .heads = 9, .kv_heads = 3, .vocab = 100000, .max_len = 16};
+    uint64_t seed = 1;
+    bl_err e = {0};
+    bl_arena *a;
+    bl_quantize_forecast f;
+    bl_quantize_result r;
+    (void)state;
+    study s = study_begin(1);
+    tiny_write(s.model, &shape, tiny_random, &seed, tiny_random, tiny_random, &seed);
+    assert_ok(bl_arena_new(&a, &e));
+    uint64_t most = made(&s, "rtn:w4g36+head+embeddings", NULL, 0, &f, &r, a), said = f.stage[0].memory;
+    if (most > said + said / 4 || most < said - said / 4)
+        fail_msg("%llu bytes at most, %llu were planned", (unsigned long long)most, (unsigned long long)said);
+    bl_arena_free(a);
     study_end(&s);
 }
 
@@ -116,11 +135,11 @@ static void a_row_says_what_is_odd_about_its_calibration(void **state)
     bl_quantize_forecast f;
     bl_quantize_result r;
     assert_ok(bl_arena_new(&a, &e));
-    made(&s, &(bl_calib_choice){.data = "primer:test", .n = 1, .seqlen = 64}, 0, &f, &r, a);
+    made(&s, "gptq:w4g36", &(bl_calib_choice){.data = "primer:test", .n = 1, .seqlen = 64}, 0, &f, &r, a);
     assert_non_null(strstr(r.notes, "fewer calibration tokens (64) than inputs of model.layers.0.mlp.down_proj (100)"));
-    made(&s, &(bl_calib_choice){.data = "primer:test", .n = 4, .seqlen = 64}, 0, &f, &r, a);
+    made(&s, "gptq:w4g36", &(bl_calib_choice){.data = "primer:test", .n = 4, .seqlen = 64}, 0, &f, &r, a);
     assert_null(strstr(r.notes, "calibration"));
-    made(&s, &(bl_calib_choice){.data = "primer:test", .n = 400, .seqlen = 64}, 0, &f, &r, a);
+    made(&s, "gptq:w4g36", &(bl_calib_choice){.data = "primer:test", .n = 400, .seqlen = 64}, 0, &f, &r, a);
     assert_non_null(strstr(r.notes, "calibration windows overlap: "));
     assert_non_null(strstr(r.notes, " distinct tokens of 25600"));
     char odd[4300], name[4400];
@@ -129,7 +148,7 @@ static void a_row_says_what_is_odd_about_its_calibration(void **state)
     snprintf(name, sizeof name, "file:%s", odd);
     for (int i = 0; i < 90; i++) bl_text_add(&crlf, "a line that ends as lines of another system do\r\n");
     assert_ok(bl_write_file(odd, crlf.s, crlf.n, &e));
-    made(&s, &(bl_calib_choice){.data = name, .n = 4, .seqlen = 64}, 0, &f, &r, a);
+    made(&s, "gptq:w4g36", &(bl_calib_choice){.data = name, .n = 4, .seqlen = 64}, 0, &f, &r, a);
     assert_non_null(strstr(r.notes, "calibration text: lines of the data file end in CR LF"));
     bl_text_free(&crlf);
     bl_arena_free(a);
@@ -234,7 +253,7 @@ static void progress_names_block_layer_and_error(void **state)
     assert_ok(bl_arena_new(&a, &e));
     assert_ok(bl_checkpoint_open(s.model, NULL, &c, &e));
     assert_ok(bl_backend_open(&(bl_backend_opts){.threads = 1}, &be, &e));
-    assert_ok(bl_chain_parse(bl_methods, method_text, &chain, &e));
+    assert_ok(bl_chain_parse(bl_methods, "gptq:w4g36", &chain, &e));
     assert_ok(bl_quantize_dir(c, &chain, &(bl_apply_how){.calib = &calib, .progress = watch, .ctx = &got}, be, dir, a,
                               &r, &e));
     assert_int_equal(got.blocks, 3);
@@ -264,6 +283,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_as_planned_whether_it_is_spilled_or_not),
+        cmocka_unit_test(memory_of_the_ends_is_as_planned),
         cmocka_unit_test(tokens_of_windows_that_overlap_are_counted_once),
         cmocka_unit_test(a_method_that_solves_or_searches_says_what_that_takes),
         cmocka_unit_test(progress_names_block_layer_and_error),

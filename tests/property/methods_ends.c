@@ -1,5 +1,6 @@
 /* Head and embeddings after any method: what rtn makes of them, and blocks as that method left them. */
 #include "method_model.h"
+#include "method_run.h"
 #include "harness/checkpoint/arch.h"
 
 static void every_method_may_have_the_ends_in_few_bits(void **state)
@@ -72,6 +73,36 @@ static void neither_end_is_refused(void **state)
     bl_chain_free(&chain);
 }
 
+/* A table of three slices (BL_PACK_DENSE): the bytes and the error of the same weight packed at once, in less memory.
+ */
+static void a_large_end_is_packed_in_slices(void **state)
+{
+    enum { OUT = 20000, IN = 512 };
+    static const char *const texts[] = {"rtn:w3g64", "ends:w3g64"};
+    method_run m[2];
+    uint64_t now, peak[2];
+    const void *part[2][BL_MAX_PARTS];
+    float *w = malloc(sizeof(float) * OUT * IN);
+    uint32_t x = 1;
+    (void)state;
+    _Static_assert((int64_t)OUT * IN > 2 * BL_PACK_DENSE, "three slices");
+    for (int64_t i = 0; i < (int64_t)OUT * IN; i++) w[i] = (float)(int32_t)(x = x * 1664525 + 1013904223) * 1e-9f;
+    for (int k = 0; k < 2; k++) {
+        method_open(&m[k], texts[k], w, OUT, IN);
+        if (k) m[k].lin.block = -1, m[k].lin.role = BL_ROLE_EMBED;
+        method_apply(&m[k]);
+        m[k].be->ops->memory(m[k].be, &now, &peak[k]);
+        method_parts(&m[k], part[k]);
+    }
+    free(w);
+    for (int i = 0; i < m[0].lin.weight.n_parts; i++)
+        assert_memory_equal(part[0][i], part[1][i], bl_tensor_bytes(&m[0].lin.weight.part[i]));
+    assert_true(m[0].stat.mse > 0 && fabs(m[1].stat.mse - m[0].stat.mse) < 1e-12 * m[0].stat.mse);
+    assert_true(fabs(m[1].stat.nmse - m[0].stat.nmse) < 1e-12 * m[0].stat.nmse);
+    assert_true(peak[1] + ((uint64_t)OUT * IN - BL_PACK_DENSE) * sizeof(float) <= peak[0]);
+    for (int k = 0; k < 2; k++) method_close(&m[k]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -79,6 +110,7 @@ int main(void)
         cmocka_unit_test(they_are_those_of_rounding_to_nearest),
         cmocka_unit_test(bits_of_a_row_are_those_of_its_blocks),
         cmocka_unit_test(neither_end_is_refused),
+        cmocka_unit_test(a_large_end_is_packed_in_slices),
     };
     return cmocka_run_group_tests(tests, model_begin, model_end);
 }
