@@ -72,7 +72,8 @@ typedef struct bl_method_run {
     const bl_ops *ops;
     bl_backend *be;
     bl_calibration *calib;
-    const struct bl_calib_windows *windows; /* BL_NEED_GRADIENTS: of the calibration text; else NULL */
+    const struct bl_calib_windows *windows; /* BL_NEED_GRADIENTS: of the calibration text; in `work`: how many and how
+                                               long, where that is known; else NULL */
     bl_arena *scratch;
     uint64_t seed;
 } bl_method_run;

@@ -346,7 +346,9 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 static double flops(const bl_method_run *r, const bl_linear *lin)
 {
     const opts *o = r->opts;
-    return bl_block_work(r, lin, o->iters * o->batch);
+    static const double step = 1e3; /* of a weight, measured: rounded, its gradient, moved */
+    return bl_block_work(r, lin, o->iters * o->batch) +
+           step * (double)o->iters * (double)lin->out * (double)bl_linear_width(lin);
 }
 
 static const size_t ops[] = {BL_BLOCK_OPS, BL_OP(transform_grad), 0};

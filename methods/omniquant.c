@@ -458,7 +458,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 static double flops(const bl_method_run *r, const bl_linear *lin)
 {
     const opts *o = r->opts;
-    return bl_block_work(r, lin, o->epochs * 128);
+    return bl_block_work(r, lin, o->epochs * bl_block_windows(r));
 }
 
 static const size_t ops[] = {

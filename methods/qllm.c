@@ -543,7 +543,7 @@ static double flops(const bl_method_run *r, const bl_linear *lin)
 {
     const opts *o = r->opts;
     const double tried = o->abits && o->reassemble ? 2.0 * 50 * BL_CALIB_SAMPLE_ROWS : 0; /* thresholds */
-    return bl_block_work(r, lin, o->epochs * 128) + tried * (double)lin->out * (double)lin->in;
+    return bl_block_work(r, lin, o->epochs * bl_block_windows(r)) + tried * (double)lin->out * (double)lin->in;
 }
 
 static const size_t ops[] = {

@@ -78,9 +78,12 @@ void bl_block_draw(bl_rng *random, int64_t *order, int64_t windows, int64_t n)
     }
 }
 
+int64_t bl_block_windows(const bl_method_run *r) { return r->windows ? r->windows->n : BL_CALIB_WINDOWS; }
+
 double bl_block_work(const bl_method_run *r, const bl_linear *lin, int64_t windows)
 {
-    double tokens = (double)windows * (double)BL_MIN(r->model->config.max_len, 2048);
+    int64_t seqlen = r->windows ? r->windows->seqlen : BL_MIN(r->model->config.max_len, 2048);
+    double tokens = (double)windows * (double)seqlen;
     return 6 * tokens * (double)lin->out * (double)bl_linear_width(lin);
 }
 

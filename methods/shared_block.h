@@ -35,8 +35,9 @@ bl_status bl_block_learner_window(bl_block_learner *k, int64_t window, double sc
 void bl_block_learner_end(bl_block_learner *k);
 /* `layer` of a method whose `block` rounds all linears: what this one lost. */
 bl_status bl_block_lost(const bl_method_run *r, bl_linear *lin, bl_layer_stat *stat, bl_err *e);
-/* `work` of a method that trains blocks: forward, back to inputs and to weights, of that many windows, as long as
- * windows may be by themselves. Its `ops` begin with BL_BLOCK_OPS. */
+/* `work` of a method that trains blocks: forward, back to inputs and to weights, of that many windows. Its
+ * `ops` begin with BL_BLOCK_OPS. Where windows are not known, they are as many and as long as by themselves. */
+int64_t bl_block_windows(const bl_method_run *r); /* of the calibration text */
 double bl_block_work(const bl_method_run *r, const bl_linear *lin, int64_t windows);
 #define BL_BLOCK_OPS                                                                                                   \
     BL_OP(weight_grad), BL_OP(attention_grad), BL_OP(rmsnorm_grad), BL_OP(swiglu_grad), BL_OP(each), BL_OP(sq_error)

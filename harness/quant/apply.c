@@ -618,12 +618,16 @@ static void weigh(const bl_method_run *run, const bl_calib_choice *calib, uint64
     unsigned wants = wants_of(run->method);
     double most = 0, block = 0, ends = (double)bl_linear_bytes(&m->embed);
     bl_calib_size size;
+    bl_method_run known = *run;
+    const bl_calib_windows windows = calib ? (bl_calib_windows){.n = calib->n, .seqlen = calib->seqlen}
+                                           : (bl_calib_windows){0};
 
     if (m->head.weight.format) ends += (double)bl_linear_bytes(&m->head);
+    if (wants && calib && calib->data) known.windows = &windows;
     for (size_t i = 0; i < m->n_linears; i++) {
         const bl_linear *lin = &m->linears[i];
         double n = (double)(lin->out * lin->in);
-        if (run->method->work) out->work += run->method->work(run, lin);
+        if (run->method->work) out->work += run->method->work(&known, lin);
         out->weights += n;
         most = BL_MAX(most, n);
         if (lin->block == 0) block += (double)bl_linear_bytes(lin);

@@ -195,15 +195,18 @@ static void a_method_that_solves_or_searches_says_what_that_takes(void **state)
     (void)state;
     for (size_t i = 0; bl_methods[i]; i++) {
         const bl_method *m = bl_methods[i];
-        if (!(m->needs & (BL_NEED_HESSIAN | BL_NEED_INPUTS))) continue;
+        if (!(m->needs & (BL_NEED_HESSIAN | BL_NEED_INPUTS | BL_NEED_ORIGINAL))) continue;
         if (!m->work) fail_msg("%s has no .work", m->name);
         const bl_linear small = {.out = 64, .in = 64, .weight.shape = {.out = 64, .in = 64}},
                         large = {.out = 128, .in = 64, .weight.shape = {.out = 128, .in = 64}};
         char *opts = calloc(1, m->opts_size + 1);
         if (m->opts) bl_opt_defaults(m->opts, opts);
-        const bl_method_run run = {.method = m, .model = &model, .opts = opts};
+        bl_method_run run = {.method = m, .model = &model, .opts = opts};
         double one = m->work(&run, &small), two = m->work(&run, &large);
         assert_true(one > 64 * 64 && two > one);
+        run.windows = &(bl_calib_windows){.n = 8, .seqlen = 64}; /* a method that trains goes by the text that it has */
+        if (m->needs & BL_NEED_ORIGINAL && m->work(&run, &small) > 0.5 * one)
+            fail_msg("%s: work of the windows", m->name);
         free(opts);
     }
 }
