@@ -205,18 +205,30 @@ static void add_sums(const grad_tile *t, int64_t q0, int64_t k0, float *top, flo
     }
 }
 
-/* Scores and what comes back for the probabilities, into probabilities and what comes back for the scores. */
-static void differentiate(const grad_tile *t, int64_t row, int64_t head, int64_t q0, int64_t k0, const float *top,
-                          const float *sum)
+/* dy . y of the queries of the tile, which every block of keys takes. */
+static void find_given(const grad_tile *t, int64_t row, int64_t head, float *given)
 {
     const int64_t dim = t->a->head_dim;
+    for (int64_t i = 0; i < t->rows; i++) {
+        const float *y = bl_cpu_row(&t->a->y, row + i) + head * dim, *dy = bl_cpu_row(&t->a->dy, row + i) + head * dim;
+        __m256 sum = _mm256_setzero_ps();
+        for (int64_t d = 0; d < dim; d += 8) {
+            const __m256i in = bl_first(dim - d);
+            sum = _mm256_fmadd_ps(_mm256_maskload_ps(dy + d, in), _mm256_maskload_ps(y + d, in), sum);
+        }
+        given[i] = bl_sum1(sum);
+    }
+}
+
+/* Scores and what comes back for the probabilities, into probabilities and what comes back for the scores. */
+static void differentiate(const grad_tile *t, int64_t q0, int64_t k0, const float *top, const float *sum,
+                          const float *given)
+{
     const __m256 scale = _mm256_set1_ps((float)t->a->scale);
     for (int64_t i = 0; i < t->rows; i++) {
-        const float *y = bl_cpu_row(&t->a->y, row + i) + head * dim, *dy = t->dy + i * t->dim8;
-        float given = 0, *s = t->p + i * KEYS, *dp = t->dp + i * KEYS;
-        for (int64_t d = 0; d < dim; d++) given = fmaf(dy[d], y[d], given);
+        float *s = t->p + i * KEYS, *dp = t->dp + i * KEYS;
         const int64_t keys = seen(t, q0, k0, i);
-        const __m256 m = _mm256_set1_ps(top[i]), l = _mm256_set1_ps(1 / sum[i]), g = _mm256_set1_ps(given);
+        const __m256 m = _mm256_set1_ps(top[i]), l = _mm256_set1_ps(1 / sum[i]), g = _mm256_set1_ps(given[i]);
         for (int64_t j = 0; j < KEYS; j += 8) {
             __m256 p = bl_exp8(_mm256_sub_ps(_mm256_loadu_ps(s + j), m));
             p = _mm256_mul_ps(_mm256_and_ps(p, _mm256_castsi256_ps(bl_first(keys - j))), l);
@@ -227,7 +239,7 @@ static void differentiate(const grad_tile *t, int64_t row, int64_t head, int64_t
 }
 
 static void queries(const grad_tile *t, int64_t row, int64_t head, int64_t q0, int64_t k0, const float *top,
-                    const float *sum)
+                    const float *sum, const float *given)
 {
     const bl_attention_grad_args *a = t->a;
     const int64_t dim = a->head_dim;
@@ -237,7 +249,7 @@ static void queries(const grad_tile *t, int64_t row, int64_t head, int64_t q0, i
     rows_of(&a->dq, row, t->rows, head, dim, t->dim8, t->dq);
     times(t, t->q, t->kt, (float)a->scale, t->p);
     times(t, t->dy, t->vt, 1, t->dp);
-    differentiate(t, row, head, q0, k0, top, sum);
+    differentiate(t, q0, k0, top, sum, given);
     onto(t, t->dp, t->rows, t->k, t->n, false, t->dq);
     for (int64_t i = 0; i < t->rows; i++)
         memcpy(bl_cpu_row(&a->dq, row + i) + head * dim, t->dq + i * t->dim8, (size_t)dim * sizeof(float));
@@ -251,7 +263,7 @@ void bl_avx2_attention_grad(const bl_attend_steps *steps, const bl_attention_gra
                             int64_t kv, float *state, float *scratch)
 {
     int64_t dim = a->head_dim, dim8 = up8(dim), group = a->heads / a->kv_heads, block = KEYS * dim8;
-    float *top = state, *sum = top + group * n;
+    float *top = state, *sum = top + group * n, *given = sum + group * n;
     grad_tile t = {.steps = steps, .a = a, .dim8 = dim8, .kt = scratch, .vt = scratch + block};
     float **const rest[] = {&t.k, &t.dk, &t.dv, &t.q, &t.dy, &t.dq};
     for (size_t i = 0; i < BL_COUNT(rest); i++) *rest[i] = scratch + (int64_t)(2 + i) * block;
@@ -274,8 +286,9 @@ void bl_avx2_attention_grad(const bl_attend_steps *steps, const bl_attention_gra
                     t.rows = BL_MIN(n - q0, KEYS);
                     const int64_t head = kv * group + h, row = first + q0, at = h * n + q0;
                     if (!pass) rows_of(&a->q, row, t.rows, head, dim, dim8, t.q);
+                    if (!pass && k0 == 0) find_given(&t, row, head, given + at);
                     if (!pass) add_sums(&t, q0, k0, top + at, sum + at);
-                    else queries(&t, row, head, q0, k0, top + at, sum + at);
+                    else queries(&t, row, head, q0, k0, top + at, sum + at, given + at);
                 }
             for (int64_t j = 0; pass && j < t.n; j++) {
                 memcpy(bl_cpu_row(&a->dk, first + k0 + j) + kv * dim, t.dk + j * dim8, (size_t)dim * sizeof(float));

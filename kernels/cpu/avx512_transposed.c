@@ -14,7 +14,7 @@ enum {
     KEPT_ROWS = (SCRATCH - SOME * COLS) / TILES / 64 / BL_TILE_ROWS * BL_TILE_ROWS, /* rows */
     X_BYTES = 1152 * 1024, /* of a block of rows: what the second level cache holds */
     LEAST_ROWS = 192,
-    MOST_ROWS = 384,
+    MOST_ROWS = 768,
     LOW_COLS = 512, /* of a task of few outputs */
     LOW_ROWS = 24   /* at least */
 };

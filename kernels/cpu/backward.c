@@ -116,7 +116,7 @@ static void attention_task(void *ctx, int64_t i, int lane)
     const int32_t *start = bl_cpu_at(&a->start);
     const int64_t s = i / a->kv_heads, kv = i % a->kv_heads, n = start[s + 1] - start[s];
     bl_avx2_attention_grad(t->c->isa >= BL_ISA_AVX512 ? &bl_attend_avx512 : &bl_attend_avx2, a, start[s], n, kv,
-                           t->state + 2 * (start[s] * a->heads + kv * (a->heads / a->kv_heads) * n),
+                           t->state + 3 * (start[s] * a->heads + kv * (a->heads / a->kv_heads) * n),
                            t->c->scratch[lane]);
 }
 
@@ -128,7 +128,7 @@ bl_status bl_fast_attention_grad(bl_backend *be, const bl_attention_grad_args *a
     double work = 0;
     if (st != BL_OK || !a->n_seq) return st;
     if (bl_avx2_attention_grad_space(a->head_dim) > BL_CPU_SCRATCH) return bl_ref_attention_grad(be, a, e);
-    if (!(t.state = bl_new((size_t)(2 * a->heads * start[a->n_seq]), sizeof *t.state, e))) return BL_E_NOMEM;
+    if (!(t.state = bl_new((size_t)(3 * a->heads * start[a->n_seq]), sizeof *t.state, e))) return BL_E_NOMEM;
     for (int32_t s = 0; s < a->n_seq; s++) {
         double n = start[s + 1] - start[s];
         work += n * n * (double)(a->heads * a->head_dim);

@@ -20,7 +20,7 @@ void bl_avx2_bias_grad(const bl_weight_grad_args *a, int64_t o0, int64_t n); /* 
 
 /* ---- attention: all queries of the heads that share one head of keys, of one sequence ---- */
 size_t bl_avx2_attention_grad_space(int64_t head_dim); /* bytes of scratch */
-/* Rows first .. first + n; state f32 [2, heads of the group, n]. */
+/* Rows first .. first + n; state f32 [3, heads of the group, n]. */
 void bl_avx2_attention_grad(const bl_attend_steps *steps, const bl_attention_grad_args *a, int64_t first, int64_t n,
                             int64_t kv, float *state, float *scratch);
 
