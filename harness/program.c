@@ -208,7 +208,7 @@ const char *bl_task_split(const bl_task *t, const char *name)
 /* Why a task that is there is not asked in that way. */
 static bl_status no_chat(const bl_program *p, const char *text, const asked *how, bl_err *e)
 {
-    size_t n = strlen(text);
+    char base[MOST_NAME];
     for (size_t i = 0; how->chat && p->tasks[i]; i++) {
         const bl_task *t = p->tasks[i];
         int j = which_plain(t, how->plain);
@@ -217,11 +217,12 @@ static bl_status no_chat(const bl_program *p, const char *text, const asked *how
         return bl_fail(e, BL_E_CONFIG, "no task '%s', only '%s%s': it has no worked examples that could be turns", text,
                        how->plain, chat);
     }
-    if (!how->chat && cut_end(text, &n, turns))
-        return bl_fail(e, BL_E_CONFIG,
-                       "no task '%s': worked examples are turns where a chat template is asked for, "
-                       "NAME%s%s",
-                       text, chat, turns);
+    snprintf(base, sizeof base, "%.*s", (int)BL_MIN(strcspn(text, "+"), MOST_NAME - 1), text);
+    for (size_t i = 0; strchr(text, '+') && p->tasks[i]; i++)
+        if (which_plain(p->tasks[i], base) >= 0)
+            return bl_fail(e, BL_E_CONFIG,
+                           "no task '%s': expected %s%s, or %s%s%s for worked examples as turns of a conversation",
+                           text, base, chat, base, chat, turns);
     return BL_OK;
 }
 
