@@ -676,6 +676,15 @@ static int64_t few_queries(int64_t queries, int64_t kv_heads, int threads, int64
     return (queries + tiles - 1) / tiles;
 }
 
+/* Queries of a tile of one sequence: as many as its scratch holds, fewer where the threads would have too few tiles;
+ * the late ones of a prompt see more keys than the early ones, so that each thread needs several. */
+static int64_t tile_queries(int64_t queries, int64_t kv_heads, int threads, int64_t most)
+{
+    enum { TILES = 4, LEAST = 16 }; /* of a thread; queries that are worth reading the keys for */
+    const int64_t share = queries * kv_heads / (TILES * threads);
+    return threads > 1 ? BL_MIN(most, BL_MAX(share, LEAST)) : most;
+}
+
 /* Sequences into tiles; few: queries of those that are read together, at most. tile and list hold as many as there can
  * be. */
 static int64_t make_tiles(const bl_attention_args *a, const bl_cpu_seqs *l, int64_t most, int64_t few, tile *tiles,
@@ -744,7 +753,7 @@ bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *
     bl_status st = bl_cpu_check_attention(be, a, e);
     bl_cpu *c = be->own;
     bl_cpu_seqs l = bl_cpu_seqs_of(a);
-    int64_t heads, most, few, n = 0, n_own;
+    int64_t heads, most, tall, few, n = 0, n_own;
     int threads;
     tile *tiles = NULL;
     part *list = NULL;
@@ -757,17 +766,18 @@ bl_status bl_fast_attention(bl_backend *be, const bl_attention_args *a, bl_err *
     if (most < 1) return bl_ref_attention(be, a, e);
     for (int32_t s = 0; s < a->n_seq; s++) {
         int64_t rows = l.start[s + 1] - l.start[s];
-        n += (rows + most - 1) / most;
         work += (double)rows * (double)(l.past[s] + rows) * (double)(a->heads * a->kv.head_dim);
     }
     threads = work < LEAST_WORK ? 1 : c->threads;
+    tall = tile_queries(l.start[a->n_seq] - l.start[0], a->kv.heads, threads, most);
+    for (int32_t s = 0; s < a->n_seq; s++) n += (l.start[s + 1] - l.start[s] + tall - 1) / tall;
     few = few_queries(l.start[a->n_seq] - l.start[0], a->kv.heads, threads, BL_MIN(MOST_SHARED / heads, most));
     if (!(tiles = bl_new((size_t)n, sizeof *tiles, e)) || !(list = bl_new((size_t)n, sizeof *list, e)) ||
         !(owns = bl_new((size_t)n, sizeof *owns, e))) {
         st = BL_E_NOMEM;
         goto out;
     }
-    n = make_tiles(a, &l, most, few, tiles, list);
+    n = make_tiles(a, &l, tall, few, tiles, list);
     n_own = make_own(tiles, n, most / a->kv.heads, 2 * threads, owns);
     for (int64_t i = 0; i < n_own; i++) tiles[owns[i].t - tiles].own = true;
     if (n_own && !(all = bl_new((size_t)((l.start[a->n_seq] - l.start[0]) * a->heads), sizeof *all, e))) {
