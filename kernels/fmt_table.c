@@ -200,6 +200,29 @@ out:
     return st;
 }
 
+/* The nearest e4m3, half to even: a multiple of 2^(exponent - 3), of 2^-9 below 2^-6; what rounds to 0 is 0 without a
+ * sign, as no code is that of -0. */
+static float nearest_e4m3(float v)
+{
+    uint32_t bits;
+    float step, inverse;
+    memcpy(&bits, &v, sizeof bits);
+    const uint32_t e = BL_MAX(bits >> 23 & 255, 127 - 6), up = (e - 3) << 23, down = (2 * 127 - (e - 3)) << 23;
+    memcpy(&step, &up, sizeof step);
+    memcpy(&inverse, &down, sizeof inverse);
+    return fmaxf(fminf(rintf(v * inverse) * step, 448), -448) + 0.0f;
+}
+
+void bl_fp8_round(float *x, int64_t n)
+{
+    const bool finite = bl_all_finite(x, n);
+    const float scale = max_abs(x, n) / 448, inverse = 1 / scale;
+    for (int64_t i = 0; i < n; i++) {
+        float v = scale == 0 ? 0 : isinf(inverse) ? x[i] / scale : x[i] * inverse;
+        x[i] = finite ? nearest_e4m3(v) * scale : NAN;
+    }
+}
+
 #define TABLE(id, b, values, text)                                                                                     \
     const bl_format bl_format_##id = {.name = #id,                                                                     \
                                       .doc = text,                                                                     \

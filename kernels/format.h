@@ -96,10 +96,11 @@ struct bl_format {
 /* The nearest value of e2m1, 0 1/2 1 3/2 2 3 4 6 with a sign; half way the one nearer 0 or, `even`, that of even code.
  */
 float bl_e2m1_round(float v, bool even);
-/* A row as these formats would keep it, mxfp4 by the rule FLOOR, nvfp4_tensor in groups of 16; all of it NaN where a
- * value is not finite. */
+/* A row as these formats would keep it, mxfp4 by the rule FLOOR, nvfp4_tensor in groups of 16, fp8_e4m3 with one f32
+ * scale; all of it NaN where a value is not finite. */
 void bl_mxfp4_round(float *x, int64_t n);
 void bl_nvfp4_round(float *x, int64_t n);
+void bl_fp8_round(float *x, int64_t n);
 
 const bl_format *bl_format_at(size_t i);                         /* NULL after the last; order of formats.def */
 const bl_format *bl_format_find(const char *name);               /* NULL */

@@ -67,7 +67,12 @@ static bl_shape shape_of(const bl_kernel *k, const bl_kernel_shape *s)
     return g;
 }
 
-static bl_actq act_of(const bl_kernel *k) { return (bl_actq){.bits = k->abits, .symmetric = true}; }
+/* Of tables, those of 8-bit floats are multiplied with such floats. */
+static bl_actq act_of(const bl_kernel *k)
+{
+    if (k->abits && k->format->kind == BL_FMT_TABLE) return (bl_actq){.bits = k->abits, .unit = BL_ACT_FP8};
+    return (bl_actq){.bits = k->abits, .symmetric = true};
+}
 
 /* The product of a case, of tensors without data. */
 static bl_linear_args outline(const bl_kernel *k, const bl_backend *be, const bl_kernel_shape *s, bl_weight *w)
@@ -221,9 +226,13 @@ void bl_kernel_release(bl_backend *be, bl_kernel_case *c)
 }
 
 /* Activations as the product sees them: symmetric, a scale for each row. */
-static void quantize_row(float *x, int64_t n, int bits)
+static void quantize_row(float *x, int64_t n, const bl_actq *q)
 {
-    float most = (float)((1 << (bits - 1)) - 1), top = 0, scale;
+    float most = (float)((1 << (q->bits - 1)) - 1), top = 0, scale;
+    if (q->unit == BL_ACT_FP8) {
+        bl_fp8_round(x, n);
+        return;
+    }
     for (int64_t i = 0; i < n; i++) top = fmaxf(top, fabsf(x[i]));
     scale = top > 0 ? top / most : 1;
     for (int64_t i = 0; i < n; i++) x[i] = fmaxf(fminf(rintf(x[i] / scale), most), -most) * scale;
@@ -259,7 +268,7 @@ bl_status bl_kernel_check(bl_backend *be, const bl_kernel_case *c, double *nmse,
     BL_TRY(be->ops->buffer_new(be, (uint64_t)s->in * sizeof *w, &b, e));
     one = bl_tensor_2d(b, 0, BL_F32, 1, s->in);
     if (c->act.bits)
-        for (int64_t r = 0; r < s->rows; r++) quantize_row(x + r * from, from, c->act.bits);
+        for (int64_t r = 0; r < s->rows; r++) quantize_row(x + r * from, from, &c->act);
     for (int64_t i = 0; i < (c->transpose ? s->out : cols); i++) { /* row by row of the weight */
         int64_t o = c->transpose ? i : look_at(i, to);
         BL_TRY(be->ops->unpack(be, &(bl_unpack_args){.w = &c->w, .row0 = o, .rows = 1, .y = one}, e));

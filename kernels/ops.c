@@ -154,7 +154,7 @@ bl_status bl_check_linear(const bl_backend *be, const bl_linear_args *a, bl_err 
                    : bl_broken(e, "linear", "the width of x is not that of the transposed weight");
     if (a->act.bits < 0 || a->act.bits == 1 || a->act.bits > 8)
         return bl_broken(e, "linear", "activations have 0 or 2 to 8 bits");
-    if (a->act.bits && bl_act_is_float(a->act.unit) && !be->ops->act_fp4)
+    if (a->act.bits && bl_act_is_fp4(a->act.unit) && !be->ops->act_fp4)
         return bl_fail(e, BL_E_UNSUPPORTED, "activations that are 4-bit floats are not there on %s", be->ops->name);
     if (a->act.bits && a->act.unit == BL_ACT_GROUP && a->act.group < 1)
         return bl_broken(e, "linear", "the activation group is not positive");

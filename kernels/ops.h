@@ -46,10 +46,18 @@ typedef struct bl_transform {
 /* Widths are positive, and type and shape of the data (its buffer is not looked at) are those of the kind. */
 bool bl_transform_fits(const bl_transform *t);
 
-/* MXFP4, NVFP4: 4-bit floats as in the formats mxfp4 (exponent by the rule FLOOR) and nvfp4_tensor, a token as a weight
- * of one row; bits are 4. */
-typedef enum bl_act_unit { BL_ACT_TOKEN, BL_ACT_TENSOR, BL_ACT_GROUP, BL_ACT_MXFP4, BL_ACT_NVFP4 } bl_act_unit;
-static inline bool bl_act_is_float(bl_act_unit u) { return u == BL_ACT_MXFP4 || u == BL_ACT_NVFP4; }
+/* MXFP4, NVFP4, FP8: floats as in the formats mxfp4 (exponent by the rule FLOOR), nvfp4_tensor and fp8_e4m3 (one f32
+ * scale), a token as a weight of one row; bits are 4, and 8. */
+typedef enum bl_act_unit {
+    BL_ACT_TOKEN,
+    BL_ACT_TENSOR,
+    BL_ACT_GROUP,
+    BL_ACT_MXFP4,
+    BL_ACT_NVFP4,
+    BL_ACT_FP8
+} bl_act_unit;
+static inline bool bl_act_is_fp4(bl_act_unit u) { return u == BL_ACT_MXFP4 || u == BL_ACT_NVFP4; }
+static inline bool bl_act_is_float(bl_act_unit u) { return bl_act_is_fp4(u) || u == BL_ACT_FP8; }
 typedef struct bl_actq {
     int bits;       /* 0: activations stay f32; 2..8 */
     bool symmetric; /* symmetric: restricted range, max|x| / (2^(b-1)-1) */
@@ -73,7 +81,7 @@ typedef struct bl_linear_args {
     bl_tensor y[BL_LINEAR_MOST];        /* act or f32 [rows, out_i] */
     const bl_transform *t;
     int n_t;                   /* in order of application */
-    bl_actq act;               /* with an integer weight the product runs in integers: `linear_is_integer` says so */
+    bl_actq act;               /* the product runs in codes where `linear_is_integer` says so */
     const bl_lowrank *adapter; /* [n_adapters] of x as it came in */
     int n_adapters;
     const bl_transform *s; /* S, in order of application; each keeps the width */
@@ -317,8 +325,8 @@ typedef struct bl_ops {
     bool act_fp4;      /* activations may be 4-bit floats; else a call with them is refused */
     bool kv_low;       /* keys and values may have less than 8 bits; else such a cache is refused */
     bl_status (*linear)(bl_backend *, const bl_linear_args *, bl_err *);
-    bool (*linear_is_integer)(const bl_backend *,
-                              const bl_linear_args *); /* else quantized activations are simulated */
+    /* Codes of activations are multiplied as such, integers or 8-bit floats; else they are simulated. */
+    bool (*linear_is_integer)(const bl_backend *, const bl_linear_args *);
     bl_status (*transform)(bl_backend *, const bl_transform_args *, bl_err *);
     bl_status (*channel_stats)(bl_backend *, const bl_channel_stats_args *, bl_err *);
     bl_status (*rmsnorm)(bl_backend *, const bl_rmsnorm_args *, bl_err *);

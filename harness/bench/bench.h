@@ -32,6 +32,7 @@ typedef struct bl_bench_opts {
     const char *outside, *outside_format; /* a shared object with a kernel (outside.h); NULL: none. NULL: int4 */
     bool picked; /* only the kernel that each product takes, at the products of one block: q, k and v are one, gate and
                     up are one */
+    bool narrow; /* outputs as activations are; those of outside kernels stay f32 */
     bool quiet;
 } bl_bench_opts;
 

@@ -166,7 +166,9 @@ static bl_status write_shard(const char *path, const bl_bench_opts *o, const bl_
                                    .clock = r->clock,
                                    .slowed = r->slowed,
                                    .driver = r->driver,
-                                   .convention = gpu ? "graph replays" : "calls"};
+                                   .convention = gpu && o->narrow ? "graph replays, outputs as activations"
+                                                 : gpu            ? "graph replays"
+                                                                  : "calls"};
     BL_TRY(bl_bench_write_facts(rec, &facts, e));
     BL_TRY(bl_record_real(rec, "run/peak_integer_per_second", r->peak[1], "s-1", e));
     BL_TRY(bl_record_real(rec, "run/min_seconds", o->min_time, "s", e));

@@ -6,7 +6,7 @@
 
 const char *const bl_zero_names[] = {"none", "packed", "int16", "float", "middle", NULL};
 const char *const bl_scale_names[] = {"F32", "F16", "BF16", NULL};
-const char *const bl_unit_names[] = {"token", "tensor", "group", "mxfp4", "nvfp4", NULL};
+const char *const bl_unit_names[] = {"token", "tensor", "group", "mxfp4", "nvfp4", "fp8", NULL};
 const char *const bl_transform_names[] = {"scale", "permute", "hadamard", "rotate", NULL};
 
 void bl_part_name(const char *name, const bl_format *f, const bl_part_spec *part, char *out, size_t n)

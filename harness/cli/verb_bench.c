@@ -10,7 +10,7 @@ typedef struct opts {
     bl_cli_common common;
     const char *shape, *filter, *rows, *out, *model, *method, *device, *against, *outside, *outside_format;
     int64_t rounds, group, repetitions, request, decode, mem_limit, vectors, dim;
-    bool alone, stream, deterministic;
+    bool alone, stream, deterministic, narrow;
     double min_time;
 } opts;
 static const bl_opt rows[] = {
@@ -48,6 +48,8 @@ static const bl_opt rows[] = {
      .doc = "where; see: bitladder list devices"},
     {"alone", BL_OPT_BOOL, .at = offsetof(opts, alone), .doc = "scoring: without cblas_sgemm"},
     {"stream", BL_OPT_BOOL, .at = offsetof(opts, stream), .doc = "scoring: keep only one block's weights in memory"},
+    {"narrow", BL_OPT_BOOL, .at = offsetof(opts, narrow),
+     .doc = "kernels: outputs as activations are, bf16 on a GPU, as between the layers of a model; else f32"},
     {"deterministic", BL_OPT_BOOL, .at = offsetof(opts, deterministic), .doc = "scoring: as run --deterministic"},
     {"mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(opts, mem_limit), .arg = "MIB",
      .doc = "scoring: most memory on the device; 0: all there is"},
@@ -94,6 +96,7 @@ static bl_status kernels_of(const opts *o, bool layers, bl_arena *a, bl_err *e)
                         .out = o->out,
                         .device = o->device,
                         .picked = layers,
+                        .narrow = o->narrow,
                         .outside = layers ? NULL : o->outside,
                         .outside_format = o->outside_format,
                         .quiet = o->common.quiet};
@@ -291,7 +294,8 @@ static bl_status against(const char *kind, const opts *o, int *exit_code, bl_err
     const struct {
         const char *name;
         bool on;
-    } flag[] = {{"--alone", o->alone}, {"--stream", o->stream}, {"--deterministic", o->deterministic}};
+    } flag[] = {
+        {"--alone", o->alone}, {"--stream", o->stream}, {"--deterministic", o->deterministic}, {"--narrow", o->narrow}};
     ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
     if (len <= 0) return bl_fail(e, BL_E_IO, "--against: this program does not know where it is");
     self[len] = 0;

@@ -11,6 +11,7 @@
 #define BL_8(i)                                                                                                        \
     "+r"(d[i]), "+r"(d[i + 1]), "+r"(d[i + 2]), "+r"(d[i + 3]), "+r"(d[i + 4]), "+r"(d[i + 5]), "+r"(d[i + 6]),        \
         "+r"(d[i + 7])
+#define BL_TO_16  BL_8(0), BL_8(8)
 #define BL_TO_64  BL_8(0), BL_8(8), BL_8(16), BL_8(24), BL_8(32), BL_8(40), BL_8(48), BL_8(56)
 #define BL_TO_128 BL_TO_64, BL_8(64), BL_8(72), BL_8(80), BL_8(88), BL_8(96), BL_8(104), BL_8(112), BL_8(120)
 #define BL_N16    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
@@ -51,7 +52,43 @@ template <> struct bytes_of<256> {
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
     }
 };
+
+/* d [64, N] (+)= a [64, 32] b [N, 32]t, both in shared memory in lines of 128 bytes: unsigned times signed bytes, and
+ * e4m3 times e4m3 (f32 sums, of which some 14 bits are kept). */
+template <bool FLOATS, int N> struct whole_of;
+#define BL_WHOLE(N, SUMS, NAMES, TO, A, B, ADD)                                                                        \
+    template <> struct whole_of<false, N> {                                                                            \
+        static __device__ __forceinline__ void run(int (&d)[SUMS], uint64_t a, uint64_t b, int add)                    \
+        {                                                                                                              \
+            asm volatile("{.reg .pred p; setp.ne.b32 p, %" #ADD ", 0; wgmma.mma_async.sync.aligned.m64n" #N            \
+                         "k32.s32.u8.s8 {" NAMES "}, %" #A ", %" #B ", p;}"                                            \
+                         : TO                                                                                          \
+                         : "l"(a), "l"(b), "r"(add));                                                                  \
+        }                                                                                                              \
+    };
+BL_WHOLE(32, 16, BL_N16, BL_TO_16, 16, 17, 18)
+BL_WHOLE(128, 64, BL_N64, BL_TO_64, 64, 65, 66)
+BL_WHOLE(256, 128, BL_N128, BL_TO_128, 128, 129, 130)
+#undef BL_WHOLE
 #undef BL_8
+#define BL_8(i)                                                                                                        \
+    "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]),        \
+        "+f"(d[i + 7])
+#define BL_WHOLE(N, SUMS, NAMES, TO, A, B, ADD)                                                                        \
+    template <> struct whole_of<true, N> {                                                                             \
+        static __device__ __forceinline__ void run(float (&d)[SUMS], uint64_t a, uint64_t b, int add)                  \
+        {                                                                                                              \
+            asm volatile("{.reg .pred p; setp.ne.b32 p, %" #ADD ", 0; wgmma.mma_async.sync.aligned.m64n" #N            \
+                         "k32.f32.e4m3.e4m3 {" NAMES "}, %" #A ", %" #B ", p, 1, 1;}"                                  \
+                         : TO                                                                                          \
+                         : "l"(a), "l"(b), "r"(add));                                                                  \
+        }                                                                                                              \
+    };
+BL_WHOLE(32, 16, BL_N16, BL_TO_16, 16, 17, 18)
+BL_WHOLE(128, 64, BL_N64, BL_TO_64, 64, 65, 66)
+#undef BL_WHOLE
+#undef BL_8
+#undef BL_TO_16
 #undef BL_TO_64
 #undef BL_TO_128
 #undef BL_N16

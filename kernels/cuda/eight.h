@@ -12,7 +12,8 @@ typedef struct bl_cu_eight {
     float *scale;   /* [rows]; NaN where a row has a number that is none */
     int *sum;       /* [rows] of the codes */
     int64_t rows, padded, in;
-    int bits, tile; /* of the weight: what order; rows of a block */
+    int bits, tile; /* of the weight: what order; rows of a block. As they come: 0 */
+    bool floats;    /* codes are e4m3 */
 } bl_cu_eight;
 bool bl_cu_eight_takes(const bl_cu_weight *w);
 /* Bytes that the members of `to` need, and its other members; those with addresses are set by the caller. */
@@ -24,6 +25,16 @@ void bl_cu_eight_codes(bl_stream s, const void *x, bool f32, int64_t ldx, const 
  */
 void bl_cu_eight_product(bl_stream s, const bl_cu_weight *w, const bl_cu_eight *x, void *y, bool f32, int64_t ldy,
                          bool accumulate);
+
+/* ---- the same where weights are multiplied as they are stored: int8 of a scale a row, fp8_e4m3 (whole.cu) ---- */
+bool bl_cu_whole_takes(const bl_cu_weight *w);
+uint64_t bl_cu_whole_plan(const bl_cu_weight *w, int64_t rows, bl_cu_eight *to);
+/* e4m3: max|x| / 448 is the scale of a row, as the format has it */
+void bl_cu_whole_codes(bl_stream s, const void *x, bool f32, int64_t ldx, const bl_cu_eight *to);
+/* Sums of e4m3 over 128 numbers of k are those of the tensor cores, over all of them of f32. False: the driver does not
+ * describe the weight as a tensor, or nothing was launched. */
+bool bl_cu_whole_product(bl_stream s, const bl_cu_weight *w, const bl_cu_eight *x, void *y, bool f32, int64_t ldy,
+                         bool accumulate, int sms);
 #ifdef __cplusplus
 }
 #endif

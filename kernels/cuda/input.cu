@@ -1,6 +1,7 @@
 /* input.cu - what happens to the rows of x before a product, in f32: scales, permutations, rotations, the Hadamard
  * transform, and quantized activations, simulated. */
 #include "device.cuh"
+#include <cuda_fp8.h>
 
 __global__ void scale_rows(float *x, int64_t ldx, const float *by, int64_t rows, int64_t n)
 {
@@ -182,6 +183,23 @@ __global__ void act_simulate(float *x, int64_t ldx, int64_t n, int64_t group, in
         range_of(lo, hi, bad == 0, bits, symmetric, &scale, &zero);
     }
     for (int64_t i = threadIdx.x; i < m; i += blockDim.x) xr[i] = simulated(xr[i], scale, zero, least, most);
+}
+/* As bl_fp8_round; a block for each row. */
+__global__ void act_fp8(float *x, int64_t ldx, int64_t n)
+{
+    __shared__ float tmp[33];
+    float *xr = x + blockIdx.x * ldx, lo, hi, bad;
+    block_ends(xr, n, tmp, &lo, &hi, &bad);
+    const float scale = fmaxf(-lo, hi) / 448, inverse = 1 / scale;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+        const float v = scale == 0 ? 0 : isinf(inverse) ? xr[i] / scale : xr[i] * inverse;
+        const __half_raw h = __nv_cvt_fp8_to_halfraw(__nv_cvt_float_to_fp8(v, __NV_SATFINITE, __NV_E4M3), __NV_E4M3);
+        xr[i] = bad != 0 ? CUDART_NAN_F : __half2float(__half(h)) * scale;
+    }
+}
+void bl_cu_act_fp8(bl_stream s, float *x, int64_t ldx, int64_t rows, int64_t n)
+{
+    if (rows && n) act_fp8<<<(unsigned)rows, 256, 0, s>>>(x, ldx, n);
 }
 void bl_cu_act_simulate(bl_stream s, float *x, int64_t ldx, int64_t rows, int64_t n, int64_t group, int bits,
                         bool symmetric, const float *range, float scale, float zero)

@@ -75,6 +75,7 @@ void bl_cu_act_range(bl_stream s, const float *x, int64_t ldx, int64_t rows, int
  * else a scale and a zero for every `group` of a row. */
 void bl_cu_act_simulate(bl_stream s, float *x, int64_t ldx, int64_t rows, int64_t n, int64_t group, int bits,
                         bool symmetric, const float *range, float scale, float zero);
+void bl_cu_act_fp8(bl_stream s, float *x, int64_t ldx, int64_t rows, int64_t n); /* a scale for each row */
 
 /* ---- attention (attention.cu) ---- */
 typedef struct bl_cu_attention {
@@ -120,6 +121,7 @@ typedef struct bl_cu_weight {
     int scale_type;                      /* 0 f32, 1 fp16, 2 bf16, 3 double quantized */
     int zero_type;                       /* 0 none, 1 packed, 2 int16 */
     const float *table;                  /* TABLE: values by code */
+    bool e4m3;                           /* TABLE: codes are 8-bit floats */
     const float *map, *scales2, *offset; /* double quantized */
     bl_codes_weight own;                 /* CODES */
 } bl_cu_weight;

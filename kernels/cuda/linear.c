@@ -5,7 +5,9 @@
  * gemv    one row: weights are decoded in registers, exactly
  * mid     at most 256 rows of packed weights, on Hopper: decoded in registers, as an operand of four warps
  * few     at most 32 rows of packed weights: decoded in registers, on tensor cores
- * eight   any number of rows, activations of 8 bits, one scale a row: weights of 8 and 4 bits in integers, on Hopper
+ * whole   any number of rows, activations of 8 bits, one scale a row: weights of 8 bits, integers of one scale a row or
+ *         floats, multiplied as they are stored, on Hopper
+ * eight   the same for integers of 8 and 4 bits in groups
  * linear  any number of rows: bf16 weights as they are, others decoded into bf16 rows a slab at a time; cuBLAS, or with
  *         `deterministic` our own product, whose bits do not depend on the number of rows
  *
@@ -15,6 +17,7 @@
 #include "eight.h"
 #include "mid.h"
 #include "reassemble.h"
+#include "kernels/fmt_table.h"
 
 enum { SLAB_BYTES = 112 << 20, INPUT_BYTES = 256 << 20 }; /* decoded weights; rows of x in f32 that are ready at once */
 
@@ -152,8 +155,10 @@ static bl_status input(bl_backend *be, const bl_linear_args *a, bl_tensor *out, 
             range = (float *)ends + 3 * rows;
             bl_cu_act_range(c->now, t, wide, rows, in, q->bits, q->symmetric, ends, range);
         }
-        bl_cu_act_simulate(c->now, t, wide, rows, in, q->unit == BL_ACT_GROUP ? q->group : in, q->bits, q->symmetric,
-                           range, of_all ? q->scale : 0, of_all ? q->zero : 0);
+        if (q->unit == BL_ACT_FP8) bl_cu_act_fp8(c->now, t, wide, rows, in);
+        else
+            bl_cu_act_simulate(c->now, t, wide, rows, in, q->unit == BL_ACT_GROUP ? q->group : in, q->bits,
+                               q->symmetric, range, of_all ? q->scale : 0, of_all ? q->zero : 0);
     }
     int64_t ld = (in + 7) / 8 * 8;
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_X, (uint64_t)(rows * ld) * sizeof(uint16_t), &x, e));
@@ -366,18 +371,42 @@ out:
     return st;
 }
 
+/* The codes of the rows of p. */
+static bl_cu_eight some_codes(const product *p)
+{
+    bl_cu_eight some = *p->codes;
+    some.codes += p->row0 * BL_CU_EIGHT_CHUNK;
+    some.scale += p->row0;
+    some.sum += p->row0;
+    some.rows = p->rows;
+    return some;
+}
+
+static bl_status by_whole(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
+{
+    bl_status st = BL_OK;
+    bl_cuda *c = be->own;
+    bl_cu_weight cw;
+    const bl_cu_eight some = some_codes(p);
+    (void)turned;
+    BL_TRY(bl_cuda_weight(be, w, &cw, e));
+    bool there = bl_cu_whole_product(c->now, &cw, &some, p->y, p->f32, p->ldy, p->accumulate, c->stream.sms);
+    BL_TRY(bl_cuda_launched(be, "linear", e));
+    if (!there)
+        st = bl_fail(e, BL_E_DEVICE, "linear: the driver does not describe a weight of %lld x %lld as a tensor",
+                     (long long)cw.out, (long long)cw.in);
+out:
+    return st;
+}
+
 static bl_status by_eight(bl_backend *be, const bl_weight *w, const product *p, bool turned, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
     bl_cu_weight cw;
-    bl_cu_eight some = *p->codes;
+    const bl_cu_eight some = some_codes(p);
     (void)turned;
     BL_TRY(bl_cuda_weight(be, w, &cw, e));
-    some.codes += p->row0 * BL_CU_EIGHT_CHUNK;
-    some.scale += p->row0;
-    some.sum += p->row0;
-    some.rows = p->rows;
     bl_cu_eight_product(c->now, &cw, &some, p->y, p->f32, p->ldy, p->accumulate);
     BL_TRY(bl_cuda_launched(be, "linear", e));
 out:
@@ -404,11 +433,14 @@ static bl_cu_weight outline(const bl_weight *w)
                           .in = w->shape.in,
                           .group = w->shape.group,
                           .zero_type = (int)w->shape.zero,
+                          .e4m3 = f->table == bl_fp8_e4m3,
                           .scale_type = w->shape.double_quant ? 3 : bl_cuda_scale_type(w->shape.scale)};
 }
 
-/* The rows of x as codes, in scratch, in the order of weight w; `codes` as it is where it is so already. */
-static bl_status eight_input(bl_backend *be, const bl_linear_args *a, const bl_weight *w, bl_cu_eight *codes, bl_err *e)
+/* The rows of x as codes, in scratch, in the order of weight w (whole: as they come); `codes` as it is where it is so
+ * already. */
+static bl_status eight_input(bl_backend *be, const bl_linear_args *a, const bl_weight *w, bool whole_ones,
+                             bl_cu_eight *codes, bl_err *e)
 {
     bl_status st = BL_OK;
     bl_cuda *c = be->own;
@@ -417,15 +449,19 @@ static bl_status eight_input(bl_backend *be, const bl_linear_args *a, const bl_w
     void *space;
     const int64_t rows = a->x.dim[0];
     BL_TRY(bl_cuda_weight(be, w, &cw, e));
-    const uint64_t bytes = bl_cu_eight_plan(&cw, rows, &to);
-    if (codes->codes && codes->tile == to.tile && codes->bits == to.bits) goto out;
+    const uint64_t bytes = (whole_ones ? bl_cu_whole_plan : bl_cu_eight_plan)(&cw, rows, &to);
+    if (codes->codes && codes->tile == to.tile && codes->bits == to.bits && codes->floats == to.floats) goto out;
     BL_TRY(bl_cuda_need(be, BL_SCRATCH_EIGHT, bytes, &space, e));
     bl_cu_eight_place(&to, space);
-    if (a->n_t || !whole(a)) {
-        float *t;
+    const bool f32 = a->n_t || !whole(a);
+    const void *x = bl_cuda_at(&a->x);
+    float *t;
+    if (f32) {
         BL_TRY(transformed(be, &a->x, a->t, a->n_t, &t, e));
-        bl_cu_eight_codes(c->now, t, true, widest(&a->x, a->t, a->n_t), &to);
-    } else bl_cu_eight_codes(c->now, bl_cuda_at(&a->x), false, a->x.stride[0], &to);
+        x = t;
+    }
+    (whole_ones ? bl_cu_whole_codes : bl_cu_eight_codes)(c->now, x, f32,
+                                                         f32 ? widest(&a->x, a->t, a->n_t) : a->x.stride[0], &to);
     BL_TRY(bl_cuda_launched(be, "linear", e));
     *codes = to;
 out:
@@ -476,7 +512,7 @@ static bl_status all_weights(bl_backend *be, const bl_linear_args *a, const bl_k
     if (!a->transpose && floats) BL_TRY(input(be, a, &x, e));
     for (int i = 0; i < bl_linear_weights(a); i++) {
         const by_family *how = k[i]->own;
-        if (how->codes) BL_TRY(eight_input(be, a, a->w[i], &codes, e));
+        if (how->codes) BL_TRY(eight_input(be, a, a->w[i], how->run == by_whole, &codes, e));
         product p = {.codes = how->codes ? &codes : NULL,
                      .x = x.buf ? bl_cuda_at(&x) : c->scratch[BL_SCRATCH_X].p,
                      .ldx = x.stride[0],
@@ -515,20 +551,36 @@ static bl_status run(const bl_kernel_family *k, bl_backend *be, const bl_linear_
     return all_weights(be, a, all, e);
 }
 
-/* What is said to be a product of integers is one: no other family takes it then, whatever it costs. */
-static bool takes_eight(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+static bool on_bytes(const bl_backend *be, const bl_linear_args *a)
 {
     const bl_cuda *c = be->own;
+    return c->about.major == 9 && c->about.minor == 0 && !a->transpose && a->act.bits == 8;
+}
+static bool per_token(const bl_actq *q) { return q->symmetric && q->unit == BL_ACT_TOKEN && q->scale == 0; }
+
+static bool takes_whole(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
     const bl_cu_weight cw = outline(w);
-    return c->about.major == 9 && c->about.minor == 0 && !a->transpose && a->act.bits == 8 && a->act.symmetric &&
-           a->act.unit == BL_ACT_TOKEN && a->act.scale == 0 && bl_cu_eight_takes(&cw);
+    return on_bytes(be, a) && (cw.e4m3 ? a->act.unit == BL_ACT_FP8 : per_token(&a->act)) && bl_cu_whole_takes(&cw);
+}
+
+static bool takes_eight(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    const bl_cu_weight cw = outline(w);
+    return on_bytes(be, a) && per_token(&a->act) && bl_cu_eight_takes(&cw);
+}
+
+/* What is said to be a product of codes is one: no other family takes it then, whatever it costs. */
+static bool takes_bytes(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
+{
+    return takes_whole(be, a, w) || takes_eight(be, a, w);
 }
 
 bool bl_cuda_integer(const bl_backend *be, const bl_linear_args *a)
 {
     int n = bl_linear_weights(a);
     for (int i = 0; i < n; i++)
-        if (!takes_eight(be, a, a->w[i])) return false;
+        if (!takes_bytes(be, a, a->w[i])) return false;
     return n > 0;
 }
 
@@ -536,7 +588,7 @@ static bool takes_few(const bl_backend *be, const bl_linear_args *a, const bl_we
 {
     const bl_cu_weight cw = outline(w);
     return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_few_takes(&cw, a->x.dim[0]) &&
-           !takes_eight(be, a, w);
+           !takes_bytes(be, a, w);
 }
 
 /* Whether a block has room for its part of x beside a ring and a table. */
@@ -546,7 +598,7 @@ static bool takes_stream(const bl_backend *be, const bl_linear_args *a, const bl
     const bl_cuda *c = be->own;
     int64_t part = (cw.in + BL_CU_STREAM_PARTS * 256 - 1) / (BL_CU_STREAM_PARTS * 256) * 256, rows = a->x.dim[0];
     return !a->transpose && !be->opts.deterministic && whole(a) && bl_cu_stream_takes(&cw, rows) &&
-           !takes_eight(be, a, w) && rows * part * (rows <= 2 ? 4 : 2) + (56 << 10) <= c->stream.shared;
+           !takes_bytes(be, a, w) && rows * part * (rows <= 2 ? 4 : 2) + (56 << 10) <= c->stream.shared;
 }
 
 static bool takes_mid(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
@@ -554,14 +606,14 @@ static bool takes_mid(const bl_backend *be, const bl_linear_args *a, const bl_we
     const bl_cu_weight cw = outline(w);
     const bl_cuda *c = be->own;
     return c->about.major == 9 && c->about.minor == 0 && !a->transpose && !be->opts.deterministic && whole(a) &&
-           bl_cu_mid_takes(&cw, a->x.dim[0]) && !takes_eight(be, a, w);
+           bl_cu_mid_takes(&cw, a->x.dim[0]) && !takes_bytes(be, a, w);
 }
 
 static bool takes_gemv(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
 {
     const bl_cu_weight cw = outline(w);
     return !a->transpose && !be->opts.deterministic && whole(a) && a->x.dim[0] == 1 && bl_cu_gemv_takes(&cw) &&
-           !takes_eight(be, a, w);
+           !takes_bytes(be, a, w);
 }
 
 static bool takes_any(const bl_backend *be, const bl_linear_args *a, const bl_weight *w)
@@ -585,12 +637,25 @@ const bl_kernel_family bl_family_linear_cuda = {
     .own = &(const by_family){by_slabs, false},
 };
 
+const bl_kernel_family bl_family_whole_cuda = {
+    .op = "linear",
+    .backend = "cuda",
+    .doc =
+        "activations of 8 bits: weights of 8 bits as they are stored, tensor cores in integers or 8-bit floats, Hopper",
+    .nmse_limit = 1e-7, /* exact sums of integers; of floats, sums of 128 products keep some 14 bits */
+    .decode_ns = 5e-7,  /* before all others, see takes_bytes */
+    .product_ns = 5e-10,
+    .applicable = takes_whole,
+    .run = run,
+    .own = &(const by_family){by_whole, true},
+};
+
 const bl_kernel_family bl_family_eight_cuda = {
     .op = "linear",
     .backend = "cuda",
     .doc = "activations of 8 bits: tensor cores in integers, 128 outputs a block, Hopper",
     .nmse_limit = 1e-10, /* exact sums; y is f32 where it is checked */
-    .decode_ns = 1e-6,   /* before all others, see takes_eight */
+    .decode_ns = 1e-6,   /* before all others, see takes_bytes */
     .product_ns = 1e-9,
     .applicable = takes_eight,
     .run = run,

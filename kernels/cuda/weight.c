@@ -131,6 +131,7 @@ bl_status bl_cuda_weight(bl_backend *be, const bl_weight *w, bl_cu_weight *out, 
     case BL_FMT_TABLE:
         out->kind = BL_CU_TABLE;
         out->table = bl_cuda_table(be->own, f);
+        out->e4m3 = f->table == bl_fp8_e4m3;
         if (!out->table) return bl_fail(e, BL_E_UNSUPPORTED, "format %s has no table on the device", f->name);
         break;
     }

@@ -214,13 +214,13 @@ static void bytes_are_multiplied_to_the_bits_of_plain_c(void **state)
         int64_t rows, in, group;
         bool zeros, bf16;
     } cases[] = {
-        {"int8", 1, 96, 96, false, false},       {"int8", 32, 576, 576, true, true},
-        {"int8", 33, 4352, 4352, false, false},  {"int8", 256, 1184, 1184, true, false},
-        {"int8", 257, 640, 640, false, true},    {"int8", 31, 11008, 128, false, false},
-        {"int8", 129, 1536, 256, false, true},   {"int4", 1, 14336, 14336, true, false},
-        {"int4", 300, 576, 576, false, false},   {"int4", 5, 4352, 128, false, true},
-        {"int4", 128, 11008, 128, false, false}, {"int4", 131, 1024, 512, false, false},
-        {"int4", 64, 4096, 4096, true, true},
+        {"int8", 1, 96, 96, false, false},      {"int8", 32, 576, 576, true, true},
+        {"int8", 33, 4352, 4352, false, false}, {"int8", 256, 1184, 1184, true, false},
+        {"int8", 257, 640, 640, false, true},   {"int8", 31, 11008, 128, false, false},
+        {"int8", 128, 1040, 1040, true, false}, {"int8", 129, 1536, 256, false, true},
+        {"int4", 1, 14336, 14336, true, false}, {"int4", 300, 576, 576, false, false},
+        {"int4", 5, 4352, 128, false, true},    {"int4", 128, 11008, 128, false, false},
+        {"int4", 131, 1024, 512, false, false}, {"int4", 64, 4096, 4096, true, true},
     };
     const bl_kernel_shape one = {64, 64, 256, 0};
     (void)state;
@@ -246,7 +246,9 @@ static void bytes_are_multiplied_to_the_bits_of_plain_c(void **state)
         b.w[0] = &w.g;
         b.y[0] = y.g;
         assert_true(gpu->ops->linear_is_integer(gpu, &b));
-        assert_string_equal(bl_kernel_pick(gpu, &b, &w.g)->family->doc, bl_kernel_find("eight_w8a8_cuda")->family->doc);
+        const bool as_stored = s.group == in && f->bits == 8;
+        assert_ptr_equal(bl_kernel_pick(gpu, &b, &w.g)->family,
+                         bl_kernel_find(as_stored ? "whole_w8a8_cuda" : "eight_w8a8_cuda")->family);
         assert_ok(cpu->ops->linear(cpu, &a, &e));
         assert_ok(gpu->ops->linear(gpu, &b, &e));
         float *got = both_got(y), *want = both_f32(y);
@@ -274,6 +276,114 @@ static void bytes_are_multiplied_to_the_bits_of_plain_c(void **state)
         both_drop(y);
         both_drop(narrow);
         both_drop(old);
+        both_weight_drop(&w);
+    }
+}
+
+/* Products of 8-bit floats, many tiles of outputs and of rows too: plain C's but for what a sum of 128 products loses
+ * in the tensor cores; of positive numbers that is a share of the sum which does not grow with k. A row's bits depend
+ * on no other row, and NaN stays in its row. */
+static void eight_bit_floats_are_multiplied_as_they_are(void **state)
+{
+    static const struct {
+        int64_t rows, out, in, group;
+        bl_dtype scale;
+    } cases[] = {
+        {1, 205, 96, 96, BL_F32},       {32, 130, 576, 576, BL_F16},   {33, 205, 4352, 4352, BL_BF16},
+        {257, 300, 1040, 1040, BL_F32}, {31, 205, 11008, 128, BL_F16}, {129, 512, 1536, 256, BL_F32},
+        {300, 9000, 272, 272, BL_F32},  {513, 8900, 400, 128, BL_F16},
+    };
+    const bl_kernel_shape one = {64, 64, 256, 0};
+    (void)state;
+    BL_NEEDS_GPU;
+    const bool hopper = bl_kernel_takes(bl_kernel_find("whole_fp8a8_cuda"), gpu, &one);
+    if (!hopper) print_message("not Hopper: products of 8-bit floats are simulated\n");
+    for (size_t i = 0; i < BL_COUNT(cases); i++) {
+        const int64_t rows = cases[i].rows, in = cases[i].in, out = cases[i].out;
+        const bl_format *f = bl_format_find("fp8_e4m3");
+        bl_shape s = both_shape(f, out, in, cases[i].group);
+        s.scale = cases[i].scale;
+        both_weight w = both_weight_new(f, &s, i);
+        both x = both_random(true, rows, in, 3, 1), y = both_new(BL_F32, false, rows, out),
+             narrow = both_new(BL_F32, true, rows, out), few = both_new(BL_F32, false, 1, out);
+        both_f32(x)[rows * in - 1] = 40;
+        if (rows > 4) both_f32(x)[4 * in + 7] = NAN;
+        both_send(x);
+        bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {y.c}, .act = {.bits = 8, .unit = BL_ACT_FP8}}, b = a;
+        b.x = x.g;
+        b.w[0] = &w.g;
+        b.y[0] = y.g;
+        assert_true(gpu->ops->linear_is_integer(gpu, &b) == hopper);
+        assert_ok(cpu->ops->linear(cpu, &a, &e));
+        assert_ok(gpu->ops->linear(gpu, &b, &e));
+        float *got = both_got(y), *want = both_f32(y);
+        double error = 0, power = 0;
+        for (int64_t k = 0; k < rows * out; k++) {
+            if (isnan(got[k]) != isnan(want[k]))
+                fail_msg("case %d: [%d, %d] is %g, not %g", (int)i, (int)(k / out), (int)(k % out), got[k], want[k]);
+            if (isnan(want[k])) continue;
+            error += pow((double)got[k] - want[k], 2);
+            power += (double)want[k] * want[k];
+        }
+        if (!(error <= (hopper ? 2e-7 : 2e-5) * power)) fail_msg("case %d: error %g", (int)i, error / power);
+        b.y[0] = narrow.g;
+        assert_ok(gpu->ops->linear(gpu, &b, &e));
+        float *short_ones = both_got(narrow);
+        for (int64_t k = 0; k < rows * out; k++)
+            if (!isnan(got[k]) && short_ones[k] != bl_bf16_to_f32(bl_f32_to_bf16(got[k])))
+                fail_msg("case %d: [%d, %d] in bf16 is %g of %g", (int)i, (int)(k / out), (int)(k % out), short_ones[k],
+                         got[k]);
+        b.x = bl_tensor_rows(x.g, rows - 1, 1);
+        b.y[0] = few.g;
+        assert_ok(gpu->ops->linear(gpu, &b, &e));
+        float *last = both_got(few);
+        if (hopper) assert_memory_equal(last, got + (rows - 1) * out, (size_t)out * sizeof *last);
+        free(got);
+        free(short_ones);
+        free(last);
+        both_drop(x);
+        both_drop(y);
+        both_drop(narrow);
+        both_drop(few);
+        both_weight_drop(&w);
+    }
+}
+
+/* All positive, what is lost has one sign: a constant share, whatever the length of the sum. */
+static void sums_of_eight_bit_floats_do_not_drift(void **state)
+{
+    enum { ROWS = 40, OUT = 64 };
+    const bl_kernel_shape one = {64, 64, 256, 0};
+    (void)state;
+    BL_NEEDS_GPU;
+    if (!bl_kernel_takes(bl_kernel_find("whole_fp8a8_cuda"), gpu, &one)) skip();
+    for (int64_t in = 512; in <= 14336; in = in == 512 ? 4096 : in == 4096 ? 14336 : 14337) {
+        const bl_format *f = bl_format_find("fp8_e4m3");
+        bl_shape s = both_shape(f, OUT, in, in);
+        both_weight w = both_weight_new(f, &s, 1);
+        both x = both_random(true, ROWS, in, 3, 1), y = both_new(BL_F32, false, ROWS, OUT),
+             dense = both_random(false, OUT, in, 4, 1);
+        for (int64_t k = 0; k < ROWS * in; k++) both_f32(x)[k] = 0.75f + 0.5f * fmodf(fabsf(both_f32(x)[k]), 1);
+        for (int64_t k = 0; k < OUT * in; k++) both_f32(dense)[k] = 0.75f + 0.5f * fmodf(fabsf(both_f32(dense)[k]), 1);
+        both_send(x);
+        both_send(dense);
+        assert_ok(cpu->ops->pack(cpu, &(bl_pack_args){.x = dense.c, .w = &w.c}, &e));
+        assert_ok(gpu->ops->pack(gpu, &(bl_pack_args){.x = dense.g, .w = &w.g}, &e));
+        bl_linear_args a = {.x = x.c, .w = {&w.c}, .y = {y.c}, .act = {.bits = 8, .unit = BL_ACT_FP8}}, b = a;
+        b.x = x.g;
+        b.w[0] = &w.g;
+        b.y[0] = y.g;
+        assert_ok(cpu->ops->linear(cpu, &a, &e));
+        assert_ok(gpu->ops->linear(gpu, &b, &e));
+        float *got = both_got(y), *want = both_f32(y);
+        double off = 0;
+        for (int k = 0; k < ROWS * OUT; k++) off += got[k] / want[k] - 1;
+        off /= ROWS * OUT;
+        if (!(fabs(off) < 5e-4)) fail_msg("sums of %d products are off by %g of themselves", (int)in, off);
+        free(got);
+        both_drop(x);
+        both_drop(y);
+        both_drop(dense);
         both_weight_drop(&w);
     }
 }
@@ -388,6 +498,7 @@ static void inputs_are_transformed_and_quantized_as_plain_c_does(void **state)
         {.bits = 8, .unit = BL_ACT_TENSOR},
         {.bits = 8, .symmetric = true, .unit = BL_ACT_TENSOR, .scale = 0.03f},
         {.bits = 6, .symmetric = true, .unit = BL_ACT_GROUP, .group = 36},
+        {.bits = 8, .unit = BL_ACT_FP8},
     };
     int32_t order[IN];
     (void)state;
@@ -629,6 +740,8 @@ int main(void)
         cmocka_unit_test(few_rows_are_streamed_exactly),
         cmocka_unit_test(many_rows_are_those_of_plain_c),
         cmocka_unit_test(bytes_are_multiplied_to_the_bits_of_plain_c),
+        cmocka_unit_test(eight_bit_floats_are_multiplied_as_they_are),
+        cmocka_unit_test(sums_of_eight_bit_floats_do_not_drift),
         cmocka_unit_test(codes_of_one_input_serve_several_weights),
         cmocka_unit_test(products_of_a_graph_wait_for_each_other),
         cmocka_unit_test(transposed_products_of_every_format),

@@ -257,8 +257,9 @@ static void a_whole_linear_has_the_bits_of_the_reference(void **state)
         {.bits = 8, .unit = BL_ACT_GROUP, .group = 24},
         {.bits = 4, .unit = BL_ACT_MXFP4},
         {.bits = 4, .unit = BL_ACT_NVFP4},
+        {.bits = 8, .unit = BL_ACT_FP8},
     };
-    static const char *const names[] = {"fp32", "int8", "int4", "int3", "int1", "nf4", "q5_1"};
+    static const char *const names[] = {"fp32", "int8", "int4", "int3", "int1", "nf4", "fp8_e4m3", "q5_1"};
     for (size_t n = 0; n < BL_COUNT(names); n++) {
         const bl_format *f = bl_format_find(names[n]);
         pack(f, geometry(f, OUT, IN, 32), dense, &w);

@@ -136,6 +136,7 @@ static void activations(const fixture *f)
                       (bl_actq){.bits = 8, .unit = BL_ACT_TENSOR, .scale = 0.03f, .zero = 117});
     bl_linear_set_act(linear(f, 0, BL_ROLE_DOWN), (bl_actq){.bits = 4, .unit = BL_ACT_MXFP4});
     bl_linear_set_act(linear(f, 1, BL_ROLE_DOWN), (bl_actq){.bits = 4, .unit = BL_ACT_NVFP4});
+    bl_linear_set_act(linear(f, 1, BL_ROLE_GATE), (bl_actq){.bits = 8, .unit = BL_ACT_FP8});
 }
 static void a_norm_of_a_block(const fixture *f)
 {
