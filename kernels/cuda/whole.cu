@@ -435,9 +435,15 @@ static bool launch(bl_stream s, const CUtensorMap *map, const bl_cu_weight *w, c
     how.numAttrs = 1;
     cudaFuncSetAttribute(whole_rows<FLOATS, GROUPS, N, SET>, cudaFuncAttributeMaxDynamicSharedMemorySize, C::SHARED);
     how.gridDim = dim3((unsigned)(sms / SET * SET));
-    if (!most &&
-        (cudaOccupancyMaxActiveClusters(&most, whole_rows<FLOATS, GROUPS, N, SET>, &how) != cudaSuccess || most < 1))
-        most = 1;
+    if (!most) {
+        most = sms / SET;
+        if (SET > 1 &&
+            (cudaOccupancyMaxActiveClusters(&most, whole_rows<FLOATS, GROUPS, N, SET>, &how) != cudaSuccess ||
+             most < 1)) {
+            most = sms / SET;
+            (void)cudaGetLastError();
+        }
+    }
     const int sets = to.tiles < most ? to.tiles : most;
     how.gridDim = dim3((unsigned)(sets * SET));
     return cudaLaunchKernelEx(&how, whole_rows<FLOATS, GROUPS, N, SET>, *map, *w, *x, to) == cudaSuccess;

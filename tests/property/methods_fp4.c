@@ -1,4 +1,5 @@
-/* 4-bit floats as methods: which rows get them, what a factor of the weight does, and that the search finds no worse.
+/* Floats of 4 and 8 bits as methods: which rows get them, what a factor of the weight does, and that the search finds
+ * no worse.
  */
 #include "method_run.h"
 #include "kernels/base/rng.h"
@@ -130,26 +131,29 @@ static void turned_blocks_leave_the_product_as_it_is(void **state)
     }
 }
 
-/* Inputs in 4-bit floats: what a product sees is the row as the format would keep it, and it is simulated. */
+/* Inputs in floats of 4 and 8 bits: what a product sees is the row as the format would keep it, and it is simulated. */
 static void activations_are_rows_of_the_format(void **state)
 {
-    static const char *const methods[] = {"mxfp4+activations", "nvfp4+activations"};
-    static const char *const formats[] = {"mxfp4", "nvfp4_tensor"};
+    static const char *const methods[] = {"mxfp4+activations", "nvfp4+activations", "fp8"};
+    static const char *const formats[] = {"mxfp4", "nvfp4_tensor", "fp8_e4m3"};
+    static void (*const rounds[])(float *, int64_t) = {bl_mxfp4_round, bl_nvfp4_round, bl_fp8_round};
+    static const int64_t groups[] = {0, 16, IN};
     (void)state;
     for (size_t i = 0; i < BL_COUNT(methods); i++) {
         const bl_format *f = bl_format_find(formats[i]);
-        const bl_shape g = {.out = 1, .in = IN, .group = i ? 16 : 0, .scale = BL_F32};
+        const bl_shape g = {.out = 1, .in = IN, .group = groups[i], .scale = BL_F32};
         const void *part[BL_MAX_PARTS];
         uint8_t codes[IN], scales[IN];
         float tensor, row[IN], other[IN];
+        void *parts[] = {codes, i == 2 ? (void *)&tensor : scales, &tensor};
         bl_err e = {0};
         method_run m;
         apply(&m, methods[i], IN, 0.1f, part);
         float *x = weights(IN, 3), y[2][OUT], *w = method_dense(&m);
-        assert_ok(f->pack(f, &g, x, (void *[]){codes, scales, &tensor}, &e));
-        f->unpack(f, &g, (const void *[]){codes, scales, &tensor}, 0, 0, IN, row);
+        assert_ok(f->pack(f, &g, x, parts, &e));
+        f->unpack(f, &g, (const void *const *)parts, 0, 0, IN, row);
         memcpy(other, x, sizeof other);
-        (i ? bl_nvfp4_round : bl_mxfp4_round)(other, IN);
+        rounds[i](other, IN);
         assert_memory_equal(row, other, sizeof row);
         bl_buffer *bx, *by;
         assert_ok(m.be->ops->buffer_new(m.be, 2 * IN * 4, &bx, &e));
@@ -172,6 +176,54 @@ static void activations_are_rows_of_the_format(void **state)
     }
 }
 
+/* 448 is the largest e4m3, 2^-9 the least; between them 8 steps for each power of two, ties to the even one, and a
+ * value that is no number takes the row. */
+static void eight_bit_floats_are_rounded_to_the_nearest(void **state)
+{
+    float x[] = {448, -432, 17, 17.5f, 19, -1.0625f, 1.1875f, 0x1p-9f, 0x1.8p-10f, 0x1p-10f, -0x1p-10f, 0, 0x1.7p-6f};
+    static const float want[] = {448, -448, 16, 18, 20, -1, 1.25f, 0x1p-9f, 0x1p-9f, 0, 0, 0, 0x1.8p-6f};
+    float tiny[] = {0x1p-130f, -0x1p-149f, 0}, zeros[] = {0, -0.0f}, bad[] = {1, INFINITY, 2};
+    (void)state;
+    bl_fp8_round(x, BL_COUNT(x));
+    for (size_t i = 0; i < BL_COUNT(x); i++)
+        if (x[i] != want[i] || (x[i] == 0 && signbit(x[i]))) fail_msg("%d: %a, not %a", (int)i, x[i], want[i]);
+    bl_fp8_round(tiny, 3);
+    assert_true(fabsf(tiny[0] / 0x1p-130f - 1) < 0.1f && tiny[2] == 0);
+    bl_fp8_round(zeros, 2);
+    assert_true(zeros[0] == 0 && zeros[1] == 0);
+    bl_fp8_round(bad, 3);
+    for (int i = 0; i < 3; i++) assert_true(isnan(bad[i]));
+}
+
+/* A scale for each output, or for each group, that takes any factor of the weights; codes are those of 1 / scale. */
+static void eight_bit_floats_lose_a_share_of_each_weight(void **state)
+{
+    static const char *const methods[] = {"fp8", "fp8:g32", "fp8+activations=false"};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(methods); i++) {
+        const void *part[BL_MAX_PARTS], *other[BL_MAX_PARTS];
+        method_run m, n;
+        apply(&m, methods[i], IN, 0.1f, part);
+        apply(&n, methods[i], IN, 0.1f * 8, other);
+        assert_string_equal(m.lin.weight.format->name, "fp8_e4m3");
+        assert_true(m.lin.act.bits == (i == 2 ? 0 : 8) && (i == 2 || m.lin.act.unit == BL_ACT_FP8));
+        assert_true(bl_weight_bytes(&m.lin.weight) == OUT * IN + OUT * (i == 1 ? IN / 32 : 1) * 4);
+        assert_memory_equal(part[0], other[0], OUT * IN);
+        float *w = weights(IN, 0.1f), *y = method_dense(&m);
+        for (int r = 0; r < OUT; r++) {
+            float top = 0;
+            for (int k = 0; k < IN; k++) top = fmaxf(top, fabsf(w[r * IN + k]));
+            for (int k = 0; k < IN; k++) {
+                float v = w[r * IN + k], off = fabsf(y[r * IN + k] - v);
+                assert_true(off <= fabsf(v) / 16 * 1.0001f || off <= top / 448 * 0x1p-10f * 1.0001f);
+            }
+        }
+        free(w);
+        method_close(&m);
+        method_close(&n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +232,8 @@ int main(void)
         cmocka_unit_test(the_search_finds_no_worse_than_the_rules),
         cmocka_unit_test(turned_blocks_leave_the_product_as_it_is),
         cmocka_unit_test(activations_are_rows_of_the_format),
+        cmocka_unit_test(eight_bit_floats_are_rounded_to_the_nearest),
+        cmocka_unit_test(eight_bit_floats_lose_a_share_of_each_weight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
