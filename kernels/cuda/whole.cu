@@ -8,9 +8,9 @@
  *     e4m3      y = s_row sum over chunks of s_out (sum of the chunk); the tensor cores keep some 14 bits of a sum, so
  *               that of a chunk is all that they make, and the sum over chunks is one of f32
  *
- * A block does 128 outputs with two groups of four warps, and N rows of x at a time; one thread more copies. A set of
- * four blocks has the same rows of x, of which each copies a fourth into all: else the second-level cache is what they
- * wait for. Blocks stay and take tiles in turn; while sums leave, the next chunks are on their way.
+ * A block does 128 outputs with two groups of four warps, and N rows of x at a time; one thread more copies. Two blocks
+ * have the same rows of x, of which each copies a half into both. Blocks stay and take tiles in turn; while sums leave,
+ * the next chunks are on their way.
  */
 #include "bytes.cuh"
 #include "eight.h"
@@ -476,7 +476,7 @@ static bool by_rows(bl_stream s, const CUtensorMap *map, const bl_cu_weight *w, 
     const int64_t outs = (w->out + TILE_OUT - 1) / TILE_OUT, blocks = outs * ((x->rows + 255) / 256);
     if (x->rows <= 32) return launch<FLOATS, GROUPS, 32, 1>(s, map, w, x, *to, sms);
     if (x->rows <= 128 || blocks < sms) return launch<FLOATS, GROUPS, 128, 1>(s, map, w, x, *to, sms);
-    return launch<FLOATS, GROUPS, 256, 4>(s, map, w, x, *to, sms);
+    return launch<FLOATS, GROUPS, 256, 2>(s, map, w, x, *to, sms);
 }
 
 bool bl_cu_whole_product(bl_stream s, const bl_cu_weight *w, const bl_cu_eight *x, void *y, bool f32, int64_t ldy,
