@@ -1,12 +1,12 @@
 """How decoding, prompts and single products gain from more threads of one CPU.
 
-    python cpu_scaling.py BITLADDER [--model MODEL] [--threads 1,2,4,8,16] [--rounds 3] [--methods LIST]
+    python cpu_scaling.py BITLADDER [--model LIST] [--threads 1,2,4,8,16] [--rounds 3] [--methods LIST]
                           [--shapes LIST] [--kernels LIST] [--rows 1,128] [--out FILE.md]
 
 Runs `bitladder bench` once for each number of threads and prints, for everything that is timed, the rate and its
 efficiency: rate / (threads x rate of one thread). Whole programs: greedy text and a prompt of 512 tokens, each method
-as it is made in memory. Products: the kernels named, from memory (nothing of them in a cache). MODEL may be synth:...,
-which needs no file. The share of the memory bandwidth that all threads have together is beside products of one row, as
+as it is made in memory. Products: the kernels named, from memory (nothing of them in a cache). A model may be
+synth:..., which needs no file. The share of the memory bandwidth that all threads have together is beside products of one row, as
 those end where it does. What is in FILE from its first "## " on stays.
 """
 import argparse
@@ -26,8 +26,8 @@ def run(command):
     return r.stdout
 
 
-def programs(o, threads):
-    rows = json.loads(run([o.bitladder, "bench", "scoring", "--alone", "--model", o.model, "--method", o.methods,
+def programs(o, model, threads):
+    rows = json.loads(run([o.bitladder, "bench", "scoring", "--alone", "--model", model, "--method", o.methods,
                            "--filter", "greedy*,prompt*", "--repetitions", str(o.rounds), "--threads", str(threads),
                            "--json", "--quiet"]))
     return {("%s, %s" % (r["method"], "decoding" if r["what"].startswith("greedy") else "prompt"), "tokens/s"):
@@ -59,7 +59,7 @@ def table(o, counts, found, share):
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("bitladder")
-    a.add_argument("--model", default="synth:smollm2-135m")
+    a.add_argument("--model", default="synth:smollm2-135m,synth:llama3.2-1b")
     a.add_argument("--threads", default="1,2,4,8,16")
     a.add_argument("--rounds", type=int, default=3)
     a.add_argument("--methods", default="fp32,rtn:w4g32+symmetric,rtn:w4a8g32+act-group=32+symmetric")
@@ -69,18 +69,21 @@ def main():
     a.add_argument("--out")
     o = a.parse_args()
     counts = [int(n) for n in o.threads.split(",") if int(n) <= os.cpu_count()]
-    whole, single = {}, {}
+    models = o.model.split(",")
+    whole, single = {m: {} for m in models}, {}
     for n in counts:
-        whole[n], single[n] = programs(o, n), products(o, n)
-        print(n, "threads:", whole[n], single[n], file=sys.stderr)
+        single[n] = products(o, n)
+        for m in models:
+            whole[m][n] = programs(o, m, n)
+        print(n, "threads:", {m: whole[m][n] for m in models}, single[n], file=sys.stderr)
     cpu = record.cpuinfo("model name")
     text = "\n".join(
         ["# Threads of a CPU", "",
          "Made by `tests/tools/cpu_scaling.py` on %s; %s, %d cores; %s." % (
              datetime.date.today(), cpu, os.cpu_count(), run([o.bitladder, "--version"]).splitlines()[0]),
-         "The fastest of %d rounds. Efficiency is the rate over threads times the rate of one." % o.rounds, "",
-         "Whole programs, %s:" % o.model, ""] + table(o, counts, whole, False) +
-        ["", "Products from memory; memory: share of the measured bandwidth at the most threads, in cache for many"
+         "The fastest of %d rounds. Efficiency is the rate over threads times the rate of one." % o.rounds, ""] +
+        sum((["Whole programs, %s:" % m, ""] + table(o, counts, whole[m], False) + [""] for m in models), []) +
+        ["Products from memory; memory: share of the measured bandwidth at the most threads, in cache for many"
          " rows:", ""] + table(o, counts, single, True)) + "\n"
     if o.out:
         record.write(o.out, text)
