@@ -126,6 +126,18 @@ static bl_status orthonormal(float *x, int64_t k, int64_t n, float *tau, bl_err 
     return bad ? bl_fail(e, BL_E_NUMERIC, "no QR factorization was found (%d)", bad) : BL_OK;
 }
 
+/* y [k, out] = x [k, in] wt, or y [k, in] = x [k, out] w: pieces of y on all threads, each one sequence of operations,
+ * so that numbers do not depend on how many there are. */
+static void product(const float *x, const float *w, int64_t k, int64_t out, int64_t in, bool back, float *y)
+{
+    enum { PIECE = 512 };
+    const int64_t n = back ? in : out, depth = back ? out : in;
+#pragma omp parallel for schedule(static) if (n > PIECE)
+    for (int64_t at = 0; at < n; at += PIECE)
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, back ? CblasNoTrans : CblasTrans, (int)k, (int)BL_MIN(PIECE, n - at),
+                    (int)depth, 1, x, (int)depth, back ? w + at : w + at * in, (int)in, 0, y + at, (int)n);
+}
+
 /* With w near qt z, q [k, out] of orthonormal rows and z [k, in]: the triples of that product. `gram` [k, k], `turn`
  * [k, rank], value [k]. */
 static bl_status triples(const float *q, const float *z, int64_t out, int64_t in, int64_t k, int64_t rank, double *gram,
@@ -162,8 +174,10 @@ bl_status bl_factor_svd_near(const float *w, int64_t out, int64_t in, int64_t ra
     bl_status st = check(out, in, rank, e);
     float *y = NULL, *tau = NULL, *turn = NULL;
     double *gram = NULL, *value = NULL;
+    const int threads = openblas_get_num_threads();
 
     if (st != BL_OK) return st;
+    if (threads > 1) openblas_set_num_threads(1); /* else a team that calls this has done so */
     if (!(y = bl_new((size_t)(k * out), sizeof *y, e)) || !(tau = bl_new((size_t)k, sizeof *tau, e)) ||
         !(turn = bl_new((size_t)(k * rank), sizeof *turn, e)) || !(value = bl_new((size_t)k, sizeof *value, e)) ||
         !(gram = bl_new((size_t)(k * k), sizeof *gram, e))) {
@@ -172,19 +186,32 @@ bl_status bl_factor_svd_near(const float *w, int64_t out, int64_t in, int64_t ra
     }
     for (int i = 0; i < passes; i++) {
         if (i) BL_TRY(orthonormal(basis, k, in, tau, e));
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)k, (int)out, (int)in, 1, basis, (int)in, w, (int)in,
-                    0, y, (int)out);
+        product(basis, w, k, out, in, false, y);
         BL_TRY(orthonormal(y, k, out, tau, e));
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)k, (int)in, (int)out, 1, y, (int)out, w, (int)in, 0,
-                    basis, (int)in);
+        product(y, w, k, out, in, true, basis);
     }
     st = triples(y, basis, out, in, k, rank, gram, value, turn, a, b, e);
 out:
+    if (threads > 1) openblas_set_num_threads(threads);
     bl_free(gram);
     bl_free(value);
     bl_free(turn);
     bl_free(tau);
     bl_free(y);
+    return st;
+}
+
+bl_status bl_factor_svd_drawn(const float *w, int64_t out, int64_t in, int64_t rank, int passes, bl_rng r, float *a,
+                              float *b, bl_err *e)
+{
+    bl_status st = check(out, in, rank, e);
+    if (st != BL_OK) return st;
+    const int64_t n = bl_factor_width(out, in, rank) * in;
+    float *basis = bl_new((size_t)n, sizeof *basis, e);
+    if (!basis) return BL_E_NOMEM;
+    for (int64_t i = 0; i < n; i++) basis[i] = (float)bl_rng_normal(&r);
+    st = bl_factor_svd_near(w, out, in, rank, passes, basis, a, b, e);
+    bl_free(basis);
     return st;
 }
 

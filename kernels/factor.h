@@ -3,11 +3,13 @@
  *     static float w[96 * 128], a[8 * 128], b[96 * 8];
  *     BL_TRY(bl_factor_svd(w, 96, 128, 8, a, b, e));      // b a is the nearest to w of rank 8
  *
- * In f64 on one thread, so the same bits on any number of them. 1 <= rank <= min(out, in), else BL_E_CONFIG.
+ * bl_factor_svd and bl_factor_qr are in f64 on one thread, so the same bits on any number of them. 1 <= rank <=
+ * min(out, in), else BL_E_CONFIG.
  */
 #ifndef BL_KERNELS_FACTOR_H
 #define BL_KERNELS_FACTOR_H
 #include "kernels/base/bl.h"
+#include "kernels/base/rng.h"
 
 /* The singular triples k < rank of w = sum of s_k u_k v_kt, the largest first: a_k = sqrt(s_k) v_k, b_k = sqrt(s_k)
  * u_k. The largest element of v_k is positive. By the eigenvectors of the smaller of w wt and wt w, so triples below
@@ -18,11 +20,14 @@ bl_status bl_factor_qr(const float *w, int64_t out, int64_t in, int64_t rank, fl
 /* Near bl_factor_svd, and faster: the triples of w within the span of w wt ... w times `basis` [width, in], a row a
  * vector, after so many passes >= 1 of products with w and wt (Halko, Martinsson, Tropp 2011, arXiv 0909.4061,
  * algorithms 4.4 and 5.1); width = bl_factor_width is a little more than the rank. The basis is left as what was found:
- * for a matrix near this one a single pass from there is enough. In f32. Products are on as many threads as OpenBLAS is
- * set to. */
+ * for a matrix near this one a single pass from there is enough. In f32, on all threads; the same bits on any number.
+ */
 int64_t bl_factor_width(int64_t out, int64_t in, int64_t rank);
 bl_status bl_factor_svd_near(const float *w, int64_t out, int64_t in, int64_t rank, int passes, float *basis, float *a,
                              float *b, bl_err *e);
+/* The same from normal numbers of r. */
+bl_status bl_factor_svd_drawn(const float *w, int64_t out, int64_t in, int64_t rank, int passes, bl_rng r, float *a,
+                              float *b, bl_err *e);
 /* left = w - scale b a, each element in f64 and rounded once. */
 void bl_factor_rest(const float *w, int64_t out, int64_t in, int64_t rank, const float *a, const float *b, double scale,
                     float *left);

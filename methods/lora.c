@@ -27,7 +27,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_lora = {
     .name = "lora",
-    .version = 1,
+    .version = 2,
     .title = "Low-rank adapters",
     .cite = "Hu et al. 2021, arXiv 2106.09685; rslora: Kalajdzievski 2023, arXiv 2312.03732; pissa: Meng et al. 2024, "
             "arXiv 2404.02948; olora: Büyükakyüz 2024, arXiv 2406.01775; dora: Liu et al. 2024, arXiv 2402.09353",
@@ -37,7 +37,9 @@ const bl_method bl_method_lora = {
         "type; "
         "the files of peft then tell the change of the weight as it was, in adapters of twice the rank. With dora the "
         "length of each row of W + s B A is learned too, and kept as a scale of each output.",
-    .deviates = "dora: dropout acts on the inputs of the adapter alone, in peft on those of the direction's change too",
+    .deviates =
+        "dora: dropout acts on the inputs of the adapter alone, in peft on those of the direction's change too\n"
+        "pissa: singular vectors of matrices of 1024 and more on both sides are near ones, in five passes",
     .needs = BL_NEED_TRAINING,
     .opts = rows,
     .opts_size = sizeof(opts),

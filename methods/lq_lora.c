@@ -97,6 +97,7 @@ static bl_status weigh(const bl_method_run *r, plan *p, size_t i, bl_err *e)
     bl_status st = BL_OK;
     bl_split_job job[BL_LQ_CONFIGS];
     bl_split_of of = {0};
+    const double t0 = bl_now();
     float *w = bl_new((size_t)(l->out * l->in), sizeof *w, e);
 
     if (!w) return BL_E_NOMEM;
@@ -113,6 +114,8 @@ static bl_status weigh(const bl_method_run *r, plan *p, size_t i, bl_err *e)
         p->cost[i * p->m + c] = job[c].cost;
         p->size[i * p->m + c] = bl_lq_size(&p->grid[c], l);
     }
+    bl_log(BL_LOG_INFO, "lq-lora: matrix %zu of %zu, %s: %zu configurations in %.2f s", i + 1, r->model->n_linears,
+           l->name, p->m, bl_now() - t0);
 out:
     bl_within(e, "%s", l->name);
     bl_split_end(&of);
@@ -206,6 +209,7 @@ static bl_status decompose(const bl_method_run *r, const plan *p, bl_trainable *
     const size_t n = (size_t)m->blocks[block].n_linears;
     const size_t first = (size_t)(m->blocks[block].linear - m->linears);
     bl_status st = BL_OK;
+    const double t0 = bl_now();
     part *x = bl_new(n, sizeof *x, e);
     bl_split_job *job = bl_new(n, sizeof *job, e);
     if (!x || !job) {
@@ -215,6 +219,8 @@ static bl_status decompose(const bl_method_run *r, const plan *p, bl_trainable *
     for (size_t i = 0; i < n; i++) BL_TRY(part_new(r, p, first + i, &x[i], &job[i], e));
     BL_TRY(bl_split_all(job, n, e));
     for (size_t i = 0; i < n; i++) BL_TRY(take(r, t, first + i, &x[i], &job[i], e));
+    bl_log(BL_LOG_INFO, "lq-lora: block %lld of %lld decomposed in %.2f s", (long long)block + 1,
+           (long long)m->config.n_layers, bl_now() - t0);
 out:
     for (size_t i = 0; x && i < n; i++) part_free(&x[i]);
     bl_free(job);
@@ -259,7 +265,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_lq_lora = {
     .name = "lq-lora",
-    .version = 1,
+    .version = 2,
     .title = "Low-rank plus quantized matrices within a budget of bits",
     .cite = "Guo et al. 2023, arXiv 2311.12023",
     .doc = "Each matrix is a quantized one (normal floats of 2 to 4 bits, scales coded too) and adapters, found in "

@@ -50,7 +50,7 @@ static bool predict(const bl_method_run *r, bl_linear *lin, const bl_format **fo
 
 const bl_method bl_method_qlora = {
     .name = "qlora",
-    .version = 1,
+    .version = 2,
     .title = "Low-rank adapters on weights of four bits",
     .cite = "Dettmers et al. 2023, arXiv 2305.14314; init=pissa: Meng et al. 2024, arXiv 2404.02948; "
             "dora: Liu et al. 2024, arXiv 2402.09353",
@@ -58,7 +58,7 @@ const bl_method bl_method_qlora = {
         "Weights in NF4 or FP4, blocks of 64 with double-quantized scales, and adapters beside them that are trained. "
         "With init=pissa or olora the rest that the adapters leave is rounded; no base of peft's is that rest, so no "
         "files of peft are written.",
-    .deviates = "adapters, gradients and moments are fp32, not bf16; dora: as lora's",
+    .deviates = "adapters, gradients and moments are fp32, not bf16; dora and pissa: as lora's",
     .needs = BL_NEED_TRAINING,
     .opts = rows,
     .opts_size = sizeof(opts),

@@ -113,16 +113,8 @@ static void look(const bl_trained *p, const float *v, int64_t step)
 static bl_status vectors(const bl_trained *p, const float *g, float *a, float *b, bl_err *e)
 {
     const int64_t rows = p->value.dim[0], cols = p->value.dim[1], rank = p->low.rank;
-    bl_status st;
     if (!p->low.bits || side_of(p) < NEAR) return bl_factor_svd(g, rows, cols, rank, a, b, e);
-    const int64_t width = bl_factor_width(rows, cols, rank);
-    float *basis = bl_new((size_t)(width * cols), sizeof *basis, e);
-    bl_rng r = bl_rng_at(0, bl_rng_key(p->name, 0), 0);
-    if (!basis) return BL_E_NOMEM;
-    for (int64_t i = 0; i < width * cols; i++) basis[i] = (float)bl_rng_normal(&r);
-    st = bl_factor_svd_near(g, rows, cols, rank, PASSES, basis, a, b, e);
-    bl_free(basis);
-    return st;
+    return bl_factor_svd_drawn(g, rows, cols, rank, PASSES, bl_rng_at(0, bl_rng_key(p->name, 0), 0), a, b, e);
 }
 
 bl_status bl_low_find(bl_trainable *t, const bl_trained *p, int64_t at, bl_err *e)

@@ -5,6 +5,8 @@
 #include "method_run.h"
 #include "kernels/factor.h"
 #include <math.h>
+#include <omp.h>
+#include <stdlib.h>
 
 enum { OUT = 96, IN = 128, RANK = 8 };
 
@@ -490,9 +492,48 @@ static void factors_of_a_small_matrix_are_those_on_paper(void **state)
     assert_int_equal(bl_factor_qr(tall, 4, 3, 0, a, b, &e), BL_E_CONFIG);
 }
 
+/* Of a matrix in several pieces, most of which is noise: near triples leave hardly more than those that leave least,
+ * and are the same bits on any number of threads. */
+static void near_factors_of_a_wide_matrix_leave_hardly_more_and_do_not_depend_on_threads(void **state)
+{
+    enum { ROWS = 600, COLS = 1100, OF = 8 };
+    float *w = malloc(ROWS * COLS * sizeof *w), *left = malloc(ROWS * COLS * sizeof *left);
+    float *a = malloc(3 * OF * COLS * sizeof *a), *b = malloc(3 * OF * ROWS * sizeof *b);
+    const int threads = omp_get_max_threads();
+    double lost[2] = {0};
+    bl_err e = {0};
+    (void)state;
+    for (int64_t i = 0; i < ROWS; i++)
+        for (int64_t k = 0; k < COLS; k++)
+            w[i * COLS + k] = (float)(sin(0.013 * (double)(i * k % 977)) +
+                                      cos(0.37 * (double)i) * sin(0.11 * (double)k) +
+                                      (double)((i * 7919 + k * 104729) % 1013) / 1013);
+    assert_ok(bl_factor_svd(w, ROWS, COLS, OF, a, b, &e));
+    for (int way = 0; way < 3; way++) {
+        float *x = a + way * OF * COLS, *y = b + way * OF * ROWS;
+        if (way) {
+            omp_set_num_threads(way == 1 ? 1 : 3);
+            assert_ok(bl_factor_svd_drawn(w, ROWS, COLS, OF, 5, bl_rng_at(1, 2, 0), x, y, &e));
+        }
+        if (way == 2) break;
+        bl_factor_rest(w, ROWS, COLS, OF, x, y, 1, left);
+        for (int64_t k = 0; k < ROWS * COLS; k++) lost[way] += (double)left[k] * left[k];
+    }
+    omp_set_num_threads(threads);
+    if (!(lost[1] >= lost[0] * (1 - 1e-6) && lost[1] <= 1.002 * lost[0]))
+        fail_msg("%g are left, %g at least", lost[1], lost[0]);
+    assert_memory_equal(a + OF * COLS, a + 2 * OF * COLS, OF * COLS * sizeof *a);
+    assert_memory_equal(b + OF * ROWS, b + 2 * OF * ROWS, OF * ROWS * sizeof *b);
+    free(w);
+    free(left);
+    free(a);
+    free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(near_factors_of_a_wide_matrix_leave_hardly_more_and_do_not_depend_on_threads),
         cmocka_unit_test(factors_of_a_small_matrix_are_those_on_paper),
         cmocka_unit_test(adapters_begin_as_those_of_peft),
         cmocka_unit_test(adapters_and_their_gradients_are_those_of_peft),
