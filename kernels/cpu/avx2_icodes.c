@@ -88,12 +88,69 @@ static int32_t codes_of(const float *x, int64_t n, int64_t wide, const bl_actq *
     return sum - (int32_t)(n * (int64_t)zero);
 }
 
+/* The same value in all lanes: the largest of v, the sum of v. */
+BL_INLINE __m256i most8(__m256i v)
+{
+    v = _mm256_max_epi32(v, _mm256_permute2x128_si256(v, v, 1));
+    v = _mm256_max_epi32(v, _mm256_shuffle_epi32(v, 0x4e));
+    return _mm256_max_epi32(v, _mm256_shuffle_epi32(v, 0xb1));
+}
+BL_INLINE int32_t total8(__m256i v)
+{
+    v = _mm256_add_epi32(v, _mm256_permute2x128_si256(v, v, 1));
+    v = _mm256_add_epi32(v, _mm256_shuffle_epi32(v, 0x4e));
+    return _mm256_cvtsi256_si32(_mm256_add_epi32(v, _mm256_shuffle_epi32(v, 0xb1)));
+}
+
+/* Whole symmetric groups of 32 that are the segments: a row of a token has one lane, and nothing else to do for the
+ * others. A group stays in registers; as numbers of 32 bits magnitudes have the order of their values, what is not
+ * finite above them. */
+static void groups32(const float *x, int64_t groups, const bl_actq *q, int8_t *dst, int32_t *sum, int32_t *shift,
+                     float *scale)
+{
+    const __m256i magnitude = _mm256_set1_epi32(INT32_MAX), apart = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256 one = _mm256_set1_ps(1);
+    float lo, hi;
+    bl_cpu_act_limits(q, &lo, &hi);
+    const __m256 least = _mm256_set1_ps(lo), most = _mm256_set1_ps(hi);
+    for (int64_t i = 0; i < groups; i++, x += BL_ICODES, dst += BL_ICODES) {
+        __m256 v[4];
+        __m256i n[4], top = _mm256_setzero_si256();
+        for (int j = 0; j < 4; j++) {
+            v[j] = _mm256_loadu_ps(x + 8 * j);
+            top = _mm256_max_epi32(top, _mm256_and_si256(_mm256_castps_si256(v[j]), magnitude));
+        }
+        top = most8(top);
+        if (_mm256_cvtsi256_si32(top) >= 0x7f800000) { /* every product is NaN */
+            scale[i] = NAN;
+            sum[i] = shift[i] = 0;
+            memset(dst, 0, BL_ICODES);
+            continue;
+        }
+        __m256 by = _mm256_div_ps(_mm256_castsi256_ps(top), most);
+        by = _mm256_blendv_ps(one, by, _mm256_cmp_ps(by, _mm256_setzero_ps(), _CMP_GT_OQ));
+        scale[i] = _mm256_cvtss_f32(by);
+        shift[i] = 128;
+        for (int j = 0; j < 4; j++) {
+            const __m256 c = _mm256_round_ps(_mm256_div_ps(v[j], by), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+            n[j] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(c, least), most));
+        }
+        sum[i] = total8(_mm256_add_epi32(_mm256_add_epi32(n[0], n[1]), _mm256_add_epi32(n[2], n[3])));
+        const __m256i all = _mm256_packs_epi16(_mm256_packs_epi32(n[0], n[1]), _mm256_packs_epi32(n[2], n[3]));
+        _mm256_storeu_si256((__m256i *)(void *)dst, _mm256_permutevar8x32_epi32(all, apart));
+    }
+}
+
 void bl_icodes_row(const bl_icodes *c, int64_t r, const float *x, int64_t in, const bl_actq *q, float scale, float zero)
 {
     int8_t *dst = c->x + r * c->ldx;
     int32_t *sum = c->sum + r * c->segs, *shift = c->shift + r * c->segs;
     float *s = c->scale + r * (c->blocked ? c->segs : 1);
     bool nan = false;
+    if (c->blocked && q->symmetric && q->group == BL_ICODES && c->seg == BL_ICODES && in % BL_ICODES == 0) {
+        groups32(x, c->segs, q, dst, sum, shift, s);
+        return;
+    }
     if (!c->blocked) {
         nan = range_of(x, in, q, q->unit == BL_ACT_TOKEN, &scale, &zero);
         *s = nan ? NAN : scale;

@@ -567,6 +567,45 @@ static void a_value_that_is_not_finite_stays_in_its_row(void **state)
     drop(y);
 }
 
+/* Groups of activations with the bits of the reference whatever they hold: nothing but zeros, halves that are rounded
+ * to even, numbers too small to divide, an infinity. */
+static void groups_of_activations_have_the_bits_of_the_reference(void **state)
+{
+    enum { ROWS = 11, IN = 160, OUT = 16, GROUP = 32 };
+    bl_tensor dense = numbers(OUT, IN, 1), x = numbers(ROWS, IN, 2), y = numbers(ROWS, OUT, 3),
+              z = numbers(ROWS, OUT, 4);
+    const bl_format *f = bl_format_find("int4");
+    bl_weight w;
+    (void)state;
+    pack(f, geometry(f, OUT, IN, GROUP), dense, &w);
+    memset(row_of(x, 1), 0, GROUP * sizeof(float));
+    for (int i = 0; i < GROUP; i++) row_of(x, 2)[GROUP + i] = i == 7 ? -127 : (float)i - 15.5f;
+    for (int i = 0; i < GROUP; i++) row_of(x, 3)[i] = i % 2 ? -1e-45f : 3e-44f;
+    for (int i = 0; i < GROUP; i++) row_of(x, 4)[i] = i % 3 ? -3e38f : 1e38f;
+    row_of(x, 5)[IN - 1] = -INFINITY;
+    row_of(x, 6)[0] = NAN;
+    for (int bits = 4; bits <= 8; bits += 4)
+        for (int64_t rows = 1; rows <= ROWS; rows += ROWS - 1) {
+            bl_linear_args a = {.x = x, .w = {&w}, .y = {y}, .act = {bits, true, BL_ACT_GROUP, GROUP, 0, 0}};
+            a.x.dim[0] = a.y[0].dim[0] = rows;
+            assert_ok(plain->ops->linear(plain, &a, &e));
+            a.y[0] = z;
+            a.y[0].dim[0] = rows;
+            assert_ok(two->ops->linear(two, &a, &e));
+            for (int64_t r = 0; r < rows; r++) {
+                for (int o = 0; o < OUT; o++) assert_true((bool)isnan(row_of(y, r)[o]) == (r == 5 || r == 6));
+                if (r == 5 || r == 6)
+                    for (int o = 0; o < OUT; o++) assert_true(isnan(row_of(z, r)[o]));
+                else assert_same(z, r, y, r, 1, "groups");
+            }
+        }
+    bl_weight_free(&w);
+    drop(dense);
+    drop(x);
+    drop(y);
+    drop(z);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -581,6 +620,7 @@ int main(void)
         cmocka_unit_test(an_orthogonal_transform_on_both_sides_changes_nothing),
         cmocka_unit_test(integer_products_are_near_those_of_the_dequantized_values),
         cmocka_unit_test(a_value_that_is_not_finite_stays_in_its_row),
+        cmocka_unit_test(groups_of_activations_have_the_bits_of_the_reference),
     };
     return cmocka_run_group_tests_name("kernels_cpu", tests, set_up, tear_down);
 }
