@@ -109,6 +109,16 @@ out:
     return st;
 }
 
+/* A run of hours does not end at a file that could not be written from the beginning. */
+static bl_status can_write(const char *path, bl_err *e)
+{
+    bl_writer *w = NULL;
+    if (strcmp(path, "-") == 0 || bl_is_stream(path)) return BL_OK; /* who reads it would see its end */
+    bl_status st = bl_writer_open(path, &w, e);
+    bl_writer_drop(w);
+    return st;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -133,6 +143,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)exit_code;
 
     BL_TRY(parse(p, o, &m, e));
+    if (o->curve) BL_TRY(can_write(o->curve, e));
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(bl_session_source(&s, args->pos[0], &o->model, o->common.threads, e));
     BL_TRY(bl_train_settings_hash(&o->train, &training, e));

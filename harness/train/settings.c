@@ -25,7 +25,8 @@ bl_status bl_train_settings_check(const bl_train_settings *s, bl_err *e)
     double b1, b2;
     if (!s->data) return bl_fail(e, BL_E_CONFIG, "training needs --data FILE");
     if (!parse_betas(s->betas, &b1, &b2))
-        return bl_fail(e, BL_E_CONFIG, "--betas: found '%s', expected two of 0 to 1 like 0.9:0.999", s->betas);
+        return bl_fail(e, BL_E_CONFIG, "--betas: found '%s', expected two from 0 on and below 1, like 0.9:0.999",
+                       s->betas);
     if (s->batch % s->accumulate)
         return bl_fail(e, BL_E_CONFIG, "a step of %lld sequences cannot be spread over %lld passes",
                        (long long)s->batch, (long long)s->accumulate);

@@ -759,6 +759,11 @@ static void what_cannot_be_trained_is_refused_in_a_sentence(void **state)
         assert_int_equal(count_ending(S.dir, ".state"), 0);
         ran_free(&r);
     }
+    ran r = SAY(NULL, "finetune", "@model", "--method", "lora", "--data", "@dir/three.jsonl", "--steps", "2",
+                "--save-every", "1", "--curve", "@dir/absent/curve", "-o", "@dir/no");
+    expect(&r, 4, "absent/curve: cannot create"); /* before the first step */
+    assert_int_equal(count_ending(S.dir, ".state"), 0);
+    ran_free(&r);
 }
 
 static void a_run_that_diverges_leaves_its_curve_and_no_model(void **state)
