@@ -90,7 +90,7 @@ static uint64_t activations(const bl_trainable *t, int64_t rows, int64_t n, bool
     }
     return states + (t->keep ? layers * tape : layers * states + tape) + (uint64_t)rows * 16 + kv + kept +
            (valid || be->wide <= 1 ? (uint64_t)(chunk * bl_chunk_row_bytes(c)) : 0) + kept_by_products(t, rows) +
-           BL_MAX(ends, bl_block_backward_bytes(t->m, rows) + turned_back(t, rows));
+           BL_MAX(ends, bl_block_backward_bytes(t->m, rows)) + turned_back(t, rows); /* the two in one, which stays */
 }
 
 /* ---- the largest pass ---- */
