@@ -50,9 +50,10 @@ static const bl_chat chats[] = {
     {"mixtral", "[INST] ", " [/INST]", "", "</s>[INST] ", false, false, LEFT_OUT},
 };
 
-/* Texts as they are distributed, by their hash: of each, conversations of one message and of two, also after a message
- * of the system, were rendered with jinja2 and are the same as what is said here. A text that is none of these may say
- * anything: one that renames a role has all the tokens of its family. */
+/* Texts as they are distributed, by their hash: of each, conversations of one message and of two were rendered with
+ * jinja2 and are the same as what is said here; also after a message of the system, but for two texts: LLaMA 3.2's, and
+ * LLaMA 3's that always opens a reply, where that message is as in the other texts of their family. A text that is none
+ * of these may say anything: one that renames a role has all the tokens of its family. */
 static const struct {
     const char *hash, *name;
 } compared[] = {
