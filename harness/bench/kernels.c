@@ -377,7 +377,8 @@ static bl_status gather(bench *b, bl_bench_result *out, bl_err *e)
         const timed *t = sorted[i];
         const bl_gbench_case *c = &b->c[t - b->t], *cold = c + 1;
         if (t->cold) continue;
-        const double peak = out->peak[t->k->abits > 0];
+        const bool integer = t->k->abits && t->k->format->kind != BL_FMT_TABLE; /* 8-bit floats are floats */
+        const double peak = out->peak[integer];
         bool grouped = t->k->format->kind == BL_FMT_INT || t->k->format->kind == BL_FMT_TABLE;
         if (is_blas(t->k)) {
             blas = c->seconds;
