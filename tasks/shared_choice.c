@@ -177,6 +177,10 @@ static bl_status gold_of(const bl_json *array, const char *member, const char *k
 
     for (l = bl_json_first(array); l; l = bl_json_next(l), i++) {
         BL_TRY(member ? bl_json_get_str(l, member, &s, e) : bl_json_str(l, &s, e));
+        if (!s[strspn(s, " \t\n")]) {
+            st = bl_fail(e, BL_E_FORMAT, "the label of choice %d is empty, expected a text", i);
+            goto out;
+        }
         for (before = bl_json_first(array); before != l; before = bl_json_next(before)) {
             BL_TRY(member ? bl_json_get_str(before, member, &other, e) : bl_json_str(before, &other, e));
             if (strcmp(s, other)) continue;

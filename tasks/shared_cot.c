@@ -73,8 +73,8 @@ bl_status bl_cot_number(const bl_json *v, const char *name, bl_arena *a, const c
 
     if (bl_json_kind(v) == BL_JSON_STRING) {
         BL_TRY(bl_json_str(v, &s, e));
-        x = strtod(s, &end);
-        if (end == s || *end) {
+        x = strtod(s, &end); /* which takes "nan", "inf" and "0x10" as well */
+        if (end == s || *end || s[strspn(s, "0123456789+-.eE")]) {
             st = bl_fail(e, BL_E_FORMAT, "'%s' is \"%s\", expected a number", name, s);
             goto out;
         }

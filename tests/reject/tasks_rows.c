@@ -146,6 +146,10 @@ static const struct {
      "\"3\","
      "\"4\",\"5\"]},\"answerKey\":\"A\"}",
      BL_E_FORMAT, "validation.jsonl:1: label \"A\" comes twice, expected another for every choice"},
+    {"commonsense_qa", "commonsense_qa/validation.jsonl",
+     "{\"id\":\"x\",\"question\":\"q\",\"choices\":{\"label\":[\"A\",\" \",\"C\",\"D\",\"E\"],\"text\":[\"1\",\"2\","
+     "\"3\",\"4\",\"5\"]},\"answerKey\":\"A\"}",
+     BL_E_FORMAT, "validation.jsonl:1: the label of choice 1 is empty, expected a text"},
     {"commonsense_qa", "commonsenseqa/dev_rand_split.jsonl",
      "{\"answerKey\":\"C\",\"id\":\"x\",\"question\":{\"stem\":\"q\",\"choices\":[{\"label\":\"A\",\"text\":\"1\"},{"
      "\"label\":\"B\",\"text\":\"2\"},{\"label\":\"C\",\"text\":\"3\"},{\"label\":\"D\",\"text\":\"4\"},{\"label\":"
@@ -333,6 +337,12 @@ static const struct {
      "ARC-Challenge-Train.jsonl"},
     {"piqa:1shot", "piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":1}", BL_E_MISSING,
      "train-labels.lst"},
+    {"svamp:cot8", "math_word/SVAMP.json", "[{\"Body\":\"b\",\"Question\":\"q\",\"Answer\":\"nan\"}]", BL_E_FORMAT,
+     "SVAMP.json:1: element 1: 'Answer' is \"nan\", expected a number"},
+    {"svamp:cot8", "math_word/SVAMP.json", "[{\"Body\":\"b\",\"Question\":\"q\",\"Answer\":\"-inf\"}]", BL_E_FORMAT,
+     "SVAMP.json:1: element 1: 'Answer' is \"-inf\", expected a number"},
+    {"svamp:cot8", "math_word/SVAMP.json", "[{\"Body\":\"b\",\"Question\":\"q\",\"Answer\":\"0x10\"}]", BL_E_FORMAT,
+     "SVAMP.json:1: element 1: 'Answer' is \"0x10\", expected a number"},
     {"svamp:cot8", "math_word/SVAMP.json", "[{\"Body\":\"b\",\"Question\":\"q\",\"Answer\":\"many\"}]", BL_E_FORMAT,
      "element 1: 'Answer' is \"many\", expected a number"},
     {"svamp:cot8", "math_word/SVAMP.json", "[{\"Body\":\" \",\"Question\":\"q\",\"Answer\":1}]", BL_E_FORMAT,
