@@ -1,6 +1,7 @@
 /* verb_index.c - the vectors of the rows of a file, kept in HDF5, to be searched. */
 #include "maker.h"
 #include "harness/data/reader.h"
+#include "kernels/base/fs.h"
 #include "results/vectors.h"
 #include <string.h>
 
@@ -60,6 +61,22 @@ out:
     return st;
 }
 
+/* What is at `path` is made anew where its head is that of a shard; the rows themselves, say, are not. */
+static bl_status may_write(const char *path, bl_err *e)
+{
+    static const char head[] = "\x89"
+                               "BLD\r\n\x1a\n";
+    bl_status st = BL_OK;
+    bl_map m = {.fd = -1};
+    if (!bl_exists(path)) return BL_OK;
+    BL_TRY(bl_map_open(path, &m, e));
+    if (m.size < sizeof head - 1 || memcmp(m.data, head, sizeof head - 1) != 0)
+        st = bl_fail(e, BL_E_CONFIG, "%s exists and is no index, expected another name for --output", path);
+    bl_map_close(&m);
+out:
+    return st;
+}
+
 static bl_status run(const bl_program *p, const void *options, const bl_args *args, int *exit_code, bl_err *e)
 {
     bl_status st = BL_OK;
@@ -72,6 +89,7 @@ static bl_status run(const bl_program *p, const void *options, const bl_args *ar
     (void)exit_code;
 
     if (!o->out) return bl_fail(e, BL_E_CONFIG, "index needs --output FILE");
+    BL_TRY(may_write(o->out, e));
     BL_TRY(bl_arena_new(&a, e));
     BL_TRY(read_rows(args->pos[0], o->field, a, &s, e));
     BL_TRY(bl_maker_open(&m, "index", &o->maker, o->common.threads, e));

@@ -329,9 +329,10 @@ out:
  * marked of a round of feedback may not bring along what the round is measured on. */
 static bl_status of_one_task(const bl_program *p, const opts *o, const char *dir, const bl_cell *c, size_t n, bl_err *e)
 {
-    const char *task = NULL;
+    const char *task = NULL, *other = NULL;
     for (size_t i = 0; i < n; i++) {
         if (!is_asked_for(p, o, &c[i]) || !c[i].n_samples) continue;
+        other = c[i].task;
         if (!c[i].sample[0].n_replies && (o->format != FEEDBACK || !c[i].sample[0].n_choices)) continue;
         if (task && strcmp(task, c[i].task) != 0)
             return bl_fail(e, BL_E_CONFIG,
@@ -339,6 +340,8 @@ static bl_status of_one_task(const bl_program *p, const opts *o, const char *dir
                            c[i].task);
         task = c[i].task;
     }
+    if (other && !task)
+        return bl_fail(e, BL_E_CONFIG, "%s has no replies of %s, expected a task that asks for some", dir, other);
     return BL_OK;
 }
 

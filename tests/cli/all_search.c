@@ -69,6 +69,12 @@ static void a_search_finds_the_row_that_is_the_question(void **state)
     r = SAY(NULL, "index", "--encoder", ENCODER, "@dir/rows.jsonl");
     expect(&r, 2, "index needs --output FILE");
     ran_free(&r);
+    r = SAY(NULL, "index", "--encoder", ENCODER, "-o", "@dir/rows.jsonl", "@dir/rows.jsonl"); /* they stay */
+    expect(&r, 2, "rows.jsonl exists and is no index, expected another name for --output");
+    ran_free(&r);
+    r = SAY(NULL, "index", "--encoder", ENCODER, "-o", "@dir/e.h5", "@dir/rows.jsonl");
+    expect(&r, 0, NULL);
+    ran_free(&r);
 }
 
 static void rows_that_cannot_be_searched_are_refused_with_their_line(void **state)
@@ -208,6 +214,9 @@ static void rated_choices_join_the_store_too(void **state)
     expect(&r, 0, NULL);
     assert_non_null(strstr(r.out, "\"rating\""));
     assert_null(strstr(r.out, "\"question\":\"Question:"));
+    ran_free(&r);
+    r = SAY(NULL, "samples", "@dir/chosen", "--format", "fastchat", "--data", "@data");
+    expect(&r, 2, "has no replies of sciq:own, expected a task that asks for some");
     ran_free(&r);
     r = SAY(NULL, "samples", "@dir/chosen", "--format", "feedback", "-o", "@data/rag/sciq_feedback.jsonl", "--data",
             "@data");
