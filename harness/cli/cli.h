@@ -60,7 +60,7 @@ typedef struct bl_cli_model {
     {"deterministic", BL_OPT_BOOL, .at = offsetof(type, member.deterministic), \
      .doc = "scores that do not depend on the batch, bit for bit, on any device; always so on the CPU"}, \
     {"mem-limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .at = offsetof(type, member.mem_limit), .arg = "MIB", \
-     .doc = "most memory on the device, weights included; 0: all there is"}, \
+     .mib = true, .doc = "most memory on the device, weights included, also as 24GiB; 0: all there is"}, \
     {"allow-nonfinite", BL_OPT_BOOL, .at = offsetof(type, member.allow_nonfinite), \
      .doc = "load weights that hold NaN or infinity"}
 #define BL_MODEL_ROWS(type, member) /* the same, and how texts go through it */ \

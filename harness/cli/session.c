@@ -16,7 +16,7 @@ static bool ends_with(const char *s, const char *tail)
 bl_calib_choice bl_cli_calib_choice(const bl_cli_calib *o)
 {
     return (bl_calib_choice){.data = o->text,
-                             .n = o->n > 0 ? o->n : BL_CALIB_WINDOWS,
+                             .n = o->n >= 0 ? o->n : BL_CALIB_WINDOWS,
                              .seqlen = BL_MAX(o->seqlen, 0),
                              .seed = BL_MAX(o->seed, 0)};
 }

@@ -94,6 +94,8 @@ static bl_status count_kinds(const int32_t *ids, size_t n, int64_t *out, bl_err 
     return BL_OK;
 }
 
+enum { MOST_TOKENS = 1 << 26 }; /* of all windows, which are held as ids: 256 MiB, eight times 4096 x 2048 */
+
 bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, const bl_tokenizer *t, bl_arena *a,
                         bl_calib_windows *out, bl_err *e)
 {
@@ -103,6 +105,10 @@ bl_status bl_calib_draw(const bl_calib_choice *c, const bl_data_dirs *dirs, cons
     bl_py_random random;
     int64_t *first = NULL;
 
+    if (c->n < 1) return bl_fail(e, BL_E_CONFIG, "calibration needs at least 1 window");
+    if (c->n > MOST_TOKENS / BL_MAX(c->seqlen, 1))
+        return bl_fail(e, BL_E_CONFIG, "%lld calibration windows of %lld tokens, expected at most %d tokens in all",
+                       (long long)c->n, (long long)c->seqlen, MOST_TOKENS);
     BL_TRY(load(c, dirs, a, &text, e));
     BL_TRY(bl_encode(t, text.stream, text.n_stream, BL_ENCODE_BOS | BL_ENCODE_PLAIN, &ids, e));
     if ((int64_t)ids.n < c->seqlen + 1) {

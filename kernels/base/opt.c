@@ -142,6 +142,16 @@ static bool scan_number(const char *s, bool whole, double *real, int64_t *intege
     return *end == 0 && end != s && (whole ? errno == 0 : isfinite(*real));
 }
 
+/* "512MiB", "24GiB" in MiB. */
+static bool scan_size(const char *s, int64_t *mib)
+{
+    const size_t digits = strspn(s, "0123456789");
+    const bool gib = strcmp(s + digits, "GiB") == 0;
+    if (digits < 1 || digits > 15 || (!gib && strcmp(s + digits, "MiB") != 0)) return false;
+    *mib = strtoll(s, NULL, 10) * (gib ? 1024 : 1);
+    return true;
+}
+
 bl_status bl_opt_set(const bl_opt *rows, void *opts, const char *name, const char *value, const char *where, bl_err *e)
 {
     static const char *const yes[] = {"true", "yes", "on", "1"}, *const no[] = {"false", "no", "off", "0"};
@@ -152,7 +162,9 @@ bl_status bl_opt_set(const bl_opt *rows, void *opts, const char *name, const cha
     if (!value && row->type != BL_OPT_BOOL) return refuse(e, where, row->name, "needs a value");
     switch (row->type) {
     case BL_OPT_INT:
-        if (!scan_number(value, true, &r, &i)) return refuse(e, where, row->name, "'%.200s' is not an integer", value);
+        if (!scan_number(value, true, &r, &i) && !(row->mib && scan_size(value, &i)))
+            return refuse(e, where, row->name, "'%.200s' is not an integer%s", value,
+                          row->mib ? ", nor a size as 512MiB or 24GiB" : "");
         return set_int(row, i, value, opts, where, e);
     case BL_OPT_REAL:
         if (!scan_number(value, false, &r, &i)) return refuse(e, where, row->name, "'%.200s' is not a number", value);

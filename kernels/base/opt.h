@@ -34,6 +34,7 @@ typedef struct bl_opt {
     const char *doc;
     const char *arg; /* help: "DIR", "N"; NULL: from the type */
     char letter;     /* short name, 0: none */
+    bool mib;        /* INT only: counts MiB; "512MiB" and "24GiB" are taken as well */
     bool repeat;     /* TEXT only: may come again; values are joined by commas (parser: bl_opt_args owns them) */
 } bl_opt;
 

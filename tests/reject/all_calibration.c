@@ -3,10 +3,14 @@
 #include "study_fixture.h"
 #include "harness/checkpoint/checkpoint.h"
 
+static ran quantize_by(const study *s, const char *method, const char *calib, const char *n, const char *out)
+{
+    return PROGRAM(s, "quantize", s->model, "--method", method, "--calib", calib, "--calib-n", n, "--calib-seqlen",
+                   "64", "--threads", "1", "-o", out);
+}
 static ran quantize(const study *s, const char *method, const char *calib, const char *out)
 {
-    return PROGRAM(s, "quantize", s->model, "--method", method, "--calib", calib, "--calib-n", "4", "--calib-seqlen",
-                   "64", "--threads", "1", "-o", out);
+    return quantize_by(s, method, calib, "4", out);
 }
 static const char *const methods[] = {"gptq:w4g32+scale=fp32",
                                       "gptaq:w3g32",
@@ -49,6 +53,16 @@ static void text_that_is_no_use_is_refused(void **state)
     expect(&r, 2, NULL);
     assert_non_null(strstr(r.err, "calibration text 'file:' names no file"));
     ran_free(&r);
+    static const char *const windows[][2] = {
+        {"0", "calibration needs at least 1 window"},
+        {"10000000", "10000000 calibration windows of 64 tokens, expected at most 67108864 tokens in all"}};
+    for (size_t i = 0; i < BL_COUNT(windows); i++) {
+        r = quantize_by(&s, methods[0], "primer", windows[i][0], out);
+        expect(&r, 2, NULL);
+        if (!strstr(r.err, windows[i][1])) fail_msg("'%s'", r.err);
+        assert_false(bl_exists(out));
+        ran_free(&r);
+    }
     study_end(&s);
 }
 

@@ -78,6 +78,32 @@ static void good_values_are_set_and_print_as_they_are_read(void **state)
     }
 }
 
+static void sizes_are_mib_or_say_their_unit(void **state)
+{
+    static const bl_opt limit[] = {{"limit", BL_OPT_INT, .min = 0, .max = 1 << 30, .mib = true}, {0}};
+    static const struct {
+        const char *value, *wrong;
+        int64_t mib;
+    } given[] = {{"0", NULL, 0},
+                 {"300", NULL, 300},
+                 {"512MiB", NULL, 512},
+                 {"24GiB", NULL, 24 << 10},
+                 {"2000000GiB", "limit: 2000000GiB is not in 0..1073741824", 0},
+                 {"24GB", "limit: '24GB' is not an integer, nor a size as 512MiB or 24GiB", 0},
+                 {"GiB", "'GiB' is not an integer, nor a size", 0},
+                 {"-1GiB", "'-1GiB' is not an integer, nor a size", 0},
+                 {"1.5GiB", "'1.5GiB' is not an integer, nor a size", 0},
+                 {"9999999999999999GiB", "is not an integer, nor a size", 0}};
+    (void)state;
+    for (size_t i = 0; i < BL_COUNT(given); i++) {
+        int64_t got = -1;
+        bl_err e;
+        bl_status st = bl_opt_set(limit, &got, "limit", given[i].value, NULL, &e);
+        if (given[i].wrong) assert_true(st == BL_E_CONFIG && strstr(e.text, given[i].wrong));
+        else assert_true(st == BL_OK && got == given[i].mib);
+    }
+}
+
 static void bad_values_are_refused_with_what_is_possible(void **state)
 {
     (void)state;
@@ -272,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_set_and_recognised),
         cmocka_unit_test(good_values_are_set_and_print_as_they_are_read),
+        cmocka_unit_test(sizes_are_mib_or_say_their_unit),
         cmocka_unit_test(bad_values_are_refused_with_what_is_possible),
         cmocka_unit_test(json_values_are_checked_the_same_way),
         cmocka_unit_test(a_command_line_is_parsed),
