@@ -171,9 +171,7 @@ void bl_cpu_act_simulate(float *x, int64_t n, const bl_actq *q, float scale, flo
     int64_t group = q->unit == BL_ACT_GROUP ? q->group : n;
     float lo, hi;
     if (bl_act_is_float(q->unit)) {
-        (q->unit == BL_ACT_FP8     ? bl_fp8_round
-         : q->unit == BL_ACT_MXFP4 ? bl_mxfp4_round
-                                   : bl_nvfp4_round)(x, n);
+        (q->unit == BL_ACT_FP8 ? bl_fp8_round : q->unit == BL_ACT_MXFP4 ? bl_mxfp4_round : bl_nvfp4_round)(x, n);
         return;
     }
     bl_cpu_act_limits(q, &lo, &hi);
